@@ -1,0 +1,1 @@
+"""Backends: each one file, each executes programs; execution never decides anything."""

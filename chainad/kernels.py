@@ -1,0 +1,95 @@
+"""The array operations that a program is made of: names and static parameters, no numbers.
+
+The algebra of structures states in kernels how stored arrays move and meet; `lower` strings them
+into programs; a backend implements each once. Axes are counted from zero, shapes are in numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from chainad.pattern import Positions
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """A 0-d array that holds `value`."""
+
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reshape:
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Transpose:
+    order: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Gather along one axis."""
+
+    axis: int
+    positions: Positions
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Put the entries of one axis at `positions` of a zero axis of `size`; the inverse of Take."""
+
+    axis: int
+    positions: Positions
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentSum:
+    """Add up the entries of one axis that share a segment number."""
+
+    axis: int
+    segments: Positions
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Elementwise sum of two arrays that broadcast."""
+
+
+@dataclass(frozen=True, slots=True)
+class Multiply:
+    """Elementwise product of two arrays that broadcast."""
+
+
+@dataclass(frozen=True, slots=True)
+class MatMul:
+    """Matrix product over the last two axes, earlier axes broadcast."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """Sum over the last axis of an elementwise product."""
+
+
+Unary: TypeAlias = Reshape | Transpose | Broadcast | Take | Place | SegmentSum | Sum | Scale
+Binary: TypeAlias = Add | Multiply | MatMul | Dot
+Kernel: TypeAlias = Full | Unary | Binary
