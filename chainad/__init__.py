@@ -1,0 +1,35 @@
+"""chainad: Jacobians of plain NumPy functions at the lowest cost.
+
+It traces a function, gives every operation a structured local Jacobian, plans the cheapest order in
+which to multiply these, lets you read that plan, and runs exactly that plan.
+"""
+
+from chainad.api import (
+    JacobianFunction,
+    jacobian,
+    plan,
+    plan_chain,
+    stop_gradient,
+    value_and_jacobian,
+)
+from chainad.errors import ChainadError, InputError, MissingExtraError, PlanError, TraceError
+from chainad.linear import LinearGraph
+from chainad.plan import Plan
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ChainadError",
+    "InputError",
+    "JacobianFunction",
+    "LinearGraph",
+    "MissingExtraError",
+    "Plan",
+    "PlanError",
+    "TraceError",
+    "jacobian",
+    "plan",
+    "plan_chain",
+    "stop_gradient",
+    "value_and_jacobian",
+]

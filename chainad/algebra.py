@@ -45,7 +45,7 @@ class Product:
 
     `left` and `right` are applied to the kept arrays; these meet in an einsum over `labels`
     (left, right, result); `after` makes the kept array of `structure`. Where one side keeps no
-    numbers, the other is all there is (`labels` is None).
+    numbers, the other is all there is (`labels` is None). `sizes` are those of the labels.
     """
 
     structure: Structure
@@ -54,6 +54,7 @@ class Product:
     left: Kernels
     right: Kernels
     labels: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None
+    sizes: tuple[tuple[int, int], ...]
     after: Kernels
 
 
@@ -61,7 +62,8 @@ class Product:
 class Total:
     """The sum of two structures; `left` and `right` make arrays that broadcast to the same shape.
 
-    If the result keeps no numbers, all kernels are empty.
+    If the result keeps no numbers, all kernels are empty. `fills` says that one of the two arrays
+    has the full shape, so that the other, if it ends in `Place`, can be added in place.
     """
 
     structure: Structure
@@ -69,6 +71,7 @@ class Total:
     left: Kernels
     right: Kernels
     after: Kernels
+    fills: bool = False
 
 
 # ------------------------------------------------------------------- building
@@ -164,8 +167,8 @@ def _contract(spelling: Spelling, a: Operand, b: Operand, inner: set[int], n_row
         one, other = (a, b) if a.scale is not None else (b, a)
         factor = (one.scale or 0) * repeats
         cost = 0 if other.scale is not None or abs(factor) == 1 else spelling.size(other.labels)
-        other.multiply(factor)
         result = Operand(other.labels, other.scale)
+        result.multiply(factor)
     else:
         cost = spelling.size(union)
         out = [x for x in union if x not in inner]
@@ -174,15 +177,16 @@ def _contract(spelling: Spelling, a: Operand, b: Operand, inner: set[int], n_row
         result.multiply(repeats)
         cost += spelling.size(out) if repeats != 1 else 0
     left, right = tuple(a.kernels), tuple(b.kernels)
+    sizes = tuple((x, spelling.sizes[x]) for x in union)
     spelling.operands = [result]
     structure = spelling.finish(n_rows)
     kept_numbers = structure.scale is None
     # Entries beyond the first that meet in one number of the result.
-    terms = spelling_terms(everywhere, structure) if kept_numbers else 0
-    return Product(structure, cost, terms, left, right, labels, tuple(result.kernels))
+    terms = _terms(everywhere, structure) if kept_numbers else 0
+    return Product(structure, cost, terms, left, right, labels, sizes, tuple(result.kernels))
 
 
-def spelling_terms(everywhere: int, structure: Structure) -> int:
+def _terms(everywhere: int, structure: Structure) -> int:
     """Return the additions of a product: terms over all labels, less the entries they end in."""
     return max(0, (everywhere - structure.nonzeros) * structure.count // max(1, structure.nonzeros))
 
@@ -335,9 +339,7 @@ def _add_alike(left: Structure, right: Structure) -> Total:
     # What both leave out may now be merged with what one of them stores: normal form again.
     arrangement = arrange(left.rows, left.cols, dict(enumerate(left.sizes)), stored)
     additions = arrangement.structure.count
-    return Total(
-        arrangement.structure, additions, kernels[0], kernels[1], arrangement.kernels
-    )
+    return Total(arrangement.structure, additions, kernels[0], kernels[1], arrangement.kernels)
 
 
 def _spread(operand: Operand, labels: Sequence[int], sizes: dict[int, int]) -> None:
@@ -376,32 +378,29 @@ def _add_unlike(left: Structure, right: Structure) -> Total:
         alike = all(slot.alike for slot in slots if slot.axis == k)
         result.axes.append(Axis(axis.size, mine, axis.positions if alike else None))
     shared = [(group[0].left[0], group[0].right[0], spelled[id(group[0])]) for group in kept]
-    entries = [
-        _entries_of(spelling, side, merged) for side, spelling in enumerate(spellings)
-    ]
+    entries = [_entries_of(spelling, side, merged) for side, spelling in enumerate(spellings)]
     grid = _Grid([spelled[id(slot)] for slot in merged], [slot.size for slot in merged])
     outer, where = grid.lay_out(result, entries)
-    kept_labels = [
-        c for a, b, c in shared if a in operands[0].labels or b in operands[1].labels
-    ]
+    kept_labels = [c for a, b, c in shared if a in operands[0].labels or b in operands[1].labels]
     kernels = []
+    full = [False, False]
     for side, (spelling, operand) in enumerate(zip(spellings, operands, strict=True)):
         inner = [x for x in spelling.sizes if x in entries[side].labels]
         own = [pair[side] for pair in shared if pair[2] in kept_labels]
         operand.keep_numbers()
+        full[side] = where[side] == range(grid.count) and set(own) <= set(operand.labels)
         _bring_to(operand, own, inner, spelling.sizes)
         if where[side] != range(grid.count):
             operand.kernels.append(Place(len(own), where[side], grid.count))
         kernels.append(tuple(operand.kernels))
     total = Operand([*kept_labels, outer], None)
-    total.kernels.append(
-        Broadcast((*(result.sizes[x] for x in kept_labels), grid.count))
-    )
+    total.kernels.append(Broadcast((*(result.sizes[x] for x in kept_labels), grid.count)))
     if grid.is_box:
         total.reshape([*kept_labels, *grid.labels], result.sizes)
     result.operands = [total]
     structure = result.finish(len(left.rows))
-    return Total(structure, min(left.nonzeros, right.nonzeros), *kernels, tuple(total.kernels))
+    additions = min(left.nonzeros, right.nonzeros)
+    return Total(structure, additions, *kernels, tuple(total.kernels), any(full))
 
 
 def _refine_together(one: Spelling, two: Spelling) -> None:
@@ -537,9 +536,7 @@ class _Grid:
         return label, [positions(np.searchsorted(union, key)) for key in keys]
 
 
-def _bring_to(
-    operand: Operand, own: list[int], inner: list[int], sizes: dict[int, int]
-) -> None:
+def _bring_to(operand: Operand, own: list[int], inner: list[int], sizes: dict[int, int]) -> None:
     """Give the operand the axes `own`, then one axis for all of `inner`."""
     _spread(operand, [*own, *inner], sizes)
     own_shape = tuple(sizes[x] if x in operand.labels else 1 for x in own)

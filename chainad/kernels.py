@@ -76,6 +76,19 @@ class Add:
 
 
 @dataclass(frozen=True, slots=True)
+class AddAt:
+    """Add the second array to the entries of the first at `positions` of one axis."""
+
+    axis: int
+    positions: Positions
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """The same numbers in memory of their own."""
+
+
+@dataclass(frozen=True, slots=True)
 class Multiply:
     """Elementwise product of two arrays that broadcast."""
 
@@ -90,6 +103,6 @@ class Dot:
     """Sum over the last axis of an elementwise product."""
 
 
-Unary: TypeAlias = Reshape | Transpose | Broadcast | Take | Place | SegmentSum | Sum | Scale
-Binary: TypeAlias = Add | Multiply | MatMul | Dot
+Unary: TypeAlias = Reshape | Transpose | Broadcast | Take | Place | SegmentSum | Sum | Scale | Copy
+Binary: TypeAlias = Add | AddAt | Multiply | MatMul | Dot
 Kernel: TypeAlias = Full | Unary | Binary

@@ -28,7 +28,7 @@ from chainad.pattern import (
     is_injective,
     positions,
 )
-from chainad.structure import Axis, Structure, places
+from chainad.structure import Axis, Structure, intern, places
 
 
 class Operand:
@@ -53,9 +53,7 @@ class Operand:
         self.kernels.append(Reshape(tuple(sizes[label] for label in labels)))
         self.labels = list(labels)
 
-    def gather(
-        self, old: Sequence[int], new: int, where: Positions, sizes: dict[int, int]
-    ) -> None:
+    def gather(self, old: Sequence[int], new: int, where: Positions, sizes: dict[int, int]) -> None:
         """Replace the axes `old` by one axis `new` that visits their row-major positions."""
         if len(old) > 1:
             rest = [label for label in self.labels if label not in old]
@@ -219,7 +217,7 @@ class Spelling:
         operand.transpose([x for x in labels if x in operand.labels])
         stored = tuple(number[x] for x in operand.labels)
         sizes = tuple(self.sizes[x] for x in labels)
-        return Structure(axes[:n_rows], axes[n_rows:], stored, sizes, operand.scale)
+        return intern(Structure(axes[:n_rows], axes[n_rows:], stored, sizes, operand.scale))
 
     def _drop_ones(self, operand: Operand) -> None:
         ones = {label for label, size in self.sizes.items() if size == 1}

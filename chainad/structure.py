@@ -24,11 +24,11 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from weakref import WeakValueDictionary
 
 import numpy as np
 
 from chainad.pattern import Integers, Positions, as_array, is_injective
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +154,14 @@ class Structure:
             f"{self.kind} [{_spell(self.rows, names)} | {_spell(self.cols, names)}]"
             f" stored {' '.join(names[x] for x in self.stored) or '-'}"
         )
+
+
+_interned: WeakValueDictionary[Structure, Structure] = WeakValueDictionary()
+
+
+def intern(structure: Structure) -> Structure:
+    """Return the one instance that stands for all equal structures, so that look-ups are fast."""
+    return _interned.setdefault(structure, structure)
 
 
 def _kind_of_unit(rows: set[int], cols: set[int]) -> str:

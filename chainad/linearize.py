@@ -1,0 +1,152 @@
+"""Linearizing: from a recorded graph to a linear graph, a structure on every edge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chainad.algebra import Kernels, identity
+from chainad.errors import TraceError
+from chainad.graph import Argument, Graph
+from chainad.linear import Edge, LinearGraph, Origin
+from chainad.rules.base import RULES, Formula, Local, arguments_in, name_of
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the numbers of one local Jacobian are made: a formula on a node's values, then kernels.
+
+    Edges without numbers have no formula.
+    """
+
+    node: int
+    formula: Formula | None
+    kernels: Kernels
+
+
+@dataclass(frozen=True)
+class Linearized:
+    """A linear graph, and for every edge the recipe of its numbers."""
+
+    graph: LinearGraph
+    recipes: tuple[Recipe, ...]
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """An edge between nodes, before these are numbered as vertices."""
+
+    tail: int
+    head: int
+    local: Local
+
+
+def linearize(
+    graph: Graph,
+    origin: Callable[[int], Origin] | None = None,
+    where: Callable[[int], str] = lambda number: "",
+) -> Linearized:
+    """Return the linear graph of a recorded one; what does not lie between input and output goes.
+
+    Parameters
+    ----------
+    graph : Graph
+    origin : callable, optional
+        The origin of a node, for print-outs.
+    where : callable, optional
+        The user's file and line of a node, for messages.
+
+    Raises
+    ------
+    TraceError
+        If a call has no derivative that the rules know.
+    """
+    wanted = _needed(graph)
+    drafts = [d for k in sorted(wanted) for d in _locals(graph, k, where)]
+    drafts = _between(graph, drafts)
+    return _number(graph, drafts, origin)
+
+
+def _needed(graph: Graph) -> set[int]:
+    """Return the calls that some output depends on."""
+    needed: set[int] = set()
+    stack = [k for k in graph.outputs if k is not None]
+    while stack:
+        k = stack.pop()
+        if k not in needed and k >= graph.n_inputs:
+            needed.add(k)
+            stack.extend(s for s in graph.nodes[k].sources if s is not None)
+    return needed
+
+
+def _locals(graph: Graph, k: int, where: Callable[[int], str]) -> list[_Draft]:
+    node = graph.nodes[k]
+    y = Argument(-1, node.shape, node.dtype, True)
+    try:
+        found = RULES[node.function].locals(y, *node.args, **node.kwargs)
+    except (NotImplementedError, TypeError) as error:
+        raise TraceError(f"{where(k)}{name_of(node.function)}: {error}") from error
+    drafts = []
+    for x in arguments_in([*node.args, *node.kwargs.values()]):
+        source = node.sources[x.number]
+        if source is not None and x in found and found[x].arrangement.structure.scale != 0:
+            drafts.append(_Draft(source, k, found[x]))
+    return drafts
+
+
+def _between(graph: Graph, drafts: list[_Draft]) -> list[_Draft]:
+    """Keep the edges on paths from an input to an output."""
+    reached = set(range(graph.n_inputs))
+    for draft in drafts:  # heads ascend, so one pass is enough
+        if draft.tail in reached:
+            reached.add(draft.head)
+    useful = {k for k in graph.outputs if k is not None}
+    for draft in reversed(drafts):
+        if draft.head in useful:
+            useful.add(draft.tail)
+    return [d for d in drafts if d.tail in reached and d.head in useful]
+
+
+def _number(
+    graph: Graph, drafts: list[_Draft], origin: Callable[[int], Origin] | None
+) -> Linearized:
+    """Number the vertices: inputs, calls in order, and a vertex of its own for every output."""
+    calls = sorted({d.head for d in drafts} - set(range(graph.n_inputs)))
+    tails = {d.tail for d in drafts}
+    # A node is its own output vertex if nothing else uses it.
+    final = {k for k in graph.outputs if k is not None and k not in tails and k in calls}
+    final = {k for k in final if graph.outputs.count(k) == 1}
+    vertex = {k: k for k in range(graph.n_inputs)}
+    vertex |= {k: graph.n_inputs + n for n, k in enumerate(c for c in calls if c not in final)}
+    shapes = [graph.nodes[k].shape for k in vertex]
+    names = _names("x", graph.n_inputs) + [f"v{v}" for v in list(vertex.values())[graph.n_inputs :]]
+    outputs = []
+    extra: list[tuple[int, int]] = []
+    for k, shape in zip(graph.outputs, graph.output_shapes, strict=True):
+        outputs.append(len(shapes))
+        shapes.append(shape)
+        if k is not None and k in final:
+            vertex[k] = outputs[-1]
+        elif k is not None and k in vertex:
+            extra.append((k, outputs[-1]))
+    names += _names("y", len(outputs))
+    edges = [Edge(vertex[d.tail], vertex[d.head], d.local.arrangement.structure) for d in drafts]
+    recipes = [Recipe(d.head, d.local.formula, d.local.arrangement.kernels) for d in drafts]
+    origins = [origin(d.head) for d in drafts] if origin else []
+    for k, output in extra:
+        edges.append(Edge(vertex[k], output, identity(graph.nodes[k].shape)))
+        recipes.append(Recipe(k, None, ()))
+        origins += [Origin("result")] if origin else []
+    linear = LinearGraph(
+        tuple(shapes),
+        tuple(range(graph.n_inputs)),
+        tuple(outputs),
+        tuple(edges),
+        tuple(origins),
+        tuple(names),
+    )
+    return Linearized(linear, tuple(recipes))
+
+
+def _names(letter: str, count: int) -> list[str]:
+    return [letter] if count == 1 else [f"{letter}{k}" for k in range(count)]

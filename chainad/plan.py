@@ -1,0 +1,269 @@
+"""Plans: an elimination order spelled out step by step, and priced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal
+
+from chainad.algebra import Product, Total
+from chainad.linear import Elimination, LinearGraph, Origin, Vertex
+from chainad.report.text import render
+from chainad.structure import Structure
+
+Direction = Literal["leaf", "forward", "reverse", "join", "sum"]
+Mode = Literal["forward", "reverse", "hybrid"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One product or sum of two Jacobians.
+
+    Jacobians are numbered: the local ones 0, 1, ... as the edges of the graph, then one for every
+    step. A product is `left @ right`; the result is the Jacobian of `head` with respect to `tail`.
+
+    `direction` says which factor is a local Jacobian: the left one (forward: a product is pushed on
+    towards the outputs), the right one (reverse: pulled back towards the inputs), both (leaf) or
+    neither (join).
+    """
+
+    number: int
+    left: int
+    right: int
+    tail: Vertex
+    via: Vertex | None
+    head: Vertex
+    direction: Direction
+    algebra: Product | Total = field(repr=False)
+
+    @property
+    def structure(self) -> Structure:
+        return self.algebra.structure
+
+    @property
+    def multiplications(self) -> int:
+        return self.algebra.multiplications if isinstance(self.algebra, Product) else 0
+
+    @property
+    def additions(self) -> int:
+        return self.algebra.additions
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """What another mode would have cost, in scalar operations."""
+
+    name: str
+    multiplications: int
+    additions: int
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The largest set of Jacobians alive at one time."""
+
+    numbers: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a Jacobian is going to be accumulated: read it before anything runs.
+
+    Plans are immutable, hashable and comparable; two plans are equal if they do the same.
+
+    Attributes
+    ----------
+    graph : LinearGraph
+        The local Jacobians and their structures.
+    order : tuple of int
+        The inner vertices in the order of their elimination.
+    steps : tuple of Step
+        Every product and sum, in order.
+    results : tuple
+        For every pair (output, input), outputs first, the number of its Jacobian or None (zero).
+    asked : str
+        What the user asked for.
+    itemsize : int
+        Bytes per number.
+    alternatives : tuple of Alternative
+        Forward, reverse and every other candidate, priced.
+    proof : str
+        What is proved of the price; empty if nothing is.
+    planner, title : str
+        Who found the order, and what the report calls the function.
+    """
+
+    graph: LinearGraph
+    order: tuple[Vertex, ...]
+    steps: tuple[Step, ...]
+    results: tuple[int | None, ...]
+    asked: str = field(default="", compare=False)
+    itemsize: int = 8
+    alternatives: tuple[Alternative, ...] = field(default=(), compare=False)
+    proof: str = field(default="", compare=False)
+    planner: str = field(default="", compare=False)
+    title: str = field(default="J", compare=False)
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.graph, self.order, self.itemsize))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __str__(self) -> str:
+        return render(self)
+
+    @cached_property
+    def multiplications(self) -> int:
+        """Scalar multiplications of all steps."""
+        return sum(step.multiplications for step in self.steps)
+
+    @cached_property
+    def additions(self) -> int:
+        """Scalar additions of all steps."""
+        return sum(step.additions for step in self.steps)
+
+    @cached_property
+    def structures(self) -> tuple[Structure, ...]:
+        """The structure of every Jacobian, local ones first."""
+        return (*(e.structure for e in self.graph.edges), *(s.structure for s in self.steps))
+
+    @cached_property
+    def mode(self) -> Mode:
+        """What the plan turned out to be: forward, reverse or hybrid.
+
+        Only steps that multiply count: a product with an identity has no direction.
+        """
+        directions = {s.direction for s in self.steps if s.multiplications} - {"leaf"}
+        if not directions:
+            return self._mode_of_order()
+        if directions == {"forward"}:
+            return "forward"
+        return "reverse" if directions == {"reverse"} else "hybrid"
+
+    def _mode_of_order(self) -> Mode:
+        """Settle the mode where every product is free, or one of two local Jacobians."""
+        backward = tuple(reversed(self.graph.inner))
+        return "reverse" if self.order == backward != self.graph.inner else "forward"
+
+    @cached_property
+    def bracketing(self) -> str:
+        """The order in words: a bracketed product on a chain, else the eliminated vertices."""
+        if self.graph.chain is None:
+            if not self.order:
+                return "J = " + " + ".join(f"J{k + 1}" for k in range(len(self.graph.edges)))
+            return "eliminate " + ", ".join(map(self.graph.name, self.order))
+        return bracket(self)
+
+    @cached_property
+    def peak(self) -> Peak:
+        """The largest live set: local Jacobians until their last use, and products."""
+        last = {used: k for k, s in enumerate(self.steps) for used in (s.left, s.right)}
+        last |= {used: len(self.steps) for used in self.results if used is not None}
+        live = sum(e.structure.count for e in self.graph.edges)
+        most = live
+        for k, step in enumerate(self.steps):
+            live += step.structure.count
+            most = max(most, live)
+            for used in {step.left, step.right}:
+                if last[used] == k:
+                    live -= self.structures[used].count
+        return Peak(most, most * self.itemsize)
+
+    def with_origins(self, graph: LinearGraph) -> Plan:
+        """Return the same plan for an equal graph that was traced elsewhere."""
+        return replace(self, graph=graph)
+
+
+def follow(
+    graph: LinearGraph,
+    order: Sequence[Vertex],
+    *,
+    asked: str = "",
+    itemsize: int = 8,
+) -> Plan:
+    """Spell out an elimination order step by step, and price it.
+
+    Raises
+    ------
+    PlanError
+        If the order does not name every inner vertex exactly once.
+    """
+    checked = graph.check_order(order)
+    steps, current = _steps(graph, checked)
+    results = tuple(current.get((i, o)) for o in graph.outputs for i in graph.inputs)
+    return Plan(graph, checked, steps, results, asked, itemsize)
+
+
+def _steps(
+    graph: LinearGraph, order: tuple[Vertex, ...]
+) -> tuple[tuple[Step, ...], dict[tuple[Vertex, Vertex], int]]:
+    elimination = Elimination(graph)
+    steps: list[Step] = []
+    n = len(graph.edges)
+    current: dict[tuple[Vertex, Vertex], int] = {}
+    # Products with an identity are still local; `local` holds the numbers of all such Jacobians.
+    local = set(range(n))
+    merged = iter(elimination.merged)
+    for k, edge in enumerate(graph.edges):
+        ends = (edge.tail, edge.head)
+        if ends in current:
+            _, total = next(merged)
+            number = n + len(steps)
+            steps.append(Step(number, current[ends], k, *_over(ends), "sum", total))
+            local.add(number)
+            current[ends] = number
+        else:
+            current[ends] = k
+    for v in order:
+        for m in elimination.eliminate(v):
+            left, right = current[v, m.head], current[m.tail, v]
+            number = n + len(steps)
+            direction = _direction(left in local, right in local)
+            steps.append(Step(number, left, right, m.tail, v, m.head, direction, m.product))
+            if not m.product.multiplications and {left, right} <= local:
+                local.add(number)
+            if m.total is not None:
+                old, number = current[m.tail, m.head], n + len(steps)
+                ends = (m.tail, m.head)
+                steps.append(Step(number, old, number - 1, *_over(ends), "sum", m.total))
+            current[m.tail, m.head] = number
+    return tuple(steps), current
+
+
+def _over(ends: tuple[Vertex, Vertex]) -> tuple[Vertex, None, Vertex]:
+    return ends[0], None, ends[1]
+
+
+def _direction(left_is_local: bool, right_is_local: bool) -> Direction:
+    if left_is_local:
+        return "leaf" if right_is_local else "forward"
+    return "reverse" if right_is_local else "join"
+
+
+def bracket(plan: Plan) -> str:
+    """Write the steps of a chain as one bracketed product, such as `J = (J4 J3) (J2 J1)`."""
+    assert plan.graph.chain is not None
+    n = len(plan.graph.edges)
+    numbers = {plan.graph.edges.index(edge): k + 1 for k, edge in enumerate(plan.graph.chain)}
+    root = plan.steps[-1].number if plan.steps else 0
+    words: list[str] = []
+    # An explicit stack: chains may have thousands of factors.
+    stack: list[int | str] = [root]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            words.append(item)
+        elif item < n:
+            words.append(f"J{numbers[item]}")
+        else:
+            step = plan.steps[item - n]
+            inside: list[int | str] = [step.right, " ", step.left]
+            stack += [")", *inside, "("] if item != root else inside
+    return "J = " + "".join(words)
+
+
+__all__ = ["Alternative", "Origin", "Peak", "Plan", "Step", "bracket", "follow"]

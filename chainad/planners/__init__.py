@@ -1,0 +1,1 @@
+"""Planners: each turns a linear graph into an elimination order, integers only."""

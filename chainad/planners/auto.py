@@ -1,0 +1,169 @@
+"""The floor above all planners: price every candidate, keep the cheapest.
+
+Hence `auto` is never dearer than any fixed mode, and can say so in print.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from chainad.errors import PlanError
+from chainad.linear import LinearGraph, Price, Vertex, price
+from chainad.plan import Alternative, Plan, follow
+from chainad.planners import chain as chains
+from chainad.planners import exhaustive as sets
+from chainad.planners.chain import brackets_of, chain
+from chainad.planners.exhaustive import exhaustive
+from chainad.planners.greedy import greedy, markowitz
+from chainad.planners.modes import around, forward, reverse
+
+Order = tuple[Vertex, ...]
+Planner = Callable[[LinearGraph], Sequence[Vertex]]
+Mode = str | Planner | Plan | Sequence[Vertex]
+
+PLANNERS: dict[str, Planner] = {
+    "forward": forward,
+    "reverse": reverse,
+    "chain": chain,
+    "markowitz": markowitz,
+    "greedy": greedy,
+    "exhaustive": exhaustive,
+}
+MODES = ("auto", "hybrid", *PLANNERS)
+
+# Beyond so many inner vertices, pricing a pivot at every one of them takes longer than it saves.
+MANY = 40
+
+
+def make_plan(graph: LinearGraph, mode: Mode = "auto", itemsize: int = 8) -> Plan:
+    """Plan the accumulation of the Jacobian of a linear graph.
+
+    Parameters
+    ----------
+    graph : LinearGraph
+    mode : str, planner, Plan or sequence of int
+        "auto", "hybrid" (the best plan that is neither forward nor reverse), the name of a planner,
+        a function from graphs to orders, a plan for an equal graph, or an order.
+    itemsize : int
+        Bytes per number.
+
+    Raises
+    ------
+    PlanError
+        If the mode is unknown, or does not fit the graph.
+    """
+    if isinstance(mode, Plan):
+        _check_same(mode, graph)
+        return replace(mode.with_origins(graph), itemsize=itemsize)
+    check_mode(mode)
+    if isinstance(mode, str):
+        return _by_name(graph, mode, itemsize)
+    if callable(mode):
+        name = getattr(mode, "__name__", type(mode).__name__)
+        return _finish(graph, tuple(mode(graph)), f"planner {name}", name, itemsize, {})
+    return _finish(graph, graph.check_order(mode), "a given order", "order", itemsize, {})
+
+
+def check_mode(mode: Mode) -> Mode:
+    """Return a mode as it is; raise PlanError if it can fit no graph."""
+    if isinstance(mode, str):
+        if mode not in MODES:
+            raise PlanError(f"mode={mode!r} is unknown; choose one of {', '.join(sorted(MODES))}")
+    elif not (isinstance(mode, (Plan, Sequence)) or callable(mode)):
+        raise PlanError(
+            "mode must be a name, a Plan, an elimination order or a planner,"
+            f" but got {type(mode).__name__}"
+        )
+    return mode
+
+
+def _by_name(graph: LinearGraph, mode: str, itemsize: int) -> Plan:
+    asked = f"mode={mode!r}"
+    if mode in PLANNERS:
+        return _finish(graph, tuple(PLANNERS[mode](graph)), asked, mode, itemsize, {})
+    orders = dict(candidates(graph))
+    prices = {name: price(graph, order) for name, order in orders.items()}
+    best = min(prices, key=lambda name: prices[name])
+    if mode == "hybrid":
+        offers = [*orders.values(), *hybrids(graph)]
+        plans = [follow(graph, order) for order in dict.fromkeys(offers)]
+        mixed = [plan for plan in plans if plan.mode == "hybrid"]
+        if mixed:
+            cheapest = min(mixed, key=lambda plan: (plan.multiplications, plan.additions))
+            return _finish(graph, cheapest.order, asked, "hybrid", itemsize, prices)
+    return _finish(graph, orders[best], asked, best, itemsize, prices)
+
+
+def candidates(graph: LinearGraph) -> Iterator[tuple[str, Order]]:
+    """Yield the orders that auto compares, by the name of their planner."""
+    if graph.chain is not None:
+        yield "chain", chain(graph)
+    elif len(graph.inner) <= sets.MOST:
+        yield "exhaustive", tuple(exhaustive(graph))
+    yield "forward", forward(graph)
+    yield "reverse", reverse(graph)
+    if graph.chain is None:
+        yield "markowitz", markowitz(graph)
+        yield "greedy", greedy(graph)
+        if len(graph.inner) <= MANY:
+            pivots = {order: price(graph, order) for order in around(graph)}
+            if pivots:
+                yield "one pivot", min(pivots, key=lambda order: pivots[order])
+
+
+def hybrids(graph: LinearGraph) -> Iterator[Order]:
+    """Yield more orders that may turn out neither forward nor reverse."""
+    if graph.chain is None:
+        yield from around(graph)
+        return
+    free, boundaries, brackets = brackets_of(graph)
+    for k in range(len(boundaries)):
+        yield (*free, *(boundaries[v - 1] for v in brackets.order(root=k)))
+
+
+def _finish(
+    graph: LinearGraph,
+    order: Order,
+    asked: str,
+    planner: str,
+    itemsize: int,
+    prices: dict[str, Price],
+) -> Plan:
+    """Follow the order, and set the classical modes beside it for comparison."""
+    known = dict(prices)
+    for name in ("forward", "reverse"):
+        if name not in known:
+            known[name] = price(graph, PLANNERS[name](graph))
+    plan = follow(graph, order, asked=asked, itemsize=itemsize)
+    offers = tuple(
+        Alternative(name, offer.multiplications, offer.additions)
+        for name, offer in sorted(known.items(), key=lambda item: (item[1], item[0]))
+    )
+    return replace(plan, alternatives=offers, planner=planner, proof=_proof(planner))
+
+
+def _proof(planner: str) -> str:
+    return {"chain": chains.PROOF, "exhaustive": sets.PROOF}.get(planner, "")
+
+
+def _check_same(plan: Plan, graph: LinearGraph) -> None:
+    if plan.graph == graph:
+        return
+    theirs, ours = len(plan.graph.inner), len(graph.inner)
+    what = (
+        f"it eliminates {theirs} inner vertices, this function has {ours}"
+        if theirs != ours
+        else _first_difference(plan.graph, graph)
+    )
+    raise PlanError(
+        f"the plan was made for another function: {what};"
+        " make one for this function with chainad.plan(f, x)"
+    )
+
+
+def _first_difference(one: LinearGraph, two: LinearGraph) -> str:
+    for k, (a, b) in enumerate(zip(one.edges, two.edges, strict=False)):
+        if a != b:
+            return f"its local Jacobian J{k + 1} is {a.structure}, here it is {b.structure}"
+    return f"it has {len(one.edges)} local Jacobians, this function {len(two.edges)}"

@@ -1,0 +1,152 @@
+"""Optimal bracketing of a chain, by dynamic programming over its segments.
+
+The structure of a segment does not depend on how it is bracketed, hence
+
+    cost(i..j) = min over k of  cost(i..k) + cost(k+1..j) + price(structure(k+1..j), structure(i..k))
+
+is exact over all bracketings (Godbole 1973 for matrices; Griewank & Naumann 2003 for Jacobians).
+Diagonals stay factors of their own, so that they are applied where the array is smallest.
+Factors are counted from x to y: factor i maps vertex i to vertex i + 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from chainad.algebra import multiply
+from chainad.errors import PlanError
+from chainad.linear import LinearGraph, Vertex
+from chainad.structure import Structure
+
+PROOF = "optimal over all bracketings of this chain"
+
+
+@dataclass(frozen=True)
+class Brackets:
+    """For every segment of a chain its cost and where it is split last.
+
+    `cost[i][j]` is the price of the product of factors i to j; `split[i][j]` the last factor of
+    its right part.
+    """
+
+    cost: Sequence[Sequence[int]]
+    split: Sequence[Sequence[int]]
+
+    def order(self, root: int | None = None) -> list[int]:
+        """Return the inner vertices in the order of their elimination.
+
+        Vertex k + 1 lies between factors k and k + 1; `root` is the last split, if not the best.
+        """
+        order: list[int] = []
+        stack = [(0, len(self.cost) - 1, root)]
+        while stack:
+            i, j, k = stack.pop()
+            if i == j:
+                continue
+            k = int(self.split[i][j]) if k is None else k
+            order.append(k + 1)
+            stack += [(i, k, None), (k + 1, j, None)]
+        return order[::-1]
+
+
+def chain(graph: LinearGraph) -> tuple[Vertex, ...]:
+    """Return the order of a cheapest bracketing.
+
+    Raises
+    ------
+    PlanError
+        If the graph is not a path from one input to one output.
+    """
+    free, boundaries, brackets = brackets_of(graph)
+    return (*free, *(boundaries[k - 1] for k in brackets.order()))
+
+
+def brackets_of(graph: LinearGraph) -> tuple[list[Vertex], list[Vertex], Brackets]:
+    """Return vertices that are free to eliminate first, those left between factors, and the table.
+
+    Products with an identity are free and change nothing, so they are taken out beforehand.
+    """
+    if graph.chain is None:
+        raise PlanError(
+            "mode='chain' needs a path from one input to one output, but this graph branches;"
+            " use mode='auto'"
+        )
+    factors = [e for e in graph.chain if not e.structure.is_identity] or [graph.chain[0]]
+    boundaries = [edge.tail for edge in factors[1:]]
+    free = [v for v in graph.inner if v not in set(boundaries)]
+    return free, boundaries, bracket_structures([edge.structure for edge in factors])
+
+
+def bracket_structures(structures: Sequence[Structure]) -> Brackets:
+    """Fill the table for a chain of structures, factor 0 being the one next to x."""
+    if all(map(_is_matrix, structures)):
+        sizes = [structures[0].matrix_shape[1], *(s.matrix_shape[0] for s in structures)]
+        return bracket_matrices(sizes, [s.kind == "diagonal" for s in structures])
+    return _bracket_any(structures)
+
+
+def _is_matrix(structure: Structure) -> bool:
+    """Return whether this is a dense matrix, or a diagonal one."""
+    if structure.scale is not None or structure.has_positions:
+        return False
+    if max(len(structure.rows), len(structure.cols)) > 1:
+        return False
+    return structure.kind in ("dense", "diagonal")
+
+
+def bracket_matrices(sizes: Sequence[int], diagonal: Sequence[bool] | None = None) -> Brackets:
+    """Fill the table for matrices given by their sizes, all segments of one length at a time.
+
+    Factor i has shape (sizes[i + 1], sizes[i]); `diagonal[i]` says that it keeps a diagonal only.
+    """
+    q = len(sizes) - 1
+    is_diagonal = np.asarray(diagonal if diagonal is not None else [False] * q, dtype=bool)
+    fits = q * max(sizes, default=1) ** 3 < 2**62
+    n = np.array(sizes, dtype=np.int64 if fits else object)  # object: Python integers
+    cost = np.zeros((q, q), n.dtype)
+    split = np.zeros((q, q), np.int64)
+    dense_before = np.concatenate([[0], np.cumsum(~is_diagonal)])
+    for length in range(2, q + 1):
+        i = np.arange(q - length + 1)[:, None]
+        k = i + np.arange(length - 1)[None, :]
+        j = i + length - 1
+        rows = _unless_diagonal(n[j + 1], dense_before[j + 1] - dense_before[k + 1])
+        cols = _unless_diagonal(n[i], dense_before[k + 1] - dense_before[i])
+        total = cost[i, k] + cost[k + 1, j] + rows * n[k + 1] * cols
+        best = np.argmin(total, axis=1)
+        cost[i[:, 0], j[:, 0]] = total[i[:, 0], best]
+        split[i[:, 0], j[:, 0]] = i[:, 0] + best
+    return Brackets(cost.tolist(), split.tolist())
+
+
+def _unless_diagonal(
+    size: npt.NDArray[np.int64], dense_factors: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Return the sizes, or 1 where a segment has no dense factor and so keeps a diagonal only."""
+    return np.where(dense_factors > 0, size, np.ones_like(size))
+
+
+def _bracket_any(structures: Sequence[Structure]) -> Brackets:
+    q = len(structures)
+    segment = {(i, i): s for i, s in enumerate(structures)}
+    cost = [[0] * q for _ in range(q)]
+    split = [[0] * q for _ in range(q)]
+    for length in range(2, q + 1):
+        for i in range(q - length + 1):
+            j = i + length - 1
+            segment[i, j] = multiply(structures[j], segment[i, j - 1]).structure
+            prices = (
+                (
+                    cost[i][k]
+                    + cost[k + 1][j]
+                    + multiply(segment[k + 1, j], segment[i, k]).multiplications,
+                    k,
+                )
+                for k in range(i, j)
+            )
+            cost[i][j], split[i][j] = min(prices)
+    return Brackets(cost, split)

@@ -1,0 +1,79 @@
+"""Greedy orders: the vertex that is cheapest now, or cheapest together with the damage it does.
+
+Markowitz eliminates the vertex of least price; on vectors this eats narrow bottlenecks first.
+Adding the damage, by how much the elimination raises the prices of the neighbours, mends that.
+Source: Albrecht, Gottschling & Naumann 2003, *Markowitz-type heuristics for computing Jacobian
+matrices efficiently* (LMMD).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chainad.algebra import multiply
+from chainad.linear import Elimination, LinearGraph, Vertex
+from chainad.structure import Structure
+
+
+def markowitz(graph: LinearGraph) -> tuple[Vertex, ...]:
+    """Eliminate the vertex of least price, the first of equals."""
+    return _eliminate_by(graph, lambda elimination, v: elimination.price(v), reach=1)
+
+
+def greedy(graph: LinearGraph) -> tuple[Vertex, ...]:
+    """Eliminate the vertex of least price plus damage, the first of equals."""
+    return _eliminate_by(graph, price_and_damage, reach=2)
+
+
+def price_and_damage(elimination: Elimination, v: Vertex) -> int:
+    """Return the price of eliminating v, plus what that adds to the prices of its neighbours."""
+    damage = 0
+    new: dict[tuple[Vertex, Vertex], Structure] = {}
+    for m in elimination.meetings(v):
+        new[m.tail, m.head] = m.product.structure if m.total is None else m.total.structure
+        damage += m.product.multiplications
+    after, before = elimination.after, elimination.before
+    for tail, into_v in before[v].items():
+        for into in before[tail].values():
+            damage -= multiply(into_v, into).multiplications
+            for head in after[v]:
+                old = after[tail].get(head)
+                damage += multiply(new[tail, head], into).multiplications
+                damage -= 0 if old is None else multiply(old, into).multiplications
+    for head, out_of_v in after[v].items():
+        for out in after[head].values():
+            damage -= multiply(out, out_of_v).multiplications
+            for tail in before[v]:
+                old = after[tail].get(head)
+                damage += multiply(out, new[tail, head]).multiplications
+                damage -= 0 if old is None else multiply(out, old).multiplications
+    return damage
+
+
+def _eliminate_by(
+    graph: LinearGraph, score: Callable[[Elimination, Vertex], int], reach: int
+) -> tuple[Vertex, ...]:
+    """Eliminate the vertex of least score, again and again.
+
+    A score depends on the edges within `reach` of its vertex: only those are computed anew.
+    """
+    elimination = Elimination(graph)
+    scores = {v: score(elimination, v) for v in graph.inner}
+    order = []
+    while scores:
+        v = min(scores, key=lambda u: (scores[u], u))
+        near = _neighbours(elimination, {v}, reach)
+        elimination.eliminate(v)
+        del scores[v]
+        order.append(v)
+        for u in near:
+            if u in scores:
+                scores[u] = score(elimination, u)
+    return tuple(order)
+
+
+def _neighbours(elimination: Elimination, near: set[Vertex], reach: int) -> set[Vertex]:
+    for _ in range(reach):
+        near = near.union(*(elimination.after[u] for u in near))
+        near = near.union(*(elimination.before[u] for u in near))
+    return near

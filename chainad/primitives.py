@@ -1,0 +1,66 @@
+"""The two array functions that programs need and NumPy lacks; both can be traced like NumPy's own.
+
+They follow NEP 18: an argument with `__array_function__` that is no ndarray takes over.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse
+
+from chainad.pattern import Positions, as_array
+
+Array = npt.NDArray[Any]
+
+
+def place(x: Array, axis: int, where: Positions, size: int) -> Array:
+    """Put the entries of one axis at the positions `where` of a zero axis of `size` places.
+
+    The inverse of `np.take(x, where, axis)`. The positions must be distinct.
+    """
+    if not isinstance(x, np.ndarray):
+        return _dispatch(place, x, axis, where, size)
+    out = np.zeros((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype)
+    out[(slice(None),) * axis + (key_of(where),)] = x
+    return out
+
+
+def segment_sum(x: Array, axis: int, segments: Positions, size: int) -> Array:
+    """Add up the entries of one axis that have the same number in `segments` (below `size`)."""
+    if not isinstance(x, np.ndarray):
+        return _dispatch(segment_sum, x, axis, segments, size)
+    numbers = as_array(segments)
+    entries = (np.ones(numbers.size, x.dtype), numbers, np.arange(numbers.size + 1))
+    adder = scipy.sparse.csc_array(entries, shape=(size, numbers.size))
+    front = np.moveaxis(x, axis, 0)
+    total = adder @ np.ascontiguousarray(front).reshape(numbers.size, -1)
+    return np.moveaxis(total.reshape(size, *front.shape[1:]), 0, axis)
+
+
+def add_at(x: Array, axis: int, where: Positions, y: Array) -> Array:
+    """Return x with y added to its entries at the distinct positions `where` of one axis."""
+    for array in (x, y):
+        if not isinstance(array, np.ndarray) and hasattr(type(array), "__array_function__"):
+            return x + place(y, axis, where, x.shape[axis])
+    out = np.array(x, dtype=np.result_type(x, y))
+    out[(slice(None),) * axis + (key_of(where),)] += y
+    return out
+
+
+def key_of(where: Positions) -> slice | Array:
+    """Return what indexes one axis at `where`: a slice if it can be."""
+    if not isinstance(where, range):
+        return where.values
+    stop: int | None = where.start + where.step * len(where)
+    if stop is not None and stop < 0:  # a descending slice down to place 0 has no stop
+        stop = None
+    return slice(where.start, stop, where.step)
+
+
+def _dispatch(function: Any, x: Any, *args: Any) -> Any:
+    if not hasattr(type(x), "__array_function__"):
+        return function(np.asarray(x), *args)
+    return x.__array_function__(function, (type(x),), (x, *args), {})

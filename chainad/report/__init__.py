@@ -1,0 +1,1 @@
+"""Reports: plans as text."""

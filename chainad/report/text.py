@@ -1,0 +1,249 @@
+"""A plan as text: one summary, the modes side by side, a sentence, and a row for every step.
+
+This room lies below `plan`, since `print(plan)` is the report: it reads a plan through the
+protocols below and knows nothing of how plans are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import prod
+from typing import Protocol
+
+from chainad.linear import LinearGraph
+from chainad.structure import Structure
+
+MOST_ROWS = 40
+WIDTH = 100
+
+
+class PrintableStep(Protocol):
+    """What the report reads of a step."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def left(self) -> int: ...
+    @property
+    def right(self) -> int: ...
+    @property
+    def via(self) -> int | None: ...
+    @property
+    def direction(self) -> str: ...
+    @property
+    def structure(self) -> Structure: ...
+    @property
+    def multiplications(self) -> int: ...
+
+
+class PrintableAlternative(Protocol):
+    """What the report reads of an alternative."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def multiplications(self) -> int: ...
+    @property
+    def additions(self) -> int: ...
+
+
+class PrintablePeak(Protocol):
+    """What the report reads of a peak."""
+
+    @property
+    def bytes(self) -> int: ...
+
+
+class Printable(Protocol):
+    """What the report reads of a plan."""
+
+    @property
+    def graph(self) -> LinearGraph: ...
+    @property
+    def steps(self) -> Sequence[PrintableStep]: ...
+    @property
+    def structures(self) -> Sequence[Structure]: ...
+    @property
+    def results(self) -> Sequence[int | None]: ...
+    @property
+    def alternatives(self) -> Sequence[PrintableAlternative]: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def asked(self) -> str: ...
+    @property
+    def planner(self) -> str: ...
+    @property
+    def proof(self) -> str: ...
+    @property
+    def bracketing(self) -> str: ...
+    @property
+    def multiplications(self) -> int: ...
+    @property
+    def additions(self) -> int: ...
+    @property
+    def peak(self) -> PrintablePeak: ...
+    @property
+    def itemsize(self) -> int: ...
+    @property
+    def title(self) -> str: ...
+
+
+def render(plan: Printable) -> str:
+    """Return the report of a plan."""
+    parts = [_head(plan), _modes(plan), _steps(plan), _locals(plan)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def bytes_text(count: int) -> str:
+    """Return a number of bytes in a unit that suits it: `8.08 MB`."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.4g} TB"
+
+
+def _head(plan: Printable) -> str:
+    lines = [
+        f"Plan  {plan.title}: {_shapes(plan, plan.graph.inputs)}"
+        f" -> {_shapes(plan, plan.graph.outputs)}     {_result(plan)}",
+        f"mode        {plan.mode}" + (f"  (asked: {plan.asked})" if plan.asked else ""),
+        f"bracketing  {_shorten(plan.bracketing)}",
+        f"in words    {_in_words(plan)}",
+        f"price       {plan.multiplications:,} multiplications, {plan.additions:,} additions,"
+        f" peak {bytes_text(plan.peak.bytes)}",
+        f"proved      {plan.proof or 'nothing: the best of the orders below'}",
+    ]
+    return "\n".join(lines)
+
+
+def _shapes(plan: Printable, vertices: Sequence[int]) -> str:
+    return ", ".join(str(plan.graph.shapes[v]) for v in vertices)
+
+
+def _result(plan: Printable) -> str:
+    n, m = len(plan.graph.outputs), len(plan.graph.inputs)
+    if n * m > 1:
+        return f"J has {n} x {m} blocks"
+    (number,) = plan.results
+    sizes = [prod(plan.graph.shapes[v]) for v in (*plan.graph.outputs, *plan.graph.inputs)]
+    kind = "zero" if number is None else plan.structures[number].kind
+    return f"J is {sizes[0]} x {sizes[1]}, {kind}"
+
+
+def _shorten(text: str) -> str:
+    room = WIDTH - 12
+    return text if len(text) <= room else text[: room // 2 - 3] + " ... " + text[-room // 2 + 2 :]
+
+
+def _in_words(plan: Printable) -> str:
+    if not any(step.multiplications for step in plan.steps):
+        return "nothing to multiply: local Jacobians are at most moved and added"
+    if plan.mode == "forward":
+        return "push forward from the input to the output, one local Jacobian after the other"
+    if plan.mode == "reverse":
+        return "pull back from the output to the input, one local Jacobian after the other"
+    last = [s for s in plan.steps if s.via is not None and s.multiplications][-1]
+    assert last.via is not None
+    width = prod(plan.graph.shapes[last.via])
+    left, right = (plan.structures[k].matrix_shape for k in (last.left, last.right))
+    return (
+        f"start at the narrow value {plan.graph.name(last.via)} (width {width}): pull back"
+        f" {right[0]} rows to the input,\n            push forward {left[1]} columns to the"
+        f" output, then one {_by(left)} . {_by(right)} product joins them"
+    )
+
+
+def _by(shape: tuple[int, int]) -> str:
+    return f"{shape[0]}x{shape[1]}"
+
+
+def _modes(plan: Printable) -> str:
+    rows = [("", "multiplications", "vs this plan", "additions")]
+    classical = [a for a in plan.alternatives if a.name in ("forward", "reverse")]
+    others = [a for a in plan.alternatives if a.name not in ("forward", "reverse")]
+    chosen = f"{plan.mode}  <- chosen" + (f" ({plan.planner})" if plan.planner else "")
+    rows.append((chosen, f"{plan.multiplications:,}", "1.0x", f"{plan.additions:,}"))
+    for other in (*classical, *others):
+        if other.name == plan.planner:
+            continue
+        ratio = _ratio(other.multiplications, plan.multiplications)
+        rows.append((other.name, f"{other.multiplications:,}", ratio, f"{other.additions:,}"))
+    return _table(rows, "<>>>")
+
+
+def _ratio(one: int, two: int) -> str:
+    if one == two:
+        return "1.0x"
+    return f"{one / two:,.1f}x" if two else "-"
+
+
+def _steps(plan: Printable) -> str:
+    if not plan.steps:
+        return ""
+    n = len(plan.graph.edges)
+    total = max(1, plan.multiplications)
+    rows = [("step", "direction", "product", "shapes", "structure", "mults", "%", "bytes out")]
+    for step in plan.steps[:MOST_ROWS]:
+        one, two = plan.structures[step.left], plan.structures[step.right]
+        sign, dot = (" + ", "+") if step.via is None else (" ", ".")
+        rows.append(
+            (
+                str(step.number - n + 1),
+                step.direction,
+                f"P{step.number - n + 1} = {_jacobian(step.left, n)}{sign}"
+                f"{_jacobian(step.right, n)}",
+                f"{_by(one.matrix_shape)} {dot} {_by(two.matrix_shape)}",
+                f"{one.kind} {dot} {two.kind}",
+                f"{step.multiplications:,}",
+                f"{100 * step.multiplications / total:.1f}",
+                bytes_text(step.structure.count * plan.itemsize),
+            )
+        )
+    return _table(rows, "><<<<>>>") + _more(len(plan.steps), "steps")
+
+
+def _jacobian(number: int, n: int) -> str:
+    return f"J{number + 1}" if number < n else f"P{number - n + 1}"
+
+
+def _locals(plan: Printable) -> str:
+    graph = plan.graph
+    if not graph.edges or not graph.origins:
+        return ""
+    rows = [("", "operation", "shape", "structure", "bytes", "line", "")]
+    for k, (edge, origin) in enumerate(zip(graph.edges, graph.origins, strict=True)):
+        if k == MOST_ROWS:
+            break
+        line, text = (str(origin.site), origin.site.text) if origin.site else ("", "")
+        rows.append(
+            (
+                f"J{k + 1}",
+                origin.name,
+                _by(edge.structure.matrix_shape),
+                edge.structure.kind,
+                bytes_text(edge.structure.count * plan.itemsize),
+                line,
+                text,
+            )
+        )
+    return (
+        "local Jacobians\n" + _table(rows, "<<<<><<") + _more(len(graph.edges), "local Jacobians")
+    )
+
+
+def _more(count: int, what: str) -> str:
+    return f"\n  ... {count - MOST_ROWS} more {what}" if count > MOST_ROWS else ""
+
+
+def _table(rows: Sequence[tuple[str, ...]], align: str) -> str:
+    widths = [max(len(row[k]) for row in rows) for k in range(len(align))]
+    return "\n".join(_lines(rows, widths, align))
+
+
+def _lines(rows: Sequence[tuple[str, ...]], widths: list[int], align: str) -> Iterator[str]:
+    for row in rows:
+        cells = (f"{cell:{a}{w}}" for cell, a, w in zip(row, align, widths, strict=True))
+        yield ("  " + "  ".join(cells)).rstrip()

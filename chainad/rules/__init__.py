@@ -1,0 +1,20 @@
+"""Rules: how every NumPy function is differentiated, one row each.
+
+A function is known here if it is in one of four tables of `base`: RULES (differentiated), DEFINED
+(written in terms of others), CONSTANT (derivative zero) or REFUSED (an error that says why).
+"""
+
+from chainad.rules import contraction, elementwise, movement, reduction, refused
+from chainad.rules.base import CONSTANT, DEFINED, REFUSED, RULES
+
+__all__ = [
+    "CONSTANT",
+    "DEFINED",
+    "REFUSED",
+    "RULES",
+    "contraction",
+    "elementwise",
+    "movement",
+    "reduction",
+    "refused",
+]

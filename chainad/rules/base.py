@@ -1,0 +1,133 @@
+"""What a rule is: one row per NumPy function, from which everything else follows.
+
+A rule states, for every array operand of a call, the structure of the local Jacobian and, where
+that keeps numbers, a formula for them. Forward, reverse, hybrid, sparsity and price all follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from chainad.algebra import Arrangement, arrange
+from chainad.graph import Argument
+from chainad.structure import Axis
+
+# Takes the result and the operands of a call; the output comes first, formulas often want it.
+Formula: TypeAlias = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Local:
+    """A local Jacobian: its structure, and a formula for the array that `arrangement` expects."""
+
+    arrangement: Arrangement
+    formula: Formula | None
+
+
+Locals: TypeAlias = Mapping[Argument, Local]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How one function is differentiated.
+
+    `locals(y, *args, **kwargs)` is called like the function itself, after its result y, with an
+    `Argument` in the place of every array operand.
+
+    `operands` are the positions of arguments that are operands whatever their type, so that lists
+    and numbers become arrays (`nested`: a list there is a list of operands). Elsewhere only traced
+    values and arrays of floats are operands; all else is static, and may shape the structure.
+    `is_constant(args)` tells calls whose result has derivative zero.
+    """
+
+    locals: Callable[..., Locals]
+    operands: slice | tuple[int, ...] = (0,)
+    nested: bool = False
+    is_constant: Callable[[tuple[Any, ...]], bool] | None = None
+
+    def is_operand(self, position: int, count: int) -> bool:
+        """Return whether the argument at `position` of `count` must be an operand."""
+        if isinstance(self.operands, slice):
+            return position in range(count)[self.operands]
+        return position in self.operands
+
+
+RULES: dict[Callable[..., Any], Rule] = {}
+# Functions with derivative zero wherever they have one: computed on plain numbers.
+CONSTANT: set[Callable[..., Any]] = set()
+# Functions written in terms of others.
+DEFINED: dict[Callable[..., Any], Callable[..., Any]] = {}
+# Functions that must not be called on traced values, with the reason and the next move.
+REFUSED: dict[Callable[..., Any], str] = {}
+
+
+def rule(
+    *functions: Callable[..., Any],
+    operands: slice | tuple[int, ...] = (0,),
+    nested: bool = False,
+    is_constant: Callable[[tuple[Any, ...]], bool] | None = None,
+) -> Callable[[Callable[..., Locals]], Callable[..., Locals]]:
+    """Register the decorated `locals` for some functions."""
+
+    def register(locals_: Callable[..., Locals]) -> Callable[..., Locals]:
+        for function in functions:
+            RULES[function] = Rule(locals_, operands, nested, is_constant)
+        return locals_
+
+    return register
+
+
+def defined(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register the decorated function as the definition of `function`."""
+
+    def register(definition: Callable[..., Any]) -> Callable[..., Any]:
+        DEFINED[function] = definition
+        return definition
+
+    return register
+
+
+def spelled(
+    rows: Sequence[tuple[int, Sequence[int]]],
+    cols: Sequence[tuple[int, Sequence[int]]],
+    sizes: Mapping[int, int],
+    stored: Sequence[int] | None = None,
+    scale: float | None = None,
+) -> Arrangement:
+    """Return the structure with axes given as (size, labels), where labels may repeat on an axis."""
+    assert (stored is None) != (scale is None)
+    row_axes = [Axis(size, tuple(labels)) for size, labels in rows]
+    col_axes = [Axis(size, tuple(labels)) for size, labels in cols]
+    return arrange(row_axes, col_axes, dict(sizes), stored or (), scale)
+
+
+def arguments_in(value: Any) -> list[Argument]:
+    """Return the operands inside a (nested) argument."""
+    if isinstance(value, Argument):
+        return [value]
+    if isinstance(value, (list, tuple)):
+        return [found for item in value for found in arguments_in(item)]
+    return []
+
+
+def normalize_axes(axis: Any, ndim: int) -> tuple[int, ...]:
+    """Return an axis argument as a tuple of non-negative axes; None means all."""
+    if axis is None:
+        return tuple(range(ndim))
+    axes = axis if isinstance(axis, (list, tuple)) else (axis,)
+    return tuple(int(a) % ndim if ndim else 0 for a in axes)
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Return the name users write: `np.tanh`, `scipy.special.erf`, `x[...]`."""
+    name = getattr(function, "__name__", str(function))
+    module = getattr(function, "__module__", None) or "numpy"
+    if isinstance(function, np.ufunc):
+        return f"np.{name}" if getattr(np, name, None) is function else f"scipy.special.{name}"
+    if module.startswith("chainad"):
+        return {"getitem": "x[...]", "astype": "x.astype"}.get(name, name)
+    return f"{module.replace('numpy', 'np', 1)}.{name}"

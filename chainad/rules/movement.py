@@ -1,0 +1,420 @@
+"""Data movement: functions whose result holds entries of the operands, and constants.
+
+No row needs a formula. A view (transpose, slice, flip) is told from its strides; anything else is
+run once on the numbers of the entries themselves, and what comes out says where each one went.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from chainad.algebra import Arrangement, arrange, identity
+from chainad.graph import Argument
+from chainad.pattern import Integers, Positions, as_array, positions, refine
+from chainad.primitives import place, segment_sum
+from chainad.rules.base import CONSTANT, Local, Locals, arguments_in, defined, rule
+from chainad.structure import Axis
+
+
+def movement(
+    *functions: Callable[..., Any], operands: tuple[int, ...] = (0,), nested: bool = False
+) -> None:
+    """Register functions that only move, repeat, drop or pad entries."""
+    for function in functions:
+        rule(function, operands=operands, nested=nested)(_locals_of(function))
+
+
+def _locals_of(function: Callable[..., Any]) -> Callable[..., Locals]:
+    def locals_(y: Argument, *args: Any, **kwargs: Any) -> Locals:
+        operands = arguments_in([*args, *kwargs.values()])
+        traced = [x for x in operands if x.traced]
+        if len(operands) == 1:
+            seen = _view(function, args, kwargs, operands[0], y)
+            if seen is not None:
+                return {operands[0]: Local(seen, None)}
+        source = np.asarray(_run_on_numbers(function, args, kwargs, operands))
+        starts = np.cumsum([1, *(x.size for x in operands)])
+        return {
+            x: Local(selection(source - starts[operands.index(x)], x.shape), None) for x in traced
+        }
+
+    return locals_
+
+
+def _run_on_numbers(
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    operands: list[Argument],
+) -> Any:
+    """Call the function with every operand's entries numbered from one, constants as zeros."""
+    numbers: dict[int, Integers] = {}
+    start = 1
+    for x in operands:
+        if x.traced:
+            numbers[x.number] = np.arange(start, start + x.size).reshape(x.shape)
+        else:
+            numbers[x.number] = np.zeros(x.shape, np.int64)
+        start += x.size
+    return _call(function, args, kwargs, numbers)
+
+
+def _call(
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    arrays: dict[int, Any],
+) -> Any:
+    def fill(value: Any) -> Any:
+        if isinstance(value, Argument):
+            return arrays[value.number]
+        if isinstance(value, (list, tuple)):
+            return type(value)(map(fill, value))
+        return value
+
+    return function(*map(fill, args), **{k: fill(v) for k, v in kwargs.items()})
+
+
+def _view(
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    x: Argument,
+    y: Argument,
+) -> Arrangement | None:
+    """Return the structure of a call that makes a view of x, as its strides tell; else None."""
+    if x.size == 0 or y.size == 0 or not x.traced:
+        return None
+    whole = np.empty(x.shape, np.int8)  # never written nor read: one byte per entry is its number
+    view = _call(function, args, kwargs, {x.number: whole})
+    if not isinstance(view, np.ndarray) or not np.may_share_memory(view, whole):
+        return None
+    address = view.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+    return strided(address, view.strides, view.shape, x.shape)
+
+
+def strided(
+    start: int, strides: tuple[int, ...], shape: tuple[int, ...], source: tuple[int, ...]
+) -> Arrangement | None:
+    """Return the structure of a view of a contiguous array of shape `source`, or None.
+
+    Entry i of the view is entry start + strides . i of the array. Views that walk several axes of
+    the array at once, as some reshapes do, are left to others.
+    """
+    first = np.unravel_index(start, source) if source else ()
+    walkers: dict[int, tuple[int, int]] = {}  # axis of the array -> axis of the view, step
+    for k, (stride, size) in enumerate(zip(strides, shape, strict=True)):
+        if size == 1 or stride == 0:
+            continue
+        one = np.subtract(np.unravel_index(start + stride, source), first)
+        end = np.subtract(np.unravel_index(start + stride * (size - 1), source), first)
+        moved = np.flatnonzero(one)
+        if moved.size != 1 or not np.array_equal(end, one * (size - 1)) or moved[0] in walkers:
+            return None
+        walkers[int(moved[0])] = (k, int(one[moved[0]]))
+    rows = [Axis(size, (k,)) for k, size in enumerate(shape)]
+    cols = []
+    for a, size in enumerate(source):
+        at = int(first[a])
+        if a not in walkers:
+            cols.append(Axis(size, (), range(at, at + 1) if size > 1 else None))
+            continue
+        k, step = walkers[a]
+        where = range(at, at + step * shape[k], step)
+        cols.append(Axis(size, (k,), None if where == range(size) else where))
+    return arrange(rows, cols, dict(enumerate(shape)), scale=1)
+
+
+def selection(source: Integers, shape: tuple[int, ...]) -> Arrangement:
+    """Return the structure of y[i] = x.ravel()[source[i]] for x of `shape`.
+
+    Sources outside x are constants. Axes that move independently are told apart, so that for
+    example a roll along one axis leaves the labels of all others in place.
+    """
+    total = int(np.prod(shape, dtype=np.int64))
+    inside = (source >= 0) & (source < total)
+    visited = [
+        np.flatnonzero(inside.any(axis=tuple(a for a in range(source.ndim) if a != k)))
+        for k in range(source.ndim)
+    ]
+    box = inside[np.ix_(*visited)] if visited else inside
+    if not box.all():
+        return _scattered(source, np.flatnonzero(inside), shape)
+    numbers = source[np.ix_(*visited)] if visited else source
+    sizes = {k: where.size for k, where in enumerate(visited)}
+    rows = [
+        Axis(n, (k,), _unless_all(where, n))
+        for k, (n, where) in enumerate(zip(source.shape, visited, strict=True))
+    ]
+    if not inside.any():
+        return _nothing(source.shape, shape)
+    cols = []
+    for n, coordinate in zip(shape, np.unravel_index(numbers, shape) if shape else (), strict=True):
+        labels = tuple(k for k in range(numbers.ndim) if _varies(coordinate, k))
+        thin = coordinate[tuple(slice(None) if k in labels else 0 for k in range(numbers.ndim))]
+        cols.append(Axis(n, labels, _unless_all(thin.ravel(), n)))
+    return arrange(rows, cols, sizes, scale=1)
+
+
+def _unless_all(where: Integers, size: int) -> Positions | None:
+    found = positions(where)
+    return None if found == range(size) else found
+
+
+def _varies(coordinate: Integers, axis: int) -> bool:
+    return bool((coordinate != coordinate.take([0], axis=axis)).any())
+
+
+def _scattered(source: Integers, where: Integers, shape: tuple[int, ...]) -> Arrangement:
+    """Return a selection entry by entry."""
+    rows = _axes_through(where, source.shape)
+    cols = _axes_through(source.ravel()[where], shape)
+    return arrange(rows, cols, {0: where.size}, scale=1)
+
+
+def _axes_through(where: Integers, shape: tuple[int, ...]) -> list[Axis]:
+    if not shape:
+        return []
+    places = np.unravel_index(where, shape)
+    return [Axis(n, (0,), _unless_all(at, n)) for n, at in zip(shape, places, strict=True)]
+
+
+def _nothing(rows: tuple[int, ...], cols: tuple[int, ...]) -> Arrangement:
+    """Return the zero Jacobian."""
+    axes = [Axis(n, (k,)) for k, n in enumerate((*rows, *cols))]
+    return arrange(axes[: len(rows)], axes[len(rows) :], dict(enumerate((*rows, *cols))), scale=0)
+
+
+def getitem(x: Any, key: Any) -> Any:
+    """Return x[key]; the function behind the brackets of a traced array."""
+    return x[key]
+
+
+def astype(x: Any, dtype: Any) -> Any:
+    """Return x.astype(dtype); the function behind that method."""
+    return x.astype(dtype)
+
+
+@rule(np.reshape, np.ravel)
+def _reshape(y: Argument, x: Argument, *args: Any, order: str = "C", **kwargs: Any) -> Locals:
+    if order not in ("C", "A", "K") or "F" in args:
+        raise NotImplementedError("order='F' is not differentiated; transpose before and after")
+    parts = refine(x.shape, y.shape)
+    if parts is None:
+        numbers = np.arange(x.size).reshape(y.shape)
+        return {x: Local(selection(numbers, x.shape), None)}
+    sizes = dict(enumerate(parts))
+    return {x: Local(arrange(_cut(y.shape, parts), _cut(x.shape, parts), sizes, scale=1), None)}
+
+
+def _cut(shape: tuple[int, ...], parts: list[int]) -> list[Axis]:
+    """Spell axes of the sizes `shape` by consecutive labels of the sizes `parts`."""
+    axes, k = [], 0
+    for size in shape:
+        labels, got = [], 1
+        while got < size:
+            labels.append(k)
+            got *= parts[k]
+            k += 1
+        axes.append(Axis(size, tuple(labels)))
+    return axes
+
+
+@rule(np.copy, np.real_if_close, np.ascontiguousarray, astype)
+def _copy(y: Argument, x: Argument, *args: Any, **kwargs: Any) -> Locals:
+    if y.dtype.kind != "f":
+        raise NotImplementedError(
+            f"a conversion to {y.dtype} cuts the derivative;"
+            " say so with chainad.stop_gradient(x), or use np.floor, np.round and the like"
+        )
+    return {x: Local(Arrangement(identity(y.shape), ()), None)}
+
+
+@rule(segment_sum)
+def _segment_sum(y: Argument, x: Argument, axis: int, segments: Positions, size: int) -> Locals:
+    cols = [Axis(n, (k,)) for k, n in enumerate(x.shape)]
+    rows = [
+        Axis(n, (k,), _unless_all(as_array(segments), n) if k == axis else None)
+        for k, n in enumerate(y.shape)
+    ]
+    return {x: Local(arrange(rows, cols, dict(enumerate(x.shape)), scale=1), None)}
+
+
+movement(
+    getitem,
+    place,
+    np.transpose,
+    np.matrix_transpose,
+    np.swapaxes,
+    np.moveaxis,
+    np.rollaxis,
+    np.expand_dims,
+    np.squeeze,
+    np.broadcast_to,
+    np.atleast_1d,
+    np.atleast_2d,
+    np.atleast_3d,
+    np.diagonal,
+    np.diag,
+    np.diagflat,
+    np.tile,
+    np.repeat,
+    np.take,
+    np.take_along_axis,
+    np.compress,
+    np.delete,
+    np.resize,
+    np.flip,
+    np.fliplr,
+    np.flipud,
+    np.rot90,
+    np.roll,
+    np.tril,
+    np.triu,
+)
+movement(np.append, operands=(0, 1))
+movement(np.insert, operands=(0, 2))
+movement(
+    np.concatenate,
+    np.stack,
+    np.vstack,
+    np.hstack,
+    np.dstack,
+    np.column_stack,
+    nested=True,
+)
+
+
+def _pad_with_zeros(x: Any, pad_width: Any, mode: str = "constant", **kwargs: Any) -> Any:
+    """Pad like np.pad, whatever the constant: it has derivative zero."""
+    if mode not in ("constant", "edge", "reflect", "symmetric", "wrap"):
+        raise NotImplementedError(
+            f"np.pad with mode={mode!r} is not differentiated; use np.concatenate"
+        )
+    if kwargs.get("reflect_type", "even") != "even":
+        raise NotImplementedError("np.pad with reflect_type='odd' is not differentiated")
+    return np.pad(x, pad_width, mode)
+
+
+rule(np.pad)(_locals_of(_pad_with_zeros))
+
+
+@defined(np.sort)
+def _sort(
+    a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None
+) -> Any:
+    if axis is None:
+        a, axis = np.ravel(a), -1
+    return np.take_along_axis(a, np.argsort(a, axis=axis, kind="stable"), axis=axis)
+
+
+@defined(np.block)
+def _block(arrays: Any) -> Any:
+    def depth_of(value: Any) -> int:
+        return 1 + depth_of(value[0]) if isinstance(value, list) else 0
+
+    def most(value: Any) -> int:
+        return max(map(most, value)) if isinstance(value, list) else np.ndim(value)
+
+    depth = depth_of(arrays)
+    ndim = max(depth, most(arrays))
+
+    def assemble(value: Any, level: int) -> Any:
+        if not isinstance(value, list):
+            return np.reshape(value, (1,) * (ndim - np.ndim(value)) + np.shape(value))
+        return np.concatenate([assemble(v, level + 1) for v in value], axis=level - depth)
+
+    return assemble(arrays, 0)
+
+
+@defined(np.full_like)
+def _full_like(a: Any, fill_value: Any, dtype: Any = None, **kwargs: Any) -> Any:
+    return fill_value * np.ones_like(a, dtype, **kwargs)
+
+
+@defined(np.diff)
+def _diff(a: Any, n: int = 1, axis: int = -1) -> Any:
+    for _ in range(n):
+        a = np.moveaxis(a, axis, 0)
+        a = np.moveaxis(a[1:] - a[:-1], 0, axis)
+    return a
+
+
+@defined(np.median)
+def _median(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
+    if axis is None:
+        flat = np.sort(np.ravel(a))
+        middle = np.mean(flat[(np.size(a) - 1) // 2 : np.size(a) // 2 + 1])
+        return np.reshape(middle, (1,) * np.ndim(a)) if keepdims else middle
+    front = np.moveaxis(np.sort(a, axis=axis), axis, 0)
+    n = np.shape(front)[0]
+    middle = np.mean(front[(n - 1) // 2 : n // 2 + 1], axis=0)
+    return np.expand_dims(middle, axis) if keepdims else middle
+
+
+@defined(np.array_split)
+def _array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
+    numbers = np.array_split(np.arange(np.shape(ary)[axis]), indices_or_sections)
+    return [np.take(ary, part, axis=axis) for part in numbers]
+
+
+@defined(np.split)
+def _split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
+    numbers = np.split(np.arange(np.shape(ary)[axis]), indices_or_sections)
+    return [np.take(ary, part, axis=axis) for part in numbers]
+
+
+@defined(np.hsplit)
+def _hsplit(ary: Any, indices_or_sections: Any) -> Any:
+    return np.split(ary, indices_or_sections, axis=0 if np.ndim(ary) == 1 else 1)
+
+
+@defined(np.vsplit)
+def _vsplit(ary: Any, indices_or_sections: Any) -> Any:
+    return np.split(ary, indices_or_sections, axis=0)
+
+
+@defined(np.unstack)
+def _unstack(x: Any, *, axis: int = 0) -> Any:
+    return tuple(np.moveaxis(x, axis, 0))
+
+
+@defined(np.meshgrid)
+def _meshgrid(*xi: Any, indexing: str = "xy", sparse: bool = False, copy: bool = True) -> Any:
+    if sparse:
+        raise NotImplementedError("np.meshgrid with sparse=True: index with np.newaxis instead")
+    numbers = np.meshgrid(*(np.arange(np.size(x)) for x in xi), indexing=indexing)
+    return [np.ravel(x)[number] for x, number in zip(xi, numbers, strict=True)]
+
+
+CONSTANT |= {
+    np.shape,
+    np.ndim,
+    np.size,
+    np.result_type,
+    np.zeros_like,
+    np.ones_like,
+    np.empty_like,
+    np.iscomplexobj,
+    np.isrealobj,
+    np.can_cast,
+    np.may_share_memory,
+    np.shares_memory,
+    np.round,
+    np.fix,
+    np.min_scalar_type,
+    np.imag,
+    np.array_repr,
+    np.array_str,
+    np.array2string,
+    np.triu_indices_from,
+    np.tril_indices_from,
+    np.diag_indices_from,
+    np.isscalar,
+    np.common_type,
+    np.isin,
+    np.unravel_index,
+}

@@ -1,0 +1,1 @@
+"""Tracing: running a NumPy function once, and writing down what it did."""

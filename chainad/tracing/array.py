@@ -1,0 +1,406 @@
+"""Traced values: duck arrays over NEP 13 and NEP 18 that write down what is done with them.
+
+They hold their numbers, so `if`, loops, `len` and comparisons work as in plain NumPy. What would
+lose a derivative raises TraceError with the user's file and line, and what to write instead.
+
+Two classes, because NumPy packs what has no `__array__` into object arrays: a 0-d traced value in
+`np.array([x[0] ** 2, np.sin(x[1])])` survives there, and such an array is taken for a stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import numpy as np
+
+from chainad.errors import TraceError
+from chainad.rules.base import CONSTANT, RULES, name_of
+from chainad.rules.movement import astype, getitem
+from chainad.tracing.record import Tracer, call
+from chainad.tracing.sites import here
+from chainad.tracing.tape import Tape
+
+
+class Traced(Tracer):
+    """A number or array whose derivative is being recorded; use it like an ndarray."""
+
+    __slots__ = ()
+
+    def __init__(self, value: Any, tape: Tape, number: int) -> None:
+        self.value = value
+        self.tape = tape
+        self.number = number
+
+    # ------------------------------------------------------------ attributes
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return np.shape(self.value)
+
+    @property
+    def ndim(self) -> int:
+        return np.ndim(self.value)
+
+    @property
+    def size(self) -> int:
+        return np.size(self.value)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.value.dtype  # type: ignore[no-any-return]
+
+    @property
+    def itemsize(self) -> int:
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.itemsize
+
+    @property
+    def T(self) -> Any:
+        return np.transpose(self)  # type: ignore[call-overload]
+
+    @property
+    def mT(self) -> Any:
+        return np.matrix_transpose(self)  # type: ignore[call-overload]
+
+    @property
+    def real(self) -> Traced:
+        return self
+
+    @property
+    def imag(self) -> Any:
+        return np.zeros(self.shape, self.dtype)
+
+    @property
+    def flat(self) -> Iterator[Any]:
+        return iter(self.reshape(-1))
+
+    def __repr__(self) -> str:
+        return f"Traced({self.value!r})"
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec)
+
+    # ------------------------------------------------------------- protocols
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if kwargs.pop("out", None) is not None:
+            self._refuse(
+                f"{name_of(ufunc)} with out= (or an operator such as +=) writes into an array,"
+                " and the derivative would be lost; assign the result instead: z = z + x"
+            )
+        if method == "__call__":
+            return call(ufunc, inputs, kwargs)
+        return _ufunc_method(self, ufunc, method, inputs, kwargs)
+
+    def __array_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if kwargs.get("out") is not None:
+            self._refuse(
+                f"{name_of(func)} with out= writes into an array, and the derivative would be"
+                " lost; assign the result instead"
+            )
+        return call(func, args, {k: v for k, v in kwargs.items() if k != "out"})
+
+    def _refuse(self, message: str) -> NoReturn:
+        raise TraceError(here() + message)
+
+    # -------------------------------------------------------------- as number
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __float__(self) -> float:
+        self._refuse(
+            "float() of a traced value loses its derivative (so do math.sin, math.exp, ..., and"
+            " writing into a plain array); use the functions of np, build arrays with"
+            " np.stack([...]), or say chainad.stop_gradient(x) if the plain number is meant"
+        )
+
+    def __int__(self) -> int:
+        self._refuse(
+            "int() of a traced value loses its derivative; say int(chainad.stop_gradient(x))"
+            " if the plain number is meant"
+        )
+
+    def __index__(self) -> int:
+        raise TypeError(
+            f"{here()}a traced value cannot be an index;"
+            " say int(chainad.stop_gradient(x)) if the plain number is meant"
+        )
+
+    def __complex__(self) -> complex:
+        self._refuse("complex numbers are not traced; keep real and imaginary parts apart")
+
+    def __round__(self, ndigits: int | None = None) -> Any:
+        return np.round(self.value, ndigits or 0)
+
+    def __floor__(self) -> Any:
+        return np.floor(self.value)
+
+    def __ceil__(self) -> Any:
+        return np.ceil(self.value)
+
+    def __trunc__(self) -> Any:
+        return np.trunc(self.value)
+
+    # ---------------------------------------------------------------- methods
+
+    def reshape(self, *shape: Any, order: str = "C") -> Any:
+        new = shape[0] if len(shape) == 1 else shape
+        return np.reshape(self, new, order=order)  # type: ignore[call-overload]
+
+    def transpose(self, *axes: Any) -> Any:
+        order = axes[0] if len(axes) == 1 else (axes or None)
+        return np.transpose(self, order)  # type: ignore[call-overload]
+
+    def flatten(self, order: str = "C") -> Any:
+        return np.ravel(self, order)  # type: ignore[call-overload]
+
+    def dot(self, other: Any) -> Any:
+        return np.dot(self, other)  # type: ignore[arg-type]
+
+    def conj(self) -> Traced:
+        return self
+
+    def copy(self, order: str = "C") -> Any:
+        return np.copy(self)  # type: ignore[call-overload]
+
+    def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
+        return call(astype, (self, np.dtype(dtype)), {})
+
+    def item(self, *index: Any) -> Any:
+        flat = self.reshape(-1)
+        if len(index) > 1:
+            return self[index]
+        if not index and self.size != 1:
+            raise ValueError("can only convert an array of size 1 to a Python scalar")
+        return flat[index[0] if index else 0]
+
+    def tolist(self) -> Any:
+        return self if self.ndim == 0 else [row.tolist() for row in self[:]]
+
+    def fill(self, value: Any) -> None:
+        self._refuse("x.fill writes into an array; use np.full_like(x, value)")
+
+    def __getitem__(self, key: Any) -> Any:
+        return call(getitem, (self, key), {})
+
+
+def _binary(ufunc: np.ufunc, swapped: bool) -> Callable[[Any, Any], Any]:
+    def method(self: Traced, other: Any) -> Any:
+        if other is NotImplemented or isinstance(other, (str, bytes, dict)):
+            return NotImplemented
+        return call(ufunc, (other, self) if swapped else (self, other), {})
+
+    return method
+
+
+def _unary(function: Callable[..., Any]) -> Callable[[Any], Any]:
+    return lambda self: call(function, (self,), {})
+
+
+def _method(function: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Traced, *args: Any, **kwargs: Any) -> Any:
+        return call(function, (self, *args), kwargs)
+
+    method.__doc__ = f"See numpy.{function.__name__}."
+    return method
+
+
+_OPERATORS = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "truediv": np.divide,
+    "floordiv": np.floor_divide,
+    "mod": np.remainder,
+    "pow": np.power,
+    "matmul": np.matmul,
+}
+for _name, _ufunc in _OPERATORS.items():
+    setattr(Traced, f"__{_name}__", _binary(_ufunc, swapped=False))
+    setattr(Traced, f"__r{_name}__", _binary(_ufunc, swapped=True))
+for _name, _ufunc in {
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "eq": np.equal,
+    "ne": np.not_equal,
+}.items():
+    setattr(Traced, f"__{_name}__", _binary(_ufunc, swapped=False))
+for _name, _ufunc in {"neg": np.negative, "pos": np.positive, "abs": np.absolute}.items():
+    setattr(Traced, f"__{_name}__", _unary(_ufunc))
+for _function in (
+    np.sum,
+    np.mean,
+    np.prod,
+    np.var,
+    np.std,
+    np.ptp,
+    np.ravel,
+    np.swapaxes,
+    np.squeeze,
+    np.cumsum,
+    np.cumprod,
+    np.clip,
+    np.take,
+    np.repeat,
+    np.diagonal,
+    np.trace,
+    np.argmax,
+    np.argmin,
+    np.argsort,
+    np.any,
+    np.all,
+    np.nonzero,
+    np.compress,
+    np.searchsorted,
+):
+    setattr(Traced, _function.__name__, _method(_function))
+for _name, _function in {"max": np.max, "min": np.min, "round": np.round}.items():
+    setattr(Traced, _name, _method(_function))
+
+
+class TracedScalar(Traced):
+    """A 0-d traced value: immutable, as NumPy's scalars are."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __getattr__(self, name: str) -> Any:
+        # NumPy calls x.sin() for every element of an object array given to np.sin.
+        function = _OBJECT_LOOPS.get(name)
+        if function is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return lambda *args: call(function, (self, *args), {})
+
+
+_OBJECT_LOOPS: dict[str, Callable[..., Any]] = {
+    function.__name__: function
+    for function in (*RULES, *CONSTANT)
+    if isinstance(function, np.ufunc) and getattr(np, function.__name__, None) is function
+}
+
+
+class TracedArray(Traced):
+    """A traced array of one or more axes."""
+
+    __slots__ = ()
+    __hash__ = None  # type: ignore[assignment]
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
+        self._refuse(
+            "NumPy asked for the plain numbers of a traced array, and the derivative would be lost"
+            " (np.asarray(x), np.array([x, y]), A.dot(x), writing into a plain array, SciPy"
+            " functions that are no ufuncs); use np.stack([x, y]), A @ x, np.concatenate, or say"
+            " chainad.stop_gradient(x) if the plain numbers are meant"
+        )
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[k] for k in range(len(self)))
+
+    def __contains__(self, item: Any) -> bool:
+        return bool(np.any(self == item))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._refuse(
+            "x[...] = value writes into a traced array; build a new one with np.where,"
+            " np.concatenate or np.stack"
+        )
+
+    def __delitem__(self, key: Any) -> None:
+        self._refuse("entries of an array cannot be deleted; use np.delete")
+
+    def sort(self, axis: int = -1) -> None:
+        self._refuse("x.sort() writes into a traced array; use np.sort(x)")
+
+
+def _in_place(name: str, ufunc: np.ufunc) -> Callable[[TracedArray, Any], TracedArray]:
+    def method(self: TracedArray, other: Any) -> TracedArray:
+        if self.number in self.tape.shared:
+            self._refuse(
+                f"{name} writes into a traced array that shares memory with another (a view, a"
+                " reshape, an input); write x = x + ... instead"
+            )
+        result = call(ufunc, (self, other), {})
+        if result.shape != self.shape:
+            raise ValueError(
+                f"non-broadcastable output operand with shape {self.shape} doesn't match the"
+                f" broadcast shape {result.shape}"
+            )
+        self.value, self.number, self.tape = result.value, result.number, result.tape
+        return self
+
+    return method
+
+
+for _name, _ufunc in _OPERATORS.items():
+    if _name != "matmul":
+        setattr(TracedArray, f"__i{_name}__", _in_place(f"the in-place form of {_name}", _ufunc))
+
+
+def box(value: Any, tape: Tape, number: int) -> Traced:
+    """Return the traced value of a node."""
+    traced: Traced
+    traced = (
+        TracedArray(value, tape, number) if np.ndim(value) else TracedScalar(value, tape, number)
+    )
+    if isinstance(value, np.ndarray) and (value.base is not None or number < len(tape.inputs)):
+        _mark_shared(tape, number, value)
+    return traced
+
+
+def _mark_shared(tape: Tape, number: int, value: np.ndarray[Any, Any]) -> None:
+    """Remember the nodes that show the same memory: writing into one would change the others."""
+    tape.shared.add(number)
+    for source in tape.nodes[number].sources:
+        if source is not None and _share_memory(tape.values[source], value):
+            tape.shared.add(source)
+
+
+def _share_memory(one: Any, two: Any) -> bool:
+    if isinstance(one, np.ndarray) and isinstance(two, np.ndarray):
+        return np.may_share_memory(one, two)
+    return False
+
+
+def _ufunc_method(
+    self: Traced, ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Compute ufunc.reduce, .accumulate and .outer through the functions that do the same."""
+    reductions = {
+        np.add: np.sum,
+        np.multiply: np.prod,
+        np.maximum: np.max,
+        np.minimum: np.min,
+        np.logical_and: np.all,
+        np.logical_or: np.any,
+    }
+    if method == "reduce" and ufunc in reductions:
+        options = {k: v for k, v in kwargs.items() if v is not None or k == "axis"}
+        return call(reductions[ufunc], inputs, {"axis": 0, **options})
+    if method == "accumulate" and ufunc is np.add:
+        return call(np.cumsum, inputs, {"axis": kwargs.get("axis", 0)})
+    if method == "outer":
+        a, b = inputs
+        return ufunc(np.reshape(a, (*np.shape(a), *(1,) * np.ndim(b))), b)
+    if method == "at":
+        self._refuse(
+            f"{name_of(ufunc)}.at writes into an array, and the derivative would be lost; use"
+            " np.stack, a matrix product, or np.concatenate"
+        )
+    self._refuse(f"{name_of(ufunc)}.{method} has no rule for its derivative; use a loop")

@@ -1,0 +1,217 @@
+"""Recording one call: which arguments are operands, what is static, and what came out."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from chainad.errors import TraceError
+from chainad.graph import Argument, Node, freeze
+from chainad.rules.base import CONSTANT, DEFINED, REFUSED, RULES, Rule, name_of
+from chainad.tracing.sites import here, raw_site
+from chainad.tracing.tape import Tape
+
+NUMBERS = (bool, int, float, np.generic)
+_FLOAT = np.dtype(np.float64)
+
+
+class Tracer:
+    """What every traced value has: a value, its tape, and the number of its node there."""
+
+    __slots__ = ("number", "tape", "value")
+
+    tape: Tape
+    number: int
+    value: Any
+
+
+def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call `function` on traced values: record it, compute its definition, or refuse."""
+    tape = max((x.tape for x in tracers_in((args, kwargs))), key=lambda t: t.level)
+    if not tape.is_open:
+        raise TraceError(
+            f"{here()}a traced value was used after its function had returned; return it from the"
+            " function, or keep chainad.stop_gradient(x) instead"
+        )
+    if function in CONSTANT:
+        return function(*strip(args, tape), **strip(kwargs, tape))
+    if function in DEFINED:
+        return _refusing(DEFINED[function], function, args, kwargs)
+    if kwargs:
+        args, kwargs = _positional(function, args, kwargs)
+    rule = RULES.get(function)
+    if rule is None:
+        raise TraceError(here() + _unknown(function))
+    if rule.is_constant is not None and rule.is_constant(args):
+        return function(*strip(args, tape), **strip(kwargs, tape))
+    return _record(tape, rule, function, args, kwargs)
+
+
+def _refusing(
+    definition: Callable[..., Any],
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    try:
+        return definition(*args, **kwargs)
+    except NotImplementedError as error:
+        raise TraceError(f"{here()}{name_of(function)}: {error}") from None
+    except TypeError as error:
+        if isinstance(error, TraceError) or "argument" not in str(error):
+            raise
+        raise TraceError(f"{here()}{name_of(function)}: {error}") from None
+
+
+def _unknown(function: Callable[..., Any]) -> str:
+    if function in REFUSED:
+        return REFUSED[function]
+    return (
+        f"{name_of(function)} has no rule for its derivative; write it in terms of functions that"
+        " have one, or pass chainad.stop_gradient(x) if its derivative is not wanted"
+    )
+
+
+def tracers_in(value: Any) -> Iterator[Tracer]:
+    """Yield the traced values inside (nested) arguments."""
+    if isinstance(value, Tracer):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from tracers_in(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from tracers_in(item)
+    elif isinstance(value, np.ndarray) and value.dtype == object:
+        yield from tracers_in(value.ravel().tolist())
+
+
+def strip(value: Any, tape: Tape) -> Any:
+    """Replace the values traced on `tape` by plain ones."""
+    if isinstance(value, Tracer):
+        return value.value if value.tape is tape else value
+    if isinstance(value, (list, tuple)):
+        return _rebuild(value, (strip(item, tape) for item in value))
+    if isinstance(value, dict):
+        return {k: strip(item, tape) for k, item in value.items()}
+    return value
+
+
+def _rebuild(value: Any, items: Iterator[Any]) -> Any:
+    """Return a list or tuple of `items`; a named tuple is as good as a plain one."""
+    return list(items) if isinstance(value, list) else tuple(items)
+
+
+@lru_cache(maxsize=1024)
+def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+
+
+def _positional(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Write keyword arguments as positional ones where the function allows it."""
+    signature = None if isinstance(function, np.ufunc) else _signature(function)
+    if signature is None:
+        return args, kwargs
+    bound = signature.bind(*args, **kwargs)
+    return bound.args, bound.kwargs
+
+
+class _Template:
+    """The arguments of a call, taken apart into operands and what is static."""
+
+    def __init__(self, tape: Tape, rule: Rule) -> None:
+        self.tape = tape
+        self.rule = rule
+        self.sources: list[int | None] = []
+        self.values: list[Any] = []
+
+    def argument(self, value: Any, must: bool) -> Any:
+        """Return what stands for `value` in the node: an Argument, or a static value."""
+        if isinstance(value, Tracer):
+            if value.tape is self.tape:
+                return self._operand(value.value, value.number)
+            return self._operand(value, None)
+        if isinstance(value, np.ndarray):
+            if value.dtype == object and any(True for _ in tracers_in(value)):
+                return self.argument(pack(value), must)
+            if must or value.dtype.kind in "fc":
+                self.tape.lock(value)
+                return self._operand(value, None)
+            return value
+        if isinstance(value, (list, tuple)):
+            return self._sequence(value, must)
+        if must and isinstance(value, NUMBERS):
+            return self._operand(value, None)
+        return value
+
+    def _sequence(self, value: Any, must: bool) -> Any:
+        if must and not self.rule.nested:
+            return self.argument(as_one(value), must)
+        # In a list of operands, an inner list is an operand of its own.
+        inner = (as_one(x) if must and isinstance(x, (list, tuple)) else x for x in value)
+        return _rebuild(value, (self.argument(x, must) for x in inner))
+
+    def _operand(self, value: Any, source: int | None) -> Argument:
+        number = len(self.values)
+        self.values.append(value)
+        self.sources.append(source)
+        dtype = getattr(value, "dtype", None)
+        dtype = dtype if dtype is not None else np.dtype(type(value))
+        return Argument(number, np.shape(value), dtype, source is not None)
+
+
+def as_one(value: Any) -> Any:
+    """Return nested lists of traced and plain values as one array, traced if any of them is."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    if not any(True for _ in tracers_in(value)):
+        return np.asarray(value)
+    return np.stack([as_one(item) for item in value])
+
+
+def pack(array: np.ndarray[Any, Any]) -> Any:
+    """Return an object array that holds traced values as one traced array."""
+    if array.ndim == 0:
+        return array.item()
+    return np.reshape(np.stack(array.ravel().tolist()), array.shape)
+
+
+def _record(
+    tape: Tape,
+    rule: Rule,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    template = _Template(tape, rule)
+    spelled = tuple(
+        template.argument(value, rule.is_operand(k, len(args))) for k, value in enumerate(args)
+    )
+    named = {k: template.argument(value, False) for k, value in kwargs.items()}
+    value = function(*_refill(spelled, template.values), **_refill(named, template.values))
+    sources = tuple(template.sources)
+    key = (function, freeze(spelled), freeze(named), sources)
+    shape = np.shape(value)
+    node = Node(function, spelled, named, sources, shape, value.dtype, key)
+    number = tape.append(node, value, tuple(template.values), raw_site())
+    return tape.box(value, tape, number)
+
+
+def _refill(value: Any, values: list[Any]) -> Any:
+    """Put the operands' values back into the places of their Arguments."""
+    if isinstance(value, Argument):
+        return values[value.number]
+    if isinstance(value, (list, tuple)):
+        return _rebuild(value, (_refill(item, values) for item in value))
+    if isinstance(value, dict):
+        return {k: _refill(item, values) for k, item in value.items()}
+    return value

@@ -1,0 +1,43 @@
+"""Finding the line of the user's code that is running."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from pathlib import Path
+from types import CodeType
+
+import numpy as np
+
+from chainad.graph import Site
+
+# Frames of chainad and NumPy are not the user's.
+_OURS = (str(Path(__file__).parents[1]) + os.sep, str(Path(np.__file__).parent) + os.sep)
+
+RawSite = tuple[CodeType, int]
+
+
+def raw_site() -> RawSite | None:
+    """Return code and line number of the innermost frame outside chainad and NumPy."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if not frame.f_code.co_filename.startswith(_OURS):
+            return frame.f_code, frame.f_lineno
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+def site_of(raw: RawSite | None) -> Site | None:
+    """Return the site with file name and text of the line."""
+    if raw is None:
+        return None
+    code, line = raw
+    text = linecache.getline(code.co_filename, line).strip()
+    return Site(os.path.basename(code.co_filename), line, text)
+
+
+def here() -> str:
+    """Return the user's file and line as the beginning of a message."""
+    raw = raw_site()
+    return f"{raw[0].co_filename}:{raw[1]}: " if raw else ""

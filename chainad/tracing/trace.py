@@ -1,0 +1,133 @@
+"""Running a function once on traced inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainad.errors import InputError, TraceError
+from chainad.graph import Graph
+from chainad.tracing.array import Traced, box
+from chainad.tracing.record import Tracer, as_one, pack, tracers_in
+from chainad.tracing.sites import here
+from chainad.tracing.tape import Tape
+
+
+@dataclass(frozen=True)
+class Run:
+    """One traced run: its tape, its graph, and what the function returned.
+
+    `values` are the outputs as plain arrays; `is_tuple` says that the function returned several.
+    """
+
+    tape: Tape
+    graph: Graph
+    values: tuple[Any, ...]
+    is_tuple: bool
+
+
+@contextmanager
+def tracing(f: Callable[..., Any], args: Sequence[Any], argnums: Sequence[int]) -> Iterator[Run]:
+    """Trace f(*args) with respect to the arguments `argnums`.
+
+    Constants that the function used are read-only inside the `with` block, so that the local
+    Jacobians can be evaluated; afterwards everything is as it was.
+    """
+    tape = Tape(box)
+    try:
+        traced = list(args)
+        for k in argnums:
+            value = as_input(args[k], k)
+            if isinstance(value, np.ndarray):
+                tape.lock(value)
+            traced[k] = box(value, tape, tape.append_input(value))
+        result = _call(f, traced)
+        tape.is_open = False
+        yield _finish(tape, len(argnums), result)
+    finally:
+        tape.is_open = False
+        tape.unlock()
+
+
+def _call(f: Callable[..., Any], args: Sequence[Any]) -> Any:
+    try:
+        return f(*args)
+    except ValueError as error:
+        if "read-only" in str(error):
+            error.add_note(
+                "chainad makes arrays read-only once they have met a traced value, since their"
+                " numbers are needed for the derivative; write into a copy instead"
+            )
+        raise
+
+
+def as_input(value: Any, position: int) -> Any:
+    """Return an argument as an array of floats; raise InputError if it is none."""
+    if isinstance(value, Tracer):
+        return value
+    if isinstance(value, (list, tuple)) and any(True for _ in tracers_in(value)):
+        return as_one(value)
+    array = np.asarray(value)
+    if array.dtype.kind != "f":
+        hint = (
+            "pass np.asarray(x, dtype=float)"
+            if array.dtype.kind in "iub"
+            else "complex inputs are not differentiated: pass real and imaginary part apart"
+            if array.dtype.kind == "c"
+            else "pass an array of floats"
+        )
+        raise InputError(
+            f"argument {position} must be an array of real floats, but got dtype {array.dtype};"
+            f" {hint}"
+        )
+    return array
+
+
+def _finish(tape: Tape, n_inputs: int, result: Any) -> Run:
+    is_tuple = isinstance(result, (tuple, list))
+    outputs, values = [], []
+    for k, item in enumerate(result if is_tuple else [result]):
+        number, value = _output(tape, item, f"output {k}" if is_tuple else "the result")
+        outputs.append((number, np.shape(value)))
+        values.append(value)
+    return Run(tape, tape.graph(n_inputs, outputs), tuple(values), is_tuple)
+
+
+def _output(tape: Tape, item: Any, what: str) -> tuple[int | None, Any]:
+    """Return the node of an output (None: it does not depend on the inputs) and its value."""
+    if isinstance(item, (list, tuple)) and any(True for _ in tracers_in(item)):
+        item = _reopened(tape, as_one, item)
+    if isinstance(item, np.ndarray) and item.dtype == object:
+        if not any(True for _ in tracers_in(item)):
+            raise TraceError(
+                f"{what} is an object array without numbers; return an array of floats"
+            )
+        item = _reopened(tape, pack, item)
+    if isinstance(item, Traced) and item.tape is tape:
+        return item.number, item.value
+    if isinstance(item, Traced):
+        return None, item
+    if isinstance(item, (np.ndarray, np.generic, int, float)):
+        value = np.asarray(item)
+        if value.dtype.kind in "fiub":
+            return None, value
+    raise InputError(
+        f"{what} must be a number, an array of real numbers or a tuple of these,"
+        f" but got {_described(item)}{here() and ''}"
+    )
+
+
+def _described(item: Any) -> str:
+    return f"an array of dtype {item.dtype}" if hasattr(item, "dtype") else type(item).__name__
+
+
+def _reopened(tape: Tape, function: Callable[[Any], Any], item: Any) -> Any:
+    tape.is_open = True
+    try:
+        return function(item)
+    finally:
+        tape.is_open = False
