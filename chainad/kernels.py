@@ -21,16 +21,22 @@ class Full:
 
 @dataclass(frozen=True, slots=True)
 class Reshape:
+    """The same numbers in row-major order, with other axes."""
+
     shape: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Transpose:
+    """The axes in another order: new axis k is old axis `order[k]`."""
+
     order: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Broadcast:
+    """Axes of size 1 (or missing in front) repeated up to `shape`."""
+
     shape: tuple[int, ...]
 
 
@@ -62,11 +68,15 @@ class SegmentSum:
 
 @dataclass(frozen=True, slots=True)
 class Sum:
+    """The entries of some axes added up."""
+
     axes: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
+    """Every number times `factor`."""
+
     factor: float
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import networkx
+import networkx as nx
 
 from chainad.algebra import Product, Total, add, multiply
 from chainad.errors import PlanError
@@ -108,9 +108,9 @@ class LinearGraph:
             )
         return order
 
-    def to_networkx(self) -> networkx.MultiDiGraph:
+    def to_networkx(self) -> nx.MultiDiGraph:
         """Return the graph with attributes `shape` on nodes and `structure` on edges."""
-        graph = networkx.MultiDiGraph()
+        graph = nx.MultiDiGraph()
         for v, shape in enumerate(self.shapes):
             graph.add_node(v, shape=shape, name=self.name(v))
         for edge in self.edges:

@@ -1,7 +1,7 @@
 """Lowering: from a plan to a program; every choice of a kernel is made here.
 
 An einsum of two arrays becomes `multiply` where nothing is added up, else one `matmul` over
-(batch, rows, inner) and (batch, inner, cols): NumPy's own einsum is several times slower on batches.
+(batch, rows, inner) and (batch, inner, cols): NumPy's own einsum is several times slower there.
 """
 
 from __future__ import annotations

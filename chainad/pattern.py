@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from hashlib import blake2b
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -67,7 +68,7 @@ def positions(values: Integers | Sequence[int]) -> Positions:
 def as_array(where: Positions) -> Integers:
     """Return the positions as an int64 vector."""
     if isinstance(where, range):
-        return np.arange(where.start, where.start + len(where) * where.step, where.step, np.int64)
+        return where.start + where.step * np.arange(len(where), dtype=np.int64)
     return where.values
 
 
@@ -123,7 +124,7 @@ def refine(left: Sequence[int], right: Sequence[int]) -> list[int] | None:
     # Row-major: boundaries are the products of the trailing sizes.
     boundaries = sorted({*_tails(left), *_tails(right)})
     parts = []
-    for small, large in zip(boundaries, boundaries[1:], strict=False):
+    for small, large in pairwise(boundaries):
         if large % small:
             return None
         parts.append(large // small)

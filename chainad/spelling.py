@@ -79,6 +79,22 @@ class Operand:
         elif factor != 1:
             self.kernels.append(Scale(factor))
 
+    def spread(self, labels: Sequence[int], sizes: dict[int, int]) -> None:
+        """Give the array one axis per label, of size 1 where it has none."""
+        self.transpose([x for x in labels if x in self.labels])
+        if len(self.labels) != len(labels):
+            shape = tuple(sizes[x] if x in self.labels else 1 for x in labels)
+            self.kernels.append(Reshape(shape))
+
+    def bring_to(self, own: Sequence[int], inner: Sequence[int], sizes: dict[int, int]) -> None:
+        """Give the array the axes `own` (of size 1 where it has none), then one for all `inner`."""
+        self.spread([*own, *inner], sizes)
+        own_shape = tuple(sizes[x] if x in self.labels else 1 for x in own)
+        inner_shape = tuple(sizes[x] for x in inner)
+        if any(x not in self.labels for x in inner):
+            self.kernels.append(Broadcast((*own_shape, *inner_shape)))
+        self.kernels.append(Reshape((*own_shape, prod(inner_shape))))
+
     def keep_numbers(self) -> None:
         """Turn a scale into a 0-d array."""
         if self.scale is not None:

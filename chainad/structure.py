@@ -201,7 +201,7 @@ def _name(label: int) -> str:
 
 
 def _spell(axes: tuple[Axis, ...], names: dict[int, str]) -> str:
-    return " ".join(map(lambda axis: _spell_axis(axis, names), axes)) or "."
+    return " ".join(_spell_axis(axis, names) for axis in axes) or "."
 
 
 def _spell_axis(axis: Axis, names: dict[int, str]) -> str:

@@ -2,7 +2,9 @@
 
 The structure of a segment does not depend on how it is bracketed, hence
 
-    cost(i..j) = min over k of  cost(i..k) + cost(k+1..j) + price(structure(k+1..j), structure(i..k))
+    cost(i..j) = min over k of  cost(i..k) + cost(k+1..j) + price(S(k+1..j), S(i..k))
+
+with S the structure of a segment
 
 is exact over all bracketings (Godbole 1973 for matrices; Griewank & Naumann 2003 for Jacobians).
 Diagonals stay factors of their own, so that they are applied where the array is smallest.

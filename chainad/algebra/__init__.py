@@ -1,0 +1,34 @@
+"""The algebra of structured Jacobians: product and sum, with their prices, and dense form.
+
+A product ties the inner axes and adds up the labels that neither side keeps: an einsum, read off
+the labels. A sum keeps only the ties that both sides have, or, where that would waste more than
+half of the places, the union of their entries. Both laws are checked against dense arrays.
+
+Laws (each one a test):
+- the structure of a product does not depend on its bracketing;
+- a product with +1 or -1 everywhere costs no multiplication;
+- no product costs more than the product of the dense matrices;
+- a sum stores at most twice the union of the entries of its terms.
+
+Source: the ties are the generalised Kronecker deltas of index notation; for products of chains
+of Jacobians see Griewank & Walther, *Evaluating Derivatives*, 2nd ed., ch. 9-10.
+"""
+
+from chainad.algebra.build import Arrangement, Kernels, arrange, dense, diagonal, identity
+from chainad.algebra.dense import to_dense
+from chainad.algebra.product import Product, multiply
+from chainad.algebra.total import Total, add
+
+__all__ = [
+    "Arrangement",
+    "Kernels",
+    "Product",
+    "Total",
+    "add",
+    "arrange",
+    "dense",
+    "diagonal",
+    "identity",
+    "multiply",
+    "to_dense",
+]

@@ -1,0 +1,73 @@
+"""Building structures: what a rule states, and the plain ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from chainad.kernels import Kernel
+from chainad.spelling import Operand, Spelling
+from chainad.structure import Axis, Structure
+
+Kernels = tuple[Kernel, ...]
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """A structure, and the kernels that turn an array as a rule states it into the kept one."""
+
+    structure: Structure
+    kernels: Kernels
+
+
+def arrange(
+    rows: Sequence[Axis],
+    cols: Sequence[Axis],
+    sizes: dict[int, int],
+    stored: Sequence[int] = (),
+    scale: float | None = None,
+) -> Arrangement:
+    """Bring a structure as a rule states it into normal form.
+
+    Parameters
+    ----------
+    rows, cols : sequence of Axis
+        Axes of the output and of the input, spelled by the labels 0, 1, ..., len(sizes) - 1.
+    sizes : dict
+        The size of every label.
+    stored : sequence of int
+        The labels of the array that the rule keeps, in its own order.
+    scale : float, optional
+        The number in front, for a structure that keeps no array.
+    """
+    spelling = Spelling()
+    spelling.sizes = dict(sizes)
+    spelling.axes = [*rows, *cols]
+    operand = Operand(stored, scale)
+    spelling.operands = [operand]
+    structure = spelling.finish(len(rows))
+    return Arrangement(structure, tuple(operand.kernels))
+
+
+@lru_cache(maxsize=4096)
+def identity(shape: tuple[int, ...]) -> Structure:
+    """Return the identity on arrays of `shape`."""
+    axes = [Axis(size, (k,)) for k, size in enumerate(shape)]
+    return arrange(axes, axes, dict(enumerate(shape)), scale=1).structure
+
+
+@lru_cache(maxsize=4096)
+def dense(row_shape: tuple[int, ...], col_shape: tuple[int, ...]) -> Structure:
+    """Return the structure without any structure."""
+    axes = [Axis(size, (k,)) for k, size in enumerate((*row_shape, *col_shape))]
+    n = len(row_shape)
+    sizes = dict(enumerate((*row_shape, *col_shape)))
+    return arrange(axes[:n], axes[n:], sizes, stored=range(len(axes))).structure
+
+
+@lru_cache(maxsize=4096)
+def diagonal(shape: tuple[int, ...]) -> Structure:
+    """Return the structure of an elementwise function of arrays of `shape`."""
+    axes = [Axis(size, (k,)) for k, size in enumerate(shape)]
+    return arrange(axes, axes, dict(enumerate(shape)), stored=range(len(axes))).structure

@@ -1,0 +1,211 @@
+"""The product of two structures: tie the inner axes, add up what neither side keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from chainad.algebra.build import Kernels
+from chainad.pattern import Integers, Positions, as_array, join, positions, refine
+from chainad.spelling import Operand, Spelling
+from chainad.structure import Axis, Structure, places
+
+
+@dataclass(frozen=True)
+class Product:
+    """The product of two structures: what it is, what it costs and how its numbers are made.
+
+    `left` and `right` are applied to the kept arrays; these meet in an einsum over `labels`
+    (left, right, result); `after` makes the kept array of `structure`. Where one side keeps no
+    numbers, the other is all there is (`labels` is None). `sizes` are those of the labels.
+    """
+
+    structure: Structure
+    multiplications: int
+    additions: int
+    left: Kernels
+    right: Kernels
+    labels: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None
+    sizes: tuple[tuple[int, int], ...]
+    after: Kernels
+
+
+@lru_cache(maxsize=65536)
+def multiply(left: Structure, right: Structure) -> Product:
+    """Return the product of two structures, left @ right.
+
+    Raises
+    ------
+    AssertionError
+        If the columns of `left` are not the rows of `right`.
+    """
+    assert left.col_shape == right.row_shape, (left.col_shape, right.row_shape)
+    spelling = Spelling()
+    a, rows, inner_left = spelling.add(left)
+    b, inner_right, cols = spelling.add(right)
+    tie(spelling, list(zip(inner_left, inner_right, strict=True)))
+    kept = {x for k in (*rows, *cols) for x in spelling.axes[k].labels}
+    inner = {x for k in (*inner_left, *inner_right) for x in spelling.axes[k].labels} - kept
+    spelling.axes = [spelling.axes[k] for k in (*rows, *cols)]
+    return _contract(spelling, a, b, inner, len(rows))
+
+
+def _contract(spelling: Spelling, a: Operand, b: Operand, inner: set[int], n_rows: int) -> Product:
+    """Multiply two operands whose inner axes are tied; `inner` labels are to be added up."""
+    everywhere = spelling.size([*inner.union(*(axis.labels for axis in spelling.axes))])
+    only_a = {x for x in a.labels if x in inner and x not in b.labels}
+    only_b = {x for x in b.labels if x in inner and x not in a.labels}
+    a.sum_out(only_a)
+    b.sum_out(only_b)
+    # A label that is added up and that neither array has: so many equal terms.
+    repeats = spelling.size([x for x in inner - only_a - only_b if x not in a.labels + b.labels])
+    union = [*a.labels, *(x for x in b.labels if x not in a.labels)]
+    labels = None
+    if a.scale is not None or b.scale is not None:
+        one, other = (a, b) if a.scale is not None else (b, a)
+        factor = (one.scale or 0) * repeats
+        cost = 0 if other.scale is not None or abs(factor) == 1 else spelling.size(other.labels)
+        result = Operand(other.labels, other.scale)
+        result.multiply(factor)
+    else:
+        cost = spelling.size(union)
+        out = [x for x in union if x not in inner]
+        labels = (tuple(a.labels), tuple(b.labels), tuple(out))
+        result = Operand(out, None)
+        result.multiply(repeats)
+        cost += spelling.size(out) if repeats != 1 else 0
+    left, right = tuple(a.kernels), tuple(b.kernels)
+    sizes = tuple((x, spelling.sizes[x]) for x in union)
+    spelling.operands = [result]
+    structure = spelling.finish(n_rows)
+    kept_numbers = structure.scale is None
+    # Entries beyond the first that meet in one number of the result.
+    terms = _terms(everywhere, structure) if kept_numbers else 0
+    return Product(structure, cost, terms, left, right, labels, sizes, tuple(result.kernels))
+
+
+def _terms(everywhere: int, structure: Structure) -> int:
+    """Return the additions of a product: terms over all labels, less the entries they end in."""
+    return max(0, (everywhere - structure.nonzeros) * structure.count // max(1, structure.nonzeros))
+
+
+def tie(spelling: Spelling, pairs: list[tuple[int, int]]) -> None:
+    """Let the two axes of every pair run together."""
+    for group in _groups(spelling, pairs):
+        plain = all(spelling.axes[k].positions is None for pair in group for k in pair)
+        if plain:
+            for i, j in group:
+                _tie_plain(spelling, i, j)
+        else:
+            # Axes that share labels are tied at once: one by one, too many pairs would meet.
+            i = spelling.combine([i for i, _ in group])
+            j = spelling.combine([j for _, j in group])
+            _tie_positions(spelling, i, j)
+
+
+def _groups(spelling: Spelling, pairs: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """Group the pairs of axes that share labels on either side."""
+    groups: list[tuple[set[int], list[tuple[int, int]]]] = []
+    for i, j in pairs:
+        labels = {*spelling.axes[i].labels, *spelling.axes[j].labels}
+        members = [(i, j)]
+        for group in [g for g in groups if g[0] & labels]:
+            groups.remove(group)
+            labels |= group[0]
+            members = group[1] + members
+        groups.append((labels, members))
+    return [members for _, members in groups]
+
+
+def _tie_plain(spelling: Spelling, i: int, j: int) -> None:
+    def sizes(k: int) -> list[int]:
+        return [spelling.sizes[label] for label in spelling.axes[k].labels]
+
+    parts = refine(sizes(i), sizes(j))
+    if parts is None or spelling.axes[i].positions != spelling.axes[j].positions:
+        _tie_positions(spelling, i, j)
+        return
+    for k in (i, j):
+        split_to(spelling, k, parts)
+    for place in range(len(parts)):
+        spelling.identify(spelling.axes[j].labels[place], spelling.axes[i].labels[place])
+
+
+def split_to(spelling: Spelling, k: int, parts: Sequence[int]) -> None:
+    """Split the labels of axis k until their sizes are `parts`, a refinement of theirs."""
+    for place, size in enumerate(parts):
+        label = spelling.axes[k].labels[place]
+        if spelling.sizes[label] != size:
+            spelling.split(label, (size, spelling.sizes[label] // size))
+            continue
+
+
+def _tie_positions(spelling: Spelling, i: int, j: int) -> None:
+    if spelling.axes[i] == spelling.axes[j]:
+        return
+    left, right = spelling.axes[i].labels, spelling.axes[j].labels
+    if set(left) & set(right):
+        both = spelling.flatten(list(dict.fromkeys(left + right)))
+        f, g = (_visited(spelling, k, both) for k in (i, j))
+        keep = np.flatnonzero(f == g)
+        spelling.substitute(both, spelling.new(keep.size), positions(keep))
+        return
+    if spelling.axes[i].positions is None:
+        _follow(spelling, i, j)
+    elif spelling.axes[j].positions is None:
+        _follow(spelling, j, i)
+    else:
+        _join(spelling, i, j)
+
+
+def _visited(spelling: Spelling, k: int, label: int) -> Integers:
+    return np.broadcast_to(
+        places(spelling.axes[k], (label,), spelling.sizes), (spelling.sizes[label],)
+    )
+
+
+def _follow(spelling: Spelling, plain: int, other: int) -> None:
+    """Let the labels of a plain axis follow those of an axis with positions."""
+    if not spelling.axes[other].labels:
+        spelling.axes[other] = Axis(
+            spelling.axes[other].size, (spelling.new(1),), spelling.axes[other].positions
+        )
+    leader = spelling.flatten(spelling.axes[other].labels)
+    where = _positions_of(spelling.axes[other])
+    labels = spelling.axes[plain].labels
+    shape = tuple(spelling.sizes[label] for label in labels)
+    if len(labels) == 1:
+        spelling.substitute(labels[0], leader, where)
+        return
+    if not labels:  # an axis of size 1: every label of the other visits its only place
+        return
+    places_of = np.unravel_index(as_array(where), shape)
+    spelling.follow(leader, {x: positions(at) for x, at in zip(labels, places_of, strict=True)})
+
+
+def _positions_of(axis: Axis) -> Positions:
+    return range(axis.size) if axis.positions is None else axis.positions
+
+
+def _join(spelling: Spelling, i: int, j: int) -> None:
+    """Tie two axes with positions: only places that both visit remain."""
+    for k in (i, j):
+        if not spelling.axes[k].labels:
+            axis = spelling.axes[k]
+            spelling.axes[k] = Axis(axis.size, (spelling.new(1),), axis.positions)
+    p = spelling.flatten(spelling.axes[i].labels)
+    q = spelling.flatten(spelling.axes[j].labels)
+    size = spelling.axes[i].size
+    f, g = (_positions_of(spelling.axes[k]) for k in (i, j))
+    at_p, at_q = join(f, g, size)
+    if at_p == range(len(f)):
+        spelling.substitute(q, p, at_q)
+    elif at_q == range(len(g)):
+        spelling.substitute(p, q, at_p)
+    else:
+        both = spelling.new(len(at_p))
+        spelling.substitute(p, both, at_p)
+        spelling.substitute(q, both, at_q)
