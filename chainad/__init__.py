@@ -8,10 +8,10 @@ from chainad.api import (
     JacobianFunction,
     jacobian,
     plan,
-    plan_chain,
     stop_gradient,
     value_and_jacobian,
 )
+from chainad.chains import multi_dot, plan_chain, plan_multi_dot
 from chainad.errors import ChainadError, InputError, MissingExtraError, PlanError, TraceError
 from chainad.linear import LinearGraph
 from chainad.plan import Plan
@@ -28,8 +28,10 @@ __all__ = [
     "PlanError",
     "TraceError",
     "jacobian",
+    "multi_dot",
     "plan",
     "plan_chain",
+    "plan_multi_dot",
     "stop_gradient",
     "value_and_jacobian",
 ]

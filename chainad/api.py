@@ -1,24 +1,22 @@
-"""The verbs: jacobian, value_and_jacobian, plan, plan_chain, multi_dot, stop_gradient."""
+"""The verbs for functions: jacobian, value_and_jacobian, plan, stop_gradient."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from chainad.algebra import dense
 from chainad.backends.numpy import Runner, build
 from chainad.cache import Cache
 from chainad.errors import InputError
 from chainad.evaluate import evaluate
-from chainad.linear import Edge, LinearGraph, Origin
 from chainad.linearize import Linearized, linearize
 from chainad.lower import lower
 from chainad.plan import Plan
-from chainad.planners.auto import Mode, check_mode, make_plan
+from chainad.planners.auto import Mode, check_mode, mode_key, plan_cached
 from chainad.program import Program
 from chainad.tracing.record import Tracer
 from chainad.tracing.trace import Run, tracing
@@ -34,8 +32,6 @@ class _Compiled:
     run: Runner
 
 
-_linearized: Cache[Linearized] = Cache(256)
-_plans: Cache[Plan] = Cache(256)
 _compiled: Cache[_Compiled] = Cache(256)
 
 
@@ -79,7 +75,7 @@ class JacobianFunction:
             tape = run.tape
             linearized = linearize(run.graph, tape.origin, tape.where)
             itemsize = max((_dtype(run, o, i).itemsize for o, i in _pairs(run, argnums)), default=8)
-            plan = _plan(linearized.graph, self.mode, itemsize)
+            plan = plan_cached(linearized.graph, self.mode, itemsize)
         names = [f"x{k}" for k in argnums] if len(argnums) > 1 else ["x"]
         title = f"{_name_of(self.f)}({', '.join(names)})"
         return replace(plan.with_origins(linearized.graph), title=title)
@@ -100,8 +96,8 @@ def jacobian(
     mode : str, sequence of int, Plan or callable
         In which order the local Jacobians are multiplied: "auto" (the cheapest found), "forward",
         "reverse", "hybrid" (the cheapest found that is neither), the name of another planner
-        ("chain", "markowitz", "greedy", "exhaustive"), an elimination order, a `Plan`, or a function
-        from a `LinearGraph` to an order.
+        ("chain", "markowitz", "greedy", "exhaustive"), an elimination order, a `Plan`, or a
+        function from a `LinearGraph` to an order.
 
     Returns
     -------
@@ -204,52 +200,6 @@ def plan(
     return JacobianFunction(f, argnums, mode, with_value=False).plan(*args, **kwargs)
 
 
-def plan_chain(dimensions: Sequence[int], mode: Mode = "auto") -> Plan:
-    """Return the cheapest plan for a product of dense Jacobians J = F_last ... F_1 F_0.
-
-    Parameters
-    ----------
-    dimensions : sequence of int
-        Sizes from x to y: factor i maps R^dimensions[i] to R^dimensions[i + 1], so that n + 1 sizes
-        stand for n factors.
-    mode
-        As for `jacobian`.
-
-    Returns
-    -------
-    Plan
-        Optimal over all bracketings with mode="auto".
-
-    Raises
-    ------
-    InputError
-        If there are fewer than two dimensions, or one is not a non-negative integer.
-
-    Notes
-    -----
-    Source: Godbole 1973, *On efficient computation of matrix chain products*.
-
-    Examples
-    --------
-    >>> import chainad
-    >>> p = chainad.plan_chain([1000, 300, 20, 300, 1000])
-    >>> p.bracketing, p.multiplications
-    ('J = (J4 J3) (J2 J1)', 32000000)
-    """
-    sizes = _checked_dimensions(dimensions)
-    n = len(sizes) - 1
-    edges = tuple(Edge(i, i + 1, dense((sizes[i + 1],), (sizes[i],))) for i in range(n))
-    graph = LinearGraph(
-        tuple((size,) for size in sizes),
-        (0,),
-        (n,),
-        edges,
-        tuple(Origin("matrix") for _ in edges),
-        ("x", *(f"v{i}" for i in range(1, n)), "y"),
-    )
-    return replace(_plan(graph, check_mode(mode), 8).with_origins(graph), title="chain")
-
-
 def stop_gradient(x: Any) -> Any:
     """Return the plain numbers of x: what is computed from them has derivative zero.
 
@@ -278,7 +228,7 @@ def stop_gradient(x: Any) -> Any:
 
 
 def _compile(run: Run, mode: Mode) -> _Compiled:
-    key = _mode_key(mode)
+    key = mode_key(mode)
     if key is None:
         return _build(run, mode)
     return _compiled.get((run.graph.key, key), lambda: _build(run, mode))
@@ -286,31 +236,17 @@ def _compile(run: Run, mode: Mode) -> _Compiled:
 
 def _build(run: Run, mode: Mode) -> _Compiled:
     linearized = linearize(run.graph, where=run.tape.where)
-    made = _plan(linearized.graph, mode, 8)
+    made = plan_cached(linearized.graph, mode, 8)
     program = lower(made, [recipe.kernels for recipe in linearized.recipes])
     return _Compiled(linearized, made, program, build(program))
-
-
-def _plan(graph: LinearGraph, mode: Mode, itemsize: int) -> Plan:
-    key = _mode_key(mode)
-    if key is None:
-        return make_plan(graph, mode, itemsize)
-    return _plans.get((graph, key, itemsize), lambda: make_plan(graph, mode, itemsize))
-
-
-def _mode_key(mode: Mode) -> Hashable:
-    """Return what a mode is cached under; None for a planner, which may answer differently."""
-    if isinstance(mode, (str, Plan)):
-        return mode
-    return None if callable(mode) else tuple(mode)
 
 
 def _checked_argnums(argnums: int | Sequence[int]) -> int | tuple[int, ...]:
     if isinstance(argnums, (int, np.integer)) and not isinstance(argnums, bool):
         return int(argnums)
-    if isinstance(argnums, Sequence) and not isinstance(argnums, str) and argnums:
-        if all(isinstance(k, (int, np.integer)) for k in argnums):
-            return tuple(int(k) for k in argnums)
+    numbers = [] if isinstance(argnums, (bool, str)) or not np.iterable(argnums) else [*argnums]
+    if numbers and all(isinstance(k, (int, np.integer)) for k in numbers):
+        return tuple(int(k) for k in numbers)
     raise InputError(f"argnums must be an int or a non-empty sequence of ints, but got {argnums!r}")
 
 
@@ -325,16 +261,6 @@ def _positions(argnums: int | tuple[int, ...], count: int) -> tuple[int, ...]:
     if len(set(found)) != len(found):
         raise InputError(f"argnums={argnums} names an argument twice")
     return found
-
-
-def _checked_dimensions(dimensions: Sequence[int]) -> list[int]:
-    sizes = list(dimensions)
-    if len(sizes) < 2:
-        raise InputError(f"dimensions must hold at least two sizes, but got {len(sizes)}")
-    for size in sizes:
-        if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 0:
-            raise InputError(f"dimensions must be non-negative integers, but got {size!r}")
-    return [int(size) for size in sizes]
 
 
 def _bound(f: Callable[..., Any], kwargs: dict[str, Any]) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ of Jacobians see Griewank & Walther, *Evaluating Derivatives*, 2nd ed., ch. 9-10
 """
 
 from chainad.algebra.build import Arrangement, Kernels, arrange, dense, diagonal, identity
-from chainad.algebra.dense import to_dense
+from chainad.algebra.full import to_dense
 from chainad.algebra.product import Product, multiply
 from chainad.algebra.total import Total, add
 

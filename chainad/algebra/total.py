@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -95,9 +96,8 @@ def _add_unlike(left: Structure, right: Structure) -> Total:
         all_places = where[side] == range(grid.count)
         fills |= all_places and set(own) <= set(operand.labels)
         operand.keep_numbers()
-        operand.bring_to(
-            own, [x for x in spelling.sizes if x in entries[side].labels], spelling.sizes
-        )
+        inner = [x for x in spelling.sizes if x in entries[side].labels]
+        operand.bring_to(own, inner, spelling.sizes)
         if not all_places:
             operand.kernels.append(Place(len(own), where[side], grid.count))
     total = Operand([*(c for _, _, c in pairs), outer], None)

@@ -5,9 +5,10 @@ Hence `auto` is never dearer than any fixed mode, and can say so in print.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 
+from chainad.cache import Cache
 from chainad.errors import PlanError
 from chainad.linear import LinearGraph, Price, Vertex, price
 from chainad.plan import Alternative, Plan, follow
@@ -76,6 +77,25 @@ def check_mode(mode: Mode) -> Mode:
             f" but got {type(mode).__name__}"
         )
     return mode
+
+
+_plans: Cache[Plan] = Cache(256)
+
+
+def plan_cached(graph: LinearGraph, mode: Mode, itemsize: int = 8) -> Plan:
+    """Return `make_plan(graph, mode, itemsize)`, from the cache if an equal graph was planned."""
+    key = mode_key(mode)
+    if key is None:
+        return make_plan(graph, mode, itemsize)
+    made = _plans.get((graph, key, itemsize), lambda: make_plan(graph, mode, itemsize))
+    return made.with_origins(graph)
+
+
+def mode_key(mode: Mode) -> Hashable:
+    """Return what a mode is cached under; None for a planner, which may answer differently."""
+    if isinstance(mode, (str, Plan)):
+        return mode
+    return None if callable(mode) else tuple(mode)
 
 
 def _by_name(graph: LinearGraph, mode: str, itemsize: int) -> Plan:

@@ -1,0 +1,212 @@
+"""The verbs for explicit chains of Jacobians: plan_chain, plan_multi_dot, multi_dot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse
+
+from chainad.algebra import Arrangement, arrange, dense
+from chainad.backends.numpy import build
+from chainad.errors import InputError
+from chainad.linear import Edge, LinearGraph, Origin
+from chainad.lower import lower
+from chainad.pattern import Integers, Positions, positions
+from chainad.plan import Plan
+from chainad.planners.auto import Mode, check_mode, plan_cached
+from chainad.structure import Axis
+
+Matrix: TypeAlias = Any  # an array_like, or a sparse array or matrix of SciPy
+
+
+def plan_chain(dimensions: Sequence[int], mode: Mode = "auto") -> Plan:
+    """Return the cheapest plan for a product of dense Jacobians J = F_last ... F_1 F_0.
+
+    Parameters
+    ----------
+    dimensions : sequence of int
+        Sizes from x to y: factor i maps R^dimensions[i] to R^dimensions[i + 1], so that n + 1 sizes
+        stand for n factors.
+    mode
+        As for `jacobian`.
+
+    Returns
+    -------
+    Plan
+        Optimal over all bracketings with mode="auto".
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two dimensions, or one is not a non-negative integer.
+    PlanError
+        If the mode is unknown or does not fit.
+
+    Notes
+    -----
+    Source: Godbole 1973, *On efficient computation of matrix chain products*.
+
+    Examples
+    --------
+    >>> import chainad
+    >>> p = chainad.plan_chain([1000, 300, 20, 300, 1000])
+    >>> p.bracketing, p.multiplications
+    ('J = (J4 J3) (J2 J1)', 32000000)
+    """
+    sizes = _checked_dimensions(dimensions)
+    factors = [Arrangement(dense((m,), (n,)), ()) for n, m in pairwise(sizes)]
+    return _plan(factors, [(size,) for size in sizes], "matrix", mode)
+
+
+def plan_multi_dot(matrices: Sequence[Matrix], mode: Mode = "auto") -> Plan:
+    """Return the plan that `multi_dot(matrices, mode)` follows; nothing is multiplied.
+
+    Parameters and errors are those of `multi_dot`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainad
+    >>> A, B, x = np.ones((30, 40)), np.ones((40, 50)), np.ones(50)
+    >>> chainad.plan_multi_dot([A, B, x]).bracketing
+    'J = J3 (J2 J1)'
+    """
+    return _plan_matrices(_checked_matrices(matrices), mode)[1]
+
+
+def multi_dot(matrices: Sequence[Matrix], mode: Mode = "auto") -> Any:
+    """Return the product of matrices, multiplied in the cheapest order.
+
+    Like `numpy.linalg.multi_dot`, for sparse matrices too, and with a plan that can be read
+    beforehand with `plan_multi_dot`.
+
+    Parameters
+    ----------
+    matrices : sequence of array_like or scipy.sparse arrays
+        Two or more factors, written left to right; the first and the last may be 1-d (a row and a
+        column vector), all others are 2-d. The entries of a sparse matrix that are not stored are
+        never multiplied.
+    mode
+        As for `jacobian`.
+
+    Returns
+    -------
+    ndarray, scalar or scipy.sparse.csr_array
+        The product; sparse if all factors are.
+
+    Raises
+    ------
+    InputError
+        If a factor has the wrong number of axes, or two neighbours do not fit.
+    PlanError
+        If the mode is unknown or does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainad
+    >>> A, B, x = np.ones((30, 40)), np.ones((40, 50)), np.ones(50)
+    >>> float(chainad.multi_dot([A, B, x])[0])
+    2000.0
+    """
+    checked = _checked_matrices(matrices)
+    factors, plan = _plan_matrices(checked, mode)
+    if all(map(scipy.sparse.issparse, checked)):
+        return _sparse_product(checked, plan)
+    run = build(lower(plan, [factor.kernels for factor in factors]))
+    (product,) = run([_numbers(matrix) for matrix in reversed(checked)])
+    return product[()] if product.ndim == 0 else product
+
+
+def _plan(
+    factors: Sequence[Arrangement], shapes: Sequence[tuple[int, ...]], name: str, mode: Mode
+) -> Plan:
+    """Plan a chain whose factors are given from x to y."""
+    n = len(factors)
+    graph = LinearGraph(
+        shapes=tuple(shapes),
+        inputs=(0,),
+        outputs=(n,),
+        edges=tuple(Edge(i, i + 1, factor.structure) for i, factor in enumerate(factors)),
+        origins=tuple(Origin(name) for _ in factors),
+        names=("x", *(f"v{i}" for i in range(1, n)), "y"),
+    )
+    return replace(plan_cached(graph, check_mode(mode)), title="chain")
+
+
+def _plan_matrices(matrices: Sequence[Matrix], mode: Mode) -> tuple[list[Arrangement], Plan]:
+    factors = [_factor(matrix, k == 0) for k, matrix in enumerate(matrices)][::-1]
+    shapes = [factors[0].structure.col_shape, *(f.structure.row_shape for f in factors)]
+    return factors, _plan(factors, shapes, "matrix", mode)
+
+
+def _factor(matrix: Matrix, is_first: bool) -> Arrangement:
+    """Return the structure of a matrix, and the kernels that bring `_numbers` into its form."""
+    if scipy.sparse.issparse(matrix):
+        m, n = matrix.shape
+        entries = scipy.sparse.coo_array(matrix)
+        rows = Axis(m, (0,), _unless_all(entries.row, m))
+        cols = Axis(n, (0,), _unless_all(entries.col, n))
+        return arrange([rows], [cols], {0: entries.nnz}, stored=(0,))
+    shape = np.shape(matrix)
+    k = 0 if is_first and len(shape) == 1 else 1
+    sizes = dict(enumerate(shape))
+    axes = [Axis(size, (label,)) for label, size in sizes.items()]
+    return arrange(axes[:k], axes[k:], sizes, stored=tuple(sizes))
+
+
+def _unless_all(where: Integers, size: int) -> Positions | None:
+    found = positions(where)
+    return None if found == range(size) else found
+
+
+def _numbers(matrix: Matrix) -> npt.NDArray[Any]:
+    if scipy.sparse.issparse(matrix):
+        data: npt.NDArray[Any] = scipy.sparse.coo_array(matrix).data
+        return data
+    return np.asarray(matrix)
+
+
+def _sparse_product(matrices: Sequence[Matrix], plan: Plan) -> Any:
+    """Multiply sparse matrices in the order of the plan, by SciPy."""
+    results = [scipy.sparse.csr_array(matrix) for matrix in reversed(matrices)]
+    for step in plan.steps:
+        results.append(results[step.left] @ results[step.right])
+    product = results[-1]
+    product.sort_indices()
+    return product
+
+
+def _checked_dimensions(dimensions: Sequence[int]) -> list[int]:
+    sizes = list(dimensions)
+    if len(sizes) < 2:
+        raise InputError(f"dimensions must hold at least two sizes, but got {len(sizes)}")
+    for size in sizes:
+        if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 0:
+            raise InputError(f"dimensions must be non-negative integers, but got {size!r}")
+    return [int(size) for size in sizes]
+
+
+def _checked_matrices(matrices: Sequence[Matrix]) -> list[Matrix]:
+    if len(matrices) < 2:
+        raise InputError(f"multi_dot needs at least two matrices, but got {len(matrices)}")
+    checked = [m if scipy.sparse.issparse(m) else np.asarray(m) for m in matrices]
+    for k, matrix in enumerate(checked):
+        is_end = k in (0, len(checked) - 1)
+        if not (len(matrix.shape) == 2 or (is_end and len(matrix.shape) == 1)):
+            raise InputError(
+                f"matrix {k} must be 2-d"
+                + (" or 1-d" if is_end else "")
+                + f", but got shape {matrix.shape}"
+            )
+        if k and checked[k - 1].shape[-1] != matrix.shape[0]:
+            raise InputError(
+                f"matrices {k - 1} and {k} do not fit: shapes {checked[k - 1].shape}"
+                f" and {matrix.shape}"
+            )
+    return checked
