@@ -104,42 +104,51 @@ def _by_name(graph: LinearGraph, mode: str, itemsize: int) -> Plan:
         return _finish(graph, tuple(PLANNERS[mode](graph)), asked, mode, itemsize, {})
     orders = dict(candidates(graph))
     prices = {name: price(graph, order) for name, order in orders.items()}
-    best = min(prices, key=lambda name: prices[name])
     if mode == "hybrid":
-        offers = [*orders.values(), *hybrids(graph)]
-        plans = [follow(graph, order) for order in dict.fromkeys(offers)]
+        plans = [follow(graph, order) for order in dict.fromkeys(hybrids(graph, orders))]
         mixed = [plan for plan in plans if plan.mode == "hybrid"]
         if mixed:
             cheapest = min(mixed, key=lambda plan: (plan.multiplications, plan.additions))
             return _finish(graph, cheapest.order, asked, "hybrid", itemsize, prices)
+    best = _cheapest(graph, orders, prices)
     return _finish(graph, orders[best], asked, best, itemsize, prices)
 
 
+def _cheapest(graph: LinearGraph, orders: dict[str, Order], prices: dict[str, Price]) -> str:
+    """Return the name of the cheapest order; of equals, that of the least peak, the first one."""
+    least = min(prices.values())
+    tied = [name for name in orders if prices[name] == least]
+    if len(tied) == 1 or len(graph.inner) > MANY:
+        return tied[0]
+    return min(tied, key=lambda name: follow(graph, orders[name]).peak.numbers)
+
+
 def candidates(graph: LinearGraph) -> Iterator[tuple[str, Order]]:
-    """Yield the orders that auto compares, by the name of their planner."""
-    if graph.chain is not None:
-        yield "chain", chain(graph)
-    elif len(graph.inner) <= sets.MOST:
-        yield "exhaustive", tuple(exhaustive(graph))
+    """Yield the orders that auto compares, by the name of their planner, the plain ones first."""
     yield "forward", forward(graph)
     yield "reverse", reverse(graph)
-    if graph.chain is None:
-        yield "markowitz", markowitz(graph)
-        yield "greedy", greedy(graph)
-        if len(graph.inner) <= MANY:
-            pivots = {order: price(graph, order) for order in around(graph)}
-            if pivots:
-                yield "one pivot", min(pivots, key=lambda order: pivots[order])
-
-
-def hybrids(graph: LinearGraph) -> Iterator[Order]:
-    """Yield more orders that may turn out neither forward nor reverse."""
-    if graph.chain is None:
-        yield from around(graph)
+    if graph.chain is not None:
+        yield "chain", chain(graph)
         return
-    free, boundaries, brackets = brackets_of(graph)
-    for k in range(len(boundaries)):
-        yield (*free, *(boundaries[v - 1] for v in brackets.order(root=k)))
+    yield "greedy", greedy(graph)
+    yield "markowitz", markowitz(graph)
+    if len(graph.inner) <= sets.MOST:
+        yield "exhaustive", exhaustive(graph)
+    if len(graph.inner) <= MANY:
+        pivots = {order: price(graph, order) for order in around(graph)}
+        if pivots:
+            yield "one pivot", min(pivots, key=lambda order: pivots[order])
+
+
+def hybrids(graph: LinearGraph, orders: dict[str, Order]) -> Iterator[Order]:
+    """Yield orders that may turn out neither forward nor reverse."""
+    yield from orders.values()
+    if graph.chain is not None:
+        free, boundaries, brackets = brackets_of(graph)
+        for k in range(len(boundaries)):
+            yield (*free, *(boundaries[v - 1] for v in brackets.order(root=k)))
+    elif len(graph.inner) <= MANY:
+        yield from around(graph)
 
 
 def _finish(
@@ -158,13 +167,24 @@ def _finish(
     plan = follow(graph, order, asked=asked, itemsize=itemsize)
     offers = tuple(
         Alternative(name, offer.multiplications, offer.additions)
-        for name, offer in sorted(known.items(), key=lambda item: (item[1], item[0]))
+        for name, offer in sorted(known.items(), key=lambda item: item[1])
     )
-    return replace(plan, alternatives=offers, planner=planner, proof=_proof(planner))
+    proof = _proof(plan, planner, known)
+    return replace(plan, alternatives=offers, planner=planner, proof=proof)
 
 
-def _proof(planner: str) -> str:
-    return {"chain": chains.PROOF, "exhaustive": sets.PROOF}.get(planner, "")
+def _proof(plan: Plan, planner: str, known: dict[str, Price]) -> str:
+    """Return what is proved of a plan's price: it equals that of a planner that is exact.
+
+    Positions may make the structure of a product or a sum depend on the order; then nothing is.
+    """
+    if any(edge.structure.has_positions for edge in plan.graph.edges):
+        return ""
+    for name, proof in (("chain", chains.PROOF), ("exhaustive", sets.PROOF)):
+        is_best = name in known and known[name].multiplications == plan.multiplications
+        if planner == name or is_best:
+            return proof
+    return ""
 
 
 def _check_same(plan: Plan, graph: LinearGraph) -> None:

@@ -164,7 +164,8 @@ def _modes(plan: Printable) -> str:
     rows = [("", "multiplications", "vs this plan", "additions")]
     classical = [a for a in plan.alternatives if a.name in ("forward", "reverse")]
     others = [a for a in plan.alternatives if a.name not in ("forward", "reverse")]
-    chosen = f"{plan.mode}  <- chosen" + (f" ({plan.planner})" if plan.planner else "")
+    by = f" ({plan.planner})" if plan.planner not in ("", plan.mode) else ""
+    chosen = f"{plan.mode}  <- chosen{by}"
     rows.append((chosen, f"{plan.multiplications:,}", "1.0x", f"{plan.additions:,}"))
     for other in (*classical, *others):
         if other.name == plan.planner:

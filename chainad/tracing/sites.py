@@ -5,27 +5,34 @@ from __future__ import annotations
 import linecache
 import os
 import sys
+from functools import lru_cache
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FrameType
 
 import numpy as np
 
 from chainad.graph import Site
 
-# Frames of chainad and NumPy are not the user's.
+# Frames of chainad and NumPy are not the user's; the demo is code as a user would write it.
 _OURS = (str(Path(__file__).parents[1]) + os.sep, str(Path(np.__file__).parent) + os.sep)
+_DEMO = "__main__.py"
 
 RawSite = tuple[CodeType, int]
 
 
 def raw_site() -> RawSite | None:
     """Return code and line number of the innermost frame outside chainad and NumPy."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if not frame.f_code.co_filename.startswith(_OURS):
+        if not _is_ours(frame.f_code.co_filename):
             return frame.f_code, frame.f_lineno
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return None
+
+
+@lru_cache(maxsize=4096)
+def _is_ours(file: str) -> bool:
+    return file.startswith(_OURS) and not file.endswith(_DEMO)
 
 
 def site_of(raw: RawSite | None) -> Site | None:
