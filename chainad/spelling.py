@@ -34,13 +34,15 @@ from chainad.structure import Axis, Structure, intern, places
 class Operand:
     """An array known by the labels of its axes, and the kernels applied to it so far.
 
-    An operand that keeps no numbers has a `scale` and neither labels nor kernels.
+    `multiplications` counts those that the kernels make. An operand that keeps no numbers has a
+    `scale` and neither labels nor kernels.
     """
 
     def __init__(self, labels: Sequence[int], scale: float | None) -> None:
         self.labels = list(labels)
         self.scale = scale
         self.kernels: list[Full | Unary] = []
+        self.multiplications = 0
 
     def transpose(self, labels: Sequence[int]) -> None:
         """Bring the axes into the order of `labels`."""
@@ -72,12 +74,14 @@ class Operand:
             self.kernels.append(Sum(tuple(k for k, x in enumerate(self.labels) if x in labels)))
             self.labels = [label for label in self.labels if label not in labels]
 
-    def multiply(self, factor: float) -> None:
+    def multiply(self, factor: float, sizes: dict[int, int]) -> None:
         """Multiply every number by `factor`."""
         if self.scale is not None:
             self.scale *= factor
         elif factor != 1:
             self.kernels.append(Scale(factor))
+            if factor != -1:  # a change of sign is no multiplication
+                self.multiplications += prod(sizes[label] for label in self.labels)
 
     def spread(self, labels: Sequence[int], sizes: dict[int, int]) -> None:
         """Give the array one axis per label, of size 1 where it has none."""
@@ -272,7 +276,7 @@ class Spelling:
                 operand.kernels.append(SegmentSum(k, positions(segments), first.size))
             operand.labels[k] = new
         elif counts.size and counts.min() == counts.max():
-            operand.multiply(int(counts[0]))
+            operand.multiply(int(counts[0]), self.sizes)
         else:
             operand.keep_numbers()
             shape = [self.sizes[x] for x in operand.labels]

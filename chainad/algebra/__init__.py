@@ -6,7 +6,7 @@ half of the places, the union of their entries. Both laws are checked against de
 
 Laws (each one a test):
 - the structure of a product does not depend on its bracketing;
-- a product with +1 or -1 everywhere costs no multiplication;
+- a product with +1 or -1 everywhere costs no multiplication, unless so many equal terms add up;
 - no product costs more than the product of the dense matrices;
 - a sum stores at most twice the union of the entries of its terms.
 

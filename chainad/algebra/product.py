@@ -64,23 +64,25 @@ def _contract(spelling: Spelling, a: Operand, b: Operand, inner: set[int], n_row
     repeats = spelling.size([x for x in inner - only_a - only_b if x not in a.labels + b.labels])
     union = [*a.labels, *(x for x in b.labels if x not in a.labels)]
     labels = None
-    if a.scale is not None or b.scale is not None:
+    met = 0
+    if everywhere == 0 or a.scale == 0 or b.scale == 0:
+        result = Operand((), 0.0)
+    elif a.scale is not None or b.scale is not None:
         one, other = (a, b) if a.scale is not None else (b, a)
-        factor = (one.scale or 0) * repeats
-        cost = 0 if other.scale is not None or abs(factor) == 1 else spelling.size(other.labels)
+        assert one.scale is not None
         result = Operand(other.labels, other.scale)
-        result.multiply(factor)
+        result.multiply(one.scale * repeats, spelling.sizes)
     else:
-        cost = spelling.size(union)
+        met = spelling.size(union)
         out = [x for x in union if x not in inner]
         labels = (tuple(a.labels), tuple(b.labels), tuple(out))
         result = Operand(out, None)
-        result.multiply(repeats)
-        cost += spelling.size(out) if repeats != 1 else 0
+        result.multiply(repeats, spelling.sizes)
     left, right = tuple(a.kernels), tuple(b.kernels)
     sizes = tuple((x, spelling.sizes[x]) for x in union)
     spelling.operands = [result]
     structure = spelling.finish(n_rows)
+    cost = met + result.multiplications
     kept_numbers = structure.scale is None
     # Entries beyond the first that meet in one number of the result.
     terms = _terms(everywhere, structure) if kept_numbers else 0
