@@ -116,7 +116,7 @@ class Spelling:
 
     def new(self, size: int) -> int:
         """Return a fresh label."""
-        label = len(self.sizes)
+        label = max(self.sizes, default=-1) + 1
         self.sizes[label] = size
         return label
 

@@ -28,12 +28,12 @@ def arrange(
     stored: Sequence[int] = (),
     scale: float | None = None,
 ) -> Arrangement:
-    """Bring a structure as a rule states it into normal form.
+    """Bring a structure as a rule states it into normal form; from a cache if it was seen.
 
     Parameters
     ----------
     rows, cols : sequence of Axis
-        Axes of the output and of the input, spelled by the labels 0, 1, ..., len(sizes) - 1.
+        Axes of the output and of the input.
     sizes : dict
         The size of every label.
     stored : sequence of int
@@ -41,6 +41,17 @@ def arrange(
     scale : float, optional
         The number in front, for a structure that keeps no array.
     """
+    return _arrange(tuple(rows), tuple(cols), tuple(sizes.items()), tuple(stored), scale)
+
+
+@lru_cache(maxsize=4096)
+def _arrange(
+    rows: tuple[Axis, ...],
+    cols: tuple[Axis, ...],
+    sizes: tuple[tuple[int, int], ...],
+    stored: tuple[int, ...],
+    scale: float | None,
+) -> Arrangement:
     spelling = Spelling()
     spelling.sizes = dict(sizes)
     spelling.axes = [*rows, *cols]

@@ -9,6 +9,7 @@ matrices efficiently* (LMMD).
 from __future__ import annotations
 
 from collections.abc import Callable
+from heapq import heapify, heappop, heappush
 
 from chainad.algebra import multiply
 from chainad.linear import Elimination, LinearGraph, Vertex
@@ -59,21 +60,32 @@ def _eliminate_by(
     """
     elimination = Elimination(graph)
     scores = {v: score(elimination, v) for v in graph.inner}
+    heap = [(s, v) for v, s in scores.items()]
+    heapify(heap)
     order = []
-    while scores:
-        v = min(scores, key=lambda u: (scores[u], u))
-        near = _neighbours(elimination, {v}, reach)
+    while heap:
+        s, v = heappop(heap)
+        if scores.get(v) != s:  # a newer score is further back
+            continue
+        near = _neighbours(elimination, v, reach)
         elimination.eliminate(v)
         del scores[v]
         order.append(v)
-        for u in near:
-            if u in scores:
-                scores[u] = score(elimination, u)
+        for u in near & scores.keys():
+            scores[u] = score(elimination, u)
+            heappush(heap, (scores[u], u))
     return tuple(order)
 
 
-def _neighbours(elimination: Elimination, near: set[Vertex], reach: int) -> set[Vertex]:
+def _neighbours(elimination: Elimination, v: Vertex, reach: int) -> set[Vertex]:
+    """Return the vertices within `reach` edges of v.
+
+    No path leads on through an input or an output: these are never eliminated, so what a score
+    reads of them does not change with their other edges.
+    """
+    after, before = elimination.after, elimination.before
+    near = {v}
     for _ in range(reach):
-        near = near.union(*(elimination.after[u] for u in near))
-        near = near.union(*(elimination.before[u] for u in near))
+        open_ends = [u for u in near if after[u] and before[u]]
+        near = near.union(*(after[u] for u in open_ends), *(before[u] for u in open_ends))
     return near
