@@ -109,10 +109,22 @@ class MatMul:
 
 
 @dataclass(frozen=True, slots=True)
+class SparseDot:
+    """A sparse matrix, its numbers in the first array, times the 2-d second array.
+
+    Number k stands in row `rows[k]` of `size`, column `cols[k]`.
+    """
+
+    rows: Positions
+    cols: Positions
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Dot:
     """Sum over the last axis of an elementwise product."""
 
 
 Unary: TypeAlias = Reshape | Transpose | Broadcast | Take | Place | SegmentSum | Sum | Scale | Copy
-Binary: TypeAlias = Add | AddAt | Multiply | MatMul | Dot
+Binary: TypeAlias = Add | AddAt | Multiply | MatMul | Dot | SparseDot
 Kernel: TypeAlias = Full | Unary | Binary

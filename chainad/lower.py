@@ -22,6 +22,8 @@ from chainad.kernels import (
     Multiply,
     Place,
     Reshape,
+    SegmentSum,
+    SparseDot,
     Take,
     Transpose,
 )
@@ -96,6 +98,9 @@ def lower(plan: Plan, arrangements: Sequence[Kernels]) -> Program:
 def _product(writer: _Writer, product: Product, left: int | None, right: int | None) -> int | None:
     if product.structure.scale is not None and not product.after:
         return None
+    sparse = _sparse_product(writer, product, left, right)
+    if sparse is not None:
+        return sparse
     a = writer.apply(product.left, left)
     b = writer.apply(product.right, right)
     if product.labels is None:
@@ -103,6 +108,42 @@ def _product(writer: _Writer, product: Product, left: int | None, right: int | N
     assert a is not None
     assert b is not None
     return writer.apply(product.after, contract(writer, product, a, b))
+
+
+def _sparse_product(
+    writer: _Writer, product: Product, left: int | None, right: int | None
+) -> int | None:
+    """Emit a product that gathers, multiplies and adds up segments as one sparse product.
+
+    The vector of a pattern times an array gathered along the same label, added up along it, is a
+    sparse matrix times that array: nothing of the size of the gathered array is ever made.
+    Returns None if the product is not of this form.
+    """
+    if product.labels is None or not product.after or not isinstance(product.after[0], SegmentSum):
+        return None
+    segments = product.after[0]
+    one, two, out = product.labels
+    label = out[segments.axis]
+    sides = [(one, product.left, left, two, product.right, right)]
+    sides.append((two, product.right, right, one, product.left, left))
+    for vector, on_vector, values, labels, on_array, array in sides:
+        take = on_array[-1] if on_array else None
+        if vector != (label,) or not isinstance(take, Take) or labels[take.axis] != label:
+            continue
+        assert values is not None
+        assert array is not None
+        data, x = writer.apply(on_vector, values), writer.apply(on_array[:-1], array)
+        assert data is not None
+        assert x is not None
+        size = dict(product.sizes)
+        rest = [y for y in labels if y != label]
+        width = prod(size[y] for y in rest)
+        x = writer.arrange(x, labels, [label, *rest], (-1, width))
+        y = writer.emit(SparseDot(segments.segments, take.positions, segments.size), data, x)
+        y = writer.emit(Reshape((segments.size, *(size[z] for z in rest))), y)
+        y = writer.arrange(y, [label, *rest], out, (0,) * len(out))
+        return writer.apply(product.after[1:], y)
+    return None
 
 
 def contract(writer: _Writer, product: Product, a: int, b: int) -> int:

@@ -5,6 +5,7 @@ They follow NEP 18: an argument with `__array_function__` that is no ndarray tak
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,31 @@ def add_at(x: Array, axis: int, where: Positions, y: Array) -> Array:
     out = np.array(x, dtype=np.result_type(x, y))
     out[(slice(None),) * axis + (key_of(where),)] += y
     return out
+
+
+def sparse_dot(values: Array, rows: Positions, cols: Positions, size: int, x: Array) -> Array:
+    """Return the product of a sparse matrix and x, of shape (number of columns, n).
+
+    The matrix has `values[k]` in row `rows[k]`, of `size`, and column `cols[k]`.
+    """
+    for array in (values, x):
+        if not isinstance(array, np.ndarray) and hasattr(type(array), "__array_function__"):
+            terms = np.reshape(values, (-1, 1)) * x[as_array(cols)]
+            return segment_sum(terms, 0, rows, size)
+    order, indices, indptr = _compressed(rows, cols, size)
+    data = values if order is None else values[order]
+    matrix = scipy.sparse.csr_array((data, indices, indptr), shape=(size, x.shape[0]))
+    result: Array = matrix @ x
+    return result
+
+
+@lru_cache(maxsize=256)
+def _compressed(rows: Positions, cols: Positions, size: int) -> tuple[Array | None, Array, Array]:
+    """Return the order of the entries along the rows (None: as they are), and their layout."""
+    numbers, columns = as_array(rows), as_array(cols)
+    order = None if np.all(np.diff(numbers) >= 0) else np.argsort(numbers, kind="stable")
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(numbers, minlength=size))])
+    return order, columns if order is None else columns[order], indptr
 
 
 def key_of(where: Positions) -> slice | Array:

@@ -25,7 +25,8 @@ def to_dense(structure: Structure) -> Kernels:
         operand.spread(spelled, sizes)
         if len(operand.labels) != len(spelled):
             operand.kernels.append(Broadcast(tuple(sizes[x] for x in spelled)))
-        operand.kernels.append(Reshape(shape))
+        if tuple(sizes[x] for x in spelled) != shape:
+            operand.kernels.append(Reshape(shape))
         return tuple(operand.kernels)
     rows, cols = structure.entries()
     where = positions(rows * structure.matrix_shape[1] + cols)

@@ -25,11 +25,12 @@ from chainad.kernels import (
     Reshape,
     Scale,
     SegmentSum,
+    SparseDot,
     Sum,
     Take,
     Transpose,
 )
-from chainad.primitives import add_at, key_of, place, segment_sum
+from chainad.primitives import add_at, key_of, place, segment_sum, sparse_dot
 from chainad.program import Program
 
 Runner = Callable[[Sequence[Any]], tuple[Any, ...]]
@@ -44,6 +45,7 @@ class _Source:
             "add_at": add_at,
             "place": place,
             "segment_sum": segment_sum,
+            "sparse_dot": sparse_dot,
         }
         self.lines: list[str] = []
 
@@ -83,6 +85,9 @@ class _Source:
                 return f"np.multiply({args[0]}, {args[1]})"
             case MatMul():
                 return f"np.matmul({args[0]}, {args[1]})"
+            case SparseDot(rows, cols, size):
+                where = f"{self.constant(rows)}, {self.constant(cols)}, {size}"
+                return f"sparse_dot({args[0]}, {where}, {args[1]})"
             case Dot():
                 return f"np.vecdot({args[0]}, {args[1]})"
 
