@@ -223,6 +223,7 @@ class Spelling:
         The first `n_rows` axes are the rows; the operand's kernels produce the kept array.
         """
         (operand,) = self.operands
+        self.axes = list(map(_tidy, self.axes))
         self._drop_ones(operand)
         self._add_up_coincident_entries(operand)
         self._drop_ones(operand)

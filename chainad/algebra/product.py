@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
 from chainad.algebra.build import Kernels
+from chainad.kernels import Scale
 from chainad.pattern import Integers, Positions, as_array, join, positions, refine
 from chainad.spelling import Operand, Spelling
-from chainad.structure import Axis, Structure, places
+from chainad.structure import Axis, Structure, intern, places
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ def multiply(left: Structure, right: Structure) -> Product:
         If the columns of `left` are not the rows of `right`.
     """
     assert left.col_shape == right.row_shape, (left.col_shape, right.row_shape)
+    if left.is_identity:
+        return _times_unit(left, right)
+    if right.is_identity:
+        return _times_unit(right, left)
     spelling = Spelling()
     a, rows, inner_left = spelling.add(left)
     b, inner_right, cols = spelling.add(right)
@@ -51,6 +56,15 @@ def multiply(left: Structure, right: Structure) -> Product:
     inner = {x for k in (*inner_left, *inner_right) for x in spelling.axes[k].labels} - kept
     spelling.axes = [spelling.axes[k] for k in (*rows, *cols)]
     return _contract(spelling, a, b, inner, len(rows))
+
+
+def _times_unit(unit: Structure, other: Structure) -> Product:
+    """Return the product with plus or minus the identity: the other factor as it is, or negated."""
+    if unit.scale == 1:
+        return Product(other, 0, 0, (), (), None, (), ())
+    if other.scale is not None:
+        return Product(intern(replace(other, scale=-other.scale)), 0, 0, (), (), None, (), ())
+    return Product(other, 0, 0, (), (), None, (), (Scale(-1),))
 
 
 def _contract(spelling: Spelling, a: Operand, b: Operand, inner: set[int], n_rows: int) -> Product:

@@ -1,0 +1,414 @@
+"""The laws of the algebra, against dense arrays; numbers are small integers: equality is exact."""
+
+from math import prod
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chainad.algebra import Product, add, arrange, dense, diagonal, identity, multiply, to_dense
+from chainad.kernels import Scale
+from chainad.structure import Axis, Structure
+from chainad.testing import (
+    KINDS,
+    SIZES,
+    Sample,
+    apply_kernels,
+    dense_product,
+    product_numbers,
+    random_local,
+    random_shape,
+    random_structure,
+    to_array,
+    total_numbers,
+)
+
+randoms = st.randoms(use_true_random=False)
+WITH_ZERO = (0, *SIZES)
+
+
+def two_factors(rng: Random, sizes: tuple[int, ...] = WITH_ZERO) -> tuple[Sample, Sample]:
+    z, y, x = (random_shape(rng, sizes=sizes) for _ in range(3))
+    positioned = rng.choice([0, 0.3, 0.6])
+    left = random_structure(rng, z, y, positioned=positioned)
+    return left, random_structure(rng, y, x, positioned=positioned)
+
+
+def three_factors(rng: Random, positioned: float) -> tuple[Sample, Sample, Sample]:
+    shapes = [random_shape(rng) for _ in range(4)]
+    c, b, a = (
+        random_structure(rng, shapes[k], shapes[k + 1], positioned=positioned) for k in range(3)
+    )
+    return c, b, a
+
+
+def two_terms(rng: Random) -> tuple[Sample, Sample]:
+    y, x = (random_shape(rng, sizes=WITH_ZERO) for _ in range(2))
+    left = random_structure(rng, y, x)
+    if rng.random() < 0.3:  # the same ties and positions, other stored labels
+        s = left.structure
+        stored = tuple(k for k in range(len(s.sizes)) if rng.random() < 0.5)
+        right = arrange(s.rows, s.cols, dict(enumerate(s.sizes)), stored).structure
+        numbers = np.arange(1.0, right.count + 1).reshape(right.stored_shape)
+        return left, Sample(right, numbers, to_array(right, numbers))
+    return left, random_structure(rng, y, x)
+
+
+def product_of(left: Sample, right: Sample) -> Sample:
+    product = multiply(left.structure, right.structure)
+    numbers = product_numbers(product, left.numbers, right.numbers)
+    n_inner = len(right.structure.rows)
+    return Sample(product.structure, numbers, dense_product(left.dense, right.dense, n_inner))
+
+
+def assert_is(found: Sample) -> None:
+    """Assert that structure and numbers say the same as the dense array."""
+    if found.numbers is not None:
+        assert found.numbers.shape == found.structure.stored_shape
+    np.testing.assert_array_equal(to_array(found.structure, found.numbers), found.dense)
+
+
+def pattern(structure: Structure) -> set[tuple[int, int]]:
+    rows, cols = structure.entries()
+    return set(zip(rows.tolist(), cols.tolist(), strict=True))
+
+
+def meetings(left: Structure, right: Structure) -> np.ndarray:
+    """Return how many terms each entry of the product has."""
+    one, two = np.zeros(left.matrix_shape, int), np.zeros(right.matrix_shape, int)
+    one[left.entries()] = 1
+    two[right.entries()] = 1
+    return one @ two
+
+
+# ------------------------------------------------------------------- products
+
+
+@settings(max_examples=300)
+@given(randoms)
+def test_product_equals_the_dense_product(rng: Random) -> None:
+    left, right = two_factors(rng)
+    assert_is(product_of(left, right))
+
+
+@given(randoms)
+def test_product_has_entries_only_where_factors_meet(rng: Random) -> None:
+    left, right = (s.structure for s in two_factors(rng))
+    rows, cols = np.nonzero(meetings(left, right))
+    met = set(zip(rows.tolist(), cols.tolist(), strict=True))
+    found = pattern(multiply(left, right).structure)
+    assert met <= found
+    if not (
+        left.has_positions or right.has_positions or multiply(left, right).structure.scale == 0
+    ):
+        assert met == found
+
+
+@settings(max_examples=200)
+@given(randoms)
+def test_bracketing_changes_neither_structure_nor_numbers_without_positions(rng: Random) -> None:
+    c, b, a = three_factors(rng, positioned=0)
+    one = product_of(product_of(c, b), a)
+    two = product_of(c, product_of(b, a))
+    assert one.structure == two.structure
+    assert_is(one)
+    assert_is(two)
+
+
+@settings(max_examples=200)
+@given(randoms)
+def test_bracketing_does_not_change_the_numbers_with_positions(rng: Random) -> None:
+    c, b, a = three_factors(rng, positioned=0.5)
+    one = product_of(product_of(c, b), a)
+    two = product_of(c, product_of(b, a))
+    assert_is(one)
+    assert_is(two)
+    np.testing.assert_array_equal(one.dense, two.dense)
+
+
+@settings(max_examples=300)
+@given(randoms)
+def test_bracketing_does_not_change_the_structure_of_typical_products(rng: Random) -> None:
+    factors = [random_local(rng, random_shape(rng))]
+    for _ in range(3):
+        factors.append(random_local(rng, factors[-1].structure.row_shape))
+    a, b, c, d = factors
+    found = [
+        product_of(product_of(product_of(d, c), b), a),
+        product_of(product_of(d, product_of(c, b)), a),
+        product_of(product_of(d, c), product_of(b, a)),
+        product_of(d, product_of(product_of(c, b), a)),
+        product_of(d, product_of(c, product_of(b, a))),
+    ]
+    assert len({one.structure for one in found}) == 1
+    for one in found:
+        assert_is(one)
+
+
+@pytest.mark.parametrize("outer", sorted(KINDS))
+@pytest.mark.parametrize("inner", sorted(KINDS))
+def test_every_pair_of_kinds_multiplies(outer: str, inner: str) -> None:
+    for seed in range(6):
+        rng = Random(seed)
+        right = random_local(rng, random_shape(rng), [inner])
+        left = random_local(rng, right.structure.row_shape, [outer])
+        assert_is(product_of(left, right))
+
+
+@given(randoms)
+def test_identity_changes_nothing_and_is_free(rng: Random) -> None:
+    one = two_factors(rng)[0]
+    for product in (
+        multiply(identity(one.structure.row_shape), one.structure),
+        multiply(one.structure, identity(one.structure.col_shape)),
+    ):
+        assert product.structure is one.structure
+        assert product.multiplications == 0
+        assert product.additions == 0
+        assert product.labels is None
+
+
+@given(randoms)
+def test_a_product_with_zero_is_zero_and_free(rng: Random) -> None:
+    one = two_factors(rng)[0].structure
+    unit = identity(one.row_shape)
+    zero = arrange(unit.rows, unit.cols, dict(enumerate(unit.sizes)), scale=0).structure
+    product = multiply(zero, one)
+    assert product.structure.kind == "zero"
+    assert product.multiplications == 0
+
+
+# --------------------------------------------------------------------- prices
+
+
+@settings(max_examples=300)
+@given(randoms)
+def test_no_product_is_dearer_than_the_dense_product(rng: Random) -> None:
+    left, right = (s.structure for s in two_factors(rng))
+    (m, n), (_, p) = left.matrix_shape, right.matrix_shape
+    assert multiply(left, right).multiplications <= m * n * p
+
+
+def scalings(kernels: tuple[object, ...], numbers: np.ndarray | None) -> int:
+    """Return the multiplications that kernels make, one for every number that is scaled."""
+    count = 0
+    for kernel in kernels:
+        if isinstance(kernel, Scale) and kernel.factor != -1:
+            assert numbers is not None
+            count += numbers.size
+        numbers = apply_kernels([kernel], numbers)  # type: ignore[list-item]
+    return count
+
+
+def made(product: Product, left: np.ndarray | None, right: np.ndarray | None) -> int:
+    """Return the multiplications that the kernels of a product make."""
+    count = scalings(product.left, left) + scalings(product.right, right)
+    if product.labels is None:
+        return count + scalings(product.after, right if left is None else left)
+    sizes = dict(product.sizes)
+    out = np.zeros([sizes[x] for x in product.labels[2]])
+    count += prod(sizes[x] for x in {*product.labels[0], *product.labels[1]})
+    return count + scalings(product.after, out)
+
+
+@settings(max_examples=300)
+@given(randoms)
+def test_price_is_what_the_kernels_multiply(rng: Random) -> None:
+    left, right = two_factors(rng)
+    product = multiply(left.structure, right.structure)
+    if product.structure.scale is not None:
+        assert product.multiplications == 0
+    else:
+        a = apply_kernels(product.left, left.numbers)
+        b = apply_kernels(product.right, right.numbers)
+        found = scalings(product.left, left.numbers) + scalings(product.right, right.numbers)
+        bare = Product(
+            product.structure, 0, 0, (), (), product.labels, product.sizes, product.after
+        )
+        assert product.multiplications == found + made(bare, a, b)
+
+
+@settings(max_examples=300)
+@given(randoms)
+def test_a_product_with_a_unit_is_free_unless_equal_terms_add_up(rng: Random) -> None:
+    z, y, x = (random_shape(rng) for _ in range(3))
+    left = random_structure(rng, z, y, unit=1).structure
+    right = random_structure(rng, y, x).structure
+    if rng.random() < 0.5:
+        left, right = random_structure(rng, z, y).structure, random_structure(rng, y, x, unit=1)[0]
+    if not (left.is_unit or right.is_unit):
+        return
+    price = multiply(left, right).multiplications
+    if meetings(left, right).max(initial=0) <= 1:
+        assert price == 0
+    else:
+        assert price <= max(left.count, right.count)
+
+
+UNITS = ("unit", "sum", "broadcast", "transpose", "ravel", "slice", "gather", "pad")
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("other", ["dense", "diagonal", "block diagonal"])
+def test_typical_units_are_free_on_either_side(unit: str, other: str) -> None:
+    for seed in range(8):
+        rng = Random(seed)
+        one = random_local(rng, random_shape(rng), [unit])
+        two = random_local(rng, one.structure.row_shape, [other])
+        three = random_local(rng, two.structure.row_shape, [unit])
+        assert multiply(two.structure, one.structure).multiplications == 0
+        assert multiply(three.structure, two.structure).multiplications == 0
+
+
+def kronecker(m: int, n: int, k: int) -> Structure:
+    rows, cols = [Axis(m, (0,)), Axis(k, (2,))], [Axis(n, (1,)), Axis(k, (2,))]
+    return arrange(rows, cols, {0: m, 1: n, 2: k}, [0, 1]).structure
+
+
+def blocks(b: int, m: int, n: int) -> Structure:
+    rows, cols = [Axis(b, (0,)), Axis(m, (1,))], [Axis(b, (0,)), Axis(n, (2,))]
+    return arrange(rows, cols, {0: b, 1: m, 2: n}, [0, 1, 2]).structure
+
+
+PRICES = [
+    ("dense . dense", dense((2,), (3,)), dense((3,), (5,)), 30, 20, "dense"),
+    ("diagonal . dense", diagonal((3,)), dense((3,), (5,)), 15, 0, "dense"),
+    ("dense . diagonal", dense((2,), (3,)), diagonal((3,)), 6, 0, "dense"),
+    ("diagonal . diagonal", diagonal((3, 4)), diagonal((3, 4)), 12, 0, "diagonal"),
+    ("A(x)I . B(x)I", kronecker(2, 3, 7), kronecker(3, 5, 7), 30, 20, "kronecker"),
+    ("A(x)I . diagonal", kronecker(2, 3, 7), diagonal((3, 7)), 42, 0, "block diagonal"),
+    ("A(x)I . dense", kronecker(2, 3, 7), dense((3, 7), (5,)), 210, 140, "dense"),
+    ("blocks . blocks", blocks(7, 2, 3), blocks(7, 3, 5), 210, 140, "block diagonal"),
+    ("blocks . dense", blocks(7, 2, 3), dense((7, 3), (5,)), 210, 140, "dense"),
+    ("identity . dense", identity((3,)), dense((3,), (5,)), 0, 0, "dense"),
+]
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "multiplications", "additions", "kind"),
+    [case[1:] for case in PRICES],
+    ids=[case[0] for case in PRICES],
+)
+def test_prices_of_known_products(
+    left: Structure, right: Structure, multiplications: int, additions: int, kind: str
+) -> None:
+    product = multiply(left, right)
+    assert product.multiplications == multiplications
+    assert product.additions == additions
+    assert product.structure.kind == kind
+
+
+def test_prices_are_python_integers_of_any_size() -> None:
+    n = 10**7
+    product = multiply(dense((n,), (n,)), dense((n,), (n,)))
+    assert product.multiplications == 10**21
+    assert type(product.multiplications) is int
+    assert type(product.additions) is int
+
+
+# ----------------------------------------------------------------------- sums
+
+
+@settings(max_examples=300)
+@given(randoms)
+def test_sum_equals_the_dense_sum(rng: Random) -> None:
+    left, right = two_terms(rng)
+    total = add(left.structure, right.structure)
+    numbers = total_numbers(total, left.numbers, right.numbers)
+    assert_is(Sample(total.structure, numbers, left.dense + right.dense))
+
+
+@settings(max_examples=300)
+@given(randoms)
+def test_a_sum_keeps_at_most_twice_the_union_of_entries(rng: Random) -> None:
+    left, right = (s.structure for s in two_terms(rng))
+    union = pattern(left) | pattern(right)
+    total = add(left, right).structure
+    assert union <= pattern(total)
+    assert total.nonzeros <= 2 * len(union)
+    if union:
+        assert total.count <= 2 * len(union)
+
+
+@given(randoms)
+def test_sum_of_alike_terms_keeps_their_ties(rng: Random) -> None:
+    one = two_factors(rng)[0].structure
+    total = add(one, one)
+    assert (total.structure.rows, total.structure.cols) == (one.rows, one.cols)
+    assert total.structure.stored == one.stored
+    if one.scale is not None:
+        assert total.structure.scale == 2 * one.scale
+        assert total.additions == 0
+    else:
+        assert total.additions == one.count
+
+
+@given(randoms)
+def test_terms_may_be_exchanged(rng: Random) -> None:
+    left, right = (s.structure for s in two_terms(rng))
+    assert add(left, right).structure == add(right, left).structure
+
+
+def test_sum_of_opposite_units_is_zero() -> None:
+    plus = identity((3,))
+    minus = arrange(plus.rows, plus.cols, {0: 3}, scale=-1).structure
+    assert add(plus, minus).structure.kind == "zero"
+
+
+SUMS = [
+    (diagonal((6,)), identity((6,)), "diagonal [i | i] stored i"),
+    (diagonal((6,)), diagonal((6,)), "diagonal [i | i] stored i"),
+    (dense((6,), (6,)), diagonal((6,)), "dense [i | j] stored i j"),
+    (blocks(4, 2, 2), diagonal((4, 2)), "block diagonal [i j | i k] stored i j k"),
+]
+
+
+@pytest.mark.parametrize(("left", "right", "words"), SUMS)
+def test_a_sum_keeps_the_ties_that_both_have(left: Structure, right: Structure, words: str) -> None:
+    assert str(add(left, right).structure) == words
+    assert str(add(right, left).structure) == words
+
+
+def shifted(n: int, by: int) -> Structure:
+    """Return a diagonal of an n x (n + 2) matrix, as of x[by : by + n]."""
+    return arrange([Axis(n, (0,))], [Axis(n + 2, (0,), range(by, by + n))], {0: n}, [0]).structure
+
+
+def test_a_stencil_keeps_its_diagonals_only() -> None:
+    n = 1000
+    total = add(add(shifted(n, 0), shifted(n, 1)).structure, shifted(n, 2)).structure
+    assert total.nonzeros == total.count == 3 * n
+
+
+@given(randoms)
+def test_product_distributes_over_sum(rng: Random) -> None:
+    left, right = two_terms(rng)
+    x = random_shape(rng)
+    other = random_structure(rng, left.structure.col_shape, x)
+    total = add(left.structure, right.structure)
+    numbers = total_numbers(total, left.numbers, right.numbers)
+    outer = product_of(Sample(total.structure, numbers, left.dense + right.dense), other)
+    assert_is(outer)
+    one, two = product_of(left, other), product_of(right, other)
+    inner = add(one.structure, two.structure)
+    assert_is(Sample(inner.structure, total_numbers(inner, one.numbers, two.numbers), outer.dense))
+
+
+# ----------------------------------------------------------------- dense form
+
+
+@settings(max_examples=300)
+@given(randoms)
+def test_dense_form_is_the_jacobian_in_full(rng: Random) -> None:
+    structure, numbers, full = two_factors(rng)[0]
+    np.testing.assert_array_equal(apply_kernels(to_dense(structure), numbers), full)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_dense_form_of_every_kind(kind: str) -> None:
+    for seed in range(20):
+        rng = Random(seed)
+        structure, numbers, full = random_local(rng, random_shape(rng, 3), [kind])
+        np.testing.assert_array_equal(apply_kernels(to_dense(structure), numbers), full)
