@@ -73,7 +73,7 @@ class JacobianFunction:
         argnums = _positions(self.argnums, len(args))
         with tracing(_bound(self.f, kwargs), args, argnums) as run:
             tape = run.tape
-            linearized = linearize(run.graph, tape.origin, tape.where)
+            linearized = linearize(run.graph(), tape.origin, tape.where)
             itemsize = max((_dtype(run, o, i).itemsize for o, i in _pairs(run, argnums)), default=8)
             plan = plan_cached(linearized.graph, self.mode, itemsize)
         names = [f"x{k}" for k in argnums] if len(argnums) > 1 else ["x"]
@@ -231,11 +231,11 @@ def _compile(run: Run, mode: Mode) -> _Compiled:
     key = mode_key(mode)
     if key is None:
         return _build(run, mode)
-    return _compiled.get((run.graph.key, key), lambda: _build(run, mode))
+    return _compiled.get((run.key, key), lambda: _build(run, mode))
 
 
 def _build(run: Run, mode: Mode) -> _Compiled:
-    linearized = linearize(run.graph, where=run.tape.where)
+    linearized = linearize(run.graph(), where=run.tape.where)
     made = plan_cached(linearized.graph, mode, 8)
     program = lower(made, [recipe.kernels for recipe in linearized.recipes])
     return _Compiled(linearized, made, program, build(program))
@@ -278,7 +278,7 @@ def _pairs(run: Run, argnums: tuple[int, ...]) -> list[tuple[int, int]]:
 def _dtype(run: Run, output: int, number: int) -> np.dtype[Any]:
     """Return the dtype of a block: that of the output, or of the input for integer outputs."""
     dtype: np.dtype[Any] = run.values[output].dtype
-    return dtype if dtype.kind == "f" else run.graph.nodes[number].dtype
+    return dtype if dtype.kind == "f" else run.input(number).dtype
 
 
 def _assemble(run: Run, argnums: tuple[int, ...], blocks: Sequence[Any], one_argument: bool) -> Any:
@@ -294,7 +294,7 @@ def _assemble(run: Run, argnums: tuple[int, ...], blocks: Sequence[Any], one_arg
 def _block(run: Run, output: int, number: int, block: Any) -> Any:
     dtype = _dtype(run, output, number)
     if block is None:
-        shape = (*np.shape(run.values[output]), *run.graph.nodes[number].shape)
+        shape = (*np.shape(run.values[output]), *np.shape(run.input(number)))
         return np.zeros(shape, dtype)
     if isinstance(block, Tracer):
         return block

@@ -16,10 +16,12 @@ def evaluate(tape: Tape, recipes: Sequence[Recipe]) -> list[Any]:
 
     NaN and infinity propagate silently here: the function itself has warned already.
     """
+    slots: list[Any] = []
     with np.errstate(all="ignore"):
-        return [
-            None
-            if recipe.formula is None
-            else recipe.formula(tape.values[recipe.node], *tape.operands[recipe.node])
-            for recipe in recipes
-        ]
+        for recipe in recipes:
+            if recipe.formula is None:
+                slots.append(None)
+            else:
+                entry = tape.entries[recipe.node]
+                slots.append(recipe.formula(entry.value, *entry.operands))
+    return slots

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -47,8 +47,7 @@ class Argument:
 class Node:
     """One call of `function`; `args` and `kwargs` hold an `Argument` for every array operand.
 
-    `sources` names the node of every operand, None for a constant; `key` is hashable and equal
-    for two calls exactly if these differ by nothing but numbers.
+    `sources` names the node of every operand, None for a constant.
     """
 
     function: Callable[..., Any]
@@ -57,8 +56,6 @@ class Node:
     sources: tuple[int | None, ...]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    key: Hashable
-    site: Site | None = field(compare=False, default=None)
 
 
 @dataclass(frozen=True)
@@ -73,11 +70,6 @@ class Graph:
     n_inputs: int
     outputs: tuple[int | None, ...]
     output_shapes: tuple[tuple[int, ...], ...]
-
-    @property
-    def key(self) -> Hashable:
-        """Equal for two graphs exactly if they differ by nothing but numbers and places."""
-        return (tuple(node.key for node in self.nodes), self.outputs, self.output_shapes)
 
     def __len__(self) -> int:
         return len(self.nodes)

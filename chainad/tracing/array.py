@@ -354,21 +354,17 @@ for _name, _ufunc in _OPERATORS.items():
 
 
 def box(value: Any, tape: Tape, number: int) -> Traced:
-    """Return the traced value of a node."""
-    traced: Traced
-    traced = (
-        TracedArray(value, tape, number) if np.ndim(value) else TracedScalar(value, tape, number)
-    )
-    if isinstance(value, np.ndarray) and (value.base is not None or number < len(tape.inputs)):
+    """Return the traced value of an entry."""
+    if isinstance(value, np.ndarray) and (value.base is not None or number < tape.n_inputs):
         _mark_shared(tape, number, value)
-    return traced
+    return TracedArray(value, tape, number) if value.ndim else TracedScalar(value, tape, number)
 
 
 def _mark_shared(tape: Tape, number: int, value: np.ndarray[Any, Any]) -> None:
-    """Remember the nodes that show the same memory: writing into one would change the others."""
+    """Remember the entries that show the same memory: writing into one would change the others."""
     tape.shared.add(number)
-    for source in tape.nodes[number].sources:
-        if source is not None and _share_memory(tape.values[source], value):
+    for source in tape.entries[number].sources:
+        if source is not None and _share_memory(tape.entries[source].value, value):
             tape.shared.add(source)
 
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from chainad.errors import TraceError
-from chainad.graph import Argument, Node, freeze
+from chainad.graph import Argument, freeze
 from chainad.rules.base import CONSTANT, DEFINED, REFUSED, RULES, Rule, name_of
 from chainad.tracing.sites import here, raw_site
-from chainad.tracing.tape import Tape
+from chainad.tracing.tape import Entry, Tape, argument
 
 NUMBERS = (bool, int, float, np.generic)
-_FLOAT = np.dtype(np.float64)
 
 
 class Tracer:
@@ -31,7 +30,7 @@ class Tracer:
 
 def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call `function` on traced values: record it, compute its definition, or refuse."""
-    tape = max((x.tape for x in tracers_in((args, kwargs))), key=lambda t: t.level)
+    tape = _innermost_tape(args, kwargs)
     if not tape.is_open:
         raise TraceError(
             f"{here()}a traced value was used after its function had returned; return it from the"
@@ -49,6 +48,21 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
     if rule.is_constant is not None and rule.is_constant(args):
         return function(*strip(args, tape), **strip(kwargs, tape))
     return _record(tape, rule, function, args, kwargs)
+
+
+def _innermost_tape(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tape:
+    """Return the tape of the innermost trace that any argument belongs to."""
+    found: Tape | None = None
+    for x in args:
+        if isinstance(x, Tracer):
+            if found is None or x.tape.level > found.level:
+                found = x.tape
+        elif isinstance(x, (list, tuple)) or (type(x) is np.ndarray and x.dtype.char == "O"):
+            found = None
+            break
+    if found is None or kwargs:
+        found = max((x.tape for x in tracers_in((args, kwargs))), key=lambda t: t.level)
+    return found
 
 
 def _refusing(
@@ -141,17 +155,18 @@ class _Template:
                 return self._operand(value.value, value.number)
             return self._operand(value, None)
         if isinstance(value, np.ndarray):
-            if value.dtype == object and any(True for _ in tracers_in(value)):
-                return self.argument(pack(value), must)
-            if must or value.dtype.kind in "fc":
-                self.tape.lock(value)
-                return self._operand(value, None)
-            return value
+            return self._array(value, must)
         if isinstance(value, (list, tuple)):
             return self._sequence(value, must)
         if must and isinstance(value, NUMBERS):
             return self._operand(value, None)
         return value
+
+    def _array(self, value: np.ndarray[Any, Any], must: bool) -> Any:
+        if value.dtype == object and any(True for _ in tracers_in(value)):
+            return self.argument(pack(value), must)
+        self.tape.lock(value)
+        return self._operand(value, None) if must or value.dtype.kind in "fc" else value
 
     def _sequence(self, value: Any, must: bool) -> Any:
         if must and not self.rule.nested:
@@ -161,12 +176,9 @@ class _Template:
         return _rebuild(value, (self.argument(x, must) for x in inner))
 
     def _operand(self, value: Any, source: int | None) -> Argument:
-        number = len(self.values)
         self.values.append(value)
         self.sources.append(source)
-        dtype = getattr(value, "dtype", None)
-        dtype = dtype if dtype is not None else np.dtype(type(value))
-        return Argument(number, np.shape(value), dtype, source is not None)
+        return argument(len(self.values) - 1, value, source is not None)
 
 
 def as_one(value: Any) -> Any:
@@ -192,18 +204,63 @@ def _record(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
+    entry = None if kwargs else _plain_entry(tape, rule, function, args)
+    if entry is None:
+        entry = _entry(tape, rule, function, args, kwargs)
+    return tape.box(entry.value, tape, tape.append(entry))
+
+
+def _plain_entry(
+    tape: Tape, rule: Rule, function: Callable[..., Any], args: tuple[Any, ...]
+) -> Entry | None:
+    """Return the entry of a call whose arguments are its operands one by one, else None.
+
+    Most calls are of this kind, and every microsecond here is paid at each of them.
+    """
+    count = len(args)
+    sources: list[int | None] = []
+    operands: list[Any] = []
+    key: list[Hashable] = [function]
+    for k, x in enumerate(args):
+        source = None
+        kind = type(x)
+        if isinstance(x, Tracer):
+            if x.tape is tape:
+                source, x = x.number, x.value  # noqa: PLW2901
+                key.append(source)
+            else:
+                key.append((x.shape, x.dtype))
+        elif not rule.is_operand(k, count):
+            return None
+        elif kind is np.ndarray and x.dtype.char != "O":
+            tape.lock(x)
+            key.append((x.shape, x.dtype.char))
+        elif kind is float or kind is int or (isinstance(x, np.generic) and x.dtype.char != "O"):
+            key.append(kind)
+        else:
+            return None
+        sources.append(source)
+        operands.append(x)
+    value = function(*operands)
+    return Entry(function, None, tuple(sources), tuple(operands), value, tuple(key), raw_site())
+
+
+def _entry(
+    tape: Tape,
+    rule: Rule,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Entry:
     template = _Template(tape, rule)
     spelled = tuple(
         template.argument(value, rule.is_operand(k, len(args))) for k, value in enumerate(args)
     )
     named = {k: template.argument(value, False) for k, value in kwargs.items()}
     value = function(*_refill(spelled, template.values), **_refill(named, template.values))
-    sources = tuple(template.sources)
-    key = (function, freeze(spelled), freeze(named), sources)
-    shape = np.shape(value)
-    node = Node(function, spelled, named, sources, shape, value.dtype, key)
-    number = tape.append(node, value, tuple(template.values), raw_site())
-    return tape.box(value, tape, number)
+    sources, operands = tuple(template.sources), tuple(template.values)
+    key = (function, freeze(spelled), freeze(named) if named else None, sources)
+    return Entry(function, (spelled, named), sources, operands, value, key, raw_site())
 
 
 def _refill(value: Any, values: list[Any]) -> Any:

@@ -1,14 +1,15 @@
-"""The tape: the numbers of one traced run, beside the graph of what was called on what."""
+"""The tape: the numbers of one traced run, and what is needed to make its graph."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from chainad.graph import Graph, Node, identity
+from chainad.graph import Argument, Graph, Node, identity
 from chainad.linear import Origin
 from chainad.rules.base import name_of
 from chainad.tracing.sites import RawSite, site_of
@@ -16,41 +17,60 @@ from chainad.tracing.sites import RawSite, site_of
 _levels = itertools.count()
 
 
+@dataclass(slots=True)
+class Entry:
+    """One recorded call, cheap to make: its `Node` is built only for a graph not seen before.
+
+    `sources` names the entry of every operand, None for a constant; `operands` holds their values.
+    `template` is the call's arguments with an `Argument` for every operand, or None if they are
+    its operands one by one. `key` tells all that is not a number.
+    """
+
+    function: Callable[..., Any]
+    template: tuple[tuple[Any, ...], dict[str, Any]] | None
+    sources: tuple[int | None, ...]
+    operands: tuple[Any, ...]
+    value: Any
+    key: Hashable
+    raw_site: RawSite | None
+
+
+def argument(number: int, value: Any, is_traced: bool) -> Argument:
+    """Return the `Argument` that stands for an operand."""
+    dtype = getattr(value, "dtype", None)
+    if dtype is None:
+        dtype = np.dtype(type(value))
+    return Argument(number, np.shape(value), dtype, is_traced)
+
+
 class Tape:
-    """Nodes, their values and their operands' values, in the order they were computed.
+    """Entries in the order they were computed; the inputs come first.
 
     Nested traces have tapes of growing `level`; a value of an outer tape is a plain constant on an
-    inner one. `box` makes the traced value of a node. A tape is open while its function runs; a traced value that outlives it is refused.
+    inner one. `box` makes the traced value of an entry. A tape is open while its function runs; a
+    traced value that outlives it is refused.
     """
 
     def __init__(self, box: Callable[[Any, Tape, int], Any]) -> None:
         self.box = box
         self.level = next(_levels)
         self.is_open = True
-        self.nodes: list[Node] = []
-        self.values: list[Any] = []
-        self.operands: list[tuple[Any, ...]] = []
-        self.raw_sites: list[RawSite | None] = []
-        self.inputs: list[int] = []
-        # Nodes whose values may show the memory of another value.
+        self.entries: list[Entry] = []
+        self.n_inputs = 0
+        # Entries whose values may show the memory of another value.
         self.shared: set[int] = set()
         self._locked: list[np.ndarray[Any, Any]] = []
 
-    def append(self, node: Node, value: Any, operands: tuple[Any, ...], raw: RawSite | None) -> int:
-        """Write down one call; return the number of its node."""
-        self.nodes.append(node)
-        self.values.append(value)
-        self.operands.append(operands)
-        self.raw_sites.append(raw)
-        return len(self.nodes) - 1
+    def append(self, entry: Entry) -> int:
+        """Write down one call; return its number."""
+        self.entries.append(entry)
+        return len(self.entries) - 1
 
     def append_input(self, value: Any) -> int:
         """Write down an input."""
-        shape, dtype = np.shape(value), value.dtype
-        key = ("input", shape, dtype)
-        number = self.append(Node(identity, (), {}, (), shape, dtype, key), value, (), None)
-        self.inputs.append(number)
-        return number
+        key = ("input", np.shape(value), value.dtype)
+        self.n_inputs += 1
+        return self.append(Entry(identity, None, (), (), value, key, None))
 
     def lock(self, array: np.ndarray[Any, Any]) -> None:
         """Make a constant read-only until the derivatives are evaluated.
@@ -70,20 +90,36 @@ class Tape:
         while self._locked:
             self._locked.pop().flags.writeable = True
 
-    def graph(self, n_inputs: int, outputs: list[tuple[int | None, tuple[int, ...]]]) -> Graph:
-        """Return the recorded graph, for outputs given as node (or None) and shape."""
+    def key(self, outputs: tuple[Any, ...]) -> Hashable:
+        """Return what is equal for two runs exactly if these differ by nothing but numbers."""
+        return (tuple([entry.key for entry in self.entries]), outputs)
+
+    def graph(self, outputs: tuple[tuple[int | None, tuple[int, ...]], ...]) -> Graph:
+        """Return the recorded graph, for outputs given as entry (or None) and shape."""
         return Graph(
-            tuple(self.nodes),
-            n_inputs,
+            tuple(self._node(entry) for entry in self.entries),
+            self.n_inputs,
             tuple(number for number, _ in outputs),
             tuple(shape for _, shape in outputs),
         )
 
+    def _node(self, entry: Entry) -> Node:
+        args: tuple[Any, ...]
+        if entry.template is None:
+            pairs = zip(entry.operands, entry.sources, strict=True)
+            args = tuple(argument(k, x, s is not None) for k, (x, s) in enumerate(pairs))
+            kwargs: dict[str, Any] = {}
+        else:
+            args, kwargs = entry.template
+        shape, dtype = np.shape(entry.value), entry.value.dtype
+        return Node(entry.function, args, kwargs, entry.sources, shape, dtype)
+
     def where(self, number: int) -> str:
-        """Return the user's file and line of a node, as the beginning of a message."""
-        raw = self.raw_sites[number]
+        """Return the user's file and line of an entry, as the beginning of a message."""
+        raw = self.entries[number].raw_site
         return f"{raw[0].co_filename}:{raw[1]}: " if raw else ""
 
     def origin(self, number: int) -> Origin:
-        """Return what a node is called, and the user's line."""
-        return Origin(name_of(self.nodes[number].function), site_of(self.raw_sites[number]))
+        """Return what an entry is called, and the user's line."""
+        entry = self.entries[number]
+        return Origin(name_of(entry.function), site_of(entry.raw_site))

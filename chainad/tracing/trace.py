@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,21 +13,34 @@ from chainad.errors import InputError, TraceError
 from chainad.graph import Graph
 from chainad.tracing.array import Traced, box
 from chainad.tracing.record import Tracer, as_one, pack, tracers_in
-from chainad.tracing.sites import here
 from chainad.tracing.tape import Tape
 
 
 @dataclass(frozen=True)
 class Run:
-    """One traced run: its tape, its graph, and what the function returned.
+    """One traced run: its tape, and what the function returned.
 
-    `values` are the outputs as plain arrays; `is_tuple` says that the function returned several.
+    `outputs` holds, for every output, its entry on the tape (None: it does not depend on the
+    inputs) and its shape; `values` their plain arrays; `is_tuple` says that there are several.
     """
 
     tape: Tape
-    graph: Graph
+    outputs: tuple[tuple[int | None, tuple[int, ...]], ...]
     values: tuple[Any, ...]
     is_tuple: bool
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for two runs exactly if these differ by nothing but numbers."""
+        return self.tape.key(self.outputs)
+
+    def graph(self) -> Graph:
+        """Return the graph of what was called on what."""
+        return self.tape.graph(self.outputs)
+
+    def input(self, number: int) -> Any:
+        """Return the value of the `number`-th input."""
+        return self.tape.entries[number].value
 
 
 @contextmanager
@@ -47,7 +60,7 @@ def tracing(f: Callable[..., Any], args: Sequence[Any], argnums: Sequence[int]) 
             traced[k] = box(value, tape, tape.append_input(value))
         result = _call(f, traced)
         tape.is_open = False
-        yield _finish(tape, len(argnums), result)
+        yield _finish(tape, result)
     finally:
         tape.is_open = False
         tape.unlock()
@@ -87,19 +100,20 @@ def as_input(value: Any, position: int) -> Any:
     return array
 
 
-def _finish(tape: Tape, n_inputs: int, result: Any) -> Run:
-    is_tuple = isinstance(result, (tuple, list))
+def _finish(tape: Tape, result: Any) -> Run:
+    # A list is taken for an array, as NumPy and SciPy do; a tuple is several outputs.
+    is_tuple = isinstance(result, tuple)
     outputs, values = [], []
     for k, item in enumerate(result if is_tuple else [result]):
         number, value = _output(tape, item, f"output {k}" if is_tuple else "the result")
         outputs.append((number, np.shape(value)))
         values.append(value)
-    return Run(tape, tape.graph(n_inputs, outputs), tuple(values), is_tuple)
+    return Run(tape, tuple(outputs), tuple(values), is_tuple)
 
 
 def _output(tape: Tape, item: Any, what: str) -> tuple[int | None, Any]:
     """Return the node of an output (None: it does not depend on the inputs) and its value."""
-    if isinstance(item, (list, tuple)) and any(True for _ in tracers_in(item)):
+    if isinstance(item, list):
         item = _reopened(tape, as_one, item)
     if isinstance(item, np.ndarray) and item.dtype == object:
         if not any(True for _ in tracers_in(item)):
@@ -117,7 +131,7 @@ def _output(tape: Tape, item: Any, what: str) -> tuple[int | None, Any]:
             return None, value
     raise InputError(
         f"{what} must be a number, an array of real numbers or a tuple of these,"
-        f" but got {_described(item)}{here() and ''}"
+        f" but got {_described(item)}"
     )
 
 
