@@ -31,6 +31,9 @@ class Local:
 Locals: TypeAlias = Mapping[Argument, Local]
 
 
+ALL = slice(None)
+
+
 @dataclass(frozen=True)
 class Rule:
     """How one function is differentiated.
@@ -51,6 +54,8 @@ class Rule:
 
     def is_operand(self, position: int, count: int) -> bool:
         """Return whether the argument at `position` of `count` must be an operand."""
+        if self.operands is ALL:
+            return True
         if isinstance(self.operands, slice):
             return position in range(count)[self.operands]
         return position in self.operands

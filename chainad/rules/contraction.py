@@ -14,6 +14,7 @@ import numpy as np
 
 from chainad.graph import Argument
 from chainad.rules.base import (
+    ALL,
     CONSTANT,
     Formula,
     Local,
@@ -103,7 +104,7 @@ def _product_of(
     return formula
 
 
-@contraction(np.matmul)
+@contraction(np.matmul, operands=ALL)
 def _matmul(a: Argument, b: Argument) -> Spec:
     i, j, k = 0, 1, 2
     left = ((i,) if a.ndim > 1 else ()) + (j,)
@@ -122,7 +123,7 @@ def _matmul(a: Argument, b: Argument) -> Spec:
     return Spec(((a, (*spelled_batches[0], *left)), (b, (*spelled_batches[1], *right))), out)
 
 
-@contraction(np.vecdot)
+@contraction(np.vecdot, operands=ALL)
 def _vecdot(a: Argument, b: Argument) -> Spec:
     n = max(a.ndim, b.ndim) - 1
     shape = np.broadcast_shapes(a.shape[:-1], b.shape[:-1])

@@ -19,7 +19,7 @@ import numpy as np
 import scipy.special as sp
 
 from chainad.graph import Argument
-from chainad.rules.base import CONSTANT, RULES, Formula, Local, Locals, Rule, spelled
+from chainad.rules.base import ALL, CONSTANT, RULES, Formula, Local, Locals, Rule, spelled
 
 Partial = Formula | float | str
 
@@ -38,7 +38,7 @@ def elementwise(function: Callable[..., Any], *partials: Partial | None) -> None
             if x.traced and partial is not None
         }
 
-    RULES[function] = Rule(locals_, operands=slice(None))
+    RULES[function] = Rule(locals_, operands=ALL)
 
 
 def _check_kwargs(function: Callable[..., Any], kwargs: dict[str, Any]) -> None:
@@ -315,7 +315,6 @@ CONSTANT |= {
     np.signbit,
     np.heaviside,
     np.spacing,
-    np.nextafter,
     np.isnan,
     np.isinf,
     np.isfinite,

@@ -87,8 +87,10 @@ class Tape:
 
     def unlock(self) -> None:
         """Give locked arrays back as they were."""
-        while self._locked:
-            self._locked.pop().flags.writeable = True
+        # A view can be made writeable only after the array that owns its memory.
+        locked, self._locked = self._locked, []
+        for array in sorted(locked, key=lambda a: isinstance(a.base, np.ndarray)):
+            array.flags.writeable = True
 
     def key(self, outputs: tuple[Any, ...]) -> Hashable:
         """Return what is equal for two runs exactly if these differ by nothing but numbers."""
