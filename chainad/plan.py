@@ -146,8 +146,9 @@ class Plan:
 
     def _mode_of_order(self) -> Mode:
         """Settle the mode where every product is free, or one of two local Jacobians."""
-        backward = tuple(reversed(self.graph.inner))
-        return "reverse" if self.order == backward != self.graph.inner else "forward"
+        if self.order == self.graph.inner:
+            return "forward"
+        return "reverse" if self.order == self.graph.inner[::-1] else "hybrid"
 
     @cached_property
     def bracketing(self) -> str:

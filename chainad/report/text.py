@@ -15,6 +15,7 @@ from chainad.structure import Structure
 
 MOST_ROWS = 40
 WIDTH = 100
+LINE = 48
 
 
 class PrintableStep(Protocol):
@@ -63,6 +64,8 @@ class Printable(Protocol):
     def steps(self) -> Sequence[PrintableStep]: ...
     @property
     def structures(self) -> Sequence[Structure]: ...
+    @property
+    def order(self) -> Sequence[int]: ...
     @property
     def results(self) -> Sequence[int | None]: ...
     @property
@@ -148,6 +151,12 @@ def _in_words(plan: Printable) -> str:
     last = [s for s in plan.steps if s.via is not None and s.multiplications][-1]
     assert last.via is not None
     width = prod(plan.graph.shapes[last.via])
+    if plan.graph.chain is None:
+        return (
+            f"eliminate {len(plan.order)} vertices in an order that is neither forward nor reverse;"
+            f"\n            the last one, {plan.graph.name(last.via)} (width {width}), joins what lies"
+            " before it with what lies behind"
+        )
     left, right = (plan.structures[k].matrix_shape for k in (last.left, last.right))
     return (
         f"start at the narrow value {plan.graph.name(last.via)} (width {width}): pull back"
@@ -219,6 +228,7 @@ def _locals(plan: Printable) -> str:
         if k == MOST_ROWS:
             break
         line, text = (str(origin.site), origin.site.text) if origin.site else ("", "")
+        text = text if len(text) <= LINE else text[: LINE - 3] + "..."
         rows.append(
             (
                 f"J{k + 1}",
