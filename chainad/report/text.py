@@ -137,8 +137,13 @@ def _result(plan: Printable) -> str:
 
 
 def _shorten(text: str) -> str:
+    """Cut words out of the middle of a text that is too long for one line."""
     room = WIDTH - 12
-    return text if len(text) <= room else text[: room // 2 - 3] + " ... " + text[-room // 2 + 2 :]
+    if len(text) <= room:
+        return text
+    head = text[: room // 2 - 3].rpartition(" ")[0]
+    tail = text[-(room // 2) + 2 :].partition(" ")[2]
+    return f"{head} ... {tail}"
 
 
 def _in_words(plan: Printable) -> str:
@@ -154,8 +159,8 @@ def _in_words(plan: Printable) -> str:
     if plan.graph.chain is None:
         return (
             f"eliminate {len(plan.order)} vertices in an order that is neither forward nor reverse;"
-            f"\n            the last one, {plan.graph.name(last.via)} (width {width}), joins what lies"
-            " before it with what lies behind"
+            f"\n            the last one, {plan.graph.name(last.via)} (width {width}),"
+            " joins what lies before it with what lies behind"
         )
     left, right = (plan.structures[k].matrix_shape for k in (last.left, last.right))
     return (
