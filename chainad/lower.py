@@ -34,12 +34,17 @@ Labels = Sequence[int]
 
 
 class _Writer:
-    """Appends instructions, and remembers which registers have memory of their own."""
+    """Appends instructions, and remembers which registers have memory of their own.
+
+    `fresh` are the registers whose memory no result has taken yet; `viewed` says whose memory a
+    view looks at.
+    """
 
     def __init__(self, n_slots: int) -> None:
         self.instructions: list[Instruction] = []
         self.next = n_slots
         self.fresh: set[int] = set()
+        self.viewed: dict[int, int] = {}
 
     def emit(self, kernel: Kernel, *inputs: int) -> int:
         output, self.next = self.next, self.next + 1
@@ -47,9 +52,15 @@ class _Writer:
         is_view = isinstance(kernel, (Reshape, Transpose)) or (
             isinstance(kernel, Take) and isinstance(kernel.positions, range)
         )
-        if not isinstance(kernel, Broadcast) and (not is_view or inputs[0] in self.fresh):
+        if is_view:
+            self.viewed[output] = self.owner(inputs[0])
+        elif not isinstance(kernel, Broadcast):
             self.fresh.add(output)
         return output
+
+    def owner(self, register: int) -> int:
+        """Return the register whose memory this one looks at."""
+        return self.viewed.get(register, register)
 
     def apply(self, kernels: Kernels, register: int | None) -> int | None:
         """Apply unary kernels one after the other; None stands for a structure without numbers."""
@@ -218,9 +229,10 @@ def _result(
         return None
     register = writer.apply(to_dense(plan.structures[number]), registers[number])
     assert register is not None
-    if register not in writer.fresh:
+    owner = writer.owner(register)
+    if owner not in writer.fresh:
         return writer.emit(Copy(), register)
-    writer.fresh.discard(register)  # a second output of the same numbers gets a copy
+    writer.fresh.discard(owner)  # a second output of the same numbers gets a copy
     return register
 
 

@@ -23,7 +23,7 @@ class Index:
     """An immutable, hashable vector of integers that is not an arithmetic progression."""
 
     def __init__(self, values: Integers) -> None:
-        self.values = np.ascontiguousarray(values, dtype=np.int64)
+        self.values = np.array(values, np.int64)  # a copy: the user may change theirs
         self.values.flags.writeable = False
 
     @cached_property

@@ -34,6 +34,7 @@ from chainad.kernels import (
     Reshape,
     Scale,
     SegmentSum,
+    SparseDot,
     Sum,
     Take,
     Transpose,
@@ -41,6 +42,7 @@ from chainad.kernels import (
 from chainad.linear import Edge, LinearGraph, Vertex
 from chainad.pattern import Positions, as_array, positions
 from chainad.planners.auto import Mode
+from chainad.program import Program
 from chainad.structure import Axis, Structure
 
 Array: TypeAlias = npt.NDArray[np.float64]
@@ -178,6 +180,10 @@ def apply_kernel(kernel: Kernel, *arrays: Array) -> Array:
             return a @ b
         case Dot(), (a, b):
             return np.asarray((a * b).sum(-1))
+        case SparseDot(rows, cols, size), (a, b):
+            matrix = np.zeros((size, b.shape[0]))
+            np.add.at(matrix, (as_array(rows), as_array(cols)), a)
+            return matrix @ b
     raise TypeError(f"{kernel} does not take {len(arrays)} arrays")
 
 
@@ -206,6 +212,22 @@ def apply_kernels(kernels: Iterable[Kernel], array: Array | None) -> Array | Non
             assert array is not None
             array = apply_kernel(kernel, array)
     return array
+
+
+def run_program(program: Program, slots: Sequence[Array | None]) -> list[Array | None]:
+    """Execute a program with `apply_kernel`, one instruction after the other.
+
+    Examples
+    --------
+    >>> from chainad.program import Instruction
+    >>> run_program(Program(1, (Instruction(Scale(2), (0,), 1),), (1,)), [np.ones(2)])
+    [array([2., 2.])]
+    """
+    registers: dict[int, Array] = {k: a for k, a in enumerate(slots) if a is not None}
+    for instruction in program.instructions:
+        operands = [registers[k] for k in instruction.inputs]
+        registers[instruction.output] = apply_kernel(instruction.kernel, *operands)
+    return [None if k is None else registers[k] for k in program.outputs]
 
 
 def product_numbers(product: Product, left: Array | None, right: Array | None) -> Array | None:
