@@ -1,0 +1,56 @@
+"""Timing: all runners in turn, A B C A B C ..., so that a slow minute is slow for everyone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import ceil
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+Runner = Callable[[], Any]
+Rounds = tuple[float, ...]
+
+# A sample lasts at least so long, else the caches are still full of what ran before.
+SAMPLE = 0.002  # seconds
+
+
+def once(runner: Runner) -> tuple[float, Any]:
+    """Return the seconds that one call takes, and its result."""
+    start = perf_counter()
+    result = runner()
+    return perf_counter() - start, result
+
+
+def race(runners: Mapping[str, Runner], seconds: float, rounds: int) -> dict[str, Rounds]:
+    """Return the seconds per call of every runner, round by round.
+
+    A runner takes part until it has had its `seconds`; in `rounds` rounds at least, if these fit
+    into four times that, and in one however slow it is.
+    """
+    calls = {name: ceil(SAMPLE / once(runner)[0]) for name, runner in runners.items()}
+    found: dict[str, list[float]] = {name: [] for name in runners}
+    spent = dict.fromkeys(runners, 0.0)
+
+    def goes_on(name: str) -> bool:
+        least = len(found[name]) < rounds and spent[name] < 4 * seconds
+        return not found[name] or least or spent[name] < seconds
+
+    while racing := [name for name in runners if goes_on(name)]:
+        for name in racing:
+            sample = _sample(runners[name], calls[name])
+            spent[name] += sample
+            found[name].append(sample / calls[name])
+    return {name: tuple(samples) for name, samples in found.items()}
+
+
+def _sample(runner: Runner, calls: int) -> float:
+    start = perf_counter()
+    for _ in range(calls):
+        runner()
+    return perf_counter() - start
+
+
+def ratio(slow: Rounds, fast: Rounds) -> float:
+    """Return the median, over the rounds that both ran, of how many times slower `slow` was."""
+    return median(a / b for a, b in zip(slow, fast, strict=False))

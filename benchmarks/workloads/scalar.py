@@ -1,0 +1,65 @@
+"""First call: a thousand operations on numbers, where compiling costs far more than running.
+
+JAX is not compared: jit(jacfwd) of this function takes minutes to compile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers import Library
+from benchmarks.workload import Function, Workload
+
+N_INPUTS = 10
+N_OUTPUTS = 5
+N_OPERATIONS = 1000
+REACH = 20  # operands are among so many values before
+
+
+def program() -> list[tuple[str, int, int]]:
+    """Return random operations, each with the places of its operands."""
+    rng = np.random.default_rng(0)
+    lines = []
+    for k in range(N_INPUTS, N_INPUTS + N_OPERATIONS):
+        i, j = (int(n) for n in rng.integers(max(0, k - REACH), k, 2))
+        lines.append((str(rng.choice(["add", "multiply", "sin", "cos", "tanh"])), i, j))
+    return lines
+
+
+def run(lines: list[tuple[str, int, int]], np: Any = np) -> Function:
+    """Return the function that runs the operations; every library runs this very text."""
+
+    def f(x: Any) -> Any:
+        v = [x[k] for k in range(N_INPUTS)]
+        for name, i, j in lines:
+            if name == "add":
+                v.append(v[i] + v[j])
+            elif name == "multiply":
+                v.append(v[i] * v[j])
+            else:
+                v.append(getattr(np, name)(v[i]))
+        return np.stack(v[-N_OUTPUTS:])
+
+    return f
+
+
+def make() -> Workload:
+    """Return the workload."""
+    lines = program()
+
+    def spell(library: Library) -> Function:
+        return run(lines, library.np)
+
+    return Workload(
+        name="first",
+        title=f"{N_OPERATIONS} scalar operations",
+        function=run(lines),
+        point=np.random.default_rng(1).normal(size=N_INPUTS),
+        spellings={"autograd": spell},
+    )
+
+
+WORKLOADS: dict[str, Callable[[], Workload]] = {"first": make}
