@@ -188,24 +188,47 @@ def _tied_alike(group: list[_Slot]) -> bool:
 
 @dataclass
 class _Entries:
-    """Where the entries of one term lie: for every merged slot, the place of every entry."""
+    """Where the entries of one term lie on the merged slots.
+
+    `coordinates` has, for every slot, the place of every entry: an array over the term's labels,
+    of size 1 along those that do not matter.
+    """
 
     labels: set[int]
-    count: int
+    shape: tuple[int, ...]
     coordinates: list[Integers]
+
+    @property
+    def count(self) -> int:
+        return prod(self.shape)
+
+    def fills(self, sizes: Sequence[int]) -> bool:
+        """Return whether the entries are all places of all slots, in row-major order."""
+        if self.shape != tuple(sizes):
+            return False
+        along = [(1,) * k + (n,) + (1,) * (len(sizes) - k - 1) for k, n in enumerate(sizes)]
+        return all(
+            place.shape == shape and np.array_equal(place.ravel(), np.arange(place.size))
+            for place, shape in zip(self.coordinates, along, strict=True)
+        )
+
+    def keys(self, sizes: Sequence[int]) -> Integers:
+        """Return the row-major number of every entry's places."""
+        key = np.zeros((1,) * len(self.shape), np.int64)
+        for place, size in zip(self.coordinates, sizes, strict=True):
+            key = key * size + place
+        return np.broadcast_to(key, self.shape).ravel()
 
 
 def _entries_of(spelling: Spelling, side: int, merged: list[_Slot]) -> _Entries:
     labels = [x for x in spelling.sizes if any(x in (s.left, s.right)[side] for s in merged)]
-    shape = tuple(spelling.sizes[x] for x in labels)
     coordinates = []
     for slot in merged:
         axis = spelling.axes[slot.axis]
         if slot.alike:
             axis = Axis(slot.size, (slot.left, slot.right)[side])
-        place = places(axis, tuple(labels), spelling.sizes)
-        coordinates.append(np.broadcast_to(place, shape).ravel())
-    return _Entries(set(labels), prod(shape), coordinates)
+        coordinates.append(places(axis, tuple(labels), spelling.sizes))
+    return _Entries(set(labels), tuple(spelling.sizes[x] for x in labels), coordinates)
 
 
 class _Grid:
@@ -220,47 +243,47 @@ class _Grid:
     def lay_out(self, result: Spelling, terms: Sequence[_Entries]) -> tuple[int, list[Positions]]:
         """Choose box or union; return the label of all places, and where the terms lie on it."""
         visited = [
-            np.unique(np.concatenate([term.coordinates[k] for term in terms]))
+            np.unique(np.concatenate([term.coordinates[k].ravel() for term in terms]))
             for k in range(len(self.labels))
         ]
         box = prod(seen.size for seen in visited)
         if box <= 2 * max(term.count for term in terms):
             return self._as_box(result, terms, visited)
-        keys = [self._keys(term) for term in terms]
+        keys = [term.keys(self.sizes) for term in terms]
         union = np.unique(np.concatenate(keys))
         if box <= 2 * union.size:
             return self._as_box(result, terms, visited)
         return self._as_union(result, keys, union)
 
-    def _keys(self, term: _Entries) -> Integers:
-        key = np.zeros(term.count, np.int64)
-        for place, size in zip(term.coordinates, self.sizes, strict=True):
-            key = key * size + place
-        return key
-
     def _as_box(
         self, result: Spelling, terms: Sequence[_Entries], visited: list[Integers]
     ) -> tuple[int, list[Positions]]:
+        """Spell the box of all places that are visited on some slot."""
         self.is_box = True
         self.count = prod(seen.size for seen in visited)
-        where = []
-        for term in terms:
-            key = np.zeros(term.count, np.int64)
-            for place, seen in zip(term.coordinates, visited, strict=True):
-                key = key * seen.size + np.searchsorted(seen, place)
-            where.append(positions(key))
         for k, seen in enumerate(visited):
             if seen.size < self.sizes[k]:
                 narrow = result.new(seen.size)
                 result.substitute(self.labels[k], narrow, positions(seen))
                 self.labels[k] = narrow
-        return result.new(self.count), where
+        return result.new(self.count), [_inside(term, visited) for term in terms]
 
     def _as_union(
         self, result: Spelling, keys: list[Integers], union: Integers
     ) -> tuple[int, list[Positions]]:
+        """Spell the union of the terms' entries by one label."""
         self.count = union.size
         label = result.new(union.size)
         for old, place in zip(self.labels, np.unravel_index(union, self.sizes), strict=True):
             result.substitute(old, label, positions(place))
         return label, [positions(np.searchsorted(union, key)) for key in keys]
+
+
+def _inside(term: _Entries, visited: list[Integers]) -> Positions:
+    """Return where the entries of a term lie in the box of the places visited."""
+    sizes = [seen.size for seen in visited]
+    narrowed = [
+        np.searchsorted(seen, place) for seen, place in zip(visited, term.coordinates, strict=True)
+    ]
+    inside = _Entries(term.labels, term.shape, narrowed)
+    return range(prod(sizes)) if inside.fills(sizes) else positions(inside.keys(sizes))
