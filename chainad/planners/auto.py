@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from chainad.cache import Cache
 from chainad.errors import PlanError
-from chainad.linear import LinearGraph, Price, Vertex, price
+from chainad.linear import Edge, LinearGraph, Price, Vertex, price
 from chainad.plan import Alternative, Plan, follow
 from chainad.planners import chain as chains
 from chainad.planners import exhaustive as sets
@@ -205,5 +205,10 @@ def _check_same(plan: Plan, graph: LinearGraph) -> None:
 def _first_difference(one: LinearGraph, two: LinearGraph) -> str:
     for k, (a, b) in enumerate(zip(one.edges, two.edges, strict=False)):
         if a != b:
-            return f"its local Jacobian J{k + 1} is {a.structure}, here it is {b.structure}"
+            return f"its local Jacobian J{k + 1} is {_sized(a)}, here it is {_sized(b)}"
     return f"it has {len(one.edges)} local Jacobians, this function {len(two.edges)}"
+
+
+def _sized(edge: Edge) -> str:
+    rows, cols = edge.structure.matrix_shape
+    return f"{rows}x{cols} {edge.structure}"
