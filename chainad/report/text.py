@@ -102,10 +102,10 @@ def bytes_text(count: int) -> str:
     """Return a number of bytes in a unit that suits it: `8.08 MB`."""
     size = float(count)
     for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
+        if size < 999.5:  # above, three digits would round to 1e+03
             return f"{size:.3g} {unit}"
         size /= 1000
-    return f"{size:,.4g} TB"
+    return f"{size:.3g} TB" if size < 999.5 else f"{size:,.0f} TB"
 
 
 def _head(plan: Printable) -> str:
