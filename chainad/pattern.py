@@ -82,9 +82,21 @@ def compose(outer: Positions, inner: Positions) -> Positions:
     return positions(as_array(outer)[as_array(inner)])
 
 
+def distinct(values: Integers) -> Integers:
+    """Return the sorted distinct values.
+
+    By sorting: the hash table behind `np.unique` takes quadratic time on some regular patterns.
+    """
+    ordered = np.sort(values, axis=None)
+    if ordered.size == 0:
+        return ordered
+    keep = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+    return ordered[keep]
+
+
 def is_injective(where: Positions) -> bool:
     """Return whether no position is visited twice."""
-    return isinstance(where, range) or np.unique(where.values).size == len(where)
+    return isinstance(where, range) or distinct(where.values).size == len(where)
 
 
 def is_ascending(where: Positions) -> bool:

@@ -24,6 +24,7 @@ from chainad.pattern import (
     Positions,
     as_array,
     compose,
+    distinct,
     is_ascending,
     is_injective,
     positions,
@@ -309,7 +310,7 @@ class Spelling:
         key = np.zeros(self.sizes[free[0]], np.int64)
         for a in mine:
             key = key * a.size + places(a, (free[0],), self.sizes)
-        return np.unique(key).size == key.size
+        return distinct(key).size == key.size
 
     def _closure(self, labels: list[int]) -> list[int]:
         group = dict.fromkeys(labels)

@@ -12,7 +12,7 @@ import numpy as np
 from chainad.algebra.build import Kernels, arrange
 from chainad.algebra.product import split_to
 from chainad.kernels import Broadcast, Place
-from chainad.pattern import Integers, Positions, positions, refine
+from chainad.pattern import Integers, Positions, distinct, positions, refine
 from chainad.spelling import Operand, Spelling
 from chainad.structure import Axis, Structure, places
 
@@ -243,14 +243,14 @@ class _Grid:
     def lay_out(self, result: Spelling, terms: Sequence[_Entries]) -> tuple[int, list[Positions]]:
         """Choose box or union; return the label of all places, and where the terms lie on it."""
         visited = [
-            np.unique(np.concatenate([term.coordinates[k].ravel() for term in terms]))
+            distinct(np.concatenate([term.coordinates[k].ravel() for term in terms]))
             for k in range(len(self.labels))
         ]
         box = prod(seen.size for seen in visited)
         if box <= 2 * max(term.count for term in terms):
             return self._as_box(result, terms, visited)
         keys = [term.keys(self.sizes) for term in terms]
-        union = np.unique(np.concatenate(keys))
+        union = distinct(np.concatenate(keys))
         if box <= 2 * union.size:
             return self._as_box(result, terms, visited)
         return self._as_union(result, keys, union)
