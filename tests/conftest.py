@@ -8,7 +8,12 @@ from hypothesis import HealthCheck, settings
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 settings.register_profile(
-    "fixed", derandomize=True, deadline=None, database=None, suppress_health_check=SLOW
+    "fixed",
+    max_examples=80,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=SLOW,
 )
 settings.register_profile(
     "thorough", max_examples=3000, deadline=None, database=None, suppress_health_check=SLOW

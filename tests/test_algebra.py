@@ -5,7 +5,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chainad.algebra import Product, add, arrange, dense, diagonal, identity, multiply, to_dense
@@ -86,7 +86,6 @@ def meetings(left: Structure, right: Structure) -> np.ndarray:
 # ------------------------------------------------------------------- products
 
 
-@settings(max_examples=300)
 @given(randoms)
 def test_product_equals_the_dense_product(rng: Random) -> None:
     left, right = two_factors(rng)
@@ -106,7 +105,6 @@ def test_product_has_entries_only_where_factors_meet(rng: Random) -> None:
         assert met == found
 
 
-@settings(max_examples=200)
 @given(randoms)
 def test_bracketing_changes_neither_structure_nor_numbers_without_positions(rng: Random) -> None:
     c, b, a = three_factors(rng, positioned=0)
@@ -117,7 +115,6 @@ def test_bracketing_changes_neither_structure_nor_numbers_without_positions(rng:
     assert_is(two)
 
 
-@settings(max_examples=200)
 @given(randoms)
 def test_bracketing_does_not_change_the_numbers_with_positions(rng: Random) -> None:
     c, b, a = three_factors(rng, positioned=0.5)
@@ -128,7 +125,6 @@ def test_bracketing_does_not_change_the_numbers_with_positions(rng: Random) -> N
     np.testing.assert_array_equal(one.dense, two.dense)
 
 
-@settings(max_examples=300)
 @given(randoms)
 def test_bracketing_does_not_change_the_structure_of_typical_products(rng: Random) -> None:
     factors = [random_local(rng, random_shape(rng))]
@@ -183,7 +179,6 @@ def test_a_product_with_zero_is_zero_and_free(rng: Random) -> None:
 # --------------------------------------------------------------------- prices
 
 
-@settings(max_examples=300)
 @given(randoms)
 def test_no_product_is_dearer_than_the_dense_product(rng: Random) -> None:
     left, right = (s.structure for s in two_factors(rng))
@@ -213,7 +208,6 @@ def made(product: Product, left: np.ndarray | None, right: np.ndarray | None) ->
     return count + scalings(product.after, out)
 
 
-@settings(max_examples=300)
 @given(randoms)
 def test_price_is_what_the_kernels_multiply(rng: Random) -> None:
     left, right = two_factors(rng)
@@ -230,7 +224,6 @@ def test_price_is_what_the_kernels_multiply(rng: Random) -> None:
         assert product.multiplications == found + made(bare, a, b)
 
 
-@settings(max_examples=300)
 @given(randoms)
 def test_a_product_with_a_unit_is_free_unless_equal_terms_add_up(rng: Random) -> None:
     z, y, x = (random_shape(rng) for _ in range(3))
@@ -311,7 +304,6 @@ def test_prices_are_python_integers_of_any_size() -> None:
 # ----------------------------------------------------------------------- sums
 
 
-@settings(max_examples=300)
 @given(randoms)
 def test_sum_equals_the_dense_sum(rng: Random) -> None:
     left, right = two_terms(rng)
@@ -320,7 +312,6 @@ def test_sum_equals_the_dense_sum(rng: Random) -> None:
     assert_is(Sample(total.structure, numbers, left.dense + right.dense))
 
 
-@settings(max_examples=300)
 @given(randoms)
 def test_a_sum_keeps_at_most_twice_the_union_of_entries(rng: Random) -> None:
     left, right = (s.structure for s in two_terms(rng))
@@ -399,7 +390,6 @@ def test_product_distributes_over_sum(rng: Random) -> None:
 # ----------------------------------------------------------------- dense form
 
 
-@settings(max_examples=300)
 @given(randoms)
 def test_dense_form_is_the_jacobian_in_full(rng: Random) -> None:
     structure, numbers, full = two_factors(rng)[0]

@@ -5,7 +5,7 @@ from random import Random
 import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chainad.algebra import dense, diagonal, identity
@@ -57,7 +57,6 @@ def accumulated(graph: LinearGraph, numbers: Numbers, order: list[int]) -> list[
     return blocks
 
 
-@settings(max_examples=150)
 @given(randoms)
 def test_elimination_in_any_order_is_the_sum_over_paths(rng: Random) -> None:
     n_inputs, n_outputs = rng.randint(1, 2), rng.randint(1, 2)
@@ -89,7 +88,6 @@ def test_x_times_x_has_a_derivative_of_two_x() -> None:
     assert price(graph, ()) == Price(0, 2)
 
 
-@settings(max_examples=50)
 @given(randoms)
 def test_price_of_an_order_is_the_sum_of_its_eliminations(rng: Random) -> None:
     graph, _ = random_graph(rng, 4)
@@ -104,7 +102,6 @@ def test_price_of_an_order_is_the_sum_of_its_eliminations(rng: Random) -> None:
     assert price(graph, order).multiplications == total
 
 
-@settings(max_examples=50)
 @given(randoms)
 def test_dense_elimination_costs_what_the_book_says(rng: Random) -> None:
     graph, _ = random_graph(rng, 4, local=random_dense)

@@ -7,7 +7,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import chainad
@@ -54,7 +54,6 @@ def assert_program_is_right(plan: Plan, numbers: Sequence[np.ndarray | None]) ->
                 np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-9)
 
 
-@settings(max_examples=200)
 @given(randoms)
 def test_program_of_a_random_graph_is_the_sum_over_paths(rng: Random) -> None:
     n_inputs, n_outputs = rng.randint(1, 2), rng.randint(1, 2)
@@ -64,7 +63,6 @@ def test_program_of_a_random_graph_is_the_sum_over_paths(rng: Random) -> None:
     assert_program_is_right(follow(graph, order), numbers)
 
 
-@settings(max_examples=200)
 @given(randoms)
 def test_program_of_a_random_chain_is_the_product(rng: Random) -> None:
     graph, numbers = random_chain(rng, rng.randint(1, 6))

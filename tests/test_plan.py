@@ -6,7 +6,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import chainad
@@ -68,7 +68,6 @@ def test_plans_differ_by_order_graph_and_itemsize() -> None:
     assert plan != replace(plan, itemsize=4)
 
 
-@settings(max_examples=150)
 @given(randoms)
 def test_steps_accumulate_the_sum_over_paths(rng: Random) -> None:
     plan, numbers = any_plan(rng)
@@ -123,7 +122,6 @@ def simulated_peak(plan: Plan) -> int:
     return max(sum(c for j, c in enumerate(counts) if made[j] <= t <= over[j]) for t in moments)
 
 
-@settings(max_examples=150)
 @given(randoms)
 def test_peak_is_that_of_a_simulation(rng: Random) -> None:
     plan, _ = any_plan(rng)

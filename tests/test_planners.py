@@ -72,7 +72,6 @@ def cheapest_order(graph: LinearGraph) -> int:
 # --------------------------------------------------------------------- chains
 
 
-@settings(max_examples=150)
 @given(randoms)
 def test_chain_is_optimal_over_all_bracketings(rng: Random) -> None:
     graph, _ = random_chain(rng, rng.randint(1, 7), NO_POSITIONS)
@@ -80,7 +79,6 @@ def test_chain_is_optimal_over_all_bracketings(rng: Random) -> None:
     assert plan.multiplications == cheapest_bracketing(tuple(e.structure for e in graph.edges))
 
 
-@settings(max_examples=100)
 @given(randoms)
 def test_chain_of_typical_kinds_is_optimal_over_all_bracketings(rng: Random) -> None:
     graph, _ = random_chain(rng, rng.randint(1, 6))
@@ -88,14 +86,12 @@ def test_chain_of_typical_kinds_is_optimal_over_all_bracketings(rng: Random) -> 
     assert plan.multiplications == cheapest_bracketing(tuple(e.structure for e in graph.edges))
 
 
-@settings(max_examples=60)
 @given(randoms)
 def test_chain_is_optimal_over_all_elimination_orders(rng: Random) -> None:
     graph, _ = random_chain(rng, rng.randint(1, 5), NO_POSITIONS)
     assert price(graph, chain(graph)).multiplications == cheapest_order(graph)
 
 
-@settings(max_examples=150)
 @given(st.lists(st.integers(1, 40), min_size=2, max_size=9), st.integers(0, 2**9 - 1))
 def test_matrices_are_bracketed_like_any_structures(sizes: list[int], diagonals: int) -> None:
     factors = [dense((m,), (n,)) for n, m in pairwise(sizes)]
@@ -167,14 +163,12 @@ def test_a_chain_of_fifty_layers_is_planned() -> None:
 # --------------------------------------------------------------------- graphs
 
 
-@settings(max_examples=60)
 @given(randoms)
 def test_exhaustive_is_optimal_over_all_orders(rng: Random) -> None:
     graph, _ = random_graph(rng, rng.randint(0, 5), local=random_dense)
     assert price(graph, exhaustive(graph)).multiplications == cheapest_order(graph)
 
 
-@settings(max_examples=100)
 @given(randoms)
 def test_auto_is_never_dearer_than_any_other_mode(rng: Random) -> None:
     if rng.random() < 0.3:
@@ -243,7 +237,6 @@ def test_greedy_keeps_a_narrow_bottleneck_for_last() -> None:
     assert plan.multiplications == make_plan(dense_chain(100, 90, 2, 90, 100)).multiplications
 
 
-@settings(max_examples=60)
 @given(randoms)
 def test_alternatives_are_priced_as_their_modes_are(rng: Random) -> None:
     graph, _ = random_graph(rng, 4)
