@@ -89,8 +89,17 @@ def _locals(graph: Graph, k: int, where: Callable[[int], str]) -> list[_Draft]:
     drafts = []
     for x in arguments_in([*node.args, *node.kwargs.values()]):
         source = node.sources[x.number]
-        if source is not None and x in found and found[x].arrangement.structure.scale != 0:
-            drafts.append(_Draft(source, k, found[x]))
+        if source is None:
+            continue
+        if x not in found:
+            raise TraceError(
+                f"{where(k)}{name_of(node.function)}: an argument depends on the inputs that the"
+                " rule takes for constant; keep it constant with chainad.stop_gradient, or write"
+                " the call in terms of other functions"
+            )
+        local = found[x]
+        if local is not None and local.arrangement.structure.scale != 0:
+            drafts.append(_Draft(source, k, local))
     return drafts
 
 

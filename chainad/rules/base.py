@@ -28,7 +28,8 @@ class Local:
     formula: Formula | None
 
 
-Locals: TypeAlias = Mapping[Argument, Local]
+# None: the derivative is zero. Every traced operand must be there: what is left out is refused.
+Locals: TypeAlias = Mapping[Argument, Local | None]
 
 
 ALL = slice(None)
@@ -44,13 +45,15 @@ class Rule:
     `operands` are the positions of arguments that are operands whatever their type, so that lists
     and numbers become arrays (`nested`: a list there is a list of operands). Elsewhere only traced
     values and arrays of floats are operands; all else is static, and may shape the structure.
-    `is_constant(args)` tells calls whose result has derivative zero.
+    `is_constant(args)` tells calls whose result has derivative zero. `canonical` takes the
+    arguments of a call and returns them in the form that `locals` knows.
     """
 
     locals: Callable[..., Locals]
     operands: slice | tuple[int, ...] = (0,)
     nested: bool = False
     is_constant: Callable[[tuple[Any, ...]], bool] | None = None
+    canonical: Callable[..., tuple[Any, ...]] | None = None
 
     def is_operand(self, position: int, count: int) -> bool:
         """Return whether the argument at `position` of `count` must be an operand."""
@@ -75,12 +78,13 @@ def rule(
     operands: slice | tuple[int, ...] = (0,),
     nested: bool = False,
     is_constant: Callable[[tuple[Any, ...]], bool] | None = None,
+    canonical: Callable[..., tuple[Any, ...]] | None = None,
 ) -> Callable[[Callable[..., Locals]], Callable[..., Locals]]:
     """Register the decorated `locals` for some functions."""
 
     def register(locals_: Callable[..., Locals]) -> Callable[..., Locals]:
         for function in functions:
-            RULES[function] = Rule(locals_, operands, nested, is_constant)
+            RULES[function] = Rule(locals_, operands, nested, is_constant, canonical)
         return locals_
 
     return register
@@ -103,7 +107,7 @@ def spelled(
     stored: Sequence[int] | None = None,
     scale: float | None = None,
 ) -> Arrangement:
-    """Return the structure with axes given as (size, labels), where labels may repeat on an axis."""
+    """Return the structure with axes given as (size, labels); labels may occur several times."""
     assert (stored is None) != (scale is None)
     row_axes = [Axis(size, tuple(labels)) for size, labels in rows]
     col_axes = [Axis(size, tuple(labels)) for size, labels in cols]
@@ -134,5 +138,5 @@ def name_of(function: Callable[..., Any]) -> str:
     if isinstance(function, np.ufunc):
         return f"np.{name}" if getattr(np, name, None) is function else f"scipy.special.{name}"
     if module.startswith("chainad"):
-        return {"getitem": "x[...]", "astype": "x.astype"}.get(name, name)
+        return {"getitem": "x[...]", "astype": "x.astype", "clip": "np.clip"}.get(name, name)
     return f"{module.replace('numpy', 'np', 1)}.{name}"

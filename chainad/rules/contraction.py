@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ from chainad.rules.base import (
 
 Label = int | None  # None: an axis of size 1 that is broadcast
 
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -37,7 +40,9 @@ class Spec:
 
 
 def contraction(
-    *functions: Callable[..., Any], operands: slice = slice(0, 2)
+    *functions: Callable[..., Any],
+    operands: slice = slice(0, 2),
+    canonical: Callable[..., tuple[Any, ...]] | None = None,
 ) -> Callable[[Callable[..., Spec]], None]:
     """Register functions whose calls the decorated function writes as a `Spec`."""
 
@@ -45,7 +50,7 @@ def contraction(
         def locals_(y: Argument, *args: Any, **kwargs: Any) -> Locals:
             return locals_of(spec(*args, **kwargs), y)
 
-        rule(*functions, operands=operands)(locals_)
+        rule(*functions, operands=operands, canonical=canonical)(locals_)
 
     return register
 
@@ -56,19 +61,22 @@ def locals_of(spec: Spec, y: Argument) -> Locals:
     for x, labels in spec.operands:
         sizes |= {a: n for a, n in zip(labels, x.shape, strict=True) if a is not None}
     rows = [(n, _known(a)) for a, n in zip(spec.result, y.shape, strict=True)]
-    result: dict[Argument, Local] = {}
+    result: dict[Argument, Local | None] = {}
     for k, (x, labels) in enumerate(spec.operands):
         if not x.traced:
             continue
         others = [operand for j, operand in enumerate(spec.operands) if j != k]
-        fresh = dict(sizes)
         cols = [(n, _known(a)) for a, n in zip(labels, x.shape, strict=True)]
         ours = {a for a in (*spec.result, *labels) if a is not None}
         stored = tuple(
             dict.fromkeys(a for _, other in others for a in other if a is not None and a in ours)
         )
-        arrangement = spelled(rows, cols, {a: fresh[a] for a in sizes if a in ours}, stored)
-        result[x] = Local(arrangement, _product_of(others, stored, sizes))
+        kept = {a: n for a, n in sizes.items() if a in ours}
+        if others:
+            formula = _product_of(others, stored, sizes)
+            result[x] = Local(spelled(rows, cols, kept, stored), formula)
+        else:
+            result[x] = Local(spelled(rows, cols, kept, scale=1), None)
     return result
 
 
@@ -90,17 +98,14 @@ def _product_of(
         return lambda y, *values: np.reshape(values[numbers[0]], shape)
     # Labels of size 1 that are broadcast do not count: np.squeeze them away.
     axes = [tuple(k for k, a in enumerate(labels) if a is None) for _, labels in others]
-    compact = {a: k for k, a in enumerate(sizes)}
-    subscripts = [[compact[a] for a in labels if a is not None] for _, labels in others]
-    target = [compact[a] for a in stored]
+    letter = dict(zip(sizes, _LETTERS, strict=False))
+    inputs = ["".join(letter[a] for a in labels if a is not None) for _, labels in others]
+    subscripts = f"{','.join(inputs)}->{''.join(letter[a] for a in stored)}"
 
     def formula(y: Any, *values: Any) -> Any:
         arrays = [np.squeeze(values[n], axis) for n, axis in zip(numbers, axes, strict=True)]
-        pairs = [x for pair in zip(arrays, subscripts, strict=True) for x in pair]
-        return np.einsum(*pairs, target)
+        return np.einsum(subscripts, *arrays, optimize=len(arrays) > 2)
 
-    if not others:
-        return lambda y, *values: np.ones(())
     return formula
 
 
@@ -109,32 +114,42 @@ def _matmul(a: Argument, b: Argument) -> Spec:
     i, j, k = 0, 1, 2
     left = ((i,) if a.ndim > 1 else ()) + (j,)
     right = (j,) + ((k,) if b.ndim > 1 else ())
-    batches = (a.shape[:-2], b.shape[:-2])
-    n = max(map(len, batches))
-    shape = np.broadcast_shapes(*batches)
-    spelled_batches = [
+    batch_a, batch_b, out = _batches(a.shape[:-2], b.shape[:-2])
+    return Spec(((a, (*batch_a, *left)), (b, (*batch_b, *right))), (*out, *left[:-1], *right[1:]))
+
+
+def _batches(
+    a: tuple[int, ...], b: tuple[int, ...]
+) -> tuple[tuple[Label, ...], tuple[Label, ...], tuple[int, ...]]:
+    """Return labels, from 3 on, of two batches of axes that are broadcast, and of the result."""
+    shape = np.broadcast_shapes(a, b)
+    n = len(shape)
+    left, right = (
         tuple(
             3 + n - len(batch) + at if size == shape[n - len(batch) + at] else None
             for at, size in enumerate(batch)
         )
-        for batch in batches
-    ]
-    out = (*range(3, 3 + n), *left[:-1], *right[1:])
-    return Spec(((a, (*spelled_batches[0], *left)), (b, (*spelled_batches[1], *right))), out)
+        for batch in (a, b)
+    )
+    return left, right, tuple(range(3, 3 + n))
+
+
+@contraction(np.matvec, operands=ALL)
+def _matvec(a: Argument, b: Argument) -> Spec:
+    left, right, out = _batches(a.shape[:-2], b.shape[:-1])
+    return Spec(((a, (*left, 0, 1)), (b, (*right, 1))), (*out, 0))
+
+
+@contraction(np.vecmat, operands=ALL)
+def _vecmat(a: Argument, b: Argument) -> Spec:
+    left, right, out = _batches(a.shape[:-1], b.shape[:-2])
+    return Spec(((a, (*left, 0)), (b, (*right, 0, 1))), (*out, 1))
 
 
 @contraction(np.vecdot, operands=ALL)
 def _vecdot(a: Argument, b: Argument) -> Spec:
-    n = max(a.ndim, b.ndim) - 1
-    shape = np.broadcast_shapes(a.shape[:-1], b.shape[:-1])
-    batches = [
-        tuple(
-            1 + n - (x.ndim - 1) + at if size == shape[n - (x.ndim - 1) + at] else None
-            for at, size in enumerate(x.shape[:-1])
-        )
-        for x in (a, b)
-    ]
-    return Spec(((a, (*batches[0], 0)), (b, (*batches[1], 0))), tuple(range(1, 1 + n)))
+    left, right, out = _batches(a.shape[:-1], b.shape[:-1])
+    return Spec(((a, (*left, 0)), (b, (*right, 0))), out)
 
 
 @contraction(np.dot)
@@ -183,10 +198,27 @@ def _vdot(a: Any, b: Any) -> Any:
     return np.dot(np.reshape(a, -1), np.reshape(b, -1))
 
 
-@contraction(np.einsum, operands=slice(1, None))
-def _einsum(subscripts: Any, *operands: Argument, optimize: Any = None) -> Spec:
-    if not isinstance(subscripts, str):
-        raise NotImplementedError("np.einsum needs its subscripts as a string, such as 'ij,jk->ik'")
+def _with_string(*args: Any, optimize: Any = None, **kwargs: Any) -> tuple[Any, ...]:
+    """Return the arguments of a call of np.einsum with the subscripts as a string."""
+    if kwargs:
+        raise NotImplementedError(f"{', '.join(f'{k}=' for k in kwargs)} is not differentiated")
+    if args and isinstance(args[0], str):
+        return args
+    operands, lists = args[::2], list(args[1::2])
+    if len(args) % 2:  # the last list is that of the result
+        operands, lists = operands[:-1], [*lists, args[-1]]
+    names = {k: _LETTERS[n] for n, k in enumerate(sorted(_labels_in(lists)))}
+    terms = ["".join("..." if k is Ellipsis else names[k] for k in each) for each in lists]
+    inputs = ",".join(terms[: len(operands)])
+    return (f"{inputs}->{terms[-1]}" if len(args) % 2 else inputs, *operands)
+
+
+def _labels_in(lists: Sequence[Sequence[Any]]) -> set[int]:
+    return {k for each in lists for k in each if k is not Ellipsis}
+
+
+@contraction(np.einsum, operands=slice(1, None), canonical=_with_string)
+def _einsum(subscripts: str, *operands: Argument) -> Spec:
     letters = subscripts.replace(" ", "")
     inputs, arrow, output = letters.partition("->")
     terms = _spell_ellipsis(inputs.split(","), operands)
@@ -227,6 +259,96 @@ def _spell_ellipsis(terms: list[str], operands: Sequence[Argument]) -> list[list
         n = x.ndim - len(before) - len(after) if has_dots else 0
         spelled_terms.append([*before, *(f"...{n - k}" for k in range(n)), *after])
     return spelled_terms
+
+
+@defined(np.kron)
+def _kron(a: Any, b: Any) -> Any:
+    n = max(np.ndim(a), np.ndim(b))
+    shape_a = (*(1,) * (n - np.ndim(a)), *np.shape(a))
+    shape_b = (*(1,) * (n - np.ndim(b)), *np.shape(b))
+    left = np.reshape(a, [size for m in shape_a for size in (m, 1)])
+    right = np.reshape(b, [size for m in shape_b for size in (1, m)])
+    return np.reshape(left * right, [i * j for i, j in zip(shape_a, shape_b, strict=True)])
+
+
+@defined(np.cross)
+def _cross(
+    a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
+) -> Any:
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    a, b = np.moveaxis(a, axisa, -1), np.moveaxis(b, axisb, -1)
+    if np.shape(a)[-1] != 3 or np.shape(b)[-1] != 3:
+        raise NotImplementedError("only vectors of three entries have a cross product here")
+    product = np.take(a, [1, 2, 0], -1) * np.take(b, [2, 0, 1], -1)
+    product = product - np.take(a, [2, 0, 1], -1) * np.take(b, [1, 2, 0], -1)
+    return np.moveaxis(product, -1, axisc)
+
+
+@defined(np.convolve)
+def _convolve(a: Any, v: Any, mode: str = "full") -> Any:
+    a, v = np.atleast_1d(a), np.atleast_1d(v)
+    if mode not in ("full", "same", "valid"):
+        raise NotImplementedError("mode must be 'full', 'same' or 'valid'")
+    if np.size(v) > np.size(a):
+        a, v = v, a
+    n, m = np.size(a), np.size(v)
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(a, m - 1), m)
+    full = windows @ np.flip(v)
+    start, count = {"full": (0, n + m - 1), "same": ((m - 1) // 2, n), "valid": (m - 1, n - m + 1)}[
+        mode
+    ]
+    return full[start : start + count]
+
+
+@defined(np.polyval)
+def _polyval(p: Any, x: Any) -> Any:
+    y = np.zeros_like(x)
+    for k in range(np.size(p)):
+        y = y * x + p[k]
+    return y
+
+
+@defined(np.linalg.multi_dot)
+def _multi_dot(arrays: Any) -> Any:
+    return reduce(np.dot, arrays)
+
+
+@defined(np.linalg.matrix_power)
+def _matrix_power(a: Any, n: int) -> Any:
+    if n < 0:
+        raise NotImplementedError("a negative power needs the inverse, which has no rule yet")
+    if n == 0:
+        return np.zeros_like(a) + np.eye(np.shape(a)[-1], dtype=a.dtype)
+    half = np.linalg.matrix_power(a, n // 2) if n > 1 else None
+    if half is None:
+        return np.copy(a)
+    return half @ half @ a if n % 2 else half @ half
+
+
+@defined(np.linalg.matmul)
+def _linalg_matmul(x1: Any, x2: Any, /) -> Any:
+    return np.matmul(x1, x2)
+
+
+@defined(np.linalg.outer)
+def _linalg_outer(x1: Any, x2: Any, /) -> Any:
+    return np.outer(x1, x2)
+
+
+@defined(np.linalg.tensordot)
+def _linalg_tensordot(x1: Any, x2: Any, /, *, axes: Any = 2) -> Any:
+    return np.tensordot(x1, x2, axes)
+
+
+@defined(np.linalg.vecdot)
+def _linalg_vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
+    return np.vecdot(np.moveaxis(x1, axis, -1), np.moveaxis(x2, axis, -1))
+
+
+@defined(np.linalg.cross)
+def _linalg_cross(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
+    return np.cross(x1, x2, axis=axis)
 
 
 CONSTANT.add(np.einsum_path)

@@ -5,7 +5,8 @@ axes a partial keeps is read off by trying the formula on arrays of two: `z = x 
 no more axes than y has, so that a scalar times a matrix stays one number.
 
 Kinks and ties: `abs` and `sign` have derivative 0 at 0, ties of `maximum` and `minimum` share
-evenly, `clip` has derivative 1 on its bounds.
+evenly, `clip` has derivative 1 on its bounds, `hypot` 0 where both legs are 0, and 0**p counts as 0
+for every p.
 """
 
 from __future__ import annotations
@@ -13,13 +14,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from math import factorial
 from typing import Any
 
 import numpy as np
 import scipy.special as sp
 
 from chainad.graph import Argument
-from chainad.rules.base import ALL, CONSTANT, RULES, Formula, Local, Locals, Rule, spelled
+from chainad.rules.base import (
+    ALL,
+    CONSTANT,
+    RULES,
+    Formula,
+    Local,
+    Locals,
+    Rule,
+    defined,
+    spelled,
+)
 
 Partial = Formula | float | str
 
@@ -33,9 +45,9 @@ def elementwise(function: Callable[..., Any], *partials: Partial | None) -> None
     def locals_(y: Argument, *operands: Argument, **kwargs: Any) -> Locals:
         _check_kwargs(function, kwargs)
         return {
-            x: _local(y, operands, x, partial)
+            x: None if partial is None else _local(y, operands, x, partial)
             for x, partial in zip(operands, partials, strict=True)
-            if x.traced and partial is not None
+            if x.traced
         }
 
     RULES[function] = Rule(locals_, operands=ALL)
@@ -115,6 +127,103 @@ def _power_by_exponent(z: Any, x: Any, p: Any) -> Any:
     return z * np.log(np.where(positive, x, 1.0))
 
 
+def _bounds(
+    a: Any,
+    a_min: Any = None,
+    a_max: Any = None,
+    out: Any = None,
+    *,
+    min: Any = None,
+    max: Any = None,
+    **kwargs: Any,
+) -> tuple[Any, Any, Any]:
+    """Return the arguments of a call of np.clip as (a, low, high), infinite where not given."""
+    _check_kwargs(np.clip, kwargs)
+    low = min if a_min is None else a_min
+    high = max if a_max is None else a_max
+    return a, -np.inf if low is None else low, np.inf if high is None else high
+
+
+def _sinc_slope(y: Any, x: Any) -> Any:
+    # d/dx sin(pi x)/(pi x); its series is used where the quotient cancels.
+    t = np.pi * x
+    small = np.abs(t) < 1
+    safe = np.where(small, 1.0, t)
+    far = (np.cos(safe) - np.sin(safe) / safe) / safe
+    square = np.where(small, t * t, 0.0)
+    series = sum(c * square**k for k, c in enumerate(_SINC_SERIES))
+    return np.pi * np.where(small, t * series, far)
+
+
+def _exprel_slope(y: Any, x: Any) -> Any:
+    # d/dx (exp(x) - 1)/x; its series is used where the quotient cancels.
+    small = np.abs(x) < 0.5
+    safe = np.where(small, 1.0, x)
+    far = (np.exp(safe) - sp.exprel(safe)) / safe
+    near = np.where(small, x, 0.0)
+    series = sum(near**k / (factorial(k) * (k + 2)) for k in range(13))
+    return np.where(small, series, far)
+
+
+def _erfcx_slope(y: Any, x: Any) -> Any:
+    # 2 x y - 2/sqrt(pi) cancels far out; there the asymptotic series takes over.
+    far = x > 30
+    safe = np.where(far, x, 30.0)
+    return np.where(
+        far,
+        -_odd_series(-0.5 / np.square(safe)) / (_SQRT_PI * np.square(safe)),
+        2 * x * y - _TWO_OVER_SQRT_PI,
+    )
+
+
+def _dawsn_slope(y: Any, x: Any) -> Any:
+    # 1 - 2 x y cancels far out; there the asymptotic series takes over.
+    far = np.abs(x) > 30
+    safe = np.where(far, x, 30.0)
+    return np.where(far, -_odd_series(0.5 / np.square(safe)) / (2 * np.square(safe)), 1 - 2 * x * y)
+
+
+def _odd_series(u: Any) -> Any:
+    return 1 + u * (3 + u * (15 + u * (105 + u * 945)))
+
+
+def _boxcox_by_exponent(x: Any, p: Any) -> Any:
+    # (x**p - 1)/p is log(x) exprel(p log(x)), which has no hole at p = 0.
+    log = np.log(x)
+    return log * log * _exprel_slope(None, p * log)
+
+
+def _expn_slope(z: Any, n: Any, x: Any) -> Any:
+    # The function of order -1 is not known to SciPy; that of order 0 is exp(-x)/x.
+    return np.where(np.equal(n, 0), -(1 + 1 / x) * z, -sp.expn(np.maximum(n - 1, 0), x))
+
+
+def _ellipkm1_slope(y: Any, p: Any) -> Any:
+    # One form has a hole at p = 1, the other loses p where it is tiny.
+    tiny = p < 0.5
+    safe = np.where(tiny, p, 0.5)
+    near = -(sp.ellipe(1 - safe) / safe - sp.ellipkm1(safe)) / (2 * (1 - safe))
+    return np.where(tiny, near, -np.pi / 8 * sp.hyp2f1(1.5, 1.5, 2, 1 - np.where(tiny, 0.5, p)))
+
+
+def _spence_slope(y: Any, x: Any) -> Any:
+    # log(x)/(1 - x) has a hole at 1, filled by its series.
+    small = np.abs(x - 1) < 0.05
+    t = np.where(small, 1 - x, 0.0)
+    series = sum(t**k / (k + 1) for k in range(13))
+    safe = np.where(small, 2.0, x)
+    return np.where(small, -series, np.log(safe) / (1 - safe))
+
+
+def polygamma(n: int, x: Any) -> Any:
+    """Return scipy.special.polygamma(n, x); unlike that it takes traced values."""
+    if hasattr(type(x), "__array_function__") and not isinstance(x, np.ndarray):
+        return x.__array_function__(polygamma, (type(x),), (n, x), {})
+    return sp.polygamma(n, x)
+
+
+_SINC_SERIES = [(-1) ** k * 2 * k / factorial(2 * k + 1) for k in range(1, 10)]
+_SQRT_PI = float(np.sqrt(np.pi))
 _ONE_OVER_LN2 = float(1 / np.log(2.0))
 _ONE_OVER_LN10 = float(1 / np.log(10.0))
 _LN2 = float(np.log(2.0))
@@ -152,7 +261,11 @@ elementwise(np.arcsin, lambda y, x: 1 / np.sqrt(1 - x * x))
 elementwise(np.arccos, lambda y, x: -1 / np.sqrt(1 - x * x))
 elementwise(np.arctan, lambda y, x: 1 / (1 + x * x))
 elementwise(np.arctan2, lambda z, y, x: x / (x * x + y * y), lambda z, y, x: -y / (x * x + y * y))
-elementwise(np.hypot, lambda z, x, y: x / z, lambda z, x, y: y / z)
+elementwise(
+    np.hypot,
+    lambda z, x, y: x / np.where(np.equal(z, 0), 1.0, z),
+    lambda z, x, y: y / np.where(np.equal(z, 0), 1.0, z),
+)
 elementwise(np.sinh, lambda y, x: np.cosh(x))
 elementwise(np.cosh, lambda y, x: np.sinh(x))
 elementwise(np.tanh, lambda y, x: 1 - y * y)
@@ -187,13 +300,14 @@ elementwise(
 elementwise(np.copysign, lambda z, x, y: np.copysign(1.0, x) * np.copysign(1.0, y), None)
 elementwise(np.fmod, 1, lambda z, x, y: -np.trunc(x / y))
 elementwise(np.remainder, 1, lambda z, x, y: -np.floor(x / y))
-elementwise(np.sinc, lambda y, x: _sinc_slope(x))
+elementwise(np.nextafter, 1, None)
 elementwise(
     np.clip,
-    lambda y, x, low, high: np.where(np.logical_and(x >= low, x <= high), 1.0, 0.0),
-    lambda y, x, low, high: np.where(x < low, 1.0, 0.0),
-    lambda y, x, low, high: np.where(x > high, 1.0, 0.0),
+    lambda y, x, low, high: np.where(np.logical_or(x < low, x > high), 0.0, 1.0),
+    lambda y, x, low, high: np.where(np.logical_and(x < low, low <= high), 1.0, 0.0),
+    lambda y, x, low, high: np.where(np.logical_or(x > high, low > high), 1.0, 0.0),
 )
+RULES[np.clip] = replace(RULES[np.clip], canonical=_bounds)
 elementwise(
     np.where,
     None,
@@ -204,37 +318,64 @@ elementwise(
 RULES[np.where] = replace(RULES[np.where], is_constant=lambda args: len(args) == 1)
 elementwise(np.ldexp, lambda z, x, n: np.exp2(n), None)
 elementwise(np.real, 1)
-elementwise(np.nan_to_num, lambda y, x: np.where(np.isfinite(x), 1.0, 0.0))
+elementwise(np.sinc, _sinc_slope)
+elementwise(np.i0, lambda y, x: sp.i1(x))
 
 
-def _sinc_slope(x: Any) -> Any:
-    # d/dx sin(pi x)/(pi x); its series is used where the quotient cancels.
-    small = np.abs(x) < 1e-3
-    safe = np.where(small, 1.0, x)
-    far = (np.cos(np.pi * safe) - np.sinc(safe)) / safe
-    near = -(np.pi**2) * x / 3 * (1 - (np.pi * x) ** 2 / 10)
-    return np.where(small, near, far)
+@defined(np.divmod)
+def _divmod(x: Any, y: Any) -> Any:
+    return np.floor_divide(x, y), np.remainder(x, y)
+
+
+@defined(np.modf)
+def _modf(x: Any) -> Any:
+    return x - np.trunc(x), np.trunc(x)
+
+
+@defined(np.nan_to_num)
+def _nan_to_num(
+    x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None
+) -> Any:
+    if not copy:
+        raise NotImplementedError("copy=False writes into x; call it with copy=True")
+    limits = np.finfo(x.dtype)
+    high = float(limits.max) if posinf is None else posinf
+    low = float(limits.min) if neginf is None else neginf
+    x = np.where(np.isnan(x), nan, x)
+    return np.where(np.isposinf(x), high, np.where(np.isneginf(x), low, x))
 
 
 # -------------------------------------------------------------- scipy.special
 
 elementwise(sp.erf, lambda y, x: _TWO_OVER_SQRT_PI * np.exp(-x * x))
 elementwise(sp.erfc, lambda y, x: -_TWO_OVER_SQRT_PI * np.exp(-x * x))
-elementwise(sp.erfcx, lambda y, x: 2 * x * y - _TWO_OVER_SQRT_PI)
+elementwise(sp.erfcx, _erfcx_slope)
 elementwise(sp.erfi, lambda y, x: _TWO_OVER_SQRT_PI * np.exp(x * x))
 elementwise(sp.erfinv, lambda y, x: np.exp(y * y) / _TWO_OVER_SQRT_PI)
 elementwise(sp.erfcinv, lambda y, x: -np.exp(y * y) / _TWO_OVER_SQRT_PI)
 elementwise(sp.ndtr, lambda y, x: np.exp(-0.5 * x * x) / _SQRT_2PI)
 elementwise(sp.log_ndtr, lambda y, x: np.exp(-0.5 * x * x - y) / _SQRT_2PI)
 elementwise(sp.ndtri, lambda y, x: np.exp(0.5 * y * y) * _SQRT_2PI)
-elementwise(sp.dawsn, lambda y, x: 1 - 2 * x * y)
+elementwise(sp.dawsn, _dawsn_slope)
 elementwise(sp.expit, lambda y, x: y * (1 - y))
 elementwise(sp.log_expit, lambda y, x: sp.expit(-x))
 elementwise(sp.logit, lambda y, x: 1 / (x * (1 - x)))
 elementwise(sp.gamma, lambda y, x: y * sp.digamma(x))
 elementwise(sp.gammaln, lambda y, x: sp.digamma(x))
 elementwise(sp.rgamma, lambda y, x: -y * sp.digamma(x))
-elementwise(sp.digamma, lambda y, x: sp.polygamma(1, x))
+elementwise(sp.loggamma, lambda y, x: sp.digamma(x))
+elementwise(sp.digamma, lambda y, x: polygamma(1, x))
+elementwise(polygamma, UNKNOWN, lambda y, n, x: polygamma(n + 1, x))
+elementwise(
+    sp.poch,
+    lambda z, x, m: z * (sp.digamma(x + m) - sp.digamma(x)),
+    lambda z, x, m: z * sp.digamma(x + m),
+)
+elementwise(
+    sp.binom,
+    lambda z, n, k: z * (sp.digamma(n + 1) - sp.digamma(n - k + 1)),
+    lambda z, n, k: z * (sp.digamma(n - k + 1) - sp.digamma(k + 1)),
+)
 elementwise(
     sp.beta,
     lambda z, a, b: z * (sp.digamma(a) - sp.digamma(a + b)),
@@ -245,12 +386,23 @@ elementwise(
     lambda z, a, b: sp.digamma(a) - sp.digamma(a + b),
     lambda z, a, b: sp.digamma(b) - sp.digamma(a + b),
 )
-elementwise(sp.xlogy, lambda z, x, y: np.log(np.where(x == 0, 1.0, y)), lambda z, x, y: x / y)
+elementwise(
+    sp.xlogy,
+    lambda z, x, y: np.log(y),
+    lambda z, x, y: x / np.where(np.equal(x, 0), 1.0, y),  # 0 log(y) is 0, also at y = 0
+)
 elementwise(
     sp.xlog1py,
-    lambda z, x, y: np.log1p(np.where(x == 0, 0.0, y)),
-    lambda z, x, y: x / (1 + y),
+    lambda z, x, y: np.log1p(y),
+    lambda z, x, y: x / np.where(np.equal(x, 0), 1.0, 1 + y),
 )
+elementwise(sp.expm1, lambda y, x: y + 1)
+elementwise(sp.log1p, lambda y, x: 1 / (1 + x))
+elementwise(sp.powm1, lambda z, x, p: p * np.power(x, p - 1), lambda z, x, p: (z + 1) * np.log(x))
+elementwise(sp.sindg, lambda y, x: _DEGREE * sp.cosdg(x))
+elementwise(sp.cosdg, lambda y, x: -_DEGREE * sp.sindg(x))
+elementwise(sp.tandg, lambda y, x: _DEGREE * (1 + y * y))
+elementwise(sp.cotdg, lambda y, x: -_DEGREE * (1 + y * y))
 elementwise(sp.entr, lambda y, x: -np.log(x) - 1)
 elementwise(sp.rel_entr, lambda z, x, y: np.log(x / y) + 1, lambda z, x, y: -x / y)
 elementwise(sp.kl_div, lambda z, x, y: np.log(x / y), lambda z, x, y: 1 - x / y)
@@ -264,14 +416,22 @@ elementwise(
     lambda z, delta, r: (2 * z - np.square(r) / np.sqrt(1 + np.square(r / delta))) / delta,
     lambda z, delta, r: r / np.sqrt(1 + np.square(r / delta)),
 )
-elementwise(sp.exprel, lambda y, x: _exprel_slope(y, x))
-elementwise(sp.boxcox, lambda z, x, p: np.power(x, p - 1), UNKNOWN)
-elementwise(sp.boxcox1p, lambda z, x, p: np.power(1 + x, p - 1), UNKNOWN)
+elementwise(sp.exprel, _exprel_slope)
+elementwise(
+    sp.boxcox, lambda z, x, p: np.power(x, p - 1), lambda z, x, p: _boxcox_by_exponent(x, p)
+)
+elementwise(
+    sp.boxcox1p,
+    lambda z, x, p: np.power(1 + x, p - 1),
+    lambda z, x, p: _boxcox_by_exponent(1 + x, p),
+)
+elementwise(sp.inv_boxcox, lambda x, z, p: np.power(x, 1 - p), UNKNOWN)
+elementwise(sp.inv_boxcox1p, lambda x, z, p: np.power(1 + x, 1 - p), UNKNOWN)
 elementwise(sp.exp2, lambda y, x: _LN2 * y)
 elementwise(sp.exp10, lambda y, x: y / _ONE_OVER_LN10)
 elementwise(sp.cbrt, lambda y, x: 1 / (3 * y * y))
 elementwise(sp.j0, lambda y, x: -sp.j1(x))
-elementwise(sp.j1, lambda y, x: sp.j0(x) - sp.jv(1, x) / x)
+elementwise(sp.j1, lambda y, x: 0.5 * (sp.j0(x) - sp.jv(2, x)))
 elementwise(sp.y0, lambda y, x: -sp.y1(x))
 elementwise(sp.y1, lambda y, x: sp.y0(x) - y / x)
 elementwise(sp.jv, UNKNOWN, lambda z, v, x: 0.5 * (sp.jv(v - 1, x) - sp.jv(v + 1, x)))
@@ -280,7 +440,21 @@ elementwise(sp.iv, UNKNOWN, lambda z, v, x: 0.5 * (sp.iv(v - 1, x) + sp.iv(v + 1
 elementwise(sp.i0, lambda y, x: sp.i1(x))
 elementwise(sp.i1, lambda y, x: 0.5 * (sp.i0(x) + sp.iv(2, x)))
 elementwise(sp.i0e, lambda y, x: sp.i1e(x) - np.sign(x) * y)
-elementwise(sp.expn, UNKNOWN, lambda z, n, x: -sp.expn(n - 1, x))
+elementwise(sp.i1e, lambda y, x: 0.5 * (sp.i0e(x) + sp.ive(2, x)) - np.sign(x) * y)
+elementwise(
+    sp.ive,
+    UNKNOWN,
+    lambda z, v, x: 0.5 * (sp.ive(v - 1, x) + sp.ive(v + 1, x)) - np.sign(x) * z,
+)
+elementwise(sp.k0, lambda y, x: -sp.k1(x))
+elementwise(sp.k1, lambda y, x: -0.5 * (sp.k0(x) + sp.kv(2, x)))
+elementwise(sp.k0e, lambda y, x: y - sp.k1e(x))
+elementwise(sp.k1e, lambda y, x: y - 0.5 * (sp.k0e(x) + sp.kve(2, x)))
+elementwise(sp.kv, UNKNOWN, lambda z, v, x: -0.5 * (sp.kv(v - 1, x) + sp.kv(v + 1, x)))
+elementwise(sp.kve, UNKNOWN, lambda z, v, x: z - 0.5 * (sp.kve(v - 1, x) + sp.kve(v + 1, x)))
+elementwise(sp.kn, UNKNOWN, lambda z, n, x: -0.5 * (sp.kv(n - 1, x) + sp.kv(n + 1, x)))
+elementwise(sp.yn, UNKNOWN, lambda z, n, x: 0.5 * (sp.yv(n - 1, x) - sp.yv(n + 1, x)))
+elementwise(sp.expn, UNKNOWN, _expn_slope)
 elementwise(sp.exp1, lambda y, x: -np.exp(-x) / x)
 elementwise(sp.expi, lambda y, x: np.exp(x) / x)
 elementwise(sp.gammainc, UNKNOWN, lambda z, a, x: np.exp(sp.xlogy(a - 1, x) - x - sp.gammaln(a)))
@@ -291,16 +465,45 @@ elementwise(
     UNKNOWN,
     lambda z, a, b, x: np.exp(sp.xlogy(a - 1, x) + sp.xlog1py(b - 1, -x) - sp.betaln(a, b)),
 )
-elementwise(sp.ellipkm1, lambda y, p: -(sp.ellipe(1 - p) / p - y) / (2 * (1 - p)))
-elementwise(sp.spence, lambda y, x: np.log(x) / (1 - x))
+elementwise(
+    sp.betaincc,
+    UNKNOWN,
+    UNKNOWN,
+    lambda z, a, b, x: -np.exp(sp.xlogy(a - 1, x) + sp.xlog1py(b - 1, -x) - sp.betaln(a, b)),
+)
+elementwise(
+    sp.gammaincinv,
+    UNKNOWN,
+    lambda x, a, y: np.exp(x + sp.gammaln(a) - sp.xlogy(a - 1, x)),
+)
+elementwise(
+    sp.gammainccinv,
+    UNKNOWN,
+    lambda x, a, y: -np.exp(x + sp.gammaln(a) - sp.xlogy(a - 1, x)),
+)
+elementwise(
+    sp.betaincinv,
+    UNKNOWN,
+    UNKNOWN,
+    lambda x, a, b, y: np.exp(sp.betaln(a, b) - sp.xlogy(a - 1, x) - sp.xlog1py(b - 1, -x)),
+)
+elementwise(sp.hyp0f1, UNKNOWN, lambda z, v, x: sp.hyp0f1(v + 1, x) / v)
+elementwise(sp.hyp1f1, UNKNOWN, UNKNOWN, lambda z, a, b, x: a / b * sp.hyp1f1(a + 1, b + 1, x))
+elementwise(
+    sp.hyp2f1,
+    UNKNOWN,
+    UNKNOWN,
+    UNKNOWN,
+    lambda z, a, b, c, x: a * b / c * sp.hyp2f1(a + 1, b + 1, c + 1, x),
+)
+elementwise(sp.ellipk, lambda y, m: np.pi / 8 * sp.hyp2f1(1.5, 1.5, 2, m))
+elementwise(sp.ellipe, lambda y, m: -np.pi / 8 * sp.hyp2f1(0.5, 1.5, 2, m))
+elementwise(sp.ellipkinc, lambda y, t, m: 1 / np.sqrt(1 - m * np.square(np.sin(t))), UNKNOWN)
+elementwise(sp.ellipeinc, lambda y, t, m: np.sqrt(1 - m * np.square(np.sin(t))), UNKNOWN)
+elementwise(sp.wrightomega, lambda y, x: y / (1 + y))
+elementwise(sp.ellipkm1, _ellipkm1_slope)
+elementwise(sp.spence, _spence_slope)
 elementwise(sp.cosm1, lambda y, x: -np.sin(x))
-
-
-def _exprel_slope(y: Any, x: Any) -> Any:
-    small = np.abs(x) < 1e-3
-    safe = np.where(small, 1.0, x)
-    far = (np.exp(safe) - sp.exprel(safe)) / safe
-    return np.where(small, 0.5 + x / 3 + x * x / 8, far)
 
 
 # ------------------------------------------------------------------ constants
@@ -328,4 +531,8 @@ CONSTANT |= {
     np.logical_or,
     np.logical_not,
     np.logical_xor,
+    np.isposinf,
+    np.isneginf,
+    np.isreal,
+    np.iscomplex,
 }

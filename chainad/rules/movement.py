@@ -22,20 +22,23 @@ from chainad.structure import Axis
 def movement(
     *functions: Callable[..., Any], operands: tuple[int, ...] = (0,), nested: bool = False
 ) -> None:
-    """Register functions that only move, repeat, drop or pad entries."""
+    """Register functions that only move, repeat, drop or pad entries of their `operands`."""
     for function in functions:
-        rule(function, operands=operands, nested=nested)(_locals_of(function))
+        rule(function, operands=operands, nested=nested)(_locals_of(function, operands))
 
 
-def _locals_of(function: Callable[..., Any]) -> Callable[..., Locals]:
+def _locals_of(function: Callable[..., Any], places: tuple[int, ...]) -> Callable[..., Locals]:
     def locals_(y: Argument, *args: Any, **kwargs: Any) -> Locals:
-        operands = arguments_in([*args, *kwargs.values()])
+        operands = arguments_in([value for k, value in enumerate(args) if k in places])
+        if len(operands) != len(arguments_in(args)):
+            raise NotImplementedError("an index, shape or condition must not be an array of floats")
         traced = [x for x in operands if x.traced]
         if len(operands) == 1:
             seen = _view(function, args, kwargs, operands[0], y)
             if seen is not None:
                 return {operands[0]: Local(seen, None)}
         source = np.asarray(_run_on_numbers(function, args, kwargs, operands))
+        assert source.shape == y.shape, (function, source.shape, y.shape)
         starts = np.cumsum([1, *(x.size for x in operands)])
         return {
             x: Local(selection(source - starts[operands.index(x)], x.shape), None) for x in traced
@@ -59,7 +62,9 @@ def _run_on_numbers(
         else:
             numbers[x.number] = np.zeros(x.shape, np.int64)
         start += x.size
-    return _call(function, args, kwargs, numbers)
+    # Entry numbers stay integers, whatever dtype the result should have.
+    options = {k: v for k, v in kwargs.items() if k not in ("dtype", "casting")}
+    return _call(function, args, options, numbers)
 
 
 def _call(
@@ -70,7 +75,7 @@ def _call(
 ) -> Any:
     def fill(value: Any) -> Any:
         if isinstance(value, Argument):
-            return arrays[value.number]
+            return arrays.get(value.number)
         if isinstance(value, (list, tuple)):
             return type(value)(map(fill, value))
         return value
@@ -198,13 +203,19 @@ def astype(x: Any, dtype: Any) -> Any:
     return x.astype(dtype)
 
 
-@rule(np.reshape, np.ravel)
-def _reshape(y: Argument, x: Argument, *args: Any, order: str = "C", **kwargs: Any) -> Locals:
-    if order not in ("C", "A", "K") or "F" in args:
-        raise NotImplementedError("order='F' is not differentiated; transpose before and after")
-    parts = refine(x.shape, y.shape)
+@rule(np.reshape)
+def _reshape(
+    y: Argument, x: Argument, shape: Any = None, order: str = "C", *, copy: Any = None
+) -> Locals:
+    if order not in ("C", "F"):
+        raise NotImplementedError(
+            f"order={order!r} depends on how the array lies in memory; use 'C' or 'F'"
+        )
+    parts = refine(x.shape, y.shape) if order == "C" else None
     if parts is None:
-        numbers = np.arange(x.size).reshape(y.shape)
+        numbers = np.reshape(
+            np.arange(x.size).reshape(x.shape), y.shape, "F" if order == "F" else "C"
+        )
         return {x: Local(selection(numbers, x.shape), None)}
     sizes = dict(enumerate(parts))
     return {x: Local(arrange(_cut(y.shape, parts), _cut(x.shape, parts), sizes, scale=1), None)}
@@ -221,6 +232,17 @@ def _cut(shape: tuple[int, ...], parts: list[int]) -> list[Axis]:
             k += 1
         axes.append(Axis(size, tuple(labels)))
     return axes
+
+
+@defined(np.ravel)
+def _ravel(a: Any, order: str = "C") -> Any:
+    function: Callable[..., Any] = np.reshape
+    return function(a, -1, order=order)
+
+
+@defined(np.astype)
+def _astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
+    return x.astype(dtype)
 
 
 @rule(np.copy, np.real_if_close, np.ascontiguousarray, astype)
@@ -264,7 +286,6 @@ movement(
     np.repeat,
     np.take,
     np.take_along_axis,
-    np.compress,
     np.delete,
     np.resize,
     np.flip,
@@ -274,7 +295,11 @@ movement(
     np.roll,
     np.tril,
     np.triu,
+    np.linalg.diagonal,
+    np.linalg.matrix_transpose,
+    np.lib.stride_tricks.sliding_window_view,
 )
+movement(np.compress, np.extract, operands=(1,))
 movement(np.append, operands=(0, 1))
 movement(np.insert, operands=(0, 2))
 movement(
@@ -296,10 +321,11 @@ def _pad_with_zeros(x: Any, pad_width: Any, mode: str = "constant", **kwargs: An
         )
     if kwargs.get("reflect_type", "even") != "even":
         raise NotImplementedError("np.pad with reflect_type='odd' is not differentiated")
-    return np.pad(x, pad_width, mode)
+    function: Callable[..., Any] = np.pad
+    return function(x, pad_width, mode)
 
 
-rule(np.pad)(_locals_of(_pad_with_zeros))
+rule(np.pad)(_locals_of(_pad_with_zeros, (0,)))
 
 
 @defined(np.sort)
@@ -332,11 +358,24 @@ def _block(arrays: Any) -> Any:
 
 @defined(np.full_like)
 def _full_like(a: Any, fill_value: Any, dtype: Any = None, **kwargs: Any) -> Any:
-    return fill_value * np.ones_like(a, dtype, **kwargs)
+    ones = np.ones_like(a, dtype, **kwargs)
+    if ones.dtype.kind != "f":
+        raise NotImplementedError(
+            f"the result is of dtype {ones.dtype}, which cuts the derivative; pass dtype=float"
+        )
+    return np.broadcast_to(fill_value, np.shape(ones)) * ones
 
 
 @defined(np.diff)
-def _diff(a: Any, n: int = 1, axis: int = -1) -> Any:
+def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
+    if n < 0:
+        raise ValueError(f"order must be non-negative but got {n!r}")
+    ends = [x for x in (prepend, a, append) if x is not None]
+    if len(ends) > 1 and n:
+        shape = [1 if k == axis % np.ndim(a) else size for k, size in enumerate(np.shape(a))]
+        a = np.concatenate(
+            [x if np.ndim(x) else np.broadcast_to(x, shape) for x in ends], axis=axis
+        )
     for _ in range(n):
         a = np.moveaxis(a, axis, 0)
         a = np.moveaxis(a[1:] - a[:-1], 0, axis)
@@ -344,14 +383,16 @@ def _diff(a: Any, n: int = 1, axis: int = -1) -> Any:
 
 
 @defined(np.median)
-def _median(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
+def _median(a: Any, axis: Any = None, *, keepdims: Any = False) -> Any:
     if axis is None:
-        flat = np.sort(np.ravel(a))
-        middle = np.mean(flat[(np.size(a) - 1) // 2 : np.size(a) // 2 + 1])
-        return np.reshape(middle, (1,) * np.ndim(a)) if keepdims else middle
+        flat = np.median(np.ravel(a), axis=0)
+        return np.reshape(flat, (1,) * np.ndim(a)) if keepdims else flat
+    if not isinstance(axis, (int, np.integer)):
+        raise NotImplementedError("several axes: reshape them to one beforehand")
     front = np.moveaxis(np.sort(a, axis=axis), axis, 0)
     n = np.shape(front)[0]
     middle = np.mean(front[(n - 1) // 2 : n // 2 + 1], axis=0)
+    middle = np.where(np.isnan(front[-1]), np.nan, middle)  # NaN is sorted to the end
     return np.expand_dims(middle, axis) if keepdims else middle
 
 
@@ -377,6 +418,39 @@ def _vsplit(ary: Any, indices_or_sections: Any) -> Any:
     return np.split(ary, indices_or_sections, axis=0)
 
 
+@defined(np.dsplit)
+def _dsplit(ary: Any, indices_or_sections: Any) -> Any:
+    return np.split(ary, indices_or_sections, axis=2)
+
+
+@defined(np.broadcast_arrays)
+def _broadcast_arrays(*args: Any) -> Any:
+    shape = np.broadcast_shapes(*map(np.shape, args))
+    return tuple(np.broadcast_to(x, shape) for x in args)
+
+
+@defined(np.ediff1d)
+def _ediff1d(ary: Any) -> Any:
+    return np.diff(np.ravel(ary))
+
+
+@defined(np.select)
+def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
+    result = default
+    for condition, choice in zip(condlist[::-1], choicelist[::-1], strict=True):
+        result = np.where(condition, choice, result)
+    return result
+
+
+@defined(np.linspace)
+def _linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True) -> Any:
+    dtype = np.result_type(start, stop, 1.0)
+    steps = np.linspace(0.0, 1.0, num, endpoint, dtype=dtype)
+    steps = np.reshape(steps, (-1, *(1,) * max(np.ndim(start), np.ndim(stop))))
+    # Weights for both ends, so that these are met exactly.
+    return np.multiply(start, 1 - steps) + np.multiply(stop, steps)
+
+
 @defined(np.unstack)
 def _unstack(x: Any, *, axis: int = 0) -> Any:
     return tuple(np.moveaxis(x, axis, 0))
@@ -386,8 +460,9 @@ def _unstack(x: Any, *, axis: int = 0) -> Any:
 def _meshgrid(*xi: Any, indexing: str = "xy", sparse: bool = False, copy: bool = True) -> Any:
     if sparse:
         raise NotImplementedError("np.meshgrid with sparse=True: index with np.newaxis instead")
-    numbers = np.meshgrid(*(np.arange(np.size(x)) for x in xi), indexing=indexing)
-    return [np.ravel(x)[number] for x, number in zip(xi, numbers, strict=True)]
+    function: Callable[..., Any] = np.meshgrid
+    numbers = function(*(np.arange(np.size(x)) for x in xi), indexing=indexing)
+    return tuple(np.take(np.ravel(x), number) for x, number in zip(xi, numbers, strict=True))
 
 
 CONSTANT |= {
@@ -404,6 +479,7 @@ CONSTANT |= {
     np.may_share_memory,
     np.shares_memory,
     np.round,
+    np.around,
     np.fix,
     np.min_scalar_type,
     np.imag,

@@ -1,6 +1,7 @@
 """Reductions: functions that take whole axes to one number each.
 
-Ties of `max` and `min` share the derivative evenly; `norm` has derivative 0 at the zero vector.
+Ties of `max` and `min` share the derivative evenly; `norm` has derivative 0 at the zero vector,
+and `std` where all entries are equal.
 """
 
 from __future__ import annotations
@@ -114,12 +115,28 @@ def _mean(
 
 @reduction(np.prod)
 def _prod(y: Any, x: Any, axes: Axes) -> Any:
-    # The product of all others, right also where some factors are zero.
-    zero = np.equal(x, 0)
-    zeros = np.sum(zero, axis=axes, keepdims=True)
-    rest = np.prod(np.where(zero, 1.0, x), axis=axes, keepdims=True)
-    others = rest / np.where(zero, 1.0, x)
-    return np.where(zeros == 0, others, np.where(np.logical_and(zeros == 1, zero), rest, 0.0))
+    # The product of all others: y / x unless a factor is zero, or the product over- or underflows.
+    if np.all(np.logical_and(np.isfinite(y), y != 0)):
+        return y / x
+    front = np.moveaxis(x, axes, range(len(axes)))
+    others = _others(np.reshape(front, (-1, *np.shape(front)[len(axes) :])))
+    return np.moveaxis(np.reshape(others, np.shape(front)), range(len(axes)), axes)
+
+
+def _others(x: Any) -> Any:
+    """Return, for every entry along the first axis, the product of all others.
+
+    Pairs are multiplied on the way up a binary tree, and handed to their siblings on the way down;
+    nothing is divided, so this and its own derivatives are right at zeros.
+    """
+    n = np.shape(x)[0]
+    if n == 1:
+        return np.ones_like(x)
+    if n % 2:
+        x = np.concatenate([x, np.ones_like(x[:1])])
+    above = _others(x[::2] * x[1::2])
+    pairs = np.stack([above * x[1::2], above * x[::2]], axis=1)
+    return np.reshape(pairs, np.shape(x))[:n]
 
 
 def _deviation(
@@ -141,13 +158,14 @@ def _deviation(
         _refuse(dtype=dtype, out=out, where=None if where is True else where, mean=mean)
         axes = normalize_axes(axis, x.ndim)
         count = int(np.prod([x.shape[k] for k in axes], dtype=np.int64))
-        divisor = count - (ddof if correction is None else correction)
+        # A NumPy number, so that dividing by zero gives infinity, as it does in the function.
+        divisor = np.float64(count - (ddof if correction is None else correction))
 
         def slope(y_kept: Any, value: Any, along: Axes) -> Any:
             centred = value - np.mean(value, axis=along, keepdims=True)
             if not root:
-                return 2 / divisor * centred
-            return centred / (divisor * np.where(np.equal(y_kept, 0), 1.0, y_kept))
+                return centred * float(2 / divisor)
+            return centred / (float(divisor) * np.where(np.equal(y_kept, 0), 1.0, y_kept))
 
         return {x: Local(_spelled(y, x, axes, None), _keeping(slope, axes, x.shape))}
 
@@ -193,17 +211,20 @@ def _extreme(y: Any, x: Any, axes: Axes) -> Any:
     return hit / np.sum(hit, axis=axes, keepdims=True)
 
 
-reduction(np.max, np.min)(_extreme)
+reduction(np.max, np.min, np.amax, np.amin)(_extreme)
 
 
-@rule(np.cumsum)
-def _cumsum(
-    y: Argument, x: Argument, axis: Any = None, dtype: Any = None, out: Any = None
-) -> Locals:
+def _along_one_axis(
+    a: Any, axis: Any = None, dtype: Any = None, out: Any = None
+) -> tuple[Any, ...]:
+    """Return the arguments of a cumulative function with an axis; without one it takes x flat."""
     _refuse(dtype=dtype, out=out)
-    if axis is None and x.ndim != 1:
-        raise NotImplementedError("cumsum over all axes: write np.cumsum(np.ravel(x))")
-    k = normalize_axes(axis or 0, x.ndim)[0]
+    return (np.ravel(a), 0) if axis is None else (a, axis)
+
+
+@rule(np.cumsum, canonical=_along_one_axis)
+def _cumsum(y: Argument, x: Argument, axis: int) -> Locals:
+    k = normalize_axes(axis, x.ndim)[0]
     n = x.shape[k]
     later = x.ndim
     rows = [(size, (later if at == k else at,)) for at, size in enumerate(x.shape)]
@@ -214,25 +235,112 @@ def _cumsum(
 
 
 @defined(np.trace)
-def _trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+def _trace(
+    a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: Any = None
+) -> Any:
+    _refuse(dtype=dtype, out=out)
     return np.sum(np.diagonal(a, offset, axis1, axis2), axis=-1)
 
 
 @defined(np.ptp)
-def _ptp(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
+def _ptp(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False) -> Any:
+    _refuse(out=out)
     return np.max(a, axis=axis, keepdims=keepdims) - np.min(a, axis=axis, keepdims=keepdims)
 
 
 @defined(np.average)
-def _average(a: Any, axis: Any = None, weights: Any = None) -> Any:
+def _average(a: Any, axis: Any = None, weights: Any = None, *, keepdims: Any = False) -> Any:
     if weights is None:
-        return np.mean(a, axis=axis)
-    return np.sum(a * weights, axis=axis) / np.sum(weights * np.ones(np.shape(a)), axis=axis)
+        return np.mean(a, axis=axis, keepdims=keepdims)
+    if np.shape(weights) != np.shape(a):
+        if np.ndim(weights) != 1 or not isinstance(axis, (int, np.integer)):
+            raise NotImplementedError("weights= must have the shape of a, or of its axis=axis")
+        # One weight per place on the axis: the axis goes to the end, where they are broadcast.
+        a, axis = np.moveaxis(a, axis, -1), -1
+        if keepdims:
+            raise NotImplementedError("keepdims= needs weights= of the shape of a")
+        weights = np.broadcast_to(weights, np.shape(a))
+    total = np.sum(weights, axis=axis, keepdims=keepdims)
+    return np.sum(np.multiply(a, weights), axis=axis, keepdims=keepdims) / total
 
 
 @defined(np.cumprod)
-def _cumprod(a: Any, axis: Any = None) -> Any:
-    raise NotImplementedError("np.cumprod has no rule yet; np.exp(np.cumsum(np.log(x))) for x > 0")
+def _cumprod(a: Any, axis: Any = None, dtype: Any = None) -> Any:
+    # Products over windows of doubling length; right at zeros, in log2(n) steps.
+    a, axis = _along_one_axis(a, axis, dtype)
+    x = np.moveaxis(a, axis, 0)
+    step, n = 1, np.shape(x)[0]
+    while step < n:
+        x = np.concatenate([x[:step], x[step:] * x[:-step]])
+        step *= 2
+    return np.moveaxis(x, 0, axis)
+
+
+@defined(np.cumulative_sum)
+def _cumulative_sum(x: Any, /, *, axis: Any = None, include_initial: bool = False) -> Any:
+    return _with_start(np.cumsum, 0.0, x, axis, include_initial)
+
+
+@defined(np.cumulative_prod)
+def _cumulative_prod(x: Any, /, *, axis: Any = None, include_initial: bool = False) -> Any:
+    return _with_start(np.cumprod, 1.0, x, axis, include_initial)
+
+
+def _with_start(
+    function: Callable[..., Any], start: float, x: Any, axis: Any, include_initial: bool
+) -> Any:
+    if axis is None and np.ndim(x) > 1:
+        raise ValueError("axis must be given for arrays of several axes")
+    axis = 0 if axis is None else axis
+    y = function(x, axis=axis)
+    if not include_initial:
+        return y
+    first = np.full_like(np.take(x, [0], axis=axis), start)
+    return np.concatenate([first, y], axis=axis)
+
+
+@defined(np.nansum)
+def _nansum(a: Any, axis: Any = None, *, keepdims: Any = False) -> Any:
+    return np.sum(np.where(np.isnan(a), 0.0, a), axis=axis, keepdims=keepdims)
+
+
+@defined(np.nanprod)
+def _nanprod(a: Any, axis: Any = None, *, keepdims: Any = False) -> Any:
+    return np.prod(np.where(np.isnan(a), 1.0, a), axis=axis, keepdims=keepdims)
+
+
+@defined(np.nanmean)
+def _nanmean(a: Any, axis: Any = None, *, keepdims: Any = False) -> Any:
+    count = np.sum(np.logical_not(np.isnan(a)), axis=axis, keepdims=keepdims)
+    return np.nansum(a, axis=axis, keepdims=keepdims) / count
+
+
+@defined(np.linalg.vector_norm)
+def _vector_norm(x: Any, /, *, axis: Any = None, keepdims: Any = False, ord: Any = 2) -> Any:
+    if axis is None:
+        flat = np.linalg.norm(np.ravel(x), ord)
+        return np.reshape(flat, (1,) * np.ndim(x)) if keepdims else flat
+    if isinstance(axis, tuple) and len(axis) > 1:
+        raise NotImplementedError("several axes: reshape them to one beforehand")
+    return np.linalg.norm(x, ord, axis, keepdims)
+
+
+@defined(np.linalg.matrix_norm)
+def _matrix_norm(x: Any, /, *, keepdims: Any = False, ord: Any = "fro") -> Any:
+    return np.linalg.norm(x, ord, (-2, -1), keepdims)
+
+
+@defined(np.linalg.trace)
+def _linalg_trace(x: Any, /, *, offset: int = 0) -> Any:
+    return np.trace(x, offset, -2, -1)
+
+
+@defined(np.trapezoid)
+def _trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
+    y = np.moveaxis(y, axis, -1)
+    if x is not None:
+        dx = np.diff(x) if np.ndim(x) == 1 else np.diff(np.moveaxis(x, axis, -1))
+    return np.sum(dx * (y[..., 1:] + y[..., :-1]) / 2.0, axis=-1)
 
 
 CONSTANT |= {
@@ -253,4 +361,6 @@ CONSTANT |= {
     np.array_equal,
     np.array_equiv,
     np.lexsort,
+    np.nanargmax,
+    np.nanargmin,
 }

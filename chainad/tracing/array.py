@@ -27,16 +27,7 @@ class Traced(Tracer):
 
     __slots__ = ()
 
-    def __init__(self, value: Any, tape: Tape, number: int) -> None:
-        self.value = value
-        self.tape = tape
-        self.number = number
-
     # ------------------------------------------------------------ attributes
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return np.shape(self.value)
 
     @property
     def ndim(self) -> int:
@@ -45,10 +36,6 @@ class Traced(Tracer):
     @property
     def size(self) -> int:
         return np.size(self.value)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.value.dtype  # type: ignore[no-any-return]
 
     @property
     def itemsize(self) -> int:
@@ -60,11 +47,11 @@ class Traced(Tracer):
 
     @property
     def T(self) -> Any:
-        return np.transpose(self)  # type: ignore[call-overload]
+        return call(np.transpose, (self,), {})
 
     @property
     def mT(self) -> Any:
-        return np.matrix_transpose(self)  # type: ignore[call-overload]
+        return call(np.matrix_transpose, (self,), {})
 
     @property
     def real(self) -> Traced:
@@ -90,24 +77,14 @@ class Traced(Tracer):
     # ------------------------------------------------------------- protocols
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        if kwargs.pop("out", None) is not None:
-            self._refuse(
-                f"{name_of(ufunc)} with out= (or an operator such as +=) writes into an array,"
-                " and the derivative would be lost; assign the result instead: z = z + x"
-            )
-        if method == "__call__":
+        if method == "__call__" or kwargs.get("out") is not None:
             return call(ufunc, inputs, kwargs)
-        return _ufunc_method(self, ufunc, method, inputs, kwargs)
+        return _ufunc_method(ufunc, method, inputs, kwargs)
 
     def __array_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        if kwargs.get("out") is not None:
-            self._refuse(
-                f"{name_of(func)} with out= writes into an array, and the derivative would be"
-                " lost; assign the result instead"
-            )
-        return call(func, args, {k: v for k, v in kwargs.items() if k != "out"})
+        return call(func, args, kwargs)
 
     def _refuse(self, message: str) -> NoReturn:
         raise TraceError(here() + message)
@@ -131,7 +108,7 @@ class Traced(Tracer):
         )
 
     def __index__(self) -> int:
-        raise TypeError(
+        raise TraceError(
             f"{here()}a traced value cannot be an index;"
             " say int(chainad.stop_gradient(x)) if the plain number is meant"
         )
@@ -151,27 +128,48 @@ class Traced(Tracer):
     def __trunc__(self) -> Any:
         return np.trunc(self.value)
 
+    def __divmod__(self, other: Any) -> Any:
+        return call(np.divmod, (self, other), {})
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return call(np.divmod, (other, self), {})
+
+    # ---------------------------------------------------------------- copying
+
+    def __copy__(self) -> Any:
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        # A copied tape would make a constant of this value.
+        return self.copy()
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        self._refuse(
+            "a traced value cannot be pickled or sent to another process; compute it here, or send"
+            " chainad.stop_gradient(x)"
+        )
+
     # ---------------------------------------------------------------- methods
 
     def reshape(self, *shape: Any, order: str = "C") -> Any:
         new = shape[0] if len(shape) == 1 else shape
-        return np.reshape(self, new, order=order)  # type: ignore[call-overload]
+        return call(np.reshape, (self, new, order), {})
 
     def transpose(self, *axes: Any) -> Any:
         order = axes[0] if len(axes) == 1 else (axes or None)
-        return np.transpose(self, order)  # type: ignore[call-overload]
+        return call(np.transpose, (self, order), {})
 
     def flatten(self, order: str = "C") -> Any:
-        return np.ravel(self, order)  # type: ignore[call-overload]
+        return call(np.ravel, (self, order), {}).copy()
 
     def dot(self, other: Any) -> Any:
-        return np.dot(self, other)  # type: ignore[arg-type]
+        return call(np.dot, (self, other), {})
 
-    def conj(self) -> Traced:
-        return self
+    def compress(self, condition: Any, axis: int | None = None, out: Any = None) -> Any:
+        return call(np.compress, (condition, self, axis, out), {})
 
     def copy(self, order: str = "C") -> Any:
-        return np.copy(self)  # type: ignore[call-overload]
+        return call(np.copy, (self,), {})
 
     def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
         return call(astype, (self, np.dtype(dtype)), {})
@@ -185,10 +183,49 @@ class Traced(Tracer):
         return flat[index[0] if index else 0]
 
     def tolist(self) -> Any:
-        return self if self.ndim == 0 else [row.tolist() for row in self[:]]
+        return self if self.ndim == 0 else [self[k].tolist() for k in range(len(self.value))]
 
     def fill(self, value: Any) -> None:
         self._refuse("x.fill writes into an array; use np.full_like(x, value)")
+
+    def put(self, *args: Any, **kwargs: Any) -> None:
+        self._refuse("x.put writes into an array; use np.where or np.concatenate")
+
+    def resize(self, *args: Any, **kwargs: Any) -> None:
+        self._refuse("x.resize writes into an array; use np.resize(x, shape)")
+
+    def partition(self, *args: Any, **kwargs: Any) -> None:
+        self._refuse("x.partition writes into an array; use np.sort(x)")
+
+    def view(self, *args: Any, **kwargs: Any) -> None:
+        self._refuse("x.view reads the bytes of an array; use x.reshape or x.astype")
+
+    def sort(self, *args: Any, **kwargs: Any) -> None:
+        self._refuse("x.sort() writes into a traced array; use np.sort(x)")
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._refuse(
+            "x[...] = value writes into a traced array; build a new one with np.where,"
+            " np.concatenate or np.stack"
+        )
+
+    def __delitem__(self, key: Any) -> None:
+        self._refuse("entries of an array cannot be deleted; use np.delete")
+
+    def _take_over(self, result: Any, name: str) -> None:
+        """Become `result`, as an array does into which it is written."""
+        if not isinstance(result, Tracer):
+            self._refuse(f"{name} makes a constant of a traced array; assign the result instead")
+        if result.shape != self.shape:
+            raise ValueError(
+                f"non-broadcastable output operand with shape {self.shape} doesn't match the"
+                f" broadcast shape {result.shape}"
+            )
+        if result.value.dtype != self.dtype:
+            result = call(astype, (result, self.dtype), {})
+        value = result.value
+        self.value = np.asarray(value) if isinstance(value, np.generic) else value
+        self.number, self.tape = result.number, result.tape
 
     def __getitem__(self, key: Any) -> Any:
         return call(getitem, (self, key), {})
@@ -262,12 +299,19 @@ for _function in (
     np.any,
     np.all,
     np.nonzero,
-    np.compress,
     np.searchsorted,
+    np.argpartition,
+    np.conjugate,
 ):
     setattr(Traced, _function.__name__, _method(_function))
-for _name, _function in {"max": np.max, "min": np.min, "round": np.round}.items():
-    setattr(Traced, _name, _method(_function))
+_ALIASES: dict[str, Callable[..., Any]] = {
+    "max": np.max,
+    "min": np.min,
+    "round": np.round,
+    "conj": np.conjugate,
+}
+for _name, _alias in _ALIASES.items():
+    setattr(Traced, _name, _method(_alias))
 
 
 class TracedScalar(Traced):
@@ -316,69 +360,69 @@ class TracedArray(Traced):
     def __contains__(self, item: Any) -> bool:
         return bool(np.any(self == item))
 
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self._refuse(
-            "x[...] = value writes into a traced array; build a new one with np.where,"
-            " np.concatenate or np.stack"
-        )
 
-    def __delitem__(self, key: Any) -> None:
-        self._refuse("entries of an array cannot be deleted; use np.delete")
-
-    def sort(self, axis: int = -1) -> None:
-        self._refuse("x.sort() writes into a traced array; use np.sort(x)")
-
-
-def _in_place(name: str, ufunc: np.ufunc) -> Callable[[TracedArray, Any], TracedArray]:
-    def method(self: TracedArray, other: Any) -> TracedArray:
+def _in_place(name: str, ufunc: np.ufunc) -> Callable[[Traced, Any], Any]:
+    def method(self: Traced, other: Any) -> Any:
+        if isinstance(raw(self), np.generic):  # NumPy's scalars are immutable: the name is rebound
+            return call(ufunc, (self, other), {})
         if self.number in self.tape.shared:
             self._refuse(
                 f"{name} writes into a traced array that shares memory with another (a view, a"
                 " reshape, an input); write x = x + ... instead"
             )
-        result = call(ufunc, (self, other), {})
-        if result.shape != self.shape:
-            raise ValueError(
-                f"non-broadcastable output operand with shape {self.shape} doesn't match the"
-                f" broadcast shape {result.shape}"
-            )
-        self.value, self.number, self.tape = result.value, result.number, result.tape
+        self._take_over(call(ufunc, (self, other), {}), name)
         return self
 
     return method
 
 
 for _name, _ufunc in _OPERATORS.items():
-    if _name != "matmul":
-        setattr(TracedArray, f"__i{_name}__", _in_place(f"the in-place form of {_name}", _ufunc))
+    setattr(Traced, f"__i{_name}__", _in_place(f"the in-place form of {_name}", _ufunc))
+
+
+def raw(value: Any) -> Any:
+    """Return the plain number or array behind a traced value."""
+    while isinstance(value, Tracer):
+        value = value.value
+    return value
 
 
 def box(value: Any, tape: Tape, number: int) -> Traced:
     """Return the traced value of an entry."""
-    if isinstance(value, np.ndarray) and (value.base is not None or number < tape.n_inputs):
-        _mark_shared(tape, number, value)
-    return TracedArray(value, tape, number) if value.ndim else TracedScalar(value, tape, number)
+    plain = raw(value)
+    traced: Traced
+    if plain.ndim:
+        traced = TracedArray(value, tape, number)
+    else:
+        traced = TracedScalar(value, tape, number)
+    if type(plain) is not np.generic and isinstance(plain, np.ndarray):
+        _mark_shared(tape, number, plain)
+    return traced
 
 
-def _mark_shared(tape: Tape, number: int, value: np.ndarray[Any, Any]) -> None:
+def _mark_shared(tape: Tape, number: int, plain: np.ndarray[Any, Any]) -> None:
     """Remember the entries that show the same memory: writing into one would change the others."""
-    tape.shared.add(number)
-    for source in tape.entries[number].sources:
-        if source is not None and _share_memory(tape.entries[source].value, value):
-            tape.shared.add(source)
-
-
-def _share_memory(one: Any, two: Any) -> bool:
-    if isinstance(one, np.ndarray) and isinstance(two, np.ndarray):
-        return np.may_share_memory(one, two)
-    return False
+    if number < tape.n_inputs:
+        tape.shared.add(number)
+        return
+    entry = tape.entries[number]
+    for source, operand in zip(entry.sources, entry.operands, strict=True):
+        other = raw(operand)
+        if other is plain or (
+            plain.base is not None
+            and isinstance(other, np.ndarray)
+            and np.may_share_memory(other, plain)
+        ):
+            tape.shared.add(number)
+            if source is not None:
+                tape.shared.add(source)
 
 
 def _ufunc_method(
-    self: Traced, ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]
+    ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """Compute ufunc.reduce, .accumulate and .outer through the functions that do the same."""
-    reductions = {
+    reductions: dict[np.ufunc, Callable[..., Any]] = {
         np.add: np.sum,
         np.multiply: np.prod,
         np.maximum: np.max,
@@ -389,14 +433,17 @@ def _ufunc_method(
     if method == "reduce" and ufunc in reductions:
         options = {k: v for k, v in kwargs.items() if v is not None or k == "axis"}
         return call(reductions[ufunc], inputs, {"axis": 0, **options})
-    if method == "accumulate" and ufunc is np.add:
-        return call(np.cumsum, inputs, {"axis": kwargs.get("axis", 0)})
+    if method == "accumulate" and ufunc in (np.add, np.multiply):
+        function = np.cumsum if ufunc is np.add else np.cumprod
+        return call(function, inputs, {"axis": 0, **kwargs})
     if method == "outer":
         a, b = inputs
-        return ufunc(np.reshape(a, (*np.shape(a), *(1,) * np.ndim(b))), b)
+        return ufunc(np.reshape(a, (*np.shape(a), *(1,) * np.ndim(b))), b, **kwargs)
     if method == "at":
-        self._refuse(
-            f"{name_of(ufunc)}.at writes into an array, and the derivative would be lost; use"
-            " np.stack, a matrix product, or np.concatenate"
+        raise TraceError(
+            f"{here()}{name_of(ufunc)}.at writes into an array, and the derivative would be lost;"
+            " use np.stack, a matrix product, or np.concatenate"
         )
-    self._refuse(f"{name_of(ufunc)}.{method} has no rule for its derivative; use a loop")
+    raise TraceError(
+        f"{here()}{name_of(ufunc)}.{method} has no rule for its derivative; use a loop"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +16,8 @@ from chainad.tracing.sites import here, raw_site
 from chainad.tracing.tape import Entry, Tape, argument
 
 NUMBERS = (bool, int, float, np.generic)
+# Other subclasses of ndarray change what operators mean, or hide entries.
+PLAIN = (np.ndarray, np.memmap)
 
 
 class Tracer:
@@ -27,6 +29,25 @@ class Tracer:
     number: int
     value: Any
 
+    def __init__(self, value: Any, tape: Tape, number: int) -> None:
+        self.value = value
+        self.tape = tape
+        self.number = number
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        shape: tuple[int, ...] = np.shape(self.value)
+        return shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        dtype: np.dtype[Any] = self.value.dtype
+        return dtype
+
+    def snapshot(self) -> Tracer:
+        """Return this value as it is now, whatever is written into it later."""
+        return type(self)(self.value, self.tape, self.number)
+
 
 def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call `function` on traced values: record it, compute its definition, or refuse."""
@@ -36,15 +57,19 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
             f"{here()}a traced value was used after its function had returned; return it from the"
             " function, or keep chainad.stop_gradient(x) instead"
         )
+    if kwargs or not isinstance(function, np.ufunc):
+        kwargs = _without_out(function, args, kwargs)
     if function in CONSTANT:
         return function(*strip(args, tape), **strip(kwargs, tape))
     if function in DEFINED:
         return _refusing(DEFINED[function], function, args, kwargs)
-    if kwargs:
-        args, kwargs = _positional(function, args, kwargs)
     rule = RULES.get(function)
     if rule is None:
         raise TraceError(here() + _unknown(function))
+    if rule.canonical is not None:
+        args, kwargs = _refusing(rule.canonical, function, args, kwargs), {}
+    elif kwargs:
+        args, kwargs = _positional(function, args, kwargs)
     if rule.is_constant is not None and rule.is_constant(args):
         return function(*strip(args, tape), **strip(kwargs, tape))
     return _record(tape, rule, function, args, kwargs)
@@ -63,6 +88,31 @@ def _innermost_tape(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tape:
     if found is None or kwargs:
         found = max((x.tape for x in tracers_in((args, kwargs))), key=lambda t: t.level)
     return found
+
+
+def _without_out(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the keyword arguments without out=None; refuse to write anywhere."""
+    position = _position_of_out(function)
+    if kwargs.get("out") is not None or (
+        position is not None and len(args) > position and args[position] is not None
+    ):
+        raise TraceError(
+            f"{here()}{name_of(function)} with out= (or an operator such as +=) writes into an"
+            " array, and the derivative would be lost; assign the result instead: z = z + x"
+        )
+    return {k: v for k, v in kwargs.items() if k != "out"} if "out" in kwargs else kwargs
+
+
+@lru_cache(maxsize=1024)
+def _position_of_out(function: Callable[..., Any]) -> int | None:
+    signature = None if isinstance(function, np.ufunc) else _signature(function)
+    if signature is None or "out" not in signature.parameters:
+        return None
+    before = list(signature.parameters.values())
+    k = list(signature.parameters).index("out")
+    return k if before[k].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD else None
 
 
 def _refusing(
@@ -153,7 +203,7 @@ class _Template:
         if isinstance(value, Tracer):
             if value.tape is self.tape:
                 return self._operand(value.value, value.number)
-            return self._operand(value, None)
+            return self._operand(value.snapshot(), None)
         if isinstance(value, np.ndarray):
             return self._array(value, must)
         if isinstance(value, (list, tuple)):
@@ -165,6 +215,8 @@ class _Template:
     def _array(self, value: np.ndarray[Any, Any], must: bool) -> Any:
         if value.dtype == object and any(True for _ in tracers_in(value)):
             return self.argument(pack(value), must)
+        if type(value) not in PLAIN or value.dtype.kind not in "fiub":
+            raise TraceError(here() + _unfit(value))
         self.tape.lock(value)
         return self._operand(value, None) if must or value.dtype.kind in "fc" else value
 
@@ -207,7 +259,35 @@ def _record(
     entry = None if kwargs else _plain_entry(tape, rule, function, args)
     if entry is None:
         entry = _entry(tape, rule, function, args, kwargs)
+    dtype = getattr(entry.value, "dtype", None)
+    if dtype is None or dtype.kind != "f":
+        raise TraceError(here() + _no_floats(function, dtype))
     return tape.box(entry.value, tape, tape.append(entry))
+
+
+def _no_floats(function: Callable[..., Any], dtype: Any) -> str:
+    """Say why a result that is no array of real floats has no derivative, and the next move."""
+    if dtype is None:
+        return f"{name_of(function)} returns several arrays here; call it on one array at a time"
+    if dtype.kind == "c":
+        return f"{name_of(function)}: complex numbers are not traced; keep real and imaginary apart"
+    return (
+        f"{name_of(function)} makes {dtype} numbers here, which cuts the derivative; say so with"
+        " chainad.stop_gradient(x), or use np.floor, np.round, x != 0 and the like"
+    )
+
+
+def _unfit(value: np.ndarray[Any, Any]) -> str:
+    """Say why an array cannot be a constant beside traced values, and the next move."""
+    if type(value) not in PLAIN:
+        return (
+            f"a {type(value).__name__} beside a traced value may mean another product or hide"
+            " entries; convert it with np.asarray first"
+        )
+    return (
+        f"a constant of dtype {value.dtype} beside a traced value is not differentiated; convert it"
+        " to real floats first"
+    )
 
 
 def _plain_entry(
@@ -220,7 +300,7 @@ def _plain_entry(
     count = len(args)
     sources: list[int | None] = []
     operands: list[Any] = []
-    key: list[Hashable] = [function]
+    key: list[Any] = [function]
     for k, x in enumerate(args):
         source = None
         kind = type(x)
@@ -229,13 +309,14 @@ def _plain_entry(
                 source, x = x.number, x.value  # noqa: PLW2901
                 key.append(source)
             else:
+                x = x.snapshot()  # noqa: PLW2901
                 key.append((x.shape, x.dtype))
         elif not rule.is_operand(k, count):
             return None
-        elif kind is np.ndarray and x.dtype.char != "O":
+        elif kind is np.ndarray and x.dtype.kind in "fiub":
             tape.lock(x)
             key.append((x.shape, x.dtype.char))
-        elif kind is float or kind is int or (isinstance(x, np.generic) and x.dtype.char != "O"):
+        elif kind is float or kind is int or (isinstance(x, np.generic) and x.dtype.kind in "fiub"):
             key.append(kind)
         else:
             return None

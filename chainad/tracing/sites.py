@@ -10,18 +10,26 @@ from pathlib import Path
 from types import CodeType, FrameType
 
 import numpy as np
+import scipy
 
 from chainad.graph import Site
 
-# Frames of chainad and NumPy are not the user's; the demo is code as a user would write it.
-_OURS = (str(Path(__file__).parents[1]) + os.sep, str(Path(np.__file__).parent) + os.sep)
+# Frames of chainad, NumPy and SciPy, and of code that these generate, are not the user's; the demo
+# is code as a user would write it.
+_OURS = (
+    str(Path(__file__).parents[1]) + os.sep,
+    str(Path(np.__file__).parent) + os.sep,
+    str(Path(scipy.__file__).parent) + os.sep,
+    "<chainad",
+    "<__array_function__",
+)
 _DEMO = "__main__.py"
 
 RawSite = tuple[CodeType, int]
 
 
 def raw_site() -> RawSite | None:
-    """Return code and line number of the innermost frame outside chainad and NumPy."""
+    """Return code and line number of the innermost frame outside chainad, NumPy and SciPy."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if not _is_ours(frame.f_code.co_filename):

@@ -12,7 +12,7 @@ import numpy as np
 from chainad.errors import InputError, TraceError
 from chainad.graph import Graph
 from chainad.tracing.array import Traced, box
-from chainad.tracing.record import Tracer, as_one, pack, tracers_in
+from chainad.tracing.record import PLAIN, Tracer, as_one, pack, tracers_in
 from chainad.tracing.tape import Tape
 
 
@@ -81,9 +81,16 @@ def _call(f: Callable[..., Any], args: Sequence[Any]) -> Any:
 def as_input(value: Any, position: int) -> Any:
     """Return an argument as an array of floats; raise InputError if it is none."""
     if isinstance(value, Tracer):
-        return value
+        return value.snapshot()
     if isinstance(value, (list, tuple)) and any(True for _ in tracers_in(value)):
         return as_one(value)
+    if isinstance(value, np.ndarray) and value.dtype == object and any(tracers_in(value)):
+        return pack(value)
+    if isinstance(value, np.ndarray) and type(value) not in PLAIN:
+        raise InputError(
+            f"argument {position} must be a plain array, but got a {type(value).__name__}, whose"
+            " operators or masks would get lost; pass np.asarray(x)"
+        )
     array = np.asarray(value)
     if array.dtype.kind != "f":
         hint = (
@@ -97,7 +104,8 @@ def as_input(value: Any, position: int) -> Any:
             f"argument {position} must be an array of real floats, but got dtype {array.dtype};"
             f" {hint}"
         )
-    return array
+    # A Python number stays a scalar, which is immutable.
+    return array if isinstance(value, np.ndarray) else array[()]
 
 
 def _finish(tape: Tape, result: Any) -> Run:
@@ -124,6 +132,11 @@ def _output(tape: Tape, item: Any, what: str) -> tuple[int | None, Any]:
     if isinstance(item, Traced) and item.tape is tape:
         return item.number, item.value
     if isinstance(item, Traced):
+        if not item.tape.is_open:
+            raise TraceError(
+                f"{what} is a traced value of an earlier call, whose derivative is lost; compute it"
+                " anew, or keep chainad.stop_gradient(x) instead"
+            )
         return None, item
     if isinstance(item, (np.ndarray, np.generic, int, float)):
         value = np.asarray(item)
