@@ -18,7 +18,7 @@ def machine() -> str:
     """Return the processor, how many cores this process may use, and how busy they are."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else "any"
     load = f", load {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""
-    return f"{_processor()}, {os.cpu_count()} cores, pinned to {cores}{load}"
+    return f"{_processor()}, {os.cpu_count()} cores, pinned to {cores}{load}{_blas()}"
 
 
 def versions(libraries: Iterable[Library]) -> str:
@@ -31,6 +31,12 @@ def versions(libraries: Iterable[Library]) -> str:
     }
     found |= {library.name: library.version for library in libraries}
     return ", ".join(f"{name} {number}" for name, number in found.items())
+
+
+def _blas() -> str:
+    """Return what holds NumPy's BLAS back: older kernels cost a factor of two in a product."""
+    names = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+    return "".join(f", {name}={os.environ[name]}" for name in names if name in os.environ)
 
 
 def _processor() -> str:
