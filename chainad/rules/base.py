@@ -131,6 +131,16 @@ def normalize_axes(axis: Any, ndim: int) -> tuple[int, ...]:
     return tuple(int(a) % ndim if ndim else 0 for a in axes)
 
 
+def refuse_options(options: Mapping[str, Any]) -> None:
+    """Raise for options of a ufunc other than where=True: they change results unknown to a rule."""
+    extra = sorted(k for k, v in options.items() if not (k == "where" and v is True))
+    if extra:
+        raise NotImplementedError(
+            f"{', '.join(f'{k}=' for k in extra)} is not differentiated;"
+            " call it without, and use np.where or astype afterwards"
+        )
+
+
 def name_of(function: Callable[..., Any]) -> str:
     """Return the name users write: `np.tanh`, `scipy.special.erf`, `x[...]`."""
     name = getattr(function, "__name__", str(function))

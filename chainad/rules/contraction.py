@@ -22,6 +22,7 @@ from chainad.rules.base import (
     Locals,
     defined,
     normalize_axes,
+    refuse_options,
     rule,
     spelled,
 )
@@ -200,8 +201,7 @@ def _vdot(a: Any, b: Any) -> Any:
 
 def _with_string(*args: Any, optimize: Any = None, **kwargs: Any) -> tuple[Any, ...]:
     """Return the arguments of a call of np.einsum with the subscripts as a string."""
-    if kwargs:
-        raise NotImplementedError(f"{', '.join(f'{k}=' for k in kwargs)} is not differentiated")
+    refuse_options(kwargs)
     if args and isinstance(args[0], str):
         return args
     operands, lists = args[::2], list(args[1::2])

@@ -30,6 +30,7 @@ from chainad.rules.base import (
     Locals,
     Rule,
     defined,
+    refuse_options,
     spelled,
 )
 
@@ -42,8 +43,7 @@ UNKNOWN = "unknown"
 def elementwise(function: Callable[..., Any], *partials: Partial | None) -> None:
     """Add a row: `function`, and its partial derivative for every operand (None: zero)."""
 
-    def locals_(y: Argument, *operands: Argument, **kwargs: Any) -> Locals:
-        _check_kwargs(function, kwargs)
+    def locals_(y: Argument, *operands: Argument) -> Locals:
         return {
             x: None if partial is None else _local(y, operands, x, partial)
             for x, partial in zip(operands, partials, strict=True)
@@ -51,15 +51,6 @@ def elementwise(function: Callable[..., Any], *partials: Partial | None) -> None
         }
 
     RULES[function] = Rule(locals_, operands=ALL)
-
-
-def _check_kwargs(function: Callable[..., Any], kwargs: dict[str, Any]) -> None:
-    extra = sorted(k for k, v in kwargs.items() if not (k == "where" and v is True))
-    if extra:
-        raise NotImplementedError(
-            f"{', '.join(f'{k}=' for k in extra)} is not differentiated;"
-            " call it without, and use np.where or astype afterwards"
-        )
 
 
 def _local(y: Argument, operands: tuple[Argument, ...], x: Argument, partial: Partial) -> Local:
@@ -138,7 +129,7 @@ def _bounds(
     **kwargs: Any,
 ) -> tuple[Any, Any, Any]:
     """Return the arguments of a call of np.clip as (a, low, high), infinite where not given."""
-    _check_kwargs(np.clip, kwargs)
+    refuse_options(kwargs)
     low = min if a_min is None else a_min
     high = max if a_max is None else a_max
     return a, -np.inf if low is None else low, np.inf if high is None else high

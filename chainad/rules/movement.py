@@ -207,10 +207,7 @@ def astype(x: Any, dtype: Any) -> Any:
 def _reshape(
     y: Argument, x: Argument, shape: Any = None, order: str = "C", *, copy: Any = None
 ) -> Locals:
-    if order not in ("C", "F"):
-        raise NotImplementedError(
-            f"order={order!r} depends on how the array lies in memory; use 'C' or 'F'"
-        )
+    _check_order(order)
     parts = refine(x.shape, y.shape) if order == "C" else None
     if parts is None:
         numbers = np.reshape(
@@ -236,8 +233,16 @@ def _cut(shape: tuple[int, ...], parts: list[int]) -> list[Axis]:
 
 @defined(np.ravel)
 def _ravel(a: Any, order: str = "C") -> Any:
+    _check_order(order)
     function: Callable[..., Any] = np.reshape
     return function(a, -1, order=order)
+
+
+def _check_order(order: str) -> None:
+    if order not in ("C", "F"):
+        raise NotImplementedError(
+            f"order={order!r} depends on how the array lies in memory; use 'C' or 'F'"
+        )
 
 
 @defined(np.astype)
@@ -245,7 +250,7 @@ def _astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> 
     return x.astype(dtype)
 
 
-@rule(np.copy, np.real_if_close, np.ascontiguousarray, astype)
+@rule(np.copy, np.real_if_close, astype)
 def _copy(y: Argument, x: Argument, *args: Any, **kwargs: Any) -> Locals:
     if y.dtype.kind != "f":
         raise NotImplementedError(
@@ -392,7 +397,8 @@ def _median(a: Any, axis: Any = None, *, keepdims: Any = False) -> Any:
     front = np.moveaxis(np.sort(a, axis=axis), axis, 0)
     n = np.shape(front)[0]
     middle = np.mean(front[(n - 1) // 2 : n // 2 + 1], axis=0)
-    middle = np.where(np.isnan(front[-1]), np.nan, middle)  # NaN is sorted to the end
+    # NaN is sorted to the end.
+    middle = middle * np.where(np.isnan(front[-1]), np.nan, 1.0).astype(a.dtype)
     return np.expand_dims(middle, axis) if keepdims else middle
 
 

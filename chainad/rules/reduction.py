@@ -311,7 +311,7 @@ def _nanprod(a: Any, axis: Any = None, *, keepdims: Any = False) -> Any:
 
 @defined(np.nanmean)
 def _nanmean(a: Any, axis: Any = None, *, keepdims: Any = False) -> Any:
-    count = np.sum(np.logical_not(np.isnan(a)), axis=axis, keepdims=keepdims)
+    count = np.sum(np.where(np.isnan(a), 0.0, 1.0), axis=axis, keepdims=keepdims, dtype=a.dtype)
     return np.nansum(a, axis=axis, keepdims=keepdims) / count
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from chainad.errors import TraceError
 from chainad.graph import Argument, freeze
-from chainad.rules.base import CONSTANT, DEFINED, REFUSED, RULES, Rule, name_of
+from chainad.rules.base import CONSTANT, DEFINED, REFUSED, RULES, Rule, name_of, refuse_options
 from chainad.tracing.sites import here, raw_site
 from chainad.tracing.tape import Entry, Tape, argument
 
@@ -68,6 +68,9 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
         raise TraceError(here() + _unknown(function))
     if rule.canonical is not None:
         args, kwargs = _refusing(rule.canonical, function, args, kwargs), {}
+    elif kwargs and isinstance(function, np.ufunc):
+        _refusing(refuse_options, function, (kwargs,), {})
+        kwargs = {}
     elif kwargs:
         args, kwargs = _positional(function, args, kwargs)
     if rule.is_constant is not None and rule.is_constant(args):
@@ -182,7 +185,7 @@ def _positional(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Write keyword arguments as positional ones where the function allows it."""
-    signature = None if isinstance(function, np.ufunc) else _signature(function)
+    signature = _signature(function)
     if signature is None:
         return args, kwargs
     bound = signature.bind(*args, **kwargs)
