@@ -91,7 +91,8 @@ def distinct(values: Integers) -> Integers:
     if ordered.size == 0:
         return ordered
     keep = np.concatenate([[True], ordered[1:] != ordered[:-1]])
-    return ordered[keep]
+    found: Integers = ordered[keep]
+    return found
 
 
 def is_injective(where: Positions) -> bool:

@@ -29,7 +29,7 @@ from chainad.pattern import (
     is_injective,
     positions,
 )
-from chainad.structure import Axis, Structure, intern, places
+from chainad.structure import Axis, Structure, places
 
 
 class Operand:
@@ -239,7 +239,7 @@ class Spelling:
         operand.transpose([x for x in labels if x in operand.labels])
         stored = tuple(number[x] for x in operand.labels)
         sizes = tuple(self.sizes[x] for x in labels)
-        return intern(Structure(axes[:n_rows], axes[n_rows:], stored, sizes, operand.scale))
+        return Structure(axes[:n_rows], axes[n_rows:], stored, sizes, operand.scale)
 
     def _drop_ones(self, operand: Operand) -> None:
         ones = {label for label, size in self.sizes.items() if size == 1}

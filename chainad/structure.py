@@ -24,6 +24,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -44,9 +45,27 @@ class Axis:
         return self.positions is None or is_injective(self.positions)
 
 
-@dataclass(frozen=True)
-class Structure:
-    """The shape, ties and kept labels of a Jacobian, in normal form.
+class _Interned(type):
+    """Makes equal structures one object, so that comparing and looking them up takes no time."""
+
+    _known: ClassVar[WeakValueDictionary[Any, Any]] = WeakValueDictionary()
+
+    def __call__(
+        cls,
+        rows: tuple[Axis, ...],
+        cols: tuple[Axis, ...],
+        stored: tuple[int, ...],
+        sizes: tuple[int, ...],
+        scale: float | None,
+    ) -> Any:
+        key = (rows, cols, stored, sizes, scale)
+        found = cls._known.get(key)
+        return found or cls._known.setdefault(key, super().__call__(*key))
+
+
+@dataclass(frozen=True, eq=False)
+class Structure(metaclass=_Interned):
+    """The shape, ties and kept labels of a Jacobian, in normal form; equal ones are one object.
 
     Attributes
     ----------
@@ -66,12 +85,8 @@ class Structure:
     sizes: tuple[int, ...]
     scale: float | None
 
-    @cached_property
-    def _hash(self) -> int:
-        return hash((self.rows, self.cols, self.stored, self.sizes, self.scale))
-
-    def __hash__(self) -> int:
-        return self._hash
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Structure, (self.rows, self.cols, self.stored, self.sizes, self.scale)
 
     @cached_property
     def row_shape(self) -> tuple[int, ...]:
@@ -116,6 +131,17 @@ class Structure:
         )
 
     @cached_property
+    def is_matrix(self) -> bool:
+        """Whether this is a dense or a diagonal matrix, with two or more rows and columns."""
+        return (
+            self.kind in ("dense", "diagonal")
+            and len(self.stored) == len(self.sizes)
+            and len(self.rows) == len(self.cols) == 1
+            and len(self.rows[0].labels) == len(self.cols[0].labels) == 1
+            and min(self.sizes) > 1
+        )
+
+    @cached_property
     def has_positions(self) -> bool:
         return any(axis.positions is not None for axis in (*self.rows, *self.cols))
 
@@ -154,14 +180,6 @@ class Structure:
             f"{self.kind} [{_spell(self.rows, names)} | {_spell(self.cols, names)}]"
             f" stored {' '.join(names[x] for x in self.stored) or '-'}"
         )
-
-
-_interned: WeakValueDictionary[Structure, Structure] = WeakValueDictionary()
-
-
-def intern(structure: Structure) -> Structure:
-    """Return the one instance that stands for all equal structures, so that look-ups are fast."""
-    return _interned.setdefault(structure, structure)
 
 
 def _kind_of_unit(rows: set[int], cols: set[int]) -> str:

@@ -8,11 +8,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from chainad.algebra.build import Kernels
+from chainad.algebra.build import Kernels, dense, diagonal
 from chainad.kernels import Scale
 from chainad.pattern import Integers, Positions, as_array, join, positions, refine
 from chainad.spelling import Operand, Spelling
-from chainad.structure import Axis, Structure, intern, places
+from chainad.structure import Axis, Structure, places
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ def multiply(left: Structure, right: Structure) -> Product:
         return _times_unit(left, right)
     if right.is_identity:
         return _times_unit(right, left)
+    if left.is_matrix and right.is_matrix:
+        return _of_matrices(left, right)
     spelling = Spelling()
     a, rows, inner_left = spelling.add(left)
     b, inner_right, cols = spelling.add(right)
@@ -63,8 +65,24 @@ def _times_unit(unit: Structure, other: Structure) -> Product:
     if unit.scale == 1:
         return Product(other, 0, 0, (), (), None, (), ())
     if other.scale is not None:
-        return Product(intern(replace(other, scale=-other.scale)), 0, 0, (), (), None, (), ())
+        return Product(replace(other, scale=-other.scale), 0, 0, (), (), None, (), ())
     return Product(other, 0, 0, (), (), None, (), (Scale(-1),))
+
+
+def _of_matrices(left: Structure, right: Structure) -> Product:
+    """Return what the labels would say of dense and diagonal matrices, without spelling it out."""
+    m, k = left.matrix_shape
+    n = right.matrix_shape[1]
+    is_wide = (left.kind == "dense", right.kind == "dense")
+    sizes = ((0, m), (1, k), (2, n))
+    right_labels = (1, 2) if is_wide[1] else (1,)
+    left_labels = (0, 1) if is_wide[0] else (1,)
+    out = (*left_labels[:-1], *([] if all(is_wide) else [1]), *right_labels[1:])
+    structure = dense((m,), (n,)) if any(is_wide) else diagonal((m,))
+    cost = (m if is_wide[0] else 1) * k * (n if is_wide[1] else 1)
+    additions = m * n * (k - 1) if all(is_wide) else 0
+    labels = (left_labels, right_labels, out)
+    return Product(structure, cost, additions, (), (), labels, sizes, ())
 
 
 def _contract(spelling: Spelling, a: Operand, b: Operand, inner: set[int], n_rows: int) -> Product:
@@ -137,17 +155,27 @@ def _groups(spelling: Spelling, pairs: list[tuple[int, int]]) -> list[list[tuple
 
 
 def _tie_plain(spelling: Spelling, i: int, j: int) -> None:
+    """Tie two axes label by label, after splitting labels until both have the same sizes.
+
+    Labels that the axes share with one another may change both axes at every move: then a label
+    may come to stand twice on one axis, which is spelled through positions from there on.
+    """
+
+    def is_plain() -> bool:
+        return spelling.axes[i].positions is None and spelling.axes[j].positions is None
+
     def sizes(k: int) -> list[int]:
         return [spelling.sizes[label] for label in spelling.axes[k].labels]
 
     parts = refine(sizes(i), sizes(j))
-    if parts is None or spelling.axes[i].positions != spelling.axes[j].positions:
+    while parts is not None and sizes(i) != sizes(j):
+        split_to(spelling, i if sizes(i) != parts else j, parts)
+        parts = refine(sizes(i), sizes(j))
+    for place in range(0 if parts is None else len(parts)):
+        if is_plain():
+            spelling.identify(spelling.axes[j].labels[place], spelling.axes[i].labels[place])
+    if parts is None or not is_plain():
         _tie_positions(spelling, i, j)
-        return
-    for k in (i, j):
-        split_to(spelling, k, parts)
-    for place in range(len(parts)):
-        spelling.identify(spelling.axes[j].labels[place], spelling.axes[i].labels[place])
 
 
 def split_to(spelling: Spelling, k: int, parts: Sequence[int]) -> None:

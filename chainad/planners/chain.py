@@ -85,19 +85,10 @@ def brackets_of(graph: LinearGraph) -> tuple[list[Vertex], list[Vertex], Bracket
 
 def bracket_structures(structures: Sequence[Structure]) -> Brackets:
     """Fill the table for a chain of structures, factor 0 being the one next to x."""
-    if all(map(_is_matrix, structures)):
+    if all(s.is_matrix for s in structures):
         sizes = [structures[0].matrix_shape[1], *(s.matrix_shape[0] for s in structures)]
         return bracket_matrices(sizes, [s.kind == "diagonal" for s in structures])
     return _bracket_any(structures)
-
-
-def _is_matrix(structure: Structure) -> bool:
-    """Return whether this is a dense matrix, or a diagonal one."""
-    if structure.scale is not None or structure.has_positions:
-        return False
-    if max(len(structure.rows), len(structure.cols)) > 1:
-        return False
-    return structure.kind in ("dense", "diagonal")
 
 
 def bracket_matrices(sizes: Sequence[int], diagonal: Sequence[bool] | None = None) -> Brackets:

@@ -390,14 +390,18 @@ def raw(value: Any) -> Any:
 def box(value: Any, tape: Tape, number: int) -> Traced:
     """Return the traced value of an entry."""
     plain = raw(value)
-    traced: Traced
-    if plain.ndim:
-        traced = TracedArray(value, tape, number)
-    else:
-        traced = TracedScalar(value, tape, number)
-    if type(plain) is not np.generic and isinstance(plain, np.ndarray):
+    if isinstance(plain, np.ndarray) and _may_be_shared(tape, number, value, plain):
         _mark_shared(tape, number, plain)
-    return traced
+    if plain.ndim:
+        return TracedArray(value, tape, number)
+    return TracedScalar(value, tape, number)
+
+
+def _may_be_shared(tape: Tape, number: int, value: Any, plain: np.ndarray[Any, Any]) -> bool:
+    """Return False for memory of its own, which almost all results have."""
+    if plain.base is not None or number < tape.n_inputs:
+        return True
+    return any(x is value or x is plain for x in tape.entries[number].operands)
 
 
 def _mark_shared(tape: Tape, number: int, plain: np.ndarray[Any, Any]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import linecache
 import os
 import sys
-from functools import lru_cache
 from pathlib import Path
 from types import CodeType, FrameType
 
@@ -32,13 +31,19 @@ def raw_site() -> RawSite | None:
     """Return code and line number of the innermost frame outside chainad, NumPy and SciPy."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if not _is_ours(frame.f_code.co_filename):
-            return frame.f_code, frame.f_lineno
+        code = frame.f_code
+        if code not in _our_code:
+            if not _is_ours(code.co_filename):
+                return code, frame.f_lineno
+            _our_code.add(code)
         frame = frame.f_back
     return None
 
 
-@lru_cache(maxsize=4096)
+# Functions of ours that were met before: this set is asked at every traced operation.
+_our_code: set[CodeType] = set()
+
+
 def _is_ours(file: str) -> bool:
     return file.startswith(_OURS) and not file.endswith(_DEMO)
 

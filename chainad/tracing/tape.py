@@ -59,7 +59,8 @@ class Tape:
         self.n_inputs = 0
         # Entries whose values may show the memory of another value.
         self.shared: set[int] = set()
-        self._locked: list[np.ndarray[Any, Any]] = []
+        self._locked_owners: list[np.ndarray[Any, Any]] = []
+        self._locked_views: list[np.ndarray[Any, Any]] = []
 
     def append(self, entry: Entry) -> int:
         """Write down one call; return its number."""
@@ -82,15 +83,16 @@ class Tape:
         while isinstance(owner, np.ndarray):
             if owner.flags.writeable:
                 owner.flags.writeable = False
-                self._locked.append(owner)
+                is_view = isinstance(owner.base, np.ndarray)
+                (self._locked_views if is_view else self._locked_owners).append(owner)
             owner = owner.base
 
     def unlock(self) -> None:
         """Give locked arrays back as they were."""
         # A view can be made writeable only after the array that owns its memory.
-        locked, self._locked = self._locked, []
-        for array in sorted(locked, key=lambda a: isinstance(a.base, np.ndarray)):
+        for array in (*self._locked_owners, *self._locked_views):
             array.flags.writeable = True
+        self._locked_owners, self._locked_views = [], []
 
     def key(self, outputs: tuple[Any, ...]) -> Hashable:
         """Return what is equal for two runs exactly if these differ by nothing but numbers."""
