@@ -318,6 +318,8 @@ class TracedScalar(Traced):
     """A 0-d traced value: immutable, as NumPy's scalars are."""
 
     __slots__ = ()
+    # Without this, Python would iterate by index, and find nothing.
+    __iter__ = None
 
     def __hash__(self) -> int:
         return id(self)

@@ -16,6 +16,7 @@ from chainad.tracing.sites import here, raw_site
 from chainad.tracing.tape import Entry, Tape, argument
 
 NUMBERS = (bool, int, float, np.generic)
+_INTEGERS = (np.integer, np.bool_)
 # Other subclasses of ndarray change what operators mean, or hide entries.
 PLAIN = (np.ndarray, np.memmap)
 
@@ -268,6 +269,14 @@ def _record(
     return tape.box(entry.value, tape, tape.append(entry))
 
 
+def _as_float(x: Any, value: Any) -> Any:
+    """Return an operand as formulas take it: integers wrap around, and booleans add to True."""
+    kind = type(x)
+    if kind is np.ndarray:
+        return x if x.dtype.kind == "f" else x.astype(value.dtype)
+    return float(x) if kind is int or kind is bool or isinstance(x, _INTEGERS) else x
+
+
 def _no_floats(function: Callable[..., Any], dtype: Any) -> str:
     """Say why a result that is no array of real floats has no derivative, and the next move."""
     if dtype is None:
@@ -326,7 +335,8 @@ def _plain_entry(
         sources.append(source)
         operands.append(x)
     value = function(*operands)
-    return Entry(function, None, tuple(sources), tuple(operands), value, tuple(key), raw_site())
+    numbers = tuple([_as_float(x, value) for x in operands])
+    return Entry(function, None, tuple(sources), numbers, value, tuple(key), raw_site())
 
 
 def _entry(
@@ -342,7 +352,8 @@ def _entry(
     )
     named = {k: template.argument(value, False) for k, value in kwargs.items()}
     value = function(*_refill(spelled, template.values), **_refill(named, template.values))
-    sources, operands = tuple(template.sources), tuple(template.values)
+    sources = tuple(template.sources)
+    operands = tuple([_as_float(x, value) for x in template.values])
     key = (function, freeze(spelled), freeze(named) if named else None, sources)
     return Entry(function, (spelled, named), sources, operands, value, key, raw_site())
 

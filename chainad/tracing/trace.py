@@ -70,6 +70,9 @@ def _call(f: Callable[..., Any], args: Sequence[Any]) -> Any:
     try:
         return f(*args)
     except ValueError as error:
+        # NumPy wraps what it meets while it fills an array.
+        if isinstance(error.__cause__, TraceError):
+            raise error.__cause__ from None
         if "read-only" in str(error):
             error.add_note(
                 "chainad makes arrays read-only once they have met a traced value, since their"
