@@ -306,6 +306,7 @@ def random_structure(
     *,
     tied: float = 0.6,
     positioned: float = 0.3,
+    split: float = 0.4,
     unit: float = 0.35,
 ) -> Sample:
     """Return a random Jacobian of the given shape.
@@ -318,8 +319,9 @@ def random_structure(
     rng : random.Random
     row_shape, col_shape : tuple of int
         The shapes of output and input.
-    tied, positioned, unit : float
-        How likely a label returns, an axis is spelled through positions, no number is kept.
+    tied, positioned, split, unit : float
+        How likely a label returns, an axis is spelled through positions or by several labels, no
+        number is kept.
 
     Returns
     -------
@@ -335,7 +337,12 @@ def random_structure(
     True
     """
     sizes: dict[int, int] = {}
-    axes = [_random_axis(rng, n, sizes, tied, positioned) for n in (*row_shape, *col_shape)]
+    axes = []
+    for n in (*row_shape, *col_shape):
+        through = n > 0 and rng.random() < positioned
+        count = rng.randint(1, n + 1) if through else n
+        labels = _random_labels(rng, count, sizes, tied, split)
+        axes.append(Axis(n, labels, _random_positions(rng, count, n) if through else None))
     rows, cols = axes[: len(row_shape)], axes[len(row_shape) :]
     if rng.random() < unit:
         return sample(rng, rows, cols, sizes, scale=rng.choice([1, -1, 1, 2.5]))
@@ -344,18 +351,12 @@ def random_structure(
     return sample(rng, rows, cols, sizes, stored)
 
 
-def _random_axis(rng: Random, n: int, sizes: dict[int, int], tied: float, through: float) -> Axis:
-    if n > 0 and rng.random() < through:
-        count = rng.randint(1, n + 1)
-        labels = _random_labels(rng, count, sizes, tied)
-        return Axis(n, labels, _random_positions(rng, count, n))
-    return Axis(n, _random_labels(rng, n, sizes, tied))
-
-
-def _random_labels(rng: Random, n: int, sizes: dict[int, int], tied: float) -> tuple[int, ...]:
+def _random_labels(
+    rng: Random, n: int, sizes: dict[int, int], tied: float, split: float
+) -> tuple[int, ...]:
     """Spell `n` places by labels, old ones where these fit and chance says so."""
     labels: list[int] = []
-    for size in _random_factors(rng, n):
+    for size in _random_factors(rng, n, split):
         old = [x for x in sizes if sizes[x] == size and x not in labels]
         if old and rng.random() < tied:
             labels.append(rng.choice(old))
@@ -365,9 +366,9 @@ def _random_labels(rng: Random, n: int, sizes: dict[int, int], tied: float) -> t
     return tuple(labels)
 
 
-def _random_factors(rng: Random, n: int) -> list[int]:
+def _random_factors(rng: Random, n: int, split: float) -> list[int]:
     factors: list[int] = []
-    while n > 1 and len(factors) < 2 and rng.random() < 0.4:
+    while n > 1 and len(factors) < 2 and rng.random() < split:
         factors.append(rng.choice([d for d in range(2, n + 1) if n % d == 0]))
         n //= factors[-1]
     return [*factors, n] if n != 1 or rng.random() < 0.3 else factors

@@ -21,6 +21,7 @@ from chainad.testing import (
     random_local,
     random_shape,
     random_structure,
+    sample,
     to_array,
     total_numbers,
 )
@@ -36,12 +37,13 @@ def two_factors(rng: Random, sizes: tuple[int, ...] = WITH_ZERO) -> tuple[Sample
     return left, random_structure(rng, y, x, positioned=positioned)
 
 
-def three_factors(rng: Random, positioned: float) -> tuple[Sample, Sample, Sample]:
-    shapes = [random_shape(rng) for _ in range(4)]
-    c, b, a = (
-        random_structure(rng, shapes[k], shapes[k + 1], positioned=positioned) for k in range(3)
-    )
-    return c, b, a
+def three_factors(
+    rng: Random, positioned: float, split: float = 0.4
+) -> tuple[Sample, Sample, Sample]:
+    z, y, x, w = (random_shape(rng) for _ in range(4))
+    c = random_structure(rng, z, y, positioned=positioned, split=split)
+    b = random_structure(rng, y, x, positioned=positioned, split=split)
+    return c, b, random_structure(rng, x, w, positioned=positioned, split=split)
 
 
 def two_terms(rng: Random) -> tuple[Sample, Sample]:
@@ -106,8 +108,8 @@ def test_product_has_entries_only_where_factors_meet(rng: Random) -> None:
 
 
 @given(randoms)
-def test_bracketing_changes_neither_structure_nor_numbers_without_positions(rng: Random) -> None:
-    c, b, a = three_factors(rng, positioned=0)
+def test_bracketing_changes_neither_structure_nor_numbers_of_whole_axes(rng: Random) -> None:
+    c, b, a = three_factors(rng, positioned=0, split=0)
     one = product_of(product_of(c, b), a)
     two = product_of(c, product_of(b, a))
     assert one.structure == two.structure
@@ -116,8 +118,10 @@ def test_bracketing_changes_neither_structure_nor_numbers_without_positions(rng:
 
 
 @given(randoms)
-def test_bracketing_does_not_change_the_numbers_with_positions(rng: Random) -> None:
-    c, b, a = three_factors(rng, positioned=0.5)
+def test_bracketing_never_changes_the_numbers(rng: Random) -> None:
+    # Spellings such as (ij) and (ji) have no common refinement and meet through positions, so that
+    # here the structure may depend on the bracketing.
+    c, b, a = three_factors(rng, positioned=rng.choice([0, 0.5]))
     one = product_of(product_of(c, b), a)
     two = product_of(c, product_of(b, a))
     assert_is(one)
@@ -141,6 +145,33 @@ def test_bracketing_does_not_change_the_structure_of_typical_products(rng: Rando
     assert len({one.structure for one in found}) == 1
     for one in found:
         assert_is(one)
+
+
+TWISTED = [
+    (["i", "ij"], {"i": 2, "j": 2}, ["i", "ji"], {"i": 2, "j": 2}),
+    (["i", "ij"], {"i": 2, "j": 6}, ["i", "ji"], {"i": 2, "j": 6}),
+    (["ij", "k"], {"i": 2, "j": 3, "k": 2}, ["ij", "j"], {"i": 3, "j": 2}),
+    (["ij", "ik"], {"i": 2, "j": 6, "k": 3}, ["ij", "k"], {"i": 3, "j": 4, "k": 6}),
+    (["ijk", "kij"], {"i": 2, "j": 2, "k": 3}, ["jki", "ikj"], {"i": 3, "j": 2, "k": 2}),
+]
+
+
+@pytest.mark.parametrize(("inner_left", "left_sizes", "inner_right", "right_sizes"), TWISTED)
+def test_axes_that_share_labels_are_tied_together(
+    inner_left: list[str],
+    left_sizes: dict[str, int],
+    inner_right: list[str],
+    right_sizes: dict[str, int],
+) -> None:
+    def axes(words: list[str], sizes: dict[str, int]) -> list[Axis]:
+        number = {letter: k for k, letter in enumerate(sizes)}
+        return [Axis(prod(sizes[x] for x in w), tuple(number[x] for x in w)) for w in words]
+
+    rng = Random(0)
+    one, two = (dict(enumerate(sizes.values())) for sizes in (left_sizes, right_sizes))
+    left = sample(rng, [], axes(inner_left, left_sizes), one, [*one])
+    right = sample(rng, axes(inner_right, right_sizes), [], two, [*two])
+    assert_is(product_of(left, right))
 
 
 @pytest.mark.parametrize("outer", sorted(KINDS))

@@ -161,20 +161,21 @@ def _tie_plain(spelling: Spelling, i: int, j: int) -> None:
     may come to stand twice on one axis, which is spelled through positions from there on.
     """
 
-    def is_plain() -> bool:
-        return spelling.axes[i].positions is None and spelling.axes[j].positions is None
-
     def sizes(k: int) -> list[int]:
         return [spelling.sizes[label] for label in spelling.axes[k].labels]
 
-    parts = refine(sizes(i), sizes(j))
+    def common() -> list[int] | None:
+        plain = spelling.axes[i].positions is None and spelling.axes[j].positions is None
+        return refine(sizes(i), sizes(j)) if plain else None
+
+    parts = common()
     while parts is not None and sizes(i) != sizes(j):
         split_to(spelling, i if sizes(i) != parts else j, parts)
-        parts = refine(sizes(i), sizes(j))
-    for place in range(0 if parts is None else len(parts)):
-        if is_plain():
+        parts = common()
+    for place in range(len(parts or ())):
+        if common() is not None:
             spelling.identify(spelling.axes[j].labels[place], spelling.axes[i].labels[place])
-    if parts is None or not is_plain():
+    if common() is None:
         _tie_positions(spelling, i, j)
 
 
