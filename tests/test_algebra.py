@@ -169,7 +169,7 @@ def test_axes_that_share_labels_are_tied_together(
 
     rng = Random(0)
     one, two = (dict(enumerate(sizes.values())) for sizes in (left_sizes, right_sizes))
-    left = sample(rng, [], axes(inner_left, left_sizes), one, [*one])
+    left = sample(rng, [Axis(one[0], (0,))], axes(inner_left, left_sizes), one, [*one])
     right = sample(rng, axes(inner_right, right_sizes), [], two, [*two])
     assert_is(product_of(left, right))
 
