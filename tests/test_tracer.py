@@ -1287,6 +1287,10 @@ def test_memory_layout_of_inputs_does_not_matter(x: Any) -> None:
     agrees(lambda x: x.reshape(-1, order="F"), x)
 
 
+# Functions whose constants, or conversions to Python numbers, make float64 of float32.
+BECOME_FLOAT64 = {"item", "tolist", "tolist 2", "array on the left", "dot", "matmul", "open mesh"}
+
+
 def test_float32_goes_through_untouched_by_python_numbers() -> None:
     x = X.astype(np.float32)
     for name, f in BEHAVES.items():
@@ -1321,6 +1325,14 @@ def test_lists_are_inputs() -> None:
 
 
 # ------------------------------------------------------------- random programs
+
+
+def _in_place(x: Any, y: Any) -> Any:
+    z = x * 1.0
+    z += y
+    z *= 0.5
+    return z
+
 
 OPERATIONS: list[tuple[str, Function]] = [
     ("sin", lambda x, y: np.sin(x)),
@@ -1364,13 +1376,6 @@ OPERATIONS: list[tuple[str, Function]] = [
 ]
 _rng = np.random.default_rng(3)
 W6, W2 = _rng.normal(size=(6, 6)) / 3, _rng.normal(size=(2, 2))
-
-
-def _in_place(x: Any, y: Any) -> Any:
-    z = x * 1.0
-    z += y
-    z *= 0.5
-    return z
 
 
 @settings(max_examples=100)
