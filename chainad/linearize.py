@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from chainad.algebra import Kernels, identity
 from chainad.errors import TraceError
@@ -140,7 +143,14 @@ def _number(
             extra.append((k, outputs[-1]))
     names += _names("y", len(outputs))
     edges = [Edge(vertex[d.tail], vertex[d.head], d.local.arrangement.structure) for d in drafts]
-    recipes = [Recipe(d.head, d.local.formula, d.local.arrangement.kernels) for d in drafts]
+    recipes = [
+        Recipe(
+            d.head,
+            _in_dtype(d.local.formula, graph.nodes[d.head].dtype),
+            d.local.arrangement.kernels,
+        )
+        for d in drafts
+    ]
     origins = [origin(d.head) for d in drafts] if origin else []
     for k, output in extra:
         edges.append(Edge(vertex[k], output, identity(graph.nodes[k].shape)))
@@ -155,6 +165,22 @@ def _number(
         tuple(names),
     )
     return Linearized(linear, tuple(recipes))
+
+
+def _in_dtype(formula: Formula | None, dtype: np.dtype[Any]) -> Formula | None:
+    """Make a formula give numbers of the dtype of its node, so that float32 stays float32."""
+    if formula is None:
+        return None
+    given = formula
+
+    def typed(*values: Any) -> Any:
+        found = given(*values)
+        have = getattr(found, "dtype", None)
+        if have is None:
+            return np.asarray(found, dtype)
+        return found if have == dtype else found.astype(dtype)
+
+    return typed
 
 
 def _names(letter: str, count: int) -> list[str]:

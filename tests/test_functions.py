@@ -888,6 +888,21 @@ def test_the_jacobian_of_a_jacobian_is_the_hessian(name: str, mode: str) -> None
     np.testing.assert_allclose(flat, flat.T, atol=1e-8)
 
 
+def test_hessians_of_float32_are_float32() -> None:
+    x = np.array([0.3, 0.7, 1.1], np.float32)
+    for f in (
+        lambda x: np.sum(x**3),
+        lambda x: np.sum(np.cumsum(x) ** 2),
+        lambda x: np.sum(np.maximum(x, 0.5) ** 2),
+        lambda x: np.sum(np.where(x > 0.5, x, x * x) * np.float32(3)),
+        lambda x: np.linalg.norm(x) * np.prod(x),
+    ):
+        H = chainad.jacobian(chainad.jacobian(f))(x)
+        assert H.dtype == np.float32
+        exact = chainad.jacobian(chainad.jacobian(f))(x.astype(float))
+        np.testing.assert_allclose(H, exact, rtol=1e-5, atol=1e-6)
+
+
 def test_third_derivatives() -> None:
     x = np.array([0.3, 0.7])
 

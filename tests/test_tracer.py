@@ -42,7 +42,7 @@ def numerical(f: Function, x: Any, h: float = 1e-3) -> Any:
 def agrees(f: Function, x: Any = X, **options: Any) -> None:
     """Value and Jacobian of f are those of plain NumPy."""
     value, J = chainad.value_and_jacobian(f, **options)(x)
-    np.testing.assert_allclose(value, np.asarray(f(x)), rtol=1e-13, atol=1e-13)
+    np.testing.assert_allclose(value, np.asarray(f(x), float), rtol=1e-13, atol=1e-13)
     expected = numerical(f, x)
     assert J.shape == expected.shape
     np.testing.assert_allclose(J, expected, rtol=1e-7, atol=1e-7 * (1 + abs(expected).max()))
@@ -445,10 +445,6 @@ def matmul_matrix(x):
 
 def times_masked(x):
     return x * np.ma.array(np.ones(4), mask=[1, 0, 0, 0])
-
-
-def times_objects(x):
-    return x * np.array([1, 2, 3, 4], dtype=object)
 
 
 def pickled(x):
@@ -1041,6 +1037,10 @@ STACKS: list[Function] = [
     lambda x: np.float64(2.0) * np.array([x[0], x[1]]),
     lambda x: np.max(np.array([x[0], x[1], x[2]])) * x,
     lambda x: -(np.array([x[0], x[1]]) ** 2),
+    lambda x: np.sign(np.array([x[0] - 1, x[1]])) * x[:2],
+    lambda x: np.clip(np.array([x[0], x[1]]), 0.5, 1.0),
+    lambda x: np.maximum(np.array([x[0], x[1]]), 1.0),
+    lambda x: x * np.array([1, 2, 3, 4], dtype=object),
 ]
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+import scipy.special
 
 from chainad.algebra import Arrangement, arrange
 from chainad.graph import Argument
@@ -127,8 +128,7 @@ def normalize_axes(axis: Any, ndim: int) -> tuple[int, ...]:
     """Return an axis argument as a tuple of non-negative axes; None means all."""
     if axis is None:
         return tuple(range(ndim))
-    axes = axis if isinstance(axis, (list, tuple)) else (axis,)
-    return tuple(int(a) % ndim if ndim else 0 for a in axes)
+    return tuple(int(a) % ndim if ndim else 0 for a in np.ravel(axis))
 
 
 def refuse_options(options: Mapping[str, Any]) -> None:
@@ -146,7 +146,9 @@ def name_of(function: Callable[..., Any]) -> str:
     name = getattr(function, "__name__", str(function))
     module = getattr(function, "__module__", None) or "numpy"
     if isinstance(function, np.ufunc):
-        return f"np.{name}" if getattr(np, name, None) is function else f"scipy.special.{name}"
+        homes = {"np": np, "scipy.special": scipy.special}
+        found = [home for home, room in homes.items() if getattr(room, name, None) is function]
+        return f"{found[0]}.{name}" if found else name
     if module.startswith("chainad"):
         return {"getitem": "x[...]", "astype": "x.astype", "clip": "np.clip"}.get(name, name)
     return f"{module.replace('numpy', 'np', 1)}.{name}"

@@ -219,6 +219,8 @@ class _Template:
     def _array(self, value: np.ndarray[Any, Any], must: bool) -> Any:
         if value.dtype == object and any(True for _ in tracers_in(value)):
             return self.argument(pack(value), must)
+        if value.dtype == object and all(isinstance(x, NUMBERS) for x in value.flat):
+            value = value.astype(float)  # np.sign and the like make these of traced scalars
         if type(value) not in PLAIN or value.dtype.kind not in "fiub":
             raise TraceError(here() + _unfit(value))
         self.tape.lock(value)

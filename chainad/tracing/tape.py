@@ -77,7 +77,8 @@ class Tape:
         """Make a constant read-only until the derivatives are evaluated.
 
         Local Jacobians read constants after the function has run; an array that was overwritten
-        in between would give wrong numbers.
+        in between would give wrong numbers. The array and those that own its memory are locked;
+        another view of that memory, made before, cannot be found.
         """
         owner: Any = array
         while isinstance(owner, np.ndarray):

@@ -12,7 +12,7 @@ import numpy as np
 from chainad.errors import InputError, TraceError
 from chainad.graph import Graph
 from chainad.tracing.array import Traced, box
-from chainad.tracing.record import PLAIN, Tracer, as_one, pack, tracers_in
+from chainad.tracing.record import NUMBERS, PLAIN, Tracer, as_one, pack, tracers_in
 from chainad.tracing.tape import Tape
 
 
@@ -127,11 +127,7 @@ def _output(tape: Tape, item: Any, what: str) -> tuple[int | None, Any]:
     if isinstance(item, list):
         item = _reopened(tape, as_one, item)
     if isinstance(item, np.ndarray) and item.dtype == object:
-        if not any(True for _ in tracers_in(item)):
-            raise TraceError(
-                f"{what} is an object array without numbers; return an array of floats"
-            )
-        item = _reopened(tape, pack, item)
+        item = _from_objects(tape, item, what)
     if isinstance(item, Traced) and item.tape is tape:
         return item.number, item.value
     if isinstance(item, Traced):
@@ -149,6 +145,14 @@ def _output(tape: Tape, item: Any, what: str) -> tuple[int | None, Any]:
         f"{what} must be a number, an array of real numbers or a tuple of these,"
         f" but got {_described(item)}"
     )
+
+
+def _from_objects(tape: Tape, item: np.ndarray[Any, Any], what: str) -> Any:
+    if any(True for _ in tracers_in(item)):
+        return _reopened(tape, pack, item)
+    if not all(isinstance(x, NUMBERS) for x in item.flat):
+        raise TraceError(f"{what} is an object array without numbers; return an array of floats")
+    return item.astype(float)
 
 
 def _described(item: Any) -> str:
