@@ -766,8 +766,8 @@ def _compare(what: str, got: npt.NDArray[Any], wanted: Array, rtol: float, atol:
     wrong = ~np.isclose(got, wanted, rtol, atol, equal_nan=True)
     if not wrong.any():
         return
-    gap = np.where(wrong, np.abs(got - wanted), -1.0)
-    worst = tuple(int(k) for k in np.unravel_index(np.nanargmax(gap), gap.shape))
+    gap = np.where(wrong, np.nan_to_num(np.abs(got - wanted), nan=np.inf), -1.0)
+    worst = tuple(int(k) for k in np.unravel_index(np.argmax(gap), gap.shape))
     raise AssertionError(
         f"{what} differs from central differences in {np.count_nonzero(wrong)} of {wrong.size}"
         f" entries, most at {worst}: got {got[worst]:.10g}, wanted {wanted[worst]:.10g}"

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 import chainad
 from chainad.algebra import dense, diagonal, identity, multiply
 from chainad.errors import InputError, PlanError
-from chainad.linear import Edge, LinearGraph, Vertex, price
+from chainad.linear import Edge, Elimination, LinearGraph, Vertex, price
 from chainad.plan import Plan
 from chainad.planners.auto import MODES, PLANNERS, make_plan
 from chainad.planners.chain import bracket_matrices, bracket_structures, chain
 from chainad.planners.exhaustive import exhaustive
+from chainad.planners.greedy import price_and_damage
 from chainad.structure import Structure
 from chainad.testing import KINDS, random_chain, random_dense, random_graph
 
@@ -235,6 +236,19 @@ def test_greedy_keeps_a_narrow_bottleneck_for_last() -> None:
     plan = make_plan(dense_chain(100, 90, 2, 90, 100), "greedy")
     assert plan.order[-1] == 2
     assert plan.multiplications == make_plan(dense_chain(100, 90, 2, 90, 100)).multiplications
+
+
+@given(randoms)
+def test_greedy_scores_a_vertex_by_its_price_and_what_its_neighbours_get_dearer(
+    rng: Random,
+) -> None:
+    graph, _ = random_graph(rng, 4)
+    before, after = Elimination(graph), Elimination(graph)
+    v = rng.choice(graph.inner)
+    after.eliminate(v)
+    others = [u for u in range(len(graph.shapes)) if u != v]
+    dearer = sum(after.price(u) - before.price(u) for u in others)
+    assert price_and_damage(before, v) == before.price(v) + dearer
 
 
 @given(randoms)
