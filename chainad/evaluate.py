@@ -12,7 +12,7 @@ from chainad.tracing.tape import Tape
 
 
 def evaluate(tape: Tape, recipes: Sequence[Recipe]) -> list[Any]:
-    """Return one slot per recipe: an array, or None for an edge without numbers.
+    """Return one slot per recipe: an array or NumPy scalar, or None for an edge without numbers.
 
     NaN and infinity propagate silently here: the function itself has warned already.
     """
@@ -23,5 +23,7 @@ def evaluate(tape: Tape, recipes: Sequence[Recipe]) -> list[Any]:
                 slots.append(None)
             else:
                 entry = tape.entries[recipe.node]
-                slots.append(recipe.formula(entry.value, *entry.operands))
+                slot = recipe.formula(entry.value, *entry.operands)
+                # A constant of the user's, such as the 2.0 in 2.0 * x, may be a Python number.
+                slots.append(slot if hasattr(slot, "shape") else entry.value.dtype.type(slot))
     return slots

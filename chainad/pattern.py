@@ -87,9 +87,10 @@ def distinct(values: Integers) -> Integers:
 
     By sorting: the hash table behind `np.unique` takes quadratic time on some regular patterns.
     """
-    ordered = np.sort(values, axis=None)
-    if ordered.size == 0:
-        return ordered
+    flat = values.ravel()
+    if np.all(flat[1:] > flat[:-1]):
+        return flat
+    ordered = np.sort(flat, kind="stable")  # merges what is sorted in parts
     keep = np.concatenate([[True], ordered[1:] != ordered[:-1]])
     found: Integers = ordered[keep]
     return found

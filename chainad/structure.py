@@ -202,7 +202,11 @@ def places(axis: Axis, labels: tuple[int, ...], sizes: dict[int, int]) -> Intege
         shape[labels.index(label)] = sizes[label]
         total = total + stride * np.arange(sizes[label]).reshape(shape)
         stride *= sizes[label]
-    return total if axis.positions is None else as_array(axis.positions)[total]
+    if axis.positions is None:
+        return total
+    if len(axis.labels) == 1:
+        return as_array(axis.positions).reshape(total.shape)
+    return as_array(axis.positions)[total]
 
 
 def _flat(axes: tuple[Axis, ...], sizes: tuple[int, ...]) -> Integers:

@@ -59,9 +59,9 @@ class _Source:
             case Full(value):
                 return self.constant(np.float64(value))
             case Reshape(shape):
-                return f"np.reshape({args[0]}, {shape})"
+                return f"{args[0]}.reshape({shape})"
             case Transpose(order):
-                return f"np.transpose({args[0]}, {order})"
+                return f"{args[0]}.transpose({order})"
             case Broadcast(shape):
                 return f"np.broadcast_to({args[0]}, {shape})"
             case Take(axis, positions):

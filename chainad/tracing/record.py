@@ -223,7 +223,7 @@ class _Template:
             value = value.astype(float)  # np.sign and the like make these of traced scalars
         if type(value) not in PLAIN or value.dtype.kind not in "fiub":
             raise TraceError(here() + _unfit(value))
-        self.tape.lock(value)
+        value = self.tape.keep(value)
         return self._operand(value, None) if must or value.dtype.kind in "fc" else value
 
     def _sequence(self, value: Any, must: bool) -> Any:
@@ -328,7 +328,7 @@ def _plain_entry(
         elif not rule.is_operand(k, count):
             return None
         elif kind is np.ndarray and x.dtype.kind in "fiub":
-            tape.lock(x)
+            x = tape.keep(x)  # noqa: PLW2901
             key.append((x.shape, x.dtype.char))
         elif kind is float or kind is int or (isinstance(x, np.generic) and x.dtype.kind in "fiub"):
             key.append(kind)

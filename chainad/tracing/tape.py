@@ -16,6 +16,9 @@ from chainad.tracing.sites import RawSite, site_of
 
 _levels = itertools.count()
 
+# Constants of up to so many numbers are copied, larger ones locked.
+SMALL = 4096
+
 
 @dataclass(slots=True)
 class Entry:
@@ -73,12 +76,23 @@ class Tape:
         self.n_inputs += 1
         return self.append(Entry(identity, None, (), (), value, key, None))
 
-    def lock(self, array: np.ndarray[Any, Any]) -> None:
-        """Make a constant read-only until the derivatives are evaluated.
+    def keep(self, constant: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return a constant in a form that stays as it is until the derivatives are evaluated.
 
         Local Jacobians read constants after the function has run; an array that was overwritten
-        in between would give wrong numbers. The array and those that own its memory are locked;
-        another view of that memory, made before, cannot be found.
+        in between would give wrong numbers. Small arrays are copied, which costs no more than to
+        lock them, so that buffers may be used again; large ones are locked.
+        """
+        if constant.size <= SMALL:
+            return constant.copy(order="K")
+        self.lock(constant)
+        return constant
+
+    def lock(self, array: np.ndarray[Any, Any]) -> None:
+        """Make an array read-only until the derivatives are evaluated.
+
+        The array and those that own its memory are locked; another view of that memory, made
+        before, cannot be found.
         """
         owner: Any = array
         while isinstance(owner, np.ndarray):

@@ -47,7 +47,7 @@ class Run:
 def tracing(f: Callable[..., Any], args: Sequence[Any], argnums: Sequence[int]) -> Iterator[Run]:
     """Trace f(*args) with respect to the arguments `argnums`.
 
-    Constants that the function used are read-only inside the `with` block, so that the local
+    Large constants that the function used are read-only inside the `with` block, so that the local
     Jacobians can be evaluated; afterwards everything is as it was.
     """
     tape = Tape(box)
@@ -75,8 +75,8 @@ def _call(f: Callable[..., Any], args: Sequence[Any]) -> Any:
             raise error.__cause__ from None
         if "read-only" in str(error):
             error.add_note(
-                "chainad makes arrays read-only once they have met a traced value, since their"
-                " numbers are needed for the derivative; write into a copy instead"
+                "chainad makes large arrays read-only once they have met a traced value, since"
+                " their numbers are needed for the derivative; write into a copy instead"
             )
         raise
 
