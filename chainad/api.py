@@ -119,9 +119,11 @@ def jacobian(
     -----
     The function is traced anew at every call, so control flow and closures may change. The plan is
     cached under the structure of the trace. While `f` runs, inputs and large constants are
-    read-only, since their numbers are needed for the derivative. Kinks: the derivative of `abs` at 0 is 0, ties of
-    `maximum`, `minimum`, `max` and `min` share evenly, `clip` has derivative 1 on its bounds, the
-    norm has derivative 0 at the zero vector, `sort` follows the stable order.
+    read-only, since their numbers are needed for the derivative.
+
+    Kinks: the derivative of `abs` at 0 is 0, ties of `maximum`, `minimum`, `max` and `min` share
+    evenly, `clip` has derivative 1 on its bounds, the norm has derivative 0 at the zero vector,
+    `sort` follows the stable order.
 
     Source of the method: Griewank & Walther, *Evaluating Derivatives*, 2nd ed., ch. 9 and 10.
 
