@@ -1,0 +1,249 @@
+"""Oracles: dense arrays, products and programs, by loops that anyone can read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from chainad.algebra import Product, Total
+from chainad.kernels import (
+    Add,
+    AddAt,
+    Broadcast,
+    Copy,
+    Dot,
+    Full,
+    Kernel,
+    MatMul,
+    Multiply,
+    Place,
+    Reshape,
+    Scale,
+    SegmentSum,
+    SparseDot,
+    Sum,
+    Take,
+    Transpose,
+)
+from chainad.linear import LinearGraph, Vertex
+from chainad.pattern import Positions, as_array
+from chainad.program import Program
+from chainad.structure import Structure
+
+Array: TypeAlias = npt.NDArray[np.float64]
+Shape: TypeAlias = tuple[int, ...]
+
+
+def to_array(structure: Structure, numbers: Array | None) -> Array:
+    """Return the full Jacobian, of shape rows + cols, entry by entry.
+
+    Parameters
+    ----------
+    structure : Structure
+    numbers : array of shape `structure.stored_shape`, or None
+        The kept array; None if the structure keeps none.
+
+    Returns
+    -------
+    ndarray
+
+    Examples
+    --------
+    >>> from chainad.algebra import diagonal
+    >>> to_array(diagonal((2,)), np.array([3.0, 5.0]))
+    array([[3., 0.],
+           [0., 5.]])
+    """
+    kept = np.asarray(structure.scale if numbers is None else numbers, np.float64)
+    stored = [n if k in structure.stored else 1 for k, n in enumerate(structure.sizes)]
+    values = np.broadcast_to(kept.reshape(stored), structure.sizes).ravel()
+    full = np.zeros(structure.matrix_shape)
+    for row, col, value in zip(*structure.entries(), values, strict=True):
+        full[row, col] += value
+    return full.reshape((*structure.row_shape, *structure.col_shape))
+
+
+def dense_product(left: Array, right: Array, n_inner: int) -> Array:
+    """Return left @ right, where `n_inner` axes meet.
+
+    Examples
+    --------
+    >>> dense_product(np.ones((2, 3)), np.ones((3, 4)), 1).shape
+    (2, 4)
+    """
+    return np.asarray(np.tensordot(left, right, n_inner), np.float64)
+
+
+def path_sum(graph: LinearGraph, numbers: Sequence[Array | None]) -> list[Array]:
+    """Return the Jacobians of a linear graph as sums over all paths of products of dense arrays.
+
+    Parameters
+    ----------
+    graph : LinearGraph
+    numbers : sequence
+        The kept array of every edge, None where there is none.
+
+    Returns
+    -------
+    list of ndarray
+        One for every pair (output, input), outputs first.
+
+    Examples
+    --------
+    >>> from random import Random
+    >>> from chainad.testing import random_chain
+    >>> graph, numbers = random_chain(Random(0), 3)
+    >>> [block.shape == (*graph.shapes[-1], *graph.shapes[0]) for block in path_sum(graph, numbers)]
+    [True]
+    """
+    dense = [to_array(e.structure, a) for e, a in zip(graph.edges, numbers, strict=True)]
+
+    def along_all_paths(v: Vertex, end: Vertex) -> Array:
+        if v == end:
+            size = graph.size(v)
+            return np.eye(size).reshape((*graph.shapes[v], *graph.shapes[v]))
+        total = np.zeros((*graph.shapes[end], *graph.shapes[v]))
+        for edge, local in zip(graph.edges, dense, strict=True):
+            if edge.tail == v:
+                rest = along_all_paths(edge.head, end)
+                total += dense_product(rest, local, len(graph.shapes[edge.head]))
+        return total
+
+    return [along_all_paths(i, o) for o in graph.outputs for i in graph.inputs]
+
+
+def apply_kernel(kernel: Kernel, *arrays: Array) -> Array:
+    """Do what a kernel says, in the plainest way.
+
+    Examples
+    --------
+    >>> apply_kernel(Sum((0,)), np.ones((2, 3)))
+    array([2., 2., 2.])
+    """
+    match kernel, arrays:
+        case Full(value), ():
+            return np.array(float(value))
+        case Reshape(shape), (a,):
+            return a.reshape(shape)
+        case Transpose(order), (a,):
+            return a.transpose(order)
+        case Broadcast(shape), (a,):
+            return np.broadcast_to(a, shape)
+        case Take(axis, where), (a,):
+            return a.take(as_array(where), axis)
+        case Place(axis, where, size), (a,):
+            return _placed(np.zeros(_with_size(a.shape, axis, size)), axis, where, a)
+        case SegmentSum(axis, segments, size), (a,):
+            return _placed(np.zeros(_with_size(a.shape, axis, size)), axis, segments, a)
+        case Sum(axes), (a,):
+            return np.asarray(a.sum(axes))
+        case Scale(factor), (a,):
+            return a * factor
+        case Copy(), (a,):
+            return a.copy()
+        case Add(), (a, b):
+            return a + b
+        case AddAt(axis, where), (a, b):
+            return _placed(a.copy(), axis, where, b)
+        case Multiply(), (a, b):
+            return a * b
+        case MatMul(), (a, b):
+            return a @ b
+        case Dot(), (a, b):
+            return np.asarray((a * b).sum(-1))
+        case SparseDot(rows, cols, size), (a, b):
+            matrix = np.zeros((size, b.shape[0]))
+            np.add.at(matrix, (as_array(rows), as_array(cols)), a)
+            return matrix @ b
+    raise TypeError(f"{kernel} does not take {len(arrays)} arrays")
+
+
+def _with_size(shape: Shape, axis: int, size: int) -> Shape:
+    return (*shape[:axis], size, *shape[axis + 1 :])
+
+
+def _placed(out: Array, axis: int, where: Positions, a: Array) -> Array:
+    for k, place in enumerate(as_array(where)):
+        out[(slice(None),) * axis + (place,)] += a[(slice(None),) * axis + (k,)]
+    return out
+
+
+def apply_kernels(kernels: Iterable[Kernel], array: Array | None) -> Array | None:
+    """Apply kernels one after the other; None stands for a structure that keeps no numbers.
+
+    Examples
+    --------
+    >>> apply_kernels([Reshape((3,)), Scale(2)], np.ones((1, 3)))
+    array([2., 2., 2.])
+    """
+    for kernel in kernels:
+        if isinstance(kernel, Full):
+            array = apply_kernel(kernel)
+        else:
+            assert array is not None
+            array = apply_kernel(kernel, array)
+    return array
+
+
+def run_program(program: Program, slots: Sequence[Array | None]) -> list[Array | None]:
+    """Execute a program with `apply_kernel`, one instruction after the other.
+
+    Examples
+    --------
+    >>> from chainad.program import Instruction
+    >>> run_program(Program(1, (Instruction(Scale(2), (0,), 1),), (1,)), [np.ones(2)])
+    [array([2., 2.])]
+    """
+    registers: dict[int, Array] = {k: a for k, a in enumerate(slots) if a is not None}
+    for instruction in program.instructions:
+        operands = [registers[k] for k in instruction.inputs]
+        registers[instruction.output] = apply_kernel(instruction.kernel, *operands)
+    return [None if k is None else registers[k] for k in program.outputs]
+
+
+def product_numbers(product: Product, left: Array | None, right: Array | None) -> Array | None:
+    """Return the kept array of a product, from those of its factors.
+
+    Examples
+    --------
+    >>> from chainad.algebra import diagonal, multiply
+    >>> D = diagonal((2,))
+    >>> product_numbers(multiply(D, D), np.array([1.0, 2.0]), np.array([3.0, 4.0]))
+    array([3., 8.])
+    """
+    if product.structure.scale is not None:
+        return None
+    a = apply_kernels(product.left, left)
+    b = apply_kernels(product.right, right)
+    if product.labels is None:
+        return apply_kernels(product.after, b if a is None else a)
+    letter = {x: chr(ord("a") + k) for k, (x, _) in enumerate(product.sizes)}
+    left_word, right_word, word = ("".join(letter[x] for x in labels) for labels in product.labels)
+    assert a is not None
+    assert b is not None
+    result = np.einsum(f"{left_word},{right_word}->{word}", a, b)
+    return apply_kernels(product.after, np.asarray(result))
+
+
+def total_numbers(total: Total, left: Array | None, right: Array | None) -> Array | None:
+    """Return the kept array of a sum, from those of its terms.
+
+    Examples
+    --------
+    >>> from chainad.algebra import add, diagonal, identity
+    >>> total_numbers(add(diagonal((2,)), identity((2,))), np.array([1.0, 2.0]), None)
+    array([2., 3.])
+    """
+    if total.structure.scale is not None:
+        return None
+    a = apply_kernels(total.left, left)
+    b = apply_kernels(total.right, right)
+    assert a is not None
+    assert b is not None
+    return apply_kernels(total.after, a + b)
+
+
+# --------------------------------------------------------- random structures
