@@ -29,7 +29,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from chainad.pattern import Integers, Positions, as_array, is_injective
+from chainad.pattern import Index, Integers, Positions, as_array, is_injective
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +166,12 @@ class Structure(metaclass=_Interned):
         if tied & set(self.stored):
             return "block diagonal"
         return "kronecker" if tied else "low rank"
+
+    @cached_property
+    def weight(self) -> int:
+        """How many integers it takes to say which positions are visited."""
+        axes = (*self.rows, *self.cols)
+        return sum(len(axis.positions) for axis in axes if isinstance(axis.positions, Index))
 
     def entries(self) -> tuple[Integers, Integers]:
         """Return row and column number of every possible nonzero, in label order.

@@ -11,15 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import chainad
-from chainad.algebra import dense, diagonal, identity, multiply
+from chainad.algebra import arrange, dense, diagonal, identity, multiply
 from chainad.errors import InputError, PlanError
 from chainad.linear import Edge, Elimination, LinearGraph, Vertex, price
+from chainad.pattern import positions
 from chainad.plan import Plan
 from chainad.planners.auto import MODES, PLANNERS, make_plan
 from chainad.planners.chain import bracket_matrices, bracket_structures, chain
 from chainad.planners.exhaustive import exhaustive
 from chainad.planners.greedy import price_and_damage
-from chainad.structure import Structure
+from chainad.structure import Axis, Structure
 from chainad.testing import KINDS, random_chain, random_dense, random_graph
 
 randoms = st.randoms(use_true_random=False)
@@ -391,3 +392,15 @@ def test_hybrid_is_neither_forward_nor_reverse_where_it_can_be() -> None:
     plan = chainad.plan_chain([2, 3, 4, 5, 6], "hybrid")
     assert plan.mode == "hybrid"
     assert isinstance(plan, Plan)
+
+
+def test_large_patterns_are_not_kept_in_the_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    axis = Axis(9, (0,), positions([0, 3, 4, 8]))
+    gather = arrange([Axis(4, (0,))], [axis], {0: 4}, scale=1).structure
+    graph = chain_of(diagonal((9,)), gather)
+    make_plan(graph)
+    assert multiply.cache_info().currsize > 0
+    monkeypatch.setattr("chainad.planners.auto.HEAVY", 3)
+    plan = make_plan(graph)
+    assert multiply.cache_info().currsize == 0
+    assert plan == make_plan(graph)

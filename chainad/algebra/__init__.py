@@ -19,6 +19,14 @@ from chainad.algebra.full import to_dense
 from chainad.algebra.product import Product, multiply
 from chainad.algebra.total import Total, add
 
+
+def forget() -> None:
+    """Empty the caches of products and sums, which keep the positions of large patterns alive."""
+    multiply.cache_clear()
+    add.cache_clear()
+    to_dense.cache_clear()
+
+
 __all__ = [
     "Arrangement",
     "Kernels",
@@ -28,6 +36,7 @@ __all__ = [
     "arrange",
     "dense",
     "diagonal",
+    "forget",
     "identity",
     "multiply",
     "to_dense",

@@ -64,21 +64,31 @@ def _arrange(
 @lru_cache(maxsize=4096)
 def identity(shape: tuple[int, ...]) -> Structure:
     """Return the identity on arrays of `shape`."""
-    axes = [Axis(size, (k,)) for k, size in enumerate(shape)]
-    return arrange(axes, axes, dict(enumerate(shape)), scale=1).structure
-
-
-@lru_cache(maxsize=4096)
-def dense(row_shape: tuple[int, ...], col_shape: tuple[int, ...]) -> Structure:
-    """Return the structure without any structure."""
-    axes = [Axis(size, (k,)) for k, size in enumerate((*row_shape, *col_shape))]
-    n = len(row_shape)
-    sizes = dict(enumerate((*row_shape, *col_shape)))
-    return arrange(axes[:n], axes[n:], sizes, stored=range(len(axes))).structure
+    axes, sizes = _plain(shape)
+    return Structure(axes, axes, (), sizes, 1)
 
 
 @lru_cache(maxsize=4096)
 def diagonal(shape: tuple[int, ...]) -> Structure:
     """Return the structure of an elementwise function of arrays of `shape`."""
-    axes = [Axis(size, (k,)) for k, size in enumerate(shape)]
-    return arrange(axes, axes, dict(enumerate(shape)), stored=range(len(axes))).structure
+    axes, sizes = _plain(shape)
+    return Structure(axes, axes, tuple(range(len(sizes))), sizes, None)
+
+
+@lru_cache(maxsize=4096)
+def dense(row_shape: tuple[int, ...], col_shape: tuple[int, ...]) -> Structure:
+    """Return the structure without any structure."""
+    axes, sizes = _plain((*row_shape, *col_shape))
+    n = len(row_shape)
+    return Structure(axes[:n], axes[n:], tuple(range(len(sizes))), sizes, None)
+
+
+def _plain(shape: tuple[int, ...]) -> tuple[tuple[Axis, ...], tuple[int, ...]]:
+    """Return axes with one label each, in normal form, and the sizes of the labels."""
+    axes: list[Axis] = []
+    sizes: list[int] = []
+    for size in shape:
+        axes.append(Axis(size, () if size == 1 else (len(sizes),)))
+        if size != 1:
+            sizes.append(size)
+    return tuple(axes), tuple(sizes)

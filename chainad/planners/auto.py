@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 
+from chainad.algebra import forget
 from chainad.cache import Cache
 from chainad.errors import PlanError
 from chainad.linear import Edge, LinearGraph, Price, Vertex, price
@@ -35,6 +36,9 @@ MODES = ("auto", "hybrid", *PLANNERS)
 
 # Beyond so many inner vertices, pricing a pivot at every one of them takes longer than it saves.
 MANY = 40
+
+# Patterns of more positions than this are not kept in the caches of the algebra: 8 MB of integers.
+HEAVY = 1_000_000
 
 
 def make_plan(graph: LinearGraph, mode: Mode = "auto", itemsize: int = 8) -> Plan:
@@ -170,6 +174,8 @@ def _finish(
         for name, offer in sorted(known.items(), key=lambda item: item[1])
     )
     proof = _proof(plan, planner, known)
+    if sum(structure.weight for structure in plan.structures) > HEAVY:
+        forget()
     return replace(plan, alternatives=offers, planner=planner, proof=proof)
 
 
