@@ -150,7 +150,9 @@ def test_bracketing_does_not_change_the_structure_of_typical_products(
         product_of(d, product_of(product_of(c, b), a)),
         product_of(d, product_of(c, product_of(b, a))),
     ]
-    assert len({one.structure for one in found}) == 1
+    structures = [one.structure for one in found]
+    # Not `scale`: how often entries coincide may even out on one way and be numbers on another.
+    assert len({(s.rows, s.cols, s.stored, s.sizes) for s in structures}) == 1
     for one in found:
         assert_is(one)
 
