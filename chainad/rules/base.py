@@ -7,7 +7,7 @@ that keeps numbers, a formula for them. Forward, reverse, hybrid, sparsity and p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -47,7 +47,8 @@ class Rule:
     and numbers become arrays (`nested`: a list there is a list of operands). Elsewhere only traced
     values and arrays of floats are operands; all else is static, and may shape the structure.
     `is_constant(args)` tells calls whose result has derivative zero. `canonical` takes the
-    arguments of a call and returns them in the form that `locals` knows.
+    arguments of a call and returns them in the form that `locals` knows. `is_plain` says that a
+    call without keywords needs no such look at its arguments: they all are operands.
     """
 
     locals: Callable[..., Locals]
@@ -55,6 +56,11 @@ class Rule:
     nested: bool = False
     is_constant: Callable[[tuple[Any, ...]], bool] | None = None
     canonical: Callable[..., tuple[Any, ...]] | None = None
+    is_plain: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        simple = self.canonical is None and self.is_constant is None
+        object.__setattr__(self, "is_plain", simple and self.operands is ALL)
 
     def is_operand(self, position: int, count: int) -> bool:
         """Return whether the argument at `position` of `count` must be an operand."""

@@ -58,13 +58,15 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
             f"{here()}a traced value was used after its function had returned; return it from the"
             " function, or keep chainad.stop_gradient(x) instead"
         )
+    rule = RULES.get(function)
+    if rule is not None and rule.is_plain and not kwargs and isinstance(function, np.ufunc):
+        return _record(tape, rule, function, args, kwargs)
     if kwargs or not isinstance(function, np.ufunc):
         kwargs = _without_out(function, args, kwargs)
     if function in CONSTANT:
         return function(*strip(args, tape), **strip(kwargs, tape))
     if function in DEFINED:
         return _refusing(DEFINED[function], function, args, kwargs)
-    rule = RULES.get(function)
     if rule is None:
         raise TraceError(here() + _unknown(function))
     if rule.canonical is not None:
@@ -186,11 +188,24 @@ def _positional(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Write keyword arguments as positional ones where the function allows it."""
+    arrangement = _arrangement(function, len(args), tuple(kwargs))
+    if arrangement is None:
+        return args, kwargs
+    order, named = arrangement
+    moved = tuple([args[k] if isinstance(k, int) else kwargs[k] for k in order])
+    return moved, {name: kwargs[name] for name in named}
+
+
+@lru_cache(maxsize=1024)
+def _arrangement(
+    function: Callable[..., Any], count: int, names: tuple[str, ...]
+) -> tuple[tuple[int | str, ...], tuple[str, ...]] | None:
+    """Return the positional arguments of a call, by position or name, and the others' names."""
     signature = _signature(function)
     if signature is None:
-        return args, kwargs
-    bound = signature.bind(*args, **kwargs)
-    return bound.args, bound.kwargs
+        return None
+    bound = signature.bind(*range(count), **{name: name for name in names})
+    return bound.args, tuple(bound.kwargs)
 
 
 class _Template:
@@ -315,6 +330,7 @@ def _plain_entry(
     sources: list[int | None] = []
     operands: list[Any] = []
     key: list[Any] = [function]
+    all_floats = True
     for k, x in enumerate(args):
         source = None
         kind = type(x)
@@ -330,15 +346,20 @@ def _plain_entry(
         elif kind is np.ndarray and x.dtype.kind in "fiub":
             x = tape.keep(x)  # noqa: PLW2901
             key.append((x.shape, x.dtype.char))
-        elif kind is float or kind is int or (isinstance(x, np.generic) and x.dtype.kind in "fiub"):
+            all_floats = all_floats and x.dtype.kind == "f"
+        elif kind is float:
             key.append(kind)
+        elif kind is int or (isinstance(x, np.generic) and x.dtype.kind in "fiub"):
+            key.append(kind)
+            all_floats = False
         else:
             return None
         sources.append(source)
         operands.append(x)
     value = function(*operands)
-    numbers = tuple([_as_float(x, value) for x in operands])
-    return Entry(function, None, tuple(sources), numbers, value, tuple(key), raw_site())
+    if not all_floats:
+        operands = [_as_float(x, value) for x in operands]
+    return Entry(function, None, tuple(sources), tuple(operands), value, tuple(key), raw_site())
 
 
 def _entry(
