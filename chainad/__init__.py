@@ -6,6 +6,7 @@ which to multiply these, lets you read that plan, and runs exactly that plan.
 
 from chainad.api import (
     JacobianFunction,
+    ValueAndJacobianFunction,
     jacobian,
     plan,
     stop_gradient,
@@ -27,6 +28,7 @@ __all__ = [
     "Plan",
     "PlanError",
     "TraceError",
+    "ValueAndJacobianFunction",
     "jacobian",
     "multi_dot",
     "plan",

@@ -36,37 +36,34 @@ _compiled: Cache[_Compiled] = Cache(256)
 
 
 class JacobianFunction:
-    """The Jacobian of a function, as a function; made by `jacobian` or `value_and_jacobian`."""
+    """The Jacobian of a function, as a function; made by `jacobian`."""
 
-    def __init__(
-        self,
-        f: Callable[..., Any],
-        argnums: int | Sequence[int],
-        mode: Mode,
-        with_value: bool,
-    ) -> None:
+    verb = "jacobian"
+
+    def __init__(self, f: Callable[..., Any], argnums: int | Sequence[int], mode: Mode) -> None:
         if not callable(f):
             raise InputError(f"f must be a function, but got {type(f).__name__}")
         self.f = f
         self.argnums = _checked_argnums(argnums)
         self.mode = check_mode(mode)
-        self.with_value = with_value
         self.__doc__ = f"The Jacobian of {_name_of(f)}, mode={mode!r}."
 
     def __repr__(self) -> str:
-        verb = "value_and_jacobian" if self.with_value else "jacobian"
-        return f"chainad.{verb}({_name_of(self.f)}, argnums={self.argnums}, mode={self.mode!r})"
+        name = f"chainad.{self.verb}"
+        return f"{name}({_name_of(self.f)}, argnums={self.argnums}, mode={self.mode!r})"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._run(args, kwargs)[1]
+
+    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """Return what the function returns, and its Jacobian."""
         argnums = _positions(self.argnums, len(args))
         with tracing(_bound(self.f, kwargs), args, argnums) as run:
             compiled = _compile(run, self.mode)
             slots = evaluate(run.tape, compiled.linearized.recipes)
             blocks = compiled.run(slots)
-        jacobian = _assemble(run, argnums, blocks, isinstance(self.argnums, int))
-        if not self.with_value:
-            return jacobian
-        return (run.values if run.is_tuple else run.values[0]), jacobian
+        value = run.values if run.is_tuple else run.values[0]
+        return value, _assemble(run, argnums, blocks, isinstance(self.argnums, int))
 
     def plan(self, *args: Any, **kwargs: Any) -> Plan:
         """Return the plan for these arguments, without multiplying any Jacobian."""
@@ -79,6 +76,15 @@ class JacobianFunction:
         names = [f"x{k}" for k in argnums] if len(argnums) > 1 else ["x"]
         title = f"{_name_of(self.f)}({', '.join(names)})"
         return replace(plan.with_origins(linearized.graph), title=title)
+
+
+class ValueAndJacobianFunction(JacobianFunction):
+    """A function and its Jacobian, as one function; made by `value_and_jacobian`."""
+
+    verb = "value_and_jacobian"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        return self._run(args, kwargs)
 
 
 def jacobian(
@@ -137,19 +143,19 @@ def jacobian(
     array([[2., 0.],
            [1., 0.]])
     """
-    return JacobianFunction(f, argnums, mode, with_value=False)
+    return JacobianFunction(f, argnums, mode)
 
 
 def value_and_jacobian(
     f: Callable[..., Any], argnums: int | Sequence[int] = 0, mode: Mode = "auto"
-) -> JacobianFunction:
+) -> ValueAndJacobianFunction:
     """Return a function that computes `f` and its Jacobian from one trace.
 
     Parameters, errors and the shape of the Jacobian are those of `jacobian`.
 
     Returns
     -------
-    JacobianFunction
+    ValueAndJacobianFunction
         A function of the same arguments that returns the pair `(f(x), jacobian(f)(x))`.
 
     Examples
@@ -163,7 +169,7 @@ def value_and_jacobian(
     array([[2., 0.],
            [0., 6.]])
     """
-    return JacobianFunction(f, argnums, mode, with_value=True)
+    return ValueAndJacobianFunction(f, argnums, mode)
 
 
 def plan(
@@ -200,7 +206,7 @@ def plan(
     >>> chainad.plan(lambda x: A[0] @ np.sin(A[1] @ x), np.ones(40)).multiplications
     2460
     """
-    return JacobianFunction(f, argnums, mode, with_value=False).plan(*args, **kwargs)
+    return JacobianFunction(f, argnums, mode).plan(*args, **kwargs)
 
 
 def stop_gradient(x: Any) -> Any:

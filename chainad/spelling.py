@@ -191,6 +191,10 @@ class Spelling:
                 where = compose(axis.positions, where)
             return _tidy(Axis(axis.size, (leader,), where))
         labels = tuple(dict.fromkeys(leader if x in table else x for x in axis.labels))
+        if len(labels) == len(axis.labels) and all(
+            table[x] == range(self.sizes[x]) for x in axis.labels if x in table
+        ):
+            return Axis(axis.size, labels, axis.positions)  # another name for the same label
         total = np.zeros((1,) * len(labels), np.int64)
         for label in axis.labels:
             shape = [1] * len(labels)

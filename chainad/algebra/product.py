@@ -218,9 +218,12 @@ def _follow(spelling: Spelling, plain: int, other: int) -> None:
         spelling.axes[other] = Axis(
             spelling.axes[other].size, (spelling.new(1),), spelling.axes[other].positions
         )
-    leader = spelling.flatten(spelling.axes[other].labels)
+    labels, word = spelling.axes[plain].labels, spelling.axes[other].labels
+    if len(labels) == 1 and len(word) > 1:
+        _become_word(spelling, labels[0], other)
+        return
+    leader = spelling.flatten(word)
     where = _positions_of(spelling.axes[other])
-    labels = spelling.axes[plain].labels
     shape = tuple(spelling.sizes[label] for label in labels)
     if len(labels) == 1:
         spelling.substitute(labels[0], leader, where)
@@ -229,6 +232,16 @@ def _follow(spelling: Spelling, plain: int, other: int) -> None:
         return
     places_of = np.unravel_index(as_array(where), shape)
     spelling.follow(leader, {x: positions(at) for x, at in zip(labels, places_of, strict=True)})
+
+
+def _become_word(spelling: Spelling, label: int, other: int) -> None:
+    """Let one label follow all labels of an axis; these keep the ties that each has elsewhere."""
+    word = spelling.axes[other].labels
+    whole = spelling.new(spelling.size(word))
+    spelling.substitute(label, whole, _positions_of(spelling.axes[other]))
+    parts = spelling.split(whole, [spelling.sizes[x] for x in word])
+    for part, own in zip(parts, word, strict=True):
+        spelling.identify(part, own)
 
 
 def _positions_of(axis: Axis) -> Positions:
