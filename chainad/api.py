@@ -75,7 +75,7 @@ class JacobianFunction:
             plan = plan_cached(linearized.graph, self.mode, itemsize)
         names = [f"x{k}" for k in argnums] if len(argnums) > 1 else ["x"]
         title = f"{_name_of(self.f)}({', '.join(names)})"
-        return replace(plan.with_origins(linearized.graph), title=title)
+        return replace(plan, title=title)
 
 
 class ValueAndJacobianFunction(JacobianFunction):

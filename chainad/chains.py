@@ -16,7 +16,7 @@ from chainad.backends.numpy import build
 from chainad.errors import InputError
 from chainad.linear import Edge, LinearGraph, Origin
 from chainad.lower import lower
-from chainad.pattern import Integers, Positions, positions
+from chainad.pattern import positions
 from chainad.plan import Plan
 from chainad.planners.auto import Mode, check_mode, plan_cached
 from chainad.structure import Axis
@@ -150,19 +150,14 @@ def _factor(matrix: Matrix, is_first: bool) -> Arrangement:
     if scipy.sparse.issparse(matrix):
         m, n = matrix.shape
         entries = scipy.sparse.coo_array(matrix)
-        rows = Axis(m, (0,), _unless_all(entries.row, m))
-        cols = Axis(n, (0,), _unless_all(entries.col, n))
+        rows = Axis(m, (0,), positions(entries.row))
+        cols = Axis(n, (0,), positions(entries.col))
         return arrange([rows], [cols], {0: entries.nnz}, stored=(0,))
     shape = np.shape(matrix)
     k = 0 if is_first and len(shape) == 1 else 1
     sizes = dict(enumerate(shape))
     axes = [Axis(size, (label,)) for label, size in sizes.items()]
     return arrange(axes[:k], axes[k:], sizes, stored=tuple(sizes))
-
-
-def _unless_all(where: Integers, size: int) -> Positions | None:
-    found = positions(where)
-    return None if found == range(size) else found
 
 
 def _numbers(matrix: Matrix) -> npt.NDArray[Any]:

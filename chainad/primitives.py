@@ -6,6 +6,7 @@ They follow NEP 18: an argument with `__array_function__` that is no ndarray tak
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -33,11 +34,10 @@ def segment_sum(x: Array, axis: int, segments: Positions, size: int) -> Array:
     """Add up the entries of one axis that have the same number in `segments` (below `size`)."""
     if not isinstance(x, np.ndarray):
         return _dispatch(segment_sum, x, axis, segments, size)
-    numbers = as_array(segments)
-    entries = (np.ones(numbers.size, x.dtype), numbers, np.arange(numbers.size + 1))
-    adder = scipy.sparse.csc_array(entries, shape=(size, numbers.size))
     front = np.moveaxis(x, axis, 0)
-    total = adder @ np.ascontiguousarray(front).reshape(numbers.size, -1)
+    count = len(segments)
+    rows = np.ascontiguousarray(front).reshape(count, prod(front.shape[1:]))
+    total = sparse_dot(np.ones(count, x.dtype), segments, range(count), size, rows)
     return np.moveaxis(total.reshape(size, *front.shape[1:]), 0, axis)
 
 

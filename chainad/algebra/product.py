@@ -214,15 +214,11 @@ def _visited(spelling: Spelling, k: int, label: int) -> Integers:
 
 def _follow(spelling: Spelling, plain: int, other: int) -> None:
     """Let the labels of a plain axis follow those of an axis with positions."""
-    if not spelling.axes[other].labels:
-        spelling.axes[other] = Axis(
-            spelling.axes[other].size, (spelling.new(1),), spelling.axes[other].positions
-        )
     labels, word = spelling.axes[plain].labels, spelling.axes[other].labels
     if len(labels) == 1 and len(word) > 1:
         _become_word(spelling, labels[0], other)
         return
-    leader = spelling.flatten(word)
+    leader = _one_label(spelling, other)
     where = _positions_of(spelling.axes[other])
     shape = tuple(spelling.sizes[label] for label in labels)
     if len(labels) == 1:
@@ -244,18 +240,21 @@ def _become_word(spelling: Spelling, label: int, other: int) -> None:
         spelling.identify(part, own)
 
 
+def _one_label(spelling: Spelling, k: int) -> int:
+    """Spell axis k by one label, of size 1 if it had none; return that label."""
+    axis = spelling.axes[k]
+    if not axis.labels:
+        spelling.axes[k] = Axis(axis.size, (spelling.new(1),), axis.positions)
+    return spelling.flatten(spelling.axes[k].labels)
+
+
 def _positions_of(axis: Axis) -> Positions:
     return range(axis.size) if axis.positions is None else axis.positions
 
 
 def _join(spelling: Spelling, i: int, j: int) -> None:
     """Tie two axes with positions: only places that both visit remain."""
-    for k in (i, j):
-        if not spelling.axes[k].labels:
-            axis = spelling.axes[k]
-            spelling.axes[k] = Axis(axis.size, (spelling.new(1),), axis.positions)
-    p = spelling.flatten(spelling.axes[i].labels)
-    q = spelling.flatten(spelling.axes[j].labels)
+    p, q = _one_label(spelling, i), _one_label(spelling, j)
     size = spelling.axes[i].size
     f, g = (_positions_of(spelling.axes[k]) for k in (i, j))
     at_p, at_q = join(f, g, size)

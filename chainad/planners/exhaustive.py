@@ -32,7 +32,7 @@ def exhaustive(graph: LinearGraph) -> tuple[Vertex, ...]:
     for _ in graph.inner:
         following: dict[frozenset[Vertex], tuple[int, tuple[Vertex, ...], Elimination]] = {}
         best: dict[frozenset[Vertex], tuple[int, frozenset[Vertex], Vertex]] = {}
-        for done, (cost, _order, elimination) in layer.items():
+        for done, (cost, _, elimination) in layer.items():
             for v in graph.inner:
                 if v in done:
                     continue

@@ -18,7 +18,7 @@ from chainad.structure import Structure
 
 def markowitz(graph: LinearGraph) -> tuple[Vertex, ...]:
     """Eliminate the vertex of least price, the first of equals."""
-    return _eliminate_by(graph, lambda elimination, v: elimination.price(v), reach=1)
+    return _eliminate_by(graph, Elimination.price, reach=1)
 
 
 def greedy(graph: LinearGraph) -> tuple[Vertex, ...]:

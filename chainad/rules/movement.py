@@ -13,7 +13,7 @@ import numpy as np
 
 from chainad.algebra import Arrangement, arrange, identity
 from chainad.graph import Argument
-from chainad.pattern import Integers, Positions, as_array, positions, refine
+from chainad.pattern import Integers, Positions, positions, refine
 from chainad.primitives import place, segment_sum
 from chainad.rules.base import CONSTANT, Local, Locals, arguments_in, defined, rule
 from chainad.structure import Axis
@@ -125,11 +125,10 @@ def strided(
     for a, size in enumerate(source):
         at = int(first[a])
         if a not in walkers:
-            cols.append(Axis(size, (), range(at, at + 1) if size > 1 else None))
+            cols.append(Axis(size, (), range(at, at + 1)))
             continue
         k, step = walkers[a]
-        where = range(at, at + step * shape[k], step)
-        cols.append(Axis(size, (k,), None if where == range(size) else where))
+        cols.append(Axis(size, (k,), range(at, at + step * shape[k], step)))
     return arrange(rows, cols, dict(enumerate(shape)), scale=1)
 
 
@@ -141,6 +140,8 @@ def selection(source: Integers, shape: tuple[int, ...]) -> Arrangement:
     """
     total = int(np.prod(shape, dtype=np.int64))
     inside = (source >= 0) & (source < total)
+    if not inside.any():
+        return _nothing(source.shape, shape)
     visited = [
         np.flatnonzero(inside.any(axis=tuple(a for a in range(source.ndim) if a != k)))
         for k in range(source.ndim)
@@ -151,22 +152,15 @@ def selection(source: Integers, shape: tuple[int, ...]) -> Arrangement:
     numbers = source[np.ix_(*visited)] if visited else source
     sizes = {k: where.size for k, where in enumerate(visited)}
     rows = [
-        Axis(n, (k,), _unless_all(where, n))
+        Axis(n, (k,), positions(where))
         for k, (n, where) in enumerate(zip(source.shape, visited, strict=True))
     ]
-    if not inside.any():
-        return _nothing(source.shape, shape)
     cols = []
     for n, coordinate in zip(shape, np.unravel_index(numbers, shape) if shape else (), strict=True):
         labels = tuple(k for k in range(numbers.ndim) if _varies(coordinate, k))
         thin = coordinate[tuple(slice(None) if k in labels else 0 for k in range(numbers.ndim))]
-        cols.append(Axis(n, labels, _unless_all(thin.ravel(), n)))
+        cols.append(Axis(n, labels, positions(thin)))
     return arrange(rows, cols, sizes, scale=1)
-
-
-def _unless_all(where: Integers, size: int) -> Positions | None:
-    found = positions(where)
-    return None if found == range(size) else found
 
 
 def _varies(coordinate: Integers, axis: int) -> bool:
@@ -184,7 +178,7 @@ def _axes_through(where: Integers, shape: tuple[int, ...]) -> list[Axis]:
     if not shape:
         return []
     places = np.unravel_index(where, shape)
-    return [Axis(n, (0,), _unless_all(at, n)) for n, at in zip(shape, places, strict=True)]
+    return [Axis(n, (0,), positions(at)) for n, at in zip(shape, places, strict=True)]
 
 
 def _nothing(rows: tuple[int, ...], cols: tuple[int, ...]) -> Arrangement:
@@ -263,10 +257,7 @@ def _copy(y: Argument, x: Argument, *args: Any, **kwargs: Any) -> Locals:
 @rule(segment_sum)
 def _segment_sum(y: Argument, x: Argument, axis: int, segments: Positions, size: int) -> Locals:
     cols = [Axis(n, (k,)) for k, n in enumerate(x.shape)]
-    rows = [
-        Axis(n, (k,), _unless_all(as_array(segments), n) if k == axis else None)
-        for k, n in enumerate(y.shape)
-    ]
+    rows = [Axis(n, (k,), segments if k == axis else None) for k, n in enumerate(y.shape)]
     return {x: Local(arrange(rows, cols, dict(enumerate(x.shape)), scale=1), None)}
 
 

@@ -7,6 +7,7 @@ and `std` where all entries are equal.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,8 @@ def _spelled(y: Argument, x: Argument, axes: Axes, scale: float | None) -> Arran
 
 def _refuse(**options: Any) -> None:
     """Raise for options that change the result in ways the rule does not know."""
-    named = [name for name, value in options.items() if value is not None]
+    harmless = {"where": True}
+    named = [k for k, v in options.items() if v is not None and v is not harmless.get(k)]
     if named:
         raise NotImplementedError(
             f"{', '.join(f'{name}=' for name in named)} is not differentiated; select or convert"
@@ -67,7 +69,7 @@ def reduction(
             initial: Any = None,
             where: Any = None,
         ) -> Locals:
-            _refuse(dtype=dtype, out=out, initial=initial, where=None if where is True else where)
+            _refuse(dtype=dtype, out=out, initial=initial, where=where)
             axes = normalize_axes(axis, x.ndim)
             return {x: Local(_spelled(y, x, axes, None), _keeping(slope, axes, x.shape))}
 
@@ -92,7 +94,7 @@ def _sum(
     initial: Any = None,
     where: Any = None,
 ) -> Locals:
-    _refuse(dtype=dtype, out=out, where=None if where is True else where)
+    _refuse(dtype=dtype, out=out, where=where)
     return {x: Local(_spelled(y, x, normalize_axes(axis, x.ndim), 1), None)}
 
 
@@ -107,9 +109,9 @@ def _mean(
     *,
     where: Any = None,
 ) -> Locals:
-    _refuse(dtype=dtype, out=out, where=None if where is True else where)
+    _refuse(dtype=dtype, out=out, where=where)
     axes = normalize_axes(axis, x.ndim)
-    count = int(np.prod([x.shape[k] for k in axes], dtype=np.int64))
+    count = prod(x.shape[k] for k in axes)
     return {x: Local(_spelled(y, x, axes, 1 / count if count else np.nan), None)}
 
 
@@ -155,9 +157,9 @@ def _deviation(
         mean: Any = None,
         correction: Any = None,
     ) -> Locals:
-        _refuse(dtype=dtype, out=out, where=None if where is True else where, mean=mean)
+        _refuse(dtype=dtype, out=out, where=where, mean=mean)
         axes = normalize_axes(axis, x.ndim)
-        count = int(np.prod([x.shape[k] for k in axes], dtype=np.int64))
+        count = prod(x.shape[k] for k in axes)
         # A NumPy number, so that dividing by zero gives infinity, as it does in the function.
         divisor = np.float64(count - (ddof if correction is None else correction))
 

@@ -59,5 +59,9 @@ def site_of(raw: RawSite | None) -> Site | None:
 
 def here() -> str:
     """Return the user's file and line as the beginning of a message."""
-    raw = raw_site()
+    return prefix(raw_site())
+
+
+def prefix(raw: RawSite | None) -> str:
+    """Return a place as the beginning of a message."""
     return f"{raw[0].co_filename}:{raw[1]}: " if raw else ""

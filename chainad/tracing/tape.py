@@ -12,7 +12,7 @@ import numpy as np
 from chainad.graph import Argument, Graph, Node, identity
 from chainad.linear import Origin
 from chainad.rules.base import name_of
-from chainad.tracing.sites import RawSite, site_of
+from chainad.tracing.sites import RawSite, prefix, site_of
 
 _levels = itertools.count()
 
@@ -135,8 +135,7 @@ class Tape:
 
     def where(self, number: int) -> str:
         """Return the user's file and line of an entry, as the beginning of a message."""
-        raw = self.entries[number].raw_site
-        return f"{raw[0].co_filename}:{raw[1]}: " if raw else ""
+        return prefix(self.entries[number].raw_site)
 
     def origin(self, number: int) -> Origin:
         """Return what an entry is called, and the user's line."""
