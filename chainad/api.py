@@ -14,25 +14,27 @@ from chainad.cache import Cache
 from chainad.errors import InputError
 from chainad.evaluate import evaluate
 from chainad.linearize import Linearized, linearize
-from chainad.lower import lower
+from chainad.lower import Lowered, lower
+from chainad.matrixfree import JacobianOperator, Sweeps
 from chainad.plan import Plan
 from chainad.planners.auto import Mode, check_mode, mode_key, plan_cached
-from chainad.program import Program
+from chainad.results import OUTPUTS, zero
 from chainad.tracing.record import Tracer
 from chainad.tracing.trace import Run, tracing
 
 
 @dataclass(frozen=True)
 class _Compiled:
-    """Everything that is kept for calls with the same graph and mode."""
+    """Everything that is kept for calls with the same graph, mode and output."""
 
     linearized: Linearized
     plan: Plan
-    program: Program
+    lowered: Lowered
     run: Runner
 
 
 _compiled: Cache[_Compiled] = Cache(256)
+_swept: Cache[tuple[Linearized, list[Sweeps]]] = Cache(64)
 
 
 class JacobianFunction:
@@ -40,30 +42,49 @@ class JacobianFunction:
 
     verb = "jacobian"
 
-    def __init__(self, f: Callable[..., Any], argnums: int | Sequence[int], mode: Mode) -> None:
+    def __init__(
+        self, f: Callable[..., Any], argnums: int | Sequence[int], mode: Mode, output: str
+    ) -> None:
         if not callable(f):
             raise InputError(f"f must be a function, but got {type(f).__name__}")
         self.f = f
         self.argnums = _checked_argnums(argnums)
         self.mode = check_mode(mode)
+        self.output = _checked_output(output)
         self.__doc__ = f"The Jacobian of {_name_of(f)}, mode={mode!r}."
 
     def __repr__(self) -> str:
-        name = f"chainad.{self.verb}"
-        return f"{name}({_name_of(self.f)}, argnums={self.argnums}, mode={self.mode!r})"
+        name, how = f"chainad.{self.verb}", f"mode={self.mode!r}, output={self.output!r}"
+        return f"{name}({_name_of(self.f)}, argnums={self.argnums}, {how})"
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._run(args, kwargs)[1]
+    def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+        return self._run(args, kwargs, out)[1]
 
-    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> tuple[Any, Any]:
         """Return what the function returns, and its Jacobian."""
         argnums = _positions(self.argnums, len(args))
         with tracing(_bound(self.f, kwargs), args, argnums) as run:
-            compiled = _compile(run, self.mode)
-            slots = evaluate(run.tape, compiled.linearized.recipes)
-            blocks = compiled.run(slots)
+            blocks = self._blocks(run)
         value = run.values if run.is_tuple else run.values[0]
-        return value, _assemble(run, argnums, blocks, isinstance(self.argnums, int))
+        nested = _nest(run, len(argnums), blocks, isinstance(self.argnums, int))
+        return value, nested if out is None else _write(nested, out)
+
+    def _blocks(self, run: Run) -> list[Any]:
+        """Return the Jacobian of every output by every argument, outputs first."""
+        if self.output == "operator":
+            return _operators(run)
+        compiled = _compile(run, self.mode, self.output)
+        arrays = iter(compiled.run(evaluate(run.tape, compiled.linearized.recipes)))
+        blocks = []
+        for (o, i), form in zip(_pairs(run), compiled.lowered.forms, strict=True):
+            dtype = _dtype(run, o, i)
+            if form is None:
+                ends = np.shape(run.values[o]), np.shape(run.input(i))
+                blocks.append(zero(self.output, *ends, dtype))
+            else:
+                taken = [_cast(next(arrays), dtype, self.output) for _ in range(form.width)]
+                blocks.append(form.assemble(taken))
+        return blocks
 
     def plan(self, *args: Any, **kwargs: Any) -> Plan:
         """Return the plan for these arguments, without multiplying any Jacobian."""
@@ -71,7 +92,7 @@ class JacobianFunction:
         with tracing(_bound(self.f, kwargs), args, argnums) as run:
             tape = run.tape
             linearized = linearize(run.graph(), tape.origin, tape.where)
-            itemsize = max((_dtype(run, o, i).itemsize for o, i in _pairs(run, argnums)), default=8)
+            itemsize = max((_dtype(run, o, i).itemsize for o, i in _pairs(run)), default=8)
             plan = plan_cached(linearized.graph, self.mode, itemsize)
         names = [f"x{k}" for k in argnums] if len(argnums) > 1 else ["x"]
         title = f"{_name_of(self.f)}({', '.join(names)})"
@@ -83,12 +104,15 @@ class ValueAndJacobianFunction(JacobianFunction):
 
     verb = "value_and_jacobian"
 
-    def __call__(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        return self._run(args, kwargs)
+    def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> tuple[Any, Any]:
+        return self._run(args, kwargs, out)
 
 
 def jacobian(
-    f: Callable[..., Any], argnums: int | Sequence[int] = 0, mode: Mode = "auto"
+    f: Callable[..., Any],
+    argnums: int | Sequence[int] = 0,
+    mode: Mode = "auto",
+    output: str = "dense",
 ) -> JacobianFunction:
     """Return a function that computes the Jacobian of `f` at the lowest cost.
 
@@ -143,11 +167,14 @@ def jacobian(
     array([[2., 0.],
            [1., 0.]])
     """
-    return JacobianFunction(f, argnums, mode)
+    return JacobianFunction(f, argnums, mode, output)
 
 
 def value_and_jacobian(
-    f: Callable[..., Any], argnums: int | Sequence[int] = 0, mode: Mode = "auto"
+    f: Callable[..., Any],
+    argnums: int | Sequence[int] = 0,
+    mode: Mode = "auto",
+    output: str = "dense",
 ) -> ValueAndJacobianFunction:
     """Return a function that computes `f` and its Jacobian from one trace.
 
@@ -169,7 +196,7 @@ def value_and_jacobian(
     array([[2., 0.],
            [0., 6.]])
     """
-    return ValueAndJacobianFunction(f, argnums, mode)
+    return ValueAndJacobianFunction(f, argnums, mode, output)
 
 
 def plan(
@@ -206,7 +233,7 @@ def plan(
     >>> chainad.plan(lambda x: A[0] @ np.sin(A[1] @ x), np.ones(40)).multiplications
     2460
     """
-    return JacobianFunction(f, argnums, mode).plan(*args, **kwargs)
+    return JacobianFunction(f, argnums, mode, "dense").plan(*args, **kwargs)
 
 
 def stop_gradient(x: Any) -> Any:
@@ -236,18 +263,18 @@ def stop_gradient(x: Any) -> Any:
 # -------------------------------------------------------------------- helpers
 
 
-def _compile(run: Run, mode: Mode) -> _Compiled:
+def _compile(run: Run, mode: Mode, output: str) -> _Compiled:
     key = mode_key(mode)
     if key is None:
-        return _build(run, mode)
-    return _compiled.get((run.key, key), lambda: _build(run, mode))
+        return _build(run, mode, output)
+    return _compiled.get((run.key, key, output), lambda: _build(run, mode, output))
 
 
-def _build(run: Run, mode: Mode) -> _Compiled:
+def _build(run: Run, mode: Mode, output: str) -> _Compiled:
     linearized = linearize(run.graph(), where=run.tape.where)
     made = plan_cached(linearized.graph, mode, 8)
-    program = lower(made, [recipe.kernels for recipe in linearized.recipes])
-    return _Compiled(linearized, made, program, build(program))
+    lowered = lower(made, [recipe.kernels for recipe in linearized.recipes], output)
+    return _Compiled(linearized, made, lowered, build(lowered.program))
 
 
 def _checked_argnums(argnums: int | Sequence[int]) -> int | tuple[int, ...]:
@@ -257,6 +284,12 @@ def _checked_argnums(argnums: int | Sequence[int]) -> int | tuple[int, ...]:
     if numbers and all(isinstance(k, (int, np.integer)) for k in numbers):
         return tuple(int(k) for k in numbers)
     raise InputError(f"argnums must be an int or a non-empty sequence of ints, but got {argnums!r}")
+
+
+def _checked_output(output: str) -> str:
+    if output not in OUTPUTS:
+        raise InputError(f"output={output!r} is unknown; choose one of {', '.join(OUTPUTS)}")
+    return output
 
 
 def _positions(argnums: int | tuple[int, ...], count: int) -> tuple[int, ...]:
@@ -280,8 +313,8 @@ def _name_of(f: Callable[..., Any]) -> str:
     return getattr(f, "__name__", type(f).__name__)
 
 
-def _pairs(run: Run, argnums: tuple[int, ...]) -> list[tuple[int, int]]:
-    return [(o, i) for o in range(len(run.values)) for i in range(len(argnums))]
+def _pairs(run: Run) -> list[tuple[int, int]]:
+    return [(o, i) for o in range(len(run.values)) for i in range(run.tape.n_inputs)]
 
 
 def _dtype(run: Run, output: int, number: int) -> np.dtype[Any]:
@@ -290,22 +323,69 @@ def _dtype(run: Run, output: int, number: int) -> np.dtype[Any]:
     return dtype if dtype.kind == "f" else run.input(number).dtype
 
 
-def _assemble(run: Run, argnums: tuple[int, ...], blocks: Sequence[Any], one_argument: bool) -> Any:
+def _nest(run: Run, count: int, blocks: Sequence[Any], one_argument: bool) -> Any:
     """Arrange the blocks as the user asked: outputs first, then arguments."""
-    found = iter(blocks)
-    rows = []
-    for o in range(len(run.values)):
-        row = tuple(_block(run, o, i, next(found)) for i in range(len(argnums)))
-        rows.append(row[0] if one_argument else row)
-    return tuple(rows) if run.is_tuple else rows[0]
+    rows = [tuple(blocks[k : k + count]) for k in range(0, len(blocks), count)]
+    found = tuple(row[0] if one_argument else row for row in rows)
+    return found if run.is_tuple else found[0]
 
 
-def _block(run: Run, output: int, number: int, block: Any) -> Any:
-    dtype = _dtype(run, output, number)
-    if block is None:
-        shape = (*np.shape(run.values[output]), *np.shape(run.input(number)))
-        return np.zeros(shape, dtype)
-    if isinstance(block, Tracer):
-        return block
-    array: npt.NDArray[Any] = np.asarray(block)
-    return array if array.dtype == dtype else array.astype(dtype)
+def _cast(array: Any, dtype: np.dtype[Any], output: str) -> Any:
+    """Return the numbers of a block in its dtype."""
+    if array is None:
+        return None
+    if isinstance(array, Tracer):
+        if output != "dense":
+            raise InputError(
+                f"a Jacobian with output={output!r} cannot be differentiated again;"
+                " use output='dense' for the inner one"
+            )
+        return array
+    numbers: npt.NDArray[Any] = np.asarray(array)
+    return numbers if numbers.dtype == dtype else numbers.astype(dtype)
+
+
+def _write(found: Any, out: Any) -> Any:
+    """Write dense blocks into the buffers of the user; return these."""
+    if isinstance(found, tuple):
+        if not isinstance(out, tuple) or len(out) != len(found):
+            raise InputError(
+                f"out must be a tuple of {len(found)} arrays, nested as the result is, but got"
+                f" {type(out).__name__}"
+            )
+        return tuple(_write(one, into) for one, into in zip(found, out, strict=True))
+    if not isinstance(found, np.ndarray):
+        raise InputError(
+            f"out= takes dense Jacobians, but this one is a {type(found).__name__};"
+            " leave out= away, or use output='dense'"
+        )
+    if not isinstance(out, np.ndarray) or out.shape != found.shape or out.dtype != found.dtype:
+        got = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise InputError(f"out must be an array of {found.dtype} {found.shape}, but got {got}")
+    np.copyto(out, found)
+    return out
+
+
+def _operators(run: Run) -> list[Any]:
+    """Return a matrix-free operator for every output and argument."""
+    if isinstance(run.input(0), Tracer):
+        raise InputError(
+            "a Jacobian with output='operator' cannot be differentiated again;"
+            " use output='dense' for the inner one"
+        )
+    linearized, sweeps = _swept.get(run.key, lambda: _sweeps(run))
+    slots = evaluate(run.tape, linearized.recipes)
+    # The operator outlives this call: numbers that the user may overwrite are its own.
+    kept = [np.array(x) if isinstance(x, np.ndarray) else x for x in slots]
+    return [
+        JacobianOperator(each, kept, _dtype(run, o, i))
+        for each, (o, i) in zip(sweeps, _pairs(run), strict=True)
+    ]
+
+
+def _sweeps(run: Run) -> tuple[Linearized, list[Sweeps]]:
+    linearized = linearize(run.graph(), where=run.tape.where)
+    graph = linearized.graph
+    arrangements = [recipe.kernels for recipe in linearized.recipes]
+    ends = [(i, o) for o in graph.outputs for i in graph.inputs]
+    return linearized, [Sweeps(graph, arrangements, each) for each in ends]

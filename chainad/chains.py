@@ -118,7 +118,7 @@ def multi_dot(matrices: Sequence[Matrix], mode: Mode = "auto") -> Any:
     factors, plan = _plan_matrices(checked, mode)
     if all(map(scipy.sparse.issparse, checked)):
         return _sparse_product(checked, plan)
-    run = build(lower(plan, [factor.kernels for factor in factors]))
+    run = build(lower(plan, [factor.kernels for factor in factors]).program)
     (product,) = run([_numbers(matrix) for matrix in reversed(checked)])
     return product[()] if product.ndim == 0 else product
 

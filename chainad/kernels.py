@@ -121,10 +121,22 @@ class SparseDot:
 
 
 @dataclass(frozen=True, slots=True)
+class Scatter:
+    """Any number of vectors (or single numbers) put at `positions` of one vector of `size`.
+
+    Entries that meet are added up; `covers` says that none do, and that every place is taken.
+    """
+
+    positions: tuple[Positions, ...]
+    size: int
+    covers: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Dot:
     """Sum over the last axis of an elementwise product."""
 
 
 Unary: TypeAlias = Reshape | Transpose | Broadcast | Take | Place | SegmentSum | Sum | Scale | Copy
 Binary: TypeAlias = Add | AddAt | Multiply | MatMul | Dot | SparseDot
-Kernel: TypeAlias = Full | Unary | Binary
+Kernel: TypeAlias = Full | Unary | Binary | Scatter

@@ -8,13 +8,13 @@ Source: Griewank & Walther, *Evaluating Derivatives*, 2nd ed., ch. 9.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import networkx as nx
 
-from chainad.algebra import Product, Total, add, multiply
+from chainad.algebra import Product, Total, add, multiply, stay_apart
 from chainad.errors import PlanError
 from chainad.graph import Site
 from chainad.structure import Structure
@@ -123,76 +123,121 @@ def _list(vertices: Sequence[Vertex]) -> str:
     return shown + (", ..." if len(vertices) > 6 else "")
 
 
+# What lies between two vertices: Jacobians that are to be added, kept apart where their sum would
+# have to spell out every entry (the diagonals of a stencil).
+Pieces = tuple[Structure, ...]
+
+# Beyond so many pieces, one explicit sum is cheaper to handle.
+MANY_PIECES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """Where a Jacobian goes among the pieces of its edge: added to one (`total`), or a new one."""
+
+    place: int
+    total: Total | None
+
+    @property
+    def additions(self) -> int:
+        return 0 if self.total is None else self.total.additions
+
+
+def land(pieces: list[Structure], new: Structure) -> Landing:
+    """Put a Jacobian among the pieces of its edge."""
+    for place, old in enumerate(pieces):
+        if len(pieces) >= MANY_PIECES or not stay_apart(old, new):
+            total = add(old, new)
+            pieces[place] = total.structure
+            return Landing(place, total)
+    pieces.append(new)
+    return Landing(len(pieces) - 1, None)
+
+
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """One product of an elimination, the edge it falls on, and the sum with what was there."""
+    """One product of an elimination: piece `left` out of v with piece `right` into v.
+
+    The product falls on the edge from `tail` to `head`.
+    """
 
     tail: Vertex
     head: Vertex
+    left: int
+    right: int
     product: Product
-    total: Total | None
+    landing: Landing
 
 
 class Elimination:
     """A linear graph while its vertices are being eliminated.
 
-    `after[v]` and `before[v]` hold the structures of the edges out of v and into v.
+    `after[v]` and `before[v]` hold the pieces of the edges out of v and into v; `landings` tells,
+    edge by edge of the graph, where each went.
     """
 
     def __init__(self, graph: LinearGraph) -> None:
-        self.after: list[dict[Vertex, Structure]] = [{} for _ in graph.shapes]
-        self.before: list[dict[Vertex, Structure]] = [{} for _ in graph.shapes]
-        self.merged: list[tuple[Edge, Total]] = []
+        self.after: list[dict[Vertex, Pieces]] = [{} for _ in graph.shapes]
+        self.before: list[dict[Vertex, Pieces]] = [{} for _ in graph.shapes]
+        self.landings: list[Landing] = []
         for edge in graph.edges:
-            old = self.after[edge.tail].get(edge.head)
-            new = edge.structure
-            if old is not None:
-                total = add(old, edge.structure)
-                self.merged.append((edge, total))
-                new = total.structure
-            self._set(edge.tail, edge.head, new)
+            pieces = [*self.after[edge.tail].get(edge.head, ())]
+            self.landings.append(land(pieces, edge.structure))
+            self._set(edge.tail, edge.head, tuple(pieces))
 
-    def _set(self, tail: Vertex, head: Vertex, structure: Structure) -> None:
-        self.after[tail][head] = structure
-        self.before[head][tail] = structure
+    def _set(self, tail: Vertex, head: Vertex, pieces: Pieces) -> None:
+        self.after[tail][head] = pieces
+        self.before[head][tail] = pieces
 
     def copy(self) -> Elimination:
         twin = object.__new__(Elimination)
         twin.after = [dict(edges) for edges in self.after]
         twin.before = [dict(edges) for edges in self.before]
-        twin.merged = self.merged
+        twin.landings = self.landings
         return twin
 
     def price(self, v: Vertex) -> int:
         """Return the multiplications of eliminating v now."""
         return sum(
-            multiply(out, into).multiplications
+            multiplications(out, into)
             for out in self.after[v].values()
             for into in self.before[v].values()
         )
 
-    def meetings(self, v: Vertex) -> Iterator[Meeting]:
-        """Yield the products and sums of eliminating v now, without changing anything."""
+    def meet(self, v: Vertex) -> tuple[list[Meeting], dict[tuple[Vertex, Vertex], Pieces]]:
+        """Return what eliminating v now takes, and the edges it makes; nothing is changed."""
+        meetings: list[Meeting] = []
+        edges: dict[tuple[Vertex, Vertex], Pieces] = {}
         for head, out in self.after[v].items():
             for tail, into in self.before[v].items():
-                product = multiply(out, into)
-                old = self.after[tail].get(head)
-                total = None if old is None else add(old, product.structure)
-                yield Meeting(tail, head, product, total)
+                pieces = [*self.after[tail].get(head, ())]
+                for i, left in enumerate(out):
+                    for j, right in enumerate(into):
+                        product = multiply(left, right)
+                        if product.structure.nonzeros and product.structure.scale != 0:
+                            landing = land(pieces, product.structure)
+                            meetings.append(Meeting(tail, head, i, j, product, landing))
+                if pieces:
+                    edges[tail, head] = tuple(pieces)
+        return meetings, edges
 
     def eliminate(self, v: Vertex) -> list[Meeting]:
         """Eliminate v; return what that took."""
-        meetings = list(self.meetings(v))
+        meetings, edges = self.meet(v)
         for tail in self.before[v]:
             del self.after[tail][v]
         for head in self.after[v]:
             del self.before[head][v]
         self.before[v] = {}
         self.after[v] = {}
-        for m in meetings:
-            structure = m.product.structure if m.total is None else m.total.structure
-            self._set(m.tail, m.head, structure)
+        for (tail, head), pieces in edges.items():
+            self._set(tail, head, pieces)
         return meetings
+
+
+def multiplications(left: Pieces, right: Pieces) -> int:
+    """Return what it takes to multiply all pieces of two edges."""
+    return sum(multiply(a, b).multiplications for a in left for b in right)
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -206,10 +251,10 @@ class Price:
 def price(graph: LinearGraph, order: Sequence[Vertex]) -> Price:
     """Return the price of eliminating in this order."""
     elimination = Elimination(graph)
-    multiplications = 0
-    additions = sum(total.additions for _, total in elimination.merged)
+    product = 0
+    additions = sum(landing.additions for landing in elimination.landings)
     for v in order:
         for m in elimination.eliminate(v):
-            multiplications += m.product.multiplications
-            additions += m.product.additions + (m.total.additions if m.total else 0)
-    return Price(multiplications, additions)
+            product += m.product.multiplications
+            additions += m.product.additions + m.landing.additions
+    return Price(product, additions)

@@ -6,10 +6,19 @@ An einsum of two arrays becomes `multiply` where nothing is added up, else one `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import prod
 
-from chainad.algebra import Kernels, Product, Total, to_dense
+from chainad.algebra import (
+    Kernels,
+    Product,
+    Total,
+    flat_places,
+    lay_out,
+    to_dense,
+    to_vector,
+)
 from chainad.kernels import (
     Add,
     AddAt,
@@ -22,13 +31,17 @@ from chainad.kernels import (
     Multiply,
     Place,
     Reshape,
+    Scatter,
     SegmentSum,
     SparseDot,
     Take,
     Transpose,
 )
+from chainad.pattern import Positions
 from chainad.plan import Plan
 from chainad.program import Instruction, Program
+from chainad.results import Dense, Form, Sparse, Structured
+from chainad.structure import Structure
 
 Labels = Sequence[int]
 
@@ -81,7 +94,18 @@ class _Writer:
         return register
 
 
-def lower(plan: Plan, arrangements: Sequence[Kernels]) -> Program:
+@dataclass(frozen=True)
+class Lowered:
+    """A program, and the form of every result; None stands for a zero one.
+
+    The outputs of the program are the registers of all results, one after the other.
+    """
+
+    program: Program
+    forms: tuple[Form | None, ...]
+
+
+def lower(plan: Plan, arrangements: Sequence[Kernels], output: str = "dense") -> Lowered:
     """Return the program of a plan.
 
     Parameters
@@ -89,6 +113,8 @@ def lower(plan: Plan, arrangements: Sequence[Kernels]) -> Program:
     plan : Plan
     arrangements : sequence of Kernels
         For every local Jacobian, the kernels that bring the array of its rule into the kept form.
+    output : str
+        The form of the results: "dense", "sparse" or "structured".
     """
     edges = plan.graph.edges
     writer = _Writer(len(edges))
@@ -102,8 +128,17 @@ def lower(plan: Plan, arrangements: Sequence[Kernels]) -> Program:
             registers.append(_product(writer, step.algebra, left, right))
         else:
             registers.append(_total(writer, step.algebra, left, right))
-    outputs = [_result(writer, plan, number, registers) for number in plan.results]
-    return prune(Program(len(edges), tuple(writer.instructions), tuple(outputs)))
+    outputs: list[int | None] = []
+    forms: list[Form | None] = []
+    for numbers in plan.results:
+        if not numbers:
+            forms.append(None)
+            continue
+        form, found = _FORMS[output](writer, plan, numbers, registers)
+        forms.append(form)
+        outputs += found
+    program = prune(Program(len(edges), tuple(writer.instructions), tuple(outputs)))
+    return Lowered(program, tuple(forms))
 
 
 def _product(writer: _Writer, product: Product, left: int | None, right: int | None) -> int | None:
@@ -222,13 +257,90 @@ def _total(writer: _Writer, total: Total, left: int | None, right: int | None) -
     return writer.apply(total.after, result)
 
 
-def _result(
-    writer: _Writer, plan: Plan, number: int | None, registers: Sequence[int | None]
-) -> int | None:
-    if number is None:
-        return None
-    register = writer.apply(to_dense(plan.structures[number]), registers[number])
-    assert register is not None
+Registers = Sequence[int | None]
+
+
+def _dense(
+    writer: _Writer, plan: Plan, numbers: Sequence[int], registers: Registers
+) -> tuple[Form, list[int | None]]:
+    terms = [plan.structures[k] for k in numbers]
+    shape = (*terms[0].row_shape, *terms[0].col_shape)
+    if len(terms) == 1:
+        register = writer.apply(to_dense(terms[0]), registers[numbers[0]])
+        assert register is not None
+    else:
+        places = tuple(flat_places(term) for term in terms)
+        register = _scattered(writer, terms, [registers[k] for k in numbers], places, prod(shape))
+        register = writer.emit(Reshape(shape), register)
+    return Dense(shape), [_own(writer, register)]
+
+
+def _sparse(
+    writer: _Writer, plan: Plan, numbers: Sequence[int], registers: Registers
+) -> tuple[Form, list[int | None]]:
+    terms = [plan.structures[k] for k in numbers]
+    layout = lay_out(terms)
+    size = layout.indices.size
+    if layout.places == (range(size),) and terms[0].scale is None:
+        register = writer.apply(to_vector(terms[0]), registers[numbers[0]])
+        assert register is not None
+    else:
+        held = [registers[k] for k in numbers]
+        register = _scattered(writer, terms, held, layout.places, size, layout.covers)
+    return Sparse(layout), [_own(writer, register)]
+
+
+def _structured(
+    writer: _Writer, plan: Plan, numbers: Sequence[int], registers: Registers
+) -> tuple[Form, list[int | None]]:
+    terms = tuple(_factors(plan, k) for k in numbers)
+    found: list[int | None] = []
+    for number in (k for term in terms for k in term):
+        register = registers[number]
+        found.append(None if register is None else _own(writer, register))
+    ends = plan.structures[numbers[0]]
+    shape = (*ends.row_shape, *ends.col_shape)
+    spelled = tuple(tuple(plan.structures[k] for k in term) for term in terms)
+    return Structured(spelled, shape, len(ends.row_shape)), found
+
+
+_FORMS: dict[
+    str,
+    Callable[[_Writer, Plan, Sequence[int], Registers], tuple[Form, list[int | None]]],
+] = {"dense": _dense, "sparse": _sparse, "structured": _structured}
+
+
+def _factors(plan: Plan, number: int) -> tuple[int, ...]:
+    """Return the Jacobians whose product is the given one: two if that has more numbers."""
+    n = len(plan.graph.edges)
+    if number < n:
+        return (number,)
+    step = plan.steps[number - n]
+    counts = [plan.structures[k].count for k in (step.left, step.right)]
+    if step.via is None or step.structure.count <= sum(counts):
+        return (number,)
+    return (step.left, step.right)
+
+
+def _scattered(
+    writer: _Writer,
+    terms: Sequence[Structure],
+    registers: Registers,
+    places: tuple[Positions, ...],
+    size: int,
+    covers: bool = False,
+) -> int:
+    """Emit the entries of several structures as one vector."""
+    vectors = []
+    for term, register in zip(terms, registers, strict=True):
+        vector = writer.apply(to_vector(term), register)
+        assert vector is not None
+        vectors.append(vector)
+    return writer.emit(Scatter(places, size, covers), *vectors)
+
+
+def _own(writer: _Writer, register: int) -> int:
+    """Return a register whose memory no other result has."""
     owner = writer.owner(register)
     if owner not in writer.fresh:
         return writer.emit(Copy(), register)

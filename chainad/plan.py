@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Literal
 
 from chainad.algebra import Product, Total
-from chainad.linear import Elimination, LinearGraph, Origin, Vertex
+from chainad.linear import Elimination, Landing, LinearGraph, Origin, Vertex
 from chainad.report.text import render
 from chainad.structure import Structure
 
@@ -81,8 +81,9 @@ class Plan:
         The inner vertices in the order of their elimination.
     steps : tuple of Step
         Every product and sum, in order.
-    results : tuple
-        For every pair (output, input), outputs first, the number of its Jacobian or None (zero).
+    results : tuple of tuples of int
+        For every pair (output, input), outputs first, the numbers of the Jacobians that add up to
+        its own: none (zero), one, or the disjoint diagonals of a stencil.
     asked : str
         What the user asked for.
     itemsize : int
@@ -98,7 +99,7 @@ class Plan:
     graph: LinearGraph
     order: tuple[Vertex, ...]
     steps: tuple[Step, ...]
-    results: tuple[int | None, ...]
+    results: tuple[tuple[int, ...], ...]
     asked: str = field(default="", compare=False)
     itemsize: int = 8
     alternatives: tuple[Alternative, ...] = field(default=(), compare=False)
@@ -162,14 +163,16 @@ class Plan:
     @cached_property
     def peak(self) -> Peak:
         """The largest live set: local Jacobians until their last use, and products."""
-        last = {used: k for k, s in enumerate(self.steps) for used in (s.left, s.right)}
-        last |= {used: len(self.steps) for used in self.results if used is not None}
+        n = len(self.graph.edges)
+        last = {n + k: k for k in range(len(self.steps))}
+        last |= {used: k for k, s in enumerate(self.steps) for used in (s.left, s.right)}
+        last |= {used: len(self.steps) for numbers in self.results for used in numbers}
         live = sum(e.structure.count for e in self.graph.edges)
         most = live
         for k, step in enumerate(self.steps):
             live += step.structure.count
             most = max(most, live)
-            for used in {step.left, step.right}:
+            for used in {step.left, step.right, step.number}:
                 if last[used] == k:
                     live -= self.structures[used].count
         return Peak(most, most * self.itemsize)
@@ -195,48 +198,44 @@ def follow(
     """
     checked = graph.check_order(order)
     steps, current = _steps(graph, checked)
-    results = tuple(current.get((i, o)) for o in graph.outputs for i in graph.inputs)
+    results = tuple(tuple(current.get((i, o), ())) for o in graph.outputs for i in graph.inputs)
     return Plan(graph, checked, steps, results, asked, itemsize)
 
 
 def _steps(
     graph: LinearGraph, order: tuple[Vertex, ...]
-) -> tuple[tuple[Step, ...], dict[tuple[Vertex, Vertex], int]]:
+) -> tuple[tuple[Step, ...], dict[tuple[Vertex, Vertex], list[int]]]:
+    """Return the steps, and the numbers of the pieces between every two vertices."""
     elimination = Elimination(graph)
     steps: list[Step] = []
     n = len(graph.edges)
-    current: dict[tuple[Vertex, Vertex], int] = {}
+    current: dict[tuple[Vertex, Vertex], list[int]] = {}
     # Products with an identity are still local; `local` holds the numbers of all such Jacobians.
     local = set(range(n))
-    merged = iter(elimination.merged)
-    for k, edge in enumerate(graph.edges):
-        ends = (edge.tail, edge.head)
-        if ends in current:
-            _, total = next(merged)
-            number = n + len(steps)
-            steps.append(Step(number, current[ends], k, *_over(ends), "sum", total))
-            local.add(number)
-            current[ends] = number
-        else:
-            current[ends] = k
+
+    def put(number: int, landing: Landing, ends: tuple[Vertex, Vertex]) -> int:
+        pieces = current.setdefault(ends, [])
+        if landing.total is None:
+            pieces.append(number)
+            return number
+        old, new = pieces[landing.place], n + len(steps)
+        tail, head = ends
+        steps.append(Step(new, old, number, tail, None, head, "sum", landing.total))
+        pieces[landing.place] = new
+        return new
+
+    for k, (edge, landing) in enumerate(zip(graph.edges, elimination.landings, strict=True)):
+        local.add(put(k, landing, (edge.tail, edge.head)))
     for v in order:
         for m in elimination.eliminate(v):
-            left, right = current[v, m.head], current[m.tail, v]
+            left, right = current[v, m.head][m.left], current[m.tail, v][m.right]
             number = n + len(steps)
             direction = _direction(left in local, right in local)
             steps.append(Step(number, left, right, m.tail, v, m.head, direction, m.product))
             if not m.product.multiplications and {left, right} <= local:
                 local.add(number)
-            if m.total is not None:
-                old, number = current[m.tail, m.head], n + len(steps)
-                ends = (m.tail, m.head)
-                steps.append(Step(number, old, number - 1, *_over(ends), "sum", m.total))
-            current[m.tail, m.head] = number
+            put(number, m.landing, (m.tail, m.head))
     return tuple(steps), current
-
-
-def _over(ends: tuple[Vertex, Vertex]) -> tuple[Vertex, None, Vertex]:
-    return ends[0], None, ends[1]
 
 
 def _direction(left_is_local: bool, right_is_local: bool) -> Direction:

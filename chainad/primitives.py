@@ -1,11 +1,11 @@
-"""The two array functions that programs need and NumPy lacks; both can be traced like NumPy's own.
+"""The few array functions that programs need and NumPy lacks; all can be traced like NumPy's own.
 
 They follow NEP 18: an argument with `__array_function__` that is no ndarray takes over.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, reduce
 from math import prod
 from typing import Any
 
@@ -44,10 +44,28 @@ def segment_sum(x: Array, axis: int, segments: Positions, size: int) -> Array:
 def add_at(x: Array, axis: int, where: Positions, y: Array) -> Array:
     """Return x with y added to its entries at the distinct positions `where` of one axis."""
     for array in (x, y):
-        if not isinstance(array, np.ndarray) and hasattr(type(array), "__array_function__"):
+        if _takes_over(array):
             return x + place(y, axis, where, x.shape[axis])
     out = np.array(x, dtype=np.result_type(x, y))
     out[(slice(None),) * axis + (key_of(where),)] += y
+    return out
+
+
+def scatter(positions: tuple[Positions, ...], size: int, covers: bool, *vectors: Array) -> Array:
+    """Put vectors, or single numbers, at positions of one vector; what meets is added up.
+
+    `covers` says that nothing meets, and that every place is taken.
+    """
+    if any(_takes_over(vector) for vector in vectors):
+        spread = [np.broadcast_to(x, len(p)) for x, p in zip(vectors, positions, strict=True)]
+        terms = [place(x, 0, p, size) for x, p in zip(spread, positions, strict=True)]
+        return reduce(np.add, terms)
+    out = (np.empty if covers else np.zeros)(size, np.result_type(*vectors))
+    for where, vector in zip(positions, vectors, strict=True):
+        if covers:
+            out[key_of(where)] = vector
+        else:
+            out[key_of(where)] += vector
     return out
 
 
@@ -57,7 +75,7 @@ def sparse_dot(values: Array, rows: Positions, cols: Positions, size: int, x: Ar
     The matrix has `values[k]` in row `rows[k]`, of `size`, and column `cols[k]`.
     """
     for array in (values, x):
-        if not isinstance(array, np.ndarray) and hasattr(type(array), "__array_function__"):
+        if _takes_over(array):
             terms = np.reshape(values, (-1, 1)) * x[as_array(cols)]
             return segment_sum(terms, 0, rows, size)
     order, indices, indptr = _compressed(rows, cols, size)
@@ -79,11 +97,15 @@ def _compressed(rows: Positions, cols: Positions, size: int) -> tuple[Array | No
 def key_of(where: Positions) -> slice | Array:
     """Return what indexes one axis at `where`: a slice if it can be."""
     if not isinstance(where, range):
-        return where.values
+        return as_array(where)
     stop: int | None = where.start + where.step * len(where)
     if stop is not None and stop < 0:  # a descending slice down to place 0 has no stop
         stop = None
     return slice(where.start, stop, where.step)
+
+
+def _takes_over(array: Any) -> bool:
+    return not isinstance(array, np.ndarray) and hasattr(type(array), "__array_function__")
 
 
 def _dispatch(function: Any, x: Any, *args: Any) -> Any:

@@ -27,6 +27,7 @@ from chainad.pattern import (
     distinct,
     is_ascending,
     is_injective,
+    lattice,
     positions,
 )
 from chainad.structure import Axis, Structure, places
@@ -195,6 +196,33 @@ class Spelling:
             table[x] == range(self.sizes[x]) for x in axis.labels if x in table
         ):
             return Axis(axis.size, labels, axis.positions)  # another name for the same label
+        regular = self._regular_word(axis, labels, leader, table)
+        where = self._gathered_word(axis, labels, leader, table) if regular is None else regular
+        if axis.positions is not None:
+            where = compose(axis.positions, where)
+        return _tidy(Axis(axis.size, labels, where))
+
+    def _regular_word(
+        self, axis: Axis, labels: tuple[int, ...], leader: int, table: dict[int, Positions]
+    ) -> Positions | None:
+        """Return the places of a word whose labels each follow a range, else None."""
+        if len(labels) != len(axis.labels):
+            return None
+        start, steps, stride = 0, [], 1
+        for label in reversed(axis.labels):
+            where = table.get(label, range(self.sizes[label]))
+            if not isinstance(where, range):
+                return None
+            start += stride * where.start
+            steps.append(stride * where.step)
+            stride *= self.sizes[label]
+        sizes = [self.sizes[leader if x in table else x] for x in axis.labels]
+        return lattice(start, steps[::-1], sizes)
+
+    def _gathered_word(
+        self, axis: Axis, labels: tuple[int, ...], leader: int, table: dict[int, Positions]
+    ) -> Positions:
+        """Return the places of a word, one by one."""
         total = np.zeros((1,) * len(labels), np.int64)
         for label in axis.labels:
             shape = [1] * len(labels)
@@ -202,10 +230,8 @@ class Spelling:
             shape[labels.index(new)] = self.sizes[new]
             where = table.get(label, range(self.sizes[label]))
             total = total * self.sizes[label] + as_array(where).reshape(shape)
-        total = np.broadcast_to(total, tuple(self.sizes[label] for label in labels)).ravel()
-        if axis.positions is not None:
-            total = as_array(axis.positions)[total]
-        return _tidy(Axis(axis.size, labels, positions(total)))
+        spread = np.broadcast_to(total, tuple(self.sizes[label] for label in labels))
+        return positions(spread.ravel())
 
     def combine(self, numbers: Sequence[int]) -> int:
         """Append the row-major product of several axes as one axis; return its number."""
@@ -336,12 +362,13 @@ class Spelling:
                 continue
             if mine[0].positions is None or is_ascending(mine[0].positions):
                 continue
-            if is_injective(mine[0].positions):
-                order = np.argsort(as_array(mine[0].positions))
+            if isinstance(mine[0].positions, range):
+                where: Positions = range(self.sizes[label] - 1, -1, -1)
+            elif is_injective(mine[0].positions):
+                where = positions(np.argsort(as_array(mine[0].positions)))
             else:
                 keys = [places(axis, (label,), self.sizes) for axis in reversed(mine)]
-                order = np.lexsort(keys)
-            where = positions(order)
+                where = positions(np.lexsort(keys))
             if where != range(len(where)):
                 self.substitute(label, self.new(self.sizes[label]), where)
 

@@ -146,6 +146,11 @@ class Structure(metaclass=_Interned):
         return any(axis.positions is not None for axis in (*self.rows, *self.cols))
 
     @cached_property
+    def is_regular(self) -> bool:
+        """Whether all positions are formulas, so that nothing of the size of the data is needed."""
+        return not any(isinstance(axis.positions, Index) for axis in (*self.rows, *self.cols))
+
+    @cached_property
     def kind(self) -> str:
         """One word for print-outs."""
         if self.scale == 0:
@@ -241,4 +246,4 @@ def _spell_axis(axis: Axis, names: dict[int, str]) -> str:
         r = axis.positions
         step = f":{r.step}" if r.step != 1 else ""
         return f"{word}@{r.start}:{r.start + r.step * len(r)}{step}"
-    return f"{word}@index"
+    return f"{word}@{'index' if isinstance(axis.positions, Index) else 'lattice'}"

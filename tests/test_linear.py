@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chainad.algebra import dense, diagonal, identity
 from chainad.errors import PlanError
-from chainad.linear import Edge, Elimination, LinearGraph, Origin, Price, price
+from chainad.linear import Edge, Elimination, Landing, LinearGraph, Origin, Price, price
 from chainad.testing import (
     path_sum,
     product_numbers,
@@ -28,32 +28,33 @@ Numbers = list[np.ndarray | None]
 def accumulated(graph: LinearGraph, numbers: Numbers, order: list[int]) -> list[np.ndarray]:
     """Eliminate with numbers; return the Jacobian of every output and input in full."""
     elimination = Elimination(graph)
-    known: dict[tuple[int, int], np.ndarray | None] = {}
-    merged = iter(elimination.merged)
-    for edge, array in zip(graph.edges, numbers, strict=True):
-        ends = edge.tail, edge.head
-        if ends in known:
-            same, total = next(merged)
-            assert same is edge
-            known[ends] = total_numbers(total, known[ends], array)
+    known: dict[tuple[int, int], list[np.ndarray | None]] = {}
+
+    def put(ends: tuple[int, int], landing: Landing, array: np.ndarray | None) -> None:
+        pieces = known.setdefault(ends, [])
+        if landing.total is None:
+            assert landing.place == len(pieces)
+            pieces.append(array)
         else:
-            known[ends] = array
-    assert next(merged, None) is None
+            pieces[landing.place] = total_numbers(landing.total, pieces[landing.place], array)
+
+    for edge, landing, array in zip(graph.edges, elimination.landings, numbers, strict=True):
+        put((edge.tail, edge.head), landing, array)
     for v in order:
         for m in elimination.eliminate(v):
-            array = product_numbers(m.product, known[v, m.head], known[m.tail, v])
-            if m.total is not None:
-                array = total_numbers(m.total, known[m.tail, m.head], array)
-            known[m.tail, m.head] = array
+            left, right = known[v, m.head][m.left], known[m.tail, v][m.right]
+            put((m.tail, m.head), m.landing, product_numbers(m.product, left, right))
         assert not elimination.after[v]
         assert not elimination.before[v]
     blocks = []
     for o in graph.outputs:
         for i in graph.inputs:
-            structure = elimination.after[i].get(o)
-            assert elimination.before[o].get(i) is structure
-            zero = np.zeros((*graph.shapes[o], *graph.shapes[i]))
-            blocks.append(zero if structure is None else to_array(structure, known[i, o]))
+            structures = elimination.after[i].get(o, ())
+            assert elimination.before[o].get(i, ()) is structures
+            total = np.zeros((*graph.shapes[o], *graph.shapes[i]))
+            for structure, array in zip(structures, known.get((i, o), ()), strict=True):
+                total = total + to_array(structure, array)
+            blocks.append(total)
     return blocks
 
 
@@ -132,7 +133,7 @@ def test_meetings_change_nothing(rng: Random) -> None:
     graph, _ = random_graph(rng, 3)
     elimination = Elimination(graph)
     for v in graph.inner:
-        list(elimination.meetings(v))
+        elimination.meet(v)
     assert elimination.after == Elimination(graph).after
 
 

@@ -29,7 +29,12 @@ randoms = st.randoms(use_true_random=False)
 def lowered(plan: Plan) -> Program:
     """Lower a plan whose slots hold the kept arrays already."""
     nothing: list[Kernels] = [() for _ in plan.graph.edges]
-    return lower(plan, nothing)
+    return lower(plan, nothing).program
+
+
+def pieces_of(plan: Plan) -> list[int]:
+    """Return the numbers of the pairs that have a result."""
+    return [k for k, numbers in enumerate(plan.results) if numbers]
 
 
 def chain_of(*structures: Structure) -> LinearGraph:
@@ -44,14 +49,13 @@ def assert_program_is_right(plan: Plan, numbers: Sequence[np.ndarray | None]) ->
     program.check()
     wanted = path_sum(plan.graph, numbers)
     for run in (build(program), lambda slots: run_program(program, slots)):
-        found = run(numbers)
-        assert len(found) == len(wanted)
-        for got, want in zip(found, wanted, strict=True):
-            if got is None:
+        found = dict(zip(pieces_of(plan), run(numbers), strict=True))
+        for k, want in enumerate(wanted):
+            if k not in found:
                 assert not np.any(want)
             else:
-                assert got.shape == want.shape
-                np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-9)
+                assert found[k].shape == want.shape
+                np.testing.assert_allclose(found[k], want, rtol=1e-12, atol=1e-9)
 
 
 @given(randoms)
@@ -235,7 +239,7 @@ def test_running_a_cached_plan_plans_and_multiplies_no_structure(
     watched = {
         "chainad.linear": ["multiply", "add"],
         "chainad.planners.chain": ["multiply"],
-        "chainad.planners.greedy": ["multiply"],
+        "chainad.planners.greedy": ["multiplications"],
         "chainad.planners.auto": ["make_plan", "follow", "price"],
         "chainad.linear.Elimination": ["__init__", "eliminate"],
         "chainad.api": ["lower", "linearize", "build"],

@@ -15,9 +15,10 @@ of Jacobians see Griewank & Walther, *Evaluating Derivatives*, 2nd ed., ch. 9-10
 """
 
 from chainad.algebra.build import Arrangement, Kernels, arrange, dense, diagonal, identity
-from chainad.algebra.full import to_dense
+from chainad.algebra.full import flat_places, to_dense, to_vector
 from chainad.algebra.product import Product, multiply
-from chainad.algebra.total import Total, add
+from chainad.algebra.sparse import Layout, lay_out
+from chainad.algebra.total import Total, add, stay_apart
 
 
 def forget() -> None:
@@ -25,19 +26,25 @@ def forget() -> None:
     multiply.cache_clear()
     add.cache_clear()
     to_dense.cache_clear()
+    to_vector.cache_clear()
 
 
 __all__ = [
     "Arrangement",
     "Kernels",
+    "Layout",
     "Product",
     "Total",
     "add",
     "arrange",
     "dense",
     "diagonal",
+    "flat_places",
     "forget",
     "identity",
+    "lay_out",
     "multiply",
+    "stay_apart",
     "to_dense",
+    "to_vector",
 ]

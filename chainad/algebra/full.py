@@ -1,4 +1,4 @@
-"""The full array of a structure."""
+"""The full array of a structure, or of several that add up."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from math import prod
 
 from chainad.algebra.build import Kernels
 from chainad.kernels import Broadcast, Place, Reshape
-from chainad.pattern import positions
+from chainad.pattern import Positions, positions
 from chainad.spelling import Operand
 from chainad.structure import Structure
 
@@ -28,9 +28,28 @@ def to_dense(structure: Structure) -> Kernels:
         if tuple(sizes[x] for x in spelled) != shape:
             operand.kernels.append(Reshape(shape))
         return tuple(operand.kernels)
-    rows, cols = structure.entries()
-    where = positions(rows * structure.matrix_shape[1] + cols)
     operand.bring_to([], list(sizes), sizes)
-    operand.kernels.append(Place(0, where, prod(shape)))
+    operand.kernels.append(Place(0, flat_places(structure), prod(shape)))
     operand.kernels.append(Reshape(shape))
+    return tuple(operand.kernels)
+
+
+def flat_places(structure: Structure) -> Positions:
+    """Return where the entries lie in the full array, row-major, in label order."""
+    rows, cols = structure.entries()
+    return positions(rows * structure.matrix_shape[1] + cols)
+
+
+@lru_cache(maxsize=4096)
+def to_vector(structure: Structure) -> Kernels:
+    """Return the kernels that make one number per entry, in label order; a scale stays one number.
+
+    The entries are those that `Structure.entries` lists.
+    """
+    operand = Operand(structure.stored, structure.scale)
+    if structure.scale is not None:
+        operand.keep_numbers()
+    else:
+        sizes = dict(enumerate(structure.sizes))
+        operand.bring_to([], list(sizes), sizes)
     return tuple(operand.kernels)

@@ -10,7 +10,7 @@ import numpy as np
 
 from chainad.algebra.build import Kernels, dense, diagonal
 from chainad.kernels import Scale
-from chainad.pattern import Integers, Positions, as_array, join, positions, refine
+from chainad.pattern import Index, Integers, Positions, as_array, as_box, join, positions, refine
 from chainad.spelling import Operand, Spelling
 from chainad.structure import Axis, Structure, places
 
@@ -218,6 +218,8 @@ def _follow(spelling: Spelling, plain: int, other: int) -> None:
     if len(labels) == 1 and len(word) > 1:
         _become_word(spelling, labels[0], other)
         return
+    if len(labels) > 1 and _follow_in_box(spelling, plain, other):
+        return
     leader = _one_label(spelling, other)
     where = _positions_of(spelling.axes[other])
     shape = tuple(spelling.sizes[label] for label in labels)
@@ -228,6 +230,23 @@ def _follow(spelling: Spelling, plain: int, other: int) -> None:
         return
     places_of = np.unravel_index(as_array(where), shape)
     spelling.follow(leader, {x: positions(at) for x, at in zip(labels, places_of, strict=True)})
+
+
+def _follow_in_box(spelling: Spelling, plain: int, other: int) -> bool:
+    """Tie a plain axis of several labels to a box of its places, label by label if possible."""
+    labels, word = spelling.axes[plain].labels, spelling.axes[other].labels
+    where = _positions_of(spelling.axes[other])
+    shape = [spelling.sizes[label] for label in labels]
+    box = None if isinstance(where, Index) else as_box(where, shape)
+    have = [spelling.sizes[label] for label in word]
+    if box is None or refine(have, box.sizes) != list(box.sizes):
+        return False
+    split_to(spelling, other, box.sizes)
+    parts = dict(zip(box.digits, spelling.axes[other].labels, strict=True))
+    for digit, label in enumerate(labels):
+        part = parts[digit] if digit in parts else spelling.new(1)
+        spelling.substitute(label, part, box.along(digit))
+    return True
 
 
 def _become_word(spelling: Spelling, label: int, other: int) -> None:

@@ -40,7 +40,122 @@ def add(left: Structure, right: Structure) -> Total:
     assert left.col_shape == right.col_shape, (left.col_shape, right.col_shape)
     if left.rows == right.rows and left.cols == right.cols and left.sizes == right.sizes:
         return _add_alike(left, right)
+    line = in_line(left, right)
+    if line is not None:
+        return _add_in_line(left, right, line)
     return _add_unlike(left, right)
+
+
+@dataclass(frozen=True)
+class Line:
+    """Two structures as pieces of a longer one: `label` runs on from one to the other.
+
+    `offsets` tell where on the longer label, of `size`, the pieces begin; `rows`, `cols` and
+    `sizes` spell the longer structure.
+    """
+
+    label: int
+    offsets: tuple[int, int]
+    size: int
+    rows: tuple[Axis, ...]
+    cols: tuple[Axis, ...]
+    sizes: dict[int, int]
+
+
+def in_line(left: Structure, right: Structure) -> Line | None:
+    """Return the line that two structures are pieces of, if they overlap or adjoin; else None."""
+    if len(left.sizes) != len(right.sizes):
+        return None
+    axes = list(zip((*left.rows, *left.cols), (*right.rows, *right.cols), strict=True))
+    shifts = {_shift(a, b) for a, b in axes if a != b}
+    if any(a.labels != b.labels for a, b in axes) or len(shifts) != 1:
+        return None
+    found = shifts.pop()
+    if found is None:
+        return None
+    label, shift = found
+    differ = {x for x, (n, m) in enumerate(zip(left.sizes, right.sizes, strict=True)) if n != m}
+    # The label must move on all of its axes alike: one that stands still would tie them anew.
+    if differ - {label} or any(a == b and label in a.labels for a, b in axes):
+        return None
+    n, m = left.sizes[label], right.sizes[label]
+    offsets = (max(0, -shift), max(0, shift))
+    size = max(offsets[0] + n, offsets[1] + m)
+    if size > n + m:
+        return None
+
+    def longer(axis: Axis) -> Axis:
+        if label not in axis.labels:
+            return axis
+        where = _range_of(axis)
+        assert where is not None
+        first = where.start - where.step * offsets[0]
+        return Axis(axis.size, axis.labels, range(first, first + where.step * size, where.step))
+
+    sizes = {**dict(enumerate(left.sizes)), label: size}
+    rows, cols = tuple(map(longer, left.rows)), tuple(map(longer, left.cols))
+    return Line(label, offsets, size, rows, cols, sizes)
+
+
+def _shift(one: Axis, two: Axis) -> tuple[int, int] | None:
+    """Return the label of two axes and how many of its steps the second begins later, or None."""
+    a, b = _range_of(one), _range_of(two)
+    if len(one.labels) != 1 or a is None or b is None:
+        return None
+    if a.step != b.step or (b.start - a.start) % a.step:
+        return None
+    return one.labels[0], (b.start - a.start) // a.step
+
+
+def _range_of(axis: Axis) -> range | None:
+    """Return the places of an axis if they are a range."""
+    if axis.positions is None:
+        return range(axis.size)
+    return axis.positions if isinstance(axis.positions, range) else None
+
+
+# Fewer entries are cheaper to spell out than to keep apart.
+FEW = 256
+
+
+def stay_apart(left: Structure, right: Structure) -> bool:
+    """Return whether two Jacobians are better kept side by side than added.
+
+    So are long pieces at regular places, such as the diagonals of a stencil, if their sum would
+    have to spell out every entry: nothing of their size is then made for a plan.
+    """
+    if not (left.is_regular and right.is_regular) or min(left.nonzeros, right.nonzeros) < FEW:
+        return False
+    if not (left.has_positions or right.has_positions) or in_line(left, right) is not None:
+        return False
+    return not _fits_box(left, right)
+
+
+def _fits_box(left: Structure, right: Structure) -> bool:
+    """Return whether the box around all entries may hold at most twice as many places."""
+    one, two = Spelling(), Spelling()
+    one.add(left)
+    two.add(right)
+    _refine_together(one, two)
+    _, merged = _partition(_slots(one, two))
+    box = prod(_visited_at_least(one, two, slot) for slot in merged)
+    inner = [
+        prod(s.sizes[x] for x in s.sizes if any(x in getattr(slot, side) for slot in merged))
+        for s, side in ((one, "left"), (two, "right"))
+    ]
+    return box <= 2 * sum(inner)
+
+
+def _visited_at_least(one: Spelling, two: Spelling, slot: _Slot) -> int:
+    """Return the places of a slot that one of the terms visits: all, or the longer of the two."""
+    if slot.alike:
+        return slot.size
+    return max(_visited(one, slot), _visited(two, slot))
+
+
+def _visited(spelling: Spelling, slot: _Slot) -> int:
+    axis = spelling.axes[slot.axis]
+    return axis.size if axis.positions is None else len(axis.positions)
 
 
 def _add_alike(left: Structure, right: Structure) -> Total:
@@ -62,6 +177,40 @@ def _add_alike(left: Structure, right: Structure) -> Total:
         left=tuple(operands[0].kernels),
         right=tuple(operands[1].kernels),
         after=arrangement.kernels,
+    )
+
+
+def _add_in_line(left: Structure, right: Structure, line: Line) -> Total:
+    """Add two structures that are pieces of one line."""
+    label, offsets, size = line.label, line.offsets, line.size
+    counts = (left.sizes[label], right.sizes[label])
+    if left.scale is not None and left.scale == right.scale and sum(counts) == size:
+        arrangement = arrange(line.rows, line.cols, line.sizes, scale=left.scale)
+        return Total(arrangement.structure, 0, (), (), ())
+    stored = sorted({*left.stored, *right.stored, label})
+    made: list[Kernels] = []
+    for term, offset, count in zip((left, right), offsets, counts, strict=True):
+        operand, sizes = Operand(term.stored, term.scale), dict(enumerate(term.sizes))
+        operand.keep_numbers()
+        operand.spread(stored, sizes)
+        if count < size:
+            if label not in term.stored:
+                spread = tuple(sizes[x] if x in (label, *term.stored) else 1 for x in stored)
+                operand.kernels.append(Broadcast(spread))
+            where = range(offset, offset + count)
+            operand.kernels.append(Place(stored.index(label), where, size))
+        made.append(tuple(operand.kernels))
+    arrangement = arrange(line.rows, line.cols, line.sizes, stored)
+    shape = tuple(line.sizes[x] for x in stored)
+    return Total(
+        structure=arrangement.structure,
+        additions=min(left.nonzeros, right.nonzeros),
+        left=made[0],
+        right=made[1],
+        after=(Broadcast(shape), *arrangement.kernels),
+        fills=any(
+            set(stored) == set(term.stored) and term.sizes[label] == size for term in (left, right)
+        ),
     )
 
 

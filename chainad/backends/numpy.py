@@ -24,13 +24,14 @@ from chainad.kernels import (
     Place,
     Reshape,
     Scale,
+    Scatter,
     SegmentSum,
     SparseDot,
     Sum,
     Take,
     Transpose,
 )
-from chainad.primitives import add_at, key_of, place, segment_sum, sparse_dot
+from chainad.primitives import add_at, key_of, place, scatter, segment_sum, sparse_dot
 from chainad.program import Program
 
 Runner = Callable[[Sequence[Any]], tuple[Any, ...]]
@@ -44,6 +45,7 @@ class _Source:
             "np": np,
             "add_at": add_at,
             "place": place,
+            "scatter": scatter,
             "segment_sum": segment_sum,
             "sparse_dot": sparse_dot,
         }
@@ -88,6 +90,9 @@ class _Source:
             case SparseDot(rows, cols, size):
                 where = f"{self.constant(rows)}, {self.constant(cols)}, {size}"
                 return f"sparse_dot({args[0]}, {where}, {args[1]})"
+            case Scatter(positions, size, covers):
+                where = self.constant(positions)
+                return f"scatter({where}, {size}, {covers}, {', '.join(args)})"
             case Dot():
                 return f"np.vecdot({args[0]}, {args[1]})"
 

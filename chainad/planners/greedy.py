@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
-from chainad.algebra import multiply
-from chainad.linear import Elimination, LinearGraph, Vertex
-from chainad.structure import Structure
+from chainad.linear import Elimination, LinearGraph, Vertex, multiplications
 
 
 def markowitz(graph: LinearGraph) -> tuple[Vertex, ...]:
@@ -28,26 +26,21 @@ def greedy(graph: LinearGraph) -> tuple[Vertex, ...]:
 
 def price_and_damage(elimination: Elimination, v: Vertex) -> int:
     """Return the price of eliminating v, plus what that adds to the prices of its neighbours."""
-    damage = 0
-    new: dict[tuple[Vertex, Vertex], Structure] = {}
-    for m in elimination.meetings(v):
-        new[m.tail, m.head] = m.product.structure if m.total is None else m.total.structure
-        damage += m.product.multiplications
+    meetings, new = elimination.meet(v)
+    damage = sum(m.product.multiplications for m in meetings)
     after, before = elimination.after, elimination.before
     for tail, into_v in before[v].items():
         for into in before[tail].values():
-            damage -= multiply(into_v, into).multiplications
+            damage -= multiplications(into_v, into)
             for head in after[v]:
-                old = after[tail].get(head)
-                damage += multiply(new[tail, head], into).multiplications
-                damage -= 0 if old is None else multiply(old, into).multiplications
+                damage += multiplications(new.get((tail, head), ()), into)
+                damage -= multiplications(after[tail].get(head, ()), into)
     for head, out_of_v in after[v].items():
         for out in after[head].values():
-            damage -= multiply(out, out_of_v).multiplications
+            damage -= multiplications(out, out_of_v)
             for tail in before[v]:
-                old = after[tail].get(head)
-                damage += multiply(out, new[tail, head]).multiplications
-                damage -= 0 if old is None else multiply(out, old).multiplications
+                damage += multiplications(out, new.get((tail, head), ()))
+                damage -= multiplications(out, after[tail].get(head, ()))
     return damage
 
 

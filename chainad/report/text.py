@@ -67,7 +67,7 @@ class Printable(Protocol):
     @property
     def order(self) -> Sequence[int]: ...
     @property
-    def results(self) -> Sequence[int | None]: ...
+    def results(self) -> Sequence[Sequence[int]]: ...
     @property
     def alternatives(self) -> Sequence[PrintableAlternative]: ...
     @property
@@ -130,9 +130,10 @@ def _result(plan: Printable) -> str:
     n, m = len(plan.graph.outputs), len(plan.graph.inputs)
     if n * m > 1:
         return f"J has {n} x {m} blocks"
-    (number,) = plan.results
+    (numbers,) = plan.results
     sizes = [prod(plan.graph.shapes[v]) for v in (*plan.graph.outputs, *plan.graph.inputs)]
-    kind = "zero" if number is None else plan.structures[number].kind
+    kinds = [plan.structures[number].kind for number in numbers] or ["zero"]
+    kind = kinds[0] if len(kinds) == 1 else f"{len(kinds)} diagonals"
     return f"J is {sizes[0]} x {sizes[1]}, {kind}"
 
 
