@@ -16,17 +16,20 @@ from chainad.chains import multi_dot, plan_chain, plan_multi_dot
 from chainad.errors import ChainadError, InputError, MissingExtraError, PlanError, TraceError
 from chainad.linear import LinearGraph
 from chainad.plan import Plan
+from chainad.results import Factor, StructuredJacobian
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ChainadError",
+    "Factor",
     "InputError",
     "JacobianFunction",
     "LinearGraph",
     "MissingExtraError",
     "Plan",
     "PlanError",
+    "StructuredJacobian",
     "TraceError",
     "ValueAndJacobianFunction",
     "jacobian",

@@ -128,20 +128,28 @@ def jacobian(
         "reverse", "hybrid" (the cheapest found that is neither), the name of another planner
         ("chain", "markowitz", "greedy", "exhaustive"), an elimination order, a `Plan`, or a
         function from a `LinearGraph` to an order.
+    output : {"dense", "sparse", "structured", "operator"}
+        The form of the result: a full array of shape `f(x).shape + x.shape`; a
+        `scipy.sparse.csr_array` of shape `(f(x).size, x.size)`, rows sorted, no entry twice; a
+        `StructuredJacobian`, which keeps the ties (blocks, diagonals, thin factors); or a
+        `scipy.sparse.linalg.LinearOperator` of that shape, for which no Jacobian is accumulated
+        and `mode` has no meaning. Only the first forms anything dense.
 
     Returns
     -------
     JacobianFunction
-        A function of the same arguments that returns an array of shape `f(x).shape + x.shape`,
-        in the dtype of `f(x)`. With several `argnums` it returns a tuple, one array per argument;
-        if `f` returns a tuple, a tuple of these, one per output.
+        A function of the same arguments that returns the Jacobian in the dtype of `f(x)`. With
+        several `argnums` it returns a tuple, one Jacobian per argument; if `f` returns a tuple, a
+        tuple of these, one per output. Its keyword `out=` takes a buffer for a dense result (a
+        tuple of buffers for several), which is filled and returned.
 
     Raises
     ------
     PlanError
         If the mode is unknown or does not fit the function.
     InputError
-        If an argument is not an array of real floats, or `argnums` does not fit (when called).
+        If `output` is unknown, if an argument is not an array of real floats, or if `argnums` or
+        `out` does not fit (when called).
     TraceError
         If `f` does something that would lose a derivative (when called).
 
@@ -166,6 +174,9 @@ def jacobian(
     >>> chainad.jacobian(f)(np.array([0.0, 2.0]))
     array([[2., 0.],
            [1., 0.]])
+    >>> J = chainad.jacobian(np.diff, output="sparse")(np.ones(1000))
+    >>> J.shape, J.nnz
+    ((999, 1000), 1998)
     """
     return JacobianFunction(f, argnums, mode, output)
 

@@ -311,13 +311,15 @@ _FORMS: dict[
 
 
 def _factors(plan: Plan, number: int) -> tuple[int, ...]:
-    """Return the Jacobians whose product is the given one: two if that has more numbers."""
+    """Return the Jacobians whose product is the given one: two if they are thin dense ones."""
     n = len(plan.graph.edges)
     if number < n:
         return (number,)
     step = plan.steps[number - n]
-    counts = [plan.structures[k].count for k in (step.left, step.right)]
-    if step.via is None or step.structure.count <= sum(counts):
+    factors = [plan.structures[k] for k in (step.left, step.right)]
+    are_thin = step.structure.count > sum(factor.count for factor in factors)
+    # With ties, the product is what a user thinks in: blocks, one per sample.
+    if step.via is None or not are_thin or any(f.kind != "dense" for f in factors):
         return (number,)
     return (step.left, step.right)
 
