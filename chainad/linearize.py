@@ -12,7 +12,7 @@ from chainad.algebra import Kernels, identity
 from chainad.errors import TraceError
 from chainad.graph import Argument, Graph
 from chainad.linear import Edge, LinearGraph, Origin
-from chainad.rules.base import RULES, Formula, Local, arguments_in, name_of
+from chainad.rules.base import RULES, Formula, Local, Through, arguments_in, name_of
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,18 @@ class Linearized:
     recipes: tuple[Recipe, ...]
 
 
+# A recorded call, or (with a call's number) the value in between that its rule introduces.
+_Place = int | tuple[str, int]
+
+
 @dataclass(frozen=True)
 class _Draft:
-    """An edge between nodes, before these are numbered as vertices."""
+    """An edge between calls, before these are numbered as vertices; `node` is the call it is of."""
 
-    tail: int
-    head: int
+    tail: _Place
+    head: _Place
     local: Local
+    node: int
 
 
 def linearize(
@@ -64,10 +69,11 @@ def linearize(
     TraceError
         If a call has no derivative that the rules know.
     """
-    wanted = _needed(graph)
-    drafts = [d for k in sorted(wanted) for d in _locals(graph, k, where)]
-    drafts = _between(graph, drafts)
-    return _number(graph, drafts, origin)
+    drafts: list[_Draft] = []
+    shapes: dict[_Place, tuple[int, ...]] = {k: n.shape for k, n in enumerate(graph.nodes)}
+    for k in sorted(_needed(graph)):
+        drafts += _locals(graph, k, where, shapes)
+    return _number(graph, _between(graph, drafts), shapes, origin)
 
 
 def _needed(graph: Graph) -> set[int]:
@@ -82,37 +88,56 @@ def _needed(graph: Graph) -> set[int]:
     return needed
 
 
-def _locals(graph: Graph, k: int, where: Callable[[int], str]) -> list[_Draft]:
+def _locals(
+    graph: Graph,
+    k: int,
+    where: Callable[[int], str],
+    shapes: dict[_Place, tuple[int, ...]],
+) -> list[_Draft]:
+    """Return the edges of a call; `shapes` is told of a value in between."""
     node = graph.nodes[k]
     y = Argument(-1, node.shape, node.dtype, True)
     try:
         found = RULES[node.function].locals(y, *node.args, **node.kwargs)
     except (NotImplementedError, TypeError) as error:
         raise TraceError(f"{where(k)}{name_of(node.function)}: {error}") from error
+    head: _Place = k
+    last = None
+    if isinstance(found, Through):
+        head, last, locals_ = ("through", k), found.last, found.locals
+        shapes[head] = found.shape
+    else:
+        locals_ = found
     drafts = []
     for x in arguments_in([*node.args, *node.kwargs.values()]):
         source = node.sources[x.number]
         if source is None:
             continue
-        if x not in found:
+        if x not in locals_:
             raise TraceError(
                 f"{where(k)}{name_of(node.function)}: an argument depends on the inputs that the"
                 " rule takes for constant; keep it constant with chainad.stop_gradient, or write"
                 " the call in terms of other functions"
             )
-        local = found[x]
-        if local is not None and local.arrangement.structure.scale != 0:
-            drafts.append(_Draft(source, k, local))
+        local = locals_[x]
+        pieces = (local,) if isinstance(local, Local) else local or ()
+        drafts += [
+            _Draft(source, head, piece, k)
+            for piece in pieces
+            if piece.arrangement.structure.scale != 0
+        ]
+    if last is not None and drafts:
+        drafts.append(_Draft(head, k, last, k))
     return drafts
 
 
 def _between(graph: Graph, drafts: list[_Draft]) -> list[_Draft]:
     """Keep the edges on paths from an input to an output."""
-    reached = set(range(graph.n_inputs))
+    reached: set[_Place] = set(range(graph.n_inputs))
     for draft in drafts:  # heads ascend, so one pass is enough
         if draft.tail in reached:
             reached.add(draft.head)
-    useful = {k for k in graph.outputs if k is not None}
+    useful: set[_Place] = {k for k in graph.outputs if k is not None}
     for draft in reversed(drafts):
         if draft.head in useful:
             useful.add(draft.tail)
@@ -120,17 +145,20 @@ def _between(graph: Graph, drafts: list[_Draft]) -> list[_Draft]:
 
 
 def _number(
-    graph: Graph, drafts: list[_Draft], origin: Callable[[int], Origin] | None
+    graph: Graph,
+    drafts: list[_Draft],
+    shape_of: dict[_Place, tuple[int, ...]],
+    origin: Callable[[int], Origin] | None,
 ) -> Linearized:
     """Number the vertices: inputs, calls in order, and a vertex of its own for every output."""
-    calls = sorted({d.head for d in drafts} - set(range(graph.n_inputs)))
+    calls = [*dict.fromkeys(d.head for d in drafts)]
     tails = {d.tail for d in drafts}
     # A node is its own output vertex if nothing else uses it.
     final = {k for k in graph.outputs if k is not None and k not in tails and k in calls}
     final = {k for k in final if graph.outputs.count(k) == 1}
-    vertex = {k: k for k in range(graph.n_inputs)}
+    vertex: dict[_Place, int] = {k: k for k in range(graph.n_inputs)}
     vertex |= {k: graph.n_inputs + n for n, k in enumerate(c for c in calls if c not in final)}
-    shapes = [graph.nodes[k].shape for k in vertex]
+    shapes = [shape_of[k] for k in vertex]
     names = _names("x", graph.n_inputs) + [f"v{v}" for v in list(vertex.values())[graph.n_inputs :]]
     outputs = []
     extra: list[tuple[int, int]] = []
@@ -145,13 +173,13 @@ def _number(
     edges = [Edge(vertex[d.tail], vertex[d.head], d.local.arrangement.structure) for d in drafts]
     recipes = [
         Recipe(
-            d.head,
-            _in_dtype(d.local.formula, graph.nodes[d.head].dtype),
+            d.node,
+            _in_dtype(d.local.formula, graph.nodes[d.node].dtype),
             d.local.arrangement.kernels,
         )
         for d in drafts
     ]
-    origins = [origin(d.head) for d in drafts] if origin else []
+    origins = [origin(d.node) for d in drafts] if origin else []
     for k, output in extra:
         edges.append(Edge(vertex[k], output, identity(graph.nodes[k].shape)))
         recipes.append(Recipe(k, None, ()))

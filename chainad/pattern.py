@@ -136,12 +136,17 @@ def compose(outer: Positions, inner: Positions) -> Positions:
             return range(0)
         start, step = outer.start + outer.step * inner.start, outer.step * inner.step
         return range(start, start + step * len(inner), step)
+    if isinstance(outer, range) and isinstance(inner, Lattice):
+        steps = [outer.step * step for step in inner.steps]
+        return lattice(outer.start + outer.step * inner.start, steps, inner.sizes)
     if not isinstance(outer, Index) and not isinstance(inner, Index):
-        start, steps, sizes = progressions(outer)
+        start, strides, sizes = progressions(outer)
         box = as_box(inner, sizes)
         if box is not None:
-            start += sum(step * first for step, first in zip(steps, box.first, strict=True))
-            walks = [steps[digit] * step for digit, step in zip(box.digits, box.steps, strict=True)]
+            start += sum(step * first for step, first in zip(strides, box.first, strict=True))
+            walks = [
+                strides[digit] * step for digit, step in zip(box.digits, box.steps, strict=True)
+            ]
             return lattice(start, walks, box.sizes)
     return positions(as_array(outer)[as_array(inner)])
 

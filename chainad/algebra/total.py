@@ -118,13 +118,14 @@ def _range_of(axis: Axis) -> range | None:
 FEW = 256
 
 
+@lru_cache(maxsize=65536)
 def stay_apart(left: Structure, right: Structure) -> bool:
     """Return whether two Jacobians are better kept side by side than added.
 
     So are long pieces at regular places, such as the diagonals of a stencil, if their sum would
     have to spell out every entry: nothing of their size is then made for a plan.
     """
-    if not (left.is_regular and right.is_regular) or min(left.nonzeros, right.nonzeros) < FEW:
+    if not (left.is_regular and right.is_regular) or left.nonzeros + right.nonzeros < FEW:
         return False
     if not (left.has_positions or right.has_positions) or in_line(left, right) is not None:
         return False

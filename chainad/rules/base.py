@@ -29,8 +29,22 @@ class Local:
     formula: Formula | None
 
 
-# None: the derivative is zero. Every traced operand must be there: what is left out is refused.
-Locals: TypeAlias = Mapping[Argument, Local | None]
+# Several are added up; None: the derivative is zero. Every traced operand must be there: what is
+# left out is refused.
+Locals: TypeAlias = Mapping[Argument, Local | tuple[Local, ...] | None]
+
+
+@dataclass(frozen=True)
+class Through:
+    """A local Jacobian in two factors: y depends on the operands through a value r of `shape`.
+
+    `last` is dy/dr, `locals` are dr/dx. Nothing on the tape has the value of r; all formulas take
+    the result and the operands of the call.
+    """
+
+    shape: tuple[int, ...]
+    last: Local
+    locals: Locals
 
 
 ALL = slice(None)
@@ -41,7 +55,7 @@ class Rule:
     """How one function is differentiated.
 
     `locals(y, *args, **kwargs)` is called like the function itself, after its result y, with an
-    `Argument` in the place of every array operand.
+    `Argument` in the place of every array operand; it returns `Locals`, or these `Through` a value.
 
     `operands` are the positions of arguments that are operands whatever their type, so that lists
     and numbers become arrays (`nested`: a list there is a list of operands). Elsewhere only traced
@@ -51,7 +65,7 @@ class Rule:
     call without keywords needs no such look at its arguments: they all are operands.
     """
 
-    locals: Callable[..., Locals]
+    locals: Callable[..., Locals | Through]
     operands: slice | tuple[int, ...] = (0,)
     nested: bool = False
     is_constant: Callable[[tuple[Any, ...]], bool] | None = None
@@ -86,10 +100,10 @@ def rule(
     nested: bool = False,
     is_constant: Callable[[tuple[Any, ...]], bool] | None = None,
     canonical: Callable[..., tuple[Any, ...]] | None = None,
-) -> Callable[[Callable[..., Locals]], Callable[..., Locals]]:
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register the decorated `locals` for some functions."""
 
-    def register(locals_: Callable[..., Locals]) -> Callable[..., Locals]:
+    def register(locals_: Callable[..., Any]) -> Callable[..., Any]:
         for function in functions:
             RULES[function] = Rule(locals_, operands, nested, is_constant, canonical)
         return locals_

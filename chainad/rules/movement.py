@@ -6,7 +6,7 @@ run once on the numbers of the entries themselves, and what comes out says where
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,15 @@ from chainad.algebra import Arrangement, arrange, identity
 from chainad.graph import Argument
 from chainad.pattern import Integers, Positions, positions, refine
 from chainad.primitives import place, segment_sum
-from chainad.rules.base import CONSTANT, Local, Locals, arguments_in, defined, rule
+from chainad.rules.base import (
+    CONSTANT,
+    Local,
+    Locals,
+    arguments_in,
+    defined,
+    normalize_axes,
+    rule,
+)
 from chainad.structure import Axis
 
 
@@ -288,7 +296,6 @@ movement(
     np.fliplr,
     np.flipud,
     np.rot90,
-    np.roll,
     np.tril,
     np.triu,
     np.linalg.diagonal,
@@ -299,7 +306,6 @@ movement(np.compress, np.extract, operands=(1,))
 movement(np.append, operands=(0, 1))
 movement(np.insert, operands=(0, 2))
 movement(
-    np.concatenate,
     np.stack,
     np.vstack,
     np.hstack,
@@ -307,6 +313,56 @@ movement(
     np.column_stack,
     nested=True,
 )
+
+
+@rule(np.concatenate, nested=True)
+def _concatenate(
+    y: Argument, arrays: Any, axis: Any = 0, dtype: Any = None, casting: Any = None
+) -> Locals:
+    if axis is None or isinstance(arrays, Argument):
+        return _locals_of(np.concatenate, (0,))(y, arrays, axis)
+    at = normalize_axes(axis, y.ndim)[0]
+    found: dict[Argument, Local | tuple[Local, ...] | None] = {}
+    start = 0
+    for x in arrays:
+        n = x.shape[at]
+        if x.traced:
+            rows = [Axis(m, (k,)) for k, m in enumerate(y.shape)]
+            rows[at] = Axis(y.shape[at], (at,), range(start, start + n))
+            found[x] = _piece(rows, [Axis(m, (k,)) for k, m in enumerate(x.shape)], x.shape)
+        start += n
+    return found
+
+
+@rule(np.roll)
+def _roll(y: Argument, x: Argument, shift: Any, axis: Any = None) -> Locals:
+    if axis is None or np.ndim(shift) or np.ndim(axis) or x.size == 0:
+        return _locals_of(np.roll, (0,))(y, x, shift, axis)
+    at = normalize_axes(axis, x.ndim)[0]
+    n = x.shape[at]
+    ahead = int(shift) % n
+    # What is shifted out at the end comes in again in front.
+    return {x: _pieces(x.shape, at, y.shape, [(0, n - ahead, ahead), (n - ahead, ahead, 0)])}
+
+
+def _pieces(
+    shape: tuple[int, ...], at: int, into: tuple[int, ...], moves: Sequence[tuple[int, int, int]]
+) -> tuple[Local, ...]:
+    """Return a selection for every move (from, count, to) along axis `at`; all else stays."""
+    found = []
+    for start, count, to in moves:
+        if count:
+            rows = [Axis(m, (k,)) for k, m in enumerate(into)]
+            cols = [Axis(m, (k,)) for k, m in enumerate(shape)]
+            rows[at] = Axis(into[at], (at,), range(to, to + count))
+            cols[at] = Axis(shape[at], (at,), range(start, start + count))
+            sizes = tuple(count if k == at else m for k, m in enumerate(shape))
+            found.append(_piece(rows, cols, sizes))
+    return tuple(found)
+
+
+def _piece(rows: Sequence[Axis], cols: Sequence[Axis], sizes: Sequence[int]) -> Local:
+    return Local(arrange(rows, cols, dict(enumerate(sizes)), scale=1), None)
 
 
 def _pad_with_zeros(x: Any, pad_width: Any, mode: str = "constant", **kwargs: Any) -> Any:
@@ -321,7 +377,16 @@ def _pad_with_zeros(x: Any, pad_width: Any, mode: str = "constant", **kwargs: An
     return function(x, pad_width, mode)
 
 
-rule(np.pad)(_locals_of(_pad_with_zeros, (0,)))
+@rule(np.pad)
+def _pad(y: Argument, x: Argument, pad_width: Any, mode: str = "constant", **kwargs: Any) -> Locals:
+    if mode != "constant":
+        return _locals_of(_pad_with_zeros, (0,))(y, x, pad_width, mode, **kwargs)
+    widths = np.broadcast_to(np.asarray(pad_width), (x.ndim, 2))[:, 0].tolist()
+    rows = [
+        Axis(m, (k,), range(first, first + n))
+        for k, (m, first, n) in enumerate(zip(y.shape, widths, x.shape, strict=True))
+    ]
+    return {x: _piece(rows, [Axis(n, (k,)) for k, n in enumerate(x.shape)], x.shape)}
 
 
 @defined(np.sort)
