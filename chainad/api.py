@@ -16,6 +16,7 @@ from chainad.evaluate import evaluate
 from chainad.linearize import Linearized, linearize
 from chainad.lower import Lowered, lower
 from chainad.matrixfree import JacobianOperator, Sweeps
+from chainad.operators import Operator
 from chainad.plan import Plan
 from chainad.planners.auto import Mode, check_mode, mode_key, plan_cached
 from chainad.results import OUTPUTS, zero
@@ -387,7 +388,7 @@ def _operators(run: Run) -> list[Any]:
     linearized, sweeps = _swept.get(run.key, lambda: _sweeps(run))
     slots = evaluate(run.tape, linearized.recipes)
     # The operator outlives this call: numbers that the user may overwrite are its own.
-    kept = [np.array(x) if isinstance(x, np.ndarray) else x for x in slots]
+    kept = [x.copy() if isinstance(x, (np.ndarray, Operator)) else x for x in slots]
     return [
         JacobianOperator(each, kept, _dtype(run, o, i))
         for each, (o, i) in zip(sweeps, _pairs(run), strict=True)

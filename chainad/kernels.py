@@ -133,10 +133,27 @@ class Scatter:
 
 
 @dataclass(frozen=True, slots=True)
+class Explicit:
+    """The array of an operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """An operator applied to tangents, of shape (batch, in, columns)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """Adjoints, of shape (batch, rows, out), times an operator, which comes second."""
+
+
+@dataclass(frozen=True, slots=True)
 class Dot:
     """Sum over the last axis of an elementwise product."""
 
 
-Unary: TypeAlias = Reshape | Transpose | Broadcast | Take | Place | SegmentSum | Sum | Scale | Copy
-Binary: TypeAlias = Add | AddAt | Multiply | MatMul | Dot | SparseDot
+Unary: TypeAlias = (
+    Reshape | Transpose | Broadcast | Take | Place | SegmentSum | Sum | Scale | Copy | Explicit
+)
+Binary: TypeAlias = Add | AddAt | Multiply | MatMul | Dot | SparseDot | Push | Pull
 Kernel: TypeAlias = Full | Unary | Binary | Scatter

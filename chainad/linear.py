@@ -8,7 +8,7 @@ Source: Griewank & Walther, *Evaluating Derivatives*, 2nd ed., ch. 9.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -142,6 +142,10 @@ class Landing:
     def additions(self) -> int:
         return 0 if self.total is None else self.total.additions
 
+    @property
+    def multiplications(self) -> int:
+        return 0 if self.total is None else self.total.multiplications
+
 
 def land(pieces: list[Structure], new: Structure) -> Landing:
     """Put a Jacobian among the pieces of its edge."""
@@ -195,6 +199,12 @@ class Elimination:
         twin.before = [dict(edges) for edges in self.before]
         twin.landings = self.landings
         return twin
+
+    def left_over(self, graph: LinearGraph) -> Iterator[Structure]:
+        """Yield the pieces between inputs and outputs."""
+        for start in graph.inputs:
+            for end in graph.outputs:
+                yield from self.after[start].get(end, ())
 
     def price(self, v: Vertex) -> int:
         """Return the multiplications of eliminating v now."""
@@ -251,10 +261,11 @@ class Price:
 def price(graph: LinearGraph, order: Sequence[Vertex]) -> Price:
     """Return the price of eliminating in this order."""
     elimination = Elimination(graph)
-    product = 0
+    product = sum(landing.multiplications for landing in elimination.landings)
     additions = sum(landing.additions for landing in elimination.landings)
     for v in order:
         for m in elimination.eliminate(v):
-            product += m.product.multiplications
+            product += m.product.multiplications + m.landing.multiplications
             additions += m.product.additions + m.landing.additions
+    product += sum(piece.cost_of_explicit for piece in elimination.left_over(graph))
     return Price(product, additions)

@@ -30,6 +30,8 @@ from chainad.kernels import (
     MatMul,
     Multiply,
     Place,
+    Pull,
+    Push,
     Reshape,
     Scatter,
     SegmentSum,
@@ -44,6 +46,7 @@ from chainad.results import Dense, Form, Sparse, Structured
 from chainad.structure import Structure
 
 Labels = Sequence[int]
+Shape = tuple[int, ...]
 
 
 class _Writer:
@@ -85,13 +88,20 @@ class _Writer:
                 register = self.emit(kernel, register)
         return register
 
-    def arrange(self, register: int, have: Labels, want: Labels, shape: tuple[int, ...]) -> int:
-        """Bring axes from the order `have` into the order `want`, then reshape if need be."""
-        if list(have) != list(want):
-            register = self.emit(Transpose(tuple(list(have).index(x) for x in want)), register)
-        if len(shape) != len(want):
-            register = self.emit(Reshape(shape), register)
-        return register
+    def order(self, register: int, have: Labels, want: Labels) -> int:
+        """Bring axes from the order `have` into the order `want`."""
+        if list(have) == list(want):
+            return register
+        return self.emit(Transpose(tuple(list(have).index(x) for x in want)), register)
+
+    def arrange(
+        self, register: int, have: Labels, want: Labels, shape: Shape, size: dict[int, int]
+    ) -> int:
+        """Bring axes from the order `have` into the order `want`, then into `shape`."""
+        register = self.order(register, have, want)
+        if tuple(size[x] for x in want) == shape:
+            return register
+        return self.emit(Reshape(shape), register)
 
 
 @dataclass(frozen=True)
@@ -184,10 +194,12 @@ def _sparse_product(
         size = dict(product.sizes)
         rest = [y for y in labels if y != label]
         width = prod(size[y] for y in rest)
-        x = writer.arrange(x, labels, [label, *rest], (-1, width))
+        x = writer.order(x, labels, [label, *rest])
+        if len(rest) != 1:
+            x = writer.emit(Reshape((-1, width)), x)
         y = writer.emit(SparseDot(segments.segments, take.positions, segments.size), data, x)
         y = writer.emit(Reshape((segments.size, *(size[z] for z in rest))), y)
-        y = writer.arrange(y, [label, *rest], out, (0,) * len(out))
+        y = writer.order(y, [label, *rest], out)
         return writer.apply(product.after[1:], y)
     return None
 
@@ -198,6 +210,8 @@ def contract(writer: _Writer, product: Product, a: int, b: int) -> int:
     left, right, out = product.labels
     size = dict(product.sizes)
     inner = [x for x in left if x in right and x not in out]
+    if product.action:
+        return _apply_operator(writer, product, a, b)
     if not inner:
         return writer.emit(
             Multiply(),
@@ -214,17 +228,46 @@ def contract(writer: _Writer, product: Product, a: int, b: int) -> int:
     has_cols = bool(cols) or (bool(batch) and not is_dot)
     m = (prod(size[x] for x in rows),) if has_rows else ()
     n = (prod(size[x] for x in cols),) if has_cols else ()
-    a = writer.arrange(a, left, [*batch, *rows, *inner], (*shape, *m, total))
+    a = writer.arrange(a, left, [*batch, *rows, *inner], (*shape, *m, total), size)
     if is_dot:
-        b = writer.arrange(b, right, [*batch, *inner], (*shape, total))
+        b = writer.arrange(b, right, [*batch, *inner], (*shape, total), size)
         result = writer.emit(Dot(), a, b)
     else:
-        b = writer.arrange(b, right, [*batch, *inner, *cols], (*shape, total, *n))
+        b = writer.arrange(b, right, [*batch, *inner, *cols], (*shape, total, *n), size)
         result = writer.emit(MatMul(), a, b)
     labels = [*batch, *rows, *cols]
-    if len(shape) + len(m) + len(n) != len(labels) and not is_dot:
-        result = writer.emit(Reshape(tuple(size[x] for x in labels)), result)
-    return writer.arrange(result, labels, out, (0,) * len(out))
+    wanted = tuple(size[x] for x in labels)
+    if not is_dot and (*shape, *m, *n) != wanted:
+        result = writer.emit(Reshape(wanted), result)
+    return writer.order(result, labels, out)
+
+
+def _apply_operator(writer: _Writer, product: Product, a: int, b: int) -> int:
+    """Emit the product with an operator, on the side that `product.action` names."""
+    assert product.labels is not None
+    is_push = product.action == "push"
+    (operator, other) = product.labels[:2] if is_push else product.labels[1::-1]
+    out, size = product.labels[2], dict(product.sizes)
+    batch = [x for x in operator if x in other and x in out]
+    taken = [x for x in operator if x in other and x not in out]
+    made = [x for x in operator if x not in other]
+    free = [x for x in other if x not in operator]
+    shape = tuple(size[x] for x in batch)
+    n, k = prod(size[x] for x in taken), prod(size[x] for x in free)
+    if is_push:
+        b = _as_block(writer, b, other, [*batch, *taken, *free], (*shape, n, k))
+        result, labels = writer.emit(Push(), a, b), [*batch, *made, *free]
+    else:
+        a = _as_block(writer, a, other, [*batch, *free, *taken], (*shape, k, n))
+        result, labels = writer.emit(Pull(), a, b), [*batch, *free, *made]
+    result = writer.emit(Reshape(tuple(size[x] for x in labels)), result)
+    return writer.order(result, labels, out)
+
+
+def _as_block(
+    writer: _Writer, register: int, have: Labels, want: Labels, shape: tuple[int, ...]
+) -> int:
+    return writer.emit(Reshape(shape), writer.order(register, have, want))
 
 
 def _stretch(
@@ -234,7 +277,7 @@ def _stretch(
     shape = tuple(size[x] if x in have else 1 for x in want)
     while shape and shape[0] == 1:  # NumPy adds leading axes by itself
         shape = shape[1:]
-    return writer.arrange(register, have, [x for x in want if x in have], shape)
+    return writer.arrange(register, have, [x for x in want if x in have], shape, size)
 
 
 def _total(writer: _Writer, total: Total, left: int | None, right: int | None) -> int | None:

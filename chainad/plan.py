@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
-from chainad.algebra import Product, Total
+from chainad.algebra import Product, Total, make_explicit
 from chainad.linear import Elimination, Landing, LinearGraph, Origin, Vertex
 from chainad.report.text import render
 from chainad.structure import Structure
 
-Direction = Literal["leaf", "forward", "reverse", "join", "sum"]
+Direction = Literal["leaf", "forward", "reverse", "join", "sum", "explicit"]
 Mode = Literal["forward", "reverse", "hybrid"]
 
 
@@ -25,7 +25,8 @@ class Step:
 
     `direction` says which factor is a local Jacobian: the left one (forward: a product is pushed on
     towards the outputs), the right one (reverse: pulled back towards the inputs), both (leaf) or
-    neither (join).
+    neither (join). A sum adds two Jacobians of the same vertices. A last step "explicit" writes out
+    an operator that is itself a result: both factors are that operator.
     """
 
     number: int
@@ -43,7 +44,7 @@ class Step:
 
     @property
     def multiplications(self) -> int:
-        return self.algebra.multiplications if isinstance(self.algebra, Product) else 0
+        return self.algebra.multiplications
 
     @property
     def additions(self) -> int:
@@ -138,7 +139,8 @@ class Plan:
 
         Only steps that multiply count: a product with an identity has no direction.
         """
-        directions = {s.direction for s in self.steps if s.multiplications} - {"leaf"}
+        directions = {s.direction for s in self.steps if s.multiplications}
+        directions -= {"leaf", "explicit", "sum"}
         if not directions:
             return self._mode_of_order()
         if directions == {"forward"}:
@@ -198,6 +200,7 @@ def follow(
     """
     checked = graph.check_order(order)
     steps, current = _steps(graph, checked)
+    steps += _last_steps(graph, steps, current)
     results = tuple(tuple(current.get((i, o), ())) for o in graph.outputs for i in graph.inputs)
     return Plan(graph, checked, steps, results, asked, itemsize)
 
@@ -238,6 +241,22 @@ def _steps(
     return tuple(steps), current
 
 
+def _last_steps(
+    graph: LinearGraph, steps: tuple[Step, ...], current: dict[tuple[Vertex, Vertex], list[int]]
+) -> tuple[Step, ...]:
+    """Return the steps that make explicit the operators among the results, and point there."""
+    structures = [*(e.structure for e in graph.edges), *(s.structure for s in steps)]
+    made: list[Step] = []
+    for tail, head in [(i, o) for i in graph.inputs for o in graph.outputs]:
+        pieces = current.get((tail, head), [])
+        for place, old in enumerate(pieces):
+            if structures[old].action is not None:
+                new, algebra = len(structures) + len(made), make_explicit(structures[old])
+                made.append(Step(new, old, old, tail, None, head, "explicit", algebra))
+                pieces[place] = new
+    return tuple(made)
+
+
 def _direction(left_is_local: bool, right_is_local: bool) -> Direction:
     if left_is_local:
         return "leaf" if right_is_local else "forward"
@@ -261,6 +280,9 @@ def bracket(plan: Plan) -> str:
             words.append(f"J{numbers[item]}")
         else:
             step = plan.steps[item - n]
+            if step.direction == "explicit":
+                stack.append(step.left)
+                continue
             inside: list[int | str] = [step.right, " ", step.left]
             stack += [")", *inside, "("] if item != root else inside
     return "J = " + "".join(words)

@@ -45,6 +45,14 @@ class Axis:
         return self.positions is None or is_injective(self.positions)
 
 
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What an operator costs, in multiplications: per column of tangents, per row of adjoints."""
+
+    tangent: int
+    adjoint: int
+
+
 class _Interned(type):
     """Makes equal structures one object, so that comparing and looking them up takes no time."""
 
@@ -57,8 +65,9 @@ class _Interned(type):
         stored: tuple[int, ...],
         sizes: tuple[int, ...],
         scale: float | None,
+        action: Action | None = None,
     ) -> Any:
-        key = (rows, cols, stored, sizes, scale)
+        key = (rows, cols, stored, sizes, scale, action)
         found = cls._known.get(key)
         return found or cls._known.setdefault(key, super().__call__(*key))
 
@@ -77,6 +86,9 @@ class Structure(metaclass=_Interned):
         The size of every label.
     scale : float or None
         The number in front when no array is kept; None when one is.
+    action : Action or None
+        If given, this is an operator: the array is not there, only its action is. Labels stored
+        on both sides are batches, those on one side only are what the action maps.
     """
 
     rows: tuple[Axis, ...]
@@ -84,9 +96,35 @@ class Structure(metaclass=_Interned):
     stored: tuple[int, ...]
     sizes: tuple[int, ...]
     scale: float | None
+    action: Action | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Structure, (self.rows, self.cols, self.stored, self.sizes, self.scale)
+        parts = (self.rows, self.cols, self.stored, self.sizes, self.scale, self.action)
+        return Structure, parts
+
+    @cached_property
+    def explicit(self) -> Structure:
+        """The same Jacobian with its array kept."""
+        return Structure(self.rows, self.cols, self.stored, self.sizes, self.scale)
+
+    @cached_property
+    def sides(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """The stored labels on both sides (batches), on rows only, and on cols only."""
+        rows = {label for axis in self.rows for label in axis.labels}
+        cols = {label for axis in self.cols for label in axis.labels}
+        return (
+            tuple(x for x in self.stored if x in rows and x in cols),
+            tuple(x for x in self.stored if x not in cols),
+            tuple(x for x in self.stored if x not in rows),
+        )
+
+    @cached_property
+    def cost_of_explicit(self) -> int:
+        """The multiplications that make an operator explicit."""
+        if self.action is None:
+            return 0
+        batch, out, inner = (prod(self.sizes[x] for x in labels) for labels in self.sides)
+        return batch * min(self.action.tangent * inner, self.action.adjoint * out)
 
     @cached_property
     def row_shape(self) -> tuple[int, ...]:
@@ -153,6 +191,8 @@ class Structure(metaclass=_Interned):
     @cached_property
     def kind(self) -> str:
         """One word for print-outs."""
+        if self.action is not None:
+            return "operator"
         if self.scale == 0:
             return "zero"
         if self.is_identity:

@@ -13,7 +13,7 @@ ROOT = Path(chainad.__file__).parent
 
 # Lowest floor first. A file may import from any floor below its own, not from its own.
 FLOORS = [
-    ["errors", "pattern"],
+    ["errors", "pattern", "operators"],
     ["structure", "kernels", "primitives", "cache"],
     ["spelling", "program"],
     ["algebra.build", "backends", "backends.numpy"],

@@ -385,7 +385,7 @@ def unknown_function(x):
 
 
 def solve(x):
-    return np.linalg.solve(A + 9 * np.eye(4), x)
+    return np.linalg.qr(np.outer(x, x))[0]
 
 
 def scipy_function(x):
@@ -511,7 +511,7 @@ def test_the_list_of_refusals_is_long() -> None:
 
 
 def test_names_of_functions_are_in_the_messages() -> None:
-    with pytest.raises(TraceError, match=r"np\.linalg\.solve has no rule.*stop_gradient"):
+    with pytest.raises(TraceError, match=r"np\.linalg\.qr has no rule yet"):
         chainad.jacobian(solve)(X)
 
 

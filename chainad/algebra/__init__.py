@@ -16,7 +16,7 @@ of Jacobians see Griewank & Walther, *Evaluating Derivatives*, 2nd ed., ch. 9-10
 
 from chainad.algebra.build import Arrangement, Kernels, arrange, dense, diagonal, identity
 from chainad.algebra.full import flat_places, to_dense, to_vector
-from chainad.algebra.product import Product, multiply
+from chainad.algebra.product import Product, make_explicit, multiply
 from chainad.algebra.sparse import Layout, lay_out
 from chainad.algebra.total import Total, add, stay_apart
 
@@ -44,6 +44,7 @@ __all__ = [
     "forget",
     "identity",
     "lay_out",
+    "make_explicit",
     "multiply",
     "stay_apart",
     "to_dense",

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import prod
+from typing import Literal
 
 import numpy as np
 
 from chainad.algebra.build import Kernels, dense, diagonal
-from chainad.kernels import Scale
+from chainad.kernels import Explicit, Scale
 from chainad.pattern import Index, Integers, Positions, as_array, as_box, join, positions, refine
 from chainad.spelling import Operand, Spelling
 from chainad.structure import Axis, Structure, places
@@ -22,6 +24,7 @@ class Product:
     `left` and `right` are applied to the kept arrays; these meet in an einsum over `labels`
     (left, right, result); `after` makes the kept array of `structure`. Where one side keeps no
     numbers, the other is all there is (`labels` is None). `sizes` are those of the labels.
+    `action` says that one factor is an operator that is applied, not an array that is multiplied.
     """
 
     structure: Structure
@@ -32,6 +35,7 @@ class Product:
     labels: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None
     sizes: tuple[tuple[int, int], ...]
     after: Kernels
+    action: Literal["", "push", "pull"] = ""
 
 
 @lru_cache(maxsize=65536)
@@ -44,6 +48,8 @@ def multiply(left: Structure, right: Structure) -> Product:
         If the columns of `left` are not the rows of `right`.
     """
     assert left.col_shape == right.row_shape, (left.col_shape, right.row_shape)
+    if (left.action or right.action) and not (_is_one(left) or _is_one(right)):
+        return _cheapest_with_operator(left, right)
     if left.is_identity:
         return _times_unit(left, right)
     if right.is_identity:
@@ -58,6 +64,68 @@ def multiply(left: Structure, right: Structure) -> Product:
     inner = {x for k in (*inner_left, *inner_right) for x in spelling.axes[k].labels} - kept
     spelling.axes = [spelling.axes[k] for k in (*rows, *cols)]
     return _contract(spelling, a, b, inner, len(rows))
+
+
+def make_explicit(operator: Structure) -> Product:
+    """Return the step that makes an operator explicit."""
+    cost = operator.cost_of_explicit
+    return Product(operator.explicit, cost, 0, (Explicit(),), (), None, (), ())
+
+
+def _is_one(structure: Structure) -> bool:
+    return structure.is_identity and structure.scale == 1
+
+
+def _cheapest_with_operator(left: Structure, right: Structure) -> Product:
+    """Return the cheapest way to multiply with an operator: push, pull, or make it explicit."""
+    offers: list[Product | None] = [_made_explicit(left, right)]
+    if left.action is not None:
+        offers.append(_applied(left, right, "push"))
+    if right.action is not None:
+        offers.append(_applied(left, right, "pull"))
+    return min((x for x in offers if x is not None), key=lambda x: x.multiplications)
+
+
+def _made_explicit(left: Structure, right: Structure) -> Product:
+    """Return the product of the arrays that operators stand for."""
+    plain = multiply(left.explicit, right.explicit)
+    return replace(
+        plain,
+        multiplications=plain.multiplications + left.cost_of_explicit + right.cost_of_explicit,
+        left=((Explicit(),) if left.action else ()) + plain.left,
+        right=((Explicit(),) if right.action else ()) + plain.right,
+    )
+
+
+def _applied(left: Structure, right: Structure, action: Literal["push", "pull"]) -> Product | None:
+    """Return the product with an operator applied to all of the other factor, or None.
+
+    The labels that the operator maps must meet the other factor's array as they are.
+    """
+    plain = multiply(left.explicit, right.explicit)
+    operator, other = (left, right) if action == "push" else (right, left)
+    if plain.labels is None or (plain.left if action == "push" else plain.right):
+        return None
+    own, theirs = plain.labels[:2] if action == "push" else plain.labels[1::-1]
+    result = set(plain.labels[2])
+    name = dict(zip(operator.stored, own, strict=True))
+    batch, out, inner = ({name[x] for x in labels} for labels in operator.sides)
+    taken, made = (inner, out) if action == "push" else (out, inner)
+    fits = taken <= set(theirs) - result and made <= result - set(theirs)
+    if not fits or not batch <= result & set(theirs):
+        return None
+    size = dict(plain.sizes)
+    met = prod(size.values())
+    count = prod(n for x, n in size.items() if x not in taken | made)
+    assert operator.action is not None
+    each = operator.action.tangent if action == "push" else operator.action.adjoint
+    # What has to be made explicit is the other factor, if that is an operator too.
+    kernels = plain.right if action == "push" else plain.left
+    first = (Explicit(),) if other.action else ()
+    cost = plain.multiplications - met + count * each + other.cost_of_explicit
+    if action == "push":
+        return replace(plain, multiplications=cost, right=first + kernels, action=action)
+    return replace(plain, multiplications=cost, left=first + kernels, action=action)
 
 
 def _times_unit(unit: Structure, other: Structure) -> Product:

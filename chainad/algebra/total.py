@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from chainad.algebra.build import Kernels, arrange
 from chainad.algebra.product import split_to
-from chainad.kernels import Broadcast, Place
+from chainad.kernels import Broadcast, Explicit, Place
 from chainad.pattern import Integers, Positions, distinct, positions, refine
 from chainad.spelling import Operand, Spelling
 from chainad.structure import Axis, Structure, places
@@ -23,6 +23,7 @@ class Total:
 
     If the result keeps no numbers, all kernels are empty. `fills` says that one of the two arrays
     has the full shape, so that the other, if it ends in `Place`, can be added in place.
+    `multiplications` are those that make operators explicit.
     """
 
     structure: Structure
@@ -31,6 +32,7 @@ class Total:
     right: Kernels
     after: Kernels
     fills: bool = False
+    multiplications: int = 0
 
 
 @lru_cache(maxsize=65536)
@@ -38,6 +40,8 @@ def add(left: Structure, right: Structure) -> Total:
     """Return the sum of two structures of the same shape."""
     assert left.row_shape == right.row_shape, (left.row_shape, right.row_shape)
     assert left.col_shape == right.col_shape, (left.col_shape, right.col_shape)
+    if left.action or right.action:
+        return _add_explicit(left, right)
     if left.rows == right.rows and left.cols == right.cols and left.sizes == right.sizes:
         return _add_alike(left, right)
     line = in_line(left, right)
@@ -157,6 +161,17 @@ def _visited_at_least(one: Spelling, two: Spelling, slot: _Slot) -> int:
 def _visited(spelling: Spelling, slot: _Slot) -> int:
     axis = spelling.axes[slot.axis]
     return axis.size if axis.positions is None else len(axis.positions)
+
+
+def _add_explicit(left: Structure, right: Structure) -> Total:
+    """Add what operators stand for."""
+    plain = add(left.explicit, right.explicit)
+    return replace(
+        plain,
+        left=((Explicit(),) if left.action else ()) + plain.left,
+        right=((Explicit(),) if right.action else ()) + plain.right,
+        multiplications=left.cost_of_explicit + right.cost_of_explicit,
+    )
 
 
 def _add_alike(left: Structure, right: Structure) -> Total:

@@ -17,11 +17,14 @@ from chainad.kernels import (
     Broadcast,
     Copy,
     Dot,
+    Explicit,
     Full,
     Kernel,
     MatMul,
     Multiply,
     Place,
+    Pull,
+    Push,
     Reshape,
     Scale,
     Scatter,
@@ -93,6 +96,12 @@ class _Source:
             case Scatter(positions, size, covers):
                 where = self.constant(positions)
                 return f"scatter({where}, {size}, {covers}, {', '.join(args)})"
+            case Explicit():
+                return f"{args[0]}.explicit()"
+            case Push():
+                return f"{args[0]}.push({args[1]})"
+            case Pull():
+                return f"{args[1]}.pull({args[0]})"
             case Dot():
                 return f"np.vecdot({args[0]}, {args[1]})"
 

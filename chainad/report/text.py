@@ -205,14 +205,15 @@ def _steps(plan: Printable) -> str:
     for step in plan.steps[:MOST_ROWS]:
         one, two = plan.structures[step.left], plan.structures[step.right]
         sign, dot = (" + ", "+") if step.via is None else (" ", ".")
+        alone = step.direction == "explicit"
+        product = f"{_jacobian(step.left, n)}{sign}{_jacobian(step.right, n)}"
         rows.append(
             (
                 str(step.number - n + 1),
                 step.direction,
-                f"P{step.number - n + 1} = {_jacobian(step.left, n)}{sign}"
-                f"{_jacobian(step.right, n)}",
-                f"{_by(one.matrix_shape)} {dot} {_by(two.matrix_shape)}",
-                f"{one.kind} {dot} {two.kind}",
+                f"P{step.number - n + 1} = {_jacobian(step.left, n) if alone else product}",
+                _by(one.matrix_shape) + ("" if alone else f" {dot} {_by(two.matrix_shape)}"),
+                one.kind + ("" if alone else f" {dot} {two.kind}"),
                 f"{step.multiplications:,}",
                 f"{100 * step.multiplications / total:.1f}",
                 bytes_text(step.structure.count * plan.itemsize),

@@ -15,7 +15,7 @@ import scipy.special
 
 from chainad.algebra import Arrangement, arrange
 from chainad.graph import Argument
-from chainad.structure import Axis
+from chainad.structure import Action, Axis, Structure
 
 # Takes the result and the operands of a call; the output comes first, formulas often want it.
 Formula: TypeAlias = Callable[..., Any]
@@ -133,6 +133,15 @@ def spelled(
     row_axes = [Axis(size, tuple(labels)) for size, labels in rows]
     col_axes = [Axis(size, tuple(labels)) for size, labels in cols]
     return arrange(row_axes, col_axes, dict(sizes), stored or (), scale)
+
+
+def operator(arrangement: Arrangement, tangent: int, adjoint: int) -> Arrangement:
+    """Return a structure whose formula gives an `Operator`, with its prices in multiplications."""
+    plain = arrangement.structure
+    assert not arrangement.kernels, "the labels of an operator must be in normal form already"
+    action = Action(tangent, adjoint)
+    parts = (plain.rows, plain.cols, plain.stored, plain.sizes, plain.scale)
+    return Arrangement(Structure(*parts, action), ())
 
 
 def arguments_in(value: Any) -> list[Argument]:

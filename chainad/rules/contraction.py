@@ -317,7 +317,7 @@ def _multi_dot(arrays: Any) -> Any:
 @defined(np.linalg.matrix_power)
 def _matrix_power(a: Any, n: int) -> Any:
     if n < 0:
-        raise NotImplementedError("a negative power needs the inverse, which has no rule yet")
+        return np.linalg.matrix_power(np.linalg.inv(a), -n)
     if n == 0:
         return np.zeros_like(a) + np.eye(np.shape(a)[-1], dtype=a.dtype)
     half = np.linalg.matrix_power(a, n // 2) if n > 1 else None

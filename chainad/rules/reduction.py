@@ -14,6 +14,7 @@ import numpy as np
 
 from chainad.algebra import Arrangement
 from chainad.graph import Argument
+from chainad.operators import RunningSum
 from chainad.rules.base import (
     CONSTANT,
     Formula,
@@ -21,6 +22,7 @@ from chainad.rules.base import (
     Locals,
     defined,
     normalize_axes,
+    operator,
     rule,
     spelled,
 )
@@ -233,7 +235,10 @@ def _cumsum(y: Argument, x: Argument, axis: int) -> Locals:
     cols = [(size, (at,)) for at, size in enumerate(x.shape)]
     sizes = {**dict(enumerate(x.shape)), later: n}
     arrangement = spelled(rows, cols, sizes, (later, k))
-    return {x: Local(arrangement, lambda y, x: np.tri(n))}
+    if n < 2 or arrangement.kernels:  # without labels there is nothing to apply to
+        return {x: Local(arrangement, lambda y, x: np.ones((n, n)))}
+    # Sums, no products: the operator is applied for nothing.
+    return {x: Local(operator(arrangement, 0, 0), lambda y, x: RunningSum(n, y.dtype))}
 
 
 @defined(np.trace)

@@ -1,0 +1,363 @@
+"""Linear algebra: solves as operators, and decompositions by their textbook differentials.
+
+Where NumPy reads one triangle of a matrix only (cholesky, eigh), so do the derivatives: entries of
+the other triangle have derivative zero, those read count for both. Eigenvalues and singular values
+must be distinct where vectors are differentiated.
+Source: M. Giles 2008, *An extended collection of matrix derivative results*.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chainad.algebra import Arrangement
+from chainad.graph import Argument
+from chainad.operators import Inverse
+from chainad.rules.base import (
+    CONSTANT,
+    REFUSED,
+    Local,
+    Locals,
+    Through,
+    defined,
+    operator,
+    rule,
+    spelled,
+)
+
+# Labels: the axes of a matrix, and from BATCH on those of a batch.
+I, J, K, L, BATCH = 0, 1, 2, 3, 4  # noqa: E741
+
+
+def _dispatched(function: Any, *args: Any) -> Any:
+    """Hand a call of one of our own functions to the traced value among its arguments."""
+    traced = args[0]
+    return traced.__array_function__(function, (type(traced),), args, {})
+
+
+def _is_plain(x: Any) -> bool:
+    return isinstance(x, np.ndarray) or not hasattr(type(x), "__array_function__")
+
+
+def _batch(shape: tuple[int, ...], ndim: int) -> list[tuple[int, tuple[int, ...]]]:
+    """Return axes of a batch of `ndim` axes, aligned at the last; those of size 1 are broadcast."""
+    skip = ndim - len(shape)
+    return [(n, () if n == 1 else (BATCH + skip + k,)) for k, n in enumerate(shape)]
+
+
+def _batch_sizes(shape: tuple[int, ...]) -> dict[int, int]:
+    return {BATCH + k: n for k, n in enumerate(shape)}
+
+
+def _kept(shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:
+    """Return the labels of a batch."""
+    return tuple(x for _, labels in _batch(shape, ndim) for x in labels)
+
+
+# --------------------------------------------------------------------- solves
+
+
+@rule(np.linalg.solve, operands=(0, 1))
+def _solve(y: Argument, a: Argument, b: Argument) -> Through:
+    # A dy = db - dA y: the right-hand side is a value in between, A's inverse is applied to it.
+    is_vector = b.ndim == 1
+    last = () if is_vector else ((y.shape[-1], (K,)),)
+    n = a.shape[-1]
+    inner = y.ndim - 2 + is_vector
+    batch = y.shape[:inner]
+    sizes = {I: n, J: n, K: 1 if is_vector else y.shape[-1], **_batch_sizes(batch)}
+    every = _batch(batch, inner)
+    rows = [*every, (n, (I,)), *last]
+    cols = [*_batch(a.shape[:-2], inner), (n, (I,)), (n, (J,))]
+    right = [*_batch(b.shape[: -1 if is_vector else -2], inner), (n, (I,)), *last]
+    kept = (*_kept(batch, inner), J, *(() if is_vector else (K,)))
+    shape = tuple(sizes[x] for x in kept)
+    used = {x: sizes[x] for x in sizes if x != J}
+    locals_: dict[Argument, Local | None] = {}
+    if b.traced:
+        locals_[b] = Local(spelled(rows, right, _only(used, rows, right), scale=1), None)
+    if a.traced:
+        found = spelled(rows, cols, _only(sizes, rows, cols), kept)
+        locals_[a] = Local(found, lambda y, a, b: -np.reshape(y, shape))
+    return Through(y.shape, _inverse(a, every, last, sizes, inner), locals_)
+
+
+def _only(sizes: dict[int, int], *axes: Any) -> dict[int, int]:
+    """Return the sizes of the labels that occur."""
+    named = {x for group in axes for _, labels in group for x in labels}
+    return {x: n for x, n in sizes.items() if x in named}
+
+
+def _inverse(a: Argument, every: Any, last: Any, sizes: dict[int, int], inner: int) -> Local:
+    """Return the inverse of a as a local Jacobian: an operator, price n * n per right-hand side."""
+    n = a.shape[-1]
+    rows, cols = [*every, (n, (I,)), *last], [*every, (n, (J,)), *last]
+    own = _kept(a.shape[:-2], inner)
+    found = spelled(rows, cols, _only(sizes, rows, cols), (*own, I, J))
+    shape = (*(sizes[x] for x in own), n, n)
+    if n == 1 or found.kernels:  # without labels there is nothing to apply to
+        return Local(found, lambda y, a, b: np.reshape(np.linalg.inv(a), shape))
+    price = n * n
+    return Local(operator(found, price, price), lambda y, a, b: Inverse(np.reshape(a, shape)))
+
+
+@rule(np.linalg.inv)
+def _inv(y: Argument, a: Argument) -> Through:
+    # dY = -Y dA Y: first dA Y, then -Y times that.
+    n, batch = a.shape[-1], a.shape[:-2]
+    every, sizes = _batch(batch, len(batch)), {I: n, J: n, K: n, **_batch_sizes(batch)}
+    kept = _kept(batch, len(batch))
+    rows, cols = [*every, (n, (I,)), (n, (K,))], [*every, (n, (I,)), (n, (J,))]
+    shape = tuple(sizes[x] for x in (*kept, I, J))
+    inner = Local(
+        spelled(rows, cols, _only(sizes, rows, cols), (*kept, J, K)),
+        lambda y, a: np.reshape(y, shape),
+    )
+    rows, cols = [*every, (n, (I,)), (n, (K,))], [*every, (n, (J,)), (n, (K,))]
+    outer = Local(
+        spelled(rows, cols, _only(sizes, rows, cols), (*kept, I, J)),
+        lambda y, a: -np.reshape(y, shape),
+    )
+    return Through(y.shape, outer, {a: inner})
+
+
+# ------------------------------------------------------------------- matrices
+
+
+def _of_matrix(
+    y: Argument, a: Argument, result: tuple[int, ...], kept: tuple[int, ...]
+) -> Arrangement:
+    """Return the structure of a function of matrices: rows `result`, cols (K, L), all batches tied.
+
+    The last axes of y have the labels `result`; the array keeps the batch and the labels `kept`.
+    """
+    batch = a.shape[:-2]
+    every = _batch(batch, len(batch))
+    own = y.shape[len(batch) :]
+    rows = [*every, *((n, (x,)) for n, x in zip(own, result, strict=True))]
+    cols = [*every, (a.shape[-2], (K,)), (a.shape[-1], (L,))]
+    sizes = {**_batch_sizes(batch), **{x: n for n, (x,) in cols[-2:]}}
+    sizes |= dict(zip(result, own, strict=True))
+    return spelled(rows, cols, _only(sizes, rows, cols), (*_kept(batch, len(batch)), *kept))
+
+
+def _dense(y: Argument, a: Argument, result: tuple[int, ...], formula: Any) -> Local:
+    """Return a local Jacobian tied by its batch alone; formula: (y, a) -> (..., K, L)."""
+    arrangement = _of_matrix(y, a, result, (*result, K, L))
+    batch = tuple(n for n in a.shape[:-2] if n != 1)
+    shape = (*batch, *y.shape[len(a.shape) - 2 :], *a.shape[-2:])
+    return Local(arrangement, lambda y, a, *rest: np.reshape(formula(y, a, *rest), shape))
+
+
+def _cofactors(y: Any, a: Any) -> Any:
+    """Return the derivative of the determinant, also where that is zero."""
+    if not _is_plain(a) or np.all(y != 0):
+        return y[..., None, None] * np.matrix_transpose(np.linalg.inv(a))
+    u, s, vh = np.linalg.svd(a)
+    n = s.shape[-1]
+    others = np.where(np.eye(n, dtype=bool), 1.0, s[..., None, :]).prod(-1)
+    sign = np.linalg.det(u) * np.linalg.det(vh)
+    return sign[..., None, None] * (u * others[..., None, :]) @ vh
+
+
+@rule(np.linalg.det)
+def _det(y: Argument, a: Argument) -> Locals:
+    return {a: _dense(y, a, (), _cofactors)}
+
+
+def logabsdet(a: Any) -> Any:
+    """Return log |det a|; the second part of np.linalg.slogdet, which goes through it."""
+    return np.linalg.slogdet(a)[1] if _is_plain(a) else _dispatched(logabsdet, a)
+
+
+@rule(logabsdet)
+def _logabsdet(y: Argument, a: Argument) -> Locals:
+    return {a: _dense(y, a, (), lambda y, a: np.matrix_transpose(np.linalg.inv(a)))}
+
+
+def sign_of_det(a: Any) -> Any:
+    """Return the sign of det a, the first part of np.linalg.slogdet."""
+    return np.linalg.slogdet(a)[0] if _is_plain(a) else _dispatched(sign_of_det, a)
+
+
+CONSTANT.add(sign_of_det)
+
+
+@defined(np.linalg.slogdet)
+def _slogdet(a: Any) -> Any:
+    pair = type(np.linalg.slogdet(np.eye(1)))
+    return pair(sign_of_det(a), logabsdet(a))
+
+
+@rule(np.linalg.pinv)
+def _pinv(y: Argument, a: Argument, rcond: Any = None, *args: Any, **kwargs: Any) -> Locals:
+    # Golub & Pereyra 1973, for matrices of constant rank.
+    def formula(p: Any, a: Any) -> Any:
+        pt = np.matrix_transpose(p)
+        left = np.eye(a.shape[-1], dtype=a.dtype) - p @ a
+        right = np.eye(a.shape[-2], dtype=a.dtype) - a @ p
+        total = -np.einsum("...ik,...lj->...ijkl", p, p)
+        total = total + np.einsum("...il,...kj->...ijkl", p @ pt, right)
+        return total + np.einsum("...il,...kj->...ijkl", left, pt @ p)
+
+    return {a: _dense(y, a, (I, J), formula)}
+
+
+# -------------------------------------------------------------- decompositions
+
+
+def _read(n: int, upper: bool) -> Any:
+    """Return how often NumPy counts an entry of a symmetric matrix: 1, or 0 in the unread half."""
+    ones = np.ones((n, n))
+    return np.triu(ones) if upper else np.tril(ones)
+
+
+def _symmetric(numbers: Any, upper: bool) -> Any:
+    """Turn derivatives by free entries (..., K, L) into those by the entries that are read."""
+    n = np.shape(numbers)[-1]
+    both = numbers + np.matrix_transpose(numbers)
+    return both * (_read(n, upper) * (1 - 0.5 * np.eye(n)))
+
+
+@rule(np.linalg.cholesky)
+def _cholesky(y: Argument, a: Argument, /, *, upper: bool = False) -> Locals:
+    def formula(factor: Any, a: Any) -> Any:
+        low = np.matrix_transpose(factor) if upper else factor
+        n = a.shape[-1]
+        inverse = np.linalg.inv(low)
+        half = np.tril(np.ones((n, n))) - 0.5 * np.eye(n)
+        weighted = np.einsum("...ia,ab,...ak->...ibk", low, half, inverse)
+        found = np.einsum("...ibk,...bl->...ibkl", weighted, inverse)
+        found = _symmetric(found, upper)
+        return np.swapaxes(found, -4, -3) if upper else found
+
+    return {a: _dense(y, a, (I, J), formula)}
+
+
+def _check_triangle(uplo: Any) -> bool:
+    """Return whether the upper triangle is read."""
+    if uplo.upper() not in ("L", "U"):
+        raise ValueError("UPLO argument must be 'L' or 'U'")
+    return str(uplo).upper() == "U"
+
+
+@rule(np.linalg.eigvalsh)
+def _eigvalsh(y: Argument, a: Argument, UPLO: Any = "L") -> Locals:
+    upper = _check_triangle(UPLO)
+
+    def formula(w: Any, a: Any) -> Any:
+        v = eigenvectors(a, UPLO)
+        return _symmetric(np.einsum("...ki,...li->...ikl", v, v), upper)
+
+    return {a: _dense(y, a, (I,), formula)}
+
+
+def eigenvectors(a: Any, uplo: Any = "L") -> Any:
+    """Return the eigenvectors of symmetric matrices, the second part of np.linalg.eigh."""
+    return np.linalg.eigh(a, uplo)[1] if _is_plain(a) else _dispatched(eigenvectors, a, uplo)
+
+
+@rule(eigenvectors)
+def _eigenvectors(y: Argument, a: Argument, uplo: Any = "L") -> Locals:
+    upper = _check_triangle(uplo)
+    n = a.shape[-1]
+
+    def formula(v: Any, a: Any) -> Any:
+        w = np.linalg.eigvalsh(a, uplo)
+        gaps = w[..., None, :] - w[..., :, None] + np.eye(n)  # (j, i): w_i - w_j
+        weights = (1 - np.eye(n)) / gaps
+        towards = np.einsum("...aj,...ji->...aji", v, weights)
+        found = np.einsum("...aji,...kj->...aik", towards, v)
+        return _symmetric(np.einsum("...aik,...li->...aikl", found, v), upper)
+
+    return {a: _dense(y, a, (I, J), formula)}
+
+
+@defined(np.linalg.eigh)
+def _eigh(a: Any, UPLO: Any = "L") -> Any:
+    pair = type(np.linalg.eigh(np.eye(1)))
+    return pair(np.linalg.eigvalsh(a, UPLO), eigenvectors(a, UPLO))
+
+
+@rule(np.linalg.svdvals)
+def _svdvals(y: Argument, a: Argument, /) -> Locals:
+    def formula(s: Any, a: Any) -> Any:
+        # Right vectors from eigh of the smaller Gram matrix, so that they can be traced again.
+        wide = a.shape[-1] > a.shape[-2]
+        m = np.matrix_transpose(a) if wide else a
+        if _is_plain(m):
+            u, _, vh = np.linalg.svd(m, full_matrices=False)
+            v = np.matrix_transpose(vh)
+        else:
+            v = np.flip(eigenvectors(np.matrix_transpose(m) @ m), -1)
+            u = (m @ v) / s[..., None, :]
+        subscripts = "...li,...ki->...ikl" if wide else "...ki,...li->...ikl"
+        return np.einsum(subscripts, u, v)
+
+    return {a: _dense(y, a, (I,), formula)}
+
+
+@defined(np.linalg.svd)
+def _svd(
+    a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
+) -> Any:
+    if compute_uv or hermitian:
+        raise NotImplementedError(
+            "only singular values are differentiated: use np.linalg.svdvals(a), or np.linalg.eigh"
+            " of a.T @ a for the vectors"
+        )
+    return np.linalg.svdvals(a)
+
+
+# --------------------------------------------------------- in terms of others
+
+
+@defined(np.linalg.lstsq)
+def _lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
+    if rcond is not None:
+        raise NotImplementedError("rcond= changes the rank; leave it away")
+    x = np.linalg.pinv(a) @ b
+    rank = np.int32(np.linalg.matrix_rank(a))
+    m, n = np.shape(a)
+    left = np.sum(np.square(b - a @ x), axis=0)
+    residuals = np.atleast_1d(left) if m > n == rank else np.zeros(0)
+    return x, residuals, rank, np.linalg.svdvals(a)
+
+
+@defined(np.linalg.cond)
+def _cond(x: Any, p: Any = None) -> Any:
+    if p not in (None, 2, -2):
+        return np.linalg.norm(x, p, (-2, -1)) * np.linalg.norm(np.linalg.inv(x), p, (-2, -1))
+    s = np.linalg.svdvals(x)
+    return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
+
+
+@defined(np.linalg.tensorinv)
+def _tensorinv(a: Any, ind: int = 2) -> Any:
+    shape = np.shape(a)
+    n = int(np.prod(shape[ind:]))
+    return np.reshape(np.linalg.inv(np.reshape(a, (n, -1))), (*shape[ind:], *shape[:ind]))
+
+
+@defined(np.linalg.tensorsolve)
+def _tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
+    if axes is not None:
+        raise NotImplementedError("axes= is not differentiated; move the axes beforehand")
+    shape = np.shape(a)[np.ndim(b) :]
+    n = int(np.prod(shape))
+    return np.reshape(np.linalg.solve(np.reshape(a, (-1, n)), np.ravel(b)), shape)
+
+
+CONSTANT |= {np.linalg.matrix_rank}
+_GENERAL = (
+    "eigenvalues of general matrices may be complex and are not differentiated; use np.linalg.eigh"
+    " or np.linalg.eigvalsh for symmetric ones"
+)
+REFUSED |= {
+    np.linalg.eig: _GENERAL,
+    np.linalg.eigvals: _GENERAL,
+    np.linalg.qr: "np.linalg.qr has no rule yet; use np.linalg.lstsq for least squares, or"
+    " np.linalg.solve(a.T @ a, a.T @ b)",
+}
