@@ -96,6 +96,8 @@ def _locals(
 ) -> list[_Draft]:
     """Return the edges of a call; `shapes` is told of a value in between."""
     node = graph.nodes[k]
+    if all(source is None for source in node.sources):  # made to be filled, and never was
+        return []
     y = Argument(-1, node.shape, node.dtype, True)
     try:
         found = RULES[node.function].locals(y, *node.args, **node.kwargs)

@@ -27,6 +27,7 @@ FLOORS = [
     ["planners.exhaustive", "linearize", "lower", "tracing", "tracing.sites"],
     ["planners.auto", "tracing.tape", "matrixfree"],
     ["tracing.record", "evaluate"],
+    ["tracing.write"],
     ["tracing.array"],
     ["tracing.trace"],
     ["chains", "api"],

@@ -148,12 +148,6 @@ def out_of_einsum(x):
     return z
 
 
-def out_is_traced(x):
-    y = x * 1.0
-    np.sin(np.ones(4), out=y)
-    return y
-
-
 def add_to_plain(x):
     z = np.zeros(4)
     z += x
@@ -268,39 +262,9 @@ def dot_method(x):
     return A.dot(x)
 
 
-def set_item_of_traced(x):
-    y = x * 2
-    y[0] = 1.0
-    return y
-
-
-def set_slice_of_traced(x):
-    y = x * 2
-    y[:] = x
-    return y
-
-
 def delete_item(x):
     y = x * 2
     del y[0]
-    return y
-
-
-def sort_in_place(x):
-    y = x * 2
-    y.sort()
-    return y
-
-
-def method_put(x):
-    y = x * 2
-    y.put(0, 1.0)
-    return y
-
-
-def method_fill(x):
-    y = x * 2
-    y.fill(1.0)
     return y
 
 
@@ -325,58 +289,10 @@ def add_to_input(x):
     return x
 
 
-def add_to_view(x):
-    y = x * 2
-    z = y[1:]
-    z += 1
-    return y
-
-
-def add_to_owner_of_view(x):
-    y = x * 2
-    z = y[1:]
-    y += 1
-    return z
-
-
-def add_to_reshaped(x):
-    y = x * 2
-    z = y.reshape(2, 2)
-    z *= 2
-    return y
-
-
-def add_to_transposed(x):
-    y = np.outer(x, x)
-    z = y.T
-    z -= 1
-    return y
-
-
-def add_to_what_is_the_same(x):
-    y = x * 2
-    z = np.atleast_1d(y)  # NumPy returns y itself
-    z += 1
-    return y
-
-
-def add_to_row(x):
-    y = np.outer(x, x)
-    for row in y:
-        row += 1  # noqa: PLW2901
-    return y
-
-
 def add_to_zero_dim_view(x):
     y = x * 2
     s = y[0, ...]
     s += 1
-    return y
-
-
-def floor_divide_in_place(x):
-    y = x * 2
-    y //= 2
     return y
 
 
@@ -507,7 +423,7 @@ def test_what_would_lose_a_derivative_is_refused_in_the_users_line(f: Function) 
 
 
 def test_the_list_of_refusals_is_long() -> None:
-    assert len(REFUSED) > 80
+    assert len(REFUSED) > 65
 
 
 def test_names_of_functions_are_in_the_messages() -> None:
@@ -839,21 +755,23 @@ def test_an_outer_value_changed_in_place_inside_counts_as_it_was() -> None:
     np.testing.assert_array_equal(chainad.jacobian(f)(X), np.eye(4))
 
 
-def test_views_are_known_in_nested_traces() -> None:
+def test_views_are_followed_in_nested_traces() -> None:
     def in_place_on_view(x):
         y = x * 2
         z = y[1:]
-        z += 1
+        z *= x[0]
         return np.sum(y)
 
-    with pytest.raises(TraceError, match="shares memory"):
-        chainad.jacobian(chainad.jacobian(in_place_on_view))(X)
+    found = chainad.jacobian(chainad.jacobian(in_place_on_view))(X)
+    wanted = np.zeros((4, 4))
+    wanted[0, 1:] = wanted[1:, 0] = 2.0
+    np.testing.assert_array_equal(found, wanted)
 
     def in_place_on_input(x):
         x += 1
         return np.sum(x)
 
-    with pytest.raises(TraceError, match="shares memory"):
+    with pytest.raises(TraceError, match="writes into an argument"):
         chainad.jacobian(chainad.jacobian(in_place_on_input))(X)
 
 

@@ -200,6 +200,17 @@ def getitem(x: Any, key: Any) -> Any:
     return x[key]
 
 
+def set_items(x: Any, keys: tuple[Any, ...], values: Sequence[Any]) -> Any:
+    """Return a copy of x after x[key] = value, one after the other; what a write records."""
+    for item in (x, *values):
+        if hasattr(type(item), "__array_function__") and not isinstance(item, np.ndarray):
+            return item.__array_function__(set_items, (type(item),), (x, keys, values), {})
+    result = np.array(x)
+    for key, value in zip(keys, values, strict=True):
+        result[key] = value
+    return result
+
+
 def astype(x: Any, dtype: Any) -> Any:
     """Return x.astype(dtype); the function behind that method."""
     return x.astype(dtype)
@@ -304,6 +315,7 @@ movement(
 )
 movement(np.compress, np.extract, operands=(1,))
 movement(np.append, operands=(0, 1))
+movement(set_items, operands=(0, 2), nested=True)
 movement(np.insert, operands=(0, 2))
 movement(
     np.stack,
@@ -532,9 +544,6 @@ CONSTANT |= {
     np.ndim,
     np.size,
     np.result_type,
-    np.zeros_like,
-    np.ones_like,
-    np.empty_like,
     np.iscomplexobj,
     np.isrealobj,
     np.can_cast,

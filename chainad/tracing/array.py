@@ -17,9 +17,20 @@ import numpy as np
 from chainad.errors import TraceError
 from chainad.rules.base import CONSTANT, RULES, name_of
 from chainad.rules.movement import astype, getitem
-from chainad.tracing.record import Tracer, call
+from chainad.tracing.record import Tracer, as_one, call, tracers_in
 from chainad.tracing.sites import here
 from chainad.tracing.tape import Tape
+from chainad.tracing.write import (
+    WRITERS,
+    Memory,
+    Path,
+    become,
+    link,
+    raw,
+    write,
+    write_at,
+    write_whole,
+)
 
 
 class Traced(Tracer):
@@ -77,6 +88,12 @@ class Traced(Tracer):
     # ------------------------------------------------------------- protocols
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        target = _out_of(kwargs)
+        if method == "at" and isinstance(inputs[0], TracedArray):
+            return write_at(ufunc, *inputs)
+        if target is not None and method == "__call__":
+            _write_whole(target, ufunc(*inputs, **_without(kwargs, "out")))
+            return target
         if method == "__call__" or kwargs.get("out") is not None:
             return call(ufunc, inputs, kwargs)
         return _ufunc_method(ufunc, method, inputs, kwargs)
@@ -84,7 +101,28 @@ class Traced(Tracer):
     def __array_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
+        if func in WRITERS and isinstance(args[0], TracedArray):
+            return WRITERS[func](*args, **kwargs)
+        if func in CREATION:
+            return self._created(func, args, kwargs)
+        target = _out_of(kwargs)
+        if target is not None:
+            _write_whole(target, func(*args, **_without(kwargs, "out")))
+            return target
         return call(func, args, kwargs)
+
+    def _created(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
+        """Return a new array; one of floats can be written into."""
+        if any(True for _ in tracers_in((args, kwargs))) and func not in LIKE:
+            return as_one(args[0]) if len(args) == 1 and not kwargs else call(func, args, kwargs)
+        array = func(*strip_all(args), **strip_all(kwargs))
+        if array.dtype.kind != "f" or not array.ndim or not self.tape.is_open:
+            return array
+        return TracedArray(array, self.tape, self.tape.append_constant(array))
+
+    def _is_constant(self) -> bool:
+        """Return whether this is an array that was made to be filled, and holds constants only."""
+        return self.tape.is_open and self.number in self.tape.constants
 
     def _refuse(self, message: str) -> NoReturn:
         raise TraceError(here() + message)
@@ -95,16 +133,13 @@ class Traced(Tracer):
         return bool(self.value)
 
     def __float__(self) -> float:
-        self._refuse(
+        if self._is_constant():
+            return float(raw(self))
+        return self._refuse(
             "float() of a traced value loses its derivative (so do math.sin, math.exp, ..., and"
-            " writing into a plain array); use the functions of np, build arrays with"
-            " np.stack([...]), or say chainad.stop_gradient(x) if the plain number is meant"
-        )
-
-    def __int__(self) -> int:
-        self._refuse(
-            "int() of a traced value loses its derivative; say int(chainad.stop_gradient(x))"
-            " if the plain number is meant"
+            " writing into a plain array); use the functions of np, make arrays that can be filled"
+            " by np.zeros(n, like=x), build them with np.stack([...]), or say"
+            " chainad.stop_gradient(x) if the plain number is meant"
         )
 
     def __index__(self) -> int:
@@ -185,12 +220,6 @@ class Traced(Tracer):
     def tolist(self) -> Any:
         return self if self.ndim == 0 else [self[k].tolist() for k in range(len(self.value))]
 
-    def fill(self, value: Any) -> None:
-        self._refuse("x.fill writes into an array; use np.full_like(x, value)")
-
-    def put(self, *args: Any, **kwargs: Any) -> None:
-        self._refuse("x.put writes into an array; use np.where or np.concatenate")
-
     def resize(self, *args: Any, **kwargs: Any) -> None:
         self._refuse("x.resize writes into an array; use np.resize(x, shape)")
 
@@ -200,35 +229,40 @@ class Traced(Tracer):
     def view(self, *args: Any, **kwargs: Any) -> None:
         self._refuse("x.view reads the bytes of an array; use x.reshape or x.astype")
 
-    def sort(self, *args: Any, **kwargs: Any) -> None:
-        self._refuse("x.sort() writes into a traced array; use np.sort(x)")
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self._refuse(
-            "x[...] = value writes into a traced array; build a new one with np.where,"
-            " np.concatenate or np.stack"
-        )
-
     def __delitem__(self, key: Any) -> None:
         self._refuse("entries of an array cannot be deleted; use np.delete")
 
-    def _take_over(self, result: Any, name: str) -> None:
-        """Become `result`, as an array does into which it is written."""
-        if not isinstance(result, Tracer):
-            self._refuse(f"{name} makes a constant of a traced array; assign the result instead")
-        if result.shape != self.shape:
-            raise ValueError(
-                f"non-broadcastable output operand with shape {self.shape} doesn't match the"
-                f" broadcast shape {result.shape}"
-            )
-        if result.value.dtype != self.dtype:
-            result = call(astype, (result, self.dtype), {})
-        value = result.value
-        self.value = np.asarray(value) if isinstance(value, np.generic) else value
-        self.number, self.tape = result.number, result.tape
-
     def __getitem__(self, key: Any) -> Any:
         return call(getitem, (self, key), {})
+
+
+# Functions that make an array like another, and those that take like= (NEP 35).
+LIKE: set[Callable[..., Any]] = {np.zeros_like, np.ones_like, np.empty_like}
+CREATION: set[Callable[..., Any]] = LIKE | {
+    np.zeros, np.ones, np.empty, np.full, np.array, np.asarray, np.arange, np.eye, np.identity,
+    np.asanyarray, np.ascontiguousarray, np.asfortranarray, np.require, np.tri,
+}  # fmt: skip
+
+
+def strip_all(value: Any) -> Any:
+    """Replace traced values by plain ones, whatever their tape."""
+    if isinstance(value, Tracer):
+        return raw(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(strip_all, value))
+    return {k: strip_all(x) for k, x in value.items()} if isinstance(value, dict) else value
+
+
+def _out_of(kwargs: dict[str, Any]) -> Traced | None:
+    """Return the traced array that a call is to write into, if any."""
+    out = kwargs.get("out")
+    if isinstance(out, tuple) and len(out) == 1:
+        (out,) = out
+    return out if isinstance(out, Traced) else None
+
+
+def _without(kwargs: dict[str, Any], name: str) -> dict[str, Any]:
+    return {k: x for k, x in kwargs.items() if k != name}
 
 
 def _binary(ufunc: np.ufunc, swapped: bool) -> Callable[[Any, Any], Any]:
@@ -340,16 +374,43 @@ _OBJECT_LOOPS: dict[str, Callable[..., Any]] = {
 
 
 class TracedArray(Traced):
-    """A traced array of one or more axes."""
+    """A traced array of one or more axes.
 
-    __slots__ = ()
+    `link` tells what it is a view of, or that there are views of it; None if neither.
+    """
+
+    __slots__ = ("__weakref__", "link")
     __hash__ = None  # type: ignore[assignment]
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
-        self._refuse(
+    link: tuple[Memory, Path] | None
+
+    def __init__(self, value: Any, tape: Tape, number: int) -> None:
+        super().__init__(value, tape, number)
+        self.link = None
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        write(self, key, value)
+
+    def fill(self, value: Any) -> None:
+        """Set every entry to `value`."""
+        write(self, ..., value)
+
+    def sort(self, axis: int = -1, kind: Any = None, order: Any = None, **options: Any) -> None:
+        """Sort in place."""
+        write(self, ..., call(np.sort, (self, axis), {}))
+
+    def put(self, *args: Any, **kwargs: Any) -> None:
+        """See numpy.put."""
+        WRITERS[np.put](self, *args, **kwargs)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        if self._is_constant():
+            return np.array(raw(self), dtype=dtype)
+        return self._refuse(
             "NumPy asked for the plain numbers of a traced array, and the derivative would be lost"
             " (np.asarray(x), np.array([x, y]), A.dot(x), writing into a plain array, SciPy"
-            " functions that are no ufuncs); use np.stack([x, y]), A @ x, np.concatenate, or say"
+            " functions that are no ufuncs); make arrays that can be filled by np.zeros(n, like=x),"
+            " use np.stack([x, y]), A @ x, np.concatenate, or say"
             " chainad.stop_gradient(x) if the plain numbers are meant"
         )
 
@@ -363,62 +424,66 @@ class TracedArray(Traced):
         return bool(np.any(self == item))
 
 
-def _in_place(name: str, ufunc: np.ufunc) -> Callable[[Traced, Any], Any]:
+def _in_place(ufunc: np.ufunc) -> Callable[[Traced, Any], Any]:
     def method(self: Traced, other: Any) -> Any:
         if isinstance(raw(self), np.generic):  # NumPy's scalars are immutable: the name is rebound
             return call(ufunc, (self, other), {})
-        if self.number in self.tape.shared:
-            self._refuse(
-                f"{name} writes into a traced array that shares memory with another (a view, a"
-                " reshape, an input); write x = x + ... instead"
-            )
-        self._take_over(call(ufunc, (self, other), {}), name)
+        _write_whole(self, call(ufunc, (self, other), {}))
         return self
 
     return method
 
 
 for _name, _ufunc in _OPERATORS.items():
-    setattr(Traced, f"__i{_name}__", _in_place(f"the in-place form of {_name}", _ufunc))
+    setattr(Traced, f"__i{_name}__", _in_place(_ufunc))
 
 
-def raw(value: Any) -> Any:
-    """Return the plain number or array behind a traced value."""
-    while isinstance(value, Tracer):
-        value = value.value
-    return value
+def _write_whole(target: Traced, result: Any) -> None:
+    """Let an array become the result of a call that writes into all of it."""
+    if np.shape(result) != target.shape:
+        raise ValueError(
+            f"non-broadcastable output operand with shape {target.shape} doesn't match the"
+            f" broadcast shape {np.shape(result)}"
+        )
+    if isinstance(target, TracedArray):
+        write_whole(target, result)
+        return
+    if target.number < target.tape.n_inputs or getattr(raw(target), "base", None) is not None:
+        target._refuse(
+            "this writes into an argument of the function, or into an entry of an array; write"
+            " into a copy instead, or say z[k] = value"
+        )
+    if not isinstance(result, Tracer):
+        target._refuse("this makes a constant of a traced number; assign the result instead")
+    if result.dtype != target.dtype:
+        result = call(astype, (result, target.dtype), {})
+    become(target, result)
 
 
-def box(value: Any, tape: Tape, number: int) -> Traced:
-    """Return the traced value of an entry."""
+def box(value: Any, tape: Tape, number: int, made: Any = None) -> Traced:
+    """Return the traced value of an entry; `made` is the call that it is the result of."""
     plain = raw(value)
-    if isinstance(plain, np.ndarray) and _may_be_shared(tape, number, value, plain):
+    if not plain.ndim:
+        return TracedScalar(value, tape, number)
+    found = TracedArray(value, tape, number)
+    if made is not None and _may_be_view(tape, number, value, plain) and not link(found, *made):
         _mark_shared(tape, number, plain)
-    if plain.ndim:
-        return TracedArray(value, tape, number)
-    return TracedScalar(value, tape, number)
+    return found
 
 
-def _may_be_shared(tape: Tape, number: int, value: Any, plain: np.ndarray[Any, Any]) -> bool:
+def _may_be_view(tape: Tape, number: int, value: Any, plain: np.ndarray[Any, Any]) -> bool:
     """Return False for memory of its own, which almost all results have."""
-    if plain.base is not None or number < tape.n_inputs:
-        return True
-    return any(x is value or x is plain for x in tape.entries[number].operands)
+    return plain.base is not None or any(
+        x is value or x is plain for x in tape.entries[number].operands
+    )
 
 
 def _mark_shared(tape: Tape, number: int, plain: np.ndarray[Any, Any]) -> None:
     """Remember the entries that show the same memory: writing into one would change the others."""
-    if number < tape.n_inputs:
-        tape.shared.add(number)
-        return
     entry = tape.entries[number]
     for source, operand in zip(entry.sources, entry.operands, strict=True):
         other = raw(operand)
-        if other is plain or (
-            plain.base is not None
-            and isinstance(other, np.ndarray)
-            and np.may_share_memory(other, plain)
-        ):
+        if isinstance(other, np.ndarray) and np.may_share_memory(other, plain):
             tape.shared.add(number)
             if source is not None:
                 tape.shared.add(source)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -47,6 +47,7 @@ class Tracer:
 
     def snapshot(self) -> Tracer:
         """Return this value as it is now, whatever is written into it later."""
+        self.tape.pinned.add(self.number)
         return type(self)(self.value, self.tape, self.number)
 
 
@@ -68,6 +69,8 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
     if function in DEFINED:
         return _refusing(DEFINED[function], function, args, kwargs)
     if rule is None:
+        if _is_constant(tape, (args, kwargs)):
+            return function(*strip(args, tape), **strip(kwargs, tape))
         raise TraceError(here() + _unknown(function))
     if rule.canonical is not None:
         args, kwargs = _refusing(rule.canonical, function, args, kwargs), {}
@@ -79,6 +82,11 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
     if rule.is_constant is not None and rule.is_constant(args):
         return function(*strip(args, tape), **strip(kwargs, tape))
     return _record(tape, rule, function, args, kwargs)
+
+
+def _is_constant(tape: Tape, values: Any) -> bool:
+    """Return whether no traced value depends on the inputs: such are arrays made to be filled."""
+    return all(x.tape is tape and x.number in tape.constants for x in tracers_in(values))
 
 
 def _innermost_tape(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tape:
@@ -208,14 +216,23 @@ def _arrangement(
     return bound.args, tuple(bound.kwargs)
 
 
-class _Template:
-    """The arguments of a call, taken apart into operands and what is static."""
+class Template:
+    """The arguments of a call, taken apart into operands and what is static.
 
-    def __init__(self, tape: Tape, rule: Rule) -> None:
+    It may start with the operands of an earlier call.
+    """
+
+    def __init__(
+        self,
+        tape: Tape,
+        rule: Rule,
+        sources: Sequence[int | None] = (),
+        values: Sequence[Any] = (),
+    ) -> None:
         self.tape = tape
         self.rule = rule
-        self.sources: list[int | None] = []
-        self.values: list[Any] = []
+        self.sources = [*sources]
+        self.values = [*values]
 
     def argument(self, value: Any, must: bool) -> Any:
         """Return what stands for `value` in the node: an Argument, or a static value."""
@@ -282,8 +299,10 @@ def _record(
         entry = _entry(tape, rule, function, args, kwargs)
     dtype = getattr(entry.value, "dtype", None)
     if dtype is None or dtype.kind != "f":
+        if _is_constant(tape, (args, kwargs)):
+            return entry.value
         raise TraceError(here() + _no_floats(function, dtype))
-    return tape.box(entry.value, tape, tape.append(entry))
+    return tape.box(entry.value, tape, tape.append(entry), (function, args, kwargs))
 
 
 def _as_float(x: Any, value: Any) -> Any:
@@ -369,7 +388,7 @@ def _entry(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Entry:
-    template = _Template(tape, rule)
+    template = Template(tape, rule)
     spelled = tuple(
         template.argument(value, rule.is_operand(k, len(args))) for k, value in enumerate(args)
     )

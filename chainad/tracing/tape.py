@@ -54,27 +54,41 @@ class Tape:
     traced value that outlives it is refused.
     """
 
-    def __init__(self, box: Callable[[Any, Tape, int], Any]) -> None:
+    def __init__(self, box: Callable[..., Any]) -> None:
         self.box = box
         self.level = next(_levels)
         self.is_open = True
         self.entries: list[Entry] = []
         self.n_inputs = 0
-        # Entries whose values may show the memory of another value.
+        # Entries whose values show the memory of another value in a way that is not followed.
         self.shared: set[int] = set()
+        # Entries that depend on no input: arrays made to be filled, and what is computed from them.
+        self.constants: set[int] = set()
+        # Entries that are read from elsewhere than this tape.
+        self.pinned: set[int] = set()
         self._locked_owners: list[np.ndarray[Any, Any]] = []
         self._locked_views: list[np.ndarray[Any, Any]] = []
 
     def append(self, entry: Entry) -> int:
         """Write down one call; return its number."""
         self.entries.append(entry)
-        return len(self.entries) - 1
+        number = len(self.entries) - 1
+        if self.constants and all(s is None or s in self.constants for s in entry.sources):
+            self.constants.add(number)
+        return number
 
     def append_input(self, value: Any) -> int:
         """Write down an input."""
         key = ("input", np.shape(value), value.dtype)
         self.n_inputs += 1
         return self.append(Entry(identity, None, (), (), value, key, None))
+
+    def append_constant(self, value: Any) -> int:
+        """Write down an array that depends on nothing, made to be written into."""
+        key = ("constant", np.shape(value), value.dtype)
+        number = self.append(Entry(identity, None, (), (), value, key, None))
+        self.constants.add(number)
+        return number
 
     def keep(self, constant: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return a constant in a form that stays as it is until the derivatives are evaluated.
