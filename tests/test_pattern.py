@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainad.pattern import (
+    Box,
     Index,
     Lattice,
     as_array,
@@ -224,6 +225,18 @@ def test_as_box_knows_every_box_that_ascends(case: tuple[tuple[int, ...], list[i
     grid, values = case
     if sorted(values) == values:
         assert as_box(regular(values, grid), grid) is not None
+        backwards = as_box(regular(values[::-1], grid), grid)
+        assert backwards is not None
+        assert set(backwards.steps) <= {-step for step in as_box(regular(values, grid), grid).steps}
+
+
+def test_a_walk_that_overflows_one_coordinate_moves_the_next() -> None:
+    assert as_box(range(1, 12, 3), (2, 6)) == Box((0, 1), (0, 1), (1, 3), (2, 2))
+    assert as_box(range(11, -1, -1), (2, 6)) == Box((1, 5), (0, 1), (-1, -1), (2, 6))
+    assert as_box(range(4, 12, 4), (2, 6)) is None
+    assert as_box(range(3, 12, 3), (2, 6)) is None
+    assert as_box(range(2, 12), (2, 6)) is None
+    assert as_box(range(6, 3, -1), (2, 6)) is None
 
 
 @given(boxes(), st.data())
