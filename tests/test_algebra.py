@@ -17,6 +17,7 @@ from chainad.algebra import (
     identity,
     lay_out,
     multiply,
+    sparse,
     stay_apart,
     to_dense,
     to_vector,
@@ -573,6 +574,16 @@ def test_a_label_that_stands_still_on_one_axis_is_not_in_line() -> None:
     assert in_line(*terms) is None
 
 
+def test_pieces_whose_other_labels_differ_are_not_in_line() -> None:
+    terms = []
+    for k, parts in ((0, (2, 3)), (4, (3, 2))):
+        line = Axis(10, (2,), range(k, k + 4))
+        rows, sizes = [Axis(6, (0, 1)), line], {0: parts[0], 1: parts[1], 2: 4}
+        terms.append(sample(Random(k), rows, [line], sizes, [0, 2]))
+    assert in_line(terms[0].structure, terms[1].structure) is None
+    assert_is(total_of(*terms))
+
+
 def test_long_diagonals_stay_apart_and_short_or_dense_ones_do_not() -> None:
     n = 1000
     one, two = shifted(n, 0), shifted(n, 1)
@@ -614,6 +625,30 @@ def test_the_vector_of_a_structure_lists_its_entries(rng: Random) -> None:
     found = np.zeros(structure.matrix_shape)
     found[rows, cols] = vector
     np.testing.assert_array_equal(found, full.reshape(found.shape))
+
+
+def on_diagonal(rng: Random, m: int, n: int) -> Sample:
+    """Return a part of one diagonal of an m x n matrix, strided."""
+    offset, step = rng.randint(1 - m, n - 1), rng.choice([1, 1, 2, -1])
+    rows = [i for i in range(m) if 0 <= i + offset < n][rng.randint(0, 2) :: abs(step)]
+    rows = rows[:: 1 if step > 0 else -1]
+    axes = [Axis(size, (0,), positions([i + k for i in rows])) for size, k in ((m, 0), (n, offset))]
+    return sample(rng, axes[:1], axes[1:], {0: len(rows)}, [0])
+
+
+@given(randoms)
+def test_diagonals_are_laid_out_as_by_sorting(rng: Random) -> None:
+    m, n = rng.randint(1, 9), rng.randint(1, 9)
+    terms = [on_diagonal(rng, m, n).structure for _ in range(rng.randint(1, 5))]
+    entries = [term.entries() for term in terms]
+    found, wanted = sparse._of_diagonals(m, entries), sparse._by_sorting((m, n), entries)
+    total = sum(rows.size for rows, _ in entries)
+    assert (found is None) == (total > wanted[0].size or any(r.size == 0 for r, _ in entries))
+    if found is not None:
+        for got, want in zip(found[:2], wanted[:2], strict=True):
+            np.testing.assert_array_equal(got, want)
+        for got, want in zip(found[2], wanted[2], strict=True):
+            np.testing.assert_array_equal(got, want)
 
 
 @given(randoms)

@@ -233,9 +233,11 @@ def test_thin_factors_are_not_multiplied() -> None:
 
 
 def test_the_factors_of_one_are_itself() -> None:
-    (one,) = chainad.jacobian(lambda x: A @ x, output="structured")(np.ones(3)).factors
+    J = chainad.jacobian(lambda x: A @ x, output="structured")(np.ones(3))
+    (one,) = J.factors
     np.testing.assert_array_equal(one, A)
-    one[:] = 0  # a copy of the user's matrix
+    one[:] = 0  # a copy of the user's matrix, and of the Jacobian's own
+    np.testing.assert_array_equal(J.toarray(), A)
     assert np.all(A != 0)
 
 
