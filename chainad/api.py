@@ -84,7 +84,7 @@ class JacobianFunction:
                 blocks.append(zero(self.output, *ends, dtype))
             else:
                 taken = [_cast(next(arrays), dtype, self.output) for _ in range(form.width)]
-                blocks.append(form.assemble(taken))
+                blocks.append(form.assemble(taken, dtype))
         return blocks
 
     def plan(self, *args: Any, **kwargs: Any) -> Plan:
@@ -129,28 +129,34 @@ def jacobian(
         "reverse", "hybrid" (the cheapest found that is neither), the name of another planner
         ("chain", "markowitz", "greedy", "exhaustive"), an elimination order, a `Plan`, or a
         function from a `LinearGraph` to an order.
-    output : {"dense", "sparse", "structured", "operator"}
-        The form of the result: a full array of shape `f(x).shape + x.shape`; a
-        `scipy.sparse.csr_array` of shape `(f(x).size, x.size)`, rows sorted, no entry twice; a
-        `StructuredJacobian`, which keeps the ties (blocks, diagonals, thin factors); or a
-        `scipy.sparse.linalg.LinearOperator` of that shape, for which no Jacobian is accumulated
-        and `mode` has no meaning. Only the first forms anything dense.
+    output : str
+        In which form the Jacobian is handed out:
+
+        - "dense": an array of shape `f(x).shape + x.shape`;
+        - "sparse": a `scipy.sparse.csr_array` of shape `(f(x).size, x.size)`, in canonical format;
+          its pattern follows from the structure alone, so an entry may happen to be zero;
+        - "structured": a `StructuredJacobian`, the numbers it really has (a diagonal as a vector,
+          one block per sample, thin factors unmultiplied);
+        - "operator": a `scipy.sparse.linalg.LinearOperator` of shape `(f(x).size, x.size)` that
+          never accumulates the Jacobian; `mode` plays no part.
+
+        Only dense Jacobians can be differentiated again.
 
     Returns
     -------
     JacobianFunction
         A function of the same arguments that returns the Jacobian in the dtype of `f(x)`. With
         several `argnums` it returns a tuple, one Jacobian per argument; if `f` returns a tuple, a
-        tuple of these, one per output. Its keyword `out=` takes a buffer for a dense result (a
-        tuple of buffers for several), which is filled and returned.
+        tuple of these, one per output. Its keyword `out` takes arrays, nested as the result, of
+        the same shapes and dtypes: dense Jacobians are written there and `out` is returned.
 
     Raises
     ------
     PlanError
         If the mode is unknown or does not fit the function.
     InputError
-        If `output` is unknown, if an argument is not an array of real floats, or if `argnums` or
-        `out` does not fit (when called).
+        If `output` is unknown, or, when called, if an argument is not an array of real floats, or
+        `argnums` or `out` does not fit.
     TraceError
         If `f` does something that would lose a derivative (when called).
 
@@ -175,9 +181,8 @@ def jacobian(
     >>> chainad.jacobian(f)(np.array([0.0, 2.0]))
     array([[2., 0.],
            [1., 0.]])
-    >>> J = chainad.jacobian(np.diff, output="sparse")(np.ones(1000))
-    >>> J.shape, J.nnz
-    ((999, 1000), 1998)
+    >>> chainad.jacobian(np.square, output="sparse")(np.array([1.0, 3.0])).data
+    array([2., 6.])
     """
     return JacobianFunction(f, argnums, mode, output)
 
@@ -358,14 +363,23 @@ def _cast(array: Any, dtype: np.dtype[Any], output: str) -> Any:
 
 
 def _write(found: Any, out: Any) -> Any:
-    """Write dense blocks into the buffers of the user; return these."""
+    """Write dense blocks into the buffers of the user, once all of these fit; return them."""
+    _check_out(found, out)
+    _copy(found, out)
+    return out
+
+
+def _check_out(found: Any, out: Any) -> None:
+    """Refuse buffers that are not nested, shaped and typed as the blocks are."""
     if isinstance(found, tuple):
         if not isinstance(out, tuple) or len(out) != len(found):
             raise InputError(
                 f"out must be a tuple of {len(found)} arrays, nested as the result is, but got"
                 f" {type(out).__name__}"
             )
-        return tuple(_write(one, into) for one, into in zip(found, out, strict=True))
+        for one, into in zip(found, out, strict=True):
+            _check_out(one, into)
+        return
     if not isinstance(found, np.ndarray):
         raise InputError(
             f"out= takes dense Jacobians, but this one is a {type(found).__name__};"
@@ -374,8 +388,16 @@ def _write(found: Any, out: Any) -> Any:
     if not isinstance(out, np.ndarray) or out.shape != found.shape or out.dtype != found.dtype:
         got = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
         raise InputError(f"out must be an array of {found.dtype} {found.shape}, but got {got}")
-    np.copyto(out, found)
-    return out
+    if not out.flags.writeable:
+        raise InputError("out must be writeable, but got a read-only array; pass a copy of it")
+
+
+def _copy(found: Any, out: Any) -> None:
+    if isinstance(found, tuple):
+        for one, into in zip(found, out, strict=True):
+            _copy(one, into)
+    else:
+        np.copyto(out, found)
 
 
 def _operators(run: Run) -> list[Any]:

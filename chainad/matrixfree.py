@@ -50,13 +50,13 @@ class Sweeps:
         """Return J @ tangents, for tangents of shape (size of x, k)."""
         count = tangents.shape[1]
         seeded = self._programs.get(("push", count), lambda: self._seeded_in_front(count))
-        return seeded.run(slots, tangents).reshape(-1, count)
+        return seeded.run(slots, tangents)
 
     def pull(self, slots: Sequence[Any], adjoints: Array) -> Array:
         """Return adjoints @ J, for adjoints of shape (k, size of y)."""
         count = adjoints.shape[0]
         seeded = self._programs.get(("pull", count), lambda: self._seeded_behind(count))
-        return seeded.run(slots, adjoints).reshape(count, -1)
+        return seeded.run(slots, adjoints)
 
     def _seeded_in_front(self, count: int) -> _Seeded:
         """Return the program for `count` tangents in front of the input."""
@@ -64,7 +64,7 @@ class Sweeps:
         vertex = len(self.graph.shapes)
         seed = Edge(vertex, start, dense(self.graph.shapes[start], (count,)))
         graph = self._with(seed, (vertex,), (end,))
-        return self._program(seed, graph, graph.inner)
+        return self._program(seed, graph, graph.inner, (graph.size(end), count))
 
     def _seeded_behind(self, count: int) -> _Seeded:
         """Return the program for `count` adjoints behind the output."""
@@ -72,7 +72,7 @@ class Sweeps:
         vertex = len(self.graph.shapes)
         seed = Edge(end, vertex, dense((count,), self.graph.shapes[end]))
         graph = self._with(seed, (start,), (vertex,))
-        return self._program(seed, graph, graph.inner[::-1])
+        return self._program(seed, graph, graph.inner[::-1], (count, graph.size(start)))
 
     def _with(
         self, seed: Edge, inputs: tuple[Vertex, ...], outputs: tuple[Vertex, ...]
@@ -80,22 +80,27 @@ class Sweeps:
         shapes = (*self.graph.shapes, seed.structure.col_shape)
         return LinearGraph(shapes, inputs, outputs, (*self.graph.edges, seed))
 
-    def _program(self, seed: Edge, graph: LinearGraph, order: Sequence[Vertex]) -> _Seeded:
+    def _program(
+        self, seed: Edge, graph: LinearGraph, order: Sequence[Vertex], result: tuple[int, int]
+    ) -> _Seeded:
         lowered = lower(follow(graph, order), [*self.arrangements, ()])
-        return _Seeded(build(lowered.program), self.slots, seed.structure.stored_shape)
+        return _Seeded(build(lowered.program), self.slots, seed.structure.stored_shape, result)
 
 
 @dataclass(frozen=True)
 class _Seeded:
-    """A program, the slots that it reads, and the shape in which it takes the seed."""
+    """A program, the slots that it reads, the shape of its seed and that of its result."""
 
     runner: Runner
     slots: Sequence[int]
     shape: tuple[int, ...]
+    result: tuple[int, int]
 
     def run(self, slots: Sequence[Any], seed: Array) -> Array:
-        (result,) = self.runner([*(slots[k] for k in self.slots), seed.reshape(self.shape)])
-        return np.asarray(result)
+        results = self.runner([*(slots[k] for k in self.slots), seed.reshape(self.shape)])
+        if not results:  # nothing comes through: no path, no columns, or pieces that never meet
+            return np.zeros(self.result, seed.dtype)
+        return np.asarray(results[0]).reshape(self.result)
 
 
 def _between(graph: LinearGraph, start: Vertex, end: Vertex) -> tuple[list[int], LinearGraph]:
@@ -129,16 +134,12 @@ class JacobianOperator(LinearOperator):  # type: ignore[misc]
         super().__init__(dtype, (m, n))
 
     def _matmat(self, x: Array) -> Array:
-        if not self._sweeps.slots:
-            return np.zeros((self.shape[0], x.shape[1]), self.dtype)
         return self._sweeps.push(self._slots, np.asarray(x))
 
     def _matvec(self, x: Array) -> Array:
         return self._matmat(x.reshape(-1, 1)).reshape(-1)
 
     def _rmatmat(self, x: Array) -> Array:
-        if not self._sweeps.slots:
-            return np.zeros((self.shape[1], x.shape[1]), self.dtype)
         return self._sweeps.pull(self._slots, np.conj(x).T).conj().T
 
     def _rmatvec(self, x: Array) -> Array:

@@ -131,14 +131,11 @@ def as_array(where: Positions) -> Integers:
 
 def compose(outer: Positions, inner: Positions) -> Positions:
     """Return outer[inner], the positions reached by two steps."""
-    if isinstance(outer, range) and isinstance(inner, range):
-        if len(inner) == 0:
-            return range(0)
-        start, step = outer.start + outer.step * inner.start, outer.step * inner.step
-        return range(start, start + step * len(inner), step)
-    if isinstance(outer, range) and isinstance(inner, Lattice):
-        steps = [outer.step * step for step in inner.steps]
-        return lattice(outer.start + outer.step * inner.start, steps, inner.sizes)
+    if isinstance(outer, range) and not isinstance(inner, Index):
+        start, steps, sizes = progressions(inner)
+        return lattice(
+            outer.start + outer.step * start, [outer.step * step for step in steps], sizes
+        )
     if not isinstance(outer, Index) and not isinstance(inner, Index):
         start, strides, sizes = progressions(outer)
         box = as_box(inner, sizes)
@@ -192,11 +189,13 @@ def as_box(where: Regular, grid: Sequence[int]) -> Box | None:
         own = step // strides[digit]
         if 0 <= first[digit] + own * (size - 1) < grid[digit]:
             walks.append((digit, own, size))
-        elif own == 1 and first[digit] == 0 and size % grid[digit] == 0:
-            walks.append((digit, own, grid[digit]))
-            stack.append((step * grid[digit], size // grid[digit]))
-        else:
+            continue
+        count = grid[digit] // abs(own)
+        entry = first[digit] if own > 0 else grid[digit] - 1 - first[digit]
+        if grid[digit] % own or size % count or entry >= abs(own):
             return None
+        walks.append((digit, own, count))
+        stack.append((step * count, size // count))
     digits, moves, lengths = zip(*walks[::-1], strict=True) if walks else ((), (), ())
     return Box(first, digits, moves, lengths)
 

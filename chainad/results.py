@@ -30,7 +30,7 @@ class Dense:
 
     width = 1
 
-    def assemble(self, arrays: Sequence[Any]) -> Any:
+    def assemble(self, arrays: Sequence[Any], dtype: np.dtype[Any]) -> Any:
         return arrays[0]
 
 
@@ -42,13 +42,8 @@ class Sparse:
 
     width = 1
 
-    def assemble(self, arrays: Sequence[Any]) -> scipy.sparse.csr_array:
-        layout = self.layout
-        # Index arrays are copied: whoever gets the matrix may change it in place.
-        parts = (arrays[0], layout.indices.copy(), layout.indptr.copy())
-        matrix = scipy.sparse.csr_array(parts, shape=layout.shape)
-        matrix.has_canonical_format = True
-        return matrix
+    def assemble(self, arrays: Sequence[Any], dtype: np.dtype[Any]) -> scipy.sparse.csr_array:
+        return _compressed(self.layout, arrays[0])
 
 
 @dataclass(frozen=True)
@@ -63,10 +58,10 @@ class Structured:
     def width(self) -> int:
         return sum(map(len, self.terms))
 
-    def assemble(self, arrays: Sequence[Any]) -> StructuredJacobian:
+    def assemble(self, arrays: Sequence[Any], dtype: np.dtype[Any]) -> StructuredJacobian:
         given = iter(arrays)
-        terms = tuple(tuple(Factor(s, next(given)) for s in term) for term in self.terms)
-        return StructuredJacobian(self.shape, self.n_rows, terms)
+        terms = tuple(tuple(Factor(s, next(given), dtype) for s in term) for term in self.terms)
+        return StructuredJacobian(self.shape, self.n_rows, terms, dtype)
 
 
 Form: TypeAlias = Dense | Sparse | Structured
@@ -77,11 +72,19 @@ def zero(output: str, rows: tuple[int, ...], cols: tuple[int, ...], dtype: np.dt
     if output == "sparse":
         return scipy.sparse.csr_array((prod(rows), prod(cols)), dtype=dtype)
     if output == "structured":
-        return StructuredJacobian((*rows, *cols), len(rows), ())
+        return StructuredJacobian((*rows, *cols), len(rows), (), dtype)
     return np.zeros((*rows, *cols), dtype)
 
 
-@dataclass(frozen=True)
+def _compressed(layout: Layout, data: Array) -> scipy.sparse.csr_array:
+    # Index arrays are copied: whoever gets the matrix may change it in place.
+    parts = (data, layout.indices.copy(), layout.indptr.copy())
+    matrix = scipy.sparse.csr_array(parts, shape=layout.shape)
+    matrix.has_canonical_format = True
+    return matrix
+
+
+@dataclass(frozen=True, eq=False)
 class Factor:
     """A structure and its numbers.
 
@@ -92,17 +95,20 @@ class Factor:
     array : ndarray or None
         The kept numbers, of shape `structure.stored_shape`: the diagonal of a diagonal matrix,
         blocks of shape (batch, m, n); None if `structure.scale` says it all.
+    dtype : dtype
+        That of the numbers, or of the scale.
     """
 
     structure: Structure
     array: Array | None
+    dtype: np.dtype[Any]
 
     def entries(self) -> tuple[Array, Array, Array]:
         """Return rows, columns and numbers of all entries."""
         structure = self.structure
         rows, cols = structure.entries()
         if self.array is None:
-            return rows, cols, np.full(rows.size, float(structure.scale or 0))
+            return rows, cols, np.full(rows.size, structure.scale, self.dtype)
         shape = tuple(n if x in structure.stored else 1 for x, n in enumerate(structure.sizes))
         numbers = np.broadcast_to(self.array.reshape(shape), structure.sizes)
         return rows, cols, numbers.ravel()
@@ -111,12 +117,22 @@ class Factor:
         """Return the factor as a sparse matrix."""
         layout = lay_out([self.structure])
         rows, _, numbers = self.entries()
-        data = np.empty(rows.size, numbers.dtype)
+        data = np.empty(rows.size, self.dtype)
         data[as_array(layout.places[0])] = numbers
-        return Sparse(layout).assemble([data])
+        return _compressed(layout, data)
+
+    def toarray(self) -> Array:
+        """Return the factor as a full matrix."""
+        if self.array is not None and self.structure.kind == "dense":
+            kept: Array = self.array.reshape(self.structure.matrix_shape)
+            return kept.copy()
+        rows, cols, numbers = self.entries()
+        full = np.zeros(self.structure.matrix_shape, self.dtype)
+        full[rows, cols] = numbers
+        return full
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StructuredJacobian:
     """A Jacobian as the numbers it really has; made by `jacobian(f, output="structured")`.
 
@@ -131,6 +147,8 @@ class StructuredJacobian:
         How many of these axes are rows, those of `f(x)`.
     terms : tuple of tuples of Factor
         Left factor first.
+    dtype : dtype
+        That of `f(x)`.
 
     Examples
     --------
@@ -147,6 +165,7 @@ class StructuredJacobian:
     shape: tuple[int, ...]
     n_rows: int
     terms: tuple[tuple[Factor, ...], ...]
+    dtype: np.dtype[Any]
 
     def __repr__(self) -> str:
         terms = " + ".join(" @ ".join(str(f.structure) for f in term) for term in self.terms)
@@ -184,11 +203,11 @@ class StructuredJacobian:
         """
         if len(self.terms) != 1:
             raise ChainadError(f"{self!r} is a sum of several terms; read J.terms")
-        return tuple(factor.tosparse().toarray() for factor in self.terms[0])
+        return tuple(factor.toarray() for factor in self.terms[0])
 
     def tosparse(self) -> scipy.sparse.csr_array:
         """Return the Jacobian as a sparse matrix, rows and columns raveled."""
-        total = scipy.sparse.csr_array(self.matrix_shape)
+        total = scipy.sparse.csr_array(self.matrix_shape, dtype=self.dtype)
         for term in self.terms:
             product = term[0].tosparse()
             for factor in term[1:]:
@@ -199,10 +218,10 @@ class StructuredJacobian:
 
     def toarray(self) -> Array:
         """Return the Jacobian as a full array of shape `shape`."""
-        full: Array = np.zeros(self.matrix_shape)
+        full: Array = np.zeros(self.matrix_shape, self.dtype)
         for term in self.terms:
-            product = term[0].tosparse().toarray()
+            product = term[0].toarray()
             for factor in term[1:]:
-                product = product @ factor.tosparse().toarray()
-            full = full + product
+                product = product @ factor.toarray()
+            full += product
         return full.reshape(self.shape)

@@ -99,7 +99,8 @@ class Operand:
         inner_shape = tuple(sizes[x] for x in inner)
         if any(x not in self.labels for x in inner):
             self.kernels.append(Broadcast((*own_shape, *inner_shape)))
-        self.kernels.append(Reshape((*own_shape, prod(inner_shape))))
+        if len(inner) != 1:
+            self.kernels.append(Reshape((*own_shape, prod(inner_shape))))
 
     def keep_numbers(self) -> None:
         """Turn a scale into a 0-d array."""

@@ -8,8 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainad.algebra import Product, add, arrange, dense, diagonal, identity, multiply, to_dense
+from chainad.algebra import (
+    Product,
+    add,
+    arrange,
+    dense,
+    diagonal,
+    identity,
+    lay_out,
+    multiply,
+    sparse,
+    stay_apart,
+    to_dense,
+    to_vector,
+)
+from chainad.algebra.total import in_line
 from chainad.kernels import Scale
+from chainad.pattern import as_array, lattice, positions
 from chainad.structure import Axis, Structure
 from chainad.testing import (
     KINDS,
@@ -425,6 +440,163 @@ def test_product_distributes_over_sum(rng: Random) -> None:
     assert_is(Sample(inner.structure, total_numbers(inner, one.numbers, two.numbers), outer.dense))
 
 
+# -------------------------------------------- regular positions and their sums
+
+GRID_OF = {1: (1, 1), 4: (2, 2), 6: (1, 6), 12: (3, 4), 30: (5, 6)}
+
+
+def boxed(rng: Random, row_shape: tuple[int, ...], col_shape: tuple[int, ...]) -> Sample:
+    """Return a random Jacobian whose axes are boxes of grids: cut out, shifted, strided, reversed.
+
+    Labels return on other axes, with other strides: shifted diagonals, batches, traces.
+    """
+    sizes: dict[int, int] = {}
+
+    def axis(n: int) -> Axis:
+        start, steps, labels = 0, [], []
+        stride = n
+        for length in GRID_OF[n]:
+            stride //= length
+            old = [x for x in sizes if sizes[x] <= length and x not in labels]
+            if old and rng.random() < 0.7:
+                label = rng.choice(old)
+            else:
+                label = len(sizes)
+                sizes[label] = rng.randint(1, length)
+            step = rng.choice([1, 1, 2]) if 2 * (sizes[label] - 1) < length else 1
+            first = rng.randint(0, length - 1 - step * (sizes[label] - 1))
+            if rng.random() < 0.2:
+                first, step = first + step * (sizes[label] - 1), -step
+            labels.append(label)
+            start += stride * first
+            steps.append(stride * step)
+        return Axis(n, tuple(labels), lattice(start, steps, [sizes[x] for x in labels]))
+
+    rows, cols = [axis(n) for n in row_shape], [axis(n) for n in col_shape]
+    if rng.random() < 0.3:
+        return sample(rng, rows, cols, sizes, scale=rng.choice([1, -1, 2.5]))
+    return sample(rng, rows, cols, sizes, [x for x in sizes if rng.random() < 0.8])
+
+
+def grid_shape(rng: Random) -> tuple[int, ...]:
+    return tuple(rng.choice([*GRID_OF]) for _ in range(rng.randint(1, 2)))
+
+
+@given(randoms)
+def test_products_of_boxes_equal_the_dense_product(rng: Random) -> None:
+    z, y, x, w = (grid_shape(rng) for _ in range(4))
+    c, b, a = boxed(rng, z, y), boxed(rng, y, x), boxed(rng, x, w)
+    assert_is(product_of(product_of(c, b), a))
+    assert_is(product_of(c, product_of(b, a)))
+    other = random_structure(rng, y, x)
+    assert_is(product_of(c, other))
+    assert_is(product_of(other, a))
+
+
+def total_of(left: Sample, right: Sample) -> Sample:
+    total = add(left.structure, right.structure)
+    numbers = total_numbers(total, left.numbers, right.numbers)
+    return Sample(total.structure, numbers, left.dense + right.dense)
+
+
+@given(randoms)
+def test_sums_of_boxes_equal_the_dense_sum(rng: Random) -> None:
+    y, x = grid_shape(rng), grid_shape(rng)
+    one, two, three = boxed(rng, y, x), boxed(rng, y, x), boxed(rng, y, x)
+    assert_is(total_of(one, two))
+    assert_is(total_of(total_of(one, two), three))
+
+
+def pieces(rng: Random, shift: int, n: int, m: int) -> tuple[Sample, Sample]:
+    """Return two pieces of one shifted diagonal, the second of m, `shift` steps after n."""
+    low, high = min(0, shift), max(n, shift + m)
+    on_rows, on_cols = rng.choice([1, 2, -1]), rng.choice([1, 3, -2])
+    batch, ties = rng.choice([2, 3]), rng.randint(0, 2)  # on no axis, on the rows, on both
+    extra = rng.randint(0, 2)
+
+    def axis(step: int, first: int, count: int) -> Axis:
+        size = abs(step) * (high - low - 1) + 1 + extra
+        start = step * (first - low) + (0 if step > 0 else size - 1)
+        return Axis(size, (1,), range(start, start + step * count, step))
+
+    def piece(first: int, count: int) -> Sample:
+        rows, cols = [axis(on_rows, first, count)], [axis(on_cols, first, count)]
+        sizes = {1: count}
+        if ties:
+            b = Axis(batch, (0,))
+            rows, cols = [b, *rows], [*cols, *[b] * (ties - 1)]
+            sizes = {0: batch, 1: count}
+        if rng.random() < 0.4:
+            return sample(rng, rows, cols, sizes, scale=rng.choice([1, 1, -1, 2.5]))
+        return sample(rng, rows, cols, sizes, [x for x in sizes if rng.random() < 0.7])
+
+    return piece(0, n), piece(shift, m)
+
+
+@given(randoms)
+def test_pieces_in_line_add_up(rng: Random) -> None:
+    n, m = rng.randint(2, 6), rng.randint(2, 6)
+    shift = rng.randint(-m, n)  # overlapping, adjoining on either side, or contained
+    one, two = pieces(rng, shift, n, m)
+    assert_is(total_of(one, two))
+    if one.structure.sizes != two.structure.sizes or shift:
+        line = in_line(one.structure, two.structure)
+        assert line is not None
+        assert line.size == max(n, shift + m) - min(0, shift)
+    total = add(one.structure, two.structure).structure
+    lines = total.nonzeros // max(1, one.structure.nonzeros // n)
+    assert lines == max(n, shift + m) - min(0, shift)  # no place beyond the two is kept
+
+
+def test_equal_units_in_line_are_one_unit() -> None:
+    def piece(first: int, count: int, scale: float) -> Structure:
+        axis = Axis(10, (0,), range(first, first + count))
+        return arrange([axis], [axis], {0: count}, scale=scale).structure
+
+    assert add(piece(0, 4, 1), piece(4, 6, 1)).structure is identity((10,))
+    assert add(piece(4, 6, -1), piece(0, 4, -1)).structure.kind == "-identity"
+    assert add(piece(0, 4, 1), piece(4, 6, -1)).structure is diagonal((10,))
+    assert add(piece(0, 5, 1), piece(4, 6, 1)).structure is diagonal((10,))
+
+
+def test_pieces_with_a_gap_are_not_in_line() -> None:
+    for first, step in ((5, 1), (4, 2), (9, 1)):
+        one, two = Axis(20, (0,), range(4)), Axis(20, (0,), range(first, first + 4 * step, step))
+        terms = [arrange([axis], [axis], {0: 4}, [0]).structure for axis in (one, two)]
+        assert in_line(*terms) is None
+
+
+def test_a_label_that_stands_still_on_one_axis_is_not_in_line() -> None:
+    still = Axis(4, (0,))
+    terms = [
+        arrange([still], [Axis(9, (0,), range(k, k + 4))], {0: 4}, [0]).structure for k in (0, 4)
+    ]
+    assert in_line(*terms) is None
+
+
+def test_pieces_whose_other_labels_differ_are_not_in_line() -> None:
+    terms = []
+    for k, parts in ((0, (2, 3)), (4, (3, 2))):
+        line = Axis(10, (2,), range(k, k + 4))
+        rows, sizes = [Axis(6, (0, 1)), line], {0: parts[0], 1: parts[1], 2: 4}
+        terms.append(sample(Random(k), rows, [line], sizes, [0, 2]))
+    assert in_line(terms[0].structure, terms[1].structure) is None
+    assert_is(total_of(*terms))
+
+
+def test_long_diagonals_stay_apart_and_short_or_dense_ones_do_not() -> None:
+    n = 1000
+    one, two = shifted(n, 0), shifted(n, 1)
+    assert stay_apart(one, two)
+    assert not stay_apart(one, one)
+    assert not stay_apart(shifted(10, 0), shifted(10, 1))
+    assert not stay_apart(one, dense((n,), (n + 2,)))
+    assert not stay_apart(diagonal((n,)), identity((n,)))
+    where = positions(np.random.default_rng(0).permutation(n))
+    gather = arrange([Axis(n, (0,))], [Axis(n + 2, (0,), where)], {0: n}, [0]).structure
+    assert not stay_apart(one, gather)
+
+
 # ----------------------------------------------------------------- dense form
 
 
@@ -440,3 +612,62 @@ def test_dense_form_of_every_kind(kind: str) -> None:
         rng = Random(seed)
         structure, numbers, full = random_local(rng, random_shape(rng, 3), [kind])
         np.testing.assert_array_equal(apply_kernels(to_dense(structure), numbers), full)
+
+
+# ---------------------------------------------------------- vectors and layouts
+
+
+@given(randoms)
+def test_the_vector_of_a_structure_lists_its_entries(rng: Random) -> None:
+    structure, numbers, full = rng.choice([two_factors(rng)[0], boxed(rng, (12,), (6, 4))])
+    vector = apply_kernels(to_vector(structure), numbers)
+    rows, cols = structure.entries()
+    found = np.zeros(structure.matrix_shape)
+    found[rows, cols] = vector
+    np.testing.assert_array_equal(found, full.reshape(found.shape))
+
+
+def on_diagonal(rng: Random, m: int, n: int) -> Sample:
+    """Return a part of one diagonal of an m x n matrix, strided."""
+    offset, step = rng.randint(1 - m, n - 1), rng.choice([1, 1, 2, -1])
+    rows = [i for i in range(m) if 0 <= i + offset < n][rng.randint(0, 2) :: abs(step)]
+    rows = rows[:: 1 if step > 0 else -1]
+    axes = [Axis(size, (0,), positions([i + k for i in rows])) for size, k in ((m, 0), (n, offset))]
+    return sample(rng, axes[:1], axes[1:], {0: len(rows)}, [0])
+
+
+@given(randoms)
+def test_diagonals_are_laid_out_as_by_sorting(rng: Random) -> None:
+    m, n = rng.randint(1, 9), rng.randint(1, 9)
+    terms = [on_diagonal(rng, m, n).structure for _ in range(rng.randint(1, 5))]
+    entries = [term.entries() for term in terms]
+    found, wanted = sparse._of_diagonals(m, entries), sparse._by_sorting((m, n), entries)
+    total = sum(rows.size for rows, _ in entries)
+    assert (found is None) == (total > wanted[0].size or any(r.size == 0 for r, _ in entries))
+    if found is not None:
+        for got, want in zip(found[:2], wanted[:2], strict=True):
+            np.testing.assert_array_equal(got, want)
+        for got, want in zip(found[2], wanted[2], strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
+@given(randoms)
+def test_a_layout_gives_every_entry_its_place(rng: Random) -> None:
+    y, x = grid_shape(rng), grid_shape(rng)
+    terms = [boxed(rng, y, x) for _ in range(rng.randint(1, 3))]
+    layout = lay_out([term.structure for term in terms])
+    data = np.zeros(layout.indices.size)
+    for term, places in zip(terms, layout.places, strict=True):
+        vector = apply_kernels(to_vector(term.structure), term.numbers)
+        data[as_array(places)] += vector
+    found = np.zeros(layout.shape)
+    for row in range(layout.shape[0]):
+        for k in range(layout.indptr[row], layout.indptr[row + 1]):
+            found[row, layout.indices[k]] += data[k]
+        assert np.all(np.diff(layout.indices[layout.indptr[row] : layout.indptr[row + 1]]) > 0)
+    np.testing.assert_array_equal(found, sum(t.dense for t in terms).reshape(layout.shape))
+    taken = np.concatenate([as_array(places) for places in layout.places])
+    assert sorted(set(taken.tolist())) == list(range(layout.indices.size))
+    assert layout.covers == (taken.size == layout.indices.size)
+    union = set().union(*(pattern(term.structure) for term in terms))
+    assert layout.indices.size == len(union)

@@ -226,8 +226,8 @@ def random_program(rng: Random, x: Any) -> Any:
     """Read, look at and write into arrays at random; linear in x, so that columns are exact."""
     arrays = [x * 1.0, np.zeros((3, 4), like=x), np.outer(np.arange(1.0, 4.0), x)]
     for _ in range(rng.randint(3, 14)):
-        z = rng.choice(arrays)
-        kind = rng.randrange(9)
+        z = rng.choice([a for a in arrays if a.size])
+        kind = rng.randrange(10)
         if kind == 0 and z.ndim == 2:
             arrays.append(rng.choice([z.T, z[rng.randrange(z.shape[0])], z[::-1], z[:, 1:]]))
         elif kind == 1 and z.ndim == 1:
@@ -244,6 +244,8 @@ def random_program(rng: Random, x: Any) -> Any:
             z[[0, 0, -1]] = rng.randint(1, 3) * x[rng.randrange(4)]
         elif kind == 7:
             z[:1] -= 2 * z[-1:]
+        elif kind == 8:
+            arrays += np.split(z, [1])
         else:
             arrays.append(z.copy())
     return np.concatenate([np.ravel(z) for z in arrays])

@@ -1,7 +1,7 @@
 """Programs: what is executed equals the plan's dense oracle, in no more calls than promised."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from random import Random
 
@@ -13,17 +13,28 @@ from hypothesis import strategies as st
 import chainad
 from chainad.algebra import Kernels, arrange, dense, diagonal, identity
 from chainad.backends.numpy import build
-from chainad.kernels import AddAt, Copy, MatMul, Multiply, Reshape, Scale, Transpose
+from chainad.kernels import AddAt, Copy, MatMul, Multiply, Reshape, Scale, Scatter, Transpose
 from chainad.linear import Edge, LinearGraph
 from chainad.lower import lower
-from chainad.pattern import positions
+from chainad.pattern import as_array, positions
 from chainad.plan import Plan, follow
 from chainad.planners.auto import make_plan
+from chainad.primitives import scatter
 from chainad.program import Instruction, Program
 from chainad.structure import Axis, Structure
-from chainad.testing import path_sum, random_chain, random_graph, random_numbers, run_program
+from chainad.testing import (
+    Sample,
+    path_sum,
+    random_chain,
+    random_graph,
+    random_numbers,
+    random_structure,
+    run_program,
+    sample,
+)
 
 randoms = st.randoms(use_true_random=False)
+Local = Callable[[Random, tuple[int, ...], tuple[int, ...]], Sample]
 
 
 def lowered(plan: Plan) -> Program:
@@ -114,6 +125,143 @@ def test_execution_leaves_the_slots_alone() -> None:
         build(lowered(make_plan(graph)))(slots)
         for slot, kept in zip(slots, numbers, strict=True):
             np.testing.assert_array_equal(slot, kept)
+
+
+# ------------------------------------------------------------------ pieces
+
+
+def selection(rng: Random, row_shape: tuple[int, ...], col_shape: tuple[int, ...]) -> Sample:
+    """Return a shifted diagonal, a block of one, or both axes cut out: the pieces of stencils."""
+    (m,), (n,) = row_shape, col_shape
+    count = rng.randint(1, min(m, n))
+    first = [rng.randint(0, size - count) for size in (m, n)]
+    rows, cols = (
+        Axis(size, (0,), range(start, start + count))
+        for size, start in zip((m, n), first, strict=True)
+    )
+    if rng.random() < 0.3:
+        return sample(rng, [rows], [cols], {0: count}, scale=rng.choice([1, -1, 2.5]))
+    return sample(rng, [rows], [cols], {0: count}, [0])
+
+
+FORMS = ("dense", "sparse", "structured")
+
+
+def formed(plan: Plan, numbers: Sequence[np.ndarray | None], output: str) -> list[np.ndarray]:
+    """Return the Jacobians of a plan as matrices, through one of the forms of results."""
+    lowered = lower(plan, [() for _ in plan.graph.edges], output)
+    lowered.program.check()
+    float64 = np.dtype(np.float64)
+    for run in (build(lowered.program), lambda slots: run_program(lowered.program, slots)):
+        arrays = iter(run(numbers))
+        blocks = []
+        ends = [(o, i) for o in plan.graph.outputs for i in plan.graph.inputs]
+        for (o, i), form in zip(ends, lowered.forms, strict=True):
+            shape = (plan.graph.size(o), plan.graph.size(i))
+            if form is None:
+                blocks.append(np.zeros(shape))
+            else:
+                found = form.assemble([next(arrays) for _ in range(form.width)], float64)
+                full = found if output == "dense" else found.toarray()
+                blocks.append(full.reshape(shape))
+        assert next(arrays, None) is None
+    return blocks
+
+
+@pytest.mark.parametrize(("few", "many"), [(256, 32), (1, 32), (1, 3), (1, 1), (4, 2)])
+@pytest.mark.parametrize("local", [selection, random_structure])
+@given(rng=randoms)
+def test_pieces_add_up_to_the_sum_over_paths_in_every_form(
+    few: int, many: int, local: Local, rng: Random
+) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("chainad.algebra.total.FEW", few)
+        monkeypatch.setattr("chainad.linear.MANY_PIECES", many)
+        graph, numbers = random_graph(
+            rng,
+            rng.randint(0, 4),
+            n_inputs=rng.randint(1, 2),
+            n_outputs=rng.randint(1, 2),
+            more=rng.choice([1.0, 2.0]),
+            shapes=lambda rng: (rng.choice([2, 5, 6, 8]),),
+            local=local,
+        )
+        plans = [make_plan(graph, mode) for mode in ("auto", "forward", "reverse", "greedy")]
+        plans.append(follow(graph, rng.sample(graph.inner, len(graph.inner))))
+    wanted = path_sum(graph, numbers)
+    for plan in plans:
+        for output in FORMS:
+            for got, want in zip(formed(plan, numbers, output), wanted, strict=True):
+                np.testing.assert_allclose(got, want.reshape(got.shape), rtol=1e-12, atol=1e-9)
+
+
+def test_pieces_that_fill_a_matrix_are_written_once() -> None:
+    n = 300
+    axes = [
+        (Axis(2 * n, (0,), range(start, start + n)), Axis(2 * n, (0,), range(to, to + n)))
+        for start, to in ((0, n), (n, 0))
+    ]
+    pieces = [arrange([row], [col], {0: n}, [0]).structure for row, col in axes]
+    edges = tuple(Edge(0, 1, piece) for piece in pieces)
+    graph = LinearGraph(((2 * n,), (2 * n,)), (0,), (1,), edges)
+    program = lower(follow(graph, ()), [(), ()], "sparse").program
+    (kernel,) = (i.kernel for i in program.instructions)
+    assert kernel == Scatter((range(n), range(n, 2 * n)), 2 * n, covers=True)
+    dense_program = lower(follow(graph, ()), [(), ()], "dense").program
+    (kernel,) = (i.kernel for i in dense_program.instructions if isinstance(i.kernel, Scatter))
+    assert not kernel.covers
+
+
+def test_a_diagonal_is_handed_out_sparse_by_one_copy() -> None:
+    graph = chain_of(diagonal((5,)))
+    program = lower(follow(graph, ()), [()], "sparse").program
+    assert [type(i.kernel) for i in program.instructions] == [Copy]
+
+
+def test_thin_factors_are_handed_out_as_they_are() -> None:
+    graph = chain_of(dense((2,), (9,)), dense((8,), (2,)))
+    lowered = lower(follow(graph, graph.inner), [(), ()], "structured")
+    assert [type(i.kernel) for i in lowered.program.instructions] == [Copy, Copy]
+    graph = chain_of(dense((9,), (2,)), dense((2,), (9,)))  # the product is the smaller one
+    lowered = lower(follow(graph, graph.inner), [(), ()], "structured")
+    assert [type(i.kernel) for i in lowered.program.instructions] == [MatMul]
+
+
+# -------------------------------------------------------------------- scatter
+
+
+@given(randoms)
+def test_scatter_adds_what_meets(rng: Random) -> None:
+    size = rng.randint(1, 8)
+    where = [
+        positions(rng.sample(range(size), rng.randint(0, size))) for _ in range(rng.randint(1, 3))
+    ]
+    vectors = [random_numbers(rng, rng.choice([(len(p),), ()])) for p in where]
+    want = np.zeros(size)
+    for p, vector in zip(where, vectors, strict=True):
+        np.add.at(want, as_array(p), vector)
+    np.testing.assert_array_equal(scatter(tuple(where), size, False, *vectors), want)
+    parts = rng.sample(range(size), size)
+    cut = rng.randint(0, size)
+    apart = (positions(parts[:cut]), positions(parts[cut:]))
+    vectors = [random_numbers(rng, (len(p),)) for p in apart]
+    want = np.zeros(size)
+    for p, vector in zip(apart, vectors, strict=True):
+        want[as_array(p)] = vector
+    np.testing.assert_array_equal(scatter(apart, size, True, *vectors), want)
+
+
+def test_scatter_is_differentiated() -> None:
+    def f(x: np.ndarray) -> np.ndarray:
+        where = (range(3), range(6, 1, -2), positions([0, 1]))
+        return scatter(where, 7, False, x, x * x, np.full(2, 5.0))
+
+    x = np.array([1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(f(x), [6, 7, 12, 0, 4, 0, 1])
+    want = np.zeros((7, 3))
+    want[[0, 1, 2], [0, 1, 2]] = 1
+    want[[6, 4, 2], [0, 1, 2]] += 2 * x
+    np.testing.assert_array_equal(chainad.jacobian(f)(x), want)
 
 
 # ------------------------------------------------------------- array calls

@@ -248,6 +248,9 @@ def _cut(shape: tuple[int, ...], parts: list[int]) -> list[Axis]:
 def _ravel(a: Any, order: str = "C") -> Any:
     _check_order(order)
     function: Callable[..., Any] = np.reshape
+    flags = getattr(a, "flags", None)
+    if flags is not None and not (flags.c_contiguous if order == "C" else flags.f_contiguous):
+        a = np.copy(a)  # only contiguous arrays are looked at, and may be written into
     return function(a, -1, order=order)
 
 
@@ -472,14 +475,19 @@ def _median(a: Any, axis: Any = None, *, keepdims: Any = False) -> Any:
 
 @defined(np.array_split)
 def _array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
-    numbers = np.array_split(np.arange(np.shape(ary)[axis]), indices_or_sections)
-    return [np.take(ary, part, axis=axis) for part in numbers]
+    return _parts(ary, np.array_split(np.arange(np.shape(ary)[axis]), indices_or_sections), axis)
+
+
+def _parts(x: Any, numbers: Sequence[Integers], axis: int) -> list[Any]:
+    """Return views of consecutive places along an axis."""
+    front = (slice(None),) * (axis % np.ndim(x))
+    ends = [(part[0], part[-1] + 1) if part.size else (0, 0) for part in numbers]
+    return [x[(*front, slice(start, stop))] for start, stop in ends]
 
 
 @defined(np.split)
 def _split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
-    numbers = np.split(np.arange(np.shape(ary)[axis]), indices_or_sections)
-    return [np.take(ary, part, axis=axis) for part in numbers]
+    return _parts(ary, np.split(np.arange(np.shape(ary)[axis]), indices_or_sections), axis)
 
 
 @defined(np.hsplit)

@@ -22,6 +22,7 @@ from chainad.kernels import (
     Place,
     Reshape,
     Scale,
+    Scatter,
     SegmentSum,
     SparseDot,
     Sum,
@@ -158,11 +159,18 @@ def apply_kernel(kernel: Kernel, *arrays: Array) -> Array:
             matrix = np.zeros((size, b.shape[0]))
             np.add.at(matrix, (as_array(rows), as_array(cols)), a)
             return matrix @ b
+        case Scatter(places, size, _), _:
+            vectors = zip(places, arrays, strict=True)
+            return sum((_put(where, size, a) for where, a in vectors), np.zeros(size))
     raise TypeError(f"{kernel} does not take {len(arrays)} arrays")
 
 
 def _with_size(shape: Shape, axis: int, size: int) -> Shape:
     return (*shape[:axis], size, *shape[axis + 1 :])
+
+
+def _put(where: Positions, size: int, a: Array) -> Array:
+    return _placed(np.zeros(size), 0, where, np.broadcast_to(a, (len(where),)))
 
 
 def _placed(out: Array, axis: int, where: Positions, a: Array) -> Array:

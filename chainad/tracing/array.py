@@ -57,6 +57,10 @@ class Traced(Tracer):
         return self.size * self.itemsize
 
     @property
+    def flags(self) -> Any:
+        return raw(self).flags
+
+    @property
     def T(self) -> Any:
         return call(np.transpose, (self,), {})
 
