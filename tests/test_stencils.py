@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import chainad
 from chainad import api, linear
-from chainad.algebra import total
+from chainad.algebra import forget, total
 from chainad.planners import auto
 
 randoms = st.randoms(use_true_random=False)
@@ -31,6 +31,7 @@ def _forget() -> Any:
 
 
 def _clear() -> None:
+    forget()
     for cache in (api._compiled, api._swept, auto._plans):
         cache.clear()
 

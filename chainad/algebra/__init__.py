@@ -25,6 +25,7 @@ def forget() -> None:
     """Empty the caches of products and sums, which keep the positions of large patterns alive."""
     multiply.cache_clear()
     add.cache_clear()
+    stay_apart.cache_clear()
     to_dense.cache_clear()
     to_vector.cache_clear()
 

@@ -118,6 +118,7 @@ def _range_of(axis: Axis) -> range | None:
 FEW = 256
 
 
+@lru_cache(maxsize=65536)
 def stay_apart(left: Structure, right: Structure) -> bool:
     """Return whether two Jacobians are better kept side by side than added.
 
