@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chainad
-from chainad.algebra import Kernels, arrange, dense, diagonal, identity
+from chainad.algebra import Kernels, arrange, dense, diagonal, forget, identity
 from chainad.backends.numpy import build
 from chainad.kernels import AddAt, Copy, MatMul, Multiply, Reshape, Scale, Scatter, Transpose
 from chainad.linear import Edge, LinearGraph
@@ -175,6 +175,7 @@ def test_pieces_add_up_to_the_sum_over_paths_in_every_form(
     few: int, many: int, local: Local, rng: Random
 ) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
+        forget()
         monkeypatch.setattr("chainad.algebra.total.FEW", few)
         monkeypatch.setattr("chainad.linear.MANY_PIECES", many)
         graph, numbers = random_graph(
@@ -188,6 +189,7 @@ def test_pieces_add_up_to_the_sum_over_paths_in_every_form(
         )
         plans = [make_plan(graph, mode) for mode in ("auto", "forward", "reverse", "greedy")]
         plans.append(follow(graph, rng.sample(graph.inner, len(graph.inner))))
+    forget()
     wanted = path_sum(graph, numbers)
     for plan in plans:
         for output in FORMS:

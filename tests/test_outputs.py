@@ -196,6 +196,11 @@ def test_a_stencil_has_the_entries_of_its_diagonals_only() -> None:
     assert found.nnz == 3 * (n - 2)
 
 
+def test_what_cancels_in_the_structure_has_no_entries() -> None:
+    found = chainad.jacobian(lambda x: np.sin(x - x) * 2, output="sparse")(np.ones(3))
+    assert found.nnz == 0
+
+
 def test_an_entry_that_happens_to_be_zero_is_kept() -> None:
     found = chainad.jacobian(np.square, output="sparse")(np.array([0.0, 1.0]))
     np.testing.assert_array_equal(found.data, [0.0, 2.0])

@@ -293,3 +293,13 @@ def test_ranges_meet_as_ranges(left: range, right: range) -> None:
     assert isinstance(at_right, range)
     wanted = [(i, j) for i, p in enumerate(left) for j, q in enumerate(right) if p == q]
     assert list(zip(at_left, at_right, strict=True)) == wanted
+
+
+def test_progressions_that_touch_visit_a_place_twice() -> None:
+    assert not is_injective(Lattice(0, (2, 1), (2, 3)))
+    assert not is_ascending(Lattice(0, (2, 1), (2, 3)))
+    assert is_injective(Lattice(0, (3, 1), (2, 2)))
+
+
+def test_nested_progressions_in_step_are_one() -> None:
+    assert lattice(0, (3, 1), (2, 3)) == range(6)

@@ -31,6 +31,7 @@ def _forget() -> Any:
 
 
 def _clear() -> None:
+    forget()
     for cache in (api._compiled, api._swept, auto._plans):
         cache.clear()
     forget()
