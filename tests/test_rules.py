@@ -527,6 +527,52 @@ examples(set_items)(
     ex(v(4), ([0, 0, 2],), [v(3)]), ex(v(3), (..., 1), [0.5, v()])]
 )  # fmt: skip
 
+# ---------------------------------------------------------------- statistics
+
+_knots = np.array([0.0, 0.25, 0.6, 1.0])
+
+examples(np.quantile)(
+    [ex(v(5), 0.3), ex(v(5), [0.1, 0.7]), ex(v(2, 4), 0.4, axis=1), ex(v(2, 3), 0.6),
+    ex(v(3, 4), [0.2, 0.9], axis=0, keepdims=True), ex(v(2, 3), 0.5, keepdims=True)]
+)  # fmt: skip
+examples(np.percentile)([ex(v(5), 30), ex(v(2, 5), [10, 75], axis=1)])
+examples(np.nanmax, np.nanmin)([ex(v(4)), ex(v(2, 3), axis=1), ex(v(2, 3), keepdims=True)])
+examples(np.nancumsum, np.nancumprod)([ex(v(4)), ex(v(2, 3), axis=1), ex(v(2, 3))])
+_spread = [[0.1, 0.9, 0.4], [0.8, 0.2, 0.6]]
+examples(np.nanvar, np.nanstd)([ex(at(_spread)), ex(at(_spread), axis=1), ex(at(_spread), ddof=1)])
+examples(np.cov)([ex(v(3, 5)), ex(v(5)), ex(v(2, 4), rowvar=False), ex(v(4), v(4), bias=True)])
+examples(np.corrcoef)([ex(v(3, 5)), ex(v(4), v(4))])
+examples(np.correlate)([ex(v(5), v(3)), ex(v(4), v(4), "full"), ex(v(3), v(5), "same")])
+examples(np.bincount)([ex(np.array([0, 2, 2, 1]), v(4)), ex(np.array([1, 1]), v(2), 4)])
+examples(np.interp)(
+    [ex(v(3), at(_knots), v(4)), ex(v(), _knots, v(4)), ex(v(2, 2), _knots, v(4)),
+    ex(at([-0.5, 0.4, 1.5]), _knots, v(4)), ex(at([-0.5, 1.5]), _knots, v(4), -1.0, 2.0)]
+)  # fmt: skip
+examples(np.gradient)(
+    [ex(v(5)), ex(v(5), 0.5), ex(v(4, 3)), ex(v(4, 3), 0.5, 2.0), ex(v(4, 3), axis=1),
+    ex(v(4), at(_knots)), ex(v(5), edge_order=2), ex(v(4), _knots, edge_order=2)]
+)  # fmt: skip
+examples(np.piecewise)(
+    [ex(at([-0.5, 0.5, 0.8]), [np.array([True, False, False])], [np.sin, np.exp]),
+    ex(v(2), [np.array([True, False]), np.array([False, True])], [0.5, np.square])]
+)  # fmt: skip
+examples(np.choose)([ex(np.array([0, 1, 0]), [v(3), v(3)]), ex(np.array([[1], [0]]), [v(3), v()])])
+examples(np.unwrap)([ex(at([0.1, 3.0, 6.5, 0.2])), ex(at([[0.1, 6.0], [3.0, 9.0]]), axis=0)])
+examples(np.apply_along_axis)(
+    [ex(np.sum, 1, v(2, 3)), ex(np.cumsum, 0, v(2, 3)), ex(lambda x: x[:2] * x[0], 1, v(2, 3, 2))]
+)
+examples(np.apply_over_axes)([ex(np.sum, v(2, 3, 2), [0, 2])])
+examples(np.polyder)([ex(v(4)), ex(v(4), 2), ex(v(1))])
+examples(np.polyint)([ex(v(3)), ex(v(3), 2)])
+examples(np.polyadd, np.polysub)([ex(v(3), v(3)), ex(v(2), v(4))])
+examples(np.polymul)([ex(v(3), v(2))])
+examples(np.vander)([ex(v(3)), ex(v(3), 2), ex(v(3), increasing=True)])
+examples(np.polyfit)([ex(_knots, v(4), 2), ex(at(_knots), v(4), 1), ex(_knots, v(4, 2), 1)])
+examples(np.unique)([ex(at([0.5, 0.2, 0.7, 0.9])), ex(v(2, 2))])
+examples(np.partition)([ex(v(5), 2), ex(v(2, 4), 1, axis=0)])
+examples(np.trim_zeros)([ex(v(3)), ex(v(3), "b")])
+examples(np.logspace, np.geomspace)([ex(v(), v(), 4), ex(0.5, v(), 3)])
+
 # ------------------------------------------------------------ linear algebra
 
 
@@ -553,7 +599,10 @@ examples(np.linalg.det)(
     [ex(square(3, 3)), ex(square(2, 3, 3)), ex(square(1, 1)), ex(at(_singular))]
 )
 examples(np.linalg.slogdet, logabsdet)([ex(square(3, 3)), ex(square(2, 2, 2))])
-examples(np.linalg.pinv)([ex(v(3, 3)), ex(v(4, 2)), ex(v(2, 4)), ex(v(2, 4, 2))])
+_tall = np.eye(4, 2) + [[0.1, 0.2], [0.3, 0.1], [0.5, 0.2], [0.1, 0.4]]
+examples(np.linalg.pinv)(
+    [ex(square(3, 3)), ex(at(_tall)), ex(at(_tall.T)), ex(at([_tall, 2 * _tall + 0.1]))]
+)
 examples(np.linalg.cholesky)(
     [ex(positive(3, 3)), ex(positive(2, 3, 3)), ex(positive(3, 3), upper=True), ex(positive(1, 1))]
 )

@@ -297,7 +297,7 @@ def add_to_zero_dim_view(x):
 
 
 def unknown_function(x):
-    return np.unique(x)
+    return np.histogram(x)
 
 
 def solve(x):

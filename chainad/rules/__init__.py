@@ -4,7 +4,15 @@ A function is known here if it is in one of four tables of `base`: RULES (differ
 (written in terms of others), CONSTANT (derivative zero) or REFUSED (an error that says why).
 """
 
-from chainad.rules import contraction, elementwise, linalg, movement, reduction, refused
+from chainad.rules import (
+    contraction,
+    elementwise,
+    linalg,
+    movement,
+    reduction,
+    refused,
+    statistics,
+)
 from chainad.rules.base import CONSTANT, DEFINED, REFUSED, RULES
 
 __all__ = [
@@ -18,4 +26,5 @@ __all__ = [
     "movement",
     "reduction",
     "refused",
+    "statistics",
 ]

@@ -1,0 +1,377 @@
+"""Statistics, interpolation and counting, in terms of functions that have rows of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainad.pattern import positions
+from chainad.primitives import segment_sum
+from chainad.rules.base import CONSTANT, REFUSED, defined
+
+
+def _front(x: Any, axis: Any) -> Any:
+    """Return x with `axis` in front; flat without one."""
+    return np.ravel(x) if axis is None else np.moveaxis(x, axis, 0)
+
+
+def numbers_of(x: Any) -> Any:
+    """Return the plain numbers of x, whose derivative is zero: only decisions are made by them."""
+    if hasattr(type(x), "__array_function__") and not isinstance(x, np.ndarray):
+        return x.__array_function__(numbers_of, (type(x),), (x,), {})
+    return np.asarray(x)
+
+
+def _double(x: Any) -> Any:
+    """Return x in double precision, in which some functions of NumPy always compute."""
+    if np.result_type(x) == np.float64:
+        return x
+    return x.astype(float) if hasattr(x, "astype") else np.asarray(x, float)
+
+
+def _refuse_unless(holds: bool, message: str) -> None:
+    if not holds:
+        raise NotImplementedError(message)
+
+
+# ----------------------------------------------------------------- quantiles
+
+
+def _sorted_quantile(a: Any, q: Any, axis: Any, method: str, keepdims: bool) -> Any:
+    """Interpolate linearly between sorted entries; NumPy's default method."""
+    _refuse_unless(method == "linear", "only method='linear' is differentiated")
+    _refuse_unless(np.ndim(q) <= 1, "q must be a number or a list of numbers")
+    if axis is not None and np.ndim(axis):
+        raise NotImplementedError("several axes: reshape them to one beforehand")
+    front = np.sort(_front(a, axis), axis=0)
+    at = np.asarray(q, float) * (np.shape(front)[0] - 1)
+    low = np.floor(at).astype(int)
+    high = np.minimum(low + 1, np.shape(front)[0] - 1)
+    weight = np.reshape(at - low, (*np.shape(q), *(1,) * (np.ndim(front) - 1)))
+    found = front[low] + (front[high] - front[low]) * weight.astype(a.dtype)
+    found = found + np.sum(front * 0, axis=0)  # NaN anywhere is NaN
+    if keepdims:
+        shape = [1] * np.ndim(a) if axis is None else list(np.shape(a))
+        if axis is not None:
+            shape[axis] = 1
+        found = np.reshape(found, (*np.shape(q), *shape))
+    return found
+
+
+@defined(np.quantile)
+def _quantile(
+    a: Any, q: Any, axis: Any = None, method: str = "linear", keepdims: bool = False
+) -> Any:
+    return _sorted_quantile(a, q, axis, method, keepdims)
+
+
+@defined(np.percentile)
+def _percentile(
+    a: Any, q: Any, axis: Any = None, method: str = "linear", keepdims: bool = False
+) -> Any:
+    return _sorted_quantile(a, np.asarray(q, float) / 100, axis, method, keepdims)
+
+
+# ------------------------------------------------------------ NaN-skipping ones
+
+
+def _filled(a: Any, value: float) -> Any:
+    return np.where(np.isnan(a), value, a)
+
+
+@defined(np.nanmax)
+def _nanmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    return np.max(_filled(a, -np.inf), axis=axis, keepdims=keepdims)
+
+
+@defined(np.nanmin)
+def _nanmin(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    return np.min(_filled(a, np.inf), axis=axis, keepdims=keepdims)
+
+
+@defined(np.nancumsum)
+def _nancumsum(a: Any, axis: Any = None) -> Any:
+    return np.cumsum(_filled(a, 0.0), axis=axis)
+
+
+@defined(np.nancumprod)
+def _nancumprod(a: Any, axis: Any = None) -> Any:
+    return np.cumprod(_filled(a, 1.0), axis=axis)
+
+
+@defined(np.nanvar)
+def _nanvar(a: Any, axis: Any = None, *, ddof: Any = 0, keepdims: bool = False) -> Any:
+    there = np.where(np.isnan(a), 0.0, 1.0).astype(a.dtype)
+    count = np.sum(there, axis=axis, keepdims=keepdims)
+    deviation = (_filled(a, 0.0) - np.nanmean(a, axis=axis, keepdims=True)) * there
+    return np.sum(np.square(deviation), axis=axis, keepdims=keepdims) / (count - ddof)
+
+
+@defined(np.nanstd)
+def _nanstd(a: Any, axis: Any = None, *, ddof: Any = 0, keepdims: bool = False) -> Any:
+    return np.sqrt(np.nanvar(a, axis=axis, ddof=ddof, keepdims=keepdims))
+
+
+# ---------------------------------------------------------------- covariances
+
+
+def _observations(m: Any, y: Any, rowvar: bool) -> Any:
+    def rows(x: Any) -> Any:
+        x = np.atleast_2d(x)
+        return x if rowvar or np.shape(x)[0] == 1 else np.transpose(x)
+
+    return rows(m) if y is None else np.concatenate([rows(m), rows(y)])
+
+
+@defined(np.cov)
+def _cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: Any = None) -> Any:
+    x = _double(_observations(m, y, rowvar))
+    x = x - np.mean(x, axis=1, keepdims=True)
+    divisor = np.shape(x)[1] - ((0 if bias else 1) if ddof is None else ddof)
+    return np.squeeze(x @ np.transpose(x) / float(divisor))
+
+
+@defined(np.corrcoef)
+def _corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:
+    c = np.cov(x, y, rowvar)
+    if np.ndim(c) == 0:
+        return c / c
+    scale = np.sqrt(np.diagonal(c))
+    return c / np.outer(scale, scale)
+
+
+@defined(np.correlate)
+def _correlate(a: Any, v: Any, mode: Any = "valid") -> Any:
+    if np.size(v) > np.size(a):
+        return np.flip(np.correlate(v, a, mode))
+    return np.convolve(a, np.flip(v), mode)
+
+
+# --------------------------------------------------- counting and interpolating
+
+
+@defined(np.bincount)
+def _bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
+    bins = np.asarray(x)
+    size = max(int(bins.max(initial=-1)) + 1, minlength)
+    return segment_sum(_double(weights), 0, positions(bins), size)
+
+
+@defined(np.interp)
+def _interp(
+    x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None
+) -> Any:
+    _refuse_unless(period is None, "period= is not differentiated; wrap x beforehand")
+    x, xp, fp = _double(x), _double(xp), _double(fp)
+    k = np.clip(np.searchsorted(xp, x, side="right") - 1, 0, np.size(xp) - 2)
+    x0, x1, y0, y1 = np.take(xp, k), np.take(xp, k + 1), np.take(fp, k), np.take(fp, k + 1)
+    inside = y0 + (y1 - y0) / (x1 - x0) * (x - x0)
+    low = fp[0] if left is None else left
+    high = fp[-1] if right is None else right
+    return np.where(np.less(x, xp[0]), low, np.where(np.greater(x, xp[-1]), high, inside))
+
+
+@defined(np.gradient)
+def _gradient(f: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> Any:
+    axes = tuple(range(np.ndim(f))) if axis is None else tuple(np.ravel(axis))
+    steps = list(spacing) * (len(axes) if len(spacing) == 1 else 1) or [1.0] * len(axes)
+    if len(steps) != len(axes):
+        raise TypeError("invalid number of arguments")
+    found = [_slope(f, h, int(k), edge_order) for h, k in zip(steps, axes, strict=True)]
+    return found[0] if len(axes) == 1 else tuple(found)
+
+
+def _slope(f: Any, h: Any, axis: int, edge_order: int) -> Any:
+    """Return second-order differences inside, one-sided ones at both ends."""
+    _refuse_unless(edge_order in (1, 2), "edge_order must be 1 or 2")
+    y = np.moveaxis(f, axis, 0)
+    n = np.shape(y)[0]
+    if np.ndim(h):
+        gaps = np.reshape(np.diff(h), (-1, *(1,) * (np.ndim(y) - 1)))
+    else:
+        gaps = np.reshape(np.multiply(h, np.ones(n - 1, f.dtype)), (-1, *(1,) * (np.ndim(y) - 1)))
+    a, b = gaps[:-1], gaps[1:]
+    middle = (y[2:] * a**2 - y[:-2] * b**2 + y[1:-1] * (b**2 - a**2)) / (a * b * (a + b))
+    if edge_order == 1:
+        first, last = (y[1:2] - y[:1]) / gaps[:1], (y[-1:] - y[-2:-1]) / gaps[-1:]
+    else:
+        first = _one_sided(y[:1], y[1:2], y[2:3], gaps[:1], gaps[1:2])
+        last = -_one_sided(y[-1:], y[-2:-1], y[-3:-2], gaps[-1:], gaps[-2:-1])
+    return np.moveaxis(np.concatenate([first, middle, last]), 0, axis)
+
+
+def _one_sided(y0: Any, y1: Any, y2: Any, a: Any, b: Any) -> Any:
+    return (-y0 * b * (2 * a + b) + y1 * (a + b) ** 2 - y2 * a**2) / (a * b * (a + b))
+
+
+# ------------------------------------------------------------------- piecewise
+
+
+@defined(np.piecewise)
+def _piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: Any) -> Any:
+    conditions = [np.asarray(c, bool) for c in (condlist if np.ndim(condlist[0]) else [condlist])]
+    if len(funclist) == len(conditions) + 1:
+        conditions.append(~np.any(conditions, axis=0))
+    y = np.zeros_like(x)
+    for condition, function in zip(conditions, funclist, strict=True):
+        part = x[condition]
+        y[condition] = function(part, *args, **kw) if callable(function) else function
+    return y
+
+
+@defined(np.choose)
+def _choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Any:
+    _refuse_unless(mode == "raise", "only mode='raise' is differentiated")
+    shape = np.broadcast_shapes(np.shape(a), *map(np.shape, choices))
+    stacked = np.stack([np.broadcast_to(c, shape) for c in choices])
+    return np.take_along_axis(stacked, np.broadcast_to(a, shape)[None], 0)[0]
+
+
+@defined(np.unwrap)
+def _unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: float = 2 * np.pi) -> Any:
+    steps = np.unwrap(numbers_of(p), discont, axis, period=period) - numbers_of(p)
+    return p + steps  # whole periods, which are constant
+
+
+@defined(np.apply_along_axis)
+def _apply_along_axis(
+    func1d: Callable[..., Any], axis: int, arr: Any, *args: Any, **kw: Any
+) -> Any:
+    front = np.moveaxis(arr, axis, -1)
+    flat = np.reshape(front, (-1, np.shape(front)[-1]))
+    rows = np.stack([func1d(row, *args, **kw) for row in flat])
+    y = np.reshape(rows, (*np.shape(front)[:-1], *np.shape(rows)[1:]))
+    n = np.ndim(rows) - 1
+    return np.moveaxis(y, range(np.ndim(y) - n, np.ndim(y)), range(axis, axis + n)) if n else y
+
+
+@defined(np.apply_over_axes)
+def _apply_over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Any:
+    for axis in np.ravel(axes):
+        found = func(a, int(axis))
+        a = found if np.ndim(found) == np.ndim(a) else np.expand_dims(found, int(axis))
+    return a
+
+
+# ------------------------------------------------------------------ polynomials
+
+
+@defined(np.polyder)
+def _polyder(p: Any, m: int = 1) -> Any:
+    for _ in range(m):
+        n = np.size(p) - 1
+        p = p[:-1] * np.arange(n, 0, -1.0) if n > 0 else p[:0]
+    return p
+
+
+@defined(np.polyint)
+def _polyint(p: Any, m: int = 1, k: Any = None) -> Any:
+    _refuse_unless(k is None, "k= is not differentiated; add the constants afterwards")
+    for _ in range(m):
+        scaled = p / np.arange(np.size(p), 0, -1.0)
+        p = np.concatenate([scaled, np.zeros(1)])
+    return p
+
+
+def _added(sign: float) -> Callable[[Any, Any], Any]:
+    def definition(a1: Any, a2: Any) -> Any:
+        a1, a2 = np.atleast_1d(a1), np.atleast_1d(a2)
+        n = max(np.size(a1), np.size(a2))
+        return np.pad(a1, (n - np.size(a1), 0)) + sign * np.pad(a2, (n - np.size(a2), 0))
+
+    return definition
+
+
+defined(np.polyadd)(_added(1.0))
+defined(np.polysub)(_added(-1.0))
+
+
+@defined(np.polymul)
+def _polymul(a1: Any, a2: Any) -> Any:
+    return np.convolve(a1, a2)
+
+
+@defined(np.vander)
+def _vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
+    n = np.size(x) if N is None else N
+    powers = np.arange(n) if increasing else np.arange(n - 1, -1, -1)
+    return np.reshape(x, (-1, 1)) ** powers
+
+
+@defined(np.polyfit)
+def _polyfit(x: Any, y: Any, deg: int, rcond: Any = None, full: bool = False, w: Any = None) -> Any:
+    _refuse_unless(rcond is None and not full, "rcond= and full= are not differentiated")
+    a = np.vander(x, int(deg) + 1)
+    if w is not None:
+        a, y = a * np.reshape(w, (-1, 1)), np.multiply(np.transpose(y), w).T
+    scale = np.sqrt(np.sum(np.square(a), axis=0))
+    found = np.linalg.pinv(a / scale) @ y
+    return np.transpose(np.transpose(found) / scale)
+
+
+# ---------------------------------------------------------------- sets and sorts
+
+
+@defined(np.unique)
+def _unique(
+    ar: Any,
+    return_index: bool = False,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    axis: Any = None,
+    *,
+    equal_nan: bool = True,
+    sorted: bool = True,
+) -> Any:
+    _refuse_unless(axis is None, "axis= is not differentiated")
+    options = {"return_inverse": return_inverse, "return_counts": return_counts}
+    plain = numbers_of(ar)
+    function: Callable[..., tuple[Any, ...]] = np.unique
+    found = function(plain, return_index=True, equal_nan=equal_nan, **options)
+    values = np.ravel(ar)[found[1]]  # the first of equal ones, as NumPy keeps it
+    rest = found[1:] if return_index else found[2:]
+    return (values, *rest) if rest else values
+
+
+@defined(np.partition)
+def _partition(a: Any, kth: Any, axis: Any = -1, kind: Any = None, order: Any = None) -> Any:
+    if axis is None:
+        a, axis = np.ravel(a), -1
+    return np.take_along_axis(a, np.argpartition(a, kth, axis=axis), axis=axis)
+
+
+@defined(np.trim_zeros)
+def _trim_zeros(filt: Any, trim: str = "fb") -> Any:
+    there = np.flatnonzero(filt)
+    if there.size == 0:
+        return filt[:0]
+    start = there[0] if "f" in trim.lower() else 0
+    stop = there[-1] + 1 if "b" in trim.lower() else np.size(filt)
+    return filt[start:stop]
+
+
+@defined(np.logspace)
+def _logspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: Any = 10.0) -> Any:
+    return np.power(base, np.linspace(start, stop, num, endpoint))
+
+
+@defined(np.geomspace)
+def _geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True) -> Any:
+    steps = np.linspace(np.log(_double(start)), np.log(_double(stop)), num, endpoint)
+    return np.exp(steps)
+
+
+CONSTANT |= {np.histogram_bin_edges, numbers_of}
+REFUSED |= {
+    np.frexp: "np.frexp splits numbers by their bits; use np.log2 and np.exp2",
+    np.roots: "np.roots has no rule; solve with np.linalg.eigvalsh or a Newton iteration",
+    np.histogram: "np.histogram counts, and its derivative is zero or undefined; for weighted sums"
+    " use np.bincount(np.digitize(...), weights=x)",
+    np.histogram2d: "np.histogram2d counts; use np.bincount with weights=",
+    np.histogramdd: "np.histogramdd counts; use np.bincount with weights=",
+    np.sort_complex: "np.sort_complex makes complex numbers; use np.sort",
+    np.lib.stride_tricks.as_strided: "as_strided reads memory that no rule knows; use"
+    " np.lib.stride_tricks.sliding_window_view or indexing",
+}
