@@ -14,6 +14,7 @@ from chainad.api import (
 )
 from chainad.chains import multi_dot, plan_chain, plan_multi_dot
 from chainad.errors import ChainadError, InputError, MissingExtraError, PlanError, TraceError
+from chainad.extend import Primitive, primitive
 from chainad.linear import LinearGraph
 from chainad.plan import Plan
 from chainad.results import Factor, StructuredJacobian
@@ -29,6 +30,7 @@ __all__ = [
     "MissingExtraError",
     "Plan",
     "PlanError",
+    "Primitive",
     "StructuredJacobian",
     "TraceError",
     "ValueAndJacobianFunction",
@@ -37,6 +39,7 @@ __all__ = [
     "plan",
     "plan_chain",
     "plan_multi_dot",
+    "primitive",
     "stop_gradient",
     "value_and_jacobian",
 ]

@@ -76,8 +76,10 @@ def sparse_dot(values: Array, rows: Positions, cols: Positions, size: int, x: Ar
     """
     for array in (values, x):
         if _takes_over(array):
-            terms = np.reshape(values, (-1, 1)) * x[as_array(cols)]
-            return segment_sum(terms, 0, rows, size)
+            kind: Any = type(array)
+            args = (values, rows, cols, size, x)
+            found: Array = kind.__array_function__(array, sparse_dot, (kind,), args, {})
+            return found
     order, indices, indptr = _compressed(rows, cols, size)
     data = values if order is None else values[order]
     matrix = scipy.sparse.csr_array((data, indices, indptr), shape=(size, x.shape[0]))

@@ -30,7 +30,7 @@ FLOORS = [
     ["tracing.write"],
     ["tracing.array"],
     ["tracing.trace"],
-    ["chains", "api"],
+    ["chains", "api", "extend"],
     ["", "testing.oracle"],
     ["__main__", "testing.samples"],
     ["testing.kinds"],

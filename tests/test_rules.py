@@ -18,7 +18,7 @@ from chainad.graph import identity
 from chainad.linear import LinearGraph
 from chainad.linearize import linearize
 from chainad.pattern import positions
-from chainad.primitives import place, segment_sum
+from chainad.primitives import place, segment_sum, sparse_dot
 from chainad.rules import CONSTANT, DEFINED, RULES
 from chainad.rules.base import Local, Rule, name_of, spelled
 from chainad.rules.elementwise import elementwise, polygamma
@@ -522,6 +522,8 @@ examples(np.select)(
 )  # fmt: skip
 examples(np.linspace)([ex(v(), v(), 5), ex(0.0, v(), 3), ex(v(2), v(2), 4), ex(v(), 2.0, 4, False)])
 
+_rows, _cols = positions([0, 1, 1, 0]), positions([2, 0, 2, 2])
+examples(sparse_dot)([ex(v(4), _rows, _cols, 2, v(3, 2)), ex(v(4), _rows, _cols, 3, v(3, 1))])
 examples(set_items)(
     [ex(v(4), (slice(1, 3),), [v(2)]), ex(v(2, 3), (0, (1, slice(2))), [v(3), v()]),
     ex(v(4), ([0, 0, 2],), [v(3)]), ex(v(3), (..., 1), [0.5, v()])]
@@ -576,18 +578,22 @@ examples(np.logspace, np.geomspace)([ex(v(), v(), 4), ex(0.5, v(), 3)])
 # ------------------------------------------------------------ linear algebra
 
 
+# Numbers of their own, so that other examples cannot bring eigenvalues close to one another.
+_matrices = np.random.default_rng(3)
+
+
 def square(*shape: int) -> Operand:
     """Well-conditioned matrices."""
-    return at(_rng.uniform(-0.5, 0.5, size=shape) + 2 * np.eye(shape[-1]))
+    return at(_matrices.uniform(-0.5, 0.5, size=shape) + 2 * np.eye(shape[-1]))
 
 
 def positive(*shape: int) -> Operand:
     """Symmetric matrices with eigenvalues that are positive and far apart."""
-    a = _rng.uniform(-0.5, 0.5, size=shape)
+    a = _matrices.uniform(-0.5, 0.5, size=shape)
     return at(a @ np.matrix_transpose(a) + np.diag(np.arange(1.0, shape[-1] + 1)))
 
 
-_singular = np.diag([1.0, 2.0, 0.0]) @ _rng.uniform(size=(3, 3))
+_singular = np.diag([1.0, 2.0, 0.0]) @ _matrices.uniform(size=(3, 3))
 
 examples(np.linalg.solve)(
     [ex(square(3, 3), v(3)), ex(square(3, 3), v(3, 2)), ex(square(2, 3, 3), v(2, 3, 1)),
@@ -599,7 +605,7 @@ examples(np.linalg.det)(
     [ex(square(3, 3)), ex(square(2, 3, 3)), ex(square(1, 1)), ex(at(_singular))]
 )
 examples(np.linalg.slogdet, logabsdet)([ex(square(3, 3)), ex(square(2, 2, 2))])
-_tall = np.eye(4, 2) + [[0.1, 0.2], [0.3, 0.1], [0.5, 0.2], [0.1, 0.4]]
+_tall = np.array([[1.1, 0.2], [0.3, 1.1], [0.5, 0.2], [0.1, 0.4]])
 examples(np.linalg.pinv)(
     [ex(square(3, 3)), ex(at(_tall)), ex(at(_tall.T)), ex(at([_tall, 2 * _tall + 0.1]))]
 )

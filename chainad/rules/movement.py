@@ -13,8 +13,8 @@ import numpy as np
 
 from chainad.algebra import Arrangement, arrange, identity
 from chainad.graph import Argument
-from chainad.pattern import Integers, Positions, positions, refine
-from chainad.primitives import place, segment_sum
+from chainad.pattern import Integers, Positions, as_array, positions, refine
+from chainad.primitives import place, segment_sum, sparse_dot
 from chainad.rules.base import (
     CONSTANT,
     Local,
@@ -281,6 +281,24 @@ def _segment_sum(y: Argument, x: Argument, axis: int, segments: Positions, size:
     cols = [Axis(n, (k,)) for k, n in enumerate(x.shape)]
     rows = [Axis(n, (k,), segments if k == axis else None) for k, n in enumerate(y.shape)]
     return {x: Local(arrange(rows, cols, dict(enumerate(x.shape)), scale=1), None)}
+
+
+@rule(sparse_dot, operands=(0, 4))
+def _sparse_dot(
+    y: Argument, values: Argument, rows: Positions, cols: Positions, size: int, x: Argument
+) -> Locals:
+    # Label 0 runs through the entries of the matrix, label 1 through the columns of x.
+    out = [Axis(size, (0,), rows), Axis(x.shape[1], (1,))]
+    sizes = {0: len(rows), 1: x.shape[1]}
+    found: dict[Argument, Local | tuple[Local, ...] | None] = {}
+    if values.traced:
+        inner = [Axis(len(rows), (0,))]
+        arrangement = arrange(out, inner, sizes, (0, 1))
+        found[values] = Local(arrangement, lambda y, values, x: x[as_array(cols)])
+    if x.traced:
+        inner = [Axis(x.shape[0], (0,), cols), Axis(x.shape[1], (1,))]
+        found[x] = Local(arrange(out, inner, sizes, (0,)), lambda y, values, x: values)
+    return found
 
 
 movement(

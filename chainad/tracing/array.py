@@ -13,8 +13,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import numpy as np
+import scipy.sparse
 
 from chainad.errors import TraceError
+from chainad.pattern import positions
+from chainad.primitives import sparse_dot
 from chainad.rules.base import CONSTANT, RULES, name_of
 from chainad.rules.movement import astype, getitem
 from chainad.tracing.record import Tracer, as_one, call, tracers_in
@@ -269,10 +272,27 @@ def _without(kwargs: dict[str, Any], name: str) -> dict[str, Any]:
     return {k: x for k, x in kwargs.items() if k != name}
 
 
+def _sparse_matmul(a: Any, b: Any) -> Any:
+    """Return the product of a constant sparse matrix and a traced array, on either side."""
+    if scipy.sparse.issparse(b):
+        turned = _sparse_matmul(b.T, np.transpose(a) if np.ndim(a) == 2 else a)
+        return np.transpose(turned) if np.ndim(a) == 2 else turned
+    if np.shape(b)[:1] != a.shape[1:] or np.ndim(b) > 2:
+        raise ValueError(f"matmul: shapes {a.shape} and {np.shape(b)} do not fit")
+    entries = scipy.sparse.csr_array(a).tocoo()
+    rows, cols = (positions(np.asarray(x)) for x in entries.coords)
+    data = entries.data.astype(b.dtype)
+    x = b if np.ndim(b) == 2 else np.reshape(b, (-1, 1))
+    y = sparse_dot(data, rows, cols, a.shape[0], x)
+    return y if np.ndim(b) == 2 else np.reshape(y, -1)
+
+
 def _binary(ufunc: np.ufunc, swapped: bool) -> Callable[[Any, Any], Any]:
     def method(self: Traced, other: Any) -> Any:
         if other is NotImplemented or isinstance(other, (str, bytes, dict)):
             return NotImplemented
+        if ufunc is np.matmul and scipy.sparse.issparse(other):
+            return _sparse_matmul(other, self) if swapped else _sparse_matmul(self, other)
         return call(ufunc, (other, self) if swapped else (self, other), {})
 
     return method
@@ -412,10 +432,10 @@ class TracedArray(Traced):
             return np.array(raw(self), dtype=dtype)
         return self._refuse(
             "NumPy asked for the plain numbers of a traced array, and the derivative would be lost"
-            " (np.asarray(x), np.array([x, y]), A.dot(x), writing into a plain array, SciPy"
-            " functions that are no ufuncs); make arrays that can be filled by np.zeros(n, like=x),"
-            " use np.stack([x, y]), A @ x, np.concatenate, or say"
-            " chainad.stop_gradient(x) if the plain numbers are meant"
+            " (np.asarray(x), np.array([x, y]), A.dot(x), a scipy.sparse A @ x, writing into a"
+            " plain array, SciPy functions that are no ufuncs); make arrays that can be filled by"
+            " np.zeros(n, like=x), use np.stack([x, y]), A @ x, np.concatenate, write x @ A.T for a"
+            " sparse A, or say chainad.stop_gradient(x) if the plain numbers are meant"
         )
 
     def __len__(self) -> int:

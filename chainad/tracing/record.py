@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 
 from chainad.errors import TraceError
 from chainad.graph import Argument, freeze
@@ -246,6 +247,11 @@ class Template:
             return self._sequence(value, must)
         if must and isinstance(value, NUMBERS):
             return self._operand(value, None)
+        if scipy.sparse.issparse(value):
+            raise TraceError(
+                f"{here()}a scipy.sparse array beside a traced value has a matrix product only:"
+                " write x @ A or x @ A.T, or use A.toarray()"
+            )
         return value
 
     def _array(self, value: np.ndarray[Any, Any], must: bool) -> Any:
