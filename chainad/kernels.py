@@ -134,7 +134,9 @@ class Scatter:
 
 @dataclass(frozen=True, slots=True)
 class Explicit:
-    """The array of an operator."""
+    """The array of an operator, in the shape of its labels."""
+
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,14 @@ import numpy as np
 from chainad.algebra import Kernels, identity
 from chainad.errors import TraceError
 from chainad.graph import Argument, Graph
+from chainad.lift import lift
 from chainad.linear import Edge, LinearGraph, Origin
+from chainad.rules import complexes, fft
 from chainad.rules.base import RULES, Formula, Local, Through, arguments_in, name_of
+
+HOLOMORPHIC = complexes.HOLOMORPHIC
+# Their rules know of real and imaginary parts themselves.
+OWN = complexes.OWN | fft.OWN
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,10 @@ def linearize(
         If a call has no derivative that the rules know.
     """
     drafts: list[_Draft] = []
-    shapes: dict[_Place, tuple[int, ...]] = {k: n.shape for k, n in enumerate(graph.nodes)}
+    # A complex value is a vertex with a last axis for real and imaginary part.
+    shapes: dict[_Place, tuple[int, ...]] = {
+        k: (*n.shape, 2) if n.dtype.kind == "c" else n.shape for k, n in enumerate(graph.nodes)
+    }
     for k in sorted(_needed(graph)):
         drafts += _locals(graph, k, where, shapes)
     return _number(graph, _between(graph, drafts), shapes, origin)
@@ -123,6 +132,8 @@ def _locals(
             )
         local = locals_[x]
         pieces = (local,) if isinstance(local, Local) else local or ()
+        if y.dtype.kind == "c" or x.dtype.kind == "c":
+            pieces = tuple(_lifted(node.function, piece, y, x, where(k)) for piece in pieces)
         drafts += [
             _Draft(source, head, piece, k)
             for piece in pieces
@@ -131,6 +142,20 @@ def _locals(
     if last is not None and drafts:
         drafts.append(_Draft(head, k, last, k))
     return drafts
+
+
+def _lifted(
+    function: Callable[..., Any], local: Local, y: Argument, x: Argument, where: str
+) -> Local:
+    """Return a local Jacobian between complex values as one between their parts."""
+    if function in OWN:
+        return local
+    if function not in HOLOMORPHIC or y.dtype.kind != "c":
+        raise TraceError(
+            f"{where}{name_of(function)} of complex numbers is not differentiated; keep real and"
+            " imaginary parts apart"
+        )
+    return lift(local, x.dtype.kind == "c")
 
 
 def _between(graph: Graph, drafts: list[_Draft]) -> list[_Draft]:
@@ -202,13 +227,14 @@ def _in_dtype(formula: Formula | None, dtype: np.dtype[Any]) -> Formula | None:
     if formula is None:
         return None
     given = formula
+    real = np.finfo(dtype).dtype  # the parts of complex numbers are real
 
     def typed(*values: Any) -> Any:
         found = given(*values)
         have = getattr(found, "dtype", None)
         if have is None:
-            return np.asarray(found, dtype)
-        return found if have == dtype else found.astype(dtype)
+            return np.asarray(found, real)
+        return found if have == real else found.astype(real)
 
     return typed
 

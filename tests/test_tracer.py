@@ -324,28 +324,12 @@ def vectorized(x):
     return np.vectorize(lambda a: 2 * a)(x)
 
 
-def times_complex(x):
-    return x * 1j
-
-
-def times_complex_array(x):
-    return x * np.array([1j, 1, 1, 1])
-
-
-def square_root_of_complex(x):
-    return np.sqrt(x + 0j)
-
-
 def as_integers(x):
     return x.astype(int) * x
 
 
 def as_booleans(x):
     return x.astype(bool) * x
-
-
-def as_complex(x):
-    return x.astype(complex)
 
 
 def as_text(x):
@@ -423,7 +407,7 @@ def test_what_would_lose_a_derivative_is_refused_in_the_users_line(f: Function) 
 
 
 def test_the_list_of_refusals_is_long() -> None:
-    assert len(REFUSED) > 65
+    assert len(REFUSED) > 60
 
 
 def test_names_of_functions_are_in_the_messages() -> None:

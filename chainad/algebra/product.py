@@ -66,10 +66,15 @@ def multiply(left: Structure, right: Structure) -> Product:
     return _contract(spelling, a, b, inner, len(rows))
 
 
+def explicit_of(structure: Structure) -> Kernels:
+    """Return the kernel that makes an operator explicit; nothing for what is an array already."""
+    return () if structure.action is None else (Explicit(structure.stored_shape),)
+
+
 def make_explicit(operator: Structure) -> Product:
     """Return the step that makes an operator explicit."""
     cost = operator.cost_of_explicit
-    return Product(operator.explicit, cost, 0, (Explicit(),), (), None, (), ())
+    return Product(operator.explicit, cost, 0, explicit_of(operator), (), None, (), ())
 
 
 def _is_one(structure: Structure) -> bool:
@@ -92,8 +97,8 @@ def _made_explicit(left: Structure, right: Structure) -> Product:
     return replace(
         plain,
         multiplications=plain.multiplications + left.cost_of_explicit + right.cost_of_explicit,
-        left=((Explicit(),) if left.action else ()) + plain.left,
-        right=((Explicit(),) if right.action else ()) + plain.right,
+        left=explicit_of(left) + plain.left,
+        right=explicit_of(right) + plain.right,
     )
 
 
@@ -121,7 +126,7 @@ def _applied(left: Structure, right: Structure, action: Literal["push", "pull"])
     each = operator.action.tangent if action == "push" else operator.action.adjoint
     # What has to be made explicit is the other factor, if that is an operator too.
     kernels = plain.right if action == "push" else plain.left
-    first = (Explicit(),) if other.action else ()
+    first = explicit_of(other)
     cost = plain.multiplications - met + count * each + other.cost_of_explicit
     if action == "push":
         return replace(plain, multiplications=cost, right=first + kernels, action=action)

@@ -10,8 +10,8 @@ from math import prod
 import numpy as np
 
 from chainad.algebra.build import Kernels, arrange
-from chainad.algebra.product import split_to
-from chainad.kernels import Broadcast, Explicit, Place
+from chainad.algebra.product import explicit_of, split_to
+from chainad.kernels import Broadcast, Place
 from chainad.pattern import Integers, Positions, distinct, positions, refine
 from chainad.spelling import Operand, Spelling
 from chainad.structure import Axis, Structure, places
@@ -168,8 +168,8 @@ def _add_explicit(left: Structure, right: Structure) -> Total:
     plain = add(left.explicit, right.explicit)
     return replace(
         plain,
-        left=((Explicit(),) if left.action else ()) + plain.left,
-        right=((Explicit(),) if right.action else ()) + plain.right,
+        left=explicit_of(left) + plain.left,
+        right=explicit_of(right) + plain.right,
         multiplications=left.cost_of_explicit + right.cost_of_explicit,
     )
 

@@ -96,8 +96,8 @@ class _Source:
             case Scatter(positions, size, covers):
                 where = self.constant(positions)
                 return f"scatter({where}, {size}, {covers}, {', '.join(args)})"
-            case Explicit():
-                return f"{args[0]}.explicit()"
+            case Explicit(shape):
+                return f"{args[0]}.explicit().reshape({shape})"
             case Push():
                 return f"{args[0]}.push({args[1]})"
             case Pull():

@@ -5,8 +5,10 @@ A function is known here if it is in one of four tables of `base`: RULES (differ
 """
 
 from chainad.rules import (
+    complexes,
     contraction,
     elementwise,
+    fft,
     linalg,
     movement,
     reduction,
@@ -20,8 +22,10 @@ __all__ = [
     "DEFINED",
     "REFUSED",
     "RULES",
+    "complexes",
     "contraction",
     "elementwise",
+    "fft",
     "linalg",
     "movement",
     "reduction",

@@ -526,4 +526,5 @@ CONSTANT |= {
     np.isneginf,
     np.isreal,
     np.iscomplex,
+    np.angle,
 }

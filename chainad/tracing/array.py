@@ -72,11 +72,13 @@ class Traced(Tracer):
         return call(np.matrix_transpose, (self,), {})
 
     @property
-    def real(self) -> Traced:
-        return self
+    def real(self) -> Any:
+        return call(np.real, (self,), {}) if self.dtype.kind == "c" else self
 
     @property
     def imag(self) -> Any:
+        if self.dtype.kind == "c":
+            return call(np.imag, (self,), {})
         return np.zeros(self.shape, self.dtype)
 
     @property

@@ -13,10 +13,11 @@ import scipy.sparse
 from chainad.errors import TraceError
 from chainad.graph import Argument, freeze
 from chainad.rules.base import CONSTANT, DEFINED, REFUSED, RULES, Rule, name_of, refuse_options
+from chainad.rules.complexes import COMPLEX
 from chainad.tracing.sites import here, raw_site
 from chainad.tracing.tape import Entry, Tape, argument
 
-NUMBERS = (bool, int, float, np.generic)
+NUMBERS = (bool, int, float, complex, np.generic)
 _INTEGERS = (np.integer, np.bool_)
 # Other subclasses of ndarray change what operators mean, or hide entries.
 PLAIN = (np.ndarray, np.memmap)
@@ -60,6 +61,14 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
             f"{here()}a traced value was used after its function had returned; return it from the"
             " function, or keep chainad.stop_gradient(x) instead"
         )
+    if tape.has_complex and function in COMPLEX and _is_complex((args, kwargs)):
+        own = COMPLEX[function]
+        if own is None or kwargs or len(args) != 1:
+            raise TraceError(
+                f"{here()}{name_of(function)} of complex numbers is not differentiated like this;"
+                " keep real and imaginary parts apart"
+            )
+        function = own
     rule = RULES.get(function)
     if rule is not None and rule.is_plain and not kwargs and isinstance(function, np.ufunc):
         return _record(tape, rule, function, args, kwargs)
@@ -83,6 +92,10 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
     if rule.is_constant is not None and rule.is_constant(args):
         return function(*strip(args, tape), **strip(kwargs, tape))
     return _record(tape, rule, function, args, kwargs)
+
+
+def _is_complex(values: Any) -> bool:
+    return any(x.dtype.kind == "c" for x in tracers_in(values))
 
 
 def _is_constant(tape: Tape, values: Any) -> bool:
@@ -259,7 +272,7 @@ class Template:
             return self.argument(pack(value), must)
         if value.dtype == object and all(isinstance(x, NUMBERS) for x in value.flat):
             value = value.astype(float)  # np.sign and the like make these of traced scalars
-        if type(value) not in PLAIN or value.dtype.kind not in "fiub":
+        if type(value) not in PLAIN or value.dtype.kind not in "fiubc":
             raise TraceError(here() + _unfit(value))
         value = self.tape.keep(value)
         return self._operand(value, None) if must or value.dtype.kind in "fc" else value
@@ -304,7 +317,9 @@ def _record(
     if entry is None:
         entry = _entry(tape, rule, function, args, kwargs)
     dtype = getattr(entry.value, "dtype", None)
-    if dtype is None or dtype.kind != "f":
+    if dtype is not None and dtype.kind == "c":
+        tape.has_complex = True
+    elif dtype is None or dtype.kind != "f":
         if _is_constant(tape, (args, kwargs)):
             return entry.value
         raise TraceError(here() + _no_floats(function, dtype))
@@ -315,7 +330,7 @@ def _as_float(x: Any, value: Any) -> Any:
     """Return an operand as formulas take it: integers wrap around, and booleans add to True."""
     kind = type(x)
     if kind is np.ndarray:
-        return x if x.dtype.kind == "f" else x.astype(value.dtype)
+        return x if x.dtype.kind in "fc" else x.astype(value.dtype)
     return float(x) if kind is int or kind is bool or isinstance(x, _INTEGERS) else x
 
 
@@ -323,8 +338,6 @@ def _no_floats(function: Callable[..., Any], dtype: Any) -> str:
     """Say why a result that is no array of real floats has no derivative, and the next move."""
     if dtype is None:
         return f"{name_of(function)} returns several arrays here; call it on one array at a time"
-    if dtype.kind == "c":
-        return f"{name_of(function)}: complex numbers are not traced; keep real and imaginary apart"
     return (
         f"{name_of(function)} makes {dtype} numbers here, which cuts the derivative; say so with"
         " chainad.stop_gradient(x), or use np.floor, np.round, x != 0 and the like"
@@ -368,13 +381,13 @@ def _plain_entry(
                 key.append((x.shape, x.dtype))
         elif not rule.is_operand(k, count):
             return None
-        elif kind is np.ndarray and x.dtype.kind in "fiub":
+        elif kind is np.ndarray and x.dtype.kind in "fiubc":
             x = tape.keep(x)  # noqa: PLW2901
             key.append((x.shape, x.dtype.char))
-            all_floats = all_floats and x.dtype.kind == "f"
-        elif kind is float:
+            all_floats = all_floats and x.dtype.kind in "fc"
+        elif kind is float or kind is complex:
             key.append(kind)
-        elif kind is int or (isinstance(x, np.generic) and x.dtype.kind in "fiub"):
+        elif kind is int or (isinstance(x, np.generic) and x.dtype.kind in "fiubc"):
             key.append(kind)
             all_floats = False
         else:

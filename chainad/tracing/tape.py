@@ -64,6 +64,8 @@ class Tape:
         self.shared: set[int] = set()
         # Entries that depend on no input: arrays made to be filled, and what is computed from them.
         self.constants: set[int] = set()
+        # Whether any value is complex: then functions are asked for by other names.
+        self.has_complex = False
         # Entries that are read from elsewhere than this tape.
         self.pinned: set[int] = set()
         self._locked_owners: list[np.ndarray[Any, Any]] = []

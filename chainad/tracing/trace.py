@@ -128,6 +128,10 @@ def _output(tape: Tape, item: Any, what: str) -> tuple[int | None, Any]:
         item = _reopened(tape, as_one, item)
     if isinstance(item, np.ndarray) and item.dtype == object:
         item = _from_objects(tape, item, what)
+    if isinstance(item, Traced) and item.tape is tape and item.dtype.kind == "c":
+        raise InputError(
+            f"{what} is complex, which is not differentiated; return np.real and np.imag of it"
+        )
     if isinstance(item, Traced) and item.tape is tape:
         return item.number, item.value
     if isinstance(item, Traced):

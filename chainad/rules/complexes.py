@@ -1,0 +1,123 @@
+"""Complex values inside real functions: a complex array is a real one with a last axis (re, im).
+
+The rows of holomorphic functions serve as they are: `lift` makes pairs of their numbers.
+Functions that are not holomorphic (real, imag, abs, angle, conj) have rows of their own here, under
+names of ours, which `COMPLEX` gives for NumPy's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from chainad.algebra import arrange
+from chainad.graph import Argument
+from chainad.rules.base import Local, Locals, rule
+from chainad.rules.movement import astype, getitem, set_items
+from chainad.structure import Axis
+
+HOLOMORPHIC: set[Callable[..., Any]] = {
+    np.add, np.subtract, np.multiply, np.divide, np.negative, np.positive, np.power, np.square,
+    np.sqrt, np.reciprocal, np.exp, np.expm1, np.log, np.log1p, np.sin, np.cos, np.tan, np.sinh,
+    np.cosh, np.tanh, np.matmul, np.dot, np.inner, np.tensordot, np.einsum, np.matvec,
+    np.sum, np.mean, np.reshape, np.transpose, np.swapaxes, np.moveaxis, np.expand_dims,
+    np.squeeze, np.broadcast_to, np.diagonal, np.diag, np.tile, np.repeat, np.take, np.flip,
+    np.roll, np.pad, np.concatenate, np.stack, np.vstack, np.hstack, np.column_stack, np.append,
+    np.where, np.copy, np.fft.fftshift, np.fft.ifftshift, np.tril, np.triu, np.atleast_1d,
+    np.atleast_2d, np.matrix_transpose, np.delete, np.insert, np.rollaxis, getitem, set_items,
+    astype,
+}  # fmt: skip
+
+
+# ---------------------------------------------------------- not holomorphic
+
+
+def _own(name: str, function: Callable[[Any], Any], doc: str) -> Callable[[Any], Any]:
+    """Return a function of ours that does what NumPy's does to complex numbers."""
+
+    def own(z: Any) -> Any:
+        if hasattr(type(z), "__array_function__") and not isinstance(z, np.ndarray):
+            return z.__array_function__(own, (type(z),), (z,), {})
+        return function(z)
+
+    own.__name__ = name
+    own.__doc__ = doc
+    return own
+
+
+real = _own("real", np.real, "The real part of complex numbers.")
+imag = _own("imag", np.imag, "The imaginary part of complex numbers.")
+conj = _own("conj", np.conjugate, "The complex conjugate.")
+modulus = _own("abs", np.abs, "The modulus of complex numbers; derivative 0 at 0.")
+argument = _own("angle", np.angle, "The argument of complex numbers.")
+
+# NumPy's function -> ours, for complex numbers; None: refused there.
+COMPLEX: dict[Callable[..., Any], Callable[..., Any] | None] = {
+    np.real: real,
+    np.imag: imag,
+    np.conjugate: conj,
+    np.abs: modulus,
+    np.angle: argument,
+    np.sign: None,
+    # These conjugate one operand.
+    np.vdot: None,
+    np.correlate: None,
+    np.cov: None,
+    np.corrcoef: None,
+}
+
+
+def _parts(x: Argument) -> tuple[list[Axis], dict[int, int]]:
+    return [Axis(n, (k,)) for k, n in enumerate(x.shape)], dict(enumerate(x.shape))
+
+
+def _picks(place: int) -> Callable[..., Locals]:
+    def locals_(y: Argument, x: Argument) -> Locals:
+        axes, sizes = _parts(x)
+        cols = [*axes, Axis(2, (), range(place, place + 1))]
+        return {x: Local(arrange(axes, cols, sizes, scale=1), None)}
+
+    return locals_
+
+
+rule(real)(_picks(0))
+rule(imag)(_picks(1))
+
+
+@rule(conj)
+def _conj(y: Argument, x: Argument) -> Locals:
+    axes, sizes = _parts(x)
+    pair = [*axes, Axis(2, (x.ndim,))]
+    arrangement = arrange(pair, pair, {**sizes, x.ndim: 2}, (x.ndim,))
+    return {x: Local(arrangement, lambda y, x: np.array([1.0, -1.0]))}
+
+
+def _gradient(slope: Callable[[Any, Any], Any]) -> Callable[..., Locals]:
+    """Return the rule of a real function of each number, whose slope has a last axis (re, im)."""
+
+    def locals_(y: Argument, x: Argument) -> Locals:
+        axes, sizes = _parts(x)
+        cols = [*axes, Axis(2, (x.ndim,))]
+        stored = tuple(range(x.ndim + 1))
+        return {x: Local(arrange(axes, cols, {**sizes, x.ndim: 2}, stored), slope)}
+
+    return locals_
+
+
+def _modulus_slope(y: Any, z: Any) -> Any:
+    safe = np.where(np.equal(y, 0), 1.0, y)
+    return np.stack([np.real(z) / safe, np.imag(z) / safe], -1)
+
+
+def _argument_slope(y: Any, z: Any) -> Any:
+    re, im = np.real(z), np.imag(z)
+    square = re * re + im * im
+    return np.stack([-im / square, re / square], -1)
+
+
+rule(modulus)(_gradient(_modulus_slope))
+rule(argument)(_gradient(_argument_slope))
+
+OWN = {real, imag, conj, modulus, argument}

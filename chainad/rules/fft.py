@@ -1,0 +1,178 @@
+"""Fourier transforms along one axis, as operators; those along several go axis by axis.
+
+Price: 5/2 n log2 n multiplications for each transform of length n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import log2
+from typing import Any
+
+import numpy as np
+
+from chainad.algebra import arrange
+from chainad.graph import Argument
+from chainad.operators import Operator
+from chainad.rules.base import REFUSED, Local, Locals, defined, normalize_axes, operator, rule
+from chainad.rules.movement import movement
+from chainad.structure import Axis
+
+# The factor in front: 1 for the direction that `norm` leaves alone, else 1/n.
+_FORWARD = {None: 0.0, "backward": 0.0, "ortho": 0.5, "forward": 1.0}
+
+
+class Fourier(Operator):
+    """A transform of `n_given` numbers (cut or padded to n), on pairs (re, im) where complex."""
+
+    batch = ()
+
+    def __init__(
+        self, kind: str, n_given: int, n: int, norm: Any, pairs: tuple[bool, bool]
+    ) -> None:
+        self.kind, self.n_given, self.n, self.norm, self.pairs = kind, n_given, n, norm, pairs
+        made = {"rfft": n // 2 + 1}.get(kind, n)
+        self.n_out = made * (1 + pairs[0])
+        self.n_in = n_given * (1 + pairs[1])
+        self.dtype = np.dtype(float)
+        power = _FORWARD[norm] if kind in ("fft", "rfft") else 1 - _FORWARD[norm]
+        self.factor = float(n) ** -power
+
+    def push(self, tangents: Any) -> Any:
+        count = np.shape(tangents)[-1]
+        x = _joined(np.reshape(tangents, (self.n_given, -1, count)))
+        y = getattr(np.fft, self.kind)(x, self.n, 0, self.norm)
+        return np.reshape(_split(y) if self.pairs[0] else y, (self.n_out, count))
+
+    def pull(self, adjoints: Any) -> Any:
+        count = np.shape(adjoints)[0]
+        y = _joined(np.moveaxis(np.reshape(adjoints, (count, -1, 1 + self.pairs[0])), 0, 2))
+        x = self._adjoint(y)[: self.n_given]
+        x = np.pad(x, ((0, self.n_given - np.shape(x)[0]), (0, 0)))
+        pairs = _split(x) if self.pairs[1] else np.real(x)
+        return np.transpose(np.reshape(pairs, (self.n_in, count)))
+
+    def _adjoint(self, y: Any) -> Any:
+        """Return the conjugate transpose of the transform, applied along the first axis."""
+        if self.kind == "ifft":
+            return np.fft.fft(y, self.n, 0) * self.factor
+        if self.kind == "irfft":
+            half = self.n // 2 + 1
+            weights = np.full((half, 1), 2.0)
+            weights[0] = 1
+            if self.n % 2 == 0:
+                weights[-1] = 1
+            return np.fft.rfft(y, self.n, 0) * (weights * self.factor)
+        if self.kind == "rfft":
+            y = np.pad(y, ((0, self.n - np.shape(y)[0]), (0, 0)))
+        return np.fft.ifft(y, self.n, 0) * (self.n * self.factor)
+
+
+def _joined(pairs: Any) -> Any:
+    """Return complex numbers from (n, 2, k), or the real ones of (n, 1, k)."""
+    if np.shape(pairs)[1] == 1:
+        return pairs[:, 0]
+    return pairs[:, 0] + 1j * pairs[:, 1]
+
+
+def _split(x: Any) -> Any:
+    return np.stack([np.real(x), np.imag(x)], 1)
+
+
+def _transform(kind: str, makes_complex: bool) -> Callable[..., Locals]:
+    def locals_(
+        y: Argument, x: Argument, n: Any = None, axis: int = -1, norm: Any = None
+    ) -> Locals:
+        at = normalize_axes(axis, x.ndim)[0]
+        given = x.shape[at]
+        length = y.shape[at] if kind != "rfft" else (given if n is None else int(n))
+        pairs = (makes_complex, x.dtype.kind == "c")
+        out = x.ndim  # labels: the axes of x, then those of the result
+        rows = [Axis(m, (out if k == at else k,)) for k, m in enumerate(y.shape)]
+        cols = [Axis(m, (k,)) for k, m in enumerate(x.shape)]
+        sizes = {**dict(enumerate(x.shape)), out: y.shape[at]}
+        stored = [out, at]
+        if pairs[0]:
+            rows.append(Axis(2, (out + 1,)))
+            sizes[out + 1] = 2
+            stored.insert(1, out + 1)
+        if pairs[1]:
+            cols.append(Axis(2, (out + 2,)))
+            sizes[out + 2] = 2
+            stored.append(out + 2)
+        found = arrange(rows, cols, sizes, stored)
+        shape = tuple(sizes[k] for k in stored)
+
+        def fourier() -> Fourier:
+            return Fourier(kind, given, length, norm, pairs)
+
+        if found.kernels or 1 in (given, y.shape[at]):
+            return {x: Local(found, lambda y, x: np.reshape(fourier().explicit(), shape))}
+        price = round(2.5 * length * log2(max(2, length)))
+        return {x: Local(operator(found, price, price), lambda y, x: fourier())}
+
+    return locals_
+
+
+rule(np.fft.fft)(_transform("fft", True))
+rule(np.fft.ifft)(_transform("ifft", True))
+rule(np.fft.rfft)(_transform("rfft", True))
+rule(np.fft.irfft)(_transform("irfft", False))
+movement(np.fft.fftshift, np.fft.ifftshift)
+
+OWN = {np.fft.fft, np.fft.ifft, np.fft.rfft, np.fft.irfft}
+
+
+def _lengths(a: Any, s: Any, axes: Any) -> list[tuple[Any, int]]:
+    """Return length and axis of every transform."""
+    if axes is None:
+        axes = range(np.ndim(a)) if s is None else range(-len(s), 0)
+    axes = [int(k) for k in axes]
+    return list(zip([None] * len(axes) if s is None else s, axes, strict=True))
+
+
+def _along(function: Any, default: Any) -> Callable[..., Any]:
+    def definition(a: Any, s: Any = None, axes: Any = default, norm: Any = None) -> Any:
+        for n, axis in reversed(_lengths(a, s, axes)):
+            a = function(a, n, axis, norm)
+        return a
+
+    return definition
+
+
+defined(np.fft.fftn)(_along(np.fft.fft, None))
+defined(np.fft.ifftn)(_along(np.fft.ifft, None))
+defined(np.fft.fft2)(_along(np.fft.fft, (-2, -1)))
+defined(np.fft.ifft2)(_along(np.fft.ifft, (-2, -1)))
+
+
+def _real_forward(default: Any) -> Callable[..., Any]:
+    def definition(a: Any, s: Any = None, axes: Any = default, norm: Any = None) -> Any:
+        *others, (n, last) = _lengths(a, s, axes)
+        a = np.fft.rfft(a, n, last, norm)
+        for m, axis in reversed(others):
+            a = np.fft.fft(a, m, axis, norm)
+        return a
+
+    return definition
+
+
+def _real_back(default: Any) -> Callable[..., Any]:
+    def definition(a: Any, s: Any = None, axes: Any = default, norm: Any = None) -> Any:
+        *others, (n, last) = _lengths(a, s, axes)
+        for m, axis in others:
+            a = np.fft.ifft(a, m, axis, norm)
+        return np.fft.irfft(a, n, last, norm)
+
+    return definition
+
+
+defined(np.fft.rfftn)(_real_forward(None))
+defined(np.fft.rfft2)(_real_forward((-2, -1)))
+defined(np.fft.irfftn)(_real_back(None))
+defined(np.fft.irfft2)(_real_back((-2, -1)))
+
+REFUSED |= {
+    np.fft.hfft: "np.fft.hfft has no rule; use np.fft.irfft(np.conj(x)) * n",
+    np.fft.ihfft: "np.fft.ihfft has no rule; use np.conj(np.fft.rfft(x)) / n",
+}

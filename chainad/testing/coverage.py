@@ -1,0 +1,88 @@
+"""What becomes of every public function of NumPy and scipy.special: a table, from the registry.
+
+`python -m chainad.testing.coverage` prints it; `notebooks/coverage.md` is a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import scipy
+import scipy.special
+
+from chainad.rules import CONSTANT, DEFINED, REFUSED, RULES
+from chainad.tracing.array import CREATION
+from chainad.tracing.write import WRITERS
+
+Function = Callable[..., Any]
+
+HOMES: dict[str, ModuleType] = {
+    "numpy": np,
+    "numpy.linalg": np.linalg,
+    "numpy.fft": np.fft,
+    "scipy.special": scipy.special,
+}
+STATUSES = {
+    "differentiated": "has a derivative",
+    "constant": "has derivative zero where it has one: gives plain numbers",
+    "makes": "makes an array like a traced one, which can be filled",
+    "writes": "writes into a traced array, and is followed",
+    "refused": "raises an error that says why, and what to write instead",
+    "not yet": "raises an error",
+}
+
+
+def functions(home: str) -> Iterator[tuple[str, Function]]:
+    """Yield the public functions of a module that NumPy hands over to traced values, by name."""
+    room = HOMES[home]
+    names = getattr(room, "__all__", None) or [n for n in dir(room) if not n.startswith("_")]
+    for name in sorted(names):
+        function = getattr(room, name, None)
+        if isinstance(function, np.ufunc) or hasattr(function, "_implementation"):
+            assert function is not None
+            yield name, function
+
+
+def status(function: Function) -> str:
+    """Return what becomes of a function: one of `STATUSES`."""
+    if function in WRITERS:
+        return "writes"
+    if function in CREATION:
+        return "makes"
+    if function in REFUSED:
+        return "refused"
+    if function in RULES or function in DEFINED:
+        return "differentiated"
+    return "constant" if function in CONSTANT else "not yet"
+
+
+def table() -> str:
+    """Return the table as Markdown."""
+    lines = [
+        "# What becomes of every function",
+        "",
+        f"NumPy {np.__version__}, SciPy {scipy.__version__}. Made by"
+        " `python -m chainad.testing.coverage`; a test keeps it true. Functions that NumPy does not"
+        " hand over to traced values are not listed.",
+        "",
+        "| | " + " | ".join(STATUSES) + " |",
+        "|---|" + "---|" * len(STATUSES),
+    ]
+    found = {home: [(name, status(f)) for name, f in functions(home)] for home in HOMES}
+    for home, rows in found.items():
+        counts = [sum(s == each for _, s in rows) for each in STATUSES]
+        lines.append(f"| {home} | " + " | ".join(map(str, counts)) + " |")
+    for home, rows in found.items():
+        lines += ["", f"## {home}"]
+        for each, meaning in STATUSES.items():
+            names = [f"`{name}`" for name, s in rows if s == each]
+            if names:
+                lines += ["", f"**{each}** ({meaning}): {', '.join(names)}"]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(table(), end="")

@@ -1,0 +1,131 @@
+"""Complex values inside real functions, and Fourier transforms."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainad
+from chainad.errors import InputError, TraceError
+from chainad.rules.fft import Fourier
+
+rng = np.random.default_rng(0)
+V, M = rng.normal(size=6), rng.normal(size=(4, 5))
+H = rng.normal(size=4) + 1j * rng.normal(size=4)
+C = rng.normal(size=(3, 6)) + 1j * rng.normal(size=(3, 6))
+F = np.fft
+
+
+def numerical(f: Any, x: np.ndarray, h: float = 1e-6) -> np.ndarray:
+    """Central differences."""
+    J = np.zeros(np.shape(f(x)) + x.shape)
+    for k in np.ndindex(x.shape):
+        e = np.zeros_like(x)
+        e[k] = h
+        J[(..., *k)] = (np.asarray(f(x + e)) - np.asarray(f(x - e))) / (2 * h)
+    return J
+
+
+def filled(x: Any) -> Any:
+    z = x * 1j
+    z[1:3] = x[0] + 2j * x[1]
+    z *= 1 + 1j
+    return z.imag
+
+
+CASES: list[tuple[Any, np.ndarray]] = [
+    (lambda x: F.irfft(F.rfft(x) * H), V),
+    (lambda x: np.abs(F.rfft(x)) ** 2, V),
+    (lambda x: F.ifft(F.fft(x) ** 2).real, V),
+    (lambda x: np.imag(1 / (1j * x + 1)), V),
+    (lambda x: np.exp(1j * x).real, V),
+    (lambda x: np.abs(C @ (x + 1j * x**2)), V),
+    (lambda x: np.angle(F.fft(np.sin(x)))[1:3], V),
+    (lambda x: np.real(np.conj(F.fft(x)) * F.fft(x[::-1])), V),
+    (lambda x: F.fft2(x).real, M),
+    (lambda x: F.irfft2(F.rfft2(x) * 2.0, s=(4, 5)), M),
+    (lambda x: np.abs(F.rfft(x, axis=0, norm="ortho")), M),
+    (lambda x: F.fftn(x, axes=(0,)).imag, M),
+    (lambda x: F.ifftn(F.fftn(x) * 2).real, M),
+    (lambda x: F.irfftn(F.rfftn(x), s=(4, 5), axes=(0, 1)), M),
+    (lambda x: F.ifft2(F.fft2(x, norm="forward"), norm="ortho").real, M),
+    (lambda x: F.ifft(x, n=8, norm="forward").imag, V),
+    (lambda x: F.rfft(x, n=4).real, V),
+    (lambda x: F.irfft(x[:4] * (1 + 2j), n=7), V),
+    (lambda x: F.irfft(x * (1 + 2j), n=6, norm="ortho"), V),
+    (lambda x: F.fftshift(F.fft(x)).real, V),
+    (lambda x: np.real(np.sqrt(x * x + 1 + 0j) * np.log(x + 2j)), V),
+    (lambda x: np.sum(F.fft(x) * np.conj(F.fft(x))).real, V),
+    (lambda x: np.where(x > 0, x + 1j, 2j * x).imag, V),
+    (lambda x: np.concatenate([x * 1j, x])[2:8].imag, V),
+    (lambda x: F.fft(x[:1]).real, V),
+    (lambda x: np.stack([x * 1j, x + 0j]).imag, V),
+    (lambda x: np.einsum("ij,j->i", C, x * 1j).real + np.mean(x * 1j).imag, V),
+    (filled, V),
+]
+
+
+@pytest.mark.parametrize("mode", ["auto", "forward", "reverse", "greedy"])
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_complex_values_are_differentiated(case: int, mode: str) -> None:
+    f, x = CASES[case]
+    value, J = chainad.value_and_jacobian(f, mode=mode)(x)
+    np.testing.assert_allclose(value, f(x), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(J, numerical(f, x), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_hessians_and_operators_go_through_complex_values(case: int) -> None:
+    f, x = CASES[case]
+    J = chainad.jacobian(f)(x).reshape(-1, x.size)
+    operator = chainad.jacobian(f, output="operator")(x)
+    np.testing.assert_allclose(operator @ np.eye(x.size), J, atol=1e-12)
+    np.testing.assert_allclose(operator.T @ np.eye(len(J)), J.T, atol=1e-12)
+    second = chainad.jacobian(chainad.jacobian(f))(x)
+    np.testing.assert_allclose(second, numerical(chainad.jacobian(f), x, 1e-5), atol=1e-4)
+
+
+@pytest.mark.parametrize("norm", [None, "ortho", "forward"])
+@pytest.mark.parametrize(("given", "n"), [(6, 6), (5, 8), (8, 5), (4, 7)])
+@pytest.mark.parametrize(
+    ("kind", "pairs"),
+    [("fft", (True, True)), ("fft", (True, False)), ("ifft", (True, True)),
+     ("ifft", (True, False)), ("rfft", (True, False)), ("irfft", (False, True)),
+     ("irfft", (False, False))],
+)  # fmt: skip
+def test_a_transform_pulls_as_the_transpose_of_what_it_pushes(
+    kind: str, pairs: Any, given: int, n: int, norm: Any
+) -> None:
+    map_ = Fourier(kind, given, n, norm, pairs)
+    array = map_.explicit()
+    assert array.shape == map_.shape
+    adjoints = rng.normal(size=(3, map_.n_out))
+    np.testing.assert_allclose(map_.pull(adjoints), adjoints @ array, atol=1e-12)
+
+
+def test_complex_numbers_are_blocks_and_real_moves_stay_tied() -> None:
+    edges = chainad.plan(lambda x: np.imag((2j * x)[::-1]), V).graph.edges
+    product, turned, _ = (edge.structure for edge in edges)
+    assert product.count == 2  # (re, im) of 2j, one for all
+    assert turned.scale == 1
+    assert turned.nonzeros == 12
+    assert chainad.plan(lambda x: F.irfft(F.rfft(x)), V).graph.edges[0].structure.kind == "operator"
+
+
+@pytest.mark.parametrize(
+    ("f", "error", "words"),
+    [
+        (F.fft, InputError, "is complex.*np.real and np.imag"),
+        (lambda x: np.sign(x * 1j).real, TraceError, "np.sign of complex numbers"),
+        (lambda x: np.sort(x * 1j).real, TraceError, "of complex numbers is not differentiated"),
+        (lambda x: np.maximum(x * 1j, 0).real, TraceError, "np.maximum of complex numbers"),
+        (lambda x: np.vdot(x * 1j, x).real, TraceError, "np.vdot of complex numbers"),
+        (lambda x: np.linalg.norm(x * 1j), TraceError, "of complex numbers"),
+        (lambda x: (x * 1j).astype(float), TraceError, "of complex numbers"),
+        (F.hfft, TraceError, "np.fft.hfft has no rule"),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore")
+def test_what_is_not_holomorphic_is_refused(f: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        chainad.jacobian(f)(V)
