@@ -376,6 +376,24 @@ def test_a_sum_keeps_at_most_twice_the_union_of_entries(rng: Random) -> None:
         assert total.count <= 2 * len(union)
 
 
+def test_a_sum_of_patterns_may_have_more_places_than_64_bits_count() -> None:
+    # Positions that both share are places on the label of 800 entries, not on the axis itself.
+    shape, count = (2, 3, 3, 2, 3, 3, 2, 3, 3), 800
+    entries = np.random.default_rng(0).choice(prod(shape), count, replace=False)
+    spots = np.unravel_index(entries, shape)
+    terms = []
+    for shift in (0, 1):
+        moved = [*spots[:7], *((spot + shift) % 3 for spot in spots[7:])]
+        axes = [Axis(n, (0,), positions(at)) for n, at in zip(shape, moved, strict=True)]
+        terms.append(arrange(axes[:6], axes[6:], {0: count}, (0,)).structure)
+    assert count**7 > np.iinfo(np.int64).max
+    numbers = [np.arange(1.0, count + 1), np.sqrt(np.arange(1.0, count + 1))]
+    total = add(*terms)
+    found = to_array(total.structure, total_numbers(total, *numbers))
+    wanted = sum(to_array(t, x) for t, x in zip(terms, numbers, strict=True))
+    np.testing.assert_array_equal(found, wanted)
+
+
 @given(randoms)
 def test_sum_of_alike_terms_keeps_their_ties(rng: Random) -> None:
     one = two_factors(rng)[0].structure

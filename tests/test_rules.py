@@ -22,7 +22,7 @@ from chainad.primitives import place, segment_sum, sparse_dot
 from chainad.rules import CONSTANT, DEFINED, RULES, complexes
 from chainad.rules.base import Local, Rule, name_of, spelled
 from chainad.rules.elementwise import elementwise, polygamma
-from chainad.rules.linalg import eigenvectors, logabsdet, sign_of_det
+from chainad.rules.linalg import cofactors, eigenvectors, logabsdet, sign_of_det
 from chainad.rules.movement import astype, getitem, set_items
 from chainad.tracing.record import Tracer
 from chainad.tracing.trace import tracing
@@ -601,7 +601,7 @@ examples(np.linalg.solve)(
     ex(square(1, 1), v(1, 2)), ex(square(1, 3, 3), v(2, 3, 2))]
 )  # fmt: skip
 examples(np.linalg.inv)([ex(square(3, 3)), ex(square(2, 3, 3)), ex(square(1, 1))])
-examples(np.linalg.det)(
+examples(np.linalg.det, cofactors)(
     [ex(square(3, 3)), ex(square(2, 3, 3)), ex(square(1, 1)), ex(at(_singular))]
 )
 examples(np.linalg.slogdet, logabsdet)([ex(square(3, 3)), ex(square(2, 2, 2))])

@@ -414,11 +414,18 @@ class _Grid:
         box = prod(seen.size for seen in visited)
         if box <= 2 * max(term.count for term in terms):
             return self._as_box(result, terms, visited)
+        where, union = self._meet(terms)
+        if box <= 2 * union[0].size:
+            return self._as_box(result, terms, visited)
+        return self._as_union(result, where, union)
+
+    def _meet(self, terms: Sequence[_Entries]) -> tuple[list[Integers], Sequence[Integers]]:
+        """Return where each term's entries lie in the union of all, and the places of the union."""
+        if prod(self.sizes) > np.iinfo(np.int64).max:
+            return _meet_slot_by_slot(terms, self.sizes)
         keys = [term.keys(self.sizes) for term in terms]
         union = distinct(np.concatenate(keys))
-        if box <= 2 * union.size:
-            return self._as_box(result, terms, visited)
-        return self._as_union(result, keys, union)
+        return [np.searchsorted(union, key) for key in keys], np.unravel_index(union, self.sizes)
 
     def _as_box(
         self, result: Spelling, terms: Sequence[_Entries], visited: list[Integers]
@@ -434,14 +441,32 @@ class _Grid:
         return result.new(self.count), [_inside(term, visited) for term in terms]
 
     def _as_union(
-        self, result: Spelling, keys: list[Integers], union: Integers
+        self, result: Spelling, where: list[Integers], union: Sequence[Integers]
     ) -> tuple[int, list[Positions]]:
         """Spell the union of the terms' entries by one label."""
-        self.count = union.size
-        label = result.new(union.size)
-        for old, place in zip(self.labels, np.unravel_index(union, self.sizes), strict=True):
+        self.count = union[0].size
+        label = result.new(self.count)
+        for old, place in zip(self.labels, union, strict=True):
             result.substitute(old, label, positions(place))
-        return label, [positions(np.searchsorted(union, key)) for key in keys]
+        return label, [positions(places) for places in where]
+
+
+def _meet_slot_by_slot(
+    terms: Sequence[_Entries], sizes: Sequence[int]
+) -> tuple[list[Integers], Sequence[Integers]]:
+    """Meet like `_Grid._meet`, where row-major numbers would not fit into 64 bits.
+
+    Entries are numbered anew after every slot, so that no number exceeds entries times size.
+    """
+    number = np.zeros(sum(term.count for term in terms), np.int64)
+    every = []
+    for k, size in enumerate(sizes):
+        flat = [np.broadcast_to(term.coordinates[k], term.shape).ravel() for term in terms]
+        every.append(np.concatenate(flat))
+        number = np.unique(number * size + every[-1], return_inverse=True)[1]
+    first = np.unique(number, return_index=True)[1]
+    where = np.split(number, np.cumsum([term.count for term in terms])[:-1])
+    return where, [place[first] for place in every]
 
 
 def _inside(term: _Entries, visited: list[Integers]) -> Positions:

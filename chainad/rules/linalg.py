@@ -151,20 +151,60 @@ def _dense(y: Argument, a: Argument, result: tuple[int, ...], formula: Any) -> L
     return Local(arrangement, lambda y, a, *rest: np.reshape(formula(y, a, *rest), shape))
 
 
-def _cofactors(y: Any, a: Any) -> Any:
-    """Return the derivative of the determinant, also where that is zero."""
-    if not _is_plain(a) or np.all(y != 0):
-        return y[..., None, None] * np.matrix_transpose(np.linalg.inv(a))
-    u, s, vh = np.linalg.svd(a)
-    n = s.shape[-1]
-    others = np.where(np.eye(n, dtype=bool), 1.0, s[..., None, :]).prod(-1)
-    sign = np.linalg.det(u) * np.linalg.det(vh)
+def cofactors(a: Any) -> Any:
+    """Return the cofactors, the derivative of the determinant, of singular matrices also."""
+    if not _is_plain(a):
+        return _dispatched(cofactors, a)
+    sign, u, s, vh = _rotated(a)
+    others = np.where(np.eye(s.shape[-1], dtype=bool), 1.0, s[..., None, :]).prod(-1)
     return sign[..., None, None] * (u * others[..., None, :]) @ vh
+
+
+def _rotated(a: Any) -> tuple[Any, Any, Any, Any]:
+    """Return the sign of u @ vh, and the conjugate factors u, s, vh of the SVD of a."""
+    u, s, vh = np.linalg.svd(a)
+    return np.linalg.det(u) * np.linalg.det(vh), np.conj(u), s, np.conj(vh)
 
 
 @rule(np.linalg.det)
 def _det(y: Argument, a: Argument) -> Locals:
-    return {a: _dense(y, a, (), _cofactors)}
+    def formula(y: Any, a: Any) -> Any:
+        if _is_plain(a) and np.all(y != 0):
+            return y[..., None, None] * np.matrix_transpose(np.linalg.inv(a))
+        return cofactors(a)
+
+    return {a: _dense(y, a, (), formula)}
+
+
+@rule(cofactors)
+def _cofactors(y: Argument, a: Argument) -> Locals:
+    # det^-1 (c_ij c_kl - c_il c_kj) loses all digits where det is small: what is small cancels
+    # beforehand in the basis of the singular vectors, where the matrix is diagonal.
+    def formula(c: Any, a: Any) -> Any:
+        if not _is_plain(a):
+            return _cofactors_of_invertible(c, a)
+        sign, u, s, vh = _rotated(a)
+        unit = np.eye(s.shape[-1], dtype=bool)
+        left_out = unit[:, None] | unit  # (i, k, m): m is i or k
+        others = np.where(left_out, 1.0, s[..., None, None, :]).prod(-1) * ~unit
+        others = sign[..., None, None] * others
+        pairs = np.einsum("...ai,...ib,...ck,...kd,...ik->...abcd", u, vh, u, vh, others)
+        return pairs - np.swapaxes(pairs, -3, -1)
+
+    return {a: _dense(y, a, (I, J), formula)}
+
+
+def _cofactors_of_invertible(c: Any, a: Any) -> Any:
+    """Return the derivatives of the cofactors in functions that can be traced again."""
+    s = np.linalg.svdvals(a)
+    if not np.all(s[..., -1] > 1e-5 * s[..., 0]):
+        raise np.linalg.LinAlgError(
+            "third derivatives of np.linalg.det are only given for well-conditioned matrices, but"
+            " the condition number is above 1e5; np.linalg.slogdet may do"
+        )
+    pairs = np.einsum("...ij,...kl->...ijkl", c, c)
+    y = np.linalg.det(a)[..., None, None, None, None]
+    return (pairs - np.swapaxes(pairs, -3, -1)) / y
 
 
 def logabsdet(a: Any) -> Any:
