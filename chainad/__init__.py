@@ -13,7 +13,14 @@ from chainad.api import (
     value_and_jacobian,
 )
 from chainad.chains import multi_dot, plan_chain, plan_multi_dot
-from chainad.errors import ChainadError, InputError, MissingExtraError, PlanError, TraceError
+from chainad.errors import (
+    ChainadError,
+    InputError,
+    MissingExtraError,
+    PlanError,
+    TooLargeError,
+    TraceError,
+)
 from chainad.extend import Primitive, primitive
 from chainad.linear import LinearGraph
 from chainad.plan import Plan
@@ -32,6 +39,7 @@ __all__ = [
     "PlanError",
     "Primitive",
     "StructuredJacobian",
+    "TooLargeError",
     "TraceError",
     "ValueAndJacobianFunction",
     "jacobian",

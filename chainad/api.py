@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import numpy.typing as npt
 
 from chainad.backends.numpy import Runner, build
 from chainad.cache import Cache
-from chainad.errors import InputError
+from chainad.errors import InputError, TooLargeError
 from chainad.evaluate import evaluate
 from chainad.linearize import Linearized, linearize
 from chainad.lower import Lowered, lower
@@ -19,6 +21,7 @@ from chainad.matrixfree import JacobianOperator, Sweeps
 from chainad.operators import Operator
 from chainad.plan import Plan
 from chainad.planners.auto import Mode, check_mode, mode_key, plan_cached
+from chainad.report.text import bytes_text
 from chainad.results import OUTPUTS, zero
 from chainad.tracing.record import Tracer
 from chainad.tracing.trace import Run, tracing
@@ -74,6 +77,8 @@ class JacobianFunction:
         """Return the Jacobian of every output by every argument, outputs first."""
         if self.output == "operator":
             return _operators(run)
+        if self.output == "dense":
+            _check_size(run)
         compiled = _compile(run, self.mode, self.output)
         arrays = iter(compiled.run(evaluate(run.tape, compiled.linearized.recipes)))
         blocks = []
@@ -159,6 +164,8 @@ def jacobian(
         `argnums` or `out` does not fit.
     TraceError
         If `f` does something that would lose a derivative (when called).
+    TooLargeError
+        If a dense Jacobian does not fit into memory (when called).
 
     Notes
     -----
@@ -332,6 +339,29 @@ def _name_of(f: Callable[..., Any]) -> str:
 
 def _pairs(run: Run) -> list[tuple[int, int]]:
     return [(o, i) for o in range(len(run.values)) for i in range(run.tape.n_inputs)]
+
+
+def _check_size(run: Run) -> None:
+    """Raise TooLargeError if the dense Jacobians cannot fit into the memory of this machine."""
+    sizes = [
+        np.size(run.values[o]) * np.size(run.input(i)) * _dtype(run, o, i).itemsize
+        for o, i in _pairs(run)
+        if not isinstance(run.input(i), Tracer)
+    ]
+    if sum(sizes) > _memory():
+        raise TooLargeError(
+            f"the dense Jacobian takes {bytes_text(sum(sizes))}, this machine has"
+            f" {bytes_text(_memory())}; ask for output='sparse', 'structured' or 'operator'"
+        )
+
+
+@cache
+def _memory() -> int:
+    """Return the bytes of memory of this machine, a huge number where that is not known."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not a POSIX system
+        return 1 << 62
 
 
 def _dtype(run: Run, output: int, number: int) -> np.dtype[Any]:

@@ -17,5 +17,9 @@ class PlanError(ChainadError, ValueError):
     """A mode, an elimination order or a plan does not fit the function it is meant for."""
 
 
+class TooLargeError(ChainadError, MemoryError):
+    """A dense Jacobian does not fit into memory."""
+
+
 class MissingExtraError(ChainadError, ImportError):
     """An optional dependency is needed and not installed."""

@@ -14,7 +14,7 @@ from chainad.algebra import Arrangement, arrange, dense, diagonal
 from chainad.errors import InputError
 from chainad.graph import Argument
 from chainad.operators import Given
-from chainad.pattern import positions
+from chainad.pattern import coordinates, positions
 from chainad.rules.base import ALL, RULES, Local, Locals, Rule, operator
 from chainad.structure import Axis
 
@@ -248,7 +248,7 @@ def _pattern(rows: Any, cols: Any) -> Callable[[Argument, Argument], tuple[Arran
         axes = [
             [
                 Axis(n, (0,), positions(at))
-                for n, at in zip(shape, np.unravel_index(places, shape), strict=True)
+                for n, at in zip(shape, coordinates(places, shape), strict=True)
             ]
             if shape
             else []

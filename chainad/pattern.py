@@ -129,6 +129,19 @@ def as_array(where: Positions) -> Integers:
     return where.values
 
 
+def coordinates(places: Integers, shape: Sequence[int]) -> tuple[Integers, ...]:
+    """Return the coordinates of row-major places, one array per axis.
+
+    Not `np.unravel_index`: NumPy 2.4 gives wrong numbers for more than 8192 places in a column.
+    """
+    found: list[Integers] = []
+    rest = np.asarray(places)
+    for size in reversed(shape[1:]):
+        rest, own = np.divmod(rest, max(1, size))
+        found.append(own)
+    return (rest, *found[::-1]) if shape else ()
+
+
 def compose(outer: Positions, inner: Positions) -> Positions:
     """Return outer[inner], the positions reached by two steps."""
     if isinstance(outer, range) and not isinstance(inner, Index):

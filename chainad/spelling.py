@@ -24,6 +24,7 @@ from chainad.pattern import (
     Positions,
     as_array,
     compose,
+    coordinates,
     distinct,
     is_ascending,
     is_injective,
@@ -179,8 +180,8 @@ class Spelling:
             return labels[0]
         shape = tuple(self.sizes[label] for label in labels)
         new = self.new(prod(shape))
-        coordinates = np.unravel_index(np.arange(prod(shape)), shape)
-        self.follow(new, {x: positions(at) for x, at in zip(labels, coordinates, strict=True)})
+        places_of = coordinates(np.arange(prod(shape)), shape)
+        self.follow(new, {x: positions(at) for x, at in zip(labels, places_of, strict=True)})
         return new
 
     def _respell(self, axis: Axis, leader: int, table: dict[int, Positions]) -> Axis:

@@ -12,7 +12,17 @@ import numpy as np
 
 from chainad.algebra.build import Kernels, dense, diagonal
 from chainad.kernels import Explicit, Scale
-from chainad.pattern import Index, Integers, Positions, as_array, as_box, join, positions, refine
+from chainad.pattern import (
+    Index,
+    Integers,
+    Positions,
+    as_array,
+    as_box,
+    coordinates,
+    join,
+    positions,
+    refine,
+)
 from chainad.spelling import Operand, Spelling
 from chainad.structure import Axis, Structure, places
 
@@ -301,7 +311,7 @@ def _follow(spelling: Spelling, plain: int, other: int) -> None:
         return
     if not labels:  # an axis of size 1: every label of the other visits its only place
         return
-    places_of = np.unravel_index(as_array(where), shape)
+    places_of = coordinates(as_array(where), shape)
     spelling.follow(leader, {x: positions(at) for x, at in zip(labels, places_of, strict=True)})
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from chainad.algebra.build import Kernels, arrange
 from chainad.algebra.product import explicit_of, split_to
 from chainad.kernels import Broadcast, Place
-from chainad.pattern import Integers, Positions, distinct, positions, refine
+from chainad.pattern import Integers, Positions, coordinates, distinct, positions, refine
 from chainad.spelling import Operand, Spelling
 from chainad.structure import Axis, Structure, places
 
@@ -425,7 +425,7 @@ class _Grid:
             return _meet_slot_by_slot(terms, self.sizes)
         keys = [term.keys(self.sizes) for term in terms]
         union = distinct(np.concatenate(keys))
-        return [np.searchsorted(union, key) for key in keys], np.unravel_index(union, self.sizes)
+        return [np.searchsorted(union, key) for key in keys], coordinates(union, self.sizes)
 
     def _as_box(
         self, result: Spelling, terms: Sequence[_Entries], visited: list[Integers]

@@ -13,7 +13,7 @@ import numpy as np
 
 from chainad.algebra import Arrangement, arrange, identity
 from chainad.graph import Argument
-from chainad.pattern import Integers, Positions, as_array, positions, refine
+from chainad.pattern import Integers, Positions, as_array, coordinates, positions, refine
 from chainad.primitives import place, segment_sum, sparse_dot
 from chainad.rules.base import (
     CONSTANT,
@@ -164,7 +164,7 @@ def selection(source: Integers, shape: tuple[int, ...]) -> Arrangement:
         for k, (n, where) in enumerate(zip(source.shape, visited, strict=True))
     ]
     cols = []
-    for n, coordinate in zip(shape, np.unravel_index(numbers, shape) if shape else (), strict=True):
+    for n, coordinate in zip(shape, coordinates(numbers, shape), strict=True):
         labels = tuple(k for k in range(numbers.ndim) if _varies(coordinate, k))
         thin = coordinate[tuple(slice(None) if k in labels else 0 for k in range(numbers.ndim))]
         cols.append(Axis(n, labels, positions(thin)))
@@ -185,7 +185,7 @@ def _scattered(source: Integers, where: Integers, shape: tuple[int, ...]) -> Arr
 def _axes_through(where: Integers, shape: tuple[int, ...]) -> list[Axis]:
     if not shape:
         return []
-    places = np.unravel_index(where, shape)
+    places = coordinates(where, shape)
     return [Axis(n, (0,), positions(at)) for n, at in zip(shape, places, strict=True)]
 
 

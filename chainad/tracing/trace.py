@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,27 +42,43 @@ class Run:
         return self.tape.entries[number].value
 
 
-@contextmanager
-def tracing(f: Callable[..., Any], args: Sequence[Any], argnums: Sequence[int]) -> Iterator[Run]:
-    """Trace f(*args) with respect to the arguments `argnums`.
+class tracing:  # noqa: N801
+    """Trace f(*args) with respect to the arguments `argnums`: `with tracing(...) as run`.
 
     Large constants that the function used are read-only inside the `with` block, so that the local
     Jacobians can be evaluated; afterwards everything is as it was.
     """
-    tape = Tape(box)
-    try:
-        traced = list(args)
-        for k in argnums:
-            value = as_input(args[k], k)
+
+    # A class: a generator would turn a StopIteration of the user's into another error.
+
+    def __init__(self, f: Callable[..., Any], args: Sequence[Any], argnums: Sequence[int]) -> None:
+        self.f, self.args, self.argnums = f, args, argnums
+        self.tape = Tape(box)
+
+    def __enter__(self) -> Run:
+        try:
+            return self._run()
+        except BaseException:
+            self._close()
+            raise
+
+    def __exit__(self, *error: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        self.tape.is_open = False
+        self.tape.unlock()
+
+    def _run(self) -> Run:
+        tape, traced = self.tape, list(self.args)
+        for k in self.argnums:
+            value = as_input(self.args[k], k)
             if isinstance(value, np.ndarray):
                 tape.lock(value)
             traced[k] = box(value, tape, tape.append_input(value))
-        result = _call(f, traced)
+        result = _call(self.f, traced)
         tape.is_open = False
-        yield _finish(tape, result)
-    finally:
-        tape.is_open = False
-        tape.unlock()
+        return _finish(tape, result)
 
 
 def _call(f: Callable[..., Any], args: Sequence[Any]) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 
 from chainad.errors import TraceError
 from chainad.graph import freeze, identity
-from chainad.pattern import positions
+from chainad.pattern import coordinates, positions
 from chainad.primitives import segment_sum
 from chainad.rules.base import RULES
 from chainad.rules.movement import set_items
@@ -81,7 +81,7 @@ def write(target: Any, key: Any, value: Any) -> None:
     _check_writeable(target, base)
     if path:
         places = _walk(np.arange(base.size).reshape(base.shape), path)[key]
-        key = np.unravel_index(places, base.shape)
+        key = coordinates(places, base.shape)
     value = as_one(value)
     if not _amend(base, key, value):
         become(base, call(set_items, (base, (_static(key),), [value]), {}))
@@ -182,7 +182,7 @@ def _copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -
 
 def _put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
     places = np.arange(a.size).take(np.ravel(ind), mode=mode)  # type: ignore[call-overload]
-    write(a, np.unravel_index(places, a.shape), np.resize(v, places.shape))
+    write(a, coordinates(places, a.shape), np.resize(v, places.shape))
 
 
 def _putmask(a: Any, mask: Any, values: Any) -> None:
@@ -199,7 +199,7 @@ def _put_along_axis(arr: Any, indices: Any, values: Any, axis: Any = -1) -> None
     if axis is None:
         numbers, axis = numbers.ravel(), 0
     places = np.take_along_axis(numbers, np.asarray(indices), axis)
-    write(arr, np.unravel_index(places, arr.shape), values)
+    write(arr, coordinates(places, arr.shape), values)
 
 
 def _fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
@@ -207,7 +207,7 @@ def _fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
     marked = np.zeros(a.shape, bool)
     np.fill_diagonal(marked, True, wrap)
     places = numbers[marked]
-    write(a, np.unravel_index(places, a.shape), np.resize(val, places.shape))
+    write(a, coordinates(places, a.shape), np.resize(val, places.shape))
 
 
 WRITERS: dict[Callable[..., Any], Callable[..., None]] = {
