@@ -82,12 +82,12 @@ def _counts(found: Measurement) -> list[str]:
     ]
 
 
-CACHED = ["workload", "trace", "look up", "evaluate", "execute", "finish", "total"]
+CACHED = ["workload", "trace", "look up", "evaluate", "execute", "total"]
 
 
 def _cached(found: Measurement) -> list[str]:
     c = found.cached
-    return [*map(_ms, (c.trace, c.look_up, c.evaluate, c.execute, c.finish, c.total))]
+    return [*map(_ms, (c.trace, c.look_up, c.evaluate, c.execute, c.total))]
 
 
 FIRST = [
