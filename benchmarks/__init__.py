@@ -1,4 +1,12 @@
 """Benchmarks: chainad beside its peers, in turn, in one process, on one core.
 
-Run `python -m benchmarks --help` in the repository. Nothing here is imported by chainad.
+`python -m benchmarks --help` runs the workloads, `python -m benchmarks.profile` asks where planning
+and tracing spend their time. Nothing here is imported by chainad.
+
+A further command has one file of its own here and shares with the others:
+
+- `pin.pin()`, called first: one core, one thread;
+- `check.agree(...)` before anything is timed;
+- `timing.race({name: runner}, seconds, rounds)`: all in turn; `timing.ratio` of two of them;
+- `table.table(head, rows)`, `table.ms`, `table.times`; `machine.heading(title, libraries)`.
 """

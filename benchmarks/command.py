@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.check import MismatchError
 from benchmarks.measure import Effort, measure
-from benchmarks.peers import PEERS, load, missing
+from benchmarks.peers import PEERS, load
 from benchmarks.report import progress, report
 from benchmarks.workloads import WORKLOADS
 
@@ -26,9 +26,9 @@ def main(arguments: list[str]) -> int:
     if unknown := sorted(set(names) - set(WORKLOADS)):
         print(f"no workload {', '.join(unknown)}; choose from {', '.join(WORKLOADS)}")
         return 2
-    for library in missing():
-        print(f"{library} is not installed: skipped")
-    libraries = load()
+    libraries, failed = load()
+    for library, reason in failed.items():
+        print(f"{library} is left out: {reason}")
     peers = [peer for peer in PEERS if peer.library in libraries]
     found = []
     for name in names:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -74,11 +73,12 @@ def _autograd() -> Library:
 LOADERS = {"jax": _jax, "torch": _torch, "autograd": _autograd}
 
 
-def missing() -> list[str]:
-    """Return the libraries that are not installed."""
-    return [name for name in LOADERS if find_spec(name) is None]
-
-
-def load() -> dict[str, Library]:
-    """Import the libraries that are installed."""
-    return {name: loader() for name, loader in LOADERS.items() if find_spec(name) is not None}
+def load() -> tuple[dict[str, Library], dict[str, str]]:
+    """Return the libraries that can be imported, and why the others cannot."""
+    loaded, failed = {}, {}
+    for name, loader in LOADERS.items():
+        try:
+            loaded[name] = loader()
+        except ImportError as error:
+            failed[name] = str(error)
+    return loaded, failed

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
-from benchmarks.machine import machine, versions
+from benchmarks.machine import heading
 from benchmarks.measure import Measurement
 from benchmarks.peers import PEERS, Library
 
@@ -26,10 +25,7 @@ def report(
     ]
     return "\n".join(
         [
-            f"# Benchmarks, {datetime.now():%Y-%m-%d %H:%M}",
-            "",
-            f"{machine()}.",
-            f"{versions(libraries.values())}.",
+            heading("Benchmarks", libraries),
             "All float64, in turn in one process, medians. A ratio is the median over rounds",
             "that both ran: on a busy machine not the quotient of the two medians.",
             "",
