@@ -7,10 +7,15 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
+import networkx as nx
+
 from chainad.algebra import Product, Total, make_explicit
+from chainad.errors import PlanError
 from chainad.linear import Elimination, Landing, LinearGraph, Origin, Vertex
+from chainad.report.network import network
 from chainad.report.text import render
 from chainad.structure import Structure
+from chainad.travel import Parcel, read, write
 
 Direction = Literal["leaf", "forward", "reverse", "join", "sum", "explicit"]
 Mode = Literal["forward", "reverse", "hybrid"]
@@ -179,6 +184,74 @@ class Plan:
                     live -= self.structures[used].count
         return Peak(most, most * self.itemsize)
 
+    def to_json(self) -> str:
+        """Return the plan as text for `Plan.from_json`, in this process or another.
+
+        The text is JSON, the same for equal plans found alike, with one line for every vertex,
+        distinct structure and edge. It holds structures and the user's lines, no numbers.
+
+        Examples
+        --------
+        >>> import chainad
+        >>> plan = chainad.plan_chain([30, 2, 40])
+        >>> chainad.Plan.from_json(plan.to_json()) == plan
+        True
+        """
+        return write(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Return the plan that `to_json` wrote.
+
+        The order is followed anew, and its price must be the one in the text. What the text says
+        of other orders, and of what is proved, is taken as it stands.
+
+        Parameters
+        ----------
+        text : str
+            Made by `Plan.to_json`; nothing in it is run.
+
+        Raises
+        ------
+        PlanError
+            If the text is no plan, of another format, damaged, or priced differently by this
+            version of chainad. The message says where.
+        """
+        parcel = read(text)
+        try:
+            plan = follow(parcel.graph, parcel.order, asked=parcel.asked, itemsize=parcel.itemsize)
+        except MemoryError as error:
+            raise PlanError("the plan in this text needs more memory than there is") from error
+        _check_price(parcel, plan)
+        return replace(
+            plan,
+            alternatives=tuple(Alternative(*offer) for offer in parcel.alternatives),
+            proof=parcel.proof,
+            planner=parcel.planner,
+            title=parcel.title,
+        )
+
+    def to_networkx(self) -> nx.MultiDiGraph:
+        """Return the linear graph as a networkx graph that knows the plan.
+
+        All attributes are numbers and text, so that every writer of networkx takes them.
+
+        - nodes: `name`, `shape`, `size`, `role` ("input", "inner" or "output"), and, if inner,
+          `position` in the order (from 0), `multiplications` and `additions` of its elimination;
+        - edges, with the number of the local Jacobian as key: `rows`, `cols`, `kind`, `structure`,
+          `numbers` (how many are kept), `bytes`, and, if known, `operation` and `line`;
+        - the graph: `title`, `mode`, `planner`, `bracketing`, `proof`, `multiplications`,
+          `additions`, `peak_bytes`.
+
+        Examples
+        --------
+        >>> import chainad
+        >>> graph = chainad.plan_chain([30, 2, 40, 7]).to_networkx()
+        >>> [graph.nodes[v]["position"] for v in (1, 2)]
+        [1, 0]
+        """
+        return network(self)
+
     def with_origins(self, graph: LinearGraph) -> Plan:
         """Return the same plan for an equal graph that was traced elsewhere."""
         return replace(self, graph=graph)
@@ -203,6 +276,17 @@ def follow(
     steps += _last_steps(graph, steps, current)
     results = tuple(tuple(current.get((i, o), ())) for o in graph.outputs for i in graph.inputs)
     return Plan(graph, checked, steps, results, asked, itemsize)
+
+
+def _check_price(parcel: Parcel, plan: Plan) -> None:
+    """Refuse a plan whose text was written by a version that priced it differently."""
+    written = (parcel.multiplications, parcel.additions)
+    if written != (plan.multiplications, plan.additions):
+        raise PlanError(
+            f"the text says {written[0]:,} multiplications and {written[1]:,} additions, but its"
+            f" order takes {plan.multiplications:,} and {plan.additions:,}: it is damaged, or from"
+            " another version of chainad; plan the function again"
+        )
 
 
 def _steps(

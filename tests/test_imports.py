@@ -22,6 +22,7 @@ FLOORS = [
     ["algebra", "graph"],
     ["linear", "results"],
     ["report", "report.text", "rules.base"],
+    ["report.network", "travel"],
     ["plan", "rules.*"],
     ["rules.complexes", "rules.fft"],
     ["rules", "lift", "planners", "planners.modes", "planners.chain", "planners.greedy"],
@@ -41,7 +42,7 @@ FLOORS = [
 
 NEVER = [
     (
-        ["planners", "plan", "structure", "algebra", "linear", "lower", "report"],
+        ["planners", "plan", "structure", "algebra", "linear", "lower", "report", "travel"],
         ["tracing", "rules", "evaluate", "backends", "linearize"],
     ),
     (["backends"], ["plan", "planners", "linear", "rules", "tracing", "lower"]),
