@@ -21,6 +21,7 @@ from chainad.matrixfree import JacobianOperator, Sweeps
 from chainad.operators import Operator
 from chainad.plan import Plan
 from chainad.planners.auto import Mode, check_mode, mode_key, plan_cached
+from chainad.prices import PriceModel, model_of
 from chainad.report.text import bytes_text
 from chainad.results import OUTPUTS, zero
 from chainad.tracing.record import Tracer
@@ -47,7 +48,12 @@ class JacobianFunction:
     verb = "jacobian"
 
     def __init__(
-        self, f: Callable[..., Any], argnums: int | Sequence[int], mode: Mode, output: str
+        self,
+        f: Callable[..., Any],
+        argnums: int | Sequence[int],
+        mode: Mode,
+        output: str,
+        price: str | PriceModel,
     ) -> None:
         if not callable(f):
             raise InputError(f"f must be a function, but got {type(f).__name__}")
@@ -55,6 +61,7 @@ class JacobianFunction:
         self.argnums = _checked_argnums(argnums)
         self.mode = check_mode(mode)
         self.output = _checked_output(output)
+        self.model = model_of(price)
         self.__doc__ = f"The Jacobian of {_name_of(f)}, mode={mode!r}."
 
     def __repr__(self) -> str:
@@ -79,7 +86,7 @@ class JacobianFunction:
             return _operators(run)
         if self.output == "dense":
             _check_size(run)
-        compiled = _compile(run, self.mode, self.output)
+        compiled = _compile(run, self.mode, self.output, self.model)
         arrays = iter(compiled.run(evaluate(run.tape, compiled.linearized.recipes)))
         blocks = []
         for (o, i), form in zip(_pairs(run), compiled.lowered.forms, strict=True):
@@ -99,7 +106,7 @@ class JacobianFunction:
             tape = run.tape
             linearized = linearize(run.graph(), tape.origin, tape.where)
             itemsize = max((_dtype(run, o, i).itemsize for o, i in _pairs(run)), default=8)
-            plan = plan_cached(linearized.graph, self.mode, itemsize)
+            plan = plan_cached(linearized.graph, self.mode, itemsize, self.model)
         names = [f"x{k}" for k in argnums] if len(argnums) > 1 else ["x"]
         title = f"{_name_of(self.f)}({', '.join(names)})"
         return replace(plan, title=title)
@@ -119,6 +126,7 @@ def jacobian(
     argnums: int | Sequence[int] = 0,
     mode: Mode = "auto",
     output: str = "dense",
+    price: str | PriceModel = "multiplications",
 ) -> JacobianFunction:
     """Return a function that computes the Jacobian of `f` at the lowest cost.
 
@@ -146,6 +154,10 @@ def jacobian(
           never accumulates the Jacobian; `mode` plays no part.
 
         Only dense Jacobians can be differentiated again.
+    price : str or PriceModel
+        What the plan is to make small: "multiplications" (scalar ones; a product with +1 or -1
+        everywhere is free), "all_multiplications" (such products counted like any others, the
+        convention of published tables), or a model of your own.
 
     Returns
     -------
@@ -158,7 +170,7 @@ def jacobian(
     Raises
     ------
     PlanError
-        If the mode is unknown or does not fit the function.
+        If the mode is unknown or does not fit the function, or the price is unknown.
     InputError
         If `output` is unknown, or, when called, if an argument is not an array of real floats, or
         `argnums` or `out` does not fit.
@@ -191,7 +203,7 @@ def jacobian(
     >>> chainad.jacobian(np.square, output="sparse")(np.array([1.0, 3.0])).data
     array([2., 6.])
     """
-    return JacobianFunction(f, argnums, mode, output)
+    return JacobianFunction(f, argnums, mode, output, price)
 
 
 def value_and_jacobian(
@@ -199,6 +211,7 @@ def value_and_jacobian(
     argnums: int | Sequence[int] = 0,
     mode: Mode = "auto",
     output: str = "dense",
+    price: str | PriceModel = "multiplications",
 ) -> ValueAndJacobianFunction:
     """Return a function that computes `f` and its Jacobian from one trace.
 
@@ -220,7 +233,7 @@ def value_and_jacobian(
     array([[2., 0.],
            [0., 6.]])
     """
-    return ValueAndJacobianFunction(f, argnums, mode, output)
+    return ValueAndJacobianFunction(f, argnums, mode, output, price)
 
 
 def plan(
@@ -228,13 +241,14 @@ def plan(
     *args: Any,
     argnums: int | Sequence[int] = 0,
     mode: Mode = "auto",
+    price: str | PriceModel = "multiplications",
     **kwargs: Any,
 ) -> Plan:
     """Return how the Jacobian of `f` would be accumulated; nothing is multiplied.
 
     Parameters
     ----------
-    f, argnums, mode
+    f, argnums, mode, price
         As for `jacobian`.
     *args, **kwargs
         The arguments of `f`; only their shapes and the branches they choose matter.
@@ -257,7 +271,7 @@ def plan(
     >>> chainad.plan(lambda x: A[0] @ np.sin(A[1] @ x), np.ones(40)).multiplications
     2460
     """
-    return JacobianFunction(f, argnums, mode, "dense").plan(*args, **kwargs)
+    return JacobianFunction(f, argnums, mode, "dense", price).plan(*args, **kwargs)
 
 
 def stop_gradient(x: Any) -> Any:
@@ -287,16 +301,16 @@ def stop_gradient(x: Any) -> Any:
 # -------------------------------------------------------------------- helpers
 
 
-def _compile(run: Run, mode: Mode, output: str) -> _Compiled:
+def _compile(run: Run, mode: Mode, output: str, model: PriceModel) -> _Compiled:
     key = mode_key(mode)
     if key is None:
-        return _build(run, mode, output)
-    return _compiled.get((run.key, key, output), lambda: _build(run, mode, output))
+        return _build(run, mode, output, model)
+    return _compiled.get((run.key, key, output, model), lambda: _build(run, mode, output, model))
 
 
-def _build(run: Run, mode: Mode, output: str) -> _Compiled:
+def _build(run: Run, mode: Mode, output: str, model: PriceModel) -> _Compiled:
     linearized = linearize(run.graph(), where=run.tape.where)
-    made = plan_cached(linearized.graph, mode, 8)
+    made = plan_cached(linearized.graph, mode, 8, model)
     lowered = lower(made, [recipe.kernels for recipe in linearized.recipes], output)
     return _Compiled(linearized, made, lowered, build(lowered.program))
 

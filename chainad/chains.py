@@ -19,12 +19,17 @@ from chainad.lower import lower
 from chainad.pattern import positions
 from chainad.plan import Plan
 from chainad.planners.auto import Mode, check_mode, plan_cached
+from chainad.prices import PriceModel
 from chainad.structure import Axis
 
 Matrix: TypeAlias = Any  # an array_like, or a sparse array or matrix of SciPy
 
 
-def plan_chain(dimensions: Sequence[int], mode: Mode = "auto") -> Plan:
+def plan_chain(
+    dimensions: Sequence[int],
+    mode: Mode = "auto",
+    price: str | PriceModel = "multiplications",
+) -> Plan:
     """Return the cheapest plan for a product of dense Jacobians J = F_last ... F_1 F_0.
 
     Parameters
@@ -32,7 +37,7 @@ def plan_chain(dimensions: Sequence[int], mode: Mode = "auto") -> Plan:
     dimensions : sequence of int
         Sizes from x to y: factor i maps R^dimensions[i] to R^dimensions[i + 1], so that n + 1 sizes
         stand for n factors.
-    mode
+    mode, price
         As for `jacobian`.
 
     Returns
@@ -60,7 +65,7 @@ def plan_chain(dimensions: Sequence[int], mode: Mode = "auto") -> Plan:
     """
     sizes = _checked_dimensions(dimensions)
     factors = [Arrangement(dense((m,), (n,)), ()) for n, m in pairwise(sizes)]
-    return _plan(factors, [(size,) for size in sizes], "matrix", mode)
+    return _plan(factors, [(size,) for size in sizes], "matrix", mode, price)
 
 
 def plan_multi_dot(matrices: Sequence[Matrix], mode: Mode = "auto") -> Plan:
@@ -124,7 +129,11 @@ def multi_dot(matrices: Sequence[Matrix], mode: Mode = "auto") -> Any:
 
 
 def _plan(
-    factors: Sequence[Arrangement], shapes: Sequence[tuple[int, ...]], name: str, mode: Mode
+    factors: Sequence[Arrangement],
+    shapes: Sequence[tuple[int, ...]],
+    name: str,
+    mode: Mode,
+    price: str | PriceModel = "multiplications",
 ) -> Plan:
     """Plan a chain whose factors are given from x to y."""
     n = len(factors)
@@ -136,7 +145,7 @@ def _plan(
         origins=tuple(Origin(name) for _ in factors),
         names=("x", *(f"v{i}" for i in range(1, n)), "y"),
     )
-    return replace(plan_cached(graph, check_mode(mode)), title="chain")
+    return replace(plan_cached(graph, check_mode(mode), price=price), title="chain")
 
 
 def _plan_matrices(matrices: Sequence[Matrix], mode: Mode) -> tuple[list[Arrangement], Plan]:

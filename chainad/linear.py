@@ -17,6 +17,8 @@ import networkx as nx
 from chainad.algebra import Product, Total, add, multiply, stay_apart
 from chainad.errors import PlanError
 from chainad.graph import Site
+from chainad.prices import PriceModel
+from chainad.prices import multiplications as by_multiplications
 from chainad.structure import Structure
 
 Vertex = int
@@ -206,10 +208,10 @@ class Elimination:
             for end in graph.outputs:
                 yield from self.after[start].get(end, ())
 
-    def price(self, v: Vertex) -> int:
-        """Return the multiplications of eliminating v now."""
+    def price(self, v: Vertex, model: PriceModel = by_multiplications) -> int:
+        """Return what the products of eliminating v now cost."""
         return sum(
-            multiplications(out, into)
+            price_of_products(out, into, model)
             for out in self.after[v].values()
             for into in self.before[v].values()
         )
@@ -245,27 +247,42 @@ class Elimination:
         return meetings
 
 
-def multiplications(left: Pieces, right: Pieces) -> int:
-    """Return what it takes to multiply all pieces of two edges."""
-    return sum(multiply(a, b).multiplications for a in left for b in right)
+def price_of_products(left: Pieces, right: Pieces, model: PriceModel) -> int:
+    """Return what it costs to multiply all pieces of two edges."""
+    return sum(model.product(multiply(a, b)) for a in left for b in right)
 
 
 @dataclass(frozen=True, order=True, slots=True)
 class Price:
-    """What an order costs; prices compare by multiplications, then additions."""
+    """What an order costs: the amount in the unit of a price model, then what it is made of.
 
-    multiplications: int
+    Prices compare by amount, then additions.
+    """
+
+    amount: int
     additions: int
+    multiplications: int
 
 
-def price(graph: LinearGraph, order: Sequence[Vertex]) -> Price:
+def price(
+    graph: LinearGraph, order: Sequence[Vertex], model: PriceModel = by_multiplications
+) -> Price:
     """Return the price of eliminating in this order."""
     elimination = Elimination(graph)
-    product = sum(landing.multiplications for landing in elimination.landings)
-    additions = sum(landing.additions for landing in elimination.landings)
+    algebra: list[Product | Total] = [x.total for x in elimination.landings if x.total is not None]
     for v in order:
         for m in elimination.eliminate(v):
-            product += m.product.multiplications + m.landing.multiplications
-            additions += m.product.additions + m.landing.additions
-    product += sum(piece.cost_of_explicit for piece in elimination.left_over(graph))
-    return Price(product, additions)
+            algebra.append(m.product)
+            if m.landing.total is not None:
+                algebra.append(m.landing.total)
+    left_over = [x for x in elimination.left_over(graph) if x.action is not None]
+    return Price(
+        sum(price_of(x, model) for x in algebra) + sum(map(model.explicit, left_over)),
+        sum(x.additions for x in algebra),
+        sum(x.multiplications for x in algebra) + sum(x.cost_of_explicit for x in left_over),
+    )
+
+
+def price_of(algebra: Product | Total, model: PriceModel) -> int:
+    """Return what one product or sum costs."""
+    return model.product(algebra) if isinstance(algebra, Product) else model.total(algebra)

@@ -11,7 +11,8 @@ import networkx as nx
 
 from chainad.algebra import Product, Total, make_explicit
 from chainad.errors import PlanError
-from chainad.linear import Elimination, Landing, LinearGraph, Origin, Vertex
+from chainad.linear import Elimination, Landing, LinearGraph, Origin, Vertex, price_of
+from chainad.prices import PriceModel, multiplications
 from chainad.report.network import network
 from chainad.report.text import render
 from chainad.structure import Structure
@@ -58,11 +59,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Alternative:
-    """What another mode would have cost, in scalar operations."""
+    """What another mode would have cost: scalar operations, and the price in the plan's unit."""
 
     name: str
     multiplications: int
     additions: int
+    price: int
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,10 @@ class Plan:
         What is proved of the price; empty if nothing is.
     planner, title : str
         Who found the order, and what the report calls the function.
+    model : str
+        The name of the price model that the order was chosen by.
+    price : int
+        What the plan costs by that model; the multiplications, unless another one was asked for.
     """
 
     graph: LinearGraph
@@ -112,6 +118,8 @@ class Plan:
     proof: str = field(default="", compare=False)
     planner: str = field(default="", compare=False)
     title: str = field(default="J", compare=False)
+    model: str = field(default=multiplications.name, compare=False)
+    price: int = field(default=0, compare=False)
 
     @cached_property
     def _hash(self) -> int:
@@ -229,6 +237,8 @@ class Plan:
             proof=parcel.proof,
             planner=parcel.planner,
             title=parcel.title,
+            model=parcel.model,
+            price=parcel.price,
         )
 
     def to_networkx(self) -> nx.MultiDiGraph:
@@ -263,8 +273,9 @@ def follow(
     *,
     asked: str = "",
     itemsize: int = 8,
+    model: PriceModel = multiplications,
 ) -> Plan:
-    """Spell out an elimination order step by step, and price it.
+    """Spell out an elimination order step by step, and price it by `model`.
 
     Raises
     ------
@@ -275,7 +286,18 @@ def follow(
     steps, current = _steps(graph, checked)
     steps += _last_steps(graph, steps, current)
     results = tuple(tuple(current.get((i, o), ())) for o in graph.outputs for i in graph.inputs)
-    return Plan(graph, checked, steps, results, asked, itemsize)
+    plan = Plan(graph, checked, steps, results, asked, itemsize)
+    return replace(plan, model=model.name, price=price_of_steps(plan, model))
+
+
+def price_of_steps(plan: Plan, model: PriceModel) -> int:
+    """Return what the steps of a plan cost by a price model."""
+    return sum(
+        model.explicit(plan.structures[step.left])
+        if step.direction == "explicit"
+        else price_of(step.algebra, model)
+        for step in plan.steps
+    )
 
 
 def _check_price(parcel: Parcel, plan: Plan) -> None:
@@ -372,4 +394,4 @@ def bracket(plan: Plan) -> str:
     return "J = " + "".join(words)
 
 
-__all__ = ["Alternative", "Origin", "Peak", "Plan", "Step", "bracket", "follow"]
+__all__ = ["Alternative", "Origin", "Peak", "Plan", "Step", "bracket", "follow", "price_of_steps"]

@@ -49,6 +49,10 @@ class Portable(Protocol):
     @property
     def additions(self) -> int: ...
     @property
+    def model(self) -> str: ...
+    @property
+    def price(self) -> int: ...
+    @property
     def alternatives(self) -> Sequence[PortableAlternative]: ...
 
 
@@ -61,6 +65,8 @@ class PortableAlternative(Protocol):
     def multiplications(self) -> int: ...
     @property
     def additions(self) -> int: ...
+    @property
+    def price(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,9 @@ class Parcel:
     itemsize: int
     multiplications: int
     additions: int
-    alternatives: tuple[tuple[str, int, int], ...]
+    model: str
+    price: int
+    alternatives: tuple[tuple[str, int, int, int], ...]
 
 
 # -------------------------------------------------------------------- writing
@@ -103,11 +111,15 @@ def write(plan: Portable) -> str:
         "itemsize": plan.itemsize,
         "multiplications": plan.multiplications,
         "additions": plan.additions,
+        "model": plan.model,
+        "price": plan.price,
         "order": [*map(int, plan.order)],
         "inputs": [*graph.inputs],
         "outputs": [*graph.outputs],
         "named": bool(graph.names),
-        "alternatives": [[a.name, a.multiplications, a.additions] for a in plan.alternatives],
+        "alternatives": [
+            [a.name, a.multiplications, a.additions, a.price] for a in plan.alternatives
+        ],
         "vertices": [[n, *map(int, shape)] for n, shape in zip(names, graph.shapes, strict=True)],
         "structures": [*map(_write_structure, structures.each)],
         "origins": [*map(_write_origin, origins.each)],
@@ -173,6 +185,7 @@ def _write_origin(origin: Origin) -> list[Any]:
 
 FIELDS = [
     *("format", "title", "asked", "planner", "proof", "itemsize", "multiplications", "additions"),
+    *("model", "price"),
     *("order", "inputs", "outputs", "named", "alternatives"),
     *("vertices", "structures", "origins", "edges"),
 ]
@@ -214,6 +227,8 @@ def read(text: str) -> Parcel:
         itemsize=_integer(fields["itemsize"], "itemsize", 1),
         multiplications=_integer(fields["multiplications"], "multiplications"),
         additions=_integer(fields["additions"], "additions"),
+        model=_text(fields["model"], "model"),
+        price=_integer(fields["price"], "price"),
         alternatives=tuple(_each(fields, "alternatives", _read_alternative)),
     )
 
@@ -269,12 +284,13 @@ def _read_origin(value: Any, at: str) -> Origin:
     return Origin(name, Site(_text(value[1], at), _integer(value[2], at), _text(value[3], at)))
 
 
-def _read_alternative(value: Any, at: str) -> tuple[str, int, int]:
-    name, multiplications, additions = _tuple(value, at, 3)
+def _read_alternative(value: Any, at: str) -> tuple[str, int, int, int]:
+    name, multiplications, additions, price = _tuple(value, at, 4)
     return (
         _text(name, at),
         _integer(multiplications, at),
         _integer(additions, at),
+        _integer(price, at),
     )
 
 

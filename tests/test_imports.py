@@ -20,6 +20,7 @@ FLOORS = [
     ["algebra.full", "algebra.product"],
     ["algebra.total", "algebra.sparse"],
     ["algebra", "graph"],
+    ["prices"],
     ["linear", "results"],
     ["report", "report.text", "rules.base"],
     ["report.network", "travel"],

@@ -86,7 +86,7 @@ def test_x_times_x_has_a_derivative_of_two_x() -> None:
     graph = LinearGraph(((2,), (2,)), (0,), (1,), edges)
     (got,) = accumulated(graph, [x, x], [])
     np.testing.assert_array_equal(got, np.diag(2 * x))
-    assert price(graph, ()) == Price(0, 2)
+    assert price(graph, ()) == Price(0, 2, 0)
 
 
 @given(randoms)

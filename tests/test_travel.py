@@ -119,14 +119,16 @@ PINNED = """\
 "itemsize": 8,
 "multiplications": 6,
 "additions": 0,
+"model": "multiplications",
+"price": 6,
 "order": [1],
 "inputs": [0],
 "outputs": [2],
 "named": true,
 "alternatives": [
-  ["forward", 6, 0],
-  ["reverse", 6, 0],
-  ["chain", 6, 0]
+  ["forward", 6, 0, 6],
+  ["reverse", 6, 0, 6],
+  ["chain", 6, 0, 6]
 ],
 "vertices": [
   ["x", 3],
@@ -202,7 +204,7 @@ REFUSED = [
     (damaged(vertices=[["x", 3], [], ["y", 2]]), "vertices[1] must be a name and"),
     (damaged(vertices=[["x", 3], ["v", -1], ["y", 2]]), "vertices[1] must be an integer from 0"),
     (damaged(origins=[["matrix", "file"]]), "origins[0] must be a name"),
-    (damaged(alternatives=[["forward", 6]]), "alternatives[0] must be a list of 3"),
+    (damaged(alternatives=[["forward", 6]]), "alternatives[0] must be a list of 4"),
     (first(sizes=[2]), "cols must be labels for 3 places"),
     (first(sizes=[3, 4]), "2 labels that all stand on an axis"),
     (first(stored=[0, 0]), "stored must be ascending labels"),

@@ -12,19 +12,20 @@ from chainad.algebra import forget
 from chainad.cache import Cache
 from chainad.errors import PlanError
 from chainad.linear import Edge, LinearGraph, Price, Vertex, price
-from chainad.plan import Alternative, Plan, follow
+from chainad.plan import Alternative, Plan, follow, price_of_steps
 from chainad.planners import chain as chains
 from chainad.planners import exhaustive as sets
 from chainad.planners.chain import brackets_of, chain
 from chainad.planners.exhaustive import exhaustive
 from chainad.planners.greedy import greedy, markowitz
 from chainad.planners.modes import around, forward, reverse
+from chainad.prices import PriceModel, model_of, multiplications
 
 Order = tuple[Vertex, ...]
 Planner = Callable[[LinearGraph], Sequence[Vertex]]
 Mode = str | Planner | Plan | Sequence[Vertex]
 
-PLANNERS: dict[str, Planner] = {
+PLANNERS: dict[str, Callable[[LinearGraph, PriceModel], Order]] = {
     "forward": forward,
     "reverse": reverse,
     "chain": chain,
@@ -41,7 +42,12 @@ MANY = 40
 HEAVY = 1_000_000
 
 
-def make_plan(graph: LinearGraph, mode: Mode = "auto", itemsize: int = 8) -> Plan:
+def make_plan(
+    graph: LinearGraph,
+    mode: Mode = "auto",
+    itemsize: int = 8,
+    model: PriceModel = multiplications,
+) -> Plan:
     """Plan the accumulation of the Jacobian of a linear graph.
 
     Parameters
@@ -52,6 +58,8 @@ def make_plan(graph: LinearGraph, mode: Mode = "auto", itemsize: int = 8) -> Pla
         a function from graphs to orders, a plan for an equal graph, or an order.
     itemsize : int
         Bytes per number.
+    model : PriceModel
+        What is to be made small.
 
     Raises
     ------
@@ -60,14 +68,15 @@ def make_plan(graph: LinearGraph, mode: Mode = "auto", itemsize: int = 8) -> Pla
     """
     if isinstance(mode, Plan):
         _check_same(mode, graph)
-        return replace(mode.with_origins(graph), itemsize=itemsize)
+        given = replace(mode.with_origins(graph), itemsize=itemsize)
+        return replace(given, model=model.name, price=price_of_steps(given, model))
     check_mode(mode)
     if isinstance(mode, str):
-        return _by_name(graph, mode, itemsize)
+        return _by_name(graph, mode, itemsize, model)
     if callable(mode):
         name = getattr(mode, "__name__", type(mode).__name__)
-        return _finish(graph, tuple(mode(graph)), f"planner {name}", name, itemsize, {})
-    return _finish(graph, graph.check_order(mode), "a given order", "order", itemsize, {})
+        return _finish(graph, tuple(mode(graph)), f"planner {name}", name, itemsize, model, {})
+    return _finish(graph, graph.check_order(mode), "a given order", "order", itemsize, model, {})
 
 
 def check_mode(mode: Mode) -> Mode:
@@ -86,12 +95,19 @@ def check_mode(mode: Mode) -> Mode:
 _plans: Cache[Plan] = Cache(256)
 
 
-def plan_cached(graph: LinearGraph, mode: Mode, itemsize: int = 8) -> Plan:
-    """Return `make_plan(graph, mode, itemsize)`, from the cache if an equal graph was planned."""
-    key = mode_key(mode)
+def plan_cached(
+    graph: LinearGraph,
+    mode: Mode,
+    itemsize: int = 8,
+    price: str | PriceModel = multiplications,
+) -> Plan:
+    """Return `make_plan` of these, from the cache if an equal graph was planned."""
+    key, model = mode_key(mode), model_of(price)
     if key is None:
-        return make_plan(graph, mode, itemsize)
-    made = _plans.get((graph, key, itemsize), lambda: make_plan(graph, mode, itemsize))
+        return make_plan(graph, mode, itemsize, model)
+    made = _plans.get(
+        (graph, key, itemsize, model), lambda: make_plan(graph, mode, itemsize, model)
+    )
     return made.with_origins(graph)
 
 
@@ -102,20 +118,21 @@ def mode_key(mode: Mode) -> Hashable:
     return None if callable(mode) else tuple(mode)
 
 
-def _by_name(graph: LinearGraph, mode: str, itemsize: int) -> Plan:
+def _by_name(graph: LinearGraph, mode: str, itemsize: int, model: PriceModel) -> Plan:
     asked = f"mode={mode!r}"
     if mode in PLANNERS:
-        return _finish(graph, tuple(PLANNERS[mode](graph)), asked, mode, itemsize, {})
-    orders = dict(candidates(graph))
-    prices = {name: price(graph, order) for name, order in orders.items()}
+        return _finish(graph, PLANNERS[mode](graph, model), asked, mode, itemsize, model, {})
+    orders = dict(candidates(graph, model))
+    prices = {name: price(graph, order, model) for name, order in orders.items()}
     if mode == "hybrid":
-        plans = [follow(graph, order) for order in dict.fromkeys(hybrids(graph, orders))]
+        offers = dict.fromkeys(hybrids(graph, orders, model))
+        plans = [follow(graph, order, model=model) for order in offers]
         mixed = [plan for plan in plans if plan.mode == "hybrid"]
         if mixed:
-            cheapest = min(mixed, key=lambda plan: (plan.multiplications, plan.additions))
-            return _finish(graph, cheapest.order, asked, "hybrid", itemsize, prices)
+            cheapest = min(mixed, key=lambda plan: (plan.price, plan.additions))
+            return _finish(graph, cheapest.order, asked, "hybrid", itemsize, model, prices)
     best = _cheapest(graph, orders, prices)
-    return _finish(graph, orders[best], asked, best, itemsize, prices)
+    return _finish(graph, orders[best], asked, best, itemsize, model, prices)
 
 
 def _cheapest(graph: LinearGraph, orders: dict[str, Order], prices: dict[str, Price]) -> str:
@@ -127,28 +144,28 @@ def _cheapest(graph: LinearGraph, orders: dict[str, Order], prices: dict[str, Pr
     return min(tied, key=lambda name: follow(graph, orders[name]).peak.numbers)
 
 
-def candidates(graph: LinearGraph) -> Iterator[tuple[str, Order]]:
+def candidates(graph: LinearGraph, model: PriceModel) -> Iterator[tuple[str, Order]]:
     """Yield the orders that auto compares, by the name of their planner, the plain ones first."""
     yield "forward", forward(graph)
     yield "reverse", reverse(graph)
     if graph.chain is not None:
-        yield "chain", chain(graph)
+        yield "chain", chain(graph, model)
         return
-    yield "greedy", greedy(graph)
-    yield "markowitz", markowitz(graph)
+    yield "greedy", greedy(graph, model)
+    yield "markowitz", markowitz(graph, model)
     if len(graph.inner) <= sets.MOST:
-        yield "exhaustive", exhaustive(graph)
+        yield "exhaustive", exhaustive(graph, model)
     if len(graph.inner) <= MANY:
-        pivots = {order: price(graph, order) for order in around(graph)}
+        pivots = {order: price(graph, order, model) for order in around(graph)}
         if pivots:
             yield "one pivot", min(pivots, key=lambda order: pivots[order])
 
 
-def hybrids(graph: LinearGraph, orders: dict[str, Order]) -> Iterator[Order]:
+def hybrids(graph: LinearGraph, orders: dict[str, Order], model: PriceModel) -> Iterator[Order]:
     """Yield orders that may turn out neither forward nor reverse."""
     yield from orders.values()
     if graph.chain is not None:
-        free, boundaries, brackets = brackets_of(graph)
+        free, boundaries, brackets = brackets_of(graph, model)
         for k in range(len(boundaries)):
             yield (*free, *(boundaries[v - 1] for v in brackets.order(root=k)))
     elif len(graph.inner) <= MANY:
@@ -161,16 +178,17 @@ def _finish(
     asked: str,
     planner: str,
     itemsize: int,
+    model: PriceModel,
     prices: dict[str, Price],
 ) -> Plan:
     """Follow the order, and set the classical modes beside it for comparison."""
     known = dict(prices)
     for name in ("forward", "reverse"):
         if name not in known:
-            known[name] = price(graph, PLANNERS[name](graph))
-    plan = follow(graph, order, asked=asked, itemsize=itemsize)
+            known[name] = price(graph, PLANNERS[name](graph, model), model)
+    plan = follow(graph, order, asked=asked, itemsize=itemsize, model=model)
     offers = tuple(
-        Alternative(name, offer.multiplications, offer.additions)
+        Alternative(name, offer.multiplications, offer.additions, offer.amount)
         for name, offer in sorted(known.items(), key=lambda item: item[1])
     )
     proof = _proof(plan, planner, known)
@@ -187,7 +205,7 @@ def _proof(plan: Plan, planner: str, known: dict[str, Price]) -> str:
     if any(edge.structure.has_positions for edge in plan.graph.edges):
         return ""
     for name, proof in (("chain", chains.PROOF), ("exhaustive", sets.PROOF)):
-        is_best = name in known and known[name].multiplications == plan.multiplications
+        is_best = name in known and known[name].amount == plan.price
         if planner == name or is_best:
             return proof
     return ""

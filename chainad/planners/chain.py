@@ -22,6 +22,7 @@ import numpy.typing as npt
 from chainad.algebra import multiply
 from chainad.errors import PlanError
 from chainad.linear import LinearGraph, Vertex
+from chainad.prices import PriceModel, multiplications
 from chainad.structure import Structure
 
 PROOF = "optimal over all bracketings of this chain"
@@ -55,7 +56,7 @@ class Brackets:
         return order[::-1]
 
 
-def chain(graph: LinearGraph) -> tuple[Vertex, ...]:
+def chain(graph: LinearGraph, model: PriceModel = multiplications) -> tuple[Vertex, ...]:
     """Return the order of a cheapest bracketing.
 
     Raises
@@ -63,32 +64,38 @@ def chain(graph: LinearGraph) -> tuple[Vertex, ...]:
     PlanError
         If the graph is not a path from one input to one output.
     """
-    free, boundaries, brackets = brackets_of(graph)
+    free, boundaries, brackets = brackets_of(graph, model)
     return (*free, *(boundaries[k - 1] for k in brackets.order()))
 
 
-def brackets_of(graph: LinearGraph) -> tuple[list[Vertex], list[Vertex], Brackets]:
+def brackets_of(
+    graph: LinearGraph, model: PriceModel = multiplications
+) -> tuple[list[Vertex], list[Vertex], Brackets]:
     """Return vertices that are free to eliminate first, those left between factors, and the table.
 
-    Products with an identity are free and change nothing, so they are taken out beforehand.
+    Multiplications with an identity are free and change nothing: these are taken out beforehand.
     """
     if graph.chain is None:
         raise PlanError(
             "mode='chain' needs a path from one input to one output, but this graph branches;"
             " use mode='auto'"
         )
-    factors = [e for e in graph.chain if not e.structure.is_identity] or [graph.chain[0]]
+    factors = list(graph.chain)
+    if model is multiplications:
+        factors = [e for e in factors if not e.structure.is_identity] or factors[:1]
     boundaries = [edge.tail for edge in factors[1:]]
     free = [v for v in graph.inner if v not in set(boundaries)]
-    return free, boundaries, bracket_structures([edge.structure for edge in factors])
+    return free, boundaries, bracket_structures([edge.structure for edge in factors], model)
 
 
-def bracket_structures(structures: Sequence[Structure]) -> Brackets:
+def bracket_structures(
+    structures: Sequence[Structure], model: PriceModel = multiplications
+) -> Brackets:
     """Fill the table for a chain of structures, factor 0 being the one next to x."""
-    if all(s.is_matrix for s in structures):
+    if model is multiplications and all(s.is_matrix for s in structures):
         sizes = [structures[0].matrix_shape[1], *(s.matrix_shape[0] for s in structures)]
         return bracket_matrices(sizes, [s.kind == "diagonal" for s in structures])
-    return _bracket_any(structures)
+    return _bracket_any(structures, model)
 
 
 def bracket_matrices(sizes: Sequence[int], diagonal: Sequence[bool] | None = None) -> Brackets:
@@ -123,7 +130,7 @@ def _unless_diagonal(
     return np.where(dense_factors > 0, size, np.ones_like(size))
 
 
-def _bracket_any(structures: Sequence[Structure]) -> Brackets:
+def _bracket_any(structures: Sequence[Structure], model: PriceModel) -> Brackets:
     q = len(structures)
     segment = {(i, i): s for i, s in enumerate(structures)}
     cost = [[0] * q for _ in range(q)]
@@ -136,7 +143,7 @@ def _bracket_any(structures: Sequence[Structure]) -> Brackets:
                 (
                     cost[i][k]
                     + cost[k + 1][j]
-                    + multiply(segment[k + 1, j], segment[i, k]).multiplications,
+                    + model.product(multiply(segment[k + 1, j], segment[i, k])),
                     k,
                 )
                 for k in range(i, j)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from chainad.errors import PlanError
 from chainad.linear import Elimination, LinearGraph, Vertex
+from chainad.prices import PriceModel, multiplications
 
 MOST = 8
 PROOF = "optimal over all vertex elimination orders"
 
 
-def exhaustive(graph: LinearGraph) -> tuple[Vertex, ...]:
+def exhaustive(graph: LinearGraph, model: PriceModel = multiplications) -> tuple[Vertex, ...]:
     """Return a cheapest order.
 
     Raises
@@ -36,7 +37,7 @@ def exhaustive(graph: LinearGraph) -> tuple[Vertex, ...]:
             for v in graph.inner:
                 if v in done:
                     continue
-                offer = (cost + elimination.price(v), done, v)
+                offer = (cost + elimination.price(v, model), done, v)
                 wider = done | {v}
                 if wider not in best or offer[0] < best[wider][0]:
                     best[wider] = offer

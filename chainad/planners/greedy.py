@@ -11,48 +11,54 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
-from chainad.linear import Elimination, LinearGraph, Vertex, multiplications
+from chainad.linear import Elimination, LinearGraph, Vertex, price_of_products
+from chainad.prices import PriceModel, multiplications
 
 
-def markowitz(graph: LinearGraph) -> tuple[Vertex, ...]:
+def markowitz(graph: LinearGraph, model: PriceModel = multiplications) -> tuple[Vertex, ...]:
     """Eliminate the vertex of least price, the first of equals."""
-    return _eliminate_by(graph, Elimination.price, reach=1)
+    return _eliminate_by(graph, Elimination.price, model, reach=1)
 
 
-def greedy(graph: LinearGraph) -> tuple[Vertex, ...]:
+def greedy(graph: LinearGraph, model: PriceModel = multiplications) -> tuple[Vertex, ...]:
     """Eliminate the vertex of least price plus damage, the first of equals."""
-    return _eliminate_by(graph, price_and_damage, reach=2)
+    return _eliminate_by(graph, price_and_damage, model, reach=2)
 
 
-def price_and_damage(elimination: Elimination, v: Vertex) -> int:
+def price_and_damage(
+    elimination: Elimination, v: Vertex, model: PriceModel = multiplications
+) -> int:
     """Return the price of eliminating v, plus what that adds to the prices of its neighbours."""
     meetings, new = elimination.meet(v)
-    damage = sum(m.product.multiplications for m in meetings)
+    damage = sum(model.product(m.product) for m in meetings)
     after, before = elimination.after, elimination.before
     for tail, into_v in before[v].items():
         for into in before[tail].values():
-            damage -= multiplications(into_v, into)
+            damage -= price_of_products(into_v, into, model)
             for head in after[v]:
-                damage += multiplications(new.get((tail, head), ()), into)
-                damage -= multiplications(after[tail].get(head, ()), into)
+                damage += price_of_products(new.get((tail, head), ()), into, model)
+                damage -= price_of_products(after[tail].get(head, ()), into, model)
     for head, out_of_v in after[v].items():
         for out in after[head].values():
-            damage -= multiplications(out, out_of_v)
+            damage -= price_of_products(out, out_of_v, model)
             for tail in before[v]:
-                damage += multiplications(out, new.get((tail, head), ()))
-                damage -= multiplications(out, after[tail].get(head, ()))
+                damage += price_of_products(out, new.get((tail, head), ()), model)
+                damage -= price_of_products(out, after[tail].get(head, ()), model)
     return damage
 
 
 def _eliminate_by(
-    graph: LinearGraph, score: Callable[[Elimination, Vertex], int], reach: int
+    graph: LinearGraph,
+    score: Callable[[Elimination, Vertex, PriceModel], int],
+    model: PriceModel,
+    reach: int,
 ) -> tuple[Vertex, ...]:
     """Eliminate the vertex of least score, again and again.
 
     A score depends on the edges within `reach` of its vertex: only those are computed anew.
     """
     elimination = Elimination(graph)
-    scores = {v: score(elimination, v) for v in graph.inner}
+    scores = {v: score(elimination, v, model) for v in graph.inner}
     heap = [(s, v) for v, s in scores.items()]
     heapify(heap)
     order = []
@@ -65,7 +71,7 @@ def _eliminate_by(
         del scores[v]
         order.append(v)
         for u in near & scores.keys():
-            scores[u] = score(elimination, u)
+            scores[u] = score(elimination, u, model)
             heappush(heap, (scores[u], u))
     return tuple(order)
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from chainad.linear import LinearGraph, Vertex
+from chainad.prices import PriceModel, multiplications
 
 
-def forward(graph: LinearGraph) -> tuple[Vertex, ...]:
+def forward(graph: LinearGraph, model: PriceModel = multiplications) -> tuple[Vertex, ...]:
     """Eliminate in topological order: push tangents from the inputs to the outputs."""
     return graph.inner
 
 
-def reverse(graph: LinearGraph) -> tuple[Vertex, ...]:
+def reverse(graph: LinearGraph, model: PriceModel = multiplications) -> tuple[Vertex, ...]:
     """Eliminate in reverse topological order: pull adjoints from the outputs to the inputs."""
     return graph.inner[::-1]
 
