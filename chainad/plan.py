@@ -373,7 +373,8 @@ def bracket(plan: Plan) -> str:
     """Write the steps of a chain as one bracketed product, such as `J = (J4 J3) (J2 J1)`."""
     assert plan.graph.chain is not None
     n = len(plan.graph.edges)
-    numbers = {plan.graph.edges.index(edge): k + 1 for k, edge in enumerate(plan.graph.chain)}
+    place = {edge.tail: k + 1 for k, edge in enumerate(plan.graph.chain)}
+    numbers = [place[edge.tail] for edge in plan.graph.edges]
     root = plan.steps[-1].number if plan.steps else 0
     words: list[str] = []
     # An explicit stack: chains may have thousands of factors.

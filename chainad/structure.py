@@ -169,15 +169,23 @@ class Structure(metaclass=_Interned):
         )
 
     @cached_property
+    def is_dense(self) -> bool:
+        """Whether an array with every entry of the matrix is kept."""
+        if self.action is not None or self.scale is not None:
+            return False
+        entries = prod([axis.size for axis in (*self.rows, *self.cols)])
+        return prod([self.sizes[label] for label in self.stored]) == entries
+
+    @cached_property
     def is_matrix(self) -> bool:
         """Whether this is a dense or a diagonal matrix, with two or more rows and columns."""
-        return (
-            self.kind in ("dense", "diagonal")
-            and len(self.stored) == len(self.sizes)
-            and len(self.rows) == len(self.cols) == 1
-            and len(self.rows[0].labels) == len(self.cols[0].labels) == 1
-            and min(self.sizes) > 1
-        )
+        if self.action is not None or self.scale is not None:
+            return False
+        if len(self.rows) != 1 or len(self.cols) != 1 or len(self.stored) != len(self.sizes):
+            return False
+        ends = (self.rows[0], self.cols[0])
+        is_plain = all(axis.positions is None and len(axis.labels) == 1 for axis in ends)
+        return is_plain and min(self.sizes) > 1
 
     @cached_property
     def has_positions(self) -> bool:
@@ -203,7 +211,7 @@ class Structure(metaclass=_Interned):
         cols = {label for axis in self.cols for label in axis.labels}
         if self.scale is not None:
             return _kind_of_unit(rows, cols)
-        if prod(self.matrix_shape) == self.count:
+        if self.is_dense:
             return "dense"
         if self.rows == self.cols:
             return "diagonal"

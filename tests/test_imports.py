@@ -24,7 +24,7 @@ FLOORS = [
     ["linear", "results"],
     ["report", "report.text", "rules.base"],
     ["report.network", "travel"],
-    ["plan", "rules.*"],
+    ["plan", "planners.polygon", "rules.*"],
     ["rules.complexes", "rules.fft"],
     ["rules", "lift", "planners", "planners.modes", "planners.chain", "planners.greedy"],
     ["planners.exhaustive", "linearize", "lower", "tracing", "tracing.sites"],

@@ -57,7 +57,7 @@ def multiply(left: Structure, right: Structure) -> Product:
     AssertionError
         If the columns of `left` are not the rows of `right`.
     """
-    assert left.col_shape == right.row_shape, (left.col_shape, right.row_shape)
+    assert [a.size for a in left.cols] == [a.size for a in right.rows], (left, right)
     if (left.action or right.action) and not (_is_one(left) or _is_one(right)):
         return _cheapest_with_operator(left, right)
     if left.is_identity:
@@ -154,9 +154,8 @@ def _times_unit(unit: Structure, other: Structure) -> Product:
 
 def _of_matrices(left: Structure, right: Structure) -> Product:
     """Return what the labels would say of dense and diagonal matrices, without spelling it out."""
-    m, k = left.matrix_shape
-    n = right.matrix_shape[1]
-    is_wide = (left.kind == "dense", right.kind == "dense")
+    m, k, n = left.rows[0].size, left.cols[0].size, right.cols[0].size
+    is_wide = (left.is_dense, right.is_dense)
     sizes = ((0, m), (1, k), (2, n))
     right_labels = (1, 2) if is_wide[1] else (1,)
     left_labels = (0, 1) if is_wide[0] else (1,)

@@ -15,7 +15,7 @@ from chainad.linear import Edge, LinearGraph, Price, Vertex, price
 from chainad.plan import Alternative, Plan, follow, price_of_steps
 from chainad.planners import chain as chains
 from chainad.planners import exhaustive as sets
-from chainad.planners.chain import brackets_of, chain
+from chainad.planners.chain import brackets_of, chain, price_of_order
 from chainad.planners.exhaustive import exhaustive
 from chainad.planners.greedy import greedy, markowitz
 from chainad.planners.modes import around, forward, reverse
@@ -123,7 +123,7 @@ def _by_name(graph: LinearGraph, mode: str, itemsize: int, model: PriceModel) ->
     if mode in PLANNERS:
         return _finish(graph, PLANNERS[mode](graph, model), asked, mode, itemsize, model, {})
     orders = dict(candidates(graph, model))
-    prices = {name: price(graph, order, model) for name, order in orders.items()}
+    prices = {name: price_of_order(graph, order, model) for name, order in orders.items()}
     if mode == "hybrid":
         offers = dict.fromkeys(hybrids(graph, orders, model))
         plans = [follow(graph, order, model=model) for order in offers]
@@ -185,7 +185,7 @@ def _finish(
     known = dict(prices)
     for name in ("forward", "reverse"):
         if name not in known:
-            known[name] = price(graph, PLANNERS[name](graph, model), model)
+            known[name] = price_of_order(graph, PLANNERS[name](graph, model), model)
     plan = follow(graph, order, asked=asked, itemsize=itemsize, model=model)
     offers = tuple(
         Alternative(name, offer.multiplications, offer.additions, offer.amount)

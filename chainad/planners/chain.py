@@ -15,17 +15,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from chainad.algebra import multiply
 from chainad.errors import PlanError
-from chainad.linear import LinearGraph, Vertex
+from chainad.linear import LinearGraph, Price, Vertex, price
+from chainad.planners.polygon import order_of_polygon
 from chainad.prices import PriceModel, multiplications
 from chainad.structure import Structure
 
 PROOF = "optimal over all bracketings of this chain"
+
+# Longer chains of dense matrices are bracketed without a table of all segments.
+MANY_FACTORS = 64
 
 
 @dataclass(frozen=True)
@@ -64,14 +69,30 @@ def chain(graph: LinearGraph, model: PriceModel = multiplications) -> tuple[Vert
     PlanError
         If the graph is not a path from one input to one output.
     """
-    free, boundaries, brackets = brackets_of(graph, model)
-    return (*free, *(boundaries[k - 1] for k in brackets.order()))
+    free, boundaries, structures = factors_of(graph, model)
+    is_long = len(structures) > MANY_FACTORS and model is multiplications
+    if is_long and all(s.is_dense for s in structures):
+        order = order_of_polygon(_sizes(structures))
+    else:
+        order = bracket_structures(structures, model).order()
+    return (*free, *(boundaries[k - 1] for k in order))
 
 
 def brackets_of(
     graph: LinearGraph, model: PriceModel = multiplications
 ) -> tuple[list[Vertex], list[Vertex], Brackets]:
     """Return vertices that are free to eliminate first, those left between factors, and the table.
+
+    The table has an entry for every segment: for long chains see `chain`.
+    """
+    free, boundaries, structures = factors_of(graph, model)
+    return free, boundaries, bracket_structures(structures, model)
+
+
+def factors_of(
+    graph: LinearGraph, model: PriceModel = multiplications
+) -> tuple[list[Vertex], list[Vertex], list[Structure]]:
+    """Return vertices that are free to eliminate first, those left between factors, and these.
 
     Multiplications with an identity are free and change nothing: these are taken out beforehand.
     """
@@ -84,8 +105,37 @@ def brackets_of(
     if model is multiplications:
         factors = [e for e in factors if not e.structure.is_identity] or factors[:1]
     boundaries = [edge.tail for edge in factors[1:]]
-    free = [v for v in graph.inner if v not in set(boundaries)]
-    return free, boundaries, bracket_structures([edge.structure for edge in factors], model)
+    kept = set(boundaries)
+    free = [v for v in graph.inner if v not in kept]
+    return free, boundaries, [edge.structure for edge in factors]
+
+
+def price_of_order(
+    graph: LinearGraph, order: Sequence[Vertex], model: PriceModel = multiplications
+) -> Price:
+    """Return `price(graph, order, model)`; of dense matrices by their sizes, without algebra."""
+    edges = graph.chain
+    is_dense = edges is not None and all(edge.structure.is_dense for edge in edges)
+    if edges is None or not is_dense or model is not multiplications:
+        return price(graph, order, model)
+    path = [edges[0].tail, *(edge.head for edge in edges)]
+    size = dict(zip(path, _sizes([edge.structure for edge in edges]), strict=True))
+    if not all(size.values()):
+        return price(graph, order, model)
+    before, after = dict(pairwise(reversed(path))), dict(pairwise(path))
+    products = additions = 0
+    for v in order:
+        tail, head = before[v], after[v]
+        entries = size[tail] * size[head]
+        products += entries * size[v]
+        additions += entries * (size[v] - 1)
+        before[head], after[tail] = tail, head
+    return Price(products, additions, products)
+
+
+def _sizes(structures: Sequence[Structure]) -> list[int]:
+    """Return the sizes of the vertices from x to y."""
+    return [structures[0].matrix_shape[1], *(s.matrix_shape[0] for s in structures)]
 
 
 def bracket_structures(
@@ -93,8 +143,7 @@ def bracket_structures(
 ) -> Brackets:
     """Fill the table for a chain of structures, factor 0 being the one next to x."""
     if model is multiplications and all(s.is_matrix for s in structures):
-        sizes = [structures[0].matrix_shape[1], *(s.matrix_shape[0] for s in structures)]
-        return bracket_matrices(sizes, [s.kind == "diagonal" for s in structures])
+        return bracket_matrices(_sizes(structures), [s.kind == "diagonal" for s in structures])
     return _bracket_any(structures, model)
 
 
