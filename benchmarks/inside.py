@@ -1,4 +1,4 @@
-"""Inside one call of chainad: the same steps as `JacobianFunction.__call__`, with a clock between.
+"""Inside one call of chainad: its stages one after the other, with a clock between.
 
 The only file here that knows the inside of chainad.
 """
@@ -13,7 +13,6 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from chainad import api
 from chainad.backends.numpy import build
 from chainad.cache import Cache
 from chainad.evaluate import evaluate
@@ -31,13 +30,13 @@ class CachedCall:
     """Where the time of a call goes whose program is known, in seconds."""
 
     trace: Seconds
-    look_up: Seconds
+    key: Seconds
     evaluate: Seconds
     execute: Seconds
 
     @property
     def total(self) -> Seconds:
-        return self.trace + self.look_up + self.evaluate + self.execute
+        return self.trace + self.key + self.evaluate + self.execute
 
 
 @dataclass(frozen=True)
@@ -54,15 +53,46 @@ class FirstCall:
         return self.trace + self.linearize + self.plan + self.lower
 
 
-def cached_call(f: Function, x: Any, seconds: Seconds, rounds: int) -> CachedCall:
+def cached_call(f: Function, x: Any, output: str, seconds: Seconds, rounds: int) -> CachedCall:
     """Return the medians over as many calls as fit into `seconds`."""
-    _clock_cached(f, x)
-    return CachedCall(*_medians(lambda: _clock_cached(f, x), seconds, rounds))
+    with tracing(f, (x,), (0,)) as run:
+        linearized = linearize(run.graph(), where=run.tape.where)
+        plan = make_plan(linearized.graph, "auto", 8)
+        lowered = lower(plan, [recipe.kernels for recipe in linearized.recipes], output)
+        execute = build(lowered.program)
+
+    def clock() -> list[Seconds]:
+        times = [perf_counter()]
+        with tracing(f, (x,), (0,)) as run:
+            times.append(perf_counter())
+            hash(run.key)
+            times.append(perf_counter())
+            slots = evaluate(run.tape, linearized.recipes)
+            times.append(perf_counter())
+            execute(slots)
+            times.append(perf_counter())
+        return times
+
+    return CachedCall(*_medians(clock, seconds, rounds))
 
 
-def first_call(f: Function, x: Any, seconds: Seconds, rounds: int) -> FirstCall:
+def first_call(f: Function, x: Any, output: str, seconds: Seconds, rounds: int) -> FirstCall:
     """Return the medians over as many first calls as fit into `seconds`."""
-    return FirstCall(*_medians(lambda: _clock_first(f, x), seconds, rounds))
+
+    def clock() -> list[Seconds]:
+        forget()
+        times = [perf_counter()]
+        with tracing(f, (x,), (0,)) as run:
+            times.append(perf_counter())
+            linearized = linearize(run.graph(), where=run.tape.where)
+            times.append(perf_counter())
+            plan = make_plan(linearized.graph, "auto", 8)
+            times.append(perf_counter())
+            build(lower(plan, [recipe.kernels for recipe in linearized.recipes], output).program)
+            times.append(perf_counter())
+        return times
+
+    return FirstCall(*_medians(clock, seconds, rounds))
 
 
 def forget() -> None:
@@ -74,33 +104,6 @@ def forget() -> None:
                     value.clear()
                 elif callable(getattr(value, "cache_clear", None)):
                     value.cache_clear()
-
-
-def _clock_cached(f: Function, x: Any) -> list[Seconds]:
-    times = [perf_counter()]
-    with tracing(f, (x,), (0,)) as run:
-        times.append(perf_counter())
-        compiled = api._compile(run, "auto", "dense")
-        times.append(perf_counter())
-        slots = evaluate(run.tape, compiled.linearized.recipes)
-        times.append(perf_counter())
-        compiled.run(slots)
-        times.append(perf_counter())
-    return times
-
-
-def _clock_first(f: Function, x: Any) -> list[Seconds]:
-    forget()
-    times = [perf_counter()]
-    with tracing(f, (x,), (0,)) as run:
-        times.append(perf_counter())
-        linearized = linearize(run.graph(), where=run.tape.where)
-        times.append(perf_counter())
-        plan = make_plan(linearized.graph, "auto", 8)
-        times.append(perf_counter())
-        build(lower(plan, [recipe.kernels for recipe in linearized.recipes]).program)
-        times.append(perf_counter())
-    return times
 
 
 def _medians(

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 import chainad
-from benchmarks.check import agree, agree_with_complex_step
+from benchmarks import goals
+from benchmarks.check import agree_as_matrices, agree_with_function
+from benchmarks.goals import Figures, Goal
 from benchmarks.inside import CachedCall, FirstCall, cached_call, first_call, forget
-from benchmarks.peers import Library, Peer
+from benchmarks.memory import peak, size
+from benchmarks.peers import PEERS, library_of
 from benchmarks.timing import Rounds, Runner, once, race, ratio
-from benchmarks.workload import Array, Workload
+from benchmarks.workload import Library, Workload
+
+MODES = ("forward", "reverse")
+# A mode that multiplies more than this, or keeps more bytes, is priced but not run.
+TOO_DEAR = 20_000_000_000
+TOO_LARGE = 4_000_000_000
 
 
 @dataclass(frozen=True)
@@ -25,19 +35,31 @@ class Effort:
 
 
 @dataclass(frozen=True)
+class Memory:
+    """Bytes: the result, the peak of a call that returns it, and that of the limit."""
+
+    result: int
+    peak: int
+    limit: int | None
+
+
+@dataclass(frozen=True)
 class Measurement:
     """What was found of one workload; times in seconds.
 
-    `multiplications` are those of forward, reverse and auto; `rounds` and `first_calls` go by
-    runner ("chainad", "limit" and the peers).
+    `counts` are the multiplications of forward, reverse and auto. `rounds` and `first_calls` go by
+    runner: "chainad", "compiled", "forward", "reverse" (where they differ from auto), "f", "limit"
+    and the peers. `failed` says of a peer why it takes no part.
     """
 
     workload: Workload
-    multiplications: Mapping[str, int]
+    counts: Mapping[str, int]
     rounds: Mapping[str, Rounds]
     first_calls: Mapping[str, float]
     cached: CachedCall
     first: FirstCall
+    memory: Memory
+    failed: Mapping[str, str]
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -46,40 +68,55 @@ class Measurement:
 
     @property
     def rival(self) -> str | None:
-        """The fastest of the peers that the goal speaks of."""
+        """The fastest of the peers that the goals speak of."""
         present = [name for name in self.workload.rivals if name in self.rounds]
         return min(present, key=self.seconds.__getitem__, default=None)
 
     @property
-    def gain(self) -> float | None:
-        """How many times slower the rival is than chainad."""
-        return self._ratio(self.rival, "chainad")
+    def figures(self) -> dict[str, Figures]:
+        """Everything that goals speak of."""
+        ours = ("chainad", "compiled")
+        limit = self.seconds.get("limit")
+        over_modes = [self.ratio("chainad", mode) for mode in MODES if mode in self.rounds]
+        first = self.first
+        return {
+            goals.GAIN: Figures(*(self.ratio(self.rival, name) for name in ours)),
+            goals.OVER_F: Figures(*(self.ratio(name, "f") for name in ours)),
+            goals.OVER_LIMIT: Figures(*(self.ratio(name, "limit") for name in ours)),
+            goals.EXCESS: Figures(*(_excess(self.seconds.get(name), limit) for name in ours)),
+            goals.PEAK: Figures(
+                self.memory.peak / self.memory.limit if self.memory.limit else None
+            ),
+            # A mode that is not raced is what auto chose, or too dear to run: not better.
+            goals.OVER_MODE: Figures(max([1.0, *(r for r in over_modes if r is not None)])),
+            goals.PLAN: Figures(1e3 * first.plan),
+            goals.PREPARE: Figures(1e3 * (first.linearize + first.plan + first.lower)),
+            goals.FIRST: Figures(1e3 * self.first_calls["chainad"]),
+            goals.FIRST_GAIN: Figures(self._first_gain()),
+        }
 
     @property
-    def possible_gain(self) -> float | None:
-        """How many times slower the rival is than the hand-written limit."""
-        return self._ratio(self.rival, "limit")
+    def verdicts(self) -> list[tuple[Goal, str]]:
+        """Every goal with "met", "met compiled", "missed" or "-"."""
+        figures = self.figures
+        return [(g, g.verdict(figures)) for g in (*self.workload.goals, *goals.COMMON)]
 
-    @property
-    def distance(self) -> float | None:
-        """How many times slower chainad is than the hand-written limit."""
-        return self._ratio("chainad", "limit")
-
-    @property
-    def first_gain(self) -> float | None:
-        """How many times longer the quickest first call of a rival takes than chainad's."""
-        theirs = [self.first_calls[k] for k in self.workload.rivals if k in self.first_calls]
-        return min(theirs) / self.first_calls["chainad"] if theirs else None
-
-    def _ratio(self, slow: str | None, fast: str) -> float | None:
+    def ratio(self, slow: str | None, fast: str) -> float | None:
+        """Return how many times slower one runner is than another."""
         if slow not in self.rounds or fast not in self.rounds:
             return None
         return ratio(self.rounds[slow], self.rounds[fast])
 
+    def _first_gain(self) -> float | None:
+        theirs = [self.first_calls[k] for k in self.workload.rivals if k in self.first_calls]
+        return min(theirs) / self.first_calls["chainad"] if theirs else None
 
-def measure(
-    workload: Workload, peers: Sequence[Peer], libraries: Mapping[str, Library], effort: Effort
-) -> Measurement:
+
+def _excess(ours: float | None, limit: float | None) -> float | None:
+    return None if ours is None or limit is None else 1e6 * (ours - limit)
+
+
+def measure(workload: Workload, libraries: Mapping[str, Library], effort: Effort) -> Measurement:
     """Check and time one workload.
 
     Raises
@@ -87,19 +124,19 @@ def measure(
     MismatchError
         If any two Jacobians differ.
     """
-    f, x = workload.function, workload.point
-    wanted = checked_jacobian(workload)
-    runners: dict[str, Runner] = {"chainad": partial(chainad.jacobian(f), x)}
     first_calls = {"chainad": _first_call(workload, effort)}
-    if workload.limit is not None:
-        agree(workload, "limit", workload.limit(x), wanted)
-        runners["limit"] = partial(workload.limit, x)
-    for peer in peers:
-        if peer.library in workload.spellings:
-            runner = _runner(workload, peer, libraries[peer.library])
-            first_calls[peer.name], found = once(runner)
-            agree(workload, peer.name, found, wanted)
-            runners[peer.name] = runner
+    runners, wanted = checked(workload)
+    failed: dict[str, str] = {}
+    for name, make in _peers(workload, libraries):
+        library = libraries[library_of(name)]
+        try:
+            first_calls[name], (runner, found) = once(partial(_started, make, library, workload))
+        except Exception as error:  # whatever a peer cannot do, the others run
+            failed[name] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            continue
+        agree_as_matrices(workload, name, found, wanted)
+        runners[name] = runner
+    f, x, output = workload.function, workload.point, workload.output
     plan = chainad.plan(f, x)
     counts = {offer.name: offer.multiplications for offer in plan.alternatives}
     return Measurement(
@@ -107,19 +144,65 @@ def measure(
         counts | {"auto": plan.multiplications},
         race(runners, effort.seconds, effort.rounds),
         first_calls,
-        cached_call(f, x, effort.seconds / 2, effort.rounds),
-        first_call(f, x, effort.seconds / 2, effort.rounds),
+        cached_call(f, x, output, effort.seconds / 2, effort.rounds),
+        first_call(f, x, output, effort.seconds / 2, effort.rounds),
+        _memory(workload, runners["chainad"], wanted),
+        failed,
     )
 
 
-def checked_jacobian(workload: Workload) -> Array:
-    """Return the Jacobian, the same in all modes and along complex steps."""
+def checked(workload: Workload) -> tuple[dict[str, Runner], Any]:
+    """Return our own runners, all of which agree with the function, and the Jacobian."""
+    f, x, output = workload.function, workload.point, workload.output
+    jacobian = chainad.jacobian(f, output=output)
+    wanted = jacobian(x)
+    if isinstance(wanted, np.ndarray) and wanted.shape != np.shape(f(x)) + x.shape:
+        raise AssertionError(f"{workload.name}: the Jacobian has shape {wanted.shape}")
+    agree_with_function(workload, wanted)
+    runners: dict[str, Runner] = {"chainad": partial(jacobian, x), "f": partial(f, x)}
+    if workload.into:
+        runners["chainad"] = partial(jacobian, x, out=np.empty_like(wanted))
+    runners |= _compiled(workload) | dict(_modes(workload))
+    if workload.limit is not None:
+        runners["limit"] = partial(workload.limit(), x)
+    for name in runners.keys() - {"f"}:
+        agree_as_matrices(workload, name, runners[name](), wanted)
+    return runners, wanted
+
+
+def _compiled(workload: Workload) -> dict[str, Runner]:
+    """Return the call that traces no more, if this chainad has it."""
+    if not hasattr(chainad, "compile"):
+        return {}
+    x = workload.point
+    compiled = chainad.jacobian(workload.function, output=workload.output).compile(x)
+    if workload.into:
+        return {"compiled": partial(compiled, x, out=np.empty_like(compiled(x)))}
+    return {"compiled": partial(compiled, x)}
+
+
+def _modes(workload: Workload) -> Iterator[tuple[str, Runner]]:
+    """Yield the fixed modes that do something else than auto, and that can be run."""
     f, x = workload.function, workload.point
-    wanted = chainad.jacobian(f)(x)
-    for mode in ("forward", "reverse"):
-        agree(workload, f"mode={mode!r}", chainad.jacobian(f, mode=mode)(x), wanted)
-    agree_with_complex_step(workload, wanted)
-    return wanted
+    chosen = chainad.plan(f, x)
+    for mode in MODES:
+        plan = chainad.plan(f, x, mode=mode)
+        dear = plan.multiplications > TOO_DEAR or plan.peak.bytes > TOO_LARGE
+        if plan.order != chosen.order and not dear:
+            yield mode, partial(chainad.jacobian(f, mode=mode, output=workload.output), x)
+
+
+def _peers(workload: Workload, libraries: Mapping[str, Library]) -> Iterator[tuple[str, Any]]:
+    """Yield the peers of a workload whose library is there."""
+    known = PEERS | workload.own
+    for name in (*workload.rivals, *workload.others) if workload.spell else ():
+        if library_of(name) in libraries:
+            yield name, known[name]
+
+
+def _started(make: Any, library: Library, workload: Workload) -> tuple[Runner, Any]:
+    runner = make(library, workload)
+    return runner, runner()
 
 
 def _first_call(workload: Workload, effort: Effort) -> float:
@@ -127,16 +210,15 @@ def _first_call(workload: Workload, effort: Effort) -> float:
 
     def first() -> float:
         forget()
-        return once(partial(chainad.jacobian(workload.function), workload.point))[0]
+        jacobian = chainad.jacobian(workload.function, output=workload.output)
+        return once(partial(jacobian, workload.point))[0]
 
     return median(first() for _ in range(effort.rounds))
 
 
-def _runner(workload: Workload, peer: Peer, library: Library) -> Runner:
-    jacobian = peer.jacobian(library.module, workload.spellings[library.name](library))
-    x = library.array(workload.point)
-
-    def run() -> Any:
-        return library.wait(jacobian(x))
-
-    return run
+def _memory(workload: Workload, runner: Runner, wanted: Any) -> Memory:
+    limit = workload.limit
+    # The scratch arrays of the limit are made with it, and count.
+    theirs = peak(lambda: limit()(workload.point)) if limit is not None else None
+    runner()
+    return Memory(size(wanted), peak(runner), theirs)

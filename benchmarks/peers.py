@@ -1,51 +1,90 @@
-"""The peers: one row each; a library that is not installed is left out."""
+"""The peers: one row each; a library that cannot be imported is left out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from importlib import import_module
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import scipy.sparse
+
+from benchmarks.timing import Runner
+from benchmarks.workload import Array, Function, Library, OwnPeer, Workload
+
+Transform = Callable[[Any, Function], Function]  # from a library's module and a function
 
 
-@dataclass(frozen=True)
-class Library:
-    """A library that differentiates functions of its own arrays.
+def _transformed(transform: Transform) -> OwnPeer:
+    """Return the peer that applies a library's own transform to the function."""
 
-    `np` plays the part of NumPy, `array` makes its arrays of NumPy's, and `wait` returns a result
-    once all its numbers are there.
+    def make(library: Library, workload: Workload) -> Runner:
+        assert workload.spell is not None
+        jacobian = transform(library.module, workload.spell(library))
+        x = library.array(workload.point)
+        return lambda: library.wait(jacobian(x))
+
+    return make
+
+
+def _asdex(library: Library, workload: Workload) -> Runner:
+    """Return asdex's Jacobian, its sparsity detected and coloured before, as a fresh CSR."""
+    assert workload.spell is not None
+    jax, asdex = library.module, import_module("asdex")
+    x = library.array(workload.point)
+    run = jax.jit(asdex.jacobian(workload.spell(library), x))
+    first = run(x)
+    compress = csr_of(np.asarray(first.indices), first.shape)
+    return lambda: compress(np.asarray(run(x).data))
+
+
+def csr_of(places: Array, shape: tuple[int, int]) -> Callable[[Array], scipy.sparse.csr_array]:
+    """Return a function from numbers to a fresh CSR, number k at (row, column) `places[k]`.
+
+    The index arrays are sorted beforehand, and copied at every call: whoever gets the matrix may
+    change it.
     """
+    order = np.lexsort((places[:, 1], places[:, 0]))
+    rows, cols = places[order, 0], places[order, 1]
+    indices = cols.astype(np.int32)
+    indptr = np.searchsorted(rows, np.arange(shape[0] + 1)).astype(np.int32)
 
-    name: str
-    module: Any
-    np: Any
-    array: Callable[[np.ndarray], Any]
-    wait: Callable[[Any], Any]
+    def compress(data: Array) -> scipy.sparse.csr_array:
+        return scipy.sparse.csr_array((data[order], indices.copy(), indptr.copy()), shape=shape)
 
-    @property
-    def version(self) -> str:
-        return version(self.name)
-
-
-@dataclass(frozen=True)
-class Peer:
-    """One way to make a Jacobian of a function of a library's arrays."""
-
-    name: str
-    library: str
-    jacobian: Callable[[Any, Callable[[Any], Any]], Callable[[Any], Any]]
+    return compress
 
 
-PEERS = (
-    Peer("jax jacfwd", "jax", lambda jax, f: jax.jit(jax.jacfwd(f))),
-    Peer("jax jacrev", "jax", lambda jax, f: jax.jit(jax.jacrev(f))),
-    Peer("torch jacfwd", "torch", lambda torch, f: torch.func.jacfwd(f)),
-    Peer("torch jacrev", "torch", lambda torch, f: torch.func.jacrev(f)),
-    Peer("autograd", "autograd", lambda autograd, f: autograd.jacobian(f)),
-)
+def _casadi(library: Library, workload: Workload) -> Runner:
+    """Return CasADi's symbolic Jacobian of scalars, run by its virtual machine."""
+    casadi, point = library.module, workload.point
+    x = casadi.SX.sym("x", point.size)
+    entries = np.empty(point.size, object)
+    for k in range(point.size):
+        entries[k] = x[k]
+    assert workload.spell is not None
+    y = casadi.vertcat(*workload.spell(library)(entries))
+    run = casadi.Function("jacobian", [x], [casadi.densify(casadi.jacobian(y, x))])
+    return lambda: run(point).full()
+
+
+PEERS: Mapping[str, OwnPeer] = {
+    "jax jacfwd": _transformed(lambda jax, f: jax.jit(jax.jacfwd(f))),
+    "jax jacrev": _transformed(lambda jax, f: jax.jit(jax.jacrev(f))),
+    "jax grad": _transformed(lambda jax, f: jax.jit(jax.grad(f))),
+    "jax asdex": _asdex,
+    "torch jacfwd": _transformed(lambda torch, f: torch.func.jacfwd(f)),
+    "torch jacrev": _transformed(lambda torch, f: torch.func.jacrev(f)),
+    "torch grad": _transformed(lambda torch, f: torch.func.grad(f)),
+    "autograd": _transformed(lambda autograd, f: autograd.jacobian(f)),
+    "autograd grad": _transformed(lambda autograd, f: autograd.grad(f)),
+    "casadi": _casadi,
+}
+
+
+def library_of(peer: str) -> str:
+    """Return the name of a peer's library."""
+    return peer.split(maxsplit=1)[0]
 
 
 def _jax() -> Library:
@@ -60,6 +99,7 @@ def _jax() -> Library:
 def _torch() -> Library:
     torch = import_module("torch")
     torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
     return Library("torch", torch, torch, torch.from_numpy, lambda result: result)
 
 
@@ -70,7 +110,12 @@ def _autograd() -> Library:
     )
 
 
-LOADERS = {"jax": _jax, "torch": _torch, "autograd": _autograd}
+def _casadi_library() -> Library:
+    # NumPy's own functions call the methods of CasADi's scalars in an array of objects.
+    return Library("casadi", import_module("casadi"), np, np.asarray, lambda result: result)
+
+
+LOADERS = {"jax": _jax, "torch": _torch, "autograd": _autograd, "casadi": _casadi_library}
 
 
 def load() -> tuple[dict[str, Library], dict[str, str]]:

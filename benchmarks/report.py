@@ -1,129 +1,179 @@
-"""The report: dated tables in Markdown, times in milliseconds."""
+"""The report: dated tables in Markdown, times in milliseconds, memory in megabytes."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from benchmarks import goals
+from benchmarks.goals import Figures
 from benchmarks.machine import heading
-from benchmarks.measure import Measurement
-from benchmarks.peers import PEERS, Library
+from benchmarks.measure import MODES, Measurement
+from benchmarks.table import mb, ms, table, times
 
 Rows = list[list[str]]
 
 
-def report(
-    found: Sequence[Measurement], libraries: Mapping[str, Library], is_quick: bool = False
-) -> str:
-    """Return all tables, under a heading that says when and on what."""
-    quick = ["Quick run: the Jacobians are checked, the times say little.", ""] if is_quick else []
-    sections = [
-        _section("Against the best of the rivals (ms)", GAIN, map(_gain, found), found),
-        _section("Multiplications", COUNTS, map(_counts, found), found),
-        _section("One cached call of chainad (ms)", CACHED, map(_cached, found), found),
-        _section("The first call (ms)", FIRST, map(_first, found), found),
-        _section("Everybody's median (ms)", *_everybody(found), found),
-    ]
+def report(found: Sequence[Measurement], failed: Mapping[str, str]) -> str:
+    """Return all tables, under a heading that says when and on what.
+
+    `failed` are the libraries that could not be imported, with the reason.
+    """
+    raced = {name.split()[0] for m in found for name in m.rounds}
+    libraries = [name for name in ("jax", "asdex", "torch", "autograd", "casadi") if name in raced]
+    if any("asdex" in name for m in found for name in m.rounds):
+        libraries.insert(1, "asdex")
+    sections = {
+        "Goals": (GOALS, [row for m in found for row in _goals(m)]),
+        "Against the best of the rivals (ms)": (GAIN, [_gain(m) for m in found]),
+        "Multiplications, and auto beside the fixed modes": (COUNTS, [_counts(m) for m in found]),
+        "Where a traced call spends its time (ms)": (CACHED, [_cached(m) for m in found]),
+        "The first call (ms)": (FIRST, [_first(m) for m in found]),
+        "Memory of one traced call (MB)": (MEMORY, [_memory(m) for m in found]),
+        "Everybody's median (ms)": _everybody(found),
+    }
+    body = [f"## {title}\n\n{table(head, rows)}\n" for title, (head, rows) in sections.items()]
     return "\n".join(
-        [
-            heading("Benchmarks", libraries),
-            "All float64, in turn in one process, medians. A ratio is the median over rounds",
-            "that both ran: on a busy machine not the quotient of the two medians.",
-            "",
-            *quick,
-            *sections,
-        ]
+        [heading("Benchmarks", libraries), EXPLAINED, *_left_out(found, failed), *body]
     )
+
+
+EXPLAINED = """\
+All float64, every Jacobian checked first, all runners in turn in one process, medians. A ratio is
+the median over the rounds that both ran: on a busy machine not the quotient of the two medians.
+"traced" is `chainad.jacobian(f)(x)`, which traces f at every call; "compiled" traces no more.
+"""
 
 
 def progress(found: Measurement) -> str:
     """Return one line about a workload that is done."""
-    seconds = found.seconds
-    rival = f", {found.rival} {_ms(seconds[found.rival])} ms" if found.rival else ""
-    return f"correct; chainad {_ms(seconds['chainad'])} ms{rival}"
+    seconds, rival = found.seconds, found.rival
+    names = [
+        "chainad",
+        *(["compiled"] if "compiled" in seconds else []),
+        *([rival] if rival else []),
+    ]
+    return "correct; " + ", ".join(f"{name} {ms(seconds[name])} ms" for name in names)
+
+
+def summary(found: Sequence[Measurement]) -> str:
+    """Return how many goals were met."""
+    counts = Counter(verdict for m in found for _, verdict in m.verdicts)
+    return ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()) if verdict != "-")
+
+
+GOALS = ["workload", "what", "figure", "goal", "traced", "compiled", "verdict"]
+
+
+def _goals(found: Measurement) -> Rows:
+    rows = []
+    for goal, verdict in found.verdicts:
+        pair = found.figures.get(goal.figure, Figures(None))
+        if goal in goals.COMMON and verdict in ("met", "-"):
+            continue  # said in tables of their own; here only what is missed
+        values = [_number(pair.traced), _number(pair.compiled)]
+        name, title = found.workload.name, found.workload.title
+        rows.append([name, title, goal.figure, str(goal), *values, verdict])
+    return rows
 
 
 GAIN = [
-    "workload", "chainad", "limit", "rival", "its time", "rival / chainad", "goal", "",
-    "rival / limit", "chainad / limit",
+    "workload", "chainad", "compiled", "limit", "rival", "its time", "rival / chainad",
+    "rival / compiled", "rival / limit", "chainad / limit", "f", "J / f", "compiled J / f",
 ]  # fmt: skip
 
 
 def _gain(found: Measurement) -> list[str]:
-    seconds = found.seconds
-    gain, goal = found.gain, found.workload.goal
-    verdict = "" if gain is None or goal is None else "passed" if gain >= goal else "missed"
+    seconds, figures = found.seconds, found.figures
+    gain, over_f = figures[goals.GAIN], figures[goals.OVER_F]
     return [
-        _ms(seconds["chainad"]),
-        _ms(seconds.get("limit")),
+        found.workload.name,
+        *(ms(seconds.get(name)) for name in ("chainad", "compiled", "limit")),
         found.rival or "-",
-        _ms(seconds.get(found.rival or "")),
-        _times(gain),
-        _times(goal),
-        verdict,
-        _times(found.possible_gain),
-        _times(found.distance),
+        ms(seconds.get(found.rival or "")),
+        times(gain.traced),
+        times(gain.compiled),
+        times(found.ratio(found.rival, "limit")),
+        times(figures[goals.OVER_LIMIT].traced),
+        ms(seconds["f"]),
+        times(over_f.traced),
+        times(over_f.compiled),
     ]
 
 
-COUNTS = ["workload", "what", "forward", "reverse", "auto", "least of both / auto"]
+COUNTS = [
+    "workload", "forward", "reverse", "auto", "least of both / auto", "forward ms", "reverse ms",
+    "auto ms", "auto / better mode (goal 1.05x)",
+]  # fmt: skip
 
 
 def _counts(found: Measurement) -> list[str]:
-    counts = found.multiplications
-    least = min(counts["forward"], counts["reverse"])
+    counts, seconds = found.counts, found.seconds
+    least = min(counts[mode] for mode in MODES)
     return [
-        found.workload.title,
-        *(f"{counts[name]:,}" for name in ("forward", "reverse", "auto")),
-        _times(least / max(counts["auto"], 1)),
+        found.workload.name,
+        *(f"{counts[name]:,}" for name in (*MODES, "auto")),
+        times(least / max(counts["auto"], 1)),
+        *(ms(seconds.get(name)) for name in (*MODES, "chainad")),
+        times(found.figures[goals.OVER_MODE].traced),
     ]
 
 
-CACHED = ["workload", "trace", "look up", "evaluate", "execute", "total"]
+CACHED = ["workload", "trace", "key", "evaluate", "execute", "sum", "whole call", "compiled call"]
 
 
 def _cached(found: Measurement) -> list[str]:
-    c = found.cached
-    return [*map(_ms, (c.trace, c.look_up, c.evaluate, c.execute, c.total))]
+    c, seconds = found.cached, found.seconds
+    stages = (c.trace, c.key, c.evaluate, c.execute, c.total)
+    whole = (seconds["chainad"], seconds.get("compiled"))
+    return [found.workload.name, *map(ms, (*stages, *whole))]
 
 
 FIRST = [
     "workload", "trace", "linearize", "plan", "lower", "before it runs", "whole call",
-    "jax jacfwd", "jax jacrev", "best jax / chainad (goal 20x)",
+    "rivals, the quicker", "rival / chainad (goal 20x)",
 ]  # fmt: skip
 
 
 def _first(found: Measurement) -> list[str]:
     first, calls = found.first, found.first_calls
+    rivals = [calls[name] for name in found.workload.rivals if name in calls]
+    stages = (first.trace, first.linearize, first.plan, first.lower, first.total)
     return [
-        *map(_ms, (first.trace, first.linearize, first.plan, first.lower, first.total)),
-        *(_ms(calls.get(name)) for name in ("chainad", "jax jacfwd", "jax jacrev")),
-        _times(found.first_gain),
+        found.workload.name,
+        *map(ms, (*stages, calls["chainad"], min(rivals, default=None))),
+        times(found.figures[goals.FIRST_GAIN].traced),
+    ]
+
+
+MEMORY = ["workload", "result", "peak", "limit's peak", "peak / result", "peak / limit's"]
+
+
+def _memory(found: Measurement) -> list[str]:
+    memory = found.memory
+    return [
+        found.workload.name,
+        *map(mb, (memory.result, memory.peak, memory.limit)),
+        times(memory.peak / memory.result),
+        times(found.figures[goals.PEAK].traced),
     ]
 
 
 def _everybody(found: Sequence[Measurement]) -> tuple[list[str], Rows]:
-    everybody = ["chainad", "limit", *(peer.name for peer in PEERS)]
-    names = [name for name in everybody if any(name in m.rounds for m in found)]
-    rows = [[_ms(m.seconds.get(name)) for name in names] for m in found]
+    names = list(dict.fromkeys(name for m in found for name in m.rounds))
+    rows = [[m.workload.name, *(ms(m.seconds.get(name)) for name in names)] for m in found]
     return ["workload", *names], rows
 
 
-def _section(title: str, head: list[str], rows: object, found: Sequence[Measurement]) -> str:
-    body = [[m.workload.name, *row] for m, row in zip(found, list(rows), strict=True)]
-    widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
-    rule = ["-" * width for width in widths]
-    lines = [
-        "| " + " | ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)) + " |"
-        for row in (head, rule, *body)
+def _left_out(found: Sequence[Measurement], failed: Mapping[str, str]) -> list[str]:
+    lines = [f"- {name}: {reason}" for name, reason in failed.items()]
+    lines += [
+        f"- {name} on {m.workload.name}: {reason}"
+        for m in found
+        for name, reason in m.failed.items()
     ]
-    return "\n".join([f"## {title}", "", *lines, ""])
+    return ["Left out:", "", *lines, ""] if lines else []
 
 
-def _ms(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    return f"{seconds * 1e3:.3g}" if seconds < 1 else f"{seconds * 1e3:.0f}"
-
-
-def _times(ratio: float | None) -> str:
-    return "-" if ratio is None else f"{ratio:.3g}x"
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -4,16 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.peers import Library
+from benchmarks.goals import Goal
+from benchmarks.timing import Runner
 
-Array = npt.NDArray[np.float64]
+Array = npt.NDArray[Any]
 Function = Callable[[Any], Any]
+
+JAX = ("jax jacfwd", "jax jacrev")
+OTHERS = ("torch jacfwd", "torch jacrev", "autograd")
+
+
+@dataclass(frozen=True)
+class Library:
+    """A library that differentiates functions of its own arrays.
+
+    `np` plays the part of NumPy, `array` makes its arrays of NumPy's, and `wait` returns a result
+    once all its numbers are there.
+    """
+
+    name: str
+    module: Any
+    np: Any
+    array: Callable[[Array], Any]
+    wait: Callable[[Any], Any]
+
+
 Spelling = Callable[[Library], Function]
+OwnPeer = Callable[[Library, "Workload"], Runner]
 
 
 @dataclass(frozen=True)
@@ -28,22 +50,52 @@ class Workload:
         Plain NumPy code, as a user would write it.
     point : array
         Where the Jacobian is wanted.
-    spellings : mapping
-        By the name of a library, what makes the same function of its arrays. A library that is
-        not named is not compared.
+    spell : callable, optional
+        From a library to the same function of its arrays; without it there are no peers.
+    rivals, others : tuple of str
+        The peers that the goals speak of, and those that run for comparison.
+    own : mapping
+        Peers of this workload alone: by name, which begins with that of the library, what makes
+        their runner.
+    output : str
+        The form of the Jacobian, as for `chainad.jacobian`.
+    into : bool
+        Whether the Jacobian is written into a buffer, `out=`.
+    oracle : str
+        "complex" steps, or "central" differences where maxima are taken, which complex numbers do
+        not have.
     limit : callable, optional
-        The best Jacobian that we can write by hand: from the point to a fresh array.
-    goal : float, optional
-        How many times faster than the best of `rivals` chainad is to be, at least.
-    rivals : tuple of str
-        The peers that the goal speaks of.
+        Makes the best Jacobian that we can write by hand: a function from the point to a fresh
+        array.
+    goals : tuple of Goal
+        Beside those that all workloads have.
     """
 
     name: str
     title: str
     function: Function
     point: Array
-    spellings: Mapping[str, Spelling] = field(default_factory=dict)
-    limit: Function | None = None
-    goal: float | None = None
-    rivals: tuple[str, ...] = ("jax jacfwd", "jax jacrev")
+    spell: Spelling | None = None
+    rivals: tuple[str, ...] = JAX
+    others: tuple[str, ...] = OTHERS
+    own: Mapping[str, OwnPeer] = field(default_factory=dict)
+    output: str = "dense"
+    into: bool = False
+    oracle: Literal["complex", "central"] = "complex"
+    limit: Callable[[], Function] | None = None
+    goals: tuple[Goal, ...] = ()
+
+
+Maker = Callable[[bool], Workload]  # called with: is it a quick run, small sizes do?
+
+
+def spelled(make: Callable[..., Function], *arrays: Array) -> tuple[Function, Spelling]:
+    """Return `make(*arrays, np)` in NumPy, and what makes it in any library.
+
+    Every library runs the very same text on arrays of its own.
+    """
+
+    def spell(library: Library) -> Function:
+        return make(*map(library.array, arrays), library.np)
+
+    return make(*arrays, np), spell

@@ -3,9 +3,12 @@
 They are made when they are run, and forgotten afterwards: some are large.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from benchmarks.workload import Workload
-from benchmarks.workloads import mlp, scalar
+from benchmarks.workload import Maker
+from benchmarks.workloads import blocks, bundle, gmm, mlp, pde, scalar, solves
 
-WORKLOADS: Mapping[str, Callable[[], Workload]] = {**mlp.WORKLOADS, **scalar.WORKLOADS}
+FAMILIES = (mlp, pde, gmm, bundle, solves, blocks, scalar)
+_PAIRS = [pair for family in FAMILIES for pair in family.WORKLOADS.items()]
+# Families in the order of their numbers: the first two letters of a name.
+WORKLOADS: Mapping[str, Maker] = dict(sorted(_PAIRS, key=lambda pair: pair[0][:2]))

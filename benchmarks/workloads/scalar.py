@@ -5,13 +5,13 @@ JAX is not compared: jit(jacfwd) of this function takes minutes to compile.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from benchmarks.peers import Library
-from benchmarks.workload import Function, Workload
+from benchmarks.goals import FIRST, at_most
+from benchmarks.workload import Function, Maker, Workload, spelled
 
 N_INPUTS = 10
 N_OUTPUTS = 5
@@ -19,17 +19,20 @@ N_OPERATIONS = 1000
 REACH = 20  # operands are among so many values before
 
 
-def program() -> list[tuple[str, int, int]]:
+Lines = list[tuple[str, int, int]]
+
+
+def program(n_operations: int = N_OPERATIONS) -> Lines:
     """Return random operations, each with the places of its operands."""
     rng = np.random.default_rng(0)
     lines = []
-    for k in range(N_INPUTS, N_INPUTS + N_OPERATIONS):
+    for k in range(N_INPUTS, N_INPUTS + n_operations):
         i, j = (int(n) for n in rng.integers(max(0, k - REACH), k, 2))
         lines.append((str(rng.choice(["add", "multiply", "sin", "cos", "tanh"])), i, j))
     return lines
 
 
-def run(lines: list[tuple[str, int, int]], np: Any = np) -> Function:
+def run(lines: Lines, np: Any = np) -> Function:
     """Return the function that runs the operations; every library runs this very text."""
 
     def f(x: Any) -> Any:
@@ -46,20 +49,19 @@ def run(lines: list[tuple[str, int, int]], np: Any = np) -> Function:
     return f
 
 
-def make() -> Workload:
-    """Return the workload."""
-    lines = program()
-
-    def spell(library: Library) -> Function:
-        return run(lines, library.np)
-
+def make(is_quick: bool) -> Workload:
+    """Return the workload; its size is its point, so that a quick run has the same."""
+    function, spell = spelled(partial(run, program()))
     return Workload(
         name="first",
         title=f"{N_OPERATIONS} scalar operations",
-        function=run(lines),
+        function=function,
         point=np.random.default_rng(1).normal(size=N_INPUTS),
-        spellings={"autograd": spell},
+        spell=spell,
+        rivals=(),
+        others=("autograd",),
+        goals=(at_most(FIRST, 50),),
     )
 
 
-WORKLOADS: dict[str, Callable[[], Workload]] = {"first": make}
+WORKLOADS: dict[str, Maker] = {"first": make}

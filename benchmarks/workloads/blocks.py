@@ -1,0 +1,124 @@
+"""W7: a transformer block, per-sample losses and a batch; their Jacobians have structure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.goals import GAIN, at_least
+from benchmarks.workload import Function, Maker, Workload, spelled
+
+
+def transformer(
+    q: Any, k: Any, v: Any, o: Any, up: Any, down: Any, length: int, heads: int, np: Any
+) -> Function:
+    """Return a block with the norm in front, as a function of all its tokens in one vector."""
+    width = q.shape[0]
+
+    def norm(a: Any) -> Any:
+        centred = a - np.mean(a, axis=-1, keepdims=True)
+        return centred / np.sqrt(np.mean(centred**2, axis=-1, keepdims=True) + 1e-5)
+
+    def split(a: Any) -> Any:
+        return a.reshape(length, heads, width // heads).transpose(1, 0, 2)
+
+    def softmax(a: Any) -> Any:
+        weights = np.exp(a - np.max(a, axis=-1, keepdims=True))
+        return weights / np.sum(weights, axis=-1, keepdims=True)
+
+    def gelu(a: Any) -> Any:
+        return 0.5 * a * (1 + np.tanh(np.sqrt(2 / np.pi) * (a + 0.044715 * a**3)))
+
+    def f(x: Any) -> Any:
+        x = x.reshape(length, width)
+        y = norm(x)
+        scores = split(y @ q) @ split(y @ k).transpose(0, 2, 1) / np.sqrt(width // heads)
+        mixed = (softmax(scores) @ split(y @ v)).transpose(1, 0, 2).reshape(length, width)
+        x = x + mixed @ o
+        return (x + gelu(norm(x) @ up) @ down).reshape(-1)
+
+    return f
+
+
+def softmax_loss(data: Any, label: Any, np: Any) -> Function:
+    """Return the loss of every sample by the weights of a linear classifier."""
+    numbers = np.arange(data.shape[0])
+
+    def f(W: Any) -> Any:
+        scores = data @ W
+        top = np.max(scores, axis=1, keepdims=True)
+        total = np.log(np.sum(np.exp(scores - top), axis=1)) + top[:, 0]
+        return total - scores[numbers, label]
+
+    return f
+
+
+def batched(W1: Any, W2: Any, W3: Any, np: Any) -> Function:
+    """Return a perceptron over all samples of a batch."""
+
+    def f(X: Any) -> Any:
+        return np.tanh(np.tanh(X @ W1) @ W2) @ W3
+
+    return f
+
+
+def w7a(is_quick: bool) -> Workload:
+    """Return the transformer block."""
+    length, width, heads, inner = (4, 8, 2, 16) if is_quick else (16, 32, 2, 128)
+    rng = np.random.default_rng(0)
+    q, k, v, o = (rng.normal(size=(width, width)) / np.sqrt(width) for _ in range(4))
+    up = rng.normal(size=(width, inner)) / np.sqrt(width)
+    down = rng.normal(size=(inner, width)) / np.sqrt(inner)
+    function, spell = spelled(
+        lambda *arrays: transformer(*arrays[:-1], length, heads, arrays[-1]), q, k, v, o, up, down
+    )
+    return Workload(
+        name="W7a",
+        title=f"transformer block: {length} tokens of {width}, {heads} heads, inner {inner}",
+        function=function,
+        point=rng.normal(size=length * width),
+        spell=spell,
+        others=("autograd",),
+        oracle="central",
+        goals=(at_least(GAIN, 4),),
+    )
+
+
+def w7b(is_quick: bool) -> Workload:
+    """Return the losses of all samples by the weights."""
+    samples, inputs, classes = (12, 6, 4) if is_quick else (512, 64, 10)
+    rng = np.random.default_rng(0)
+    data, label = rng.normal(size=(samples, inputs)), rng.integers(0, classes, samples)
+    function, spell = spelled(softmax_loss, data, label)
+    return Workload(
+        name="W7b",
+        title=f"softmax loss of {samples} samples by {inputs} x {classes} weights",
+        function=function,
+        point=rng.normal(size=(inputs, classes)) / np.sqrt(inputs),
+        spell=spell,
+        others=("autograd",),
+        oracle="central",
+        goals=(at_least(GAIN, 40),),
+    )
+
+
+def w7c(is_quick: bool) -> Workload:
+    """Return the batch, its Jacobian as blocks beside JAX's full one."""
+    batch, n, hidden, out = (6, 5, 7, 3) if is_quick else (256, 20, 50, 10)
+    rng = np.random.default_rng(0)
+    shapes = (n, hidden), (hidden, hidden), (hidden, out)
+    function, spell = spelled(batched, *(rng.normal(size=s) / np.sqrt(s[0]) for s in shapes))
+    return Workload(
+        name="W7c",
+        title=f"perceptron of {batch} samples, {batch} blocks of {out} x {n}",
+        function=function,
+        point=rng.normal(size=(batch, n)),
+        spell=spell,
+        others=(),
+        output="structured",
+        goals=(at_least(GAIN, 400),),
+    )
+
+
+WORKLOADS: dict[str, Maker] = {"W7a": w7a, "W7b": w7b, "W7c": w7c}

@@ -1,0 +1,128 @@
+"""W4: bundle adjustment, reprojection errors of points seen by cameras; the Jacobian is sparse.
+
+Source of the objective: ADBench, as in `gmm`; the data are synthetic, of the published sizes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.goals import GAIN, at_least
+from benchmarks.peers import csr_of
+from benchmarks.timing import Runner
+from benchmarks.workload import Array, Function, Library, Maker, Workload, spelled
+
+SIZES = (49, 7776, 31843)  # cameras, points, observations
+QUICK = (3, 20, 60)
+AWAY = np.array([0.0, 0.0, 6.0])  # every point is well in front of its camera
+
+
+def project(c: Any, p: Any, np: Any) -> Any:
+    """Return where cameras c, (..., 11), see points p, (..., 3).
+
+    A camera is a rotation vector, a centre, a focal length, a principal point and two numbers of
+    radial distortion.
+    """
+    r, centre, focal = c[..., :3], c[..., 3:6], c[..., 6:7]
+    theta = np.sqrt(np.sum(r * r, axis=-1))[..., None]
+    axis = r / theta
+    cos, sin = np.cos(theta), np.sin(theta)
+    d = p - centre + AWAY
+    along = np.sum(axis * d, axis=-1)[..., None]
+    turned = d * cos + np.cross(axis, d) * sin + axis * along * (1 - cos)
+    flat = turned[..., :2] / turned[..., 2:]
+    size = np.sum(flat * flat, axis=-1)[..., None]
+    distorted = flat * (1 + c[..., 9:10] * size + c[..., 10:] * size * size)
+    return focal * distorted + c[..., 7:9]
+
+
+def residuals(camera: Any, point: Any, seen: Any, n_cameras: int, n_points: int, np: Any) -> Any:
+    """Return the residuals of one flat vector: cameras, points and a weight per observation."""
+    ends = 11 * n_cameras, 11 * n_cameras + 3 * n_points
+
+    def f(x: Any) -> Any:
+        cameras, points = x[: ends[0]].reshape(-1, 11), x[ends[0] : ends[1]].reshape(-1, 3)
+        w = x[ends[1] :]
+        error = w[:, None] * (project(cameras[camera], points[point], np) - seen)
+        return np.concatenate([error.ravel(), 1 - w * w])
+
+    return f
+
+
+def vmapped(camera: Array, point: Array, seen: Array, n_cameras: int, n_points: int) -> Any:
+    """Return the peer that a user of JAX writes by hand: one small Jacobian per observation.
+
+    jit(vmap(jacrev)) of one observation's residual, as a fresh CSR whose pattern is known.
+    """
+    places, shape = _places(camera, point, n_cameras, n_points)
+    compress = csr_of(places, shape)
+    ends = 11 * n_cameras, 11 * n_cameras + 3 * n_points
+
+    def make(library: Library, workload: Workload) -> Runner:
+        jax, jnp = library.module, library.np
+        at, of, where = (library.array(each) for each in (camera, point, seen))
+
+        def one(c: Any, p: Any, w: Any, target: Any) -> Any:
+            return w * (project(c, p, jnp) - target)
+
+        blocks = jax.vmap(jax.jacrev(one, argnums=(0, 1, 2)))
+
+        @jax.jit
+        def numbers(x: Any) -> Any:
+            cameras, points = x[: ends[0]].reshape(-1, 11), x[ends[0] : ends[1]].reshape(-1, 3)
+            w = x[ends[1] :]
+            found = blocks(cameras[at], points[of], w, where)
+            return jnp.concatenate([*(block.ravel() for block in found), -2 * w])
+
+        x = library.array(workload.point)
+        return lambda: compress(np.asarray(numbers(x)))
+
+    return make
+
+
+def _places(camera: Array, point: Array, n_cameras: int, n_points: int) -> Any:
+    """Return (row, column) of all numbers, camera blocks first, and the shape."""
+    n = camera.size
+    ends = 11 * n_cameras, 11 * n_cameras + 3 * n_points
+    rows = 2 * np.arange(n)[:, None, None] + np.arange(2)[:, None]  # (n, 2, 1)
+    own = np.arange(n)
+    blocks = [
+        (rows, 11 * camera[:, None, None] + np.arange(11)),
+        (rows, ends[0] + 3 * point[:, None, None] + np.arange(3)),
+        (rows, ends[1] + own[:, None, None]),
+        (2 * n + own, ends[1] + own),
+    ]
+    broadcast = [np.broadcast_arrays(*block) for block in blocks]
+    places = [np.concatenate([pair[k].ravel() for pair in broadcast]) for k in range(2)]
+    return np.stack(places, axis=1), (3 * n, ends[1] + n)
+
+
+def make(is_quick: bool) -> Workload:
+    """Return the workload on random cameras and points."""
+    n_cameras, n_points, n = QUICK if is_quick else SIZES
+    rng = np.random.default_rng(0)
+    camera, point = rng.integers(0, n_cameras, n), rng.integers(0, n_points, n)
+    seen = rng.normal(size=(n, 2))
+
+    def made(camera: Any, point: Any, seen: Any, np: Any) -> Function:
+        return residuals(camera, point, seen, n_cameras, n_points, np)
+
+    function, spell = spelled(made, camera, point, seen)
+    by_hand = "jax vmap(jacrev)"
+    return Workload(
+        name="W4-bundle",
+        title=f"{n_cameras} cameras, {n_points} points, {n} observations",
+        function=function,
+        point=rng.uniform(0.2, 1.0, size=11 * n_cameras + 3 * n_points + n),
+        spell=spell,
+        rivals=(by_hand,),
+        others=("jax asdex",),
+        own={by_hand: vmapped(camera, point, seen, n_cameras, n_points)},
+        output="sparse",
+        goals=(at_least(GAIN, 1.6),),
+    )
+
+
+WORKLOADS: dict[str, Maker] = {"W4-bundle": make}

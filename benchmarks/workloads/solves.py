@@ -1,0 +1,155 @@
+"""W6 and W8: linear solves, time stepping, and both between an encoder and a decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from benchmarks.goals import GAIN, OVER_F, at_least, at_most
+from benchmarks.workload import OTHERS, Array, Function, Maker, Workload, spelled
+
+
+def solve(A0: Any, U: Any, V: Any, C: Any, B: Any, np: Any) -> Function:
+    """Return W6a: matrix and right-hand side both depend on x."""
+
+    def f(x: Any) -> Any:
+        return np.linalg.solve(A0 + (U * np.tanh(C @ x)) @ V, B @ np.sin(x))
+
+    return f
+
+
+def bottleneck(E: Any, A0: Any, U: Any, V: Any, b: Any, D: Any, np: Any) -> Function:
+    """Return W6b: many parameters, a few in the middle, a solve, many outputs."""
+
+    def f(x: Any) -> Any:
+        z = np.tanh(E @ x)
+        y = np.linalg.solve(A0 + (U * z) @ V, b)
+        return np.tanh(D @ y)
+
+    return f
+
+
+def runge_kutta(slope: Callable[[Any], Any], y: Any, dt: float, n_steps: int) -> Any:
+    """Return y after so many classical steps of fourth order."""
+    for _ in range(n_steps):
+        k1 = slope(y)
+        k2 = slope(y + dt / 2 * k1)
+        k3 = slope(y + dt / 2 * k2)
+        k4 = slope(y + dt * k3)
+        y = y + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+    return y
+
+
+def fitted(S: Any, R: Any, y0: Any, n_steps: int, np: Any) -> Function:
+    """Return W6d: the end of a trajectory by the parameters of the equation."""
+    n = y0.shape[0]
+
+    def f(theta: Any) -> Any:
+        a, b, c = theta[:n], theta[n : 2 * n], theta[2 * n :]
+        return runge_kutta(lambda y: c - a * y + S @ (b * np.tanh(R @ y)), y0, 0.05, n_steps)
+
+    return f
+
+
+def encoded(E: Any, K: Any, D: Any, n_steps: int, np: Any) -> Function:
+    """Return W8: an encoder, physics in few dimensions, a decoder."""
+
+    def f(x: Any) -> Any:
+        z = np.tanh(E @ x)
+        z = runge_kutta(lambda z: np.tanh(K @ z) - 0.1 * z, z, 0.1, n_steps)
+        return np.sin(D @ z)
+
+    return f
+
+
+def _scaled(rng: np.random.Generator, m: int, n: int) -> Array:
+    return rng.normal(size=(m, n)) / np.sqrt(n)
+
+
+def _well_posed(rng: np.random.Generator, n: int) -> Array:
+    return _scaled(rng, n, n) + 3 * np.eye(n)
+
+
+def w6a(name: str, n: int, m: int, r: int, goal: float, is_quick: bool) -> Workload:
+    """Return a solve of n unknowns by m parameters, through a change of rank r."""
+    rng = np.random.default_rng(0)
+    A0 = _well_posed(rng, n)
+    U, V, C, B = (_scaled(rng, *s) for s in ((n, r), (r, n), (r, m), (n, m)))
+    function, spell = spelled(solve, A0, U, V, C, B)
+    return Workload(
+        name=name,
+        title=f"solve: n={n}, m={m}, r={r}",
+        function=function,
+        point=rng.normal(size=m),
+        spell=spell,
+        goals=(at_least(GAIN, goal),),
+    )
+
+
+def w6b(is_quick: bool) -> Workload:
+    """Return a solve behind a bottleneck."""
+    rng = np.random.default_rng(0)
+    m, k, n, out = (50, 3, 20, 60) if is_quick else (500, 5, 100, 1000)
+    E, A0 = _scaled(rng, k, m), _well_posed(rng, n)
+    U, V, b, D = _scaled(rng, n, k), _scaled(rng, k, n), rng.normal(size=n), _scaled(rng, out, n)
+    function, spell = spelled(bottleneck, E, A0, U, V, b, D)
+    return Workload(
+        name="W6b",
+        title=f"{m} > {k} > solve of {n} > {out}",
+        function=function,
+        point=rng.normal(size=m),
+        spell=spell,
+        goals=(at_least(GAIN, 14),),
+    )
+
+
+def w6d(is_quick: bool) -> Workload:
+    """Return the sensitivities of a trajectory."""
+    rng = np.random.default_rng(0)
+    n, n_steps = 10, 10 if is_quick else 100
+    S, R, y0 = _scaled(rng, n, n), _scaled(rng, n, n), rng.normal(size=n)
+    function, spell = spelled(lambda S, R, y0, np: fitted(S, R, y0, n_steps, np), S, R, y0)
+    return Workload(
+        name="W6d",
+        title=f"RK4, {n_steps} steps, {n} unknowns, {3 * n} parameters",
+        function=function,
+        point=rng.uniform(0.5, 1.5, size=3 * n),
+        spell=spell,
+        others=(*OTHERS, "casadi"),
+        goals=(at_most(OVER_F, 1.7, "traced"), at_least(GAIN, 1, "compiled")),
+    )
+
+
+def w8(name: str, output: str, into: bool, goal: float, is_quick: bool) -> Workload:
+    """Return encoder, physics and decoder, with the Jacobian in one form."""
+    rng = np.random.default_rng(0)
+    m, k, out, n_steps = (200, 4, 300, 5) if is_quick else (2000, 8, 3000, 50)
+    E, K, D = _scaled(rng, k, m), _scaled(rng, k, k), _scaled(rng, out, k)
+    function, spell = spelled(lambda E, K, D, np: encoded(E, K, D, n_steps, np), E, K, D)
+    form = "out=" if into else "as factors" if output == "structured" else "dense"
+    return Workload(
+        name=name,
+        title=f"{m} > {k} > RK4, {n_steps} steps > {out}, {form}",
+        function=function,
+        point=rng.normal(size=m),
+        spell=spell,
+        others=(),
+        output=output,
+        into=into,
+        goals=(at_least(GAIN, goal),),
+    )
+
+
+WORKLOADS: dict[str, Maker] = {
+    "W6a-50-20": partial(w6a, "W6a-50-20", 50, 20, 10, 1.3),
+    "W6a-50-200": partial(w6a, "W6a-50-200", 50, 200, 10, 1.5),
+    "W6a-200-50": partial(w6a, "W6a-200-50", 200, 50, 20, 3.8),
+    "W6b": w6b,
+    "W6d": w6d,
+    "W8-dense": partial(w8, "W8-dense", "dense", False, 8),
+    "W8-out": partial(w8, "W8-out", "dense", True, 8),
+    "W8-factors": partial(w8, "W8-factors", "structured", False, 30),
+}
