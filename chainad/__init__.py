@@ -12,6 +12,7 @@ from chainad.api import (
     stop_gradient,
     value_and_jacobian,
 )
+from chainad.calibration import Calibration, calibrate
 from chainad.chains import multi_dot, plan_chain, plan_multi_dot
 from chainad.errors import (
     ChainadError,
@@ -29,6 +30,7 @@ from chainad.results import Factor, StructuredJacobian
 __version__ = "0.1.0"
 
 __all__ = [
+    "Calibration",
     "ChainadError",
     "Factor",
     "InputError",
@@ -42,6 +44,7 @@ __all__ = [
     "TooLargeError",
     "TraceError",
     "ValueAndJacobianFunction",
+    "calibrate",
     "jacobian",
     "multi_dot",
     "plan",

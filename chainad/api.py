@@ -61,7 +61,8 @@ class JacobianFunction:
         self.argnums = _checked_argnums(argnums)
         self.mode = check_mode(mode)
         self.output = _checked_output(output)
-        self.model = model_of(price)
+        model_of(price)  # refuses an unknown one in the line where it was asked for
+        self.price = price
         self.__doc__ = f"The Jacobian of {_name_of(f)}, mode={mode!r}."
 
     def __repr__(self) -> str:
@@ -86,7 +87,7 @@ class JacobianFunction:
             return _operators(run)
         if self.output == "dense":
             _check_size(run)
-        compiled = _compile(run, self.mode, self.output, self.model)
+        compiled = _compile(run, self.mode, self.output, model_of(self.price, _itemsize(run)))
         arrays = iter(compiled.run(evaluate(run.tape, compiled.linearized.recipes)))
         blocks = []
         for (o, i), form in zip(_pairs(run), compiled.lowered.forms, strict=True):
@@ -105,8 +106,7 @@ class JacobianFunction:
         with tracing(_bound(self.f, kwargs), args, argnums) as run:
             tape = run.tape
             linearized = linearize(run.graph(), tape.origin, tape.where)
-            itemsize = max((_dtype(run, o, i).itemsize for o, i in _pairs(run)), default=8)
-            plan = plan_cached(linearized.graph, self.mode, itemsize, self.model)
+            plan = plan_cached(linearized.graph, self.mode, _itemsize(run), self.price)
         names = [f"x{k}" for k in argnums] if len(argnums) > 1 else ["x"]
         title = f"{_name_of(self.f)}({', '.join(names)})"
         return replace(plan, title=title)
@@ -157,7 +157,9 @@ def jacobian(
     price : str or PriceModel
         What the plan is to make small: "multiplications" (scalar ones; a product with +1 or -1
         everywhere is free), "all_multiplications" (such products counted like any others, the
-        convention of published tables), or a model of your own.
+        convention of published tables), "bytes" (read from memory and written there), "time" (by
+        the table of `calibrate`, or a shipped one), "peak" (the bytes of the most numbers alive at
+        once), or a model of your own.
 
     Returns
     -------
@@ -310,7 +312,7 @@ def _compile(run: Run, mode: Mode, output: str, model: PriceModel) -> _Compiled:
 
 def _build(run: Run, mode: Mode, output: str, model: PriceModel) -> _Compiled:
     linearized = linearize(run.graph(), where=run.tape.where)
-    made = plan_cached(linearized.graph, mode, 8, model)
+    made = plan_cached(linearized.graph, mode, _itemsize(run), model)
     lowered = lower(made, [recipe.kernels for recipe in linearized.recipes], output)
     return _Compiled(linearized, made, lowered, build(lowered.program))
 
@@ -382,6 +384,11 @@ def _dtype(run: Run, output: int, number: int) -> np.dtype[Any]:
     """Return the dtype of a block: that of the output, or of the input for integer outputs."""
     dtype: np.dtype[Any] = run.values[output].dtype
     return dtype if dtype.kind == "f" else run.input(number).dtype
+
+
+def _itemsize(run: Run) -> int:
+    """Return the bytes of a number of the Jacobian, the largest of all blocks."""
+    return max((_dtype(run, o, i).itemsize for o, i in _pairs(run)), default=8)
 
 
 def _nest(run: Run, count: int, blocks: Sequence[Any], one_argument: bool) -> Any:

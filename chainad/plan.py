@@ -11,7 +11,16 @@ import networkx as nx
 
 from chainad.algebra import Product, Total, make_explicit
 from chainad.errors import PlanError
-from chainad.linear import Elimination, Landing, LinearGraph, Origin, Vertex, price_of
+from chainad.linear import (
+    Elimination,
+    Landing,
+    LinearGraph,
+    Origin,
+    Price,
+    Vertex,
+    price,
+    price_of,
+)
 from chainad.prices import PriceModel, multiplications
 from chainad.report.network import network
 from chainad.report.text import render
@@ -291,13 +300,23 @@ def follow(
 
 
 def price_of_steps(plan: Plan, model: PriceModel) -> int:
-    """Return what the steps of a plan cost by a price model."""
+    """Return what a plan costs by a price model: its steps together, or the plan as a whole."""
+    if model.overall is not None:
+        return model.overall(plan)
     return sum(
         model.explicit(plan.structures[step.left])
         if step.direction == "explicit"
         else price_of(step.algebra, model)
         for step in plan.steps
     )
+
+
+def price_in_full(graph: LinearGraph, order: Sequence[Vertex], model: PriceModel) -> Price:
+    """Return the price of eliminating in this order, by a model of any kind."""
+    if model.overall is None:
+        return price(graph, order, model)
+    plan = follow(graph, order, model=model)
+    return Price(plan.price, plan.additions, plan.multiplications)
 
 
 def _check_price(parcel: Parcel, plan: Plan) -> None:
@@ -395,4 +414,14 @@ def bracket(plan: Plan) -> str:
     return "J = " + "".join(words)
 
 
-__all__ = ["Alternative", "Origin", "Peak", "Plan", "Step", "bracket", "follow", "price_of_steps"]
+__all__ = [
+    "Alternative",
+    "Origin",
+    "Peak",
+    "Plan",
+    "Step",
+    "bracket",
+    "follow",
+    "price_in_full",
+    "price_of_steps",
+]

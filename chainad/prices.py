@@ -1,17 +1,36 @@
 """Price models: what a product, a sum and an explicit operator cost a planner, as data.
 
-A model is additive: the price of a plan is the sum of the prices of its steps. Prices are Python
-integers, so they never overflow.
+A model is additive: the price of a plan is the sum of the prices of its steps. The one exception,
+`peak`, has a price for whole plans, and is searched by a price of steps that stands in for it.
+Prices are Python integers, so they never overflow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
 
 from chainad.algebra import Product, Total
+from chainad.calibration import Calibration, known
 from chainad.errors import PlanError
 from chainad.structure import Structure
+from chainad.work import Work, of_explicit, of_product, of_total
+
+
+class Peak(Protocol):
+    """What the price of a whole plan is read off."""
+
+    @property
+    def bytes(self) -> int: ...
+
+
+class Priced(Protocol):
+    """A plan, as far as its price goes."""
+
+    @property
+    def peak(self) -> Peak: ...
 
 
 @dataclass(frozen=True)
@@ -27,6 +46,9 @@ class PriceModel:
     product, total, explicit : callable
         The price of a product, of a sum, and of making an operator explicit: non-negative
         integers.
+    overall : callable, optional
+        The price of a whole plan, where it is not the sum of these; candidates are compared by it,
+        and found by the others.
 
     Examples
     --------
@@ -44,6 +66,7 @@ class PriceModel:
     product: Callable[[Product], int]
     total: Callable[[Total], int]
     explicit: Callable[[Structure], int]
+    overall: Callable[[Priced], int] | None = None
 
 
 def _multiplications(algebra: Product | Total) -> int:
@@ -75,13 +98,80 @@ all_multiplications = PriceModel(
     "all_multiplications", "multiplications", _every_product, _multiplications, _explicit
 )
 
-PRICES: dict[str, PriceModel] = {
-    model.name: model for model in (multiplications, all_multiplications)
+
+@lru_cache(maxsize=16)
+def by_bytes(itemsize: int) -> PriceModel:
+    """Return the price in bytes read from memory and written there, for numbers of `itemsize`.
+
+    Every array operation of a step is counted, with what it reads and what it writes; an operation
+    that only looks at an array in another way is free.
+    """
+
+    def product(algebra: Product) -> int:
+        return itemsize * _work(algebra).numbers
+
+    def total(algebra: Total) -> int:
+        return itemsize * _work(algebra).numbers
+
+    def explicit(operator: Structure) -> int:
+        return itemsize * of_explicit(operator).numbers
+
+    return PriceModel("bytes", "bytes", product, total, explicit)
+
+
+@lru_cache(maxsize=16)
+def by_time(table: Calibration) -> PriceModel:
+    """Return the price in picoseconds, from what kinds of work cost by a table.
+
+    Inside a large matrix product a multiplication is many times cheaper than one that scales an
+    array, and every array operation has a price of its own, however small its arrays are.
+    """
+    price = lru_cache(maxsize=65536)(table.time)
+
+    def product(algebra: Product) -> int:
+        return price(_work(algebra))
+
+    def total(algebra: Total) -> int:
+        return price(_work(algebra))
+
+    def explicit(operator: Structure) -> int:
+        return price(of_explicit(operator))
+
+    return PriceModel(f"time ({table.source})", "picoseconds", product, total, explicit)
+
+
+def _work(algebra: Product | Total) -> Work:
+    if isinstance(algebra, Total):
+        return of_total(*algebra.terms)
+    # With one factor: the step that makes an operator explicit.
+    return (
+        of_explicit(*algebra.factors) if len(algebra.factors) == 1 else of_product(*algebra.factors)
+    )
+
+
+def _made(algebra: Product | Total) -> int:
+    return algebra.structure.count
+
+
+def _bytes_of_peak(plan: Priced) -> int:
+    return plan.peak.bytes
+
+
+# Orders that make few numbers in all rarely hold many at once; auto compares the true peaks.
+peak = PriceModel("peak", "bytes", _made, _made, lambda op: op.explicit.count, _bytes_of_peak)
+
+# Models are made when they are asked for: a calibration may be stored at any time.
+PRICES: dict[str, Callable[[int], PriceModel]] = {
+    "multiplications": lambda itemsize: multiplications,
+    "all_multiplications": lambda itemsize: all_multiplications,
+    "bytes": by_bytes,
+    "time": lambda itemsize: by_time(known()),
+    "peak": lambda itemsize: peak,
 }
 
 
-def model_of(price: str | PriceModel) -> PriceModel:
-    """Return the price model of a name, or the model itself.
+def model_of(price: str | PriceModel, itemsize: int = 8) -> PriceModel:
+    """Return the price model of a name, for numbers of `itemsize` bytes, or the model itself.
 
     Raises
     ------
@@ -96,4 +186,4 @@ def model_of(price: str | PriceModel) -> PriceModel:
         )
     if price not in PRICES:
         raise PlanError(f"price={price!r} is unknown; choose one of {', '.join(sorted(PRICES))}")
-    return PRICES[price]
+    return PRICES[price](itemsize)

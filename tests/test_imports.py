@@ -20,6 +20,8 @@ FLOORS = [
     ["algebra.full", "algebra.product"],
     ["algebra.total", "algebra.sparse"],
     ["algebra", "graph"],
+    ["work"],
+    ["calibration"],
     ["prices"],
     ["linear", "results"],
     ["report", "report.text", "rules.base"],

@@ -11,8 +11,9 @@ import chainad
 from chainad.algebra import dense, diagonal, identity, multiply
 from chainad.errors import PlanError
 from chainad.linear import Edge, LinearGraph, price
+from chainad.plan import price_in_full
 from chainad.planners.auto import make_plan
-from chainad.prices import PRICES, PriceModel, all_multiplications, multiplications
+from chainad.prices import PRICES, PriceModel, all_multiplications, model_of, multiplications
 from chainad.testing import random_graph
 
 randoms = st.randoms(use_true_random=False)
@@ -21,19 +22,22 @@ PRODUCTS = PriceModel("products", "products", lambda product: 1, lambda total: 0
 
 @pytest.mark.parametrize("name", sorted(PRICES))
 def test_price_of_a_plan_is_the_price_of_its_order(name: str) -> None:
-    model = PRICES[name]
+    model = model_of(name)
     for seed in range(30):
         rng = Random(seed)
         graph, _ = random_graph(rng, 4)
         plan = make_plan(graph, rng.sample(graph.inner, 4), model=model)
-        assert (plan.model, plan.price) == (name, price(graph, plan.order, model).amount)
+        assert (plan.model, plan.price) == (
+            model.name,
+            price_in_full(graph, plan.order, model).amount,
+        )
         assert type(plan.price) is int
         assert plan.price >= 0
 
 
 @pytest.mark.parametrize("name", sorted(PRICES))
 def test_auto_is_never_dearer_than_forward_or_reverse_by_any_price(name: str) -> None:
-    model = PRICES[name]
+    model = model_of(name)
     for seed in range(30):
         graph, _ = random_graph(Random(seed), 5)
         auto = make_plan(graph, model=model)

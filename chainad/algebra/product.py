@@ -35,6 +35,7 @@ class Product:
     (left, right, result); `after` makes the kept array of `structure`. Where one side keeps no
     numbers, the other is all there is (`labels` is None). `sizes` are those of the labels.
     `action` says that one factor is an operator that is applied, not an array that is multiplied.
+    `factors` are the two structures, left one first.
     """
 
     structure: Structure
@@ -46,6 +47,7 @@ class Product:
     sizes: tuple[tuple[int, int], ...]
     after: Kernels
     action: Literal["", "push", "pull"] = ""
+    factors: tuple[Structure, ...] = ()
 
 
 @lru_cache(maxsize=65536)
@@ -58,14 +60,18 @@ def multiply(left: Structure, right: Structure) -> Product:
         If the columns of `left` are not the rows of `right`.
     """
     assert [a.size for a in left.cols] == [a.size for a in right.rows], (left, right)
+    if left.is_matrix and right.is_matrix:
+        return _of_matrices(left, right)
+    return replace(_multiply(left, right), factors=(left, right))
+
+
+def _multiply(left: Structure, right: Structure) -> Product:
     if (left.action or right.action) and not (_is_one(left) or _is_one(right)):
         return _cheapest_with_operator(left, right)
     if left.is_identity:
         return _times_unit(left, right)
     if right.is_identity:
         return _times_unit(right, left)
-    if left.is_matrix and right.is_matrix:
-        return _of_matrices(left, right)
     spelling = Spelling()
     a, rows, inner_left = spelling.add(left)
     b, inner_right, cols = spelling.add(right)
@@ -84,7 +90,8 @@ def explicit_of(structure: Structure) -> Kernels:
 def make_explicit(operator: Structure) -> Product:
     """Return the step that makes an operator explicit."""
     cost = operator.cost_of_explicit
-    return Product(operator.explicit, cost, 0, explicit_of(operator), (), None, (), ())
+    kernels = explicit_of(operator)
+    return Product(operator.explicit, cost, 0, kernels, (), None, (), (), factors=(operator,))
 
 
 def _is_one(structure: Structure) -> bool:
@@ -164,7 +171,8 @@ def _of_matrices(left: Structure, right: Structure) -> Product:
     cost = (m if is_wide[0] else 1) * k * (n if is_wide[1] else 1)
     additions = m * n * (k - 1) if all(is_wide) else 0
     labels = (left_labels, right_labels, out)
-    return Product(structure, cost, additions, (), (), labels, sizes, ())
+    factors = (left, right)
+    return Product(structure, cost, additions, (), (), labels, sizes, (), factors=factors)
 
 
 def _contract(spelling: Spelling, a: Operand, b: Operand, inner: set[int], n_rows: int) -> Product:

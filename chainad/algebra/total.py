@@ -23,7 +23,7 @@ class Total:
 
     If the result keeps no numbers, all kernels are empty. `fills` says that one of the two arrays
     has the full shape, so that the other, if it ends in `Place`, can be added in place.
-    `multiplications` are those that make operators explicit.
+    `multiplications` are those that make operators explicit. `terms` are the two structures.
     """
 
     structure: Structure
@@ -33,6 +33,7 @@ class Total:
     after: Kernels
     fills: bool = False
     multiplications: int = 0
+    terms: tuple[Structure, ...] = ()
 
 
 @lru_cache(maxsize=65536)
@@ -40,6 +41,10 @@ def add(left: Structure, right: Structure) -> Total:
     """Return the sum of two structures of the same shape."""
     assert left.row_shape == right.row_shape, (left.row_shape, right.row_shape)
     assert left.col_shape == right.col_shape, (left.col_shape, right.col_shape)
+    return replace(_add(left, right), terms=(left, right))
+
+
+def _add(left: Structure, right: Structure) -> Total:
     if left.action or right.action:
         return _add_explicit(left, right)
     if left.rows == right.rows and left.cols == right.cols and left.sizes == right.sizes:

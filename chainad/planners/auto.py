@@ -11,8 +11,8 @@ from dataclasses import replace
 from chainad.algebra import forget
 from chainad.cache import Cache
 from chainad.errors import PlanError
-from chainad.linear import Edge, LinearGraph, Price, Vertex, price
-from chainad.plan import Alternative, Plan, follow, price_of_steps
+from chainad.linear import Edge, LinearGraph, Price, Vertex
+from chainad.plan import Alternative, Plan, follow, price_in_full, price_of_steps
 from chainad.planners import chain as chains
 from chainad.planners import exhaustive as sets
 from chainad.planners.chain import brackets_of, chain, price_of_order
@@ -102,7 +102,7 @@ def plan_cached(
     price: str | PriceModel = multiplications,
 ) -> Plan:
     """Return `make_plan` of these, from the cache if an equal graph was planned."""
-    key, model = mode_key(mode), model_of(price)
+    key, model = mode_key(mode), model_of(price, itemsize)
     if key is None:
         return make_plan(graph, mode, itemsize, model)
     made = _plans.get(
@@ -156,7 +156,7 @@ def candidates(graph: LinearGraph, model: PriceModel) -> Iterator[tuple[str, Ord
     if len(graph.inner) <= sets.MOST:
         yield "exhaustive", exhaustive(graph, model)
     if len(graph.inner) <= MANY:
-        pivots = {order: price(graph, order, model) for order in around(graph)}
+        pivots = {order: price_in_full(graph, order, model) for order in around(graph)}
         if pivots:
             yield "one pivot", min(pivots, key=lambda order: pivots[order])
 
@@ -191,7 +191,8 @@ def _finish(
         Alternative(name, offer.multiplications, offer.additions, offer.amount)
         for name, offer in sorted(known.items(), key=lambda item: item[1])
     )
-    proof = _proof(plan, planner, known)
+    # A price of whole plans is only stood in for while planners search.
+    proof = "" if model.overall else _proof(plan, planner, known)
     if sum(structure.weight for structure in plan.structures) > HEAVY:
         forget()
     return replace(plan, alternatives=offers, planner=planner, proof=proof)

@@ -22,7 +22,8 @@ import numpy.typing as npt
 
 from chainad.algebra import multiply
 from chainad.errors import PlanError
-from chainad.linear import LinearGraph, Price, Vertex, price
+from chainad.linear import LinearGraph, Price, Vertex
+from chainad.plan import price_in_full
 from chainad.planners.polygon import order_of_polygon
 from chainad.prices import PriceModel, multiplications
 from chainad.structure import Structure
@@ -113,15 +114,15 @@ def factors_of(
 def price_of_order(
     graph: LinearGraph, order: Sequence[Vertex], model: PriceModel = multiplications
 ) -> Price:
-    """Return `price(graph, order, model)`; of dense matrices by their sizes, without algebra."""
+    """Return `price_in_full` of these; of dense matrices by their sizes, without algebra."""
     edges = graph.chain
     is_dense = edges is not None and all(edge.structure.is_dense for edge in edges)
     if edges is None or not is_dense or model is not multiplications:
-        return price(graph, order, model)
+        return price_in_full(graph, order, model)
     path = [edges[0].tail, *(edge.head for edge in edges)]
     size = dict(zip(path, _sizes([edge.structure for edge in edges]), strict=True))
     if not all(size.values()):
-        return price(graph, order, model)
+        return price_in_full(graph, order, model)
     before, after = dict(pairwise(reversed(path))), dict(pairwise(path))
     products = additions = 0
     for v in order:

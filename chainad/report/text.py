@@ -48,6 +48,8 @@ class PrintableAlternative(Protocol):
     def multiplications(self) -> int: ...
     @property
     def additions(self) -> int: ...
+    @property
+    def price(self) -> int: ...
 
 
 class PrintablePeak(Protocol):
@@ -89,6 +91,10 @@ class Printable(Protocol):
     @property
     def peak(self) -> PrintablePeak: ...
     @property
+    def model(self) -> str: ...
+    @property
+    def price(self) -> int: ...
+    @property
     def itemsize(self) -> int: ...
     @property
     def title(self) -> str: ...
@@ -110,6 +116,30 @@ def bytes_text(count: int) -> str:
     return f"{size:.3g} TB" if size < 999.5 else f"{size:,.0f} TB"
 
 
+def time_text(picoseconds: int) -> str:
+    """Return a time in a unit that suits it: `8.08 ms`."""
+    time = picoseconds / 1e3
+    for unit in ("ns", "us", "ms"):
+        if time < 999.5:
+            return f"{time:.3g} {unit}"
+        time /= 1000
+    return f"{time:.3g} s" if time < 999.5 else f"{time:,.0f} s"
+
+
+def _amount(model: str, price: int) -> str:
+    """Return a price in the unit of its model."""
+    if model.startswith("time"):
+        return time_text(price)
+    return bytes_text(price) if model in ("bytes", "peak") else f"{price:,}"
+
+
+def _cost(plan: Printable) -> list[str]:
+    """Return the line that says what was to be small, unless it was the multiplications."""
+    if plan.model == "multiplications":
+        return []
+    return [f"cost        {_amount(plan.model, plan.price)} by {plan.model}"]
+
+
 def _head(plan: Printable) -> str:
     lines = [
         f"Plan  {plan.title}: {_shapes(plan, plan.graph.inputs)}"
@@ -119,6 +149,7 @@ def _head(plan: Printable) -> str:
         f"in words    {_in_words(plan)}",
         f"price       {plan.multiplications:,} multiplications, {plan.additions:,} additions,"
         f" peak {bytes_text(plan.peak.bytes)}",
+        *_cost(plan),
         f"proved      {plan.proof or 'nothing: the best of the orders below'}",
     ]
     return "\n".join(lines)
@@ -178,18 +209,26 @@ def _by(shape: tuple[int, int]) -> str:
 
 
 def _modes(plan: Printable) -> str:
-    rows = [("", "multiplications", "vs this plan", "additions")]
+    """Return the modes side by side; by another price than the multiplications, with that first."""
+    is_other = plan.model != "multiplications"
+    head = ("", "multiplications", "vs this plan", "additions")
+    rows = [(head[0], plan.model.partition(" ")[0], *head[1:]) if is_other else head]
     classical = [a for a in plan.alternatives if a.name in ("forward", "reverse")]
     others = [a for a in plan.alternatives if a.name not in ("forward", "reverse")]
     by = f" ({plan.planner})" if plan.planner not in ("", plan.mode) else ""
-    chosen = f"{plan.mode}  <- chosen{by}"
-    rows.append((chosen, f"{plan.multiplications:,}", "1.0x", f"{plan.additions:,}"))
-    for other in (*classical, *others):
-        if other.name == plan.planner:
-            continue
-        ratio = _ratio(other.multiplications, plan.multiplications)
-        rows.append((other.name, f"{other.multiplications:,}", ratio, f"{other.additions:,}"))
-    return _table(rows, "<>>>")
+    offers: list[tuple[str, Printable | PrintableAlternative]] = [
+        (f"{plan.mode}  <- chosen{by}", plan),
+        *((a.name, a) for a in (*classical, *others) if a.name != plan.planner),
+    ]
+    for name, offer in offers:
+        row = (
+            name,
+            f"{offer.multiplications:,}",
+            _ratio(offer.price, plan.price),
+            f"{offer.additions:,}",
+        )
+        rows.append((name, _amount(plan.model, offer.price), *row[1:]) if is_other else row)
+    return _table(rows, "<" + ">" * (len(rows[0]) - 1))
 
 
 def _ratio(one: int, two: int) -> str:
