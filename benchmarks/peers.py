@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse
 
 from benchmarks.timing import Runner
-from benchmarks.workload import Array, Function, Library, OwnPeer, Workload
+from benchmarks.workload import Array, Function, Library, OwnPeer, Step, Workload
 
 Transform = Callable[[Any, Function], Function]  # from a library's module and a function
 
@@ -93,26 +93,29 @@ def _jax() -> Library:
     jnp = import_module("jax.numpy")
     # The first call of all starts the compiler: no workload is to pay for that.
     jax.jit(jnp.tanh)(jnp.ones(2)).block_until_ready()
-    return Library("jax", jax, jnp, jnp.asarray, jax.block_until_ready)
+
+    def scan(step: Step, y: Any, n: int) -> Any:
+        # Unrolled, a hundred steps take XLA minutes to compile.
+        return jax.lax.scan(lambda y, _: (step(y), None), y, None, length=n)[0]
+
+    return Library("jax", jax, jnp, jnp.asarray, jax.block_until_ready, scan)
 
 
 def _torch() -> Library:
     torch = import_module("torch")
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
-    return Library("torch", torch, torch, torch.from_numpy, lambda result: result)
+    return Library("torch", torch, torch, torch.from_numpy)
 
 
 def _autograd() -> Library:
     autograd = import_module("autograd")
-    return Library(
-        "autograd", autograd, import_module("autograd.numpy"), np.asarray, lambda result: result
-    )
+    return Library("autograd", autograd, import_module("autograd.numpy"), np.asarray)
 
 
 def _casadi_library() -> Library:
     # NumPy's own functions call the methods of CasADi's scalars in an array of objects.
-    return Library("casadi", import_module("casadi"), np, np.asarray, lambda result: result)
+    return Library("casadi", import_module("casadi"), np, np.asarray)
 
 
 LOADERS = {"jax": _jax, "torch": _torch, "autograd": _autograd, "casadi": _casadi_library}

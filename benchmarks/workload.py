@@ -15,8 +15,18 @@ from benchmarks.timing import Runner
 Array = npt.NDArray[Any]
 Function = Callable[[Any], Any]
 
+Step = Callable[[Any], Any]
+Repeat = Callable[[Step, Any, int], Any]
+
 JAX = ("jax jacfwd", "jax jacrev")
 OTHERS = ("torch jacfwd", "torch jacrev", "autograd")
+
+
+def loop(step: Step, y: Any, n: int) -> Any:
+    """Return y after n steps, in plain Python."""
+    for _ in range(n):
+        y = step(y)
+    return y
 
 
 @dataclass(frozen=True)
@@ -24,14 +34,15 @@ class Library:
     """A library that differentiates functions of its own arrays.
 
     `np` plays the part of NumPy, `array` makes its arrays of NumPy's, and `wait` returns a result
-    once all its numbers are there.
+    once all its numbers are there. `repeat(step, y, n)` applies a step n times.
     """
 
     name: str
     module: Any
     np: Any
     array: Callable[[Array], Any]
-    wait: Callable[[Any], Any]
+    wait: Callable[[Any], Any] = lambda result: result
+    repeat: Repeat = loop
 
 
 Spelling = Callable[[Library], Function]

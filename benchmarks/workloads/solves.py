@@ -9,7 +9,19 @@ from typing import Any
 import numpy as np
 
 from benchmarks.goals import GAIN, OVER_F, at_least, at_most
-from benchmarks.workload import OTHERS, Array, Function, Maker, Workload, spelled
+from benchmarks.workload import (
+    OTHERS,
+    Array,
+    Function,
+    Library,
+    Maker,
+    Repeat,
+    Spelling,
+    Step,
+    Workload,
+    loop,
+    spelled,
+)
 
 
 def solve(A0: Any, U: Any, V: Any, C: Any, B: Any, np: Any) -> Function:
@@ -32,37 +44,50 @@ def bottleneck(E: Any, A0: Any, U: Any, V: Any, b: Any, D: Any, np: Any) -> Func
     return f
 
 
-def runge_kutta(slope: Callable[[Any], Any], y: Any, dt: float, n_steps: int) -> Any:
-    """Return y after so many classical steps of fourth order."""
-    for _ in range(n_steps):
+def runge_kutta(slope: Step, dt: float) -> Step:
+    """Return a classical step of fourth order."""
+
+    def step(y: Any) -> Any:
         k1 = slope(y)
         k2 = slope(y + dt / 2 * k1)
         k3 = slope(y + dt / 2 * k2)
         k4 = slope(y + dt * k3)
-        y = y + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-    return y
+        return y + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+
+    return step
 
 
-def fitted(S: Any, R: Any, y0: Any, n_steps: int, np: Any) -> Function:
+def fitted(S: Any, R: Any, y0: Any, n_steps: int, repeat: Repeat, np: Any) -> Function:
     """Return W6d: the end of a trajectory by the parameters of the equation."""
     n = y0.shape[0]
 
     def f(theta: Any) -> Any:
         a, b, c = theta[:n], theta[n : 2 * n], theta[2 * n :]
-        return runge_kutta(lambda y: c - a * y + S @ (b * np.tanh(R @ y)), y0, 0.05, n_steps)
+        step = runge_kutta(lambda y: c - a * y + S @ (b * np.tanh(R @ y)), 0.05)
+        return repeat(step, y0, n_steps)
 
     return f
 
 
-def encoded(E: Any, K: Any, D: Any, n_steps: int, np: Any) -> Function:
+def encoded(E: Any, K: Any, D: Any, n_steps: int, repeat: Repeat, np: Any) -> Function:
     """Return W8: an encoder, physics in few dimensions, a decoder."""
+    step = runge_kutta(lambda z: np.tanh(K @ z) - 0.1 * z, 0.1)
 
     def f(x: Any) -> Any:
-        z = np.tanh(E @ x)
-        z = runge_kutta(lambda z: np.tanh(K @ z) - 0.1 * z, z, 0.1, n_steps)
-        return np.sin(D @ z)
+        return np.sin(D @ repeat(step, np.tanh(E @ x), n_steps))
 
     return f
+
+
+def stepped(
+    make: Callable[..., Function], n_steps: int, *arrays: Array
+) -> tuple[Function, Spelling]:
+    """Return a function with a loop in NumPy, and what makes it with a library's own loop."""
+
+    def spell(library: Library) -> Function:
+        return make(*map(library.array, arrays), n_steps, library.repeat, library.np)
+
+    return make(*arrays, n_steps, loop, np), spell
 
 
 def _scaled(rng: np.random.Generator, m: int, n: int) -> Array:
@@ -111,7 +136,7 @@ def w6d(is_quick: bool) -> Workload:
     rng = np.random.default_rng(0)
     n, n_steps = 10, 10 if is_quick else 100
     S, R, y0 = _scaled(rng, n, n), _scaled(rng, n, n), rng.normal(size=n)
-    function, spell = spelled(lambda S, R, y0, np: fitted(S, R, y0, n_steps, np), S, R, y0)
+    function, spell = stepped(fitted, n_steps, S, R, y0)
     return Workload(
         name="W6d",
         title=f"RK4, {n_steps} steps, {n} unknowns, {3 * n} parameters",
@@ -128,7 +153,7 @@ def w8(name: str, output: str, into: bool, goal: float, is_quick: bool) -> Workl
     rng = np.random.default_rng(0)
     m, k, out, n_steps = (200, 4, 300, 5) if is_quick else (2000, 8, 3000, 50)
     E, K, D = _scaled(rng, k, m), _scaled(rng, k, k), _scaled(rng, out, k)
-    function, spell = spelled(lambda E, K, D, np: encoded(E, K, D, n_steps, np), E, K, D)
+    function, spell = stepped(encoded, n_steps, E, K, D)
     form = "out=" if into else "as factors" if output == "structured" else "dense"
     return Workload(
         name=name,
