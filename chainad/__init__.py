@@ -7,6 +7,7 @@ which to multiply these, lets you read that plan, and runs exactly that plan.
 from chainad.api import (
     JacobianFunction,
     ValueAndJacobianFunction,
+    compile,
     jacobian,
     plan,
     stop_gradient,
@@ -14,6 +15,7 @@ from chainad.api import (
 )
 from chainad.calibration import Calibration, calibrate
 from chainad.chains import multi_dot, plan_chain, plan_multi_dot
+from chainad.compiled import CompiledFunction
 from chainad.errors import (
     ChainadError,
     InputError,
@@ -32,6 +34,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Calibration",
     "ChainadError",
+    "CompiledFunction",
     "Factor",
     "InputError",
     "JacobianFunction",
@@ -45,6 +48,7 @@ __all__ = [
     "TraceError",
     "ValueAndJacobianFunction",
     "calibrate",
+    "compile",
     "jacobian",
     "multi_dot",
     "plan",

@@ -1,44 +1,32 @@
-"""The verbs for functions: jacobian, value_and_jacobian, plan, stop_gradient."""
+"""The verbs for functions: jacobian, value_and_jacobian, compile, plan, stop_gradient."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from chainad.backends.numpy import Runner, build
+from chainad.backends.numpy import build
+from chainad.blocks import assembler, check_size, dtype_of, itemsize_of, nest, pairs, write
 from chainad.cache import Cache
-from chainad.errors import InputError, TooLargeError
+from chainad.compiled import CompiledFunction, Prepared
+from chainad.errors import InputError
 from chainad.evaluate import evaluate
 from chainad.linearize import Linearized, linearize
-from chainad.lower import Lowered, lower
+from chainad.lower import lower
 from chainad.matrixfree import JacobianOperator, Sweeps
 from chainad.operators import Operator
 from chainad.plan import Plan
 from chainad.planners.auto import Mode, check_mode, mode_key, plan_cached
 from chainad.prices import PriceModel, model_of
-from chainad.report.text import bytes_text
-from chainad.results import OUTPUTS, zero
+from chainad.results import OUTPUTS
 from chainad.tracing.record import Tracer
+from chainad.tracing.recorded import detached
 from chainad.tracing.trace import Run, tracing
 
-
-@dataclass(frozen=True)
-class _Compiled:
-    """Everything that is kept for calls with the same graph, mode and output."""
-
-    linearized: Linearized
-    plan: Plan
-    lowered: Lowered
-    run: Runner
-
-
-_compiled: Cache[_Compiled] = Cache(256)
+_compiled: Cache[Prepared] = Cache(256)
 _swept: Cache[tuple[Linearized, list[Sweeps]]] = Cache(64)
 
 
@@ -70,35 +58,48 @@ class JacobianFunction:
         return f"{name}({_name_of(self.f)}, argnums={self.argnums}, {how})"
 
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
-        return self._run(args, kwargs, out)[1]
+        return self.hand_out(*self.traced(args, kwargs), out)
 
-    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> tuple[Any, Any]:
+    def hand_out(self, value: Any, jacobian: Any, out: Any) -> Any:
+        """Return what a call returns, the Jacobian in the buffers `out` if there are any."""
+        return jacobian if out is None else write(jacobian, out)
+
+    def traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """Return what the function returns, and its Jacobian."""
-        argnums = _positions(self.argnums, len(args))
-        with tracing(_bound(self.f, kwargs), args, argnums) as run:
-            blocks = self._blocks(run)
-        value = run.values if run.is_tuple else run.values[0]
-        nested = _nest(run, len(argnums), blocks, isinstance(self.argnums, int))
-        return value, nested if out is None else _write(nested, out)
-
-    def _blocks(self, run: Run) -> list[Any]:
-        """Return the Jacobian of every output by every argument, outputs first."""
-        if self.output == "operator":
-            return _operators(run)
-        if self.output == "dense":
-            _check_size(run)
-        compiled = _compile(run, self.mode, self.output, model_of(self.price, _itemsize(run)))
-        arrays = iter(compiled.run(evaluate(run.tape, compiled.linearized.recipes)))
-        blocks = []
-        for (o, i), form in zip(_pairs(run), compiled.lowered.forms, strict=True):
-            dtype = _dtype(run, o, i)
-            if form is None:
-                ends = np.shape(run.values[o]), np.shape(run.input(i))
-                blocks.append(zero(self.output, *ends, dtype))
+        with tracing(_bound(self.f, kwargs), args, self.positions(len(args))) as run:
+            if self.output == "operator":
+                jacobian = nest(run, _operators(run), isinstance(self.argnums, int))
             else:
-                taken = [_cast(next(arrays), dtype, self.output) for _ in range(form.width)]
-                blocks.append(form.assemble(taken, dtype))
-        return blocks
+                compiled = self.prepare(run)
+                slots = evaluate(run.tape, compiled.linearized.recipes)
+                jacobian = self.blocks(run, compiled)(compiled.run(slots))
+        return run.values if run.is_tuple else run.values[0], jacobian
+
+    def positions(self, count: int) -> tuple[int, ...]:
+        """Return which of `count` arguments are differentiated by."""
+        return _positions(self.argnums, count)
+
+    def prepare(self, run: Run) -> Prepared:
+        """Return the program for a run, made now or before."""
+        if self.output == "operator":
+            raise InputError("output='operator' is not compiled; call chainad.jacobian(f) instead")
+        if self.output == "dense":
+            check_size(run)
+        return _compile(run, self.mode, self.output, model_of(self.price, itemsize_of(run)))
+
+    def blocks(self, run: Run, prepared: Prepared) -> Callable[[Sequence[Any]], Any]:
+        """Return what makes the Jacobians of the results of a program."""
+        return assembler(run, prepared.lowered.forms, self.output, isinstance(self.argnums, int))
+
+    def compile(self, *args: Any, **kwargs: Any) -> CompiledFunction:
+        """Return a function that replays what a call does, without tracing; see `chainad.compile`.
+
+        Arguments, if there are any, are called with at once.
+        """
+        compiled = CompiledFunction(self)
+        if args or kwargs:
+            compiled(*args, **kwargs)
+        return compiled
 
     def plan(self, *args: Any, **kwargs: Any) -> Plan:
         """Return the plan for these arguments, without multiplying any Jacobian."""
@@ -106,7 +107,7 @@ class JacobianFunction:
         with tracing(_bound(self.f, kwargs), args, argnums) as run:
             tape = run.tape
             linearized = linearize(run.graph(), tape.origin, tape.where)
-            plan = plan_cached(linearized.graph, self.mode, _itemsize(run), self.price)
+            plan = plan_cached(linearized.graph, self.mode, itemsize_of(run), self.price)
         names = [f"x{k}" for k in argnums] if len(argnums) > 1 else ["x"]
         title = f"{_name_of(self.f)}({', '.join(names)})"
         return replace(plan, title=title)
@@ -117,8 +118,8 @@ class ValueAndJacobianFunction(JacobianFunction):
 
     verb = "value_and_jacobian"
 
-    def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> tuple[Any, Any]:
-        return self._run(args, kwargs, out)
+    def hand_out(self, value: Any, jacobian: Any, out: Any) -> tuple[Any, Any]:
+        return value, super().hand_out(value, jacobian, out)
 
 
 def jacobian(
@@ -238,6 +239,58 @@ def value_and_jacobian(
     return ValueAndJacobianFunction(f, argnums, mode, output, price)
 
 
+def compile(
+    f: Callable[..., Any],
+    *args: Any,
+    argnums: int | Sequence[int] = 0,
+    mode: Mode = "auto",
+    output: str = "dense",
+    price: str | PriceModel = "multiplications",
+    **kwargs: Any,
+) -> CompiledFunction:
+    """Return the Jacobian of `f` as a function that replays what one call did, without tracing.
+
+    Parameters
+    ----------
+    f, argnums, mode, output, price
+        As for `jacobian`; `output="operator"` is refused.
+    *args, **kwargs
+        Arguments to record with at once. Without any, the first call records.
+
+    Returns
+    -------
+    CompiledFunction
+        A function of the same arguments as `jacobian(f)`. Print its `source` to see what it does.
+
+    Raises
+    ------
+    PlanError, InputError, TraceError, TooLargeError
+        As for `jacobian`; TraceError also if `f` does what cannot be replayed.
+
+    Notes
+    -----
+    A call runs one straight line of NumPy calls: those of `f` that are needed, the formulas of the
+    local Jacobians, the plan. What `f` read off values (branches, `int`, indices, shapes) is
+    checked at each call, and where it differs `f` is recorded anew; all programs are kept, up to
+    32. New shapes, dtypes and values of other arguments than arrays are recorded anew, too.
+
+    Arrays that `f` takes from elsewhere are captured by reference: what is written into them later
+    is seen. Not seen are a name that is bound to another object, numbers of Python, and arrays that
+    `f` computes from such arrays alone; call `recompile` after these have changed. Random numbers
+    and side effects of `f` happen only while it is recorded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainad
+    >>> J = chainad.compile(lambda x: np.where(x > 0, x * x, 0.0), np.ones(2))
+    >>> J(np.array([3.0, 1.0]))
+    array([[6., 0.],
+           [0., 2.]])
+    """
+    return JacobianFunction(f, argnums, mode, output, price).compile(*args, **kwargs)
+
+
 def plan(
     f: Callable[..., Any],
     *args: Any,
@@ -295,26 +348,24 @@ def stop_gradient(x: Any) -> Any:
     >>> chainad.jacobian(lambda x: x * chainad.stop_gradient(x))(np.float64(3.0))
     array(3.)
     """
-    while isinstance(x, Tracer):
-        x = x.value
-    return np.array(x) if isinstance(x, np.ndarray) else x
+    return detached(x)
 
 
 # -------------------------------------------------------------------- helpers
 
 
-def _compile(run: Run, mode: Mode, output: str, model: PriceModel) -> _Compiled:
+def _compile(run: Run, mode: Mode, output: str, model: PriceModel) -> Prepared:
     key = mode_key(mode)
     if key is None:
         return _build(run, mode, output, model)
     return _compiled.get((run.key, key, output, model), lambda: _build(run, mode, output, model))
 
 
-def _build(run: Run, mode: Mode, output: str, model: PriceModel) -> _Compiled:
+def _build(run: Run, mode: Mode, output: str, model: PriceModel) -> Prepared:
     linearized = linearize(run.graph(), where=run.tape.where)
-    made = plan_cached(linearized.graph, mode, _itemsize(run), model)
+    made = plan_cached(linearized.graph, mode, itemsize_of(run), model)
     lowered = lower(made, [recipe.kernels for recipe in linearized.recipes], output)
-    return _Compiled(linearized, made, lowered, build(lowered.program))
+    return Prepared(linearized, made, lowered, build(lowered.program))
 
 
 def _checked_argnums(argnums: int | Sequence[int]) -> int | tuple[int, ...]:
@@ -353,104 +404,6 @@ def _name_of(f: Callable[..., Any]) -> str:
     return getattr(f, "__name__", type(f).__name__)
 
 
-def _pairs(run: Run) -> list[tuple[int, int]]:
-    return [(o, i) for o in range(len(run.values)) for i in range(run.tape.n_inputs)]
-
-
-def _check_size(run: Run) -> None:
-    """Raise TooLargeError if the dense Jacobians cannot fit into the memory of this machine."""
-    sizes = [
-        np.size(run.values[o]) * np.size(run.input(i)) * _dtype(run, o, i).itemsize
-        for o, i in _pairs(run)
-        if not isinstance(run.input(i), Tracer)
-    ]
-    if sum(sizes) > _memory():
-        raise TooLargeError(
-            f"the dense Jacobian takes {bytes_text(sum(sizes))}, this machine has"
-            f" {bytes_text(_memory())}; ask for output='sparse', 'structured' or 'operator'"
-        )
-
-
-@cache
-def _memory() -> int:
-    """Return the bytes of memory of this machine, a huge number where that is not known."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not a POSIX system
-        return 1 << 62
-
-
-def _dtype(run: Run, output: int, number: int) -> np.dtype[Any]:
-    """Return the dtype of a block: that of the output, or of the input for integer outputs."""
-    dtype: np.dtype[Any] = run.values[output].dtype
-    return dtype if dtype.kind == "f" else run.input(number).dtype
-
-
-def _itemsize(run: Run) -> int:
-    """Return the bytes of a number of the Jacobian, the largest of all blocks."""
-    return max((_dtype(run, o, i).itemsize for o, i in _pairs(run)), default=8)
-
-
-def _nest(run: Run, count: int, blocks: Sequence[Any], one_argument: bool) -> Any:
-    """Arrange the blocks as the user asked: outputs first, then arguments."""
-    rows = [tuple(blocks[k : k + count]) for k in range(0, len(blocks), count)]
-    found = tuple(row[0] if one_argument else row for row in rows)
-    return found if run.is_tuple else found[0]
-
-
-def _cast(array: Any, dtype: np.dtype[Any], output: str) -> Any:
-    """Return the numbers of a block in its dtype."""
-    if array is None:
-        return None
-    if isinstance(array, Tracer):
-        if output != "dense":
-            raise InputError(
-                f"a Jacobian with output={output!r} cannot be differentiated again;"
-                " use output='dense' for the inner one"
-            )
-        return array
-    numbers: npt.NDArray[Any] = np.asarray(array)
-    return numbers if numbers.dtype == dtype else numbers.astype(dtype)
-
-
-def _write(found: Any, out: Any) -> Any:
-    """Write dense blocks into the buffers of the user, once all of these fit; return them."""
-    _check_out(found, out)
-    _copy(found, out)
-    return out
-
-
-def _check_out(found: Any, out: Any) -> None:
-    """Refuse buffers that are not nested, shaped and typed as the blocks are."""
-    if isinstance(found, tuple):
-        if not isinstance(out, tuple) or len(out) != len(found):
-            raise InputError(
-                f"out must be a tuple of {len(found)} arrays, nested as the result is, but got"
-                f" {type(out).__name__}"
-            )
-        for one, into in zip(found, out, strict=True):
-            _check_out(one, into)
-        return
-    if not isinstance(found, np.ndarray):
-        raise InputError(
-            f"out= takes dense Jacobians, but this one is a {type(found).__name__};"
-            " leave out= away, or use output='dense'"
-        )
-    if not isinstance(out, np.ndarray) or out.shape != found.shape or out.dtype != found.dtype:
-        got = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
-        raise InputError(f"out must be an array of {found.dtype} {found.shape}, but got {got}")
-    if not out.flags.writeable:
-        raise InputError("out must be writeable, but got a read-only array; pass a copy of it")
-
-
-def _copy(found: Any, out: Any) -> None:
-    if isinstance(found, tuple):
-        for one, into in zip(found, out, strict=True):
-            _copy(one, into)
-    else:
-        np.copyto(out, found)
-
-
 def _operators(run: Run) -> list[Any]:
     """Return a matrix-free operator for every output and argument."""
     if isinstance(run.input(0), Tracer):
@@ -463,8 +416,8 @@ def _operators(run: Run) -> list[Any]:
     # The operator outlives this call: numbers that the user may overwrite are its own.
     kept = [x.copy() if isinstance(x, (np.ndarray, Operator)) else x for x in slots]
     return [
-        JacobianOperator(each, kept, _dtype(run, o, i))
-        for each, (o, i) in zip(sweeps, _pairs(run), strict=True)
+        JacobianOperator(each, kept, dtype_of(run, o, i))
+        for each, (o, i) in zip(sweeps, pairs(run), strict=True)
     ]
 
 

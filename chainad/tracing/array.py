@@ -127,6 +127,8 @@ class Traced(Tracer):
         array = func(*strip_all(args), **strip_all(kwargs))
         if array.dtype.kind != "f" or not array.ndim or not self.tape.is_open:
             return array
+        if self.tape.is_script:
+            return array
         return TracedArray(array, self.tape, self.tape.append_constant(array))
 
     def _is_constant(self) -> bool:
@@ -143,7 +145,7 @@ class Traced(Tracer):
 
     def __float__(self) -> float:
         if self._is_constant():
-            return float(raw(self))
+            return float(self.value)
         return self._refuse(
             "float() of a traced value loses its derivative (so do math.sin, math.exp, ..., and"
             " writing into a plain array); use the functions of np, make arrays that can be filled"
@@ -431,7 +433,7 @@ class TracedArray(Traced):
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         if self._is_constant():
-            return np.array(raw(self), dtype=dtype)
+            return np.array(self.value, dtype=dtype)
         return self._refuse(
             "NumPy asked for the plain numbers of a traced array, and the derivative would be lost"
             " (np.asarray(x), np.array([x, y]), A.dot(x), a scipy.sparse A @ x, writing into a"
@@ -450,7 +452,9 @@ class TracedArray(Traced):
         return bool(np.any(self == item))
 
 
-def _in_place(ufunc: np.ufunc) -> Callable[[Traced, Any], Any]:
+def in_place(ufunc: np.ufunc) -> Callable[[Traced, Any], Any]:
+    """Return the method of an operator that writes into its left operand."""
+
     def method(self: Traced, other: Any) -> Any:
         if isinstance(raw(self), np.generic):  # NumPy's scalars are immutable: the name is rebound
             return call(ufunc, (self, other), {})
@@ -461,7 +465,7 @@ def _in_place(ufunc: np.ufunc) -> Callable[[Traced, Any], Any]:
 
 
 for _name, _ufunc in _OPERATORS.items():
-    setattr(Traced, f"__i{_name}__", _in_place(_ufunc))
+    setattr(Traced, f"__i{_name}__", in_place(_ufunc))
 
 
 def _write_whole(target: Traced, result: Any) -> None:
@@ -486,15 +490,23 @@ def _write_whole(target: Traced, result: Any) -> None:
     become(target, result)
 
 
-def box(value: Any, tape: Tape, number: int, made: Any = None) -> Traced:
-    """Return the traced value of an entry; `made` is the call that it is the result of."""
-    plain = raw(value)
-    if not plain.ndim:
-        return TracedScalar(value, tape, number)
-    found = TracedArray(value, tape, number)
-    if made is not None and _may_be_view(tape, number, value, plain) and not link(found, *made):
-        _mark_shared(tape, number, plain)
-    return found
+def make_box(scalar: type[TracedScalar], array: type[TracedArray]) -> Callable[..., Traced]:
+    """Return what makes the traced value of an entry, of one of two classes."""
+
+    def box(value: Any, tape: Tape, number: int, made: Any = None) -> Traced:
+        # `made` is the call that it is the result of.
+        plain = raw(value)
+        if not plain.ndim:
+            return scalar(value, tape, number)
+        found = array(value, tape, number)
+        if made is not None and _may_be_view(tape, number, value, plain) and not link(found, *made):
+            _mark_shared(tape, number, plain)
+        return found
+
+    return box
+
+
+box = make_box(TracedScalar, TracedArray)
 
 
 def _may_be_view(tape: Tape, number: int, value: Any, plain: np.ndarray[Any, Any]) -> bool:

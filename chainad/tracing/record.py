@@ -55,7 +55,9 @@ class Tracer:
 
 def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call `function` on traced values: record it, compute its definition, or refuse."""
-    tape = _innermost_tape(args, kwargs)
+    tape = innermost_tape(args, kwargs)
+    if tape.is_script:
+        return tape.call(function, args, kwargs)  # type: ignore[attr-defined]
     if not tape.is_open:
         raise TraceError(
             f"{here()}a traced value was used after its function had returned; return it from the"
@@ -103,7 +105,7 @@ def _is_constant(tape: Tape, values: Any) -> bool:
     return all(x.tape is tape and x.number in tape.constants for x in tracers_in(values))
 
 
-def _innermost_tape(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tape:
+def innermost_tape(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tape:
     """Return the tape of the innermost trace that any argument belongs to."""
     found: Tape | None = None
     for x in args:
@@ -122,15 +124,20 @@ def _without_out(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the keyword arguments without out=None; refuse to write anywhere."""
-    position = _position_of_out(function)
-    if kwargs.get("out") is not None or (
-        position is not None and len(args) > position and args[position] is not None
-    ):
+    if gives_out(function, args, kwargs):
         raise TraceError(
             f"{here()}{name_of(function)} with out= (or an operator such as +=) writes into an"
             " array, and the derivative would be lost; assign the result instead: z = z + x"
         )
     return {k: v for k, v in kwargs.items() if k != "out"} if "out" in kwargs else kwargs
+
+
+def gives_out(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
+    """Return whether a call names an array to write into."""
+    if kwargs.get("out") is not None:
+        return True
+    position = _position_of_out(function)
+    return position is not None and len(args) > position and args[position] is not None
 
 
 @lru_cache(maxsize=1024)
@@ -253,7 +260,11 @@ class Template:
         if isinstance(value, Tracer):
             if value.tape is self.tape:
                 return self._operand(value.value, value.number)
-            return self._operand(value.snapshot(), None)
+            if must or not value.tape.is_script or (value.shape and value.dtype.kind in "fc"):
+                return self._operand(value.snapshot(), None)
+            return seen(value)
+        if isinstance(value, slice):
+            return slice(seen(value.start), seen(value.stop), seen(value.step))
         if isinstance(value, np.ndarray):
             return self._array(value, must)
         if isinstance(value, (list, tuple)):
@@ -274,8 +285,9 @@ class Template:
             value = value.astype(float)  # np.sign and the like make these of traced scalars
         if type(value) not in PLAIN or value.dtype.kind not in "fiubc":
             raise TraceError(here() + _unfit(value))
-        value = self.tape.keep(value)
-        return self._operand(value, None) if must or value.dtype.kind in "fc" else value
+        if must or value.dtype.kind in "fc":
+            return self._operand(self.tape.keep(value), None)
+        return self.tape.keep_static(value)
 
     def _sequence(self, value: Any, must: bool) -> Any:
         if must and not self.rule.nested:
@@ -288,6 +300,13 @@ class Template:
         self.values.append(value)
         self.sources.append(source)
         return argument(len(self.values) - 1, value, source is not None)
+
+
+def seen(value: Any) -> Any:
+    """Return the plain numbers of a recorded value, which each call of the script then compares."""
+    if isinstance(value, Tracer) and value.tape.is_script:
+        return value.tape.see(value)  # type: ignore[attr-defined]
+    return value
 
 
 def as_one(value: Any) -> Any:
@@ -329,7 +348,7 @@ def _record(
 def _as_float(x: Any, value: Any) -> Any:
     """Return an operand as formulas take it: integers wrap around, and booleans add to True."""
     kind = type(x)
-    if kind is np.ndarray:
+    if kind is np.ndarray or isinstance(x, Tracer):
         return x if x.dtype.kind in "fc" else x.astype(value.dtype)
     return float(x) if kind is int or kind is bool or isinstance(x, _INTEGERS) else x
 
@@ -376,9 +395,12 @@ def _plain_entry(
             if x.tape is tape:
                 source, x = x.number, x.value  # noqa: PLW2901
                 key.append(source)
+            elif not rule.is_operand(k, count):
+                return None
             else:
                 x = x.snapshot()  # noqa: PLW2901
                 key.append((x.shape, x.dtype))
+                all_floats = all_floats and x.dtype.kind in "fc"
         elif not rule.is_operand(k, count):
             return None
         elif kind is np.ndarray and x.dtype.kind in "fiubc":

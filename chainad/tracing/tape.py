@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from threading import local
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from chainad.rules.base import name_of
 from chainad.tracing.sites import RawSite, prefix, site_of
 
 _levels = itertools.count()
+# The script that this thread is recording, if any: a tape made meanwhile runs on its values.
+recording = local()
 
 # Constants of up to so many numbers are copied, larger ones locked.
 SMALL = 4096
@@ -51,11 +54,15 @@ class Tape:
 
     Nested traces have tapes of growing `level`; a value of an outer tape is a plain constant on an
     inner one. `box` makes the traced value of an entry. A tape is open while its function runs; a
-    traced value that outlives it is refused.
+    traced value that outlives it is refused. `script` is what the calls on plain numbers are
+    recorded in, where the function is being compiled.
     """
+
+    is_script = False
 
     def __init__(self, box: Callable[..., Any]) -> None:
         self.box = box
+        self.script: Any = None if self.is_script else getattr(recording, "script", None)
         self.level = next(_levels)
         self.is_open = True
         self.entries: list[Entry] = []
@@ -99,10 +106,20 @@ class Tape:
         in between would give wrong numbers. Small arrays are copied, which costs no more than to
         lock them, so that buffers may be used again; large ones are locked.
         """
+        if self.script is not None:
+            kept: np.ndarray[Any, Any] = self.script.constant(constant)
+            return kept
         if constant.size <= SMALL:
             return constant.copy(order="K")
         self.lock(constant)
         return constant
+
+    def keep_static(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return an array that shapes the structure, such as an index, as plain numbers."""
+        if self.script is not None:
+            kept: np.ndarray[Any, Any] = self.script.static(array)
+            return kept
+        return self.keep(array)
 
     def lock(self, array: np.ndarray[Any, Any]) -> None:
         """Make an array read-only until the derivatives are evaluated.

@@ -20,7 +20,7 @@ from chainad.pattern import coordinates, positions
 from chainad.primitives import segment_sum
 from chainad.rules.base import RULES
 from chainad.rules.movement import set_items
-from chainad.tracing.record import Template, Tracer, as_one, call
+from chainad.tracing.record import Template, Tracer, as_one, call, seen
 from chainad.tracing.sites import here, raw_site
 from chainad.tracing.tape import Entry, Tape
 
@@ -79,12 +79,21 @@ def write(target: Any, key: Any, value: Any) -> None:
     memory, path = target.link or (None, ())
     base = target if memory is None else memory.base
     _check_writeable(target, base)
+    if _is_recorded_mask(target, key) and np.ndim(value) == 0:
+        key, value = ..., np.where(key, value, target)  # the same call for every mask
+    key = _static(key, base.tape)
     if path:
         places = _walk(np.arange(base.size).reshape(base.shape), path)[key]
         key = coordinates(places, base.shape)
     value = as_one(value)
     if not _amend(base, key, value):
-        become(base, call(set_items, (base, (_static(key),), [value]), {}))
+        result = call(set_items, (base, (key,), [value]), {})
+        if base.tape.is_script and result.tape is not base.tape:
+            raise TraceError(
+                f"{here()}writing a traced value into a plain array loses its derivative; make"
+                " arrays that can be filled by np.zeros(n, like=x), or build them with np.stack"
+            )
+        become(base, result)
     if memory is not None:
         for view in memory.views():
             become(view, _walk(base, view.link[1]))
@@ -106,16 +115,29 @@ def _check_writeable(target: Any, base: Any) -> None:
         raise ValueError("assignment destination is read-only")
 
 
-def _static(key: Any) -> Any:
+def _is_recorded_mask(target: Any, key: Any) -> bool:
+    """Return whether a key tells for every entry whether it is written, by recorded numbers."""
+    is_recorded = isinstance(key, Tracer) and key.tape.is_script
+    return is_recorded and key.dtype == bool and key.shape == target.shape
+
+
+def _static(key: Any, tape: Tape) -> Any:
     """Return an index with plain numbers only."""
     if isinstance(key, tuple):
-        return tuple(map(_static, key))
+        return tuple([_static(item, tape) for item in key])
+    key = seen(key)
+    if isinstance(key, slice):
+        return slice(seen(key.start), seen(key.stop), seen(key.step))
     if isinstance(key, Tracer):
         raise TraceError(
             f"{here()}a traced value cannot be an index; say int(chainad.stop_gradient(x)) if the"
             " plain number is meant"
         )
-    return np.array(key) if isinstance(key, (np.ndarray, list)) else key
+    if isinstance(key, list):
+        return np.array(key)
+    if isinstance(key, np.ndarray):
+        return np.array(key) if tape.script is None else tape.keep_static(key)
+    return key
 
 
 def _walk(value: Any, path: Path) -> Any:
@@ -157,16 +179,16 @@ def _amend(base: Any, key: Any, value: Any) -> bool:
     assert old.template is not None
     start, keys, values = old.template[0]
     template = Template(tape, RULES[set_items], old.sources, old.operands)
-    own, static = template.argument(value, True), _static(key)
-    old.value[static] = raw(value)
+    own = template.argument(value, True)
+    old.value[key] = raw(value)
     tape.entries[base.number] = _VOID
     entry = Entry(
         set_items,
-        ((start, (*keys, static), [*values, own]), {}),
+        ((start, (*keys, key), [*values, own]), {}),
         tuple(template.sources),
         tuple(template.values),
         old.value,
-        (*tuple(old.key), freeze(static), own, template.sources[-1]),
+        (*tuple(old.key), freeze(key), own, template.sources[-1]),
         raw_site(),
     )
     base.number = tape.append(entry)
@@ -222,7 +244,7 @@ WRITERS: dict[Callable[..., Any], Callable[..., None]] = {
 
 def write_at(ufunc: np.ufunc, target: Any, key: Any, value: Any) -> None:
     """Do what `ufunc.at(target, key, value)` does: entries that are named twice change twice."""
-    places = np.arange(target.size).reshape(target.shape)[_static(key)]
+    places = np.arange(target.size).reshape(target.shape)[_static(key, target.tape)]
     flat = np.ravel(places)
     if np.unique(flat).size == flat.size:
         write(target, key, ufunc(target[key], value))

@@ -1,0 +1,222 @@
+"""Compiled functions: a Jacobian that is recorded once and replayed without tracing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import RLock
+from typing import Any, Protocol
+
+import numpy as np
+
+from chainad.backends.numpy import Runner
+from chainad.errors import TraceError
+from chainad.linearize import Linearized
+from chainad.lower import Lowered
+from chainad.plan import Plan
+from chainad.replay.arguments import Several, take_apart
+from chainad.replay.recording import finish
+from chainad.replay.source import MISS, Replay, Wanted, build
+from chainad.rules.base import RULES
+from chainad.tracing.record import Tracer, tracers_in
+from chainad.tracing.recorded import Recorded, box_recorded
+from chainad.tracing.script import Ref, Script, errstate
+from chainad.tracing.tape import recording
+from chainad.tracing.trace import Run, as_input, tracing
+
+# So many programs are kept; a function that still finds no fitting one is traced at each call.
+MANY = 32
+
+# Formulas of these rules are NumPy calls that may be recorded one by one; others run as they are.
+_ROOMS = ("elementwise", "contraction", "movement", "reduction")
+_OPEN = {f"chainad.rules.{room}" for room in _ROOMS}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that is kept for runs with the same graph, mode and output."""
+
+    linearized: Linearized
+    plan: Plan
+    lowered: Lowered
+    run: Runner
+
+
+class Differentiator(Protocol):
+    """What is compiled: a `JacobianFunction`."""
+
+    f: Callable[..., Any]
+    verb: str
+
+    def positions(self, count: int) -> tuple[int, ...]: ...
+
+    def prepare(self, run: Run) -> Prepared: ...
+
+    def blocks(self, run: Run, prepared: Prepared) -> Callable[[Any], Any]: ...
+
+    def traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]: ...
+
+    def hand_out(self, value: Any, jacobian: Any, out: Any, /) -> Any: ...
+
+
+class CompiledFunction:
+    """A Jacobian that is replayed without tracing; made by `compile`."""
+
+    def __init__(self, of: Differentiator) -> None:
+        self._of = of
+        self._replays: tuple[tuple[Replay, str], ...] = ()
+        self._lock = RLock()
+
+    def __repr__(self) -> str:
+        return f"{self._of!r}.compile()"
+
+    def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+        found = self._find(args, kwargs)
+        if found is MISS:
+            found = self._miss(args, kwargs)
+        value, jacobian = found
+        return self._of.hand_out(value, jacobian, out)
+
+    @property
+    def source(self) -> str:
+        """The source of the program that was used last."""
+        return self._replays[0][1] if self._replays else ""
+
+    @property
+    def programs(self) -> int:
+        """How many programs were recorded: one for each shape and each branch met so far."""
+        return len(self._replays)
+
+    def recompile(self) -> None:
+        """Forget what was recorded; the next call records anew."""
+        with self._lock:
+            self._replays = ()
+
+    def _find(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        replays = self._replays
+        for k, pair in enumerate(replays):
+            try:
+                found = pair[0](args, kwargs)
+            except Exception:
+                # It is the function's own, in its own line: let that raise it, or do otherwise.
+                return self._of.traced(args, kwargs)
+            if found is not MISS:
+                if k:
+                    self._prefer(pair)
+                return found
+        return MISS
+
+    def _prefer(self, pair: tuple[Replay, str]) -> None:
+        with self._lock:
+            self._replays = (pair, *(each for each in self._replays if each is not pair))
+
+    def _miss(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if any(True for _ in tracers_in((args, kwargs))):
+            return self._of.traced(args, kwargs)
+        given = args
+        args = self._checked(args)
+        if any(a is not b for a, b in zip(args, given, strict=True)):
+            found = self._find(args, kwargs)
+            if found is not MISS:
+                return found
+        if len(self._replays) >= MANY:
+            return self._of.traced(args, kwargs)
+        with self._lock:
+            found = self._find(args, kwargs)  # another thread may have been here
+            if found is not MISS:
+                return found
+            pair = record(self._of, args, kwargs)
+            self._replays = (pair, *self._replays)
+        found = pair[0](args, kwargs)
+        # A function that reads random numbers or counts its calls may find no program of its own.
+        return self._of.traced(args, kwargs) if found is MISS else found
+
+    def _checked(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the arguments, those to differentiate by as arrays of floats."""
+        checked = list(args)
+        for k in self._of.positions(len(args)):
+            checked[k] = as_input(args[k], k)
+        return tuple(checked)
+
+
+@contextmanager
+def _recording(script: Script) -> Iterator[None]:
+    before = getattr(recording, "script", None)
+    recording.script = script
+    try:
+        yield
+    finally:
+        recording.script = before
+        script.is_open = False
+        script.unlock()
+
+
+def record(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Replay, str]:
+    """Run a function once, and return what replays it, and its source."""
+    script = Script(box_recorded)
+    ambient = errstate()
+
+    def flow(value: Any) -> tuple[int, Any]:
+        recorded = script.input(value)
+        return recorded.number, recorded
+
+    with _recording(script):
+        positional, boxed = take_apart(args, flow)
+        named, boxed_kwargs = take_apart(kwargs, flow)
+        assert isinstance(positional, Several)
+        assert isinstance(named, Several)
+        f = of.f
+        with tracing(lambda *a: f(*a, **boxed_kwargs), boxed, of.positions(len(args))) as run:
+            _check_failure(script)
+            prepared = of.prepare(run)
+            slots = _slots(script, run, prepared)
+            values = tuple(_value(script, value) for value in run.values)
+            blocks = of.blocks(run, prepared)
+        found = finish(script, (positional, named), values, slots, ambient)
+    wanted = Wanted(of.verb == "value_and_jacobian", run.is_tuple, prepared.run, blocks)
+    return build(found, wanted)
+
+
+def _check_failure(script: Script) -> None:
+    if script.failure is not None:
+        raise TraceError(
+            f"the function caught {script.failure!r}, which depends on numbers, so that it cannot"
+            " be replayed; call chainad.jacobian(f) instead"
+        ) from script.failure
+
+
+def _value(script: Script, value: Any) -> Ref:
+    if not isinstance(value, Recorded):
+        value = script.constant(np.asarray(value))
+    return Ref(value.number)
+
+
+def _slots(script: Script, run: Run, prepared: Prepared) -> tuple[Any, ...]:
+    """Record the formulas of the local Jacobians that are needed."""
+    used = set(prepared.lowered.program.used_slots)
+    slots: list[Any] = []
+    with np.errstate(all="ignore"):
+        for k, recipe in enumerate(prepared.linearized.recipes):
+            if recipe.formula is None or k not in used:
+                slots.append(None)
+                continue
+            entry = run.tape.entries[recipe.node]
+            values = (entry.value, *entry.operands)
+            if prepared.linearized.graph.edges[k].structure.action or not _is_open(entry, values):
+                slots.append(Ref(script.opaque(recipe.formula, values)[0]))
+                continue
+            slot = recipe.formula(*values)
+            if isinstance(slot, Tracer):
+                assert slot.tape is script
+                slot = Ref(slot.number)
+            elif not hasattr(slot, "shape"):
+                slot = entry.value.dtype.type(slot)
+            slots.append(slot)
+    return tuple(slots)
+
+
+def _is_open(entry: Any, values: Sequence[Any]) -> bool:
+    """Return whether a formula is made of NumPy calls that mean the same one by one."""
+    is_real = all(getattr(x, "dtype", np.dtype(float)).kind != "c" for x in values)
+    return is_real and getattr(RULES[entry.function].locals, "__module__", "") in _OPEN

@@ -1,0 +1,1 @@
+"""Replay: a recorded script as straight-line Python that runs without tracing."""
