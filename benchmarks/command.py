@@ -70,10 +70,10 @@ def _measure(names: Sequence[str], options: argparse.Namespace) -> int:
         print(f"{name} ...", end=" ", flush=True)
         found.append(measure(WORKLOADS[name](False), libraries, effort))
         print(progress(found[-1]), flush=True)
-    text = report(found, failed)
+        text = report(found, failed)
+        if options.save:  # at once: a long run may be cut short
+            save(str(date.today()), text)
     print(f"\n{text}\nGoals: {summary(found)}")
-    if options.save:
-        print(f"saved in {save(str(date.today()), text)}")
     return 0
 
 

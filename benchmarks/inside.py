@@ -10,16 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
-from time import perf_counter
 from typing import Any
 
-from chainad.backends.numpy import build
+from benchmarks.timing import now
+from chainad.backends.numpy import Runner, build
 from chainad.cache import Cache
 from chainad.evaluate import evaluate
-from chainad.linearize import linearize
+from chainad.linearize import Linearized, linearize
 from chainad.lower import lower
+from chainad.plan import Plan
 from chainad.planners.auto import make_plan
-from chainad.tracing.trace import tracing
+from chainad.tracing.trace import Run, tracing
 
 Seconds = float
 Function = Callable[[Any], Any]
@@ -53,24 +54,42 @@ class FirstCall:
         return self.trace + self.linearize + self.plan + self.lower
 
 
+def trace(f: Function, x: Any) -> Run:
+    """Return a traced run of f."""
+    with tracing(f, (x,), (0,)) as run:
+        return run
+
+
+def linearized(run: Run) -> Linearized:
+    """Return the linear graph of a run, and how its numbers are made."""
+    return linearize(run.graph(), where=run.tape.where)
+
+
+def plan(linearized: Linearized, mode: str) -> Plan:
+    """Return the plan of a mode."""
+    return make_plan(linearized.graph, mode)
+
+
+def lowered(linearized: Linearized, plan: Plan, output: str) -> Runner:
+    """Return what executes a plan."""
+    return build(lower(plan, [recipe.kernels for recipe in linearized.recipes], output).program)
+
+
 def cached_call(f: Function, x: Any, output: str, seconds: Seconds, rounds: int) -> CachedCall:
     """Return the medians over as many calls as fit into `seconds`."""
-    with tracing(f, (x,), (0,)) as run:
-        linearized = linearize(run.graph(), where=run.tape.where)
-        plan = make_plan(linearized.graph, "auto", 8)
-        lowered = lower(plan, [recipe.kernels for recipe in linearized.recipes], output)
-        execute = build(lowered.program)
+    known = linearized(trace(f, x))
+    execute = lowered(known, plan(known, "auto"), output)
 
     def clock() -> list[Seconds]:
-        times = [perf_counter()]
+        times = [now()]
         with tracing(f, (x,), (0,)) as run:
-            times.append(perf_counter())
+            times.append(now())
             hash(run.key)
-            times.append(perf_counter())
-            slots = evaluate(run.tape, linearized.recipes)
-            times.append(perf_counter())
+            times.append(now())
+            slots = evaluate(run.tape, known.recipes)
+            times.append(now())
             execute(slots)
-            times.append(perf_counter())
+            times.append(now())
         return times
 
     return CachedCall(*_medians(clock, seconds, rounds))
@@ -81,15 +100,15 @@ def first_call(f: Function, x: Any, output: str, seconds: Seconds, rounds: int) 
 
     def clock() -> list[Seconds]:
         forget()
-        times = [perf_counter()]
-        with tracing(f, (x,), (0,)) as run:
-            times.append(perf_counter())
-            linearized = linearize(run.graph(), where=run.tape.where)
-            times.append(perf_counter())
-            plan = make_plan(linearized.graph, "auto", 8)
-            times.append(perf_counter())
-            build(lower(plan, [recipe.kernels for recipe in linearized.recipes], output).program)
-            times.append(perf_counter())
+        times = [now()]
+        run = trace(f, x)
+        times.append(now())
+        known = linearized(run)
+        times.append(now())
+        made = plan(known, "auto")
+        times.append(now())
+        lowered(known, made, output)
+        times.append(now())
         return times
 
     return FirstCall(*_medians(clock, seconds, rounds))
@@ -110,7 +129,7 @@ def _medians(
     clock: Callable[[], Sequence[Seconds]], seconds: Seconds, rounds: int
 ) -> list[Seconds]:
     found = []
-    start = perf_counter()
-    while len(found) < rounds or perf_counter() - start < seconds:
+    start = now()
+    while len(found) < rounds or now() - start < seconds:
         found.append([b - a for a, b in pairwise(clock())])
     return [median(column) for column in zip(*found, strict=True)]

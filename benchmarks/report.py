@@ -39,8 +39,9 @@ def report(found: Sequence[Measurement], failed: Mapping[str, str]) -> str:
 
 
 EXPLAINED = """\
-All float64, every Jacobian checked first, all runners in turn in one process, medians. A ratio is
-the median over the rounds that both ran: on a busy machine not the quotient of the two medians.
+All float64, every Jacobian checked first, all runners in turn in one process, medians of processor
+time (all threads and the system's part included; on an idle machine the time that passes). A ratio
+is the median over the rounds that both ran, not the quotient of the two medians.
 "traced" is `chainad.jacobian(f)(x)`, which traces f at every call; "compiled" traces no more.
 """
 
@@ -159,8 +160,12 @@ def _memory(found: Measurement) -> list[str]:
     ]
 
 
+OURS = ("chainad", "compiled", "forward", "reverse", "limit", "f")
+
+
 def _everybody(found: Sequence[Measurement]) -> tuple[list[str], Rows]:
-    names = list(dict.fromkeys(name for m in found for name in m.rounds))
+    present = dict.fromkeys(name for m in found for name in m.rounds)
+    names = sorted(present, key=lambda name: OURS.index(name) if name in OURS else len(OURS))
     rows = [[m.workload.name, *(ms(m.seconds.get(name)) for name in names)] for m in found]
     return ["workload", *names], rows
 

@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import ceil
 from statistics import median
-from time import perf_counter
+from time import process_time
 from typing import Any
+
+# Seconds of the processor, not of the wall: a process that is pinned to one core waits for nothing
+# but its turn, so that on an idle machine both are the same, and on a busy one only this is ours.
+now = process_time
 
 Runner = Callable[[], Any]
 Rounds = tuple[float, ...]
 
 # A sample lasts at least so long, else the caches are still full of what ran before.
 SAMPLE = 0.002  # seconds
+SHORTEST = 1e-7
 
 
 def once(runner: Runner) -> tuple[float, Any]:
     """Return the seconds that one call takes, and its result."""
-    start = perf_counter()
+    start = now()
     result = runner()
-    return perf_counter() - start, result
+    return now() - start, result
 
 
 def race(runners: Mapping[str, Runner], seconds: float, rounds: int) -> dict[str, Rounds]:
@@ -28,7 +33,9 @@ def race(runners: Mapping[str, Runner], seconds: float, rounds: int) -> dict[str
     A runner takes part until it has had its `seconds`; in `rounds` rounds at least, if these fit
     into four times that, and in one however slow it is.
     """
-    calls = {name: ceil(SAMPLE / once(runner)[0]) for name, runner in runners.items()}
+    calls = {
+        name: ceil(SAMPLE / max(once(runner)[0], SHORTEST)) for name, runner in runners.items()
+    }
     found: dict[str, list[float]] = {name: [] for name in runners}
     spent = dict.fromkeys(runners, 0.0)
 
@@ -45,10 +52,10 @@ def race(runners: Mapping[str, Runner], seconds: float, rounds: int) -> dict[str
 
 
 def _sample(runner: Runner, calls: int) -> float:
-    start = perf_counter()
+    start = now()
     for _ in range(calls):
         runner()
-    return perf_counter() - start
+    return now() - start
 
 
 def ratio(slow: Rounds, fast: Rounds) -> float:
