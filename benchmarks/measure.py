@@ -171,11 +171,10 @@ def checked(workload: Workload) -> tuple[dict[str, Runner], Any]:
 
 
 def _compiled(workload: Workload) -> dict[str, Runner]:
-    """Return the call that traces no more, if this chainad has it."""
-    if not hasattr(chainad, "compile"):
-        return {}
+    """Return the call that traces no more."""
     x = workload.point
-    compiled = chainad.jacobian(workload.function, output=workload.output).compile(x)
+    # Recorded elsewhere: what is replayed here must be right here, too.
+    compiled = chainad.jacobian(workload.function, output=workload.output).compile(0.9 * x)
     if workload.into:
         return {"compiled": partial(compiled, x, out=np.empty_like(compiled(x)))}
     return {"compiled": partial(compiled, x)}

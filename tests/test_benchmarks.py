@@ -1,0 +1,121 @@
+"""The benchmarks' own logic: turns, ratios, verdicts, and that a wrong Jacobian is found out."""
+
+from itertools import groupby
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+import chainad
+from benchmarks.check import MismatchError, agree, agree_with_function, applied
+from benchmarks.command import select
+from benchmarks.goals import Figures, at_least, at_most
+from benchmarks.measure import checked
+from benchmarks.peers import csr_of
+from benchmarks.table import ms, table, times
+from benchmarks.timing import race, ratio
+from benchmarks.workload import Workload
+from benchmarks.workloads import WORKLOADS
+
+
+def test_all_runners_of_a_race_take_turns():
+    called = []
+    found = race({name: lambda name=name: called.append(name) for name in "abc"}, 1e-6, 3)
+    assert [name for name, _ in groupby(called)] == [*"abcabc"]  # a trial each, then a round
+    assert all(len(rounds) == 1 and rounds[0] > 0 for rounds in found.values())
+
+
+def test_a_ratio_is_the_median_over_the_rounds_that_both_ran():
+    assert ratio((2.0, 4.0, 9.0), (1.0, 2.0, 3.0)) == 2
+    assert ratio((2.0,), (1.0, 100.0, 100.0)) == 2
+
+
+@pytest.mark.parametrize(
+    ("goal", "figures", "verdict"),
+    [
+        (at_least("speed", 2), Figures(2.0), "met"),
+        (at_least("speed", 2), Figures(1.9), "missed"),
+        (at_least("speed", 2), Figures(1.9, 2.1), "met compiled"),
+        (at_least("speed", 2), Figures(2.1, 1.9), "met"),
+        (at_least("speed", 2, "traced"), Figures(1.9, 2.1), "missed"),
+        (at_least("speed", 2, "compiled"), Figures(2.1), "-"),
+        (at_most("speed", 2), Figures(2.0), "met"),
+        (at_most("speed", 2), Figures(3.0, 2.1), "missed"),
+        (at_most("other", 2), Figures(1.0), "-"),
+    ],
+)
+def test_verdicts(goal, figures, verdict):
+    assert goal.verdict({"speed": figures}) == verdict
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (np.array([1.0, 2.0 + 1e-8]), "off by"),
+        (np.array([1.0, np.nan]), "off by"),
+        (np.array([1.0, 2.0, 3.0]), "wanted float64"),
+        (np.array([1.0, 2.0], np.float32), "got float32"),
+    ],
+)
+def test_disagreement_is_found(found, message):
+    with pytest.raises(MismatchError, match=message):
+        agree("it", found, np.array([1.0, 2.0]))
+
+
+@pytest.mark.parametrize("oracle", ["complex", "central"])
+@pytest.mark.parametrize("size", [5, 100])  # column by column, and along random directions
+def test_a_wrong_entry_of_a_jacobian_is_found(oracle, size):
+    x = np.linspace(0.1, 1.0, size)
+    workload = Workload("it", "it", np.sin, x, oracle=oracle)
+    right = np.diag(np.cos(x))
+    agree_with_function(workload, right)
+    right[size // 2, 0] += 1e-3
+    with pytest.raises(MismatchError, match=f"{oracle} step"):
+        agree_with_function(workload, right)
+
+
+@pytest.mark.parametrize("output", ["dense", "sparse", "structured"])
+def test_a_jacobian_in_any_form_is_applied_to_a_direction(output):
+    rng = np.random.default_rng(0)
+    W, v = rng.normal(size=(4, 3)), rng.normal(size=(5, 4))
+
+    def f(x):
+        return np.tanh(x @ W)
+
+    x = rng.normal(size=(5, 4))
+    slope = np.imag(f(x + 1e-200j * v)) / 1e-200
+    found = applied(chainad.jacobian(f, output=output)(x), v)
+    np.testing.assert_allclose(found, slope.ravel(), rtol=1e-12)
+
+
+def test_our_own_runners_all_take_part_in_the_check():
+    runners, found = checked(WORKLOADS["W1f"](True))
+    assert {"chainad", "f", "limit", "forward", "reverse"} <= runners.keys()
+    assert found.shape == (20, 20)
+
+
+def test_a_csr_is_made_of_numbers_in_any_order():
+    rng = np.random.default_rng(0)
+    full = rng.normal(size=(6, 5)) * (rng.random((6, 5)) < 0.4)
+    rows, cols = np.nonzero(full)
+    shuffled = rng.permutation(rows.size)
+    places = np.stack([rows, cols], axis=1)[shuffled]
+    found = csr_of(places, full.shape)(full[rows, cols][shuffled])
+    assert isinstance(found, scipy.sparse.csr_array)
+    np.testing.assert_array_equal(found.toarray(), full)
+
+
+def test_workloads_are_selected_by_name_or_its_beginning():
+    assert select([]) == list(WORKLOADS)
+    assert select(["W1f"]) == ["W1f"]
+    assert select(["W6a", "W2s"]) == ["W2s", "W6a-50-20", "W6a-50-200", "W6a-200-50"]
+    assert select(["W99"]) == []
+
+
+def test_tables_stand_in_line():
+    assert table(["a", "long"], [["123", "4"]]).splitlines() == [
+        "| a   | long |",
+        "| --- | ---- |",
+        "| 123 | 4    |",
+    ]
+    assert (ms(0.0012345), ms(None), times(1234.5), times(0.5)) == ("1.23", "-", "1,234x", "0.5x")
