@@ -47,10 +47,13 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What an operator costs, in multiplications: per column of tangents, per row of adjoints."""
+    """What an operator costs, in multiplications: per column of tangents, per row of adjoints.
 
-    tangent: int
-    adjoint: int
+    None stands for a direction that is not there; one of the two is.
+    """
+
+    tangent: int | None
+    adjoint: int | None
 
 
 class _Interned(type):
@@ -123,8 +126,18 @@ class Structure(metaclass=_Interned):
         """The multiplications that make an operator explicit."""
         if self.action is None:
             return 0
+        return min(cost for cost in self.costs_of_explicit if cost is not None)
+
+    @cached_property
+    def costs_of_explicit(self) -> tuple[int | None, int | None]:
+        """The multiplications that make an operator explicit by tangents, and by adjoints."""
+        assert self.action is not None
         batch, out, inner = (prod(self.sizes[x] for x in labels) for labels in self.sides)
-        return batch * min(self.action.tangent * inner, self.action.adjoint * out)
+        tangent, adjoint = self.action.tangent, self.action.adjoint
+        return (
+            None if tangent is None else batch * tangent * inner,
+            None if adjoint is None else batch * adjoint * out,
+        )
 
     @cached_property
     def row_shape(self) -> tuple[int, ...]:

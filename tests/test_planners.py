@@ -17,7 +17,8 @@ from chainad.linear import Edge, Elimination, LinearGraph, Vertex, price
 from chainad.pattern import positions
 from chainad.plan import Plan
 from chainad.planners.auto import MODES, PLANNERS, make_plan
-from chainad.planners.chain import bracket_matrices, bracket_structures, chain
+from chainad.planners.brackets import bracket_structures
+from chainad.planners.chain import chain
 from chainad.planners.exhaustive import exhaustive
 from chainad.planners.greedy import price_and_damage
 from chainad.structure import Axis, Structure
@@ -101,13 +102,13 @@ def test_matrices_are_bracketed_like_any_structures(sizes: list[int], diagonals:
         if diagonals >> k & 1:
             factors.insert(k, diagonal((size,)))
     table = bracket_structures(factors)
-    assert table.cost[0][-1] == cheapest_bracketing(tuple(factors))
+    assert table.price == cheapest_bracketing(tuple(factors))
 
 
 @given(st.lists(st.integers(1, 10**7), min_size=2, max_size=7))
 def test_price_in_the_table_is_the_price_of_the_plan(sizes: list[int]) -> None:
     plan = chainad.plan_chain(sizes)
-    assert plan.multiplications == bracket_matrices(sizes).cost[0][-1]
+    assert plan.multiplications == bracket_structures([e.structure for e in plan.graph.edges]).price
     assert type(plan.multiplications) is int
 
 

@@ -124,8 +124,12 @@ def _applied(left: Structure, right: Structure, action: Literal["push", "pull"])
 
     The labels that the operator maps must meet the other factor's array as they are.
     """
-    plain = multiply(left.explicit, right.explicit)
     operator, other = (left, right) if action == "push" else (right, left)
+    assert operator.action is not None
+    each = operator.action.tangent if action == "push" else operator.action.adjoint
+    if each is None:
+        return None
+    plain = multiply(left.explicit, right.explicit)
     if plain.labels is None or (plain.left if action == "push" else plain.right):
         return None
     own, theirs = plain.labels[:2] if action == "push" else plain.labels[1::-1]
@@ -139,8 +143,6 @@ def _applied(left: Structure, right: Structure, action: Literal["push", "pull"])
     size = dict(plain.sizes)
     met = prod(size.values())
     count = prod(n for x, n in size.items() if x not in taken | made)
-    assert operator.action is not None
-    each = operator.action.tangent if action == "push" else operator.action.adjoint
     # What has to be made explicit is the other factor, if that is an operator too.
     kernels = plain.right if action == "push" else plain.left
     first = explicit_of(other)

@@ -15,7 +15,7 @@ from chainad.linear import Edge, LinearGraph, Price, Vertex
 from chainad.plan import Alternative, Plan, follow, price_in_full, price_of_steps
 from chainad.planners import chain as chains
 from chainad.planners import exhaustive as sets
-from chainad.planners.chain import brackets_of, chain, price_of_order
+from chainad.planners.chain import chain, hybrid_orders, price_of_order
 from chainad.planners.exhaustive import exhaustive
 from chainad.planners.greedy import greedy, markowitz
 from chainad.planners.modes import around, forward, reverse
@@ -165,9 +165,7 @@ def hybrids(graph: LinearGraph, orders: dict[str, Order], model: PriceModel) -> 
     """Yield orders that may turn out neither forward nor reverse."""
     yield from orders.values()
     if graph.chain is not None:
-        free, boundaries, brackets = brackets_of(graph, model)
-        for k in range(len(boundaries)):
-            yield (*free, *(boundaries[v - 1] for v in brackets.order(root=k)))
+        yield from hybrid_orders(graph, model)
     elif len(graph.inner) <= MANY:
         yield from around(graph)
 
@@ -192,13 +190,13 @@ def _finish(
         for name, offer in sorted(known.items(), key=lambda item: item[1])
     )
     # A price of whole plans is only stood in for while planners search.
-    proof = "" if model.overall else _proof(plan, planner, known)
+    proof = "" if model.overall else _proof(plan, planner, known, model)
     if sum(structure.weight for structure in plan.structures) > HEAVY:
         forget()
     return replace(plan, alternatives=offers, planner=planner, proof=proof)
 
 
-def _proof(plan: Plan, planner: str, known: dict[str, Price]) -> str:
+def _proof(plan: Plan, planner: str, known: dict[str, Price], model: PriceModel) -> str:
     """Return what is proved of a plan's price: it equals that of a planner that is exact.
 
     Positions may make the structure of a product or a sum depend on the order; then nothing is.
@@ -208,7 +206,8 @@ def _proof(plan: Plan, planner: str, known: dict[str, Price]) -> str:
     for name, proof in (("chain", chains.PROOF), ("exhaustive", sets.PROOF)):
         is_best = name in known and known[name].amount == plan.price
         if planner == name or is_best:
-            return proof
+            is_exact = name != "chain" or chains.is_exact(plan.graph, model)
+            return proof if is_exact else ""
     return ""
 
 

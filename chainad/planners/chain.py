@@ -1,65 +1,31 @@
-"""Optimal bracketing of a chain, by dynamic programming over its segments.
-
-The structure of a segment does not depend on how it is bracketed, hence
-
-    cost(i..j) = min over k of  cost(i..k) + cost(k+1..j) + price(S(k+1..j), S(i..k))
-
-with S the structure of a segment
-
-is exact over all bracketings (Godbole 1973 for matrices; Griewank & Naumann 2003 for Jacobians).
-Diagonals stay factors of their own, so that they are applied where the array is smallest.
-Factors are counted from x to y: factor i maps vertex i to vertex i + 1.
-"""
+"""Optimal bracketing of a chain: which vertices to eliminate in which order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from functools import reduce
 from itertools import pairwise
-
-import numpy as np
-import numpy.typing as npt
 
 from chainad.algebra import multiply
 from chainad.errors import PlanError
 from chainad.linear import LinearGraph, Price, Vertex
 from chainad.plan import price_in_full
+from chainad.planners.brackets import bracket_structures, can_tabulate
 from chainad.planners.polygon import order_of_polygon
 from chainad.prices import PriceModel, multiplications
 from chainad.structure import Structure
 
 PROOF = "optimal over all bracketings of this chain"
 
-# Longer chains of dense matrices are bracketed without a table of all segments.
-MANY_FACTORS = 64
+# Longer chains of dense matrices are bracketed without a table of all segments, and so many
+# factors of any kind are compared product by product.
+MANY_FACTORS = 100
 
+# So many factors have a table of all segments, filled in seconds.
+MOST_FACTORS = 1500
 
-@dataclass(frozen=True)
-class Brackets:
-    """For every segment of a chain its cost and where it is split last.
-
-    `cost[i][j]` is the price of the product of factors i to j; `split[i][j]` the last factor of
-    its right part.
-    """
-
-    cost: Sequence[Sequence[int]]
-    split: Sequence[Sequence[int]]
-
-    def order(self, root: int | None = None) -> list[int]:
-        """Return the inner vertices in the order of their elimination.
-
-        Vertex k + 1 lies between factors k and k + 1; `root` is the last split, if not the best.
-        """
-        order: list[int] = []
-        stack = [(0, len(self.cost) - 1, root)]
-        while stack:
-            i, j, k = stack.pop()
-            if i == j:
-                continue
-            k = int(self.split[i][j]) if k is None else k
-            order.append(k + 1)
-            stack += [(i, k, None), (k + 1, j, None)]
-        return order[::-1]
+# So many last products are tried for a hybrid.
+MOST_ROOTS = 16
 
 
 def chain(graph: LinearGraph, model: PriceModel = multiplications) -> tuple[Vertex, ...]:
@@ -71,23 +37,54 @@ def chain(graph: LinearGraph, model: PriceModel = multiplications) -> tuple[Vert
         If the graph is not a path from one input to one output.
     """
     free, boundaries, structures = factors_of(graph, model)
-    is_long = len(structures) > MANY_FACTORS and model is multiplications
-    if is_long and all(s.is_dense for s in structures):
-        order = order_of_polygon(_sizes(structures))
+    if len(structures) <= MANY_FACTORS or not _is_dense(structures):
+        found = _bracketed(structures, model)
     else:
-        order = bracket_structures(structures, model).order()
-    return (*free, *(boundaries[k - 1] for k in order))
+        found = order_of_polygon(_sizes(structures))
+    return (*free, *(boundaries[k - 1] for k in found))
 
 
-def brackets_of(
+def is_exact(graph: LinearGraph, model: PriceModel = multiplications) -> bool:
+    """Return whether `chain` compares all bracketings of a graph."""
+    if graph.chain is None:
+        return False
+    _, _, structures = factors_of(graph, model)
+    if len(structures) <= MANY_FACTORS:
+        return True
+    if _is_dense(structures):
+        return model is multiplications
+    return len(structures) <= MOST_FACTORS and can_tabulate(structures, model)
+
+
+def hybrid_orders(
     graph: LinearGraph, model: PriceModel = multiplications
-) -> tuple[list[Vertex], list[Vertex], Brackets]:
-    """Return vertices that are free to eliminate first, those left between factors, and the table.
-
-    The table has an entry for every segment: for long chains see `chain`.
-    """
+) -> Iterator[tuple[Vertex, ...]]:
+    """Yield cheapest orders with one vertex or another kept for last, the cheapest ones first."""
     free, boundaries, structures = factors_of(graph, model)
-    return free, boundaries, bracket_structures(structures, model)
+    if len(structures) <= MANY_FACTORS or (
+        len(structures) <= MOST_FACTORS and can_tabulate(structures, model)
+    ):
+        brackets = bracket_structures(structures, model)
+        for k in sorted(range(len(boundaries)), key=brackets.rooted)[:MOST_ROOTS]:
+            yield (*free, *(boundaries[v - 1] for v in brackets.order(root=k)))
+
+
+def _bracketed(structures: Sequence[Structure], model: PriceModel) -> list[int]:
+    """Return the inner vertices of a chain in a cheapest order, of a very long one in a good one.
+
+    Very long chains are cut into pieces; then the products of these are put into order.
+    """
+    most = MOST_FACTORS if can_tabulate(structures, model) else MANY_FACTORS
+    if len(structures) <= most:
+        return bracket_structures(structures, model).order()
+    order: list[int] = []
+    cuts = [*range(0, len(structures), most), len(structures)]
+    products: list[Structure] = []
+    for start, stop in pairwise(cuts):
+        piece = structures[start:stop]
+        order += [start + k for k in bracket_structures(piece, model).order()]
+        products.append(reduce(lambda right, left: multiply(left, right).structure, piece))
+    return order + [cuts[k] for k in _bracketed(products, model)]
 
 
 def factors_of(
@@ -104,10 +101,13 @@ def factors_of(
         )
     factors = list(graph.chain)
     if model is multiplications:
-        factors = [e for e in factors if not e.structure.is_identity] or factors[:1]
+        # A change of sign makes an operator explicit, hence is not free beside one.
+        signs = (1,) if any(e.structure.action for e in factors) else (1, -1)
+        kept = (s for s in factors if not (s.structure.is_identity and s.structure.scale in signs))
+        factors = list(kept) or factors[:1]
     boundaries = [edge.tail for edge in factors[1:]]
-    kept = set(boundaries)
-    free = [v for v in graph.inner if v not in kept]
+    between = set(boundaries)
+    free = [v for v in graph.inner if v not in between]
     return free, boundaries, [edge.structure for edge in factors]
 
 
@@ -134,69 +134,10 @@ def price_of_order(
     return Price(products, additions, products)
 
 
+def _is_dense(structures: Sequence[Structure]) -> bool:
+    return all(structure.is_dense for structure in structures)
+
+
 def _sizes(structures: Sequence[Structure]) -> list[int]:
     """Return the sizes of the vertices from x to y."""
     return [structures[0].matrix_shape[1], *(s.matrix_shape[0] for s in structures)]
-
-
-def bracket_structures(
-    structures: Sequence[Structure], model: PriceModel = multiplications
-) -> Brackets:
-    """Fill the table for a chain of structures, factor 0 being the one next to x."""
-    if model is multiplications and all(s.is_matrix for s in structures):
-        return bracket_matrices(_sizes(structures), [s.kind == "diagonal" for s in structures])
-    return _bracket_any(structures, model)
-
-
-def bracket_matrices(sizes: Sequence[int], diagonal: Sequence[bool] | None = None) -> Brackets:
-    """Fill the table for matrices given by their sizes, all segments of one length at a time.
-
-    Factor i has shape (sizes[i + 1], sizes[i]); `diagonal[i]` says that it keeps a diagonal only.
-    """
-    q = len(sizes) - 1
-    is_diagonal = np.asarray(diagonal if diagonal is not None else [False] * q, dtype=bool)
-    fits = q * max(sizes, default=1) ** 3 < 2**62
-    n = np.array(sizes, dtype=np.int64 if fits else object)  # object: Python integers
-    cost = np.zeros((q, q), n.dtype)
-    split = np.zeros((q, q), np.int64)
-    dense_before = np.concatenate([[0], np.cumsum(~is_diagonal)])
-    for length in range(2, q + 1):
-        i = np.arange(q - length + 1)[:, None]
-        k = i + np.arange(length - 1)[None, :]
-        j = i + length - 1
-        rows = _unless_diagonal(n[j + 1], dense_before[j + 1] - dense_before[k + 1])
-        cols = _unless_diagonal(n[i], dense_before[k + 1] - dense_before[i])
-        total = cost[i, k] + cost[k + 1, j] + rows * n[k + 1] * cols
-        best = np.argmin(total, axis=1)
-        cost[i[:, 0], j[:, 0]] = total[i[:, 0], best]
-        split[i[:, 0], j[:, 0]] = i[:, 0] + best
-    return Brackets(cost.tolist(), split.tolist())
-
-
-def _unless_diagonal(
-    size: npt.NDArray[np.int64], dense_factors: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    """Return the sizes, or 1 where a segment has no dense factor and so keeps a diagonal only."""
-    return np.where(dense_factors > 0, size, np.ones_like(size))
-
-
-def _bracket_any(structures: Sequence[Structure], model: PriceModel) -> Brackets:
-    q = len(structures)
-    segment = {(i, i): s for i, s in enumerate(structures)}
-    cost = [[0] * q for _ in range(q)]
-    split = [[0] * q for _ in range(q)]
-    for length in range(2, q + 1):
-        for i in range(q - length + 1):
-            j = i + length - 1
-            segment[i, j] = multiply(structures[j], segment[i, j - 1]).structure
-            prices = (
-                (
-                    cost[i][k]
-                    + cost[k + 1][j]
-                    + model.product(multiply(segment[k + 1, j], segment[i, k])),
-                    k,
-                )
-                for k in range(i, j)
-            )
-            cost[i][j], split[i][j] = min(prices)
-    return Brackets(cost, split)

@@ -1,0 +1,278 @@
+"""All segments of a chain with strands, priced length by length with whole arrays.
+
+Row d, column i of a table stands for the segment of d factors from factor i on. What lies to the
+right of a split behind it has l - d factors, from factor i + d on: a skewed view of a table puts
+these at the same place, so that all splits of all segments of one length are priced at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
+
+from chainad.planners.strands import Cross, Strand
+from chainad.structure import Structure
+
+Numbers = npt.NDArray[Any]  # int64, or Python integers where 64 bits may not do
+Flags = npt.NDArray[np.bool_]
+
+# So many splits at a time are priced in arrays that stay in the processor's cache.
+BLOCK = 1 << 17
+
+
+class Inner(NamedTuple):
+    """Strands through every vertex, as a table of those that begin inside, and who end inside.
+
+    `sizes[d, i]` is the size of the strand through vertex i + d if it begins behind vertex i, else
+    1; `ends[e, v]` says whether the one through vertex v has ended e factors later; None: all have.
+    """
+
+    sizes: Numbers
+    ends: Flags | None
+
+
+class Segments:
+    """The least price of every segment of a chain.
+
+    Parameters
+    ----------
+    structures : sequence of Structure
+        The factors, from x to y; operators are priced by their actions.
+    crosses : sequence of Cross
+        `strands_of(structures)`.
+    """
+
+    def __init__(self, structures: Sequence[Structure], crosses: Sequence[Cross]) -> None:
+        self.q = q = len(structures)
+        self.crosses = crosses
+        explicit = [s.cost_of_explicit for s in structures]
+        self.dtype: Any = np.int64 if _fits(structures, crosses, sum(explicit)) else object
+        keeps = np.cumsum([0, *(s.scale is None for s in structures)])
+        self.keeps = _by_length(keeps, lambda one, two: two > one)
+        self.all_keep = bool(keeps[-1] == q)
+        self.counts = self._counts()
+        self.inner = self._inner()
+        self.cost = self._table(0)
+        self.cost[1, :q] = explicit
+        self.swept = self._swept(structures)
+        for length in range(2, q + 1):
+            self._fill(length)
+
+    @property
+    def price(self) -> int:
+        """The least price of the whole chain."""
+        return int(self.cost[self.q, 0])
+
+    @cached_property
+    def _splits(self) -> dict[tuple[int, int], int]:
+        return {}
+
+    def split(self, i: int, j: int) -> int:
+        """Return the last factor of the right part of segment i..j where it is split last."""
+        if (i, j) not in self._splits:
+            offers = self.offers(i, j)
+            self._splits[i, j] = i + min(range(j - i), key=offers.__getitem__)
+        return self._splits[i, j]
+
+    def offers(self, i: int, j: int) -> list[int]:
+        """Return the price of segment i..j for every last split, behind factor i, i + 1, ..."""
+        length = j - i + 1
+        offers: list[int] = self._products(length, i, i + 1)[:, 0].tolist()
+        for at, table, allowed in self.swept:
+            if allowed[length, i]:
+                place, rest = (length - 2, i) if at == 0 else (0, i + 1)
+                swept = int(self.cost[length - 1, rest]) + int(table[length, i])
+                offers[place] = min(offers[place], swept)
+        return offers
+
+    def _fill(self, length: int) -> None:
+        n = self.q - length + 1
+        best = self.cost[length, :n]
+        width = max(1, BLOCK // length)
+        for first in range(0, n, width):
+            stop = min(n, first + width)
+            self._products(length, first, stop).min(axis=0, out=best[first:stop])
+        for at, table, allowed in self.swept:
+            swept = self.cost[length - 1, at : at + n] + table[length, :n]
+            np.minimum(best, swept, out=best, where=allowed[length, :n])
+
+    def _products(self, length: int, first: int, stop: int) -> Numbers:
+        """Return the prices of all splits of the segments that begin at first, ..., stop - 1."""
+
+        def left(table: Numbers) -> Numbers:
+            return table[1:length, first:stop]
+
+        def right(table: Numbers) -> Numbers:
+            return _skewed(table, length, first, stop)
+
+        total = left(self.cost) + right(self.cost)
+        price = self.counts[length, first:stop]
+        for sizes, ends in self.inner:
+            price = price * (left(sizes) if ends is None else np.where(right(ends), left(sizes), 1))
+        if not self.all_keep:
+            price = price * (left(self.keeps) & right(self.keeps))
+        total += price
+        return total
+
+    def _table(self, value: Any) -> Numbers:
+        return np.full((self.q + 1, self.q + 1), value, self.dtype)
+
+    def _counts(self) -> Numbers:
+        """Return how many numbers every segment keeps; 1 for all ones."""
+        counts = self._table(1)
+        vertices = np.arange(self.q + 1)
+        ahead = [_grouped((_next(x, v), x) for x in c) for v, c in enumerate(self.crosses)]
+        behind = [
+            _grouped((x.start, x) for x in c if _previous(x, v) is not None)
+            for v, c in enumerate(self.crosses)
+        ]
+        for at, sizes in _ranks(ahead, self.q, self.dtype):
+            for length in range(1, self.q + 1):
+                n = self.q - length + 1
+                kept = at[:n] < vertices[:n] + length
+                counts[length, :n] *= np.where(kept, sizes[:n], 1)
+        behind = [
+            _grouped((x.start, x) for x in c if _previous(x, v) is not None)
+            for v, c in enumerate(self.crosses)
+        ]
+        for at, sizes in _ranks(behind, -1, self.dtype):
+            for length in range(1, self.q + 1):
+                n = self.q - length + 1
+                counts[length, :n] *= np.where(at[length:] > vertices[:n], sizes[length:], 1)
+        return counts
+
+    def _inner(self) -> list[Inner]:
+        """Return the strands that factors on both sides of a vertex keep."""
+        groups = [
+            _grouped(((x.start, x.stop), x) for x in c if _is_inner(x, v, self.q))
+            for v, c in enumerate(self.crosses)
+        ]
+        found = []
+        for rank in range(max(map(len, groups))):
+            mine = [
+                [*g.items()][rank] if rank < len(g) else ((v, v), 1) for v, g in enumerate(groups)
+            ]
+            starts, stops = (np.array([at[k] for at, _ in mine]) for k in (0, 1))
+            values = np.array([size for _, size in mine], self.dtype)
+            sizes, ends = self._table(1), np.ones((self.q + 1, self.q + 1), bool)
+            for d in range(1, self.q + 1):
+                n = self.q + 1 - d
+                sizes[d, :n] = np.where(starts[d:] > np.arange(n), values[d:], 1)
+                ends[d] = stops < np.arange(self.q + 1) + d
+            found.append(Inner(sizes, None if (stops <= np.arange(self.q + 1)).all() else ends))
+        return found
+
+    def _swept(self, structures: Sequence[Structure]) -> list[tuple[int, Numbers, Flags]]:
+        """Return what pushes through the last factor, and pulls through the first one, cost.
+
+        Each table comes with where its other factor begins, counted from the segment's first one,
+        and with where it may be used: all that the operator maps must be added up, and be kept by
+        the other factor.
+        """
+        operators = [(k, s.action) for k, s in enumerate(structures) if s.action is not None]
+        if not operators:
+            return []
+        pushes, pulls = (self._table(0), self._table(0)), (self._table(0), self._table(0))
+        for k, action in operators:
+            own = {id(x): x for c in self.crosses[k : k + 2] for x in c if k in x.stored}
+            mapped = prod(x.size for x in own.values() if x.start > k or x.stop <= k)
+            if action.tangent is not None and k > 0:
+                i = np.arange(k)
+                at = (k - i + 1, i)
+                fits = self.keeps[k - i, i]
+                for x in own.values():
+                    if x.start <= k:
+                        kept = _previous(x, k)
+                        fits = fits & (i <= (-1 if kept is None else kept))
+                        fits = fits & ((x.stop > k) | (x.start > i))
+                met = self.counts[at] * self._met(k, i, k)
+                pushes[0][at], pushes[1][at] = met // mapped * action.tangent, fits
+            if action.adjoint is not None and k < self.q - 1:
+                j = np.arange(k + 1, self.q)
+                at = (j - k + 1, np.full(j.size, k))
+                fits = self.keeps[j - k, k + 1]
+                for x in own.values():
+                    if x.stop > k:
+                        kept = _next(x, k + 1)
+                        fits = fits & (j >= (self.q if kept is None else kept))
+                        fits = fits & ((x.start <= k) | (x.stop <= j))
+                met = self.counts[at] * self._met(k + 1, k, j)
+                pulls[0][at], pulls[1][at] = met // mapped * action.adjoint, fits
+        return [(0, pushes[0], pushes[1] > 0), (1, pulls[0], pulls[1] > 0)]
+
+    def _met(self, v: int, i: Any, j: Any) -> Numbers:
+        """Return the product of the inner sizes at vertex v, for segments i..j."""
+        met = np.ones(np.broadcast(i, j).shape, self.dtype)
+        for x in self.crosses[v]:
+            if _is_inner(x, v, self.q):
+                met *= np.where((x.start > i) & (x.stop <= j), x.size, 1)
+        return met
+
+
+def _fits(structures: Sequence[Structure], crosses: Sequence[Cross], explicit: int) -> bool:
+    """Return whether no price exceeds 64 bits."""
+    widest = max(prod(x.size for x in cross) for cross in crosses)
+    actions = [s.action for s in structures if s.action is not None]
+    dearest = max((max(a.tangent or 0, a.adjoint or 0) for a in actions), default=0)
+    return explicit + len(structures) * widest**2 * (widest + dearest) < 2**62
+
+
+def _kept_in(strand: Strand, i: int, j: int) -> bool:
+    """Return whether one of the factors i to j keeps numbers along a strand."""
+    return any(i <= k <= j for k in strand.stored)
+
+
+def _next(strand: Strand, v: int) -> int | None:
+    """Return the first factor behind vertex v that keeps numbers along a strand."""
+    return min((k for k in strand.stored if k >= v), default=None)
+
+
+def _previous(strand: Strand, v: int) -> int | None:
+    """Return the last factor before vertex v that keeps numbers along a strand."""
+    return max((k for k in strand.stored if k < v), default=None)
+
+
+def _is_inner(strand: Strand, v: int, q: int) -> bool:
+    """Return whether a strand through v is ever added up there, with numbers on both sides."""
+    ends = strand.start > 0 and strand.stop < q
+    return ends and _next(strand, v) is not None and _previous(strand, v) is not None
+
+
+def _grouped(strands: Iterable[tuple[Any, Strand]]) -> dict[Any, int]:
+    """Return the product of the sizes of all strands with the same key; None is left out."""
+    groups: dict[Any, int] = {}
+    for key, strand in strands:
+        if key is not None:
+            groups[key] = groups.get(key, 1) * strand.size
+    return groups
+
+
+def _ranks(
+    groups: Sequence[dict[int, int]], missing: int, dtype: Any
+) -> Iterator[tuple[Numbers, Numbers]]:
+    """Yield keys and sizes of the first group of every vertex, of the second, and so on."""
+    for rank in range(max(map(len, groups))):
+        rows = [[*g.items()][rank] if rank < len(g) else (missing, 1) for g in groups]
+        yield np.array([key for key, _ in rows]), np.array([size for _, size in rows], dtype)
+
+
+def _by_length(ends: Numbers, compare: Callable[[Numbers, Numbers], Flags]) -> Flags:
+    """Return a table of what compares the values at the two ends of every segment."""
+    table = np.zeros((ends.size, ends.size), bool)
+    for length in range(1, ends.size):
+        table[length, : ends.size - length] = compare(ends[:-length], ends[length:])
+    return table
+
+
+def _skewed(table: Numbers, length: int, first: int, stop: int) -> Numbers:
+    """Return the view whose row d - 1, column i is row `length - d`, column i + d of a table."""
+    down, along = table.strides
+    start = table[length - 1 :, first + 1 :]
+    shape = (length - 1, stop - first)
+    return as_strided(start, shape, (along - down, along), writeable=False)
