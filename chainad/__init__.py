@@ -4,6 +4,7 @@ It traces a function, gives every operation a structured local Jacobian, plans t
 which to multiply these, lets you read that plan, and runs exactly that plan.
 """
 
+from chainad import scipy
 from chainad.api import (
     JacobianFunction,
     ValueAndJacobianFunction,
@@ -55,6 +56,7 @@ __all__ = [
     "plan_chain",
     "plan_multi_dot",
     "primitive",
+    "scipy",
     "stop_gradient",
     "value_and_jacobian",
 ]

@@ -63,29 +63,167 @@ class Inverse(Operator):
         self.n_in = self.n_out = np.shape(matrix)[-1]
         self.dtype = matrix.dtype
 
-    @cached_property
-    def _factors(self) -> Any:
-        """The LU factors of a plain matrix; None where NumPy's own solve is to be asked."""
-        if not isinstance(self.matrix, np.ndarray) or self.batch:
-            return None
+    def _factorise(self) -> Any:
+        """Return the factors of a plain matrix."""
         return scipy.linalg.lu_factor(self.matrix, check_finite=False)
 
+    @cached_property
+    def _factors(self) -> Any:
+        return self._factorise()
+
+    def _solve(self, right: Any, trans: int) -> Any:
+        """Solve with a plain matrix, or its transpose."""
+        return scipy.linalg.lu_solve(self._factors, right, trans=trans, check_finite=False)
+
+    def _is_plain(self, right: Any) -> bool:
+        """Return whether SciPy can solve this; else NumPy is to be asked."""
+        return (
+            isinstance(self.matrix, np.ndarray) and isinstance(right, np.ndarray) and not self.batch
+        )
+
     def push(self, tangents: Any) -> Any:
-        if self._factors is None or not isinstance(tangents, np.ndarray):
-            return np.linalg.solve(self.matrix, tangents)
-        return scipy.linalg.lu_solve(self._factors, tangents, check_finite=False)
+        if self._is_plain(tangents):
+            return self._solve(tangents, 0)
+        return np.linalg.solve(self.matrix, tangents)
 
     def pull(self, adjoints: Any) -> Any:
-        if self._factors is None or not isinstance(adjoints, np.ndarray):
-            turned = np.matrix_transpose(self.matrix)
-            return np.matrix_transpose(np.linalg.solve(turned, np.matrix_transpose(adjoints)))
-        return scipy.linalg.lu_solve(self._factors, adjoints.T, trans=1, check_finite=False).T
+        if self._is_plain(adjoints):
+            return self._solve(adjoints.T, 1).T
+        turned = np.matrix_transpose(self.matrix)
+        return np.matrix_transpose(np.linalg.solve(turned, np.matrix_transpose(adjoints)))
 
     def explicit(self) -> Any:
         return np.linalg.inv(self.matrix)
 
     def copy(self) -> Operator:
         return Inverse(np.array(self.matrix))
+
+
+class TriangularInverse(Inverse):
+    """The inverse of a triangular matrix, whose other half is zero."""
+
+    def __init__(self, matrix: Any, lower: bool) -> None:
+        super().__init__(matrix)
+        self.lower = lower
+
+    def _solve(self, right: Any, trans: int) -> Any:
+        return scipy.linalg.solve_triangular(
+            self.matrix, right, trans, self.lower, check_finite=False
+        )
+
+    def copy(self) -> Operator:
+        return TriangularInverse(np.array(self.matrix), self.lower)
+
+
+class PositiveInverse(Inverse):
+    """The inverse of a symmetric positive definite matrix, by its Cholesky factor."""
+
+    def _factorise(self) -> Any:
+        return scipy.linalg.cho_factor(self.matrix, check_finite=False)
+
+    def _solve(self, right: Any, trans: int) -> Any:
+        return scipy.linalg.cho_solve(self._factors, right, check_finite=False)
+
+    def copy(self) -> Operator:
+        return PositiveInverse(np.array(self.matrix))
+
+
+class Exponential(Operator):
+    """The Frechet derivative of the matrix exponential: raveled matrices to raveled matrices.
+
+    All directions go through one scaling, one denominator and one chain of squarings.
+    Source: A. Al-Mohy & N. Higham 2009, *Computing the Frechet derivative of the matrix
+    exponential, with an application to condition number estimation*, algorithm 6.4.
+    """
+
+    batch = ()
+
+    def __init__(self, matrix: Any) -> None:
+        self.matrix = matrix
+        self.n_in = self.n_out = np.size(matrix)
+        self.dtype = matrix.dtype
+
+    def push(self, tangents: Any) -> Any:
+        turned = np.reshape(np.transpose(tangents), (-1, *self.matrix.shape))
+        return np.transpose(np.reshape(_frechet(self.matrix, turned), (-1, self.n_out)))
+
+    def pull(self, adjoints: Any) -> Any:
+        # The adjoint of the derivative at A is the derivative at A transposed.
+        given = np.reshape(adjoints, (-1, *self.matrix.shape))
+        return np.reshape(_frechet(np.transpose(self.matrix), given), (-1, self.n_in))
+
+    def copy(self) -> Operator:
+        return Exponential(np.array(self.matrix))
+
+
+# The coefficients of the Pade approximant of degree 13, and the 1-norm up to which it is exact to
+# double precision together with its derivative.
+_PADE = (
+    64764752532480000, 32382376266240000, 7771770303897600, 1187353796428800, 129060195264000,
+    10559470521600, 670442572800, 33522128640, 1323241920, 40840800, 960960, 16380, 182, 1,
+)  # fmt: skip
+_THETA = 4.74
+
+
+def _frechet(a: Any, e: Any) -> Any:
+    """Return the derivatives of expm at a (n, n) in the directions e (count, n, n)."""
+    sums, squarings = np.sum(np.abs(a), axis=0), 0
+    while squarings < 64 and np.any(sums > _THETA * 2.0**squarings):
+        squarings += 1
+    a, e = a / 2.0**squarings, e / 2.0**squarings
+    c = np.array(_PADE, dtype=float).astype(a.dtype)
+    unit = np.eye(a.shape[-1], dtype=a.dtype)
+    a2, m2 = a @ a, a @ e + e @ a
+    a4, m4 = a2 @ a2, a2 @ m2 + m2 @ a2
+    a6, m6 = a2 @ a4, a4 @ m2 + m4 @ a2
+    w1, z1 = c[13] * a6 + c[11] * a4 + c[9] * a2, c[12] * a6 + c[10] * a4 + c[8] * a2
+    w2 = c[7] * a6 + c[5] * a4 + c[3] * a2 + c[1] * unit
+    z2 = c[6] * a6 + c[4] * a4 + c[2] * a2 + c[0] * unit
+    w = a6 @ w1 + w2
+    u, v = a @ w, a6 @ z1 + z2
+    lw = a6 @ (c[13] * m6 + c[11] * m4 + c[9] * m2) + m6 @ w1
+    lw = lw + c[7] * m6 + c[5] * m4 + c[3] * m2
+    lu = a @ lw + e @ w
+    lv = a6 @ (c[12] * m6 + c[10] * m4 + c[8] * m2) + m6 @ z1
+    lv = lv + c[6] * m6 + c[4] * m4 + c[2] * m2
+    below = np.linalg.inv(v - u)
+    r = below @ (v + u)
+    found = below @ (lu + lv + (lu - lv) @ r)
+    for _ in range(squarings):
+        found = r @ found + found @ r
+        r = r @ r
+    return found
+
+
+class SquareRoot(Operator):
+    """The derivative of the principal square root s of a matrix: solves s ds + ds s = da."""
+
+    batch = ()
+
+    def __init__(self, root: Any) -> None:
+        self.root = root
+        self.n_in = self.n_out = np.size(root)
+        self.dtype = root.dtype
+
+    def push(self, tangents: Any) -> Any:
+        if not isinstance(self.root, np.ndarray) or not isinstance(tangents, np.ndarray):
+            unit = np.eye(self.root.shape[-1])
+            both = np.kron(self.root, unit) + np.kron(unit, np.transpose(self.root))
+            return np.linalg.solve(both, tangents)
+        return self._solved(self.root, tangents)
+
+    def pull(self, adjoints: Any) -> Any:
+        return np.transpose(SquareRoot(np.transpose(self.root)).push(np.transpose(adjoints)))
+
+    def _solved(self, root: Any, tangents: Any) -> Any:
+        columns = [
+            scipy.linalg.solve_sylvester(root, root, np.reshape(each, root.shape)).ravel()
+            for each in tangents.T
+        ]
+        return np.stack(columns, axis=1)
+
+    def copy(self) -> Operator:
+        return SquareRoot(np.array(self.root))
 
 
 class RunningSum(Operator):

@@ -172,7 +172,7 @@ LOUD: dict[str, tuple[Any, str]] = {
     "math": (lambda x: math.exp(x[0]), "use the functions of np"),
     "plain array filled": (lambda x: np.zeros(4).__setitem__(0, x[0]), "like=x"),
     "sparse @ x": (lambda x: S @ x, r"x @ A\.T"),
-    "scipy.linalg": (lambda x: scipy.special.logsumexp(x), "plain numbers"),
+    "logsumexp": (scipy.special.logsumexp, "use chainad.scipy.special.logsumexp"),
 }
 
 

@@ -13,13 +13,25 @@ import pytest
 import scipy.special as sp
 
 import chainad
+import chainad.scipy.fft as sf
+import chainad.scipy.linalg as sl
+import chainad.scipy.special as ss
 from chainad import api
 from chainad.graph import identity
 from chainad.linear import LinearGraph
 from chainad.linearize import linearize
 from chainad.pattern import positions
 from chainad.primitives import place, segment_sum, sparse_dot
-from chainad.rules import CONSTANT, DEFINED, RULES, complexes
+from chainad.rules import (
+    CONSTANT,
+    DEFINED,
+    RULES,
+    complexes,
+    decompositions,
+    scipy_fft,
+    scipy_linalg,
+    scipy_special,
+)
 from chainad.rules.base import Local, Rule, name_of, spelled
 from chainad.rules.elementwise import elementwise, polygamma
 from chainad.rules.linalg import cofactors, eigenvectors, logabsdet, sign_of_det
@@ -616,7 +628,83 @@ examples(np.linalg.eigvalsh)([ex(positive(3, 3)), ex(positive(2, 3, 3)), ex(posi
 examples(np.linalg.eigh)([ex(positive(3, 3)), ex(positive(2, 3, 3)), ex(positive(3, 3), "U")])
 examples(eigenvectors)([ex(positive(3, 3)), ex(positive(2, 3, 3), "U")])
 examples(np.linalg.svdvals)([ex(square(3, 3)), ex(v(4, 2)), ex(v(2, 4)), ex(v(2, 3, 2))])
-examples(np.linalg.svd)([ex(v(4, 2), compute_uv=False)])
+examples(np.linalg.svd)(
+    [ex(v(4, 2), compute_uv=False), ex(square(3, 3)), ex(v(4, 2), full_matrices=False)]
+)
+examples(decompositions.left_vectors, decompositions.right_vectors)(
+    [ex(square(3, 3)), ex(v(4, 2)), ex(v(2, 4)), ex(v(2, 3, 2))]
+)
+examples(np.linalg.qr)(
+    [ex(square(3, 3)), ex(at(_tall)), ex(at(_tall.T)), ex(at([_tall, 2 * _tall + 0.1])),
+    ex(at(_tall), "r"),
+    ex(square(3, 3), "complete")]
+)  # fmt: skip
+examples(decompositions.orthogonal_factor, decompositions.triangular_factor)(
+    [ex(square(3, 3)), ex(at(_tall)), ex(at([_tall, 2 * _tall + 0.1]))]
+)
+_real = at(np.diag([1.0, 2.0, 4.0]) + _matrices.uniform(-0.2, 0.2, size=(2, 3, 3)))
+examples(
+    np.linalg.eig, np.linalg.eigvals, decompositions.real_eigenvalues,
+    decompositions.real_eigenvectors,
+)([ex(at(_real.value[0])), ex(_real)])  # fmt: skip
+
+# --------------------------------------------------------------------- SciPy
+
+_triangle = at(np.tril(square(3, 3).value))
+examples(scipy_linalg.triangular_solve)(
+    [ex(np.tril(square(3, 3).value), v(3), True), ex(np.triu(square(3, 3).value), v(3, 2), False)]
+)
+examples(scipy_linalg.positive_solve)([ex(positive(3, 3).value, v(3)), ex(np.eye(1), v(1, 2))])
+examples(sl.solve_triangular)(
+    [ex(square(3, 3), v(3)), ex(square(3, 3), v(3, 2), lower=True), ex(square(3, 3), v(3), trans=1),
+    ex(square(3, 3), v(3), "T", True, True), ex(square(1, 1), v(1))]
+)  # fmt: skip
+examples(sl.solve)(
+    [ex(square(3, 3), v(3)), ex(square(3, 3), v(3, 2), transposed=True)]
+    + [ex(positive(3, 3), v(3), assume_a=kind) for kind in ("pos", "sym", "her", "gen")]
+    + [ex(positive(3, 3), v(3), assume_a="pos", lower=True)]
+    + [ex(_triangle, v(3), assume_a="lower triangular")]
+)
+_chol = np.linalg.cholesky(positive(3, 3).value)
+examples(sl.cho_solve)([ex((at(_chol), True), v(3)), ex((at(_chol.T), False), v(3, 2))])
+_rows = at(square(3, 3).value[[2, 0, 1]])
+examples(scipy_linalg.packed_factors)([ex(_rows), ex(square(1, 1))])
+_pivots = np.array([2, 2, 2])
+examples(sl.lu_solve)([ex((square(3, 3), _pivots), v(3)), ex((square(3, 3), _pivots), v(3, 2), 1)])
+examples(sl.inv, sl.det, sl.pinv, sl.svdvals, sl.norm)([ex(square(3, 3))])
+examples(sl.cholesky)([ex(positive(3, 3)), ex(positive(3, 3), lower=True)])
+examples(sl.eigvalsh)([ex(positive(3, 3)), ex(positive(3, 3), lower=False)])
+examples(sl.expm, scipy_linalg.exponential)(
+    [ex(square(3, 3)), ex(v(1, 1)), ex(v(2, 2, low=9e-4, high=1e-3))]
+)
+examples(sl.expm)([ex(v(2, 2, 2)), ex(v(3, 3, low=2.0, high=5.0))])
+examples(sl.sqrtm, scipy_linalg.square_root)([ex(square(3, 3)), ex(v(1, 1))])
+examples(sl.block_diag)([ex(v(2, 3), v(2), v(1, 1))])
+examples(sl.toeplitz)([ex(v(3)), ex(v(3), v(2))])
+examples(sl.circulant)([ex(v(3))])
+examples(sl.solve_sylvester)([ex(square(3, 3), square(2, 2), v(3, 2))])
+examples(scipy_special.log_of_sum, ss.logsumexp)(
+    [ex(v(4)), ex(v(2, 3), axis=1), ex(v(2, 1, 3), axis=(0, 2), keepdims=True), ex(v(1)), ex(v())]
+)
+examples(ss.logsumexp)([ex(v(3), b=v(3)), ex(at([0.5, -np.inf, 800.0]))])
+examples(ss.softmax, ss.log_softmax)([ex(v(4)), ex(v(2, 3), axis=1), ex(at([0.5, 700.0, -700.0]))])
+examples(ss.multigammaln)([ex(v(low=2.1, high=4), 3), ex(v(2, low=2.1, high=4), 2)])
+examples(ss.factorial)([ex(v(3))])
+examples(ss.comb)([ex(v(3, low=3.1, high=5), v(3)), ex(v(3, low=3.1, high=5), 2, repetition=True)])
+examples(sp._ufuncs._zeta)([ex(2.5, v(3)), ex(np.array([[1.5], [3.0]]), v(2))])
+for _mirror, _own in scipy_special.SPHERICAL.items():
+    examples(_own)([ex(0, v(3)), ex(np.array([[1], [3]]), v(2))])
+    examples(_mirror)([ex(2, v(3)), ex(0, v(3), derivative=True), ex(2, v(), derivative=True)])
+_lengths = [
+    ex(v(4), kind, -1, norm) for kind in (1, 2, 3, 4) for norm in (None, "ortho", "forward")
+]
+examples(scipy_fft.cosine_transform, scipy_fft.sine_transform)(
+    [*_lengths, ex(v(3, 2), 2, 0, None), ex(v(1), 2, 0, None)]
+)
+examples(sf.dct, sf.idct, sf.dst, sf.idst)(
+    [ex(v(4)), ex(v(3, 2), axis=0), ex(v(5), type=3, norm="forward"), ex(v(4), 4, norm="ortho")]
+)
+examples(sf.dctn, sf.idctn, sf.dstn, sf.idstn)([ex(v(3, 2)), ex(v(3, 2), axes=(1,), norm="ortho")])
 examples(np.linalg.lstsq)([ex(v(4, 2), v(4)), ex(v(4, 2), v(4, 3)), ex(square(3, 3), v(3))])
 examples(np.linalg.cond)([ex(square(3, 3)), ex(square(3, 3), -2), ex(square(3, 3), "fro")])
 examples(np.linalg.tensorinv)([ex(at(square(6, 6).value.reshape(2, 3, 6)))])
@@ -626,9 +714,13 @@ examples(np.linalg.matrix_power)([ex(square(3, 3), -2)])
 # -------------------------------------------------- complex numbers, transforms
 # Rows of complex functions are tested inside real functions, in test_complex.py.
 
-IN_REAL_FUNCTIONS = {
+ELSEWHERE = {
     *complexes.OWN, np.fft.fft, np.fft.ifft, np.fft.rfft, np.fft.irfft, np.fft.fft2, np.fft.ifft2,
     np.fft.rfft2, np.fft.irfft2, np.fft.fftn, np.fft.ifftn, np.fft.rfftn, np.fft.irfftn,
+    sf.fft, sf.ifft, sf.rfft, sf.irfft, sf.fft2, sf.ifft2, sf.rfft2, sf.irfft2, sf.fftn, sf.ifftn,
+    sf.rfftn, sf.irfftn,
+    # These give more than arrays of floats, or signs that jump: see test_scipy.py.
+    sl.cho_factor, sl.lu_factor, sl.eigh, scipy_linalg.symmetric_eigenvectors,
 }  # fmt: skip
 examples(np.fft.fftshift, np.fft.ifftshift)([ex(v(4)), ex(v(3, 2)), ex(v(3, 2), axes=0)])
 
@@ -746,7 +838,7 @@ def examples_of(function: Function) -> list[Example]:
     return EXAMPLES[function]
 
 
-ROWS = sorted({*RULES, *DEFINED} - IN_REAL_FUNCTIONS, key=name_of)
+ROWS = sorted({*RULES, *DEFINED} - ELSEWHERE, key=name_of)
 
 
 @pytest.mark.parametrize("function", ROWS, ids=name_of)

@@ -301,7 +301,7 @@ def unknown_function(x):
 
 
 def solve(x):
-    return np.linalg.qr(np.outer(x, x))[0]
+    return np.linalg.svd(x[:, None])[0]
 
 
 def scipy_function(x):
@@ -411,7 +411,7 @@ def test_the_list_of_refusals_is_long() -> None:
 
 
 def test_names_of_functions_are_in_the_messages() -> None:
-    with pytest.raises(TraceError, match=r"np\.linalg\.qr has no rule yet"):
+    with pytest.raises(TraceError, match=r"np\.linalg\.svd: the vectors"):
         chainad.jacobian(solve)(X)
 
 

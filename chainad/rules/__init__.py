@@ -7,12 +7,16 @@ A function is known here if it is in one of four tables of `base`: RULES (differ
 from chainad.rules import (
     complexes,
     contraction,
+    decompositions,
     elementwise,
     fft,
     linalg,
     movement,
     reduction,
     refused,
+    scipy_fft,
+    scipy_linalg,
+    scipy_special,
     statistics,
 )
 from chainad.rules.base import CONSTANT, DEFINED, REFUSED, RULES
@@ -24,11 +28,15 @@ __all__ = [
     "RULES",
     "complexes",
     "contraction",
+    "decompositions",
     "elementwise",
     "fft",
     "linalg",
     "movement",
     "reduction",
     "refused",
+    "scipy_fft",
+    "scipy_linalg",
+    "scipy_special",
     "statistics",
 ]

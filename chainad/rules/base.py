@@ -178,6 +178,8 @@ def name_of(function: Callable[..., Any]) -> str:
         homes = {"np": np, "scipy.special": scipy.special}
         found = [home for home, room in homes.items() if getattr(room, name, None) is function]
         return f"{found[0]}.{name}" if found else name
+    if module.startswith("chainad.scipy"):
+        return f"{module}.{name}"
     if module.startswith("chainad"):
         return {"getitem": "x[...]", "astype": "x.astype", "clip": "np.clip"}.get(name, name)
     return f"{module.replace('numpy', 'np', 1)}.{name}"

@@ -8,16 +8,16 @@ Source: M. Giles 2008, *An extended collection of matrix derivative results*.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from chainad.algebra import Arrangement
 from chainad.graph import Argument
-from chainad.operators import Inverse
+from chainad.operators import Inverse, Operator
 from chainad.rules.base import (
     CONSTANT,
-    REFUSED,
     Local,
     Locals,
     Through,
@@ -31,13 +31,14 @@ from chainad.rules.base import (
 I, J, K, L, BATCH = 0, 1, 2, 3, 4  # noqa: E741
 
 
-def _dispatched(function: Any, *args: Any) -> Any:
+def dispatched(function: Any, *args: Any) -> Any:
     """Hand a call of one of our own functions to the traced value among its arguments."""
     traced = args[0]
     return traced.__array_function__(function, (type(traced),), args, {})
 
 
-def _is_plain(x: Any) -> bool:
+def is_plain(x: Any) -> bool:
+    """Return whether x is no traced value."""
     return isinstance(x, np.ndarray) or not hasattr(type(x), "__array_function__")
 
 
@@ -61,6 +62,16 @@ def _kept(shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:
 
 @rule(np.linalg.solve, operands=(0, 1))
 def _solve(y: Argument, a: Argument, b: Argument) -> Through:
+    return solved(y, a, b, Inverse, a.shape[-1] ** 2)
+
+
+def solved(
+    y: Argument, a: Argument, b: Argument, inverse: Callable[[Any], Operator], price: int
+) -> Through:
+    """Return the local Jacobians of a solve, with the operator that `inverse` makes of a matrix.
+
+    `price` is that of one right-hand side.
+    """
     # A dy = db - dA y: the right-hand side is a value in between, A's inverse is applied to it.
     is_vector = b.ndim == 1
     last = () if is_vector else ((y.shape[-1], (K,)),)
@@ -81,7 +92,7 @@ def _solve(y: Argument, a: Argument, b: Argument) -> Through:
     if a.traced:
         found = spelled(rows, cols, _only(sizes, rows, cols), kept)
         locals_[a] = Local(found, lambda y, a, b: -np.reshape(y, shape))
-    return Through(y.shape, _inverse(a, every, last, sizes, inner), locals_)
+    return Through(y.shape, _inverse(a, every, last, sizes, inner, inverse, price), locals_)
 
 
 def _only(sizes: dict[int, int], *axes: Any) -> dict[int, int]:
@@ -90,8 +101,16 @@ def _only(sizes: dict[int, int], *axes: Any) -> dict[int, int]:
     return {x: n for x, n in sizes.items() if x in named}
 
 
-def _inverse(a: Argument, every: Any, last: Any, sizes: dict[int, int], inner: int) -> Local:
-    """Return the inverse of a as a local Jacobian: an operator, price n * n per right-hand side."""
+def _inverse(
+    a: Argument,
+    every: Any,
+    last: Any,
+    sizes: dict[int, int],
+    inner: int,
+    inverse: Callable[[Any], Operator],
+    price: int,
+) -> Local:
+    """Return the inverse of a as a local Jacobian: an operator."""
     n = a.shape[-1]
     rows, cols = [*every, (n, (I,)), *last], [*every, (n, (J,)), *last]
     own = _kept(a.shape[:-2], inner)
@@ -99,8 +118,7 @@ def _inverse(a: Argument, every: Any, last: Any, sizes: dict[int, int], inner: i
     shape = (*(sizes[x] for x in own), n, n)
     if n == 1 or found.kernels:  # without labels there is nothing to apply to
         return Local(found, lambda y, a, b: np.reshape(np.linalg.inv(a), shape))
-    price = n * n
-    return Local(operator(found, price, price), lambda y, a, b: Inverse(np.reshape(a, shape)))
+    return Local(operator(found, price, price), lambda y, a, b: inverse(np.reshape(a, shape)))
 
 
 @rule(np.linalg.inv)
@@ -143,7 +161,7 @@ def _of_matrix(
     return spelled(rows, cols, _only(sizes, rows, cols), (*_kept(batch, len(batch)), *kept))
 
 
-def _dense(y: Argument, a: Argument, result: tuple[int, ...], formula: Any) -> Local:
+def matrix_local(y: Argument, a: Argument, result: tuple[int, ...], formula: Any) -> Local:
     """Return a local Jacobian tied by its batch alone; formula: (y, a) -> (..., K, L)."""
     arrangement = _of_matrix(y, a, result, (*result, K, L))
     batch = tuple(n for n in a.shape[:-2] if n != 1)
@@ -153,8 +171,8 @@ def _dense(y: Argument, a: Argument, result: tuple[int, ...], formula: Any) -> L
 
 def cofactors(a: Any) -> Any:
     """Return the cofactors, the derivative of the determinant, of singular matrices also."""
-    if not _is_plain(a):
-        return _dispatched(cofactors, a)
+    if not is_plain(a):
+        return dispatched(cofactors, a)
     sign, u, s, vh = _rotated(a)
     others = np.where(np.eye(s.shape[-1], dtype=bool), 1.0, s[..., None, :]).prod(-1)
     return sign[..., None, None] * (u * others[..., None, :]) @ vh
@@ -169,11 +187,11 @@ def _rotated(a: Any) -> tuple[Any, Any, Any, Any]:
 @rule(np.linalg.det)
 def _det(y: Argument, a: Argument) -> Locals:
     def formula(y: Any, a: Any) -> Any:
-        if _is_plain(a) and np.all(y != 0):
+        if is_plain(a) and np.all(y != 0):
             return y[..., None, None] * np.matrix_transpose(np.linalg.inv(a))
         return cofactors(a)
 
-    return {a: _dense(y, a, (), formula)}
+    return {a: matrix_local(y, a, (), formula)}
 
 
 @rule(cofactors)
@@ -181,7 +199,7 @@ def _cofactors(y: Argument, a: Argument) -> Locals:
     # det^-1 (c_ij c_kl - c_il c_kj) loses all digits where det is small: what is small cancels
     # beforehand in the basis of the singular vectors, where the matrix is diagonal.
     def formula(c: Any, a: Any) -> Any:
-        if not _is_plain(a):
+        if not is_plain(a):
             return _cofactors_of_invertible(c, a)
         sign, u, s, vh = _rotated(a)
         unit = np.eye(s.shape[-1], dtype=bool)
@@ -191,7 +209,7 @@ def _cofactors(y: Argument, a: Argument) -> Locals:
         pairs = np.einsum("...ai,...ib,...ck,...kd,...ik->...abcd", u, vh, u, vh, others)
         return pairs - np.swapaxes(pairs, -3, -1)
 
-    return {a: _dense(y, a, (I, J), formula)}
+    return {a: matrix_local(y, a, (I, J), formula)}
 
 
 def _cofactors_of_invertible(c: Any, a: Any) -> Any:
@@ -209,17 +227,17 @@ def _cofactors_of_invertible(c: Any, a: Any) -> Any:
 
 def logabsdet(a: Any) -> Any:
     """Return log |det a|; the second part of np.linalg.slogdet, which goes through it."""
-    return np.linalg.slogdet(a)[1] if _is_plain(a) else _dispatched(logabsdet, a)
+    return np.linalg.slogdet(a)[1] if is_plain(a) else dispatched(logabsdet, a)
 
 
 @rule(logabsdet)
 def _logabsdet(y: Argument, a: Argument) -> Locals:
-    return {a: _dense(y, a, (), lambda y, a: np.matrix_transpose(np.linalg.inv(a)))}
+    return {a: matrix_local(y, a, (), lambda y, a: np.matrix_transpose(np.linalg.inv(a)))}
 
 
 def sign_of_det(a: Any) -> Any:
     """Return the sign of det a, the first part of np.linalg.slogdet."""
-    return np.linalg.slogdet(a)[0] if _is_plain(a) else _dispatched(sign_of_det, a)
+    return np.linalg.slogdet(a)[0] if is_plain(a) else dispatched(sign_of_det, a)
 
 
 CONSTANT.add(sign_of_det)
@@ -242,7 +260,7 @@ def _pinv(y: Argument, a: Argument, rcond: Any = None, *args: Any, **kwargs: Any
         total = total + np.einsum("...il,...kj->...ijkl", p @ pt, right)
         return total + np.einsum("...il,...kj->...ijkl", left, pt @ p)
 
-    return {a: _dense(y, a, (I, J), formula)}
+    return {a: matrix_local(y, a, (I, J), formula)}
 
 
 # -------------------------------------------------------------- decompositions
@@ -273,7 +291,7 @@ def _cholesky(y: Argument, a: Argument, /, *, upper: bool = False) -> Locals:
         found = _symmetric(found, upper)
         return np.swapaxes(found, -4, -3) if upper else found
 
-    return {a: _dense(y, a, (I, J), formula)}
+    return {a: matrix_local(y, a, (I, J), formula)}
 
 
 def _check_triangle(uplo: Any) -> bool:
@@ -291,16 +309,17 @@ def _eigvalsh(y: Argument, a: Argument, UPLO: Any = "L") -> Locals:
         v = eigenvectors(a, UPLO)
         return _symmetric(np.einsum("...ki,...li->...ikl", v, v), upper)
 
-    return {a: _dense(y, a, (I,), formula)}
+    return {a: matrix_local(y, a, (I,), formula)}
 
 
 def eigenvectors(a: Any, uplo: Any = "L") -> Any:
     """Return the eigenvectors of symmetric matrices, the second part of np.linalg.eigh."""
-    return np.linalg.eigh(a, uplo)[1] if _is_plain(a) else _dispatched(eigenvectors, a, uplo)
+    return np.linalg.eigh(a, uplo)[1] if is_plain(a) else dispatched(eigenvectors, a, uplo)
 
 
 @rule(eigenvectors)
-def _eigenvectors(y: Argument, a: Argument, uplo: Any = "L") -> Locals:
+def eigenvectors_locals(y: Argument, a: Argument, uplo: Any = "L") -> Locals:
+    """Return the local Jacobian of the eigenvectors of symmetric matrices, whatever their signs."""
     upper = _check_triangle(uplo)
     n = a.shape[-1]
 
@@ -312,7 +331,7 @@ def _eigenvectors(y: Argument, a: Argument, uplo: Any = "L") -> Locals:
         found = np.einsum("...aji,...kj->...aik", towards, v)
         return _symmetric(np.einsum("...aik,...li->...aikl", found, v), upper)
 
-    return {a: _dense(y, a, (I, J), formula)}
+    return {a: matrix_local(y, a, (I, J), formula)}
 
 
 @defined(np.linalg.eigh)
@@ -327,7 +346,7 @@ def _svdvals(y: Argument, a: Argument, /) -> Locals:
         # Right vectors from eigh of the smaller Gram matrix, so that they can be traced again.
         wide = a.shape[-1] > a.shape[-2]
         m = np.matrix_transpose(a) if wide else a
-        if _is_plain(m):
+        if is_plain(m):
             u, _, vh = np.linalg.svd(m, full_matrices=False)
             v = np.matrix_transpose(vh)
         else:
@@ -336,19 +355,7 @@ def _svdvals(y: Argument, a: Argument, /) -> Locals:
         subscripts = "...li,...ki->...ikl" if wide else "...ki,...li->...ikl"
         return np.einsum(subscripts, u, v)
 
-    return {a: _dense(y, a, (I,), formula)}
-
-
-@defined(np.linalg.svd)
-def _svd(
-    a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
-) -> Any:
-    if compute_uv or hermitian:
-        raise NotImplementedError(
-            "only singular values are differentiated: use np.linalg.svdvals(a), or np.linalg.eigh"
-            " of a.T @ a for the vectors"
-        )
-    return np.linalg.svdvals(a)
+    return {a: matrix_local(y, a, (I,), formula)}
 
 
 # --------------------------------------------------------- in terms of others
@@ -391,13 +398,3 @@ def _tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
 
 
 CONSTANT |= {np.linalg.matrix_rank}
-_GENERAL = (
-    "eigenvalues of general matrices may be complex and are not differentiated; use np.linalg.eigh"
-    " or np.linalg.eigvalsh for symmetric ones"
-)
-REFUSED |= {
-    np.linalg.eig: _GENERAL,
-    np.linalg.eigvals: _GENERAL,
-    np.linalg.qr: "np.linalg.qr has no rule yet; use np.linalg.lstsq for least squares, or"
-    " np.linalg.solve(a.T @ a, a.T @ b)",
-}

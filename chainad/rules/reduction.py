@@ -30,7 +30,7 @@ from chainad.rules.base import (
 Axes = tuple[int, ...]
 
 
-def _spelled(y: Argument, x: Argument, axes: Axes, scale: float | None) -> Arrangement:
+def spelled_reduction(y: Argument, x: Argument, axes: Axes, scale: float | None) -> Arrangement:
     """Return the structure of a reduction of x over `axes`, which keeps all of x or a scale."""
     kept = [k for k in range(x.ndim) if k not in axes]
     if y.ndim == x.ndim:  # keepdims
@@ -73,14 +73,19 @@ def reduction(
         ) -> Locals:
             _refuse(dtype=dtype, out=out, initial=initial, where=where)
             axes = normalize_axes(axis, x.ndim)
-            return {x: Local(_spelled(y, x, axes, None), _keeping(slope, axes, x.shape))}
+            return {
+                x: Local(spelled_reduction(y, x, axes, None), keeping_axes(slope, axes, x.shape))
+            }
 
         rule(*functions)(locals_)
 
     return register
 
 
-def _keeping(slope: Callable[[Any, Any, Axes], Any], axes: Axes, shape: Sequence[int]) -> Formula:
+def keeping_axes(
+    slope: Callable[[Any, Any, Axes], Any], axes: Axes, shape: Sequence[int]
+) -> Formula:
+    """Return a formula of (y, x) from a slope of (y with axes kept, x, axes)."""
     kept = tuple(1 if k in axes else n for k, n in enumerate(shape))
     return lambda y, x: np.broadcast_to(slope(np.reshape(y, kept), x, axes), shape)
 
@@ -97,7 +102,7 @@ def _sum(
     where: Any = None,
 ) -> Locals:
     _refuse(dtype=dtype, out=out, where=where)
-    return {x: Local(_spelled(y, x, normalize_axes(axis, x.ndim), 1), None)}
+    return {x: Local(spelled_reduction(y, x, normalize_axes(axis, x.ndim), 1), None)}
 
 
 @rule(np.mean)
@@ -114,7 +119,7 @@ def _mean(
     _refuse(dtype=dtype, out=out, where=where)
     axes = normalize_axes(axis, x.ndim)
     count = prod(x.shape[k] for k in axes)
-    return {x: Local(_spelled(y, x, axes, 1 / count if count else np.nan), None)}
+    return {x: Local(spelled_reduction(y, x, axes, 1 / count if count else np.nan), None)}
 
 
 @reduction(np.prod)
@@ -171,7 +176,7 @@ def _deviation(
                 return centred * float(2 / divisor)
             return centred / (float(divisor) * np.where(np.equal(y_kept, 0), 1.0, y_kept))
 
-        return {x: Local(_spelled(y, x, axes, None), _keeping(slope, axes, x.shape))}
+        return {x: Local(spelled_reduction(y, x, axes, None), keeping_axes(slope, axes, x.shape))}
 
     return locals_
 
@@ -191,7 +196,9 @@ def _norm(
             f"the matrix norm ord={ord!r} is not differentiated; only the Frobenius norm is"
         )
     p = 2 if ord in (None, "fro") else ord
-    return {x: Local(_spelled(y, x, axes, None), _keeping(_norm_slope(p), axes, x.shape))}
+    return {
+        x: Local(spelled_reduction(y, x, axes, None), keeping_axes(_norm_slope(p), axes, x.shape))
+    }
 
 
 def _norm_slope(p: float) -> Callable[[Any, Any, Axes], Any]:

@@ -24,7 +24,7 @@ def numbers_of(x: Any) -> Any:
     return np.asarray(x)
 
 
-def _double(x: Any) -> Any:
+def double(x: Any) -> Any:
     """Return x in double precision, in which some functions of NumPy always compute."""
     if np.result_type(x) == np.float64:
         return x
@@ -127,7 +127,7 @@ def _observations(m: Any, y: Any, rowvar: bool) -> Any:
 
 @defined(np.cov)
 def _cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: Any = None) -> Any:
-    x = _double(_observations(m, y, rowvar))
+    x = double(_observations(m, y, rowvar))
     x = x - np.mean(x, axis=1, keepdims=True)
     divisor = np.shape(x)[1] - ((0 if bias else 1) if ddof is None else ddof)
     return np.squeeze(x @ np.transpose(x) / float(divisor))
@@ -156,7 +156,7 @@ def _correlate(a: Any, v: Any, mode: Any = "valid") -> Any:
 def _bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
     bins = np.asarray(x)
     size = max(int(bins.max(initial=-1)) + 1, minlength)
-    return segment_sum(_double(weights), 0, positions(bins), size)
+    return segment_sum(double(weights), 0, positions(bins), size)
 
 
 @defined(np.interp)
@@ -164,7 +164,7 @@ def _interp(
     x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None
 ) -> Any:
     _refuse_unless(period is None, "period= is not differentiated; wrap x beforehand")
-    x, xp, fp = _double(x), _double(xp), _double(fp)
+    x, xp, fp = double(x), double(xp), double(fp)
     k = np.clip(np.searchsorted(xp, x, side="right") - 1, 0, np.size(xp) - 2)
     x0, x1, y0, y1 = np.take(xp, k), np.take(xp, k + 1), np.take(fp, k), np.take(fp, k + 1)
     inside = y0 + (y1 - y0) / (x1 - x0) * (x - x0)
@@ -359,7 +359,7 @@ def _logspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, base:
 
 @defined(np.geomspace)
 def _geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True) -> Any:
-    steps = np.linspace(np.log(_double(start)), np.log(_double(stop)), num, endpoint)
+    steps = np.linspace(np.log(double(start)), np.log(double(stop)), num, endpoint)
     return np.exp(steps)
 
 

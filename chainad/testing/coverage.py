@@ -13,6 +13,7 @@ import numpy as np
 import scipy
 import scipy.special
 
+import chainad.scipy
 from chainad.rules import CONSTANT, DEFINED, REFUSED, RULES
 from chainad.tracing.array import CREATION
 from chainad.tracing.write import WRITERS
@@ -24,6 +25,9 @@ HOMES: dict[str, ModuleType] = {
     "numpy.linalg": np.linalg,
     "numpy.fft": np.fft,
     "scipy.special": scipy.special,
+    "chainad.scipy.special": chainad.scipy.special,
+    "chainad.scipy.linalg": chainad.scipy.linalg,
+    "chainad.scipy.fft": chainad.scipy.fft,
 }
 STATUSES = {
     "differentiated": "has a derivative",
@@ -41,7 +45,8 @@ def functions(home: str) -> Iterator[tuple[str, Function]]:
     names = getattr(room, "__all__", None) or [n for n in dir(room) if not n.startswith("_")]
     for name in sorted(names):
         function = getattr(room, name, None)
-        if isinstance(function, np.ufunc) or hasattr(function, "_implementation"):
+        mine = home.startswith("chainad")
+        if mine or isinstance(function, np.ufunc) or hasattr(function, "_implementation"):
             assert function is not None
             yield name, function
 

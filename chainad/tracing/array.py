@@ -19,9 +19,10 @@ from chainad.errors import TraceError
 from chainad.pattern import positions
 from chainad.primitives import sparse_dot
 from chainad.rules.base import CONSTANT, RULES, name_of
+from chainad.rules.mirror import instead_of_scipy
 from chainad.rules.movement import astype, getitem
 from chainad.tracing.record import Tracer, as_one, call, tracers_in
-from chainad.tracing.sites import here
+from chainad.tracing.sites import called, here
 from chainad.tracing.tape import Tape
 from chainad.tracing.write import (
     WRITERS,
@@ -138,6 +139,10 @@ class Traced(Tracer):
     def _refuse(self, message: str) -> NoReturn:
         raise TraceError(here() + message)
 
+    def _refuse_numbers(self, message: str) -> NoReturn:
+        """Refuse to give plain numbers; say what to write instead of a function of SciPy."""
+        raise TraceError(here() + (instead_of_scipy(called()) or message))
+
     # -------------------------------------------------------------- as number
 
     def __bool__(self) -> bool:
@@ -146,7 +151,7 @@ class Traced(Tracer):
     def __float__(self) -> float:
         if self._is_constant():
             return float(self.value)
-        return self._refuse(
+        return self._refuse_numbers(
             "float() of a traced value loses its derivative (so do math.sin, math.exp, ..., and"
             " writing into a plain array); use the functions of np, make arrays that can be filled"
             " by np.zeros(n, like=x), build them with np.stack([...]), or say"
@@ -434,7 +439,7 @@ class TracedArray(Traced):
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         if self._is_constant():
             return np.array(self.value, dtype=dtype)
-        return self._refuse(
+        return self._refuse_numbers(
             "NumPy asked for the plain numbers of a traced array, and the derivative would be lost"
             " (np.asarray(x), np.array([x, y]), A.dot(x), a scipy.sparse A @ x, writing into a"
             " plain array, SciPy functions that are no ufuncs); make arrays that can be filled by"

@@ -62,6 +62,23 @@ def here() -> str:
     return prefix(raw_site())
 
 
+def called() -> list[tuple[str, str]]:
+    """Return module and name of SciPy's functions between here and the user, outermost first."""
+    found: list[tuple[str, str]] = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and _is_ours(frame.f_code.co_filename):
+        # A decorator of SciPy's holds the function that the user called in one of its variables.
+        inside = [frame.f_locals.get(name) for name in ("fun", "func", "f")]
+        names = [getattr(x, "__name__", "") for x in inside if callable(x)]
+        homes = [str(getattr(x, "__module__", "")) for x in inside if callable(x)]
+        homes.append(str(frame.f_globals.get("__name__", "")))
+        for home, name in zip(homes, [*names, frame.f_code.co_name], strict=True):
+            if home.startswith("scipy.") and not home.startswith("scipy._"):
+                found.append((".".join(home.split(".")[:2]), name))
+        frame = frame.f_back
+    return found[::-1]
+
+
 def prefix(raw: RawSite | None) -> str:
     """Return a place as the beginning of a message."""
     return f"{raw[0].co_filename}:{raw[1]}: " if raw else ""

@@ -1,0 +1,174 @@
+"""scipy.fft for traced values: its Fourier transforms are NumPy's; cosine and sine transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import log2
+from typing import Any
+
+import numpy as np
+import scipy.fft
+
+from chainad.algebra import arrange
+from chainad.graph import Argument
+from chainad.operators import Operator
+from chainad.rules.base import Local, Locals, normalize_axes, operator, rule
+from chainad.rules.mirror import mirror, own
+from chainad.structure import Axis
+
+
+def _as_numpy(theirs: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    """Mirror a transform that NumPy has under the same name, with the same arguments."""
+
+    def definition(
+        x: Any,
+        *args: Any,
+        overwrite_x: bool = False,
+        workers: Any = None,
+        plan: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        return function(x, *args, **kwargs)
+
+    return mirror(theirs)(definition)
+
+
+fft = _as_numpy(scipy.fft.fft, np.fft.fft)
+ifft = _as_numpy(scipy.fft.ifft, np.fft.ifft)
+rfft = _as_numpy(scipy.fft.rfft, np.fft.rfft)
+irfft = _as_numpy(scipy.fft.irfft, np.fft.irfft)
+fft2 = _as_numpy(scipy.fft.fft2, np.fft.fft2)
+ifft2 = _as_numpy(scipy.fft.ifft2, np.fft.ifft2)
+rfft2 = _as_numpy(scipy.fft.rfft2, np.fft.rfft2)
+irfft2 = _as_numpy(scipy.fft.irfft2, np.fft.irfft2)
+fftn = _as_numpy(scipy.fft.fftn, np.fft.fftn)
+ifftn = _as_numpy(scipy.fft.ifftn, np.fft.ifftn)
+rfftn = _as_numpy(scipy.fft.rfftn, np.fft.rfftn)
+irfftn = _as_numpy(scipy.fft.irfftn, np.fft.irfftn)
+
+
+# ------------------------------------------------- cosine and sine transforms
+
+
+@own
+def cosine_transform(x: Any, kind: int, axis: int, norm: Any) -> Any:
+    """Return the discrete cosine transform along one axis."""
+    return scipy.fft.dct(x, kind, axis=axis, norm=norm)
+
+
+@own
+def sine_transform(x: Any, kind: int, axis: int, norm: Any) -> Any:
+    """Return the discrete sine transform along one axis."""
+    return scipy.fft.dst(x, kind, axis=axis, norm=norm)
+
+
+# A transform of one type is, up to weights at one end, the transpose of that of another.
+_TURNED = {1: 1, 2: 3, 3: 2, 4: 4}
+
+
+class Cosine(Operator):
+    """A cosine or sine transform of n numbers; `function` is one of the two above."""
+
+    batch = ()
+
+    def __init__(
+        self, function: Callable[..., Any], kind: int, norm: Any, n: int, dtype: Any
+    ) -> None:
+        self.function, self.kind, self.norm = function, kind, norm
+        self.n_in = self.n_out = n
+        self.dtype = np.dtype(dtype)
+
+    def push(self, tangents: Any) -> Any:
+        return self.function(tangents, self.kind, 0, self.norm)
+
+    def pull(self, adjoints: Any) -> Any:
+        before, after = self._ends()
+        turned = self.function(np.transpose(adjoints) * before, _TURNED[self.kind], 0, self.norm)
+        return np.transpose(turned * after)
+
+    def _ends(self) -> tuple[Any, Any]:
+        """Return the weights of the entries before and after the transposed transform."""
+        before, after = np.ones((2, self.n_in, 1), self.dtype)
+        is_cosine = self.function is cosine_transform
+        if self.norm == "ortho":
+            return before, after
+        if self.kind == 1 and is_cosine:
+            before[[0, -1]], after[[0, -1]] = 2.0, 0.5
+        end = 0 if is_cosine else -1
+        if self.kind == 2:
+            before[end] = 2.0
+        if self.kind == 3:
+            after[end] = 0.5
+        return before, after
+
+
+def _locals_of(function: Callable[..., Any]) -> Callable[..., Locals]:
+    def locals_(y: Argument, x: Argument, kind: int, axis: int, norm: Any) -> Locals:
+        at = normalize_axes(axis, x.ndim)[0]
+        n, out = x.shape[at], x.ndim
+        rows = [Axis(m, (out if k == at else k,)) for k, m in enumerate(y.shape)]
+        cols = [Axis(m, (k,)) for k, m in enumerate(x.shape)]
+        found = arrange(rows, cols, {**dict(enumerate(x.shape)), out: n}, [out, at])
+
+        def make() -> Cosine:
+            return Cosine(function, kind, norm, n, x.dtype)
+
+        if found.kernels or n == 1:
+            return {x: Local(found, lambda y, x: make().explicit())}
+        price = round(2.5 * n * log2(max(2, n)))
+        return {x: Local(operator(found, price, price), lambda y, x: make())}
+
+    return locals_
+
+
+rule(cosine_transform)(_locals_of(cosine_transform))
+rule(sine_transform)(_locals_of(sine_transform))
+
+_INVERSE_NORM = {None: "forward", "backward": "forward", "forward": "backward", "ortho": "ortho"}
+
+
+def _mirrors(
+    function: Callable[..., Any], theirs: Callable[..., Any], inverse: Callable[..., Any]
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Mirror a transform and its inverse."""
+
+    def forward(
+        x: Any, type: int = 2, n: Any = None, axis: int = -1, norm: Any = None, **options: Any
+    ) -> Any:
+        if n is not None or options.get("orthogonalize") is not None:
+            raise NotImplementedError(
+                "n= and orthogonalize= are not differentiated; cut, pad or scale x beforehand"
+            )
+        return function(x, int(type), int(axis), norm)
+
+    def back(
+        x: Any, type: int = 2, n: Any = None, axis: int = -1, norm: Any = None, **options: Any
+    ) -> Any:
+        return forward(x, _TURNED[type], n, axis, _INVERSE_NORM[norm], **options)
+
+    return mirror(theirs)(forward), mirror(inverse)(back)
+
+
+dct, idct = _mirrors(cosine_transform, scipy.fft.dct, scipy.fft.idct)
+dst, idst = _mirrors(sine_transform, scipy.fft.dst, scipy.fft.idst)
+
+
+def _along(function: Callable[..., Any], theirs: Callable[..., Any]) -> Callable[..., Any]:
+    """Mirror a transform along several axes."""
+
+    def definition(
+        x: Any, type: int = 2, s: Any = None, axes: Any = None, norm: Any = None, **options: Any
+    ) -> Any:
+        if s is not None:
+            raise NotImplementedError("s= is not differentiated; cut or pad x beforehand")
+        for axis in normalize_axes(axes, np.ndim(x)):
+            x = function(x, type, None, axis, norm, **options)
+        return x
+
+    return mirror(theirs)(definition)
+
+
+dctn = _along(dct, scipy.fft.dctn)
+idctn = _along(idct, scipy.fft.idctn)
+dstn = _along(dst, scipy.fft.dstn)
+idstn = _along(idst, scipy.fft.idstn)

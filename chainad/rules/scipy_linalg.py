@@ -1,0 +1,379 @@
+"""scipy.linalg for traced values: solves by their own factors, functions of matrices, builders.
+
+Where SciPy reads one triangle of a matrix only, entries of the other have derivative zero.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+
+from chainad.algebra import Arrangement, dense
+from chainad.graph import Argument
+from chainad.operators import Exponential, Operator, PositiveInverse, SquareRoot, TriangularInverse
+from chainad.rules.base import Local, Locals, Through, operator, rule
+from chainad.rules.linalg import eigenvectors_locals, solved
+from chainad.rules.mirror import mirror, own
+from chainad.rules.statistics import double, numbers_of
+
+
+def _refuse_unless(holds: bool, message: str) -> None:
+    if not holds:
+        raise NotImplementedError(message)
+
+
+def _refuse_batch(a: Any) -> None:
+    _refuse_unless(np.ndim(a) == 2, "batches of matrices are not differentiated; loop over them")
+
+
+def _symmetric(a: Any, lower: bool) -> Any:
+    """Return the symmetric matrix of which one triangle is given."""
+    half, rest = (np.tril(a), np.tril(a, -1)) if lower else (np.triu(a), np.triu(a, 1))
+    return half + np.transpose(rest)
+
+
+# --------------------------------------------------------------------- solves
+
+
+@own
+def triangular_solve(a: Any, b: Any, lower: bool) -> Any:
+    """Solve with a triangular matrix, whose other half is zero."""
+    return scipy.linalg.solve_triangular(a, b, lower=lower)
+
+
+@rule(triangular_solve, operands=(0, 1))
+def _triangular_solve(y: Argument, a: Argument, b: Argument, lower: bool) -> Through:
+    n = a.shape[-1]
+    return solved(y, a, b, lambda matrix: TriangularInverse(matrix, lower), n * (n + 1) // 2)
+
+
+@own
+def positive_solve(a: Any, b: Any) -> Any:
+    """Solve with a symmetric positive definite matrix, given in full."""
+    return scipy.linalg.cho_solve(scipy.linalg.cho_factor(a), b)
+
+
+@rule(positive_solve, operands=(0, 1))
+def _positive_solve(y: Argument, a: Argument, b: Argument) -> Through:
+    return solved(y, a, b, PositiveInverse, a.shape[-1] ** 2)
+
+
+@mirror(scipy.linalg.solve_triangular)
+def solve_triangular(
+    a: Any,
+    b: Any,
+    trans: Any = 0,
+    lower: bool = False,
+    unit_diagonal: bool = False,
+    overwrite_b: bool = False,
+    check_finite: bool = True,
+) -> Any:
+    _refuse_batch(a)
+    _refuse_unless(trans in (0, 1, 2, "N", "T", "C"), f"trans={trans!r} is unknown")
+    k = 1 if unit_diagonal else 0
+    half = np.tril(a, -k) if lower else np.triu(a, k)
+    if unit_diagonal:
+        half = half + np.eye(np.shape(a)[0], dtype=a.dtype)
+    if trans in (0, "N"):
+        return triangular_solve(half, b, bool(lower))
+    return triangular_solve(np.transpose(half), b, not lower)
+
+
+@mirror(scipy.linalg.solve)
+def solve(
+    a: Any,
+    b: Any,
+    lower: bool = False,
+    overwrite_a: bool = False,
+    overwrite_b: bool = False,
+    check_finite: bool = True,
+    assume_a: Any = None,
+    transposed: bool = False,
+) -> Any:
+    _refuse_batch(a)
+    kind = {
+        "gen": "general", "sym": "symmetric", "her": "symmetric", "hermitian": "symmetric",
+        "pos": "positive definite", None: "general",
+    }.get(assume_a, assume_a)  # fmt: skip
+    if kind in ("upper triangular", "lower triangular"):
+        return solve_triangular(a, b, int(transposed), kind.startswith("lower"))
+    if kind == "general":
+        return np.linalg.solve(np.transpose(a) if transposed else a, b)
+    _refuse_unless(
+        kind in ("symmetric", "positive definite"),
+        f"assume_a={assume_a!r} is not differentiated; leave it away",
+    )
+    full = _symmetric(a, lower)
+    return positive_solve(full, b) if kind.startswith("pos") else np.linalg.solve(full, b)
+
+
+class Factored(tuple[Any, ...]):
+    """What a factorisation returned, which remembers the matrix: a solve by it is one of that."""
+
+    matrix: Any
+
+    @classmethod
+    def of(cls, matrix: Any, *parts: Any) -> Factored:
+        found = cls(parts)
+        found.matrix = matrix
+        return found
+
+
+@mirror(scipy.linalg.cho_factor)
+def cho_factor(
+    a: Any, lower: bool = False, overwrite_a: bool = False, check_finite: bool = True
+) -> Any:
+    _refuse_batch(a)
+    # SciPy leaves the triangle that it does not read as it is.
+    unread = np.triu(a, 1) if lower else np.tril(a, -1)
+    factor = np.linalg.cholesky(a, upper=not lower) + unread
+    return Factored.of(_symmetric(a, lower), factor, lower)
+
+
+@mirror(scipy.linalg.cho_solve)
+def cho_solve(
+    c_and_lower: Any, b: Any, overwrite_b: bool = False, check_finite: bool = True
+) -> Any:
+    if isinstance(c_and_lower, Factored):
+        return positive_solve(c_and_lower.matrix, b)
+    factor, lower = c_and_lower
+    _refuse_batch(factor)
+    half = np.tril(factor) if lower else np.triu(factor)
+    first, last = (half, np.transpose(half)) if lower else (np.transpose(half), half)
+    return triangular_solve(last, triangular_solve(first, b, True), False)
+
+
+@mirror(scipy.linalg.lu_factor)
+def lu_factor(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any:
+    _refuse_batch(a)
+    return Factored.of(a, packed_factors(a), scipy.linalg.lu_factor(numbers_of(a))[1])
+
+
+@own
+def packed_factors(a: Any) -> Any:
+    """Return L and U of a matrix in one array, as scipy.linalg.lu_factor does."""
+    return scipy.linalg.lu_factor(a)[0]
+
+
+def _order(pivots: Any) -> Any:
+    """Return which row of a matrix comes to which place, from the exchanges of rows."""
+    order = np.arange(len(pivots))
+    for k, other in enumerate(pivots):
+        order[[k, other]] = order[[other, k]]
+    return order
+
+
+@rule(packed_factors)
+def _packed_factors(y: Argument, a: Argument) -> Locals:
+    # With x = L^-1 P da U^-1: dL = L below(x), dU = (x - below(x)) U.
+    def formula(packed: Any, a: Any) -> Any:
+        n = a.shape[-1]
+        places = np.argsort(_order(scipy.linalg.lu_factor(numbers_of(a))[1]))
+        below = np.tril(np.ones((n, n)), -1)
+        low, up = np.tril(packed, -1) + np.eye(n), np.triu(packed)
+        low_inverse, up_inverse = np.linalg.inv(low)[:, places], np.linalg.inv(up)
+        strict = np.einsum("ia,aj,ak,lj->ijkl", low, below, low_inverse, up_inverse)
+        return strict + np.einsum("ik,lb,ib,bj->ijkl", low_inverse, up_inverse, 1 - below, up)
+
+    return {a: Local(Arrangement(dense(y.shape, a.shape), ()), _in_shape(y, a, formula))}
+
+
+def _in_shape(y: Argument, a: Argument, formula: Any) -> Any:
+    shape = dense(y.shape, a.shape).stored_shape
+    return lambda *values: np.reshape(formula(*values), shape)
+
+
+@mirror(scipy.linalg.lu_solve)
+def lu_solve(
+    lu_and_piv: Any, b: Any, trans: int = 0, overwrite_b: bool = False, check_finite: bool = True
+) -> Any:
+    if isinstance(lu_and_piv, Factored):
+        a = lu_and_piv.matrix
+        return np.linalg.solve(np.transpose(a) if trans else a, b)
+    packed, pivots = lu_and_piv
+    _refuse_batch(packed)
+    order = _order(pivots)
+    low = np.tril(packed, -1) + np.eye(len(pivots), dtype=packed.dtype)
+    if not trans:
+        return triangular_solve(np.triu(packed), triangular_solve(low, b[order], True), False)
+    found = triangular_solve(np.transpose(np.triu(packed)), b, True)
+    return triangular_solve(np.transpose(low), found, False)[np.argsort(order)]
+
+
+# ------------------------------------------------------------------ as NumPy's
+
+
+@mirror(scipy.linalg.inv)
+def inv(
+    a: Any,
+    overwrite_a: bool = False,
+    check_finite: bool = True,
+    *,
+    assume_a: Any = None,
+    lower: bool = False,
+) -> Any:
+    _refuse_unless(assume_a in (None, "gen", "general"), "assume_a= is not differentiated")
+    return np.linalg.inv(a)
+
+
+@mirror(scipy.linalg.det)
+def det(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any:
+    return np.linalg.det(double(a))
+
+
+@mirror(scipy.linalg.cholesky)
+def cholesky(
+    a: Any, lower: bool = False, overwrite_a: bool = False, check_finite: bool = True
+) -> Any:
+    return np.linalg.cholesky(a, upper=not lower)
+
+
+@own
+def symmetric_eigenvectors(a: Any, uplo: Any) -> Any:
+    """Return the eigenvectors of a symmetric matrix, with the signs that SciPy gives them."""
+    return scipy.linalg.eigh(a, lower=uplo == "L")[1]
+
+
+rule(symmetric_eigenvectors)(eigenvectors_locals)
+
+
+@mirror(scipy.linalg.eigh)
+def eigh(
+    a: Any,
+    b: Any = None,
+    *,
+    lower: bool = True,
+    eigvals_only: bool = False,
+    check_finite: bool = True,
+    **options: Any,
+) -> Any:
+    _refuse_unless(
+        b is None and not options, "only eigh(a, lower=, eigvals_only=) is differentiated"
+    )
+    _refuse_batch(a)
+    uplo: Any = "L" if lower else "U"
+    values = np.linalg.eigvalsh(a, uplo)
+    return values if eigvals_only else (values, symmetric_eigenvectors(a, uplo))
+
+
+@mirror(scipy.linalg.eigvalsh)
+def eigvalsh(
+    a: Any, b: Any = None, *, lower: bool = True, check_finite: bool = True, **options: Any
+) -> Any:
+    return eigh(a, b, lower=lower, eigvals_only=True, **options)
+
+
+@mirror(scipy.linalg.svdvals)
+def svdvals(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any:
+    return np.linalg.svdvals(a)
+
+
+@mirror(scipy.linalg.pinv)
+def pinv(a: Any, *, check_finite: bool = True, **options: Any) -> Any:
+    _refuse_unless(not options, "only pinv(a) is differentiated")
+    return np.linalg.pinv(a)
+
+
+@mirror(scipy.linalg.norm)
+def norm(
+    a: Any, ord: Any = None, axis: Any = None, keepdims: bool = False, check_finite: bool = True
+) -> Any:
+    return np.linalg.norm(a, ord, axis, keepdims)
+
+
+# ------------------------------------------------------- functions of matrices
+
+
+def _acting(y: Argument, a: Argument, price: int, make: Any) -> Local:
+    """Return the local Jacobian of a function of one matrix by its action."""
+    plain = Arrangement(dense(y.shape, a.shape), ())
+    if a.size == 1:  # without labels there is nothing to apply to
+        return Local(plain, lambda y, a: np.reshape(make(y, a).explicit(), ()))
+    return Local(operator(plain, price, price), make)
+
+
+@own
+def exponential(a: Any) -> Any:
+    """Return the exponential of one matrix."""
+    return scipy.linalg.expm(a)
+
+
+@rule(exponential)
+def _exponential(y: Argument, a: Argument) -> Locals:
+    def make(y: Any, a: Any) -> Operator:
+        return Exponential(a)
+
+    # Fourteen products and two for each squaring, of which there mostly is one or none.
+    return {a: _acting(y, a, 16 * a.shape[0] ** 3, make)}
+
+
+@mirror(scipy.linalg.expm)
+def expm(A: Any) -> Any:
+    if np.ndim(A) > 2:
+        return np.stack([expm(each) for each in A])
+    return exponential(A)
+
+
+@own
+def square_root(a: Any) -> Any:
+    """Return the principal square root of one matrix."""
+    return scipy.linalg.sqrtm(a)
+
+
+@rule(square_root)
+def _square_root(y: Argument, a: Argument) -> Locals:
+    def make(y: Any, a: Any) -> Operator:
+        return SquareRoot(y)
+
+    # Schur forms, triangular solves and products: 25 n^3 in all (Bartels & Stewart 1972).
+    return {a: _acting(y, a, 25 * a.shape[0] ** 3, make)}
+
+
+@mirror(scipy.linalg.sqrtm)
+def sqrtm(A: Any) -> Any:
+    _refuse_batch(A)
+    _refuse_unless(
+        not np.iscomplexobj(scipy.linalg.sqrtm(numbers_of(A))),
+        "the square root is complex here, which is not differentiated",
+    )
+    return square_root(A)
+
+
+# ------------------------------------------------------------------- builders
+
+
+@mirror(scipy.linalg.block_diag)
+def block_diag(*arrs: Any) -> Any:
+    blocks = [np.atleast_2d(block) for block in arrs]
+    width, left, rows = sum(np.shape(block)[1] for block in blocks), 0, []
+    for block in blocks:
+        right = width - left - np.shape(block)[1]
+        rows.append(np.pad(block, ((0, 0), (left, right))))
+        left += np.shape(block)[1]
+    return np.concatenate(rows)
+
+
+@mirror(scipy.linalg.toeplitz)
+def toeplitz(c: Any, r: Any = None) -> Any:
+    _refuse_unless(np.ndim(c) <= 1 and np.ndim(r) <= 1, "only vectors are differentiated")
+    c = np.ravel(c)
+    r = c if r is None else np.ravel(r)
+    m, n = np.size(c), np.size(r)
+    return np.concatenate([np.flip(c), r[1:]])[m - 1 - np.arange(m)[:, None] + np.arange(n)]
+
+
+@mirror(scipy.linalg.circulant)
+def circulant(c: Any) -> Any:
+    _refuse_unless(np.ndim(c) == 1, "only vectors are differentiated")
+    n = np.size(c)
+    return c[(np.arange(n)[:, None] - np.arange(n)) % n]
+
+
+@mirror(scipy.linalg.solve_sylvester)
+def solve_sylvester(a: Any, b: Any, q: Any) -> Any:
+    # (a (x) 1 + 1 (x) b^T) vec(x) = vec(q), by rows.
+    m, n = np.shape(q)
+    both = np.kron(a, np.eye(n, dtype=a.dtype)) + np.kron(np.eye(m, dtype=a.dtype), np.transpose(b))
+    return np.reshape(np.linalg.solve(both, np.ravel(q)), (m, n))
