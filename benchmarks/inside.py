@@ -128,7 +128,7 @@ def forget() -> None:
 def _medians(
     clock: Callable[[], Sequence[Seconds]], seconds: Seconds, rounds: int
 ) -> list[Seconds]:
-    found = []
+    found: list[list[Seconds]] = []
     start = now()
     while len(found) < rounds or now() - start < seconds:
         found.append([b - a for a, b in pairwise(clock())])

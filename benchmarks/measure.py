@@ -103,7 +103,7 @@ class Measurement:
 
     def ratio(self, slow: str | None, fast: str) -> float | None:
         """Return how many times slower one runner is than another."""
-        if slow not in self.rounds or fast not in self.rounds:
+        if slow is None or slow not in self.rounds or fast not in self.rounds:
             return None
         return ratio(self.rounds[slow], self.rounds[fast])
 
@@ -193,7 +193,7 @@ def _modes(workload: Workload) -> Iterator[tuple[str, Runner]]:
 
 def _peers(workload: Workload, libraries: Mapping[str, Library]) -> Iterator[tuple[str, Any]]:
     """Yield the peers of a workload whose library is there."""
-    known = PEERS | workload.own
+    known = {**PEERS, **workload.own}
     for name in (*workload.rivals, *workload.others) if workload.spell else ():
         if library_of(name) in libraries:
             yield name, known[name]

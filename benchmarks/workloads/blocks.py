@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from benchmarks.workload import Function, Maker, Workload, spelled
 
 
 def transformer(
-    q: Any, k: Any, v: Any, o: Any, up: Any, down: Any, length: int, heads: int, np: Any
+    length: int, heads: int, q: Any, k: Any, v: Any, o: Any, up: Any, down: Any, np: Any
 ) -> Function:
     """Return a block with the norm in front, as a function of all its tokens in one vector."""
     width = q.shape[0]
@@ -70,9 +71,7 @@ def w7a(is_quick: bool) -> Workload:
     q, k, v, o = (rng.normal(size=(width, width)) / np.sqrt(width) for _ in range(4))
     up = rng.normal(size=(width, inner)) / np.sqrt(width)
     down = rng.normal(size=(inner, width)) / np.sqrt(inner)
-    function, spell = spelled(
-        lambda *arrays: transformer(*arrays[:-1], length, heads, arrays[-1]), q, k, v, o, up, down
-    )
+    function, spell = spelled(partial(transformer, length, heads), q, k, v, o, up, down)
     return Workload(
         name="W7a",
         title=f"transformer block: {length} tokens of {width}, {heads} heads, inner {inner}",

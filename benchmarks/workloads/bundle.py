@@ -5,6 +5,7 @@ Source of the objective: ADBench, as in `gmm`; the data are synthetic, of the pu
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from benchmarks.goals import GAIN, at_least
 from benchmarks.peers import csr_of
 from benchmarks.timing import Runner
-from benchmarks.workload import Array, Function, Library, Maker, Workload, spelled
+from benchmarks.workload import Array, Function, Library, Maker, OwnPeer, Workload, spelled
 
 SIZES = (49, 7776, 31843)  # cameras, points, observations
 QUICK = (3, 20, 60)
@@ -38,7 +39,9 @@ def project(c: Any, p: Any, np: Any) -> Any:
     return focal * distorted + c[..., 7:9]
 
 
-def residuals(camera: Any, point: Any, seen: Any, n_cameras: int, n_points: int, np: Any) -> Any:
+def residuals(
+    n_cameras: int, n_points: int, camera: Any, point: Any, seen: Any, np: Any
+) -> Function:
     """Return the residuals of one flat vector: cameras, points and a weight per observation."""
     ends = 11 * n_cameras, 11 * n_cameras + 3 * n_points
 
@@ -51,7 +54,7 @@ def residuals(camera: Any, point: Any, seen: Any, n_cameras: int, n_points: int,
     return f
 
 
-def vmapped(camera: Array, point: Array, seen: Array, n_cameras: int, n_points: int) -> Any:
+def vmapped(camera: Array, point: Array, seen: Array, n_cameras: int, n_points: int) -> OwnPeer:
     """Return the peer that a user of JAX writes by hand: one small Jacobian per observation.
 
     jit(vmap(jacrev)) of one observation's residual, as a fresh CSR whose pattern is known.
@@ -69,15 +72,14 @@ def vmapped(camera: Array, point: Array, seen: Array, n_cameras: int, n_points: 
 
         blocks = jax.vmap(jax.jacrev(one, argnums=(0, 1, 2)))
 
-        @jax.jit
         def numbers(x: Any) -> Any:
             cameras, points = x[: ends[0]].reshape(-1, 11), x[ends[0] : ends[1]].reshape(-1, 3)
             w = x[ends[1] :]
             found = blocks(cameras[at], points[of], w, where)
             return jnp.concatenate([*(block.ravel() for block in found), -2 * w])
 
-        x = library.array(workload.point)
-        return lambda: compress(np.asarray(numbers(x)))
+        run, x = jax.jit(numbers), library.array(workload.point)
+        return lambda: compress(np.asarray(run(x)))
 
     return make
 
@@ -106,10 +108,7 @@ def make(is_quick: bool) -> Workload:
     camera, point = rng.integers(0, n_cameras, n), rng.integers(0, n_points, n)
     seen = rng.normal(size=(n, 2))
 
-    def made(camera: Any, point: Any, seen: Any, np: Any) -> Function:
-        return residuals(camera, point, seen, n_cameras, n_points, np)
-
-    function, spell = spelled(made, camera, point, seen)
+    function, spell = spelled(partial(residuals, n_cameras, n_points), camera, point, seen)
     by_hand = "jax vmap(jacrev)"
     return Workload(
         name="W4-bundle",

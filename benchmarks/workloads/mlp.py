@@ -71,7 +71,8 @@ def make(name: str, widths: Sequence[int], goals: tuple[Goal, ...], is_quick: bo
 
 
 def _random_widths(least: int, most: int, n_layers: int, seed: int) -> list[int]:
-    return np.random.default_rng(seed).integers(least, most + 1, n_layers + 1).tolist()
+    found = np.random.default_rng(seed).integers(least, most + 1, n_layers + 1)
+    return [int(n) for n in found]
 
 
 def _title(widths: Sequence[int]) -> str:
@@ -81,8 +82,9 @@ def _title(widths: Sequence[int]) -> str:
 
 
 WORKLOADS: dict[str, Maker] = {
-    name: partial(make, name, widths, goals) for name, (widths, goals) in W1.items()
-} | {
-    name: partial(make, name, _random_widths(*random), goals)
-    for name, (*random, goals) in W2.items()
+    **{name: partial(make, name, widths, goals) for name, (widths, goals) in W1.items()},
+    **{
+        name: partial(make, name, _random_widths(least, most, n_layers, seed), goals)
+        for name, (least, most, n_layers, seed, goals) in W2.items()
+    },
 }

@@ -91,7 +91,8 @@ def stepped(
 
 
 def _scaled(rng: np.random.Generator, m: int, n: int) -> Array:
-    return rng.normal(size=(m, n)) / np.sqrt(n)
+    scaled: Array = rng.normal(size=(m, n)) / np.sqrt(n)
+    return scaled
 
 
 def _well_posed(rng: np.random.Generator, n: int) -> Array:
