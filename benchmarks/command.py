@@ -64,7 +64,7 @@ def _check(names: Sequence[str]) -> int:
 
 def _measure(names: Sequence[str], options: argparse.Namespace) -> int:
     libraries, failed = load()
-    effort = Effort(options.seconds, 3)
+    effort = Effort(options.seconds, 3, options.rivals)
     found = []
     for name in names:
         print(f"{name} ...", end=" ", flush=True)
@@ -92,6 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="check on small sizes, time nothing")
     parser.add_argument("--list", action="store_true", help="only print the names")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/DATE.md too")
+    parser.add_argument(
+        "--rivals", action="store_true", help="leave out the peers that no goal speaks of"
+    )
     parser.add_argument(
         "--seconds", type=float, default=2.0, help="how long to time each runner (default: 2)"
     )

@@ -18,7 +18,7 @@ from benchmarks.inside import CachedCall, FirstCall, cached_call, first_call, fo
 from benchmarks.memory import peak, size
 from benchmarks.peers import PEERS, library_of
 from benchmarks.timing import Rounds, Runner, once, race, ratio
-from benchmarks.workload import Library, Workload
+from benchmarks.workload import Library, OwnPeer, Workload
 
 MODES = ("forward", "reverse")
 # A mode that multiplies more than this, or keeps more bytes, is priced but not run.
@@ -28,10 +28,14 @@ TOO_LARGE = 4_000_000_000
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to time: `seconds` for each runner, and at least so many `rounds`."""
+    """How long to time: `seconds` for each runner, and at least so many `rounds`.
+
+    `only_rivals` leaves out the peers that no goal speaks of.
+    """
 
     seconds: float
     rounds: int
+    only_rivals: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ def measure(workload: Workload, libraries: Mapping[str, Library], effort: Effort
     first_calls = {"chainad": _first_call(workload, effort)}
     runners, wanted = checked(workload)
     failed: dict[str, str] = {}
-    for name, make in _peers(workload, libraries):
+    for name, make in _peers(workload, libraries, effort.only_rivals):
         library = libraries[library_of(name)]
         try:
             first_calls[name], (runner, found) = once(partial(_started, make, library, workload))
@@ -191,15 +195,18 @@ def _modes(workload: Workload) -> Iterator[tuple[str, Runner]]:
             yield mode, partial(chainad.jacobian(f, mode=mode, output=workload.output), x)
 
 
-def _peers(workload: Workload, libraries: Mapping[str, Library]) -> Iterator[tuple[str, Any]]:
+def _peers(
+    workload: Workload, libraries: Mapping[str, Library], only_rivals: bool
+) -> Iterator[tuple[str, OwnPeer]]:
     """Yield the peers of a workload whose library is there."""
     known = {**PEERS, **workload.own}
-    for name in (*workload.rivals, *workload.others) if workload.spell else ():
+    names = workload.rivals if only_rivals else (*workload.rivals, *workload.others)
+    for name in names if workload.spell else ():
         if library_of(name) in libraries:
             yield name, known[name]
 
 
-def _started(make: Any, library: Library, workload: Workload) -> tuple[Runner, Any]:
+def _started(make: OwnPeer, library: Library, workload: Workload) -> tuple[Runner, Any]:
     runner = make(library, workload)
     return runner, runner()
 

@@ -32,6 +32,7 @@ W2 = {
 }
 # CasADi writes out every scalar operation: for small networks only.
 BY_SCALARS = ("W1f", "W2s")
+LARGE = 500_000  # numbers in a Jacobian
 QUICKER = 5  # a quick run takes so many times fewer of everything
 
 
@@ -64,10 +65,17 @@ def make(name: str, widths: Sequence[int], goals: tuple[Goal, ...], is_quick: bo
         function=function,
         point=rng.normal(size=widths[0]),
         spell=spell,
-        others=(*OTHERS, "casadi") if name in BY_SCALARS else OTHERS,
+        others=_others(name, widths),
         limit=partial(by_hand, layers),
         goals=goals,
     )
+
+
+def _others(name: str, widths: Sequence[int]) -> tuple[str, ...]:
+    """Return the peers to show beside JAX: autograd pulls back row by row, for minutes here."""
+    if widths[0] * widths[-1] > LARGE:
+        return tuple(peer for peer in OTHERS if peer != "autograd")
+    return (*OTHERS, "casadi") if name in BY_SCALARS else OTHERS
 
 
 def _random_widths(least: int, most: int, n_layers: int, seed: int) -> list[int]:
