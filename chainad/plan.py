@@ -9,7 +9,7 @@ from typing import Literal
 
 import networkx as nx
 
-from chainad.algebra import Product, Total, make_explicit
+from chainad.algebra import Product, Sweep, Total, make_explicit, staged
 from chainad.errors import PlanError
 from chainad.linear import (
     Elimination,
@@ -40,8 +40,9 @@ class Step:
 
     `direction` says which factor is a local Jacobian: the left one (forward: a product is pushed on
     towards the outputs), the right one (reverse: pulled back towards the inputs), both (leaf) or
-    neither (join). A sum adds two Jacobians of the same vertices. A last step "explicit" writes out
-    an operator that is itself a result: both factors are that operator.
+    neither (join). A sum adds two Jacobians of the same vertices. A step "explicit" writes out an
+    operator that is multiplied as an array, or is itself a result: both factors are that operator.
+    All other operators are applied: pushed through (`algebra.action` is "push") or pulled ("pull").
     """
 
     number: int
@@ -115,6 +116,9 @@ class Plan:
         The name of the price model that the order was chosen by.
     price : int
         What the plan costs by that model; the multiplications, unless another one was asked for.
+    sweep : str
+        "tangent" or "adjoint" if all operators are taken that way, even where making one explicit
+        would be cheaper; empty if each is taken the cheapest way.
     """
 
     graph: LinearGraph
@@ -129,6 +133,7 @@ class Plan:
     title: str = field(default="J", compare=False)
     model: str = field(default=multiplications.name, compare=False)
     price: int = field(default=0, compare=False)
+    sweep: Sweep = ""
 
     @cached_property
     def _hash(self) -> int:
@@ -236,7 +241,13 @@ class Plan:
         """
         parcel = read(text)
         try:
-            plan = follow(parcel.graph, parcel.order, asked=parcel.asked, itemsize=parcel.itemsize)
+            plan = follow(
+                parcel.graph,
+                parcel.order,
+                asked=parcel.asked,
+                itemsize=parcel.itemsize,
+                sweep=parcel.sweep,
+            )
         except MemoryError as error:
             raise PlanError("the plan in this text needs more memory than there is") from error
         _check_price(parcel, plan)
@@ -283,8 +294,11 @@ def follow(
     asked: str = "",
     itemsize: int = 8,
     model: PriceModel = multiplications,
+    sweep: Sweep = "",
 ) -> Plan:
     """Spell out an elimination order step by step, and price it by `model`.
+
+    Operators are pushed, pulled or made explicit, each the cheapest way, or all as `sweep` says.
 
     Raises
     ------
@@ -292,10 +306,10 @@ def follow(
         If the order does not name every inner vertex exactly once.
     """
     checked = graph.check_order(order)
-    steps, current = _steps(graph, checked)
-    steps += _last_steps(graph, steps, current)
+    steps, current = _steps(graph, checked, sweep)
+    steps += _last_steps(graph, steps, current, sweep)
     results = tuple(tuple(current.get((i, o), ())) for o in graph.outputs for i in graph.inputs)
-    plan = Plan(graph, checked, steps, results, asked, itemsize)
+    plan = Plan(graph, checked, steps, results, asked, itemsize, sweep=sweep)
     return replace(plan, model=model.name, price=price_of_steps(plan, model))
 
 
@@ -331,7 +345,7 @@ def _check_price(parcel: Parcel, plan: Plan) -> None:
 
 
 def _steps(
-    graph: LinearGraph, order: tuple[Vertex, ...]
+    graph: LinearGraph, order: tuple[Vertex, ...], sweep: Sweep
 ) -> tuple[tuple[Step, ...], dict[tuple[Vertex, Vertex], list[int]]]:
     """Return the steps, and the numbers of the pieces between every two vertices."""
     elimination = Elimination(graph)
@@ -352,14 +366,26 @@ def _steps(
         pieces[landing.place] = new
         return new
 
+    def explicit(old: int, ends: tuple[Vertex, Vertex], algebra: Product) -> int:
+        new, (tail, head) = n + len(steps), ends
+        steps.append(Step(new, old, old, tail, None, head, "explicit", algebra))
+        if old in local:
+            local.add(new)
+        return new
+
     for k, (edge, landing) in enumerate(zip(graph.edges, elimination.landings, strict=True)):
         local.add(put(k, landing, (edge.tail, edge.head)))
     for v in order:
         for m in elimination.eliminate(v):
             left, right = current[v, m.head][m.left], current[m.tail, v][m.right]
+            (one, two), product = staged(m.product, sweep)
+            if one is not None:
+                left = explicit(left, (v, m.head), one)
+            if two is not None:
+                right = explicit(right, (m.tail, v), two)
             number = n + len(steps)
             direction = _direction(left in local, right in local)
-            steps.append(Step(number, left, right, m.tail, v, m.head, direction, m.product))
+            steps.append(Step(number, left, right, m.tail, v, m.head, direction, product))
             if not m.product.multiplications and {left, right} <= local:
                 local.add(number)
             put(number, m.landing, (m.tail, m.head))
@@ -367,7 +393,10 @@ def _steps(
 
 
 def _last_steps(
-    graph: LinearGraph, steps: tuple[Step, ...], current: dict[tuple[Vertex, Vertex], list[int]]
+    graph: LinearGraph,
+    steps: tuple[Step, ...],
+    current: dict[tuple[Vertex, Vertex], list[int]],
+    sweep: Sweep,
 ) -> tuple[Step, ...]:
     """Return the steps that make explicit the operators among the results, and point there."""
     structures = [*(e.structure for e in graph.edges), *(s.structure for s in steps)]
@@ -376,7 +405,7 @@ def _last_steps(
         pieces = current.get((tail, head), [])
         for place, old in enumerate(pieces):
             if structures[old].action is not None:
-                new, algebra = len(structures) + len(made), make_explicit(structures[old])
+                new, algebra = len(structures) + len(made), make_explicit(structures[old], sweep)
                 made.append(Step(new, old, old, tail, None, head, "explicit", algebra))
                 pieces[place] = new
     return tuple(made)
@@ -410,7 +439,7 @@ def bracket(plan: Plan) -> str:
                 stack.append(step.left)
                 continue
             inside: list[int | str] = [step.right, " ", step.left]
-            stack += [")", *inside, "("] if item != root else inside
+            stack += [")", *inside, "("] if words or stack else inside
     return "J = " + "".join(words)
 
 

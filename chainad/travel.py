@@ -15,6 +15,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 
 import numpy as np
 
+from chainad.algebra import Sweep
 from chainad.errors import PlanError
 from chainad.graph import Site
 from chainad.linear import Edge, LinearGraph, Origin, Vertex
@@ -53,6 +54,8 @@ class Portable(Protocol):
     @property
     def price(self) -> int: ...
     @property
+    def sweep(self) -> str: ...
+    @property
     def alternatives(self) -> Sequence[PortableAlternative]: ...
 
 
@@ -84,6 +87,7 @@ class Parcel:
     additions: int
     model: str
     price: int
+    sweep: Sweep
     alternatives: tuple[tuple[str, int, int, int], ...]
 
 
@@ -113,6 +117,7 @@ def write(plan: Portable) -> str:
         "additions": plan.additions,
         "model": plan.model,
         "price": plan.price,
+        "sweep": plan.sweep,
         "order": [*map(int, plan.order)],
         "inputs": [*graph.inputs],
         "outputs": [*graph.outputs],
@@ -185,7 +190,7 @@ def _write_origin(origin: Origin) -> list[Any]:
 
 FIELDS = [
     *("format", "title", "asked", "planner", "proof", "itemsize", "multiplications", "additions"),
-    *("model", "price"),
+    *("model", "price", "sweep"),
     *("order", "inputs", "outputs", "named", "alternatives"),
     *("vertices", "structures", "origins", "edges"),
 ]
@@ -229,6 +234,7 @@ def read(text: str) -> Parcel:
         additions=_integer(fields["additions"], "additions"),
         model=_text(fields["model"], "model"),
         price=_integer(fields["price"], "price"),
+        sweep=_sweep(fields["sweep"], "sweep"),
         alternatives=tuple(_each(fields, "alternatives", _read_alternative)),
     )
 
@@ -355,7 +361,11 @@ def _read_structure(value: Any, at: str) -> Structure:
     if not optional:
         return Structure(rows, cols, stored, sizes, scale)
     tangent, adjoint = _tuple(found["action"], f"{at}.action", 2)
-    action = Action(_integer(tangent, f"{at}.action"), _integer(adjoint, f"{at}.action"))
+    if tangent is None and adjoint is None:
+        _refuse(f"{at}.action", "a price of one direction at least", [None, None])
+    action = Action(
+        _price_or_none(tangent, f"{at}.action"), _price_or_none(adjoint, f"{at}.action")
+    )
     if scale is not None:
         _refuse(at, "an operator that stores labels", f"the scale {scale}")
     return Structure(rows, cols, stored, sizes, None, action)
@@ -461,6 +471,17 @@ def _integer(value: Any, at: str, least: int = 0, most: int | None = None) -> in
     if value < least or (most is not None and value > most):
         _refuse(at, f"an integer from {least}" + ("" if most is None else f" to {most}"), value)
     return value
+
+
+def _price_or_none(value: Any, at: str) -> int | None:
+    return None if value is None else _integer(value, at)
+
+
+def _sweep(value: Any, at: str) -> Sweep:
+    if value not in ("", "tangent", "adjoint"):
+        _refuse(at, '"", "tangent" or "adjoint"', value)
+    found: Sweep = value
+    return found
 
 
 def _place(value: Any, at: str) -> int:

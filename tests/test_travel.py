@@ -121,6 +121,7 @@ PINNED = """\
 "additions": 0,
 "model": "multiplications",
 "price": 6,
+"sweep": "",
 "order": [1],
 "inputs": [0],
 "outputs": [2],

@@ -16,7 +16,7 @@ of Jacobians see Griewank & Walther, *Evaluating Derivatives*, 2nd ed., ch. 9-10
 
 from chainad.algebra.build import Arrangement, Kernels, arrange, dense, diagonal, identity
 from chainad.algebra.full import flat_places, to_dense, to_vector
-from chainad.algebra.product import Product, make_explicit, multiply
+from chainad.algebra.product import Product, Sweep, make_explicit, multiply, staged
 from chainad.algebra.sparse import Layout, lay_out
 from chainad.algebra.total import Total, add, stay_apart
 
@@ -35,6 +35,7 @@ __all__ = [
     "Kernels",
     "Layout",
     "Product",
+    "Sweep",
     "Total",
     "add",
     "arrange",
@@ -46,6 +47,7 @@ __all__ = [
     "lay_out",
     "make_explicit",
     "multiply",
+    "staged",
     "stay_apart",
     "to_dense",
     "to_vector",

@@ -26,6 +26,9 @@ from chainad.pattern import (
 from chainad.spelling import Operand, Spelling
 from chainad.structure import Axis, Structure, places
 
+# Which way all operators of a product are taken, if not each the cheapest.
+Sweep = Literal["", "tangent", "adjoint"]
+
 
 @dataclass(frozen=True)
 class Product:
@@ -87,11 +90,40 @@ def explicit_of(structure: Structure) -> Kernels:
     return () if structure.action is None else (Explicit(structure.stored_shape),)
 
 
-def make_explicit(operator: Structure) -> Product:
-    """Return the step that makes an operator explicit."""
-    cost = operator.cost_of_explicit
+def make_explicit(operator: Structure, sweep: Sweep = "") -> Product:
+    """Return the step that makes an operator explicit: by tangents, by adjoints or the cheaper."""
+    tangent, adjoint = operator.costs_of_explicit
+    cost = {"": operator.cost_of_explicit, "tangent": tangent, "adjoint": adjoint}[sweep]
+    assert cost is not None
     kernels = explicit_of(operator)
     return Product(operator.explicit, cost, 0, kernels, (), None, (), (), factors=(operator,))
+
+
+def staged(product: Product, sweep: Sweep = "") -> tuple[list[Product | None], Product]:
+    """Take a product with operators apart: what makes its factors explicit, then the product.
+
+    The first two are for the left and for the right factor, None where there is nothing to make
+    explicit; the three prices add up to that of the product. In a sweep, tangents are pushed
+    through every operator on the left (adjoints pulled through those on the right) even where an
+    explicit operator would be cheaper.
+    """
+    left, right = product.factors
+    if (left.action is None and right.action is None) or product.structure.action is not None:
+        return [None, None], product
+    action = product.action
+    if sweep:
+        forced: Literal["push", "pull"] = "push" if sweep == "tangent" else "pull"
+        operator = left if forced == "push" else right
+        is_applied = operator.action is not None and _applied(left, right, forced)
+        action = forced if is_applied else ""
+    before: list[Product | None] = [None, None]
+    if left.action and action != "push":
+        before[0], left = make_explicit(left, sweep), left.explicit
+    if right.action and action != "pull":
+        before[1], right = make_explicit(right, sweep), right.explicit
+    applied = _applied(left, right, action) if action else multiply(left, right)
+    assert applied is not None
+    return before, replace(applied, factors=(left, right))
 
 
 def _is_one(structure: Structure) -> bool:

@@ -183,11 +183,14 @@ def _shorten(text: str) -> str:
 def _in_words(plan: Printable) -> str:
     if not any(step.multiplications for step in plan.steps):
         return "nothing to multiply: local Jacobians are at most moved and added"
+    products = [s for s in plan.steps if s.via is not None and s.multiplications]
+    if not products:
+        return "nothing to multiply: operators are written out, local Jacobians moved and added"
     if plan.mode == "forward":
         return "push forward from the input to the output, one local Jacobian after the other"
     if plan.mode == "reverse":
         return "pull back from the output to the input, one local Jacobian after the other"
-    last = [s for s in plan.steps if s.via is not None and s.multiplications][-1]
+    last = products[-1]
     assert last.via is not None
     width = prod(plan.graph.shapes[last.via])
     if plan.graph.chain is None:
