@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.goals import GAIN, OVER_F, at_least, at_most
+from benchmarks.goals import GAIN, OVER_F, PEAK, at_least, at_most
 from benchmarks.workload import (
     OTHERS,
     Array,
@@ -22,6 +22,7 @@ from benchmarks.workload import (
     loop,
     spelled,
 )
+from benchmarks.workloads import by_hand
 
 
 def solve(A0: Any, U: Any, V: Any, C: Any, B: Any, np: Any) -> Function:
@@ -111,7 +112,8 @@ def w6a(name: str, n: int, m: int, r: int, goal: float, is_quick: bool) -> Workl
         function=function,
         point=rng.normal(size=m),
         spell=spell,
-        goals=(at_least(GAIN, goal),),
+        limit=partial(by_hand.solve, A0, U, V, C, B),
+        goals=(at_least(GAIN, goal), at_most(PEAK, 1.5)),
     )
 
 
@@ -128,7 +130,8 @@ def w6b(is_quick: bool) -> Workload:
         function=function,
         point=rng.normal(size=m),
         spell=spell,
-        goals=(at_least(GAIN, 14),),
+        limit=partial(by_hand.bottleneck, E, A0, U, V, b, D),
+        goals=(at_least(GAIN, 14), at_most(PEAK, 1.5)),
     )
 
 
@@ -145,7 +148,8 @@ def w6d(is_quick: bool) -> Workload:
         point=rng.uniform(0.5, 1.5, size=3 * n),
         spell=spell,
         others=(*OTHERS, "casadi"),
-        goals=(at_most(OVER_F, 1.7, "traced"), at_least(GAIN, 1, "compiled")),
+        limit=partial(by_hand.fitted, S, R, y0, n_steps),
+        goals=(at_most(OVER_F, 1.7), at_least(GAIN, 1, "compiled"), at_most(PEAK, 1.5)),
     )
 
 
@@ -165,7 +169,8 @@ def w8(name: str, output: str, into: bool, goal: float, is_quick: bool) -> Workl
         others=(),
         output=output,
         into=into,
-        goals=(at_least(GAIN, goal),),
+        limit=partial(by_hand.encoded, E, K, D, n_steps) if output == "dense" else None,
+        goals=(at_least(GAIN, goal), at_most(PEAK, 1.5)),
     )
 
 

@@ -1,0 +1,147 @@
+"""Jacobians as one would write them by hand in NumPy: limits of W3, W6, W7b and W8.
+
+Each takes the arrays of its workload once; what comes back goes from a point to a fresh Jacobian.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse
+
+from benchmarks.workload import Array, Function
+
+
+def burgers(n: int) -> Function:
+    """Return the three diagonals, row by row, as a CSR whose pattern is known."""
+    rows = np.arange(n, dtype=np.int32)
+    near = rows[:, None] + np.arange(-1, 2, dtype=np.int32)
+    indices, indptr = near.ravel()[1:-1], np.append(np.maximum(3 * rows - 1, 0), 3 * n - 2)
+    h, nu = 1 / (n + 1), 0.05
+
+    def jacobian(u: Array) -> scipy.sparse.csr_array:
+        numbers = np.empty((n, 3))
+        below, middle, above = numbers.T
+        np.divide(u, 2 * h, out=below)
+        np.subtract(nu / h**2, below, out=above)
+        below += nu / h**2
+        middle[1:-1] = u[:-2] - u[2:]
+        middle[0], middle[-1] = -u[1], u[-2]
+        middle /= 2 * h
+        middle -= 2 * nu / h**2
+        parts = (numbers.ravel()[1:-1], indices.copy(), indptr.copy())
+        return scipy.sparse.csr_array(parts, shape=(n, n))
+
+    return jacobian
+
+
+def solve(A0: Array, U: Array, V: Array, C: Array, B: Array) -> Function:
+    """Return W6a: one factorisation, for the solution and for its derivatives."""
+
+    def jacobian(x: Array) -> Array:
+        t = np.tanh(C @ x)
+        lu = scipy.linalg.lu_factor(A0 + (U * t) @ V, check_finite=False)
+        y = scipy.linalg.lu_solve(lu, B @ np.sin(x), check_finite=False)
+        right = B * np.cos(x) - U @ ((V @ y * (1 - t * t))[:, None] * C)
+        found: Array = scipy.linalg.lu_solve(lu, right, overwrite_b=True, check_finite=False)
+        return found
+
+    return jacobian
+
+
+def bottleneck(E: Array, A0: Array, U: Array, V: Array, b: Array, D: Array) -> Function:
+    """Return W6b: everything meets in the few numbers of the middle."""
+
+    def jacobian(x: Array) -> Array:
+        z = np.tanh(E @ x)
+        lu = scipy.linalg.lu_factor(A0 + (U * z) @ V, check_finite=False)
+        y = scipy.linalg.lu_solve(lu, b, check_finite=False)
+        by_z = scipy.linalg.lu_solve(lu, U * -(V @ y), check_finite=False)
+        w = np.tanh(D @ y)
+        left = (1 - w * w)[:, None] * (D @ by_z)
+        found: Array = left @ ((1 - z * z)[:, None] * E)
+        return found
+
+    return jacobian
+
+
+def fitted(S: Array, R: Array, y0: Array, n_steps: int) -> Function:
+    """Return W6d: the sensitivities of the state are stepped with it."""
+    n, dt = y0.size, 0.05
+    diagonal = np.arange(n)
+
+    def jacobian(theta: Array) -> Array:
+        a, b = theta[:n], theta[n : 2 * n]
+        state = np.zeros((n, 3 * n + 1))  # the sensitivities, then the state itself
+        state[:, -1] = y0
+        own = np.zeros((n, 3 * n + 1))
+        own[diagonal, 2 * n + diagonal] = 1
+        shift = theta[2 * n :]
+
+        def slope(now: Array) -> Array:
+            y = now[:, -1]
+            t = np.tanh(R @ y)
+            by_y = (S * (b * (1 - t * t))) @ R
+            by_y[diagonal, diagonal] -= a
+            found: Array = by_y @ now
+            own[diagonal, diagonal] = -y
+            own[:, n : 2 * n] = S * t
+            found += own
+            found[:, -1] = shift - a * y + S @ (b * t)
+            return found
+
+        for _ in range(n_steps):
+            k1 = slope(state)
+            k2 = slope(state + dt / 2 * k1)
+            k3 = slope(state + dt / 2 * k2)
+            k4 = slope(state + dt * k3)
+            state += dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+        return state[:, :-1].copy()
+
+    return jacobian
+
+
+def encoded(E: Array, K: Array, D: Array, n_steps: int) -> Function:
+    """Return W8: the physics in its few dimensions, then two thin factors multiplied."""
+    k, dt = K.shape[0], 0.1
+
+    def jacobian(x: Array) -> Array:
+        z = np.tanh(E @ x)
+        inner = (1 - z * z)[:, None] * E
+        state = np.empty((k, k + 1))  # the sensitivities, then the state itself
+        state[:, :k], state[:, k] = np.eye(k), z
+
+        def slope(now: Array) -> Array:
+            t = np.tanh(K @ now[:, k])
+            found: Array = ((1 - t * t)[:, None] * K) @ now
+            found[:, k] = t
+            found -= 0.1 * now
+            return found
+
+        for _ in range(n_steps):
+            k1 = slope(state)
+            k2 = slope(state + dt / 2 * k1)
+            k3 = slope(state + dt / 2 * k2)
+            k4 = slope(state + dt * k3)
+            state += dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+        outer = np.cos(D @ state[:, k])[:, None] * (D @ state[:, :k])
+        found: Array = outer @ inner
+        return found
+
+    return jacobian
+
+
+def softmax_loss(data: Array, label: Array) -> Function:
+    """Return W7b: of every sample, its data times how far its probabilities are off."""
+    numbers = np.arange(label.size)
+
+    def jacobian(W: Array) -> Array:
+        scores = data @ W
+        scores -= np.max(scores, axis=1, keepdims=True)
+        np.exp(scores, out=scores)
+        scores /= np.sum(scores, axis=1, keepdims=True)
+        scores[numbers, label] -= 1
+        found: Array = data[:, :, None] * scores[:, None, :]
+        return found
+
+    return jacobian
