@@ -11,12 +11,15 @@ import numpy as np
 from chainad.backends.numpy import build
 from chainad.blocks import assembler, check_size, dtype_of, itemsize_of, nest, pairs, write
 from chainad.cache import Cache
+from chainad.chunks import compile_chunks
 from chainad.compiled import CompiledFunction, Prepared
 from chainad.errors import InputError
 from chainad.evaluate import evaluate
+from chainad.linear import LinearGraph
 from chainad.linearize import Linearized, linearize
 from chainad.lower import lower
 from chainad.matrixfree import JacobianOperator, Sweeps
+from chainad.memory import ChunkedPlan, bytes_of, plan_within
 from chainad.operators import Operator
 from chainad.plan import Plan
 from chainad.planners.auto import Mode, check_mode, mode_key, plan_cached
@@ -42,6 +45,7 @@ class JacobianFunction:
         mode: Mode,
         output: str,
         price: str | PriceModel,
+        memory_limit: int | str | None,
     ) -> None:
         if not callable(f):
             raise InputError(f"f must be a function, but got {type(f).__name__}")
@@ -51,6 +55,7 @@ class JacobianFunction:
         self.output = _checked_output(output)
         model_of(price)  # refuses an unknown one in the line where it was asked for
         self.price = price
+        self.limit = None if memory_limit is None else bytes_of(memory_limit)
         self.__doc__ = f"The Jacobian of {_name_of(f)}, mode={mode!r}."
 
     def __repr__(self) -> str:
@@ -85,11 +90,12 @@ class JacobianFunction:
             raise InputError("output='operator' is not compiled; call chainad.jacobian(f) instead")
         if self.output == "dense":
             check_size(run)
-        return _compile(run, self.mode, self.output, model_of(self.price, itemsize_of(run)))
+        model = model_of(self.price, itemsize_of(run))
+        return _compile(run, self.mode, self.output, model, self.limit)
 
     def blocks(self, run: Run, prepared: Prepared) -> Callable[[Sequence[Any]], Any]:
         """Return what makes the Jacobians of the results of a program."""
-        return assembler(run, prepared.lowered.forms, self.output, isinstance(self.argnums, int))
+        return assembler(run, prepared.forms, self.output, isinstance(self.argnums, int))
 
     def compile(self, *args: Any, **kwargs: Any) -> CompiledFunction:
         """Return a function that replays what a call does, without tracing; see `chainad.compile`.
@@ -101,13 +107,14 @@ class JacobianFunction:
             compiled(*args, **kwargs)
         return compiled
 
-    def plan(self, *args: Any, **kwargs: Any) -> Plan:
+    def plan(self, *args: Any, **kwargs: Any) -> Plan | ChunkedPlan:
         """Return the plan for these arguments, without multiplying any Jacobian."""
         argnums = _positions(self.argnums, len(args))
         with tracing(_bound(self.f, kwargs), args, argnums) as run:
             tape = run.tape
             linearized = linearize(run.graph(), tape.origin, tape.where)
-            plan = plan_cached(linearized.graph, self.mode, itemsize_of(run), self.price)
+            how = (self.mode, itemsize_of(run), self.price, self.limit, self.output)
+            plan = _plan(linearized.graph, *how)
         names = [f"x{k}" for k in argnums] if len(argnums) > 1 else ["x"]
         title = f"{_name_of(self.f)}({', '.join(names)})"
         return replace(plan, title=title)
@@ -128,6 +135,7 @@ def jacobian(
     mode: Mode = "auto",
     output: str = "dense",
     price: str | PriceModel = "multiplications",
+    memory_limit: int | str | None = None,
 ) -> JacobianFunction:
     """Return a function that computes the Jacobian of `f` at the lowest cost.
 
@@ -161,6 +169,11 @@ def jacobian(
         convention of published tables), "bytes" (read from memory and written there), "time" (by
         the table of `calibrate`, or a shipped one), "peak" (the bytes of the most numbers alive at
         once), or a model of your own.
+    memory_limit : int or str, optional
+        Bytes, or text such as "2 GB", that the plan keeps within: with another order if need be,
+        else with the dense Jacobian accumulated in blocks of columns or rows, which costs more.
+        All local Jacobians count, the products alive at one time, and the result in full; the
+        values inside `f` do not.
 
     Returns
     -------
@@ -180,7 +193,8 @@ def jacobian(
     TraceError
         If `f` does something that would lose a derivative (when called).
     TooLargeError
-        If a dense Jacobian does not fit into memory (when called).
+        If a dense Jacobian does not fit into memory, or no plan found keeps within `memory_limit`
+        (when called).
 
     Notes
     -----
@@ -206,7 +220,7 @@ def jacobian(
     >>> chainad.jacobian(np.square, output="sparse")(np.array([1.0, 3.0])).data
     array([2., 6.])
     """
-    return JacobianFunction(f, argnums, mode, output, price)
+    return JacobianFunction(f, argnums, mode, output, price, memory_limit)
 
 
 def value_and_jacobian(
@@ -215,6 +229,7 @@ def value_and_jacobian(
     mode: Mode = "auto",
     output: str = "dense",
     price: str | PriceModel = "multiplications",
+    memory_limit: int | str | None = None,
 ) -> ValueAndJacobianFunction:
     """Return a function that computes `f` and its Jacobian from one trace.
 
@@ -236,7 +251,7 @@ def value_and_jacobian(
     array([[2., 0.],
            [0., 6.]])
     """
-    return ValueAndJacobianFunction(f, argnums, mode, output, price)
+    return ValueAndJacobianFunction(f, argnums, mode, output, price, memory_limit)
 
 
 def compile(
@@ -246,13 +261,14 @@ def compile(
     mode: Mode = "auto",
     output: str = "dense",
     price: str | PriceModel = "multiplications",
+    memory_limit: int | str | None = None,
     **kwargs: Any,
 ) -> CompiledFunction:
     """Return the Jacobian of `f` as a function that replays what one call did, without tracing.
 
     Parameters
     ----------
-    f, argnums, mode, output, price
+    f, argnums, mode, output, price, memory_limit
         As for `jacobian`; `output="operator"` is refused.
     *args, **kwargs
         Arguments to record with at once. Without any, the first call records.
@@ -288,7 +304,7 @@ def compile(
     array([[6., 0.],
            [0., 2.]])
     """
-    return JacobianFunction(f, argnums, mode, output, price).compile(*args, **kwargs)
+    return JacobianFunction(f, argnums, mode, output, price, memory_limit).compile(*args, **kwargs)
 
 
 def plan(
@@ -297,21 +313,23 @@ def plan(
     argnums: int | Sequence[int] = 0,
     mode: Mode = "auto",
     price: str | PriceModel = "multiplications",
+    memory_limit: int | str | None = None,
     **kwargs: Any,
-) -> Plan:
+) -> Plan | ChunkedPlan:
     """Return how the Jacobian of `f` would be accumulated; nothing is multiplied.
 
     Parameters
     ----------
-    f, argnums, mode, price
+    f, argnums, mode, price, memory_limit
         As for `jacobian`.
     *args, **kwargs
         The arguments of `f`; only their shapes and the branches they choose matter.
 
     Returns
     -------
-    Plan
-        Frozen, hashable, comparable; `print` it to read it.
+    Plan or ChunkedPlan
+        Frozen, hashable, comparable; `print` it to read it. A `ChunkedPlan`, one plan per block,
+        only where `memory_limit` asks for it.
 
     Raises
     ------
@@ -326,7 +344,7 @@ def plan(
     >>> chainad.plan(lambda x: A[0] @ np.sin(A[1] @ x), np.ones(40)).multiplications
     2460
     """
-    return JacobianFunction(f, argnums, mode, "dense", price).plan(*args, **kwargs)
+    return JacobianFunction(f, argnums, mode, "dense", price, memory_limit).plan(*args, **kwargs)
 
 
 def stop_gradient(x: Any) -> Any:
@@ -354,18 +372,37 @@ def stop_gradient(x: Any) -> Any:
 # -------------------------------------------------------------------- helpers
 
 
-def _compile(run: Run, mode: Mode, output: str, model: PriceModel) -> Prepared:
+def _plan(
+    graph: LinearGraph,
+    mode: Mode,
+    itemsize: int,
+    price: str | PriceModel,
+    limit: int | None,
+    output: str,
+) -> Plan | ChunkedPlan:
+    if limit is None:
+        return plan_cached(graph, mode, itemsize, price)
+    return plan_within(graph, mode, itemsize, price, limit, output)
+
+
+def _compile(run: Run, mode: Mode, output: str, model: PriceModel, limit: int | None) -> Prepared:
     key = mode_key(mode)
     if key is None:
-        return _build(run, mode, output, model)
-    return _compiled.get((run.key, key, output, model), lambda: _build(run, mode, output, model))
+        return _build(run, mode, output, model, limit)
+    known = (run.key, key, output, model, limit)
+    return _compiled.get(known, lambda: _build(run, mode, output, model, limit))
 
 
-def _build(run: Run, mode: Mode, output: str, model: PriceModel) -> Prepared:
+def _build(run: Run, mode: Mode, output: str, model: PriceModel, limit: int | None) -> Prepared:
     linearized = linearize(run.graph(), where=run.tape.where)
-    made = plan_cached(linearized.graph, mode, itemsize_of(run), model)
-    lowered = lower(made, [recipe.kernels for recipe in linearized.recipes], output)
-    return Prepared(linearized, made, lowered, build(lowered.program))
+    made = _plan(linearized.graph, mode, itemsize_of(run), model, limit, output)
+    arrangements = [recipe.kernels for recipe in linearized.recipes]
+    if isinstance(made, ChunkedPlan):
+        chunks = compile_chunks(made, arrangements)
+        return Prepared(linearized, made, chunks.forms, chunks.used_slots, chunks)
+    lowered = lower(made, arrangements, output)
+    used = lowered.program.used_slots
+    return Prepared(linearized, made, lowered.forms, used, build(lowered.program))
 
 
 def _checked_argnums(argnums: int | Sequence[int]) -> int | tuple[int, ...]:

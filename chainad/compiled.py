@@ -13,11 +13,12 @@ import numpy as np
 from chainad.backends.numpy import Runner
 from chainad.errors import TraceError
 from chainad.linearize import Linearized
-from chainad.lower import Lowered
+from chainad.memory import ChunkedPlan
 from chainad.plan import Plan
 from chainad.replay.arguments import Several, take_apart
 from chainad.replay.recording import finish
 from chainad.replay.source import MISS, Replay, Wanted, build
+from chainad.results import Form
 from chainad.rules.base import RULES
 from chainad.tracing.record import Tracer, tracers_in
 from chainad.tracing.recorded import Recorded, box_recorded
@@ -38,8 +39,9 @@ class Prepared:
     """Everything that is kept for runs with the same graph, mode and output."""
 
     linearized: Linearized
-    plan: Plan
-    lowered: Lowered
+    plan: Plan | ChunkedPlan
+    forms: tuple[Form | None, ...]
+    used_slots: tuple[int, ...]
     run: Runner
 
 
@@ -194,7 +196,7 @@ def _value(script: Script, value: Any) -> Ref:
 
 def _slots(script: Script, run: Run, prepared: Prepared) -> tuple[Any, ...]:
     """Record the formulas of the local Jacobians that are needed."""
-    used = set(prepared.lowered.program.used_slots)
+    used = set(prepared.used_slots)
     slots: list[Any] = []
     with np.errstate(all="ignore"):
         for k, recipe in enumerate(prepared.linearized.recipes):

@@ -33,6 +33,8 @@ FLOORS = [
     ["scipy.fft", "scipy.linalg", "scipy.special"],
     ["planners.exhaustive", "linearize", "lower", "tracing", "tracing.sites", "scipy"],
     ["planners.auto", "tracing.tape", "matrixfree"],
+    ["memory"],
+    ["chunks"],
     ["tracing.record", "evaluate"],
     ["tracing.write", "tracing.script"],
     ["tracing.array", "replay", "replay.arguments"],
