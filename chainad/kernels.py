@@ -86,6 +86,11 @@ class Add:
 
 
 @dataclass(frozen=True, slots=True)
+class Subtract:
+    """Elementwise difference of two arrays that broadcast."""
+
+
+@dataclass(frozen=True, slots=True)
 class AddAt:
     """Add the second array to the entries of the first at `positions` of one axis."""
 
@@ -157,5 +162,5 @@ class Dot:
 Unary: TypeAlias = (
     Reshape | Transpose | Broadcast | Take | Place | SegmentSum | Sum | Scale | Copy | Explicit
 )
-Binary: TypeAlias = Add | AddAt | Multiply | MatMul | Dot | SparseDot | Push | Pull
+Binary: TypeAlias = Add | Subtract | AddAt | Multiply | MatMul | Dot | SparseDot | Push | Pull
 Kernel: TypeAlias = Full | Unary | Binary | Scatter

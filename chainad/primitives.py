@@ -44,7 +44,7 @@ def segment_sum(x: Array, axis: int, segments: Positions, size: int) -> Array:
 def add_at(x: Array, axis: int, where: Positions, y: Array) -> Array:
     """Return x with y added to its entries at the distinct positions `where` of one axis."""
     for array in (x, y):
-        if _takes_over(array):
+        if takes_over(array):
             return x + place(y, axis, where, x.shape[axis])
     out = np.array(x, dtype=np.result_type(x, y))
     out[(slice(None),) * axis + (key_of(where),)] += y
@@ -56,7 +56,7 @@ def scatter(positions: tuple[Positions, ...], size: int, covers: bool, *vectors:
 
     `covers` says that nothing meets, and that every place is taken.
     """
-    if any(_takes_over(vector) for vector in vectors):
+    if any(takes_over(vector) for vector in vectors):
         spread = [np.broadcast_to(x, len(p)) for x, p in zip(vectors, positions, strict=True)]
         terms = [place(x, 0, p, size) for x, p in zip(spread, positions, strict=True)]
         return reduce(np.add, terms)
@@ -75,7 +75,7 @@ def sparse_dot(values: Array, rows: Positions, cols: Positions, size: int, x: Ar
     The matrix has `values[k]` in row `rows[k]`, of `size`, and column `cols[k]`.
     """
     for array in (values, x):
-        if _takes_over(array):
+        if takes_over(array):
             kind: Any = type(array)
             args = (values, rows, cols, size, x)
             found: Array = kind.__array_function__(array, sparse_dot, (kind,), args, {})
@@ -106,7 +106,8 @@ def key_of(where: Positions) -> slice | Array:
     return slice(where.start, stop, where.step)
 
 
-def _takes_over(array: Any) -> bool:
+def takes_over(array: Any) -> bool:
+    """Return whether an argument is no plain array or number, but something that is traced."""
     return not isinstance(array, np.ndarray) and hasattr(type(array), "__array_function__")
 
 

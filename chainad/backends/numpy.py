@@ -1,132 +1,126 @@
 """The NumPy backend: a program as straight-line Python source, one NumPy call per line.
 
 No loop runs over the instructions: what is executed is what `source` prints. Every call can be
-traced, so that the Jacobian of a Jacobian is a Hessian.
+traced, so that the Jacobian of a Jacobian is a Hessian; on plain arrays a second text runs, whose
+calls are quicker. What depends on no slot is computed when the text is written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from math import prod
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from chainad.kernels import (
-    Add,
-    AddAt,
-    Broadcast,
-    Copy,
-    Dot,
-    Explicit,
-    Full,
-    Kernel,
-    MatMul,
-    Multiply,
-    Place,
-    Pull,
-    Push,
-    Reshape,
-    Scale,
-    Scatter,
-    SegmentSum,
-    SparseDot,
-    Sum,
-    Take,
-    Transpose,
-)
-from chainad.primitives import add_at, key_of, place, scatter, segment_sum, sparse_dot
+from chainad.backends.calls import Names, fresh, traced
+from chainad.backends.storage import Seen, look
+from chainad.kernels import Broadcast, Full, Kernel, Reshape, Take, Transpose
+from chainad.primitives import takes_over
 from chainad.program import Program
 
 Runner = Callable[[Sequence[Any]], tuple[Any, ...]]
+Writing: TypeAlias = Callable[[Kernel, Sequence[str], Names], str]
+
+# Constants of up to so many numbers are computed beforehand.
+SMALL = 1 << 16
 
 
-class _Source:
-    """Lines of Python, and the objects that they name."""
+def source(program: Program, is_traced: bool = True) -> tuple[str, dict[str, Any]]:
+    """Return a program as Python source, a function `run(slots)`, and the names that it needs.
 
-    def __init__(self) -> None:
-        self.names: dict[str, Any] = {
-            "np": np,
-            "add_at": add_at,
-            "place": place,
-            "scatter": scatter,
-            "segment_sum": segment_sum,
-            "sparse_dot": sparse_dot,
-        }
-        self.lines: list[str] = []
-
-    def constant(self, value: Any) -> str:
-        name = f"c{len(self.names)}"
-        self.names[name] = value
-        return name
-
-    def expression(self, kernel: Kernel, args: list[str]) -> str:
-        match kernel:
-            case Full(value):
-                return self.constant(np.float64(value))
-            case Reshape(shape):
-                return f"{args[0]}.reshape({shape})"
-            case Transpose(order):
-                return f"{args[0]}.transpose({order})"
-            case Broadcast(shape):
-                return f"np.broadcast_to({args[0]}, {shape})"
-            case Take(axis, positions):
-                key = (slice(None),) * axis + (key_of(positions),)
-                return f"{args[0]}[{self.constant(key)}]"
-            case Place(axis, positions, size):
-                return f"place({args[0]}, {axis}, {self.constant(positions)}, {size})"
-            case SegmentSum(axis, segments, size):
-                return f"segment_sum({args[0]}, {axis}, {self.constant(segments)}, {size})"
-            case Sum(axes):
-                return f"np.sum({args[0]}, axis={axes})"
-            case Scale(factor):
-                return f"np.negative({args[0]})" if factor == -1 else f"{args[0]} * {factor!r}"
-            case Copy():
-                return f"np.copy({args[0]})"
-            case Add():
-                return f"np.add({args[0]}, {args[1]})"
-            case AddAt(axis, positions):
-                return f"add_at({args[0]}, {axis}, {self.constant(positions)}, {args[1]})"
-            case Multiply():
-                return f"np.multiply({args[0]}, {args[1]})"
-            case MatMul():
-                return f"np.matmul({args[0]}, {args[1]})"
-            case SparseDot(rows, cols, size):
-                where = f"{self.constant(rows)}, {self.constant(cols)}, {size}"
-                return f"sparse_dot({args[0]}, {where}, {args[1]})"
-            case Scatter(positions, size, covers):
-                where = self.constant(positions)
-                return f"scatter({where}, {size}, {covers}, {', '.join(args)})"
-            case Explicit(shape):
-                return f"{args[0]}.explicit().reshape({shape})"
-            case Push():
-                return f"{args[0]}.push({args[1]})"
-            case Pull():
-                return f"{args[1]}.pull({args[0]})"
-            case Dot():
-                return f"np.vecdot({args[0]}, {args[1]})"
-
-
-def source(program: Program) -> tuple[str, dict[str, Any]]:
-    """Return a program as Python source, and the names that it needs."""
-    text = _Source()
-    last_use = {k: n for n, i in enumerate(program.instructions) for k in i.inputs}
-    for k in program.used_slots:
-        text.lines.append(f"r{k} = slots[{k}]")
-    for n, instruction in enumerate(program.instructions):
-        args = [f"r{k}" for k in instruction.inputs]
-        text.lines.append(f"r{instruction.output} = {text.expression(instruction.kernel, args)}")
-        over = {k for k in instruction.inputs if last_use[k] == n and k not in program.outputs}
-        if over:
-            text.lines.append("del " + ", ".join(f"r{k}" for k in sorted(over)))
-    results = "".join("None, " if k is None else f"r{k}, " for k in program.outputs)
-    body = "\n    ".join([*text.lines, f"return ({results})"])
-    return f"def run(slots):\n    {body}\n", text.names
+    Without `is_traced` it is the quicker text, for plain arrays.
+    """
+    names = Names()
+    lines = _lines(program, names, traced if is_traced else fresh)
+    return function("run(slots)", lines), names.objects
 
 
 def build(program: Program) -> Runner:
-    """Return a function from slots to results."""
+    """Return a function from slots to results; where slots are traced, results are, too."""
     program.check()
-    text, names = source(program)
+    runners: dict[bool, Runner] = {}
+
+    def run(slots: Sequence[Any]) -> tuple[Any, ...]:
+        is_traced = any(map(takes_over, slots))
+        runner = runners.get(is_traced)
+        if runner is None:
+            runner = runners[is_traced] = compiled(*source(program, is_traced))
+        return runner(slots)
+
+    return run
+
+
+def observe(program: Program, slots: Sequence[Any]) -> tuple[dict[int, Seen], tuple[Any, ...]]:
+    """Run a program once on plain arrays; return what was seen on the way, and the results."""
+    seen = {k: look(slots[k], None) for k in program.used_slots}
+
+    def watch(number: int, register: Any, first: Any) -> None:
+        seen[number] = look(register, first)
+
+    names = Names()
+    names.objects["watch"] = watch
+    text = function("run(slots)", _lines(program, names, fresh, is_watched=True))
+    return seen, compiled(text, names.objects)(slots)
+
+
+def compiled(text: str, names: dict[str, Any]) -> Any:
+    """Return the function `run` that a text defines."""
     exec(compile(text, "<chainad program>", "exec"), names)
-    runner: Runner = names["run"]
-    return runner
+    return names["run"]
+
+
+def function(head: str, lines: Sequence[str]) -> str:
+    """Return the text of a function."""
+    return "\n    ".join([f"def {head}:", *lines]) + "\n"
+
+
+def _lines(program: Program, names: Names, write: Writing, is_watched: bool = False) -> list[str]:
+    """Return the lines of a run; registers are forgotten after their last use.
+
+    If it is watched, every register is shown to the function `watch`.
+    """
+    known = {k: names.constant(value) for k, value in constants(program).items()}
+    word = {k: known.get(k, f"r{k}") for i in program.instructions for k in (*i.inputs, i.output)}
+    last = last_uses(program)
+    lines = [f"r{k} = slots[{k}]" for k in program.used_slots]
+    for n, i in enumerate(program.instructions):
+        args = [word[k] for k in i.inputs]
+        if i.output not in known:
+            lines.append(f"r{i.output} = {write(i.kernel, args, names)}")
+        if is_watched:
+            lines.append(f"watch({i.output}, {word[i.output]}, {args[0] if args else None})")
+        over = sorted(k for k in {*i.inputs} if last[k] == n and k not in known)
+        if over and i.output not in known:
+            lines.append("del " + ", ".join(f"r{k}" for k in over))
+    results = "".join("None, " if k is None else f"r{k}, " for k in program.outputs)
+    return [*lines, f"return ({results})"]
+
+
+def last_uses(program: Program) -> dict[int, int]:
+    """Return the number of the last instruction that reads a register; results are read later."""
+    last = {k: n for n, i in enumerate(program.instructions) for k in i.inputs}
+    return last | {k: len(program.instructions) for k in program.outputs if k is not None}
+
+
+def constants(program: Program) -> dict[int, Any]:
+    """Return the small registers that depend on no slot, with their numbers.
+
+    None of them is handed out, nor is a view of one: results have memory of their own.
+    """
+    given: set[int] = {k for k in program.outputs if k is not None}
+    for i in reversed(program.instructions):
+        if i.output in given and isinstance(i.kernel, (Broadcast, Reshape, Take, Transpose)):
+            given.add(i.inputs[0])
+    found: dict[int, Any] = {}
+    names = Names()
+    for i in program.instructions:
+        if i.output in given or not all(k in found for k in i.inputs):
+            continue
+        if not i.inputs and not isinstance(i.kernel, Full):
+            continue
+        words = [names.constant(found[k]) for k in i.inputs]
+        value = eval(fresh(i.kernel, words, names), names.objects)
+        if prod(np.shape(value)) <= SMALL:
+            found[i.output] = value
+    return found

@@ -25,6 +25,7 @@ from chainad.kernels import (
     Scatter,
     SegmentSum,
     SparseDot,
+    Subtract,
     Sum,
     Take,
     Transpose,
@@ -147,6 +148,8 @@ def apply_kernel(kernel: Kernel, *arrays: Array) -> Array:
             return a.copy()
         case Add(), (a, b):
             return a + b
+        case Subtract(), (a, b):
+            return a - b
         case AddAt(axis, where), (a, b):
             return _placed(a.copy(), axis, where, b)
         case Multiply(), (a, b):

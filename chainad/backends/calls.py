@@ -1,0 +1,177 @@
+"""Calls: every kernel as a line of Python, on traced values, on arrays, and into memory given.
+
+`traced` writes functions that can be recorded; `fresh` and `into` write what is quickest on plain
+arrays and makes row-major results: methods and ufuncs with `out`, which tracing refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from chainad.kernels import (
+    Add,
+    AddAt,
+    Broadcast,
+    Copy,
+    Dot,
+    Explicit,
+    Full,
+    Kernel,
+    MatMul,
+    Multiply,
+    Place,
+    Pull,
+    Push,
+    Reshape,
+    Scale,
+    Scatter,
+    SegmentSum,
+    SparseDot,
+    Subtract,
+    Sum,
+    Take,
+    Transpose,
+)
+from chainad.primitives import add_at, key_of, place, scatter, segment_sum, sparse_dot
+
+UFUNCS: dict[type[Kernel], str] = {Add: "add", Subtract: "subtract", Multiply: "multiply"}
+
+
+class Names:
+    """The objects that lines of Python name."""
+
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix
+        self.objects: dict[str, Any] = {
+            "np": np,
+            "add": np.add,
+            "subtract": np.subtract,
+            "multiply": np.multiply,
+            "negative": np.negative,
+            "matmul": np.matmul,
+            "vecdot": np.vecdot,
+            "copyto": np.copyto,
+            "add_at": add_at,
+            "place": place,
+            "scatter": scatter,
+            "segment_sum": segment_sum,
+            "sparse_dot": sparse_dot,
+        }
+
+    def constant(self, value: Any) -> str:
+        """Return the name of a new object."""
+        name = f"{self.prefix}c{len(self.objects)}"
+        self.objects[name] = value
+        return name
+
+    def key(self, axis: int, positions: Any) -> str:
+        """Return the name of what indexes one axis at positions."""
+        return self.constant((slice(None),) * axis + (key_of(positions),))
+
+
+def traced(kernel: Kernel, args: Sequence[str], names: Names) -> str:
+    """Return an expression that can be recorded."""
+    match kernel:
+        case Full(value):
+            return names.constant(np.float64(value))
+        case Reshape(shape):
+            return f"{args[0]}.reshape({shape})"
+        case Transpose(order):
+            return f"{args[0]}.transpose({order})"
+        case Broadcast(shape):
+            return f"np.broadcast_to({args[0]}, {shape})"
+        case Take(axis, positions):
+            return f"{args[0]}[{names.key(axis, positions)}]"
+        case Place(axis, positions, size):
+            return f"place({args[0]}, {axis}, {names.constant(positions)}, {size})"
+        case SegmentSum(axis, segments, size):
+            return f"segment_sum({args[0]}, {axis}, {names.constant(segments)}, {size})"
+        case Sum(axes):
+            return f"np.sum({args[0]}, axis={axes})"
+        case Scale(factor):
+            return f"negative({args[0]})" if factor == -1 else f"{args[0]} * {factor!r}"
+        case Copy():
+            return f"np.copy({args[0]})"
+        case Add() | Subtract() | Multiply():
+            return f"{UFUNCS[type(kernel)]}({args[0]}, {args[1]})"
+        case AddAt(axis, positions):
+            return f"add_at({args[0]}, {axis}, {names.constant(positions)}, {args[1]})"
+        case MatMul():
+            return f"matmul({args[0]}, {args[1]})"
+        case SparseDot(rows, cols, size):
+            where = f"{names.constant(rows)}, {names.constant(cols)}, {size}"
+            return f"sparse_dot({args[0]}, {where}, {args[1]})"
+        case Scatter(positions, size, covers):
+            return f"scatter({names.constant(positions)}, {size}, {covers}, {', '.join(args)})"
+        case Explicit(shape):
+            return f"{args[0]}.explicit().reshape({shape})"
+        case Push():
+            return f"{args[0]}.push({args[1]})"
+        case Pull():
+            return f"{args[1]}.pull({args[0]})"
+        case Dot():
+            return f"vecdot({args[0]}, {args[1]})"
+
+
+def fresh(kernel: Kernel, args: Sequence[str], names: Names) -> str:
+    """Return an expression on plain arrays; elementwise results are row-major."""
+    match kernel:
+        case Add() | Subtract() | Multiply():
+            return f'{UFUNCS[type(kernel)]}({args[0]}, {args[1]}, order="C")'
+        case Scale(factor) if factor == -1:
+            return f'negative({args[0]}, order="C")'
+        case Scale(factor):
+            return f'multiply({args[0]}, {factor!r}, order="C")'
+        case Take(axis, positions) if not isinstance(positions, range):
+            return f'{args[0]}.take({names.constant(key_of(positions))}, {axis}, None, "clip")'
+        case Copy():
+            return f'{args[0]}.copy(order="C")'
+    return traced(kernel, args, names)
+
+
+def into(
+    kernel: Kernel, args: Sequence[str], to: str, is_plain: bool, in_place: bool, names: Names
+) -> list[str]:
+    """Return lines that write the result into the row-major array named `to`.
+
+    `is_plain` says that no operand has more than two axes; `in_place` that `to` is the memory of
+    the first operand. Empty if the kernel cannot.
+    """
+    match kernel:
+        case Add() | Subtract() | Multiply():
+            return [f"{UFUNCS[type(kernel)]}({args[0]}, {args[1]}, {to})"]
+        case Scale(factor):
+            if factor == -1:
+                return [f"negative({args[0]}, {to})"]
+            return [f"multiply({args[0]}, {factor!r}, {to})"]
+        case MatMul():
+            return [
+                f"{args[0]}.dot({args[1]}, {to})"
+                if is_plain
+                else f"matmul({', '.join(args)}, {to})"
+            ]
+        case Dot():
+            return [f"vecdot({args[0]}, {args[1]}, {to})"]
+        case Sum(axes):
+            return [f"add.reduce({args[0]}, {axes}, None, {to})"]
+        case Copy():
+            return [f"copyto({to}, {args[0]})"]
+        case Take(axis, positions) if not isinstance(positions, range):
+            return [f'{args[0]}.take({names.constant(key_of(positions))}, {axis}, {to}, "clip")']
+        case Place(axis, positions):
+            return [f"{to}.fill(0)", f"{to}[{names.key(axis, positions)}] = {args[0]}"]
+        case AddAt(axis, positions):
+            first = [] if in_place else [f"copyto({to}, {args[0]})"]
+            return [*first, f"{to}[{names.key(axis, positions)}] += {args[1]}"]
+        case Scatter(positions, _, covers):
+            first = [] if covers else [f"{to}.fill(0)"]
+            sign = "=" if covers else "+="
+            lines = [
+                f"{to}[{names.constant(key_of(where))}] {sign} {x}"
+                for where, x in zip(positions, args, strict=True)
+            ]
+            return first + lines
+    return []

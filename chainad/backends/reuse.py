@@ -1,0 +1,242 @@
+"""Programs that write into memory kept from call to call: a call allocates nothing but its results.
+
+A first run shows the shape, dtype and layout of every register; `storage` says from that which
+share memory, and which lie in a result. Memory is checked out for the time of a call, so that
+calls may run at the same time, or inside one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chainad.backends.calls import Names, fresh, into
+from chainad.backends.numpy import build, compiled, constants, function, last_uses, observe
+from chainad.backends.storage import Seen, Storage, assign, views
+from chainad.kernels import Explicit, Kernel, Pull, Push, Reshape, Transpose
+from chainad.primitives import takes_over
+from chainad.program import Instruction, Program
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A program as lines of Python for a function of one's own.
+
+    Attributes
+    ----------
+    lines : tuple of str
+        They read the slots by the names given, a variable `memory` (what `make` returns; not to be
+        shared by two calls at the same time) and a variable `out`, a sequence of one array or None
+        per result.
+    results : tuple of str
+        The names of the results afterwards; "None" where there is none.
+    names : dict
+        The objects that the lines name.
+    storage : Storage
+    seen : dict
+    """
+
+    lines: tuple[str, ...]
+    results: tuple[str, ...]
+    names: dict[str, Any]
+    storage: Storage
+    seen: dict[int, Seen]
+
+    def make(self) -> list[Array]:
+        """Return new memory: one array for every register that is written into it."""
+        return views(self.storage, self.seen, self.storage.make())
+
+
+def text_of(
+    program: Program, seen: dict[int, Seen], slots: Sequence[str], prefix: str = ""
+) -> Text:
+    """Return the lines of a program that writes into memory that is given to it.
+
+    Parameters
+    ----------
+    program : Program
+    seen : dict
+        What `observe` saw of a run. The lines are right for slots of the same shapes and dtypes
+        only: it is for the caller to see to that.
+    slots : sequence of str
+        The name of every slot.
+    prefix : str
+        Put before every name that is not a slot's.
+    """
+    return _Writing(program, seen, slots, prefix).text()
+
+
+class _Writing:
+    """Names registers, and writes the lines of a program."""
+
+    def __init__(
+        self, program: Program, seen: dict[int, Seen], slots: Sequence[str], prefix: str
+    ) -> None:
+        self.program, self.seen, self.prefix = program, seen, prefix
+        self.names = Names(prefix)
+        self.names.objects["empty"] = np.empty
+        known = constants(program)
+        self.storage = assign(program, seen, known)
+        self.word = {k: slots[k] for k in program.used_slots}
+        self.word |= {k: self.names.constant(value) for k, value in known.items()}
+        for i in program.instructions:
+            letter = "b" if i.output in self.storage.pieces else "r"
+            self.word.setdefault(i.output, f"{prefix}{letter}{i.output}")
+        self.known = known
+
+    def text(self) -> Text:
+        lines, last = self._head(), last_uses(self.program)
+        for n, i in enumerate(self.program.instructions):
+            if i.output in self.known:
+                continue
+            lines += self._call(i)
+            kept = {*self.storage.pieces, *self.storage.results, *self.known}
+            over = [k for k in dict.fromkeys(i.inputs) if last[k] == n and k not in kept]
+            over = [k for k in over if k >= self.program.n_slots]
+            if over:
+                lines.append("del " + ", ".join(self.word[k] for k in over))
+        found = []
+        for number, k in enumerate(self.program.outputs):
+            found.append(self._result(number, k, lines))
+        return Text(tuple(lines), tuple(found), self.names.objects, self.storage, self.seen)
+
+    def _head(self) -> list[str]:
+        """Return the lines that fetch memory."""
+        lines = []
+        if self.storage.pieces:
+            lines.append("".join(f"{self.word[k]}, " for k in self.storage.pieces) + "= memory")
+        for number in dict.fromkeys(number for number, _ in self.storage.results.values()):
+            k = self.program.outputs[number]
+            assert k is not None
+            name, seen = self._out(number), self.seen[k]
+            dtype = self.names.constant(seen.dtype)
+            lines.append(f"{name} = out[{number}] if out else None")
+            lines.append(f"if {name} is None: {name} = empty({seen.shape}, {dtype})")
+        for k, (number, way) in self.storage.results.items():
+            lines.append(f"{self.word[k]} = {self._out(number)}{''.join(map(_step, way))}")
+        return lines
+
+    def _out(self, number: int) -> str:
+        return f"{self.prefix}o{number}"
+
+    def _call(self, i: Instruction) -> list[str]:
+        """Return the lines of one instruction."""
+        args = [self.word[k] for k in i.inputs]
+        to = self.word[i.output]
+        if i.output in self.storage.pieces or i.output in self.storage.results:
+            if isinstance(i.kernel, Reshape):
+                shape = self._shape(i.inputs[0])
+                return [f"copyto({to}.reshape({shape}), {args[0]})"]
+            shapes = [self._shape(k) for k in i.inputs]
+            is_plain = all(shape is not None and 0 < len(shape) <= 2 for shape in shapes)
+            first = i.output in self.storage.in_place
+            return into(i.kernel, args, to, is_plain, first, self.names)
+        return [f"{to} = {fresh(i.kernel, args, self.names)}"]
+
+    def _shape(self, k: int) -> tuple[int, ...] | None:
+        return self.seen[k].shape if k in self.seen else None
+
+    def _result(self, number: int, k: int | None, lines: list[str]) -> str:
+        if k is None:
+            return "None"
+        if any(number == other for other, _ in self.storage.results.values()):
+            return self._out(number)
+        name = self._out(number)
+        lines.append(f"{name} = {self.word[k]}")
+        if self._may_be_lent(k):
+            lines.append(f"{name} = {name}.copy()")
+        lines.append(f"if out and out[{number}] is not None:")
+        lines.append(f"    copyto(out[{number}], {name}); {name} = out[{number}]")
+        return name
+
+    def _may_be_lent(self, k: int) -> bool:
+        """Return whether a result may be memory of this program's, or of an operator's."""
+        made = {i.output: i for i in self.program.instructions}
+        while k in made:
+            if k in self.storage.pieces or isinstance(made[k].kernel, (Explicit, Pull, Push)):
+                return True
+            if not self.seen[k].is_view:
+                return False
+            k = made[k].inputs[0]
+        return True
+
+
+def _step(kernel: Kernel) -> str:
+    if isinstance(kernel, Transpose):
+        return f".transpose({kernel.order})"
+    assert isinstance(kernel, Reshape)
+    return f".reshape({kernel.shape})"
+
+
+class Reusing:
+    """A program that keeps its memory from call to call; made by `build_reusing`."""
+
+    def __init__(self, program: Program) -> None:
+        program.check()
+        self.program = program
+        self._plain = build(program)
+        self._used = program.used_slots
+        self._key: Any = None
+        self._run: Any = None
+        self._make: Any = None
+        self._free: list[list[Array]] = []
+
+    def __call__(
+        self, slots: Sequence[Any], out: Sequence[Array | None] | None = None
+    ) -> tuple[Any, ...]:
+        """Return the results for some slots, in the arrays `out` where these are given."""
+        if any(map(takes_over, slots)):
+            return self._plain(slots)
+        key = [
+            (slots[k].shape, slots[k].dtype) if hasattr(slots[k], "dtype") else None
+            for k in self._used
+        ]
+        if self._key is None:
+            return _written(self._first(slots, key), out)
+        if key != self._key:
+            return _written(self._plain(slots), out)
+        direct = out if out is not None and _is_free(out, slots) else None
+        try:
+            memory = self._free.pop()  # atomic, as is append: each call has memory of its own
+        except IndexError:
+            memory = self._make()
+        try:
+            results: tuple[Any, ...] = self._run(slots, memory, direct)
+        finally:
+            self._free.append(memory)
+        return results if direct is not None else _written(results, out)
+
+    def _first(self, slots: Sequence[Any], key: Any) -> tuple[Any, ...]:
+        seen, results = observe(self.program, slots)
+        text = text_of(self.program, seen, [f"slots[{k}]" for k in range(self.program.n_slots)])
+        ending = f"return ({''.join(f'{name}, ' for name in text.results)})"
+        self._run = compiled(function("run(slots, memory, out)", [*text.lines, ending]), text.names)
+        self._make, self._key = text.make, key
+        return results
+
+
+def _is_free(out: Sequence[Array | None], slots: Sequence[Any]) -> bool:
+    """Return whether results can be written where they are wanted while slots are being read."""
+    given = [array for array in out if array is not None]
+    arrays = [slot for slot in slots if isinstance(slot, np.ndarray)]
+    return all(array.flags.c_contiguous for array in given) and not any(
+        np.may_share_memory(array, slot) for array in given for slot in arrays
+    )
+
+
+def _written(results: tuple[Any, ...], out: Sequence[Array | None] | None) -> tuple[Any, ...]:
+    """Copy results to where they are wanted."""
+    if out is None:
+        return results
+    found = []
+    for result, to in zip(results, out, strict=True):
+        if to is not None:
+            np.copyto(to, result)
+        found.append(result if to is None else to)
+    return tuple(found)

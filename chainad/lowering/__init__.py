@@ -1,0 +1,1 @@
+"""Lowering, room by room: what writes instructions, and the passes that make them fewer."""

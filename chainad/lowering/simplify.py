@@ -1,0 +1,235 @@
+"""Simplifying one instruction by what made its inputs: no idle moves, signs where they cost least.
+
+Every rewriting gives the same numbers, bit for bit, up to the sign of a zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from typing import Protocol
+
+import numpy as np
+
+from chainad.kernels import (
+    Add,
+    Broadcast,
+    Kernel,
+    MatMul,
+    Multiply,
+    Reshape,
+    Scale,
+    Subtract,
+    Sum,
+    Take,
+    Transpose,
+)
+from chainad.lowering.shapes import Shape, shape_of
+from chainad.program import Instruction
+
+Call = tuple[Kernel, tuple[int, ...]]
+
+MINUS = Scale(-1)
+
+
+class Context(Protocol):
+    """What is known of the registers so far."""
+
+    @property
+    def shapes(self) -> Mapping[int, Shape | None]: ...
+
+    @property
+    def made(self) -> Mapping[int, Instruction]: ...
+
+    def emit(self, kernel: Kernel, *inputs: int) -> int: ...
+
+
+def simplify(kernel: Kernel, inputs: tuple[int, ...], context: Context) -> int | Call:
+    """Return a register that holds the result already, or a call that makes it with less work."""
+    match kernel:
+        case Reshape():
+            return _reshape(kernel, inputs[0], context)
+        case Transpose():
+            return _transpose(kernel, inputs[0], context)
+        case Broadcast():
+            return _broadcast(kernel, inputs[0], context)
+        case Scale(factor):
+            return _scale(factor, inputs[0], context)
+        case Add() | Subtract() | Multiply():
+            return _signed(kernel, _stripped(kernel, inputs, context), context)
+        case MatMul():
+            a, b = (_positive(x, context) for x in inputs)
+            return (kernel, inputs) if a is None or b is None else (kernel, (a, b))
+        case Sum(axes) if not axes:
+            return inputs[0]
+        case Take(axis, positions):
+            shape = context.shapes.get(inputs[0])
+            if shape is not None and positions == range(shape[axis]):
+                return inputs[0]
+    return kernel, inputs
+
+
+def _source(register: int, kind: type[Kernel], context: Context) -> Instruction | None:
+    """Return the instruction that made a register, if it is of this kind."""
+    found = context.made.get(register)
+    return found if found is not None and isinstance(found.kernel, kind) else None
+
+
+def _reshape(kernel: Reshape, x: int, context: Context) -> int | Call:
+    have = context.shapes.get(x)
+    shape = shape_of(kernel, (have,))
+    if shape is None:
+        return kernel, (x,)
+    if have == shape:
+        return x
+    before = _source(x, Reshape, context)
+    if before is not None:
+        return context.emit(Reshape(shape), before.inputs[0])
+    before = _source(x, Transpose, context)
+    if before is not None and have is not None:
+        assert isinstance(before.kernel, Transpose)
+        moved = [k for k, n in zip(before.kernel.order, have, strict=True) if n != 1]
+        if moved == sorted(moved):
+            return context.emit(Reshape(shape), before.inputs[0])
+    return Reshape(shape), (x,)
+
+
+def _transpose(kernel: Transpose, x: int, context: Context) -> int | Call:
+    order = kernel.order
+    if order == tuple(range(len(order))):
+        return x
+    before = _source(x, Transpose, context)
+    if before is not None:
+        assert isinstance(before.kernel, Transpose)
+        first = before.kernel.order
+        return context.emit(Transpose(tuple(first[k] for k in order)), before.inputs[0])
+    have = context.shapes.get(x)
+    if have is not None:
+        moved = [k for k in order if have[k] != 1]
+        if moved == sorted(moved):
+            return context.emit(Reshape(tuple(have[k] for k in order)), x)
+    return kernel, (x,)
+
+
+def _broadcast(kernel: Broadcast, x: int, context: Context) -> int | Call:
+    have = context.shapes.get(x)
+    if have == kernel.shape:
+        return x
+    before = _source(x, Broadcast, context)
+    if before is not None:
+        return context.emit(kernel, before.inputs[0])
+    return kernel, (_short(x, kernel.shape, context),)
+
+
+def _short(x: int, shape: Shape, context: Context) -> int:
+    """Return a register that broadcasts to `shape` as x does, without the axes put in front."""
+    before = _source(x, Reshape, context)
+    have = context.shapes.get(x)
+    if before is None or have is None:
+        return x
+    source = context.shapes.get(before.inputs[0])
+    if source is None or prod(have) == 0:
+        return x
+    padded = (1,) * (len(have) - len(source)) + source
+    return before.inputs[0] if padded == have and len(have) <= len(shape) else x
+
+
+def _stripped(kernel: Kernel, inputs: tuple[int, ...], context: Context) -> tuple[int, ...]:
+    """Let an elementwise kernel broadcast by itself."""
+    shapes = [context.shapes.get(x) for x in inputs]
+    result = shape_of(kernel, tuple(shapes))
+    if result is None:
+        return inputs
+    found = list(inputs)
+    for k in range(2):
+        other = context.shapes[found[1 - k]]
+        candidate = found[k]
+        while True:
+            before = _source(candidate, Broadcast, context)
+            shorter = before.inputs[0] if before is not None else candidate
+            shorter = _short(shorter, result, context)
+            shape = context.shapes.get(shorter)
+            if shorter == candidate or shape is None or other is None:
+                break
+            if np.broadcast_shapes(shape, other) != result:
+                break
+            candidate = shorter
+        found[k] = candidate
+    return tuple(found)
+
+
+def _positive(x: int, context: Context) -> int | None:
+    """Return a register that holds -x, if x was made by a change of sign; views are looked through.
+
+    None if there is none.
+    """
+    views: list[Kernel] = []
+    while x in context.made:
+        kernel, inputs = context.made[x].kernel, context.made[x].inputs
+        if kernel == MINUS:
+            found = inputs[0]
+            for view in reversed(views):
+                found = context.emit(view, found)
+            return found
+        if not isinstance(kernel, (Reshape, Transpose, Broadcast)):
+            return None
+        views.append(kernel)
+        x = inputs[0]
+    return None
+
+
+def _signed(kernel: Kernel, inputs: tuple[int, ...], context: Context) -> int | Call:
+    """Let the signs of two operands meet, or go into the kernel."""
+    a, b = inputs
+    minus_a, minus_b = _positive(a, context), _positive(b, context)
+    match kernel, minus_a is not None, minus_b is not None:
+        case Add(), True, True:
+            assert minus_a is not None
+            assert minus_b is not None
+            return context.emit(MINUS, context.emit(Add(), minus_a, minus_b))
+        case Add(), False, True:
+            assert minus_b is not None
+            return Subtract(), (a, minus_b)
+        case Add(), True, False:
+            assert minus_a is not None
+            return Subtract(), (b, minus_a)
+        case Subtract(), True, True:
+            assert minus_a is not None
+            assert minus_b is not None
+            return Subtract(), (minus_b, minus_a)
+        case Subtract(), False, True:
+            assert minus_b is not None
+            return context.emit(Add(), a, minus_b)
+        case Multiply(), True, True:
+            assert minus_a is not None
+            assert minus_b is not None
+            return context.emit(Multiply(), minus_a, minus_b)
+        case Multiply(), True, False | True:
+            assert minus_a is not None
+            return _with_sign_outside(minus_a, b, inputs, context)
+        case Multiply(), False, True:
+            assert minus_b is not None
+            return _with_sign_outside(minus_b, a, inputs, context)
+    return kernel, inputs
+
+
+def _with_sign_outside(x: int, other: int, inputs: tuple[int, ...], context: Context) -> int | Call:
+    """Change the sign of a product instead of a factor's where both have as many numbers."""
+    shapes = context.shapes.get(x), context.shapes.get(other)
+    result = shape_of(Multiply(), shapes)
+    if result is None or shapes[0] is None or prod(shapes[0]) < prod(result):
+        return Multiply(), inputs
+    return context.emit(MINUS, context.emit(Multiply(), x, other))
+
+
+def _scale(factor: float, x: int, context: Context) -> int | Call:
+    if factor == 1:
+        return x
+    before = context.made.get(x)
+    if before is not None and isinstance(before.kernel, Scale):
+        first = before.kernel.factor
+        if -1 in (first, factor):
+            return context.emit(Scale(first * factor), before.inputs[0])
+    if factor == -1 and before is not None and isinstance(before.kernel, Subtract):
+        return context.emit(Subtract(), *before.inputs[::-1])
+    return Scale(factor), (x,)
