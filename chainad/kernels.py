@@ -127,14 +127,17 @@ class SparseDot:
 
 @dataclass(frozen=True, slots=True)
 class Scatter:
-    """Any number of vectors (or single numbers) put at `positions` of one vector of `size`.
+    """Sums of vectors (or of single numbers) put at `positions` of one vector of `size`.
 
-    Entries that meet are added up; `covers` says that none do, and that every place is taken.
+    `signs` has a tuple for every region, +1 or -1 for each of its terms; the inputs are the terms
+    of all regions, one after the other. Left empty, every region has one term. Entries that meet
+    are added up; `covers` says that none do, and that every place is taken.
     """
 
     positions: tuple[Positions, ...]
     size: int
     covers: bool
+    signs: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ They follow NEP 18: an argument with `__array_function__` that is no ndarray tak
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache, reduce
 from math import prod
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 
+from chainad.moves import Walk, view, walks
 from chainad.pattern import Positions, as_array
 
 Array = npt.NDArray[Any]
@@ -51,22 +53,92 @@ def add_at(x: Array, axis: int, where: Positions, y: Array) -> Array:
     return out
 
 
-def scatter(positions: tuple[Positions, ...], size: int, covers: bool, *vectors: Array) -> Array:
-    """Put vectors, or single numbers, at positions of one vector; what meets is added up.
+def scatter(
+    positions: tuple[Positions, ...],
+    size: int,
+    covers: bool,
+    signs: tuple[tuple[int, ...], ...],
+    *vectors: Array,
+) -> Array:
+    """Put sums of vectors, or of single numbers, at positions of one vector; what meets is added.
 
+    `signs` has a tuple for every region, +1 or -1 for each of its terms; empty: one term each.
     `covers` says that nothing meets, and that every place is taken.
     """
     if any(takes_over(vector) for vector in vectors):
-        spread = [np.broadcast_to(x, len(p)) for x, p in zip(vectors, positions, strict=True)]
+        summed = (_sum(signs_, terms) for signs_, terms in _regions(positions, signs, vectors))
+        spread = [np.broadcast_to(x, len(p)) for x, p in zip(summed, positions, strict=True)]
         terms = [place(x, 0, p, size) for x, p in zip(spread, positions, strict=True)]
         return reduce(np.add, terms)
-    out = (np.empty if covers else np.zeros)(size, np.result_type(*vectors))
-    for where, vector in zip(positions, vectors, strict=True):
-        if covers:
-            out[key_of(where)] = vector
-        else:
-            out[key_of(where)] += vector
+    out = np.empty(size, np.result_type(*vectors))
+    scatter_into(out, positions, covers, signs, *vectors)
     return out
+
+
+def scatter_into(
+    out: Array,
+    positions: tuple[Positions, ...],
+    covers: bool,
+    signs: tuple[tuple[int, ...], ...],
+    *vectors: Array,
+) -> None:
+    """Do what `scatter` does, in a row-major vector that is there."""
+    if not covers:
+        out.fill(0)
+    for where, (signs_, terms) in zip(positions, _regions(positions, signs, vectors), strict=True):
+        *first, last = terms
+        a = _sum(signs_[:-1], first) if first else None
+        found = walks(where)
+        if found is None:
+            place_of = as_array(where)
+            out[place_of] = _ended(out[place_of] if not covers else None, a, last, signs_[-1])
+            continue
+        a, b = None if a is None else _row_major(a), _row_major(last)
+        for walk in found:
+            target = view(out, walk.sizes, walk.target)
+            before = None if covers else target
+            one = None if a is None else _along(a, walk)
+            _ended(before, one, _along(b, walk), signs_[-1], target)
+
+
+def _ended(before: Any, a: Any, b: Array, sign: int, out: Any = None) -> Array:
+    """Return before + a + sign * b, in `out` if that is given; None stands for nothing."""
+    if before is not None and a is not None:
+        before, a = None, np.add(before, a, out)
+    a = before if a is None else a
+    found: Array
+    if a is not None:
+        found = np.add(a, b, out) if sign == 1 else np.subtract(a, b, out)
+    else:
+        found = np.positive(b, out) if sign == 1 else np.negative(b, out)
+    return found
+
+
+def _regions(
+    positions: tuple[Positions, ...], signs: tuple[tuple[int, ...], ...], vectors: Sequence[Array]
+) -> list[tuple[tuple[int, ...], Sequence[Array]]]:
+    """Return signs and terms of every region."""
+    found, start = [], 0
+    for each in signs or ((1,),) * len(positions):
+        found.append((each, vectors[start : start + len(each)]))
+        start += len(each)
+    return found
+
+
+def _sum(signs: tuple[int, ...], terms: Sequence[Array]) -> Array:
+    total = terms[0] if signs[0] == 1 else np.negative(terms[0])
+    for sign, term in zip(signs[1:], terms[1:], strict=True):
+        total = np.add(total, term) if sign == 1 else np.subtract(total, term)
+    return total
+
+
+def _row_major(x: Array) -> Array:
+    return np.reshape(x, ()) if np.size(x) == 1 else np.ascontiguousarray(x)
+
+
+def _along(x: Array, walk: Walk) -> Array:
+    """Return what a walk takes from a vector, or a single number as it is."""
+    return x if x.ndim == 0 else view(x, walk.sizes, walk.source)
 
 
 def sparse_dot(values: Array, rows: Positions, cols: Positions, size: int, x: Array) -> Array:

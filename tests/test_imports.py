@@ -14,8 +14,8 @@ ROOT = Path(chainad.__file__).parent
 # Lowest floor first. A file may import from any floor below its own, not from its own.
 FLOORS = [
     ["errors", "pattern", "operators"],
-    ["structure", "kernels", "primitives", "cache"],
-    ["spelling", "program"],
+    ["structure", "kernels", "moves", "cache"],
+    ["spelling", "program", "primitives"],
     ["algebra.build", "backends", "backends.calls", "backends.storage"],
     ["algebra.full", "algebra.product", "backends.numpy"],
     ["algebra.total", "algebra.sparse", "backends.reuse"],
@@ -32,7 +32,7 @@ FLOORS = [
     ["plan", "rules.*"],
     ["rules.complexes", "rules.decompositions", "rules.fft"],
     ["rules.scipy_fft", "rules.scipy_linalg", "rules.scipy_special"],
-    ["lowering.products", "lowering.layout"],
+    ["lowering.products", "lowering.layout", "lowering.assemble"],
     ["lowering.forms"],
     ["rules", "lift", "planners", "planners.modes", "planners.chain", "planners.greedy"],
     ["scipy.fft", "scipy.linalg", "scipy.special"],

@@ -242,7 +242,7 @@ def test_scatter_adds_what_meets(rng: Random) -> None:
     want = np.zeros(size)
     for p, vector in zip(where, vectors, strict=True):
         np.add.at(want, as_array(p), vector)
-    np.testing.assert_array_equal(scatter(tuple(where), size, False, *vectors), want)
+    np.testing.assert_array_equal(scatter(tuple(where), size, False, (), *vectors), want)
     parts = rng.sample(range(size), size)
     cut = rng.randint(0, size)
     apart = (positions(parts[:cut]), positions(parts[cut:]))
@@ -250,13 +250,13 @@ def test_scatter_adds_what_meets(rng: Random) -> None:
     want = np.zeros(size)
     for p, vector in zip(apart, vectors, strict=True):
         want[as_array(p)] = vector
-    np.testing.assert_array_equal(scatter(apart, size, True, *vectors), want)
+    np.testing.assert_array_equal(scatter(apart, size, True, (), *vectors), want)
 
 
 def test_scatter_is_differentiated() -> None:
     def f(x: np.ndarray) -> np.ndarray:
         where = (range(3), range(6, 1, -2), positions([0, 1]))
-        return scatter(where, 7, False, x, x * x, np.full(2, 5.0))
+        return scatter(where, 7, False, (), x, x * x, np.full(2, 5.0))
 
     x = np.array([1.0, 2.0, 3.0])
     np.testing.assert_array_equal(f(x), [6, 7, 12, 0, 4, 0, 1])

@@ -35,7 +35,15 @@ from chainad.kernels import (
     Take,
     Transpose,
 )
-from chainad.primitives import add_at, key_of, place, scatter, segment_sum, sparse_dot
+from chainad.primitives import (
+    add_at,
+    key_of,
+    place,
+    scatter,
+    scatter_into,
+    segment_sum,
+    sparse_dot,
+)
 
 UFUNCS: dict[type[Kernel], str] = {Add: "add", Subtract: "subtract", Multiply: "multiply"}
 
@@ -57,6 +65,7 @@ class Names:
             "add_at": add_at,
             "place": place,
             "scatter": scatter,
+            "scatter_into": scatter_into,
             "segment_sum": segment_sum,
             "sparse_dot": sparse_dot,
         }
@@ -104,8 +113,9 @@ def traced(kernel: Kernel, args: Sequence[str], names: Names) -> str:
         case SparseDot(rows, cols, size):
             where = f"{names.constant(rows)}, {names.constant(cols)}, {size}"
             return f"sparse_dot({args[0]}, {where}, {args[1]})"
-        case Scatter(positions, size, covers):
-            return f"scatter({names.constant(positions)}, {size}, {covers}, {', '.join(args)})"
+        case Scatter(positions, size, covers, signs):
+            where = names.constant(positions)
+            return f"scatter({where}, {size}, {covers}, {signs}, {', '.join(args)})"
         case Explicit(shape):
             return f"{args[0]}.explicit().reshape({shape})"
         case Push():
@@ -166,12 +176,7 @@ def into(
         case AddAt(axis, positions):
             first = [] if in_place else [f"copyto({to}, {args[0]})"]
             return [*first, f"{to}[{names.key(axis, positions)}] += {args[1]}"]
-        case Scatter(positions, _, covers):
-            first = [] if covers else [f"{to}.fill(0)"]
-            sign = "=" if covers else "+="
-            lines = [
-                f"{to}[{names.constant(key_of(where))}] {sign} {x}"
-                for where, x in zip(positions, args, strict=True)
-            ]
-            return first + lines
+        case Scatter(positions, _, covers, signs):
+            where = names.constant(positions)
+            return [f"scatter_into({to}, {where}, {covers}, {signs}, {', '.join(args)})"]
     return []

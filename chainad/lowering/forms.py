@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from math import prod
 
 from chainad.algebra import flat_places, lay_out, to_dense, to_vector
-from chainad.kernels import Reshape, Scatter
+from chainad.kernels import Reshape
+from chainad.lowering.assemble import assemble
 from chainad.lowering.writer import Writer
 from chainad.pattern import Positions
 from chainad.plan import Plan
@@ -94,4 +95,4 @@ def _scattered(
         vector = writer.apply(to_vector(term), register)
         assert vector is not None
         vectors.append(vector)
-    return writer.emit(Scatter(places, size, covers), *vectors)
+    return assemble(writer, vectors, places, size, covers)

@@ -77,7 +77,7 @@ def _stated(kernel: Kernel, known: list[Shape]) -> Shape | None:
             return tuple((size // rest if rest else 0) if n == -1 else n for n in shape)
         case Reshape(shape) | Broadcast(shape) | Explicit(shape):
             return shape
-        case Scatter(_, size, _):
+        case Scatter(_, size):
             return (size,)
     return ()
 

@@ -162,9 +162,12 @@ def apply_kernel(kernel: Kernel, *arrays: Array) -> Array:
             matrix = np.zeros((size, b.shape[0]))
             np.add.at(matrix, (as_array(rows), as_array(cols)), a)
             return matrix @ b
-        case Scatter(places, size, _), _:
-            vectors = zip(places, arrays, strict=True)
-            return sum((_put(where, size, a) for where, a in vectors), np.zeros(size))
+        case Scatter(places, size, _, signs), _:
+            each = signs or ((1,),) * len(places)
+            spots = [p for p, own in zip(places, each, strict=True) for _ in own]
+            factors = [sign for own in each for sign in own]
+            pieces = zip(spots, factors, arrays, strict=True)
+            return sum((sign * _put(at, size, a) for at, sign, a in pieces), np.zeros(size))
     raise TypeError(f"{kernel} does not take {len(arrays)} arrays")
 
 

@@ -1,0 +1,175 @@
+"""Walks: blocks that bring numbers to positions, and sums that are written where they belong."""
+
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chainad import moves
+from chainad.kernels import Add, AddAt, Broadcast, Place, Reshape, Scale, Scatter, Subtract
+from chainad.lower import prune
+from chainad.lowering.assemble import assemble
+from chainad.lowering.writer import Writer
+from chainad.moves import view, walks
+from chainad.pattern import Index, Lattice, as_array, positions
+from chainad.primitives import scatter
+from chainad.program import Program
+from chainad.testing import random_numbers, run_program
+
+randoms = st.randoms(use_true_random=False)
+
+
+def brought(where: object, size: int) -> np.ndarray | None:
+    """Bring 1, 2, 3, ... to positions by walks."""
+    found = walks(where)
+    if found is None:
+        return None
+    out, x = np.zeros(size, int), np.arange(1, len(where) + 1)
+    for walk in found:
+        target = view(out, walk.sizes, walk.target)
+        assert not target.any()
+        target[...] = view(x, walk.sizes, walk.source)
+    return out
+
+
+def by_index(where: object, size: int) -> np.ndarray:
+    out = np.zeros(size, int)
+    out[as_array(where)] = np.arange(1, len(where) + 1)
+    return out
+
+
+@pytest.mark.parametrize(
+    "where",
+    [range(0), range(3, 900, 2), range(600, 10, -3), Lattice(5, (40, 2), (20, 15))],
+    ids=str,
+)
+def test_regular_positions_are_one_walk(where: object) -> None:
+    np.testing.assert_array_equal(brought(where, 1000), by_index(where, 1000))
+    assert len(walks(where)) <= 1
+
+
+@given(randoms)
+def test_runs_become_walks(rng: Random) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(moves, "LEAST", 1)
+        walks.cache_clear()
+        parts, place = [], 0
+        for _ in range(rng.randint(1, 4)):
+            lengths = [rng.randint(1, 9) for _ in range(rng.randint(1, 3))]
+            step, gaps = rng.choice([1, 2, 5]), [rng.randint(1, 9) for _ in lengths]
+            for _ in range(rng.randint(1, 12)):
+                for length, gap in zip(lengths, gaps, strict=True):
+                    parts.append(place + step * np.arange(length))
+                    place = int(parts[-1][-1]) + gap
+        where = positions(np.concatenate(parts))
+        found = brought(where, place + 1)
+        walks.cache_clear()
+    assert found is None or np.array_equal(found, by_index(where, place + 1))
+
+
+def test_the_combs_of_a_periodic_stencil_are_few_walks() -> None:
+    n, width = 40, 6
+    place = np.arange(n * n).reshape(n, n) * width + 3
+    place[:, 0] += 1  # on the first and the last column another diagonal comes before
+    place[:, -1] -= 1
+    place[0] += 2
+    where = positions(place.ravel())
+    assert isinstance(where, Index)
+    assert len(walks(where)) <= 6
+    np.testing.assert_array_equal(
+        brought(where, width * n * n + 9), by_index(where, width * n * n + 9)
+    )
+
+
+def test_positions_in_no_order_are_no_walks() -> None:
+    assert walks(positions(np.random.default_rng(0).permutation(5000))) is None
+
+
+# ------------------------------------------------------------- sums in place
+
+
+@given(randoms)
+def test_signed_terms_are_added_where_they_belong(rng: Random) -> None:
+    size = rng.randint(1, 9)
+    regions, signs, vectors = [], [], []
+    want = np.zeros(size)
+    for _ in range(rng.randint(1, 3)):
+        where = positions(rng.sample(range(size), rng.randint(0, size)))
+        own = tuple(rng.choice([1, -1]) for _ in range(rng.randint(1, 3)))
+        for sign in own:
+            x = random_numbers(rng, rng.choice([(len(where),), ()]))
+            want[as_array(where)] += sign * x
+            vectors.append(x)
+        regions.append(where)
+        signs.append(own)
+    found = scatter(tuple(regions), size, False, tuple(signs), *vectors)
+    np.testing.assert_array_equal(found, want)
+
+
+def random_sum(rng: Random, w: Writer, length: int, depth: int) -> int:
+    """Write a vector that is a sum of pieces."""
+    kind = rng.randrange(7) if depth else 6
+    if kind < 2:
+        parts = [random_sum(rng, w, length, depth - 1) for _ in range(2)]
+        return w.emit(rng.choice([Add(), Subtract()]), *parts)
+    if kind == 2:
+        where = positions(sorted(rng.sample(range(length), rng.randint(1, length))))
+        small = random_sum(rng, w, len(where), depth - 1)
+        return w.emit(AddAt(0, where), random_sum(rng, w, length, depth - 1), small)
+    if kind == 3:
+        count = rng.randint(1, length)
+        where = positions(sorted(rng.sample(range(length), count)))
+        return w.emit(Place(0, where, length), random_sum(rng, w, count, depth - 1))
+    if kind == 4:
+        return w.emit(Scale(-1), random_sum(rng, w, length, depth - 1))
+    if kind == 5:
+        number = rng.choice([k for k, shape in w.shapes.items() if shape == ()])
+        return w.emit(Broadcast((length,)), w.emit(Reshape((1,)), number))
+    fitting = [k for k, shape in w.shapes.items() if shape == (length,)]
+    return rng.choice(fitting)
+
+
+@given(randoms)
+def test_assembled_sums_are_those_of_the_instructions(rng: Random) -> None:
+    lengths = range(1, 9)
+    shapes: list[tuple[int, ...]] = [(), ()] + [(n,) for n in lengths] * 2
+    w = Writer(len(shapes))
+    w.shapes |= dict(enumerate(shapes))
+    slots = [random_numbers(rng, shape) for shape in shapes]
+    size = 8
+    cut = rng.randint(1, size - 1)
+    where = [range(cut), range(cut, size)] if rng.random() < 0.5 else [range(size), range(cut)]
+    sums = [random_sum(rng, w, len(places), 4) for places in where]
+    covers = where[1].start == cut
+    plain = Program(len(slots), (*w.instructions,), tuple(sums))
+    want = np.zeros(size)
+    for x, places in zip(run_program(plain, slots), where, strict=True):
+        want[as_array(places)] += x
+    out = assemble(w, sums, where, size, covers)
+    program = prune(Program(len(slots), tuple(w.instructions), (out,)))
+    program.check()
+    np.testing.assert_allclose(run_program(program, slots)[0], want, rtol=1e-14, atol=1e-14)
+    left = [i.kernel for i in program.instructions]
+    assert sum(isinstance(kernel, Scatter) for kernel in left) == 1
+
+
+def test_a_sum_of_placed_pieces_is_one_call() -> None:
+    """Both halves of a diagonal, each a number and a vector: written once, nothing in between."""
+    n = 300
+    w = Writer(4)
+    w.shapes |= {0: (), 1: (), 2: (n,), 3: (n,)}
+    halves = [range(n), range(n, 2 * n)]
+    numbers = [w.emit(Broadcast((n,)), w.emit(Reshape((1,)), k)) for k in (0, 1)]
+    placed = [w.emit(Place(0, at, 2 * n), x) for at, x in zip(halves, numbers, strict=True)]
+    total = w.emit(Add(), *placed)
+    for at, x in zip(halves, (2, w.emit(Scale(-1), 3)), strict=True):
+        total = w.emit(AddAt(0, at), total, x)
+    out = assemble(w, [total], [range(1, 4 * n + 1, 2)], 4 * n, False)
+    program = prune(Program(4, tuple(w.instructions), (out,)))
+    (instruction,) = program.instructions
+    assert instruction.inputs == (0, 2, 1, 3)
+    assert instruction.kernel == Scatter(
+        (range(1, 2 * n + 1, 2), range(2 * n + 1, 4 * n + 1, 2)), 4 * n, False, ((1, 1), (1, -1))
+    )
