@@ -21,6 +21,7 @@ from chainad.plan import Plan
 from chainad.planners.auto import Mode, check_mode, plan_cached
 from chainad.prices import PriceModel
 from chainad.structure import Axis
+from chainad.sweeps import Costs, plan_programs, programs_of
 
 Matrix: TypeAlias = Any  # an array_like, or a sparse array or matrix of SciPy
 
@@ -29,8 +30,16 @@ def plan_chain(
     dimensions: Sequence[int],
     mode: Mode = "auto",
     price: str | PriceModel = "multiplications",
+    *,
+    tangent_costs: Costs | None = None,
+    adjoint_costs: Costs | None = None,
+    tape_sizes: Sequence[int] | None = None,
+    memory_limit: int | None = None,
 ) -> Plan:
-    """Return the cheapest plan for a product of dense Jacobians J = F_last ... F_1 F_0.
+    """Return the cheapest plan for a product of Jacobians J = F_last ... F_1 F_0.
+
+    Every factor is a dense matrix, or a program that is known by its tangents and adjoints and may
+    be pushed through, pulled through, or accumulated and multiplied.
 
     Parameters
     ----------
@@ -38,23 +47,41 @@ def plan_chain(
         Sizes from x to y: factor i maps R^dimensions[i] to R^dimensions[i + 1], so that n + 1 sizes
         stand for n factors.
     mode, price
-        As for `jacobian`.
+        As for `jacobian`. With programs, "forward" takes all of them by tangents and "reverse" by
+        adjoints, as homogeneous modes do, and `price` is "multiplications".
+    tangent_costs, adjoint_costs : sequence of int or None, optional
+        What the program of factor i costs, in multiplications: per column that is pushed, and per
+        row that is pulled. None, for an entry or for all of them: there is no such direction. A
+        factor with neither is an accumulated matrix.
+    tape_sizes : sequence of int, optional
+        What an adjoint of factor i has to hold in memory, in any unit.
+    memory_limit : int, optional
+        The largest tape that is allowed, in the unit of `tape_sizes`; a run of adjoints over
+        several factors is cut into runs over one, at the same price. Default: no limit.
 
     Returns
     -------
     Plan
-        Optimal over all bracketings with mode="auto".
+        With mode="auto" optimal over all bracketings and all choices to push, to pull or to
+        accumulate, if `plan.proof` says so: for dense matrices always, with programs for chains of
+        up to 1,500 factors. A step with direction "explicit" accumulates a program; a product with
+        an operator pushes or pulls.
 
     Raises
     ------
     InputError
-        If there are fewer than two dimensions, or one is not a non-negative integer.
+        If there are fewer than two dimensions, one is not a non-negative integer, or costs do not
+        have one entry per factor.
     PlanError
-        If the mode is unknown or does not fit.
+        If the mode is unknown or does not fit, or if no plan fits into the memory: the message
+        says the least limit that would do.
 
     Notes
     -----
-    Source: Godbole 1973, *On efficient computation of matrix chain products*.
+    Dense matrices: Hu & Shing 1982 and 1984, *Computation of matrix chain products*, in
+    O(n log n). With programs: the recurrence of Naumann 2020, *Optimization of generalized Jacobian
+    chain products without memory constraints*, in O(n^3); tapes as in Naumann 2024, *Matrix-free
+    Jacobian chaining*. Prices are Python integers and never overflow.
 
     Examples
     --------
@@ -62,8 +89,20 @@ def plan_chain(
     >>> p = chainad.plan_chain([1000, 300, 20, 300, 1000])
     >>> p.bracketing, p.multiplications
     ('J = (J4 J3) (J2 J1)', 32000000)
+
+    Three programs, each at the same price per tangent and per adjoint; the last one has one row:
+
+    >>> costs = [174, 140, 129]
+    >>> p = chainad.plan_chain([6, 2, 17, 1], tangent_costs=costs, adjoint_costs=costs)
+    >>> p.mode, p.multiplications, [s.direction for s in p.steps]
+    ('reverse', 443, ['explicit', 'reverse', 'reverse'])
+    >>> [(a.name, a.multiplications) for a in p.alternatives]
+    [('chain', 443), ('reverse', 443), ('forward', 2658)]
     """
     sizes = _checked_dimensions(dimensions)
+    programs = programs_of(len(sizes) - 1, tangent_costs, adjoint_costs, tape_sizes, memory_limit)
+    if programs is not None:
+        return plan_programs(sizes, programs, mode, price)
     factors = [Arrangement(dense((m,), (n,)), ()) for n, m in pairwise(sizes)]
     return _plan(factors, [(size,) for size in sizes], "matrix", mode, price)
 

@@ -40,9 +40,9 @@ class Step:
 
     `direction` says which factor is a local Jacobian: the left one (forward: a product is pushed on
     towards the outputs), the right one (reverse: pulled back towards the inputs), both (leaf) or
-    neither (join). A sum adds two Jacobians of the same vertices. A step "explicit" writes out an
-    operator that is multiplied as an array, or is itself a result: both factors are that operator.
-    All other operators are applied: pushed through (`algebra.action` is "push") or pulled ("pull").
+    neither (join); with an operator, whether it is pushed through or pulled. A sum adds two
+    Jacobians of the same vertices. A step "explicit" writes out an operator that is multiplied as
+    an array, or is itself a result: both factors are that operator.
     """
 
     number: int
@@ -384,7 +384,7 @@ def _steps(
             if two is not None:
                 right = explicit(right, (m.tail, v), two)
             number = n + len(steps)
-            direction = _direction(left in local, right in local)
+            direction = _APPLIED.get(product.action) or _direction(left in local, right in local)
             steps.append(Step(number, left, right, m.tail, v, m.head, direction, product))
             if not m.product.multiplications and {left, right} <= local:
                 local.add(number)
@@ -409,6 +409,9 @@ def _last_steps(
                 made.append(Step(new, old, old, tail, None, head, "explicit", algebra))
                 pieces[place] = new
     return tuple(made)
+
+
+_APPLIED: dict[str, Direction] = {"push": "forward", "pull": "reverse"}
 
 
 def _direction(left_is_local: bool, right_is_local: bool) -> Direction:

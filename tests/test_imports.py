@@ -40,7 +40,7 @@ FLOORS = [
     ["planners.auto", "tracing.tape", "matrixfree"],
     ["memory"],
     ["chunks"],
-    ["tracing.record", "evaluate"],
+    ["tracing.record", "evaluate", "sweeps"],
     ["tracing.write", "tracing.script"],
     ["tracing.array", "replay", "replay.arguments"],
     ["replay.recording"],
