@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from benchmarks.workload import Array, Workload
 TOLERANCE = 1e-9  # of the largest entry
 STEP = 1e-200  # a complex step subtracts nothing, so it may be as small as numbers are
 SMALL = 64
+SOME = 50  # points of a batch
 CENTRAL_STEP = 1e-6
 CENTRAL_TOLERANCE = 1e-6
 
@@ -57,10 +59,12 @@ def agree_with_function(workload: Workload, jacobian: Any) -> None:
     x = workload.point
     columns = np.eye(x.size).reshape(x.size, *x.shape) if x.size <= SMALL else directions(x)
     tolerance = TOLERANCE if workload.oracle == "complex" else CENTRAL_TOLERANCE
+    if workload.batch:
+        columns = [np.ones_like(x), *directions(x)]
     for k, v in enumerate(columns):
         slope = np.ravel(_slope(workload, v))
         what = f"{workload.name}, {workload.oracle} step {k}"
-        agree(what, applied(jacobian, v), slope, tolerance)
+        agree(what, _applied(workload, jacobian, v), slope, tolerance)
 
 
 def directions(x: Array) -> list[Array]:
@@ -83,8 +87,18 @@ def applied(jacobian: Any, v: Array) -> Array:
     return np.ravel(np.tensordot(np.asarray(jacobian), v, v.ndim))
 
 
+def _applied(workload: Workload, jacobian: Any, v: Array) -> Array:
+    if not workload.batch:
+        return applied(jacobian, v)
+    some = slice(SOME)
+    return np.ravel([applied(J, w) for J, w in zip(jacobian[some], v[some], strict=True)])
+
+
 def _slope(workload: Workload, v: Array) -> Any:
     f, x = workload.function, workload.point
+    if workload.batch:
+        one = replace(workload, batch=False)
+        return [_slope(replace(one, point=p), w) for p, w in zip(x[:SOME], v[:SOME], strict=True)]
     if workload.oracle == "complex":
         return np.imag(f(x + 1j * STEP * v)) / STEP
     h = CENTRAL_STEP

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -79,7 +80,7 @@ class Measurement:
     @property
     def figures(self) -> dict[str, Figures]:
         """Everything that goals speak of."""
-        ours = ("chainad", "compiled")
+        ours = ("chainad", "compiled", "numba")
         limit = self.seconds.get("limit")
         over_modes = [self.ratio("chainad", mode) for mode in MODES if mode in self.rounds]
         first = self.first
@@ -140,7 +141,8 @@ def measure(workload: Workload, libraries: Mapping[str, Library], effort: Effort
             continue
         agree_as_matrices(workload, name, found, wanted)
         runners[name] = runner
-    f, x, output = workload.function, workload.point, workload.output
+    f, output = workload.function, workload.output
+    x = workload.point[0] if workload.batch else workload.point  # counts and stages of one point
     plan = chainad.plan(f, x)
     counts = {offer.name: offer.multiplications for offer in plan.alternatives}
     return Measurement(
@@ -157,16 +159,19 @@ def measure(workload: Workload, libraries: Mapping[str, Library], effort: Effort
 
 def checked(workload: Workload) -> tuple[dict[str, Runner], Any]:
     """Return our own runners, all of which agree with the function, and the Jacobian."""
-    f, x, output = workload.function, workload.point, workload.output
-    jacobian = chainad.jacobian(f, output=output)
+    f, x = workload.function, workload.point
+    jacobian = _jacobian(workload)
     wanted = jacobian(x)
-    if isinstance(wanted, np.ndarray) and wanted.shape != np.shape(f(x)) + x.shape:
-        raise AssertionError(f"{workload.name}: the Jacobian has shape {wanted.shape}")
     agree_with_function(workload, wanted)
-    runners: dict[str, Runner] = {"chainad": partial(jacobian, x), "f": partial(f, x)}
+    runners: dict[str, Runner] = {"chainad": partial(jacobian, x)}
     if workload.into:
         runners["chainad"] = partial(jacobian, x, out=np.empty_like(wanted))
-    runners |= _compiled(workload) | dict(_modes(workload))
+    if workload.numba:
+        runners["numba"] = _by_numba(workload)
+    if not workload.batch:
+        if isinstance(wanted, np.ndarray) and wanted.shape != np.shape(f(x)) + x.shape:
+            raise AssertionError(f"{workload.name}: the Jacobian has shape {wanted.shape}")
+        runners |= {"f": partial(f, x)} | _compiled(workload) | dict(_modes(workload))
     if workload.limit is not None:
         runners["limit"] = partial(workload.limit(), x)
     for name in runners.keys() - {"f"}:
@@ -174,11 +179,27 @@ def checked(workload: Workload) -> tuple[dict[str, Runner], Any]:
     return runners, wanted
 
 
+def _jacobian(workload: Workload, **options: Any) -> Any:
+    if workload.batch:
+        options["batch"] = 0
+    return chainad.jacobian(workload.function, output=workload.output, **options)
+
+
+def _by_numba(workload: Workload) -> Runner:
+    """Return the call that numba compiled; falling back to something else is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        jacobian = _jacobian(workload, backend="numba")
+        compiled = jacobian if workload.batch else jacobian.compile(0.9 * workload.point)
+        compiled(workload.point)
+    return partial(compiled, workload.point)
+
+
 def _compiled(workload: Workload) -> dict[str, Runner]:
     """Return the call that traces no more."""
     x = workload.point
     # Recorded elsewhere: what is replayed here must be right here, too.
-    compiled = chainad.jacobian(workload.function, output=workload.output).compile(0.9 * x)
+    compiled = _jacobian(workload).compile(0.9 * x)
     if workload.into:
         return {"compiled": partial(compiled, x, out=np.empty_like(compiled(x)))}
     return {"compiled": partial(compiled, x)}
@@ -216,7 +237,7 @@ def _first_call(workload: Workload, effort: Effort) -> float:
 
     def first() -> float:
         forget()
-        jacobian = chainad.jacobian(workload.function, output=workload.output)
+        jacobian = _jacobian(workload)
         return once(partial(jacobian, workload.point))[0]
 
     return median(first() for _ in range(effort.rounds))

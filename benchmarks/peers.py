@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -59,13 +59,27 @@ def _casadi(library: Library, workload: Workload) -> Runner:
     """Return CasADi's symbolic Jacobian of scalars, run by its virtual machine."""
     casadi, point = library.module, workload.point
     x = casadi.SX.sym("x", point.size)
-    entries = np.empty(point.size, object)
-    for k in range(point.size):
-        entries[k] = x[k]
     assert workload.spell is not None
-    y = casadi.vertcat(*workload.spell(library)(entries))
-    run = casadi.Function("jacobian", [x], [casadi.densify(casadi.jacobian(y, x))])
-    return lambda: run(point).full()
+    y = workload.spell(library)(_Objects.stack([x[k] for k in range(point.size)]))
+    column = casadi.vertcat(*y) if isinstance(y, np.ndarray) else y
+    run = casadi.Function("jacobian", [x], [casadi.densify(casadi.jacobian(column, x))])
+    shape = np.shape(workload.function(point)) + point.shape
+    return lambda: run(point).full().reshape(shape)
+
+
+class _Objects:
+    """NumPy for arrays of objects: its functions call the methods of what these hold."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+    @staticmethod
+    def stack(values: Sequence[Any]) -> Array:
+        """Return a vector of scalars, none of which NumPy may take for a sequence."""
+        array = np.empty(len(values), object)
+        for k, value in enumerate(values):
+            array[k] = value
+        return array
 
 
 PEERS: Mapping[str, OwnPeer] = {
@@ -114,8 +128,9 @@ def _autograd() -> Library:
 
 
 def _casadi_library() -> Library:
-    # NumPy's own functions call the methods of CasADi's scalars in an array of objects.
-    return Library("casadi", import_module("casadi"), np, np.asarray)
+    casadi = import_module("casadi")
+    casadi.GlobalOptions.setNumpyMode(-1)  # NumPy's functions of its scalars give its scalars
+    return Library("casadi", casadi, _Objects(), np.asarray)
 
 
 LOADERS = {"jax": _jax, "torch": _torch, "autograd": _autograd, "casadi": _casadi_library}

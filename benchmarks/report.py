@@ -24,7 +24,7 @@ def report(found: Sequence[Measurement], failed: Mapping[str, str]) -> str:
     if any("asdex" in name for m in found for name in m.rounds):
         libraries.insert(1, "asdex")
     sections = {
-        "Goals": (GOALS, [row for m in found for row in _goals(m)]),
+        "Goals": (GOALS, [row for m in found for row in _goals(m)] + _goals_of_groups(found)),
         "Against the best of the rivals (ms)": (GAIN, [_gain(m) for m in found]),
         "Multiplications, and auto beside the fixed modes": (COUNTS, [_counts(m) for m in found]),
         "Where a traced call spends its time (ms)": (CACHED, [_cached(m) for m in found]),
@@ -63,7 +63,21 @@ def summary(found: Sequence[Measurement]) -> str:
     return ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()) if verdict != "-")
 
 
-GOALS = ["workload", "what", "figure", "goal", "traced", "compiled", "verdict"]
+GOALS = ["workload", "what", "figure", "goal", *goals.WAYS, "verdict"]
+
+
+def _goals_of_groups(found: Sequence[Measurement]) -> Rows:
+    rows = []
+    for group, wanted in goals.OF_GROUPS.items():
+        members = [m for m in found if m.workload.group == group]
+        if not members:
+            continue
+        mean = goals.geometric_mean([m.figures[goals.GAIN] for m in members])
+        what = f"geometric mean of {len(members)}"
+        for goal in wanted:
+            verdict = goal.verdict({goals.GAIN: mean})
+            rows.append([group, what, goal.figure, str(goal), *_ways(mean), verdict])
+    return rows
 
 
 def _goals(found: Measurement) -> Rows:
@@ -72,15 +86,15 @@ def _goals(found: Measurement) -> Rows:
         pair = found.figures.get(goal.figure, Figures(None))
         if goal in goals.COMMON and verdict in ("met", "-"):
             continue  # said in tables of their own; here only what is missed
-        values = [_number(pair.traced), _number(pair.compiled)]
         name, title = found.workload.name, found.workload.title
-        rows.append([name, title, goal.figure, str(goal), *values, verdict])
+        rows.append([name, title, goal.figure, str(goal), *_ways(pair), verdict])
     return rows
 
 
 GAIN = [
-    "workload", "chainad", "compiled", "limit", "rival", "its time", "rival / chainad",
-    "rival / compiled", "rival / limit", "chainad / limit", "f", "J / f", "compiled J / f",
+    "workload", "chainad", "compiled", "numba", "limit", "rival", "its time", "rival / chainad",
+    "rival / compiled", "rival / numba", "rival / limit", "chainad / limit", "f",
+    "J / f", "compiled J / f",
 ]  # fmt: skip
 
 
@@ -89,14 +103,15 @@ def _gain(found: Measurement) -> list[str]:
     gain, over_f = figures[goals.GAIN], figures[goals.OVER_F]
     return [
         found.workload.name,
-        *(ms(seconds.get(name)) for name in ("chainad", "compiled", "limit")),
+        *(ms(seconds.get(name)) for name in ("chainad", "compiled", "numba", "limit")),
         found.rival or "-",
         ms(seconds.get(found.rival or "")),
         times(gain.traced),
         times(gain.compiled),
+        times(gain.numba),
         times(found.ratio(found.rival, "limit")),
         times(figures[goals.OVER_LIMIT].traced),
-        ms(seconds["f"]),
+        ms(seconds.get("f")),
         times(over_f.traced),
         times(over_f.compiled),
     ]
@@ -160,7 +175,7 @@ def _memory(found: Measurement) -> list[str]:
     ]
 
 
-OURS = ("chainad", "compiled", "forward", "reverse", "limit", "f")
+OURS = ("chainad", "compiled", "numba", "forward", "reverse", "limit", "f")
 
 
 def _everybody(found: Sequence[Measurement]) -> tuple[list[str], Rows]:
@@ -178,6 +193,10 @@ def _left_out(found: Sequence[Measurement], failed: Mapping[str, str]) -> list[s
         for name, reason in m.failed.items()
     ]
     return ["Left out:", "", *lines, ""] if lines else []
+
+
+def _ways(figures: Figures) -> list[str]:
+    return [_number(figures.known.get(way)) for way in goals.WAYS]
 
 
 def _number(value: float | None) -> str:

@@ -80,6 +80,13 @@ class Workload:
         array.
     goals : tuple of Goal
         Beside those that all workloads have.
+    group : str
+        Workloads whose geometric mean has goals of its own, see `goals.OF_GROUPS`.
+    batch : bool
+        Whether `point` is many points, along its first axis, of a function of one; the Jacobian
+        has that axis in front.
+    numba : bool
+        Whether the numba backend takes part, too.
     """
 
     name: str
@@ -95,6 +102,9 @@ class Workload:
     oracle: Literal["complex", "central"] = "complex"
     limit: Callable[[], Function] | None = None
     goals: tuple[Goal, ...] = ()
+    group: str = ""
+    batch: bool = False
+    numba: bool = False
 
 
 Maker = Callable[[bool], Workload]  # called with: is it a quick run, small sizes do?

@@ -9,7 +9,7 @@ import scipy.sparse
 import chainad
 from benchmarks.check import MismatchError, agree, agree_with_function, applied
 from benchmarks.command import select
-from benchmarks.goals import Figures, at_least, at_most
+from benchmarks.goals import Figures, at_least, at_most, geometric_mean
 from benchmarks.measure import checked
 from benchmarks.peers import csr_of
 from benchmarks.table import ms, table, times
@@ -42,6 +42,8 @@ def test_a_ratio_is_the_median_over_the_rounds_that_both_ran():
         (at_most("speed", 2), Figures(2.0), "met"),
         (at_most("speed", 2), Figures(3.0, 2.1), "missed"),
         (at_most("other", 2), Figures(1.0), "-"),
+        (at_least("speed", 2), Figures(1.0, 1.0, 3.0), "met numba"),
+        (at_least("speed", 2, "compiled", "numba"), Figures(None, 3.0), "met"),
     ],
 )
 def test_verdicts(goal, figures, verdict):
@@ -119,3 +121,9 @@ def test_tables_stand_in_line():
         "| 123 | 4    |",
     ]
     assert (ms(0.0012345), ms(None), times(1234.5), times(0.5)) == ("1.23", "-", "1,234x", "0.5x")
+
+
+def test_a_geometric_mean_needs_every_figure():
+    mean = geometric_mean([Figures(1.0, 2.0), Figures(4.0, 8.0, 5.0)])
+    assert (mean.traced, mean.compiled, mean.numba) == (2, 4, None)
+    assert geometric_mean([]) == Figures(None)
