@@ -23,6 +23,7 @@ from chainad.memory import ChunkedPlan, bytes_of, plan_within
 from chainad.operators import Operator
 from chainad.plan import Plan
 from chainad.planners.auto import Mode, check_mode, mode_key, plan_cached
+from chainad.planners.pace import Aim, Effort, aim_of
 from chainad.prices import PriceModel, model_of
 from chainad.results import OUTPUTS
 from chainad.tracing.record import Tracer
@@ -46,6 +47,7 @@ class JacobianFunction:
         output: str,
         price: str | PriceModel,
         memory_limit: int | str | None,
+        aim: Aim,
     ) -> None:
         if not callable(f):
             raise InputError(f"f must be a function, but got {type(f).__name__}")
@@ -55,6 +57,7 @@ class JacobianFunction:
         self.output = _checked_output(output)
         model_of(price)  # refuses an unknown one in the line where it was asked for
         self.price = price
+        self.aim = aim
         self.limit = None if memory_limit is None else bytes_of(memory_limit)
         self.__doc__ = f"The Jacobian of {_name_of(f)}, mode={mode!r}."
 
@@ -91,7 +94,7 @@ class JacobianFunction:
         if self.output == "dense":
             check_size(run)
         model = model_of(self.price, itemsize_of(run))
-        return _compile(run, self.mode, self.output, model, self.limit)
+        return _compile(run, self.mode, self.output, model, self.limit, self.aim)
 
     def blocks(self, run: Run, prepared: Prepared) -> Callable[[Sequence[Any]], Any]:
         """Return what makes the Jacobians of the results of a program."""
@@ -114,7 +117,7 @@ class JacobianFunction:
             tape = run.tape
             linearized = linearize(run.graph(), tape.origin, tape.where)
             how = (self.mode, itemsize_of(run), self.price, self.limit, self.output)
-            plan = _plan(linearized.graph, *how)
+            plan = _plan(linearized.graph, *how, self.aim)
         names = [f"x{k}" for k in argnums] if len(argnums) > 1 else ["x"]
         title = f"{_name_of(self.f)}({', '.join(names)})"
         return replace(plan, title=title)
@@ -136,6 +139,8 @@ def jacobian(
     output: str = "dense",
     price: str | PriceModel = "multiplications",
     memory_limit: int | str | None = None,
+    effort: Effort = "balanced",
+    seed: int = 0,
 ) -> JacobianFunction:
     """Return a function that computes the Jacobian of `f` at the lowest cost.
 
@@ -149,8 +154,9 @@ def jacobian(
     mode : str, sequence of int, Plan or callable
         In which order the local Jacobians are multiplied: "auto" (the cheapest found), "forward",
         "reverse", "hybrid" (the cheapest found that is neither), the name of another planner
-        ("chain", "markowitz", "greedy", "exhaustive"), an elimination order, a `Plan`, or a
-        function from a `LinearGraph` to an order.
+        ("chain", "markowitz", "greedy", "relative", "fill", "exhaustive", "blocks", "window",
+        "annealing"), an elimination order, a `Plan`, or a function from a `LinearGraph` to an
+        order.
     output : str
         In which form the Jacobian is handed out:
 
@@ -174,6 +180,12 @@ def jacobian(
         else with the dense Jacobian accumulated in blocks of columns or rows, which costs more.
         All local Jacobians count, the products alive at one time, and the result in full; the
         values inside `f` do not.
+    effort : str or float
+        How hard to search for a cheap order: "fast", "balanced", "thorough" (seconds to a minute),
+        or a number of seconds. Ctrl-C during the search ends it with the best order so far.
+    seed : int
+        Of the random choices of the search: the same seed gives the same plan, unless the effort
+        is a number of seconds.
 
     Returns
     -------
@@ -220,7 +232,7 @@ def jacobian(
     >>> chainad.jacobian(np.square, output="sparse")(np.array([1.0, 3.0])).data
     array([2., 6.])
     """
-    return JacobianFunction(f, argnums, mode, output, price, memory_limit)
+    return JacobianFunction(f, argnums, mode, output, price, memory_limit, aim_of(effort, seed))
 
 
 def value_and_jacobian(
@@ -230,6 +242,8 @@ def value_and_jacobian(
     output: str = "dense",
     price: str | PriceModel = "multiplications",
     memory_limit: int | str | None = None,
+    effort: Effort = "balanced",
+    seed: int = 0,
 ) -> ValueAndJacobianFunction:
     """Return a function that computes `f` and its Jacobian from one trace.
 
@@ -251,7 +265,9 @@ def value_and_jacobian(
     array([[2., 0.],
            [0., 6.]])
     """
-    return ValueAndJacobianFunction(f, argnums, mode, output, price, memory_limit)
+    return ValueAndJacobianFunction(
+        f, argnums, mode, output, price, memory_limit, aim_of(effort, seed)
+    )
 
 
 def compile(
@@ -262,13 +278,15 @@ def compile(
     output: str = "dense",
     price: str | PriceModel = "multiplications",
     memory_limit: int | str | None = None,
+    effort: Effort = "balanced",
+    seed: int = 0,
     **kwargs: Any,
 ) -> CompiledFunction:
     """Return the Jacobian of `f` as a function that replays what one call did, without tracing.
 
     Parameters
     ----------
-    f, argnums, mode, output, price, memory_limit
+    f, argnums, mode, output, price, memory_limit, effort, seed
         As for `jacobian`; `output="operator"` is refused.
     *args, **kwargs
         Arguments to record with at once. Without any, the first call records.
@@ -304,7 +322,9 @@ def compile(
     array([[6., 0.],
            [0., 2.]])
     """
-    return JacobianFunction(f, argnums, mode, output, price, memory_limit).compile(*args, **kwargs)
+    return JacobianFunction(
+        f, argnums, mode, output, price, memory_limit, aim_of(effort, seed)
+    ).compile(*args, **kwargs)
 
 
 def plan(
@@ -314,13 +334,15 @@ def plan(
     mode: Mode = "auto",
     price: str | PriceModel = "multiplications",
     memory_limit: int | str | None = None,
+    effort: Effort = "balanced",
+    seed: int = 0,
     **kwargs: Any,
 ) -> Plan | ChunkedPlan:
     """Return how the Jacobian of `f` would be accumulated; nothing is multiplied.
 
     Parameters
     ----------
-    f, argnums, mode, price, memory_limit
+    f, argnums, mode, price, memory_limit, effort, seed
         As for `jacobian`.
     *args, **kwargs
         The arguments of `f`; only their shapes and the branches they choose matter.
@@ -344,7 +366,9 @@ def plan(
     >>> chainad.plan(lambda x: A[0] @ np.sin(A[1] @ x), np.ones(40)).multiplications
     2460
     """
-    return JacobianFunction(f, argnums, mode, "dense", price, memory_limit).plan(*args, **kwargs)
+    return JacobianFunction(
+        f, argnums, mode, "dense", price, memory_limit, aim_of(effort, seed)
+    ).plan(*args, **kwargs)
 
 
 def stop_gradient(x: Any) -> Any:
@@ -379,23 +403,28 @@ def _plan(
     price: str | PriceModel,
     limit: int | None,
     output: str,
+    aim: Aim,
 ) -> Plan | ChunkedPlan:
     if limit is None:
-        return plan_cached(graph, mode, itemsize, price)
-    return plan_within(graph, mode, itemsize, price, limit, output)
+        return plan_cached(graph, mode, itemsize, price, aim)
+    return plan_within(graph, mode, itemsize, price, limit, output, aim)
 
 
-def _compile(run: Run, mode: Mode, output: str, model: PriceModel, limit: int | None) -> Prepared:
+def _compile(
+    run: Run, mode: Mode, output: str, model: PriceModel, limit: int | None, aim: Aim
+) -> Prepared:
     key = mode_key(mode)
     if key is None:
-        return _build(run, mode, output, model, limit)
-    known = (run.key, key, output, model, limit)
-    return _compiled.get(known, lambda: _build(run, mode, output, model, limit))
+        return _build(run, mode, output, model, limit, aim)
+    known = (run.key, key, output, model, limit, aim)
+    return _compiled.get(known, lambda: _build(run, mode, output, model, limit, aim))
 
 
-def _build(run: Run, mode: Mode, output: str, model: PriceModel, limit: int | None) -> Prepared:
+def _build(
+    run: Run, mode: Mode, output: str, model: PriceModel, limit: int | None, aim: Aim
+) -> Prepared:
     linearized = linearize(run.graph(), where=run.tape.where)
-    made = _plan(linearized.graph, mode, itemsize_of(run), model, limit, output)
+    made = _plan(linearized.graph, mode, itemsize_of(run), model, limit, output, aim)
     arrangements = [recipe.kernels for recipe in linearized.recipes]
     if isinstance(made, ChunkedPlan):
         chunks = compile_chunks(made, arrangements)

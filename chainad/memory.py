@@ -23,6 +23,7 @@ from chainad.errors import InputError, TooLargeError
 from chainad.linear import Edge, LinearGraph, Origin, Vertex
 from chainad.plan import Peak, Plan, Step, follow
 from chainad.planners.auto import Mode, make_plan, plan_cached
+from chainad.planners.pace import DEFAULT, Aim
 from chainad.prices import PriceModel, model_of
 from chainad.report.text import bytes_text
 from chainad.structure import Axis
@@ -157,6 +158,7 @@ def plan_within(
     price: str | PriceModel,
     limit: int,
     output: str = "dense",
+    aim: Aim = DEFAULT,
 ) -> Plan | ChunkedPlan:
     """Return the cheapest plan found that keeps within `limit` bytes.
 
@@ -172,7 +174,7 @@ def plan_within(
     model, is_dense = model_of(price, itemsize), output == "dense"
     needs: list[int] = []
     found: list[Plan | ChunkedPlan] = []
-    for whole in _wholes(graph, mode, itemsize, model):
+    for whole in _wholes(graph, mode, itemsize, model, aim):
         needs.append(needed(whole, is_dense))
         if needs[-1] <= limit:
             found.append(whole)
@@ -194,11 +196,13 @@ def needed(plan: Plan, is_dense: bool) -> int:
     return (_locals(plan.graph) + _products(plan, is_dense)) * plan.itemsize
 
 
-def _wholes(graph: LinearGraph, mode: Mode, itemsize: int, model: PriceModel) -> Iterator[Plan]:
+def _wholes(
+    graph: LinearGraph, mode: Mode, itemsize: int, model: PriceModel, aim: Aim
+) -> Iterator[Plan]:
     """Yield plans for the whole Jacobian, first the one that would be followed without a limit."""
-    yield plan_cached(graph, mode, itemsize, model)
+    yield plan_cached(graph, mode, itemsize, model, aim)
     if mode == "auto":
-        lean = plan_cached(graph, mode, itemsize, "peak")
+        lean = plan_cached(graph, mode, itemsize, "peak", aim)
         for order in (lean.order, graph.inner, graph.inner[::-1]):
             yield make_plan(graph, order, itemsize, model)
 

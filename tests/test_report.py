@@ -96,13 +96,12 @@ in words    eliminate 3 vertices in an order that is neither forward nor reverse
 price       20,204 multiplications, 15,154 additions, peak 80.8 kB
 proved      nothing: the best of the orders below
 
-                              multiplications  vs this plan  additions
-  hybrid  <- chosen (greedy)           20,204          1.0x     15,154
-  reverse                              20,400          1.0x     15,154
-  forward                              20,800          1.0x     15,154
-  markowitz                            20,204          1.0x     15,154
-  exhaustive                           20,204          1.0x     15,154
-  one pivot                            20,204          1.0x     15,154
+                                 multiplications  vs this plan  additions
+  hybrid  <- chosen (markowitz)           20,204          1.0x     15,154
+  reverse                                 20,400          1.0x     15,154
+  forward                                 20,800          1.0x     15,154
+  exhaustive                              20,204          1.0x     15,154
+  one pivot                               20,204          1.0x     15,154
 
   step  direction  product       shapes           structure               mults     %  bytes out
      1  sum        P1 = J3 + J4  4x4 + 4x4        diagonal + diagonal         0   0.0       32 B

@@ -12,31 +12,44 @@ from chainad.algebra import forget
 from chainad.cache import Cache
 from chainad.errors import PlanError
 from chainad.linear import Edge, LinearGraph, Price, Vertex
-from chainad.plan import Alternative, Plan, follow, price_in_full, price_of_steps
+from chainad.plan import Alternative, Plan, follow, price_of_steps
 from chainad.planners import chain as chains
 from chainad.planners import exhaustive as sets
 from chainad.planners.chain import chain, hybrid_orders, price_of_order
-from chainad.planners.exhaustive import exhaustive
-from chainad.planners.greedy import greedy, markowitz
+from chainad.planners.compact import compact
+from chainad.planners.exhaustive import cheapest
+from chainad.planners.greedy import fill, greedy, markowitz, relative
 from chainad.planners.modes import around, forward, reverse
+from chainad.planners.pace import DEFAULT, Aim
+from chainad.planners.search import annealing, blocks, exhaustive, improved, rules, window
 from chainad.prices import PriceModel, model_of, multiplications
 
 Order = tuple[Vertex, ...]
 Planner = Callable[[LinearGraph], Sequence[Vertex]]
 Mode = str | Planner | Plan | Sequence[Vertex]
 
-PLANNERS: dict[str, Callable[[LinearGraph, PriceModel], Order]] = {
+# Planners that search take an aim, too: how hard to.
+SEARCHES: dict[str, Callable[[LinearGraph, PriceModel, Aim], Order]] = {
+    "exhaustive": exhaustive,
+    "blocks": blocks,
+    "window": window,
+    "annealing": annealing,
+}
+PLANNERS: dict[str, Callable[..., Order]] = {
     "forward": forward,
     "reverse": reverse,
     "chain": chain,
     "markowitz": markowitz,
     "greedy": greedy,
-    "exhaustive": exhaustive,
+    "relative": relative,
+    "fill": fill,
+    **SEARCHES,
 }
 MODES = ("auto", "hybrid", *PLANNERS)
-
 # Beyond so many inner vertices, pricing a pivot at every one of them takes longer than it saves.
 MANY = 40
+
+CLASSICAL = ("forward", "reverse")
 
 # Patterns of more positions than this are not kept in the caches of the algebra: 8 MB of integers.
 HEAVY = 1_000_000
@@ -47,6 +60,7 @@ def make_plan(
     mode: Mode = "auto",
     itemsize: int = 8,
     model: PriceModel = multiplications,
+    aim: Aim = DEFAULT,
 ) -> Plan:
     """Plan the accumulation of the Jacobian of a linear graph.
 
@@ -60,6 +74,8 @@ def make_plan(
         Bytes per number.
     model : PriceModel
         What is to be made small.
+    aim : Aim
+        How hard to search.
 
     Raises
     ------
@@ -72,7 +88,7 @@ def make_plan(
         return replace(given, model=model.name, price=price_of_steps(given, model))
     check_mode(mode)
     if isinstance(mode, str):
-        return _by_name(graph, mode, itemsize, model)
+        return _by_name(graph, mode, itemsize, model, aim)
     if callable(mode):
         name = getattr(mode, "__name__", type(mode).__name__)
         return _finish(graph, tuple(mode(graph)), f"planner {name}", name, itemsize, model, {})
@@ -100,13 +116,14 @@ def plan_cached(
     mode: Mode,
     itemsize: int = 8,
     price: str | PriceModel = multiplications,
+    aim: Aim = DEFAULT,
 ) -> Plan:
     """Return `make_plan` of these, from the cache if an equal graph was planned."""
     key, model = mode_key(mode), model_of(price, itemsize)
     if key is None:
-        return make_plan(graph, mode, itemsize, model)
+        return make_plan(graph, mode, itemsize, model, aim)
     made = _plans.get(
-        (graph, key, itemsize, model), lambda: make_plan(graph, mode, itemsize, model)
+        (graph, key, itemsize, model, aim), lambda: make_plan(graph, mode, itemsize, model, aim)
     )
     return made.with_origins(graph)
 
@@ -118,47 +135,82 @@ def mode_key(mode: Mode) -> Hashable:
     return None if callable(mode) else tuple(mode)
 
 
-def _by_name(graph: LinearGraph, mode: str, itemsize: int, model: PriceModel) -> Plan:
-    asked = f"mode={mode!r}"
+def _by_name(graph: LinearGraph, mode: str, itemsize: int, model: PriceModel, aim: Aim) -> Plan:
+    asked = f"mode={mode!r}" + ("" if aim == DEFAULT else f", effort={aim.effort!r}")
     if mode in PLANNERS:
-        return _finish(graph, PLANNERS[mode](graph, model), asked, mode, itemsize, model, {})
-    orders = dict(candidates(graph, model))
-    prices = {name: price_of_order(graph, order, model) for name, order in orders.items()}
+        order = planned(graph, mode, model, aim)
+        return _finish(graph, order, asked, mode, itemsize, model, {})
+    orders = dict(candidates(graph, model, aim))
+    prices = _priced(graph, orders, model)
     if mode == "hybrid":
         offers = dict.fromkeys(hybrids(graph, orders, model))
         plans = [follow(graph, order, model=model) for order in offers]
         mixed = [plan for plan in plans if plan.mode == "hybrid"]
         if mixed:
-            cheapest = min(mixed, key=lambda plan: (plan.price, plan.additions))
-            return _finish(graph, cheapest.order, asked, "hybrid", itemsize, model, prices)
+            found = min(mixed, key=lambda plan: (plan.price, plan.additions))
+            return _finish(graph, found.order, asked, "hybrid", itemsize, model, prices)
     best = _cheapest(graph, orders, prices)
     return _finish(graph, orders[best], asked, best, itemsize, model, prices)
+
+
+def planned(graph: LinearGraph, name: str, model: PriceModel, aim: Aim) -> Order:
+    """Return the order of a planner of the table."""
+    if name in SEARCHES:
+        return SEARCHES[name](graph, model, aim)
+    return PLANNERS[name](graph, model)
+
+
+def _priced(graph: LinearGraph, orders: dict[str, Order], model: PriceModel) -> dict[str, Price]:
+    """Return the prices of orders; on large graphs only of the classical and the cheapest ones."""
+    names = list(orders)
+    if len(graph.inner) > MANY and model.overall is None and graph.chain is None:
+        problem = compact(graph, model)
+        amounts = {name: problem.price_of(order) for name, order in orders.items()}
+        least = min(amounts.values())
+        names = [name for name in orders if name in CLASSICAL or amounts[name] == least]
+    return {name: price_of_order(graph, orders[name], model) for name in names}
 
 
 def _cheapest(graph: LinearGraph, orders: dict[str, Order], prices: dict[str, Price]) -> str:
     """Return the name of the cheapest order; of equals, that of the least peak, the first one."""
     least = min(prices.values())
-    tied = [name for name in orders if prices[name] == least]
+    tied = [name for name in prices if prices[name] == least]
     if len(tied) == 1 or len(graph.inner) > MANY:
         return tied[0]
     return min(tied, key=lambda name: follow(graph, orders[name]).peak.numbers)
 
 
-def candidates(graph: LinearGraph, model: PriceModel) -> Iterator[tuple[str, Order]]:
-    """Yield the orders that auto compares, by the name of their planner, the plain ones first."""
-    yield "forward", forward(graph)
-    yield "reverse", reverse(graph)
+def candidates(
+    graph: LinearGraph, model: PriceModel, aim: Aim = DEFAULT
+) -> Iterator[tuple[str, Order]]:
+    """Yield the orders that auto compares, by the name of their planner, the plain ones first.
+
+    The order of every planner in the table is among them; of equal orders, the first one is.
+    """
     if graph.chain is not None:
+        yield "forward", forward(graph)
+        yield "reverse", reverse(graph)
         yield "chain", chain(graph, model)
         return
-    yield "greedy", greedy(graph, model)
-    yield "markowitz", markowitz(graph, model)
-    if len(graph.inner) <= sets.MOST:
-        yield "exhaustive", exhaustive(graph, model)
+    problem = compact(graph, model)
+    found: dict[Order, str] = {}
+    for name, order in rules(problem, aim.level):
+        if found.setdefault(tuple(order), name) == name or name == "reverse":
+            yield name, tuple(order)
+    orders = [list(order) for order in found]
+    if len(graph.inner) <= aim.level.inner:
+        best = cheapest(problem, min(orders, key=problem.price_of))
+        assert best is not None
+        yield "exhaustive", tuple(best)
+    else:
+        for stage, order, is_proved in improved(problem, orders, aim):
+            name = "exhaustive" if is_proved else stage
+            if found.setdefault(tuple(order), name) == name:
+                yield name, tuple(order)
     if len(graph.inner) <= MANY:
-        pivots = {order: price_in_full(graph, order, model) for order in around(graph)}
+        pivots = list(around(graph))
         if pivots:
-            yield "one pivot", min(pivots, key=lambda order: pivots[order])
+            yield "one pivot", min(pivots, key=problem.price_of)
 
 
 def hybrids(graph: LinearGraph, orders: dict[str, Order], model: PriceModel) -> Iterator[Order]:
@@ -181,9 +233,9 @@ def _finish(
 ) -> Plan:
     """Follow the order, and set the classical modes beside it for comparison."""
     known = dict(prices)
-    for name in ("forward", "reverse"):
+    for name in CLASSICAL:
         if name not in known:
-            known[name] = price_of_order(graph, PLANNERS[name](graph, model), model)
+            known[name] = price_of_order(graph, planned(graph, name, model, DEFAULT), model)
     plan = follow(graph, order, asked=asked, itemsize=itemsize, model=model)
     offers = tuple(
         Alternative(name, offer.multiplications, offer.additions, offer.amount)

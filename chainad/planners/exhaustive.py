@@ -2,49 +2,96 @@
 
 The graph that is left after a set of eliminations does not depend on their order, so the cheapest
 way to each set follows from those to the sets with one vertex less: 2^n sets instead of n! orders.
+A set is left out if what it has cost, and what the others cost at least, is no less than a price
+that is known already.
 Source: Bentert et al. 2025, arXiv:2506.17521.
 """
 
 from __future__ import annotations
 
-from chainad.errors import PlanError
-from chainad.linear import Elimination, LinearGraph, Vertex
-from chainad.prices import PriceModel, multiplications
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
-MOST = 8
+from chainad.bounds import least_prices
+from chainad.planners.compact import Compact, State
+from chainad.planners.pace import Pace
+
 PROOF = "optimal over all vertex elimination orders"
 
 
-def exhaustive(graph: LinearGraph, model: PriceModel = multiplications) -> tuple[Vertex, ...]:
-    """Return a cheapest order.
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """The cheapest way to a set: its price, the last vertex, and the way to the others."""
 
-    Raises
-    ------
-    PlanError
-        If there are more than 8 inner vertices.
+    price: int
+    last: int
+    before: _Way | None
+    state: State[Any]
+
+
+def cheapest(
+    graph: Compact[Any], known: Sequence[int], pace: Pace | None = None
+) -> list[int] | None:
+    """Return a cheapest order, `known` if there is none below its price.
+
+    Returns None if that would take longer than the pace allows.
     """
-    if len(graph.inner) > MOST:
-        raise PlanError(
-            f"mode='exhaustive' tries every set of vertices and takes at most {MOST} inner ones,"
-            f" but this graph has {len(graph.inner)}; use mode='auto'"
-        )
-    layer: dict[frozenset[Vertex], tuple[int, tuple[Vertex, ...], Elimination]]
-    layer = {frozenset(): (0, (), Elimination(graph))}
+    limit = graph.price_of(known)
+    least = _least(graph)
+    rest = sum(least.values())
+    if rest == limit:
+        return list(known)
+    layer = {0: _Way(0, -1, None, graph.copy())}
+    rests = {0: rest}
     for _ in graph.inner:
-        following: dict[frozenset[Vertex], tuple[int, tuple[Vertex, ...], Elimination]] = {}
-        best: dict[frozenset[Vertex], tuple[int, frozenset[Vertex], Vertex]] = {}
-        for done, (cost, _, elimination) in layer.items():
-            for v in graph.inner:
-                if v in done:
+        offers: dict[int, tuple[int, int, int]] = {}
+        for done, way in layer.items():
+            for v in _to_try(graph, way.state, done):
+                wider = done | 1 << v
+                price = way.price + graph.price(way.state, v)
+                left = rests[done] - least[v]
+                if price + left >= limit:
                     continue
-                offer = (cost + elimination.price(v, model), done, v)
-                wider = done | {v}
-                if wider not in best or offer[0] < best[wider][0]:
-                    best[wider] = offer
-        for wider, (cost, done, v) in best.items():
-            elimination = layer[done][2].copy()
-            elimination.eliminate(v)
-            following[wider] = (cost, (*layer[done][1], v), elimination)
-        layer = following
-    ((_, order, _),) = layer.values()
-    return order
+                if wider not in offers and pace is not None and not pace.go_on(1):
+                    return None
+                if wider not in offers or price < offers[wider][0]:
+                    offers[wider] = price, v, done
+                    rests[wider] = left
+        layer = {wider: _extended(graph, layer[done], v) for wider, (_, v, done) in offers.items()}
+    if not layer:
+        return list(known)
+    (way,) = layer.values()
+    order = []
+    while way.before is not None:
+        order.append(way.last)
+        way = way.before
+    return order[::-1]
+
+
+def _extended(graph: Compact[Any], way: _Way, v: int) -> _Way:
+    state = list(way.state[0]), list(way.state[1])
+    price = way.price + graph.eliminate(state, v)
+    return _Way(price, v, way, state)
+
+
+def _to_try(graph: Compact[Any], state: State[Any], done: int) -> Sequence[int]:
+    """Return the vertices to eliminate next: all, or one that is never better left for later.
+
+    A scalar between one tail and one head costs one multiplication whenever it is eliminated, and
+    with it gone the others cost no more.
+    """
+    rest = [v for v in graph.inner if not done >> v & 1]
+    if graph.is_scalar:
+        for v in rest:
+            if graph.price(state, v) == 1:
+                return (v,)
+    return rest
+
+
+def _least(graph: Compact[Any]) -> dict[int, int]:
+    """Return what every vertex costs at least; nothing where no bound is known."""
+    edges = graph.numbered_edges()
+    if edges is None:
+        return dict.fromkeys(graph.inner, 0)
+    return least_prices(graph.widths, edges, graph.inner)

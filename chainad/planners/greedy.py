@@ -1,90 +1,143 @@
-"""Greedy orders: the vertex that is cheapest now, or cheapest together with the damage it does.
+"""Greedy orders: again and again the vertex of least score.
 
-Markowitz eliminates the vertex of least price; on vectors this eats narrow bottlenecks first.
-Adding the damage, by how much the elimination raises the prices of the neighbours, mends that.
-Source: Albrecht, Gottschling & Naumann 2003, *Markowitz-type heuristics for computing Jacobian
-matrices efficiently* (LMMD).
+- markowitz: its price. On vectors this eats narrow bottlenecks first.
+- greedy: its price plus the damage, by how much it raises the prices of the neighbours.
+- relative: its price less the least it can cost in any order: what the order has spoilt.
+- fill: the edges that its elimination makes, then its price.
+
+Sources: Markowitz 1957; Griewank & Reese 1991; Naumann 2004 (relative degree); Albrecht,
+Gottschling & Naumann 2003, *Markowitz-type heuristics for computing Jacobian matrices efficiently*
+(lowest Markowitz and minimal damage).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
+from typing import Any
 
-from chainad.linear import Elimination, LinearGraph, Vertex, price_of_products
+from chainad.linear import LinearGraph, Vertex
+from chainad.planners.compact import Compact, State, bits, compact
 from chainad.prices import PriceModel, multiplications
+
+Score = Callable[[Compact[Any], State[Any], int], Any]
 
 
 def markowitz(graph: LinearGraph, model: PriceModel = multiplications) -> tuple[Vertex, ...]:
     """Eliminate the vertex of least price, the first of equals."""
-    return _eliminate_by(graph, Elimination.price, model, reach=1)
+    return _planned(graph, model, "markowitz")
 
 
 def greedy(graph: LinearGraph, model: PriceModel = multiplications) -> tuple[Vertex, ...]:
     """Eliminate the vertex of least price plus damage, the first of equals."""
-    return _eliminate_by(graph, price_and_damage, model, reach=2)
+    return _planned(graph, model, "greedy")
 
 
-def price_and_damage(
-    elimination: Elimination, v: Vertex, model: PriceModel = multiplications
-) -> int:
-    """Return the price of eliminating v, plus what that adds to the prices of its neighbours."""
-    meetings, new = elimination.meet(v)
-    damage = sum(model.product(m.product) for m in meetings)
-    after, before = elimination.after, elimination.before
-    for tail, into_v in before[v].items():
-        for into in before[tail].values():
-            damage -= price_of_products(into_v, into, model)
-            for head in after[v]:
-                damage += price_of_products(new.get((tail, head), ()), into, model)
-                damage -= price_of_products(after[tail].get(head, ()), into, model)
-    for head, out_of_v in after[v].items():
-        for out in after[head].values():
-            damage -= price_of_products(out, out_of_v, model)
-            for tail in before[v]:
-                damage += price_of_products(out, new.get((tail, head), ()), model)
-                damage -= price_of_products(out, after[tail].get(head, ()), model)
-    return damage
+def relative(graph: LinearGraph, model: PriceModel = multiplications) -> tuple[Vertex, ...]:
+    """Eliminate the vertex of least price in excess of what it costs at least, first of equals."""
+    return _planned(graph, model, "relative")
 
 
-def _eliminate_by(
-    graph: LinearGraph,
-    score: Callable[[Elimination, Vertex, PriceModel], int],
-    model: PriceModel,
-    reach: int,
-) -> tuple[Vertex, ...]:
-    """Eliminate the vertex of least score, again and again.
+def fill(graph: LinearGraph, model: PriceModel = multiplications) -> tuple[Vertex, ...]:
+    """Eliminate the vertex that makes the fewest edges, of equals the one of least price."""
+    return _planned(graph, model, "fill")
 
-    A score depends on the edges within `reach` of its vertex: only those are computed anew.
-    """
-    elimination = Elimination(graph)
-    scores = {v: score(elimination, v, model) for v in graph.inner}
-    heap = [(s, v) for v, s in scores.items()]
+
+def _planned(graph: LinearGraph, model: PriceModel, rule: str) -> tuple[Vertex, ...]:
+    problem = compact(graph, model)
+    return tuple(greedy_order(problem, rule))
+
+
+def greedy_order(graph: Compact[Any], rule: str, ties: Sequence[float] | None = None) -> list[int]:
+    """Return the order of a rule; of vertices with equal scores the one of least `ties`."""
+    score, reach = (_relative_score(graph), 1) if rule == "relative" else RULES[rule]
+    state = graph.copy()
+    rank = ties or range(len(state[0]))
+    scores = {v: score(graph, state, v) for v in graph.inner}
+    heap = [(s, rank[v], v) for v, s in scores.items()]
     heapify(heap)
     order = []
     while heap:
-        s, v = heappop(heap)
+        s, _, v = heappop(heap)
         if scores.get(v) != s:  # a newer score is further back
             continue
-        near = _neighbours(elimination, v, reach)
-        elimination.eliminate(v)
+        near = _near(graph, state, v, reach)
+        graph.eliminate(state, v)
         del scores[v]
         order.append(v)
         for u in near & scores.keys():
-            scores[u] = score(elimination, u, model)
-            heappush(heap, (scores[u], u))
-    return tuple(order)
+            found = score(graph, state, u)
+            if found != scores[u]:
+                scores[u] = found
+                heappush(heap, (found, rank[u], u))
+    return order
 
 
-def _neighbours(elimination: Elimination, v: Vertex, reach: int) -> set[Vertex]:
+def _price(graph: Compact[Any], state: State[Any], v: int) -> int:
+    return graph.price(state, v)
+
+
+def _price_and_damage(graph: Compact[Any], state: State[Any], v: int) -> int:
+    return graph.price(state, v) + graph.damage(state, v)
+
+
+def _fill(graph: Compact[Any], state: State[Any], v: int) -> tuple[int, int]:
+    return graph.fill(state, v), graph.price(state, v)
+
+
+def _relative_score(graph: Compact[Any]) -> Score:
+    """Return the score of `relative`: the price, less that of v between all it depends on.
+
+    These are the inputs that v depends on, and the outputs that depend on v.
+    """
+    reach = [_reach(graph, side) for side in (1, 0)]
+    least = [
+        width * before * after for width, before, after in zip(graph.widths, *reach, strict=True)
+    ]
+
+    def score(graph: Compact[Any], state: State[Any], v: int) -> int:
+        return int(graph.price(state, v) - least[v])
+
+    return score
+
+
+def _reach(graph: Compact[Any], side: int) -> list[int]:
+    """Return the widths of the inputs (side 1) or outputs (side 0) that lie beyond each vertex."""
+    seen = [0] * len(graph.widths)
+    order = graph.inner if side else graph.inner[::-1]
+    ends = [v for v in range(len(graph.widths)) if not graph.neighbours(graph.start, v)[1 - side]]
+    for k, v in enumerate(ends):
+        seen[v] = 1 << k
+    for v in order:
+        for u in graph.neighbours(graph.start, v)[1 - side]:
+            seen[v] |= seen[u]
+    weights = {0: 0}
+    for mask in {*seen} - {0}:
+        weights[mask] = sum(graph.widths[ends[k]] for k in bits(mask))
+    return [weights[mask] for mask in seen]
+
+
+# Every rule, and within how many edges of its vertex a score reads.
+RULES: dict[str, tuple[Score, int]] = {
+    "markowitz": (_price, 1),
+    "greedy": (_price_and_damage, 2),
+    "fill": (_fill, 2),
+}
+
+
+def _near(graph: Compact[Any], state: State[Any], v: int, reach: int) -> set[int]:
     """Return the vertices within `reach` edges of v.
 
     No path leads on through an input or an output: these are never eliminated, so what a score
     reads of them does not change with their other edges.
     """
-    after, before = elimination.after, elimination.before
-    near = {v}
+    near, ring = {v}, [v]
     for _ in range(reach):
-        open_ends = [u for u in near if after[u] and before[u]]
-        near = near.union(*(after[u] for u in open_ends), *(before[u] for u in open_ends))
+        found: set[int] = set()
+        for u in ring:
+            tails, heads = graph.neighbours(state, u)
+            if tails and heads:
+                found.update(tails, heads)
+        ring = list(found - near)
+        near |= found
     return near

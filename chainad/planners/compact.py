@@ -1,0 +1,484 @@
+"""A linear graph as integers: what planners search on, thousands of eliminations per second.
+
+A state is a pair of lists: what follows every vertex, and what precedes it. Their entries are never
+changed, only replaced, so that copying a state copies two lists. Two kinds of graph have a state:
+
+- `Dense`: every Jacobian keeps all its numbers, so that a bit per neighbour says everything;
+- `Structured`: every edge is the number of its structures; products and sums are looked up.
+
+Both price by an additive model, products and sums alike.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from chainad.algebra import multiply
+from chainad.linear import LinearGraph, Pieces, Vertex, land
+from chainad.prices import PriceModel, all_multiplications, multiplications
+from chainad.structure import Structure
+
+Entry = TypeVar("Entry")
+State: TypeAlias = tuple[list[Entry], list[Entry]]
+
+# Integers of more bits than this are slower than sets.
+MOST_BITS = 4096
+
+# Computing the product of two structures takes as long as so many eliminations.
+MISS = 30
+
+
+class Compact(ABC, Generic[Entry]):
+    """A graph under elimination. Vertices are numbered from 0; `names` are those outside.
+
+    Attributes
+    ----------
+    inner : tuple of int
+        The vertices to eliminate, in topological order.
+    origin : sequence of int
+        What every vertex is called in the graph that this one is a part of.
+    start : State
+        The graph before any elimination.
+    widths : sequence of int
+        How many numbers every vertex has.
+    is_scalar : bool
+        Whether all widths are 1 and all products cost one multiplication.
+    """
+
+    inner: tuple[int, ...]
+    origin: Sequence[int]
+    start: State[Entry]
+    widths: Sequence[int]
+    is_scalar: bool
+
+    def copy(self) -> State[Entry]:
+        """Return a state that may be changed."""
+        return list(self.start[0]), list(self.start[1])
+
+    def price_of(self, order: Iterable[int]) -> int:
+        """Return the price of eliminating in this order."""
+        state = self.copy()
+        return sum(self.eliminate(state, v) for v in order)
+
+    @abstractmethod
+    def price(self, state: State[Entry], v: int) -> int:
+        """Return what eliminating v now costs."""
+
+    @abstractmethod
+    def eliminate(self, state: State[Entry], v: int) -> int:
+        """Eliminate v, and return what that costs."""
+
+    @abstractmethod
+    def damage(self, state: State[Entry], v: int) -> int:
+        """Return by how much eliminating v raises the prices of its neighbours."""
+
+    @abstractmethod
+    def fill(self, state: State[Entry], v: int) -> int:
+        """Return how many edges eliminating v makes that are not there yet."""
+
+    @abstractmethod
+    def neighbours(self, state: State[Entry], v: int) -> tuple[list[int], list[int]]:
+        """Return the tails of the edges into v, and the heads of those out of v."""
+
+    @abstractmethod
+    def numbered_edges(self) -> dict[tuple[int, int], bool] | None:
+        """Return the edges and whether each keeps numbers, None if no bound on prices is known."""
+
+    @abstractmethod
+    def part(self, vertices: Sequence[int], state: State[Entry] | None = None) -> Compact[Any]:
+        """Return the problem of eliminating some vertices only; their neighbours are its ends."""
+
+    @abstractmethod
+    def front(self, state: State[Entry], tail: int, v: int) -> int:
+        """Eliminate the edge from `tail` to v at its head, if it is there; return the price."""
+
+    @abstractmethod
+    def back(self, state: State[Entry], v: int, head: int) -> int:
+        """Eliminate the edge from v to `head` at its tail, if it is there; return the price."""
+
+    @property
+    def bulk(self) -> int:
+        """How many positions the patterns have, all in all."""
+        return 0
+
+    @property
+    def work(self) -> int:
+        """What computing products has taken so far, in eliminations that look products up."""
+        return 0
+
+
+def bits(mask: int) -> Iterator[int]:
+    """Yield the numbers of the bits that are set, ascending."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
+
+
+class Dense(Compact[int]):
+    """A graph of dense Jacobians: eliminating v costs d(v) times the widths before and behind."""
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        inner: Sequence[int],
+        edges: Iterable[tuple[int, int]],
+        origin: Sequence[int],
+    ) -> None:
+        self.widths = widths
+        self.inner = tuple(inner)
+        self.origin = origin
+        after, before = [0] * len(widths), [0] * len(widths)
+        for tail, head in edges:
+            after[tail] |= 1 << head
+            before[head] |= 1 << tail
+        self.start = after, before
+        self.is_scalar = all(width == 1 for width in widths)
+        self._weights: dict[int, int] = {0: 0}
+
+    def weight(self, mask: int) -> int:
+        """Return the sum of the widths of some vertices."""
+        if self.is_scalar:
+            return mask.bit_count()
+        found = self._weights.get(mask)
+        if found is None:
+            found = self._weights[mask] = sum(map(self.widths.__getitem__, bits(mask)))
+        return found
+
+    def price(self, state: State[int], v: int) -> int:
+        if self.is_scalar:
+            return state[0][v].bit_count() * state[1][v].bit_count()
+        return self.widths[v] * self.weight(state[0][v]) * self.weight(state[1][v])
+
+    def eliminate(self, state: State[int], v: int) -> int:
+        after, before = state
+        heads, tails = after[v], before[v]
+        if self.is_scalar:
+            price = heads.bit_count() * tails.bit_count()
+        else:
+            price = self.widths[v] * self.weight(heads) * self.weight(tails)
+        bit = 1 << v
+        mask = tails
+        while mask:
+            low = mask & -mask
+            mask ^= low
+            u = low.bit_length() - 1
+            after[u] = (after[u] | heads) ^ bit
+        mask = heads
+        while mask:
+            low = mask & -mask
+            mask ^= low
+            u = low.bit_length() - 1
+            before[u] = (before[u] | tails) ^ bit
+        after[v] = before[v] = 0
+        return price
+
+    def damage(self, state: State[int], v: int) -> int:
+        after, before = state
+        heads, tails, bit = after[v], before[v], 1 << v
+        total = 0
+        for u in bits(tails):
+            old = after[u]
+            more = self.weight((old | heads) ^ bit) - self.weight(old)
+            total += self.widths[u] * self.weight(before[u]) * more
+        for u in bits(heads):
+            old = before[u]
+            more = self.weight((old | tails) ^ bit) - self.weight(old)
+            total += self.widths[u] * self.weight(after[u]) * more
+        return total
+
+    def fill(self, state: State[int], v: int) -> int:
+        after, before = state
+        heads = after[v]
+        return sum((heads & ~after[u]).bit_count() for u in bits(before[v]))
+
+    def neighbours(self, state: State[int], v: int) -> tuple[list[int], list[int]]:
+        return list(bits(state[1][v])), list(bits(state[0][v]))
+
+    def numbered_edges(self) -> dict[tuple[int, int], bool]:
+        return {(u, w): True for u, mask in enumerate(self.start[0]) for w in bits(mask)}
+
+    def part(self, vertices: Sequence[int], state: State[int] | None = None) -> Dense:
+        after, before = state or self.start
+        everything = sorted({*vertices, *_around(self, (after, before), vertices)})
+        number = {v: k for k, v in enumerate(everything)}
+        inside = set(vertices)
+        edges = [
+            (number[u], number[w])
+            for u in everything
+            for w in bits(after[u])
+            if w in number and (u in inside or w in inside)
+        ]
+        return Dense(
+            [self.widths[v] for v in everything],
+            [number[v] for v in vertices],
+            edges,
+            everything,
+        )
+
+    def front(self, state: State[int], tail: int, v: int) -> int:
+        after, before = state
+        if not after[tail] >> v & 1:
+            return 0
+        heads = after[v]
+        after[tail] = (after[tail] | heads) ^ (1 << v)
+        before[v] ^= 1 << tail
+        for u in bits(heads):
+            before[u] |= 1 << tail
+            if not before[v]:
+                before[u] ^= 1 << v
+        if not before[v]:
+            after[v] = 0
+        return self.widths[tail] * self.widths[v] * self.weight(heads)
+
+    def back(self, state: State[int], v: int, head: int) -> int:
+        after, before = state
+        if not after[v] >> head & 1:
+            return 0
+        tails = before[v]
+        before[head] = (before[head] | tails) ^ (1 << v)
+        after[v] ^= 1 << head
+        for u in bits(tails):
+            after[u] |= 1 << head
+            if not after[v]:
+                after[u] ^= 1 << v
+        if not after[v]:
+            before[v] = 0
+        return self.widths[head] * self.widths[v] * self.weight(tails)
+
+
+Edges: TypeAlias = dict[int, int]
+
+
+class _Table:
+    """Structures by number, and what their products and sums are and cost, once computed.
+
+    Number -1 is a product that is zero. `pieces[k]` are the structures of number k; those of a
+    product are not added up yet. `sums_are_free` if no sum costs anything. `misses` counts what was
+    not known and had to be computed.
+    """
+
+    def __init__(self, model: PriceModel) -> None:
+        self.model = model
+        self.pieces: list[Pieces] = []
+        self._number: dict[Pieces, int] = {}
+        self.met: dict[tuple[int, int], tuple[int, int]] = {}
+        self.landed: dict[tuple[int, int], tuple[int, int]] = {}
+        self.misses = 0
+        self.sums_are_free = False
+
+    def number(self, pieces: Pieces) -> int:
+        found = self._number.get(pieces)
+        if found is None:
+            found = self._number[pieces] = len(self.pieces)
+            self.pieces.append(pieces)
+        return found
+
+    def meet(self, left: int, right: int) -> tuple[int, int]:
+        """Return the price and the number of the products of two edges."""
+        found = self.met.get((left, right))
+        if found is None:
+            self.misses += 1
+            products = [multiply(a, b) for a in self.pieces[left] for b in self.pieces[right]]
+            kept = tuple(
+                x.structure for x in products if x.structure.nonzeros and x.structure.scale != 0
+            )
+            price = sum(map(self.model.product, products))
+            found = self.met[left, right] = price, self.number(kept) if kept else -1
+        return found
+
+    def land(self, old: int, new: int) -> tuple[int, int]:
+        """Return the price and the number of what adding `new` to an edge makes; -1: no edge."""
+        found = self.landed.get((old, new))
+        if found is None:
+            self.misses += 1
+            pieces: list[Structure] = [] if old < 0 else [*self.pieces[old]]
+            totals = [land(pieces, structure).total for structure in self.pieces[new]]
+            price = sum(self.model.total(total) for total in totals if total is not None)
+            found = self.landed[old, new] = price, self.number(tuple(pieces))
+        return found
+
+
+class Structured(Compact[Edges]):
+    """A graph of any Jacobians: an edge is the number of its structures in a table."""
+
+    def __init__(
+        self,
+        table: _Table,
+        inner: Sequence[int],
+        state: State[Edges],
+        origin: Sequence[int],
+        widths: Sequence[int],
+    ) -> None:
+        self.widths = widths
+        self.is_scalar = False
+        self.table = table
+        self.inner = tuple(inner)
+        self.start = state
+        self.origin = origin
+        inside = set(inner)
+        self.is_end = [v not in inside for v in range(len(widths))]
+
+    @property
+    def bulk(self) -> int:
+        edges = {edge for row in self.start[0] for edge in row.values()}
+        return sum(s.weight for edge in edges for s in self.table.pieces[edge])
+
+    @property
+    def work(self) -> int:
+        return MISS * self.table.misses
+
+    def price(self, state: State[Edges], v: int) -> int:
+        after, before = state
+        table = self.table
+        known, price = table.met, 0
+        for tail, right in before[v].items():
+            row = after[tail]
+            for head, left in after[v].items():
+                cost, product = known.get((left, right)) or table.meet(left, right)
+                price += cost
+                if not table.sums_are_free and product >= 0 and head in row:
+                    price += table.land(row[head], product)[0]
+        return price
+
+    def eliminate(self, state: State[Edges], v: int) -> int:
+        after, before = state
+        outs, ins = after[v], before[v]
+        table, price = self.table, 0
+        met, landed = table.met, table.landed
+        for tail in ins:
+            row = after[tail] = dict(after[tail])
+            del row[v]
+        is_end, sums_are_free = self.is_end, table.sums_are_free
+        for head, left in outs.items():
+            column = before[head] = dict(before[head])
+            del column[v]
+            # What lies between two ends is never multiplied.
+            lands_free = sums_are_free and is_end[head]
+            for tail, right in ins.items():
+                cost, product = met.get((left, right)) or table.meet(left, right)
+                price += cost
+                if product >= 0 and not (lands_free and is_end[tail]):
+                    row = after[tail]
+                    old = row.get(head, -1)
+                    cost, new = landed.get((old, product)) or table.land(old, product)
+                    price += cost
+                    row[head] = column[tail] = new
+        after[v], before[v] = {}, {}
+        return price
+
+    def _jump(self, row: Edges, column: Edges, ends: tuple[int, int], pair: tuple[int, int]) -> int:
+        """Put the product of two edges on the edge that jumps over their vertex."""
+        price, product = self.table.meet(*pair)
+        tail, head = ends
+        is_free = self.table.sums_are_free and self.is_end[tail] and self.is_end[head]
+        if product < 0 or is_free:
+            return price
+        more, row[head] = self.table.land(row.get(head, -1), product)
+        column[tail] = row[head]
+        return price + more
+
+    def damage(self, state: State[Edges], v: int) -> int:
+        near = [*state[0][v], *state[1][v]]
+        before = sum(self.price(state, u) for u in near)
+        later = list(state[0]), list(state[1])
+        self.eliminate(later, v)
+        return sum(self.price(later, u) for u in near) - before
+
+    def fill(self, state: State[Edges], v: int) -> int:
+        after, before = state
+        return sum(head not in after[tail] for tail in before[v] for head in after[v])
+
+    def neighbours(self, state: State[Edges], v: int) -> tuple[list[int], list[int]]:
+        return list(state[1][v]), list(state[0][v])
+
+    def numbered_edges(self) -> dict[tuple[int, int], bool] | None:
+        is_known = self.table.model is multiplications and all(w == 1 for w in self.widths)
+        if not is_known or any(s.action is not None for x in self.table.pieces for s in x):
+            return None
+        return {
+            (u, w): any(s.scale is None for s in self.table.pieces[edge])
+            for u, row in enumerate(self.start[0])
+            for w, edge in row.items()
+        }
+
+    def part(self, vertices: Sequence[int], state: State[Edges] | None = None) -> Structured:
+        after, before = state or self.start
+        everything = sorted({*vertices, *_around(self, (after, before), vertices)})
+        number = {v: k for k, v in enumerate(everything)}
+        new = [
+            [{number[w]: edge for w, edge in side[v].items() if w in number} for v in everything]
+            for side in (after, before)
+        ]
+        inner = [number[v] for v in vertices]
+        widths = [self.widths[v] for v in everything]
+        return Structured(self.table, inner, (new[0], new[1]), everything, widths)
+
+    def front(self, state: State[Edges], tail: int, v: int) -> int:
+        after, before = state
+        if v not in after[tail]:
+            return 0
+        row = after[tail] = dict(after[tail])
+        right = row.pop(v)
+        rest = before[v] = {u: edge for u, edge in before[v].items() if u != tail}
+        price = 0
+        for head, left in after[v].items():
+            column = before[head] = dict(before[head])
+            price += self._jump(row, column, (tail, head), (left, right))
+            if not rest:
+                del column[v]
+        if not rest:
+            after[v] = {}
+        return price
+
+    def back(self, state: State[Edges], v: int, head: int) -> int:
+        after, before = state
+        if head not in after[v]:
+            return 0
+        column = before[head] = dict(before[head])
+        del column[v]
+        left = after[v][head]
+        rest = after[v] = {u: edge for u, edge in after[v].items() if u != head}
+        price = 0
+        for tail, right in before[v].items():
+            row = after[tail] = dict(after[tail])
+            price += self._jump(row, column, (tail, head), (left, right))
+            if not rest:
+                del row[v]
+        if not rest:
+            before[v] = {}
+        return price
+
+
+def _around(graph: Compact[Entry], state: State[Entry], vertices: Iterable[int]) -> set[int]:
+    found: set[int] = set()
+    for v in vertices:
+        tails, heads = graph.neighbours(state, v)
+        found.update(tails, heads)
+    return found
+
+
+def compact(graph: LinearGraph, model: PriceModel = multiplications) -> Compact[Any]:
+    """Return a linear graph as integers."""
+    everything = range(len(graph.shapes))
+    widths = [graph.size(v) for v in everything]
+    counts_dense = model in (multiplications, all_multiplications)
+    if counts_dense and len(graph.shapes) <= MOST_BITS and _is_dense(graph):
+        return Dense(widths, graph.inner, ((e.tail, e.head) for e in graph.edges), everything)
+    table = _Table(model)
+    pieces: dict[tuple[Vertex, Vertex], list[Structure]] = {}
+    for edge in graph.edges:
+        land(pieces.setdefault((edge.tail, edge.head), []), edge.structure)
+    after: list[Edges] = [{} for _ in everything]
+    before: list[Edges] = [{} for _ in everything]
+    table.sums_are_free = counts_dense and all(e.structure.action is None for e in graph.edges)
+    for (tail, head), found in pieces.items():
+        after[tail][head] = before[head][tail] = table.number(tuple(found))
+    return Structured(table, graph.inner, (after, before), everything, widths)
+
+
+def _is_dense(graph: LinearGraph) -> bool:
+    structures = {edge.structure for edge in graph.edges}
+    return all(s.kind == "dense" and min(s.matrix_shape) > 0 for s in structures)

@@ -1,0 +1,148 @@
+"""How long a search may go on: so many eliminations, or seconds, or until the user interrupts it.
+
+Named efforts count eliminations, never time, so that the same seed gives the same plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Literal
+
+from chainad.errors import PlanError
+
+Effort = Literal["fast", "balanced", "thorough"] | float
+
+
+@dataclass(frozen=True)
+class Level:
+    """What an effort allows.
+
+    Attributes
+    ----------
+    inner : int
+        Inner vertices up to which the cheapest order is found, however long that takes.
+    exact, sets : int
+        Inner vertices up to which a search that proves its result is tried, and the sets of
+        vertices it may look at.
+    windows, anneals : int
+        Eliminations tried in windows, and by annealing.
+    each : int
+        Eliminations of either kind per inner vertex, at most.
+    rules, most : int
+        Inner vertices up to which all rules are tried, and up to which orders are improved.
+    """
+
+    inner: int
+    exact: int
+    sets: int
+    windows: int
+    anneals: int
+    each: int
+    rules: int
+    most: int
+
+
+LEVELS: dict[str, Level] = {
+    "fast": Level(
+        inner=6, exact=20, sets=100, windows=1_000, anneals=0, each=100, rules=100, most=60
+    ),
+    "balanced": Level(
+        inner=9,
+        exact=40,
+        sets=600,
+        windows=12_000,
+        anneals=12_000,
+        each=250,
+        rules=3_000,
+        most=3_000,
+    ),
+    "thorough": Level(
+        inner=18,
+        exact=150,
+        sets=200_000,
+        windows=2_000_000,
+        anneals=1_500_000,
+        each=50_000,
+        rules=50_000,
+        most=50_000,
+    ),
+}
+
+
+def check_effort(effort: Effort) -> Effort:
+    """Return an effort as it is.
+
+    Raises
+    ------
+    PlanError
+        If it is neither a known name nor a positive number of seconds.
+    """
+    if isinstance(effort, str) and effort in LEVELS:
+        return effort
+    is_number = isinstance(effort, (int, float)) and not isinstance(effort, bool)
+    if is_number and 0 < float(effort) < float("inf"):
+        return effort
+    raise PlanError(
+        f"effort must be {', '.join(map(repr, LEVELS))} or a positive number of seconds,"
+        f" but got {effort!r}"
+    )
+
+
+@dataclass(frozen=True)
+class Aim:
+    """How hard to search: an effort, or seconds; the same seed gives the same plan."""
+
+    effort: Effort = "balanced"
+    seed: int = 0
+
+    @property
+    def level(self) -> Level:
+        return LEVELS[self.effort if isinstance(self.effort, str) else "thorough"]
+
+
+DEFAULT = Aim()
+
+
+def aim_of(effort: Effort, seed: int = 0) -> Aim:
+    """Return an aim whose effort and seed are checked.
+
+    Raises
+    ------
+    PlanError
+        If the effort is unknown, or the seed is no integer.
+    """
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise PlanError(f"seed must be an integer, but got {seed!r}")
+    return Aim(check_effort(effort), seed)
+
+
+class Pace:
+    """Counts what a search does, and says when to stop.
+
+    Attributes
+    ----------
+    allowance : int, optional
+        So many eliminations, and what `work` grows by.
+    deadline : float, optional
+        A time of `time.monotonic`.
+    """
+
+    def __init__(
+        self,
+        allowance: int | None = None,
+        deadline: float | None = None,
+        work: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self.allowance = allowance
+        self.deadline = deadline
+        self.work = work
+        self.spent = -work()
+
+    def go_on(self, eliminations: int) -> bool:
+        """Return whether there is room for so many more eliminations, and count them."""
+        self.spent += eliminations
+        if self.allowance is not None and self.spent + self.work() > self.allowance:
+            return False
+        return self.deadline is None or monotonic() < self.deadline
