@@ -161,14 +161,18 @@ def noise(x):
     return x * np.random.default_rng(0).normal(size=4)
 
 
+def running_maximum(x):
+    return np.maximum.accumulate(x) + np.minimum.accumulate(np.outer(x, x[::-1]), axis=1)[:, 2]
+
+
 RIGHT = [
     array_of_scalars, list_and_append, branch, loop_until_converged, fill_in_place, fill_a_table,
     special_functions, linear_algebra, spectrum, sparse_product, interpolation, masks, cumulative,
     closure, keywords, method, recursion, comprehension, slicing, einsum, sorting, kinks, newton,
-    runge_kutta, printing, noise,
+    runge_kutta, printing, noise, running_maximum,
 ]  # fmt: skip
 LOUD: dict[str, tuple[Any, str]] = {
-    "running maximum": (np.maximum.accumulate, "use a loop"),
+    "running difference": (np.subtract.accumulate, "use a loop"),
     "math": (lambda x: math.exp(x[0]), "use the functions of np"),
     "plain array filled": (lambda x: np.zeros(4).__setitem__(0, x[0]), "like=x"),
     "sparse @ x": (lambda x: S @ x, r"x @ A\.T"),

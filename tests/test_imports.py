@@ -32,7 +32,7 @@ FLOORS = [
     ["report.network", "travel"],
     ["plan", "rules.*"],
     ["rules.complexes", "rules.decompositions", "rules.fft"],
-    ["rules.scipy_fft", "rules.scipy_linalg", "rules.scipy_special"],
+    ["rules.scipy_fft", "rules.scipy_linalg", "rules.scipy_special", "rules.special"],
     ["lowering.products", "lowering.layout", "lowering.assemble"],
     ["lowering.forms"],
     ["rules", "lift", "planners", "planners.modes", "planners.chain", "planners.compact"],

@@ -218,3 +218,11 @@ def test_fourier_transforms_of_scipy_are_those_of_numpy() -> None:
         mine = chainad.jacobian(lambda x, n=name: getattr(f, n)(np.outer(x, x) + 0j))
         wanted = chainad.jacobian(lambda x, n=name: getattr(np.fft, n)(np.outer(x, x) + 0j))
         np.testing.assert_allclose(mine(X), wanted(X), atol=1e-12)
+
+
+def test_integrals_of_airy_functions_are_differentiated() -> None:
+    # SciPy computes them to six digits only.
+    for k in range(4):
+        found = chainad.jacobian(lambda x, k=k: scipy.special.itairy(x)[k])(X)
+        expected = differences(lambda x, k=k: scipy.special.itairy(x)[k], 1e-2)
+        np.testing.assert_allclose(found, expected, atol=2e-3)

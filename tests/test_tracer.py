@@ -357,7 +357,7 @@ def reduce_at(x):
 
 
 def accumulate(x):
-    return np.maximum.accumulate(x)
+    return np.subtract.accumulate(x)
 
 
 def subtract_reduce(x):

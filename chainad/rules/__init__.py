@@ -17,6 +17,7 @@ from chainad.rules import (
     scipy_fft,
     scipy_linalg,
     scipy_special,
+    special,
     statistics,
 )
 from chainad.rules.base import CONSTANT, DEFINED, REFUSED, RULES
@@ -38,5 +39,6 @@ __all__ = [
     "scipy_fft",
     "scipy_linalg",
     "scipy_special",
+    "special",
     "statistics",
 ]

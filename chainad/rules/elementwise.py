@@ -197,6 +197,21 @@ def _ellipkm1_slope(y: Any, p: Any) -> Any:
     return np.where(tiny, near, -np.pi / 8 * sp.hyp2f1(1.5, 1.5, 2, 1 - np.where(tiny, 0.5, p)))
 
 
+def _ellipkinc_by_parameter(y: Any, t: Any, m: Any) -> Any:
+    # By Carlson's integrals, after whole periods of the amplitude are taken off.
+    turns = np.round(t / np.pi)
+    s, c = np.sin(t - np.pi * turns), np.cos(t)
+    rest = s * s * s / 6 * sp.elliprd(c * c, np.ones_like(c), 1 - m * s * s)
+    return rest + turns * (np.pi / 4) * sp.hyp2f1(1.5, 1.5, 2, m)
+
+
+def _ellipeinc_by_parameter(y: Any, t: Any, m: Any) -> Any:
+    turns = np.round(t / np.pi)
+    s, c = np.sin(t - np.pi * turns), np.cos(t)
+    rest = -s * s * s / 6 * sp.elliprd(c * c, 1 - m * s * s, np.ones_like(c))
+    return rest - turns * (np.pi / 4) * sp.hyp2f1(0.5, 1.5, 2, m)
+
+
 def _spence_slope(y: Any, x: Any) -> Any:
     # log(x)/(1 - x) has a hole at 1, filled by its series.
     small = np.abs(x - 1) < 0.05
@@ -489,8 +504,16 @@ elementwise(
 )
 elementwise(sp.ellipk, lambda y, m: np.pi / 8 * sp.hyp2f1(1.5, 1.5, 2, m))
 elementwise(sp.ellipe, lambda y, m: -np.pi / 8 * sp.hyp2f1(0.5, 1.5, 2, m))
-elementwise(sp.ellipkinc, lambda y, t, m: 1 / np.sqrt(1 - m * np.square(np.sin(t))), UNKNOWN)
-elementwise(sp.ellipeinc, lambda y, t, m: np.sqrt(1 - m * np.square(np.sin(t))), UNKNOWN)
+elementwise(
+    sp.ellipkinc,
+    lambda y, t, m: 1 / np.sqrt(1 - m * np.square(np.sin(t))),
+    _ellipkinc_by_parameter,
+)
+elementwise(
+    sp.ellipeinc,
+    lambda y, t, m: np.sqrt(1 - m * np.square(np.sin(t))),
+    _ellipeinc_by_parameter,
+)
 elementwise(sp.wrightomega, lambda y, x: y / (1 + y))
 elementwise(sp.ellipkm1, _ellipkm1_slope)
 elementwise(sp.spence, _spence_slope)

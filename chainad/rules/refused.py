@@ -12,5 +12,18 @@ REFUSED |= {
     np.putmask: "np.putmask writes into an array; use np.where",
     np.fill_diagonal: "np.fill_diagonal writes into an array; add np.diag(...) instead",
     np.save: "np.save stores plain numbers; save chainad.stop_gradient(x)",
+    np.savez: "np.savez stores plain numbers; save chainad.stop_gradient(x)",
+    np.savez_compressed: "np.savez_compressed stores plain numbers; save chainad.stop_gradient(x)",
     np.savetxt: "np.savetxt stores plain numbers; save chainad.stop_gradient(x)",
+}
+REFUSED |= {
+    function: f"np.{name} takes {what}, and traced values are floats; convert the plain numbers,"
+    " chainad.stop_gradient(x).astype(...)"
+    for what, names in {
+        "integers": """bitwise_and bitwise_count bitwise_or bitwise_xor invert left_shift
+            right_shift gcd lcm packbits unpackbits ravel_multi_index ix_""",
+        "dates": "busday_count busday_offset datetime_as_string is_busday isnat",
+    }.items()
+    for name in names.split()
+    for function in [getattr(np, name)]
 }

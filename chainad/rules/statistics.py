@@ -50,7 +50,9 @@ def _sorted_quantile(a: Any, q: Any, axis: Any, method: str, keepdims: bool) -> 
     low = np.floor(at).astype(int)
     high = np.minimum(low + 1, np.shape(front)[0] - 1)
     weight = np.reshape(at - low, (*np.shape(q), *(1,) * (np.ndim(front) - 1)))
-    found = front[low] + (front[high] - front[low]) * weight.astype(a.dtype)
+    # A list of quantiles is an array of doubles to NumPy, one alone takes the dtype of a.
+    weight = weight if np.ndim(q) else weight.astype(a.dtype)
+    found = front[low] + (front[high] - front[low]) * weight
     found = found + np.sum(front * 0, axis=0)  # NaN anywhere is NaN
     if keepdims:
         shape = [1] * np.ndim(a) if axis is None else list(np.shape(a))
@@ -79,6 +81,40 @@ def _percentile(
 
 def _filled(a: Any, value: float) -> Any:
     return np.where(np.isnan(a), value, a)
+
+
+def _of_numbers(quantile: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the definition of a quantile of the entries that are numbers, slice by slice."""
+
+    def definition(
+        a: Any, q: Any, axis: Any = None, method: str = "linear", keepdims: bool = False
+    ) -> Any:
+        if axis is not None and np.ndim(axis):
+            raise NotImplementedError("several axes: reshape them to one beforehand")
+        front = np.ravel(a) if axis is None else np.moveaxis(a, axis, -1)
+        flat = np.reshape(front, (-1, np.shape(front)[-1]))
+        there = [~np.isnan(numbers_of(row)) for row in flat]
+        rows = [
+            quantile(row[k], q, method=method) if k.any() else np.full(np.shape(q), np.nan)
+            for row, k in zip(flat, there, strict=True)
+        ]
+        found = np.reshape(np.stack(rows, -1), (*np.shape(q), *np.shape(front)[:-1]))
+        if not keepdims:
+            return found
+        if axis is None:
+            return np.reshape(found, (*np.shape(q), *(1,) * np.ndim(a)))
+        return np.expand_dims(found, np.ndim(q) + axis % np.ndim(a))
+
+    return definition
+
+
+defined(np.nanquantile)(_of_numbers(np.quantile))
+defined(np.nanpercentile)(_of_numbers(np.percentile))
+
+
+@defined(np.nanmedian)
+def _nanmedian(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    return np.nanquantile(a, 0.5, axis, keepdims=keepdims)
 
 
 @defined(np.nanmax)
@@ -293,6 +329,33 @@ def _polymul(a1: Any, a2: Any) -> Any:
     return np.convolve(a1, a2)
 
 
+@defined(np.poly)
+def _poly(seq_of_zeros: Any) -> Any:
+    zeros = np.linalg.eigvals(seq_of_zeros) if np.ndim(seq_of_zeros) == 2 else seq_of_zeros
+    zeros = np.ravel(zeros)
+    found, none = np.ones(1, zeros.dtype), np.zeros(1, zeros.dtype)
+    for zero in zeros:
+        found = np.concatenate([found, none]) - zero * np.concatenate([none, found])
+    return found
+
+
+@defined(np.polydiv)
+def _polydiv(u: Any, v: Any) -> Any:
+    u, v = np.atleast_1d(u), np.atleast_1d(v)
+    n = np.size(v)
+    found = []
+    while np.size(u) >= n:
+        found.append(u[0] / v[0])
+        u = np.concatenate([u[1:n] - found[-1] * v[1:], u[n:]])
+    if not found:
+        return np.zeros(1), u
+    # NumPy drops leading zeros of the remainder, but keeps one entry.
+    plain = numbers_of(u)
+    rest = np.flatnonzero(np.abs(plain) > 1e-8)
+    start = rest[0] if rest.size else max(plain.size - 1, 0)
+    return np.stack(found), u[start:] if plain.size else np.zeros(1)
+
+
 @defined(np.vander)
 def _vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
     n = np.size(x) if N is None else N
@@ -335,6 +398,62 @@ def _unique(
     return (values, *rest) if rest else values
 
 
+def _tuple_of(function: Callable[..., Any], **options: bool) -> None:
+    """Define one of the functions of the array API that return np.unique by named parts."""
+
+    def definition(x: Any, /) -> Any:
+        unique: Callable[..., Any] = np.unique
+        found = unique(x, **options)
+        return type(function(np.zeros(1)))(*found)
+
+    defined(function)(definition)
+
+
+_tuple_of(np.unique_all, return_index=True, return_inverse=True, return_counts=True)
+_tuple_of(np.unique_counts, return_counts=True)
+_tuple_of(np.unique_inverse, return_inverse=True)
+
+
+@defined(np.unique_values)
+def _unique_values(x: Any, /) -> Any:
+    # NumPy does not say in which order.
+    order = np.argmax(
+        np.equal(np.ravel(numbers_of(x)), np.unique_values(numbers_of(x))[:, None]), 1
+    )
+    return np.ravel(x)[order]
+
+
+def _at(values: Any, wanted: Any) -> Any:
+    """Return the entries of values, a flat array, that equal the wanted numbers."""
+    plain = numbers_of(values)
+    order = np.argsort(plain, kind="stable")
+    return values[order[np.searchsorted(plain[order], wanted)]]
+
+
+@defined(np.intersect1d)
+def _intersect1d(
+    ar1: Any, ar2: Any, assume_unique: bool = False, return_indices: bool = False
+) -> Any:
+    _refuse_unless(not return_indices, "return_indices= is not differentiated")
+    return _at(np.ravel(ar1), np.intersect1d(numbers_of(ar1), numbers_of(ar2), assume_unique))
+
+
+@defined(np.setdiff1d)
+def _setdiff1d(ar1: Any, ar2: Any, assume_unique: bool = False) -> Any:
+    return _at(np.ravel(ar1), np.setdiff1d(numbers_of(ar1), numbers_of(ar2), assume_unique))
+
+
+@defined(np.union1d)
+def _union1d(ar1: Any, ar2: Any) -> Any:
+    return np.unique(np.concatenate([np.ravel(ar1), np.ravel(ar2)]))
+
+
+@defined(np.setxor1d)
+def _setxor1d(ar1: Any, ar2: Any, assume_unique: bool = False) -> Any:
+    both = np.concatenate([np.ravel(ar1), np.ravel(ar2)])
+    return _at(both, np.setxor1d(numbers_of(ar1), numbers_of(ar2), assume_unique))
+
+
 @defined(np.partition)
 def _partition(a: Any, kth: Any, axis: Any = -1, kind: Any = None, order: Any = None) -> Any:
     if axis is None:
@@ -361,6 +480,17 @@ def _logspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, base:
 def _geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True) -> Any:
     steps = np.linspace(np.log(double(start)), np.log(double(stop)), num, endpoint)
     return np.exp(steps)
+
+
+def running_extreme(ufunc: np.ufunc, x: Any, axis: int) -> Any:
+    """Return np.maximum.accumulate or np.minimum.accumulate; of equal entries, the first counts."""
+    found = np.moveaxis(ufunc.accumulate(numbers_of(x), axis=axis), axis, 0)
+    first = np.ones(found.shape, bool)
+    nan = np.isnan(found)
+    first[1:] = (found[1:] != found[:-1]) & ~(nan[1:] & nan[:-1])
+    steps = np.arange(len(found)).reshape(-1, *(1,) * (found.ndim - 1))
+    places = np.maximum.accumulate(np.where(first, steps, 0), axis=0)
+    return np.take_along_axis(x, np.moveaxis(places, 0, axis), axis)
 
 
 CONSTANT |= {np.histogram_bin_edges, numbers_of}

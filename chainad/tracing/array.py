@@ -21,6 +21,8 @@ from chainad.primitives import sparse_dot
 from chainad.rules.base import CONSTANT, RULES, name_of
 from chainad.rules.mirror import instead_of_scipy
 from chainad.rules.movement import astype, getitem
+from chainad.rules.scipy_special import log_of_sum
+from chainad.rules.statistics import running_extreme
 from chainad.tracing.record import Tracer, as_one, call, tracers_in
 from chainad.tracing.sites import called, here
 from chainad.tracing.tape import Tape
@@ -543,6 +545,7 @@ def _ufunc_method(
         np.minimum: np.min,
         np.logical_and: np.all,
         np.logical_or: np.any,
+        np.logaddexp: log_of_sum,
     }
     if method == "reduce" and ufunc in reductions:
         options = {k: v for k, v in kwargs.items() if v is not None or k == "axis"}
@@ -550,6 +553,8 @@ def _ufunc_method(
     if method == "accumulate" and ufunc in (np.add, np.multiply):
         function = np.cumsum if ufunc is np.add else np.cumprod
         return call(function, inputs, {"axis": 0, **kwargs})
+    if method == "accumulate" and ufunc in (np.maximum, np.minimum):
+        return running_extreme(ufunc, inputs[0], kwargs.get("axis", 0))
     if method == "outer":
         a, b = inputs
         return ufunc(np.reshape(a, (*np.shape(a), *(1,) * np.ndim(b))), b, **kwargs)
