@@ -150,8 +150,7 @@ def _recording(script: Script) -> Iterator[None]:
         yield
     finally:
         recording.script = before
-        script.is_open = False
-        script.unlock()
+        script.close()
 
 
 def record(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Replay, str]:

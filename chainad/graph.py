@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,11 +44,19 @@ class Argument:
         return int(np.prod(self.shape, dtype=np.int64))
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+@lru_cache(maxsize=4096)
+def operands_alone(
+    *signature: tuple[tuple[int, ...], np.dtype[Any], bool],
+) -> tuple[Argument, ...]:
+    """Return the arguments of a call that takes nothing but operands: shape, dtype and traced."""
+    return tuple(Argument(k, *each) for k, each in enumerate(signature))
+
+
+class Node(NamedTuple):
     """One call of `function`; `args` and `kwargs` hold an `Argument` for every array operand.
 
-    `sources` names the node of every operand, None for a constant.
+    `sources` names the node of every operand, None for a constant. Calls of `operands_alone` have
+    the very same `args` where these have the same shapes and dtypes.
     """
 
     function: Callable[..., Any]
@@ -56,6 +65,7 @@ class Node:
     sources: tuple[int | None, ...]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    is_alone: bool = False
 
 
 @dataclass(frozen=True)

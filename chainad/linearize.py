@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from chainad.algebra import Kernels, identity
+from chainad.cache import Cache
 from chainad.errors import TraceError
-from chainad.graph import Argument, Graph
+from chainad.graph import Argument, Graph, Node
 from chainad.lift import lift
 from chainad.linear import Edge, LinearGraph, Origin
 from chainad.rules import complexes, fft
@@ -21,8 +22,7 @@ HOLOMORPHIC = complexes.HOLOMORPHIC
 OWN = complexes.OWN | fft.OWN
 
 
-@dataclass(frozen=True)
-class Recipe:
+class Recipe(NamedTuple):
     """How the numbers of one local Jacobian are made: a formula on a node's values, then kernels.
 
     Edges without numbers have no formula.
@@ -45,14 +45,26 @@ class Linearized:
 _Place = int | tuple[str, int]
 
 
-@dataclass(frozen=True)
-class _Draft:
+class _Draft(NamedTuple):
     """An edge between calls, before these are numbered as vertices; `node` is the call it is of."""
 
     tail: _Place
     head: _Place
     local: Local
     node: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """The local Jacobians of a call by its operands, given by their numbers.
+
+    With a value in between, of the shape `through`, they are those of that value, and `last` is the
+    one from there to the result.
+    """
+
+    pieces: tuple[tuple[int, Local], ...]
+    through: tuple[int, ...] | None = None
+    last: Local | None = None
 
 
 def linearize(
@@ -97,6 +109,10 @@ def _needed(graph: Graph) -> set[int]:
     return needed
 
 
+# By function, shape and dtype of the result, and identity of the arguments, which is kept beside.
+_calls: Cache[tuple[tuple[Any, ...], _Call]] = Cache(4096)
+
+
 def _locals(
     graph: Graph,
     k: int,
@@ -105,55 +121,73 @@ def _locals(
 ) -> list[_Draft]:
     """Return the edges of a call; `shapes` is told of a value in between."""
     node = graph.nodes[k]
-    if all(source is None for source in node.sources):  # made to be filled, and never was
+    if not any(source is not None for source in node.sources):  # made to be filled, and never was
         return []
-    y = Argument(-1, node.shape, node.dtype, True)
     try:
-        found = RULES[node.function].locals(y, *node.args, **node.kwargs)
+        if node.is_alone:
+            key = (node.function, node.shape, node.dtype, id(node.args))
+            call = _calls.get(key, lambda: (node.args, _call(node)))[1]
+        else:
+            call = _call(node)
+    except TraceError as error:
+        raise TraceError(f"{where(k)}{error}") from error
     except (NotImplementedError, TypeError) as error:
         raise TraceError(f"{where(k)}{name_of(node.function)}: {error}") from error
     head: _Place = k
-    last = None
-    if isinstance(found, Through):
-        head, last, locals_ = ("through", k), found.last, found.locals
-        shapes[head] = found.shape
-    else:
-        locals_ = found
+    if call.through is not None:
+        head = ("through", k)
+        shapes[head] = call.through
     drafts = []
-    for x in arguments_in([*node.args, *node.kwargs.values()]):
-        source = node.sources[x.number]
-        if source is None:
-            continue
-        if x not in locals_:
-            raise TraceError(
-                f"{where(k)}{name_of(node.function)}: an argument depends on the inputs that the"
-                " rule takes for constant; keep it constant with chainad.stop_gradient, or write"
-                " the call in terms of other functions"
-            )
-        local = locals_[x]
-        pieces = (local,) if isinstance(local, Local) else local or ()
-        if y.dtype.kind == "c" or x.dtype.kind == "c":
-            pieces = tuple(_lifted(node.function, piece, y, x, where(k)) for piece in pieces)
-        drafts += [
-            _Draft(source, head, piece, k)
-            for piece in pieces
-            if piece.arrangement.structure.scale != 0
-        ]
-    if last is not None and drafts:
-        drafts.append(_Draft(head, k, last, k))
+    for x, local in call.pieces:
+        source = node.sources[x]
+        assert source is not None
+        drafts.append(_Draft(source, head, local, k))
+    if call.last is not None and drafts:
+        drafts.append(_Draft(head, k, call.last, k))
     return drafts
 
 
-def _lifted(
-    function: Callable[..., Any], local: Local, y: Argument, x: Argument, where: str
-) -> Local:
+def _call(node: Node) -> _Call:
+    """Return the local Jacobians of a call, with formulas that give numbers of its dtype."""
+    y = Argument(-1, node.shape, node.dtype, True)
+    found = RULES[node.function].locals(y, *node.args, **node.kwargs)
+    locals_ = found.locals if isinstance(found, Through) else found
+    pieces: list[tuple[int, Local]] = []
+    for x in arguments_in([*node.args, *node.kwargs.values()]):
+        if node.sources[x.number] is None:
+            continue
+        if x not in locals_:
+            raise NotImplementedError(
+                "an argument depends on the inputs that the rule takes for constant; keep it"
+                " constant with chainad.stop_gradient, or write the call in terms of other"
+                " functions"
+            )
+        local = locals_[x]
+        of_x = (local,) if isinstance(local, Local) else local or ()
+        if y.dtype.kind == "c" or x.dtype.kind == "c":
+            of_x = tuple(_lifted(node.function, piece, y, x) for piece in of_x)
+        pieces += [
+            (x.number, _typed(piece, node.dtype))
+            for piece in of_x
+            if piece.arrangement.structure.scale != 0
+        ]
+    if not isinstance(found, Through):
+        return _Call(tuple(pieces))
+    return _Call(tuple(pieces), found.shape, _typed(found.last, node.dtype))
+
+
+def _typed(local: Local, dtype: np.dtype[Any]) -> Local:
+    return Local(local.arrangement, _in_dtype(local.formula, dtype))
+
+
+def _lifted(function: Callable[..., Any], local: Local, y: Argument, x: Argument) -> Local:
     """Return a local Jacobian between complex values as one between their parts."""
     if function in OWN:
         return local
     if function not in HOLOMORPHIC or y.dtype.kind != "c":
         raise TraceError(
-            f"{where}{name_of(function)} of complex numbers is not differentiated; keep real and"
-            " imaginary parts apart"
+            f"{name_of(function)} of complex numbers is not differentiated; keep real and imaginary"
+            " parts apart"
         )
     return lift(local, x.dtype.kind == "c")
 
@@ -198,14 +232,7 @@ def _number(
             extra.append((k, outputs[-1]))
     names += _names("y", len(outputs))
     edges = [Edge(vertex[d.tail], vertex[d.head], d.local.arrangement.structure) for d in drafts]
-    recipes = [
-        Recipe(
-            d.node,
-            _in_dtype(d.local.formula, graph.nodes[d.node].dtype),
-            d.local.arrangement.kernels,
-        )
-        for d in drafts
-    ]
+    recipes = [Recipe(d.node, d.local.formula, d.local.arrangement.kernels) for d in drafts]
     origins = [origin(d.node) for d in drafts] if origin else []
     for k, output in extra:
         edges.append(Edge(vertex[k], output, identity(graph.nodes[k].shape)))

@@ -100,6 +100,8 @@ class Traced(Tracer):
     # ------------------------------------------------------------- protocols
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if not kwargs and method == "__call__":
+            return call(ufunc, inputs, kwargs)
         target = _out_of(kwargs)
         if method == "at" and isinstance(inputs[0], TracedArray):
             return write_at(ufunc, *inputs)
@@ -254,6 +256,8 @@ class Traced(Tracer):
         return call(getitem, (self, key), {})
 
 
+_USUAL: set[type] = {float, int, np.ndarray, np.float64}
+
 # Functions that make an array like another, and those that take like= (NEP 35).
 LIKE: set[Callable[..., Any]] = {np.zeros_like, np.ones_like, np.empty_like}
 CREATION: set[Callable[..., Any]] = LIKE | {
@@ -298,13 +302,17 @@ def _sparse_matmul(a: Any, b: Any) -> Any:
     return y if np.ndim(b) == 2 else np.reshape(y, -1)
 
 
+_NO_OPTIONS: dict[str, Any] = {}
+
+
 def _binary(ufunc: np.ufunc, swapped: bool) -> Callable[[Any, Any], Any]:
     def method(self: Traced, other: Any) -> Any:
-        if other is NotImplemented or isinstance(other, (str, bytes, dict)):
-            return NotImplemented
-        if ufunc is np.matmul and scipy.sparse.issparse(other):
-            return _sparse_matmul(other, self) if swapped else _sparse_matmul(self, other)
-        return call(ufunc, (other, self) if swapped else (self, other), {})
+        if type(other) not in _USUAL:
+            if other is NotImplemented or isinstance(other, (str, bytes, dict)):
+                return NotImplemented
+            if ufunc is np.matmul and scipy.sparse.issparse(other):
+                return _sparse_matmul(other, self) if swapped else _sparse_matmul(self, other)
+        return call(ufunc, (other, self) if swapped else (self, other), _NO_OPTIONS)
 
     return method
 
@@ -420,7 +428,9 @@ class TracedArray(Traced):
     link: tuple[Memory, Path] | None
 
     def __init__(self, value: Any, tape: Tape, number: int) -> None:
-        super().__init__(value, tape, number)
+        self.value = value
+        self.tape = tape
+        self.number = number
         self.link = None
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -501,12 +511,15 @@ def make_box(scalar: type[TracedScalar], array: type[TracedArray]) -> Callable[.
     """Return what makes the traced value of an entry, of one of two classes."""
 
     def box(value: Any, tape: Tape, number: int, made: Any = None) -> Traced:
-        # `made` is the call that it is the result of.
+        # `made` is the call that it is the result of; ufuncs make no views.
+        if type(value) is np.float64:
+            return scalar(value, tape, number)
         plain = raw(value)
         if not plain.ndim:
             return scalar(value, tape, number)
         found = array(value, tape, number)
-        if made is not None and _may_be_view(tape, number, value, plain) and not link(found, *made):
+        is_own = made is None or isinstance(made[0], np.ufunc)
+        if not is_own and _may_be_view(tape, number, value, plain) and not link(found, *made):
             _mark_shared(tape, number, plain)
         return found
 
@@ -514,6 +527,8 @@ def make_box(scalar: type[TracedScalar], array: type[TracedArray]) -> Callable[.
 
 
 box = make_box(TracedScalar, TracedArray)
+# What most operators meet on the other side.
+_USUAL |= {TracedScalar, TracedArray}
 
 
 def _may_be_view(tape: Tape, number: int, value: Any, plain: np.ndarray[Any, Any]) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,11 @@ class Tracer:
 
 def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call `function` on traced values: record it, compute its definition, or refuse."""
+    rule = RULES.get(function)
+    if rule is not None and rule.is_plain and not kwargs and len(args) < 3:
+        done = _quick(function, args)
+        if done is not None:
+            return done
     tape = innermost_tape(args, kwargs)
     if tape.is_script:
         return tape.call(function, args, kwargs)  # type: ignore[attr-defined]
@@ -71,7 +77,7 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
                 " keep real and imaginary parts apart"
             )
         function = own
-    rule = RULES.get(function)
+        rule = RULES.get(function)
     if rule is not None and rule.is_plain and not kwargs and isinstance(function, np.ufunc):
         return _record(tape, rule, function, args, kwargs)
     if kwargs or not isinstance(function, np.ufunc):
@@ -337,7 +343,7 @@ def _record(
         entry = _entry(tape, rule, function, args, kwargs)
     dtype = getattr(entry.value, "dtype", None)
     if dtype is not None and dtype.kind == "c":
-        tape.has_complex = True
+        tape.has_complex, tape.is_quick = True, False
     elif dtype is None or dtype.kind != "f":
         if _is_constant(tape, (args, kwargs)):
             return entry.value
@@ -374,6 +380,75 @@ def _unfit(value: np.ndarray[Any, Any]) -> str:
         f"a constant of dtype {value.dtype} beside a traced value is not differentiated; convert it"
         " to real floats first"
     )
+
+
+_OPERATORS: dict[Callable[..., Any], Callable[..., Any]] = {
+    np.add: operator.add,
+    np.subtract: operator.sub,
+    np.multiply: operator.mul,
+    np.divide: operator.truediv,
+}
+_new_entry = partial(tuple.__new__, Entry)
+
+
+def _quick(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """Record a call of one or two operands: values of one tape, or real constants.
+
+    Most calls are of this kind, and every microsecond here is paid at each of them. Returns None
+    where the call is another one.
+    """
+    a = args[0]
+    if len(args) == 1:
+        if not isinstance(a, Tracer) or not a.tape.is_quick:
+            return None
+        tape, x = a.tape, a.value
+        value = function(x)
+        sources: tuple[int | None, ...] = (a.number,)
+        operands: tuple[Any, ...] = (x,)
+        key: tuple[Any, ...] = (function, a.number)
+    else:
+        b = args[1]
+        if isinstance(a, Tracer):
+            tape, x = a.tape, a.value
+            first = one = a.number
+            if not tape.is_quick:
+                return None
+            if isinstance(b, Tracer):
+                if b.tape is not tape:
+                    return None
+                y = b.value
+                second = other = b.number
+            else:
+                second, (y, other) = None, _quick_constant(tape, b)
+        elif isinstance(b, Tracer) and b.tape.is_quick:
+            tape, y = b.tape, b.value
+            second = other = b.number
+            first, (x, one) = None, _quick_constant(tape, a)
+        else:
+            return None
+        if one is None or other is None:
+            return None
+        value = _OPERATORS.get(function, function)(x, y)
+        sources, operands, key = (first, second), (x, y), (function, one, other)
+    if value.dtype.kind != "f":
+        return None
+    entries = tape.entries
+    number = len(entries)
+    entries.append(_new_entry((function, None, sources, operands, value, key, raw_site(4))))
+    return tape.box(value, tape, number, (function, args, _NO_OPTIONS))
+
+
+def _quick_constant(tape: Tape, x: Any) -> tuple[Any, Any]:
+    """Return a real constant as it is kept, and what it is in a key (None: not so quick)."""
+    kind = type(x)
+    if kind is float or kind is np.float64:
+        return x, kind
+    if kind is np.ndarray and x.dtype.kind == "f":
+        return tape.keep(x), (x.shape, x.dtype.char)
+    return None, None
+
+
+_NO_OPTIONS: dict[str, Any] = {}
 
 
 def _plain_entry(

@@ -24,17 +24,22 @@ _OURS = (
 )
 _DEMO = "__main__.py"
 
+# Code, and the place of the running instruction in it: to look its line up would take time that
+# grows with the length of the code.
 RawSite = tuple[CodeType, int]
 
 
-def raw_site() -> RawSite | None:
-    """Return code and line number of the innermost frame outside chainad, NumPy and SciPy."""
-    frame: FrameType | None = sys._getframe(1)
+def raw_site(depth: int = 1) -> RawSite | None:
+    """Return the place in the innermost frame outside chainad, NumPy and SciPy.
+
+    The `depth` innermost frames are known to be of ours.
+    """
+    frame: FrameType | None = sys._getframe(depth)
     while frame is not None:
         code = frame.f_code
         if code not in _our_code:
             if not _is_ours(code.co_filename):
-                return code, frame.f_lineno
+                return code, frame.f_lasti
             _our_code.add(code)
         frame = frame.f_back
     return None
@@ -52,7 +57,7 @@ def site_of(raw: RawSite | None) -> Site | None:
     """Return the site with file name and text of the line."""
     if raw is None:
         return None
-    code, line = raw
+    code, line = raw[0], _line(raw)
     text = linecache.getline(code.co_filename, line).strip()
     return Site(os.path.basename(code.co_filename), line, text)
 
@@ -81,4 +86,10 @@ def called() -> list[tuple[str, str]]:
 
 def prefix(raw: RawSite | None) -> str:
     """Return a place as the beginning of a message."""
-    return f"{raw[0].co_filename}:{raw[1]}: " if raw else ""
+    return f"{raw[0].co_filename}:{_line(raw)}: " if raw else ""
+
+
+def _line(raw: RawSite) -> int:
+    code, place = raw
+    lines = [line for start, stop, line in code.co_lines() if start <= place < stop]
+    return (lines and lines[0]) or code.co_firstlineno

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from threading import local
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainad.graph import Argument, Graph, Node, identity
+from chainad.graph import Argument, Graph, Node, identity, operands_alone
 from chainad.linear import Origin
 from chainad.rules.base import name_of
 from chainad.tracing.sites import RawSite, prefix, site_of
@@ -23,14 +22,15 @@ recording = local()
 SMALL = 4096
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One recorded call, cheap to make: its `Node` is built only for a graph not seen before.
 
     `sources` names the entry of every operand, None for a constant; `operands` holds their values.
     `template` is the call's arguments with an `Argument` for every operand, or None if they are
     its operands one by one. `key` tells all that is not a number.
     """
+
+    # A tuple: one is made at every traced operation, and nothing is made as quickly.
 
     function: Callable[..., Any]
     template: tuple[tuple[Any, ...], dict[str, Any]] | None
@@ -39,6 +39,13 @@ class Entry:
     value: Any
     key: Hashable
     raw_site: RawSite | None
+
+
+def _signature(value: Any, source: int | None) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
+    dtype = getattr(value, "dtype", None)
+    if dtype is None:
+        return (), np.dtype(type(value)), False
+    return value.shape, dtype, source is not None
 
 
 def argument(number: int, value: Any, is_traced: bool) -> Argument:
@@ -65,6 +72,8 @@ class Tape:
         self.script: Any = None if self.is_script else getattr(recording, "script", None)
         self.level = next(_levels)
         self.is_open = True
+        # Whether most calls can be written down without a second look.
+        self.is_quick = not self.is_script
         self.entries: list[Entry] = []
         self.n_inputs = 0
         # Entries whose values show the memory of another value in a way that is not followed.
@@ -78,10 +87,15 @@ class Tape:
         self._locked_owners: list[np.ndarray[Any, Any]] = []
         self._locked_views: list[np.ndarray[Any, Any]] = []
 
+    def close(self) -> None:
+        """Take no more calls; give locked arrays back."""
+        self.is_open = self.is_quick = False
+        self.unlock()
+
     def append(self, entry: Entry) -> int:
         """Write down one call; return its number."""
+        number = len(self.entries)
         self.entries.append(entry)
-        number = len(self.entries) - 1
         if self.constants and all(s is None or s in self.constants for s in entry.sources):
             self.constants.add(number)
         return number
@@ -97,6 +111,7 @@ class Tape:
         key = ("constant", np.shape(value), value.dtype)
         number = self.append(Entry(identity, None, (), (), value, key, None))
         self.constants.add(number)
+        self.is_quick = False
         return number
 
     def keep(self, constant: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -156,15 +171,11 @@ class Tape:
         )
 
     def _node(self, entry: Entry) -> Node:
-        args: tuple[Any, ...]
-        if entry.template is None:
-            pairs = zip(entry.operands, entry.sources, strict=True)
-            args = tuple(argument(k, x, s is not None) for k, (x, s) in enumerate(pairs))
-            kwargs: dict[str, Any] = {}
-        else:
-            args, kwargs = entry.template
-        shape, dtype = np.shape(entry.value), entry.value.dtype
-        return Node(entry.function, args, kwargs, entry.sources, shape, dtype)
+        function, template, sources, operands, value, *_ = entry
+        if template is not None:
+            return Node(function, *template, sources, value.shape, value.dtype)
+        args = operands_alone(*map(_signature, operands, sources))
+        return Node(function, args, {}, sources, value.shape, value.dtype, True)
 
     def where(self, number: int) -> str:
         """Return the user's file and line of an entry, as the beginning of a message."""

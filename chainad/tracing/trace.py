@@ -59,15 +59,11 @@ class tracing:  # noqa: N801
         try:
             return self._run()
         except BaseException:
-            self._close()
+            self.tape.close()
             raise
 
     def __exit__(self, *error: object) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        self.tape.is_open = False
-        self.tape.unlock()
+        self.tape.close()
 
     def _run(self) -> Run:
         tape, traced = self.tape, list(self.args)
@@ -77,7 +73,7 @@ class tracing:  # noqa: N801
                 tape.lock(value)
             traced[k] = box(value, tape, tape.append_input(value))
         result = _call(self.f, traced)
-        tape.is_open = False
+        tape.is_open = tape.is_quick = False
         return _finish(tape, result)
 
 
