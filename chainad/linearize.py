@@ -15,7 +15,7 @@ from chainad.graph import Argument, Graph, Node
 from chainad.lift import lift
 from chainad.linear import Edge, LinearGraph, Origin
 from chainad.rules import complexes, fft
-from chainad.rules.base import RULES, Formula, Local, Through, arguments_in, name_of
+from chainad.rules.base import RULES, Formula, Local, Rule, Through, arguments_in, name_of
 
 HOLOMORPHIC = complexes.HOLOMORPHIC
 # Their rules know of real and imaginary parts themselves.
@@ -109,8 +109,9 @@ def _needed(graph: Graph) -> set[int]:
     return needed
 
 
-# By function, shape and dtype of the result, and identity of the arguments, which is kept beside.
-_calls: Cache[tuple[tuple[Any, ...], _Call]] = Cache(4096)
+# By rule, shape and dtype of the result, and arguments; rule and arguments by identity, so they are
+# kept beside.
+_calls: Cache[tuple[Rule, tuple[Any, ...], _Call]] = Cache(4096)
 
 
 def _locals(
@@ -125,8 +126,9 @@ def _locals(
         return []
     try:
         if node.is_alone:
-            key = (node.function, node.shape, node.dtype, id(node.args))
-            call = _calls.get(key, lambda: (node.args, _call(node)))[1]
+            rule = RULES[node.function]
+            key = (id(rule), node.shape, node.dtype, id(node.args))
+            call = _calls.get(key, lambda: (rule, node.args, _call(node)))[-1]
         else:
             call = _call(node)
     except TraceError as error:
