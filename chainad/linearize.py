@@ -35,10 +35,14 @@ class Recipe(NamedTuple):
 
 @dataclass(frozen=True)
 class Linearized:
-    """A linear graph, and for every edge the recipe of its numbers."""
+    """A linear graph, and for every edge the recipe of its numbers.
+
+    `nodes` names the call whose value a vertex is, None for a value in between (`Through`).
+    """
 
     graph: LinearGraph
     recipes: tuple[Recipe, ...]
+    nodes: tuple[int | None, ...]
 
 
 # A recorded call, or (with a call's number) the value in between that its rule introduces.
@@ -222,11 +226,13 @@ def _number(
     vertex: dict[_Place, int] = {k: k for k in range(graph.n_inputs)}
     vertex |= {k: graph.n_inputs + n for n, k in enumerate(c for c in calls if c not in final)}
     shapes = [shape_of[k] for k in vertex]
+    nodes: list[int | None] = [k if isinstance(k, int) else None for k in vertex]
     names = _names("x", graph.n_inputs) + [f"v{v}" for v in list(vertex.values())[graph.n_inputs :]]
     outputs = []
     extra: list[tuple[int, int]] = []
     for k, shape in zip(graph.outputs, graph.output_shapes, strict=True):
         outputs.append(len(shapes))
+        nodes.append(k)
         shapes.append(shape)
         if k is not None and k in final:
             vertex[k] = outputs[-1]
@@ -248,7 +254,7 @@ def _number(
         tuple(origins),
         tuple(names),
     )
-    return Linearized(linear, tuple(recipes))
+    return Linearized(linear, tuple(recipes), tuple(nodes))
 
 
 def _in_dtype(formula: Formula | None, dtype: np.dtype[Any]) -> Formula | None:

@@ -1,0 +1,348 @@
+"""The table of scalar operations: equal ones are one, and what is known beforehand is folded.
+
+A node is a function (a NumPy or SciPy ufunc, or another elementwise function) applied to nodes.
+Two nodes of the same function and operands are the same number, so common subexpressions are shared
+without being looked for (hash-consing: Ershov 1958).
+
+What is folded changes no number: 1 * x, x / 1, -(-x), x - 0, signs of factors and terms. `ZERO` is
+not the number 0: it is an entry that a structure says is absent, so that ZERO * x is ZERO even where
+x is infinite, as an entry outside a pattern is never multiplied. A constant 0.0 of the user's stays
+a factor, and 0.0 + x stays a sum, which turns -0.0 into 0.0. Integer powers up to 8 are products,
+and in local Jacobians a quotient x / y may become x * (1 / y): both may differ from NumPy's in the
+last digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from chainad.errors import ChainadError
+
+Function = Callable[..., Any]
+Number = int  # of a node
+
+
+class NotScalarError(ChainadError):
+    """A computation cannot be written as operations on single numbers."""
+
+
+def variable(k: int) -> None:
+    """Stand for the k-th input; never called."""
+
+
+def constant(key: str) -> None:
+    """Stand for a number; never called."""
+
+
+def absent() -> None:
+    """Stand for an entry that is not there; never called."""
+
+
+ZERO: Number = 0
+
+# Functions that return True or False, and those that take these as such.
+_LOGICAL = {np.logical_and, np.logical_or, np.logical_not, np.logical_xor}
+TRUTHS: set[Function] = _LOGICAL | {
+    np.less, np.less_equal, np.equal, np.not_equal, np.greater, np.greater_equal,
+    np.isnan, np.isinf, np.isfinite, np.signbit, np.isposinf, np.isneginf,
+}  # fmt: skip
+_TAKES_TRUTH: set[Function] = _LOGICAL | {np.where, np.equal, np.not_equal}
+
+_COMMUTATIVE = {np.add, np.multiply}
+_SAME = {np.fabs: np.absolute, np.float_power: np.power, np.true_divide: np.divide}
+_FLIPPED: dict[Any, Any] = {np.greater: np.less, np.greater_equal: np.less_equal}
+
+
+class Table:
+    """Nodes by number, each written down once."""
+
+    def __init__(self) -> None:
+        self.functions: list[Function] = []
+        self.operands: list[tuple[Any, ...]] = []
+        self.values: dict[Number, Any] = {}  # of constants
+        self._numbers: dict[Any, Number] = {}
+        self._expressions: dict[Number, Expression] = {}
+        # Whether a quotient may become a product with a reciprocal.
+        self.shares_reciprocals = False
+        assert self._node(absent, ()) == ZERO
+        self.values[ZERO] = 0.0
+
+    def variable(self, k: int) -> Expression:
+        """Return the k-th input."""
+        return self.expression(self._node(variable, (k,)))
+
+    def constant(self, value: Any) -> Number:
+        """Return the node of a number, or of True or False."""
+        if isinstance(value, (bool, np.bool_)):
+            number = self._node(constant, (str(bool(value)),))
+            self.values[number] = bool(value)
+            return number
+        exact = float(value)
+        number = self._node(constant, (exact.hex(),))
+        self.values[number] = exact
+        return number
+
+    def expression(self, number: Number) -> Expression:
+        """Return the object that stands for a node; the same one every time."""
+        found = self._expressions.get(number)
+        if found is None:
+            found = self._expressions[number] = Expression(self, number)
+        return found
+
+    def number(self, value: Any) -> Number:
+        """Return the node of an expression, or of a plain number."""
+        if type(value) is Expression:
+            assert value.table is self
+            return value.number
+        if isinstance(value, (int, float, np.floating, np.integer, np.bool_)):
+            return self.constant(value)
+        raise NotScalarError(f"{type(value).__name__} is not a real number")
+
+    def is_constant(self, number: Number) -> bool:
+        return number in self.values
+
+    def apply(self, function: Function, *operands: Number) -> Number:
+        """Return the node of `function` of some nodes."""
+        function = _SAME.get(function, function)
+        values = self.values
+        if function not in _TAKES_TRUTH and any(map(self.is_truth, operands)):
+            operands = tuple(map(self.as_number, operands))
+        if all(k in values for k in operands) and not (ZERO in operands and function in _RULES):
+            return self._folded(function, operands)
+        simplify = _RULES.get(function)
+        if simplify is not None:
+            return simplify(self, *operands)
+        return self._node(function, operands)
+
+    def is_truth(self, number: Number) -> bool:
+        """Return whether a node is True or False, and no number."""
+        return self.functions[number] in TRUTHS or isinstance(self.values.get(number), bool)
+
+    def as_number(self, number: Number) -> Number:
+        """Return 1.0 for True and 0.0 for False, and any number as it is."""
+        if not self.is_truth(number):
+            return number
+        return self.select(number, self.constant(1.0), self.constant(0.0))
+
+    def _folded(self, function: Function, operands: Iterable[Number]) -> Number:
+        given = [self.values[k] for k in operands]
+        with np.errstate(all="ignore"):
+            found = function(*[x if isinstance(x, bool) else np.float64(x) for x in given])
+        return self.constant(found)
+
+    def _node(self, function: Function, operands: tuple[Any, ...]) -> Number:
+        if function in _COMMUTATIVE and operands[0] > operands[1]:
+            operands = operands[::-1]
+        elif function in _FLIPPED:
+            function, operands = _FLIPPED[function], operands[::-1]
+        key = (function, operands)
+        found = self._numbers.get(key)
+        if found is None:
+            found = self._numbers[key] = len(self.functions)
+            self.functions.append(function)
+            self.operands.append(operands)
+        return found
+
+    # ---------------------------------------------------------------- folding
+
+    def negated(self, number: Number) -> Number | None:
+        """Return x if the node is -x, else None."""
+        return self.operands[number][0] if self.functions[number] is np.negative else None
+
+    def negative(self, x: Number) -> Number:
+        if x == ZERO:
+            return ZERO
+        if x in self.values:
+            return self.constant(-self.values[x])
+        inner = self.negated(x)
+        return self._node(np.negative, (x,)) if inner is None else inner
+
+    def add(self, x: Number, y: Number) -> Number:
+        if x == ZERO:
+            return y
+        if y == ZERO:
+            return x
+        minus_x, minus_y = self.negated(x), self.negated(y)
+        if minus_x is not None and minus_y is not None:
+            return self.negative(self._node(np.add, (minus_x, minus_y)))
+        if minus_y is not None:
+            return self.subtract(x, minus_y)
+        if minus_x is not None:
+            return self.subtract(y, minus_x)
+        return self._node(np.add, (x, y))
+
+    def subtract(self, x: Number, y: Number) -> Number:
+        if y == ZERO or self._is(y, 0.0):
+            return x
+        if x == ZERO:
+            return self.negative(y)
+        minus_x, minus_y = self.negated(x), self.negated(y)
+        if minus_y is not None:
+            return self.add(x, minus_y)
+        if minus_x is not None:
+            return self.negative(self._node(np.add, (minus_x, y)))
+        return self._node(np.subtract, (x, y))
+
+    def multiply(self, x: Number, y: Number) -> Number:
+        if ZERO in (x, y):
+            return ZERO
+        is_negative = False
+        factors = []
+        for factor in (x, y):
+            inner = self.negated(factor)
+            value = self.values.get(factor)
+            if inner is not None:
+                is_negative = not is_negative
+                factors.append(inner)
+            elif isinstance(value, float) and value < 0:
+                is_negative = not is_negative
+                factors.append(self.constant(-value))
+            else:
+                factors.append(factor)
+        x, y = factors
+        found = y if self._is(x, 1.0) else x if self._is(y, 1.0) else None
+        if found is None:
+            found = self._node(np.multiply, (x, y))
+        return self.negative(found) if is_negative else found
+
+    def product(self, x: Number, y: Number) -> Number:
+        """Return the node of a product as it is, signs and all."""
+        return self._node(np.multiply, (x, y))
+
+    def divide(self, x: Number, y: Number) -> Number:
+        if x == ZERO:
+            return ZERO
+        minus_x, minus_y = self.negated(x), self.negated(y)
+        if minus_x is not None or minus_y is not None:
+            found = self.divide(
+                x if minus_x is None else minus_x, y if minus_y is None else minus_y
+            )
+            return found if minus_x is not None and minus_y is not None else self.negative(found)
+        divisor = self.values.get(y)
+        if isinstance(divisor, float) and _has_exact_reciprocal(divisor):
+            return self.multiply(x, self.constant(1 / divisor))
+        dividend = self.values.get(x)
+        if isinstance(dividend, float) and dividend < 0:
+            return self.negative(self._node(np.divide, (self.constant(-dividend), y)))
+        if self.shares_reciprocals and x not in self.values and y not in self.values:
+            found = self._numbers.get((np.divide, (x, y)))
+            if found is None:
+                return self.multiply(x, self._node(np.divide, (self.constant(1.0), y)))
+            return found
+        return self._node(np.divide, (x, y))
+
+    def power(self, x: Number, p: Number) -> Number:
+        exponent = self.values.get(p)
+        if not isinstance(exponent, float) or exponent != int_of(exponent) or abs(exponent) > 8:
+            return self._node(np.power, (x, p))
+        if exponent < 0:
+            return self.divide(self.constant(1.0), self._product(x, -int_of(exponent)))
+        return self._product(x, int_of(exponent))
+
+    def _product(self, x: Number, count: int) -> Number:
+        """Return the product of `count` factors x, by squaring."""
+        if count == 0:
+            return self.constant(1.0)
+        if count == 1:
+            return x
+        half = self._product(x, count // 2)
+        square = self.multiply(half, half)
+        return self.multiply(square, x) if count % 2 else square
+
+    def select(self, condition: Number, x: Number, y: Number) -> Number:
+        known = self.values.get(condition)
+        if known is not None:
+            return x if known else y
+        if x == y:
+            return x
+        return self._node(np.where, (condition, x, y))
+
+    def _is(self, number: Number, value: float) -> bool:
+        found = self.values.get(number)
+        if number == ZERO or not isinstance(found, float) or found != value:
+            return False
+        return bool(np.signbit(found) == np.signbit(value))
+
+
+def int_of(value: float) -> int:
+    """Return a number as an integer, or -1 for what is none."""
+    return int(value) if np.isfinite(value) and value == int(value) else -1
+
+
+def _has_exact_reciprocal(value: float) -> bool:
+    return (
+        bool(np.isfinite(value)) and abs(np.frexp(value)[0]) == 0.5 and 1e-300 < abs(value) < 1e300
+    )
+
+
+_RULES: dict[Function, Callable[..., Number]] = {
+    np.add: Table.add,
+    np.subtract: Table.subtract,
+    np.multiply: Table.multiply,
+    np.divide: Table.divide,
+    np.negative: Table.negative,
+    np.power: Table.power,
+    np.where: Table.select,
+    np.positive: lambda table, x: x,
+    np.square: lambda table, x: table.multiply(x, x),
+    np.reciprocal: lambda table, x: table.divide(table.constant(1.0), x),
+    np.conjugate: lambda table, x: x,
+    np.real: lambda table, x: x,
+    np.clip: lambda table, x, low, high: table.apply(
+        np.minimum, table.apply(np.maximum, x, low), high
+    ),
+    np.deg2rad: lambda table, x: table.multiply(x, table.constant(np.pi / 180)),
+    np.radians: lambda table, x: table.multiply(x, table.constant(np.pi / 180)),
+    np.rad2deg: lambda table, x: table.multiply(x, table.constant(180 / np.pi)),
+    np.degrees: lambda table, x: table.multiply(x, table.constant(180 / np.pi)),
+}
+
+
+class Expression:
+    """A node as a Python number: NumPy's loops over object arrays add and multiply these."""
+
+    __slots__ = ("number", "table")
+
+    def __init__(self, table: Table, number: Number) -> None:
+        self.table = table
+        self.number = number
+
+    def __repr__(self) -> str:
+        return f"v{self.number}"
+
+    def __bool__(self) -> bool:
+        raise NotScalarError("a branch depends on the numbers")
+
+    def __float__(self) -> float:
+        raise NotScalarError("a number is needed while the operations are written down")
+
+    def __neg__(self) -> Expression:
+        return self.table.expression(self.table.apply(np.negative, self.number))
+
+    def conjugate(self) -> Expression:
+        return self
+
+
+def _operator(function: Function, swapped: bool) -> Callable[[Expression, Any], Expression]:
+    def method(self: Expression, other: Any) -> Expression:
+        table = self.table
+        # Sums of no terms start from the integer 0, which is no number of the user's.
+        is_start = type(other) is int and other == 0
+        k = ZERO if is_start else table.number(other)
+        pair = (k, self.number) if swapped else (self.number, k)
+        return table.expression(table.apply(function, *pair))
+
+    return method
+
+
+for _name, _function in (
+    ("add", np.add),
+    ("sub", np.subtract),
+    ("mul", np.multiply),
+    ("truediv", np.divide),
+):
+    setattr(Expression, f"__{_name}__", _operator(_function, swapped=False))
+    setattr(Expression, f"__r{_name}__", _operator(_function, swapped=True))
