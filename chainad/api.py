@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from chainad.backends.numba import check_installed
 from chainad.backends.numpy import build
+from chainad.batches import Batch, ManyPoints
 from chainad.blocks import assembler, check_size, dtype_of, itemsize_of, nest, pairs, write
 from chainad.cache import Cache
 from chainad.chunks import compile_chunks
@@ -26,6 +28,7 @@ from chainad.planners.auto import Mode, check_mode, mode_key, plan_cached
 from chainad.planners.pace import Aim, Effort, aim_of
 from chainad.prices import PriceModel, model_of
 from chainad.results import OUTPUTS
+from chainad.scalars.replay import BACKENDS
 from chainad.tracing.record import Tracer
 from chainad.tracing.recorded import detached
 from chainad.tracing.trace import Run, tracing
@@ -48,6 +51,8 @@ class JacobianFunction:
         price: str | PriceModel,
         memory_limit: int | str | None,
         aim: Aim,
+        backend: str = "auto",
+        batch: Batch | None = None,
     ) -> None:
         if not callable(f):
             raise InputError(f"f must be a function, but got {type(f).__name__}")
@@ -59,14 +64,24 @@ class JacobianFunction:
         self.price = price
         self.aim = aim
         self.limit = None if memory_limit is None else bytes_of(memory_limit)
+        self.backend = _checked_backend(backend)
+        self.many = None if batch is None else ManyPoints(self, batch)
         self.__doc__ = f"The Jacobian of {_name_of(f)}, mode={mode!r}."
 
     def __repr__(self) -> str:
         name, how = f"chainad.{self.verb}", f"mode={self.mode!r}, output={self.output!r}"
+        if self.many is not None:
+            how += f", batch={self.many.batch}"
         return f"{name}({_name_of(self.f)}, argnums={self.argnums}, {how})"
 
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
-        return self.hand_out(*self.traced(args, kwargs), out)
+        both = self.traced if self.many is None else self.many.both
+        return self.hand_out(*both(args, kwargs), out)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether one argument is differentiated by, so that its Jacobian needs no tuple."""
+        return isinstance(self.argnums, int)
 
     def hand_out(self, value: Any, jacobian: Any, out: Any) -> Any:
         """Return what a call returns, the Jacobian in the buffers `out` if there are any."""
@@ -76,7 +91,7 @@ class JacobianFunction:
         """Return what the function returns, and its Jacobian."""
         with tracing(_bound(self.f, kwargs), args, self.positions(len(args))) as run:
             if self.output == "operator":
-                jacobian = nest(run, _operators(run), isinstance(self.argnums, int))
+                jacobian = nest(run, _operators(run), self.is_single)
             else:
                 compiled = self.prepare(run)
                 slots = evaluate(run.tape, compiled.linearized.recipes)
@@ -98,13 +113,17 @@ class JacobianFunction:
 
     def blocks(self, run: Run, prepared: Prepared) -> Callable[[Sequence[Any]], Any]:
         """Return what makes the Jacobians of the results of a program."""
-        return assembler(run, prepared.forms, self.output, isinstance(self.argnums, int))
+        return assembler(run, prepared.forms, self.output, self.is_single)
 
     def compile(self, *args: Any, **kwargs: Any) -> CompiledFunction:
         """Return a function that replays what a call does, without tracing; see `chainad.compile`.
 
         Arguments, if there are any, are called with at once.
         """
+        if self.many is not None:
+            raise InputError(
+                "a function with batch= is compiled already, at its first call; call it as it is"
+            )
         compiled = CompiledFunction(self)
         if args or kwargs:
             compiled(*args, **kwargs)
@@ -113,6 +132,8 @@ class JacobianFunction:
     def plan(self, *args: Any, **kwargs: Any) -> Plan | ChunkedPlan:
         """Return the plan for these arguments, without multiplying any Jacobian."""
         argnums = _positions(self.argnums, len(args))
+        if self.many is not None:
+            args = self.many.first(args)
         with tracing(_bound(self.f, kwargs), args, argnums) as run:
             tape = run.tape
             linearized = linearize(run.graph(), tape.origin, tape.where)
@@ -141,6 +162,8 @@ def jacobian(
     memory_limit: int | str | None = None,
     effort: Effort = "balanced",
     seed: int = 0,
+    backend: str = "auto",
+    batch: Batch | None = None,
 ) -> JacobianFunction:
     """Return a function that computes the Jacobian of `f` at the lowest cost.
 
@@ -186,6 +209,15 @@ def jacobian(
     seed : int
         Of the random choices of the search: the same seed gives the same plan, unless the effort
         is a number of seconds.
+    backend : str
+        What runs batches and compiled functions: "numpy", "python", "numba" or "auto"; see
+        `compile`. With "auto", batches of much work run on numba where it is installed.
+    batch : int or mapping, optional
+        If given, `f` is written for one point and a call takes many: an int is the axis of points
+        of the differentiated arguments, a mapping tells the axis of every argument in the batch by
+        position, so that others than the differentiated ones may be among them. All else is shared.
+        Values and Jacobians have the points in front: (N, *f(x).shape, *x.shape). (The blocks of a
+        function that is itself written for batches come by output="structured".)
 
     Returns
     -------
@@ -232,7 +264,8 @@ def jacobian(
     >>> chainad.jacobian(np.square, output="sparse")(np.array([1.0, 3.0])).data
     array([2., 6.])
     """
-    return JacobianFunction(f, argnums, mode, output, price, memory_limit, aim_of(effort, seed))
+    aim = aim_of(effort, seed)
+    return JacobianFunction(f, argnums, mode, output, price, memory_limit, aim, backend, batch)
 
 
 def value_and_jacobian(
@@ -244,6 +277,8 @@ def value_and_jacobian(
     memory_limit: int | str | None = None,
     effort: Effort = "balanced",
     seed: int = 0,
+    backend: str = "auto",
+    batch: Batch | None = None,
 ) -> ValueAndJacobianFunction:
     """Return a function that computes `f` and its Jacobian from one trace.
 
@@ -265,9 +300,9 @@ def value_and_jacobian(
     array([[2., 0.],
            [0., 6.]])
     """
-    return ValueAndJacobianFunction(
-        f, argnums, mode, output, price, memory_limit, aim_of(effort, seed)
-    )
+    aim = aim_of(effort, seed)
+    how = (argnums, mode, output, price, memory_limit, aim, backend, batch)
+    return ValueAndJacobianFunction(f, *how)
 
 
 def compile(
@@ -280,6 +315,7 @@ def compile(
     memory_limit: int | str | None = None,
     effort: Effort = "balanced",
     seed: int = 0,
+    backend: str = "auto",
     **kwargs: Any,
 ) -> CompiledFunction:
     """Return the Jacobian of `f` as a function that replays what one call did, without tracing.
@@ -288,6 +324,11 @@ def compile(
     ----------
     f, argnums, mode, output, price, memory_limit, effort, seed
         As for `jacobian`; `output="operator"` is refused.
+    backend : str
+        What runs the program: "numpy"; "python", operations on single Python numbers, for functions
+        of a few numbers; "numba", machine code, which needs chainad[numba]; or "auto": "python"
+        where that is quicker, else "numpy". Where "python" or "numba" cannot run a function, a
+        FallbackWarning says why, and NumPy runs it.
     *args, **kwargs
         Arguments to record with at once. Without any, the first call records.
 
@@ -322,9 +363,9 @@ def compile(
     array([[6., 0.],
            [0., 2.]])
     """
-    return JacobianFunction(
-        f, argnums, mode, output, price, memory_limit, aim_of(effort, seed)
-    ).compile(*args, **kwargs)
+    aim = aim_of(effort, seed)
+    of = JacobianFunction(f, argnums, mode, output, price, memory_limit, aim, backend)
+    return of.compile(*args, **kwargs)
 
 
 def plan(
@@ -432,6 +473,14 @@ def _build(
     lowered = lower(made, arrangements, output)
     used = lowered.program.used_slots
     return Prepared(linearized, made, lowered.forms, used, build(lowered.program))
+
+
+def _checked_backend(backend: str) -> str:
+    if backend not in BACKENDS:
+        raise InputError(f"backend={backend!r} is unknown; choose one of {', '.join(BACKENDS)}")
+    if backend == "numba":
+        check_installed()
+    return backend
 
 
 def _checked_argnums(argnums: int | Sequence[int]) -> int | tuple[int, ...]:

@@ -86,6 +86,14 @@ def nest(run: Run, blocks: Sequence[Any], one_argument: bool) -> Any:
     return _nested(run.is_tuple, run.tape.n_inputs, blocks, one_argument)
 
 
+def nesting(run: Run, one_argument: bool) -> Callable[[Sequence[Any]], Any]:
+    """Return what arranges blocks as the user asked; it keeps no numbers."""
+    is_tuple, count = run.is_tuple, run.tape.n_inputs
+    if one_argument and not is_tuple:
+        return lambda blocks: blocks[0]
+    return lambda blocks: _nested(is_tuple, count, blocks, one_argument)
+
+
 def _nested(is_tuple: bool, count: int, blocks: Sequence[Any], one_argument: bool) -> Any:
     rows = [tuple(blocks[k : k + count]) for k in range(0, len(blocks), count)]
     found = tuple(row[0] if one_argument else row for row in rows)

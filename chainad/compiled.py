@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,23 +12,35 @@ from typing import Any, Protocol
 import numpy as np
 
 from chainad.backends.numpy import Runner
-from chainad.errors import TraceError
+from chainad.blocks import nesting
+from chainad.errors import FallbackWarning, TraceError
 from chainad.linearize import Linearized
 from chainad.memory import ChunkedPlan
 from chainad.plan import Plan
 from chainad.replay.arguments import Several, take_apart
-from chainad.replay.recording import finish
+from chainad.replay.recording import Recording, finish
 from chainad.replay.source import MISS, Replay, Wanted, build
 from chainad.results import Form
 from chainad.rules.base import RULES
+from chainad.scalars.program import ScalarProgram, scalar_program
+from chainad.scalars.replay import single
+from chainad.scalars.table import NotScalarError
 from chainad.tracing.record import Tracer, tracers_in
-from chainad.tracing.recorded import Recorded, box_recorded
+from chainad.tracing.recorded import Recorded as RecordedValue
+from chainad.tracing.recorded import box_recorded
 from chainad.tracing.script import Ref, Script, errstate
 from chainad.tracing.tape import recording
 from chainad.tracing.trace import Run, as_input, tracing
 
 # So many programs are kept; a function that still finds no fitting one is traced at each call.
 MANY = 32
+
+# So many are written as operations on single numbers: these hold the numbers of arrays from
+# elsewhere and cost more to make, so a function that keeps changing is better off with NumPy.
+FEW = 4
+
+# Scalar operations that Python does in the time of one NumPy call.
+LINES_PER_CALL = 12
 
 # Formulas of these rules are NumPy calls that may be recorded one by one; others run as they are.
 _ROOMS = ("elementwise", "contraction", "movement", "reduction")
@@ -50,6 +63,13 @@ class Differentiator(Protocol):
 
     f: Callable[..., Any]
     verb: str
+    mode: Any
+    output: str
+    limit: int | None
+    backend: str
+
+    @property
+    def is_single(self) -> bool: ...
 
     def positions(self, count: int) -> tuple[int, ...]: ...
 
@@ -74,11 +94,13 @@ class CompiledFunction:
         return f"{self._of!r}.compile()"
 
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+        return self._of.hand_out(*self.both(args, kwargs), out)
+
+    def both(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """Return what the function returns (None if it is not asked for), and its Jacobian."""
         found = self._find(args, kwargs)
-        if found is MISS:
-            found = self._miss(args, kwargs)
-        value, jacobian = found
-        return self._of.hand_out(value, jacobian, out)
+        value, jacobian = self._miss(args, kwargs) if found is MISS else found
+        return value, jacobian
 
     @property
     def source(self) -> str:
@@ -128,7 +150,7 @@ class CompiledFunction:
             found = self._find(args, kwargs)  # another thread may have been here
             if found is not MISS:
                 return found
-            pair = record(self._of, args, kwargs)
+            pair = record(self._of, args, kwargs, len(self._replays) < FEW)
             self._replays = (pair, *self._replays)
         found = pair[0](args, kwargs)
         # A function that reads random numbers or counts its calls may find no program of its own.
@@ -153,8 +175,76 @@ def _recording(script: Script) -> Iterator[None]:
         script.close()
 
 
-def record(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Replay, str]:
+@dataclass(frozen=True)
+class Recorded:
+    """A run that was recorded: what it did, and what to make of the results.
+
+    `nodes` are the values of the calls of the function, by number; `blocks` makes the Jacobians of
+    the results of the program, `nested` arranges Jacobians; `scalars` tells which outputs are
+    NumPy scalars, `kinds` the dtypes of all outputs.
+    """
+
+    recording: Recording
+    prepared: Prepared
+    nodes: tuple[Any, ...]
+    blocks: Callable[[Any], Any]
+    nested: Callable[[Sequence[Any]], Any]
+    is_tuple: bool
+    scalars: tuple[bool, ...]
+    kinds: tuple[np.dtype[Any], ...]
+
+
+def record(
+    of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any], may_be_scalars: bool = True
+) -> tuple[Replay, str]:
     """Run a function once, and return what replays it, and its source."""
+    found = recorded(of, args, kwargs)
+    wants_value = of.verb == "value_and_jacobian"
+    if may_be_scalars and of.backend != "numpy" and of.output == "dense":
+        try:
+            return _as_scalars(of, found, wants_value)
+        except NotScalarError as error:
+            warn_of_fallback(of.backend, error)
+    run, blocks = found.prepared.run, found.blocks
+    return build(found.recording, Wanted(wants_value, found.is_tuple, run, blocks))
+
+
+def _as_scalars(of: Differentiator, found: Recorded, wants_value: bool) -> tuple[Replay, str]:
+    """Return a replay on single numbers, if that is what was asked for, or quicker."""
+    program = as_program(of, found, wants_value)
+    straight, backend = program.straight, of.backend
+    if backend == "auto":
+        calls = len(found.recording.steps) + len(found.prepared.used_slots)
+        if len(straight.lines) > LINES_PER_CALL * calls:
+            raise NotScalarError("operations on whole arrays are quicker")
+        backend = "python"
+    return single(found.recording, program, backend, found.scalars, found.nested, found.is_tuple)
+
+
+def as_program(of: Differentiator, found: Recorded, wants_value: bool) -> ScalarProgram:
+    """Return a recorded run as operations on single numbers; raise NotScalarError if it is not."""
+    if of.limit is not None:
+        raise NotScalarError("memory_limit= is for operations on whole arrays")
+    dtypes = set(found.kinds)
+    parts = found.recording, found.prepared.linearized, found.nodes
+    program = scalar_program(*parts, of.mode, wants_value)
+    if dtypes - {program.dtype}:
+        raise NotScalarError("the outputs are of several dtypes")
+    return program
+
+
+def warn_of_fallback(backend: str, error: NotScalarError) -> None:
+    """Say that a backend that was asked for cannot do it, so that NumPy does."""
+    if backend != "auto":
+        warnings.warn(
+            f"backend={backend!r} cannot run this function: {error}; NumPy runs it instead",
+            FallbackWarning,
+            stacklevel=5,
+        )
+
+
+def recorded(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recorded:
+    """Run a function once, and return what it did."""
     script = Script(box_recorded)
     ambient = errstate()
 
@@ -170,13 +260,31 @@ def record(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         f = of.f
         with tracing(lambda *a: f(*a, **boxed_kwargs), boxed, of.positions(len(args))) as run:
             _check_failure(script)
+            formulas = len(script.entries)
             prepared = of.prepare(run)
             slots = _slots(script, run, prepared)
             values = tuple(_value(script, value) for value in run.values)
             blocks = of.blocks(run, prepared)
-        found = finish(script, (positional, named), values, slots, ambient)
-    wanted = Wanted(of.verb == "value_and_jacobian", run.is_tuple, prepared.run, blocks)
-    return build(found, wanted)
+            nodes = tuple([_node(entry.value) for entry in run.tape.entries])
+        found = finish(script, (positional, named), values, slots, ambient, formulas)
+    return Recorded(
+        found,
+        prepared,
+        nodes,
+        blocks,
+        nesting(run, of.is_single),
+        run.is_tuple,
+        tuple(isinstance(_plain(value), np.generic) for value in run.values),
+        tuple(value.dtype for value in run.values),
+    )
+
+
+def _node(value: Any) -> Any:
+    return Ref(value.number) if isinstance(value, RecordedValue) else value
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, RecordedValue) else value
 
 
 def _check_failure(script: Script) -> None:
@@ -188,7 +296,7 @@ def _check_failure(script: Script) -> None:
 
 
 def _value(script: Script, value: Any) -> Ref:
-    if not isinstance(value, Recorded):
+    if not isinstance(value, RecordedValue):
         value = script.constant(np.asarray(value))
     return Ref(value.number)
 

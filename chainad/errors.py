@@ -21,5 +21,9 @@ class TooLargeError(ChainadError, MemoryError):
     """A dense Jacobian does not fit into memory."""
 
 
+class FallbackWarning(UserWarning):
+    """A backend that was asked for cannot run a function; another one does."""
+
+
 class MissingExtraError(ChainadError, ImportError):
     """An optional dependency is needed and not installed."""

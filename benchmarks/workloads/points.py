@@ -1,8 +1,8 @@
 """W5: functions of a few numbers, at one point or at many; every library runs the same text.
 
-Formulas: Roe's approximate Riemann solver in one and three dimensions (Roe 1981), a robot arm of six
-joints, the human heart dipole and the combustion of propane (MINPACK-2), Black-Scholes; they are
-the tasks of Lohoff & Neftci 2024. Each takes one array, since that is how points come.
+Formulas: Roe's approximate Riemann solver in one and three dimensions (Roe 1981), a robot arm of
+six joints, the human heart dipole and the combustion of propane (MINPACK-2), Black-Scholes; they
+are the tasks of Lohoff & Neftci 2024. Each takes one array, since that is how points come.
 """
 
 from __future__ import annotations

@@ -6,18 +6,14 @@ Where Python's math raises and NumPy gives infinity or nan, NumPy computes the p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from chainad.backends import vector
 from chainad.scalars.spellings import NAMES, PYTHON
 from chainad.scalars.straight import Place, StraightLine
-
-Array = npt.NDArray[Any]
 
 # Deeper expressions are cut by a variable: Python's own compiler has a limit.
 DEEPEST = 16
@@ -102,23 +98,9 @@ def _is_bracketed(text: str) -> bool:
     return False
 
 
-def build(
-    program: StraightLine,
-) -> Callable[[Sequence[Array]], tuple[Sequence[float], ...]]:
-    """Return a function from one point, as flat arrays, to the numbers of every output."""
+def load(text: str) -> Callable[..., Any]:
+    """Return the function that a source defines; it raises where NumPy gives infinity or nan."""
     names = {**NAMES}
-    exec(compile(source(program), "<chainad scalar program>", "exec"), names)
-    work = names["run"]
-    by_numpy = vector.build(program, np.dtype(float))
-    sizes = [len(output) for output in program.outputs]
-
-    def run(arrays: Sequence[Array]) -> tuple[Sequence[float], ...]:
-        try:
-            found: tuple[Sequence[float], ...] = work(*[x.tolist() for x in arrays])
-        except (ArithmeticError, ValueError):
-            rows = [np.empty((1, size)) for size in sizes]
-            by_numpy([x.reshape(1, -1) for x in arrays], rows)
-            return tuple(row[0] for row in rows)
-        return found
-
-    return run
+    exec(compile(text, "<chainad scalar program>", "exec"), names)
+    work: Callable[..., Any] = names["run"]
+    return work

@@ -83,7 +83,7 @@ def source(program: StraightLine, found: Allocation) -> tuple[str, dict[str, Any
         args = ", ".join(map(name, line.operands))
         out = name(program.start + k)
         if isinstance(function, np.ufunc):
-            lines.append(f"{function.__name__}({args}, {out})")
+            lines.append(f"{function.__name__}({args}, out={out})")
         else:
             lines.append(f"{out}[...] = {function.__name__}({args})")
     row = program.n_inputs

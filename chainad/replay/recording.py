@@ -42,8 +42,9 @@ class Recording:
 
     Values are numbered. `arguments` tells where the first ones are found; `constants` are arrays
     that the function took from elsewhere, by reference; `guards` and `statics` are checked at each
-    call. `values` are what the function returns, `slots` the numbers of the local Jacobians, by
-    edge: a `Ref`, an object, or None where it is not needed.
+    call. The calls from number `formulas` on are those of the local Jacobians. `values` are what
+    the function returns, `slots` the numbers of the local Jacobians, by edge: a `Ref`, an object,
+    or None where it is not needed.
     """
 
     arguments: tuple[Several, Several]
@@ -53,6 +54,7 @@ class Recording:
     statics: tuple[Static, ...]
     values: tuple[Ref, ...]
     slots: tuple[Any, ...]
+    formulas: int
 
 
 def finish(
@@ -61,6 +63,7 @@ def finish(
     values: tuple[Ref, ...],
     slots: tuple[Any, ...],
     ambient: tuple[str, ...],
+    formulas: int,
 ) -> Recording:
     """Return the recording of a script; `ambient` is the state of np.errstate it began in."""
     constants: dict[int, Any] = {}
@@ -85,7 +88,7 @@ def finish(
             )
     statics = tuple(each for each in script.statics if is_held(each.array))
     return Recording(
-        arguments, constants, tuple(steps), tuple(script.guards), statics, values, slots
+        arguments, constants, tuple(steps), tuple(script.guards), statics, values, slots, formulas
     )
 
 

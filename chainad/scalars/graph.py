@@ -1,4 +1,4 @@
-"""From a traced run to a graph of scalars: a node for every value, a number on every edge.
+"""From a recording to a graph of scalars: a node for every value, a number on every edge.
 
 The recorded calls run again, on symbols; so do the formulas of the local Jacobians. An entry of an
 array is a vertex, and equal entries are one vertex, so that common subexpressions are merged before
@@ -7,7 +7,7 @@ anything is planned, and what only moves numbers disappears.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,15 +15,16 @@ import numpy as np
 
 from chainad.algebra import Kernels
 from chainad.backends.numpy import build
-from chainad.graph import Argument
 from chainad.linearize import Linearized
 from chainad.operators import RunningSum
 from chainad.program import Instruction, Program
+from chainad.replay.arguments import Argument, Array, Several
+from chainad.replay.arguments import Number as Scalar
+from chainad.replay.recording import Recording, Step
 from chainad.scalars.symbols import UFUNCS, Symbols, as_objects
 from chainad.scalars.table import NotScalarError, Number, Table
 from chainad.structure import Structure
-from chainad.tracing.tape import Entry, Tape
-from chainad.tracing.trace import Run
+from chainad.tracing.script import Guard, Ref, stopped
 
 # Beyond so many numbers, operations on whole arrays are the better form.
 MANY = 20_000
@@ -39,117 +40,194 @@ class ScalarGraph:
     ----------
     table : Table
         The operations, as far as they are written down.
+    variables : tuple of int
+        How many numbers each of the arguments that flow as data has.
     inputs, outputs : tuple of int
-        Vertices: the entries of all inputs, and of all outputs, one after the other. An output is
-        a vertex of its own, with no edge out of it.
-    values : tuple of int
-        For every output, the node of its value.
+        Vertices: the entries of all arguments to differentiate by, and of all outputs, one after
+        the other. An output is a vertex of its own, with no edge out of it.
+    values : tuple of tuples of int
+        For every output, the nodes of its numbers.
+    guard : int
+        The node that tells whether everything read off values is as it was.
     edges : tuple of (int, int, int)
         Tail, head and node of the local derivative; parallel edges add up. Tails ascend before
         heads: the numbers of vertices are in topological order.
     """
 
     table: Table
+    variables: tuple[int, ...]
     inputs: tuple[Vertex, ...]
     outputs: tuple[Vertex, ...]
-    values: tuple[Number, ...]
+    values: tuple[tuple[Number, ...], ...]
+    guard: Number
     edges: tuple[tuple[Vertex, Vertex, Number], ...]
 
 
-def scalar_graph(run: Run, linearized: Linearized) -> ScalarGraph:
-    """Write a run down as operations on single numbers.
+def scalar_graph(recording: Recording, linearized: Linearized, nodes: Sequence[Any]) -> ScalarGraph:
+    """Write a recording down as operations on single numbers.
+
+    Parameters
+    ----------
+    recording : Recording
+    linearized : Linearized
+        The graph of the recorded function.
+    nodes : sequence
+        For every call of that function, the `Ref` of its value, or the value itself.
 
     Raises
     ------
     NotScalarError
         If it is too large for that, or calls what cannot be written so.
     """
-    tape = run.tape
-    _check_size(tape)
     table = Table()
-    values = rerun(tape, table)
-    table.shares_reciprocals = True
-    vertices = _Vertices(linearized, values)
+    flows = flowing(recording)
+    _check(recording, flows)
+    values = _rerun(recording, flows, table)
+    vertices = _Vertices(linearized, [_looked_up(values, node) for node in nodes])
     edges = []
-    with np.errstate(all="ignore"):
-        for edge, recipe in zip(linearized.graph.edges, linearized.recipes, strict=True):
-            heads, tails = vertices.of(edge.head), vertices.of(edge.tail)
-            entry = tape.entries[recipe.node]
-            array = None
-            if recipe.formula is not None:
-                operands = [_value(values, s, x) for s, x in _operands(entry)]
-                array = recipe.formula(values[recipe.node], *operands)
-            for row, col, number in _entries(table, edge.structure, recipe.kernels, array):
-                head, tail = heads[row], tails[col]
-                if vertices.owner[head] == (edge.head, row) and head != tail:
-                    edges.append((tail, head, number))
-    inputs = tuple(v for k in linearized.graph.inputs for v in vertices.of(k))
-    outputs = tuple(v for k in linearized.graph.outputs for v in vertices.of(k))
-    return ScalarGraph(table, inputs, outputs, _output_values(run, values, table), tuple(edges))
+    everything = zip(linearized.graph.edges, linearized.recipes, recording.slots, strict=True)
+    for edge, recipe, slot in everything:
+        if recipe.formula is not None and slot is None:  # it leads nowhere
+            continue
+        heads, tails = vertices.of(edge.head), vertices.of(edge.tail)
+        array = _looked_up(values, slot)
+        for row, col, number in _entries(table, edge.structure, recipe.kernels, array):
+            head, tail = heads[row], tails[col]
+            if vertices.owner[head] == (edge.head, row) and head != tail:
+                edges.append((tail, head, number))
+    graph = linearized.graph
+    return ScalarGraph(
+        table,
+        tuple(int(np.prod(flow.shape, dtype=int)) for flow in flows.values()),
+        tuple(v for k in graph.inputs for v in vertices.of(k)),
+        tuple(v for k in graph.outputs for v in vertices.of(k)),
+        tuple(_numbers(table, _looked_up(values, ref)) for ref in recording.values),
+        _guard(table, recording.guards, values),
+        tuple(edges),
+    )
 
 
-def _check_size(tape: Tape) -> None:
-    total = 0
-    for entry in tape.entries:
-        if entry.value.dtype != tape.entries[0].value.dtype:
-            raise NotScalarError("the values have several dtypes")
-        total += int(np.size(entry.value))
+@dataclass(frozen=True)
+class Flow:
+    """An argument that flows as data."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    is_c: bool
+
+
+def flowing(recording: Recording) -> dict[int, Flow]:
+    """Return the arguments that flow as data, by number."""
+    found: dict[int, Flow] = {}
+
+    def visit(argument: Argument) -> None:
+        if isinstance(argument, Array):
+            found[argument.number] = Flow(argument.shape, argument.dtype, argument.is_c)
+        elif isinstance(argument, Scalar):
+            found[argument.number] = Flow((), np.dtype(argument.kind), True)
+        elif isinstance(argument, Several):
+            for _, item in argument.items:
+                visit(item)
+
+    for argument in recording.arguments:
+        visit(argument)
+    return dict(sorted(found.items()))
+
+
+def _check(recording: Recording, flows: Mapping[int, Flow]) -> None:
+    """Refuse numbers of several kinds, and more of them than make sense one by one."""
+    dtypes = {flow.dtype for flow in flows.values()}
+    dtypes |= {step.dtype for step in recording.steps if step.dtype and step.dtype.kind in "fc"}
+    if len(dtypes) != 1 or next(iter(dtypes)).kind != "f":
+        raise NotScalarError("the numbers are of several dtypes")
+    total = sum(int(np.prod(step.shape, dtype=int)) for step in recording.steps)
     if total > MANY:
         raise NotScalarError(f"there are more than {MANY} numbers")
 
 
-def rerun(tape: Tape, table: Table) -> list[Any]:
-    """Return the value of every entry as symbols, or as it is where it depends on no input."""
-    values: list[Any] = []
+def _rerun(recording: Recording, flows: Mapping[int, Flow], table: Table) -> dict[int, Any]:
+    """Return the value of every call as symbols, or as it is where it depends on no argument."""
+    values: dict[int, Any] = dict(recording.constants)
     count = 0
-    for k, entry in enumerate(tape.entries):
-        if k < tape.n_inputs:
-            size = int(np.size(entry.value))
-            items = [table.variable(count + n) for n in range(size)]
-            count += size
-            data = np.empty(size, object)
-            data[:] = items
-            symbols = Symbols(table, data.reshape(np.shape(entry.value)), entry.value.dtype)
-            values.append(symbols)
-        elif all(source is None for source in entry.sources):
-            values.append(entry.value)
-        else:
-            values.append(_called(entry, values))
-        assert np.shape(values[-1]) == np.shape(entry.value), entry
+    for number, flow in flows.items():
+        size = int(np.prod(flow.shape, dtype=int))
+        data = np.empty(size, object)
+        data[:] = [table.variable(count + n) for n in range(size)]
+        count += size
+        values[number] = Symbols(table, data.reshape(flow.shape), flow.dtype)
+    with np.errstate(all="ignore"):
+        for step in recording.steps:
+            table.shares_reciprocals = step.number >= recording.formulas
+            values[step.number] = _called(step, values)
+            if np.shape(values[step.number]) != step.shape:
+                raise NotScalarError(f"the shape of {step.function.__name__} depends on numbers")
     return values
 
 
-def _called(entry: Entry, values: list[Any]) -> Any:
-    function = entry.function
+def _called(step: Step, values: Mapping[int, Any]) -> Any:
+    function = step.function
+    args, kwargs = _filled(step.args, values), _filled(step.kwargs, values)
     if isinstance(function, np.ufunc) and function.signature is None and function not in UFUNCS:
         raise NotScalarError(f"np.{function.__name__}")
-    operands = [_value(values, s, x) for s, x in _operands(entry)]
-    if not any(isinstance(x, Symbols) for x in operands):
-        return entry.value
-    if entry.template is None:
-        return function(*operands)
-    args, named = entry.template
-    return function(*_filled(args, operands), **_filled(named, operands))
+    if function is stopped and isinstance(args[0], Symbols):
+        return args[0].stopped()
+    return function(*args, **kwargs)
 
 
-def _operands(entry: Entry) -> list[tuple[int | None, Any]]:
-    return list(zip(entry.sources, entry.operands, strict=True))
+def _looked_up(values: Mapping[int, Any], value: Any) -> Any:
+    return values[value.number] if isinstance(value, Ref) else value
 
 
-def _value(values: list[Any], source: int | None, operand: Any) -> Any:
-    return operand if source is None else values[source]
-
-
-def _filled(value: Any, operands: Sequence[Any]) -> Any:
-    """Put operands into the places of their Arguments."""
-    if isinstance(value, Argument):
-        return operands[value.number]
+def _filled(value: Any, values: Mapping[int, Any]) -> Any:
+    """Put values into the places of their `Ref`."""
+    if isinstance(value, Ref):
+        return values[value.number]
     if isinstance(value, (list, tuple)):
-        items = [_filled(item, operands) for item in value]
+        items = [_filled(item, values) for item in value]
         return items if isinstance(value, list) else tuple(items)
-    if isinstance(value, dict):
-        return {k: _filled(item, operands) for k, item in value.items()}
+    if isinstance(value, Mapping):
+        return {k: _filled(item, values) for k, item in value.items()}
+    if isinstance(value, slice) and any(
+        isinstance(x, Ref) for x in (value.start, value.stop, value.step)
+    ):
+        raise NotScalarError("a slice depends on numbers")
     return value
+
+
+def _numbers(table: Table, value: Any) -> tuple[Number, ...]:
+    data = value.data if isinstance(value, Symbols) else as_objects(table, value)
+    return tuple(x.number for x in data.ravel().tolist())
+
+
+def _guard(table: Table, guards: Sequence[Guard], values: Mapping[int, Any]) -> Number:
+    """Return the node that tells whether all guards hold."""
+    holds = table.constant(True)
+    for guard in guards:
+        value = values[guard.number]
+        if not isinstance(value, Symbols) or guard.kind == "shape":
+            continue
+        found = [guard.found] if guard.kind == "truth" else np.ravel(guard.found).tolist()
+        for number, wanted in zip(value.numbers, found, strict=True):
+            as_before = _is_same(table, number, wanted, guard.kind == "truth")
+            holds = table.apply(np.logical_and, holds, as_before)
+    return holds
+
+
+def _is_same(table: Table, number: Number, wanted: Any, as_truth: bool) -> Number:
+    """Return the node that tells whether a number is what it was; nan is nan, 0.0 is not -0.0."""
+    if as_truth and not table.is_truth(number):
+        number = table.apply(np.not_equal, number, table.constant(0.0))
+    if table.is_truth(number):
+        return number if wanted else table.apply(np.logical_not, number)
+    if wanted != wanted:  # noqa: PLR0124
+        return table.apply(np.isnan, number)
+    equal = table.apply(np.equal, number, table.constant(wanted))
+    if wanted != 0:
+        return equal
+    sign = table.apply(np.signbit, number)
+    if not np.signbit(wanted):
+        sign = table.apply(np.logical_not, sign)
+    return table.apply(np.logical_and, equal, sign)
 
 
 class _Vertices:
@@ -216,12 +294,3 @@ def _arranged(kernels: Kernels, array: Any) -> Any:
         return array
     steps = tuple(Instruction(kernel, (k,), k + 1) for k, kernel in enumerate(kernels))
     return build(Program(1, steps, (len(kernels),)))([array])[0]
-
-
-def _output_values(run: Run, values: list[Any], table: Table) -> tuple[Number, ...]:
-    found: list[Number] = []
-    for (number, _), value in zip(run.outputs, run.values, strict=True):
-        symbols = value if number is None else values[number]
-        data = symbols.data if isinstance(symbols, Symbols) else as_objects(table, symbols)
-        found += [x.number for x in np.asarray(data).ravel().tolist()]
-    return tuple(found)

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from chainad.scalars.table import TRUTHS, Function, Number, Table, variable
+from chainad.scalars.table import TRUTHS, Function, Number, Table, same, variable
 
 Place = int
 
@@ -115,7 +115,9 @@ def compose(
     lines: list[Line] = []
     start = n + len(constants)
     for k in order:
-        if k not in places:
+        if table.functions[k] is same:
+            places[k] = places[table.operands[k][0]]
+        elif k not in places:
             operands = tuple(places[x] for x in table.operands[k])
             places[k] = start + len(lines)
             lines.append(Line(table.functions[k], operands))

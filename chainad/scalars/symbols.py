@@ -17,7 +17,16 @@ from chainad.pattern import as_array
 from chainad.rules.base import CONSTANT, RULES, normalize_axes
 from chainad.rules.elementwise import polygamma
 from chainad.rules.movement import getitem, set_items
-from chainad.scalars.table import TRUTHS, ZERO, Expression, Function, NotScalarError, Number, Table
+from chainad.scalars.table import (
+    TRUTHS,
+    ZERO,
+    Expression,
+    Function,
+    NotScalarError,
+    Number,
+    Table,
+    same,
+)
 
 Objects = Any  # an object array of expressions
 
@@ -38,6 +47,7 @@ class Symbols:
         if kwargs.get("out") is not None:
             raise NotScalarError("out= writes into an array")
         if method == "__call__" and not kwargs:
+            ufunc = self._logical(ufunc, inputs)
             if ufunc in _PRODUCTS:
                 return self._wrap(_PRODUCTS[ufunc](*map(self.objects, inputs)))
             if ufunc.signature is None and ufunc.nout == 1:
@@ -59,6 +69,15 @@ class Symbols:
             named = {k: v for k, v in kwargs.items() if k != "dtype"}
             return self._wrap(func(*self._objects_in(args), **self._objects_in(named)))
         raise NotScalarError(getattr(func, "__name__", str(func)))
+
+    def _logical(self, ufunc: np.ufunc, inputs: tuple[Any, ...]) -> np.ufunc:
+        """Return & and | of truths by the names that they have as logic."""
+        if ufunc not in _BITWISE:
+            return ufunc
+        kinds = [np.dtype(getattr(x, "dtype", type(x))).kind for x in inputs]
+        if set(kinds) != {"b"}:
+            raise NotScalarError(f"np.{ufunc.__name__} of numbers")
+        return _BITWISE[ufunc]
 
     def _elementwise(self, function: Function, operands: tuple[Any, ...]) -> Symbols:
         table = self.table
@@ -95,7 +114,7 @@ class Symbols:
         return value
 
     def _wrap(self, found: Any) -> Symbols:
-        return Symbols(self.table, as_objects(self.table, found), self.dtype)
+        return symbols(self.table, found, self.dtype)
 
     # ------------------------------------------------------------ as an array
 
@@ -139,6 +158,10 @@ class Symbols:
     def copy(self) -> Symbols:
         return self
 
+    def stopped(self) -> Symbols:
+        """Return the same numbers as nodes of their own: no functions of the inputs any more."""
+        return Symbols(self.table, _each(self.table, same, self.data), self.dtype)
+
     def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Symbols:
         dtype = np.dtype(dtype)
         if dtype == self.dtype:
@@ -148,6 +171,17 @@ class Symbols:
         table = self.table
         numbers = [table.expression(table.as_number(k)) for k in self.numbers]
         return Symbols(table, _filled(numbers, self.shape), dtype)
+
+
+def symbols(table: Table, found: Any, dtype: np.dtype[Any]) -> Symbols:
+    """Return what a function made of object arrays, told by its nodes whether it is of truths."""
+    data = as_objects(table, found)
+    items = data.ravel().tolist()
+    if items and all(table.is_truth(x.number) for x in items):
+        dtype = np.dtype(bool)
+    elif dtype.kind == "b":
+        dtype = np.dtype(float)
+    return Symbols(table, data, dtype)
 
 
 def as_objects(table: Table, value: Any) -> Objects:
@@ -173,7 +207,7 @@ def _filled(items: list[Expression], shape: tuple[int, ...]) -> Objects:
 def _operator(ufunc: np.ufunc, swapped: bool) -> Callable[[Symbols, Any], Any]:
     if swapped:
         return lambda self, other: ufunc(other, self)
-    return lambda self, other: ufunc(self, other)
+    return ufunc
 
 
 for _name, _ufunc in {
@@ -187,11 +221,18 @@ for _name, _ufunc in {
     "eq": np.equal, "ne": np.not_equal,
 }.items():  # fmt: skip
     setattr(Symbols, f"__{_name}__", _operator(_ufunc, swapped=False))
-setattr(Symbols, "__neg__", lambda self: np.negative(self))  # noqa: B010
+setattr(Symbols, "__neg__", np.negative)  # noqa: B010
 Symbols.__hash__ = None  # type: ignore[assignment]
 
 
 # ------------------------------------------------------------------ functions
+
+_BITWISE: dict[np.ufunc, np.ufunc] = {
+    np.bitwise_and: np.logical_and,
+    np.bitwise_or: np.logical_or,
+    np.bitwise_xor: np.logical_xor,
+    np.invert: np.logical_not,
+}
 
 # Functions that ask for shapes.
 _FACTS: set[Function] = {np.shape, np.ndim, np.size}
@@ -323,7 +364,11 @@ _OWN: dict[Function, Callable[..., Objects]] = {
     np.linalg.norm: _norm,
     np.max: _extreme(np.maximum),
     np.min: _extreme(np.minimum),
+    np.amax: _extreme(np.maximum),
+    np.amin: _extreme(np.minimum),
+    np.any: _extreme(np.logical_or),
+    np.all: _extreme(np.logical_and),
 }
 
 # Ufuncs whose rows the tables of rules have: only these are known to be elementwise.
-UFUNCS: set[Function] = {f for f in (*RULES, *CONSTANT) if isinstance(f, np.ufunc)}
+UFUNCS: set[Function] = {*_BITWISE, *(f for f in (*RULES, *CONSTANT) if isinstance(f, np.ufunc))}

@@ -5,7 +5,7 @@ Two nodes of the same function and operands are the same number, so common subex
 without being looked for (hash-consing: Ershov 1958).
 
 What is folded changes no number: 1 * x, x / 1, -(-x), x - 0, signs of factors and terms. `ZERO` is
-not the number 0: it is an entry that a structure says is absent, so that ZERO * x is ZERO even where
+not the number 0: it is an entry that a structure says is absent, so that ZERO * x is ZERO even if
 x is infinite, as an entry outside a pattern is never multiplied. A constant 0.0 of the user's stays
 a factor, and 0.0 + x stays a sum, which turns -0.0 into 0.0. Integer powers up to 8 are products,
 and in local Jacobians a quotient x / y may become x * (1 / y): both may differ from NumPy's in the
@@ -41,6 +41,11 @@ def absent() -> None:
     """Stand for an entry that is not there; never called."""
 
 
+def same(x: Any) -> Any:
+    """Return x: the same number, but not the same function of the inputs."""
+    return x
+
+
 ZERO: Number = 0
 
 # Functions that return True or False, and those that take these as such.
@@ -52,7 +57,11 @@ TRUTHS: set[Function] = _LOGICAL | {
 _TAKES_TRUTH: set[Function] = _LOGICAL | {np.where, np.equal, np.not_equal}
 
 _COMMUTATIVE = {np.add, np.multiply}
-_SAME = {np.fabs: np.absolute, np.float_power: np.power, np.true_divide: np.divide}
+_SAME: dict[Function, Function] = {
+    np.fabs: np.absolute,
+    np.float_power: np.power,
+    np.true_divide: np.divide,
+}
 _FLIPPED: dict[Any, Any] = {np.greater: np.less, np.greater_equal: np.less_equal}
 
 
@@ -228,10 +237,10 @@ class Table:
         if isinstance(dividend, float) and dividend < 0:
             return self.negative(self._node(np.divide, (self.constant(-dividend), y)))
         if self.shares_reciprocals and x not in self.values and y not in self.values:
-            found = self._numbers.get((np.divide, (x, y)))
-            if found is None:
+            known = self._numbers.get((np.divide, (x, y)))
+            if known is None:
                 return self.multiply(x, self._node(np.divide, (self.constant(1.0), y)))
-            return found
+            return known
         return self._node(np.divide, (x, y))
 
     def power(self, x: Number, p: Number) -> Number:
@@ -273,9 +282,7 @@ def int_of(value: float) -> int:
 
 
 def _has_exact_reciprocal(value: float) -> bool:
-    return (
-        bool(np.isfinite(value)) and abs(np.frexp(value)[0]) == 0.5 and 1e-300 < abs(value) < 1e300
-    )
+    return 1e-300 < abs(value) < 1e300 and bool(abs(np.frexp(value)[0]) == 0.5)
 
 
 _RULES: dict[Function, Callable[..., Number]] = {

@@ -1,0 +1,405 @@
+"""Batches: the Jacobians of many points at once, from a function written for one.
+
+The function is recorded at one point. Where it is made of operations on single numbers, all points
+go through these together; a point where something else is read off values (another branch) is found
+by the guards, and goes to a group of its own. What cannot be written so is replayed point by point.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from threading import RLock
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chainad.backends import numba, python, vector
+from chainad.compiled import (
+    CompiledFunction,
+    Differentiator,
+    Recorded,
+    as_program,
+    recorded,
+    warn_of_fallback,
+)
+from chainad.errors import InputError
+from chainad.replay.arguments import Array, Number
+from chainad.replay.source import MISS
+from chainad.replay.spelling import Names
+from chainad.scalars.program import ScalarProgram
+from chainad.scalars.replay import by_numpy, refuse, taking
+from chainad.scalars.table import NotScalarError
+from chainad.tracing.trace import as_input
+
+Batch = int | Mapping[int, int]
+Points = npt.NDArray[Any]
+
+# So many groups of points are kept; a function that still finds none is replayed point by point.
+MANY = 32
+
+# Up to so many points, Python's numbers are quicker than NumPy's arrays.
+FEW_POINTS = 8
+
+# From so many operations on, compiling to machine code takes no longer than some calls of NumPy.
+MUCH = 2e8
+
+# From so many operations on, a thread of its own is worth while.
+SHARE = 1e6
+
+
+@dataclass(frozen=True)
+class Group:
+    """What all points with the same branches have in common.
+
+    `take` finds the arguments that flow, or returns MISS; `positions` tells which flows are
+    positional arguments.
+    """
+
+    take: Callable[[tuple[Any, ...], dict[str, Any]], Any]
+    program: ScalarProgram
+    found: Recorded
+    positions: Mapping[int, int]
+
+    @cached_property
+    def by_vector(self) -> vector.Runner:
+        return vector.build(self.program.straight, self.program.dtype)
+
+    @cached_property
+    def by_machine(self) -> Callable[..., None]:
+        run: Callable[..., None] = numba.load(numba.source(self.program.straight)).run
+        return run
+
+    @cached_property
+    def by_python(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """Python's numbers, and NumPy for points where these raise."""
+        straight = self.program.straight
+        return python.load(python.source(straight)), by_numpy(straight)
+
+
+class ManyPoints:
+    """Values and Jacobians of a function at many points: what `jacobian(f, batch=...)` calls."""
+
+    def __init__(self, of: Differentiator, batch: Batch) -> None:
+        if of.output != "dense":
+            raise InputError(
+                f"output={of.output!r} with batch= is not offered; the Jacobians of a batch are"
+                " dense, one per point. (A function written for whole batches has"
+                " output='structured'.)"
+            )
+        self._of = of
+        self.batch = _checked_batch(batch)
+        self._groups: tuple[Group, ...] = ()
+        self._one_by_one = CompiledFunction(of)
+        self._is_scalar = True
+        self._lock = RLock()
+
+    @property
+    def groups(self) -> int:
+        """How many programs were made for many points: one for each branch met so far."""
+        return len(self._groups)
+
+    def both(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """Return what the function returns (None if it is not asked for), and its Jacobians."""
+        points = _points(args, self._axes(len(args)), self._of.positions(len(args)))
+        count = len(next(iter(points.values())))
+        if count == 0:
+            return self._nowhere(args, points, kwargs)
+        if self._is_scalar:
+            return self._together(args, points, kwargs, count)
+        return self._apart(args, points, kwargs, range(count))
+
+    def first(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the arguments of the first point, or of one of ones if there is none."""
+        points = _points(args, self._axes(len(args)), self._of.positions(len(args)))
+        if len(next(iter(points.values()))):
+            return _at(args, points, 0)
+        return _at(args, {k: np.ones((1, *x.shape[1:]), x.dtype) for k, x in points.items()}, 0)
+
+    def _axes(self, count: int) -> dict[int, int]:
+        """Return the axis of points by the position of the argument."""
+        if isinstance(self.batch, int):
+            return dict.fromkeys(self._of.positions(count), self.batch)
+        axes = {}
+        for k, axis in self.batch.items():
+            if not -count <= k < count:
+                raise InputError(
+                    f"batch={self.batch} names positional argument {k}, but only {count} were given"
+                )
+            axes[k % count] = axis
+        missing = sorted({*self._of.positions(count)} - {*axes})
+        if missing:
+            raise InputError(
+                f"batch={self.batch} must name the differentiated arguments, but lacks {missing};"
+                " what all points share is not differentiated by"
+            )
+        return axes
+
+    # ----------------------------------------------------------- all together
+
+    def _together(
+        self, args: tuple[Any, ...], points: dict[int, Points], kwargs: dict[str, Any], count: int
+    ) -> tuple[Any, Any]:
+        """Return values and Jacobians of all points, group by group."""
+        left = np.arange(count)
+        results: list[Points] = []
+        first: Group | None = None
+        for k in range(MANY + 1):
+            if k == MANY:
+                return self._apart(args, points, kwargs, range(count))
+            group = self._group(_at(args, points, int(left[0])), kwargs, k)
+            if group is None:
+                return self._apart(args, points, kwargs, range(count))
+            parts = self._run(group, args, points, kwargs, left)
+            fits = parts.pop().ravel() != 0 if group.program.has_guard else np.ones(len(left), bool)
+            if not fits[0]:  # a function that reads random numbers, or counts its calls
+                return self._apart(args, points, kwargs, range(count))
+            if first is None:
+                first, results = group, parts
+            elif group.program.shapes != first.program.shapes:
+                raise InputError("the results of the points have different shapes")
+            else:
+                for whole, part in zip(results, parts, strict=True):
+                    whole[left[fits]] = part[fits]
+            left = left[~fits]
+            if not left.size:
+                break
+        assert first is not None
+        return self._assembled(first, results, count)
+
+    def _group(self, args: tuple[Any, ...], kwargs: dict[str, Any], skip: int) -> Group | None:
+        """Return a group that the point `args` belongs to, or None."""
+        with self._lock:
+            for group in self._groups:
+                if _fits(group, args, kwargs):
+                    return group
+            try:
+                group = _make(self._of, args, kwargs)
+            except NotScalarError as error:
+                warn_of_fallback(self._of.backend, error)
+                self._is_scalar = False
+                return None
+            self._groups = (group, *self._groups[: MANY - 1])
+            return group
+
+    def _run(
+        self,
+        group: Group,
+        args: tuple[Any, ...],
+        points: dict[int, Points],
+        kwargs: dict[str, Any],
+        which: npt.NDArray[np.intp],
+    ) -> list[Points]:
+        """Return the outputs of a group for some points."""
+        taken = group.take(_at(args, points, int(which[0])), kwargs)
+        count = len(which)
+        inputs = []
+        for number, value in zip(group.program.flows, taken, strict=True):
+            position = group.positions.get(number)
+            if position not in points:
+                row = np.reshape(value, (1, -1))
+                inputs.append(np.broadcast_to(row, (count, row.shape[1])))
+            else:
+                all_points = points[position]
+                chosen = all_points if count == len(all_points) else all_points[which]
+                inputs.append(chosen.reshape(count, -1))
+        straight = group.program.straight
+        outputs = [np.empty((count, len(o)), group.program.dtype) for o in straight.outputs]
+        _BACKENDS[self._backend(group, count)](group, inputs, outputs)
+        return outputs
+
+    def _backend(self, group: Group, count: int) -> str:
+        backend, program = self._of.backend, group.program
+        if backend != "auto":
+            return backend
+        if program.dtype != np.float64:
+            return "numpy"
+        work = count * len(program.straight.lines)
+        if work >= MUCH and numba.is_installed() and not numba.missing(program.straight):
+            return "numba"
+        is_few = count <= FEW_POINTS and not python.missing(program.straight)
+        return "python" if is_few else "numpy"
+
+    def _assembled(self, group: Group, results: list[Points], count: int) -> tuple[Any, Any]:
+        shaped = [
+            array.reshape(count, *shape)
+            for array, shape in zip(results, group.program.shapes, strict=True)
+        ]
+        n = len(group.found.kinds) if group.program.has_value else 0
+        values = tuple(shaped[:n]) if group.found.is_tuple else shaped[0] if n else None
+        return values, group.found.nested(shaped[n:])
+
+    # ------------------------------------------------------------ one by one
+
+    def _apart(
+        self,
+        args: tuple[Any, ...],
+        points: dict[int, Points],
+        kwargs: dict[str, Any],
+        which: Sequence[int],
+    ) -> tuple[Any, Any]:
+        """Return values and Jacobians of all points, replayed one after the other."""
+        pairs = [self._one_by_one.both(_at(args, points, k), kwargs) for k in which]
+        values, jacobians = zip(*pairs, strict=True)
+        has_value = self._of.verb == "value_and_jacobian"
+        return _stacked(values) if has_value else None, _stacked(jacobians)
+
+    def _nowhere(
+        self, args: tuple[Any, ...], points: dict[int, Points], kwargs: dict[str, Any]
+    ) -> tuple[Any, Any]:
+        """Return arrays of no points, of the shapes that the function has at ones."""
+        with np.errstate(all="ignore"):
+            value, jacobian = self._apart(self.first(args), {}, kwargs, range(1))
+        return _emptied(value), _emptied(jacobian)
+
+
+def _make(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Group:
+    """Record a function at one point."""
+    found = recorded(of, args, kwargs)
+    program = as_program(of, found, of.verb == "value_and_jacobian")
+    if of.backend in ("python", "numba"):
+        refuse(program, of.backend)
+    names = Names()
+    lines = taking(found.recording, names)
+    flows = "".join(f"v{number}, " for number in program.flows)
+    body = "\n    ".join([*lines, f"return ({flows})"])
+    exec(
+        compile(f"def take(args, kwargs):\n    {body}\n", "<chainad batch>", "exec"), names.objects
+    )
+    positional, _ = found.recording.arguments
+    positions = {
+        item.number: int(k) for k, item in positional.items if isinstance(item, (Array, Number))
+    }
+    return Group(names.objects["take"], program, found, positions)
+
+
+def _fits(group: Group, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Return whether a point has the branches of a group."""
+    taken = group.take(args, kwargs)
+    if taken is MISS:
+        return False
+    if not group.program.has_guard:
+        return True
+    rows = [np.reshape(value, (1, -1)) for value in taken]
+    outputs = [np.empty((1, len(o)), group.program.dtype) for o in group.program.straight.outputs]
+    group.by_vector(rows, outputs)
+    return bool(outputs[-1][0, 0])
+
+
+# ------------------------------------------------------------------- backends
+
+
+def _by_numpy(group: Group, inputs: list[Points], outputs: list[Points]) -> None:
+    group.by_vector(inputs, outputs)
+
+
+def _by_python(group: Group, inputs: list[Points], outputs: list[Points]) -> None:
+    work, numpy_work = group.by_python
+    rows = [x.tolist() for x in inputs]
+    for k in range(len(outputs[0])):
+        try:
+            found = work(*[row[k] for row in rows])
+        except (ArithmeticError, ValueError):
+            found = numpy_work(*[x[k] for x in inputs])
+        for array, numbers in zip(outputs, found, strict=True):
+            array[k] = numbers
+
+
+def _by_numba(group: Group, inputs: list[Points], outputs: list[Points]) -> None:
+    """Run compiled code, in several threads where there are many points."""
+    run, count = group.by_machine, len(outputs[0])
+    work = count * len(group.program.straight.lines)
+    threads = min(_processors(), int(work / SHARE)) or 1
+    rows = [np.require(x, float, ("C", "W", "A")) for x in inputs]
+    if threads == 1:
+        run(*rows, *outputs)
+        return
+    bounds = [count * k // threads for k in range(threads + 1)]
+    parts = [slice(a, b) for a, b in pairwise(bounds)]
+    with ThreadPoolExecutor(threads) as pool:
+        futures = [pool.submit(run, *[x[part] for x in (*rows, *outputs)]) for part in parts]
+        for future in futures:
+            future.result()
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+_BACKENDS: dict[str, Callable[[Group, list[Points], list[Points]], None]] = {
+    "numpy": _by_numpy,
+    "python": _by_python,
+    "numba": _by_numba,
+}
+
+
+# -------------------------------------------------------------------- helpers
+
+
+def _checked_batch(batch: Any) -> Batch:
+    if _is_int(batch):
+        return int(batch)
+    is_mapping = isinstance(batch, Mapping) and batch
+    if is_mapping and all(_is_int(k) and _is_int(axis) for k, axis in batch.items()):
+        return {int(k): int(axis) for k, axis in batch.items()}
+    raise InputError(
+        "batch must be the axis of points of the differentiated arguments (an int), or a mapping"
+        f" from positions of arguments to axes, but got {batch!r}"
+    )
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _points(
+    args: tuple[Any, ...], axes: Mapping[int, int], differentiated: Sequence[int]
+) -> dict[int, Points]:
+    """Return the arguments in the batch, by position, with the axis of points in front."""
+    found: dict[int, Points] = {}
+    for k, axis in axes.items():
+        value = as_input(args[k], k) if k in differentiated else np.asarray(args[k])
+        array = np.asarray(value)
+        if not -array.ndim <= axis < array.ndim:
+            raise InputError(
+                f"batch={axis} asks for axis {axis} of argument {k}, but its shape is {array.shape}"
+            )
+        found[k] = np.ascontiguousarray(np.moveaxis(array, axis, 0))
+    counts = {k: len(array) for k, array in found.items()}
+    if len({*counts.values()}) > 1:
+        raise InputError(
+            f"the arguments of a batch must have one number of points, but got"
+            f" {', '.join(f'{n} in argument {k}' for k, n in counts.items())}"
+        )
+    return found
+
+
+def _at(args: tuple[Any, ...], points: Mapping[int, Points], k: int) -> tuple[Any, ...]:
+    """Return the arguments of one point."""
+    return tuple(points[p][k] if p in points else value for p, value in enumerate(args))
+
+
+def _stacked(results: Sequence[Any]) -> Any:
+    """Stack the results of all points, which may be nested in tuples."""
+    if isinstance(results[0], tuple):
+        return tuple(_stacked(each) for each in zip(*results, strict=True))
+    shapes = {np.shape(x) for x in results}
+    if len(shapes) > 1:
+        raise InputError(
+            "the results of the points have different shapes:"
+            f" {', '.join(map(str, sorted(shapes)))}"
+        )
+    return np.stack(results)
+
+
+def _emptied(result: Any) -> Any:
+    if isinstance(result, tuple):
+        return tuple(_emptied(each) for each in result)
+    return None if result is None else result[:0]

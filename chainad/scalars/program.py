@@ -1,0 +1,106 @@
+"""Scalar programs: value and Jacobian of a recorded function as one straight line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainad.linearize import Linearized
+from chainad.replay.recording import Recording
+from chainad.scalars.eliminate import ORDERS, Jacobian, accumulate, operations
+from chainad.scalars.graph import Flow, ScalarGraph, flowing, scalar_graph
+from chainad.scalars.straight import StraightLine, compose
+from chainad.scalars.table import NotScalarError, Number, Table
+
+# A division takes about as long as so many other operations.
+_DIVISION = 3
+
+
+@dataclass(frozen=True)
+class ScalarProgram:
+    """A straight line, and what its inputs and outputs are.
+
+    The inputs are the `flows`, in order. The outputs are the values of the function (if `has_value`
+    says so), then the Jacobian of every output by every argument, outputs first, of the shapes
+    `shapes`; then, if `has_guard`, whether all that was read off values is as it was.
+    """
+
+    straight: StraightLine
+    flows: Mapping[int, Flow]
+    dtype: np.dtype[Any]
+    shapes: tuple[tuple[int, ...], ...]
+    has_value: bool
+    has_guard: bool
+
+
+def scalar_program(
+    recording: Recording,
+    linearized: Linearized,
+    nodes: Sequence[Any],
+    mode: Any,
+    wants_value: bool,
+) -> ScalarProgram:
+    """Write a recording down as one straight line on single numbers.
+
+    Raises
+    ------
+    NotScalarError
+        If that cannot be done, or if `mode` is an order of whole arrays.
+    """
+    graph = scalar_graph(recording, linearized, nodes)
+    jacobian = _cheapest(graph, mode, wants_value)
+    linear = linearized.graph
+    row_shapes = [linear.shapes[v] for v in linear.outputs]
+    col_shapes = [linear.shapes[v] for v in linear.inputs]
+    outputs: list[Sequence[Number]] = [*graph.values] if wants_value else []
+    outputs += _blocks(jacobian, [_size(s) for s in row_shapes], [_size(s) for s in col_shapes])
+    shapes = [*row_shapes] if wants_value else []
+    shapes += [(*rows, *cols) for rows in row_shapes for cols in col_shapes]
+    has_guard = graph.guard != graph.table.constant(True)
+    if has_guard:
+        outputs.append([graph.guard])
+    flows = flowing(recording)
+    straight = compose(graph.table, graph.variables, outputs)
+    dtype = next(iter(flows.values())).dtype
+    return ScalarProgram(straight, flows, dtype, tuple(shapes), wants_value, has_guard)
+
+
+def _cheapest(graph: ScalarGraph, mode: Any, wants_value: bool) -> Jacobian:
+    """Return the entries of the Jacobian, by the order that leaves the fewest operations."""
+    if mode not in ("auto", "forward", "reverse"):
+        raise NotScalarError(f"mode={mode!r} orders whole arrays")
+    orders = ORDERS if mode == "auto" else {mode: ORDERS[mode]}
+    always = [k for output in graph.values for k in output] if wants_value else []
+
+    def price(jacobian: Jacobian) -> int:
+        return _price(graph.table, operations(graph.table, [*jacobian, *always]))
+
+    return min((accumulate(graph, order) for order in orders.values()), key=price)
+
+
+def _price(table: Table, nodes: Sequence[Number]) -> int:
+    return sum(_DIVISION if table.functions[k] is np.divide else 1 for k in nodes)
+
+
+def _blocks(
+    jacobian: Jacobian, rows: Sequence[int], cols: Sequence[int]
+) -> list[tuple[Number, ...]]:
+    """Cut a Jacobian, row by row, into the blocks of every output and argument."""
+    width = sum(cols)
+    found = []
+    first = 0
+    for n_rows in rows:
+        start = 0
+        for n_cols in cols:
+            at = [(first + r) * width + start for r in range(n_rows)]
+            found.append(tuple(k for a in at for k in jacobian[a : a + n_cols]))
+            start += n_cols
+        first += n_rows
+    return found
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape, dtype=int))
