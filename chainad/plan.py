@@ -22,6 +22,7 @@ from chainad.linear import (
     price_of,
 )
 from chainad.prices import PriceModel, multiplications
+from chainad.repeats import Block, repeats_in
 from chainad.report.network import network
 from chainad.report.text import render
 from chainad.structure import Structure
@@ -281,6 +282,11 @@ class Plan:
         [1, 0]
         """
         return network(self)
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """The blocks of the graph that repeat: the turns of a loop, the layers of a network."""
+        return repeats_in(self.graph)
 
     def with_origins(self, graph: LinearGraph) -> Plan:
         """Return the same plan for an equal graph that was traced elsewhere."""

@@ -21,8 +21,10 @@ from chainad.planners.exhaustive import cheapest
 from chainad.planners.greedy import fill, greedy, markowitz, relative
 from chainad.planners.modes import around, forward, reverse
 from chainad.planners.pace import DEFAULT, Aim
+from chainad.planners.repeats import repeats
 from chainad.planners.search import annealing, blocks, exhaustive, improved, rules, window
 from chainad.prices import PriceModel, model_of, multiplications
+from chainad.repeats import repeats_in
 
 Order = tuple[Vertex, ...]
 Planner = Callable[[LinearGraph], Sequence[Vertex]]
@@ -34,6 +36,7 @@ SEARCHES: dict[str, Callable[[LinearGraph, PriceModel, Aim], Order]] = {
     "blocks": blocks,
     "window": window,
     "annealing": annealing,
+    "repeats": repeats,
 }
 PLANNERS: dict[str, Callable[..., Order]] = {
     "forward": forward,
@@ -197,6 +200,10 @@ def candidates(
     for name, order in rules(problem, aim.level):
         if found.setdefault(tuple(order), name) == name or name == "reverse":
             yield name, tuple(order)
+    if repeats_in(graph):
+        turns = repeats(graph, model, aim)
+        if found.setdefault(turns, "repeats") == "repeats":
+            yield "repeats", turns
     orders = [list(order) for order in found]
     if len(graph.inner) <= aim.level.inner:
         best = cheapest(problem, min(orders, key=problem.price_of))

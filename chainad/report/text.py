@@ -11,11 +11,15 @@ from math import prod
 from typing import Protocol
 
 from chainad.linear import LinearGraph
+from chainad.repeats import Block
 from chainad.structure import Structure
 
 MOST_ROWS = 40
 WIDTH = 100
 LINE = 48
+
+# Of so many vertices or more together, a block that repeats has a line of its own.
+LONG_BLOCK = 24
 
 
 class PrintableStep(Protocol):
@@ -91,6 +95,8 @@ class Printable(Protocol):
     @property
     def peak(self) -> PrintablePeak: ...
     @property
+    def blocks(self) -> Sequence[Block]: ...
+    @property
     def model(self) -> str: ...
     @property
     def price(self) -> int: ...
@@ -140,6 +146,20 @@ def _cost(plan: Printable) -> list[str]:
     return [f"cost        {_amount(plan.model, plan.price)} by {plan.model}"]
 
 
+def _repeats(plan: Printable) -> list[str]:
+    """Return a line for every block that repeats, unless it is short."""
+    how = ", planned once" if plan.planner == "repeats" else ""
+    return [
+        f"repeats     {b.repeats} x a block of {b.length} {_vertices(b.length)}{how}"
+        for b in plan.blocks
+        if b.repeats * b.length >= LONG_BLOCK
+    ]
+
+
+def _vertices(count: int) -> str:
+    return "vertex" if count == 1 else "vertices"
+
+
 def _head(plan: Printable) -> str:
     lines = [
         f"Plan  {plan.title}: {_shapes(plan, plan.graph.inputs)}"
@@ -150,6 +170,7 @@ def _head(plan: Printable) -> str:
         f"price       {plan.multiplications:,} multiplications, {plan.additions:,} additions,"
         f" peak {bytes_text(plan.peak.bytes)}",
         *_cost(plan),
+        *_repeats(plan),
         f"proved      {plan.proof or 'nothing: the best of the orders below'}",
     ]
     return "\n".join(lines)
