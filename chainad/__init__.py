@@ -26,6 +26,7 @@ from chainad.errors import (
     TraceError,
 )
 from chainad.extend import Primitive, primitive
+from chainad.graphs import plan_graph
 from chainad.linear import LinearGraph
 from chainad.plan import Plan
 from chainad.results import Factor, StructuredJacobian
@@ -54,6 +55,7 @@ __all__ = [
     "multi_dot",
     "plan",
     "plan_chain",
+    "plan_graph",
     "plan_multi_dot",
     "primitive",
     "scipy",

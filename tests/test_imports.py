@@ -60,7 +60,7 @@ FLOORS = [
     ["blocks"],
     ["compiled"],
     ["batches"],
-    ["chains", "api", "extend"],
+    ["chains", "graphs", "api", "extend"],
     ["", "testing.oracle", "testing.coverage"],
     ["__main__", "testing.samples"],
     ["testing.kinds"],

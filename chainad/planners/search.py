@@ -16,7 +16,7 @@ from chainad.errors import PlanError
 from chainad.linear import LinearGraph, Vertex
 from chainad.planners.annealing import anneal
 from chainad.planners.blocks import components, path_order, split
-from chainad.planners.compact import Compact, compact
+from chainad.planners.compact import Compact, Dense, compact
 from chainad.planners.exhaustive import cheapest
 from chainad.planners.greedy import greedy_order
 from chainad.planners.pace import DEFAULT, Aim, Level, Pace
@@ -27,6 +27,9 @@ STAGES = ("blocks", "window", "annealing")
 
 # The mean number of eliminations that a move of annealing prices anew.
 PER_MOVE = 10
+
+# So many times more sets of dense graphs are looked at in the same time.
+LIGHT = 8
 
 # Products of patterns with more positions than this take too long to be tried by the hundred.
 BULKY = 100_000
@@ -156,6 +159,8 @@ def _blocks(found: Found, aim: Aim, share: float, number: int) -> None:
     """Solve exactly what is small enough; else split at safe cut vertices, and solve the blocks."""
     graph, pace = found.graph, _pace(found.graph, aim, "sets", share)
     small = len(graph.inner) <= aim.level.exact
+    if small:  # the better the price that is known, the fewer sets are looked at
+        by_windows(graph, found.order, _pace(graph, aim, "windows", share))
     best = cheapest(graph, found.order, pace) if small else None
     if best is not None:
         found.order[:] = best
@@ -218,6 +223,8 @@ def _pace(graph: Compact[Any], aim: Aim, what: str, share: float) -> Pace:
     level = aim.level
     most = {"sets": level.sets, "windows": level.windows, "anneals": level.anneals}[what]
     allowance = max(most // 20, int(most * share))
-    if what != "sets":
+    if what == "sets":
+        allowance *= LIGHT if isinstance(graph, Dense) else 1
+    else:
         allowance = min(allowance, level.each * len(graph.inner))
     return Pace(allowance, work=lambda: graph.work)
