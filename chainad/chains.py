@@ -21,7 +21,7 @@ from chainad.plan import Plan
 from chainad.planners.auto import Mode, check_mode, plan_cached
 from chainad.prices import PriceModel
 from chainad.structure import Axis
-from chainad.sweeps import Costs, plan_programs, programs_of
+from chainad.sweeps import Costs, plan_programs, plan_workers, programs_of
 
 Matrix: TypeAlias = Any  # an array_like, or a sparse array or matrix of SciPy
 
@@ -35,6 +35,7 @@ def plan_chain(
     adjoint_costs: Costs | None = None,
     tape_sizes: Sequence[int] | None = None,
     memory_limit: int | None = None,
+    workers: int = 1,
 ) -> Plan:
     """Return the cheapest plan for a product of Jacobians J = F_last ... F_1 F_0.
 
@@ -58,6 +59,10 @@ def plan_chain(
     memory_limit : int, optional
         The largest tape that is allowed, in the unit of `tape_sizes`; a run of adjoints over
         several factors is cut into runs over one, at the same price. Default: no limit.
+    workers : int
+        How many products may be made at the same time. With several, mode="auto" looks for the plan
+        whose `plan.schedule(workers)` ends earliest, even if it multiplies more in all; then
+        nothing is proved of it.
 
     Returns
     -------
@@ -102,9 +107,13 @@ def plan_chain(
     sizes = _checked_dimensions(dimensions)
     programs = programs_of(len(sizes) - 1, tangent_costs, adjoint_costs, tape_sizes, memory_limit)
     if programs is not None:
-        return plan_programs(sizes, programs, mode, price)
-    factors = [Arrangement(dense((m,), (n,)), ()) for n, m in pairwise(sizes)]
-    return _plan(factors, [(size,) for size in sizes], "matrix", mode, price)
+        plan = plan_programs(sizes, programs, mode, price)
+    else:
+        factors = [Arrangement(dense((m,), (n,)), ()) for n, m in pairwise(sizes)]
+        plan = _plan(factors, [(size,) for size in sizes], "matrix", mode, price)
+    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
+        raise InputError(f"workers must be a positive integer, but got {workers!r}")
+    return plan_workers(plan, workers) if workers > 1 and mode == "auto" else plan
 
 
 def plan_multi_dot(matrices: Sequence[Matrix], mode: Mode = "auto") -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,7 +11,7 @@ from typing import Literal
 import networkx as nx
 
 from chainad.algebra import Product, Sweep, Total, make_explicit, staged
-from chainad.errors import PlanError
+from chainad.errors import InputError, PlanError
 from chainad.linear import (
     Elimination,
     Landing,
@@ -25,6 +26,7 @@ from chainad.prices import PriceModel, multiplications
 from chainad.repeats import Block, repeats_in
 from chainad.report.network import network
 from chainad.report.text import render
+from chainad.schedule import Schedule, schedule
 from chainad.structure import Structure
 from chainad.travel import Parcel, read, write
 
@@ -120,6 +122,9 @@ class Plan:
     sweep : str
         "tangent" or "adjoint" if all operators are taken that way, even where making one explicit
         would be cheaper; empty if each is taken the cheapest way.
+    explicit : tuple of int
+        The local Jacobians, by number, that are written out before anything else, whatever else
+        would be cheaper: on several workers that may save time.
     """
 
     graph: LinearGraph
@@ -135,6 +140,7 @@ class Plan:
     model: str = field(default=multiplications.name, compare=False)
     price: int = field(default=0, compare=False)
     sweep: Sweep = ""
+    explicit: tuple[int, ...] = ()
 
     @cached_property
     def _hash(self) -> int:
@@ -248,6 +254,7 @@ class Plan:
                 asked=parcel.asked,
                 itemsize=parcel.itemsize,
                 sweep=parcel.sweep,
+                explicit=parcel.explicit,
             )
         except MemoryError as error:
             raise PlanError("the plan in this text needs more memory than there is") from error
@@ -261,6 +268,31 @@ class Plan:
             model=parcel.model,
             price=parcel.price,
         )
+
+    def schedule(self, workers: int) -> Schedule:
+        """Return which of several workers takes which step, and when.
+
+        Parameters
+        ----------
+        workers : int
+            How many steps may run at the same time.
+
+        Raises
+        ------
+        InputError
+            If there is no worker.
+
+        Examples
+        --------
+        >>> import chainad
+        >>> plan = chainad.plan_chain([100, 10, 2, 10, 100])
+        >>> schedule = plan.schedule(2)
+        >>> plan.multiplications, schedule.makespan
+        (24000, 22000)
+        """
+        if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
+            raise InputError(f"workers must be a positive integer, but got {workers!r}")
+        return schedule(self.steps, workers, self.title)
 
     def to_networkx(self) -> nx.MultiDiGraph:
         """Return the linear graph as a networkx graph that knows the plan.
@@ -301,21 +333,25 @@ def follow(
     itemsize: int = 8,
     model: PriceModel = multiplications,
     sweep: Sweep = "",
+    explicit: Sequence[int] = (),
 ) -> Plan:
     """Spell out an elimination order step by step, and price it by `model`.
 
-    Operators are pushed, pulled or made explicit, each the cheapest way, or all as `sweep` says.
+    Operators are pushed, pulled or made explicit, each the cheapest way, or all as `sweep` says;
+    those on the edges `explicit` are written out first.
 
     Raises
     ------
     PlanError
-        If the order does not name every inner vertex exactly once.
+        If the order does not name every inner vertex exactly once, or an edge to be written out is
+        no operator alone between its vertices.
     """
     checked = graph.check_order(order)
-    steps, current = _steps(graph, checked, sweep)
+    written = _check_explicit(graph, explicit)
+    steps, current = _steps(graph, checked, sweep, written)
     steps += _last_steps(graph, steps, current, sweep)
     results = tuple(tuple(current.get((i, o), ())) for o in graph.outputs for i in graph.inputs)
-    plan = Plan(graph, checked, steps, results, asked, itemsize, sweep=sweep)
+    plan = Plan(graph, checked, steps, results, asked, itemsize, sweep=sweep, explicit=written)
     return replace(plan, model=model.name, price=price_of_steps(plan, model))
 
 
@@ -350,11 +386,31 @@ def _check_price(parcel: Parcel, plan: Plan) -> None:
         )
 
 
+def _check_explicit(graph: LinearGraph, explicit: Sequence[int]) -> tuple[int, ...]:
+    """Return the edges to be written out, ascending; raise PlanError if one cannot be."""
+    between = Counter((edge.tail, edge.head) for edge in graph.edges) if explicit else Counter()
+    for k in explicit:
+        edge = graph.edges[k] if 0 <= k < len(graph.edges) else None
+        if edge is None or edge.structure.action is None or between[edge.tail, edge.head] > 1:
+            raise PlanError(
+                f"edge {k} cannot be written out first: only an operator that is alone between its"
+                " two vertices can"
+            )
+    return tuple(sorted(set(explicit)))
+
+
+def _with_explicit(graph: LinearGraph, written: tuple[int, ...]) -> LinearGraph:
+    edges = list(graph.edges)
+    for k in written:
+        edges[k] = replace(edges[k], structure=edges[k].structure.explicit)
+    return replace(graph, edges=tuple(edges))
+
+
 def _steps(
-    graph: LinearGraph, order: tuple[Vertex, ...], sweep: Sweep
+    graph: LinearGraph, order: tuple[Vertex, ...], sweep: Sweep, written: tuple[int, ...]
 ) -> tuple[tuple[Step, ...], dict[tuple[Vertex, Vertex], list[int]]]:
     """Return the steps, and the numbers of the pieces between every two vertices."""
-    elimination = Elimination(graph)
+    elimination = Elimination(_with_explicit(graph, written) if written else graph)
     steps: list[Step] = []
     n = len(graph.edges)
     current: dict[tuple[Vertex, Vertex], list[int]] = {}
@@ -381,6 +437,9 @@ def _steps(
 
     for k, (edge, landing) in enumerate(zip(graph.edges, elimination.landings, strict=True)):
         local.add(put(k, landing, (edge.tail, edge.head)))
+    for k in written:
+        ends = (graph.edges[k].tail, graph.edges[k].head)
+        current[ends] = [explicit(k, ends, make_explicit(graph.edges[k].structure, sweep))]
     for v in order:
         for m in elimination.eliminate(v):
             left, right = current[v, m.head][m.left], current[m.tail, v][m.right]

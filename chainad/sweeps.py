@@ -27,7 +27,9 @@ from chainad.errors import InputError, PlanError
 from chainad.linear import Edge, LinearGraph, Origin
 from chainad.plan import Alternative, Plan, follow
 from chainad.planners.auto import Mode, check_mode, plan_cached
+from chainad.planners.brackets import segments_of
 from chainad.planners.chain import is_exact
+from chainad.planners.workers import MOST_FACTORS, divide
 from chainad.prices import PriceModel
 from chainad.structure import Action, Structure
 
@@ -109,6 +111,27 @@ def plan_programs(
     offers = [*kept, *(_alternative(name, found) for name, found in classical.items())]
     offers.sort(key=lambda offer: (offer.price, offer.additions))
     return replace(plan, title="chain", alternatives=tuple(offers))
+
+
+def plan_workers(plan: Plan, workers: int) -> Plan:
+    """Return the plan of the same chain that ends earliest on so many workers, as far as is found.
+
+    Its steps may multiply more than those of `plan` in all, hence nothing is proved of their sum.
+    """
+    structures = [edge.structure for edge in plan.graph.edges]
+    segments = segments_of(structures) if 1 < len(structures) <= MOST_FACTORS else None
+    best, makespan = plan, plan.schedule(workers).makespan
+    for division in divide(segments, workers) if segments else ():
+        written = [k for k in division.explicit if structures[k].action is not None]
+        found = follow(plan.graph, division.order, asked=plan.asked, explicit=written)
+        end = found.schedule(workers).makespan
+        if end < makespan:
+            best, makespan = found, end
+    if best is plan:
+        return plan
+    return replace(
+        best, planner=f"{workers} workers", title=plan.title, alternatives=plan.alternatives
+    )
 
 
 def _classical(graph: LinearGraph, mode: str) -> Plan:

@@ -56,6 +56,8 @@ class Portable(Protocol):
     @property
     def sweep(self) -> str: ...
     @property
+    def explicit(self) -> Sequence[int]: ...
+    @property
     def alternatives(self) -> Sequence[PortableAlternative]: ...
 
 
@@ -88,6 +90,7 @@ class Parcel:
     model: str
     price: int
     sweep: Sweep
+    explicit: tuple[int, ...]
     alternatives: tuple[tuple[str, int, int, int], ...]
 
 
@@ -118,6 +121,7 @@ def write(plan: Portable) -> str:
         "model": plan.model,
         "price": plan.price,
         "sweep": plan.sweep,
+        "explicit": [*map(int, plan.explicit)],
         "order": [*map(int, plan.order)],
         "inputs": [*graph.inputs],
         "outputs": [*graph.outputs],
@@ -190,7 +194,7 @@ def _write_origin(origin: Origin) -> list[Any]:
 
 FIELDS = [
     *("format", "title", "asked", "planner", "proof", "itemsize", "multiplications", "additions"),
-    *("model", "price", "sweep"),
+    *("model", "price", "sweep", "explicit"),
     *("order", "inputs", "outputs", "named", "alternatives"),
     *("vertices", "structures", "origins", "edges"),
 ]
@@ -235,6 +239,7 @@ def read(text: str) -> Parcel:
         model=_text(fields["model"], "model"),
         price=_integer(fields["price"], "price"),
         sweep=_sweep(fields["sweep"], "sweep"),
+        explicit=tuple(_each(fields, "explicit", _integer)),
         alternatives=tuple(_each(fields, "alternatives", _read_alternative)),
     )
 

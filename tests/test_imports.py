@@ -32,7 +32,7 @@ FLOORS = [
     ["lowering.writer"],
     ["linear", "results", "planners.segments"],
     ["rules.base", "planners.brackets", "planners.pace", "repeats"],
-    ["report", "report.text", "bounds"],
+    ["report", "report.text", "bounds", "planners.workers", "schedule"],
     ["report.network", "travel"],
     ["plan", "rules.*"],
     ["rules.complexes", "rules.decompositions", "rules.fft"],

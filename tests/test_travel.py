@@ -122,6 +122,7 @@ PINNED = """\
 "model": "multiplications",
 "price": 6,
 "sweep": "",
+"explicit": [],
 "order": [1],
 "inputs": [0],
 "outputs": [2],

@@ -71,6 +71,12 @@ def bracket_structures(
     return Brackets(segments.q, segments.price, segments.split, whole.__getitem__)
 
 
+def segments_of(structures: Sequence[Structure]) -> Segments | None:
+    """Return the table of all segments, priced in multiplications; None if labels do not tell."""
+    crosses = _crosses(structures, multiplications)
+    return None if crosses is None else Segments(structures, crosses)
+
+
 def can_tabulate(structures: Sequence[Structure], model: PriceModel = multiplications) -> bool:
     """Return whether labels tell all prices at once, so that the algebra need not be asked."""
     return _crosses(structures, model) is not None

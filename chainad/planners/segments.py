@@ -82,14 +82,27 @@ class Segments:
 
     def offers(self, i: int, j: int) -> list[int]:
         """Return the price of segment i..j for every last split, behind factor i, i + 1, ..."""
-        length = j - i + 1
-        offers: list[int] = self._products(length, i, i + 1)[:, 0].tolist()
-        for at, table, allowed in self.swept:
-            if allowed[length, i]:
-                place, rest = (length - 2, i) if at == 0 else (0, i + 1)
-                swept = int(self.cost[length - 1, rest]) + int(table[length, i])
-                offers[place] = min(offers[place], swept)
+        offers: list[int] = self._products(j - i + 1, i, i + 1)[:, 0].tolist()
+        for way, swept in self.sweeps(i, j).items():
+            place, rest = (j - i - 1, (i, j - 1)) if way == "push" else (0, (i + 1, j))
+            length = rest[1] - rest[0] + 1
+            offers[place] = min(offers[place], int(self.cost[length, rest[0]]) + swept)
         return offers
+
+    def prices(self, i: int, j: int) -> list[int]:
+        """Return the price of the last product alone, for every split of segment i..j."""
+        length = j - i + 1
+        rest = [int(self.cost[d, i]) + int(self.cost[length - d, i + d]) for d in range(1, length)]
+        totals: list[int] = self._products(length, i, i + 1)[:, 0].tolist()
+        return [total - below for total, below in zip(totals, rest, strict=True)]
+
+    def sweeps(self, i: int, j: int) -> dict[str, int]:
+        """Return the price of a push through factor j, and of a pull through i, where they fit."""
+        length = j - i + 1
+        ways = zip(("push", "pull"), self.swept, strict=False)
+        return {
+            way: int(table[length, i]) for way, (_, table, allowed) in ways if allowed[length, i]
+        }
 
     def _fill(self, length: int) -> None:
         n = self.q - length + 1
