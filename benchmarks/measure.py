@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from statistics import median
 from typing import Any
 
@@ -166,7 +167,7 @@ def checked(workload: Workload) -> tuple[dict[str, Runner], Any]:
     runners: dict[str, Runner] = {"chainad": partial(jacobian, x)}
     if workload.into:
         runners["chainad"] = partial(jacobian, x, out=np.empty_like(wanted))
-    if workload.numba:
+    if workload.numba and find_spec("numba") is not None:
         runners["numba"] = _by_numba(workload)
     if not workload.batch:
         if isinstance(wanted, np.ndarray) and wanted.shape != np.shape(f(x)) + x.shape:

@@ -1,0 +1,67 @@
+"""W5: the functions of `points` at one point, and at many at once."""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import scipy.special
+
+from benchmarks.timing import Runner
+from benchmarks.workload import JAX, Function, Library, Maker, OwnPeer, Workload
+from benchmarks.workloads.points import TASKS, Task
+
+COUNTS = (1, 512, 100_000)
+QUICK = 20
+# Where other libraries have the error function.
+ERF = {"jax": "jax.scipy.special", "autograd": "autograd.scipy.special", "casadi": "casadi"}
+
+
+def spell(task: Task, library: Library) -> Function:
+    """Return the function of one point in a library."""
+    return task.make(library.np, import_module(ERF[library.name]).erf)
+
+
+def _vmapped(mode: str) -> OwnPeer:
+    """Return the peer jit(vmap(jacobian)): never the Jacobian of a vmap, which is mostly zeros."""
+
+    def make(library: Library, workload: Workload) -> Runner:
+        assert workload.spell is not None
+        jax, x = library.module, library.array(workload.point)
+        run: Any = jax.jit(jax.vmap(getattr(jax, mode)(workload.spell(library))))
+        return lambda: library.wait(run(x))
+
+    return make
+
+
+VMAPPED = {f"jax vmap({mode})": _vmapped(mode) for mode in ("jacfwd", "jacrev")}
+
+
+def make(name: str, task: Task, count: int, is_quick: bool) -> Workload:
+    """Return a task at so many random points; a single one comes as a vector, without a batch."""
+    is_batch = count > 1
+    points = task.points(min(count, QUICK) if is_quick else count)
+    return Workload(
+        name=name,
+        title=f"{task.name}, {count:,} point{'s' * is_batch}",
+        function=task.make(np, scipy.special.erf),
+        point=points if is_batch else points[0],
+        spell=partial(spell, task),
+        rivals=tuple(VMAPPED) if is_batch else JAX,
+        others=() if is_batch else ("autograd", "casadi"),
+        own=VMAPPED,
+        oracle="central",
+        group=f"W5, {count:,} point{'s' * is_batch}",
+        batch=is_batch,
+        numba=not is_quick or count < COUNTS[-1],  # it compiles for seconds, twice is enough
+    )
+
+
+WORKLOADS: dict[str, Maker] = {
+    name: partial(make, name, task, count)
+    for count in COUNTS
+    for task in TASKS
+    for name in [f"W5-{task.name}-{count}"]
+}
