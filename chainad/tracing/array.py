@@ -16,7 +16,7 @@ import numpy as np
 import scipy.sparse
 
 from chainad.errors import TraceError
-from chainad.pattern import positions
+from chainad.pattern import coordinates, positions
 from chainad.primitives import sparse_dot
 from chainad.rules.base import CONSTANT, RULES, name_of
 from chainad.rules.mirror import instead_of_scipy
@@ -85,8 +85,8 @@ class Traced(Tracer):
         return np.zeros(self.shape, self.dtype)
 
     @property
-    def flat(self) -> Iterator[Any]:
-        return iter(self.reshape(-1))
+    def flat(self) -> Any:
+        return Flat(self)
 
     def __repr__(self) -> str:
         return f"Traced({self.value!r})"
@@ -141,11 +141,13 @@ class Traced(Tracer):
         return self.tape.is_open and self.number in self.tape.constants
 
     def _refuse(self, message: str) -> NoReturn:
-        raise TraceError(here() + message)
+        error = TraceError(here() + message)
+        self.tape.refusals.append(error)
+        raise error
 
     def _refuse_numbers(self, message: str) -> NoReturn:
         """Refuse to give plain numbers; say what to write instead of a function of SciPy."""
-        raise TraceError(here() + (instead_of_scipy(called()) or message))
+        self._refuse(instead_of_scipy(called()) or message)
 
     # -------------------------------------------------------------- as number
 
@@ -163,8 +165,8 @@ class Traced(Tracer):
         )
 
     def __index__(self) -> int:
-        raise TraceError(
-            f"{here()}a traced value cannot be an index;"
+        return self._refuse(
+            "a traced value cannot be an index;"
             " say int(chainad.stop_gradient(x)) if the plain number is meant"
         )
 
@@ -359,7 +361,6 @@ for _function in (
     np.prod,
     np.var,
     np.std,
-    np.ptp,
     np.ravel,
     np.swapaxes,
     np.squeeze,
@@ -391,6 +392,37 @@ for _name, _alias in _ALIASES.items():
     setattr(Traced, _name, _method(_alias))
 
 
+# Attributes of ndarray that tell of its memory.
+_OF_BYTES = {
+    "base", "byteswap", "ctypes", "data", "dump", "dumps", "getfield", "setfield", "setflags",
+    "strides", "tobytes", "tofile", "__array_interface__", "__array_struct__", "__dlpack__",
+}  # fmt: skip
+
+
+class Flat:
+    """The entries of a traced array, one after the other: x.flat."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def __len__(self) -> int:
+        return int(self.array.size)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(np.reshape(self.array, -1))
+
+    def __getitem__(self, key: Any) -> Any:
+        return np.reshape(self.array, -1)[key]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        numbers = np.arange(self.array.size)[key]
+        value = as_one(value)
+        if np.ndim(value) and np.size(value) != np.size(numbers):
+            raise ValueError("x.flat[key] = values needs one value for every entry")
+        value = np.reshape(value, np.shape(numbers)) if np.ndim(value) else value
+        self.array[coordinates(numbers, self.array.shape)] = value
+
+
 class TracedScalar(Traced):
     """A 0-d traced value: immutable, as NumPy's scalars are."""
 
@@ -399,7 +431,12 @@ class TracedScalar(Traced):
     __iter__ = None
 
     def __hash__(self) -> int:
-        return id(self)
+        # By number, one that happens to be equal would stand in for another's derivative; by
+        # identity, a key would not be found again.
+        return self._refuse(
+            "a traced value cannot be a key of a dict or set, nor an argument of a function with"
+            " functools.lru_cache; use chainad.stop_gradient(x) as the key"
+        )
 
     def __getattr__(self, name: str) -> Any:
         # NumPy calls x.sin() for every element of an object array given to np.sin.
@@ -426,6 +463,16 @@ class TracedArray(Traced):
     __hash__ = None  # type: ignore[assignment]
 
     link: tuple[Memory, Path] | None
+
+    def __getattr__(self, name: str) -> NoReturn:
+        # An AttributeError, so that hasattr finds what there is.
+        what = (
+            "belongs to the bytes of an array, which a traced one has none of; use"
+            " x.reshape, x.copy, or chainad.stop_gradient(x) for the plain numbers"
+            if name in _OF_BYTES
+            else "is no attribute of traced arrays"
+        )
+        raise AttributeError(f"{here()}x.{name} {what}", name=name, obj=self)
 
     def __init__(self, value: Any, tape: Tape, number: int) -> None:
         self.value = value

@@ -72,6 +72,8 @@ class Tape:
         self.script: Any = None if self.is_script else getattr(recording, "script", None)
         self.level = next(_levels)
         self.is_open = True
+        # Errors raised because a derivative would be lost, also those that the function caught.
+        self.refusals: list[Exception] = []
         # Whether most calls can be written down without a second look.
         self.is_quick = not self.is_script
         self.entries: list[Entry] = []

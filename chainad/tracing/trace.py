@@ -73,6 +73,9 @@ class tracing:  # noqa: N801
                 tape.lock(value)
             traced[k] = box(value, tape, tape.append_input(value))
         result = _call(self.f, traced)
+        if tape.refusals:
+            # Caught by the function, which then went another way than it does with plain numbers.
+            raise tape.refusals[0]
         tape.is_open = tape.is_quick = False
         return _finish(tape, result)
 

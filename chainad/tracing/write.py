@@ -242,14 +242,14 @@ WRITERS: dict[Callable[..., Any], Callable[..., None]] = {
 }
 
 
-def write_at(ufunc: np.ufunc, target: Any, key: Any, value: Any) -> None:
+def write_at(ufunc: np.ufunc, target: Any, key: Any, *values: Any) -> None:
     """Do what `ufunc.at(target, key, value)` does: entries that are named twice change twice."""
     places = np.arange(target.size).reshape(target.shape)[_static(key, target.tape)]
     flat = np.ravel(places)
     if np.unique(flat).size == flat.size:
-        write(target, key, ufunc(target[key], value))
+        write(target, key, ufunc(target[key], *values))
     elif ufunc in (np.add, np.subtract):
-        spread = np.reshape(np.broadcast_to(value, places.shape), -1)
+        spread = np.reshape(np.broadcast_to(values[0], places.shape), -1)
         total = segment_sum(spread, 0, positions(flat), target.size)
         write(target, ..., ufunc(target, np.reshape(total, target.shape)))
     else:
