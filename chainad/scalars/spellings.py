@@ -18,7 +18,13 @@ from chainad.scalars.table import Function
 
 
 def _sign(x: float) -> float:
-    return x if x == 0 or math.isnan(x) else math.copysign(1.0, x)
+    return 0.0 if x == 0 else x if math.isnan(x) else math.copysign(1.0, x)
+
+
+def _logaddexp(x: float, y: float) -> float:
+    if x == y:
+        return x + math.log(2.0)
+    return max(x, y) + math.log1p(math.exp(-abs(x - y)))
 
 
 def _rint(x: float) -> float:
@@ -41,6 +47,7 @@ def _expit(x: float) -> float:
 NAMES: dict[str, Any] = {
     **{name: getattr(math, name) for name in dir(math) if not name.startswith("_")},
     "sign": _sign,
+    "logaddexp": _logaddexp,
     "rint": _rint,
     "whole_floor": lambda x: float(math.floor(x)) if x else x,
     "whole_ceil": _whole(math.ceil),
@@ -76,7 +83,6 @@ _MATH = {
     np.sinh: "sinh", np.cosh: "cosh", np.tanh: "tanh", np.arcsinh: "asinh", np.arccosh: "acosh",
     np.arctanh: "atanh", np.hypot: "hypot", np.copysign: "copysign", np.power: "pow",
     np.isfinite: "isfinite", np.isinf: "isinf", sp.erf: "erf", sp.erfc: "erfc",
-    sp.gammaln: "lgamma",
 }  # fmt: skip
 _CALLS: dict[Function, str] = {
     function: f"{name}({', '.join(f'{{{k}}}' for k in range(function.nin))})"
@@ -95,7 +101,9 @@ PYTHON: dict[Function, str] = {
     np.fmod: "fmod({0}, {1})",
     np.cbrt: "cbrt({0})",
     np.exp2: "exp2({0})",
+    np.logaddexp: "logaddexp({0}, {1})",
     sp.gamma: "gamma({0})",
+    sp.gammaln: "(lgamma({0}) if {0} > -inf else -inf if {0} == -inf else {0})",
     sp.expit: "expit({0})",
     sp.xlogy: "xlogy({0}, {1})",
 }
@@ -105,7 +113,9 @@ MACHINE: dict[Function, str] = {
     **ARITHMETIC,
     **_CALLS,
     np.absolute: "abs({0})",
-    np.sign: "({0} if {0} == 0.0 or {0} != {0} else copysign(1.0, {0}))",
+    np.sign: "(0.0 if {0} == 0.0 else {0} if {0} != {0} else copysign(1.0, {0}))",
+    np.logaddexp: "np.logaddexp({0}, {1})",
+    sp.gammaln: "(lgamma({0}) if {0} > -inf else -inf if {0} == -inf else {0})",
     np.floor: "np.floor({0})",
     np.ceil: "np.ceil({0})",
     np.trunc: "np.trunc({0})",
