@@ -464,7 +464,9 @@ def _compile(
 def _build(
     run: Run, mode: Mode, output: str, model: PriceModel, limit: int | None, aim: Aim
 ) -> Prepared:
-    linearized = linearize(run.graph(), where=run.tape.where)
+    # Lines are looked up only where a message may name them.
+    origin = run.tape.origin if isinstance(mode, Plan) else None
+    linearized = linearize(run.graph(), origin, run.tape.where)
     made = _plan(linearized.graph, mode, itemsize_of(run), model, limit, output, aim)
     arrangements = [recipe.kernels for recipe in linearized.recipes]
     if isinstance(made, ChunkedPlan):

@@ -104,6 +104,34 @@ def test_a_plan_is_used_in_another_process() -> None:
     assert bytes.fromhex(run.stdout.strip()) == here.tobytes()
 
 
+def one(x: Any) -> Any:
+    return MATRICES[0] @ np.sin(MATRICES[1] @ x)
+
+
+def two(x: Any) -> Any:
+    return MATRICES[0] @ (MATRICES[1] @ x) - np.cumsum(MATRICES[0] @ np.ones(4))
+
+
+DIFFERENT = [
+    (one, two, 20, "J2 is 4x4 diagonal [i | i] stored i from v1 to v2 (np.sin, test_travel.py:"),
+    (two, one, 20, "J2 is 30x4 dense [i | j] stored i j from v1 to v2 (np.matmul, test_travel.py:"),
+    (two, one, 20, "here it is 4x4 diagonal [i | i] stored i from v1 to v2 (np.sin, test_travel"),
+    (one, lambda x: one(x[:20]), 21, "its inputs have the shapes (20,), here (21,)"),
+    (one, lambda x: one(x)[1:], 20, "its outputs have the shapes (30,), here (29,)"),
+    (one, lambda x: np.sin(one(x)), 20, "the first one more is J4, 30x30 diagonal [i | i]"),
+]
+
+
+@pytest.mark.parametrize(("mine", "other", "n", "said"), DIFFERENT)
+def test_a_plan_that_does_not_fit_is_refused_with_what_differs(
+    mine: Any, other: Any, n: int, said: str
+) -> None:
+    plan = Plan.from_json(chainad.plan(mine, np.ones(20)).to_json())
+    with pytest.raises(PlanError, match="the plan was made for another function") as caught:
+        chainad.jacobian(other, mode=plan)(np.ones(n))
+    assert said in str(caught.value)
+
+
 def test_the_text_reads() -> None:
     text = chainad.plan_chain([3, 1, 2]).to_json()
     assert text == PINNED

@@ -11,13 +11,14 @@ from dataclasses import replace
 from chainad.algebra import forget
 from chainad.cache import Cache
 from chainad.errors import PlanError
-from chainad.linear import Edge, LinearGraph, Price, Vertex
+from chainad.linear import LinearGraph, Price, Vertex
 from chainad.plan import Alternative, Plan, follow, price_of_steps
 from chainad.planners import chain as chains
 from chainad.planners import exhaustive as sets
 from chainad.planners.chain import chain, hybrid_orders, price_of_order
 from chainad.planners.compact import compact
 from chainad.planners.exhaustive import cheapest
+from chainad.planners.fit import check_fits
 from chainad.planners.greedy import fill, greedy, markowitz, relative
 from chainad.planners.modes import around, forward, reverse
 from chainad.planners.pace import DEFAULT, Aim
@@ -86,7 +87,7 @@ def make_plan(
         If the mode is unknown, or does not fit the graph.
     """
     if isinstance(mode, Plan):
-        _check_same(mode, graph)
+        check_fits(mode, graph)
         given = replace(mode.with_origins(graph), itemsize=itemsize)
         return replace(given, model=model.name, price=price_of_steps(given, model))
     check_mode(mode)
@@ -268,30 +269,3 @@ def _proof(plan: Plan, planner: str, known: dict[str, Price], model: PriceModel)
             is_exact = name != "chain" or chains.is_exact(plan.graph, model)
             return proof if is_exact else ""
     return ""
-
-
-def _check_same(plan: Plan, graph: LinearGraph) -> None:
-    if plan.graph == graph:
-        return
-    theirs, ours = len(plan.graph.inner), len(graph.inner)
-    what = (
-        f"it eliminates {theirs} inner vertices, this function has {ours}"
-        if theirs != ours
-        else _first_difference(plan.graph, graph)
-    )
-    raise PlanError(
-        f"the plan was made for another function: {what};"
-        " make one for this function with chainad.plan(f, x)"
-    )
-
-
-def _first_difference(one: LinearGraph, two: LinearGraph) -> str:
-    for k, (a, b) in enumerate(zip(one.edges, two.edges, strict=False)):
-        if a != b:
-            return f"its local Jacobian J{k + 1} is {_sized(a)}, here it is {_sized(b)}"
-    return f"it has {len(one.edges)} local Jacobians, this function {len(two.edges)}"
-
-
-def _sized(edge: Edge) -> str:
-    rows, cols = edge.structure.matrix_shape
-    return f"{rows}x{cols} {edge.structure}"
