@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import chainad
-from benchmarks import goals
+from benchmarks import goals, inside
 from benchmarks.check import agree_as_matrices, agree_with_function
 from benchmarks.goals import Figures, Goal
 from benchmarks.inside import CachedCall, FirstCall, cached_call, first_call, forget
@@ -144,7 +144,7 @@ def measure(workload: Workload, libraries: Mapping[str, Library], effort: Effort
         runners[name] = runner
     f, output = workload.function, workload.output
     x = workload.point[0] if workload.batch else workload.point  # counts and stages of one point
-    plan = chainad.plan(f, x)
+    plan = inside.plan(inside.linearized(inside.trace(f, x)), "auto")
     counts = {offer.name: offer.multiplications for offer in plan.alternatives}
     return Measurement(
         workload,
@@ -209,9 +209,10 @@ def _compiled(workload: Workload) -> dict[str, Runner]:
 def _modes(workload: Workload) -> Iterator[tuple[str, Runner]]:
     """Yield the fixed modes that do something else than auto, and that can be run."""
     f, x = workload.function, workload.point
-    chosen = chainad.plan(f, x)
+    known = inside.linearized(inside.trace(f, x))
+    chosen = inside.plan(known, "auto")
     for mode in MODES:
-        plan = chainad.plan(f, x, mode=mode)
+        plan = inside.plan(known, mode)
         dear = plan.multiplications > TOO_DEAR or plan.peak.bytes > TOO_LARGE
         if plan.order != chosen.order and not dear:
             yield mode, partial(chainad.jacobian(f, mode=mode, output=workload.output), x)
