@@ -16,6 +16,7 @@ from itertools import pairwise
 
 from chainad.linear import LinearGraph, Vertex
 from chainad.prices import all_multiplications, multiplications
+from chainad.structure import Structure
 
 # Cuts at more vertices than this take longer than planning.
 MANY = 1500
@@ -26,25 +27,48 @@ Neighbours = Mapping[int, Iterable[int]]
 def lower_bound(graph: LinearGraph, model: str) -> int | None:
     """Return a price below which no vertex elimination order can be; None if nothing is known.
 
-    Known for dense Jacobians and for scalars, priced in multiplications.
+    Known for dense Jacobians, and for scalars between inputs and outputs of any shape, priced in
+    multiplications.
     """
     if len(graph.inner) > MANY or model not in (multiplications.name, all_multiplications.name):
         return None
-    structures = {edge.structure for edge in graph.edges}
-    if any(s.action is not None for s in structures):
-        return None
-    is_scalar = all(s.matrix_shape == (1, 1) for s in structures)
-    is_dense = all(s.kind == "dense" and min(s.matrix_shape) > 0 for s in structures)
-    if not (is_dense or is_scalar):
-        return None
-    counted = model == all_multiplications.name
-    if counted and any(s.scale is not None for s in structures):
+    found = [(e.tail, e.head, e.structure) for e in graph.edges]
+    if all(s.kind == "dense" and min(s.matrix_shape) > 0 for _, _, s in found):
+        widths = [graph.size(v) for v in range(len(graph.shapes))]
+        edges = {(tail, head): True for tail, head, _ in found}
+        return sum(least_prices(widths, edges, graph.inner).values())
+    if model != multiplications.name:
         return None  # a sum of ones may vanish, and then so do its products
-    widths = [graph.size(v) for v in range(len(graph.shapes))]
-    edges = {(e.tail, e.head): False for e in graph.edges}
-    for e in graph.edges:
-        edges[e.tail, e.head] |= e.structure.scale is None
-    return sum(least_prices(widths, edges, graph.inner).values())
+    scalars = scalar_edges(found, graph.inner, len(graph.shapes))
+    return None if scalars is None else sum(least_prices(*scalars, graph.inner).values())
+
+
+def scalar_edges(
+    edges: Iterable[tuple[int, int, Structure]], inner: Iterable[int], count: int
+) -> tuple[list[int], dict[tuple[int, int], bool]] | None:
+    """Return the edges between single numbers, and whether each keeps one; None if that hides ties.
+
+    The inner vertices must be scalars. The ends, of any shape, are taken apart into theirs, which
+    get numbers from `count` on; an edge to them must keep a number per entry, or have one entry.
+    """
+    inside = set(inner)
+    places: dict[tuple[int, int], int] = {}
+    found: dict[tuple[int, int], bool] = {}
+    for tail, head, structure in edges:
+        kept = structure.scale is None
+        apart = structure.nonzeros <= 1 or (kept and structure.count == structure.nonzeros)
+        sizes = zip((head, tail), structure.matrix_shape, strict=True)
+        if structure.action is not None or not apart or structure.nonzeros > MANY:
+            return None
+        if any(v in inside and size != 1 for v, size in sizes):
+            return None
+        for row, col in zip(*structure.entries(), strict=True):
+            u, w = (
+                v if v in inside else places.setdefault((v, int(at)), count + len(places))
+                for v, at in ((tail, col), (head, row))
+            )
+            found[u, w] = found.get((u, w), False) or kept
+    return [1] * (count + len(places)), found
 
 
 def least_prices(

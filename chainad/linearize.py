@@ -14,6 +14,7 @@ from chainad.errors import TraceError
 from chainad.graph import Argument, Graph, Node
 from chainad.lift import lift
 from chainad.linear import Edge, LinearGraph, Origin
+from chainad.merge import merged
 from chainad.rules import complexes, fft
 from chainad.rules.base import RULES, Formula, Local, Rule, Through, arguments_in, name_of
 
@@ -91,6 +92,7 @@ def linearize(
     TraceError
         If a call has no derivative that the rules know.
     """
+    graph = merged(graph)
     drafts: list[_Draft] = []
     # A complex value is a vertex with a last axis for real and imaginary part.
     shapes: dict[_Place, tuple[int, ...]] = {

@@ -24,7 +24,7 @@ FLOORS = [
     ["algebra.full", "algebra.product", "backends.numpy"],
     ["algebra.total", "algebra.sparse", "backends.reuse"],
     ["algebra", "graph"],
-    ["work"],
+    ["work", "merge"],
     ["calibration"],
     ["prices", "planners.polygon", "planners.strands"],
     ["lowering", "lowering.shapes"],

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from chainad.algebra import multiply
+from chainad.bounds import scalar_edges
 from chainad.linear import LinearGraph, Pieces, Vertex, land
 from chainad.prices import PriceModel, all_multiplications, multiplications
 from chainad.structure import Structure
@@ -83,8 +84,8 @@ class Compact(ABC, Generic[Entry]):
         """Return the tails of the edges into v, and the heads of those out of v."""
 
     @abstractmethod
-    def numbered_edges(self) -> dict[tuple[int, int], bool] | None:
-        """Return the edges and whether each keeps numbers, None if no bound on prices is known."""
+    def known_edges(self) -> tuple[Sequence[int], dict[tuple[int, int], bool]] | None:
+        """Return widths and edges for `least_prices`, None if no bound on prices is known."""
 
     @abstractmethod
     def part(self, vertices: Sequence[int], state: State[Entry] | None = None) -> Compact[Any]:
@@ -197,8 +198,9 @@ class Dense(Compact[int]):
     def neighbours(self, state: State[int], v: int) -> tuple[list[int], list[int]]:
         return list(bits(state[1][v])), list(bits(state[0][v]))
 
-    def numbered_edges(self) -> dict[tuple[int, int], bool]:
-        return {(u, w): True for u, mask in enumerate(self.start[0]) for w in bits(mask)}
+    def known_edges(self) -> tuple[Sequence[int], dict[tuple[int, int], bool]]:
+        edges = {(u, w): True for u, mask in enumerate(self.start[0]) for w in bits(mask)}
+        return self.widths, edges
 
     def part(self, vertices: Sequence[int], state: State[int] | None = None) -> Dense:
         after, before = state or self.start
@@ -394,15 +396,16 @@ class Structured(Compact[Edges]):
     def neighbours(self, state: State[Edges], v: int) -> tuple[list[int], list[int]]:
         return list(state[1][v]), list(state[0][v])
 
-    def numbered_edges(self) -> dict[tuple[int, int], bool] | None:
-        is_known = self.table.model is multiplications and all(w == 1 for w in self.widths)
-        if not is_known or any(s.action is not None for x in self.table.pieces for s in x):
+    def known_edges(self) -> tuple[Sequence[int], dict[tuple[int, int], bool]] | None:
+        if self.table.model is not multiplications:
             return None
-        return {
-            (u, w): any(s.scale is None for s in self.table.pieces[edge])
-            for u, row in enumerate(self.start[0])
-            for w, edge in row.items()
-        }
+        edges = [
+            (tail, head, structure)
+            for tail, row in enumerate(self.start[0])
+            for head, edge in row.items()
+            for structure in self.table.pieces[edge]
+        ]
+        return scalar_edges(edges, self.inner, len(self.widths))
 
     def part(self, vertices: Sequence[int], state: State[Edges] | None = None) -> Structured:
         after, before = state or self.start

@@ -91,7 +91,7 @@ def _to_try(graph: Compact[Any], state: State[Any], done: int) -> Sequence[int]:
 
 def _least(graph: Compact[Any]) -> dict[int, int]:
     """Return what every vertex costs at least; nothing where no bound is known."""
-    edges = graph.numbered_edges()
-    if edges is None:
+    known = graph.known_edges()
+    if known is None:
         return dict.fromkeys(graph.inner, 0)
-    return least_prices(graph.widths, edges, graph.inner)
+    return least_prices(*known, graph.inner)
