@@ -16,6 +16,7 @@ from chainad.api import (
 )
 from chainad.calibration import Calibration, calibrate
 from chainad.chains import multi_dot, plan_chain, plan_multi_dot
+from chainad.chunked import ChunkedPlan
 from chainad.compiled import CompiledFunction
 from chainad.errors import (
     ChainadError,
@@ -36,6 +37,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Calibration",
     "ChainadError",
+    "ChunkedPlan",
     "CompiledFunction",
     "Factor",
     "InputError",

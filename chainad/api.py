@@ -13,6 +13,7 @@ from chainad.backends.numpy import build
 from chainad.batches import Batch, ManyPoints
 from chainad.blocks import assembler, check_size, dtype_of, itemsize_of, nest, pairs, write
 from chainad.cache import Cache
+from chainad.chunked import ChunkedPlan
 from chainad.chunks import compile_chunks
 from chainad.compiled import CompiledFunction, Prepared
 from chainad.errors import InputError
@@ -21,7 +22,7 @@ from chainad.linear import LinearGraph
 from chainad.linearize import Linearized, linearize
 from chainad.lower import lower
 from chainad.matrixfree import JacobianOperator, Sweeps
-from chainad.memory import ChunkedPlan, bytes_of, plan_within
+from chainad.memory import bytes_of, plan_within
 from chainad.operators import Operator
 from chainad.plan import Plan
 from chainad.planners.auto import Mode, check_mode, mode_key, plan_cached

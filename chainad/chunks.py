@@ -10,8 +10,8 @@ import numpy as np
 
 from chainad.algebra import Kernels
 from chainad.backends.numpy import Runner, build
+from chainad.chunked import ChunkedPlan, Part
 from chainad.lower import Lowered, lower
-from chainad.memory import ChunkedPlan, Part
 from chainad.primitives import key_of, place
 from chainad.results import Dense
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from chainad.backends.numpy import Runner
 from chainad.blocks import nesting
+from chainad.chunked import ChunkedPlan
 from chainad.errors import FallbackWarning, TraceError
 from chainad.linearize import Linearized
-from chainad.memory import ChunkedPlan
 from chainad.plan import Plan
 from chainad.replay.arguments import Several, take_apart
 from chainad.replay.recording import Recording, finish

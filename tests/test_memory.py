@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 import chainad
 from chainad.backends.numpy import build
+from chainad.chunked import ChunkedPlan
 from chainad.chunks import compile_chunks
 from chainad.errors import InputError, TooLargeError
 from chainad.lower import lower
-from chainad.memory import ChunkedPlan, bytes_of, needed, plan_within
+from chainad.memory import bytes_of, needed, plan_within
 from chainad.plan import Plan
 from chainad.planners.auto import make_plan
 from chainad.testing import path_sum, random_graph
