@@ -16,7 +16,7 @@ from chainad.cache import Cache
 from chainad.chunked import ChunkedPlan
 from chainad.chunks import compile_chunks
 from chainad.compiled import CompiledFunction, Prepared
-from chainad.errors import InputError
+from chainad.errors import InputError, PlanError
 from chainad.evaluate import evaluate
 from chainad.linear import LinearGraph
 from chainad.linearize import Linearized, linearize
@@ -26,6 +26,7 @@ from chainad.memory import bytes_of, plan_within
 from chainad.operators import Operator
 from chainad.plan import Plan
 from chainad.planners.auto import Mode, check_mode, mode_key, plan_cached
+from chainad.planners.fit import check_fits
 from chainad.planners.pace import Aim, Effort, aim_of
 from chainad.prices import PriceModel, model_of
 from chainad.results import OUTPUTS
@@ -47,7 +48,7 @@ class JacobianFunction:
         self,
         f: Callable[..., Any],
         argnums: int | Sequence[int],
-        mode: Mode,
+        mode: Mode | ChunkedPlan,
         output: str,
         price: str | PriceModel,
         memory_limit: int | str | None,
@@ -59,7 +60,7 @@ class JacobianFunction:
             raise InputError(f"f must be a function, but got {type(f).__name__}")
         self.f = f
         self.argnums = _checked_argnums(argnums)
-        self.mode = check_mode(mode)
+        self.mode = mode if isinstance(mode, ChunkedPlan) else check_mode(mode)
         self.output = _checked_output(output)
         model_of(price)  # refuses an unknown one in the line where it was asked for
         self.price = price
@@ -157,7 +158,7 @@ class ValueAndJacobianFunction(JacobianFunction):
 def jacobian(
     f: Callable[..., Any],
     argnums: int | Sequence[int] = 0,
-    mode: Mode = "auto",
+    mode: Mode | ChunkedPlan = "auto",
     output: str = "dense",
     price: str | PriceModel = "multiplications",
     memory_limit: int | str | None = None,
@@ -272,7 +273,7 @@ def jacobian(
 def value_and_jacobian(
     f: Callable[..., Any],
     argnums: int | Sequence[int] = 0,
-    mode: Mode = "auto",
+    mode: Mode | ChunkedPlan = "auto",
     output: str = "dense",
     price: str | PriceModel = "multiplications",
     memory_limit: int | str | None = None,
@@ -310,7 +311,7 @@ def compile(
     f: Callable[..., Any],
     *args: Any,
     argnums: int | Sequence[int] = 0,
-    mode: Mode = "auto",
+    mode: Mode | ChunkedPlan = "auto",
     output: str = "dense",
     price: str | PriceModel = "multiplications",
     memory_limit: int | str | None = None,
@@ -373,7 +374,7 @@ def plan(
     f: Callable[..., Any],
     *args: Any,
     argnums: int | Sequence[int] = 0,
-    mode: Mode = "auto",
+    mode: Mode | ChunkedPlan = "auto",
     price: str | PriceModel = "multiplications",
     memory_limit: int | str | None = None,
     effort: Effort = "balanced",
@@ -440,22 +441,30 @@ def stop_gradient(x: Any) -> Any:
 
 def _plan(
     graph: LinearGraph,
-    mode: Mode,
+    mode: Mode | ChunkedPlan,
     itemsize: int,
     price: str | PriceModel,
     limit: int | None,
     output: str,
     aim: Aim,
 ) -> Plan | ChunkedPlan:
+    if isinstance(mode, ChunkedPlan):
+        check_fits(mode.graph, graph)
+        if output != "dense":
+            raise PlanError(
+                f"a plan in blocks gives a dense Jacobian, but output={output!r} is asked for;"
+                " plan with that output"
+            )
+        return mode.with_origins(graph)
     if limit is None:
         return plan_cached(graph, mode, itemsize, price, aim)
     return plan_within(graph, mode, itemsize, price, limit, output, aim)
 
 
 def _compile(
-    run: Run, mode: Mode, output: str, model: PriceModel, limit: int | None, aim: Aim
+    run: Run, mode: Mode | ChunkedPlan, output: str, model: PriceModel, limit: int | None, aim: Aim
 ) -> Prepared:
-    key = mode_key(mode)
+    key = mode if isinstance(mode, ChunkedPlan) else mode_key(mode)
     if key is None:
         return _build(run, mode, output, model, limit, aim)
     known = (run.key, key, output, model, limit, aim)
@@ -463,10 +472,10 @@ def _compile(
 
 
 def _build(
-    run: Run, mode: Mode, output: str, model: PriceModel, limit: int | None, aim: Aim
+    run: Run, mode: Mode | ChunkedPlan, output: str, model: PriceModel, limit: int | None, aim: Aim
 ) -> Prepared:
     # Lines are looked up only where a message may name them.
-    origin = run.tape.origin if isinstance(mode, Plan) else None
+    origin = run.tape.origin if isinstance(mode, (Plan, ChunkedPlan)) else None
     linearized = linearize(run.graph(), origin, run.tape.where)
     made = _plan(linearized.graph, mode, itemsize_of(run), model, limit, output, aim)
     arrangements = [recipe.kernels for recipe in linearized.recipes]

@@ -12,7 +12,7 @@ import chainad
 from chainad.backends.numpy import build
 from chainad.chunked import ChunkedPlan
 from chainad.chunks import compile_chunks
-from chainad.errors import InputError, TooLargeError
+from chainad.errors import InputError, PlanError, TooLargeError
 from chainad.lower import lower
 from chainad.memory import bytes_of, needed, plan_within
 from chainad.plan import Plan
@@ -148,6 +148,18 @@ def test_modes_hold_inside_the_blocks(mode: object) -> None:
         assert {part.plan.planner for part in plan.parts[:1]} == {mode}
     J = chainad.jacobian(mixed, mode=mode, memory_limit=limit)(X)
     np.testing.assert_allclose(J, chainad.jacobian(mixed)(X), rtol=1e-10, atol=1e-12)
+
+
+def test_a_plan_in_blocks_is_given_back() -> None:
+    plan = chainad.plan(mixed, X, memory_limit=int(1.2 * RESULT))
+    assert chainad.plan(mixed, X, mode=plan) == plan
+    assert hash(plan) == hash(chainad.plan(mixed, X, memory_limit=int(1.2 * RESULT)))
+    J = chainad.jacobian(mixed, mode=plan)(X)
+    np.testing.assert_array_equal(J, chainad.jacobian(mixed, memory_limit=int(1.2 * RESULT))(X))
+    with pytest.raises(PlanError, match="the plan was made for another function: its inputs"):
+        chainad.jacobian(np.sin, mode=plan)(np.ones(3))
+    with pytest.raises(PlanError, match="gives a dense Jacobian, but output='sparse' is asked for"):
+        chainad.jacobian(mixed, mode=plan, output="sparse")(X)
 
 
 def test_a_given_order_is_not_cut_into_blocks() -> None:

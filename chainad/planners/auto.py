@@ -87,7 +87,7 @@ def make_plan(
         If the mode is unknown, or does not fit the graph.
     """
     if isinstance(mode, Plan):
-        check_fits(mode, graph)
+        check_fits(mode.graph, graph)
         given = replace(mode.with_origins(graph), itemsize=itemsize)
         return replace(given, model=model.name, price=price_of_steps(given, model))
     check_mode(mode)

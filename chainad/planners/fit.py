@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from chainad.errors import PlanError
 from chainad.linear import LinearGraph
-from chainad.plan import Plan
 
 
-def check_fits(plan: Plan, graph: LinearGraph) -> None:
-    """Raise PlanError with the first difference if a plan was made for another graph."""
-    if plan.graph != graph:
+def check_fits(planned: LinearGraph, graph: LinearGraph) -> None:
+    """Raise PlanError with the first difference if the graph of a plan is another one."""
+    if planned != graph:
         raise PlanError(
-            f"the plan was made for another function: {_difference(plan.graph, graph)};"
+            f"the plan was made for another function: {_difference(planned, graph)};"
             " make one for this function with chainad.plan(f, x)"
         )
 
