@@ -57,7 +57,7 @@ def _check(names: Sequence[str]) -> int:
     for name in names:
         print(f"{name} ...", end=" ", flush=True)
         runners, _ = checked(WORKLOADS[name](True))
-        print(f"correct: {', '.join(sorted(runners.keys() - {'f'}))}")
+        print(f"correct: {', '.join(sorted(runners.keys() - {'f'}))}", flush=True)
     print(f"{len(names)} workloads in {perf_counter() - start:.0f} s")
     return 0
 
