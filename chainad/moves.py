@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chainad.pattern import Integers, Lattice, Positions, as_array
+from chainad.pattern import Index, Integers, Lattice, Positions, as_array, progressions
 
 Array = npt.NDArray[Any]
 
@@ -100,6 +100,48 @@ def _walks_of_alike(
         first, start = int(sources[k]), int(targets[k])
         yield Walk((end - k, int(lengths[k])), (first, over, 1), (start, down, step))
         k = end
+
+
+@lru_cache(maxsize=1024)
+def as_turn(where: Positions, size: int) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """Return a shape and an order of its axes that bring every place to where it goes.
+
+    `where` must take each of `size` places once, and be nested progressions: then entries in the
+    shape, their axes put in order, lie row-major at their places. None if it is not so.
+    """
+    if len(where) != size or size < 2:
+        return None
+    nested = _nested(where)
+    if nested is None:
+        return None
+    start, steps, sizes = nested
+    order = sorted(range(len(steps)), key=lambda k: -steps[k])
+    reach = 1
+    for k in reversed(order):  # the places must be the digits of a number
+        if steps[k] != reach:
+            return None
+        reach *= sizes[k]
+    return (sizes, tuple(order)) if start == 0 else None
+
+
+def _nested(where: Positions) -> tuple[int, tuple[int, ...], tuple[int, ...]] | None:
+    """Return positions as nested progressions, or None."""
+    if not isinstance(where, Index):
+        return progressions(where)
+    array, steps, sizes = as_array(where), list[int](), list[int]()
+    while array.size > 1:
+        step = int(array[1] - array[0])
+        broken = np.flatnonzero(np.diff(array) != step)
+        count = int(broken[0]) + 1 if broken.size else array.size
+        if array.size % count:
+            return None
+        rows = array.reshape(-1, count)
+        if np.any(rows != rows[:, :1] + step * np.arange(count)):
+            return None
+        steps.insert(0, step)
+        sizes.insert(0, count)
+        array = rows[:, 0]
+    return int(array[0]), tuple(steps), tuple(sizes)
 
 
 def view(array: Array, sizes: tuple[int, int], walk: tuple[int, int, int]) -> Array:

@@ -8,14 +8,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainad import moves
-from chainad.kernels import Add, AddAt, Broadcast, Place, Reshape, Scale, Scatter, Subtract
+from chainad.kernels import (
+    Add,
+    AddAt,
+    Broadcast,
+    Place,
+    Reshape,
+    Scale,
+    Scatter,
+    Subtract,
+    Take,
+    Transpose,
+)
 from chainad.lower import prune
 from chainad.lowering.assemble import assemble
 from chainad.lowering.writer import Writer
-from chainad.moves import view, walks
+from chainad.moves import as_turn, view, walks
 from chainad.pattern import Index, Lattice, as_array, positions
 from chainad.primitives import scatter
-from chainad.program import Program
+from chainad.program import Instruction, Program
 from chainad.testing import random_numbers, run_program
 
 randoms = st.randoms(use_true_random=False)
@@ -173,3 +184,63 @@ def test_a_sum_of_placed_pieces_is_one_call() -> None:
     assert instruction.kernel == Scatter(
         (range(1, 2 * n + 1, 2), range(2 * n + 1, 4 * n + 1, 2)), 4 * n, False, ((1, 1), (1, -1))
     )
+
+
+# ------------------------------------------------------------- turned axes
+
+
+@given(randoms)
+def test_turned_axes_are_found_in_their_places(rng: Random) -> None:
+    sizes = tuple(rng.randint(1, 4) for _ in range(rng.randint(1, 4)))
+    order = tuple(rng.sample(range(len(sizes)), len(sizes)))
+    size = int(np.prod(sizes))
+    x = np.arange(size)
+    where = np.empty(size, int)
+    where[x.reshape(sizes).transpose(order).ravel()] = x
+    found = as_turn(positions(where), size)
+    if size < 2:
+        assert found is None
+        return
+    assert found is not None
+    np.testing.assert_array_equal(x.reshape(found[0]).transpose(found[1]).ravel()[where], x)
+
+
+def test_places_that_are_no_turned_axes_are_not_taken_for_it() -> None:
+    assert as_turn(range(1, 7), 7) is None  # a place is left out
+    assert as_turn(positions([1, 0, 2, 3]), 4) is None
+    assert as_turn(range(3, -1, -1), 4) is None
+    assert as_turn(Lattice(0, (4, 1), (2, 2)), 8) is None
+
+
+@given(randoms)
+def test_gathers_and_placings_of_everything_turn_axes(rng: Random) -> None:
+    a, b, c = (rng.randint(2, 4) for _ in range(3))
+    order = tuple(rng.sample(range(3), 3))
+    where = positions(np.arange(a * b * c).reshape(a, b, c).transpose(order).ravel())
+    front, back = rng.choice([(), (2,)]), rng.choice([(), (3,)])
+    axis, size = len(front), a * b * c
+    x = random_numbers(rng, (*front, size, *back))
+    for kernel in (Take(axis, where), Place(axis, where, size)):
+        w = Writer(1)
+        w.shapes[0] = x.shape
+        out = w.emit(kernel, 0)
+        program = prune(Program(1, tuple(w.instructions), (out,)))
+        assert not any(isinstance(i.kernel, (Take, Place)) for i in program.instructions)
+        plain = Program(1, (Instruction(kernel, (0,), 1),), (1,))
+        np.testing.assert_array_equal(run_program(program, [x])[0], run_program(plain, [x])[0])
+
+
+@given(randoms)
+def test_axes_are_split_before_they_are_turned(rng: Random) -> None:
+    """What was merged, turned and taken apart again is only turned."""
+    sizes = [rng.randint(1, 3) for _ in range(4)]
+    x = random_numbers(rng, tuple(sizes))
+    w = Writer(1)
+    w.shapes[0] = x.shape
+    merged = w.emit(Reshape((sizes[0], sizes[1] * sizes[2], sizes[3])), 0)
+    turned = w.emit(Transpose((1, 2, 0)), merged)
+    out = w.emit(Reshape((sizes[1], sizes[2], sizes[3], sizes[0])), turned)
+    program = prune(Program(1, tuple(w.instructions), (out,)))
+    np.testing.assert_array_equal(run_program(program, [x])[0], x.transpose(1, 2, 3, 0))
+    if 1 not in sizes:
+        assert [i.kernel for i in program.instructions] == [Transpose((1, 2, 3, 0))]

@@ -6,6 +6,7 @@ Every rewriting gives the same numbers, bit for bit, up to the sign of a zero.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import accumulate
 from math import prod
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from chainad.kernels import (
     Kernel,
     MatMul,
     Multiply,
+    Place,
     Reshape,
     Scale,
     Subtract,
@@ -25,6 +27,8 @@ from chainad.kernels import (
     Transpose,
 )
 from chainad.lowering.shapes import Shape, shape_of
+from chainad.moves import as_turn
+from chainad.pattern import Positions, refine
 from chainad.program import Instruction
 
 Call = tuple[Kernel, tuple[int, ...]]
@@ -62,10 +66,8 @@ def simplify(kernel: Kernel, inputs: tuple[int, ...], context: Context) -> int |
             return (kernel, inputs) if a is None or b is None else (kernel, (a, b))
         case Sum(axes) if not axes:
             return inputs[0]
-        case Take(axis, positions):
-            shape = context.shapes.get(inputs[0])
-            if shape is not None and positions == range(shape[axis]):
-                return inputs[0]
+        case Take(axis, where) | Place(axis, where):
+            return _rearranged(kernel, axis, where, inputs[0], context)
     return kernel, inputs
 
 
@@ -91,7 +93,57 @@ def _reshape(kernel: Reshape, x: int, context: Context) -> int | Call:
         moved = [k for k, n in zip(before.kernel.order, have, strict=True) if n != 1]
         if moved == sorted(moved):
             return context.emit(Reshape(shape), before.inputs[0])
+        return _split_first(shape, x, have, before, context)
     return Reshape(shape), (x,)
+
+
+def _split_first(
+    shape: Shape, x: int, have: Shape, turned: Instruction, context: Context
+) -> int | Call:
+    """Split axes before they are turned: there, it often undoes what merged them."""
+    parts = refine(have, shape)
+    if parts is None or tuple(parts) == have:
+        return Reshape(shape), (x,)
+    assert isinstance(turned.kernel, Transpose)
+    rest, groups = iter(parts), list[list[int]]()
+    for size in have:
+        group: list[int] = []
+        while prod(group) != size:
+            group.append(next(rest))
+        groups.append(group)
+    order = turned.kernel.order
+    original = [groups[order.index(k)] for k in range(len(order))]
+    start = dict(zip(range(len(order)), accumulate(map(len, original), initial=0), strict=False))
+    flat = tuple(n for group in original for n in group)
+    moved = tuple(start[k] + j for k in order for j in range(len(original[k])))
+    y = context.emit(Reshape(flat), turned.inputs[0])
+    return context.emit(Reshape(shape), context.emit(Transpose(moved), y))
+
+
+def _rearranged(
+    kernel: Kernel, axis: int, where: Positions, x: int, context: Context
+) -> int | Call:
+    """Gather or place all entries of an axis by turning axes, where that is what it comes to."""
+    have = context.shapes.get(x)
+    if have is None:
+        return kernel, (x,)
+    size = kernel.size if isinstance(kernel, Place) else have[axis]
+    if have[axis] != size or len(where) != size:
+        return kernel, (x,)
+    if where == range(size):
+        return x
+    turn = as_turn(where, size)
+    if turn is None:
+        return kernel, (x,)
+    sizes, order = turn
+    if isinstance(kernel, Take):  # away from the places, not to them
+        sizes = tuple(sizes[k] for k in order)
+        order = tuple(map(order.index, range(len(order))))
+    before, after = tuple(range(axis)), tuple(range(axis + 1, len(have)))
+    x = context.emit(Reshape((*have[:axis], *sizes, *have[axis + 1 :])), x)
+    moved = tuple(axis + k for k in order)
+    behind = tuple(k + len(sizes) - 1 for k in after)
+    return context.emit(Reshape(have), context.emit(Transpose((*before, *moved, *behind)), x))
 
 
 def _transpose(kernel: Transpose, x: int, context: Context) -> int | Call:
