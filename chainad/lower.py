@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chainad.algebra import Kernels, Product
+from chainad.lowering.batches import turn_batches
 from chainad.lowering.forms import FORMS
 from chainad.lowering.layout import lay_out_axes
 from chainad.lowering.products import product_of, total_of
@@ -59,7 +60,10 @@ def lower(plan: Plan, arrangements: Sequence[Kernels], output: str = "dense") ->
         forms.append(form)
         outputs += found
     program = prune(Program(len(edges), tuple(writer.instructions), tuple(outputs)))
-    return Lowered(prune(lay_out_axes(program, writer)), tuple(forms))
+    for improve in (lay_out_axes, turn_batches):
+        program, writer = improve(program, writer)
+        program = prune(program)
+    return Lowered(program, tuple(forms))
 
 
 def _local(writer: Writer, structure: Structure, kernels: Kernels, slot: int) -> int | None:

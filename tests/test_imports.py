@@ -37,7 +37,8 @@ FLOORS = [
     ["plan", "rules.*"],
     ["rules.complexes", "rules.decompositions", "rules.fft"],
     ["rules.scipy_fft", "rules.scipy_linalg", "rules.scipy_special", "rules.special"],
-    ["lowering.products", "lowering.layout", "lowering.assemble"],
+    ["lowering.products", "lowering.layout"],
+    ["lowering.assemble", "lowering.batches"],
     ["lowering.forms"],
     [
         "rules",

@@ -16,14 +16,14 @@ from chainad.program import Instruction, Program
 Order = tuple[int, ...]
 
 
-def lay_out_axes(program: Program, writer: Writer) -> Program:
+def lay_out_axes(program: Program, writer: Writer) -> tuple[Program, Writer]:
     """Return the program with transposes moved to the inputs of what they transpose.
 
-    `writer` is the one that wrote the program: it knows the shapes.
+    `writer` is the one that wrote the program: it knows the shapes. The program comes with its own.
     """
     wanted = _wanted(program, writer)
     if not wanted:
-        return program
+        return program, writer
     made = Writer(program.n_slots)
     made.shapes |= {k: writer.shapes.get(k) for k in range(program.n_slots)}
     register = {k: k for k in range(program.n_slots)}
@@ -37,8 +37,8 @@ def lay_out_axes(program: Program, writer: Writer) -> Program:
         else:
             register[old.output] = made.emit(old.kernel, *inputs)
             made.shapes[register[old.output]] = writer.shapes.get(old.output)
-    outputs = tuple(None if k is None else register[k] for k in program.outputs)
-    return Program(program.n_slots, tuple(made.instructions), outputs)
+    outputs = tuple(None if k is None else made.own(register[k]) for k in program.outputs)
+    return Program(program.n_slots, tuple(made.instructions), outputs), made
 
 
 def _wanted(program: Program, writer: Writer) -> dict[int, Order]:
