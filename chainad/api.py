@@ -484,7 +484,8 @@ def _build(
         return Prepared(linearized, made, chunks.forms, chunks.used_slots, chunks)
     lowered = lower(made, arrangements, output)
     used = lowered.program.used_slots
-    return Prepared(linearized, made, lowered.forms, used, build(lowered.program))
+    program = lowered.program
+    return Prepared(linearized, made, lowered.forms, used, build(program), program)
 
 
 def _checked_backend(backend: str) -> str:

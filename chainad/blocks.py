@@ -117,8 +117,9 @@ def _cast(array: Any, dtype: np.dtype[Any], output: str) -> Any:
 
 def write(found: Any, out: Any) -> Any:
     """Write dense blocks into the buffers of the user, once all of these fit; return them."""
-    _check_out(found, out)
-    _copy(found, out)
+    if found is not out:  # else it was written there in the first place
+        _check_out(found, out)
+        _copy(found, out)
     return out
 
 

@@ -6,21 +6,24 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from threading import RLock
 from typing import Any, Protocol
 
 import numpy as np
 
 from chainad.backends.numpy import Runner
+from chainad.backends.reuse import Reusing
 from chainad.blocks import nesting
 from chainad.chunked import ChunkedPlan
 from chainad.errors import FallbackWarning, TraceError
 from chainad.linearize import Linearized
 from chainad.plan import Plan
+from chainad.program import Program
 from chainad.replay.arguments import Several, take_apart
 from chainad.replay.recording import Recording, finish
 from chainad.replay.source import MISS, Replay, Wanted, build
-from chainad.results import Form
+from chainad.results import Dense, Form
 from chainad.rules.base import RULES
 from chainad.scalars.program import ScalarProgram, scalar_program
 from chainad.scalars.replay import single
@@ -56,6 +59,7 @@ class Prepared:
     forms: tuple[Form | None, ...]
     used_slots: tuple[int, ...]
     run: Runner
+    program: Program | None = None
 
 
 class Differentiator(Protocol):
@@ -94,11 +98,16 @@ class CompiledFunction:
         return f"{self._of!r}.compile()"
 
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
-        return self._of.hand_out(*self.both(args, kwargs), out)
+        return self._of.hand_out(*self.both(args, kwargs, out), out)
 
-    def both(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """Return what the function returns (None if it is not asked for), and its Jacobian."""
-        found = self._find(args, kwargs)
+    def both(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None
+    ) -> tuple[Any, Any]:
+        """Return what the function returns (None if it is not asked for), and its Jacobian.
+
+        That is `out` itself if it could be written there directly.
+        """
+        found = self._find(args, kwargs, out)
         value, jacobian = self._miss(args, kwargs) if found is MISS else found
         return value, jacobian
 
@@ -117,11 +126,11 @@ class CompiledFunction:
         with self._lock:
             self._replays = ()
 
-    def _find(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _find(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None) -> Any:
         replays = self._replays
         for k, pair in enumerate(replays):
             try:
-                found = pair[0](args, kwargs)
+                found = pair[0](args, kwargs, out)
             except Exception:
                 # It is the function's own, in its own line: let that raise it, or do otherwise.
                 return self._of.traced(args, kwargs)
@@ -206,7 +215,37 @@ def record(
         except NotScalarError as error:
             warn_of_fallback(of.backend, error)
     run, blocks = found.prepared.run, found.blocks
-    return build(found.recording, Wanted(wants_value, found.is_tuple, run, blocks))
+    if found.prepared.program is None:
+        wanted = Wanted(wants_value, found.is_tuple, _ignoring(run), blocks, _no_buffers)
+    else:
+        run_into = Reusing(found.prepared.program).trusting
+        buffers = _no_buffers if wants_value else _buffers(of, found)
+        wanted = Wanted(wants_value, found.is_tuple, run_into, blocks, buffers)
+    return build(found.recording, wanted)
+
+
+def _ignoring(run: Runner) -> Callable[[Sequence[Any], Any], Any]:
+    return lambda slots, out: run(slots)
+
+
+def _buffers(of: Differentiator, found: Recorded) -> Callable[[Any], list[Any] | None]:
+    """Return what tells whether a result can be written into the user's `out` at once."""
+    if len(found.prepared.forms) != 1 or not of.is_single or found.is_tuple:
+        return _no_buffers
+    (form,) = found.prepared.forms
+    if not isinstance(form, Dense):
+        return _no_buffers
+    return partial(_fitting, form.shape, found.kinds[0])
+
+
+def _no_buffers(out: Any) -> None:
+    """Take results as they are made; several, or other than dense ones, are copied afterwards."""
+
+
+def _fitting(shape: tuple[int, ...], dtype: np.dtype[Any], out: Any) -> list[Any] | None:
+    """Return the buffer for the one result, unless it does not fit and is to be refused."""
+    is_array = type(out) is np.ndarray and out.flags.writeable
+    return [out] if is_array and (out.shape, out.dtype) == (shape, dtype) else None
 
 
 def _as_scalars(of: Differentiator, found: Recorded, wants_value: bool) -> tuple[Replay, str]:

@@ -15,6 +15,7 @@ import chainad
 from chainad.algebra import dense, diagonal
 from chainad.backends.numpy import build, observe
 from chainad.backends.reuse import Reusing, text_of
+from chainad.errors import InputError
 from chainad.kernels import Add, Copy, MatMul, Multiply, Push, Reshape, Scale, Transpose
 from chainad.linear import Edge, LinearGraph
 from chainad.lower import lower
@@ -270,3 +271,71 @@ def test_the_lines_run_inside_another_function(prefix: str) -> None:
     memory = text.make()
     for _ in range(2):
         np.testing.assert_allclose(objects["call"](slots, memory), wanted)
+
+
+# ----------------------------------------------------------------- compiled
+
+
+def network(*widths: int):
+    rng = np.random.default_rng(0)
+    weights = [rng.normal(size=(m, n)) / 5 for n, m in pairwise(widths)]
+
+    def f(x: np.ndarray) -> np.ndarray:
+        for w in weights[:-1]:
+            x = np.tanh(w @ x)
+        return weights[-1] @ x
+
+    return f, [rng.normal(size=widths[0]) for _ in range(3)]
+
+
+def test_compiled_jacobians_are_written_into_out_directly() -> None:
+    f, points = network(300, 200, 20, 200, 300)
+    J = chainad.jacobian(f)
+    fast = J.compile()
+    out = np.empty((300, 300))
+    for x in points:
+        assert fast(x, out=out) is out
+        np.testing.assert_allclose(out, J(x), rtol=1e-12, atol=1e-12)
+    tracemalloc.start()
+    fast(points[0], out=out)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < out.nbytes // 5
+
+
+def test_results_of_compiled_calls_are_kept_apart() -> None:
+    f, points = network(30, 20, 4, 20, 30)
+    J = chainad.jacobian(f)
+    fast = J.compile()
+    found = [fast(x) for x in points]
+    for one, x in zip(found, points, strict=True):
+        np.testing.assert_allclose(one, J(x), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "out",
+    [np.empty((3, 30)), np.empty((30, 30), np.float32), np.empty(30), [1.0]],
+    ids=["shape", "dtype", "axes", "list"],
+)
+def test_buffers_that_do_not_fit_are_refused_by_compiled_calls(out: object) -> None:
+    f, points = network(30, 20, 4, 20, 30)
+    fast = chainad.jacobian(f).compile()
+    for x in points:
+        with pytest.raises(InputError, match="out"):
+            fast(x, out=out)
+
+
+def test_the_buffer_may_be_the_argument_itself() -> None:
+    def f(x: np.ndarray) -> np.ndarray:
+        return x * np.sum(x)
+
+    x = np.arange(4.0).reshape(2, 2)
+    J = chainad.jacobian(lambda y: f(y)[0, :1] * 1.0, argnums=0)
+    fast = J.compile()
+    for _ in range(3):
+        wanted = J(x)
+        memory = np.zeros(4)
+        memory[:] = x.ravel()
+        point = memory.reshape(2, 2)
+        out = memory.reshape(1, 2, 2)
+        np.testing.assert_allclose(fast(point, out=out), wanted)

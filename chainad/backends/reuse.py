@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from chainad.primitives import takes_over
 from chainad.program import Instruction, Program
 
 Array = npt.NDArray[Any]
+Out = Sequence[Array | None] | None
 
 
 @dataclass(frozen=True)
@@ -185,23 +187,23 @@ class Reusing:
         self._key: Any = None
         self._run: Any = None
         self._make: Any = None
+        self._results: list[Any] = []
         self._free: list[list[Array]] = []
+        self._lock = Lock()
 
-    def __call__(
-        self, slots: Sequence[Any], out: Sequence[Array | None] | None = None
-    ) -> tuple[Any, ...]:
+    def __call__(self, slots: Sequence[Any], out: Out = None) -> tuple[Any, ...]:
         """Return the results for some slots, in the arrays `out` where these are given."""
         if any(map(takes_over, slots)):
             return self._plain(slots)
-        key = [
-            (slots[k].shape, slots[k].dtype) if hasattr(slots[k], "dtype") else None
-            for k in self._used
-        ]
-        if self._key is None:
-            return _written(self._first(slots, key), out)
-        if key != self._key:
+        if self._key is not None and _key(slots, self._used) != self._key:
             return _written(self._plain(slots), out)
-        direct = out if out is not None and _is_free(out, slots) else None
+        return self.trusting(slots, out)
+
+    def trusting(self, slots: Sequence[Any], out: Out = None) -> tuple[Any, ...]:
+        """Do the same for slots that are known to be plain, with the same shapes and dtypes."""
+        if self._key is None:
+            return _written(self._first(slots), out)
+        direct = out if out is not None and self._can_write(out, slots) else None
         try:
             memory = self._free.pop()  # atomic, as is append: each call has memory of its own
         except IndexError:
@@ -210,24 +212,36 @@ class Reusing:
             results: tuple[Any, ...] = self._run(slots, memory, direct)
         finally:
             self._free.append(memory)
-        return results if direct is not None else _written(results, out)
+        return results if out is direct else _written(results, out)
 
-    def _first(self, slots: Sequence[Any], key: Any) -> tuple[Any, ...]:
+    def _can_write(self, out: Sequence[Array | None], slots: Sequence[Any]) -> bool:
+        """Return whether results can be written where they are wanted while slots are read."""
+        for array, (shape, dtype) in zip(out, self._results, strict=True):
+            if array is None:
+                continue
+            if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
+                return False
+            for slot in slots:
+                if isinstance(slot, np.ndarray) and np.may_share_memory(array, slot):
+                    return False
+        return True
+
+    def _first(self, slots: Sequence[Any]) -> tuple[Any, ...]:
         seen, results = observe(self.program, slots)
         text = text_of(self.program, seen, [f"slots[{k}]" for k in range(self.program.n_slots)])
         ending = f"return ({''.join(f'{name}, ' for name in text.results)})"
-        self._run = compiled(function("run(slots, memory, out)", [*text.lines, ending]), text.names)
-        self._make, self._key = text.make, key
+        run = compiled(function("run(slots, memory, out)", [*text.lines, ending]), text.names)
+        with self._lock:
+            if self._key is None:  # else a call inside this one, or beside it, was here first
+                self._run, self._make = run, text.make
+                self._results = [(np.shape(x), getattr(x, "dtype", None)) for x in results]
+                self._key = _key(slots, self._used)
         return results
 
 
-def _is_free(out: Sequence[Array | None], slots: Sequence[Any]) -> bool:
-    """Return whether results can be written where they are wanted while slots are being read."""
-    given = [array for array in out if array is not None]
-    arrays = [slot for slot in slots if isinstance(slot, np.ndarray)]
-    return all(array.flags.c_contiguous for array in given) and not any(
-        np.may_share_memory(array, slot) for array in given for slot in arrays
-    )
+def _key(slots: Sequence[Any], used: Sequence[int]) -> list[Any]:
+    """Return what must be equal for two calls that run the same lines."""
+    return [(np.shape(slots[k]), getattr(slots[k], "dtype", None)) for k in used]
 
 
 def _written(results: tuple[Any, ...], out: Sequence[Array | None] | None) -> tuple[Any, ...]:

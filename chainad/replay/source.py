@@ -21,7 +21,7 @@ from chainad.tracing.script import Guard, Ref
 
 MISS: Any = object()
 
-Replay = Callable[[tuple[Any, ...], dict[str, Any]], Any]
+Replay = Callable[..., Any]  # of args, kwargs and out
 
 # Results of so many bytes are let go as soon as nothing needs them.
 LARGE = 1 << 16
@@ -31,13 +31,15 @@ LARGE = 1 << 16
 class Wanted:
     """What a replay returns: `value` says whether the function's values, too.
 
-    `run` takes the numbers of the local Jacobians, `blocks` makes the Jacobians of its results.
+    `run` takes the numbers of the local Jacobians and what `buffers` makes of `out=`, and `blocks`
+    makes the Jacobians of its results.
     """
 
     value: bool
     is_tuple: bool
-    run: Callable[[Sequence[Any]], Any]
+    run: Callable[[Sequence[Any], Any], Any]
     blocks: Callable[[Any], Any]
+    buffers: Callable[[Any], Any]
 
 
 def source(recording: Recording, wanted: Wanted) -> tuple[str, dict[str, Any]]:
@@ -53,13 +55,13 @@ def source(recording: Recording, wanted: Wanted) -> tuple[str, dict[str, Any]]:
         names.objects[f"v{number}"] = array
     lines += _steps(recording, wanted, names)
     slots = ", ".join(names.spell(slot) for slot in recording.slots)
-    names.objects |= {"run": wanted.run, "blocks": wanted.blocks}
-    lines.append(f"jacobian = blocks(run([{slots}]))")
+    names.objects |= {"run": wanted.run, "blocks": wanted.blocks, "buffers": wanted.buffers}
+    lines.append(f"jacobian = blocks(run([{slots}], None if out is None else buffers(out)))")
     values = [_owned(recording, ref, names) for ref in recording.values] if wanted.value else []
     value = f"({', '.join(values)},)" if wanted.is_tuple and values else (*values, "()")[0]
     lines.append(f"return {value if wanted.value else None}, jacobian")
     body = "\n    ".join(lines)
-    return f"def replay(args, kwargs):\n    {body}\n", names.objects
+    return f"def replay(args, kwargs, out=None):\n    {body}\n", names.objects
 
 
 def build(recording: Recording, wanted: Wanted) -> tuple[Replay, str]:

@@ -99,7 +99,7 @@ def single(
         f"return {value if n_values or is_tuple else None}, {jacobian or f'nested(({blocks},))'}"
     )
     body = "\n    ".join(lines)
-    source = f"def replay(args, kwargs):\n    {body}\n"
+    source = f"def replay(args, kwargs, out=None):\n    {body}\n"
     exec(compile(source, "<chainad scalar replay>", "exec"), names.objects)
     replay: Replay = names.objects["replay"]
     return replay, f"{text}\n{source}"
