@@ -44,7 +44,7 @@ def race(runners: Mapping[str, Runner], seconds: float, rounds: int) -> dict[str
         least = len(found[name]) < rounds and spent[name] < 4 * seconds
         return not found[name] or least or spent[name] < seconds
 
-    # Whoever follows a greedy neighbour finds cold caches and a trimmed heap: a new order each round.
+    # Whoever follows a greedy one finds cold caches and a trimmed heap: a new order each round.
     deal = Random(0)
     while racing := [name for name in runners if goes_on(name)]:
         for name in racing:
