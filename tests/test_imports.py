@@ -28,7 +28,7 @@ FLOORS = [
     ["calibration"],
     ["prices", "planners.polygon", "planners.strands"],
     ["lowering", "lowering.shapes"],
-    ["lowering.simplify"],
+    ["lowering.simplify", "lowering.constants"],
     ["lowering.writer"],
     ["linear", "results", "planners.segments"],
     ["rules.base", "planners.brackets", "planners.pace", "repeats", "codec"],
