@@ -149,6 +149,10 @@ class Landing:
         return 0 if self.total is None else self.total.multiplications
 
 
+# Where most Jacobians go: nothing lies on the edge yet.
+FIRST = Landing(0, None)
+
+
 def land(pieces: list[Structure], new: Structure) -> Landing:
     """Put a Jacobian among the pieces of its edge."""
     for place, old in enumerate(pieces):
@@ -157,7 +161,7 @@ def land(pieces: list[Structure], new: Structure) -> Landing:
             pieces[place] = total.structure
             return Landing(place, total)
     pieces.append(new)
-    return Landing(len(pieces) - 1, None)
+    return FIRST if len(pieces) == 1 else Landing(len(pieces) - 1, None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,12 +83,17 @@ def dense(row_shape: tuple[int, ...], col_shape: tuple[int, ...]) -> Structure:
     return Structure(axes[:n], axes[n:], tuple(range(len(sizes))), sizes, None)
 
 
+@lru_cache(maxsize=4096)
+def _axis(size: int, label: int) -> Axis:
+    return Axis(size, () if size == 1 else (label,))
+
+
 def _plain(shape: tuple[int, ...]) -> tuple[tuple[Axis, ...], tuple[int, ...]]:
     """Return axes with one label each, in normal form, and the sizes of the labels."""
     axes: list[Axis] = []
     sizes: list[int] = []
     for size in shape:
-        axes.append(Axis(size, () if size == 1 else (len(sizes),)))
+        axes.append(_axis(size, len(sizes)))
         if size != 1:
             sizes.append(size)
     return tuple(axes), tuple(sizes)

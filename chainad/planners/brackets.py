@@ -63,12 +63,11 @@ def bracket_structures(
     structures: Sequence[Structure], model: PriceModel = multiplications
 ) -> Brackets:
     """Find the cheapest bracketing of a chain of structures, factor 0 being the one next to x."""
-    crosses = _crosses(structures, model)
-    if crosses is None:
-        return bracket_by_algebra(structures, model)
-    segments = Segments(structures, crosses)
-    whole = segments.offers(0, segments.q - 1)
-    return Brackets(segments.q, segments.price, segments.split, whole.__getitem__)
+    segments = segments_of(structures) if model is multiplications else None
+    if segments is not None:
+        whole = segments.offers(0, segments.q - 1)
+        return Brackets(segments.q, segments.price, segments.split, whole.__getitem__)
+    return bracket_by_algebra(structures, model)
 
 
 def segments_of(structures: Sequence[Structure]) -> Segments | None:

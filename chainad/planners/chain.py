@@ -74,7 +74,9 @@ def _bracketed(structures: Sequence[Structure], model: PriceModel) -> list[int]:
 
     Very long chains are cut into pieces; then the products of these are put into order.
     """
-    most = MOST_FACTORS if can_tabulate(structures, model) else MANY_FACTORS
+    most = MANY_FACTORS
+    if len(structures) > most and can_tabulate(structures, model):
+        most = MOST_FACTORS
     if len(structures) <= most:
         return bracket_structures(structures, model).order()
     order: list[int] = []
@@ -103,7 +105,7 @@ def factors_of(
     if model is multiplications:
         # A change of sign makes an operator explicit, hence is not free beside one.
         signs = (1,) if any(e.structure.action for e in factors) else (1, -1)
-        kept = (s for s in factors if not (s.structure.is_identity and s.structure.scale in signs))
+        kept = (e for e in factors if e.structure.scale not in signs or not e.structure.is_identity)
         factors = list(kept) or factors[:1]
     boundaries = [edge.tail for edge in factors[1:]]
     between = set(boundaries)
@@ -114,24 +116,45 @@ def factors_of(
 def price_of_order(
     graph: LinearGraph, order: Sequence[Vertex], model: PriceModel = multiplications
 ) -> Price:
-    """Return `price_in_full` of these; of dense matrices by their sizes, without algebra."""
+    """Return `price_in_full` of these; of a chain of matrices by their sizes, without algebra."""
     edges = graph.chain
-    is_dense = edges is not None and all(edge.structure.is_dense for edge in edges)
-    if edges is None or not is_dense or model is not multiplications:
+    if edges is None or model is not multiplications:
+        return price_in_full(graph, order, model)
+    structures = [edge.structure for edge in edges]
+    kinds = [*map(_kind, structures)]
+    sizes = _sizes(structures)
+    if None in kinds or 0 in sizes:
         return price_in_full(graph, order, model)
     path = [edges[0].tail, *(edge.head for edge in edges)]
-    size = dict(zip(path, _sizes([edge.structure for edge in edges]), strict=True))
-    if not all(size.values()):
-        return price_in_full(graph, order, model)
+    size = dict(zip(path, sizes, strict=True))
     before, after = dict(pairwise(reversed(path))), dict(pairwise(path))
+    behind = dict(zip(path, kinds, strict=False))  # the kind of what leads on from a vertex
     products = additions = 0
     for v in order:
         tail, head = before[v], after[v]
-        entries = size[tail] * size[head]
-        products += entries * size[v]
-        additions += entries * (size[v] - 1)
+        right, left = behind[tail], behind[v]
+        assert left is not None
+        assert right is not None
+        if left and right:  # a product with an identity is free
+            rows, cols = (size[head] if left == DENSE else 1), (size[tail] if right == DENSE else 1)
+            products += rows * size[v] * cols
+            if left == right == DENSE:
+                additions += rows * cols * (size[v] - 1)
         before[head], after[tail] = tail, head
+        behind[tail] = max(left, right)
     return Price(products, additions, products)
+
+
+IDENTITY, DIAGONAL, DENSE = range(3)
+
+
+def _kind(structure: Structure) -> int | None:
+    """Return which kind of matrix this is, None for all that is none of the three."""
+    if structure.is_dense:
+        return DENSE
+    if structure.is_matrix:
+        return DIAGONAL
+    return IDENTITY if structure.is_identity else None
 
 
 def _is_dense(structures: Sequence[Structure]) -> bool:

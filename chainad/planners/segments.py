@@ -25,6 +25,9 @@ Flags = npt.NDArray[np.bool_]
 # So many splits at a time are priced in arrays that stay in the processor's cache.
 BLOCK = 1 << 17
 
+# The last splits of all segments are kept for so many factors.
+FEW = 256
+
 
 class Inner(NamedTuple):
     """Strands through every vertex, as a table of those that begin inside, and who end inside.
@@ -61,6 +64,9 @@ class Segments:
         self.cost = self._table(0)
         self.cost[1, :q] = explicit
         self.swept = self._swept(structures)
+        # To keep the last splits takes as long as the prices: of long chains few are ever asked.
+        few = q <= FEW and not self.swept
+        self.splits = np.zeros((q + 1, q + 1), np.int64) if few else None
         for length in range(2, q + 1):
             self._fill(length)
 
@@ -75,6 +81,8 @@ class Segments:
 
     def split(self, i: int, j: int) -> int:
         """Return the last factor of the right part of segment i..j where it is split last."""
+        if self.splits is not None:
+            return i + int(self.splits[j - i + 1, i])
         if (i, j) not in self._splits:
             offers = self.offers(i, j)
             self._splits[i, j] = i + min(range(j - i), key=offers.__getitem__)
@@ -110,7 +118,10 @@ class Segments:
         width = max(1, BLOCK // length)
         for first in range(0, n, width):
             stop = min(n, first + width)
-            self._products(length, first, stop).min(axis=0, out=best[first:stop])
+            offers = self._products(length, first, stop)
+            offers.min(axis=0, out=best[first:stop])
+            if self.splits is not None:
+                self.splits[length, first:stop] = offers.argmin(axis=0)
         for at, table, allowed in self.swept:
             swept = self.cost[length - 1, at : at + n] + table[length, :n]
             np.minimum(best, swept, out=best, where=allowed[length, :n])
@@ -167,10 +178,9 @@ class Segments:
             for v, c in enumerate(self.crosses)
         ]
         found = []
+        listed = [[*group.items()] for group in groups]
         for rank in range(max(map(len, groups))):
-            mine = [
-                [*g.items()][rank] if rank < len(g) else ((v, v), 1) for v, g in enumerate(groups)
-            ]
+            mine = [g[rank] if rank < len(g) else ((v, v), 1) for v, g in enumerate(listed)]
             starts, stops = (np.array([at[k] for at, _ in mine]) for k in (0, 1))
             values = np.array([size for _, size in mine], self.dtype)
             sizes, ends = self._table(1), np.ones((self.q + 1, self.q + 1), bool)
@@ -270,8 +280,9 @@ def _ranks(
     groups: Sequence[dict[int, int]], missing: int, dtype: Any
 ) -> Iterator[tuple[Numbers, Numbers]]:
     """Yield keys and sizes of the first group of every vertex, of the second, and so on."""
+    listed = [[*group.items()] for group in groups]
     for rank in range(max(map(len, groups))):
-        rows = [[*g.items()][rank] if rank < len(g) else (missing, 1) for g in groups]
+        rows = [g[rank] if rank < len(g) else (missing, 1) for g in listed]
         yield np.array([key for key, _ in rows]), np.array([size for _, size in rows], dtype)
 
 
