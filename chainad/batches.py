@@ -100,9 +100,9 @@ class ManyPoints:
         self._lock = RLock()
 
     @property
-    def groups(self) -> int:
-        """How many programs were made for many points: one for each branch met so far."""
-        return len(self._groups)
+    def programs(self) -> tuple[ScalarProgram, ...]:
+        """What runs for each group of points."""
+        return tuple(group.program for group in self._groups)
 
     def both(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """Return what the function returns (None if it is not asked for), and its Jacobians."""
@@ -260,7 +260,7 @@ class ManyPoints:
 
 def _make(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Group:
     """Record a function at one point."""
-    found = recorded(of, args, kwargs)
+    found = recorded(of, args, kwargs, as_scalars=True)
     program = as_program(of, found, of.verb == "value_and_jacobian")
     if of.backend in ("python", "numba"):
         refuse(program, of.backend)

@@ -17,7 +17,7 @@ from chainad.backends.reuse import Reusing
 from chainad.blocks import nesting
 from chainad.chunked import ChunkedPlan
 from chainad.errors import FallbackWarning, TraceError
-from chainad.linearize import Linearized
+from chainad.linearize import Linearized, linearize
 from chainad.plan import Plan
 from chainad.program import Program
 from chainad.replay.arguments import Several, take_apart
@@ -25,6 +25,7 @@ from chainad.replay.recording import Recording, finish
 from chainad.replay.source import MISS, Replay, Wanted, build
 from chainad.results import Dense, Form
 from chainad.rules.base import RULES
+from chainad.scalars.graph import MANY as LARGEST
 from chainad.scalars.program import ScalarProgram, scalar_program
 from chainad.scalars.replay import single
 from chainad.scalars.table import NotScalarError
@@ -188,15 +189,17 @@ def _recording(script: Script) -> Iterator[None]:
 class Recorded:
     """A run that was recorded: what it did, and what to make of the results.
 
-    `nodes` are the values of the calls of the function, by number; `blocks` makes the Jacobians of
-    the results of the program, `nested` arranges Jacobians; `scalars` tells which outputs are
+    `nodes` are the values of the calls of the function, by number; `prepared` is the program on the
+    numbers of the local Jacobians, and `blocks` makes the Jacobians of its results (None where
+    single numbers are to do that); `nested` arranges Jacobians; `scalars` tells which outputs are
     NumPy scalars, `kinds` the dtypes of all outputs.
     """
 
     recording: Recording
-    prepared: Prepared
+    linearized: Linearized
+    prepared: Prepared | None
+    blocks: Callable[[Any], Any] | None
     nodes: tuple[Any, ...]
-    blocks: Callable[[Any], Any]
     nested: Callable[[Sequence[Any]], Any]
     is_tuple: bool
     scalars: tuple[bool, ...]
@@ -206,20 +209,22 @@ class Recorded:
 def record(
     of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any], may_be_scalars: bool = True
 ) -> tuple[Replay, str]:
-    """Run a function once, and return what replays it, and its source."""
-    found = recorded(of, args, kwargs)
+    """Run a function, and return what replays it, and its source."""
     wants_value = of.verb == "value_and_jacobian"
     if may_be_scalars and of.backend != "numpy" and of.output == "dense":
         try:
-            return _as_scalars(of, found, wants_value)
+            return _as_scalars(of, recorded(of, args, kwargs, as_scalars=True), wants_value)
         except NotScalarError as error:
             warn_of_fallback(of.backend, error)
-    run, blocks = found.prepared.run, found.blocks
-    if found.prepared.program is None:
-        wanted = Wanted(wants_value, found.is_tuple, _ignoring(run), blocks, _no_buffers)
+    found = recorded(of, args, kwargs)
+    prepared, blocks = found.prepared, found.blocks
+    assert prepared is not None
+    assert blocks is not None
+    if prepared.program is None:
+        wanted = Wanted(wants_value, found.is_tuple, _ignoring(prepared.run), blocks, _no_buffers)
     else:
-        run_into = Reusing(found.prepared.program).trusting
-        buffers = _no_buffers if wants_value else _buffers(of, found)
+        run_into = Reusing(prepared.program).trusting
+        buffers = _no_buffers if wants_value else _buffers(of, found, prepared.forms)
         wanted = Wanted(wants_value, found.is_tuple, run_into, blocks, buffers)
     return build(found.recording, wanted)
 
@@ -228,11 +233,13 @@ def _ignoring(run: Runner) -> Callable[[Sequence[Any], Any], Any]:
     return lambda slots, out: run(slots)
 
 
-def _buffers(of: Differentiator, found: Recorded) -> Callable[[Any], list[Any] | None]:
+def _buffers(
+    of: Differentiator, found: Recorded, forms: Sequence[Form | None]
+) -> Callable[[Any], list[Any] | None]:
     """Return what tells whether a result can be written into the user's `out` at once."""
-    if len(found.prepared.forms) != 1 or not of.is_single or found.is_tuple:
+    if len(forms) != 1 or not of.is_single or found.is_tuple:
         return _no_buffers
-    (form,) = found.prepared.forms
+    (form,) = forms
     if not isinstance(form, Dense):
         return _no_buffers
     return partial(_fitting, form.shape, found.kinds[0])
@@ -253,7 +260,8 @@ def _as_scalars(of: Differentiator, found: Recorded, wants_value: bool) -> tuple
     program = as_program(of, found, wants_value)
     straight, backend = program.straight, of.backend
     if backend == "auto":
-        calls = len(found.recording.steps) + len(found.prepared.used_slots)
+        slots = [slot for slot in found.recording.slots if slot is not None]
+        calls = len(found.recording.steps) + len(slots)
         if len(straight.lines) > LINES_PER_CALL * calls:
             raise NotScalarError("operations on whole arrays are quicker")
         backend = "python"
@@ -265,7 +273,7 @@ def as_program(of: Differentiator, found: Recorded, wants_value: bool) -> Scalar
     if of.limit is not None:
         raise NotScalarError("memory_limit= is for operations on whole arrays")
     dtypes = set(found.kinds)
-    parts = found.recording, found.prepared.linearized, found.nodes
+    parts = found.recording, found.linearized, found.nodes
     program = scalar_program(*parts, of.mode, wants_value)
     if dtypes - {program.dtype}:
         raise NotScalarError("the outputs are of several dtypes")
@@ -282,8 +290,14 @@ def warn_of_fallback(backend: str, error: NotScalarError) -> None:
         )
 
 
-def recorded(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recorded:
-    """Run a function once, and return what it did."""
+def recorded(
+    of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any], as_scalars: bool = False
+) -> Recorded:
+    """Run a function once, and return what it did.
+
+    With `as_scalars` nothing is planned, and what is too large for single numbers is refused by
+    NotScalarError.
+    """
     script = Script(box_recorded)
     ambient = errstate()
 
@@ -300,22 +314,31 @@ def recorded(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) 
         with tracing(lambda *a: f(*a, **boxed_kwargs), boxed, of.positions(len(args))) as run:
             _check_failure(script)
             formulas = len(script.entries)
-            prepared = of.prepare(run)
-            slots = _slots(script, run, prepared)
+            prepared = None if as_scalars else of.prepare(run)
+            linearized = _linearized(run) if prepared is None else prepared.linearized
+            used = None if prepared is None else {*prepared.used_slots}
+            slots = _slots(script, run, linearized, used)
             values = tuple(_value(script, value) for value in run.values)
-            blocks = of.blocks(run, prepared)
+            blocks = None if prepared is None else of.blocks(run, prepared)
             nodes = tuple([_node(entry.value) for entry in run.tape.entries])
         found = finish(script, (positional, named), values, slots, ambient, formulas)
     return Recorded(
         found,
+        linearized,
         prepared,
-        nodes,
         blocks,
+        nodes,
         nesting(run, of.is_single),
         run.is_tuple,
         tuple(isinstance(_plain(value), np.generic) for value in run.values),
         tuple(value.dtype for value in run.values),
     )
+
+
+def _linearized(run: Run) -> Linearized:
+    if sum(int(np.size(entry.value)) for entry in run.tape.entries) > LARGEST:
+        raise NotScalarError(f"there are more than {LARGEST} numbers")
+    return linearize(run.graph(), where=run.tape.where)
 
 
 def _node(value: Any) -> Any:
@@ -340,18 +363,19 @@ def _value(script: Script, value: Any) -> Ref:
     return Ref(value.number)
 
 
-def _slots(script: Script, run: Run, prepared: Prepared) -> tuple[Any, ...]:
-    """Record the formulas of the local Jacobians that are needed."""
-    used = set(prepared.used_slots)
+def _slots(
+    script: Script, run: Run, linearized: Linearized, used: set[int] | None
+) -> tuple[Any, ...]:
+    """Record the formulas of the local Jacobians that are needed; None stands for all."""
     slots: list[Any] = []
     with np.errstate(all="ignore"):
-        for k, recipe in enumerate(prepared.linearized.recipes):
-            if recipe.formula is None or k not in used:
+        for k, recipe in enumerate(linearized.recipes):
+            if recipe.formula is None or (used is not None and k not in used):
                 slots.append(None)
                 continue
             entry = run.tape.entries[recipe.node]
             values = (entry.value, *entry.operands)
-            if prepared.linearized.graph.edges[k].structure.action or not _is_open(entry, values):
+            if linearized.graph.edges[k].structure.action or not _is_open(entry, values):
                 slots.append(Ref(script.opaque(recipe.formula, values)[0]))
                 continue
             slot = recipe.formula(*values)

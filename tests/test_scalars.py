@@ -271,3 +271,16 @@ def _numpy(task: Task) -> Function:
 
 def test_truths_are_spelled_by_every_backend() -> None:
     assert {np.less, np.equal, np.logical_and} <= TRUTHS & PYTHON.keys() & MACHINE.keys()
+
+
+# Multiplications of the elimination, by factors other than constants, once shared ones are one.
+COUNTS = {"roe1d": 180, "roe3d": 383, "robot": 81, "heart": 38, "propane": 25, "black_scholes": 28}
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_no_more_multiplications_than_were_reached_before(task: Task) -> None:
+    jacobian = chainad.jacobian(_numpy(task), batch=0)
+    jacobian(task.points(2))
+    assert jacobian.many is not None
+    (program,) = jacobian.many.programs
+    assert program.products <= COUNTS[task.name]

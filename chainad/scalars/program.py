@@ -25,7 +25,8 @@ class ScalarProgram:
 
     The inputs are the `flows`, in order. The outputs are the values of the function (if `has_value`
     says so), then the Jacobian of every output by every argument, outputs first, of the shapes
-    `shapes`; then, if `has_guard`, whether all that was read off values is as it was.
+    `shapes`; then, if `has_guard`, whether all that was read off values is as it was. `products`
+    is how many multiplications the elimination takes, by factors other than constants.
     """
 
     straight: StraightLine
@@ -34,6 +35,7 @@ class ScalarProgram:
     shapes: tuple[tuple[int, ...], ...]
     has_value: bool
     has_guard: bool
+    products: int
 
 
 def scalar_program(
@@ -51,6 +53,7 @@ def scalar_program(
         If that cannot be done, or if `mode` is an order of whole arrays.
     """
     graph = scalar_graph(recording, linearized, nodes)
+    first = len(graph.table.functions)  # of the nodes that elimination makes
     jacobian = _cheapest(graph, mode, wants_value)
     linear = linearized.graph
     row_shapes = [linear.shapes[v] for v in linear.outputs]
@@ -65,7 +68,8 @@ def scalar_program(
     flows = flowing(recording)
     straight = compose(graph.table, graph.variables, outputs)
     dtype = next(iter(flows.values())).dtype
-    return ScalarProgram(straight, flows, dtype, tuple(shapes), wants_value, has_guard)
+    products = _products(graph.table, jacobian, first)
+    return ScalarProgram(straight, flows, dtype, tuple(shapes), wants_value, has_guard, products)
 
 
 def _cheapest(graph: ScalarGraph, mode: Any, wants_value: bool) -> Jacobian:
@@ -79,6 +83,14 @@ def _cheapest(graph: ScalarGraph, mode: Any, wants_value: bool) -> Jacobian:
         return _price(graph.table, operations(graph.table, [*jacobian, *always]))
 
     return min((accumulate(graph, order) for order in orders.values()), key=price)
+
+
+def _products(table: Table, jacobian: Jacobian, first: Number) -> int:
+    return sum(
+        table.functions[k] is np.multiply and not any(map(table.is_constant, table.operands[k]))
+        for k in operations(table, jacobian)
+        if k >= first
+    )
 
 
 def _price(table: Table, nodes: Sequence[Number]) -> int:
