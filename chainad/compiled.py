@@ -46,6 +46,9 @@ FEW = 4
 # Scalar operations that Python does in the time of one NumPy call.
 LINES_PER_CALL = 12
 
+# Numbers in local Jacobians per NumPy call beyond which no straight line is that short.
+HOPELESS = 10 * LINES_PER_CALL
+
 # Formulas of these rules are NumPy calls that may be recorded one by one; others run as they are.
 _ROOMS = ("elementwise", "contraction", "movement", "reduction")
 _OPEN = {f"chainad.rules.{room}" for room in _ROOMS}
@@ -257,11 +260,16 @@ def _fitting(shape: tuple[int, ...], dtype: np.dtype[Any], out: Any) -> list[Any
 
 def _as_scalars(of: Differentiator, found: Recorded, wants_value: bool) -> tuple[Replay, str]:
     """Return a replay on single numbers, if that is what was asked for, or quicker."""
+    slots = [slot for slot in found.recording.slots if slot is not None]
+    calls = len(found.recording.steps) + len(slots)
+    if of.backend == "auto":
+        graph = found.linearized.graph
+        local = sum(edge.structure.count for edge in graph.edges)
+        if local > HOPELESS * calls:  # writing it all out would take seconds, for nothing
+            raise NotScalarError("operations on whole arrays are quicker")
     program = as_program(of, found, wants_value)
     straight, backend = program.straight, of.backend
     if backend == "auto":
-        slots = [slot for slot in found.recording.slots if slot is not None]
-        calls = len(found.recording.steps) + len(slots)
         if len(straight.lines) > LINES_PER_CALL * calls:
             raise NotScalarError("operations on whole arrays are quicker")
         backend = "python"
