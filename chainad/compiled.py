@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from threading import RLock
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +20,7 @@ from chainad.errors import FallbackWarning, TraceError
 from chainad.linearize import Linearized, linearize
 from chainad.plan import Plan
 from chainad.program import Program
-from chainad.replay.arguments import Several, take_apart
+from chainad.replay.arguments import Array, Number, Several, take_apart
 from chainad.replay.recording import Recording, finish
 from chainad.replay.source import MISS, Replay, Wanted, build
 from chainad.results import Dense, Form
@@ -96,7 +96,8 @@ class CompiledFunction:
     def __init__(self, of: Differentiator) -> None:
         self._of = of
         self._replays: tuple[tuple[Replay, str], ...] = ()
-        self._lock = RLock()
+        self._lock = Lock()
+        self._misses = 0
 
     def __repr__(self) -> str:
         return f"{self._of!r}.compile()"
@@ -111,7 +112,8 @@ class CompiledFunction:
 
         That is `out` itself if it could be written there directly.
         """
-        found = self._find(args, kwargs, out)
+        # A function that goes another way each time is not looked up any more, but traced.
+        found = MISS if self._misses > MANY else self._find(args, kwargs, out)
         value, jacobian = self._miss(args, kwargs) if found is MISS else found
         return value, jacobian
 
@@ -128,7 +130,7 @@ class CompiledFunction:
     def recompile(self) -> None:
         """Forget what was recorded; the next call records anew."""
         with self._lock:
-            self._replays = ()
+            self._replays, self._misses = (), 0
 
     def _find(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None) -> Any:
         replays = self._replays
@@ -139,6 +141,7 @@ class CompiledFunction:
                 # It is the function's own, in its own line: let that raise it, or do otherwise.
                 return self._of.traced(args, kwargs)
             if found is not MISS:
+                self._misses = 0
                 if k:
                     self._prefer(pair)
                 return found
@@ -149,31 +152,30 @@ class CompiledFunction:
             self._replays = (pair, *(each for each in self._replays if each is not pair))
 
     def _miss(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if any(True for _ in tracers_in((args, kwargs))):
+        if self._misses > MANY or any(True for _ in tracers_in((args, kwargs))):
             return self._of.traced(args, kwargs)
-        given = args
-        args = self._checked(args)
-        if any(a is not b for a, b in zip(args, given, strict=True)):
-            found = self._find(args, kwargs)
+        checked = self._checked(args)
+        if any(a is not b for a, b in zip(checked, args, strict=True)):
+            found = self._find(checked, kwargs)
             if found is not MISS:
                 return found
         if len(self._replays) >= MANY:
+            self._misses += 1
             return self._of.traced(args, kwargs)
+        pair = record(self._of, checked, kwargs, len(self._replays) < FEW)
         with self._lock:
-            found = self._find(args, kwargs)  # another thread may have been here
-            if found is not MISS:
-                return found
-            pair = record(self._of, args, kwargs, len(self._replays) < FEW)
             self._replays = (pair, *self._replays)
-        found = pair[0](args, kwargs)
+        found = pair[0](checked, kwargs)
         # A function that reads random numbers or counts its calls may find no program of its own.
         return self._of.traced(args, kwargs) if found is MISS else found
 
     def _checked(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Return the arguments, those to differentiate by as arrays of floats."""
+        """Return the arguments, those to differentiate by as plain arrays of floats."""
         checked = list(args)
         for k in self._of.positions(len(args)):
-            checked[k] = as_input(args[k], k)
+            value = as_input(args[k], k)
+            is_plain = type(value) is np.ndarray or isinstance(value, np.generic)
+            checked[k] = value if is_plain else np.asarray(value)
         return tuple(checked)
 
 
@@ -318,8 +320,10 @@ def recorded(
         named, boxed_kwargs = take_apart(kwargs, flow)
         assert isinstance(positional, Several)
         assert isinstance(named, Several)
+        places = of.positions(len(args))
+        assert all(isinstance(positional.items[k][1], (Array, Number)) for k in places)
         f = of.f
-        with tracing(lambda *a: f(*a, **boxed_kwargs), boxed, of.positions(len(args))) as run:
+        with tracing(lambda *a: f(*a, **boxed_kwargs), boxed, places) as run:
             _check_failure(script)
             formulas = len(script.entries)
             prepared = None if as_scalars else of.prepare(run)

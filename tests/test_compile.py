@@ -1,17 +1,25 @@
-"""Compiled functions: replays that agree with tracing at every point, whatever branch is taken."""
+"""Compiled functions: replays that agree with tracing, and notice whatever may have changed."""
 
 from __future__ import annotations
 
+import threading
+import warnings
+from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from test_functions import FUNCTIONS
+import scipy.sparse
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_functions import FUNCTIONS, HESSIANS
 
 import chainad
+from chainad import InputError, TraceError
 
 Function = Callable[..., Any]
+X = np.array([0.3, 1.2, -0.5, 0.7])
 
 
 def points(x: Any, count: int) -> list[Any]:
@@ -33,10 +41,481 @@ def agree(found: Any, wanted: Any) -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-12)
 
 
+def follows(
+    f: Function, changes: list[Callable[[], None]], programs: int, x: Any = X
+) -> chainad.CompiledFunction:
+    """The compiled function sees every change of what f closes over."""
+    traced = chainad.jacobian(f)
+    compiled = chainad.compile(f, x, backend="numpy")
+    scalar = chainad.compile(f, x)
+    agree(compiled(x), traced(x))
+    for change in changes:
+        change()
+        agree(compiled(x), traced(x))
+        agree(compiled(1.1 * x), traced(1.1 * x))
+        agree(scalar(x), traced(x))
+    assert compiled.programs == programs
+    return compiled
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_compiled_function_agrees_with_the_traced_one_at_every_point(name: str) -> None:
     f, x = FUNCTIONS[name]
-    compiled = chainad.value_and_jacobian(f).compile(x)
     traced = chainad.value_and_jacobian(f)
+    compiled = traced.compile(x)
     for point in points(x, 4):
         agree(compiled(point), traced(point))
+
+
+SMOOTH = ["mlp", "attention", "roe1d", "heart", "robot", "runge_kutta", "log_softmax", "in_place"]
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_smooth_functions_are_recorded_once(name: str) -> None:
+    f, x = FUNCTIONS[name]
+    compiled = chainad.compile(f)
+    for point in points(x, 4):
+        compiled(point)
+    assert compiled.programs == 1
+
+
+@pytest.mark.parametrize("name", HESSIANS)
+def test_hessians_are_compiled(name: str) -> None:
+    f, x = HESSIANS[name]
+    traced = chainad.jacobian(chainad.jacobian(f))
+    compiled = traced.compile(x)
+    for point in points(x, 2):
+        agree(compiled(point), traced(point))
+
+
+@pytest.mark.parametrize("output", ["dense", "sparse", "structured"])
+def test_every_form_of_a_result_is_compiled(output: str) -> None:
+    def f(x):
+        return x[1:] * x[:-1], np.sum(x) * np.ones(2), np.ones(3)
+
+    traced = chainad.jacobian(f, output=output)
+    compiled = traced.compile(X)
+    for point in points(X, 2):
+        for found, wanted in zip(compiled(point), traced(point), strict=True):
+            assert type(found) is type(wanted)
+            dense = [J if output == "dense" else J.toarray() for J in (found, wanted)]
+            np.testing.assert_allclose(*dense, rtol=1e-12)
+
+
+def test_the_verbs_compile_what_they_are_told() -> None:
+    def f(x, y):
+        return x * y, np.sin(x)
+
+    for mode in ("auto", "forward", "reverse"):
+        traced = chainad.value_and_jacobian(f, argnums=(1, 0), mode=mode)
+        agree(traced.compile(X, X[::-1].copy())(X, 2 * X), traced(X, 2 * X))
+    found = chainad.compile(f, X, X, argnums=1, mode="reverse")(2 * X, X)
+    agree(found, chainad.jacobian(f, argnums=1)(2 * X, X))
+    with pytest.raises(InputError, match=r"'operator' is not compiled; call chainad\.jacobian"):
+        chainad.compile(f, X, X, output="operator")
+
+
+def test_the_source_is_a_straight_line_of_what_is_needed() -> None:
+    compiled = chainad.compile(lambda x: np.tanh(x * 2.0) + np.exp(3.0), X, backend="numpy")
+    assert compiled.source == (
+        "def replay(args, kwargs):\n"
+        "    if args.__class__ is not c0 or len(args) != 1:\n"
+        "        return MISS\n"
+        "    v0 = args[0]\n"
+        "    if v0.__class__ is not ndarray or v0.shape != (4,) or"
+        " (v0.dtype is not c1 and v0.dtype != c1) or not v0.flags.c_contiguous:\n"
+        "        return MISS\n"
+        "    if kwargs.__class__ is not c2 or len(kwargs) != 0:\n"
+        "        return MISS\n"
+        "    v1 = v0 * 2.0\n"
+        "    v2 = tanh(v1)\n"
+        "    v4 = v2 * v2\n"
+        "    v5 = 1 - v4\n"
+        "    jacobian = blocks(run([c3, v5, None]))\n"
+        "    return None, jacobian\n"
+    )
+
+
+# ------------------------------------------------------------------ closures
+
+
+def test_closed_over_arrays_are_captured_by_reference() -> None:
+    W, small = np.arange(16.0).reshape(4, 4) / 7, np.array([1, 2, 3, 100], np.int8)
+    mask = np.array([True, False, True, True])
+    S = scipy.sparse.csr_array(W)
+
+    def double() -> None:
+        W[:] *= 2
+
+    def one_entry() -> None:
+        W[0, 0] = 5
+        S.data[:] *= 1.5
+
+    def others() -> None:
+        small[:] = [100, 5, 6, 100]
+        mask[:] = ~mask
+
+    changes = [double, one_entry, others]
+    follows(lambda x: np.tanh(W @ x), changes, 1)
+    follows(lambda x: W[1] * x + W[:, 2] * x + W.T @ x, changes, 1)
+    follows(lambda x: x * small * small + np.where(mask, x, x**2) + x * mask, changes, 1)
+    follows(lambda x: x @ S + x @ S.T, changes, 1)
+    follows(lambda x: (x * 2, W)[0], changes, 1)
+
+
+def test_large_arrays_are_captured_by_reference_and_stay_writeable() -> None:
+    W = np.ones((100, 100))
+
+    def change() -> None:
+        W[:] = 3
+
+    follows(lambda x: W[:4, :4] @ x, [change], 1)
+    assert W.flags.writeable
+
+
+def test_what_is_computed_from_closed_over_arrays_alone_is_kept_as_it_was() -> None:
+    w = np.ones(4)
+    compiled = chainad.compile(lambda x: x * np.sqrt(w) + x * w, X, backend="numpy")
+    w[:] = 4
+    np.testing.assert_array_equal(compiled(X), 5 * np.eye(4))  # documented: 1 + 4
+    compiled.recompile()
+    np.testing.assert_array_equal(compiled(X), 6 * np.eye(4))
+
+
+def test_closed_over_indices_are_guarded() -> None:
+    index, mask = np.array([0, 2, 2]), np.array([True, False, True, True])
+    many = np.arange(5000) % 4
+
+    def change() -> None:
+        index[:] = [1, 1, 3]
+        mask[:] = [False, True, True, True]
+        many[:] = 0
+
+    def write(x):
+        y = x * 1.0
+        y[index] = x[:3] ** 2
+        return y
+
+    def back() -> None:
+        index[:] = [0, 2, 2]
+        mask[:] = [True, False, True, True]
+        many[:] = np.arange(5000) % 4
+
+    for f in (
+        lambda x: x[index] ** 2,
+        lambda x: np.take(x, index),
+        lambda x: x[mask] * 2.0,
+        lambda x: x * np.sum(x[many]),
+        lambda x: x[index[1:]],
+        write,
+    ):
+        follows(f, [change, back], 2)
+
+
+def test_indices_made_by_the_function_are_not_guarded() -> None:
+    compiled = chainad.compile(lambda x: x[np.arange(3)] ** 2 + x[[0, 1, 2]], X, backend="numpy")
+    assert "tobytes" not in compiled.source
+
+
+def test_scratch_memory_that_is_used_twice_counts_as_it_was() -> None:
+    buffer = np.zeros(4)
+
+    def closed_over(x):
+        buffer[:] = 2.0
+        y = x * buffer
+        buffer[:] = 3.0
+        return y * buffer
+
+    def own(x):
+        scratch = np.full(4, 2.0)
+        y = x * scratch
+        scratch[:] = 3.0
+        return y * scratch
+
+    for f in (closed_over, own):
+        follows(f, [], 1)
+
+
+def test_recompile_forgets() -> None:
+    state = {"w": np.ones(4)}
+    compiled = chainad.compile(lambda x: state["w"] * x, X)
+    state["w"] = np.full(4, 2.0)
+    compiled.recompile()
+    assert (compiled.programs, compiled.source) == (0, "")
+    np.testing.assert_array_equal(compiled(X), 2 * np.eye(4))
+
+
+# ----------------------------------------------------------------- arguments
+
+
+def test_new_shapes_and_dtypes_are_recorded_anew() -> None:
+    def f(x):
+        return np.sin(x) * x
+
+    compiled, traced = chainad.compile(f), chainad.jacobian(f)
+    inputs = [
+        X,
+        X.astype(np.float32),
+        X.reshape(2, 2),
+        np.asfortranarray(np.outer(X, X)),
+        np.outer(X, X),
+        np.outer(X, X)[::2, ::2],
+        X[:3],
+        np.float64(0.3),
+        0.3,
+        np.array(0.3),
+        [0.1, 0.2],
+        X.astype(">f8"),
+        X.astype(">f8"),
+        np.zeros(0),
+        np.zeros((0, 2)),
+    ]
+    for _ in range(2):
+        for x in inputs:
+            agree(compiled(x), traced(x))
+    assert compiled.programs == 13  # 0.3 is an np.float64, and arrays of swapped bytes are alike
+
+
+def test_layout_decides_what_is_a_view() -> None:
+    def f(x):
+        y = x.T.reshape(-1)
+        z = y * 2.0
+        z[0] = 1.0
+        return z.ravel() + x.ravel()
+
+    compiled, traced = chainad.compile(f), chainad.jacobian(f)
+    M = np.arange(6.0).reshape(2, 3)
+    for x in (M, np.asfortranarray(M), M[::-1], np.ones((3, 4))[::2, ::2]):
+        agree(compiled(x), traced(x))
+
+
+def test_other_arguments_flow_as_data_or_are_compared() -> None:
+    Pair = namedtuple("Pair", "a b")
+
+    def f(x, data, n, scale=1.0, *, name="power", more=None):
+        y = x**n * data * scale if name == "power" else x + data
+        return y * more["w"][0] + more["pair"].b if more else y
+
+    compiled, traced = chainad.compile(f), chainad.jacobian(f)
+    for args, kwargs, programs in [
+        ((X, X, 2), {}, 1),
+        ((X, 2 * X, 2), {}, 1),
+        ((X, 2 * X, 3), {}, 2),
+        ((X, 2 * X, 3.0), {}, 3),
+        ((X, 2 * X, 3), {"scale": 2.0}, 4),
+        ((X, 2 * X, 3, 2.0), {}, 5),
+        ((X, 2 * X, 3), {"scale": -0.0}, 6),
+        ((X, 2 * X, 3), {"scale": 0.0}, 7),
+        ((X, 2 * X, 3), {"name": "sum"}, 8),
+        ((X, np.float64(3), 2), {}, 9),
+        ((X, np.float64(4), 2), {}, 9),
+        ((X, np.arange(4), 2), {}, 10),
+        ((X, np.arange(4) + 1, 2), {}, 10),
+        ((X, X, 2), {"more": {"w": [X], "pair": Pair(1, X)}}, 11),
+        ((X, X, 2), {"more": {"w": [2 * X], "pair": Pair(1, 3 * X)}}, 11),
+        ((X, X, 2), {"more": {"w": [2 * X], "pair": Pair(2, 3 * X)}}, 12),
+        ((X, X, 2), {"scale": np.nan}, 13),
+        ((X, X, 2), {"scale": np.nan}, 13),
+    ]:
+        agree(compiled(*args, **kwargs), traced(*args, **kwargs))
+        assert compiled.programs == programs, (args, kwargs)
+
+
+def test_branches_on_other_arguments_are_guarded() -> None:
+    def f(x, data):
+        return x * 2 if data[0] > 0 else x * data
+
+    compiled, traced = chainad.compile(f), chainad.jacobian(f)
+    for data in (X, -X, 2 * X, -3 * X):
+        agree(compiled(X, data), traced(X, data))
+    assert compiled.programs == 2
+    with pytest.raises(TraceError, match="writes into an argument"):
+        chainad.compile(lambda x, data: x * data.__imul__(2.0), X, X.copy())
+
+
+def test_bad_arguments_are_refused_as_by_the_traced_function() -> None:
+    compiled = chainad.compile(lambda x: x * 2.0, X)
+    for bad in (np.array([1, 2]), 3, "text", None, np.array([1j])):
+        with pytest.raises(InputError, match="argument 0 must be"):
+            compiled(bad)
+    with pytest.raises(InputError, match="only 0 were given"):
+        compiled()
+    with pytest.raises(TypeError, match="positional argument"):
+        compiled(X, X)
+    assert compiled.programs == 1
+
+
+@pytest.mark.parametrize("f", [np.copy, lambda x: x, lambda x: x.reshape(2, 2), lambda x: x * W4])
+def test_results_own_their_memory(f: Function) -> None:
+    compiled = chainad.value_and_jacobian(f).compile(X)
+    x = X.copy()
+    value, J = compiled(x)
+    for array in (value, J):
+        assert not np.shares_memory(array, x)
+        assert not np.shares_memory(array, W4)
+        assert array.flags.writeable
+    again = compiled(x)
+    value += 1
+    J += 1
+    agree(compiled(x), again)
+
+
+W4 = np.ones(4)
+
+
+def test_the_jacobian_is_written_into_buffers() -> None:
+    compiled = chainad.value_and_jacobian(np.square).compile(X)
+    buffer = np.empty((4, 4))
+    value, J = compiled(X, out=buffer)
+    assert J is buffer
+    agree((value, J), chainad.value_and_jacobian(np.square)(X))
+    with pytest.raises(InputError, match="out must be an array"):
+        compiled(X, out=np.empty(4))
+
+
+# ------------------------------------------------------------------- soundness
+
+
+def test_a_compiled_function_may_be_differentiated_and_nested() -> None:
+    inner = chainad.compile(lambda y: np.sum(np.where(y > 0, y**3, y)))
+    agree(chainad.jacobian(inner)(X), np.diag(np.where(X > 0, 6 * X, 0)))
+    outer = chainad.compile(lambda x: inner(x) @ x + inner(2 * x)[0])
+    traced = chainad.jacobian(lambda x: chainad.jacobian(inner._of.f)(x) @ x + 12 * x[0] ** 2)
+    for x in (X, -X, X + 1):
+        if x[0] > 0:
+            agree(outer(x), traced(x))
+
+
+def test_traced_values_closed_over_are_refused() -> None:
+    def f(x):
+        return chainad.compile(lambda y: x * y)(np.ones(4)) @ x
+
+    with pytest.raises(TraceError, match="not among its arguments"):
+        chainad.jacobian(f)(X)
+
+
+def test_a_caught_error_of_numbers_is_refused_and_others_pass() -> None:
+    def caught(x):
+        try:
+            return np.linalg.inv(np.outer(x, x) * 0.0) @ x
+        except np.linalg.LinAlgError:
+            return x
+
+    with pytest.raises(TraceError, match=r"caught LinAlgError.*call chainad\.jacobian"):
+        chainad.compile(caught, X)
+
+    def late(x):
+        A = np.outer(x, x) + np.eye(4)
+        try:
+            return np.linalg.cholesky(A)[0]
+        except np.linalg.LinAlgError:
+            return x
+
+    compiled, traced = chainad.compile(late, X), chainad.jacobian(late)
+    for x in (X, np.full(4, np.nan)):
+        agree(compiled(x), traced(x))
+    with pytest.raises(np.linalg.LinAlgError):
+        chainad.compile(lambda x: np.linalg.inv(np.outer(x, x) * 0.0) @ x, X)
+
+
+def test_formulas_warn_of_nothing_and_the_function_warns_as_it_does() -> None:
+    compiled = chainad.compile(lambda x: np.sqrt(x) * 1e200, X**2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isinf(compiled(np.zeros(4))).any()
+    with pytest.warns(RuntimeWarning, match="invalid value encountered in sqrt"):
+        chainad.value_and_jacobian(np.sqrt, backend="numpy").compile(X**2)(-np.ones(4))
+
+
+def test_functions_that_never_go_the_same_way_are_traced() -> None:
+    runs = []
+
+    def f(x):
+        runs.append(1)
+        return x * float(chainad.stop_gradient(x[0]))
+
+    compiled, traced = chainad.compile(f), chainad.jacobian(f)
+    for k in range(90):
+        agree(compiled(X + k), traced(X + k))
+    assert compiled.programs == 32
+    assert len(runs) == 2 * 90
+    compiled.recompile()
+    agree(compiled(X), traced(X))
+    assert compiled.programs == 1
+
+
+def test_random_functions_do_not_fail() -> None:
+    rng = np.random.default_rng(0)
+
+    def f(x):
+        return x * 2 if rng.uniform() * np.sum(x * x) > 1 else x * 2.0
+
+    for _ in range(9):
+        np.testing.assert_array_equal(chainad.compile(f)(X), 2 * np.eye(4))
+
+
+def test_two_threads_may_call_one_compiled_function() -> None:
+    def f(x):
+        return np.tanh(x * x) if x[0] > 0 else np.sin(x)
+
+    compiled = chainad.compile(f)
+    wrong = []
+
+    def work(seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        for _ in range(200):
+            x = rng.normal(size=5)
+            slope = 2 * x * (1 - np.tanh(x * x) ** 2) if x[0] > 0 else np.cos(x)
+            if not np.allclose(compiled(x), np.diag(slope), rtol=1e-12):
+                wrong.append(x)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+# ------------------------------------------------------------- random programs
+
+
+def filled(x: Any, a: float) -> Any:
+    z = np.zeros_like(x)
+    for k, value in enumerate(x):
+        z[k] = value * a if value > 0 else value**2
+    z[z > 1] = 0.5
+    return z
+
+
+STEPS: list[Function] = [
+    lambda x, a: np.sin(x) * a,
+    lambda x, a: np.where(x > a, x, a * x),
+    lambda x, a: x * (x > a) + a,
+    lambda x, a: x[::-1] + a * x,
+    lambda x, a: x * x[int(np.argmax(x))] / 3,
+    lambda x, a: x + 1 if np.sum(x) > a else x * 2 - a,
+    lambda x, a: np.sort(x) * a + np.abs(x),
+    lambda x, a: np.maximum(x, a) - np.floor(x),
+    lambda x, a: x * chainad.stop_gradient(x[0]) / 2,
+    lambda x, a: np.concatenate([x[x > a], x[~(x > a)]]) * 0.7,
+    filled,
+]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, len(STEPS) - 1), st.floats(-1, 1)), min_size=1, max_size=5),
+    st.lists(st.integers(0, 10**6), min_size=2, max_size=4),
+)
+def test_random_programs_agree_at_random_points(program: Any, seeds: list[int]) -> None:
+    def f(x):
+        for k, a in program:
+            x = STEPS[k](x, a)
+        return x
+
+    traced = chainad.value_and_jacobian(f)
+    compiled = traced.compile()
+    for seed in (*seeds, *seeds[::-1]):
+        x = np.random.default_rng(seed).normal(size=4)
+        agree(compiled(x), traced(x))

@@ -61,10 +61,12 @@ def take_apart(value: Any, flow: Callable[[Any], tuple[int, Any]]) -> tuple[Argu
     if isinstance(value, np.generic) and value.dtype.kind in "fiubc":
         number, recorded = flow(value)
         return Number(number, type(value)), recorded
-    if type(value) in (list, tuple):
+    if type(value) in (list, tuple) or hasattr(value, "_fields"):  # a named tuple
         pairs = [take_apart(item, flow) for item in value]
         items = tuple((k, argument) for k, (argument, _) in enumerate(pairs))
-        return Several(type(value), items), type(value)([each for _, each in pairs])
+        inside = [each for _, each in pairs]
+        kind = type(value)
+        return Several(kind, items), kind(*inside) if hasattr(kind, "_fields") else kind(inside)
     if type(value) is dict:
         named = {k: take_apart(item, flow) for k, item in value.items()}
         items = tuple((k, argument) for k, (argument, _) in named.items())
@@ -78,7 +80,7 @@ def checks(argument: Argument, name: str, constant: Callable[[Any], str]) -> lis
     `constant` gives the name of an object. A leaf that flows as data is named v and its number.
     """
     if isinstance(argument, Several):
-        kind = argument.kind.__name__
+        kind = constant(argument.kind)
         lines = [f"if {name}.__class__ is not {kind} or len({name}) != {len(argument.items)}:"]
         lines.append("    return MISS")
         for key, item in argument.items:
@@ -93,10 +95,11 @@ def checks(argument: Argument, name: str, constant: Callable[[Any], str]) -> lis
     if isinstance(argument, Number):
         kind = constant(argument.kind)
         return [f"{own} = {name}", f"if {own}.__class__ is not {kind}:", "    return MISS"]
+    dtype = constant(argument.dtype)
     tests = [
         f"{own}.__class__ is not ndarray",
         f"{own}.shape != {argument.shape}",
-        f"{own}.dtype is not {constant(argument.dtype)}",
+        f"({own}.dtype is not {dtype} and {own}.dtype != {dtype})",
         *_layout(argument, own),
     ]
     return [f"{own} = {name}", f"if {' or '.join(tests)}:", "    return MISS"]

@@ -86,7 +86,7 @@ def finish(
                     None if state is None or state == ambient else state,  # type: ignore[arg-type]
                 )
             )
-    statics = tuple(each for each in script.statics if is_held(each.array))
+    statics = tuple(each for each in script.statics if is_held(each))
     return Recording(
         arguments, constants, tuple(steps), tuple(script.guards), statics, values, slots, formulas
     )

@@ -144,6 +144,8 @@ def _guard(guard: Guard, names: Names) -> list[str]:
     own = f"v{guard.number}"
     if guard.kind == "truth":
         test = f"not {own}" if guard.found else own
+    elif guard.kind == "equal":  # nan is nan, and 0.0 is not -0.0
+        test = f"repr({own}) != {repr(guard.found)!r}"
     elif guard.kind == "shape":
         dtype = names.constant(guard.found.dtype)
         test = f"{own}.shape != {guard.found.shape} or {own}.dtype != {dtype}"

@@ -65,7 +65,7 @@ def refs_in_slice(value: slice) -> bool:
 
 _SIGNS: dict[Callable[..., Any], str] = {
     np.add: "+", np.subtract: "-", np.multiply: "*", np.divide: "/",
-    np.less: "<", np.less_equal: "<=", np.greater: ">", np.greater_equal: ">=",
+    np.power: "**",    np.less: "<", np.less_equal: "<=", np.greater: ">", np.greater_equal: ">=",
     np.equal: "==", np.not_equal: "!=", np.bitwise_and: "&", np.bitwise_or: "|",
     np.bitwise_xor: "^",
 }  # fmt: skip
@@ -90,7 +90,8 @@ def _short(step: Step, names: Names, args: list[str]) -> str | None:
     """Return a shorter way to say a call without keywords, if there is one."""
     function = step.function
     if function in _SIGNS and len(args) == 2:
-        return f"{args[0]} {_SIGNS[function]} {args[1]}"
+        base = f"({args[0]})" if args[0].startswith("-") else args[0]
+        return f"{base} {_SIGNS[function]} {args[1]}"
     if function is np.negative:
         return f"-{args[0]}"
     if function is pick or function is getitem:

@@ -40,16 +40,17 @@ def _locals_of(function: Callable[..., Any], places: tuple[int, ...]) -> Callabl
         operands = arguments_in([value for k, value in enumerate(args) if k in places])
         if len(operands) != len(arguments_in(args)):
             raise NotImplementedError("an index, shape or condition must not be an array of floats")
-        traced = [x for x in operands if x.traced]
         if len(operands) == 1:
             seen = _view(function, args, kwargs, operands[0], y)
             if seen is not None:
                 return {operands[0]: Local(seen, None)}
         source = np.asarray(_run_on_numbers(function, args, kwargs, operands))
         assert source.shape == y.shape, (function, source.shape, y.shape)
-        starts = np.cumsum([1, *(x.size for x in operands)])
+        starts = np.cumsum([1, *(x.size for x in operands)])[:-1]
         return {
-            x: Local(selection(source - starts[operands.index(x)], x.shape), None) for x in traced
+            x: Local(selection(source - start, x.shape), None)
+            for x, start in zip(operands, starts, strict=True)
+            if x.traced
         }
 
     return locals_

@@ -61,6 +61,8 @@ class Symbols:
     ) -> Any:
         if func in _FACTS:
             return func(self._objects_in(args[0]), *args[1:], **kwargs)
+        if func is np.where and len(args) == 1:
+            raise NotScalarError("the places where a condition holds depend on numbers")
         if func in ELEMENTWISE and not kwargs:
             return self._elementwise(func, args)
         if func in _OWN:

@@ -296,9 +296,10 @@ def _sparse_matmul(a: Any, b: Any) -> Any:
         return np.transpose(turned) if np.ndim(a) == 2 else turned
     if np.shape(b)[:1] != a.shape[1:] or np.ndim(b) > 2:
         raise ValueError(f"matmul: shapes {a.shape} and {np.shape(b)} do not fit")
-    entries = scipy.sparse.csr_array(a).tocoo()
+    # The very numbers of the user's, not a copy, so that a compiled function sees them change.
+    entries = scipy.sparse.coo_array(a, copy=False)
     rows, cols = (positions(np.asarray(x)) for x in entries.coords)
-    data = entries.data.astype(b.dtype)
+    data = entries.data.astype(b.dtype, copy=False)
     x = b if np.ndim(b) == 2 else np.reshape(b, (-1, 1))
     y = sparse_dot(data, rows, cols, a.shape[0], x)
     return y if np.ndim(b) == 2 else np.reshape(y, -1)

@@ -387,6 +387,7 @@ _OPERATORS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.subtract: operator.sub,
     np.multiply: operator.mul,
     np.divide: operator.truediv,
+    np.power: operator.pow,
 }
 _new_entry = partial(tuple.__new__, Entry)
 
@@ -443,6 +444,8 @@ def _quick_constant(tape: Tape, x: Any) -> tuple[Any, Any]:
     kind = type(x)
     if kind is float or kind is np.float64:
         return x, kind
+    if kind is int:
+        return float(x), float
     if kind is np.ndarray and x.dtype.kind == "f":
         return tape.keep(x), (x.shape, x.dtype.char)
     return None, None

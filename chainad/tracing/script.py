@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import operator
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from chainad.errors import TraceError
 from chainad.graph import identity
 from chainad.rules.base import CONSTANT, RULES
+from chainad.rules.movement import set_items
 from chainad.tracing.record import Tracer, gives_out, pack, tracers_in
 from chainad.tracing.sites import here, raw_site
 from chainad.tracing.tape import SMALL, Entry, Tape
@@ -31,14 +32,18 @@ class Ref:
     number: int
 
 
+Kind: TypeAlias = Literal["truth", "numbers", "equal", "shape"]
+
+
 @dataclass(frozen=True, slots=True)
 class Guard:
     """What was read off the value of entry `number`; it is checked after `position` entries.
 
-    "truth": that it is true or false; "numbers": all of it; "shape": its shape and dtype.
+    "truth": that it is true or false; "numbers": all of it; "equal": a number of Python's; "shape":
+    shape and dtype.
     """
 
-    kind: Literal["truth", "numbers", "shape"]
+    kind: Kind
     number: int
     position: int
     found: Any
@@ -72,6 +77,10 @@ _SHAPED: set[Callable[..., Any]] = {
     np.nanargmax, np.nanargmin, np.angle, np.isreal, np.iscomplex, np.isposinf, np.isneginf,
 }  # fmt: skip
 assert CONSTANT | {np.imag} >= _SHAPED
+
+
+# What stands for an entry that was taken back.
+_VOID = Entry(identity, None, (), (), np.float64(0), None, None)
 
 
 def errstate() -> tuple[str, ...]:
@@ -108,6 +117,7 @@ class Script(Tape):
         self._known: dict[int, int] = {}
         self._frozen: dict[int, np.ndarray[Any, Any]] = {}
         self._guarded: set[tuple[str, int]] = set()
+        self._looked_at: set[int] = set()
 
     # --------------------------------------------------------------- values
 
@@ -164,10 +174,11 @@ class Script(Tape):
         self._guard("truth", value.number)
         return found
 
-    def _guard(self, kind: Literal["truth", "numbers", "shape"], number: int) -> None:
+    def _guard(self, kind: Kind, number: int) -> None:
         if not self.is_open or (kind, number) in self._guarded:
             return
         self._guarded.add((kind, number))
+        self._looked_at.add(number)
         value = self.entries[number].value
         found = bool(value) if kind == "truth" else value
         self.guards.append(Guard(kind, number, len(self.entries), found))
@@ -186,11 +197,32 @@ class Script(Tape):
         spelled, named = arguments.spell(args), arguments.spell(kwargs)
         plain_args, plain_kwargs = arguments.fill(spelled), arguments.fill(named)
         value = self._run(function, plain_args, plain_kwargs)
+        if type(value) in (bool, int, float):  # a plain number of Python's: it is looked at
+            number = self.append(self._entry(function, (spelled, named), arguments, value))
+            self._guard("equal", number)
+            return value
         if _is_other(value):
-            # Python numbers and texts look at what they were made of; so does all that is unknown.
             return function(*self.see_all(args), **self.see_all(kwargs))
         is_shaped = _is_shaped(function, spelled, named)
         return self._append(function, (spelled, named), arguments, value, is_shaped, (args, kwargs))
+
+    def amend(self, target: Tracer, key: Any, value: Any) -> bool:
+        """Add a write to the one that made `target`; return False if something has read that."""
+        old = self.entries[target.number]
+        if old.function is not set_items or old.key != errstate() or not self.is_open:
+            return False
+        is_read = any(target.number in each.sources for each in self.entries[target.number + 1 :])
+        if is_read or target.number in self.pinned or target.number in self._looked_at:
+            return False
+        arguments = _Arguments(self, old.sources, old.operands)
+        (start, keys, values), _ = old.template or ((), {})
+        at, new = arguments.spell(key), arguments.spell(value)
+        template = (start, (*keys, at), [*values, new])
+        old.value[arguments.fill(at)] = arguments.fill(new)
+        self.entries[target.number] = _VOID
+        entry = self._entry(set_items, (template, {}), arguments, old.value)
+        target.number = self.append(entry)
+        return True
 
     def opaque(self, function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[int, Any]:
         """Record a call that runs on plain numbers as it is; return its entry and its result."""
@@ -252,12 +284,17 @@ class Script(Tape):
 
 
 class _Arguments:
-    """The arguments of a call, taken apart into recorded values and what is static."""
+    """The arguments of a call, taken apart into recorded values and what is static.
 
-    def __init__(self, script: Script) -> None:
+    It may start with the values of an earlier call.
+    """
+
+    def __init__(
+        self, script: Script, numbers: Sequence[int | None] = (), values: Sequence[Any] = ()
+    ) -> None:
         self.script = script
-        self.numbers: list[int] = []
-        self.values: list[Any] = []
+        self.numbers = [*numbers]
+        self.values = [*values]
 
     def spell(self, value: Any) -> Any:
         """Return `value` with a `Ref` for everything that has numbers."""
@@ -366,9 +403,14 @@ def _same(one: np.ndarray[Any, Any], two: np.ndarray[Any, Any]) -> bool:
     return one.tobytes() == two.tobytes()
 
 
-def is_held(array: np.ndarray[Any, Any]) -> bool:
-    """Return whether anyone but a script (and the caller) holds an array, or what it looks at."""
-    if array.base is not None:
-        return True
-    # This frame, the caller's, the script's and the argument of getrefcount.
-    return sys.getrefcount(array) > 4
+def is_held(static: Static) -> bool:
+    """Return whether anyone but a script holds an array, or what it looks at."""
+    return static.array.base is not None or _count(static) > _ALONE
+
+
+def _count(static: Static) -> int:
+    return sys.getrefcount(static.array)
+
+
+# How often an array counts as referred to that nothing else refers to.
+_ALONE = _count(Static(np.empty(0), np.empty(0)))

@@ -167,20 +167,19 @@ def write_whole(target: Any, result: Any) -> None:
 def _amend(base: Any, key: Any, value: Any) -> bool:
     """Add a write to the one before, if nothing has read what that made; return whether it did."""
     tape: Tape = base.tape
+    if tape.is_script:
+        return bool(tape.amend(base, key, value))  # type: ignore[attr-defined]
     old = tape.entries[base.number]
-    fits = old.function is set_items and type(old.value) is np.ndarray and tape.is_open
-    if not fits or base.number in tape.pinned:
+    if old.function is not set_items or not tape.is_open or base.number in tape.pinned:
         return False
-    if isinstance(value, Tracer) and (value.tape is not tape or isinstance(value.value, Tracer)):
+    if any(base.number in entry.sources for entry in tape.entries[base.number + 1 :]):
         return False
-    later = tape.entries[base.number + 1 :]
-    if any(base.number in entry.sources for entry in later):
+    if not _write_again(tape, old.value, key, value):
         return False
     assert old.template is not None
     start, keys, values = old.template[0]
     template = Template(tape, RULES[set_items], old.sources, old.operands)
     own = template.argument(value, True)
-    old.value[key] = raw(value)
     tape.entries[base.number] = _VOID
     entry = Entry(
         set_items,
@@ -192,6 +191,18 @@ def _amend(base: Any, key: Any, value: Any) -> bool:
         raw_site(),
     )
     base.number = tape.append(entry)
+    return True
+
+
+def _write_again(tape: Tape, into: Any, key: Any, value: Any) -> bool:
+    """Write into the numbers that a write has made; return whether that was possible."""
+    if isinstance(value, Tracer) and value.tape is tape:
+        value = value.value
+    if isinstance(into, Tracer):
+        return into.tape.is_script and into.tape.amend(into, key, value)  # type: ignore[attr-defined]
+    if isinstance(value, Tracer):
+        return False
+    into[key] = value
     return True
 
 
