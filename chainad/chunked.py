@@ -7,19 +7,32 @@ for each of them anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 from chainad.algebra import arrange
+from chainad.codec import a_text, a_tuple, an_integer, refuse
 from chainad.linear import Edge, LinearGraph, Origin, Vertex
-from chainad.plan import Peak, Plan, Step
+from chainad.plan import Peak, Plan, Step, follow
+from chainad.prices import PriceModel, multiplications
 from chainad.report.text import bytes_text
 from chainad.structure import Axis
+from chainad.travel import fields_of, text_of
 
 Side = Literal["columns", "rows"]
+
+FORMAT = "chainad chunked plan 1"
+FIELDS = [
+    *("format", "side", "limit", "asked", "title", "multiplications", "additions", "model"),
+    *("prices", "graph", "first"),
+]
+
+# Beyond so many blocks, what is alive besides the result is a small part of it.
+MOST_BLOCKS = 64
 
 
 def _inputs(graph: LinearGraph) -> tuple[Vertex, ...]:
@@ -120,9 +133,97 @@ class ChunkedPlan:
         numbers = local_numbers(self.graph) + result_numbers(self.graph) + most
         return Peak(numbers, numbers * self.itemsize)
 
+    def to_json(self) -> str:
+        """Return the plan as text for `ChunkedPlan.from_json`, as `Plan.to_json` does."""
+        whole = follow(self.graph, self.graph.inner, itemsize=self.itemsize)
+        firsts = [part for part in self.parts if part.start == 0]
+        fields: dict[str, Any] = {
+            "format": FORMAT,
+            "side": self.side,
+            "limit": self.limit,
+            "asked": self.asked,
+            "title": self.title,
+            "multiplications": self.multiplications,
+            "additions": self.additions,
+            "model": self.model,
+            "prices": [part.plan.price for part in self.parts],
+            "graph": json.loads(whole.to_json()),
+            # The first block of every end; the others follow its order.
+            "first": [[p.axis, p.stop, json.loads(p.plan.to_json())] for p in firsts],
+        }
+        return text_of(fields)
+
+    @classmethod
+    def from_json(cls, text: str) -> ChunkedPlan:
+        """Return the plan that `to_json` wrote; raise PlanError as `Plan.from_json` does."""
+        return _read(text)
+
     def with_origins(self, graph: LinearGraph) -> ChunkedPlan:
         """Return the same plan for an equal graph that was traced elsewhere."""
         return replace(self, graph=graph)
+
+
+def all_blocks(graph: LinearGraph, side: Side, first: Part, model: PriceModel) -> Iterator[Part]:
+    """Yield all blocks of one end, each with the order of the first."""
+    shape = graph.shapes[SIDES[side](graph)[first.end]]
+    size = shape[first.axis] if shape else 1
+    yield first
+    for start in range(first.stop, size, max(1, first.stop)):
+        stop = min(start + first.stop, size)
+        slots, block = graph_of_block(graph, side, first.end, first.axis, start, stop)
+        made = follow(
+            block,
+            first.plan.order,
+            asked=first.plan.asked,
+            itemsize=first.plan.itemsize,
+            model=model,
+        )
+        yield Part(first.end, first.axis, start, stop, made, slots)
+
+
+def _read(text: str) -> ChunkedPlan:
+    """Return the plan of a text; its blocks are cut and followed anew."""
+    fields = fields_of(text, FORMAT, FIELDS)
+    if fields["side"] not in SIDES:
+        refuse("side", "'columns' or 'rows'", fields["side"])
+    side: Side = fields["side"]
+    graph = Plan.from_json(json.dumps(fields["graph"])).graph
+    ends = SIDES[side](graph)
+    parts: list[Part] = []
+    for end, cut in enumerate(a_tuple(fields["first"], "first", len(ends))):
+        parts += _read_blocks(graph, side, end, cut)
+    prices = a_tuple(fields["prices"], "prices", len(parts))
+    model = a_text(fields["model"], "model")
+    priced = [
+        replace(part, plan=replace(part.plan, model=model, price=an_integer(price, "prices")))
+        for part, price in zip(parts, prices, strict=True)
+    ]
+    plan = ChunkedPlan(
+        graph,
+        side,
+        tuple(priced),
+        an_integer(fields["limit"], "limit", 1),
+        a_text(fields["asked"], "asked"),
+        a_text(fields["title"], "title"),
+    )
+    for name in ("multiplications", "additions"):
+        if an_integer(fields[name], name) != getattr(plan, name):
+            refuse(name, f"the {getattr(plan, name)} of its blocks", fields[name])
+    return plan
+
+
+def _read_blocks(graph: LinearGraph, side: Side, end: int, cut: Any) -> list[Part]:
+    at = f"first[{end}]"
+    axis, stop, written = a_tuple(cut, at, 3)
+    shape = graph.shapes[SIDES[side](graph)[end]]
+    axis = an_integer(axis, f"{at}.axis", 0, max(0, len(shape) - 1))
+    size = shape[axis] if shape else 1
+    stop = an_integer(stop, f"{at}.stop", min(size, -(-size // MOST_BLOCKS)), size)
+    plan = Plan.from_json(json.dumps(written))
+    slots, block = graph_of_block(graph, side, end, axis, 0, stop)
+    if plan.graph != block:
+        refuse(at, "the plan of a block of the graph", "one of another graph")
+    return [*all_blocks(graph, side, Part(end, axis, 0, stop, plan, slots), multiplications)]
 
 
 def local_numbers(graph: LinearGraph) -> int:

@@ -11,10 +11,12 @@ import re
 from collections.abc import Iterator
 
 from chainad.chunked import (
+    MOST_BLOCKS,
     SIDES,
     ChunkedPlan,
     Part,
     Side,
+    all_blocks,
     graph_of_block,
     local_numbers,
     product_numbers,
@@ -22,14 +24,11 @@ from chainad.chunked import (
 )
 from chainad.errors import InputError, TooLargeError
 from chainad.linear import LinearGraph
-from chainad.plan import Plan, follow
+from chainad.plan import Plan
 from chainad.planners.auto import Mode, make_plan, plan_cached
 from chainad.planners.pace import DEFAULT, Aim
 from chainad.prices import PriceModel, model_of
 from chainad.report.text import bytes_text
-
-# Beyond so many blocks, what is alive besides the result is a small part of it.
-MOST_BLOCKS = 64
 
 UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -147,7 +146,7 @@ def _in_blocks(
             need = product_numbers(blocks[0].plan, True)
             # Where positions meet, another block than the first may be the one that needs most.
             if count == counts[-1] or (fixed + need) * itemsize <= limit:
-                blocks = [*_all_blocks(graph, side, blocks[0], model)]
+                blocks = [*all_blocks(graph, side, blocks[0], model)]
                 need = max(product_numbers(block.plan, True) for block in blocks)
             if (fixed + need) * itemsize <= limit:
                 break
@@ -194,21 +193,3 @@ def _largest(
         plans.append(make_plan(block, sweep, itemsize, model))
     plan = min(plans, key=lambda plan: (product_numbers(plan, True), plan.price))
     return Part(end, axis, 0, stop, plan, slots)
-
-
-def _all_blocks(graph: LinearGraph, side: Side, first: Part, model: PriceModel) -> Iterator[Part]:
-    """Yield all blocks of one end, each with the order of the first."""
-    shape = graph.shapes[SIDES[side](graph)[first.end]]
-    size = shape[first.axis] if shape else 1
-    yield first
-    for start in range(first.stop, size, max(1, first.stop)):
-        stop = min(start + first.stop, size)
-        slots, block = graph_of_block(graph, side, first.end, first.axis, start, stop)
-        made = follow(
-            block,
-            first.plan.order,
-            asked=first.plan.asked,
-            itemsize=first.plan.itemsize,
-            model=model,
-        )
-        yield Part(first.end, first.axis, start, stop, made, slots)

@@ -139,6 +139,11 @@ def write(plan: Portable) -> str:
         "origins": [*map(_write_origin, origins.each)],
         "edges": edges,
     }
+    return text_of(fields)
+
+
+def text_of(fields: dict[str, Any]) -> str:
+    """Return JSON with a line for every field, and for every item of a list of lists or objects."""
     return "{\n" + ",\n".join(f"{_json(k)}: {_lines(v)}" for k, v in fields.items()) + "\n}\n"
 
 
@@ -185,7 +190,7 @@ def read(text: str) -> Parcel:
     PlanError
         If the text is not JSON, of another format, or describes no linear graph.
     """
-    fields = _fields(text)
+    fields = fields_of(text, FORMAT, FIELDS)
     vertices = _each(fields, "vertices", _read_vertex)
     structures = _each(fields, "structures", read_structure)
     origins = _each(fields, "origins", _read_origin)
@@ -219,7 +224,8 @@ def read(text: str) -> Parcel:
     )
 
 
-def _fields(text: str) -> dict[str, Any]:
+def fields_of(text: str, wanted: str, keys: Sequence[str]) -> dict[str, Any]:
+    """Return the fields of a text of the format `wanted`, which are exactly `keys`."""
     if not isinstance(text, str):
         raise PlanError(
             "Plan.from_json takes the text that plan.to_json() returned, but got"
@@ -236,12 +242,12 @@ def _fields(text: str) -> dict[str, Any]:
             "this is not the text of a plan: no format is named in it; write one with"
             " plan.to_json()"
         )
-    if found["format"] != FORMAT:
+    if found["format"] != wanted:
         raise PlanError(
             f"the text is of the format {short(found['format'])}, but this version of chainad"
-            f" reads {FORMAT!r}; plan the function again and write that plan"
+            f" reads {wanted!r}; plan the function again and write that plan"
         )
-    return an_object(found, "the text", FIELDS)
+    return an_object(found, "the text", keys)
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Limits of memory: obeyed by plans, by programs, and refused where nothing keeps within them."""
 
+import json
 import tracemalloc
 from random import Random
 
@@ -162,6 +163,43 @@ def test_a_plan_in_blocks_is_given_back() -> None:
         chainad.jacobian(mixed, mode=plan, output="sparse")(X)
 
 
+def test_a_plan_in_blocks_travels() -> None:
+    plan = chainad.plan(mixed, X, memory_limit=int(1.2 * RESULT))
+    again = ChunkedPlan.from_json(plan.to_json())
+    assert again == plan
+    assert str(again) == str(plan)
+    assert again.to_json() == plan.to_json()
+    with pytest.raises(PlanError, match=r"chainad chunked plan 1, but this version .* reads"):
+        Plan.from_json(plan.to_json())
+
+
+WRONG = [
+    ({"side": "diagonals"}, "side must be 'columns' or 'rows'"),
+    ({"limit": 0}, "limit must be an integer from 1"),
+    ({"prices": [1]}, "prices must be a list of 24"),
+    ({"multiplications": 1}, "multiplications must be the 32859648 of its blocks"),
+    ({"first": []}, "first must be a list of 1"),
+    ({"first": [[2, 1, {}]]}, r"first\[0\].axis must be an integer from 0 to 1"),
+    ({"first": [[0, 25, {}]]}, r"first\[0\].stop must be an integer from 1 to 24"),
+    ({"first": [[0, 1, {}]]}, "no format is named in it"),
+    ({"more": 1}, "the text must be an object with"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), WRONG)
+def test_a_damaged_plan_in_blocks_is_refused(change: dict[str, object], said: str) -> None:
+    plan = chainad.plan(mixed, X, memory_limit=int(1.2 * RESULT))
+    with pytest.raises(PlanError, match=said):
+        ChunkedPlan.from_json(json.dumps(json.loads(plan.to_json()) | change))
+
+
+def test_the_blocks_of_another_graph_are_refused() -> None:
+    fields = json.loads(chainad.plan(mixed, X, memory_limit=int(1.2 * RESULT)).to_json())
+    fields["first"][0][:2] = [1, 1]
+    with pytest.raises(PlanError, match="must be the plan of a block of the graph"):
+        ChunkedPlan.from_json(json.dumps(fields))
+
+
 def test_a_given_order_is_not_cut_into_blocks() -> None:
     order = chainad.plan(mixed, X).order
     with pytest.raises(TooLargeError):
@@ -222,6 +260,7 @@ def test_blocks_of_random_graphs_add_up_to_the_jacobian(rng: Random) -> None:
     none = [() for _ in graph.edges]
     if isinstance(plan, ChunkedPlan):
         assert plan.peak.bytes <= plan.limit
+        assert ChunkedPlan.from_json(plan.to_json()) == plan
         chunks = compile_chunks(plan, none)
         forms, arrays = chunks.forms, iter(chunks(numbers))
         assert all(numbers[k] is not None for k in chunks.used_slots)
