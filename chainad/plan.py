@@ -11,6 +11,7 @@ from typing import Literal
 import networkx as nx
 
 from chainad.algebra import Product, Sweep, Total, make_explicit, staged
+from chainad.bounds import lower_bound
 from chainad.errors import InputError, PlanError
 from chainad.linear import (
     Elimination,
@@ -319,6 +320,22 @@ class Plan:
     def blocks(self) -> tuple[Block, ...]:
         """The blocks of the graph that repeat: the turns of a loop, the layers of a network."""
         return repeats_in(self.graph)
+
+    @cached_property
+    def bound(self) -> int | None:
+        """The least price that any order can have, as far as is known; None if nothing is.
+
+        The price itself if that is proved; else by minimum vertex cuts, for dense Jacobians and for
+        scalars priced in multiplications.
+        """
+        return self.price if self.proof else lower_bound(self.graph, self.model)
+
+    @property
+    def gap(self) -> float | None:
+        """By how much the price exceeds the bound, as a fraction of the price."""
+        if self.bound is None:
+            return None
+        return (self.price - self.bound) / self.price if self.price else 0.0
 
     def with_origins(self, graph: LinearGraph) -> Plan:
         """Return the same plan for an equal graph that was traced elsewhere."""

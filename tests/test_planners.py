@@ -12,17 +12,20 @@ from hypothesis import strategies as st
 
 import chainad
 from chainad.algebra import arrange, dense, diagonal, identity, multiply
+from chainad.bounds import lower_bound
 from chainad.errors import InputError, PlanError
 from chainad.linear import Edge, Elimination, LinearGraph, Vertex, price
 from chainad.pattern import positions
 from chainad.plan import Plan
 from chainad.planners.auto import MODES, PLANNERS, make_plan
+from chainad.planners.blocks import components, split
 from chainad.planners.brackets import bracket_structures
 from chainad.planners.chain import chain
 from chainad.planners.compact import compact
+from chainad.planners.pace import Aim, Effort
 from chainad.planners.search import exhaustive
 from chainad.structure import Axis, Structure
-from chainad.testing import KINDS, random_chain, random_dense, random_graph
+from chainad.testing import KINDS, random_chain, random_dense, random_graph, random_structure
 
 randoms = st.randoms(use_true_random=False)
 CASES = [
@@ -172,6 +175,7 @@ def test_exhaustive_is_optimal_over_all_orders(rng: Random) -> None:
     assert price(graph, exhaustive(graph)).multiplications == cheapest_order(graph)
 
 
+@settings(max_examples=15)
 @given(randoms)
 def test_auto_is_never_dearer_than_any_other_mode(rng: Random) -> None:
     if rng.random() < 0.3:
@@ -222,6 +226,88 @@ def test_every_mode_plans_a_single_edge(mode: str) -> None:
     assert (plan.order, plan.multiplications) == ((), 0)
 
 
+def test_a_forced_mode_that_costs_more_than_twice_the_best_is_said_in_print() -> None:
+    dear = str(make_plan(dense_chain(100, 90, 2, 90, 100), "forward"))
+    assert "note        16.7x the price of 'chain': mode='auto' finds an order as cheap" in dear
+    assert "note" not in str(make_plan(dense_chain(100, 90, 2, 90, 100)))
+
+
+def test_a_price_that_is_not_proved_is_held_against_a_bound() -> None:
+    plan = make_plan(dense_chain(100, 90, 2, 90, 100), "markowitz")
+    assert (plan.proof, plan.bound) == ("", 52_200)
+    assert plan.gap == (plan.price - 52_200) / plan.price
+    assert "proved      nothing; no vertex elimination order costs less than 52,200" in str(plan)
+
+
+@given(randoms)
+def test_no_order_costs_less_than_the_bound(rng: Random) -> None:
+    graph, _ = random_graph(rng, 4, n_inputs=2, local=random_dense)
+    for order in permutations(graph.inner):
+        plan = make_plan(graph, order)
+        assert plan.bound is not None
+        assert plan.bound <= plan.price
+
+
+@given(randoms)
+def test_no_order_of_scalars_costs_less_than_the_bound(rng: Random) -> None:
+    kinds = [dense((), ()), *(arrange([], [], {}, scale=c).structure for c in (1, -1, 2))]
+    edges, n = [], rng.randint(1, 5)
+    for v in range(1, n + 1):
+        edges += [Edge(u, v, rng.choice(kinds)) for u in range(1, v) if rng.random() < 0.6]
+        edges.append(Edge(0, v, dense((), (3,))))
+        edges.append(Edge(v, n + 1, dense((2,), ())))
+    shapes = ((3,), *[()] * n, (2,))
+    graph = LinearGraph(shapes, (0,), (n + 1,), tuple(edges))
+    bound = lower_bound(graph, "multiplications")
+    assert bound is not None
+    assert bound <= cheapest_order(graph)
+
+
+@pytest.mark.parametrize("effort", ["fast", "balanced"])
+def test_the_same_seed_gives_the_same_order(effort: Effort) -> None:
+    graph, _ = random_graph(Random(1), 30, local=random_dense, more=1.5)
+    one, two = (make_plan(graph, aim=Aim(effort, 5)) for _ in range(2))
+    assert one.order == two.order
+
+
+@pytest.mark.parametrize("name", ["window", "annealing", "blocks"])
+def test_no_stage_of_the_search_makes_an_order_dearer(name: str) -> None:
+    for seed in range(5):
+        graph, _ = random_graph(Random(seed), 25, local=random_dense, more=1.5)
+        rules = [make_plan(graph, rule).price for rule in ("forward", "reverse", "greedy")]
+        staged = make_plan(graph, name).price
+        assert staged <= min(rules)
+        assert make_plan(graph).price <= staged
+
+
+def test_an_interrupted_search_gives_the_best_order_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    graph, _ = random_graph(Random(2), 30, local=random_dense, more=1.5)
+    monkeypatch.setattr("chainad.planners.search.anneal", interrupt)
+    plan = make_plan(graph)
+    assert plan.price <= make_plan(graph, "greedy").price
+
+
+@given(randoms)
+def test_components_and_blocks_leave_no_vertex_out(rng: Random) -> None:
+    graph, _ = random_graph(rng, rng.randint(1, 12), n_inputs=2, more=0.3, local=random_dense)
+    problem = compact(graph)
+    groups = components(problem)
+    assert sorted(v for group in groups for v in group) == sorted(problem.inner)
+    for group in groups:
+        blocks, cuts = split(problem.part(group))
+        assert len(cuts) + sum(map(len, blocks)) == len(group)
+
+
+@given(randoms)
+def test_integers_price_an_order_as_the_algebra_does(rng: Random) -> None:
+    graph, _ = random_graph(rng, 4, local=rng.choice([random_dense, random_structure]))
+    order = rng.sample(graph.inner, 4)
+    assert compact(graph).price_of(order) == price(graph, order).amount
+
+
 def test_forward_and_reverse_are_the_two_topological_orders() -> None:
     for seed in range(10):
         graph, _ = random_graph(Random(seed), 6)
@@ -254,6 +340,7 @@ def test_greedy_scores_a_vertex_by_its_price_and_what_its_neighbours_get_dearer(
     assert problem.damage(problem.copy(), v) == dearer
 
 
+@settings(max_examples=15)
 @given(randoms)
 def test_alternatives_are_priced_as_their_modes_are(rng: Random) -> None:
     graph, _ = random_graph(rng, 4)

@@ -23,8 +23,8 @@ from chainad.planners.greedy import fill, greedy, markowitz, relative
 from chainad.planners.modes import around, forward, reverse
 from chainad.planners.pace import DEFAULT, Aim
 from chainad.planners.repeats import repeats
-from chainad.planners.search import annealing, blocks, exhaustive, improved, rules, window
-from chainad.prices import PriceModel, model_of, multiplications
+from chainad.planners.search import BULKY, annealing, blocks, exhaustive, improved, rules, window
+from chainad.prices import PriceModel, all_multiplications, model_of, multiplications
 from chainad.repeats import repeats_in
 
 Order = tuple[Vertex, ...]
@@ -212,7 +212,9 @@ def candidates(
         yield "exhaustive", tuple(best)
     else:
         for stage, order, is_proved in improved(problem, orders, aim):
-            name = "exhaustive" if is_proved else stage
+            # Components share the edges between their ends: sums there must cost nothing.
+            is_best = is_proved and model in (multiplications, all_multiplications)
+            name = "exhaustive" if is_best else stage
             if found.setdefault(tuple(order), name) == name:
                 yield name, tuple(order)
     if len(graph.inner) <= MANY:
@@ -239,9 +241,12 @@ def _finish(
     model: PriceModel,
     prices: dict[str, Price],
 ) -> Plan:
-    """Follow the order, and set the classical modes beside it for comparison."""
+    """Follow the order, and set the classical modes beside it for comparison.
+
+    Beside an order that was asked for stands a good one, too.
+    """
     known = dict(prices)
-    for name in CLASSICAL:
+    for name in CLASSICAL if prices else (*CLASSICAL, *_reference(graph, model)):
         if name not in known:
             known[name] = price_of_order(graph, planned(graph, name, model, DEFAULT), model)
     plan = follow(graph, order, asked=asked, itemsize=itemsize, model=model)
@@ -254,6 +259,16 @@ def _finish(
     if sum(structure.weight for structure in plan.structures) > HEAVY:
         forget()
     return replace(plan, alternatives=offers, planner=planner, proof=proof)
+
+
+def _reference(graph: LinearGraph, model: PriceModel) -> tuple[str, ...]:
+    """Return the planner that a mode is held against; none if that would take long."""
+    if len(graph.inner) > MANY or model.overall is not None:
+        return ()
+    if graph.chain is not None:
+        return ("chain",)
+    bulk = sum(edge.structure.weight for edge in graph.edges)
+    return ("greedy",) if bulk <= BULKY else ()
 
 
 def _proof(plan: Plan, planner: str, known: dict[str, Price], model: PriceModel) -> str:

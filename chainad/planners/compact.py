@@ -91,14 +91,6 @@ class Compact(ABC, Generic[Entry]):
     def part(self, vertices: Sequence[int], state: State[Entry] | None = None) -> Compact[Any]:
         """Return the problem of eliminating some vertices only; their neighbours are its ends."""
 
-    @abstractmethod
-    def front(self, state: State[Entry], tail: int, v: int) -> int:
-        """Eliminate the edge from `tail` to v at its head, if it is there; return the price."""
-
-    @abstractmethod
-    def back(self, state: State[Entry], v: int, head: int) -> int:
-        """Eliminate the edge from v to `head` at its tail, if it is there; return the price."""
-
     @property
     def bulk(self) -> int:
         """How many positions the patterns have, all in all."""
@@ -219,36 +211,6 @@ class Dense(Compact[int]):
             edges,
             everything,
         )
-
-    def front(self, state: State[int], tail: int, v: int) -> int:
-        after, before = state
-        if not after[tail] >> v & 1:
-            return 0
-        heads = after[v]
-        after[tail] = (after[tail] | heads) ^ (1 << v)
-        before[v] ^= 1 << tail
-        for u in bits(heads):
-            before[u] |= 1 << tail
-            if not before[v]:
-                before[u] ^= 1 << v
-        if not before[v]:
-            after[v] = 0
-        return self.widths[tail] * self.widths[v] * self.weight(heads)
-
-    def back(self, state: State[int], v: int, head: int) -> int:
-        after, before = state
-        if not after[v] >> head & 1:
-            return 0
-        tails = before[v]
-        before[head] = (before[head] | tails) ^ (1 << v)
-        after[v] ^= 1 << head
-        for u in bits(tails):
-            after[u] |= 1 << head
-            if not after[v]:
-                after[u] ^= 1 << v
-        if not after[v]:
-            before[v] = 0
-        return self.widths[head] * self.widths[v] * self.weight(tails)
 
 
 Edges: TypeAlias = dict[int, int]
@@ -371,17 +333,6 @@ class Structured(Compact[Edges]):
         after[v], before[v] = {}, {}
         return price
 
-    def _jump(self, row: Edges, column: Edges, ends: tuple[int, int], pair: tuple[int, int]) -> int:
-        """Put the product of two edges on the edge that jumps over their vertex."""
-        price, product = self.table.meet(*pair)
-        tail, head = ends
-        is_free = self.table.sums_are_free and self.is_end[tail] and self.is_end[head]
-        if product < 0 or is_free:
-            return price
-        more, row[head] = self.table.land(row.get(head, -1), product)
-        column[tail] = row[head]
-        return price + more
-
     def damage(self, state: State[Edges], v: int) -> int:
         near = [*state[0][v], *state[1][v]]
         before = sum(self.price(state, u) for u in near)
@@ -418,41 +369,6 @@ class Structured(Compact[Edges]):
         inner = [number[v] for v in vertices]
         widths = [self.widths[v] for v in everything]
         return Structured(self.table, inner, (new[0], new[1]), everything, widths)
-
-    def front(self, state: State[Edges], tail: int, v: int) -> int:
-        after, before = state
-        if v not in after[tail]:
-            return 0
-        row = after[tail] = dict(after[tail])
-        right = row.pop(v)
-        rest = before[v] = {u: edge for u, edge in before[v].items() if u != tail}
-        price = 0
-        for head, left in after[v].items():
-            column = before[head] = dict(before[head])
-            price += self._jump(row, column, (tail, head), (left, right))
-            if not rest:
-                del column[v]
-        if not rest:
-            after[v] = {}
-        return price
-
-    def back(self, state: State[Edges], v: int, head: int) -> int:
-        after, before = state
-        if head not in after[v]:
-            return 0
-        column = before[head] = dict(before[head])
-        del column[v]
-        left = after[v][head]
-        rest = after[v] = {u: edge for u, edge in after[v].items() if u != head}
-        price = 0
-        for tail, right in before[v].items():
-            row = after[tail] = dict(after[tail])
-            price += self._jump(row, column, (tail, head), (left, right))
-            if not rest:
-                del row[v]
-        if not rest:
-            before[v] = {}
-        return price
 
 
 def _around(graph: Compact[Entry], state: State[Entry], vertices: Iterable[int]) -> set[int]:

@@ -87,6 +87,8 @@ class Printable(Protocol):
     @property
     def proof(self) -> str: ...
     @property
+    def bound(self) -> int | None: ...
+    @property
     def bracketing(self) -> str: ...
     @property
     def multiplications(self) -> int: ...
@@ -171,9 +173,34 @@ def _head(plan: Printable) -> str:
         f" peak {bytes_text(plan.peak.bytes)}",
         *_cost(plan),
         *_repeats(plan),
-        f"proved      {plan.proof or 'nothing: the best of the orders below'}",
+        f"proved      {_proved(plan)}",
+        *_dear(plan),
     ]
     return "\n".join(lines)
+
+
+def _proved(plan: Printable) -> str:
+    """Say over what the price is optimal; if nothing is known, how far from it it may be."""
+    if plan.proof:
+        return plan.proof
+    if plan.bound is None:
+        return "nothing: the best of the orders below"
+    if plan.bound == plan.price:
+        return "optimal over all vertex elimination orders, by the least cuts of the graph"
+    below = 100 * (plan.price - plan.bound) / plan.price
+    return (
+        f"nothing; no vertex elimination order costs less than {_amount(plan.model, plan.bound)},"
+        f" {below:.3g} % below this price"
+    )
+
+
+def _dear(plan: Printable) -> list[str]:
+    """Return a line if another order is known to cost less than half of this one."""
+    best = min(plan.alternatives, key=lambda other: other.price, default=None)
+    if best is None or 2 * best.price >= plan.price:
+        return []
+    times = f"{plan.price / best.price:,.1f}x the price" if best.price else "while nothing is due"
+    return [f"note        {times} of {best.name!r}: mode='auto' finds an order as cheap as that"]
 
 
 def _shapes(plan: Printable, vertices: Sequence[int]) -> str:
