@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from chainad.algebra import arrange, dense, diagonal, identity, multiply
 from chainad.linear import Edge, LinearGraph
+from chainad.pattern import positions
 from chainad.planners.auto import make_plan
 from chainad.planners.brackets import bracket_by_algebra, bracket_structures, can_tabulate
 from chainad.planners.chain import is_exact
@@ -49,6 +50,34 @@ def as_operator(structure: Structure, rng: Random) -> Structure:
     return Structure(*parts, None, action)
 
 
+def selecting_factors(rng: Random, count: int) -> list[Structure]:
+    """Return a chain of dense, diagonal and banded matrices, slices, pads and permutations."""
+    factors: list[Structure] = []
+    n = rng.randint(2, 9)
+    for _ in range(count):
+        kind = rng.choice(["dense", "diagonal", "slice", "pad", "take", "band"])
+        k = rng.randint(1, n)
+        start = rng.randint(0, n - k)
+        some = Axis(n, (0,), range(start, start + k))
+        if kind == "dense":
+            factors.append(dense((rng.randint(1, 9),), (n,)))
+        elif kind == "diagonal":
+            factors.append(diagonal((n,)))
+        elif kind == "band":
+            first = rng.randint(0, n - k)
+            rows = Axis(n, (0,), range(first, first + k))
+            factors.append(arrange([rows], [some], {0: k}, stored=(0,)).structure)
+        elif kind == "pad":
+            rows = Axis(n + start + 1, (0,), range(start, start + n))
+            factors.append(arrange([rows], [Axis(n, (0,))], {0: n}, scale=1).structure)
+        else:
+            if kind == "take":
+                some = Axis(n, (0,), positions(rng.sample(range(n), k)))
+            factors.append(arrange([Axis(k, (0,))], [some], {0: k}, scale=1).structure)
+        (n,) = factors[-1].row_shape
+    return factors
+
+
 def agree(factors: list[Structure]) -> bool:
     """Return whether both ways give the same price, as a whole and for every last product."""
     one, two = bracket_structures(factors), bracket_by_algebra(factors)
@@ -66,6 +95,46 @@ def test_prices_by_labels_are_those_of_the_algebra(seed: int, operators: float) 
         tabulated += can_tabulate(factors)
         assert agree(factors), list(map(str, factors))
     assert tabulated > 20
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_prices_of_selections_are_those_of_the_algebra(seed: int) -> None:
+    rng = Random(seed)
+    tabulated = 0
+    for _ in range(40):
+        if rng.random() < 0.5:
+            factors = selecting_factors(rng, rng.randint(1, 8))
+        else:
+            graph, _ = random_chain(rng, rng.randint(1, 8))
+            factors = [edge.structure for edge in graph.edges]
+        tabulated += can_tabulate(factors)
+        assert agree(factors), list(map(str, factors))
+    assert tabulated > 20
+
+
+def test_a_place_that_is_visited_twice_is_left_to_the_algebra() -> None:
+    twice = Axis(3, (0,), positions([0, 0, 2]))
+    gather = arrange([Axis(3, (0,))], [twice], {0: 3}, scale=1).structure
+    assert not can_tabulate([gather, dense((2,), (3,))])
+    # Nothing survives: the first half of what the second half was.
+    first, second = (
+        arrange([Axis(6, (0,), at)], [Axis(6, (0,), at)], {0: 3}, stored=(0,)).structure
+        for at in (range(3), range(3, 6))
+    )
+    assert not can_tabulate([first, second])
+    assert agree([dense((6,), (2,)), first, second, dense((2,), (6,))])
+
+
+def test_a_long_chain_of_slices_and_pads_is_tabulated() -> None:
+    factors = [dense((50,), (3,))]
+    for k in range(33):
+        cut = arrange([Axis(40, (0,))], [Axis(50, (0,), range(5, 45))], {0: 40}, scale=1)
+        pad = arrange([Axis(50, (0,), range(5, 45))], [Axis(40, (0,))], {0: 40}, scale=1)
+        middle = diagonal((40,)) if k % 3 else dense((40,), (40,))
+        factors += [cut.structure, middle, pad.structure]
+    assert can_tabulate(factors)
+    order = bracket_structures(factors).order()
+    assert sorted(order) == list(range(1, len(factors)))
 
 
 @given(randoms)

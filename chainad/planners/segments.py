@@ -151,25 +151,38 @@ class Segments:
         """Return how many numbers every segment keeps; 1 for all ones."""
         counts = self._table(1)
         vertices = np.arange(self.q + 1)
-        ahead = [_grouped((_next(x, v), x) for x in c) for v, c in enumerate(self.crosses)]
+        selected = {id(x): x for c in self.crosses for x in c if x.alive is not None}
+        for strand in selected.values():
+            self._count_alive(counts, strand)
+        whole = [[x for x in c if x.alive is None] for c in self.crosses]
+        ahead = [_grouped((_next(x, v), x) for x in c) for v, c in enumerate(whole)]
         behind = [
             _grouped((x.start, x) for x in c if _previous(x, v) is not None)
-            for v, c in enumerate(self.crosses)
+            for v, c in enumerate(whole)
         ]
         for at, sizes in _ranks(ahead, self.q, self.dtype):
             for length in range(1, self.q + 1):
                 n = self.q - length + 1
                 kept = at[:n] < vertices[:n] + length
                 counts[length, :n] *= np.where(kept, sizes[:n], 1)
-        behind = [
-            _grouped((x.start, x) for x in c if _previous(x, v) is not None)
-            for v, c in enumerate(self.crosses)
-        ]
         for at, sizes in _ranks(behind, -1, self.dtype):
             for length in range(1, self.q + 1):
                 n = self.q - length + 1
                 counts[length, :n] *= np.where(at[length:] > vertices[:n], sizes[length:], 1)
         return counts
+
+    def _count_alive(self, counts: Numbers, strand: Strand) -> None:
+        """Multiply the counts of all segments by what survives of a strand with selections."""
+        assert strand.alive is not None
+        first, last = strand.first, min(strand.stop, self.q - 1)
+        for i in range(strand.start, min(strand.stop, self.q - 1) + 1):
+            if (kept := _next(strand, i)) is not None:
+                j = np.arange(kept, self.q)
+                counts[j - i + 1, i] *= strand.alive[i - first, np.minimum(j, last) - first]
+        enters = np.arange(strand.start)  # segments inside which it begins
+        for end in range(first, min(strand.stop, self.q)):
+            if _previous(strand, end + 1) is not None:
+                counts[end - enters + 1, enters] *= int(strand.alive[0, end - first])
 
     def _inner(self) -> list[Inner]:
         """Return the strands that factors on both sides of a vertex keep."""
@@ -240,7 +253,7 @@ class Segments:
 
 def _fits(structures: Sequence[Structure], crosses: Sequence[Cross], explicit: int) -> bool:
     """Return whether no price exceeds 64 bits."""
-    widest = max(prod(x.size for x in cross) for cross in crosses)
+    widest = max(prod(x.most for x in cross) for cross in crosses)
     actions = [s.action for s in structures if s.action is not None]
     dearest = max((max(a.tangent or 0, a.adjoint or 0) for a in actions), default=0)
     return explicit + len(structures) * widest**2 * (widest + dearest) < 2**62

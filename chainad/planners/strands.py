@@ -1,8 +1,9 @@
 """Strands: the ties of a whole chain at once, from which the prices of all its products follow.
 
 A label that factors hand on from one to the next runs along the chain as one *strand*, from the
-vertex where it begins to the one where it ends. Where every label occurs at most once on either
-side of a factor, and none is added up that no factor keeps, the product of segments i..k and k+1..j
+vertex where it begins to the one where it ends; selections on the way (slices, pads) let fewer of
+its places survive. Where every label occurs at most once on either side of a factor, and none is
+added up that no factor keeps, the product of segments i..k and k+1..j
 takes
 
     count(i..j) * product of the sizes of the strands through vertex k + 1 that begin and end
@@ -17,20 +18,51 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import prod
 
-from chainad.pattern import refine
+import numpy as np
+
+from chainad.pattern import Integers, Positions, as_array, refine
 from chainad.structure import Structure
+
+# So many places are followed through selections; beyond, the algebra is asked.
+MOST_PLACES = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """How a factor hands a label on: its size, and the places it visits in cols and in rows."""
+
+    size: int
+    cols: Positions | None
+    rows: Positions | None
 
 
 @dataclass(slots=True, eq=False)
 class Strand:
-    """A label from vertex `start` to vertex `stop`, and the factors that keep numbers along it."""
+    """A label from vertex `start` to vertex `stop`, and the factors that keep numbers along it.
+
+    `size` counts the places that survive from end to end. Where factors select places, `alive`
+    says how many survive factors i to j, both counted from the first factor that has the label;
+    else it is None, and all places survive.
+    """
 
     size: int
     start: int
     stop: int = 0
     stored: list[int] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
+    alive: Integers | None = None
+
+    @property
+    def first(self) -> int:
+        """The first factor that has the label."""
+        return max(self.start - 1, 0)
+
+    @property
+    def most(self) -> int:
+        return max(link.size for link in self.links)
 
 
 Cross = list[Strand]  # the strands through one vertex
@@ -62,40 +94,81 @@ def strands_of(structures: Sequence[Structure]) -> list[Cross] | None:
                 strand.stored.append(i)
         for strand in (x for run in ended.values() for x in run):
             strand.stop = i
+        for label in word.labels:
+            for strand, size in zip(runs[label.name], label.parts, strict=True):
+                strand.links.append(Link(size, label.col_places, label.row_places))
         crosses.append(cross)
     for strand in crosses[-1]:
         strand.stop = n
-    inside = (x for cross in crosses for x in cross if x.start > 0 and x.stop < n)
+    strands = [*{id(x): x for cross in crosses for x in cross}.values()]
+    if not all(map(_survive, strands)):
+        return None
+    inside = (x for x in strands if x.start > 0 and x.stop < n)
     # Adding up equal terms multiplies by their number, when depends on the bracketing.
-    return crosses if all(strand.stored for strand in inside) else None
+    return crosses if all(x.stored or x.size == 1 for x in inside) else None
 
 
 def kept_whole(structure: Structure, before: Cross, after: Cross) -> bool:
-    """Return whether no label of an operator is split, so that its action meets arrays as it is."""
+    """Return whether an operator meets arrays by its own labels, neither split nor selected."""
+    if any(x.alive is not None for x in (*before, *after)):
+        return False
     return len({id(x) for x in (*before, *after)}) == len(structure.sizes)
 
 
+def _survive(strand: Strand) -> bool:
+    """Count the places that survive between any two factors; False if none or too many do."""
+    links = strand.links
+    if all(link.cols is None and link.rows is None for link in links):
+        return True
+    if len(links) ** 2 * strand.most > MOST_PLACES:
+        return False
+    strand.alive = np.zeros((len(links), len(links)), np.int64)
+    for i, link in enumerate(links):
+        places = _places(link.rows, link.size)
+        strand.alive[i, i] = link.size
+        for j in range(i + 1, len(links)):
+            cols = _places(links[j].cols, links[j].size)
+            _, met, own = np.intersect1d(places, cols, assume_unique=True, return_indices=True)
+            places = _places(links[j].rows, links[j].size)[own]
+            strand.alive[i, j] = met.size
+    strand.size = int(strand.alive[0, -1])
+    return strand.size > 0
+
+
+def _places(where: Positions | None, size: int) -> Integers:
+    return np.arange(size) if where is None else as_array(where)
+
+
 def _is_plain(structure: Structure) -> bool:
-    """Return whether every label occurs at most once on either side, and every place is visited."""
+    """Return whether every label occurs at most once on either side, and none twice in a place.
+
+    Places may be selected only where a label stands alone on its axis.
+    """
     for side in (structure.rows, structure.cols):
         labels = [label for axis in side for label in axis.labels]
-        if len(set(labels)) < len(labels) or any(axis.positions is not None for axis in side):
+        if len(set(labels)) < len(labels):
             return False
+        for axis in side:
+            if axis.positions is not None and (len(axis.labels) > 1 or not axis.is_injective):
+                return False
     return (structure.scale is None or structure.is_unit) and 0 not in structure.sizes
 
 
 @dataclass(slots=True, eq=False)
 class _Label:
-    """A label of one factor, and the sizes of the labels that it is split into."""
+    """A label of one factor, the sizes that it is split into, and the places that it visits."""
 
     name: int
     parts: list[int]
+    col_places: Positions | None = None
+    row_places: Positions | None = None
 
 
 @dataclass(slots=True)
 class _Word:
-    """One factor: the labels of its rows and of its cols, in order, and which axis holds which."""
+    """One factor: its labels, those of its rows and cols in order, and the labels by axis."""
 
+    labels: list[_Label]
     rows: list[_Label]
     cols: list[_Label]
     row_axes: list[list[_Label]]
@@ -104,12 +177,25 @@ class _Word:
 
 def _word(structure: Structure) -> _Word:
     labels = [_Label(k, [size]) for k, size in enumerate(structure.sizes)]
-    rows, cols = (
-        [[labels[x] for x in axis.labels] for axis in side]
-        for side in (structure.rows, structure.cols)
+    sides: list[list[list[_Label]]] = []
+    for axes in (structure.rows, structure.cols):
+        sides.append([])
+        for axis in axes:
+            own = [labels[x] for x in axis.labels]
+            if axis.positions is not None and not own:
+                # One place of many: a label of size 1, which structures do not write.
+                own = [_Label(len(labels), [1])]
+                labels += own
+            for label in own:
+                if len(sides) == 1:
+                    label.row_places = axis.positions
+                else:
+                    label.col_places = axis.positions
+            sides[-1].append(own)
+    rows, cols = sides
+    return _Word(
+        labels, [x for axis in rows for x in axis], [x for a in cols for x in a], rows, cols
     )
-    flat = [[label for axis in side for label in axis] for side in (rows, cols)]
-    return _Word(flat[0], flat[1], rows, cols)
 
 
 def _refined(structures: Sequence[Structure]) -> list[_Word] | None:
@@ -121,6 +207,10 @@ def _refined(structures: Sequence[Structure]) -> list[_Word] | None:
         before, after = words[v - 1], words[v]
         split: list[_Label] = []
         for one, two in zip(before.row_axes, after.col_axes, strict=True):
+            if any(x.row_places is not None for x in one) or any(
+                x.col_places is not None for x in two
+            ):
+                continue
             sizes = [[n for label in axis for n in label.parts] for axis in (one, two)]
             if sizes[0] == sizes[1]:
                 continue
@@ -132,7 +222,17 @@ def _refined(structures: Sequence[Structure]) -> list[_Word] | None:
             to_do.append(v + 1)
         if any(label in before.cols for label in split) and v > 1:
             to_do.append(v - 1)
-    return words
+    return words if _selects_whole_labels(words) else None
+
+
+def _selects_whole_labels(words: Sequence[_Word]) -> bool:
+    """Return whether no label is split that selects places, or meets one that does."""
+    return all(
+        len(one) == len(two) == 1 and len(one[0].parts) == len(two[0].parts) == 1
+        for before, after in pairwise(words)
+        for one, two in zip(before.row_axes, after.col_axes, strict=True)
+        if any(x.row_places is not None for x in one) or any(x.col_places is not None for x in two)
+    )
 
 
 def _split(axis: Sequence[_Label], parts: Sequence[int]) -> Iterator[_Label]:
