@@ -169,12 +169,21 @@ def test_labels_that_split_are_followed_along_the_chain() -> None:
     assert agree(factors)
 
 
+def test_equal_terms_are_added_up_by_one_multiplication() -> None:
+    spread = arrange([Axis(3, (0,))], [], {0: 3}, scale=1).structure  # a number, three times
+    total = arrange([], [Axis(3, (0,))], {0: 3}, scale=1).structure
+    for factors in (
+        [dense((), (5,)), spread, total, dense((4,), ())],
+        [spread, total, dense((4,), ()), dense((2,), (4,)), diagonal((2,))],
+    ):
+        assert can_tabulate(factors)
+        assert agree(factors)
+
+
 def test_what_labels_do_not_tell_is_left_to_the_algebra() -> None:
-    ones = arrange([Axis(3, (0,))], [Axis(2, (1,))], {0: 3, 1: 2}, scale=1).structure
-    assert not can_tabulate([ones, arrange([], [Axis(3, (0,))], {0: 3}, scale=1).structure])
-    assert not can_tabulate([dense((3,), (3,)), arrange(
-        [Axis(3, (0,))], [Axis(3, (0,))], {0: 3}, scale=2).structure])  # fmt: skip
-    assert agree([ones, dense((4,), (3,)), dense((1,), (4,))])
+    doubled = arrange([Axis(3, (0,))], [Axis(3, (0,))], {0: 3}, scale=2).structure
+    assert not can_tabulate([dense((3,), (3,)), doubled])
+    assert agree([dense((3,), (3,)), doubled, dense((2,), (3,))])
 
 
 def test_an_identity_beside_an_operator_is_free() -> None:

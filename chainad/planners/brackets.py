@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chainad.algebra import multiply
-from chainad.planners.segments import Segments
+from chainad.planners.segments import Segments, is_bare
 from chainad.planners.strands import Cross, kept_whole, strands_of
 from chainad.prices import PriceModel, multiplications
 from chainad.structure import Structure
@@ -89,12 +89,14 @@ def _crosses(structures: Sequence[Structure], model: PriceModel) -> list[Cross] 
 
 
 def _are_applied_whole(structures: Sequence[Structure], crosses: Sequence[Cross]) -> bool:
-    """Return whether operators meet arrays by their own labels, and are never met by an identity.
+    """Return whether operators meet arrays by their own labels, never an identity or equal terms.
 
     A product with the identity leaves an operator what it is; all others make an array.
     """
     operators = [i for i, s in enumerate(structures) if s.action is not None]
     if operators and any(s.is_identity for s in structures):
+        return False
+    if operators and any(is_bare(x, len(structures)) for cross in crosses for x in cross):
         return False
     return all(kept_whole(structures[i], crosses[i], crosses[i + 1]) for i in operators)
 

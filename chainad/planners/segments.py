@@ -40,6 +40,17 @@ class Inner(NamedTuple):
     ends: Flags | None
 
 
+class Ones(NamedTuple):
+    """Strands along which no factor keeps numbers, and that are added up: equal terms.
+
+    `added` says, as `Inner` does, of the strands through every vertex whether they begin inside,
+    and whether they have ended; `scaled` of which segments of all ones they make a multiple.
+    """
+
+    added: list[tuple[Flags, Flags]]
+    scaled: Flags
+
+
 class Segments:
     """The least price of every segment of a chain.
 
@@ -60,6 +71,7 @@ class Segments:
         self.keeps = _by_length(keeps, lambda one, two: two > one)
         self.all_keep = bool(keeps[-1] == q)
         self.counts = self._counts()
+        self.ones = self._ones()
         self.inner = self._inner()
         self.cost = self._table(0)
         self.cost[1, :q] = explicit
@@ -142,6 +154,13 @@ class Segments:
         if not self.all_keep:
             price = price * (left(self.keeps) & right(self.keeps))
         total += price
+        if self.ones is not None:
+            # Equal terms add up to so many times one of them.
+            scaled = left(self.ones.scaled) | right(self.ones.scaled)
+            for begins, ends in self.ones.added:
+                scaled |= left(begins) & right(ends)
+            kept = self.keeps[length, first:stop]
+            total += np.where(scaled & kept, self.counts[length, first:stop], 0)
         return total
 
     def _table(self, value: Any) -> Numbers:
@@ -203,6 +222,24 @@ class Segments:
                 ends[d] = stops < np.arange(self.q + 1) + d
             found.append(Inner(sizes, None if (stops <= np.arange(self.q + 1)).all() else ends))
         return found
+
+    def _ones(self) -> Ones | None:
+        """Return the strands that are added up without numbers; None if there are none."""
+        found = {id(x): x for c in self.crosses for x in c if is_bare(x, self.q)}
+        if not found:
+            return None
+        added = []
+        scaled = np.zeros(self.keeps.shape, bool)
+        vertices = np.arange(self.q + 1)
+        length, start = np.indices(self.keeps.shape)
+        for strand in found.values():
+            through = (strand.start <= vertices) & (vertices <= strand.stop)
+            inside = (start < strand.start) & (start + length > strand.stop)
+            scaled |= inside & ~self.keeps
+            begins = through[np.minimum(start + length, self.q)] & (start < strand.start)
+            ends = through[start] & (start + length > strand.stop)
+            added.append((begins, ends))
+        return Ones(added, scaled)
 
     def _swept(self, structures: Sequence[Structure]) -> list[tuple[int, Numbers, Flags]]:
         """Return what pushes through the last factor, and pulls through the first one, cost.
@@ -272,6 +309,11 @@ def _next(strand: Strand, v: int) -> int | None:
 def _previous(strand: Strand, v: int) -> int | None:
     """Return the last factor before vertex v that keeps numbers along a strand."""
     return max((k for k in strand.stored if k < v), default=None)
+
+
+def is_bare(strand: Strand, q: int) -> bool:
+    """Return whether a strand is added up although no factor keeps numbers along it."""
+    return strand.start > 0 and strand.stop < q and not strand.stored and strand.size > 1
 
 
 def _is_inner(strand: Strand, v: int, q: int) -> bool:

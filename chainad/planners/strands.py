@@ -2,15 +2,15 @@
 
 A label that factors hand on from one to the next runs along the chain as one *strand*, from the
 vertex where it begins to the one where it ends; selections on the way (slices, pads) let fewer of
-its places survive. Where every label occurs at most once on either side of a factor, and none is
-added up that no factor keeps, the product of segments i..k and k+1..j
-takes
+its places survive. Where every label occurs at most once on either side of a factor, the product of
+segments i..k and k+1..j takes
 
     count(i..j) * product of the sizes of the strands through vertex k + 1 that begin and end
                   inside and that a factor on both sides keeps
 
-multiplications, and nothing if either segment is all ones: `count` does not depend on k. This is
-the price that `algebra.multiply` reads off the labels, for all products of a chain at once.
+multiplications, and nothing if either segment is all ones: `count` does not depend on k. Strands
+that no factor keeps are added up as equal terms: `count(i..j)` once more, where that happens. This
+is the price that `algebra.multiply` reads off the labels, for all products of a chain at once.
 Dense matrices are the case of one strand between every two neighbours.
 """
 
@@ -103,9 +103,7 @@ def strands_of(structures: Sequence[Structure]) -> list[Cross] | None:
     strands = [*{id(x): x for cross in crosses for x in cross}.values()]
     if not all(map(_survive, strands)):
         return None
-    inside = (x for x in strands if x.start > 0 and x.stop < n)
-    # Adding up equal terms multiplies by their number, when depends on the bracketing.
-    return crosses if all(x.stored or x.size == 1 for x in inside) else None
+    return crosses
 
 
 def kept_whole(structure: Structure, before: Cross, after: Cross) -> bool:
