@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -72,6 +72,17 @@ def take_apart(value: Any, flow: Callable[[Any], tuple[int, Any]]) -> tuple[Argu
         items = tuple((k, argument) for k, (argument, _) in named.items())
         return Several(dict, items), {k: each for k, (_, each) in named.items()}
     return Same(value), value
+
+
+def ndims_of(arguments: Iterable[Argument]) -> dict[int, int]:
+    """Return how many axes the arrays have that flow as data, by number."""
+    found: dict[int, int] = {}
+    for argument in arguments:
+        if isinstance(argument, Array):
+            found[argument.number] = len(argument.shape)
+        elif isinstance(argument, Several):
+            found |= ndims_of(item for _, item in argument.items)
+    return found
 
 
 def checks(argument: Argument, name: str, constant: Callable[[Any], str]) -> list[str]:

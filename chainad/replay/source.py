@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from chainad.replay.arguments import checks
+from chainad.replay.arguments import checks, ndims_of
 from chainad.replay.recording import Recording, Step, refs_in
 from chainad.replay.spelling import Names, expression, is_quiet
 from chainad.tracing.script import Guard, Ref
@@ -44,7 +44,9 @@ class Wanted:
 
 def source(recording: Recording, wanted: Wanted) -> tuple[str, dict[str, Any]]:
     """Return a recording as Python source, and the names that it needs."""
-    names = Names()
+    ndims = {number: np.ndim(array) for number, array in recording.constants.items()}
+    ndims |= {step.number: len(step.shape) for step in recording.steps if step.dtype is not None}
+    names = Names(ndims | ndims_of(recording.arguments))
     names.objects |= {"np": np, "ndarray": np.ndarray, "MISS": MISS}
     positional, named = recording.arguments
     lines = [*checks(positional, "args", names.constant), *checks(named, "kwargs", names.constant)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,9 @@ from chainad.tracing.script import Ref, pick, stopped
 class Names:
     """The objects that a source names."""
 
-    def __init__(self) -> None:
+    def __init__(self, ndims: Mapping[int, int] | None = None) -> None:
+        # How many axes values have, by number, where that is known.
+        self.ndims = ndims or {}
         self.objects: dict[str, Any] = {}
         self._of: dict[int, str] = {}
 
@@ -94,6 +96,8 @@ def _short(step: Step, names: Names, args: list[str]) -> str | None:
         return f"{base} {_SIGNS[function]} {args[1]}"
     if function is np.negative:
         return f"-{args[0]}"
+    if function is np.matmul and all(_ndim(x, names) in (1, 2) for x in step.args):
+        return f"{names.function(np.dot)}({args[0]}, {args[1]})"  # the same, found sooner
     if function is pick or function is getitem:
         return f"{args[0]}[{args[1]}]"
     if function is astype:
@@ -101,6 +105,10 @@ def _short(step: Step, names: Names, args: list[str]) -> str | None:
     if function is stopped:
         return args[0]  # nothing writes into recorded values
     return None
+
+
+def _ndim(value: Any, names: Names) -> int | None:
+    return names.ndims.get(value.number) if isinstance(value, Ref) else None
 
 
 # ------------------------------------------------------------------- warnings
