@@ -308,6 +308,20 @@ def test_integers_price_an_order_as_the_algebra_does(rng: Random) -> None:
     assert compact(graph).price_of(order) == price(graph, order).amount
 
 
+@settings(max_examples=20)
+@given(randoms)
+def test_dense_prices_from_integers_are_those_of_the_algebra(rng: Random) -> None:
+    graph, _ = random_graph(rng, 45, n_inputs=2, local=random_dense)
+    for other in make_plan(graph, aim=Aim("fast")).alternatives:
+        if other.name in ("forward", "reverse"):
+            order = graph.inner if other.name == "forward" else graph.inner[::-1]
+            found = price(graph, order)
+            assert (other.multiplications, other.additions) == (
+                found.multiplications,
+                found.additions,
+            )
+
+
 def test_forward_and_reverse_are_the_two_topological_orders() -> None:
     for seed in range(10):
         graph, _ = random_graph(Random(seed), 6)

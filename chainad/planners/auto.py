@@ -5,6 +5,7 @@ Hence `auto` is never dearer than any fixed mode, and can say so in print.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from chainad.plan import Alternative, Plan, follow, price_of_steps
 from chainad.planners import chain as chains
 from chainad.planners import exhaustive as sets
 from chainad.planners.chain import chain, hybrid_orders, price_of_order
-from chainad.planners.compact import compact
+from chainad.planners.compact import Dense, compact
 from chainad.planners.exhaustive import cheapest
 from chainad.planners.fit import check_fits
 from chainad.planners.greedy import fill, greedy, markowitz, relative
@@ -172,7 +173,18 @@ def _priced(graph: LinearGraph, orders: dict[str, Order], model: PriceModel) -> 
         amounts = {name: problem.price_of(order) for name, order in orders.items()}
         least = min(amounts.values())
         names = [name for name in orders if name in CLASSICAL or amounts[name] == least]
+        if isinstance(problem, Dense):
+            return {name: _price(graph, problem, orders[name]) for name in names}
     return {name: price_of_order(graph, orders[name], model) for name in names}
+
+
+def _price(graph: LinearGraph, problem: Dense, order: Order) -> Price:
+    """Return the price of an order of dense Jacobians, from integers alone."""
+    amount = problem.price_of(order)
+    size = graph.size
+    parallel = Counter((edge.tail, edge.head) for edge in graph.edges)
+    merged = sum((n - 1) * size(u) * size(w) for (u, w), n in parallel.items() if n > 1)
+    return Price(amount, problem.additions_of(order) + merged, amount)
 
 
 def _cheapest(graph: LinearGraph, orders: dict[str, Order], prices: dict[str, Price]) -> str:
