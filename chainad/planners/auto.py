@@ -174,13 +174,12 @@ def _priced(graph: LinearGraph, orders: dict[str, Order], model: PriceModel) -> 
         least = min(amounts.values())
         names = [name for name in orders if name in CLASSICAL or amounts[name] == least]
         if isinstance(problem, Dense):
-            return {name: _price(graph, problem, orders[name]) for name in names}
+            return {name: _price(graph, problem, orders[name], amounts[name]) for name in names}
     return {name: price_of_order(graph, orders[name], model) for name in names}
 
 
-def _price(graph: LinearGraph, problem: Dense, order: Order) -> Price:
+def _price(graph: LinearGraph, problem: Dense, order: Order, amount: int) -> Price:
     """Return the price of an order of dense Jacobians, from integers alone."""
-    amount = problem.price_of(order)
     size = graph.size
     parallel = Counter((edge.tail, edge.head) for edge in graph.edges)
     merged = sum((n - 1) * size(u) * size(w) for (u, w), n in parallel.items() if n > 1)
@@ -213,7 +212,7 @@ def candidates(
     for name, order in rules(problem, aim.level):
         if found.setdefault(tuple(order), name) == name or name == "reverse":
             yield name, tuple(order)
-    if repeats_in(graph):
+    if aim.effort != "fast" and repeats_in(graph):
         turns = repeats(graph, model, aim)
         if found.setdefault(turns, "repeats") == "repeats":
             yield "repeats", turns
