@@ -21,7 +21,7 @@ from chainad.kernels import (
     Transpose,
 )
 from chainad.lower import prune
-from chainad.lowering.assemble import assemble
+from chainad.lowering.assemble import assemble, reassemble
 from chainad.lowering.writer import Writer
 from chainad.moves import as_turn, view, walks
 from chainad.pattern import Index, Lattice, as_array, positions
@@ -244,3 +244,16 @@ def test_axes_are_split_before_they_are_turned(rng: Random) -> None:
     np.testing.assert_array_equal(run_program(program, [x])[0], x.transpose(1, 2, 3, 0))
     if 1 not in sizes:
         assert [i.kernel for i in program.instructions] == [Transpose((1, 2, 3, 0))]
+
+
+def test_a_vector_of_placed_pieces_is_reassembled_and_others_are_left_alone() -> None:
+    w = Writer(2)
+    w.shapes |= {0: (3,), 1: (5,)}
+    total = w.emit(Add(), w.emit(Place(0, range(3), 8), 0), w.emit(Place(0, range(3, 8), 8), 1))
+    out = reassemble(w, total, 8)
+    program = prune(Program(2, tuple(w.instructions), (out,)))
+    (instruction,) = program.instructions
+    assert instruction.kernel == Scatter((range(3), range(3, 8)), 8, True)
+    assert reassemble(w, 1, 5) == 1
+    alike = w.emit(Add(), 1, w.emit(Scale(2.0), 1))
+    assert reassemble(w, alike, 5) == alike

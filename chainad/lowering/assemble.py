@@ -36,7 +36,7 @@ def assemble(
 
     `covers` says that no two entries meet and every place is taken.
     """
-    reads = Counter(k for i in writer.instructions for k in i.inputs)
+    reads = _reads(writer)
     terms = [
         found
         for register, places in zip(registers, where, strict=True)
@@ -57,6 +57,18 @@ def assemble(
     kernel = Scatter(tuple(regions), size, covers, signs)
     inputs = [term.register for own in regions.values() for term in _first_is_plus(own)]
     return writer.emit(kernel, *inputs)
+
+
+def reassemble(writer: Writer, register: int, size: int) -> int:
+    """Return a register with the numbers of a vector, assembled if it is a sum of placed pieces."""
+    terms = _terms(writer, Term(register, 1, range(size)), _reads(writer))
+    if all(len(term.where) == size for term in terms):
+        return register
+    return assemble(writer, [register], [range(size)], size, True)
+
+
+def _reads(writer: Writer) -> Counter[int]:
+    return Counter(k for i in writer.instructions for k in i.inputs)
 
 
 def _first_is_plus(terms: Sequence[Term]) -> list[Term]:

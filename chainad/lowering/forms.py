@@ -7,7 +7,7 @@ from math import prod
 
 from chainad.algebra import flat_places, lay_out, to_dense, to_vector
 from chainad.kernels import Reshape
-from chainad.lowering.assemble import assemble
+from chainad.lowering.assemble import assemble, reassemble
 from chainad.lowering.writer import Writer
 from chainad.pattern import Positions
 from chainad.plan import Plan
@@ -41,6 +41,7 @@ def _sparse(
     if layout.places == (range(size),) and terms[0].scale is None:
         register = writer.apply(to_vector(terms[0]), registers[numbers[0]])
         assert register is not None
+        register = reassemble(writer, register, size)
     else:
         held = [registers[k] for k in numbers]
         register = _scattered(writer, terms, held, layout.places, size, layout.covers)
