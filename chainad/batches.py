@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from chainad.backends import numba, python, vector
 from chainad.compiled import (
+    LINES_PER_CALL,
     CompiledFunction,
     Differentiator,
     Recorded,
@@ -32,9 +33,12 @@ from chainad.errors import InputError
 from chainad.replay.arguments import Array, Number
 from chainad.replay.source import MISS
 from chainad.replay.spelling import Names
+from chainad.scalars.graph import flowing
 from chainad.scalars.program import ScalarProgram
 from chainad.scalars.replay import by_numpy, refuse, taking
 from chainad.scalars.table import NotScalarError
+from chainad.stacked import run_stacked
+from chainad.stacks import NotStackedError, Stack
 from chainad.tracing.trace import as_input
 
 Batch = int | Mapping[int, int]
@@ -53,18 +57,64 @@ MUCH = 2e8
 SHARE = 1e6
 
 
+# Of fewer operations on single numbers, no whole array is quicker.
+SMALL = 300
+
+Outputs = tuple[list[Points], npt.NDArray[np.bool_]]
+
+
 @dataclass(frozen=True)
 class Group:
     """What all points with the same branches have in common.
 
-    `take` finds the arguments that flow, or returns MISS; `positions` tells which flows are
-    positional arguments.
+    `take` finds the arguments that flow, or returns MISS; `flows` are their numbers, `positions`
+    tells which are positional arguments. `run` returns values and Jacobians of some points, of
+    `shapes`, and for which points they hold; `program` is None where it runs whole arrays.
     """
 
     take: Callable[[tuple[Any, ...], dict[str, Any]], Any]
-    program: ScalarProgram
-    found: Recorded
+    flows: tuple[int, ...]
     positions: Mapping[int, int]
+    found: Recorded
+    shapes: tuple[tuple[int, ...], ...]
+    has_value: bool
+    run: Callable[[list[Any], int], Outputs]
+    program: ScalarProgram | None
+
+
+class _Scalars:
+    """Runs points through a straight line of operations on single numbers."""
+
+    def __init__(self, program: ScalarProgram, backend: str) -> None:
+        self.program = program
+        self.backend = backend
+
+    def __call__(self, inputs: list[Any], count: int) -> Outputs:
+        program = self.program
+        rows = [
+            x.data.reshape(count, -1)
+            if isinstance(x, Stack)
+            else np.broadcast_to(np.reshape(x, (1, -1)), (count, np.size(x)))
+            for x in inputs
+        ]
+        outputs = [np.empty((count, len(o)), program.dtype) for o in program.straight.outputs]
+        _BACKENDS[self._chosen(count)](self, rows, outputs)
+        holds = outputs.pop().ravel() != 0 if program.has_guard else np.ones(count, bool)
+        shaped = [
+            x.reshape(count, *shape) for x, shape in zip(outputs, program.shapes, strict=True)
+        ]
+        return shaped, holds
+
+    def _chosen(self, count: int) -> str:
+        straight = self.program.straight
+        if self.backend != "auto":
+            return self.backend
+        if self.program.dtype != np.float64:
+            return "numpy"
+        is_much = count * len(straight.lines) >= MUCH
+        if is_much and numba.is_installed() and not numba.missing(straight):
+            return "numba"
+        return "python" if count <= FEW_POINTS and not python.missing(straight) else "numpy"
 
     @cached_property
     def by_vector(self) -> vector.Runner:
@@ -96,13 +146,14 @@ class ManyPoints:
         self.batch = _checked_batch(batch)
         self._groups: tuple[Group, ...] = ()
         self._one_by_one = CompiledFunction(of)
-        self._is_scalar = True
+        # How points go through: single numbers and whole arrays, whichever is quicker first.
+        self._ways = [_as_arrays_if_quicker, _as_scalars, _as_arrays]
         self._lock = RLock()
 
     @property
     def programs(self) -> tuple[ScalarProgram, ...]:
         """What runs for each group of points."""
-        return tuple(group.program for group in self._groups)
+        return tuple(g.program for g in self._groups if g.program is not None)
 
     def both(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """Return what the function returns (None if it is not asked for), and its Jacobians."""
@@ -110,9 +161,7 @@ class ManyPoints:
         count = len(next(iter(points.values())))
         if count == 0:
             return self._nowhere(args, points, kwargs)
-        if self._is_scalar:
-            return self._together(args, points, kwargs, count)
-        return self._apart(args, points, kwargs, range(count))
+        return self._together(args, points, kwargs, count)
 
     def first(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the arguments of the first point, or of one of ones if there is none."""
@@ -150,42 +199,58 @@ class ManyPoints:
         results: list[Points] = []
         first: Group | None = None
         for k in range(MANY + 1):
-            if k == MANY:
-                return self._apart(args, points, kwargs, range(count))
-            group = self._group(_at(args, points, int(left[0])), kwargs, k)
+            group = None
+            if k < MANY:
+                group = self._group(_at(args, points, int(left[0])), kwargs)
             if group is None:
                 return self._apart(args, points, kwargs, range(count))
-            parts = self._run(group, args, points, kwargs, left)
-            fits = parts.pop().ravel() != 0 if group.program.has_guard else np.ones(len(left), bool)
-            if not fits[0]:  # a function that reads random numbers, or counts its calls
+            try:
+                parts, holds = self._run(group, args, points, kwargs, left)
+            except NotStackedError:
+                self._forget(group)
+                return self._together(args, points, kwargs, count)
+            if not holds[0]:  # a function that reads random numbers, or counts its calls
                 return self._apart(args, points, kwargs, range(count))
             if first is None:
                 first, results = group, parts
-            elif group.program.shapes != first.program.shapes:
+            elif group.shapes != first.shapes:
                 raise InputError("the results of the points have different shapes")
             else:
                 for whole, part in zip(results, parts, strict=True):
-                    whole[left[fits]] = part[fits]
-            left = left[~fits]
+                    whole[left[holds]] = part[holds]
+            left = left[~holds]
             if not left.size:
                 break
         assert first is not None
-        return self._assembled(first, results, count)
+        n = len(first.found.kinds) if first.has_value else 0
+        values = tuple(results[:n]) if first.found.is_tuple else results[0] if n else None
+        return values, first.found.nested(results[n:])
 
-    def _group(self, args: tuple[Any, ...], kwargs: dict[str, Any], skip: int) -> Group | None:
+    def _group(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Group | None:
         """Return a group that the point `args` belongs to, or None."""
         with self._lock:
             for group in self._groups:
                 if _fits(group, args, kwargs):
                     return group
-            try:
-                group = _make(self._of, args, kwargs)
-            except NotScalarError as error:
-                warn_of_fallback(self._of.backend, error)
-                self._is_scalar = False
-                return None
-            self._groups = (group, *self._groups[: MANY - 1])
-            return group
+            while self._ways:
+                try:
+                    group = self._ways[0](self._of, args, kwargs)
+                except NotScalarError as error:
+                    if self._ways.pop(0) is _as_scalars:
+                        warn_of_fallback(self._of.backend, error)
+                except NotStackedError:
+                    self._ways.pop(0)
+                else:
+                    self._groups = (group, *self._groups[: MANY - 1])
+                    return group
+            return None
+
+    def _forget(self, group: Group) -> None:
+        """Go another way from now on: whole arrays turned out not to fit."""
+        with self._lock:
+            if group in self._groups:  # another thread may have been here
+                self._ways.pop(0)
+                self._groups = tuple(g for g in self._groups if g.program is not None)
 
     def _run(
         self,
@@ -194,45 +259,19 @@ class ManyPoints:
         points: dict[int, Points],
         kwargs: dict[str, Any],
         which: npt.NDArray[np.intp],
-    ) -> list[Points]:
-        """Return the outputs of a group for some points."""
+    ) -> Outputs:
+        """Return the results of a group for some points."""
         taken = group.take(_at(args, points, int(which[0])), kwargs)
         count = len(which)
         inputs = []
-        for number, value in zip(group.program.flows, taken, strict=True):
+        for number, value in zip(group.flows, taken, strict=True):
             position = group.positions.get(number)
             if position not in points:
-                row = np.reshape(value, (1, -1))
-                inputs.append(np.broadcast_to(row, (count, row.shape[1])))
+                inputs.append(value)
             else:
-                all_points = points[position]
-                chosen = all_points if count == len(all_points) else all_points[which]
-                inputs.append(chosen.reshape(count, -1))
-        straight = group.program.straight
-        outputs = [np.empty((count, len(o)), group.program.dtype) for o in straight.outputs]
-        _BACKENDS[self._backend(group, count)](group, inputs, outputs)
-        return outputs
-
-    def _backend(self, group: Group, count: int) -> str:
-        backend, program = self._of.backend, group.program
-        if backend != "auto":
-            return backend
-        if program.dtype != np.float64:
-            return "numpy"
-        work = count * len(program.straight.lines)
-        if work >= MUCH and numba.is_installed() and not numba.missing(program.straight):
-            return "numba"
-        is_few = count <= FEW_POINTS and not python.missing(program.straight)
-        return "python" if is_few else "numpy"
-
-    def _assembled(self, group: Group, results: list[Points], count: int) -> tuple[Any, Any]:
-        shaped = [
-            array.reshape(count, *shape)
-            for array, shape in zip(results, group.program.shapes, strict=True)
-        ]
-        n = len(group.found.kinds) if group.program.has_value else 0
-        values = tuple(shaped[:n]) if group.found.is_tuple else shaped[0] if n else None
-        return values, group.found.nested(shaped[n:])
+                everything = points[position]
+                inputs.append(Stack(everything if count == len(everything) else everything[which]))
+        return group.run(inputs, count)
 
     # ------------------------------------------------------------ one by one
 
@@ -258,24 +297,63 @@ class ManyPoints:
         return _emptied(value), _emptied(jacobian)
 
 
-def _make(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Group:
-    """Record a function at one point."""
+def _as_scalars(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Group:
+    """Record a function at one point, as operations on single numbers."""
     found = recorded(of, args, kwargs, as_scalars=True)
     program = as_program(of, found, of.verb == "value_and_jacobian")
     if of.backend in ("python", "numba"):
         refuse(program, of.backend)
+    return _grouped(of, found, _Scalars(program, of.backend), program)
+
+
+def _as_arrays(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Group:
+    """Record a function at one point, as operations on whole arrays; try it on that point."""
+    if of.limit is not None:
+        raise NotStackedError("memory_limit= is for one point at a time")
+    found = recorded(of, args, kwargs)
+    has_value = of.verb == "value_and_jacobian"
+    shapes = (*found.shapes, *found.block_shapes) if has_value else found.block_shapes
+    numbers = tuple(flowing(found.recording))
+
+    def run(inputs: list[Any], count: int) -> Outputs:
+        return run_stacked(found, dict(zip(numbers, inputs, strict=True)), count, shapes, has_value)
+
+    group = _grouped(of, found, run, None)
+    group.run([Stack(np.asarray(x)[None]) for x in group.take(args, kwargs)], 1)
+    return group
+
+
+def _as_arrays_if_quicker(
+    of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Group:
+    """Record a function as operations on whole arrays, if these are much fewer."""
+    if of.backend in ("python", "numba"):
+        raise NotStackedError(f"backend={of.backend!r}")
+    group = _as_scalars(of, args, kwargs)
+    assert group.program is not None
+    lines, calls = len(group.program.straight.lines), len(group.found.recording.steps)
+    return group if lines < max(SMALL, LINES_PER_CALL * calls) else _as_arrays(of, args, kwargs)
+
+
+def _grouped(
+    of: Differentiator,
+    found: Recorded,
+    run: Callable[[list[Any], int], Outputs],
+    program: ScalarProgram | None,
+) -> Group:
     names = Names()
-    lines = taking(found.recording, names)
-    flows = "".join(f"v{number}, " for number in program.flows)
-    body = "\n    ".join([*lines, f"return ({flows})"])
-    exec(
-        compile(f"def take(args, kwargs):\n    {body}\n", "<chainad batch>", "exec"), names.objects
-    )
+    lines = taking(found.recording, names, holds_constants=program is not None)
+    flows = tuple(flowing(found.recording))
+    body = "\n    ".join([*lines, f"return ({''.join(f'v{number}, ' for number in flows)})"])
+    text = f"def take(args, kwargs):\n    {body}\n"
+    exec(compile(text, "<chainad batch>", "exec"), names.objects)
     positional, _ = found.recording.arguments
     positions = {
         item.number: int(k) for k, item in positional.items if isinstance(item, (Array, Number))
     }
-    return Group(names.objects["take"], program, found, positions)
+    has_value = of.verb == "value_and_jacobian"
+    shapes = (*found.shapes, *found.block_shapes) if has_value else found.block_shapes
+    return Group(names.objects["take"], flows, positions, found, shapes, has_value, run, program)
 
 
 def _fits(group: Group, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -283,22 +361,20 @@ def _fits(group: Group, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     taken = group.take(args, kwargs)
     if taken is MISS:
         return False
-    if not group.program.has_guard:
+    if not group.found.recording.guards:
         return True
-    rows = [np.reshape(value, (1, -1)) for value in taken]
-    outputs = [np.empty((1, len(o)), group.program.dtype) for o in group.program.straight.outputs]
-    group.by_vector(rows, outputs)
-    return bool(outputs[-1][0, 0])
+    _, holds = group.run([Stack(np.asarray(x)[None]) for x in taken], 1)
+    return bool(holds[0])
 
 
 # ------------------------------------------------------------------- backends
 
 
-def _by_numpy(group: Group, inputs: list[Points], outputs: list[Points]) -> None:
+def _by_numpy(group: _Scalars, inputs: list[Points], outputs: list[Points]) -> None:
     group.by_vector(inputs, outputs)
 
 
-def _by_python(group: Group, inputs: list[Points], outputs: list[Points]) -> None:
+def _by_python(group: _Scalars, inputs: list[Points], outputs: list[Points]) -> None:
     work, numpy_work = group.by_python
     rows = [x.tolist() for x in inputs]
     for k in range(len(outputs[0])):
@@ -310,7 +386,7 @@ def _by_python(group: Group, inputs: list[Points], outputs: list[Points]) -> Non
             array[k] = numbers
 
 
-def _by_numba(group: Group, inputs: list[Points], outputs: list[Points]) -> None:
+def _by_numba(group: _Scalars, inputs: list[Points], outputs: list[Points]) -> None:
     """Run compiled code, in several threads where there are many points."""
     run, count = group.by_machine, len(outputs[0])
     work = count * len(group.program.straight.lines)
@@ -333,7 +409,7 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
-_BACKENDS: dict[str, Callable[[Group, list[Points], list[Points]], None]] = {
+_BACKENDS: dict[str, Callable[[_Scalars, list[Points], list[Points]], None]] = {
     "numpy": _by_numpy,
     "python": _by_python,
     "numba": _by_numba,

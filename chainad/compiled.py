@@ -14,7 +14,7 @@ import numpy as np
 
 from chainad.backends.numpy import Runner
 from chainad.backends.reuse import Reusing
-from chainad.blocks import nesting
+from chainad.blocks import dtype_of, nesting, pairs
 from chainad.chunked import ChunkedPlan
 from chainad.errors import FallbackWarning, TraceError
 from chainad.linearize import Linearized, linearize
@@ -197,7 +197,7 @@ class Recorded:
     `nodes` are the values of the calls of the function, by number; `prepared` is the program on the
     numbers of the local Jacobians, and `blocks` makes the Jacobians of its results (None where
     single numbers are to do that); `nested` arranges Jacobians; `scalars` tells which outputs are
-    NumPy scalars, `kinds` the dtypes of all outputs.
+    NumPy scalars, `kinds` and `shapes` are those of all outputs, and of all blocks.
     """
 
     recording: Recording
@@ -209,6 +209,9 @@ class Recorded:
     is_tuple: bool
     scalars: tuple[bool, ...]
     kinds: tuple[np.dtype[Any], ...]
+    block_kinds: tuple[np.dtype[Any], ...]
+    shapes: tuple[tuple[int, ...], ...]
+    block_shapes: tuple[tuple[int, ...], ...]
 
 
 def record(
@@ -344,6 +347,9 @@ def recorded(
         run.is_tuple,
         tuple(isinstance(_plain(value), np.generic) for value in run.values),
         tuple(value.dtype for value in run.values),
+        tuple(dtype_of(run, o, i) for o, i in pairs(run)),
+        tuple(np.shape(value) for value in run.values),
+        tuple((*np.shape(run.values[o]), *np.shape(run.input(i))) for o, i in pairs(run)),
     )
 
 

@@ -10,7 +10,9 @@ import pytest
 from test_functions import FUNCTIONS
 
 import chainad
+from chainad.batches import _as_arrays
 from chainad.errors import FallbackWarning, InputError
+from chainad.stacks import NotStackedError, Stack
 
 Function = Callable[..., Any]
 
@@ -241,3 +243,49 @@ def test_errors_of_the_function_pass_through() -> None:
 
     with pytest.raises(KeyError, match="mine"):
         chainad.jacobian(f, batch=0)(np.array([[-1.0], [1.0]]))
+
+
+def test_whole_arrays_of_many_points_agree_with_one_point_or_are_refused() -> None:
+    stacked = set()
+    for name, (f, x) in FUNCTIONS.items():
+        of = chainad.value_and_jacobian(f)
+        X = around(x, 5)
+        try:
+            group = _as_arrays(of, (X[0],), {})
+            (value, J), holds = group.run([Stack(X)], 5)
+        except NotStackedError:
+            continue
+        stacked.add(name)
+        assert holds[0]
+        wanted, wanted_J = one_by_one(f, X)
+        close(value[holds], wanted[holds])
+        close(J[holds], wanted_J[holds])
+    assert len(stacked) >= 50
+    assert {"mlp", "residual", "attention", "roe3d", "softmax_rows"} <= stacked
+
+
+@pytest.mark.parametrize("shapes", [((3,), (3, 4)), ((2, 3), (3,)), ((3,), (3,)), ((2, 3), (3, 4))])
+@pytest.mark.parametrize("which", ["left", "right", "both"])
+def test_products_of_stacks_are_products_of_points(shapes: Any, which: str) -> None:
+    rng = np.random.default_rng(0)
+    one, other = (rng.normal(size=(5, *shape)) for shape in shapes)
+    left = Stack(one) if which != "right" else one[0]
+    right = Stack(other) if which != "left" else other[0]
+    found = np.matmul(left, right)
+    for k in range(5):
+        a = one[k] if which != "right" else one[0]
+        b = other[k] if which != "left" else other[0]
+        np.testing.assert_allclose(found.data[k], a @ b, rtol=1e-13)
+
+
+def test_a_wide_function_is_run_on_whole_arrays_and_sees_weights_that_change() -> None:
+    W = np.random.default_rng(0).normal(size=(40, 30)) / 6
+    V = np.random.default_rng(1).normal(size=(20, 40)) / 6
+    batch = chainad.jacobian(lambda x: V @ np.tanh(W @ x), batch=0)
+    X = np.random.default_rng(2).normal(size=(50, 30))
+    for _ in range(2):
+        wanted = [V * (1 - np.tanh(W @ x) ** 2) @ W for x in X]
+        np.testing.assert_allclose(batch(X), wanted, rtol=1e-10, atol=1e-12)
+        W *= 0.5
+    assert batch.many is not None
+    assert batch.many.programs == ()

@@ -166,7 +166,7 @@ def _rerun(recording: Recording, flows: Mapping[int, Flow], table: Table) -> dic
 
 def _called(step: Step, values: Mapping[int, Any]) -> Any:
     function = step.function
-    args, kwargs = _filled(step.args, values), _filled(step.kwargs, values)
+    args, kwargs = filled(step.args, values), filled(step.kwargs, values)
     if isinstance(function, np.ufunc) and function.signature is None and function not in UFUNCS:
         raise NotScalarError(f"np.{function.__name__}")
     if function is stopped and isinstance(args[0], Symbols):
@@ -178,15 +178,15 @@ def _looked_up(values: Mapping[int, Any], value: Any) -> Any:
     return values[value.number] if isinstance(value, Ref) else value
 
 
-def _filled(value: Any, values: Mapping[int, Any]) -> Any:
+def filled(value: Any, values: Mapping[int, Any]) -> Any:
     """Put values into the places of their `Ref`."""
     if isinstance(value, Ref):
         return values[value.number]
     if isinstance(value, (list, tuple)):
-        items = [_filled(item, values) for item in value]
+        items = [filled(item, values) for item in value]
         return items if isinstance(value, list) else tuple(items)
     if isinstance(value, Mapping):
-        return {k: _filled(item, values) for k, item in value.items()}
+        return {k: filled(item, values) for k, item in value.items()}
     if isinstance(value, slice) and any(
         isinstance(x, Ref) for x in (value.start, value.stop, value.step)
     ):

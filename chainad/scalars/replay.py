@@ -116,16 +116,19 @@ def refuse(program: ScalarProgram, backend: str) -> None:
         raise NotScalarError(f"the numbers are {program.dtype}")
 
 
-def taking(recording: Recording, names: Names) -> list[str]:
+def taking(recording: Recording, names: Names, holds_constants: bool = True) -> list[str]:
     """Return lines that find the arguments that flow, or give up where the call is another one.
 
-    The numbers of arrays from elsewhere are part of a scalar program, so they must be the same.
+    The numbers of arrays from elsewhere are part of a scalar program (`holds_constants`), so they
+    must be the same.
     """
     positional, named = recording.arguments
     names.objects |= {"ndarray": np.ndarray, "MISS": MISS}
     lines = [*checks(positional, "args", names.constant), *checks(named, "kwargs", names.constant)]
     held = [(each.array, each.numbers) for each in recording.statics]
-    for array, numbers in [*held, *((x, x) for x in recording.constants.values())]:
+    if holds_constants:
+        held += [(x, x) for x in recording.constants.values()]
+    for array, numbers in held:
         known = names.constant(numbers.tobytes())
         lines += [f"if {names.constant(array)}.tobytes() != {known}:", "    return MISS"]
     return lines

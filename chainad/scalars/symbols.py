@@ -145,6 +145,9 @@ class Symbols:
     def __len__(self) -> int:
         return len(self.data)
 
+    def __neg__(self) -> Any:
+        return np.negative(self)
+
     def __bool__(self) -> bool:
         raise NotScalarError("a branch depends on the numbers")
 
@@ -207,9 +210,11 @@ def _filled(items: list[Expression], shape: tuple[int, ...]) -> Objects:
 
 
 def _operator(ufunc: np.ufunc, swapped: bool) -> Callable[[Symbols, Any], Any]:
-    if swapped:
-        return lambda self, other: ufunc(other, self)
-    return ufunc
+    # A function, since a ufunc is not bound to what it is an attribute of.
+    def method(self: Symbols, other: Any) -> Any:
+        return ufunc(other, self) if swapped else ufunc(self, other)
+
+    return method
 
 
 for _name, _ufunc in {
@@ -223,7 +228,6 @@ for _name, _ufunc in {
     "eq": np.equal, "ne": np.not_equal,
 }.items():  # fmt: skip
     setattr(Symbols, f"__{_name}__", _operator(_ufunc, swapped=False))
-setattr(Symbols, "__neg__", np.negative)  # noqa: B010
 Symbols.__hash__ = None  # type: ignore[assignment]
 
 
