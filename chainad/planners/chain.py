@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import reduce
 from itertools import pairwise
+from math import prod
 
 from chainad.algebra import multiply
 from chainad.errors import PlanError
@@ -163,4 +164,5 @@ def _is_dense(structures: Sequence[Structure]) -> bool:
 
 def _sizes(structures: Sequence[Structure]) -> list[int]:
     """Return the sizes of the vertices from x to y."""
-    return [structures[0].matrix_shape[1], *(s.matrix_shape[0] for s in structures)]
+    ends = (structures[0].cols, *(structure.rows for structure in structures))
+    return [axes[0].size if len(axes) == 1 else prod(a.size for a in axes) for axes in ends]
