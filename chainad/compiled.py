@@ -32,7 +32,7 @@ from chainad.scalars.table import NotScalarError
 from chainad.tracing.record import Tracer, tracers_in
 from chainad.tracing.recorded import Recorded as RecordedValue
 from chainad.tracing.recorded import box_recorded
-from chainad.tracing.script import Ref, Script, errstate
+from chainad.tracing.script import Ref, Script, errstate, plain_of
 from chainad.tracing.tape import recording
 from chainad.tracing.trace import Run, as_input, tracing
 
@@ -360,7 +360,8 @@ def _linearized(run: Run) -> Linearized:
 
 
 def _node(value: Any) -> Any:
-    return Ref(value.number) if isinstance(value, RecordedValue) else value
+    is_open = isinstance(value, RecordedValue) and value.tape.is_open
+    return Ref(value.number) if is_open else plain_of(value)
 
 
 def _plain(value: Any) -> Any:
@@ -376,8 +377,8 @@ def _check_failure(script: Script) -> None:
 
 
 def _value(script: Script, value: Any) -> Ref:
-    if not isinstance(value, RecordedValue):
-        value = script.constant(np.asarray(value))
+    if not isinstance(value, RecordedValue) or value.tape is not script:
+        value = script.constant(np.asarray(plain_of(value)))
     return Ref(value.number)
 
 
@@ -398,8 +399,7 @@ def _slots(
                 continue
             slot = recipe.formula(*values)
             if isinstance(slot, Tracer):
-                assert slot.tape is script
-                slot = Ref(slot.number)
+                slot = Ref(slot.number) if slot.tape is script else plain_of(slot)
             elif not hasattr(slot, "shape"):
                 slot = entry.value.dtype.type(slot)
             slots.append(slot)

@@ -454,6 +454,25 @@ def test_random_functions_do_not_fail() -> None:
         np.testing.assert_array_equal(chainad.compile(f)(X), 2 * np.eye(4))
 
 
+def test_values_kept_from_a_recording_are_plain_afterwards() -> None:
+    kept = []
+
+    def f(x):
+        kept.append(chainad.stop_gradient(x))
+        kept.append(x > 0)
+        return x * x
+
+    chainad.compile(f, X, backend="numpy")
+    stopped, mask = kept[:2]
+    assert np.sum(stopped) == np.sum(X)
+    assert mask.tolist() == (X > 0).tolist()
+    for g in (lambda x: x * stopped * mask, lambda x: np.where(mask, x, 0.0) * X):
+        agree(chainad.jacobian(g)(X), np.diag(X * (X > 0)))
+        agree(chainad.compile(g, X, backend="numpy")(X), np.diag(X * (X > 0)))
+    with pytest.raises(TraceError, match=r"write into np\.array\(x\)"):
+        stopped[0] = 1.0
+
+
 def test_two_threads_may_call_one_compiled_function() -> None:
     def f(x):
         return np.tanh(x * x) if x[0] > 0 else np.sin(x)
@@ -503,7 +522,7 @@ STEPS: list[Function] = [
 ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, len(STEPS) - 1), st.floats(-1, 1)), min_size=1, max_size=5),
     st.lists(st.integers(0, 10**6), min_size=2, max_size=4),

@@ -337,6 +337,11 @@ def _index(value: Any) -> Any:
     return operator.index(value) if is_recorded else value
 
 
+def plain_of(value: Any) -> Any:
+    """Return a value, or the plain numbers behind one of an earlier script."""
+    return _closed(value) if isinstance(value, Tracer) else value
+
+
 def _closed(value: Tracer) -> Any:
     """Return the plain numbers behind a value of an earlier script; refuse any other."""
     if value.tape.is_open:

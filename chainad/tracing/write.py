@@ -100,6 +100,11 @@ def write(target: Any, key: Any, value: Any) -> None:
 
 
 def _check_writeable(target: Any, base: Any) -> None:
+    if target.tape.is_script and not target.tape.is_open:
+        raise TraceError(
+            f"{here()}this writes into a value that was kept while a function was compiled; write"
+            " into np.array(x) instead"
+        )
     if base.number < base.tape.n_inputs:
         raise TraceError(
             f"{here()}this writes into an argument of the function, or into a view of it; write"
