@@ -447,7 +447,9 @@ def _points(
             raise InputError(
                 f"batch={axis} asks for axis {axis} of argument {k}, but its shape is {array.shape}"
             )
-        found[k] = np.ascontiguousarray(np.moveaxis(array, axis, 0))
+        if axis % array.ndim:
+            array = np.moveaxis(array, axis, 0)
+        found[k] = array if array.flags.c_contiguous else np.ascontiguousarray(array)
     counts = {k: len(array) for k, array in found.items()}
     if len({*counts.values()}) > 1:
         raise InputError(

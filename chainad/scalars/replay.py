@@ -72,23 +72,22 @@ def single(
         text = numba.source(straight)
         names.objects["work"] = numba.load(text).run
         names.objects["plain"] = plain
-        rows = "".join(f"{_as_row(program, k)}, " for k in program.flows)
-        lines.append(f"rows = ({rows})")
+        rows = ", ".join(_as_row(program, k) for k in program.flows)
         for k, output in enumerate(straight.outputs):
             lines.append(f"y{k} = empty((1, {len(output)}))")
         lines += [
             "try:",
-            f"    work(*rows, {results})",
+            f"    work({rows}, {results})",
             "except TypeError:  # an array that is read-only or not aligned",
-            f"    work(*map(plain, rows), {results})",
+            f"    work(*map(plain, ({rows},)), {results})",
         ]
-        lines += [f"y{k} = y{k}[0]" for k in range(count)]
+    at = "[0]" if backend == "python" else "[0, 0]"
     if program.has_guard:
-        lines += [f"if not y{count - 1}[0]:", "    return MISS"]
+        lines += [f"if not y{count - 1}{at}:", "    return MISS"]
     n_values = len(scalars) if program.has_value else 0
     arrays = [_as_array(program, k, backend) for k in range(len(program.shapes))]
     values = [
-        f"float64(y{k}[0])" if is_scalar else array
+        f"float64(y{k}{at})" if is_scalar else array
         for k, (is_scalar, array) in enumerate(zip(scalars, arrays, strict=False))
     ][:n_values]
     value = f"({', '.join(values)},)" if is_tuple and values else (*values, "()")[0]
@@ -168,5 +167,7 @@ def _as_row(program: ScalarProgram, number: int) -> str:
 
 def _as_array(program: ScalarProgram, k: int, backend: str) -> str:
     shape = program.shapes[k]
-    array = f"array(y{k}, float64)" if backend == "python" else f"y{k}"
+    if backend == "numba":
+        return f"y{k}.reshape({shape})"
+    array = f"array(y{k}, float64)"
     return array if len(shape) == 1 else f"{array}.reshape({shape})"
