@@ -3,6 +3,7 @@
 from itertools import pairwise
 from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +12,12 @@ from chainad.algebra import arrange, dense, diagonal, identity, multiply
 from chainad.linear import Edge, LinearGraph
 from chainad.pattern import positions
 from chainad.planners.auto import make_plan
-from chainad.planners.brackets import bracket_by_algebra, bracket_structures, can_tabulate
+from chainad.planners.brackets import (
+    bracket_by_algebra,
+    bracket_structures,
+    can_tabulate,
+    segments_of,
+)
 from chainad.planners.chain import is_exact
 from chainad.structure import Action, Axis, Structure
 from chainad.testing import KINDS, random_chain
@@ -147,10 +153,18 @@ def test_order_in_the_table_has_the_price_in_the_table(rng: Random) -> None:
 
 
 def test_prices_beyond_64_bits_are_exact() -> None:
-    n = 10**15
-    factors = [dense((n,), (n,)), diagonal((n,)), dense((n,), (n,)), dense((1,), (n,))]
-    assert agree(factors)
-    assert bracket_structures(factors).price == n * n + n + n * n
+    for n in (10**15, 10**200):
+        factors = [dense((n,), (n,)), diagonal((n,)), dense((n,), (n,)), dense((1,), (n,))]
+        assert agree(factors)
+        assert bracket_structures(factors).price == n * n + n + n * n
+
+
+def test_prices_of_long_vectors_fit_into_64_bits() -> None:
+    diagonals = [diagonal((10**7,))] * 300 + [dense((1,), (10**7,))]
+    segments = segments_of(diagonals)
+    assert segments is not None
+    assert segments.dtype is np.int64  # Python integers would take minutes
+    assert segments.price == 300 * 10**7
 
 
 def test_labels_that_split_are_followed_along_the_chain() -> None:

@@ -66,10 +66,11 @@ class Segments:
         self.q = q = len(structures)
         self.crosses = crosses
         explicit = [s.cost_of_explicit for s in structures]
-        self.dtype: Any = np.int64 if _fits(structures, crosses, sum(explicit)) else object
         keeps = np.cumsum([0, *(s.scale is None for s in structures)])
         self.keeps = _by_length(keeps, lambda one, two: two > one)
         self.all_keep = bool(keeps[-1] == q)
+        self.dtype: Any = float  # to see how large the numbers are
+        self.dtype = np.int64 if self._fits(structures, sum(explicit)) else object
         self.counts = self._counts()
         self.ones = self._ones()
         self.inner = self._inner()
@@ -162,6 +163,21 @@ class Segments:
             kept = self.keeps[length, first:stop]
             total += np.where(scaled & kept, self.counts[length, first:stop], 0)
         return total
+
+    def _fits(self, structures: Sequence[Structure], explicit: int) -> bool:
+        """Return whether no price exceeds 64 bits."""
+        widest = max(
+            prod(x.size for x in cross if _is_inner(x, v, self.q))
+            for v, cross in enumerate(self.crosses)
+        )
+        actions = [s.action for s in structures if s.action is not None]
+        dearest = max((max(a.tangent or 0, a.adjoint or 0) for a in actions), default=1)
+        sizes = [x.size for cross in self.crosses for x in cross]
+        if max(explicit, widest, dearest, *sizes) >= 2**62:
+            return False
+        with np.errstate(over="ignore"):
+            most = float(self._counts().max()) * widest
+        return explicit + 2 * self.q * most * max(1, dearest) < 2.0**62
 
     def _table(self, value: Any) -> Numbers:
         return np.full((self.q + 1, self.q + 1), value, self.dtype)
@@ -286,19 +302,6 @@ class Segments:
             if _is_inner(x, v, self.q):
                 met *= np.where((x.start > i) & (x.stop <= j), x.size, 1)
         return met
-
-
-def _fits(structures: Sequence[Structure], crosses: Sequence[Cross], explicit: int) -> bool:
-    """Return whether no price exceeds 64 bits."""
-    widest = max(prod(x.most for x in cross) for cross in crosses)
-    actions = [s.action for s in structures if s.action is not None]
-    dearest = max((max(a.tangent or 0, a.adjoint or 0) for a in actions), default=0)
-    return explicit + len(structures) * widest**2 * (widest + dearest) < 2**62
-
-
-def _kept_in(strand: Strand, i: int, j: int) -> bool:
-    """Return whether one of the factors i to j keeps numbers along a strand."""
-    return any(i <= k <= j for k in strand.stored)
 
 
 def _next(strand: Strand, v: int) -> int | None:
