@@ -47,6 +47,13 @@ def test_a_published_task_is_solved_and_proved_at_once(name: str) -> None:
     assert plan.proof == "optimal over all vertex elimination orders"
 
 
+def test_the_arm_is_solved_at_once_and_its_least_cuts_prove_it() -> None:
+    plan = task("RobotArm_6DOF")
+    assert plan.price == plan.bound == MOST["RobotArm_6DOF"]
+    assert plan.gap == 0
+    assert "by the least cuts of the graph" in str(plan)
+
+
 @pytest.mark.parametrize("name", ["RoeFlux_1d", "RobotArm_6DOF"])
 def test_a_published_task_is_cheaper_than_the_published_figure(name: str) -> None:
     assert task(name).price < TASKS[name]["multiplications"]["published_alphagrad"]

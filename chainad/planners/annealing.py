@@ -18,8 +18,9 @@ from chainad.planners.pace import Pace
 # The stretch of an order that is annealed at once.
 STRETCH = 160
 
-# Temperatures, in mean prices of an elimination.
-HOT, COLD = 0.35, 0.03
+# Temperatures, in mean prices of an elimination. Short coolings begin where long ones are halfway.
+HOT, WARM, COLD = 0.35, 0.12, 0.02
+SHORT = 200  # moves per elimination
 
 
 def anneal(graph: Compact[Any], order: list[int], pace: Pace, rounds: int, rng: Random) -> None:
@@ -67,7 +68,8 @@ class _Stretch:
         total = best = sum(self.prices)
         if n < 2 or not total:
             return
-        hot, cold = HOT * total / n, COLD * total / n
+        first = HOT if rounds > SHORT * n else WARM
+        hot, cold = first * total / n, COLD * total / n
         for k in range(rounds):
             temperature = hot * (cold / hot) ** (k / rounds)
             source = rng.randrange(n)

@@ -28,7 +28,7 @@ State: TypeAlias = tuple[list[Entry], list[Entry]]
 MOST_BITS = 4096
 
 # Computing the product of two structures takes as long as so many eliminations.
-MISS = 30
+MISS = 15
 
 
 class Compact(ABC, Generic[Entry]):

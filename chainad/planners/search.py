@@ -31,9 +31,6 @@ PER_MOVE = 10
 # So many times more sets of dense graphs are looked at in the same time.
 LIGHT = 8
 
-# Eliminations of other graphs take so many times longer.
-HEAVY = 3
-
 # Products of patterns with more positions than this take too long to be tried by the hundred.
 BULKY = 100_000
 
@@ -226,10 +223,8 @@ def _pace(graph: Compact[Any], aim: Aim, what: str, share: float) -> Pace:
     level = aim.level
     most = {"sets": level.sets, "windows": level.windows, "anneals": level.anneals}[what]
     allowance = max(most // 20, int(most * share))
-    is_light = isinstance(graph, Dense)
     if what == "sets":
-        allowance *= LIGHT if is_light else 1
+        allowance *= LIGHT if isinstance(graph, Dense) else 1
     else:
-        allowance //= 1 if is_light else HEAVY
         allowance = min(allowance, level.each * len(graph.inner))
     return Pace(allowance, work=lambda: graph.work)
