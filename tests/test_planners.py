@@ -290,6 +290,20 @@ def test_an_interrupted_search_gives_the_best_order_so_far(monkeypatch: pytest.M
     assert plan.price <= make_plan(graph, "greedy").price
 
 
+def test_a_long_search_says_how_it_goes_and_a_short_one_is_silent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph, _ = random_graph(Random(2), 20, local=random_dense, more=1.5)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    make_plan(graph)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("chainad.planners.pace.QUIET", -1.0)
+    make_plan(graph, aim=Aim("balanced", 1))
+    assert "\rchainad: blocks, part 1 of 1, 0 s; Ctrl-C takes the best so far" in (
+        capsys.readouterr().err
+    )
+
+
 @given(randoms)
 def test_components_and_blocks_leave_no_vertex_out(rng: Random) -> None:
     graph, _ = random_graph(rng, rng.randint(1, 12), n_inputs=2, more=0.3, local=random_dense)

@@ -5,12 +5,16 @@ Named efforts count eliminations, never time, so that the same seed gives the sa
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Literal
 
 from chainad.errors import PlanError
+
+# Seconds that a search is silent.
+QUIET = 2.0
 
 Effort = Literal["fast", "balanced", "thorough"] | float
 
@@ -116,6 +120,27 @@ def aim_of(effort: Effort, seed: int = 0) -> Aim:
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise PlanError(f"seed must be an integer, but got {seed!r}")
     return Aim(check_effort(effort), seed)
+
+
+class Progress:
+    """Says on the terminal how a long search goes; silent for two seconds, and in files."""
+
+    def __init__(self) -> None:
+        self.start = monotonic()
+        self.has_spoken = False
+
+    def show(self, text: str) -> None:
+        """Write one line over the last one."""
+        seconds = monotonic() - self.start
+        if seconds > QUIET and sys.stderr.isatty():
+            line = f"\rchainad: {text}, {seconds:.0f} s; Ctrl-C takes the best so far"
+            print(f"{line:<79}", end="", file=sys.stderr, flush=True)
+            self.has_spoken = True
+
+    def close(self) -> None:
+        """End the line, if there is one."""
+        if self.has_spoken:
+            print(file=sys.stderr)
 
 
 class Pace:

@@ -7,7 +7,7 @@ be stopped at any time. Components of the inner vertices are searched apart, sin
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from time import monotonic
 from typing import Any
@@ -19,7 +19,7 @@ from chainad.planners.blocks import components, path_order, split
 from chainad.planners.compact import Compact, Dense, compact
 from chainad.planners.exhaustive import cheapest
 from chainad.planners.greedy import greedy_order
-from chainad.planners.pace import DEFAULT, Aim, Level, Pace
+from chainad.planners.pace import DEFAULT, Aim, Level, Pace, Progress
 from chainad.planners.window import by_windows
 from chainad.prices import PriceModel, multiplications
 
@@ -42,6 +42,7 @@ class Found:
     graph: Compact[Any]
     order: list[int]
     is_proved: bool = False
+    progress: Progress = field(default_factory=Progress)
 
     @property
     def price(self) -> int:
@@ -131,19 +132,24 @@ def improved(
     if len(graph.inner) > aim.level.most or graph.bulk > BULKY:
         return
     found = [_first(graph, group, orders) for group in components(graph)]
+    progress = Progress()
+    for each in found:
+        each.progress = progress
     todo = len(graph.inner) or 1
     for stage in STAGES:
         is_interrupted = False
         try:
             for k, each in enumerate(found):
                 if not each.is_proved:
+                    progress.show(f"{stage}, part {k + 1} of {len(found)}")
                     _STAGES[stage](each, aim, len(each.order) / todo, k)
         except KeyboardInterrupt:
             is_interrupted = True
         order = [each.graph.origin[v] for each in found for v in each.order]
         yield stage, order, all(each.is_proved for each in found)
         if is_interrupted:
-            return
+            break
+    progress.close()
 
 
 def _first(graph: Compact[Any], group: list[int], orders: Sequence[Sequence[int]]) -> Found:
@@ -206,6 +212,7 @@ def _annealing(found: Found, aim: Aim, share: float, number: int) -> None:
     while pace.go_on(0) and (left > 0 or not isinstance(aim.effort, str)):
         anneal(found.graph, found.order, pace, min(rounds, left) if left > 0 else rounds, rng)
         by_windows(found.graph, found.order, pace)
+        found.progress.show(f"annealing part {number + 1}, at a price of {found.price:,}")
         left -= rounds
         rounds = min(2 * rounds, 2000 * len(found.order))
 
