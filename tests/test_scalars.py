@@ -274,7 +274,7 @@ def test_truths_are_spelled_by_every_backend() -> None:
 
 
 # Multiplications of the elimination, by factors other than constants, once shared ones are one.
-COUNTS = {"roe1d": 180, "roe3d": 383, "robot": 81, "heart": 38, "propane": 25, "black_scholes": 28}
+COUNTS = {"roe1d": 166, "roe3d": 365, "robot": 70, "heart": 38, "propane": 22, "black_scholes": 24}
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
