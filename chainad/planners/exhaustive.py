@@ -89,6 +89,11 @@ def _to_try(graph: Compact[Any], state: State[Any], done: int) -> Sequence[int]:
     return rest
 
 
+def bound_of(graph: Compact[Any]) -> int:
+    """Return a price below which no order can be; 0 where none is known."""
+    return sum(_least(graph).values())
+
+
 def _least(graph: Compact[Any]) -> dict[int, int]:
     """Return what every vertex costs at least; nothing where no bound is known."""
     known = graph.known_edges()

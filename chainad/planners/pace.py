@@ -65,9 +65,9 @@ LEVELS: dict[str, Level] = {
     "thorough": Level(
         inner=18,
         exact=150,
-        sets=200_000,
-        windows=2_000_000,
-        anneals=1_500_000,
+        sets=20_000,
+        windows=800_000,
+        anneals=800_000,
         each=50_000,
         rules=50_000,
         most=50_000,

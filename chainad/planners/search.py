@@ -17,7 +17,7 @@ from chainad.linear import LinearGraph, Vertex
 from chainad.planners.annealing import anneal
 from chainad.planners.blocks import components, path_order, split
 from chainad.planners.compact import Compact, Dense, compact
-from chainad.planners.exhaustive import cheapest
+from chainad.planners.exhaustive import bound_of, cheapest
 from chainad.planners.greedy import greedy_order
 from chainad.planners.pace import DEFAULT, Aim, Level, Pace, Progress
 from chainad.planners.window import by_windows
@@ -209,10 +209,15 @@ def _annealing(found: Found, aim: Aim, share: float, number: int) -> None:
     pace = _pace(found.graph, aim, "anneals", share)
     left = (pace.allowance or 0) // PER_MOVE
     rounds = 60 * len(found.order)
+    is_long = len(found.order) <= aim.level.exact and left > 10 * rounds
+    bound = bound_of(found.graph) if is_long or not left else 0
     while pace.go_on(0) and (left > 0 or not isinstance(aim.effort, str)):
         anneal(found.graph, found.order, pace, min(rounds, left) if left > 0 else rounds, rng)
         by_windows(found.graph, found.order, pace)
         found.progress.show(f"annealing part {number + 1}, at a price of {found.price:,}")
+        if found.price == bound:
+            found.is_proved = True
+            return
         left -= rounds
         rounds = min(2 * rounds, 2000 * len(found.order))
 
