@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from chainad.algebra import forget
 from chainad.cache import Cache
@@ -17,7 +18,7 @@ from chainad.plan import Alternative, Plan, follow, price_of_steps
 from chainad.planners import chain as chains
 from chainad.planners import exhaustive as sets
 from chainad.planners.chain import chain, hybrid_orders, price_of_order
-from chainad.planners.compact import Dense, compact
+from chainad.planners.compact import Compact, Dense, compact
 from chainad.planners.exhaustive import cheapest
 from chainad.planners.fit import check_fits
 from chainad.planners.greedy import fill, greedy, markowitz, relative
@@ -212,26 +213,53 @@ def candidates(
     for name, order in rules(problem, aim.level):
         if found.setdefault(tuple(order), name) == name or name == "reverse":
             yield name, tuple(order)
+    starts: list[Sequence[int]] = [list(order) for order in found]
+    if len(graph.inner) <= aim.level.inner:
+        best = cheapest(problem, min(starts, key=problem.price_of))
+        assert best is not None
+        found.setdefault(tuple(best), "exhaustive")
+        yield "exhaustive", tuple(best)
+    # From the same beginnings as the planners of the table, so as to find their orders.
+    for name, order in _improved(graph, problem, starts, model, aim):
+        if found.setdefault(order, name) == name:
+            yield name, order
     if aim.effort != "fast" and repeats_in(graph):
         turns = repeats(graph, model, aim)
         if found.setdefault(turns, "repeats") == "repeats":
             yield "repeats", turns
-    orders = [list(order) for order in found]
-    if len(graph.inner) <= aim.level.inner:
-        best = cheapest(problem, min(orders, key=problem.price_of))
-        assert best is not None
-        yield "exhaustive", tuple(best)
-    else:
-        for stage, order, is_proved in improved(problem, orders, aim):
-            # Components share the edges between their ends: sums there must cost nothing.
-            is_best = is_proved and model in (multiplications, all_multiplications)
-            name = "exhaustive" if is_best else stage
-            if found.setdefault(tuple(order), name) == name:
-                yield name, tuple(order)
-    if len(graph.inner) <= MANY:
-        pivots = list(around(graph))
-        if pivots:
-            yield "one pivot", min(pivots, key=problem.price_of)
+            if problem.price_of(turns) < min(map(problem.price_of, [*found][:-1])):
+                for name, order in _improved(graph, problem, [turns], model, aim):
+                    if found.setdefault(order, name) == name:
+                        yield f"repeats, {name}", order
+    pivots = list(around(graph)) if len(graph.inner) <= MANY else []
+    if pivots:
+        yield "one pivot", _least(graph, problem, pivots, model)
+
+
+def _improved(
+    graph: LinearGraph,
+    problem: Compact[Any],
+    starts: Sequence[Sequence[int]],
+    model: PriceModel,
+    aim: Aim,
+) -> Iterator[tuple[str, Order]]:
+    """Yield the orders that the stages of the search find, by the name of the stage."""
+    for stage, order, is_proved in improved(problem, starts, aim):
+        # Components share the edges between their ends: sums there must cost nothing.
+        is_best = is_proved and model in (multiplications, all_multiplications)
+        is_long = len(graph.inner) > aim.level.inner
+        yield "exhaustive" if is_best and is_long else stage, tuple(order)
+
+
+def _least(
+    graph: LinearGraph, problem: Compact[Any], orders: Sequence[Order], model: PriceModel
+) -> Order:
+    """Return the cheapest order, of equals the one with the fewest additions."""
+    amounts = [problem.price_of(order) for order in orders]
+    tied = [o for o, amount in zip(orders, amounts, strict=True) if amount == min(amounts)]
+    if len(tied) == 1 or model.overall is not None:
+        return tied[0]
+    return min(tied, key=lambda order: price_of_order(graph, order, model))
 
 
 def hybrids(graph: LinearGraph, orders: dict[str, Order], model: PriceModel) -> Iterator[Order]:
