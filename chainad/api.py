@@ -351,6 +351,9 @@ def compile(
     checked at each call, and where it differs `f` is recorded anew; all programs are kept, up to
     32. New shapes, dtypes and values of other arguments than arrays are recorded anew, too.
 
+    The backends "python" and "numba" eliminate on the graph of single numbers, which is another one
+    than `plan` shows: for mode="auto" in the order that leaves the fewest operations there.
+
     Arrays that `f` takes from elsewhere are captured by reference: what is written into them later
     is seen. Not seen are a name that is bound to another object, numbers of Python, and arrays that
     `f` computes from such arrays alone; call `recompile` after these have changed. Random numbers
