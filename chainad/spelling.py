@@ -369,8 +369,14 @@ class Spelling:
             elif is_injective(mine[0].positions):
                 where = positions(np.argsort(as_array(mine[0].positions)))
             else:
-                keys = [places(axis, (label,), self.sizes) for axis in reversed(mine)]
-                where = positions(np.lexsort(keys))
+                keys = [places(axis, (label,), self.sizes) for axis in mine]
+                if prod(axis.size for axis in mine) > np.iinfo(np.int64).max:
+                    where = positions(np.lexsort(keys[::-1]))
+                else:  # sorting one key takes half the time
+                    key = keys[0]
+                    for axis, more in zip(mine[1:], keys[1:], strict=True):
+                        key = key * axis.size + more
+                    where = positions(np.argsort(key, kind="stable"))
             if where != range(len(where)):
                 self.substitute(label, self.new(self.sizes[label]), where)
 

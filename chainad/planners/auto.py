@@ -18,14 +18,14 @@ from chainad.plan import Alternative, Plan, follow, price_of_steps
 from chainad.planners import chain as chains
 from chainad.planners import exhaustive as sets
 from chainad.planners.chain import chain, hybrid_orders, price_of_order
-from chainad.planners.compact import Compact, Dense, compact
+from chainad.planners.compact import Compact, Dense, compact, is_heavy
 from chainad.planners.exhaustive import cheapest
 from chainad.planners.fit import check_fits
 from chainad.planners.greedy import fill, greedy, markowitz, relative
 from chainad.planners.modes import around, forward, reverse
 from chainad.planners.pace import DEFAULT, Aim
 from chainad.planners.repeats import repeats
-from chainad.planners.search import BULKY, annealing, blocks, exhaustive, improved, rules, window
+from chainad.planners.search import annealing, blocks, exhaustive, improved, rules, window
 from chainad.prices import PriceModel, all_multiplications, model_of, multiplications
 from chainad.repeats import repeats_in
 
@@ -173,7 +173,11 @@ def _priced(graph: LinearGraph, orders: dict[str, Order], model: PriceModel) -> 
         problem = compact(graph, model)
         amounts = {name: problem.price_of(order) for name, order in orders.items()}
         least = min(amounts.values())
-        names = [name for name in orders if name in CLASSICAL or amounts[name] == least]
+        names = [
+            name
+            for name in orders
+            if name in CLASSICAL or amounts[name] == least or problem.is_averse
+        ]
         if isinstance(problem, Dense):
             return {name: _price(graph, problem, orders[name], amounts[name]) for name in names}
     return {name: price_of_order(graph, orders[name], model) for name in names}
@@ -210,9 +214,12 @@ def candidates(
         return
     problem = compact(graph, model)
     found: dict[Order, str] = {}
-    for name, order in rules(problem, aim.level):
-        if found.setdefault(tuple(order), name) == name or name == "reverse":
-            yield name, tuple(order)
+    offers = list(rules(problem, aim.level))
+    amounts = problem.prices_of([order for _, order in offers])
+    for (name, made), amount in zip(offers, amounts, strict=True):
+        order = tuple(made)
+        if amount is not None and (found.setdefault(order, name) == name or name == "reverse"):
+            yield name, order
     starts: list[Sequence[int]] = [list(order) for order in found]
     if len(graph.inner) <= aim.level.inner:
         best = cheapest(problem, min(starts, key=problem.price_of))
@@ -223,7 +230,7 @@ def candidates(
     for name, order in _improved(graph, problem, starts, model, aim):
         if found.setdefault(order, name) == name:
             yield name, order
-    if aim.effort != "fast" and repeats_in(graph):
+    if aim.effort != "fast" and not problem.is_heavy and repeats_in(graph):
         turns = repeats(graph, model, aim)
         if found.setdefault(turns, "repeats") == "repeats":
             yield "repeats", turns
@@ -231,7 +238,8 @@ def candidates(
                 for name, order in _improved(graph, problem, [turns], model, aim):
                     if found.setdefault(order, name) == name:
                         yield f"repeats, {name}", order
-    pivots = list(around(graph)) if len(graph.inner) <= MANY else []
+    few = len(graph.inner) <= MANY and not problem.is_heavy
+    pivots = list(around(graph)) if few else []
     if pivots:
         yield "one pivot", _least(graph, problem, pivots, model)
 
@@ -246,7 +254,9 @@ def _improved(
     """Yield the orders that the stages of the search find, by the name of the stage."""
     for stage, order, is_proved in improved(problem, starts, aim):
         # Components share the edges between their ends: sums there must cost nothing.
-        is_best = is_proved and model in (multiplications, all_multiplications)
+        is_best = (
+            is_proved and not problem.is_averse and model in (multiplications, all_multiplications)
+        )
         is_long = len(graph.inner) > aim.level.inner
         yield "exhaustive" if is_best and is_long else stage, tuple(order)
 
@@ -285,7 +295,8 @@ def _finish(
     Beside an order that was asked for stands a good one, too.
     """
     known = dict(prices)
-    for name in CLASSICAL if prices else (*CLASSICAL, *_reference(graph, model)):
+    beside = CLASSICAL if prices else (*CLASSICAL, *_reference(graph, model))
+    for name in () if is_heavy(graph) else beside:
         if name not in known:
             known[name] = price_of_order(graph, planned(graph, name, model, DEFAULT), model)
     plan = follow(graph, order, asked=asked, itemsize=itemsize, model=model)
@@ -306,8 +317,7 @@ def _reference(graph: LinearGraph, model: PriceModel) -> tuple[str, ...]:
         return ()
     if graph.chain is not None:
         return ("chain",)
-    bulk = sum(edge.structure.weight for edge in graph.edges)
-    return ("greedy",) if bulk <= BULKY else ()
+    return ("greedy",)
 
 
 def _proof(plan: Plan, planner: str, known: dict[str, Price], model: PriceModel) -> str:

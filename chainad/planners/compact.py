@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from chainad.algebra import multiply
@@ -27,8 +28,20 @@ State: TypeAlias = tuple[list[Entry], list[Entry]]
 # Integers of more bits than this are slower than sets.
 MOST_BITS = 4096
 
-# Computing the product of two structures takes as long as so many eliminations.
+# Computing the product of two structures takes as long as so many eliminations, and one more for
+# every so many positions.
 MISS = 15
+PER_ELIMINATION = 150
+
+# Products of patterns with more positions than this take too long to be tried by the hundred.
+BULKY = 20_000
+
+# A Jacobian of more numbers than all that is given, and than so many, is priced higher by so much
+# for every number beyond: writing a number to memory and reading it takes longer than multiplying.
+ROOMY = 1_000_000
+PER_NUMBER = 16
+# Graphs of no more inner vertices may be solved exactly, hence by prices as they are.
+EXACT = 18
 
 
 class Compact(ABC, Generic[Entry]):
@@ -58,10 +71,36 @@ class Compact(ABC, Generic[Entry]):
         """Return a state that may be changed."""
         return list(self.start[0]), list(self.start[1])
 
-    def price_of(self, order: Iterable[int]) -> int:
-        """Return the price of eliminating in this order."""
-        state = self.copy()
-        return sum(self.eliminate(state, v) for v in order)
+    def price_of(self, order: Iterable[int], limit: int | None = None) -> int:
+        """Return the price of eliminating in this order; beyond the limit, any price beyond it."""
+        state, price = self.copy(), 0
+        for v in order:
+            price += self.eliminate(state, v)
+            if limit is not None and price > limit:
+                break
+        return price
+
+    def prices_of(self, orders: Sequence[Sequence[int]]) -> list[int | None]:
+        """Return the prices of some orders, the least one among them.
+
+        Where products take long, None stands for a price that is not the least: pricing stops
+        as soon as it exceeds one that is known.
+        """
+        if not self.is_heavy:
+            return [self.price_of(order) for order in orders]
+        rough, least = self.rough(), None
+        found: dict[int, int] = {}
+        for k in sorted(range(len(orders)), key=lambda k: rough.price_of(orders[k])):
+            price = self.price_of(orders[k], least)
+            if least is None or price <= least:
+                found[k] = least = price
+        return [found.get(k) for k in range(len(orders))]
+
+    def cheapest_of(self, orders: Sequence[Sequence[int]]) -> Sequence[int]:
+        """Return the cheapest of some orders, of equals the first one."""
+        prices = self.prices_of(orders)
+        least = min(price for price in prices if price is not None)
+        return orders[prices.index(least)]
 
     @abstractmethod
     def price(self, state: State[Entry], v: int) -> int:
@@ -92,9 +131,24 @@ class Compact(ABC, Generic[Entry]):
         """Return the problem of eliminating some vertices only; their neighbours are its ends."""
 
     @property
-    def bulk(self) -> int:
-        """How many positions the patterns have, all in all."""
-        return 0
+    def is_heavy(self) -> bool:
+        """Whether the patterns have so many positions that products of them take long."""
+        return False
+
+    @property
+    def is_averse(self) -> bool:
+        """Whether some products are priced higher than they are, lest they fill the memory."""
+        return False
+
+    def is_oversized(self, state: State[Entry], v: int) -> bool:
+        """Return whether eliminating v makes such a product; its price must be known."""
+        return False
+
+    def rough(self) -> Dense:
+        """Return the same graph with dense Jacobians: a guess, where products take long."""
+        tails = enumerate(self.copy()[0])
+        edges = [(u, w) for u, _ in tails for w in self.neighbours(self.start, u)[1]]
+        return Dense(self.widths, self.inner, edges, self.origin)
 
     @property
     def work(self) -> int:
@@ -236,8 +290,9 @@ class _Table:
     """Structures by number, and what their products and sums are and cost, once computed.
 
     Number -1 is a product that is zero. `pieces[k]` are the structures of number k; those of a
-    product are not added up yet. `sums_are_free` if no sum costs anything. `misses` counts what was
-    not known and had to be computed.
+    product are not added up yet. `sums_are_free` if no sum costs anything. `work` is what computing
+    unknown ones has taken, in eliminations. Products of more numbers than `room` cost extra:
+    those of the pairs in `oversized`.
     """
 
     def __init__(self, model: PriceModel) -> None:
@@ -246,7 +301,9 @@ class _Table:
         self._number: dict[Pieces, int] = {}
         self.met: dict[tuple[int, int], tuple[int, int]] = {}
         self.landed: dict[tuple[int, int], tuple[int, int]] = {}
-        self.misses = 0
+        self.work = 0
+        self.room: int | None = None
+        self.oversized: set[tuple[int, int]] = set()
         self.sums_are_free = False
 
     def number(self, pieces: Pieces) -> int:
@@ -260,12 +317,16 @@ class _Table:
         """Return the price and the number of the products of two edges."""
         found = self.met.get((left, right))
         if found is None:
-            self.misses += 1
             products = [multiply(a, b) for a in self.pieces[left] for b in self.pieces[right]]
             kept = tuple(
                 x.structure for x in products if x.structure.nonzeros and x.structure.scale != 0
             )
+            self._count((*self.pieces[left], *self.pieces[right], *kept))
             price = sum(map(self.model.product, products))
+            beyond = 0 if self.room is None else sum(s.count for s in kept) - self.room
+            if beyond > 0:
+                self.oversized.add((left, right))
+                price += PER_NUMBER * beyond
             found = self.met[left, right] = price, self.number(kept) if kept else -1
         return found
 
@@ -273,12 +334,15 @@ class _Table:
         """Return the price and the number of what adding `new` to an edge makes; -1: no edge."""
         found = self.landed.get((old, new))
         if found is None:
-            self.misses += 1
             pieces: list[Structure] = [] if old < 0 else [*self.pieces[old]]
             totals = [land(pieces, structure).total for structure in self.pieces[new]]
+            self._count((*self.pieces[new], *pieces))
             price = sum(self.model.total(total) for total in totals if total is not None)
             found = self.landed[old, new] = price, self.number(tuple(pieces))
         return found
+
+    def _count(self, structures: Pieces) -> None:
+        self.work += MISS + sum(s.weight for s in structures) // PER_ELIMINATION
 
 
 class Structured(Compact[Edges]):
@@ -301,14 +365,22 @@ class Structured(Compact[Edges]):
         inside = set(inner)
         self.is_end = [v not in inside for v in range(len(widths))]
 
-    @property
-    def bulk(self) -> int:
+    @cached_property
+    def is_heavy(self) -> bool:
         edges = {edge for row in self.start[0] for edge in row.values()}
-        return sum(s.weight for edge in edges for s in self.table.pieces[edge])
+        return sum(s.weight for edge in edges for s in self.table.pieces[edge]) > BULKY
+
+    @property
+    def is_averse(self) -> bool:
+        return bool(self.table.oversized)
+
+    def is_oversized(self, state: State[Edges], v: int) -> bool:
+        pairs = ((out, into) for into in state[1][v].values() for out in state[0][v].values())
+        return self.is_averse and any(pair in self.table.oversized for pair in pairs)
 
     @property
     def work(self) -> int:
-        return MISS * self.table.misses
+        return self.table.work
 
     def price(self, state: State[Edges], v: int) -> int:
         after, before = state
@@ -409,9 +481,23 @@ def compact(graph: LinearGraph, model: PriceModel = multiplications) -> Compact[
     after: list[Edges] = [{} for _ in everything]
     before: list[Edges] = [{} for _ in everything]
     table.sums_are_free = counts_dense and all(e.structure.action is None for e in graph.edges)
+    if model is multiplications and len(graph.inner) > EXACT:
+        table.room = _room(graph)
     for (tail, head), found in pieces.items():
         after[tail][head] = before[head][tail] = table.number(tuple(found))
     return Structured(table, graph.inner, (after, before), everything, widths)
+
+
+def is_heavy(graph: LinearGraph) -> bool:
+    """Return whether the patterns have so many positions that products of them take long."""
+    return sum(structure.weight for structure in {e.structure for e in graph.edges}) > BULKY
+
+
+def _room(graph: LinearGraph) -> int:
+    """Return how many numbers a product may have: those of all local Jacobians or of the result."""
+    given = sum(edge.structure.count for edge in graph.edges)
+    rows, cols = (sum(map(graph.size, ends)) for ends in (graph.outputs, graph.inputs))
+    return max(given, rows * cols, ROOMY)
 
 
 def _is_dense(graph: LinearGraph) -> bool:

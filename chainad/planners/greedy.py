@@ -44,8 +44,12 @@ def fill(graph: LinearGraph, model: PriceModel = multiplications) -> tuple[Verte
 
 
 def _planned(graph: LinearGraph, model: PriceModel, rule: str) -> tuple[Vertex, ...]:
-    problem = compact(graph, model)
-    return tuple(greedy_order(problem, rule))
+    return tuple(order_by(compact(graph, model), rule))
+
+
+def order_by(graph: Compact[Any], rule: str) -> list[int]:
+    """Return the order of a rule; where products take long, as if all Jacobians were dense."""
+    return greedy_order(graph.rough() if graph.is_heavy else graph, rule)
 
 
 def greedy_order(graph: Compact[Any], rule: str, ties: Sequence[float] | None = None) -> list[int]:
@@ -81,8 +85,9 @@ def _price_and_damage(graph: Compact[Any], state: State[Any], v: int) -> int:
     return graph.price(state, v) + graph.damage(state, v)
 
 
-def _fill(graph: Compact[Any], state: State[Any], v: int) -> tuple[int, int]:
-    return graph.fill(state, v), graph.price(state, v)
+def _fill(graph: Compact[Any], state: State[Any], v: int) -> tuple[bool, int, int]:
+    price = graph.price(state, v)
+    return graph.is_oversized(state, v), graph.fill(state, v), price
 
 
 def _relative_score(graph: Compact[Any]) -> Score:

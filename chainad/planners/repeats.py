@@ -30,6 +30,8 @@ def repeats(
     Where nothing repeats, all of the graph is left.
     """
     problem = compact(graph, model)
+    if problem.is_heavy:
+        return tuple(_by_rules(problem, aim))
     first: list[Vertex] = []
     for block in repeats_in(graph):
         cut = _cut(graph, block)
@@ -60,7 +62,7 @@ def _best(problem: Compact[Any], aim: Aim) -> Sequence[int]:
 
 def _by_rules(problem: Compact[Any], aim: Aim) -> Sequence[int]:
     orders = [order for _, order in rules(problem, aim.level)]
-    return min(orders, key=problem.price_of)
+    return problem.cheapest_of(orders)
 
 
 def _cut(graph: LinearGraph, block: Block) -> Block:

@@ -18,7 +18,7 @@ from chainad.planners.annealing import anneal
 from chainad.planners.blocks import components, path_order, split
 from chainad.planners.compact import Compact, Dense, compact
 from chainad.planners.exhaustive import bound_of, cheapest
-from chainad.planners.greedy import greedy_order
+from chainad.planners.greedy import greedy_order, order_by
 from chainad.planners.pace import DEFAULT, Aim, Level, Pace, Progress
 from chainad.planners.window import by_windows
 from chainad.prices import PriceModel, multiplications
@@ -30,9 +30,6 @@ PER_MOVE = 10
 
 # So many times more sets of dense graphs are looked at in the same time.
 LIGHT = 8
-
-# Products of patterns with more positions than this take too long to be tried by the hundred.
-BULKY = 100_000
 
 
 @dataclass
@@ -102,7 +99,7 @@ def _until(name: str, graph: LinearGraph, model: PriceModel, aim: Aim) -> tuple[
     """Return the cheapest order after a stage."""
     problem = compact(graph, model)
     orders = [order for _, order in rules(problem, aim.level)]
-    best: Sequence[int] = min(orders, key=problem.price_of)
+    best = problem.cheapest_of(orders)
     for stage, order, _ in improved(problem, orders, aim):
         best = order
         if stage == name:
@@ -114,10 +111,10 @@ def rules(graph: Compact[Any], level: Level) -> Iterator[tuple[str, list[int]]]:
     """Yield the orders of the plain rules, by name."""
     yield "forward", list(graph.inner)
     yield "reverse", list(graph.inner[::-1])
-    yield "markowitz", greedy_order(graph, "markowitz")
+    yield "markowitz", order_by(graph, "markowitz")
     if len(graph.inner) <= level.rules:
         for rule in ("greedy", "relative", "fill"):
-            yield rule, greedy_order(graph, rule)
+            yield rule, order_by(graph, rule)
 
 
 def improved(
@@ -129,7 +126,7 @@ def improved(
     that it is in, and what was found until then. Graphs that are too large for the effort, or have
     large patterns, are left as they are.
     """
-    if len(graph.inner) > aim.level.most or graph.bulk > BULKY:
+    if len(graph.inner) > aim.level.most or graph.is_heavy:
         return
     found = [_first(graph, group, orders) for group in components(graph)]
     progress = Progress()
