@@ -18,6 +18,7 @@ from chainad.blocks import dtype_of, nesting, pairs
 from chainad.chunked import ChunkedPlan
 from chainad.errors import FallbackWarning, TraceError
 from chainad.linearize import Linearized, linearize
+from chainad.lowering.stacking import stacked
 from chainad.plan import Plan
 from chainad.program import Program
 from chainad.replay.arguments import Array, Number, Several, take_apart
@@ -231,10 +232,26 @@ def record(
     if prepared.program is None:
         wanted = Wanted(wants_value, found.is_tuple, _ignoring(prepared.run), blocks, _no_buffers)
     else:
-        run_into = Reusing(prepared.program).trusting
+        improve = partial(stacked, same=_same(found.recording.slots))
+        run_into = Reusing(prepared.program, improve).trusting
         buffers = _no_buffers if wants_value else _buffers(of, found, prepared.forms)
         wanted = Wanted(wants_value, found.is_tuple, run_into, blocks, buffers)
     return build(found.recording, wanted)
+
+
+def _same(slots: Sequence[Any]) -> list[int]:
+    """Return, for every slot, the first one that always holds the very same array."""
+    first: dict[Any, int] = {}
+    return [first.setdefault(_identity(slot), k) for k, slot in enumerate(slots)]
+
+
+def _identity(slot: Any) -> Any:
+    if isinstance(slot, Ref):
+        return slot.number
+    if isinstance(slot, (np.generic, np.ndarray)) and slot.shape == ():
+        # A number from the source: arrays of the user's that hold one are recorded values.
+        return slot.dtype, slot.tobytes()
+    return "object", id(slot)
 
 
 def _ignoring(run: Runner) -> Callable[[Sequence[Any], Any], Any]:

@@ -162,8 +162,30 @@ class Dot:
     """Sum over the last axis of an elementwise product."""
 
 
+@dataclass(frozen=True, slots=True)
+class Concatenate:
+    """Arrays of one axis or more, one after the other along the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The entry at `index` of the first axis, without that axis."""
+
+    index: int
+
+
 Unary: TypeAlias = (
-    Reshape | Transpose | Broadcast | Take | Place | SegmentSum | Sum | Scale | Copy | Explicit
+    Reshape
+    | Transpose
+    | Broadcast
+    | Take
+    | Place
+    | SegmentSum
+    | Sum
+    | Scale
+    | Copy
+    | Explicit
+    | Row
 )
 Binary: TypeAlias = Add | Subtract | AddAt | Multiply | MatMul | Dot | SparseDot | Push | Pull
-Kernel: TypeAlias = Full | Unary | Binary | Scatter
+Kernel: TypeAlias = Full | Unary | Binary | Scatter | Concatenate

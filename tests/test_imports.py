@@ -27,7 +27,7 @@ FLOORS = [
     ["work", "merge"],
     ["calibration"],
     ["prices", "planners.polygon", "planners.strands"],
-    ["lowering", "lowering.shapes"],
+    ["lowering", "lowering.shapes", "lowering.stacking"],
     ["lowering.simplify", "lowering.constants"],
     ["lowering.writer"],
     ["linear", "results", "planners.segments"],

@@ -15,6 +15,7 @@ from chainad.kernels import (
     Add,
     AddAt,
     Broadcast,
+    Concatenate,
     Copy,
     Dot,
     Explicit,
@@ -26,6 +27,7 @@ from chainad.kernels import (
     Pull,
     Push,
     Reshape,
+    Row,
     Scale,
     Scatter,
     SegmentSum,
@@ -61,6 +63,7 @@ class Names:
             "negative": np.negative,
             "matmul": np.matmul,
             "vecdot": np.vecdot,
+            "concatenate": np.concatenate,
             "copyto": np.copyto,
             "add_at": add_at,
             "place": place,
@@ -124,6 +127,10 @@ def traced(kernel: Kernel, args: Sequence[str], names: Names) -> str:
             return f"{args[1]}.pull({args[0]})"
         case Dot():
             return f"vecdot({args[0]}, {args[1]})"
+        case Concatenate():
+            return f"concatenate(({', '.join(args)},))"
+        case Row(index):
+            return f"{args[0]}[{index}]"
 
 
 def fresh(kernel: Kernel, args: Sequence[str], names: Names) -> str:
@@ -165,6 +172,8 @@ def into(
             ]
         case Dot():
             return [f"vecdot({args[0]}, {args[1]}, {to})"]
+        case Concatenate():
+            return [f"concatenate(({', '.join(args)},), 0, {to})"]
         case Sum(axes):
             return [f"add.reduce({args[0]}, {axes}, None, {to})"]
         case Copy():

@@ -15,7 +15,7 @@ import numpy as np
 
 from chainad.backends.calls import Names, fresh, traced
 from chainad.backends.storage import Seen, look
-from chainad.kernels import Broadcast, Full, Kernel, Reshape, Take, Transpose
+from chainad.kernels import Broadcast, Full, Kernel, Reshape, Row, Take, Transpose
 from chainad.primitives import takes_over
 from chainad.program import Program
 
@@ -110,7 +110,7 @@ def constants(program: Program) -> dict[int, Any]:
     """
     given: set[int] = {k for k in program.outputs if k is not None}
     for i in reversed(program.instructions):
-        if i.output in given and isinstance(i.kernel, (Broadcast, Reshape, Take, Transpose)):
+        if i.output in given and isinstance(i.kernel, (Broadcast, Reshape, Row, Take, Transpose)):
             given.add(i.inputs[0])
     found: dict[int, Any] = {}
     names = Names()

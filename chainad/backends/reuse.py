@@ -7,7 +7,7 @@ calls may run at the same time, or inside one another.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -24,6 +24,7 @@ from chainad.program import Instruction, Program
 
 Array = npt.NDArray[Any]
 Out = Sequence[Array | None] | None
+Improve = Callable[[Program, dict[int, Seen]], Program]
 
 
 @dataclass(frozen=True)
@@ -177,11 +178,16 @@ def _step(kernel: Kernel) -> str:
 
 
 class Reusing:
-    """A program that keeps its memory from call to call; made by `build_reusing`."""
+    """A program that keeps its memory from call to call.
 
-    def __init__(self, program: Program) -> None:
+    `improve` may return a quicker program that does the same; it is asked once, when a first run
+    has shown the shape and dtype of every register.
+    """
+
+    def __init__(self, program: Program, improve: Improve | None = None) -> None:
         program.check()
         self.program = program
+        self._improve = improve
         self._plain = build(program)
         self._used = program.used_slots
         self._key: Any = None
@@ -227,15 +233,22 @@ class Reusing:
         return True
 
     def _first(self, slots: Sequence[Any]) -> tuple[Any, ...]:
-        seen, results = observe(self.program, slots)
-        text = text_of(self.program, seen, [f"slots[{k}]" for k in range(self.program.n_slots)])
+        program = self.program
+        seen, results = observe(program, slots)
+        if self._improve is not None:
+            better = self._improve(program, seen)
+            if better is not program:
+                better.check()
+                program = better
+                seen, results = observe(program, slots)
+        text = text_of(program, seen, [f"slots[{k}]" for k in range(program.n_slots)])
         ending = f"return ({''.join(f'{name}, ' for name in text.results)})"
         run = compiled(function("run(slots, memory, out)", [*text.lines, ending]), text.names)
         with self._lock:
             if self._key is None:  # else a call inside this one, or beside it, was here first
                 self._run, self._make = run, text.make
                 self._results = [(np.shape(x), getattr(x, "dtype", None)) for x in results]
-                self._key = _key(slots, self._used)
+                self.program, self._key = program, _key(slots, self._used)
         return results
 
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from chainad.kernels import (
     Add,
     AddAt,
+    Concatenate,
     Copy,
     Dot,
     Kernel,
@@ -40,7 +41,7 @@ from chainad.program import Instruction, Program
 
 Array = npt.NDArray[Any]
 ELEMENTWISE = (Add, Subtract, Multiply, Scale)
-WRITING = (*ELEMENTWISE, AddAt, Copy, Dot, MatMul, Place, Scatter, Sum)
+WRITING = (*ELEMENTWISE, AddAt, Concatenate, Copy, Dot, MatMul, Place, Scatter, Sum)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from chainad.kernels import (
     Add,
     AddAt,
     Broadcast,
+    Concatenate,
     Copy,
     Dot,
     Explicit,
@@ -19,6 +20,7 @@ from chainad.kernels import (
     Pull,
     Push,
     Reshape,
+    Row,
     Scale,
     Scatter,
     SegmentSum,
@@ -62,6 +64,10 @@ def shape_of(kernel: Kernel, inputs: tuple[Shape | None, ...]) -> Shape | None:
             return np.broadcast_shapes(*known)[:-1]
         case SparseDot(_, _, size):
             return (size, known[1][1])
+        case Concatenate():
+            return _resized(known[0], 0, sum(shape[0] for shape in known))
+        case Row():
+            return known[0][1:]
         case Push() | Pull():
             return None
     raise AssertionError(kernel)

@@ -13,6 +13,7 @@ from chainad.kernels import (
     Add,
     AddAt,
     Broadcast,
+    Concatenate,
     Copy,
     Dot,
     Full,
@@ -21,6 +22,7 @@ from chainad.kernels import (
     Multiply,
     Place,
     Reshape,
+    Row,
     Scale,
     Scatter,
     SegmentSum,
@@ -158,6 +160,10 @@ def apply_kernel(kernel: Kernel, *arrays: Array) -> Array:
             return a @ b
         case Dot(), (a, b):
             return np.asarray((a * b).sum(-1))
+        case Concatenate(), _:
+            return np.concatenate(arrays)
+        case Row(index), (a,):
+            return np.asarray(a[index])
         case SparseDot(rows, cols, size), (a, b):
             matrix = np.zeros((size, b.shape[0]))
             np.add.at(matrix, (as_array(rows), as_array(cols)), a)
