@@ -11,76 +11,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import prod
-from typing import Any, Protocol, TypeAlias
-
-import numpy as np
+from typing import TypeAlias
 
 from chainad.kernels import (
     Add,
     AddAt,
     Broadcast,
     Concatenate,
-    Copy,
-    Dot,
     Kernel,
     MatMul,
-    Multiply,
     Place,
     Reshape,
     Row,
-    Scale,
-    Scatter,
     Subtract,
     Sum,
     Take,
     Transpose,
 )
+from chainad.lowering.alike import ALIGNED, MANY, Node, Seen, Total, groups_of, nodes_of
 from chainad.pattern import Positions, positions
 from chainad.program import Instruction, Program
-
-# So many alike are worth stacking, and a long sum has so many terms.
-MANY = 8
-
-# An array is small up to so many numbers: a call on it costs more than its arithmetic. A stack has
-# so many at most.
-SMALL, LARGEST = 1024, 1 << 18
 
 # What is stacked must make a program cheaper by this factor: calls are counted, and what it takes
 # to name a row, or a piece of a stack, in calls.
 GAIN, ROW, PIECE = 0.9, 0.2, 0.1
-
-ALIGNED = (Add, Subtract, Multiply, Dot)
-ABLE = (*ALIGNED, AddAt, Broadcast, MatMul, Place, Reshape, Scale, Sum, Take, Transpose)
-VIEWS = (Broadcast, Reshape, Row, Take, Transpose)
-
-
-class Seen(Protocol):
-    """What a run showed of a register."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def dtype(self) -> np.dtype[Any]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Total:
-    """A sum of many arrays of one shape, with a sign for each."""
-
-    signs: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """An instruction, or a long sum."""
-
-    kernel: Kernel | Total
-    inputs: tuple[int, ...]
-    output: int
-
 
 Spot: TypeAlias = tuple[int, int]  # a group, and a row of its stack
 
@@ -96,9 +50,8 @@ def stacked(program: Program, seen: Mapping[int, Seen], same: Sequence[int]) -> 
     same : sequence of int
         For every slot, the first one that always holds the very same array.
     """
-    handed_out = _handed_out(program)
-    nodes = _with_long_sums(_without_copies(program, same, handed_out), seen, handed_out)
-    groups = [g for g in _alike(nodes, seen, handed_out).values() if len(g) >= MANY]
+    nodes = nodes_of(program, seen, same)
+    groups = groups_of(program, nodes, seen)
     if not groups:
         return program
     found = _Stacking(program, nodes, groups, seen).program()
@@ -110,133 +63,6 @@ def _cost(program: Program) -> float:
     kinds = Counter(type(i.kernel) for i in program.instructions)
     pieces = sum(len(i.inputs) for i in program.instructions if isinstance(i.kernel, Concatenate))
     return len(program.instructions) - (1 - ROW) * kinds[Row] + PIECE * pieces
-
-
-def _handed_out(program: Program) -> set[int]:
-    """Return the registers that results are, or may be views of."""
-    found = {k for k in program.outputs if k is not None}
-    for i in reversed(program.instructions):
-        if i.output in found and isinstance(i.kernel, VIEWS):
-            found.add(i.inputs[0])
-    return found
-
-
-def _without_copies(program: Program, same: Sequence[int], handed_out: set[int]) -> list[Node]:
-    """Return the instructions, but what always has the same numbers is made once."""
-    first: dict[int, int] = {}
-    now = {k: first.setdefault(same[k], k) for k in program.used_slots}
-    known: dict[tuple[Kernel, tuple[int, ...]], int] = {}
-    nodes = []
-    for i in program.instructions:
-        inputs = tuple(now.get(k, k) for k in i.inputs)
-        # A result has memory of its own; the places of a scatter are long to compare.
-        if i.output not in handed_out and not isinstance(i.kernel, (Copy, Scatter)):
-            now[i.output] = known.setdefault((i.kernel, inputs), i.output)
-        if now.get(i.output, i.output) == i.output:
-            nodes.append(Node(i.kernel, inputs, i.output))
-    return nodes
-
-
-# ----------------------------------------------------------------------- sums
-
-
-def _with_long_sums(
-    nodes: Sequence[Node], seen: Mapping[int, Seen], handed_out: set[int]
-) -> list[Node]:
-    """Return the nodes with every long sum of small arrays as one."""
-    reads = Counter(k for node in nodes for k in node.inputs)
-    made = {node.output: node for node in nodes if _is_sum(node, seen)}
-    inner = {
-        k
-        for node in made.values()
-        for k in node.inputs
-        if k in made and reads[k] == 1 and k not in handed_out
-    }
-    gone: set[int] = set()
-    long: dict[int, Node] = {}
-    for node in made.values():
-        if node.output not in inner:
-            signs, terms, passed = _terms(node, made, inner)
-            if len(terms) >= MANY:
-                long[node.output] = Node(Total(signs), terms, node.output)
-                gone |= passed
-    return [long.get(node.output, node) for node in nodes if node.output not in gone]
-
-
-def _is_sum(node: Node, seen: Mapping[int, Seen]) -> bool:
-    """Return whether a node adds or subtracts two small arrays of its own kind."""
-    own = _kind(seen[node.output])
-    is_alike = all(_kind(seen[k]) == own for k in node.inputs)
-    return isinstance(node.kernel, (Add, Subtract)) and is_alike and 0 < prod(own[0]) <= SMALL
-
-
-def _kind(seen: Seen) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    return seen.shape, seen.dtype
-
-
-def _terms(
-    root: Node, made: Mapping[int, Node], inner: set[int]
-) -> tuple[tuple[int, ...], tuple[int, ...], set[int]]:
-    """Return signs and registers of the terms of a sum, and the sums on the way to them."""
-    found: list[tuple[int, int]] = []
-    passed: set[int] = set()
-    left = [(1, root)]
-    while left:
-        sign, node = left.pop()
-        second = -sign if isinstance(node.kernel, Subtract) else sign
-        for own, k in zip((sign, second), node.inputs, strict=True):
-            if k in inner:
-                passed.add(k)
-                left.append((own, made[k]))
-            else:
-                found.append((own, k))
-    return tuple(s for s, _ in found), tuple(k for _, k in found), passed
-
-
-# --------------------------------------------------------------------- groups
-
-
-def _levels(nodes: Sequence[Node]) -> dict[int, int]:
-    """Return a number for every node, larger than those of all that it reads.
-
-    It is the least one, but what goes into long sums only is as late as can be.
-    """
-    level: dict[int, int] = {}
-    for node in nodes:
-        level[node.output] = 1 + max((level.get(k, -1) for k in node.inputs), default=-1)
-    readers: dict[int, list[Node]] = {}
-    for node in nodes:
-        for k in node.inputs:
-            readers.setdefault(k, []).append(node)
-    late: set[int] = set()
-    for node in reversed(nodes):
-        reading = readers.get(node.output, ())
-        if reading and all(isinstance(r.kernel, Total) or r.output in late for r in reading):
-            late.add(node.output)
-            level[node.output] = min(level[r.output] for r in reading) - 1
-    return level
-
-
-def _alike(
-    nodes: Sequence[Node], seen: Mapping[int, Seen], handed_out: set[int]
-) -> dict[Any, list[Node]]:
-    """Return the nodes that one kernel could do together, those that others read first."""
-    level, found = _levels(nodes), dict[Any, list[Node]]()
-    for node in nodes:
-        if node.output not in handed_out and _is_able(node, seen):
-            kinds = tuple(_kind(seen[k]) for k in (*node.inputs, node.output))
-            found.setdefault((level[node.output], node.kernel, kinds), []).append(node)
-    return dict(sorted(found.items(), key=lambda item: item[0][0]))
-
-
-def _is_able(node: Node, seen: Mapping[int, Seen]) -> bool:
-    """Return whether there is a batched kernel for a node, and it is small."""
-    if not isinstance(node.kernel, ABLE) or not node.inputs:
-        return False
-    known = [seen[k] for k in (*node.inputs, node.output)]
-    if isinstance(node.kernel, MatMul) and any(len(each.shape) != 2 for each in known):
-        return False
-    return all(0 < prod(x.shape) <= SMALL and x.dtype.kind in "fc" for x in known)
 
 
 class _Stacking:
@@ -251,7 +77,7 @@ class _Stacking:
     ) -> None:
         self.source, self.nodes, self.seen = program, nodes, seen
         self.made = {node.output: node for node in nodes}
-        self.groups = [g for g in groups if len(g) * prod(seen[g[0].output].shape) <= LARGEST]
+        self.groups = groups
         self.place: dict[int, Spot] = {}
         for n, group in enumerate(self.groups):
             # In the order of what they read, so that stacks follow on stacks as they are.
