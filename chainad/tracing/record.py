@@ -420,11 +420,11 @@ def _quick(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
                 y = b.value
                 second = other = b.number
             else:
-                second, (y, other) = None, _quick_constant(tape, b)
+                second, (y, other) = None, _quick_constant(tape, function, b)
         elif isinstance(b, Tracer) and b.tape.is_quick:
             tape, y = b.tape, b.value
             second = other = b.number
-            first, (x, one) = None, _quick_constant(tape, a)
+            first, (x, one) = None, _quick_constant(tape, function, a)
         else:
             return None
         if one is None or other is None:
@@ -439,12 +439,12 @@ def _quick(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     return tape.box(value, tape, number, (function, args, _NO_OPTIONS))
 
 
-def _quick_constant(tape: Tape, x: Any) -> tuple[Any, Any]:
+def _quick_constant(tape: Tape, function: Callable[..., Any], x: Any) -> tuple[Any, Any]:
     """Return a real constant as it is kept, and what it is in a key (None: not so quick)."""
     kind = type(x)
     if kind is float or kind is np.float64:
         return x, kind
-    if kind is int:
+    if kind is int and function in _OPERATORS:  # others, such as np.ldexp, ask for integers
         return float(x), float
     if kind is np.ndarray and x.dtype.kind == "f":
         return tape.keep(x), (x.shape, x.dtype.char)
