@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -46,6 +46,9 @@ SMALL, LARGEST = 1024, 1 << 18
 ALIGNED = (Add, Subtract, Multiply, Dot)
 ABLE = (*ALIGNED, AddAt, Broadcast, MatMul, Place, Reshape, Scale, Sum, Take, Transpose)
 VIEWS = (Broadcast, Reshape, Row, Take, Transpose)
+
+
+Repeated: TypeAlias = tuple[int, tuple[int, ...]]  # a register, and the shape of the product
 
 
 class Seen(Protocol):
@@ -99,6 +102,15 @@ def groups_of(
 
 def _size(group: Sequence[Node], seen: Mapping[int, Seen]) -> int:
     return len(group) * prod(seen[group[0].output].shape)
+
+
+def repeated_in(node: Node, seen: Mapping[int, Seen]) -> list[Repeated]:
+    """Return the factors that a small product repeats along an axis, with its shape."""
+    shape = seen[node.output].shape
+    if not isinstance(node.kernel, Multiply) or prod(shape) > SMALL:
+        return []
+    # A single number is repeated at no cost.
+    return [(k, shape) for k in node.inputs if seen[k].shape != shape and prod(seen[k].shape) > 1]
 
 
 def _handed_out(program: Program) -> set[int]:

@@ -18,8 +18,10 @@ from chainad.kernels import (
     AddAt,
     Broadcast,
     Concatenate,
+    Copy,
     Kernel,
     MatMul,
+    Multiply,
     Place,
     Reshape,
     Row,
@@ -28,7 +30,17 @@ from chainad.kernels import (
     Take,
     Transpose,
 )
-from chainad.lowering.alike import ALIGNED, MANY, Node, Seen, Total, groups_of, nodes_of
+from chainad.lowering.alike import (
+    ALIGNED,
+    MANY,
+    Node,
+    Repeated,
+    Seen,
+    Total,
+    groups_of,
+    nodes_of,
+    repeated_in,
+)
 from chainad.pattern import Positions, positions
 from chainad.program import Instruction, Program
 
@@ -83,6 +95,9 @@ class _Stacking:
             # In the order of what they read, so that stacks follow on stacks as they are.
             group.sort(key=lambda node: [self.place.get(k, (-1, k)) for k in node.inputs])
             self.place |= {node.output: (n, row) for row, node in enumerate(group)}
+        alone = [node for node in nodes if node.output not in self.place]
+        self.repeated = Counter(k for node in alone for k in repeated_in(node, seen))
+        self.spread: dict[Repeated, int] = {}
         self.stack: dict[int, int] = {}
         self.plain = {k: k for k in range(program.n_slots)}
         self.instructions: list[Instruction] = []
@@ -135,7 +150,21 @@ class _Stacking:
     def _alone(self, node: Node) -> int:
         if isinstance(node.kernel, Total):
             return self._total(node.kernel.signs, node.inputs)
+        if isinstance(node.kernel, Multiply):
+            return self._emit(node.kernel, *(self._factor(k, node) for k in node.inputs))
         return self._emit(node.kernel, *map(self._plain, node.inputs))
+
+    def _factor(self, k: int, node: Node) -> int:
+        """Return a register for a factor, spread out if many products repeat it along an axis.
+
+        NumPy needs more than twice as long for a small product that repeats an operand.
+        """
+        key = k, self.seen[node.output].shape
+        if self.repeated[key] < MANY:
+            return self._plain(k)
+        if key not in self.spread:
+            self.spread[key] = self._emit(Copy(), self._emit(Broadcast(key[1]), self._plain(k)))
+        return self.spread[key]
 
     # ---------------------------------------------------------------- long sums
 
