@@ -62,6 +62,7 @@ FLOORS = [
     ["tracing.array", "replay", "replay.arguments"],
     ["replay.recording", "scalars.symbols"],
     ["replay.spelling", "scalars.graph"],
+    ["replay.stacking"],
     ["replay.source", "scalars.eliminate"],
     ["scalars.program"],
     ["scalars.replay"],

@@ -17,6 +17,7 @@ import numpy as np
 from chainad.replay.arguments import checks, ndims_of
 from chainad.replay.recording import Recording, Step, refs_in
 from chainad.replay.spelling import Names, expression, is_quiet
+from chainad.replay.stacking import Stack, read_outside, stacks_of
 from chainad.tracing.script import Guard, Ref
 
 MISS: Any = object()
@@ -96,14 +97,28 @@ def _steps(recording: Recording, wanted: Wanted, names: Names) -> list[str]:
             lines.extend(block)
         block = []
 
-    for step in kept:
-        while guard is not None and guard.position <= step.number:
-            block += _guard(guard, names)
-            guard = next(guards)
-        wants = state if is_quiet(step, bounds) else step.state
+    def enter(steps: Sequence[Step]) -> None:
+        nonlocal state
+        are_quiet = [is_quiet(step, bounds) for step in steps]
+        wants = state if all(are_quiet) else steps[0].state
         if wants != state:
             close()
             state = wants
+
+    stacks, rest = stacks_of(recording, kept)
+    read = read_outside(stacks, rest, results)
+    stack_names: dict[tuple[int, ...], str] = {}
+    first = sum(step.number < recording.formulas for step in rest)
+    calls: list[Step | Stack] = [*rest[:first], *stacks, *rest[first:]]
+    for step in calls:
+        if isinstance(step, Stack):
+            enter(step.steps)
+            block += step.lines(len(stack_names), names, stack_names, read)
+            continue
+        while guard is not None and guard.position <= step.number:
+            block += _guard(guard, names)
+            guard = next(guards)
+        enter((step,))
         block.append(f"v{step.number} = {expression(step, names)}")
         over = [k for k in step.reads if last.get(k) == step.number and _is_large(known.get(k))]
         if over:
