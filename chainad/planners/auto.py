@@ -231,7 +231,7 @@ def candidates(
         if found.setdefault(order, name) == name:
             yield name, order
     if aim.effort != "fast" and not problem.is_heavy and repeats_in(graph):
-        turns = repeats(graph, model, aim)
+        turns = repeats(graph, model, aim, problem.cheapest_of(starts))
         if found.setdefault(turns, "repeats") == "repeats":
             yield "repeats", turns
             if problem.price_of(turns) < min(map(problem.price_of, [*found][:-1])):

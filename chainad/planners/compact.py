@@ -151,6 +151,11 @@ class Compact(ABC, Generic[Entry]):
         return Dense(self.widths, self.inner, edges, self.origin)
 
     @property
+    def sums_are_free(self) -> bool:
+        """Whether the price of an elimination depends on the edges of its vertex alone."""
+        return True
+
+    @property
     def work(self) -> int:
         """What computing products has taken so far, in eliminations that look products up."""
         return 0
@@ -364,6 +369,7 @@ class Structured(Compact[Edges]):
         self.origin = origin
         inside = set(inner)
         self.is_end = [v not in inside for v in range(len(widths))]
+        self._prices: dict[int, tuple[Edges, Edges, int]] = {}
 
     @cached_property
     def is_heavy(self) -> bool:
@@ -379,10 +385,24 @@ class Structured(Compact[Edges]):
         return self.is_averse and any(pair in self.table.oversized for pair in pairs)
 
     @property
+    def sums_are_free(self) -> bool:
+        return self.table.sums_are_free
+
+    @property
     def work(self) -> int:
         return self.table.work
 
     def price(self, state: State[Edges], v: int) -> int:
+        if not self.table.sums_are_free:
+            return self._price(state, v)
+        # Then the price depends on the edges of v alone, and these are replaced when they change.
+        outs, ins = state[0][v], state[1][v]
+        known = self._prices.get(v)
+        if known is None or known[0] is not outs or known[1] is not ins:
+            known = self._prices[v] = outs, ins, self._price(state, v)
+        return known[2]
+
+    def _price(self, state: State[Edges], v: int) -> int:
         after, before = state
         table = self.table
         known, price = table.met, 0
@@ -426,7 +446,7 @@ class Structured(Compact[Edges]):
         before = sum(self.price(state, u) for u in near)
         later = list(state[0]), list(state[1])
         self.eliminate(later, v)
-        return sum(self.price(later, u) for u in near) - before
+        return sum(self._price(later, u) for u in near) - before
 
     def fill(self, state: State[Edges], v: int) -> int:
         after, before = state

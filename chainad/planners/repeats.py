@@ -23,11 +23,15 @@ LONG_PATH = 100
 
 
 def repeats(
-    graph: LinearGraph, model: PriceModel = multiplications, aim: Aim = DEFAULT
+    graph: LinearGraph,
+    model: PriceModel = multiplications,
+    aim: Aim = DEFAULT,
+    by_rules: Sequence[Vertex] | None = None,
 ) -> tuple[Vertex, ...]:
     """Eliminate every turn of a loop alike, then what is left between the turns.
 
-    Where nothing repeats, all of the graph is left.
+    Where no turn keeps a vertex to itself, all of the graph is left; `by_rules` is the cheapest
+    order of the rules on it, if that is known.
     """
     problem = compact(graph, model)
     if problem.is_heavy:
@@ -49,6 +53,8 @@ def repeats(
     gone = set(first)
     left = problem.part([v for v in graph.inner if v not in gone], state)
     path = path_order(left) if 0 < len(left.inner) <= LONG_PATH else None
+    if not first and path is None and by_rules is not None:
+        return tuple(by_rules)
     return (*first, *(left.origin[v] for v in path or _by_rules(left, aim)))
 
 

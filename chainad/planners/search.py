@@ -28,6 +28,12 @@ STAGES = ("blocks", "window", "annealing")
 # The mean number of eliminations that a move of annealing prices anew.
 PER_MOVE = 10
 
+# Up to so many eliminations, a bound on their price takes less time than a search.
+QUICKLY_BOUNDED = 150
+
+# With fewer moves per elimination, annealing finds nothing.
+FEWEST_MOVES = 2.5
+
 # So many times more sets of dense graphs are looked at in the same time.
 LIGHT = 8
 
@@ -132,6 +138,8 @@ def improved(
     progress = Progress()
     for each in found:
         each.progress = progress
+        if aim.level.exact < len(each.order) <= QUICKLY_BOUNDED:  # smaller ones are solved anyway
+            each.is_proved = bound_of(each.graph) == each.price
     todo = len(graph.inner) or 1
     for stage in STAGES:
         is_interrupted = False
@@ -206,6 +214,8 @@ def _annealing(found: Found, aim: Aim, share: float, number: int) -> None:
     pace = _pace(found.graph, aim, "anneals", share)
     left = (pace.allowance or 0) // PER_MOVE
     rounds = 60 * len(found.order)
+    if isinstance(aim.effort, str) and left < FEWEST_MOVES * len(found.order):
+        return
     is_long = len(found.order) <= aim.level.exact and left > 10 * rounds
     bound = bound_of(found.graph) if is_long or not left else 0
     while pace.go_on(0) and (left > 0 or not isinstance(aim.effort, str)):

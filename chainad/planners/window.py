@@ -27,41 +27,59 @@ def by_windows(graph: Compact[Any], order: list[int], pace: Pace, width: int = W
         state = graph.copy()
         for p in range(len(order)):
             if stale[p]:
-                if not pace.go_on(1 << min(width, len(order) - p)):
+                groups = _groups(graph, state, order[p : p + width])
+                if not pace.go_on(sum(1 << len(group) for group in groups)):
                     return
                 stale[p] = False
-                if _improve(graph, state, order, p, width):
+                if _improve(graph, state, order, p, groups):
                     for k in range(max(0, p - width + 1), min(len(order), p + width)):
                         stale[k] = k != p
             graph.eliminate(state, order[p])
 
 
-def _improve(graph: Compact[Any], state: State[Any], order: list[int], p: int, width: int) -> bool:
-    """Put the eliminations from p on into their cheapest order; return whether that changed."""
-    window = order[p : p + width]
-    if not _any_meet(graph, state, window):
-        return False
-    if len(state[0]) > LARGE:
-        small = graph.part(sorted(window), state)
-        number = {v: k for k, v in enumerate(small.origin)}
-        found = _cheapest(small, small.start, [number[v] for v in window])
-        found = None if found is None else [small.origin[v] for v in found]
-    else:
-        found = _cheapest(graph, state, window)
-    if found is None:
-        return False
-    order[p : p + width] = found
-    return True
+def _improve(
+    graph: Compact[Any], state: State[Any], order: list[int], p: int, groups: list[list[int]]
+) -> bool:
+    """Put every group of eliminations from p on into its cheapest order; tell if that changed."""
+    is_better = False
+    made: list[int] = []
+    for group in groups:
+        found = _cheapest_of_group(graph, state, group) if len(group) > 1 else None
+        is_better |= found is not None
+        made += found or group
+    if is_better:
+        order[p : p + len(made)] = made
+    return is_better
 
 
-def _any_meet(graph: Compact[Any], state: State[Any], window: list[int]) -> bool:
-    """Return whether the order of a window can matter: whether any two of it have an edge."""
-    inside = set(window)
-    for v in window:
-        tails, heads = graph.neighbours(state, v)
-        if not inside.isdisjoint(tails) or not inside.isdisjoint(heads):
-            return True
-    return False
+def _cheapest_of_group(
+    graph: Compact[Any], state: State[Any], group: list[int]
+) -> list[int] | None:
+    if len(state[0]) <= LARGE:
+        return _cheapest(graph, state, group)
+    small = graph.part(sorted(group), state)
+    number = {v: k for k, v in enumerate(small.origin)}
+    found = _cheapest(small, small.start, [number[v] for v in group])
+    return None if found is None else [small.origin[v] for v in found]
+
+
+def _groups(graph: Compact[Any], state: State[Any], window: list[int]) -> list[list[int]]:
+    """Group the eliminations of a window that are joined by edges among them.
+
+    Others never meet, so that each group has its own cheapest order; but where sums cost
+    something, they share the edges between their neighbours, and whatever meets is one group.
+    """
+    inside = {v: k for k, v in enumerate(window)}
+    group_of = list(range(len(window)))
+    for k, v in enumerate(window):
+        for near in graph.neighbours(state, v):
+            for u in near:
+                if u in inside and group_of[inside[u]] != group_of[k]:
+                    old, new = group_of[inside[u]], group_of[k]
+                    group_of = [new if g == old else g for g in group_of]
+    if not graph.sums_are_free and len(set(group_of)) < len(window):
+        return [window]
+    return [[v for k, v in enumerate(window) if group_of[k] == g] for g in dict.fromkeys(group_of)]
 
 
 def _cheapest(graph: Compact[Any], state: State[Any], window: list[int]) -> list[int] | None:
