@@ -125,10 +125,11 @@ COUNTS = [
 
 def _counts(found: Measurement) -> list[str]:
     counts, seconds = found.counts, found.seconds
-    least = min(counts[mode] for mode in MODES)
+    # Where products of patterns take long, a mode that is dearer is not priced to its end.
+    least = min(counts[mode] for mode in MODES if mode in counts)
     return [
         found.workload.name,
-        *(f"{counts[name]:,}" for name in (*MODES, "auto")),
+        *(f"{counts[name]:,}" if name in counts else "dearer" for name in (*MODES, "auto")),
         times(least / max(counts["auto"], 1)),
         *(ms(seconds.get(name)) for name in (*MODES, "chainad")),
         times(found.figures[goals.OVER_MODE].traced),
