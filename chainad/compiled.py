@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from threading import Lock
 from typing import Any, Protocol
 
@@ -49,6 +50,9 @@ LINES_PER_CALL = 12
 
 # Numbers in local Jacobians per NumPy call beyond which no straight line is that short.
 HOPELESS = 10 * LINES_PER_CALL
+
+# Scalar operations up to which a straight line is written out unasked: it takes some milliseconds.
+LONGEST = 4000
 
 # Formulas of these rules are NumPy calls that may be recorded one by one; others run as they are.
 _ROOMS = ("elementwise", "contraction", "movement", "reduction")
@@ -284,12 +288,14 @@ def _as_scalars(of: Differentiator, found: Recorded, wants_value: bool) -> tuple
     """Return a replay on single numbers, if that is what was asked for, or quicker."""
     slots = [slot for slot in found.recording.slots if slot is not None]
     calls = len(found.recording.steps) + len(slots)
+    most = inf
     if of.backend == "auto":
+        most = min(LONGEST, LINES_PER_CALL * calls)
         graph = found.linearized.graph
         local = sum(edge.structure.count for edge in graph.edges)
         if local > HOPELESS * calls:  # writing it all out would take seconds, for nothing
             raise NotScalarError("operations on whole arrays are quicker")
-    program = as_program(of, found, wants_value)
+    program = as_program(of, found, wants_value, most)
     straight, backend = program.straight, of.backend
     if backend == "auto":
         if len(straight.lines) > LINES_PER_CALL * calls:
@@ -298,13 +304,15 @@ def _as_scalars(of: Differentiator, found: Recorded, wants_value: bool) -> tuple
     return single(found.recording, program, backend, found.scalars, found.nested, found.is_tuple)
 
 
-def as_program(of: Differentiator, found: Recorded, wants_value: bool) -> ScalarProgram:
+def as_program(
+    of: Differentiator, found: Recorded, wants_value: bool, most: float = inf
+) -> ScalarProgram:
     """Return a recorded run as operations on single numbers; raise NotScalarError if it is not."""
     if of.limit is not None:
         raise NotScalarError("memory_limit= is for operations on whole arrays")
     dtypes = set(found.kinds)
     parts = found.recording, found.linearized, found.nodes
-    program = scalar_program(*parts, of.mode, wants_value)
+    program = scalar_program(*parts, of.mode, wants_value, most)
     if dtypes - {program.dtype}:
         raise NotScalarError("the outputs are of several dtypes")
     return program

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,9 @@ class ScalarGraph:
     edges: tuple[tuple[Vertex, Vertex, Number], ...]
 
 
-def scalar_graph(recording: Recording, linearized: Linearized, nodes: Sequence[Any]) -> ScalarGraph:
+def scalar_graph(
+    recording: Recording, linearized: Linearized, nodes: Sequence[Any], most: float = inf
+) -> ScalarGraph:
     """Write a recording down as operations on single numbers.
 
     Parameters
@@ -73,13 +76,15 @@ def scalar_graph(recording: Recording, linearized: Linearized, nodes: Sequence[A
         The graph of the recorded function.
     nodes : sequence
         For every call of that function, the `Ref` of its value, or the value itself.
+    most : int, optional
+        How many operations the values and the local Jacobians may take.
 
     Raises
     ------
     NotScalarError
         If it is too large for that, or calls what cannot be written so.
     """
-    table = Table()
+    table = Table(most)
     flows = flowing(recording)
     _check(recording, flows)
     values = _rerun(recording, flows, table)
@@ -95,6 +100,7 @@ def scalar_graph(recording: Recording, linearized: Linearized, nodes: Sequence[A
             head, tail = heads[row], tails[col]
             if vertices.owner[head] == (edge.head, row) and head != tail:
                 edges.append((tail, head, number))
+    table.most = inf
     graph = linearized.graph
     return ScalarGraph(
         table,

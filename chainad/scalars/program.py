@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,10 @@ from chainad.scalars.table import NotScalarError, Number, Table
 
 # A division takes about as long as so many other operations.
 _DIVISION = 3
+
+# Beyond so many edges only the two plain orders are tried: the others look at all vertices again
+# and again.
+MANY = 2000
 
 
 @dataclass(frozen=True)
@@ -44,15 +49,17 @@ def scalar_program(
     nodes: Sequence[Any],
     mode: Any,
     wants_value: bool,
+    most: float = inf,
 ) -> ScalarProgram:
     """Write a recording down as one straight line on single numbers.
 
     Raises
     ------
     NotScalarError
-        If that cannot be done, or if `mode` is an order of whole arrays.
+        If that cannot be done, or takes more than `most` operations before any elimination, or if
+        `mode` is an order of whole arrays.
     """
-    graph = scalar_graph(recording, linearized, nodes)
+    graph = scalar_graph(recording, linearized, nodes, most)
     first = len(graph.table.functions)  # of the nodes that elimination makes
     jacobian = _cheapest(graph, mode, wants_value)
     linear = linearized.graph
@@ -77,6 +84,8 @@ def _cheapest(graph: ScalarGraph, mode: Any, wants_value: bool) -> Jacobian:
     if mode not in ("auto", "forward", "reverse"):
         raise NotScalarError(f"mode={mode!r} orders whole arrays")
     orders = ORDERS if mode == "auto" else {mode: ORDERS[mode]}
+    if len(orders) > 1 and len(graph.edges) > MANY:
+        orders = {name: ORDERS[name] for name in ("forward", "reverse")}
     always = [k for output in graph.values for k in output] if wants_value else []
 
     def price(jacobian: Jacobian) -> int:

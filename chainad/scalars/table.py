@@ -15,6 +15,7 @@ last digits.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -66,9 +67,10 @@ _FLIPPED: dict[Any, Any] = {np.greater: np.less, np.greater_equal: np.less_equal
 
 
 class Table:
-    """Nodes by number, each written down once."""
+    """Nodes by number, each written down once; beyond `most` of them NotScalarError is raised."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: float = inf) -> None:
+        self.most = most
         self.functions: list[Function] = []
         self.operands: list[tuple[Any, ...]] = []
         self.values: dict[Number, Any] = {}  # of constants
@@ -151,6 +153,8 @@ class Table:
         found = self._numbers.get(key)
         if found is None:
             found = self._numbers[key] = len(self.functions)
+            if found > self.most:
+                raise NotScalarError(f"it takes more than {self.most} operations")
             self.functions.append(function)
             self.operands.append(operands)
         return found
