@@ -84,10 +84,10 @@ def scalar_graph(
     NotScalarError
         If it is too large for that, or calls what cannot be written so.
     """
-    table = Table(most)
+    table = Table()
     flows = flowing(recording)
     _check(recording, flows)
-    values = _rerun(recording, flows, table)
+    values = _rerun(recording, flows, table, most)
     vertices = _Vertices(linearized, [_looked_up(values, node) for node in nodes])
     edges = []
     everything = zip(linearized.graph.edges, linearized.recipes, recording.slots, strict=True)
@@ -100,7 +100,7 @@ def scalar_graph(
             head, tail = heads[row], tails[col]
             if vertices.owner[head] == (edge.head, row) and head != tail:
                 edges.append((tail, head, number))
-    table.most = inf
+        table.check(most)
     graph = linearized.graph
     return ScalarGraph(
         table,
@@ -151,7 +151,9 @@ def _check(recording: Recording, flows: Mapping[int, Flow]) -> None:
         raise NotScalarError(f"there are more than {MANY} numbers")
 
 
-def _rerun(recording: Recording, flows: Mapping[int, Flow], table: Table) -> dict[int, Any]:
+def _rerun(
+    recording: Recording, flows: Mapping[int, Flow], table: Table, most: float
+) -> dict[int, Any]:
     """Return the value of every call as symbols, or as it is where it depends on no argument."""
     values: dict[int, Any] = dict(recording.constants)
     count = 0
@@ -167,6 +169,7 @@ def _rerun(recording: Recording, flows: Mapping[int, Flow], table: Table) -> dic
             values[step.number] = _called(step, values)
             if np.shape(values[step.number]) != step.shape:
                 raise NotScalarError(f"the shape of {step.function.__name__} depends on numbers")
+            table.check(most)
     return values
 
 

@@ -15,7 +15,6 @@ last digits.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -67,10 +66,9 @@ _FLIPPED: dict[Any, Any] = {np.greater: np.less, np.greater_equal: np.less_equal
 
 
 class Table:
-    """Nodes by number, each written down once; beyond `most` of them NotScalarError is raised."""
+    """Nodes by number, each written down once."""
 
-    def __init__(self, most: float = inf) -> None:
-        self.most = most
+    def __init__(self) -> None:
         self.functions: list[Function] = []
         self.operands: list[tuple[Any, ...]] = []
         self.values: dict[Number, Any] = {}  # of constants
@@ -80,6 +78,14 @@ class Table:
         self.shares_reciprocals = False
         assert self._node(absent, ()) == ZERO
         self.values[ZERO] = 0.0
+
+    def check(self, most: float) -> None:
+        """Raise NotScalarError if there are more than `most` nodes.
+
+        Asked between calls of NumPy only: its products of object arrays do not survive an error.
+        """
+        if len(self.functions) > most:
+            raise NotScalarError(f"it takes more than {most} operations")
 
     def variable(self, k: int) -> Expression:
         """Return the k-th input."""
@@ -153,8 +159,6 @@ class Table:
         found = self._numbers.get(key)
         if found is None:
             found = self._numbers[key] = len(self.functions)
-            if found > self.most:
-                raise NotScalarError(f"it takes more than {self.most} operations")
             self.functions.append(function)
             self.operands.append(operands)
         return found
