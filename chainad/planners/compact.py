@@ -160,6 +160,9 @@ class Compact(ABC, Generic[Entry]):
         """What computing products has taken so far, in eliminations that look products up."""
         return 0
 
+    # How many pairs of edges were looked at, one by one, to price eliminations.
+    pairs: int = 0
+
 
 def bits(mask: int) -> Iterator[int]:
     """Yield the numbers of the bits that are set, ascending."""
@@ -406,6 +409,7 @@ class Structured(Compact[Edges]):
         after, before = state
         table = self.table
         known, price = table.met, 0
+        self.pairs += len(after[v]) * len(before[v])
         for tail, right in before[v].items():
             row = after[tail]
             for head, left in after[v].items():

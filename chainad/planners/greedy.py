@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
+from math import inf
 from typing import Any
 
 from chainad.linear import LinearGraph, Vertex
@@ -52,8 +53,25 @@ def order_by(graph: Compact[Any], rule: str) -> list[int]:
     return greedy_order(graph.rough() if graph.is_heavy else graph, rule)
 
 
+def order_within(graph: Compact[Any], rule: str, most: float) -> list[int] | None:
+    """Return the order of a rule; None if prices would take more than `most` pairs of edges.
+
+    Around vertices with very many edges the scores of a rule are dear, and its order hardly good.
+    """
+    return _order(graph.rough() if graph.is_heavy else graph, rule, None, most)
+
+
 def greedy_order(graph: Compact[Any], rule: str, ties: Sequence[float] | None = None) -> list[int]:
     """Return the order of a rule; of vertices with equal scores the one of least `ties`."""
+    order = _order(graph, rule, ties, inf)
+    assert order is not None
+    return order
+
+
+def _order(
+    graph: Compact[Any], rule: str, ties: Sequence[float] | None, most: float
+) -> list[int] | None:
+    end = graph.pairs + most
     score, reach = (_relative_score(graph), 1) if rule == "relative" else RULES[rule]
     state = graph.copy()
     rank = ties or range(len(state[0]))
@@ -69,6 +87,8 @@ def greedy_order(graph: Compact[Any], rule: str, ties: Sequence[float] | None = 
         graph.eliminate(state, v)
         del scores[v]
         order.append(v)
+        if graph.pairs > end:
+            return None
         for u in near & scores.keys():
             found = score(graph, state, u)
             if found != scores[u]:

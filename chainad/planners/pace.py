@@ -36,6 +36,8 @@ class Level:
         Eliminations of either kind per inner vertex, at most.
     rules, most : int
         Inner vertices up to which all rules are tried, and up to which orders are improved.
+    pairs : int
+        Pairs of edges per inner vertex that a rule may look at; beyond that it is left out.
     """
 
     inner: int
@@ -46,11 +48,20 @@ class Level:
     each: int
     rules: int
     most: int
+    pairs: int
 
 
 LEVELS: dict[str, Level] = {
     "fast": Level(
-        inner=6, exact=20, sets=100, windows=1_000, anneals=0, each=100, rules=100, most=60
+        inner=6,
+        exact=20,
+        sets=100,
+        windows=1_000,
+        anneals=0,
+        each=100,
+        rules=100,
+        most=60,
+        pairs=150,
     ),
     "balanced": Level(
         inner=9,
@@ -61,6 +72,7 @@ LEVELS: dict[str, Level] = {
         each=250,
         rules=3_000,
         most=3_000,
+        pairs=600,
     ),
     "thorough": Level(
         inner=18,
@@ -71,6 +83,7 @@ LEVELS: dict[str, Level] = {
         each=50_000,
         rules=50_000,
         most=50_000,
+        pairs=100_000,
     ),
 }
 

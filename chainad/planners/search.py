@@ -18,7 +18,7 @@ from chainad.planners.annealing import anneal
 from chainad.planners.blocks import components, path_order, split
 from chainad.planners.compact import Compact, Dense, compact
 from chainad.planners.exhaustive import bound_of, cheapest
-from chainad.planners.greedy import greedy_order, order_by
+from chainad.planners.greedy import greedy_order, order_within
 from chainad.planners.pace import DEFAULT, Aim, Level, Pace, Progress
 from chainad.planners.window import by_windows
 from chainad.prices import PriceModel, multiplications
@@ -114,13 +114,14 @@ def _until(name: str, graph: LinearGraph, model: PriceModel, aim: Aim) -> tuple[
 
 
 def rules(graph: Compact[Any], level: Level) -> Iterator[tuple[str, list[int]]]:
-    """Yield the orders of the plain rules, by name."""
+    """Yield the orders of the plain rules, by name, as far as they do not take too long."""
     yield "forward", list(graph.inner)
     yield "reverse", list(graph.inner[::-1])
-    yield "markowitz", order_by(graph, "markowitz")
-    if len(graph.inner) <= level.rules:
-        for rule in ("greedy", "relative", "fill"):
-            yield rule, order_by(graph, rule)
+    is_small = len(graph.inner) <= level.rules
+    for rule in ("markowitz", "greedy", "relative", "fill") if is_small else ("markowitz",):
+        order = order_within(graph, rule, level.pairs * len(graph.inner))
+        if order is not None:
+            yield rule, order
 
 
 def improved(
