@@ -29,6 +29,7 @@ from chainad.errors import (
 from chainad.extend import Primitive, primitive
 from chainad.graphs import plan_graph
 from chainad.linear import LinearGraph
+from chainad.orders import EdgeElimination
 from chainad.plan import Plan
 from chainad.results import Factor, StructuredJacobian
 
@@ -39,6 +40,7 @@ __all__ = [
     "ChainadError",
     "ChunkedPlan",
     "CompiledFunction",
+    "EdgeElimination",
     "Factor",
     "InputError",
     "JacobianFunction",

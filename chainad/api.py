@@ -180,8 +180,8 @@ def jacobian(
         In which order the local Jacobians are multiplied: "auto" (the cheapest found), "forward",
         "reverse", "hybrid" (the cheapest found that is neither), the name of another planner
         ("chain", "markowitz", "greedy", "relative", "fill", "exhaustive", "blocks", "window",
-        "annealing", "repeats"), an elimination order, a `Plan`, or a function from a `LinearGraph`
-        to an order.
+        "annealing", "repeats", "edges"), an elimination order (of vertices and
+        `EdgeElimination`), a `Plan`, or a function from a `LinearGraph` to an order.
     output : str
         In which form the Jacobian is handed out:
 

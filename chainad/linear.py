@@ -8,7 +8,7 @@ Source: Griewank & Walther, *Evaluating Derivatives*, 2nd ed., ch. 9.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -17,6 +17,7 @@ import networkx as nx
 from chainad.algebra import Product, Total, add, multiply, stay_apart
 from chainad.errors import PlanError
 from chainad.graph import Site
+from chainad.orders import EdgeElimination, Item, check_mixed, only_vertices, via
 from chainad.prices import PriceModel
 from chainad.prices import multiplications as by_multiplications
 from chainad.structure import Structure
@@ -95,9 +96,16 @@ class LinearGraph:
             v = by_tail[v].head
         return tuple(edges) if len(edges) == len(self.edges) else None
 
-    def check_order(self, order: Sequence[Vertex]) -> tuple[Vertex, ...]:
-        """Return `order` as a tuple if it names every inner vertex once; raise PlanError if not."""
-        order = tuple(order)
+    def check_order(self, given: Sequence[Item]) -> tuple[Item, ...]:
+        """Return an order as a tuple if it leaves no inner vertex; raise PlanError if not.
+
+        One of vertices alone names each of them once; with single edges among them, those vertices
+        that lose their edges before need no mention.
+        """
+        order = only_vertices(given)
+        if order is None:
+            check_mixed(((e.tail, e.head) for e in self.edges), self.inner, tuple(given))
+            return tuple(given)
         missing = sorted(set(self.inner) - set(order))
         unknown = sorted(set(order) - set(self.inner))
         if missing or unknown or len(order) != len(self.inner):
@@ -166,7 +174,7 @@ def land(pieces: list[Structure], new: Structure) -> Landing:
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """One product of an elimination: piece `left` out of v with piece `right` into v.
+    """One product of an elimination at v: piece `left` out of v with piece `right` into v.
 
     The product falls on the edge from `tail` to `head`.
     """
@@ -190,6 +198,7 @@ class Elimination:
         self.after: list[dict[Vertex, Pieces]] = [{} for _ in graph.shapes]
         self.before: list[dict[Vertex, Pieces]] = [{} for _ in graph.shapes]
         self.landings: list[Landing] = []
+        self.inner = frozenset(graph.inner)
         for edge in graph.edges:
             pieces = [*self.after[edge.tail].get(edge.head, ())]
             self.landings.append(land(pieces, edge.structure))
@@ -204,6 +213,7 @@ class Elimination:
         twin.after = [dict(edges) for edges in self.after]
         twin.before = [dict(edges) for edges in self.before]
         twin.landings = self.landings
+        twin.inner = self.inner
         return twin
 
     def left_over(self, graph: LinearGraph) -> Iterator[Structure]:
@@ -220,12 +230,21 @@ class Elimination:
             for into in self.before[v].values()
         )
 
-    def meet(self, v: Vertex) -> tuple[list[Meeting], dict[tuple[Vertex, Vertex], Pieces]]:
-        """Return what eliminating v now takes, and the edges it makes; nothing is changed."""
+    def meet(self, item: Item) -> tuple[list[Meeting], dict[tuple[Vertex, Vertex], Pieces]]:
+        """Return what eliminating a vertex or an edge now takes, and the edges it makes.
+
+        Nothing is changed.
+        """
+        outs, ins = self.after[via(item)], self.before[via(item)]
+        if isinstance(item, EdgeElimination):
+            if item.side == "back":
+                ins = {item.tail: ins[item.tail]} if item.tail in ins else {}
+            else:
+                outs = {item.head: outs[item.head]} if item.head in outs else {}
         meetings: list[Meeting] = []
         edges: dict[tuple[Vertex, Vertex], Pieces] = {}
-        for head, out in self.after[v].items():
-            for tail, into in self.before[v].items():
+        for head, out in outs.items():
+            for tail, into in ins.items():
                 pieces = [*self.after[tail].get(head, ())]
                 for i, left in enumerate(out):
                     for j, right in enumerate(into):
@@ -237,18 +256,39 @@ class Elimination:
                     edges[tail, head] = tuple(pieces)
         return meetings, edges
 
-    def eliminate(self, v: Vertex) -> list[Meeting]:
-        """Eliminate v; return what that took."""
-        meetings, edges = self.meet(v)
+    def eliminate(self, item: Item) -> list[Meeting]:
+        """Eliminate a vertex or an edge; return what that took.
+
+        An edge that is not there, since its products vanished, takes nothing.
+        """
+        meetings, edges = self.meet(item)
+        if not isinstance(item, EdgeElimination):
+            self._forget(item)
+        elif item.head in self.after[item.tail]:
+            del self.after[item.tail][item.head]
+            del self.before[item.head][item.tail]
+        for (tail, head), pieces in edges.items():
+            self._set(tail, head, pieces)
+        if isinstance(item, EdgeElimination):
+            self._prune({item.tail, item.head})
+        return meetings
+
+    def _forget(self, v: Vertex) -> None:
         for tail in self.before[v]:
             del self.after[tail][v]
         for head in self.after[v]:
             del self.before[head][v]
         self.before[v] = {}
         self.after[v] = {}
-        for (tail, head), pieces in edges.items():
-            self._set(tail, head, pieces)
-        return meetings
+
+    def _prune(self, vertices: Iterable[Vertex]) -> None:
+        """Forget those of some vertices that nothing leads through, and others left so by that."""
+        todo = [v for v in vertices if v in self.inner]
+        while todo:
+            v = todo.pop()
+            if bool(self.after[v]) != bool(self.before[v]):
+                todo += [u for u in (*self.after[v], *self.before[v]) if u in self.inner]
+                self._forget(v)
 
 
 def price_of_products(left: Pieces, right: Pieces, model: PriceModel) -> int:
@@ -269,13 +309,13 @@ class Price:
 
 
 def price(
-    graph: LinearGraph, order: Sequence[Vertex], model: PriceModel = by_multiplications
+    graph: LinearGraph, order: Sequence[Item], model: PriceModel = by_multiplications
 ) -> Price:
     """Return the price of eliminating in this order."""
     elimination = Elimination(graph)
     algebra: list[Product | Total] = [x.total for x in elimination.landings if x.total is not None]
-    for v in order:
-        for m in elimination.eliminate(v):
+    for item in order:
+        for m in elimination.eliminate(item):
             algebra.append(m.product)
             if m.landing.total is not None:
                 algebra.append(m.landing.total)

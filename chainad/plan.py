@@ -23,6 +23,7 @@ from chainad.linear import (
     price,
     price_of,
 )
+from chainad.orders import EdgeElimination, Item, via
 from chainad.prices import PriceModel, multiplications
 from chainad.repeats import Block, repeats_in
 from chainad.report.network import network
@@ -99,8 +100,8 @@ class Plan:
     ----------
     graph : LinearGraph
         The local Jacobians and their structures.
-    order : tuple of int
-        The inner vertices in the order of their elimination.
+    order : tuple of int or EdgeElimination
+        The inner vertices in the order of their elimination; single edges where that is cheaper.
     steps : tuple of Step
         Every product and sum, in order.
     results : tuple of tuples of int
@@ -129,7 +130,7 @@ class Plan:
     """
 
     graph: LinearGraph
-    order: tuple[Vertex, ...]
+    order: tuple[Item, ...]
     steps: tuple[Step, ...]
     results: tuple[tuple[int, ...], ...]
     asked: str = field(default="", compare=False)
@@ -194,8 +195,14 @@ class Plan:
         if self.graph.chain is None:
             if not self.order:
                 return "J = " + " + ".join(f"J{k + 1}" for k in range(len(self.graph.edges)))
-            return "eliminate " + ", ".join(map(self.graph.name, self.order))
+            return "eliminate " + ", ".join(map(self._in_words, self.order))
         return bracket(self)
+
+    def _in_words(self, item: Item) -> str:
+        name = self.graph.name
+        if not isinstance(item, EdgeElimination):
+            return name(item)
+        return f"edge {name(item.tail)} -> {name(item.head)} ({item.side})"
 
     @cached_property
     def peak(self) -> Peak:
@@ -344,7 +351,7 @@ class Plan:
 
 def follow(
     graph: LinearGraph,
-    order: Sequence[Vertex],
+    order: Sequence[Item],
     *,
     asked: str = "",
     itemsize: int = 8,
@@ -360,8 +367,9 @@ def follow(
     Raises
     ------
     PlanError
-        If the order does not name every inner vertex exactly once, or an edge to be written out is
-        no operator alone between its vertices.
+        If the order does not name every inner vertex exactly once, or, with single edges in it,
+        leaves some or cannot be followed; or if an edge to be written out is no operator alone
+        between its vertices.
     """
     checked = graph.check_order(order)
     written = _check_explicit(graph, explicit)
@@ -384,7 +392,7 @@ def price_of_steps(plan: Plan, model: PriceModel) -> int:
     )
 
 
-def price_in_full(graph: LinearGraph, order: Sequence[Vertex], model: PriceModel) -> Price:
+def price_in_full(graph: LinearGraph, order: Sequence[Item], model: PriceModel) -> Price:
     """Return the price of eliminating in this order, by a model of any kind."""
     if model.overall is None:
         return price(graph, order, model)
@@ -424,7 +432,7 @@ def _with_explicit(graph: LinearGraph, written: tuple[int, ...]) -> LinearGraph:
 
 
 def _steps(
-    graph: LinearGraph, order: tuple[Vertex, ...], sweep: Sweep, written: tuple[int, ...]
+    graph: LinearGraph, order: tuple[Item, ...], sweep: Sweep, written: tuple[int, ...]
 ) -> tuple[tuple[Step, ...], dict[tuple[Vertex, Vertex], list[int]]]:
     """Return the steps, and the numbers of the pieces between every two vertices."""
     elimination = Elimination(_with_explicit(graph, written) if written else graph)
@@ -457,8 +465,9 @@ def _steps(
     for k in written:
         ends = (graph.edges[k].tail, graph.edges[k].head)
         current[ends] = [explicit(k, ends, make_explicit(graph.edges[k].structure, sweep))]
-    for v in order:
-        for m in elimination.eliminate(v):
+    for item in order:
+        v = via(item)
+        for m in elimination.eliminate(item):
             left, right = current[v, m.head][m.left], current[m.tail, v][m.right]
             (one, two), product = staged(m.product, sweep)
             if one is not None:
@@ -471,6 +480,8 @@ def _steps(
             if not m.product.multiplications and {left, right} <= local:
                 local.add(number)
             put(number, m.landing, (m.tail, m.head))
+        if isinstance(item, EdgeElimination):  # another edge may come to lie there
+            current.pop((item.tail, item.head), None)
     return tuple(steps), current
 
 

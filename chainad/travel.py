@@ -28,6 +28,7 @@ from chainad.codec import (
 from chainad.errors import PlanError
 from chainad.graph import Site
 from chainad.linear import Edge, LinearGraph, Origin, Vertex
+from chainad.orders import EdgeElimination, Item
 from chainad.structure import Structure
 
 FORMAT = "chainad plan 1"
@@ -39,7 +40,7 @@ class Portable(Protocol):
     @property
     def graph(self) -> LinearGraph: ...
     @property
-    def order(self) -> Sequence[Vertex]: ...
+    def order(self) -> Sequence[Item]: ...
     @property
     def asked(self) -> str: ...
     @property
@@ -84,7 +85,7 @@ class Parcel:
     """What a text says of a plan: the graph is checked, the rest is as it stands there."""
 
     graph: LinearGraph
-    order: tuple[Vertex, ...]
+    order: tuple[Item, ...]
     asked: str
     planner: str
     proof: str
@@ -127,7 +128,7 @@ def write(plan: Portable) -> str:
         "price": plan.price,
         "sweep": plan.sweep,
         "explicit": [*map(int, plan.explicit)],
-        "order": [*map(int, plan.order)],
+        "order": [*map(_write_item, plan.order)],
         "inputs": [*graph.inputs],
         "outputs": [*graph.outputs],
         "named": bool(graph.names),
@@ -170,6 +171,12 @@ def _write_origin(origin: Origin) -> list[Any]:
     return [origin.name] if site is None else [origin.name, site.file, site.line, site.text]
 
 
+def _write_item(item: Item) -> int | list[Any]:
+    if isinstance(item, EdgeElimination):
+        return [int(item.tail), int(item.head), item.side]
+    return int(item)
+
+
 # -------------------------------------------------------------------- reading
 
 FIELDS = [
@@ -179,7 +186,7 @@ FIELDS = [
     *("vertices", "structures", "origins", "edges"),
 ]
 
-Item = TypeVar("Item")
+Read = TypeVar("Read")
 
 
 def read(text: str) -> Parcel:
@@ -208,7 +215,7 @@ def read(text: str) -> Parcel:
     _check_ends(graph)
     return Parcel(
         graph=graph,
-        order=tuple(_each(fields, "order", an_integer)),
+        order=tuple(_each(fields, "order", _read_item)),
         asked=a_text(fields["asked"], "asked"),
         planner=a_text(fields["planner"], "planner"),
         proof=a_text(fields["proof"], "proof"),
@@ -265,6 +272,15 @@ def _read_vertex(value: Any, at: str) -> tuple[str, tuple[int, ...]]:
     if not isinstance(value, list) or not value:
         refuse(at, "a name and the sizes of its axes", value)
     return a_text(value[0], at), tuple(an_integer(size, at) for size in value[1:])
+
+
+def _read_item(value: Any, at: str) -> Item:
+    if not isinstance(value, list):
+        return an_integer(value, at)
+    tail, head, side = a_tuple(value, at, 3)
+    if side not in ("front", "back"):
+        refuse(at, "'front' or 'back'", side)
+    return EdgeElimination(an_integer(tail, at), an_integer(head, at), side)
 
 
 def _read_origin(value: Any, at: str) -> Origin:
@@ -324,7 +340,7 @@ def _check_ends(graph: LinearGraph) -> None:
             refuse(f"edges[{k}]", "an edge that starts in no output", f"one from {edge.tail}")
 
 
-def _each(fields: dict[str, Any], name: str, one: Callable[[Any, str], Item]) -> list[Item]:
+def _each(fields: dict[str, Any], name: str, one: Callable[[Any, str], Read]) -> list[Read]:
     return [one(item, f"{name}[{k}]") for k, item in enumerate(a_list(fields[name], name))]
 
 

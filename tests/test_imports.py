@@ -14,7 +14,7 @@ ROOT = Path(chainad.__file__).parent
 # Lowest floor first. A file may import from any floor below its own, not from its own.
 FLOORS = [
     ["errors", "pattern", "operators"],
-    ["structure", "kernels", "moves", "cache"],
+    ["structure", "kernels", "moves", "cache", "orders"],
     ["spelling", "program", "primitives"],
     ["scalars", "scalars.table"],
     ["scalars.spellings", "scalars.straight"],
@@ -52,7 +52,7 @@ FLOORS = [
     ["planners.greedy", "planners.window", "planners.annealing", "planners.blocks"],
     ["scipy.fft", "scipy.linalg", "scipy.special"],
     ["planners.exhaustive", "linearize", "lower", "tracing", "tracing.sites", "scipy"],
-    ["planners.search", "tracing.tape", "matrixfree"],
+    ["planners.search", "planners.edges", "tracing.tape", "matrixfree"],
     ["planners.repeats", "chunked"],
     ["planners.auto"],
     ["memory"],

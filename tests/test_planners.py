@@ -22,8 +22,10 @@ from chainad.planners.blocks import components, split
 from chainad.planners.brackets import bracket_structures
 from chainad.planners.chain import chain
 from chainad.planners.compact import compact
+from chainad.planners.edges import is_searched
 from chainad.planners.pace import Aim, Effort
 from chainad.planners.search import exhaustive
+from chainad.prices import multiplications
 from chainad.structure import Axis, Structure
 from chainad.testing import KINDS, random_chain, random_dense, random_graph, random_structure
 
@@ -186,6 +188,8 @@ def test_auto_is_never_dearer_than_any_other_mode(rng: Random) -> None:
     for mode in sorted(MODES):
         if mode == "chain" and graph.chain is None:
             continue
+        if mode == "edges" and not is_searched(graph, compact(graph, multiplications)):
+            continue
         other = make_plan(graph, mode)
         cheaper = (auto.multiplications, auto.additions) <= (
             other.multiplications,
@@ -203,7 +207,7 @@ def test_auto_is_never_dearer_than_the_classical_modes_on_large_graphs(rng: Rand
     assert auto.multiplications <= make_plan(graph, "reverse").multiplications
 
 
-@pytest.mark.parametrize("name", sorted(PLANNERS))
+@pytest.mark.parametrize("name", sorted({*PLANNERS} - {"edges"}))
 def test_every_planner_names_every_inner_vertex_once(name: str) -> None:
     for seed in range(20):
         rng = Random(seed)
@@ -216,6 +220,8 @@ def test_every_planner_names_every_inner_vertex_once(name: str) -> None:
 def test_every_mode_gives_the_same_plan_twice(mode: str) -> None:
     for seed in range(10):
         graph, _ = random_chain(Random(seed), 5)
+        if mode == "edges":
+            graph, _ = random_graph(Random(seed), 3, local=random_dense)
         assert make_plan(graph, mode) == make_plan(graph, mode)
         assert make_plan(graph, mode).order == make_plan(graph, mode).order
 

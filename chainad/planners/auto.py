@@ -13,12 +13,15 @@ from typing import Any
 from chainad.algebra import forget
 from chainad.cache import Cache
 from chainad.errors import PlanError
-from chainad.linear import LinearGraph, Price, Vertex
+from chainad.linear import LinearGraph, Price
+from chainad.orders import Item, Vertex, only_vertices
 from chainad.plan import Alternative, Plan, follow, price_of_steps
 from chainad.planners import chain as chains
+from chainad.planners import edges as singles
 from chainad.planners import exhaustive as sets
 from chainad.planners.chain import chain, hybrid_orders, price_of_order
 from chainad.planners.compact import Compact, Dense, compact, is_heavy
+from chainad.planners.edges import edges, is_searched, with_edges
 from chainad.planners.exhaustive import cheapest
 from chainad.planners.fit import check_fits
 from chainad.planners.greedy import fill, greedy, markowitz, relative
@@ -29,9 +32,9 @@ from chainad.planners.search import annealing, blocks, exhaustive, improved, rul
 from chainad.prices import PriceModel, all_multiplications, model_of, multiplications
 from chainad.repeats import repeats_in
 
-Order = tuple[Vertex, ...]
-Planner = Callable[[LinearGraph], Sequence[Vertex]]
-Mode = str | Planner | Plan | Sequence[Vertex]
+Order = tuple[Item, ...]
+Planner = Callable[[LinearGraph], Sequence[Item]]
+Mode = str | Planner | Plan | Sequence[Item]
 
 # Planners that search take an aim, too: how hard to.
 SEARCHES: dict[str, Callable[[LinearGraph, PriceModel, Aim], Order]] = {
@@ -40,6 +43,7 @@ SEARCHES: dict[str, Callable[[LinearGraph, PriceModel, Aim], Order]] = {
     "window": window,
     "annealing": annealing,
     "repeats": repeats,
+    "edges": edges,
 }
 PLANNERS: dict[str, Callable[..., Order]] = {
     "forward": forward,
@@ -184,11 +188,14 @@ def _priced(graph: LinearGraph, orders: dict[str, Order], model: PriceModel) -> 
 
 
 def _price(graph: LinearGraph, problem: Dense, order: Order, amount: int) -> Price:
-    """Return the price of an order of dense Jacobians, from integers alone."""
+    """Return the price of an order of dense Jacobians, from integers alone if it is of vertices."""
+    vertices = only_vertices(order)
+    if vertices is None:
+        return price_of_order(graph, order, multiplications)
     size = graph.size
     parallel = Counter((edge.tail, edge.head) for edge in graph.edges)
     merged = sum((n - 1) * size(u) * size(w) for (u, w), n in parallel.items() if n > 1)
-    return Price(amount, problem.additions_of(order) + merged, amount)
+    return Price(amount, problem.additions_of(vertices) + merged, amount)
 
 
 def _cheapest(graph: LinearGraph, orders: dict[str, Order], prices: dict[str, Price]) -> str:
@@ -213,7 +220,7 @@ def candidates(
         yield "chain", chain(graph, model)
         return
     problem = compact(graph, model)
-    found: dict[Order, str] = {}
+    found: dict[tuple[Vertex, ...], str] = {}
     offers = list(rules(problem, aim.level))
     amounts = problem.prices_of([order for _, order in offers])
     for (name, made), amount in zip(offers, amounts, strict=True):
@@ -227,17 +234,21 @@ def candidates(
         found.setdefault(tuple(best), "exhaustive")
         yield "exhaustive", tuple(best)
     # From the same beginnings as the planners of the table, so as to find their orders.
-    for name, order in _improved(graph, problem, starts, model, aim):
-        if found.setdefault(order, name) == name:
-            yield name, order
+    for stage, improvement in _improved(graph, problem, starts, model, aim):
+        if found.setdefault(improvement, stage) == stage:
+            yield stage, improvement
     if aim.effort != "fast" and not problem.is_heavy and repeats_in(graph):
         turns = repeats(graph, model, aim, problem.cheapest_of(starts))
         if found.setdefault(turns, "repeats") == "repeats":
             yield "repeats", turns
             if problem.price_of(turns) < min(map(problem.price_of, [*found][:-1])):
-                for name, order in _improved(graph, problem, [turns], model, aim):
-                    if found.setdefault(order, name) == name:
-                        yield f"repeats, {name}", order
+                for stage, improvement in _improved(graph, problem, [turns], model, aim):
+                    if found.setdefault(improvement, stage) == stage:
+                        yield f"repeats, {stage}", improvement
+    if aim.effort != "fast" and is_searched(graph, problem):
+        mixed = with_edges(graph, problem, problem.cheapest_of(starts))
+        if mixed is not None:
+            yield "edges", mixed
     few = len(graph.inner) <= MANY and not problem.is_heavy
     pivots = list(around(graph)) if few else []
     if pivots:
@@ -250,7 +261,7 @@ def _improved(
     starts: Sequence[Sequence[int]],
     model: PriceModel,
     aim: Aim,
-) -> Iterator[tuple[str, Order]]:
+) -> Iterator[tuple[str, tuple[Vertex, ...]]]:
     """Yield the orders that the stages of the search find, by the name of the stage."""
     for stage, order, is_proved in improved(problem, starts, aim):
         # Components share the edges between their ends: sums there must cost nothing.
@@ -327,7 +338,8 @@ def _proof(plan: Plan, planner: str, known: dict[str, Price], model: PriceModel)
     """
     if any(edge.structure.has_positions for edge in plan.graph.edges):
         return ""
-    for name, proof in (("chain", chains.PROOF), ("exhaustive", sets.PROOF)):
+    proofs = (("edges", singles.PROOF), ("chain", chains.PROOF), ("exhaustive", sets.PROOF))
+    for name, proof in proofs:
         is_best = name in known and known[name].amount == plan.price
         if planner == name or is_best:
             is_exact = name != "chain" or chains.is_exact(plan.graph, model)

@@ -10,6 +10,7 @@ from math import prod
 from chainad.algebra import multiply
 from chainad.errors import PlanError
 from chainad.linear import LinearGraph, Price, Vertex
+from chainad.orders import Item, only_vertices
 from chainad.plan import price_in_full
 from chainad.planners.brackets import bracket_structures, can_tabulate
 from chainad.planners.polygon import order_of_polygon
@@ -115,11 +116,12 @@ def factors_of(
 
 
 def price_of_order(
-    graph: LinearGraph, order: Sequence[Vertex], model: PriceModel = multiplications
+    graph: LinearGraph, order: Sequence[Item], model: PriceModel = multiplications
 ) -> Price:
     """Return `price_in_full` of these; of a chain of matrices by their sizes, without algebra."""
     edges = graph.chain
-    if edges is None or model is not multiplications:
+    vertices = only_vertices(order)
+    if edges is None or vertices is None or model is not multiplications:
         return price_in_full(graph, order, model)
     structures = [edge.structure for edge in edges]
     kinds = [*map(_kind, structures)]
@@ -131,7 +133,7 @@ def price_of_order(
     before, after = dict(pairwise(reversed(path))), dict(pairwise(path))
     behind = dict(zip(path, kinds, strict=False))  # the kind of what leads on from a vertex
     products = additions = 0
-    for v in order:
+    for v in vertices:
         tail, head = before[v], after[v]
         right, left = behind[tail], behind[v]
         assert left is not None

@@ -12,13 +12,14 @@ Both price by an additive model, products and sums alike.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from chainad.algebra import multiply
 from chainad.bounds import scalar_edges
 from chainad.linear import LinearGraph, Pieces, Vertex, land
+from chainad.orders import EdgeElimination, Item
 from chainad.prices import PriceModel, all_multiplications, multiplications
 from chainad.structure import Structure
 
@@ -71,11 +72,11 @@ class Compact(ABC, Generic[Entry]):
         """Return a state that may be changed."""
         return list(self.start[0]), list(self.start[1])
 
-    def price_of(self, order: Iterable[int], limit: int | None = None) -> int:
+    def price_of(self, order: Iterable[Item], limit: int | None = None) -> int:
         """Return the price of eliminating in this order; beyond the limit, any price beyond it."""
         state, price = self.copy(), 0
-        for v in order:
-            price += self.eliminate(state, v)
+        for item in order:
+            price += self.take(state, item)
             if limit is not None and price > limit:
                 break
         return price
@@ -102,6 +103,12 @@ class Compact(ABC, Generic[Entry]):
         least = min(price for price in prices if price is not None)
         return orders[prices.index(least)]
 
+    def take(self, state: State[Entry], item: Item) -> int:
+        """Eliminate a vertex or an edge, and return what that costs."""
+        if isinstance(item, EdgeElimination):
+            return self.eliminate_edge(state, item)
+        return self.eliminate(state, item)
+
     @abstractmethod
     def price(self, state: State[Entry], v: int) -> int:
         """Return what eliminating v now costs."""
@@ -109,6 +116,14 @@ class Compact(ABC, Generic[Entry]):
     @abstractmethod
     def eliminate(self, state: State[Entry], v: int) -> int:
         """Eliminate v, and return what that costs."""
+
+    @abstractmethod
+    def eliminate_edge(self, state: State[Entry], edge: EdgeElimination) -> int:
+        """Eliminate an edge that is there, and return what that costs."""
+
+    @abstractmethod
+    def key(self, state: State[Entry]) -> Hashable:
+        """Return what two states share if the same edges are left with the same structures."""
 
     @abstractmethod
     def damage(self, state: State[Entry], v: int) -> int:
@@ -245,6 +260,24 @@ class Dense(Compact[int]):
             before[u] = (before[u] | tails) ^ bit
         after[v] = before[v] = 0
         return price
+
+    def eliminate_edge(self, state: State[int], edge: EdgeElimination) -> int:
+        v, near, rows, cols = edge.head, edge.tail, *state
+        if edge.side == "front":
+            v, near, rows, cols = near, v, cols, rows
+        far, bit = rows[v], 1 << near
+        rows[near] = (rows[near] | far) & ~(1 << v)
+        cols[v] ^= bit
+        # Without an edge into it, what leads out of v plays no part.
+        gone = 0 if cols[v] else 1 << v
+        for u in bits(far):
+            cols[u] = (cols[u] | bit) & ~gone
+        if gone:
+            rows[v] = 0
+        return self.widths[v] * self.widths[near] * self.weight(far)
+
+    def key(self, state: State[int]) -> Hashable:
+        return tuple(state[0])
 
     def damage(self, state: State[int], v: int) -> int:
         after, before = state
@@ -444,6 +477,35 @@ class Structured(Compact[Edges]):
                     row[head] = column[tail] = new
         after[v], before[v] = {}, {}
         return price
+
+    def eliminate_edge(self, state: State[Edges], edge: EdgeElimination) -> int:
+        after, before = state
+        table, tail, head = self.table, edge.tail, edge.head
+        if edge.side == "back":
+            ends = [(tail, w, left, after[tail][head]) for w, left in after[head].items()]
+        else:
+            ends = [(u, head, after[tail][head], right) for u, right in before[tail].items()]
+        after[tail], before[head] = dict(after[tail]), dict(before[head])
+        del after[tail][head], before[head][tail]
+        price = 0
+        for u, w, left, right in ends:
+            cost, product = table.met.get((left, right)) or table.meet(left, right)
+            price += cost
+            lands_free = table.sums_are_free and self.is_end[u] and self.is_end[w]
+            if product >= 0 and not lands_free:
+                cost, new = table.land(after[u].get(w, -1), product)
+                price += cost
+                after[u], before[w] = after[u] | {w: new}, before[w] | {u: new}
+        todo = [tail, head]
+        while todo:  # products may vanish, and with them the last edge of a vertex
+            v = todo.pop()
+            if not self.is_end[v] and bool(after[v]) != bool(before[v]):
+                todo += [*after[v], *before[v]]
+                self.eliminate(state, v)
+        return price
+
+    def key(self, state: State[Edges]) -> Hashable:
+        return tuple(frozenset(row.items()) for row in state[0])
 
     def damage(self, state: State[Edges], v: int) -> int:
         near = [*state[0][v], *state[1][v]]

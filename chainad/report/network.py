@@ -8,6 +8,7 @@ from typing import Any
 
 import networkx as nx
 
+from chainad.orders import via
 from chainad.report.text import Printable
 
 
@@ -23,7 +24,7 @@ def network(plan: Printable) -> nx.MultiDiGraph:
         additions=plan.additions,
         peak_bytes=plan.peak.bytes,
     )
-    position = {v: k for k, v in enumerate(plan.order)}
+    position = {via(item): k for k, item in enumerate(plan.order)}
     multiplications, additions = _work(plan)
     for v, shape in enumerate(plan.graph.shapes):
         about: dict[str, Any] = {

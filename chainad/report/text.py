@@ -11,6 +11,7 @@ from math import prod
 from typing import Protocol
 
 from chainad.linear import LinearGraph
+from chainad.orders import EdgeElimination, Item
 from chainad.repeats import Block
 from chainad.structure import Structure
 
@@ -73,7 +74,7 @@ class Printable(Protocol):
     @property
     def structures(self) -> Sequence[Structure]: ...
     @property
-    def order(self) -> Sequence[int]: ...
+    def order(self) -> Sequence[Item]: ...
     @property
     def results(self) -> Sequence[Sequence[int]]: ...
     @property
@@ -243,7 +244,7 @@ def _in_words(plan: Printable) -> str:
     width = prod(plan.graph.shapes[last.via])
     if plan.graph.chain is None:
         return (
-            f"eliminate {len(plan.order)} vertices in an order that is neither forward nor reverse;"
+            f"eliminate {_eliminated(plan.order)} in an order that is neither forward nor reverse;"
             f"\n            the last one, {plan.graph.name(last.via)} (width {width}),"
             " joins what lies before it with what lies behind"
         )
@@ -253,6 +254,14 @@ def _in_words(plan: Printable) -> str:
         f" {right[0]} rows to the input,\n            push forward {left[1]} columns to the"
         f" output, then one {_by(left)} . {_by(right)} product joins them"
     )
+
+
+def _eliminated(order: Sequence[Item]) -> str:
+    edges = sum(isinstance(item, EdgeElimination) for item in order)
+    vertices = f"{len(order) - edges} {_vertices(len(order) - edges) if edges else 'vertices'}"
+    if not edges:
+        return vertices
+    return f"{vertices} and {edges} single {'edge' if edges == 1 else 'edges'}"
 
 
 def _by(shape: tuple[int, int]) -> str:
