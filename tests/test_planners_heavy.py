@@ -32,7 +32,7 @@ def test_with_heavy_patterns_auto_is_no_dearer_than_any_planner(
         rng = Random(seed)
         graph, _ = random_graph(rng, rng.randint(7, 14), n_inputs=rng.randint(1, 2))
         auto = make_plan(graph)
-        for mode in sorted(PLANNERS.keys() - {"chain", "exhaustive"}):
+        for mode in sorted(PLANNERS.keys() - {"chain", "exhaustive", "edges"}):
             assert auto.multiplications <= make_plan(graph, mode).multiplications, (seed, mode)
 
 
