@@ -23,7 +23,7 @@ from chainad.linear import LinearGraph
 from chainad.orders import EdgeElimination, Item, Skeleton
 from chainad.planners.compact import Compact, Dense, State, compact
 from chainad.planners.exhaustive import cheapest
-from chainad.planners.pace import DEFAULT, Aim, Pace
+from chainad.planners.pace import DEFAULT, Aim
 from chainad.prices import PriceModel, multiplications
 
 PROOF = "optimal over all edge elimination orders"
@@ -62,8 +62,7 @@ def with_edges(
     graph: LinearGraph, problem: Compact[Any], best: Sequence[int]
 ) -> tuple[Item, ...] | None:
     """Return the cheapest order of edges if it is below one of vertices."""
-    found, is_complete = cheapest_edges(problem, problem.price_of(best))
-    assert is_complete
+    found = cheapest_edges(problem, problem.price_of(best))
     return None if found is None else complete(graph, found)
 
 
@@ -78,13 +77,8 @@ class _Way:
     state: State[Any]
 
 
-def cheapest_edges(
-    graph: Compact[Any], limit: int, pace: Pace | None = None
-) -> tuple[list[Item] | None, bool]:
-    """Return the cheapest order of edges below a price, if any, and whether all were looked at.
-
-    The search ends early where the pace does not allow more eliminations.
-    """
+def cheapest_edges(graph: Compact[Any], limit: int) -> list[Item] | None:
+    """Return the cheapest order of edges below a price, if there is any."""
     least = _least(graph)
     start, dead = _without_dead(graph)
     number = count()
@@ -98,9 +92,7 @@ def cheapest_edges(
             continue
         moves = list(_moves(graph, way.state))
         if not moves:
-            return [*dead, *_spelled(graph, start, way)], True
-        if pace is not None and not pace.go_on(len(moves)):
-            return None, False
+            return [*dead, *_spelled(graph, start, way)]
         for edge in moves:
             state = list(way.state[0]), list(way.state[1])
             cost = graph.eliminate_edge(state, edge)
@@ -111,7 +103,7 @@ def cheapest_edges(
                 best[key] = price
                 paid = way.paid | {v: so_far + cost}
                 heappush(queue, (bound + more, next(number), _Way(price, paid, edge, way, state)))
-    return None, True
+    return None
 
 
 def _least(graph: Compact[Any]) -> dict[int, int]:
