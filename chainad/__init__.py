@@ -6,8 +6,6 @@ which to multiply these, lets you read that plan, and runs exactly that plan.
 
 from chainad import scipy
 from chainad.api import (
-    JacobianFunction,
-    ValueAndJacobianFunction,
     compile,
     jacobian,
     plan,
@@ -27,6 +25,7 @@ from chainad.errors import (
     TraceError,
 )
 from chainad.extend import Primitive, primitive
+from chainad.functions import JacobianFunction, ValueAndJacobianFunction
 from chainad.graphs import plan_graph
 from chainad.linear import LinearGraph
 from chainad.orders import EdgeElimination

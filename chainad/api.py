@@ -3,156 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from chainad.backends.numba import check_installed
-from chainad.backends.numpy import build
-from chainad.batches import Batch, ManyPoints
-from chainad.blocks import assembler, check_size, dtype_of, itemsize_of, nest, pairs, write
-from chainad.cache import Cache
+from chainad.batches import Batch
 from chainad.chunked import ChunkedPlan
-from chainad.chunks import compile_chunks
-from chainad.compiled import CompiledFunction, Prepared
-from chainad.errors import InputError, PlanError
-from chainad.evaluate import evaluate
-from chainad.linear import LinearGraph
-from chainad.linearize import Linearized, linearize
-from chainad.lower import lower
-from chainad.matrixfree import JacobianOperator, Sweeps
-from chainad.memory import bytes_of, plan_within
-from chainad.operators import Operator
+from chainad.compiled import CompiledFunction
+from chainad.functions import JacobianFunction, ValueAndJacobianFunction
+from chainad.options import options
 from chainad.plan import Plan
-from chainad.planners.auto import Mode, check_mode, mode_key, plan_cached
-from chainad.planners.fit import check_fits
-from chainad.planners.pace import Aim, Effort, aim_of
-from chainad.prices import PriceModel, model_of
-from chainad.results import OUTPUTS
-from chainad.scalars.replay import BACKENDS
-from chainad.tracing.record import Tracer
+from chainad.planners.auto import Mode
+from chainad.planners.pace import Effort
+from chainad.prices import PriceModel
 from chainad.tracing.recorded import detached
-from chainad.tracing.trace import Run, tracing
-
-_compiled: Cache[Prepared] = Cache(256)
-_swept: Cache[tuple[Linearized, list[Sweeps]]] = Cache(64)
-
-
-class JacobianFunction:
-    """The Jacobian of a function, as a function; made by `jacobian`."""
-
-    verb = "jacobian"
-
-    def __init__(
-        self,
-        f: Callable[..., Any],
-        argnums: int | Sequence[int],
-        mode: Mode | ChunkedPlan,
-        output: str,
-        price: str | PriceModel,
-        memory_limit: int | str | None,
-        aim: Aim,
-        backend: str = "auto",
-        batch: Batch | None = None,
-    ) -> None:
-        if not callable(f):
-            raise InputError(f"f must be a function, but got {type(f).__name__}")
-        self.f = f
-        self.argnums = _checked_argnums(argnums)
-        self.mode = mode if isinstance(mode, ChunkedPlan) else check_mode(mode)
-        self.output = _checked_output(output)
-        model_of(price)  # refuses an unknown one in the line where it was asked for
-        self.price = price
-        self.aim = aim
-        self.limit = None if memory_limit is None else bytes_of(memory_limit)
-        self.backend = _checked_backend(backend)
-        self.many = None if batch is None else ManyPoints(self, batch)
-        self.__doc__ = f"The Jacobian of {_name_of(f)}, mode={mode!r}."
-
-    def __repr__(self) -> str:
-        name, how = f"chainad.{self.verb}", f"mode={self.mode!r}, output={self.output!r}"
-        if self.many is not None:
-            how += f", batch={self.many.batch}"
-        return f"{name}({_name_of(self.f)}, argnums={self.argnums}, {how})"
-
-    def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
-        both = self.traced if self.many is None else self.many.both
-        return self.hand_out(*both(args, kwargs), out)
-
-    @property
-    def is_single(self) -> bool:
-        """Whether one argument is differentiated by, so that its Jacobian needs no tuple."""
-        return isinstance(self.argnums, int)
-
-    def hand_out(self, value: Any, jacobian: Any, out: Any) -> Any:
-        """Return what a call returns, the Jacobian in the buffers `out` if there are any."""
-        return jacobian if out is None else write(jacobian, out)
-
-    def traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """Return what the function returns, and its Jacobian."""
-        with tracing(_bound(self.f, kwargs), args, self.positions(len(args))) as run:
-            if self.output == "operator":
-                jacobian = nest(run, _operators(run), self.is_single)
-            else:
-                compiled = self.prepare(run)
-                slots = evaluate(run.tape, compiled.linearized.recipes)
-                jacobian = self.blocks(run, compiled)(compiled.run(slots))
-        return run.values if run.is_tuple else run.values[0], jacobian
-
-    def positions(self, count: int) -> tuple[int, ...]:
-        """Return which of `count` arguments are differentiated by."""
-        return _positions(self.argnums, count)
-
-    def prepare(self, run: Run) -> Prepared:
-        """Return the program for a run, made now or before."""
-        if self.output == "operator":
-            raise InputError("output='operator' is not compiled; call chainad.jacobian(f) instead")
-        if self.output == "dense":
-            check_size(run)
-        model = model_of(self.price, itemsize_of(run))
-        return _compile(run, self.mode, self.output, model, self.limit, self.aim)
-
-    def blocks(self, run: Run, prepared: Prepared) -> Callable[[Sequence[Any]], Any]:
-        """Return what makes the Jacobians of the results of a program."""
-        return assembler(run, prepared.forms, self.output, self.is_single)
-
-    def compile(self, *args: Any, **kwargs: Any) -> CompiledFunction:
-        """Return a function that replays what a call does, without tracing; see `chainad.compile`.
-
-        Arguments, if there are any, are called with at once.
-        """
-        if self.many is not None:
-            raise InputError(
-                "a function with batch= is compiled already, at its first call; call it as it is"
-            )
-        compiled = CompiledFunction(self)
-        if args or kwargs:
-            compiled(*args, **kwargs)
-        return compiled
-
-    def plan(self, *args: Any, **kwargs: Any) -> Plan | ChunkedPlan:
-        """Return the plan for these arguments, without multiplying any Jacobian."""
-        argnums = _positions(self.argnums, len(args))
-        if self.many is not None:
-            args = self.many.first(args)
-        with tracing(_bound(self.f, kwargs), args, argnums) as run:
-            tape = run.tape
-            linearized = linearize(run.graph(), tape.origin, tape.where)
-            how = (self.mode, itemsize_of(run), self.price, self.limit, self.output)
-            plan = _plan(linearized.graph, *how, self.aim)
-        names = [f"x{k}" for k in argnums] if len(argnums) > 1 else ["x"]
-        title = f"{_name_of(self.f)}({', '.join(names)})"
-        return replace(plan, title=title)
-
-
-class ValueAndJacobianFunction(JacobianFunction):
-    """A function and its Jacobian, as one function; made by `value_and_jacobian`."""
-
-    verb = "value_and_jacobian"
-
-    def hand_out(self, value: Any, jacobian: Any, out: Any) -> tuple[Any, Any]:
-        return value, super().hand_out(value, jacobian, out)
 
 
 def jacobian(
@@ -266,8 +128,8 @@ def jacobian(
     >>> chainad.jacobian(np.square, output="sparse")(np.array([1.0, 3.0])).data
     array([2., 6.])
     """
-    aim = aim_of(effort, seed)
-    return JacobianFunction(f, argnums, mode, output, price, memory_limit, aim, backend, batch)
+    how = options(argnums, mode, output, price, memory_limit, effort, seed, backend)
+    return JacobianFunction(f, how, batch)
 
 
 def value_and_jacobian(
@@ -302,9 +164,8 @@ def value_and_jacobian(
     array([[2., 0.],
            [0., 6.]])
     """
-    aim = aim_of(effort, seed)
-    how = (argnums, mode, output, price, memory_limit, aim, backend, batch)
-    return ValueAndJacobianFunction(f, *how)
+    how = options(argnums, mode, output, price, memory_limit, effort, seed, backend)
+    return ValueAndJacobianFunction(f, how, batch)
 
 
 def compile(
@@ -368,9 +229,8 @@ def compile(
     array([[6., 0.],
            [0., 2.]])
     """
-    aim = aim_of(effort, seed)
-    of = JacobianFunction(f, argnums, mode, output, price, memory_limit, aim, backend)
-    return of.compile(*args, **kwargs)
+    how = options(argnums, mode, output, price, memory_limit, effort, seed, backend)
+    return JacobianFunction(f, how).compile(*args, **kwargs)
 
 
 def plan(
@@ -412,9 +272,8 @@ def plan(
     >>> chainad.plan(lambda x: A[0] @ np.sin(A[1] @ x), np.ones(40)).multiplications
     2460
     """
-    return JacobianFunction(
-        f, argnums, mode, "dense", price, memory_limit, aim_of(effort, seed)
-    ).plan(*args, **kwargs)
+    how = options(argnums, mode, "dense", price, memory_limit, effort, seed)
+    return JacobianFunction(f, how).plan(*args, **kwargs)
 
 
 def stop_gradient(x: Any) -> Any:
@@ -437,124 +296,3 @@ def stop_gradient(x: Any) -> Any:
     array(3.)
     """
     return detached(x)
-
-
-# -------------------------------------------------------------------- helpers
-
-
-def _plan(
-    graph: LinearGraph,
-    mode: Mode | ChunkedPlan,
-    itemsize: int,
-    price: str | PriceModel,
-    limit: int | None,
-    output: str,
-    aim: Aim,
-) -> Plan | ChunkedPlan:
-    if isinstance(mode, ChunkedPlan):
-        check_fits(mode.graph, graph)
-        if output != "dense":
-            raise PlanError(
-                f"a plan in blocks gives a dense Jacobian, but output={output!r} is asked for;"
-                " plan with that output"
-            )
-        return mode.with_origins(graph)
-    if limit is None:
-        return plan_cached(graph, mode, itemsize, price, aim)
-    return plan_within(graph, mode, itemsize, price, limit, output, aim)
-
-
-def _compile(
-    run: Run, mode: Mode | ChunkedPlan, output: str, model: PriceModel, limit: int | None, aim: Aim
-) -> Prepared:
-    key = mode if isinstance(mode, ChunkedPlan) else mode_key(mode)
-    if key is None:
-        return _build(run, mode, output, model, limit, aim)
-    known = (run.key, key, output, model, limit, aim)
-    return _compiled.get(known, lambda: _build(run, mode, output, model, limit, aim))
-
-
-def _build(
-    run: Run, mode: Mode | ChunkedPlan, output: str, model: PriceModel, limit: int | None, aim: Aim
-) -> Prepared:
-    # Lines are looked up only where a message may name them.
-    origin = run.tape.origin if isinstance(mode, (Plan, ChunkedPlan)) else None
-    linearized = linearize(run.graph(), origin, run.tape.where)
-    made = _plan(linearized.graph, mode, itemsize_of(run), model, limit, output, aim)
-    arrangements = [recipe.kernels for recipe in linearized.recipes]
-    if isinstance(made, ChunkedPlan):
-        chunks = compile_chunks(made, arrangements)
-        return Prepared(linearized, made, chunks.forms, chunks.used_slots, chunks)
-    lowered = lower(made, arrangements, output)
-    used = lowered.program.used_slots
-    program = lowered.program
-    return Prepared(linearized, made, lowered.forms, used, build(program), program)
-
-
-def _checked_backend(backend: str) -> str:
-    if backend not in BACKENDS:
-        raise InputError(f"backend={backend!r} is unknown; choose one of {', '.join(BACKENDS)}")
-    if backend == "numba":
-        check_installed()
-    return backend
-
-
-def _checked_argnums(argnums: int | Sequence[int]) -> int | tuple[int, ...]:
-    if isinstance(argnums, (int, np.integer)) and not isinstance(argnums, bool):
-        return int(argnums)
-    numbers = [] if isinstance(argnums, (bool, str)) or not np.iterable(argnums) else [*argnums]
-    if numbers and all(isinstance(k, (int, np.integer)) for k in numbers):
-        return tuple(int(k) for k in numbers)
-    raise InputError(f"argnums must be an int or a non-empty sequence of ints, but got {argnums!r}")
-
-
-def _checked_output(output: str) -> str:
-    if output not in OUTPUTS:
-        raise InputError(f"output={output!r} is unknown; choose one of {', '.join(OUTPUTS)}")
-    return output
-
-
-def _positions(argnums: int | tuple[int, ...], count: int) -> tuple[int, ...]:
-    wanted = (argnums,) if isinstance(argnums, int) else argnums
-    for k in wanted:
-        if not -count <= k < count:
-            raise InputError(
-                f"argnums={argnums} asks for positional argument {k}, but only {count} were given"
-            )
-    found = tuple(k % count for k in wanted)
-    if len(set(found)) != len(found):
-        raise InputError(f"argnums={argnums} names an argument twice")
-    return found
-
-
-def _bound(f: Callable[..., Any], kwargs: dict[str, Any]) -> Callable[..., Any]:
-    return (lambda *args: f(*args, **kwargs)) if kwargs else f
-
-
-def _name_of(f: Callable[..., Any]) -> str:
-    return getattr(f, "__name__", type(f).__name__)
-
-
-def _operators(run: Run) -> list[Any]:
-    """Return a matrix-free operator for every output and argument."""
-    if isinstance(run.input(0), Tracer):
-        raise InputError(
-            "a Jacobian with output='operator' cannot be differentiated again;"
-            " use output='dense' for the inner one"
-        )
-    linearized, sweeps = _swept.get(run.key, lambda: _sweeps(run))
-    slots = evaluate(run.tape, linearized.recipes)
-    # The operator outlives this call: numbers that the user may overwrite are its own.
-    kept = [x.copy() if isinstance(x, (np.ndarray, Operator)) else x for x in slots]
-    return [
-        JacobianOperator(each, kept, dtype_of(run, o, i))
-        for each, (o, i) in zip(sweeps, pairs(run), strict=True)
-    ]
-
-
-def _sweeps(run: Run) -> tuple[Linearized, list[Sweeps]]:
-    linearized = linearize(run.graph(), where=run.tape.where)
-    graph = linearized.graph
-    arrangements = [recipe.kernels for recipe in linearized.recipes]
-    ends = [(i, o) for o in graph.outputs for i in graph.inputs]
-    return linearized, [Sweeps(graph, arrangements, each) for each in ends]

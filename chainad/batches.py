@@ -136,9 +136,9 @@ class ManyPoints:
     """Values and Jacobians of a function at many points: what `jacobian(f, batch=...)` calls."""
 
     def __init__(self, of: Differentiator, batch: Batch) -> None:
-        if of.output != "dense":
+        if of.how.output != "dense":
             raise InputError(
-                f"output={of.output!r} with batch= is not offered; the Jacobians of a batch are"
+                f"output={of.how.output!r} with batch= is not offered; the Jacobians of a batch are"
                 " dense, one per point. (A function written for whole batches has"
                 " output='structured'.)"
             )
@@ -157,7 +157,7 @@ class ManyPoints:
 
     def both(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """Return what the function returns (None if it is not asked for), and its Jacobians."""
-        points = _points(args, self._axes(len(args)), self._of.positions(len(args)))
+        points = _points(args, self._axes(len(args)), self._of.how.positions(len(args)))
         count = len(next(iter(points.values())))
         if count == 0:
             return self._nowhere(args, points, kwargs)
@@ -165,7 +165,7 @@ class ManyPoints:
 
     def first(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the arguments of the first point, or of one of ones if there is none."""
-        points = _points(args, self._axes(len(args)), self._of.positions(len(args)))
+        points = _points(args, self._axes(len(args)), self._of.how.positions(len(args)))
         if len(next(iter(points.values()))):
             return _at(args, points, 0)
         return _at(args, {k: np.ones((1, *x.shape[1:]), x.dtype) for k, x in points.items()}, 0)
@@ -173,7 +173,7 @@ class ManyPoints:
     def _axes(self, count: int) -> dict[int, int]:
         """Return the axis of points by the position of the argument."""
         if isinstance(self.batch, int):
-            return dict.fromkeys(self._of.positions(count), self.batch)
+            return dict.fromkeys(self._of.how.positions(count), self.batch)
         axes = {}
         for k, axis in self.batch.items():
             if not -count <= k < count:
@@ -181,7 +181,7 @@ class ManyPoints:
                     f"batch={self.batch} names positional argument {k}, but only {count} were given"
                 )
             axes[k % count] = axis
-        missing = sorted({*self._of.positions(count)} - {*axes})
+        missing = sorted({*self._of.how.positions(count)} - {*axes})
         if missing:
             raise InputError(
                 f"batch={self.batch} must name the differentiated arguments, but lacks {missing};"
@@ -237,7 +237,7 @@ class ManyPoints:
                     group = self._ways[0](self._of, args, kwargs)
                 except NotScalarError as error:
                     if self._ways.pop(0) is _as_scalars:
-                        warn_of_fallback(self._of.backend, error)
+                        warn_of_fallback(self._of.how.backend, error)
                 except NotStackedError:
                     self._ways.pop(0)
                 else:
@@ -301,14 +301,14 @@ def _as_scalars(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any
     """Record a function at one point, as operations on single numbers."""
     found = recorded(of, args, kwargs, as_scalars=True)
     program = as_program(of, found, of.verb == "value_and_jacobian")
-    if of.backend in ("python", "numba"):
-        refuse(program, of.backend)
-    return _grouped(of, found, _Scalars(program, of.backend), program)
+    if of.how.backend in ("python", "numba"):
+        refuse(program, of.how.backend)
+    return _grouped(of, found, _Scalars(program, of.how.backend), program)
 
 
 def _as_arrays(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Group:
     """Record a function at one point, as operations on whole arrays; try it on that point."""
-    if of.limit is not None:
+    if of.how.limit is not None:
         raise NotStackedError("memory_limit= is for one point at a time")
     found = recorded(of, args, kwargs)
     has_value = of.verb == "value_and_jacobian"
@@ -327,8 +327,8 @@ def _as_arrays_if_quicker(
     of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Group:
     """Record a function as operations on whole arrays, if these are much fewer."""
-    if of.backend in ("python", "numba"):
-        raise NotStackedError(f"backend={of.backend!r}")
+    if of.how.backend in ("python", "numba"):
+        raise NotStackedError(f"backend={of.how.backend!r}")
     group = _as_scalars(of, args, kwargs)
     assert group.program is not None
     lines, calls = len(group.program.straight.lines), len(group.found.recording.steps)

@@ -15,13 +15,12 @@ import numpy as np
 
 from chainad.backends.numpy import Runner
 from chainad.backends.reuse import Reusing
-from chainad.blocks import dtype_of, nesting, pairs
-from chainad.chunked import ChunkedPlan
+from chainad.blocks import assembler, dtype_of, nesting, pairs
 from chainad.errors import FallbackWarning, TraceError
 from chainad.linearize import Linearized, linearize
 from chainad.lowering.stacking import stacked
-from chainad.plan import Plan
-from chainad.program import Program
+from chainad.options import Options
+from chainad.prepared import Prepared, prepare
 from chainad.replay.arguments import Array, Number, Several, take_apart
 from chainad.replay.recording import Recording, finish
 from chainad.replay.source import MISS, Replay, Wanted, build
@@ -59,36 +58,12 @@ _ROOMS = ("elementwise", "contraction", "movement", "reduction")
 _OPEN = {f"chainad.rules.{room}" for room in _ROOMS}
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """Everything that is kept for runs with the same graph, mode and output."""
-
-    linearized: Linearized
-    plan: Plan | ChunkedPlan
-    forms: tuple[Form | None, ...]
-    used_slots: tuple[int, ...]
-    run: Runner
-    program: Program | None = None
-
-
 class Differentiator(Protocol):
     """What is compiled: a `JacobianFunction`."""
 
     f: Callable[..., Any]
     verb: str
-    mode: Any
-    output: str
-    limit: int | None
-    backend: str
-
-    @property
-    def is_single(self) -> bool: ...
-
-    def positions(self, count: int) -> tuple[int, ...]: ...
-
-    def prepare(self, run: Run) -> Prepared: ...
-
-    def blocks(self, run: Run, prepared: Prepared) -> Callable[[Any], Any]: ...
+    how: Options
 
     def traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]: ...
 
@@ -177,7 +152,7 @@ class CompiledFunction:
     def _checked(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the arguments, those to differentiate by as plain arrays of floats."""
         checked = list(args)
-        for k in self._of.positions(len(args)):
+        for k in self._of.how.positions(len(args)):
             value = as_input(args[k], k)
             is_plain = type(value) is np.ndarray or isinstance(value, np.generic)
             checked[k] = value if is_plain else np.asarray(value)
@@ -224,11 +199,11 @@ def record(
 ) -> tuple[Replay, str]:
     """Run a function, and return what replays it, and its source."""
     wants_value = of.verb == "value_and_jacobian"
-    if may_be_scalars and of.backend != "numpy" and of.output == "dense":
+    if may_be_scalars and of.how.backend != "numpy" and of.how.output == "dense":
         try:
             return _as_scalars(of, recorded(of, args, kwargs, as_scalars=True), wants_value)
         except NotScalarError as error:
-            warn_of_fallback(of.backend, error)
+            warn_of_fallback(of.how.backend, error)
     found = recorded(of, args, kwargs)
     prepared, blocks = found.prepared, found.blocks
     assert prepared is not None
@@ -266,7 +241,7 @@ def _buffers(
     of: Differentiator, found: Recorded, forms: Sequence[Form | None]
 ) -> Callable[[Any], list[Any] | None]:
     """Return what tells whether a result can be written into the user's `out` at once."""
-    if len(forms) != 1 or not of.is_single or found.is_tuple:
+    if len(forms) != 1 or not of.how.is_single or found.is_tuple:
         return _no_buffers
     (form,) = forms
     if not isinstance(form, Dense):
@@ -289,14 +264,14 @@ def _as_scalars(of: Differentiator, found: Recorded, wants_value: bool) -> tuple
     slots = [slot for slot in found.recording.slots if slot is not None]
     calls = len(found.recording.steps) + len(slots)
     most = inf
-    if of.backend == "auto":
+    if of.how.backend == "auto":
         most = min(LONGEST, LINES_PER_CALL * calls)
         graph = found.linearized.graph
         local = sum(edge.structure.count for edge in graph.edges)
         if local > HOPELESS * calls:  # writing it all out would take seconds, for nothing
             raise NotScalarError("operations on whole arrays are quicker")
     program = as_program(of, found, wants_value, most)
-    straight, backend = program.straight, of.backend
+    straight, backend = program.straight, of.how.backend
     if backend == "auto":
         if len(straight.lines) > LINES_PER_CALL * calls:
             raise NotScalarError("operations on whole arrays are quicker")
@@ -308,11 +283,11 @@ def as_program(
     of: Differentiator, found: Recorded, wants_value: bool, most: float = inf
 ) -> ScalarProgram:
     """Return a recorded run as operations on single numbers; raise NotScalarError if it is not."""
-    if of.limit is not None:
+    if of.how.limit is not None:
         raise NotScalarError("memory_limit= is for operations on whole arrays")
     dtypes = set(found.kinds)
     parts = found.recording, found.linearized, found.nodes
-    program = scalar_program(*parts, of.mode, wants_value, most)
+    program = scalar_program(*parts, of.how.mode, wants_value, most)
     if dtypes - {program.dtype}:
         raise NotScalarError("the outputs are of several dtypes")
     return program
@@ -348,18 +323,22 @@ def recorded(
         named, boxed_kwargs = take_apart(kwargs, flow)
         assert isinstance(positional, Several)
         assert isinstance(named, Several)
-        places = of.positions(len(args))
+        places = of.how.positions(len(args))
         assert all(isinstance(positional.items[k][1], (Array, Number)) for k in places)
         f = of.f
         with tracing(lambda *a: f(*a, **boxed_kwargs), boxed, places) as run:
             _check_failure(script)
             formulas = len(script.entries)
-            prepared = None if as_scalars else of.prepare(run)
+            prepared = None if as_scalars else prepare(run, of.how)
             linearized = _linearized(run) if prepared is None else prepared.linearized
             used = None if prepared is None else {*prepared.used_slots}
             slots = _slots(script, run, linearized, used)
             values = tuple(_value(script, value) for value in run.values)
-            blocks = None if prepared is None else of.blocks(run, prepared)
+            blocks = (
+                None
+                if prepared is None
+                else assembler(run, prepared.forms, of.how.output, of.how.is_single)
+            )
             nodes = tuple([_node(entry.value) for entry in run.tape.entries])
         found = finish(script, (positional, named), values, slots, ambient, formulas)
     return Recorded(
@@ -368,7 +347,7 @@ def recorded(
         prepared,
         blocks,
         nodes,
-        nesting(run, of.is_single),
+        nesting(run, of.how.is_single),
         run.is_tuple,
         tuple(isinstance(_plain(value), np.generic) for value in run.values),
         tuple(value.dtype for value in run.values),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chainad.compiled import Prepared, Recorded
+from chainad.compiled import Recorded
 from chainad.replay.recording import Step
 from chainad.scalars.graph import filled
 from chainad.stacks import NotStackedError, Stack
@@ -63,7 +63,7 @@ def _run(
     found: Recorded, inputs: Mapping[int, Any], count: int, has_value: bool
 ) -> tuple[list[Any], npt.NDArray[np.bool_]]:
     recording, prepared = found.recording, found.prepared
-    assert isinstance(prepared, Prepared)
+    assert prepared is not None
     values: dict[int, Any] = {**recording.constants, **inputs}
     for step in recording.steps:
         values[step.number] = _called(step, values)

@@ -16,7 +16,7 @@ import chainad
 import chainad.scipy.fft as sf
 import chainad.scipy.linalg as sl
 import chainad.scipy.special as ss
-from chainad import api
+from chainad import prepared
 from chainad.graph import identity
 from chainad.linear import LinearGraph
 from chainad.linearize import linearize
@@ -948,9 +948,9 @@ def _sum_twice(y: Any, x: Any, *args: Any, **kwargs: Any) -> dict[Any, Any]:
 
 @pytest.fixture
 def _fresh_cache() -> Any:
-    api._compiled.clear()
+    prepared.forget()
     yield
-    api._compiled.clear()
+    prepared.forget()
 
 
 @pytest.mark.usefixtures("_fresh_cache")

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chainad
-from chainad import api, linear
+from chainad import linear, prepared
 from chainad.algebra import forget, total
 from chainad.planners import auto
 
@@ -31,9 +31,8 @@ def _forget() -> Any:
 
 
 def _clear() -> None:
-    forget()
-    for cache in (api._compiled, api._swept, auto._plans):
-        cache.clear()
+    prepared.forget()
+    auto._plans.clear()
     forget()
 
 

@@ -1,0 +1,104 @@
+"""Jacobians as functions: what `jacobian` and `value_and_jacobian` return."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from chainad.batches import Batch, ManyPoints
+from chainad.blocks import assembler, itemsize_of, nest, write
+from chainad.chunked import ChunkedPlan
+from chainad.compiled import CompiledFunction
+from chainad.errors import InputError
+from chainad.evaluate import evaluate
+from chainad.linearize import linearize
+from chainad.options import Options
+from chainad.plan import Plan
+from chainad.prepared import operators, plan_for, prepare
+from chainad.tracing.trace import tracing
+
+
+class JacobianFunction:
+    """The Jacobian of a function, as a function; made by `jacobian`."""
+
+    verb = "jacobian"
+
+    def __init__(self, f: Callable[..., Any], how: Options, batch: Batch | None = None) -> None:
+        if not callable(f):
+            raise InputError(f"f must be a function, but got {type(f).__name__}")
+        self.f = f
+        self.how = how
+        self.many = None if batch is None else ManyPoints(self, batch)
+        self.__doc__ = f"The Jacobian of {_name_of(f)}, mode={how.mode!r}."
+
+    def __repr__(self) -> str:
+        how = self.how
+        text = f"argnums={how.argnums}, mode={how.mode!r}, output={how.output!r}"
+        if self.many is not None:
+            text += f", batch={self.many.batch}"
+        return f"chainad.{self.verb}({_name_of(self.f)}, {text})"
+
+    def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+        both = self.traced if self.many is None else self.many.both
+        return self.hand_out(*both(args, kwargs), out)
+
+    def hand_out(self, value: Any, jacobian: Any, out: Any) -> Any:
+        """Return what a call returns, the Jacobian in the buffers `out` if there are any."""
+        return jacobian if out is None else write(jacobian, out)
+
+    def traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """Return what the function returns, and its Jacobian."""
+        how = self.how
+        with tracing(_bound(self.f, kwargs), args, how.positions(len(args))) as run:
+            if how.output == "operator":
+                jacobian = nest(run, operators(run), how.is_single)
+            else:
+                prepared = prepare(run, how)
+                slots = evaluate(run.tape, prepared.linearized.recipes)
+                blocks = assembler(run, prepared.forms, how.output, how.is_single)
+                jacobian = blocks(prepared.run(slots))
+        return run.values if run.is_tuple else run.values[0], jacobian
+
+    def compile(self, *args: Any, **kwargs: Any) -> CompiledFunction:
+        """Return a function that replays what a call does, without tracing; see `chainad.compile`.
+
+        Arguments, if there are any, are called with at once.
+        """
+        if self.many is not None:
+            raise InputError(
+                "a function with batch= is compiled already, at its first call; call it as it is"
+            )
+        compiled = CompiledFunction(self)
+        if args or kwargs:
+            compiled(*args, **kwargs)
+        return compiled
+
+    def plan(self, *args: Any, **kwargs: Any) -> Plan | ChunkedPlan:
+        """Return the plan for these arguments, without multiplying any Jacobian."""
+        argnums = self.how.positions(len(args))
+        if self.many is not None:
+            args = self.many.first(args)
+        with tracing(_bound(self.f, kwargs), args, argnums) as run:
+            linearized = linearize(run.graph(), run.tape.origin, run.tape.where)
+            plan = plan_for(linearized.graph, self.how, itemsize_of(run))
+        names = [f"x{k}" for k in argnums] if len(argnums) > 1 else ["x"]
+        title = f"{_name_of(self.f)}({', '.join(names)})"
+        return replace(plan, title=title)
+
+
+class ValueAndJacobianFunction(JacobianFunction):
+    """A function and its Jacobian, as one function; made by `value_and_jacobian`."""
+
+    verb = "value_and_jacobian"
+
+    def hand_out(self, value: Any, jacobian: Any, out: Any) -> tuple[Any, Any]:
+        return value, super().hand_out(value, jacobian, out)
+
+
+def _bound(f: Callable[..., Any], kwargs: dict[str, Any]) -> Callable[..., Any]:
+    return (lambda *args: f(*args, **kwargs)) if kwargs else f
+
+
+def _name_of(f: Callable[..., Any]) -> str:
+    return getattr(f, "__name__", type(f).__name__)
