@@ -13,14 +13,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from chainad.backends.folded import Folded, multiplications_in
 from chainad.backends.numpy import Runner
 from chainad.backends.reuse import Reusing
 from chainad.blocks import assembler, dtype_of, nesting, pairs
 from chainad.errors import FallbackWarning, TraceError
 from chainad.linearize import Linearized, linearize
+from chainad.lowering.constants import split
 from chainad.lowering.stacking import stacked
 from chainad.options import Options
 from chainad.prepared import Prepared, prepare
+from chainad.program import Program
 from chainad.replay.arguments import Array, Number, Several, take_apart
 from chainad.replay.recording import Recording, finish
 from chainad.replay.source import MISS, Replay, Wanted, build
@@ -52,6 +55,11 @@ HOPELESS = 10 * LINES_PER_CALL
 
 # Scalar operations up to which a straight line is written out unasked: it takes some milliseconds.
 LONGEST = 4000
+
+# Products of constant arrays are kept from call to call if they take more multiplications than it
+# takes time to see, by comparing all numbers, that the arrays are still the same.
+TO_COMPARE = 50_000
+PER_NUMBER = 16
 
 # Formulas of these rules are NumPy calls that may be recorded one by one; others run as they are.
 _ROOMS = ("elementwise", "contraction", "movement", "reduction")
@@ -211,11 +219,27 @@ def record(
     if prepared.program is None:
         wanted = Wanted(wants_value, found.is_tuple, _ignoring(prepared.run), blocks, _no_buffers)
     else:
-        improve = partial(stacked, same=_same(found.recording.slots))
-        run_into = Reusing(prepared.program, improve).trusting
+        run_into = _runner(prepared.program, found.recording)
         buffers = _no_buffers if wants_value else _buffers(of, found, prepared.forms)
         wanted = Wanted(wants_value, found.is_tuple, run_into, blocks, buffers)
     return build(found.recording, wanted)
+
+
+def _runner(program: Program, recording: Recording) -> Callable[[Sequence[Any], Any], Any]:
+    """Return what runs a program: apart from the rest, what follows from constants alone."""
+    same = _same(recording.slots)
+    known: list[Any] = [_constant(slot, recording) for slot in recording.slots]
+    parts = split(program, [k for k, value in enumerate(known) if value is not None])
+    read = sum(int(np.size(known[k])) for k in parts.once.used_slots)
+    if multiplications_in(parts.once, known) <= TO_COMPARE + PER_NUMBER * read:
+        return Reusing(program, partial(stacked, same=same)).trusting
+    same += range(len(same), parts.per_call.n_slots)
+    return Folded(parts.once, Reusing(parts.per_call, partial(stacked, same=same)).trusting)
+
+
+def _constant(slot: Any, recording: Recording) -> Any:
+    """Return the array of a slot if it is the same one at every call, else None."""
+    return recording.constants.get(slot.number) if isinstance(slot, Ref) else slot
 
 
 def _same(slots: Sequence[Any]) -> list[int]:

@@ -22,7 +22,7 @@ FLOORS = [
     ["backends.python", "backends.vector"],
     ["backends.numba"],
     ["algebra.full", "algebra.product", "backends.numpy"],
-    ["algebra.total", "algebra.sparse", "backends.reuse"],
+    ["algebra.total", "algebra.sparse", "backends.reuse", "backends.folded"],
     ["algebra", "graph"],
     ["work", "merge"],
     ["calibration"],

@@ -2,8 +2,7 @@
 
 The weights of `W @ x` are the same array at every call, as long as nobody changes or replaces them.
 Tracing finds that out anew each time, so that nothing may be kept from one call to the next; a
-replay captures closed-over arrays by reference, and may do so if its user asks for it: **numbers
-that are changed in place afterwards are not seen** until the first program is run again.
+replay captures closed-over arrays by reference, and only has to see whether they were changed.
 """
 
 from __future__ import annotations
