@@ -23,7 +23,13 @@ from chainad.scalars.straight import StraightLine, compose
 from chainad.scalars.table import TRUTHS, ZERO, Table
 
 Function = Callable[..., Any]
-needs_numba = pytest.mark.skipif(not numba.is_installed(), reason="numba is not installed")
+
+
+def needs_numba(test: Any) -> Any:
+    is_missing = pytest.mark.skipif(not numba.is_installed(), reason="numba is not installed")
+    return pytest.mark.numba(is_missing(test))
+
+
 SPECIAL = [0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 2.5, -2.5, 3.0, 1e-300, 1e300, -1e300]
 # Of 0.0 and -0.0, NumPy's loops take either, as the processor has it.
 EXTREMES = {np.maximum, np.minimum, np.fmax, np.fmin}
