@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import chainad
 from chainad.algebra import dense, diagonal
+from chainad.backends.calls import Names, viewed
 from chainad.backends.numpy import build, observe
 from chainad.backends.reuse import Reusing, text_of
 from chainad.errors import InputError
@@ -339,3 +340,19 @@ def test_the_buffer_may_be_the_argument_itself() -> None:
         point = memory.reshape(2, 2)
         out = memory.reshape(1, 2, 2)
         np.testing.assert_allclose(fast(point, out=out), wanted)
+
+
+SHAPES = st.lists(st.sampled_from([1, 1, 2, 3]), max_size=4).map(tuple)
+
+
+@given(SHAPES, SHAPES)
+def test_other_views_are_the_same_views(old: tuple[int, ...], new: tuple[int, ...]) -> None:
+    names, x = Names(), np.arange(float(np.prod(old))).reshape(old)
+    text = viewed(Reshape(new), "x", old, names)
+    kept = [n for n in old if n != 1], [n for n in new if n != 1]
+    assert (text is not None) == (kept[0] == kept[1])
+    if text is not None:
+        y = eval(text, {**names.objects, "x": x})
+        assert type(y) is np.ndarray
+        assert np.shares_memory(x, y)
+        np.testing.assert_array_equal(y, x.reshape(new))

@@ -127,10 +127,10 @@ def test_the_source_is_a_straight_line_of_what_is_needed() -> None:
         "        return MISS\n"
         "    if kwargs.__class__ is not c2 or len(kwargs) != 0:\n"
         "        return MISS\n"
-        "    v1 = v0 * 2.0\n"
+        "    v1 = v0 * n2\n"
         "    v2 = tanh(v1)\n"
         "    v4 = v2 * v2\n"
-        "    v5 = 1 - v4\n"
+        "    v5 = n1 - v4\n"
         "    jacobian = blocks(run([c3, v5, None], None if out is None else buffers(out)))\n"
         "    return None, jacobian\n"
     )

@@ -392,7 +392,7 @@ def test_running_a_cached_plan_plans_and_multiplies_no_structure(
         "chainad.planners.greedy": ["multiplications"],
         "chainad.planners.auto": ["make_plan", "follow"],
         "chainad.linear.Elimination": ["__init__", "eliminate"],
-        "chainad.api": ["lower", "linearize", "build"],
+        "chainad.prepared": ["lower", "linearize", "build"],
     }
     for owner, names in watched.items():
         for name in names:

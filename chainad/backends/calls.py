@@ -149,6 +149,32 @@ def fresh(kernel: Kernel, args: Sequence[str], names: Names) -> str:
     return traced(kernel, args, names)
 
 
+def viewed(kernel: Kernel, array: str, shape: tuple[int, ...], names: Names) -> str | None:
+    """Return an expression that looks at an array of known shape: the quickest one, if any is."""
+    match kernel:
+        case Reshape(new) if (key := _axes_of_one(shape, new)) is not None:
+            return f"{array}[{names.constant(key)}]"
+        case Transpose((1, 0)):
+            return f"{array}.T"
+    return None
+
+
+def _axes_of_one(old: tuple[int, ...], new: tuple[int, ...]) -> tuple[Any, ...] | None:
+    """Return what to index by to get another shape, if only axes of size 1 come or go."""
+    if [n for n in old if n != 1] != [n for n in new if n != 1]:
+        return None
+    here: list[Any] = [0 if n == 1 else slice(None) for n in old]
+    key: list[Any] = []
+    for n in new:
+        if n == 1:
+            key.append(None)
+            continue
+        while here[0] == 0:
+            key.append(here.pop(0))
+        key.append(here.pop(0))
+    return (*key, *here, ...)
+
+
 def into(
     kernel: Kernel, args: Sequence[str], to: str, is_plain: bool, in_place: bool, names: Names
 ) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chainad.backends.calls import Names, fresh, into
+from chainad.backends.calls import Names, fresh, into, viewed
 from chainad.backends.numpy import build, compiled, constants, function, last_uses, observe
 from chainad.backends.storage import Seen, Storage, assign, views
 from chainad.kernels import Explicit, Kernel, Pull, Push, Reshape, Transpose
@@ -140,7 +140,9 @@ class _Writing:
             is_plain = all(shape is not None and 0 < len(shape) <= 2 for shape in shapes)
             first = i.output in self.storage.in_place
             return into(i.kernel, args, to, is_plain, first, self.names)
-        return [f"{to} = {fresh(i.kernel, args, self.names)}"]
+        shape = self._shape(i.inputs[0]) if i.inputs else None
+        view = None if shape is None else viewed(i.kernel, args[0], shape, self.names)
+        return [f"{to} = {view or fresh(i.kernel, args, self.names)}"]
 
     def _shape(self, k: int) -> tuple[int, ...] | None:
         return self.seen[k].shape if k in self.seen else None

@@ -31,6 +31,15 @@ class Names:
             self.objects[name] = value
         return name
 
+    def number(self, value: float, dtype: Any) -> str:
+        """Return the name of an array that holds one number."""
+        array = np.array(value, dtype)
+        digits = repr(float(array)).removesuffix(".0")
+        name = "n" + digits.translate({ord("-"): "m", ord("."): "_", ord("+"): None})
+        name += "" if array.dtype == np.float64 else "f"
+        self.objects[name] = array
+        return name
+
     def function(self, function: Callable[..., Any]) -> str:
         """Return the name of a function: NumPy's own, where it has one."""
         name = getattr(function, "__name__", "")
@@ -71,6 +80,8 @@ _SIGNS: dict[Callable[..., Any], str] = {
     np.equal: "==", np.not_equal: "!=", np.bitwise_and: "&", np.bitwise_or: "|",
     np.bitwise_xor: "^",
 }  # fmt: skip
+# With another number of the same dtype, these give what they give with a number of Python.
+_PLAIN = (np.add, np.subtract, np.multiply, np.divide)
 _METHODS: dict[Callable[..., Any], Any] = {
     np.sum: np.add.reduce, np.max: np.maximum.reduce, np.min: np.minimum.reduce,
     np.amax: np.maximum.reduce, np.amin: np.minimum.reduce, np.prod: np.multiply.reduce,
@@ -92,6 +103,7 @@ def _short(step: Step, names: Names, args: list[str]) -> str | None:
     """Return a shorter way to say a call without keywords, if there is one."""
     function = step.function
     if function in _SIGNS and len(args) == 2:
+        args = _numbers_as_arrays(step, names, args)
         base = f"({args[0]})" if args[0].startswith("-") else args[0]
         return f"{base} {_SIGNS[function]} {args[1]}"
     if function is np.negative:
@@ -105,6 +117,17 @@ def _short(step: Step, names: Names, args: list[str]) -> str | None:
     if function is stopped:
         return args[0]  # nothing writes into recorded values
     return None
+
+
+def _numbers_as_arrays(step: Step, names: Names, args: list[str]) -> list[str]:
+    """Return arguments with Python's numbers as arrays, which NumPy takes in half the time."""
+    is_float = step.dtype in (np.float64, np.float32)
+    if step.function not in _PLAIN or not is_float or not step.shape:
+        return args
+    return [
+        names.number(arg, step.dtype) if type(arg) in (int, float) and abs(arg) < _HUGE else text
+        for arg, text in zip(step.args, args, strict=True)
+    ]
 
 
 def _ndim(value: Any, names: Names) -> int | None:
