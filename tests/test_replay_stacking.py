@@ -1,6 +1,7 @@
 """Formulas of loops: evaluated once for all turns, and the numbers stay the same."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -60,8 +61,26 @@ def test_formulas_of_100_turns_are_evaluated_at_once() -> None:
     assert function == 100
     # The cosine of the first turn is of the argument itself.
     assert sum("= cos(" in line for line in lines) == 2
-    assert sum("= subtract(1, " in line for line in lines) == 1
+    assert sum("= subtract(n1, " in line for line in lines) == 1
     agree(compiled(X + 0.1), chainad.jacobian(loop(100), backend="numpy")(X + 0.1))
+
+
+def test_vectors_of_all_lengths_are_evaluated_at_once() -> None:
+    rng = np.random.default_rng(0)
+    layers = [rng.normal(size=(n, m)) / 3 for m, n in pairwise([6, 3, 5, 1, 4, 2, 6, 3, 5, 2, 7])]
+
+    def f(x):
+        for W in layers:
+            x = np.tanh(W @ x)
+        return x
+
+    traced = chainad.jacobian(f, backend="numpy")
+    compiled = traced.compile(X)
+    assert compiled.source.count("subtract(n1, ") == 1
+    assert compiled.source.count("concatenate") == 1
+    assert " - " not in compiled.source
+    for point in points(X, 3):
+        agree(compiled(point), traced(point))
 
 
 def test_few_turns_are_replayed_as_they_are() -> None:

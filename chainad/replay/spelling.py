@@ -90,8 +90,8 @@ _METHODS: dict[Callable[..., Any], Any] = {
 
 def expression(step: Step, names: Names) -> str:
     """Return a call as a Python expression."""
-    function, args, kwargs = step.function, step.args, step.kwargs
-    spelled = [names.spell(x) for x in args]
+    function, kwargs = step.function, step.kwargs
+    spelled = arguments(step, names)
     short = None if kwargs else _short(step, names, spelled)
     if short is not None:
         return short
@@ -99,11 +99,25 @@ def expression(step: Step, names: Names) -> str:
     return f"{names.function(function)}({', '.join([*spelled, *named])})"
 
 
+def arguments(step: Step, names: Names) -> list[str]:
+    """Return the arguments of a call as expressions.
+
+    Numbers of Python become arrays where that makes no difference: NumPy takes half the time.
+    """
+    is_float = step.dtype in (np.float64, np.float32)
+    is_plain = step.function in _PLAIN and is_float and bool(step.shape)
+    return [
+        names.number(arg, step.dtype)
+        if is_plain and type(arg) in (int, float) and abs(arg) < _HUGE
+        else names.spell(arg)
+        for arg in step.args
+    ]
+
+
 def _short(step: Step, names: Names, args: list[str]) -> str | None:
     """Return a shorter way to say a call without keywords, if there is one."""
     function = step.function
     if function in _SIGNS and len(args) == 2:
-        args = _numbers_as_arrays(step, names, args)
         base = f"({args[0]})" if args[0].startswith("-") else args[0]
         return f"{base} {_SIGNS[function]} {args[1]}"
     if function is np.negative:
@@ -117,17 +131,6 @@ def _short(step: Step, names: Names, args: list[str]) -> str | None:
     if function is stopped:
         return args[0]  # nothing writes into recorded values
     return None
-
-
-def _numbers_as_arrays(step: Step, names: Names, args: list[str]) -> list[str]:
-    """Return arguments with Python's numbers as arrays, which NumPy takes in half the time."""
-    is_float = step.dtype in (np.float64, np.float32)
-    if step.function not in _PLAIN or not is_float or not step.shape:
-        return args
-    return [
-        names.number(arg, step.dtype) if type(arg) in (int, float) and abs(arg) < _HUGE else text
-        for arg, text in zip(step.args, args, strict=True)
-    ]
 
 
 def _ndim(value: Any, names: Names) -> int | None:

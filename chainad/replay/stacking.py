@@ -1,21 +1,22 @@
 """Formulas of local Jacobians that many calls of a loop have alike: evaluated once, on a stack.
 
-Only elementwise functions of small arrays of one shape and dtype are taken, where what they read is
-known before any formula is evaluated, or stacked itself. They come first; the others follow in
-their order.
+Only elementwise functions of small arrays of one dtype are taken, all of one shape or all vectors,
+where what they read is known before any formula is evaluated, or stacked itself. They come first;
+the others follow in their order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from chainad.replay.recording import Recording, Step, refs_in
-from chainad.replay.spelling import Names
+from chainad.replay.spelling import Names, arguments
 from chainad.tracing.script import Ref
 
 # So many alike are worth stacking; an array is small up to so many numbers.
@@ -36,23 +37,33 @@ class Stack:
         `stacks` tells the names of stacks by the numbers of their values; it is told this one's.
         """
         first, lines, args = self.steps[0], [], []
-        shape = (len(self.steps), *first.shape)
-        for k, arg in enumerate(first.args):
+        is_even = len({step.shape for step in self.steps}) == 1
+        shape = f".reshape({(len(self.steps), *first.shape)})" if is_even else ""
+        for k, (arg, text) in enumerate(zip(first.args, arguments(first, names), strict=True)):
             if not isinstance(arg, Ref):
-                args.append(names.spell(arg))
+                args.append(text)
                 continue
             column = tuple(step.args[k].number for step in self.steps)
             if column not in stacks:
                 stacks[column] = name = f"s{number}_{k}"
                 joined = f"{names.function(np.concatenate)}(({', '.join(f'v{n}' for n in column)}))"
-                lines.append(f"{name} = {joined}.reshape({shape})")
+                lines.append(f"{name} = {joined}{shape}")
             args.append(stacks[column])
         name = stacks[tuple(step.number for step in self.steps)] = f"s{number}"
         lines.append(f"{name} = {names.function(first.function)}({', '.join(args)})")
         if any(step.number in read for step in self.steps):
             rows = ", ".join(f"v{step.number}" for step in self.steps)
-            lines.append(f"{rows} = {name}")
+            lines += [f"{rows} = {name}"] if is_even else self._pieces(name, read)
         return lines
+
+    def _pieces(self, name: str, read: set[int]) -> list[str]:
+        """Return the lines that cut vectors out of a longer one."""
+        ends = accumulate((step.shape[0] for step in self.steps), initial=0)
+        return [
+            f"v{step.number} = {name}[{start}:{stop}]"
+            for step, (start, stop) in zip(self.steps, pairwise(ends), strict=True)
+            if step.number in read
+        ]
 
 
 def stacks_of(recording: Recording, kept: Sequence[Step]) -> tuple[list[Stack], list[Step]]:
@@ -76,10 +87,16 @@ def stacks_of(recording: Recording, kept: Sequence[Step]) -> tuple[list[Stack], 
     done: set[int] = set()
     found: list[Stack] = []
     for groups in levels:
-        for group in groups.values():
+        vectors: dict[Any, list[Step]] = {}
+        for (shape, *others), group in groups.items():
             able = [s for s in group if all(k < start or k in done for k in s.reads)]
             if len(able) >= MANY:
                 found.append(Stack(tuple(able)))
+            elif len(shape) == 1:
+                vectors.setdefault(tuple(others), []).extend(able)
+        for able in vectors.values():
+            if len(able) >= MANY:
+                found.append(Stack(tuple(sorted(able, key=lambda step: step.number))))
         done |= {step.number for stack in found for step in stack.steps}
     return found, [step for step in kept if step.number not in done]
 
@@ -95,8 +112,8 @@ def read_outside(stacks: Sequence[Stack], rest: Sequence[Step], results: Sequenc
     return read
 
 
-def _alike(step: Step, known: Mapping[int, Step]) -> Any:
-    """Return what calls have in common that can be made as one; None for other calls."""
+def _alike(step: Step, known: Mapping[int, Step]) -> tuple[Any, ...] | None:
+    """Return what calls that can be made as one have in common, their shape first; else None."""
     function = step.function
     if not isinstance(function, np.ufunc) or function.signature is not None or step.kwargs:
         return None
@@ -115,4 +132,4 @@ def _alike(step: Step, known: Mapping[int, Step]) -> Any:
         if made is None or made.is_scalar or made.shape != step.shape or made.dtype is None:
             return None
         args.append(made.dtype)
-    return function, tuple(args), step.shape, step.dtype, step.state
+    return step.shape, function, tuple(args), step.dtype, step.state
