@@ -99,6 +99,19 @@ class AddAt:
 
 
 @dataclass(frozen=True, slots=True)
+class AddTied:
+    """Add the second array to those entries of the first at which axes run together.
+
+    The first array is seen in `shape`; its axis k runs along axis `ties[k]` of the second: two
+    equal ties are a Kronecker delta. The second array broadcasts along axes of size 1. The result
+    has the axes of the first.
+    """
+
+    shape: tuple[int, ...]
+    ties: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Copy:
     """The same numbers in memory of their own."""
 
@@ -187,5 +200,7 @@ Unary: TypeAlias = (
     | Explicit
     | Row
 )
-Binary: TypeAlias = Add | Subtract | AddAt | Multiply | MatMul | Dot | SparseDot | Push | Pull
+Binary: TypeAlias = (
+    Add | Subtract | AddAt | AddTied | Multiply | MatMul | Dot | SparseDot | Push | Pull
+)
 Kernel: TypeAlias = Full | Unary | Binary | Scatter | Concatenate

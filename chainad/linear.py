@@ -14,7 +14,7 @@ from functools import cached_property
 
 import networkx as nx
 
-from chainad.algebra import Product, Total, add, multiply, stay_apart
+from chainad.algebra import FEW, Product, Total, add, multiply, stay_apart
 from chainad.errors import PlanError
 from chainad.graph import Site
 from chainad.orders import EdgeElimination, Item, check_mixed, only_vertices, via
@@ -134,7 +134,7 @@ def _list(vertices: Sequence[Vertex]) -> str:
 
 
 # What lies between two vertices: Jacobians that are to be added, kept apart where their sum would
-# have to spell out every entry (the diagonals of a stencil).
+# have to spell out every entry (the diagonals of a stencil, blocks tied in different ways).
 Pieces = tuple[Structure, ...]
 
 # Beyond so many pieces, one explicit sum is cheaper to handle.
@@ -170,6 +170,22 @@ def land(pieces: list[Structure], new: Structure) -> Landing:
             return Landing(place, total)
     pieces.append(new)
     return FIRST if len(pieces) == 1 else Landing(len(pieces) - 1, None)
+
+
+def may_part(graph: LinearGraph) -> bool:
+    """Return whether elimination may leave pieces side by side on some edge.
+
+    If not, what an edge becomes does not depend on the order in which products land on it. Where no
+    axis is tied but to one alone on its side, all sums keep the ties that there are.
+    """
+    if graph.chain is not None:
+        return any(edge.structure.has_positions for edge in graph.edges)
+    sizes = [graph.size(v) for v in range(len(graph.shapes))]
+    return any(
+        structure.has_positions
+        or (structure.is_tied and max(structure.n_spelled) > 1 and max(sizes) ** 2 >= FEW)
+        for structure in {edge.structure for edge in graph.edges}
+    )
 
 
 @dataclass(frozen=True, slots=True)

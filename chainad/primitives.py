@@ -15,7 +15,7 @@ import numpy.typing as npt
 import scipy.sparse
 
 from chainad.moves import Walk, view, walks
-from chainad.pattern import Positions, as_array
+from chainad.pattern import Positions, as_array, lattice
 
 Array = npt.NDArray[Any]
 
@@ -51,6 +51,40 @@ def add_at(x: Array, axis: int, where: Positions, y: Array) -> Array:
     out = np.array(x, dtype=np.result_type(x, y))
     out[(slice(None),) * axis + (key_of(where),)] += y
     return out
+
+
+def add_tied(x: Array, shape: tuple[int, ...], ties: tuple[int, ...], y: Array) -> Array:
+    """Return x with y added to its entries where tied axes run together, x seen in `shape`.
+
+    Axis k of x runs along axis `ties[k]` of y.
+    """
+    sizes, steps = _tied(shape, ties)
+    if takes_over(x) or takes_over(y):
+        flat = np.broadcast_to(y, sizes).reshape((prod(sizes),))
+        where = lattice(0, steps, sizes)
+        return add_at(x.reshape((prod(shape),)), 0, where, flat).reshape(x.shape)
+    out = np.array(x, dtype=np.result_type(x, y), order="C")
+    add_tied_into(out, shape, ties, y)
+    return out
+
+
+def add_tied_into(out: Array, shape: tuple[int, ...], ties: tuple[int, ...], y: Array) -> None:
+    """Do what `add_tied` does to a row-major array."""
+    sizes, steps = _tied(shape, ties)
+    width = out.itemsize
+    at = np.ndarray(sizes, out.dtype, out, 0, tuple([width * step for step in steps]))
+    np.add(at, y, at)
+
+
+@lru_cache(maxsize=1024)
+def _tied(shape: tuple[int, ...], ties: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the sizes of the axes that run together, and their steps in a row-major array."""
+    sizes, steps, step = [0] * (max(ties, default=-1) + 1), [0] * (max(ties, default=-1) + 1), 1
+    for size, tie in zip(reversed(shape), reversed(ties), strict=True):
+        sizes[tie] = size
+        steps[tie] += step
+        step *= size
+    return tuple(sizes), tuple(steps)
 
 
 def scatter(

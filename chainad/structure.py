@@ -205,6 +205,17 @@ class Structure(metaclass=_Interned):
         return any(axis.positions is not None for axis in (*self.rows, *self.cols))
 
     @cached_property
+    def n_spelled(self) -> tuple[int, int]:
+        """How many labels spell the rows, and how many the columns."""
+        rows, cols = (sum(len(axis.labels) for axis in side) for side in (self.rows, self.cols))
+        return rows, cols
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether some label occurs twice."""
+        return sum(self.n_spelled) > len(self.sizes)
+
+    @cached_property
     def is_regular(self) -> bool:
         """Whether all positions are formulas, so that nothing of the size of the data is needed."""
         return not any(isinstance(axis.positions, Index) for axis in (*self.rows, *self.cols))

@@ -18,7 +18,7 @@ from chainad.algebra.build import Arrangement, Kernels, arrange, dense, diagonal
 from chainad.algebra.full import flat_places, to_dense, to_vector
 from chainad.algebra.product import Product, Sweep, make_explicit, multiply, staged
 from chainad.algebra.sparse import Layout, lay_out
-from chainad.algebra.total import Total, add, stay_apart
+from chainad.algebra.total import FEW, Total, add, stay_apart
 
 
 def forget() -> None:
@@ -31,6 +31,7 @@ def forget() -> None:
 
 
 __all__ = [
+    "FEW",
     "Arrangement",
     "Kernels",
     "Layout",

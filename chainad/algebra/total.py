@@ -131,14 +131,13 @@ FEW = 256
 def stay_apart(left: Structure, right: Structure) -> bool:
     """Return whether two Jacobians are better kept side by side than added.
 
-    So are long pieces at regular places, such as the diagonals of a stencil, if their sum would
-    have to spell out every entry: nothing of their size is then made for a plan.
+    So are long pieces at regular places if their sum would have to spell out every entry: the
+    diagonals of a stencil, or blocks that are tied in different ways. Nothing of their size is then
+    made for a plan, and what is multiplied are blocks, not single entries.
     """
     if not (left.is_regular and right.is_regular) or left.nonzeros + right.nonzeros < FEW:
         return False
-    if not (left.has_positions or right.has_positions) or in_line(left, right) is not None:
-        return False
-    return not _fits_box(left, right)
+    return in_line(left, right) is None and not _fits_box(left, right)
 
 
 def _fits_box(left: Structure, right: Structure) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 from chainad.kernels import (
     Add,
     AddAt,
+    AddTied,
     Broadcast,
     Concatenate,
     Copy,
@@ -39,6 +40,8 @@ from chainad.kernels import (
 )
 from chainad.primitives import (
     add_at,
+    add_tied,
+    add_tied_into,
     key_of,
     place,
     scatter,
@@ -66,6 +69,8 @@ class Names:
             "concatenate": np.concatenate,
             "copyto": np.copyto,
             "add_at": add_at,
+            "add_tied": add_tied,
+            "add_tied_into": add_tied_into,
             "place": place,
             "scatter": scatter,
             "scatter_into": scatter_into,
@@ -111,6 +116,8 @@ def traced(kernel: Kernel, args: Sequence[str], names: Names) -> str:
             return f"{UFUNCS[type(kernel)]}({args[0]}, {args[1]})"
         case AddAt(axis, positions):
             return f"add_at({args[0]}, {axis}, {names.constant(positions)}, {args[1]})"
+        case AddTied(shape, ties):
+            return f"add_tied({args[0]}, {shape}, {ties}, {args[1]})"
         case MatMul():
             return f"matmul({args[0]}, {args[1]})"
         case SparseDot(rows, cols, size):
@@ -211,6 +218,9 @@ def into(
         case AddAt(axis, positions):
             first = [] if in_place else [f"copyto({to}, {args[0]})"]
             return [*first, f"{to}[{names.key(axis, positions)}] += {args[1]}"]
+        case AddTied(shape, ties):
+            first = [] if in_place else [f"copyto({to}, {args[0]})"]
+            return [*first, f"add_tied_into({to}, {shape}, {ties}, {args[1]})"]
         case Scatter(positions, _, covers, signs):
             where = names.constant(positions)
             return [f"scatter_into({to}, {where}, {covers}, {signs}, {', '.join(args)})"]

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from chainad.kernels import (
     Add,
     AddAt,
+    AddTied,
     Concatenate,
     Copy,
     Dot,
@@ -41,7 +42,8 @@ from chainad.program import Instruction, Program
 
 Array = npt.NDArray[Any]
 ELEMENTWISE = (Add, Subtract, Multiply, Scale)
-WRITING = (*ELEMENTWISE, AddAt, Concatenate, Copy, Dot, MatMul, Place, Scatter, Sum)
+ADDING = (AddAt, AddTied)
+WRITING = (*ELEMENTWISE, *ADDING, Concatenate, Copy, Dot, MatMul, Place, Scatter, Sum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +183,8 @@ def _taken_over(
     for n, i in enumerate(program.instructions):
         if i.output not in made:
             continue
-        candidates = i.inputs[:1] if isinstance(i.kernel, AddAt) else i.inputs
-        if not isinstance(i.kernel, (*ELEMENTWISE, AddAt)):
+        candidates = i.inputs[:1] if isinstance(i.kernel, ADDING) else i.inputs
+        if not isinstance(i.kernel, (*ELEMENTWISE, *ADDING)):
             continue
         for x in candidates:
             is_last = owner[x] == x and last[x] == n and x in made

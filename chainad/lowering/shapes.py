@@ -7,6 +7,7 @@ import numpy as np
 from chainad.kernels import (
     Add,
     AddAt,
+    AddTied,
     Broadcast,
     Concatenate,
     Copy,
@@ -54,7 +55,7 @@ def shape_of(kernel: Kernel, inputs: tuple[Shape | None, ...]) -> Shape | None:
             return _resized(known[0], axis, size)
         case Sum(axes):
             return tuple(n for k, n in enumerate(known[0]) if k not in axes)
-        case Scale() | Copy() | AddAt():
+        case Scale() | Copy() | AddAt() | AddTied():
             return known[0]
         case Add() | Subtract() | Multiply():
             return np.broadcast_shapes(*known)

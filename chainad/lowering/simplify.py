@@ -5,7 +5,7 @@ Every rewriting gives the same numbers, bit for bit, up to the sign of a zero.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from math import prod
 from typing import Protocol
@@ -14,6 +14,8 @@ import numpy as np
 
 from chainad.kernels import (
     Add,
+    AddAt,
+    AddTied,
     Broadcast,
     Kernel,
     MatMul,
@@ -28,7 +30,7 @@ from chainad.kernels import (
 )
 from chainad.lowering.shapes import Shape, shape_of
 from chainad.moves import as_turn
-from chainad.pattern import Positions, refine
+from chainad.pattern import Index, Positions, progressions, refine
 from chainad.program import Instruction
 
 Call = tuple[Kernel, tuple[int, ...]]
@@ -60,7 +62,7 @@ def simplify(kernel: Kernel, inputs: tuple[int, ...], context: Context) -> int |
         case Scale(factor):
             return _scale(factor, inputs[0], context)
         case Add() | Subtract() | Multiply():
-            return _signed(kernel, _stripped(kernel, inputs, context), context)
+            return _elementwise(kernel, _stripped(kernel, inputs, context), context)
         case MatMul():
             a, b = (_positive(x, context) for x in inputs)
             return (kernel, inputs) if a is None or b is None else (kernel, (a, b))
@@ -68,6 +70,10 @@ def simplify(kernel: Kernel, inputs: tuple[int, ...], context: Context) -> int |
             return inputs[0]
         case Take(axis, where) | Place(axis, where):
             return _rearranged(kernel, axis, where, inputs[0], context)
+        case AddAt():
+            return _added(kernel, inputs, context)
+        case AddTied():
+            return _tied(kernel, inputs, context)
     return kernel, inputs
 
 
@@ -105,12 +111,7 @@ def _split_first(
     if parts is None or tuple(parts) == have:
         return Reshape(shape), (x,)
     assert isinstance(turned.kernel, Transpose)
-    rest, groups = iter(parts), list[list[int]]()
-    for size in have:
-        group: list[int] = []
-        while prod(group) != size:
-            group.append(next(rest))
-        groups.append(group)
+    groups = _groups(have, parts)
     order = turned.kernel.order
     original = [groups[order.index(k)] for k in range(len(order))]
     start = dict(zip(range(len(order)), accumulate(map(len, original), initial=0), strict=False))
@@ -118,6 +119,17 @@ def _split_first(
     moved = tuple(start[k] + j for k in order for j in range(len(original[k])))
     y = context.emit(Reshape(flat), turned.inputs[0])
     return context.emit(Reshape(shape), context.emit(Transpose(moved), y))
+
+
+def _groups(sizes: Sequence[int], parts: Sequence[int]) -> list[list[int]]:
+    """Return the parts of every size, in order."""
+    rest, groups = iter(parts), list[list[int]]()
+    for size in sizes:
+        group: list[int] = []
+        while prod(group) != size:
+            group.append(next(rest))
+        groups.append(group)
+    return groups
 
 
 def _rearranged(
@@ -146,6 +158,77 @@ def _rearranged(
     return context.emit(Reshape(have), context.emit(Transpose((*before, *moved, *behind)), x))
 
 
+def _added(kernel: AddAt, inputs: tuple[int, ...], context: Context) -> int | Call:
+    """Add along tied axes where they are, instead of merging them in a copy."""
+    axis, (x, y) = kernel.axis, inputs
+    have, other = context.shapes.get(x), context.shapes.get(y)
+    merged = _source(x, Reshape, context)
+    if have is None or other is None or merged is None or len(other) != len(have):
+        return kernel, inputs
+    source = merged.inputs[0]
+    shape, behind = context.shapes.get(source), have[axis + 1 :]
+    if shape is None or _source(source, Transpose, context) is None:
+        return kernel, inputs
+    end = len(shape) - len(behind)
+    found = ties_of(kernel.positions, shape[axis:end]) if end > axis + 1 else None
+    if found is None or shape != have[:axis] + shape[axis:end] + behind:
+        return kernel, inputs
+    sizes, own = found
+    if other[axis] != prod(sizes):
+        return kernel, inputs
+    before, after = range(axis), range(axis + len(sizes), axis + len(sizes) + len(behind))
+    ties = (*before, *(axis + tie for tie in own), *after)
+    y = context.emit(Reshape((*other[:axis], *sizes, *other[axis + 1 :])), y)
+    return context.emit(Reshape(have), context.emit(AddTied(shape, ties), source, y))
+
+
+def ties_of(
+    where: Positions, grid: Sequence[int]
+) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """Return the sizes of the axes that positions walk along, and the one along each of the grid's.
+
+    None if some axis of the grid is not walked along from end to end.
+
+    Examples
+    --------
+    >>> ties_of(range(0, 16, 5), (4, 4))
+    ((4,), (0, 0))
+    """
+    if isinstance(where, Index):
+        return None
+    start, steps, sizes = progressions(where)
+    strides = [prod(grid[k + 1 :]) for k in range(len(grid))]
+    ties: dict[int, int] = {}
+    for number, (step, size) in enumerate(zip(steps, sizes, strict=True)):
+        rest = step
+        for k in range(len(grid)):
+            if k not in ties and grid[k] == size and strides[k] <= rest:
+                ties[k] = number
+                rest -= strides[k]
+        if rest:
+            return None
+    if start or len(ties) < len(grid):
+        return None
+    return tuple(sizes), tuple(ties[k] for k in range(len(grid)))
+
+
+def _tied(kernel: AddTied, inputs: tuple[int, ...], context: Context) -> int | Call:
+    """Add before axes are turned or merged, in the memory of what is turned."""
+    x, y = inputs
+    have = context.shapes.get(x)
+    merged, turned = _source(x, Reshape, context), _source(x, Transpose, context)
+    if have is not None and merged is not None:
+        return context.emit(Reshape(have), context.emit(kernel, merged.inputs[0], y))
+    if turned is None or have != kernel.shape:
+        return kernel, inputs
+    assert isinstance(turned.kernel, Transpose)
+    order = turned.kernel.order
+    back = [order.index(k) for k in range(len(order))]
+    shape, ties = (tuple(each[k] for k in back) for each in (kernel.shape, kernel.ties))
+    added = context.emit(AddTied(shape, ties), turned.inputs[0], y)
+    return context.emit(Transpose(order), added)
+
+
 def _transpose(kernel: Transpose, x: int, context: Context) -> int | Call:
     order = kernel.order
     if order == tuple(range(len(order))):
@@ -160,7 +243,30 @@ def _transpose(kernel: Transpose, x: int, context: Context) -> int | Call:
         moved = [k for k in order if have[k] != 1]
         if moved == sorted(moved):
             return context.emit(Reshape(tuple(have[k] for k in order)), x)
+        undone = _turned_back(order, x, have, context)
+        if undone is not None:
+            return context.emit(Reshape(tuple(have[k] for k in order)), undone)
     return kernel, (x,)
+
+
+def _turned_back(order: Sequence[int], x: int, have: Shape, context: Context) -> int | None:
+    """Return what lies row-major as x would with its axes in `order`: they were turned before.
+
+    None if x did not come of turning axes and then merging some.
+    """
+    merged = _source(x, Reshape, context)
+    turned = None if merged is None else _source(merged.inputs[0], Transpose, context)
+    if merged is None or turned is None:
+        return None
+    shape = context.shapes.get(merged.inputs[0])
+    if shape is None or refine(shape, have) != list(shape):
+        return None
+    assert isinstance(turned.kernel, Transpose)
+    groups = _groups(have, shape)
+    start = list(accumulate(map(len, groups), initial=0))
+    parts = [start[k] + j for k in order for j in range(len(groups[k]))]
+    moved = [turned.kernel.order[k] for k in parts if shape[k] != 1]
+    return turned.inputs[0] if moved == sorted(moved) else None
 
 
 def _broadcast(kernel: Broadcast, x: int, context: Context) -> int | Call:
@@ -228,6 +334,19 @@ def _positive(x: int, context: Context) -> int | None:
         views.append(kernel)
         x = inputs[0]
     return None
+
+
+def _elementwise(kernel: Kernel, inputs: tuple[int, ...], context: Context) -> int | Call:
+    """Let arrays that are seen in another shape meet in their own: then one may be written over."""
+    one, two = (_source(x, Reshape, context) for x in inputs)
+    if one is not None and two is not None:
+        shape, (a, b) = context.shapes.get(inputs[0]), (one.inputs[0], two.inputs[0])
+        own = context.shapes.get(a)
+        is_alike = shape is not None and shape == context.shapes.get(inputs[1])
+        if is_alike and own is not None and own == context.shapes.get(b):
+            assert shape is not None
+            return context.emit(Reshape(shape), context.emit(kernel, a, b))
+    return _signed(kernel, inputs, context)
 
 
 def _signed(kernel: Kernel, inputs: tuple[int, ...], context: Context) -> int | Call:

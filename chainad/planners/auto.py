@@ -13,7 +13,7 @@ from typing import Any
 from chainad.algebra import forget
 from chainad.cache import Cache
 from chainad.errors import PlanError
-from chainad.linear import LinearGraph, Price
+from chainad.linear import LinearGraph, Price, may_part
 from chainad.orders import Item, Vertex, only_vertices
 from chainad.plan import Alternative, Plan, follow, price_of_steps
 from chainad.planners import chain as chains
@@ -334,9 +334,10 @@ def _reference(graph: LinearGraph, model: PriceModel) -> tuple[str, ...]:
 def _proof(plan: Plan, planner: str, known: dict[str, Price], model: PriceModel) -> str:
     """Return what is proved of a plan's price: it equals that of a planner that is exact.
 
-    Positions may make the structure of a product or a sum depend on the order; then nothing is.
+    Positions may make the structure of a product or a sum depend on the order, and so may pieces
+    that are kept side by side; then nothing is.
     """
-    if any(edge.structure.has_positions for edge in plan.graph.edges):
+    if may_part(plan.graph):
         return ""
     proofs = (("edges", singles.PROOF), ("chain", chains.PROOF), ("exhaustive", sets.PROOF))
     for name, proof in proofs:

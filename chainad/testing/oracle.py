@@ -12,6 +12,7 @@ from chainad.algebra import Product, Total
 from chainad.kernels import (
     Add,
     AddAt,
+    AddTied,
     Broadcast,
     Concatenate,
     Copy,
@@ -154,6 +155,12 @@ def apply_kernel(kernel: Kernel, *arrays: Array) -> Array:
             return a - b
         case AddAt(axis, where), (a, b):
             return _placed(a.copy(), axis, where, b)
+        case AddTied(shape, ties), (a, b):
+            out = a.reshape(shape).copy()
+            sizes = tuple(shape[ties.index(k)] for k in range(b.ndim))
+            for at, number in np.ndenumerate(np.broadcast_to(b, sizes)):
+                out[tuple(at[tie] for tie in ties)] += number
+            return out.reshape(a.shape)
         case Multiply(), (a, b):
             return a * b
         case MatMul(), (a, b):
