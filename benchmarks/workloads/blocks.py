@@ -72,7 +72,8 @@ def w7a(is_quick: bool) -> Workload:
     q, k, v, o = (rng.normal(size=(width, width)) / np.sqrt(width) for _ in range(4))
     up = rng.normal(size=(width, inner)) / np.sqrt(width)
     down = rng.normal(size=(inner, width)) / np.sqrt(inner)
-    function, spell = spelled(partial(transformer, length, heads), q, k, v, o, up, down)
+    weights = (q, k, v, o, up, down)
+    function, spell = spelled(partial(transformer, length, heads), *weights)
     return Workload(
         name="W7a",
         title=f"transformer block: {length} tokens of {width}, {heads} heads, inner {inner}",
@@ -81,6 +82,7 @@ def w7a(is_quick: bool) -> Workload:
         spell=spell,
         others=("autograd",),
         oracle="central",
+        limit=partial(by_hand.transformer, length, heads, *weights),
         goals=(at_least(GAIN, 4),),
     )
 

@@ -1,4 +1,4 @@
-"""Jacobians as one would write them by hand in NumPy: limits of W3, W6, W7b and W8.
+"""Jacobians as one would write them by hand in NumPy: limits of W3, W6, W7a, W7b and W8.
 
 Each takes the arrays of its workload once; what comes back goes from a point to a fresh Jacobian.
 """
@@ -143,5 +143,65 @@ def softmax_loss(data: Array, label: Array) -> Function:
         scores[numbers, label] -= 1
         found: Array = data[:, :, None] * scores[:, None, :]
         return found
+
+    return jacobian
+
+
+def transformer(
+    length: int, heads: int, q: Array, k: Array, v: Array, o: Array, up: Array, down: Array
+) -> Function:
+    """Return W7a: what the scores are multiplied with, by head; then one product for every token.
+
+    The two largest arrays are kept from call to call.
+    """
+    width = q.shape[0]
+    c = width // heads
+    tokens, diagonal, scale = np.arange(length), np.arange(width), np.sqrt(2 / np.pi)
+    queries, keys, values = (
+        np.ascontiguousarray(each.reshape(width, heads, c).transpose(1, 2, 0)) for each in (q, k, v)
+    )
+    mixed, by_value = (np.empty((length, heads, c, length, width)) for _ in range(2))
+
+    def norm(a: Array) -> tuple[Array, Array]:
+        a = a - np.mean(a, axis=-1, keepdims=True)
+        r = 1 / np.sqrt(np.mean(a * a, axis=-1, keepdims=True) + 1e-5)
+        return a * r, r
+
+    def by_norm(rows: Array, y: Array, r: Array) -> Array:
+        found: Array = np.vecdot(rows, y)[..., None] * (y / -width)
+        found += rows - np.mean(rows, axis=-1, keepdims=True)
+        found *= r
+        return found
+
+    def jacobian(x: Array) -> Array:
+        x = x.reshape(length, width)
+        y, r = norm(x)
+        Q, K, V = ((y @ each).reshape(length, heads, c).transpose(1, 0, 2) for each in (q, k, v))
+        w = Q @ K.transpose(0, 2, 1)  # (head, token, other)
+        w /= np.sqrt(c)
+        w -= np.max(w, axis=-1, keepdims=True)
+        np.exp(w, out=w)
+        w /= np.sum(w, axis=-1, keepdims=True)
+        m = w @ V
+        z, s = norm(x + m.transpose(1, 0, 2).reshape(length, width) @ o)
+        a = z @ up
+        square = a * a
+        t = np.tanh(scale * a * (1 + 0.044715 * square))
+        slope = 0.5 * (1 + t) + 0.5 * scale * a * (1 - t * t) * (1 + 3 * 0.044715 * square)
+        outer = (down.T * slope[:, None, :]).reshape(length * width, -1) @ up.T
+        outer = by_norm(outer.reshape(length, width, width), z[:, None], s[:, None])
+        outer[:, diagonal, diagonal] += 1  # (token, out, in)
+        w, V, m = w.transpose(1, 0, 2), V.transpose(0, 2, 1), m.transpose(1, 0, 2)
+        by_score = w[:, :, None] * (V - m[..., None])  # (token, head, of head, other)
+        by_score /= np.sqrt(c)
+        by_key = by_norm((Q @ keys).transpose(1, 0, 2)[:, :, None], y, r)
+        by_query = by_norm((K @ queries)[None], y[:, None, None], r[:, None, None])
+        np.multiply(by_score[..., None], by_key[:, :, None], mixed)
+        np.multiply(w[:, :, None, :, None], by_norm(values[:, :, None], y, r), by_value)
+        np.add(mixed, by_value, mixed)
+        mixed[tokens, :, :, tokens] += by_score @ by_query
+        found = (outer @ o.T) @ mixed.reshape(length, width, length * width)
+        found.reshape(length, width, length, width)[tokens, :, tokens] += outer
+        return found.reshape(length * width, length * width)
 
     return jacobian
