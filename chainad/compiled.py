@@ -19,6 +19,7 @@ from chainad.backends.reuse import Reusing
 from chainad.blocks import assembler, dtype_of, nesting, pairs
 from chainad.errors import FallbackWarning, TraceError
 from chainad.linearize import Linearized, linearize
+from chainad.loops.replay import looped
 from chainad.lowering.constants import split
 from chainad.lowering.stacking import stacked
 from chainad.options import Options
@@ -207,12 +208,19 @@ def record(
 ) -> tuple[Replay, str]:
     """Run a function, and return what replays it, and its source."""
     wants_value = of.verb == "value_and_jacobian"
+    by_machine = may_be_scalars and of.how.backend == "numba"
     if may_be_scalars and of.how.backend != "numpy" and of.how.output == "dense":
         try:
             return _as_scalars(of, recorded(of, args, kwargs, as_scalars=True), wants_value)
         except NotScalarError as error:
-            warn_of_fallback(of.how.backend, error)
+            if not by_machine:
+                warn_of_fallback(of.how.backend, error)
     found = recorded(of, args, kwargs)
+    if by_machine:
+        try:
+            return _as_loops(of, found, wants_value)
+        except NotScalarError as error:
+            warn_of_fallback(of.how.backend, error)
     prepared, blocks = found.prepared, found.blocks
     assert prepared is not None
     assert blocks is not None
@@ -294,6 +302,8 @@ def _as_scalars(of: Differentiator, found: Recorded, wants_value: bool) -> tuple
         local = sum(edge.structure.count for edge in graph.edges)
         if local > HOPELESS * calls:  # writing it all out would take seconds, for nothing
             raise NotScalarError("operations on whole arrays are quicker")
+    elif of.how.backend == "numba":  # beyond this, loops take a compiler less time
+        most = LONGEST
     program = as_program(of, found, wants_value, most)
     straight, backend = program.straight, of.how.backend
     if backend == "auto":
@@ -301,6 +311,20 @@ def _as_scalars(of: Differentiator, found: Recorded, wants_value: bool) -> tuple
             raise NotScalarError("operations on whole arrays are quicker")
         backend = "python"
     return single(found.recording, program, backend, found.scalars, found.nested, found.is_tuple)
+
+
+def _as_loops(of: Differentiator, found: Recorded, wants_value: bool) -> tuple[Replay, str]:
+    """Return a replay by loops over numbers; raise NotScalarError if that is no good."""
+    prepared, blocks = found.prepared, found.blocks
+    assert prepared is not None
+    assert blocks is not None
+    if prepared.program is None:
+        raise NotScalarError("memory_limit= is for operations on whole arrays")
+    if {*found.kinds, *found.block_kinds} != {np.dtype(float)}:
+        raise NotScalarError("the numbers are of several dtypes")
+    buffers = _no_buffers if wants_value else _buffers(of, found, prepared.forms)
+    wanted = Wanted(wants_value, found.is_tuple, _ignoring(prepared.run), blocks, buffers)
+    return looped(found.recording, prepared.program, wanted, found.scalars)
 
 
 def as_program(

@@ -10,7 +10,7 @@ Rosenberg 1972), in n log n steps.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from chainad.linear import LinearGraph
@@ -68,25 +68,32 @@ def _descriptions(graph: LinearGraph) -> list[int]:
             back: Hashable = ("input", edge.tail) if tail is None else at - tail
             into[at].append((back, edge.structure))  # hashed by identity: equal ones are one object
     keys = ((graph.shapes[v], tuple(edges)) for v, edges in zip(graph.inner, into, strict=True))
-    return _numbered(keys)
+    return numbered(keys)
 
 
-def _numbered(keys: Iterator[Hashable]) -> list[int]:
+def numbered(keys: Iterable[Hashable]) -> list[int]:
+    """Return a number for every key; equal numbers are equal keys."""
     seen: dict[Hashable, int] = {}
     return [seen.setdefault(key, len(seen)) for key in keys]
 
 
 def _stretches(described: Sequence[int]) -> Iterator[Block]:
     """Yield the blocks of all periods that show in contexts of 1, 2, 4, ... vertices."""
+    for length in periods(described):
+        yield from _of_period(described, length)
+
+
+def periods(described: Sequence[int]) -> Iterator[int]:
+    """Yield the periods, each once, that show in contexts of 1, 2, 4, ... numbers."""
     tried: set[int] = set()
     names, width = list(described), 1
     while len(names) > 1:
         for length in _distances(names):
             if length not in tried:
                 tried.add(length)
-                yield from _of_period(described, length)
+                yield length
         # The context of twice the width: what stands here, and what stands one width further.
-        names = _numbered(zip(names[:-width], names[width:], strict=True))
+        names = numbered(zip(names[:-width], names[width:], strict=True))
         width *= 2
 
 

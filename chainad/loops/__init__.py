@@ -1,0 +1,1 @@
+"""Loops: programs on whole arrays as loop nests on numbers, for a compiler."""

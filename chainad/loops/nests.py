@@ -1,0 +1,174 @@
+"""Loop nests: array operations as loops over numbers, with every size and address known.
+
+An operation fills one register, a vector of numbers, by one or more nests. A nest runs over all
+counters of its sizes; at each it reads a number of every operand, at an address that is a formula
+of the counters (or a table), and writes or adds what its function makes of them. So views cost
+nothing: a transpose or a slice is another formula.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Function = Callable[..., Any]
+Addresses = npt.NDArray[np.int64]
+Register = int  # the number of an operation; inputs are -1, -2, ...
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where a nest finds the numbers of a register.
+
+    That is at `offset` plus the sum of every stride times its counter; or, if there is a `table`,
+    at its entry for the counters in row-major order.
+    """
+
+    offset: int
+    strides: tuple[int, ...]
+    table: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """An operand: the numbers of the input `place` of the operation."""
+
+    place: int
+    access: Access
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """An operand: a number, in hexadecimal, so that 0.0 is not -0.0 and nan is nan."""
+
+    exact: str
+
+    @property
+    def value(self) -> float:
+        return float.fromhex(self.exact)
+
+
+Operand: TypeAlias = Read | Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Nest:
+    """`function` of the operands for all counters, written where `out` says.
+
+    Where counters share an address of `out`, what they make is added up. With `adds` it is added
+    to what is there already.
+    """
+
+    function: Function
+    sizes: tuple[int, ...]
+    out: Access
+    operands: tuple[Operand, ...]
+    adds: bool = False
+
+    @property
+    def steps(self) -> int:
+        """How many numbers it computes."""
+        return prod(self.sizes)
+
+    @property
+    def reduced(self) -> tuple[int, ...]:
+        """The counters that share an address of the result."""
+        if self.out.table is not None:
+            return ()
+        return tuple(k for k, stride in enumerate(self.out.strides) if not stride)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """Fills a register of `size` numbers; with `clears` it starts from zeros."""
+
+    nests: tuple[Nest, ...]
+    inputs: tuple[Register, ...]
+    size: int
+    clears: bool = False
+
+    @property
+    def static(self) -> tuple[Any, ...]:
+        """What two operations have in common that do the same, on other inputs."""
+        return self.nests, self.size, self.clears
+
+
+@dataclass(frozen=True)
+class ArrayProgram:
+    """Operations in order; the sizes of the inputs -1, -2, ...; and what goes out.
+
+    Every result is an operation that fills an array of its own.
+    """
+
+    inputs: tuple[int, ...]
+    operations: tuple[Operation, ...]
+    results: tuple[Operation, ...]
+
+    @property
+    def steps(self) -> int:
+        """How many numbers are computed in all."""
+        return sum(n.steps for o in (*self.operations, *self.results) for n in o.nests)
+
+
+def nest(
+    function: Function,
+    sizes: Sequence[int],
+    out: Addresses,
+    operands: Sequence[tuple[int, Addresses] | float | bool],
+    adds: bool = False,
+) -> Nest:
+    """Return the nest with these addresses, all of which broadcast to `sizes`."""
+    shape = tuple(sizes)
+    target = _access(np.broadcast_to(out, shape))
+    found: list[Operand] = []
+    for each in operands:
+        if isinstance(each, tuple):
+            found.append(Read(each[0], _access(np.broadcast_to(each[1], shape))))
+        else:
+            found.append(Literal(float(each).hex()))
+    return _merged(Nest(function, shape, target, tuple(found), adds))
+
+
+def _access(where: Addresses) -> Access:
+    """Return the formula of some addresses, or their table."""
+    first = int(where[(0,) * where.ndim])
+    strides = []
+    for k, n in enumerate(where.shape):
+        second = tuple(int(axis == k) for axis in range(where.ndim))
+        strides.append(int(where[second]) - first if n > 1 else 0)
+    formula = np.full((1,) * where.ndim, first)
+    for k, (n, stride) in enumerate(zip(where.shape, strides, strict=True)):
+        formula = formula + stride * np.arange(n).reshape(-1, *(1,) * (where.ndim - k - 1))
+    if np.array_equal(formula, where):
+        return Access(first, tuple(strides))
+    return Access(0, (), tuple(where.ravel().tolist()))
+
+
+def _merged(found: Nest) -> Nest:
+    """Return a nest with fewer counters: those of size 1 left out, neighbours run as one."""
+    accesses = [found.out, *(x.access for x in found.operands if isinstance(x, Read))]
+    formulas = [each for each in accesses if each.table is None]
+    kept: list[int] = []  # the last of the axes that are one counter
+    sizes: list[int] = []
+    for k, n in enumerate(found.sizes):
+        if n == 1:
+            continue
+        if kept and all(f.strides[kept[-1]] == n * f.strides[k] for f in formulas):
+            sizes[-1] *= n
+            kept[-1] = k
+        else:
+            sizes.append(n)
+            kept.append(k)
+
+    def less(access: Access) -> Access:
+        if access.table is not None:
+            return access
+        return Access(access.offset, tuple(access.strides[k] for k in kept))
+
+    operands = (Read(x.place, less(x.access)) if isinstance(x, Read) else x for x in found.operands)
+    return Nest(found.function, tuple(sizes), less(found.out), tuple(operands), found.adds)
