@@ -11,6 +11,7 @@ from chainad import primitives
 from chainad.kernels import (
     Add,
     AddAt,
+    AddTied,
     Broadcast,
     Concatenate,
     Copy,
@@ -276,7 +277,7 @@ def _run(builder: Builder, kernel: Kernel, args: list[Value]) -> Value:
         return (_vecdot if isinstance(kernel, Dot) else Builder.contract)(builder, *args)
     if isinstance(kernel, Sum):
         return builder.sum(args[0], kernel.axes)
-    if isinstance(kernel, (AddAt, SegmentSum, SparseDot, Scatter, Concatenate)):
+    if isinstance(kernel, (AddAt, AddTied, SegmentSum, SparseDot, Scatter, Concatenate)):
         return _gathered(builder, kernel, [builder.cells(x) for x in args])
     first = builder.as_cells(args[0])
     return Cells(first.register, _rearranged(kernel, first.where))
@@ -310,7 +311,7 @@ def _rearranged(kernel: Kernel, where: Any) -> Any:
 
 def _gathered(
     builder: Builder,
-    kernel: AddAt | SegmentSum | SparseDot | Scatter | Concatenate,
+    kernel: AddAt | AddTied | SegmentSum | SparseDot | Scatter | Concatenate,
     args: list[Cells],
 ) -> Value:
     """Return what adds up, or joins, entries at their places."""
@@ -318,6 +319,10 @@ def _gathered(
         case AddAt(axis, positions):
             at = np.take(rows(args[0].shape), as_array(positions), axis)
             return builder.add_at(args[0], args[1], at)
+        case AddTied(shape, ties):
+            at = np.einsum(rows(shape), [*ties], sorted({*ties}))
+            spread = np.broadcast_to(args[1].where, at.shape)
+            return builder.add_at(args[0], Cells(args[1].register, spread), at)
         case SegmentSum(axis, segments, size):
             shape = args[0].shape
             whole = (*shape[:axis], size, *shape[axis + 1 :])
