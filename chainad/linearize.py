@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -266,6 +267,7 @@ def _in_dtype(formula: Formula | None, dtype: np.dtype[Any]) -> Formula | None:
     given = formula
     real = np.finfo(dtype).dtype  # the parts of complex numbers are real
 
+    @wraps(given)
     def typed(*values: Any) -> Any:
         found = given(*values)
         have = getattr(found, "dtype", None)

@@ -7,7 +7,7 @@ push, to pull or to become explicit. Leading axes are batches.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,12 @@ class Operator:
         return self
 
 
+@cache
+def _lapack(typecode: str) -> Any:
+    """Return LAPACK's LU factorisation and the solve with it, without SciPy's checks."""
+    return scipy.linalg.get_lapack_funcs(("getrf", "getrs"), dtype=typecode)
+
+
 class Inverse(Operator):
     """The inverse of square matrices, by one factorisation for all right-hand sides."""
 
@@ -65,7 +71,12 @@ class Inverse(Operator):
 
     def _factorise(self) -> Any:
         """Return the factors of a plain matrix."""
-        return scipy.linalg.lu_factor(self.matrix, check_finite=False)
+        if self.dtype.char not in "fdFD" or not self.n_in:
+            return scipy.linalg.lu_factor(self.matrix, check_finite=False)
+        lu, pivots, info = _lapack(self.dtype.char)[0](self.matrix)
+        if info:
+            raise np.linalg.LinAlgError("Singular matrix")  # as NumPy says it
+        return lu, pivots
 
     @cached_property
     def _factors(self) -> Any:
@@ -73,7 +84,10 @@ class Inverse(Operator):
 
     def _solve(self, right: Any, trans: int) -> Any:
         """Solve with a plain matrix, or its transpose."""
-        return scipy.linalg.lu_solve(self._factors, right, trans=trans, check_finite=False)
+        if self.dtype != right.dtype or self.dtype.char not in "fdFD" or not right.size:
+            return scipy.linalg.lu_solve(self._factors, right, trans=trans, check_finite=False)
+        found, _ = _lapack(self.dtype.char)[1](*self._factors, right, trans)
+        return found
 
     def _is_plain(self, right: Any) -> bool:
         """Return whether SciPy can solve this; else NumPy is to be asked."""

@@ -136,6 +136,61 @@ def test_the_source_is_a_straight_line_of_what_is_needed() -> None:
     )
 
 
+# -------------------------------------------------------------------- solves
+
+MATRIX = np.random.default_rng(5).normal(size=(6, 6)) + 4 * np.eye(6)
+RIGHT = np.random.default_rng(6).normal(size=(6, 3))
+
+
+def with_one_matrix(A: Any, x: Any) -> Any:
+    return np.linalg.solve(A, x) + np.linalg.solve(A, x * x)
+
+
+SOLVES = {
+    "both": lambda x: np.linalg.solve(MATRIX * x, x),
+    "right-hand side": lambda x: np.linalg.solve(MATRIX, RIGHT @ x[:3]),
+    "matrix": lambda x: np.linalg.solve(MATRIX * x, RIGHT),
+    "twice": lambda x: np.linalg.solve(MATRIX * x, np.linalg.solve(MATRIX * x, x)),
+    "one matrix": lambda x: with_one_matrix(MATRIX * x, x),
+    "float32": lambda x: np.linalg.solve((MATRIX * x).astype(np.float32), x),
+    "batch": lambda x: np.linalg.solve(np.stack([MATRIX * x, MATRIX + x]), RIGHT),
+    "empty": lambda x: np.linalg.solve(MATRIX * x, RIGHT[:, :0]),
+    "one": lambda x: np.linalg.solve(x[:1, None], x[1:2]),
+}
+
+
+@pytest.mark.parametrize("verb", [chainad.jacobian, chainad.value_and_jacobian])
+@pytest.mark.parametrize("name", SOLVES)
+def test_solves_are_replayed(name: str, verb: Any) -> None:
+    traced = verb(SOLVES[name], backend="numpy")
+    x = np.linspace(0.5, 1.5, 6)
+    compiled = traced.compile(x)
+    for point in points(x, 3):
+        agree(compiled(point), traced(point))
+
+
+def test_a_matrix_is_factorised_once_for_the_solution_and_the_derivatives() -> None:
+    compiled = chainad.jacobian(SOLVES["both"], backend="numpy").compile(np.ones(6))
+    assert "solve" not in compiled.source
+    assert compiled.source.count(").push(") == 1
+    compiled = chainad.jacobian(SOLVES["one matrix"], backend="numpy").compile(np.ones(6))
+    assert compiled.source.count(").push(") == 2
+    assert compiled.source.count(" := c") == 1
+    # The solution is not needed: the factors serve the derivatives alone.
+    compiled = chainad.jacobian(SOLVES["right-hand side"], backend="numpy").compile(np.ones(6))
+    assert "push" not in compiled.source
+    assert "solve" not in compiled.source
+
+
+def test_a_singular_matrix_raises_what_numpy_raises() -> None:
+    compiled = chainad.jacobian(SOLVES["both"], backend="numpy").compile(np.ones(6))
+    x = np.array([1.0, 1.0, 0.0, 1.0, 1.0, 1.0])
+    with pytest.raises(np.linalg.LinAlgError, match="Singular matrix"):
+        SOLVES["both"](x)
+    with pytest.raises(np.linalg.LinAlgError, match="Singular matrix"):
+        compiled(x)
+
+
 # ------------------------------------------------------------------ closures
 
 

@@ -64,6 +64,7 @@ FLOORS = [
     ["tracing.write", "tracing.script"],
     ["tracing.array", "replay", "replay.arguments"],
     ["replay.recording", "scalars.symbols"],
+    ["replay.sharing"],
     ["replay.spelling", "scalars.graph"],
     ["replay.stacking"],
     ["replay.source", "scalars.eliminate"],

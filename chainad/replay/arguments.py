@@ -74,14 +74,14 @@ def take_apart(value: Any, flow: Callable[[Any], tuple[int, Any]]) -> tuple[Argu
     return Same(value), value
 
 
-def ndims_of(arguments: Iterable[Argument]) -> dict[int, int]:
-    """Return how many axes the arrays have that flow as data, by number."""
-    found: dict[int, int] = {}
+def arrays_of(arguments: Iterable[Argument]) -> dict[int, Array]:
+    """Return the arrays that flow as data, by number."""
+    found: dict[int, Array] = {}
     for argument in arguments:
         if isinstance(argument, Array):
-            found[argument.number] = len(argument.shape)
+            found[argument.number] = argument
         elif isinstance(argument, Several):
-            found |= ndims_of(item for _, item in argument.items)
+            found |= arrays_of(item for _, item in argument.items)
     return found
 
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from chainad.replay.arguments import checks, ndims_of
+from chainad.replay.arguments import arrays_of, checks
 from chainad.replay.recording import Recording, Step, refs_in
+from chainad.replay.sharing import needs, share_factors
 from chainad.replay.spelling import Names, expression, is_quiet
 from chainad.replay.stacking import Stack, read_outside, stacks_of
 from chainad.tracing.script import Guard, Ref
@@ -47,7 +48,8 @@ def source(recording: Recording, wanted: Wanted) -> tuple[str, dict[str, Any]]:
     """Return a recording as Python source, and the names that it needs."""
     ndims = {number: np.ndim(array) for number, array in recording.constants.items()}
     ndims |= {step.number: len(step.shape) for step in recording.steps if step.dtype is not None}
-    names = Names(ndims | ndims_of(recording.arguments))
+    arrays = arrays_of(recording.arguments)
+    names = Names(ndims | {number: len(array.shape) for number, array in arrays.items()})
     names.objects |= {"np": np, "ndarray": np.ndarray, "MISS": MISS}
     positional, named = recording.arguments
     lines = [*checks(positional, "args", names.constant), *checks(named, "kwargs", names.constant)]
@@ -78,7 +80,7 @@ def build(recording: Recording, wanted: Wanted) -> tuple[Replay, str]:
 def _steps(recording: Recording, wanted: Wanted, names: Names) -> list[str]:
     """Return the lines of all calls that are needed, and of the guards between them."""
     results = [*recording.slots, *(recording.values if wanted.value else ())]
-    kept = _needed(recording, results)
+    kept = share_factors(_needed(recording, results), _dtypes(recording))
     last = _last_uses(kept, {*refs_in(results), *(guard.number for guard in recording.guards)})
     lines: list[str] = []
     state: tuple[str, ...] | None = None
@@ -130,12 +132,18 @@ def _steps(recording: Recording, wanted: Wanted, names: Names) -> list[str]:
     return lines
 
 
+def _dtypes(recording: Recording) -> dict[int, Any]:
+    """Return the dtypes of the values that are no results of calls."""
+    arrays = {**recording.constants, **arrays_of(recording.arguments)}
+    return {number: array.dtype for number, array in arrays.items()}
+
+
 def _needed(recording: Recording, results: Iterable[Any]) -> list[Step]:
     needed = {*refs_in(list(results)), *(guard.number for guard in recording.guards)}
     kept = []
     for step in reversed(recording.steps):
         if step.number in needed:
-            needed.update(step.reads)
+            needed.update(needs(step))
             kept.append(step)
     return kept[::-1]
 

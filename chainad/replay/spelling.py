@@ -10,6 +10,7 @@ import numpy as np
 import scipy.special as sp
 
 from chainad.replay.recording import Step, refs_in
+from chainad.replay.sharing import Solving
 from chainad.rules.movement import astype, getitem
 from chainad.tracing.script import Ref, pick, stopped
 
@@ -124,6 +125,10 @@ def _short(step: Step, names: Names, args: list[str]) -> str | None:
         return f"-{args[0]}"
     if function is np.matmul and all(_ndim(x, names) in (1, 2) for x in step.args):
         return f"{names.function(np.dot)}({args[0]}, {args[1]})"  # the same, found sooner
+    if isinstance(function, Solving):
+        made = f"{names.constant(function.inverse)}({args[0]})"
+        inverse = made if function.known is None else f"v{function.known}"
+        return f"(v{function.number} := {inverse}).push({args[1]})"
     if function is pick or function is getitem:
         return f"{args[0]}[{args[1]}]"
     if function is astype:

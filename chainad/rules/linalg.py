@@ -9,6 +9,7 @@ Source: M. Giles 2008, *An extended collection of matrix derivative results*.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,21 @@ def _inverse(
     shape = (*(sizes[x] for x in own), n, n)
     if n == 1 or found.kernels:  # without labels there is nothing to apply to
         return Local(found, lambda y, a, b: np.reshape(np.linalg.inv(a), shape))
-    return Local(operator(found, price, price), lambda y, a, b: inverse(np.reshape(a, shape)))
+    return Local(operator(found, price, price), Inverting(inverse, shape))
+
+
+@dataclass(frozen=True)
+class Inverting:
+    """The formula of a solve's operator, which reads the matrix alone; `shape` is what it keeps."""
+
+    inverse: Callable[[Any], Operator]
+    shape: tuple[int, ...]
+
+    def __call__(self, y: Any, a: Any, b: Any) -> Operator:
+        return self.of_matrix(a)
+
+    def of_matrix(self, a: Any) -> Operator:
+        return self.inverse(np.reshape(a, self.shape))
 
 
 @rule(np.linalg.inv)
