@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -43,7 +44,11 @@ class Sparse:
     width = 1
 
     def assemble(self, arrays: Sequence[Any], dtype: np.dtype[Any]) -> scipy.sparse.csr_array:
-        return _compressed(self.layout, arrays[0])
+        return _compressed(self._empty, self.layout, arrays[0])
+
+    @cached_property
+    def _empty(self) -> scipy.sparse.csr_array:
+        return _without_entries(self.layout)
 
 
 @dataclass(frozen=True)
@@ -76,11 +81,21 @@ def zero(output: str, rows: tuple[int, ...], cols: tuple[int, ...], dtype: np.dt
     return np.zeros((*rows, *cols), dtype)
 
 
-def _compressed(layout: Layout, data: Array) -> scipy.sparse.csr_array:
-    # Index arrays are copied: whoever gets the matrix may change it in place.
-    parts = (data, layout.indices.copy(), layout.indptr.copy())
+def _without_entries(layout: Layout) -> scipy.sparse.csr_array:
+    """Return a matrix that has the shape of a layout, and keeps its order."""
+    parts = (np.zeros(0), layout.indices[:0], np.zeros_like(layout.indptr))
     matrix = scipy.sparse.csr_array(parts, shape=layout.shape)
     matrix.has_canonical_format = True
+    return matrix
+
+
+def _compressed(empty: scipy.sparse.csr_array, layout: Layout, data: Array) -> Any:
+    """Return a matrix with the numbers of a layout; `empty` is one without."""
+    # A copy: the constructor checks anew what is known to be right, in twice the time of the rest.
+    matrix = copy(empty)
+    matrix.data = data
+    # Index arrays are copied, too: whoever gets the matrix may change it in place.
+    matrix.indices, matrix.indptr = layout.indices.copy(), layout.indptr.copy()
     return matrix
 
 
@@ -119,7 +134,7 @@ class Factor:
         rows, _, numbers = self.entries()
         data = np.empty(rows.size, self.dtype)
         data[as_array(layout.places[0])] = numbers
-        return _compressed(layout, data)
+        return _compressed(_without_entries(layout), layout, data)
 
     def toarray(self) -> Array:
         """Return the factor as a full matrix."""

@@ -12,6 +12,7 @@ from benchmarks.check import MismatchError, agree, agree_with_function, applied
 from benchmarks.command import select
 from benchmarks.goals import Figures, at_least, at_most, geometric_mean
 from benchmarks.measure import checked
+from benchmarks.modes import runners
 from benchmarks.peers import csr_of
 from benchmarks.table import ms, table, times
 from benchmarks.timing import race, ratio
@@ -97,6 +98,28 @@ def test_our_own_runners_all_take_part_in_the_check():
     runners, found = checked(WORKLOADS["W1f"](True))
     assert {"chainad", "f", "limit", "forward", "reverse"} <= runners.keys()
     assert found.shape == (20, 20)
+
+
+@pytest.mark.parametrize("name", ["W1f", "W3-burgers-1e4", "W5-roe1d-512"])
+def test_modes_race_with_auto_first_and_all_agree(name):
+    workload = WORKLOADS[name](True)
+    ways = list(runners(workload))
+    assert [way for way, _, _ in ways] == ["traced", "compiled"][: 1 if workload.batch else 2]
+    for _, racing, plans in ways:
+        assert next(iter(racing)) == "auto"
+        assert racing.keys() <= plans.keys()
+        found = [np.asarray(as_dense(run())) for run in racing.values()]
+        for other in found[1:]:
+            np.testing.assert_allclose(other, found[0], rtol=1e-9, atol=1e-12)
+
+
+def as_dense(jacobian):
+    return jacobian.toarray() if scipy.sparse.issparse(jacobian) else jacobian
+
+
+def test_a_mode_that_is_far_too_dear_does_not_race():
+    _, racing, plans = next(runners(WORKLOADS["W1a"](False)))
+    assert [*racing] == [*plans] == ["auto"]
 
 
 def test_a_csr_is_made_of_numbers_in_any_order():

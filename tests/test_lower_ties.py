@@ -133,7 +133,7 @@ def test_adding_along_ties_is_right_fresh_traced_and_in_place(
     assert np.array_equal(add_tied(x, shape, ties, y), want)
     names = Names()
     to = x.copy()
-    text = "\n".join(into(kernel, ("to", "y"), "to", False, True, names))
+    text = "\n".join(into(kernel, ("to", "y"), "to", (own, other), True, names))
     exec(text, {**names.objects, "to": to, "y": y})
     assert np.array_equal(to, want)
     by_x, by_y = chainad.jacobian(lambda a, b: add_tied(a, shape, ties, b), argnums=(0, 1))(x, y)

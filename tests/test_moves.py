@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainad import moves
+from chainad.backends.reuse import Reusing
 from chainad.kernels import (
     Add,
     AddAt,
@@ -162,6 +163,9 @@ def test_assembled_sums_are_those_of_the_instructions(rng: Random) -> None:
     program = prune(Program(len(slots), tuple(w.instructions), (out,)))
     program.check()
     np.testing.assert_allclose(run_program(program, slots)[0], want, rtol=1e-14, atol=1e-14)
+    reusing = Reusing(program)
+    for _ in range(2):  # the second time in memory that is kept
+        np.testing.assert_allclose(reusing(slots)[0], want, rtol=1e-14, atol=1e-14)
     left = [i.kernel for i in program.instructions]
     assert sum(isinstance(kernel, Scatter) for kernel in left) == 1
 

@@ -400,6 +400,14 @@ def test_a_small_graph_is_proved_optimal_over_all_orders() -> None:
     assert make_plan(graph).proof == "optimal over all vertex elimination orders"
 
 
+def test_of_equals_auto_takes_few_rows_times_large_matrices() -> None:
+    graph = dense_chain(5, 90, 90, 5)  # forward and reverse cost the same
+    plan = make_plan(graph)
+    assert plan.order == graph.inner[::-1]
+    assert plan.price == make_plan(graph, "forward").price
+    assert all(rows <= cols for rows, cols in (s.structure.matrix_shape for s in plan.steps))
+
+
 # ---------------------------------------------------------------------- modes
 
 

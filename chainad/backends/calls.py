@@ -38,6 +38,7 @@ from chainad.kernels import (
     Take,
     Transpose,
 )
+from chainad.pattern import Positions
 from chainad.primitives import (
     add_at,
     add_tied,
@@ -183,12 +184,17 @@ def _axes_of_one(old: tuple[int, ...], new: tuple[int, ...]) -> tuple[Any, ...] 
 
 
 def into(
-    kernel: Kernel, args: Sequence[str], to: str, is_plain: bool, in_place: bool, names: Names
+    kernel: Kernel,
+    args: Sequence[str],
+    to: str,
+    shapes: Sequence[tuple[int, ...] | None],
+    in_place: bool,
+    names: Names,
 ) -> list[str]:
     """Return lines that write the result into the row-major array named `to`.
 
-    `is_plain` says that no operand has more than two axes; `in_place` that `to` is the memory of
-    the first operand. Empty if the kernel cannot.
+    `shapes` are those of the operands, None where they are not known; `in_place` says that `to` is
+    the memory of the first operand. Empty if the kernel cannot.
     """
     match kernel:
         case Add() | Subtract() | Multiply():
@@ -200,7 +206,7 @@ def into(
         case MatMul():
             return [
                 f"{args[0]}.dot({args[1]}, {to})"
-                if is_plain
+                if all(shape is not None and 0 < len(shape) <= 2 for shape in shapes)
                 else f"matmul({', '.join(args)}, {to})"
             ]
         case Dot():
@@ -221,7 +227,49 @@ def into(
         case AddTied(shape, ties):
             first = [] if in_place else [f"copyto({to}, {args[0]})"]
             return [*first, f"add_tied_into({to}, {shape}, {ties}, {args[1]})"]
-        case Scatter(positions, _, covers, signs):
-            where = names.constant(positions)
-            return [f"scatter_into({to}, {where}, {covers}, {signs}, {', '.join(args)})"]
+        case Scatter():
+            return _scattered(kernel, args, to, shapes, names)
     return []
+
+
+def _scattered(
+    kernel: Scatter,
+    args: Sequence[str],
+    to: str,
+    shapes: Sequence[tuple[int, ...] | None],
+    names: Names,
+) -> list[str]:
+    """Return lines that write regions at regular places one by one, all others together."""
+    lines: list[str] = []
+    rest: list[tuple[Positions, tuple[int, ...], Sequence[str]]] = []
+    signs = kernel.signs or ((1,),) * len(kernel.positions)
+    start = 0
+    for where, own in zip(kernel.positions, signs, strict=True):
+        end = start + len(own)
+        terms, is_flat = (
+            args[start:end],
+            all(s is not None and len(s) <= 1 for s in shapes[start:end]),
+        )
+        start = end
+        if kernel.covers and isinstance(where, range) and is_flat:
+            lines += _summed(own, terms, f"{to}[{names.constant(key_of(where))}]")
+        else:
+            rest.append((where, own, terms))
+    if rest:
+        where_, own_ = names.constant(tuple(each[0] for each in rest)), tuple(e[1] for e in rest)
+        terms = [x for each in rest for x in each[2]]
+        lines.append(f"scatter_into({to}, {where_}, {kernel.covers}, {own_}, {', '.join(terms)})")
+    return lines
+
+
+def _summed(signs: Sequence[int], terms: Sequence[str], to: str) -> list[str]:
+    """Return lines that write a sum of terms with signs into what `to` spells."""
+    total = terms[0]
+    if len(terms) == 1:
+        return [f"{to} = {total}" if signs[0] == 1 else f"negative({total}, {to})"]
+    if signs[0] == -1:
+        total = f"negative({total})"
+    calls = ["add" if sign == 1 else "subtract" for sign in signs[1:]]
+    for call, term in zip(calls[:-1], terms[1:-1], strict=True):
+        total = f"{call}({total}, {term})"
+    return [f"{calls[-1]}({total}, {terms[-1]}, {to})"]

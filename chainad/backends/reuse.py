@@ -137,9 +137,8 @@ class _Writing:
                 shape = self._shape(i.inputs[0])
                 return [f"copyto({to}.reshape({shape}), {args[0]})"]
             shapes = [self._shape(k) for k in i.inputs]
-            is_plain = all(shape is not None and 0 < len(shape) <= 2 for shape in shapes)
             first = i.output in self.storage.in_place
-            return into(i.kernel, args, to, is_plain, first, self.names)
+            return into(i.kernel, args, to, shapes, first, self.names)
         shape = self._shape(i.inputs[0]) if i.inputs else None
         view = None if shape is None else viewed(i.kernel, args[0], shape, self.names)
         return [f"{to} = {view or fresh(i.kernel, args, self.names)}"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -51,12 +52,12 @@ def assemble(
     )
     if not is_plain:
         covers = _fills(list(regions), size)
-    signs = tuple(tuple(term.sign for term in _first_is_plus(own)) for own in regions.values())
-    if all(each == (1,) for each in signs):
+    each = [_in_order(own, writer) for own in regions.values()]
+    signs = tuple(tuple(term.sign for term in own) for own in each)
+    if all(own == (1,) for own in signs):
         signs = ()
     kernel = Scatter(tuple(regions), size, covers, signs)
-    inputs = [term.register for own in regions.values() for term in _first_is_plus(own)]
-    return writer.emit(kernel, *inputs)
+    return writer.emit(kernel, *(term.register for own in each for term in own))
 
 
 def reassemble(writer: Writer, register: int, size: int) -> int:
@@ -71,9 +72,14 @@ def _reads(writer: Writer) -> Counter[int]:
     return Counter(k for i in writer.instructions for k in i.inputs)
 
 
-def _first_is_plus(terms: Sequence[Term]) -> list[Term]:
-    """Put terms with a plus first: a difference is one call."""
-    return sorted(terms, key=lambda term: -term.sign)
+def _in_order(terms: Sequence[Term], writer: Writer) -> list[Term]:
+    """Put single numbers first, then terms with a plus: few calls, and fewer on vectors."""
+
+    def is_vector(term: Term) -> bool:
+        shape = writer.shapes.get(term.register)
+        return shape is None or prod(shape) != 1
+
+    return sorted(terms, key=lambda term: (is_vector(term), -term.sign))
 
 
 def _fills(regions: Sequence[Positions], size: int) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
+from operator import gt
 from typing import Any
 
 from chainad.algebra import forget
@@ -199,12 +200,22 @@ def _price(graph: LinearGraph, problem: Dense, order: Order, amount: int) -> Pri
 
 
 def _cheapest(graph: LinearGraph, orders: dict[str, Order], prices: dict[str, Price]) -> str:
-    """Return the name of the cheapest order; of equals, that of the least peak, the first one."""
+    """Return the name of the cheapest order; of equals, that of the least peak.
+
+    If these are equal, too, few rows times a large matrix are preferred to a large one times few
+    columns, which takes BLAS 5 to 10% longer; then the first one is.
+    """
     least = min(prices.values())
     tied = [name for name in prices if prices[name] == least]
     if len(tied) == 1 or len(graph.inner) > MANY:
         return tied[0]
-    return min(tied, key=lambda name: follow(graph, orders[name]).peak.numbers)
+
+    def rank(name: str) -> tuple[int, int]:
+        plan = follow(graph, orders[name])
+        tall = [s for s in plan.steps if s.structure.is_dense and gt(*s.structure.matrix_shape)]
+        return plan.peak.numbers, sum(step.multiplications for step in tall)
+
+    return min(tied, key=rank)
 
 
 def candidates(
