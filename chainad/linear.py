@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import networkx as nx
 
@@ -188,8 +189,7 @@ def may_part(graph: LinearGraph) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Meeting:
+class Meeting(NamedTuple):
     """One product of an elimination at v: piece `left` out of v with piece `right` into v.
 
     The product falls on the edge from `tail` to `head`.
@@ -261,12 +261,17 @@ class Elimination:
         edges: dict[tuple[Vertex, Vertex], Pieces] = {}
         for head, out in outs.items():
             for tail, into in ins.items():
-                pieces = [*self.after[tail].get(head, ())]
+                old = self.after[tail].get(head)
+                pieces = [*old] if old else []
                 for i, left in enumerate(out):
                     for j, right in enumerate(into):
                         product = multiply(left, right)
-                        if product.structure.nonzeros and product.structure.scale != 0:
-                            landing = land(pieces, product.structure)
+                        made = product.structure
+                        if made.nonzeros and made.scale != 0:
+                            if pieces:
+                                landing = land(pieces, made)
+                            else:
+                                landing, pieces = FIRST, [made]
                             meetings.append(Meeting(tail, head, i, j, product, landing))
                 if pieces:
                     edges[tail, head] = tuple(pieces)

@@ -61,8 +61,8 @@ def lower(plan: Plan, arrangements: Sequence[Kernels], output: str = "dense") ->
         outputs += found
     program = prune(Program(len(edges), tuple(writer.instructions), tuple(outputs)))
     for improve in (lay_out_axes, turn_batches):
-        program, writer = improve(program, writer)
-        program = prune(program)
+        found, writer = improve(program, writer)
+        program = program if found is program else prune(found)
     return Lowered(program, tuple(forms))
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import networkx as nx
 
@@ -14,6 +14,7 @@ from chainad.algebra import Product, Sweep, Total, make_explicit, staged
 from chainad.bounds import lower_bound
 from chainad.errors import InputError, PlanError
 from chainad.linear import (
+    FIRST,
     Elimination,
     Landing,
     LinearGraph,
@@ -36,8 +37,7 @@ Direction = Literal["leaf", "forward", "reverse", "join", "sum", "explicit"]
 Mode = Literal["forward", "reverse", "hybrid"]
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One product or sum of two Jacobians.
 
     Jacobians are numbered: the local ones 0, 1, ... as the edges of the graph, then one for every
@@ -57,7 +57,7 @@ class Step:
     via: Vertex | None
     head: Vertex
     direction: Direction
-    algebra: Product | Total = field(repr=False)
+    algebra: Product | Total
 
     @property
     def structure(self) -> Structure:
@@ -438,11 +438,15 @@ def _steps(
     elimination = Elimination(_with_explicit(graph, written) if written else graph)
     steps: list[Step] = []
     n = len(graph.edges)
+    has_operators = any(e.structure.action is not None for e in graph.edges)
     current: dict[tuple[Vertex, Vertex], list[int]] = {}
     # Products with an identity are still local; `local` holds the numbers of all such Jacobians.
     local = set(range(n))
 
     def put(number: int, landing: Landing, ends: tuple[Vertex, Vertex]) -> int:
+        if landing is FIRST:
+            current[ends] = [number]
+            return number
         pieces = current.setdefault(ends, [])
         if landing.total is None:
             pieces.append(number)
@@ -468,18 +472,21 @@ def _steps(
     for item in order:
         v = via(item)
         for m in elimination.eliminate(item):
-            left, right = current[v, m.head][m.left], current[m.tail, v][m.right]
-            (one, two), product = staged(m.product, sweep)
-            if one is not None:
-                left = explicit(left, (v, m.head), one)
-            if two is not None:
-                right = explicit(right, (m.tail, v), two)
+            tail, head, _, _, product, landing = m
+            left, right = current[v, head][m.left], current[tail, v][m.right]
+            is_free = not product.multiplications
+            if has_operators:
+                (one, two), product = staged(product, sweep)
+                if one is not None:
+                    left = explicit(left, (v, head), one)
+                if two is not None:
+                    right = explicit(right, (tail, v), two)
             number = n + len(steps)
             direction = _APPLIED.get(product.action) or _direction(left in local, right in local)
-            steps.append(Step(number, left, right, m.tail, v, m.head, direction, product))
-            if not m.product.multiplications and {left, right} <= local:
+            steps.append(Step(number, left, right, tail, v, head, direction, product))
+            if is_free and left in local and right in local:
                 local.add(number)
-            put(number, m.landing, (m.tail, m.head))
+            put(number, landing, (tail, head))
         if isinstance(item, EdgeElimination):  # another edge may come to lie there
             current.pop((item.tail, item.head), None)
     return tuple(steps), current

@@ -46,7 +46,7 @@ def test_a_plan_cannot_be_changed() -> None:
     plan = chainad.plan_chain([4, 3, 2])
     with pytest.raises(FrozenInstanceError):
         plan.order = ()  # type: ignore[misc]
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         plan.steps[0].left = 7  # type: ignore[misc]
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from chainad.algebra.build import Kernels, dense, diagonal
+from chainad.algebra.strips import is_number, meets_at_one, times_number
 from chainad.kernels import Explicit, Scale
 from chainad.pattern import (
     Index,
@@ -75,6 +76,31 @@ def _multiply(left: Structure, right: Structure) -> Product:
         return _times_unit(left, right)
     if right.is_identity:
         return _times_unit(right, left)
+    if left.nonzeros and right.nonzeros and left.scale != 0 and right.scale != 0:
+        if is_number(left) and meets_at_one(right.rows):
+            return _times_number(left, right, left, right)
+        if is_number(right) and meets_at_one(left.cols):
+            return _times_number(right, left, left, right)
+    return _by_labels(left, right)
+
+
+def _times_number(number: Structure, other: Structure, left: Structure, right: Structure) -> Product:
+    """Return the product `left @ right`, one of them a number, the other one any Jacobian."""
+    scale, cost, after = times_number(number, other)
+    stored = () if scale is not None or other.scale is not None else other.stored
+    structure = Structure(left.rows, right.cols, stored, other.sizes, scale)
+    if number.scale is not None or other.scale is not None:
+        return Product(structure, cost, 0, (), (), None, _sized(other, stored), after)
+    labels = (left.stored, right.stored, stored)
+    return Product(structure, cost, 0, (), (), labels, _sized(other, stored), after)
+
+
+def _sized(structure: Structure, labels: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    return tuple((x, structure.sizes[x]) for x in labels)
+
+
+def _by_labels(left: Structure, right: Structure) -> Product:
+    """Return the product as the labels say."""
     spelling = Spelling()
     a, rows, inner_left = spelling.add(left)
     b, inner_right, cols = spelling.add(right)

@@ -11,7 +11,8 @@ import numpy as np
 
 from chainad.algebra.build import Kernels, arrange
 from chainad.algebra.product import explicit_of, split_to
-from chainad.kernels import Broadcast, Place
+from chainad.algebra.strips import placed, union_of
+from chainad.kernels import Broadcast, Place, Reshape
 from chainad.pattern import Integers, Positions, coordinates, distinct, positions, refine
 from chainad.spelling import Operand, Spelling
 from chainad.structure import Axis, Structure, places
@@ -52,7 +53,24 @@ def _add(left: Structure, right: Structure) -> Total:
     line = in_line(left, right)
     if line is not None:
         return _add_in_line(left, right, line)
-    return _add_unlike(left, right)
+    return _add_strips(left, right) or _add_unlike(left, right)
+
+
+def _add_strips(left: Structure, right: Structure) -> Total | None:
+    """Add two structures whose entries lie along the same axis; None if they do not."""
+    found = union_of(left, right)
+    if found is None:
+        return None
+    axes, count, where = found
+    n = len(left.rows)
+    return Total(
+        structure=Structure(axes[:n], axes[n:], (0,), (count,), None),
+        additions=min(left.nonzeros, right.nonzeros),
+        left=placed(left, where[0], count),
+        right=placed(right, where[1], count),
+        after=(Broadcast((count,)), Reshape((count,))),
+        fills=range(count) in where,
+    )
 
 
 @dataclass(frozen=True)

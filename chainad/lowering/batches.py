@@ -59,6 +59,8 @@ def _is_batch(shape: Shape | None) -> bool:
 def _batched(program: Program, writer: Writer) -> set[int]:
     """Return the registers that can be made with the batch last."""
     found: set[int] = set()
+    if not any(map(_is_batch, writer.shapes.values())):
+        return found
     for i in program.instructions:
         shapes = [writer.shapes.get(k) for k in i.inputs]
         shape = writer.shapes.get(i.output)

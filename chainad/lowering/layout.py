@@ -27,7 +27,15 @@ def lay_out_axes(program: Program, writer: Writer) -> tuple[Program, Writer]:
     made = Writer(program.n_slots)
     made.shapes |= {k: writer.shapes.get(k) for k in range(program.n_slots)}
     register = {k: k for k in range(program.n_slots)}
+    changed: set[int] = set()
     for old in program.instructions:
+        if old.output not in wanted and changed.isdisjoint(old.inputs):
+            if not isinstance(old.kernel, Transpose) or old.inputs[0] not in wanted:
+                inputs = tuple(register[k] for k in old.inputs)
+                shape = writer.shapes.get(old.output)
+                register[old.output] = made.repeat(old.kernel, inputs, shape)
+                continue
+        changed.add(old.output)
         inputs = tuple(register[k] for k in old.inputs)
         order = wanted.get(old.output)
         if order is not None:
@@ -43,6 +51,8 @@ def lay_out_axes(program: Program, writer: Writer) -> tuple[Program, Writer]:
 
 def _wanted(program: Program, writer: Writer) -> dict[int, Order]:
     """Return the registers that are to be made transposed, each with the order of its axes."""
+    if not any(isinstance(i.kernel, Transpose) for i in program.instructions):
+        return {}
     readers: dict[int, list[Instruction]] = defaultdict(list)
     for instruction in program.instructions:
         for k in instruction.inputs:

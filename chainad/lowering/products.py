@@ -92,6 +92,8 @@ def contract(writer: Writer, product: Product, a: int, b: int) -> int:
     if product.action:
         return _apply_operator(writer, product, a, b)
     if not inner:
+        if not out:
+            return writer.emit(Multiply(), a, b)
         return writer.emit(
             Multiply(),
             _stretch(writer, a, left, out, size),

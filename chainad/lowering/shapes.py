@@ -34,6 +34,17 @@ from chainad.kernels import (
 
 Shape = tuple[int, ...]
 
+ELEMENTWISE = (Add, Subtract, Multiply)
+
+
+def broadcast_shape(one: Shape | None, two: Shape | None) -> Shape | None:
+    """Return the shape that two arrays have together; None if one of theirs is not known."""
+    if one is None or two is None:
+        return None
+    if not one or not two:
+        return one or two
+    return np.broadcast_shapes(one, two)
+
 
 def shape_of(kernel: Kernel, inputs: tuple[Shape | None, ...]) -> Shape | None:
     """Return the shape of what a kernel makes; None if that is not known.
@@ -41,6 +52,9 @@ def shape_of(kernel: Kernel, inputs: tuple[Shape | None, ...]) -> Shape | None:
     Slots whose arrays a rule states in its own way have no known shape, nor have the results of
     operators.
     """
+    if isinstance(kernel, ELEMENTWISE):
+        one, two = inputs
+        return one if one == two else broadcast_shape(one, two)
     known = [shape for shape in inputs if shape is not None]
     if isinstance(kernel, (Reshape, Broadcast, Full, Scatter, Explicit)):
         return _stated(kernel, known)
@@ -57,12 +71,11 @@ def shape_of(kernel: Kernel, inputs: tuple[Shape | None, ...]) -> Shape | None:
             return tuple(n for k, n in enumerate(known[0]) if k not in axes)
         case Scale() | Copy() | AddAt() | AddTied():
             return known[0]
-        case Add() | Subtract() | Multiply():
-            return np.broadcast_shapes(*known)
         case MatMul():
             return _matmul(*known)
         case Dot():
-            return np.broadcast_shapes(*known)[:-1]
+            found = broadcast_shape(*known)
+            return None if found is None else found[:-1]
         case SparseDot(_, _, size):
             return (size, known[1][1])
         case Concatenate():

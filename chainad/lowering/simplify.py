@@ -10,8 +10,6 @@ from itertools import accumulate
 from math import prod
 from typing import Protocol
 
-import numpy as np
-
 from chainad.kernels import (
     Add,
     AddAt,
@@ -28,7 +26,7 @@ from chainad.kernels import (
     Take,
     Transpose,
 )
-from chainad.lowering.shapes import Shape, shape_of
+from chainad.lowering.shapes import ELEMENTWISE, Shape, broadcast_shape, shape_of
 from chainad.moves import as_turn
 from chainad.pattern import Index, Positions, progressions, refine
 from chainad.program import Instruction
@@ -52,6 +50,8 @@ class Context(Protocol):
 
 def simplify(kernel: Kernel, inputs: tuple[int, ...], context: Context) -> int | Call:
     """Return a register that holds the result already, or a call that makes it with less work."""
+    if isinstance(kernel, ELEMENTWISE):
+        return _elementwise(kernel, _stripped(kernel, inputs, context), context)
     match kernel:
         case Reshape():
             return _reshape(kernel, inputs[0], context)
@@ -61,8 +61,6 @@ def simplify(kernel: Kernel, inputs: tuple[int, ...], context: Context) -> int |
             return _broadcast(kernel, inputs[0], context)
         case Scale(factor):
             return _scale(factor, inputs[0], context)
-        case Add() | Subtract() | Multiply():
-            return _elementwise(kernel, _stripped(kernel, inputs, context), context)
         case MatMul():
             a, b = (_positive(x, context) for x in inputs)
             return (kernel, inputs) if a is None or b is None else (kernel, (a, b))
@@ -294,6 +292,9 @@ def _short(x: int, shape: Shape, context: Context) -> int:
 
 def _stripped(kernel: Kernel, inputs: tuple[int, ...], context: Context) -> tuple[int, ...]:
     """Let an elementwise kernel broadcast by itself."""
+    makers = (context.made.get(x) for x in inputs)
+    if not any(m is not None and isinstance(m.kernel, (Broadcast, Reshape)) for m in makers):
+        return inputs
     shapes = [context.shapes.get(x) for x in inputs]
     result = shape_of(kernel, tuple(shapes))
     if result is None:
@@ -309,7 +310,7 @@ def _stripped(kernel: Kernel, inputs: tuple[int, ...], context: Context) -> tupl
             shape = context.shapes.get(shorter)
             if shorter == candidate or shape is None or other is None:
                 break
-            if np.broadcast_shapes(shape, other) != result:
+            if broadcast_shape(shape, other) != result:
                 break
             candidate = shorter
         found[k] = candidate
@@ -353,6 +354,8 @@ def _signed(kernel: Kernel, inputs: tuple[int, ...], context: Context) -> int | 
     """Let the signs of two operands meet, or go into the kernel."""
     a, b = inputs
     minus_a, minus_b = _positive(a, context), _positive(b, context)
+    if minus_a is None and minus_b is None:
+        return kernel, inputs
     match kernel, minus_a is not None, minus_b is not None:
         case Add(), True, True:
             assert minus_a is not None

@@ -72,6 +72,15 @@ class Writer:
             self._known[key] = output
         return output
 
+    def repeat(self, kernel: Kernel, inputs: tuple[int, ...], shape: Shape | None) -> int:
+        """Return the register of an instruction that another writer found nothing to better in."""
+        output, self._next = self._next, self._next + 1
+        instruction = Instruction(kernel, inputs, output)
+        self.instructions.append(instruction)
+        self.made[output] = instruction
+        self.shapes[output] = shape
+        return output
+
     def apply(self, kernels: Kernels, register: int | None) -> int | None:
         """Apply unary kernels one after the other; None stands for a structure without numbers."""
         for kernel in kernels:

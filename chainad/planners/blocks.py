@@ -111,9 +111,10 @@ def path_order(graph: Compact[Any]) -> list[int] | None:
 
 
 def _structure(graph: Compact[Any], tail: int, head: int) -> Structure | None:
-    """Return the structure of an edge, None if it is in several pieces."""
+    """Return the structure of an edge, None if it is in several pieces or not known."""
     if isinstance(graph, Dense):
         return dense((graph.widths[head],), (graph.widths[tail],))
-    assert isinstance(graph, Structured)
+    if not isinstance(graph, Structured):
+        return None
     pieces = graph.table.pieces[graph.start[0][tail][head]]
     return pieces[0] if len(pieces) == 1 else None
