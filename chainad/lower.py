@@ -61,8 +61,8 @@ def lower(plan: Plan, arrangements: Sequence[Kernels], output: str = "dense") ->
         outputs += found
     program = prune(Program(len(edges), tuple(writer.instructions), tuple(outputs)))
     for improve in (lay_out_axes, turn_batches):
-        found, writer = improve(program, writer)
-        program = program if found is program else prune(found)
+        improved, writer = improve(program, writer)
+        program = program if improved is program else prune(improved)
     return Lowered(program, tuple(forms))
 
 

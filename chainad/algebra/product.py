@@ -84,7 +84,9 @@ def _multiply(left: Structure, right: Structure) -> Product:
     return _by_labels(left, right)
 
 
-def _times_number(number: Structure, other: Structure, left: Structure, right: Structure) -> Product:
+def _times_number(
+    number: Structure, other: Structure, left: Structure, right: Structure
+) -> Product:
     """Return the product `left @ right`, one of them a number, the other one any Jacobian."""
     scale, cost, after = times_number(number, other)
     stored = () if scale is not None or other.scale is not None else other.stored

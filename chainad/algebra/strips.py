@@ -52,7 +52,7 @@ def strip_of(structure: Structure) -> tuple[int, Places] | None:
         return None
     axes = (*structure.rows, *structure.cols)
     found = [k for k, axis in enumerate(axes) if axis.size != 1]
-    if len(found) != 1:
+    if len(found) != 1 or not all(meets_at_one((axis,)) for axis in axes if axis.size == 1):
         return None
     axis = axes[found[0]]
     where = range(axis.size) if axis.positions is None else axis.positions

@@ -29,12 +29,12 @@ def lay_out_axes(program: Program, writer: Writer) -> tuple[Program, Writer]:
     register = {k: k for k in range(program.n_slots)}
     changed: set[int] = set()
     for old in program.instructions:
+        # What is wanted in another order is changed, and so is whatever reads it.
         if old.output not in wanted and changed.isdisjoint(old.inputs):
-            if not isinstance(old.kernel, Transpose) or old.inputs[0] not in wanted:
-                inputs = tuple(register[k] for k in old.inputs)
-                shape = writer.shapes.get(old.output)
-                register[old.output] = made.repeat(old.kernel, inputs, shape)
-                continue
+            inputs = tuple(register[k] for k in old.inputs)
+            shape = writer.shapes.get(old.output)
+            register[old.output] = made.repeat(old.kernel, inputs, shape)
+            continue
         changed.add(old.output)
         inputs = tuple(register[k] for k in old.inputs)
         order = wanted.get(old.output)
