@@ -39,7 +39,7 @@ FLOORS = [
     ["report", "report.text", "bounds", "planners.workers", "schedule"],
     ["report.network", "travel"],
     ["plan", "rules.*"],
-    ["rules.complexes", "rules.decompositions", "rules.fft"],
+    ["rules.complexes", "rules.decompositions", "rules.fft", "rules.joining"],
     ["rules.scipy_fft", "rules.scipy_linalg", "rules.scipy_special", "rules.special"],
     ["lowering.products", "lowering.layout"],
     ["lowering.assemble", "lowering.batches"],

@@ -16,12 +16,10 @@ from chainad.graph import Argument
 from chainad.pattern import Integers, Positions, as_array, coordinates, positions, refine
 from chainad.primitives import place, segment_sum, sparse_dot
 from chainad.rules.base import (
-    CONSTANT,
     Local,
     Locals,
     arguments_in,
     defined,
-    normalize_axes,
     rule,
 )
 from chainad.structure import Axis
@@ -32,10 +30,12 @@ def movement(
 ) -> None:
     """Register functions that only move, repeat, drop or pad entries of their `operands`."""
     for function in functions:
-        rule(function, operands=operands, nested=nested)(_locals_of(function, operands))
+        rule(function, operands=operands, nested=nested)(locals_of(function, operands))
 
 
-def _locals_of(function: Callable[..., Any], places: tuple[int, ...]) -> Callable[..., Locals]:
+def locals_of(function: Callable[..., Any], places: tuple[int, ...]) -> Callable[..., Locals]:
+    """Return the rule of a function that moves numbers, read off its result on numbers' places."""
+
     def locals_(y: Argument, *args: Any, **kwargs: Any) -> Locals:
         operands = arguments_in([value for k, value in enumerate(args) if k in places])
         if len(operands) != len(arguments_in(args)):
@@ -347,248 +347,3 @@ movement(
     np.column_stack,
     nested=True,
 )
-
-
-@rule(np.concatenate, nested=True)
-def _concatenate(
-    y: Argument, arrays: Any, axis: Any = 0, dtype: Any = None, casting: Any = None
-) -> Locals:
-    if axis is None or isinstance(arrays, Argument):
-        return _locals_of(np.concatenate, (0,))(y, arrays, axis)
-    at = normalize_axes(axis, y.ndim)[0]
-    found: dict[Argument, Local | tuple[Local, ...] | None] = {}
-    start = 0
-    for x in arrays:
-        n = x.shape[at]
-        if x.traced:
-            rows = [Axis(m, (k,)) for k, m in enumerate(y.shape)]
-            rows[at] = Axis(y.shape[at], (at,), range(start, start + n))
-            found[x] = _piece(rows, [Axis(m, (k,)) for k, m in enumerate(x.shape)], x.shape)
-        start += n
-    return found
-
-
-@rule(np.roll)
-def _roll(y: Argument, x: Argument, shift: Any, axis: Any = None) -> Locals:
-    if axis is None or np.ndim(shift) or np.ndim(axis) or x.size == 0:
-        return _locals_of(np.roll, (0,))(y, x, shift, axis)
-    at = normalize_axes(axis, x.ndim)[0]
-    n = x.shape[at]
-    ahead = int(shift) % n
-    # What is shifted out at the end comes in again in front.
-    return {x: _pieces(x.shape, at, y.shape, [(0, n - ahead, ahead), (n - ahead, ahead, 0)])}
-
-
-def _pieces(
-    shape: tuple[int, ...], at: int, into: tuple[int, ...], moves: Sequence[tuple[int, int, int]]
-) -> tuple[Local, ...]:
-    """Return a selection for every move (from, count, to) along axis `at`; all else stays."""
-    found = []
-    for start, count, to in moves:
-        if count:
-            rows = [Axis(m, (k,)) for k, m in enumerate(into)]
-            cols = [Axis(m, (k,)) for k, m in enumerate(shape)]
-            rows[at] = Axis(into[at], (at,), range(to, to + count))
-            cols[at] = Axis(shape[at], (at,), range(start, start + count))
-            sizes = tuple(count if k == at else m for k, m in enumerate(shape))
-            found.append(_piece(rows, cols, sizes))
-    return tuple(found)
-
-
-def _piece(rows: Sequence[Axis], cols: Sequence[Axis], sizes: Sequence[int]) -> Local:
-    return Local(arrange(rows, cols, dict(enumerate(sizes)), scale=1), None)
-
-
-def _pad_with_zeros(x: Any, pad_width: Any, mode: str = "constant", **kwargs: Any) -> Any:
-    """Pad like np.pad, whatever the constant: it has derivative zero."""
-    if mode not in ("constant", "edge", "reflect", "symmetric", "wrap"):
-        raise NotImplementedError(
-            f"np.pad with mode={mode!r} is not differentiated; use np.concatenate"
-        )
-    if kwargs.get("reflect_type", "even") != "even":
-        raise NotImplementedError("np.pad with reflect_type='odd' is not differentiated")
-    function: Callable[..., Any] = np.pad
-    return function(x, pad_width, mode)
-
-
-@rule(np.pad)
-def _pad(y: Argument, x: Argument, pad_width: Any, mode: str = "constant", **kwargs: Any) -> Locals:
-    if mode != "constant":
-        return _locals_of(_pad_with_zeros, (0,))(y, x, pad_width, mode, **kwargs)
-    widths = np.broadcast_to(np.asarray(pad_width), (x.ndim, 2))[:, 0].tolist()
-    rows = [
-        Axis(m, (k,), range(first, first + n))
-        for k, (m, first, n) in enumerate(zip(y.shape, widths, x.shape, strict=True))
-    ]
-    return {x: _piece(rows, [Axis(n, (k,)) for k, n in enumerate(x.shape)], x.shape)}
-
-
-@defined(np.sort)
-def _sort(
-    a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None
-) -> Any:
-    if axis is None:
-        a, axis = np.ravel(a), -1
-    return np.take_along_axis(a, np.argsort(a, axis=axis, kind="stable"), axis=axis)
-
-
-@defined(np.block)
-def _block(arrays: Any) -> Any:
-    def depth_of(value: Any) -> int:
-        return 1 + depth_of(value[0]) if isinstance(value, list) else 0
-
-    def most(value: Any) -> int:
-        return max(map(most, value)) if isinstance(value, list) else np.ndim(value)
-
-    depth = depth_of(arrays)
-    ndim = max(depth, most(arrays))
-
-    def assemble(value: Any, level: int) -> Any:
-        if not isinstance(value, list):
-            return np.reshape(value, (1,) * (ndim - np.ndim(value)) + np.shape(value))
-        return np.concatenate([assemble(v, level + 1) for v in value], axis=level - depth)
-
-    return assemble(arrays, 0)
-
-
-@defined(np.full_like)
-def _full_like(a: Any, fill_value: Any, dtype: Any = None, **kwargs: Any) -> Any:
-    ones = np.ones_like(a, dtype, **kwargs)
-    if ones.dtype.kind != "f":
-        raise NotImplementedError(
-            f"the result is of dtype {ones.dtype}, which cuts the derivative; pass dtype=float"
-        )
-    return np.broadcast_to(fill_value, np.shape(ones)) * ones
-
-
-@defined(np.diff)
-def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
-    if n < 0:
-        raise ValueError(f"order must be non-negative but got {n!r}")
-    ends = [x for x in (prepend, a, append) if x is not None]
-    if len(ends) > 1 and n:
-        shape = [1 if k == axis % np.ndim(a) else size for k, size in enumerate(np.shape(a))]
-        a = np.concatenate(
-            [x if np.ndim(x) else np.broadcast_to(x, shape) for x in ends], axis=axis
-        )
-    for _ in range(n):
-        a = np.moveaxis(a, axis, 0)
-        a = np.moveaxis(a[1:] - a[:-1], 0, axis)
-    return a
-
-
-@defined(np.median)
-def _median(a: Any, axis: Any = None, *, keepdims: Any = False) -> Any:
-    if axis is None:
-        flat = np.median(np.ravel(a), axis=0)
-        return np.reshape(flat, (1,) * np.ndim(a)) if keepdims else flat
-    if not isinstance(axis, (int, np.integer)):
-        raise NotImplementedError("several axes: reshape them to one beforehand")
-    front = np.moveaxis(np.sort(a, axis=axis), axis, 0)
-    n = np.shape(front)[0]
-    middle = np.mean(front[(n - 1) // 2 : n // 2 + 1], axis=0)
-    # NaN is sorted to the end.
-    middle = middle * np.where(np.isnan(front[-1]), np.nan, 1.0).astype(a.dtype)
-    return np.expand_dims(middle, axis) if keepdims else middle
-
-
-@defined(np.array_split)
-def _array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
-    return _parts(ary, np.array_split(np.arange(np.shape(ary)[axis]), indices_or_sections), axis)
-
-
-def _parts(x: Any, numbers: Sequence[Integers], axis: int) -> list[Any]:
-    """Return views of consecutive places along an axis."""
-    front = (slice(None),) * (axis % np.ndim(x))
-    ends = [(part[0], part[-1] + 1) if part.size else (0, 0) for part in numbers]
-    return [x[(*front, slice(start, stop))] for start, stop in ends]
-
-
-@defined(np.split)
-def _split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
-    return _parts(ary, np.split(np.arange(np.shape(ary)[axis]), indices_or_sections), axis)
-
-
-@defined(np.hsplit)
-def _hsplit(ary: Any, indices_or_sections: Any) -> Any:
-    return np.split(ary, indices_or_sections, axis=0 if np.ndim(ary) == 1 else 1)
-
-
-@defined(np.vsplit)
-def _vsplit(ary: Any, indices_or_sections: Any) -> Any:
-    return np.split(ary, indices_or_sections, axis=0)
-
-
-@defined(np.dsplit)
-def _dsplit(ary: Any, indices_or_sections: Any) -> Any:
-    return np.split(ary, indices_or_sections, axis=2)
-
-
-@defined(np.broadcast_arrays)
-def _broadcast_arrays(*args: Any) -> Any:
-    shape = np.broadcast_shapes(*map(np.shape, args))
-    return tuple(np.broadcast_to(x, shape) for x in args)
-
-
-@defined(np.ediff1d)
-def _ediff1d(ary: Any) -> Any:
-    return np.diff(np.ravel(ary))
-
-
-@defined(np.select)
-def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
-    result = default
-    for condition, choice in zip(condlist[::-1], choicelist[::-1], strict=True):
-        result = np.where(condition, choice, result)
-    return result
-
-
-@defined(np.linspace)
-def _linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True) -> Any:
-    dtype = np.result_type(start, stop, 1.0)
-    steps = np.linspace(0.0, 1.0, num, endpoint, dtype=dtype)
-    steps = np.reshape(steps, (-1, *(1,) * max(np.ndim(start), np.ndim(stop))))
-    # Weights for both ends, so that these are met exactly.
-    return np.multiply(start, 1 - steps) + np.multiply(stop, steps)
-
-
-@defined(np.unstack)
-def _unstack(x: Any, *, axis: int = 0) -> Any:
-    return tuple(np.moveaxis(x, axis, 0))
-
-
-@defined(np.meshgrid)
-def _meshgrid(*xi: Any, indexing: str = "xy", sparse: bool = False, copy: bool = True) -> Any:
-    if sparse:
-        raise NotImplementedError("np.meshgrid with sparse=True: index with np.newaxis instead")
-    function: Callable[..., Any] = np.meshgrid
-    numbers = function(*(np.arange(np.size(x)) for x in xi), indexing=indexing)
-    return tuple(np.take(np.ravel(x), number) for x, number in zip(xi, numbers, strict=True))
-
-
-CONSTANT |= {
-    np.shape,
-    np.ndim,
-    np.size,
-    np.result_type,
-    np.iscomplexobj,
-    np.isrealobj,
-    np.can_cast,
-    np.may_share_memory,
-    np.shares_memory,
-    np.round,
-    np.around,
-    np.fix,
-    np.min_scalar_type,
-    np.imag,
-    np.array_repr,
-    np.array_str,
-    np.array2string,
-    np.triu_indices_from,
-    np.tril_indices_from,
-    np.diag_indices_from,
-    np.isscalar,
-    np.common_type,
-    np.isin,
-    np.unravel_index,
-}
