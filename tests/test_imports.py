@@ -65,7 +65,7 @@ FLOORS = [
     ["memory"],
     ["chunks"],
     ["tracing.record", "evaluate", "sweeps"],
-    ["tracing.write", "tracing.script"],
+    ["tracing.write", "tracing.script", "tracing.flat", "tracing.methods"],
     ["tracing.array", "replay", "replay.arguments"],
     ["replay.recording", "scalars.symbols"],
     ["replay.sharing"],

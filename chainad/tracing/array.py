@@ -13,16 +13,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import numpy as np
-import scipy.sparse
 
 from chainad.errors import TraceError
-from chainad.pattern import coordinates, positions
-from chainad.primitives import sparse_dot
-from chainad.rules.base import CONSTANT, RULES, name_of
+from chainad.rules.base import CONSTANT, RULES
 from chainad.rules.mirror import instead_of_scipy
 from chainad.rules.movement import astype, getitem
-from chainad.rules.scipy_special import log_of_sum
-from chainad.rules.statistics import running_extreme
+from chainad.tracing.flat import Flat
+from chainad.tracing.methods import OPERATORS, USUAL, equip, ufunc_method
 from chainad.tracing.record import Tracer, as_one, call, tracers_in
 from chainad.tracing.sites import called, here
 from chainad.tracing.tape import Tape
@@ -110,7 +107,7 @@ class Traced(Tracer):
             return target
         if method == "__call__" or kwargs.get("out") is not None:
             return call(ufunc, inputs, kwargs)
-        return _ufunc_method(ufunc, method, inputs, kwargs)
+        return ufunc_method(ufunc, method, inputs, kwargs)
 
     def __array_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -258,7 +255,7 @@ class Traced(Tracer):
         return call(getitem, (self, key), {})
 
 
-_USUAL: set[type] = {float, int, np.ndarray, np.float64}
+equip(Traced)
 
 # Functions that make an array like another, and those that take like= (NEP 35).
 LIKE: set[Callable[..., Any]] = {np.zeros_like, np.ones_like, np.empty_like}
@@ -289,139 +286,11 @@ def _without(kwargs: dict[str, Any], name: str) -> dict[str, Any]:
     return {k: x for k, x in kwargs.items() if k != name}
 
 
-def _sparse_matmul(a: Any, b: Any) -> Any:
-    """Return the product of a constant sparse matrix and a traced array, on either side."""
-    if scipy.sparse.issparse(b):
-        turned = _sparse_matmul(b.T, np.transpose(a) if np.ndim(a) == 2 else a)
-        return np.transpose(turned) if np.ndim(a) == 2 else turned
-    if np.shape(b)[:1] != a.shape[1:] or np.ndim(b) > 2:
-        raise ValueError(f"matmul: shapes {a.shape} and {np.shape(b)} do not fit")
-    # The very numbers of the user's, not a copy, so that a compiled function sees them change.
-    entries = scipy.sparse.coo_array(a, copy=False)
-    rows, cols = (positions(np.asarray(x)) for x in entries.coords)
-    data = entries.data.astype(b.dtype, copy=False)
-    x = b if np.ndim(b) == 2 else np.reshape(b, (-1, 1))
-    y = sparse_dot(data, rows, cols, a.shape[0], x)
-    return y if np.ndim(b) == 2 else np.reshape(y, -1)
-
-
-_NO_OPTIONS: dict[str, Any] = {}
-
-
-def _binary(ufunc: np.ufunc, swapped: bool) -> Callable[[Any, Any], Any]:
-    def method(self: Traced, other: Any) -> Any:
-        if type(other) not in _USUAL:
-            if other is NotImplemented or isinstance(other, (str, bytes, dict)):
-                return NotImplemented
-            if ufunc is np.matmul and scipy.sparse.issparse(other):
-                return _sparse_matmul(other, self) if swapped else _sparse_matmul(self, other)
-        return call(ufunc, (other, self) if swapped else (self, other), _NO_OPTIONS)
-
-    return method
-
-
-def _unary(function: Callable[..., Any]) -> Callable[[Any], Any]:
-    return lambda self: call(function, (self,), {})
-
-
-def _method(function: Callable[..., Any]) -> Callable[..., Any]:
-    def method(self: Traced, *args: Any, **kwargs: Any) -> Any:
-        return call(function, (self, *args), kwargs)
-
-    method.__doc__ = f"See numpy.{function.__name__}."
-    return method
-
-
-_OPERATORS = {
-    "add": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "truediv": np.divide,
-    "floordiv": np.floor_divide,
-    "mod": np.remainder,
-    "pow": np.power,
-    "matmul": np.matmul,
-}
-for _name, _ufunc in _OPERATORS.items():
-    setattr(Traced, f"__{_name}__", _binary(_ufunc, swapped=False))
-    setattr(Traced, f"__r{_name}__", _binary(_ufunc, swapped=True))
-for _name, _ufunc in {
-    "lt": np.less,
-    "le": np.less_equal,
-    "gt": np.greater,
-    "ge": np.greater_equal,
-    "eq": np.equal,
-    "ne": np.not_equal,
-}.items():
-    setattr(Traced, f"__{_name}__", _binary(_ufunc, swapped=False))
-for _name, _ufunc in {"neg": np.negative, "pos": np.positive, "abs": np.absolute}.items():
-    setattr(Traced, f"__{_name}__", _unary(_ufunc))
-for _function in (
-    np.sum,
-    np.mean,
-    np.prod,
-    np.var,
-    np.std,
-    np.ravel,
-    np.swapaxes,
-    np.squeeze,
-    np.cumsum,
-    np.cumprod,
-    np.clip,
-    np.take,
-    np.repeat,
-    np.diagonal,
-    np.trace,
-    np.argmax,
-    np.argmin,
-    np.argsort,
-    np.any,
-    np.all,
-    np.nonzero,
-    np.searchsorted,
-    np.argpartition,
-    np.conjugate,
-):
-    setattr(Traced, _function.__name__, _method(_function))
-_ALIASES: dict[str, Callable[..., Any]] = {
-    "max": np.max,
-    "min": np.min,
-    "round": np.round,
-    "conj": np.conjugate,
-}
-for _name, _alias in _ALIASES.items():
-    setattr(Traced, _name, _method(_alias))
-
-
 # Attributes of ndarray that tell of its memory.
 _OF_BYTES = {
     "base", "byteswap", "ctypes", "data", "dump", "dumps", "getfield", "setfield", "setflags",
     "strides", "tobytes", "tofile", "__array_interface__", "__array_struct__", "__dlpack__",
 }  # fmt: skip
-
-
-class Flat:
-    """The entries of a traced array, one after the other: x.flat."""
-
-    def __init__(self, array: Any) -> None:
-        self.array = array
-
-    def __len__(self) -> int:
-        return int(self.array.size)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(np.reshape(self.array, -1))
-
-    def __getitem__(self, key: Any) -> Any:
-        return np.reshape(self.array, -1)[key]
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        numbers = np.arange(self.array.size)[key]
-        value = as_one(value)
-        if np.ndim(value) and np.size(value) != np.size(numbers):
-            raise ValueError("x.flat[key] = values needs one value for every entry")
-        value = np.reshape(value, np.shape(numbers)) if np.ndim(value) else value
-        self.array[coordinates(numbers, self.array.shape)] = value
 
 
 class TracedScalar(Traced):
@@ -529,7 +398,7 @@ def in_place(ufunc: np.ufunc) -> Callable[[Traced, Any], Any]:
     return method
 
 
-for _name, _ufunc in _OPERATORS.items():
+for _name, _ufunc in OPERATORS.items():
     setattr(Traced, f"__i{_name}__", in_place(_ufunc))
 
 
@@ -575,8 +444,7 @@ def make_box(scalar: type[TracedScalar], array: type[TracedArray]) -> Callable[.
 
 
 box = make_box(TracedScalar, TracedArray)
-# What most operators meet on the other side.
-_USUAL |= {TracedScalar, TracedArray}
+USUAL |= {TracedScalar, TracedArray}
 
 
 def _may_be_view(tape: Tape, number: int, value: Any, plain: np.ndarray[Any, Any]) -> bool:
@@ -595,37 +463,3 @@ def _mark_shared(tape: Tape, number: int, plain: np.ndarray[Any, Any]) -> None:
             tape.shared.add(number)
             if source is not None:
                 tape.shared.add(source)
-
-
-def _ufunc_method(
-    ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    """Compute ufunc.reduce, .accumulate and .outer through the functions that do the same."""
-    reductions: dict[np.ufunc, Callable[..., Any]] = {
-        np.add: np.sum,
-        np.multiply: np.prod,
-        np.maximum: np.max,
-        np.minimum: np.min,
-        np.logical_and: np.all,
-        np.logical_or: np.any,
-        np.logaddexp: log_of_sum,
-    }
-    if method == "reduce" and ufunc in reductions:
-        options = {k: v for k, v in kwargs.items() if v is not None or k == "axis"}
-        return call(reductions[ufunc], inputs, {"axis": 0, **options})
-    if method == "accumulate" and ufunc in (np.add, np.multiply):
-        function = np.cumsum if ufunc is np.add else np.cumprod
-        return call(function, inputs, {"axis": 0, **kwargs})
-    if method == "accumulate" and ufunc in (np.maximum, np.minimum):
-        return running_extreme(ufunc, inputs[0], kwargs.get("axis", 0))
-    if method == "outer":
-        a, b = inputs
-        return ufunc(np.reshape(a, (*np.shape(a), *(1,) * np.ndim(b))), b, **kwargs)
-    if method == "at":
-        raise TraceError(
-            f"{here()}{name_of(ufunc)}.at writes into an array, and the derivative would be lost;"
-            " use np.stack, a matrix product, or np.concatenate"
-        )
-    raise TraceError(
-        f"{here()}{name_of(ufunc)}.{method} has no rule for its derivative; use a loop"
-    )
