@@ -214,6 +214,24 @@ def test_random_programs_agree_with_differences(
     np.testing.assert_allclose(found @ directions.T, fine, rtol=1e-5, atol=2e-6 * size)
 
 
+@settings(max_examples=max(1, settings().max_examples // 4))
+@given(program=PROGRAMS, mode=st.sampled_from(["auto", "reverse"]), seed=st.integers(0, 1000))
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_random_programs_are_replayed_at_other_points(program: Any, mode: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-0.9, 0.9, size=2 * N)
+    traced = chainad.value_and_jacobian(function(program), argnums=(0, 1), mode=mode)
+    compiled = traced.compile(x[:N], x[N:])
+    for point in (x, x + rng.uniform(-0.1, 0.1, size=2 * N)):
+        value, J = traced(point[:N], point[N:])
+        other, again = compiled(point[:N], point[N:])
+        wanted = np.block([list(row) for row in J])
+        size = 1 + abs(wanted).max()
+        assume(np.isfinite(size) and size < 1e4)
+        np.testing.assert_allclose(other, value, rtol=1e-8, atol=1e-8)
+        np.testing.assert_allclose(np.block([list(row) for row in again]), wanted, atol=1e-8 * size)
+
+
 @pytest.mark.parametrize("number", range(len(OPERATIONS)))
 def test_every_operation_of_the_programs_is_right_alone(number: int) -> None:
     f = function([(number, 1, 1)])
