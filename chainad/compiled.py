@@ -236,13 +236,14 @@ def record(
 def _runner(program: Program, recording: Recording) -> Callable[[Sequence[Any], Any], Any]:
     """Return what runs a program: apart from the rest, what follows from constants alone."""
     same = _same(recording.slots)
+    fixed = {k: slot for k, slot in enumerate(recording.slots) if _is_number(slot)}
     known: list[Any] = [_constant(slot, recording) for slot in recording.slots]
     parts = split(program, [k for k, value in enumerate(known) if value is not None])
     read = sum(int(np.size(known[k])) for k in parts.once.used_slots)
     if multiplications_in(parts.once, known) <= TO_COMPARE + PER_NUMBER * read:
-        return Reusing(program, partial(stacked, same=same)).trusting
+        return Reusing(program, partial(stacked, same=same), fixed).trusting
     same += range(len(same), parts.per_call.n_slots)
-    return Folded(parts.once, Reusing(parts.per_call, partial(stacked, same=same)).trusting)
+    return Folded(parts.once, Reusing(parts.per_call, partial(stacked, same=same), fixed).trusting)
 
 
 def _constant(slot: Any, recording: Recording) -> Any:
@@ -256,11 +257,18 @@ def _same(slots: Sequence[Any]) -> list[int]:
     return [first.setdefault(_identity(slot), k) for k, slot in enumerate(slots)]
 
 
+def _is_number(slot: Any) -> bool:
+    """Return whether a slot is a number from the source.
+
+    Arrays of the user's that hold one are recorded values.
+    """
+    return isinstance(slot, (np.generic, np.ndarray)) and slot.shape == ()
+
+
 def _identity(slot: Any) -> Any:
     if isinstance(slot, Ref):
         return slot.number
-    if isinstance(slot, (np.generic, np.ndarray)) and slot.shape == ():
-        # A number from the source: arrays of the user's that hold one are recorded values.
+    if _is_number(slot):
         return slot.dtype, slot.tobytes()
     return "object", id(slot)
 

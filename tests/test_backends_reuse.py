@@ -17,13 +17,14 @@ from chainad.backends.calls import Names, viewed
 from chainad.backends.numpy import build, observe
 from chainad.backends.reuse import Reusing, text_of
 from chainad.errors import InputError
-from chainad.kernels import Add, Copy, MatMul, Multiply, Push, Reshape, Scale, Transpose
+from chainad.kernels import Add, Copy, MatMul, Multiply, Push, Reshape, Scale, Scatter, Transpose
 from chainad.linear import Edge, LinearGraph
 from chainad.lower import lower
+from chainad.pattern import positions
 from chainad.plan import follow
 from chainad.planners.auto import make_plan
 from chainad.program import Instruction, Program
-from chainad.testing import random_chain, random_graph, random_numbers
+from chainad.testing import apply_kernel, random_chain, random_graph, random_numbers
 
 randoms = st.randoms(use_true_random=False)
 Slots = list[np.ndarray | None]
@@ -356,3 +357,38 @@ def test_other_views_are_the_same_views(old: tuple[int, ...], new: tuple[int, ..
         assert type(y) is np.ndarray
         assert np.shares_memory(x, y)
         np.testing.assert_array_equal(y, x.reshape(new))
+
+
+def test_regions_that_never_change_are_copied_and_the_rest_written_over() -> None:
+    n, m = 300, 1500
+    order = np.random.default_rng(0).permutation(n)  # no formula
+    places = (*(range(k, m, 5) for k in range(4)), positions(5 * order + 4))
+    kernel = Scatter(places, m, True, ((-1, 1), (1,), (1,), (1, -1), (1,)))
+    program = Program(4, (Instruction(kernel, (0, 1, 1, 0, 2, 3, 1), 4),), (4,))
+    fixed = {0: np.float64(2.0), 1: np.float64(5.0)}
+    slots = [fixed[0], fixed[1], np.arange(n, dtype=float), np.ones(n)]
+    reusing = Reusing(program, fixed=fixed)
+    for call in range(3):
+        slots[2] = slots[2] + call
+        (found,) = reusing.trusting(slots)
+        arrays = [slots[k] for k in program.instructions[0].inputs]
+        np.testing.assert_array_equal(found, apply_kernel(kernel, *arrays))
+        found[:] = -1  # it is the caller's
+    text = text_of(program, observe(program, slots)[0], [*"abcd"], fixed=fixed)
+    assert sum(line.startswith("copyto") for line in text.lines) == 1
+    assert sum("r4[" in line for line in text.lines) == 1
+
+
+def test_what_follows_from_fixed_numbers_is_computed_once() -> None:
+    program = Program(
+        3,
+        (Instruction(Multiply(), (0, 1), 3), Instruction(Multiply(), (3, 2), 4)),
+        (4,),
+    )
+    fixed = {0: np.float64(3.0), 1: np.float64(7.0)}
+    slots = [*fixed.values(), np.arange(4.0)]
+    text = text_of(program, observe(program, slots)[0], [*"abc"], fixed=fixed)
+    assert sum("multiply" in line for line in text.lines) == 1
+    reusing = Reusing(program, fixed=fixed)
+    for _ in range(2):
+        np.testing.assert_array_equal(reusing.trusting(slots)[0], 21 * np.arange(4.0))

@@ -7,7 +7,7 @@ calls are quicker. What depends on no slot is computed when the text is written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any, TypeAlias
 
@@ -103,16 +103,17 @@ def last_uses(program: Program) -> dict[int, int]:
     return last | {k: len(program.instructions) for k in program.outputs if k is not None}
 
 
-def constants(program: Program) -> dict[int, Any]:
-    """Return the small registers that depend on no slot, with their numbers.
+def constants(program: Program, fixed: Mapping[int, Any] | None = None) -> dict[int, Any]:
+    """Return the small registers that depend on no slot but `fixed` ones, with their numbers.
 
-    None of them is handed out, nor is a view of one: results have memory of their own.
+    `fixed` are the numbers of some slots, here among the registers that are returned. No constant
+    is handed out, nor is a view of one: results have memory of their own.
     """
     given: set[int] = {k for k in program.outputs if k is not None}
     for i in reversed(program.instructions):
         if i.output in given and isinstance(i.kernel, (Broadcast, Reshape, Row, Take, Transpose)):
             given.add(i.inputs[0])
-    found: dict[int, Any] = {}
+    found: dict[int, Any] = dict(fixed or {})
     names = Names()
     for i in program.instructions:
         if i.output in given or not all(k in found for k in i.inputs):

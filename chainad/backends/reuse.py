@@ -7,7 +7,7 @@ calls may run at the same time, or inside one another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -18,12 +18,17 @@ import numpy.typing as npt
 from chainad.backends.calls import Names, fresh, into, viewed
 from chainad.backends.numpy import build, compiled, constants, function, last_uses, observe
 from chainad.backends.storage import Seen, Storage, assign, views
-from chainad.kernels import Explicit, Kernel, Pull, Push, Reshape, Transpose
-from chainad.primitives import takes_over
+from chainad.kernels import Explicit, Kernel, Pull, Push, Reshape, Scatter, Transpose
+from chainad.pattern import Positions, as_array
+from chainad.primitives import scatter_into, takes_over
 from chainad.program import Instruction, Program
 
 Array = npt.NDArray[Any]
 Out = Sequence[Array | None] | None
+# If what is the same at every call would be written in so many passes over a vector, the vector is
+# copied and the rest written over.
+PASSES = 3
+
 Improve = Callable[[Program, dict[int, Seen]], Program]
 
 
@@ -57,7 +62,11 @@ class Text:
 
 
 def text_of(
-    program: Program, seen: dict[int, Seen], slots: Sequence[str], prefix: str = ""
+    program: Program,
+    seen: dict[int, Seen],
+    slots: Sequence[str],
+    prefix: str = "",
+    fixed: Mapping[int, Any] | None = None,
 ) -> Text:
     """Return the lines of a program that writes into memory that is given to it.
 
@@ -71,20 +80,27 @@ def text_of(
         The name of every slot.
     prefix : str
         Put before every name that is not a slot's.
+    fixed : mapping, optional
+        The numbers of slots that hold the same ones at every call.
     """
-    return _Writing(program, seen, slots, prefix).text()
+    return _Writing(program, seen, slots, prefix, fixed or {}).text()
 
 
 class _Writing:
     """Names registers, and writes the lines of a program."""
 
     def __init__(
-        self, program: Program, seen: dict[int, Seen], slots: Sequence[str], prefix: str
+        self,
+        program: Program,
+        seen: dict[int, Seen],
+        slots: Sequence[str],
+        prefix: str,
+        fixed: Mapping[int, Any],
     ) -> None:
         self.program, self.seen, self.prefix = program, seen, prefix
         self.names = Names(prefix)
         self.names.objects["empty"] = np.empty
-        known = constants(program)
+        known = constants(program, fixed)
         self.storage = assign(program, seen, known)
         self.word = {k: slots[k] for k in program.used_slots}
         self.word |= {k: self.names.constant(value) for k, value in known.items()}
@@ -133,6 +149,9 @@ class _Writing:
         args = [self.word[k] for k in i.inputs]
         to = self.word[i.output]
         if i.output in self.storage.pieces or i.output in self.storage.results:
+            base, rest = self._without_constants(i)
+            if base:
+                return [f"copyto({to}, {base})", *(self._call(rest) if rest.inputs else ())]
             if isinstance(i.kernel, Reshape):
                 shape = self._shape(i.inputs[0])
                 return [f"copyto({to}.reshape({shape}), {args[0]})"]
@@ -142,6 +161,31 @@ class _Writing:
         shape = self._shape(i.inputs[0]) if i.inputs else None
         view = None if shape is None else viewed(i.kernel, args[0], shape, self.names)
         return [f"{to} = {view or fresh(i.kernel, args, self.names)}"]
+
+    def _without_constants(self, i: Instruction) -> tuple[str, Instruction]:
+        """Take from a scatter the regions that are the same at every call, if these are many.
+
+        Returns the name of a vector that holds them already, empty if there is none, and the rest.
+        """
+        kernel = i.kernel
+        if not isinstance(kernel, Scatter) or not kernel.covers:
+            return "", i
+        signs = kernel.signs or ((1,),) * len(kernel.positions)
+        given = iter(i.inputs)
+        regions = [
+            (where, own, [next(given) for _ in own])
+            for where, own in zip(kernel.positions, signs, strict=True)
+        ]
+        fixed = [each for each in regions if self.known.keys() >= set(each[2])]
+        if not fixed or sum(map(_extent, _column(fixed, 0))) < PASSES * kernel.size:
+            return "", i
+        rest = [each for each in regions if not self.known.keys() >= set(each[2])]
+        base = np.zeros(kernel.size, self.seen[i.output].dtype)
+        values = [np.asarray(self.known[k]) for _, _, inputs in fixed for k in inputs]
+        scatter_into(base, _column(fixed, 0), True, _column(fixed, 1), *values)
+        left = Scatter(_column(rest, 0), kernel.size, True, _column(rest, 1))
+        inputs = tuple(k for each in rest for k in each[2])
+        return self.names.constant(base), Instruction(left, inputs, i.output)
 
     def _shape(self, k: int) -> tuple[int, ...] | None:
         return self.seen[k].shape if k in self.seen else None
@@ -171,6 +215,15 @@ class _Writing:
         return True
 
 
+def _column(rows: Sequence[tuple[Any, ...]], k: int) -> tuple[Any, ...]:
+    return tuple(row[k] for row in rows)
+
+
+def _extent(where: Positions) -> int:
+    """Return how much of a vector lies between the first and the last of some positions."""
+    return int(np.ptp(as_array(where))) + 1 if len(where) else 0
+
+
 def _step(kernel: Kernel) -> str:
     if isinstance(kernel, Transpose):
         return f".transpose({kernel.order})"
@@ -182,11 +235,18 @@ class Reusing:
     """A program that keeps its memory from call to call.
 
     `improve` may return a quicker program that does the same; it is asked once, when a first run
-    has shown the shape and dtype of every register.
+    has shown the shape and dtype of every register. `fixed` are the numbers of slots that hold
+    these at every call.
     """
 
-    def __init__(self, program: Program, improve: Improve | None = None) -> None:
+    def __init__(
+        self,
+        program: Program,
+        improve: Improve | None = None,
+        fixed: Mapping[int, Any] | None = None,
+    ) -> None:
         program.check()
+        self._fixed = fixed
         self.program = program
         self._improve = improve
         self._plain = build(program)
@@ -242,7 +302,8 @@ class Reusing:
                 better.check()
                 program = better
                 seen, results = observe(program, slots)
-        text = text_of(program, seen, [f"slots[{k}]" for k in range(program.n_slots)])
+        names = [f"slots[{k}]" for k in range(program.n_slots)]
+        text = text_of(program, seen, names, fixed=self._fixed)
         ending = f"return ({''.join(f'{name}, ' for name in text.results)})"
         run = compiled(function("run(slots, memory, out)", [*text.lines, ending]), text.names)
         with self._lock:
