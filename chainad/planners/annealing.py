@@ -84,6 +84,7 @@ class _Stretch:
                 total += change
                 if total < best:
                     best = total
+                    pace.gain()
                     yield list(self.order)
 
     def _target(self, source: int, rng: Random) -> int:

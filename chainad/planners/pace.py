@@ -8,10 +8,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from time import monotonic
 from typing import Literal
 
 from chainad.errors import PlanError
+
+# Up to so many inner vertices, the search takes no heed of how much there is to gain.
+SMALL = 200
+
+# Eliminations that annealing may take before its first gain.
+FIRST_GAIN = 3000
 
 # Seconds that a search is silent.
 QUIET = 2.0
@@ -38,6 +45,11 @@ class Level:
         Inner vertices up to which all rules are tried, and up to which orders are improved.
     pairs : int
         Pairs of edges per inner vertex that a rule may look at; beyond that it is left out.
+    worth : int
+        Multiplications of the cheapest order so far for which one elimination is tried on graphs of
+        more than `SMALL` inner vertices: then a search takes no longer than running the plan.
+    patience : float
+        How long annealing goes on without gain: so many times what the last but one gain took.
     """
 
     inner: int
@@ -49,6 +61,8 @@ class Level:
     rules: int
     most: int
     pairs: int
+    worth: int
+    patience: float
 
 
 LEVELS: dict[str, Level] = {
@@ -62,6 +76,8 @@ LEVELS: dict[str, Level] = {
         rules=100,
         most=60,
         pairs=150,
+        worth=100_000,
+        patience=2.5,
     ),
     "balanced": Level(
         inner=9,
@@ -73,6 +89,8 @@ LEVELS: dict[str, Level] = {
         rules=3_000,
         most=3_000,
         pairs=600,
+        worth=100_000,
+        patience=2.5,
     ),
     "thorough": Level(
         inner=18,
@@ -84,6 +102,8 @@ LEVELS: dict[str, Level] = {
         rules=50_000,
         most=50_000,
         pairs=100_000,
+        worth=0,
+        patience=inf,
     ),
 }
 
@@ -165,6 +185,8 @@ class Pace:
         So many eliminations, and what `work` grows by.
     deadline : float, optional
         A time of `time.monotonic`.
+    patience : float
+        How many times as long as for the last gain to wait for the next one.
     """
 
     def __init__(
@@ -172,15 +194,28 @@ class Pace:
         allowance: int | None = None,
         deadline: float | None = None,
         work: Callable[[], int] = lambda: 0,
+        patience: float = inf,
     ) -> None:
         self.allowance = allowance
         self.deadline = deadline
         self.work = work
         self.spent = -work()
+        self.patience = patience
+        self.until: float = inf if patience == inf else FIRST_GAIN
 
     def go_on(self, eliminations: int) -> bool:
         """Return whether there is room for so many more eliminations, and count them."""
         self.spent += eliminations
-        if self.allowance is not None and self.spent + self.work() > self.allowance:
+        if self.taken > min(self.until, inf if self.allowance is None else self.allowance):
             return False
         return self.deadline is None or monotonic() < self.deadline
+
+    @property
+    def taken(self) -> int:
+        """What the search has taken so far, in eliminations."""
+        return self.spent + self.work()
+
+    def gain(self) -> None:
+        """Note that something was gained: the search may go on for longer."""
+        if self.patience < inf:
+            self.until = FIRST_GAIN + self.patience * self.taken

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from chainad.orders import EdgeElimination, Item
@@ -48,12 +49,22 @@ class Compact(ABC, Generic[Entry]):
 
     def price_of(self, order: Iterable[Item], limit: int | None = None) -> int:
         """Return the price of eliminating in this order; beyond the limit, any price beyond it."""
+        given = tuple(order)
+        known = self._known.get(given)
+        if known is not None:
+            return known
         state, price = self.copy(), 0
-        for item in order:
+        for item in given:
             price += self.take(state, item)
             if limit is not None and price > limit:
-                break
+                return price
+        self._known[given] = price
         return price
+
+    @cached_property
+    def _known(self) -> dict[tuple[Item, ...], int]:
+        """The prices of whole orders, once computed."""
+        return {}
 
     def prices_of(self, orders: Sequence[Sequence[int]]) -> list[int | None]:
         """Return the prices of some orders, the least one among them.

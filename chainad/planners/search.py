@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from random import Random
 from time import monotonic
 from typing import Any
@@ -19,7 +20,7 @@ from chainad.planners.blocks import components, path_order, split
 from chainad.planners.compact import Compact, Dense, compact
 from chainad.planners.exhaustive import bound_of, cheapest
 from chainad.planners.greedy import greedy_order, order_within
-from chainad.planners.pace import DEFAULT, Aim, Level, Pace, Progress
+from chainad.planners.pace import DEFAULT, SMALL, Aim, Level, Pace, Progress
 from chainad.planners.window import by_windows
 from chainad.prices import PriceModel, multiplications
 
@@ -117,11 +118,23 @@ def rules(graph: Compact[Any], level: Level) -> Iterator[tuple[str, list[int]]]:
     """Yield the orders of the plain rules, by name, as far as they do not take too long."""
     yield "forward", list(graph.inner)
     yield "reverse", list(graph.inner[::-1])
-    is_small = len(graph.inner) <= level.rules
-    for rule in ("markowitz", "greedy", "relative", "fill") if is_small else ("markowitz",):
+    found = [list(graph.inner), list(graph.inner[::-1])]
+    for rule in ("markowitz", "greedy", "relative", "fill"):
         order = order_within(graph, rule, level.pairs * len(graph.inner))
         if order is not None:
+            found.append(order)
             yield rule, order
+        # The others take several times as long.
+        if rule == "markowitz" and not is_worthwhile(graph, found, level):
+            return
+
+
+def is_worthwhile(graph: Compact[Any], orders: Sequence[Sequence[int]], level: Level) -> bool:
+    """Return whether the cheapest of some orders is dear enough for a search to save its time."""
+    n = len(graph.inner)
+    if n <= SMALL or graph.is_heavy:
+        return n <= level.rules
+    return n <= level.rules and min(map(graph.price_of, orders)) >= n * level.worth
 
 
 def improved(
@@ -134,6 +147,8 @@ def improved(
     large patterns, are left as they are.
     """
     if len(graph.inner) > aim.level.most or graph.is_heavy:
+        return
+    if isinstance(aim.effort, str) and not is_worthwhile(graph, orders, aim.level):
         return
     found = [_first(graph, group, orders) for group in components(graph)]
     progress = Progress()
@@ -247,4 +262,5 @@ def _pace(graph: Compact[Any], aim: Aim, what: str, share: float) -> Pace:
         allowance *= LIGHT if isinstance(graph, Dense) else 1
     else:
         allowance = min(allowance, level.each * len(graph.inner))
-    return Pace(allowance, work=lambda: graph.work)
+    patience = level.patience if what == "anneals" else inf
+    return Pace(allowance, work=lambda: graph.work, patience=patience)
