@@ -8,13 +8,15 @@ from chainad.algebra import dense, identity
 from chainad.algebra.product import _by_labels, _multiply
 from chainad.algebra.strips import strip_of
 from chainad.algebra.total import _add_strips, _add_unlike
-from chainad.linear import Edge, LinearGraph
+from chainad.linear import Edge, LinearGraph, price
 from chainad.orders import EdgeElimination
 from chainad.pattern import positions
+from chainad.planners.auto import _prices_in_full
 from chainad.planners.compact import Scalars, compact, structured
 from chainad.planners.scalar import scalars
-from chainad.prices import multiplications
+from chainad.prices import all_multiplications, multiplications
 from chainad.structure import Axis, Structure
+from chainad.testing import random_graph
 
 NUMBER, ONE = dense((), ()), identity(())
 SIZE = 9
@@ -136,3 +138,13 @@ def test_ends_that_are_arrays_are_taken_apart() -> None:
     assert (
         problem.price_of([1, 2, 3]) == structured(graph, multiplications).price_of([1, 2, 3]) == 2
     )
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_prices_that_are_looked_up_are_those_of_the_eliminations(seed: int) -> None:
+    rng = Random(seed)
+    graph, _ = random_graph(rng, 8)
+    orders = {str(k): tuple(rng.sample(graph.inner, len(graph.inner))) for k in range(3)}
+    for model in (multiplications, all_multiplications):
+        found = _prices_in_full(graph, structured(graph, model), orders, model)
+        assert found == {name: price(graph, order, model) for name, order in orders.items()}

@@ -14,14 +14,21 @@ from typing import Any
 from chainad.algebra import forget
 from chainad.cache import Cache
 from chainad.errors import PlanError
-from chainad.linear import LinearGraph, Price, may_part
+from chainad.linear import Elimination, LinearGraph, Price, may_part
 from chainad.orders import Item, Vertex, only_vertices
 from chainad.plan import Alternative, Plan, follow, price_of_steps
 from chainad.planners import chain as chains
 from chainad.planners import edges as singles
 from chainad.planners import exhaustive as sets
 from chainad.planners.chain import chain, hybrid_orders, price_of_order
-from chainad.planners.compact import Compact, Dense, compact, is_heavy
+from chainad.planners.compact import (
+    Compact,
+    Dense,
+    Structured,
+    compact,
+    is_heavy,
+    structured,
+)
 from chainad.planners.edges import edges, is_searched, with_edges
 from chainad.planners.exhaustive import cheapest
 from chainad.planners.fit import check_fits
@@ -29,7 +36,15 @@ from chainad.planners.greedy import fill, greedy, markowitz, relative
 from chainad.planners.modes import around, forward, reverse
 from chainad.planners.pace import DEFAULT, Aim
 from chainad.planners.repeats import repeats
-from chainad.planners.search import annealing, blocks, exhaustive, improved, rules, window
+from chainad.planners.search import (
+    annealing,
+    blocks,
+    exhaustive,
+    improved,
+    is_worthwhile,
+    rules,
+    window,
+)
 from chainad.prices import PriceModel, all_multiplications, model_of, multiplications
 from chainad.repeats import repeats_in
 
@@ -59,6 +74,9 @@ PLANNERS: dict[str, Callable[..., Order]] = {
 MODES = ("auto", "hybrid", *PLANNERS)
 # Beyond so many inner vertices, pricing a pivot at every one of them takes longer than it saves.
 MANY = 40
+
+# Planning one turn of a loop takes so many times less time than planning all.
+BY_TURNS = 1000
 
 CLASSICAL = ("forward", "reverse")
 
@@ -151,8 +169,9 @@ def _by_name(graph: LinearGraph, mode: str, itemsize: int, model: PriceModel, ai
     if mode in PLANNERS:
         order = planned(graph, mode, model, aim)
         return _finish(graph, order, asked, mode, itemsize, model, {})
-    orders = dict(candidates(graph, model, aim))
-    prices = _priced(graph, orders, model)
+    problem = None if graph.chain is not None else compact(graph, model)
+    orders = dict(candidates(graph, model, aim, problem))
+    prices = _priced(graph, orders, model, problem)
     if mode == "hybrid":
         offers = dict.fromkeys(hybrids(graph, orders, model))
         plans = [follow(graph, order, model=model) for order in offers]
@@ -171,11 +190,12 @@ def planned(graph: LinearGraph, name: str, model: PriceModel, aim: Aim) -> Order
     return PLANNERS[name](graph, model)
 
 
-def _priced(graph: LinearGraph, orders: dict[str, Order], model: PriceModel) -> dict[str, Price]:
+def _priced(
+    graph: LinearGraph, orders: dict[str, Order], model: PriceModel, problem: Compact[Any] | None
+) -> dict[str, Price]:
     """Return the prices of orders; on large graphs only of the classical and the cheapest ones."""
     names = list(orders)
-    if len(graph.inner) > MANY and model.overall is None and graph.chain is None:
-        problem = compact(graph, model)
+    if len(graph.inner) > MANY and model.overall is None and problem is not None:
         amounts = {name: problem.price_of(order) for name, order in orders.items()}
         least = min(amounts.values())
         names = [
@@ -185,7 +205,30 @@ def _priced(graph: LinearGraph, orders: dict[str, Order], model: PriceModel) -> 
         ]
         if isinstance(problem, Dense):
             return {name: _price(graph, problem, orders[name], amounts[name]) for name in names}
+        if all(edge.structure.action is None for edge in graph.edges):
+            table = problem if isinstance(problem, Structured) else structured(graph, model)
+            return _prices_in_full(graph, table, {name: orders[name] for name in names}, model)
     return {name: price_of_order(graph, orders[name], model) for name in names}
+
+
+def _prices_in_full(
+    graph: LinearGraph, table: Structured, orders: dict[str, Order], model: PriceModel
+) -> dict[str, Price]:
+    """Return the prices of orders of a graph without operators; products are looked up."""
+    merged = [landing.total for landing in Elimination(graph).landings if landing.total is not None]
+    amount = sum(map(model.total, merged))
+    additions = sum(total.additions for total in merged)
+    found = {}
+    for name, order in orders.items():
+        vertices = only_vertices(order)
+        if vertices is None:
+            found[name] = price_of_order(graph, order, model)
+        else:
+            price = table.price_in_full(vertices)
+            found[name] = replace(
+                price, amount=price.amount + amount, additions=price.additions + additions
+            )
+    return found
 
 
 def _price(graph: LinearGraph, problem: Dense, order: Order, amount: int) -> Price:
@@ -219,18 +262,22 @@ def _cheapest(graph: LinearGraph, orders: dict[str, Order], prices: dict[str, Pr
 
 
 def candidates(
-    graph: LinearGraph, model: PriceModel, aim: Aim = DEFAULT
+    graph: LinearGraph,
+    model: PriceModel,
+    aim: Aim = DEFAULT,
+    problem: Compact[Any] | None = None,
 ) -> Iterator[tuple[str, Order]]:
     """Yield the orders that auto compares, by the name of their planner, the plain ones first.
 
     The order of every planner in the table is among them; of equal orders, the first one is.
+    `problem` is the graph as integers, if that is known.
     """
     if graph.chain is not None:
         yield "forward", forward(graph)
         yield "reverse", reverse(graph)
         yield "chain", chain(graph, model)
         return
-    problem = compact(graph, model)
+    problem = problem or compact(graph, model)
     found: dict[tuple[Vertex, ...], str] = {}
     offers = list(rules(problem, aim.level))
     amounts = problem.prices_of([order for _, order in offers])
@@ -248,7 +295,8 @@ def candidates(
     for stage, improvement in _improved(graph, problem, starts, model, aim):
         if found.setdefault(improvement, stage) == stage:
             yield stage, improvement
-    if aim.effort != "fast" and not problem.is_heavy and repeats_in(graph):
+    is_tried = is_worthwhile(problem, starts, aim.level, BY_TURNS)
+    if aim.effort != "fast" and not problem.is_heavy and is_tried and repeats_in(graph):
         turns = repeats(graph, model, aim, problem.cheapest_of(starts))
         if found.setdefault(turns, "repeats") == "repeats":
             yield "repeats", turns

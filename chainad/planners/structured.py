@@ -5,13 +5,13 @@ Products and sums are looked up there once they were computed.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from functools import cached_property
 from typing import TypeAlias
 
-from chainad.algebra import multiply
+from chainad.algebra import Product, Total, multiply
 from chainad.bounds import scalar_edges
-from chainad.linear import Pieces, land
+from chainad.linear import Pieces, Price, land, price_of
 from chainad.orders import EdgeElimination
 from chainad.planners.dense import Dense
 from chainad.planners.problem import Compact, State, around
@@ -30,6 +30,15 @@ PER_NUMBER = 16
 Edges: TypeAlias = dict[int, int]
 
 
+# Amount in the unit of the model, additions, multiplications, and the number of what was made.
+Counts: TypeAlias = tuple[int, int, int, int]
+
+
+def _counted(made: Sequence[Product | Total], model: PriceModel, number: int) -> Counts:
+    amount = sum(price_of(each, model) for each in made)
+    return amount, sum(x.additions for x in made), sum(x.multiplications for x in made), number
+
+
 class Table:
     """Structures by number, and what their products and sums are and cost, once computed.
 
@@ -46,6 +55,8 @@ class Table:
         self._number: dict[Pieces, int] = {}
         self.met: dict[tuple[int, int], tuple[int, int]] = {}
         self.landed: dict[tuple[int, int], tuple[int, int]] = {}
+        self._products: dict[tuple[int, int], Counts] = {}
+        self._sums: dict[tuple[int, int], Counts] = {}
         self.work = 0
         self.room: int | None = None
         self.oversized: set[tuple[int, int]] = set()
@@ -86,6 +97,25 @@ class Table:
             found = self.landed[old, new] = price, self.number(tuple(pieces))
         return found
 
+    def count_products(self, left: int, right: int) -> Counts:
+        """Return what the products of two edges cost, and their number."""
+        found = self._products.get((left, right))
+        if found is None:
+            products = [multiply(a, b) for a in self.pieces[left] for b in self.pieces[right]]
+            product = self.meet(left, right)[1]
+            found = self._products[left, right] = _counted(products, self.model, product)
+        return found
+
+    def count_sums(self, old: int, new: int) -> Counts:
+        """Return what adding `new` to an edge costs, and what it makes; -1: no edge."""
+        found = self._sums.get((old, new))
+        if found is None:
+            pieces: list[Structure] = [] if old < 0 else [*self.pieces[old]]
+            totals = [land(pieces, structure).total for structure in self.pieces[new]]
+            made = [total for total in totals if total is not None]
+            found = self._sums[old, new] = _counted(made, self.model, self.number(tuple(pieces)))
+        return found
+
     def _count(self, structures: Pieces) -> None:
         self.work += MISS + sum(s.weight for s in structures) // PER_ELIMINATION
 
@@ -120,6 +150,37 @@ class Structured(Compact[Edges]):
         """Return the same graph with dense Jacobians."""
         edges = [(u, w) for u, row in enumerate(self.start[0]) for w in row]
         return Dense(self.widths, self.inner, edges, self.origin)
+
+    def price_in_full(self, order: Iterable[int]) -> Price:
+        """Return the price of eliminating in this order as it is, with what it is made of.
+
+        Edges that are parallel from the beginning, and operators that are left over, do not count.
+        """
+        after, before = ([dict(row) for row in side] for side in self.start)
+        products, sums = self.table.count_products, self.table.count_sums
+        amount = additions = multiplications = 0
+        for v in order:
+            outs, ins = after[v], before[v]
+            for tail in ins:
+                del after[tail][v]
+            for head, left in outs.items():
+                column = before[head]
+                del column[v]
+                for tail, right in ins.items():
+                    cost, added, multiplied, made = products(left, right)
+                    amount += cost
+                    additions += added
+                    multiplications += multiplied
+                    if made < 0:
+                        continue
+                    row = after[tail]
+                    cost, added, multiplied, made = sums(row.get(head, -1), made)
+                    amount += cost
+                    additions += added
+                    multiplications += multiplied
+                    row[head] = column[tail] = made
+            after[v], before[v] = {}, {}
+        return Price(amount, additions, multiplications)
 
     @property
     def is_averse(self) -> bool:
