@@ -408,3 +408,15 @@ def test_running_a_cached_plan_plans_and_multiplies_no_structure(
     with pytest.raises(AssertionError):  # the watch works: a new graph is planned
         chainad.jacobian(lambda x: f(x) * 3 + f(2 * x))(np.ones(5))
     assert calls
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_first_run_of_a_program_does_what_the_later_ones_do(seed: int) -> None:
+    rng = Random(seed)
+    graph, numbers = random_graph(rng, 6)
+    program = lower(make_plan(graph), [()] * len(graph.edges)).program
+    run = build(program)
+    for first, second in zip(run(numbers), run(numbers), strict=True):
+        assert (first is None) == (second is None)
+        if first is not None:
+            np.testing.assert_array_equal(first, second)

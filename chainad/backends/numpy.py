@@ -2,7 +2,8 @@
 
 No loop runs over the instructions: what is executed is what `source` prints. Every call can be
 traced, so that the Jacobian of a Jacobian is a Hessian; on plain arrays a second text runs, whose
-calls are quicker. What depends on no slot is computed when the text is written.
+calls are quicker. What depends on no slot is computed when the text is written. A program that runs
+for the first time is taken call by call: Python needs longer to compile the text than to run it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,23 @@ import numpy as np
 
 from chainad.backends.calls import Names, fresh, traced
 from chainad.backends.storage import Seen, look
-from chainad.kernels import Broadcast, Full, Kernel, Reshape, Row, Take, Transpose
+from chainad.kernels import (
+    Add,
+    Broadcast,
+    Copy,
+    Dot,
+    Full,
+    Kernel,
+    MatMul,
+    Multiply,
+    Reshape,
+    Row,
+    Scale,
+    Subtract,
+    Sum,
+    Take,
+    Transpose,
+)
 from chainad.primitives import takes_over
 from chainad.program import Program
 
@@ -40,15 +57,49 @@ def build(program: Program) -> Runner:
     """Return a function from slots to results; where slots are traced, results are, too."""
     program.check()
     runners: dict[bool, Runner] = {}
+    begun: set[bool] = set()
 
     def run(slots: Sequence[Any]) -> tuple[Any, ...]:
         is_traced = any(map(takes_over, slots))
         runner = runners.get(is_traced)
         if runner is None:
+            if is_traced not in begun:
+                begun.add(is_traced)
+                return interpreted(program, slots, traced if is_traced else fresh)
             runner = runners[is_traced] = compiled(*source(program, is_traced))
         return runner(slots)
 
     return run
+
+
+# Kernels that are told apart quickly; the positions of others may be long to compare.
+SHORT = (Add, Subtract, Multiply, MatMul, Dot, Copy, Scale, Sum, Reshape, Transpose, Broadcast, Row)
+
+
+def interpreted(program: Program, slots: Sequence[Any], write: Writing) -> tuple[Any, ...]:
+    """Run a program call by call; equal kernels are written once."""
+    functions: dict[Kernel, Callable[..., Any]] = {}
+    last = last_uses(program)
+    registers: dict[int, Any] = {k: slots[k] for k in program.used_slots}
+    for n, i in enumerate(program.instructions):
+        call = functions.get(i.kernel) if isinstance(i.kernel, SHORT) else None
+        if call is None:
+            call = _call(i.kernel, len(i.inputs), write)
+            if isinstance(i.kernel, SHORT):
+                functions[i.kernel] = call
+        registers[i.output] = call(*[registers[k] for k in i.inputs])
+        for k in i.inputs:
+            if last[k] == n:
+                registers.pop(k, None)
+    return tuple(None if k is None else registers[k] for k in program.outputs)
+
+
+def _call(kernel: Kernel, count: int, write: Writing) -> Callable[..., Any]:
+    """Return a kernel as a function of its inputs."""
+    names, words = Names(), [f"r{k}" for k in range(count)]
+    text = f"lambda {', '.join(words)}: {write(kernel, words, names)}"
+    made: Callable[..., Any] = eval(text, names.objects)
+    return made
 
 
 def observe(program: Program, slots: Sequence[Any]) -> tuple[dict[int, Seen], tuple[Any, ...]]:
