@@ -7,19 +7,14 @@ by the guards, and goes to a group of its own. What cannot be written so is repl
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
 from threading import RLock
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from chainad.backends import numba, python, vector
 from chainad.compiled import (
     LINES_PER_CALL,
     CompiledFunction,
@@ -34,33 +29,21 @@ from chainad.replay.arguments import Array, Number
 from chainad.replay.source import MISS
 from chainad.replay.spelling import Names
 from chainad.scalars.graph import flowing
+from chainad.scalars.many import ManyScalars, Outputs, Points
 from chainad.scalars.program import ScalarProgram
-from chainad.scalars.replay import by_numpy, refuse, taking
+from chainad.scalars.replay import refuse, taking
 from chainad.scalars.table import NotScalarError
 from chainad.stacked import run_stacked
 from chainad.stacks import NotStackedError, Stack
 from chainad.tracing.trace import as_input
 
 Batch = int | Mapping[int, int]
-Points = npt.NDArray[Any]
 
 # So many groups of points are kept; a function that still finds none is replayed point by point.
 MANY = 32
 
-# Up to so many points, Python's numbers are quicker than NumPy's arrays.
-FEW_POINTS = 8
-
-# From so many operations on, compiling to machine code takes no longer than some calls of NumPy.
-MUCH = 2e8
-
-# From so many operations on, a thread of its own is worth while.
-SHARE = 1e6
-
-
 # Of fewer operations on single numbers, no whole array is quicker.
 SMALL = 300
-
-Outputs = tuple[list[Points], npt.NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -69,7 +52,8 @@ class Group:
 
     `take` finds the arguments that flow, or returns MISS; `flows` are their numbers, `positions`
     tells which are positional arguments. `run` returns values and Jacobians of some points, of
-    `shapes`, and for which points they hold; `program` is None where it runs whole arrays.
+    `shapes`, in an array `out` if that fits, and for which points they hold; `program` is None
+    where it runs whole arrays.
     """
 
     take: Callable[[tuple[Any, ...], dict[str, Any]], Any]
@@ -78,58 +62,8 @@ class Group:
     found: Recorded
     shapes: tuple[tuple[int, ...], ...]
     has_value: bool
-    run: Callable[[list[Any], int], Outputs]
+    run: Callable[[list[Any], int, Any], Outputs]
     program: ScalarProgram | None
-
-
-class _Scalars:
-    """Runs points through a straight line of operations on single numbers."""
-
-    def __init__(self, program: ScalarProgram, backend: str) -> None:
-        self.program = program
-        self.backend = backend
-
-    def __call__(self, inputs: list[Any], count: int) -> Outputs:
-        program = self.program
-        rows = [
-            x.data.reshape(count, -1)
-            if isinstance(x, Stack)
-            else np.broadcast_to(np.reshape(x, (1, -1)), (count, np.size(x)))
-            for x in inputs
-        ]
-        outputs = [np.empty((count, len(o)), program.dtype) for o in program.straight.outputs]
-        _BACKENDS[self._chosen(count)](self, rows, outputs)
-        holds = outputs.pop().ravel() != 0 if program.has_guard else np.ones(count, bool)
-        shaped = [
-            x.reshape(count, *shape) for x, shape in zip(outputs, program.shapes, strict=True)
-        ]
-        return shaped, holds
-
-    def _chosen(self, count: int) -> str:
-        straight = self.program.straight
-        if self.backend != "auto":
-            return self.backend
-        if self.program.dtype != np.float64:
-            return "numpy"
-        is_much = count * len(straight.lines) >= MUCH
-        if is_much and numba.is_installed() and not numba.missing(straight):
-            return "numba"
-        return "python" if count <= FEW_POINTS and not python.missing(straight) else "numpy"
-
-    @cached_property
-    def by_vector(self) -> vector.Runner:
-        return vector.build(self.program.straight, self.program.dtype)
-
-    @cached_property
-    def by_machine(self) -> Callable[..., None]:
-        run: Callable[..., None] = numba.load(numba.source(self.program.straight)).run
-        return run
-
-    @cached_property
-    def by_python(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        """Python's numbers, and NumPy for points where these raise."""
-        straight = self.program.straight
-        return python.load(python.source(straight)), by_numpy(straight)
 
 
 class ManyPoints:
@@ -155,25 +89,35 @@ class ManyPoints:
         """What runs for each group of points."""
         return tuple(g.program for g in self._groups if g.program is not None)
 
-    def both(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """Return what the function returns (None if it is not asked for), and its Jacobians."""
-        points = _points(args, self._axes(len(args)), self._of.how.positions(len(args)))
+    def both(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None
+    ) -> tuple[Any, Any]:
+        """Return what the function returns (None if it is not asked for), and its Jacobians.
+
+        These are `out` itself if they could be written there directly.
+        """
+        points = self._points(args)
         count = len(next(iter(points.values())))
         if count == 0:
             return self._nowhere(args, points, kwargs)
-        return self._together(args, points, kwargs, count)
+        return self._together(args, points, kwargs, count, out)
 
     def first(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the arguments of the first point, or of one of ones if there is none."""
-        points = _points(args, self._axes(len(args)), self._of.how.positions(len(args)))
+        points = self._points(args)
         if len(next(iter(points.values()))):
             return _at(args, points, 0)
         return _at(args, {k: np.ones((1, *x.shape[1:]), x.dtype) for k, x in points.items()}, 0)
 
-    def _axes(self, count: int) -> dict[int, int]:
+    def _points(self, args: tuple[Any, ...]) -> dict[int, Points]:
+        """Return the arguments in the batch, by position, with the axis of points in front."""
+        differentiated = self._of.how.positions(len(args))
+        return _points(args, self._axes(len(args), differentiated), differentiated)
+
+    def _axes(self, count: int, differentiated: Sequence[int]) -> dict[int, int]:
         """Return the axis of points by the position of the argument."""
         if isinstance(self.batch, int):
-            return dict.fromkeys(self._of.how.positions(count), self.batch)
+            return dict.fromkeys(differentiated, self.batch)
         axes = {}
         for k, axis in self.batch.items():
             if not -count <= k < count:
@@ -181,7 +125,7 @@ class ManyPoints:
                     f"batch={self.batch} names positional argument {k}, but only {count} were given"
                 )
             axes[k % count] = axis
-        missing = sorted({*self._of.how.positions(count)} - {*axes})
+        missing = sorted({*differentiated} - {*axes})
         if missing:
             raise InputError(
                 f"batch={self.batch} must name the differentiated arguments, but lacks {missing};"
@@ -192,46 +136,52 @@ class ManyPoints:
     # ----------------------------------------------------------- all together
 
     def _together(
-        self, args: tuple[Any, ...], points: dict[int, Points], kwargs: dict[str, Any], count: int
+        self,
+        args: tuple[Any, ...],
+        points: dict[int, Points],
+        kwargs: dict[str, Any],
+        count: int,
+        out: Any,
     ) -> tuple[Any, Any]:
         """Return values and Jacobians of all points, group by group."""
-        left = np.arange(count)
+        left: npt.NDArray[np.intp] | None = None  # all of them
         results: list[Points] = []
         first: Group | None = None
-        for k in range(MANY + 1):
-            group = None
-            if k < MANY:
-                group = self._group(_at(args, points, int(left[0])), kwargs)
-            if group is None:
-                return self._apart(args, points, kwargs, range(count))
+        for _ in range(MANY):
+            found = self._group(_at(args, points, 0 if left is None else int(left[0])), kwargs)
+            if found is None:
+                break
+            group, taken = found
             try:
-                parts, holds = self._run(group, args, points, kwargs, left)
+                parts, holds = self._run(group, taken, points, left, count, out)
             except NotStackedError:
                 self._forget(group)
-                return self._together(args, points, kwargs, count)
-            if not holds[0]:  # a function that reads random numbers, or counts its calls
-                return self._apart(args, points, kwargs, range(count))
+                return self._together(args, points, kwargs, count, out)
+            if holds is not None and not holds[0]:
+                break  # a function that reads random numbers, or counts its calls
             if first is None:
                 first, results = group, parts
             elif group.shapes != first.shapes:
                 raise InputError("the results of the points have different shapes")
             else:
+                assert left is not None
+                of = left if holds is None else left[holds]
                 for whole, part in zip(results, parts, strict=True):
-                    whole[left[holds]] = part[holds]
-            left = left[~holds]
-            if not left.size:
-                break
-        assert first is not None
-        n = len(first.found.kinds) if first.has_value else 0
-        values = tuple(results[:n]) if first.found.is_tuple else results[0] if n else None
-        return values, first.found.nested(results[n:])
+                    whole[of] = part if holds is None else part[holds]
+            if holds is None or holds.all():
+                n = len(first.found.kinds) if first.has_value else 0
+                values = tuple(results[:n]) if first.found.is_tuple else results[0] if n else None
+                return values, first.found.nested(results[n:])
+            left = np.flatnonzero(~holds) if left is None else left[~holds]
+        return self._apart(args, points, kwargs, range(count))
 
-    def _group(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Group | None:
-        """Return a group that the point `args` belongs to, or None."""
+    def _group(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Group, Any] | None:
+        """Return a group that the point `args` belongs to, and what it takes; or None."""
         with self._lock:
             for group in self._groups:
-                if _fits(group, args, kwargs):
-                    return group
+                taken = group.take(args, kwargs)
+                if taken is not MISS and _holds(group, taken):
+                    return group, taken
             while self._ways:
                 try:
                     group = self._ways[0](self._of, args, kwargs)
@@ -242,7 +192,7 @@ class ManyPoints:
                     self._ways.pop(0)
                 else:
                     self._groups = (group, *self._groups[: MANY - 1])
-                    return group
+                    return group, group.take(args, kwargs)
             return None
 
     def _forget(self, group: Group) -> None:
@@ -255,14 +205,13 @@ class ManyPoints:
     def _run(
         self,
         group: Group,
-        args: tuple[Any, ...],
+        taken: Sequence[Any],
         points: dict[int, Points],
-        kwargs: dict[str, Any],
-        which: npt.NDArray[np.intp],
+        which: npt.NDArray[np.intp] | None,
+        count: int,
+        out: Any,
     ) -> Outputs:
-        """Return the results of a group for some points."""
-        taken = group.take(_at(args, points, int(which[0])), kwargs)
-        count = len(which)
+        """Return the results of a group for some points; `out` is for all of them."""
         inputs = []
         for number, value in zip(group.flows, taken, strict=True):
             position = group.positions.get(number)
@@ -270,8 +219,10 @@ class ManyPoints:
                 inputs.append(value)
             else:
                 everything = points[position]
-                inputs.append(Stack(everything if count == len(everything) else everything[which]))
-        return group.run(inputs, count)
+                inputs.append(Stack(everything if which is None else everything[which]))
+        return (
+            group.run(inputs, count, out) if which is None else group.run(inputs, len(which), None)
+        )
 
     # ------------------------------------------------------------ one by one
 
@@ -303,7 +254,18 @@ def _as_scalars(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any
     program = as_program(of, found, of.verb == "value_and_jacobian")
     if of.how.backend in ("python", "numba"):
         refuse(program, of.how.backend)
-    return _grouped(of, found, _Scalars(program, of.how.backend), program)
+    many = ManyScalars(program, of.how.backend)
+
+    def run(inputs: list[Any], count: int, out: Any) -> Outputs:
+        rows = [
+            x.data.reshape(count, -1)
+            if isinstance(x, Stack)
+            else np.broadcast_to(np.reshape(x, (1, -1)), (count, np.size(x)))
+            for x in inputs
+        ]
+        return many(rows, count, out)
+
+    return _grouped(of, found, run, program)
 
 
 def _as_arrays(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Group:
@@ -315,11 +277,11 @@ def _as_arrays(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]
     shapes = (*found.shapes, *found.block_shapes) if has_value else found.block_shapes
     numbers = tuple(flowing(found.recording))
 
-    def run(inputs: list[Any], count: int) -> Outputs:
+    def run(inputs: list[Any], count: int, out: Any) -> Outputs:
         return run_stacked(found, dict(zip(numbers, inputs, strict=True)), count, shapes, has_value)
 
     group = _grouped(of, found, run, None)
-    group.run([Stack(np.asarray(x)[None]) for x in group.take(args, kwargs)], 1)
+    _holds_at(group, group.take(args, kwargs))
     return group
 
 
@@ -338,7 +300,7 @@ def _as_arrays_if_quicker(
 def _grouped(
     of: Differentiator,
     found: Recorded,
-    run: Callable[[list[Any], int], Outputs],
+    run: Callable[[list[Any], int, Any], Outputs],
     program: ScalarProgram | None,
 ) -> Group:
     names = Names()
@@ -356,64 +318,15 @@ def _grouped(
     return Group(names.objects["take"], flows, positions, found, shapes, has_value, run, program)
 
 
-def _fits(group: Group, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def _holds(group: Group, taken: Sequence[Any]) -> bool:
     """Return whether a point has the branches of a group."""
-    taken = group.take(args, kwargs)
-    if taken is MISS:
-        return False
-    if not group.found.recording.guards:
-        return True
-    _, holds = group.run([Stack(np.asarray(x)[None]) for x in taken], 1)
-    return bool(holds[0])
+    return not group.found.recording.guards or _holds_at(group, taken)
 
 
-# ------------------------------------------------------------------- backends
-
-
-def _by_numpy(group: _Scalars, inputs: list[Points], outputs: list[Points]) -> None:
-    group.by_vector(inputs, outputs)
-
-
-def _by_python(group: _Scalars, inputs: list[Points], outputs: list[Points]) -> None:
-    work, numpy_work = group.by_python
-    rows = [x.tolist() for x in inputs]
-    for k in range(len(outputs[0])):
-        try:
-            found = work(*[row[k] for row in rows])
-        except (ArithmeticError, ValueError):
-            found = numpy_work(*[x[k] for x in inputs])
-        for array, numbers in zip(outputs, found, strict=True):
-            array[k] = numbers
-
-
-def _by_numba(group: _Scalars, inputs: list[Points], outputs: list[Points]) -> None:
-    """Run compiled code, in several threads where there are many points."""
-    run, count = group.by_machine, len(outputs[0])
-    work = count * len(group.program.straight.lines)
-    threads = min(_processors(), int(work / SHARE)) or 1
-    rows = [np.require(x, float, ("C", "W", "A")) for x in inputs]
-    if threads == 1:
-        run(*rows, *outputs)
-        return
-    bounds = [count * k // threads for k in range(threads + 1)]
-    parts = [slice(a, b) for a, b in pairwise(bounds)]
-    with ThreadPoolExecutor(threads) as pool:
-        futures = [pool.submit(run, *[x[part] for x in (*rows, *outputs)]) for part in parts]
-        for future in futures:
-            future.result()
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-_BACKENDS: dict[str, Callable[[_Scalars, list[Points], list[Points]], None]] = {
-    "numpy": _by_numpy,
-    "python": _by_python,
-    "numba": _by_numba,
-}
+def _holds_at(group: Group, taken: Sequence[Any]) -> bool:
+    """Run a group on one point; return whether its guards hold there."""
+    _, holds = group.run([Stack(np.asarray(x)[None]) for x in taken], 1, None)
+    return holds is None or bool(holds[0])
 
 
 # -------------------------------------------------------------------- helpers

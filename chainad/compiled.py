@@ -87,11 +87,21 @@ class CompiledFunction:
         self._replays: tuple[tuple[Replay, str], ...] = ()
         self._lock = Lock()
         self._misses = 0
+        self._gives_value = of.verb == "value_and_jacobian"
 
     def __repr__(self) -> str:
         return f"{self._of!r}.compile()"
 
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+        replays = self._replays
+        if out is None and replays and not self._misses:
+            # The usual call, in as few steps as there can be: most of these take microseconds.
+            try:
+                found = replays[0][0](args, kwargs)
+            except Exception:
+                found = self._of.traced(args, kwargs)
+            if found is not MISS:
+                return found if self._gives_value else found[1]
         return self._of.hand_out(*self.both(args, kwargs, out), out)
 
     def both(

@@ -40,8 +40,9 @@ class JacobianFunction:
         return f"chainad.{self.verb}({_name_of(self.f)}, {text})"
 
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
-        both = self.traced if self.many is None else self.many.both
-        return self.hand_out(*both(args, kwargs), out)
+        if self.many is not None:
+            return self.hand_out(*self.many.both(args, kwargs, out), out)
+        return self.hand_out(*self.traced(args, kwargs), out)
 
     def hand_out(self, value: Any, jacobian: Any, out: Any) -> Any:
         """Return what a call returns, the Jacobian in the buffers `out` if there are any."""

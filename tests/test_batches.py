@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -252,7 +253,7 @@ def test_whole_arrays_of_many_points_agree_with_one_point_or_are_refused() -> No
         X = around(x, 5)
         try:
             group = _as_arrays(of, (X[0],), {})
-            (value, J), holds = group.run([Stack(X)], 5)
+            (value, J), holds = group.run([Stack(X)], 5, None)
         except NotStackedError:
             continue
         stacked.add(name)
@@ -289,3 +290,31 @@ def test_a_wide_function_is_run_on_whole_arrays_and_sees_weights_that_change() -
         W *= 0.5
     assert batch.many is not None
     assert batch.many.programs == ()
+
+
+def test_a_batch_is_written_into_out_without_a_copy() -> None:
+    f = chainad.jacobian(lambda x: np.stack([x[0] * x[1], np.sin(x[1])]), batch=0)
+    X = np.random.default_rng(0).uniform(1, 2, (5000, 2))
+    wanted = f(X)
+    out = np.empty_like(wanted)
+    tracemalloc.start()
+    try:
+        assert f(X, out=out) is out
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < out.nbytes / 2
+    np.testing.assert_array_equal(out, wanted)
+
+
+def test_out_of_a_batch_may_lie_anyhow_and_even_over_the_points() -> None:
+    f = chainad.jacobian(lambda x: np.stack([x[0] * x[1], np.sin(x[1]) * x[0]]), batch=0)
+    memory = np.random.default_rng(0).uniform(1, 2, (40, 2, 2))
+    points = memory[:20].reshape(40, 2)
+    wanted = f(points.copy())
+    turned = np.empty((2, 40, 2)).swapaxes(0, 1)
+    np.testing.assert_array_equal(f(points, out=turned), wanted)
+    assert f(points, out=memory) is memory
+    np.testing.assert_array_equal(memory, wanted)
+    with pytest.raises(InputError, match="out must be an array of float64"):
+        f(points, out=np.empty((40, 2, 3)))

@@ -75,7 +75,7 @@ FLOORS = [
     ["scalars.program", "loops.write"],
     ["scalars.replay"],
     ["loops.replay"],
-    ["tracing.trace", "tracing.recorded"],
+    ["tracing.trace", "tracing.recorded", "scalars.many"],
     ["blocks", "options"],
     ["prepared"],
     ["compiled", "stacks"],

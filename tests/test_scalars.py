@@ -204,6 +204,62 @@ def test_machine_code_agrees_with_numpy(name: str, tmp_path: Path, monkeypatch: 
     x.flags.writeable = True
 
 
+def much_arithmetic(x):
+    a, b = x[0], x[1]
+    for k in range(8):
+        a, b = a * b + x[2] / (k + 2.5), np.sqrt(abs(a - b)) * b - a / x[1]
+    return np.stack([a * b, a - b])
+
+
+@needs_numba
+def test_many_points_of_arithmetic_are_turned_around_chunk_by_chunk(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("CHAINAD_CACHE", str(tmp_path))
+    by_machine = chainad.value_and_jacobian(much_arithmetic, backend="numba", batch=0)
+    by_numpy = chainad.value_and_jacobian(much_arithmetic, backend="numpy", batch=0)
+    X = np.random.default_rng(0).uniform(0.5, 2, (3 * numba.CHUNK + 1, 3))
+    X[5], X[7, 1], X[numba.CHUNK, 0], X[-1, 2] = np.nan, 0, np.inf, -np.inf
+    for count in (1, numba.CHUNK - 1, numba.CHUNK, len(X)):
+        with np.errstate(all="ignore"):
+            pairs = zip(by_machine(X[-count:]), by_numpy(X[-count:]), strict=True)
+        for found, wanted in pairs:
+            np.testing.assert_allclose(found, wanted, rtol=1e-13)
+    assert by_machine.many is not None
+    (program,) = by_machine.many.programs
+    assert "for j in range" in numba.source(program.straight)
+    # Copying numbers there and back would take longer than these operations.
+    few = chainad.jacobian(lambda x: x * x[0], batch=0)
+    few(X)
+    assert few.many is not None
+    assert "for j in range" not in numba.source(few.many.programs[0].straight)
+
+
+@needs_numba
+def test_machine_code_at_a_point_takes_any_array(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("CHAINAD_CACHE", str(tmp_path))
+
+    def f(x, y):
+        return x * y if x[0, 0] > 0 else -x
+
+    J = chainad.compile(f, np.ones((2, 3)), np.float64(2), backend="numba")
+    x = np.random.default_rng(0).uniform(1, 2, (2, 3))
+    wanted = chainad.jacobian(f)(x, 2.0)
+    shifted = np.frombuffer(b"." + x.tobytes(), np.uint8)[1:].view(float).reshape(x.shape)
+    assert not shifted.flags.aligned
+    turned = np.asfortranarray(x)
+    kept = x.copy()
+    kept.flags.writeable = False
+    for given in (x, kept, shifted, turned, np.repeat(x, 2, 1)[:, ::2]):
+        np.testing.assert_array_equal(J(given, np.float64(2)), wanted)
+    np.testing.assert_array_equal(J(-x, np.float64(2)), chainad.jacobian(f)(-x, 2.0))
+    for other in (x.astype(">f8"), x.astype(np.float32)):
+        K = chainad.compile(f, x, np.float64(2), backend="numba")
+        with pytest.warns(FallbackWarning, match="several dtypes"):
+            found = K(other, np.float64(2))
+        np.testing.assert_array_equal(found, chainad.jacobian(f)(other, np.float64(2)))
+
+
 @needs_numba
 def test_a_second_process_finds_machine_code_on_disk(tmp_path: Path) -> None:
     code = (

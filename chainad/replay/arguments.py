@@ -85,11 +85,26 @@ def arrays_of(arguments: Iterable[Argument]) -> dict[int, Array]:
     return found
 
 
-def checks(argument: Argument, name: str, constant: Callable[[Any], str]) -> list[str]:
-    """Return lines that take `name` apart, and give up where it is not what was recorded.
+def checks(
+    positional: Several, named: Several, constant: Callable[[Any], str], is_brief: bool = False
+) -> list[str]:
+    """Return lines that take the arguments of a call apart, the tuple `args` and the dict `kwargs`.
 
-    `constant` gives the name of an object. A leaf that flows as data is named v and its number.
+    They give up where these are not what was recorded. `constant` gives the name of an object. A
+    leaf that flows as data is named v and its number. With `is_brief`, what arrays are given to
+    refuses other dtypes and layouts: those of row-major arrays are not looked at.
     """
+    lines = [f"if len(args) != {len(positional.items)}:", "    return MISS"]
+    for k, item in positional.items:
+        lines += _checks(item, f"args[{k}]", constant, is_brief)
+    if named.items:
+        return [*lines, *_checks(named, "kwargs", constant, is_brief)]
+    return [*lines, "if kwargs:", "    return MISS"]
+
+
+def _checks(
+    argument: Argument, name: str, constant: Callable[[Any], str], is_brief: bool
+) -> list[str]:
     if isinstance(argument, Several):
         kind = constant(argument.kind)
         lines = [f"if {name}.__class__ is not {kind} or len({name}) != {len(argument.items)}:"]
@@ -98,7 +113,7 @@ def checks(argument: Argument, name: str, constant: Callable[[Any], str]) -> lis
             spelled = repr(key) if type(key) in (int, str) else constant(key)
             if argument.kind is dict:
                 lines += [f"if {spelled} not in {name}:", "    return MISS"]
-            lines += checks(item, f"{name}[{spelled}]", constant)
+            lines += _checks(item, f"{name}[{spelled}]", constant, is_brief)
         return lines
     if isinstance(argument, Same):
         return [f"if {_differs(argument.value, name, constant)}:", "    return MISS"]
@@ -106,13 +121,11 @@ def checks(argument: Argument, name: str, constant: Callable[[Any], str]) -> lis
     if isinstance(argument, Number):
         kind = constant(argument.kind)
         return [f"{own} = {name}", f"if {own}.__class__ is not {kind}:", "    return MISS"]
-    dtype = constant(argument.dtype)
-    tests = [
-        f"{own}.__class__ is not ndarray",
-        f"{own}.shape != {argument.shape}",
-        f"({own}.dtype is not {dtype} and {own}.dtype != {dtype})",
-        *_layout(argument, own),
-    ]
+    tests = [f"{own}.__class__ is not ndarray", f"{own}.shape != {argument.shape}"]
+    if not (is_brief and argument.is_c and argument.shape):
+        dtype = constant(argument.dtype)
+        tests.append(f"({own}.dtype is not {dtype} and {own}.dtype != {dtype})")
+        tests += _layout(argument, own)
     return [f"{own} = {name}", f"if {' or '.join(tests)}:", "    return MISS"]
 
 

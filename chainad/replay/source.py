@@ -51,8 +51,7 @@ def source(recording: Recording, wanted: Wanted) -> tuple[str, dict[str, Any]]:
     arrays = arrays_of(recording.arguments)
     names = Names(ndims | {number: len(array.shape) for number, array in arrays.items()})
     names.objects |= {"np": np, "ndarray": np.ndarray, "MISS": MISS}
-    positional, named = recording.arguments
-    lines = [*checks(positional, "args", names.constant), *checks(named, "kwargs", names.constant)]
+    lines = checks(*recording.arguments, names.constant)
     for static in recording.statics:
         array, numbers = names.constant(static.array), static.numbers
         lines += [f"if {_differs(array, numbers, names)}:", "    return MISS"]

@@ -51,57 +51,86 @@ def single(
     """
     refuse(program, backend)
     names = Names()
-    lines = taking(recording, names)
     names.objects |= {"np": np, "array": np.array, "float64": np.float64, "empty": np.empty}
-    straight = program.straight
-    count = len(straight.outputs)
-    results = "".join(f"y{k}, " for k in range(count))
-    if backend == "python":
-        text = python.source(straight)
-        names.objects["work"] = python.load(text)
-        names.objects["by_numpy"] = by_numpy(straight)
-        lists = ", ".join(_as_list(program, k) for k in program.flows)
-        rows = ", ".join(f"v{k}" for k in program.flows)
-        lines += [
-            "try:",
-            f"    ({results}) = work({lists})",
-            "except (ArithmeticError, ValueError):",
-            f"    ({results}) = by_numpy({rows})",
-        ]
-    else:
-        text = numba.source(straight)
-        names.objects["work"] = numba.load(text).run
-        names.objects["plain"] = plain
-        rows = ", ".join(_as_row(program, k) for k in program.flows)
-        for k, output in enumerate(straight.outputs):
-            lines.append(f"y{k} = empty((1, {len(output)}))")
-        lines += [
-            "try:",
-            f"    work({rows}, {results})",
-            "except TypeError:  # an array that is read-only or not aligned",
-            f"    work(*map(plain, ({rows},)), {results})",
-        ]
-    at = "[0]" if backend == "python" else "[0, 0]"
-    if program.has_guard:
-        lines += [f"if not y{count - 1}{at}:", "    return MISS"]
+    names.objects |= {"nested": nested, "MISS": MISS}
+    write = _by_python if backend == "python" else _by_machine
+    text, lines, arrays = write(recording, program, names)
     n_values = len(scalars) if program.has_value else 0
-    arrays = [_as_array(program, k, backend) for k in range(len(program.shapes))]
     values = [
-        f"float64(y{k}{at})" if is_scalar else array
+        f"float64(y{k}[0])" if is_scalar else array
         for k, (is_scalar, array) in enumerate(zip(scalars, arrays, strict=False))
     ][:n_values]
     value = f"({', '.join(values)},)" if is_tuple and values else (*values, "()")[0]
-    names.objects |= {"nested": nested, "MISS": MISS}
-    blocks = ", ".join(arrays[n_values:])
-    jacobian = f"nested([{blocks}])" if len(arrays) - n_values != 1 or is_tuple else None
-    lines.append(
-        f"return {value if n_values or is_tuple else None}, {jacobian or f'nested(({blocks},))'}"
-    )
+    blocks = arrays[n_values:]
+    is_bare = len(blocks) == 1 and nested(blocks) is blocks[0]
+    jacobian = blocks[0] if is_bare else f"nested([{', '.join(blocks)}])"
+    lines.append(f"return {value if n_values or is_tuple else None}, {jacobian}")
     body = "\n    ".join(lines)
     source = f"def replay(args, kwargs, out=None):\n    {body}\n"
     exec(compile(source, "<chainad scalar replay>", "exec"), names.objects)
     replay: Replay = names.objects["replay"]
     return replay, f"{text}\n{source}"
+
+
+def _by_python(
+    recording: Recording, program: ScalarProgram, names: Names
+) -> tuple[str, list[str], list[str]]:
+    """Return what Python runs, lines that call it, and how its results are spelled as arrays."""
+    straight = program.straight
+    text = python.source(straight)
+    names.objects["work"] = python.load(text)
+    names.objects["by_numpy"] = by_numpy(straight)
+    results = "".join(f"y{k}, " for k in range(len(straight.outputs)))
+    lists = ", ".join(_as_list(program, k) for k in program.flows)
+    rows = ", ".join(f"v{k}" for k in program.flows)
+    lines = taking(recording, names)
+    lines += [
+        "try:",
+        f"    ({results}) = work({lists})",
+        "except (ArithmeticError, ValueError):",
+        f"    ({results}) = by_numpy({rows})",
+    ]
+    if program.has_guard:
+        lines += [f"if not y{len(program.shapes)}[0]:", "    return MISS"]
+    arrays = [
+        f"array(y{k}, float64)" + ("" if len(shape) == 1 else f".reshape({shape})")
+        for k, shape in enumerate(program.shapes)
+    ]
+    return text, lines, arrays
+
+
+def _by_machine(
+    recording: Recording, program: ScalarProgram, names: Names
+) -> tuple[str, list[str], list[str]]:
+    """Return machine code, lines that call it, and how its results are spelled as arrays."""
+    shapes = [flow.shape for flow in program.flows.values()]
+    text = numba.source_at_point(program.straight, shapes, program.shapes)
+    names.objects["work"] = numba.load(text).run
+    names.objects["plain"] = plain
+    results = [f"y{k}" for k in range(len(program.shapes))]
+    taken, copied = (
+        ", ".join([*(_as_row(program, k, is_copied) for k in program.flows), *results])
+        for is_copied in (False, True)
+    )
+    # Machine code refuses arrays of other dtypes and layouts: only then it is asked which ones.
+    lines = taking(recording, names, is_brief=True)
+    lines += [
+        f"{y} = empty({shape or 1})" for y, shape in zip(results, program.shapes, strict=True)
+    ]
+    again = checks(*recording.arguments, names.constant)
+    lines += [
+        "try:",
+        f"    holds = work({taken})",
+        "except TypeError:",
+        *(f"    {line}" for line in again),
+        f"    holds = work({copied})  # of what is not aligned",
+    ]
+    if program.has_guard:
+        lines += ["if not holds:", "    return MISS"]
+    arrays = [
+        y if shape else f"{y}.reshape(())" for y, shape in zip(results, program.shapes, strict=True)
+    ]
+    return text, lines, arrays
 
 
 def refuse(program: ScalarProgram, backend: str) -> None:
@@ -115,15 +144,16 @@ def refuse(program: ScalarProgram, backend: str) -> None:
         raise NotScalarError(f"the numbers are {program.dtype}")
 
 
-def taking(recording: Recording, names: Names, holds_constants: bool = True) -> list[str]:
+def taking(
+    recording: Recording, names: Names, holds_constants: bool = True, is_brief: bool = False
+) -> list[str]:
     """Return lines that find the arguments that flow, or give up where the call is another one.
 
     The numbers of arrays from elsewhere are part of a scalar program (`holds_constants`), so they
-    must be the same.
+    must be the same. With `is_brief`, machine code looks at dtypes and layouts.
     """
-    positional, named = recording.arguments
     names.objects |= {"ndarray": np.ndarray, "MISS": MISS}
-    lines = [*checks(positional, "args", names.constant), *checks(named, "kwargs", names.constant)]
+    lines = checks(*recording.arguments, names.constant, is_brief)
     held = [(each.array, each.numbers) for each in recording.statics]
     if holds_constants:
         held += [(x, x) for x in recording.constants.values()]
@@ -158,16 +188,8 @@ def _as_list(program: ScalarProgram, number: int) -> str:
     return f"v{number}.tolist()" if len(shape) == 1 else f"v{number}.ravel().tolist()"
 
 
-def _as_row(program: ScalarProgram, number: int) -> str:
+def _as_row(program: ScalarProgram, number: int, is_copied: bool) -> str:
     flow = program.flows[number]
-    if flow.shape and flow.is_c:
-        return f"v{number}.reshape(1, {int(np.prod(flow.shape, dtype=int))})"
-    return f"plain(v{number}).reshape(1, -1)"
-
-
-def _as_array(program: ScalarProgram, k: int, backend: str) -> str:
-    shape = program.shapes[k]
-    if backend == "numba":
-        return f"y{k}.reshape({shape})"
-    array = f"array(y{k}, float64)"
-    return array if len(shape) == 1 else f"{array}.reshape({shape})"
+    if not flow.shape:
+        return f"float(v{number})"
+    return f"v{number}" if flow.is_c and not is_copied else f"plain(v{number})"
