@@ -42,11 +42,23 @@ class Effort:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes: the result, the peak of a call that returns it, and that of the limit."""
+    """Bytes: the result, the peaks of calls that return it, and that of the limit.
+
+    What a compiled function keeps for the next call counts as its own.
+    """
 
     result: int
     peak: int
+    compiled: int | None
     limit: int | None
+
+    @property
+    def figures(self) -> Figures:
+        """The peaks over that of the limit."""
+        if not self.limit:
+            return Figures(None)
+        compiled = None if self.compiled is None else self.compiled / self.limit
+        return Figures(self.peak / self.limit, compiled)
 
 
 @dataclass(frozen=True)
@@ -90,9 +102,7 @@ class Measurement:
             goals.OVER_F: Figures(*(self.ratio(name, "f") for name in ours)),
             goals.OVER_LIMIT: Figures(*(self.ratio(name, "limit") for name in ours)),
             goals.EXCESS: Figures(*(_excess(self.seconds.get(name), limit) for name in ours)),
-            goals.PEAK: Figures(
-                self.memory.peak / self.memory.limit if self.memory.limit else None
-            ),
+            goals.PEAK: self.memory.figures,
             # A mode that is not raced is what auto chose, or too dear to run: not better.
             goals.OVER_MODE: Figures(max([1.0, *(r for r in over_modes if r is not None)])),
             goals.PLAN: Figures(1e3 * first.plan),
@@ -250,4 +260,6 @@ def _memory(workload: Workload, runner: Runner, wanted: Any) -> Memory:
     # The scratch arrays of the limit are made with it, and count.
     theirs = peak(lambda: limit()(workload.point)) if limit is not None else None
     runner()
-    return Memory(size(wanted), peak(runner), theirs)
+    # Its first call was made while it was compiled; the second one makes the memory that it keeps.
+    compiled = _compiled(workload).get("compiled") if not workload.batch else None
+    return Memory(size(wanted), peak(runner), None if compiled is None else peak(compiled), theirs)

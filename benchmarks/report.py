@@ -29,7 +29,7 @@ def report(found: Sequence[Measurement], failed: Mapping[str, str]) -> str:
         "Multiplications, and auto beside the fixed modes": (COUNTS, [_counts(m) for m in found]),
         "Where a traced call spends its time (ms)": (CACHED, [_cached(m) for m in found]),
         "The first call (ms)": (FIRST, [_first(m) for m in found]),
-        "Memory of one traced call (MB)": (MEMORY, [_memory(m) for m in found]),
+        "Memory of one call, traced and compiled (MB)": (MEMORY, [_memory(m) for m in found]),
         "Everybody's median (ms)": _everybody(found),
     }
     body = [f"## {title}\n\n{table(head, rows)}\n" for title, (head, rows) in sections.items()]
@@ -163,16 +163,20 @@ def _first(found: Measurement) -> list[str]:
     ]
 
 
-MEMORY = ["workload", "result", "peak", "limit's peak", "peak / result", "peak / limit's"]
+MEMORY = [
+    "workload", "result", "peak", "compiled", "limit's peak", "peak / result", "peak / limit's",
+    "compiled / limit's",
+]  # fmt: skip
 
 
 def _memory(found: Measurement) -> list[str]:
     memory = found.memory
     return [
         found.workload.name,
-        *map(mb, (memory.result, memory.peak, memory.limit)),
+        *map(mb, (memory.result, memory.peak, memory.compiled, memory.limit)),
         times(memory.peak / memory.result),
-        times(found.figures[goals.PEAK].traced),
+        times(memory.figures.traced),
+        times(memory.figures.compiled),
     ]
 
 

@@ -56,8 +56,9 @@ class JacobianFunction:
                 jacobian = nest(run, operators(run), how.is_single)
             else:
                 prepared = prepare(run, how)
-                slots = evaluate(run.tape, prepared.linearized.recipes)
                 blocks = assembler(run, prepared.forms, how.output, how.is_single)
+                slots = evaluate(run.tape, prepared.linearized.recipes)
+                run.tape.forget()
                 jacobian = blocks(prepared.run(slots))
         return run.values if run.is_tuple else run.values[0], jacobian
 

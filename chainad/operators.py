@@ -18,8 +18,12 @@ Array = npt.NDArray[Any]
 
 
 class Operator:
-    """A linear map from `n_in` to `n_out` numbers, of `dtype`, with leading batch axes `batch`."""
+    """A linear map from `n_in` to `n_out` numbers, of `dtype`, with leading batch axes `batch`.
 
+    `lends` says that what it returns may be memory of somebody else's.
+    """
+
+    lends = False
     batch: tuple[int, ...]
     n_out: int
     n_in: int
@@ -262,6 +266,7 @@ class RunningSum(Operator):
 class Given(Operator):
     """A map given by the functions of a user; where one is missing, the map is made explicit."""
 
+    lends = True
     batch = ()
 
     def __init__(

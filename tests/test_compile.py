@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 import warnings
 from collections import namedtuple
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -593,3 +595,44 @@ def test_random_programs_agree_at_random_points(program: Any, seeds: list[int]) 
     for seed in (*seeds, *seeds[::-1]):
         x = np.random.default_rng(seed).normal(size=4)
         agree(compiled(x), traced(x))
+
+
+def peak_of(call: Callable[[], Any]) -> int:
+    """Return the most bytes that a call holds at a time."""
+    call()
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_was_traced_is_let_go_before_anything_is_multiplied() -> None:
+    n, steps, rows = 200, 8, 6
+    rng = np.random.default_rng(5)
+    A, b, W = rng.normal(size=(n, n)), rng.normal(size=n), rng.normal(size=(rows * n, n))
+
+    def f(x: Any) -> Any:
+        for _ in range(steps):
+            x = np.sum(A + np.outer(x, b), axis=1) / n
+        return W @ x
+
+    # Every step makes two matrices that its local Jacobian does not need.
+    x = np.ones(n)
+    traced = peak_of(lambda: chainad.jacobian(f)(x)) / A.nbytes
+    replayed = peak_of(partial(chainad.compile(f, x), x)) / A.nbytes
+    assert 2 * steps < traced < 2 * steps + rows
+    assert rows < replayed < rows + 4
+
+
+def test_matrices_of_a_few_kilobytes_are_let_go_when_nothing_needs_them() -> None:
+    A = np.eye(40)
+
+    def f(x: Any) -> Any:
+        for _ in range(10):
+            x = np.sum(np.outer(x, x) + A, axis=1) / 40
+        return x
+
+    x = np.full(40, 0.01)
+    assert peak_of(partial(chainad.compile(f, x), x)) < 8 * A.nbytes

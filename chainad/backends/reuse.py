@@ -197,22 +197,25 @@ class _Writing:
             return self._out(number)
         name = self._out(number)
         lines.append(f"{name} = {self.word[k]}")
-        if self._may_be_lent(k):
-            lines.append(f"{name} = {name}.copy()")
+        lender = self._lender(k)
+        if lender is not None:
+            word = "" if lender < 0 else f"if {self.word[lender]}.lends: "
+            lines.append(f"{word}{name} = {name}.copy()")
         lines.append(f"if out and out[{number}] is not None:")
         lines.append(f"    copyto(out[{number}], {name}); {name} = out[{number}]")
         return name
 
-    def _may_be_lent(self, k: int) -> bool:
-        """Return whether a result may be memory of this program's, or of an operator's."""
+    def _lender(self, k: int) -> int | None:
+        """Return the operator whose memory a result may be, -1 for this program's, else None."""
         made = {i.output: i for i in self.program.instructions}
-        while k in made:
-            if k in self.storage.pieces or isinstance(made[k].kernel, (Explicit, Pull, Push)):
-                return True
+        while k in made and k not in self.storage.pieces:
+            kernel, inputs = made[k].kernel, made[k].inputs
+            if isinstance(kernel, (Explicit, Pull, Push)):
+                return inputs[isinstance(kernel, Pull)]
             if not self.seen[k].is_view:
-                return False
-            k = made[k].inputs[0]
-        return True
+                return None
+            k = inputs[0]
+        return -1
 
 
 def _column(rows: Sequence[tuple[Any, ...]], k: int) -> tuple[Any, ...]:

@@ -26,7 +26,7 @@ MISS: Any = object()
 Replay = Callable[..., Any]  # of args, kwargs and out
 
 # Results of so many bytes are let go as soon as nothing needs them.
-LARGE = 1 << 16
+LARGE = 1 << 12
 
 
 @dataclass(frozen=True)

@@ -152,6 +152,10 @@ class Tape:
                 (self._locked_views if is_view else self._locked_owners).append(owner)
             owner = owner.base
 
+    def forget(self) -> None:
+        """Let go of all numbers: what is to be made of them has been made."""
+        self.entries.clear()
+
     def unlock(self) -> None:
         """Give locked arrays back as they were."""
         # A view can be made writeable only after the array that owns its memory.
