@@ -78,6 +78,8 @@ class ManyPoints:
             )
         self._of = of
         self.batch = _checked_batch(batch)
+        # By the number of arguments: the axes of points, and what is differentiated by.
+        self._places: dict[int, tuple[dict[int, int], tuple[int, ...]]] = {}
         self._groups: tuple[Group, ...] = ()
         self._one_by_one = CompiledFunction(of)
         # How points go through: single numbers and whole arrays, whichever is quicker first.
@@ -111,8 +113,12 @@ class ManyPoints:
 
     def _points(self, args: tuple[Any, ...]) -> dict[int, Points]:
         """Return the arguments in the batch, by position, with the axis of points in front."""
-        differentiated = self._of.how.positions(len(args))
-        return _points(args, self._axes(len(args), differentiated), differentiated)
+        known = self._places.get(len(args))
+        if known is None:
+            differentiated = self._of.how.positions(len(args))
+            known = self._axes(len(args), differentiated), differentiated
+            self._places[len(args)] = known
+        return _points(args, *known)
 
     def _axes(self, count: int, differentiated: Sequence[int]) -> dict[int, int]:
         """Return the axis of points by the position of the argument."""
@@ -363,18 +369,17 @@ def _points(
         if axis % array.ndim:
             array = np.moveaxis(array, axis, 0)
         found[k] = array if array.flags.c_contiguous else np.ascontiguousarray(array)
-    counts = {k: len(array) for k, array in found.items()}
-    if len({*counts.values()}) > 1:
+    if len(found) > 1 and len({len(array) for array in found.values()}) > 1:
+        counts = ", ".join(f"{len(array)} in argument {k}" for k, array in found.items())
         raise InputError(
-            f"the arguments of a batch must have one number of points, but got"
-            f" {', '.join(f'{n} in argument {k}' for k, n in counts.items())}"
+            f"the arguments of a batch must have one number of points, but got {counts}"
         )
     return found
 
 
 def _at(args: tuple[Any, ...], points: Mapping[int, Points], k: int) -> tuple[Any, ...]:
     """Return the arguments of one point."""
-    return tuple(points[p][k] if p in points else value for p, value in enumerate(args))
+    return tuple([points[p][k] if p in points else value for p, value in enumerate(args)])
 
 
 def _stacked(results: Sequence[Any]) -> Any:
