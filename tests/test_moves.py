@@ -122,7 +122,7 @@ def test_signed_terms_are_added_where_they_belong(rng: Random) -> None:
 
 def random_sum(rng: Random, w: Writer, length: int, depth: int) -> int:
     """Write a vector that is a sum of pieces."""
-    kind = rng.randrange(7) if depth else 6
+    kind = rng.randrange(8) if depth else 6
     if kind < 2:
         parts = [random_sum(rng, w, length, depth - 1) for _ in range(2)]
         return w.emit(rng.choice([Add(), Subtract()]), *parts)
@@ -139,18 +139,25 @@ def random_sum(rng: Random, w: Writer, length: int, depth: int) -> int:
     if kind == 5:
         number = rng.choice([k for k, shape in w.shapes.items() if shape == ()])
         return w.emit(Broadcast((length,)), w.emit(Reshape((1,)), number))
+    if kind == 7 and length < LONGEST:
+        first = rng.randint(0, LONGEST - length)
+        whole = random_sum(rng, w, LONGEST, depth - 1)
+        return w.emit(Take(0, range(first, first + length)), whole)
     fitting = [k for k, shape in w.shapes.items() if shape == (length,)]
     return rng.choice(fitting)
 
 
+LONGEST = 8
+
+
 @given(randoms)
 def test_assembled_sums_are_those_of_the_instructions(rng: Random) -> None:
-    lengths = range(1, 9)
+    lengths = range(1, LONGEST + 1)
     shapes: list[tuple[int, ...]] = [(), ()] + [(n,) for n in lengths] * 2
     w = Writer(len(shapes))
     w.shapes |= dict(enumerate(shapes))
     slots = [random_numbers(rng, shape) for shape in shapes]
-    size = 8
+    size = LONGEST
     cut = rng.randint(1, size - 1)
     where = [range(cut), range(cut, size)] if rng.random() < 0.5 else [range(size), range(cut)]
     sums = [random_sum(rng, w, len(places), 4) for places in where]

@@ -5,6 +5,8 @@ Each takes the arrays of its workload once; what comes back goes from a point to
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 import scipy.linalg
 import scipy.sparse
@@ -18,19 +20,22 @@ def burgers(n: int) -> Function:
     near = rows[:, None] + np.arange(-1, 2, dtype=np.int32)
     indices, indptr = near.ravel()[1:-1], np.append(np.maximum(3 * rows - 1, 0), 3 * n - 2)
     h, nu = 1 / (n + 1), 0.05
+    empty = scipy.sparse.csr_array((np.zeros(0), indices[:0], np.zeros_like(indptr)), shape=(n, n))
+    by_u, shifted = np.empty((2, n))
 
     def jacobian(u: Array) -> scipy.sparse.csr_array:
         numbers = np.empty((n, 3))
         below, middle, above = numbers.T
-        np.divide(u, 2 * h, out=below)
-        np.subtract(nu / h**2, below, out=above)
-        below += nu / h**2
-        middle[1:-1] = u[:-2] - u[2:]
-        middle[0], middle[-1] = -u[1], u[-2]
-        middle /= 2 * h
-        middle -= 2 * nu / h**2
-        parts = (numbers.ravel()[1:-1], indices.copy(), indptr.copy())
-        return scipy.sparse.csr_array(parts, shape=(n, n))
+        np.divide(u, 2 * h, out=by_u)
+        np.add(by_u, nu / h**2, out=below)
+        np.subtract(nu / h**2, by_u, out=above)
+        np.subtract(by_u, 2 * nu / h**2, out=shifted)
+        np.subtract(shifted[:-2], by_u[2:], out=middle[1:-1])
+        middle[0], middle[-1] = -by_u[1] - 2 * nu / h**2, shifted[-2]
+        matrix = copy(empty)  # SciPy's constructor takes as long as all of this
+        matrix.data = numbers.ravel()[1:-1]
+        matrix.indices, matrix.indptr = indices.copy(), indptr.copy()
+        return matrix
 
     return jacobian
 

@@ -13,9 +13,10 @@ from math import prod
 
 import numpy as np
 
-from chainad.kernels import Add, AddAt, Broadcast, Place, Reshape, Scale, Scatter, Subtract
+from chainad.kernels import Add, AddAt, Broadcast, Place, Reshape, Scale, Scatter, Subtract, Take
 from chainad.lowering.writer import Writer
 from chainad.pattern import Positions, as_array, compose
+from chainad.program import Instruction
 
 # A sum of more pieces than this is left as it is.
 MANY = 64
@@ -106,6 +107,15 @@ def _terms(writer: Writer, whole: Term, reads: Counter[int]) -> list[Term]:
     return found
 
 
+def _opposite(writer: Writer, made: Instruction, term: Term) -> list[Term] | None:
+    """Return the term without the change of sign that it is a view or a part of."""
+    opposite = writer.made.get(made.inputs[0])
+    if opposite is None or opposite.kernel != Scale(-1):
+        return None
+    turned = writer.emit(made.kernel, opposite.inputs[0])
+    return [Term(turned, -term.sign, term.where)]
+
+
 def _parts(writer: Writer, term: Term, reads: Counter[int], is_whole: bool) -> list[Term] | None:
     """Return the terms that a register adds up from; None if it is to be taken as it is."""
     made = writer.made.get(term.register)
@@ -118,11 +128,9 @@ def _parts(writer: Writer, term: Term, reads: Counter[int], is_whole: bool) -> l
         shape = writer.shapes.get(x)
         if shape is not None and (all(n == 1 for n in shape) or shape == kernel.shape):
             return [Term(x, term.sign, term.where)]
-        opposite = writer.made.get(x)
-        if opposite is not None and opposite.kernel == Scale(-1):
-            turned = writer.emit(kernel, opposite.inputs[0])
-            return [Term(turned, -term.sign, term.where)]
-        return None
+        return _opposite(writer, made, term)
+    if isinstance(kernel, Take):
+        return _opposite(writer, made, term)
     if isinstance(kernel, Broadcast):
         shape = writer.shapes.get(x)
         is_number = shape is not None and all(n == 1 for n in shape)
