@@ -71,7 +71,7 @@ FLOORS = [
     ["replay.sharing"],
     ["replay.spelling", "scalars.graph"],
     ["replay.stacking"],
-    ["replay.source", "scalars.eliminate"],
+    ["replay.source", "scalars.eliminate", "scalars.plan"],
     ["scalars.program", "loops.write"],
     ["scalars.replay"],
     ["loops.replay"],

@@ -120,7 +120,7 @@ def _degree(work: _Work, v: Vertex) -> int:
     return len(work.into.get(v, ())) * len(work.out.get(v, ()))
 
 
-ORDERS: dict[str, Callable[[_Work], Iterator[Vertex]]] = {
+RULES: dict[str, Callable[[_Work], Iterator[Vertex]]] = {
     "forward": forward,
     "reverse": reverse,
     "markowitz": lowest(_markowitz),
@@ -132,13 +132,16 @@ ORDERS: dict[str, Callable[[_Work], Iterator[Vertex]]] = {
 }
 
 
-def accumulate(graph: ScalarGraph, order: Callable[[_Work], Iterator[Vertex]]) -> Jacobian:
-    """Eliminate every inner vertex; return the entries of the Jacobian."""
-    work = _Work(graph)
-    for v in order(work):
+def accumulate(
+    graph: ScalarGraph, rule: Callable[[_Work], Iterator[Vertex]]
+) -> tuple[Jacobian, tuple[Vertex, ...]]:
+    """Eliminate every inner vertex; return the entries of the Jacobian, and the order."""
+    work, order = _Work(graph), []
+    for v in rule(work):
         work.eliminate(v)
+        order.append(v)
     rows = (work.into.get(head, {}) for head in graph.outputs)
-    return tuple(row.get(tail, ZERO) for row in rows for tail in graph.inputs)
+    return tuple(row.get(tail, ZERO) for row in rows for tail in graph.inputs), tuple(order)
 
 
 def operations(table: Table, results: Sequence[Number]) -> list[Number]:

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from chainad.linearize import Linearized
+from chainad.plan import Plan
 from chainad.replay.recording import Recording
-from chainad.scalars.eliminate import ORDERS, Jacobian, accumulate, operations
-from chainad.scalars.graph import Flow, ScalarGraph, flowing, scalar_graph
+from chainad.scalars.eliminate import RULES, Jacobian, accumulate, operations
+from chainad.scalars.graph import Flow, ScalarGraph, Vertex, flowing, scalar_graph
+from chainad.scalars.plan import plan_of
 from chainad.scalars.straight import StraightLine, compose
 from chainad.scalars.table import NotScalarError, Number, Table
 
@@ -32,6 +34,9 @@ class ScalarProgram:
     says so), then the Jacobian of every output by every argument, outputs first, of the shapes
     `shapes`; then, if `has_guard`, whether all that was read off values is as it was. `products`
     is how many multiplications the elimination takes, by factors other than constants.
+
+    `graph` is what was eliminated, `orders` are the orders that were tried, by rule, the first one
+    the order of the program.
     """
 
     straight: StraightLine
@@ -41,6 +46,12 @@ class ScalarProgram:
     has_value: bool
     has_guard: bool
     products: int
+    graph: ScalarGraph
+    orders: tuple[tuple[str, tuple[Vertex, ...]], ...]
+
+    def plan(self) -> Plan:
+        """Return the order of the elimination as a plan."""
+        return plan_of(self.graph, self.orders)
 
 
 def scalar_program(
@@ -61,7 +72,7 @@ def scalar_program(
     """
     graph = scalar_graph(recording, linearized, nodes, most)
     first = len(graph.table.functions)  # of the nodes that elimination makes
-    jacobian = _cheapest(graph, mode, wants_value)
+    jacobian, orders = _cheapest(graph, mode, wants_value)
     linear = linearized.graph
     row_shapes = [linear.shapes[v] for v in linear.outputs]
     col_shapes = [linear.shapes[v] for v in linear.inputs]
@@ -76,22 +87,32 @@ def scalar_program(
     straight = compose(graph.table, graph.variables, outputs)
     dtype = next(iter(flows.values())).dtype
     products = _products(graph.table, jacobian, first)
-    return ScalarProgram(straight, flows, dtype, tuple(shapes), wants_value, has_guard, products)
+    return ScalarProgram(
+        straight, flows, dtype, tuple(shapes), wants_value, has_guard, products, graph, orders
+    )
 
 
-def _cheapest(graph: ScalarGraph, mode: Any, wants_value: bool) -> Jacobian:
-    """Return the entries of the Jacobian, by the order that leaves the fewest operations."""
+def _cheapest(
+    graph: ScalarGraph, mode: Any, wants_value: bool
+) -> tuple[Jacobian, tuple[tuple[str, tuple[Vertex, ...]], ...]]:
+    """Return the entries of the Jacobian, by the order that leaves the fewest operations.
+
+    That order comes first among those that were tried.
+    """
     if mode not in ("auto", "forward", "reverse"):
         raise NotScalarError(f"mode={mode!r} orders whole arrays")
-    orders = ORDERS if mode == "auto" else {mode: ORDERS[mode]}
-    if len(orders) > 1 and len(graph.edges) > MANY:
-        orders = {name: ORDERS[name] for name in ("forward", "reverse")}
+    names = list(RULES) if mode == "auto" else [mode]
+    if len(names) > 1 and len(graph.edges) > MANY:
+        names = ["forward", "reverse"]
     always = [k for output in graph.values for k in output] if wants_value else []
+    found = {name: accumulate(graph, RULES[name]) for name in names}
 
-    def price(jacobian: Jacobian) -> int:
-        return _price(graph.table, operations(graph.table, [*jacobian, *always]))
+    def price(name: str) -> int:
+        return _price(graph.table, operations(graph.table, [*found[name][0], *always]))
 
-    return min((accumulate(graph, order) for order in orders.values()), key=price)
+    best = min(names, key=price)
+    tried = sorted(names, key=lambda name: name != best)
+    return found[best][0], tuple((name, found[name][1]) for name in tried)
 
 
 def _products(table: Table, jacobian: Jacobian, first: Number) -> int:
