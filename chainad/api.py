@@ -198,7 +198,8 @@ def compile(
     Returns
     -------
     CompiledFunction
-        A function of the same arguments as `jacobian(f)`. Print its `source` to see what it does.
+        A function of the same arguments as `jacobian(f)`. Print its `plan` and its `source` to see
+        what it does.
 
     Raises
     ------

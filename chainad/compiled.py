@@ -5,11 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -17,12 +17,14 @@ from chainad.backends.folded import Folded, multiplications_in
 from chainad.backends.numpy import Runner
 from chainad.backends.reuse import Reusing
 from chainad.blocks import assembler, dtype_of, nesting, pairs
+from chainad.chunked import ChunkedPlan
 from chainad.errors import FallbackWarning, TraceError
 from chainad.linearize import Linearized, linearize
 from chainad.loops.replay import looped
 from chainad.lowering.constants import split
 from chainad.lowering.stacking import stacked
 from chainad.options import Options
+from chainad.plan import Plan
 from chainad.prepared import Prepared, prepare
 from chainad.program import Program
 from chainad.replay.arguments import Array, Number, Several, take_apart
@@ -79,12 +81,20 @@ class Differentiator(Protocol):
     def hand_out(self, value: Any, jacobian: Any, out: Any, /) -> Any: ...
 
 
+class Replayed(NamedTuple):
+    """What replays a recorded run, its source, and the plan that it follows."""
+
+    run: Replay
+    source: str
+    plan: Callable[[], Plan | ChunkedPlan]
+
+
 class CompiledFunction:
     """A Jacobian that is replayed without tracing; made by `compile`."""
 
     def __init__(self, of: Differentiator) -> None:
         self._of = of
-        self._replays: tuple[tuple[Replay, str], ...] = ()
+        self._replays: tuple[Replayed, ...] = ()
         self._lock = Lock()
         self._misses = 0
         self._gives_value = of.verb == "value_and_jacobian"
@@ -119,7 +129,16 @@ class CompiledFunction:
     @property
     def source(self) -> str:
         """The source of the program that was used last."""
-        return self._replays[0][1] if self._replays else ""
+        return self._replays[0].source if self._replays else ""
+
+    @property
+    def plan(self) -> Plan | ChunkedPlan | None:
+        """The plan of the program that was used last; None if there is no program yet.
+
+        Of a program on single numbers it is a plan on the graph of these: the program does what it
+        says, but makes products that several entries have in common once.
+        """
+        return self._replays[0].plan() if self._replays else None
 
     @property
     def programs(self) -> int:
@@ -133,22 +152,23 @@ class CompiledFunction:
 
     def _find(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None) -> Any:
         replays = self._replays
-        for k, pair in enumerate(replays):
+        for k, replayed in enumerate(replays):
             try:
-                found = pair[0](args, kwargs, out)
+                found = replayed.run(args, kwargs, out)
             except Exception:
                 # It is the function's own, in its own line: let that raise it, or do otherwise.
                 return self._of.traced(args, kwargs)
             if found is not MISS:
                 self._misses = 0
                 if k:
-                    self._prefer(pair)
+                    self._prefer(replayed)
                 return found
         return MISS
 
-    def _prefer(self, pair: tuple[Replay, str]) -> None:
+    def _prefer(self, replayed: Replayed) -> None:
         with self._lock:
-            self._replays = (pair, *(each for each in self._replays if each is not pair))
+            others = (each for each in self._replays if each is not replayed)
+            self._replays = (replayed, *others)
 
     def _miss(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._misses > MANY or any(True for _ in tracers_in((args, kwargs))):
@@ -161,10 +181,10 @@ class CompiledFunction:
         if len(self._replays) >= MANY:
             self._misses += 1
             return self._of.traced(args, kwargs)
-        pair = record(self._of, checked, kwargs, len(self._replays) < FEW)
+        replayed = record(self._of, checked, kwargs, len(self._replays) < FEW)
         with self._lock:
-            self._replays = (pair, *self._replays)
-        found = pair[0](checked, kwargs)
+            self._replays = (replayed, *self._replays)
+        found = replayed.run(checked, kwargs)
         # A function that reads random numbers or counts its calls may find no program of its own.
         return self._of.traced(args, kwargs) if found is MISS else found
 
@@ -196,7 +216,8 @@ class Recorded:
     `nodes` are the values of the calls of the function, by number; `prepared` is the program on the
     numbers of the local Jacobians, and `blocks` makes the Jacobians of its results (None where
     single numbers are to do that); `nested` arranges Jacobians; `scalars` tells which outputs are
-    NumPy scalars, `kinds` and `shapes` are those of all outputs, and of all blocks.
+    NumPy scalars, `kinds` and `shapes` are those of all outputs, and of all blocks; `title` is what
+    reports call the function.
     """
 
     recording: Recording
@@ -211,12 +232,13 @@ class Recorded:
     block_kinds: tuple[np.dtype[Any], ...]
     shapes: tuple[tuple[int, ...], ...]
     block_shapes: tuple[tuple[int, ...], ...]
+    title: str
 
 
 def record(
     of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any], may_be_scalars: bool = True
-) -> tuple[Replay, str]:
-    """Run a function, and return what replays it, and its source."""
+) -> Replayed:
+    """Run a function, and return what replays it."""
     wants_value = of.verb == "value_and_jacobian"
     by_machine = may_be_scalars and of.how.backend == "numba"
     if may_be_scalars and of.how.backend != "numpy" and of.how.output == "dense":
@@ -240,7 +262,13 @@ def record(
         run_into = _runner(prepared.program, found.recording)
         buffers = _no_buffers if wants_value else _buffers(of, found, prepared.forms)
         wanted = Wanted(wants_value, found.is_tuple, run_into, blocks, buffers)
-    return build(found.recording, wanted)
+    return Replayed(*build(found.recording, wanted), _planned(found))
+
+
+def _planned(found: Recorded) -> Callable[[], Plan | ChunkedPlan]:
+    assert found.prepared is not None
+    plan = found.prepared.plan
+    return lambda: replace(plan, title=found.title)
 
 
 def _runner(program: Program, recording: Recording) -> Callable[[Sequence[Any], Any], Any]:
@@ -309,7 +337,7 @@ def _fitting(shape: tuple[int, ...], dtype: np.dtype[Any], out: Any) -> list[Any
     return [out] if is_array and (out.shape, out.dtype) == (shape, dtype) else None
 
 
-def _as_scalars(of: Differentiator, found: Recorded, wants_value: bool) -> tuple[Replay, str]:
+def _as_scalars(of: Differentiator, found: Recorded, wants_value: bool) -> Replayed:
     """Return a replay on single numbers, if that is what was asked for, or quicker."""
     slots = [slot for slot in found.recording.slots if slot is not None]
     calls = len(found.recording.steps) + len(slots)
@@ -328,10 +356,15 @@ def _as_scalars(of: Differentiator, found: Recorded, wants_value: bool) -> tuple
         if len(straight.lines) > LINES_PER_CALL * calls:
             raise NotScalarError("operations on whole arrays are quicker")
         backend = "python"
-    return single(found.recording, program, backend, found.scalars, found.nested, found.is_tuple)
+    how = backend, found.scalars, found.nested, found.is_tuple
+    asked = f"mode={of.how.mode!r}, on single numbers"
+    return Replayed(
+        *single(found.recording, program, *how),
+        lambda: replace(program.plan(), title=found.title, asked=asked),
+    )
 
 
-def _as_loops(of: Differentiator, found: Recorded, wants_value: bool) -> tuple[Replay, str]:
+def _as_loops(of: Differentiator, found: Recorded, wants_value: bool) -> Replayed:
     """Return a replay by loops over numbers; raise NotScalarError if that is no good."""
     prepared, blocks = found.prepared, found.blocks
     assert prepared is not None
@@ -342,7 +375,9 @@ def _as_loops(of: Differentiator, found: Recorded, wants_value: bool) -> tuple[R
         raise NotScalarError("the numbers are of several dtypes")
     buffers = _no_buffers if wants_value else _buffers(of, found, prepared.forms)
     wanted = Wanted(wants_value, found.is_tuple, _ignoring(prepared.run), blocks, buffers)
-    return looped(found.recording, prepared.program, wanted, found.scalars)
+    return Replayed(
+        *looped(found.recording, prepared.program, wanted, found.scalars), _planned(found)
+    )
 
 
 def as_program(
@@ -420,6 +455,7 @@ def recorded(
         tuple(dtype_of(run, o, i) for o, i in pairs(run)),
         tuple(np.shape(value) for value in run.values),
         tuple((*np.shape(run.values[o]), *np.shape(run.input(i))) for o, i in pairs(run)),
+        of.how.title(of.f, len(args)),
     )
 
 

@@ -13,7 +13,7 @@ from chainad.compiled import CompiledFunction
 from chainad.errors import InputError
 from chainad.evaluate import evaluate
 from chainad.linearize import linearize
-from chainad.options import Options
+from chainad.options import Options, name_of
 from chainad.plan import Plan
 from chainad.prepared import operators, plan_for, prepare
 from chainad.tracing.trace import tracing
@@ -30,14 +30,14 @@ class JacobianFunction:
         self.f = f
         self.how = how
         self.many = None if batch is None else ManyPoints(self, batch)
-        self.__doc__ = f"The Jacobian of {_name_of(f)}, mode={how.mode!r}."
+        self.__doc__ = f"The Jacobian of {name_of(f)}, mode={how.mode!r}."
 
     def __repr__(self) -> str:
         how = self.how
         text = f"argnums={how.argnums}, mode={how.mode!r}, output={how.output!r}"
         if self.many is not None:
             text += f", batch={self.many.batch}"
-        return f"chainad.{self.verb}({_name_of(self.f)}, {text})"
+        return f"chainad.{self.verb}({name_of(self.f)}, {text})"
 
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         if self.many is not None:
@@ -84,9 +84,7 @@ class JacobianFunction:
         with tracing(_bound(self.f, kwargs), args, argnums) as run:
             linearized = linearize(run.graph(), run.tape.origin, run.tape.where)
             plan = plan_for(linearized.graph, self.how, itemsize_of(run))
-        names = [f"x{k}" for k in argnums] if len(argnums) > 1 else ["x"]
-        title = f"{_name_of(self.f)}({', '.join(names)})"
-        return replace(plan, title=title)
+        return replace(plan, title=self.how.title(self.f, len(args)))
 
 
 class ValueAndJacobianFunction(JacobianFunction):
@@ -100,7 +98,3 @@ class ValueAndJacobianFunction(JacobianFunction):
 
 def _bound(f: Callable[..., Any], kwargs: dict[str, Any]) -> Callable[..., Any]:
     return (lambda *args: f(*args, **kwargs)) if kwargs else f
-
-
-def _name_of(f: Callable[..., Any]) -> str:
-    return getattr(f, "__name__", type(f).__name__)

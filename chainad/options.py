@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +56,12 @@ class Options:
             raise InputError(f"argnums={self.argnums} names an argument twice")
         return found
 
+    def title(self, f: Callable[..., Any], count: int) -> str:
+        """Return what reports call a function of `count` positional arguments."""
+        argnums = self.positions(count)
+        names = [f"x{k}" for k in argnums] if len(argnums) > 1 else ["x"]
+        return f"{name_of(f)}({', '.join(names)})"
+
 
 def options(
     argnums: int | Sequence[int] = 0,
@@ -85,6 +92,11 @@ def options(
         aim_of(effort, seed),
         _checked_backend(backend),
     )
+
+
+def name_of(f: Callable[..., Any]) -> str:
+    """Return the name of a function, or that of its type."""
+    return getattr(f, "__name__", type(f).__name__)
 
 
 def _checked_argnums(argnums: int | Sequence[int]) -> int | tuple[int, ...]:

@@ -138,10 +138,44 @@ def test_the_source_is_a_straight_line_of_what_is_needed() -> None:
     )
 
 
-# -------------------------------------------------------------------- solves
+# --------------------------------------------------------------------- plans
 
 MATRIX = np.random.default_rng(5).normal(size=(6, 6)) + 4 * np.eye(6)
 RIGHT = np.random.default_rng(6).normal(size=(6, 3))
+
+
+def test_the_plan_of_a_compiled_function_is_the_plan_of_the_function() -> None:
+    def f(x: Any) -> Any:
+        return RIGHT.T @ np.tanh(MATRIX[:, :4] @ x)
+
+    compiled = chainad.jacobian(f, mode="reverse", backend="numpy").compile()
+    assert compiled.plan is None
+    compiled(X)
+    assert compiled.plan == chainad.plan(f, X, mode="reverse")
+    assert str(compiled.plan).startswith("Plan  f(x): (4,) -> (3,)")
+
+
+def test_the_plan_of_a_program_on_single_numbers_shows_its_own_order() -> None:
+    def f(p: Any) -> Any:
+        return np.array([p[0] * np.cos(p[1]), p[0] * np.sin(p[1]), 2.0 * p[0] * p[1]])
+
+    compiled = chainad.compile(f, np.ones(2), backend="python")
+    plan = compiled.plan
+    assert isinstance(plan, chainad.Plan)
+    assert plan.asked == "mode='auto', on single numbers"
+    assert plan.title == "f(x)"
+    assert len(plan.graph.inputs) == 2
+    assert len(plan.graph.outputs) == 3
+    # r cos', r sin' and 2 * p[1]; 2 * p[0] is a value, and the other factors are 1.
+    assert plan.multiplications == 3
+    assert plan.multiplications == min(each.multiplications for each in plan.alternatives)
+    forward = chainad.compile(f, np.ones(2), mode="forward", backend="python").plan
+    assert forward is not None
+    assert [each.name for each in forward.alternatives] == ["forward"]
+    assert forward.mode == "forward"
+
+
+# -------------------------------------------------------------------- solves
 
 
 def with_one_matrix(A: Any, x: Any) -> Any:
