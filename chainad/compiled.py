@@ -274,14 +274,27 @@ def _planned(found: Recorded) -> Callable[[], Plan | ChunkedPlan]:
 def _runner(program: Program, recording: Recording) -> Callable[[Sequence[Any], Any], Any]:
     """Return what runs a program: apart from the rest, what follows from constants alone."""
     same = _same(recording.slots)
+    watched = _watched(recording)
     fixed = {k: slot for k, slot in enumerate(recording.slots) if _is_number(slot)}
     known: list[Any] = [_constant(slot, recording) for slot in recording.slots]
     parts = split(program, [k for k, value in enumerate(known) if value is not None])
     read = sum(int(np.size(known[k])) for k in parts.once.used_slots)
     if multiplications_in(parts.once, known) <= TO_COMPARE + PER_NUMBER * read:
-        return Reusing(program, partial(stacked, same=same), fixed).trusting
+        return Reusing(program, partial(stacked, same=same), fixed, watched).trusting
     same += range(len(same), parts.per_call.n_slots)
-    return Folded(parts.once, Reusing(parts.per_call, partial(stacked, same=same), fixed).trusting)
+    per_call = Reusing(parts.per_call, partial(stacked, same=same), fixed, watched)
+    return Folded(parts.once, per_call.trusting)
+
+
+def _watched(recording: Recording) -> list[int]:
+    """Return one slot for every array that may lie in memory that a user can name."""
+    # What a ufunc returns is nobody's but the call's.
+    made = {step.number for step in recording.steps if isinstance(step.function, np.ufunc)}
+    found: dict[Any, int] = {}
+    for k, slot in enumerate(recording.slots):
+        if slot is not None and not (isinstance(slot, Ref) and slot.number in made):
+            found.setdefault(_identity(slot), k)
+    return [*found.values()]
 
 
 def _constant(slot: Any, recording: Recording) -> Any:

@@ -392,3 +392,21 @@ def test_what_follows_from_fixed_numbers_is_computed_once() -> None:
     reusing = Reusing(program, fixed=fixed)
     for _ in range(2):
         np.testing.assert_array_equal(reusing.trusting(slots)[0], 21 * np.arange(4.0))
+
+
+def test_out_may_be_memory_that_the_program_reads() -> None:
+    W, V = np.arange(18.0).reshape(3, 6) / 7, np.arange(18.0, 0, -1).reshape(3, 6) / 5
+    out = np.empty((3, 6))
+    a, b = out[0, :3], out[2, 3:]
+
+    def f(x: np.ndarray) -> np.ndarray:
+        return a * (W @ x) + b * (V @ x)
+
+    x = np.linspace(0.1, 0.9, 6)
+    out[:] = 0.5
+    compiled = chainad.compile(f, x)
+    for _ in range(3):
+        out[:] = W + V
+        wanted = a[:, None] * W + b[:, None] * V
+        assert compiled(x, out=out) is out
+        np.testing.assert_allclose(out, wanted, rtol=1e-14)

@@ -239,7 +239,8 @@ class Reusing:
 
     `improve` may return a quicker program that does the same; it is asked once, when a first run
     has shown the shape and dtype of every register. `fixed` are the numbers of slots that hold
-    these at every call.
+    these at every call; `watched` are slots whose memory a result may be wanted in (all, if it is
+    not given): these are read first.
     """
 
     def __init__(
@@ -247,6 +248,7 @@ class Reusing:
         program: Program,
         improve: Improve | None = None,
         fixed: Mapping[int, Any] | None = None,
+        watched: Sequence[int] | None = None,
     ) -> None:
         program.check()
         self._fixed = fixed
@@ -254,6 +256,7 @@ class Reusing:
         self._improve = improve
         self._plain = build(program)
         self._used = program.used_slots
+        self._watched = self._used if watched is None else watched
         self._key: Any = None
         self._run: Any = None
         self._make: Any = None
@@ -291,7 +294,8 @@ class Reusing:
                 continue
             if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
                 return False
-            for slot in slots:
+            for k in self._watched:
+                slot = slots[k]
                 if isinstance(slot, np.ndarray) and np.may_share_memory(array, slot):
                     return False
         return True
