@@ -214,10 +214,15 @@ def compile(
     32. New shapes, dtypes and values of other arguments than arrays are recorded anew, too.
 
     The backends "python" and "numba" eliminate on the graph of single numbers, which is another one
-    than `plan` shows: for mode="auto" in the order that leaves the fewest operations there. Beyond
-    4,000 operations on single numbers, "numba" runs the plan itself, in loops over the numbers of
-    small arrays; the steps of an unrolled time loop, and the sweep back through them, are found
-    and become loops again. Branches on values and calls without such a form are left to NumPy.
+    than `chainad.plan` shows: for mode="auto" in the order that leaves the fewest operations there;
+    `plan` of the compiled function shows it. Beyond 4,000 operations on single numbers, "numba"
+    runs the plan of the whole arrays, in loops over the numbers of small ones; the steps of an
+    unrolled time loop, and the sweep back through them, are found and become loops again. Branches
+    on values and calls without such a form are left to NumPy.
+
+    A product of constant arrays is kept from call to call, beside copies of these that tell
+    whether they changed. A matrix that is solved with is factorised once, for the solution and for
+    the derivatives.
 
     Arrays that `f` takes from elsewhere are captured by reference: what is written into them later
     is seen. Not seen are a name that is bound to another object, numbers of Python, and arrays that
