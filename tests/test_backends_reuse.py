@@ -17,7 +17,18 @@ from chainad.backends.calls import Names, viewed
 from chainad.backends.numpy import build, observe
 from chainad.backends.reuse import Reusing, text_of
 from chainad.errors import InputError
-from chainad.kernels import Add, Copy, MatMul, Multiply, Push, Reshape, Scale, Scatter, Transpose
+from chainad.kernels import (
+    Add,
+    Copy,
+    MatMul,
+    Multiply,
+    Push,
+    Reshape,
+    Scale,
+    Scatter,
+    Sum,
+    Transpose,
+)
 from chainad.linear import Edge, LinearGraph
 from chainad.lower import lower
 from chainad.pattern import positions
@@ -410,3 +421,29 @@ def test_out_may_be_memory_that_the_program_reads() -> None:
         wanted = a[:, None] * W + b[:, None] * V
         assert compiled(x, out=out) is out
         np.testing.assert_allclose(out, wanted, rtol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("shape", "axis", "calls"), [
+    ((5, 40, 20), 1, "matmul"),
+    ((40, 3), 0, "matmul"),
+    ((40, 300), 0, "add.reduce"),
+    ((5, 40, 20), 2, "add.reduce"),
+    ((5, 40, 20), 0, "add.reduce"),
+])  # fmt: skip
+def test_short_rows_are_added_up_by_a_matrix_product(
+    shape: tuple[int, ...], axis: int, calls: str, dtype: type
+) -> None:
+    program = Program(
+        1, (Instruction(Scale(2.0), (0,), 1), Instruction(Sum((axis,)), (1,), 2)), (2,)
+    )
+    x = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    seen, _ = observe(program, [x])
+    assert any(line.startswith(calls) for line in text_of(program, seen, ["x"]).lines)
+    run = Reusing(program)
+    x[..., 0], x[..., 1] = np.inf, np.nan
+    for given_x in (x, x[::-1].copy()):
+        (found,) = run([given_x])
+        assert found.dtype == dtype
+        tolerance = 1e-13 if dtype is np.float64 else 1e-5
+        np.testing.assert_allclose(found, np.sum(2 * given_x, axis), tolerance, tolerance)

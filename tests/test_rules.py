@@ -1222,6 +1222,16 @@ def test_powers_of_zero() -> None:
     assert np.isinf(grad(lambda x: x**0.5, [0])).all()
 
 
+@pytest.mark.parametrize("p", [2, 3, 2.0, 3.0, np.float64(2), np.int64(3), np.float32(2)])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_slopes_of_squares_and_cubes_are_those_of_powers(p: Any, dtype: type) -> None:
+    x = np.array([0.0, -0.0, 1.5, -3.25, 1e30, -np.inf, np.nan]).astype(dtype)
+    with np.errstate(all="ignore"):
+        J = chainad.jacobian(lambda x: x**p)(x)
+        wanted = p * x ** (p - 1)
+    np.testing.assert_array_equal(J.diagonal(), wanted)
+
+
 def test_products_with_zeros() -> None:
     assert jac(np.prod, [0, 2, 3]).tolist() == [6, 0, 0]
     assert jac(np.prod, [0, 0, 3]).tolist() == [0, 0, 0]

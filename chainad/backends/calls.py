@@ -51,6 +51,9 @@ from chainad.primitives import (
     sparse_dot,
 )
 
+# Up to so many numbers, a matrix product adds rows up quicker than NumPy's sum does.
+SHORT_ROW = 64
+
 UFUNCS: dict[type[Kernel], str] = {Add: "add", Subtract: "subtract", Multiply: "multiply"}
 
 
@@ -230,6 +233,21 @@ def into(
         case Scatter():
             return _scattered(kernel, args, to, shapes, names)
     return []
+
+
+def product_with_ones(
+    kernel: Kernel, arg: str, to: str, shape: tuple[int, ...], dtype: np.dtype[Any], names: Names
+) -> str | None:
+    """Return a line that sums a row-major array over its last axis but one, if that is short.
+
+    NumPy starts a loop of its own for every row, and adds up just as plainly as BLAS does: so it
+    loses nothing in precision, and several times as long on rows of a few numbers.
+    """
+    if not isinstance(kernel, Sum) or kernel.axes != (len(shape) - 2,) or len(shape) < 2:
+        return None
+    if dtype.kind != "f" or dtype.itemsize < 4 or not 0 < shape[-1] <= SHORT_ROW:
+        return None
+    return f"matmul({names.constant(np.ones(shape[-2], dtype))}, {arg}, {to})"
 
 
 def _scattered(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chainad.backends.calls import Names, fresh, into, viewed
+from chainad.backends.calls import Names, fresh, into, product_with_ones, viewed
 from chainad.backends.numpy import build, compiled, constants, function, last_uses, observe
 from chainad.backends.storage import Seen, Storage, assign, views
 from chainad.kernels import Explicit, Kernel, Pull, Push, Reshape, Scatter, Transpose
@@ -155,6 +155,11 @@ class _Writing:
             if isinstance(i.kernel, Reshape):
                 shape = self._shape(i.inputs[0])
                 return [f"copyto({to}.reshape({shape}), {args[0]})"]
+            if i.inputs and i.inputs[0] in self.storage.pieces:  # which is row-major
+                seen = self.seen[i.inputs[0]]
+                line = product_with_ones(i.kernel, args[0], to, seen.shape, seen.dtype, self.names)
+                if line is not None:
+                    return [line]
             shapes = [self._shape(k) for k in i.inputs]
             first = i.output in self.storage.in_place
             return into(i.kernel, args, to, shapes, first, self.names)
