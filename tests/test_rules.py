@@ -1222,7 +1222,7 @@ def test_powers_of_zero() -> None:
     assert np.isinf(grad(lambda x: x**0.5, [0])).all()
 
 
-@pytest.mark.parametrize("p", [2, 3, 2.0, 3.0, np.float64(2), np.int64(3), np.float32(2)])
+@pytest.mark.parametrize("p", [2, 3, 2.0, 3.0])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_slopes_of_squares_and_cubes_are_those_of_powers(p: Any, dtype: type) -> None:
     x = np.array([0.0, -0.0, 1.5, -3.25, 1e30, -np.inf, np.nan]).astype(dtype)
