@@ -15,16 +15,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from chainad.chunked import ChunkedPlan
 from chainad.compiled import (
     LINES_PER_CALL,
     CompiledFunction,
     Differentiator,
     Recorded,
     as_program,
+    planned,
+    planned_singly,
     recorded,
     warn_of_fallback,
 )
 from chainad.errors import InputError
+from chainad.plan import Plan
 from chainad.replay.arguments import Array, Number
 from chainad.replay.source import MISS
 from chainad.replay.spelling import Names
@@ -53,7 +57,7 @@ class Group:
     `take` finds the arguments that flow, or returns MISS; `flows` are their numbers, `positions`
     tells which are positional arguments. `run` returns values and Jacobians of some points, of
     `shapes`, in an array `out` if that fits, and for which points they hold; `program` is None
-    where it runs whole arrays.
+    where it runs whole arrays. `plan` gives the plan that either follows.
     """
 
     take: Callable[[tuple[Any, ...], dict[str, Any]], Any]
@@ -64,6 +68,7 @@ class Group:
     has_value: bool
     run: Callable[[list[Any], int, Any], Outputs]
     program: ScalarProgram | None
+    plan: Callable[[], Plan | ChunkedPlan]
 
 
 class ManyPoints:
@@ -103,6 +108,11 @@ class ManyPoints:
         if count == 0:
             return self._nowhere(args, points, kwargs)
         return self._together(args, points, kwargs, count, out)
+
+    def plan(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan | ChunkedPlan | None:
+        """Return the plan that the first point's group follows; None if points go one by one."""
+        found = self._group(self.first(args), kwargs)
+        return None if found is None else found[0].plan()
 
     def first(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the arguments of the first point, or of one of ones if there is none."""
@@ -271,7 +281,7 @@ def _as_scalars(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any
         ]
         return many(rows, count, out)
 
-    return _grouped(of, found, run, program)
+    return _grouped(of, found, run, planned_singly(of, found, program), program)
 
 
 def _as_arrays(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Group:
@@ -286,7 +296,7 @@ def _as_arrays(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]
     def run(inputs: list[Any], count: int, out: Any) -> Outputs:
         return run_stacked(found, dict(zip(numbers, inputs, strict=True)), count, shapes, has_value)
 
-    group = _grouped(of, found, run, None)
+    group = _grouped(of, found, run, planned(found))
     _holds_at(group, group.take(args, kwargs))
     return group
 
@@ -307,7 +317,8 @@ def _grouped(
     of: Differentiator,
     found: Recorded,
     run: Callable[[list[Any], int, Any], Outputs],
-    program: ScalarProgram | None,
+    plan: Callable[[], Plan | ChunkedPlan],
+    program: ScalarProgram | None = None,
 ) -> Group:
     names = Names()
     lines = taking(found.recording, names, holds_constants=program is not None)
@@ -321,7 +332,8 @@ def _grouped(
     }
     has_value = of.verb == "value_and_jacobian"
     shapes = (*found.shapes, *found.block_shapes) if has_value else found.block_shapes
-    return Group(names.objects["take"], flows, positions, found, shapes, has_value, run, program)
+    take = names.objects["take"]
+    return Group(take, flows, positions, found, shapes, has_value, run, program, plan)
 
 
 def _holds(group: Group, taken: Sequence[Any]) -> bool:

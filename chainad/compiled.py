@@ -262,13 +262,22 @@ def record(
         run_into = _runner(prepared.program, found.recording)
         buffers = _no_buffers if wants_value else _buffers(of, found, prepared.forms)
         wanted = Wanted(wants_value, found.is_tuple, run_into, blocks, buffers)
-    return Replayed(*build(found.recording, wanted), _planned(found))
+    return Replayed(*build(found.recording, wanted), planned(found))
 
 
-def _planned(found: Recorded) -> Callable[[], Plan | ChunkedPlan]:
+def planned(found: Recorded) -> Callable[[], Plan | ChunkedPlan]:
+    """Return what gives the plan that a run on arrays follows."""
     assert found.prepared is not None
     plan = found.prepared.plan
     return lambda: replace(plan, title=found.title)
+
+
+def planned_singly(
+    of: Differentiator, found: Recorded, program: ScalarProgram
+) -> Callable[[], Plan | ChunkedPlan]:
+    """Return what gives the plan that a program on single numbers follows."""
+    asked = f"mode={of.how.mode!r}, on single numbers"
+    return lambda: replace(program.plan(), title=found.title, asked=asked)
 
 
 def _runner(program: Program, recording: Recording) -> Callable[[Sequence[Any], Any], Any]:
@@ -370,11 +379,7 @@ def _as_scalars(of: Differentiator, found: Recorded, wants_value: bool) -> Repla
             raise NotScalarError("operations on whole arrays are quicker")
         backend = "python"
     how = backend, found.scalars, found.nested, found.is_tuple
-    asked = f"mode={of.how.mode!r}, on single numbers"
-    return Replayed(
-        *single(found.recording, program, *how),
-        lambda: replace(program.plan(), title=found.title, asked=asked),
-    )
+    return Replayed(*single(found.recording, program, *how), planned_singly(of, found, program))
 
 
 def _as_loops(of: Differentiator, found: Recorded, wants_value: bool) -> Replayed:
@@ -389,7 +394,7 @@ def _as_loops(of: Differentiator, found: Recorded, wants_value: bool) -> Replaye
     buffers = _no_buffers if wants_value else _buffers(of, found, prepared.forms)
     wanted = Wanted(wants_value, found.is_tuple, _ignoring(prepared.run), blocks, buffers)
     return Replayed(
-        *looped(found.recording, prepared.program, wanted, found.scalars), _planned(found)
+        *looped(found.recording, prepared.program, wanted, found.scalars), planned(found)
     )
 
 

@@ -77,9 +77,15 @@ class JacobianFunction:
         return compiled
 
     def plan(self, *args: Any, **kwargs: Any) -> Plan | ChunkedPlan:
-        """Return the plan for these arguments, without multiplying any Jacobian."""
+        """Return the plan for these arguments, without multiplying any Jacobian.
+
+        With `batch=` it is the plan at the first point, on single numbers if these run so.
+        """
         argnums = self.how.positions(len(args))
         if self.many is not None:
+            found = self.many.plan(args, kwargs)
+            if found is not None:
+                return found
             args = self.many.first(args)
         with tracing(_bound(self.f, kwargs), args, argnums) as run:
             linearized = linearize(run.graph(), run.tape.origin, run.tape.where)

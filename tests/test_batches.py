@@ -318,3 +318,29 @@ def test_out_of_a_batch_may_lie_anyhow_and_even_over_the_points() -> None:
     np.testing.assert_array_equal(memory, wanted)
     with pytest.raises(InputError, match="out must be an array of float64"):
         f(points, out=np.empty((40, 2, 3)))
+
+
+def test_the_plan_of_a_batch_is_the_one_that_runs() -> None:
+    def f(p: Any) -> Any:
+        return np.array([p[0] * np.cos(p[1]), p[0] * np.sin(p[1]), 2.0 * p[0] * p[1]])
+
+    X = np.random.default_rng(0).uniform(1, 2, (30, 2))
+    batch = chainad.jacobian(f, batch=0)
+    plan = batch.plan(X)
+    assert isinstance(plan, chainad.Plan)
+    assert plan.asked == "mode='auto', on single numbers"
+    assert plan.title == "f(x)"
+    assert plan == chainad.compile(f, X[0], backend="python").plan
+    assert batch.many is not None
+    (program,) = batch.many.programs
+    batch(X)
+    assert batch.many.programs == (program,)
+    # Where points go through whole arrays, or one by one, the plan is that of one point.
+    W = np.random.default_rng(1).normal(size=(20, 40)) / 6
+
+    def g(x: Any) -> Any:
+        return np.tanh(W @ np.tanh(W.T @ x))
+
+    x = np.ones((3, 20))
+    for each in (g, lambda x: np.linalg.solve(np.eye(20) + np.outer(x, x), x)):
+        assert chainad.jacobian(each, batch=0).plan(x) == chainad.plan(each, x[0])
