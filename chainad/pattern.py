@@ -21,6 +21,9 @@ import numpy.typing as npt
 
 Integers: TypeAlias = npt.NDArray[np.int64]
 
+# Marking which values there are is quicker than sorting if their range is so many times as long.
+DENSELY = 8
+
 
 class Index:
     """An immutable, hashable vector of integers that is not an arithmetic progression."""
@@ -32,6 +35,11 @@ class Index:
     @cached_property
     def digest(self) -> bytes:
         return blake2b(self.values.tobytes(), digest_size=16).digest()
+
+    @cached_property
+    def is_injective(self) -> bool:
+        """Whether no position is visited twice."""
+        return _are_distinct(self.values)
 
     def __len__(self) -> int:
         return int(self.values.size)
@@ -222,6 +230,11 @@ def distinct(values: Integers) -> Integers:
     falls = flat.size - 1 - np.count_nonzero(flat[1:] > flat[:-1])
     if falls <= 0:
         return flat
+    least, most = int(flat.min()), int(flat.max())
+    if most - least < DENSELY * flat.size:
+        marks = np.zeros(most - least + 1, bool)
+        marks[flat - least if least else flat] = True
+        return np.flatnonzero(marks) + least
     # A stable sort merges what is sorted in long parts; anything else is quicker without.
     ordered = np.sort(flat, kind="stable" if 64 * falls < flat.size else None)
     keep = np.concatenate([[True], ordered[1:] != ordered[:-1]])
@@ -239,7 +252,11 @@ def is_injective(where: Positions) -> bool:
         )
         if _is_nested(axes):
             return True
-    array = as_array(where)
+    return where.is_injective if isinstance(where, Index) else _are_distinct(as_array(where))
+
+
+def _are_distinct(array: Integers) -> bool:
+    """Return whether no value is met twice."""
     return distinct(array).size == array.size
 
 

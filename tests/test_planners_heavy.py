@@ -9,7 +9,8 @@ from chainad.algebra import dense, diagonal
 from chainad.linear import Edge, LinearGraph
 from chainad.planners import compact as compact_graphs
 from chainad.planners.auto import PLANNERS, make_plan
-from chainad.planners.compact import PER_NUMBER, compact
+from chainad.planners.compact import PER_NUMBER, compact, structured
+from chainad.prices import multiplications
 from chainad.testing import random_graph
 
 SHAPES = [(30,), (2,), (30,), (30,), (1,)]
@@ -79,3 +80,15 @@ def test_prices_that_keep_memory_free_are_not_those_of_plans(
         for name in ("forward", "reverse", "markowitz", "annealing"):
             assert auto.multiplications <= make_plan(graph, name).multiplications
         assert auto.proof == ""
+
+
+def test_bounds_of_an_order_are_never_above_its_price() -> None:
+    for seed in range(60):
+        rng = Random(seed)
+        graph, _ = random_graph(rng, rng.randint(4, 12), n_inputs=rng.randint(1, 2))
+        problem = structured(graph, multiplications)
+        order = rng.sample(graph.inner, len(graph.inner))
+        bounds = list(problem.bounds(order))
+        assert bounds == sorted(bounds)
+        assert len(bounds) == len(order)
+        assert bounds[-1] <= problem.price_of(order), seed

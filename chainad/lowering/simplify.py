@@ -75,8 +75,10 @@ def simplify(kernel: Kernel, inputs: tuple[int, ...], context: Context) -> int |
     return kernel, inputs
 
 
-def _source(register: int, kind: type[Kernel], context: Context) -> Instruction | None:
-    """Return the instruction that made a register, if it is of this kind."""
+def _source(
+    register: int, kind: type[Kernel] | tuple[type[Kernel], ...], context: Context
+) -> Instruction | None:
+    """Return the instruction that made a register, if it is of this kind, or of one of them."""
     found = context.made.get(register)
     return found if found is not None and isinstance(found.kernel, kind) else None
 
@@ -292,8 +294,7 @@ def _short(x: int, shape: Shape, context: Context) -> int:
 
 def _stripped(kernel: Kernel, inputs: tuple[int, ...], context: Context) -> tuple[int, ...]:
     """Let an elementwise kernel broadcast by itself."""
-    makers = (context.made.get(x) for x in inputs)
-    if not any(m is not None and isinstance(m.kernel, (Broadcast, Reshape)) for m in makers):
+    if all(_source(x, (Broadcast, Reshape), context) is None for x in inputs):
         return inputs
     shapes = [context.shapes.get(x) for x in inputs]
     result = shape_of(kernel, tuple(shapes))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import cached_property
+from heapq import heapify, heappop, heappush
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from chainad.orders import EdgeElimination, Item
@@ -74,13 +75,29 @@ class Compact(ABC, Generic[Entry]):
         """
         if not self.is_heavy:
             return [self.price_of(order) for order in orders]
-        rough, least = self.rough(), None
+        least: int | None = None
         found: dict[int, int] = {}
-        for k in sorted(range(len(orders)), key=lambda k: rough.price_of(orders[k])):
+        # The order of least bound goes on, and is priced when it is at its end.
+        bounds = [self.bounds(order) for order in orders]
+        rough = self.rough()
+        queue = [(0, rough.price_of(order), k) for k, order in enumerate(orders)]
+        heapify(queue)
+        while queue:
+            bound, guess, k = heappop(queue)
+            if least is not None and bound > least:
+                break
+            bound = next(bounds[k], -1)
+            if bound >= 0:
+                heappush(queue, (bound, guess, k))
+                continue
             price = self.price_of(orders[k], least)
             if least is None or price <= least:
                 found[k] = least = price
         return [found.get(k) for k in range(len(orders))]
+
+    def bounds(self, order: Iterable[int]) -> Iterator[int]:
+        """Yield, elimination by elimination, a price that the order does not stay below."""
+        return iter(())
 
     def cheapest_of(self, orders: Sequence[Sequence[int]]) -> Sequence[int]:
         """Return the cheapest of some orders, of equals the first one."""

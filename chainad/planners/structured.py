@@ -5,8 +5,10 @@ Products and sums are looked up there once they were computed.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
-from functools import cached_property
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from functools import cached_property, lru_cache
+from math import prod
 from typing import TypeAlias
 
 from chainad.algebra import Product, Total, multiply
@@ -150,6 +152,49 @@ class Structured(Compact[Edges]):
         """Return the same graph with dense Jacobians."""
         edges = [(u, w) for u, row in enumerate(self.start[0]) for w in row]
         return Dense(self.widths, self.inner, edges, self.origin)
+
+    def bounds(self, order: Iterable[int]) -> Iterator[int]:
+        """Yield, elimination by elimination, a price that the order does not stay below.
+
+        Of Jacobians that are to be added, only that of the most entries is multiplied on: a sum has
+        no fewer, and adding patterns is what takes long. Known for counts of multiplications only.
+        """
+        if not self.table.sums_are_free:
+            return
+        after: list[dict[int, Structure]] = [{} for _ in self.widths]
+        before: list[dict[int, Structure]] = [{} for _ in self.widths]
+        for tail, edges in enumerate(self.start[0]):
+            for head, edge in edges.items():
+                largest = max(self.table.pieces[edge], key=lambda piece: piece.nonzeros)
+                after[tail][head] = before[head][tail] = largest
+        doubtful: set[tuple[int, int]] = set()
+        price = 0
+        for v in order:
+            outs, ins = after[v], before[v]
+            for tail in ins:
+                del after[tail][v]
+            for head in outs:
+                del before[head][v]
+            for head, left in outs.items():
+                for tail, right in ins.items():
+                    product = multiply(left, right)
+                    # What repeats numbers may become cheaper to multiply by being added to.
+                    if product.labels is not None and not (_repeats(left) or _repeats(right)):
+                        met = {*product.labels[0], *product.labels[1]}
+                        price += prod(size for label, size in product.sizes if label in met)
+                    new = product.structure
+                    if not new.nonzeros or new.scale == 0:
+                        continue
+                    old = after[tail].get(head)
+                    if new.scale is not None and (old is not None or (tail, head) in doubtful):
+                        if old is None or old.scale is not None:  # ones may cancel out
+                            doubtful.add((tail, head))
+                            after[tail].pop(head, None)
+                            before[head].pop(tail, None)
+                    elif old is None or old.scale is not None or new.nonzeros > old.nonzeros:
+                        after[tail][head] = before[head][tail] = new
+            after[v], before[v] = {}, {}
+            yield price
 
     def price_in_full(self, order: Iterable[int]) -> Price:
         """Return the price of eliminating in this order as it is, with what it is made of.
@@ -313,3 +358,10 @@ class Structured(Compact[Edges]):
         inner = [number[v] for v in vertices]
         widths = [self.widths[v] for v in everything]
         return Structured(self.table, inner, (new[0], new[1]), everything, widths)
+
+
+@lru_cache(maxsize=4096)
+def _repeats(structure: Structure) -> bool:
+    """Return whether numbers are repeated along an axis, not along a tie."""
+    spelled = Counter(x for axis in (*structure.rows, *structure.cols) for x in axis.labels)
+    return any(spelled[x] == 1 for x in range(len(structure.sizes)) if x not in structure.stored)
