@@ -70,8 +70,12 @@ class Segments:
         self.keeps = _by_length(keeps, lambda one, two: two > one)
         self.all_keep = bool(keeps[-1] == q)
         self.dtype: Any = float  # to see how large the numbers are
-        self.dtype = np.int64 if self._fits(structures, sum(explicit)) else object
-        self.counts = self._counts()
+        with np.errstate(over="ignore"):
+            counts = self._counts()
+        most = float(counts.max())
+        self.dtype = np.int64 if self._fits(structures, sum(explicit), most) else object
+        is_exact = self.dtype is np.int64 and most < 2.0**53
+        self.counts = counts.astype(np.int64) if is_exact else self._counts()
         self.ones = self._ones()
         self.inner = self._inner()
         self.cost = self._table(0)
@@ -164,8 +168,8 @@ class Segments:
             total += np.where(scaled & kept, self.counts[length, first:stop], 0)
         return total
 
-    def _fits(self, structures: Sequence[Structure], explicit: int) -> bool:
-        """Return whether no price exceeds 64 bits."""
+    def _fits(self, structures: Sequence[Structure], explicit: int, most: float) -> bool:
+        """Return whether no price exceeds 64 bits; `most` are the most numbers of a segment."""
         widest = max(
             prod(x.size for x in cross if _is_inner(x, v, self.q))
             for v, cross in enumerate(self.crosses)
@@ -175,9 +179,7 @@ class Segments:
         sizes = [x.size for cross in self.crosses for x in cross]
         if max(explicit, widest, dearest, *sizes) >= 2**62:
             return False
-        with np.errstate(over="ignore"):
-            most = float(self._counts().max()) * widest
-        return explicit + 2 * self.q * most * max(1, dearest) < 2.0**62
+        return explicit + 2 * self.q * most * widest * max(1, dearest) < 2.0**62
 
     def _table(self, value: Any) -> Numbers:
         return np.full((self.q + 1, self.q + 1), value, self.dtype)
@@ -355,6 +357,9 @@ def _by_length(ends: Numbers, compare: Callable[[Numbers, Numbers], Flags]) -> F
 def _skewed(table: Numbers, length: int, first: int, stop: int) -> Numbers:
     """Return the view whose row d - 1, column i is row `length - d`, column i + d of a table."""
     down, along = table.strides
-    start = table[length - 1 :, first + 1 :]
-    shape = (length - 1, stop - first)
-    return as_strided(start, shape, (along - down, along), writeable=False)
+    shape, strides = (length - 1, stop - first), (along - down, along)
+    if table.dtype == object:
+        return as_strided(table[length - 1 :, first + 1 :], shape, strides, writeable=False)
+    # The same view, made in a tenth of the time.
+    offset = (length - 1) * down + (first + 1) * along
+    return np.ndarray(shape, table.dtype, table, offset, strides)
