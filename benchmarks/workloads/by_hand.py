@@ -1,4 +1,4 @@
-"""Jacobians as one would write them by hand in NumPy: limits of W3, W6, W7a, W7b and W8.
+"""Jacobians as one would write them by hand in NumPy: limits of W3, W4, W6, W7a, W7b, W8.
 
 Each takes the arrays of its workload once; what comes back goes from a point to a fresh Jacobian.
 """
@@ -38,6 +38,41 @@ def burgers(n: int) -> Function:
         return matrix
 
     return jacobian
+
+
+def mixture(data: Array, clusters: int, gamma: float) -> Function:
+    """Return W4's gradient of a mixture: one product per cluster there, and one back."""
+    (n, d), k = data.shape, clusters
+    cols, rows = np.triu_indices(d, 1)  # below the diagonal, column by column
+    diagonal = np.arange(d)
+    Q, centred, turned = np.zeros((k, d, d)), np.empty((k, n, d)), np.empty((k, n, d))
+
+    def softmax(a: Array) -> Array:
+        e = np.exp(a - a.max(-1, keepdims=True))
+        e /= e.sum(-1, keepdims=True)
+        return e
+
+    def gradient(theta: Array) -> Array:
+        weights, means = theta[:k], theta[k : k + k * d].reshape(k, d)
+        factors = theta[k + k * d :].reshape(k, -1)
+        scale, below = np.exp(factors[:, :d]), factors[:, d:]
+        Q[:, diagonal, diagonal], Q[:, rows, cols] = scale, below
+        np.subtract(data, means[:, None, :], out=centred)
+        np.matmul(centred, Q.transpose(0, 2, 1), out=turned)
+        distance = np.vecdot(turned, turned)
+        shares = softmax(weights + factors[:, :d].sum(1) - 0.5 * distance.T)
+        np.multiply(turned, shares.T[:, :, None], out=turned)
+        total = shares.sum(0)
+        by_Q = turned.transpose(0, 2, 1) @ centred
+        found = np.empty_like(theta)
+        found[:k] = total - n * softmax(weights)
+        found[k : k + k * d] = (np.matmul(np.ones(n), turned)[:, None, :] @ Q).ravel()
+        slopes = found[k + k * d :].reshape(k, -1)
+        slopes[:, :d] = total[:, None] + scale * (gamma**2 * scale - by_Q[:, diagonal, diagonal])
+        slopes[:, d:] = gamma**2 * below - by_Q[:, rows, cols]
+        return found
+
+    return gradient
 
 
 def solve(A0: Array, U: Array, V: Array, C: Array, B: Array) -> Function:

@@ -14,6 +14,7 @@ from scipy.special import multigammaln
 
 from benchmarks.goals import GAIN, at_least
 from benchmarks.workload import Array, Function, Maker, Workload, spelled
+from benchmarks.workloads import by_hand
 
 GAMMA, M = 1.0, 0  # of the prior
 
@@ -82,6 +83,7 @@ def make(name: str, d: int, k: int, n: int, goal: float, is_quick: bool) -> Work
         spell=spell,
         rivals=("jax grad",),
         others=("torch grad", "autograd grad"),
+        limit=partial(by_hand.mixture, data, k, GAMMA),
         oracle="central",
         goals=(at_least(GAIN, goal),),
     )
