@@ -16,22 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from chainad.chunked import ChunkedPlan
-from chainad.compiled import (
-    LINES_PER_CALL,
-    CompiledFunction,
-    Differentiator,
-    Recorded,
-    as_program,
-    planned,
-    planned_singly,
-    recorded,
-    warn_of_fallback,
-)
+from chainad.compiled import CompiledFunction
 from chainad.errors import InputError
 from chainad.plan import Plan
+from chainad.recorded import Differentiator, Recorded, recorded
 from chainad.replay.arguments import Array, Number
 from chainad.replay.source import MISS
 from chainad.replay.spelling import Names
+from chainad.replays import LINES_PER_CALL, as_program, planned, planned_singly, warn_of_fallback
 from chainad.scalars.graph import flowing
 from chainad.scalars.many import ManyScalars, Outputs, Points
 from chainad.scalars.program import ScalarProgram

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chainad.compiled import Recorded
+from chainad.recorded import Recorded
 from chainad.replay.recording import Step
 from chainad.scalars.graph import filled
 from chainad.stacks import NotStackedError, Stack

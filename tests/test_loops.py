@@ -50,7 +50,7 @@ def as_python(monkeypatch: Any, request: Any) -> None:
 
     monkeypatch.setattr(numba, "load", load)
     monkeypatch.setattr(numba, "find_spec", lambda name: object())
-    monkeypatch.setattr("chainad.compiled.LONGEST", 0)
+    monkeypatch.setattr("chainad.replays.LONGEST", 0)
 
 
 def compiled(f: Function, *args: Any, verb: Any = chainad.jacobian, **how: Any) -> Any:
@@ -298,7 +298,7 @@ def test_what_would_take_a_compiler_too_long_is_left_to_numpy(monkeypatch: Any) 
 @pytest.mark.numba
 def test_machine_code_of_loops_agrees_with_numpy(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("CHAINAD_CACHE", str(tmp_path))
-    monkeypatch.setattr("chainad.compiled.LONGEST", 0)
+    monkeypatch.setattr("chainad.replays.LONGEST", 0)
     f, x = STEPPED["euler"]
     ours = agrees(f, x)
     assert "for t in range(" in ours.source

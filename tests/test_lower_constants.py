@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chainad
-from chainad import compiled
+from chainad import replays
 from chainad.algebra import dense, diagonal
 from chainad.backends.folded import Folded, multiplications_in
 from chainad.backends.numpy import build
@@ -116,7 +116,7 @@ def test_compiled_functions_see_what_is_written_into_their_constants(
     size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Folded] = []
-    monkeypatch.setattr(compiled, "Folded", lambda *a: made.append(Folded(*a)) or made[-1])
+    monkeypatch.setattr(replays, "Folded", lambda *a: made.append(Folded(*a)) or made[-1])
     rng = np.random.default_rng(1)
     A, B, C = rng.normal(size=(3, size, size))
 

@@ -16,13 +16,13 @@ from test_lower_batches import random_kernel
 import chainad
 from chainad.backends.numpy import build, observe
 from chainad.backends.reuse import Reusing
-from chainad.compiled import recorded
 from chainad.kernels import Add, Concatenate, Copy, Full, MatMul, Multiply, Row, Subtract, Sum
 from chainad.lower import prune
 from chainad.lowering import alike, stacking
 from chainad.lowering.shapes import Shape, shape_of
 from chainad.lowering.stacking import stacked
 from chainad.program import Instruction, Program
+from chainad.recorded import recorded
 from chainad.testing import random_numbers, run_program
 
 randoms = st.randoms(use_true_random=False)
@@ -151,7 +151,7 @@ def calls_of(f, x, mode: str) -> tuple[int, Counter[type]]:
             made.append(stacked(*args, **kwargs))
             return made[-1]
 
-        patch.setattr("chainad.compiled.stacked", seeing)
+        patch.setattr("chainad.replays.stacked", seeing)
         J.compile(x)
     return program.array_calls, Counter(type(i.kernel) for i in made[-1].instructions)
 
