@@ -11,7 +11,7 @@ from chainad.algebra.total import _add_strips, _add_unlike
 from chainad.linear import Edge, LinearGraph, price
 from chainad.orders import EdgeElimination
 from chainad.pattern import positions
-from chainad.planners.auto import _prices_in_full
+from chainad.planners.auto import _prices_in_full, make_plan
 from chainad.planners.compact import Scalars, compact, structured
 from chainad.planners.scalar import scalars
 from chainad.prices import all_multiplications, multiplications
@@ -125,6 +125,14 @@ def test_a_sum_of_strips_is_what_the_labels_say(seed: int) -> None:
     assert strip_of(one) is not None
     if one.rows != two.rows or one.cols != two.cols:
         assert _add_strips(one, two) == _add_unlike(one, two)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_auto_is_no_dearer_than_any_rule_on_large_cheap_graphs(seed: int) -> None:
+    graph = graph_of_scalars(Random(seed), 260, 0.3)
+    auto = make_plan(graph, "auto").multiplications
+    for rule in ("forward", "reverse", "markowitz", "greedy", "relative", "fill"):
+        assert auto <= make_plan(graph, rule).multiplications
 
 
 def test_ends_that_are_arrays_are_taken_apart() -> None:

@@ -137,6 +137,9 @@ def check_mode(mode: Mode) -> Mode:
     return mode
 
 
+# Prices that are not exact are off by less than this, as far as was seen.
+SLACK = 1.05
+
 _plans: Cache[Plan] = Cache(256)
 
 
@@ -197,11 +200,11 @@ def _priced(
     names = list(orders)
     if len(graph.inner) > MANY and model.overall is None and problem is not None:
         amounts = {name: problem.price_of(order) for name, order in orders.items()}
-        least = min(amounts.values())
+        most = min(amounts.values()) * (1 if problem.is_exact else SLACK)
         names = [
             name
             for name in orders
-            if name in CLASSICAL or amounts[name] == least or problem.is_averse
+            if name in CLASSICAL or amounts[name] <= most or problem.is_averse
         ]
         if isinstance(problem, Dense):
             return {name: _price(graph, problem, orders[name], amounts[name]) for name in names}

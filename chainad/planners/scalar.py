@@ -126,9 +126,18 @@ class Scalars(Compact[int]):
     def fill(self, state: State[int], v: int) -> int:
         after, before = state
         heads, tails = after[v] & self.low, before[v] & self.low
-        inner = sum((tails & ~before[w]).bit_count() for w in bits(heads & self.inside))
         ends = heads & ~self.inside
-        return inner + sum((ends & ~after[u]).bit_count() for u in bits(tails & self.inside))
+        made = self._missing(before, heads & self.inside, tails)
+        return made + self._missing(after, tails & self.inside, ends) if ends else made
+
+    def _missing(self, rows: list[int], near: int, far: int) -> int:
+        """Return how many of `far` the vertices of `near` have no edge to."""
+        total = 0
+        while near:
+            bit = near & -near
+            near ^= bit
+            total += (far & ~rows[bit.bit_length() - 1]).bit_count()
+        return total
 
     def neighbours(self, state: State[int], v: int) -> tuple[list[int], list[int]]:
         low = self.low

@@ -125,8 +125,7 @@ def rules(graph: Compact[Any], level: Level) -> Iterator[tuple[str, list[int]]]:
             found.append(order)
             yield rule, order
         # The others take several times as long.
-        is_small = len(graph.inner) <= level.rules
-        if rule == "markowitz" and not (is_small and is_worthwhile(graph, found, level)):
+        if rule == "markowitz" and len(graph.inner) > level.rules:
             return
 
 
