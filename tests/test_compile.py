@@ -175,6 +175,66 @@ def test_the_plan_of_a_program_on_single_numbers_shows_its_own_order() -> None:
     assert forward.mode == "forward"
 
 
+# ---------------------------------------------------------------------- sums
+
+FACTOR = np.random.default_rng(7).normal(size=(3, 4))
+
+
+def rows_of(x: Any) -> Any:
+    return np.sin(FACTOR * x)
+
+
+def read_twice(y: Any) -> Any:
+    return np.sum(np.exp(y)) * np.sum(y, axis=1)
+
+
+# The function, and whether the products are added up by one call.
+SUMS: dict[str, tuple[Function, bool]] = {
+    "square": (lambda x: np.exp(np.sum(rows_of(x) ** 2, axis=1)), True),
+    "method": (lambda x: np.exp((rows_of(x) * np.cos(FACTOR * x)).sum(-1)), True),
+    "square as such": (lambda x: np.exp(np.sum(np.square(rows_of(x)), -1)), True),
+    "float32": (lambda x: np.exp(np.sum(rows_of(x.astype(np.float32)) ** 2, axis=1)), True),
+    "other axis": (lambda x: np.exp(np.sum(rows_of(x) ** 2, axis=0)), False),
+    "kept axis": (lambda x: np.exp(np.sum(rows_of(x) ** 2, axis=1, keepdims=True)), False),
+    "cube": (lambda x: np.exp(np.sum(rows_of(x) ** 3, axis=1)), False),
+    "read twice": (lambda x: read_twice(rows_of(x) ** 2), False),
+    "broadcast": (lambda x: np.exp(np.sum(rows_of(x) * np.cos(x), axis=1)), False),
+    "guard": (
+        lambda x: np.exp(np.sum(rows_of(x) ** 2, axis=1)) * (2.0 if x[0] > -9 else 1.0),
+        False,
+    ),
+    "vector": (lambda x: np.exp(np.sum(np.sin(x) ** 2, axis=0)) * x, False),
+}
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_products_that_are_added_up_are_not_written_down(name: str) -> None:
+    f, is_fused = SUMS[name]
+    traced = chainad.value_and_jacobian(f, backend="numpy")
+    x = X.astype(np.float32) if name == "float32" else X
+    compiled = traced.compile(x)
+    assert ("vecdot" in compiled.source) == is_fused
+    for point in points(x, 3):
+        if name == "float32":
+            for found, wanted in zip(compiled(point), traced(point), strict=True):
+                assert found.dtype == wanted.dtype
+                np.testing.assert_allclose(found, wanted, rtol=1e-5)
+        else:
+            agree(compiled(point), traced(point))
+
+
+def test_an_overflow_in_a_sum_is_told_as_before() -> None:
+    def f(x: Any) -> Any:
+        return np.sum((FACTOR * x) ** 2, axis=1) * x[0]
+
+    traced = chainad.jacobian(f, backend="numpy")
+    compiled = traced.compile(X)
+    assert "vecdot" in compiled.source
+    for function in (traced, compiled):
+        with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+            function(X * 1e200)
+
+
 # -------------------------------------------------------------------- solves
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from chainad.replay.arguments import arrays_of, checks
+from chainad.replay.fusing import fuse_sums
 from chainad.replay.recording import Recording, Step, refs_in
 from chainad.replay.sharing import needs, share_factors
 from chainad.replay.spelling import Names, expression, is_quiet
@@ -79,8 +80,11 @@ def build(recording: Recording, wanted: Wanted) -> tuple[Replay, str]:
 def _steps(recording: Recording, wanted: Wanted, names: Names) -> list[str]:
     """Return the lines of all calls that are needed, and of the guards between them."""
     results = [*recording.slots, *(recording.values if wanted.value else ())]
+    always = {*refs_in(results), *(guard.number for guard in recording.guards)}
     kept = share_factors(_needed(recording, results), _dtypes(recording))
-    last = _last_uses(kept, {*refs_in(results), *(guard.number for guard in recording.guards)})
+    if all(guard.kind == "shape" for guard in recording.guards):  # none hangs on the last digits
+        kept = fuse_sums(kept, always)
+    last = _last_uses(kept, always)
     lines: list[str] = []
     state: tuple[str, ...] | None = None
     guards = iter([*recording.guards, None])
