@@ -175,6 +175,32 @@ def test_the_plan_of_a_program_on_single_numbers_shows_its_own_order() -> None:
     assert forward.mode == "forward"
 
 
+# ------------------------------------------------------------ shared formulas
+
+
+def test_formulas_use_what_the_function_has_computed() -> None:
+    def f(x: Any) -> Any:
+        return np.sin(x) * np.cos(x)
+
+    compiled = chainad.jacobian(f, backend="numpy").compile(X)
+    assert compiled.source.count("sin(") == 1
+    assert compiled.source.count("cos(") == 1
+    for point in points(X, 3):
+        agree(compiled(point), chainad.jacobian(f)(point))
+
+
+def test_values_that_are_computed_twice_are_two_arrays() -> None:
+    def f(x: Any) -> Any:
+        return np.cos(x), np.cos(x), np.sin(x)
+
+    (one, two, _), J = chainad.value_and_jacobian(f, backend="numpy").compile(X)(X)
+    assert not np.shares_memory(one, two)
+    one[:] = 9.0
+    for kept in J:  # the slope of a sine is a cosine, too, but nobody else's
+        assert not np.shares_memory(one, kept)
+    agree(J[2], np.diag(np.cos(X)))
+
+
 # ---------------------------------------------------------------------- sums
 
 FACTOR = np.random.default_rng(7).normal(size=(3, 4))

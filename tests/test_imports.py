@@ -68,7 +68,7 @@ FLOORS = [
     ["tracing.write", "tracing.script", "tracing.flat", "tracing.methods"],
     ["tracing.array", "replay", "replay.arguments"],
     ["replay.recording", "scalars.symbols"],
-    ["replay.sharing", "replay.fusing"],
+    ["replay.sharing", "replay.fusing", "replay.merging"],
     ["replay.spelling", "scalars.graph"],
     ["replay.stacking"],
     ["replay.source", "scalars.eliminate", "scalars.plan"],

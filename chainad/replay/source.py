@@ -16,6 +16,7 @@ import numpy as np
 
 from chainad.replay.arguments import arrays_of, checks
 from chainad.replay.fusing import fuse_sums
+from chainad.replay.merging import merged
 from chainad.replay.recording import Recording, Step, refs_in
 from chainad.replay.sharing import needs, share_factors
 from chainad.replay.spelling import Names, expression, is_quiet
@@ -47,6 +48,7 @@ class Wanted:
 
 def source(recording: Recording, wanted: Wanted) -> tuple[str, dict[str, Any]]:
     """Return a recording as Python source, and the names that it needs."""
+    recording = merged(recording)
     ndims = {number: np.ndim(array) for number, array in recording.constants.items()}
     ndims |= {step.number: len(step.shape) for step in recording.steps if step.dtype is not None}
     arrays = arrays_of(recording.arguments)

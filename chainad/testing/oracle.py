@@ -193,6 +193,7 @@ def _put(where: Positions, size: int, a: Array) -> Array:
 
 
 def _placed(out: Array, axis: int, where: Positions, a: Array) -> Array:
+    a = np.broadcast_to(a, _with_size(out.shape, axis, len(where)))
     for k, place in enumerate(as_array(where)):
         out[(slice(None),) * axis + (place,)] += a[(slice(None),) * axis + (k,)]
     return out
