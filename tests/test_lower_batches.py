@@ -56,7 +56,8 @@ def random_kernel(rng: Random, shapes: dict[int, Shape]) -> tuple[Kernel, tuple[
         where = [rng.randrange(shape[axis]) for _ in range(rng.randint(1, 3))]
         return Take(axis, positions(where)), (x,)
     if kind == 3 and shape:
-        return Place(axis, positions(rng.sample(range(N + 1), shape[axis])), N + 1), (x,)
+        size = max(N, shape[axis]) + 1
+        return Place(axis, positions(rng.sample(range(size), shape[axis])), size), (x,)
     if kind == 4 and shape:
         return Sum((axis,)), (x,)
     if kind == 5 and shape:
