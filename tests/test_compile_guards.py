@@ -524,3 +524,26 @@ def test_a_replay_goes_the_way_that_the_function_goes(f: Function, backend: str)
 def test_the_lists_are_long_and_true() -> None:
     assert len(FUNCTIONS) > 90
     assert {f.__name__ for f in FUNCTIONS} >= FLOW
+
+
+# What reads no numbers leaves no guard, though it makes arrays of single numbers, or the reverse.
+QUIET = {
+    "largest": lambda x: np.exp(x - np.max(x)) / np.sum(np.exp(x - np.max(x))),
+    "norm": lambda x: x / np.linalg.norm(x),
+    "broadcast": lambda x: np.broadcast_to(np.sum(x), (3,)) * 2,
+    "reshape": lambda x: np.reshape(x[0], (1,)) * x,
+    "axes": lambda x: np.expand_dims(x[0], 0) + np.atleast_1d(x[1]),
+    "single": lambda x: x[0].reshape(()) * np.squeeze(x[:1]) * np.ravel(x[1]),
+    "repeat": lambda x: np.repeat(x[0], 3) + np.tile(x[1], 3),
+    "filled": lambda x: np.full(3, x[0]) * np.transpose(x[1]),
+    "table": lambda x: np.interp(x[0], [0.0, 1.0, 2.0], [0.0, 2.0, 1.0]) * x,
+}
+
+
+@pytest.mark.parametrize("name", QUIET)
+def test_calls_that_read_no_numbers_are_recorded_once(name: str) -> None:
+    f = QUIET[name]
+    compiled = chainad.compile(f, np.array([0.1, 0.2, 0.3]), backend="numpy")
+    for x in (np.array([0.15, 0.25, 0.4]), np.array([0.3, 0.5, 0.9])):
+        np.testing.assert_allclose(compiled(x), chainad.jacobian(f)(x), rtol=1e-12)
+    assert compiled.programs == 1

@@ -26,6 +26,8 @@ def numbers_of(x: Any) -> Any:
 
 def double(x: Any) -> Any:
     """Return x in double precision, in which some functions of NumPy always compute."""
+    if isinstance(x, (list, tuple)):
+        x = np.stack(x)  # of traced values, perhaps
     if np.result_type(x) == np.float64:
         return x
     return x.astype(float) if hasattr(x, "astype") else np.asarray(x, float)

@@ -54,7 +54,7 @@ def link(view: Any, function: Callable[..., Any], args: tuple[Any, ...], kwargs:
     found = [
         k
         for k, x in enumerate(args)
-        if hasattr(x, "link") and np.may_share_memory(raw(x), plain) and x is not view
+        if hasattr(type(x), "link") and np.may_share_memory(raw(x), plain) and x is not view
     ]
     if len(found) != 1:
         return False
