@@ -281,7 +281,7 @@ def plan(
     >>> chainad.plan(lambda x: A[0] @ np.sin(A[1] @ x), np.ones(40)).multiplications
     2460
     """
-    how = options(argnums, mode, "dense", price, memory_limit, effort, seed)
+    how = options(argnums, mode, "dense", price, memory_limit, effort, seed, "auto")
     return JacobianFunction(f, how).plan(*args, **kwargs)
 
 

@@ -64,14 +64,14 @@ class Options:
 
 
 def options(
-    argnums: int | Sequence[int] = 0,
-    mode: Mode | ChunkedPlan = "auto",
-    output: str = "dense",
-    price: str | PriceModel = "multiplications",
-    memory_limit: int | str | None = None,
-    effort: Effort = "balanced",
-    seed: int = 0,
-    backend: str = "auto",
+    argnums: int | Sequence[int],
+    mode: Mode | ChunkedPlan,
+    output: str,
+    price: str | PriceModel,
+    memory_limit: int | str | None,
+    effort: Effort,
+    seed: int,
+    backend: str,
 ) -> Options:
     """Return what was asked for, checked in the line where it was asked for.
 
