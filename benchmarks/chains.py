@@ -20,9 +20,9 @@ import chainad
 from benchmarks.pin import pin
 from benchmarks.table import ms, table
 from benchmarks.timing import now
-from chainad.algebra import dense, diagonal, forget
-from chainad.linear import Edge, LinearGraph
-from chainad.planners.auto import make_plan
+from chainad.planning.auto import make_plan
+from chainad.planning.linear_graph import Edge, LinearGraph
+from chainad.structure import dense, diagonal, forget
 
 try:
     import opt_einsum

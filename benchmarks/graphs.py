@@ -16,7 +16,7 @@ from time import process_time
 import chainad
 from benchmarks.machine import heading
 from benchmarks.table import table
-from chainad.plan import Plan
+from chainad.planning.plan import Plan
 
 DATA = Path(__file__).parent.parent / "tests/data/elimination_graphs.json"
 SIZES = (10, 30, 100, 300, 1000, 3000, 10_000, 20_000)

@@ -13,14 +13,14 @@ from statistics import median
 from typing import Any
 
 from benchmarks.timing import now
-from chainad.backends.numpy import Runner, build
-from chainad.cache import Cache
-from chainad.evaluate import evaluate
-from chainad.linearize import Linearized, linearize
-from chainad.lower import lower
-from chainad.plan import Plan
-from chainad.planners.auto import make_plan
-from chainad.tracing.trace import Run, tracing
+from chainad.backends.numpy.build import Runner, build
+from chainad.compiler.evaluate import evaluate
+from chainad.compiler.linearize import Linearized, linearize
+from chainad.compiler.lower import lower
+from chainad.frontends.numpy.trace import Run, tracing
+from chainad.ir.cache import Cache
+from chainad.planning.auto import make_plan
+from chainad.planning.plan import Plan
 
 Seconds = float
 Function = Callable[[Any], Any]

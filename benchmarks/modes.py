@@ -29,7 +29,7 @@ from benchmarks.table import ms, table, times
 from benchmarks.timing import Rounds, Runner, race, ratio
 from benchmarks.workload import Workload
 from benchmarks.workloads import WORKLOADS
-from chainad.plan import Plan
+from chainad.planning.plan import Plan
 
 # A mode is too dear to be the quicker one if it multiplies so many times what auto does, and so
 # many more.

@@ -28,7 +28,8 @@ from benchmarks.table import ms, table, times
 from benchmarks.timing import Runner, once, race, ratio
 from benchmarks.workload import Function
 from benchmarks.workloads.points import TASKS, Task
-from chainad.backends import numba, vector
+from chainad.backends.numba import scalar as numba
+from chainad.backends.numpy import vector
 
 COUNTS = (1, 512, 100_000)
 QUICK_COUNTS = (1, 20)

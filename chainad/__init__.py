@@ -5,17 +5,11 @@ which to multiply these, lets you read that plan, and runs exactly that plan.
 """
 
 from chainad import scipy
-from chainad.api import (
-    compile,
-    jacobian,
-    plan,
-    stop_gradient,
-    value_and_jacobian,
-)
-from chainad.calibration import Calibration, calibrate
-from chainad.chains import multi_dot, plan_chain, plan_multi_dot
-from chainad.chunked import ChunkedPlan
-from chainad.compiled import CompiledFunction
+from chainad.api.chains import multi_dot, plan_chain, plan_multi_dot
+from chainad.api.compiled import CompiledFunction
+from chainad.api.functions import JacobianFunction, ValueAndJacobianFunction
+from chainad.api.graphs import plan_graph
+from chainad.api.verbs import compile, jacobian, plan, stop_gradient, value_and_jacobian
 from chainad.errors import (
     ChainadError,
     InputError,
@@ -24,13 +18,13 @@ from chainad.errors import (
     TooLargeError,
     TraceError,
 )
-from chainad.extend import Primitive, primitive
-from chainad.functions import JacobianFunction, ValueAndJacobianFunction
-from chainad.graphs import plan_graph
-from chainad.linear import LinearGraph
-from chainad.orders import EdgeElimination
-from chainad.plan import Plan
-from chainad.results import Factor, StructuredJacobian
+from chainad.planning.calibration import Calibration, calibrate
+from chainad.planning.chunked import ChunkedPlan
+from chainad.planning.linear_graph import LinearGraph
+from chainad.planning.orders import EdgeElimination
+from chainad.planning.plan import Plan
+from chainad.rules.custom import Primitive, primitive
+from chainad.structure.results import Factor, StructuredJacobian
 
 __version__ = "0.1.0"
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from chainad.scalars.spellings import NAMES, PYTHON
-from chainad.scalars.straight import Place, StraightLine
+from chainad.backends.spellings import NAMES, PYTHON
+from chainad.ir.scalar_program import Place, StraightLine
 
 # Deeper expressions are cut by a variable: Python's own compiler has a limit.
 DEEPEST = 16

@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import scipy.special
 
-from chainad.algebra import Arrangement, arrange
-from chainad.graph import Argument
-from chainad.structure import Action, Axis, Structure
+from chainad.ir.graph import Argument
+from chainad.structure import Arrangement, arrange
+from chainad.structure.structure import Action, Axis, Structure
 
 # Takes the result and the operands of a call; the output comes first, formulas often want it.
 Formula: TypeAlias = Callable[..., Any]

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from chainad.algebra import arrange
-from chainad.graph import Argument
+from chainad.ir.graph import Argument
 from chainad.rules.base import Local, Locals, rule
 from chainad.rules.movement import astype, getitem, set_items
-from chainad.structure import Axis
+from chainad.structure import arrange
+from chainad.structure.structure import Axis
 
 HOLOMORPHIC: set[Callable[..., Any]] = {
     np.add, np.subtract, np.multiply, np.divide, np.negative, np.positive, np.power, np.square,

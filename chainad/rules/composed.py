@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from chainad.pattern import Integers
+from chainad.ir.positions import Integers
 from chainad.rules.base import CONSTANT, defined
 
 

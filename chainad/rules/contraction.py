@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from chainad.graph import Argument
+from chainad.ir.graph import Argument
 from chainad.rules.base import (
     ALL,
     CONSTANT,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from chainad.graph import Argument
+from chainad.ir.graph import Argument
 from chainad.rules.base import Locals, defined, rule
 from chainad.rules.linalg import I, J, matrix_local
 from chainad.rules.mirror import own

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import scipy.special as sp
 
-from chainad.graph import Argument
+from chainad.ir.graph import Argument
 from chainad.rules.base import (
     ALL,
     CONSTANT,

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from chainad.algebra import arrange
-from chainad.graph import Argument
-from chainad.operators import Operator
+from chainad.ir.graph import Argument
 from chainad.rules.base import REFUSED, Local, Locals, defined, normalize_axes, operator, rule
 from chainad.rules.movement import movement
-from chainad.structure import Axis
+from chainad.structure import arrange
+from chainad.structure.linear_operators import Operator
+from chainad.structure.structure import Axis
 
 # The factor in front: 1 for the direction that `norm` leaves alone, else 1/n.
 _FORWARD = {None: 0.0, "backward": 0.0, "ortho": 0.5, "forward": 1.0}

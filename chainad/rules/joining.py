@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from chainad.algebra import arrange
-from chainad.graph import Argument
+from chainad.ir.graph import Argument
 from chainad.rules.base import Local, Locals, normalize_axes, rule
 from chainad.rules.movement import locals_of
-from chainad.structure import Axis
+from chainad.structure import arrange
+from chainad.structure.structure import Axis
 
 
 @rule(np.concatenate, nested=True)

@@ -14,19 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from chainad.algebra import Arrangement
-from chainad.graph import Argument
-from chainad.operators import Inverse, Operator
-from chainad.rules.base import (
-    CONSTANT,
-    Local,
-    Locals,
-    Through,
-    defined,
-    operator,
-    rule,
-    spelled,
-)
+from chainad.ir.graph import Argument
+from chainad.rules.base import CONSTANT, Local, Locals, Through, defined, operator, rule, spelled
+from chainad.structure import Arrangement
+from chainad.structure.linear_operators import Inverse, Operator
 
 # Labels: the axes of a matrix, and from BATCH on those of a batch.
 I, J, K, L, BATCH = 0, 1, 2, 3, 4  # noqa: E741

@@ -11,18 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from chainad.algebra import Arrangement, arrange, identity
-from chainad.graph import Argument
-from chainad.pattern import Integers, Positions, as_array, coordinates, positions, refine
-from chainad.primitives import place, segment_sum, sparse_dot
-from chainad.rules.base import (
-    Local,
-    Locals,
-    arguments_in,
-    defined,
-    rule,
-)
-from chainad.structure import Axis
+from chainad.ir.array_functions import place, segment_sum, sparse_dot
+from chainad.ir.graph import Argument
+from chainad.ir.positions import Integers, Positions, as_array, coordinates, positions, refine
+from chainad.rules.base import Local, Locals, arguments_in, defined, rule
+from chainad.structure import Arrangement, arrange, identity
+from chainad.structure.structure import Axis
 
 
 def movement(

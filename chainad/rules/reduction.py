@@ -12,9 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from chainad.algebra import Arrangement
-from chainad.graph import Argument
-from chainad.operators import RunningSum
+from chainad.ir.graph import Argument
 from chainad.rules.base import (
     CONSTANT,
     Formula,
@@ -26,6 +24,8 @@ from chainad.rules.base import (
     rule,
     spelled,
 )
+from chainad.structure import Arrangement
+from chainad.structure.linear_operators import RunningSum
 
 Axes = tuple[int, ...]
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import scipy.fft
 
-from chainad.algebra import arrange
-from chainad.graph import Argument
-from chainad.operators import Operator
+from chainad.ir.graph import Argument
 from chainad.rules.base import Local, Locals, normalize_axes, operator, rule
 from chainad.rules.mirror import mirror, own
-from chainad.structure import Axis
+from chainad.structure import arrange
+from chainad.structure.linear_operators import Operator
+from chainad.structure.structure import Axis
 
 
 def _as_numpy(theirs: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:

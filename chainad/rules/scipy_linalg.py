@@ -10,13 +10,19 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
-from chainad.algebra import Arrangement, dense
-from chainad.graph import Argument
-from chainad.operators import Exponential, Operator, PositiveInverse, SquareRoot, TriangularInverse
+from chainad.ir.graph import Argument
 from chainad.rules.base import Local, Locals, Through, operator, rule
 from chainad.rules.linalg import eigenvectors_locals, solved
 from chainad.rules.mirror import mirror, own
 from chainad.rules.statistics import double, numbers_of
+from chainad.structure import Arrangement, dense
+from chainad.structure.linear_operators import (
+    Exponential,
+    Operator,
+    PositiveInverse,
+    SquareRoot,
+    TriangularInverse,
+)
 
 
 def _refuse_unless(holds: bool, message: str) -> None:

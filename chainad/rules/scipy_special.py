@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.special as sp
 
-from chainad.graph import Argument
+from chainad.ir.graph import Argument
 from chainad.rules.base import RULES, Local, Locals, normalize_axes, rule
 from chainad.rules.elementwise import UNKNOWN, elementwise, polygamma
 from chainad.rules.mirror import INSTEAD, mirror, own

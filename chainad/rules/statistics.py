@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from chainad.pattern import positions
-from chainad.primitives import segment_sum
+from chainad.ir.array_functions import segment_sum
+from chainad.ir.positions import positions
 from chainad.rules.base import CONSTANT, REFUSED, defined
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chainad.api import jacobian
-from chainad.planners.auto import Mode
+from chainad.api.verbs import jacobian
+from chainad.planning.auto import Mode
 from chainad.testing.oracle import Array, Shape
 
 

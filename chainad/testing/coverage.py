@@ -14,9 +14,9 @@ import scipy
 import scipy.special
 
 import chainad.scipy
+from chainad.frontends.numpy.array import CREATION
+from chainad.frontends.numpy.mutation import WRITERS
 from chainad.rules import CONSTANT, DEFINED, REFUSED, RULES
-from chainad.tracing.array import CREATION
-from chainad.tracing.write import WRITERS
 
 Function = Callable[..., Any]
 

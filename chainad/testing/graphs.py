@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from random import Random
 
-from chainad.linear import Edge, LinearGraph
+from chainad.planning.linear_graph import Edge, LinearGraph
 from chainad.testing.kinds import KINDS, _plain, random_local
 from chainad.testing.oracle import Array, Shape
-from chainad.testing.samples import (
-    Sample,
-    random_shape,
-    random_structure,
-    sample,
-)
+from chainad.testing.samples import Sample, random_shape, random_structure, sample
 
 
 def random_chain(

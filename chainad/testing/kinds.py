@@ -7,8 +7,8 @@ from math import prod
 from random import Random
 from typing import TypeAlias
 
-from chainad.pattern import Positions, positions
-from chainad.structure import Axis
+from chainad.ir.positions import Positions, positions
+from chainad.structure.structure import Axis
 from chainad.testing.oracle import Shape
 from chainad.testing.samples import SIZES, Sample, random_shape, sample
 

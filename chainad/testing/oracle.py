@@ -8,8 +8,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from chainad.algebra import Product, Total
-from chainad.kernels import (
+from chainad.ir.ops import (
     Add,
     AddAt,
     AddTied,
@@ -33,10 +32,11 @@ from chainad.kernels import (
     Take,
     Transpose,
 )
-from chainad.linear import LinearGraph, Vertex
-from chainad.pattern import Positions, as_array
-from chainad.program import Program
-from chainad.structure import Structure
+from chainad.ir.positions import Positions, as_array
+from chainad.ir.program import Program
+from chainad.planning.linear_graph import LinearGraph, Vertex
+from chainad.structure import Product, Total
+from chainad.structure.structure import Structure
 
 Array: TypeAlias = npt.NDArray[np.float64]
 Shape: TypeAlias = tuple[int, ...]
@@ -57,7 +57,7 @@ def to_array(structure: Structure, numbers: Array | None) -> Array:
 
     Examples
     --------
-    >>> from chainad.algebra import diagonal
+    >>> from chainad.structure import diagonal
     >>> to_array(diagonal((2,)), np.array([3.0, 5.0]))
     array([[3., 0.],
            [0., 5.]])
@@ -189,6 +189,7 @@ def _with_size(shape: Shape, axis: int, size: int) -> Shape:
 
 
 def _put(where: Positions, size: int, a: Array) -> Array:
+    a = a.reshape(()) if a.size == 1 else a  # one number, with however many axes, goes everywhere
     return _placed(np.zeros(size), 0, where, np.broadcast_to(a, (len(where),)))
 
 
@@ -221,7 +222,7 @@ def run_program(program: Program, slots: Sequence[Array | None]) -> list[Array |
 
     Examples
     --------
-    >>> from chainad.program import Instruction
+    >>> from chainad.ir.program import Instruction
     >>> run_program(Program(1, (Instruction(Scale(2), (0,), 1),), (1,)), [np.ones(2)])
     [array([2., 2.])]
     """
@@ -237,7 +238,7 @@ def product_numbers(product: Product, left: Array | None, right: Array | None) -
 
     Examples
     --------
-    >>> from chainad.algebra import diagonal, multiply
+    >>> from chainad.structure import diagonal, multiply
     >>> D = diagonal((2,))
     >>> product_numbers(multiply(D, D), np.array([1.0, 2.0]), np.array([3.0, 4.0]))
     array([3., 8.])
@@ -261,7 +262,7 @@ def total_numbers(total: Total, left: Array | None, right: Array | None) -> Arra
 
     Examples
     --------
-    >>> from chainad.algebra import add, diagonal, identity
+    >>> from chainad.structure import add, diagonal, identity
     >>> total_numbers(add(diagonal((2,)), identity((2,))), np.array([1.0, 2.0]), None)
     array([2., 3.])
     """

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainad.algebra import arrange
-from chainad.pattern import Positions, as_array, positions
-from chainad.structure import Axis, Structure
+from chainad.ir.positions import Positions, as_array, positions
+from chainad.structure import arrange
+from chainad.structure.structure import Axis, Structure
 from chainad.testing.oracle import Array, Shape, apply_kernels
 
 SIZES = (1, 2, 3, 4, 6, 6, 12)

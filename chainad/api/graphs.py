@@ -1,0 +1,249 @@
+"""The verb for explicit elimination problems: plan_graph."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import networkx as nx
+import numpy as np
+
+from chainad.errors import InputError
+from chainad.ir.graph import Origin
+from chainad.planning.auto import Mode, check_mode, plan_cached
+from chainad.planning.cost_models import PriceModel
+from chainad.planning.linear_graph import Edge, LinearGraph
+from chainad.planning.plan import Plan
+from chainad.planning.search.budget import Effort, aim_of
+from chainad.structure import dense, identity
+
+Named: TypeAlias = Hashable  # a vertex as the user calls it
+Pair: TypeAlias = tuple[Named, Named]
+
+
+def plan_graph(
+    graph: nx.DiGraph | Iterable[Pair],
+    inputs: Sequence[Named] | None = None,
+    outputs: Sequence[Named] | None = None,
+    dimensions: int | Mapping[Named, int] | None = None,
+    mode: Mode | Sequence[Named] = "auto",
+    price: str | PriceModel = "multiplications",
+    effort: Effort = "balanced",
+    seed: int = 0,
+) -> Plan:
+    """Return the cheapest plan found for accumulating the Jacobian of an explicit graph.
+
+    Parameters
+    ----------
+    graph : networkx.DiGraph, networkx.MultiDiGraph or iterable of pairs
+        An edge (tail, head) for every local Jacobian of `head` with respect to `tail`, each of them
+        dense. Vertices are any hashable objects. Parallel edges add up.
+    inputs, outputs : sequence of vertices, optional
+        The vertices to differentiate by, and those to differentiate; by default all without an edge
+        into them, and all without an edge out of them. What lies on no path between them plays no
+        part. An output from which edges lead on is eliminated like any inner vertex, and a copy of
+        it, named `v (result)`, keeps its own Jacobian.
+    dimensions : int or mapping, optional
+        How many numbers a vertex has: one number for all, or a mapping; vertices that are not in it
+        have one.
+    mode : str, sequence of vertices, Plan or callable
+        As for `jacobian`; an elimination order is given in the vertices of `graph`.
+    price, effort, seed
+        As for `jacobian`.
+
+    Returns
+    -------
+    Plan
+        Its vertices are numbered; `plan.graph.name(v)` is what `graph` calls number v.
+
+    Raises
+    ------
+    InputError
+        If the graph has a cycle, names an unknown vertex, a dimension is not a positive integer, or
+        an input has an edge into it.
+    PlanError
+        If mode, price or effort is unknown, or the order does not fit.
+
+    Notes
+    -----
+    Source: Griewank & Walther, *Evaluating Derivatives*, 2nd ed., ch. 9.
+
+    Examples
+    --------
+    >>> import chainad
+    >>> edges = [("x", "a"), ("a", "c"), ("c", "b"), ("b", "y"), ("u", "c"), ("c", "w")]
+    >>> plan = chainad.plan_graph(edges, dimensions={"x": 100, "y": 100, "u": 9, "w": 9})
+    >>> plan.multiplications, [plan.graph.name(v) for v in plan.order]
+    (12000, ['c', 'a', 'b'])
+    """
+    problem = _problem(graph, inputs, outputs, dimensions)
+    how = problem.mode(mode)
+    plan = plan_cached(problem.linear, how, price=price, aim=aim_of(effort, seed))
+    return replace(plan, title="graph")
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """A linear graph, and the number of every vertex of the user's that it has."""
+
+    linear: LinearGraph
+    numbers: dict[Named, int]
+
+    def mode(self, mode: Mode | Sequence[Named]) -> Mode:
+        """Return a mode with the vertices of an order numbered."""
+        if isinstance(mode, (str, Plan)) or callable(mode) or not isinstance(mode, Sequence):
+            return check_mode(mode)
+        for v in mode:
+            if v not in self.numbers:
+                raise InputError(
+                    f"the order names {v!r}, which lies on no path from an input to an output;"
+                    " name each inner vertex once"
+                )
+        return [self.numbers[v] for v in mode]
+
+
+def _problem(
+    graph: nx.DiGraph | Iterable[Pair],
+    inputs: Sequence[Named] | None,
+    outputs: Sequence[Named] | None,
+    dimensions: int | Mapping[Named, int] | None,
+) -> _Problem:
+    given = _as_graph(graph)
+    starts = _ends(given, inputs, "inputs", [v for v in given if not given.in_degree(v)])
+    stops = _ends(given, outputs, "outputs", [v for v in given if not given.out_degree(v)])
+    sizes = _sizes(given, dimensions)
+    for v in starts:
+        if given.in_degree(v):
+            raise InputError(
+                f"input {v!r} has an edge into it; remove that edge, or leave {v!r} out of inputs"
+            )
+    useful = _between(given, starts, stops)
+    leading_on = {v for v in stops if v in useful and any(w in useful for w in given[v])}
+    copied = [v for v in stops if v in leading_on or v in starts]
+    ends = {*starts, *stops}
+    rank = {v: k for k, v in enumerate(given)}
+    inner = [
+        v
+        for v in nx.lexicographical_topological_sort(given, key=rank.__getitem__)
+        if v in useful and (v not in ends or (v in leading_on and v not in starts))
+    ]
+    numbers = {v: k for k, v in enumerate([*starts, *inner])}
+    results = {v: len(numbers) + k for k, v in enumerate(stops)}
+    head_of = numbers | {v: k for v, k in results.items() if v not in copied}
+    edges = [
+        Edge(numbers[u], head_of[w], dense((sizes[w],), (sizes[u],)))
+        for u, w in given.edges()
+        if u in useful and w in useful
+    ]
+    origins = [Origin("edge") for _ in edges]
+    edges += [Edge(numbers[v], results[v], identity((sizes[v],))) for v in copied]
+    origins += [Origin("result") for _ in copied]
+    names = [str(v) for v in numbers]
+    names += [f"{v} (result)" if v in copied else str(v) for v in stops]
+    linear = LinearGraph(
+        shapes=tuple((sizes[v],) for v in (*numbers, *stops)),
+        inputs=tuple(numbers[v] for v in starts),
+        outputs=tuple(results.values()),
+        edges=tuple(edges),
+        origins=tuple(origins),
+        names=tuple(names),
+    )
+    return _Problem(linear, {v: numbers[v] for v in inner})
+
+
+def _as_graph(graph: Any) -> nx.MultiDiGraph:
+    """Return the edges as a networkx graph, in the order in which they are given."""
+    if isinstance(graph, nx.Graph):
+        if not graph.is_directed():
+            raise InputError(
+                "graph must be directed, tail to head, but got an undirected networkx graph;"
+                " pass a networkx.DiGraph"
+            )
+        found = nx.MultiDiGraph()
+        found.add_nodes_from(graph)
+        found.add_edges_from(graph.edges())
+    else:
+        found = nx.MultiDiGraph()
+        found.add_edges_from(map(_pair, _listed(graph)))
+    if not len(found):
+        raise InputError("graph has no vertices; give at least one edge (tail, head)")
+    try:
+        cycle = nx.find_cycle(found)
+    except nx.NetworkXNoCycle:
+        return found
+    path = " -> ".join(repr(edge[0]) for edge in (*cycle, cycle[0]))
+    raise InputError(f"graph has a cycle, {path}; a computation has none: remove one of its edges")
+
+
+def _listed(graph: Any) -> list[Any]:
+    if isinstance(graph, (str, bytes)) or not isinstance(graph, Iterable):
+        raise InputError(
+            "graph must be a networkx.DiGraph or pairs (tail, head),"
+            f" but got {type(graph).__name__}"
+        )
+    return list(graph)
+
+
+def _pair(edge: Any) -> Pair:
+    if not isinstance(edge, (tuple, list)) or len(edge) != 2:
+        raise InputError(f"an edge must be a pair (tail, head), but got {edge!r}")
+    for v in edge:
+        try:
+            hash(v)
+        except TypeError as error:
+            raise InputError(f"a vertex must be hashable, but got {v!r}") from error
+    return edge[0], edge[1]
+
+
+def _ends(
+    graph: nx.MultiDiGraph, given: Sequence[Named] | None, what: str, default: list[Named]
+) -> list[Named]:
+    if given is None:
+        return default
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise InputError(f"{what} must be a sequence of vertices, but got {given!r}")
+    found = list(given)
+    for v in found:
+        if v not in graph:
+            raise InputError(f"{what} names {v!r}, which has no edge; {_some(graph)}")
+        if found.count(v) > 1:
+            raise InputError(f"{what} names {v!r} twice")
+    if not found:
+        raise InputError(f"{what} must name at least one vertex; {_some(graph)}")
+    return found
+
+
+def _some(graph: nx.MultiDiGraph) -> str:
+    shown = ", ".join(repr(v) for v, _ in zip(graph, range(6), strict=False))
+    return f"the vertices are {shown}" + (", ..." if len(graph) > 6 else "")
+
+
+def _sizes(
+    graph: nx.MultiDiGraph, dimensions: int | Mapping[Named, int] | None
+) -> dict[Named, int]:
+    if isinstance(dimensions, Mapping):
+        for v in dimensions:
+            if v not in graph:
+                raise InputError(f"dimensions names {v!r}, which has no edge; {_some(graph)}")
+        sizes = {v: dimensions.get(v, 1) for v in graph}
+    else:
+        sizes = dict.fromkeys(graph, 1 if dimensions is None else dimensions)
+    for v, size in sizes.items():
+        is_integer = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
+        if not is_integer or size < 1:
+            raise InputError(f"the dimension of {v!r} must be a positive integer, but got {size!r}")
+    return {v: int(size) for v, size in sizes.items()}
+
+
+def _between(graph: nx.MultiDiGraph, starts: list[Named], stops: list[Named]) -> set[Named]:
+    """Return the vertices on paths from an input to an output."""
+    behind, ahead = set(starts), set(stops)
+    order = list(nx.topological_sort(graph))
+    for v in order:
+        if v in behind:
+            behind.update(graph.successors(v))
+    for v in reversed(order):
+        if v in ahead:
+            ahead.update(graph.predecessors(v))
+    return behind & ahead

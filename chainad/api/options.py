@@ -1,0 +1,122 @@
+"""How a Jacobian is asked for: everything but the function and its arguments, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainad.backends.numba.scalar import check_installed
+from chainad.compiler.scalar.call import BACKENDS
+from chainad.errors import InputError
+from chainad.planning.auto import Mode, check_mode
+from chainad.planning.chunked import ChunkedPlan
+from chainad.planning.cost_models import PriceModel, model_of
+from chainad.planning.memory import bytes_of
+from chainad.planning.search.budget import Aim, Effort, aim_of
+from chainad.structure.results import OUTPUTS
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `jacobian` was asked for; `limit` is a number of bytes."""
+
+    argnums: int | tuple[int, ...]
+    mode: Mode | ChunkedPlan
+    output: str
+    price: str | PriceModel
+    limit: int | None
+    aim: Aim
+    backend: str
+
+    @property
+    def is_single(self) -> bool:
+        """Whether one argument is differentiated by, so that its Jacobian needs no tuple."""
+        return isinstance(self.argnums, int)
+
+    def positions(self, count: int) -> tuple[int, ...]:
+        """Return which of `count` positional arguments are differentiated by.
+
+        Raises
+        ------
+        InputError
+            If there is no such argument, or one is named twice.
+        """
+        wanted = (self.argnums,) if isinstance(self.argnums, int) else self.argnums
+        for k in wanted:
+            if not -count <= k < count:
+                raise InputError(
+                    f"argnums={self.argnums} asks for positional argument {k},"
+                    f" but only {count} were given"
+                )
+        found = tuple(k % count for k in wanted)
+        if len(set(found)) != len(found):
+            raise InputError(f"argnums={self.argnums} names an argument twice")
+        return found
+
+    def title(self, f: Callable[..., Any], count: int) -> str:
+        """Return what reports call a function of `count` positional arguments."""
+        argnums = self.positions(count)
+        names = [f"x{k}" for k in argnums] if len(argnums) > 1 else ["x"]
+        return f"{name_of(f)}({', '.join(names)})"
+
+
+def options(
+    argnums: int | Sequence[int],
+    mode: Mode | ChunkedPlan,
+    output: str,
+    price: str | PriceModel,
+    memory_limit: int | str | None,
+    effort: Effort,
+    seed: int,
+    backend: str,
+) -> Options:
+    """Return what was asked for, checked in the line where it was asked for.
+
+    Raises
+    ------
+    PlanError
+        If the mode, the price, the effort or the seed is none.
+    InputError
+        If `argnums`, `output`, `memory_limit` or `backend` is none.
+    """
+    model_of(price)  # refuses an unknown one
+    return Options(
+        _checked_argnums(argnums),
+        mode if isinstance(mode, ChunkedPlan) else check_mode(mode),
+        _checked_output(output),
+        price,
+        None if memory_limit is None else bytes_of(memory_limit),
+        aim_of(effort, seed),
+        _checked_backend(backend),
+    )
+
+
+def name_of(f: Callable[..., Any]) -> str:
+    """Return the name of a function, or that of its type."""
+    return getattr(f, "__name__", type(f).__name__)
+
+
+def _checked_argnums(argnums: int | Sequence[int]) -> int | tuple[int, ...]:
+    if isinstance(argnums, (int, np.integer)) and not isinstance(argnums, bool):
+        return int(argnums)
+    numbers = [] if isinstance(argnums, (bool, str)) or not np.iterable(argnums) else [*argnums]
+    if numbers and all(isinstance(k, (int, np.integer)) for k in numbers):
+        return tuple(int(k) for k in numbers)
+    raise InputError(f"argnums must be an int or a non-empty sequence of ints, but got {argnums!r}")
+
+
+def _checked_output(output: str) -> str:
+    if output not in OUTPUTS:
+        raise InputError(f"output={output!r} is unknown; choose one of {', '.join(OUTPUTS)}")
+    return output
+
+
+def _checked_backend(backend: str) -> str:
+    if backend not in BACKENDS:
+        raise InputError(f"backend={backend!r} is unknown; choose one of {', '.join(BACKENDS)}")
+    if backend == "numba":
+        check_installed()
+    return backend

@@ -1,0 +1,154 @@
+"""Blocks: the results of a program as the Jacobians that a user asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chainad.errors import InputError, TooLargeError
+from chainad.frontends.numpy.record import Tracer
+from chainad.frontends.numpy.trace import Run
+from chainad.planning.report import bytes_text
+from chainad.structure.results import Dense, Form, zero
+
+
+def assembler(
+    run: Run, forms: Sequence[Form | None], output: str, one_argument: bool
+) -> Callable[[Sequence[Any]], Any]:
+    """Return what makes the Jacobians of the results of a program; it keeps no numbers."""
+    dtypes = [dtype_of(run, o, i) for o, i in pairs(run)]
+    ends = [(np.shape(run.values[o]), np.shape(run.input(i))) for o, i in pairs(run)]
+    is_tuple, count = run.is_tuple, run.tape.n_inputs
+    if len(forms) == 1 and isinstance(forms[0], Dense) and one_argument and not is_tuple:
+        (dtype,) = dtypes
+        return lambda arrays: _cast(arrays[0], dtype, output)
+
+    def assemble(arrays: Sequence[Any]) -> Any:
+        given = iter(arrays)
+        blocks = []
+        for form, dtype, shapes in zip(forms, dtypes, ends, strict=True):
+            if form is None:
+                blocks.append(zero(output, *shapes, dtype))
+            else:
+                taken = [_cast(next(given), dtype, output) for _ in range(form.width)]
+                blocks.append(form.assemble(taken, dtype))
+        return _nested(is_tuple, count, blocks, one_argument)
+
+    return assemble
+
+
+def pairs(run: Run) -> list[tuple[int, int]]:
+    """Return output and input of every block."""
+    return [(o, i) for o in range(len(run.values)) for i in range(run.tape.n_inputs)]
+
+
+def check_size(run: Run) -> None:
+    """Raise TooLargeError if the dense Jacobians cannot fit into the memory of this machine."""
+    sizes = [
+        np.size(run.values[o]) * np.size(run.input(i)) * dtype_of(run, o, i).itemsize
+        for o, i in pairs(run)
+        if not isinstance(run.input(i), Tracer) or run.input(i).tape.is_script
+    ]
+    if sum(sizes) > _memory():
+        raise TooLargeError(
+            f"the dense Jacobian takes {bytes_text(sum(sizes))}, this machine has"
+            f" {bytes_text(_memory())}; ask for output='sparse', 'structured' or 'operator'"
+        )
+
+
+@cache
+def _memory() -> int:
+    """Return the bytes of memory of this machine, a huge number where that is not known."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not a POSIX system
+        return 1 << 62
+
+
+def dtype_of(run: Run, output: int, number: int) -> np.dtype[Any]:
+    """Return the dtype of a block: that of the output, or of the input for integer outputs."""
+    dtype: np.dtype[Any] = run.values[output].dtype
+    return dtype if dtype.kind == "f" else run.input(number).dtype
+
+
+def itemsize_of(run: Run) -> int:
+    """Return the bytes of a number of the Jacobian, the largest of all blocks."""
+    return max((dtype_of(run, o, i).itemsize for o, i in pairs(run)), default=8)
+
+
+def nest(run: Run, blocks: Sequence[Any], one_argument: bool) -> Any:
+    """Arrange the blocks as the user asked: outputs first, then arguments."""
+    return _nested(run.is_tuple, run.tape.n_inputs, blocks, one_argument)
+
+
+def nesting(run: Run, one_argument: bool) -> Callable[[Sequence[Any]], Any]:
+    """Return what arranges blocks as the user asked; it keeps no numbers."""
+    is_tuple, count = run.is_tuple, run.tape.n_inputs
+    if one_argument and not is_tuple:
+        return lambda blocks: blocks[0]
+    return lambda blocks: _nested(is_tuple, count, blocks, one_argument)
+
+
+def _nested(is_tuple: bool, count: int, blocks: Sequence[Any], one_argument: bool) -> Any:
+    rows = [tuple(blocks[k : k + count]) for k in range(0, len(blocks), count)]
+    found = tuple(row[0] if one_argument else row for row in rows)
+    return found if is_tuple else found[0]
+
+
+def _cast(array: Any, dtype: np.dtype[Any], output: str) -> Any:
+    """Return the numbers of a block in its dtype."""
+    if array is None:
+        return None
+    if isinstance(array, Tracer):
+        if output != "dense":
+            raise InputError(
+                f"a Jacobian with output={output!r} cannot be differentiated again;"
+                " use output='dense' for the inner one"
+            )
+        return array
+    numbers: npt.NDArray[Any] = np.asarray(array)
+    return numbers if numbers.dtype == dtype else numbers.astype(dtype)
+
+
+def write(found: Any, out: Any) -> Any:
+    """Write dense blocks into the buffers of the user, once all of these fit; return them."""
+    if found is not out:  # else it was written there in the first place
+        _check_out(found, out)
+        _copy(found, out)
+    return out
+
+
+def _check_out(found: Any, out: Any) -> None:
+    """Refuse buffers that are not nested, shaped and typed as the blocks are."""
+    if isinstance(found, tuple):
+        if not isinstance(out, tuple) or len(out) != len(found):
+            raise InputError(
+                f"out must be a tuple of {len(found)} arrays, nested as the result is, but got"
+                f" {type(out).__name__}"
+            )
+        for one, into in zip(found, out, strict=True):
+            _check_out(one, into)
+        return
+    if not isinstance(found, np.ndarray):
+        raise InputError(
+            f"out= takes dense Jacobians, but this one is a {type(found).__name__};"
+            " leave out= away, or use output='dense'"
+        )
+    if not isinstance(out, np.ndarray) or out.shape != found.shape or out.dtype != found.dtype:
+        got = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise InputError(f"out must be an array of {found.dtype} {found.shape}, but got {got}")
+    if not out.flags.writeable:
+        raise InputError("out must be writeable, but got a read-only array; pass a copy of it")
+
+
+def _copy(found: Any, out: Any) -> None:
+    if isinstance(found, tuple):
+        for one, into in zip(found, out, strict=True):
+            _copy(one, into)
+    else:
+        np.copyto(out, found)

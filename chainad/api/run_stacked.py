@@ -1,0 +1,101 @@
+"""Stacked runs: a recording and its program on many points at once, array by array."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chainad.api.recorded import Recorded
+from chainad.compiler.recording.recording import Step
+from chainad.compiler.scalar.graph import filled
+from chainad.compiler.vectorize import NotStackedError, Stack
+from chainad.frontends.numpy.recorder import Guard, Ref
+
+Points = npt.NDArray[Any]
+
+# So many numbers of all points of a chunk stay in the processor's cache.
+CACHE = 1 << 18
+MOST = 4096  # points in a chunk
+
+# What NumPy raises where a call on stacks is not what it is on arrays.
+_REFUSALS = (NotStackedError, TypeError, ValueError, IndexError, AttributeError)
+
+
+def run_stacked(
+    found: Recorded, inputs: Mapping[int, Any], count: int, shapes: Sequence[tuple[int, ...]],
+    has_value: bool,
+) -> tuple[list[Points], npt.NDArray[np.bool_]]:  # fmt: skip
+    """Return values (if asked for) and Jacobians at all points, and where the guards hold.
+
+    `inputs` are stacks of `count` points, or arrays that all points share, by number.
+
+    Raises
+    ------
+    NotStackedError
+        If some call has no known meaning for many points.
+    """
+    kinds = [*found.kinds] if has_value else []
+    kinds += [found.block_kinds[k] for k in range(len(shapes) - len(kinds))]
+    outputs = [np.empty((count, *s), kind) for s, kind in zip(shapes, kinds, strict=True)]
+    holds = np.ones(count, bool)
+    size = sum(prod(step.shape) for step in found.recording.steps) + sum(map(prod, shapes))
+    chunk = min(max(CACHE // max(size, 1), 1), MOST)
+    with np.errstate(all="ignore"):
+        for first in range(0, count, chunk):
+            part = slice(first, min(first + chunk, count))
+            given = {
+                k: Stack(x.data[part]) if isinstance(x, Stack) else x for k, x in inputs.items()
+            }
+            try:
+                results, holds[part] = _run(found, given, part.stop - first, has_value)
+            except _REFUSALS as error:
+                raise NotStackedError(str(error)) from error
+            for whole, result in zip(outputs, results, strict=True):
+                whole[part] = result.data if isinstance(result, Stack) else result
+    return outputs, holds
+
+
+def _run(
+    found: Recorded, inputs: Mapping[int, Any], count: int, has_value: bool
+) -> tuple[list[Any], npt.NDArray[np.bool_]]:
+    recording, prepared = found.recording, found.prepared
+    assert prepared is not None
+    values: dict[int, Any] = {**recording.constants, **inputs}
+    for step in recording.steps:
+        values[step.number] = _called(step, values)
+    slots = [values[x.number] if isinstance(x, Ref) else x for x in recording.slots]
+    arrays = iter(prepared.run(slots))
+    blocks = [0.0 if form is None else next(arrays) for form in prepared.forms]
+    results = [values[ref.number] for ref in recording.values] if has_value else []
+    return [*results, *blocks], _holds(recording.guards, values, count)
+
+
+def _called(step: Step, values: Mapping[int, Any]) -> Any:
+    args, kwargs = filled(step.args, values), filled(step.kwargs, values)
+    result = step.function(*args, **kwargs)
+    depends = any(isinstance(values[k], Stack) for k in step.reads)
+    if depends and not isinstance(result, Stack):
+        raise NotStackedError(step.function.__name__)
+    if depends and (result.shape, result.dtype) != (step.shape, step.dtype):
+        raise NotStackedError(f"the shape of {step.function.__name__} depends on numbers")
+    return result
+
+
+def _holds(guards: Sequence[Guard], values: Mapping[int, Any], count: int) -> npt.NDArray[np.bool_]:
+    """Return for which points everything that was read off values is as it was."""
+    holds = np.ones(count, bool)
+    for guard in guards:
+        value = values[guard.number]
+        if not isinstance(value, Stack) or guard.kind == "shape":
+            continue
+        rows = np.ascontiguousarray(value.data).reshape(count, -1)
+        if guard.kind == "truth":
+            holds &= rows[:, 0].astype(bool) == guard.found
+        else:
+            wanted = np.ascontiguousarray(guard.found).reshape(1, -1)
+            holds &= (rows.view(np.uint8) == wanted.view(np.uint8)).all(axis=1)
+    return holds

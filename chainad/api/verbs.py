@@ -1,0 +1,307 @@
+"""The verbs for functions: jacobian, value_and_jacobian, compile, plan, stop_gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from chainad.api.batched import Batch
+from chainad.api.compiled import CompiledFunction
+from chainad.api.functions import JacobianFunction, ValueAndJacobianFunction
+from chainad.api.options import options
+from chainad.frontends.numpy.recorded_array import detached
+from chainad.planning.auto import Mode
+from chainad.planning.chunked import ChunkedPlan
+from chainad.planning.cost_models import PriceModel
+from chainad.planning.plan import Plan
+from chainad.planning.search.budget import Effort
+
+
+def jacobian(
+    f: Callable[..., Any],
+    argnums: int | Sequence[int] = 0,
+    mode: Mode | ChunkedPlan = "auto",
+    output: str = "dense",
+    price: str | PriceModel = "multiplications",
+    memory_limit: int | str | None = None,
+    effort: Effort = "balanced",
+    seed: int = 0,
+    backend: str = "auto",
+    batch: Batch | None = None,
+) -> JacobianFunction:
+    """Return a function that computes the Jacobian of `f` at the lowest cost.
+
+    Parameters
+    ----------
+    f : callable
+        A function of NumPy arrays, written with `import numpy as np` as usual. It returns a number,
+        an array, a list (taken for an array), or a tuple of these.
+    argnums : int or sequence of int
+        The positional arguments to differentiate by; these must be real floats (float32, float64).
+    mode : str, sequence of int, Plan or callable
+        In which order the local Jacobians are multiplied: "auto" (the cheapest found), "forward",
+        "reverse", "hybrid" (the cheapest found that is neither), the name of another planner
+        ("chain", "markowitz", "greedy", "relative", "fill", "exhaustive", "blocks", "window",
+        "annealing", "repeats", "edges"), an elimination order (of vertices and
+        `EdgeElimination`), a `Plan`, or a function from a `LinearGraph` to an order.
+    output : str
+        In which form the Jacobian is handed out:
+
+        - "dense": an array of shape `f(x).shape + x.shape`;
+        - "sparse": a `scipy.sparse.csr_array` of shape `(f(x).size, x.size)`, in canonical format;
+          its pattern follows from the structure alone, so an entry may happen to be zero;
+        - "structured": a `StructuredJacobian`, the numbers it really has (a diagonal as a vector,
+          one block per sample, thin factors unmultiplied);
+        - "operator": a `scipy.sparse.linalg.LinearOperator` of shape `(f(x).size, x.size)` that
+          never accumulates the Jacobian; `mode` plays no part.
+
+        Only dense Jacobians can be differentiated again.
+    price : str or PriceModel
+        What the plan is to make small: "multiplications" (scalar ones; a product with +1 or -1
+        everywhere is free), "all_multiplications" (such products counted like any others, the
+        convention of published tables), "bytes" (read from memory and written there), "time" (by
+        the table of `calibrate`, or a shipped one), "peak" (the bytes of the most numbers alive at
+        once), or a model of your own.
+    memory_limit : int or str, optional
+        Bytes, or text such as "2 GB", that the plan keeps within: with another order if need be,
+        else with the dense Jacobian accumulated in blocks of columns or rows, which costs more.
+        All local Jacobians count, the products alive at one time, and the result in full; the
+        values inside `f` do not.
+    effort : str or float
+        How hard to search for a cheap order: "fast", "balanced", "thorough" (seconds to a minute),
+        or a number of seconds. Ctrl-C during the search ends it with the best order so far.
+    seed : int
+        Of the random choices of the search: the same seed gives the same plan, unless the effort
+        is a number of seconds.
+    backend : str
+        What runs batches and compiled functions: "numpy", "python", "numba" or "auto"; see
+        `compile`. With "auto", batches of much work run on numba where it is installed.
+    batch : int or mapping, optional
+        If given, `f` is written for one point and a call takes many: an int is the axis of points
+        of the differentiated arguments, a mapping tells the axis of every argument in the batch by
+        position, so that others than the differentiated ones may be among them. All else is shared.
+        Values and Jacobians have the points in front: (N, *f(x).shape, *x.shape). (The blocks of a
+        function that is itself written for batches come by output="structured".)
+
+    Returns
+    -------
+    JacobianFunction
+        A function of the same arguments that returns the Jacobian in the dtype of `f(x)`. With
+        several `argnums` it returns a tuple, one Jacobian per argument; if `f` returns a tuple, a
+        tuple of these, one per output. Its keyword `out` takes arrays, nested as the result, of
+        the same shapes and dtypes: dense Jacobians are written there and `out` is returned.
+
+    Raises
+    ------
+    PlanError
+        If the mode is unknown or does not fit the function, or the price is unknown.
+    InputError
+        If `output` is unknown, or, when called, if an argument is not an array of real floats, or
+        `argnums` or `out` does not fit.
+    TraceError
+        If `f` does something that would lose a derivative (when called).
+    TooLargeError
+        If a dense Jacobian does not fit into memory, or no plan found keeps within `memory_limit`
+        (when called).
+
+    Notes
+    -----
+    The function is traced anew at every call, so control flow and closures may change. The plan is
+    cached under the structure of the trace. While `f` runs, inputs and large constants are
+    read-only, since their numbers are needed for the derivative.
+
+    Kinks: the derivative of `abs` at 0 is 0, ties of `maximum`, `minimum`, `max` and `min` share
+    evenly, `clip` has derivative 1 on its bounds, the norm has derivative 0 at the zero vector,
+    `sort` follows the stable order.
+
+    Source of the method: Griewank & Walther, *Evaluating Derivatives*, 2nd ed., ch. 9 and 10.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainad
+    >>> def f(x):
+    ...     return np.array([x[0] * x[1], np.sin(x[0])])
+    >>> chainad.jacobian(f)(np.array([0.0, 2.0]))
+    array([[2., 0.],
+           [1., 0.]])
+    >>> chainad.jacobian(np.square, output="sparse")(np.array([1.0, 3.0])).data
+    array([2., 6.])
+    """
+    how = options(argnums, mode, output, price, memory_limit, effort, seed, backend)
+    return JacobianFunction(f, how, batch)
+
+
+def value_and_jacobian(
+    f: Callable[..., Any],
+    argnums: int | Sequence[int] = 0,
+    mode: Mode | ChunkedPlan = "auto",
+    output: str = "dense",
+    price: str | PriceModel = "multiplications",
+    memory_limit: int | str | None = None,
+    effort: Effort = "balanced",
+    seed: int = 0,
+    backend: str = "auto",
+    batch: Batch | None = None,
+) -> ValueAndJacobianFunction:
+    """Return a function that computes `f` and its Jacobian from one trace.
+
+    Parameters, errors and the shape of the Jacobian are those of `jacobian`.
+
+    Returns
+    -------
+    ValueAndJacobianFunction
+        A function of the same arguments that returns the pair `(f(x), jacobian(f)(x))`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainad
+    >>> value, J = chainad.value_and_jacobian(np.square)(np.array([1.0, 3.0]))
+    >>> value
+    array([1., 9.])
+    >>> J
+    array([[2., 0.],
+           [0., 6.]])
+    """
+    how = options(argnums, mode, output, price, memory_limit, effort, seed, backend)
+    return ValueAndJacobianFunction(f, how, batch)
+
+
+def compile(
+    f: Callable[..., Any],
+    *args: Any,
+    argnums: int | Sequence[int] = 0,
+    mode: Mode | ChunkedPlan = "auto",
+    output: str = "dense",
+    price: str | PriceModel = "multiplications",
+    memory_limit: int | str | None = None,
+    effort: Effort = "balanced",
+    seed: int = 0,
+    backend: str = "auto",
+    **kwargs: Any,
+) -> CompiledFunction:
+    """Return the Jacobian of `f` as a function that replays what one call did, without tracing.
+
+    Parameters
+    ----------
+    f, argnums, mode, output, price, memory_limit, effort, seed
+        As for `jacobian`; `output="operator"` is refused.
+    backend : str
+        What runs the program: "numpy"; "python", operations on single Python numbers, for functions
+        of a few numbers; "numba", machine code, which needs chainad[numba]; or "auto": "python"
+        where that is quicker, else "numpy". Where "python" or "numba" cannot run a function, a
+        FallbackWarning says why, and NumPy runs it.
+    *args, **kwargs
+        Arguments to record with at once. Without any, the first call records.
+
+    Returns
+    -------
+    CompiledFunction
+        A function of the same arguments as `jacobian(f)`. Print its `plan` and its `source` to see
+        what it does.
+
+    Raises
+    ------
+    PlanError, InputError, TraceError, TooLargeError
+        As for `jacobian`; TraceError also if `f` does what cannot be replayed.
+
+    Notes
+    -----
+    A call runs one straight line of NumPy calls: those of `f` that are needed, the formulas of the
+    local Jacobians, the plan. What `f` read off values (branches, `int`, indices, shapes) is
+    checked at each call, and where it differs `f` is recorded anew; all programs are kept, up to
+    32. New shapes, dtypes and values of other arguments than arrays are recorded anew, too.
+
+    The backends "python" and "numba" eliminate on the graph of single numbers, which is another one
+    than `chainad.plan` shows: for mode="auto" in the order that leaves the fewest operations there;
+    `plan` of the compiled function shows it. Beyond 4,000 operations on single numbers, "numba"
+    runs the plan of the whole arrays, in loops over the numbers of small ones; the steps of an
+    unrolled time loop, and the sweep back through them, are found and become loops again. Branches
+    on values and calls without such a form are left to NumPy.
+
+    A product of constant arrays is kept from call to call, beside copies of these that tell
+    whether they changed. A matrix that is solved with is factorised once, for the solution and for
+    the derivatives.
+
+    Arrays that `f` takes from elsewhere are captured by reference: what is written into them later
+    is seen. Not seen are a name that is bound to another object, numbers of Python, and arrays that
+    `f` computes from such arrays alone; call `recompile` after these have changed. Random numbers
+    and side effects of `f` happen only while it is recorded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainad
+    >>> J = chainad.compile(lambda x: np.where(x > 0, x * x, 0.0), np.ones(2))
+    >>> J(np.array([3.0, 1.0]))
+    array([[6., 0.],
+           [0., 2.]])
+    """
+    how = options(argnums, mode, output, price, memory_limit, effort, seed, backend)
+    return JacobianFunction(f, how).compile(*args, **kwargs)
+
+
+def plan(
+    f: Callable[..., Any],
+    *args: Any,
+    argnums: int | Sequence[int] = 0,
+    mode: Mode | ChunkedPlan = "auto",
+    price: str | PriceModel = "multiplications",
+    memory_limit: int | str | None = None,
+    effort: Effort = "balanced",
+    seed: int = 0,
+    **kwargs: Any,
+) -> Plan | ChunkedPlan:
+    """Return how the Jacobian of `f` would be accumulated; nothing is multiplied.
+
+    Parameters
+    ----------
+    f, argnums, mode, price, memory_limit, effort, seed
+        As for `jacobian`.
+    *args, **kwargs
+        The arguments of `f`; only their shapes and the branches they choose matter.
+
+    Returns
+    -------
+    Plan or ChunkedPlan
+        Frozen, hashable, comparable; `print` it to read it. A `ChunkedPlan`, one plan per block,
+        only where `memory_limit` asks for it.
+
+    Raises
+    ------
+    PlanError, InputError, TraceError
+        As for `jacobian`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainad
+    >>> A = np.ones((30, 2)), np.ones((2, 40))
+    >>> chainad.plan(lambda x: A[0] @ np.sin(A[1] @ x), np.ones(40)).multiplications
+    2460
+    """
+    how = options(argnums, mode, "dense", price, memory_limit, effort, seed, "auto")
+    return JacobianFunction(f, how).plan(*args, **kwargs)
+
+
+def stop_gradient(x: Any) -> Any:
+    """Return the plain numbers of x: what is computed from them has derivative zero.
+
+    Parameters
+    ----------
+    x : traced value or array_like
+
+    Returns
+    -------
+    ndarray or scalar
+        The numbers of a traced value, as a copy; anything else as it is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainad
+    >>> chainad.jacobian(lambda x: x * chainad.stop_gradient(x))(np.float64(3.0))
+    array(3.)
+    """
+    return detached(x)

@@ -1,0 +1,224 @@
+"""The numba backend: a straight-line program as machine code, for one point or for many.
+
+The generated module is written to the user's cache folder under a name that its text determines,
+so that numba's own cache serves every later process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chainad.backends.python import Writer
+from chainad.backends.spellings import ARITHMETIC, MACHINE
+from chainad.errors import MissingExtraError
+from chainad.ir.scalar_program import StraightLine
+
+Array = npt.NDArray[Any]
+Runner = Callable[..., None]
+
+# What changes the generated code or its meaning changes this.
+VERSION = 2
+
+# So many points are computed together: their numbers stay in the processor's nearest cache.
+CHUNK = 64
+
+# What processors do on several numbers at once.
+VECTORISED = {*ARITHMETIC, np.sqrt, np.absolute, np.sign}
+
+
+def missing(program: StraightLine) -> list[str]:
+    """Return the names of functions that have no spelling."""
+    return sorted({x.function.__name__ for x in program.lines if x.function not in MACHINE})
+
+
+def is_installed() -> bool:
+    """Return whether numba can be imported."""
+    return find_spec("numba") is not None
+
+
+def check_installed() -> None:
+    """Raise MissingExtraError if numba is not there."""
+    if not is_installed():
+        raise MissingExtraError(
+            "backend='numba' needs numba, which is not installed; pip install \"chainad[numba]\","
+            " or use backend='auto'"
+        )
+
+
+def source(program: StraightLine) -> str:
+    """Return a module whose `run` fills arrays of shape (points, numbers)."""
+    inputs = [f"x{k}" for k in range(len(program.inputs))]
+    outputs = [f"y{k}" for k in range(len(program.outputs))]
+    body = _by_chunks(program) if _is_vectorised(program) else _by_points(program)
+    kinds = ["READ(2)"] * len(inputs) + ["float64[:, ::1]"] * len(outputs)
+    return _module(f"void({', '.join(kinds)})", [*inputs, *outputs], body)
+
+
+def _is_vectorised(program: StraightLine) -> bool:
+    """Return whether it pays to turn points around, so that arithmetic is done on several at once.
+
+    Copying a number there and back takes about as long as four operations; and functions of the
+    mathematical library take one number at a time.
+    """
+    written = {k for output in program.outputs for k in output if not program.is_constant(k)}
+    is_arithmetic = all(line.function in VECTORISED for line in program.lines)
+    return is_arithmetic and len(program.lines) > 4 * (len(written) + program.n_inputs)
+
+
+def _by_points(program: StraightLine) -> str:
+    """Return a loop over points."""
+    read = [[f"x{k}[i, {n}]" for n in range(size)] for k, size in enumerate(program.inputs)]
+    written = [
+        [f"y{k}[i, {n}]" for n in range(len(output))] for k, output in enumerate(program.outputs)
+    ]
+    work = "\n        ".join(_work(program, read, written, Writer(program, MACHINE)))
+    return f"for i in range(y0.shape[0]):\n        {work}"
+
+
+def _by_chunks(program: StraightLine) -> str:
+    """Return a loop over chunks of points, whose numbers lie one point after the other in `s`.
+
+    Then the compiler does arithmetic on as many points at once as the processor has room for.
+    """
+    writer = Writer(program, MACHINE)
+    numbers = [(k, n) for k, size in enumerate(program.inputs) for n in range(size)]
+    lines = [f"v{row} = s[{row * CHUNK} + j]" for row in range(len(numbers)) if program.uses[row]]
+    lines += writer.lines()
+    rows = {k: k for k in range(program.n_inputs)}
+    last = []
+    for k, output in enumerate(program.outputs):
+        for n, place in enumerate(output):
+            value = writer.name(place)
+            if not program.is_constant(place):
+                if place not in rows:
+                    rows[place] = len(rows)
+                    lines.append(f"s[{rows[place] * CHUNK} + j] = {value}")
+                value = f"s[{rows[place] * CHUNK} + j]"
+            last.append(f"y{k}[first + j, {n}] = {value}")
+    first = [f"s[{row * CHUNK} + j] = x{k}[first + j, {n}]" for row, (k, n) in enumerate(numbers)]
+    inner = [
+        "\n            ".join([f"for j in range(min({CHUNK}, count - first)):", *part])
+        for part in (first, lines, last)
+    ]
+    return "\n    ".join(
+        [
+            f"s = np.empty({len(rows) * CHUNK})",
+            "count = y0.shape[0]",
+            f"for first in range(0, count, {CHUNK}):",
+            *(f"    {loop}" for loop in inner),
+        ]
+    )
+
+
+def source_at_point(
+    program: StraightLine,
+    inputs: Sequence[tuple[int, ...]],
+    outputs: Sequence[tuple[int, ...]],
+) -> str:
+    """Return a module whose `run` fills arrays of some shapes, at one point.
+
+    Inputs of shape () are floats, outputs of shape () arrays of one number. If there is one output
+    more in the program, its number is returned: whether the others hold.
+    """
+    xs, ys = [f"x{k}" for k in range(len(inputs))], [f"y{k}" for k in range(len(outputs))]
+    read = [_elements(x, shape) if shape else [x] for x, shape in zip(xs, inputs, strict=True)]
+    written = [_elements(y, shape or (1,)) for y, shape in zip(ys, outputs, strict=True)]
+    writer = Writer(program, MACHINE)
+    lines = _work(program, read, written, writer)
+    tests = program.outputs[len(outputs) :]
+    lines += [f"return {writer.name(place)}" for test in tests for place in test]
+    kinds = [f"READ({len(shape)})" if shape else "float64" for shape in inputs]
+    kinds += [f"float64[{':, ' * (len(shape or (1,)) - 1)}::1]" for shape in outputs]
+    result = "boolean" if tests else "void"
+    return _module(
+        f"{result}({', '.join(kinds)})",
+        [*xs, *ys],
+        "\n    ".join([*lines, "return"] if not tests else lines),
+    )
+
+
+def _elements(name: str, shape: tuple[int, ...]) -> list[str]:
+    """Return the elements of an array, row by row, as source."""
+    return [f"{name}[{', '.join(map(str, index))}]" for index in np.ndindex(shape)]
+
+
+def _work(
+    program: StraightLine,
+    read: Sequence[Sequence[str]],
+    written: Sequence[Sequence[str]],
+    writer: Writer,
+) -> list[str]:
+    """Return the lines of one point; `read` and `written` spell the numbers of the arrays."""
+    numbers = [x for array in read for x in array]
+    first = [f"v{k} = {x}" for k, x in enumerate(numbers) if program.uses[k]]
+    lines = writer.lines()
+    last = [
+        f"{y} = {writer.name(place)}"
+        for array, output in zip(written, program.outputs, strict=False)
+        for y, place in zip(array, output, strict=True)
+    ]
+    return [*first, *lines, *last]
+
+
+def _module(signature: str, arguments: Sequence[str], body: str) -> str:
+    """Return the text of a module; what is read may be read-only."""
+    return f'''"""Generated by chainad; safe to delete."""
+
+from math import *
+
+import numpy as np
+from numba import boolean, float64, njit, void
+from numba.types import Array
+
+
+def READ(ndim):
+    return Array(float64, ndim, "C", readonly=True)
+
+
+@njit({signature}, cache=True, error_model="numpy", nogil=True)
+def run({", ".join(arguments)}):
+    {body}
+'''
+
+
+def folder() -> Path:
+    """Return the folder of generated modules."""
+    root = os.environ.get("CHAINAD_CACHE") or os.environ.get("XDG_CACHE_HOME")
+    base = Path(root) if root else Path.home() / ".cache"
+    return base / "chainad" / "numba"
+
+
+def load(text: str) -> Any:
+    """Import a generated module from the cache folder, written there first if it is new."""
+    name = "chainad_" + hashlib.sha256(f"{VERSION}\n{text}".encode()).hexdigest()[:24]
+    if name in sys.modules:
+        return sys.modules[name]
+    path = folder() / f"{name}.py"
+    if not path.exists():
+        _write(path, text)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # numba's cache looks the module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all: other processes may be doing the same."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
+        file.write(text)
+    Path(file.name).replace(path)

@@ -1,0 +1,116 @@
+"""Running a chunked plan: a program per block, each block written into the result when made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainad.backends.numpy.build import Runner, build
+from chainad.compiler.lower import Lowered, lower
+from chainad.ir.array_functions import key_of, place
+from chainad.planning.chunked import ChunkedPlan, Part
+from chainad.structure import Kernels
+from chainad.structure.results import Dense
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """The programs of a chunked plan; called with the slots of the whole graph, it runs them.
+
+    Numbers are written into arrays that are there from the start, so that only one block of them
+    is alive beside these.
+
+    Attributes
+    ----------
+    plan : ChunkedPlan
+    programs : tuple
+        Every block, what it is lowered to, and what runs that.
+    forms : tuple of Dense or None
+        The form of every result, outputs first; None stands for a zero one.
+    """
+
+    plan: ChunkedPlan
+    programs: tuple[tuple[Part, Lowered, Runner], ...]
+    forms: tuple[Dense | None, ...]
+
+    @property
+    def used_slots(self) -> tuple[int, ...]:
+        """The slots that are read."""
+        used = {
+            part.slots[k]
+            for part, lowered, _ in self.programs
+            for k in lowered.program.used_slots
+            if k < len(part.slots)
+        }
+        return tuple(sorted(used))
+
+    def __call__(self, slots: Sequence[Any]) -> tuple[Any, ...]:
+        """Return the dense results that are not zero."""
+        results = [None if form is None else _Result(form.shape) for form in self.forms]
+        for part, lowered, runner in self.programs:
+            arrays = iter(runner([*(slots[k] for k in part.slots), None]))
+            for k, form in enumerate(lowered.forms):
+                number = _result(self.plan, part, k)
+                result = results[number]
+                if form is not None:
+                    assert result is not None
+                    result.take(_axis(self.plan, part, number), part, next(arrays))
+        return tuple(result.array for result in results if result is not None)
+
+
+class _Result:
+    """One result while its blocks come in."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+        self.array: Any = None
+
+    def take(self, axis: int | None, part: Part, block: Any) -> None:
+        """Put a block in its place along `axis`, or, where that is None, take it as a whole."""
+        where = range(part.start, part.stop)
+        if isinstance(block, (np.ndarray, np.generic)):
+            if self.array is None:
+                self.array = np.zeros(self.shape, block.dtype)
+            if isinstance(self.array, np.ndarray):
+                key = () if axis is None else (slice(None),) * axis + (key_of(where),)
+                self.array[key] = block
+                return
+        # Traced, for a Jacobian that is differentiated again: nothing can be written into.
+        placed = block if axis is None else place(block, axis, where, self.shape[axis])
+        self.array = placed if self.array is None else self.array + placed
+
+
+def compile_chunks(plan: ChunkedPlan, arrangements: Sequence[Kernels]) -> Chunks:
+    """Return the programs of a chunked plan; `arrangements` are those of its local Jacobians."""
+    programs: list[tuple[Part, Lowered, Runner]] = []
+    shapes = plan.graph.shapes
+    ends = [(o, i) for o in plan.graph.outputs for i in plan.graph.inputs]
+    forms: list[Dense | None] = [None] * len(ends)
+    for part in plan.parts:
+        lowered = lower(part.plan, [*(arrangements[k] for k in part.slots), ()])
+        programs.append((part, lowered, build(lowered.program)))
+        for k, form in enumerate(lowered.forms):
+            if form is not None:
+                number = _result(plan, part, k)
+                output, given = ends[number]
+                forms[number] = Dense((*shapes[output], *shapes[given]))
+    return Chunks(plan, tuple(programs), tuple(forms))
+
+
+def _result(plan: ChunkedPlan, part: Part, number: int) -> int:
+    """Return which result of the whole plan the `number`-th result of a block is part of."""
+    n = len(plan.graph.inputs)
+    return number * n + part.end if plan.side == "columns" else part.end * n + number
+
+
+def _axis(plan: ChunkedPlan, part: Part, result: int) -> int | None:
+    """Return the axis of a result along which its blocks lie; None if it is one block."""
+    graph = plan.graph
+    output, given = divmod(result, len(graph.inputs))
+    ends = graph.shapes[graph.outputs[output]], graph.shapes[graph.inputs[given]]
+    if plan.side == "columns":
+        return len(ends[0]) + part.axis if ends[1] else None
+    return part.axis if ends[0] else None

@@ -1,0 +1,65 @@
+"""Lifting: from a local Jacobian between complex numbers to one between pairs (re, im).
+
+A number p becomes the block [[Re p, -Im p], [Im p, Re p]]; where a rule keeps no numbers, real and
+imaginary part move alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from chainad.backends.numpy.build import build
+from chainad.ir.ops import Kernel
+from chainad.ir.program import Instruction, Program
+from chainad.rules.base import Formula, Local
+from chainad.structure import arrange
+from chainad.structure.structure import Axis
+
+
+def lift(local: Local, x_is_complex: bool) -> Local:
+    """Return the local Jacobian of pairs (re, im) by pairs, or by a real x."""
+    plain = local.arrangement.structure
+    re = len(plain.sizes)
+    sizes = {**dict(enumerate(plain.sizes)), re: 2, re + 1: 2}
+    if plain.scale is not None:
+        # Real and imaginary part move alike; a real x fills the real part only.
+        last = Axis(2, (re,)) if x_is_complex else Axis(2, (), range(1))
+        cols = (*plain.cols, last) if x_is_complex else plain.cols
+        used = {k: n for k, n in sizes.items() if k < re + x_is_complex}
+        return Local(arrange((*plain.rows, last), cols, used, scale=plain.scale), None)
+    rows, cols = (*plain.rows, Axis(2, (re,))), plain.cols
+    stored: tuple[int, ...] = (*plain.stored, re)
+    if x_is_complex:
+        cols, stored = (*plain.cols, Axis(2, (re + 1,))), (*stored, re + 1)
+    else:
+        del sizes[re + 1]
+    arrangement = arrange(rows, cols, sizes, stored)
+    return Local(arrangement, _pairs(local, x_is_complex))
+
+
+def _pairs(local: Local, x_is_complex: bool) -> Formula:
+    """Return the formula of a lifted local Jacobian."""
+    given = local.formula
+    assert given is not None
+    arrange_numbers = _runner(local.arrangement.kernels)
+    shape = local.arrangement.structure.stored_shape
+
+    def formula(*values: Any) -> Any:
+        p = np.reshape(arrange_numbers(given(*values)), shape)
+        re, im = np.real(p), np.imag(p)
+        column = np.stack([re, im], -1)
+        return np.stack([column, np.stack([-im, re], -1)], -1) if x_is_complex else column
+
+    return formula
+
+
+def _runner(kernels: tuple[Kernel, ...]) -> Callable[[Any], Any]:
+    """Return what applies kernels to one array."""
+    if not kernels:
+        return lambda x: x
+    steps = tuple(Instruction(kernel, (k,), k + 1) for k, kernel in enumerate(kernels))
+    run = build(Program(1, steps, (len(kernels),)))
+    return lambda x: run([x])[0]

@@ -1,0 +1,182 @@
+"""Products and sums: from what the algebra states to instructions.
+
+An einsum of two arrays becomes `multiply` where nothing is added up, else one `matmul` over
+(batch, rows, inner) and (batch, inner, cols): NumPy's own einsum is several times slower there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from chainad.compiler.passes.builder import Writer
+from chainad.ir.ops import (
+    Add,
+    AddAt,
+    Dot,
+    MatMul,
+    Multiply,
+    Place,
+    Pull,
+    Push,
+    Reshape,
+    SegmentSum,
+    SparseDot,
+    Take,
+)
+from chainad.structure import Product, Total
+
+Labels = Sequence[int]
+
+
+def product_of(writer: Writer, product: Product, left: int | None, right: int | None) -> int | None:
+    """Emit the product of two Jacobians; None if it keeps no numbers."""
+    if product.structure.scale is not None and not product.after:
+        return None
+    sparse = _sparse_product(writer, product, left, right)
+    if sparse is not None:
+        return sparse
+    a = writer.apply(product.left, left)
+    b = writer.apply(product.right, right)
+    if product.labels is None:
+        return writer.apply(product.after, b if a is None else a)
+    assert a is not None
+    assert b is not None
+    return writer.apply(product.after, contract(writer, product, a, b))
+
+
+def _sparse_product(
+    writer: Writer, product: Product, left: int | None, right: int | None
+) -> int | None:
+    """Emit a product that gathers, multiplies and adds up segments as one sparse product.
+
+    The vector of a pattern times an array gathered along the same label, added up along it, is a
+    sparse matrix times that array: nothing of the size of the gathered array is ever made.
+    Returns None if the product is not of this form.
+    """
+    if product.labels is None or not product.after or not isinstance(product.after[0], SegmentSum):
+        return None
+    segments = product.after[0]
+    one, two, out = product.labels
+    label = out[segments.axis]
+    sides = [(one, product.left, left, two, product.right, right)]
+    sides.append((two, product.right, right, one, product.left, left))
+    for vector, on_vector, values, labels, on_array, array in sides:
+        take = on_array[-1] if on_array else None
+        if vector != (label,) or not isinstance(take, Take) or labels[take.axis] != label:
+            continue
+        assert values is not None
+        assert array is not None
+        data, x = writer.apply(on_vector, values), writer.apply(on_array[:-1], array)
+        assert data is not None
+        assert x is not None
+        size = dict(product.sizes)
+        rest = [y for y in labels if y != label]
+        width = prod(size[y] for y in rest)
+        x = writer.order(x, labels, [label, *rest])
+        if len(rest) != 1:
+            x = writer.emit(Reshape((-1, width)), x)
+        y = writer.emit(SparseDot(segments.segments, take.positions, segments.size), data, x)
+        y = writer.emit(Reshape((segments.size, *(size[z] for z in rest))), y)
+        y = writer.order(y, [label, *rest], out)
+        return writer.apply(product.after[1:], y)
+    return None
+
+
+def contract(writer: Writer, product: Product, a: int, b: int) -> int:
+    """Emit the einsum of a product; return the register of its result."""
+    assert product.labels is not None
+    left, right, out = product.labels
+    size = dict(product.sizes)
+    inner = [x for x in left if x in right and x not in out]
+    if product.action:
+        return _apply_operator(writer, product, a, b)
+    if not inner:
+        if not out:
+            return writer.emit(Multiply(), a, b)
+        return writer.emit(
+            Multiply(),
+            _stretch(writer, a, left, out, size),
+            _stretch(writer, b, right, out, size),
+        )
+    batch = [x for x in out if x in left and x in right]
+    rows = [x for x in out if x not in right]
+    cols = [x for x in out if x not in left]
+    shape = tuple(size[x] for x in batch)
+    total = prod(size[x] for x in inner)
+    is_dot = bool(batch) and not rows and not cols
+    has_rows = bool(rows) or (bool(batch) and not is_dot)
+    has_cols = bool(cols) or (bool(batch) and not is_dot)
+    m = (prod(size[x] for x in rows),) if has_rows else ()
+    n = (prod(size[x] for x in cols),) if has_cols else ()
+    a = writer.arrange(a, left, [*batch, *rows, *inner], (*shape, *m, total), size)
+    if is_dot:
+        b = writer.arrange(b, right, [*batch, *inner], (*shape, total), size)
+        result = writer.emit(Dot(), a, b)
+    else:
+        b = writer.arrange(b, right, [*batch, *inner, *cols], (*shape, total, *n), size)
+        result = writer.emit(MatMul(), a, b)
+    labels = [*batch, *rows, *cols]
+    wanted = tuple(size[x] for x in labels)
+    if not is_dot and (*shape, *m, *n) != wanted:
+        result = writer.emit(Reshape(wanted), result)
+    return writer.order(result, labels, out)
+
+
+def _apply_operator(writer: Writer, product: Product, a: int, b: int) -> int:
+    """Emit the product with an operator, on the side that `product.action` names."""
+    assert product.labels is not None
+    is_push = product.action == "push"
+    (operator, other) = product.labels[:2] if is_push else product.labels[1::-1]
+    out, size = product.labels[2], dict(product.sizes)
+    batch = [x for x in operator if x in other and x in out]
+    taken = [x for x in operator if x in other and x not in out]
+    made = [x for x in operator if x not in other]
+    free = [x for x in other if x not in operator]
+    shape = tuple(size[x] for x in batch)
+    n, k = prod(size[x] for x in taken), prod(size[x] for x in free)
+    if is_push:
+        b = _as_block(writer, b, other, [*batch, *taken, *free], (*shape, n, k))
+        result, labels = writer.emit(Push(), a, b), [*batch, *made, *free]
+    else:
+        a = _as_block(writer, a, other, [*batch, *free, *taken], (*shape, k, n))
+        result, labels = writer.emit(Pull(), a, b), [*batch, *free, *made]
+    result = writer.emit(Reshape(tuple(size[x] for x in labels)), result)
+    return writer.order(result, labels, out)
+
+
+def _as_block(
+    writer: Writer, register: int, have: Labels, want: Labels, shape: tuple[int, ...]
+) -> int:
+    return writer.emit(Reshape(shape), writer.order(register, have, want))
+
+
+def _stretch(
+    writer: Writer, register: int, have: Labels, want: Labels, size: dict[int, int]
+) -> int:
+    """Give an array one axis for every label of `want`, of size 1 where it has none."""
+    shape = tuple(size[x] if x in have else 1 for x in want)
+    while shape and shape[0] == 1:  # NumPy adds leading axes by itself
+        shape = shape[1:]
+    return writer.arrange(register, have, [x for x in want if x in have], shape, size)
+
+
+def total_of(writer: Writer, total: Total, left: int | None, right: int | None) -> int | None:
+    """Emit the sum of two Jacobians; None if it keeps no numbers."""
+    if total.structure.scale is not None:
+        return None
+    (base, one), (other, two) = (total.left, left), (total.right, right)
+    if base and isinstance(base[-1], Place):
+        (base, one), (other, two) = (other, two), (base, one)
+    a = writer.apply(base, one)
+    last = other[-1] if other else None
+    assert a is not None
+    if isinstance(last, Place) and not (base and isinstance(base[-1], Place)) and total.fills:
+        b = writer.apply(other[:-1], two)
+        assert b is not None
+        result = writer.emit(AddAt(last.axis, last.positions), a, b)
+    else:
+        b = writer.apply(other, two)
+        assert b is not None
+        result = writer.emit(Add(), a, b)
+    return writer.apply(total.after, result)

@@ -1,0 +1,282 @@
+"""Linearizing: from a recorded graph to a linear graph, a structure on every edge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chainad.compiler.complex_lift import lift
+from chainad.compiler.cse import merged
+from chainad.errors import TraceError
+from chainad.ir.cache import Cache
+from chainad.ir.graph import Argument, Graph, Node, Origin
+from chainad.planning.linear_graph import Edge, LinearGraph
+from chainad.rules import complexes, fft
+from chainad.rules.base import RULES, Formula, Local, Rule, Through, arguments_in, name_of
+from chainad.structure import Kernels, identity
+
+HOLOMORPHIC = complexes.HOLOMORPHIC
+# Their rules know of real and imaginary parts themselves.
+OWN = complexes.OWN | fft.OWN
+
+
+class Recipe(NamedTuple):
+    """How the numbers of one local Jacobian are made: a formula on a node's values, then kernels.
+
+    Edges without numbers have no formula.
+    """
+
+    node: int
+    formula: Formula | None
+    kernels: Kernels
+
+
+@dataclass(frozen=True)
+class Linearized:
+    """A linear graph, and for every edge the recipe of its numbers.
+
+    `nodes` names the call whose value a vertex is, None for a value in between (`Through`).
+    """
+
+    graph: LinearGraph
+    recipes: tuple[Recipe, ...]
+    nodes: tuple[int | None, ...]
+
+
+# A recorded call, or (with a call's number) the value in between that its rule introduces.
+_Place = int | tuple[str, int]
+
+
+class _Draft(NamedTuple):
+    """An edge between calls, before these are numbered as vertices; `node` is the call it is of."""
+
+    tail: _Place
+    head: _Place
+    local: Local
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """The local Jacobians of a call by its operands, given by their numbers.
+
+    With a value in between, of the shape `through`, they are those of that value, and `last` is the
+    one from there to the result.
+    """
+
+    pieces: tuple[tuple[int, Local], ...]
+    through: tuple[int, ...] | None = None
+    last: Local | None = None
+
+
+def linearize(
+    graph: Graph,
+    origin: Callable[[int], Origin] | None = None,
+    where: Callable[[int], str] = lambda number: "",
+) -> Linearized:
+    """Return the linear graph of a recorded one; what does not lie between input and output goes.
+
+    Parameters
+    ----------
+    graph : Graph
+    origin : callable, optional
+        The origin of a node, for print-outs.
+    where : callable, optional
+        The user's file and line of a node, for messages.
+
+    Raises
+    ------
+    TraceError
+        If a call has no derivative that the rules know.
+    """
+    graph = merged(graph)
+    drafts: list[_Draft] = []
+    # A complex value is a vertex with a last axis for real and imaginary part.
+    shapes: dict[_Place, tuple[int, ...]] = {
+        k: (*n.shape, 2) if n.dtype.kind == "c" else n.shape for k, n in enumerate(graph.nodes)
+    }
+    for k in sorted(_needed(graph)):
+        drafts += _locals(graph, k, where, shapes)
+    return _number(graph, _between(graph, drafts), shapes, origin)
+
+
+def _needed(graph: Graph) -> set[int]:
+    """Return the calls that some output depends on."""
+    needed: set[int] = set()
+    stack = [k for k in graph.outputs if k is not None]
+    while stack:
+        k = stack.pop()
+        if k not in needed and k >= graph.n_inputs:
+            needed.add(k)
+            stack.extend(s for s in graph.nodes[k].sources if s is not None)
+    return needed
+
+
+# By rule, shape and dtype of the result, and arguments; rule and arguments by identity, so they are
+# kept beside.
+_calls: Cache[tuple[Rule, tuple[Any, ...], _Call]] = Cache(4096)
+
+
+def _locals(
+    graph: Graph,
+    k: int,
+    where: Callable[[int], str],
+    shapes: dict[_Place, tuple[int, ...]],
+) -> list[_Draft]:
+    """Return the edges of a call; `shapes` is told of a value in between."""
+    node = graph.nodes[k]
+    if not any(source is not None for source in node.sources):  # made to be filled, and never was
+        return []
+    try:
+        if node.is_alone:
+            rule = RULES[node.function]
+            key = (id(rule), node.shape, node.dtype, id(node.args))
+            call = _calls.get(key, lambda: (rule, node.args, _call(node)))[-1]
+        else:
+            call = _call(node)
+    except TraceError as error:
+        raise TraceError(f"{where(k)}{error}") from error
+    except (NotImplementedError, TypeError) as error:
+        raise TraceError(f"{where(k)}{name_of(node.function)}: {error}") from error
+    head: _Place = k
+    if call.through is not None:
+        head = ("through", k)
+        shapes[head] = call.through
+    drafts = []
+    for x, local in call.pieces:
+        source = node.sources[x]
+        assert source is not None
+        drafts.append(_Draft(source, head, local, k))
+    if call.last is not None and drafts:
+        drafts.append(_Draft(head, k, call.last, k))
+    return drafts
+
+
+def _call(node: Node) -> _Call:
+    """Return the local Jacobians of a call, with formulas that give numbers of its dtype."""
+    y = Argument(-1, node.shape, node.dtype, True)
+    found = RULES[node.function].locals(y, *node.args, **node.kwargs)
+    locals_ = found.locals if isinstance(found, Through) else found
+    pieces: list[tuple[int, Local]] = []
+    for x in arguments_in([*node.args, *node.kwargs.values()]):
+        if node.sources[x.number] is None:
+            continue
+        if x not in locals_:
+            raise NotImplementedError(
+                "an argument depends on the inputs that the rule takes for constant; keep it"
+                " constant with chainad.stop_gradient, or write the call in terms of other"
+                " functions"
+            )
+        local = locals_[x]
+        of_x = (local,) if isinstance(local, Local) else local or ()
+        if y.dtype.kind == "c" or x.dtype.kind == "c":
+            of_x = tuple(_lifted(node.function, piece, y, x) for piece in of_x)
+        pieces += [
+            (x.number, _typed(piece, node.dtype))
+            for piece in of_x
+            if piece.arrangement.structure.scale != 0
+        ]
+    if not isinstance(found, Through):
+        return _Call(tuple(pieces))
+    return _Call(tuple(pieces), found.shape, _typed(found.last, node.dtype))
+
+
+def _typed(local: Local, dtype: np.dtype[Any]) -> Local:
+    return Local(local.arrangement, _in_dtype(local.formula, dtype))
+
+
+def _lifted(function: Callable[..., Any], local: Local, y: Argument, x: Argument) -> Local:
+    """Return a local Jacobian between complex values as one between their parts."""
+    if function in OWN:
+        return local
+    if function not in HOLOMORPHIC or y.dtype.kind != "c":
+        raise TraceError(
+            f"{name_of(function)} of complex numbers is not differentiated; keep real and imaginary"
+            " parts apart"
+        )
+    return lift(local, x.dtype.kind == "c")
+
+
+def _between(graph: Graph, drafts: list[_Draft]) -> list[_Draft]:
+    """Keep the edges on paths from an input to an output."""
+    reached: set[_Place] = set(range(graph.n_inputs))
+    for draft in drafts:  # heads ascend, so one pass is enough
+        if draft.tail in reached:
+            reached.add(draft.head)
+    useful: set[_Place] = {k for k in graph.outputs if k is not None}
+    for draft in reversed(drafts):
+        if draft.head in useful:
+            useful.add(draft.tail)
+    return [d for d in drafts if d.tail in reached and d.head in useful]
+
+
+def _number(
+    graph: Graph,
+    drafts: list[_Draft],
+    shape_of: dict[_Place, tuple[int, ...]],
+    origin: Callable[[int], Origin] | None,
+) -> Linearized:
+    """Number the vertices: inputs, calls in order, and a vertex of its own for every output."""
+    calls = [*dict.fromkeys(d.head for d in drafts)]
+    tails = {d.tail for d in drafts}
+    # A node is its own output vertex if nothing else uses it.
+    final = {k for k in graph.outputs if k is not None and k not in tails and k in calls}
+    final = {k for k in final if graph.outputs.count(k) == 1}
+    vertex: dict[_Place, int] = {k: k for k in range(graph.n_inputs)}
+    vertex |= {k: graph.n_inputs + n for n, k in enumerate(c for c in calls if c not in final)}
+    shapes = [shape_of[k] for k in vertex]
+    nodes: list[int | None] = [k if isinstance(k, int) else None for k in vertex]
+    names = _names("x", graph.n_inputs) + [f"v{v}" for v in list(vertex.values())[graph.n_inputs :]]
+    outputs = []
+    extra: list[tuple[int, int]] = []
+    for k, shape in zip(graph.outputs, graph.output_shapes, strict=True):
+        outputs.append(len(shapes))
+        nodes.append(k)
+        shapes.append(shape)
+        if k is not None and k in final:
+            vertex[k] = outputs[-1]
+        elif k is not None and k in vertex:
+            extra.append((k, outputs[-1]))
+    names += _names("y", len(outputs))
+    edges = [Edge(vertex[d.tail], vertex[d.head], d.local.arrangement.structure) for d in drafts]
+    recipes = [Recipe(d.node, d.local.formula, d.local.arrangement.kernels) for d in drafts]
+    origins = [origin(d.node) for d in drafts] if origin else []
+    for k, output in extra:
+        edges.append(Edge(vertex[k], output, identity(graph.nodes[k].shape)))
+        recipes.append(Recipe(k, None, ()))
+        origins += [Origin("result")] if origin else []
+    linear = LinearGraph(
+        tuple(shapes),
+        tuple(range(graph.n_inputs)),
+        tuple(outputs),
+        tuple(edges),
+        tuple(origins),
+        tuple(names),
+    )
+    return Linearized(linear, tuple(recipes), tuple(nodes))
+
+
+def _in_dtype(formula: Formula | None, dtype: np.dtype[Any]) -> Formula | None:
+    """Make a formula give numbers of the dtype of its node, so that float32 stays float32."""
+    if formula is None:
+        return None
+    given = formula
+    real = np.finfo(dtype).dtype  # the parts of complex numbers are real
+
+    @wraps(given)
+    def typed(*values: Any) -> Any:
+        found = given(*values)
+        have = getattr(found, "dtype", None)
+        if have is None:
+            return np.asarray(found, real)
+        return found if have == real else found.astype(real)
+
+    return typed
+
+
+def _names(letter: str, count: int) -> list[str]:
+    return [letter] if count == 1 else [f"{letter}{k}" for k in range(count)]

@@ -1,0 +1,106 @@
+"""Replaying loops: from the arguments of a call to value and Jacobian, in machine code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from chainad.backends.numba import scalar as numba
+from chainad.backends.numba.loops import text_of
+from chainad.compiler.loops.lower import array_program
+from chainad.compiler.recording.emit import MISS, Replay, Wanted
+from chainad.compiler.recording.expressions import Names
+from chainad.compiler.recording.recording import Recording
+from chainad.compiler.scalar.call import plain, taking
+from chainad.compiler.scalar.graph import flowing
+from chainad.ir.program import Program
+
+
+def looped(
+    recording: Recording, program: Program, wanted: Wanted, scalars: Sequence[bool]
+) -> tuple[Replay, str]:
+    """Return what computes one point by loops, and its source.
+
+    Parameters
+    ----------
+    recording, program
+        What is computed.
+    wanted : Wanted
+        What is returned; its `run` is not called.
+    scalars : sequence of bool
+        Whether the value of each output is a NumPy scalar rather than an array.
+
+    Raises
+    ------
+    NotScalarError
+        If something has no form as a loop, or NumPy is the quicker one.
+    """
+    numba.check_installed()
+    found, shapes = array_program(recording, program, wanted.value)
+    text, size = text_of(found)
+    names = Names()
+    lines = taking(recording, names, holds_constants=False)
+    names.objects |= {
+        "empty": np.empty, "float64": np.float64, "plain": plain, "MISS": MISS,
+        "blocks": wanted.blocks, "buffers": wanted.buffers, "free": [], "size": size,
+        "work": numba.load(text).run,
+    }  # fmt: skip
+    rows = [_row(number, flow.shape, flow.is_c) for number, flow in flowing(recording).items()]
+    rows += [_held(array, names) for array in recording.constants.values()]
+    values = scalars if wanted.value else ()
+    lines += _outputs(shapes, len(values))
+    results = ", ".join(f"y{k}.reshape(-1)" for k in range(len(shapes)))
+    lines += [
+        "try:",
+        "    memory = free.pop()  # each call has memory of its own",
+        "except IndexError:",
+        "    memory = empty(size)",
+        "try:",
+        f"    work({', '.join([*rows, 'memory', results])})",
+        "except TypeError:  # an array that is read-only or not aligned",
+        f"    work(*map(plain, ({', '.join(rows)},)), memory, {results})",
+        "free.append(memory)",
+    ]
+    given = iter(range(len(values), len(shapes)))
+    arrays = ["None" if k is None else f"y{next(given)}" for k in program.outputs]
+    lines.append(f"jacobian = blocks(({''.join(f'{x}, ' for x in arrays)}))")
+    spelled = [f"float64(y{k}[()])" if is_scalar else f"y{k}" for k, is_scalar in enumerate(values)]
+    value = f"({', '.join(spelled)},)" if wanted.is_tuple and spelled else (*spelled, "()")[0]
+    lines.append(f"return {value if wanted.value else None}, jacobian")
+    body = "\n    ".join(lines)
+    source = f"def replay(args, kwargs, out=None):\n    {body}\n"
+    exec(compile(source, "<chainad loop replay>", "exec"), names.objects)
+    replay: Replay = names.objects["replay"]
+    return replay, f"{text}\n{source}"
+
+
+def _outputs(shapes: Sequence[tuple[int, ...]], n_values: int) -> list[str]:
+    """Return lines that make the arrays of the results, `out` itself where that fits."""
+    lines = [f"y{k} = empty({shape})" for k, shape in enumerate(shapes)]
+    if len(shapes) != n_values + 1:
+        return lines
+    own = lines.pop()
+    return [
+        *lines,
+        "into = None if out is None else buffers(out)",
+        "if into and into[0].flags.c_contiguous:",
+        f"    y{n_values} = into[0]",
+        "else:",
+        f"    {own}",
+    ]
+
+
+def _row(number: int, shape: tuple[int, ...], is_c: bool) -> str:
+    if shape and is_c:
+        return f"v{number}.reshape({prod(shape)})"
+    return f"plain(v{number}).reshape(-1)"
+
+
+def _held(array: Any, names: Names) -> str:
+    """Return the numbers of an array from elsewhere: as they are at the time of the call."""
+    if array.flags.c_contiguous:
+        return names.constant(array.reshape(-1))
+    return f"plain({names.constant(array)}).reshape(-1)"

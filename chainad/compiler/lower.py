@@ -1,0 +1,88 @@
+"""Lowering: from a plan to a program; every choice of a kernel is made here and in `lowering`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chainad.compiler.contract import product_of, total_of
+from chainad.compiler.outputs import FORMS
+from chainad.compiler.passes.batch_last import turn_batches
+from chainad.compiler.passes.builder import Writer
+from chainad.compiler.passes.layout import lay_out_axes
+from chainad.ir.program import Program
+from chainad.planning.plan import Plan
+from chainad.structure import Kernels, Product
+from chainad.structure.results import Form
+from chainad.structure.structure import Structure
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A program, and the form of every result; None stands for a zero one.
+
+    The outputs of the program are the registers of all results, one after the other.
+    """
+
+    program: Program
+    forms: tuple[Form | None, ...]
+
+
+def lower(plan: Plan, arrangements: Sequence[Kernels], output: str = "dense") -> Lowered:
+    """Return the program of a plan.
+
+    Parameters
+    ----------
+    plan : Plan
+    arrangements : sequence of Kernels
+        For every local Jacobian, the kernels that bring the array of its rule into the kept form.
+    output : str
+        The form of the results: "dense", "sparse" or "structured".
+    """
+    edges = plan.graph.edges
+    writer = Writer(len(edges))
+    registers: list[int | None] = []
+    for k, (edge, kernels) in enumerate(zip(edges, arrangements, strict=True)):
+        registers.append(_local(writer, edge.structure, kernels, k))
+    for step in plan.steps:
+        left, right = registers[step.left], registers[step.right]
+        if isinstance(step.algebra, Product):
+            registers.append(product_of(writer, step.algebra, left, right))
+        else:
+            registers.append(total_of(writer, step.algebra, left, right))
+    outputs: list[int | None] = []
+    forms: list[Form | None] = []
+    for numbers in plan.results:
+        if not numbers:
+            forms.append(None)
+            continue
+        form, found = FORMS[output](writer, plan, numbers, registers)
+        forms.append(form)
+        outputs += found
+    program = prune(Program(len(edges), tuple(writer.instructions), tuple(outputs)))
+    for improve in (lay_out_axes, turn_batches):
+        improved, writer = improve(program, writer)
+        program = program if improved is program else prune(improved)
+    return Lowered(program, tuple(forms))
+
+
+def _local(writer: Writer, structure: Structure, kernels: Kernels, slot: int) -> int | None:
+    """Bring the array of a rule into the kept form."""
+    if structure.scale is not None:
+        return None
+    register = writer.apply(kernels, slot)
+    assert register is not None
+    if structure.action is None:
+        writer.shapes[register] = structure.stored_shape
+    return register
+
+
+def prune(program: Program) -> Program:
+    """Drop instructions whose results are never read."""
+    needed = {k for k in program.outputs if k is not None}
+    kept = []
+    for instruction in reversed(program.instructions):
+        if instruction.output in needed:
+            needed.update(instruction.inputs)
+            kept.append(instruction)
+    return Program(program.n_slots, tuple(reversed(kept)), program.outputs)

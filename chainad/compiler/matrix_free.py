@@ -1,0 +1,146 @@
+"""Jacobians that are never accumulated: each product with one is a sweep through the local ones.
+
+J @ V is the linear graph with a seed in front of the input, eliminated forward: tangents are pushed
+from the input to the output. U @ J has the seed behind the output and is eliminated in reverse:
+adjoints are pulled back. Both are plans like any other, lowered to programs.
+Source: Griewank & Walther, *Evaluating Derivatives*, 2nd ed., ch. 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse.linalg import LinearOperator
+
+from chainad.backends.numpy.build import Runner, build
+from chainad.compiler.lower import lower
+from chainad.ir.cache import Cache
+from chainad.planning.linear_graph import Edge, LinearGraph, Vertex
+from chainad.planning.plan import follow
+from chainad.structure import Kernels, dense
+
+Array = npt.NDArray[Any]
+
+
+class Sweeps:
+    """The programs that push tangents and pull adjoints between one input and one output.
+
+    They depend on the graph and on how many columns or rows there are, not on numbers.
+    """
+
+    def __init__(
+        self, graph: LinearGraph, arrangements: Sequence[Kernels], ends: tuple[Vertex, Vertex]
+    ) -> None:
+        self.ends = ends
+        self.slots, self.graph = _between(graph, *ends)
+        self.arrangements = [arrangements[k] for k in self.slots]
+        self._programs: Cache[_Seeded] = Cache(16)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The shapes of the input and of the output."""
+        return self.graph.shapes[self.ends[0]], self.graph.shapes[self.ends[1]]
+
+    def push(self, slots: Sequence[Any], tangents: Array) -> Array:
+        """Return J @ tangents, for tangents of shape (size of x, k)."""
+        count = tangents.shape[1]
+        seeded = self._programs.get(("push", count), lambda: self._seeded_in_front(count))
+        return seeded.run(slots, tangents)
+
+    def pull(self, slots: Sequence[Any], adjoints: Array) -> Array:
+        """Return adjoints @ J, for adjoints of shape (k, size of y)."""
+        count = adjoints.shape[0]
+        seeded = self._programs.get(("pull", count), lambda: self._seeded_behind(count))
+        return seeded.run(slots, adjoints)
+
+    def _seeded_in_front(self, count: int) -> _Seeded:
+        """Return the program for `count` tangents in front of the input."""
+        start, end = self.ends
+        vertex = len(self.graph.shapes)
+        seed = Edge(vertex, start, dense(self.graph.shapes[start], (count,)))
+        graph = self._with(seed, (vertex,), (end,))
+        return self._program(seed, graph, graph.inner, (graph.size(end), count))
+
+    def _seeded_behind(self, count: int) -> _Seeded:
+        """Return the program for `count` adjoints behind the output."""
+        start, end = self.ends
+        vertex = len(self.graph.shapes)
+        seed = Edge(end, vertex, dense((count,), self.graph.shapes[end]))
+        graph = self._with(seed, (start,), (vertex,))
+        return self._program(seed, graph, graph.inner[::-1], (count, graph.size(start)))
+
+    def _with(
+        self, seed: Edge, inputs: tuple[Vertex, ...], outputs: tuple[Vertex, ...]
+    ) -> LinearGraph:
+        shapes = (*self.graph.shapes, seed.structure.col_shape)
+        return LinearGraph(shapes, inputs, outputs, (*self.graph.edges, seed))
+
+    def _program(
+        self, seed: Edge, graph: LinearGraph, order: Sequence[Vertex], result: tuple[int, int]
+    ) -> _Seeded:
+        lowered = lower(follow(graph, order), [*self.arrangements, ()])
+        return _Seeded(build(lowered.program), self.slots, seed.structure.stored_shape, result)
+
+
+@dataclass(frozen=True)
+class _Seeded:
+    """A program, the slots that it reads, the shape of its seed and that of its result."""
+
+    runner: Runner
+    slots: Sequence[int]
+    shape: tuple[int, ...]
+    result: tuple[int, int]
+
+    def run(self, slots: Sequence[Any], seed: Array) -> Array:
+        results = self.runner([*(slots[k] for k in self.slots), seed.reshape(self.shape)])
+        if not results:  # nothing comes through: no path, no columns, or pieces that never meet
+            return np.zeros(self.result, seed.dtype)
+        return np.asarray(results[0]).reshape(self.result)
+
+
+def _between(graph: LinearGraph, start: Vertex, end: Vertex) -> tuple[list[int], LinearGraph]:
+    """Return the numbers of the edges on paths from `start` to `end`, and the graph of these."""
+    reached, useful = {start}, {end}
+    order = sorted(range(len(graph.edges)), key=lambda k: graph.edges[k].tail)
+    for k in order:
+        if graph.edges[k].tail in reached:
+            reached.add(graph.edges[k].head)
+    for k in reversed(order):
+        if graph.edges[k].head in useful:
+            useful.add(graph.edges[k].tail)
+    on_path = reached & useful
+    slots = [k for k, e in enumerate(graph.edges) if e.tail in on_path and e.head in on_path]
+    edges = tuple(graph.edges[k] for k in slots)
+    return slots, LinearGraph(graph.shapes, (start,), (end,), edges)
+
+
+class JacobianOperator(LinearOperator):  # type: ignore[misc]
+    """A Jacobian as a `scipy.sparse.linalg.LinearOperator`, rows and columns raveled.
+
+    `J.matvec(v)` (or `J @ v`) pushes a tangent forward, `J.rmatvec(u)` (or `J.T @ u`) pulls an
+    adjoint back; matrices are swept through at once. The local Jacobians are those of the point
+    where the operator was made.
+    """
+
+    def __init__(self, sweeps: Sweeps, slots: Sequence[Any], dtype: np.dtype[Any]) -> None:
+        self._sweeps = sweeps
+        self._slots = slots
+        n, m = (prod(shape) for shape in sweeps.shapes)
+        super().__init__(dtype, (m, n))
+
+    def _matmat(self, x: Array) -> Array:
+        return self._sweeps.push(self._slots, np.asarray(x))
+
+    def _matvec(self, x: Array) -> Array:
+        return self._matmat(x.reshape(-1, 1)).reshape(-1)
+
+    def _rmatmat(self, x: Array) -> Array:
+        return self._sweeps.pull(self._slots, np.conj(x).T).conj().T
+
+    def _rmatvec(self, x: Array) -> Array:
+        return self._rmatmat(x.reshape(-1, 1)).reshape(-1)

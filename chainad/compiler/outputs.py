@@ -1,0 +1,99 @@
+"""Forms: the instructions that hand out results, dense, sparse or structured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+
+from chainad.compiler.assemble import assemble, reassemble
+from chainad.compiler.passes.builder import Writer
+from chainad.ir.ops import Reshape
+from chainad.ir.positions import Positions
+from chainad.planning.plan import Plan
+from chainad.structure import flat_places, lay_out, to_dense, to_vector
+from chainad.structure.results import Dense, Form, Sparse, Structured
+from chainad.structure.structure import Structure
+
+Registers = Sequence[int | None]
+
+
+def _dense(
+    writer: Writer, plan: Plan, numbers: Sequence[int], registers: Registers
+) -> tuple[Form, list[int | None]]:
+    terms = [plan.structures[k] for k in numbers]
+    shape = (*terms[0].row_shape, *terms[0].col_shape)
+    if len(terms) == 1:
+        register = writer.apply(to_dense(terms[0]), registers[numbers[0]])
+        assert register is not None
+    else:
+        places = tuple(flat_places(term) for term in terms)
+        register = _scattered(writer, terms, [registers[k] for k in numbers], places, prod(shape))
+        register = writer.emit(Reshape(shape), register)
+    return Dense(shape), [writer.own(register)]
+
+
+def _sparse(
+    writer: Writer, plan: Plan, numbers: Sequence[int], registers: Registers
+) -> tuple[Form, list[int | None]]:
+    terms = [plan.structures[k] for k in numbers]
+    layout = lay_out(terms)
+    size = layout.indices.size
+    if layout.places == (range(size),) and terms[0].scale is None:
+        register = writer.apply(to_vector(terms[0]), registers[numbers[0]])
+        assert register is not None
+        register = reassemble(writer, register, size)
+    else:
+        held = [registers[k] for k in numbers]
+        register = _scattered(writer, terms, held, layout.places, size, layout.covers)
+    return Sparse(layout), [writer.own(register)]
+
+
+def _structured(
+    writer: Writer, plan: Plan, numbers: Sequence[int], registers: Registers
+) -> tuple[Form, list[int | None]]:
+    terms = tuple(_factors(plan, k) for k in numbers)
+    found: list[int | None] = []
+    for number in (k for term in terms for k in term):
+        register = registers[number]
+        found.append(None if register is None else writer.own(register))
+    ends = plan.structures[numbers[0]]
+    shape = (*ends.row_shape, *ends.col_shape)
+    spelled = tuple(tuple(plan.structures[k] for k in term) for term in terms)
+    return Structured(spelled, shape, len(ends.row_shape)), found
+
+
+FORMS: dict[
+    str,
+    Callable[[Writer, Plan, Sequence[int], Registers], tuple[Form, list[int | None]]],
+] = {"dense": _dense, "sparse": _sparse, "structured": _structured}
+
+
+def _factors(plan: Plan, number: int) -> tuple[int, ...]:
+    """Return the Jacobians whose product is the given one: two if they are thin dense ones."""
+    n = len(plan.graph.edges)
+    if number < n:
+        return (number,)
+    step = plan.steps[number - n]
+    factors = [plan.structures[k] for k in (step.left, step.right)]
+    are_thin = step.structure.count > sum(factor.count for factor in factors)
+    # With ties, the product is what a user thinks in: blocks, one per sample.
+    if step.via is None or not are_thin or any(f.kind != "dense" for f in factors):
+        return (number,)
+    return (step.left, step.right)
+
+
+def _scattered(
+    writer: Writer,
+    terms: Sequence[Structure],
+    registers: Registers,
+    places: tuple[Positions, ...],
+    size: int,
+    covers: bool = False,
+) -> int:
+    """Emit the entries of several structures as one vector."""
+    vectors = []
+    for term, register in zip(terms, registers, strict=True):
+        vector = writer.apply(to_vector(term), register)
+        assert vector is not None
+        vectors.append(vector)
+    return assemble(writer, vectors, places, size, covers)

@@ -1,0 +1,131 @@
+"""Layout: numbers are made in the order of axes in which they are wanted.
+
+A transposed array that is reshaped, gathered from or handed out must be copied. Where it is made by
+elementwise kernels or matrix products that nothing else reads, these work on transposed inputs
+instead: views, mostly of smaller arrays.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from chainad.compiler.passes.builder import Writer
+from chainad.ir.ops import Add, Copy, Kernel, MatMul, Multiply, Reshape, Scale, Subtract, Transpose
+from chainad.ir.program import Instruction, Program
+
+Order = tuple[int, ...]
+
+
+def lay_out_axes(program: Program, writer: Writer) -> tuple[Program, Writer]:
+    """Return the program with transposes moved to the inputs of what they transpose.
+
+    `writer` is the one that wrote the program: it knows the shapes. The program comes with its own.
+    """
+    wanted = _wanted(program, writer)
+    if not wanted:
+        return program, writer
+    made = Writer(program.n_slots)
+    made.shapes |= {k: writer.shapes.get(k) for k in range(program.n_slots)}
+    register = {k: k for k in range(program.n_slots)}
+    changed: set[int] = set()
+    for old in program.instructions:
+        # What is wanted in another order is changed, and so is whatever reads it.
+        if old.output not in wanted and changed.isdisjoint(old.inputs):
+            inputs = tuple(register[k] for k in old.inputs)
+            shape = writer.shapes.get(old.output)
+            register[old.output] = made.repeat(old.kernel, inputs, shape)
+            continue
+        changed.add(old.output)
+        inputs = tuple(register[k] for k in old.inputs)
+        order = wanted.get(old.output)
+        if order is not None:
+            register[old.output] = _transposed(made, old.kernel, inputs, order, wanted, old)
+        elif isinstance(old.kernel, Transpose) and old.inputs[0] in wanted:
+            register[old.output] = inputs[0]
+        else:
+            register[old.output] = made.emit(old.kernel, *inputs)
+            made.shapes[register[old.output]] = writer.shapes.get(old.output)
+    outputs = tuple(None if k is None else made.own(register[k]) for k in program.outputs)
+    return Program(program.n_slots, tuple(made.instructions), outputs), made
+
+
+def _wanted(program: Program, writer: Writer) -> dict[int, Order]:
+    """Return the registers that are to be made transposed, each with the order of its axes."""
+    if not any(isinstance(i.kernel, Transpose) for i in program.instructions):
+        return {}
+    readers: dict[int, list[Instruction]] = defaultdict(list)
+    for instruction in program.instructions:
+        for k in instruction.inputs:
+            readers[k].append(instruction)
+    results = set(program.outputs)
+    wanted: dict[int, Order] = {}
+
+    def is_read_once(k: int) -> bool:
+        return len(readers[k]) == 1 and k not in results
+
+    def ask(k: int, order: Order) -> None:
+        """Want register k transposed, if what makes it can do that."""
+        found = writer.made.get(k)
+        if found is None or not is_read_once(k):
+            return
+        if isinstance(found.kernel, MatMul) and _swap_of(order, found, writer) is not None:
+            wanted[k] = order
+        elif isinstance(found.kernel, (Add, Subtract, Multiply, Scale)):
+            if any(writer.shapes.get(x) is None for x in (k, *found.inputs)):
+                return
+            wanted[k] = order
+            for x in found.inputs:
+                shape = writer.shapes[x]
+                if shape is not None and len(shape) == len(order):
+                    ask(x, order)
+
+    for t in program.instructions:
+        if not isinstance(t.kernel, Transpose):
+            continue
+        copies = (Reshape, Copy)
+        is_copied = any(isinstance(r.kernel, copies) for r in readers[t.output])
+        if is_copied or t.output in results:
+            ask(t.inputs[0], t.kernel.order)
+    return wanted
+
+
+def _swap_of(order: Order, product: Instruction, writer: Writer) -> bool | None:
+    """Return whether an order swaps rows and columns of a matrix product; None if it does more."""
+    shapes = [writer.shapes.get(x) for x in product.inputs]
+    n = len(order)
+    if any(shape is None or len(shape) != n for shape in shapes):
+        return None
+    if order[:-2] != tuple(range(n - 2)):
+        return None
+    return order[-2:] != (n - 2, n - 1)
+
+
+def _transposed(
+    writer: Writer,
+    kernel: Kernel,
+    inputs: tuple[int, ...],
+    order: Order,
+    wanted: dict[int, Order],
+    old: Instruction,
+) -> int:
+    """Emit a kernel so that its result has its axes in `order`."""
+    if isinstance(kernel, MatMul):
+        n = len(order)
+        swap = Transpose((*range(n - 2), n - 1, n - 2))
+        left, right = (writer.emit(swap, x) for x in inputs)
+        return writer.emit(kernel, right, left)
+    turned = [
+        x if y in wanted else _turn(writer, x, order)
+        for x, y in zip(inputs, old.inputs, strict=True)
+    ]
+    return writer.emit(kernel, *turned)
+
+
+def _turn(writer: Writer, x: int, order: Order) -> int:
+    """Transpose an operand of an elementwise kernel, which may lack axes in front."""
+    shape = writer.shapes[x]
+    assert shape is not None
+    missing = len(order) - len(shape)
+    if missing:
+        x = writer.emit(Reshape((1,) * missing + shape), x)
+    return writer.emit(Transpose(order), x)

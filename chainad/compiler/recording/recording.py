@@ -1,0 +1,103 @@
+"""Recordings: what one run of a function did on plain numbers, without the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainad.compiler.recording.arguments import Several
+from chainad.frontends.numpy.recorder import Guard, Ref, Script, Static, is_held
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A call of `function`, with a `Ref` for every recorded value among its arguments.
+
+    Its result is the value `number`, of this shape and dtype (`is_scalar`: a NumPy scalar, not an
+    array; dtype None: several arrays, or an operator). `state` is that of np.errstate, None where
+    the function had not touched it.
+    """
+
+    number: int
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any] | None
+    is_scalar: bool
+    state: tuple[str, ...] | None
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """The values that the call reads."""
+        return tuple(refs_in((self.args, self.kwargs)))
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a run did, in order: the function itself, then the local Jacobians that are needed.
+
+    Values are numbered. `arguments` tells where the first ones are found; `constants` are arrays
+    that the function took from elsewhere, by reference; `guards` and `statics` are checked at each
+    call. The calls from number `formulas` on are those of the local Jacobians. `values` are what
+    the function returns, `slots` the numbers of the local Jacobians, by edge: a `Ref`, an object,
+    or None where it is not needed.
+    """
+
+    arguments: tuple[Several, Several]
+    constants: Mapping[int, Any]
+    steps: tuple[Step, ...]
+    guards: tuple[Guard, ...]
+    statics: tuple[Static, ...]
+    values: tuple[Ref, ...]
+    slots: tuple[Any, ...]
+    formulas: int
+
+
+def finish(
+    script: Script,
+    arguments: tuple[Several, Several],
+    values: tuple[Ref, ...],
+    slots: tuple[Any, ...],
+    ambient: tuple[str, ...],
+    formulas: int,
+) -> Recording:
+    """Return the recording of a script; `ambient` is the state of np.errstate it began in."""
+    constants: dict[int, Any] = {}
+    steps: list[Step] = []
+    for number, entry in enumerate(script.entries[script.n_inputs :], script.n_inputs):
+        if number in script.references:
+            held = script.references[number]
+            # What the function overwrote was its own scratch memory.
+            constants[number] = entry.value if script.changed(number) else held
+        elif entry.template is not None:
+            value, state = entry.value, entry.key
+            steps.append(
+                Step(
+                    number,
+                    entry.function,
+                    *entry.template,
+                    getattr(value, "shape", ()),
+                    getattr(value, "dtype", None),
+                    isinstance(value, np.generic),
+                    None if state is None or state == ambient else state,  # type: ignore[arg-type]
+                )
+            )
+    statics = tuple(each for each in script.statics if is_held(each))
+    return Recording(
+        arguments, constants, tuple(steps), tuple(script.guards), statics, values, slots, formulas
+    )
+
+
+def refs_in(value: Any) -> list[int]:
+    """Return the numbers of the values inside (nested) arguments."""
+    if isinstance(value, Ref):
+        return [value.number]
+    if isinstance(value, (list, tuple)):
+        return [number for item in value for number in refs_in(item)]
+    if isinstance(value, Mapping):
+        return [number for item in value.values() for number in refs_in(item)]
+    return []

@@ -1,0 +1,197 @@
+"""Replaying a scalar program: at one point, from the arguments of a call to value and Jacobian."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainad.backends import python
+from chainad.backends.numba import scalar as numba
+from chainad.backends.numpy import vector
+from chainad.compiler.recording.arguments import checks
+from chainad.compiler.recording.emit import MISS, Replay
+from chainad.compiler.recording.expressions import Names
+from chainad.compiler.recording.recording import Recording
+from chainad.compiler.scalar.compile import ScalarProgram
+from chainad.ir.scalar_graph import NotScalarError
+from chainad.ir.scalar_program import StraightLine
+
+Nested = Callable[[Sequence[Any]], Any]
+
+BACKENDS = ("auto", "numpy", "python", "numba")
+
+
+def single(
+    recording: Recording,
+    program: ScalarProgram,
+    backend: str,
+    scalars: Sequence[bool],
+    nested: Nested,
+    is_tuple: bool,
+) -> tuple[Replay, str]:
+    """Return what computes one point, and its source.
+
+    Parameters
+    ----------
+    recording, program
+        What is computed.
+    backend : str
+        "python" or "numba".
+    scalars : sequence of bool
+        Whether the value of each output is a NumPy scalar rather than an array.
+    nested : callable
+        Arranges the blocks of the Jacobian as the user asked.
+    is_tuple : bool
+        Whether the function returns several outputs.
+
+    Raises
+    ------
+    NotScalarError
+        If the backend lacks a function or a dtype.
+    """
+    refuse(program, backend)
+    names = Names()
+    names.objects |= {"np": np, "array": np.array, "float64": np.float64, "empty": np.empty}
+    names.objects |= {"nested": nested, "MISS": MISS}
+    write = _by_python if backend == "python" else _by_machine
+    text, lines, arrays = write(recording, program, names)
+    n_values = len(scalars) if program.has_value else 0
+    values = [
+        f"float64(y{k}[0])" if is_scalar else array
+        for k, (is_scalar, array) in enumerate(zip(scalars, arrays, strict=False))
+    ][:n_values]
+    value = f"({', '.join(values)},)" if is_tuple and values else (*values, "()")[0]
+    blocks = arrays[n_values:]
+    is_bare = len(blocks) == 1 and nested(blocks) is blocks[0]
+    jacobian = blocks[0] if is_bare else f"nested([{', '.join(blocks)}])"
+    lines.append(f"return {value if n_values or is_tuple else None}, {jacobian}")
+    body = "\n    ".join(lines)
+    source = f"def replay(args, kwargs, out=None):\n    {body}\n"
+    exec(compile(source, "<chainad scalar replay>", "exec"), names.objects)
+    replay: Replay = names.objects["replay"]
+    return replay, f"{text}\n{source}"
+
+
+def _by_python(
+    recording: Recording, program: ScalarProgram, names: Names
+) -> tuple[str, list[str], list[str]]:
+    """Return what Python runs, lines that call it, and how its results are spelled as arrays."""
+    straight = program.straight
+    text = python.source(straight)
+    names.objects["work"] = python.load(text)
+    names.objects["by_numpy"] = by_numpy(straight)
+    results = "".join(f"y{k}, " for k in range(len(straight.outputs)))
+    lists = ", ".join(_as_list(program, k) for k in program.flows)
+    rows = ", ".join(f"v{k}" for k in program.flows)
+    lines = taking(recording, names)
+    lines += [
+        "try:",
+        f"    ({results}) = work({lists})",
+        "except (ArithmeticError, ValueError):",
+        f"    ({results}) = by_numpy({rows})",
+    ]
+    if program.has_guard:
+        lines += [f"if not y{len(program.shapes)}[0]:", "    return MISS"]
+    arrays = [
+        f"array(y{k}, float64)" + ("" if len(shape) == 1 else f".reshape({shape})")
+        for k, shape in enumerate(program.shapes)
+    ]
+    return text, lines, arrays
+
+
+def _by_machine(
+    recording: Recording, program: ScalarProgram, names: Names
+) -> tuple[str, list[str], list[str]]:
+    """Return machine code, lines that call it, and how its results are spelled as arrays."""
+    shapes = [flow.shape for flow in program.flows.values()]
+    text = numba.source_at_point(program.straight, shapes, program.shapes)
+    names.objects["work"] = numba.load(text).run
+    names.objects["plain"] = plain
+    results = [f"y{k}" for k in range(len(program.shapes))]
+    taken, copied = (
+        ", ".join([*(_as_row(program, k, is_copied) for k in program.flows), *results])
+        for is_copied in (False, True)
+    )
+    # Machine code refuses arrays of other dtypes and layouts: only then it is asked which ones.
+    lines = taking(recording, names, is_brief=True)
+    lines += [
+        f"{y} = empty({shape or 1})" for y, shape in zip(results, program.shapes, strict=True)
+    ]
+    again = checks(*recording.arguments, names.constant)
+    lines += [
+        "try:",
+        f"    holds = work({taken})",
+        "except TypeError:",
+        *(f"    {line}" for line in again),
+        f"    holds = work({copied})  # of what is not aligned",
+    ]
+    if program.has_guard:
+        lines += ["if not holds:", "    return MISS"]
+    arrays = [
+        y if shape else f"{y}.reshape(())" for y, shape in zip(results, program.shapes, strict=True)
+    ]
+    return text, lines, arrays
+
+
+def refuse(program: ScalarProgram, backend: str) -> None:
+    """Raise NotScalarError for what a backend of single numbers lacks."""
+    if backend == "numba":
+        numba.check_installed()
+    absent = (numba if backend == "numba" else python).missing(program.straight)
+    if absent:
+        raise NotScalarError(f"no spelling of {', '.join(absent)}")
+    if program.dtype != np.float64:
+        raise NotScalarError(f"the numbers are {program.dtype}")
+
+
+def taking(
+    recording: Recording, names: Names, holds_constants: bool = True, is_brief: bool = False
+) -> list[str]:
+    """Return lines that find the arguments that flow, or give up where the call is another one.
+
+    The numbers of arrays from elsewhere are part of a scalar program (`holds_constants`), so they
+    must be the same. With `is_brief`, machine code looks at dtypes and layouts.
+    """
+    names.objects |= {"ndarray": np.ndarray, "MISS": MISS}
+    lines = checks(*recording.arguments, names.constant, is_brief)
+    held = [(each.array, each.numbers) for each in recording.statics]
+    if holds_constants:
+        held += [(x, x) for x in recording.constants.values()]
+    for array, numbers in held:
+        known = names.constant(numbers.tobytes())
+        lines += [f"if {names.constant(array)}.tobytes() != {known}:", "    return MISS"]
+    return lines
+
+
+def by_numpy(straight: StraightLine) -> Callable[..., tuple[Any, ...]]:
+    """Return what computes one point by NumPy: infinity and nan are what they are there."""
+    run = vector.build(straight, np.dtype(float))
+    sizes = [len(output) for output in straight.outputs]
+
+    def compute(*arrays: Any) -> tuple[Any, ...]:
+        rows = [np.empty((1, size)) for size in sizes]
+        run([np.reshape(x, (1, -1)) for x in arrays], rows)
+        return tuple(row[0] for row in rows)
+
+    return compute
+
+
+def plain(row: Any) -> Any:
+    """Return a copy of numbers that compiled code can read."""
+    return np.array(row, float, order="C")
+
+
+def _as_list(program: ScalarProgram, number: int) -> str:
+    shape = program.flows[number].shape
+    if not shape:
+        return f"(float(v{number}),)"
+    return f"v{number}.tolist()" if len(shape) == 1 else f"v{number}.ravel().tolist()"
+
+
+def _as_row(program: ScalarProgram, number: int, is_copied: bool) -> str:
+    flow = program.flows[number]
+    if not flow.shape:
+        return f"float(v{number})"
+    return f"v{number}" if flow.is_c and not is_copied else f"plain(v{number})"

@@ -1,0 +1,155 @@
+"""Scalar programs at many points: by which backend, in how many threads, into which arrays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chainad.backends import python
+from chainad.backends.numba import scalar as numba
+from chainad.backends.numpy import vector
+from chainad.compiler.scalar.call import by_numpy, plain
+from chainad.compiler.scalar.compile import ScalarProgram
+
+Points = npt.NDArray[Any]
+# Results, one array per output, and for which points they hold; None for all of them.
+Outputs = tuple[list[Points], npt.NDArray[np.bool_] | None]
+
+# Up to so many points, Python's numbers are quicker than NumPy's arrays.
+FEW_POINTS = 8
+
+# From so many operations on, compiling to machine code takes no longer than some calls of NumPy.
+MUCH = 2e8
+
+# From so many operations on, a thread of its own is worth while.
+SHARE = 1e6
+
+
+class ManyScalars:
+    """Runs points through a straight line of operations on single numbers."""
+
+    def __init__(self, program: ScalarProgram, backend: str) -> None:
+        self.program = program
+        self.backend = backend
+
+    def __call__(self, rows: Sequence[Points], count: int, out: Any = None) -> Outputs:
+        """Return the results at some points.
+
+        Parameters
+        ----------
+        rows : sequence of array_like, shape (count, numbers)
+            The numbers of every argument that flows.
+        count : int
+        out : array_like, optional
+            Where the one result is to be, if that can be written there.
+        """
+        program = self.program
+        shapes = [(count, *shape) for shape in program.shapes]
+        if _fits(out, shapes, program, rows):
+            results = [out]
+        else:
+            results = [np.empty(shape, program.dtype) for shape in shapes]
+        outputs = [x.reshape(count, -1) if x.size else x.reshape(count, 0) for x in results]
+        if program.has_guard:
+            outputs.append(np.empty((count, 1), program.dtype))
+        _BACKENDS[self._chosen(count)](self, rows, outputs)
+        return results, outputs[-1].ravel() != 0 if program.has_guard else None
+
+    def _chosen(self, count: int) -> str:
+        if self.backend != "auto":
+            return self.backend
+        straight = self.program.straight
+        if self.program.dtype != np.float64:
+            return "numpy"
+        is_much = count * len(straight.lines) >= MUCH
+        if is_much and numba.is_installed() and not numba.missing(straight):
+            return "numba"
+        return "python" if count <= FEW_POINTS and not python.missing(straight) else "numpy"
+
+    @cached_property
+    def by_vector(self) -> vector.Runner:
+        return vector.build(self.program.straight, self.program.dtype)
+
+    @cached_property
+    def by_machine(self) -> Callable[..., None]:
+        run: Callable[..., None] = numba.load(numba.source(self.program.straight)).run
+        return run
+
+    @cached_property
+    def by_python(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """Python's numbers, and NumPy for points where these raise."""
+        straight = self.program.straight
+        return python.load(python.source(straight)), by_numpy(straight)
+
+
+def _fits(
+    out: Any, shapes: Sequence[tuple[int, ...]], program: ScalarProgram, rows: Sequence[Points]
+) -> bool:
+    """Return whether the one result can be written into an array, whatever becomes of the call."""
+    if type(out) is not np.ndarray or len(shapes) != 1 or program.has_guard:
+        return False
+    is_alike = out.shape == shapes[0] and out.dtype == program.dtype
+    flags = out.flags
+    if not (is_alike and flags.c_contiguous and flags.writeable and flags.aligned):
+        return False
+    return not any(np.may_share_memory(out, x) for x in rows)
+
+
+def _by_numpy(many: ManyScalars, inputs: Sequence[Points], outputs: list[Points]) -> None:
+    many.by_vector(inputs, outputs)
+
+
+def _by_python(many: ManyScalars, inputs: Sequence[Points], outputs: list[Points]) -> None:
+    work, numpy_work = many.by_python
+    rows = [x.tolist() for x in inputs]
+    for k in range(len(outputs[0])):
+        try:
+            found = work(*[row[k] for row in rows])
+        except (ArithmeticError, ValueError):
+            found = numpy_work(*[x[k] for x in inputs])
+        for array, numbers in zip(outputs, found, strict=True):
+            array[k] = numbers
+
+
+def _by_numba(many: ManyScalars, inputs: Sequence[Points], outputs: list[Points]) -> None:
+    """Run compiled code, in several threads where there are many points."""
+    run, count = many.by_machine, len(outputs[0])
+    threads = int(count * len(many.program.straight.lines) / SHARE)
+    if threads > 1:
+        threads = min(_processors(), threads)
+    try:
+        _in_threads(run, [*inputs, *outputs], count, threads)
+    except TypeError:  # rows that all points share, or that are not aligned
+        _in_threads(run, [*map(plain, inputs), *outputs], count, threads)
+
+
+def _in_threads(run: Callable[..., None], arrays: list[Points], count: int, threads: int) -> None:
+    if threads <= 1:
+        run(*arrays)
+        return
+    bounds = [count * k // threads for k in range(threads + 1)]
+    parts = [slice(a, b) for a, b in pairwise(bounds)]
+    with ThreadPoolExecutor(threads) as pool:
+        futures = [pool.submit(run, *[x[part] for x in arrays]) for part in parts]
+        for future in futures:
+            future.result()
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+_BACKENDS: dict[str, Callable[[ManyScalars, Sequence[Points], list[Points]], None]] = {
+    "numpy": _by_numpy,
+    "python": _by_python,
+    "numba": _by_numba,
+}

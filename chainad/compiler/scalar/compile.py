@@ -1,0 +1,148 @@
+"""Scalar programs: value and Jacobian of a recorded function as one straight line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from chainad.compiler.linearize import Linearized
+from chainad.compiler.recording.recording import Recording
+from chainad.compiler.scalar.eliminate import RULES, Jacobian, accumulate, operations
+from chainad.compiler.scalar.graph import Flow, ScalarGraph, Vertex, flowing, scalar_graph
+from chainad.compiler.scalar.plan import plan_of
+from chainad.ir.scalar_graph import NotScalarError, Number, Table
+from chainad.ir.scalar_program import StraightLine, compose
+from chainad.planning.plan import Plan
+
+# A division takes about as long as so many other operations.
+_DIVISION = 3
+
+# Beyond so many edges only the two plain orders are tried: the others look at all vertices again
+# and again.
+MANY = 2000
+
+
+@dataclass(frozen=True)
+class ScalarProgram:
+    """A straight line, and what its inputs and outputs are.
+
+    The inputs are the `flows`, in order. The outputs are the values of the function (if `has_value`
+    says so), then the Jacobian of every output by every argument, outputs first, of the shapes
+    `shapes`; then, if `has_guard`, whether all that was read off values is as it was. `products`
+    is how many multiplications the elimination takes, by factors other than constants.
+
+    `graph` is what was eliminated, `orders` are the orders that were tried, by rule, the first one
+    the order of the program.
+    """
+
+    straight: StraightLine
+    flows: Mapping[int, Flow]
+    dtype: np.dtype[Any]
+    shapes: tuple[tuple[int, ...], ...]
+    has_value: bool
+    has_guard: bool
+    products: int
+    graph: ScalarGraph
+    orders: tuple[tuple[str, tuple[Vertex, ...]], ...]
+
+    def plan(self) -> Plan:
+        """Return the order of the elimination as a plan."""
+        return plan_of(self.graph, self.orders)
+
+
+def scalar_program(
+    recording: Recording,
+    linearized: Linearized,
+    nodes: Sequence[Any],
+    mode: Any,
+    wants_value: bool,
+    most: float = inf,
+) -> ScalarProgram:
+    """Write a recording down as one straight line on single numbers.
+
+    Raises
+    ------
+    NotScalarError
+        If that cannot be done, or takes more than `most` operations before any elimination, or if
+        `mode` is an order of whole arrays.
+    """
+    graph = scalar_graph(recording, linearized, nodes, most)
+    first = len(graph.table.functions)  # of the nodes that elimination makes
+    jacobian, orders = _cheapest(graph, mode, wants_value)
+    linear = linearized.graph
+    row_shapes = [linear.shapes[v] for v in linear.outputs]
+    col_shapes = [linear.shapes[v] for v in linear.inputs]
+    outputs: list[Sequence[Number]] = [*graph.values] if wants_value else []
+    outputs += _blocks(jacobian, [_size(s) for s in row_shapes], [_size(s) for s in col_shapes])
+    shapes = [*row_shapes] if wants_value else []
+    shapes += [(*rows, *cols) for rows in row_shapes for cols in col_shapes]
+    has_guard = graph.guard != graph.table.constant(True)
+    if has_guard:
+        outputs.append([graph.guard])
+    flows = flowing(recording)
+    straight = compose(graph.table, graph.variables, outputs)
+    dtype = next(iter(flows.values())).dtype
+    products = _products(graph.table, jacobian, first)
+    return ScalarProgram(
+        straight, flows, dtype, tuple(shapes), wants_value, has_guard, products, graph, orders
+    )
+
+
+def _cheapest(
+    graph: ScalarGraph, mode: Any, wants_value: bool
+) -> tuple[Jacobian, tuple[tuple[str, tuple[Vertex, ...]], ...]]:
+    """Return the entries of the Jacobian, by the order that leaves the fewest operations.
+
+    That order comes first among those that were tried.
+    """
+    if mode not in ("auto", "forward", "reverse"):
+        raise NotScalarError(f"mode={mode!r} orders whole arrays")
+    names = list(RULES) if mode == "auto" else [mode]
+    if len(names) > 1 and len(graph.edges) > MANY:
+        names = ["forward", "reverse"]
+    always = [k for output in graph.values for k in output] if wants_value else []
+    found = {name: accumulate(graph, RULES[name]) for name in names}
+
+    def price(name: str) -> int:
+        return _price(graph.table, operations(graph.table, [*found[name][0], *always]))
+
+    best = min(names, key=price)
+    tried = sorted(names, key=lambda name: name != best)
+    return found[best][0], tuple((name, found[name][1]) for name in tried)
+
+
+def _products(table: Table, jacobian: Jacobian, first: Number) -> int:
+    return sum(
+        table.functions[k] is np.multiply and not any(map(table.is_constant, table.operands[k]))
+        for k in operations(table, jacobian)
+        if k >= first
+    )
+
+
+def _price(table: Table, nodes: Sequence[Number]) -> int:
+    return sum(_DIVISION if table.functions[k] is np.divide else 1 for k in nodes)
+
+
+def _blocks(
+    jacobian: Jacobian, rows: Sequence[int], cols: Sequence[int]
+) -> list[tuple[Number, ...]]:
+    """Cut a Jacobian, row by row, into the blocks of every output and argument."""
+    width = sum(cols)
+    found = []
+    first = 0
+    for n_rows in rows:
+        start = 0
+        for n_cols in cols:
+            at = [(first + r) * width + start for r in range(n_rows)]
+            found.append(tuple(k for a in at for k in jacobian[a : a + n_cols]))
+            start += n_cols
+        first += n_rows
+    return found
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape, dtype=int))

@@ -1,0 +1,305 @@
+"""From a recording to a graph of scalars: a node for every value, a number on every edge.
+
+The recorded calls run again, on symbols; so do the formulas of the local Jacobians. An entry of an
+array is a vertex, and equal entries are one vertex, so that common subexpressions are merged before
+anything is planned, and what only moves numbers disappears.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from chainad.backends.numpy.build import build
+from chainad.compiler.linearize import Linearized
+from chainad.compiler.recording.arguments import Argument, Array, Several
+from chainad.compiler.recording.arguments import Number as Scalar
+from chainad.compiler.recording.recording import Recording, Step
+from chainad.compiler.scalar.symbols import UFUNCS, Symbols, as_objects
+from chainad.frontends.numpy.recorder import Guard, Ref, stopped
+from chainad.ir.program import Instruction, Program
+from chainad.ir.scalar_graph import NotScalarError, Number, Table
+from chainad.structure import Kernels
+from chainad.structure.linear_operators import RunningSum
+from chainad.structure.structure import Structure
+
+# Beyond so many numbers, operations on whole arrays are the better form.
+MANY = 20_000
+
+Vertex = int
+
+
+@dataclass(frozen=True)
+class ScalarGraph:
+    """Values and local Jacobians of single numbers.
+
+    Attributes
+    ----------
+    table : Table
+        The operations, as far as they are written down.
+    variables : tuple of int
+        How many numbers each of the arguments that flow as data has.
+    inputs, outputs : tuple of int
+        Vertices: the entries of all arguments to differentiate by, and of all outputs, one after
+        the other. An output is a vertex of its own, with no edge out of it.
+    values : tuple of tuples of int
+        For every output, the nodes of its numbers.
+    guard : int
+        The node that tells whether everything read off values is as it was.
+    edges : tuple of (int, int, int)
+        Tail, head and node of the local derivative; parallel edges add up. Tails ascend before
+        heads: the numbers of vertices are in topological order.
+    """
+
+    table: Table
+    variables: tuple[int, ...]
+    inputs: tuple[Vertex, ...]
+    outputs: tuple[Vertex, ...]
+    values: tuple[tuple[Number, ...], ...]
+    guard: Number
+    edges: tuple[tuple[Vertex, Vertex, Number], ...]
+
+
+def scalar_graph(
+    recording: Recording, linearized: Linearized, nodes: Sequence[Any], most: float = inf
+) -> ScalarGraph:
+    """Write a recording down as operations on single numbers.
+
+    Parameters
+    ----------
+    recording : Recording
+    linearized : Linearized
+        The graph of the recorded function.
+    nodes : sequence
+        For every call of that function, the `Ref` of its value, or the value itself.
+    most : int, optional
+        How many operations the values and the local Jacobians may take.
+
+    Raises
+    ------
+    NotScalarError
+        If it is too large for that, or calls what cannot be written so.
+    """
+    table = Table()
+    flows = flowing(recording)
+    _check(recording, flows)
+    values = _rerun(recording, flows, table, most)
+    vertices = _Vertices(linearized, [_looked_up(values, node) for node in nodes])
+    edges = []
+    everything = zip(linearized.graph.edges, linearized.recipes, recording.slots, strict=True)
+    for edge, recipe, slot in everything:
+        if recipe.formula is not None and slot is None:  # it leads nowhere
+            continue
+        heads, tails = vertices.of(edge.head), vertices.of(edge.tail)
+        array = _looked_up(values, slot)
+        for row, col, number in _entries(table, edge.structure, recipe.kernels, array):
+            head, tail = heads[row], tails[col]
+            if vertices.owner[head] == (edge.head, row) and head != tail:
+                edges.append((tail, head, number))
+        table.check(most)
+    graph = linearized.graph
+    return ScalarGraph(
+        table,
+        tuple(int(np.prod(flow.shape, dtype=int)) for flow in flows.values()),
+        tuple(v for k in graph.inputs for v in vertices.of(k)),
+        tuple(v for k in graph.outputs for v in vertices.of(k)),
+        tuple(_numbers(table, _looked_up(values, ref)) for ref in recording.values),
+        _guard(table, recording.guards, values),
+        tuple(edges),
+    )
+
+
+@dataclass(frozen=True)
+class Flow:
+    """An argument that flows as data."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    is_c: bool
+
+
+def flowing(recording: Recording) -> dict[int, Flow]:
+    """Return the arguments that flow as data, by number."""
+    found: dict[int, Flow] = {}
+
+    def visit(argument: Argument) -> None:
+        if isinstance(argument, Array):
+            found[argument.number] = Flow(argument.shape, argument.dtype, argument.is_c)
+        elif isinstance(argument, Scalar):
+            found[argument.number] = Flow((), np.dtype(argument.kind), True)
+        elif isinstance(argument, Several):
+            for _, item in argument.items:
+                visit(item)
+
+    for argument in recording.arguments:
+        visit(argument)
+    return dict(sorted(found.items()))
+
+
+def _check(recording: Recording, flows: Mapping[int, Flow]) -> None:
+    """Refuse numbers of several kinds, and more of them than make sense one by one."""
+    dtypes = {flow.dtype for flow in flows.values()}
+    dtypes |= {step.dtype for step in recording.steps if step.dtype and step.dtype.kind in "fc"}
+    if len(dtypes) != 1 or next(iter(dtypes)).kind != "f":
+        raise NotScalarError("the numbers are of several dtypes")
+    total = sum(int(np.prod(step.shape, dtype=int)) for step in recording.steps)
+    if total > MANY:
+        raise NotScalarError(f"there are more than {MANY} numbers")
+
+
+def _rerun(
+    recording: Recording, flows: Mapping[int, Flow], table: Table, most: float
+) -> dict[int, Any]:
+    """Return the value of every call as symbols, or as it is where it depends on no argument."""
+    values: dict[int, Any] = dict(recording.constants)
+    count = 0
+    for number, flow in flows.items():
+        size = int(np.prod(flow.shape, dtype=int))
+        data = np.empty(size, object)
+        data[:] = [table.variable(count + n) for n in range(size)]
+        count += size
+        values[number] = Symbols(table, data.reshape(flow.shape), flow.dtype)
+    with np.errstate(all="ignore"):
+        for step in recording.steps:
+            table.shares_reciprocals = step.number >= recording.formulas
+            values[step.number] = _called(step, values)
+            if np.shape(values[step.number]) != step.shape:
+                raise NotScalarError(f"the shape of {step.function.__name__} depends on numbers")
+            table.check(most)
+    return values
+
+
+def _called(step: Step, values: Mapping[int, Any]) -> Any:
+    function = step.function
+    args, kwargs = filled(step.args, values), filled(step.kwargs, values)
+    if isinstance(function, np.ufunc) and function.signature is None and function not in UFUNCS:
+        raise NotScalarError(f"np.{function.__name__}")
+    if function is stopped and isinstance(args[0], Symbols):
+        return args[0].stopped()
+    return function(*args, **kwargs)
+
+
+def _looked_up(values: Mapping[int, Any], value: Any) -> Any:
+    return values[value.number] if isinstance(value, Ref) else value
+
+
+def filled(value: Any, values: Mapping[int, Any]) -> Any:
+    """Put values into the places of their `Ref`."""
+    if isinstance(value, Ref):
+        return values[value.number]
+    if isinstance(value, (list, tuple)):
+        items = [filled(item, values) for item in value]
+        return items if isinstance(value, list) else tuple(items)
+    if isinstance(value, Mapping):
+        return {k: filled(item, values) for k, item in value.items()}
+    if isinstance(value, slice) and any(
+        isinstance(x, Ref) for x in (value.start, value.stop, value.step)
+    ):
+        raise NotScalarError("a slice depends on numbers")
+    return value
+
+
+def _numbers(table: Table, value: Any) -> tuple[Number, ...]:
+    data = value.data if isinstance(value, Symbols) else as_objects(table, value)
+    return tuple(x.number for x in data.ravel().tolist())
+
+
+def _guard(table: Table, guards: Sequence[Guard], values: Mapping[int, Any]) -> Number:
+    """Return the node that tells whether all guards hold."""
+    holds = table.constant(True)
+    for guard in guards:
+        value = values[guard.number]
+        if not isinstance(value, Symbols) or guard.kind == "shape":
+            continue
+        found = [guard.found] if guard.kind == "truth" else np.ravel(guard.found).tolist()
+        for number, wanted in zip(value.numbers, found, strict=True):
+            as_before = _is_same(table, number, wanted, guard.kind == "truth")
+            holds = table.apply(np.logical_and, holds, as_before)
+    return holds
+
+
+def _is_same(table: Table, number: Number, wanted: Any, as_truth: bool) -> Number:
+    """Return the node that tells whether a number is what it was; nan is nan, 0.0 is not -0.0."""
+    if as_truth and not table.is_truth(number):
+        number = table.apply(np.not_equal, number, table.constant(0.0))
+    if table.is_truth(number):
+        return number if wanted else table.apply(np.logical_not, number)
+    if wanted != wanted:  # noqa: PLR0124
+        return table.apply(np.isnan, number)
+    equal = table.apply(np.equal, number, table.constant(wanted))
+    if wanted != 0:
+        return equal
+    sign = table.apply(np.signbit, number)
+    if not np.signbit(wanted):
+        sign = table.apply(np.logical_not, sign)
+    return table.apply(np.logical_and, equal, sign)
+
+
+class _Vertices:
+    """The scalar vertices behind the vertices of a linear graph.
+
+    Entries with the same node are one vertex; `owner` names the array and the place that it was
+    first in, and whose edges count.
+    """
+
+    def __init__(self, linearized: Linearized, values: list[Any]) -> None:
+        self.owner: dict[Vertex, tuple[int, int]] = {}
+        self._of: list[list[Vertex]] = []
+        known: dict[Number, Vertex] = {}
+        graph = linearized.graph
+        for v, node in enumerate(linearized.nodes):
+            value = None if node is None or v in graph.outputs else values[node]
+            numbers: list[Number | None] = [None] * graph.size(v)
+            if isinstance(value, Symbols):
+                numbers = [*value.numbers]
+            self._of.append([self._vertex(known, (v, n), k) for n, k in enumerate(numbers)])
+
+    def _vertex(
+        self, known: dict[Number, Vertex], owner: tuple[int, int], number: Number | None
+    ) -> Vertex:
+        if number is not None and number in known:
+            return known[number]
+        vertex = len(self.owner)
+        self.owner[vertex] = owner
+        if number is not None:
+            known[number] = vertex
+        return vertex
+
+    def of(self, array: int) -> list[Vertex]:
+        return self._of[array]
+
+
+def _entries(
+    table: Table, structure: Structure, kernels: Kernels, array: Any
+) -> list[tuple[int, int, Number]]:
+    """Return row, column and number of every entry of a local Jacobian."""
+    rows, cols = structure.entries()
+    if structure.scale is not None:
+        numbers = [table.constant(structure.scale)] * rows.size
+        return list(zip(rows.tolist(), cols.tolist(), numbers, strict=True))
+    is_triangle = isinstance(array, RunningSum)
+    if structure.action is not None:
+        if not is_triangle:
+            raise NotScalarError("an operator has no entries")
+        array = array.explicit()
+    kept = _arranged(kernels, array)
+    shape = tuple(n if x in structure.stored else 1 for x, n in enumerate(structure.sizes))
+    data = kept.data if isinstance(kept, Symbols) else as_objects(table, kept)
+    spread = np.broadcast_to(data.reshape(shape), structure.sizes).ravel().tolist()
+    return [
+        (row, col, x.number)
+        for row, col, x in zip(rows.tolist(), cols.tolist(), spread, strict=True)
+        if not (is_triangle and table.values[x.number] == 0)
+    ]
+
+
+def _arranged(kernels: Kernels, array: Any) -> Any:
+    """Bring the array of a rule into the form that is kept."""
+    if not kernels:
+        return array
+    steps = tuple(Instruction(kernel, (k,), k + 1) for k, kernel in enumerate(kernels))
+    return build(Program(1, steps, (len(kernels),)))([array])[0]

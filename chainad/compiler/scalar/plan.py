@@ -1,0 +1,57 @@
+"""The plan of a scalar program: its order on the graph of single numbers, to be read as any other.
+
+The program does what the plan says, and less: products that several entries have in common are made
+once, and sums and products of constants not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from chainad.compiler.scalar.graph import ScalarGraph, Vertex
+from chainad.ir.scalar_graph import ZERO, Number, Table
+from chainad.planning.linear_graph import Edge, LinearGraph, price
+from chainad.planning.plan import Alternative, Plan, follow
+from chainad.structure import arrange, dense
+from chainad.structure.structure import Structure
+
+
+def plan_of(graph: ScalarGraph, orders: Sequence[tuple[str, Sequence[Vertex]]]) -> Plan:
+    """Return the plan of the first order, the others beside it."""
+    chosen, order = orders[0]
+    linear, number = _linear(graph, order)
+    prices = {name: price(linear, [number[v] for v in each]) for name, each in orders}
+    plan = follow(linear, [number[v] for v in order])
+    offers = [
+        Alternative(name, offer.multiplications, offer.additions, offer.amount)
+        for name, offer in sorted(prices.items(), key=lambda item: item[1])
+    ]
+    return replace(plan, alternatives=tuple(offers), planner=chosen)
+
+
+def _linear(graph: ScalarGraph, order: Sequence[Vertex]) -> tuple[LinearGraph, dict[Vertex, int]]:
+    """Return the graph with a structure on every edge, and its vertices by those of `graph`."""
+    number = {v: k for k, v in enumerate(sorted({*graph.inputs, *graph.outputs, *order}))}
+    edges = [
+        Edge(number[tail], number[head], _structure(graph.table, local))
+        for tail, head, local in graph.edges
+        if tail in number and head in number and local != ZERO
+    ]
+    names = {number[v]: f"x[{k}]" for k, v in enumerate(graph.inputs)}
+    names |= {number[v]: f"y[{k}]" for k, v in enumerate(graph.outputs)}
+    linear = LinearGraph(
+        ((),) * len(number),
+        tuple(number[v] for v in graph.inputs),
+        tuple(number[v] for v in graph.outputs),
+        tuple(edges),
+        names=tuple(names.get(k, f"v{k}") for k in range(len(number))),
+    )
+    return linear, number
+
+
+def _structure(table: Table, local: Number) -> Structure:
+    """Return the structure of a local derivative: a constant, or one number."""
+    if table.is_constant(local):
+        return arrange([], [], {}, scale=table.values[local]).structure
+    return dense((), ())

@@ -1,0 +1,465 @@
+"""Traced values: duck arrays over NEP 13 and NEP 18 that write down what is done with them.
+
+They hold their numbers, so `if`, loops, `len` and comparisons work as in plain NumPy. What would
+lose a derivative raises TraceError with the user's file and line, and what to write instead.
+
+Two classes, because NumPy packs what has no `__array__` into object arrays: a 0-d traced value in
+`np.array([x[0] ** 2, np.sin(x[1])])` survives there, and such an array is taken for a stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import numpy as np
+
+from chainad.errors import TraceError
+from chainad.frontends.numpy.flat import Flat
+from chainad.frontends.numpy.methods import OPERATORS, USUAL, equip, ufunc_method
+from chainad.frontends.numpy.mutation import (
+    WRITERS,
+    Memory,
+    Path,
+    become,
+    link,
+    raw,
+    write,
+    write_at,
+    write_whole,
+)
+from chainad.frontends.numpy.record import Tracer, as_one, call, tracers_in
+from chainad.frontends.numpy.source_lines import called, here
+from chainad.frontends.numpy.tape import Tape
+from chainad.rules.base import CONSTANT, RULES
+from chainad.rules.mirror import instead_of_scipy
+from chainad.rules.movement import astype, getitem
+
+
+class Traced(Tracer):
+    """A number or array whose derivative is being recorded; use it like an ndarray."""
+
+    __slots__ = ()
+
+    # ------------------------------------------------------------ attributes
+
+    @property
+    def ndim(self) -> int:
+        return np.ndim(self.value)
+
+    @property
+    def size(self) -> int:
+        return np.size(self.value)
+
+    @property
+    def itemsize(self) -> int:
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.itemsize
+
+    @property
+    def flags(self) -> Any:
+        return raw(self).flags
+
+    @property
+    def T(self) -> Any:
+        return call(np.transpose, (self,), {})
+
+    @property
+    def mT(self) -> Any:
+        return call(np.matrix_transpose, (self,), {})
+
+    @property
+    def real(self) -> Any:
+        return call(np.real, (self,), {}) if self.dtype.kind == "c" else self
+
+    @property
+    def imag(self) -> Any:
+        if self.dtype.kind == "c":
+            return call(np.imag, (self,), {})
+        return np.zeros(self.shape, self.dtype)
+
+    @property
+    def flat(self) -> Any:
+        return Flat(self)
+
+    def __repr__(self) -> str:
+        return f"Traced({self.value!r})"
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec)
+
+    # ------------------------------------------------------------- protocols
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if not kwargs and method == "__call__":
+            return call(ufunc, inputs, kwargs)
+        target = _out_of(kwargs)
+        if method == "at" and isinstance(inputs[0], TracedArray):
+            return write_at(ufunc, *inputs)
+        if target is not None and method == "__call__":
+            _write_whole(target, ufunc(*inputs, **_without(kwargs, "out")))
+            return target
+        if method == "__call__" or kwargs.get("out") is not None:
+            return call(ufunc, inputs, kwargs)
+        return ufunc_method(ufunc, method, inputs, kwargs)
+
+    def __array_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if func in WRITERS and isinstance(args[0], TracedArray):
+            return WRITERS[func](*args, **kwargs)
+        if func in CREATION:
+            return self._created(func, args, kwargs)
+        target = _out_of(kwargs)
+        if target is not None:
+            _write_whole(target, func(*args, **_without(kwargs, "out")))
+            return target
+        return call(func, args, kwargs)
+
+    def _created(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
+        """Return a new array; one of floats can be written into."""
+        if any(True for _ in tracers_in((args, kwargs))) and func not in LIKE:
+            return as_one(args[0]) if len(args) == 1 and not kwargs else call(func, args, kwargs)
+        array = func(*strip_all(args), **strip_all(kwargs))
+        if array.dtype.kind != "f" or not array.ndim or not self.tape.is_open:
+            return array
+        if self.tape.is_script:
+            return array
+        return TracedArray(array, self.tape, self.tape.append_constant(array))
+
+    def _is_constant(self) -> bool:
+        """Return whether this is an array that was made to be filled, and holds constants only."""
+        return self.tape.is_open and self.number in self.tape.constants
+
+    def _refuse(self, message: str) -> NoReturn:
+        error = TraceError(here() + message)
+        self.tape.refusals.append(error)
+        raise error
+
+    def _refuse_numbers(self, message: str) -> NoReturn:
+        """Refuse to give plain numbers; say what to write instead of a function of SciPy."""
+        self._refuse(instead_of_scipy(called()) or message)
+
+    # -------------------------------------------------------------- as number
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __float__(self) -> float:
+        if self._is_constant():
+            return float(self.value)
+        return self._refuse_numbers(
+            "float() of a traced value loses its derivative (so do math.sin, math.exp, ..., and"
+            " writing into a plain array); use the functions of np, make arrays that can be filled"
+            " by np.zeros(n, like=x), build them with np.stack([...]), or say"
+            " chainad.stop_gradient(x) if the plain number is meant"
+        )
+
+    def __index__(self) -> int:
+        return self._refuse(
+            "a traced value cannot be an index;"
+            " say int(chainad.stop_gradient(x)) if the plain number is meant"
+        )
+
+    def __complex__(self) -> complex:
+        self._refuse("complex numbers are not traced; keep real and imaginary parts apart")
+
+    def __round__(self, ndigits: int | None = None) -> Any:
+        return np.round(self.value, ndigits or 0)
+
+    def __floor__(self) -> Any:
+        return np.floor(self.value)
+
+    def __ceil__(self) -> Any:
+        return np.ceil(self.value)
+
+    def __trunc__(self) -> Any:
+        return np.trunc(self.value)
+
+    def __divmod__(self, other: Any) -> Any:
+        return call(np.divmod, (self, other), {})
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return call(np.divmod, (other, self), {})
+
+    # ---------------------------------------------------------------- copying
+
+    def __copy__(self) -> Any:
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        # A copied tape would make a constant of this value.
+        return self.copy()
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        self._refuse(
+            "a traced value cannot be pickled or sent to another process; compute it here, or send"
+            " chainad.stop_gradient(x)"
+        )
+
+    # ---------------------------------------------------------------- methods
+
+    def reshape(self, *shape: Any, order: str = "C") -> Any:
+        new = shape[0] if len(shape) == 1 else shape
+        return call(np.reshape, (self, new, order), {})
+
+    def transpose(self, *axes: Any) -> Any:
+        order = axes[0] if len(axes) == 1 else (axes or None)
+        return call(np.transpose, (self, order), {})
+
+    def flatten(self, order: str = "C") -> Any:
+        return call(np.ravel, (self, order), {}).copy()
+
+    def dot(self, other: Any) -> Any:
+        return call(np.dot, (self, other), {})
+
+    def compress(self, condition: Any, axis: int | None = None, out: Any = None) -> Any:
+        return call(np.compress, (condition, self, axis, out), {})
+
+    def copy(self, order: str = "C") -> Any:
+        return call(np.copy, (self,), {})
+
+    def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
+        return call(astype, (self, np.dtype(dtype)), {})
+
+    def item(self, *index: Any) -> Any:
+        flat = self.reshape(-1)
+        if len(index) > 1:
+            return self[index]
+        if not index and self.size != 1:
+            raise ValueError("can only convert an array of size 1 to a Python scalar")
+        return flat[index[0] if index else 0]
+
+    def tolist(self) -> Any:
+        return self if self.ndim == 0 else [self[k].tolist() for k in range(len(self.value))]
+
+    def resize(self, *args: Any, **kwargs: Any) -> None:
+        self._refuse("x.resize writes into an array; use np.resize(x, shape)")
+
+    def partition(self, *args: Any, **kwargs: Any) -> None:
+        self._refuse("x.partition writes into an array; use np.sort(x)")
+
+    def view(self, *args: Any, **kwargs: Any) -> None:
+        self._refuse("x.view reads the bytes of an array; use x.reshape or x.astype")
+
+    def __delitem__(self, key: Any) -> None:
+        self._refuse("entries of an array cannot be deleted; use np.delete")
+
+    def __getitem__(self, key: Any) -> Any:
+        return call(getitem, (self, key), {})
+
+
+equip(Traced)
+
+# Functions that make an array like another, and those that take like= (NEP 35).
+LIKE: set[Callable[..., Any]] = {np.zeros_like, np.ones_like, np.empty_like}
+CREATION: set[Callable[..., Any]] = LIKE | {
+    np.zeros, np.ones, np.empty, np.full, np.array, np.asarray, np.arange, np.eye, np.identity,
+    np.asanyarray, np.ascontiguousarray, np.asfortranarray, np.require, np.tri,
+}  # fmt: skip
+
+
+def strip_all(value: Any) -> Any:
+    """Replace traced values by plain ones, whatever their tape."""
+    if isinstance(value, Tracer):
+        return raw(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(strip_all, value))
+    return {k: strip_all(x) for k, x in value.items()} if isinstance(value, dict) else value
+
+
+def _out_of(kwargs: dict[str, Any]) -> Traced | None:
+    """Return the traced array that a call is to write into, if any."""
+    out = kwargs.get("out")
+    if isinstance(out, tuple) and len(out) == 1:
+        (out,) = out
+    return out if isinstance(out, Traced) else None
+
+
+def _without(kwargs: dict[str, Any], name: str) -> dict[str, Any]:
+    return {k: x for k, x in kwargs.items() if k != name}
+
+
+# Attributes of ndarray that tell of its memory.
+_OF_BYTES = {
+    "base", "byteswap", "ctypes", "data", "dump", "dumps", "getfield", "setfield", "setflags",
+    "strides", "tobytes", "tofile", "__array_interface__", "__array_struct__", "__dlpack__",
+}  # fmt: skip
+
+
+class TracedScalar(Traced):
+    """A 0-d traced value: immutable, as NumPy's scalars are."""
+
+    __slots__ = ()
+    # Without this, Python would iterate by index, and find nothing.
+    __iter__ = None
+
+    def __hash__(self) -> int:
+        # By number, one that happens to be equal would stand in for another's derivative; by
+        # identity, a key would not be found again.
+        return self._refuse(
+            "a traced value cannot be a key of a dict or set, nor an argument of a function with"
+            " functools.lru_cache; use chainad.stop_gradient(x) as the key"
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        # NumPy calls x.sin() for every element of an object array given to np.sin.
+        function = _OBJECT_LOOPS.get(name)
+        if function is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return lambda *args: call(function, (self, *args), {})
+
+
+_OBJECT_LOOPS: dict[str, Callable[..., Any]] = {
+    function.__name__: function
+    for function in (*RULES, *CONSTANT)
+    if isinstance(function, np.ufunc) and getattr(np, function.__name__, None) is function
+}
+
+
+class TracedArray(Traced):
+    """A traced array of one or more axes.
+
+    `link` tells what it is a view of, or that there are views of it; None if neither.
+    """
+
+    __slots__ = ("__weakref__", "link")
+    __hash__ = None  # type: ignore[assignment]
+
+    link: tuple[Memory, Path] | None
+
+    def __getattr__(self, name: str) -> NoReturn:
+        # An AttributeError, so that hasattr finds what there is.
+        what = (
+            "belongs to the bytes of an array, which a traced one has none of; use"
+            " x.reshape, x.copy, or chainad.stop_gradient(x) for the plain numbers"
+            if name in _OF_BYTES
+            else "is no attribute of traced arrays"
+        )
+        raise AttributeError(f"{here()}x.{name} {what}", name=name, obj=self)
+
+    def __init__(self, value: Any, tape: Tape, number: int) -> None:
+        self.value = value
+        self.tape = tape
+        self.number = number
+        self.link = None
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        write(self, key, value)
+
+    def fill(self, value: Any) -> None:
+        """Set every entry to `value`."""
+        write(self, ..., value)
+
+    def sort(self, axis: int = -1, kind: Any = None, order: Any = None, **options: Any) -> None:
+        """Sort in place."""
+        write(self, ..., call(np.sort, (self, axis), {}))
+
+    def put(self, *args: Any, **kwargs: Any) -> None:
+        """See numpy.put."""
+        WRITERS[np.put](self, *args, **kwargs)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        if self._is_constant():
+            return np.array(self.value, dtype=dtype)
+        return self._refuse_numbers(
+            "NumPy asked for the plain numbers of a traced array, and the derivative would be lost"
+            " (np.asarray(x), np.array([x, y]), A.dot(x), a scipy.sparse A @ x, writing into a"
+            " plain array, SciPy functions that are no ufuncs); make arrays that can be filled by"
+            " np.zeros(n, like=x), use np.stack([x, y]), A @ x, np.concatenate, write x @ A.T for a"
+            " sparse A, or say chainad.stop_gradient(x) if the plain numbers are meant"
+        )
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[k] for k in range(len(self)))
+
+    def __contains__(self, item: Any) -> bool:
+        return bool(np.any(self == item))
+
+
+def in_place(ufunc: np.ufunc) -> Callable[[Traced, Any], Any]:
+    """Return the method of an operator that writes into its left operand."""
+
+    def method(self: Traced, other: Any) -> Any:
+        if isinstance(raw(self), np.generic):  # NumPy's scalars are immutable: the name is rebound
+            return call(ufunc, (self, other), {})
+        _write_whole(self, call(ufunc, (self, other), {}))
+        return self
+
+    return method
+
+
+for _name, _ufunc in OPERATORS.items():
+    setattr(Traced, f"__i{_name}__", in_place(_ufunc))
+
+
+def _write_whole(target: Traced, result: Any) -> None:
+    """Let an array become the result of a call that writes into all of it."""
+    if np.shape(result) != target.shape:
+        raise ValueError(
+            f"non-broadcastable output operand with shape {target.shape} doesn't match the"
+            f" broadcast shape {np.shape(result)}"
+        )
+    if isinstance(target, TracedArray):
+        write_whole(target, result)
+        return
+    if target.number < target.tape.n_inputs or getattr(raw(target), "base", None) is not None:
+        target._refuse(
+            "this writes into an argument of the function, or into an entry of an array; write"
+            " into a copy instead, or say z[k] = value"
+        )
+    if not isinstance(result, Tracer):
+        target._refuse("this makes a constant of a traced number; assign the result instead")
+    if result.dtype != target.dtype:
+        result = call(astype, (result, target.dtype), {})
+    become(target, result)
+
+
+def make_box(scalar: type[TracedScalar], array: type[TracedArray]) -> Callable[..., Traced]:
+    """Return what makes the traced value of an entry, of one of two classes."""
+
+    def box(value: Any, tape: Tape, number: int, made: Any = None) -> Traced:
+        # `made` is the call that it is the result of; ufuncs make no views.
+        if type(value) is np.float64:
+            return scalar(value, tape, number)
+        plain = raw(value)
+        if not plain.ndim:
+            return scalar(value, tape, number)
+        found = array(value, tape, number)
+        is_own = made is None or isinstance(made[0], np.ufunc)
+        if not is_own and _may_be_view(tape, number, value, plain) and not link(found, *made):
+            _mark_shared(tape, number, plain)
+        return found
+
+    return box
+
+
+box = make_box(TracedScalar, TracedArray)
+USUAL |= {TracedScalar, TracedArray}
+
+
+def _may_be_view(tape: Tape, number: int, value: Any, plain: np.ndarray[Any, Any]) -> bool:
+    """Return False for memory of its own, which almost all results have."""
+    return plain.base is not None or any(
+        x is value or x is plain for x in tape.entries[number].operands
+    )
+
+
+def _mark_shared(tape: Tape, number: int, plain: np.ndarray[Any, Any]) -> None:
+    """Remember the entries that show the same memory: writing into one would change the others."""
+    entry = tape.entries[number]
+    for source, operand in zip(entry.sources, entry.operands, strict=True):
+        other = raw(operand)
+        if isinstance(other, np.ndarray) and np.may_share_memory(other, plain):
+            tape.shared.add(number)
+            if source is not None:
+                tape.shared.add(source)

@@ -1,0 +1,141 @@
+"""What traced values do beside recording calls: operators, methods of arrays and of ufuncs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+
+from chainad.errors import TraceError
+from chainad.frontends.numpy.record import call
+from chainad.frontends.numpy.source_lines import here
+from chainad.ir.array_functions import sparse_dot
+from chainad.ir.positions import positions
+from chainad.rules.base import name_of
+from chainad.rules.scipy_special import log_of_sum
+from chainad.rules.statistics import running_extreme
+
+_NO_OPTIONS: dict[str, Any] = {}
+
+# What most operators meet on the other side; the classes of traced values are among them.
+USUAL: set[type] = {float, int, np.float64, np.ndarray}
+
+OPERATORS: dict[str, np.ufunc] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "truediv": np.divide,
+    "floordiv": np.floor_divide,
+    "mod": np.remainder,
+    "pow": np.power,
+    "matmul": np.matmul,
+}
+_COMPARISONS: dict[str, np.ufunc] = {
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "eq": np.equal,
+    "ne": np.not_equal,
+}
+_SIGNS: dict[str, np.ufunc] = {"neg": np.negative, "pos": np.positive, "abs": np.absolute}
+_METHODS: tuple[Callable[..., Any], ...] = (
+    np.sum, np.mean, np.prod, np.var, np.std, np.ravel, np.swapaxes, np.squeeze, np.cumsum,
+    np.cumprod, np.clip, np.take, np.repeat, np.diagonal, np.trace, np.argmax, np.argmin,
+    np.argsort, np.any, np.all, np.nonzero, np.searchsorted, np.argpartition, np.conjugate,
+)  # fmt: skip
+_ALIASES: dict[str, Callable[..., Any]] = {
+    "max": np.max,
+    "min": np.min,
+    "round": np.round,
+    "conj": np.conjugate,
+}
+
+
+def equip(cls: type) -> None:
+    """Give a class the operators and methods of arrays that are recorded as calls."""
+    for name, ufunc in OPERATORS.items():
+        setattr(cls, f"__{name}__", _binary(ufunc, swapped=False))
+        setattr(cls, f"__r{name}__", _binary(ufunc, swapped=True))
+    for name, ufunc in _COMPARISONS.items():
+        setattr(cls, f"__{name}__", _binary(ufunc, swapped=False))
+    for name, ufunc in _SIGNS.items():
+        setattr(cls, f"__{name}__", _unary(ufunc))
+    for name, function in {**{f.__name__: f for f in _METHODS}, **_ALIASES}.items():
+        setattr(cls, name, _method(function))
+
+
+def _binary(ufunc: np.ufunc, swapped: bool) -> Callable[[Any, Any], Any]:
+    def method(self: Any, other: Any) -> Any:
+        if type(other) not in USUAL:
+            if other is NotImplemented or isinstance(other, (str, bytes, dict)):
+                return NotImplemented
+            if ufunc is np.matmul and scipy.sparse.issparse(other):
+                return _sparse_matmul(other, self) if swapped else _sparse_matmul(self, other)
+        return call(ufunc, (other, self) if swapped else (self, other), _NO_OPTIONS)
+
+    return method
+
+
+def _unary(function: Callable[..., Any]) -> Callable[[Any], Any]:
+    return lambda self: call(function, (self,), {})
+
+
+def _method(function: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return call(function, (self, *args), kwargs)
+
+    method.__doc__ = f"See numpy.{function.__name__}."
+    return method
+
+
+def ufunc_method(
+    ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Compute ufunc.reduce, .accumulate and .outer through the functions that do the same."""
+    reductions: dict[np.ufunc, Callable[..., Any]] = {
+        np.add: np.sum,
+        np.multiply: np.prod,
+        np.maximum: np.max,
+        np.minimum: np.min,
+        np.logical_and: np.all,
+        np.logical_or: np.any,
+        np.logaddexp: log_of_sum,
+    }
+    if method == "reduce" and ufunc in reductions:
+        options = {k: v for k, v in kwargs.items() if v is not None or k == "axis"}
+        return call(reductions[ufunc], inputs, {"axis": 0, **options})
+    if method == "accumulate" and ufunc in (np.add, np.multiply):
+        function = np.cumsum if ufunc is np.add else np.cumprod
+        return call(function, inputs, {"axis": 0, **kwargs})
+    if method == "accumulate" and ufunc in (np.maximum, np.minimum):
+        return running_extreme(ufunc, inputs[0], kwargs.get("axis", 0))
+    if method == "outer":
+        a, b = inputs
+        return ufunc(np.reshape(a, (*np.shape(a), *(1,) * np.ndim(b))), b, **kwargs)
+    if method == "at":
+        raise TraceError(
+            f"{here()}{name_of(ufunc)}.at writes into an array, and the derivative would be lost;"
+            " use np.stack, a matrix product, or np.concatenate"
+        )
+    raise TraceError(
+        f"{here()}{name_of(ufunc)}.{method} has no rule for its derivative; use a loop"
+    )
+
+
+def _sparse_matmul(a: Any, b: Any) -> Any:
+    """Return the product of a constant sparse matrix and a traced array, on either side."""
+    if scipy.sparse.issparse(b):
+        turned = _sparse_matmul(b.T, np.transpose(a) if np.ndim(a) == 2 else a)
+        return np.transpose(turned) if np.ndim(a) == 2 else turned
+    if np.shape(b)[:1] != a.shape[1:] or np.ndim(b) > 2:
+        raise ValueError(f"matmul: shapes {a.shape} and {np.shape(b)} do not fit")
+    # The very numbers of the user's, not a copy, so that a compiled function sees them change.
+    entries = scipy.sparse.coo_array(a, copy=False)
+    rows, cols = (positions(np.asarray(x)) for x in entries.coords)
+    data = entries.data.astype(b.dtype, copy=False)
+    x = b if np.ndim(b) == 2 else np.reshape(b, (-1, 1))
+    y = sparse_dot(data, rows, cols, a.shape[0], x)
+    return y if np.ndim(b) == 2 else np.reshape(y, -1)

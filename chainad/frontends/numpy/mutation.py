@@ -1,0 +1,275 @@
+"""Writing into traced arrays: a write makes a new value, which the array and its views become.
+
+NumPy's arrays change; recorded values must not, since derivatives are taken of what they were. So
+`z[key] = v` records a call of `set_items`, and the traced array z stands for its result from then
+on. Views of z are known by how they were made (their path), and follow: a write into a view is a
+write into the array it looks at. Writes that nothing has read in between become one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from weakref import ref
+
+import numpy as np
+
+from chainad.errors import TraceError
+from chainad.frontends.numpy.record import Template, Tracer, as_one, call, seen
+from chainad.frontends.numpy.source_lines import here, raw_site
+from chainad.frontends.numpy.tape import Entry, Tape
+from chainad.ir.array_functions import segment_sum
+from chainad.ir.graph import freeze, identity
+from chainad.ir.positions import coordinates, positions
+from chainad.rules.base import RULES
+from chainad.rules.movement import set_items
+
+# How a view was made: a function, its arguments with HOLE for the array looked at.
+Path = tuple[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]], ...]
+HOLE = object()
+
+_VOID = Entry(identity, None, (), (), np.float64(0), ("void",), None)
+
+
+class Memory:
+    """A traced array that others look at: `base`, and its living views with their paths."""
+
+    def __init__(self, base: Any) -> None:
+        self.base = base
+        self._views: list[ref[Any]] = []
+
+    def add(self, view: Any) -> None:
+        self._views.append(ref(view))
+
+    def views(self) -> list[Any]:
+        """Return the views that are still there."""
+        alive = [(each, view) for each in self._views if (view := each()) is not None]
+        self._views = [each for each, _ in alive]
+        return [view for _, view in alive]
+
+
+def link(view: Any, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> bool:
+    """Remember how a view was made; return whether the array that it looks at is known."""
+    plain = raw(view)
+    found = [
+        k
+        for k, x in enumerate(args)
+        if hasattr(type(x), "link") and np.may_share_memory(raw(x), plain) and x is not view
+    ]
+    if len(found) != 1:
+        return False
+    parent = args[found[0]]
+    memory, path = parent.link or (Memory(parent), ())
+    parent.link = (memory, path)
+    own = tuple(HOLE if k == found[0] else x for k, x in enumerate(args))
+    view.link = (memory, (*path, (function, own, kwargs)))
+    memory.add(view)
+    return True
+
+
+def raw(value: Any) -> Any:
+    """Return the plain number or array behind a traced value."""
+    while isinstance(value, Tracer):
+        value = value.value
+    return value
+
+
+def write(target: Any, key: Any, value: Any) -> None:
+    """Do what `target[key] = value` does to a plain array."""
+    memory, path = target.link or (None, ())
+    base = target if memory is None else memory.base
+    _check_writeable(target, base)
+    if _is_recorded_mask(target, key) and np.ndim(value) == 0:
+        key, value = ..., np.where(key, value, target)  # the same call for every mask
+    key = _static(key, base.tape)
+    if path:
+        places = _walk(np.arange(base.size).reshape(base.shape), path)[key]
+        key = coordinates(places, base.shape)
+    value = as_one(value)
+    if not _amend(base, key, value):
+        result = call(set_items, (base, (key,), [value]), {})
+        if base.tape.is_script and result.tape is not base.tape:
+            raise TraceError(
+                f"{here()}writing a traced value into a plain array loses its derivative; make"
+                " arrays that can be filled by np.zeros(n, like=x), or build them with np.stack"
+            )
+        become(base, result)
+    if memory is not None:
+        for view in memory.views():
+            become(view, _walk(base, view.link[1]))
+
+
+def _check_writeable(target: Any, base: Any) -> None:
+    if target.tape.is_script and not target.tape.is_open:
+        raise TraceError(
+            f"{here()}this writes into a value that was kept while a function was compiled; write"
+            " into np.array(x) instead"
+        )
+    if base.number < base.tape.n_inputs:
+        raise TraceError(
+            f"{here()}this writes into an argument of the function, or into a view of it; write"
+            " into a copy instead: x = x.copy()"
+        )
+    if target.number in target.tape.shared:
+        raise TraceError(
+            f"{here()}this writes into a traced array that shares memory with another in a way that"
+            " is not followed; write into a copy instead: z = z.copy()"
+        )
+    plain = raw(target)
+    if target.link is not None and isinstance(plain, np.ndarray) and not plain.flags.writeable:
+        raise ValueError("assignment destination is read-only")
+
+
+def _is_recorded_mask(target: Any, key: Any) -> bool:
+    """Return whether a key tells for every entry whether it is written, by recorded numbers."""
+    is_recorded = isinstance(key, Tracer) and key.tape.is_script
+    return is_recorded and key.dtype == bool and key.shape == target.shape
+
+
+def _static(key: Any, tape: Tape) -> Any:
+    """Return an index with plain numbers only."""
+    if isinstance(key, tuple):
+        return tuple([_static(item, tape) for item in key])
+    key = seen(key)
+    if isinstance(key, slice):
+        return slice(seen(key.start), seen(key.stop), seen(key.step))
+    if isinstance(key, Tracer):
+        raise TraceError(
+            f"{here()}a traced value cannot be an index; say int(chainad.stop_gradient(x)) if the"
+            " plain number is meant"
+        )
+    if isinstance(key, list):
+        return np.array(key)
+    if isinstance(key, np.ndarray):
+        return np.array(key) if tape.script is None else tape.keep_static(key)
+    return key
+
+
+def _walk(value: Any, path: Path) -> Any:
+    """Return the view that a path leads to from an array."""
+    for function, args, kwargs in path:
+        value = function(*(value if x is HOLE else x for x in args), **kwargs)
+    return value
+
+
+def become(target: Tracer, result: Tracer) -> None:
+    """Let a traced value stand for another one of the same shape."""
+    value = result.value
+    target.value = np.asarray(value) if isinstance(value, np.generic) else value
+    target.number, target.tape = result.number, result.tape
+
+
+def write_whole(target: Any, result: Any) -> None:
+    """Do what `target[...] = result` does, for a result of the same shape."""
+    is_own = target.link is None and isinstance(result, Tracer) and result.dtype == target.dtype
+    if is_own and getattr(result, "link", None) is None:
+        _check_writeable(target, target)
+        become(target, result)
+    else:
+        write(target, ..., result)
+
+
+def _amend(base: Any, key: Any, value: Any) -> bool:
+    """Add a write to the one before, if nothing has read what that made; return whether it did."""
+    tape: Tape = base.tape
+    if tape.is_script:
+        return bool(tape.amend(base, key, value))  # type: ignore[attr-defined]
+    old = tape.entries[base.number]
+    if old.function is not set_items or not tape.is_open or base.number in tape.pinned:
+        return False
+    if any(base.number in entry.sources for entry in tape.entries[base.number + 1 :]):
+        return False
+    if not _write_again(tape, old.value, key, value):
+        return False
+    assert old.template is not None
+    start, keys, values = old.template[0]
+    template = Template(tape, RULES[set_items], old.sources, old.operands)
+    own = template.argument(value, True)
+    tape.entries[base.number] = _VOID
+    entry = Entry(
+        set_items,
+        ((start, (*keys, key), [*values, own]), {}),
+        tuple(template.sources),
+        tuple(template.values),
+        old.value,
+        (*tuple(old.key), freeze(key), own, template.sources[-1]),
+        raw_site(),
+    )
+    base.number = tape.append(entry)
+    return True
+
+
+def _write_again(tape: Tape, into: Any, key: Any, value: Any) -> bool:
+    """Write into the numbers that a write has made; return whether that was possible."""
+    if isinstance(value, Tracer) and value.tape is tape:
+        value = value.value
+    if isinstance(into, Tracer):
+        return into.tape.is_script and into.tape.amend(into, key, value)  # type: ignore[attr-defined]
+    if isinstance(value, Tracer):
+        return False
+    into[key] = value
+    return True
+
+
+# ------------------------------------------------------- functions that write
+
+
+def _copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -> None:
+    write(dst, ..., src if where is True else np.where(where, src, dst))
+
+
+def _put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
+    places = np.arange(a.size).take(np.ravel(ind), mode=mode)  # type: ignore[call-overload]
+    write(a, coordinates(places, a.shape), np.resize(v, places.shape))
+
+
+def _putmask(a: Any, mask: Any, values: Any) -> None:
+    write(a, ..., np.where(mask, np.resize(values, a.shape), a))
+
+
+def _place(arr: Any, mask: Any, vals: Any) -> None:
+    mask = np.asarray(mask, bool).reshape(arr.shape)
+    write(arr, mask, np.resize(vals, (int(mask.sum()),)))
+
+
+def _put_along_axis(arr: Any, indices: Any, values: Any, axis: Any = -1) -> None:
+    numbers = np.arange(arr.size).reshape(arr.shape)
+    if axis is None:
+        numbers, axis = numbers.ravel(), 0
+    places = np.take_along_axis(numbers, np.asarray(indices), axis)
+    write(arr, coordinates(places, arr.shape), values)
+
+
+def _fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
+    numbers = np.arange(a.size).reshape(a.shape)
+    marked = np.zeros(a.shape, bool)
+    np.fill_diagonal(marked, True, wrap)
+    places = numbers[marked]
+    write(a, coordinates(places, a.shape), np.resize(val, places.shape))
+
+
+WRITERS: dict[Callable[..., Any], Callable[..., None]] = {
+    np.copyto: _copyto,
+    np.put: _put,
+    np.putmask: _putmask,
+    np.place: _place,
+    np.put_along_axis: _put_along_axis,
+    np.fill_diagonal: _fill_diagonal,
+}
+
+
+def write_at(ufunc: np.ufunc, target: Any, key: Any, *values: Any) -> None:
+    """Do what `ufunc.at(target, key, value)` does: entries that are named twice change twice."""
+    places = np.arange(target.size).reshape(target.shape)[_static(key, target.tape)]
+    flat = np.ravel(places)
+    if np.unique(flat).size == flat.size:
+        write(target, key, ufunc(target[key], *values))
+    elif ufunc in (np.add, np.subtract):
+        spread = np.reshape(np.broadcast_to(values[0], places.shape), -1)
+        total = segment_sum(spread, 0, positions(flat), target.size)
+        write(target, ..., ufunc(target, np.reshape(total, target.shape)))
+    else:
+        raise TraceError(
+            f"{here()}ufunc.at with an index that occurs twice is differentiated for np.add and"
+            " np.subtract only; write a loop instead"
+        )

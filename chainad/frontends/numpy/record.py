@@ -1,0 +1,530 @@
+"""Recording one call: which arguments are operands, what is static, and what came out."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+
+from chainad.errors import TraceError
+from chainad.frontends.numpy.source_lines import here, raw_site
+from chainad.frontends.numpy.tape import Entry, Tape, argument
+from chainad.ir.graph import Argument, freeze
+from chainad.rules.base import CONSTANT, DEFINED, REFUSED, RULES, Rule, name_of, refuse_options
+from chainad.rules.complexes import COMPLEX
+
+NUMBERS = (bool, int, float, complex, np.generic)
+_INTEGERS = (np.integer, np.bool_)
+# Other subclasses of ndarray change what operators mean, or hide entries.
+PLAIN = (np.ndarray, np.memmap)
+
+
+class Tracer:
+    """What every traced value has: a value, its tape, and the number of its node there."""
+
+    __slots__ = ("number", "tape", "value")
+
+    tape: Tape
+    number: int
+    value: Any
+
+    def __init__(self, value: Any, tape: Tape, number: int) -> None:
+        self.value = value
+        self.tape = tape
+        self.number = number
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        shape: tuple[int, ...] = np.shape(self.value)
+        return shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        dtype: np.dtype[Any] = self.value.dtype
+        return dtype
+
+    def snapshot(self) -> Tracer:
+        """Return this value as it is now, whatever is written into it later."""
+        self.tape.pinned.add(self.number)
+        return type(self)(self.value, self.tape, self.number)
+
+
+def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call `function` on traced values: record it, compute its definition, or refuse."""
+    rule = RULES.get(function)
+    if rule is not None and rule.is_plain and not kwargs and len(args) < 3:
+        done = _quick(function, args)
+        if done is not None:
+            return done
+    tape = innermost_tape(args, kwargs)
+    if tape.is_script:
+        return tape.call(function, args, kwargs)  # type: ignore[attr-defined]
+    if not tape.is_open:
+        raise TraceError(
+            f"{here()}a traced value was used after its function had returned; return it from the"
+            " function, or keep chainad.stop_gradient(x) instead"
+        )
+    if tape.has_complex and function in COMPLEX and _is_complex((args, kwargs)):
+        own = COMPLEX[function]
+        if own is None or kwargs or len(args) != 1:
+            raise TraceError(
+                f"{here()}{name_of(function)} of complex numbers is not differentiated like this;"
+                " keep real and imaginary parts apart"
+            )
+        function = own
+        rule = RULES.get(function)
+    if rule is not None and rule.is_plain and not kwargs and isinstance(function, np.ufunc):
+        return _record(tape, rule, function, args, kwargs)
+    if kwargs or not isinstance(function, np.ufunc):
+        kwargs = _without_out(function, args, kwargs)
+    if function in CONSTANT:
+        return function(*strip(args, tape), **strip(kwargs, tape))
+    if function in DEFINED:
+        return _refusing(DEFINED[function], function, args, kwargs)
+    if rule is None:
+        if _is_constant(tape, (args, kwargs)):
+            return function(*strip(args, tape), **strip(kwargs, tape))
+        raise TraceError(here() + _unknown(function))
+    if rule.canonical is not None:
+        args, kwargs = _refusing(rule.canonical, function, args, kwargs), {}
+    elif kwargs and isinstance(function, np.ufunc):
+        _refusing(refuse_options, function, (kwargs,), {})
+        kwargs = {}
+    elif kwargs:
+        args, kwargs = _positional(function, args, kwargs)
+    if rule.is_constant is not None and rule.is_constant(args):
+        return function(*strip(args, tape), **strip(kwargs, tape))
+    return _record(tape, rule, function, args, kwargs)
+
+
+def _is_complex(values: Any) -> bool:
+    return any(x.dtype.kind == "c" for x in tracers_in(values))
+
+
+def _is_constant(tape: Tape, values: Any) -> bool:
+    """Return whether no traced value depends on the inputs: such are arrays made to be filled."""
+    return all(x.tape is tape and x.number in tape.constants for x in tracers_in(values))
+
+
+def innermost_tape(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tape:
+    """Return the tape of the innermost trace that any argument belongs to."""
+    found: Tape | None = None
+    for x in args:
+        if isinstance(x, Tracer):
+            if found is None or x.tape.level > found.level:
+                found = x.tape
+        elif isinstance(x, (list, tuple)) or (type(x) is np.ndarray and x.dtype.char == "O"):
+            found = None
+            break
+    if found is None or kwargs:
+        found = max((x.tape for x in tracers_in((args, kwargs))), key=lambda t: t.level)
+    return found
+
+
+def _without_out(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the keyword arguments without out=None; refuse to write anywhere."""
+    if gives_out(function, args, kwargs):
+        raise TraceError(
+            f"{here()}{name_of(function)} with out= (or an operator such as +=) writes into an"
+            " array, and the derivative would be lost; assign the result instead: z = z + x"
+        )
+    return {k: v for k, v in kwargs.items() if k != "out"} if "out" in kwargs else kwargs
+
+
+def gives_out(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
+    """Return whether a call names an array to write into."""
+    if kwargs.get("out") is not None:
+        return True
+    position = _position_of_out(function)
+    return position is not None and len(args) > position and args[position] is not None
+
+
+@lru_cache(maxsize=1024)
+def _position_of_out(function: Callable[..., Any]) -> int | None:
+    signature = None if isinstance(function, np.ufunc) else _signature(function)
+    if signature is None or "out" not in signature.parameters:
+        return None
+    before = list(signature.parameters.values())
+    k = list(signature.parameters).index("out")
+    return k if before[k].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD else None
+
+
+def _refusing(
+    definition: Callable[..., Any],
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    try:
+        return definition(*args, **kwargs)
+    except NotImplementedError as error:
+        raise TraceError(f"{here()}{name_of(function)}: {error}") from None
+    except TypeError as error:
+        if isinstance(error, TraceError) or "argument" not in str(error):
+            raise
+        raise TraceError(f"{here()}{name_of(function)}: {error}") from None
+
+
+def _unknown(function: Callable[..., Any]) -> str:
+    if function in REFUSED:
+        return REFUSED[function]
+    return (
+        f"{name_of(function)} has no rule for its derivative; write it in terms of functions that"
+        " have one, or pass chainad.stop_gradient(x) if its derivative is not wanted"
+    )
+
+
+def tracers_in(value: Any) -> Iterator[Tracer]:
+    """Yield the traced values inside (nested) arguments."""
+    if isinstance(value, Tracer):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from tracers_in(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from tracers_in(item)
+    elif isinstance(value, np.ndarray) and value.dtype == object:
+        yield from tracers_in(value.ravel().tolist())
+
+
+def strip(value: Any, tape: Tape) -> Any:
+    """Replace the values traced on `tape` by plain ones."""
+    if isinstance(value, Tracer):
+        return value.value if value.tape is tape else value
+    if isinstance(value, (list, tuple)):
+        return _rebuild(value, (strip(item, tape) for item in value))
+    if isinstance(value, dict):
+        return {k: strip(item, tape) for k, item in value.items()}
+    return value
+
+
+def _rebuild(value: Any, items: Iterator[Any]) -> Any:
+    """Return a list or tuple of `items`; a named tuple is as good as a plain one."""
+    return list(items) if isinstance(value, list) else tuple(items)
+
+
+@lru_cache(maxsize=1024)
+def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+
+
+def _positional(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Write keyword arguments as positional ones where the function allows it."""
+    arrangement = _arrangement(function, len(args), tuple(kwargs))
+    if arrangement is None:
+        return args, kwargs
+    order, named = arrangement
+    moved = tuple([args[k] if isinstance(k, int) else kwargs[k] for k in order])
+    return moved, {name: kwargs[name] for name in named}
+
+
+@lru_cache(maxsize=1024)
+def _arrangement(
+    function: Callable[..., Any], count: int, names: tuple[str, ...]
+) -> tuple[tuple[int | str, ...], tuple[str, ...]] | None:
+    """Return the positional arguments of a call, by position or name, and the others' names."""
+    signature = _signature(function)
+    if signature is None:
+        return None
+    bound = signature.bind(*range(count), **{name: name for name in names})
+    return bound.args, tuple(bound.kwargs)
+
+
+class Template:
+    """The arguments of a call, taken apart into operands and what is static.
+
+    It may start with the operands of an earlier call.
+    """
+
+    def __init__(
+        self,
+        tape: Tape,
+        rule: Rule,
+        sources: Sequence[int | None] = (),
+        values: Sequence[Any] = (),
+    ) -> None:
+        self.tape = tape
+        self.rule = rule
+        self.sources = [*sources]
+        self.values = [*values]
+
+    def argument(self, value: Any, must: bool) -> Any:
+        """Return what stands for `value` in the node: an Argument, or a static value."""
+        if isinstance(value, Tracer):
+            if value.tape is self.tape:
+                return self._operand(value.value, value.number)
+            if must or not value.tape.is_script or (value.shape and value.dtype.kind in "fc"):
+                return self._operand(value.snapshot(), None)
+            return seen(value)
+        if isinstance(value, slice):
+            return slice(seen(value.start), seen(value.stop), seen(value.step))
+        if isinstance(value, np.ndarray):
+            return self._array(value, must)
+        if isinstance(value, (list, tuple)):
+            return self._sequence(value, must)
+        if must and isinstance(value, NUMBERS):
+            return self._operand(value, None)
+        if scipy.sparse.issparse(value):
+            raise TraceError(
+                f"{here()}a scipy.sparse array beside a traced value has a matrix product only:"
+                " write x @ A or x @ A.T, or use A.toarray()"
+            )
+        return value
+
+    def _array(self, value: np.ndarray[Any, Any], must: bool) -> Any:
+        if value.dtype == object and any(True for _ in tracers_in(value)):
+            return self.argument(pack(value), must)
+        if value.dtype == object and all(isinstance(x, NUMBERS) for x in value.flat):
+            value = value.astype(float)  # np.sign and the like make these of traced scalars
+        if type(value) not in PLAIN or value.dtype.kind not in "fiubc":
+            raise TraceError(here() + _unfit(value))
+        if must or value.dtype.kind in "fc":
+            return self._operand(self.tape.keep(value), None)
+        return self.tape.keep_static(value)
+
+    def _sequence(self, value: Any, must: bool) -> Any:
+        if must and not self.rule.nested:
+            return self.argument(as_one(value), must)
+        # In a list of operands, an inner list is an operand of its own.
+        inner = (as_one(x) if must and isinstance(x, (list, tuple)) else x for x in value)
+        return _rebuild(value, (self.argument(x, must) for x in inner))
+
+    def _operand(self, value: Any, source: int | None) -> Argument:
+        self.values.append(value)
+        self.sources.append(source)
+        return argument(len(self.values) - 1, value, source is not None)
+
+
+def seen(value: Any) -> Any:
+    """Return the plain numbers of a recorded value, which each call of the script then compares."""
+    if isinstance(value, Tracer) and value.tape.is_script:
+        return value.tape.see(value)  # type: ignore[attr-defined]
+    return value
+
+
+def as_one(value: Any) -> Any:
+    """Return nested lists of traced and plain values as one array, traced if any of them is."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    if not any(True for _ in tracers_in(value)):
+        return np.asarray(value)
+    return np.stack([as_one(item) for item in value])
+
+
+def pack(array: np.ndarray[Any, Any]) -> Any:
+    """Return an object array that holds traced values as one traced array."""
+    if array.ndim == 0:
+        return array.item()
+    return np.reshape(np.stack(array.ravel().tolist()), array.shape)
+
+
+def _record(
+    tape: Tape,
+    rule: Rule,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    entry = None if kwargs else _plain_entry(tape, rule, function, args)
+    if entry is None:
+        entry = _entry(tape, rule, function, args, kwargs)
+    dtype = getattr(entry.value, "dtype", None)
+    if dtype is not None and dtype.kind == "c":
+        tape.has_complex, tape.is_quick = True, False
+    elif dtype is None or dtype.kind != "f":
+        if _is_constant(tape, (args, kwargs)):
+            return entry.value
+        raise TraceError(here() + _no_floats(function, dtype))
+    return tape.box(entry.value, tape, tape.append(entry), (function, args, kwargs))
+
+
+def _as_float(x: Any, value: Any) -> Any:
+    """Return an operand as formulas take it: integers wrap around, and booleans add to True."""
+    kind = type(x)
+    if kind is np.ndarray or isinstance(x, Tracer):
+        return x if x.dtype.kind in "fc" else x.astype(value.dtype)
+    return float(x) if kind is int or kind is bool or isinstance(x, _INTEGERS) else x
+
+
+def _no_floats(function: Callable[..., Any], dtype: Any) -> str:
+    """Say why a result that is no array of real floats has no derivative, and the next move."""
+    if dtype is None:
+        return f"{name_of(function)} returns several arrays here; call it on one array at a time"
+    return (
+        f"{name_of(function)} makes {dtype} numbers here, which cuts the derivative; say so with"
+        " chainad.stop_gradient(x), or use np.floor, np.round, x != 0 and the like"
+    )
+
+
+def _unfit(value: np.ndarray[Any, Any]) -> str:
+    """Say why an array cannot be a constant beside traced values, and the next move."""
+    if type(value) not in PLAIN:
+        return (
+            f"a {type(value).__name__} beside a traced value may mean another product or hide"
+            " entries; convert it with np.asarray first"
+        )
+    return (
+        f"a constant of dtype {value.dtype} beside a traced value is not differentiated; convert it"
+        " to real floats first"
+    )
+
+
+_OPERATORS: dict[Callable[..., Any], Callable[..., Any]] = {
+    np.add: operator.add,
+    np.subtract: operator.sub,
+    np.multiply: operator.mul,
+    np.divide: operator.truediv,
+    np.power: operator.pow,
+}
+_new_entry = partial(tuple.__new__, Entry)
+
+
+def _quick(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """Record a call of one or two operands: values of one tape, or real constants.
+
+    Most calls are of this kind, and every microsecond here is paid at each of them. Returns None
+    where the call is another one.
+    """
+    a = args[0]
+    if len(args) == 1:
+        if not isinstance(a, Tracer) or not a.tape.is_quick:
+            return None
+        tape, x = a.tape, a.value
+        value = function(x)
+        sources: tuple[int | None, ...] = (a.number,)
+        operands: tuple[Any, ...] = (x,)
+        key: tuple[Any, ...] = (function, a.number)
+    else:
+        b = args[1]
+        if isinstance(a, Tracer):
+            tape, x = a.tape, a.value
+            first = one = a.number
+            if not tape.is_quick:
+                return None
+            if isinstance(b, Tracer):
+                if b.tape is not tape:
+                    return None
+                y = b.value
+                second = other = b.number
+            else:
+                second, (y, other) = None, _quick_constant(tape, function, b)
+        elif isinstance(b, Tracer) and b.tape.is_quick:
+            tape, y = b.tape, b.value
+            second = other = b.number
+            first, (x, one) = None, _quick_constant(tape, function, a)
+        else:
+            return None
+        if one is None or other is None:
+            return None
+        value = _OPERATORS.get(function, function)(x, y)
+        sources, operands, key = (first, second), (x, y), (function, one, other)
+    if value.dtype.kind != "f":
+        return None
+    entries = tape.entries
+    number = len(entries)
+    entries.append(_new_entry((function, None, sources, operands, value, key, raw_site(4))))
+    return tape.box(value, tape, number, (function, args, _NO_OPTIONS))
+
+
+def _quick_constant(tape: Tape, function: Callable[..., Any], x: Any) -> tuple[Any, Any]:
+    """Return a real constant as it is kept, and what it is in a key (None: not so quick)."""
+    kind = type(x)
+    if kind is float or kind is np.float64:
+        return x, kind
+    if kind is int and function in _OPERATORS:  # others, such as np.ldexp, ask for integers
+        return float(x), float
+    if kind is np.ndarray and x.dtype.kind == "f":
+        return tape.keep(x), (x.shape, x.dtype.char)
+    return None, None
+
+
+_NO_OPTIONS: dict[str, Any] = {}
+
+
+def _plain_entry(
+    tape: Tape, rule: Rule, function: Callable[..., Any], args: tuple[Any, ...]
+) -> Entry | None:
+    """Return the entry of a call whose arguments are its operands one by one, else None.
+
+    Most calls are of this kind, and every microsecond here is paid at each of them.
+    """
+    count = len(args)
+    sources: list[int | None] = []
+    operands: list[Any] = []
+    key: list[Any] = [function]
+    all_floats = True
+    for k, x in enumerate(args):
+        source = None
+        kind = type(x)
+        if isinstance(x, Tracer):
+            if x.tape is tape:
+                source, x = x.number, x.value  # noqa: PLW2901
+                key.append(source)
+            elif not rule.is_operand(k, count):
+                return None
+            else:
+                x = x.snapshot()  # noqa: PLW2901
+                key.append((x.shape, x.dtype))
+                all_floats = all_floats and x.dtype.kind in "fc"
+        elif not rule.is_operand(k, count):
+            return None
+        elif kind is np.ndarray and x.dtype.kind in "fiubc":
+            x = tape.keep(x)  # noqa: PLW2901
+            key.append((x.shape, x.dtype.char))
+            all_floats = all_floats and x.dtype.kind in "fc"
+        elif kind is float or kind is complex:
+            key.append(kind)
+        elif kind is int or (isinstance(x, np.generic) and x.dtype.kind in "fiubc"):
+            key.append(kind)
+            all_floats = False
+        else:
+            return None
+        sources.append(source)
+        operands.append(x)
+    value = function(*operands)
+    if not all_floats:
+        operands = [_as_float(x, value) for x in operands]
+    return Entry(function, None, tuple(sources), tuple(operands), value, tuple(key), raw_site())
+
+
+def _entry(
+    tape: Tape,
+    rule: Rule,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Entry:
+    template = Template(tape, rule)
+    spelled = tuple(
+        template.argument(value, rule.is_operand(k, len(args))) for k, value in enumerate(args)
+    )
+    named = {k: template.argument(value, False) for k, value in kwargs.items()}
+    value = function(*_refill(spelled, template.values), **_refill(named, template.values))
+    sources = tuple(template.sources)
+    operands = tuple([_as_float(x, value) for x in template.values])
+    key = (function, freeze(spelled), freeze(named) if named else None, sources)
+    return Entry(function, (spelled, named), sources, operands, value, key, raw_site())
+
+
+def _refill(value: Any, values: list[Any]) -> Any:
+    """Put the operands' values back into the places of their Arguments."""
+    if isinstance(value, Argument):
+        return values[value.number]
+    if isinstance(value, (list, tuple)):
+        return _rebuild(value, (_refill(item, values) for item in value))
+    if isinstance(value, dict):
+        return {k: _refill(item, values) for k, item in value.items()}
+    return value

@@ -1,0 +1,421 @@
+"""The script: every call on plain numbers while a function is being compiled, and what it decided.
+
+A script lies below the tapes that differentiate. Its values stand for plain arrays: they flow as
+data from call to call, whatever the function, and need no derivative. Whoever looks at one (`if`,
+`int`, an index, code that is no NumPy) gets plain numbers, and a guard: whoever replays the script
+compares these numbers, and must not go on where they differ.
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from chainad.errors import TraceError
+from chainad.frontends.numpy.record import Tracer, gives_out, pack, tracers_in
+from chainad.frontends.numpy.source_lines import here, raw_site
+from chainad.frontends.numpy.tape import SMALL, Entry, Tape
+from chainad.ir.graph import identity
+from chainad.rules.base import CONSTANT, RULES
+from chainad.rules.movement import set_items
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """The value of an entry, in the arguments of another one."""
+
+    number: int
+
+
+Kind: TypeAlias = Literal["truth", "numbers", "equal", "shape"]
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What was read off the value of entry `number`; it is checked after `position` entries.
+
+    "truth": that it is true or false; "numbers": all of it; "equal": a number of Python's; "shape":
+    shape and dtype.
+    """
+
+    kind: Kind
+    number: int
+    position: int
+    found: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Static:
+    """An array of the user's that shaped the structure, and the numbers it had then."""
+
+    array: np.ndarray[Any, Any]
+    numbers: np.ndarray[Any, Any]
+
+
+# What they return follows from shapes and dtypes alone, or is for reading by people.
+FACTS: set[Callable[..., Any]] = {
+    np.shape, np.ndim, np.size, np.result_type, np.iscomplexobj, np.isrealobj, np.can_cast,
+    np.common_type, np.may_share_memory, np.shares_memory, np.triu_indices_from,
+    np.tril_indices_from, np.diag_indices_from, np.isscalar, np.einsum_path,
+    np.array_repr, np.array_str, np.array2string,
+}  # fmt: skip
+
+# They write into an argument.
+_WRITERS: set[Callable[..., Any]] = {
+    np.copyto, np.put, np.place, np.putmask, np.fill_diagonal, np.put_along_axis,
+}  # fmt: skip
+
+# The shape and dtype of their results follow from those of the operands.
+_SHAPED: set[Callable[..., Any]] = {
+    np.argmax, np.argmin, np.argsort, np.argpartition, np.any, np.all, np.isclose, np.round,
+    np.around, np.fix, np.isin, np.searchsorted, np.digitize, np.count_nonzero, np.lexsort,
+    np.nanargmax, np.nanargmin, np.angle, np.isreal, np.iscomplex, np.isposinf, np.isneginf,
+}  # fmt: skip
+assert CONSTANT | {np.imag} >= _SHAPED
+
+
+# What stands for an entry that was taken back.
+_VOID = Entry(identity, None, (), (), np.float64(0), None, None)
+
+
+def errstate() -> tuple[str, ...]:
+    """Return the state of np.errstate: what divide, over, under and invalid do."""
+    return tuple(map(str, np.geterr().values()))
+
+
+def pick(values: Any, k: int) -> Any:
+    """Return one of several results of a call."""
+    return values[k]
+
+
+def stopped(x: Any) -> Any:
+    """Return a copy of x; what `stop_gradient` records."""
+    return np.array(x) if isinstance(x, np.ndarray) else x
+
+
+class Script(Tape):
+    """Calls on plain numbers in their order, inputs first, and the guards between them.
+
+    Of an entry, `template` holds arguments with a `Ref` for every recorded value, and `key` the
+    state of np.errstate it ran in.
+    """
+
+    is_script = True
+
+    def __init__(self, box: Callable[..., Any]) -> None:
+        super().__init__(box)
+        self.guards: list[Guard] = []
+        self.statics: list[Static] = []
+        # Arrays that the function took from elsewhere: by entry, the array itself.
+        self.references: dict[int, np.ndarray[Any, Any]] = {}
+        self.failure: BaseException | None = None
+        self._known: dict[int, int] = {}
+        self._frozen: dict[int, np.ndarray[Any, Any]] = {}
+        self._guarded: set[tuple[str, int]] = set()
+        self._looked_at: set[int] = set()
+
+    # --------------------------------------------------------------- values
+
+    def input(self, value: Any) -> Any:
+        """Return the recorded value of an argument."""
+        if isinstance(value, np.ndarray):
+            self.lock(value)
+        return self.box(value, self, self.append_input(value))
+
+    def constant(self, array: np.ndarray[Any, Any]) -> Any:
+        """Return the recorded value of an array that is no argument; it is kept by reference."""
+        number = self._known.get(id(array))
+        if number is None or not _same(self.entries[number].value, array):
+            if array.size <= SMALL:
+                value = array.copy(order="K")
+            else:
+                self.lock(array)
+                value = array
+            number = self.append(Entry(identity, None, (), (), value, None, None))
+            self.references[number] = self._known_array(array, number)
+        return self.box(self.entries[number].value, self, number)
+
+    def _known_array(self, array: np.ndarray[Any, Any], number: int) -> np.ndarray[Any, Any]:
+        # It is kept, so that no other array gets its id.
+        self._known[id(array)] = number
+        return array
+
+    def static(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return a copy of an array that shapes the structure."""
+        numbers = array.copy(order="K")
+        self.statics.append(Static(array, numbers))
+        self._frozen[id(numbers)] = numbers
+        return numbers
+
+    def is_frozen(self, array: np.ndarray[Any, Any]) -> bool:
+        """Return whether an array is a copy that `static` has made."""
+        return id(array) in self._frozen
+
+    def changed(self, number: int) -> bool:
+        """Return whether the function wrote into an array after it had used it."""
+        return not _same(self.entries[number].value, self.references[number])
+
+    # --------------------------------------------------------------- guards
+
+    def see(self, value: Tracer) -> Any:
+        """Return the plain numbers of a recorded value, as a copy."""
+        self._guard("numbers", value.number)
+        plain = value.value
+        return plain.copy(order="K") if isinstance(plain, np.ndarray) else plain
+
+    def truth(self, value: Tracer) -> bool:
+        """Return whether a recorded value is true."""
+        found = bool(value.value)
+        self._guard("truth", value.number)
+        return found
+
+    def _guard(self, kind: Kind, number: int) -> None:
+        if not self.is_open or (kind, number) in self._guarded:
+            return
+        self._guarded.add((kind, number))
+        self._looked_at.add(number)
+        value = self.entries[number].value
+        found = bool(value) if kind == "truth" else value
+        self.guards.append(Guard(kind, number, len(self.entries), found))
+
+    # ---------------------------------------------------------------- calls
+
+    def call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
+        """Call a function of NumPy's (or of ours that NumPy dispatches) on recorded values."""
+        if not self.is_open or function in FACTS:
+            return function(*_plain(args), **_plain(kwargs))
+        if kwargs.get("out", 0) is None:
+            kwargs = {k: v for k, v in kwargs.items() if k != "out"}
+        if function in _WRITERS or gives_out(function, args, kwargs) or _has_callable(args):
+            return function(*self.see_all(args), **self.see_all(kwargs))
+        arguments = _Arguments(self)
+        spelled, named = arguments.spell(args), arguments.spell(kwargs)
+        plain_args, plain_kwargs = arguments.fill(spelled), arguments.fill(named)
+        value = self._run(function, plain_args, plain_kwargs)
+        if type(value) in (bool, int, float):  # a plain number of Python's: it is looked at
+            number = self.append(self._entry(function, (spelled, named), arguments, value))
+            self._guard("equal", number)
+            return value
+        if _is_other(value):
+            return function(*self.see_all(args), **self.see_all(kwargs))
+        is_shaped = _is_shaped(function, spelled, named)
+        return self._append(function, (spelled, named), arguments, value, is_shaped, (args, kwargs))
+
+    def amend(self, target: Tracer, key: Any, value: Any) -> bool:
+        """Add a write to the one that made `target`; return False if something has read that."""
+        old = self.entries[target.number]
+        if old.function is not set_items or old.key != errstate() or not self.is_open:
+            return False
+        is_read = any(target.number in each.sources for each in self.entries[target.number + 1 :])
+        if is_read or target.number in self.pinned or target.number in self._looked_at:
+            return False
+        arguments = _Arguments(self, old.sources, old.operands)
+        (start, keys, values), _ = old.template or ((), {})
+        at, new = arguments.spell(key), arguments.spell(value)
+        template = (start, (*keys, at), [*values, new])
+        old.value[arguments.fill(at)] = arguments.fill(new)
+        self.entries[target.number] = _VOID
+        entry = self._entry(set_items, (template, {}), arguments, old.value)
+        target.number = self.append(entry)
+        return True
+
+    def opaque(self, function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[int, Any]:
+        """Record a call that runs on plain numbers as it is; return its entry and its result."""
+        arguments = _Arguments(self)
+        spelled = arguments.spell(args)
+        value = self._run(function, arguments.fill(spelled), {})
+        entry = self._entry(function, (spelled, {}), arguments, value)
+        return self.append(entry), value
+
+    def _run(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except (TypeError, IndexError):  # of shapes, not of numbers
+            raise
+        except Exception as error:
+            # If the function catches it, what it does next depends on the numbers.
+            self.failure = error
+            raise
+
+    def _entry(
+        self, function: Callable[..., Any], template: Any, arguments: _Arguments, value: Any
+    ) -> Entry:
+        state = errstate()
+        sources, operands = tuple(arguments.numbers), tuple(arguments.values)
+        return Entry(function, template, sources, operands, value, state, raw_site())
+
+    def _append(
+        self,
+        function: Callable[..., Any],
+        template: Any,
+        arguments: _Arguments,
+        value: Any,
+        is_shaped: bool,
+        made: tuple[Any, Any],
+    ) -> Any:
+        number = self.append(self._entry(function, template, arguments, value))
+        if isinstance(value, (np.ndarray, np.generic)):
+            if not is_shaped:
+                self._guard("shape", number)
+            return self.box(value, self, number, (function, *made))
+        items = []
+        for k, item in enumerate(value):
+            one = Entry(pick, ((Ref(number), k), {}), (number,), (value,), item, None, None)
+            place = self.append(one)
+            self._guard("shape", place)
+            items.append(self.box(item, self, place))
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+
+    def see_all(self, value: Any) -> Any:
+        """Return arguments with plain numbers in the places of recorded values."""
+        if isinstance(value, Tracer):
+            return self.see(value) if value.tape is self else _closed(value)
+        if isinstance(value, (list, tuple)):
+            items = [self.see_all(item) for item in value]
+            return items if isinstance(value, list) else tuple(items)
+        if isinstance(value, dict):
+            return {k: self.see_all(item) for k, item in value.items()}
+        return value
+
+
+class _Arguments:
+    """The arguments of a call, taken apart into recorded values and what is static.
+
+    It may start with the values of an earlier call.
+    """
+
+    def __init__(
+        self, script: Script, numbers: Sequence[int | None] = (), values: Sequence[Any] = ()
+    ) -> None:
+        self.script = script
+        self.numbers = [*numbers]
+        self.values = [*values]
+
+    def spell(self, value: Any) -> Any:
+        """Return `value` with a `Ref` for everything that has numbers."""
+        if isinstance(value, Tracer):
+            if value.tape is self.script:
+                return self._ref(value)
+            return self.spell(_closed(value))
+        if isinstance(value, np.ndarray):
+            if value.dtype == object and any(True for _ in tracers_in(value)):
+                return self.spell(pack(value))
+            is_frozen = self.script.is_frozen(value)
+            return value if is_frozen else self._ref(self.script.constant(value))
+        if isinstance(value, slice):
+            return slice(*(_index(x) for x in (value.start, value.stop, value.step)))
+        if isinstance(value, (list, tuple)):
+            items = [self.spell(item) for item in value]
+            return items if isinstance(value, list) else tuple(items)
+        if isinstance(value, dict):
+            return {k: self.spell(item) for k, item in value.items()}
+        return value
+
+    def _ref(self, value: Tracer) -> Ref:
+        self.numbers.append(value.number)
+        self.values.append(value.value)
+        return Ref(value.number)
+
+    def fill(self, value: Any) -> Any:
+        """Return spelled arguments with plain numbers in their places."""
+        if isinstance(value, Ref):
+            return self.script.entries[value.number].value
+        if isinstance(value, list):
+            return [self.fill(item) for item in value]
+        if isinstance(value, tuple):
+            return tuple([self.fill(item) for item in value])
+        return {k: self.fill(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def _index(value: Any) -> Any:
+    is_recorded: Any = isinstance(value, Tracer)
+    return operator.index(value) if is_recorded else value
+
+
+def plain_of(value: Any) -> Any:
+    """Return a value, or the plain numbers behind one of an earlier script."""
+    return _closed(value) if isinstance(value, Tracer) else value
+
+
+def _closed(value: Tracer) -> Any:
+    """Return the plain numbers behind a value of an earlier script; refuse any other."""
+    if value.tape.is_open:
+        raise TraceError(
+            f"{here()}a compiled function uses a traced value that is not among its arguments, and"
+            " the derivative would be lost; make it an argument, or call chainad.jacobian(f)"
+        )
+    if not value.tape.is_script:
+        raise TraceError(
+            f"{here()}a traced value was used after its function had returned; return it from the"
+            " function, or keep chainad.stop_gradient(x) instead"
+        )
+    return value.value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Tracer):
+        return value.value
+    if isinstance(value, (list, tuple)):
+        items = [_plain(item) for item in value]
+        return items if isinstance(value, list) else tuple(items)
+    return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def _has_callable(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_callable, value))
+    return callable(value) and not isinstance(value, (type, Tracer))
+
+
+def _is_other(value: Any) -> bool:
+    """Return whether a result is neither an array nor several of these."""
+    if isinstance(value, (list, tuple)):
+        return not value or any(map(_is_other, value))
+    return not isinstance(value, (np.ndarray, np.generic)) or value.dtype == object
+
+
+def _is_shaped(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> bool:
+    """Return whether shape and dtype of a result follow from those of the recorded values."""
+    if isinstance(function, np.ufunc) or function in _SHAPED or function is stopped:
+        return True
+    rule = RULES.get(function)
+    if rule is None or function is np.real_if_close or _refs_in(kwargs):
+        return False
+    places = [k for k, value in enumerate(args) if _refs_in(value)]
+    return all(rule.is_operand(k, len(args)) for k in places)
+
+
+def _refs_in(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(map(_refs_in, value))
+    if isinstance(value, dict):
+        return any(map(_refs_in, value.values()))
+    return isinstance(value, Ref)
+
+
+def _same(one: np.ndarray[Any, Any], two: np.ndarray[Any, Any]) -> bool:
+    if one is two:
+        return True
+    if one.shape != two.shape or one.dtype != two.dtype:
+        return False
+    if one.dtype == object:
+        return all(a is b for a, b in zip(one.flat, two.flat, strict=True))
+    return one.tobytes() == two.tobytes()
+
+
+def is_held(static: Static) -> bool:
+    """Return whether anyone but a script holds an array, or what it looks at."""
+    return static.array.base is not None or _count(static) > _ALONE
+
+
+def _count(static: Static) -> int:
+    return sys.getrefcount(static.array)
+
+
+# How often an array counts as referred to that nothing else refers to.
+_ALONE = _count(Static(np.empty(0), np.empty(0)))

@@ -1,0 +1,95 @@
+"""Finding the line of the user's code that is running."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from pathlib import Path
+from types import CodeType, FrameType
+
+import numpy as np
+import scipy
+
+from chainad.ir.graph import Site
+
+# Frames of chainad, NumPy and SciPy, and of code that these generate, are not the user's; the demo
+# is code as a user would write it.
+_OURS = (
+    str(Path(__file__).parents[2]) + os.sep,
+    str(Path(np.__file__).parent) + os.sep,
+    str(Path(scipy.__file__).parent) + os.sep,
+    "<chainad",
+    "<__array_function__",
+)
+_DEMO = "__main__.py"
+
+# Code, and the place of the running instruction in it: to look its line up would take time that
+# grows with the length of the code.
+RawSite = tuple[CodeType, int]
+
+
+def raw_site(depth: int = 1) -> RawSite | None:
+    """Return the place in the innermost frame outside chainad, NumPy and SciPy.
+
+    The `depth` innermost frames are known to be of ours.
+    """
+    frame: FrameType | None = sys._getframe(depth)
+    while frame is not None:
+        code = frame.f_code
+        if code not in _our_code:
+            if not _is_ours(code.co_filename):
+                return code, frame.f_lasti
+            _our_code.add(code)
+        frame = frame.f_back
+    return None
+
+
+# Functions of ours that were met before: this set is asked at every traced operation.
+_our_code: set[CodeType] = set()
+
+
+def _is_ours(file: str) -> bool:
+    return file.startswith(_OURS) and not file.endswith(_DEMO)
+
+
+def site_of(raw: RawSite | None) -> Site | None:
+    """Return the site with file name and text of the line."""
+    if raw is None:
+        return None
+    code, line = raw[0], _line(raw)
+    text = linecache.getline(code.co_filename, line).strip()
+    return Site(os.path.basename(code.co_filename), line, text)
+
+
+def here() -> str:
+    """Return the user's file and line as the beginning of a message."""
+    return prefix(raw_site())
+
+
+def called() -> list[tuple[str, str]]:
+    """Return module and name of SciPy's functions between here and the user, outermost first."""
+    found: list[tuple[str, str]] = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and _is_ours(frame.f_code.co_filename):
+        # A decorator of SciPy's holds the function that the user called in one of its variables.
+        inside = [frame.f_locals.get(name) for name in ("fun", "func", "f")]
+        names = [getattr(x, "__name__", "") for x in inside if callable(x)]
+        homes = [str(getattr(x, "__module__", "")) for x in inside if callable(x)]
+        homes.append(str(frame.f_globals.get("__name__", "")))
+        for home, name in zip(homes, [*names, frame.f_code.co_name], strict=True):
+            if home.startswith("scipy.") and not home.startswith("scipy._"):
+                found.append((".".join(home.split(".")[:2]), name))
+        frame = frame.f_back
+    return found[::-1]
+
+
+def prefix(raw: RawSite | None) -> str:
+    """Return a place as the beginning of a message."""
+    return f"{raw[0].co_filename}:{_line(raw)}: " if raw else ""
+
+
+def _line(raw: RawSite) -> int:
+    code, place = raw
+    lines = [line for start, stop, line in code.co_lines() if start <= place < stop]
+    return (lines and lines[0]) or code.co_firstlineno

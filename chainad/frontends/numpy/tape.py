@@ -1,0 +1,192 @@
+"""The tape: the numbers of one traced run, and what is needed to make its graph."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Hashable
+from threading import local
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chainad.frontends.numpy.source_lines import RawSite, prefix, site_of
+from chainad.ir.graph import Argument, Graph, Node, Origin, identity, operands_alone
+from chainad.rules.base import name_of
+
+_levels = itertools.count()
+# The script that this thread is recording, if any: a tape made meanwhile runs on its values.
+recording = local()
+
+# Constants of up to so many numbers are copied, larger ones locked.
+SMALL = 4096
+
+
+class Entry(NamedTuple):
+    """One recorded call, cheap to make: its `Node` is built only for a graph not seen before.
+
+    `sources` names the entry of every operand, None for a constant; `operands` holds their values.
+    `template` is the call's arguments with an `Argument` for every operand, or None if they are
+    its operands one by one. `key` tells all that is not a number.
+    """
+
+    # A tuple: one is made at every traced operation, and nothing is made as quickly.
+
+    function: Callable[..., Any]
+    template: tuple[tuple[Any, ...], dict[str, Any]] | None
+    sources: tuple[int | None, ...]
+    operands: tuple[Any, ...]
+    value: Any
+    key: Hashable
+    raw_site: RawSite | None
+
+
+def _signature(value: Any, source: int | None) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
+    dtype = getattr(value, "dtype", None)
+    if dtype is None:
+        return (), np.dtype(type(value)), False
+    return value.shape, dtype, source is not None
+
+
+def argument(number: int, value: Any, is_traced: bool) -> Argument:
+    """Return the `Argument` that stands for an operand."""
+    dtype = getattr(value, "dtype", None)
+    if dtype is None:
+        dtype = np.dtype(type(value))
+    return Argument(number, np.shape(value), dtype, is_traced)
+
+
+class Tape:
+    """Entries in the order they were computed; the inputs come first.
+
+    Nested traces have tapes of growing `level`; a value of an outer tape is a plain constant on an
+    inner one. `box` makes the traced value of an entry. A tape is open while its function runs; a
+    traced value that outlives it is refused. `script` is what the calls on plain numbers are
+    recorded in, where the function is being compiled.
+    """
+
+    is_script = False
+
+    def __init__(self, box: Callable[..., Any]) -> None:
+        self.box = box
+        self.script: Any = None if self.is_script else getattr(recording, "script", None)
+        self.level = next(_levels)
+        self.is_open = True
+        # Errors raised because a derivative would be lost, also those that the function caught.
+        self.refusals: list[Exception] = []
+        # Whether most calls can be written down without a second look.
+        self.is_quick = not self.is_script
+        self.entries: list[Entry] = []
+        self.n_inputs = 0
+        # Entries whose values show the memory of another value in a way that is not followed.
+        self.shared: set[int] = set()
+        # Entries that depend on no input: arrays made to be filled, and what is computed from them.
+        self.constants: set[int] = set()
+        # Whether any value is complex: then functions are asked for by other names.
+        self.has_complex = False
+        # Entries that are read from elsewhere than this tape.
+        self.pinned: set[int] = set()
+        self._locked_owners: list[np.ndarray[Any, Any]] = []
+        self._locked_views: list[np.ndarray[Any, Any]] = []
+
+    def close(self) -> None:
+        """Take no more calls; give locked arrays back."""
+        self.is_open = self.is_quick = False
+        self.unlock()
+
+    def append(self, entry: Entry) -> int:
+        """Write down one call; return its number."""
+        number = len(self.entries)
+        self.entries.append(entry)
+        if self.constants and all(s is None or s in self.constants for s in entry.sources):
+            self.constants.add(number)
+        return number
+
+    def append_input(self, value: Any) -> int:
+        """Write down an input."""
+        key = ("input", np.shape(value), value.dtype)
+        self.n_inputs += 1
+        return self.append(Entry(identity, None, (), (), value, key, None))
+
+    def append_constant(self, value: Any) -> int:
+        """Write down an array that depends on nothing, made to be written into."""
+        key = ("constant", np.shape(value), value.dtype)
+        number = self.append(Entry(identity, None, (), (), value, key, None))
+        self.constants.add(number)
+        self.is_quick = False
+        return number
+
+    def keep(self, constant: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return a constant in a form that stays as it is until the derivatives are evaluated.
+
+        Local Jacobians read constants after the function has run; an array that was overwritten
+        in between would give wrong numbers. Small arrays are copied, which costs no more than to
+        lock them, so that buffers may be used again; large ones are locked.
+        """
+        if self.script is not None:
+            kept: np.ndarray[Any, Any] = self.script.constant(constant)
+            return kept
+        if constant.size <= SMALL:
+            return constant.copy(order="K")
+        self.lock(constant)
+        return constant
+
+    def keep_static(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return an array that shapes the structure, such as an index, as plain numbers."""
+        if self.script is not None:
+            kept: np.ndarray[Any, Any] = self.script.static(array)
+            return kept
+        return self.keep(array)
+
+    def lock(self, array: np.ndarray[Any, Any]) -> None:
+        """Make an array read-only until the derivatives are evaluated.
+
+        The array and those that own its memory are locked; another view of that memory, made
+        before, cannot be found.
+        """
+        owner: Any = array
+        while isinstance(owner, np.ndarray):
+            if owner.flags.writeable:
+                owner.flags.writeable = False
+                is_view = isinstance(owner.base, np.ndarray)
+                (self._locked_views if is_view else self._locked_owners).append(owner)
+            owner = owner.base
+
+    def forget(self) -> None:
+        """Let go of all numbers: what is to be made of them has been made."""
+        self.entries.clear()
+
+    def unlock(self) -> None:
+        """Give locked arrays back as they were."""
+        # A view can be made writeable only after the array that owns its memory.
+        for array in (*self._locked_owners, *self._locked_views):
+            array.flags.writeable = True
+        self._locked_owners, self._locked_views = [], []
+
+    def key(self, outputs: tuple[Any, ...]) -> Hashable:
+        """Return what is equal for two runs exactly if these differ by nothing but numbers."""
+        return (tuple([entry.key for entry in self.entries]), outputs)
+
+    def graph(self, outputs: tuple[tuple[int | None, tuple[int, ...]], ...]) -> Graph:
+        """Return the recorded graph, for outputs given as entry (or None) and shape."""
+        return Graph(
+            tuple(self._node(entry) for entry in self.entries),
+            self.n_inputs,
+            tuple(number for number, _ in outputs),
+            tuple(shape for _, shape in outputs),
+        )
+
+    def _node(self, entry: Entry) -> Node:
+        function, template, sources, operands, value, *_ = entry
+        if template is not None:
+            return Node(function, *template, sources, value.shape, value.dtype)
+        args = operands_alone(*map(_signature, operands, sources))
+        return Node(function, args, {}, sources, value.shape, value.dtype, True)
+
+    def where(self, number: int) -> str:
+        """Return the user's file and line of an entry, as the beginning of a message."""
+        return prefix(self.entries[number].raw_site)
+
+    def origin(self, number: int) -> Origin:
+        """Return what an entry is called, and the user's line."""
+        entry = self.entries[number]
+        return Origin(name_of(entry.function), site_of(entry.raw_site))

@@ -1,0 +1,185 @@
+"""Running a function once on traced inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainad.errors import InputError, TraceError
+from chainad.frontends.numpy.array import Traced, box
+from chainad.frontends.numpy.record import NUMBERS, PLAIN, Tracer, as_one, pack, tracers_in
+from chainad.frontends.numpy.tape import Tape
+from chainad.ir.graph import Graph
+
+
+@dataclass(frozen=True)
+class Run:
+    """One traced run: its tape, and what the function returned.
+
+    `outputs` holds, for every output, its entry on the tape (None: it does not depend on the
+    inputs) and its shape; `values` their plain arrays; `is_tuple` says that there are several.
+    """
+
+    tape: Tape
+    outputs: tuple[tuple[int | None, tuple[int, ...]], ...]
+    values: tuple[Any, ...]
+    is_tuple: bool
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for two runs exactly if these differ by nothing but numbers."""
+        return self.tape.key(self.outputs)
+
+    def graph(self) -> Graph:
+        """Return the graph of what was called on what."""
+        return self.tape.graph(self.outputs)
+
+    def input(self, number: int) -> Any:
+        """Return the value of the `number`-th input."""
+        return self.tape.entries[number].value
+
+
+class tracing:  # noqa: N801
+    """Trace f(*args) with respect to the arguments `argnums`: `with tracing(...) as run`.
+
+    Large constants that the function used are read-only inside the `with` block, so that the local
+    Jacobians can be evaluated; afterwards everything is as it was.
+    """
+
+    # A class: a generator would turn a StopIteration of the user's into another error.
+
+    def __init__(self, f: Callable[..., Any], args: Sequence[Any], argnums: Sequence[int]) -> None:
+        self.f, self.args, self.argnums = f, args, argnums
+        self.tape = Tape(box)
+
+    def __enter__(self) -> Run:
+        try:
+            return self._run()
+        except BaseException:
+            self.tape.close()
+            raise
+
+    def __exit__(self, *error: object) -> None:
+        self.tape.close()
+
+    def _run(self) -> Run:
+        tape, traced = self.tape, list(self.args)
+        for k in self.argnums:
+            value = as_input(self.args[k], k)
+            if isinstance(value, np.ndarray):
+                tape.lock(value)
+            traced[k] = box(value, tape, tape.append_input(value))
+        result = _call(self.f, traced)
+        if tape.refusals:
+            # Caught by the function, which then went another way than it does with plain numbers.
+            raise tape.refusals[0]
+        tape.is_open = tape.is_quick = False
+        return _finish(tape, result)
+
+
+def _call(f: Callable[..., Any], args: Sequence[Any]) -> Any:
+    try:
+        return f(*args)
+    except ValueError as error:
+        # NumPy wraps what it meets while it fills an array.
+        if isinstance(error.__cause__, TraceError):
+            raise error.__cause__ from None
+        if "read-only" in str(error):
+            error.add_note(
+                "chainad makes large arrays read-only once they have met a traced value, since"
+                " their numbers are needed for the derivative; write into a copy instead"
+            )
+        raise
+
+
+def as_input(value: Any, position: int) -> Any:
+    """Return an argument as an array of floats; raise InputError if it is none."""
+    if isinstance(value, Tracer):
+        return value.snapshot()
+    if isinstance(value, (list, tuple)) and any(True for _ in tracers_in(value)):
+        return as_one(value)
+    if isinstance(value, np.ndarray) and value.dtype == object and any(tracers_in(value)):
+        return pack(value)
+    if isinstance(value, np.ndarray) and type(value) not in PLAIN:
+        raise InputError(
+            f"argument {position} must be a plain array, but got a {type(value).__name__}, whose"
+            " operators or masks would get lost; pass np.asarray(x)"
+        )
+    array = np.asarray(value)
+    if array.dtype.kind != "f":
+        hint = (
+            "pass np.asarray(x, dtype=float)"
+            if array.dtype.kind in "iub"
+            else "complex inputs are not differentiated: pass real and imaginary part apart"
+            if array.dtype.kind == "c"
+            else "pass an array of floats"
+        )
+        raise InputError(
+            f"argument {position} must be an array of real floats, but got dtype {array.dtype};"
+            f" {hint}"
+        )
+    # A Python number stays a scalar, which is immutable.
+    return array if isinstance(value, np.ndarray) else array[()]
+
+
+def _finish(tape: Tape, result: Any) -> Run:
+    # A list is taken for an array, as NumPy and SciPy do; a tuple is several outputs.
+    is_tuple = isinstance(result, tuple)
+    outputs, values = [], []
+    for k, item in enumerate(result if is_tuple else [result]):
+        number, value = _output(tape, item, f"output {k}" if is_tuple else "the result")
+        outputs.append((number, np.shape(value)))
+        values.append(value)
+    return Run(tape, tuple(outputs), tuple(values), is_tuple)
+
+
+def _output(tape: Tape, item: Any, what: str) -> tuple[int | None, Any]:
+    """Return the node of an output (None: it does not depend on the inputs) and its value."""
+    if isinstance(item, list):
+        item = _reopened(tape, as_one, item)
+    if isinstance(item, np.ndarray) and item.dtype == object:
+        item = _from_objects(tape, item, what)
+    if isinstance(item, Traced) and item.tape is tape and item.dtype.kind == "c":
+        raise InputError(
+            f"{what} is complex, which is not differentiated; return np.real and np.imag of it"
+        )
+    if isinstance(item, Traced) and item.tape is tape:
+        return item.number, item.value
+    if isinstance(item, Traced):
+        if not item.tape.is_open:
+            raise TraceError(
+                f"{what} is a traced value of an earlier call, whose derivative is lost; compute it"
+                " anew, or keep chainad.stop_gradient(x) instead"
+            )
+        return None, item
+    if isinstance(item, (np.ndarray, np.generic, int, float)):
+        value = np.asarray(item)
+        if value.dtype.kind in "fiub":
+            return None, value
+    raise InputError(
+        f"{what} must be a number, an array of real numbers or a tuple of these,"
+        f" but got {_described(item)}"
+    )
+
+
+def _from_objects(tape: Tape, item: np.ndarray[Any, Any], what: str) -> Any:
+    if any(True for _ in tracers_in(item)):
+        return _reopened(tape, pack, item)
+    if not all(isinstance(x, NUMBERS) for x in item.flat):
+        raise TraceError(f"{what} is an object array without numbers; return an array of floats")
+    return item.astype(float)
+
+
+def _described(item: Any) -> str:
+    return f"an array of dtype {item.dtype}" if hasattr(item, "dtype") else type(item).__name__
+
+
+def _reopened(tape: Tape, function: Callable[[Any], Any], item: Any) -> Any:
+    tape.is_open = True
+    try:
+        return function(item)
+    finally:
+        tape.is_open = False

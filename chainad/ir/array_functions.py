@@ -1,0 +1,223 @@
+"""The few array functions that programs need and NumPy lacks; all can be traced like NumPy's own.
+
+They follow NEP 18: an argument with `__array_function__` that is no ndarray takes over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache, reduce
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse
+
+from chainad.ir.positions import Positions, as_array, lattice
+from chainad.ir.strides import Walk, view, walks
+
+Array = npt.NDArray[Any]
+
+
+def place(x: Array, axis: int, where: Positions, size: int) -> Array:
+    """Put the entries of one axis at the positions `where` of a zero axis of `size` places.
+
+    The inverse of `np.take(x, where, axis)`. The positions must be distinct.
+    """
+    if not isinstance(x, np.ndarray):
+        return _dispatch(place, x, axis, where, size)
+    out = np.zeros((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype)
+    out[(slice(None),) * axis + (key_of(where),)] = x
+    return out
+
+
+def segment_sum(x: Array, axis: int, segments: Positions, size: int) -> Array:
+    """Add up the entries of one axis that have the same number in `segments` (below `size`)."""
+    if not isinstance(x, np.ndarray):
+        return _dispatch(segment_sum, x, axis, segments, size)
+    front = np.moveaxis(x, axis, 0)
+    count = len(segments)
+    rows = np.ascontiguousarray(front).reshape(count, prod(front.shape[1:]))
+    total = sparse_dot(np.ones(count, x.dtype), segments, range(count), size, rows)
+    return np.moveaxis(total.reshape(size, *front.shape[1:]), 0, axis)
+
+
+def add_at(x: Array, axis: int, where: Positions, y: Array) -> Array:
+    """Return x with y added to its entries at the distinct positions `where` of one axis."""
+    for array in (x, y):
+        if takes_over(array):
+            return x + place(y, axis, where, x.shape[axis])
+    out = np.array(x, dtype=np.result_type(x, y))
+    out[(slice(None),) * axis + (key_of(where),)] += y
+    return out
+
+
+def add_tied(x: Array, shape: tuple[int, ...], ties: tuple[int, ...], y: Array) -> Array:
+    """Return x with y added to its entries where tied axes run together, x seen in `shape`.
+
+    Axis k of x runs along axis `ties[k]` of y.
+    """
+    sizes, steps = _tied(shape, ties)
+    if takes_over(x) or takes_over(y):
+        flat = np.broadcast_to(y, sizes).reshape((prod(sizes),))
+        where = lattice(0, steps, sizes)
+        return add_at(x.reshape((prod(shape),)), 0, where, flat).reshape(x.shape)
+    out = np.array(x, dtype=np.result_type(x, y), order="C")
+    add_tied_into(out, shape, ties, y)
+    return out
+
+
+def add_tied_into(out: Array, shape: tuple[int, ...], ties: tuple[int, ...], y: Array) -> None:
+    """Do what `add_tied` does to a row-major array."""
+    sizes, steps = _tied(shape, ties)
+    width = out.itemsize
+    at = np.ndarray(sizes, out.dtype, out, 0, tuple([width * step for step in steps]))
+    np.add(at, y, at)
+
+
+@lru_cache(maxsize=1024)
+def _tied(shape: tuple[int, ...], ties: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the sizes of the axes that run together, and their steps in a row-major array."""
+    sizes, steps, step = [0] * (max(ties, default=-1) + 1), [0] * (max(ties, default=-1) + 1), 1
+    for size, tie in zip(reversed(shape), reversed(ties), strict=True):
+        sizes[tie] = size
+        steps[tie] += step
+        step *= size
+    return tuple(sizes), tuple(steps)
+
+
+def scatter(
+    positions: tuple[Positions, ...],
+    size: int,
+    covers: bool,
+    signs: tuple[tuple[int, ...], ...],
+    *vectors: Array,
+) -> Array:
+    """Put sums of vectors, or of single numbers, at positions of one vector; what meets is added.
+
+    `signs` has a tuple for every region, +1 or -1 for each of its terms; empty: one term each.
+    `covers` says that nothing meets, and that every place is taken.
+    """
+    if any(takes_over(vector) for vector in vectors):
+        summed = (_sum(signs_, terms) for signs_, terms in _regions(positions, signs, vectors))
+        spread = [np.broadcast_to(x, len(p)) for x, p in zip(summed, positions, strict=True)]
+        terms = [place(x, 0, p, size) for x, p in zip(spread, positions, strict=True)]
+        return reduce(np.add, terms)
+    out = np.empty(size, np.result_type(*vectors))
+    scatter_into(out, positions, covers, signs, *vectors)
+    return out
+
+
+def scatter_into(
+    out: Array,
+    positions: tuple[Positions, ...],
+    covers: bool,
+    signs: tuple[tuple[int, ...], ...],
+    *vectors: Array,
+) -> None:
+    """Do what `scatter` does, in a row-major vector that is there."""
+    if not covers:
+        out.fill(0)
+    for where, (signs_, terms) in zip(positions, _regions(positions, signs, vectors), strict=True):
+        *first, last = terms
+        a = _sum(signs_[:-1], first) if first else None
+        found = walks(where)
+        if found is None:
+            place_of = as_array(where)
+            out[place_of] = _ended(out[place_of] if not covers else None, a, last, signs_[-1])
+            continue
+        a, b = None if a is None else _row_major(a), _row_major(last)
+        for walk in found:
+            target = view(out, walk.sizes, walk.target)
+            before = None if covers else target
+            one = None if a is None else _along(a, walk)
+            _ended(before, one, _along(b, walk), signs_[-1], target)
+
+
+def _ended(before: Any, a: Any, b: Array, sign: int, out: Any = None) -> Array:
+    """Return before + a + sign * b, in `out` if that is given; None stands for nothing."""
+    if before is not None and a is not None:
+        before, a = None, np.add(before, a, out)
+    a = before if a is None else a
+    found: Array
+    if a is not None:
+        found = np.add(a, b, out) if sign == 1 else np.subtract(a, b, out)
+    else:
+        found = np.positive(b, out) if sign == 1 else np.negative(b, out)
+    return found
+
+
+def _regions(
+    positions: tuple[Positions, ...], signs: tuple[tuple[int, ...], ...], vectors: Sequence[Array]
+) -> list[tuple[tuple[int, ...], Sequence[Array]]]:
+    """Return signs and terms of every region."""
+    found, start = [], 0
+    for each in signs or ((1,),) * len(positions):
+        found.append((each, vectors[start : start + len(each)]))
+        start += len(each)
+    return found
+
+
+def _sum(signs: tuple[int, ...], terms: Sequence[Array]) -> Array:
+    total = terms[0] if signs[0] == 1 else np.negative(terms[0])
+    for sign, term in zip(signs[1:], terms[1:], strict=True):
+        total = np.add(total, term) if sign == 1 else np.subtract(total, term)
+    return total
+
+
+def _row_major(x: Array) -> Array:
+    return np.reshape(x, ()) if np.size(x) == 1 else np.ascontiguousarray(x)
+
+
+def _along(x: Array, walk: Walk) -> Array:
+    """Return what a walk takes from a vector, or a single number as it is."""
+    return x if x.ndim == 0 else view(x, walk.sizes, walk.source)
+
+
+def sparse_dot(values: Array, rows: Positions, cols: Positions, size: int, x: Array) -> Array:
+    """Return the product of a sparse matrix and x, of shape (number of columns, n).
+
+    The matrix has `values[k]` in row `rows[k]`, of `size`, and column `cols[k]`.
+    """
+    for array in (values, x):
+        if takes_over(array):
+            kind: Any = type(array)
+            args = (values, rows, cols, size, x)
+            found: Array = kind.__array_function__(array, sparse_dot, (kind,), args, {})
+            return found
+    order, indices, indptr = _compressed(rows, cols, size)
+    data = values if order is None else values[order]
+    matrix = scipy.sparse.csr_array((data, indices, indptr), shape=(size, x.shape[0]))
+    result: Array = matrix @ x
+    return result
+
+
+@lru_cache(maxsize=256)
+def _compressed(rows: Positions, cols: Positions, size: int) -> tuple[Array | None, Array, Array]:
+    """Return the order of the entries along the rows (None: as they are), and their layout."""
+    numbers, columns = as_array(rows), as_array(cols)
+    order = None if np.all(np.diff(numbers) >= 0) else np.argsort(numbers, kind="stable")
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(numbers, minlength=size))])
+    return order, columns if order is None else columns[order], indptr
+
+
+def key_of(where: Positions) -> slice | Array:
+    """Return what indexes one axis at `where`: a slice if it can be."""
+    if not isinstance(where, range):
+        return as_array(where)
+    stop: int | None = where.start + where.step * len(where)
+    if stop is not None and stop < 0:  # a descending slice down to place 0 has no stop
+        stop = None
+    return slice(where.start, stop, where.step)
+
+
+def takes_over(array: Any) -> bool:
+    """Return whether an argument is no plain array or number, but something that is traced."""
+    return not isinstance(array, np.ndarray) and hasattr(type(array), "__array_function__")
+
+
+def _dispatch(function: Any, x: Any, *args: Any) -> Any:
+    if not hasattr(type(x), "__array_function__"):
+        return function(np.asarray(x), *args)
+    return x.__array_function__(function, (type(x),), (x, *args), {})

@@ -1,0 +1,57 @@
+"""Programs: straight-line instructions on numbered registers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chainad.ir.ops import Kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """Apply a kernel to registers; write a register that was never written before."""
+
+    kernel: Kernel
+    inputs: tuple[int, ...]
+    output: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a backend executes: no choice is left.
+
+    Registers 0 to `n_slots` - 1 hold the numbers of the local Jacobians (the edges without numbers
+    are never read); `outputs` are the registers of the results, None where a Jacobian is zero.
+    """
+
+    n_slots: int
+    instructions: tuple[Instruction, ...]
+    outputs: tuple[int | None, ...]
+
+    @property
+    def used_slots(self) -> tuple[int, ...]:
+        """The slots that are read."""
+        read = {k for i in self.instructions for k in i.inputs} | {*self.outputs}
+        return tuple(k for k in range(self.n_slots) if k in read)
+
+    @property
+    def array_calls(self) -> int:
+        """How many array operations a run makes."""
+        return len(self.instructions)
+
+    def check(self) -> None:
+        """Assert that every register is written once, before it is read."""
+        written = set(range(self.n_slots))
+        for instruction in self.instructions:
+            assert written.issuperset(instruction.inputs), instruction
+            assert instruction.output not in written, instruction
+            written.add(instruction.output)
+        assert written.issuperset(k for k in self.outputs if k is not None)
+
+    def __str__(self) -> str:
+        lines = [
+            f"r{i.output} = {i.kernel}({', '.join(f'r{k}' for k in i.inputs)})"
+            for i in self.instructions
+        ]
+        outputs = ", ".join("zero" if k is None else f"r{k}" for k in self.outputs)
+        return "\n".join([*lines, f"return {outputs}"])

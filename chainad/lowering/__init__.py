@@ -1,1 +1,0 @@
-"""Lowering, room by room: what writes instructions, and the passes that make them fewer."""

@@ -1,1 +1,0 @@
-"""Planners: each turns a linear graph into an elimination order, integers only."""

@@ -1,0 +1,236 @@
+"""Calibration: what the kinds of work cost on this machine, measured once and kept in a file.
+
+Nothing is ever measured unasked: `calibrate()` does it, and until then a shipped table is used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from timeit import repeat
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+
+from chainad.errors import ChainadError
+from chainad.ir.array_functions import place, sparse_dot
+from chainad.ir.positions import positions
+from chainad.structure.cost import KINDS, Work
+
+FORMAT = "chainad calibration 1"
+SHIPPED = "shipped table"
+STORED = "calibrated on this machine"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What every kind of work costs, in picoseconds.
+
+    Attributes
+    ----------
+    costs : tuple of int
+        Picoseconds per unit of work, in the order of `chainad.work.KINDS`.
+    source : str
+        Where the numbers are from.
+
+    Examples
+    --------
+    >>> import chainad
+    >>> from chainad.planning.calibration import SHIPPED_TABLE
+    >>> SHIPPED_TABLE.cost("multiplied") > 4 * SHIPPED_TABLE.cost("dots")
+    True
+    """
+
+    costs: tuple[int, ...]
+    source: str
+
+    def cost(self, kind: str) -> int:
+        """Return the picoseconds of one unit of a kind of work."""
+        return self.costs[KINDS.index(kind)]
+
+    def time(self, work: Work) -> int:
+        """Return how long some work takes, in picoseconds."""
+        return sum(getattr(work, kind) * cost for kind, cost in zip(KINDS, self.costs, strict=True))
+
+    def __str__(self) -> str:
+        rows = [f"  {kind:<11}{cost:>12,} ps" for kind, cost in zip(KINDS, self.costs, strict=True)]
+        return "\n".join([f"Calibration  {self.source}", *rows])
+
+
+# One core of an AMD EPYC server of 2024 with OpenBLAS, rounded.
+SHIPPED_TABLE = Calibration(
+    costs=(
+        600_000,  # calls
+        210_000,  # views
+        150,  # moved
+        400,  # gathered
+        300,  # multiplied
+        100,  # added
+        50,  # dots
+        140_000,  # items
+        400,  # entries
+        32_000_000,  # sparse
+        150,  # applied
+        180,  # numbers
+    ),
+    source=SHIPPED,
+)
+
+
+def calibrate(store: bool = True) -> Calibration:
+    """Measure what the kinds of work cost on this machine, and keep it for `price="time"`.
+
+    Parameters
+    ----------
+    store : bool
+        Whether to write the table to the user's cache folder, where every later process finds it:
+        `$XDG_CACHE_HOME/chainad` or `~/.cache/chainad`, `~/Library/Caches/chainad` on macOS,
+        `%LOCALAPPDATA%\\chainad` on Windows. There is one file per machine, NumPy and BLAS.
+
+    Returns
+    -------
+    Calibration
+        Picoseconds per kind of work; `print` it to read it.
+
+    Raises
+    ------
+    ChainadError
+        If the file cannot be written.
+
+    Notes
+    -----
+    Takes about a second, on a machine that is otherwise idle. Every cost is the least of several
+    runs; the time of reading and writing is taken off the others.
+    """
+    found = Calibration(_measure(), STORED)
+    if store:
+        try:
+            _write(found, path())
+        except OSError as error:
+            raise ChainadError(
+                f"the calibration cannot be written to {path()}: {error.strerror};"
+                " set XDG_CACHE_HOME to a folder that can be written, or pass store=False"
+            ) from error
+    return found
+
+
+def known() -> Calibration:
+    """Return the table stored for this machine, or the shipped one where there is none."""
+    try:
+        text = path().read_text("utf-8")
+    except OSError:
+        return SHIPPED_TABLE
+    return _read(text) or SHIPPED_TABLE
+
+
+def path() -> Path:
+    """Return the file of this machine's table."""
+    key = blake2b(json.dumps(_machine()).encode(), digest_size=8).hexdigest()
+    return _folder() / f"calibration-{key}.json"
+
+
+def _folder() -> Path:
+    home, given = Path.home(), os.environ.get("XDG_CACHE_HOME", "")
+    if Path(given).is_absolute():  # a relative one is to be ignored, says the specification
+        return Path(given) / "chainad"
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "chainad"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local")) / "chainad"
+    return home / ".cache" / "chainad"
+
+
+@lru_cache(maxsize=1)
+def _machine() -> dict[str, str]:
+    """Return what the costs depend on."""
+    config: Any = np.show_config(mode="dicts")
+    blas = config.get("Build Dependencies", {}).get("blas", {})
+    return {
+        "node": platform.node(),
+        "machine": platform.machine(),
+        "cores": str(os.cpu_count()),
+        "numpy": np.__version__,
+        "blas": f"{blas.get('name', '')} {blas.get('version', '')}",
+    }
+
+
+def _write(table: Calibration, where: Path) -> None:
+    fields = {
+        "format": FORMAT,
+        **_machine(),
+        "picoseconds": dict(zip(KINDS, table.costs, strict=True)),
+    }
+    where.parent.mkdir(parents=True, exist_ok=True)
+    # Written aside and then moved, so that no other process ever reads half a file.
+    handle, name = tempfile.mkstemp(dir=where.parent, suffix=".tmp")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(json.dumps(fields, indent=1) + "\n")
+    os.replace(name, where)
+
+
+def _read(text: str) -> Calibration | None:
+    """Return the table of a file; None if it is damaged or of another version."""
+    try:
+        fields = json.loads(text)
+        costs = fields["picoseconds"]
+        if fields["format"] != FORMAT or set(costs) != set(KINDS):
+            return None
+        numbers = tuple(costs[kind] for kind in KINDS)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if any(type(number) is not int or number < 0 for number in numbers):
+        return None
+    return Calibration(numbers, STORED)
+
+
+# ------------------------------------------------------------------ measuring
+
+
+def _measure() -> tuple[int, ...]:
+    """Return the costs in the order of `KINDS`, in picoseconds."""
+    rng = np.random.default_rng(0)
+    n, thin = 512, 16
+    a, column, few = rng.random((n, n)), rng.random((n, 1)), rng.random((2, 2))
+    index = rng.permutation(n)
+    batch = rng.random((2_000, 3, 3))
+    rows, cols = (positions(rng.integers(0, n, 5_000)) for _ in range(2))
+    one = positions(np.array([0, 1, 1, 0]))
+    factors = scipy.linalg.lu_factor(a)
+    values, right = rng.random(5_000), a[:, :thin].copy()
+    quarter, ones = np.ones(4), np.ones((2, 2))
+    call = _time(lambda: np.multiply(few, few))
+    numbers = _time(lambda: a @ column) / n**2
+    sparse = _time(lambda: sparse_dot(quarter, one, one, 2, ones))
+    many = _time(lambda: sparse_dot(values, rows, cols, n, right))
+    found = {
+        "calls": call,
+        "views": _time(lambda: few.reshape(4)),
+        "moved": _time(lambda: place(a, 0, range(n), n)) / n**2 - 2 * numbers,
+        "gathered": _time(lambda: a[index]) / n**2 - 2 * numbers,
+        "multiplied": _time(lambda: a * column) / n**2 - 2 * numbers,
+        "added": _time(lambda: a + a) / n**2 - 3 * numbers,
+        "dots": _time(lambda: a @ a) / n**3,
+        "items": _time(lambda: batch @ batch) / 2_000,
+        "entries": (many - sparse) / (5_000 * thin),
+        "sparse": sparse,
+        "applied": _time(lambda: scipy.linalg.lu_solve(factors, a)) / n**3,
+        "numbers": numbers,
+    }
+    # At least one picosecond: no work is free.
+    return tuple(max(1, round(found[kind])) for kind in KINDS)
+
+
+def _time(run: Callable[[], Any], budget: float = 0.08) -> float:
+    """Return the picoseconds of a run, the least of several that take `budget` seconds in all."""
+    once = min(repeat(run, number=1, repeat=3))
+    number = max(1, round(budget / 8 / max(once, 1e-7)))
+    return min(repeat(run, number=number, repeat=5)) / number * 1e12

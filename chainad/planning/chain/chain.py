@@ -1,0 +1,170 @@
+"""Optimal bracketing of a chain: which vertices to eliminate in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import reduce
+from itertools import pairwise
+from math import prod
+
+from chainad.errors import PlanError
+from chainad.planning.chain.hu_shing import order_of_polygon
+from chainad.planning.chain.interval_dp import bracket_structures, can_tabulate
+from chainad.planning.cost_models import PriceModel, multiplications
+from chainad.planning.linear_graph import LinearGraph, Price, Vertex
+from chainad.planning.orders import Item, only_vertices
+from chainad.planning.plan import price_in_full
+from chainad.structure import multiply
+from chainad.structure.structure import Structure
+
+PROOF = "optimal over all bracketings of this chain"
+
+# Longer chains of dense matrices are bracketed without a table of all segments, and so many
+# factors of any kind are compared product by product.
+MANY_FACTORS = 100
+
+# So many factors have a table of all segments, filled in seconds.
+MOST_FACTORS = 1500
+
+# So many last products are tried for a hybrid.
+MOST_ROOTS = 16
+
+
+def chain(graph: LinearGraph, model: PriceModel = multiplications) -> tuple[Vertex, ...]:
+    """Return the order of a cheapest bracketing.
+
+    Raises
+    ------
+    PlanError
+        If the graph is not a path from one input to one output.
+    """
+    free, boundaries, structures = factors_of(graph, model)
+    if len(structures) <= MANY_FACTORS or not _is_dense(structures):
+        found = _bracketed(structures, model)
+    else:
+        found = order_of_polygon(_sizes(structures))
+    return (*free, *(boundaries[k - 1] for k in found))
+
+
+def is_exact(graph: LinearGraph, model: PriceModel = multiplications) -> bool:
+    """Return whether `chain` compares all bracketings of a graph."""
+    if graph.chain is None:
+        return False
+    _, _, structures = factors_of(graph, model)
+    if len(structures) <= MANY_FACTORS:
+        return True
+    if _is_dense(structures):
+        return model is multiplications
+    return len(structures) <= MOST_FACTORS and can_tabulate(structures, model)
+
+
+def hybrid_orders(
+    graph: LinearGraph, model: PriceModel = multiplications
+) -> Iterator[tuple[Vertex, ...]]:
+    """Yield cheapest orders with one vertex or another kept for last, the cheapest ones first."""
+    free, boundaries, structures = factors_of(graph, model)
+    if len(structures) <= MANY_FACTORS or (
+        len(structures) <= MOST_FACTORS and can_tabulate(structures, model)
+    ):
+        brackets = bracket_structures(structures, model)
+        for k in sorted(range(len(boundaries)), key=brackets.rooted)[:MOST_ROOTS]:
+            yield (*free, *(boundaries[v - 1] for v in brackets.order(root=k)))
+
+
+def _bracketed(structures: Sequence[Structure], model: PriceModel) -> list[int]:
+    """Return the inner vertices of a chain in a cheapest order, of a very long one in a good one.
+
+    Very long chains are cut into pieces; then the products of these are put into order.
+    """
+    most = MANY_FACTORS
+    if len(structures) > most and can_tabulate(structures, model):
+        most = MOST_FACTORS
+    if len(structures) <= most:
+        return bracket_structures(structures, model).order()
+    order: list[int] = []
+    cuts = [*range(0, len(structures), most), len(structures)]
+    products: list[Structure] = []
+    for start, stop in pairwise(cuts):
+        piece = structures[start:stop]
+        order += [start + k for k in bracket_structures(piece, model).order()]
+        products.append(reduce(lambda right, left: multiply(left, right).structure, piece))
+    return order + [cuts[k] for k in _bracketed(products, model)]
+
+
+def factors_of(
+    graph: LinearGraph, model: PriceModel = multiplications
+) -> tuple[list[Vertex], list[Vertex], list[Structure]]:
+    """Return vertices that are free to eliminate first, those left between factors, and these.
+
+    Multiplications with an identity are free and change nothing: these are taken out beforehand.
+    """
+    if graph.chain is None:
+        raise PlanError(
+            "mode='chain' needs a path from one input to one output, but this graph branches;"
+            " use mode='auto'"
+        )
+    factors = list(graph.chain)
+    if model is multiplications:
+        # A change of sign makes an operator explicit, hence is not free beside one.
+        signs = (1,) if any(e.structure.action for e in factors) else (1, -1)
+        kept = (e for e in factors if e.structure.scale not in signs or not e.structure.is_identity)
+        factors = list(kept) or factors[:1]
+    boundaries = [edge.tail for edge in factors[1:]]
+    between = set(boundaries)
+    free = [v for v in graph.inner if v not in between]
+    return free, boundaries, [edge.structure for edge in factors]
+
+
+def price_of_order(
+    graph: LinearGraph, order: Sequence[Item], model: PriceModel = multiplications
+) -> Price:
+    """Return `price_in_full` of these; of a chain of matrices by their sizes, without algebra."""
+    edges = graph.chain
+    vertices = only_vertices(order)
+    if edges is None or vertices is None or model is not multiplications:
+        return price_in_full(graph, order, model)
+    structures = [edge.structure for edge in edges]
+    kinds = [*map(_kind, structures)]
+    sizes = _sizes(structures)
+    if None in kinds or 0 in sizes:
+        return price_in_full(graph, order, model)
+    path = [edges[0].tail, *(edge.head for edge in edges)]
+    size = dict(zip(path, sizes, strict=True))
+    before, after = dict(pairwise(reversed(path))), dict(pairwise(path))
+    behind = dict(zip(path, kinds, strict=False))  # the kind of what leads on from a vertex
+    products = additions = 0
+    for v in vertices:
+        tail, head = before[v], after[v]
+        right, left = behind[tail], behind[v]
+        assert left is not None
+        assert right is not None
+        if left and right:  # a product with an identity is free
+            rows, cols = (size[head] if left == DENSE else 1), (size[tail] if right == DENSE else 1)
+            products += rows * size[v] * cols
+            if left == right == DENSE:
+                additions += rows * cols * (size[v] - 1)
+        before[head], after[tail] = tail, head
+        behind[tail] = max(left, right)
+    return Price(products, additions, products)
+
+
+IDENTITY, DIAGONAL, DENSE = range(3)
+
+
+def _kind(structure: Structure) -> int | None:
+    """Return which kind of matrix this is, None for all that is none of the three."""
+    if structure.is_dense:
+        return DENSE
+    if structure.is_matrix:
+        return DIAGONAL
+    return IDENTITY if structure.is_identity else None
+
+
+def _is_dense(structures: Sequence[Structure]) -> bool:
+    return all(structure.is_dense for structure in structures)
+
+
+def _sizes(structures: Sequence[Structure]) -> list[int]:
+    """Return the sizes of the vertices from x to y."""
+    ends = (structures[0].cols, *(structure.rows for structure in structures))
+    return [axes[0].size if len(axes) == 1 else prod(a.size for a in axes) for axes in ends]

@@ -1,0 +1,377 @@
+"""Chunked plans: a Jacobian in blocks of columns or rows, one plan per block; what they take.
+
+A block of columns is the linear graph with a selection in front of one input, a block of rows one
+with a selection behind one output: plans like any other. What the blocks have in common is computed
+for each of them anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from math import prod
+from typing import Any, Literal
+
+from chainad.ir.graph import Origin
+from chainad.planning.cost_models import PriceModel, multiplications
+from chainad.planning.linear_graph import Edge, LinearGraph, Vertex
+from chainad.planning.plan import Peak, Plan, Step, follow
+from chainad.planning.report import bytes_text
+from chainad.planning.serialize import fields_of, text_of
+from chainad.structure import arrange
+from chainad.structure.serialize import a_text, a_tuple, an_integer, refuse
+from chainad.structure.structure import Axis
+
+Side = Literal["columns", "rows"]
+
+FORMAT = "chainad chunked plan 1"
+FIELDS = [
+    *("format", "side", "limit", "asked", "title", "multiplications", "additions", "model"),
+    *("prices", "graph", "first"),
+]
+
+# Beyond so many blocks, what is alive besides the result is a small part of it.
+MOST_BLOCKS = 64
+
+
+def _inputs(graph: LinearGraph) -> tuple[Vertex, ...]:
+    return graph.inputs
+
+
+def _outputs(graph: LinearGraph) -> tuple[Vertex, ...]:
+    return graph.outputs
+
+
+SIDES: dict[Side, Callable[[LinearGraph], tuple[Vertex, ...]]] = {
+    "columns": _inputs,
+    "rows": _outputs,
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One block of the Jacobian: places `start` to `stop` of one axis of one input or output.
+
+    Attributes
+    ----------
+    end : int
+        The number of the input, or of the output.
+    axis, start, stop : int
+        The places of its value that the block is of.
+    plan : Plan
+        The plan of the block. Its last local Jacobian is the selection, which has no numbers.
+    slots : tuple of int
+        For every other local Jacobian of that plan its number in the whole graph.
+    """
+
+    end: int
+    axis: int
+    start: int
+    stop: int
+    plan: Plan
+    slots: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ChunkedPlan:
+    """A Jacobian that is accumulated in blocks of columns or of rows, to keep within some memory.
+
+    Attributes
+    ----------
+    graph : LinearGraph
+        The local Jacobians and their structures.
+    side : str
+        "columns" or "rows".
+    parts : tuple of Part
+        One plan per block, in the order in which they run.
+    limit : int
+        Bytes.
+    asked, title : str
+        What the user asked for, and what the report calls the function.
+    """
+
+    graph: LinearGraph
+    side: Side
+    parts: tuple[Part, ...]
+    limit: int
+    asked: str = field(default="", compare=False)
+    title: str = field(default="J", compare=False)
+
+    def __str__(self) -> str:
+        return _render(self)
+
+    @property
+    def itemsize(self) -> int:
+        return self.parts[0].plan.itemsize
+
+    @property
+    def model(self) -> str:
+        """The name of the price model that the orders were chosen by."""
+        return self.parts[0].plan.model
+
+    @cached_property
+    def price(self) -> int:
+        """What all blocks cost together; of peaks, the largest."""
+        prices = [part.plan.price for part in self.parts]
+        return max(prices) if self.model == "peak" else sum(prices)
+
+    @cached_property
+    def multiplications(self) -> int:
+        """Scalar multiplications of all blocks."""
+        return sum(part.plan.multiplications for part in self.parts)
+
+    @cached_property
+    def additions(self) -> int:
+        """Scalar additions of all blocks."""
+        return sum(part.plan.additions for part in self.parts)
+
+    @cached_property
+    def peak(self) -> Peak:
+        """What counts towards the limit: local Jacobians, result, and the products of a block."""
+        most = max(product_numbers(part.plan, True) for part in self.parts)
+        numbers = local_numbers(self.graph) + result_numbers(self.graph) + most
+        return Peak(numbers, numbers * self.itemsize)
+
+    def to_json(self) -> str:
+        """Return the plan as text for `ChunkedPlan.from_json`, as `Plan.to_json` does."""
+        whole = follow(self.graph, self.graph.inner, itemsize=self.itemsize)
+        firsts = [part for part in self.parts if part.start == 0]
+        fields: dict[str, Any] = {
+            "format": FORMAT,
+            "side": self.side,
+            "limit": self.limit,
+            "asked": self.asked,
+            "title": self.title,
+            "multiplications": self.multiplications,
+            "additions": self.additions,
+            "model": self.model,
+            "prices": [part.plan.price for part in self.parts],
+            "graph": json.loads(whole.to_json()),
+            # The first block of every end; the others follow its order.
+            "first": [[p.axis, p.stop, json.loads(p.plan.to_json())] for p in firsts],
+        }
+        return text_of(fields)
+
+    @classmethod
+    def from_json(cls, text: str) -> ChunkedPlan:
+        """Return the plan that `to_json` wrote; raise PlanError as `Plan.from_json` does."""
+        return _read(text)
+
+    def with_origins(self, graph: LinearGraph) -> ChunkedPlan:
+        """Return the same plan for an equal graph that was traced elsewhere."""
+        return replace(self, graph=graph)
+
+
+def all_blocks(graph: LinearGraph, side: Side, first: Part, model: PriceModel) -> Iterator[Part]:
+    """Yield all blocks of one end, each with the order of the first."""
+    shape = graph.shapes[SIDES[side](graph)[first.end]]
+    size = shape[first.axis] if shape else 1
+    yield first
+    for start in range(first.stop, size, max(1, first.stop)):
+        stop = min(start + first.stop, size)
+        slots, block = graph_of_block(graph, side, first.end, first.axis, start, stop)
+        made = follow(
+            block,
+            first.plan.order,
+            asked=first.plan.asked,
+            itemsize=first.plan.itemsize,
+            model=model,
+        )
+        yield Part(first.end, first.axis, start, stop, made, slots)
+
+
+def _read(text: str) -> ChunkedPlan:
+    """Return the plan of a text; its blocks are cut and followed anew."""
+    fields = fields_of(text, FORMAT, FIELDS)
+    if fields["side"] not in SIDES:
+        refuse("side", "'columns' or 'rows'", fields["side"])
+    side: Side = fields["side"]
+    graph = Plan.from_json(json.dumps(fields["graph"])).graph
+    ends = SIDES[side](graph)
+    parts: list[Part] = []
+    for end, cut in enumerate(a_tuple(fields["first"], "first", len(ends))):
+        parts += _read_blocks(graph, side, end, cut)
+    prices = a_tuple(fields["prices"], "prices", len(parts))
+    model = a_text(fields["model"], "model")
+    priced = [
+        replace(part, plan=replace(part.plan, model=model, price=an_integer(price, "prices")))
+        for part, price in zip(parts, prices, strict=True)
+    ]
+    plan = ChunkedPlan(
+        graph,
+        side,
+        tuple(priced),
+        an_integer(fields["limit"], "limit", 1),
+        a_text(fields["asked"], "asked"),
+        a_text(fields["title"], "title"),
+    )
+    for name in ("multiplications", "additions"):
+        if an_integer(fields[name], name) != getattr(plan, name):
+            refuse(name, f"the {getattr(plan, name)} of its blocks", fields[name])
+    return plan
+
+
+def _read_blocks(graph: LinearGraph, side: Side, end: int, cut: Any) -> list[Part]:
+    at = f"first[{end}]"
+    axis, stop, written = a_tuple(cut, at, 3)
+    shape = graph.shapes[SIDES[side](graph)[end]]
+    axis = an_integer(axis, f"{at}.axis", 0, max(0, len(shape) - 1))
+    size = shape[axis] if shape else 1
+    stop = an_integer(stop, f"{at}.stop", min(size, -(-size // MOST_BLOCKS)), size)
+    plan = Plan.from_json(json.dumps(written))
+    slots, block = graph_of_block(graph, side, end, axis, 0, stop)
+    if plan.graph != block:
+        refuse(at, "the plan of a block of the graph", "one of another graph")
+    return [*all_blocks(graph, side, Part(end, axis, 0, stop, plan, slots), multiplications)]
+
+
+def local_numbers(graph: LinearGraph) -> int:
+    """Return how many numbers all local Jacobians keep."""
+    return sum(edge.structure.count for edge in graph.edges)
+
+
+def result_numbers(graph: LinearGraph) -> int:
+    """Return how many numbers the dense Jacobians have, all of them together."""
+    return sum(map(graph.size, graph.outputs)) * sum(map(graph.size, graph.inputs))
+
+
+def product_numbers(plan: Plan, is_dense: bool) -> int:
+    """Return the most numbers alive at one time besides local Jacobians.
+
+    At the end every result is written out in full if it is to be dense and is not yet.
+    """
+    n = len(plan.graph.edges)
+    last = {step.number: k for k, step in enumerate(plan.steps)}
+    last |= {used: k for k, step in enumerate(plan.steps) for used in (step.left, step.right)}
+    kept = {number for numbers in plan.results for number in numbers}
+    live = most = 0
+    for k, step in enumerate(plan.steps):
+        live += step.structure.count
+        most = max(most, live + _copied(plan, step))
+        for used in {step.left, step.right, step.number} - kept:
+            if used >= n and last[used] == k:
+                live -= plan.structures[used].count
+    if not is_dense:
+        return most
+    for numbers, size in zip(plan.results, _sizes_of_results(plan.graph), strict=True):
+        full = len(numbers) == 1 and plan.structures[numbers[0]].count == size
+        live += 0 if full and numbers[0] >= n else size
+    return max(most, live)
+
+
+def _copied(plan: Plan, step: Step) -> int:
+    """Return how many numbers a step copies to have them in the order in which it reads them."""
+    factors = [plan.structures[k] for k in (step.left, step.right)]
+    if all(factor.is_matrix for factor in factors) or 0 in (factor.count for factor in factors):
+        return 0
+    return max(factor.count for factor in factors)
+
+
+def _sizes_of_results(graph: LinearGraph) -> list[int]:
+    return [graph.size(o) * graph.size(i) for o in graph.outputs for i in graph.inputs]
+
+
+def graph_of_block(
+    graph: LinearGraph, side: Side, end: int, axis: int, start: int, stop: int
+) -> tuple[tuple[int, ...], LinearGraph]:
+    """Return the graph of a block, and the numbers of its edges in the whole graph.
+
+    Its vertices are the selection, what lies on paths from or to it, and the ends of the other
+    side; the selection comes first as an input, last as an output.
+    """
+    seeded = SIDES[side](graph)[end]
+    others = graph.outputs if side == "columns" else graph.inputs
+    on_paths = _connected(graph, seeded, side) | {seeded, *others}
+    slots = tuple(k for k, e in enumerate(graph.edges) if e.tail in on_paths and e.head in on_paths)
+    kept = sorted(on_paths)
+    shift = 1 if side == "columns" else 0
+    number = {v: k + shift for k, v in enumerate(kept)}
+    seed = 0 if side == "columns" else len(kept)
+    shape = graph.shapes[seeded]
+    taken = tuple(stop - start if k == axis else n for k, n in enumerate(shape))
+    edges = [
+        Edge(number[e.tail], number[e.head], e.structure) for e in (graph.edges[k] for k in slots)
+    ]
+    edges.append(_selection(shape, taken, axis, start, side, number[seeded], seed))
+    shapes = [graph.shapes[v] for v in kept]
+    names = [graph.name(v) for v in kept]
+    shapes.insert(seed, taken)
+    names.insert(seed, f"{graph.name(seeded)}[{start}:{stop}]")
+    ends = tuple(number[v] for v in others)
+    origins = [graph.origins[k] for k in slots] if graph.origins else []
+    return slots, LinearGraph(
+        tuple(shapes),
+        (seed,) if side == "columns" else ends,
+        ends if side == "columns" else (seed,),
+        tuple(edges),
+        (*origins, Origin("block")) if origins else (),
+        tuple(names),
+    )
+
+
+def _connected(graph: LinearGraph, end: Vertex, side: Side) -> set[Vertex]:
+    """Return the vertices on paths between `end` and the ends of the other side."""
+    inputs = {end} if side == "columns" else set(graph.inputs)
+    outputs = set(graph.outputs) if side == "columns" else {end}
+    order = sorted(graph.edges, key=lambda edge: edge.tail)
+    reached, useful = set(inputs), set(outputs)
+    for edge in order:
+        if edge.tail in reached:
+            reached.add(edge.head)
+    for edge in reversed(order):
+        if edge.head in useful:
+            useful.add(edge.tail)
+    return reached & useful
+
+
+def _selection(
+    shape: Sequence[int],
+    taken: Sequence[int],
+    axis: int,
+    start: int,
+    side: Side,
+    end: Vertex,
+    seed: Vertex,
+) -> Edge:
+    """Return the edge that takes some places of one axis of an input, or of an output."""
+    whole = [Axis(n, (k,)) for k, n in enumerate(shape)]
+    block = [Axis(n, (k,)) for k, n in enumerate(taken)]
+    if shape:
+        whole[axis] = Axis(shape[axis], (axis,), range(start, start + taken[axis]))
+    sizes = dict(enumerate(taken))
+    if side == "columns":
+        return Edge(seed, end, arrange(whole, block, sizes, scale=1).structure)
+    return Edge(end, seed, arrange(block, whole, sizes, scale=1).structure)
+
+
+def _render(plan: ChunkedPlan) -> str:
+    """Return the report: what all blocks take together, then the plan of the first."""
+    graph, size = plan.graph, plan.itemsize
+    ends = SIDES[plan.side](graph)
+    sides = [", ".join(str(graph.shapes[v]) for v in vs) for vs in (graph.inputs, graph.outputs)]
+    products = plan.peak.numbers - local_numbers(graph) - result_numbers(graph)
+    lines = [f"Plan  {plan.title}: {sides[0]} -> {sides[1]}     in {len(plan.parts)} blocks"]
+    lines[0] += f" of {plan.side}  (asked: {plan.asked})"
+    for end, v in enumerate(ends):
+        mine = [part for part in plan.parts if part.end == end]
+        wide = (
+            (mine[0].stop - mine[0].start)
+            * prod(graph.shapes[v])
+            // max(1, (graph.shapes[v] or (1,))[mine[0].axis])
+        )
+        lines.append(
+            f"blocks      {len(mine)} of up to {wide:,} {plan.side}, cut along axis {mine[0].axis}"
+            f" of {graph.name(v)}"
+        )
+    lines += [
+        f"memory      {bytes_text(plan.peak.bytes)} of {bytes_text(plan.limit)}: local Jacobians"
+        f" {bytes_text(local_numbers(graph) * size)},"
+        f" result {bytes_text(result_numbers(graph) * size)},"
+        f" products of a block {bytes_text(products * size)}",
+        f"price       {plan.multiplications:,} multiplications, {plan.additions:,} additions,"
+        " all blocks together",
+    ]
+    first = replace(plan.parts[0].plan, title="first block")
+    return "\n".join(lines) + "\n\n" + str(first)

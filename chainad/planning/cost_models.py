@@ -1,0 +1,189 @@
+"""Price models: what a product, a sum and an explicit operator cost a planner, as data.
+
+A model is additive: the price of a plan is the sum of the prices of its steps. The one exception,
+`peak`, has a price for whole plans, and is searched by a price of steps that stands in for it.
+Prices are Python integers, so they never overflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+from chainad.errors import PlanError
+from chainad.planning.calibration import Calibration, known
+from chainad.structure import Product, Total
+from chainad.structure.cost import Work, of_explicit, of_product, of_total
+from chainad.structure.structure import Structure
+
+
+class Peak(Protocol):
+    """What the price of a whole plan is read off."""
+
+    @property
+    def bytes(self) -> int: ...
+
+
+class Priced(Protocol):
+    """A plan, as far as its price goes."""
+
+    @property
+    def peak(self) -> Peak: ...
+
+
+@dataclass(frozen=True)
+class PriceModel:
+    """What planning is to make small; an argument `price=` of every verb that plans.
+
+    Attributes
+    ----------
+    name : str
+        What print-outs call it.
+    unit : str
+        What is counted.
+    product, total, explicit : callable
+        The price of a product, of a sum, and of making an operator explicit: non-negative
+        integers.
+    overall : callable, optional
+        The price of a whole plan, where it is not the sum of these; candidates are compared by it,
+        and found by the others.
+
+    Examples
+    --------
+    >>> import chainad
+    >>> from chainad.planning.cost_models import PriceModel
+    >>> model = PriceModel(
+    ...     "products", "products", lambda product: 1, lambda total: 0, lambda operator: 1
+    ... )
+    >>> chainad.plan_chain([5, 4, 3, 2], price=model).price
+    2
+    """
+
+    name: str
+    unit: str
+    product: Callable[[Product], int]
+    total: Callable[[Total], int]
+    explicit: Callable[[Structure], int]
+    overall: Callable[[Priced], int] | None = None
+
+
+def _multiplications(algebra: Product | Total) -> int:
+    return algebra.multiplications
+
+
+def _explicit(operator: Structure) -> int:
+    return operator.cost_of_explicit
+
+
+def _every_product(product: Product) -> int:
+    """Return the multiplications if factors of ones were numbers like any others.
+
+    A product whose factors both keep numbers is priced as it is. Else every entry of the result
+    takes one product, and one more for every addition that ends in it. Hence eliminating a scalar
+    costs indegree times outdegree, as in the published tables (Lohoff & Neftci 2024).
+    """
+    structure = product.structure
+    if product.labels is not None or structure.scale == 0 or not structure.nonzeros:
+        return product.multiplications
+    entries = structure.count if structure.scale is None else structure.nonzeros
+    return max(product.multiplications, entries + product.additions)
+
+
+multiplications = PriceModel(
+    "multiplications", "multiplications", _multiplications, _multiplications, _explicit
+)
+all_multiplications = PriceModel(
+    "all_multiplications", "multiplications", _every_product, _multiplications, _explicit
+)
+
+
+@lru_cache(maxsize=16)
+def by_bytes(itemsize: int) -> PriceModel:
+    """Return the price in bytes read from memory and written there, for numbers of `itemsize`.
+
+    Every array operation of a step is counted, with what it reads and what it writes; an operation
+    that only looks at an array in another way is free.
+    """
+
+    def product(algebra: Product) -> int:
+        return itemsize * _work(algebra).numbers
+
+    def total(algebra: Total) -> int:
+        return itemsize * _work(algebra).numbers
+
+    def explicit(operator: Structure) -> int:
+        return itemsize * of_explicit(operator).numbers
+
+    return PriceModel("bytes", "bytes", product, total, explicit)
+
+
+@lru_cache(maxsize=16)
+def by_time(table: Calibration) -> PriceModel:
+    """Return the price in picoseconds, from what kinds of work cost by a table.
+
+    Inside a large matrix product a multiplication is many times cheaper than one that scales an
+    array, and every array operation has a price of its own, however small its arrays are.
+    """
+    price = lru_cache(maxsize=65536)(table.time)
+
+    def product(algebra: Product) -> int:
+        return price(_work(algebra))
+
+    def total(algebra: Total) -> int:
+        return price(_work(algebra))
+
+    def explicit(operator: Structure) -> int:
+        return price(of_explicit(operator))
+
+    return PriceModel(f"time ({table.source})", "picoseconds", product, total, explicit)
+
+
+def _work(algebra: Product | Total) -> Work:
+    if isinstance(algebra, Total):
+        return of_total(*algebra.terms)
+    # With one factor: the step that makes an operator explicit.
+    return (
+        of_explicit(*algebra.factors) if len(algebra.factors) == 1 else of_product(*algebra.factors)
+    )
+
+
+def _made(algebra: Product | Total) -> int:
+    return algebra.structure.count
+
+
+def _bytes_of_peak(plan: Priced) -> int:
+    return plan.peak.bytes
+
+
+# Orders that make few numbers in all rarely hold many at once; auto compares the true peaks.
+peak = PriceModel("peak", "bytes", _made, _made, lambda op: op.explicit.count, _bytes_of_peak)
+
+# Models are made when they are asked for: a calibration may be stored at any time.
+PRICES: dict[str, Callable[[int], PriceModel]] = {
+    "multiplications": lambda itemsize: multiplications,
+    "all_multiplications": lambda itemsize: all_multiplications,
+    "bytes": by_bytes,
+    "time": lambda itemsize: by_time(known()),
+    "peak": lambda itemsize: peak,
+}
+
+
+def model_of(price: str | PriceModel, itemsize: int = 8) -> PriceModel:
+    """Return the price model of a name, for numbers of `itemsize` bytes, or the model itself.
+
+    Raises
+    ------
+    PlanError
+        If the name is unknown, or this is no price model.
+    """
+    if isinstance(price, PriceModel):
+        return price
+    if not isinstance(price, str):
+        raise PlanError(
+            f"price must be a name or a chainad.prices.PriceModel, but got {type(price).__name__}"
+        )
+    if price not in PRICES:
+        raise PlanError(f"price={price!r} is unknown; choose one of {', '.join(sorted(PRICES))}")
+    return PRICES[price](itemsize)

@@ -1,0 +1,345 @@
+"""The linear graph: local Jacobians on edges, and the elimination of its inner vertices.
+
+Eliminating vertex v multiplies every edge out of v with every edge into v, and adds the products to
+the edges that jump over v. When no inner vertex is left, the edges are the Jacobian.
+Forward mode eliminates in topological order, reverse mode in the opposite one.
+Source: Griewank & Walther, *Evaluating Derivatives*, 2nd ed., ch. 9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import networkx as nx
+
+from chainad.errors import PlanError
+from chainad.ir.graph import Origin
+from chainad.planning.cost_models import PriceModel
+from chainad.planning.cost_models import multiplications as by_multiplications
+from chainad.planning.orders import EdgeElimination, Item, check_mixed, only_vertices, via
+from chainad.structure import FEW, Product, Total, add, multiply, stay_apart
+from chainad.structure.structure import Structure
+
+Vertex = int
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """The local Jacobian of `head` with respect to `tail`."""
+
+    tail: Vertex
+    head: Vertex
+    structure: Structure
+
+
+@dataclass(frozen=True)
+class LinearGraph:
+    """Vertices in topological order, and a structure on every edge.
+
+    `shapes` are the shapes of the vertices' values. Inputs have no edge into them, outputs none
+    out of them. Parallel edges are allowed: they add up. The numbers of edge k are slot k.
+    `origins` (one per edge) and `names` (one per vertex) serve print-outs only, and do not
+    count in comparisons.
+    """
+
+    shapes: tuple[tuple[int, ...], ...]
+    inputs: tuple[Vertex, ...]
+    outputs: tuple[Vertex, ...]
+    edges: tuple[Edge, ...]
+    origins: tuple[Origin, ...] = field(compare=False, default=())
+    names: tuple[str, ...] = field(compare=False, default=())
+
+    @cached_property
+    def inner(self) -> tuple[Vertex, ...]:
+        """The vertices to eliminate, in topological order."""
+        ends = {*self.inputs, *self.outputs}
+        return tuple(v for v in range(len(self.shapes)) if v not in ends)
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.shapes, self.inputs, self.outputs, self.edges))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def size(self, v: Vertex) -> int:
+        """Return how many numbers the value of v has."""
+        size = 1
+        for n in self.shapes[v]:
+            size *= n
+        return size
+
+    def name(self, v: Vertex) -> str:
+        return self.names[v] if self.names else f"v{v}"
+
+    @cached_property
+    def chain(self) -> tuple[Edge, ...] | None:
+        """The edges from x to y if the graph is a path, else None."""
+        if len(self.inputs) != 1 or len(self.outputs) != 1:
+            return None
+        by_tail = {edge.tail: edge for edge in self.edges}
+        if len(by_tail) != len(self.edges) or len(self.edges) != len(self.inner) + 1:
+            return None
+        edges, v = [], self.inputs[0]
+        while v in by_tail:
+            edges.append(by_tail[v])
+            v = by_tail[v].head
+        return tuple(edges) if len(edges) == len(self.edges) else None
+
+    def check_order(self, given: Sequence[Item]) -> tuple[Item, ...]:
+        """Return an order as a tuple if it leaves no inner vertex; raise PlanError if not.
+
+        One of vertices alone names each of them once; with single edges among them, those vertices
+        that lose their edges before need no mention.
+        """
+        order = only_vertices(given)
+        if order is None:
+            check_mixed(((e.tail, e.head) for e in self.edges), self.inner, tuple(given))
+            return tuple(given)
+        missing = sorted(set(self.inner) - set(order))
+        unknown = sorted(set(order) - set(self.inner))
+        if missing or unknown or len(order) != len(self.inner):
+            raise PlanError(
+                f"an elimination order must name each of the {len(self.inner)} inner vertices once,"
+                f" but got {len(order)} vertices"
+                + (f", without {_list(missing)}" if missing else "")
+                + (f", with {_list(unknown)}, which cannot be eliminated" if unknown else "")
+                + "; chainad.plan(f, x).order is one that fits"
+            )
+        return order
+
+    def to_networkx(self) -> nx.MultiDiGraph:
+        """Return the graph with attributes `shape` on nodes and `structure` on edges."""
+        graph = nx.MultiDiGraph()
+        for v, shape in enumerate(self.shapes):
+            graph.add_node(v, shape=shape, name=self.name(v))
+        for edge in self.edges:
+            graph.add_edge(edge.tail, edge.head, structure=edge.structure)
+        return graph
+
+
+def _list(vertices: Sequence[Vertex]) -> str:
+    shown = ", ".join(map(str, vertices[:6]))
+    return shown + (", ..." if len(vertices) > 6 else "")
+
+
+# What lies between two vertices: Jacobians that are to be added, kept apart where their sum would
+# have to spell out every entry (the diagonals of a stencil, blocks tied in different ways).
+Pieces = tuple[Structure, ...]
+
+# Beyond so many pieces, one explicit sum is cheaper to handle.
+MANY_PIECES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """Where a Jacobian goes among the pieces of its edge: added to one (`total`), or a new one."""
+
+    place: int
+    total: Total | None
+
+    @property
+    def additions(self) -> int:
+        return 0 if self.total is None else self.total.additions
+
+    @property
+    def multiplications(self) -> int:
+        return 0 if self.total is None else self.total.multiplications
+
+
+# Where most Jacobians go: nothing lies on the edge yet.
+FIRST = Landing(0, None)
+
+
+def land(pieces: list[Structure], new: Structure) -> Landing:
+    """Put a Jacobian among the pieces of its edge."""
+    for place, old in enumerate(pieces):
+        if len(pieces) >= MANY_PIECES or not stay_apart(old, new):
+            total = add(old, new)
+            pieces[place] = total.structure
+            return Landing(place, total)
+    pieces.append(new)
+    return FIRST if len(pieces) == 1 else Landing(len(pieces) - 1, None)
+
+
+def may_part(graph: LinearGraph) -> bool:
+    """Return whether elimination may leave pieces side by side on some edge.
+
+    If not, what an edge becomes does not depend on the order in which products land on it. Where no
+    axis is tied but to one alone on its side, all sums keep the ties that there are.
+    """
+    if graph.chain is not None:
+        return any(edge.structure.has_positions for edge in graph.edges)
+    sizes = [graph.size(v) for v in range(len(graph.shapes))]
+    return any(
+        structure.has_positions
+        or (structure.is_tied and max(structure.n_spelled) > 1 and max(sizes) ** 2 >= FEW)
+        for structure in {edge.structure for edge in graph.edges}
+    )
+
+
+class Meeting(NamedTuple):
+    """One product of an elimination at v: piece `left` out of v with piece `right` into v.
+
+    The product falls on the edge from `tail` to `head`.
+    """
+
+    tail: Vertex
+    head: Vertex
+    left: int
+    right: int
+    product: Product
+    landing: Landing
+
+
+class Elimination:
+    """A linear graph while its vertices are being eliminated.
+
+    `after[v]` and `before[v]` hold the pieces of the edges out of v and into v; `landings` tells,
+    edge by edge of the graph, where each went.
+    """
+
+    def __init__(self, graph: LinearGraph) -> None:
+        self.after: list[dict[Vertex, Pieces]] = [{} for _ in graph.shapes]
+        self.before: list[dict[Vertex, Pieces]] = [{} for _ in graph.shapes]
+        self.landings: list[Landing] = []
+        self.inner = frozenset(graph.inner)
+        for edge in graph.edges:
+            pieces = [*self.after[edge.tail].get(edge.head, ())]
+            self.landings.append(land(pieces, edge.structure))
+            self._set(edge.tail, edge.head, tuple(pieces))
+
+    def _set(self, tail: Vertex, head: Vertex, pieces: Pieces) -> None:
+        self.after[tail][head] = pieces
+        self.before[head][tail] = pieces
+
+    def copy(self) -> Elimination:
+        twin = object.__new__(Elimination)
+        twin.after = [dict(edges) for edges in self.after]
+        twin.before = [dict(edges) for edges in self.before]
+        twin.landings = self.landings
+        twin.inner = self.inner
+        return twin
+
+    def left_over(self, graph: LinearGraph) -> Iterator[Structure]:
+        """Yield the pieces between inputs and outputs."""
+        for start in graph.inputs:
+            for end in graph.outputs:
+                yield from self.after[start].get(end, ())
+
+    def price(self, v: Vertex, model: PriceModel = by_multiplications) -> int:
+        """Return what the products of eliminating v now cost."""
+        return sum(
+            price_of_products(out, into, model)
+            for out in self.after[v].values()
+            for into in self.before[v].values()
+        )
+
+    def meet(self, item: Item) -> tuple[list[Meeting], dict[tuple[Vertex, Vertex], Pieces]]:
+        """Return what eliminating a vertex or an edge now takes, and the edges it makes.
+
+        Nothing is changed.
+        """
+        outs, ins = self.after[via(item)], self.before[via(item)]
+        if isinstance(item, EdgeElimination):
+            if item.side == "back":
+                ins = {item.tail: ins[item.tail]} if item.tail in ins else {}
+            else:
+                outs = {item.head: outs[item.head]} if item.head in outs else {}
+        meetings: list[Meeting] = []
+        edges: dict[tuple[Vertex, Vertex], Pieces] = {}
+        for head, out in outs.items():
+            for tail, into in ins.items():
+                old = self.after[tail].get(head)
+                pieces = [*old] if old else []
+                for i, left in enumerate(out):
+                    for j, right in enumerate(into):
+                        product = multiply(left, right)
+                        made = product.structure
+                        if made.nonzeros and made.scale != 0:
+                            if pieces:
+                                landing = land(pieces, made)
+                            else:
+                                landing, pieces = FIRST, [made]
+                            meetings.append(Meeting(tail, head, i, j, product, landing))
+                if pieces:
+                    edges[tail, head] = tuple(pieces)
+        return meetings, edges
+
+    def eliminate(self, item: Item) -> list[Meeting]:
+        """Eliminate a vertex or an edge; return what that took.
+
+        An edge that is not there, since its products vanished, takes nothing.
+        """
+        meetings, edges = self.meet(item)
+        if not isinstance(item, EdgeElimination):
+            self._forget(item)
+        elif item.head in self.after[item.tail]:
+            del self.after[item.tail][item.head]
+            del self.before[item.head][item.tail]
+        for (tail, head), pieces in edges.items():
+            self._set(tail, head, pieces)
+        if isinstance(item, EdgeElimination):
+            self._prune({item.tail, item.head})
+        return meetings
+
+    def _forget(self, v: Vertex) -> None:
+        for tail in self.before[v]:
+            del self.after[tail][v]
+        for head in self.after[v]:
+            del self.before[head][v]
+        self.before[v] = {}
+        self.after[v] = {}
+
+    def _prune(self, vertices: Iterable[Vertex]) -> None:
+        """Forget those of some vertices that nothing leads through, and others left so by that."""
+        todo = [v for v in vertices if v in self.inner]
+        while todo:
+            v = todo.pop()
+            if bool(self.after[v]) != bool(self.before[v]):
+                todo += [u for u in (*self.after[v], *self.before[v]) if u in self.inner]
+                self._forget(v)
+
+
+def price_of_products(left: Pieces, right: Pieces, model: PriceModel) -> int:
+    """Return what it costs to multiply all pieces of two edges."""
+    return sum(model.product(multiply(a, b)) for a in left for b in right)
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Price:
+    """What an order costs: the amount in the unit of a price model, then what it is made of.
+
+    Prices compare by amount, then additions.
+    """
+
+    amount: int
+    additions: int
+    multiplications: int
+
+
+def price(
+    graph: LinearGraph, order: Sequence[Item], model: PriceModel = by_multiplications
+) -> Price:
+    """Return the price of eliminating in this order."""
+    elimination = Elimination(graph)
+    algebra: list[Product | Total] = [x.total for x in elimination.landings if x.total is not None]
+    for item in order:
+        for m in elimination.eliminate(item):
+            algebra.append(m.product)
+            if m.landing.total is not None:
+                algebra.append(m.landing.total)
+    left_over = [x for x in elimination.left_over(graph) if x.action is not None]
+    return Price(
+        sum(price_of(x, model) for x in algebra) + sum(map(model.explicit, left_over)),
+        sum(x.additions for x in algebra),
+        sum(x.multiplications for x in algebra) + sum(x.cost_of_explicit for x in left_over),
+    )
+
+
+def price_of(algebra: Product | Total, model: PriceModel) -> int:
+    """Return what one product or sum costs."""
+    return model.product(algebra) if isinstance(algebra, Product) else model.total(algebra)

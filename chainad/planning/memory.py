@@ -1,0 +1,195 @@
+"""Plans within a limit of memory: another order, or the Jacobian in blocks of columns or rows.
+
+What counts: all local Jacobians (for as long as the plan runs), the products alive at one time with
+what a step copies, and the dense result in full. The values on the tape, and what the function
+itself holds, do not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from chainad.errors import InputError, TooLargeError
+from chainad.planning.auto import Mode, make_plan, plan_cached
+from chainad.planning.chunked import (
+    MOST_BLOCKS,
+    SIDES,
+    ChunkedPlan,
+    Part,
+    Side,
+    all_blocks,
+    graph_of_block,
+    local_numbers,
+    product_numbers,
+    result_numbers,
+)
+from chainad.planning.cost_models import PriceModel, model_of
+from chainad.planning.linear_graph import LinearGraph
+from chainad.planning.plan import Plan
+from chainad.planning.report import bytes_text
+from chainad.planning.search.budget import DEFAULT, Aim
+
+UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+def bytes_of(limit: int | str) -> int:
+    """Return a limit such as `"2 GB"`, or a number of bytes, in bytes.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+
+    Examples
+    --------
+    >>> bytes_of("1.5 GB"), bytes_of("2 KiB")
+    (1500000000, 2048)
+    """
+    if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0:
+        return limit
+    names = {unit.lower(): size for unit, size in UNITS.items()}
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]+)\s*", str(limit))
+    if isinstance(limit, str) and found and found[2].lower() in names and float(found[1]) > 0:
+        return int(float(found[1]) * names[found[2].lower()])
+    raise InputError(
+        f"memory_limit must be a number of bytes, or text such as '2 GB', but got {limit!r};"
+        f" the units are {', '.join(UNITS)}"
+    )
+
+
+def plan_within(
+    graph: LinearGraph,
+    mode: Mode,
+    itemsize: int,
+    price: str | PriceModel,
+    limit: int,
+    output: str = "dense",
+    aim: Aim = DEFAULT,
+) -> Plan | ChunkedPlan:
+    """Return the cheapest plan found that keeps within `limit` bytes.
+
+    Orders for the whole Jacobian are tried first, then blocks of columns and of rows.
+
+    Raises
+    ------
+    TooLargeError
+        If none keeps within the limit; it names the least that would.
+    PlanError
+        As for `make_plan`.
+    """
+    model, is_dense = model_of(price, itemsize), output == "dense"
+    needs: list[int] = []
+    found: list[Plan | ChunkedPlan] = []
+    for whole in _wholes(graph, mode, itemsize, model, aim):
+        needs.append(needed(whole, is_dense))
+        if needs[-1] <= limit:
+            found.append(whole)
+        if len(needs) == 1 and found:
+            return whole
+    if not found and is_dense and (isinstance(mode, str) or callable(mode)):
+        for side in SIDES:
+            need, chunked = _in_blocks(graph, side, mode, itemsize, model, limit)
+            needs.append(need)
+            if chunked is not None:
+                found.append(chunked)
+    if found:
+        return min(found, key=lambda plan: (plan.price, plan.additions))
+    raise TooLargeError(_refusal(graph, itemsize, limit, min(needs), is_dense))
+
+
+def needed(plan: Plan, is_dense: bool) -> int:
+    """Return the bytes that count towards a limit, for a plan that is run as a whole."""
+    return (local_numbers(plan.graph) + product_numbers(plan, is_dense)) * plan.itemsize
+
+
+def _wholes(
+    graph: LinearGraph, mode: Mode, itemsize: int, model: PriceModel, aim: Aim
+) -> Iterator[Plan]:
+    """Yield plans for the whole Jacobian, first the one that would be followed without a limit."""
+    yield plan_cached(graph, mode, itemsize, model, aim)
+    if mode == "auto":
+        lean = plan_cached(graph, mode, itemsize, "peak", aim)
+        for order in (lean.order, graph.inner, graph.inner[::-1]):
+            yield make_plan(graph, order, itemsize, model)
+
+
+def _refusal(graph: LinearGraph, itemsize: int, limit: int, least: int, is_dense: bool) -> str:
+    parts = [f"local Jacobians {bytes_text(local_numbers(graph) * itemsize)}"]
+    if is_dense:
+        parts.append(f"the dense result {bytes_text(result_numbers(graph) * itemsize)}")
+    other = "output='sparse', 'structured' or 'operator'" if is_dense else "output='operator'"
+    return (
+        f"no plan was found that keeps within memory_limit={bytes_text(limit)}: the least found"
+        f" takes {bytes_text(least)} ({least} bytes), of which {', '.join(parts)}; raise the limit,"
+        f" or ask for {other}"
+    )
+
+
+def _in_blocks(
+    graph: LinearGraph,
+    side: Side,
+    mode: Mode,
+    itemsize: int,
+    model: PriceModel,
+    limit: int,
+) -> tuple[int, ChunkedPlan | None]:
+    """Return the least bytes seen, and the plan with the fewest blocks that fits, if one does."""
+    fixed = local_numbers(graph) + result_numbers(graph)
+    parts: list[Part] = []
+    most = 0
+    for end in range(len(SIDES[side](graph))):
+        counts = _counts(graph, side, end)
+        for count in counts:
+            blocks = [_largest(graph, side, end, count, mode, itemsize, model)]
+            need = product_numbers(blocks[0].plan, True)
+            # Where positions meet, another block than the first may be the one that needs most.
+            if count == counts[-1] or (fixed + need) * itemsize <= limit:
+                blocks = [*all_blocks(graph, side, blocks[0], model)]
+                need = max(product_numbers(block.plan, True) for block in blocks)
+            if (fixed + need) * itemsize <= limit:
+                break
+        most = max(most, need)
+        parts += blocks
+    bytes_needed = (fixed + most) * itemsize
+    if bytes_needed > limit:
+        return bytes_needed, None
+    asked = f"{_words(mode)}, memory_limit={bytes_text(limit)}"
+    return bytes_needed, ChunkedPlan(graph, side, tuple(parts), limit, asked)
+
+
+def _words(mode: Mode) -> str:
+    return f"mode={mode!r}" if isinstance(mode, str) else "a planner"
+
+
+def _counts(graph: LinearGraph, side: Side, end: int) -> list[int]:
+    """Return how many blocks to try: 1, 2, 4, ... up to one per place of the longest axis."""
+    shape = graph.shapes[SIDES[side](graph)[end]]
+    most = min(MOST_BLOCKS, max(shape, default=1)) or 1
+    return [*(2**k for k in range(most.bit_length()) if 2**k < most), most]
+
+
+def _largest(
+    graph: LinearGraph,
+    side: Side,
+    end: int,
+    count: int,
+    mode: Mode,
+    itemsize: int,
+    model: PriceModel,
+) -> Part:
+    """Return the first and largest of `count` blocks, with a plan of few numbers alive.
+
+    Among the plan that is asked for and a plain sweep, the one with fewer numbers alive is taken.
+    """
+    shape = graph.shapes[SIDES[side](graph)[end]]
+    axis = max(range(len(shape)), key=lambda k: shape[k], default=0)
+    stop = -(-(shape[axis] if shape else 1) // count)
+    slots, block = graph_of_block(graph, side, end, axis, 0, stop)
+    plans = [make_plan(block, mode, itemsize, model)]
+    if mode == "auto":
+        sweep = "forward" if side == "columns" else "reverse"
+        plans.append(make_plan(block, sweep, itemsize, model))
+    plan = min(plans, key=lambda plan: (product_numbers(plan, True), plan.price))
+    return Part(end, axis, 0, stop, plan, slots)

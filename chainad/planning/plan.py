@@ -1,0 +1,557 @@
+"""Plans: an elimination order spelled out step by step, and priced."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import networkx as nx
+
+from chainad.errors import InputError, PlanError
+from chainad.planning.bounds import lower_bound
+from chainad.planning.cost_models import PriceModel, multiplications
+from chainad.planning.linear_graph import (
+    FIRST,
+    Elimination,
+    Landing,
+    LinearGraph,
+    Price,
+    Vertex,
+    price,
+    price_of,
+)
+from chainad.planning.orders import EdgeElimination, Item, via
+from chainad.planning.repeats import Block, repeats_in
+from chainad.planning.report import render
+from chainad.planning.schedule import Schedule, schedule
+from chainad.planning.serialize import Parcel, read, write
+from chainad.planning.to_networkx import network
+from chainad.structure import Product, Sweep, Total, make_explicit, staged
+from chainad.structure.structure import Structure
+
+Direction = Literal["leaf", "forward", "reverse", "join", "sum", "explicit"]
+Mode = Literal["forward", "reverse", "hybrid"]
+
+
+class Step(NamedTuple):
+    """One product or sum of two Jacobians.
+
+    Jacobians are numbered: the local ones 0, 1, ... as the edges of the graph, then one for every
+    step. A product is `left @ right`; the result is the Jacobian of `head` with respect to `tail`.
+
+    `direction` says which factor is a local Jacobian: the left one (forward: a product is pushed on
+    towards the outputs), the right one (reverse: pulled back towards the inputs), both (leaf) or
+    neither (join); with an operator, whether it is pushed through or pulled. A sum adds two
+    Jacobians of the same vertices. A step "explicit" writes out an operator that is multiplied as
+    an array, or is itself a result: both factors are that operator.
+    """
+
+    number: int
+    left: int
+    right: int
+    tail: Vertex
+    via: Vertex | None
+    head: Vertex
+    direction: Direction
+    algebra: Product | Total
+
+    @property
+    def structure(self) -> Structure:
+        return self.algebra.structure
+
+    @property
+    def multiplications(self) -> int:
+        return self.algebra.multiplications
+
+    @property
+    def additions(self) -> int:
+        return self.algebra.additions
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """What another mode would have cost: scalar operations, and the price in the plan's unit."""
+
+    name: str
+    multiplications: int
+    additions: int
+    price: int
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The largest set of Jacobians alive at one time."""
+
+    numbers: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a Jacobian is going to be accumulated: read it before anything runs.
+
+    Plans are immutable, hashable and comparable; two plans are equal if they do the same.
+
+    Attributes
+    ----------
+    graph : LinearGraph
+        The local Jacobians and their structures.
+    order : tuple of int or EdgeElimination
+        The inner vertices in the order of their elimination; single edges where that is cheaper.
+    steps : tuple of Step
+        Every product and sum, in order.
+    results : tuple of tuples of int
+        For every pair (output, input), outputs first, the numbers of the Jacobians that add up to
+        its own: none (zero), one, or the disjoint diagonals of a stencil.
+    asked : str
+        What the user asked for.
+    itemsize : int
+        Bytes per number.
+    alternatives : tuple of Alternative
+        Forward, reverse and every other candidate, priced.
+    proof : str
+        What is proved of the price; empty if nothing is.
+    planner, title : str
+        Who found the order, and what the report calls the function.
+    model : str
+        The name of the price model that the order was chosen by.
+    price : int
+        What the plan costs by that model; the multiplications, unless another one was asked for.
+    sweep : str
+        "tangent" or "adjoint" if all operators are taken that way, even where making one explicit
+        would be cheaper; empty if each is taken the cheapest way.
+    explicit : tuple of int
+        The local Jacobians, by number, that are written out before anything else, whatever else
+        would be cheaper: on several workers that may save time.
+    """
+
+    graph: LinearGraph
+    order: tuple[Item, ...]
+    steps: tuple[Step, ...]
+    results: tuple[tuple[int, ...], ...]
+    asked: str = field(default="", compare=False)
+    itemsize: int = 8
+    alternatives: tuple[Alternative, ...] = field(default=(), compare=False)
+    proof: str = field(default="", compare=False)
+    planner: str = field(default="", compare=False)
+    title: str = field(default="J", compare=False)
+    model: str = field(default=multiplications.name, compare=False)
+    price: int = field(default=0, compare=False)
+    sweep: Sweep = ""
+    explicit: tuple[int, ...] = ()
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.graph, self.order, self.itemsize))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __str__(self) -> str:
+        return render(self)
+
+    @cached_property
+    def multiplications(self) -> int:
+        """Scalar multiplications of all steps."""
+        return sum(step.multiplications for step in self.steps)
+
+    @cached_property
+    def additions(self) -> int:
+        """Scalar additions of all steps."""
+        return sum(step.additions for step in self.steps)
+
+    @cached_property
+    def structures(self) -> tuple[Structure, ...]:
+        """The structure of every Jacobian, local ones first."""
+        return (*(e.structure for e in self.graph.edges), *(s.structure for s in self.steps))
+
+    @cached_property
+    def mode(self) -> Mode:
+        """What the plan turned out to be: forward, reverse or hybrid.
+
+        Only steps that multiply count: a product with an identity has no direction.
+        """
+        directions = {s.direction for s in self.steps if s.multiplications}
+        directions -= {"leaf", "explicit", "sum"}
+        if not directions:
+            return self._mode_of_order()
+        if directions == {"forward"}:
+            return "forward"
+        return "reverse" if directions == {"reverse"} else "hybrid"
+
+    def _mode_of_order(self) -> Mode:
+        """Settle the mode where every product is free, or one of two local Jacobians."""
+        if self.order == self.graph.inner:
+            return "forward"
+        return "reverse" if self.order == self.graph.inner[::-1] else "hybrid"
+
+    @cached_property
+    def bracketing(self) -> str:
+        """The order in words: a bracketed product on a chain, else the eliminated vertices."""
+        if self.graph.chain is None:
+            if not self.order:
+                return "J = " + " + ".join(f"J{k + 1}" for k in range(len(self.graph.edges)))
+            return "eliminate " + ", ".join(map(self._in_words, self.order))
+        return bracket(self)
+
+    def _in_words(self, item: Item) -> str:
+        name = self.graph.name
+        if not isinstance(item, EdgeElimination):
+            return name(item)
+        return f"edge {name(item.tail)} -> {name(item.head)} ({item.side})"
+
+    @cached_property
+    def peak(self) -> Peak:
+        """The largest live set: local Jacobians until their last use, and products."""
+        n = len(self.graph.edges)
+        last = {n + k: k for k in range(len(self.steps))}
+        last |= {used: k for k, s in enumerate(self.steps) for used in (s.left, s.right)}
+        last |= {used: len(self.steps) for numbers in self.results for used in numbers}
+        live = sum(e.structure.count for e in self.graph.edges)
+        most = live
+        for k, step in enumerate(self.steps):
+            live += step.structure.count
+            most = max(most, live)
+            for used in {step.left, step.right, step.number}:
+                if last[used] == k:
+                    live -= self.structures[used].count
+        return Peak(most, most * self.itemsize)
+
+    def to_json(self) -> str:
+        """Return the plan as text for `Plan.from_json`, in this process or another.
+
+        The text is JSON, the same for equal plans found alike, with one line for every vertex,
+        distinct structure and edge. It holds structures and the user's lines, no numbers.
+
+        Examples
+        --------
+        >>> import chainad
+        >>> plan = chainad.plan_chain([30, 2, 40])
+        >>> chainad.Plan.from_json(plan.to_json()) == plan
+        True
+        """
+        return write(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Return the plan that `to_json` wrote.
+
+        The order is followed anew, and its price must be the one in the text. What the text says
+        of other orders, and of what is proved, is taken as it stands.
+
+        Parameters
+        ----------
+        text : str
+            Made by `Plan.to_json`; nothing in it is run.
+
+        Raises
+        ------
+        PlanError
+            If the text is no plan, of another format, damaged, or priced differently by this
+            version of chainad. The message says where.
+        """
+        parcel = read(text)
+        try:
+            plan = follow(
+                parcel.graph,
+                parcel.order,
+                asked=parcel.asked,
+                itemsize=parcel.itemsize,
+                sweep=parcel.sweep,
+                explicit=parcel.explicit,
+            )
+        except MemoryError as error:
+            raise PlanError("the plan in this text needs more memory than there is") from error
+        _check_price(parcel, plan)
+        return replace(
+            plan,
+            alternatives=tuple(Alternative(*offer) for offer in parcel.alternatives),
+            proof=parcel.proof,
+            planner=parcel.planner,
+            title=parcel.title,
+            model=parcel.model,
+            price=parcel.price,
+        )
+
+    def schedule(self, workers: int) -> Schedule:
+        """Return which of several workers takes which step, and when.
+
+        Parameters
+        ----------
+        workers : int
+            How many steps may run at the same time.
+
+        Raises
+        ------
+        InputError
+            If there is no worker.
+
+        Examples
+        --------
+        >>> import chainad
+        >>> plan = chainad.plan_chain([100, 10, 2, 10, 100])
+        >>> schedule = plan.schedule(2)
+        >>> plan.multiplications, schedule.makespan
+        (24000, 22000)
+        """
+        if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
+            raise InputError(f"workers must be a positive integer, but got {workers!r}")
+        return schedule(self.steps, workers, self.title)
+
+    def to_networkx(self) -> nx.MultiDiGraph:
+        """Return the linear graph as a networkx graph that knows the plan.
+
+        All attributes are numbers and text, so that every writer of networkx takes them.
+
+        - nodes: `name`, `shape`, `size`, `role` ("input", "inner" or "output"), and, if inner,
+          `position` in the order (from 0), `multiplications` and `additions` of its elimination;
+        - edges, with the number of the local Jacobian as key: `rows`, `cols`, `kind`, `structure`,
+          `numbers` (how many are kept), `bytes`, and, if known, `operation` and `line`;
+        - the graph: `title`, `mode`, `planner`, `bracketing`, `proof`, `multiplications`,
+          `additions`, `peak_bytes`.
+
+        Examples
+        --------
+        >>> import chainad
+        >>> graph = chainad.plan_chain([30, 2, 40, 7]).to_networkx()
+        >>> [graph.nodes[v]["position"] for v in (1, 2)]
+        [1, 0]
+        """
+        return network(self)
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """The blocks of the graph that repeat: the turns of a loop, the layers of a network."""
+        return repeats_in(self.graph)
+
+    @cached_property
+    def bound(self) -> int | None:
+        """The least price that any order can have, as far as is known; None if nothing is.
+
+        The price itself if that is proved; else by minimum vertex cuts, for dense Jacobians and for
+        scalars priced in multiplications.
+        """
+        return self.price if self.proof else lower_bound(self.graph, self.model)
+
+    @property
+    def gap(self) -> float | None:
+        """By how much the price exceeds the bound, as a fraction of the price."""
+        if self.bound is None:
+            return None
+        return (self.price - self.bound) / self.price if self.price else 0.0
+
+    def with_origins(self, graph: LinearGraph) -> Plan:
+        """Return the same plan for an equal graph that was traced elsewhere."""
+        return replace(self, graph=graph)
+
+
+def follow(
+    graph: LinearGraph,
+    order: Sequence[Item],
+    *,
+    asked: str = "",
+    itemsize: int = 8,
+    model: PriceModel = multiplications,
+    sweep: Sweep = "",
+    explicit: Sequence[int] = (),
+) -> Plan:
+    """Spell out an elimination order step by step, and price it by `model`.
+
+    Operators are pushed, pulled or made explicit, each the cheapest way, or all as `sweep` says;
+    those on the edges `explicit` are written out first.
+
+    Raises
+    ------
+    PlanError
+        If the order does not name every inner vertex exactly once, or, with single edges in it,
+        leaves some or cannot be followed; or if an edge to be written out is no operator alone
+        between its vertices.
+    """
+    checked = graph.check_order(order)
+    written = _check_explicit(graph, explicit)
+    steps, current = _steps(graph, checked, sweep, written)
+    steps += _last_steps(graph, steps, current, sweep)
+    results = tuple(tuple(current.get((i, o), ())) for o in graph.outputs for i in graph.inputs)
+    plan = Plan(graph, checked, steps, results, asked, itemsize, sweep=sweep, explicit=written)
+    return replace(plan, model=model.name, price=price_of_steps(plan, model))
+
+
+def price_of_steps(plan: Plan, model: PriceModel) -> int:
+    """Return what a plan costs by a price model: its steps together, or the plan as a whole."""
+    if model.overall is not None:
+        return model.overall(plan)
+    return sum(
+        model.explicit(plan.structures[step.left])
+        if step.direction == "explicit"
+        else price_of(step.algebra, model)
+        for step in plan.steps
+    )
+
+
+def price_in_full(graph: LinearGraph, order: Sequence[Item], model: PriceModel) -> Price:
+    """Return the price of eliminating in this order, by a model of any kind."""
+    if model.overall is None:
+        return price(graph, order, model)
+    plan = follow(graph, order, model=model)
+    return Price(plan.price, plan.additions, plan.multiplications)
+
+
+def _check_price(parcel: Parcel, plan: Plan) -> None:
+    """Refuse a plan whose text was written by a version that priced it differently."""
+    written = (parcel.multiplications, parcel.additions)
+    if written != (plan.multiplications, plan.additions):
+        raise PlanError(
+            f"the text says {written[0]:,} multiplications and {written[1]:,} additions, but its"
+            f" order takes {plan.multiplications:,} and {plan.additions:,}: it is damaged, or from"
+            " another version of chainad; plan the function again"
+        )
+
+
+def _check_explicit(graph: LinearGraph, explicit: Sequence[int]) -> tuple[int, ...]:
+    """Return the edges to be written out, ascending; raise PlanError if one cannot be."""
+    between = Counter((edge.tail, edge.head) for edge in graph.edges) if explicit else Counter()
+    for k in explicit:
+        edge = graph.edges[k] if 0 <= k < len(graph.edges) else None
+        if edge is None or edge.structure.action is None or between[edge.tail, edge.head] > 1:
+            raise PlanError(
+                f"edge {k} cannot be written out first: only an operator that is alone between its"
+                " two vertices can"
+            )
+    return tuple(sorted(set(explicit)))
+
+
+def _with_explicit(graph: LinearGraph, written: tuple[int, ...]) -> LinearGraph:
+    edges = list(graph.edges)
+    for k in written:
+        edges[k] = replace(edges[k], structure=edges[k].structure.explicit)
+    return replace(graph, edges=tuple(edges))
+
+
+def _steps(
+    graph: LinearGraph, order: tuple[Item, ...], sweep: Sweep, written: tuple[int, ...]
+) -> tuple[tuple[Step, ...], dict[tuple[Vertex, Vertex], list[int]]]:
+    """Return the steps, and the numbers of the pieces between every two vertices."""
+    elimination = Elimination(_with_explicit(graph, written) if written else graph)
+    steps: list[Step] = []
+    n = len(graph.edges)
+    has_operators = any(e.structure.action is not None for e in graph.edges)
+    current: dict[tuple[Vertex, Vertex], list[int]] = {}
+    # Products with an identity are still local; `local` holds the numbers of all such Jacobians.
+    local = set(range(n))
+
+    def put(number: int, landing: Landing, ends: tuple[Vertex, Vertex]) -> int:
+        if landing is FIRST:
+            current[ends] = [number]
+            return number
+        pieces = current.setdefault(ends, [])
+        if landing.total is None:
+            pieces.append(number)
+            return number
+        old, new = pieces[landing.place], n + len(steps)
+        tail, head = ends
+        steps.append(Step(new, old, number, tail, None, head, "sum", landing.total))
+        pieces[landing.place] = new
+        return new
+
+    def explicit(old: int, ends: tuple[Vertex, Vertex], algebra: Product) -> int:
+        new, (tail, head) = n + len(steps), ends
+        steps.append(Step(new, old, old, tail, None, head, "explicit", algebra))
+        if old in local:
+            local.add(new)
+        return new
+
+    for k, (edge, landing) in enumerate(zip(graph.edges, elimination.landings, strict=True)):
+        local.add(put(k, landing, (edge.tail, edge.head)))
+    for k in written:
+        ends = (graph.edges[k].tail, graph.edges[k].head)
+        current[ends] = [explicit(k, ends, make_explicit(graph.edges[k].structure, sweep))]
+    for item in order:
+        v = via(item)
+        for m in elimination.eliminate(item):
+            tail, head, _, _, product, landing = m
+            left, right = current[v, head][m.left], current[tail, v][m.right]
+            is_free = not product.multiplications
+            if has_operators:
+                (one, two), product = staged(product, sweep)
+                if one is not None:
+                    left = explicit(left, (v, head), one)
+                if two is not None:
+                    right = explicit(right, (tail, v), two)
+            number = n + len(steps)
+            direction = _APPLIED.get(product.action) or _direction(left in local, right in local)
+            steps.append(Step(number, left, right, tail, v, head, direction, product))
+            if is_free and left in local and right in local:
+                local.add(number)
+            put(number, landing, (tail, head))
+        if isinstance(item, EdgeElimination):  # another edge may come to lie there
+            current.pop((item.tail, item.head), None)
+    return tuple(steps), current
+
+
+def _last_steps(
+    graph: LinearGraph,
+    steps: tuple[Step, ...],
+    current: dict[tuple[Vertex, Vertex], list[int]],
+    sweep: Sweep,
+) -> tuple[Step, ...]:
+    """Return the steps that make explicit the operators among the results, and point there."""
+    structures = [*(e.structure for e in graph.edges), *(s.structure for s in steps)]
+    made: list[Step] = []
+    for tail, head in [(i, o) for i in graph.inputs for o in graph.outputs]:
+        pieces = current.get((tail, head), [])
+        for place, old in enumerate(pieces):
+            if structures[old].action is not None:
+                new, algebra = len(structures) + len(made), make_explicit(structures[old], sweep)
+                made.append(Step(new, old, old, tail, None, head, "explicit", algebra))
+                pieces[place] = new
+    return tuple(made)
+
+
+_APPLIED: dict[str, Direction] = {"push": "forward", "pull": "reverse"}
+
+
+def _direction(left_is_local: bool, right_is_local: bool) -> Direction:
+    if left_is_local:
+        return "leaf" if right_is_local else "forward"
+    return "reverse" if right_is_local else "join"
+
+
+def bracket(plan: Plan) -> str:
+    """Write the steps of a chain as one bracketed product, such as `J = (J4 J3) (J2 J1)`."""
+    assert plan.graph.chain is not None
+    n = len(plan.graph.edges)
+    place = {edge.tail: k + 1 for k, edge in enumerate(plan.graph.chain)}
+    numbers = [place[edge.tail] for edge in plan.graph.edges]
+    root = plan.steps[-1].number if plan.steps else 0
+    words: list[str] = []
+    # An explicit stack: chains may have thousands of factors.
+    stack: list[int | str] = [root]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            words.append(item)
+        elif item < n:
+            words.append(f"J{numbers[item]}")
+        else:
+            step = plan.steps[item - n]
+            if step.direction == "explicit":
+                stack.append(step.left)
+                continue
+            inside: list[int | str] = [step.right, " ", step.left]
+            stack += [")", *inside, "("] if words or stack else inside
+    return "J = " + "".join(words)
+
+
+__all__ = [
+    "Alternative",
+    "Peak",
+    "Plan",
+    "Step",
+    "bracket",
+    "follow",
+    "price_in_full",
+    "price_of_steps",
+]

@@ -1,0 +1,87 @@
+"""Blocks of a linear graph that repeat: the turns of an unrolled loop, the layers of a network.
+
+A vertex is described by its shape and by the edges into it, each with its structure and with how
+far back it begins (or at which input). A stretch of the topological order in which these
+descriptions have a period is a block that repeats: its turns are isomorphic. No two graphs are ever
+compared; the periods are found by doubling, as in the construction of suffix arrays (Karp, Miller &
+Rosenberg 1972), in n log n steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+
+from chainad.ir.periodicity import numbered, periods
+from chainad.planning.linear_graph import LinearGraph
+
+# What returns less often is no loop, and saves no work.
+FEWEST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """`repeats` isomorphic turns of `length` vertices each, one after the other from `start`.
+
+    `start` is a place in the topological order of the inner vertices, `graph.inner`. The first turn
+    may read other vertices before it than the later ones do: inputs instead of the last turn.
+    """
+
+    start: int
+    length: int
+    repeats: int
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.length * self.repeats
+
+    def turn(self, k: int) -> range:
+        """Return the places of the k-th turn."""
+        first = self.start + k * self.length
+        return range(first, first + self.length)
+
+
+def repeats_in(graph: LinearGraph) -> tuple[Block, ...]:
+    """Return the blocks that repeat three times or more, in topological order, none overlapping.
+
+    Of blocks that overlap, the one that covers most is kept; of equals, the one of shortest turns.
+    """
+    stretches = list(_stretches(_descriptions(graph)))
+    stretches.sort(key=lambda s: (s.start - s.stop, s.length, s.start))
+    kept: list[Block] = []
+    for block in stretches:
+        if all(block.stop <= other.start or other.stop <= block.start for other in kept):
+            kept.append(block)
+    return tuple(sorted(kept, key=lambda block: block.start))
+
+
+def _descriptions(graph: LinearGraph) -> list[int]:
+    """Return a number for every inner vertex; equal numbers are equal descriptions."""
+    place = {v: k for k, v in enumerate(graph.inner)}
+    into: list[list[Hashable]] = [[] for _ in graph.inner]
+    for edge in graph.edges:
+        if edge.head in place:
+            at, tail = place[edge.head], place.get(edge.tail)
+            back: Hashable = ("input", edge.tail) if tail is None else at - tail
+            into[at].append((back, edge.structure))  # hashed by identity: equal ones are one object
+    keys = ((graph.shapes[v], tuple(edges)) for v, edges in zip(graph.inner, into, strict=True))
+    return numbered(keys)
+
+
+def _stretches(described: Sequence[int]) -> Iterator[Block]:
+    """Yield the blocks of all periods that show in contexts of 1, 2, 4, ... vertices."""
+    for length in periods(described):
+        yield from _of_period(described, length)
+
+
+def _of_period(described: Sequence[int], length: int) -> Iterator[Block]:
+    """Yield the blocks whose turns have `length` vertices."""
+    start = 0
+    end = len(described) - length
+    for place in range(end + 1):
+        if place < end and described[place] == described[place + length]:
+            continue
+        repeats = (place + length - start) // length
+        if repeats >= FEWEST:
+            yield Block(start, length, repeats)
+        start = place + 1

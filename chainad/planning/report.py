@@ -1,0 +1,368 @@
+"""A plan as text: one summary, the modes side by side, a sentence, and a row for every step.
+
+This room lies below `plan`, since `print(plan)` is the report: it reads a plan through the
+protocols below and knows nothing of how plans are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import prod
+from typing import Protocol
+
+from chainad.planning.linear_graph import LinearGraph
+from chainad.planning.orders import EdgeElimination, Item
+from chainad.planning.repeats import Block
+from chainad.structure.structure import Structure
+
+MOST_ROWS = 40
+WIDTH = 100
+LINE = 48
+
+# Of so many vertices or more together, a block that repeats has a line of its own.
+LONG_BLOCK = 24
+
+
+class PrintableStep(Protocol):
+    """What the report reads of a step."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def left(self) -> int: ...
+    @property
+    def right(self) -> int: ...
+    @property
+    def via(self) -> int | None: ...
+    @property
+    def direction(self) -> str: ...
+    @property
+    def structure(self) -> Structure: ...
+    @property
+    def multiplications(self) -> int: ...
+    @property
+    def additions(self) -> int: ...
+
+
+class PrintableAlternative(Protocol):
+    """What the report reads of an alternative."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def multiplications(self) -> int: ...
+    @property
+    def additions(self) -> int: ...
+    @property
+    def price(self) -> int: ...
+
+
+class PrintablePeak(Protocol):
+    """What the report reads of a peak."""
+
+    @property
+    def bytes(self) -> int: ...
+
+
+class Printable(Protocol):
+    """What the report reads of a plan."""
+
+    @property
+    def graph(self) -> LinearGraph: ...
+    @property
+    def steps(self) -> Sequence[PrintableStep]: ...
+    @property
+    def structures(self) -> Sequence[Structure]: ...
+    @property
+    def order(self) -> Sequence[Item]: ...
+    @property
+    def results(self) -> Sequence[Sequence[int]]: ...
+    @property
+    def alternatives(self) -> Sequence[PrintableAlternative]: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def asked(self) -> str: ...
+    @property
+    def planner(self) -> str: ...
+    @property
+    def proof(self) -> str: ...
+    @property
+    def bound(self) -> int | None: ...
+    @property
+    def bracketing(self) -> str: ...
+    @property
+    def multiplications(self) -> int: ...
+    @property
+    def additions(self) -> int: ...
+    @property
+    def peak(self) -> PrintablePeak: ...
+    @property
+    def blocks(self) -> Sequence[Block]: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def price(self) -> int: ...
+    @property
+    def itemsize(self) -> int: ...
+    @property
+    def title(self) -> str: ...
+
+
+def render(plan: Printable) -> str:
+    """Return the report of a plan."""
+    parts = [_head(plan), _modes(plan), _steps(plan), _locals(plan)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def bytes_text(count: int) -> str:
+    """Return a number of bytes in a unit that suits it: `8.08 MB`."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5:  # above, three digits would round to 1e+03
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB" if size < 999.5 else f"{size:,.0f} TB"
+
+
+def time_text(picoseconds: int) -> str:
+    """Return a time in a unit that suits it: `8.08 ms`."""
+    time = picoseconds / 1e3
+    for unit in ("ns", "us", "ms"):
+        if time < 999.5:
+            return f"{time:.3g} {unit}"
+        time /= 1000
+    return f"{time:.3g} s" if time < 999.5 else f"{time:,.0f} s"
+
+
+def _amount(model: str, price: int) -> str:
+    """Return a price in the unit of its model."""
+    if model.startswith("time"):
+        return time_text(price)
+    return bytes_text(price) if model in ("bytes", "peak") else f"{price:,}"
+
+
+def _cost(plan: Printable) -> list[str]:
+    """Return the line that says what was to be small, unless it was the multiplications."""
+    if plan.model == "multiplications":
+        return []
+    return [f"cost        {_amount(plan.model, plan.price)} by {plan.model}"]
+
+
+def _repeats(plan: Printable) -> list[str]:
+    """Return a line for every block that repeats, unless it is short."""
+    how = ", planned once" if plan.planner == "repeats" else ""
+    return [
+        f"repeats     {b.repeats} x a block of {b.length} {_vertices(b.length)}{how}"
+        for b in plan.blocks
+        if b.repeats * b.length >= LONG_BLOCK
+    ]
+
+
+def _vertices(count: int) -> str:
+    return "vertex" if count == 1 else "vertices"
+
+
+def _head(plan: Printable) -> str:
+    lines = [
+        f"Plan  {plan.title}: {_shapes(plan, plan.graph.inputs)}"
+        f" -> {_shapes(plan, plan.graph.outputs)}     {_result(plan)}",
+        f"mode        {plan.mode}" + (f"  (asked: {plan.asked})" if plan.asked else ""),
+        f"bracketing  {_shorten(plan.bracketing)}",
+        f"in words    {_in_words(plan)}",
+        f"price       {plan.multiplications:,} multiplications, {plan.additions:,} additions,"
+        f" peak {bytes_text(plan.peak.bytes)}",
+        *_cost(plan),
+        *_repeats(plan),
+        f"proved      {_proved(plan)}",
+        *_dear(plan),
+    ]
+    return "\n".join(lines)
+
+
+def _proved(plan: Printable) -> str:
+    """Say over what the price is optimal; if nothing is known, how far from it it may be."""
+    if plan.proof:
+        return plan.proof
+    if plan.bound is None:
+        return "nothing: the best of the orders below"
+    if plan.bound == plan.price:
+        return "optimal over all vertex elimination orders, by the least cuts of the graph"
+    below = 100 * (plan.price - plan.bound) / plan.price
+    return (
+        f"nothing; no vertex elimination order costs less than {_amount(plan.model, plan.bound)},"
+        f" {below:.3g} % below this price"
+    )
+
+
+def _dear(plan: Printable) -> list[str]:
+    """Return a line if another order is known to cost less than half of this one."""
+    best = min(plan.alternatives, key=lambda other: other.price, default=None)
+    if best is None or 2 * best.price >= plan.price:
+        return []
+    times = f"{plan.price / best.price:,.1f}x the price" if best.price else "while nothing is due"
+    return [f"note        {times} of {best.name!r}: mode='auto' finds an order as cheap as that"]
+
+
+def _shapes(plan: Printable, vertices: Sequence[int]) -> str:
+    return ", ".join(str(plan.graph.shapes[v]) for v in vertices)
+
+
+def _result(plan: Printable) -> str:
+    n, m = len(plan.graph.outputs), len(plan.graph.inputs)
+    if n * m > 1:
+        return f"J has {n} x {m} blocks"
+    (numbers,) = plan.results
+    sizes = [prod(plan.graph.shapes[v]) for v in (*plan.graph.outputs, *plan.graph.inputs)]
+    kinds = [plan.structures[number].kind for number in numbers] or ["zero"]
+    kind = kinds[0] if len(kinds) == 1 else f"{len(kinds)} diagonals"
+    return f"J is {sizes[0]} x {sizes[1]}, {kind}"
+
+
+def _shorten(text: str) -> str:
+    """Cut words out of the middle of a text that is too long for one line."""
+    room = WIDTH - 12
+    if len(text) <= room:
+        return text
+    head = text[: room // 2 - 3].rpartition(" ")[0]
+    tail = text[-(room // 2) + 2 :].partition(" ")[2]
+    return f"{head} ... {tail}"
+
+
+def _in_words(plan: Printable) -> str:
+    if not any(step.multiplications for step in plan.steps):
+        return "nothing to multiply: local Jacobians are at most moved and added"
+    products = [s for s in plan.steps if s.via is not None and s.multiplications]
+    if not products:
+        return "nothing to multiply: operators are written out, local Jacobians moved and added"
+    if plan.mode == "forward":
+        return "push forward from the input to the output, one local Jacobian after the other"
+    if plan.mode == "reverse":
+        return "pull back from the output to the input, one local Jacobian after the other"
+    last = products[-1]
+    assert last.via is not None
+    width = prod(plan.graph.shapes[last.via])
+    if plan.graph.chain is None:
+        return (
+            f"eliminate {_eliminated(plan.order)} in an order that is neither forward nor reverse;"
+            f"\n            the last one, {plan.graph.name(last.via)} (width {width}),"
+            " joins what lies before it with what lies behind"
+        )
+    left, right = (plan.structures[k].matrix_shape for k in (last.left, last.right))
+    return (
+        f"start at the narrow value {plan.graph.name(last.via)} (width {width}): pull back"
+        f" {right[0]} rows to the input,\n            push forward {left[1]} columns to the"
+        f" output, then one {_by(left)} . {_by(right)} product joins them"
+    )
+
+
+def _eliminated(order: Sequence[Item]) -> str:
+    edges = sum(isinstance(item, EdgeElimination) for item in order)
+    vertices = f"{len(order) - edges} {_vertices(len(order) - edges) if edges else 'vertices'}"
+    if not edges:
+        return vertices
+    return f"{vertices} and {edges} single {'edge' if edges == 1 else 'edges'}"
+
+
+def _by(shape: tuple[int, int]) -> str:
+    return f"{shape[0]}x{shape[1]}"
+
+
+def _modes(plan: Printable) -> str:
+    """Return the modes side by side; by another price than the multiplications, with that first."""
+    is_other = plan.model != "multiplications"
+    head = ("", "multiplications", "vs this plan", "additions")
+    rows = [(head[0], plan.model.partition(" ")[0], *head[1:]) if is_other else head]
+    classical = [a for a in plan.alternatives if a.name in ("forward", "reverse")]
+    others = [a for a in plan.alternatives if a.name not in ("forward", "reverse")]
+    by = f" ({plan.planner})" if plan.planner not in ("", plan.mode) else ""
+    offers: list[tuple[str, Printable | PrintableAlternative]] = [
+        (f"{plan.mode}  <- chosen{by}", plan),
+        *((a.name, a) for a in (*classical, *others) if a.name != plan.planner),
+    ]
+    for name, offer in offers:
+        row = (
+            name,
+            f"{offer.multiplications:,}",
+            _ratio(offer.price, plan.price),
+            f"{offer.additions:,}",
+        )
+        rows.append((name, _amount(plan.model, offer.price), *row[1:]) if is_other else row)
+    return _table(rows, "<" + ">" * (len(rows[0]) - 1))
+
+
+def _ratio(one: int, two: int) -> str:
+    if one == two:
+        return "1.0x"
+    return f"{one / two:,.1f}x" if two else "-"
+
+
+def _steps(plan: Printable) -> str:
+    if not plan.steps:
+        return ""
+    n = len(plan.graph.edges)
+    total = max(1, plan.multiplications)
+    rows = [("step", "direction", "product", "shapes", "structure", "mults", "%", "bytes out")]
+    for step in plan.steps[:MOST_ROWS]:
+        one, two = plan.structures[step.left], plan.structures[step.right]
+        sign, dot = (" + ", "+") if step.via is None else (" ", ".")
+        alone = step.direction == "explicit"
+        product = f"{_jacobian(step.left, n)}{sign}{_jacobian(step.right, n)}"
+        rows.append(
+            (
+                str(step.number - n + 1),
+                step.direction,
+                f"P{step.number - n + 1} = {_jacobian(step.left, n) if alone else product}",
+                _by(one.matrix_shape) + ("" if alone else f" {dot} {_by(two.matrix_shape)}"),
+                one.kind + ("" if alone else f" {dot} {two.kind}"),
+                f"{step.multiplications:,}",
+                f"{100 * step.multiplications / total:.1f}",
+                bytes_text(step.structure.count * plan.itemsize),
+            )
+        )
+    return _table(rows, "><<<<>>>") + _more(len(plan.steps), "steps")
+
+
+def _jacobian(number: int, n: int) -> str:
+    return f"J{number + 1}" if number < n else f"P{number - n + 1}"
+
+
+def _locals(plan: Printable) -> str:
+    graph = plan.graph
+    if not graph.edges or not graph.origins:
+        return ""
+    rows = [("", "operation", "shape", "structure", "bytes", "line", "")]
+    for k, (edge, origin) in enumerate(zip(graph.edges, graph.origins, strict=True)):
+        if k == MOST_ROWS:
+            break
+        line, text = (str(origin.site), origin.site.text) if origin.site else ("", "")
+        text = text if len(text) <= LINE else text[: LINE - 3] + "..."
+        rows.append(
+            (
+                f"J{k + 1}",
+                origin.name,
+                _by(edge.structure.matrix_shape),
+                edge.structure.kind,
+                bytes_text(edge.structure.count * plan.itemsize),
+                line,
+                text,
+            )
+        )
+    return (
+        "local Jacobians\n" + _table(rows, "<<<<><<") + _more(len(graph.edges), "local Jacobians")
+    )
+
+
+def _more(count: int, what: str) -> str:
+    return f"\n  ... {count - MOST_ROWS} more {what}" if count > MOST_ROWS else ""
+
+
+def _table(rows: Sequence[tuple[str, ...]], align: str) -> str:
+    widths = [max(len(row[k]) for row in rows) for k in range(len(align))]
+    return "\n".join(_lines(rows, widths, align))
+
+
+def _lines(rows: Sequence[tuple[str, ...]], widths: list[int], align: str) -> Iterator[str]:
+    for row in rows:
+        cells = (f"{cell:{a}{w}}" for cell, a, w in zip(row, align, widths, strict=True))
+        yield ("  " + "  ".join(cells)).rstrip()

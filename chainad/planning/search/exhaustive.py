@@ -1,0 +1,102 @@
+"""The cheapest vertex elimination order, by dynamic programming over sets of eliminated vertices.
+
+The graph that is left after a set of eliminations does not depend on their order, so the cheapest
+way to each set follows from those to the sets with one vertex less: 2^n sets instead of n! orders.
+A set is left out if what it has cost, and what the others cost at least, is no less than a price
+that is known already.
+Source: Bentert et al. 2025, arXiv:2506.17521.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chainad.planning.bounds import least_prices
+from chainad.planning.search.budget import Pace
+from chainad.planning.search.make_state import Compact, State
+
+PROOF = "optimal over all vertex elimination orders"
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """The cheapest way to a set: its price, the last vertex, and the way to the others."""
+
+    price: int
+    last: int
+    before: _Way | None
+    state: State[Any]
+
+
+def cheapest(
+    graph: Compact[Any], known: Sequence[int], pace: Pace | None = None
+) -> list[int] | None:
+    """Return a cheapest order, `known` if there is none below its price.
+
+    Returns None if that would take longer than the pace allows.
+    """
+    limit = graph.price_of(known)
+    least = _least(graph)
+    rest = sum(least.values())
+    if rest == limit:
+        return list(known)
+    layer = {0: _Way(0, -1, None, graph.copy())}
+    rests = {0: rest}
+    for _ in graph.inner:
+        offers: dict[int, tuple[int, int, int]] = {}
+        for done, way in layer.items():
+            for v in _to_try(graph, way.state, done):
+                wider = done | 1 << v
+                price = way.price + graph.price(way.state, v)
+                left = rests[done] - least[v]
+                if price + left >= limit:
+                    continue
+                if wider not in offers and pace is not None and not pace.go_on(1):
+                    return None
+                if wider not in offers or price < offers[wider][0]:
+                    offers[wider] = price, v, done
+                    rests[wider] = left
+        layer = {wider: _extended(graph, layer[done], v) for wider, (_, v, done) in offers.items()}
+    if not layer:
+        return list(known)
+    (way,) = layer.values()
+    order = []
+    while way.before is not None:
+        order.append(way.last)
+        way = way.before
+    return order[::-1]
+
+
+def _extended(graph: Compact[Any], way: _Way, v: int) -> _Way:
+    state = list(way.state[0]), list(way.state[1])
+    price = way.price + graph.eliminate(state, v)
+    return _Way(price, v, way, state)
+
+
+def _to_try(graph: Compact[Any], state: State[Any], done: int) -> Sequence[int]:
+    """Return the vertices to eliminate next: all, or one that is never better left for later.
+
+    A scalar between one tail and one head costs one multiplication whenever it is eliminated, and
+    with it gone the others cost no more.
+    """
+    rest = [v for v in graph.inner if not done >> v & 1]
+    if graph.is_scalar:
+        for v in rest:
+            if graph.price(state, v) == 1:
+                return (v,)
+    return rest
+
+
+def bound_of(graph: Compact[Any]) -> int:
+    """Return a price below which no order can be; 0 where none is known."""
+    return sum(_least(graph).values())
+
+
+def _least(graph: Compact[Any]) -> dict[int, int]:
+    """Return what every vertex costs at least; nothing where no bound is known."""
+    known = graph.known_edges()
+    if known is None:
+        return dict.fromkeys(graph.inner, 0)
+    return least_prices(*known, graph.inner)

@@ -1,0 +1,196 @@
+"""A linear graph as integers: what planners search on, thousands of eliminations per second.
+
+A state is a pair of lists: what follows every vertex, and what precedes it. Their entries are never
+changed, only replaced, so that copying a state copies two lists. `compact` makes such graphs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from functools import cached_property
+from heapq import heapify, heappop, heappush
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from chainad.planning.orders import EdgeElimination, Item
+
+Entry = TypeVar("Entry")
+State: TypeAlias = tuple[list[Entry], list[Entry]]
+
+
+class Compact(ABC, Generic[Entry]):
+    """A graph under elimination. Vertices are numbered from 0; `names` are those outside.
+
+    Attributes
+    ----------
+    inner : tuple of int
+        The vertices to eliminate, in topological order.
+    origin : sequence of int
+        What every vertex is called in the graph that this one is a part of.
+    start : State
+        The graph before any elimination.
+    widths : sequence of int
+        How many numbers every vertex has.
+    is_scalar : bool
+        Whether all widths are 1 and all products cost one multiplication.
+    is_exact : bool
+        Whether prices are exact, not at most a little too high.
+    """
+
+    inner: tuple[int, ...]
+    origin: Sequence[int]
+    start: State[Entry]
+    widths: Sequence[int]
+    is_scalar: bool
+    is_exact: bool = True
+
+    def copy(self) -> State[Entry]:
+        """Return a state that may be changed."""
+        return list(self.start[0]), list(self.start[1])
+
+    def price_of(self, order: Iterable[Item], limit: int | None = None) -> int:
+        """Return the price of eliminating in this order; beyond the limit, any price beyond it."""
+        given = tuple(order)
+        known = self._known.get(given)
+        if known is not None:
+            return known
+        state, price = self.copy(), 0
+        for item in given:
+            price += self.take(state, item)
+            if limit is not None and price > limit:
+                return price
+        self._known[given] = price
+        return price
+
+    @cached_property
+    def _known(self) -> dict[tuple[Item, ...], int]:
+        """The prices of whole orders, once computed."""
+        return {}
+
+    def prices_of(self, orders: Sequence[Sequence[int]]) -> list[int | None]:
+        """Return the prices of some orders, the least one among them.
+
+        Where products take long, None stands for a price that is not the least: pricing stops
+        as soon as it exceeds one that is known.
+        """
+        if not self.is_heavy:
+            return [self.price_of(order) for order in orders]
+        least: int | None = None
+        found: dict[int, int] = {}
+        # The order of least bound goes on, and is priced when it is at its end.
+        bounds = [self.bounds(order) for order in orders]
+        rough = self.rough()
+        queue = [(0, rough.price_of(order), k) for k, order in enumerate(orders)]
+        heapify(queue)
+        while queue:
+            bound, guess, k = heappop(queue)
+            if least is not None and bound > least:
+                break
+            bound = next(bounds[k], -1)
+            if bound >= 0:
+                heappush(queue, (bound, guess, k))
+                continue
+            price = self.price_of(orders[k], least)
+            if least is None or price <= least:
+                found[k] = least = price
+        return [found.get(k) for k in range(len(orders))]
+
+    def bounds(self, order: Iterable[int]) -> Iterator[int]:
+        """Yield, elimination by elimination, a price that the order does not stay below."""
+        return iter(())
+
+    def cheapest_of(self, orders: Sequence[Sequence[int]]) -> Sequence[int]:
+        """Return the cheapest of some orders, of equals the first one."""
+        prices = self.prices_of(orders)
+        least = min(price for price in prices if price is not None)
+        return orders[prices.index(least)]
+
+    def take(self, state: State[Entry], item: Item) -> int:
+        """Eliminate a vertex or an edge, and return what that costs."""
+        if isinstance(item, EdgeElimination):
+            return self.eliminate_edge(state, item)
+        return self.eliminate(state, item)
+
+    @abstractmethod
+    def price(self, state: State[Entry], v: int) -> int:
+        """Return what eliminating v now costs."""
+
+    @abstractmethod
+    def eliminate(self, state: State[Entry], v: int) -> int:
+        """Eliminate v, and return what that costs."""
+
+    @abstractmethod
+    def eliminate_edge(self, state: State[Entry], edge: EdgeElimination) -> int:
+        """Eliminate an edge that is there, and return what that costs."""
+
+    @abstractmethod
+    def key(self, state: State[Entry]) -> Hashable:
+        """Return what two states share if the same edges are left with the same structures."""
+
+    @abstractmethod
+    def damage(self, state: State[Entry], v: int) -> int:
+        """Return by how much eliminating v raises the prices of its neighbours."""
+
+    @abstractmethod
+    def fill(self, state: State[Entry], v: int) -> int:
+        """Return how many edges eliminating v makes that are not there yet."""
+
+    @abstractmethod
+    def neighbours(self, state: State[Entry], v: int) -> tuple[list[int], list[int]]:
+        """Return the tails of the edges into v, and the heads of those out of v."""
+
+    @abstractmethod
+    def known_edges(self) -> tuple[Sequence[int], dict[tuple[int, int], bool]] | None:
+        """Return widths and edges for `least_prices`, None if no bound on prices is known."""
+
+    @abstractmethod
+    def part(self, vertices: Sequence[int], state: State[Entry] | None = None) -> Compact[Any]:
+        """Return the problem of eliminating some vertices only; their neighbours are its ends."""
+
+    @property
+    def is_heavy(self) -> bool:
+        """Whether the patterns have so many positions that products of them take long."""
+        return False
+
+    @property
+    def is_averse(self) -> bool:
+        """Whether some products are priced higher than they are, lest they fill the memory."""
+        return False
+
+    def is_oversized(self, state: State[Entry], v: int) -> bool:
+        """Return whether eliminating v makes such a product; its price must be known."""
+        return False
+
+    def rough(self) -> Compact[Any]:
+        """Return a graph that is quicker to price, where products take long: a guess."""
+        return self
+
+    @property
+    def sums_are_free(self) -> bool:
+        """Whether the price of an elimination depends on the edges of its vertex alone."""
+        return True
+
+    @property
+    def work(self) -> int:
+        """What computing products has taken so far, in eliminations that look products up."""
+        return 0
+
+    # How many pairs of edges were looked at, one by one, to price eliminations.
+    pairs: int = 0
+
+
+def bits(mask: int) -> Iterator[int]:
+    """Yield the numbers of the bits that are set, ascending."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
+
+
+def around(graph: Compact[Entry], state: State[Entry], vertices: Iterable[int]) -> set[int]:
+    """Return the neighbours of some vertices."""
+    found: set[int] = set()
+    for v in vertices:
+        tails, heads = graph.neighbours(state, v)
+        found.update(tails, heads)
+    return found

@@ -1,0 +1,203 @@
+"""A graph of scalars as integers: a bit per neighbour, and one more if the edge keeps a number.
+
+Products with plus or minus one are free. A sum of two such edges, and an edge of any other
+constant, is taken for one that keeps a number: prices may be a little too high. Inputs and outputs
+may be arrays, and are taken apart; that their Jacobians may be kept with zeros is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+
+from chainad.planning.linear_graph import LinearGraph, Vertex
+from chainad.planning.orders import EdgeElimination
+from chainad.planning.search.state import Compact, State, bits
+
+# Ends of more numbers are not taken apart.
+MOST_ENDS = 1500
+
+# Which edges keep a number, by tail and head.
+Edges = Mapping[tuple[int, int], bool]
+
+
+class Scalars(Compact[int]):
+    """A graph of scalars: eliminating v costs the edges into it times those out that keep numbers.
+
+    The low half of an entry has a bit for every neighbour, the high half for those that are joined
+    by an edge that keeps a number. What lies beside an end has no entry: it is not eliminated.
+    """
+
+    is_scalar = False
+    is_exact = False
+
+    def __init__(
+        self, count: int, inner: Sequence[int], edges: Edges, origin: Sequence[int]
+    ) -> None:
+        self.widths = [1] * count
+        self.inner = tuple(inner)
+        self.origin = origin
+        self.count = count
+        self.low = (1 << count) - 1
+        self.inside = sum(1 << v for v in inner)
+        after, before = [0] * count, [0] * count
+        for (tail, head), keeps in edges.items():
+            after[tail] |= 1 << head | keeps << (head + count)
+            before[head] |= 1 << tail | keeps << (tail + count)
+        self.start = after, before
+
+    def price(self, state: State[int], v: int) -> int:
+        high = self.count
+        return (state[0][v] >> high).bit_count() * (state[1][v] >> high).bit_count()
+
+    def eliminate(self, state: State[int], v: int) -> int:
+        after, before = state
+        heads, tails = after[v], before[v]
+        self._join(after, v, tails, heads)
+        self._join(before, v, heads, tails)
+        after[v] = before[v] = 0
+        high = self.count
+        return (heads >> high).bit_count() * (tails >> high).bit_count()
+
+    def _join(self, rows: list[int], v: int, near: int, far: int) -> None:
+        """Let the inner vertices of `near` meet those of `far`."""
+        high = self.count
+        keeping, far_low = near >> high, far & self.low
+        far_kept = far_low << high | far_low
+        kept = ~(1 << v | 1 << (v + high))
+        mask = near & self.inside
+        while mask:
+            bit = mask & -mask
+            mask ^= bit
+            u = bit.bit_length() - 1
+            old = rows[u]
+            if keeping & bit:
+                rows[u] = (old | far_kept) & kept
+            else:  # two edges of ones add up to something else
+                rows[u] = (old | far | (old & far_low) << high) & kept
+
+    def eliminate_edge(self, state: State[int], edge: EdgeElimination) -> int:
+        v, near, rows, cols = edge.head, edge.tail, *state
+        if edge.side == "front":
+            v, near, rows, cols = near, v, cols, rows
+        high, far = self.count, rows[v]
+        keeps = rows[near] >> (v + high) & 1
+        price = keeps * (far >> high).bit_count()
+        far_low = far & self.low
+        own, bit = rows[near], 1 << near | keeps << (near + high)
+        met = own & far_low if not keeps else far_low
+        rows[near] = (own | far | met << high) & ~(1 << v | 1 << (v + high))
+        cols[v] &= ~(1 << near | 1 << (near + high))
+        gone = 0 if cols[v] else 1 << v | 1 << (v + high)
+        for u in bits(far_low):
+            both = rows[near] >> (u + high) & 1
+            cols[u] = (cols[u] | bit | both << (near + high)) & ~gone
+        if gone:
+            rows[v] = 0
+        return price
+
+    def key(self, state: State[int]) -> Hashable:
+        return tuple(state[0])
+
+    def damage(self, state: State[int], v: int) -> int:
+        after, before = state
+        heads, tails = after[v], before[v]
+        return self._damage(after, before, v, tails, heads) + self._damage(
+            before, after, v, heads, tails
+        )
+
+    def _damage(self, rows: list[int], cols: list[int], v: int, near: int, far: int) -> int:
+        high = self.count
+        keeping, far_low, far_high = near >> high, far & self.low, far >> high
+        gone = ~(1 << v)
+        total = 0
+        mask = near & self.inside
+        while mask:
+            bit = mask & -mask
+            mask ^= bit
+            u = bit.bit_length() - 1
+            width = (cols[u] >> high).bit_count()
+            if width:
+                row = rows[u]
+                old = row >> high
+                new = old | far_low if keeping & bit else old | far_high | (row & far_low)
+                total += width * ((new & gone).bit_count() - old.bit_count())
+        return total
+
+    def fill(self, state: State[int], v: int) -> int:
+        after, before = state
+        heads, tails = after[v] & self.low, before[v] & self.low
+        ends = heads & ~self.inside
+        made = self._missing(before, heads & self.inside, tails)
+        return made + self._missing(after, tails & self.inside, ends) if ends else made
+
+    def _missing(self, rows: list[int], near: int, far: int) -> int:
+        """Return how many of `far` the vertices of `near` have no edge to."""
+        total = 0
+        while near:
+            bit = near & -near
+            near ^= bit
+            total += (far & ~rows[bit.bit_length() - 1]).bit_count()
+        return total
+
+    def neighbours(self, state: State[int], v: int) -> tuple[list[int], list[int]]:
+        low = self.low
+        return list(bits(state[1][v] & low)), list(bits(state[0][v] & low))
+
+    def known_edges(self) -> tuple[Sequence[int], dict[tuple[int, int], bool]]:
+        return self.widths, self._edges(self.inner, self.start)
+
+    def _edges(self, vertices: Iterable[int], state: State[int]) -> dict[tuple[int, int], bool]:
+        """Return the edges at some vertices, and which of them keep a number."""
+        after, before = state
+        found: dict[tuple[int, int], bool] = {}
+        for v in vertices:
+            heads, tails = after[v] >> self.count, before[v] >> self.count
+            for w in bits(after[v] & self.low):
+                found[v, w] = bool(heads >> w & 1)
+            for u in bits(before[v] & self.low):
+                found[u, v] = bool(tails >> u & 1)
+        return found
+
+    def part(self, vertices: Sequence[int], state: State[int] | None = None) -> Scalars:
+        edges = self._edges(vertices, state or self.start)
+        everything = sorted({*vertices, *(v for edge in edges for v in edge)})
+        number = {v: k for k, v in enumerate(everything)}
+        return Scalars(
+            len(everything),
+            [number[v] for v in vertices],
+            {(number[u], number[w]): keeps for (u, w), keeps in edges.items()},
+            everything,
+        )
+
+
+def scalars(graph: LinearGraph) -> Scalars | None:
+    """Return a graph whose inner vertices are scalars as integers; None if it is not one."""
+    inner = graph.inner
+    if any(graph.size(v) != 1 for v in inner):
+        return None
+    inside = set(inner)
+    count = len(graph.shapes)
+    places: dict[tuple[Vertex, int], int] = {}
+    edges: dict[tuple[int, int], bool] = {}
+    for edge in graph.edges:
+        tail, head, structure = edge.tail, edge.head, edge.structure
+        into, out = tail in inside, head in inside
+        if structure.action is not None or structure.nonzeros > MOST_ENDS:
+            return None
+        keeps = structure.scale is None or abs(structure.scale) != 1
+        if into and out:
+            ends = [(tail, head)]
+        elif into or out:
+            rows, cols = structure.entries()
+            v, far = (tail, head) if into else (head, tail)
+            spots = (rows if into else cols).tolist()
+            known = [places.setdefault((far, at), count + len(places)) for at in spots]
+            ends = [(v, w) if into else (w, v) for w in known]
+        else:
+            continue  # never multiplied
+        for pair in ends:
+            edges[pair] = keeps or pair in edges
+    if len(places) > MOST_ENDS:
+        return None
+    everything = count + len(places)
+    return Scalars(everything, inner, edges, range(everything))

@@ -1,0 +1,367 @@
+"""A graph of any Jacobians as integers: an edge is the number of its structures in a table.
+
+Products and sums are looked up there once they were computed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from functools import cached_property, lru_cache
+from math import prod
+from typing import TypeAlias
+
+from chainad.planning.bounds import scalar_edges
+from chainad.planning.cost_models import PriceModel, multiplications
+from chainad.planning.linear_graph import Pieces, Price, land, price_of
+from chainad.planning.orders import EdgeElimination
+from chainad.planning.search.state import Compact, State, around
+from chainad.planning.search.state_dense import Dense
+from chainad.structure import Product, Total, multiply
+from chainad.structure.structure import Structure
+
+# Computing the product of two structures takes as long as so many eliminations, and one more for
+# every so many positions.
+MISS = 15
+PER_ELIMINATION = 150
+
+# A Jacobian of more numbers than all that is given is priced higher by so much for every number
+# beyond: writing a number to memory and reading it takes longer than multiplying.
+PER_NUMBER = 16
+
+Edges: TypeAlias = dict[int, int]
+
+
+# Amount in the unit of the model, additions, multiplications, and the number of what was made.
+Counts: TypeAlias = tuple[int, int, int, int]
+
+
+def _counted(made: Sequence[Product | Total], model: PriceModel, number: int) -> Counts:
+    amount = sum(price_of(each, model) for each in made)
+    return amount, sum(x.additions for x in made), sum(x.multiplications for x in made), number
+
+
+class Table:
+    """Structures by number, and what their products and sums are and cost, once computed.
+
+    Number -1 is a product that is zero. `pieces[k]` are the structures of number k; those of a
+    product are not added up yet. `sums_are_free` if no sum costs anything. `work` is what computing
+    unknown ones has taken, in eliminations. Products of more numbers than `room` cost extra:
+    those of the pairs in `oversized`. Patterns of more positions than `bulky` take long.
+    """
+
+    def __init__(self, model: PriceModel, bulky: int) -> None:
+        self.model = model
+        self.bulky = bulky
+        self.pieces: list[Pieces] = []
+        self._number: dict[Pieces, int] = {}
+        self.met: dict[tuple[int, int], tuple[int, int]] = {}
+        self.landed: dict[tuple[int, int], tuple[int, int]] = {}
+        self._products: dict[tuple[int, int], Counts] = {}
+        self._sums: dict[tuple[int, int], Counts] = {}
+        self.work = 0
+        self.room: int | None = None
+        self.oversized: set[tuple[int, int]] = set()
+        self.sums_are_free = False
+
+    def number(self, pieces: Pieces) -> int:
+        found = self._number.get(pieces)
+        if found is None:
+            found = self._number[pieces] = len(self.pieces)
+            self.pieces.append(pieces)
+        return found
+
+    def meet(self, left: int, right: int) -> tuple[int, int]:
+        """Return the price and the number of the products of two edges."""
+        found = self.met.get((left, right))
+        if found is None:
+            products = [multiply(a, b) for a in self.pieces[left] for b in self.pieces[right]]
+            kept = tuple(
+                x.structure for x in products if x.structure.nonzeros and x.structure.scale != 0
+            )
+            self._count((*self.pieces[left], *self.pieces[right], *kept))
+            price = sum(map(self.model.product, products))
+            beyond = 0 if self.room is None else sum(s.count for s in kept) - self.room
+            if beyond > 0:
+                self.oversized.add((left, right))
+                price += PER_NUMBER * beyond
+            found = self.met[left, right] = price, self.number(kept) if kept else -1
+        return found
+
+    def land(self, old: int, new: int) -> tuple[int, int]:
+        """Return the price and the number of what adding `new` to an edge makes; -1: no edge."""
+        found = self.landed.get((old, new))
+        if found is None:
+            pieces: list[Structure] = [] if old < 0 else [*self.pieces[old]]
+            totals = [land(pieces, structure).total for structure in self.pieces[new]]
+            self._count((*self.pieces[new], *pieces))
+            price = sum(self.model.total(total) for total in totals if total is not None)
+            found = self.landed[old, new] = price, self.number(tuple(pieces))
+        return found
+
+    def count_products(self, left: int, right: int) -> Counts:
+        """Return what the products of two edges cost, and their number."""
+        found = self._products.get((left, right))
+        if found is None:
+            products = [multiply(a, b) for a in self.pieces[left] for b in self.pieces[right]]
+            product = self.meet(left, right)[1]
+            found = self._products[left, right] = _counted(products, self.model, product)
+        return found
+
+    def count_sums(self, old: int, new: int) -> Counts:
+        """Return what adding `new` to an edge costs, and what it makes; -1: no edge."""
+        found = self._sums.get((old, new))
+        if found is None:
+            pieces: list[Structure] = [] if old < 0 else [*self.pieces[old]]
+            totals = [land(pieces, structure).total for structure in self.pieces[new]]
+            made = [total for total in totals if total is not None]
+            found = self._sums[old, new] = _counted(made, self.model, self.number(tuple(pieces)))
+        return found
+
+    def _count(self, structures: Pieces) -> None:
+        self.work += MISS + sum(s.weight for s in structures) // PER_ELIMINATION
+
+
+class Structured(Compact[Edges]):
+    """A graph of any Jacobians: an edge is the number of its structures in a table."""
+
+    def __init__(
+        self,
+        table: Table,
+        inner: Sequence[int],
+        state: State[Edges],
+        origin: Sequence[int],
+        widths: Sequence[int],
+    ) -> None:
+        self.widths = widths
+        self.is_scalar = False
+        self.table = table
+        self.inner = tuple(inner)
+        self.start = state
+        self.origin = origin
+        inside = set(inner)
+        self.is_end = [v not in inside for v in range(len(widths))]
+        self._prices: dict[int, tuple[Edges, Edges, int]] = {}
+
+    @cached_property
+    def is_heavy(self) -> bool:
+        edges = {edge for row in self.start[0] for edge in row.values()}
+        return sum(s.weight for edge in edges for s in self.table.pieces[edge]) > self.table.bulky
+
+    def rough(self) -> Dense:
+        """Return the same graph with dense Jacobians."""
+        edges = [(u, w) for u, row in enumerate(self.start[0]) for w in row]
+        return Dense(self.widths, self.inner, edges, self.origin)
+
+    def bounds(self, order: Iterable[int]) -> Iterator[int]:
+        """Yield, elimination by elimination, a price that the order does not stay below.
+
+        Of Jacobians that are to be added, only that of the most entries is multiplied on: a sum has
+        no fewer, and adding patterns is what takes long. Known for counts of multiplications only.
+        """
+        if not self.table.sums_are_free:
+            return
+        after: list[dict[int, Structure]] = [{} for _ in self.widths]
+        before: list[dict[int, Structure]] = [{} for _ in self.widths]
+        for tail, edges in enumerate(self.start[0]):
+            for head, edge in edges.items():
+                largest = max(self.table.pieces[edge], key=lambda piece: piece.nonzeros)
+                after[tail][head] = before[head][tail] = largest
+        doubtful: set[tuple[int, int]] = set()
+        price = 0
+        for v in order:
+            outs, ins = after[v], before[v]
+            for tail in ins:
+                del after[tail][v]
+            for head in outs:
+                del before[head][v]
+            for head, left in outs.items():
+                for tail, right in ins.items():
+                    product = multiply(left, right)
+                    # What repeats numbers may become cheaper to multiply by being added to.
+                    if product.labels is not None and not (_repeats(left) or _repeats(right)):
+                        met = {*product.labels[0], *product.labels[1]}
+                        price += prod(size for label, size in product.sizes if label in met)
+                    new = product.structure
+                    if not new.nonzeros or new.scale == 0:
+                        continue
+                    old = after[tail].get(head)
+                    if new.scale is not None and (old is not None or (tail, head) in doubtful):
+                        if old is None or old.scale is not None:  # ones may cancel out
+                            doubtful.add((tail, head))
+                            after[tail].pop(head, None)
+                            before[head].pop(tail, None)
+                    elif old is None or old.scale is not None or new.nonzeros > old.nonzeros:
+                        after[tail][head] = before[head][tail] = new
+            after[v], before[v] = {}, {}
+            yield price
+
+    def price_in_full(self, order: Iterable[int]) -> Price:
+        """Return the price of eliminating in this order as it is, with what it is made of.
+
+        Edges that are parallel from the beginning, and operators that are left over, do not count.
+        """
+        after, before = ([dict(row) for row in side] for side in self.start)
+        products, sums = self.table.count_products, self.table.count_sums
+        amount = additions = multiplications = 0
+        for v in order:
+            outs, ins = after[v], before[v]
+            for tail in ins:
+                del after[tail][v]
+            for head, left in outs.items():
+                column = before[head]
+                del column[v]
+                for tail, right in ins.items():
+                    cost, added, multiplied, made = products(left, right)
+                    amount += cost
+                    additions += added
+                    multiplications += multiplied
+                    if made < 0:
+                        continue
+                    row = after[tail]
+                    cost, added, multiplied, made = sums(row.get(head, -1), made)
+                    amount += cost
+                    additions += added
+                    multiplications += multiplied
+                    row[head] = column[tail] = made
+            after[v], before[v] = {}, {}
+        return Price(amount, additions, multiplications)
+
+    @property
+    def is_averse(self) -> bool:
+        return bool(self.table.oversized)
+
+    def is_oversized(self, state: State[Edges], v: int) -> bool:
+        pairs = ((out, into) for into in state[1][v].values() for out in state[0][v].values())
+        return self.is_averse and any(pair in self.table.oversized for pair in pairs)
+
+    @property
+    def sums_are_free(self) -> bool:
+        return self.table.sums_are_free
+
+    @property
+    def work(self) -> int:
+        return self.table.work
+
+    def price(self, state: State[Edges], v: int) -> int:
+        if not self.table.sums_are_free:
+            return self._price(state, v)
+        # Then the price depends on the edges of v alone, and these are replaced when they change.
+        outs, ins = state[0][v], state[1][v]
+        known = self._prices.get(v)
+        if known is None or known[0] is not outs or known[1] is not ins:
+            known = self._prices[v] = outs, ins, self._price(state, v)
+        return known[2]
+
+    def _price(self, state: State[Edges], v: int) -> int:
+        after, before = state
+        table = self.table
+        known, price = table.met, 0
+        self.pairs += len(after[v]) * len(before[v])
+        for tail, right in before[v].items():
+            row = after[tail]
+            for head, left in after[v].items():
+                cost, product = known.get((left, right)) or table.meet(left, right)
+                price += cost
+                if not table.sums_are_free and product >= 0 and head in row:
+                    price += table.land(row[head], product)[0]
+        return price
+
+    def eliminate(self, state: State[Edges], v: int) -> int:
+        after, before = state
+        outs, ins = after[v], before[v]
+        table, price = self.table, 0
+        met, landed = table.met, table.landed
+        for tail in ins:
+            row = after[tail] = dict(after[tail])
+            del row[v]
+        is_end, sums_are_free = self.is_end, table.sums_are_free
+        for head, left in outs.items():
+            column = before[head] = dict(before[head])
+            del column[v]
+            # What lies between two ends is never multiplied.
+            lands_free = sums_are_free and is_end[head]
+            for tail, right in ins.items():
+                cost, product = met.get((left, right)) or table.meet(left, right)
+                price += cost
+                if product >= 0 and not (lands_free and is_end[tail]):
+                    row = after[tail]
+                    old = row.get(head, -1)
+                    cost, new = landed.get((old, product)) or table.land(old, product)
+                    price += cost
+                    row[head] = column[tail] = new
+        after[v], before[v] = {}, {}
+        return price
+
+    def eliminate_edge(self, state: State[Edges], edge: EdgeElimination) -> int:
+        after, before = state
+        table, tail, head = self.table, edge.tail, edge.head
+        if edge.side == "back":
+            ends = [(tail, w, left, after[tail][head]) for w, left in after[head].items()]
+        else:
+            ends = [(u, head, after[tail][head], right) for u, right in before[tail].items()]
+        after[tail], before[head] = dict(after[tail]), dict(before[head])
+        del after[tail][head], before[head][tail]
+        price = 0
+        for u, w, left, right in ends:
+            cost, product = table.met.get((left, right)) or table.meet(left, right)
+            price += cost
+            lands_free = table.sums_are_free and self.is_end[u] and self.is_end[w]
+            if product >= 0 and not lands_free:
+                cost, new = table.land(after[u].get(w, -1), product)
+                price += cost
+                after[u], before[w] = after[u] | {w: new}, before[w] | {u: new}
+        todo = [tail, head]
+        while todo:  # products may vanish, and with them the last edge of a vertex
+            v = todo.pop()
+            if not self.is_end[v] and bool(after[v]) != bool(before[v]):
+                todo += [*after[v], *before[v]]
+                self.eliminate(state, v)
+        return price
+
+    def key(self, state: State[Edges]) -> Hashable:
+        return tuple(frozenset(row.items()) for row in state[0])
+
+    def damage(self, state: State[Edges], v: int) -> int:
+        near = [*state[0][v], *state[1][v]]
+        before = sum(self.price(state, u) for u in near)
+        later = list(state[0]), list(state[1])
+        self.eliminate(later, v)
+        return sum(self._price(later, u) for u in near) - before
+
+    def fill(self, state: State[Edges], v: int) -> int:
+        after, before = state
+        return sum(head not in after[tail] for tail in before[v] for head in after[v])
+
+    def neighbours(self, state: State[Edges], v: int) -> tuple[list[int], list[int]]:
+        return list(state[1][v]), list(state[0][v])
+
+    def known_edges(self) -> tuple[Sequence[int], dict[tuple[int, int], bool]] | None:
+        if self.table.model is not multiplications:
+            return None
+        edges = [
+            (tail, head, structure)
+            for tail, row in enumerate(self.start[0])
+            for head, edge in row.items()
+            for structure in self.table.pieces[edge]
+        ]
+        return scalar_edges(edges, self.inner, len(self.widths))
+
+    def part(self, vertices: Sequence[int], state: State[Edges] | None = None) -> Structured:
+        after, before = state or self.start
+        everything = sorted({*vertices, *around(self, (after, before), vertices)})
+        number = {v: k for k, v in enumerate(everything)}
+        new = [
+            [{number[w]: edge for w, edge in side[v].items() if w in number} for v in everything]
+            for side in (after, before)
+        ]
+        inner = [number[v] for v in vertices]
+        widths = [self.widths[v] for v in everything]
+        return Structured(self.table, inner, (new[0], new[1]), everything, widths)
+
+
+@lru_cache(maxsize=4096)
+def _repeats(structure: Structure) -> bool:
+    """Return whether numbers are repeated along an axis, not along a tie."""
+    spelled = Counter(x for axis in (*structure.rows, *structure.cols) for x in axis.labels)
+    return any(spelled[x] == 1 for x in range(len(structure.sizes)) if x not in structure.stored)

@@ -1,0 +1,121 @@
+"""Better orders by windows: any few consecutive eliminations are put into their cheapest order.
+
+The graph after a window does not depend on the order inside, so no price outside changes, and the
+price of the whole order can only fall.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chainad.planning.search.budget import Pace
+from chainad.planning.search.make_state import Compact, State
+
+WIDTH = 6
+
+# States of larger graphs are cut down to the neighbourhood of a window first.
+LARGE = 200
+
+
+def by_windows(graph: Compact[Any], order: list[int], pace: Pace, width: int = WIDTH) -> None:
+    """Improve an order in place until no window of `width` eliminations can be improved.
+
+    The pace may stop it earlier; the order never gets dearer.
+    """
+    stale = [True] * len(order)  # whether the window that starts here is to be looked at
+    while any(stale):
+        state = graph.copy()
+        for p in range(len(order)):
+            if stale[p]:
+                groups = _groups(graph, state, order[p : p + width])
+                if not pace.go_on(sum(1 << len(group) for group in groups)):
+                    return
+                stale[p] = False
+                if _improve(graph, state, order, p, groups):
+                    for k in range(max(0, p - width + 1), min(len(order), p + width)):
+                        stale[k] = k != p
+            graph.eliminate(state, order[p])
+
+
+def _improve(
+    graph: Compact[Any], state: State[Any], order: list[int], p: int, groups: list[list[int]]
+) -> bool:
+    """Put every group of eliminations from p on into its cheapest order; tell if that changed."""
+    is_better = False
+    made: list[int] = []
+    for group in groups:
+        found = _cheapest_of_group(graph, state, group) if len(group) > 1 else None
+        is_better |= found is not None
+        made += found or group
+    if is_better:
+        order[p : p + len(made)] = made
+    return is_better
+
+
+def _cheapest_of_group(
+    graph: Compact[Any], state: State[Any], group: list[int]
+) -> list[int] | None:
+    if len(state[0]) <= LARGE:
+        return _cheapest(graph, state, group)
+    small = graph.part(sorted(group), state)
+    number = {v: k for k, v in enumerate(small.origin)}
+    found = _cheapest(small, small.start, [number[v] for v in group])
+    return None if found is None else [small.origin[v] for v in found]
+
+
+def _groups(graph: Compact[Any], state: State[Any], window: list[int]) -> list[list[int]]:
+    """Group the eliminations of a window that are joined by edges among them.
+
+    Others never meet, so that each group has its own cheapest order; but where sums cost
+    something, they share the edges between their neighbours, and whatever meets is one group.
+    """
+    inside = {v: k for k, v in enumerate(window)}
+    group_of = list(range(len(window)))
+    for k, v in enumerate(window):
+        for near in graph.neighbours(state, v):
+            for u in near:
+                if u in inside and group_of[inside[u]] != group_of[k]:
+                    old, new = group_of[inside[u]], group_of[k]
+                    group_of = [new if g == old else g for g in group_of]
+    if not graph.sums_are_free and len(set(group_of)) < len(window):
+        return [window]
+    return [[v for k, v in enumerate(window) if group_of[k] == g] for g in dict.fromkeys(group_of)]
+
+
+def _cheapest(graph: Compact[Any], state: State[Any], window: list[int]) -> list[int] | None:
+    """Return the cheapest order of a few eliminations; None if the given one is."""
+    n = len(window)
+    prices: list[int | None] = [None] * (1 << n)
+    lasts = [0] * (1 << n)
+    states: list[State[Any] | None] = [None] * (1 << n)
+    prices[0], states[0] = 0, state
+    for done in range((1 << n) - 1):
+        price, here = prices[done], states[done]
+        states[done] = None
+        if price is None or here is None:
+            continue
+        for k in range(n):
+            wider = done | 1 << k
+            if wider == done:
+                continue
+            offer = price + graph.price(here, window[k])
+            known = prices[wider]
+            if known is None or offer < known:
+                prices[wider], lasts[wider] = offer, k
+                if known is None and wider != len(prices) - 1:
+                    later = list(here[0]), list(here[1])
+                    graph.eliminate(later, window[k])
+                    states[wider] = later
+    given = 0
+    now = list(state[0]), list(state[1])
+    for v in window:
+        given += graph.eliminate(now, v)
+    best = prices[-1]
+    assert best is not None
+    if best >= given:
+        return None
+    order, done = [], len(prices) - 1
+    while done:
+        order.append(window[lasts[done]])
+        done ^= 1 << lasts[done]
+    return order[::-1]

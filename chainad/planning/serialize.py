@@ -1,0 +1,351 @@
+"""Plans as text: the linear graph, the order and what is known of both, as JSON and back.
+
+The text is data and nothing else: reading it runs no code, and whatever does not fit is refused
+with a PlanError that names the place. What a text says of prices is not believed: `Plan.from_json`
+follows the order anew and compares.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol, TypeVar
+
+from chainad.errors import PlanError
+from chainad.ir.graph import Origin, Site
+from chainad.planning.linear_graph import Edge, LinearGraph, Vertex
+from chainad.planning.orders import EdgeElimination, Item
+from chainad.structure import Sweep
+from chainad.structure.serialize import (
+    a_flag,
+    a_list,
+    a_text,
+    a_tuple,
+    an_integer,
+    an_object,
+    read_structure,
+    refuse,
+    short,
+    write_structure,
+)
+from chainad.structure.structure import Structure
+
+FORMAT = "chainad plan 1"
+
+
+class Portable(Protocol):
+    """What is written of a plan."""
+
+    @property
+    def graph(self) -> LinearGraph: ...
+    @property
+    def order(self) -> Sequence[Item]: ...
+    @property
+    def asked(self) -> str: ...
+    @property
+    def planner(self) -> str: ...
+    @property
+    def proof(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def itemsize(self) -> int: ...
+    @property
+    def multiplications(self) -> int: ...
+    @property
+    def additions(self) -> int: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def price(self) -> int: ...
+    @property
+    def sweep(self) -> str: ...
+    @property
+    def explicit(self) -> Sequence[int]: ...
+    @property
+    def alternatives(self) -> Sequence[PortableAlternative]: ...
+
+
+class PortableAlternative(Protocol):
+    """What is written of an alternative."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def multiplications(self) -> int: ...
+    @property
+    def additions(self) -> int: ...
+    @property
+    def price(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What a text says of a plan: the graph is checked, the rest is as it stands there."""
+
+    graph: LinearGraph
+    order: tuple[Item, ...]
+    asked: str
+    planner: str
+    proof: str
+    title: str
+    itemsize: int
+    multiplications: int
+    additions: int
+    model: str
+    price: int
+    sweep: Sweep
+    explicit: tuple[int, ...]
+    alternatives: tuple[tuple[str, int, int, int], ...]
+
+
+# -------------------------------------------------------------------- writing
+
+
+def write(plan: Portable) -> str:
+    """Return a plan as JSON, one line per vertex, structure, origin and edge.
+
+    Equal structures and origins are written once and named by their numbers.
+    """
+    graph = plan.graph
+    structures = _Numbered(edge.structure for edge in graph.edges)
+    origins = _Numbered(graph.origins)
+    names = graph.names or ("",) * len(graph.shapes)
+    edges = [[e.tail, e.head, structures.number[e.structure]] for e in graph.edges]
+    if graph.origins:
+        edges = [[*e, origins.number[o]] for e, o in zip(edges, graph.origins, strict=True)]
+    fields: dict[str, Any] = {
+        "format": FORMAT,
+        "title": plan.title,
+        "asked": plan.asked,
+        "planner": plan.planner,
+        "proof": plan.proof,
+        "itemsize": plan.itemsize,
+        "multiplications": plan.multiplications,
+        "additions": plan.additions,
+        "model": plan.model,
+        "price": plan.price,
+        "sweep": plan.sweep,
+        "explicit": [*map(int, plan.explicit)],
+        "order": [*map(_write_item, plan.order)],
+        "inputs": [*graph.inputs],
+        "outputs": [*graph.outputs],
+        "named": bool(graph.names),
+        "alternatives": [
+            [a.name, a.multiplications, a.additions, a.price] for a in plan.alternatives
+        ],
+        "vertices": [[n, *map(int, shape)] for n, shape in zip(names, graph.shapes, strict=True)],
+        "structures": [*map(write_structure, structures.each)],
+        "origins": [*map(_write_origin, origins.each)],
+        "edges": edges,
+    }
+    return text_of(fields)
+
+
+def text_of(fields: dict[str, Any]) -> str:
+    """Return JSON with a line for every field, and for every item of a list of lists or objects."""
+    return "{\n" + ",\n".join(f"{_json(k)}: {_lines(v)}" for k, v in fields.items()) + "\n}\n"
+
+
+class _Numbered:
+    """The distinct values of a sequence, and their numbers, by first appearance."""
+
+    def __init__(self, values: Iterable[Any]) -> None:
+        self.each = [*dict.fromkeys(values)]
+        self.number = {value: k for k, value in enumerate(self.each)}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, allow_nan=False, ensure_ascii=False)
+
+
+def _lines(value: Any) -> str:
+    if not isinstance(value, list) or not value or not isinstance(value[0], (list, dict)):
+        return _json(value)
+    return "[\n  " + ",\n  ".join(map(_json, value)) + "\n]"
+
+
+def _write_origin(origin: Origin) -> list[Any]:
+    site = origin.site
+    return [origin.name] if site is None else [origin.name, site.file, site.line, site.text]
+
+
+def _write_item(item: Item) -> int | list[Any]:
+    if isinstance(item, EdgeElimination):
+        return [int(item.tail), int(item.head), item.side]
+    return int(item)
+
+
+# -------------------------------------------------------------------- reading
+
+FIELDS = [
+    *("format", "title", "asked", "planner", "proof", "itemsize", "multiplications", "additions"),
+    *("model", "price", "sweep", "explicit"),
+    *("order", "inputs", "outputs", "named", "alternatives"),
+    *("vertices", "structures", "origins", "edges"),
+]
+
+Read = TypeVar("Read")
+
+
+def read(text: str) -> Parcel:
+    """Return what a text made by `write` says.
+
+    Raises
+    ------
+    PlanError
+        If the text is not JSON, of another format, or describes no linear graph.
+    """
+    fields = fields_of(text, FORMAT, FIELDS)
+    vertices = _each(fields, "vertices", _read_vertex)
+    structures = _each(fields, "structures", read_structure)
+    origins = _each(fields, "origins", _read_origin)
+    edges = _each(fields, "edges", lambda e, at: _read_edge(e, at, vertices, structures, origins))
+    if len({origin is None for _, origin in edges}) > 1:
+        refuse("edges", "all with an origin or all without", "some of both")
+    graph = LinearGraph(
+        shapes=tuple(shape for _, shape in vertices),
+        inputs=_ends(fields, "inputs", len(vertices)),
+        outputs=_ends(fields, "outputs", len(vertices)),
+        edges=tuple(edge for edge, _ in edges),
+        origins=tuple(origin for _, origin in edges if origin is not None),
+        names=tuple(name for name, _ in vertices) if a_flag(fields["named"], "named") else (),
+    )
+    _check_ends(graph)
+    return Parcel(
+        graph=graph,
+        order=tuple(_each(fields, "order", _read_item)),
+        asked=a_text(fields["asked"], "asked"),
+        planner=a_text(fields["planner"], "planner"),
+        proof=a_text(fields["proof"], "proof"),
+        title=a_text(fields["title"], "title"),
+        itemsize=an_integer(fields["itemsize"], "itemsize", 1),
+        multiplications=an_integer(fields["multiplications"], "multiplications"),
+        additions=an_integer(fields["additions"], "additions"),
+        model=a_text(fields["model"], "model"),
+        price=an_integer(fields["price"], "price"),
+        sweep=_sweep(fields["sweep"], "sweep"),
+        explicit=tuple(_each(fields, "explicit", an_integer)),
+        alternatives=tuple(_each(fields, "alternatives", _read_alternative)),
+    )
+
+
+def fields_of(text: str, wanted: str, keys: Sequence[str]) -> dict[str, Any]:
+    """Return the fields of a text of the format `wanted`, which are exactly `keys`."""
+    if not isinstance(text, str):
+        raise PlanError(
+            "Plan.from_json takes the text that plan.to_json() returned, but got"
+            f" {type(text).__name__}"
+        )
+    try:
+        found = json.loads(text, object_pairs_hook=_pairs, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise PlanError(
+            f"this is not the text of a plan: {error}; write one with plan.to_json()"
+        ) from error
+    if not isinstance(found, dict) or "format" not in found:
+        raise PlanError(
+            "this is not the text of a plan: no format is named in it; write one with"
+            " plan.to_json()"
+        )
+    if found["format"] != wanted:
+        raise PlanError(
+            f"the text is of the format {short(found['format'])}, but this version of chainad"
+            f" reads {wanted!r}; plan the function again and write that plan"
+        )
+    return an_object(found, "the text", keys)
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _read_vertex(value: Any, at: str) -> tuple[str, tuple[int, ...]]:
+    if not isinstance(value, list) or not value:
+        refuse(at, "a name and the sizes of its axes", value)
+    return a_text(value[0], at), tuple(an_integer(size, at) for size in value[1:])
+
+
+def _read_item(value: Any, at: str) -> Item:
+    if not isinstance(value, list):
+        return an_integer(value, at)
+    tail, head, side = a_tuple(value, at, 3)
+    if side not in ("front", "back"):
+        refuse(at, "'front' or 'back'", side)
+    return EdgeElimination(an_integer(tail, at), an_integer(head, at), side)
+
+
+def _read_origin(value: Any, at: str) -> Origin:
+    if not isinstance(value, list) or len(value) not in (1, 4):
+        refuse(at, "a name, or a name, a file, a line and its text", value)
+    name = a_text(value[0], at)
+    if len(value) == 1:
+        return Origin(name)
+    return Origin(name, Site(a_text(value[1], at), an_integer(value[2], at), a_text(value[3], at)))
+
+
+def _read_alternative(value: Any, at: str) -> tuple[str, int, int, int]:
+    name, multiplications, additions, price = a_tuple(value, at, 4)
+    return (
+        a_text(name, at),
+        an_integer(multiplications, at),
+        an_integer(additions, at),
+        an_integer(price, at),
+    )
+
+
+def _read_edge(
+    value: Any,
+    at: str,
+    vertices: Sequence[tuple[str, tuple[int, ...]]],
+    structures: Sequence[Structure],
+    origins: Sequence[Origin],
+) -> tuple[Edge, Origin | None]:
+    tail, head, number, *origin = a_tuple(value, at, 4 if origins else 3)
+    head = an_integer(head, at, 1, len(vertices) - 1)
+    tail = an_integer(tail, at, 0, head - 1)  # vertices are in topological order
+    structure = structures[an_integer(number, at, 0, len(structures) - 1)]
+    wanted = vertices[head][1], vertices[tail][1]
+    if (structure.row_shape, structure.col_shape) != wanted:
+        have = f"one from {structure.col_shape} to {structure.row_shape}"
+        refuse(at, f"a Jacobian from {wanted[1]} to {wanted[0]}", have)
+    named = [origins[an_integer(k, at, 0, len(origins) - 1)] for k in origin]
+    return Edge(tail, head, structure), named[0] if named else None
+
+
+def _ends(fields: dict[str, Any], name: str, count: int) -> tuple[Vertex, ...]:
+    ends = tuple(_each(fields, name, lambda v, at: an_integer(v, at, 0, count - 1)))
+    if len(set(ends)) < len(ends):
+        refuse(name, "distinct vertices", list(ends))
+    return ends
+
+
+def _check_ends(graph: LinearGraph) -> None:
+    """Refuse a graph with an edge into an input or out of an output."""
+    inputs, outputs = set(graph.inputs), set(graph.outputs)
+    if inputs & outputs:
+        refuse("outputs", "vertices that are no inputs", sorted(inputs & outputs))
+    for k, edge in enumerate(graph.edges):
+        if edge.head in inputs:
+            refuse(f"edges[{k}]", "an edge that ends in no input", f"one into {edge.head}")
+        if edge.tail in outputs:
+            refuse(f"edges[{k}]", "an edge that starts in no output", f"one from {edge.tail}")
+
+
+def _each(fields: dict[str, Any], name: str, one: Callable[[Any, str], Read]) -> list[Read]:
+    return [one(item, f"{name}[{k}]") for k, item in enumerate(a_list(fields[name], name))]
+
+
+def _sweep(value: Any, at: str) -> Sweep:
+    if value not in ("", "tangent", "adjoint"):
+        refuse(at, '"", "tangent" or "adjoint"', value)
+    found: Sweep = value
+    return found

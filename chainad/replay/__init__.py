@@ -1,1 +1,0 @@
-"""Replay: a recorded script as straight-line Python that runs without tracing."""

@@ -1,1 +1,0 @@
-"""Reports: plans as text."""

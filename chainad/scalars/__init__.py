@@ -1,1 +1,0 @@
-"""Scalars: value and Jacobian of a traced function as straight-line operations on numbers."""

@@ -1,0 +1,55 @@
+"""The algebra of structured Jacobians: product and sum, with their prices, and dense form.
+
+A product ties the inner axes and adds up the labels that neither side keeps: an einsum, read off
+the labels. A sum keeps only the ties that both sides have, or, where that would waste more than
+half of the places, the union of their entries. Both laws are checked against dense arrays.
+
+Laws (each one a test):
+- the structure of a product does not depend on its bracketing;
+- a product with +1 or -1 everywhere costs no multiplication, unless so many equal terms add up;
+- no product costs more than the product of the dense matrices;
+- a sum stores at most twice the union of the entries of its terms.
+
+Source: the ties are the generalised Kronecker deltas of index notation; for products of chains
+of Jacobians see Griewank & Walther, *Evaluating Derivatives*, 2nd ed., ch. 9-10.
+"""
+
+from chainad.structure.build import Arrangement, Kernels, arrange, dense, diagonal, identity
+from chainad.structure.csr import Layout, lay_out
+from chainad.structure.materialize import flat_places, to_dense, to_vector
+from chainad.structure.product import Product, Sweep, make_explicit, multiply, staged
+from chainad.structure.sum import FEW, Total, add, stay_apart
+
+
+def forget() -> None:
+    """Empty the caches of products and sums, which keep the positions of large patterns alive."""
+    multiply.cache_clear()
+    add.cache_clear()
+    stay_apart.cache_clear()
+    to_dense.cache_clear()
+    to_vector.cache_clear()
+
+
+__all__ = [
+    "FEW",
+    "Arrangement",
+    "Kernels",
+    "Layout",
+    "Product",
+    "Sweep",
+    "Total",
+    "add",
+    "arrange",
+    "dense",
+    "diagonal",
+    "flat_places",
+    "forget",
+    "identity",
+    "lay_out",
+    "make_explicit",
+    "multiply",
+    "staged",
+    "stay_apart",
+    "to_dense",
+    "to_vector",
+]

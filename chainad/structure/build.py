@@ -1,0 +1,99 @@
+"""Building structures: what a rule states, and the plain ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from chainad.ir.ops import Kernel
+from chainad.structure.normal_form import Operand, Spelling
+from chainad.structure.structure import Axis, Structure
+
+Kernels = tuple[Kernel, ...]
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """A structure, and the kernels that turn an array as a rule states it into the kept one."""
+
+    structure: Structure
+    kernels: Kernels
+
+
+def arrange(
+    rows: Sequence[Axis],
+    cols: Sequence[Axis],
+    sizes: dict[int, int],
+    stored: Sequence[int] = (),
+    scale: float | None = None,
+) -> Arrangement:
+    """Bring a structure as a rule states it into normal form; from a cache if it was seen.
+
+    Parameters
+    ----------
+    rows, cols : sequence of Axis
+        Axes of the output and of the input.
+    sizes : dict
+        The size of every label.
+    stored : sequence of int
+        The labels of the array that the rule keeps, in its own order.
+    scale : float, optional
+        The number in front, for a structure that keeps no array.
+    """
+    return _arrange(tuple(rows), tuple(cols), tuple(sizes.items()), tuple(stored), scale)
+
+
+@lru_cache(maxsize=4096)
+def _arrange(
+    rows: tuple[Axis, ...],
+    cols: tuple[Axis, ...],
+    sizes: tuple[tuple[int, int], ...],
+    stored: tuple[int, ...],
+    scale: float | None,
+) -> Arrangement:
+    spelling = Spelling()
+    spelling.sizes = dict(sizes)
+    spelling.axes = [*rows, *cols]
+    operand = Operand(stored, scale)
+    spelling.operands = [operand]
+    structure = spelling.finish(len(rows))
+    return Arrangement(structure, tuple(operand.kernels))
+
+
+@lru_cache(maxsize=4096)
+def identity(shape: tuple[int, ...]) -> Structure:
+    """Return the identity on arrays of `shape`."""
+    axes, sizes = _plain(shape)
+    return Structure(axes, axes, (), sizes, 1)
+
+
+@lru_cache(maxsize=4096)
+def diagonal(shape: tuple[int, ...]) -> Structure:
+    """Return the structure of an elementwise function of arrays of `shape`."""
+    axes, sizes = _plain(shape)
+    return Structure(axes, axes, tuple(range(len(sizes))), sizes, None)
+
+
+@lru_cache(maxsize=4096)
+def dense(row_shape: tuple[int, ...], col_shape: tuple[int, ...]) -> Structure:
+    """Return the structure without any structure."""
+    axes, sizes = _plain((*row_shape, *col_shape))
+    n = len(row_shape)
+    return Structure(axes[:n], axes[n:], tuple(range(len(sizes))), sizes, None)
+
+
+@lru_cache(maxsize=4096)
+def _axis(size: int, label: int) -> Axis:
+    return Axis(size, () if size == 1 else (label,))
+
+
+def _plain(shape: tuple[int, ...]) -> tuple[tuple[Axis, ...], tuple[int, ...]]:
+    """Return axes with one label each, in normal form, and the sizes of the labels."""
+    axes: list[Axis] = []
+    sizes: list[int] = []
+    for size in shape:
+        axes.append(_axis(size, len(sizes)))
+        if size != 1:
+            sizes.append(size)
+    return tuple(axes), tuple(sizes)

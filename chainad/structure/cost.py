@@ -1,0 +1,249 @@
+"""Work: what a product or a sum makes the machine do, array calls and numbers by kind of kernel.
+
+The kernels that the algebra states are counted as they will be lowered, without lowering them. Both
+the price in bytes and the price in time are read off these counts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from math import prod
+
+from chainad.ir.ops import (
+    Broadcast,
+    Explicit,
+    Full,
+    Kernel,
+    Place,
+    Reshape,
+    Scale,
+    SegmentSum,
+    Sum,
+    Take,
+    Transpose,
+)
+from chainad.structure import Kernels, Product, add, make_explicit, multiply
+from chainad.structure.structure import Structure
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """How often, and on how many numbers, the machine does what.
+
+    Attributes
+    ----------
+    calls, views : int
+        Array operations that compute, and those that only look at an array in another way.
+    moved, gathered : int
+        Numbers copied in order, and numbers taken from or put at an index.
+    multiplied, added : int
+        Numbers that an elementwise product or sum makes, or that a sum reads.
+    dots, items : int
+        Multiplications inside matrix products, and how many matrices these have as their result.
+    entries, sparse : int
+        Multiplications with the entries of sparse matrices, and how many such products there are.
+    applied : int
+        Multiplications that an operator makes.
+    numbers : int
+        Numbers read from memory and written there, by all of these together.
+    """
+
+    calls: int = 0
+    views: int = 0
+    moved: int = 0
+    gathered: int = 0
+    multiplied: int = 0
+    added: int = 0
+    dots: int = 0
+    items: int = 0
+    entries: int = 0
+    sparse: int = 0
+    applied: int = 0
+    numbers: int = 0
+
+
+KINDS = tuple(field.name for field in fields(Work))
+
+
+class _Count:
+    """Counts the work of kernels as these are applied."""
+
+    def __init__(self) -> None:
+        self.total: Counter[str] = Counter()
+
+    def note(self, *, read: int = 0, written: int = 0, **work: int) -> None:
+        self.total.update(work)
+        self.total["numbers"] += read + written
+
+    def work(self) -> Work:
+        return Work(**self.total)
+
+    def apply(self, kernels: Kernels, shape: Shape | None) -> Shape | None:
+        """Count unary kernels one after the other; return the shape that they end in."""
+        for kernel in kernels:
+            shape = self._one(kernel, shape or ())
+        return shape
+
+    def _one(self, kernel: Kernel, shape: Shape) -> Shape:
+        size = prod(shape)
+        match kernel:
+            case Full():
+                return ()
+            case Reshape(new):
+                self.note(views=1)
+                return new
+            case Transpose(order):
+                self.note(views=1)
+                return tuple(shape[k] for k in order)
+            case Broadcast(new):
+                self.note(views=1)
+                return new
+            case Take(axis, where):
+                new = _with(shape, axis, len(where))
+                if isinstance(where, range):
+                    self.note(views=1)
+                else:
+                    self.note(calls=1, gathered=prod(new), read=prod(new), written=prod(new))
+                return new
+            case Place(axis, where, places):
+                new = _with(shape, axis, places)
+                kind = "moved" if isinstance(where, range) else "gathered"
+                self.note(calls=2, moved=prod(new), read=size, written=prod(new))
+                self.note(**{kind: size})
+                return new
+            case SegmentSum(axis, _, places):
+                new = _with(shape, axis, places)
+                self.note(calls=1, sparse=1, entries=size, read=size, written=prod(new))
+                return new
+            case Sum(axes):
+                new = tuple(n for k, n in enumerate(shape) if k not in axes)
+                self.note(calls=1, added=size, read=size, written=prod(new))
+                return new
+            case Scale():
+                self.note(calls=1, multiplied=size, read=size, written=size)
+                return shape
+            case Explicit(new):
+                self.note(calls=1, moved=prod(new), written=prod(new))
+                return new
+        raise AssertionError(kernel)
+
+
+def _with(shape: Shape, axis: int, size: int) -> Shape:
+    return (*shape[:axis], size, *shape[axis + 1 :])
+
+
+@lru_cache(maxsize=65536)
+def of_product(left: Structure, right: Structure) -> Work:
+    """Return the work of a product."""
+    product = multiply(left, right)
+    count = _Count()
+    if product.structure.scale is not None and not product.after:
+        return count.work()
+    a = count.apply(product.left, _start(left))
+    b = count.apply(product.right, _start(right))
+    if product.labels is None:
+        count.apply(product.after, b if a is None else a)
+        return count.work()
+    size = dict(product.sizes)
+    if not _meets_sparsely(product):
+        _contract(count, product, size)
+        made: Shape | None = tuple(size[x] for x in product.labels[2])
+        count.apply(product.after, made)
+    else:
+        _multiply_sparsely(count, product, size)
+    for factor in (left, right):
+        count.note(applied=0 if _is_applied(product, factor, left) else factor.cost_of_explicit)
+    return count.work()
+
+
+def _start(structure: Structure) -> Shape | None:
+    return None if structure.scale is not None else structure.stored_shape
+
+
+def _is_applied(product: Product, factor: Structure, left: Structure) -> bool:
+    return product.action == ("push" if factor is left else "pull")
+
+
+def _contract(count: _Count, product: Product, size: dict[int, int]) -> None:
+    """Count what `lower.contract` makes of a product."""
+    assert product.labels is not None
+    left, right, out = product.labels
+    counts = [prod(size[x] for x in labels) for labels in product.labels]
+    read, written = counts[0] + counts[1], counts[2]
+    met = prod(size.values())
+    inner = [x for x in left if x in right and x not in out]
+    if product.action:
+        count.note(calls=1, views=2, applied=product.multiplications, read=read, written=written)
+    elif not inner:
+        count.note(calls=1, multiplied=written, read=read, written=written)
+    elif set(out) == {x for x in left if x in right and x in out}:
+        count.note(calls=1, multiplied=met, read=read, written=written)
+    else:
+        batch = prod(size[x] for x in out if x in left and x in right)
+        # Around BLAS there is about one more call's worth of checks.
+        count.note(calls=2, views=1, dots=met, items=batch, read=read, written=written)
+
+
+def _meets_sparsely(product: Product) -> bool:
+    """Return whether `lower` makes a product of a sparse matrix and an array of this."""
+    if not product.after or not isinstance(product.after[0], SegmentSum) or product.action:
+        return False
+    assert product.labels is not None
+    left, right, out = product.labels
+    label = out[product.after[0].axis]
+    sides = ((left, product.right, right), (right, product.left, left))
+    return any(
+        vector == (label,)
+        and bool(kernels)
+        and isinstance(kernels[-1], Take)
+        and labels[kernels[-1].axis] == label
+        for vector, kernels, labels in sides
+    )
+
+
+def _multiply_sparsely(count: _Count, product: Product, size: dict[int, int]) -> None:
+    segments = product.after[0]
+    assert isinstance(segments, SegmentSum)
+    assert product.labels is not None
+    shape = tuple(size[x] for x in product.labels[2])
+    made = _with(shape, segments.axis, segments.size)
+    met = prod(shape)
+    # What the gather would have taken is read in place.
+    taken = prod(shape)
+    count.note(calls=1, views=2, sparse=1, entries=met, read=taken, written=prod(made))
+    count.apply(product.after[1:], made)
+
+
+@lru_cache(maxsize=65536)
+def of_total(left: Structure, right: Structure) -> Work:
+    """Return the work of a sum."""
+    total = add(left, right)
+    count = _Count()
+    if total.structure.scale is None:
+        a = count.apply(total.left, _start(left)) or ()
+        b = count.apply(total.right, _start(right)) or ()
+        made = _broadcast(a, b)
+        count.note(calls=1, added=prod(made), read=prod(a) + prod(b), written=prod(made))
+        count.apply(total.after, made)
+        count.note(applied=left.cost_of_explicit + right.cost_of_explicit)
+    return count.work()
+
+
+def _broadcast(a: Shape, b: Shape) -> Shape:
+    """Return the shape of two arrays together."""
+    width = max(len(a), len(b))
+    one, two = ((1,) * (width - len(x)) + x for x in (a, b))
+    return tuple(m if n == 1 else n for n, m in zip(one, two, strict=True))
+
+
+@lru_cache(maxsize=4096)
+def of_explicit(operator: Structure) -> Work:
+    """Return the work of writing out an operator."""
+    count = _Count()
+    count.apply(make_explicit(operator).left, ())
+    count.note(applied=operator.cost_of_explicit)
+    return count.work()

@@ -1,0 +1,55 @@
+"""The full array of a structure, or of several that add up."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import prod
+
+from chainad.ir.ops import Broadcast, Place, Reshape
+from chainad.ir.positions import Positions, positions
+from chainad.structure.build import Kernels
+from chainad.structure.normal_form import Operand
+from chainad.structure.structure import Structure
+
+
+@lru_cache(maxsize=4096)
+def to_dense(structure: Structure) -> Kernels:
+    """Return the kernels that make the full array, of shape rows + cols, from the kept one."""
+    operand = Operand(structure.stored, structure.scale)
+    shape = (*structure.row_shape, *structure.col_shape)
+    sizes = dict(enumerate(structure.sizes))
+    axes = (*structure.rows, *structure.cols)
+    spelled = [x for axis in axes for x in axis.labels]
+    operand.keep_numbers()
+    if len(spelled) == len(sizes) and not structure.has_positions:
+        operand.spread(spelled, sizes)
+        if len(operand.labels) != len(spelled):
+            operand.kernels.append(Broadcast(tuple(sizes[x] for x in spelled)))
+        if tuple(sizes[x] for x in spelled) != shape:
+            operand.kernels.append(Reshape(shape))
+        return tuple(operand.kernels)
+    operand.bring_to([], list(sizes), sizes)
+    operand.kernels.append(Place(0, flat_places(structure), prod(shape)))
+    operand.kernels.append(Reshape(shape))
+    return tuple(operand.kernels)
+
+
+def flat_places(structure: Structure) -> Positions:
+    """Return where the entries lie in the full array, row-major, in label order."""
+    rows, cols = structure.entries()
+    return positions(rows * structure.matrix_shape[1] + cols)
+
+
+@lru_cache(maxsize=4096)
+def to_vector(structure: Structure) -> Kernels:
+    """Return the kernels that make one number per entry, in label order; a scale stays one number.
+
+    The entries are those that `Structure.entries` lists.
+    """
+    operand = Operand(structure.stored, structure.scale)
+    if structure.scale is not None:
+        operand.keep_numbers()
+    else:
+        sizes = dict(enumerate(structure.sizes))
+        operand.bring_to([], list(sizes), sizes)
+    return tuple(operand.kernels)

@@ -1,0 +1,439 @@
+"""The product of two structures: tie the inner axes, add up what neither side keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import prod
+from typing import Literal
+
+import numpy as np
+
+from chainad.ir.ops import Explicit, Scale
+from chainad.ir.positions import (
+    Index,
+    Integers,
+    Positions,
+    as_array,
+    as_box,
+    coordinates,
+    join,
+    positions,
+    refine,
+)
+from chainad.structure.build import Kernels, dense, diagonal
+from chainad.structure.fast_paths import is_number, meets_at_one, times_number
+from chainad.structure.normal_form import Operand, Spelling
+from chainad.structure.structure import Axis, Structure, places
+
+# Which way all operators of a product are taken, if not each the cheapest.
+Sweep = Literal["", "tangent", "adjoint"]
+
+
+@dataclass(frozen=True)
+class Product:
+    """The product of two structures: what it is, what it costs and how its numbers are made.
+
+    `left` and `right` are applied to the kept arrays; these meet in an einsum over `labels`
+    (left, right, result); `after` makes the kept array of `structure`. Where one side keeps no
+    numbers, the other is all there is (`labels` is None). `sizes` are those of the labels.
+    `action` says that one factor is an operator that is applied, not an array that is multiplied.
+    `factors` are the two structures, left one first.
+    """
+
+    structure: Structure
+    multiplications: int
+    additions: int
+    left: Kernels
+    right: Kernels
+    labels: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None
+    sizes: tuple[tuple[int, int], ...]
+    after: Kernels
+    action: Literal["", "push", "pull"] = ""
+    factors: tuple[Structure, ...] = ()
+
+
+@lru_cache(maxsize=65536)
+def multiply(left: Structure, right: Structure) -> Product:
+    """Return the product of two structures, left @ right.
+
+    Raises
+    ------
+    AssertionError
+        If the columns of `left` are not the rows of `right`.
+    """
+    assert [a.size for a in left.cols] == [a.size for a in right.rows], (left, right)
+    if left.is_matrix and right.is_matrix:
+        return _of_matrices(left, right)
+    return replace(_multiply(left, right), factors=(left, right))
+
+
+def _multiply(left: Structure, right: Structure) -> Product:
+    if (left.action or right.action) and not (_is_one(left) or _is_one(right)):
+        return _cheapest_with_operator(left, right)
+    if left.is_identity:
+        return _times_unit(left, right)
+    if right.is_identity:
+        return _times_unit(right, left)
+    if left.nonzeros and right.nonzeros and left.scale != 0 and right.scale != 0:
+        if is_number(left) and meets_at_one(right.rows):
+            return _times_number(left, right, left, right)
+        if is_number(right) and meets_at_one(left.cols):
+            return _times_number(right, left, left, right)
+    return _by_labels(left, right)
+
+
+def _times_number(
+    number: Structure, other: Structure, left: Structure, right: Structure
+) -> Product:
+    """Return the product `left @ right`, one of them a number, the other one any Jacobian."""
+    scale, cost, after = times_number(number, other)
+    stored = () if scale is not None or other.scale is not None else other.stored
+    structure = Structure(left.rows, right.cols, stored, other.sizes, scale)
+    if number.scale is not None or other.scale is not None:
+        return Product(structure, cost, 0, (), (), None, _sized(other, stored), after)
+    labels = (left.stored, right.stored, stored)
+    return Product(structure, cost, 0, (), (), labels, _sized(other, stored), after)
+
+
+def _sized(structure: Structure, labels: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    return tuple((x, structure.sizes[x]) for x in labels)
+
+
+def _by_labels(left: Structure, right: Structure) -> Product:
+    """Return the product as the labels say."""
+    spelling = Spelling()
+    a, rows, inner_left = spelling.add(left)
+    b, inner_right, cols = spelling.add(right)
+    tie(spelling, list(zip(inner_left, inner_right, strict=True)))
+    kept = {x for k in (*rows, *cols) for x in spelling.axes[k].labels}
+    inner = {x for k in (*inner_left, *inner_right) for x in spelling.axes[k].labels} - kept
+    spelling.axes = [spelling.axes[k] for k in (*rows, *cols)]
+    return _contract(spelling, a, b, inner, len(rows))
+
+
+def explicit_of(structure: Structure) -> Kernels:
+    """Return the kernel that makes an operator explicit; nothing for what is an array already."""
+    return () if structure.action is None else (Explicit(structure.stored_shape),)
+
+
+def make_explicit(operator: Structure, sweep: Sweep = "") -> Product:
+    """Return the step that makes an operator explicit: by tangents, by adjoints or the cheaper."""
+    tangent, adjoint = operator.costs_of_explicit
+    cost = {"": operator.cost_of_explicit, "tangent": tangent, "adjoint": adjoint}[sweep]
+    assert cost is not None
+    kernels = explicit_of(operator)
+    return Product(operator.explicit, cost, 0, kernels, (), None, (), (), factors=(operator,))
+
+
+def staged(product: Product, sweep: Sweep = "") -> tuple[list[Product | None], Product]:
+    """Take a product with operators apart: what makes its factors explicit, then the product.
+
+    The first two are for the left and for the right factor, None where there is nothing to make
+    explicit; the three prices add up to that of the product. In a sweep, tangents are pushed
+    through every operator on the left (adjoints pulled through those on the right) even where an
+    explicit operator would be cheaper.
+    """
+    left, right = product.factors
+    if (left.action is None and right.action is None) or product.structure.action is not None:
+        return [None, None], product
+    action = product.action
+    if sweep:
+        forced: Literal["push", "pull"] = "push" if sweep == "tangent" else "pull"
+        operator = left if forced == "push" else right
+        is_applied = operator.action is not None and _applied(left, right, forced)
+        action = forced if is_applied else ""
+    before: list[Product | None] = [None, None]
+    if left.action and action != "push":
+        before[0], left = make_explicit(left, sweep), left.explicit
+    if right.action and action != "pull":
+        before[1], right = make_explicit(right, sweep), right.explicit
+    applied = _applied(left, right, action) if action else multiply(left, right)
+    assert applied is not None
+    return before, replace(applied, factors=(left, right))
+
+
+def _is_one(structure: Structure) -> bool:
+    return structure.is_identity and structure.scale == 1
+
+
+def _cheapest_with_operator(left: Structure, right: Structure) -> Product:
+    """Return the cheapest way to multiply with an operator: push, pull, or make it explicit."""
+    offers: list[Product | None] = [_made_explicit(left, right)]
+    if left.action is not None:
+        offers.append(_applied(left, right, "push"))
+    if right.action is not None:
+        offers.append(_applied(left, right, "pull"))
+    return min((x for x in offers if x is not None), key=lambda x: x.multiplications)
+
+
+def _made_explicit(left: Structure, right: Structure) -> Product:
+    """Return the product of the arrays that operators stand for."""
+    plain = multiply(left.explicit, right.explicit)
+    return replace(
+        plain,
+        multiplications=plain.multiplications + left.cost_of_explicit + right.cost_of_explicit,
+        left=explicit_of(left) + plain.left,
+        right=explicit_of(right) + plain.right,
+    )
+
+
+def _applied(left: Structure, right: Structure, action: Literal["push", "pull"]) -> Product | None:
+    """Return the product with an operator applied to all of the other factor, or None.
+
+    The labels that the operator maps must meet the other factor's array as they are.
+    """
+    operator, other = (left, right) if action == "push" else (right, left)
+    assert operator.action is not None
+    each = operator.action.tangent if action == "push" else operator.action.adjoint
+    if each is None:
+        return None
+    plain = multiply(left.explicit, right.explicit)
+    if plain.labels is None or (plain.left if action == "push" else plain.right):
+        return None
+    own, theirs = plain.labels[:2] if action == "push" else plain.labels[1::-1]
+    result = set(plain.labels[2])
+    name = dict(zip(operator.stored, own, strict=True))
+    batch, out, inner = ({name[x] for x in labels} for labels in operator.sides)
+    taken, made = (inner, out) if action == "push" else (out, inner)
+    fits = taken <= set(theirs) - result and made <= result - set(theirs)
+    if not fits or not batch <= result & set(theirs):
+        return None
+    size = dict(plain.sizes)
+    met = prod(size.values())
+    count = prod(n for x, n in size.items() if x not in taken | made)
+    # What has to be made explicit is the other factor, if that is an operator too.
+    kernels = plain.right if action == "push" else plain.left
+    first = explicit_of(other)
+    cost = plain.multiplications - met + count * each + other.cost_of_explicit
+    if action == "push":
+        return replace(plain, multiplications=cost, right=first + kernels, action=action)
+    return replace(plain, multiplications=cost, left=first + kernels, action=action)
+
+
+def _times_unit(unit: Structure, other: Structure) -> Product:
+    """Return the product with plus or minus the identity: the other factor as it is, or negated."""
+    if unit.scale == 1:
+        return Product(other, 0, 0, (), (), None, (), ())
+    if other.scale is not None:
+        return Product(replace(other, scale=-other.scale), 0, 0, (), (), None, (), ())
+    return Product(other, 0, 0, (), (), None, (), (Scale(-1),))
+
+
+def _of_matrices(left: Structure, right: Structure) -> Product:
+    """Return what the labels would say of dense and diagonal matrices, without spelling it out."""
+    m, k, n = left.rows[0].size, left.cols[0].size, right.cols[0].size
+    is_wide = (left.is_dense, right.is_dense)
+    sizes = ((0, m), (1, k), (2, n))
+    right_labels = (1, 2) if is_wide[1] else (1,)
+    left_labels = (0, 1) if is_wide[0] else (1,)
+    out = (*left_labels[:-1], *([] if all(is_wide) else [1]), *right_labels[1:])
+    structure = dense((m,), (n,)) if any(is_wide) else diagonal((m,))
+    cost = (m if is_wide[0] else 1) * k * (n if is_wide[1] else 1)
+    additions = m * n * (k - 1) if all(is_wide) else 0
+    labels = (left_labels, right_labels, out)
+    factors = (left, right)
+    return Product(structure, cost, additions, (), (), labels, sizes, (), factors=factors)
+
+
+def _contract(spelling: Spelling, a: Operand, b: Operand, inner: set[int], n_rows: int) -> Product:
+    """Multiply two operands whose inner axes are tied; `inner` labels are to be added up."""
+    everywhere = spelling.size([*inner.union(*(axis.labels for axis in spelling.axes))])
+    only_a = {x for x in a.labels if x in inner and x not in b.labels}
+    only_b = {x for x in b.labels if x in inner and x not in a.labels}
+    a.sum_out(only_a)
+    b.sum_out(only_b)
+    # A label that is added up and that neither array has: so many equal terms.
+    repeats = spelling.size([x for x in inner - only_a - only_b if x not in a.labels + b.labels])
+    union = [*a.labels, *(x for x in b.labels if x not in a.labels)]
+    labels = None
+    met = 0
+    if everywhere == 0 or a.scale == 0 or b.scale == 0:
+        result = Operand((), 0.0)
+    elif a.scale is not None or b.scale is not None:
+        one, other = (a, b) if a.scale is not None else (b, a)
+        assert one.scale is not None
+        result = Operand(other.labels, other.scale)
+        result.multiply(one.scale * repeats, spelling.sizes)
+    else:
+        met = spelling.size(union)
+        out = [x for x in union if x not in inner]
+        labels = (tuple(a.labels), tuple(b.labels), tuple(out))
+        result = Operand(out, None)
+        result.multiply(repeats, spelling.sizes)
+    left, right = tuple(a.kernels), tuple(b.kernels)
+    sizes = tuple((x, spelling.sizes[x]) for x in union)
+    spelling.operands = [result]
+    structure = spelling.finish(n_rows)
+    cost = met + result.multiplications
+    kept_numbers = structure.scale is None
+    # Entries beyond the first that meet in one number of the result.
+    terms = _terms(everywhere, structure) if kept_numbers else 0
+    return Product(structure, cost, terms, left, right, labels, sizes, tuple(result.kernels))
+
+
+def _terms(everywhere: int, structure: Structure) -> int:
+    """Return the additions of a product: terms over all labels, less the entries they end in."""
+    return max(0, (everywhere - structure.nonzeros) * structure.count // max(1, structure.nonzeros))
+
+
+def tie(spelling: Spelling, pairs: list[tuple[int, int]]) -> None:
+    """Let the two axes of every pair run together."""
+    for group in _groups(spelling, pairs):
+        plain = all(spelling.axes[k].positions is None for pair in group for k in pair)
+        if plain:
+            for i, j in group:
+                _tie_plain(spelling, i, j)
+        else:
+            # Axes that share labels are tied at once: one by one, too many pairs would meet.
+            i = spelling.combine([i for i, _ in group])
+            j = spelling.combine([j for _, j in group])
+            _tie_positions(spelling, i, j)
+
+
+def _groups(spelling: Spelling, pairs: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """Group the pairs of axes that share labels on either side."""
+    groups: list[tuple[set[int], list[tuple[int, int]]]] = []
+    for i, j in pairs:
+        labels = {*spelling.axes[i].labels, *spelling.axes[j].labels}
+        members = [(i, j)]
+        for group in [g for g in groups if g[0] & labels]:
+            groups.remove(group)
+            labels |= group[0]
+            members = group[1] + members
+        groups.append((labels, members))
+    return [members for _, members in groups]
+
+
+def _tie_plain(spelling: Spelling, i: int, j: int) -> None:
+    """Tie two axes label by label, after splitting labels until both have the same sizes.
+
+    Labels that the axes share with one another may change both axes at every move: then a label
+    may come to stand twice on one axis, which is spelled through positions from there on.
+    """
+
+    def sizes(k: int) -> list[int]:
+        return [spelling.sizes[label] for label in spelling.axes[k].labels]
+
+    def common() -> list[int] | None:
+        plain = spelling.axes[i].positions is None and spelling.axes[j].positions is None
+        return refine(sizes(i), sizes(j)) if plain else None
+
+    parts = common()
+    while parts is not None and sizes(i) != sizes(j):
+        split_to(spelling, i if sizes(i) != parts else j, parts)
+        parts = common()
+    for place in range(len(parts or ())):
+        if common() is not None:
+            spelling.identify(spelling.axes[j].labels[place], spelling.axes[i].labels[place])
+    if common() is None:
+        _tie_positions(spelling, i, j)
+
+
+def split_to(spelling: Spelling, k: int, parts: Sequence[int]) -> None:
+    """Split the labels of axis k until their sizes are `parts`, a refinement of theirs."""
+    for place, size in enumerate(parts):
+        label = spelling.axes[k].labels[place]
+        if spelling.sizes[label] != size:
+            spelling.split(label, (size, spelling.sizes[label] // size))
+            continue
+
+
+def _tie_positions(spelling: Spelling, i: int, j: int) -> None:
+    if spelling.axes[i] == spelling.axes[j]:
+        return
+    left, right = spelling.axes[i].labels, spelling.axes[j].labels
+    if set(left) & set(right):
+        both = spelling.flatten(list(dict.fromkeys(left + right)))
+        f, g = (_visited(spelling, k, both) for k in (i, j))
+        keep = np.flatnonzero(f == g)
+        spelling.substitute(both, spelling.new(keep.size), positions(keep))
+        return
+    if spelling.axes[i].positions is None:
+        _follow(spelling, i, j)
+    elif spelling.axes[j].positions is None:
+        _follow(spelling, j, i)
+    else:
+        _join(spelling, i, j)
+
+
+def _visited(spelling: Spelling, k: int, label: int) -> Integers:
+    return np.broadcast_to(
+        places(spelling.axes[k], (label,), spelling.sizes), (spelling.sizes[label],)
+    )
+
+
+def _follow(spelling: Spelling, plain: int, other: int) -> None:
+    """Let the labels of a plain axis follow those of an axis with positions."""
+    labels, word = spelling.axes[plain].labels, spelling.axes[other].labels
+    if len(labels) == 1 and len(word) > 1:
+        _become_word(spelling, labels[0], other)
+        return
+    if len(labels) > 1 and _follow_in_box(spelling, plain, other):
+        return
+    leader = _one_label(spelling, other)
+    where = _positions_of(spelling.axes[other])
+    shape = tuple(spelling.sizes[label] for label in labels)
+    if len(labels) == 1:
+        spelling.substitute(labels[0], leader, where)
+        return
+    if not labels:  # an axis of size 1: every label of the other visits its only place
+        return
+    places_of = coordinates(as_array(where), shape)
+    spelling.follow(leader, {x: positions(at) for x, at in zip(labels, places_of, strict=True)})
+
+
+def _follow_in_box(spelling: Spelling, plain: int, other: int) -> bool:
+    """Tie a plain axis of several labels to a box of its places, label by label if possible."""
+    labels, word = spelling.axes[plain].labels, spelling.axes[other].labels
+    where = _positions_of(spelling.axes[other])
+    shape = [spelling.sizes[label] for label in labels]
+    box = None if isinstance(where, Index) else as_box(where, shape)
+    have = [spelling.sizes[label] for label in word]
+    if box is None or refine(have, box.sizes) != list(box.sizes):
+        return False
+    split_to(spelling, other, box.sizes)
+    parts = dict(zip(box.digits, spelling.axes[other].labels, strict=True))
+    for digit, label in enumerate(labels):
+        part = parts[digit] if digit in parts else spelling.new(1)
+        spelling.substitute(label, part, box.along(digit))
+    return True
+
+
+def _become_word(spelling: Spelling, label: int, other: int) -> None:
+    """Let one label follow all labels of an axis; these keep the ties that each has elsewhere."""
+    word = spelling.axes[other].labels
+    whole = spelling.new(spelling.size(word))
+    spelling.substitute(label, whole, _positions_of(spelling.axes[other]))
+    parts = spelling.split(whole, [spelling.sizes[x] for x in word])
+    for part, own in zip(parts, word, strict=True):
+        spelling.identify(part, own)
+
+
+def _one_label(spelling: Spelling, k: int) -> int:
+    """Spell axis k by one label, of size 1 if it had none; return that label."""
+    axis = spelling.axes[k]
+    if not axis.labels:
+        spelling.axes[k] = Axis(axis.size, (spelling.new(1),), axis.positions)
+    return spelling.flatten(spelling.axes[k].labels)
+
+
+def _positions_of(axis: Axis) -> Positions:
+    return range(axis.size) if axis.positions is None else axis.positions
+
+
+def _join(spelling: Spelling, i: int, j: int) -> None:
+    """Tie two axes with positions: only places that both visit remain."""
+    p, q = _one_label(spelling, i), _one_label(spelling, j)
+    size = spelling.axes[i].size
+    f, g = (_positions_of(spelling.axes[k]) for k in (i, j))
+    at_p, at_q = join(f, g, size)
+    if at_p == range(len(f)):
+        spelling.substitute(q, p, at_q)
+    elif at_q == range(len(g)):
+        spelling.substitute(p, q, at_p)
+    else:
+        both = spelling.new(len(at_p))
+        spelling.substitute(p, both, at_p)
+        spelling.substitute(q, both, at_q)

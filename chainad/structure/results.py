@@ -1,0 +1,242 @@
+"""Results: the forms in which a Jacobian is handed out, and what each needs of a program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse
+
+from chainad.errors import ChainadError
+from chainad.ir.positions import as_array
+from chainad.structure import Layout, lay_out
+from chainad.structure.structure import Structure
+
+OUTPUTS = ("dense", "sparse", "structured", "operator")
+
+Array: TypeAlias = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A full array; its one register holds it."""
+
+    shape: tuple[int, ...]
+
+    width = 1
+
+    def assemble(self, arrays: Sequence[Any], dtype: np.dtype[Any]) -> Any:
+        return arrays[0]
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """A `scipy.sparse.csr_array`; its only register holds the numbers in the layout's order."""
+
+    layout: Layout
+
+    width = 1
+
+    def assemble(self, arrays: Sequence[Any], dtype: np.dtype[Any]) -> scipy.sparse.csr_array:
+        return _compressed(self._empty, self.layout, arrays[0])
+
+    @cached_property
+    def _empty(self) -> scipy.sparse.csr_array:
+        return _without_entries(self.layout)
+
+
+@dataclass(frozen=True)
+class Structured:
+    """A sum of products of structures; a register for every factor, None where it keeps none."""
+
+    terms: tuple[tuple[Structure, ...], ...]
+    shape: tuple[int, ...]
+    n_rows: int
+
+    @property
+    def width(self) -> int:
+        return sum(map(len, self.terms))
+
+    def assemble(self, arrays: Sequence[Any], dtype: np.dtype[Any]) -> StructuredJacobian:
+        given = iter(arrays)
+        terms = tuple(tuple(Factor(s, next(given), dtype) for s in term) for term in self.terms)
+        return StructuredJacobian(self.shape, self.n_rows, terms, dtype)
+
+
+Form: TypeAlias = Dense | Sparse | Structured
+
+
+def zero(output: str, rows: tuple[int, ...], cols: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    """Return a Jacobian without entries, in the form `output`."""
+    if output == "sparse":
+        return scipy.sparse.csr_array((prod(rows), prod(cols)), dtype=dtype)
+    if output == "structured":
+        return StructuredJacobian((*rows, *cols), len(rows), (), dtype)
+    return np.zeros((*rows, *cols), dtype)
+
+
+def _without_entries(layout: Layout) -> scipy.sparse.csr_array:
+    """Return a matrix that has the shape of a layout, and keeps its order."""
+    parts = (np.zeros(0), layout.indices[:0], np.zeros_like(layout.indptr))
+    matrix = scipy.sparse.csr_array(parts, shape=layout.shape)
+    matrix.has_canonical_format = True
+    return matrix
+
+
+def _compressed(empty: scipy.sparse.csr_array, layout: Layout, data: Array) -> Any:
+    """Return a matrix with the numbers of a layout; `empty` is one without."""
+    # A copy: the constructor checks anew what is known to be right, in twice the time of the rest.
+    matrix = copy(empty)
+    matrix.data = data
+    # Index arrays are copied, too: whoever gets the matrix may change it in place.
+    matrix.indices, matrix.indptr = layout.indices.copy(), layout.indptr.copy()
+    return matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """A structure and its numbers.
+
+    Attributes
+    ----------
+    structure : Structure
+        Which axes are tied, and which labels the numbers have.
+    array : ndarray or None
+        The kept numbers, of shape `structure.stored_shape`: the diagonal of a diagonal matrix,
+        blocks of shape (batch, m, n); None if `structure.scale` says it all.
+    dtype : dtype
+        That of the numbers, or of the scale.
+    """
+
+    structure: Structure
+    array: Array | None
+    dtype: np.dtype[Any]
+
+    def entries(self) -> tuple[Array, Array, Array]:
+        """Return rows, columns and numbers of all entries."""
+        structure = self.structure
+        rows, cols = structure.entries()
+        if self.array is None:
+            return rows, cols, np.full(rows.size, structure.scale, self.dtype)
+        shape = tuple(n if x in structure.stored else 1 for x, n in enumerate(structure.sizes))
+        numbers = np.broadcast_to(self.array.reshape(shape), structure.sizes)
+        return rows, cols, numbers.ravel()
+
+    def tosparse(self) -> scipy.sparse.csr_array:
+        """Return the factor as a sparse matrix."""
+        layout = lay_out([self.structure])
+        rows, _, numbers = self.entries()
+        data = np.empty(rows.size, self.dtype)
+        data[as_array(layout.places[0])] = numbers
+        return _compressed(_without_entries(layout), layout, data)
+
+    def toarray(self) -> Array:
+        """Return the factor as a full matrix."""
+        if self.array is not None and self.structure.kind == "dense":
+            kept: Array = self.array.reshape(self.structure.matrix_shape)
+            return kept.copy()
+        rows, cols, numbers = self.entries()
+        full = np.zeros(self.structure.matrix_shape, self.dtype)
+        full[rows, cols] = numbers
+        return full
+
+
+@dataclass(frozen=True, eq=False)
+class StructuredJacobian:
+    """A Jacobian as the numbers it really has; made by `jacobian(f, output="structured")`.
+
+    It is a sum of `terms` (mostly one), each a product of factors: one, or two where multiplying
+    them would take more room than both.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        The shape of the dense Jacobian, `f(x).shape + x.shape`.
+    n_rows : int
+        How many of these axes are rows, those of `f(x)`.
+    terms : tuple of tuples of Factor
+        Left factor first.
+    dtype : dtype
+        That of `f(x)`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainad
+    >>> J = chainad.jacobian(np.square, output="structured")(np.array([1.0, 3.0]))
+    >>> J.array
+    array([2., 6.])
+    >>> J.toarray()
+    array([[2., 0.],
+           [0., 6.]])
+    """
+
+    shape: tuple[int, ...]
+    n_rows: int
+    terms: tuple[tuple[Factor, ...], ...]
+    dtype: np.dtype[Any]
+
+    def __repr__(self) -> str:
+        terms = " + ".join(" @ ".join(str(f.structure) for f in term) for term in self.terms)
+        return f"StructuredJacobian({self.shape}: {terms or 'zero'})"
+
+    @cached_property
+    def matrix_shape(self) -> tuple[int, int]:
+        """Rows and columns of the Jacobian as a matrix."""
+        return prod(self.shape[: self.n_rows]), prod(self.shape[self.n_rows :])
+
+    @property
+    def array(self) -> Array:
+        """The numbers of the only factor: a diagonal, blocks of shape (batch, m, n), ...
+
+        Raises
+        ------
+        ChainadError
+            If there are several terms or factors, or none that keeps numbers.
+        """
+        if len(self.terms) == 1 and len(self.terms[0]) == 1 and self.terms[0][0].array is not None:
+            return self.terms[0][0].array
+        raise ChainadError(
+            f"{self!r} is not one array of numbers; read J.terms, or take J.tosparse() or"
+            " J.toarray()"
+        )
+
+    @property
+    def factors(self) -> tuple[Array, ...]:
+        """The factors of the only term as matrices, left one first: J = U @ V.
+
+        Raises
+        ------
+        ChainadError
+            If there are several terms.
+        """
+        if len(self.terms) != 1:
+            raise ChainadError(f"{self!r} is a sum of several terms; read J.terms")
+        return tuple(factor.toarray() for factor in self.terms[0])
+
+    def tosparse(self) -> scipy.sparse.csr_array:
+        """Return the Jacobian as a sparse matrix, rows and columns raveled."""
+        total = scipy.sparse.csr_array(self.matrix_shape, dtype=self.dtype)
+        for term in self.terms:
+            product = term[0].tosparse()
+            for factor in term[1:]:
+                product = product @ factor.tosparse()
+            total = total + product
+        total.sort_indices()
+        return total
+
+    def toarray(self) -> Array:
+        """Return the Jacobian as a full array of shape `shape`."""
+        full: Array = np.zeros(self.matrix_shape, self.dtype)
+        for term in self.terms:
+            product = term[0].toarray()
+            for factor in term[1:]:
+                product = product @ factor.toarray()
+            full += product
+        return full.reshape(self.shape)

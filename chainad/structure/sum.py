@@ -1,0 +1,501 @@
+"""The sum of two structures: keep the ties that both have, or the union of their entries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import prod
+
+import numpy as np
+
+from chainad.ir.ops import Broadcast, Place, Reshape
+from chainad.ir.positions import Integers, Positions, coordinates, distinct, positions, refine
+from chainad.structure.build import Kernels, arrange
+from chainad.structure.fast_paths import placed, union_of
+from chainad.structure.normal_form import Operand, Spelling
+from chainad.structure.product import explicit_of, split_to
+from chainad.structure.structure import Axis, Structure, places
+
+
+@dataclass(frozen=True)
+class Total:
+    """The sum of two structures; `left` and `right` make arrays that broadcast to the same shape.
+
+    If the result keeps no numbers, all kernels are empty. `fills` says that one of the two arrays
+    has the full shape, so that the other, if it ends in `Place`, can be added in place.
+    `multiplications` are those that make operators explicit. `terms` are the two structures.
+    """
+
+    structure: Structure
+    additions: int
+    left: Kernels
+    right: Kernels
+    after: Kernels
+    fills: bool = False
+    multiplications: int = 0
+    terms: tuple[Structure, ...] = ()
+
+
+@lru_cache(maxsize=65536)
+def add(left: Structure, right: Structure) -> Total:
+    """Return the sum of two structures of the same shape."""
+    assert left.row_shape == right.row_shape, (left.row_shape, right.row_shape)
+    assert left.col_shape == right.col_shape, (left.col_shape, right.col_shape)
+    return replace(_add(left, right), terms=(left, right))
+
+
+def _add(left: Structure, right: Structure) -> Total:
+    if left.action or right.action:
+        return _add_explicit(left, right)
+    if left.rows == right.rows and left.cols == right.cols and left.sizes == right.sizes:
+        return _add_alike(left, right)
+    line = in_line(left, right)
+    if line is not None:
+        return _add_in_line(left, right, line)
+    return _add_strips(left, right) or _add_unlike(left, right)
+
+
+def _add_strips(left: Structure, right: Structure) -> Total | None:
+    """Add two structures whose entries lie along the same axis; None if they do not."""
+    found = union_of(left, right)
+    if found is None:
+        return None
+    axes, count, where = found
+    n = len(left.rows)
+    return Total(
+        structure=Structure(axes[:n], axes[n:], (0,), (count,), None),
+        additions=min(left.nonzeros, right.nonzeros),
+        left=placed(left, where[0], count),
+        right=placed(right, where[1], count),
+        after=(Broadcast((count,)), Reshape((count,))),
+        fills=range(count) in where,
+    )
+
+
+@dataclass(frozen=True)
+class Line:
+    """Two structures as pieces of a longer one: `label` runs on from one to the other.
+
+    `offsets` tell where on the longer label, of `size`, the pieces begin; `rows`, `cols` and
+    `sizes` spell the longer structure.
+    """
+
+    label: int
+    offsets: tuple[int, int]
+    size: int
+    rows: tuple[Axis, ...]
+    cols: tuple[Axis, ...]
+    sizes: dict[int, int]
+
+
+def in_line(left: Structure, right: Structure) -> Line | None:
+    """Return the line that two structures are pieces of, if they overlap or adjoin; else None."""
+    if len(left.sizes) != len(right.sizes):
+        return None
+    axes = list(zip((*left.rows, *left.cols), (*right.rows, *right.cols), strict=True))
+    shifts = {_shift(a, b) for a, b in axes if a != b}
+    if any(a.labels != b.labels for a, b in axes) or len(shifts) != 1:
+        return None
+    found = shifts.pop()
+    if found is None:
+        return None
+    label, shift = found
+    differ = {x for x, (n, m) in enumerate(zip(left.sizes, right.sizes, strict=True)) if n != m}
+    # The label must move on all of its axes alike: one that stands still would tie them anew.
+    if differ - {label} or any(a == b and label in a.labels for a, b in axes):
+        return None
+    n, m = left.sizes[label], right.sizes[label]
+    offsets = (max(0, -shift), max(0, shift))
+    size = max(offsets[0] + n, offsets[1] + m)
+    if size > n + m:
+        return None
+
+    def longer(axis: Axis) -> Axis:
+        if label not in axis.labels:
+            return axis
+        where = _range_of(axis)
+        assert where is not None
+        first = where.start - where.step * offsets[0]
+        return Axis(axis.size, axis.labels, range(first, first + where.step * size, where.step))
+
+    sizes = {**dict(enumerate(left.sizes)), label: size}
+    rows, cols = tuple(map(longer, left.rows)), tuple(map(longer, left.cols))
+    return Line(label, offsets, size, rows, cols, sizes)
+
+
+def _shift(one: Axis, two: Axis) -> tuple[int, int] | None:
+    """Return the label of two axes and how many of its steps the second begins later, or None."""
+    a, b = _range_of(one), _range_of(two)
+    if len(one.labels) != 1 or a is None or b is None:
+        return None
+    if a.step != b.step or (b.start - a.start) % a.step:
+        return None
+    return one.labels[0], (b.start - a.start) // a.step
+
+
+def _range_of(axis: Axis) -> range | None:
+    """Return the places of an axis if they are a range."""
+    if axis.positions is None:
+        return range(axis.size)
+    return axis.positions if isinstance(axis.positions, range) else None
+
+
+# Fewer entries are cheaper to spell out than to keep apart.
+FEW = 256
+
+
+@lru_cache(maxsize=65536)
+def stay_apart(left: Structure, right: Structure) -> bool:
+    """Return whether two Jacobians are better kept side by side than added.
+
+    So are long pieces at regular places if their sum would have to spell out every entry: the
+    diagonals of a stencil, or blocks that are tied in different ways. Nothing of their size is then
+    made for a plan, and what is multiplied are blocks, not single entries.
+    """
+    if not (left.is_regular and right.is_regular) or left.nonzeros + right.nonzeros < FEW:
+        return False
+    return in_line(left, right) is None and not _fits_box(left, right)
+
+
+def _fits_box(left: Structure, right: Structure) -> bool:
+    """Return whether the box around all entries may hold at most twice as many places."""
+    one, two = Spelling(), Spelling()
+    one.add(left)
+    two.add(right)
+    _refine_together(one, two)
+    _, merged = _partition(_slots(one, two))
+    box = prod(_visited_at_least(one, two, slot) for slot in merged)
+    inner = [
+        prod(s.sizes[x] for x in s.sizes if any(x in getattr(slot, side) for slot in merged))
+        for s, side in ((one, "left"), (two, "right"))
+    ]
+    return box <= 2 * sum(inner)
+
+
+def _visited_at_least(one: Spelling, two: Spelling, slot: _Slot) -> int:
+    """Return the places of a slot that one of the terms visits: all, or the longer of the two."""
+    if slot.alike:
+        return slot.size
+    return max(_visited(one, slot), _visited(two, slot))
+
+
+def _visited(spelling: Spelling, slot: _Slot) -> int:
+    axis = spelling.axes[slot.axis]
+    return axis.size if axis.positions is None else len(axis.positions)
+
+
+def _add_explicit(left: Structure, right: Structure) -> Total:
+    """Add what operators stand for."""
+    plain = add(left.explicit, right.explicit)
+    return replace(
+        plain,
+        left=explicit_of(left) + plain.left,
+        right=explicit_of(right) + plain.right,
+        multiplications=left.cost_of_explicit + right.cost_of_explicit,
+    )
+
+
+def _add_alike(left: Structure, right: Structure) -> Total:
+    """Add two structures with the same ties and positions."""
+    if left.scale is not None and right.scale is not None:
+        scale = left.scale + right.scale
+        structure = Structure(left.rows, left.cols, (), left.sizes, scale)
+        return Total(structure, 0, (), (), ())
+    stored = sorted({*left.stored, *right.stored})
+    operands = [Operand(term.stored, term.scale) for term in (left, right)]
+    for operand in operands:
+        operand.keep_numbers()
+        operand.spread(stored, dict(enumerate(left.sizes)))
+    # What both leave out may now be merged with what one of them stores: normal form again.
+    arrangement = arrange(left.rows, left.cols, dict(enumerate(left.sizes)), stored)
+    return Total(
+        structure=arrangement.structure,
+        additions=arrangement.structure.count,
+        left=tuple(operands[0].kernels),
+        right=tuple(operands[1].kernels),
+        after=arrangement.kernels,
+    )
+
+
+def _add_in_line(left: Structure, right: Structure, line: Line) -> Total:
+    """Add two structures that are pieces of one line."""
+    label, offsets, size = line.label, line.offsets, line.size
+    counts = (left.sizes[label], right.sizes[label])
+    if left.scale is not None and left.scale == right.scale and sum(counts) == size:
+        arrangement = arrange(line.rows, line.cols, line.sizes, scale=left.scale)
+        return Total(arrangement.structure, 0, (), (), ())
+    stored = sorted({*left.stored, *right.stored, label})
+    made: list[Kernels] = []
+    for term, offset, count in zip((left, right), offsets, counts, strict=True):
+        operand, sizes = Operand(term.stored, term.scale), dict(enumerate(term.sizes))
+        operand.keep_numbers()
+        operand.spread(stored, sizes)
+        if count < size:
+            if label not in term.stored:
+                spread = tuple(sizes[x] if x in (label, *term.stored) else 1 for x in stored)
+                operand.kernels.append(Broadcast(spread))
+            where = range(offset, offset + count)
+            operand.kernels.append(Place(stored.index(label), where, size))
+        made.append(tuple(operand.kernels))
+    arrangement = arrange(line.rows, line.cols, line.sizes, stored)
+    shape = tuple(line.sizes[x] for x in stored)
+    return Total(
+        structure=arrangement.structure,
+        additions=min(left.nonzeros, right.nonzeros),
+        left=made[0],
+        right=made[1],
+        after=(Broadcast(shape), *arrangement.kernels),
+        fills=any(
+            set(stored) == set(term.stored) and term.sizes[label] == size for term in (left, right)
+        ),
+    )
+
+
+@dataclass
+class _Slot:
+    """One place in the spelling of an axis: a label on each side, or the whole axis."""
+
+    axis: int
+    size: int
+    left: tuple[int, ...]
+    right: tuple[int, ...]
+    alike: bool
+
+
+def _add_unlike(left: Structure, right: Structure) -> Total:
+    """Add two structures label by label where these agree, entry by entry elsewhere."""
+    one, two = Spelling(), Spelling()
+    operands = (one.add(left)[0], two.add(right)[0])
+    _refine_together(one, two)
+    slots = _slots(one, two)
+    kept, merged = _partition(slots)
+    result, spelled = _result_axes(one, slots, kept, merged)
+    entries = (_entries_of(one, 0, merged), _entries_of(two, 1, merged))
+    grid = _Grid([spelled[id(slot)] for slot in merged], [slot.size for slot in merged])
+    outer, where = grid.lay_out(result, entries)
+    # A kept label is stored if either side stores it.
+    pairs = [(g[0].left[0], g[0].right[0], spelled[id(g[0])]) for g in kept]
+    pairs = [p for p in pairs if p[0] in operands[0].labels or p[1] in operands[1].labels]
+    fills = False
+    for side, spelling in enumerate((one, two)):
+        operand, own = operands[side], [pair[side] for pair in pairs]
+        all_places = where[side] == range(grid.count)
+        fills |= all_places and set(own) <= set(operand.labels)
+        operand.keep_numbers()
+        inner = [x for x in spelling.sizes if x in entries[side].labels]
+        operand.bring_to(own, inner, spelling.sizes)
+        if not all_places:
+            operand.kernels.append(Place(len(own), where[side], grid.count))
+    total = Operand([*(c for _, _, c in pairs), outer], None)
+    total.kernels.append(Broadcast(tuple(result.sizes[x] for x in total.labels)))
+    if grid.is_box:
+        total.reshape([*total.labels[:-1], *grid.labels], result.sizes)
+    result.operands = [total]
+    structure = result.finish(len(left.rows))
+    return Total(
+        structure=structure,
+        additions=min(left.nonzeros, right.nonzeros),
+        left=tuple(operands[0].kernels),
+        right=tuple(operands[1].kernels),
+        after=tuple(total.kernels),
+        fills=fills,
+    )
+
+
+def _result_axes(
+    spelling: Spelling, slots: list[_Slot], kept: list[list[_Slot]], merged: list[_Slot]
+) -> tuple[Spelling, dict[int, int]]:
+    """Spell the axes of the sum; return them and the label of every slot, by id.
+
+    Slots that are tied alike on both sides share a label, all others get one of their own.
+    """
+    result = Spelling()
+    spelled = {id(slot): result.new(slot.size) for slot in merged}
+    for group in kept:
+        label = result.new(group[0].size)
+        spelled |= {id(slot): label for slot in group}
+    for k, axis in enumerate(spelling.axes):
+        mine = [slot for slot in slots if slot.axis == k]
+        alike = all(slot.alike for slot in mine)
+        labels = tuple(spelled[id(slot)] for slot in mine)
+        result.axes.append(Axis(axis.size, labels, axis.positions if alike else None))
+    return result, spelled
+
+
+def _refine_together(one: Spelling, two: Spelling) -> None:
+    """Split labels of axes spelled without positions until both sides have the same sizes."""
+    changed = True
+    while changed:
+        changed = False
+        for k in range(len(one.axes)):
+            if one.axes[k].positions is not None or two.axes[k].positions is not None:
+                continue
+            sizes = [[s.sizes[x] for x in s.axes[k].labels] for s in (one, two)]
+            parts = refine(*sizes)
+            if parts is None or sizes[0] == sizes[1]:
+                continue
+            changed = True
+            for spelling in (one, two):
+                split_to(spelling, k, parts)
+
+
+def _slots(one: Spelling, two: Spelling) -> list[_Slot]:
+    slots = []
+    for k, (a, b) in enumerate(zip(one.axes, two.axes, strict=True)):
+        sizes = [one.sizes[x] for x in a.labels]
+        if a.positions == b.positions and sizes == [two.sizes[x] for x in b.labels]:
+            for x, y, size in zip(a.labels, b.labels, sizes, strict=True):
+                slots.append(_Slot(k, size, (x,), (y,), True))
+        else:
+            slots.append(_Slot(k, a.size, a.labels, b.labels, False))
+    return slots
+
+
+def _partition(slots: list[_Slot]) -> tuple[list[list[_Slot]], list[_Slot]]:
+    """Split the slots into groups tied alike on both sides, and all others."""
+    groups: list[list[_Slot]] = []
+    for slot in slots:
+        group = [slot]
+        for other in [g for g in groups if any(_share(slot, s) for s in g)]:
+            groups.remove(other)
+            group = other + group
+        groups.append(group)
+    kept = [group for group in groups if _tied_alike(group)]
+    return kept, [slot for group in groups if not _tied_alike(group) for slot in group]
+
+
+def _share(one: _Slot, two: _Slot) -> bool:
+    return bool(set(one.left) & set(two.left)) or bool(set(one.right) & set(two.right))
+
+
+def _tied_alike(group: list[_Slot]) -> bool:
+    return all(s.alike and s.left == group[0].left and s.right == group[0].right for s in group)
+
+
+@dataclass
+class _Entries:
+    """Where the entries of one term lie on the merged slots.
+
+    `coordinates` has, for every slot, the place of every entry: an array over the term's labels,
+    of size 1 along those that do not matter.
+    """
+
+    labels: set[int]
+    shape: tuple[int, ...]
+    coordinates: list[Integers]
+
+    @property
+    def count(self) -> int:
+        return prod(self.shape)
+
+    def fills(self, sizes: Sequence[int]) -> bool:
+        """Return whether the entries are all places of all slots, in row-major order."""
+        if self.shape != tuple(sizes):
+            return False
+        along = [(1,) * k + (n,) + (1,) * (len(sizes) - k - 1) for k, n in enumerate(sizes)]
+        return all(
+            place.shape == shape and np.array_equal(place.ravel(), np.arange(place.size))
+            for place, shape in zip(self.coordinates, along, strict=True)
+        )
+
+    def keys(self, sizes: Sequence[int]) -> Integers:
+        """Return the row-major number of every entry's places."""
+        key = np.zeros((1,) * len(self.shape), np.int64)
+        for place, size in zip(self.coordinates, sizes, strict=True):
+            key = key * size + place
+        return np.broadcast_to(key, self.shape).ravel()
+
+
+def _entries_of(spelling: Spelling, side: int, merged: list[_Slot]) -> _Entries:
+    labels = [x for x in spelling.sizes if any(x in (s.left, s.right)[side] for s in merged)]
+    coordinates = []
+    for slot in merged:
+        axis = spelling.axes[slot.axis]
+        if slot.alike:
+            axis = Axis(slot.size, (slot.left, slot.right)[side])
+        coordinates.append(places(axis, tuple(labels), spelling.sizes))
+    return _Entries(set(labels), tuple(spelling.sizes[x] for x in labels), coordinates)
+
+
+class _Grid:
+    """The places of a sum's merged slots: a box of labels, or one label through all entries."""
+
+    def __init__(self, labels: list[int], sizes: list[int]) -> None:
+        self.labels = labels
+        self.sizes = sizes
+        self.count = 0
+        self.is_box = False
+
+    def lay_out(self, result: Spelling, terms: Sequence[_Entries]) -> tuple[int, list[Positions]]:
+        """Choose box or union; return the label of all places, and where the terms lie on it."""
+        visited = [
+            distinct(np.concatenate([term.coordinates[k].ravel() for term in terms]))
+            for k in range(len(self.labels))
+        ]
+        box = prod(seen.size for seen in visited)
+        if box <= 2 * max(term.count for term in terms):
+            return self._as_box(result, terms, visited)
+        where, union = self._meet(terms)
+        if box <= 2 * union[0].size:
+            return self._as_box(result, terms, visited)
+        return self._as_union(result, where, union)
+
+    def _meet(self, terms: Sequence[_Entries]) -> tuple[list[Integers], Sequence[Integers]]:
+        """Return where each term's entries lie in the union of all, and the places of the union."""
+        if prod(self.sizes) > np.iinfo(np.int64).max:
+            return _meet_slot_by_slot(terms, self.sizes)
+        keys = [term.keys(self.sizes) for term in terms]
+        union = distinct(np.concatenate(keys))
+        return [np.searchsorted(union, key) for key in keys], coordinates(union, self.sizes)
+
+    def _as_box(
+        self, result: Spelling, terms: Sequence[_Entries], visited: list[Integers]
+    ) -> tuple[int, list[Positions]]:
+        """Spell the box of all places that are visited on some slot."""
+        self.is_box = True
+        self.count = prod(seen.size for seen in visited)
+        for k, seen in enumerate(visited):
+            if seen.size < self.sizes[k]:
+                narrow = result.new(seen.size)
+                result.substitute(self.labels[k], narrow, positions(seen))
+                self.labels[k] = narrow
+        return result.new(self.count), [_inside(term, visited) for term in terms]
+
+    def _as_union(
+        self, result: Spelling, where: list[Integers], union: Sequence[Integers]
+    ) -> tuple[int, list[Positions]]:
+        """Spell the union of the terms' entries by one label."""
+        self.count = union[0].size
+        label = result.new(self.count)
+        for old, place in zip(self.labels, union, strict=True):
+            result.substitute(old, label, positions(place))
+        return label, [positions(places) for places in where]
+
+
+def _meet_slot_by_slot(
+    terms: Sequence[_Entries], sizes: Sequence[int]
+) -> tuple[list[Integers], Sequence[Integers]]:
+    """Meet like `_Grid._meet`, where row-major numbers would not fit into 64 bits.
+
+    Entries are numbered anew after every slot, so that no number exceeds entries times size.
+    """
+    number = np.zeros(sum(term.count for term in terms), np.int64)
+    every = []
+    for k, size in enumerate(sizes):
+        flat = [np.broadcast_to(term.coordinates[k], term.shape).ravel() for term in terms]
+        every.append(np.concatenate(flat))
+        number = np.unique(number * size + every[-1], return_inverse=True)[1]
+    first = np.unique(number, return_index=True)[1]
+    where = np.split(number, np.cumsum([term.count for term in terms])[:-1])
+    return where, [place[first] for place in every]
+
+
+def _inside(term: _Entries, visited: list[Integers]) -> Positions:
+    """Return where the entries of a term lie in the box of the places visited."""
+    sizes = [seen.size for seen in visited]
+    narrowed = [
+        np.searchsorted(seen, place) for seen, place in zip(visited, term.coordinates, strict=True)
+    ]
+    inside = _Entries(term.labels, term.shape, narrowed)
+    return range(prod(sizes)) if inside.fills(sizes) else positions(inside.keys(sizes))

@@ -1,1 +1,0 @@
-"""Tracing: running a NumPy function once, and writing down what it did."""

@@ -1,0 +1,435 @@
+"""The forms in which a Jacobian is handed out: sparse, structured, operator, and into `out`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse
+from scipy.sparse.linalg import LinearOperator, gmres, lsmr, svds
+
+import chainad
+from chainad.errors import ChainadError, InputError, TraceError
+from chainad.structure.results import StructuredJacobian
+
+Function = Callable[..., Any]
+
+RNG = np.random.default_rng(0)
+A = RNG.normal(size=(4, 3))
+TALL, FLAT = RNG.normal(size=(40, 2)), RNG.normal(size=(2, 30))
+X = RNG.normal(size=(5, 3))
+WIDE = RNG.normal(size=(3, 4))
+
+
+def no_meeting(x: np.ndarray) -> np.ndarray:
+    """Keep nothing of x: two selections that never meet."""
+    return np.concatenate([x[:3], np.zeros(4)])[4:]
+
+
+# Name, function, argument. All are smooth at their argument.
+CASES: dict[str, tuple[Function, np.ndarray | np.float64]] = {
+    "diagonal": (np.sin, np.arange(1.0, 6)),
+    "identity": (lambda x: x, np.arange(3.0)),
+    "minus": (np.negative, np.arange(3.0)),
+    "scaled selection": (lambda x: 2.5 * x[::-2], np.arange(7.0)),
+    "gather with repeats": (lambda x: np.sin(x[[2, 0, 2]]), np.arange(4.0)),
+    "stencil": (lambda x: x[1:] * x[:-1] - x[1:], np.arange(1.0, 9)),
+    "dense": (lambda x: np.tanh(A @ x), np.ones(3)),
+    "gradient": (lambda x: np.sum(x**3), np.arange(1.0, 5)),
+    "batched": (lambda x: np.tanh(x @ WIDE), X),
+    "transposed": (lambda x: np.exp(x.T), X),
+    "raveled": (lambda x: np.cos(x).ravel(), X),
+    "factors": (lambda x: TALL @ np.tanh(FLAT @ x), np.linspace(-1, 1, 30)),
+    "factors and more": (lambda x: TALL[:30] @ np.tanh(FLAT @ x) + x**2, np.linspace(-1, 1, 30)),
+    "scalar": (np.sin, np.float64(0.5)),
+    "from a scalar": (lambda x: x * np.arange(4.0), np.float64(0.5)),
+    "constant": (lambda x: np.ones((2, 2)), np.arange(3.0)),
+    "cancelled": (lambda x: x - x, np.arange(3.0)),
+    "never meeting": (no_meeting, np.arange(7.0)),
+    "empty input": (np.sin, np.zeros(0)),
+    "empty output": (lambda x: np.sin(x[:0]), np.arange(3.0)),
+    "empty axis": (np.sin, np.zeros((3, 0))),
+}
+
+
+def wanted(f: Function, x: Any) -> np.ndarray:
+    """Return the Jacobian as a matrix, by central differences."""
+    x = np.asarray(x, np.float64)
+    columns = []
+    for k in range(x.size):
+        step = np.zeros(x.size)
+        step[k] = 1e-6
+        step = step.reshape(x.shape)
+        columns.append((np.asarray(f(x + step)) - np.asarray(f(x - step))).ravel() / 2e-6)
+    return np.stack(columns, 1) if columns else np.zeros((np.size(f(x)), 0))
+
+
+def assert_canonical(matrix: scipy.sparse.csr_array) -> None:
+    """Assert that what the flags of a matrix promise is true of its arrays."""
+    assert isinstance(matrix, scipy.sparse.csr_array)
+    assert matrix.has_sorted_indices
+    assert matrix.has_canonical_format
+    assert matrix.indices.dtype == matrix.indptr.dtype == np.int32
+    assert matrix.indptr[0] == 0
+    assert matrix.indptr[-1] == matrix.indices.size == matrix.data.size
+    for row in range(matrix.shape[0]):
+        own = matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]]
+        assert np.all(np.diff(own) > 0)
+    matrix.check_format(full_check=True)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_form_holds_the_same_jacobian(name: str) -> None:
+    f, x = CASES[name]
+    shape = np.shape(f(x)) + np.shape(x)
+    matrix = wanted(f, x)
+    tall, wide = RNG.normal(size=(matrix.shape[0], 2)), RNG.normal(size=(matrix.shape[1], 2))
+    sparse = chainad.jacobian(f, output="sparse")(x)
+    assert_canonical(sparse)
+    np.testing.assert_allclose(sparse.toarray(), matrix, atol=1e-7)
+    structured = chainad.jacobian(f, output="structured")(x)
+    assert structured.shape == shape
+    assert structured.matrix_shape == matrix.shape
+    np.testing.assert_allclose(structured.toarray(), matrix.reshape(shape), atol=1e-7)
+    np.testing.assert_allclose(structured.tosparse().toarray(), matrix, atol=1e-7)
+    operator = chainad.jacobian(f, output="operator")(x)
+    assert isinstance(operator, LinearOperator)
+    assert operator.shape == matrix.shape
+    for k in (0, 1, 2):
+        np.testing.assert_allclose(operator @ wide[:, :k], matrix @ wide[:, :k], atol=1e-7)
+        np.testing.assert_allclose(operator.T @ tall[:, :k], matrix.T @ tall[:, :k], atol=1e-7)
+        np.testing.assert_allclose(operator.rmatmat(tall[:, :k]), matrix.T @ tall[:, :k], atol=1e-7)
+    np.testing.assert_allclose(operator.matvec(wide[:, 0]), matrix @ wide[:, 0], atol=1e-7)
+    np.testing.assert_allclose(operator.rmatvec(tall[:, 0]), matrix.T @ tall[:, 0], atol=1e-7)
+    np.testing.assert_allclose(operator.adjoint() @ tall, matrix.T @ tall, atol=1e-7)
+
+
+@pytest.mark.parametrize("mode", ["auto", "forward", "reverse", "greedy"])
+@pytest.mark.parametrize("output", ["sparse", "structured"])
+def test_the_mode_changes_no_number(mode: Any, output: str) -> None:
+    for f, x in CASES.values():
+        found = chainad.jacobian(f, mode=mode, output=output)(x)
+        want = chainad.jacobian(f)(x)
+        np.testing.assert_allclose(found.toarray().reshape(want.shape), want, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "constant"])
+def test_every_form_keeps_float32(name: str) -> None:
+    f, x = CASES[name]
+    if name in ("factors", "factors and more", "dense", "batched", "from a scalar"):
+        return  # constants of float64 make these functions float64
+    x32 = np.asarray(x, np.float32)[()]
+    want = np.asarray(f(x32)).dtype
+    structured = chainad.jacobian(f, output="structured")(x32)
+    assert chainad.jacobian(f, output="sparse")(x32).dtype == want
+    assert structured.dtype == structured.toarray().dtype == structured.tosparse().dtype == want
+    assert chainad.jacobian(f, output="operator")(x32).dtype == want
+    for term in structured.terms:
+        for factor in term:
+            assert factor.tosparse().dtype == factor.toarray().dtype == want
+            assert factor.array is None or factor.array.dtype == want
+
+
+def test_several_outputs_and_arguments_come_as_nested_tuples() -> None:
+    def f(x: np.ndarray, y: np.ndarray) -> tuple[Any, Any]:
+        return x * y, np.sum(y)
+
+    x, y = np.arange(1.0, 4), np.arange(4.0, 7)
+    dense = chainad.jacobian(f, argnums=(0, 1))(x, y)
+    for output in ("sparse", "structured", "operator"):
+        found = chainad.jacobian(f, argnums=(0, 1), output=output)(x, y)
+        assert [type(row) for row in found] == [tuple, tuple]
+        for got_row, row in zip(found, dense, strict=True):
+            for got, want in zip(got_row, row, strict=True):
+                matrix = want.reshape(-1, 3)
+                if output == "operator":
+                    np.testing.assert_allclose(got @ np.eye(3), matrix)
+                    np.testing.assert_allclose(got.T @ np.eye(len(matrix)), matrix.T)
+                else:
+                    np.testing.assert_allclose(got.toarray().reshape(-1, 3), matrix)
+    value, jacobian = chainad.value_and_jacobian(f, argnums=1, output="sparse")(x, y)
+    np.testing.assert_array_equal(value[0], x * y)
+    np.testing.assert_array_equal(jacobian[0].toarray(), np.diag(x))
+
+
+def test_an_unknown_form_is_refused_at_once() -> None:
+    with pytest.raises(InputError) as error:
+        chainad.jacobian(np.sin, output="csr")
+    assert str(error.value) == (
+        "output='csr' is unknown; choose one of dense, sparse, structured, operator"
+    )
+
+
+# --------------------------------------------------------------------- sparse
+
+
+def test_changing_one_sparse_result_leaves_the_next_alone() -> None:
+    J = chainad.jacobian(lambda x: x[1:] * x[:-1], output="sparse")
+    x = np.arange(1.0, 8)
+    want = J(x).toarray()
+    spoiled = J(x)
+    for array in (spoiled.data, spoiled.indices, spoiled.indptr):
+        assert array.flags.writeable
+        array[:] = 0
+    np.testing.assert_array_equal(J(x).toarray(), want)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [np.square, lambda x: x * 1.0, lambda x: x[::2] * W],
+    ids=["square", "times one", "slice"],
+)
+def test_numbers_of_a_result_are_its_own(f: Function) -> None:
+    x = np.arange(1.0, 8)
+    for output in ("sparse", "structured"):
+        found = chainad.jacobian(f, output=output)(x)
+        arrays = (
+            [found.data] if output == "sparse" else [a for t in found.terms for a in [t[0].array]]
+        )
+        assert not any(a is not None and np.shares_memory(a, b) for a in arrays for b in (x, W))
+
+
+W = np.arange(4.0)
+
+
+def test_a_stencil_has_the_entries_of_its_diagonals_only() -> None:
+    n = 1000
+    found = chainad.jacobian(lambda x: x[2:] - 2 * x[1:-1] + x[:-2] ** 2, output="sparse")(
+        np.ones(n)
+    )
+    assert found.nnz == 3 * (n - 2)
+
+
+def test_what_cancels_in_the_structure_has_no_entries() -> None:
+    found = chainad.jacobian(lambda x: np.sin(x - x) * 2, output="sparse")(np.ones(3))
+    assert found.nnz == 0
+
+
+def test_an_entry_that_happens_to_be_zero_is_kept() -> None:
+    found = chainad.jacobian(np.square, output="sparse")(np.array([0.0, 1.0]))
+    np.testing.assert_array_equal(found.data, [0.0, 2.0])
+
+
+# ----------------------------------------------------------------- structured
+
+
+def test_a_diagonal_is_a_vector() -> None:
+    x = np.arange(3.0)
+    J = chainad.jacobian(np.exp, output="structured")(x)
+    np.testing.assert_array_equal(J.array, np.exp(x))
+    assert repr(J) == "StructuredJacobian((3, 3): diagonal [i | i] stored i)"
+
+
+def test_a_batched_network_has_one_block_for_every_sample() -> None:
+    one, two = RNG.normal(size=(3, 6)), RNG.normal(size=(6, 2))
+    J = chainad.jacobian(lambda x: np.tanh(x @ one) @ two, output="structured")(X)
+    assert J.shape == (5, 2, 5, 3)
+    assert J.array.shape == (5, 2, 3)
+    for sample, block in zip(X, J.array, strict=True):
+        want = two.T @ np.diag(1 - np.tanh(sample @ one) ** 2) @ one.T
+        np.testing.assert_allclose(block, want, rtol=1e-12)
+
+
+def test_thin_factors_are_not_multiplied() -> None:
+    f, x = CASES["factors"]
+    J = chainad.jacobian(f, output="structured")(x)
+    (u, v) = J.factors
+    assert (u.shape, v.shape) == ((40, 2), (2, 30))
+    np.testing.assert_allclose(u @ v, chainad.jacobian(f)(x), rtol=1e-12)
+    with pytest.raises(ChainadError, match=r"is not one array of numbers; read J\.terms"):
+        _ = J.array
+    assert repr(J).count("@") == 1
+
+
+def test_the_factors_of_one_are_itself() -> None:
+    J = chainad.jacobian(lambda x: A @ x, output="structured")(np.ones(3))
+    (one,) = J.factors
+    np.testing.assert_array_equal(one, A)
+    one[:] = 0  # a copy of the user's matrix, and of the Jacobian's own
+    np.testing.assert_array_equal(J.toarray(), A)
+    assert np.all(A != 0)
+
+
+def test_a_sum_has_no_factors_and_no_one_array() -> None:
+    J = chainad.jacobian(lambda x: x[1:] * x[:-1], output="structured")(np.ones(600))
+    assert len(J.terms) == 2
+    with pytest.raises(ChainadError, match=r"is a sum of several terms; read J\.terms"):
+        _ = J.factors
+    with pytest.raises(ChainadError, match=r"is not one array"):
+        _ = J.array
+
+
+def test_a_zero_says_so() -> None:
+    J = chainad.jacobian(lambda x: np.ones(2), output="structured")(np.ones(3))
+    assert repr(J) == "StructuredJacobian((2, 3): zero)"
+    assert J.toarray().tolist() == [[0.0] * 3] * 2
+
+
+def test_structured_jacobians_compare_and_hash_as_objects() -> None:
+    J = chainad.jacobian(np.sin, output="structured")
+    one, two = J(np.ones(3)), J(np.ones(3))
+    assert isinstance(one, StructuredJacobian)
+    assert one != two
+    assert len({one, two, one.terms[0][0]}) == 3
+
+
+# ------------------------------------------------------------------- operator
+
+
+def test_an_operator_stays_what_it_was_when_the_user_overwrites_the_numbers() -> None:
+    x, c = np.arange(1.0, 5), np.arange(2.0, 6)
+    J = chainad.jacobian(lambda x: np.sin(x) * c + c * x, output="operator")(x)
+    want = np.diag(np.cos(x) * c + c)
+    x[:] = 0
+    c[:] = 0
+    np.testing.assert_allclose(J @ np.eye(4), want)
+    np.testing.assert_allclose(J.T @ np.eye(4), want)
+
+
+def well_posed(x: np.ndarray) -> np.ndarray:
+    return 4 * x - np.sin(np.concatenate([x[1:], x[:1]])) + x**3
+
+
+def test_solvers_of_scipy_take_an_operator() -> None:
+    x = np.linspace(0.1, 1, 12)
+    J = chainad.jacobian(well_posed, output="operator")(x)
+    dense = chainad.jacobian(well_posed)(x)
+    b = np.arange(12.0)
+    solution, info = gmres(J, b, rtol=1e-12)
+    assert info == 0
+    np.testing.assert_allclose(solution, np.linalg.solve(dense, b), rtol=1e-8)
+    np.testing.assert_allclose(
+        lsmr(J, b, atol=1e-14, btol=1e-14)[0], np.linalg.solve(dense, b), rtol=1e-7
+    )
+    singular = svds(J, k=2, return_singular_vectors=False, rng=0)
+    np.testing.assert_allclose(sorted(singular)[::-1], np.linalg.svd(dense)[1][:2], rtol=1e-8)
+
+
+def test_an_operator_takes_complex_vectors() -> None:
+    x = np.linspace(0.1, 1, 6)
+    J = chainad.jacobian(well_posed, output="operator")(x)
+    dense = chainad.jacobian(well_posed)(x)
+    v = np.arange(6) + 1j * np.arange(6)[::-1]
+    np.testing.assert_allclose(J @ v, dense @ v)
+    np.testing.assert_allclose(J.H @ v, dense.T @ v)
+    np.testing.assert_allclose(J.T @ v, dense.T @ v)
+
+
+def test_an_operator_composes() -> None:
+    x = np.linspace(0.1, 1, 6)
+    J = chainad.jacobian(well_posed, output="operator")(x)
+    dense = chainad.jacobian(well_posed)(x)
+    v = np.arange(6.0)
+    np.testing.assert_allclose((J.T @ J + 2 * J) @ v, (dense.T @ dense + 2 * dense) @ v)
+
+
+# ------------------------------------------------------------------------ out
+
+
+def test_out_is_filled_and_returned() -> None:
+    J = chainad.jacobian(np.square)
+    out = np.full((3, 3), 7.0)
+    assert J(np.arange(3.0), out=out) is out
+    np.testing.assert_array_equal(out, np.diag(2 * np.arange(3.0)))
+    value, same = chainad.value_and_jacobian(np.square)(np.ones(3), out=out)
+    assert same is out
+    np.testing.assert_array_equal(value, 1)
+    np.testing.assert_array_equal(out, 2 * np.eye(3))
+    scalar = np.zeros(())
+    assert chainad.jacobian(np.sin)(0.0, out=scalar) is scalar
+    assert scalar == 1
+
+
+def test_out_may_be_a_part_of_an_array() -> None:
+    whole = np.zeros((4, 8))
+    chainad.jacobian(np.square)(np.ones(4), out=whole[:, ::2])
+    np.testing.assert_array_equal(whole[:, ::2], 2 * np.eye(4))
+    np.testing.assert_array_equal(whole[:, 1::2], 0)
+
+
+def test_out_is_nested_as_the_result_is() -> None:
+    def f(x: np.ndarray, y: np.ndarray) -> tuple[Any, Any]:
+        return x * y, np.sum(y)
+
+    out = ((np.ones((2, 2)), np.ones((2, 2))), (np.ones(2), np.ones(2)))
+    found = chainad.jacobian(f, argnums=(0, 1))(np.array([1.0, 2.0]), np.array([3.0, 4.0]), out=out)
+    for got_row, row in zip(found, out, strict=True):
+        assert all(got is want for got, want in zip(got_row, row, strict=True))
+    np.testing.assert_array_equal(out[0][0], np.diag([3.0, 4.0]))
+    np.testing.assert_array_equal(out[0][1], np.diag([1.0, 2.0]))
+    np.testing.assert_array_equal(out[1][0], 0)
+    np.testing.assert_array_equal(out[1][1], 1)
+
+
+BAD_OUT = [
+    (np.zeros((3, 2)), r"out must be an array of float64 \(3, 3\), but got float64 \(3, 2\)"),
+    (np.zeros((3, 3), np.float32), r"float64 \(3, 3\), but got float32 \(3, 3\)"),
+    ([[0.0] * 3] * 3, r"float64 \(3, 3\), but got list"),
+    ((np.zeros((3, 3)),), r"float64 \(3, 3\), but got tuple"),
+]
+
+
+@pytest.mark.parametrize(("out", "message"), BAD_OUT)
+def test_out_that_does_not_fit_is_refused(out: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        chainad.jacobian(np.square)(np.ones(3), out=out)
+
+
+@pytest.mark.parametrize("out", [(), (np.zeros((3, 3)),), [np.zeros((3, 3))] * 2])
+def test_out_must_have_one_array_for_every_output(out: Any) -> None:
+    with pytest.raises(InputError, match="out must be a tuple of 2 arrays, nested as the result"):
+        chainad.jacobian(lambda x: (x, x))(np.ones(3), out=out)
+
+
+def test_out_that_does_not_fit_is_left_alone() -> None:
+    good, bad = np.full((3, 3), 7.0), np.zeros(3)
+    with pytest.raises(InputError, match="out must be an array"):
+        chainad.jacobian(lambda x: (x, x))(np.ones(3), out=(good, bad))
+    np.testing.assert_array_equal(good, 7)
+
+
+def test_out_that_is_read_only_is_refused() -> None:
+    out = np.zeros((3, 3))
+    out.flags.writeable = False
+    with pytest.raises(InputError, match="out must be writeable"):
+        chainad.jacobian(np.square)(np.ones(3), out=out)
+
+
+@pytest.mark.parametrize("output", ["sparse", "structured", "operator"])
+def test_out_is_for_dense_jacobians(output: str) -> None:
+    with pytest.raises(InputError, match="out= takes dense Jacobians"):
+        chainad.jacobian(np.square, output=output)(np.ones(3), out=np.zeros((3, 3)))
+
+
+# -------------------------------------------------------------------- nesting
+
+
+@pytest.mark.parametrize("output", ["sparse", "structured", "operator"])
+def test_an_inner_jacobian_must_be_dense(output: str) -> None:
+    inner = chainad.jacobian(np.exp, output=output)
+    with pytest.raises(InputError, match="use output='dense' for the inner one"):
+        chainad.jacobian(inner)(np.ones(3))
+
+
+@pytest.mark.parametrize("output", ["sparse", "structured", "operator"])
+def test_an_inner_jacobian_that_closes_over_a_traced_value_is_refused(output: str) -> None:
+    def f(a: np.ndarray) -> np.ndarray:
+        J = chainad.jacobian(lambda x: a * np.sin(x), output=output)(np.ones(3))
+        return J @ np.ones(3) if output == "operator" else J.toarray()
+
+    with pytest.raises((InputError, TraceError)):
+        chainad.jacobian(f)(np.ones(3))
+
+
+@pytest.mark.parametrize("output", ["sparse", "structured"])
+def test_a_hessian_comes_in_every_form(output: str) -> None:
+    def energy(x: np.ndarray) -> Any:
+        return np.sum((x[1:] - x[:-1]) ** 4) + np.sum(np.cos(x))
+
+    x = np.linspace(0, 1, 9) ** 2
+    want = chainad.jacobian(chainad.jacobian(energy))(x)
+    np.testing.assert_allclose(want, want.T, atol=1e-12)
+    found = chainad.jacobian(chainad.jacobian(energy), output=output)(x)
+    np.testing.assert_allclose(found.toarray(), want, atol=1e-12)
+    operator = chainad.jacobian(chainad.jacobian(energy), output="operator")(x)
+    np.testing.assert_allclose(operator @ np.eye(9), want, atol=1e-12)

@@ -1,0 +1,449 @@
+"""Programs that keep their memory: the same numbers, nothing allocated, nothing shared."""
+
+import tracemalloc
+from collections.abc import Sequence
+from itertools import pairwise
+from random import Random
+from threading import Thread
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import chainad
+from chainad.backends.numpy.buffers import Reusing, text_of
+from chainad.backends.numpy.build import build, observe
+from chainad.backends.numpy.emit import Names, viewed
+from chainad.compiler.lower import lower
+from chainad.errors import InputError
+from chainad.ir.ops import (
+    Add,
+    Copy,
+    MatMul,
+    Multiply,
+    Push,
+    Reshape,
+    Scale,
+    Scatter,
+    Sum,
+    Transpose,
+)
+from chainad.ir.positions import positions
+from chainad.ir.program import Instruction, Program
+from chainad.planning.auto import make_plan
+from chainad.planning.linear_graph import Edge, LinearGraph
+from chainad.planning.plan import follow
+from chainad.structure import dense, diagonal
+from chainad.testing import apply_kernel, random_chain, random_graph, random_numbers
+
+randoms = st.randoms(use_true_random=False)
+Slots = list[np.ndarray | None]
+
+
+def random_program(rng: Random) -> tuple[Program, Slots]:
+    if rng.random() < 0.5:
+        graph, numbers = random_chain(rng, rng.randint(1, 6))
+    else:
+        graph, numbers = random_graph(rng, rng.randint(0, 4), n_inputs=2, n_outputs=2)
+    order = rng.sample(graph.inner, len(graph.inner))
+    form = rng.choice(["dense", "sparse", "structured"])
+    lowered = lower(follow(graph, order), [() for _ in graph.edges], form)
+    return lowered.program, list(numbers)
+
+
+def other_numbers(rng: Random, slots: Slots) -> Slots:
+    return [None if a is None else random_numbers(rng, a.shape) for a in slots]
+
+
+def assert_equal(found: Sequence[object], wanted: Sequence[object]) -> None:
+    for one, two in zip(found, wanted, strict=True):
+        if two is None:
+            assert one is None
+        else:
+            np.testing.assert_allclose(one, two, rtol=1e-13, atol=1e-13)
+
+
+@given(randoms)
+def test_every_call_gives_the_numbers_of_a_call_without_memory(rng: Random) -> None:
+    program, slots = random_program(rng)
+    run, reusing = build(program), Reusing(program)
+    earlier = []
+    for _ in range(3):
+        results = reusing(slots)
+        assert_equal(results, run(slots))
+        earlier.append((results, run(slots)))
+        slots = other_numbers(rng, slots)
+    for results, wanted in earlier:  # no later call has written over them
+        assert_equal(results, wanted)
+
+
+@given(randoms)
+def test_results_are_written_where_they_are_wanted(rng: Random) -> None:
+    program, slots = random_program(rng)
+    run, reusing = build(program), Reusing(program)
+    for _ in range(3):
+        wanted = run(slots)
+        out = [None if a is None or rng.random() < 0.3 else np.empty(np.shape(a)) for a in wanted]
+        found = reusing(slots, out)
+        assert_equal(found, wanted)
+        for one, to in zip(found, out, strict=True):
+            assert to is None or one is to
+        slots = other_numbers(rng, slots)
+
+
+@given(randoms)
+def test_slots_are_left_alone_and_never_handed_out(rng: Random) -> None:
+    program, slots = random_program(rng)
+    reusing = Reusing(program)
+    kept = [None if a is None else a.copy() for a in slots]
+    for _ in range(3):
+        for result in reusing(slots):
+            for slot in slots:
+                assert result is None or slot is None or not np.shares_memory(result, slot)
+    assert_equal(slots, kept)
+
+
+def bottleneck(*widths: int) -> tuple[Program, Slots]:
+    """Return the program of a perceptron's Jacobian, and slots."""
+    structures = []
+    for k, (n, m) in enumerate(pairwise(widths)):
+        structures += [diagonal((n,))] if k else []
+        structures.append(dense((m,), (n,)))
+    shapes = (structures[0].col_shape, *(s.row_shape for s in structures))
+    edges = tuple(Edge(k, k + 1, s) for k, s in enumerate(structures))
+    graph = LinearGraph(shapes, (0,), (len(edges),), edges)
+    rng = Random(0)
+    slots: Slots = [random_numbers(rng, s.stored_shape) for s in structures]
+    return lower(make_plan(graph), [() for _ in edges]).program, slots
+
+
+def peak(reusing: Reusing, slots: Slots, out: list[np.ndarray] | None) -> int:
+    tracemalloc.start()
+    try:
+        reusing(slots, out)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_call_allocates_nothing_but_its_result_and_with_out_not_even_that() -> None:
+    program, slots = bottleneck(400, 300, 20, 300, 400)
+    reusing = Reusing(program)
+    for _ in range(2):  # the first call looks, the second makes memory
+        reusing(slots)
+    result = 400 * 400 * 8
+    small = result // 20  # NumPy's iterator takes 48 KB where operands broadcast
+    assert result <= peak(reusing, slots, None) < result + small
+    assert peak(reusing, slots, [np.empty((400, 400))]) < small
+
+
+def test_registers_that_do_not_live_together_share_memory() -> None:
+    steps = 20
+    instructions = tuple(Instruction(MatMul(), (0, k), k + 1) for k in range(1, steps))
+    program = Program(2, instructions, (steps,))
+    slots = [np.eye(50), np.ones((50, 50))]
+    text = text_of(program, observe(program, slots)[0], ["s0", "s1"])
+    assert len(text.storage.sizes) == 2
+
+
+def test_elementwise_kernels_write_over_an_operand_that_ends() -> None:
+    program = Program(
+        2,
+        (
+            Instruction(MatMul(), (0, 1), 2),
+            Instruction(Multiply(), (2, 0), 3),
+            Instruction(Scale(-1), (3,), 4),
+            Instruction(Add(), (4, 1), 5),
+        ),
+        (5,),
+    )
+    slots = [np.full((4, 4), 2.0), np.ones((4, 4))]
+    text = text_of(program, observe(program, slots)[0], ["s0", "s1"])
+    assert text.storage.sizes == ()  # all in the result
+    reusing = Reusing(program)
+    for _ in range(2):
+        np.testing.assert_array_equal(reusing(slots)[0], np.full((4, 4), -15.0))
+
+
+def test_an_operand_that_is_read_through_a_view_is_not_written_over() -> None:
+    program = Program(
+        1,
+        (
+            Instruction(Scale(2.0), (0,), 1),
+            Instruction(Transpose((1, 0)), (1,), 2),
+            Instruction(Add(), (1, 2), 3),
+            Instruction(Scale(2.0), (3,), 4),
+        ),
+        (4,),
+    )
+    x = np.arange(9.0).reshape(3, 3)
+    reusing = Reusing(program)
+    for _ in range(3):
+        np.testing.assert_array_equal(reusing([x])[0], 4 * (x + x.T))
+
+
+def test_other_shapes_and_dtypes_than_at_first_are_right_too() -> None:
+    program, slots = bottleneck(6, 5, 2, 5, 6)
+    run, reusing = build(program), Reusing(program)
+    single = [None if a is None else a.astype(np.float32) for a in slots]
+    assert reusing(single)[0].dtype == np.float32
+    for _ in range(2):
+        found = reusing(slots)[0]
+        assert found.dtype == np.float64
+        np.testing.assert_array_equal(found, run(slots)[0])
+
+
+def test_out_that_overlaps_a_slot_or_is_not_in_rows_gets_the_right_numbers() -> None:
+    program, slots = bottleneck(6, 5, 2, 5, 6)
+    run, reusing = build(program), Reusing(program)
+    reusing(slots)
+    wanted = run(slots)[0]
+    across = np.empty((6, 6)).T[::-1]
+    assert reusing(slots, [across])[0] is across
+    np.testing.assert_allclose(across, wanted)
+    whole = np.zeros(100)
+    whole[:30] = slots[0].ravel()
+    slots[0] = whole[:30].reshape(5, 6)
+    np.testing.assert_allclose(reusing(slots, [whole[:36].reshape(6, 6)])[0], wanted)
+
+
+def test_threads_do_not_disturb_one_another() -> None:
+    program, slots = bottleneck(60, 50, 10, 50, 60)
+    run, reusing = build(program), Reusing(program)
+    reusing(slots)
+    points = [other_numbers(Random(k), slots) for k in range(4)]
+    wanted = [run(point)[0] for point in points]
+    wrong: list[int] = []
+
+    def work(k: int) -> None:
+        for _ in range(100):
+            if not np.allclose(reusing(points[k])[0], wanted[k], rtol=1e-12):
+                wrong.append(k)
+
+    threads = [Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+class Nested:
+    """An operator whose action calls the very program that it is in, then returns its argument."""
+
+    shape, dtype, lends = (), np.dtype(float), True
+
+    def __init__(self, inner: Reusing | None) -> None:
+        self.inner = inner
+
+    def push(self, x: np.ndarray) -> np.ndarray:
+        if self.inner is not None:
+            self.inner([Nested(None), np.full((1, 3, 3), 7.0)])
+        return x
+
+
+def test_calls_inside_one_another_have_memory_of_their_own() -> None:
+    program = Program(
+        2,
+        (
+            Instruction(Scale(2.0), (1,), 2),
+            Instruction(Push(), (0, 2), 3),
+            Instruction(Scale(3.0), (3,), 4),
+            Instruction(Reshape((3, 3)), (3,), 5),
+            Instruction(Copy(), (4,), 6),
+        ),
+        (5, 6),
+    )
+    reusing = Reusing(program)
+    reusing([Nested(None), np.ones((1, 3, 3))])
+    one, two = reusing([Nested(reusing), np.ones((1, 3, 3))])
+    reusing([Nested(None), np.zeros((1, 3, 3))])
+    np.testing.assert_array_equal(one, np.full((3, 3), 2.0))
+    np.testing.assert_array_equal(two, np.full((1, 3, 3), 6.0))
+
+
+def test_traced_slots_are_recorded() -> None:
+    program = Program(1, (Instruction(Multiply(), (0, 0), 1),), (1,))
+    reusing = Reusing(program)
+    reusing([np.ones(2)])
+    found = chainad.jacobian(lambda x: reusing([x])[0])(np.array([1.0, 3.0]))
+    np.testing.assert_array_equal(found, [[2, 0], [0, 6]])
+
+
+@pytest.mark.parametrize("prefix", ["", "j"])
+def test_the_lines_run_inside_another_function(prefix: str) -> None:
+    program, slots = bottleneck(6, 5, 2, 5, 6)
+    names = [f"slot{k}" for k in range(program.n_slots)]
+    text = text_of(program, observe(program, slots)[0], names, prefix)
+    lines = [f"slot{k} = given[{k}]" for k in program.used_slots]
+    lines += [*text.lines, f"return {text.results[0]}"]
+    objects = dict(text.names)
+    exec("def call(given, memory, out=None):\n " + "\n ".join(lines), objects)
+    wanted = build(program)(slots)[0]
+    memory = text.make()
+    for _ in range(2):
+        np.testing.assert_allclose(objects["call"](slots, memory), wanted)
+
+
+# ----------------------------------------------------------------- compiled
+
+
+def network(*widths: int):
+    rng = np.random.default_rng(0)
+    weights = [rng.normal(size=(m, n)) / 5 for n, m in pairwise(widths)]
+
+    def f(x: np.ndarray) -> np.ndarray:
+        for w in weights[:-1]:
+            x = np.tanh(w @ x)
+        return weights[-1] @ x
+
+    return f, [rng.normal(size=widths[0]) for _ in range(3)]
+
+
+def test_compiled_jacobians_are_written_into_out_directly() -> None:
+    f, points = network(300, 200, 20, 200, 300)
+    J = chainad.jacobian(f)
+    fast = J.compile()
+    out = np.empty((300, 300))
+    for x in points:
+        assert fast(x, out=out) is out
+        np.testing.assert_allclose(out, J(x), rtol=1e-12, atol=1e-12)
+    tracemalloc.start()
+    fast(points[0], out=out)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < out.nbytes // 5
+
+
+def test_results_of_compiled_calls_are_kept_apart() -> None:
+    f, points = network(30, 20, 4, 20, 30)
+    J = chainad.jacobian(f)
+    fast = J.compile()
+    found = [fast(x) for x in points]
+    for one, x in zip(found, points, strict=True):
+        np.testing.assert_allclose(one, J(x), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "out",
+    [np.empty((3, 30)), np.empty((30, 30), np.float32), np.empty(30), [1.0]],
+    ids=["shape", "dtype", "axes", "list"],
+)
+def test_buffers_that_do_not_fit_are_refused_by_compiled_calls(out: object) -> None:
+    f, points = network(30, 20, 4, 20, 30)
+    fast = chainad.jacobian(f).compile()
+    for x in points:
+        with pytest.raises(InputError, match="out"):
+            fast(x, out=out)
+
+
+def test_the_buffer_may_be_the_argument_itself() -> None:
+    def f(x: np.ndarray) -> np.ndarray:
+        return x * np.sum(x)
+
+    x = np.arange(4.0).reshape(2, 2)
+    J = chainad.jacobian(lambda y: f(y)[0, :1] * 1.0, argnums=0)
+    fast = J.compile()
+    for _ in range(3):
+        wanted = J(x)
+        memory = np.zeros(4)
+        memory[:] = x.ravel()
+        point = memory.reshape(2, 2)
+        out = memory.reshape(1, 2, 2)
+        np.testing.assert_allclose(fast(point, out=out), wanted)
+
+
+SHAPES = st.lists(st.sampled_from([1, 1, 2, 3]), max_size=4).map(tuple)
+
+
+@given(SHAPES, SHAPES)
+def test_other_views_are_the_same_views(old: tuple[int, ...], new: tuple[int, ...]) -> None:
+    names, x = Names(), np.arange(float(np.prod(old))).reshape(old)
+    text = viewed(Reshape(new), "x", old, names)
+    kept = [n for n in old if n != 1], [n for n in new if n != 1]
+    assert (text is not None) == (kept[0] == kept[1])
+    if text is not None:
+        y = eval(text, {**names.objects, "x": x})
+        assert type(y) is np.ndarray
+        assert np.shares_memory(x, y)
+        np.testing.assert_array_equal(y, x.reshape(new))
+
+
+def test_regions_that_never_change_are_copied_and_the_rest_written_over() -> None:
+    n, m = 300, 1500
+    order = np.random.default_rng(0).permutation(n)  # no formula
+    places = (*(range(k, m, 5) for k in range(4)), positions(5 * order + 4))
+    kernel = Scatter(places, m, True, ((-1, 1), (1,), (1,), (1, -1), (1,)))
+    program = Program(4, (Instruction(kernel, (0, 1, 1, 0, 2, 3, 1), 4),), (4,))
+    fixed = {0: np.float64(2.0), 1: np.float64(5.0)}
+    slots = [fixed[0], fixed[1], np.arange(n, dtype=float), np.ones(n)]
+    reusing = Reusing(program, fixed=fixed)
+    for call in range(3):
+        slots[2] = slots[2] + call
+        (found,) = reusing.trusting(slots)
+        arrays = [slots[k] for k in program.instructions[0].inputs]
+        np.testing.assert_array_equal(found, apply_kernel(kernel, *arrays))
+        found[:] = -1  # it is the caller's
+    text = text_of(program, observe(program, slots)[0], [*"abcd"], fixed=fixed)
+    assert sum(line.startswith("copyto") for line in text.lines) == 1
+    assert sum("r4[" in line for line in text.lines) == 1
+
+
+def test_what_follows_from_fixed_numbers_is_computed_once() -> None:
+    program = Program(
+        3,
+        (Instruction(Multiply(), (0, 1), 3), Instruction(Multiply(), (3, 2), 4)),
+        (4,),
+    )
+    fixed = {0: np.float64(3.0), 1: np.float64(7.0)}
+    slots = [*fixed.values(), np.arange(4.0)]
+    text = text_of(program, observe(program, slots)[0], [*"abc"], fixed=fixed)
+    assert sum("multiply" in line for line in text.lines) == 1
+    reusing = Reusing(program, fixed=fixed)
+    for _ in range(2):
+        np.testing.assert_array_equal(reusing.trusting(slots)[0], 21 * np.arange(4.0))
+
+
+def test_out_may_be_memory_that_the_program_reads() -> None:
+    W, V = np.arange(18.0).reshape(3, 6) / 7, np.arange(18.0, 0, -1).reshape(3, 6) / 5
+    out = np.empty((3, 6))
+    a, b = out[0, :3], out[2, 3:]
+
+    def f(x: np.ndarray) -> np.ndarray:
+        return a * (W @ x) + b * (V @ x)
+
+    x = np.linspace(0.1, 0.9, 6)
+    out[:] = 0.5
+    compiled = chainad.compile(f, x)
+    for _ in range(3):
+        out[:] = W + V
+        wanted = a[:, None] * W + b[:, None] * V
+        assert compiled(x, out=out) is out
+        np.testing.assert_allclose(out, wanted, rtol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("shape", "axis", "calls"), [
+    ((5, 40, 20), 1, "matmul"),
+    ((40, 3), 0, "matmul"),
+    ((40, 300), 0, "add.reduce"),
+    ((5, 40, 20), 2, "add.reduce"),
+    ((5, 40, 20), 0, "add.reduce"),
+])  # fmt: skip
+def test_short_rows_are_added_up_by_a_matrix_product(
+    shape: tuple[int, ...], axis: int, calls: str, dtype: type
+) -> None:
+    program = Program(
+        1, (Instruction(Scale(2.0), (0,), 1), Instruction(Sum((axis,)), (1,), 2)), (2,)
+    )
+    x = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    seen, _ = observe(program, [x])
+    assert any(line.startswith(calls) for line in text_of(program, seen, ["x"]).lines)
+    run = Reusing(program)
+    x[..., 0], x[..., 1] = np.inf, np.nan
+    for given_x in (x, x[::-1].copy()):
+        (found,) = run([given_x])
+        assert found.dtype == dtype
+        tolerance = 1e-13 if dtype is np.float64 else 1e-5
+        np.testing.assert_allclose(found, np.sum(2 * given_x, axis), tolerance, tolerance)

@@ -1,0 +1,138 @@
+"""Constant slots: a program in two parts gives the numbers of the whole."""
+
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import chainad
+from chainad.api import choose as replays
+from chainad.backends.numpy.build import build
+from chainad.backends.numpy.folded import Folded, multiplications_in
+from chainad.compiler.lower import lower
+from chainad.compiler.passes.constants import split
+from chainad.ir.ops import MatMul
+from chainad.ir.program import Program
+from chainad.planning.linear_graph import Edge, LinearGraph
+from chainad.planning.plan import follow
+from chainad.structure import dense, diagonal
+from chainad.testing import random_graph, random_numbers
+
+randoms = st.randoms(use_true_random=False)
+
+
+@given(randoms)
+def test_both_parts_together_give_the_numbers_of_the_whole(rng: Random) -> None:
+    graph, numbers = random_graph(rng, rng.randint(0, 4), n_inputs=2, n_outputs=2)
+    order = rng.sample(graph.inner, len(graph.inner))
+    program = lower(follow(graph, order), [() for _ in graph.edges]).program
+    constant = {k for k in range(program.n_slots) if rng.random() < rng.choice([0.3, 0.7, 1.0])}
+    parts = split(program, constant)
+    parts.once.check()
+    parts.per_call.check()
+    assert constant.issuperset(parts.once.used_slots)
+    kept = build(parts.once)(list(numbers))
+    run, whole = build(parts.per_call), build(program)
+    for _ in range(2):  # what is not constant changes from call to call
+        results = run([*numbers, *kept])
+        for one, two in zip(results, whole(numbers), strict=True):
+            assert (one is None) == (two is None)
+            if one is not None:
+                np.testing.assert_array_equal(one, two)
+                assert not any(np.shares_memory(one, a) for a in kept)
+        numbers = [
+            a if a is None or k in constant else random_numbers(rng, a.shape)
+            for k, a in enumerate(numbers)
+        ]
+
+
+def test_products_of_weights_are_made_once() -> None:
+    """Two layers without anything in between: their product is no part of a call."""
+    structures = [dense((30,), (5,)), dense((4,), (30,)), diagonal((4,))]
+    edges = tuple(Edge(k, k + 1, s) for k, s in enumerate(structures))
+    graph = LinearGraph(((5,), (30,), (4,), (4,)), (0,), (3,), edges)
+    program = lower(follow(graph, graph.inner), [() for _ in edges]).program
+    parts = split(program, {0, 1})
+    assert [type(i.kernel) for i in parts.once.instructions] == [MatMul]
+    assert parts.per_call.array_calls == program.array_calls - 1
+
+
+def test_without_constant_slots_only_literals_are_made_once() -> None:
+    graph, numbers = random_graph(Random(3), 3)
+    program = lower(follow(graph, graph.inner), [() for _ in graph.edges]).program
+    parts = split(program, ())
+    assert parts.once.used_slots == ()
+    assert parts.once.array_calls + parts.per_call.array_calls == program.array_calls
+    results = build(parts.per_call)([*numbers, *build(parts.once)(numbers)])
+    for one, two in zip(results, build(program)(numbers), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def two_layers() -> tuple[Program, list[np.ndarray]]:
+    """Return the program of a diagonal times two matrices, and numbers for its slots."""
+    structures = [dense((30,), (5,)), dense((4,), (30,)), diagonal((4,))]
+    edges = tuple(Edge(k, k + 1, s) for k, s in enumerate(structures))
+    graph = LinearGraph(((5,), (30,), (4,), (4,)), (0,), (3,), edges)
+    program = lower(follow(graph, graph.inner), [() for _ in edges]).program
+    rng = np.random.default_rng(0)
+    return program, [rng.normal(size=s.stored_shape) for s in structures]
+
+
+def test_the_work_in_products_of_constants_is_counted() -> None:
+    program, numbers = two_layers()
+    assert multiplications_in(split(program, {0, 1}).once, numbers) == 4 * 30 * 5
+    assert multiplications_in(split(program, {0, 2}).once, numbers) == 0
+
+
+def test_products_of_constants_are_made_anew_only_when_these_changed() -> None:
+    program, numbers = two_layers()
+    parts = split(program, {0, 1})
+    products: list[np.ndarray] = []
+    per_call = build(parts.per_call)
+
+    def watched(slots: Sequence[Any], out: Any) -> tuple[Any, ...]:
+        products.append(slots[-1])
+        return per_call(slots)
+
+    run = Folded(parts.once, watched)
+    for change in (None, None, 0, 1, None, 2):
+        if change is not None:
+            numbers[change][0] += 1.0
+        (result,) = run(numbers)
+        np.testing.assert_array_equal(result, build(program)(numbers)[0])
+    first, second, third, fourth, fifth, sixth = products
+    assert first is second
+    assert second is not third
+    assert third is not fourth
+    assert fourth is fifth is sixth
+
+
+@pytest.mark.parametrize("size", [3, 60])
+def test_compiled_functions_see_what_is_written_into_their_constants(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Folded] = []
+    monkeypatch.setattr(replays, "Folded", lambda *a: made.append(Folded(*a)) or made[-1])
+    rng = np.random.default_rng(1)
+    A, B, C = rng.normal(size=(3, size, size))
+
+    def f(x: np.ndarray) -> np.ndarray:
+        return np.tanh(A @ (B @ (C @ x)))
+
+    x = rng.normal(size=size)
+    J, traced = chainad.compile(f, x), chainad.jacobian(f)
+    for weights in (A, B, C):
+        weights[0, -1] += 1.0
+        np.testing.assert_allclose(J(x), traced(x), rtol=1e-12)
+    assert len(made) == (size == 60)  # small products take less time than the comparison
+
+
+def test_a_jacobian_of_constants_alone_is_handed_out_in_memory_of_its_own() -> None:
+    A, B = np.random.default_rng(2).normal(size=(2, 70, 70))
+    J = chainad.compile(lambda x: A @ (B @ x), np.ones(70))
+    J(np.ones(70))[:] = 0.0
+    np.testing.assert_allclose(J(np.ones(70)), A @ B, rtol=1e-12)

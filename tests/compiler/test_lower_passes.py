@@ -1,0 +1,281 @@
+"""What lowering makes of instructions: none twice, none idle, the same numbers."""
+
+from collections import Counter
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chainad.backends.numpy.build import build, constants, source
+from chainad.compiler.lower import prune
+from chainad.compiler.passes.builder import Writer
+from chainad.compiler.passes.layout import lay_out_axes
+from chainad.ir.ops import (
+    Add,
+    Broadcast,
+    Copy,
+    Full,
+    Kernel,
+    MatMul,
+    Multiply,
+    Reshape,
+    Scale,
+    Subtract,
+    Sum,
+    Take,
+    Transpose,
+)
+from chainad.ir.positions import positions
+from chainad.ir.program import Instruction, Program
+from chainad.ir.shapes import shape_of
+from chainad.testing import random_numbers, run_program
+
+randoms = st.randoms(use_true_random=False)
+MINUS = Scale(-1)
+
+
+def writer(*shapes: tuple[int, ...]) -> Writer:
+    found = Writer(len(shapes))
+    found.shapes |= dict(enumerate(shapes))
+    return found
+
+
+def kernels(written: Writer, *outputs: int) -> list[Kernel]:
+    """Return what is left of the instructions for some outputs."""
+    program = prune(Program(9, tuple(written.instructions), outputs))
+    return [i.kernel for i in program.instructions]
+
+
+def random_kernel(
+    rng: Random, shapes: dict[int, tuple[int, ...]]
+) -> tuple[Kernel, tuple[int, ...]]:
+    """Return a kernel, and registers that it fits."""
+    x = rng.choice(list(shapes))
+    shape = shapes[x]
+    kind = rng.randrange(9)
+    if kind == 0:
+        return Reshape(rng.choice([(int(np.prod(shape)),), (1, *shape), (*shape, 1)])), (x,)
+    if kind == 1:
+        return Transpose(tuple(rng.sample(range(len(shape)), len(shape)))), (x,)
+    if kind == 2:
+        return Broadcast((rng.choice([1, 2]), *shape)), (x,)
+    if kind == 3:
+        return Scale(rng.choice([-1, -1, 2.0])), (x,)
+    if kind == 4 and shape:
+        axis = rng.randrange(len(shape))
+        where = [rng.randrange(shape[axis]) for _ in range(rng.randint(1, 3))]
+        return Take(axis, positions(where)), (x,)
+    if kind == 5 and shape:
+        return Sum(tuple(rng.sample(range(len(shape)), rng.randint(0, len(shape))))), (x,)
+    fitting = [y for y in shapes if broadcasts(shape, shapes[y])]
+    if kind == 6 and len(shape) > 1:
+        fitting = [y for y in shapes if len(shapes[y]) == 2 and shapes[y][0] == shape[-1]]
+        if fitting:
+            return MatMul(), (x, rng.choice(fitting))
+        return Reshape(shape), (x,)
+    return rng.choice([Add(), Subtract(), Multiply()]), (x, rng.choice(fitting))
+
+
+def broadcasts(one: tuple[int, ...], two: tuple[int, ...]) -> bool:
+    try:
+        np.broadcast_shapes(one, two)
+    except ValueError:
+        return False
+    return True
+
+
+def random_instructions(rng: Random) -> tuple[Program, list[np.ndarray]]:
+    shapes = {k: rng.choice([(), (1,), (3,), (2, 3), (3, 3), (3, 1)]) for k in range(4)}
+    slots = [random_numbers(rng, shape) for shape in shapes.values()]
+    instructions = []
+    for output in range(4, 4 + rng.randint(1, 14)):
+        kernel, inputs = random_kernel(rng, shapes)
+        instructions.append(Instruction(kernel, inputs, output))
+        shape = shape_of(kernel, tuple(shapes[k] for k in inputs))
+        assert shape is not None
+        shapes[output] = shape
+    outputs = tuple(rng.sample(sorted(shapes), rng.randint(1, 3)))
+    return Program(4, tuple(instructions), outputs), slots
+
+
+def rewritten(program: Program, slots: list[np.ndarray], rng: Random) -> Program:
+    """Return the program written anew; some shapes of slots are not told."""
+    written = Writer(program.n_slots)
+    written.shapes |= {k: a.shape for k, a in enumerate(slots) if rng.random() < 0.8}
+    register = {k: k for k in range(program.n_slots)}
+    for i in program.instructions:
+        register[i.output] = written.emit(i.kernel, *(register[k] for k in i.inputs))
+    outputs = tuple(written.own(register[k]) for k in program.outputs if k is not None)
+    program = prune(Program(program.n_slots, tuple(written.instructions), outputs))
+    return prune(lay_out_axes(program, written)[0])
+
+
+@given(randoms)
+def test_rewritten_instructions_give_the_same_numbers_in_no_more_calls(rng: Random) -> None:
+    program, slots = random_instructions(rng)
+    found = rewritten(program, slots, rng)
+    found.check()
+    wanted = run_program(program, slots)
+    copies = sum(isinstance(i.kernel, Copy) for i in found.instructions)
+    assert found.array_calls - copies <= 2 * prune(program).array_calls
+    for run in (build(found), lambda slots: run_program(found, slots)):
+        for one, two in zip(run(slots), wanted, strict=True):
+            assert np.shape(one) == np.shape(two)
+            np.testing.assert_array_equal(one, two)
+
+
+@given(randoms)
+def test_stated_shapes_are_those_of_the_arrays(rng: Random) -> None:
+    program, slots = random_instructions(rng)
+    arrays: dict[int, np.ndarray] = dict(enumerate(slots))
+    for i in program.instructions:
+        step = Program(
+            len(i.inputs), (Instruction(i.kernel, tuple(range(len(i.inputs))), 9),), (9,)
+        )
+        operands = [arrays[k] for k in i.inputs]
+        arrays[i.output] = np.asarray(run_program(step, operands)[0])
+        assert shape_of(i.kernel, tuple(a.shape for a in operands)) == arrays[i.output].shape
+
+
+def test_equal_calls_are_made_once() -> None:
+    w = writer((3,), (3,))
+    one, two = w.emit(Multiply(), 0, 1), w.emit(Multiply(), 1, 0)
+    assert one == two
+    assert w.emit(Sum((0,)), one) == w.emit(Sum((0,)), two)
+    assert w.emit(Subtract(), 0, 1) != w.emit(Subtract(), 1, 0)
+
+
+def test_copies_are_made_every_time() -> None:
+    w = writer((3,))
+    assert w.own(0) != w.own(0)
+
+
+def test_moves_that_change_nothing_are_not_written() -> None:
+    w = writer((3, 4))
+    assert w.emit(Reshape((3, 4)), 0) == 0
+    assert w.emit(Transpose((0, 1)), 0) == 0
+    assert w.emit(Broadcast((3, 4)), 0) == 0
+    assert w.emit(Take(1, range(4)), 0) == 0
+    assert w.emit(Sum(()), 0) == 0
+    assert w.emit(Scale(1), 0) == 0
+    assert w.emit(Transpose((1, 0)), w.emit(Transpose((1, 0)), 0)) == 0
+    assert w.emit(Reshape((3, 4)), w.emit(Reshape((2, 6)), 0)) == 0
+
+
+def test_axes_of_size_one_are_moved_by_a_reshape() -> None:
+    w = writer((3, 1, 4))
+    assert kernels(w, w.emit(Transpose((1, 0, 2)), 0)) == [Reshape((1, 3, 4))]
+
+
+def test_signs_meet() -> None:
+    w = writer((3,), (3,), (3, 3), (3, 3))
+    a, b = w.emit(MINUS, 0), w.emit(MINUS, 1)
+    assert w.emit(MINUS, a) == 0
+    assert kernels(w, w.emit(Multiply(), a, b)) == [Multiply()]
+    assert kernels(w, w.emit(Add(), 0, b)) == [Subtract()]
+    assert kernels(w, w.emit(MINUS, w.emit(Subtract(), 0, 1))) == [Subtract()]
+    assert kernels(w, w.emit(MatMul(), w.emit(MINUS, 2), w.emit(MINUS, 3))) == [MatMul()]
+    turned = w.emit(Reshape((1, 3)), a)
+    assert kernels(w, w.emit(Add(), 2, turned)) == [Subtract()]
+
+
+def test_a_sign_stays_on_the_smaller_factor() -> None:
+    w = writer((3,), (4, 3))
+    made = w.emit(Multiply(), w.emit(MINUS, 0), 1)
+    product = prune(Program(2, tuple(w.instructions), (made,)))
+    assert [(i.kernel, i.inputs) for i in product.instructions] == [
+        (MINUS, (0,)),
+        (Multiply(), (2, 1)),
+    ]
+
+
+def test_elementwise_kernels_broadcast_by_themselves() -> None:
+    w = writer((), (5,))
+    spread = w.emit(Broadcast((5,)), w.emit(Reshape((1,)), 0))
+    assert kernels(w, w.emit(Add(), 1, spread)) == [Add()]
+
+
+def test_a_transposed_product_is_made_transposed() -> None:
+    w = writer((3, 4), (4, 5))
+    turned = w.emit(Transpose((1, 0)), w.emit(MatMul(), 0, 1))
+    program = Program(2, tuple(w.instructions), (turned,))
+    found = prune(lay_out_axes(program, w)[0])
+    last = found.instructions[-1]
+    assert isinstance(last.kernel, MatMul)
+    assert build(found)([np.ones((3, 4)), np.ones((4, 5))])[0].flags.c_contiguous
+
+
+def test_what_is_reshaped_is_made_in_rows() -> None:
+    """Blocks scaled by a batch of diagonals are written once, batch first."""
+    w = writer((10, 50, 1), (50, 256))
+    product = w.emit(Multiply(), 0, 1)
+    flat = w.emit(Reshape((2560, 50)), w.emit(Transpose((2, 0, 1)), product))
+    program = Program(2, tuple(w.instructions), (flat,))
+    found = prune(lay_out_axes(program, w)[0])
+    slots = [np.random.default_rng(0).normal(size=s) for s in ((10, 50, 1), (50, 256))]
+    np.testing.assert_array_equal(build(found)(slots)[0], build(program)(slots)[0])
+    calls = Counter(type(i.kernel) for i in found.instructions)
+    assert calls[Multiply] == 1
+    multiply = next(i for i in found.instructions if isinstance(i.kernel, Multiply))
+    reshape = found.instructions[-1]
+    assert reshape.inputs == (multiply.output,)  # of rows: a view
+
+
+def test_what_another_kernel_reads_too_is_not_transposed() -> None:
+    w = writer((3, 4), (4, 5))
+    product = w.emit(MatMul(), 0, 1)
+    turned = w.emit(Transpose((1, 0)), product)
+    program = Program(2, tuple(w.instructions), (turned, product))
+    assert lay_out_axes(program, w)[0] == program
+
+
+# ---------------------------------------------------------------- constants
+
+
+def literal_program() -> Program:
+    return Program(
+        1,
+        (
+            Instruction(Full(2.0), (), 1),
+            Instruction(Reshape((1,)), (1,), 2),
+            Instruction(Broadcast((3,)), (2,), 3),
+            Instruction(Add(), (3, 3), 4),
+            Instruction(Multiply(), (4, 0), 5),
+        ),
+        (5,),
+    )
+
+
+def test_what_depends_on_no_slot_is_computed_beforehand() -> None:
+    program = literal_program()
+    assert sorted(constants(program)) == [1, 2, 3, 4]
+    np.testing.assert_array_equal(build(program)([np.ones(3)])[0], [4, 4, 4])
+    text = source(program, is_traced=False)[0]
+    assert "multiply" in text
+    assert "broadcast" not in text
+
+
+def test_constants_that_are_handed_out_are_made_anew() -> None:
+    program = Program(
+        0, (Instruction(Full(1.0), (), 0), Instruction(Broadcast((2,)), (0,), 1)), (1,)
+    )
+    with_copy = Program(0, (*program.instructions, Instruction(Copy(), (1,), 2)), (2,))
+    run = build(with_copy)
+    run([])[0][:] = 7
+    np.testing.assert_array_equal(run([])[0], [1, 1])
+
+
+@pytest.mark.parametrize("size", [1 << 16, (1 << 16) + 1])
+def test_large_constants_are_not_kept(size: int) -> None:
+    program = Program(
+        1,
+        (
+            Instruction(Full(1.0), (), 1),
+            Instruction(Broadcast((size,)), (1,), 2),
+            Instruction(Multiply(), (0, 2), 3),
+        ),
+        (3,),
+    )
+    assert (2 in constants(program)) == (size <= 1 << 16)

@@ -1,0 +1,112 @@
+"""Formulas of loops: evaluated once for all turns, and the numbers stay the same."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from functions import FUNCTIONS, HESSIANS, agree, points
+
+import chainad
+from chainad.compiler.recording import stack as stacking
+
+
+@pytest.fixture
+def eager() -> Iterator[None]:
+    """Stack whatever can be stacked."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stacking, "MANY", 2)
+        yield
+
+
+def loop(n_steps: int):
+    K = np.random.default_rng(0).normal(size=(6, 6)) / 3
+
+    def f(x):
+        for _ in range(n_steps):
+            x = np.tanh(K @ x) * np.sin(x) + x / 2
+        return x
+
+    return f
+
+
+X = np.linspace(0.2, 1.1, 6)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.usefixtures("eager")
+def test_replays_agree_with_traces_however_much_is_stacked(name: str) -> None:
+    f, x = FUNCTIONS[name]
+    traced = chainad.value_and_jacobian(f, backend="numpy")
+    compiled = traced.compile(x)
+    for point in points(x, 2):
+        agree(compiled(point), traced(point))
+
+
+@pytest.mark.parametrize("name", HESSIANS)
+@pytest.mark.usefixtures("eager")
+def test_hessians_agree_however_much_is_stacked(name: str) -> None:
+    f, x = HESSIANS[name]
+    traced = chainad.jacobian(chainad.jacobian(f), backend="numpy")
+    compiled = traced.compile(x)
+    for point in points(x, 2):
+        agree(compiled(point), traced(point))
+
+
+def test_formulas_of_100_turns_are_evaluated_at_once() -> None:
+    compiled = chainad.jacobian(loop(100), backend="numpy").compile(X)
+    lines = compiled.source.splitlines()
+    function = sum("dot(" in line for line in lines)
+    assert function == 100
+    # The cosine of the first turn is of the argument itself.
+    assert sum("= cos(" in line for line in lines) == 2
+    assert sum("= subtract(n1, " in line for line in lines) == 1
+    agree(compiled(X + 0.1), chainad.jacobian(loop(100), backend="numpy")(X + 0.1))
+
+
+def test_vectors_of_all_lengths_are_evaluated_at_once() -> None:
+    rng = np.random.default_rng(0)
+    layers = [rng.normal(size=(n, m)) / 3 for m, n in pairwise([6, 3, 5, 1, 4, 2, 6, 3, 5, 2, 7])]
+
+    def f(x):
+        for W in layers:
+            x = np.tanh(W @ x)
+        return x
+
+    traced = chainad.jacobian(f, backend="numpy")
+    compiled = traced.compile(X)
+    assert compiled.source.count("subtract(n1, ") == 1
+    assert compiled.source.count("concatenate") == 1
+    assert " - " not in compiled.source
+    for point in points(X, 3):
+        agree(compiled(point), traced(point))
+
+
+def test_few_turns_are_replayed_as_they_are() -> None:
+    compiled = chainad.jacobian(loop(5), backend="numpy").compile(X)
+    assert "concatenate" not in compiled.source
+
+
+def test_warnings_are_as_quiet_as_before() -> None:
+    def f(x):
+        total = x
+        for k in range(10):
+            total = total + np.sqrt(x * (k + 1.0)) + np.log1p(x)
+        return total
+
+    compiled = chainad.jacobian(f, backend="numpy").compile(np.ones(3))
+    x = np.array([0.0, 1.0, 4.0])
+    found = compiled(x)  # an infinite slope warns of nothing
+    agree(found, chainad.jacobian(f, backend="numpy")(x))
+
+
+def test_a_guard_between_turns_still_misses() -> None:
+    def f(x):
+        for _ in range(12):
+            x = np.tanh(x) if x[0] > 0 else np.sin(x) * 2
+        return x
+
+    compiled = chainad.jacobian(f, backend="numpy").compile(np.ones(3))
+    for x in (np.ones(3), -np.ones(3)):
+        agree(compiled(x), chainad.jacobian(f, backend="numpy")(x))
+    assert compiled.programs == 2

@@ -1,0 +1,350 @@
+"""Straight lines of scalar operations: folding, spellings, and every backend at single points."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from functions import FUNCTIONS, complex_step
+from scipy.special import erf
+
+import chainad
+from benchmarks.workloads.points import TASKS, Task
+from chainad.backends import python
+from chainad.backends.numba import scalar as numba
+from chainad.backends.numpy import vector
+from chainad.backends.spellings import MACHINE, PYTHON
+from chainad.errors import FallbackWarning, MissingExtraError
+from chainad.ir.scalar_graph import TRUTHS, ZERO, Table
+from chainad.ir.scalar_program import StraightLine, compose
+
+Function = Callable[..., Any]
+
+
+def needs_numba(test: Any) -> Any:
+    is_missing = pytest.mark.skipif(not numba.is_installed(), reason="numba is not installed")
+    return pytest.mark.numba(is_missing(test))
+
+
+SPECIAL = [0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 2.5, -2.5, 3.0, 1e-300, 1e300, -1e300]
+# Of 0.0 and -0.0, NumPy's loops take either, as the processor has it.
+EXTREMES = {np.maximum, np.minimum, np.fmax, np.fmin}
+# What functions have that Python has no spelling of.
+LEFT_TO_NUMPY = {"sorting": "argsort", "dirichlet": "psi", "special_functions": "j0"}
+SPECIAL += [np.inf, -np.inf, np.nan]
+
+
+# ------------------------------------------------------------------------ table
+
+
+def test_equal_operations_are_one_node() -> None:
+    table = Table()
+    x, y = table.variable(0).number, table.variable(1).number
+    assert table.apply(np.add, x, y) == table.apply(np.add, y, x)
+    assert table.apply(np.subtract, x, y) != table.apply(np.subtract, y, x)
+    assert table.apply(np.greater, x, y) == table.apply(np.less, y, x)
+
+
+def test_what_is_absent_is_never_multiplied_but_a_zero_of_the_users_is() -> None:
+    table = Table()
+    x = table.variable(0).number
+    assert table.apply(np.multiply, ZERO, x) == ZERO
+    assert table.apply(np.add, ZERO, x) == x
+    zero = table.constant(0.0)
+    assert table.apply(np.multiply, zero, x) not in (ZERO, zero, x)
+    assert table.apply(np.add, zero, x) != x
+    assert table.apply(np.subtract, x, zero) == x
+
+
+def test_zeros_of_either_sign_are_different_constants() -> None:
+    table = Table()
+    assert table.constant(0.0) != table.constant(-0.0)
+    assert table.constant(np.nan) == table.constant(np.nan)
+
+
+def test_signs_move_to_where_they_cost_nothing() -> None:
+    table = Table()
+    x, y = table.variable(0).number, table.variable(1).number
+    minus = table.apply(np.negative, x)
+    assert table.apply(np.add, y, minus) == table.apply(np.subtract, y, x)
+    assert table.apply(np.multiply, minus, table.apply(np.negative, y)) == table.apply(
+        np.multiply, x, y
+    )
+    assert table.apply(np.negative, minus) == x
+    doubled = table.apply(np.multiply, table.constant(-2.0), x)
+    assert len(compose(table, [2], [[doubled]]).lines) == 1
+
+
+@pytest.mark.parametrize(
+    "function", sorted(PYTHON.keys() | MACHINE.keys(), key=lambda f: f.__name__)
+)
+def test_folding_changes_no_number(function: Any) -> None:
+    """What a table folds of special numbers is what NumPy computes of them."""
+    n = function.nin if isinstance(function, np.ufunc) else 3
+    is_logic = function in (np.logical_and, np.logical_or, np.logical_not)
+    for values in _grid(n, [True, False] if is_logic else SPECIAL):
+        given = (bool(values[0] > 0), *values[1:]) if function is np.where else values
+        table = Table()
+        straight = compose(table, [0], [[table.apply(function, *map(table.constant, given))]])
+        with np.errstate(all="ignore"):
+            wanted = function(*given)
+        _same(_run(straight, [])[0], wanted, function not in EXTREMES)
+
+
+def _grid(n: int, values: list[Any]) -> list[tuple[Any, ...]]:
+    return [
+        tuple(np.array(group).tolist())
+        for group in np.stack(np.meshgrid(*[values] * n), axis=-1).reshape(-1, n)
+    ]
+
+
+def _same(found: Any, wanted: Any, is_signed: bool = True) -> None:
+    if np.isnan(wanted):
+        assert np.isnan(found)
+    else:
+        np.testing.assert_allclose(found, wanted, rtol=2e-14)
+        if wanted == 0 and is_signed:
+            assert np.signbit(found) == np.signbit(wanted)
+
+
+def _run(straight: StraightLine, inputs: list[float]) -> Any:
+    out = [np.empty((1, len(o))) for o in straight.outputs]
+    vector.build(straight, np.dtype(float))(
+        [np.array([inputs])] if inputs else [np.empty((1, 0))], out
+    )
+    return out[0][0]
+
+
+def _single(function: Any) -> tuple[StraightLine, int]:
+    """Return the program of one function of variables, and how many these are."""
+    table = Table()
+    n = function.nin if isinstance(function, np.ufunc) else 3
+    if function in (np.logical_and, np.logical_or, np.logical_not, np.where):
+        truths = [
+            table.apply(np.less, table.constant(0.0), table.variable(k).number) for k in range(n)
+        ]
+        numbers = [table.variable(k).number for k in range(n)]
+        operands = [truths[0], *numbers[1:]] if function is np.where else truths
+    else:
+        operands = [table.variable(k).number for k in range(n)]
+    return compose(table, [n], [[table.apply(function, *operands)]]), n
+
+
+@pytest.mark.parametrize("function", sorted(PYTHON, key=lambda f: f.__name__))
+def test_python_computes_what_numpy_does_or_raises(function: Any) -> None:
+    straight, n = _single(function)
+    work = python.load(python.source(straight))
+    computed = 0
+    for values in _grid(n, SPECIAL):
+        try:
+            (found,) = work(values)
+        except (ArithmeticError, ValueError):
+            continue
+        computed += 1
+        _same(float(found[0]), _run(straight, list(values))[0], function not in EXTREMES)
+    assert computed > n
+
+
+@needs_numba
+def test_machine_code_computes_what_numpy_does(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("CHAINAD_CACHE", str(tmp_path))
+    for function in sorted(MACHINE, key=lambda f: f.__name__):
+        straight, n = _single(function)
+        points = np.array(_grid(n, SPECIAL))
+        found = np.empty((len(points), 1))
+        numba.load(numba.source(straight).replace("cache=True, ", "")).run(points, found)
+        for row, number in zip(points, found[:, 0], strict=True):
+            _same(number, _run(straight, row.tolist())[0], function not in EXTREMES)
+
+
+# ------------------------------------------------------------------- at a point
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_python_code_agrees_with_numpy_at_every_point(name: str) -> None:
+    f, x = FUNCTIONS[name]
+    if name in LEFT_TO_NUMPY:
+        with pytest.warns(FallbackWarning, match=LEFT_TO_NUMPY[name]):
+            chainad.compile(f, x, backend="python")
+        return
+    compiled = chainad.value_and_jacobian(f, backend="python").compile(x)
+    rng = np.random.default_rng(5)
+    for point in [x, *(x * (1 + 0.1 * rng.uniform(-1, 1, x.shape)) for _ in range(3))]:
+        value, J = compiled(point)
+        wanted, wanted_J = chainad.value_and_jacobian(f)(point)
+        assert type(value) is type(wanted)
+        assert (J.shape, J.dtype) == (wanted_J.shape, wanted_J.dtype)
+        size = max(1.0, np.abs(wanted_J).max(initial=0))
+        np.testing.assert_allclose(value, wanted, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(J, wanted_J, rtol=1e-10, atol=1e-11 * size)
+
+
+@needs_numba
+@pytest.mark.parametrize("name", ["heart", "black_scholes", "masks", "a_branch_by_value"])
+def test_machine_code_agrees_with_numpy(name: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("CHAINAD_CACHE", str(tmp_path))
+    f, x = FUNCTIONS[name]
+    rng = np.random.default_rng(5)
+    X = x * (1 + 0.1 * rng.uniform(-1, 1, (40, *x.shape)))
+    compiled = chainad.value_and_jacobian(f, backend="numba").compile(x)
+    value, J = chainad.value_and_jacobian(f, backend="numba", batch=0)(X)
+    for k, point in enumerate(X):
+        wanted, wanted_J = chainad.value_and_jacobian(f)(point)
+        one, one_J = compiled(point)
+        for found in (one, value[k]):
+            np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-13)
+        for found in (one_J, J[k]):
+            np.testing.assert_allclose(found, wanted_J, rtol=1e-10, atol=1e-12)
+    x.flags.writeable = False
+    np.testing.assert_array_equal(compiled(x)[1], compiled(x.copy())[1])
+    x.flags.writeable = True
+
+
+def much_arithmetic(x):
+    a, b = x[0], x[1]
+    for k in range(8):
+        a, b = a * b + x[2] / (k + 2.5), np.sqrt(abs(a - b)) * b - a / x[1]
+    return np.stack([a * b, a - b])
+
+
+@needs_numba
+def test_many_points_of_arithmetic_are_turned_around_chunk_by_chunk(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("CHAINAD_CACHE", str(tmp_path))
+    by_machine = chainad.value_and_jacobian(much_arithmetic, backend="numba", batch=0)
+    by_numpy = chainad.value_and_jacobian(much_arithmetic, backend="numpy", batch=0)
+    X = np.random.default_rng(0).uniform(0.5, 2, (3 * numba.CHUNK + 1, 3))
+    X[5], X[7, 1], X[numba.CHUNK, 0], X[-1, 2] = np.nan, 0, np.inf, -np.inf
+    for count in (1, numba.CHUNK - 1, numba.CHUNK, len(X)):
+        with np.errstate(all="ignore"):
+            pairs = zip(by_machine(X[-count:]), by_numpy(X[-count:]), strict=True)
+        for found, wanted in pairs:
+            np.testing.assert_allclose(found, wanted, rtol=1e-13)
+    assert by_machine.many is not None
+    (program,) = by_machine.many.programs
+    assert "for j in range" in numba.source(program.straight)
+    # Copying numbers there and back would take longer than these operations.
+    few = chainad.jacobian(lambda x: x * x[0], batch=0)
+    few(X)
+    assert few.many is not None
+    assert "for j in range" not in numba.source(few.many.programs[0].straight)
+
+
+@needs_numba
+def test_machine_code_at_a_point_takes_any_array(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("CHAINAD_CACHE", str(tmp_path))
+
+    def f(x, y):
+        return x * y if x[0, 0] > 0 else -x
+
+    J = chainad.compile(f, np.ones((2, 3)), np.float64(2), backend="numba")
+    x = np.random.default_rng(0).uniform(1, 2, (2, 3))
+    wanted = chainad.jacobian(f)(x, 2.0)
+    shifted = np.frombuffer(b"." + x.tobytes(), np.uint8)[1:].view(float).reshape(x.shape)
+    assert not shifted.flags.aligned
+    turned = np.asfortranarray(x)
+    kept = x.copy()
+    kept.flags.writeable = False
+    for given in (x, kept, shifted, turned, np.repeat(x, 2, 1)[:, ::2]):
+        np.testing.assert_array_equal(J(given, np.float64(2)), wanted)
+    np.testing.assert_array_equal(J(-x, np.float64(2)), chainad.jacobian(f)(-x, 2.0))
+    for other in (x.astype(">f8"), x.astype(np.float32)):
+        K = chainad.compile(f, x, np.float64(2), backend="numba")
+        with pytest.warns(FallbackWarning, match="NumPy runs it instead"):
+            found = K(other, np.float64(2))
+        np.testing.assert_array_equal(found, chainad.jacobian(f)(other, np.float64(2)))
+
+
+@needs_numba
+def test_a_second_process_finds_machine_code_on_disk(tmp_path: Path) -> None:
+    code = (
+        "import numpy as np, chainad\n"
+        "J = chainad.compile(lambda x: np.sin(x[0]) * x, np.ones(2), backend='numba')\n"
+        "print(J(np.array([1.0, 2.0])).tolist())"
+    )
+    env = {**os.environ, "CHAINAD_CACHE": str(tmp_path)}
+    runs = []
+    for _ in range(2):
+        run = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env,
+            timeout=120,
+        )  # fmt: skip
+        runs.append((run.stdout, sorted(p.name for p in tmp_path.rglob("*") if p.is_file())))
+    assert runs[0] == runs[1]
+    assert any(name.endswith(".nbc") for name in runs[0][1])
+
+
+def test_numba_that_is_missing_is_named_with_the_way_to_get_it(monkeypatch: Any) -> None:
+    monkeypatch.setattr(numba, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r'pip install "chainad\[numba\]"'):
+        chainad.jacobian(np.sin, backend="numba")
+
+
+def test_infinity_and_nan_are_those_of_numpy_where_python_raises() -> None:
+    def f(x):
+        return np.stack([1 / x[0], np.log(x[1]), np.sqrt(x[2]), np.exp(x[3])])
+
+    compiled = chainad.value_and_jacobian(f, backend="python").compile(np.ones(4))
+    x = np.array([0.0, 0.0, -1.0, 1000.0])
+    with np.errstate(all="ignore"):
+        value, J = compiled(x)
+        wanted, wanted_J = chainad.value_and_jacobian(f)(x)
+    np.testing.assert_array_equal(value, wanted)
+    np.testing.assert_array_equal(J, wanted_J)
+
+
+def test_arrays_from_elsewhere_are_seen_after_they_change() -> None:
+    c = np.array([1.0, 2.0])
+    compiled = chainad.compile(lambda x: c * x, np.ones(2), backend="python")
+    for k in range(8):
+        c[1] = k
+        np.testing.assert_array_equal(compiled(np.ones(2)), np.diag([1.0, k]))
+
+
+def test_another_branch_is_recorded_anew() -> None:
+    def f(x):
+        return x**2 if x[0] > 0 else np.sin(x) * x[1]
+
+    compiled = chainad.compile(f, backend="python")
+    for x in np.random.default_rng(0).normal(size=(20, 2)):
+        np.testing.assert_allclose(compiled(x), chainad.jacobian(f)(x), rtol=1e-14)
+    assert compiled.programs == 2
+
+
+@pytest.mark.parametrize("order", ["forward", "reverse", "auto"])
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_the_tasks_are_right_along_complex_steps(task: Task, order: str) -> None:
+    f, x = _numpy(task), task.points(1)[0]
+    J = chainad.compile(f, x, mode=order, backend="python")(x)
+    wanted = chainad.jacobian(f)(x)
+    if task.name not in ("roe1d", "robot", "black_scholes"):  # abs, arctan2 and erf take no complex
+        wanted = complex_step(f, x)
+    np.testing.assert_allclose(J, wanted, rtol=1e-10, atol=1e-12 * np.abs(wanted).max())
+
+
+def _numpy(task: Task) -> Function:
+    return task.make(np, erf)
+
+
+def test_truths_are_spelled_by_every_backend() -> None:
+    assert {np.less, np.equal, np.logical_and} <= TRUTHS & PYTHON.keys() & MACHINE.keys()
+
+
+# Multiplications of the elimination, by factors other than constants, once shared ones are one.
+COUNTS = {"roe1d": 166, "roe3d": 365, "robot": 70, "heart": 38, "propane": 22, "black_scholes": 24}
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_no_more_multiplications_than_were_reached_before(task: Task) -> None:
+    jacobian = chainad.jacobian(_numpy(task), batch=0)
+    jacobian(task.points(2))
+    assert jacobian.many is not None
+    (program,) = jacobian.many.programs
+    assert program.products <= COUNTS[task.name]

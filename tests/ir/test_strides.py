@@ -1,0 +1,270 @@
+"""Walks: blocks that bring numbers to positions, and sums that are written where they belong."""
+
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chainad.backends.numpy.buffers import Reusing
+from chainad.compiler.assemble import assemble, reassemble
+from chainad.compiler.lower import prune
+from chainad.compiler.passes.builder import Writer
+from chainad.ir import strides as moves
+from chainad.ir.array_functions import scatter
+from chainad.ir.ops import (
+    Add,
+    AddAt,
+    Broadcast,
+    Place,
+    Reshape,
+    Scale,
+    Scatter,
+    Subtract,
+    Take,
+    Transpose,
+)
+from chainad.ir.positions import Index, Lattice, as_array, positions
+from chainad.ir.program import Instruction, Program
+from chainad.ir.strides import as_turn, view, walks
+from chainad.testing import random_numbers, run_program
+
+randoms = st.randoms(use_true_random=False)
+
+
+def brought(where: object, size: int) -> np.ndarray | None:
+    """Bring 1, 2, 3, ... to positions by walks."""
+    found = walks(where)
+    if found is None:
+        return None
+    out, x = np.zeros(size, int), np.arange(1, len(where) + 1)
+    for walk in found:
+        target = view(out, walk.sizes, walk.target)
+        assert not target.any()
+        target[...] = view(x, walk.sizes, walk.source)
+    return out
+
+
+def by_index(where: object, size: int) -> np.ndarray:
+    out = np.zeros(size, int)
+    out[as_array(where)] = np.arange(1, len(where) + 1)
+    return out
+
+
+@pytest.mark.parametrize(
+    "where",
+    [range(0), range(3, 900, 2), range(600, 10, -3), Lattice(5, (40, 2), (20, 15))],
+    ids=str,
+)
+def test_regular_positions_are_one_walk(where: object) -> None:
+    np.testing.assert_array_equal(brought(where, 1000), by_index(where, 1000))
+    assert len(walks(where)) <= 1
+
+
+@given(randoms)
+def test_runs_become_walks(rng: Random) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(moves, "LEAST", 1)
+        walks.cache_clear()
+        parts, place = [], 0
+        for _ in range(rng.randint(1, 4)):
+            lengths = [rng.randint(1, 9) for _ in range(rng.randint(1, 3))]
+            step, gaps = rng.choice([1, 2, 5]), [rng.randint(1, 9) for _ in lengths]
+            for _ in range(rng.randint(1, 12)):
+                for length, gap in zip(lengths, gaps, strict=True):
+                    parts.append(place + step * np.arange(length))
+                    place = int(parts[-1][-1]) + gap
+        where = positions(np.concatenate(parts))
+        found = brought(where, place + 1)
+        walks.cache_clear()
+    assert found is None or np.array_equal(found, by_index(where, place + 1))
+
+
+def test_the_combs_of_a_periodic_stencil_are_few_walks() -> None:
+    n, width = 40, 6
+    place = np.arange(n * n).reshape(n, n) * width + 3
+    place[:, 0] += 1  # on the first and the last column another diagonal comes before
+    place[:, -1] -= 1
+    place[0] += 2
+    where = positions(place.ravel())
+    assert isinstance(where, Index)
+    assert len(walks(where)) <= 6
+    np.testing.assert_array_equal(
+        brought(where, width * n * n + 9), by_index(where, width * n * n + 9)
+    )
+
+
+def test_positions_in_no_order_are_no_walks() -> None:
+    assert walks(positions(np.random.default_rng(0).permutation(5000))) is None
+
+
+# ------------------------------------------------------------- sums in place
+
+
+@given(randoms)
+def test_signed_terms_are_added_where_they_belong(rng: Random) -> None:
+    size = rng.randint(1, 9)
+    regions, signs, vectors = [], [], []
+    want = np.zeros(size)
+    for _ in range(rng.randint(1, 3)):
+        where = positions(rng.sample(range(size), rng.randint(0, size)))
+        own = tuple(rng.choice([1, -1]) for _ in range(rng.randint(1, 3)))
+        for sign in own:
+            x = random_numbers(rng, rng.choice([(len(where),), ()]))
+            want[as_array(where)] += sign * x
+            vectors.append(x)
+        regions.append(where)
+        signs.append(own)
+    found = scatter(tuple(regions), size, False, tuple(signs), *vectors)
+    np.testing.assert_array_equal(found, want)
+
+
+def random_sum(rng: Random, w: Writer, length: int, depth: int) -> int:
+    """Write a vector that is a sum of pieces."""
+    kind = rng.randrange(8) if depth else 6
+    if kind < 2:
+        parts = [random_sum(rng, w, length, depth - 1) for _ in range(2)]
+        return w.emit(rng.choice([Add(), Subtract()]), *parts)
+    if kind == 2:
+        where = positions(sorted(rng.sample(range(length), rng.randint(1, length))))
+        small = random_sum(rng, w, len(where), depth - 1)
+        return w.emit(AddAt(0, where), random_sum(rng, w, length, depth - 1), small)
+    if kind == 3:
+        count = rng.randint(1, length)
+        where = positions(sorted(rng.sample(range(length), count)))
+        return w.emit(Place(0, where, length), random_sum(rng, w, count, depth - 1))
+    if kind == 4:
+        return w.emit(Scale(-1), random_sum(rng, w, length, depth - 1))
+    if kind == 5:
+        number = rng.choice([k for k, shape in w.shapes.items() if shape == ()])
+        return w.emit(Broadcast((length,)), w.emit(Reshape((1,)), number))
+    if kind == 7 and length < LONGEST:
+        first = rng.randint(0, LONGEST - length)
+        whole = random_sum(rng, w, LONGEST, depth - 1)
+        return w.emit(Take(0, range(first, first + length)), whole)
+    fitting = [k for k, shape in w.shapes.items() if shape == (length,)]
+    return rng.choice(fitting)
+
+
+LONGEST = 8
+
+
+@given(randoms)
+def test_assembled_sums_are_those_of_the_instructions(rng: Random) -> None:
+    lengths = range(1, LONGEST + 1)
+    shapes: list[tuple[int, ...]] = [(), ()] + [(n,) for n in lengths] * 2
+    w = Writer(len(shapes))
+    w.shapes |= dict(enumerate(shapes))
+    slots = [random_numbers(rng, shape) for shape in shapes]
+    size = LONGEST
+    cut = rng.randint(1, size - 1)
+    where = [range(cut), range(cut, size)] if rng.random() < 0.5 else [range(size), range(cut)]
+    sums = [random_sum(rng, w, len(places), 4) for places in where]
+    covers = where[1].start == cut
+    plain = Program(len(slots), (*w.instructions,), tuple(sums))
+    want = np.zeros(size)
+    for x, places in zip(run_program(plain, slots), where, strict=True):
+        want[as_array(places)] += x
+    out = assemble(w, sums, where, size, covers)
+    program = prune(Program(len(slots), tuple(w.instructions), (out,)))
+    program.check()
+    np.testing.assert_allclose(run_program(program, slots)[0], want, rtol=1e-14, atol=1e-14)
+    reusing = Reusing(program)
+    for _ in range(2):  # the second time in memory that is kept
+        np.testing.assert_allclose(reusing(slots)[0], want, rtol=1e-14, atol=1e-14)
+    left = [i.kernel for i in program.instructions]
+    assert sum(isinstance(kernel, Scatter) for kernel in left) == 1
+
+
+def test_a_sum_of_placed_pieces_is_one_call() -> None:
+    """Both halves of a diagonal, each a number and a vector: written once, nothing in between."""
+    n = 300
+    w = Writer(4)
+    w.shapes |= {0: (), 1: (), 2: (n,), 3: (n,)}
+    halves = [range(n), range(n, 2 * n)]
+    numbers = [w.emit(Broadcast((n,)), w.emit(Reshape((1,)), k)) for k in (0, 1)]
+    placed = [w.emit(Place(0, at, 2 * n), x) for at, x in zip(halves, numbers, strict=True)]
+    total = w.emit(Add(), *placed)
+    for at, x in zip(halves, (2, w.emit(Scale(-1), 3)), strict=True):
+        total = w.emit(AddAt(0, at), total, x)
+    out = assemble(w, [total], [range(1, 4 * n + 1, 2)], 4 * n, False)
+    program = prune(Program(4, tuple(w.instructions), (out,)))
+    (instruction,) = program.instructions
+    assert instruction.inputs == (0, 2, 1, 3)
+    assert instruction.kernel == Scatter(
+        (range(1, 2 * n + 1, 2), range(2 * n + 1, 4 * n + 1, 2)), 4 * n, False, ((1, 1), (1, -1))
+    )
+
+
+# ------------------------------------------------------------- turned axes
+
+
+@given(randoms)
+def test_turned_axes_are_found_in_their_places(rng: Random) -> None:
+    sizes = tuple(rng.randint(1, 4) for _ in range(rng.randint(1, 4)))
+    order = tuple(rng.sample(range(len(sizes)), len(sizes)))
+    size = int(np.prod(sizes))
+    x = np.arange(size)
+    where = np.empty(size, int)
+    where[x.reshape(sizes).transpose(order).ravel()] = x
+    found = as_turn(positions(where), size)
+    if size < 2:
+        assert found is None
+        return
+    assert found is not None
+    np.testing.assert_array_equal(x.reshape(found[0]).transpose(found[1]).ravel()[where], x)
+
+
+def test_places_that_are_no_turned_axes_are_not_taken_for_it() -> None:
+    assert as_turn(range(1, 7), 7) is None  # a place is left out
+    assert as_turn(positions([1, 0, 2, 3]), 4) is None
+    assert as_turn(range(3, -1, -1), 4) is None
+    assert as_turn(Lattice(0, (4, 1), (2, 2)), 8) is None
+
+
+@given(randoms)
+def test_gathers_and_placings_of_everything_turn_axes(rng: Random) -> None:
+    a, b, c = (rng.randint(2, 4) for _ in range(3))
+    order = tuple(rng.sample(range(3), 3))
+    where = positions(np.arange(a * b * c).reshape(a, b, c).transpose(order).ravel())
+    front, back = rng.choice([(), (2,)]), rng.choice([(), (3,)])
+    axis, size = len(front), a * b * c
+    x = random_numbers(rng, (*front, size, *back))
+    for kernel in (Take(axis, where), Place(axis, where, size)):
+        w = Writer(1)
+        w.shapes[0] = x.shape
+        out = w.emit(kernel, 0)
+        program = prune(Program(1, tuple(w.instructions), (out,)))
+        assert not any(isinstance(i.kernel, (Take, Place)) for i in program.instructions)
+        plain = Program(1, (Instruction(kernel, (0,), 1),), (1,))
+        np.testing.assert_array_equal(run_program(program, [x])[0], run_program(plain, [x])[0])
+
+
+@given(randoms)
+def test_axes_are_split_before_they_are_turned(rng: Random) -> None:
+    """What was merged, turned and taken apart again is only turned."""
+    sizes = [rng.randint(1, 3) for _ in range(4)]
+    x = random_numbers(rng, tuple(sizes))
+    w = Writer(1)
+    w.shapes[0] = x.shape
+    merged = w.emit(Reshape((sizes[0], sizes[1] * sizes[2], sizes[3])), 0)
+    turned = w.emit(Transpose((1, 2, 0)), merged)
+    out = w.emit(Reshape((sizes[1], sizes[2], sizes[3], sizes[0])), turned)
+    program = prune(Program(1, tuple(w.instructions), (out,)))
+    np.testing.assert_array_equal(run_program(program, [x])[0], x.transpose(1, 2, 3, 0))
+    if 1 not in sizes:
+        assert [i.kernel for i in program.instructions] == [Transpose((1, 2, 3, 0))]
+
+
+def test_a_vector_of_placed_pieces_is_reassembled_and_others_are_left_alone() -> None:
+    w = Writer(2)
+    w.shapes |= {0: (3,), 1: (5,)}
+    total = w.emit(Add(), w.emit(Place(0, range(3), 8), 0), w.emit(Place(0, range(3, 8), 8), 1))
+    out = reassemble(w, total, 8)
+    program = prune(Program(2, tuple(w.instructions), (out,)))
+    (instruction,) = program.instructions
+    assert instruction.kernel == Scatter((range(3), range(3, 8)), 8, True)
+    assert reassemble(w, 1, 5) == 1
+    alike = w.emit(Add(), 1, w.emit(Scale(2.0), 1))
+    assert reassemble(w, alike, 5) == alike

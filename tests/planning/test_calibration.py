@@ -1,0 +1,134 @@
+"""Tables of what work costs: measured when asked for, kept in a file, never trusted blindly."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainad
+from chainad.errors import ChainadError
+from chainad.planning import calibration
+from chainad.planning.calibration import SHIPPED_TABLE, STORED, Calibration, calibrate, known, path
+from chainad.structure.cost import KINDS, Work
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "chainad"
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> tuple[int, ...]:
+    """Stand in for the measurement, so that no test depends on a clock."""
+    costs = tuple(1000 + k for k in range(len(KINDS)))
+    monkeypatch.setattr(calibration, "_measure", lambda: costs)
+    return costs
+
+
+def f(x: np.ndarray) -> np.ndarray:
+    return np.tanh(np.ones((30, 3)) @ np.sin(np.ones((3, 40)) @ x))
+
+
+def test_a_table_is_stored_and_found_again(folder: Path, quick: tuple[int, ...]) -> None:
+    assert known() == SHIPPED_TABLE
+    made = calibrate()
+    assert made == Calibration(quick, STORED) == known()
+    assert [file.parent for file in folder.iterdir()] == [folder]
+
+
+def test_a_table_is_not_stored_unless_wanted(folder: Path, quick: tuple[int, ...]) -> None:
+    assert calibrate(store=False).costs == quick
+    assert not folder.exists()
+
+
+def test_nothing_is_measured_or_stored_unasked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(calibration, "_measure", refuse)
+    chainad.jacobian(f, price="time")(np.ones(40))
+    assert not folder.exists()
+
+
+def test_a_plan_says_which_table_it_is_by(folder: Path, quick: tuple[int, ...]) -> None:
+    before = chainad.plan(f, np.ones(40), price="time")
+    assert "by time (shipped table)\n" in str(before)
+    calibrate()
+    after = chainad.plan(f, np.ones(40), price="time")
+    assert "by time (calibrated on this machine)\n" in str(after)
+    assert before.price != after.price
+
+
+def damage(fields: dict[str, Any], kind: str, value: Any) -> dict[str, Any]:
+    return fields | {"picoseconds": fields["picoseconds"] | {kind: value}}
+
+
+DAMAGED = [
+    lambda fields: "",
+    lambda fields: "[" * 100_000,
+    lambda fields: "[]",
+    lambda fields: json.dumps(fields | {"format": "chainad calibration 0"}),
+    lambda fields: json.dumps(fields | {"picoseconds": {}}),
+    lambda fields: json.dumps(damage(fields, "dots", -1)),
+    lambda fields: json.dumps(damage(fields, "dots", 0.5)),
+    lambda fields: json.dumps(damage(fields, "dots", True)),
+    lambda fields: json.dumps(damage(fields, "speed", 1)),
+]
+
+
+@pytest.mark.parametrize("change", DAMAGED)
+def test_a_damaged_table_is_not_used(change: Any, folder: Path, quick: tuple[int, ...]) -> None:
+    calibrate()
+    path().write_text(change(json.loads(path().read_text())))
+    assert known() == SHIPPED_TABLE
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    tmp_path: Path, quick: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(file))
+    with pytest.raises(ChainadError, match=r"cannot be written to .*; set XDG_CACHE_HOME"):
+        calibrate()
+
+
+def test_a_relative_cache_folder_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "here")
+    assert path().is_absolute()
+    assert "here" not in path().parts
+
+
+def test_time_is_the_sum_over_kinds_of_work() -> None:
+    table = Calibration(tuple(10**k for k in range(len(KINDS))), "test")
+    assert table.time(Work(calls=2, views=3, numbers=1)) == 2 + 30 + 10 ** (len(KINDS) - 1)
+    assert "calls" in str(table)
+
+
+def test_another_process_finds_the_table(folder: Path, quick: tuple[int, ...]) -> None:
+    calibrate()
+    code = "from chainad.planning.calibration import known; print(known().costs)"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env=os.environ | {"XDG_CACHE_HOME": str(folder.parent)},
+    )
+    assert run.stdout.strip() == str(quick)
+
+
+def test_measured_costs_are_positive_integers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "_time", lambda run, budget=0.0: float(run() is not None))
+    costs = calibration._measure()
+    assert len(costs) == len(KINDS)
+    assert all(type(cost) is int and cost >= 1 for cost in costs)

@@ -1,0 +1,272 @@
+"""Limits of memory: obeyed by plans, by programs, and refused where nothing keeps within them."""
+
+import json
+import tracemalloc
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import chainad
+from chainad.backends.numpy.build import build
+from chainad.compiler.chunks import compile_chunks
+from chainad.compiler.lower import lower
+from chainad.errors import InputError, PlanError, TooLargeError
+from chainad.planning.auto import make_plan
+from chainad.planning.chunked import ChunkedPlan
+from chainad.planning.memory import bytes_of, needed, plan_within
+from chainad.planning.plan import Plan
+from chainad.testing import path_sum, random_graph
+
+randoms = st.randoms(use_true_random=False)
+rng = np.random.default_rng(0)
+K = 24
+LEFT, RIGHT = ([rng.normal(size=(K, K)) / 5 for _ in range(3)] for _ in range(2))
+
+
+def mixed(X: np.ndarray) -> np.ndarray:
+    """Map K x K numbers to K x K numbers; every product of two of its Jacobians is dense."""
+    for a, b in zip(LEFT, RIGHT, strict=True):
+        X = np.tanh(a @ X @ b)
+    return X
+
+
+X = rng.normal(size=(K, K))
+RESULT = 8 * K**4
+
+
+SIZES = [
+    ("2 GB", 2 * 10**9),
+    ("2GB", 2 * 10**9),
+    (" 1.5 kb ", 1500),
+    ("1 KiB", 1024),
+    ("3 MiB", 3 * 2**20),
+    ("7 B", 7),
+    (12, 12),
+]
+
+
+@pytest.mark.parametrize(("text", "count"), SIZES)
+def test_limits_are_read(text: str | int, count: int) -> None:
+    assert bytes_of(text) == count
+
+
+@pytest.mark.parametrize("limit", ["2", "GB", "-1 GB", "2 GBit", "0 B", 0, -5, 1.5, True, "1e9 B"])
+def test_what_is_no_limit_is_refused(limit: object) -> None:
+    with pytest.raises(InputError, match="memory_limit must be a number of bytes, or text such as"):
+        chainad.jacobian(mixed, memory_limit=limit)  # type: ignore[arg-type]
+
+
+def test_a_limit_that_is_wide_changes_nothing() -> None:
+    assert chainad.plan(mixed, X, memory_limit="1 GB") == chainad.plan(mixed, X)
+
+
+def test_chunks_keep_within_the_limit_and_give_the_same_jacobian() -> None:
+    free = chainad.plan(mixed, X)
+    assert isinstance(free, Plan)
+    limit = int(1.2 * RESULT)
+    assert needed(free, True) > 1.9 * RESULT
+    plan = chainad.plan(mixed, X, memory_limit=limit)
+    assert isinstance(plan, ChunkedPlan)
+    assert plan.peak.bytes <= limit
+    assert len(plan.parts) > 2
+    assert plan.multiplications >= free.multiplications
+    J = chainad.jacobian(mixed, memory_limit=limit)(X)
+    np.testing.assert_allclose(J, chainad.jacobian(mixed)(X), rtol=1e-10, atol=1e-12)
+
+
+def traced_peak(limit: int | None) -> int:
+    """Return the most bytes that a call of the Jacobian has allocated at one time."""
+    J = chainad.jacobian(mixed, memory_limit=limit)
+    J(X)  # plans and programs stay in caches
+    tracemalloc.start()
+    J(X)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return most
+
+
+def test_a_run_takes_the_memory_that_its_plan_says() -> None:
+    limit = int(1.2 * RESULT)
+    free, within = traced_peak(None), traced_peak(limit)
+    assert free > 1.9 * RESULT
+    assert RESULT <= within <= 1.05 * limit
+
+
+def test_the_report_shows_the_blocks() -> None:
+    text = str(chainad.plan(mixed, X, memory_limit=int(1.2 * RESULT)))
+    lines = text.splitlines()
+    assert lines[0].startswith("Plan  mixed(x): (24, 24) -> (24, 24)     in ")
+    assert lines[1] == "blocks      24 of up to 24 rows, cut along axis 0 of y"
+    assert lines[2] == (
+        "memory      3.03 MB of 3.19 MB: local Jacobians 41.5 kB, result 2.65 MB,"
+        " products of a block 332 kB"
+    )
+    assert lines[3].endswith("additions, all blocks together")
+    assert "Plan  first block: (24, 24) -> (1, 24)" in text
+
+
+def test_a_leaner_order_is_taken_before_blocks() -> None:
+    A, B = np.ones((40, 30)), np.ones((2, 40))
+
+    def f(x: np.ndarray) -> np.ndarray:
+        return B @ np.tanh(A @ x)
+
+    forward = needed(make_plan(chainad.plan(f, np.ones(30)).graph, "forward"), True)
+    found = chainad.plan(f, np.ones(30), price="peak", memory_limit=forward - 1)
+    assert isinstance(found, Plan)
+    assert needed(found, True) < forward
+
+
+def test_what_never_fits_is_refused_with_the_least_that_would() -> None:
+    with pytest.raises(TooLargeError) as caught:
+        chainad.jacobian(mixed, memory_limit="1 MB")(X)
+    text = str(caught.value)
+    assert "no plan was found that keeps within memory_limit=1 MB: the least found takes" in text
+    assert "the dense result 2.65 MB" in text
+    least = int(text.partition("(")[2].partition(" ")[0])
+    plan = chainad.plan(mixed, X, memory_limit=least)
+    assert plan.peak.bytes <= least
+    with pytest.raises(TooLargeError):
+        chainad.plan(mixed, X, memory_limit=least - 1)
+
+
+def test_other_forms_keep_within_a_limit_too() -> None:
+    sparse = chainad.jacobian(np.square, output="sparse", memory_limit="1 kB")(np.arange(3.0))
+    np.testing.assert_array_equal(sparse.toarray(), np.diag([0.0, 2.0, 4.0]))
+    with pytest.raises(TooLargeError, match="or ask for output='operator'"):
+        chainad.jacobian(mixed, output="sparse", memory_limit="1 MB")(X)
+
+
+@pytest.mark.parametrize("mode", ["forward", "reverse", lambda graph: graph.inner])
+def test_modes_hold_inside_the_blocks(mode: object) -> None:
+    limit = int(1.4 * RESULT)
+    plan = chainad.plan(mixed, X, mode=mode, memory_limit=limit)
+    assert isinstance(plan, ChunkedPlan)
+    if isinstance(mode, str):
+        assert {part.plan.planner for part in plan.parts[:1]} == {mode}
+    J = chainad.jacobian(mixed, mode=mode, memory_limit=limit)(X)
+    np.testing.assert_allclose(J, chainad.jacobian(mixed)(X), rtol=1e-10, atol=1e-12)
+
+
+def test_a_plan_in_blocks_is_given_back() -> None:
+    plan = chainad.plan(mixed, X, memory_limit=int(1.2 * RESULT))
+    assert chainad.plan(mixed, X, mode=plan) == plan
+    assert hash(plan) == hash(chainad.plan(mixed, X, memory_limit=int(1.2 * RESULT)))
+    J = chainad.jacobian(mixed, mode=plan)(X)
+    np.testing.assert_array_equal(J, chainad.jacobian(mixed, memory_limit=int(1.2 * RESULT))(X))
+    with pytest.raises(PlanError, match="the plan was made for another function: its inputs"):
+        chainad.jacobian(np.sin, mode=plan)(np.ones(3))
+    with pytest.raises(PlanError, match="gives a dense Jacobian, but output='sparse' is asked for"):
+        chainad.jacobian(mixed, mode=plan, output="sparse")(X)
+
+
+def test_a_plan_in_blocks_travels() -> None:
+    plan = chainad.plan(mixed, X, memory_limit=int(1.2 * RESULT))
+    again = ChunkedPlan.from_json(plan.to_json())
+    assert again == plan
+    assert str(again) == str(plan)
+    assert again.to_json() == plan.to_json()
+    with pytest.raises(PlanError, match=r"chainad chunked plan 1, but this version .* reads"):
+        Plan.from_json(plan.to_json())
+
+
+WRONG = [
+    ({"side": "diagonals"}, "side must be 'columns' or 'rows'"),
+    ({"limit": 0}, "limit must be an integer from 1"),
+    ({"prices": [1]}, "prices must be a list of 24"),
+    ({"multiplications": 1}, "multiplications must be the 32859648 of its blocks"),
+    ({"first": []}, "first must be a list of 1"),
+    ({"first": [[2, 1, {}]]}, r"first\[0\].axis must be an integer from 0 to 1"),
+    ({"first": [[0, 25, {}]]}, r"first\[0\].stop must be an integer from 1 to 24"),
+    ({"first": [[0, 1, {}]]}, "no format is named in it"),
+    ({"more": 1}, "the text must be an object with"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), WRONG)
+def test_a_damaged_plan_in_blocks_is_refused(change: dict[str, object], said: str) -> None:
+    plan = chainad.plan(mixed, X, memory_limit=int(1.2 * RESULT))
+    with pytest.raises(PlanError, match=said):
+        ChunkedPlan.from_json(json.dumps(json.loads(plan.to_json()) | change))
+
+
+def test_the_blocks_of_another_graph_are_refused() -> None:
+    fields = json.loads(chainad.plan(mixed, X, memory_limit=int(1.2 * RESULT)).to_json())
+    fields["first"][0][:2] = [1, 1]
+    with pytest.raises(PlanError, match="must be the plan of a block of the graph"):
+        ChunkedPlan.from_json(json.dumps(fields))
+
+
+def test_a_given_order_is_not_cut_into_blocks() -> None:
+    order = chainad.plan(mixed, X).order
+    with pytest.raises(TooLargeError):
+        chainad.plan(mixed, X, mode=order, memory_limit=int(1.2 * RESULT))
+
+
+def test_chunked_jacobians_can_be_differentiated_again() -> None:
+    def f(x: np.ndarray) -> np.ndarray:
+        for a, b in zip(LEFT, RIGHT, strict=True):
+            x = np.tanh(a[:4, :4] @ x @ b[:4, :4])
+        return x
+
+    x = X[:4, :4]
+    least = least_for(f, x)
+    assert isinstance(chainad.plan(f, x, memory_limit=least), ChunkedPlan)
+    again = chainad.jacobian(chainad.jacobian(f, memory_limit=least))(x)
+    wanted = chainad.jacobian(chainad.jacobian(f))(x)
+    np.testing.assert_allclose(again, wanted, rtol=1e-10, atol=1e-12)
+
+
+def least_for(f: object, *args: np.ndarray) -> int:
+    """Return the least memory limit that can be kept."""
+    with pytest.raises(TooLargeError) as caught:
+        chainad.plan(f, *args, memory_limit=1)  # type: ignore[arg-type]
+    return int(str(caught.value).partition("(")[2].partition(" ")[0])
+
+
+def test_float32_counts_half() -> None:
+    def f(x: np.ndarray) -> np.ndarray:
+        return np.tanh(a @ np.tanh(a @ x @ b) @ b)
+
+    a, b, x = (array.astype(np.float32) for array in (LEFT[0], RIGHT[0], X))
+    need = needed(chainad.plan(f, X), True)
+    assert isinstance(chainad.plan(f, x, memory_limit=need // 2), Plan)
+    assert isinstance(chainad.plan(f, x, memory_limit=need // 3), ChunkedPlan)
+    J = chainad.jacobian(f, memory_limit=need // 3)(x)
+    assert J.dtype == np.float32
+    np.testing.assert_allclose(J, chainad.jacobian(f)(x), rtol=1e-4, atol=1e-6)
+
+
+def test_a_compiled_jacobian_runs_in_blocks() -> None:
+    limit = int(1.2 * RESULT)
+    J = chainad.compile(mixed, X, memory_limit=limit)
+    np.testing.assert_allclose(J(X / 2), chainad.jacobian(mixed)(X / 2), rtol=1e-10, atol=1e-12)
+    assert J.programs == 1
+
+
+@given(randoms)
+def test_blocks_of_random_graphs_add_up_to_the_jacobian(rng: Random) -> None:
+    n_inputs, n_outputs = rng.randint(1, 2), rng.randint(1, 2)
+    graph, numbers = random_graph(rng, rng.randint(0, 4), n_inputs=n_inputs, n_outputs=n_outputs)
+    try:
+        plan = plan_within(graph, "auto", 8, "multiplications", 1)
+    except TooLargeError as error:
+        least = int(str(error).partition("(")[2].partition(" ")[0])
+        plan = plan_within(graph, "auto", 8, "multiplications", least)
+    wanted = path_sum(graph, numbers)
+    none = [() for _ in graph.edges]
+    if isinstance(plan, ChunkedPlan):
+        assert plan.peak.bytes <= plan.limit
+        assert ChunkedPlan.from_json(plan.to_json()) == plan
+        chunks = compile_chunks(plan, none)
+        forms, arrays = chunks.forms, iter(chunks(numbers))
+        assert all(numbers[k] is not None for k in chunks.used_slots)
+    else:
+        lowered = lower(plan, none)
+        forms, arrays = lowered.forms, iter(build(lowered.program)(numbers))
+    for form, want in zip(forms, wanted, strict=True):
+        got = np.zeros_like(want) if form is None else next(arrays)
+        np.testing.assert_allclose(got, want.reshape(got.shape), rtol=1e-12, atol=1e-9)

@@ -1,0 +1,537 @@
+"""Planners against exhaustive search, published chains, and one another."""
+
+import json
+from functools import cache
+from itertools import pairwise, permutations
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import chainad
+from chainad.errors import InputError, PlanError
+from chainad.ir.positions import positions
+from chainad.planning.auto import MODES, PLANNERS, make_plan
+from chainad.planning.bounds import lower_bound
+from chainad.planning.chain.chain import chain
+from chainad.planning.chain.interval_dp import bracket_structures
+from chainad.planning.cost_models import multiplications
+from chainad.planning.linear_graph import Edge, Elimination, LinearGraph, Vertex, price
+from chainad.planning.plan import Plan
+from chainad.planning.search.articulation import components, split
+from chainad.planning.search.budget import Aim, Effort
+from chainad.planning.search.edges import is_searched
+from chainad.planning.search.make_state import compact
+from chainad.planning.search.stages import exhaustive
+from chainad.structure import arrange, dense, diagonal, identity, multiply
+from chainad.structure.structure import Axis, Structure
+from chainad.testing import KINDS, random_chain, random_dense, random_graph, random_structure
+
+randoms = st.randoms(use_true_random=False)
+CASES = [
+    case
+    for case in json.loads((Path(__file__).parents[1] / "data/jacobian_chains.json").read_text())[
+        "cases"
+    ]
+    if case["kind"] == "dense_bracketing"
+]
+NO_POSITIONS = [kind for kind in KINDS if kind not in ("slice", "gather", "pad")]
+
+
+def chain_of(*structures: Structure) -> LinearGraph:
+    """Return the chain of some Jacobians, the one next to x first."""
+    shapes = (structures[0].col_shape, *(s.row_shape for s in structures))
+    edges = tuple(Edge(k, k + 1, s) for k, s in enumerate(structures))
+    return LinearGraph(shapes, (0,), (len(edges),), edges)
+
+
+def dense_chain(*sizes: int) -> LinearGraph:
+    """Return a chain of dense matrices; factor k maps R^sizes[k] to R^sizes[k + 1]."""
+    return chain_of(*(dense((m,), (n,)) for n, m in pairwise(sizes)))
+
+
+def cheapest_bracketing(factors: tuple[Structure, ...]) -> int:
+    """Return the least price over all bracketings, each tried; factor 0 is next to x."""
+
+    @cache
+    def ways(i: int, j: int) -> frozenset[tuple[Structure, int]]:
+        """Return the structures that factors i to j multiply to, each with its least price."""
+        if i == j:
+            return frozenset({(factors[i], 0)})
+        found: dict[Structure, int] = {}
+        for k in range(i, j):
+            for left, one in ways(k + 1, j):
+                for right, two in ways(i, k):
+                    product = multiply(left, right)
+                    cost = one + two + product.multiplications
+                    found[product.structure] = min(cost, found.get(product.structure, cost))
+        return frozenset(found.items())
+
+    return min(cost for _, cost in ways(0, len(factors) - 1))
+
+
+def cheapest_order(graph: LinearGraph) -> int:
+    """Return the least price over all elimination orders, each tried."""
+    return min(price(graph, order).multiplications for order in permutations(graph.inner))
+
+
+# --------------------------------------------------------------------- chains
+
+
+@given(randoms)
+def test_chain_is_optimal_over_all_bracketings(rng: Random) -> None:
+    graph, _ = random_chain(rng, rng.randint(1, 7), NO_POSITIONS)
+    plan = make_plan(graph, "chain")
+    assert plan.multiplications == cheapest_bracketing(tuple(e.structure for e in graph.edges))
+
+
+@given(randoms)
+def test_chain_of_typical_kinds_is_optimal_over_all_bracketings(rng: Random) -> None:
+    graph, _ = random_chain(rng, rng.randint(1, 6))
+    plan = make_plan(graph, "chain")
+    assert plan.multiplications == cheapest_bracketing(tuple(e.structure for e in graph.edges))
+
+
+@given(randoms)
+def test_chain_is_optimal_over_all_elimination_orders(rng: Random) -> None:
+    graph, _ = random_chain(rng, rng.randint(1, 5), NO_POSITIONS)
+    assert price(graph, chain(graph)).multiplications == cheapest_order(graph)
+
+
+@given(st.lists(st.integers(1, 40), min_size=2, max_size=9), st.integers(0, 2**9 - 1))
+def test_matrices_are_bracketed_like_any_structures(sizes: list[int], diagonals: int) -> None:
+    factors = [dense((m,), (n,)) for n, m in pairwise(sizes)]
+    for k, size in reversed(list(enumerate(sizes))):
+        if diagonals >> k & 1:
+            factors.insert(k, diagonal((size,)))
+    table = bracket_structures(factors)
+    assert table.price == cheapest_bracketing(tuple(factors))
+
+
+@given(st.lists(st.integers(1, 10**7), min_size=2, max_size=7))
+def test_price_in_the_table_is_the_price_of_the_plan(sizes: list[int]) -> None:
+    plan = chainad.plan_chain(sizes)
+    assert plan.multiplications == bracket_structures([e.structure for e in plan.graph.edges]).price
+    assert type(plan.multiplications) is int
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
+def test_published_chain_is_met_exactly(case: dict) -> None:
+    plan = chainad.plan_chain(case["dims"])
+    assert plan.multiplications == case["expected"]["optimal_cost"]
+    assert plan.proof == "optimal over all bracketings of this chain"
+
+
+def test_all_thirty_published_chains_are_there() -> None:
+    assert len(CASES) == 30
+
+
+@given(*[st.integers(1, 1000)] * 4)
+def test_prices_of_the_classical_modes_of_three_factors(x: int, a: int, b: int, y: int) -> None:
+    assert chainad.plan_chain([x, a, b, y], "forward").multiplications == x * b * (a + y)
+    assert chainad.plan_chain([x, a, b, y], "reverse").multiplications == y * a * (b + x)
+    best = min(x * b * (a + y), y * a * (b + x))
+    assert chainad.plan_chain([x, a, b, y]).multiplications == best
+
+
+def test_prices_do_not_overflow() -> None:
+    n = 10**7
+    for mode in ("auto", "forward", "reverse"):
+        plan = chainad.plan_chain([n] * 6, mode)
+        assert plan.multiplications == 4 * n**3
+        assert type(plan.multiplications) is int
+    assert chainad.plan_chain([n, 1, n, 1, n]).multiplications == n + n * n + n
+
+
+def test_a_bottleneck_is_split_at_its_narrow_value() -> None:
+    plan = chainad.plan_chain([1000, 300, 20, 300, 1000])
+    assert plan.multiplications == 32_000_000
+    assert plan.bracketing == "J = (J4 J3) (J2 J1)"
+    assert plan.mode == "hybrid"
+
+
+def test_identities_are_taken_out_of_a_chain_first() -> None:
+    eye = identity((3,))
+    graph = chain_of(eye, dense((3,), (3,)), eye, dense((2,), (3,)), identity((2,)))
+    assert make_plan(graph, "chain").multiplications == 18
+    assert make_plan(chain_of(eye, eye), "chain").multiplications == 0
+
+
+def test_a_chain_of_fifty_layers_is_planned() -> None:
+    rng = Random(3)
+    sizes = [rng.randint(5, 500) for _ in range(51)]
+    plan = chainad.plan_chain(sizes)
+    for mode in ("forward", "reverse"):
+        assert plan.multiplications < chainad.plan_chain(sizes, mode).multiplications
+    assert sorted(plan.order) == list(range(1, 50))
+
+
+# --------------------------------------------------------------------- graphs
+
+
+@given(randoms)
+def test_exhaustive_is_optimal_over_all_orders(rng: Random) -> None:
+    graph, _ = random_graph(rng, rng.randint(0, 5), local=random_dense)
+    assert price(graph, exhaustive(graph)).multiplications == cheapest_order(graph)
+
+
+@settings(max_examples=15)
+@given(randoms)
+def test_auto_is_never_dearer_than_any_other_mode(rng: Random) -> None:
+    if rng.random() < 0.3:
+        graph, _ = random_chain(rng, rng.randint(1, 7))
+    else:
+        graph, _ = random_graph(rng, rng.randint(0, 6), n_inputs=rng.randint(1, 2))
+    auto = make_plan(graph)
+    for mode in sorted(MODES):
+        if mode == "chain" and graph.chain is None:
+            continue
+        if mode == "edges" and not is_searched(graph, compact(graph, multiplications)):
+            continue
+        other = make_plan(graph, mode)
+        cheaper = (auto.multiplications, auto.additions) <= (
+            other.multiplications,
+            other.additions,
+        )
+        assert cheaper, mode
+
+
+@settings(max_examples=10)
+@given(randoms)
+def test_auto_is_never_dearer_than_the_classical_modes_on_large_graphs(rng: Random) -> None:
+    graph, _ = random_graph(rng, 20)
+    auto = make_plan(graph)
+    assert auto.multiplications <= make_plan(graph, "forward").multiplications
+    assert auto.multiplications <= make_plan(graph, "reverse").multiplications
+
+
+@pytest.mark.parametrize("name", sorted({*PLANNERS} - {"edges"}))
+def test_every_planner_names_every_inner_vertex_once(name: str) -> None:
+    for seed in range(20):
+        rng = Random(seed)
+        graph, _ = random_chain(rng, 5) if name == "chain" else random_graph(rng, 5)
+        order = PLANNERS[name](graph)
+        assert sorted(order) == sorted(graph.inner)
+
+
+@pytest.mark.parametrize("mode", sorted(MODES))
+def test_every_mode_gives_the_same_plan_twice(mode: str) -> None:
+    for seed in range(10):
+        graph, _ = random_chain(Random(seed), 5)
+        if mode == "edges":
+            graph, _ = random_graph(Random(seed), 3, local=random_dense)
+        assert make_plan(graph, mode) == make_plan(graph, mode)
+        assert make_plan(graph, mode).order == make_plan(graph, mode).order
+
+
+@pytest.mark.parametrize("mode", sorted(MODES))
+def test_every_mode_plans_a_single_edge(mode: str) -> None:
+    plan = make_plan(chain_of(dense((2,), (3,))), mode)
+    assert (plan.order, plan.multiplications) == ((), 0)
+
+
+def test_a_forced_mode_that_costs_more_than_twice_the_best_is_said_in_print() -> None:
+    dear = str(make_plan(dense_chain(100, 90, 2, 90, 100), "forward"))
+    assert "note        16.7x the price of 'chain': mode='auto' finds an order as cheap" in dear
+    assert "note" not in str(make_plan(dense_chain(100, 90, 2, 90, 100)))
+
+
+def test_a_price_that_is_not_proved_is_held_against_a_bound() -> None:
+    plan = make_plan(dense_chain(100, 90, 2, 90, 100), "markowitz")
+    assert (plan.proof, plan.bound) == ("", 52_200)
+    assert plan.gap == (plan.price - 52_200) / plan.price
+    assert "proved      nothing; no vertex elimination order costs less than 52,200" in str(plan)
+
+
+@given(randoms)
+def test_no_order_costs_less_than_the_bound(rng: Random) -> None:
+    graph, _ = random_graph(rng, 4, n_inputs=2, local=random_dense)
+    for order in permutations(graph.inner):
+        plan = make_plan(graph, order)
+        assert plan.bound is not None
+        assert plan.bound <= plan.price
+
+
+@given(randoms)
+def test_no_order_of_scalars_costs_less_than_the_bound(rng: Random) -> None:
+    kinds = [dense((), ()), *(arrange([], [], {}, scale=c).structure for c in (1, -1, 2))]
+    edges, n = [], rng.randint(1, 5)
+    for v in range(1, n + 1):
+        edges += [Edge(u, v, rng.choice(kinds)) for u in range(1, v) if rng.random() < 0.6]
+        edges.append(Edge(0, v, dense((), (3,))))
+        edges.append(Edge(v, n + 1, dense((2,), ())))
+    shapes = ((3,), *[()] * n, (2,))
+    graph = LinearGraph(shapes, (0,), (n + 1,), tuple(edges))
+    bound = lower_bound(graph, "multiplications")
+    assert bound is not None
+    assert bound <= cheapest_order(graph)
+
+
+@pytest.mark.parametrize("effort", ["fast", "balanced"])
+def test_the_same_seed_gives_the_same_order(effort: Effort) -> None:
+    graph, _ = random_graph(Random(1), 30, local=random_dense, more=1.5)
+    one, two = (make_plan(graph, aim=Aim(effort, 5)) for _ in range(2))
+    assert one.order == two.order
+
+
+@pytest.mark.parametrize("name", ["window", "annealing", "blocks"])
+def test_no_stage_of_the_search_makes_an_order_dearer(name: str) -> None:
+    for seed in range(5):
+        graph, _ = random_graph(Random(seed), 25, local=random_dense, more=1.5)
+        rules = [make_plan(graph, rule).price for rule in ("forward", "reverse", "greedy")]
+        staged = make_plan(graph, name).price
+        assert staged <= min(rules)
+        assert make_plan(graph).price <= staged
+
+
+def test_an_interrupted_search_gives_the_best_order_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    graph, _ = random_graph(Random(2), 30, local=random_dense, more=1.5)
+    monkeypatch.setattr("chainad.planning.search.stages.anneal", interrupt)
+    plan = make_plan(graph)
+    assert plan.price <= make_plan(graph, "greedy").price
+
+
+def test_a_long_search_says_how_it_goes_and_a_short_one_is_silent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph, _ = random_graph(Random(2), 20, local=random_dense, more=1.5)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    make_plan(graph)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("chainad.planning.search.budget.QUIET", -1.0)
+    make_plan(graph, aim=Aim("balanced", 1))
+    assert "\rchainad: blocks, part 1 of 1, 0 s; Ctrl-C takes the best so far" in (
+        capsys.readouterr().err
+    )
+
+
+@given(randoms)
+def test_components_and_blocks_leave_no_vertex_out(rng: Random) -> None:
+    graph, _ = random_graph(rng, rng.randint(1, 12), n_inputs=2, more=0.3, local=random_dense)
+    problem = compact(graph)
+    groups = components(problem)
+    assert sorted(v for group in groups for v in group) == sorted(problem.inner)
+    for group in groups:
+        blocks, cuts = split(problem.part(group))
+        assert len(cuts) + sum(map(len, blocks)) == len(group)
+
+
+@given(randoms)
+def test_integers_price_an_order_as_the_algebra_does(rng: Random) -> None:
+    graph, _ = random_graph(rng, 4, local=rng.choice([random_dense, random_structure]))
+    order = rng.sample(graph.inner, 4)
+    assert compact(graph).price_of(order) == price(graph, order).amount
+
+
+@settings(max_examples=20)
+@given(randoms)
+def test_dense_prices_from_integers_are_those_of_the_algebra(rng: Random) -> None:
+    graph, _ = random_graph(rng, 45, n_inputs=2, local=random_dense)
+    for other in make_plan(graph, aim=Aim("fast")).alternatives:
+        if other.name in ("forward", "reverse"):
+            order = graph.inner if other.name == "forward" else graph.inner[::-1]
+            found = price(graph, order)
+            assert (other.multiplications, other.additions) == (
+                found.multiplications,
+                found.additions,
+            )
+
+
+def test_forward_and_reverse_are_the_two_topological_orders() -> None:
+    for seed in range(10):
+        graph, _ = random_graph(Random(seed), 6)
+        assert make_plan(graph, "forward").order == graph.inner
+        assert make_plan(graph, "reverse").order == graph.inner[::-1]
+
+
+def test_markowitz_eats_a_narrow_bottleneck_first() -> None:
+    order = make_plan(dense_chain(100, 90, 2, 90, 100), "markowitz").order
+    assert order[0] == 2
+
+
+def test_greedy_keeps_a_narrow_bottleneck_for_last() -> None:
+    plan = make_plan(dense_chain(100, 90, 2, 90, 100), "greedy")
+    assert plan.order[-1] == 2
+    assert plan.multiplications == make_plan(dense_chain(100, 90, 2, 90, 100)).multiplications
+
+
+@given(randoms)
+def test_greedy_scores_a_vertex_by_its_price_and_what_its_neighbours_get_dearer(
+    rng: Random,
+) -> None:
+    graph, _ = random_graph(rng, 4)
+    before, after = Elimination(graph), Elimination(graph)
+    v = rng.choice(graph.inner)
+    after.eliminate(v)
+    others = [u for u in range(len(graph.shapes)) if u != v]
+    dearer = sum(after.price(u) - before.price(u) for u in others)
+    problem = compact(graph)
+    assert problem.damage(problem.copy(), v) == dearer
+
+
+@settings(max_examples=15)
+@given(randoms)
+def test_alternatives_are_priced_as_their_modes_are(rng: Random) -> None:
+    graph, _ = random_graph(rng, 4)
+    plan = make_plan(graph)
+    for other in plan.alternatives:
+        if other.name in MODES:
+            found = make_plan(graph, other.name)
+            assert other.multiplications == found.multiplications
+            assert other.additions == found.additions
+    names = {other.name for other in plan.alternatives}
+    assert {"forward", "reverse"} <= names
+
+
+def test_nothing_is_proved_of_a_fixed_mode_that_is_not_optimal() -> None:
+    assert chainad.plan_chain([100, 50, 2, 60, 100], "forward").proof == ""
+    assert chainad.plan_chain([100, 50, 2, 60, 100], "markowitz").proof == ""
+
+
+def test_a_small_graph_is_proved_optimal_over_all_orders() -> None:
+    edges = [Edge(tail, head, dense((3,), (3,))) for tail, head in [(0, 1), (1, 2), (0, 2)]]
+    edges.append(Edge(2, 3, dense((3,), (3,))))
+    graph = LinearGraph(((3,),) * 4, (0,), (3,), tuple(edges))
+    assert make_plan(graph).proof == "optimal over all vertex elimination orders"
+
+
+def test_of_equals_auto_takes_few_rows_times_large_matrices() -> None:
+    graph = dense_chain(5, 90, 90, 5)  # forward and reverse cost the same
+    plan = make_plan(graph)
+    assert plan.order == graph.inner[::-1]
+    assert plan.price == make_plan(graph, "forward").price
+    assert all(rows <= cols for rows, cols in (s.structure.matrix_shape for s in plan.steps))
+
+
+# ---------------------------------------------------------------------- modes
+
+
+def test_a_planner_function_is_a_mode() -> None:
+    graph = dense_chain(5, 4, 3, 2)
+
+    def backwards(given: LinearGraph) -> list[Vertex]:
+        assert given is graph
+        return list(given.inner)[::-1]
+
+    plan = make_plan(graph, backwards)
+    assert plan.order == (2, 1)
+    assert (plan.planner, plan.asked) == ("backwards", "planner backwards")
+
+
+@pytest.mark.parametrize("order", [(2, 1), [2, 1]])
+def test_an_order_is_a_mode(order: tuple[int, ...] | list[int]) -> None:
+    plan = make_plan(dense_chain(5, 4, 3, 2), order)
+    assert plan.order == (2, 1)
+    assert plan.asked == "a given order"
+
+
+def test_a_plan_is_a_mode() -> None:
+    plan = make_plan(dense_chain(5, 4, 3, 2), "reverse")
+    assert make_plan(dense_chain(5, 4, 3, 2), plan) == plan
+    assert make_plan(dense_chain(5, 4, 3, 2), plan, itemsize=4).itemsize == 4
+
+
+REFUSED = [
+    (
+        "fast",
+        "mode='fast' is unknown; choose one of " + ", ".join(sorted(MODES)),
+    ),
+    (3, "mode must be a name, a Plan, an elimination order or a planner, but got int"),
+    (None, "mode must be a name, a Plan, an elimination order or a planner, but got NoneType"),
+    (
+        (1,),
+        "an elimination order must name each of the 2 inner vertices once, but got 1 vertices,"
+        " without 2; chainad.plan(f, x).order is one that fits",
+    ),
+    (
+        lambda graph: (1, 1, 2),
+        "an elimination order must name each of the 2 inner vertices once, but got 3 vertices;"
+        " chainad.plan(f, x).order is one that fits",
+    ),
+]
+
+
+@pytest.mark.parametrize(("mode", "message"), REFUSED)
+def test_a_mode_that_does_not_fit_is_refused(mode: object, message: str) -> None:
+    with pytest.raises(PlanError) as error:
+        make_plan(dense_chain(5, 4, 3, 2), mode)  # type: ignore[arg-type]
+    assert str(error.value) == message
+
+
+def test_a_plan_for_another_number_of_vertices_is_refused() -> None:
+    plan = make_plan(dense_chain(5, 4, 3))
+    with pytest.raises(PlanError) as error:
+        make_plan(dense_chain(5, 4, 3, 2), plan)
+    assert str(error.value) == (
+        "the plan was made for another function: its outputs have the shapes (3,), here (2,); make"
+        " one for this function with chainad.plan(f, x)"
+    )
+
+
+def test_a_plan_for_other_structures_is_refused() -> None:
+    plan = make_plan(dense_chain(5, 4, 3))
+    with pytest.raises(PlanError) as error:
+        make_plan(dense_chain(5, 6, 3), plan)
+    assert str(error.value) == (
+        "the plan was made for another function: its local Jacobian J1 is 4x5 dense [i | j] stored"
+        " i j from v0 to v1, here it is 6x5 dense [i | j] stored i j from v0 to v1; make one for"
+        " this function with chainad.plan(f, x)"
+    )
+
+
+def test_chain_refuses_a_graph_that_branches() -> None:
+    one = dense((2,), (2,))
+    graph = LinearGraph(((2,), (2,)), (0,), (1,), (Edge(0, 1, one), Edge(0, 1, one)))
+    with pytest.raises(PlanError) as error:
+        make_plan(graph, "chain")
+    assert str(error.value) == (
+        "mode='chain' needs a path from one input to one output, but this graph branches;"
+        " use mode='auto'"
+    )
+
+
+def test_exhaustive_refuses_a_graph_that_is_too_large() -> None:
+    with pytest.raises(PlanError) as error:
+        make_plan(dense_chain(*[2] * 12), "exhaustive")
+    assert str(error.value) == (
+        "mode='exhaustive' tries every set of vertices and takes at most 9 inner ones at"
+        " effort='balanced', but this graph has 10; use mode='auto'"
+    )
+
+
+DIMENSIONS = [
+    ([3], "dimensions must hold at least two sizes, but got 1"),
+    ([3, -1], "dimensions must be non-negative integers, but got -1"),
+    ([3, 2.5], "dimensions must be non-negative integers, but got 2.5"),
+    ([3, True], "dimensions must be non-negative integers, but got True"),
+]
+
+
+@pytest.mark.parametrize(("sizes", "message"), DIMENSIONS)
+def test_dimensions_that_make_no_chain_are_refused(sizes: list, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        chainad.plan_chain(sizes)
+    assert str(error.value) == message
+
+
+def test_hybrid_is_neither_forward_nor_reverse_where_it_can_be() -> None:
+    plan = chainad.plan_chain([2, 3, 4, 5, 6], "hybrid")
+    assert plan.mode == "hybrid"
+    assert isinstance(plan, Plan)
+
+
+def test_large_patterns_are_not_kept_in_the_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    axis = Axis(9, (0,), positions([0, 3, 4, 8]))
+    gather = arrange([Axis(4, (0,))], [axis], {0: 4}, scale=1).structure
+    graph = chain_of(diagonal((9,)), gather)
+    make_plan(graph)
+    assert multiply.cache_info().currsize > 0
+    monkeypatch.setattr("chainad.planning.auto.HEAVY", 3)
+    plan = make_plan(graph)
+    assert multiply.cache_info().currsize == 0
+    assert plan == make_plan(graph)

@@ -1,0 +1,150 @@
+"""Blocks that repeat: found where they are, planned once, and never dearer than asked for."""
+
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import chainad
+from chainad.planning.auto import make_plan
+from chainad.planning.cost_models import model_of
+from chainad.planning.linear_graph import Edge, LinearGraph, price
+from chainad.planning.modes import forward, reverse
+from chainad.planning.repeats import Block, repeats_in
+from chainad.planning.search.repeats import repeats
+from chainad.structure import dense
+
+randoms = st.randoms(use_true_random=False)
+rng = np.random.default_rng(0)
+DOWN, UP = rng.normal(size=(4, 30)) / 5, rng.normal(size=(30, 4)) / 5
+
+
+def loop(turns: int) -> Any:
+    def f(x: np.ndarray, p: np.ndarray) -> np.ndarray:
+        h = DOWN @ np.tile(x, 3)
+        for _ in range(turns):
+            h = h + 0.1 * DOWN @ np.tanh(UP @ h) * p
+        return np.tile(h, 5)
+
+    return f
+
+
+X, P = np.linspace(0.0, 1.0, 10), np.linspace(1.0, 2.0, 4)
+
+
+def of_turns(rng: Random, length: int, turns: int, before: int, behind: int) -> LinearGraph:
+    """Return a graph whose inner vertices are `turns` random turns alike, between odd vertices."""
+    n = before + length * turns + behind
+    reads = [
+        sorted(rng.sample(range(1, length + 1), rng.randint(1, min(length, 3))))
+        for _ in range(length)
+    ]
+    sizes = [rng.randint(2, 5) for _ in range(length)]
+    # No vertex outside has a size that occurs in a turn.
+    shapes = [(9,)] * (1 + before)
+    shapes += [(sizes[k % length],) for k in range(length * turns)] + [(11,)] * behind + [(1,)]
+    edges = []
+    for v in range(1, n + 2):
+        k = v - 1 - before
+        in_turn = 0 <= k < length * turns
+        for back in reads[k % length] if in_turn else [1]:
+            tail = max(0, v - back)
+            edges.append(Edge(tail, v, dense(shapes[v], shapes[tail])))
+    read = {edge.tail for edge in edges}
+    for v in range(n + 1):
+        if v not in read:
+            edges.append(Edge(v, n + 1, dense(shapes[n + 1], shapes[v])))
+    return LinearGraph(tuple(shapes), (0,), (n + 1,), tuple(edges))
+
+
+@given(randoms, st.integers(1, 7), st.integers(4, 9), st.integers(0, 4), st.integers(0, 4))
+def test_a_block_that_repeats_is_found(
+    rng: Random, length: int, turns: int, before: int, behind: int
+) -> None:
+    graph = of_turns(rng, length, turns, before, behind)
+    # The first turn reads what lies before it, and may so differ from all others.
+    wanted = set(range(before + length, before + length * turns))
+    covered = {k for block in repeats_in(graph) for k in range(block.start, block.stop)}
+    assert len(wanted - covered) < 2 * length
+
+
+@given(randoms)
+def test_turns_of_a_block_are_isomorphic(rng: Random) -> None:
+    graph = of_turns(rng, rng.randint(1, 6), rng.randint(3, 8), rng.randint(0, 3), 2)
+    into: dict[int, list[tuple[int, object]]] = {v: [] for v in range(len(graph.shapes))}
+    for edge in graph.edges:
+        into[edge.head].append((edge.tail, edge.structure))
+    for block in repeats_in(graph):
+        for k in range(1, block.repeats - 1):
+            for one, two in zip(block.turn(k), block.turn(k + 1), strict=True):
+                v, w = graph.inner[one], graph.inner[two]
+                assert graph.shapes[v] == graph.shapes[w]
+                back = [[(u - tail, s) for tail, s in into[u]] for u in (v, w)]
+                assert back[0] == back[1]
+
+
+def test_blocks_do_not_overlap() -> None:
+    plan = chainad.plan(lambda x: loop(8)(loop(5)(x, P)[:10] * x, P), X)
+    stops = [0]
+    for block in plan.blocks:
+        assert block.start >= stops[-1]
+        assert block.repeats >= 3
+        stops.append(block.stop)
+    assert [block.repeats for block in plan.blocks] == [7, 4] or len(plan.blocks) >= 2
+
+
+def test_the_turns_of_a_loop_are_found() -> None:
+    plan = chainad.plan(loop(50), X, P, argnums=(0, 1))
+    (block,) = plan.blocks
+    assert block.repeats in (49, 50)
+    assert block.length * 50 <= len(plan.graph.inner) <= block.length * 50 + 10
+
+
+def test_random_graphs_have_none() -> None:
+    shapes = [(n,) for n in range(2, 30)]
+    edges = [Edge(k, k + 1, dense(shapes[k + 1], shapes[k])) for k in range(len(shapes) - 1)]
+    graph = LinearGraph(tuple(shapes), (0,), (len(shapes) - 1,), tuple(edges))
+    assert repeats_in(graph) == ()
+    assert make_plan(graph, "repeats").price == make_plan(graph, "auto").price
+
+
+@given(randoms)
+def test_planning_once_gives_an_order_of_all_inner_vertices(rng: Random) -> None:
+    graph = of_turns(rng, rng.randint(1, 6), rng.randint(4, 8), rng.randint(0, 3), 2)
+    if repeats_in(graph):
+        order = repeats(graph)
+        assert sorted(order) == sorted(graph.inner)
+        if graph.chain is None:
+            best = make_plan(graph, "auto").price
+            assert best <= min(price(graph, o).amount for o in (order, graph.inner))
+
+
+@pytest.mark.parametrize("name", ["multiplications", "bytes"])
+def test_a_loop_over_a_narrow_state_is_cheaper_turn_by_turn(name: str) -> None:
+    graph = chainad.plan(loop(40), X, P).graph
+    model = model_of(name)
+    once = price(graph, repeats(graph, model), model)
+    assert once < min(price(graph, order(graph), model) for order in (forward, reverse))
+
+
+def test_a_plan_by_blocks_gives_the_jacobian() -> None:
+    f = loop(20)
+    wanted = chainad.jacobian(f, mode="reverse")(X, P)
+    np.testing.assert_allclose(chainad.jacobian(f, mode="repeats")(X, P), wanted, rtol=1e-10)
+
+
+def test_the_report_says_what_repeats() -> None:
+    plan = chainad.plan(loop(40), X, P, mode="repeats")
+    (block,) = plan.blocks
+    line = f"repeats     {block.repeats} x a block of {block.length} vertices"
+    assert f"\n{line}, planned once\n" in str(plan)
+    assert f"\n{line}\n" in str(chainad.plan(loop(40), X, P, mode="forward"))
+
+
+def test_turns_of_a_block_are_places_in_order() -> None:
+    block = Block(3, 2, 4)
+    assert [*block.turn(0), *block.turn(1)] == [3, 4, 5, 6]
+    assert block.stop == block.turn(3).stop == 11

@@ -1,0 +1,228 @@
+"""chainad.scipy: SciPy's own functions on plain arrays, differentiated on traced ones."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.fft
+import scipy.integrate
+import scipy.interpolate
+import scipy.linalg
+import scipy.ndimage
+import scipy.optimize
+import scipy.signal
+import scipy.special
+import scipy.stats
+
+import chainad
+from chainad import TraceError
+from chainad.rules.mirror import INSTEAD
+
+rng = np.random.default_rng(5)
+X = np.array([0.6, 1.3, 0.4, 0.9])
+A = rng.normal(size=(4, 4)) / 4 + 3 * np.eye(4)
+SPD = A + A.T
+MIXED = rng.normal(size=4)
+ours, theirs = chainad.scipy.linalg, scipy.linalg
+
+
+def matrix(x: Any) -> Any:
+    return A + np.outer(x, x * x)
+
+
+def one_sided(x: Any) -> Any:
+    """A matrix of which each half alone stands for a positive definite one."""
+    return SPD + np.outer(x, x) + np.outer(MIXED, x) / 9
+
+
+FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "solve": lambda s, x: s.solve(matrix(x), x),
+    "solve pos": lambda s, x: s.solve(one_sided(x), x, assume_a="pos"),
+    "solve sym": lambda s, x: s.solve(one_sided(x), x, lower=True, assume_a="sym"),
+    "triangular": lambda s, x: s.solve_triangular(matrix(x), np.outer(x, x), lower=True),
+    "cholesky": lambda s, x: s.cho_solve(s.cho_factor(one_sided(x)), x),
+    "cholesky, lower": lambda s, x: s.cho_solve(s.cho_factor(one_sided(x), lower=True), x),
+    "cholesky, unpacked": lambda s, x: s.cho_solve(tuple(s.cho_factor(one_sided(x))), x),
+    "cholesky of a constant": lambda s, x: s.cho_solve(theirs.cho_factor(SPD), x),
+    "factor": lambda s, x: s.cho_factor(one_sided(x))[0],
+    "lu": lambda s, x: s.lu_solve(s.lu_factor(matrix(x)[::-1]), x),
+    "lu, transposed": lambda s, x: s.lu_solve(s.lu_factor(matrix(x)[::-1]), x, trans=1),
+    "lu, unpacked": lambda s, x: s.lu_solve(tuple(s.lu_factor(matrix(x)[::-1])), x),
+    "lu of a constant": lambda s, x: s.lu_solve(theirs.lu_factor(A[::-1]), x, trans=1),
+    "lu factors": lambda s, x: s.lu_factor(matrix(x)[::-1])[0],
+    "eigenvalues": lambda s, x: s.eigh(one_sided(x))[0],
+    "eigenvectors": lambda s, x: np.einsum(
+        "ik,jk->kij", s.eigh(one_sided(x))[1], s.eigh(one_sided(x))[1]
+    ),
+    "expm": lambda s, x: MIXED @ s.expm(matrix(x) / 3),
+    "expm of many squarings": lambda s, x: s.expm(9 * matrix(x)) @ MIXED / 1e15,
+    "sqrtm": lambda s, x: MIXED @ s.sqrtm(matrix(x)),
+}  # fmt: skip
+
+
+def differences(f: Callable[..., Any], h: float = 1e-6) -> Any:
+    columns = [(np.asarray(f(X + h * e)) - f(X - h * e)) / (2 * h) for e in np.eye(4)]
+    return np.stack(columns, axis=-1)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("mode", ["auto", "forward", "reverse"])
+def test_mirrors_are_scipy_and_its_derivatives(name: str, mode: str) -> None:
+    def f(x: Any) -> Any:
+        return FUNCTIONS[name](ours, x)
+
+    wanted = FUNCTIONS[name](theirs, X)
+    np.testing.assert_array_equal(f(X), wanted)
+    value, J = chainad.value_and_jacobian(f, mode=mode)(X)
+    np.testing.assert_allclose(value, wanted, rtol=1e-11, atol=1e-12)
+    expected = differences(lambda x: FUNCTIONS[name](theirs, x))
+    np.testing.assert_allclose(J, expected, rtol=1e-6, atol=1e-6 * (1 + abs(expected).max()))
+
+
+@pytest.mark.parametrize("name", [n for n in FUNCTIONS if n != "eigenvectors"])
+def test_mirrors_have_second_derivatives(name: str) -> None:
+    J = chainad.jacobian(lambda x: FUNCTIONS[name](ours, x))
+    expected = differences(J, 1e-5)
+    found = chainad.jacobian(J)(X)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * (1 + abs(expected).max()))
+
+
+def test_the_exponential_agrees_with_scipys_frechet_derivative() -> None:
+    direction = rng.normal(size=(4, 4))
+    for scale in (1e-6, 0.1, 1.0, 30.0):
+        wanted = theirs.expm_frechet(scale * A, direction, compute_expm=False)
+        J = chainad.jacobian(lambda t, s=scale: ours.expm(s * A + t * direction))
+        np.testing.assert_allclose(J(np.float64(0.0)), wanted, rtol=1e-11)
+
+
+def test_solves_by_factors_cost_what_their_triangles_have() -> None:
+    n = 30
+    big, few = np.eye(n) * 9 + rng.normal(size=(n, n)) / 9, rng.normal(size=(n, 3))
+    factor = theirs.cho_factor(big @ big.T)
+
+    def price(f: Callable[[Any], Any]) -> int:
+        return chainad.plan(f, np.ones(3)).multiplications
+
+    half = n * (n + 1) // 2
+    assert price(lambda x: ours.solve_triangular(big, few @ x)) == 3 * half
+    assert price(lambda x: ours.cho_solve(factor, few @ x)) == 3 * 2 * half
+    assert price(lambda x: ours.solve(big, few @ x)) == 3 * n * n
+
+
+def test_a_factor_used_as_a_whole_is_never_differentiated_itself() -> None:
+    n = 12
+    start = np.eye(n) * 9
+
+    def f(x: Any) -> Any:
+        factor = ours.cho_factor(start + np.outer(x, x))
+        return np.sum(ours.cho_solve(factor, x) + ours.cho_solve(factor, x * x))
+
+    # The Jacobian of a factor alone has n**4 numbers.
+    assert chainad.plan(f, np.ones(n)).multiplications < n**4
+
+
+def test_softmax_is_planned_without_its_square() -> None:
+    n = 1000
+    plan = chainad.plan(lambda x: np.sum(x * chainad.scipy.special.softmax(x)), np.ones(n))
+    assert plan.multiplications < 20 * n
+
+
+TABLE: dict[str, tuple[Callable[[Any], Any], str]] = {
+    **{
+        f"{home}.{name}": (getattr(getattr(scipy, home.split(".")[1]), name), f"use {instead},")
+        for (home, name), instead in INSTEAD.items()
+        if name in ("logsumexp", "softmax", "expm", "det", "inv", "cholesky", "dct", "fft2")
+    },
+    "solve": (lambda x: theirs.solve(A, x), "use chainad.scipy.linalg.solve,"),
+    "cho_solve": (lambda x: theirs.cho_solve((A, True), x), "use chainad.scipy.linalg.cho_solve"),
+    "polygamma": (lambda x: scipy.special.polygamma(1, x), "chainad.scipy.special.polygamma"),
+    "jn": (lambda x: scipy.special.spherical_jn(1, x), "chainad.scipy.special.spherical_jn"),
+    "solve_ivp": (
+        lambda x: scipy.integrate.solve_ivp(lambda t, y: -y * x, (0, 1), X).y, "Runge-Kutta"),
+    "solve_ivp from x": (
+        lambda x: scipy.integrate.solve_ivp(lambda t, y: -y, (0, 1), x).y, "Runge-Kutta"),
+    "odeint": (lambda x: scipy.integrate.odeint(lambda y, t: -y, x, [0, 1]), "Runge-Kutta"),
+    "interp1d": (scipy.interpolate.interp1d(X.cumsum(), X), "np.asarray"),
+    "CubicSpline": (lambda x: scipy.interpolate.CubicSpline(X.cumsum(), x)(0.5), "np.interp"),
+    "root from x": (lambda x: scipy.optimize.root(np.sin, x).x, "implicit function theorem"),
+    "minimize": (lambda x: scipy.optimize.minimize(lambda y: sum(y - x), X).x, "implicit function"),
+    "lfilter": (lambda x: scipy.signal.lfilter([1.0], [1.0, 0.5], x), "make it a chainad.primi"),
+    "fftconvolve": (lambda x: scipy.signal.fftconvolve(x, x), "np.convolve"),
+    "gaussian_filter": (lambda x: scipy.ndimage.gaussian_filter(x, 1), "np.convolve"),
+    "norm.logpdf": (scipy.stats.norm.logpdf, "scipy.special is traced"),
+    "zscore": (scipy.stats.zscore, "scipy.stats.*asks for plain numbers"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.filterwarnings("ignore")
+def test_what_scipy_would_take_for_plain_numbers_is_refused_with_the_next_move(name: str) -> None:
+    f, words = TABLE[name]
+    with pytest.raises(TraceError, match=rf"test_scipy\.py:\d+: .*{words}"):
+        chainad.jacobian(lambda x: f(np.outer(x, x) + A if ".linalg" in name else x))(X)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_errors_in_callbacks_of_compiled_code_are_loud() -> None:
+    # Compiled code may go on with an error set, and meet others.
+    for f in (
+        lambda x: scipy.integrate.quad(lambda t: t * x[0], 0, 1)[0],
+        lambda x: scipy.optimize.brentq(lambda y: y - x[0], 0, 2),
+        lambda x: scipy.optimize.fsolve(lambda y: y**3 - x, np.ones(4)),
+        lambda x: scipy.sparse.linalg.splu(scipy.sparse.csc_array(A)).solve(x),
+        lambda x: scipy.sparse.linalg.eigsh(np.outer(x, x), 1),
+        theirs.circulant,
+    ):
+        with pytest.raises(Exception, match=r"array|type|strides|plain numbers|__getitem__|signs"):
+            chainad.jacobian(f)(X)
+
+
+OPTIONS: list[tuple[Callable[[Any], Any], str]] = [
+    (lambda x: ours.solve(np.stack([matrix(x)] * 2), x), "batches"),
+    (lambda x: ours.solve(matrix(x), x, assume_a="banded"), "assume_a="),
+    (lambda x: ours.inv(matrix(x), assume_a="pos"), "assume_a="),
+    (lambda x: ours.eigh(matrix(x), SPD), "only eigh"),
+    (lambda x: ours.pinv(matrix(x), rtol=0.1), "only pinv"),
+    (lambda x: ours.sqrtm(-matrix(x)), "complex"),
+    (lambda x: ours.toeplitz(matrix(x)), "vectors"),
+    (lambda x: chainad.scipy.special.logsumexp(x, b=-x), "negative weights"),
+    (lambda x: chainad.scipy.special.logsumexp(x, return_sign=True), "return_sign"),
+    (lambda x: chainad.scipy.fft.dct(x, n=7), "n="),
+    (lambda x: chainad.scipy.special.factorial(x, exact=True), "only factorial"),
+    (lambda x: np.linalg.svd(matrix(x)[:2]), "full_matrices=False"),
+    (lambda x: np.linalg.qr(matrix(x)[:, :2], "complete"), "mode="),
+    (lambda x: np.linalg.eig(np.array([[0.0, -1.0], [1.0, 0.0]]) * x[0]), "complex"),
+]
+
+
+@pytest.mark.parametrize(("f", "words"), OPTIONS)
+def test_options_that_a_mirror_does_not_know_are_refused(f: Any, words: str) -> None:
+    with pytest.raises(TraceError, match=rf"test_scipy\.py:\d+: .*{words}"):
+        chainad.jacobian(f)(X)
+
+
+def test_eigenvalues_that_meet_are_refused() -> None:
+    for f in (np.linalg.eigvals, lambda a: np.linalg.eig(a)[1]):
+        with pytest.raises(np.linalg.LinAlgError, match="occurs twice"):
+            chainad.jacobian(f)(np.eye(3))
+
+
+def test_fourier_transforms_of_scipy_are_those_of_numpy() -> None:
+    f = chainad.scipy.fft
+    for name in ("fft", "ifft", "rfft", "fft2", "ifft2", "rfft2", "fftn", "ifftn", "rfftn"):
+        mine = chainad.jacobian(lambda x, n=name: np.abs(getattr(f, n)(np.outer(x, x))) ** 2)
+        wanted = chainad.jacobian(lambda x, n=name: np.abs(getattr(np.fft, n)(np.outer(x, x))) ** 2)
+        np.testing.assert_allclose(mine(X), wanted(X), atol=1e-12)
+    for name in ("irfft", "irfft2", "irfftn"):
+        mine = chainad.jacobian(lambda x, n=name: getattr(f, n)(np.outer(x, x) + 0j))
+        wanted = chainad.jacobian(lambda x, n=name: getattr(np.fft, n)(np.outer(x, x) + 0j))
+        np.testing.assert_allclose(mine(X), wanted(X), atol=1e-12)
+
+
+def test_integrals_of_airy_functions_are_differentiated() -> None:
+    # SciPy computes them to six digits only.
+    for k in range(4):
+        found = chainad.jacobian(lambda x, k=k: scipy.special.itairy(x)[k])(X)
+        expected = differences(lambda x, k=k: scipy.special.itairy(x)[k], 1e-2)
+        np.testing.assert_allclose(found, expected, atol=2e-3)
