@@ -1,6 +1,6 @@
 """How long chains take to plan, beside NumPy's and opt_einsum's planners: `-m benchmarks.chains`.
 
-The peers are given the same sizes; all find the same price, or the run stops. Times are those of
+The peers are given the same sizes; all find the same cost, or the run stops. Times are those of
 the processor, the least of a few calls, with empty caches.
 """
 
@@ -38,12 +38,12 @@ Planner = Callable[[Sequence[int]], int]
 
 
 def ours(sizes: Sequence[int]) -> int:
-    """Return the price that chainad finds for dense matrices."""
+    """Return the cost that chainad finds for dense matrices."""
     return chainad.plan_chain(sizes).multiplications
 
 
 def with_diagonals(sizes: Sequence[int]) -> int:
-    """Return the price of the same chain with every second matrix a diagonal one."""
+    """Return the cost of the same chain with every second matrix a diagonal one."""
     factors = []
     for n, m in pairwise(sizes[: len(sizes) // 2 + 1]):
         factors += [dense((m,), (n,)), diagonal((m,))]
@@ -53,14 +53,14 @@ def with_diagonals(sizes: Sequence[int]) -> int:
 
 
 def programs(sizes: Sequence[int]) -> int:
-    """Return the price of the same chain with programs for matrices."""
+    """Return the cost of the same chain with programs for matrices."""
     costs = [n * m // 2 + 1 for n, m in pairwise(sizes)]
     plan = chainad.plan_chain(sizes, tangent_costs=costs, adjoint_costs=costs)
     return plan.multiplications
 
 
 def multi_dot(sizes: Sequence[int]) -> int:
-    """Return the price that `numpy.linalg.multi_dot` plans with."""
+    """Return the cost that `numpy.linalg.multi_dot` plans with."""
     matrices = [np.broadcast_to(0.0, shape) for shape in pairwise(sizes[::-1])]
     _, costs = _linalg._multi_dot_matrix_chain_order(matrices, return_costs=True)
     return int(costs[0, len(matrices) - 1])
@@ -86,19 +86,19 @@ SAME = ("chainad", "numpy multi_dot", "opt_einsum dp")
 
 
 def timed(planner: Planner, chains: Sequence[Sequence[int]]) -> tuple[float, int]:
-    """Return the least seconds of a call with empty caches, and the price of the first chain.
+    """Return the least seconds of a call with empty caches, and the cost of the first chain.
 
     Every call gets a chain of its own: an equal one would be looked up.
     """
-    seconds, prices = [], []
+    seconds, costs = [], []
     for sizes in chains:
         forget()
         start = now()
-        prices.append(planner(sizes))
+        costs.append(planner(sizes))
         seconds.append(now() - start)
         if seconds[-1] > 1:
             break
-    return min(seconds), prices[0]
+    return min(seconds), costs[0]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -111,18 +111,18 @@ def main(arguments: Sequence[str]) -> int:
     for count in QUICK if options.quick else COUNTS:
         rng = Random(count)
         chains = [[rng.randint(5, 500) for _ in range(count + 1)] for _ in range(REPEATS)]
-        row, prices = [f"{count:,}"], {}
+        row, costs = [f"{count:,}"], {}
         for name, planner in PLANNERS.items():
             size, seconds = last.get(name, (count, 0.0))
             if seconds * (count / size) ** 3 > LIMIT and name != "chainad":
                 row.append("-")
                 continue
-            seconds, prices[name] = timed(planner, chains)
+            seconds, costs[name] = timed(planner, chains)
             last[name] = (count, seconds)
             row.append(ms(seconds))
         rows.append(row)
-        if len({prices[name] for name in SAME if name in prices}) > 1:
-            print(f"WRONG: {count} factors cost {prices}")
+        if len({costs[name] for name in SAME if name in costs}) > 1:
+            print(f"WRONG: {count} factors cost {costs}")
             return 1
     print(table(["factors, ms", *PLANNERS], rows))
     return 0

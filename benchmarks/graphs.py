@@ -45,22 +45,22 @@ def tasks(effort: str) -> list[list[str]]:
 
         def plan(mode: str, effort: str = "fast", given: dict = given) -> Plan:
             ends = {"inputs": given["inputs"], "outputs": given["outputs"]}
-            how = {"price": "all_multiplications", "effort": effort}
+            how = {"cost": "all_multiplications", "effort": effort}
             return chainad.plan_graph(given["edges"], mode=mode, **ends, **how)
 
-        prices = [plan(mode).price for mode in ("forward", "reverse", "markowitz", "greedy")]
+        costs = [plan(mode).cost for mode in ("forward", "reverse", "markowitz", "greedy")]
         start = process_time()
         ours = plan("auto", effort)
         seconds = process_time() - start
         published = given["multiplications"]["published_alphagrad"]
         proof = "yes" if ours.proof else f"at least {ours.bound}"
-        row = [name, *prices, published, ours.price, proof, f"{seconds:.2f}"]
+        row = [name, *costs, published, ours.cost, proof, f"{seconds:.2f}"]
         rows.append([str(cell) for cell in row])
     return rows
 
 
 def planning_time(sizes: tuple[int, ...]) -> list[list[str]]:
-    """Return a row for every size: seconds and prices at two efforts."""
+    """Return a row for every size: seconds and costs at two efforts."""
     rows = []
     for n in sizes:
         edges = scalar_program(n)
@@ -70,9 +70,9 @@ def planning_time(sizes: tuple[int, ...]) -> list[list[str]]:
             plan = chainad.plan_graph(edges, effort=effort, seed=n)
             row.append(f"{process_time() - start:.3f}")
             if not k:
-                classical = [a.price for a in plan.alternatives if a.name in ("forward", "reverse")]
+                classical = [a.cost for a in plan.alternatives if a.name in ("forward", "reverse")]
                 row.append(f"{min(classical):,}")
-            row.append(f"{plan.price:,}")
+            row.append(f"{plan.cost:,}")
         rows.append(row)
     return rows
 

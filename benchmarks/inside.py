@@ -72,7 +72,7 @@ def plan(linearized: Linearized, mode: str) -> Plan:
 
 def lowered(linearized: Linearized, plan: Plan, output: str) -> Runner:
     """Return what executes a plan."""
-    return build(lower(plan, [recipe.kernels for recipe in linearized.recipes], output).program)
+    return build(lower(plan, [recipe.ops for recipe in linearized.recipes], output).program)
 
 
 def cached_call(f: Function, x: Any, output: str, seconds: Seconds, rounds: int) -> CachedCall:

@@ -14,7 +14,7 @@ import numpy as np
 
 import chainad
 
-# What slows NumPy's BLAS or changes its kernels: older kernels cost a factor of two in a product.
+# What slows NumPy's BLAS or changes its ops: older ops cost a factor of two in a product.
 VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OMP_NUM_THREADS", "XLA_FLAGS")
 
 

@@ -165,8 +165,8 @@ def attention_by_einsum(x):
 
 @function(normal(2, 8))
 def convolution(x):
-    kernel = np.array([0.2, -1.0, 0.5])
-    return np.maximum(sum(kernel[k] * x[:, k : k + 6] for k in range(3)), 0.1 * x[:, :6])
+    op = np.array([0.2, -1.0, 0.5])
+    return np.maximum(sum(op[k] * x[:, k : k + 6] for k in range(3)), 0.1 * x[:, :6])
 
 
 @function(normal(5))

@@ -98,12 +98,12 @@ def cheapest_splits(widths: Sequence[int]) -> dict[tuple[int, int], int]:
         for i in range(n - length):
             j = i + length
             cost[i, j], splits[i, j] = min(
-                (cost[i, k] + cost[k + 1, j] + _price(widths, i, k, j), k) for k in range(i, j)
+                (cost[i, k] + cost[k + 1, j] + _cost(widths, i, k, j), k) for k in range(i, j)
             )
     return splits
 
 
-def _price(widths: Sequence[int], i: int, k: int, j: int) -> int:
+def _cost(widths: Sequence[int], i: int, k: int, j: int) -> int:
     rows, cols = _shape(widths, i, j)
     if _is_diagonal(i, k) or _is_diagonal(k + 1, j):
         return SCALING * rows * cols

@@ -18,7 +18,7 @@ from chainad.ir.graph import Origin
 from chainad.ir.positions import positions
 from chainad.planning.auto import Mode, check_mode, plan_cached
 from chainad.planning.chain.programs import Costs, plan_programs, plan_workers, programs_of
-from chainad.planning.cost_models import PriceModel
+from chainad.planning.cost_models import CostModel
 from chainad.planning.linear_graph import Edge, LinearGraph
 from chainad.planning.plan import Plan
 from chainad.structure import Arrangement, arrange, dense
@@ -30,7 +30,7 @@ Matrix: TypeAlias = Any  # an array_like, or a sparse array or matrix of SciPy
 def plan_chain(
     dimensions: Sequence[int],
     mode: Mode = "auto",
-    price: str | PriceModel = "multiplications",
+    cost: str | CostModel = "multiplications",
     *,
     tangent_costs: Costs | None = None,
     adjoint_costs: Costs | None = None,
@@ -48,9 +48,9 @@ def plan_chain(
     dimensions : sequence of int
         Sizes from x to y: factor i maps R^dimensions[i] to R^dimensions[i + 1], so that n + 1 sizes
         stand for n factors.
-    mode, price
+    mode, cost
         As for `jacobian`. With programs, "forward" takes all of them by tangents and "reverse" by
-        adjoints, as homogeneous modes do, and `price` is "multiplications".
+        adjoints, as homogeneous modes do, and `cost` is "multiplications".
     tangent_costs, adjoint_costs : sequence of int or None, optional
         What the program of factor i costs, in multiplications: per column that is pushed, and per
         row that is pulled. None, for an entry or for all of them: there is no such direction. A
@@ -59,7 +59,7 @@ def plan_chain(
         What an adjoint of factor i has to hold in memory, in any unit.
     memory_limit : int, optional
         The largest tape that is allowed, in the unit of `tape_sizes`; a run of adjoints over
-        several factors is cut into runs over one, at the same price. Default: no limit.
+        several factors is cut into runs over one, at the same cost. Default: no limit.
     workers : int
         How many products may be made at the same time. With several, mode="auto" looks for the plan
         whose `plan.schedule(workers)` ends earliest, even if it multiplies more in all; then
@@ -87,7 +87,7 @@ def plan_chain(
     Dense matrices: Hu & Shing 1982 and 1984, *Computation of matrix chain products*, in
     O(n log n). With programs: the recurrence of Naumann 2020, *Optimization of generalized Jacobian
     chain products without memory constraints*, in O(n^3); tapes as in Naumann 2024, *Matrix-free
-    Jacobian chaining*. Prices are Python integers and never overflow.
+    Jacobian chaining*. Costs are Python integers and never overflow.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def plan_chain(
     >>> p.bracketing, p.multiplications
     ('J = (J4 J3) (J2 J1)', 32000000)
 
-    Three programs, each at the same price per tangent and per adjoint; the last one has one row:
+    Three programs, each at the same cost per tangent and per adjoint; the last one has one row:
 
     >>> costs = [174, 140, 129]
     >>> p = chainad.plan_chain([6, 2, 17, 1], tangent_costs=costs, adjoint_costs=costs)
@@ -108,10 +108,10 @@ def plan_chain(
     sizes = _checked_dimensions(dimensions)
     programs = programs_of(len(sizes) - 1, tangent_costs, adjoint_costs, tape_sizes, memory_limit)
     if programs is not None:
-        plan = plan_programs(sizes, programs, mode, price)
+        plan = plan_programs(sizes, programs, mode, cost)
     else:
         factors = [Arrangement(dense((m,), (n,)), ()) for n, m in pairwise(sizes)]
-        plan = _plan(factors, [(size,) for size in sizes], "matrix", mode, price)
+        plan = _plan(factors, [(size,) for size in sizes], "matrix", mode, cost)
     if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
         raise InputError(f"workers must be a positive integer, but got {workers!r}")
     return plan_workers(plan, workers) if workers > 1 and mode == "auto" else plan
@@ -172,7 +172,7 @@ def multi_dot(matrices: Sequence[Matrix], mode: Mode = "auto") -> Any:
     factors, plan = _plan_matrices(checked, mode)
     if all(map(scipy.sparse.issparse, checked)):
         return _sparse_product(checked, plan)
-    run = build(lower(plan, [factor.kernels for factor in factors]).program)
+    run = build(lower(plan, [factor.ops for factor in factors]).program)
     (product,) = run([_numbers(matrix) for matrix in reversed(checked)])
     return product[()] if product.ndim == 0 else product
 
@@ -182,7 +182,7 @@ def _plan(
     shapes: Sequence[tuple[int, ...]],
     name: str,
     mode: Mode,
-    price: str | PriceModel = "multiplications",
+    cost: str | CostModel = "multiplications",
 ) -> Plan:
     """Plan a chain whose factors are given from x to y."""
     n = len(factors)
@@ -194,7 +194,7 @@ def _plan(
         origins=tuple(Origin(name) for _ in factors),
         names=("x", *(f"v{i}" for i in range(1, n)), "y"),
     )
-    return replace(plan_cached(graph, check_mode(mode), price=price), title="chain")
+    return replace(plan_cached(graph, check_mode(mode), cost=cost), title="chain")
 
 
 def _plan_matrices(matrices: Sequence[Matrix], mode: Mode) -> tuple[list[Arrangement], Plan]:
@@ -204,7 +204,7 @@ def _plan_matrices(matrices: Sequence[Matrix], mode: Mode) -> tuple[list[Arrange
 
 
 def _factor(matrix: Matrix, is_first: bool) -> Arrangement:
-    """Return the structure of a matrix, and the kernels that bring `_numbers` into its form."""
+    """Return the structure of a matrix, and the ops that bring `_numbers` into its form."""
     if scipy.sparse.issparse(matrix):
         m, n = matrix.shape
         entries = scipy.sparse.coo_array(matrix)

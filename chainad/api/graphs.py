@@ -12,7 +12,7 @@ import numpy as np
 from chainad.errors import InputError
 from chainad.ir.graph import Origin
 from chainad.planning.auto import Mode, check_mode, plan_cached
-from chainad.planning.cost_models import PriceModel
+from chainad.planning.cost_models import CostModel
 from chainad.planning.linear_graph import Edge, LinearGraph
 from chainad.planning.plan import Plan
 from chainad.planning.search.budget import Effort, aim_of
@@ -28,7 +28,7 @@ def plan_graph(
     outputs: Sequence[Named] | None = None,
     dimensions: int | Mapping[Named, int] | None = None,
     mode: Mode | Sequence[Named] = "auto",
-    price: str | PriceModel = "multiplications",
+    cost: str | CostModel = "multiplications",
     effort: Effort = "balanced",
     seed: int = 0,
 ) -> Plan:
@@ -49,7 +49,7 @@ def plan_graph(
         have one.
     mode : str, sequence of vertices, Plan or callable
         As for `jacobian`; an elimination order is given in the vertices of `graph`.
-    price, effort, seed
+    cost, effort, seed
         As for `jacobian`.
 
     Returns
@@ -63,7 +63,7 @@ def plan_graph(
         If the graph has a cycle, names an unknown vertex, a dimension is not a positive integer, or
         an input has an edge into it.
     PlanError
-        If mode, price or effort is unknown, or the order does not fit.
+        If mode, cost or effort is unknown, or the order does not fit.
 
     Notes
     -----
@@ -79,7 +79,7 @@ def plan_graph(
     """
     problem = _problem(graph, inputs, outputs, dimensions)
     how = problem.mode(mode)
-    plan = plan_cached(problem.linear, how, price=price, aim=aim_of(effort, seed))
+    plan = plan_cached(problem.linear, how, cost=cost, aim=aim_of(effort, seed))
     return replace(plan, title="graph")
 
 

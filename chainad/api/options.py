@@ -13,7 +13,7 @@ from chainad.compiler.scalar.call import BACKENDS
 from chainad.errors import InputError
 from chainad.planning.auto import Mode, check_mode
 from chainad.planning.chunked import ChunkedPlan
-from chainad.planning.cost_models import PriceModel, model_of
+from chainad.planning.cost_models import CostModel, model_of
 from chainad.planning.memory import bytes_of
 from chainad.planning.search.budget import Aim, Effort, aim_of
 from chainad.structure.results import OUTPUTS
@@ -26,7 +26,7 @@ class Options:
     argnums: int | tuple[int, ...]
     mode: Mode | ChunkedPlan
     output: str
-    price: str | PriceModel
+    cost: str | CostModel
     limit: int | None
     aim: Aim
     backend: str
@@ -67,7 +67,7 @@ def options(
     argnums: int | Sequence[int],
     mode: Mode | ChunkedPlan,
     output: str,
-    price: str | PriceModel,
+    cost: str | CostModel,
     memory_limit: int | str | None,
     effort: Effort,
     seed: int,
@@ -78,16 +78,16 @@ def options(
     Raises
     ------
     PlanError
-        If the mode, the price, the effort or the seed is none.
+        If the mode, the cost, the effort or the seed is none.
     InputError
         If `argnums`, `output`, `memory_limit` or `backend` is none.
     """
-    model_of(price)  # refuses an unknown one
+    model_of(cost)  # refuses an unknown one
     return Options(
         _checked_argnums(argnums),
         mode if isinstance(mode, ChunkedPlan) else check_mode(mode),
         _checked_output(output),
-        price,
+        cost,
         None if memory_limit is None else bytes_of(memory_limit),
         aim_of(effort, seed),
         _checked_backend(backend),

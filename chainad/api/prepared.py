@@ -64,8 +64,8 @@ def plan_for(graph: LinearGraph, how: Options, itemsize: int) -> Plan | ChunkedP
             )
         return mode.with_origins(graph)
     if how.limit is None:
-        return plan_cached(graph, mode, itemsize, how.price, how.aim)
-    return plan_within(graph, mode, itemsize, how.price, how.limit, how.output, how.aim)
+        return plan_cached(graph, mode, itemsize, how.cost, how.aim)
+    return plan_within(graph, mode, itemsize, how.cost, how.limit, how.output, how.aim)
 
 
 def prepare(run: Run, how: Options) -> Prepared:
@@ -85,8 +85,8 @@ def prepare(run: Run, how: Options) -> Prepared:
     key = how.mode if isinstance(how.mode, ChunkedPlan) else mode_key(how.mode)
     if key is None:
         return _build(run, how)
-    price = model_of(how.price, itemsize_of(run))  # a calibration may have changed it
-    known = (run.key, key, how.output, price, how.limit, how.aim)
+    cost = model_of(how.cost, itemsize_of(run))  # a calibration may have changed it
+    known = (run.key, key, how.output, cost, how.limit, how.aim)
     return _prepared.get(known, lambda: _build(run, how))
 
 
@@ -95,7 +95,7 @@ def _build(run: Run, how: Options) -> Prepared:
     origin = run.tape.origin if isinstance(how.mode, (Plan, ChunkedPlan)) else None
     linearized = linearize(run.graph(), origin, run.tape.where)
     made = plan_for(linearized.graph, how, itemsize_of(run))
-    arrangements = [recipe.kernels for recipe in linearized.recipes]
+    arrangements = [recipe.ops for recipe in linearized.recipes]
     if isinstance(made, ChunkedPlan):
         chunks = compile_chunks(made, arrangements)
         return Prepared(linearized, made, chunks.forms, chunks.used_slots, chunks)
@@ -130,6 +130,6 @@ def operators(run: Run) -> list[JacobianOperator]:
 def _sweeps(run: Run) -> tuple[Linearized, list[Sweeps]]:
     linearized = linearize(run.graph(), where=run.tape.where)
     graph = linearized.graph
-    arrangements = [recipe.kernels for recipe in linearized.recipes]
+    arrangements = [recipe.ops for recipe in linearized.recipes]
     ends = [(i, o) for o in graph.outputs for i in graph.inputs]
     return linearized, [Sweeps(graph, arrangements, each) for each in ends]

@@ -12,7 +12,7 @@ from chainad.api.options import options
 from chainad.frontends.numpy.recorded_array import detached
 from chainad.planning.auto import Mode
 from chainad.planning.chunked import ChunkedPlan
-from chainad.planning.cost_models import PriceModel
+from chainad.planning.cost_models import CostModel
 from chainad.planning.plan import Plan
 from chainad.planning.search.budget import Effort
 
@@ -22,7 +22,7 @@ def jacobian(
     argnums: int | Sequence[int] = 0,
     mode: Mode | ChunkedPlan = "auto",
     output: str = "dense",
-    price: str | PriceModel = "multiplications",
+    cost: str | CostModel = "multiplications",
     memory_limit: int | str | None = None,
     effort: Effort = "balanced",
     seed: int = 0,
@@ -56,7 +56,7 @@ def jacobian(
           never accumulates the Jacobian; `mode` plays no part.
 
         Only dense Jacobians can be differentiated again.
-    price : str or PriceModel
+    cost : str or CostModel
         What the plan is to make small: "multiplications" (scalar ones; a product with +1 or -1
         everywhere is free), "all_multiplications" (such products counted like any others, the
         convention of published tables), "bytes" (read from memory and written there), "time" (by
@@ -94,7 +94,7 @@ def jacobian(
     Raises
     ------
     PlanError
-        If the mode is unknown or does not fit the function, or the price is unknown.
+        If the mode is unknown or does not fit the function, or the cost is unknown.
     InputError
         If `output` is unknown, or, when called, if an argument is not an array of real floats, or
         `argnums` or `out` does not fit.
@@ -128,7 +128,7 @@ def jacobian(
     >>> chainad.jacobian(np.square, output="sparse")(np.array([1.0, 3.0])).data
     array([2., 6.])
     """
-    how = options(argnums, mode, output, price, memory_limit, effort, seed, backend)
+    how = options(argnums, mode, output, cost, memory_limit, effort, seed, backend)
     return JacobianFunction(f, how, batch)
 
 
@@ -137,7 +137,7 @@ def value_and_jacobian(
     argnums: int | Sequence[int] = 0,
     mode: Mode | ChunkedPlan = "auto",
     output: str = "dense",
-    price: str | PriceModel = "multiplications",
+    cost: str | CostModel = "multiplications",
     memory_limit: int | str | None = None,
     effort: Effort = "balanced",
     seed: int = 0,
@@ -164,7 +164,7 @@ def value_and_jacobian(
     array([[2., 0.],
            [0., 6.]])
     """
-    how = options(argnums, mode, output, price, memory_limit, effort, seed, backend)
+    how = options(argnums, mode, output, cost, memory_limit, effort, seed, backend)
     return ValueAndJacobianFunction(f, how, batch)
 
 
@@ -174,7 +174,7 @@ def compile(
     argnums: int | Sequence[int] = 0,
     mode: Mode | ChunkedPlan = "auto",
     output: str = "dense",
-    price: str | PriceModel = "multiplications",
+    cost: str | CostModel = "multiplications",
     memory_limit: int | str | None = None,
     effort: Effort = "balanced",
     seed: int = 0,
@@ -185,7 +185,7 @@ def compile(
 
     Parameters
     ----------
-    f, argnums, mode, output, price, memory_limit, effort, seed
+    f, argnums, mode, output, cost, memory_limit, effort, seed
         As for `jacobian`; `output="operator"` is refused.
     backend : str
         What runs the program: "numpy"; "python", operations on single Python numbers, for functions
@@ -238,7 +238,7 @@ def compile(
     array([[6., 0.],
            [0., 2.]])
     """
-    how = options(argnums, mode, output, price, memory_limit, effort, seed, backend)
+    how = options(argnums, mode, output, cost, memory_limit, effort, seed, backend)
     return JacobianFunction(f, how).compile(*args, **kwargs)
 
 
@@ -247,7 +247,7 @@ def plan(
     *args: Any,
     argnums: int | Sequence[int] = 0,
     mode: Mode | ChunkedPlan = "auto",
-    price: str | PriceModel = "multiplications",
+    cost: str | CostModel = "multiplications",
     memory_limit: int | str | None = None,
     effort: Effort = "balanced",
     seed: int = 0,
@@ -257,7 +257,7 @@ def plan(
 
     Parameters
     ----------
-    f, argnums, mode, price, memory_limit, effort, seed
+    f, argnums, mode, cost, memory_limit, effort, seed
         As for `jacobian`.
     *args, **kwargs
         The arguments of `f`; only their shapes and the branches they choose matter.
@@ -281,7 +281,7 @@ def plan(
     >>> chainad.plan(lambda x: A[0] @ np.sin(A[1] @ x), np.ones(40)).multiplications
     2460
     """
-    how = options(argnums, mode, "dense", price, memory_limit, effort, seed, "auto")
+    how = options(argnums, mode, "dense", cost, memory_limit, effort, seed, "auto")
     return JacobianFunction(f, how).plan(*args, **kwargs)
 
 

@@ -57,8 +57,8 @@ def assemble(
     signs = tuple(tuple(term.sign for term in own) for own in each)
     if all(own == (1,) for own in signs):
         signs = ()
-    kernel = Scatter(tuple(regions), size, covers, signs)
-    return writer.emit(kernel, *(term.register for own in each for term in own))
+    op = Scatter(tuple(regions), size, covers, signs)
+    return writer.emit(op, *(term.register for own in each for term in own))
 
 
 def reassemble(writer: Writer, register: int, size: int) -> int:
@@ -110,9 +110,9 @@ def _terms(writer: Writer, whole: Term, reads: Counter[int]) -> list[Term]:
 def _opposite(writer: Writer, made: Instruction, term: Term) -> list[Term] | None:
     """Return the term without the change of sign that it is a view or a part of."""
     opposite = writer.made.get(made.inputs[0])
-    if opposite is None or opposite.kernel != Scale(-1):
+    if opposite is None or opposite.op != Scale(-1):
         return None
-    turned = writer.emit(made.kernel, opposite.inputs[0])
+    turned = writer.emit(made.op, opposite.inputs[0])
     return [Term(turned, -term.sign, term.where)]
 
 
@@ -121,25 +121,25 @@ def _parts(writer: Writer, term: Term, reads: Counter[int], is_whole: bool) -> l
     made = writer.made.get(term.register)
     if made is None:
         return None
-    kernel, inputs = made.kernel, made.inputs
+    op, inputs = made.op, made.inputs
     x = inputs[0] if inputs else -1
-    if isinstance(kernel, Reshape):
+    if isinstance(op, Reshape):
         # Only what is one number, or a vector, keeps its places.
         shape = writer.shapes.get(x)
-        if shape is not None and (all(n == 1 for n in shape) or shape == kernel.shape):
+        if shape is not None and (all(n == 1 for n in shape) or shape == op.shape):
             return [Term(x, term.sign, term.where)]
         return _opposite(writer, made, term)
-    if isinstance(kernel, Take):
+    if isinstance(op, Take):
         return _opposite(writer, made, term)
-    if isinstance(kernel, Broadcast):
+    if isinstance(op, Broadcast):
         shape = writer.shapes.get(x)
         is_number = shape is not None and all(n == 1 for n in shape)
         return [Term(x, term.sign, term.where)] if is_number else None
-    if kernel == Scale(-1):
+    if op == Scale(-1):
         return [Term(x, -term.sign, term.where)]
     if reads[term.register] > (0 if is_whole else 1):
         return None  # it is needed anyway
-    match kernel:
+    match op:
         case Add():
             return [Term(k, term.sign, term.where) for k in inputs]
         case Subtract():

@@ -12,7 +12,7 @@ from chainad.backends.numpy.build import Runner, build
 from chainad.compiler.lower import Lowered, lower
 from chainad.ir.array_functions import key_of, place
 from chainad.planning.chunked import ChunkedPlan, Part
-from chainad.structure import Kernels
+from chainad.structure import Ops
 from chainad.structure.results import Dense
 
 
@@ -83,7 +83,7 @@ class _Result:
         self.array = placed if self.array is None else self.array + placed
 
 
-def compile_chunks(plan: ChunkedPlan, arrangements: Sequence[Kernels]) -> Chunks:
+def compile_chunks(plan: ChunkedPlan, arrangements: Sequence[Ops]) -> Chunks:
     """Return the programs of a chunked plan; `arrangements` are those of its local Jacobians."""
     programs: list[tuple[Part, Lowered, Runner]] = []
     shapes = plan.graph.shapes

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from chainad.backends.numpy.build import build
-from chainad.ir.ops import Kernel
+from chainad.ir.ops import Op
 from chainad.ir.program import Instruction, Program
 from chainad.rules.base import Formula, Local
 from chainad.structure import arrange
@@ -44,7 +44,7 @@ def _pairs(local: Local, x_is_complex: bool) -> Formula:
     """Return the formula of a lifted local Jacobian."""
     given = local.formula
     assert given is not None
-    arrange_numbers = _runner(local.arrangement.kernels)
+    arrange_numbers = _runner(local.arrangement.ops)
     shape = local.arrangement.structure.stored_shape
 
     def formula(*values: Any) -> Any:
@@ -56,10 +56,10 @@ def _pairs(local: Local, x_is_complex: bool) -> Formula:
     return formula
 
 
-def _runner(kernels: tuple[Kernel, ...]) -> Callable[[Any], Any]:
-    """Return what applies kernels to one array."""
-    if not kernels:
+def _runner(ops: tuple[Op, ...]) -> Callable[[Any], Any]:
+    """Return what applies ops to one array."""
+    if not ops:
         return lambda x: x
-    steps = tuple(Instruction(kernel, (k,), k + 1) for k, kernel in enumerate(kernels))
-    run = build(Program(1, steps, (len(kernels),)))
+    steps = tuple(Instruction(op, (k,), k + 1) for k, op in enumerate(ops))
+    run = build(Program(1, steps, (len(ops),)))
     return lambda x: run([x])[0]

@@ -17,7 +17,7 @@ from chainad.ir.graph import Argument, Graph, Node, Origin
 from chainad.planning.linear_graph import Edge, LinearGraph
 from chainad.rules import complexes, fft
 from chainad.rules.base import RULES, Formula, Local, Rule, Through, arguments_in, name_of
-from chainad.structure import Kernels, identity
+from chainad.structure import Ops, identity
 
 HOLOMORPHIC = complexes.HOLOMORPHIC
 # Their rules know of real and imaginary parts themselves.
@@ -25,14 +25,14 @@ OWN = complexes.OWN | fft.OWN
 
 
 class Recipe(NamedTuple):
-    """How the numbers of one local Jacobian are made: a formula on a node's values, then kernels.
+    """How the numbers of one local Jacobian are made: a formula on a node's values, then ops.
 
     Edges without numbers have no formula.
     """
 
     node: int
     formula: Formula | None
-    kernels: Kernels
+    ops: Ops
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ def _number(
             extra.append((k, outputs[-1]))
     names += _names("y", len(outputs))
     edges = [Edge(vertex[d.tail], vertex[d.head], d.local.arrangement.structure) for d in drafts]
-    recipes = [Recipe(d.node, d.local.formula, d.local.arrangement.kernels) for d in drafts]
+    recipes = [Recipe(d.node, d.local.formula, d.local.arrangement.ops) for d in drafts]
     origins = [origin(d.node) for d in drafts] if origin else []
     for k, output in extra:
         edges.append(Edge(vertex[k], output, identity(graph.nodes[k].shape)))

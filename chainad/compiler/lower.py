@@ -1,4 +1,4 @@
-"""Lowering: from a plan to a program; every choice of a kernel is made here and in `lowering`."""
+"""Lowering: from a plan to a program; every choice of a op is made here and in `lowering`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chainad.compiler.passes.builder import Writer
 from chainad.compiler.passes.layout import lay_out_axes
 from chainad.ir.program import Program
 from chainad.planning.plan import Plan
-from chainad.structure import Kernels, Product
+from chainad.structure import Ops, Product
 from chainad.structure.results import Form
 from chainad.structure.structure import Structure
 
@@ -28,22 +28,22 @@ class Lowered:
     forms: tuple[Form | None, ...]
 
 
-def lower(plan: Plan, arrangements: Sequence[Kernels], output: str = "dense") -> Lowered:
+def lower(plan: Plan, arrangements: Sequence[Ops], output: str = "dense") -> Lowered:
     """Return the program of a plan.
 
     Parameters
     ----------
     plan : Plan
-    arrangements : sequence of Kernels
-        For every local Jacobian, the kernels that bring the array of its rule into the kept form.
+    arrangements : sequence of Ops
+        For every local Jacobian, the ops that bring the array of its rule into the kept form.
     output : str
         The form of the results: "dense", "sparse" or "structured".
     """
     edges = plan.graph.edges
     writer = Writer(len(edges))
     registers: list[int | None] = []
-    for k, (edge, kernels) in enumerate(zip(edges, arrangements, strict=True)):
-        registers.append(_local(writer, edge.structure, kernels, k))
+    for k, (edge, ops) in enumerate(zip(edges, arrangements, strict=True)):
+        registers.append(_local(writer, edge.structure, ops, k))
     for step in plan.steps:
         left, right = registers[step.left], registers[step.right]
         if isinstance(step.algebra, Product):
@@ -66,11 +66,11 @@ def lower(plan: Plan, arrangements: Sequence[Kernels], output: str = "dense") ->
     return Lowered(program, tuple(forms))
 
 
-def _local(writer: Writer, structure: Structure, kernels: Kernels, slot: int) -> int | None:
+def _local(writer: Writer, structure: Structure, ops: Ops, slot: int) -> int | None:
     """Bring the array of a rule into the kept form."""
     if structure.scale is not None:
         return None
-    register = writer.apply(kernels, slot)
+    register = writer.apply(ops, slot)
     assert register is not None
     if structure.action is None:
         writer.shapes[register] = structure.stored_shape

@@ -22,7 +22,7 @@ from chainad.compiler.lower import lower
 from chainad.ir.cache import Cache
 from chainad.planning.linear_graph import Edge, LinearGraph, Vertex
 from chainad.planning.plan import follow
-from chainad.structure import Kernels, dense
+from chainad.structure import Ops, dense
 
 Array = npt.NDArray[Any]
 
@@ -34,7 +34,7 @@ class Sweeps:
     """
 
     def __init__(
-        self, graph: LinearGraph, arrangements: Sequence[Kernels], ends: tuple[Vertex, Vertex]
+        self, graph: LinearGraph, arrangements: Sequence[Ops], ends: tuple[Vertex, Vertex]
     ) -> None:
         self.ends = ends
         self.slots, self.graph = _between(graph, *ends)

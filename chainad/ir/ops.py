@@ -1,6 +1,6 @@
 """The array operations that a program is made of: names and static parameters, no numbers.
 
-The algebra of structures states in kernels how stored arrays move and meet; `lower` strings them
+The algebra of structures states in ops how stored arrays move and meet; `lower` strings them
 into programs; a backend implements each once. Axes are counted from zero, shapes are in numbers.
 """
 
@@ -203,4 +203,4 @@ Unary: TypeAlias = (
 Binary: TypeAlias = (
     Add | Subtract | AddAt | AddTied | Multiply | MatMul | Dot | SparseDot | Push | Pull
 )
-Kernel: TypeAlias = Full | Unary | Binary | Scatter | Concatenate
+Op: TypeAlias = Full | Unary | Binary | Scatter | Concatenate

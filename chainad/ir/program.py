@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chainad.ir.ops import Kernel
+from chainad.ir.ops import Op
 
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """Apply a kernel to registers; write a register that was never written before."""
+    """Apply a op to registers; write a register that was never written before."""
 
-    kernel: Kernel
+    op: Op
     inputs: tuple[int, ...]
     output: int
 
@@ -50,7 +50,7 @@ class Program:
 
     def __str__(self) -> str:
         lines = [
-            f"r{i.output} = {i.kernel}({', '.join(f'r{k}' for k in i.inputs)})"
+            f"r{i.output} = {i.op}({', '.join(f'r{k}' for k in i.inputs)})"
             for i in self.instructions
         ]
         outputs = ", ".join("zero" if k is None else f"r{k}" for k in self.outputs)

@@ -1,4 +1,4 @@
-"""Shapes: what a kernel makes of the shapes of its inputs."""
+"""Shapes: what a op makes of the shapes of its inputs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from chainad.ir.ops import (
     Dot,
     Explicit,
     Full,
-    Kernel,
     MatMul,
     Multiply,
+    Op,
     Place,
     Pull,
     Push,
@@ -46,21 +46,21 @@ def broadcast_shape(one: Shape | None, two: Shape | None) -> Shape | None:
     return np.broadcast_shapes(one, two)
 
 
-def shape_of(kernel: Kernel, inputs: tuple[Shape | None, ...]) -> Shape | None:
-    """Return the shape of what a kernel makes; None if that is not known.
+def shape_of(op: Op, inputs: tuple[Shape | None, ...]) -> Shape | None:
+    """Return the shape of what a op makes; None if that is not known.
 
     Slots whose arrays a rule states in its own way have no known shape, nor have the results of
     operators.
     """
-    if isinstance(kernel, ELEMENTWISE):
+    if isinstance(op, ELEMENTWISE):
         one, two = inputs
         return one if one == two else broadcast_shape(one, two)
     known = [shape for shape in inputs if shape is not None]
-    if isinstance(kernel, (Reshape, Broadcast, Full, Scatter, Explicit)):
-        return _stated(kernel, known)
+    if isinstance(op, (Reshape, Broadcast, Full, Scatter, Explicit)):
+        return _stated(op, known)
     if len(known) < len(inputs):
         return None
-    match kernel:
+    match op:
         case Transpose(order):
             return tuple(known[0][k] for k in order)
         case Take(axis, positions):
@@ -84,11 +84,11 @@ def shape_of(kernel: Kernel, inputs: tuple[Shape | None, ...]) -> Shape | None:
             return known[0][1:]
         case Push() | Pull():
             return None
-    raise AssertionError(kernel)
+    raise AssertionError(op)
 
 
-def _stated(kernel: Kernel, known: list[Shape]) -> Shape | None:
-    match kernel:
+def _stated(op: Op, known: list[Shape]) -> Shape | None:
+    match op:
         case Reshape(shape) if -1 in shape:
             if not known:
                 return None

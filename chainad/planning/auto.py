@@ -1,4 +1,4 @@
-"""The floor above all planners: price every candidate, keep the cheapest.
+"""The floor above all planners: cost every candidate, keep the cheapest.
 
 Hence `auto` is never dearer than any fixed mode, and can say so in print.
 """
@@ -14,13 +14,13 @@ from typing import Any
 from chainad.errors import PlanError
 from chainad.ir.cache import Cache
 from chainad.planning.chain import chain as chains
-from chainad.planning.chain.chain import chain, hybrid_orders, price_of_order
-from chainad.planning.cost_models import PriceModel, all_multiplications, model_of, multiplications
+from chainad.planning.chain.chain import chain, cost_of_order, hybrid_orders
+from chainad.planning.cost_models import CostModel, all_multiplications, model_of, multiplications
 from chainad.planning.fit import check_fits
-from chainad.planning.linear_graph import Elimination, LinearGraph, Price, may_part
+from chainad.planning.linear_graph import Cost, Elimination, LinearGraph, may_part
 from chainad.planning.modes import around, forward, reverse
 from chainad.planning.orders import Item, Vertex, only_vertices
-from chainad.planning.plan import Alternative, Plan, follow, price_of_steps
+from chainad.planning.plan import Alternative, Plan, cost_of_steps, follow
 from chainad.planning.repeats import repeats_in
 from chainad.planning.search import edges as singles
 from chainad.planning.search import exhaustive as sets
@@ -53,7 +53,7 @@ Planner = Callable[[LinearGraph], Sequence[Item]]
 Mode = str | Planner | Plan | Sequence[Item]
 
 # Planners that search take an aim, too: how hard to.
-SEARCHES: dict[str, Callable[[LinearGraph, PriceModel, Aim], Order]] = {
+SEARCHES: dict[str, Callable[[LinearGraph, CostModel, Aim], Order]] = {
     "exhaustive": exhaustive,
     "blocks": blocks,
     "window": window,
@@ -72,7 +72,7 @@ PLANNERS: dict[str, Callable[..., Order]] = {
     **SEARCHES,
 }
 MODES = ("auto", "hybrid", *PLANNERS)
-# Beyond so many inner vertices, pricing a pivot at every one of them takes longer than it saves.
+# Beyond so many inner vertices, costing a pivot at every one of them takes longer than it saves.
 MANY = 40
 
 # Planning one turn of a loop takes so many times less time than planning all.
@@ -88,7 +88,7 @@ def make_plan(
     graph: LinearGraph,
     mode: Mode = "auto",
     itemsize: int = 8,
-    model: PriceModel = multiplications,
+    model: CostModel = multiplications,
     aim: Aim = DEFAULT,
 ) -> Plan:
     """Plan the accumulation of the Jacobian of a linear graph.
@@ -101,7 +101,7 @@ def make_plan(
         a function from graphs to orders, a plan for an equal graph, or an order.
     itemsize : int
         Bytes per number.
-    model : PriceModel
+    model : CostModel
         What is to be made small.
     aim : Aim
         How hard to search.
@@ -114,7 +114,7 @@ def make_plan(
     if isinstance(mode, Plan):
         check_fits(mode.graph, graph)
         given = replace(mode.with_origins(graph), itemsize=itemsize)
-        return replace(given, model=model.name, price=price_of_steps(given, model))
+        return replace(given, model=model.name, cost=cost_of_steps(given, model))
     check_mode(mode)
     if isinstance(mode, str):
         return _by_name(graph, mode, itemsize, model, aim)
@@ -137,7 +137,7 @@ def check_mode(mode: Mode) -> Mode:
     return mode
 
 
-# Prices that are not exact are off by less than this, as far as was seen.
+# Costs that are not exact are off by less than this, as far as was seen.
 SLACK = 1.05
 
 _plans: Cache[Plan] = Cache(256)
@@ -147,11 +147,11 @@ def plan_cached(
     graph: LinearGraph,
     mode: Mode,
     itemsize: int = 8,
-    price: str | PriceModel = multiplications,
+    cost: str | CostModel = multiplications,
     aim: Aim = DEFAULT,
 ) -> Plan:
     """Return `make_plan` of these, from the cache if an equal graph was planned."""
-    key, model = mode_key(mode), model_of(price, itemsize)
+    key, model = mode_key(mode), model_of(cost, itemsize)
     if key is None:
         return make_plan(graph, mode, itemsize, model, aim)
     made = _plans.get(
@@ -167,39 +167,39 @@ def mode_key(mode: Mode) -> Hashable:
     return None if callable(mode) else tuple(mode)
 
 
-def _by_name(graph: LinearGraph, mode: str, itemsize: int, model: PriceModel, aim: Aim) -> Plan:
+def _by_name(graph: LinearGraph, mode: str, itemsize: int, model: CostModel, aim: Aim) -> Plan:
     asked = f"mode={mode!r}" + ("" if aim == DEFAULT else f", effort={aim.effort!r}")
     if mode in PLANNERS:
         order = planned(graph, mode, model, aim)
         return _finish(graph, order, asked, mode, itemsize, model, {})
     problem = None if graph.chain is not None else compact(graph, model)
     orders = dict(candidates(graph, model, aim, problem))
-    prices = _priced(graph, orders, model, problem)
+    costs = _costd(graph, orders, model, problem)
     if mode == "hybrid":
         offers = dict.fromkeys(hybrids(graph, orders, model))
         plans = [follow(graph, order, model=model) for order in offers]
         mixed = [plan for plan in plans if plan.mode == "hybrid"]
         if mixed:
-            found = min(mixed, key=lambda plan: (plan.price, plan.additions))
-            return _finish(graph, found.order, asked, "hybrid", itemsize, model, prices)
-    best = _cheapest(graph, orders, prices)
-    return _finish(graph, orders[best], asked, best, itemsize, model, prices)
+            found = min(mixed, key=lambda plan: (plan.cost, plan.additions))
+            return _finish(graph, found.order, asked, "hybrid", itemsize, model, costs)
+    best = _cheapest(graph, orders, costs)
+    return _finish(graph, orders[best], asked, best, itemsize, model, costs)
 
 
-def planned(graph: LinearGraph, name: str, model: PriceModel, aim: Aim) -> Order:
+def planned(graph: LinearGraph, name: str, model: CostModel, aim: Aim) -> Order:
     """Return the order of a planner of the table."""
     if name in SEARCHES:
         return SEARCHES[name](graph, model, aim)
     return PLANNERS[name](graph, model)
 
 
-def _priced(
-    graph: LinearGraph, orders: dict[str, Order], model: PriceModel, problem: Compact[Any] | None
-) -> dict[str, Price]:
-    """Return the prices of orders; on large graphs only of the classical and the cheapest ones."""
+def _costd(
+    graph: LinearGraph, orders: dict[str, Order], model: CostModel, problem: Compact[Any] | None
+) -> dict[str, Cost]:
+    """Return the costs of orders; on large graphs only of the classical and the cheapest ones."""
     names = list(orders)
     if len(graph.inner) > MANY and model.overall is None and problem is not None:
-        amounts = {name: problem.price_of(order) for name, order in orders.items()}
+        amounts = {name: problem.cost_of(order) for name, order in orders.items()}
         most = min(amounts.values()) * (1 if problem.is_exact else SLACK)
         names = [
             name
@@ -207,17 +207,17 @@ def _priced(
             if name in CLASSICAL or amounts[name] <= most or problem.is_averse
         ]
         if isinstance(problem, Dense):
-            return {name: _price(graph, problem, orders[name], amounts[name]) for name in names}
+            return {name: _cost(graph, problem, orders[name], amounts[name]) for name in names}
         if all(edge.structure.action is None for edge in graph.edges):
             table = problem if isinstance(problem, Structured) else structured(graph, model)
-            return _prices_in_full(graph, table, {name: orders[name] for name in names}, model)
-    return {name: price_of_order(graph, orders[name], model) for name in names}
+            return _full_costs(graph, table, {name: orders[name] for name in names}, model)
+    return {name: cost_of_order(graph, orders[name], model) for name in names}
 
 
-def _prices_in_full(
-    graph: LinearGraph, table: Structured, orders: dict[str, Order], model: PriceModel
-) -> dict[str, Price]:
-    """Return the prices of orders of a graph without operators; products are looked up."""
+def _full_costs(
+    graph: LinearGraph, table: Structured, orders: dict[str, Order], model: CostModel
+) -> dict[str, Cost]:
+    """Return the costs of orders of a graph without operators; products are looked up."""
     merged = [landing.total for landing in Elimination(graph).landings if landing.total is not None]
     amount = sum(map(model.total, merged))
     additions = sum(total.additions for total in merged)
@@ -225,34 +225,34 @@ def _prices_in_full(
     for name, order in orders.items():
         vertices = only_vertices(order)
         if vertices is None:
-            found[name] = price_of_order(graph, order, model)
+            found[name] = cost_of_order(graph, order, model)
         else:
-            price = table.price_in_full(vertices)
+            cost = table.full_cost(vertices)
             found[name] = replace(
-                price, amount=price.amount + amount, additions=price.additions + additions
+                cost, amount=cost.amount + amount, additions=cost.additions + additions
             )
     return found
 
 
-def _price(graph: LinearGraph, problem: Dense, order: Order, amount: int) -> Price:
-    """Return the price of an order of dense Jacobians, from integers alone if it is of vertices."""
+def _cost(graph: LinearGraph, problem: Dense, order: Order, amount: int) -> Cost:
+    """Return the cost of an order of dense Jacobians, from integers alone if it is of vertices."""
     vertices = only_vertices(order)
     if vertices is None:
-        return price_of_order(graph, order, multiplications)
+        return cost_of_order(graph, order, multiplications)
     size = graph.size
     parallel = Counter((edge.tail, edge.head) for edge in graph.edges)
     merged = sum((n - 1) * size(u) * size(w) for (u, w), n in parallel.items() if n > 1)
-    return Price(amount, problem.additions_of(vertices) + merged, amount)
+    return Cost(amount, problem.additions_of(vertices) + merged, amount)
 
 
-def _cheapest(graph: LinearGraph, orders: dict[str, Order], prices: dict[str, Price]) -> str:
+def _cheapest(graph: LinearGraph, orders: dict[str, Order], costs: dict[str, Cost]) -> str:
     """Return the name of the cheapest order; of equals, that of the least peak.
 
     If these are equal, too, few rows times a large matrix are preferred to a large one times few
     columns, which takes BLAS 5 to 10% longer; then the first one is.
     """
-    least = min(prices.values())
-    tied = [name for name in prices if prices[name] == least]
+    least = min(costs.values())
+    tied = [name for name in costs if costs[name] == least]
     if len(tied) == 1 or len(graph.inner) > MANY:
         return tied[0]
 
@@ -266,7 +266,7 @@ def _cheapest(graph: LinearGraph, orders: dict[str, Order], prices: dict[str, Pr
 
 def candidates(
     graph: LinearGraph,
-    model: PriceModel,
+    model: CostModel,
     aim: Aim = DEFAULT,
     problem: Compact[Any] | None = None,
 ) -> Iterator[tuple[str, Order]]:
@@ -283,14 +283,14 @@ def candidates(
     problem = problem or compact(graph, model)
     found: dict[tuple[Vertex, ...], str] = {}
     offers = list(rules(problem, aim.level))
-    amounts = problem.prices_of([order for _, order in offers])
+    amounts = problem.costs_of([order for _, order in offers])
     for (name, made), amount in zip(offers, amounts, strict=True):
         order = tuple(made)
         if amount is not None and (found.setdefault(order, name) == name or name == "reverse"):
             yield name, order
     starts: list[Sequence[int]] = [list(order) for order in found]
     if len(graph.inner) <= aim.level.inner:
-        best = cheapest(problem, min(starts, key=problem.price_of))
+        best = cheapest(problem, min(starts, key=problem.cost_of))
         assert best is not None
         found.setdefault(tuple(best), "exhaustive")
         yield "exhaustive", tuple(best)
@@ -303,7 +303,7 @@ def candidates(
         turns = repeats(graph, model, aim, problem.cheapest_of(starts))
         if found.setdefault(turns, "repeats") == "repeats":
             yield "repeats", turns
-            if problem.price_of(turns) < min(map(problem.price_of, [*found][:-1])):
+            if problem.cost_of(turns) < min(map(problem.cost_of, [*found][:-1])):
                 for stage, improvement in _improved(graph, problem, [turns], model, aim):
                     if found.setdefault(improvement, stage) == stage:
                         yield f"repeats, {stage}", improvement
@@ -321,7 +321,7 @@ def _improved(
     graph: LinearGraph,
     problem: Compact[Any],
     starts: Sequence[Sequence[int]],
-    model: PriceModel,
+    model: CostModel,
     aim: Aim,
 ) -> Iterator[tuple[str, tuple[Vertex, ...]]]:
     """Yield the orders that the stages of the search find, by the name of the stage."""
@@ -335,17 +335,17 @@ def _improved(
 
 
 def _least(
-    graph: LinearGraph, problem: Compact[Any], orders: Sequence[Order], model: PriceModel
+    graph: LinearGraph, problem: Compact[Any], orders: Sequence[Order], model: CostModel
 ) -> Order:
     """Return the cheapest order, of equals the one with the fewest additions."""
-    amounts = [problem.price_of(order) for order in orders]
+    amounts = [problem.cost_of(order) for order in orders]
     tied = [o for o, amount in zip(orders, amounts, strict=True) if amount == min(amounts)]
     if len(tied) == 1 or model.overall is not None:
         return tied[0]
-    return min(tied, key=lambda order: price_of_order(graph, order, model))
+    return min(tied, key=lambda order: cost_of_order(graph, order, model))
 
 
-def hybrids(graph: LinearGraph, orders: dict[str, Order], model: PriceModel) -> Iterator[Order]:
+def hybrids(graph: LinearGraph, orders: dict[str, Order], model: CostModel) -> Iterator[Order]:
     """Yield orders that may turn out neither forward nor reverse."""
     yield from orders.values()
     if graph.chain is not None:
@@ -360,31 +360,31 @@ def _finish(
     asked: str,
     planner: str,
     itemsize: int,
-    model: PriceModel,
-    prices: dict[str, Price],
+    model: CostModel,
+    costs: dict[str, Cost],
 ) -> Plan:
     """Follow the order, and set the classical modes beside it for comparison.
 
     Beside an order that was asked for stands a good one, too.
     """
-    known = dict(prices)
-    beside = CLASSICAL if prices else (*CLASSICAL, *_reference(graph, model))
+    known = dict(costs)
+    beside = CLASSICAL if costs else (*CLASSICAL, *_reference(graph, model))
     for name in () if is_heavy(graph) else beside:
         if name not in known:
-            known[name] = price_of_order(graph, planned(graph, name, model, DEFAULT), model)
+            known[name] = cost_of_order(graph, planned(graph, name, model, DEFAULT), model)
     plan = follow(graph, order, asked=asked, itemsize=itemsize, model=model)
     offers = tuple(
         Alternative(name, offer.multiplications, offer.additions, offer.amount)
         for name, offer in sorted(known.items(), key=lambda item: item[1])
     )
-    # A price of whole plans is only stood in for while planners search.
+    # A cost of whole plans is only stood in for while planners search.
     proof = "" if model.overall else _proof(plan, planner, known, model)
     if sum(structure.weight for structure in plan.structures) > HEAVY:
         forget()
     return replace(plan, alternatives=offers, planner=planner, proof=proof)
 
 
-def _reference(graph: LinearGraph, model: PriceModel) -> tuple[str, ...]:
+def _reference(graph: LinearGraph, model: CostModel) -> tuple[str, ...]:
     """Return the planner that a mode is held against; none if that would take long."""
     if len(graph.inner) > MANY or model.overall is not None:
         return ()
@@ -393,8 +393,8 @@ def _reference(graph: LinearGraph, model: PriceModel) -> tuple[str, ...]:
     return ("greedy",)
 
 
-def _proof(plan: Plan, planner: str, known: dict[str, Price], model: PriceModel) -> str:
-    """Return what is proved of a plan's price: it equals that of a planner that is exact.
+def _proof(plan: Plan, planner: str, known: dict[str, Cost], model: CostModel) -> str:
+    """Return what is proved of a plan's cost: it equals that of a planner that is exact.
 
     Positions may make the structure of a product or a sum depend on the order, and so may pieces
     that are kept side by side; then nothing is.
@@ -403,7 +403,7 @@ def _proof(plan: Plan, planner: str, known: dict[str, Price], model: PriceModel)
         return ""
     proofs = (("edges", singles.PROOF), ("chain", chains.PROOF), ("exhaustive", sets.PROOF))
     for name, proof in proofs:
-        is_best = name in known and known[name].amount == plan.price
+        is_best = name in known and known[name].amount == plan.cost
         if planner == name or is_best:
             is_exact = name != "chain" or chains.is_exact(plan.graph, model)
             return proof if is_exact else ""

@@ -1,7 +1,7 @@
-"""A lower bound on the price of every elimination order, by minimum vertex cuts.
+"""A lower bound on the cost of every elimination order, by minimum vertex cuts.
 
 Whenever a vertex v is eliminated, the tails of its edges cut it off from the inputs, and the heads
-cut it off from the outputs. So its price is at least d(v) times the widths of a least cut on either
+cut it off from the outputs. So its cost is at least d(v) times the widths of a least cut on either
 side, whatever came before. Edges that keep no numbers are free to multiply with; on scalars, only
 what enters or leaves v by an edge that keeps one is counted.
 Source: Griewank & Naumann 2003, *Accumulating Jacobians as chained sparse matrix products*; the cut
@@ -25,9 +25,9 @@ Neighbours = Mapping[int, Iterable[int]]
 
 
 def lower_bound(graph: LinearGraph, model: str) -> int | None:
-    """Return a price below which no vertex elimination order can be; None if nothing is known.
+    """Return a cost below which no vertex elimination order can be; None if nothing is known.
 
-    Known for dense Jacobians, and for scalars between inputs and outputs of any shape, priced in
+    Known for dense Jacobians, and for scalars between inputs and outputs of any shape, costd in
     multiplications.
     """
     if len(graph.inner) > MANY or model not in (multiplications.name, all_multiplications.name):
@@ -36,11 +36,11 @@ def lower_bound(graph: LinearGraph, model: str) -> int | None:
     if all(s.kind == "dense" and min(s.matrix_shape) > 0 for _, _, s in found):
         widths = [graph.size(v) for v in range(len(graph.shapes))]
         edges = {(tail, head): True for tail, head, _ in found}
-        return sum(least_prices(widths, edges, graph.inner).values())
+        return sum(least_costs(widths, edges, graph.inner).values())
     if model != multiplications.name:
         return None  # a sum of ones may vanish, and then so do its products
     scalars = scalar_edges(found, graph.inner, len(graph.shapes))
-    return None if scalars is None else sum(least_prices(*scalars, graph.inner).values())
+    return None if scalars is None else sum(least_costs(*scalars, graph.inner).values())
 
 
 def scalar_edges(
@@ -71,7 +71,7 @@ def scalar_edges(
     return [1] * (count + len(places)), found
 
 
-def least_prices(
+def least_costs(
     widths: Sequence[int], edges: Mapping[tuple[int, int], bool], inner: Iterable[Vertex]
 ) -> dict[Vertex, int]:
     """Return what eliminating each vertex costs at least, in any order.

@@ -87,7 +87,7 @@ SHIPPED_TABLE = Calibration(
 
 
 def calibrate(store: bool = True) -> Calibration:
-    """Measure what the kinds of work cost on this machine, and keep it for `price="time"`.
+    """Measure what the kinds of work cost on this machine, and keep it for `cost="time"`.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from math import prod
 from typing import Any, Literal
 
 from chainad.ir.graph import Origin
-from chainad.planning.cost_models import PriceModel, multiplications
+from chainad.planning.cost_models import CostModel, multiplications
 from chainad.planning.linear_graph import Edge, LinearGraph, Vertex
 from chainad.planning.plan import Peak, Plan, Step, follow
 from chainad.planning.report import bytes_text
@@ -29,7 +29,7 @@ Side = Literal["columns", "rows"]
 FORMAT = "chainad chunked plan 1"
 FIELDS = [
     *("format", "side", "limit", "asked", "title", "multiplications", "additions", "model"),
-    *("prices", "graph", "first"),
+    *("costs", "graph", "first"),
 ]
 
 # Beyond so many blocks, what is alive besides the result is a small part of it.
@@ -108,14 +108,14 @@ class ChunkedPlan:
 
     @property
     def model(self) -> str:
-        """The name of the price model that the orders were chosen by."""
+        """The name of the cost model that the orders were chosen by."""
         return self.parts[0].plan.model
 
     @cached_property
-    def price(self) -> int:
+    def cost(self) -> int:
         """What all blocks cost together; of peaks, the largest."""
-        prices = [part.plan.price for part in self.parts]
-        return max(prices) if self.model == "peak" else sum(prices)
+        costs = [part.plan.cost for part in self.parts]
+        return max(costs) if self.model == "peak" else sum(costs)
 
     @cached_property
     def multiplications(self) -> int:
@@ -147,7 +147,7 @@ class ChunkedPlan:
             "multiplications": self.multiplications,
             "additions": self.additions,
             "model": self.model,
-            "prices": [part.plan.price for part in self.parts],
+            "costs": [part.plan.cost for part in self.parts],
             "graph": json.loads(whole.to_json()),
             # The first block of every end; the others follow its order.
             "first": [[p.axis, p.stop, json.loads(p.plan.to_json())] for p in firsts],
@@ -164,7 +164,7 @@ class ChunkedPlan:
         return replace(self, graph=graph)
 
 
-def all_blocks(graph: LinearGraph, side: Side, first: Part, model: PriceModel) -> Iterator[Part]:
+def all_blocks(graph: LinearGraph, side: Side, first: Part, model: CostModel) -> Iterator[Part]:
     """Yield all blocks of one end, each with the order of the first."""
     shape = graph.shapes[SIDES[side](graph)[first.end]]
     size = shape[first.axis] if shape else 1
@@ -193,16 +193,16 @@ def _read(text: str) -> ChunkedPlan:
     parts: list[Part] = []
     for end, cut in enumerate(a_tuple(fields["first"], "first", len(ends))):
         parts += _read_blocks(graph, side, end, cut)
-    prices = a_tuple(fields["prices"], "prices", len(parts))
+    costs = a_tuple(fields["costs"], "costs", len(parts))
     model = a_text(fields["model"], "model")
-    priced = [
-        replace(part, plan=replace(part.plan, model=model, price=an_integer(price, "prices")))
-        for part, price in zip(parts, prices, strict=True)
+    costd = [
+        replace(part, plan=replace(part.plan, model=model, cost=an_integer(cost, "costs")))
+        for part, cost in zip(parts, costs, strict=True)
     ]
     plan = ChunkedPlan(
         graph,
         side,
-        tuple(priced),
+        tuple(costd),
         an_integer(fields["limit"], "limit", 1),
         a_text(fields["asked"], "asked"),
         a_text(fields["title"], "title"),
@@ -370,7 +370,7 @@ def _render(plan: ChunkedPlan) -> str:
         f" {bytes_text(local_numbers(graph) * size)},"
         f" result {bytes_text(result_numbers(graph) * size)},"
         f" products of a block {bytes_text(products * size)}",
-        f"price       {plan.multiplications:,} multiplications, {plan.additions:,} additions,"
+        f"cost       {plan.multiplications:,} multiplications, {plan.additions:,} additions,"
         " all blocks together",
     ]
     first = replace(plan.parts[0].plan, title="first block")

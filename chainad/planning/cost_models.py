@@ -1,8 +1,8 @@
-"""Price models: what a product, a sum and an explicit operator cost a planner, as data.
+"""Cost models: what a product, a sum and an explicit operator cost a planner, as data.
 
-A model is additive: the price of a plan is the sum of the prices of its steps. The one exception,
-`peak`, has a price for whole plans, and is searched by a price of steps that stands in for it.
-Prices are Python integers, so they never overflow.
+A model is additive: the cost of a plan is the sum of the costs of its steps. The one exception,
+`peak`, has a cost for whole plans, and is searched by a cost of steps that stands in for it.
+Costs are Python integers, so they never overflow.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from chainad.structure.structure import Structure
 
 
 class Peak(Protocol):
-    """What the price of a whole plan is read off."""
+    """What the cost of a whole plan is read off."""
 
     @property
     def bytes(self) -> int: ...
 
 
-class Priced(Protocol):
-    """A plan, as far as its price goes."""
+class Costd(Protocol):
+    """A plan, as far as its cost goes."""
 
     @property
     def peak(self) -> Peak: ...
 
 
 @dataclass(frozen=True)
-class PriceModel:
-    """What planning is to make small; an argument `price=` of every verb that plans.
+class CostModel:
+    """What planning is to make small; an argument `cost=` of every verb that plans.
 
     Attributes
     ----------
@@ -44,20 +44,20 @@ class PriceModel:
     unit : str
         What is counted.
     product, total, explicit : callable
-        The price of a product, of a sum, and of making an operator explicit: non-negative
+        The cost of a product, of a sum, and of making an operator explicit: non-negative
         integers.
     overall : callable, optional
-        The price of a whole plan, where it is not the sum of these; candidates are compared by it,
+        The cost of a whole plan, where it is not the sum of these; candidates are compared by it,
         and found by the others.
 
     Examples
     --------
     >>> import chainad
-    >>> from chainad.planning.cost_models import PriceModel
-    >>> model = PriceModel(
+    >>> from chainad.planning.cost_models import CostModel
+    >>> model = CostModel(
     ...     "products", "products", lambda product: 1, lambda total: 0, lambda operator: 1
     ... )
-    >>> chainad.plan_chain([5, 4, 3, 2], price=model).price
+    >>> chainad.plan_chain([5, 4, 3, 2], cost=model).cost
     2
     """
 
@@ -66,7 +66,7 @@ class PriceModel:
     product: Callable[[Product], int]
     total: Callable[[Total], int]
     explicit: Callable[[Structure], int]
-    overall: Callable[[Priced], int] | None = None
+    overall: Callable[[Costd], int] | None = None
 
 
 def _multiplications(algebra: Product | Total) -> int:
@@ -80,7 +80,7 @@ def _explicit(operator: Structure) -> int:
 def _every_product(product: Product) -> int:
     """Return the multiplications if factors of ones were numbers like any others.
 
-    A product whose factors both keep numbers is priced as it is. Else every entry of the result
+    A product whose factors both keep numbers is costd as it is. Else every entry of the result
     takes one product, and one more for every addition that ends in it. Hence eliminating a scalar
     costs indegree times outdegree, as in the published tables (Lohoff & Neftci 2024).
     """
@@ -91,17 +91,17 @@ def _every_product(product: Product) -> int:
     return max(product.multiplications, entries + product.additions)
 
 
-multiplications = PriceModel(
+multiplications = CostModel(
     "multiplications", "multiplications", _multiplications, _multiplications, _explicit
 )
-all_multiplications = PriceModel(
+all_multiplications = CostModel(
     "all_multiplications", "multiplications", _every_product, _multiplications, _explicit
 )
 
 
 @lru_cache(maxsize=16)
-def by_bytes(itemsize: int) -> PriceModel:
-    """Return the price in bytes read from memory and written there, for numbers of `itemsize`.
+def by_bytes(itemsize: int) -> CostModel:
+    """Return the cost in bytes read from memory and written there, for numbers of `itemsize`.
 
     Every array operation of a step is counted, with what it reads and what it writes; an operation
     that only looks at an array in another way is free.
@@ -116,28 +116,28 @@ def by_bytes(itemsize: int) -> PriceModel:
     def explicit(operator: Structure) -> int:
         return itemsize * of_explicit(operator).numbers
 
-    return PriceModel("bytes", "bytes", product, total, explicit)
+    return CostModel("bytes", "bytes", product, total, explicit)
 
 
 @lru_cache(maxsize=16)
-def by_time(table: Calibration) -> PriceModel:
-    """Return the price in picoseconds, from what kinds of work cost by a table.
+def by_time(table: Calibration) -> CostModel:
+    """Return the cost in picoseconds, from what kinds of work cost by a table.
 
     Inside a large matrix product a multiplication is many times cheaper than one that scales an
-    array, and every array operation has a price of its own, however small its arrays are.
+    array, and every array operation has a cost of its own, however small its arrays are.
     """
-    price = lru_cache(maxsize=65536)(table.time)
+    cost = lru_cache(maxsize=65536)(table.time)
 
     def product(algebra: Product) -> int:
-        return price(_work(algebra))
+        return cost(_work(algebra))
 
     def total(algebra: Total) -> int:
-        return price(_work(algebra))
+        return cost(_work(algebra))
 
     def explicit(operator: Structure) -> int:
-        return price(of_explicit(operator))
+        return cost(of_explicit(operator))
 
-    return PriceModel(f"time ({table.source})", "picoseconds", product, total, explicit)
+    return CostModel(f"time ({table.source})", "picoseconds", product, total, explicit)
 
 
 def _work(algebra: Product | Total) -> Work:
@@ -153,15 +153,15 @@ def _made(algebra: Product | Total) -> int:
     return algebra.structure.count
 
 
-def _bytes_of_peak(plan: Priced) -> int:
+def _bytes_of_peak(plan: Costd) -> int:
     return plan.peak.bytes
 
 
 # Orders that make few numbers in all rarely hold many at once; auto compares the true peaks.
-peak = PriceModel("peak", "bytes", _made, _made, lambda op: op.explicit.count, _bytes_of_peak)
+peak = CostModel("peak", "bytes", _made, _made, lambda op: op.explicit.count, _bytes_of_peak)
 
 # Models are made when they are asked for: a calibration may be stored at any time.
-PRICES: dict[str, Callable[[int], PriceModel]] = {
+COSTS: dict[str, Callable[[int], CostModel]] = {
     "multiplications": lambda itemsize: multiplications,
     "all_multiplications": lambda itemsize: all_multiplications,
     "bytes": by_bytes,
@@ -170,20 +170,20 @@ PRICES: dict[str, Callable[[int], PriceModel]] = {
 }
 
 
-def model_of(price: str | PriceModel, itemsize: int = 8) -> PriceModel:
-    """Return the price model of a name, for numbers of `itemsize` bytes, or the model itself.
+def model_of(cost: str | CostModel, itemsize: int = 8) -> CostModel:
+    """Return the cost model of a name, for numbers of `itemsize` bytes, or the model itself.
 
     Raises
     ------
     PlanError
-        If the name is unknown, or this is no price model.
+        If the name is unknown, or this is no cost model.
     """
-    if isinstance(price, PriceModel):
-        return price
-    if not isinstance(price, str):
+    if isinstance(cost, CostModel):
+        return cost
+    if not isinstance(cost, str):
         raise PlanError(
-            f"price must be a name or a chainad.prices.PriceModel, but got {type(price).__name__}"
+            f"cost must be a name or a chainad.costs.CostModel, but got {type(cost).__name__}"
         )
-    if price not in PRICES:
-        raise PlanError(f"price={price!r} is unknown; choose one of {', '.join(sorted(PRICES))}")
-    return PRICES[price](itemsize)
+    if cost not in COSTS:
+        raise PlanError(f"cost={cost!r} is unknown; choose one of {', '.join(sorted(COSTS))}")
+    return COSTS[cost](itemsize)

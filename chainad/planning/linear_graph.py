@@ -17,7 +17,7 @@ import networkx as nx
 
 from chainad.errors import PlanError
 from chainad.ir.graph import Origin
-from chainad.planning.cost_models import PriceModel
+from chainad.planning.cost_models import CostModel
 from chainad.planning.cost_models import multiplications as by_multiplications
 from chainad.planning.orders import EdgeElimination, Item, check_mixed, only_vertices, via
 from chainad.structure import FEW, Product, Total, add, multiply, stay_apart
@@ -230,10 +230,10 @@ class Elimination:
             for end in graph.outputs:
                 yield from self.after[start].get(end, ())
 
-    def price(self, v: Vertex, model: PriceModel = by_multiplications) -> int:
+    def cost(self, v: Vertex, model: CostModel = by_multiplications) -> int:
         """Return what the products of eliminating v now cost."""
         return sum(
-            price_of_products(out, into, model)
+            cost_of_products(out, into, model)
             for out in self.after[v].values()
             for into in self.before[v].values()
         )
@@ -304,16 +304,16 @@ class Elimination:
                 self._forget(v)
 
 
-def price_of_products(left: Pieces, right: Pieces, model: PriceModel) -> int:
+def cost_of_products(left: Pieces, right: Pieces, model: CostModel) -> int:
     """Return what it costs to multiply all pieces of two edges."""
     return sum(model.product(multiply(a, b)) for a in left for b in right)
 
 
 @dataclass(frozen=True, order=True, slots=True)
-class Price:
-    """What an order costs: the amount in the unit of a price model, then what it is made of.
+class Cost:
+    """What an order costs: the amount in the unit of a cost model, then what it is made of.
 
-    Prices compare by amount, then additions.
+    Costs compare by amount, then additions.
     """
 
     amount: int
@@ -321,10 +321,8 @@ class Price:
     multiplications: int
 
 
-def price(
-    graph: LinearGraph, order: Sequence[Item], model: PriceModel = by_multiplications
-) -> Price:
-    """Return the price of eliminating in this order."""
+def cost(graph: LinearGraph, order: Sequence[Item], model: CostModel = by_multiplications) -> Cost:
+    """Return the cost of eliminating in this order."""
     elimination = Elimination(graph)
     algebra: list[Product | Total] = [x.total for x in elimination.landings if x.total is not None]
     for item in order:
@@ -333,13 +331,13 @@ def price(
             if m.landing.total is not None:
                 algebra.append(m.landing.total)
     left_over = [x for x in elimination.left_over(graph) if x.action is not None]
-    return Price(
-        sum(price_of(x, model) for x in algebra) + sum(map(model.explicit, left_over)),
+    return Cost(
+        sum(cost_of(x, model) for x in algebra) + sum(map(model.explicit, left_over)),
         sum(x.additions for x in algebra),
         sum(x.multiplications for x in algebra) + sum(x.cost_of_explicit for x in left_over),
     )
 
 
-def price_of(algebra: Product | Total, model: PriceModel) -> int:
+def cost_of(algebra: Product | Total, model: CostModel) -> int:
     """Return what one product or sum costs."""
     return model.product(algebra) if isinstance(algebra, Product) else model.total(algebra)

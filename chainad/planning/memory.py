@@ -24,7 +24,7 @@ from chainad.planning.chunked import (
     product_numbers,
     result_numbers,
 )
-from chainad.planning.cost_models import PriceModel, model_of
+from chainad.planning.cost_models import CostModel, model_of
 from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.plan import Plan
 from chainad.planning.report import bytes_text
@@ -63,7 +63,7 @@ def plan_within(
     graph: LinearGraph,
     mode: Mode,
     itemsize: int,
-    price: str | PriceModel,
+    cost: str | CostModel,
     limit: int,
     output: str = "dense",
     aim: Aim = DEFAULT,
@@ -79,7 +79,7 @@ def plan_within(
     PlanError
         As for `make_plan`.
     """
-    model, is_dense = model_of(price, itemsize), output == "dense"
+    model, is_dense = model_of(cost, itemsize), output == "dense"
     needs: list[int] = []
     found: list[Plan | ChunkedPlan] = []
     for whole in _wholes(graph, mode, itemsize, model, aim):
@@ -95,7 +95,7 @@ def plan_within(
             if chunked is not None:
                 found.append(chunked)
     if found:
-        return min(found, key=lambda plan: (plan.price, plan.additions))
+        return min(found, key=lambda plan: (plan.cost, plan.additions))
     raise TooLargeError(_refusal(graph, itemsize, limit, min(needs), is_dense))
 
 
@@ -105,7 +105,7 @@ def needed(plan: Plan, is_dense: bool) -> int:
 
 
 def _wholes(
-    graph: LinearGraph, mode: Mode, itemsize: int, model: PriceModel, aim: Aim
+    graph: LinearGraph, mode: Mode, itemsize: int, model: CostModel, aim: Aim
 ) -> Iterator[Plan]:
     """Yield plans for the whole Jacobian, first the one that would be followed without a limit."""
     yield plan_cached(graph, mode, itemsize, model, aim)
@@ -132,7 +132,7 @@ def _in_blocks(
     side: Side,
     mode: Mode,
     itemsize: int,
-    model: PriceModel,
+    model: CostModel,
     limit: int,
 ) -> tuple[int, ChunkedPlan | None]:
     """Return the least bytes seen, and the plan with the fewest blocks that fits, if one does."""
@@ -177,7 +177,7 @@ def _largest(
     count: int,
     mode: Mode,
     itemsize: int,
-    model: PriceModel,
+    model: CostModel,
 ) -> Part:
     """Return the first and largest of `count` blocks, with a plan of few numbers alive.
 
@@ -191,5 +191,5 @@ def _largest(
     if mode == "auto":
         sweep = "forward" if side == "columns" else "reverse"
         plans.append(make_plan(block, sweep, itemsize, model))
-    plan = min(plans, key=lambda plan: (product_numbers(plan, True), plan.price))
+    plan = min(plans, key=lambda plan: (product_numbers(plan, True), plan.cost))
     return Part(end, axis, 0, stop, plan, slots)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from chainad.planning.cost_models import PriceModel, multiplications
+from chainad.planning.cost_models import CostModel, multiplications
 from chainad.planning.linear_graph import LinearGraph, Vertex
 
 
-def forward(graph: LinearGraph, model: PriceModel = multiplications) -> tuple[Vertex, ...]:
+def forward(graph: LinearGraph, model: CostModel = multiplications) -> tuple[Vertex, ...]:
     """Eliminate in topological order: push tangents from the inputs to the outputs."""
     return graph.inner
 
 
-def reverse(graph: LinearGraph, model: PriceModel = multiplications) -> tuple[Vertex, ...]:
+def reverse(graph: LinearGraph, model: CostModel = multiplications) -> tuple[Vertex, ...]:
     """Eliminate in reverse topological order: pull adjoints from the outputs to the inputs."""
     return graph.inner[::-1]
 

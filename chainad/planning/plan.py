@@ -1,4 +1,4 @@
-"""Plans: an elimination order spelled out step by step, and priced."""
+"""Plans: an elimination order spelled out step by step, and costd."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import networkx as nx
 
 from chainad.errors import InputError, PlanError
 from chainad.planning.bounds import lower_bound
-from chainad.planning.cost_models import PriceModel, multiplications
+from chainad.planning.cost_models import CostModel, multiplications
 from chainad.planning.linear_graph import (
     FIRST,
+    Cost,
     Elimination,
     Landing,
     LinearGraph,
-    Price,
     Vertex,
-    price,
-    price_of,
+    cost,
+    cost_of,
 )
 from chainad.planning.orders import EdgeElimination, Item, via
 from chainad.planning.repeats import Block, repeats_in
@@ -73,12 +73,12 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Alternative:
-    """What another mode would have cost: scalar operations, and the price in the plan's unit."""
+    """What another mode would have cost: scalar operations, and the cost in the plan's unit."""
 
     name: str
     multiplications: int
     additions: int
-    price: int
+    cost: int
 
 
 @dataclass(frozen=True)
@@ -111,14 +111,14 @@ class Plan:
     itemsize : int
         Bytes per number.
     alternatives : tuple of Alternative
-        Forward, reverse and every other candidate, priced.
+        Forward, reverse and every other candidate, costd.
     proof : str
-        What is proved of the price; empty if nothing is.
+        What is proved of the cost; empty if nothing is.
     planner, title : str
         Who found the order, and what the report calls the function.
     model : str
-        The name of the price model that the order was chosen by.
-    price : int
+        The name of the cost model that the order was chosen by.
+    cost : int
         What the plan costs by that model; the multiplications, unless another one was asked for.
     sweep : str
         "tangent" or "adjoint" if all operators are taken that way, even where making one explicit
@@ -139,7 +139,7 @@ class Plan:
     planner: str = field(default="", compare=False)
     title: str = field(default="J", compare=False)
     model: str = field(default=multiplications.name, compare=False)
-    price: int = field(default=0, compare=False)
+    cost: int = field(default=0, compare=False)
     sweep: Sweep = ""
     explicit: tuple[int, ...] = ()
 
@@ -239,7 +239,7 @@ class Plan:
     def from_json(cls, text: str) -> Plan:
         """Return the plan that `to_json` wrote.
 
-        The order is followed anew, and its price must be the one in the text. What the text says
+        The order is followed anew, and its cost must be the one in the text. What the text says
         of other orders, and of what is proved, is taken as it stands.
 
         Parameters
@@ -250,7 +250,7 @@ class Plan:
         Raises
         ------
         PlanError
-            If the text is no plan, of another format, damaged, or priced differently by this
+            If the text is no plan, of another format, damaged, or costd differently by this
             version of chainad. The message says where.
         """
         parcel = read(text)
@@ -265,7 +265,7 @@ class Plan:
             )
         except MemoryError as error:
             raise PlanError("the plan in this text needs more memory than there is") from error
-        _check_price(parcel, plan)
+        _check_cost(parcel, plan)
         return replace(
             plan,
             alternatives=tuple(Alternative(*offer) for offer in parcel.alternatives),
@@ -273,7 +273,7 @@ class Plan:
             planner=parcel.planner,
             title=parcel.title,
             model=parcel.model,
-            price=parcel.price,
+            cost=parcel.cost,
         )
 
     def schedule(self, workers: int) -> Schedule:
@@ -329,19 +329,19 @@ class Plan:
 
     @cached_property
     def bound(self) -> int | None:
-        """The least price that any order can have, as far as is known; None if nothing is.
+        """The least cost that any order can have, as far as is known; None if nothing is.
 
-        The price itself if that is proved; else by minimum vertex cuts, for dense Jacobians and for
-        scalars priced in multiplications.
+        The cost itself if that is proved; else by minimum vertex cuts, for dense Jacobians and for
+        scalars costd in multiplications.
         """
-        return self.price if self.proof else lower_bound(self.graph, self.model)
+        return self.cost if self.proof else lower_bound(self.graph, self.model)
 
     @property
     def gap(self) -> float | None:
-        """By how much the price exceeds the bound, as a fraction of the price."""
+        """By how much the cost exceeds the bound, as a fraction of the cost."""
         if self.bound is None:
             return None
-        return (self.price - self.bound) / self.price if self.price else 0.0
+        return (self.cost - self.bound) / self.cost if self.cost else 0.0
 
     def with_origins(self, graph: LinearGraph) -> Plan:
         """Return the same plan for an equal graph that was traced elsewhere."""
@@ -354,11 +354,11 @@ def follow(
     *,
     asked: str = "",
     itemsize: int = 8,
-    model: PriceModel = multiplications,
+    model: CostModel = multiplications,
     sweep: Sweep = "",
     explicit: Sequence[int] = (),
 ) -> Plan:
-    """Spell out an elimination order step by step, and price it by `model`.
+    """Spell out an elimination order step by step, and cost it by `model`.
 
     Operators are pushed, pulled or made explicit, each the cheapest way, or all as `sweep` says;
     those on the edges `explicit` are written out first.
@@ -376,31 +376,31 @@ def follow(
     steps += _last_steps(graph, steps, current, sweep)
     results = tuple(tuple(current.get((i, o), ())) for o in graph.outputs for i in graph.inputs)
     plan = Plan(graph, checked, steps, results, asked, itemsize, sweep=sweep, explicit=written)
-    return replace(plan, model=model.name, price=price_of_steps(plan, model))
+    return replace(plan, model=model.name, cost=cost_of_steps(plan, model))
 
 
-def price_of_steps(plan: Plan, model: PriceModel) -> int:
-    """Return what a plan costs by a price model: its steps together, or the plan as a whole."""
+def cost_of_steps(plan: Plan, model: CostModel) -> int:
+    """Return what a plan costs by a cost model: its steps together, or the plan as a whole."""
     if model.overall is not None:
         return model.overall(plan)
     return sum(
         model.explicit(plan.structures[step.left])
         if step.direction == "explicit"
-        else price_of(step.algebra, model)
+        else cost_of(step.algebra, model)
         for step in plan.steps
     )
 
 
-def price_in_full(graph: LinearGraph, order: Sequence[Item], model: PriceModel) -> Price:
-    """Return the price of eliminating in this order, by a model of any kind."""
+def full_cost(graph: LinearGraph, order: Sequence[Item], model: CostModel) -> Cost:
+    """Return the cost of eliminating in this order, by a model of any kind."""
     if model.overall is None:
-        return price(graph, order, model)
+        return cost(graph, order, model)
     plan = follow(graph, order, model=model)
-    return Price(plan.price, plan.additions, plan.multiplications)
+    return Cost(plan.cost, plan.additions, plan.multiplications)
 
 
-def _check_price(parcel: Parcel, plan: Plan) -> None:
-    """Refuse a plan whose text was written by a version that priced it differently."""
+def _check_cost(parcel: Parcel, plan: Plan) -> None:
+    """Refuse a plan whose text was written by a version that costd it differently."""
     written = (parcel.multiplications, parcel.additions)
     if written != (plan.multiplications, plan.additions):
         raise PlanError(
@@ -551,7 +551,7 @@ __all__ = [
     "Plan",
     "Step",
     "bracket",
+    "cost_of_steps",
     "follow",
-    "price_in_full",
-    "price_of_steps",
+    "full_cost",
 ]

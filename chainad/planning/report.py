@@ -54,7 +54,7 @@ class PrintableAlternative(Protocol):
     @property
     def additions(self) -> int: ...
     @property
-    def price(self) -> int: ...
+    def cost(self) -> int: ...
 
 
 class PrintablePeak(Protocol):
@@ -102,7 +102,7 @@ class Printable(Protocol):
     @property
     def model(self) -> str: ...
     @property
-    def price(self) -> int: ...
+    def cost(self) -> int: ...
     @property
     def itemsize(self) -> int: ...
     @property
@@ -135,18 +135,18 @@ def time_text(picoseconds: int) -> str:
     return f"{time:.3g} s" if time < 999.5 else f"{time:,.0f} s"
 
 
-def _amount(model: str, price: int) -> str:
-    """Return a price in the unit of its model."""
+def _amount(model: str, cost: int) -> str:
+    """Return a cost in the unit of its model."""
     if model.startswith("time"):
-        return time_text(price)
-    return bytes_text(price) if model in ("bytes", "peak") else f"{price:,}"
+        return time_text(cost)
+    return bytes_text(cost) if model in ("bytes", "peak") else f"{cost:,}"
 
 
 def _cost(plan: Printable) -> list[str]:
     """Return the line that says what was to be small, unless it was the multiplications."""
     if plan.model == "multiplications":
         return []
-    return [f"cost        {_amount(plan.model, plan.price)} by {plan.model}"]
+    return [f"cost        {_amount(plan.model, plan.cost)} by {plan.model}"]
 
 
 def _repeats(plan: Printable) -> list[str]:
@@ -170,7 +170,7 @@ def _head(plan: Printable) -> str:
         f"mode        {plan.mode}" + (f"  (asked: {plan.asked})" if plan.asked else ""),
         f"bracketing  {_shorten(plan.bracketing)}",
         f"in words    {_in_words(plan)}",
-        f"price       {plan.multiplications:,} multiplications, {plan.additions:,} additions,"
+        f"cost       {plan.multiplications:,} multiplications, {plan.additions:,} additions,"
         f" peak {bytes_text(plan.peak.bytes)}",
         *_cost(plan),
         *_repeats(plan),
@@ -181,26 +181,26 @@ def _head(plan: Printable) -> str:
 
 
 def _proved(plan: Printable) -> str:
-    """Say over what the price is optimal; if nothing is known, how far from it it may be."""
+    """Say over what the cost is optimal; if nothing is known, how far from it it may be."""
     if plan.proof:
         return plan.proof
     if plan.bound is None:
         return "nothing: the best of the orders below"
-    if plan.bound == plan.price:
+    if plan.bound == plan.cost:
         return "optimal over all vertex elimination orders, by the least cuts of the graph"
-    below = 100 * (plan.price - plan.bound) / plan.price
+    below = 100 * (plan.cost - plan.bound) / plan.cost
     return (
         f"nothing; no vertex elimination order costs less than {_amount(plan.model, plan.bound)},"
-        f" {below:.3g} % below this price"
+        f" {below:.3g} % below this cost"
     )
 
 
 def _dear(plan: Printable) -> list[str]:
     """Return a line if another order is known to cost less than half of this one."""
-    best = min(plan.alternatives, key=lambda other: other.price, default=None)
-    if best is None or 2 * best.price >= plan.price:
+    best = min(plan.alternatives, key=lambda other: other.cost, default=None)
+    if best is None or 2 * best.cost >= plan.cost:
         return []
-    times = f"{plan.price / best.price:,.1f}x the price" if best.price else "while nothing is due"
+    times = f"{plan.cost / best.cost:,.1f}x the cost" if best.cost else "while nothing is due"
     return [f"note        {times} of {best.name!r}: mode='auto' finds an order as cheap as that"]
 
 
@@ -269,7 +269,7 @@ def _by(shape: tuple[int, int]) -> str:
 
 
 def _modes(plan: Printable) -> str:
-    """Return the modes side by side; by another price than the multiplications, with that first."""
+    """Return the modes side by side; by another cost than the multiplications, with that first."""
     is_other = plan.model != "multiplications"
     head = ("", "multiplications", "vs this plan", "additions")
     rows = [(head[0], plan.model.partition(" ")[0], *head[1:]) if is_other else head]
@@ -284,10 +284,10 @@ def _modes(plan: Printable) -> str:
         row = (
             name,
             f"{offer.multiplications:,}",
-            _ratio(offer.price, plan.price),
+            _ratio(offer.cost, plan.cost),
             f"{offer.additions:,}",
         )
-        rows.append((name, _amount(plan.model, offer.price), *row[1:]) if is_other else row)
+        rows.append((name, _amount(plan.model, offer.cost), *row[1:]) if is_other else row)
     return _table(rows, "<" + ">" * (len(rows[0]) - 1))
 
 

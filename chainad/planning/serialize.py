@@ -1,7 +1,7 @@
 """Plans as text: the linear graph, the order and what is known of both, as JSON and back.
 
 The text is data and nothing else: reading it runs no code, and whatever does not fit is refused
-with a PlanError that names the place. What a text says of prices is not believed: `Plan.from_json`
+with a PlanError that names the place. What a text says of costs is not believed: `Plan.from_json`
 follows the order anew and compares.
 """
 
@@ -58,7 +58,7 @@ class Portable(Protocol):
     @property
     def model(self) -> str: ...
     @property
-    def price(self) -> int: ...
+    def cost(self) -> int: ...
     @property
     def sweep(self) -> str: ...
     @property
@@ -77,7 +77,7 @@ class PortableAlternative(Protocol):
     @property
     def additions(self) -> int: ...
     @property
-    def price(self) -> int: ...
+    def cost(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Parcel:
     multiplications: int
     additions: int
     model: str
-    price: int
+    cost: int
     sweep: Sweep
     explicit: tuple[int, ...]
     alternatives: tuple[tuple[str, int, int, int], ...]
@@ -125,7 +125,7 @@ def write(plan: Portable) -> str:
         "multiplications": plan.multiplications,
         "additions": plan.additions,
         "model": plan.model,
-        "price": plan.price,
+        "cost": plan.cost,
         "sweep": plan.sweep,
         "explicit": [*map(int, plan.explicit)],
         "order": [*map(_write_item, plan.order)],
@@ -133,7 +133,7 @@ def write(plan: Portable) -> str:
         "outputs": [*graph.outputs],
         "named": bool(graph.names),
         "alternatives": [
-            [a.name, a.multiplications, a.additions, a.price] for a in plan.alternatives
+            [a.name, a.multiplications, a.additions, a.cost] for a in plan.alternatives
         ],
         "vertices": [[n, *map(int, shape)] for n, shape in zip(names, graph.shapes, strict=True)],
         "structures": [*map(write_structure, structures.each)],
@@ -181,7 +181,7 @@ def _write_item(item: Item) -> int | list[Any]:
 
 FIELDS = [
     *("format", "title", "asked", "planner", "proof", "itemsize", "multiplications", "additions"),
-    *("model", "price", "sweep", "explicit"),
+    *("model", "cost", "sweep", "explicit"),
     *("order", "inputs", "outputs", "named", "alternatives"),
     *("vertices", "structures", "origins", "edges"),
 ]
@@ -224,7 +224,7 @@ def read(text: str) -> Parcel:
         multiplications=an_integer(fields["multiplications"], "multiplications"),
         additions=an_integer(fields["additions"], "additions"),
         model=a_text(fields["model"], "model"),
-        price=an_integer(fields["price"], "price"),
+        cost=an_integer(fields["cost"], "cost"),
         sweep=_sweep(fields["sweep"], "sweep"),
         explicit=tuple(_each(fields, "explicit", an_integer)),
         alternatives=tuple(_each(fields, "alternatives", _read_alternative)),
@@ -293,12 +293,12 @@ def _read_origin(value: Any, at: str) -> Origin:
 
 
 def _read_alternative(value: Any, at: str) -> tuple[str, int, int, int]:
-    name, multiplications, additions, price = a_tuple(value, at, 4)
+    name, multiplications, additions, cost = a_tuple(value, at, 4)
     return (
         a_text(name, at),
         an_integer(multiplications, at),
         an_integer(additions, at),
-        an_integer(price, at),
+        an_integer(cost, at),
     )
 
 

@@ -1,7 +1,7 @@
 """What a rule is: one row per NumPy function, from which everything else follows.
 
 A rule states, for every array operand of a call, the structure of the local Jacobian and, where
-that keeps numbers, a formula for them. Forward, reverse, hybrid, sparsity and price all follow.
+that keeps numbers, a formula for them. Forward, reverse, hybrid, sparsity and cost all follow.
 """
 
 from __future__ import annotations
@@ -136,9 +136,9 @@ def spelled(
 
 
 def operator(arrangement: Arrangement, tangent: int, adjoint: int) -> Arrangement:
-    """Return a structure whose formula gives an `Operator`, with its prices in multiplications."""
+    """Return a structure whose formula gives an `Operator`, with its costs in multiplications."""
     plain = arrangement.structure
-    assert not arrangement.kernels, "the labels of an operator must be in normal form already"
+    assert not arrangement.ops, "the labels of an operator must be in normal form already"
     action = Action(tangent, adjoint)
     parts = (plain.rows, plain.cols, plain.stored, plain.sizes, plain.scale)
     return Arrangement(Structure(*parts, action), ())

@@ -110,7 +110,7 @@ class Primitive:
                             f" {shape}, but has {np.shape(numbers)}"
                         )
                     stored = arrangement.structure.stored_shape
-                    return numbers if arrangement.kernels else np.reshape(numbers, stored)
+                    return numbers if arrangement.ops else np.reshape(numbers, stored)
 
                 return Local(arrangement, checked)
 
@@ -125,7 +125,7 @@ class Primitive:
         *,
         jvp: Callable[..., Any] | None = None,
         vjp: Callable[..., Any] | None = None,
-        price: int | None = None,
+        cost: int | None = None,
     ) -> None:
         """Give the local Jacobian by one argument as its action, matrix-free.
 
@@ -138,7 +138,7 @@ class Primitive:
         vjp : callable, optional
             (adjoint, y, *args) -> adjoint @ J: from the shape of y to that of x. One of the two is
             enough: the other direction then makes the Jacobian explicit.
-        price : int, optional
+        cost : int, optional
             Multiplications of one call; by default those of a dense product, y.size * x.size.
 
         Raises
@@ -154,7 +154,7 @@ class Primitive:
         >>> @chainad.primitive
         ... def smooth(x):
         ...     return np.convolve(x, [0.25, 0.5, 0.25], "same")
-        >>> smooth.operator(jvp=lambda t, y, x: smooth(t), vjp=lambda a, y, x: smooth(a), price=300)
+        >>> smooth.operator(jvp=lambda t, y, x: smooth(t), vjp=lambda a, y, x: smooth(a), cost=300)
         >>> J = chainad.jacobian(lambda x: np.sum(smooth(x) ** 2))(np.ones(100))
         >>> float(J[50])
         2.0
@@ -164,14 +164,14 @@ class Primitive:
 
         def derivative(y: Argument, x: Argument) -> Local:
             rows, cols = y.size, x.size
-            each = rows * cols if price is None else price
+            each = rows * cols if cost is None else cost
             # One label for all of y and one for all of x: actions take whole arrays.
             arrangement = dense(y.shape, x.shape)
             plain = Arrangement(arrangement, ())
             push = None if jvp is None else each
             pull = None if vjp is None else each
             lacking = each * min(rows if push is None else cols, 10**9)
-            priced = operator(plain, push or lacking, pull or lacking)
+            costd = operator(plain, push or lacking, pull or lacking)
 
             def formula(out: Any, *args: Any) -> Given:
                 return Given(
@@ -184,7 +184,7 @@ class Primitive:
 
             if not arrangement.stored:  # numbers only: there is nothing to push
                 return Local(plain, lambda *values: np.reshape(formula(*values).explicit(), ()))
-            return Local(priced, formula)
+            return Local(costd, formula)
 
         self._register(argument, derivative)
 

@@ -1,6 +1,6 @@
 """Fourier transforms along one axis, as operators; those along several go axis by axis.
 
-Price: 5/2 n log2 n multiplications for each transform of length n.
+Cost: 5/2 n log2 n multiplications for each transform of length n.
 """
 
 from __future__ import annotations
@@ -106,10 +106,10 @@ def _transform(kind: str, makes_complex: bool) -> Callable[..., Locals]:
         def fourier() -> Fourier:
             return Fourier(kind, given, length, norm, pairs)
 
-        if found.kernels or 1 in (given, y.shape[at]):
+        if found.ops or 1 in (given, y.shape[at]):
             return {x: Local(found, lambda y, x: np.reshape(fourier().explicit(), shape))}
-        price = round(2.5 * length * log2(max(2, length)))
-        return {x: Local(operator(found, price, price), lambda y, x: fourier())}
+        cost = round(2.5 * length * log2(max(2, length)))
+        return {x: Local(operator(found, cost, cost), lambda y, x: fourier())}
 
     return locals_
 

@@ -58,11 +58,11 @@ def _solve(y: Argument, a: Argument, b: Argument) -> Through:
 
 
 def solved(
-    y: Argument, a: Argument, b: Argument, inverse: Callable[[Any], Operator], price: int
+    y: Argument, a: Argument, b: Argument, inverse: Callable[[Any], Operator], cost: int
 ) -> Through:
     """Return the local Jacobians of a solve, with the operator that `inverse` makes of a matrix.
 
-    `price` is that of one right-hand side.
+    `cost` is that of one right-hand side.
     """
     # A dy = db - dA y: the right-hand side is a value in between, A's inverse is applied to it.
     is_vector = b.ndim == 1
@@ -84,7 +84,7 @@ def solved(
     if a.traced:
         found = spelled(rows, cols, _only(sizes, rows, cols), kept)
         locals_[a] = Local(found, lambda y, a, b: -np.reshape(y, shape))
-    return Through(y.shape, _inverse(a, every, last, sizes, inner, inverse, price), locals_)
+    return Through(y.shape, _inverse(a, every, last, sizes, inner, inverse, cost), locals_)
 
 
 def _only(sizes: dict[int, int], *axes: Any) -> dict[int, int]:
@@ -100,7 +100,7 @@ def _inverse(
     sizes: dict[int, int],
     inner: int,
     inverse: Callable[[Any], Operator],
-    price: int,
+    cost: int,
 ) -> Local:
     """Return the inverse of a as a local Jacobian: an operator."""
     n = a.shape[-1]
@@ -108,9 +108,9 @@ def _inverse(
     own = _kept(a.shape[:-2], inner)
     found = spelled(rows, cols, _only(sizes, rows, cols), (*own, I, J))
     shape = (*(sizes[x] for x in own), n, n)
-    if n == 1 or found.kernels:  # without labels there is nothing to apply to
+    if n == 1 or found.ops:  # without labels there is nothing to apply to
         return Local(found, lambda y, a, b: np.reshape(np.linalg.inv(a), shape))
-    return Local(operator(found, price, price), Inverting(inverse, shape))
+    return Local(operator(found, cost, cost), Inverting(inverse, shape))
 
 
 @dataclass(frozen=True)

@@ -242,7 +242,7 @@ def _cumsum(y: Argument, x: Argument, axis: int) -> Locals:
     cols = [(size, (at,)) for at, size in enumerate(x.shape)]
     sizes = {**dict(enumerate(x.shape)), later: n}
     arrangement = spelled(rows, cols, sizes, (later, k))
-    if n < 2 or arrangement.kernels:  # without labels there is nothing to apply to
+    if n < 2 or arrangement.ops:  # without labels there is nothing to apply to
         return {x: Local(arrangement, lambda y, x: np.ones((n, n)))}
     # Sums, no products: the operator is applied for nothing.
     return {x: Local(operator(arrangement, 0, 0), lambda y, x: RunningSum(n, y.dtype))}

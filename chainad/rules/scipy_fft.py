@@ -113,10 +113,10 @@ def _locals_of(function: Callable[..., Any]) -> Callable[..., Locals]:
         def make() -> Cosine:
             return Cosine(function, kind, norm, n, x.dtype)
 
-        if found.kernels or n == 1:
+        if found.ops or n == 1:
             return {x: Local(found, lambda y, x: make().explicit())}
-        price = round(2.5 * n * log2(max(2, n)))
-        return {x: Local(operator(found, price, price), lambda y, x: make())}
+        cost = round(2.5 * n * log2(max(2, n)))
+        return {x: Local(operator(found, cost, cost), lambda y, x: make())}
 
     return locals_
 

@@ -1,4 +1,4 @@
-"""The algebra of structured Jacobians: product and sum, with their prices, and dense form.
+"""The algebra of structured Jacobians: product and sum, with their costs, and dense form.
 
 A product ties the inner axes and adds up the labels that neither side keeps: an einsum, read off
 the labels. A sum keeps only the ties that both sides have, or, where that would waste more than
@@ -14,7 +14,7 @@ Source: the ties are the generalised Kronecker deltas of index notation; for pro
 of Jacobians see Griewank & Walther, *Evaluating Derivatives*, 2nd ed., ch. 9-10.
 """
 
-from chainad.structure.build import Arrangement, Kernels, arrange, dense, diagonal, identity
+from chainad.structure.build import Arrangement, Ops, arrange, dense, diagonal, identity
 from chainad.structure.csr import Layout, lay_out
 from chainad.structure.materialize import flat_places, to_dense, to_vector
 from chainad.structure.product import Product, Sweep, make_explicit, multiply, staged
@@ -33,8 +33,8 @@ def forget() -> None:
 __all__ = [
     "FEW",
     "Arrangement",
-    "Kernels",
     "Layout",
+    "Ops",
     "Product",
     "Sweep",
     "Total",

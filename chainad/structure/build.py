@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from chainad.ir.ops import Kernel
+from chainad.ir.ops import Op
 from chainad.structure.normal_form import Operand, Spelling
 from chainad.structure.structure import Axis, Structure
 
-Kernels = tuple[Kernel, ...]
+Ops = tuple[Op, ...]
 
 
 @dataclass(frozen=True)
 class Arrangement:
-    """A structure, and the kernels that turn an array as a rule states it into the kept one."""
+    """A structure, and the ops that turn an array as a rule states it into the kept one."""
 
     structure: Structure
-    kernels: Kernels
+    ops: Ops
 
 
 def arrange(
@@ -58,7 +58,7 @@ def _arrange(
     operand = Operand(stored, scale)
     spelling.operands = [operand]
     structure = spelling.finish(len(rows))
-    return Arrangement(structure, tuple(operand.kernels))
+    return Arrangement(structure, tuple(operand.ops))
 
 
 @lru_cache(maxsize=4096)

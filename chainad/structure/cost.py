@@ -1,7 +1,7 @@
-"""Work: what a product or a sum makes the machine do, array calls and numbers by kind of kernel.
+"""Work: what a product or a sum makes the machine do, array calls and numbers by kind of op.
 
-The kernels that the algebra states are counted as they will be lowered, without lowering them. Both
-the price in bytes and the price in time are read off these counts.
+The ops that the algebra states are counted as they will be lowered, without lowering them. Both
+the cost in bytes and the cost in time are read off these counts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from chainad.ir.ops import (
     Broadcast,
     Explicit,
     Full,
-    Kernel,
+    Op,
     Place,
     Reshape,
     Scale,
@@ -24,7 +24,7 @@ from chainad.ir.ops import (
     Take,
     Transpose,
 )
-from chainad.structure import Kernels, Product, add, make_explicit, multiply
+from chainad.structure import Ops, Product, add, make_explicit, multiply
 from chainad.structure.structure import Structure
 
 Shape = tuple[int, ...]
@@ -70,7 +70,7 @@ KINDS = tuple(field.name for field in fields(Work))
 
 
 class _Count:
-    """Counts the work of kernels as these are applied."""
+    """Counts the work of ops as these are applied."""
 
     def __init__(self) -> None:
         self.total: Counter[str] = Counter()
@@ -82,15 +82,15 @@ class _Count:
     def work(self) -> Work:
         return Work(**self.total)
 
-    def apply(self, kernels: Kernels, shape: Shape | None) -> Shape | None:
-        """Count unary kernels one after the other; return the shape that they end in."""
-        for kernel in kernels:
-            shape = self._one(kernel, shape or ())
+    def apply(self, ops: Ops, shape: Shape | None) -> Shape | None:
+        """Count unary ops one after the other; return the shape that they end in."""
+        for op in ops:
+            shape = self._one(op, shape or ())
         return shape
 
-    def _one(self, kernel: Kernel, shape: Shape) -> Shape:
+    def _one(self, op: Op, shape: Shape) -> Shape:
         size = prod(shape)
-        match kernel:
+        match op:
             case Full():
                 return ()
             case Reshape(new):
@@ -129,7 +129,7 @@ class _Count:
             case Explicit(new):
                 self.note(calls=1, moved=prod(new), written=prod(new))
                 return new
-        raise AssertionError(kernel)
+        raise AssertionError(op)
 
 
 def _with(shape: Shape, axis: int, size: int) -> Shape:
@@ -198,10 +198,10 @@ def _meets_sparsely(product: Product) -> bool:
     sides = ((left, product.right, right), (right, product.left, left))
     return any(
         vector == (label,)
-        and bool(kernels)
-        and isinstance(kernels[-1], Take)
-        and labels[kernels[-1].axis] == label
-        for vector, kernels, labels in sides
+        and bool(ops)
+        and isinstance(ops[-1], Take)
+        and labels[ops[-1].axis] == label
+        for vector, ops, labels in sides
     )
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from chainad.ir.ops import Broadcast, Full, Place, Reshape, Scale
 from chainad.ir.positions import Positions, as_array, positions
-from chainad.structure.build import Kernels
+from chainad.structure.build import Ops
 from chainad.structure.structure import Axis, Structure
 
 # Strips of more entries are added up by NumPy.
@@ -30,8 +30,8 @@ def meets_at_one(axes: tuple[Axis, ...]) -> bool:
     return all(axis.size == 1 and not axis.labels and axis.positions is None for axis in axes)
 
 
-def times_number(number: Structure, other: Structure) -> tuple[float | None, int, Kernels]:
-    """Return scale, multiplications and last kernels of a number times another Jacobian."""
+def times_number(number: Structure, other: Structure) -> tuple[float | None, int, Ops]:
+    """Return scale, multiplications and last ops of a number times another Jacobian."""
     if number.scale is not None and other.scale is not None:
         return number.scale * other.scale, 0, ()
     if number.scale is None and other.scale is None:
@@ -75,15 +75,15 @@ def union_of(
     return tuple(axes), len(visited), where
 
 
-def placed(strip: Structure, where: Positions, count: int) -> Kernels:
-    """Return the kernels that put the array of a strip at some of `count` places."""
-    kernels: list[Full | Reshape | Broadcast | Place] = []
+def placed(strip: Structure, where: Positions, count: int) -> Ops:
+    """Return the ops that put the array of a strip at some of `count` places."""
+    ops: list[Full | Reshape | Broadcast | Place] = []
     if strip.scale is not None:
-        kernels.append(Full(strip.scale))
+        ops.append(Full(strip.scale))
     if not strip.stored:
-        kernels.append(Reshape((1,)))
+        ops.append(Reshape((1,)))
         if strip.nonzeros > 1:
-            kernels.append(Broadcast((strip.nonzeros,)))
+            ops.append(Broadcast((strip.nonzeros,)))
     if where != range(count):
-        kernels.append(Place(0, where, count))
-    return tuple(kernels)
+        ops.append(Place(0, where, count))
+    return tuple(ops)

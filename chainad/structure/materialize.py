@@ -7,14 +7,14 @@ from math import prod
 
 from chainad.ir.ops import Broadcast, Place, Reshape
 from chainad.ir.positions import Positions, positions
-from chainad.structure.build import Kernels
+from chainad.structure.build import Ops
 from chainad.structure.normal_form import Operand
 from chainad.structure.structure import Structure
 
 
 @lru_cache(maxsize=4096)
-def to_dense(structure: Structure) -> Kernels:
-    """Return the kernels that make the full array, of shape rows + cols, from the kept one."""
+def to_dense(structure: Structure) -> Ops:
+    """Return the ops that make the full array, of shape rows + cols, from the kept one."""
     operand = Operand(structure.stored, structure.scale)
     shape = (*structure.row_shape, *structure.col_shape)
     sizes = dict(enumerate(structure.sizes))
@@ -24,14 +24,14 @@ def to_dense(structure: Structure) -> Kernels:
     if len(spelled) == len(sizes) and not structure.has_positions:
         operand.spread(spelled, sizes)
         if len(operand.labels) != len(spelled):
-            operand.kernels.append(Broadcast(tuple(sizes[x] for x in spelled)))
+            operand.ops.append(Broadcast(tuple(sizes[x] for x in spelled)))
         if tuple(sizes[x] for x in spelled) != shape:
-            operand.kernels.append(Reshape(shape))
-        return tuple(operand.kernels)
+            operand.ops.append(Reshape(shape))
+        return tuple(operand.ops)
     operand.bring_to([], list(sizes), sizes)
-    operand.kernels.append(Place(0, flat_places(structure), prod(shape)))
-    operand.kernels.append(Reshape(shape))
-    return tuple(operand.kernels)
+    operand.ops.append(Place(0, flat_places(structure), prod(shape)))
+    operand.ops.append(Reshape(shape))
+    return tuple(operand.ops)
 
 
 def flat_places(structure: Structure) -> Positions:
@@ -41,8 +41,8 @@ def flat_places(structure: Structure) -> Positions:
 
 
 @lru_cache(maxsize=4096)
-def to_vector(structure: Structure) -> Kernels:
-    """Return the kernels that make one number per entry, in label order; a scale stays one number.
+def to_vector(structure: Structure) -> Ops:
+    """Return the ops that make one number per entry, in label order; a scale stays one number.
 
     The entries are those that `Structure.entries` lists.
     """
@@ -52,4 +52,4 @@ def to_vector(structure: Structure) -> Kernels:
     else:
         sizes = dict(enumerate(structure.sizes))
         operand.bring_to([], list(sizes), sizes)
-    return tuple(operand.kernels)
+    return tuple(operand.ops)

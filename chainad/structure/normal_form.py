@@ -1,7 +1,7 @@
 """Spelling: rewriting the labels of axes and of the arrays that go with them.
 
 Products and sums of structures are found by a few moves on labels (split, identify, substitute,
-flatten); every move changes the axes, and writes down the kernels that do the same to the arrays.
+flatten); every move changes the axes, and writes down the ops that do the same to the arrays.
 `Spelling.finish` brings what is left into normal form:
 
 1. a label of size 1 is not written;
@@ -35,27 +35,27 @@ from chainad.structure.structure import Axis, Structure, places
 
 
 class Operand:
-    """An array known by the labels of its axes, and the kernels applied to it so far.
+    """An array known by the labels of its axes, and the ops applied to it so far.
 
-    `multiplications` counts those that the kernels make. An operand that keeps no numbers has a
-    `scale` and neither labels nor kernels.
+    `multiplications` counts those that the ops make. An operand that keeps no numbers has a
+    `scale` and neither labels nor ops.
     """
 
     def __init__(self, labels: Sequence[int], scale: float | None) -> None:
         self.labels = list(labels)
         self.scale = scale
-        self.kernels: list[Full | Unary] = []
+        self.ops: list[Full | Unary] = []
         self.multiplications = 0
 
     def transpose(self, labels: Sequence[int]) -> None:
         """Bring the axes into the order of `labels`."""
         if list(labels) != self.labels:
-            self.kernels.append(Transpose(tuple(map(self.labels.index, labels))))
+            self.ops.append(Transpose(tuple(map(self.labels.index, labels))))
             self.labels = list(labels)
 
     def reshape(self, labels: Sequence[int], sizes: dict[int, int]) -> None:
         """Respell the axes; the numbers stay in their row-major order."""
-        self.kernels.append(Reshape(tuple(sizes[label] for label in labels)))
+        self.ops.append(Reshape(tuple(sizes[label] for label in labels)))
         self.labels = list(labels)
 
     def gather(self, old: Sequence[int], new: int, where: Positions, sizes: dict[int, int]) -> None:
@@ -64,17 +64,17 @@ class Operand:
             rest = [label for label in self.labels if label not in old]
             self.transpose([*rest, *old])
             shape = tuple(sizes[label] for label in rest)
-            self.kernels.append(Reshape((*shape, prod(sizes[label] for label in old))))
+            self.ops.append(Reshape((*shape, prod(sizes[label] for label in old))))
             self.labels = [*rest, new]
         else:
             self.labels[self.labels.index(old[0])] = new
         if where != range(prod(sizes[label] for label in old)):
-            self.kernels.append(Take(self.labels.index(new), where))
+            self.ops.append(Take(self.labels.index(new), where))
 
     def sum_out(self, labels: set[int]) -> None:
         """Add up the axes of `labels`."""
         if labels:
-            self.kernels.append(Sum(tuple(k for k, x in enumerate(self.labels) if x in labels)))
+            self.ops.append(Sum(tuple(k for k, x in enumerate(self.labels) if x in labels)))
             self.labels = [label for label in self.labels if label not in labels]
 
     def multiply(self, factor: float, sizes: dict[int, int]) -> None:
@@ -82,7 +82,7 @@ class Operand:
         if self.scale is not None:
             self.scale *= factor
         elif factor != 1:
-            self.kernels.append(Scale(factor))
+            self.ops.append(Scale(factor))
             if factor != -1:  # a change of sign is no multiplication
                 self.multiplications += prod(sizes[label] for label in self.labels)
 
@@ -91,7 +91,7 @@ class Operand:
         self.transpose([x for x in labels if x in self.labels])
         if len(self.labels) != len(labels):
             shape = tuple(sizes[x] if x in self.labels else 1 for x in labels)
-            self.kernels.append(Reshape(shape))
+            self.ops.append(Reshape(shape))
 
     def bring_to(self, own: Sequence[int], inner: Sequence[int], sizes: dict[int, int]) -> None:
         """Give the array the axes `own` (of size 1 where it has none), then one for all `inner`."""
@@ -99,14 +99,14 @@ class Operand:
         own_shape = tuple(sizes[x] if x in self.labels else 1 for x in own)
         inner_shape = tuple(sizes[x] for x in inner)
         if any(x not in self.labels for x in inner):
-            self.kernels.append(Broadcast((*own_shape, *inner_shape)))
+            self.ops.append(Broadcast((*own_shape, *inner_shape)))
         if len(inner) != 1:
-            self.kernels.append(Reshape((*own_shape, prod(inner_shape))))
+            self.ops.append(Reshape((*own_shape, prod(inner_shape))))
 
     def keep_numbers(self) -> None:
         """Turn a scale into a 0-d array."""
         if self.scale is not None:
-            self.kernels.append(Full(self.scale))
+            self.ops.append(Full(self.scale))
             self.scale = None
 
 
@@ -253,7 +253,7 @@ class Spelling:
     def finish(self, n_rows: int) -> Structure:
         """Bring axes and the one operand into normal form, and return the structure.
 
-        The first `n_rows` axes are the rows; the operand's kernels produce the kept array.
+        The first `n_rows` axes are the rows; the operand's ops produce the kept array.
         """
         (operand,) = self.operands
         self.axes = list(map(_tidy, self.axes))
@@ -305,18 +305,18 @@ class Spelling:
         if label in operand.labels:
             k = operand.labels.index(label)
             if first.size == segments.size:
-                operand.kernels.append(Take(k, positions(first)))
+                operand.ops.append(Take(k, positions(first)))
             else:
-                operand.kernels.append(SegmentSum(k, positions(segments), first.size))
+                operand.ops.append(SegmentSum(k, positions(segments), first.size))
             operand.labels[k] = new
         elif counts.size and counts.min() == counts.max():
             operand.multiply(int(counts[0]), self.sizes)
         else:
             operand.keep_numbers()
             shape = [self.sizes[x] for x in operand.labels]
-            operand.kernels.append(Reshape((*shape, 1)))
-            operand.kernels.append(Broadcast((*shape, segments.size)))
-            operand.kernels.append(SegmentSum(len(shape), positions(segments), first.size))
+            operand.ops.append(Reshape((*shape, 1)))
+            operand.ops.append(Broadcast((*shape, segments.size)))
+            operand.ops.append(SegmentSum(len(shape), positions(segments), first.size))
             operand.labels.append(new)
         table = {label: positions(first)}
         self.axes = [self._respell(axis, new, table) for axis in self.axes]

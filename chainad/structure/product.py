@@ -22,7 +22,7 @@ from chainad.ir.positions import (
     positions,
     refine,
 )
-from chainad.structure.build import Kernels, dense, diagonal
+from chainad.structure.build import Ops, dense, diagonal
 from chainad.structure.fast_paths import is_number, meets_at_one, times_number
 from chainad.structure.normal_form import Operand, Spelling
 from chainad.structure.structure import Axis, Structure, places
@@ -45,11 +45,11 @@ class Product:
     structure: Structure
     multiplications: int
     additions: int
-    left: Kernels
-    right: Kernels
+    left: Ops
+    right: Ops
     labels: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None
     sizes: tuple[tuple[int, int], ...]
-    after: Kernels
+    after: Ops
     action: Literal["", "push", "pull"] = ""
     factors: tuple[Structure, ...] = ()
 
@@ -113,8 +113,8 @@ def _by_labels(left: Structure, right: Structure) -> Product:
     return _contract(spelling, a, b, inner, len(rows))
 
 
-def explicit_of(structure: Structure) -> Kernels:
-    """Return the kernel that makes an operator explicit; nothing for what is an array already."""
+def explicit_of(structure: Structure) -> Ops:
+    """Return the op that makes an operator explicit; nothing for what is an array already."""
     return () if structure.action is None else (Explicit(structure.stored_shape),)
 
 
@@ -123,15 +123,15 @@ def make_explicit(operator: Structure, sweep: Sweep = "") -> Product:
     tangent, adjoint = operator.costs_of_explicit
     cost = {"": operator.cost_of_explicit, "tangent": tangent, "adjoint": adjoint}[sweep]
     assert cost is not None
-    kernels = explicit_of(operator)
-    return Product(operator.explicit, cost, 0, kernels, (), None, (), (), factors=(operator,))
+    ops = explicit_of(operator)
+    return Product(operator.explicit, cost, 0, ops, (), None, (), (), factors=(operator,))
 
 
 def staged(product: Product, sweep: Sweep = "") -> tuple[list[Product | None], Product]:
     """Take a product with operators apart: what makes its factors explicit, then the product.
 
     The first two are for the left and for the right factor, None where there is nothing to make
-    explicit; the three prices add up to that of the product. In a sweep, tangents are pushed
+    explicit; the three costs add up to that of the product. In a sweep, tangents are pushed
     through every operator on the left (adjoints pulled through those on the right) even where an
     explicit operator would be cheaper.
     """
@@ -204,12 +204,12 @@ def _applied(left: Structure, right: Structure, action: Literal["push", "pull"])
     met = prod(size.values())
     count = prod(n for x, n in size.items() if x not in taken | made)
     # What has to be made explicit is the other factor, if that is an operator too.
-    kernels = plain.right if action == "push" else plain.left
+    ops = plain.right if action == "push" else plain.left
     first = explicit_of(other)
     cost = plain.multiplications - met + count * each + other.cost_of_explicit
     if action == "push":
-        return replace(plain, multiplications=cost, right=first + kernels, action=action)
-    return replace(plain, multiplications=cost, left=first + kernels, action=action)
+        return replace(plain, multiplications=cost, right=first + ops, action=action)
+    return replace(plain, multiplications=cost, left=first + ops, action=action)
 
 
 def _times_unit(unit: Structure, other: Structure) -> Product:
@@ -262,7 +262,7 @@ def _contract(spelling: Spelling, a: Operand, b: Operand, inner: set[int], n_row
         labels = (tuple(a.labels), tuple(b.labels), tuple(out))
         result = Operand(out, None)
         result.multiply(repeats, spelling.sizes)
-    left, right = tuple(a.kernels), tuple(b.kernels)
+    left, right = tuple(a.ops), tuple(b.ops)
     sizes = tuple((x, spelling.sizes[x]) for x in union)
     spelling.operands = [result]
     structure = spelling.finish(n_rows)
@@ -270,7 +270,7 @@ def _contract(spelling: Spelling, a: Operand, b: Operand, inner: set[int], n_row
     kept_numbers = structure.scale is None
     # Entries beyond the first that meet in one number of the result.
     terms = _terms(everywhere, structure) if kept_numbers else 0
-    return Product(structure, cost, terms, left, right, labels, sizes, tuple(result.kernels))
+    return Product(structure, cost, terms, left, right, labels, sizes, tuple(result.ops))
 
 
 def _terms(everywhere: int, structure: Structure) -> int:

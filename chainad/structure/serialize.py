@@ -72,10 +72,8 @@ def read_structure(value: Any, at: str) -> Structure:
         return Structure(rows, cols, stored, sizes, scale)
     tangent, adjoint = a_tuple(found["action"], f"{at}.action", 2)
     if tangent is None and adjoint is None:
-        refuse(f"{at}.action", "a price of one direction at least", [None, None])
-    action = Action(
-        _price_or_none(tangent, f"{at}.action"), _price_or_none(adjoint, f"{at}.action")
-    )
+        refuse(f"{at}.action", "a cost of one direction at least", [None, None])
+    action = Action(_cost_or_none(tangent, f"{at}.action"), _cost_or_none(adjoint, f"{at}.action"))
     if scale is not None:
         refuse(at, "an operator that stores labels", f"the scale {scale}")
     return Structure(rows, cols, stored, sizes, None, action)
@@ -128,7 +126,7 @@ def _read_positions(value: Any, at: str, size: int) -> Positions:
     return where
 
 
-def _price_or_none(value: Any, at: str) -> int | None:
+def _cost_or_none(value: Any, at: str) -> int | None:
     return None if value is None else an_integer(value, at)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from chainad.ir.ops import Broadcast, Place, Reshape
 from chainad.ir.positions import Integers, Positions, coordinates, distinct, positions, refine
-from chainad.structure.build import Kernels, arrange
+from chainad.structure.build import Ops, arrange
 from chainad.structure.fast_paths import placed, union_of
 from chainad.structure.normal_form import Operand, Spelling
 from chainad.structure.product import explicit_of, split_to
@@ -22,16 +22,16 @@ from chainad.structure.structure import Axis, Structure, places
 class Total:
     """The sum of two structures; `left` and `right` make arrays that broadcast to the same shape.
 
-    If the result keeps no numbers, all kernels are empty. `fills` says that one of the two arrays
+    If the result keeps no numbers, all ops are empty. `fills` says that one of the two arrays
     has the full shape, so that the other, if it ends in `Place`, can be added in place.
     `multiplications` are those that make operators explicit. `terms` are the two structures.
     """
 
     structure: Structure
     additions: int
-    left: Kernels
-    right: Kernels
-    after: Kernels
+    left: Ops
+    right: Ops
+    after: Ops
     fills: bool = False
     multiplications: int = 0
     terms: tuple[Structure, ...] = ()
@@ -212,9 +212,9 @@ def _add_alike(left: Structure, right: Structure) -> Total:
     return Total(
         structure=arrangement.structure,
         additions=arrangement.structure.count,
-        left=tuple(operands[0].kernels),
-        right=tuple(operands[1].kernels),
-        after=arrangement.kernels,
+        left=tuple(operands[0].ops),
+        right=tuple(operands[1].ops),
+        after=arrangement.ops,
     )
 
 
@@ -226,7 +226,7 @@ def _add_in_line(left: Structure, right: Structure, line: Line) -> Total:
         arrangement = arrange(line.rows, line.cols, line.sizes, scale=left.scale)
         return Total(arrangement.structure, 0, (), (), ())
     stored = sorted({*left.stored, *right.stored, label})
-    made: list[Kernels] = []
+    made: list[Ops] = []
     for term, offset, count in zip((left, right), offsets, counts, strict=True):
         operand, sizes = Operand(term.stored, term.scale), dict(enumerate(term.sizes))
         operand.keep_numbers()
@@ -234,10 +234,10 @@ def _add_in_line(left: Structure, right: Structure, line: Line) -> Total:
         if count < size:
             if label not in term.stored:
                 spread = tuple(sizes[x] if x in (label, *term.stored) else 1 for x in stored)
-                operand.kernels.append(Broadcast(spread))
+                operand.ops.append(Broadcast(spread))
             where = range(offset, offset + count)
-            operand.kernels.append(Place(stored.index(label), where, size))
-        made.append(tuple(operand.kernels))
+            operand.ops.append(Place(stored.index(label), where, size))
+        made.append(tuple(operand.ops))
     arrangement = arrange(line.rows, line.cols, line.sizes, stored)
     shape = tuple(line.sizes[x] for x in stored)
     return Total(
@@ -245,7 +245,7 @@ def _add_in_line(left: Structure, right: Structure, line: Line) -> Total:
         additions=min(left.nonzeros, right.nonzeros),
         left=made[0],
         right=made[1],
-        after=(Broadcast(shape), *arrangement.kernels),
+        after=(Broadcast(shape), *arrangement.ops),
         fills=any(
             set(stored) == set(term.stored) and term.sizes[label] == size for term in (left, right)
         ),
@@ -286,9 +286,9 @@ def _add_unlike(left: Structure, right: Structure) -> Total:
         inner = [x for x in spelling.sizes if x in entries[side].labels]
         operand.bring_to(own, inner, spelling.sizes)
         if not all_places:
-            operand.kernels.append(Place(len(own), where[side], grid.count))
+            operand.ops.append(Place(len(own), where[side], grid.count))
     total = Operand([*(c for _, _, c in pairs), outer], None)
-    total.kernels.append(Broadcast(tuple(result.sizes[x] for x in total.labels)))
+    total.ops.append(Broadcast(tuple(result.sizes[x] for x in total.labels)))
     if grid.is_box:
         total.reshape([*total.labels[:-1], *grid.labels], result.sizes)
     result.operands = [total]
@@ -296,9 +296,9 @@ def _add_unlike(left: Structure, right: Structure) -> Total:
     return Total(
         structure=structure,
         additions=min(left.nonzeros, right.nonzeros),
-        left=tuple(operands[0].kernels),
-        right=tuple(operands[1].kernels),
-        after=tuple(total.kernels),
+        left=tuple(operands[0].ops),
+        right=tuple(operands[1].ops),
+        after=tuple(total.ops),
         fills=fills,
     )
 

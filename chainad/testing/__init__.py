@@ -8,8 +8,8 @@ from chainad.testing.check import check_jacobian
 from chainad.testing.graphs import random_chain, random_dense, random_graph
 from chainad.testing.kinds import KINDS, random_local
 from chainad.testing.oracle import (
-    apply_kernel,
-    apply_kernels,
+    apply_op,
+    apply_ops,
     dense_product,
     path_sum,
     product_numbers,
@@ -30,8 +30,8 @@ __all__ = [
     "KINDS",
     "SIZES",
     "Sample",
-    "apply_kernel",
-    "apply_kernels",
+    "apply_op",
+    "apply_ops",
     "check_jacobian",
     "dense_product",
     "path_sum",

@@ -17,9 +17,9 @@ from chainad.ir.ops import (
     Copy,
     Dot,
     Full,
-    Kernel,
     MatMul,
     Multiply,
+    Op,
     Place,
     Reshape,
     Row,
@@ -120,15 +120,15 @@ def path_sum(graph: LinearGraph, numbers: Sequence[Array | None]) -> list[Array]
     return [along_all_paths(i, o) for o in graph.outputs for i in graph.inputs]
 
 
-def apply_kernel(kernel: Kernel, *arrays: Array) -> Array:
-    """Do what a kernel says, in the plainest way.
+def apply_op(op: Op, *arrays: Array) -> Array:
+    """Do what a op says, in the plainest way.
 
     Examples
     --------
-    >>> apply_kernel(Sum((0,)), np.ones((2, 3)))
+    >>> apply_op(Sum((0,)), np.ones((2, 3)))
     array([2., 2., 2.])
     """
-    match kernel, arrays:
+    match op, arrays:
         case Full(value), ():
             return np.array(float(value))
         case Reshape(shape), (a,):
@@ -181,7 +181,7 @@ def apply_kernel(kernel: Kernel, *arrays: Array) -> Array:
             factors = [sign for own in each for sign in own]
             pieces = zip(spots, factors, arrays, strict=True)
             return sum((sign * _put(at, size, a) for at, sign, a in pieces), np.zeros(size))
-    raise TypeError(f"{kernel} does not take {len(arrays)} arrays")
+    raise TypeError(f"{op} does not take {len(arrays)} arrays")
 
 
 def _with_size(shape: Shape, axis: int, size: int) -> Shape:
@@ -200,25 +200,25 @@ def _placed(out: Array, axis: int, where: Positions, a: Array) -> Array:
     return out
 
 
-def apply_kernels(kernels: Iterable[Kernel], array: Array | None) -> Array | None:
-    """Apply kernels one after the other; None stands for a structure that keeps no numbers.
+def apply_ops(ops: Iterable[Op], array: Array | None) -> Array | None:
+    """Apply ops one after the other; None stands for a structure that keeps no numbers.
 
     Examples
     --------
-    >>> apply_kernels([Reshape((3,)), Scale(2)], np.ones((1, 3)))
+    >>> apply_ops([Reshape((3,)), Scale(2)], np.ones((1, 3)))
     array([2., 2., 2.])
     """
-    for kernel in kernels:
-        if isinstance(kernel, Full):
-            array = apply_kernel(kernel)
+    for op in ops:
+        if isinstance(op, Full):
+            array = apply_op(op)
         else:
             assert array is not None
-            array = apply_kernel(kernel, array)
+            array = apply_op(op, array)
     return array
 
 
 def run_program(program: Program, slots: Sequence[Array | None]) -> list[Array | None]:
-    """Execute a program with `apply_kernel`, one instruction after the other.
+    """Execute a program with `apply_op`, one instruction after the other.
 
     Examples
     --------
@@ -229,7 +229,7 @@ def run_program(program: Program, slots: Sequence[Array | None]) -> list[Array |
     registers: dict[int, Array] = {k: a for k, a in enumerate(slots) if a is not None}
     for instruction in program.instructions:
         operands = [registers[k] for k in instruction.inputs]
-        registers[instruction.output] = apply_kernel(instruction.kernel, *operands)
+        registers[instruction.output] = apply_op(instruction.op, *operands)
     return [None if k is None else registers[k] for k in program.outputs]
 
 
@@ -245,16 +245,16 @@ def product_numbers(product: Product, left: Array | None, right: Array | None) -
     """
     if product.structure.scale is not None:
         return None
-    a = apply_kernels(product.left, left)
-    b = apply_kernels(product.right, right)
+    a = apply_ops(product.left, left)
+    b = apply_ops(product.right, right)
     if product.labels is None:
-        return apply_kernels(product.after, b if a is None else a)
+        return apply_ops(product.after, b if a is None else a)
     letter = {x: chr(ord("a") + k) for k, (x, _) in enumerate(product.sizes)}
     left_word, right_word, word = ("".join(letter[x] for x in labels) for labels in product.labels)
     assert a is not None
     assert b is not None
     result = np.einsum(f"{left_word},{right_word}->{word}", a, b)
-    return apply_kernels(product.after, np.asarray(result))
+    return apply_ops(product.after, np.asarray(result))
 
 
 def total_numbers(total: Total, left: Array | None, right: Array | None) -> Array | None:
@@ -268,11 +268,11 @@ def total_numbers(total: Total, left: Array | None, right: Array | None) -> Arra
     """
     if total.structure.scale is not None:
         return None
-    a = apply_kernels(total.left, left)
-    b = apply_kernels(total.right, right)
+    a = apply_ops(total.left, left)
+    b = apply_ops(total.right, right)
     assert a is not None
     assert b is not None
-    return apply_kernels(total.after, a + b)
+    return apply_ops(total.after, a + b)
 
 
 # --------------------------------------------------------- random structures

@@ -15,7 +15,7 @@ import numpy as np
 from chainad.ir.positions import Positions, as_array, positions
 from chainad.structure import arrange
 from chainad.structure.structure import Axis, Structure
-from chainad.testing.oracle import Array, Shape, apply_kernels
+from chainad.testing.oracle import Array, Shape, apply_ops
 
 SIZES = (1, 2, 3, 4, 6, 6, 12)
 
@@ -168,7 +168,7 @@ def sample(
     if scale is None:
         numbers = random_numbers(rng, tuple(sizes[x] for x in stored))
     dense = _scattered(rows, cols, sizes, stored, scale if numbers is None else numbers)
-    kept = apply_kernels(arrangement.kernels, numbers)
+    kept = apply_ops(arrangement.ops, numbers)
     return Sample(arrangement.structure, kept, dense)
 
 

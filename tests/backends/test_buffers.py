@@ -35,7 +35,7 @@ from chainad.planning.auto import make_plan
 from chainad.planning.linear_graph import Edge, LinearGraph
 from chainad.planning.plan import follow
 from chainad.structure import dense, diagonal
-from chainad.testing import apply_kernel, random_chain, random_graph, random_numbers
+from chainad.testing import apply_op, random_chain, random_graph, random_numbers
 
 randoms = st.randoms(use_true_random=False)
 Slots = list[np.ndarray | None]
@@ -147,7 +147,7 @@ def test_registers_that_do_not_live_together_share_memory() -> None:
     assert len(text.storage.sizes) == 2
 
 
-def test_elementwise_kernels_write_over_an_operand_that_ends() -> None:
+def test_elementwise_ops_write_over_an_operand_that_ends() -> None:
     program = Program(
         2,
         (
@@ -374,8 +374,8 @@ def test_regions_that_never_change_are_copied_and_the_rest_written_over() -> Non
     n, m = 300, 1500
     order = np.random.default_rng(0).permutation(n)  # no formula
     places = (*(range(k, m, 5) for k in range(4)), positions(5 * order + 4))
-    kernel = Scatter(places, m, True, ((-1, 1), (1,), (1,), (1, -1), (1,)))
-    program = Program(4, (Instruction(kernel, (0, 1, 1, 0, 2, 3, 1), 4),), (4,))
+    op = Scatter(places, m, True, ((-1, 1), (1,), (1,), (1, -1), (1,)))
+    program = Program(4, (Instruction(op, (0, 1, 1, 0, 2, 3, 1), 4),), (4,))
     fixed = {0: np.float64(2.0), 1: np.float64(5.0)}
     slots = [fixed[0], fixed[1], np.arange(n, dtype=float), np.ones(n)]
     reusing = Reusing(program, fixed=fixed)
@@ -383,7 +383,7 @@ def test_regions_that_never_change_are_copied_and_the_rest_written_over() -> Non
         slots[2] = slots[2] + call
         (found,) = reusing.trusting(slots)
         arrays = [slots[k] for k in program.instructions[0].inputs]
-        np.testing.assert_array_equal(found, apply_kernel(kernel, *arrays))
+        np.testing.assert_array_equal(found, apply_op(op, *arrays))
         found[:] = -1  # it is the caller's
     text = text_of(program, observe(program, slots)[0], [*"abcd"], fixed=fixed)
     assert sum(line.startswith("copyto") for line in text.lines) == 1

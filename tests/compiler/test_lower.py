@@ -20,7 +20,7 @@ from chainad.ir.program import Instruction, Program
 from chainad.planning.auto import make_plan
 from chainad.planning.linear_graph import Edge, LinearGraph
 from chainad.planning.plan import Plan, follow
-from chainad.structure import Kernels, arrange, dense, diagonal, forget, identity
+from chainad.structure import Ops, arrange, dense, diagonal, forget, identity
 from chainad.structure.structure import Axis, Structure
 from chainad.testing import (
     Sample,
@@ -39,7 +39,7 @@ Local = Callable[[Random, tuple[int, ...], tuple[int, ...]], Sample]
 
 def lowered(plan: Plan) -> Program:
     """Lower a plan whose slots hold the kept arrays already."""
-    nothing: list[Kernels] = [() for _ in plan.graph.edges]
+    nothing: list[Ops] = [() for _ in plan.graph.edges]
     return lower(plan, nothing).program
 
 
@@ -207,26 +207,26 @@ def test_pieces_that_fill_a_matrix_are_written_once() -> None:
     edges = tuple(Edge(0, 1, piece) for piece in pieces)
     graph = LinearGraph(((2 * n,), (2 * n,)), (0,), (1,), edges)
     program = lower(follow(graph, ()), [(), ()], "sparse").program
-    (kernel,) = (i.kernel for i in program.instructions)
-    assert kernel == Scatter((range(n), range(n, 2 * n)), 2 * n, covers=True)
+    (op,) = (i.op for i in program.instructions)
+    assert op == Scatter((range(n), range(n, 2 * n)), 2 * n, covers=True)
     dense_program = lower(follow(graph, ()), [(), ()], "dense").program
-    (kernel,) = (i.kernel for i in dense_program.instructions if isinstance(i.kernel, Scatter))
-    assert not kernel.covers
+    (op,) = (i.op for i in dense_program.instructions if isinstance(i.op, Scatter))
+    assert not op.covers
 
 
 def test_a_diagonal_is_handed_out_sparse_by_one_copy() -> None:
     graph = chain_of(diagonal((5,)))
     program = lower(follow(graph, ()), [()], "sparse").program
-    assert [type(i.kernel) for i in program.instructions] == [Copy]
+    assert [type(i.op) for i in program.instructions] == [Copy]
 
 
 def test_thin_factors_are_handed_out_as_they_are() -> None:
     graph = chain_of(dense((2,), (9,)), dense((8,), (2,)))
     lowered = lower(follow(graph, graph.inner), [(), ()], "structured")
-    assert [type(i.kernel) for i in lowered.program.instructions] == [Copy, Copy]
+    assert [type(i.op) for i in lowered.program.instructions] == [Copy, Copy]
     graph = chain_of(dense((9,), (2,)), dense((2,), (9,)))  # the product is the smaller one
     lowered = lower(follow(graph, graph.inner), [(), ()], "structured")
-    assert [type(i.kernel) for i in lowered.program.instructions] == [MatMul]
+    assert [type(i.op) for i in lowered.program.instructions] == [MatMul]
 
 
 # -------------------------------------------------------------------- scatter
@@ -280,7 +280,7 @@ def mlp(*widths: int) -> LinearGraph:
 
 def test_a_bottleneck_takes_one_call_for_every_product() -> None:
     program = lowered(make_plan(mlp(1000, 300, 20, 300, 1000)))
-    calls = Counter(type(i.kernel) for i in program.instructions)
+    calls = Counter(type(i.op) for i in program.instructions)
     assert calls == {Multiply: 3, MatMul: 3, Reshape: 1}
     assert program.array_calls == 7
 
@@ -288,7 +288,7 @@ def test_a_bottleneck_takes_one_call_for_every_product() -> None:
 @pytest.mark.parametrize("mode", ["forward", "reverse"])
 def test_the_classical_modes_take_one_call_for_every_product(mode: str) -> None:
     program = lowered(make_plan(mlp(50, 40, 30, 20), mode))
-    calls = Counter(type(i.kernel) for i in program.instructions)
+    calls = Counter(type(i.op) for i in program.instructions)
     assert (calls[Multiply], calls[MatMul], calls[Copy], calls[Transpose]) == (2, 2, 0, 0)
 
 
@@ -302,7 +302,7 @@ def test_no_instruction_multiplies_by_an_identity(rng: Random) -> None:
     order = [*graph.inner]
     plain = lowered(follow(graph, order))
     padded = lowered(follow(wider, wider.inner))
-    assert [i.kernel for i in plain.instructions] == [i.kernel for i in padded.instructions]
+    assert [i.op for i in plain.instructions] == [i.op for i in padded.instructions]
     slots = [*numbers[:k], None, *numbers[k:]]
     for one, two in zip(build(plain)(numbers), build(padded)(slots), strict=True):
         np.testing.assert_array_equal(one, two)
@@ -312,14 +312,14 @@ def test_a_negative_identity_is_a_change_of_sign() -> None:
     eye = identity((3,))
     minus = arrange(eye.rows, eye.cols, {0: 3}, scale=-1).structure
     program = lowered(make_plan(chain_of(dense((3,), (2,)), minus)))
-    assert [i.kernel for i in program.instructions] == [Scale(-1)]
+    assert [i.op for i in program.instructions] == [Scale(-1)]
 
 
 def test_a_small_term_is_added_in_place_of_a_large_one() -> None:
     one = dense((4,), (4,))
     graph = LinearGraph(((4,), (4,)), (0,), (1,), (Edge(0, 1, one), Edge(0, 1, diagonal((4,)))))
     program = lowered(make_plan(graph))
-    assert any(isinstance(i.kernel, AddAt) for i in program.instructions)
+    assert any(isinstance(i.op, AddAt) for i in program.instructions)
     found = build(program)([np.ones((4, 4)), np.full(4, 2.0)])[0]
     np.testing.assert_array_equal(found, np.ones((4, 4)) + 2 * np.eye(4))
 

@@ -19,9 +19,9 @@ from chainad.ir.ops import (
     AddAt,
     Broadcast,
     Copy,
-    Kernel,
     MatMul,
     Multiply,
+    Op,
     Place,
     Reshape,
     Scale,
@@ -39,8 +39,8 @@ randoms = st.randoms(use_true_random=False)
 N = 5
 
 
-def random_kernel(rng: Random, shapes: dict[int, Shape]) -> tuple[Kernel, tuple[int, ...]]:
-    """Return a kernel as programs of batches have them, and registers that it fits."""
+def random_op(rng: Random, shapes: dict[int, Shape]) -> tuple[Op, tuple[int, ...]]:
+    """Return a op as programs of batches have them, and registers that it fits."""
     x = rng.choice(list(shapes))
     shape = shapes[x]
     axis = rng.randrange(len(shape)) if shape else 0
@@ -101,14 +101,14 @@ def test_turned_batches_give_the_same_numbers(rng: Random) -> None:
     instructions = []
     register = {k: k for k in shapes}
     for output in range(len(slots), len(slots) + rng.randint(1, 12)):
-        kernel, inputs = random_kernel(rng, shapes)
-        shape = shape_of(kernel, tuple(shapes[k] for k in inputs))
+        op, inputs = random_op(rng, shapes)
+        shape = shape_of(op, tuple(shapes[k] for k in inputs))
         assert shape is not None
         if np.prod(shape, dtype=int) > 500:
             continue
         shapes[output] = shape
-        instructions.append(Instruction(kernel, inputs, output))
-        register[output] = w.emit(kernel, *(register[k] for k in inputs))
+        instructions.append(Instruction(op, inputs, output))
+        register[output] = w.emit(op, *(register[k] for k in inputs))
     outputs = rng.sample(sorted(shapes), 3)
     wanted = run_program(Program(len(slots), tuple(instructions), tuple(outputs)), slots)
     owned = tuple(w.own(register[k]) for k in outputs)
@@ -139,7 +139,7 @@ def test_products_of_small_blocks_are_sums_of_products_of_long_vectors() -> None
     program, w = blocks(2000)
     program = Program(4, tuple(w.instructions), program.outputs)
     found = prune(turn_batches(program, w)[0])
-    calls = Counter(type(i.kernel) for i in found.instructions)
+    calls = Counter(type(i.op) for i in found.instructions)
     assert calls[MatMul] == 0
     assert calls[Multiply] == 3 + 2
     assert calls[Copy] == 4 + 1  # what comes in, and the result

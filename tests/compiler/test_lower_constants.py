@@ -57,7 +57,7 @@ def test_products_of_weights_are_made_once() -> None:
     graph = LinearGraph(((5,), (30,), (4,), (4,)), (0,), (3,), edges)
     program = lower(follow(graph, graph.inner), [() for _ in edges]).program
     parts = split(program, {0, 1})
-    assert [type(i.kernel) for i in parts.once.instructions] == [MatMul]
+    assert [type(i.op) for i in parts.once.instructions] == [MatMul]
     assert parts.per_call.array_calls == program.array_calls - 1
 
 

@@ -17,9 +17,9 @@ from chainad.ir.ops import (
     Broadcast,
     Copy,
     Full,
-    Kernel,
     MatMul,
     Multiply,
+    Op,
     Reshape,
     Scale,
     Subtract,
@@ -42,16 +42,14 @@ def writer(*shapes: tuple[int, ...]) -> Writer:
     return found
 
 
-def kernels(written: Writer, *outputs: int) -> list[Kernel]:
+def ops(written: Writer, *outputs: int) -> list[Op]:
     """Return what is left of the instructions for some outputs."""
     program = prune(Program(9, tuple(written.instructions), outputs))
-    return [i.kernel for i in program.instructions]
+    return [i.op for i in program.instructions]
 
 
-def random_kernel(
-    rng: Random, shapes: dict[int, tuple[int, ...]]
-) -> tuple[Kernel, tuple[int, ...]]:
-    """Return a kernel, and registers that it fits."""
+def random_op(rng: Random, shapes: dict[int, tuple[int, ...]]) -> tuple[Op, tuple[int, ...]]:
+    """Return a op, and registers that it fits."""
     x = rng.choice(list(shapes))
     shape = shapes[x]
     kind = rng.randrange(9)
@@ -91,9 +89,9 @@ def random_instructions(rng: Random) -> tuple[Program, list[np.ndarray]]:
     slots = [random_numbers(rng, shape) for shape in shapes.values()]
     instructions = []
     for output in range(4, 4 + rng.randint(1, 14)):
-        kernel, inputs = random_kernel(rng, shapes)
-        instructions.append(Instruction(kernel, inputs, output))
-        shape = shape_of(kernel, tuple(shapes[k] for k in inputs))
+        op, inputs = random_op(rng, shapes)
+        instructions.append(Instruction(op, inputs, output))
+        shape = shape_of(op, tuple(shapes[k] for k in inputs))
         assert shape is not None
         shapes[output] = shape
     outputs = tuple(rng.sample(sorted(shapes), rng.randint(1, 3)))
@@ -106,7 +104,7 @@ def rewritten(program: Program, slots: list[np.ndarray], rng: Random) -> Program
     written.shapes |= {k: a.shape for k, a in enumerate(slots) if rng.random() < 0.8}
     register = {k: k for k in range(program.n_slots)}
     for i in program.instructions:
-        register[i.output] = written.emit(i.kernel, *(register[k] for k in i.inputs))
+        register[i.output] = written.emit(i.op, *(register[k] for k in i.inputs))
     outputs = tuple(written.own(register[k]) for k in program.outputs if k is not None)
     program = prune(Program(program.n_slots, tuple(written.instructions), outputs))
     return prune(lay_out_axes(program, written)[0])
@@ -118,7 +116,7 @@ def test_rewritten_instructions_give_the_same_numbers_in_no_more_calls(rng: Rand
     found = rewritten(program, slots, rng)
     found.check()
     wanted = run_program(program, slots)
-    copies = sum(isinstance(i.kernel, Copy) for i in found.instructions)
+    copies = sum(isinstance(i.op, Copy) for i in found.instructions)
     assert found.array_calls - copies <= 2 * prune(program).array_calls
     for run in (build(found), lambda slots: run_program(found, slots)):
         for one, two in zip(run(slots), wanted, strict=True):
@@ -131,12 +129,10 @@ def test_stated_shapes_are_those_of_the_arrays(rng: Random) -> None:
     program, slots = random_instructions(rng)
     arrays: dict[int, np.ndarray] = dict(enumerate(slots))
     for i in program.instructions:
-        step = Program(
-            len(i.inputs), (Instruction(i.kernel, tuple(range(len(i.inputs))), 9),), (9,)
-        )
+        step = Program(len(i.inputs), (Instruction(i.op, tuple(range(len(i.inputs))), 9),), (9,))
         operands = [arrays[k] for k in i.inputs]
         arrays[i.output] = np.asarray(run_program(step, operands)[0])
-        assert shape_of(i.kernel, tuple(a.shape for a in operands)) == arrays[i.output].shape
+        assert shape_of(i.op, tuple(a.shape for a in operands)) == arrays[i.output].shape
 
 
 def test_equal_calls_are_made_once() -> None:
@@ -166,35 +162,35 @@ def test_moves_that_change_nothing_are_not_written() -> None:
 
 def test_axes_of_size_one_are_moved_by_a_reshape() -> None:
     w = writer((3, 1, 4))
-    assert kernels(w, w.emit(Transpose((1, 0, 2)), 0)) == [Reshape((1, 3, 4))]
+    assert ops(w, w.emit(Transpose((1, 0, 2)), 0)) == [Reshape((1, 3, 4))]
 
 
 def test_signs_meet() -> None:
     w = writer((3,), (3,), (3, 3), (3, 3))
     a, b = w.emit(MINUS, 0), w.emit(MINUS, 1)
     assert w.emit(MINUS, a) == 0
-    assert kernels(w, w.emit(Multiply(), a, b)) == [Multiply()]
-    assert kernels(w, w.emit(Add(), 0, b)) == [Subtract()]
-    assert kernels(w, w.emit(MINUS, w.emit(Subtract(), 0, 1))) == [Subtract()]
-    assert kernels(w, w.emit(MatMul(), w.emit(MINUS, 2), w.emit(MINUS, 3))) == [MatMul()]
+    assert ops(w, w.emit(Multiply(), a, b)) == [Multiply()]
+    assert ops(w, w.emit(Add(), 0, b)) == [Subtract()]
+    assert ops(w, w.emit(MINUS, w.emit(Subtract(), 0, 1))) == [Subtract()]
+    assert ops(w, w.emit(MatMul(), w.emit(MINUS, 2), w.emit(MINUS, 3))) == [MatMul()]
     turned = w.emit(Reshape((1, 3)), a)
-    assert kernels(w, w.emit(Add(), 2, turned)) == [Subtract()]
+    assert ops(w, w.emit(Add(), 2, turned)) == [Subtract()]
 
 
 def test_a_sign_stays_on_the_smaller_factor() -> None:
     w = writer((3,), (4, 3))
     made = w.emit(Multiply(), w.emit(MINUS, 0), 1)
     product = prune(Program(2, tuple(w.instructions), (made,)))
-    assert [(i.kernel, i.inputs) for i in product.instructions] == [
+    assert [(i.op, i.inputs) for i in product.instructions] == [
         (MINUS, (0,)),
         (Multiply(), (2, 1)),
     ]
 
 
-def test_elementwise_kernels_broadcast_by_themselves() -> None:
+def test_elementwise_ops_broadcast_by_themselves() -> None:
     w = writer((), (5,))
     spread = w.emit(Broadcast((5,)), w.emit(Reshape((1,)), 0))
-    assert kernels(w, w.emit(Add(), 1, spread)) == [Add()]
+    assert ops(w, w.emit(Add(), 1, spread)) == [Add()]
 
 
 def test_a_transposed_product_is_made_transposed() -> None:
@@ -203,7 +199,7 @@ def test_a_transposed_product_is_made_transposed() -> None:
     program = Program(2, tuple(w.instructions), (turned,))
     found = prune(lay_out_axes(program, w)[0])
     last = found.instructions[-1]
-    assert isinstance(last.kernel, MatMul)
+    assert isinstance(last.op, MatMul)
     assert build(found)([np.ones((3, 4)), np.ones((4, 5))])[0].flags.c_contiguous
 
 
@@ -216,14 +212,14 @@ def test_what_is_reshaped_is_made_in_rows() -> None:
     found = prune(lay_out_axes(program, w)[0])
     slots = [np.random.default_rng(0).normal(size=s) for s in ((10, 50, 1), (50, 256))]
     np.testing.assert_array_equal(build(found)(slots)[0], build(program)(slots)[0])
-    calls = Counter(type(i.kernel) for i in found.instructions)
+    calls = Counter(type(i.op) for i in found.instructions)
     assert calls[Multiply] == 1
-    multiply = next(i for i in found.instructions if isinstance(i.kernel, Multiply))
+    multiply = next(i for i in found.instructions if isinstance(i.op, Multiply))
     reshape = found.instructions[-1]
     assert reshape.inputs == (multiply.output,)  # of rows: a view
 
 
-def test_what_another_kernel_reads_too_is_not_transposed() -> None:
+def test_what_another_op_reads_too_is_not_transposed() -> None:
     w = writer((3, 4), (4, 5))
     product = w.emit(MatMul(), 0, 1)
     turned = w.emit(Transpose((1, 0)), product)

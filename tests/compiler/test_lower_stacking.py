@@ -10,7 +10,7 @@ import pytest
 from functions import FUNCTIONS, agree, points
 from hypothesis import given
 from hypothesis import strategies as st
-from test_lower_batches import random_kernel
+from test_lower_batches import random_op
 
 import chainad
 from chainad.api.recorded import recorded
@@ -51,27 +51,27 @@ def random_loop(rng: Random) -> tuple[Program, dict[int, Shape]]:
     names |= {("own", k): shape for k, shape in enumerate(own)} | {"state": start}
     body: list[tuple[object, tuple[object, ...], str]] = []
     for n in range(rng.randint(2, 8)):
-        kernel, inputs = random_kernel(rng, names)  # type: ignore[arg-type]
-        shape = shape_of(kernel, tuple(names[k] for k in inputs))
+        op, inputs = random_op(rng, names)  # type: ignore[arg-type]
+        shape = shape_of(op, tuple(names[k] for k in inputs))
         if shape is not None and np.prod(shape, dtype=int) <= 40:
             names[f"made{n}"] = shape
-            body.append((kernel, inputs, f"made{n}"))
+            body.append((op, inputs, f"made{n}"))
     handed = [k for k, shape in names.items() if shape == start and k != "state"]
     state, total = len(shared) - 1, -1
     summed = rng.choice([name for name in names if name != "state"])
     instructions: list[Instruction] = []
 
-    def emit(kernel: object, *inputs: int) -> int:
+    def emit(op: object, *inputs: int) -> int:
         output = n_slots + len(instructions)
-        instructions.append(Instruction(kernel, inputs, output))  # type: ignore[arg-type]
+        instructions.append(Instruction(op, inputs, output))  # type: ignore[arg-type]
         return output
 
     for turn in range(TURNS):
         now: dict[object, int] = {("shared", k): k for k in range(len(shared))}
         first = len(shared) + turn * len(own)
         now |= {("own", k): first + k for k in range(len(own))} | {"state": state}
-        for kernel, inputs, name in body:
-            now[name] = emit(kernel, *(now[k] for k in inputs))
+        for op, inputs, name in body:
+            now[name] = emit(op, *(now[k] for k in inputs))
         state = now[rng.choice(handed)] if rng.random() < 0.2 else now[handed[-1]]
         term = now[summed]
         sign = rng.choice([Add(), Subtract()])
@@ -153,7 +153,7 @@ def calls_of(f, x, mode: str) -> tuple[int, Counter[type]]:
 
         patch.setattr("chainad.api.choose.stacked", seeing)
         J.compile(x)
-    return program.array_calls, Counter(type(i.kernel) for i in made[-1].instructions)
+    return program.array_calls, Counter(type(i.op) for i in made[-1].instructions)
 
 
 def test_a_loop_of_100_steps_takes_little_more_calls_than_its_chain() -> None:
@@ -186,8 +186,8 @@ def sums(n: int) -> Program:
     """Return x A_1 y_1 - x A_2 y_2 + ..., where every A is read by the next."""
     instructions: list[Instruction] = []
 
-    def emit(kernel, *inputs: int) -> int:
-        instructions.append(Instruction(kernel, inputs, n + 1 + len(instructions)))
+    def emit(op, *inputs: int) -> int:
+        instructions.append(Instruction(op, inputs, n + 1 + len(instructions)))
         return instructions[-1].output
 
     state, total = 0, -1
@@ -208,7 +208,7 @@ def test_terms_of_a_long_sum_wait_for_each_other() -> None:
     program = sums(20)
     slots, seen = seen_of(program)
     found = stacked(program, seen, range(program.n_slots))
-    calls = Counter(type(i.kernel) for i in found.instructions)
+    calls = Counter(type(i.op) for i in found.instructions)
     assert calls[MatMul] == 20
     assert calls[Multiply] == 1
     assert calls[Sum] == 2  # what is added, and what is taken off
@@ -246,7 +246,7 @@ def test_numbers_of_two_dtypes_are_not_mixed() -> None:
         patch.setattr(stacking, "MANY", 2)
         patch.setattr(stacking, "GAIN", float("inf"))
         found = stacked(program, observe(program, slots)[0], range(n + 1))
-    products = [i for i in found.instructions if isinstance(i.kernel, Multiply)]
+    products = [i for i in found.instructions if isinstance(i.op, Multiply)]
     assert len(products) == 3  # the narrow ones, the wide ones, and the one between
     np.testing.assert_allclose(build(found)(slots)[0], build(program)(slots)[0], rtol=1e-15)
 

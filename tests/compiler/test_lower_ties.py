@@ -23,7 +23,7 @@ from chainad.planning.plan import follow
 from chainad.structure import add, stay_apart
 from chainad.structure.build import arrange
 from chainad.structure.structure import Axis, Structure
-from chainad.testing import apply_kernel, path_sum, run_program
+from chainad.testing import apply_op, path_sum, run_program
 
 RNG = np.random.default_rng(0)
 
@@ -119,12 +119,12 @@ def test_adding_along_ties_is_right_fresh_traced_and_in_place(
     own: tuple[int, ...], shape: tuple[int, ...], ties: tuple[int, ...], other: tuple[int, ...]
 ) -> None:
     x, y = RNG.normal(size=own), RNG.normal(size=other)
-    kernel = AddTied(shape, ties)
-    want = apply_kernel(kernel, x, y)
+    op = AddTied(shape, ties)
+    want = apply_op(op, x, y)
     assert np.array_equal(add_tied(x, shape, ties, y), want)
     names = Names()
     to = x.copy()
-    text = "\n".join(into(kernel, ("to", "y"), "to", (own, other), True, names))
+    text = "\n".join(into(op, ("to", "y"), "to", (own, other), True, names))
     exec(text, {**names.objects, "to": to, "y": y})
     assert np.array_equal(to, want)
     by_x, by_y = chainad.jacobian(lambda a, b: add_tied(a, shape, ties, b), argnums=(0, 1))(x, y)
@@ -148,7 +148,7 @@ def test_a_diagonal_is_added_where_it_lies_and_nothing_is_turned() -> None:
     back = writer.emit(Transpose((2, 0, 3, 1)), writer.emit(Reshape((5, 5, 4, 4)), added))
     result = writer.emit(Reshape((20, 20)), back)
     program = prune(Program(3, tuple(writer.instructions), (result,)))
-    assert [type(i.kernel) for i in program.instructions] == [
+    assert [type(i.op) for i in program.instructions] == [
         MatMul,
         Transpose,
         AddTied,
@@ -182,7 +182,7 @@ def test_attention_gathers_nothing_and_is_right(mode: str) -> None:
     assert not any(structure.has_positions for structure in plan.structures)
     program = lower(plan, [() for _ in plan.graph.edges]).program
     gathering = (Take, SegmentSum, SparseDot)
-    assert not any(isinstance(i.kernel, gathering) for i in program.instructions)
+    assert not any(isinstance(i.op, gathering) for i in program.instructions)
     h = 1e-6
     want = np.empty((12, 4, 12, 4))
     for at in np.ndindex(x.shape):

@@ -173,8 +173,8 @@ def test_assembled_sums_are_those_of_the_instructions(rng: Random) -> None:
     reusing = Reusing(program)
     for _ in range(2):  # the second time in memory that is kept
         np.testing.assert_allclose(reusing(slots)[0], want, rtol=1e-14, atol=1e-14)
-    left = [i.kernel for i in program.instructions]
-    assert sum(isinstance(kernel, Scatter) for kernel in left) == 1
+    left = [i.op for i in program.instructions]
+    assert sum(isinstance(op, Scatter) for op in left) == 1
 
 
 def test_a_sum_of_placed_pieces_is_one_call() -> None:
@@ -192,7 +192,7 @@ def test_a_sum_of_placed_pieces_is_one_call() -> None:
     program = prune(Program(4, tuple(w.instructions), (out,)))
     (instruction,) = program.instructions
     assert instruction.inputs == (0, 2, 1, 3)
-    assert instruction.kernel == Scatter(
+    assert instruction.op == Scatter(
         (range(1, 2 * n + 1, 2), range(2 * n + 1, 4 * n + 1, 2)), 4 * n, False, ((1, 1), (1, -1))
     )
 
@@ -231,13 +231,13 @@ def test_gathers_and_placings_of_everything_turn_axes(rng: Random) -> None:
     front, back = rng.choice([(), (2,)]), rng.choice([(), (3,)])
     axis, size = len(front), a * b * c
     x = random_numbers(rng, (*front, size, *back))
-    for kernel in (Take(axis, where), Place(axis, where, size)):
+    for op in (Take(axis, where), Place(axis, where, size)):
         w = Writer(1)
         w.shapes[0] = x.shape
-        out = w.emit(kernel, 0)
+        out = w.emit(op, 0)
         program = prune(Program(1, tuple(w.instructions), (out,)))
-        assert not any(isinstance(i.kernel, (Take, Place)) for i in program.instructions)
-        plain = Program(1, (Instruction(kernel, (0,), 1),), (1,))
+        assert not any(isinstance(i.op, (Take, Place)) for i in program.instructions)
+        plain = Program(1, (Instruction(op, (0,), 1),), (1,))
         np.testing.assert_array_equal(run_program(program, [x])[0], run_program(plain, [x])[0])
 
 
@@ -254,7 +254,7 @@ def test_axes_are_split_before_they_are_turned(rng: Random) -> None:
     program = prune(Program(1, tuple(w.instructions), (out,)))
     np.testing.assert_array_equal(run_program(program, [x])[0], x.transpose(1, 2, 3, 0))
     if 1 not in sizes:
-        assert [i.kernel for i in program.instructions] == [Transpose((1, 2, 3, 0))]
+        assert [i.op for i in program.instructions] == [Transpose((1, 2, 3, 0))]
 
 
 def test_a_vector_of_placed_pieces_is_reassembled_and_others_are_left_alone() -> None:
@@ -264,7 +264,7 @@ def test_a_vector_of_placed_pieces_is_reassembled_and_others_are_left_alone() ->
     out = reassemble(w, total, 8)
     program = prune(Program(2, tuple(w.instructions), (out,)))
     (instruction,) = program.instructions
-    assert instruction.kernel == Scatter((range(3), range(3, 8)), 8, True)
+    assert instruction.op == Scatter((range(3), range(3, 8)), 8, True)
     assert reassemble(w, 1, 5) == 1
     alike = w.emit(Add(), 1, w.emit(Scale(2.0), 1))
     assert reassemble(w, alike, 5) == alike

@@ -54,17 +54,17 @@ def test_nothing_is_measured_or_stored_unasked(
         raise AssertionError
 
     monkeypatch.setattr(calibration, "_measure", refuse)
-    chainad.jacobian(f, price="time")(np.ones(40))
+    chainad.jacobian(f, cost="time")(np.ones(40))
     assert not folder.exists()
 
 
 def test_a_plan_says_which_table_it_is_by(folder: Path, quick: tuple[int, ...]) -> None:
-    before = chainad.plan(f, np.ones(40), price="time")
+    before = chainad.plan(f, np.ones(40), cost="time")
     assert "by time (shipped table)\n" in str(before)
     calibrate()
-    after = chainad.plan(f, np.ones(40), price="time")
+    after = chainad.plan(f, np.ones(40), cost="time")
     assert "by time (calibrated on this machine)\n" in str(after)
-    assert before.price != after.price
+    assert before.cost != after.cost
 
 
 def damage(fields: dict[str, Any], kind: str, value: Any) -> dict[str, Any]:

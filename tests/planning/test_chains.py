@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 from numpy.linalg import _linalg
 
 import chainad
-from chainad.planning.chain.chain import chain, price_of_order
+from chainad.planning.chain.chain import chain, cost_of_order
 from chainad.planning.chain.hu_shing import order_of_polygon, triangles
 from chainad.planning.chain.interval_dp import bracket_structures
-from chainad.planning.linear_graph import Edge, LinearGraph, price
+from chainad.planning.linear_graph import Edge, LinearGraph, cost
 from chainad.structure import dense
 
 randoms = st.randoms(use_true_random=False)
 
 
 def cubic(sizes: list[int]) -> int:
-    """Return the least price by the textbook recurrence, in Python integers."""
+    """Return the least cost by the textbook recurrence, in Python integers."""
     q = len(sizes) - 1
     best = [[0] * (q + 1) for _ in sizes]
     for length in range(2, q + 1):
@@ -32,7 +32,7 @@ def cubic(sizes: list[int]) -> int:
     return best[0][q]
 
 
-def price_of_triangles(sizes: list[int]) -> int:
+def cost_of_triangles(sizes: list[int]) -> int:
     return sum(sizes[i] * sizes[k] * sizes[j] for i, k, j in triangles(sizes))
 
 
@@ -58,7 +58,7 @@ def test_triangles_are_as_cheap_as_the_cubic_recurrence(seed: int) -> None:
     rng = Random(seed)
     for _ in range(200):
         sizes = random_sizes(rng, 16)
-        assert price_of_triangles(sizes) == cubic(sizes), sizes
+        assert cost_of_triangles(sizes) == cubic(sizes), sizes
 
 
 def test_triangles_are_as_cheap_as_the_cubic_recurrence_on_longer_chains() -> None:
@@ -66,8 +66,8 @@ def test_triangles_are_as_cheap_as_the_cubic_recurrence_on_longer_chains() -> No
     for _ in range(100):
         sizes = [max(1, n) for n in random_sizes(rng, 80)]
         assert (
-            price_of_triangles(sizes)
-            == bracket_structures([e.structure for e in dense_chain(sizes).edges]).price
+            cost_of_triangles(sizes)
+            == bracket_structures([e.structure for e in dense_chain(sizes).edges]).cost
         ), sizes
 
 
@@ -77,23 +77,23 @@ def test_triangles_name_every_inner_corner_once_and_in_a_possible_order(rng: Ran
     order = order_of_polygon(sizes)
     assert sorted(order) == list(range(1, len(sizes) - 1))
     assert sorted(k for _, k, _ in triangles(sizes)) == sorted(order)
-    wanted = price_of_triangles(sizes)
+    wanted = cost_of_triangles(sizes)
     if min(sizes) > 0:  # an empty product leaves nothing to multiply
-        assert price_of_order(dense_chain(sizes), order).multiplications == wanted
+        assert cost_of_order(dense_chain(sizes), order).multiplications == wanted
 
 
 @given(randoms)
-def test_price_by_sizes_is_the_price_by_algebra(rng: Random) -> None:
+def test_cost_by_sizes_is_the_cost_by_algebra(rng: Random) -> None:
     sizes = random_sizes(rng, 9)
     graph = dense_chain(sizes)
     order = rng.sample(graph.inner, len(graph.inner))
-    assert price_of_order(graph, order) == price(graph, order)
+    assert cost_of_order(graph, order) == cost(graph, order)
 
 
-def test_long_and_short_chains_are_planned_at_the_same_price() -> None:
+def test_long_and_short_chains_are_planned_at_the_same_cost() -> None:
     rng = Random(1)
     sizes = [rng.randint(1, 30) for _ in range(90)]
-    assert price(dense_chain(sizes), chain(dense_chain(sizes))).multiplications == cubic(sizes)
+    assert cost(dense_chain(sizes), chain(dense_chain(sizes))).multiplications == cubic(sizes)
 
 
 @given(st.lists(st.integers(1, 60), min_size=4, max_size=30))
@@ -107,14 +107,14 @@ def test_a_chain_of_ten_thousand_factors_is_planned_and_printed() -> None:
     rng = Random(0)
     sizes = [rng.randint(5, 500) for _ in range(10_001)]
     plan = chainad.plan_chain(sizes)
-    assert plan.multiplications == price_of_triangles(sizes)
+    assert plan.multiplications == cost_of_triangles(sizes)
     assert plan.proof == "optimal over all bracketings of this chain"
     assert plan.alternatives[0].name == "chain"
     assert plan.bracketing.count("J") == 10_001
     assert "... 9959 more steps" in str(plan)
 
 
-def test_prices_of_ten_thousand_factors_are_python_integers() -> None:
+def test_costs_of_ten_thousand_factors_are_python_integers() -> None:
     plan = chainad.plan_chain([10**30] * 200 + [1] + [10**30] * 200)
     # A fan around the narrow value: every triangle has it as a corner.
     assert plan.multiplications == 2 * 199 * 10**60 + 10**60

@@ -15,7 +15,7 @@ import chainad
 from chainad.api.chains import plan_chain
 from chainad.errors import InputError, PlanError
 from chainad.planning.auto import make_plan
-from chainad.planning.linear_graph import price
+from chainad.planning.linear_graph import cost
 from chainad.planning.plan import Plan
 from chainad.structure import multiply, staged
 
@@ -43,14 +43,14 @@ def test_published_chain_of_programs_is_met_exactly(case: dict) -> None:
 
 
 @pytest.mark.parametrize("case", ONE_THREAD, ids=[case["id"] for case in ONE_THREAD])
-def test_homogeneous_modes_have_their_published_prices(case: dict) -> None:
+def test_homogeneous_modes_have_their_published_costs(case: dict) -> None:
     expected = case["expected"]
     forward = plan_chain(case["dims"], "forward", **programs(case))
     assert forward.multiplications == expected["homogeneous_tangent"]
-    prices = {a.name: a.multiplications for a in forward.alternatives}
-    assert prices["forward"] == expected["homogeneous_tangent"]
-    assert prices.get("reverse") == expected["homogeneous_adjoint"]
-    assert prices["chain"] == expected["optimal_cost"]
+    costs = {a.name: a.multiplications for a in forward.alternatives}
+    assert costs["forward"] == expected["homogeneous_tangent"]
+    assert costs.get("reverse") == expected["homogeneous_adjoint"]
+    assert costs["chain"] == expected["optimal_cost"]
     if expected["homogeneous_adjoint"] is None:
         needed = sum(case["edges"])
         with pytest.raises(PlanError, match=f"the least limit that would do is {needed:,}"):
@@ -71,7 +71,7 @@ def test_all_published_chains_of_programs_are_there() -> None:
 
 
 def cheapest(sizes: list[int], tangents: list, adjoints: list) -> int | None:
-    """Return the least price over all bracketings, and all ways to use every program."""
+    """Return the least cost over all bracketings, and all ways to use every program."""
     q = len(sizes) - 1
 
     def is_program(i: int) -> bool:
@@ -104,19 +104,19 @@ def cheapest(sizes: list[int], tangents: list, adjoints: list) -> int | None:
 def random_programs(rng: Random, q: int) -> tuple[list[int], list, list]:
     high = rng.choice([3, 10, 60])
     sizes = [rng.randint(1, high) for _ in range(q + 1)]
-    prices = [(rng.randint(0, high * high), rng.randint(0, high * high)) for _ in range(q)]
+    costs = [(rng.randint(0, high * high), rng.randint(0, high * high)) for _ in range(q)]
     available = [rng.choice(["both", "both", "tangent", "adjoint", "none"]) for _ in range(q)]
     tangents = [
-        t if a in ("both", "tangent") else None for (t, _), a in zip(prices, available, strict=True)
+        t if a in ("both", "tangent") else None for (t, _), a in zip(costs, available, strict=True)
     ]
     adjoints = [
-        p if a in ("both", "adjoint") else None for (_, p), a in zip(prices, available, strict=True)
+        p if a in ("both", "adjoint") else None for (_, p), a in zip(costs, available, strict=True)
     ]
     return sizes, tangents, adjoints
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_programs_are_planned_at_the_least_price_of_all(seed: int) -> None:
+def test_programs_are_planned_at_the_least_cost_of_all(seed: int) -> None:
     rng = Random(seed)
     for _ in range(60):
         sizes, tangents, adjoints = random_programs(rng, rng.randint(1, 7))
@@ -131,7 +131,7 @@ def test_no_elimination_order_is_cheaper_for_programs(rng: Random) -> None:
     plan = plan_chain(sizes, tangent_costs=tangents, adjoint_costs=adjoints)
     for _ in range(10):
         order = rng.sample(plan.graph.inner, 4)
-        other = price(plan.graph, order).multiplications
+        other = cost(plan.graph, order).multiplications
         assert plan.multiplications <= other
         assert make_plan(plan.graph, tuple(order)).multiplications == other
 
@@ -170,7 +170,7 @@ def test_every_program_is_accumulated_pushed_or_pulled_once() -> None:
 
 
 @given(randoms)
-def test_a_product_taken_apart_keeps_its_price(rng: Random) -> None:
+def test_a_product_taken_apart_keeps_its_cost(rng: Random) -> None:
     sizes, tangents, adjoints = random_programs(rng, 2)
     graph = plan_chain(sizes, tangent_costs=tangents, adjoint_costs=adjoints).graph
     right, left = (edge.structure for edge in graph.edges)
@@ -265,10 +265,10 @@ REFUSED = [
         " would do is 7",
     ),
     (
-        {"adjoint_costs": [1, 2, 3], "price": "bytes"},
+        {"adjoint_costs": [1, 2, 3], "cost": "bytes"},
         PlanError,
         "tangent_costs and adjoint_costs are multiplications, so the chain is planned by"
-        " price='multiplications', but got price='bytes'",
+        " cost='multiplications', but got cost='bytes'",
     ),
 ]
 
@@ -286,7 +286,7 @@ def test_programs_that_make_no_plan_are_refused(
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_solves_in_a_traced_chain_are_planned_at_the_least_price_of_all(seed: int) -> None:
+def test_solves_in_a_traced_chain_are_planned_at_the_least_cost_of_all(seed: int) -> None:
     rng = np.random.default_rng(seed)
     sizes = [int(n) for n in rng.integers(1, 30, 5)]
     maps = [rng.normal(size=(m, n)) for n, m in pairwise(sizes)]

@@ -1,4 +1,4 @@
-"""Structured chains: all products priced at once, against the algebra asked one by one."""
+"""Structured chains: all products costd at once, against the algebra asked one by one."""
 
 from itertools import pairwise
 from random import Random
@@ -49,8 +49,8 @@ def as_operator(structure: Structure, rng: Random) -> Structure:
     """Return the same Jacobian known by its action only; diagonals stay what they are."""
     if structure.scale is not None or structure.rows == structure.cols or not structure.stored:
         return structure
-    prices = (rng.randint(0, 60), rng.randint(0, 60))
-    tangent, adjoint = rng.choice([prices, (None, prices[1]), (prices[0], None)])
+    costs = (rng.randint(0, 60), rng.randint(0, 60))
+    tangent, adjoint = rng.choice([costs, (None, costs[1]), (costs[0], None)])
     action = Action(tangent, adjoint)
     parts = (structure.rows, structure.cols, structure.stored, structure.sizes)
     return Structure(*parts, None, action)
@@ -85,15 +85,15 @@ def selecting_factors(rng: Random, count: int) -> list[Structure]:
 
 
 def agree(factors: list[Structure]) -> bool:
-    """Return whether both ways give the same price, as a whole and for every last product."""
+    """Return whether both ways give the same cost, as a whole and for every last product."""
     one, two = bracket_structures(factors), bracket_by_algebra(factors)
     roots = range(len(factors) - 1)
-    return one.price == two.price and all(one.rooted(k) == two.rooted(k) for k in roots)
+    return one.cost == two.cost and all(one.rooted(k) == two.rooted(k) for k in roots)
 
 
 @pytest.mark.parametrize("operators", [0.0, 0.5], ids=["arrays", "operators"])
 @pytest.mark.parametrize("seed", range(5))
-def test_prices_by_labels_are_those_of_the_algebra(seed: int, operators: float) -> None:
+def test_costs_by_labels_are_those_of_the_algebra(seed: int, operators: float) -> None:
     rng = Random(seed)
     tabulated = 0
     for _ in range(40):
@@ -104,7 +104,7 @@ def test_prices_by_labels_are_those_of_the_algebra(seed: int, operators: float) 
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_prices_of_selections_are_those_of_the_algebra(seed: int) -> None:
+def test_costs_of_selections_are_those_of_the_algebra(seed: int) -> None:
     rng = Random(seed)
     tabulated = 0
     for _ in range(40):
@@ -144,27 +144,27 @@ def test_a_long_chain_of_slices_and_pads_is_tabulated() -> None:
 
 
 @given(randoms)
-def test_order_in_the_table_has_the_price_in_the_table(rng: Random) -> None:
+def test_order_in_the_table_has_the_cost_in_the_table(rng: Random) -> None:
     factors = some_factors(rng, rng.randint(1, 7), 0.3)
     if not all(s.is_identity for s in factors):
         plan = make_plan(chain_of(factors), "chain")
         kept = [s for s in factors if not (s.is_identity and s.scale == 1)]
-        assert plan.multiplications == bracket_structures(kept).price
+        assert plan.multiplications == bracket_structures(kept).cost
 
 
-def test_prices_beyond_64_bits_are_exact() -> None:
+def test_costs_beyond_64_bits_are_exact() -> None:
     for n in (10**15, 10**200):
         factors = [dense((n,), (n,)), diagonal((n,)), dense((n,), (n,)), dense((1,), (n,))]
         assert agree(factors)
-        assert bracket_structures(factors).price == n * n + n + n * n
+        assert bracket_structures(factors).cost == n * n + n + n * n
 
 
-def test_prices_of_long_vectors_fit_into_64_bits() -> None:
+def test_costs_of_long_vectors_fit_into_64_bits() -> None:
     diagonals = [diagonal((10**7,))] * 300 + [dense((1,), (10**7,))]
     segments = segments_of(diagonals)
     assert segments is not None
     assert segments.dtype is np.int64  # Python integers would take minutes
-    assert segments.price == 300 * 10**7
+    assert segments.cost == 300 * 10**7
 
 
 def test_labels_that_split_are_followed_along_the_chain() -> None:

@@ -1,4 +1,4 @@
-"""Price models: laws that every one keeps, and what the two that count multiplications say."""
+"""Cost models: laws that every one keeps, and what the two that count multiplications say."""
 
 from random import Random
 
@@ -11,51 +11,51 @@ import chainad
 from chainad.errors import PlanError
 from chainad.planning.auto import make_plan
 from chainad.planning.cost_models import (
-    PRICES,
-    PriceModel,
+    COSTS,
+    CostModel,
     all_multiplications,
     model_of,
     multiplications,
 )
-from chainad.planning.linear_graph import Edge, LinearGraph, price
-from chainad.planning.plan import price_in_full
+from chainad.planning.linear_graph import Edge, LinearGraph, cost
+from chainad.planning.plan import full_cost
 from chainad.structure import dense, diagonal, identity, multiply
 from chainad.testing import random_graph
 
 randoms = st.randoms(use_true_random=False)
-PRODUCTS = PriceModel("products", "products", lambda product: 1, lambda total: 0, lambda op: 1)
+PRODUCTS = CostModel("products", "products", lambda product: 1, lambda total: 0, lambda op: 1)
 
 
-@pytest.mark.parametrize("name", sorted(PRICES))
-def test_price_of_a_plan_is_the_price_of_its_order(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(COSTS))
+def test_cost_of_a_plan_is_the_cost_of_its_order(name: str) -> None:
     model = model_of(name)
     for seed in range(30):
         rng = Random(seed)
         graph, _ = random_graph(rng, 4)
         plan = make_plan(graph, rng.sample(graph.inner, 4), model=model)
-        assert (plan.model, plan.price) == (
+        assert (plan.model, plan.cost) == (
             model.name,
-            price_in_full(graph, plan.order, model).amount,
+            full_cost(graph, plan.order, model).amount,
         )
-        assert type(plan.price) is int
-        assert plan.price >= 0
+        assert type(plan.cost) is int
+        assert plan.cost >= 0
 
 
-@pytest.mark.parametrize("name", sorted(PRICES))
-def test_auto_is_never_dearer_than_forward_or_reverse_by_any_price(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(COSTS))
+def test_auto_is_never_dearer_than_forward_or_reverse_by_any_cost(name: str) -> None:
     model = model_of(name)
     for seed in range(30):
         graph, _ = random_graph(Random(seed), 5)
         auto = make_plan(graph, model=model)
         for mode in ("forward", "reverse"):
-            assert auto.price <= make_plan(graph, mode, model=model).price
+            assert auto.cost <= make_plan(graph, mode, model=model).cost
 
 
 @given(randoms)
 def test_counting_unit_products_too_is_never_less(rng: Random) -> None:
     graph, _ = random_graph(rng, 4)
     order = rng.sample(graph.inner, 4)
-    assert price(graph, order, multiplications) <= price(graph, order, all_multiplications)
+    assert cost(graph, order, multiplications) <= cost(graph, order, all_multiplications)
 
 
 @given(randoms)
@@ -67,7 +67,7 @@ def test_eliminating_a_scalar_costs_indegree_times_outdegree(rng: Random) -> Non
     edges += [Edge(v, v + 1 + head, rng.choice(one)) for head in range(heads)]
     n = tails + 1 + heads
     graph = LinearGraph(((),) * n, tuple(range(tails)), tuple(range(v + 1, n)), tuple(edges))
-    assert price(graph, (v,), all_multiplications).amount == tails * heads
+    assert cost(graph, (v,), all_multiplications).amount == tails * heads
 
 
 FULL = [
@@ -85,25 +85,25 @@ def test_a_unit_factor_is_multiplied_like_any_other(left, right, count: int) -> 
     assert all_multiplications.product(multiply(left, right)) == count
 
 
-def test_a_model_of_ones_own_is_a_price() -> None:
+def test_a_model_of_ones_own_is_a_cost() -> None:
     def f(x: np.ndarray) -> np.ndarray:
         return np.tanh(np.sin(np.cos(x)))
 
     x = np.ones(4)
-    plan = chainad.plan(f, x, price=PRODUCTS)
-    assert (plan.model, plan.price, plan.multiplications) == ("products", 2, 8)
+    plan = chainad.plan(f, x, cost=PRODUCTS)
+    assert (plan.model, plan.cost, plan.multiplications) == ("products", 2, 8)
     wanted = chainad.jacobian(f)(x)
-    np.testing.assert_allclose(chainad.jacobian(f, price=PRODUCTS)(x), wanted, rtol=1e-14)
+    np.testing.assert_allclose(chainad.jacobian(f, cost=PRODUCTS)(x), wanted, rtol=1e-14)
 
 
 REFUSED = [
-    ("cents", f"price='cents' is unknown; choose one of {', '.join(sorted(PRICES))}"),
-    (3, "price must be a name or a chainad.prices.PriceModel, but got int"),
+    ("cents", f"cost='cents' is unknown; choose one of {', '.join(sorted(COSTS))}"),
+    (3, "cost must be a name or a chainad.costs.CostModel, but got int"),
 ]
 
 
 @pytest.mark.parametrize(("given", "message"), REFUSED)
-def test_a_price_that_is_none_is_refused(given: object, message: str) -> None:
+def test_a_cost_that_is_none_is_refused(given: object, message: str) -> None:
     with pytest.raises(PlanError) as error:
-        chainad.plan(np.sin, np.ones(3), price=given)  # type: ignore[arg-type]
+        chainad.plan(np.sin, np.ones(3), cost=given)  # type: ignore[arg-type]
     assert str(error.value) == message

@@ -20,7 +20,7 @@ Arcs = frozenset[tuple[int, int]]
 
 
 def least_over_edges(arcs: Arcs, widths: list[int], inner: list[int], limit: int) -> int:
-    """The least price over all orders of edges, by trying them all; nothing is remembered."""
+    """The least cost over all orders of edges, by trying them all; nothing is remembered."""
     best = limit
     for v in inner:
         tails = [a for a, b in arcs if b == v]
@@ -42,15 +42,15 @@ def _leads_through(arcs: Arcs, v: int) -> bool:
 
 
 def least_over_vertices(arcs: Arcs, widths: list[int], inner: list[int]) -> int:
-    prices = []
+    costs = []
     for order in permutations(inner):
-        left, price = set(arcs), 0
+        left, cost = set(arcs), 0
         for v in order:
             tails, heads = [a for a, b in left if b == v], [b for a, b in left if a == v]
-            price += sum(widths[a] * widths[v] * widths[b] for a in tails for b in heads)
+            cost += sum(widths[a] * widths[v] * widths[b] for a in tails for b in heads)
             left = {e for e in left if v not in e} | {(a, b) for a in tails for b in heads}
-        prices.append(price)
-    return min(prices)
+        costs.append(cost)
+    return min(costs)
 
 
 def planned(edges: list[tuple[int, int]], widths: list[int], **options: Any) -> Plan:
@@ -115,7 +115,7 @@ def test_no_order_of_edges_is_cheaper_than_the_plan(
         assert Plan.from_json(forced.to_json()) == forced
 
 
-# Edges, widths, the least price over all orders of vertices, and over all orders of edges.
+# Edges, widths, the least cost over all orders of vertices, and over all orders of edges.
 CHEAPER = [
     (
         [

@@ -28,7 +28,7 @@ MOST = {"RoeFlux_1d": 295, "RobotArm_6DOF": 221, "HumanHeartDipole": 148, "Propa
 def task(name: str, **how) -> Plan:
     given = TASKS[name]
     ends = {"inputs": given["inputs"], "outputs": given["outputs"]}
-    return chainad.plan_graph(given["edges"], **ends, price="all_multiplications", **how)
+    return chainad.plan_graph(given["edges"], **ends, cost="all_multiplications", **how)
 
 
 # ------------------------------------------------------------------ published
@@ -36,27 +36,27 @@ def task(name: str, **how) -> Plan:
 
 @pytest.mark.parametrize("name", sorted(TASKS))
 @pytest.mark.parametrize("mode", ["forward", "reverse"])
-def test_classical_prices_of_a_published_task_are_met(name: str, mode: str) -> None:
-    assert task(name, mode=mode).price == TASKS[name]["multiplications"][mode]
+def test_classical_costs_of_a_published_task_are_met(name: str, mode: str) -> None:
+    assert task(name, mode=mode).cost == TASKS[name]["multiplications"][mode]
 
 
 @pytest.mark.parametrize("name", ["HumanHeartDipole", "PropaneCombustion"])
 def test_a_published_task_is_solved_and_proved_at_once(name: str) -> None:
     plan = task(name)
-    assert plan.price == MOST[name]
+    assert plan.cost == MOST[name]
     assert plan.proof == "optimal over all vertex elimination orders"
 
 
 def test_the_arm_is_solved_at_once_and_its_least_cuts_prove_it() -> None:
     plan = task("RobotArm_6DOF")
-    assert plan.price == plan.bound == MOST["RobotArm_6DOF"]
+    assert plan.cost == plan.bound == MOST["RobotArm_6DOF"]
     assert plan.gap == 0
     assert "by the least cuts of the graph" in str(plan)
 
 
 @pytest.mark.parametrize("name", ["RoeFlux_1d", "RobotArm_6DOF"])
 def test_a_published_task_is_cheaper_than_the_published_figure(name: str) -> None:
-    assert task(name).price < TASKS[name]["multiplications"]["published_alphagrad"]
+    assert task(name).cost < TASKS[name]["multiplications"]["published_alphagrad"]
 
 
 @pytest.mark.parametrize("case", SMALL, ids=[case["id"] for case in SMALL])
@@ -65,16 +65,16 @@ def test_every_listed_optimum_is_met(case: dict) -> None:
     is_long = case["id"] == "fft8_butterfly"  # proving this one takes seconds
     effort = "balanced" if is_long else "thorough"
     plan = chainad.plan_graph(edges, dimensions=sizes, effort=effort)
-    assert plan.price == case["vertex_elim_optimum"]
+    assert plan.cost == case["vertex_elim_optimum"]
     assert is_long or plan.proof == "optimal over all vertex elimination orders"
     order = case["vertex_elim_order"]
-    assert chainad.plan_graph(edges, dimensions=sizes, mode=order).price == plan.price
+    assert chainad.plan_graph(edges, dimensions=sizes, mode=order).cost == plan.cost
 
 
 @pytest.mark.parametrize("case", SMALL, ids=[case["id"] for case in SMALL])
 def test_the_default_effort_is_within_a_hundredth_of_every_optimum(case: dict) -> None:
     plan = chainad.plan_graph(case["edges"], dimensions=case["dims"])
-    assert plan.price <= 1.01 * case["vertex_elim_optimum"]
+    assert plan.cost <= 1.01 * case["vertex_elim_optimum"]
 
 
 # -------------------------------------------------------------------- random
@@ -89,7 +89,7 @@ def random_edges(rng: Random, n: int, most: int = 1) -> tuple[list, dict]:
     return edges, {v: rng.randint(1, most) for v in sorted(used)}
 
 
-def price_of_elimination(edges: list, sizes: dict, order: tuple) -> int:
+def cost_of_elimination(edges: list, sizes: dict, order: tuple) -> int:
     """Return what the book says: d(v) times the widths before and behind, edge by edge."""
     left, total = set(edges), 0
     for v in order:
@@ -106,10 +106,10 @@ def test_the_plan_is_the_cheapest_of_all_orders(rng: Random) -> None:
     edges, sizes = random_edges(rng, rng.randint(2, 7), rng.choice([1, 4]))
     plan = chainad.plan_graph(edges, dimensions=sizes, mode="exhaustive")
     tails, heads = {u for u, _ in edges}, {w for _, w in edges}
-    best = min(price_of_elimination(edges, sizes, o) for o in permutations(tails & heads))
-    assert plan.price == best
+    best = min(cost_of_elimination(edges, sizes, o) for o in permutations(tails & heads))
+    assert plan.cost == best
     # Eliminating single edges may be cheaper still.
-    assert chainad.plan_graph(edges, dimensions=sizes).price <= best
+    assert chainad.plan_graph(edges, dimensions=sizes).cost <= best
 
 
 @given(randoms)
@@ -171,7 +171,7 @@ def test_one_dimension_is_that_of_all_vertices() -> None:
 def test_what_lies_between_no_input_and_output_plays_no_part() -> None:
     more = [*DIAMOND, ("z", "c"), ("a", "d")]
     plan = chainad.plan_graph(more, inputs=["x"], outputs=["y"])
-    assert plan.price == chainad.plan_graph(DIAMOND).price
+    assert plan.cost == chainad.plan_graph(DIAMOND).cost
     assert "z" not in plan.graph.names
     assert "d" not in plan.graph.names
 

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from chainad.errors import PlanError
 from chainad.planning.linear_graph import (
+    Cost,
     Edge,
     Elimination,
     Landing,
     LinearGraph,
     Origin,
-    Price,
-    price,
+    cost,
 )
 from chainad.structure import dense, diagonal, identity
 from chainad.testing import (
@@ -94,21 +94,21 @@ def test_x_times_x_has_a_derivative_of_two_x() -> None:
     graph = LinearGraph(((2,), (2,)), (0,), (1,), edges)
     (got,) = accumulated(graph, [x, x], [])
     np.testing.assert_array_equal(got, np.diag(2 * x))
-    assert price(graph, ()) == Price(0, 2, 0)
+    assert cost(graph, ()) == Cost(0, 2, 0)
 
 
 @given(randoms)
-def test_price_of_an_order_is_the_sum_of_its_eliminations(rng: Random) -> None:
+def test_cost_of_an_order_is_the_sum_of_its_eliminations(rng: Random) -> None:
     graph, _ = random_graph(rng, 4)
     order = rng.sample(graph.inner, 4)
     elimination = Elimination(graph)
     total = 0
     for v in order:
-        before = elimination.price(v)
+        before = elimination.cost(v)
         found = sum(m.product.multiplications for m in elimination.eliminate(v))
         assert found == before
         total += found
-    assert price(graph, order).multiplications == total
+    assert cost(graph, order).multiplications == total
 
 
 @given(randoms)
@@ -119,7 +119,7 @@ def test_dense_elimination_costs_what_the_book_says(rng: Random) -> None:
         heads = sum(graph.size(u) for u in elimination.after[v])
         tails = sum(graph.size(u) for u in elimination.before[v])
         wanted = heads * graph.size(v) * tails
-        assert elimination.price(v) == wanted
+        assert elimination.cost(v) == wanted
         elimination.eliminate(v)
 
 
@@ -133,7 +133,7 @@ def test_a_copy_is_left_alone_by_its_original(rng: Random) -> None:
     fresh = Elimination(graph)
     assert twin.after == fresh.after
     assert twin.before == fresh.before
-    assert [twin.price(v) for v in graph.inner] == [fresh.price(v) for v in graph.inner]
+    assert [twin.cost(v) for v in graph.inner] == [fresh.cost(v) for v in graph.inner]
 
 
 @given(randoms)

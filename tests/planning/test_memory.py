@@ -115,7 +115,7 @@ def test_a_leaner_order_is_taken_before_blocks() -> None:
         return B @ np.tanh(A @ x)
 
     forward = needed(make_plan(chainad.plan(f, np.ones(30)).graph, "forward"), True)
-    found = chainad.plan(f, np.ones(30), price="peak", memory_limit=forward - 1)
+    found = chainad.plan(f, np.ones(30), cost="peak", memory_limit=forward - 1)
     assert isinstance(found, Plan)
     assert needed(found, True) < forward
 
@@ -176,7 +176,7 @@ def test_a_plan_in_blocks_travels() -> None:
 WRONG = [
     ({"side": "diagonals"}, "side must be 'columns' or 'rows'"),
     ({"limit": 0}, "limit must be an integer from 1"),
-    ({"prices": [1]}, "prices must be a list of 24"),
+    ({"costs": [1]}, "costs must be a list of 24"),
     ({"multiplications": 1}, "multiplications must be the 32859648 of its blocks"),
     ({"first": []}, "first must be a list of 1"),
     ({"first": [[2, 1, {}]]}, r"first\[0\].axis must be an integer from 0 to 1"),

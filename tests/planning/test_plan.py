@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import chainad
 from chainad.errors import PlanError
 from chainad.planning.auto import make_plan
-from chainad.planning.linear_graph import Edge, LinearGraph, price
+from chainad.planning.linear_graph import Edge, LinearGraph, cost
 from chainad.planning.plan import Plan, follow
 from chainad.structure import Product, dense, diagonal, identity
 from chainad.structure.structure import Structure
@@ -95,9 +95,9 @@ def test_structures_of_steps_have_the_shapes_of_their_ends(rng: Random) -> None:
 
 
 @given(randoms)
-def test_prices_of_steps_add_up_to_the_price_of_the_order(rng: Random) -> None:
+def test_costs_of_steps_add_up_to_the_cost_of_the_order(rng: Random) -> None:
     plan, _ = any_plan(rng)
-    total = price(plan.graph, plan.order)
+    total = cost(plan.graph, plan.order)
     assert (plan.multiplications, plan.additions) == (total.multiplications, total.additions)
 
 

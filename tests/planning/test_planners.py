@@ -18,7 +18,7 @@ from chainad.planning.bounds import lower_bound
 from chainad.planning.chain.chain import chain
 from chainad.planning.chain.interval_dp import bracket_structures
 from chainad.planning.cost_models import multiplications
-from chainad.planning.linear_graph import Edge, Elimination, LinearGraph, Vertex, price
+from chainad.planning.linear_graph import Edge, Elimination, LinearGraph, Vertex, cost
 from chainad.planning.plan import Plan
 from chainad.planning.search.articulation import components, split
 from chainad.planning.search.budget import Aim, Effort
@@ -53,11 +53,11 @@ def dense_chain(*sizes: int) -> LinearGraph:
 
 
 def cheapest_bracketing(factors: tuple[Structure, ...]) -> int:
-    """Return the least price over all bracketings, each tried; factor 0 is next to x."""
+    """Return the least cost over all bracketings, each tried; factor 0 is next to x."""
 
     @cache
     def ways(i: int, j: int) -> frozenset[tuple[Structure, int]]:
-        """Return the structures that factors i to j multiply to, each with its least price."""
+        """Return the structures that factors i to j multiply to, each with its least cost."""
         if i == j:
             return frozenset({(factors[i], 0)})
         found: dict[Structure, int] = {}
@@ -73,8 +73,8 @@ def cheapest_bracketing(factors: tuple[Structure, ...]) -> int:
 
 
 def cheapest_order(graph: LinearGraph) -> int:
-    """Return the least price over all elimination orders, each tried."""
-    return min(price(graph, order).multiplications for order in permutations(graph.inner))
+    """Return the least cost over all elimination orders, each tried."""
+    return min(cost(graph, order).multiplications for order in permutations(graph.inner))
 
 
 # --------------------------------------------------------------------- chains
@@ -97,7 +97,7 @@ def test_chain_of_typical_kinds_is_optimal_over_all_bracketings(rng: Random) -> 
 @given(randoms)
 def test_chain_is_optimal_over_all_elimination_orders(rng: Random) -> None:
     graph, _ = random_chain(rng, rng.randint(1, 5), NO_POSITIONS)
-    assert price(graph, chain(graph)).multiplications == cheapest_order(graph)
+    assert cost(graph, chain(graph)).multiplications == cheapest_order(graph)
 
 
 @given(st.lists(st.integers(1, 40), min_size=2, max_size=9), st.integers(0, 2**9 - 1))
@@ -107,13 +107,13 @@ def test_matrices_are_bracketed_like_any_structures(sizes: list[int], diagonals:
         if diagonals >> k & 1:
             factors.insert(k, diagonal((size,)))
     table = bracket_structures(factors)
-    assert table.price == cheapest_bracketing(tuple(factors))
+    assert table.cost == cheapest_bracketing(tuple(factors))
 
 
 @given(st.lists(st.integers(1, 10**7), min_size=2, max_size=7))
-def test_price_in_the_table_is_the_price_of_the_plan(sizes: list[int]) -> None:
+def test_cost_in_the_table_is_the_cost_of_the_plan(sizes: list[int]) -> None:
     plan = chainad.plan_chain(sizes)
-    assert plan.multiplications == bracket_structures([e.structure for e in plan.graph.edges]).price
+    assert plan.multiplications == bracket_structures([e.structure for e in plan.graph.edges]).cost
     assert type(plan.multiplications) is int
 
 
@@ -129,14 +129,14 @@ def test_all_thirty_published_chains_are_there() -> None:
 
 
 @given(*[st.integers(1, 1000)] * 4)
-def test_prices_of_the_classical_modes_of_three_factors(x: int, a: int, b: int, y: int) -> None:
+def test_costs_of_the_classical_modes_of_three_factors(x: int, a: int, b: int, y: int) -> None:
     assert chainad.plan_chain([x, a, b, y], "forward").multiplications == x * b * (a + y)
     assert chainad.plan_chain([x, a, b, y], "reverse").multiplications == y * a * (b + x)
     best = min(x * b * (a + y), y * a * (b + x))
     assert chainad.plan_chain([x, a, b, y]).multiplications == best
 
 
-def test_prices_do_not_overflow() -> None:
+def test_costs_do_not_overflow() -> None:
     n = 10**7
     for mode in ("auto", "forward", "reverse"):
         plan = chainad.plan_chain([n] * 6, mode)
@@ -174,7 +174,7 @@ def test_a_chain_of_fifty_layers_is_planned() -> None:
 @given(randoms)
 def test_exhaustive_is_optimal_over_all_orders(rng: Random) -> None:
     graph, _ = random_graph(rng, rng.randint(0, 5), local=random_dense)
-    assert price(graph, exhaustive(graph)).multiplications == cheapest_order(graph)
+    assert cost(graph, exhaustive(graph)).multiplications == cheapest_order(graph)
 
 
 @settings(max_examples=15)
@@ -234,14 +234,14 @@ def test_every_mode_plans_a_single_edge(mode: str) -> None:
 
 def test_a_forced_mode_that_costs_more_than_twice_the_best_is_said_in_print() -> None:
     dear = str(make_plan(dense_chain(100, 90, 2, 90, 100), "forward"))
-    assert "note        16.7x the price of 'chain': mode='auto' finds an order as cheap" in dear
+    assert "note        16.7x the cost of 'chain': mode='auto' finds an order as cheap" in dear
     assert "note" not in str(make_plan(dense_chain(100, 90, 2, 90, 100)))
 
 
-def test_a_price_that_is_not_proved_is_held_against_a_bound() -> None:
+def test_a_cost_that_is_not_proved_is_held_against_a_bound() -> None:
     plan = make_plan(dense_chain(100, 90, 2, 90, 100), "markowitz")
     assert (plan.proof, plan.bound) == ("", 52_200)
-    assert plan.gap == (plan.price - 52_200) / plan.price
+    assert plan.gap == (plan.cost - 52_200) / plan.cost
     assert "proved      nothing; no vertex elimination order costs less than 52,200" in str(plan)
 
 
@@ -251,7 +251,7 @@ def test_no_order_costs_less_than_the_bound(rng: Random) -> None:
     for order in permutations(graph.inner):
         plan = make_plan(graph, order)
         assert plan.bound is not None
-        assert plan.bound <= plan.price
+        assert plan.bound <= plan.cost
 
 
 @given(randoms)
@@ -280,10 +280,10 @@ def test_the_same_seed_gives_the_same_order(effort: Effort) -> None:
 def test_no_stage_of_the_search_makes_an_order_dearer(name: str) -> None:
     for seed in range(5):
         graph, _ = random_graph(Random(seed), 25, local=random_dense, more=1.5)
-        rules = [make_plan(graph, rule).price for rule in ("forward", "reverse", "greedy")]
-        staged = make_plan(graph, name).price
+        rules = [make_plan(graph, rule).cost for rule in ("forward", "reverse", "greedy")]
+        staged = make_plan(graph, name).cost
         assert staged <= min(rules)
-        assert make_plan(graph).price <= staged
+        assert make_plan(graph).cost <= staged
 
 
 def test_an_interrupted_search_gives_the_best_order_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,7 +293,7 @@ def test_an_interrupted_search_gives_the_best_order_so_far(monkeypatch: pytest.M
     graph, _ = random_graph(Random(2), 30, local=random_dense, more=1.5)
     monkeypatch.setattr("chainad.planning.search.stages.anneal", interrupt)
     plan = make_plan(graph)
-    assert plan.price <= make_plan(graph, "greedy").price
+    assert plan.cost <= make_plan(graph, "greedy").cost
 
 
 def test_a_long_search_says_how_it_goes_and_a_short_one_is_silent(
@@ -322,20 +322,20 @@ def test_components_and_blocks_leave_no_vertex_out(rng: Random) -> None:
 
 
 @given(randoms)
-def test_integers_price_an_order_as_the_algebra_does(rng: Random) -> None:
+def test_integers_cost_an_order_as_the_algebra_does(rng: Random) -> None:
     graph, _ = random_graph(rng, 4, local=rng.choice([random_dense, random_structure]))
     order = rng.sample(graph.inner, 4)
-    assert compact(graph).price_of(order) == price(graph, order).amount
+    assert compact(graph).cost_of(order) == cost(graph, order).amount
 
 
 @settings(max_examples=20)
 @given(randoms)
-def test_dense_prices_from_integers_are_those_of_the_algebra(rng: Random) -> None:
+def test_dense_costs_from_integers_are_those_of_the_algebra(rng: Random) -> None:
     graph, _ = random_graph(rng, 45, n_inputs=2, local=random_dense)
     for other in make_plan(graph, aim=Aim("fast")).alternatives:
         if other.name in ("forward", "reverse"):
             order = graph.inner if other.name == "forward" else graph.inner[::-1]
-            found = price(graph, order)
+            found = cost(graph, order)
             assert (other.multiplications, other.additions) == (
                 found.multiplications,
                 found.additions,
@@ -361,7 +361,7 @@ def test_greedy_keeps_a_narrow_bottleneck_for_last() -> None:
 
 
 @given(randoms)
-def test_greedy_scores_a_vertex_by_its_price_and_what_its_neighbours_get_dearer(
+def test_greedy_scores_a_vertex_by_its_cost_and_what_its_neighbours_get_dearer(
     rng: Random,
 ) -> None:
     graph, _ = random_graph(rng, 4)
@@ -369,14 +369,14 @@ def test_greedy_scores_a_vertex_by_its_price_and_what_its_neighbours_get_dearer(
     v = rng.choice(graph.inner)
     after.eliminate(v)
     others = [u for u in range(len(graph.shapes)) if u != v]
-    dearer = sum(after.price(u) - before.price(u) for u in others)
+    dearer = sum(after.cost(u) - before.cost(u) for u in others)
     problem = compact(graph)
     assert problem.damage(problem.copy(), v) == dearer
 
 
 @settings(max_examples=15)
 @given(randoms)
-def test_alternatives_are_priced_as_their_modes_are(rng: Random) -> None:
+def test_alternatives_are_costd_as_their_modes_are(rng: Random) -> None:
     graph, _ = random_graph(rng, 4)
     plan = make_plan(graph)
     for other in plan.alternatives:
@@ -404,7 +404,7 @@ def test_of_equals_auto_takes_few_rows_times_large_matrices() -> None:
     graph = dense_chain(5, 90, 90, 5)  # forward and reverse cost the same
     plan = make_plan(graph)
     assert plan.order == graph.inner[::-1]
-    assert plan.price == make_plan(graph, "forward").price
+    assert plan.cost == make_plan(graph, "forward").cost
     assert all(rows <= cols for rows, cols in (s.structure.matrix_shape for s in plan.steps))
 
 

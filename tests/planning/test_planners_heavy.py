@@ -37,7 +37,7 @@ def test_with_heavy_patterns_auto_is_no_dearer_than_any_planner(
             assert auto.multiplications <= make_plan(graph, mode).multiplications, (seed, mode)
 
 
-def test_a_price_beyond_the_limit_is_not_taken_for_the_least(
+def test_a_cost_beyond_the_limit_is_not_taken_for_the_least(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(compact_graphs, "BULKY", -1)
@@ -45,31 +45,31 @@ def test_a_price_beyond_the_limit_is_not_taken_for_the_least(
         graph, _ = random_graph(Random(seed), 6)
         problem = compact(graph)
         orders = [list(graph.inner), list(graph.inner[::-1]), Random(seed).sample(graph.inner, 6)]
-        exact = [problem.price_of(order) for order in orders]
-        found = problem.prices_of(orders)
-        assert min(price for price in found if price is not None) == min(exact)
-        assert all(price in (None, true) for price, true in zip(found, exact, strict=True))
-        assert problem.price_of(problem.cheapest_of(orders)) == min(exact)
+        exact = [problem.cost_of(order) for order in orders]
+        found = problem.costs_of(orders)
+        assert min(cost for cost in found if cost is not None) == min(exact)
+        assert all(cost in (None, true) for cost, true in zip(found, exact, strict=True))
+        assert problem.cost_of(problem.cheapest_of(orders)) == min(exact)
 
 
-def test_a_product_of_more_numbers_than_there_is_room_for_is_priced_higher(
+def test_a_product_of_more_numbers_than_there_is_room_for_is_costd_higher(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     graph = narrow_chain()
     plain = compact(graph)
-    assert plain.price(plain.start, 1) == 30 * 2 * 30
+    assert plain.cost(plain.start, 1) == 30 * 2 * 30
     monkeypatch.setattr(compact_graphs, "EXACT", 0)
     monkeypatch.setattr(compact_graphs, "ROOMY", 0)
     room = 60 + 60 + 30 + 30  # the numbers of all local Jacobians
     averse = compact(graph)
     assert not averse.is_averse
-    assert averse.price(averse.start, 1) == 30 * 2 * 30 + PER_NUMBER * (900 - room)
+    assert averse.cost(averse.start, 1) == 30 * 2 * 30 + PER_NUMBER * (900 - room)
     assert averse.is_averse
     assert averse.is_oversized(averse.start, 1)
     assert not averse.is_oversized(averse.start, 3)
 
 
-def test_prices_that_keep_memory_free_are_not_those_of_plans(
+def test_costs_that_keep_memory_free_are_not_those_of_plans(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     graphs = [random_graph(Random(seed), 12)[0] for seed in range(10)]
@@ -82,7 +82,7 @@ def test_prices_that_keep_memory_free_are_not_those_of_plans(
         assert auto.proof == ""
 
 
-def test_bounds_of_an_order_are_never_above_its_price() -> None:
+def test_bounds_of_an_order_are_never_above_its_cost() -> None:
     for seed in range(60):
         rng = Random(seed)
         graph, _ = random_graph(rng, rng.randint(4, 12), n_inputs=rng.randint(1, 2))
@@ -91,4 +91,4 @@ def test_bounds_of_an_order_are_never_above_its_price() -> None:
         bounds = list(problem.bounds(order))
         assert bounds == sorted(bounds)
         assert len(bounds) == len(order)
-        assert bounds[-1] <= problem.price_of(order), seed
+        assert bounds[-1] <= problem.cost_of(order), seed

@@ -5,9 +5,9 @@ from random import Random
 import pytest
 
 from chainad.ir.positions import positions
-from chainad.planning.auto import _prices_in_full, make_plan
+from chainad.planning.auto import _full_costs, make_plan
 from chainad.planning.cost_models import all_multiplications, multiplications
-from chainad.planning.linear_graph import Edge, LinearGraph, price
+from chainad.planning.linear_graph import Edge, LinearGraph, cost
 from chainad.planning.orders import EdgeElimination
 from chainad.planning.search.make_state import Scalars, compact, structured
 from chainad.planning.search.state_scalar import scalars
@@ -48,31 +48,31 @@ def strip(rng: Random, of_rows: bool) -> Structure:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_scalars_without_ones_are_priced_as_their_structures_are(seed: int) -> None:
+def test_scalars_without_ones_are_costd_as_their_structures_are(seed: int) -> None:
     rng = Random(seed)
     graph = graph_of_scalars(rng, 26, 0.0)
     bits, exact = scalars(graph), structured(graph, multiplications)
     assert bits is not None
     order = rng.sample(graph.inner, len(graph.inner))
-    assert bits.price_of(order) == exact.price_of(order)
+    assert bits.cost_of(order) == exact.cost_of(order)
     state, other = bits.copy(), exact.copy()
     for v in order[:10]:
         for u in set(graph.inner) - set(order[: order.index(v)]):
-            assert bits.price(state, u) == exact.price(other, u)
+            assert bits.cost(state, u) == exact.cost(other, u)
             assert bits.damage(state, u) == exact.damage(other, u)
         bits.eliminate(state, v)
         exact.eliminate(other, v)
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_scalars_with_ones_are_never_priced_too_low(seed: int) -> None:
+def test_scalars_with_ones_are_never_costd_too_low(seed: int) -> None:
     rng = Random(seed)
     graph = graph_of_scalars(rng, 30, 0.5)
     problem = compact(graph)
     assert isinstance(problem, Scalars)
     exact = structured(graph, multiplications)
     order = rng.sample(graph.inner, len(graph.inner))
-    assert problem.price_of(order) >= exact.price_of(order)
+    assert problem.cost_of(order) >= exact.cost_of(order)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -83,16 +83,16 @@ def test_eliminating_all_edges_into_a_scalar_eliminates_it(seed: int) -> None:
     state = problem.copy()
     for v in rng.sample(problem.inner, len(problem.inner)):
         whole = list(state[0]), list(state[1])
-        price = problem.eliminate(whole, v)
+        cost = problem.eliminate(whole, v)
         tails = problem.neighbours(state, v)[0]
         edges = [EdgeElimination(u, v, "back") for u in tails]
-        assert sum(problem.eliminate_edge(state, edge) for edge in edges) == price
+        assert sum(problem.eliminate_edge(state, edge) for edge in edges) == cost
         for u in problem.inner:
             assert [side[u] for side in state] == [side[u] for side in whole]
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_part_of_scalars_is_priced_as_the_whole_is(seed: int) -> None:
+def test_a_part_of_scalars_is_costd_as_the_whole_is(seed: int) -> None:
     rng = Random(seed)
     problem = scalars(graph_of_scalars(rng, 40, 0.5))
     assert problem is not None
@@ -143,16 +143,14 @@ def test_ends_that_are_arrays_are_taken_apart() -> None:
     problem = scalars(graph)
     assert problem is not None
     # The sum of two places is a row of two numbers.
-    assert (
-        problem.price_of([1, 2, 3]) == structured(graph, multiplications).price_of([1, 2, 3]) == 2
-    )
+    assert problem.cost_of([1, 2, 3]) == structured(graph, multiplications).cost_of([1, 2, 3]) == 2
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_prices_that_are_looked_up_are_those_of_the_eliminations(seed: int) -> None:
+def test_costs_that_are_looked_up_are_those_of_the_eliminations(seed: int) -> None:
     rng = Random(seed)
     graph, _ = random_graph(rng, 8)
     orders = {str(k): tuple(rng.sample(graph.inner, len(graph.inner))) for k in range(3)}
     for model in (multiplications, all_multiplications):
-        found = _prices_in_full(graph, structured(graph, model), orders, model)
-        assert found == {name: price(graph, order, model) for name, order in orders.items()}
+        found = _full_costs(graph, structured(graph, model), orders, model)
+        assert found == {name: cost(graph, order, model) for name, order in orders.items()}

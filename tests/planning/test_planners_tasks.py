@@ -46,8 +46,8 @@ def test_a_traced_task_takes_no_more_than_the_best_known(name: str) -> None:
     f, x, most = TASKS[name]
     plan = chainad.plan(f, x)
     assert by_variables(plan, constants(f, x)) <= most
-    others = [other.price for other in plan.alternatives]
-    assert plan.price == min(others)
+    others = [other.cost for other in plan.alternatives]
+    assert plan.cost == min(others)
     wanted = chainad.jacobian(f, mode="reverse")(x)
     np.testing.assert_allclose(chainad.jacobian(f)(x), wanted, rtol=1e-9, atol=1e-12)
 

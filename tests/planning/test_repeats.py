@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import chainad
 from chainad.planning.auto import make_plan
 from chainad.planning.cost_models import model_of
-from chainad.planning.linear_graph import Edge, LinearGraph, price
+from chainad.planning.linear_graph import Edge, LinearGraph, cost
 from chainad.planning.modes import forward, reverse
 from chainad.planning.repeats import Block, repeats_in
 from chainad.planning.search.repeats import repeats
@@ -108,7 +108,7 @@ def test_random_graphs_have_none() -> None:
     edges = [Edge(k, k + 1, dense(shapes[k + 1], shapes[k])) for k in range(len(shapes) - 1)]
     graph = LinearGraph(tuple(shapes), (0,), (len(shapes) - 1,), tuple(edges))
     assert repeats_in(graph) == ()
-    assert make_plan(graph, "repeats").price == make_plan(graph, "auto").price
+    assert make_plan(graph, "repeats").cost == make_plan(graph, "auto").cost
 
 
 @given(randoms)
@@ -118,16 +118,16 @@ def test_planning_once_gives_an_order_of_all_inner_vertices(rng: Random) -> None
         order = repeats(graph)
         assert sorted(order) == sorted(graph.inner)
         if graph.chain is None:
-            best = make_plan(graph, "auto").price
-            assert best <= min(price(graph, o).amount for o in (order, graph.inner))
+            best = make_plan(graph, "auto").cost
+            assert best <= min(cost(graph, o).amount for o in (order, graph.inner))
 
 
 @pytest.mark.parametrize("name", ["multiplications", "bytes"])
 def test_a_loop_over_a_narrow_state_is_cheaper_turn_by_turn(name: str) -> None:
     graph = chainad.plan(loop(40), X, P).graph
     model = model_of(name)
-    once = price(graph, repeats(graph, model), model)
-    assert once < min(price(graph, order(graph), model) for order in (forward, reverse))
+    once = cost(graph, repeats(graph, model), model)
+    assert once < min(cost(graph, order(graph), model) for order in (forward, reverse))
 
 
 def test_a_plan_by_blocks_gives_the_jacobian() -> None:

@@ -60,7 +60,7 @@ mode        hybrid  (asked: mode='auto')
 bracketing  J = (J7 ((J6 J5) J4)) ((J3 J2) J1)
 in words    start at the narrow value v3 (width 20): pull back 20 rows to the input,
             push forward 20 columns to the output, then one 1000x20 . 20x1000 product joins them
-price       32,018,000 multiplications, 30,960,000 additions, peak 8.32 MB
+cost       32,018,000 multiplications, 30,960,000 additions, peak 8.32 MB
 proved      optimal over all bracketings of this chain
 
                              multiplications  vs this plan    additions
@@ -93,7 +93,7 @@ mode        hybrid  (asked: mode='auto')
 bracketing  eliminate b, c, a
 in words    eliminate 3 vertices in an order that is neither forward nor reverse;
             the last one, a (width 4), joins what lies before it with what lies behind
-price       20,204 multiplications, 15,154 additions, peak 80.8 kB
+cost       20,204 multiplications, 15,154 additions, peak 80.8 kB
 proved      nothing: the best of the orders below
 
                                  multiplications  vs this plan  additions

@@ -158,7 +158,7 @@ PINNED = """\
 "multiplications": 6,
 "additions": 0,
 "model": "multiplications",
-"price": 6,
+"cost": 6,
 "sweep": "",
 "explicit": [],
 "order": [1],

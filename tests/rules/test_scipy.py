@@ -101,13 +101,13 @@ def test_solves_by_factors_cost_what_their_triangles_have() -> None:
     big, few = np.eye(n) * 9 + rng.normal(size=(n, n)) / 9, rng.normal(size=(n, 3))
     factor = theirs.cho_factor(big @ big.T)
 
-    def price(f: Callable[[Any], Any]) -> int:
+    def cost(f: Callable[[Any], Any]) -> int:
         return chainad.plan(f, np.ones(3)).multiplications
 
     half = n * (n + 1) // 2
-    assert price(lambda x: ours.solve_triangular(big, few @ x)) == 3 * half
-    assert price(lambda x: ours.cho_solve(factor, few @ x)) == 3 * 2 * half
-    assert price(lambda x: ours.solve(big, few @ x)) == 3 * n * n
+    assert cost(lambda x: ours.solve_triangular(big, few @ x)) == 3 * half
+    assert cost(lambda x: ours.cho_solve(factor, few @ x)) == 3 * 2 * half
+    assert cost(lambda x: ours.solve(big, few @ x)) == 3 * n * n
 
 
 def test_a_factor_used_as_a_whole_is_never_differentiated_itself() -> None:

@@ -30,7 +30,7 @@ from chainad.testing import (
     KINDS,
     SIZES,
     Sample,
-    apply_kernels,
+    apply_ops,
     dense_product,
     product_numbers,
     random_local,
@@ -232,7 +232,7 @@ def test_a_product_with_zero_is_zero_and_free(rng: Random) -> None:
     assert product.multiplications == 0
 
 
-# --------------------------------------------------------------------- prices
+# --------------------------------------------------------------------- costs
 
 
 @given(randoms)
@@ -242,19 +242,19 @@ def test_no_product_is_dearer_than_the_dense_product(rng: Random) -> None:
     assert multiply(left, right).multiplications <= m * n * p
 
 
-def scalings(kernels: tuple[object, ...], numbers: np.ndarray | None) -> int:
-    """Return the multiplications that kernels make, one for every number that is scaled."""
+def scalings(ops: tuple[object, ...], numbers: np.ndarray | None) -> int:
+    """Return the multiplications that ops make, one for every number that is scaled."""
     count = 0
-    for kernel in kernels:
-        if isinstance(kernel, Scale) and kernel.factor != -1:
+    for op in ops:
+        if isinstance(op, Scale) and op.factor != -1:
             assert numbers is not None
             count += numbers.size
-        numbers = apply_kernels([kernel], numbers)  # type: ignore[list-item]
+        numbers = apply_ops([op], numbers)  # type: ignore[list-item]
     return count
 
 
 def made(product: Product, left: np.ndarray | None, right: np.ndarray | None) -> int:
-    """Return the multiplications that the kernels of a product make."""
+    """Return the multiplications that the ops of a product make."""
     count = scalings(product.left, left) + scalings(product.right, right)
     if product.labels is None:
         return count + scalings(product.after, right if left is None else left)
@@ -265,14 +265,14 @@ def made(product: Product, left: np.ndarray | None, right: np.ndarray | None) ->
 
 
 @given(randoms)
-def test_price_is_what_the_kernels_multiply(rng: Random) -> None:
+def test_cost_is_what_the_ops_multiply(rng: Random) -> None:
     left, right = two_factors(rng)
     product = multiply(left.structure, right.structure)
     if product.structure.scale is not None:
         assert product.multiplications == 0
     else:
-        a = apply_kernels(product.left, left.numbers)
-        b = apply_kernels(product.right, right.numbers)
+        a = apply_ops(product.left, left.numbers)
+        b = apply_ops(product.right, right.numbers)
         found = scalings(product.left, left.numbers) + scalings(product.right, right.numbers)
         bare = Product(
             product.structure, 0, 0, (), (), product.labels, product.sizes, product.after
@@ -318,7 +318,7 @@ def blocks(b: int, m: int, n: int) -> Structure:
     return arrange(rows, cols, {0: b, 1: m, 2: n}, [0, 1, 2]).structure
 
 
-PRICES = [
+COSTS = [
     ("dense . dense", dense((2,), (3,)), dense((3,), (5,)), 30, 20, "dense"),
     ("diagonal . dense", diagonal((3,)), dense((3,), (5,)), 15, 0, "dense"),
     ("dense . diagonal", dense((2,), (3,)), diagonal((3,)), 6, 0, "dense"),
@@ -334,10 +334,10 @@ PRICES = [
 
 @pytest.mark.parametrize(
     ("left", "right", "multiplications", "additions", "kind"),
-    [case[1:] for case in PRICES],
-    ids=[case[0] for case in PRICES],
+    [case[1:] for case in COSTS],
+    ids=[case[0] for case in COSTS],
 )
-def test_prices_of_known_products(
+def test_costs_of_known_products(
     left: Structure, right: Structure, multiplications: int, additions: int, kind: str
 ) -> None:
     product = multiply(left, right)
@@ -346,7 +346,7 @@ def test_prices_of_known_products(
     assert product.structure.kind == kind
 
 
-def test_prices_are_python_integers_of_any_size() -> None:
+def test_costs_are_python_integers_of_any_size() -> None:
     n = 10**7
     product = multiply(dense((n,), (n,)), dense((n,), (n,)))
     assert product.multiplications == 10**21
@@ -621,7 +621,7 @@ def test_long_diagonals_stay_apart_and_short_or_dense_ones_do_not() -> None:
 @given(randoms)
 def test_dense_form_is_the_jacobian_in_full(rng: Random) -> None:
     structure, numbers, full = two_factors(rng)[0]
-    np.testing.assert_array_equal(apply_kernels(to_dense(structure), numbers), full)
+    np.testing.assert_array_equal(apply_ops(to_dense(structure), numbers), full)
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -629,7 +629,7 @@ def test_dense_form_of_every_kind(kind: str) -> None:
     for seed in range(20):
         rng = Random(seed)
         structure, numbers, full = random_local(rng, random_shape(rng, 3), [kind])
-        np.testing.assert_array_equal(apply_kernels(to_dense(structure), numbers), full)
+        np.testing.assert_array_equal(apply_ops(to_dense(structure), numbers), full)
 
 
 # ---------------------------------------------------------- vectors and layouts
@@ -638,7 +638,7 @@ def test_dense_form_of_every_kind(kind: str) -> None:
 @given(randoms)
 def test_the_vector_of_a_structure_lists_its_entries(rng: Random) -> None:
     structure, numbers, full = rng.choice([two_factors(rng)[0], boxed(rng, (12,), (6, 4))])
-    vector = apply_kernels(to_vector(structure), numbers)
+    vector = apply_ops(to_vector(structure), numbers)
     rows, cols = structure.entries()
     found = np.zeros(structure.matrix_shape)
     found[rows, cols] = vector
@@ -676,7 +676,7 @@ def test_a_layout_gives_every_entry_its_place(rng: Random) -> None:
     layout = lay_out([term.structure for term in terms])
     data = np.zeros(layout.indices.size)
     for term, places in zip(terms, layout.places, strict=True):
-        vector = apply_kernels(to_vector(term.structure), term.numbers)
+        vector = apply_ops(to_vector(term.structure), term.numbers)
         data[as_array(places)] += vector
     found = np.zeros(layout.shape)
     for row in range(layout.shape[0]):

@@ -90,10 +90,10 @@ def test_a_narrow_value_before_a_solve_is_found() -> None:
         return np.tanh(D @ np.linalg.solve(A + (U * np.tanh(E @ x)) @ V, b))
 
     plan = chainad.plan(f, rng.normal(size=500))
-    prices = {a.name: a.multiplications for a in plan.alternatives}
+    costs = {a.name: a.multiplications for a in plan.alternatives}
     # Five columns reach the output; 5 x 500 meet them last.
     assert plan.multiplications < 1.3 * (1000 * 5 * 500)
-    assert 10 * plan.multiplications < min(prices["forward"], prices["reverse"])
+    assert 10 * plan.multiplications < min(costs["forward"], costs["reverse"])
 
 
 def test_a_running_sum_multiplies_nothing() -> None:

@@ -1,4 +1,4 @@
-"""What prices in bytes and in time are read off, against the programs that are really run."""
+"""What costs in bytes and in time are read off, against the programs that are really run."""
 
 from itertools import pairwise
 from random import Random
@@ -49,9 +49,9 @@ def instructions_of(rng: Random) -> tuple[list[Instruction], Structure, Structur
 
 
 def is_view(instruction: Instruction) -> bool:
-    kernel = instruction.kernel
-    return isinstance(kernel, (Reshape, Transpose, Broadcast)) or (
-        isinstance(kernel, Take) and isinstance(kernel.positions, range)
+    op = instruction.op
+    return isinstance(op, (Reshape, Transpose, Broadcast)) or (
+        isinstance(op, Take) and isinstance(op.positions, range)
     )
 
 
@@ -61,13 +61,13 @@ def test_kinds_of_work_are_those_of_the_program(rng: Random) -> None:
     work = of_product(left, right)
     if multiply(left, right).structure.count > left.count + right.count:
         return  # handed out as two factors: nothing is multiplied
-    has = {type(i.kernel) for i in program}
+    has = {type(i.op) for i in program}
     assert (work.dots > 0) == (MatMul in has)
     assert (work.entries > 0) == bool(has & {SparseDot, SegmentSum})
     assert (work.multiplied > 0) >= bool(has & {Multiply, Dot, Scale})
     assert not work.applied
     assert not has & {Push, Pull}
-    gathers = [i for i in program if isinstance(i.kernel, Take) and not is_view(i)]
+    gathers = [i for i in program if isinstance(i.op, Take) and not is_view(i)]
     assert (work.gathered > 0) >= bool(gathers)
 
 
@@ -100,17 +100,17 @@ def test_a_product_with_the_identity_is_free(name: str, other: Structure) -> Non
 @pytest.mark.parametrize(
     "name", ["multiplications", "all_multiplications", "bytes", "time", "peak"]
 )
-def test_prices_never_fall_as_sizes_grow(name: str) -> None:
+def test_costs_never_fall_as_sizes_grow(name: str) -> None:
     model, sizes = model_of(name), (1, 2, 3, 8, 50, 400)
     for small, large in pairwise(sizes):
         for k in range(3):
             less, more = [20, 20, 20], [20, 20, 20]
             less[k], more[k] = small, large
 
-            def price(m: int, n: int, p: int) -> int:
+            def cost(m: int, n: int, p: int) -> int:
                 return model.product(multiply(dense((m,), (n,)), dense((n,), (p,))))
 
-            assert price(*less) <= price(*more)
+            assert cost(*less) <= cost(*more)
         assert model.product(multiply(diagonal((small,)), dense((small,), (7,)))) <= model.product(
             multiply(diagonal((large,)), dense((large,), (7,)))
         )
@@ -121,7 +121,7 @@ def test_bytes_are_in_proportion_to_the_size_of_a_number(rng: Random) -> None:
     graph, _ = random_chain(rng, 4)
     order = rng.sample(graph.inner, 3)
     one, two = (follow(graph, order, model=by_bytes(size)) for size in (4, 8))
-    assert 2 * one.price == two.price
+    assert 2 * one.cost == two.cost
 
 
 def test_time_knows_that_scaling_is_dearer_than_multiplying_inside_a_matrix_product() -> None:

@@ -77,7 +77,7 @@ def test_normal_form_of_a_normal_form_is_itself(rng: Random) -> None:
     s = structure
     again = arrange(s.rows, s.cols, dict(enumerate(s.sizes)), s.stored, s.scale)
     assert again.structure == structure
-    assert again.kernels == ()
+    assert again.ops == ()
 
 
 @given(randoms)

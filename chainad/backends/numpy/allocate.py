@@ -1,7 +1,7 @@
 """Storage: which registers of a program share memory, from what a first run showed.
 
 A register lives from the instruction that writes it to the last one that reads it or a view of it.
-Registers that do not live at the same time may have the same memory. An elementwise kernel whose
+Registers that do not live at the same time may have the same memory. An elementwise op whose
 first operand ends there writes over it. What is handed out is not among them: it is memory of the
 caller's.
 """
@@ -24,9 +24,9 @@ from chainad.ir.ops import (
     Concatenate,
     Copy,
     Dot,
-    Kernel,
     MatMul,
     Multiply,
+    Op,
     Place,
     Pull,
     Push,
@@ -79,14 +79,14 @@ class Storage:
         The piece of every register that is written into one.
     results : dict
         For the other registers with a place: the number of the result whose memory they take, and
-        the kernels that turn that array into the register.
+        the ops that turn that array into the register.
     in_place : frozenset of int
         The registers that take the memory of their first operand.
     """
 
     sizes: tuple[int, ...]
     pieces: Mapping[int, int]
-    results: Mapping[int, tuple[int, tuple[Kernel, ...]]]
+    results: Mapping[int, tuple[int, tuple[Op, ...]]]
     in_place: frozenset[int]
 
     def make(self) -> list[Array]:
@@ -140,19 +140,19 @@ def _is_stored(instruction: Instruction, seen: Mapping[int, Seen]) -> bool:
     found = seen[instruction.output]
     if not found.shape or found.is_view or found.dtype == object:
         return False
-    kernel = instruction.kernel
-    if isinstance(kernel, Take):
-        return not isinstance(kernel.positions, range)
-    return isinstance(kernel, (*WRITING, Reshape))
+    op = instruction.op
+    if isinstance(op, Take):
+        return not isinstance(op.positions, range)
+    return isinstance(op, (*WRITING, Reshape))
 
 
 def _owners(program: Program, seen: Mapping[int, Seen]) -> dict[int, int]:
     """Return, for every register, the one whose memory it looks at."""
     owner = {k: k for k in range(program.n_slots)}
     for i in program.instructions:
-        if isinstance(i.kernel, (Push, Pull)):
+        if isinstance(i.op, (Push, Pull)):
             # What a user's action returns may be the very array that it was given.
-            owner[i.output] = owner[i.inputs[isinstance(i.kernel, Push)]]
+            owner[i.output] = owner[i.inputs[isinstance(i.op, Push)]]
         else:
             is_view = bool(i.inputs) and seen[i.output].is_view
             owner[i.output] = owner[i.inputs[0]] if is_view else i.output
@@ -183,8 +183,8 @@ def _taken_over(
     for n, i in enumerate(program.instructions):
         if i.output not in made:
             continue
-        candidates = i.inputs[:1] if isinstance(i.kernel, ADDING) else i.inputs
-        if not isinstance(i.kernel, (*ELEMENTWISE, *ADDING)):
+        candidates = i.inputs[:1] if isinstance(i.op, ADDING) else i.inputs
+        if not isinstance(i.op, (*ELEMENTWISE, *ADDING)):
             continue
         for x in candidates:
             is_last = owner[x] == x and last[x] == n and x in made
@@ -199,18 +199,18 @@ def _taken_over(
 
 def _in_results(
     program: Program, seen: Mapping[int, Seen], made: Mapping[int, Instruction]
-) -> dict[int, tuple[int, tuple[Kernel, ...]]]:
+) -> dict[int, tuple[int, tuple[Op, ...]]]:
     """Return the registers that lie in the memory of a result, and the way from there."""
-    found: dict[int, tuple[int, tuple[Kernel, ...]]] = {}
+    found: dict[int, tuple[int, tuple[Op, ...]]] = {}
     for number, result in enumerate(program.outputs):
         k = -1 if result is None else result
-        way: list[Kernel] = []
+        way: list[Op] = []
         while k in made and seen[k].is_view:
-            kernel, x = made[k].kernel, made[k].inputs[0]
-            if isinstance(kernel, Reshape):
+            op, x = made[k].op, made[k].inputs[0]
+            if isinstance(op, Reshape):
                 way.append(Reshape(seen[x].shape))
-            elif isinstance(kernel, Transpose):
-                way.append(Transpose(tuple(np.argsort(kernel.order).tolist())))
+            elif isinstance(op, Transpose):
+                way.append(Transpose(tuple(np.argsort(op.order).tolist())))
             else:
                 break
             k = x
@@ -219,12 +219,12 @@ def _in_results(
     return found
 
 
-def _fits(instruction: Instruction, way: Sequence[Kernel]) -> bool:
+def _fits(instruction: Instruction, way: Sequence[Op]) -> bool:
     """Return whether a register can be written into what becomes of a result on some way."""
-    if not any(isinstance(kernel, Transpose) for kernel in way):
+    if not any(isinstance(op, Transpose) for op in way):
         return True
     # Products and gathers write rows only; and a reshape of turned axes would be a copy.
-    return len(way) == 1 and isinstance(instruction.kernel, ELEMENTWISE)
+    return len(way) == 1 and isinstance(instruction.op, ELEMENTWISE)
 
 
 def _piece(nbytes: int, sizes: list[int], free: list[tuple[int, int]]) -> int:

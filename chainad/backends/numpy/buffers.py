@@ -19,7 +19,7 @@ from chainad.backends.numpy.allocate import Seen, Storage, assign, views
 from chainad.backends.numpy.build import build, compiled, constants, function, last_uses, observe
 from chainad.backends.numpy.emit import Names, fresh, into, product_with_ones, viewed
 from chainad.ir.array_functions import scatter_into, takes_over
-from chainad.ir.ops import Explicit, Kernel, Pull, Push, Reshape, Scatter, Transpose
+from chainad.ir.ops import Explicit, Op, Pull, Push, Reshape, Scatter, Transpose
 from chainad.ir.positions import Positions, as_array
 from chainad.ir.program import Instruction, Program
 
@@ -152,43 +152,43 @@ class _Writing:
             base, rest = self._without_constants(i)
             if base:
                 return [f"copyto({to}, {base})", *(self._call(rest) if rest.inputs else ())]
-            if isinstance(i.kernel, Reshape):
+            if isinstance(i.op, Reshape):
                 shape = self._shape(i.inputs[0])
                 return [f"copyto({to}.reshape({shape}), {args[0]})"]
             if i.inputs and i.inputs[0] in self.storage.pieces:  # which is row-major
                 seen = self.seen[i.inputs[0]]
-                line = product_with_ones(i.kernel, args[0], to, seen.shape, seen.dtype, self.names)
+                line = product_with_ones(i.op, args[0], to, seen.shape, seen.dtype, self.names)
                 if line is not None:
                     return [line]
             shapes = [self._shape(k) for k in i.inputs]
             first = i.output in self.storage.in_place
-            return into(i.kernel, args, to, shapes, first, self.names)
+            return into(i.op, args, to, shapes, first, self.names)
         shape = self._shape(i.inputs[0]) if i.inputs else None
-        view = None if shape is None else viewed(i.kernel, args[0], shape, self.names)
-        return [f"{to} = {view or fresh(i.kernel, args, self.names)}"]
+        view = None if shape is None else viewed(i.op, args[0], shape, self.names)
+        return [f"{to} = {view or fresh(i.op, args, self.names)}"]
 
     def _without_constants(self, i: Instruction) -> tuple[str, Instruction]:
         """Take from a scatter the regions that are the same at every call, if these are many.
 
         Returns the name of a vector that holds them already, empty if there is none, and the rest.
         """
-        kernel = i.kernel
-        if not isinstance(kernel, Scatter) or not kernel.covers:
+        op = i.op
+        if not isinstance(op, Scatter) or not op.covers:
             return "", i
-        signs = kernel.signs or ((1,),) * len(kernel.positions)
+        signs = op.signs or ((1,),) * len(op.positions)
         given = iter(i.inputs)
         regions = [
             (where, own, [next(given) for _ in own])
-            for where, own in zip(kernel.positions, signs, strict=True)
+            for where, own in zip(op.positions, signs, strict=True)
         ]
         fixed = [each for each in regions if self.known.keys() >= set(each[2])]
-        if not fixed or sum(map(_extent, _column(fixed, 0))) < PASSES * kernel.size:
+        if not fixed or sum(map(_extent, _column(fixed, 0))) < PASSES * op.size:
             return "", i
         rest = [each for each in regions if not self.known.keys() >= set(each[2])]
-        base = np.zeros(kernel.size, self.seen[i.output].dtype)
+        base = np.zeros(op.size, self.seen[i.output].dtype)
         values = [np.asarray(self.known[k]) for _, _, inputs in fixed for k in inputs]
         scatter_into(base, _column(fixed, 0), True, _column(fixed, 1), *values)
-        left = Scatter(_column(rest, 0), kernel.size, True, _column(rest, 1))
+        left = Scatter(_column(rest, 0), op.size, True, _column(rest, 1))
         inputs = tuple(k for each in rest for k in each[2])
         return self.names.constant(base), Instruction(left, inputs, i.output)
 
@@ -214,9 +214,9 @@ class _Writing:
         """Return the operator whose memory a result may be, -1 for this program's, else None."""
         made = {i.output: i for i in self.program.instructions}
         while k in made and k not in self.storage.pieces:
-            kernel, inputs = made[k].kernel, made[k].inputs
-            if isinstance(kernel, (Explicit, Pull, Push)):
-                return inputs[isinstance(kernel, Pull)]
+            op, inputs = made[k].op, made[k].inputs
+            if isinstance(op, (Explicit, Pull, Push)):
+                return inputs[isinstance(op, Pull)]
             if not self.seen[k].is_view:
                 return None
             k = inputs[0]
@@ -232,11 +232,11 @@ def _extent(where: Positions) -> int:
     return int(np.ptp(as_array(where))) + 1 if len(where) else 0
 
 
-def _step(kernel: Kernel) -> str:
-    if isinstance(kernel, Transpose):
-        return f".transpose({kernel.order})"
-    assert isinstance(kernel, Reshape)
-    return f".reshape({kernel.shape})"
+def _step(op: Op) -> str:
+    if isinstance(op, Transpose):
+        return f".transpose({op.order})"
+    assert isinstance(op, Reshape)
+    return f".reshape({op.shape})"
 
 
 class Reusing:

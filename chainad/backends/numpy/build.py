@@ -23,9 +23,9 @@ from chainad.ir.ops import (
     Copy,
     Dot,
     Full,
-    Kernel,
     MatMul,
     Multiply,
+    Op,
     Reshape,
     Row,
     Scale,
@@ -37,7 +37,7 @@ from chainad.ir.ops import (
 from chainad.ir.program import Program
 
 Runner = Callable[[Sequence[Any]], tuple[Any, ...]]
-Writing: TypeAlias = Callable[[Kernel, Sequence[str], Names], str]
+Writing: TypeAlias = Callable[[Op, Sequence[str], Names], str]
 
 # Constants of up to so many numbers are computed beforehand.
 SMALL = 1 << 16
@@ -72,21 +72,21 @@ def build(program: Program) -> Runner:
     return run
 
 
-# Kernels that are told apart quickly; the positions of others may be long to compare.
+# Ops that are told apart quickly; the positions of others may be long to compare.
 SHORT = (Add, Subtract, Multiply, MatMul, Dot, Copy, Scale, Sum, Reshape, Transpose, Broadcast, Row)
 
 
 def interpreted(program: Program, slots: Sequence[Any], write: Writing) -> tuple[Any, ...]:
-    """Run a program call by call; equal kernels are written once."""
-    functions: dict[Kernel, Callable[..., Any]] = {}
+    """Run a program call by call; equal ops are written once."""
+    functions: dict[Op, Callable[..., Any]] = {}
     last = last_uses(program)
     registers: dict[int, Any] = {k: slots[k] for k in program.used_slots}
     for n, i in enumerate(program.instructions):
-        call = functions.get(i.kernel) if isinstance(i.kernel, SHORT) else None
+        call = functions.get(i.op) if isinstance(i.op, SHORT) else None
         if call is None:
-            call = _call(i.kernel, len(i.inputs), write)
-            if isinstance(i.kernel, SHORT):
-                functions[i.kernel] = call
+            call = _call(i.op, len(i.inputs), write)
+            if isinstance(i.op, SHORT):
+                functions[i.op] = call
         registers[i.output] = call(*[registers[k] for k in i.inputs])
         for k in i.inputs:
             if last[k] == n:
@@ -94,10 +94,10 @@ def interpreted(program: Program, slots: Sequence[Any], write: Writing) -> tuple
     return tuple(None if k is None else registers[k] for k in program.outputs)
 
 
-def _call(kernel: Kernel, count: int, write: Writing) -> Callable[..., Any]:
-    """Return a kernel as a function of its inputs."""
+def _call(op: Op, count: int, write: Writing) -> Callable[..., Any]:
+    """Return a op as a function of its inputs."""
     names, words = Names(), [f"r{k}" for k in range(count)]
-    text = f"lambda {', '.join(words)}: {write(kernel, words, names)}"
+    text = f"lambda {', '.join(words)}: {write(op, words, names)}"
     made: Callable[..., Any] = eval(text, names.objects)
     return made
 
@@ -138,7 +138,7 @@ def _lines(program: Program, names: Names, write: Writing, is_watched: bool = Fa
     for n, i in enumerate(program.instructions):
         args = [word[k] for k in i.inputs]
         if i.output not in known:
-            lines.append(f"r{i.output} = {write(i.kernel, args, names)}")
+            lines.append(f"r{i.output} = {write(i.op, args, names)}")
         if is_watched:
             lines.append(f"watch({i.output}, {word[i.output]}, {args[0] if args else None})")
         over = sorted(k for k in {*i.inputs} if last[k] == n and k not in known)
@@ -162,17 +162,17 @@ def constants(program: Program, fixed: Mapping[int, Any] | None = None) -> dict[
     """
     given: set[int] = {k for k in program.outputs if k is not None}
     for i in reversed(program.instructions):
-        if i.output in given and isinstance(i.kernel, (Broadcast, Reshape, Row, Take, Transpose)):
+        if i.output in given and isinstance(i.op, (Broadcast, Reshape, Row, Take, Transpose)):
             given.add(i.inputs[0])
     found: dict[int, Any] = dict(fixed or {})
     names = Names()
     for i in program.instructions:
         if i.output in given or not all(k in found for k in i.inputs):
             continue
-        if not i.inputs and not isinstance(i.kernel, Full):
+        if not i.inputs and not isinstance(i.op, Full):
             continue
         words = [names.constant(found[k]) for k in i.inputs]
-        value = eval(fresh(i.kernel, words, names), names.objects)
+        value = eval(fresh(i.op, words, names), names.objects)
         if prod(np.shape(value)) <= SMALL:
             found[i.output] = value
     return found

@@ -1,4 +1,4 @@
-"""Calls: every kernel as a line of Python, on traced values, on arrays, and into memory given.
+"""Calls: every op as a line of Python, on traced values, on arrays, and into memory given.
 
 `traced` writes functions that can be recorded; `fresh` and `into` write what is quickest on plain
 arrays and makes row-major results: methods and ufuncs with `out`, which tracing refuses.
@@ -32,9 +32,9 @@ from chainad.ir.ops import (
     Dot,
     Explicit,
     Full,
-    Kernel,
     MatMul,
     Multiply,
+    Op,
     Place,
     Pull,
     Push,
@@ -54,7 +54,7 @@ from chainad.ir.positions import Positions
 # Up to so many numbers, a matrix product adds rows up quicker than NumPy's sum does.
 SHORT_ROW = 64
 
-UFUNCS: dict[type[Kernel], str] = {Add: "add", Subtract: "subtract", Multiply: "multiply"}
+UFUNCS: dict[type[Op], str] = {Add: "add", Subtract: "subtract", Multiply: "multiply"}
 
 
 class Names:
@@ -93,9 +93,9 @@ class Names:
         return self.constant((slice(None),) * axis + (key_of(positions),))
 
 
-def traced(kernel: Kernel, args: Sequence[str], names: Names) -> str:
+def traced(op: Op, args: Sequence[str], names: Names) -> str:
     """Return an expression that can be recorded."""
-    match kernel:
+    match op:
         case Full(value):
             return names.constant(np.float64(value))
         case Reshape(shape):
@@ -117,7 +117,7 @@ def traced(kernel: Kernel, args: Sequence[str], names: Names) -> str:
         case Copy():
             return f"np.copy({args[0]})"
         case Add() | Subtract() | Multiply():
-            return f"{UFUNCS[type(kernel)]}({args[0]}, {args[1]})"
+            return f"{UFUNCS[type(op)]}({args[0]}, {args[1]})"
         case AddAt(axis, positions):
             return f"add_at({args[0]}, {axis}, {names.constant(positions)}, {args[1]})"
         case AddTied(shape, ties):
@@ -144,11 +144,11 @@ def traced(kernel: Kernel, args: Sequence[str], names: Names) -> str:
             return f"{args[0]}[{index}]"
 
 
-def fresh(kernel: Kernel, args: Sequence[str], names: Names) -> str:
+def fresh(op: Op, args: Sequence[str], names: Names) -> str:
     """Return an expression on plain arrays; elementwise results are row-major."""
-    match kernel:
+    match op:
         case Add() | Subtract() | Multiply():
-            return f'{UFUNCS[type(kernel)]}({args[0]}, {args[1]}, order="C")'
+            return f'{UFUNCS[type(op)]}({args[0]}, {args[1]}, order="C")'
         case Scale(factor) if factor == -1:
             return f'negative({args[0]}, order="C")'
         case Scale(factor):
@@ -157,12 +157,12 @@ def fresh(kernel: Kernel, args: Sequence[str], names: Names) -> str:
             return f'{args[0]}.take({names.constant(key_of(positions))}, {axis}, None, "clip")'
         case Copy():
             return f'{args[0]}.copy(order="C")'
-    return traced(kernel, args, names)
+    return traced(op, args, names)
 
 
-def viewed(kernel: Kernel, array: str, shape: tuple[int, ...], names: Names) -> str | None:
+def viewed(op: Op, array: str, shape: tuple[int, ...], names: Names) -> str | None:
     """Return an expression that looks at an array of known shape: the quickest one, if any is."""
-    match kernel:
+    match op:
         case Reshape(new) if (key := _axes_of_one(shape, new)) is not None:
             return f"{array}[{names.constant(key)}]"
         case Transpose((1, 0)):
@@ -187,7 +187,7 @@ def _axes_of_one(old: tuple[int, ...], new: tuple[int, ...]) -> tuple[Any, ...] 
 
 
 def into(
-    kernel: Kernel,
+    op: Op,
     args: Sequence[str],
     to: str,
     shapes: Sequence[tuple[int, ...] | None],
@@ -197,11 +197,11 @@ def into(
     """Return lines that write the result into the row-major array named `to`.
 
     `shapes` are those of the operands, None where they are not known; `in_place` says that `to` is
-    the memory of the first operand. Empty if the kernel cannot.
+    the memory of the first operand. Empty if the op cannot.
     """
-    match kernel:
+    match op:
         case Add() | Subtract() | Multiply():
-            return [f"{UFUNCS[type(kernel)]}({args[0]}, {args[1]}, {to})"]
+            return [f"{UFUNCS[type(op)]}({args[0]}, {args[1]}, {to})"]
         case Scale(factor):
             if factor == -1:
                 return [f"negative({args[0]}, {to})"]
@@ -231,19 +231,19 @@ def into(
             first = [] if in_place else [f"copyto({to}, {args[0]})"]
             return [*first, f"add_tied_into({to}, {shape}, {ties}, {args[1]})"]
         case Scatter():
-            return _scattered(kernel, args, to, shapes, names)
+            return _scattered(op, args, to, shapes, names)
     return []
 
 
 def product_with_ones(
-    kernel: Kernel, arg: str, to: str, shape: tuple[int, ...], dtype: np.dtype[Any], names: Names
+    op: Op, arg: str, to: str, shape: tuple[int, ...], dtype: np.dtype[Any], names: Names
 ) -> str | None:
     """Return a line that sums a row-major array over its last axis but one, if that is short.
 
     NumPy starts a loop of its own for every row, and adds up just as plainly as BLAS does: so it
     loses nothing in precision, and several times as long on rows of a few numbers.
     """
-    if not isinstance(kernel, Sum) or kernel.axes != (len(shape) - 2,) or len(shape) < 2:
+    if not isinstance(op, Sum) or op.axes != (len(shape) - 2,) or len(shape) < 2:
         return None
     if dtype.kind != "f" or dtype.itemsize < 4 or not 0 < shape[-1] <= SHORT_ROW:
         return None
@@ -251,7 +251,7 @@ def product_with_ones(
 
 
 def _scattered(
-    kernel: Scatter,
+    op: Scatter,
     args: Sequence[str],
     to: str,
     shapes: Sequence[tuple[int, ...] | None],
@@ -260,23 +260,23 @@ def _scattered(
     """Return lines that write regions at regular places one by one, all others together."""
     lines: list[str] = []
     rest: list[tuple[Positions, tuple[int, ...], Sequence[str]]] = []
-    signs = kernel.signs or ((1,),) * len(kernel.positions)
+    signs = op.signs or ((1,),) * len(op.positions)
     start = 0
-    for where, own in zip(kernel.positions, signs, strict=True):
+    for where, own in zip(op.positions, signs, strict=True):
         end = start + len(own)
         terms, is_flat = (
             args[start:end],
             all(s is not None and len(s) <= 1 for s in shapes[start:end]),
         )
         start = end
-        if kernel.covers and isinstance(where, range) and is_flat:
+        if op.covers and isinstance(where, range) and is_flat:
             lines += _summed(own, terms, f"{to}[{names.constant(key_of(where))}]")
         else:
             rest.append((where, own, terms))
     if rest:
         where_, own_ = names.constant(tuple(each[0] for each in rest)), tuple(e[1] for e in rest)
         terms = [x for each in rest for x in each[2]]
-        lines.append(f"scatter_into({to}, {where_}, {kernel.covers}, {own_}, {', '.join(terms)})")
+        lines.append(f"scatter_into({to}, {where_}, {op.covers}, {own_}, {', '.join(terms)})")
     return lines
 
 

@@ -48,5 +48,5 @@ class Folded:
 def multiplications_in(program: Program, slots: Sequence[Any]) -> int:
     """Return the scalar multiplications in the matrix products of a program, by a run of it."""
     seen, _ = observe(program, slots)
-    products = [i for i in program.instructions if isinstance(i.kernel, MatMul)]
+    products = [i for i in program.instructions if isinstance(i.op, MatMul)]
     return sum(prod(seen[i.output].shape) * seen[i.inputs[0]].shape[-1] for i in products)

@@ -1,4 +1,4 @@
-"""From a recording and a program to loops: every call and every kernel, on arrays of addresses."""
+"""From a recording and a program to loops: every call and every op, on arrays of addresses."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from chainad.ir.ops import (
     Copy,
     Dot,
     Full,
-    Kernel,
     MatMul,
     Multiply,
+    Op,
     Place,
     Reshape,
     Row,
@@ -248,7 +248,7 @@ _MOVING: dict[Function, tuple[int, ...]] = {
 }  # fmt: skip
 
 
-# -------------------------------------------------------------------- kernels
+# -------------------------------------------------------------------- ops
 
 
 def _executed(
@@ -260,38 +260,38 @@ def _executed(
         slot = slots[k]
         registers[k] = values[slot.number] if isinstance(slot, Ref) else _number(slot)
     for i in program.instructions:
-        registers[i.output] = _run(builder, i.kernel, [registers[k] for k in i.inputs])
+        registers[i.output] = _run(builder, i.op, [registers[k] for k in i.inputs])
     return registers
 
 
-def _run(builder: Builder, kernel: Kernel, args: list[Value]) -> Value:
-    if isinstance(kernel, (Full, Scale)):
-        if isinstance(kernel, Full):
-            return kernel.value
-        if kernel.factor == -1:
+def _run(builder: Builder, op: Op, args: list[Value]) -> Value:
+    if isinstance(op, (Full, Scale)):
+        if isinstance(op, Full):
+            return op.value
+        if op.factor == -1:
             return builder.elementwise(np.negative, args[0])
-        return builder.elementwise(np.multiply, args[0], kernel.factor)
-    if type(kernel) in _FUNCTIONS:
-        return builder.elementwise(_FUNCTIONS[type(kernel)], *args)
-    if isinstance(kernel, (MatMul, Dot)):
-        return (_vecdot if isinstance(kernel, Dot) else Builder.contract)(builder, *args)
-    if isinstance(kernel, Sum):
-        return builder.sum(args[0], kernel.axes)
-    if isinstance(kernel, (AddAt, AddTied, SegmentSum, SparseDot, Scatter, Concatenate)):
-        return _gathered(builder, kernel, [builder.cells(x) for x in args])
+        return builder.elementwise(np.multiply, args[0], op.factor)
+    if type(op) in _FUNCTIONS:
+        return builder.elementwise(_FUNCTIONS[type(op)], *args)
+    if isinstance(op, (MatMul, Dot)):
+        return (_vecdot if isinstance(op, Dot) else Builder.contract)(builder, *args)
+    if isinstance(op, Sum):
+        return builder.sum(args[0], op.axes)
+    if isinstance(op, (AddAt, AddTied, SegmentSum, SparseDot, Scatter, Concatenate)):
+        return _gathered(builder, op, [builder.cells(x) for x in args])
     first = builder.as_cells(args[0])
-    return Cells(first.register, _rearranged(kernel, first.where))
+    return Cells(first.register, _rearranged(op, first.where))
 
 
-_FUNCTIONS: dict[type[Kernel], Function] = {
+_FUNCTIONS: dict[type[Op], Function] = {
     Add: np.add,
     Subtract: np.subtract,
     Multiply: np.multiply,
 }
 
 
-def _rearranged(kernel: Kernel, where: Any) -> Any:
-    match kernel:
+def _rearranged(op: Op, where: Any) -> Any:
+    match op:
         case Reshape(shape):
             return where.reshape(shape)
         case Transpose(order):
@@ -306,16 +306,16 @@ def _rearranged(kernel: Kernel, where: Any) -> Any:
             return where
         case Place(axis, positions, size):
             return primitives.place(where + 1, axis, positions, size) - 1  # NOTHING elsewhere
-    raise NotScalarError(f"{type(kernel).__name__} of an operator")
+    raise NotScalarError(f"{type(op).__name__} of an operator")
 
 
 def _gathered(
     builder: Builder,
-    kernel: AddAt | AddTied | SegmentSum | SparseDot | Scatter | Concatenate,
+    op: AddAt | AddTied | SegmentSum | SparseDot | Scatter | Concatenate,
     args: list[Cells],
 ) -> Value:
     """Return what adds up, or joins, entries at their places."""
-    match kernel:
+    match op:
         case AddAt(axis, positions):
             at = np.take(rows(args[0].shape), as_array(positions), axis)
             return builder.add_at(args[0], args[1], at)

@@ -72,13 +72,13 @@ def _batched(program: Program, writer: Writer) -> set[int]:
 
 
 def _is_able(i: Instruction, writer: Writer) -> bool:
-    """Return whether a kernel does within every block what it does."""
+    """Return whether a op does within every block what it does."""
     shape = writer.shapes[i.output]
     first = writer.shapes[i.inputs[0]] if i.inputs else None
     if shape is None or first is None:
         return False
     has_batch = len(first) > 0 and first[0] == shape[0]
-    match i.kernel:
+    match i.op:
         case Add() | Subtract() | Multiply() | Scale():
             return True
         case MatMul():
@@ -108,9 +108,9 @@ def _gain(program: Program, writer: Writer, batched: set[int]) -> int:
             continue
         shape = writer.shapes[i.output]
         assert shape is not None
-        if isinstance(i.kernel, (*ELEMENTWISE, AddAt)):
+        if isinstance(i.op, (*ELEMENTWISE, AddAt)):
             gain += SAVED * shape[0]
-        elif isinstance(i.kernel, MatMul):
+        elif isinstance(i.op, MatMul):
             gain += SAVED_BY_PRODUCT * shape[0]
         for k in i.inputs:
             own = writer.shapes[k]
@@ -136,7 +136,7 @@ class _Turning:
                 self.last[i.output] = self._turned(i)
             else:
                 inputs = tuple(map(self._plain, i.inputs))
-                self.plain[i.output] = self.writer.emit(i.kernel, *inputs)
+                self.plain[i.output] = self.writer.emit(i.op, *inputs)
                 self.writer.shapes[self.plain[i.output]] = self.old.shapes.get(i.output)
         outputs = tuple(None if k is None else self._result(k) for k in self.source.outputs)
         return Program(self.source.n_slots, tuple(self.writer.instructions), outputs)
@@ -161,7 +161,7 @@ class _Turning:
         return shape
 
     def _operand(self, k: int, ndim: int, batch: int) -> int:
-        """Return an operand of a block-wise kernel with `ndim` axes, its batch or a 1 last."""
+        """Return an operand of a block-wise op with `ndim` axes, its batch or a 1 last."""
         shape = self._shape(k)
         if k in self.last and len(shape) == ndim:
             return self.last[k]
@@ -180,7 +180,7 @@ class _Turning:
         shape, emit = self._shape(i.output), self.writer.emit
         batch = shape[0]
         first = len(self._shape(i.inputs[0]))
-        match i.kernel:
+        match i.op:
             case MatMul():
                 return self._product(i, batch)
             case Reshape():
@@ -201,7 +201,7 @@ class _Turning:
             case AddAt(axis, where):
                 x, y = (self._operand(k, first, batch) for k in i.inputs)
                 return emit(AddAt(axis - 1, where), x, y)
-        return emit(i.kernel, *(self._operand(k, len(shape), batch) for k in i.inputs))
+        return emit(i.op, *(self._operand(k, len(shape), batch) for k in i.inputs))
 
     def _product(self, i: Instruction, batch: int) -> int:
         """Emit a product of blocks as sums of products of long vectors."""

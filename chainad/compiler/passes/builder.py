@@ -1,6 +1,6 @@
 """The writer: appends instructions, none of them twice, and none that another form makes idle.
 
-Equal kernels on equal registers are one instruction (a product or a sum in either order). What
+Equal ops on equal registers are one instruction (a product or a sum in either order). What
 `simplify` finds idle (a reshape of a reshape, a sign that meets a sign) is never written.
 """
 
@@ -14,8 +14,8 @@ from chainad.ir.ops import (
     Broadcast,
     Copy,
     Full,
-    Kernel,
     Multiply,
+    Op,
     Reshape,
     Scatter,
     Take,
@@ -23,7 +23,7 @@ from chainad.ir.ops import (
 )
 from chainad.ir.program import Instruction
 from chainad.ir.shapes import Shape, shape_of
-from chainad.structure import Kernels
+from chainad.structure import Ops
 
 Labels = Sequence[int]
 
@@ -45,50 +45,50 @@ class Writer:
         self.shapes: dict[int, Shape | None] = {}
         self.made: dict[int, Instruction] = {}
         self._next = n_slots
-        self._known: dict[tuple[Kernel, tuple[int, ...]], int] = {}
+        self._known: dict[tuple[Op, tuple[int, ...]], int] = {}
         # Registers whose memory a result has taken already.
         self._given: set[int] = set()
 
-    def emit(self, kernel: Kernel, *inputs: int) -> int:
-        """Return the register of a kernel applied to registers."""
-        found = simplify(kernel, inputs, self)
+    def emit(self, op: Op, *inputs: int) -> int:
+        """Return the register of a op applied to registers."""
+        found = simplify(op, inputs, self)
         if isinstance(found, int):
             return found
         return self._append(*found)
 
-    def _append(self, kernel: Kernel, inputs: tuple[int, ...]) -> int:
-        is_symmetric = isinstance(kernel, (Add, Multiply))
-        key = (kernel, tuple(sorted(inputs)) if is_symmetric else inputs)
+    def _append(self, op: Op, inputs: tuple[int, ...]) -> int:
+        is_symmetric = isinstance(op, (Add, Multiply))
+        key = (op, tuple(sorted(inputs)) if is_symmetric else inputs)
         # A scatter is never met twice, and its places are long to compare; a copy must be one.
-        is_unique = isinstance(kernel, (Scatter, Copy))
+        is_unique = isinstance(op, (Scatter, Copy))
         if not is_unique and key in self._known:
             return self._known[key]
         output, self._next = self._next, self._next + 1
-        instruction = Instruction(kernel, inputs, output)
+        instruction = Instruction(op, inputs, output)
         self.instructions.append(instruction)
         self.made[output] = instruction
-        self.shapes[output] = shape_of(kernel, tuple(self.shapes.get(k) for k in inputs))
+        self.shapes[output] = shape_of(op, tuple(self.shapes.get(k) for k in inputs))
         if not is_unique:
             self._known[key] = output
         return output
 
-    def repeat(self, kernel: Kernel, inputs: tuple[int, ...], shape: Shape | None) -> int:
+    def repeat(self, op: Op, inputs: tuple[int, ...], shape: Shape | None) -> int:
         """Return the register of an instruction that another writer found nothing to better in."""
         output, self._next = self._next, self._next + 1
-        instruction = Instruction(kernel, inputs, output)
+        instruction = Instruction(op, inputs, output)
         self.instructions.append(instruction)
         self.made[output] = instruction
         self.shapes[output] = shape
         return output
 
-    def apply(self, kernels: Kernels, register: int | None) -> int | None:
-        """Apply unary kernels one after the other; None stands for a structure without numbers."""
-        for kernel in kernels:
-            if isinstance(kernel, Full):
-                register = self.emit(kernel)
+    def apply(self, ops: Ops, register: int | None) -> int | None:
+        """Apply unary ops one after the other; None stands for a structure without numbers."""
+        for op in ops:
+            if isinstance(op, Full):
+                register = self.emit(op)
             else:
                 assert register is not None
-                register = self.emit(kernel, register)
+                register = self.emit(op, register)
         return register
 
     def order(self, register: int, have: Labels, want: Labels) -> int:
@@ -109,17 +109,17 @@ class Writer:
     def own(self, register: int) -> int:
         """Return a register of the same numbers whose memory no slot and no other result has."""
         owner = register
-        while owner in self.made and is_view(self.made[owner].kernel):
+        while owner in self.made and is_view(self.made[owner].op):
             owner = self.made[owner].inputs[0]
-        is_fresh = owner in self.made and not isinstance(self.made[owner].kernel, Broadcast)
+        is_fresh = owner in self.made and not isinstance(self.made[owner].op, Broadcast)
         if not is_fresh or owner in self._given:
             register = owner = self.emit(Copy(), register)
         self._given.add(owner)
         return register
 
 
-def is_view(kernel: Kernel) -> bool:
-    """Return whether a kernel may return another look at the memory of its input."""
-    return isinstance(kernel, (Reshape, Transpose)) or (
-        isinstance(kernel, Take) and isinstance(kernel.positions, range)
+def is_view(op: Op) -> bool:
+    """Return whether a op may return another look at the memory of its input."""
+    return isinstance(op, (Reshape, Transpose)) or (
+        isinstance(op, Take) and isinstance(op.positions, range)
     )

@@ -72,7 +72,7 @@ def _per_call(
     for i in rest:
         number[i.output] = n_slots + len(instructions)
         inputs = tuple(number[k] for k in i.inputs)
-        instructions.append(Instruction(i.kernel, inputs, number[i.output]))
+        instructions.append(Instruction(i.op, inputs, number[i.output]))
     outputs: list[int | None] = []
     for k in program.outputs:
         if k is not None and k in constant:  # what is handed out has memory of its own

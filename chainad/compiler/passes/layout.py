@@ -1,7 +1,7 @@
 """Layout: numbers are made in the order of axes in which they are wanted.
 
 A transposed array that is reshaped, gathered from or handed out must be copied. Where it is made by
-elementwise kernels or matrix products that nothing else reads, these work on transposed inputs
+elementwise ops or matrix products that nothing else reads, these work on transposed inputs
 instead: views, mostly of smaller arrays.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from chainad.compiler.passes.builder import Writer
-from chainad.ir.ops import Add, Copy, Kernel, MatMul, Multiply, Reshape, Scale, Subtract, Transpose
+from chainad.ir.ops import Add, Copy, MatMul, Multiply, Op, Reshape, Scale, Subtract, Transpose
 from chainad.ir.program import Instruction, Program
 
 Order = tuple[int, ...]
@@ -33,17 +33,17 @@ def lay_out_axes(program: Program, writer: Writer) -> tuple[Program, Writer]:
         if old.output not in wanted and changed.isdisjoint(old.inputs):
             inputs = tuple(register[k] for k in old.inputs)
             shape = writer.shapes.get(old.output)
-            register[old.output] = made.repeat(old.kernel, inputs, shape)
+            register[old.output] = made.repeat(old.op, inputs, shape)
             continue
         changed.add(old.output)
         inputs = tuple(register[k] for k in old.inputs)
         order = wanted.get(old.output)
         if order is not None:
-            register[old.output] = _transposed(made, old.kernel, inputs, order, wanted, old)
-        elif isinstance(old.kernel, Transpose) and old.inputs[0] in wanted:
+            register[old.output] = _transposed(made, old.op, inputs, order, wanted, old)
+        elif isinstance(old.op, Transpose) and old.inputs[0] in wanted:
             register[old.output] = inputs[0]
         else:
-            register[old.output] = made.emit(old.kernel, *inputs)
+            register[old.output] = made.emit(old.op, *inputs)
             made.shapes[register[old.output]] = writer.shapes.get(old.output)
     outputs = tuple(None if k is None else made.own(register[k]) for k in program.outputs)
     return Program(program.n_slots, tuple(made.instructions), outputs), made
@@ -51,7 +51,7 @@ def lay_out_axes(program: Program, writer: Writer) -> tuple[Program, Writer]:
 
 def _wanted(program: Program, writer: Writer) -> dict[int, Order]:
     """Return the registers that are to be made transposed, each with the order of its axes."""
-    if not any(isinstance(i.kernel, Transpose) for i in program.instructions):
+    if not any(isinstance(i.op, Transpose) for i in program.instructions):
         return {}
     readers: dict[int, list[Instruction]] = defaultdict(list)
     for instruction in program.instructions:
@@ -68,9 +68,9 @@ def _wanted(program: Program, writer: Writer) -> dict[int, Order]:
         found = writer.made.get(k)
         if found is None or not is_read_once(k):
             return
-        if isinstance(found.kernel, MatMul) and _swap_of(order, found, writer) is not None:
+        if isinstance(found.op, MatMul) and _swap_of(order, found, writer) is not None:
             wanted[k] = order
-        elif isinstance(found.kernel, (Add, Subtract, Multiply, Scale)):
+        elif isinstance(found.op, (Add, Subtract, Multiply, Scale)):
             if any(writer.shapes.get(x) is None for x in (k, *found.inputs)):
                 return
             wanted[k] = order
@@ -80,12 +80,12 @@ def _wanted(program: Program, writer: Writer) -> dict[int, Order]:
                     ask(x, order)
 
     for t in program.instructions:
-        if not isinstance(t.kernel, Transpose):
+        if not isinstance(t.op, Transpose):
             continue
         copies = (Reshape, Copy)
-        is_copied = any(isinstance(r.kernel, copies) for r in readers[t.output])
+        is_copied = any(isinstance(r.op, copies) for r in readers[t.output])
         if is_copied or t.output in results:
-            ask(t.inputs[0], t.kernel.order)
+            ask(t.inputs[0], t.op.order)
     return wanted
 
 
@@ -102,27 +102,27 @@ def _swap_of(order: Order, product: Instruction, writer: Writer) -> bool | None:
 
 def _transposed(
     writer: Writer,
-    kernel: Kernel,
+    op: Op,
     inputs: tuple[int, ...],
     order: Order,
     wanted: dict[int, Order],
     old: Instruction,
 ) -> int:
-    """Emit a kernel so that its result has its axes in `order`."""
-    if isinstance(kernel, MatMul):
+    """Emit a op so that its result has its axes in `order`."""
+    if isinstance(op, MatMul):
         n = len(order)
         swap = Transpose((*range(n - 2), n - 1, n - 2))
         left, right = (writer.emit(swap, x) for x in inputs)
-        return writer.emit(kernel, right, left)
+        return writer.emit(op, right, left)
     turned = [
         x if y in wanted else _turn(writer, x, order)
         for x, y in zip(inputs, old.inputs, strict=True)
     ]
-    return writer.emit(kernel, *turned)
+    return writer.emit(op, *turned)
 
 
 def _turn(writer: Writer, x: int, order: Order) -> int:
-    """Transpose an operand of an elementwise kernel, which may lack axes in front."""
+    """Transpose an operand of an elementwise op, which may lack axes in front."""
     shape = writer.shapes[x]
     assert shape is not None
     missing = len(order) - len(shape)

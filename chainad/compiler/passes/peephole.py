@@ -15,9 +15,9 @@ from chainad.ir.ops import (
     AddAt,
     AddTied,
     Broadcast,
-    Kernel,
     MatMul,
     Multiply,
+    Op,
     Place,
     Reshape,
     Scale,
@@ -31,7 +31,7 @@ from chainad.ir.program import Instruction
 from chainad.ir.shapes import ELEMENTWISE, Shape, broadcast_shape, shape_of
 from chainad.ir.strides import as_turn
 
-Call = tuple[Kernel, tuple[int, ...]]
+Call = tuple[Op, tuple[int, ...]]
 
 MINUS = Scale(-1)
 
@@ -45,49 +45,49 @@ class Context(Protocol):
     @property
     def made(self) -> Mapping[int, Instruction]: ...
 
-    def emit(self, kernel: Kernel, *inputs: int) -> int: ...
+    def emit(self, op: Op, *inputs: int) -> int: ...
 
 
-def simplify(kernel: Kernel, inputs: tuple[int, ...], context: Context) -> int | Call:
+def simplify(op: Op, inputs: tuple[int, ...], context: Context) -> int | Call:
     """Return a register that holds the result already, or a call that makes it with less work."""
-    if isinstance(kernel, ELEMENTWISE):
-        return _elementwise(kernel, _stripped(kernel, inputs, context), context)
-    match kernel:
+    if isinstance(op, ELEMENTWISE):
+        return _elementwise(op, _stripped(op, inputs, context), context)
+    match op:
         case Reshape():
-            return _reshape(kernel, inputs[0], context)
+            return _reshape(op, inputs[0], context)
         case Transpose():
-            return _transpose(kernel, inputs[0], context)
+            return _transpose(op, inputs[0], context)
         case Broadcast():
-            return _broadcast(kernel, inputs[0], context)
+            return _broadcast(op, inputs[0], context)
         case Scale(factor):
             return _scale(factor, inputs[0], context)
         case MatMul():
             a, b = (_positive(x, context) for x in inputs)
-            return (kernel, inputs) if a is None or b is None else (kernel, (a, b))
+            return (op, inputs) if a is None or b is None else (op, (a, b))
         case Sum(axes) if not axes:
             return inputs[0]
         case Take(axis, where) | Place(axis, where):
-            return _rearranged(kernel, axis, where, inputs[0], context)
+            return _rearranged(op, axis, where, inputs[0], context)
         case AddAt():
-            return _added(kernel, inputs, context)
+            return _added(op, inputs, context)
         case AddTied():
-            return _tied(kernel, inputs, context)
-    return kernel, inputs
+            return _tied(op, inputs, context)
+    return op, inputs
 
 
 def _source(
-    register: int, kind: type[Kernel] | tuple[type[Kernel], ...], context: Context
+    register: int, kind: type[Op] | tuple[type[Op], ...], context: Context
 ) -> Instruction | None:
     """Return the instruction that made a register, if it is of this kind, or of one of them."""
     found = context.made.get(register)
-    return found if found is not None and isinstance(found.kernel, kind) else None
+    return found if found is not None and isinstance(found.op, kind) else None
 
 
-def _reshape(kernel: Reshape, x: int, context: Context) -> int | Call:
+def _reshape(op: Reshape, x: int, context: Context) -> int | Call:
     have = context.shapes.get(x)
-    shape = shape_of(kernel, (have,))
+    shape = shape_of(op, (have,))
     if shape is None:
-        return kernel, (x,)
+        return op, (x,)
     if have == shape:
         return x
     before = _source(x, Reshape, context)
@@ -95,8 +95,8 @@ def _reshape(kernel: Reshape, x: int, context: Context) -> int | Call:
         return context.emit(Reshape(shape), before.inputs[0])
     before = _source(x, Transpose, context)
     if before is not None and have is not None:
-        assert isinstance(before.kernel, Transpose)
-        moved = [k for k, n in zip(before.kernel.order, have, strict=True) if n != 1]
+        assert isinstance(before.op, Transpose)
+        moved = [k for k, n in zip(before.op.order, have, strict=True) if n != 1]
         if moved == sorted(moved):
             return context.emit(Reshape(shape), before.inputs[0])
         return _split_first(shape, x, have, before, context)
@@ -110,9 +110,9 @@ def _split_first(
     parts = refine(have, shape)
     if parts is None or tuple(parts) == have:
         return Reshape(shape), (x,)
-    assert isinstance(turned.kernel, Transpose)
+    assert isinstance(turned.op, Transpose)
     groups = _groups(have, parts)
-    order = turned.kernel.order
+    order = turned.op.order
     original = [groups[order.index(k)] for k in range(len(order))]
     start = dict(zip(range(len(order)), accumulate(map(len, original), initial=0), strict=False))
     flat = tuple(n for group in original for n in group)
@@ -132,23 +132,21 @@ def _groups(sizes: Sequence[int], parts: Sequence[int]) -> list[list[int]]:
     return groups
 
 
-def _rearranged(
-    kernel: Kernel, axis: int, where: Positions, x: int, context: Context
-) -> int | Call:
+def _rearranged(op: Op, axis: int, where: Positions, x: int, context: Context) -> int | Call:
     """Gather or place all entries of an axis by turning axes, where that is what it comes to."""
     have = context.shapes.get(x)
     if have is None:
-        return kernel, (x,)
-    size = kernel.size if isinstance(kernel, Place) else have[axis]
+        return op, (x,)
+    size = op.size if isinstance(op, Place) else have[axis]
     if have[axis] != size or len(where) != size:
-        return kernel, (x,)
+        return op, (x,)
     if where == range(size):
         return x
     turn = as_turn(where, size)
     if turn is None:
-        return kernel, (x,)
+        return op, (x,)
     sizes, order = turn
-    if isinstance(kernel, Take):  # away from the places, not to them
+    if isinstance(op, Take):  # away from the places, not to them
         sizes = tuple(sizes[k] for k in order)
         order = tuple(map(order.index, range(len(order))))
     before, after = tuple(range(axis)), tuple(range(axis + 1, len(have)))
@@ -158,24 +156,24 @@ def _rearranged(
     return context.emit(Reshape(have), context.emit(Transpose((*before, *moved, *behind)), x))
 
 
-def _added(kernel: AddAt, inputs: tuple[int, ...], context: Context) -> int | Call:
+def _added(op: AddAt, inputs: tuple[int, ...], context: Context) -> int | Call:
     """Add along tied axes where they are, instead of merging them in a copy."""
-    axis, (x, y) = kernel.axis, inputs
+    axis, (x, y) = op.axis, inputs
     have, other = context.shapes.get(x), context.shapes.get(y)
     merged = _source(x, Reshape, context)
     if have is None or other is None or merged is None or len(other) != len(have):
-        return kernel, inputs
+        return op, inputs
     source = merged.inputs[0]
     shape, behind = context.shapes.get(source), have[axis + 1 :]
     if shape is None or _source(source, Transpose, context) is None:
-        return kernel, inputs
+        return op, inputs
     end = len(shape) - len(behind)
-    found = ties_of(kernel.positions, shape[axis:end]) if end > axis + 1 else None
+    found = ties_of(op.positions, shape[axis:end]) if end > axis + 1 else None
     if found is None or shape != have[:axis] + shape[axis:end] + behind:
-        return kernel, inputs
+        return op, inputs
     sizes, own = found
     if other[axis] != prod(sizes):
-        return kernel, inputs
+        return op, inputs
     before, after = range(axis), range(axis + len(sizes), axis + len(sizes) + len(behind))
     ties = (*before, *(axis + tie for tie in own), *after)
     y = context.emit(Reshape((*other[:axis], *sizes, *other[axis + 1 :])), y)
@@ -212,31 +210,31 @@ def ties_of(
     return tuple(sizes), tuple(ties[k] for k in range(len(grid)))
 
 
-def _tied(kernel: AddTied, inputs: tuple[int, ...], context: Context) -> int | Call:
+def _tied(op: AddTied, inputs: tuple[int, ...], context: Context) -> int | Call:
     """Add before axes are turned or merged, in the memory of what is turned."""
     x, y = inputs
     have = context.shapes.get(x)
     merged, turned = _source(x, Reshape, context), _source(x, Transpose, context)
     if have is not None and merged is not None:
-        return context.emit(Reshape(have), context.emit(kernel, merged.inputs[0], y))
-    if turned is None or have != kernel.shape:
-        return kernel, inputs
-    assert isinstance(turned.kernel, Transpose)
-    order = turned.kernel.order
+        return context.emit(Reshape(have), context.emit(op, merged.inputs[0], y))
+    if turned is None or have != op.shape:
+        return op, inputs
+    assert isinstance(turned.op, Transpose)
+    order = turned.op.order
     back = [order.index(k) for k in range(len(order))]
-    shape, ties = (tuple(each[k] for k in back) for each in (kernel.shape, kernel.ties))
+    shape, ties = (tuple(each[k] for k in back) for each in (op.shape, op.ties))
     added = context.emit(AddTied(shape, ties), turned.inputs[0], y)
     return context.emit(Transpose(order), added)
 
 
-def _transpose(kernel: Transpose, x: int, context: Context) -> int | Call:
-    order = kernel.order
+def _transpose(op: Transpose, x: int, context: Context) -> int | Call:
+    order = op.order
     if order == tuple(range(len(order))):
         return x
     before = _source(x, Transpose, context)
     if before is not None:
-        assert isinstance(before.kernel, Transpose)
-        first = before.kernel.order
+        assert isinstance(before.op, Transpose)
+        first = before.op.order
         return context.emit(Transpose(tuple(first[k] for k in order)), before.inputs[0])
     have = context.shapes.get(x)
     if have is not None:
@@ -246,7 +244,7 @@ def _transpose(kernel: Transpose, x: int, context: Context) -> int | Call:
         undone = _turned_back(order, x, have, context)
         if undone is not None:
             return context.emit(Reshape(tuple(have[k] for k in order)), undone)
-    return kernel, (x,)
+    return op, (x,)
 
 
 def _turned_back(order: Sequence[int], x: int, have: Shape, context: Context) -> int | None:
@@ -261,22 +259,22 @@ def _turned_back(order: Sequence[int], x: int, have: Shape, context: Context) ->
     shape = context.shapes.get(merged.inputs[0])
     if shape is None or refine(shape, have) != list(shape):
         return None
-    assert isinstance(turned.kernel, Transpose)
+    assert isinstance(turned.op, Transpose)
     groups = _groups(have, shape)
     start = list(accumulate(map(len, groups), initial=0))
     parts = [start[k] + j for k in order for j in range(len(groups[k]))]
-    moved = [turned.kernel.order[k] for k in parts if shape[k] != 1]
+    moved = [turned.op.order[k] for k in parts if shape[k] != 1]
     return turned.inputs[0] if moved == sorted(moved) else None
 
 
-def _broadcast(kernel: Broadcast, x: int, context: Context) -> int | Call:
+def _broadcast(op: Broadcast, x: int, context: Context) -> int | Call:
     have = context.shapes.get(x)
-    if have == kernel.shape:
+    if have == op.shape:
         return x
     before = _source(x, Broadcast, context)
     if before is not None:
-        return context.emit(kernel, before.inputs[0])
-    return kernel, (_short(x, kernel.shape, context),)
+        return context.emit(op, before.inputs[0])
+    return op, (_short(x, op.shape, context),)
 
 
 def _short(x: int, shape: Shape, context: Context) -> int:
@@ -292,12 +290,12 @@ def _short(x: int, shape: Shape, context: Context) -> int:
     return before.inputs[0] if padded == have and len(have) <= len(shape) else x
 
 
-def _stripped(kernel: Kernel, inputs: tuple[int, ...], context: Context) -> tuple[int, ...]:
-    """Let an elementwise kernel broadcast by itself."""
+def _stripped(op: Op, inputs: tuple[int, ...], context: Context) -> tuple[int, ...]:
+    """Let an elementwise op broadcast by itself."""
     if all(_source(x, (Broadcast, Reshape), context) is None for x in inputs):
         return inputs
     shapes = [context.shapes.get(x) for x in inputs]
-    result = shape_of(kernel, tuple(shapes))
+    result = shape_of(op, tuple(shapes))
     if result is None:
         return inputs
     found = list(inputs)
@@ -323,22 +321,22 @@ def _positive(x: int, context: Context) -> int | None:
 
     None if there is none.
     """
-    views: list[Kernel] = []
+    views: list[Op] = []
     while x in context.made:
-        kernel, inputs = context.made[x].kernel, context.made[x].inputs
-        if kernel == MINUS:
+        op, inputs = context.made[x].op, context.made[x].inputs
+        if op == MINUS:
             found = inputs[0]
             for view in reversed(views):
                 found = context.emit(view, found)
             return found
-        if not isinstance(kernel, (Reshape, Transpose, Broadcast)):
+        if not isinstance(op, (Reshape, Transpose, Broadcast)):
             return None
-        views.append(kernel)
+        views.append(op)
         x = inputs[0]
     return None
 
 
-def _elementwise(kernel: Kernel, inputs: tuple[int, ...], context: Context) -> int | Call:
+def _elementwise(op: Op, inputs: tuple[int, ...], context: Context) -> int | Call:
     """Let arrays that are seen in another shape meet in their own: then one may be written over."""
     one, two = (_source(x, Reshape, context) for x in inputs)
     if one is not None and two is not None:
@@ -347,17 +345,17 @@ def _elementwise(kernel: Kernel, inputs: tuple[int, ...], context: Context) -> i
         is_alike = shape is not None and shape == context.shapes.get(inputs[1])
         if is_alike and own is not None and own == context.shapes.get(b):
             assert shape is not None
-            return context.emit(Reshape(shape), context.emit(kernel, a, b))
-    return _signed(kernel, inputs, context)
+            return context.emit(Reshape(shape), context.emit(op, a, b))
+    return _signed(op, inputs, context)
 
 
-def _signed(kernel: Kernel, inputs: tuple[int, ...], context: Context) -> int | Call:
-    """Let the signs of two operands meet, or go into the kernel."""
+def _signed(op: Op, inputs: tuple[int, ...], context: Context) -> int | Call:
+    """Let the signs of two operands meet, or go into the op."""
     a, b = inputs
     minus_a, minus_b = _positive(a, context), _positive(b, context)
     if minus_a is None and minus_b is None:
-        return kernel, inputs
-    match kernel, minus_a is not None, minus_b is not None:
+        return op, inputs
+    match op, minus_a is not None, minus_b is not None:
         case Add(), True, True:
             assert minus_a is not None
             assert minus_b is not None
@@ -385,7 +383,7 @@ def _signed(kernel: Kernel, inputs: tuple[int, ...], context: Context) -> int | 
         case Multiply(), False, True:
             assert minus_b is not None
             return _with_sign_outside(minus_b, a, inputs, context)
-    return kernel, inputs
+    return op, inputs
 
 
 def _with_sign_outside(x: int, other: int, inputs: tuple[int, ...], context: Context) -> int | Call:
@@ -401,10 +399,10 @@ def _scale(factor: float, x: int, context: Context) -> int | Call:
     if factor == 1:
         return x
     before = context.made.get(x)
-    if before is not None and isinstance(before.kernel, Scale):
-        first = before.kernel.factor
+    if before is not None and isinstance(before.op, Scale):
+        first = before.op.factor
         if -1 in (first, factor):
             return context.emit(Scale(first * factor), before.inputs[0])
-    if factor == -1 and before is not None and isinstance(before.kernel, Subtract):
+    if factor == -1 and before is not None and isinstance(before.op, Subtract):
         return context.emit(Subtract(), *before.inputs[::-1])
     return Scale(factor), (x,)

@@ -1,7 +1,7 @@
 """Stacking: small operations that many turns of a loop do alike are done once, on stacked arrays.
 
-Instructions with the same kernel, on operands of the same shapes, that stand at the same depth of
-the program, cannot read one another: one batched kernel does them all. Long sums of small arrays
+Instructions with the same op, on operands of the same shapes, that stand at the same depth of
+the program, cannot read one another: one batched op does them all. Long sums of small arrays
 are taken apart first, so that what only goes into a sum may wait until all of its terms can be made
 together. No product is left out, added, or bracketed differently; sums are added up in another
 order.
@@ -30,9 +30,9 @@ from chainad.ir.ops import (
     Broadcast,
     Concatenate,
     Copy,
-    Kernel,
     MatMul,
     Multiply,
+    Op,
     Place,
     Reshape,
     Row,
@@ -72,8 +72,8 @@ def stacked(program: Program, seen: Mapping[int, Seen], same: Sequence[int]) -> 
 
 def _cost(program: Program) -> float:
     """Return how long a program of small arrays takes, in calls."""
-    kinds = Counter(type(i.kernel) for i in program.instructions)
-    pieces = sum(len(i.inputs) for i in program.instructions if isinstance(i.kernel, Concatenate))
+    kinds = Counter(type(i.op) for i in program.instructions)
+    pieces = sum(len(i.inputs) for i in program.instructions if isinstance(i.op, Concatenate))
     return len(program.instructions) - (1 - ROW) * kinds[Row] + PIECE * pieces
 
 
@@ -135,9 +135,9 @@ class _Stacking:
     def _is_done(self, k: int) -> bool:
         return k in self.plain or (k in self.place and self.place[k][0] in self.stack)
 
-    def _emit(self, kernel: Kernel, *inputs: int) -> int:
+    def _emit(self, op: Op, *inputs: int) -> int:
         output, self.next = self.next, self.next + 1
-        self.instructions.append(Instruction(kernel, inputs, output))
+        self.instructions.append(Instruction(op, inputs, output))
         return output
 
     def _plain(self, k: int) -> int:
@@ -148,11 +148,11 @@ class _Stacking:
         return self.plain[k]
 
     def _alone(self, node: Node) -> int:
-        if isinstance(node.kernel, Total):
-            return self._total(node.kernel.signs, node.inputs)
-        if isinstance(node.kernel, Multiply):
-            return self._emit(node.kernel, *(self._factor(k, node) for k in node.inputs))
-        return self._emit(node.kernel, *map(self._plain, node.inputs))
+        if isinstance(node.op, Total):
+            return self._total(node.op.signs, node.inputs)
+        if isinstance(node.op, Multiply):
+            return self._emit(node.op, *(self._factor(k, node) for k in node.inputs))
+        return self._emit(node.op, *map(self._plain, node.inputs))
 
     def _factor(self, k: int, node: Node) -> int:
         """Return a register for a factor, spread out if many products repeat it along an axis.
@@ -238,16 +238,16 @@ class _Stacking:
         return self._emit(Take(0, rows), self.stack[group])
 
     def _together(self, members: Sequence[Node]) -> int:
-        """Emit one kernel for all members of a group."""
-        count, kernel = len(members), members[0].kernel
+        """Emit one op for all members of a group."""
+        count, op = len(members), members[0].op
         shape = self.seen[members[0].output].shape
         columns = list(zip(*(node.inputs for node in members), strict=True))
-        assert not isinstance(kernel, Total)
+        assert not isinstance(op, Total)
         depth = max(len(self.seen[column[0]].shape) for column in columns)
-        if isinstance(kernel, Broadcast):
+        if isinstance(op, Broadcast):
             depth = len(shape)
         # What is not of full depth must be stacked in front of the axes that it is repeated along.
-        is_aligned = isinstance(kernel, (*ALIGNED, AddAt, Broadcast))
+        is_aligned = isinstance(op, (*ALIGNED, AddAt, Broadcast))
         operands = []
         for column in columns:
             if len(set(column)) == 1:
@@ -258,18 +258,18 @@ class _Stacking:
             if is_aligned and len(own) < depth:
                 rows = self._emit(Reshape((count, *(1,) * (depth - len(own)), *own)), rows)
             operands.append(rows)
-        if isinstance(kernel, AddAt) and len(set(columns[0])) == 1:
+        if isinstance(op, AddAt) and len(set(columns[0])) == 1:
             operands[0] = self._emit(Broadcast((count, *shape)), operands[0])
-        if isinstance(kernel, MatMul) and len(set(columns[1])) == 1:
+        if isinstance(op, MatMul) and len(set(columns[1])) == 1:
             n, m = self.seen[columns[0][0]].shape
             tall = self._emit(Reshape((count * n, m)), operands[0])
-            return self._emit(Reshape((count, *shape)), self._emit(kernel, tall, operands[1]))
-        return self._emit(_batched(kernel, count, shape), *operands)
+            return self._emit(Reshape((count, *shape)), self._emit(op, tall, operands[1]))
+        return self._emit(_batched(op, count, shape), *operands)
 
 
-def _batched(kernel: Kernel, count: int, shape: tuple[int, ...]) -> Kernel:
-    """Return the kernel that does the same for every row of stacks; `shape` is that of a row."""
-    match kernel:
+def _batched(op: Op, count: int, shape: tuple[int, ...]) -> Op:
+    """Return the op that does the same for every row of stacks; `shape` is that of a row."""
+    match op:
         case Reshape():
             return Reshape((count, *shape))
         case Broadcast():
@@ -284,4 +284,4 @@ def _batched(kernel: Kernel, count: int, shape: tuple[int, ...]) -> Kernel:
             return Place(axis + 1, where, size)
         case AddAt(axis, where):
             return AddAt(axis + 1, where)
-    return kernel
+    return op

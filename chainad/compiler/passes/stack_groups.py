@@ -1,6 +1,6 @@
-"""What is alike: instructions that one batched kernel could do together.
+"""What is alike: instructions that one batched op could do together.
 
-These have the same kernel, on operands of the same shapes, and stand at the same depth of the
+These have the same op, on operands of the same shapes, and stand at the same depth of the
 program, so that none can read another. Long sums of small arrays are taken apart first, so that
 what only goes into a sum may wait until all of its terms can be made together.
 """
@@ -21,9 +21,9 @@ from chainad.ir.ops import (
     Broadcast,
     Copy,
     Dot,
-    Kernel,
     MatMul,
     Multiply,
+    Op,
     Place,
     Reshape,
     Row,
@@ -72,7 +72,7 @@ class Total:
 class Node:
     """An instruction, or a long sum."""
 
-    kernel: Kernel | Total
+    op: Op | Total
     inputs: tuple[int, ...]
     output: int
 
@@ -89,13 +89,13 @@ def nodes_of(program: Program, seen: Mapping[int, Seen], same: Sequence[int]) ->
 def groups_of(
     program: Program, nodes: Sequence[Node], seen: Mapping[int, Seen]
 ) -> list[list[Node]]:
-    """Return the nodes that one kernel could do together, those that others read first."""
+    """Return the nodes that one op could do together, those that others read first."""
     handed_out, level = _handed_out(program), _levels(nodes)
     found: dict[Any, list[Node]] = {}
     for node in nodes:
         if node.output not in handed_out and _is_able(node, seen):
             kinds = tuple(_kind(seen[k]) for k in (*node.inputs, node.output))
-            found.setdefault((level[node.output], node.kernel, kinds), []).append(node)
+            found.setdefault((level[node.output], node.op, kinds), []).append(node)
     groups = [found[key] for key in sorted(found, key=lambda key: key[0])]
     return [g for g in groups if len(g) >= MANY and _size(g, seen) <= LARGEST]
 
@@ -107,7 +107,7 @@ def _size(group: Sequence[Node], seen: Mapping[int, Seen]) -> int:
 def repeated_in(node: Node, seen: Mapping[int, Seen]) -> list[Repeated]:
     """Return the factors that a small product repeats along an axis, with its shape."""
     shape = seen[node.output].shape
-    if not isinstance(node.kernel, Multiply) or prod(shape) > SMALL:
+    if not isinstance(node.op, Multiply) or prod(shape) > SMALL:
         return []
     # A single number is repeated at no cost.
     return [(k, shape) for k in node.inputs if seen[k].shape != shape and prod(seen[k].shape) > 1]
@@ -117,7 +117,7 @@ def _handed_out(program: Program) -> set[int]:
     """Return the registers that results are, or may be views of."""
     found = {k for k in program.outputs if k is not None}
     for i in reversed(program.instructions):
-        if i.output in found and isinstance(i.kernel, VIEWS):
+        if i.output in found and isinstance(i.op, VIEWS):
             found.add(i.inputs[0])
     return found
 
@@ -126,15 +126,15 @@ def _without_copies(program: Program, same: Sequence[int], handed_out: set[int])
     """Return the instructions, but what always has the same numbers is made once."""
     first: dict[int, int] = {}
     now = {k: first.setdefault(same[k], k) for k in program.used_slots}
-    known: dict[tuple[Kernel, tuple[int, ...]], int] = {}
+    known: dict[tuple[Op, tuple[int, ...]], int] = {}
     nodes = []
     for i in program.instructions:
         inputs = tuple(now.get(k, k) for k in i.inputs)
         # A result has memory of its own; the places of a scatter are long to compare.
-        if i.output not in handed_out and not isinstance(i.kernel, (Copy, Scatter)):
-            now[i.output] = known.setdefault((i.kernel, inputs), i.output)
+        if i.output not in handed_out and not isinstance(i.op, (Copy, Scatter)):
+            now[i.output] = known.setdefault((i.op, inputs), i.output)
         if now.get(i.output, i.output) == i.output:
-            nodes.append(Node(i.kernel, inputs, i.output))
+            nodes.append(Node(i.op, inputs, i.output))
     return nodes
 
 
@@ -168,7 +168,7 @@ def _is_sum(node: Node, seen: Mapping[int, Seen]) -> bool:
     """Return whether a node adds or subtracts two small arrays of its own kind."""
     own = _kind(seen[node.output])
     is_alike = all(_kind(seen[k]) == own for k in node.inputs)
-    return isinstance(node.kernel, (Add, Subtract)) and is_alike and 0 < prod(own[0]) <= SMALL
+    return isinstance(node.op, (Add, Subtract)) and is_alike and 0 < prod(own[0]) <= SMALL
 
 
 def _kind(seen: Seen) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -184,7 +184,7 @@ def _terms(
     left = [(1, root)]
     while left:
         sign, node = left.pop()
-        second = -sign if isinstance(node.kernel, Subtract) else sign
+        second = -sign if isinstance(node.op, Subtract) else sign
         for own, k in zip((sign, second), node.inputs, strict=True):
             if k in inner:
                 passed.add(k)
@@ -212,17 +212,17 @@ def _levels(nodes: Sequence[Node]) -> dict[int, int]:
     late: set[int] = set()
     for node in reversed(nodes):
         reading = readers.get(node.output, ())
-        if reading and all(isinstance(r.kernel, Total) or r.output in late for r in reading):
+        if reading and all(isinstance(r.op, Total) or r.output in late for r in reading):
             late.add(node.output)
             level[node.output] = min(level[r.output] for r in reading) - 1
     return level
 
 
 def _is_able(node: Node, seen: Mapping[int, Seen]) -> bool:
-    """Return whether there is a batched kernel for a node, and it is small."""
-    if not isinstance(node.kernel, ABLE) or not node.inputs:
+    """Return whether there is a batched op for a node, and it is small."""
+    if not isinstance(node.op, ABLE) or not node.inputs:
         return False
     known = [seen[k] for k in (*node.inputs, node.output)]
-    if isinstance(node.kernel, MatMul) and any(len(each.shape) != 2 for each in known):
+    if isinstance(node.op, MatMul) and any(len(each.shape) != 2 for each in known):
         return False
     return all(0 < prod(x.shape) <= SMALL and x.dtype.kind in "fc" for x in known)

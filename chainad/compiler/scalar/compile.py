@@ -107,10 +107,10 @@ def _cheapest(
     always = [k for output in graph.values for k in output] if wants_value else []
     found = {name: accumulate(graph, RULES[name]) for name in names}
 
-    def price(name: str) -> int:
-        return _price(graph.table, operations(graph.table, [*found[name][0], *always]))
+    def cost(name: str) -> int:
+        return _cost(graph.table, operations(graph.table, [*found[name][0], *always]))
 
-    best = min(names, key=price)
+    best = min(names, key=cost)
     tried = sorted(names, key=lambda name: name != best)
     return found[best][0], tuple((name, found[name][1]) for name in tried)
 
@@ -123,7 +123,7 @@ def _products(table: Table, jacobian: Jacobian, first: Number) -> int:
     )
 
 
-def _price(table: Table, nodes: Sequence[Number]) -> int:
+def _cost(table: Table, nodes: Sequence[Number]) -> int:
     return sum(_DIVISION if table.functions[k] is np.divide else 1 for k in nodes)
 
 

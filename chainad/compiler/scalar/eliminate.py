@@ -1,6 +1,6 @@
 """Elimination on single numbers: the order whose operations are fewest, once shared ones are one.
 
-Every candidate order is followed on the symbols themselves, so its price is not an estimate: it is
+Every candidate order is followed on the symbols themselves, so its cost is not an estimate: it is
 how many operations are left after common subexpressions, units and constants are gone.
 Source of the method: Griewank & Walther, *Evaluating Derivatives*, 2nd ed., ch. 9 and 10.
 """
@@ -75,18 +75,18 @@ def reverse(work: _Work) -> Iterator[Vertex]:
     yield from work.inner[::-1]
 
 
-def lowest(price: Callable[[_Work, Vertex], tuple[float, ...]]) -> Callable[..., Iterator[Vertex]]:
-    """Return the rule that takes the vertex of the lowest price, as the graph then is."""
+def lowest(cost: Callable[[_Work, Vertex], tuple[float, ...]]) -> Callable[..., Iterator[Vertex]]:
+    """Return the rule that takes the vertex of the lowest cost, as the graph then is."""
 
     def rule(work: _Work) -> Iterator[Vertex]:
-        left = {v: price(work, v) for v in work.inner}
+        left = {v: cost(work, v) for v in work.inner}
         while left:
             v = min(left, key=left.__getitem__)
             around = {*work.into.get(v, ()), *work.out.get(v, ())}
             del left[v]
             yield v
             for u in around & left.keys():
-                left[u] = price(work, u)
+                left[u] = cost(work, u)
 
     return rule
 
@@ -108,12 +108,12 @@ def _early_filling(work: _Work, v: Vertex) -> tuple[float, ...]:
 
 
 def _damage(sign: int) -> Callable[[_Work, Vertex], tuple[float, ...]]:
-    def price(work: _Work, v: Vertex) -> tuple[float, ...]:
+    def cost(work: _Work, v: Vertex) -> tuple[float, ...]:
         tails, heads = work.into.get(v, {}), work.out.get(v, set())
         damage = sum(_degree(work, t) for t in tails) + sum(_degree(work, h) for h in heads)
         return work.products(v) + 0.25 * work.fill(v), damage, sign * v
 
-    return price
+    return cost
 
 
 def _degree(work: _Work, v: Vertex) -> int:

@@ -23,7 +23,7 @@ from chainad.compiler.scalar.symbols import UFUNCS, Symbols, as_objects
 from chainad.frontends.numpy.recorder import Guard, Ref, stopped
 from chainad.ir.program import Instruction, Program
 from chainad.ir.scalar_graph import NotScalarError, Number, Table
-from chainad.structure import Kernels
+from chainad.structure import Ops
 from chainad.structure.linear_operators import RunningSum
 from chainad.structure.structure import Structure
 
@@ -96,7 +96,7 @@ def scalar_graph(
             continue
         heads, tails = vertices.of(edge.head), vertices.of(edge.tail)
         array = _looked_up(values, slot)
-        for row, col, number in _entries(table, edge.structure, recipe.kernels, array):
+        for row, col, number in _entries(table, edge.structure, recipe.ops, array):
             head, tail = heads[row], tails[col]
             if vertices.owner[head] == (edge.head, row) and head != tail:
                 edges.append((tail, head, number))
@@ -274,7 +274,7 @@ class _Vertices:
 
 
 def _entries(
-    table: Table, structure: Structure, kernels: Kernels, array: Any
+    table: Table, structure: Structure, ops: Ops, array: Any
 ) -> list[tuple[int, int, Number]]:
     """Return row, column and number of every entry of a local Jacobian."""
     rows, cols = structure.entries()
@@ -286,7 +286,7 @@ def _entries(
         if not is_triangle:
             raise NotScalarError("an operator has no entries")
         array = array.explicit()
-    kept = _arranged(kernels, array)
+    kept = _arranged(ops, array)
     shape = tuple(n if x in structure.stored else 1 for x, n in enumerate(structure.sizes))
     data = kept.data if isinstance(kept, Symbols) else as_objects(table, kept)
     spread = np.broadcast_to(data.reshape(shape), structure.sizes).ravel().tolist()
@@ -297,9 +297,9 @@ def _entries(
     ]
 
 
-def _arranged(kernels: Kernels, array: Any) -> Any:
+def _arranged(ops: Ops, array: Any) -> Any:
     """Bring the array of a rule into the form that is kept."""
-    if not kernels:
+    if not ops:
         return array
-    steps = tuple(Instruction(kernel, (k,), k + 1) for k, kernel in enumerate(kernels))
-    return build(Program(1, steps, (len(kernels),)))([array])[0]
+    steps = tuple(Instruction(op, (k,), k + 1) for k, op in enumerate(ops))
+    return build(Program(1, steps, (len(ops),)))([array])[0]

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from chainad.compiler.scalar.graph import ScalarGraph, Vertex
 from chainad.ir.scalar_graph import ZERO, Number, Table
-from chainad.planning.linear_graph import Edge, LinearGraph, price
+from chainad.planning.linear_graph import Edge, LinearGraph, cost
 from chainad.planning.plan import Alternative, Plan, follow
 from chainad.structure import arrange, dense
 from chainad.structure.structure import Structure
@@ -21,11 +21,11 @@ def plan_of(graph: ScalarGraph, orders: Sequence[tuple[str, Sequence[Vertex]]]) 
     """Return the plan of the first order, the others beside it."""
     chosen, order = orders[0]
     linear, number = _linear(graph, order)
-    prices = {name: price(linear, [number[v] for v in each]) for name, each in orders}
+    costs = {name: cost(linear, [number[v] for v in each]) for name, each in orders}
     plan = follow(linear, [number[v] for v in order])
     offers = [
         Alternative(name, offer.multiplications, offer.additions, offer.amount)
-        for name, offer in sorted(prices.items(), key=lambda item: item[1])
+        for name, offer in sorted(costs.items(), key=lambda item: item[1])
     ]
     return replace(plan, alternatives=tuple(offers), planner=chosen)
 

@@ -10,10 +10,10 @@ from math import prod
 from chainad.errors import PlanError
 from chainad.planning.chain.hu_shing import order_of_polygon
 from chainad.planning.chain.interval_dp import bracket_structures, can_tabulate
-from chainad.planning.cost_models import PriceModel, multiplications
-from chainad.planning.linear_graph import LinearGraph, Price, Vertex
+from chainad.planning.cost_models import CostModel, multiplications
+from chainad.planning.linear_graph import Cost, LinearGraph, Vertex
 from chainad.planning.orders import Item, only_vertices
-from chainad.planning.plan import price_in_full
+from chainad.planning.plan import full_cost
 from chainad.structure import multiply
 from chainad.structure.structure import Structure
 
@@ -30,7 +30,7 @@ MOST_FACTORS = 1500
 MOST_ROOTS = 16
 
 
-def chain(graph: LinearGraph, model: PriceModel = multiplications) -> tuple[Vertex, ...]:
+def chain(graph: LinearGraph, model: CostModel = multiplications) -> tuple[Vertex, ...]:
     """Return the order of a cheapest bracketing.
 
     Raises
@@ -46,7 +46,7 @@ def chain(graph: LinearGraph, model: PriceModel = multiplications) -> tuple[Vert
     return (*free, *(boundaries[k - 1] for k in found))
 
 
-def is_exact(graph: LinearGraph, model: PriceModel = multiplications) -> bool:
+def is_exact(graph: LinearGraph, model: CostModel = multiplications) -> bool:
     """Return whether `chain` compares all bracketings of a graph."""
     if graph.chain is None:
         return False
@@ -59,7 +59,7 @@ def is_exact(graph: LinearGraph, model: PriceModel = multiplications) -> bool:
 
 
 def hybrid_orders(
-    graph: LinearGraph, model: PriceModel = multiplications
+    graph: LinearGraph, model: CostModel = multiplications
 ) -> Iterator[tuple[Vertex, ...]]:
     """Yield cheapest orders with one vertex or another kept for last, the cheapest ones first."""
     free, boundaries, structures = factors_of(graph, model)
@@ -71,7 +71,7 @@ def hybrid_orders(
             yield (*free, *(boundaries[v - 1] for v in brackets.order(root=k)))
 
 
-def _bracketed(structures: Sequence[Structure], model: PriceModel) -> list[int]:
+def _bracketed(structures: Sequence[Structure], model: CostModel) -> list[int]:
     """Return the inner vertices of a chain in a cheapest order, of a very long one in a good one.
 
     Very long chains are cut into pieces; then the products of these are put into order.
@@ -92,7 +92,7 @@ def _bracketed(structures: Sequence[Structure], model: PriceModel) -> list[int]:
 
 
 def factors_of(
-    graph: LinearGraph, model: PriceModel = multiplications
+    graph: LinearGraph, model: CostModel = multiplications
 ) -> tuple[list[Vertex], list[Vertex], list[Structure]]:
     """Return vertices that are free to eliminate first, those left between factors, and these.
 
@@ -115,19 +115,19 @@ def factors_of(
     return free, boundaries, [edge.structure for edge in factors]
 
 
-def price_of_order(
-    graph: LinearGraph, order: Sequence[Item], model: PriceModel = multiplications
-) -> Price:
-    """Return `price_in_full` of these; of a chain of matrices by their sizes, without algebra."""
+def cost_of_order(
+    graph: LinearGraph, order: Sequence[Item], model: CostModel = multiplications
+) -> Cost:
+    """Return `full_cost` of these; of a chain of matrices by their sizes, without algebra."""
     edges = graph.chain
     vertices = only_vertices(order)
     if edges is None or vertices is None or model is not multiplications:
-        return price_in_full(graph, order, model)
+        return full_cost(graph, order, model)
     structures = [edge.structure for edge in edges]
     kinds = [*map(_kind, structures)]
     sizes = _sizes(structures)
     if None in kinds or 0 in sizes:
-        return price_in_full(graph, order, model)
+        return full_cost(graph, order, model)
     path = [edges[0].tail, *(edge.head for edge in edges)]
     size = dict(zip(path, sizes, strict=True))
     before, after = dict(pairwise(reversed(path))), dict(pairwise(path))
@@ -145,7 +145,7 @@ def price_of_order(
                 additions += rows * cols * (size[v] - 1)
         before[head], after[tail] = tail, head
         behind[tail] = max(left, right)
-    return Price(products, additions, products)
+    return Cost(products, additions, products)
 
 
 IDENTITY, DIAGONAL, DENSE = range(3)

@@ -2,7 +2,7 @@
 
 The sizes n[0], ..., n[q] of a chain are weights on the corners of a polygon: factor i is its side
 from corner i to corner i + 1, the product itself the side from q to 0. A bracketing cuts the
-polygon into triangles (i, k, j), each at the price n[i] n[k] n[j]. The only cuts that can pay are
+polygon into triangles (i, k, j), each at the cost n[i] n[k] n[j]. The only cuts that can pay are
 the at most q - 2 *potential arcs*, those with all corners below heavier than both ends; they form
 a tree, and one sweep over it, children first, decides which of them stay. Between two arcs that
 stay lies a fan around the lightest corner.
@@ -22,7 +22,7 @@ from itertools import accumulate, pairwise
 
 @dataclass(slots=True)
 class _Arc:
-    """A potential arc from corner `start` to corner `end`, and the price of the part below it.
+    """A potential arc from corner `start` to corner `end`, and the cost of the part below it.
 
     `saving / width` is the weight of the corner outside at which the arc and those `tied` to it
     begin to pay (the supporting weight of Hu & Shing): a fan around a lighter corner is better.
@@ -33,12 +33,12 @@ class _Arc:
     low: int  # the weight of its lighter end
     product: int
     width: int
-    price: int = 0
+    cost: int = 0
     tied: list[_Arc] = field(default_factory=list)
 
     def __lt__(self, other: _Arc) -> bool:
         """Return whether this arc gives way first: a heap has it on top."""
-        return self.price * other.width > other.price * self.width
+        return self.cost * other.width > other.cost * self.width
 
     def contains(self, other: _Arc) -> bool:
         return self.start <= other.start and other.end <= self.end
@@ -100,7 +100,7 @@ def _kept_arcs(weights: Sequence[int]) -> list[_Arc]:
         at[end].append(arc)
         heaps.append((arc, heap))
     # Around all of them lies the fan of the lightest corner; arcs give way to it as to any other.
-    rest = [arc for _, heap in heaps for arc in heap if arc.price < weights[0] * arc.width]
+    rest = [arc for _, heap in heaps for arc in heap if arc.cost < weights[0] * arc.width]
     found = []
     while rest:
         arc = rest.pop()
@@ -130,12 +130,12 @@ def _settle(arc: _Arc, heap: list[_Arc], at: list[list[_Arc]], weights: Sequence
         arc.width += gone.width
         return gone
 
-    while heap and heap[0].price >= arc.low * heap[0].width:
+    while heap and heap[0].cost >= arc.low * heap[0].width:
         remove()
-    arc.price = arc.low * (arc.width + arc.product - _side(arc, at, weights))
+    arc.cost = arc.low * (arc.width + arc.product - _side(arc, at, weights))
     while heap and not arc < heap[0]:
         gone = remove()
-        arc.price += gone.price
+        arc.cost += gone.cost
         arc.tied.append(gone)
 
 

@@ -2,7 +2,7 @@
 
 The structure of a segment does not depend on how it is bracketed, hence
 
-    cost(i..j) = min over k of  cost(i..k) + cost(k+1..j) + price(S(k+1..j), S(i..k))
+    cost(i..j) = min over k of  cost(i..k) + cost(k+1..j) + cost(S(k+1..j), S(i..k))
 
 with S the structure of a segment, is exact over all bracketings (Godbole 1973 for matrices;
 Griewank & Naumann 2003 for Jacobians). An operator costs what makes it explicit, unless it is
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from chainad.planning.chain.label_sizes import Cross, kept_whole, strands_of
 from chainad.planning.chain.vectorized_dp import Segments, is_bare
-from chainad.planning.cost_models import PriceModel, multiplications
+from chainad.planning.cost_models import CostModel, multiplications
 from chainad.structure import multiply
 from chainad.structure.structure import Structure
 
@@ -31,14 +31,14 @@ Split = Callable[[int, int], int]
 
 @dataclass(frozen=True)
 class Brackets:
-    """The price of a chain of `count` factors, and where each of its segments is split last.
+    """The cost of a chain of `count` factors, and where each of its segments is split last.
 
-    `split(i, j)` is the last factor of the right part of segment i..j, and `rooted(k)` the price of
+    `split(i, j)` is the last factor of the right part of segment i..j, and `rooted(k)` the cost of
     the chain if it is split last behind factor k.
     """
 
     count: int
-    price: int
+    cost: int
     split: Split
     rooted: Callable[[int], int]
 
@@ -60,28 +60,28 @@ class Brackets:
 
 
 def bracket_structures(
-    structures: Sequence[Structure], model: PriceModel = multiplications
+    structures: Sequence[Structure], model: CostModel = multiplications
 ) -> Brackets:
     """Find the cheapest bracketing of a chain of structures, factor 0 being the one next to x."""
     segments = segments_of(structures) if model is multiplications else None
     if segments is not None:
         whole = segments.offers(0, segments.q - 1)
-        return Brackets(segments.q, segments.price, segments.split, whole.__getitem__)
+        return Brackets(segments.q, segments.cost, segments.split, whole.__getitem__)
     return bracket_by_algebra(structures, model)
 
 
 def segments_of(structures: Sequence[Structure]) -> Segments | None:
-    """Return the table of all segments, priced in multiplications; None if labels do not tell."""
+    """Return the table of all segments, costd in multiplications; None if labels do not tell."""
     crosses = _crosses(structures, multiplications)
     return None if crosses is None else Segments(structures, crosses)
 
 
-def can_tabulate(structures: Sequence[Structure], model: PriceModel = multiplications) -> bool:
-    """Return whether labels tell all prices at once, so that the algebra need not be asked."""
+def can_tabulate(structures: Sequence[Structure], model: CostModel = multiplications) -> bool:
+    """Return whether labels tell all costs at once, so that the algebra need not be asked."""
     return _crosses(structures, model) is not None
 
 
-def _crosses(structures: Sequence[Structure], model: PriceModel) -> list[Cross] | None:
+def _crosses(structures: Sequence[Structure], model: CostModel) -> list[Cross] | None:
     if model is not multiplications:
         return None
     crosses = strands_of([structure.explicit for structure in structures])
@@ -102,9 +102,9 @@ def _are_applied_whole(structures: Sequence[Structure], crosses: Sequence[Cross]
 
 
 def bracket_by_algebra(
-    structures: Sequence[Structure], model: PriceModel = multiplications
+    structures: Sequence[Structure], model: CostModel = multiplications
 ) -> Brackets:
-    """Find the cheapest bracketing, asking the algebra for the price of every product."""
+    """Find the cheapest bracketing, asking the algebra for the cost of every product."""
     q = len(structures)
     segment = {(i, i): s for i, s in enumerate(structures)}
     cost = [[0] * q for _ in range(q)]

@@ -1,4 +1,4 @@
-"""Strands: the ties of a whole chain at once, from which the prices of all its products follow.
+"""Strands: the ties of a whole chain at once, from which the costs of all its products follow.
 
 A label that factors hand on from one to the next runs along the chain as one *strand*, from the
 vertex where it begins to the one where it ends; selections on the way (slices, pads) let fewer of
@@ -10,7 +10,7 @@ segments i..k and k+1..j takes
 
 multiplications, and nothing if either segment is all ones: `count` does not depend on k. Strands
 that no factor keeps are added up as equal terms: `count(i..j)` once more, where that happens. This
-is the price that `algebra.multiply` reads off the labels, for all products of a chain at once.
+is the cost that `algebra.multiply` reads off the labels, for all products of a chain at once.
 Dense matrices are the case of one strand between every two neighbours.
 """
 

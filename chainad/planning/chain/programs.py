@@ -1,13 +1,13 @@
-"""Chains whose factors may be programs: known by tangents and adjoints, accumulated at a price.
+"""Chains whose factors may be programs: known by tangents and adjoints, accumulated at a cost.
 
-Such a factor is an operator. Its tangent program maps a column at the price `tangent_costs[i]`, its
+Such a factor is an operator. Its tangent program maps a column at the cost `tangent_costs[i]`, its
 adjoint program a row at `adjoint_costs[i]`, so that the factor itself takes
 
     min(columns * tangent cost, rows * adjoint cost)
 
 to accumulate. An adjoint program runs over a tape, so a limit on memory rules it out where the tape
 is larger. A run of adjoints over several factors may be cut into runs over one factor each, at the
-same price: hence no limit on longer runs is dearer than the one on single factors, and plans pull
+same cost: hence no limit on longer runs is dearer than the one on single factors, and plans pull
 through one factor at a time.
 
 Source: Naumann 2020, *Optimization of generalized Jacobian chain products without memory
@@ -28,7 +28,7 @@ from chainad.planning.auto import Mode, check_mode, plan_cached
 from chainad.planning.chain.chain import is_exact
 from chainad.planning.chain.interval_dp import segments_of
 from chainad.planning.chain.workers import MOST_FACTORS, divide
-from chainad.planning.cost_models import PriceModel
+from chainad.planning.cost_models import CostModel
 from chainad.planning.linear_graph import Edge, LinearGraph
 from chainad.planning.plan import Alternative, Plan, follow
 from chainad.structure import Sweep, dense
@@ -42,9 +42,9 @@ Costs = Sequence[int | None]
 
 @dataclass(frozen=True)
 class Programs:
-    """The factors of a chain that are programs: prices and tapes, one entry per factor.
+    """The factors of a chain that are programs: costs and tapes, one entry per factor.
 
-    A factor without either price is an accumulated Jacobian; `limit` None stands for no limit.
+    A factor without either cost is an accumulated Jacobian; `limit` None stands for no limit.
     """
 
     tangents: tuple[int | None, ...]
@@ -86,14 +86,14 @@ def programs_of(
 
 
 def plan_programs(
-    sizes: Sequence[int], programs: Programs, mode: Mode, price: str | PriceModel
+    sizes: Sequence[int], programs: Programs, mode: Mode, cost: str | CostModel
 ) -> Plan:
     """Plan a chain with programs; see `chainad.plan_chain`."""
     check_mode(mode)
-    if price != "multiplications":
+    if cost != "multiplications":
         raise PlanError(
             "tangent_costs and adjoint_costs are multiplications, so the chain is planned by"
-            f" price='multiplications', but got price={price!r}"
+            f" cost='multiplications', but got cost={cost!r}"
         )
     graph = _graph(sizes, programs)
     classical = {name: _classical(graph, name) for name in SWEEPS if not _refusal(programs, name)}
@@ -110,7 +110,7 @@ def plan_programs(
         plan = replace(plan, planner=mode, proof=best.proof if is_best else "")
         kept = [_alternative("chain", best)]
     offers = [*kept, *(_alternative(name, found) for name, found in classical.items())]
-    offers.sort(key=lambda offer: (offer.price, offer.additions))
+    offers.sort(key=lambda offer: (offer.cost, offer.additions))
     return replace(plan, title="chain", alternatives=tuple(offers))
 
 
@@ -142,7 +142,7 @@ def _classical(graph: LinearGraph, mode: str) -> Plan:
 
 
 def _alternative(name: str, plan: Plan) -> Alternative:
-    return Alternative(name, plan.multiplications, plan.additions, plan.price)
+    return Alternative(name, plan.multiplications, plan.additions, plan.cost)
 
 
 def _refusal(programs: Programs, mode: str) -> str:

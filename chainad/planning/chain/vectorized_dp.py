@@ -1,8 +1,8 @@
-"""All segments of a chain with strands, priced length by length with whole arrays.
+"""All segments of a chain with strands, costd length by length with whole arrays.
 
 Row d, column i of a table stands for the segment of d factors from factor i on. What lies to the
 right of a split behind it has l - d factors, from factor i + d on: a skewed view of a table puts
-these at the same place, so that all splits of all segments of one length are priced at once.
+these at the same place, so that all splits of all segments of one length are costd at once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from chainad.structure.structure import Structure
 Numbers = npt.NDArray[Any]  # int64, or Python integers where 64 bits may not do
 Flags = npt.NDArray[np.bool_]
 
-# So many splits at a time are priced in arrays that stay in the processor's cache.
+# So many splits at a time are costd in arrays that stay in the processor's cache.
 BLOCK = 1 << 17
 
 # The last splits of all segments are kept for so many factors.
@@ -52,12 +52,12 @@ class Ones(NamedTuple):
 
 
 class Segments:
-    """The least price of every segment of a chain.
+    """The least cost of every segment of a chain.
 
     Parameters
     ----------
     structures : sequence of Structure
-        The factors, from x to y; operators are priced by their actions.
+        The factors, from x to y; operators are costd by their actions.
     crosses : sequence of Cross
         `strands_of(structures)`.
     """
@@ -78,19 +78,19 @@ class Segments:
         self.counts = counts.astype(np.int64) if is_exact else self._counts()
         self.ones = self._ones()
         self.inner = self._inner()
-        self.cost = self._table(0)
-        self.cost[1, :q] = explicit
+        self.least = self._table(0)
+        self.least[1, :q] = explicit
         self.swept = self._swept(structures)
-        # To keep the last splits takes as long as the prices: of long chains few are ever asked.
+        # To keep the last splits takes as long as the costs: of long chains few are ever asked.
         few = q <= FEW and not self.swept
         self.splits = np.zeros((q + 1, q + 1), np.int64) if few else None
         for length in range(2, q + 1):
             self._fill(length)
 
     @property
-    def price(self) -> int:
-        """The least price of the whole chain."""
-        return int(self.cost[self.q, 0])
+    def cost(self) -> int:
+        """The least cost of the whole chain."""
+        return int(self.least[self.q, 0])
 
     @cached_property
     def _splits(self) -> dict[tuple[int, int], int]:
@@ -106,23 +106,23 @@ class Segments:
         return self._splits[i, j]
 
     def offers(self, i: int, j: int) -> list[int]:
-        """Return the price of segment i..j for every last split, behind factor i, i + 1, ..."""
+        """Return the cost of segment i..j for every last split, behind factor i, i + 1, ..."""
         offers: list[int] = self._products(j - i + 1, i, i + 1)[:, 0].tolist()
         for way, swept in self.sweeps(i, j).items():
             place, rest = (j - i - 1, (i, j - 1)) if way == "push" else (0, (i + 1, j))
             length = rest[1] - rest[0] + 1
-            offers[place] = min(offers[place], int(self.cost[length, rest[0]]) + swept)
+            offers[place] = min(offers[place], int(self.least[length, rest[0]]) + swept)
         return offers
 
-    def prices(self, i: int, j: int) -> list[int]:
-        """Return the price of the last product alone, for every split of segment i..j."""
+    def costs(self, i: int, j: int) -> list[int]:
+        """Return the cost of the last product alone, for every split of segment i..j."""
         length = j - i + 1
-        rest = [int(self.cost[d, i]) + int(self.cost[length - d, i + d]) for d in range(1, length)]
+        rest = [int(self.least[d, i]) + int(self.least[length - d, i + d]) for d in range(1, length)]
         totals: list[int] = self._products(length, i, i + 1)[:, 0].tolist()
         return [total - below for total, below in zip(totals, rest, strict=True)]
 
     def sweeps(self, i: int, j: int) -> dict[str, int]:
-        """Return the price of a push through factor j, and of a pull through i, where they fit."""
+        """Return the cost of a push through factor j, and of a pull through i, where they fit."""
         length = j - i + 1
         ways = zip(("push", "pull"), self.swept, strict=False)
         return {
@@ -131,7 +131,7 @@ class Segments:
 
     def _fill(self, length: int) -> None:
         n = self.q - length + 1
-        best = self.cost[length, :n]
+        best = self.least[length, :n]
         width = max(1, BLOCK // length)
         for first in range(0, n, width):
             stop = min(n, first + width)
@@ -140,11 +140,11 @@ class Segments:
             if self.splits is not None:
                 self.splits[length, first:stop] = offers.argmin(axis=0)
         for at, table, allowed in self.swept:
-            swept = self.cost[length - 1, at : at + n] + table[length, :n]
+            swept = self.least[length - 1, at : at + n] + table[length, :n]
             np.minimum(best, swept, out=best, where=allowed[length, :n])
 
     def _products(self, length: int, first: int, stop: int) -> Numbers:
-        """Return the prices of all splits of the segments that begin at first, ..., stop - 1."""
+        """Return the costs of all splits of the segments that begin at first, ..., stop - 1."""
 
         def left(table: Numbers) -> Numbers:
             return table[1:length, first:stop]
@@ -152,13 +152,13 @@ class Segments:
         def right(table: Numbers) -> Numbers:
             return _skewed(table, length, first, stop)
 
-        total = left(self.cost) + right(self.cost)
-        price = self.counts[length, first:stop]
+        total = left(self.least) + right(self.least)
+        cost = self.counts[length, first:stop]
         for sizes, ends in self.inner:
-            price = price * (left(sizes) if ends is None else np.where(right(ends), left(sizes), 1))
+            cost = cost * (left(sizes) if ends is None else np.where(right(ends), left(sizes), 1))
         if not self.all_keep:
-            price = price * (left(self.keeps) & right(self.keeps))
-        total += price
+            cost = cost * (left(self.keeps) & right(self.keeps))
+        total += cost
         if self.ones is not None:
             # Equal terms add up to so many times one of them.
             scaled = left(self.ones.scaled) | right(self.ones.scaled)
@@ -169,7 +169,7 @@ class Segments:
         return total
 
     def _fits(self, structures: Sequence[Structure], explicit: int, most: float) -> bool:
-        """Return whether no price exceeds 64 bits; `most` are the most numbers of a segment."""
+        """Return whether no cost exceeds 64 bits; `most` are the most numbers of a segment."""
         widest = max(
             prod(x.size for x in cross if _is_inner(x, v, self.q))
             for v, cross in enumerate(self.crosses)

@@ -1,7 +1,7 @@
 """Chains on several workers: the bracketing that ends early, not the one that multiplies least.
 
-    time(i..j, t) = min over k of  max(time(i..k, s), time(k+1..j, t - s)) + price   side by side
-                                   time(i..k, t) + time(k+1..j, t) + price           one by one
+    time(i..j, t) = min over k of  max(time(i..k, s), time(k+1..j, t - s)) + cost   side by side
+                                   time(i..k, t) + time(k+1..j, t) + cost           one by one
 
 for segments of a chain on t workers. It is exact for one worker and for as many as there are
 factors; in between workers do not change sides early, which scheduling the steps mends in part.
@@ -44,24 +44,24 @@ class _Table:
         self.time: npt.NDArray[Any] = np.zeros(shape, object)
         self.choice: dict[tuple[int, int, int], tuple[str, int, int]] = {}
         for i in range(q):
-            self.time[:, i, i] = int(segments.cost[1, i])
+            self.time[:, i, i] = int(segments.least[1, i])
         for length in range(2, q + 1):
             for i in range(q - length + 1):
                 j = i + length - 1
-                prices = segments.prices(i, j)
+                costs = segments.costs(i, j)
                 swept = segments.sweeps(i, j)
                 for t in range(1, workers + 1):
-                    self._fill(i, j, t, prices, swept)
+                    self._fill(i, j, t, costs, swept)
 
-    def _fill(self, i: int, j: int, t: int, prices: list[int], swept: dict[str, int]) -> None:
+    def _fill(self, i: int, j: int, t: int, costs: list[int], swept: dict[str, int]) -> None:
         time = self.time
         offers: list[tuple[int, tuple[str, int, int]]] = []
         for k in range(i, j):
-            price = prices[k - i]
-            one_by_one = time[t, i, k] + time[t, k + 1, j] + price
+            cost = costs[k - i]
+            one_by_one = time[t, i, k] + time[t, k + 1, j] + cost
             offers.append((one_by_one, ("product", k, 0)))
             for s in range(1, t):
-                side_by_side = max(time[s, i, k], time[t - s, k + 1, j]) + price
+                side_by_side = max(time[s, i, k], time[t - s, k + 1, j]) + cost
                 offers.append((side_by_side, ("product", k, s)))
         if "push" in swept:
             offers.append((time[t, i, j - 1] + swept["push"], ("push", j - 1, 0)))

@@ -1,6 +1,6 @@
 """Better orders by simulated annealing: take one elimination out, put it back elsewhere.
 
-Only the eliminations between the two places are priced anew: the graph behind them is unchanged.
+Only the eliminations between the two places are costd anew: the graph behind them is unchanged.
 Source: Kirkpatrick, Gelatt & Vecchi 1983, *Optimization by simulated annealing*; for elimination
 orders, Naumann & Gottschling 2003.
 """
@@ -18,7 +18,7 @@ from chainad.planning.search.make_state import Compact, State
 # The stretch of an order that is annealed at once.
 STRETCH = 160
 
-# Temperatures, in mean prices of an elimination. Short coolings begin where long ones are halfway.
+# Temperatures, in mean costs of an elimination. Short coolings begin where long ones are halfway.
 HOT, WARM, COLD = 0.35, 0.12, 0.02
 SHORT = 200  # moves per elimination
 
@@ -44,28 +44,28 @@ def anneal(graph: Compact[Any], order: list[int], pace: Pace, rounds: int, rng: 
 
 
 class _Stretch:
-    """Consecutive eliminations, with the state and the price of each."""
+    """Consecutive eliminations, with the state and the cost of each."""
 
     def __init__(self, graph: Compact[Any], state: State[Any], order: list[int]) -> None:
         self.graph = graph
         self.order = order
         self.states = [state] * len(order)
-        self.prices = [0] * len(order)
+        self.costs = [0] * len(order)
         self.place: dict[int, int] = {}
-        self._reprice(0, len(order))
+        self._recost(0, len(order))
 
-    def _reprice(self, start: int, stop: int) -> None:
+    def _recost(self, start: int, stop: int) -> None:
         state = self.states[start] if start < len(self.states) else self.graph.start
         for p in range(start, stop):
             self.states[p] = state
             state = list(state[0]), list(state[1])
-            self.prices[p] = self.graph.eliminate(state, self.order[p])
+            self.costs[p] = self.graph.eliminate(state, self.order[p])
             self.place[self.order[p]] = p
 
     def cool(self, rounds: int, pace: Pace, rng: Random) -> Iterator[list[int]]:
         """Yield better and better orders."""
         n = len(self.order)
-        total = best = sum(self.prices)
+        total = best = sum(self.costs)
         if n < 2 or not total:
             return
         first = HOT if rounds > SHORT * n else WARM
@@ -98,7 +98,7 @@ class _Stretch:
         return rng.choice(near)
 
     def _move(self, source: int, target: int, most: float) -> int | None:
-        """Move an elimination if the price rises by no more than `most`; return by how much."""
+        """Move an elimination if the cost rises by no more than `most`; return by how much."""
         low, high = min(source, target), max(source, target)
         order = self.order
         v = order[source]
@@ -106,7 +106,7 @@ class _Stretch:
             moved = [*order[low + 1 : high + 1], v]
         else:
             moved = [v, *order[low:high]]
-        old = sum(self.prices[low : high + 1])
+        old = sum(self.costs[low : high + 1])
         start = self.states[low]
         state = list(start[0]), list(start[1])
         new, limit, eliminate = 0, old + most, self.graph.eliminate
@@ -115,5 +115,5 @@ class _Stretch:
             if new > limit:
                 return None
         order[low : high + 1] = moved
-        self._reprice(low, high + 1)
+        self._recost(low, high + 1)
         return new - old

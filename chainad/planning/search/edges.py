@@ -18,8 +18,8 @@ from itertools import count, groupby
 from typing import Any
 
 from chainad.errors import PlanError
-from chainad.planning.bounds import least_prices
-from chainad.planning.cost_models import PriceModel, multiplications
+from chainad.planning.bounds import least_costs
+from chainad.planning.cost_models import CostModel, multiplications
 from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.orders import EdgeElimination, Item, Skeleton
 from chainad.planning.search.budget import DEFAULT, Aim
@@ -33,7 +33,7 @@ MOST = 4
 
 
 def edges(
-    graph: LinearGraph, model: PriceModel = multiplications, aim: Aim = DEFAULT
+    graph: LinearGraph, model: CostModel = multiplications, aim: Aim = DEFAULT
 ) -> tuple[Item, ...]:
     """Return a cheapest order, of vertices if single edges make none cheaper.
 
@@ -62,15 +62,15 @@ def with_edges(
     graph: LinearGraph, problem: Compact[Any], best: Sequence[int]
 ) -> tuple[Item, ...] | None:
     """Return the cheapest order of edges if it is below one of vertices."""
-    found = cheapest_edges(problem, problem.price_of(best))
+    found = cheapest_edges(problem, problem.cost_of(best))
     return None if found is None else complete(graph, found)
 
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """The cheapest way to a state: its price, what every vertex took, the last edge, the others."""
+    """The cheapest way to a state: its cost, what every vertex took, the last edge, the others."""
 
-    price: int
+    cost: int
     paid: dict[int, int]
     last: EdgeElimination | None
     before: _Way | None
@@ -78,7 +78,7 @@ class _Way:
 
 
 def cheapest_edges(graph: Compact[Any], limit: int) -> list[Item] | None:
-    """Return the cheapest order of edges below a price, if there is any."""
+    """Return the cheapest order of edges below a cost, if there is any."""
     least = _least(graph)
     start, dead = _without_dead(graph)
     number = count()
@@ -88,21 +88,21 @@ def cheapest_edges(graph: Compact[Any], limit: int) -> list[Item] | None:
         bound, _, way = heappop(queue)
         if bound >= limit:
             break
-        if way.price > best[graph.key(way.state)]:
+        if way.cost > best[graph.key(way.state)]:
             continue
         moves = list(_moves(graph, way.state))
         if not moves:
             return [*dead, *_spelled(graph, start, way)]
         for edge in moves:
             state = list(way.state[0]), list(way.state[1])
-            cost = graph.eliminate_edge(state, edge)
-            price, v, key = way.price + cost, edge.via, graph.key(state)
+            of_edge = graph.eliminate_edge(state, edge)
+            cost, v, key = way.cost + of_edge, edge.via, graph.key(state)
             so_far = way.paid.get(v, 0)
-            more = max(least[v], so_far + cost) - max(least[v], so_far)
-            if bound + more < limit and price < best.get(key, limit):
-                best[key] = price
-                paid = way.paid | {v: so_far + cost}
-                heappush(queue, (bound + more, next(number), _Way(price, paid, edge, way, state)))
+            more = max(least[v], so_far + of_edge) - max(least[v], so_far)
+            if bound + more < limit and cost < best.get(key, limit):
+                best[key] = cost
+                paid = way.paid | {v: so_far + of_edge}
+                heappush(queue, (bound + more, next(number), _Way(cost, paid, edge, way, state)))
     return None
 
 
@@ -111,7 +111,7 @@ def _least(graph: Compact[Any]) -> dict[int, int]:
     known = graph.known_edges()
     if known is None:
         return dict.fromkeys(graph.inner, 0)
-    return least_prices(*known, graph.inner)
+    return least_costs(*known, graph.inner)
 
 
 def _without_dead(graph: Compact[Any]) -> tuple[State[Any], list[int]]:

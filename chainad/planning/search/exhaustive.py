@@ -2,7 +2,7 @@
 
 The graph that is left after a set of eliminations does not depend on their order, so the cheapest
 way to each set follows from those to the sets with one vertex less: 2^n sets instead of n! orders.
-A set is left out if what it has cost, and what the others cost at least, is no less than a price
+A set is left out if what it has cost, and what the others cost at least, is no less than a cost
 that is known already.
 Source: Bentert et al. 2025, arXiv:2506.17521.
 """
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chainad.planning.bounds import least_prices
+from chainad.planning.bounds import least_costs
 from chainad.planning.search.budget import Pace
 from chainad.planning.search.make_state import Compact, State
 
@@ -22,9 +22,9 @@ PROOF = "optimal over all vertex elimination orders"
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """The cheapest way to a set: its price, the last vertex, and the way to the others."""
+    """The cheapest way to a set: its cost, the last vertex, and the way to the others."""
 
-    price: int
+    cost: int
     last: int
     before: _Way | None
     state: State[Any]
@@ -33,11 +33,11 @@ class _Way:
 def cheapest(
     graph: Compact[Any], known: Sequence[int], pace: Pace | None = None
 ) -> list[int] | None:
-    """Return a cheapest order, `known` if there is none below its price.
+    """Return a cheapest order, `known` if there is none below its cost.
 
     Returns None if that would take longer than the pace allows.
     """
-    limit = graph.price_of(known)
+    limit = graph.cost_of(known)
     least = _least(graph)
     rest = sum(least.values())
     if rest == limit:
@@ -49,14 +49,14 @@ def cheapest(
         for done, way in layer.items():
             for v in _to_try(graph, way.state, done):
                 wider = done | 1 << v
-                price = way.price + graph.price(way.state, v)
+                cost = way.cost + graph.cost(way.state, v)
                 left = rests[done] - least[v]
-                if price + left >= limit:
+                if cost + left >= limit:
                     continue
                 if wider not in offers and pace is not None and not pace.go_on(1):
                     return None
-                if wider not in offers or price < offers[wider][0]:
-                    offers[wider] = price, v, done
+                if wider not in offers or cost < offers[wider][0]:
+                    offers[wider] = cost, v, done
                     rests[wider] = left
         layer = {wider: _extended(graph, layer[done], v) for wider, (_, v, done) in offers.items()}
     if not layer:
@@ -71,8 +71,8 @@ def cheapest(
 
 def _extended(graph: Compact[Any], way: _Way, v: int) -> _Way:
     state = list(way.state[0]), list(way.state[1])
-    price = way.price + graph.eliminate(state, v)
-    return _Way(price, v, way, state)
+    cost = way.cost + graph.eliminate(state, v)
+    return _Way(cost, v, way, state)
 
 
 def _to_try(graph: Compact[Any], state: State[Any], done: int) -> Sequence[int]:
@@ -84,13 +84,13 @@ def _to_try(graph: Compact[Any], state: State[Any], done: int) -> Sequence[int]:
     rest = [v for v in graph.inner if not done >> v & 1]
     if graph.is_scalar:
         for v in rest:
-            if graph.price(state, v) == 1:
+            if graph.cost(state, v) == 1:
                 return (v,)
     return rest
 
 
 def bound_of(graph: Compact[Any]) -> int:
-    """Return a price below which no order can be; 0 where none is known."""
+    """Return a cost below which no order can be; 0 where none is known."""
     return sum(_least(graph).values())
 
 
@@ -99,4 +99,4 @@ def _least(graph: Compact[Any]) -> dict[int, int]:
     known = graph.known_edges()
     if known is None:
         return dict.fromkeys(graph.inner, 0)
-    return least_prices(*known, graph.inner)
+    return least_costs(*known, graph.inner)

@@ -1,9 +1,9 @@
 """Greedy orders: again and again the vertex of least score.
 
-- markowitz: its price. On vectors this eats narrow bottlenecks first.
-- greedy: its price plus the damage, by how much it raises the prices of the neighbours.
-- relative: its price less the least it can cost in any order: what the order has spoilt.
-- fill: the edges that its elimination makes, then its price.
+- markowitz: its cost. On vectors this eats narrow bottlenecks first.
+- greedy: its cost plus the damage, by how much it raises the costs of the neighbours.
+- relative: its cost less the least it can cost in any order: what the order has spoilt.
+- fill: the edges that its elimination makes, then its cost.
 
 Sources: Markowitz 1957; Griewank & Reese 1991; Naumann 2004 (relative degree); Albrecht,
 Gottschling & Naumann 2003, *Markowitz-type heuristics for computing Jacobian matrices efficiently*
@@ -17,34 +17,34 @@ from heapq import heapify, heappop, heappush
 from math import inf
 from typing import Any
 
-from chainad.planning.cost_models import PriceModel, multiplications
+from chainad.planning.cost_models import CostModel, multiplications
 from chainad.planning.linear_graph import LinearGraph, Vertex
 from chainad.planning.search.make_state import Compact, State, bits, compact
 
 Score = Callable[[Compact[Any], State[Any], int], Any]
 
 
-def markowitz(graph: LinearGraph, model: PriceModel = multiplications) -> tuple[Vertex, ...]:
-    """Eliminate the vertex of least price, the first of equals."""
+def markowitz(graph: LinearGraph, model: CostModel = multiplications) -> tuple[Vertex, ...]:
+    """Eliminate the vertex of least cost, the first of equals."""
     return _planned(graph, model, "markowitz")
 
 
-def greedy(graph: LinearGraph, model: PriceModel = multiplications) -> tuple[Vertex, ...]:
-    """Eliminate the vertex of least price plus damage, the first of equals."""
+def greedy(graph: LinearGraph, model: CostModel = multiplications) -> tuple[Vertex, ...]:
+    """Eliminate the vertex of least cost plus damage, the first of equals."""
     return _planned(graph, model, "greedy")
 
 
-def relative(graph: LinearGraph, model: PriceModel = multiplications) -> tuple[Vertex, ...]:
-    """Eliminate the vertex of least price in excess of what it costs at least, first of equals."""
+def relative(graph: LinearGraph, model: CostModel = multiplications) -> tuple[Vertex, ...]:
+    """Eliminate the vertex of least cost in excess of what it costs at least, first of equals."""
     return _planned(graph, model, "relative")
 
 
-def fill(graph: LinearGraph, model: PriceModel = multiplications) -> tuple[Vertex, ...]:
-    """Eliminate the vertex that makes the fewest edges, of equals the one of least price."""
+def fill(graph: LinearGraph, model: CostModel = multiplications) -> tuple[Vertex, ...]:
+    """Eliminate the vertex that makes the fewest edges, of equals the one of least cost."""
     return _planned(graph, model, "fill")
 
 
-def _planned(graph: LinearGraph, model: PriceModel, rule: str) -> tuple[Vertex, ...]:
+def _planned(graph: LinearGraph, model: CostModel, rule: str) -> tuple[Vertex, ...]:
     return tuple(order_by(compact(graph, model), rule))
 
 
@@ -54,7 +54,7 @@ def order_by(graph: Compact[Any], rule: str) -> list[int]:
 
 
 def order_within(graph: Compact[Any], rule: str, most: float) -> list[int] | None:
-    """Return the order of a rule; None if prices would take more than `most` pairs of edges.
+    """Return the order of a rule; None if costs would take more than `most` pairs of edges.
 
     Around vertices with very many edges the scores of a rule are dear, and its order hardly good.
     """
@@ -97,21 +97,21 @@ def _order(
     return order
 
 
-def _price(graph: Compact[Any], state: State[Any], v: int) -> int:
-    return graph.price(state, v)
+def _cost(graph: Compact[Any], state: State[Any], v: int) -> int:
+    return graph.cost(state, v)
 
 
-def _price_and_damage(graph: Compact[Any], state: State[Any], v: int) -> int:
-    return graph.price(state, v) + graph.damage(state, v)
+def _cost_and_damage(graph: Compact[Any], state: State[Any], v: int) -> int:
+    return graph.cost(state, v) + graph.damage(state, v)
 
 
 def _fill(graph: Compact[Any], state: State[Any], v: int) -> tuple[bool, int, int]:
-    price = graph.price(state, v)
-    return graph.is_oversized(state, v), graph.fill(state, v), price
+    cost = graph.cost(state, v)
+    return graph.is_oversized(state, v), graph.fill(state, v), cost
 
 
 def _relative_score(graph: Compact[Any]) -> Score:
-    """Return the score of `relative`: the price, less that of v between all it depends on.
+    """Return the score of `relative`: the cost, less that of v between all it depends on.
 
     These are the inputs that v depends on, and the outputs that depend on v.
     """
@@ -121,7 +121,7 @@ def _relative_score(graph: Compact[Any]) -> Score:
     ]
 
     def score(graph: Compact[Any], state: State[Any], v: int) -> int:
-        return int(graph.price(state, v) - least[v])
+        return int(graph.cost(state, v) - least[v])
 
     return score
 
@@ -144,8 +144,8 @@ def _reach(graph: Compact[Any], side: int) -> list[int]:
 
 # Every rule, and within how many edges of its vertex a score reads.
 RULES: dict[str, tuple[Score, int]] = {
-    "markowitz": (_price, 1),
-    "greedy": (_price_and_damage, 2),
+    "markowitz": (_cost, 1),
+    "greedy": (_cost_and_damage, 2),
     "fill": (_fill, 2),
 }
 

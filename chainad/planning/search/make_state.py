@@ -1,13 +1,13 @@
 """Linear graphs as integers, whichever way fits: `Dense`, `Scalars` or `Structured`.
 
-All price by an additive model, products and sums alike.
+All cost by an additive model, products and sums alike.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from chainad.planning.cost_models import PriceModel, all_multiplications, multiplications
+from chainad.planning.cost_models import CostModel, all_multiplications, multiplications
 from chainad.planning.linear_graph import LinearGraph, Vertex, land
 from chainad.planning.search.state import Compact, State, bits
 from chainad.planning.search.state_dense import Dense
@@ -23,13 +23,13 @@ BULKY = 20_000
 
 # So many numbers are never too many for a product.
 ROOMY = 1_000_000
-# Graphs of no more inner vertices may be solved exactly, hence by prices as they are.
+# Graphs of no more inner vertices may be solved exactly, hence by costs as they are.
 EXACT = 18
 
 COUNTING = (multiplications, all_multiplications)
 
 
-def compact(graph: LinearGraph, model: PriceModel = multiplications) -> Compact[Any]:
+def compact(graph: LinearGraph, model: CostModel = multiplications) -> Compact[Any]:
     """Return a linear graph as integers."""
     everything = range(len(graph.shapes))
     if model in COUNTING and len(graph.shapes) <= MOST_BITS and _is_dense(graph):
@@ -42,8 +42,8 @@ def compact(graph: LinearGraph, model: PriceModel = multiplications) -> Compact[
     return structured(graph, model)
 
 
-def structured(graph: LinearGraph, model: PriceModel) -> Structured:
-    """Return any linear graph as integers, priced exactly."""
+def structured(graph: LinearGraph, model: CostModel) -> Structured:
+    """Return any linear graph as integers, costd exactly."""
     everything = range(len(graph.shapes))
     table = Table(model, BULKY)
     pieces: dict[tuple[Vertex, Vertex], list[Structure]] = {}

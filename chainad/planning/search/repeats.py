@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from chainad.planning.cost_models import PriceModel, multiplications
+from chainad.planning.cost_models import CostModel, multiplications
 from chainad.planning.linear_graph import LinearGraph, Vertex
 from chainad.planning.repeats import FEWEST, Block, repeats_in
 from chainad.planning.search.articulation import path_order
@@ -24,7 +24,7 @@ LONG_PATH = 100
 
 def repeats(
     graph: LinearGraph,
-    model: PriceModel = multiplications,
+    model: CostModel = multiplications,
     aim: Aim = DEFAULT,
     by_rules: Sequence[Vertex] | None = None,
 ) -> tuple[Vertex, ...]:

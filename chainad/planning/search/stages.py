@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any
 
 from chainad.errors import PlanError
-from chainad.planning.cost_models import PriceModel, multiplications
+from chainad.planning.cost_models import CostModel, multiplications
 from chainad.planning.linear_graph import LinearGraph, Vertex
 from chainad.planning.search.annealing import anneal
 from chainad.planning.search.articulation import components, path_order, split
@@ -26,10 +26,10 @@ from chainad.planning.search.window import by_windows
 
 STAGES = ("blocks", "window", "annealing")
 
-# The mean number of eliminations that a move of annealing prices anew.
+# The mean number of eliminations that a move of annealing costs anew.
 PER_MOVE = 10
 
-# Up to so many eliminations, a bound on their price takes less time than a search.
+# Up to so many eliminations, a bound on their cost takes less time than a search.
 QUICKLY_BOUNDED = 150
 
 # With fewer moves per elimination, annealing finds nothing.
@@ -49,17 +49,17 @@ class Found:
     progress: Progress = field(default_factory=Progress)
 
     @property
-    def price(self) -> int:
-        return self.graph.price_of(self.order)
+    def cost(self) -> int:
+        return self.graph.cost_of(self.order)
 
     def offer(self, order: Sequence[int]) -> None:
         """Take an order if it is cheaper."""
-        if self.graph.price_of(order) < self.price:
+        if self.graph.cost_of(order) < self.cost:
             self.order[:] = order
 
 
 def exhaustive(
-    graph: LinearGraph, model: PriceModel = multiplications, aim: Aim = DEFAULT
+    graph: LinearGraph, model: CostModel = multiplications, aim: Aim = DEFAULT
 ) -> tuple[Vertex, ...]:
     """Return a cheapest order, by dynamic programming over all sets of vertices.
 
@@ -76,33 +76,33 @@ def exhaustive(
         )
     problem = compact(graph, model)
     orders = [order for _, order in rules(problem, aim.level)]
-    found = cheapest(problem, min(orders, key=problem.price_of))
+    found = cheapest(problem, min(orders, key=problem.cost_of))
     assert found is not None
     return tuple(found)
 
 
 def blocks(
-    graph: LinearGraph, model: PriceModel = multiplications, aim: Aim = DEFAULT
+    graph: LinearGraph, model: CostModel = multiplications, aim: Aim = DEFAULT
 ) -> tuple[Vertex, ...]:
     """Split the best order of a rule at safe cut vertices; solve exactly what is small enough."""
     return _until("blocks", graph, model, aim)
 
 
 def window(
-    graph: LinearGraph, model: PriceModel = multiplications, aim: Aim = DEFAULT
+    graph: LinearGraph, model: CostModel = multiplications, aim: Aim = DEFAULT
 ) -> tuple[Vertex, ...]:
     """Put any 6 consecutive eliminations into their cheapest order, beginning from `blocks`."""
     return _until("window", graph, model, aim)
 
 
 def annealing(
-    graph: LinearGraph, model: PriceModel = multiplications, aim: Aim = DEFAULT
+    graph: LinearGraph, model: CostModel = multiplications, aim: Aim = DEFAULT
 ) -> tuple[Vertex, ...]:
     """Move single eliminations by simulated annealing, beginning from `window`."""
     return _until("annealing", graph, model, aim)
 
 
-def _until(name: str, graph: LinearGraph, model: PriceModel, aim: Aim) -> tuple[Vertex, ...]:
+def _until(name: str, graph: LinearGraph, model: CostModel, aim: Aim) -> tuple[Vertex, ...]:
     """Return the cheapest order after a stage."""
     problem = compact(graph, model)
     orders = [order for _, order in rules(problem, aim.level)]
@@ -139,7 +139,7 @@ def is_worthwhile(
     n = len(graph.inner)
     if n <= SMALL or graph.is_heavy:
         return True
-    return share * min(map(graph.price_of, orders)) >= n * level.worth
+    return share * min(map(graph.cost_of, orders)) >= n * level.worth
 
 
 def improved(
@@ -160,7 +160,7 @@ def improved(
     for each in found:
         each.progress = progress
         if aim.level.exact < len(each.order) <= QUICKLY_BOUNDED:  # smaller ones are solved anyway
-            each.is_proved = bound_of(each.graph) == each.price
+            each.is_proved = bound_of(each.graph) == each.cost
     todo = len(graph.inner) or 1
     for stage in STAGES:
         is_interrupted = False
@@ -184,14 +184,14 @@ def _first(graph: Compact[Any], group: list[int], orders: Sequence[Sequence[int]
     number = {graph_number: k for k, graph_number in enumerate(part.origin)}
     inside = set(group)
     own = [[number[v] for v in order if v in inside] for order in orders]
-    return Found(part, min(own, key=part.price_of))
+    return Found(part, min(own, key=part.cost_of))
 
 
 def _blocks(found: Found, aim: Aim, share: float, number: int) -> None:
     """Solve exactly what is small enough; else split at safe cut vertices, and solve the blocks."""
     graph, pace = found.graph, _pace(found.graph, aim, "sets", share)
     small = len(graph.inner) <= aim.level.exact
-    if small:  # the better the price that is known, the fewer sets are looked at
+    if small:  # the better the cost that is known, the fewer sets are looked at
         by_windows(graph, found.order, _pace(graph, aim, "windows", share))
     best = cheapest(graph, found.order, pace) if small else None
     if best is not None:
@@ -242,8 +242,8 @@ def _annealing(found: Found, aim: Aim, share: float, number: int) -> None:
     while pace.go_on(0) and (left > 0 or not isinstance(aim.effort, str)):
         anneal(found.graph, found.order, pace, min(rounds, left) if left > 0 else rounds, rng)
         by_windows(found.graph, found.order, pace)
-        found.progress.show(f"annealing part {number + 1}, at a price of {found.price:,}")
-        if found.price == bound:
+        found.progress.show(f"annealing part {number + 1}, at a cost of {found.cost:,}")
+        if found.cost == bound:
             found.is_proved = True
             return
         left -= rounds

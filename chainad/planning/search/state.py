@@ -34,7 +34,7 @@ class Compact(ABC, Generic[Entry]):
     is_scalar : bool
         Whether all widths are 1 and all products cost one multiplication.
     is_exact : bool
-        Whether prices are exact, not at most a little too high.
+        Whether costs are exact, not at most a little too high.
     """
 
     inner: tuple[int, ...]
@@ -48,39 +48,39 @@ class Compact(ABC, Generic[Entry]):
         """Return a state that may be changed."""
         return list(self.start[0]), list(self.start[1])
 
-    def price_of(self, order: Iterable[Item], limit: int | None = None) -> int:
-        """Return the price of eliminating in this order; beyond the limit, any price beyond it."""
+    def cost_of(self, order: Iterable[Item], limit: int | None = None) -> int:
+        """Return the cost of eliminating in this order; beyond the limit, any cost beyond it."""
         given = tuple(order)
         known = self._known.get(given)
         if known is not None:
             return known
-        state, price = self.copy(), 0
+        state, cost = self.copy(), 0
         for item in given:
-            price += self.take(state, item)
-            if limit is not None and price > limit:
-                return price
-        self._known[given] = price
-        return price
+            cost += self.take(state, item)
+            if limit is not None and cost > limit:
+                return cost
+        self._known[given] = cost
+        return cost
 
     @cached_property
     def _known(self) -> dict[tuple[Item, ...], int]:
-        """The prices of whole orders, once computed."""
+        """The costs of whole orders, once computed."""
         return {}
 
-    def prices_of(self, orders: Sequence[Sequence[int]]) -> list[int | None]:
-        """Return the prices of some orders, the least one among them.
+    def costs_of(self, orders: Sequence[Sequence[int]]) -> list[int | None]:
+        """Return the costs of some orders, the least one among them.
 
-        Where products take long, None stands for a price that is not the least: pricing stops
+        Where products take long, None stands for a cost that is not the least: costing stops
         as soon as it exceeds one that is known.
         """
         if not self.is_heavy:
-            return [self.price_of(order) for order in orders]
+            return [self.cost_of(order) for order in orders]
         least: int | None = None
         found: dict[int, int] = {}
-        # The order of least bound goes on, and is priced when it is at its end.
+        # The order of least bound goes on, and is costd when it is at its end.
         bounds = [self.bounds(order) for order in orders]
         rough = self.rough()
-        queue = [(0, rough.price_of(order), k) for k, order in enumerate(orders)]
+        queue = [(0, rough.cost_of(order), k) for k, order in enumerate(orders)]
         heapify(queue)
         while queue:
             bound, guess, k = heappop(queue)
@@ -90,20 +90,20 @@ class Compact(ABC, Generic[Entry]):
             if bound >= 0:
                 heappush(queue, (bound, guess, k))
                 continue
-            price = self.price_of(orders[k], least)
-            if least is None or price <= least:
-                found[k] = least = price
+            cost = self.cost_of(orders[k], least)
+            if least is None or cost <= least:
+                found[k] = least = cost
         return [found.get(k) for k in range(len(orders))]
 
     def bounds(self, order: Iterable[int]) -> Iterator[int]:
-        """Yield, elimination by elimination, a price that the order does not stay below."""
+        """Yield, elimination by elimination, a cost that the order does not stay below."""
         return iter(())
 
     def cheapest_of(self, orders: Sequence[Sequence[int]]) -> Sequence[int]:
         """Return the cheapest of some orders, of equals the first one."""
-        prices = self.prices_of(orders)
-        least = min(price for price in prices if price is not None)
-        return orders[prices.index(least)]
+        costs = self.costs_of(orders)
+        least = min(cost for cost in costs if cost is not None)
+        return orders[costs.index(least)]
 
     def take(self, state: State[Entry], item: Item) -> int:
         """Eliminate a vertex or an edge, and return what that costs."""
@@ -112,7 +112,7 @@ class Compact(ABC, Generic[Entry]):
         return self.eliminate(state, item)
 
     @abstractmethod
-    def price(self, state: State[Entry], v: int) -> int:
+    def cost(self, state: State[Entry], v: int) -> int:
         """Return what eliminating v now costs."""
 
     @abstractmethod
@@ -129,7 +129,7 @@ class Compact(ABC, Generic[Entry]):
 
     @abstractmethod
     def damage(self, state: State[Entry], v: int) -> int:
-        """Return by how much eliminating v raises the prices of its neighbours."""
+        """Return by how much eliminating v raises the costs of its neighbours."""
 
     @abstractmethod
     def fill(self, state: State[Entry], v: int) -> int:
@@ -141,7 +141,7 @@ class Compact(ABC, Generic[Entry]):
 
     @abstractmethod
     def known_edges(self) -> tuple[Sequence[int], dict[tuple[int, int], bool]] | None:
-        """Return widths and edges for `least_prices`, None if no bound on prices is known."""
+        """Return widths and edges for `least_costs`, None if no bound on costs is known."""
 
     @abstractmethod
     def part(self, vertices: Sequence[int], state: State[Entry] | None = None) -> Compact[Any]:
@@ -154,20 +154,20 @@ class Compact(ABC, Generic[Entry]):
 
     @property
     def is_averse(self) -> bool:
-        """Whether some products are priced higher than they are, lest they fill the memory."""
+        """Whether some products are costd higher than they are, lest they fill the memory."""
         return False
 
     def is_oversized(self, state: State[Entry], v: int) -> bool:
-        """Return whether eliminating v makes such a product; its price must be known."""
+        """Return whether eliminating v makes such a product; its cost must be known."""
         return False
 
     def rough(self) -> Compact[Any]:
-        """Return a graph that is quicker to price, where products take long: a guess."""
+        """Return a graph that is quicker to cost, where products take long: a guess."""
         return self
 
     @property
     def sums_are_free(self) -> bool:
-        """Whether the price of an elimination depends on the edges of its vertex alone."""
+        """Whether the cost of an elimination depends on the edges of its vertex alone."""
         return True
 
     @property
@@ -175,7 +175,7 @@ class Compact(ABC, Generic[Entry]):
         """What computing products has taken so far, in eliminations that look products up."""
         return 0
 
-    # How many pairs of edges were looked at, one by one, to price eliminations.
+    # How many pairs of edges were looked at, one by one, to cost eliminations.
     pairs: int = 0
 
 

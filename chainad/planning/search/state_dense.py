@@ -38,7 +38,7 @@ class Dense(Compact[int]):
             found = self._weights[mask] = sum(map(self.widths.__getitem__, bits(mask)))
         return found
 
-    def price(self, state: State[int], v: int) -> int:
+    def cost(self, state: State[int], v: int) -> int:
         if self.is_scalar:
             return state[0][v].bit_count() * state[1][v].bit_count()
         return self.widths[v] * self.weight(state[0][v]) * self.weight(state[1][v])
@@ -63,9 +63,9 @@ class Dense(Compact[int]):
         after, before = state
         heads, tails = after[v], before[v]
         if self.is_scalar:
-            price = heads.bit_count() * tails.bit_count()
+            cost = heads.bit_count() * tails.bit_count()
         else:
-            price = self.widths[v] * self.weight(heads) * self.weight(tails)
+            cost = self.widths[v] * self.weight(heads) * self.weight(tails)
         bit = 1 << v
         mask = tails
         while mask:
@@ -80,7 +80,7 @@ class Dense(Compact[int]):
             u = low.bit_length() - 1
             before[u] = (before[u] | tails) ^ bit
         after[v] = before[v] = 0
-        return price
+        return cost
 
     def eliminate_edge(self, state: State[int], edge: EdgeElimination) -> int:
         v, near, rows, cols = edge.head, edge.tail, *state

@@ -1,7 +1,7 @@
 """A graph of scalars as integers: a bit per neighbour, and one more if the edge keeps a number.
 
 Products with plus or minus one are free. A sum of two such edges, and an edge of any other
-constant, is taken for one that keeps a number: prices may be a little too high. Inputs and outputs
+constant, is taken for one that keeps a number: costs may be a little too high. Inputs and outputs
 may be arrays, and are taken apart; that their Jacobians may be kept with zeros is left out.
 """
 
@@ -45,7 +45,7 @@ class Scalars(Compact[int]):
             before[head] |= 1 << tail | keeps << (tail + count)
         self.start = after, before
 
-    def price(self, state: State[int], v: int) -> int:
+    def cost(self, state: State[int], v: int) -> int:
         high = self.count
         return (state[0][v] >> high).bit_count() * (state[1][v] >> high).bit_count()
 
@@ -81,7 +81,7 @@ class Scalars(Compact[int]):
             v, near, rows, cols = near, v, cols, rows
         high, far = self.count, rows[v]
         keeps = rows[near] >> (v + high) & 1
-        price = keeps * (far >> high).bit_count()
+        cost = keeps * (far >> high).bit_count()
         far_low = far & self.low
         own, bit = rows[near], 1 << near | keeps << (near + high)
         met = own & far_low if not keeps else far_low
@@ -93,7 +93,7 @@ class Scalars(Compact[int]):
             cols[u] = (cols[u] | bit | both << (near + high)) & ~gone
         if gone:
             rows[v] = 0
-        return price
+        return cost
 
     def key(self, state: State[int]) -> Hashable:
         return tuple(state[0])

@@ -12,8 +12,8 @@ from math import prod
 from typing import TypeAlias
 
 from chainad.planning.bounds import scalar_edges
-from chainad.planning.cost_models import PriceModel, multiplications
-from chainad.planning.linear_graph import Pieces, Price, land, price_of
+from chainad.planning.cost_models import CostModel, multiplications
+from chainad.planning.linear_graph import Cost, Pieces, cost_of, land
 from chainad.planning.orders import EdgeElimination
 from chainad.planning.search.state import Compact, State, around
 from chainad.planning.search.state_dense import Dense
@@ -25,7 +25,7 @@ from chainad.structure.structure import Structure
 MISS = 15
 PER_ELIMINATION = 150
 
-# A Jacobian of more numbers than all that is given is priced higher by so much for every number
+# A Jacobian of more numbers than all that is given is costd higher by so much for every number
 # beyond: writing a number to memory and reading it takes longer than multiplying.
 PER_NUMBER = 16
 
@@ -36,8 +36,8 @@ Edges: TypeAlias = dict[int, int]
 Counts: TypeAlias = tuple[int, int, int, int]
 
 
-def _counted(made: Sequence[Product | Total], model: PriceModel, number: int) -> Counts:
-    amount = sum(price_of(each, model) for each in made)
+def _counted(made: Sequence[Product | Total], model: CostModel, number: int) -> Counts:
+    amount = sum(cost_of(each, model) for each in made)
     return amount, sum(x.additions for x in made), sum(x.multiplications for x in made), number
 
 
@@ -50,7 +50,7 @@ class Table:
     those of the pairs in `oversized`. Patterns of more positions than `bulky` take long.
     """
 
-    def __init__(self, model: PriceModel, bulky: int) -> None:
+    def __init__(self, model: CostModel, bulky: int) -> None:
         self.model = model
         self.bulky = bulky
         self.pieces: list[Pieces] = []
@@ -72,7 +72,7 @@ class Table:
         return found
 
     def meet(self, left: int, right: int) -> tuple[int, int]:
-        """Return the price and the number of the products of two edges."""
+        """Return the cost and the number of the products of two edges."""
         found = self.met.get((left, right))
         if found is None:
             products = [multiply(a, b) for a in self.pieces[left] for b in self.pieces[right]]
@@ -80,23 +80,23 @@ class Table:
                 x.structure for x in products if x.structure.nonzeros and x.structure.scale != 0
             )
             self._count((*self.pieces[left], *self.pieces[right], *kept))
-            price = sum(map(self.model.product, products))
+            cost = sum(map(self.model.product, products))
             beyond = 0 if self.room is None else sum(s.count for s in kept) - self.room
             if beyond > 0:
                 self.oversized.add((left, right))
-                price += PER_NUMBER * beyond
-            found = self.met[left, right] = price, self.number(kept) if kept else -1
+                cost += PER_NUMBER * beyond
+            found = self.met[left, right] = cost, self.number(kept) if kept else -1
         return found
 
     def land(self, old: int, new: int) -> tuple[int, int]:
-        """Return the price and the number of what adding `new` to an edge makes; -1: no edge."""
+        """Return the cost and the number of what adding `new` to an edge makes; -1: no edge."""
         found = self.landed.get((old, new))
         if found is None:
             pieces: list[Structure] = [] if old < 0 else [*self.pieces[old]]
             totals = [land(pieces, structure).total for structure in self.pieces[new]]
             self._count((*self.pieces[new], *pieces))
-            price = sum(self.model.total(total) for total in totals if total is not None)
-            found = self.landed[old, new] = price, self.number(tuple(pieces))
+            cost = sum(self.model.total(total) for total in totals if total is not None)
+            found = self.landed[old, new] = cost, self.number(tuple(pieces))
         return found
 
     def count_products(self, left: int, right: int) -> Counts:
@@ -141,7 +141,7 @@ class Structured(Compact[Edges]):
         self.origin = origin
         inside = set(inner)
         self.is_end = [v not in inside for v in range(len(widths))]
-        self._prices: dict[int, tuple[Edges, Edges, int]] = {}
+        self._costs: dict[int, tuple[Edges, Edges, int]] = {}
 
     @cached_property
     def is_heavy(self) -> bool:
@@ -154,7 +154,7 @@ class Structured(Compact[Edges]):
         return Dense(self.widths, self.inner, edges, self.origin)
 
     def bounds(self, order: Iterable[int]) -> Iterator[int]:
-        """Yield, elimination by elimination, a price that the order does not stay below.
+        """Yield, elimination by elimination, a cost that the order does not stay below.
 
         Of Jacobians that are to be added, only that of the most entries is multiplied on: a sum has
         no fewer, and adding patterns is what takes long. Known for counts of multiplications only.
@@ -168,7 +168,7 @@ class Structured(Compact[Edges]):
                 largest = max(self.table.pieces[edge], key=lambda piece: piece.nonzeros)
                 after[tail][head] = before[head][tail] = largest
         doubtful: set[tuple[int, int]] = set()
-        price = 0
+        cost = 0
         for v in order:
             outs, ins = after[v], before[v]
             for tail in ins:
@@ -181,7 +181,7 @@ class Structured(Compact[Edges]):
                     # What repeats numbers may become cheaper to multiply by being added to.
                     if product.labels is not None and not (_repeats(left) or _repeats(right)):
                         met = {*product.labels[0], *product.labels[1]}
-                        price += prod(size for label, size in product.sizes if label in met)
+                        cost += prod(size for label, size in product.sizes if label in met)
                     new = product.structure
                     if not new.nonzeros or new.scale == 0:
                         continue
@@ -194,10 +194,10 @@ class Structured(Compact[Edges]):
                     elif old is None or old.scale is not None or new.nonzeros > old.nonzeros:
                         after[tail][head] = before[head][tail] = new
             after[v], before[v] = {}, {}
-            yield price
+            yield cost
 
-    def price_in_full(self, order: Iterable[int]) -> Price:
-        """Return the price of eliminating in this order as it is, with what it is made of.
+    def full_cost(self, order: Iterable[int]) -> Cost:
+        """Return the cost of eliminating in this order as it is, with what it is made of.
 
         Edges that are parallel from the beginning, and operators that are left over, do not count.
         """
@@ -225,7 +225,7 @@ class Structured(Compact[Edges]):
                     multiplications += multiplied
                     row[head] = column[tail] = made
             after[v], before[v] = {}, {}
-        return Price(amount, additions, multiplications)
+        return Cost(amount, additions, multiplications)
 
     @property
     def is_averse(self) -> bool:
@@ -243,34 +243,34 @@ class Structured(Compact[Edges]):
     def work(self) -> int:
         return self.table.work
 
-    def price(self, state: State[Edges], v: int) -> int:
+    def cost(self, state: State[Edges], v: int) -> int:
         if not self.table.sums_are_free:
-            return self._price(state, v)
-        # Then the price depends on the edges of v alone, and these are replaced when they change.
+            return self._cost(state, v)
+        # Then the cost depends on the edges of v alone, and these are replaced when they change.
         outs, ins = state[0][v], state[1][v]
-        known = self._prices.get(v)
+        known = self._costs.get(v)
         if known is None or known[0] is not outs or known[1] is not ins:
-            known = self._prices[v] = outs, ins, self._price(state, v)
+            known = self._costs[v] = outs, ins, self._cost(state, v)
         return known[2]
 
-    def _price(self, state: State[Edges], v: int) -> int:
+    def _cost(self, state: State[Edges], v: int) -> int:
         after, before = state
         table = self.table
-        known, price = table.met, 0
+        known, cost = table.met, 0
         self.pairs += len(after[v]) * len(before[v])
         for tail, right in before[v].items():
             row = after[tail]
             for head, left in after[v].items():
-                cost, product = known.get((left, right)) or table.meet(left, right)
-                price += cost
+                of_pair, product = known.get((left, right)) or table.meet(left, right)
+                cost += of_pair
                 if not table.sums_are_free and product >= 0 and head in row:
-                    price += table.land(row[head], product)[0]
-        return price
+                    cost += table.land(row[head], product)[0]
+        return cost
 
     def eliminate(self, state: State[Edges], v: int) -> int:
         after, before = state
         outs, ins = after[v], before[v]
-        table, price = self.table, 0
+        table, cost = self.table, 0
         met, landed = table.met, table.landed
         for tail in ins:
             row = after[tail] = dict(after[tail])
@@ -282,16 +282,16 @@ class Structured(Compact[Edges]):
             # What lies between two ends is never multiplied.
             lands_free = sums_are_free and is_end[head]
             for tail, right in ins.items():
-                cost, product = met.get((left, right)) or table.meet(left, right)
-                price += cost
+                of_pair, product = met.get((left, right)) or table.meet(left, right)
+                cost += of_pair
                 if product >= 0 and not (lands_free and is_end[tail]):
                     row = after[tail]
                     old = row.get(head, -1)
-                    cost, new = landed.get((old, product)) or table.land(old, product)
-                    price += cost
+                    of_pair, new = landed.get((old, product)) or table.land(old, product)
+                    cost += of_pair
                     row[head] = column[tail] = new
         after[v], before[v] = {}, {}
-        return price
+        return cost
 
     def eliminate_edge(self, state: State[Edges], edge: EdgeElimination) -> int:
         after, before = state
@@ -302,14 +302,14 @@ class Structured(Compact[Edges]):
             ends = [(u, head, after[tail][head], right) for u, right in before[tail].items()]
         after[tail], before[head] = dict(after[tail]), dict(before[head])
         del after[tail][head], before[head][tail]
-        price = 0
+        cost = 0
         for u, w, left, right in ends:
-            cost, product = table.met.get((left, right)) or table.meet(left, right)
-            price += cost
+            of_pair, product = table.met.get((left, right)) or table.meet(left, right)
+            cost += of_pair
             lands_free = table.sums_are_free and self.is_end[u] and self.is_end[w]
             if product >= 0 and not lands_free:
-                cost, new = table.land(after[u].get(w, -1), product)
-                price += cost
+                of_pair, new = table.land(after[u].get(w, -1), product)
+                cost += of_pair
                 after[u], before[w] = after[u] | {w: new}, before[w] | {u: new}
         todo = [tail, head]
         while todo:  # products may vanish, and with them the last edge of a vertex
@@ -317,17 +317,17 @@ class Structured(Compact[Edges]):
             if not self.is_end[v] and bool(after[v]) != bool(before[v]):
                 todo += [*after[v], *before[v]]
                 self.eliminate(state, v)
-        return price
+        return cost
 
     def key(self, state: State[Edges]) -> Hashable:
         return tuple(frozenset(row.items()) for row in state[0])
 
     def damage(self, state: State[Edges], v: int) -> int:
         near = [*state[0][v], *state[1][v]]
-        before = sum(self.price(state, u) for u in near)
+        before = sum(self.cost(state, u) for u in near)
         later = list(state[0]), list(state[1])
         self.eliminate(later, v)
-        return sum(self._price(later, u) for u in near) - before
+        return sum(self._cost(later, u) for u in near) - before
 
     def fill(self, state: State[Edges], v: int) -> int:
         after, before = state

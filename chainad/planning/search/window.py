@@ -1,7 +1,7 @@
 """Better orders by windows: any few consecutive eliminations are put into their cheapest order.
 
-The graph after a window does not depend on the order inside, so no price outside changes, and the
-price of the whole order can only fall.
+The graph after a window does not depend on the order inside, so no cost outside changes, and the
+cost of the whole order can only fall.
 """
 
 from __future__ import annotations
@@ -85,24 +85,24 @@ def _groups(graph: Compact[Any], state: State[Any], window: list[int]) -> list[l
 def _cheapest(graph: Compact[Any], state: State[Any], window: list[int]) -> list[int] | None:
     """Return the cheapest order of a few eliminations; None if the given one is."""
     n = len(window)
-    prices: list[int | None] = [None] * (1 << n)
+    costs: list[int | None] = [None] * (1 << n)
     lasts = [0] * (1 << n)
     states: list[State[Any] | None] = [None] * (1 << n)
-    prices[0], states[0] = 0, state
+    costs[0], states[0] = 0, state
     for done in range((1 << n) - 1):
-        price, here = prices[done], states[done]
+        cost, here = costs[done], states[done]
         states[done] = None
-        if price is None or here is None:
+        if cost is None or here is None:
             continue
         for k in range(n):
             wider = done | 1 << k
             if wider == done:
                 continue
-            offer = price + graph.price(here, window[k])
-            known = prices[wider]
+            offer = cost + graph.cost(here, window[k])
+            known = costs[wider]
             if known is None or offer < known:
-                prices[wider], lasts[wider] = offer, k
-                if known is None and wider != len(prices) - 1:
+                costs[wider], lasts[wider] = offer, k
+                if known is None and wider != len(costs) - 1:
                     later = list(here[0]), list(here[1])
                     graph.eliminate(later, window[k])
                     states[wider] = later
@@ -110,11 +110,11 @@ def _cheapest(graph: Compact[Any], state: State[Any], window: list[int]) -> list
     now = list(state[0]), list(state[1])
     for v in window:
         given += graph.eliminate(now, v)
-    best = prices[-1]
+    best = costs[-1]
     assert best is not None
     if best >= given:
         return None
-    order, done = [], len(prices) - 1
+    order, done = [], len(costs) - 1
     while done:
         order.append(window[lasts[done]])
         done ^= 1 << lasts[done]
