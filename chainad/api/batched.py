@@ -22,10 +22,10 @@ from chainad.api.run_stacked import run_stacked
 from chainad.compiler.recording.arguments import Array, Number
 from chainad.compiler.recording.emit import MISS
 from chainad.compiler.recording.expressions import Names
-from chainad.compiler.scalar.call import refuse, taking
-from chainad.compiler.scalar.call_batched import ManyScalars, Outputs, Points
-from chainad.compiler.scalar.compile import ScalarProgram
-from chainad.compiler.scalar.graph import flowing
+from chainad.compiler.scalar.lower_to_scalars import ScalarProgram
+from chainad.compiler.scalar.replay_batched import ManyScalars, Outputs, Points
+from chainad.compiler.scalar.replay_scalar import refuse, taking
+from chainad.compiler.scalar.scalarize import flowing
 from chainad.compiler.vectorize import NotStackedError, Stack
 from chainad.errors import InputError
 from chainad.frontends.numpy.trace import as_input

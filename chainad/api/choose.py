@@ -14,14 +14,14 @@ import numpy as np
 from chainad.api.recorded import Differentiator, Recorded, recorded
 from chainad.backends.numpy.buffers import Reusing
 from chainad.backends.numpy.build import Runner
-from chainad.backends.numpy.folded import Folded, multiplications_in
-from chainad.compiler.loops.call import looped
+from chainad.backends.numpy.hoist import Folded, multiplications_in
+from chainad.compiler.loops.replay_loops import looped
 from chainad.compiler.passes.constants import split
 from chainad.compiler.passes.stack import stacked
 from chainad.compiler.recording.emit import Replay, Wanted, build
 from chainad.compiler.recording.recording import Recording
-from chainad.compiler.scalar.call import single
-from chainad.compiler.scalar.compile import ScalarProgram, scalar_program
+from chainad.compiler.scalar.lower_to_scalars import ScalarProgram, scalar_program
+from chainad.compiler.scalar.replay_scalar import single
 from chainad.errors import FallbackWarning
 from chainad.frontends.numpy.recorder import Ref
 from chainad.ir.program import Program

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainad.backends.numba.scalar import check_installed
-from chainad.compiler.scalar.call import BACKENDS
+from chainad.compiler.scalar.replay_scalar import BACKENDS
 from chainad.errors import InputError
 from chainad.planning.auto import Mode, check_mode
 from chainad.planning.chunked import ChunkedPlan

@@ -15,7 +15,7 @@ from chainad.api.prepared import Prepared, prepare
 from chainad.compiler.linearize import Linearized, linearize
 from chainad.compiler.recording.arguments import Array, Number, Several, take_apart
 from chainad.compiler.recording.recording import Recording, finish
-from chainad.compiler.scalar.graph import MANY as LARGEST
+from chainad.compiler.scalar.scalarize import MANY as LARGEST
 from chainad.errors import TraceError
 from chainad.frontends.numpy.record import Tracer
 from chainad.frontends.numpy.recorded_array import Recorded as RecordedValue

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from chainad.api.recorded import Recorded
 from chainad.compiler.recording.recording import Step
-from chainad.compiler.scalar.graph import filled
+from chainad.compiler.scalar.scalarize import filled
 from chainad.compiler.vectorize import NotStackedError, Stack
 from chainad.frontends.numpy.recorder import Guard, Ref
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from chainad.backends.spellings import NAMES, PYTHON
+from chainad.backends.scalar_expressions import HELPERS, PYTHON
 from chainad.ir.scalar_program import Place, StraightLine
 
 # Deeper expressions are cut by a variable: Python's own compiler has a limit.
@@ -100,7 +100,7 @@ def _is_bracketed(text: str) -> bool:
 
 def load(text: str) -> Callable[..., Any]:
     """Return the function that a source defines; it raises where NumPy gives infinity or nan."""
-    names = {**NAMES}
+    names = {**HELPERS}
     exec(compile(text, "<chainad scalar program>", "exec"), names)
     work: Callable[..., Any] = names["run"]
     return work

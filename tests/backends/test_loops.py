@@ -13,11 +13,11 @@ import pytest
 from functions import FUNCTIONS
 
 import chainad
-from chainad.backends.numba import allocate as storage
+from chainad.backends.numba import loop_memory as storage
 from chainad.backends.numba import scalar as numba
 from chainad.backends.numba.loops import text_of
 from chainad.backends.numba.reroll import Loops
-from chainad.compiler.loops.builder import Builder, Cells
+from chainad.compiler.loops.loop_builder import Builder, Cells
 from chainad.errors import FallbackWarning
 from chainad.ir.loop_program import ArrayProgram
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import chainad
 from chainad.api import choose as replays
 from chainad.backends.numpy.build import build
-from chainad.backends.numpy.folded import Folded, multiplications_in
+from chainad.backends.numpy.hoist import Folded, multiplications_in
 from chainad.compiler.lower import lower
 from chainad.compiler.passes.constants import split
 from chainad.ir.ops import MatMul

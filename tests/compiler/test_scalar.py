@@ -19,7 +19,7 @@ from benchmarks.workloads.points import TASKS, Task
 from chainad.backends import python
 from chainad.backends.numba import scalar as numba
 from chainad.backends.numpy import vector
-from chainad.backends.spellings import MACHINE, PYTHON
+from chainad.backends.scalar_expressions import MACHINE, PYTHON
 from chainad.errors import FallbackWarning, MissingExtraError
 from chainad.ir.scalar_graph import TRUTHS, ZERO, Table
 from chainad.ir.scalar_program import StraightLine, compose

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chainad.backends.numba.allocate import Storage, assign
+from chainad.backends.numba.loop_memory import Storage, assign
 from chainad.backends.numba.reroll import Family, Loops
-from chainad.backends.numba.spellings import spelled
 from chainad.backends.python import literal
+from chainad.backends.scalar_expressions import loop_template
 from chainad.ir.loop_program import Access, ArrayProgram, Nest, Operand, Operation, Read
 from chainad.ir.scalar_graph import NotScalarError
 
@@ -177,7 +177,7 @@ class _Function:
         self.nest, self.name = nest, name
         self.counters = [f"i{k}" for k in range(len(nest.sizes))]
         self.tables: dict[tuple[int, ...], str] = {}
-        template = spelled(nest.function)
+        template = loop_template(nest.function)
         assert template is not None
         self.template = template
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainad.backends.python import Writer
-from chainad.backends.spellings import ARITHMETIC, MACHINE
+from chainad.backends.scalar_expressions import ARITHMETIC, MACHINE
 from chainad.errors import MissingExtraError
 from chainad.ir.scalar_program import StraightLine
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from chainad.compiler.scalar.graph import ScalarGraph, Vertex
+from chainad.compiler.scalar.scalarize import ScalarGraph, Vertex
 from chainad.ir.scalar_graph import ZERO, Function, Number, Table, constant, variable
 
 Jacobian = tuple[Number, ...]  # row by row; ZERO where there is no entry

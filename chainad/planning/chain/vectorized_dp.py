@@ -117,7 +117,9 @@ class Segments:
     def costs(self, i: int, j: int) -> list[int]:
         """Return the cost of the last product alone, for every split of segment i..j."""
         length = j - i + 1
-        rest = [int(self.least[d, i]) + int(self.least[length - d, i + d]) for d in range(1, length)]
+        rest = [
+            int(self.least[d, i]) + int(self.least[length - d, i + d]) for d in range(1, length)
+        ]
         totals: list[int] = self._products(length, i, i + 1)[:, 0].tolist()
         return [total - below for total, below in zip(totals, rest, strict=True)]
 

@@ -19,7 +19,7 @@ from chainad.compiler.linearize import Linearized
 from chainad.compiler.recording.arguments import Argument, Array, Several
 from chainad.compiler.recording.arguments import Number as Scalar
 from chainad.compiler.recording.recording import Recording, Step
-from chainad.compiler.scalar.symbols import UFUNCS, Symbols, as_objects
+from chainad.compiler.scalar.symbolic_array import UFUNCS, Symbols, as_objects
 from chainad.frontends.numpy.recorder import Guard, Ref, stopped
 from chainad.ir.program import Instruction, Program
 from chainad.ir.scalar_graph import NotScalarError, Number, Table

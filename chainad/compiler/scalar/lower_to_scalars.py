@@ -12,8 +12,8 @@ import numpy as np
 from chainad.compiler.linearize import Linearized
 from chainad.compiler.recording.recording import Recording
 from chainad.compiler.scalar.eliminate import RULES, Jacobian, accumulate, operations
-from chainad.compiler.scalar.graph import Flow, ScalarGraph, Vertex, flowing, scalar_graph
-from chainad.compiler.scalar.plan import plan_of
+from chainad.compiler.scalar.scalar_plan import plan_of
+from chainad.compiler.scalar.scalarize import Flow, ScalarGraph, Vertex, flowing, scalar_graph
 from chainad.ir.scalar_graph import NotScalarError, Number, Table
 from chainad.ir.scalar_program import StraightLine, compose
 from chainad.planning.plan import Plan

@@ -1,8 +1,8 @@
-"""How generated code spells scalar functions: one row each, for Python floats and for machine code.
+"""How generated code writes scalar functions: one row each, for Python floats and for machine code.
 
-A spelling takes operands as `{0}`, `{1}`; where it names one twice, that is kept in a variable.
+A template takes operands as `{0}`, `{1}`; an operand that it reads twice is kept in a variable.
 Python's `math` raises where NumPy gives infinity or nan; then the point is computed by NumPy.
-Functions without a spelling are left to NumPy altogether.
+Functions without a template are left to NumPy altogether.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import scipy.special as sp
 
-from chainad.ir.scalar_graph import Function
+from chainad.ir.scalar_graph import TRUTHS, Function, same
 
 
 def _sign(x: float) -> float:
@@ -31,7 +31,7 @@ def _rint(x: float) -> float:
     return math.copysign(float(round(x)), x)
 
 
-def _whole(function: Callable[[float], int]) -> Callable[[float], float]:
+def _integral(function: Callable[[float], int]) -> Callable[[float], float]:
     return lambda x: math.copysign(float(function(x)), x) if x else x
 
 
@@ -43,15 +43,15 @@ def _expit(x: float) -> float:
     return 1.0 / (1.0 + math.exp(-x))
 
 
-# Names of helpers and of math functions that the spellings use.
-NAMES: dict[str, Any] = {
+# What the templates of PYTHON name.
+HELPERS: dict[str, Any] = {
     **{name: getattr(math, name) for name in dir(math) if not name.startswith("_")},
     "sign": _sign,
     "logaddexp": _logaddexp,
     "rint": _rint,
-    "whole_floor": lambda x: float(math.floor(x)) if x else x,
-    "whole_ceil": _whole(math.ceil),
-    "whole_trunc": _whole(math.trunc),
+    "round_floor": lambda x: float(math.floor(x)) if x else x,
+    "round_ceil": _integral(math.ceil),
+    "round_trunc": _integral(math.trunc),
     "xlogy": _xlogy,
     "expit": _expit,
 }
@@ -94,9 +94,9 @@ PYTHON: dict[Function, str] = {
     **_CALLS,
     np.absolute: "abs({0})",
     np.sign: "sign({0})",
-    np.floor: "whole_floor({0})",
-    np.ceil: "whole_ceil({0})",
-    np.trunc: "whole_trunc({0})",
+    np.floor: "round_floor({0})",
+    np.ceil: "round_ceil({0})",
+    np.trunc: "round_trunc({0})",
     np.rint: "rint({0})",
     np.fmod: "fmod({0}, {1})",
     np.cbrt: "cbrt({0})",
@@ -122,3 +122,27 @@ MACHINE: dict[Function, str] = {
     np.rint: "np.rint({0})",
     sp.expit: "(1.0 / (1.0 + exp(-{0})))",
 }
+
+# Loops take what a scalar program writes in simpler functions before it comes here.
+_LOOPS: dict[Function, str] = {
+    **MACHINE,
+    same: "{0}",
+    np.positive: "{0}",
+    np.conjugate: "{0}",
+    np.real: "{0}",
+    np.square: "({0} * {0})",
+    np.reciprocal: "(1.0 / {0})",
+    np.greater: "({0} > {1})",
+    np.greater_equal: "({0} >= {1})",
+    np.fabs: "abs({0})",
+    np.float_power: "pow({0}, {1})",
+}
+
+
+def loop_template(function: Function) -> str | None:
+    """Return the template of an elementwise function in loops, None if it has none.
+
+    Results that are True or False are written as 1.0 and 0.0.
+    """
+    text = _LOOPS.get(function)
+    return f"(1.0 if {text} else 0.0)" if text is not None and function in TRUTHS else text

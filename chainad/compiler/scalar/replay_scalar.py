@@ -14,7 +14,7 @@ from chainad.compiler.recording.arguments import checks
 from chainad.compiler.recording.emit import MISS, Replay
 from chainad.compiler.recording.expressions import Names
 from chainad.compiler.recording.recording import Recording
-from chainad.compiler.scalar.compile import ScalarProgram
+from chainad.compiler.scalar.lower_to_scalars import ScalarProgram
 from chainad.ir.scalar_graph import NotScalarError
 from chainad.ir.scalar_program import StraightLine
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from chainad.compiler.scalar.graph import ScalarGraph, Vertex
+from chainad.compiler.scalar.scalarize import ScalarGraph, Vertex
 from chainad.ir.scalar_graph import ZERO, Number, Table
 from chainad.planning.linear_graph import Edge, LinearGraph, cost
 from chainad.planning.plan import Alternative, Plan, follow

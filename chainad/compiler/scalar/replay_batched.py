@@ -15,8 +15,8 @@ import numpy.typing as npt
 from chainad.backends import python
 from chainad.backends.numba import scalar as numba
 from chainad.backends.numpy import vector
-from chainad.compiler.scalar.call import by_numpy, plain
-from chainad.compiler.scalar.compile import ScalarProgram
+from chainad.compiler.scalar.lower_to_scalars import ScalarProgram
+from chainad.compiler.scalar.replay_scalar import by_numpy, plain
 
 Points = npt.NDArray[Any]
 # Results, one array per output, and for which points they hold; None for all of them.

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from chainad.backends.numba.spellings import spelled
-from chainad.compiler.loops.builder import NOTHING, Builder, Cells, Value, rows
+from chainad.backends.scalar_expressions import loop_template
+from chainad.compiler.loops.loop_builder import NOTHING, Builder, Cells, Value, rows
 from chainad.compiler.recording.recording import Recording, Step, refs_in
-from chainad.compiler.scalar.graph import filled, flowing
-from chainad.compiler.scalar.symbols import ELEMENTWISE, UFUNCS
+from chainad.compiler.scalar.scalarize import filled, flowing
+from chainad.compiler.scalar.symbolic_array import ELEMENTWISE, UFUNCS
 from chainad.frontends.numpy.recorder import Ref, stopped
 from chainad.ir import array_functions as primitives
 from chainad.ir.loop_program import ArrayProgram, Function
@@ -106,7 +106,7 @@ def _called(builder: Builder, step: Step, values: Mapping[int, Any]) -> Any:
     found: Value
     if function in _OWN:
         found = _OWN[function](builder, *_given(step.args, known), **_given(step.kwargs, known))
-    elif spelled(function) is not None and (function in UFUNCS or function in ELEMENTWISE):
+    elif loop_template(function) is not None and (function in UFUNCS or function in ELEMENTWISE):
         if step.kwargs:
             raise NotScalarError(f"np.{name} with keywords")
         found = builder.elementwise(function, *map(_number, _given(step.args, known)))
