@@ -17,9 +17,10 @@ from typing import Any, Literal
 from chainad.ir.graph import Origin
 from chainad.planning.cost_models import CostModel, multiplications
 from chainad.planning.linear_graph import Edge, LinearGraph, Vertex
-from chainad.planning.plan import Peak, Plan, Step, follow
+from chainad.planning.plan import Peak, Plan, follow
 from chainad.planning.report import bytes_text
 from chainad.planning.serialize import fields_of, text_of
+from chainad.planning.steps import Step
 from chainad.structure import arrange
 from chainad.structure.serialize import a_text, a_tuple, an_integer, refuse
 from chainad.structure.structure import Axis

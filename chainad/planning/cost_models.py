@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from chainad.errors import PlanError
 from chainad.planning.calibration import Calibration, known
@@ -18,19 +18,8 @@ from chainad.structure import Product, Total
 from chainad.structure.cost import Work, of_explicit, of_product, of_total
 from chainad.structure.structure import Structure
 
-
-class Peak(Protocol):
-    """What the cost of a whole plan is read off."""
-
-    @property
-    def bytes(self) -> int: ...
-
-
-class Costd(Protocol):
-    """A plan, as far as its cost goes."""
-
-    @property
-    def peak(self) -> Peak: ...
+if TYPE_CHECKING:
+    from chainad.planning.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -66,7 +55,7 @@ class CostModel:
     product: Callable[[Product], int]
     total: Callable[[Total], int]
     explicit: Callable[[Structure], int]
-    overall: Callable[[Costd], int] | None = None
+    overall: Callable[[Plan], int] | None = None
 
 
 def _multiplications(algebra: Product | Total) -> int:
@@ -153,7 +142,7 @@ def _made(algebra: Product | Total) -> int:
     return algebra.structure.count
 
 
-def _bytes_of_peak(plan: Costd) -> int:
+def _bytes_of_peak(plan: Plan) -> int:
     return plan.peak.bytes
 
 

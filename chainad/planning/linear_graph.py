@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
-
-import networkx as nx
+from typing import TYPE_CHECKING, NamedTuple
 
 from chainad.errors import PlanError
 from chainad.ir.graph import Origin
@@ -22,6 +20,9 @@ from chainad.planning.cost_models import multiplications as by_multiplications
 from chainad.planning.orders import EdgeElimination, Item, check_mixed, only_vertices, via
 from chainad.structure import FEW, Product, Total, add, multiply, stay_apart
 from chainad.structure.structure import Structure
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 Vertex = int
 
@@ -113,6 +114,8 @@ class LinearGraph:
 
     def to_networkx(self) -> nx.MultiDiGraph:
         """Return the graph with attributes `shape` on nodes and `structure` on edges."""
+        import networkx as nx  # slow to load
+
         graph = nx.MultiDiGraph()
         for v, shape in enumerate(self.shapes):
             graph.add_node(v, shape=shape, name=self.name(v))

@@ -6,69 +6,26 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, NamedTuple
-
-import networkx as nx
+from math import prod
+from typing import TYPE_CHECKING, Any, Literal
 
 from chainad.errors import InputError, PlanError
 from chainad.planning.bounds import lower_bound
 from chainad.planning.cost_models import CostModel, multiplications
-from chainad.planning.linear_graph import (
-    FIRST,
-    Cost,
-    Elimination,
-    Landing,
-    LinearGraph,
-    Vertex,
-    cost,
-    cost_of,
-)
+from chainad.planning.linear_graph import Cost, Edge, LinearGraph, cost, cost_of
 from chainad.planning.orders import EdgeElimination, Item, via
 from chainad.planning.repeats import Block, repeats_in
 from chainad.planning.report import render
 from chainad.planning.schedule import Schedule, schedule
-from chainad.planning.serialize import Parcel, read, write
-from chainad.planning.to_networkx import network
-from chainad.structure import Product, Sweep, Total, make_explicit, staged
+from chainad.planning.serialize import PlanRecord, read, write
+from chainad.planning.steps import Step, check_explicit, steps_of
+from chainad.structure import Sweep
 from chainad.structure.structure import Structure
 
-Direction = Literal["leaf", "forward", "reverse", "join", "sum", "explicit"]
+if TYPE_CHECKING:
+    import networkx as nx
+
 Mode = Literal["forward", "reverse", "hybrid"]
-
-
-class Step(NamedTuple):
-    """One product or sum of two Jacobians.
-
-    Jacobians are numbered: the local ones 0, 1, ... as the edges of the graph, then one for every
-    step. A product is `left @ right`; the result is the Jacobian of `head` with respect to `tail`.
-
-    `direction` says which factor is a local Jacobian: the left one (forward: a product is pushed on
-    towards the outputs), the right one (reverse: pulled back towards the inputs), both (leaf) or
-    neither (join); with an operator, whether it is pushed through or pulled. A sum adds two
-    Jacobians of the same vertices. A step "explicit" writes out an operator that is multiplied as
-    an array, or is itself a result: both factors are that operator.
-    """
-
-    number: int
-    left: int
-    right: int
-    tail: Vertex
-    via: Vertex | None
-    head: Vertex
-    direction: Direction
-    algebra: Product | Total
-
-    @property
-    def structure(self) -> Structure:
-        return self.algebra.structure
-
-    @property
-    def multiplications(self) -> int:
-        return self.algebra.multiplications
-
-    @property
-    def additions(self) -> int:
-        return self.algebra.additions
 
 
 @dataclass(frozen=True)
@@ -191,11 +148,11 @@ class Plan:
     @cached_property
     def bracketing(self) -> str:
         """The order in words: a bracketed product on a chain, else the eliminated vertices."""
-        if self.graph.chain is None:
+        if (chain := self.graph.chain) is None:
             if not self.order:
                 return "J = " + " + ".join(f"J{k + 1}" for k in range(len(self.graph.edges)))
             return "eliminate " + ", ".join(map(self._in_words, self.order))
-        return bracket(self)
+        return _bracketed(self, chain)
 
     def _in_words(self, item: Item) -> str:
         name = self.graph.name
@@ -253,27 +210,27 @@ class Plan:
             If the text is no plan, of another format, damaged, or costd differently by this
             version of chainad. The message says where.
         """
-        parcel = read(text)
+        record = read(text)
         try:
             plan = follow(
-                parcel.graph,
-                parcel.order,
-                asked=parcel.asked,
-                itemsize=parcel.itemsize,
-                sweep=parcel.sweep,
-                explicit=parcel.explicit,
+                record.graph,
+                record.order,
+                asked=record.asked,
+                itemsize=record.itemsize,
+                sweep=record.sweep,
+                explicit=record.explicit,
             )
         except MemoryError as error:
             raise PlanError("the plan in this text needs more memory than there is") from error
-        _check_cost(parcel, plan)
+        _check_cost(record, plan)
         return replace(
             plan,
-            alternatives=tuple(Alternative(*offer) for offer in parcel.alternatives),
-            proof=parcel.proof,
-            planner=parcel.planner,
-            title=parcel.title,
-            model=parcel.model,
-            cost=parcel.cost,
+            alternatives=tuple(Alternative(*offer) for offer in record.alternatives),
+            proof=record.proof,
+            planner=record.planner,
+            title=record.title,
+            model=record.model,
+            cost=record.cost,
         )
 
     def schedule(self, workers: int) -> Schedule:
@@ -320,7 +277,54 @@ class Plan:
         >>> [graph.nodes[v]["position"] for v in (1, 2)]
         [1, 0]
         """
-        return network(self)
+        import networkx as nx  # slow to load
+
+        graph = nx.MultiDiGraph(
+            title=self.title,
+            mode=self.mode,
+            planner=self.planner,
+            bracketing=self.bracketing,
+            proof=self.proof,
+            multiplications=self.multiplications,
+            additions=self.additions,
+            peak_bytes=self.peak.bytes,
+        )
+        position = {via(item): k for k, item in enumerate(self.order)}
+        multiplications, additions = _counts_per_vertex(self)
+        for v, shape in enumerate(self.graph.shapes):
+            about: dict[str, Any] = {
+                "name": self.graph.name(v),
+                "shape": str(shape),
+                "size": prod(shape),
+                "role": "input" if v in self.graph.inputs else "output",
+            }
+            if v in position:
+                about |= {
+                    "role": "inner",
+                    "position": position[v],
+                    "multiplications": multiplications[v],
+                    "additions": additions[v],
+                }
+            graph.add_node(v, **about)
+        origins = self.graph.origins or (None,) * len(self.graph.edges)
+        for k, (edge, origin) in enumerate(zip(self.graph.edges, origins, strict=True)):
+            rows, cols = edge.structure.matrix_shape
+            known = {} if origin is None else {"operation": origin.name}
+            if origin is not None and origin.site is not None:
+                known["line"] = str(origin.site)
+            graph.add_edge(
+                edge.tail,
+                edge.head,
+                key=k,
+                rows=rows,
+                cols=cols,
+                kind=edge.structure.kind,
+                structure=str(edge.structure),
+                numbers=edge.structure.count,
+                bytes=edge.structure.count * self.itemsize,
+                **known,
+            )
+        return graph
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
@@ -371,10 +375,8 @@ def follow(
         between its vertices.
     """
     checked = graph.check_order(order)
-    written = _check_explicit(graph, explicit)
-    steps, current = _steps(graph, checked, sweep, written)
-    steps += _last_steps(graph, steps, current, sweep)
-    results = tuple(tuple(current.get((i, o), ())) for o in graph.outputs for i in graph.inputs)
+    written = check_explicit(graph, explicit)
+    steps, results = steps_of(graph, checked, sweep, written)
     plan = Plan(graph, checked, steps, results, asked, itemsize, sweep=sweep, explicit=written)
     return replace(plan, model=model.name, cost=cost_of_steps(plan, model))
 
@@ -399,9 +401,25 @@ def full_cost(graph: LinearGraph, order: Sequence[Item], model: CostModel) -> Co
     return Cost(plan.cost, plan.additions, plan.multiplications)
 
 
-def _check_cost(parcel: Parcel, plan: Plan) -> None:
+def _counts_per_vertex(plan: Plan) -> tuple[Counter[int], Counter[int]]:
+    """Return the multiplications and additions of every vertex's elimination.
+
+    The sums that follow a product belong to the vertex of that product.
+    """
+    multiplications: Counter[int] = Counter()
+    additions: Counter[int] = Counter()
+    last: int | None = None
+    for step in plan.steps:
+        last = last if step.via is None else step.via
+        if last is not None and step.direction != "explicit":
+            multiplications[last] += step.multiplications
+            additions[last] += step.additions
+    return multiplications, additions
+
+
+def _check_cost(record: PlanRecord, plan: Plan) -> None:
     """Refuse a plan whose text was written by a version that costd it differently."""
-    written = (parcel.multiplications, parcel.additions)
+    written = (record.multiplications, record.additions)
     if written != (plan.multiplications, plan.additions):
         raise PlanError(
             f"the text says {written[0]:,} multiplications and {written[1]:,} additions, but its"
@@ -410,120 +428,10 @@ def _check_cost(parcel: Parcel, plan: Plan) -> None:
         )
 
 
-def _check_explicit(graph: LinearGraph, explicit: Sequence[int]) -> tuple[int, ...]:
-    """Return the edges to be written out, ascending; raise PlanError if one cannot be."""
-    between = Counter((edge.tail, edge.head) for edge in graph.edges) if explicit else Counter()
-    for k in explicit:
-        edge = graph.edges[k] if 0 <= k < len(graph.edges) else None
-        if edge is None or edge.structure.action is None or between[edge.tail, edge.head] > 1:
-            raise PlanError(
-                f"edge {k} cannot be written out first: only an operator that is alone between its"
-                " two vertices can"
-            )
-    return tuple(sorted(set(explicit)))
-
-
-def _with_explicit(graph: LinearGraph, written: tuple[int, ...]) -> LinearGraph:
-    edges = list(graph.edges)
-    for k in written:
-        edges[k] = replace(edges[k], structure=edges[k].structure.explicit)
-    return replace(graph, edges=tuple(edges))
-
-
-def _steps(
-    graph: LinearGraph, order: tuple[Item, ...], sweep: Sweep, written: tuple[int, ...]
-) -> tuple[tuple[Step, ...], dict[tuple[Vertex, Vertex], list[int]]]:
-    """Return the steps, and the numbers of the pieces between every two vertices."""
-    elimination = Elimination(_with_explicit(graph, written) if written else graph)
-    steps: list[Step] = []
-    n = len(graph.edges)
-    has_operators = any(e.structure.action is not None for e in graph.edges)
-    current: dict[tuple[Vertex, Vertex], list[int]] = {}
-    # Products with an identity are still local; `local` holds the numbers of all such Jacobians.
-    local = set(range(n))
-
-    def put(number: int, landing: Landing, ends: tuple[Vertex, Vertex]) -> int:
-        if landing is FIRST:
-            current[ends] = [number]
-            return number
-        pieces = current.setdefault(ends, [])
-        if landing.total is None:
-            pieces.append(number)
-            return number
-        old, new = pieces[landing.place], n + len(steps)
-        tail, head = ends
-        steps.append(Step(new, old, number, tail, None, head, "sum", landing.total))
-        pieces[landing.place] = new
-        return new
-
-    def explicit(old: int, ends: tuple[Vertex, Vertex], algebra: Product) -> int:
-        new, (tail, head) = n + len(steps), ends
-        steps.append(Step(new, old, old, tail, None, head, "explicit", algebra))
-        if old in local:
-            local.add(new)
-        return new
-
-    for k, (edge, landing) in enumerate(zip(graph.edges, elimination.landings, strict=True)):
-        local.add(put(k, landing, (edge.tail, edge.head)))
-    for k in written:
-        ends = (graph.edges[k].tail, graph.edges[k].head)
-        current[ends] = [explicit(k, ends, make_explicit(graph.edges[k].structure, sweep))]
-    for item in order:
-        v = via(item)
-        for m in elimination.eliminate(item):
-            tail, head, _, _, product, landing = m
-            left, right = current[v, head][m.left], current[tail, v][m.right]
-            is_free = not product.multiplications
-            if has_operators:
-                (one, two), product = staged(product, sweep)
-                if one is not None:
-                    left = explicit(left, (v, head), one)
-                if two is not None:
-                    right = explicit(right, (tail, v), two)
-            number = n + len(steps)
-            direction = _APPLIED.get(product.action) or _direction(left in local, right in local)
-            steps.append(Step(number, left, right, tail, v, head, direction, product))
-            if is_free and left in local and right in local:
-                local.add(number)
-            put(number, landing, (tail, head))
-        if isinstance(item, EdgeElimination):  # another edge may come to lie there
-            current.pop((item.tail, item.head), None)
-    return tuple(steps), current
-
-
-def _last_steps(
-    graph: LinearGraph,
-    steps: tuple[Step, ...],
-    current: dict[tuple[Vertex, Vertex], list[int]],
-    sweep: Sweep,
-) -> tuple[Step, ...]:
-    """Return the steps that make explicit the operators among the results, and point there."""
-    structures = [*(e.structure for e in graph.edges), *(s.structure for s in steps)]
-    made: list[Step] = []
-    for tail, head in [(i, o) for i in graph.inputs for o in graph.outputs]:
-        pieces = current.get((tail, head), [])
-        for place, old in enumerate(pieces):
-            if structures[old].action is not None:
-                new, algebra = len(structures) + len(made), make_explicit(structures[old], sweep)
-                made.append(Step(new, old, old, tail, None, head, "explicit", algebra))
-                pieces[place] = new
-    return tuple(made)
-
-
-_APPLIED: dict[str, Direction] = {"push": "forward", "pull": "reverse"}
-
-
-def _direction(left_is_local: bool, right_is_local: bool) -> Direction:
-    if left_is_local:
-        return "leaf" if right_is_local else "forward"
-    return "reverse" if right_is_local else "join"
-
-
-def bracket(plan: Plan) -> str:
+def _bracketed(plan: Plan, chain: tuple[Edge, ...]) -> str:
     """Write the steps of a chain as one bracketed product, such as `J = (J4 J3) (J2 J1)`."""
-    assert plan.graph.chain is not None
     n = len(plan.graph.edges)
-    place = {edge.tail: k + 1 for k, edge in enumerate(plan.graph.chain)}
+    place = {edge.tail: k + 1 for k, edge in enumerate(chain)}
     numbers = [place[edge.tail] for edge in plan.graph.edges]
     root = plan.steps[-1].number if plan.steps else 0
     words: list[str] = []
@@ -543,15 +451,3 @@ def bracket(plan: Plan) -> str:
             inside: list[int | str] = [step.right, " ", step.left]
             stack += [")", *inside, "("] if words or stack else inside
     return "J = " + "".join(words)
-
-
-__all__ = [
-    "Alternative",
-    "Peak",
-    "Plan",
-    "Step",
-    "bracket",
-    "cost_of_steps",
-    "follow",
-    "full_cost",
-]

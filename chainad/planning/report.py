@@ -1,19 +1,15 @@
-"""A plan as text: one summary, the modes side by side, a sentence, and a row for every step.
-
-This room lies below `plan`, since `print(plan)` is the report: it reads a plan through the
-protocols below and knows nothing of how plans are made.
-"""
+"""The report of a plan: a summary, the modes compared, a row for every step and local Jacobian."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import prod
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.orders import EdgeElimination, Item
-from chainad.planning.repeats import Block
-from chainad.structure.structure import Structure
+
+if TYPE_CHECKING:
+    from chainad.planning.plan import Alternative, Plan
 
 MOST_ROWS = 40
 WIDTH = 100
@@ -23,93 +19,7 @@ LINE = 48
 LONG_BLOCK = 24
 
 
-class PrintableStep(Protocol):
-    """What the report reads of a step."""
-
-    @property
-    def number(self) -> int: ...
-    @property
-    def left(self) -> int: ...
-    @property
-    def right(self) -> int: ...
-    @property
-    def via(self) -> int | None: ...
-    @property
-    def direction(self) -> str: ...
-    @property
-    def structure(self) -> Structure: ...
-    @property
-    def multiplications(self) -> int: ...
-    @property
-    def additions(self) -> int: ...
-
-
-class PrintableAlternative(Protocol):
-    """What the report reads of an alternative."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def multiplications(self) -> int: ...
-    @property
-    def additions(self) -> int: ...
-    @property
-    def cost(self) -> int: ...
-
-
-class PrintablePeak(Protocol):
-    """What the report reads of a peak."""
-
-    @property
-    def bytes(self) -> int: ...
-
-
-class Printable(Protocol):
-    """What the report reads of a plan."""
-
-    @property
-    def graph(self) -> LinearGraph: ...
-    @property
-    def steps(self) -> Sequence[PrintableStep]: ...
-    @property
-    def structures(self) -> Sequence[Structure]: ...
-    @property
-    def order(self) -> Sequence[Item]: ...
-    @property
-    def results(self) -> Sequence[Sequence[int]]: ...
-    @property
-    def alternatives(self) -> Sequence[PrintableAlternative]: ...
-    @property
-    def mode(self) -> str: ...
-    @property
-    def asked(self) -> str: ...
-    @property
-    def planner(self) -> str: ...
-    @property
-    def proof(self) -> str: ...
-    @property
-    def bound(self) -> int | None: ...
-    @property
-    def bracketing(self) -> str: ...
-    @property
-    def multiplications(self) -> int: ...
-    @property
-    def additions(self) -> int: ...
-    @property
-    def peak(self) -> PrintablePeak: ...
-    @property
-    def blocks(self) -> Sequence[Block]: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def cost(self) -> int: ...
-    @property
-    def itemsize(self) -> int: ...
-    @property
-    def title(self) -> str: ...
-
-
-def render(plan: Printable) -> str:
+def render(plan: Plan) -> str:
     """Return the report of a plan."""
     parts = [_head(plan), _modes(plan), _steps(plan), _locals(plan)]
     return "\n\n".join(part for part in parts if part)
@@ -142,14 +52,14 @@ def _amount(model: str, cost: int) -> str:
     return bytes_text(cost) if model in ("bytes", "peak") else f"{cost:,}"
 
 
-def _cost(plan: Printable) -> list[str]:
+def _cost(plan: Plan) -> list[str]:
     """Return the line that says what was to be small, unless it was the multiplications."""
     if plan.model == "multiplications":
         return []
     return [f"cost        {_amount(plan.model, plan.cost)} by {plan.model}"]
 
 
-def _repeats(plan: Printable) -> list[str]:
+def _repeats(plan: Plan) -> list[str]:
     """Return a line for every block that repeats, unless it is short."""
     how = ", planned once" if plan.planner == "repeats" else ""
     return [
@@ -163,7 +73,7 @@ def _vertices(count: int) -> str:
     return "vertex" if count == 1 else "vertices"
 
 
-def _head(plan: Printable) -> str:
+def _head(plan: Plan) -> str:
     lines = [
         f"Plan  {plan.title}: {_shapes(plan, plan.graph.inputs)}"
         f" -> {_shapes(plan, plan.graph.outputs)}     {_result(plan)}",
@@ -180,7 +90,7 @@ def _head(plan: Printable) -> str:
     return "\n".join(lines)
 
 
-def _proved(plan: Printable) -> str:
+def _proved(plan: Plan) -> str:
     """Say over what the cost is optimal; if nothing is known, how far from it it may be."""
     if plan.proof:
         return plan.proof
@@ -195,7 +105,7 @@ def _proved(plan: Printable) -> str:
     )
 
 
-def _dear(plan: Printable) -> list[str]:
+def _dear(plan: Plan) -> list[str]:
     """Return a line if another order is known to cost less than half of this one."""
     best = min(plan.alternatives, key=lambda other: other.cost, default=None)
     if best is None or 2 * best.cost >= plan.cost:
@@ -204,11 +114,11 @@ def _dear(plan: Printable) -> list[str]:
     return [f"note        {times} of {best.name!r}: mode='auto' finds an order as cheap as that"]
 
 
-def _shapes(plan: Printable, vertices: Sequence[int]) -> str:
+def _shapes(plan: Plan, vertices: Sequence[int]) -> str:
     return ", ".join(str(plan.graph.shapes[v]) for v in vertices)
 
 
-def _result(plan: Printable) -> str:
+def _result(plan: Plan) -> str:
     n, m = len(plan.graph.outputs), len(plan.graph.inputs)
     if n * m > 1:
         return f"J has {n} x {m} blocks"
@@ -229,28 +139,27 @@ def _shorten(text: str) -> str:
     return f"{head} ... {tail}"
 
 
-def _in_words(plan: Printable) -> str:
+def _in_words(plan: Plan) -> str:
     if not any(step.multiplications for step in plan.steps):
         return "nothing to multiply: local Jacobians are at most moved and added"
-    products = [s for s in plan.steps if s.via is not None and s.multiplications]
+    products = [(s, s.via) for s in plan.steps if s.via is not None and s.multiplications]
     if not products:
         return "nothing to multiply: operators are written out, local Jacobians moved and added"
     if plan.mode == "forward":
         return "push forward from the input to the output, one local Jacobian after the other"
     if plan.mode == "reverse":
         return "pull back from the output to the input, one local Jacobian after the other"
-    last = products[-1]
-    assert last.via is not None
-    width = prod(plan.graph.shapes[last.via])
+    last, via = products[-1]
+    width = prod(plan.graph.shapes[via])
     if plan.graph.chain is None:
         return (
             f"eliminate {_eliminated(plan.order)} in an order that is neither forward nor reverse;"
-            f"\n            the last one, {plan.graph.name(last.via)} (width {width}),"
+            f"\n            the last one, {plan.graph.name(via)} (width {width}),"
             " joins what lies before it with what lies behind"
         )
     left, right = (plan.structures[k].matrix_shape for k in (last.left, last.right))
     return (
-        f"start at the narrow value {plan.graph.name(last.via)} (width {width}): pull back"
+        f"start at the narrow value {plan.graph.name(via)} (width {width}): pull back"
         f" {right[0]} rows to the input,\n            push forward {left[1]} columns to the"
         f" output, then one {_by(left)} . {_by(right)} product joins them"
     )
@@ -268,7 +177,7 @@ def _by(shape: tuple[int, int]) -> str:
     return f"{shape[0]}x{shape[1]}"
 
 
-def _modes(plan: Printable) -> str:
+def _modes(plan: Plan) -> str:
     """Return the modes side by side; by another cost than the multiplications, with that first."""
     is_other = plan.model != "multiplications"
     head = ("", "multiplications", "vs this plan", "additions")
@@ -276,7 +185,7 @@ def _modes(plan: Printable) -> str:
     classical = [a for a in plan.alternatives if a.name in ("forward", "reverse")]
     others = [a for a in plan.alternatives if a.name not in ("forward", "reverse")]
     by = f" ({plan.planner})" if plan.planner not in ("", plan.mode) else ""
-    offers: list[tuple[str, Printable | PrintableAlternative]] = [
+    offers: list[tuple[str, Plan | Alternative]] = [
         (f"{plan.mode}  <- chosen{by}", plan),
         *((a.name, a) for a in (*classical, *others) if a.name != plan.planner),
     ]
@@ -297,7 +206,7 @@ def _ratio(one: int, two: int) -> str:
     return f"{one / two:,.1f}x" if two else "-"
 
 
-def _steps(plan: Printable) -> str:
+def _steps(plan: Plan) -> str:
     if not plan.steps:
         return ""
     n = len(plan.graph.edges)
@@ -327,7 +236,7 @@ def _jacobian(number: int, n: int) -> str:
     return f"J{number + 1}" if number < n else f"P{number - n + 1}"
 
 
-def _locals(plan: Printable) -> str:
+def _locals(plan: Plan) -> str:
     graph = plan.graph
     if not graph.edges or not graph.origins:
         return ""

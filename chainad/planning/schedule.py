@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from typing import Protocol
+
+from chainad.planning.steps import Step
 
 # So many steps are few enough to look through their schedules.
 MOST_STEPS = 40
@@ -20,19 +21,6 @@ MOST_NODES = 20_000
 
 # The width of a worker's bar in print, in characters.
 WIDTH = 72
-
-
-class Schedulable(Protocol):
-    """What is read of a step."""
-
-    @property
-    def number(self) -> int: ...
-    @property
-    def left(self) -> int: ...
-    @property
-    def right(self) -> int: ...
-    @property
-    def multiplications(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +105,7 @@ class _Jobs:
     tail: tuple[int, ...]  # from the start of a job to the end of all that depends on it
 
 
-def schedule(steps: Sequence[Schedulable], workers: int, title: str = "J") -> Schedule:
+def schedule(steps: Sequence[Step], workers: int, title: str = "J") -> Schedule:
     """Put the steps of a plan on workers so that the last one ends early.
 
     Raises
@@ -135,7 +123,7 @@ def schedule(steps: Sequence[Schedulable], workers: int, title: str = "J") -> Sc
     return Schedule(workers, tuple(ordered), bound, title)
 
 
-def _jobs(steps: Sequence[Schedulable]) -> _Jobs:
+def _jobs(steps: Sequence[Step]) -> _Jobs:
     place = {step.number: k for k, step in enumerate(steps)}
     before = [
         tuple(sorted({place[x] for x in (step.left, step.right) if x in place})) for step in steps

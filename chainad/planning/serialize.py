@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from chainad.errors import PlanError
 from chainad.ir.graph import Origin, Site
@@ -31,57 +31,14 @@ from chainad.structure.serialize import (
 )
 from chainad.structure.structure import Structure
 
+if TYPE_CHECKING:
+    from chainad.planning.plan import Plan
+
 FORMAT = "chainad plan 1"
 
 
-class Portable(Protocol):
-    """What is written of a plan."""
-
-    @property
-    def graph(self) -> LinearGraph: ...
-    @property
-    def order(self) -> Sequence[Item]: ...
-    @property
-    def asked(self) -> str: ...
-    @property
-    def planner(self) -> str: ...
-    @property
-    def proof(self) -> str: ...
-    @property
-    def title(self) -> str: ...
-    @property
-    def itemsize(self) -> int: ...
-    @property
-    def multiplications(self) -> int: ...
-    @property
-    def additions(self) -> int: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def cost(self) -> int: ...
-    @property
-    def sweep(self) -> str: ...
-    @property
-    def explicit(self) -> Sequence[int]: ...
-    @property
-    def alternatives(self) -> Sequence[PortableAlternative]: ...
-
-
-class PortableAlternative(Protocol):
-    """What is written of an alternative."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def multiplications(self) -> int: ...
-    @property
-    def additions(self) -> int: ...
-    @property
-    def cost(self) -> int: ...
-
-
 @dataclass(frozen=True)
-class Parcel:
+class PlanRecord:
     """What a text says of a plan: the graph is checked, the rest is as it stands there."""
 
     graph: LinearGraph
@@ -103,7 +60,7 @@ class Parcel:
 # -------------------------------------------------------------------- writing
 
 
-def write(plan: Portable) -> str:
+def write(plan: Plan) -> str:
     """Return a plan as JSON, one line per vertex, structure, origin and edge.
 
     Equal structures and origins are written once and named by their numbers.
@@ -189,7 +146,7 @@ FIELDS = [
 Read = TypeVar("Read")
 
 
-def read(text: str) -> Parcel:
+def read(text: str) -> PlanRecord:
     """Return what a text made by `write` says.
 
     Raises
@@ -213,7 +170,7 @@ def read(text: str) -> Parcel:
         names=tuple(name for name, _ in vertices) if a_flag(fields["named"], "named") else (),
     )
     _check_ends(graph)
-    return Parcel(
+    return PlanRecord(
         graph=graph,
         order=tuple(_each(fields, "order", _read_item)),
         asked=a_text(fields["asked"], "asked"),

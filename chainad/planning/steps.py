@@ -1,0 +1,170 @@
+"""The steps of a plan: the products and sums that an elimination order takes, one by one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, NamedTuple
+
+from chainad.errors import PlanError
+from chainad.planning.linear_graph import FIRST, Elimination, Landing, LinearGraph, Vertex
+from chainad.planning.orders import EdgeElimination, Item, via
+from chainad.structure import Product, Sweep, Total, make_explicit, staged
+from chainad.structure.structure import Structure
+
+Direction = Literal["leaf", "forward", "reverse", "join", "sum", "explicit"]
+
+
+class Step(NamedTuple):
+    """One product or sum of two Jacobians.
+
+    Jacobians are numbered: the local ones 0, 1, ... as the edges of the graph, then one for every
+    step. A product is `left @ right`; the result is the Jacobian of `head` with respect to `tail`.
+
+    `direction` says which factor is a local Jacobian: the left one (forward: a product is pushed on
+    towards the outputs), the right one (reverse: pulled back towards the inputs), both (leaf) or
+    neither (join); with an operator, whether it is pushed through or pulled. A sum adds two
+    Jacobians of the same vertices. A step "explicit" writes out an operator that is multiplied as
+    an array, or is itself a result: both factors are that operator.
+    """
+
+    number: int
+    left: int
+    right: int
+    tail: Vertex
+    via: Vertex | None
+    head: Vertex
+    direction: Direction
+    algebra: Product | Total
+
+    @property
+    def structure(self) -> Structure:
+        return self.algebra.structure
+
+    @property
+    def multiplications(self) -> int:
+        return self.algebra.multiplications
+
+    @property
+    def additions(self) -> int:
+        return self.algebra.additions
+
+
+def check_explicit(graph: LinearGraph, explicit: Sequence[int]) -> tuple[int, ...]:
+    """Return the edges to be written out, ascending; raise PlanError if one cannot be."""
+    between = Counter((edge.tail, edge.head) for edge in graph.edges) if explicit else Counter()
+    for k in explicit:
+        edge = graph.edges[k] if 0 <= k < len(graph.edges) else None
+        if edge is None or edge.structure.action is None or between[edge.tail, edge.head] > 1:
+            raise PlanError(
+                f"edge {k} cannot be written out first: only an operator that is alone between its"
+                " two vertices can"
+            )
+    return tuple(sorted(set(explicit)))
+
+
+def _with_explicit(graph: LinearGraph, written: tuple[int, ...]) -> LinearGraph:
+    edges = list(graph.edges)
+    for k in written:
+        edges[k] = replace(edges[k], structure=edges[k].structure.explicit)
+    return replace(graph, edges=tuple(edges))
+
+
+def steps_of(
+    graph: LinearGraph, order: tuple[Item, ...], sweep: Sweep, written: tuple[int, ...]
+) -> tuple[tuple[Step, ...], tuple[tuple[int, ...], ...]]:
+    """Return the steps, and for every pair (output, input) the Jacobians that add up to its own."""
+    steps, current = _elimination_steps(graph, order, sweep, written)
+    steps += _last_steps(graph, steps, current, sweep)
+    pairs = [(i, o) for o in graph.outputs for i in graph.inputs]
+    return steps, tuple(tuple(current.get(pair, ())) for pair in pairs)
+
+
+def _elimination_steps(
+    graph: LinearGraph, order: tuple[Item, ...], sweep: Sweep, written: tuple[int, ...]
+) -> tuple[tuple[Step, ...], dict[tuple[Vertex, Vertex], list[int]]]:
+    """Return the steps, and the numbers of the pieces between every two vertices."""
+    elimination = Elimination(_with_explicit(graph, written) if written else graph)
+    steps: list[Step] = []
+    n = len(graph.edges)
+    has_operators = any(e.structure.action is not None for e in graph.edges)
+    current: dict[tuple[Vertex, Vertex], list[int]] = {}
+    # Products with an identity are still local; `local` holds the numbers of all such Jacobians.
+    local = set(range(n))
+
+    def put(number: int, landing: Landing, ends: tuple[Vertex, Vertex]) -> int:
+        if landing is FIRST:
+            current[ends] = [number]
+            return number
+        pieces = current.setdefault(ends, [])
+        if landing.total is None:
+            pieces.append(number)
+            return number
+        old, new = pieces[landing.place], n + len(steps)
+        tail, head = ends
+        steps.append(Step(new, old, number, tail, None, head, "sum", landing.total))
+        pieces[landing.place] = new
+        return new
+
+    def explicit(old: int, ends: tuple[Vertex, Vertex], algebra: Product) -> int:
+        new, (tail, head) = n + len(steps), ends
+        steps.append(Step(new, old, old, tail, None, head, "explicit", algebra))
+        if old in local:
+            local.add(new)
+        return new
+
+    for k, (edge, landing) in enumerate(zip(graph.edges, elimination.landings, strict=True)):
+        local.add(put(k, landing, (edge.tail, edge.head)))
+    for k in written:
+        ends = (graph.edges[k].tail, graph.edges[k].head)
+        current[ends] = [explicit(k, ends, make_explicit(graph.edges[k].structure, sweep))]
+    for item in order:
+        v = via(item)
+        for m in elimination.eliminate(item):
+            tail, head, _, _, product, landing = m
+            left, right = current[v, head][m.left], current[tail, v][m.right]
+            is_free = not product.multiplications
+            if has_operators:
+                (one, two), product = staged(product, sweep)
+                if one is not None:
+                    left = explicit(left, (v, head), one)
+                if two is not None:
+                    right = explicit(right, (tail, v), two)
+            number = n + len(steps)
+            direction = _APPLIED.get(product.action) or _direction(left in local, right in local)
+            steps.append(Step(number, left, right, tail, v, head, direction, product))
+            if is_free and left in local and right in local:
+                local.add(number)
+            put(number, landing, (tail, head))
+        if isinstance(item, EdgeElimination):  # another edge may come to lie there
+            current.pop((item.tail, item.head), None)
+    return tuple(steps), current
+
+
+def _last_steps(
+    graph: LinearGraph,
+    steps: tuple[Step, ...],
+    current: dict[tuple[Vertex, Vertex], list[int]],
+    sweep: Sweep,
+) -> tuple[Step, ...]:
+    """Return the steps that make explicit the operators among the results, and point there."""
+    structures = [*(e.structure for e in graph.edges), *(s.structure for s in steps)]
+    made: list[Step] = []
+    for tail, head in [(i, o) for i in graph.inputs for o in graph.outputs]:
+        pieces = current.get((tail, head), [])
+        for place, old in enumerate(pieces):
+            if structures[old].action is not None:
+                new, algebra = len(structures) + len(made), make_explicit(structures[old], sweep)
+                made.append(Step(new, old, old, tail, None, head, "explicit", algebra))
+                pieces[place] = new
+    return tuple(made)
+
+
+_APPLIED: dict[str, Direction] = {"push": "forward", "pull": "reverse"}
+
+
+def _direction(left_is_local: bool, right_is_local: bool) -> Direction:
+    if left_is_local:
+        return "leaf" if right_is_local else "forward"
+    return "reverse" if right_is_local else "join"
