@@ -15,13 +15,13 @@ from chainad.errors import TraceError
 from chainad.ir.cache import Cache
 from chainad.ir.graph import Argument, Graph, Node, Origin
 from chainad.planning.linear_graph import Edge, LinearGraph
-from chainad.rules import complexes, fft
+from chainad.rules import complexes, fourier
 from chainad.rules.base import RULES, Formula, Local, Rule, Through, arguments_in, name_of
 from chainad.structure import Ops, identity
 
 HOLOMORPHIC = complexes.HOLOMORPHIC
 # Their rules know of real and imaginary parts themselves.
-OWN = complexes.OWN | fft.OWN
+PAIR_RULES = complexes.PAIR_RULES | fourier.PAIR_RULES
 
 
 class Recipe(NamedTuple):
@@ -191,7 +191,7 @@ def _typed(local: Local, dtype: np.dtype[Any]) -> Local:
 
 def _lifted(function: Callable[..., Any], local: Local, y: Argument, x: Argument) -> Local:
     """Return a local Jacobian between complex values as one between their parts."""
-    if function in OWN:
+    if function in PAIR_RULES:
         return local
     if function not in HOLOMORPHIC or y.dtype.kind != "c":
         raise TraceError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -91,7 +92,29 @@ CONSTANT: set[Callable[..., Any]] = set()
 # Functions written in terms of others.
 DEFINED: dict[Callable[..., Any], Callable[..., Any]] = {}
 # Functions that must not be called on traced values, with the reason and the next move.
-REFUSED: dict[Callable[..., Any], str] = {}
+REFUSED: dict[Callable[..., Any], str] = {
+    np.copyto: "np.copyto writes into an array; use the value itself, or np.where",
+    np.put: "np.put writes into an array; build the result with np.where or np.concatenate",
+    np.put_along_axis: "np.put_along_axis writes into an array; use np.where",
+    np.place: "np.place writes into an array; use np.where",
+    np.putmask: "np.putmask writes into an array; use np.where",
+    np.fill_diagonal: "np.fill_diagonal writes into an array; add np.diag(...) instead",
+    np.save: "np.save stores plain numbers; save chainad.stop_gradient(x)",
+    np.savez: "np.savez stores plain numbers; save chainad.stop_gradient(x)",
+    np.savez_compressed: "np.savez_compressed stores plain numbers; save chainad.stop_gradient(x)",
+    np.savetxt: "np.savetxt stores plain numbers; save chainad.stop_gradient(x)",
+}
+REFUSED |= {
+    function: f"np.{name} takes {what}, and traced values are floats; convert the plain numbers,"
+    " chainad.stop_gradient(x).astype(...)"
+    for what, names in {
+        "integers": """bitwise_and bitwise_count bitwise_or bitwise_xor invert left_shift
+            right_shift gcd lcm packbits unpackbits ravel_multi_index ix_""",
+        "dates": "busday_count busday_offset datetime_as_string is_busday isnat",
+    }.items()
+    for name in names.split()
+    for function in [getattr(np, name)]
+}
 
 
 def rule(
@@ -119,6 +142,36 @@ def defined(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Call
         return definition
 
     return register
+
+
+def is_traced(x: Any) -> bool:
+    """Return whether x is an array that NumPy hands its functions over to (NEP 18)."""
+    return hasattr(type(x), "__array_function__") and not isinstance(x, np.ndarray)
+
+
+def first_traced(value: Any) -> Any:
+    """Return a traced value among (nested) arguments, or None."""
+    if isinstance(value, (list, tuple)):
+        found = (first_traced(item) for item in value)
+        return next((x for x in found if x is not None), None)
+    if isinstance(value, dict):
+        return first_traced(list(value.values()))
+    if isinstance(value, np.ndarray):
+        return first_traced(value.ravel().tolist()) if value.dtype == object else None
+    return value if is_traced(value) else None
+
+
+def dispatching(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function of plain arrays take traced ones, for which it is a call with a row."""
+
+    @wraps(function)
+    def dispatched(*args: Any, **kwargs: Any) -> Any:
+        traced = first_traced([*args, *kwargs.values()])
+        if traced is None:
+            return function(*args, **kwargs)
+        return traced.__array_function__(dispatched, (type(traced),), args, kwargs)
+
+    return dispatched
 
 
 def spelled(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from chainad.ir.graph import Argument
-from chainad.rules.base import Local, Locals, rule
+from chainad.rules.base import Local, Locals, dispatching, rule
 from chainad.rules.movement import astype, getitem, set_items
 from chainad.structure import arrange
 from chainad.structure.structure import Axis
@@ -34,24 +34,37 @@ HOLOMORPHIC: set[Callable[..., Any]] = {
 # ---------------------------------------------------------- not holomorphic
 
 
-def _own(name: str, function: Callable[[Any], Any], doc: str) -> Callable[[Any], Any]:
-    """Return a function of ours that does what NumPy's does to complex numbers."""
-
-    def own(z: Any) -> Any:
-        if hasattr(type(z), "__array_function__") and not isinstance(z, np.ndarray):
-            return z.__array_function__(own, (type(z),), (z,), {})
-        return function(z)
-
-    own.__name__ = name
-    own.__doc__ = doc
-    return own
+@dispatching
+def real(z: Any) -> Any:
+    """Return the real part of complex numbers."""
+    return np.real(z)
 
 
-real = _own("real", np.real, "The real part of complex numbers.")
-imag = _own("imag", np.imag, "The imaginary part of complex numbers.")
-conj = _own("conj", np.conjugate, "The complex conjugate.")
-modulus = _own("abs", np.abs, "The modulus of complex numbers; derivative 0 at 0.")
-argument = _own("angle", np.angle, "The argument of complex numbers.")
+@dispatching
+def imag(z: Any) -> Any:
+    """Return the imaginary part of complex numbers."""
+    return np.imag(z)
+
+
+@dispatching
+def conj(z: Any) -> Any:
+    """Return the complex conjugate."""
+    return np.conjugate(z)
+
+
+@dispatching
+def modulus(z: Any) -> Any:
+    """Return the modulus of complex numbers; derivative 0 at 0."""
+    return np.abs(z)
+
+
+@dispatching
+def argument(z: Any) -> Any:
+    """Return the argument of complex numbers."""
+    return np.angle(z)
+
+
+modulus.__name__, argument.__name__ = "abs", "angle"  # as printed
 
 # NumPy's function -> ours, for complex numbers; None: refused there.
 COMPLEX: dict[Callable[..., Any], Callable[..., Any] | None] = {
@@ -120,4 +133,5 @@ def _argument_slope(y: Any, z: Any) -> Any:
 rule(modulus)(_gradient(_modulus_slope))
 rule(argument)(_gradient(_argument_slope))
 
-OWN = {real, imag, conj, modulus, argument}
+# Functions whose rows state pairs (re, im) themselves.
+PAIR_RULES = {real, imag, conj, modulus, argument}

@@ -13,7 +13,7 @@ import scipy.sparse
 from chainad.errors import InputError
 from chainad.ir.graph import Argument
 from chainad.ir.positions import coordinates, positions
-from chainad.rules.base import ALL, RULES, Local, Locals, Rule, operator
+from chainad.rules.base import ALL, RULES, Local, Locals, Rule, is_traced, operator
 from chainad.structure import Arrangement, arrange, dense, diagonal
 from chainad.structure.linear_operators import Given
 from chainad.structure.structure import Axis
@@ -36,7 +36,7 @@ class Primitive:
 
     def __call__(self, *args: Any) -> Any:
         for x in args:
-            if hasattr(type(x), "__array_function__") and not isinstance(x, np.ndarray):
+            if is_traced(x):
                 return x.__array_function__(self, (type(x),), args, {})
         return np.asarray(self.function(*args))[()]
 

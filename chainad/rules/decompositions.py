@@ -13,21 +13,20 @@ from typing import Any
 import numpy as np
 
 from chainad.ir.graph import Argument
-from chainad.rules.base import Locals, defined, rule
-from chainad.rules.linalg import I, J, matrix_local
-from chainad.rules.mirror import own
+from chainad.rules.base import Locals, defined, dispatching, rule
+from chainad.rules.linear_algebra import I, J, matrix_local
 from chainad.rules.statistics import numbers_of
 
 # ------------------------------------------------------------ singular vectors
 
 
-@own
+@dispatching
 def left_vectors(a: Any) -> Any:
     """Return the left singular vectors, the first part of np.linalg.svd, as many as values."""
     return np.linalg.svd(a, full_matrices=False)[0]
 
 
-@own
+@dispatching
 def right_vectors(a: Any) -> Any:
     """Return the right singular vectors as rows, the third part of np.linalg.svd."""
     return np.linalg.svd(a, full_matrices=False)[2]
@@ -84,13 +83,13 @@ def _svd(
 # -------------------------------------------------------------------------- QR
 
 
-@own
+@dispatching
 def orthogonal_factor(a: Any) -> Any:
     """Return q of np.linalg.qr, for matrices that are not wide."""
     return np.linalg.qr(a)[0]
 
 
-@own
+@dispatching
 def triangular_factor(a: Any) -> Any:
     """Return r of np.linalg.qr, for matrices that are not wide."""
     return np.linalg.qr(a, "r")
@@ -145,13 +144,13 @@ def _qr(a: Any, mode: str = "reduced") -> Any:
 # ----------------------------------------------------------------- eigenvalues
 
 
-@own
+@dispatching
 def real_eigenvalues(a: Any) -> Any:
     """Return the eigenvalues of general matrices, in the order of np.linalg.eig."""
     return np.linalg.eig(a)[0]
 
 
-@own
+@dispatching
 def real_eigenvectors(a: Any) -> Any:
     """Return the eigenvectors of general matrices, of length 1."""
     return np.linalg.eig(a)[1]

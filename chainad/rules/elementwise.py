@@ -30,6 +30,7 @@ from chainad.rules.base import (
     Locals,
     Rule,
     defined,
+    dispatching,
     refuse_options,
     spelled,
 )
@@ -224,10 +225,9 @@ def _spence_slope(y: Any, x: Any) -> Any:
     return np.where(small, -series, np.log(safe) / (1 - safe))
 
 
+@dispatching
 def polygamma(n: int, x: Any) -> Any:
     """Return scipy.special.polygamma(n, x); unlike that it takes traced values."""
-    if hasattr(type(x), "__array_function__") and not isinstance(x, np.ndarray):
-        return x.__array_function__(polygamma, (type(x),), (n, x), {})
     return sp.polygamma(n, x)
 
 

@@ -10,15 +10,15 @@ import numpy as np
 import scipy.fft
 
 from chainad.ir.graph import Argument
-from chainad.rules.base import Local, Locals, normalize_axes, operator, rule
-from chainad.rules.mirror import mirror, own
+from chainad.rules.base import Local, Locals, dispatching, normalize_axes, operator, rule
+from chainad.rules.scipy_wrappers import wrapper_of
 from chainad.structure import arrange
 from chainad.structure.linear_operators import Operator
 from chainad.structure.structure import Axis
 
 
 def _as_numpy(theirs: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
-    """Mirror a transform that NumPy has under the same name, with the same arguments."""
+    """Wrap a transform that NumPy has under the same name, with the same arguments."""
 
     def definition(
         x: Any,
@@ -30,7 +30,7 @@ def _as_numpy(theirs: Callable[..., Any], function: Callable[..., Any]) -> Calla
     ) -> Any:
         return function(x, *args, **kwargs)
 
-    return mirror(theirs)(definition)
+    return wrapper_of(theirs)(definition)
 
 
 fft = _as_numpy(scipy.fft.fft, np.fft.fft)
@@ -50,13 +50,13 @@ irfftn = _as_numpy(scipy.fft.irfftn, np.fft.irfftn)
 # ------------------------------------------------- cosine and sine transforms
 
 
-@own
+@dispatching
 def cosine_transform(x: Any, kind: int, axis: int, norm: Any) -> Any:
     """Return the discrete cosine transform along one axis."""
     return scipy.fft.dct(x, kind, axis=axis, norm=norm)
 
 
-@own
+@dispatching
 def sine_transform(x: Any, kind: int, axis: int, norm: Any) -> Any:
     """Return the discrete sine transform along one axis."""
     return scipy.fft.dst(x, kind, axis=axis, norm=norm)
@@ -127,10 +127,10 @@ rule(sine_transform)(_locals_of(sine_transform))
 _INVERSE_NORM = {None: "forward", "backward": "forward", "forward": "backward", "ortho": "ortho"}
 
 
-def _mirrors(
+def _wrap_pair(
     function: Callable[..., Any], theirs: Callable[..., Any], inverse: Callable[..., Any]
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Mirror a transform and its inverse."""
+    """Wrap a transform and its inverse."""
 
     def forward(
         x: Any, type: int = 2, n: Any = None, axis: int = -1, norm: Any = None, **options: Any
@@ -146,15 +146,15 @@ def _mirrors(
     ) -> Any:
         return forward(x, _TURNED[type], n, axis, _INVERSE_NORM[norm], **options)
 
-    return mirror(theirs)(forward), mirror(inverse)(back)
+    return wrapper_of(theirs)(forward), wrapper_of(inverse)(back)
 
 
-dct, idct = _mirrors(cosine_transform, scipy.fft.dct, scipy.fft.idct)
-dst, idst = _mirrors(sine_transform, scipy.fft.dst, scipy.fft.idst)
+dct, idct = _wrap_pair(cosine_transform, scipy.fft.dct, scipy.fft.idct)
+dst, idst = _wrap_pair(sine_transform, scipy.fft.dst, scipy.fft.idst)
 
 
 def _along(function: Callable[..., Any], theirs: Callable[..., Any]) -> Callable[..., Any]:
-    """Mirror a transform along several axes."""
+    """Wrap a transform along several axes."""
 
     def definition(
         x: Any, type: int = 2, s: Any = None, axes: Any = None, norm: Any = None, **options: Any
@@ -165,7 +165,7 @@ def _along(function: Callable[..., Any], theirs: Callable[..., Any]) -> Callable
             x = function(x, type, None, axis, norm, **options)
         return x
 
-    return mirror(theirs)(definition)
+    return wrapper_of(theirs)(definition)
 
 
 dctn = _along(dct, scipy.fft.dctn)

@@ -11,9 +11,9 @@ import numpy as np
 import scipy.linalg
 
 from chainad.ir.graph import Argument
-from chainad.rules.base import Local, Locals, Through, operator, rule
-from chainad.rules.linalg import eigenvectors_locals, solved
-from chainad.rules.mirror import mirror, own
+from chainad.rules.base import Local, Locals, Through, dispatching, operator, rule
+from chainad.rules.linear_algebra import eigenvectors_locals, solved
+from chainad.rules.scipy_wrappers import wrapper_of
 from chainad.rules.statistics import double, numbers_of
 from chainad.structure import Arrangement, dense
 from chainad.structure.linear_operators import (
@@ -43,7 +43,7 @@ def _symmetric(a: Any, lower: bool) -> Any:
 # --------------------------------------------------------------------- solves
 
 
-@own
+@dispatching
 def triangular_solve(a: Any, b: Any, lower: bool) -> Any:
     """Solve with a triangular matrix, whose other half is zero."""
     return scipy.linalg.solve_triangular(a, b, lower=lower)
@@ -55,7 +55,7 @@ def _triangular_solve(y: Argument, a: Argument, b: Argument, lower: bool) -> Thr
     return solved(y, a, b, lambda matrix: TriangularInverse(matrix, lower), n * (n + 1) // 2)
 
 
-@own
+@dispatching
 def positive_solve(a: Any, b: Any) -> Any:
     """Solve with a symmetric positive definite matrix, given in full."""
     return scipy.linalg.cho_solve(scipy.linalg.cho_factor(a), b)
@@ -66,7 +66,7 @@ def _positive_solve(y: Argument, a: Argument, b: Argument) -> Through:
     return solved(y, a, b, PositiveInverse, a.shape[-1] ** 2)
 
 
-@mirror(scipy.linalg.solve_triangular)
+@wrapper_of(scipy.linalg.solve_triangular)
 def solve_triangular(
     a: Any,
     b: Any,
@@ -87,7 +87,7 @@ def solve_triangular(
     return triangular_solve(np.transpose(half), b, not lower)
 
 
-@mirror(scipy.linalg.solve)
+@wrapper_of(scipy.linalg.solve)
 def solve(
     a: Any,
     b: Any,
@@ -127,7 +127,7 @@ class Factored(tuple[Any, ...]):
         return found
 
 
-@mirror(scipy.linalg.cho_factor)
+@wrapper_of(scipy.linalg.cho_factor)
 def cho_factor(
     a: Any, lower: bool = False, overwrite_a: bool = False, check_finite: bool = True
 ) -> Any:
@@ -138,7 +138,7 @@ def cho_factor(
     return Factored.of(_symmetric(a, lower), factor, lower)
 
 
-@mirror(scipy.linalg.cho_solve)
+@wrapper_of(scipy.linalg.cho_solve)
 def cho_solve(
     c_and_lower: Any, b: Any, overwrite_b: bool = False, check_finite: bool = True
 ) -> Any:
@@ -151,13 +151,13 @@ def cho_solve(
     return triangular_solve(last, triangular_solve(first, b, True), False)
 
 
-@mirror(scipy.linalg.lu_factor)
+@wrapper_of(scipy.linalg.lu_factor)
 def lu_factor(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any:
     _refuse_batch(a)
     return Factored.of(a, packed_factors(a), scipy.linalg.lu_factor(numbers_of(a))[1])
 
 
-@own
+@dispatching
 def packed_factors(a: Any) -> Any:
     """Return L and U of a matrix in one array, as scipy.linalg.lu_factor does."""
     return scipy.linalg.lu_factor(a)[0]
@@ -191,7 +191,7 @@ def _in_shape(y: Argument, a: Argument, formula: Any) -> Any:
     return lambda *values: np.reshape(formula(*values), shape)
 
 
-@mirror(scipy.linalg.lu_solve)
+@wrapper_of(scipy.linalg.lu_solve)
 def lu_solve(
     lu_and_piv: Any, b: Any, trans: int = 0, overwrite_b: bool = False, check_finite: bool = True
 ) -> Any:
@@ -211,7 +211,7 @@ def lu_solve(
 # ------------------------------------------------------------------ as NumPy's
 
 
-@mirror(scipy.linalg.inv)
+@wrapper_of(scipy.linalg.inv)
 def inv(
     a: Any,
     overwrite_a: bool = False,
@@ -224,19 +224,19 @@ def inv(
     return np.linalg.inv(a)
 
 
-@mirror(scipy.linalg.det)
+@wrapper_of(scipy.linalg.det)
 def det(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any:
     return np.linalg.det(double(a))
 
 
-@mirror(scipy.linalg.cholesky)
+@wrapper_of(scipy.linalg.cholesky)
 def cholesky(
     a: Any, lower: bool = False, overwrite_a: bool = False, check_finite: bool = True
 ) -> Any:
     return np.linalg.cholesky(a, upper=not lower)
 
 
-@own
+@dispatching
 def symmetric_eigenvectors(a: Any, uplo: Any) -> Any:
     """Return the eigenvectors of a symmetric matrix, with the signs that SciPy gives them."""
     return scipy.linalg.eigh(a, lower=uplo == "L")[1]
@@ -245,7 +245,7 @@ def symmetric_eigenvectors(a: Any, uplo: Any) -> Any:
 rule(symmetric_eigenvectors)(eigenvectors_locals)
 
 
-@mirror(scipy.linalg.eigh)
+@wrapper_of(scipy.linalg.eigh)
 def eigh(
     a: Any,
     b: Any = None,
@@ -264,25 +264,25 @@ def eigh(
     return values if eigvals_only else (values, symmetric_eigenvectors(a, uplo))
 
 
-@mirror(scipy.linalg.eigvalsh)
+@wrapper_of(scipy.linalg.eigvalsh)
 def eigvalsh(
     a: Any, b: Any = None, *, lower: bool = True, check_finite: bool = True, **options: Any
 ) -> Any:
     return eigh(a, b, lower=lower, eigvals_only=True, **options)
 
 
-@mirror(scipy.linalg.svdvals)
+@wrapper_of(scipy.linalg.svdvals)
 def svdvals(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any:
     return np.linalg.svdvals(a)
 
 
-@mirror(scipy.linalg.pinv)
+@wrapper_of(scipy.linalg.pinv)
 def pinv(a: Any, *, check_finite: bool = True, **options: Any) -> Any:
     _refuse_unless(not options, "only pinv(a) is differentiated")
     return np.linalg.pinv(a)
 
 
-@mirror(scipy.linalg.norm)
+@wrapper_of(scipy.linalg.norm)
 def norm(
     a: Any, ord: Any = None, axis: Any = None, keepdims: bool = False, check_finite: bool = True
 ) -> Any:
@@ -300,7 +300,7 @@ def _acting(y: Argument, a: Argument, cost: int, make: Any) -> Local:
     return Local(operator(plain, cost, cost), make)
 
 
-@own
+@dispatching
 def exponential(a: Any) -> Any:
     """Return the exponential of one matrix."""
     return scipy.linalg.expm(a)
@@ -315,14 +315,14 @@ def _exponential(y: Argument, a: Argument) -> Locals:
     return {a: _acting(y, a, 16 * a.shape[0] ** 3, make)}
 
 
-@mirror(scipy.linalg.expm)
+@wrapper_of(scipy.linalg.expm)
 def expm(A: Any) -> Any:
     if np.ndim(A) > 2:
         return np.stack([expm(each) for each in A])
     return exponential(A)
 
 
-@own
+@dispatching
 def square_root(a: Any) -> Any:
     """Return the principal square root of one matrix."""
     return scipy.linalg.sqrtm(a)
@@ -337,7 +337,7 @@ def _square_root(y: Argument, a: Argument) -> Locals:
     return {a: _acting(y, a, 25 * a.shape[0] ** 3, make)}
 
 
-@mirror(scipy.linalg.sqrtm)
+@wrapper_of(scipy.linalg.sqrtm)
 def sqrtm(A: Any) -> Any:
     _refuse_batch(A)
     _refuse_unless(
@@ -350,7 +350,7 @@ def sqrtm(A: Any) -> Any:
 # ------------------------------------------------------------------- builders
 
 
-@mirror(scipy.linalg.block_diag)
+@wrapper_of(scipy.linalg.block_diag)
 def block_diag(*arrs: Any) -> Any:
     blocks = [np.atleast_2d(block) for block in arrs]
     width, left, rows = sum(np.shape(block)[1] for block in blocks), 0, []
@@ -361,7 +361,7 @@ def block_diag(*arrs: Any) -> Any:
     return np.concatenate(rows)
 
 
-@mirror(scipy.linalg.toeplitz)
+@wrapper_of(scipy.linalg.toeplitz)
 def toeplitz(c: Any, r: Any = None) -> Any:
     _refuse_unless(np.ndim(c) <= 1 and np.ndim(r) <= 1, "only vectors are differentiated")
     c = np.ravel(c)
@@ -370,14 +370,14 @@ def toeplitz(c: Any, r: Any = None) -> Any:
     return np.concatenate([np.flip(c), r[1:]])[m - 1 - np.arange(m)[:, None] + np.arange(n)]
 
 
-@mirror(scipy.linalg.circulant)
+@wrapper_of(scipy.linalg.circulant)
 def circulant(c: Any) -> Any:
     _refuse_unless(np.ndim(c) == 1, "only vectors are differentiated")
     n = np.size(c)
     return c[(np.arange(n)[:, None] - np.arange(n)) % n]
 
 
-@mirror(scipy.linalg.solve_sylvester)
+@wrapper_of(scipy.linalg.solve_sylvester)
 def solve_sylvester(a: Any, b: Any, q: Any) -> Any:
     # (a (x) 1 + 1 (x) b^T) vec(x) = vec(q), by rows.
     m, n = np.shape(q)

@@ -9,16 +9,16 @@ import numpy as np
 import scipy.special as sp
 
 from chainad.ir.graph import Argument
-from chainad.rules.base import RULES, Local, Locals, normalize_axes, rule
+from chainad.rules.base import RULES, Local, Locals, dispatching, normalize_axes, rule
 from chainad.rules.elementwise import UNKNOWN, elementwise, polygamma
-from chainad.rules.mirror import INSTEAD, mirror, own
 from chainad.rules.reduction import keeping_axes, spelled_reduction
+from chainad.rules.scipy_wrappers import WRAPPERS, wrapper_of
 from chainad.rules.statistics import double
 
 # ----------------------------------------------------- exponentials and their sums
 
 
-@own
+@dispatching
 def log_of_sum(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
     """Return the logarithm of the sum of exponentials."""
     return sp.logsumexp(a, axis=axis, keepdims=keepdims)
@@ -31,7 +31,7 @@ def _log_of_sum(y: Argument, x: Argument, axis: Any = None, keepdims: Any = Fals
     return {x: Local(spelled_reduction(y, x, axes, None), formula)}
 
 
-@mirror(sp.logsumexp)
+@wrapper_of(sp.logsumexp)
 def logsumexp(
     a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, return_sign: bool = False
 ) -> Any:
@@ -44,12 +44,12 @@ def logsumexp(
     return log_of_sum(a, axis, keepdims)
 
 
-@mirror(sp.log_softmax)
+@wrapper_of(sp.log_softmax)
 def log_softmax(x: Any, axis: Any = None) -> Any:
     return x - log_of_sum(x, axis, True)
 
 
-@mirror(sp.softmax)
+@wrapper_of(sp.softmax)
 def softmax(x: Any, axis: Any = None) -> Any:
     return np.exp(log_softmax(x, axis))
 
@@ -57,7 +57,7 @@ def softmax(x: Any, axis: Any = None) -> Any:
 # ------------------------------------------------------------- gamma and zeta
 
 
-@mirror(sp.multigammaln)
+@wrapper_of(sp.multigammaln)
 def multigammaln(a: Any, d: int) -> Any:
     shifts = np.arange(d) / 2
     if np.any(np.less_equal(a, 0.5 * (d - 1))):
@@ -66,14 +66,14 @@ def multigammaln(a: Any, d: int) -> Any:
     return constant + np.sum(sp.gammaln(a[..., None] - shifts), axis=-1)
 
 
-@mirror(sp.factorial)
+@wrapper_of(sp.factorial)
 def factorial(n: Any, exact: bool = False, extend: str = "zero") -> Any:
     if exact or np.any(np.less(n, 0)):
         raise NotImplementedError("only factorial(n) of n >= 0 is differentiated")
     return sp.gamma(double(n) + 1)
 
 
-@mirror(sp.comb)
+@wrapper_of(sp.comb)
 def comb(N: Any, k: Any, *, exact: bool = False, repetition: bool = False) -> Any:
     if exact or np.any(np.less(N, k)) or np.any(np.less(k, 0)):
         raise NotImplementedError("only comb(N, k) with 0 <= k <= N is differentiated")
@@ -86,14 +86,14 @@ elementwise(sp._ufuncs._zeta, UNKNOWN, lambda y, x, q: -x * sp._ufuncs._zeta(x +
 # --------------------------------------------------- spherical Bessel functions
 
 
-# Every mirror, with the row that it is made of.
+# Every wrapper, with the function of a single order that has the row.
 SPHERICAL: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 
 def _spherical(theirs: Callable[..., Any], down: float, up: float) -> Callable[..., Any]:
-    """Mirror a function f of order n, of (2n + 1) f_n' = down n f_n-1 + up (n + 1) f_n+1."""
+    """Wrap a function f of order n, of (2n + 1) f_n' = down n f_n-1 + up (n + 1) f_n+1."""
 
-    @own
+    @dispatching
     def function(n: Any, z: Any) -> Any:
         return theirs(n, z)
 
@@ -109,7 +109,7 @@ def _spherical(theirs: Callable[..., Any], down: float, up: float) -> Callable[.
     def definition(n: Any, z: Any, derivative: bool = False) -> Any:
         return slope(None, n, z) if derivative else function(n, z)
 
-    ours = mirror(theirs)(definition)
+    ours = wrapper_of(theirs)(definition)
     SPHERICAL[ours] = function
     return ours
 
@@ -121,5 +121,5 @@ spherical_kn = _spherical(sp.spherical_kn, -1.0, -1.0)
 
 # polygamma is a row of its own already.
 polygamma.__module__ = "chainad.scipy.special"
-INSTEAD["scipy.special", "polygamma"] = "chainad.scipy.special.polygamma"
+WRAPPERS["scipy.special", "polygamma"] = "chainad.scipy.special.polygamma"
 assert polygamma in RULES

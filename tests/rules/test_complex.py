@@ -7,7 +7,7 @@ import pytest
 
 import chainad
 from chainad.errors import InputError, TraceError
-from chainad.rules.fft import Fourier
+from chainad.rules.fourier import Fourier
 
 rng = np.random.default_rng(0)
 V, M = rng.normal(size=6), rng.normal(size=(4, 5))

@@ -33,11 +33,11 @@ from chainad.rules import (
     scipy_fft,
     scipy_linalg,
     scipy_special,
-    special,
+    special_ufuncs,
 )
 from chainad.rules.base import Local, Rule, name_of, spelled
 from chainad.rules.elementwise import elementwise, polygamma
-from chainad.rules.linalg import cofactors, eigenvectors, logabsdet, sign_of_det
+from chainad.rules.linear_algebra import cofactors, eigenvectors, logabsdet, sign_of_det
 from chainad.rules.movement import astype, getitem, set_items
 
 Function = Callable[..., Any]
@@ -255,7 +255,7 @@ examples(sp.elliprc, sp.agm)(binary())
 examples(sp.elliprf, sp.elliprg)(ternary((0.2, 0.9), (0.2, 0.9), (0.2, 0.9)))
 examples(sp.radian)(ternary((0.2, 0.9), (0.2, 0.9), (0.2, 0.9)))
 _of_two = {sp.ellipj: [ex(v(3), 0.4), ex(v(2, 1), np.array([0.1, 0.8]))]}
-for _function, _parts in special.PARTS.items():
+for _function, _parts in special_ufuncs.PARTS.items():
     if _function is sp.itairy:
         continue
     examples(_function, *_parts)(_of_two.get(_function, [ex(v(3, low=0.5, high=2.0)), ex(v())]))
@@ -759,9 +759,9 @@ examples(ss.multigammaln)([ex(v(low=2.1, high=4), 3), ex(v(2, low=2.1, high=4), 
 examples(ss.factorial)([ex(v(3))])
 examples(ss.comb)([ex(v(3, low=3.1, high=5), v(3)), ex(v(3, low=3.1, high=5), 2, repetition=True)])
 examples(sp._ufuncs._zeta)([ex(2.5, v(3)), ex(np.array([[1.5], [3.0]]), v(2))])
-for _mirror, _own in scipy_special.SPHERICAL.items():
-    examples(_own)([ex(0, v(3)), ex(np.array([[1], [3]]), v(2))])
-    examples(_mirror)([ex(2, v(3)), ex(0, v(3), derivative=True), ex(2, v(), derivative=True)])
+for _wrapper, _row in scipy_special.SPHERICAL.items():
+    examples(_row)([ex(0, v(3)), ex(np.array([[1], [3]]), v(2))])
+    examples(_wrapper)([ex(2, v(3)), ex(0, v(3), derivative=True), ex(2, v(), derivative=True)])
 _lengths = [
     ex(v(4), kind, -1, norm) for kind in (1, 2, 3, 4) for norm in (None, "ortho", "forward")
 ]
@@ -782,14 +782,15 @@ examples(np.linalg.matrix_power)([ex(square(3, 3), -2)])
 # Rows of complex functions are tested inside real functions, in test_complex.py.
 
 ELSEWHERE = {
-    *complexes.OWN, np.fft.fft, np.fft.ifft, np.fft.rfft, np.fft.irfft, np.fft.fft2, np.fft.ifft2,
-    np.fft.rfft2, np.fft.irfft2, np.fft.fftn, np.fft.ifftn, np.fft.rfftn, np.fft.irfftn,
+    *complexes.PAIR_RULES, np.fft.fft, np.fft.ifft, np.fft.rfft, np.fft.irfft, np.fft.fft2,
+    np.fft.ifft2, np.fft.rfft2, np.fft.irfft2, np.fft.fftn, np.fft.ifftn, np.fft.rfftn,
+    np.fft.irfftn,
     sf.fft, sf.ifft, sf.rfft, sf.irfft, sf.fft2, sf.ifft2, sf.rfft2, sf.irfft2, sf.fftn, sf.ifftn,
     sf.rfftn, sf.irfftn,
     # These give more than arrays of floats, or signs that jump: see test_scipy.py.
     sl.cho_factor, sl.lu_factor, sl.eigh, scipy_linalg.symmetric_eigenvectors,
     # SciPy computes these to six digits only.
-    sp.itairy, *special.PARTS[sp.itairy],
+    sp.itairy, *special_ufuncs.PARTS[sp.itairy],
 }  # fmt: skip
 examples(np.fft.fftshift, np.fft.ifftshift)([ex(v(4)), ex(v(3, 2)), ex(v(3, 2), axes=0)])
 

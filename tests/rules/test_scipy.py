@@ -17,7 +17,7 @@ import scipy.stats
 
 import chainad
 from chainad import TraceError
-from chainad.rules.mirror import INSTEAD
+from chainad.rules.scipy_wrappers import WRAPPERS
 
 rng = np.random.default_rng(5)
 X = np.array([0.6, 1.3, 0.4, 0.9])
@@ -68,7 +68,7 @@ def differences(f: Callable[..., Any], h: float = 1e-6) -> Any:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("mode", ["auto", "forward", "reverse"])
-def test_mirrors_are_scipy_and_its_derivatives(name: str, mode: str) -> None:
+def test_wrappers_are_scipy_and_its_derivatives(name: str, mode: str) -> None:
     def f(x: Any) -> Any:
         return FUNCTIONS[name](ours, x)
 
@@ -81,7 +81,7 @@ def test_mirrors_are_scipy_and_its_derivatives(name: str, mode: str) -> None:
 
 
 @pytest.mark.parametrize("name", [n for n in FUNCTIONS if n != "eigenvectors"])
-def test_mirrors_have_second_derivatives(name: str) -> None:
+def test_wrappers_have_second_derivatives(name: str) -> None:
     J = chainad.jacobian(lambda x: FUNCTIONS[name](ours, x))
     expected = differences(J, 1e-5)
     found = chainad.jacobian(J)(X)
@@ -131,7 +131,7 @@ def test_softmax_is_planned_without_its_square() -> None:
 TABLE: dict[str, tuple[Callable[[Any], Any], str]] = {
     **{
         f"{home}.{name}": (getattr(getattr(scipy, home.split(".")[1]), name), f"use {instead},")
-        for (home, name), instead in INSTEAD.items()
+        for (home, name), instead in WRAPPERS.items()
         if name in ("logsumexp", "softmax", "expm", "det", "inv", "cholesky", "dct", "fft2")
     },
     "solve": (lambda x: theirs.solve(A, x), "use chainad.scipy.linalg.solve,"),
@@ -197,7 +197,7 @@ OPTIONS: list[tuple[Callable[[Any], Any], str]] = [
 
 
 @pytest.mark.parametrize(("f", "words"), OPTIONS)
-def test_options_that_a_mirror_does_not_know_are_refused(f: Any, words: str) -> None:
+def test_options_that_a_wrapper_does_not_know_are_refused(f: Any, words: str) -> None:
     with pytest.raises(TraceError, match=rf"test_scipy\.py:\d+: .*{words}"):
         chainad.jacobian(f)(X)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from chainad.compiler.recording.recording import Step
 from chainad.frontends.numpy.recorder import Ref
-from chainad.rules.linalg import Inverting
+from chainad.rules.linear_algebra import Inverting
 from chainad.structure.linear_operators import Operator
 
 

@@ -32,8 +32,8 @@ from chainad.frontends.numpy.record import Tracer, as_one, call, tracers_in
 from chainad.frontends.numpy.source_lines import called, here
 from chainad.frontends.numpy.tape import Tape
 from chainad.rules.base import CONSTANT, RULES
-from chainad.rules.mirror import instead_of_scipy
 from chainad.rules.movement import astype, getitem
+from chainad.rules.scipy_wrappers import instead_of_scipy
 
 
 class Traced(Tracer):

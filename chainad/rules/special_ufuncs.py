@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import scipy.special as sp
 
-from chainad.rules.base import CONSTANT, REFUSED, defined
+from chainad.rules.base import CONSTANT, REFUSED, defined, dispatching
 from chainad.rules.elementwise import UNKNOWN, Partial, elementwise
-from chainad.rules.mirror import own
 
 _SQRT_2PI = float(np.sqrt(2 * np.pi))
 _LN2 = float(np.log(2.0))
@@ -313,7 +312,7 @@ def _several(function: Any, *slopes: Callable[..., Any], operands: int = 1) -> N
     """
 
     def part(k: int) -> Callable[..., Any]:
-        @own
+        @dispatching
         def result(*args: Any) -> Any:
             return function(*args)[k]
 

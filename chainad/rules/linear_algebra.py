@@ -15,23 +15,23 @@ from typing import Any
 import numpy as np
 
 from chainad.ir.graph import Argument
-from chainad.rules.base import CONSTANT, Local, Locals, Through, defined, operator, rule, spelled
+from chainad.rules.base import (
+    CONSTANT,
+    Local,
+    Locals,
+    Through,
+    defined,
+    dispatching,
+    is_traced,
+    operator,
+    rule,
+    spelled,
+)
 from chainad.structure import Arrangement
 from chainad.structure.linear_operators import Inverse, Operator
 
 # Labels: the axes of a matrix, and from BATCH on those of a batch.
 I, J, K, L, BATCH = 0, 1, 2, 3, 4  # noqa: E741
-
-
-def dispatched(function: Any, *args: Any) -> Any:
-    """Hand a call of one of our own functions to the traced value among its arguments."""
-    traced = args[0]
-    return traced.__array_function__(function, (type(traced),), args, {})
-
-
-def is_plain(x: Any) -> bool:
-    """Return whether x is no traced value."""
-    return isinstance(x, np.ndarray) or not hasattr(type(x), "__array_function__")
 
 
 def _batch(shape: tuple[int, ...], ndim: int) -> list[tuple[int, tuple[int, ...]]]:
@@ -175,10 +175,9 @@ def matrix_local(y: Argument, a: Argument, result: tuple[int, ...], formula: Any
     return Local(arrangement, lambda y, a, *rest: np.reshape(formula(y, a, *rest), shape))
 
 
+@dispatching
 def cofactors(a: Any) -> Any:
     """Return the cofactors, the derivative of the determinant, of singular matrices also."""
-    if not is_plain(a):
-        return dispatched(cofactors, a)
     sign, u, s, vh = _rotated(a)
     others = np.where(np.eye(s.shape[-1], dtype=bool), 1.0, s[..., None, :]).prod(-1)
     return sign[..., None, None] * (u * others[..., None, :]) @ vh
@@ -193,7 +192,7 @@ def _rotated(a: Any) -> tuple[Any, Any, Any, Any]:
 @rule(np.linalg.det)
 def _det(y: Argument, a: Argument) -> Locals:
     def formula(y: Any, a: Any) -> Any:
-        if is_plain(a) and np.all(y != 0):
+        if not is_traced(a) and np.all(y != 0):
             return y[..., None, None] * np.matrix_transpose(np.linalg.inv(a))
         return cofactors(a)
 
@@ -205,7 +204,7 @@ def _cofactors(y: Argument, a: Argument) -> Locals:
     # det^-1 (c_ij c_kl - c_il c_kj) loses all digits where det is small: what is small cancels
     # beforehand in the basis of the singular vectors, where the matrix is diagonal.
     def formula(c: Any, a: Any) -> Any:
-        if not is_plain(a):
+        if is_traced(a):
             return _cofactors_of_invertible(c, a)
         sign, u, s, vh = _rotated(a)
         unit = np.eye(s.shape[-1], dtype=bool)
@@ -231,9 +230,10 @@ def _cofactors_of_invertible(c: Any, a: Any) -> Any:
     return (pairs - np.swapaxes(pairs, -3, -1)) / y
 
 
+@dispatching
 def logabsdet(a: Any) -> Any:
     """Return log |det a|; the second part of np.linalg.slogdet, which goes through it."""
-    return np.linalg.slogdet(a)[1] if is_plain(a) else dispatched(logabsdet, a)
+    return np.linalg.slogdet(a)[1]
 
 
 @rule(logabsdet)
@@ -241,9 +241,10 @@ def _logabsdet(y: Argument, a: Argument) -> Locals:
     return {a: matrix_local(y, a, (), lambda y, a: np.matrix_transpose(np.linalg.inv(a)))}
 
 
+@dispatching
 def sign_of_det(a: Any) -> Any:
     """Return the sign of det a, the first part of np.linalg.slogdet."""
-    return np.linalg.slogdet(a)[0] if is_plain(a) else dispatched(sign_of_det, a)
+    return np.linalg.slogdet(a)[0]
 
 
 CONSTANT.add(sign_of_det)
@@ -318,9 +319,10 @@ def _eigvalsh(y: Argument, a: Argument, UPLO: Any = "L") -> Locals:
     return {a: matrix_local(y, a, (I,), formula)}
 
 
+@dispatching
 def eigenvectors(a: Any, uplo: Any = "L") -> Any:
     """Return the eigenvectors of symmetric matrices, the second part of np.linalg.eigh."""
-    return np.linalg.eigh(a, uplo)[1] if is_plain(a) else dispatched(eigenvectors, a, uplo)
+    return np.linalg.eigh(a, uplo)[1]
 
 
 @rule(eigenvectors)
@@ -352,7 +354,7 @@ def _svdvals(y: Argument, a: Argument, /) -> Locals:
         # Right vectors from eigh of the smaller Gram matrix, so that they can be traced again.
         wide = a.shape[-1] > a.shape[-2]
         m = np.matrix_transpose(a) if wide else a
-        if is_plain(m):
+        if not is_traced(m):
             u, _, vh = np.linalg.svd(m, full_matrices=False)
             v = np.matrix_transpose(vh)
         else:

@@ -120,7 +120,8 @@ rule(np.fft.rfft)(_transform("rfft", True))
 rule(np.fft.irfft)(_transform("irfft", False))
 movement(np.fft.fftshift, np.fft.ifftshift)
 
-OWN = {np.fft.fft, np.fft.ifft, np.fft.rfft, np.fft.irfft}
+# Functions whose rows state pairs (re, im) themselves.
+PAIR_RULES = {np.fft.fft, np.fft.ifft, np.fft.rfft, np.fft.irfft}
 
 
 def _lengths(a: Any, s: Any, axes: Any) -> list[tuple[Any, int]]:

@@ -1,0 +1,63 @@
+"""Wrappers: functions with SciPy's names that take traced values, where SciPy's own do not.
+
+SciPy hands its ufuncs over to traced values, and nothing else. A wrapper calls SciPy's function on
+plain arrays; on traced values it is computed by its row in DEFINED or RULES.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from chainad.rules.base import DEFINED, dispatching
+
+# What to write instead of a function of SciPy: (module, name) -> the name of its wrapper.
+WRAPPERS: dict[tuple[str, str], str] = {}
+# The same for all functions of a module.
+_ADVICE = {
+    "scipy.integrate": "np.trapezoid, or a loop of quadrature or Runge-Kutta steps, is traced",
+    "scipy.interpolate": "np.interp and matrix products are traced",
+    "scipy.ndimage": "np.convolve, np.pad and slices are traced",
+    "scipy.optimize": "by the implicit function theorem, the Jacobian of a solution is"
+    " -np.linalg.solve(df/dy, df/dx)",
+    "scipy.signal": "np.convolve, np.fft and chainad.scipy.fft are traced",
+    "scipy.sparse": "write x @ A.T for a sparse A, and build arrays that depend on x with np",
+    "scipy.stats": "a density written with np and the ufuncs of scipy.special is traced",
+}
+
+
+def instead_of_scipy(calls: Sequence[tuple[str, str]]) -> str:
+    """Return what to write instead of the first public function of SciPy among calls, or ""."""
+    for module, name in calls:
+        if (module, name) in WRAPPERS:
+            return (
+                f"{module}.{name} asks for plain numbers, and the derivative would be lost; use"
+                f" {WRAPPERS[module, name]}, which is traced"
+            )
+    for module, name in calls:
+        if not name.startswith("_"):
+            what = f"{module}.{name}" if hasattr(sys.modules.get(module), name) else module
+            advice = f" ({_ADVICE[module]})" if module in _ADVICE else ""
+            return (
+                f"{what} asks for plain numbers, and the derivative would be lost; write it in"
+                f" terms of functions that are traced{advice}, make it a chainad.primitive with a"
+                " derivative of its own, or say chainad.stop_gradient(x) if the plain numbers are"
+                " meant"
+            )
+    return ""
+
+
+def wrapper_of(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make the wrapper of a function of SciPy's; the decorated function is its definition."""
+    module, name = ".".join(function.__module__.split(".")[:2]), function.__name__
+
+    def register(definition: Callable[..., Any]) -> Callable[..., Any]:
+        wrapper = dispatching(function)
+        wrapper.__module__ = f"chainad.{module}"
+        wrapper.__doc__ = f"The function {module}.{name}, for traced values as well."
+        DEFINED[wrapper] = definition
+        WRAPPERS[module, name] = f"chainad.{module}.{name}"
+        return wrapper
+
+    return register
