@@ -22,11 +22,11 @@ from chainad.api.run_stacked import run_stacked
 from chainad.compiler.recording.arguments import Array, Number
 from chainad.compiler.recording.emit import MISS
 from chainad.compiler.recording.expressions import Names
-from chainad.compiler.scalar.lower_to_scalars import ScalarProgram
-from chainad.compiler.scalar.replay_batched import ManyScalars, Outputs, Points
+from chainad.compiler.scalar.lower_to_scalars import LoweredScalars
+from chainad.compiler.scalar.replay_batched import BatchedScalars, Outputs, Points
 from chainad.compiler.scalar.replay_scalar import refuse, taking
 from chainad.compiler.scalar.scalarize import flowing
-from chainad.compiler.vectorize import NotStackedError, Stack
+from chainad.compiler.vectorize import BatchedArray, NotBatchableError
 from chainad.errors import InputError
 from chainad.frontends.numpy.trace import as_input
 from chainad.ir.scalar_graph import NotScalarError
@@ -59,7 +59,7 @@ class Group:
     shapes: tuple[tuple[int, ...], ...]
     has_value: bool
     run: Callable[[list[Any], int, Any], Outputs]
-    program: ScalarProgram | None
+    program: LoweredScalars | None
     plan: Callable[[], Plan | ChunkedPlan]
 
 
@@ -84,7 +84,7 @@ class ManyPoints:
         self._lock = RLock()
 
     @property
-    def programs(self) -> tuple[ScalarProgram, ...]:
+    def programs(self) -> tuple[LoweredScalars, ...]:
         """What runs for each group of points."""
         return tuple(g.program for g in self._groups if g.program is not None)
 
@@ -162,7 +162,7 @@ class ManyPoints:
             group, taken = found
             try:
                 parts, holds = self._run(group, taken, points, left, count, out)
-            except NotStackedError:
+            except NotBatchableError:
                 self._forget(group)
                 return self._together(args, points, kwargs, count, out)
             if holds is not None and not holds[0]:
@@ -196,7 +196,7 @@ class ManyPoints:
                 except NotScalarError as error:
                     if self._ways.pop(0) is _as_scalars:
                         warn_of_fallback(self._of.how.backend, error)
-                except NotStackedError:
+                except NotBatchableError:
                     self._ways.pop(0)
                 else:
                     self._groups = (group, *self._groups[: MANY - 1])
@@ -227,7 +227,7 @@ class ManyPoints:
                 inputs.append(value)
             else:
                 everything = points[position]
-                inputs.append(Stack(everything if which is None else everything[which]))
+                inputs.append(BatchedArray(everything if which is None else everything[which]))
         return (
             group.run(inputs, count, out) if which is None else group.run(inputs, len(which), None)
         )
@@ -262,12 +262,12 @@ def _as_scalars(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any
     program = as_program(of, found, of.verb == "value_and_jacobian")
     if of.how.backend in ("python", "numba"):
         refuse(program, of.how.backend)
-    many = ManyScalars(program, of.how.backend)
+    many = BatchedScalars(program, of.how.backend)
 
     def run(inputs: list[Any], count: int, out: Any) -> Outputs:
         rows = [
             x.data.reshape(count, -1)
-            if isinstance(x, Stack)
+            if isinstance(x, BatchedArray)
             else np.broadcast_to(np.reshape(x, (1, -1)), (count, np.size(x)))
             for x in inputs
         ]
@@ -279,7 +279,7 @@ def _as_scalars(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any
 def _as_arrays(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Group:
     """Record a function at one point, as operations on whole arrays; try it on that point."""
     if of.how.limit is not None:
-        raise NotStackedError("memory_limit= is for one point at a time")
+        raise NotBatchableError("memory_limit= is for one point at a time")
     found = recorded(of, args, kwargs)
     has_value = of.verb == "value_and_jacobian"
     shapes = (*found.shapes, *found.block_shapes) if has_value else found.block_shapes
@@ -298,7 +298,7 @@ def _as_arrays_if_quicker(
 ) -> Group:
     """Record a function as operations on whole arrays, if these are much fewer."""
     if of.how.backend in ("python", "numba"):
-        raise NotStackedError(f"backend={of.how.backend!r}")
+        raise NotBatchableError(f"backend={of.how.backend!r}")
     group = _as_scalars(of, args, kwargs)
     assert group.program is not None
     lines, calls = len(group.program.straight.lines), len(group.found.recording.steps)
@@ -310,7 +310,7 @@ def _grouped(
     found: Recorded,
     run: Callable[[list[Any], int, Any], Outputs],
     plan: Callable[[], Plan | ChunkedPlan],
-    program: ScalarProgram | None = None,
+    program: LoweredScalars | None = None,
 ) -> Group:
     names = Names()
     lines = taking(found.recording, names, holds_constants=program is not None)
@@ -335,7 +335,7 @@ def _holds(group: Group, taken: Sequence[Any]) -> bool:
 
 def _holds_at(group: Group, taken: Sequence[Any]) -> bool:
     """Run a group on one point; return whether its guards hold there."""
-    _, holds = group.run([Stack(np.asarray(x)[None]) for x in taken], 1, None)
+    _, holds = group.run([BatchedArray(np.asarray(x)[None]) for x in taken], 1, None)
     return holds is None or bool(holds[0])
 
 

@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainad.api.recorded import Differentiator, Recorded, recorded
-from chainad.backends.numpy.buffers import Reusing
+from chainad.backends.numpy.buffers import PreallocatedProgram
 from chainad.backends.numpy.build import Runner
-from chainad.backends.numpy.hoist import Folded, multiplications_in
+from chainad.backends.numpy.hoist import HoistedProgram, multiplications_in
 from chainad.compiler.loops.replay_loops import looped
 from chainad.compiler.passes.constants import split
 from chainad.compiler.passes.stack import stacked
 from chainad.compiler.recording.emit import Replay, Wanted, build
 from chainad.compiler.recording.recording import Recording
-from chainad.compiler.scalar.lower_to_scalars import ScalarProgram, scalar_program
+from chainad.compiler.scalar.lower_to_scalars import LoweredScalars, lower_to_scalars
 from chainad.compiler.scalar.replay_scalar import single
 from chainad.errors import FallbackWarning
 from chainad.frontends.numpy.recorder import Ref
@@ -92,7 +92,7 @@ def planned(found: Recorded) -> Callable[[], Plan | ChunkedPlan]:
 
 
 def planned_singly(
-    of: Differentiator, found: Recorded, program: ScalarProgram
+    of: Differentiator, found: Recorded, program: LoweredScalars
 ) -> Callable[[], Plan | ChunkedPlan]:
     """Return what gives the plan that a program on single numbers follows."""
     asked = f"mode={of.how.mode!r}, on single numbers"
@@ -108,10 +108,10 @@ def _runner(program: Program, recording: Recording) -> Callable[[Sequence[Any], 
     parts = split(program, [k for k, value in enumerate(known) if value is not None])
     read = sum(int(np.size(known[k])) for k in parts.once.used_slots)
     if multiplications_in(parts.once, known) <= TO_COMPARE + PER_NUMBER * read:
-        return Reusing(program, partial(stacked, same=same), fixed, watched).trusting
+        return PreallocatedProgram(program, partial(stacked, same=same), fixed, watched).trusting
     same += range(len(same), parts.per_call.n_slots)
-    per_call = Reusing(parts.per_call, partial(stacked, same=same), fixed, watched)
-    return Folded(parts.once, per_call.trusting)
+    per_call = PreallocatedProgram(parts.per_call, partial(stacked, same=same), fixed, watched)
+    return HoistedProgram(parts.once, per_call.trusting)
 
 
 def _watched(recording: Recording) -> list[int]:
@@ -219,13 +219,13 @@ def _as_loops(of: Differentiator, found: Recorded, wants_value: bool) -> Replaye
 
 def as_program(
     of: Differentiator, found: Recorded, wants_value: bool, most: float = inf
-) -> ScalarProgram:
+) -> LoweredScalars:
     """Return a recorded run as operations on single numbers; raise NotScalarError if it is not."""
     if of.how.limit is not None:
         raise NotScalarError("memory_limit= is for operations on whole arrays")
     dtypes = set(found.kinds)
     parts = found.recording, found.linearized, found.nodes
-    program = scalar_program(*parts, of.how.mode, wants_value, most)
+    program = lower_to_scalars(*parts, of.how.mode, wants_value, most)
     if dtypes - {program.dtype}:
         raise NotScalarError("the outputs are of several dtypes")
     return program

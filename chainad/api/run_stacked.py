@@ -12,7 +12,7 @@ import numpy.typing as npt
 from chainad.api.recorded import Recorded
 from chainad.compiler.recording.recording import Step
 from chainad.compiler.scalar.scalarize import filled
-from chainad.compiler.vectorize import NotStackedError, Stack
+from chainad.compiler.vectorize import BatchedArray, NotBatchableError
 from chainad.frontends.numpy.recorder import Guard, Ref
 
 Points = npt.NDArray[Any]
@@ -22,7 +22,7 @@ CACHE = 1 << 18
 MOST = 4096  # points in a chunk
 
 # What NumPy raises where a call on stacks is not what it is on arrays.
-_REFUSALS = (NotStackedError, TypeError, ValueError, IndexError, AttributeError)
+_REFUSALS = (NotBatchableError, TypeError, ValueError, IndexError, AttributeError)
 
 
 def run_stacked(
@@ -35,7 +35,7 @@ def run_stacked(
 
     Raises
     ------
-    NotStackedError
+    NotBatchableError
         If some call has no known meaning for many points.
     """
     kinds = [*found.kinds] if has_value else []
@@ -48,14 +48,15 @@ def run_stacked(
         for first in range(0, count, chunk):
             part = slice(first, min(first + chunk, count))
             given = {
-                k: Stack(x.data[part]) if isinstance(x, Stack) else x for k, x in inputs.items()
+                k: BatchedArray(x.data[part]) if isinstance(x, BatchedArray) else x
+                for k, x in inputs.items()
             }
             try:
                 results, holds[part] = _run(found, given, part.stop - first, has_value)
             except _REFUSALS as error:
-                raise NotStackedError(str(error)) from error
+                raise NotBatchableError(str(error)) from error
             for whole, result in zip(outputs, results, strict=True):
-                whole[part] = result.data if isinstance(result, Stack) else result
+                whole[part] = result.data if isinstance(result, BatchedArray) else result
     return outputs, holds
 
 
@@ -77,11 +78,11 @@ def _run(
 def _called(step: Step, values: Mapping[int, Any]) -> Any:
     args, kwargs = filled(step.args, values), filled(step.kwargs, values)
     result = step.function(*args, **kwargs)
-    depends = any(isinstance(values[k], Stack) for k in step.reads)
-    if depends and not isinstance(result, Stack):
-        raise NotStackedError(step.function.__name__)
+    depends = any(isinstance(values[k], BatchedArray) for k in step.reads)
+    if depends and not isinstance(result, BatchedArray):
+        raise NotBatchableError(step.function.__name__)
     if depends and (result.shape, result.dtype) != (step.shape, step.dtype):
-        raise NotStackedError(f"the shape of {step.function.__name__} depends on numbers")
+        raise NotBatchableError(f"the shape of {step.function.__name__} depends on numbers")
     return result
 
 
@@ -90,7 +91,7 @@ def _holds(guards: Sequence[Guard], values: Mapping[int, Any], count: int) -> np
     holds = np.ones(count, bool)
     for guard in guards:
         value = values[guard.number]
-        if not isinstance(value, Stack) or guard.kind == "shape":
+        if not isinstance(value, BatchedArray) or guard.kind == "shape":
             continue
         rows = np.ascontiguousarray(value.data).reshape(count, -1)
         if guard.kind == "truth":

@@ -26,7 +26,7 @@ def missing(program: StraightLine) -> list[str]:
 
 def source(program: StraightLine) -> str:
     """Return a program as a Python function of the numbers of its inputs, in tuples."""
-    writer = Writer(program, PYTHON)
+    writer = ScalarEmitter(program, PYTHON)
     body = writer.lines()
     names = [f"v{k}" for k in range(program.n_inputs)]
     starts = np.cumsum([0, *program.inputs]).tolist()
@@ -39,7 +39,7 @@ def source(program: StraightLine) -> str:
     return f"def run({args}):\n    {text}\n"
 
 
-class Writer:
+class ScalarEmitter:
     """Writes the lines of a program; a value that is read once is written where it is read."""
 
     def __init__(self, program: StraightLine, spellings: dict[Any, str]) -> None:

@@ -2,7 +2,7 @@
 
 A stack has the shape of one point, and an axis of points in front that nobody sees. Functions whose
 meaning for every point is known are run on all points at once; whatever else is asked for raises
-NotStackedError, and the points are computed one by one.
+NotBatchableError, and the points are computed one by one.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Points = npt.NDArray[Any]
 Function = Callable[..., Any]
 
 
-class NotStackedError(ChainadError):
+class NotBatchableError(ChainadError):
     """A call has no known meaning for many points at once."""
 
 
-class Stack:
+class BatchedArray:
     """Arrays of one shape, one per point."""
 
     __slots__ = ("data",)
@@ -38,12 +38,12 @@ class Stack:
         if method == "reduce" and ufunc is np.add:
             return np.sum(*inputs, **kwargs)
         if method != "__call__" or kwargs:
-            raise NotStackedError(f"np.{ufunc.__name__} ({method})")
+            raise NotBatchableError(f"np.{ufunc.__name__} ({method})")
         if ufunc in _PRODUCTS:
-            return Stack(_PRODUCTS[ufunc](*inputs))
+            return BatchedArray(_PRODUCTS[ufunc](*inputs))
         if ufunc.signature is not None or ufunc.nout != 1 or ufunc not in UFUNCS:
-            raise NotStackedError(f"np.{ufunc.__name__}")
-        return Stack(ufunc(*_aligned(inputs)))
+            raise NotBatchableError(f"np.{ufunc.__name__}")
+        return BatchedArray(ufunc(*_aligned(inputs)))
 
     def __array_function__(
         self, func: Function, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -51,10 +51,10 @@ class Stack:
         if func in _FACTS:
             return func(np.broadcast_to(0, self.shape), *args[1:], **kwargs)
         if func in _ELEMENTWISE and not kwargs:
-            return Stack(func(*_aligned(args)))
+            return BatchedArray(func(*_aligned(args)))
         if func in _OWN:
-            return Stack(_OWN[func](*args, **kwargs))
-        raise NotStackedError(getattr(func, "__name__", str(func)))
+            return BatchedArray(_OWN[func](*args, **kwargs))
+        raise NotBatchableError(getattr(func, "__name__", str(func)))
 
     # ------------------------------------------------------------ as an array
 
@@ -75,7 +75,7 @@ class Stack:
         return self.data.dtype
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        raise NotStackedError("the plain numbers of one point are needed")
+        raise NotBatchableError("the plain numbers of one point are needed")
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -84,22 +84,22 @@ class Stack:
         return np.negative(self)
 
     def __bool__(self) -> bool:
-        raise NotStackedError("a branch depends on the numbers")
+        raise NotBatchableError("a branch depends on the numbers")
 
-    def __getitem__(self, key: Any) -> Stack:
-        return Stack(_getitem(self, key))
+    def __getitem__(self, key: Any) -> BatchedArray:
+        return BatchedArray(_getitem(self, key))
 
-    def reshape(self, *shape: Any) -> Stack:
-        return Stack(_reshape(self, shape[0] if len(shape) == 1 else shape))
+    def reshape(self, *shape: Any) -> BatchedArray:
+        return BatchedArray(_reshape(self, shape[0] if len(shape) == 1 else shape))
 
-    def transpose(self, *axes: Any) -> Stack:
-        return Stack(_transpose(self, axes[0] if len(axes) == 1 else axes or None))
+    def transpose(self, *axes: Any) -> BatchedArray:
+        return BatchedArray(_transpose(self, axes[0] if len(axes) == 1 else axes or None))
 
-    def copy(self) -> Stack:
+    def copy(self) -> BatchedArray:
         return self
 
-    def astype(self, dtype: Any) -> Stack:
-        return Stack(self.data.astype(dtype))
+    def astype(self, dtype: Any) -> BatchedArray:
+        return BatchedArray(self.data.astype(dtype))
 
 
 def _aligned(operands: tuple[Any, ...]) -> list[Any]:
@@ -107,7 +107,7 @@ def _aligned(operands: tuple[Any, ...]) -> list[Any]:
     most = max(np.ndim(x) for x in operands)
     found = []
     for x in operands:
-        if isinstance(x, Stack):
+        if isinstance(x, BatchedArray):
             data = x.data
             found.append(data.reshape(data.shape[0], *(1,) * (most - x.ndim), *x.shape))
         else:
@@ -115,9 +115,9 @@ def _aligned(operands: tuple[Any, ...]) -> list[Any]:
     return found
 
 
-def _operator(ufunc: np.ufunc, swapped: bool) -> Callable[[Stack, Any], Any]:
+def _operator(ufunc: np.ufunc, swapped: bool) -> Callable[[BatchedArray, Any], Any]:
     # A function, since a ufunc is not bound to what it is an attribute of.
-    def method(self: Stack, other: Any) -> Any:
+    def method(self: BatchedArray, other: Any) -> Any:
         return ufunc(other, self) if swapped else ufunc(self, other)
 
     return method
@@ -127,14 +127,14 @@ for _name, _ufunc in {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide,
     "pow": np.power, "matmul": np.matmul, "and": np.bitwise_and, "or": np.bitwise_or,
 }.items():  # fmt: skip
-    setattr(Stack, f"__{_name}__", _operator(_ufunc, swapped=False))
-    setattr(Stack, f"__r{_name}__", _operator(_ufunc, swapped=True))
+    setattr(BatchedArray, f"__{_name}__", _operator(_ufunc, swapped=False))
+    setattr(BatchedArray, f"__r{_name}__", _operator(_ufunc, swapped=True))
 for _name, _ufunc in {
     "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
     "eq": np.equal, "ne": np.not_equal,
 }.items():  # fmt: skip
-    setattr(Stack, f"__{_name}__", _operator(_ufunc, swapped=False))
-Stack.__hash__ = None  # type: ignore[assignment]
+    setattr(BatchedArray, f"__{_name}__", _operator(_ufunc, swapped=False))
+BatchedArray.__hash__ = None  # type: ignore[assignment]
 
 
 # ------------------------------------------------------------------ functions
@@ -143,10 +143,10 @@ Stack.__hash__ = None  # type: ignore[assignment]
 def _matmul(a: Any, b: Any) -> Points:
     """Return products point by point; a constant matrix times vectors is one product for all."""
     product: Points
-    if not isinstance(a, Stack) and np.ndim(a) == 2 and b.ndim == 1:
+    if not isinstance(a, BatchedArray) and np.ndim(a) == 2 and b.ndim == 1:
         product = np.matmul(b.data, np.transpose(a))
         return product
-    if not isinstance(b, Stack) and np.ndim(b) == 2 and a.ndim in (1, 2):
+    if not isinstance(b, BatchedArray) and np.ndim(b) == 2 and a.ndim in (1, 2):
         product = np.matmul(a.data.reshape(-1, a.shape[-1]), b)
         return product.reshape(*a.data.shape[:-1], np.shape(b)[1])
     row, column = np.ndim(a) == 1, np.ndim(b) == 1
@@ -160,9 +160,9 @@ def _matmul(a: Any, b: Any) -> Points:
 
 def _expanded(x: Any, axis: int) -> Any:
     """Return a vector as a matrix of one row or column."""
-    data = x.data if isinstance(x, Stack) else np.asarray(x)
+    data = x.data if isinstance(x, BatchedArray) else np.asarray(x)
     wide = np.expand_dims(data, axis)
-    return Stack(wide) if isinstance(x, Stack) else wide
+    return BatchedArray(wide) if isinstance(x, BatchedArray) else wide
 
 
 def _vecdot(a: Any, b: Any) -> Points:
@@ -174,8 +174,8 @@ _PRODUCTS: dict[Function, Callable[..., Points]] = {np.matmul: _matmul, np.vecdo
 
 
 def _data(x: Any) -> Points:
-    if not isinstance(x, Stack):
-        raise NotStackedError("only another argument differs from point to point")
+    if not isinstance(x, BatchedArray):
+        raise NotBatchableError("only another argument differs from point to point")
     return x.data
 
 
@@ -184,7 +184,7 @@ def _reduced(function: Function) -> Callable[..., Points]:
         x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False
     ) -> Points:
         if dtype is not None or out is not None:
-            raise NotStackedError("dtype= or out=")
+            raise NotBatchableError("dtype= or out=")
         data = _data(x)
         axes = tuple(k + 1 for k in normalize_axes(axis, x.ndim))
         found: Points = function(data, axis=axes, keepdims=bool(keepdims))
@@ -200,7 +200,7 @@ def _extreme(function: Function) -> Callable[..., Points]:
 
 def _reshape(x: Any, shape: Any = None, order: str = "C") -> Points:
     if order != "C":
-        raise NotStackedError("an order other than C")
+        raise NotBatchableError("an order other than C")
     data = _data(x)
     wanted = np.reshape(np.broadcast_to(0, x.shape), shape).shape
     return data.reshape(data.shape[0], *wanted)
@@ -213,14 +213,14 @@ def _transpose(x: Any, axes: Any = None) -> Points:
 
 def _getitem(x: Any, key: Any) -> Points:
     keys = key if isinstance(key, tuple) else (key,)
-    if any(isinstance(k, Stack) for k in keys):
-        raise NotStackedError("an index depends on the numbers")
+    if any(isinstance(k, BatchedArray) for k in keys):
+        raise NotBatchableError("an index depends on the numbers")
     plain = (int, np.integer, slice, type(None), type(...))
     is_array = [not isinstance(k, plain) for k in keys]
     # With several arrays, or numbers beside one, NumPy may put their axes in front.
     is_plain = not any(isinstance(k, (int, np.integer)) for k in keys)
     if any(is_array) and not (sum(is_array) == 1 and is_plain):
-        raise NotStackedError("an index of several arrays")
+        raise NotBatchableError("an index of several arrays")
     return _data(x)[(slice(None), *keys)]
 
 
@@ -238,10 +238,10 @@ def _broadcast_to(x: Any, shape: Any) -> Points:
 
 def _joined(function: Function) -> Callable[..., Points]:
     def join(arrays: Any, axis: int = 0) -> Points:
-        count = next(len(x.data) for x in arrays if isinstance(x, Stack))
+        count = next(len(x.data) for x in arrays if isinstance(x, BatchedArray))
         ndim = max(np.ndim(x) for x in arrays) + (function is np.stack)
         data = [
-            x.data if isinstance(x, Stack) else np.broadcast_to(x, (count, *np.shape(x)))
+            x.data if isinstance(x, BatchedArray) else np.broadcast_to(x, (count, *np.shape(x)))
             for x in arrays
         ]
         found: Points = function(data, axis=axis % ndim + 1)
@@ -267,7 +267,7 @@ def _swapaxes(x: Any, one: int, other: int) -> Points:
 
 def _roll(x: Any, shift: Any, axis: Any = None) -> Points:
     if axis is None or np.ndim(axis):
-        raise NotStackedError("np.roll without an axis")
+        raise NotBatchableError("np.roll without an axis")
     return np.roll(_data(x), shift, axis % x.ndim + 1)
 
 

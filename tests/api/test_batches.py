@@ -12,7 +12,7 @@ from functions import FUNCTIONS
 
 import chainad
 from chainad.api.batched import _as_arrays
-from chainad.compiler.vectorize import NotStackedError, Stack
+from chainad.compiler.vectorize import BatchedArray, NotBatchableError
 from chainad.errors import FallbackWarning, InputError
 
 Function = Callable[..., Any]
@@ -253,8 +253,8 @@ def test_whole_arrays_of_many_points_agree_with_one_point_or_are_refused() -> No
         X = around(x, 5)
         try:
             group = _as_arrays(of, (X[0],), {})
-            (value, J), holds = group.run([Stack(X)], 5, None)
-        except NotStackedError:
+            (value, J), holds = group.run([BatchedArray(X)], 5, None)
+        except NotBatchableError:
             continue
         stacked.add(name)
         assert holds[0]
@@ -270,8 +270,8 @@ def test_whole_arrays_of_many_points_agree_with_one_point_or_are_refused() -> No
 def test_products_of_stacks_are_products_of_points(shapes: Any, which: str) -> None:
     rng = np.random.default_rng(0)
     one, other = (rng.normal(size=(5, *shape)) for shape in shapes)
-    left = Stack(one) if which != "right" else one[0]
-    right = Stack(other) if which != "left" else other[0]
+    left = BatchedArray(one) if which != "right" else one[0]
+    right = BatchedArray(other) if which != "left" else other[0]
     found = np.matmul(left, right)
     for k in range(5):
         a = one[k] if which != "right" else one[0]

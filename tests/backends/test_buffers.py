@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chainad
-from chainad.backends.numpy.buffers import Reusing, text_of
+from chainad.backends.numpy.buffers import PreallocatedProgram, text_of
 from chainad.backends.numpy.build import build, observe
-from chainad.backends.numpy.emit import Names, viewed
+from chainad.backends.numpy.emit import Namespace, viewed
 from chainad.compiler.lower import lower
 from chainad.errors import InputError
 from chainad.ir.ops import (
@@ -67,7 +67,7 @@ def assert_equal(found: Sequence[object], wanted: Sequence[object]) -> None:
 @given(randoms)
 def test_every_call_gives_the_numbers_of_a_call_without_memory(rng: Random) -> None:
     program, slots = random_program(rng)
-    run, reusing = build(program), Reusing(program)
+    run, reusing = build(program), PreallocatedProgram(program)
     earlier = []
     for _ in range(3):
         results = reusing(slots)
@@ -81,7 +81,7 @@ def test_every_call_gives_the_numbers_of_a_call_without_memory(rng: Random) -> N
 @given(randoms)
 def test_results_are_written_where_they_are_wanted(rng: Random) -> None:
     program, slots = random_program(rng)
-    run, reusing = build(program), Reusing(program)
+    run, reusing = build(program), PreallocatedProgram(program)
     for _ in range(3):
         wanted = run(slots)
         out = [None if a is None or rng.random() < 0.3 else np.empty(np.shape(a)) for a in wanted]
@@ -95,7 +95,7 @@ def test_results_are_written_where_they_are_wanted(rng: Random) -> None:
 @given(randoms)
 def test_slots_are_left_alone_and_never_handed_out(rng: Random) -> None:
     program, slots = random_program(rng)
-    reusing = Reusing(program)
+    reusing = PreallocatedProgram(program)
     kept = [None if a is None else a.copy() for a in slots]
     for _ in range(3):
         for result in reusing(slots):
@@ -118,7 +118,7 @@ def bottleneck(*widths: int) -> tuple[Program, Slots]:
     return lower(make_plan(graph), [() for _ in edges]).program, slots
 
 
-def peak(reusing: Reusing, slots: Slots, out: list[np.ndarray] | None) -> int:
+def peak(reusing: PreallocatedProgram, slots: Slots, out: list[np.ndarray] | None) -> int:
     tracemalloc.start()
     try:
         reusing(slots, out)
@@ -129,7 +129,7 @@ def peak(reusing: Reusing, slots: Slots, out: list[np.ndarray] | None) -> int:
 
 def test_a_call_allocates_nothing_but_its_result_and_with_out_not_even_that() -> None:
     program, slots = bottleneck(400, 300, 20, 300, 400)
-    reusing = Reusing(program)
+    reusing = PreallocatedProgram(program)
     for _ in range(2):  # the first call looks, the second makes memory
         reusing(slots)
     result = 400 * 400 * 8
@@ -161,7 +161,7 @@ def test_elementwise_ops_write_over_an_operand_that_ends() -> None:
     slots = [np.full((4, 4), 2.0), np.ones((4, 4))]
     text = text_of(program, observe(program, slots)[0], ["s0", "s1"])
     assert text.storage.sizes == ()  # all in the result
-    reusing = Reusing(program)
+    reusing = PreallocatedProgram(program)
     for _ in range(2):
         np.testing.assert_array_equal(reusing(slots)[0], np.full((4, 4), -15.0))
 
@@ -178,14 +178,14 @@ def test_an_operand_that_is_read_through_a_view_is_not_written_over() -> None:
         (4,),
     )
     x = np.arange(9.0).reshape(3, 3)
-    reusing = Reusing(program)
+    reusing = PreallocatedProgram(program)
     for _ in range(3):
         np.testing.assert_array_equal(reusing([x])[0], 4 * (x + x.T))
 
 
 def test_other_shapes_and_dtypes_than_at_first_are_right_too() -> None:
     program, slots = bottleneck(6, 5, 2, 5, 6)
-    run, reusing = build(program), Reusing(program)
+    run, reusing = build(program), PreallocatedProgram(program)
     single = [None if a is None else a.astype(np.float32) for a in slots]
     assert reusing(single)[0].dtype == np.float32
     for _ in range(2):
@@ -196,7 +196,7 @@ def test_other_shapes_and_dtypes_than_at_first_are_right_too() -> None:
 
 def test_out_that_overlaps_a_slot_or_is_not_in_rows_gets_the_right_numbers() -> None:
     program, slots = bottleneck(6, 5, 2, 5, 6)
-    run, reusing = build(program), Reusing(program)
+    run, reusing = build(program), PreallocatedProgram(program)
     reusing(slots)
     wanted = run(slots)[0]
     across = np.empty((6, 6)).T[::-1]
@@ -210,7 +210,7 @@ def test_out_that_overlaps_a_slot_or_is_not_in_rows_gets_the_right_numbers() -> 
 
 def test_threads_do_not_disturb_one_another() -> None:
     program, slots = bottleneck(60, 50, 10, 50, 60)
-    run, reusing = build(program), Reusing(program)
+    run, reusing = build(program), PreallocatedProgram(program)
     reusing(slots)
     points = [other_numbers(Random(k), slots) for k in range(4)]
     wanted = [run(point)[0] for point in points]
@@ -234,7 +234,7 @@ class Nested:
 
     shape, dtype, lends = (), np.dtype(float), True
 
-    def __init__(self, inner: Reusing | None) -> None:
+    def __init__(self, inner: PreallocatedProgram | None) -> None:
         self.inner = inner
 
     def push(self, x: np.ndarray) -> np.ndarray:
@@ -255,7 +255,7 @@ def test_calls_inside_one_another_have_memory_of_their_own() -> None:
         ),
         (5, 6),
     )
-    reusing = Reusing(program)
+    reusing = PreallocatedProgram(program)
     reusing([Nested(None), np.ones((1, 3, 3))])
     one, two = reusing([Nested(reusing), np.ones((1, 3, 3))])
     reusing([Nested(None), np.zeros((1, 3, 3))])
@@ -265,7 +265,7 @@ def test_calls_inside_one_another_have_memory_of_their_own() -> None:
 
 def test_traced_slots_are_recorded() -> None:
     program = Program(1, (Instruction(Multiply(), (0, 0), 1),), (1,))
-    reusing = Reusing(program)
+    reusing = PreallocatedProgram(program)
     reusing([np.ones(2)])
     found = chainad.jacobian(lambda x: reusing([x])[0])(np.array([1.0, 3.0]))
     np.testing.assert_array_equal(found, [[2, 0], [0, 6]])
@@ -359,7 +359,7 @@ SHAPES = st.lists(st.sampled_from([1, 1, 2, 3]), max_size=4).map(tuple)
 
 @given(SHAPES, SHAPES)
 def test_other_views_are_the_same_views(old: tuple[int, ...], new: tuple[int, ...]) -> None:
-    names, x = Names(), np.arange(float(np.prod(old))).reshape(old)
+    names, x = Namespace(), np.arange(float(np.prod(old))).reshape(old)
     text = viewed(Reshape(new), "x", old, names)
     kept = [n for n in old if n != 1], [n for n in new if n != 1]
     assert (text is not None) == (kept[0] == kept[1])
@@ -378,7 +378,7 @@ def test_regions_that_never_change_are_copied_and_the_rest_written_over() -> Non
     program = Program(4, (Instruction(op, (0, 1, 1, 0, 2, 3, 1), 4),), (4,))
     fixed = {0: np.float64(2.0), 1: np.float64(5.0)}
     slots = [fixed[0], fixed[1], np.arange(n, dtype=float), np.ones(n)]
-    reusing = Reusing(program, fixed=fixed)
+    reusing = PreallocatedProgram(program, fixed=fixed)
     for call in range(3):
         slots[2] = slots[2] + call
         (found,) = reusing.trusting(slots)
@@ -400,7 +400,7 @@ def test_what_follows_from_fixed_numbers_is_computed_once() -> None:
     slots = [*fixed.values(), np.arange(4.0)]
     text = text_of(program, observe(program, slots)[0], [*"abc"], fixed=fixed)
     assert sum("multiply" in line for line in text.lines) == 1
-    reusing = Reusing(program, fixed=fixed)
+    reusing = PreallocatedProgram(program, fixed=fixed)
     for _ in range(2):
         np.testing.assert_array_equal(reusing.trusting(slots)[0], 21 * np.arange(4.0))
 
@@ -440,7 +440,7 @@ def test_short_rows_are_added_up_by_a_matrix_product(
     x = np.random.default_rng(0).normal(size=shape).astype(dtype)
     seen, _ = observe(program, [x])
     assert any(line.startswith(calls) for line in text_of(program, seen, ["x"]).lines)
-    run = Reusing(program)
+    run = PreallocatedProgram(program)
     x[..., 0], x[..., 1] = np.inf, np.nan
     for given_x in (x, x[::-1].copy()):
         (found,) = run([given_x])

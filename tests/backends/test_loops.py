@@ -17,7 +17,7 @@ from chainad.backends.numba import loop_memory as storage
 from chainad.backends.numba import scalar as numba
 from chainad.backends.numba.loops import text_of
 from chainad.backends.numba.reroll import Loops
-from chainad.compiler.loops.loop_builder import Builder, Cells
+from chainad.compiler.loops.loop_builder import LoopBuilder, View
 from chainad.errors import FallbackWarning
 from chainad.ir.loop_program import ArrayProgram
 
@@ -186,7 +186,7 @@ def test_without_loops_every_step_would_take_lines(monkeypatch: Any) -> None:
 
 
 def _chain(n_steps: int) -> ArrayProgram:
-    builder = Builder()
+    builder = LoopBuilder()
     x: Any = builder.input((5,))
     for _ in range(n_steps):
         x = builder.elementwise(np.sin, builder.elementwise(np.add, x, 1.0))
@@ -199,13 +199,13 @@ def test_what_only_the_next_turn_reads_takes_no_memory_per_turn() -> None:
 
 
 def test_equal_operations_are_one_but_zeros_of_either_sign_are_not() -> None:
-    builder = Builder()
+    builder = LoopBuilder()
     x = builder.input((2,))
     one, two = (builder.elementwise(np.add, x, z) for z in (0.0, 0.0))
     other = builder.elementwise(np.add, x, -0.0)
-    assert isinstance(one, Cells)
-    assert isinstance(two, Cells)
-    assert isinstance(other, Cells)
+    assert isinstance(one, View)
+    assert isinstance(two, View)
+    assert isinstance(other, View)
     assert one.register == two.register != other.register
     text, size = text_of(builder.program([one, other]))
     y, z = np.empty(2), np.empty(2)
@@ -215,7 +215,7 @@ def test_equal_operations_are_one_but_zeros_of_either_sign_are_not() -> None:
 
 
 def test_what_no_result_needs_is_left_out() -> None:
-    builder = Builder()
+    builder = LoopBuilder()
     x = builder.input((2,))
     builder.elementwise(np.exp, x)
     assert len(builder.program([builder.elementwise(np.sin, x)]).operations) == 1

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import chainad
 from chainad.api import choose as replays
 from chainad.backends.numpy.build import build
-from chainad.backends.numpy.hoist import Folded, multiplications_in
+from chainad.backends.numpy.hoist import HoistedProgram, multiplications_in
 from chainad.compiler.lower import lower
 from chainad.compiler.passes.constants import split
 from chainad.ir.ops import MatMul
@@ -98,7 +98,7 @@ def test_products_of_constants_are_made_anew_only_when_these_changed() -> None:
         products.append(slots[-1])
         return per_call(slots)
 
-    run = Folded(parts.once, watched)
+    run = HoistedProgram(parts.once, watched)
     for change in (None, None, 0, 1, None, 2):
         if change is not None:
             numbers[change][0] += 1.0
@@ -115,8 +115,10 @@ def test_products_of_constants_are_made_anew_only_when_these_changed() -> None:
 def test_compiled_functions_see_what_is_written_into_their_constants(
     size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[Folded] = []
-    monkeypatch.setattr(replays, "Folded", lambda *a: made.append(Folded(*a)) or made[-1])
+    made: list[HoistedProgram] = []
+    monkeypatch.setattr(
+        replays, "HoistedProgram", lambda *a: made.append(HoistedProgram(*a)) or made[-1]
+    )
     rng = np.random.default_rng(1)
     A, B, C = rng.normal(size=(3, size, size))
 

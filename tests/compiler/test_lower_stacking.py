@@ -14,7 +14,7 @@ from test_lower_batches import random_op
 
 import chainad
 from chainad.api.recorded import recorded
-from chainad.backends.numpy.buffers import Reusing
+from chainad.backends.numpy.buffers import PreallocatedProgram
 from chainad.backends.numpy.build import build, observe
 from chainad.compiler.lower import prune
 from chainad.compiler.passes import stack as stacking
@@ -98,7 +98,7 @@ def test_stacked_loops_give_the_same_numbers(rng: Random) -> None:
         patch.setattr(stacking, "GAIN", float("inf"))
         found = stacked(program, observe(program, slots)[0], same)
         found.check()
-        reusing = Reusing(program, partial(stacked, same=same))
+        reusing = PreallocatedProgram(program, partial(stacked, same=same))
         runs = (build(found), partial(run_program, found), reusing, reusing)
         for results in [run(slots) for run in runs]:
             for k, (one, two) in enumerate(zip(results, wanted, strict=True)):

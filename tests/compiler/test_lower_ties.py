@@ -10,7 +10,7 @@ import pytest
 import chainad
 from chainad.backends.numpy.buffers import text_of
 from chainad.backends.numpy.build import observe
-from chainad.backends.numpy.emit import Names, into
+from chainad.backends.numpy.emit import Namespace, into
 from chainad.compiler.lower import lower, prune
 from chainad.compiler.passes.builder import Writer
 from chainad.compiler.passes.peephole import ties_of
@@ -122,7 +122,7 @@ def test_adding_along_ties_is_right_fresh_traced_and_in_place(
     op = AddTied(shape, ties)
     want = apply_op(op, x, y)
     assert np.array_equal(add_tied(x, shape, ties, y), want)
-    names = Names()
+    names = Namespace()
     to = x.copy()
     text = "\n".join(into(op, ("to", "y"), "to", (own, other), True, names))
     exec(text, {**names.objects, "to": to, "y": y})

@@ -1,4 +1,4 @@
-"""Storage of loops: where in one vector of memory every register lies, turn by turn.
+"""LoopMemory of loops: where in one vector of memory every register lies, turn by turn.
 
 What only its own turn reads has one place for all turns; what the next turns read has a few, taken
 in a circle; what a later loop reads (a reverse sweep) has one for every turn. Memory is used again
@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from chainad.backends.numba.reroll import Family, Loops
+from chainad.backends.numba.reroll import InductionPattern, Loops
 from chainad.ir.loop_program import ArrayProgram, Register
 
 # So many turns are kept in a circle at most, a power of two.
 CIRCLE = 4
 
-Home = tuple[int | None, int]  # loop and position, or None and a register
+Slot = tuple[int | None, int]  # loop and position, or None and a register
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class Allocation:
     """`size` numbers for every turn that is kept, from `base` on.
 
     Turn t lies in place t - low; with `circle` in place t modulo that power of two.
@@ -38,11 +38,11 @@ class Room:
 
 
 @dataclass(frozen=True)
-class Copy:
+class PrologueCopy:
     """What must be put before a loop where it reads a turn that is not there."""
 
     register: Register
-    home: Home
+    home: Slot
     turn: int
 
 
@@ -61,15 +61,15 @@ class _Use:
 
 
 @dataclass(frozen=True)
-class Storage:
+class LoopMemory:
     """The room of every home, the copies before every loop, and how many numbers it all takes."""
 
-    rooms: dict[Home, Room]
-    copies: dict[int, tuple[Copy, ...]]
+    rooms: dict[Slot, Allocation]
+    copies: dict[int, tuple[PrologueCopy, ...]]
     size: int
 
 
-def assign(program: ArrayProgram, loops: Loops) -> Storage:
+def assign(program: ArrayProgram, loops: Loops) -> LoopMemory:
     """Return where every register of a program lies."""
     uses = _Uses(program, loops)
     homes = [*uses.of]
@@ -78,9 +78,9 @@ def assign(program: ArrayProgram, loops: Loops) -> Storage:
     for home, base in zip(homes, placed, strict=True):
         use = uses.of[home]
         _, circle = _extent(use)
-        rooms[home] = Room(base, use.size, use.low if circle is None else 0, circle)
+        rooms[home] = Allocation(base, use.size, use.low if circle is None else 0, circle)
     ends = (base + _extent(u)[0] for base, u in zip(placed, uses.of.values(), strict=True))
-    return Storage(
+    return LoopMemory(
         rooms, {k: tuple(found) for k, found in uses.copies.items()}, max(ends, default=0)
     )
 
@@ -102,8 +102,8 @@ class _Uses:
 
     program: ArrayProgram
     loops: Loops
-    of: dict[Home, _Use] = field(default_factory=dict)
-    copies: dict[int, list[Copy]] = field(default_factory=dict)
+    of: dict[Slot, _Use] = field(default_factory=dict)
+    copies: dict[int, list[PrologueCopy]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         operations, loops = self.program.operations, self.loops
@@ -142,18 +142,18 @@ class _Uses:
 
     def _read_in_loop(self, k: int) -> None:
         loop = self.loops.loops[k]
-        found: dict[Copy, None] = {}
+        found: dict[PrologueCopy, None] = {}
         for position, moves in enumerate(loop.moves):
             for place in range(len(moves)):
                 family = self.loops.family(k, position, place)
                 assert family is not None
                 self._read_by(k, position, family)
                 for turn, register in self.loops.outside(k, family):
-                    found[Copy(register, (family.loop, family.position), turn)] = None
+                    found[PrologueCopy(register, (family.loop, family.position), turn)] = None
                     self._read(register, loop.start)
         self.copies[k] = [*found]
 
-    def _read_by(self, k: int, position: int, family: Family) -> None:
+    def _read_by(self, k: int, position: int, family: InductionPattern) -> None:
         """Note that a loop reads a family of registers."""
         loop = self.loops.loops[k]
         if family.loop is None:

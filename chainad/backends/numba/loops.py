@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chainad.backends.numba.loop_memory import Storage, assign
-from chainad.backends.numba.reroll import Family, Loops
+from chainad.backends.numba.loop_memory import LoopMemory, assign
+from chainad.backends.numba.reroll import InductionPattern, Loops
 from chainad.backends.python import literal
 from chainad.backends.scalar_expressions import loop_template
 from chainad.ir.loop_program import Access, ArrayProgram, Nest, Operand, Operation, Read
@@ -57,13 +57,13 @@ def text_of(program: ArrayProgram) -> tuple[str, int]:
     """
     loops = Loops(program.operations)
     storage = assign(program, loops)
-    return _Writer(program, loops, storage).text(), storage.size
+    return _LoopEmitter(program, loops, storage).text(), storage.size
 
 
-class _Writer:
+class _LoopEmitter:
     """Writes the lines of a program, and a function for every kind of nest."""
 
-    def __init__(self, program: ArrayProgram, loops: Loops, storage: Storage) -> None:
+    def __init__(self, program: ArrayProgram, loops: Loops, storage: LoopMemory) -> None:
         self.program, self.loops, self.storage = program, loops, storage
         self.kinds: dict[Nest, str] = {}
 
@@ -97,7 +97,7 @@ class _Writer:
             number = self.loops.loop_of(k)
             if number is None:
                 inputs = [self._of(self.loops.where(x)) for x in operations[k].inputs]
-                found += self._operation(operations[k], inputs, self._of(Family(None, k)))
+                found += self._operation(operations[k], inputs, self._of(InductionPattern(None, k)))
                 k += 1
             else:
                 found += self._loop(number)
@@ -123,11 +123,11 @@ class _Writer:
                 self._of(self.loops.family(number, position, n))
                 for n in range(len(operation.inputs))
             ]
-            to = self._of(Family(number, position, 0, 1))
+            to = self._of(InductionPattern(number, position, 0, 1))
             found += [INDENT + line for line in self._operation(operation, inputs, to)]
         return found
 
-    def _of(self, family: Family | None) -> str:
+    def _of(self, family: InductionPattern | None) -> str:
         """Return the address of a family of registers, in turn t if it turns."""
         assert family is not None
         room = self.storage.rooms[family.loop, family.position]
@@ -167,10 +167,10 @@ def _numbered(nest: Nest) -> tuple[Nest, list[int]]:
 
 def function_of(nest: Nest, name: str) -> str:
     """Return the function of a kind of nest: of the memory, and the addresses of its registers."""
-    return _Function(nest, name).text()
+    return _NestEmitter(nest, name).text()
 
 
-class _Function:
+class _NestEmitter:
     """Writes the function of a nest."""
 
     def __init__(self, nest: Nest, name: str) -> None:

@@ -36,7 +36,7 @@ class Loop:
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class InductionPattern:
     """What an input is in the turns of a loop.
 
     In turn t it is what position `position` of loop number `loop` made in turn `first + move * t`;
@@ -65,15 +65,15 @@ class Loops:
         k = bisect_right(self._starts, register) - 1
         return k if k >= 0 and register < self.loops[k].stop else None
 
-    def where(self, register: Register) -> Family:
+    def where(self, register: Register) -> InductionPattern:
         """Return a register as a family that does not move."""
         k = None if register < 0 else self.loop_of(register)
         if k is None:
-            return Family(None, register)
+            return InductionPattern(None, register)
         turn, position = divmod(register - self.loops[k].start, self.loops[k].length)
-        return Family(k, position, turn)
+        return InductionPattern(k, position, turn)
 
-    def family(self, k: int, position: int, place: int) -> Family | None:
+    def family(self, k: int, position: int, place: int) -> InductionPattern | None:
         """Return what an input is in the turns of loop k; None if it has no home in one loop."""
         loop = self.loops[k]
         move = loop.moves[position][place]
@@ -87,9 +87,9 @@ class Loops:
         if home is None or move % self.loops[home].length:
             return None
         turn, at = divmod(first - self.loops[home].start, self.loops[home].length)
-        return Family(home, at, turn, move // self.loops[home].length)
+        return InductionPattern(home, at, turn, move // self.loops[home].length)
 
-    def outside(self, k: int, family: Family) -> Iterator[tuple[int, Register]]:
+    def outside(self, k: int, family: InductionPattern) -> Iterator[tuple[int, Register]]:
         """Yield the turns of its own loop that a family reads without their being there.
 
         Each comes with the register that is meant.

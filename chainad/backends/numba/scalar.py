@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chainad.backends.python import Writer
+from chainad.backends.python import ScalarEmitter
 from chainad.backends.scalar_expressions import ARITHMETIC, MACHINE
 from chainad.errors import MissingExtraError
 from chainad.ir.scalar_program import StraightLine
@@ -82,7 +82,7 @@ def _by_points(program: StraightLine) -> str:
     written = [
         [f"y{k}[i, {n}]" for n in range(len(output))] for k, output in enumerate(program.outputs)
     ]
-    work = "\n        ".join(_work(program, read, written, Writer(program, MACHINE)))
+    work = "\n        ".join(_work(program, read, written, ScalarEmitter(program, MACHINE)))
     return f"for i in range(y0.shape[0]):\n        {work}"
 
 
@@ -91,7 +91,7 @@ def _by_chunks(program: StraightLine) -> str:
 
     Then the compiler does arithmetic on as many points at once as the processor has room for.
     """
-    writer = Writer(program, MACHINE)
+    writer = ScalarEmitter(program, MACHINE)
     numbers = [(k, n) for k, size in enumerate(program.inputs) for n in range(size)]
     lines = [f"v{row} = s[{row * CHUNK} + j]" for row in range(len(numbers)) if program.uses[row]]
     lines += writer.lines()
@@ -134,7 +134,7 @@ def source_at_point(
     xs, ys = [f"x{k}" for k in range(len(inputs))], [f"y{k}" for k in range(len(outputs))]
     read = [_elements(x, shape) if shape else [x] for x, shape in zip(xs, inputs, strict=True)]
     written = [_elements(y, shape or (1,)) for y, shape in zip(ys, outputs, strict=True)]
-    writer = Writer(program, MACHINE)
+    writer = ScalarEmitter(program, MACHINE)
     lines = _work(program, read, written, writer)
     tests = program.outputs[len(outputs) :]
     lines += [f"return {writer.name(place)}" for test in tests for place in test]
@@ -157,7 +157,7 @@ def _work(
     program: StraightLine,
     read: Sequence[Sequence[str]],
     written: Sequence[Sequence[str]],
-    writer: Writer,
+    writer: ScalarEmitter,
 ) -> list[str]:
     """Return the lines of one point; `read` and `written` spell the numbers of the arrays."""
     numbers = [x for array in read for x in array]

@@ -1,4 +1,4 @@
-"""Storage: which registers of a program share memory, from what a first run showed.
+"""BufferAllocation: which registers of a program share memory, from what a first run showed.
 
 A register lives from the instruction that writes it to the last one that reads it or a view of it.
 Registers that do not live at the same time may have the same memory. An elementwise op whose
@@ -47,7 +47,7 @@ WRITING = (*ELEMENTWISE, *ADDING, Concatenate, Copy, Dot, MatMul, Place, Scatter
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ArrayType:
     """What a run showed of a register: shape, dtype, whether it looks at its input's memory."""
 
     shape: tuple[int, ...]
@@ -59,16 +59,16 @@ class Seen:
         return prod(self.shape) * self.dtype.itemsize
 
 
-def look(register: Any, source: Any) -> Seen:
+def look(register: Any, source: Any) -> ArrayType:
     """Return what is seen of a register and of the first input of what made it."""
     is_array = isinstance(register, np.ndarray) and isinstance(source, np.ndarray)
     is_view = is_array and np.may_share_memory(register, source)
     dtype = getattr(register, "dtype", None)
-    return Seen(np.shape(register), np.dtype(object) if dtype is None else dtype, is_view)
+    return ArrayType(np.shape(register), np.dtype(object) if dtype is None else dtype, is_view)
 
 
 @dataclass(frozen=True)
-class Storage:
+class BufferAllocation:
     """Where the registers of a program are written.
 
     Attributes
@@ -94,7 +94,9 @@ class Storage:
         return [np.empty(size, np.uint8) for size in self.sizes]
 
 
-def assign(program: Program, seen: Mapping[int, Seen], constants: Container[int]) -> Storage:
+def assign(
+    program: Program, seen: Mapping[int, ArrayType], constants: Container[int]
+) -> BufferAllocation:
     """Return where every register is written; `seen` tells of them all.
 
     `constants` are registers that are never written.
@@ -132,10 +134,10 @@ def assign(program: Program, seen: Mapping[int, Seen], constants: Container[int]
             pieces[k] = _piece(seen[k].nbytes, sizes, free)
         # An operand is read while the result is written: its memory is free one later.
         ends.setdefault(last.get(k, n) + 1, []).append(pieces[k])
-    return Storage(tuple(sizes), pieces, results, frozenset(in_place))
+    return BufferAllocation(tuple(sizes), pieces, results, frozenset(in_place))
 
 
-def _is_stored(instruction: Instruction, seen: Mapping[int, Seen]) -> bool:
+def _is_stored(instruction: Instruction, seen: Mapping[int, ArrayType]) -> bool:
     """Return whether an instruction can write into memory that it is given."""
     found = seen[instruction.output]
     if not found.shape or found.is_view or found.dtype == object:
@@ -146,7 +148,7 @@ def _is_stored(instruction: Instruction, seen: Mapping[int, Seen]) -> bool:
     return isinstance(op, (*WRITING, Reshape))
 
 
-def _owners(program: Program, seen: Mapping[int, Seen]) -> dict[int, int]:
+def _owners(program: Program, seen: Mapping[int, ArrayType]) -> dict[int, int]:
     """Return, for every register, the one whose memory it looks at."""
     owner = {k: k for k in range(program.n_slots)}
     for i in program.instructions:
@@ -173,7 +175,7 @@ def _last_reads(program: Program, owner: Mapping[int, int]) -> dict[int, int]:
 
 def _taken_over(
     made: Mapping[int, Instruction],
-    seen: Mapping[int, Seen],
+    seen: Mapping[int, ArrayType],
     owner: Mapping[int, int],
     last: Mapping[int, int],
     program: Program,
@@ -198,7 +200,7 @@ def _taken_over(
 
 
 def _in_results(
-    program: Program, seen: Mapping[int, Seen], made: Mapping[int, Instruction]
+    program: Program, seen: Mapping[int, ArrayType], made: Mapping[int, Instruction]
 ) -> dict[int, tuple[int, tuple[Op, ...]]]:
     """Return the registers that lie in the memory of a result, and the way from there."""
     found: dict[int, tuple[int, tuple[Op, ...]]] = {}
@@ -236,7 +238,9 @@ def _piece(nbytes: int, sizes: list[int], free: list[tuple[int, int]]) -> int:
     return len(sizes) - 1
 
 
-def views(storage: Storage, seen: Mapping[int, Seen], memory: Sequence[Array]) -> list[Array]:
+def views(
+    storage: BufferAllocation, seen: Mapping[int, ArrayType], memory: Sequence[Array]
+) -> list[Array]:
     """Return the array of every register with a piece, in their order, on some memory."""
     return [
         memory[piece][: seen[k].nbytes].view(seen[k].dtype).reshape(seen[k].shape)

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chainad.backends.numpy.allocate import Seen, Storage, assign, views
+from chainad.backends.numpy.allocate import ArrayType, BufferAllocation, assign, views
 from chainad.backends.numpy.build import build, compiled, constants, function, last_uses, observe
-from chainad.backends.numpy.emit import Names, fresh, into, product_with_ones, viewed
+from chainad.backends.numpy.emit import Namespace, fresh, into, product_with_ones, viewed
 from chainad.ir.array_functions import scatter_into, takes_over
 from chainad.ir.ops import Explicit, Op, Pull, Push, Reshape, Scatter, Transpose
 from chainad.ir.positions import Positions, as_array
@@ -29,7 +29,7 @@ Out = Sequence[Array | None] | None
 # copied and the rest written over.
 PASSES = 3
 
-Improve = Callable[[Program, dict[int, Seen]], Program]
+Improve = Callable[[Program, dict[int, ArrayType]], Program]
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,15 @@ class Text:
         The names of the results afterwards; "None" where there is none.
     names : dict
         The objects that the lines name.
-    storage : Storage
+    storage : BufferAllocation
     seen : dict
     """
 
     lines: tuple[str, ...]
     results: tuple[str, ...]
     names: dict[str, Any]
-    storage: Storage
-    seen: dict[int, Seen]
+    storage: BufferAllocation
+    seen: dict[int, ArrayType]
 
     def make(self) -> list[Array]:
         """Return new memory: one array for every register that is written into it."""
@@ -63,7 +63,7 @@ class Text:
 
 def text_of(
     program: Program,
-    seen: dict[int, Seen],
+    seen: dict[int, ArrayType],
     slots: Sequence[str],
     prefix: str = "",
     fixed: Mapping[int, Any] | None = None,
@@ -87,18 +87,18 @@ def text_of(
 
 
 class _Writing:
-    """Names registers, and writes the lines of a program."""
+    """Namespace registers, and writes the lines of a program."""
 
     def __init__(
         self,
         program: Program,
-        seen: dict[int, Seen],
+        seen: dict[int, ArrayType],
         slots: Sequence[str],
         prefix: str,
         fixed: Mapping[int, Any],
     ) -> None:
         self.program, self.seen, self.prefix = program, seen, prefix
-        self.names = Names(prefix)
+        self.names = Namespace(prefix)
         self.names.objects["empty"] = np.empty
         known = constants(program, fixed)
         self.storage = assign(program, seen, known)
@@ -239,7 +239,7 @@ def _step(op: Op) -> str:
     return f".reshape({op.shape})"
 
 
-class Reusing:
+class PreallocatedProgram:
     """A program that keeps its memory from call to call.
 
     `improve` may return a quicker program that does the same; it is asked once, when a first run

@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from chainad.backends.numpy.allocate import Seen, look
-from chainad.backends.numpy.emit import Names, fresh, traced
+from chainad.backends.numpy.allocate import ArrayType, look
+from chainad.backends.numpy.emit import Namespace, fresh, traced
 from chainad.ir.array_functions import takes_over
 from chainad.ir.ops import (
     Add,
@@ -37,7 +37,7 @@ from chainad.ir.ops import (
 from chainad.ir.program import Program
 
 Runner = Callable[[Sequence[Any]], tuple[Any, ...]]
-Writing: TypeAlias = Callable[[Op, Sequence[str], Names], str]
+Writing: TypeAlias = Callable[[Op, Sequence[str], Namespace], str]
 
 # Constants of up to so many numbers are computed beforehand.
 SMALL = 1 << 16
@@ -48,7 +48,7 @@ def source(program: Program, is_traced: bool = True) -> tuple[str, dict[str, Any
 
     Without `is_traced` it is the quicker text, for plain arrays.
     """
-    names = Names()
+    names = Namespace()
     lines = _lines(program, names, traced if is_traced else fresh)
     return function("run(slots)", lines), names.objects
 
@@ -96,20 +96,20 @@ def interpreted(program: Program, slots: Sequence[Any], write: Writing) -> tuple
 
 def _call(op: Op, count: int, write: Writing) -> Callable[..., Any]:
     """Return a op as a function of its inputs."""
-    names, words = Names(), [f"r{k}" for k in range(count)]
+    names, words = Namespace(), [f"r{k}" for k in range(count)]
     text = f"lambda {', '.join(words)}: {write(op, words, names)}"
     made: Callable[..., Any] = eval(text, names.objects)
     return made
 
 
-def observe(program: Program, slots: Sequence[Any]) -> tuple[dict[int, Seen], tuple[Any, ...]]:
+def observe(program: Program, slots: Sequence[Any]) -> tuple[dict[int, ArrayType], tuple[Any, ...]]:
     """Run a program once on plain arrays; return what was seen on the way, and the results."""
     seen = {k: look(slots[k], None) for k in program.used_slots}
 
     def watch(number: int, register: Any, first: Any) -> None:
         seen[number] = look(register, first)
 
-    names = Names()
+    names = Namespace()
     names.objects["watch"] = watch
     text = function("run(slots)", _lines(program, names, fresh, is_watched=True))
     return seen, compiled(text, names.objects)(slots)
@@ -126,7 +126,9 @@ def function(head: str, lines: Sequence[str]) -> str:
     return "\n    ".join([f"def {head}:", *lines]) + "\n"
 
 
-def _lines(program: Program, names: Names, write: Writing, is_watched: bool = False) -> list[str]:
+def _lines(
+    program: Program, names: Namespace, write: Writing, is_watched: bool = False
+) -> list[str]:
     """Return the lines of a run; registers are forgotten after their last use.
 
     If it is watched, every register is shown to the function `watch`.
@@ -165,7 +167,7 @@ def constants(program: Program, fixed: Mapping[int, Any] | None = None) -> dict[
         if i.output in given and isinstance(i.op, (Broadcast, Reshape, Row, Take, Transpose)):
             given.add(i.inputs[0])
     found: dict[int, Any] = dict(fixed or {})
-    names = Names()
+    names = Namespace()
     for i in program.instructions:
         if i.output in given or not all(k in found for k in i.inputs):
             continue

@@ -57,7 +57,7 @@ SHORT_ROW = 64
 UFUNCS: dict[type[Op], str] = {Add: "add", Subtract: "subtract", Multiply: "multiply"}
 
 
-class Names:
+class Namespace:
     """The objects that lines of Python name."""
 
     def __init__(self, prefix: str = "") -> None:
@@ -93,7 +93,7 @@ class Names:
         return self.constant((slice(None),) * axis + (key_of(positions),))
 
 
-def traced(op: Op, args: Sequence[str], names: Names) -> str:
+def traced(op: Op, args: Sequence[str], names: Namespace) -> str:
     """Return an expression that can be recorded."""
     match op:
         case Full(value):
@@ -144,7 +144,7 @@ def traced(op: Op, args: Sequence[str], names: Names) -> str:
             return f"{args[0]}[{index}]"
 
 
-def fresh(op: Op, args: Sequence[str], names: Names) -> str:
+def fresh(op: Op, args: Sequence[str], names: Namespace) -> str:
     """Return an expression on plain arrays; elementwise results are row-major."""
     match op:
         case Add() | Subtract() | Multiply():
@@ -160,7 +160,7 @@ def fresh(op: Op, args: Sequence[str], names: Names) -> str:
     return traced(op, args, names)
 
 
-def viewed(op: Op, array: str, shape: tuple[int, ...], names: Names) -> str | None:
+def viewed(op: Op, array: str, shape: tuple[int, ...], names: Namespace) -> str | None:
     """Return an expression that looks at an array of known shape: the quickest one, if any is."""
     match op:
         case Reshape(new) if (key := _axes_of_one(shape, new)) is not None:
@@ -192,7 +192,7 @@ def into(
     to: str,
     shapes: Sequence[tuple[int, ...] | None],
     in_place: bool,
-    names: Names,
+    names: Namespace,
 ) -> list[str]:
     """Return lines that write the result into the row-major array named `to`.
 
@@ -236,7 +236,7 @@ def into(
 
 
 def product_with_ones(
-    op: Op, arg: str, to: str, shape: tuple[int, ...], dtype: np.dtype[Any], names: Names
+    op: Op, arg: str, to: str, shape: tuple[int, ...], dtype: np.dtype[Any], names: Namespace
 ) -> str | None:
     """Return a line that sums a row-major array over its last axis but one, if that is short.
 
@@ -255,7 +255,7 @@ def _scattered(
     args: Sequence[str],
     to: str,
     shapes: Sequence[tuple[int, ...] | None],
-    names: Names,
+    names: Namespace,
 ) -> list[str]:
     """Return lines that write regions at regular places one by one, all others together."""
     lines: list[str] = []

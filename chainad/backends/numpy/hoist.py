@@ -16,7 +16,7 @@ from chainad.ir.program import Program
 Array = npt.NDArray[Any]
 
 
-class Folded:
+class HoistedProgram:
     """Runs `per_call` behind what `once` makes of constant slots.
 
     The arrays are the user's, who may overwrite them: copies of them tell whether that happened.

@@ -28,7 +28,7 @@ LEAST, MOST = 256, 4096  # points in a chunk
 
 
 @dataclass(frozen=True)
-class Allocation:
+class RowAllocation:
     """Which row holds the value of every place.
 
     Rows of numbers come first by inputs, then by outputs, then free ones; `truths` are rows of
@@ -40,7 +40,7 @@ class Allocation:
     n_truths: int
 
 
-def allocate(program: StraightLine) -> Allocation:
+def allocate(program: StraightLine) -> RowAllocation:
     """Choose a row for every line: that of an output, or one whose value is dead."""
     rows = dict(enumerate(range(program.n_inputs)))
     next_row = program.n_inputs
@@ -65,10 +65,10 @@ def allocate(program: StraightLine) -> Allocation:
                 free[kind].append(counts[kind])
                 counts[kind] += 1
             rows[place] = free[kind].pop()
-    return Allocation(rows, counts[False], counts[True])
+    return RowAllocation(rows, counts[False], counts[True])
 
 
-def source(program: StraightLine, found: Allocation) -> tuple[str, dict[str, Any]]:
+def source(program: StraightLine, found: RowAllocation) -> tuple[str, dict[str, Any]]:
     """Return the work on one chunk as Python source, and the names that it needs."""
     names: dict[str, Any] = {"where": np.where}
     lines = []

@@ -32,7 +32,7 @@ NOTHING = -1
 
 
 @dataclass(frozen=True, eq=False)
-class Cells:
+class View:
     """An array of numbers of one register, by their addresses there."""
 
     register: Register
@@ -43,10 +43,10 @@ class Cells:
         return self.where.shape
 
 
-Value: TypeAlias = Cells | float | bool
+Value: TypeAlias = View | float | bool
 
 
-class Builder:
+class LoopBuilder:
     """Writes operations; what is done twice to the same numbers is done once."""
 
     def __init__(self) -> None:
@@ -54,10 +54,10 @@ class Builder:
         self.operations: list[Operation] = []
         self._known: dict[Operation, Register] = {}
 
-    def input(self, shape: Sequence[int]) -> Cells:
+    def input(self, shape: Sequence[int]) -> View:
         """Return a new input, its numbers in row-major order."""
         self.inputs.append(prod(shape))
-        return Cells(-len(self.inputs), rows(shape))
+        return View(-len(self.inputs), rows(shape))
 
     def program(self, results: Sequence[Value]) -> ArrayProgram:
         """Return what was written; the results go out in row-major order."""
@@ -85,46 +85,46 @@ class Builder:
         out = rows(sizes[:-1])
         found = self._filled(
             np.multiply, sizes, out[..., None], out.shape,
-            (Cells(a.register, one), Cells(b.register, two)),
+            (View(a.register, one), View(b.register, two)),
         )  # fmt: skip
-        assert isinstance(found, Cells)
+        assert isinstance(found, View)
         where = found.where
         where = where[..., 0, :] if row else where
-        return Cells(found.register, where[..., 0] if column else where)
+        return View(found.register, where[..., 0] if column else where)
 
     def sum(self, x: Value, axes: Sequence[int], keepdims: bool = False) -> Value:
         """Return the entries of some axes added up."""
         where = self.cells(x).where
         shape = tuple(1 if k in axes else n for k, n in enumerate(where.shape))
         found = self._filled(same, where.shape, rows(shape), shape, (x,))
-        assert isinstance(found, Cells)
-        return found if keepdims else Cells(found.register, np.squeeze(found.where, tuple(axes)))
+        assert isinstance(found, View)
+        return found if keepdims else View(found.register, np.squeeze(found.where, tuple(axes)))
 
     def add_at(self, x: Value, y: Value, at: Addresses) -> Value:
         """Return x with y added where `at` says, by row-major number; places may repeat."""
         a, b = self.cells(x), self.cells(y)
         whole = rows(a.shape)
         return self._written(
-            [(same, whole, a, False), (same, at, Cells(b.register, b.where), True)], a.shape
+            [(same, whole, a, False), (same, at, View(b.register, b.where), True)], a.shape
         )
 
     def joined(self, parts: Sequence[tuple[Value, Addresses]], shape: tuple[int, ...]) -> Value:
         """Return an array of some shape with values at their places, and zeros elsewhere."""
         return self._emit(self._assembled(parts, prod(shape)), shape)
 
-    def cells(self, x: Value) -> Cells:
+    def cells(self, x: Value) -> View:
         """Return a value as numbers of a register without structural zeros."""
         found = self.as_cells(x)
         if found.where.size and found.where.min() == NOTHING:
             return self.as_cells(self.joined([(found, rows(found.shape))], found.shape))
         return found
 
-    def as_cells(self, x: Value) -> Cells:
+    def as_cells(self, x: Value) -> View:
         """Return a value as numbers of a register; some may be zero by structure."""
-        if isinstance(x, Cells):
+        if isinstance(x, View):
             return x
         found = self._emit(Operation((nest(same, (), rows(()), [x]),), (), 1), ())
-        assert isinstance(found, Cells)
+        assert isinstance(found, View)
         return found
 
     # ------------------------------------------------------------------- writing
@@ -138,16 +138,16 @@ class Builder:
         operands: Sequence[Value],
     ) -> Value:
         """Return a register that one nest over `sizes` fills, as an array of `shape`."""
-        known = [self.cells(x) if isinstance(x, Cells) else x for x in operands]
-        inputs = tuple(dict.fromkeys(x.register for x in known if isinstance(x, Cells)))
-        reads = [(inputs.index(x.register), x.where) if isinstance(x, Cells) else x for x in known]
+        known = [self.cells(x) if isinstance(x, View) else x for x in operands]
+        inputs = tuple(dict.fromkeys(x.register for x in known if isinstance(x, View)))
+        reads = [(inputs.index(x.register), x.where) if isinstance(x, View) else x for x in known]
         _check(sizes)
         return self._emit(
             Operation((nest(function, sizes, out, reads),), inputs, prod(shape)), shape
         )
 
     def _written(
-        self, parts: Sequence[tuple[Function, Addresses, Cells, bool]], shape: tuple[int, ...]
+        self, parts: Sequence[tuple[Function, Addresses, View, bool]], shape: tuple[int, ...]
     ) -> Value:
         inputs = tuple(dict.fromkeys(x.register for _, _, x, _ in parts))
         nests = []
@@ -165,7 +165,7 @@ class Builder:
         taken = 0
         for value, places in parts:
             taken += places.size
-            if not isinstance(value, Cells):
+            if not isinstance(value, View):
                 nests.append(nest(same, places.shape, places, [value]))
                 continue
             where = np.broadcast_to(value.where, places.shape)
@@ -187,7 +187,7 @@ class Builder:
         if register is None:
             register = self._known[operation] = len(self.operations)
             self.operations.append(operation)
-        return Cells(register, rows(shape))
+        return View(register, rows(shape))
 
 
 def pruned(program: ArrayProgram) -> ArrayProgram:
@@ -226,7 +226,7 @@ def _box(there: Any) -> tuple[slice, ...]:
 
 
 def _where(x: Value) -> Any:
-    return x.where if isinstance(x, Cells) else x
+    return x.where if isinstance(x, View) else x
 
 
 def _check(sizes: Sequence[int]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from chainad.backends.scalar_expressions import loop_template
-from chainad.compiler.loops.loop_builder import NOTHING, Builder, Cells, Value, rows
+from chainad.compiler.loops.loop_builder import NOTHING, LoopBuilder, Value, View, rows
 from chainad.compiler.recording.recording import Recording, Step, refs_in
 from chainad.compiler.scalar.scalarize import filled, flowing
 from chainad.compiler.scalar.symbolic_array import ELEMENTWISE, UFUNCS
@@ -66,7 +66,7 @@ def array_program(
         raise NotScalarError("a branch depends on the numbers")
     if len(recording.steps) + len(program.instructions) > MANY:
         raise NotScalarError(f"it takes more than {MANY} operations")
-    builder = Builder()
+    builder = LoopBuilder()
     values: dict[int, Any] = {}
     for number, flow in flowing(recording).items():
         _check_dtype(flow.dtype)
@@ -90,13 +90,13 @@ def _check_dtype(dtype: Any) -> None:
 
 
 def _addresses(value: Value) -> Any:
-    return value.where if isinstance(value, Cells) else value
+    return value.where if isinstance(value, View) else value
 
 
 # ---------------------------------------------------------------------- calls
 
 
-def _called(builder: Builder, step: Step, values: Mapping[int, Any]) -> Any:
+def _called(builder: LoopBuilder, step: Step, values: Mapping[int, Any]) -> Any:
     function, name = step.function, getattr(step.function, "__name__", str(step.function))
     if step.dtype is None or step.dtype.kind not in "fb":
         raise NotScalarError(f"np.{name} makes {step.dtype}")
@@ -125,7 +125,7 @@ def _given(value: Any, values: Mapping[int, Any]) -> Any:
 
 def _number(value: Any) -> Value:
     """Return an operand that is cells or a plain number."""
-    if isinstance(value, Cells):
+    if isinstance(value, View):
         return value
     if isinstance(value, (bool, int, float, np.floating, np.integer, np.bool_)):
         return float(value)
@@ -134,7 +134,7 @@ def _number(value: Any) -> Value:
     raise NotScalarError(f"an operand of type {type(value).__name__}")
 
 
-def _moved(builder: Builder, step: Step, known: Mapping[int, Any]) -> Value:
+def _moved(builder: LoopBuilder, step: Step, known: Mapping[int, Any]) -> Value:
     """Run a function that only moves entries on their addresses."""
     places = _MOVING[step.function]
     operands = [k for place in places if place < len(step.args) for k in refs_in(step.args[place])]
@@ -153,13 +153,13 @@ def _moved(builder: Builder, step: Step, known: Mapping[int, Any]) -> Value:
     where: Any = np.asarray(step.function(*filled(step.args, shifted), **filled(step.kwargs, {})))
     if len(cells) == 1:
         ((only, whole),) = cells.items()
-        return Cells(whole.register, np.where(where == 0, NOTHING, where - starts[only]))
+        return View(whole.register, np.where(where == 0, NOTHING, where - starts[only]))
     parts: list[tuple[Value, Any]] = []
     whole_place = rows(where.shape)
     for k, part in cells.items():
         last = starts[k] + int(part.where.max(initial=0))
         own = (where >= starts[k]) & (where <= last)
-        parts.append((Cells(part.register, where[own] - starts[k]), whole_place[own]))
+        parts.append((View(part.register, where[own] - starts[k]), whole_place[own]))
     return builder.joined(parts, where.shape)
 
 
@@ -170,7 +170,7 @@ def _is_all_refs(value: Any) -> bool:
 
 
 def _sum(
-    builder: Builder, x: Value, axis: Any = None, dtype: Any = None, out: Any = None,
+    builder: LoopBuilder, x: Value, axis: Any = None, dtype: Any = None, out: Any = None,
     keepdims: Any = False,
 ) -> Value:  # fmt: skip
     if dtype is not None or out is not None:
@@ -180,7 +180,7 @@ def _sum(
 
 
 def _mean(
-    builder: Builder, x: Value, axis: Any = None, dtype: Any = None, out: Any = None,
+    builder: LoopBuilder, x: Value, axis: Any = None, dtype: Any = None, out: Any = None,
     keepdims: Any = False,
 ) -> Value:  # fmt: skip
     total = _sum(builder, x, axis, dtype, out, keepdims)
@@ -188,32 +188,32 @@ def _mean(
     return builder.elementwise(np.divide, total, count)
 
 
-def _dot(builder: Builder, a: Value, b: Value) -> Value:
+def _dot(builder: LoopBuilder, a: Value, b: Value) -> Value:
     if not 1 <= np.ndim(_addresses(a)) <= 2 or not 1 <= np.ndim(_addresses(b)) <= 2:
         raise NotScalarError("np.dot of other than vectors and matrices")
     return builder.contract(a, b)
 
 
-def _vecdot(builder: Builder, a: Value, b: Value) -> Value:
+def _vecdot(builder: LoopBuilder, a: Value, b: Value) -> Value:
     x, y = builder.cells(a), builder.cells(b)
-    left = Cells(x.register, x.where[..., None, :])
-    found = builder.contract(left, Cells(y.register, y.where[..., :, None]))
-    assert isinstance(found, Cells)
-    return Cells(found.register, found.where[..., 0, 0])
+    left = View(x.register, x.where[..., None, :])
+    found = builder.contract(left, View(y.register, y.where[..., :, None]))
+    assert isinstance(found, View)
+    return View(found.register, found.where[..., 0, 0])
 
 
-def _outer(builder: Builder, a: Value, b: Value) -> Value:
+def _outer(builder: LoopBuilder, a: Value, b: Value) -> Value:
     x, y = builder.cells(a), builder.cells(b)
-    left = Cells(x.register, x.where.reshape(-1, 1))
-    return builder.elementwise(np.multiply, left, Cells(y.register, y.where.ravel()))
+    left = View(x.register, x.where.reshape(-1, 1))
+    return builder.elementwise(np.multiply, left, View(y.register, y.where.ravel()))
 
 
-def _clip(builder: Builder, x: Value, low: Any, high: Any) -> Value:
+def _clip(builder: LoopBuilder, x: Value, low: Any, high: Any) -> Value:
     found = builder.elementwise(np.maximum, x, _number(low))
     return builder.elementwise(np.minimum, found, _number(high))
 
 
-def _power(builder: Builder, x: Value, p: Any) -> Value:
+def _power(builder: LoopBuilder, x: Value, p: Any) -> Value:
     exponent = _number(p)
     if exponent == 2:  # as NumPy does
         return builder.elementwise(np.multiply, x, x)
@@ -252,7 +252,7 @@ _MOVING: dict[Function, tuple[int, ...]] = {
 
 
 def _executed(
-    builder: Builder, program: Program, slots: Sequence[Any], values: Mapping[int, Any]
+    builder: LoopBuilder, program: Program, slots: Sequence[Any], values: Mapping[int, Any]
 ) -> dict[int, Value]:
     """Return the values of all registers of a program."""
     registers: dict[int, Value] = {}
@@ -264,7 +264,7 @@ def _executed(
     return registers
 
 
-def _run(builder: Builder, op: Op, args: list[Value]) -> Value:
+def _run(builder: LoopBuilder, op: Op, args: list[Value]) -> Value:
     if isinstance(op, (Full, Scale)):
         if isinstance(op, Full):
             return op.value
@@ -274,13 +274,13 @@ def _run(builder: Builder, op: Op, args: list[Value]) -> Value:
     if type(op) in _FUNCTIONS:
         return builder.elementwise(_FUNCTIONS[type(op)], *args)
     if isinstance(op, (MatMul, Dot)):
-        return (_vecdot if isinstance(op, Dot) else Builder.contract)(builder, *args)
+        return (_vecdot if isinstance(op, Dot) else LoopBuilder.contract)(builder, *args)
     if isinstance(op, Sum):
         return builder.sum(args[0], op.axes)
     if isinstance(op, (AddAt, AddTied, SegmentSum, SparseDot, Scatter, Concatenate)):
         return _gathered(builder, op, [builder.cells(x) for x in args])
     first = builder.as_cells(args[0])
-    return Cells(first.register, _rearranged(op, first.where))
+    return View(first.register, _rearranged(op, first.where))
 
 
 _FUNCTIONS: dict[type[Op], Function] = {
@@ -310,9 +310,9 @@ def _rearranged(op: Op, where: Any) -> Any:
 
 
 def _gathered(
-    builder: Builder,
+    builder: LoopBuilder,
     op: AddAt | AddTied | SegmentSum | SparseDot | Scatter | Concatenate,
-    args: list[Cells],
+    args: list[View],
 ) -> Value:
     """Return what adds up, or joins, entries at their places."""
     match op:
@@ -322,7 +322,7 @@ def _gathered(
         case AddTied(shape, ties):
             at = np.einsum(rows(shape), [*ties], sorted({*ties}))
             spread = np.broadcast_to(args[1].where, at.shape)
-            return builder.add_at(args[0], Cells(args[1].register, spread), at)
+            return builder.add_at(args[0], View(args[1].register, spread), at)
         case SegmentSum(axis, segments, size):
             shape = args[0].shape
             whole = (*shape[:axis], size, *shape[axis + 1 :])
@@ -330,9 +330,9 @@ def _gathered(
             return builder.add_at(builder.joined([], whole), args[0], at)
         case SparseDot(lines, cols, size):
             values, x = args
-            taken = Cells(x.register, x.where[as_array(cols)])
+            taken = View(x.register, x.where[as_array(cols)])
             terms = builder.elementwise(
-                np.multiply, Cells(values.register, values.where[:, None]), taken
+                np.multiply, View(values.register, values.where[:, None]), taken
             )
             whole = (size, *x.shape[1:])
             at = rows(whole)[as_array(lines)]
@@ -342,7 +342,7 @@ def _gathered(
             for where, own in zip(positions, signs or ((1,),) * len(positions), strict=True):
                 at = as_array(where)
                 for sign, term in zip(own, args[start:], strict=False):
-                    flat: Value = Cells(term.register, term.where.ravel())
+                    flat: Value = View(term.register, term.where.ravel())
                     if sign < 0:
                         flat = builder.elementwise(np.negative, flat)
                     found = builder.add_at(found, flat, at)

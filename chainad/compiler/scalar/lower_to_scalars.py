@@ -27,7 +27,7 @@ MANY = 2000
 
 
 @dataclass(frozen=True)
-class ScalarProgram:
+class LoweredScalars:
     """A straight line, and what its inputs and outputs are.
 
     The inputs are the `flows`, in order. The outputs are the values of the function (if `has_value`
@@ -54,14 +54,14 @@ class ScalarProgram:
         return plan_of(self.graph, self.orders)
 
 
-def scalar_program(
+def lower_to_scalars(
     recording: Recording,
     linearized: Linearized,
     nodes: Sequence[Any],
     mode: Any,
     wants_value: bool,
     most: float = inf,
-) -> ScalarProgram:
+) -> LoweredScalars:
     """Write a recording down as one straight line on single numbers.
 
     Raises
@@ -87,7 +87,7 @@ def scalar_program(
     straight = compose(graph.table, graph.variables, outputs)
     dtype = next(iter(flows.values())).dtype
     products = _products(graph.table, jacobian, first)
-    return ScalarProgram(
+    return LoweredScalars(
         straight, flows, dtype, tuple(shapes), wants_value, has_guard, products, graph, orders
     )
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from chainad.backends import python
 from chainad.backends.numba import scalar as numba
 from chainad.backends.numpy import vector
-from chainad.compiler.scalar.lower_to_scalars import ScalarProgram
+from chainad.compiler.scalar.lower_to_scalars import LoweredScalars
 from chainad.compiler.scalar.replay_scalar import by_numpy, plain
 
 Points = npt.NDArray[Any]
@@ -32,10 +32,10 @@ MUCH = 2e8
 SHARE = 1e6
 
 
-class ManyScalars:
+class BatchedScalars:
     """Runs points through a straight line of operations on single numbers."""
 
-    def __init__(self, program: ScalarProgram, backend: str) -> None:
+    def __init__(self, program: LoweredScalars, backend: str) -> None:
         self.program = program
         self.backend = backend
 
@@ -90,7 +90,7 @@ class ManyScalars:
 
 
 def _fits(
-    out: Any, shapes: Sequence[tuple[int, ...]], program: ScalarProgram, rows: Sequence[Points]
+    out: Any, shapes: Sequence[tuple[int, ...]], program: LoweredScalars, rows: Sequence[Points]
 ) -> bool:
     """Return whether the one result can be written into an array, whatever becomes of the call."""
     if type(out) is not np.ndarray or len(shapes) != 1 or program.has_guard:
@@ -102,11 +102,11 @@ def _fits(
     return not any(np.may_share_memory(out, x) for x in rows)
 
 
-def _by_numpy(many: ManyScalars, inputs: Sequence[Points], outputs: list[Points]) -> None:
+def _by_numpy(many: BatchedScalars, inputs: Sequence[Points], outputs: list[Points]) -> None:
     many.by_vector(inputs, outputs)
 
 
-def _by_python(many: ManyScalars, inputs: Sequence[Points], outputs: list[Points]) -> None:
+def _by_python(many: BatchedScalars, inputs: Sequence[Points], outputs: list[Points]) -> None:
     work, numpy_work = many.by_python
     rows = [x.tolist() for x in inputs]
     for k in range(len(outputs[0])):
@@ -118,7 +118,7 @@ def _by_python(many: ManyScalars, inputs: Sequence[Points], outputs: list[Points
             array[k] = numbers
 
 
-def _by_numba(many: ManyScalars, inputs: Sequence[Points], outputs: list[Points]) -> None:
+def _by_numba(many: BatchedScalars, inputs: Sequence[Points], outputs: list[Points]) -> None:
     """Run compiled code, in several threads where there are many points."""
     run, count = many.by_machine, len(outputs[0])
     threads = int(count * len(many.program.straight.lines) / SHARE)
@@ -148,7 +148,7 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
-_BACKENDS: dict[str, Callable[[ManyScalars, Sequence[Points], list[Points]], None]] = {
+_BACKENDS: dict[str, Callable[[BatchedScalars, Sequence[Points], list[Points]], None]] = {
     "numpy": _by_numpy,
     "python": _by_python,
     "numba": _by_numba,

@@ -14,7 +14,7 @@ from chainad.compiler.recording.arguments import checks
 from chainad.compiler.recording.emit import MISS, Replay
 from chainad.compiler.recording.expressions import Names
 from chainad.compiler.recording.recording import Recording
-from chainad.compiler.scalar.lower_to_scalars import ScalarProgram
+from chainad.compiler.scalar.lower_to_scalars import LoweredScalars
 from chainad.ir.scalar_graph import NotScalarError
 from chainad.ir.scalar_program import StraightLine
 
@@ -25,7 +25,7 @@ BACKENDS = ("auto", "numpy", "python", "numba")
 
 def single(
     recording: Recording,
-    program: ScalarProgram,
+    program: LoweredScalars,
     backend: str,
     scalars: Sequence[bool],
     nested: Nested,
@@ -75,7 +75,7 @@ def single(
 
 
 def _by_python(
-    recording: Recording, program: ScalarProgram, names: Names
+    recording: Recording, program: LoweredScalars, names: Names
 ) -> tuple[str, list[str], list[str]]:
     """Return what Python runs, lines that call it, and how its results are spelled as arrays."""
     straight = program.straight
@@ -102,7 +102,7 @@ def _by_python(
 
 
 def _by_machine(
-    recording: Recording, program: ScalarProgram, names: Names
+    recording: Recording, program: LoweredScalars, names: Names
 ) -> tuple[str, list[str], list[str]]:
     """Return machine code, lines that call it, and how its results are spelled as arrays."""
     shapes = [flow.shape for flow in program.flows.values()]
@@ -135,7 +135,7 @@ def _by_machine(
     return text, lines, arrays
 
 
-def refuse(program: ScalarProgram, backend: str) -> None:
+def refuse(program: LoweredScalars, backend: str) -> None:
     """Raise NotScalarError for what a backend of single numbers lacks."""
     if backend == "numba":
         numba.check_installed()
@@ -183,14 +183,14 @@ def plain(row: Any) -> Any:
     return np.array(row, float, order="C")
 
 
-def _as_list(program: ScalarProgram, number: int) -> str:
+def _as_list(program: LoweredScalars, number: int) -> str:
     shape = program.flows[number].shape
     if not shape:
         return f"(float(v{number}),)"
     return f"v{number}.tolist()" if len(shape) == 1 else f"v{number}.ravel().tolist()"
 
 
-def _as_row(program: ScalarProgram, number: int, is_copied: bool) -> str:
+def _as_row(program: LoweredScalars, number: int, is_copied: bool) -> str:
     flow = program.flows[number]
     if not flow.shape:
         return f"float(v{number})"

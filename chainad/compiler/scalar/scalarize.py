@@ -19,7 +19,7 @@ from chainad.compiler.linearize import Linearized
 from chainad.compiler.recording.arguments import Argument, Array, Several
 from chainad.compiler.recording.arguments import Number as Scalar
 from chainad.compiler.recording.recording import Recording, Step
-from chainad.compiler.scalar.symbolic_array import UFUNCS, Symbols, as_objects
+from chainad.compiler.scalar.symbolic_array import UFUNCS, SymbolicArray, as_objects
 from chainad.frontends.numpy.recorder import Guard, Ref, stopped
 from chainad.ir.program import Instruction, Program
 from chainad.ir.scalar_graph import NotScalarError, Number, Table
@@ -162,7 +162,7 @@ def _rerun(
         data = np.empty(size, object)
         data[:] = [table.variable(count + n) for n in range(size)]
         count += size
-        values[number] = Symbols(table, data.reshape(flow.shape), flow.dtype)
+        values[number] = SymbolicArray(table, data.reshape(flow.shape), flow.dtype)
     with np.errstate(all="ignore"):
         for step in recording.steps:
             table.shares_reciprocals = step.number >= recording.formulas
@@ -178,7 +178,7 @@ def _called(step: Step, values: Mapping[int, Any]) -> Any:
     args, kwargs = filled(step.args, values), filled(step.kwargs, values)
     if isinstance(function, np.ufunc) and function.signature is None and function not in UFUNCS:
         raise NotScalarError(f"np.{function.__name__}")
-    if function is stopped and isinstance(args[0], Symbols):
+    if function is stopped and isinstance(args[0], SymbolicArray):
         return args[0].stopped()
     return function(*args, **kwargs)
 
@@ -204,7 +204,7 @@ def filled(value: Any, values: Mapping[int, Any]) -> Any:
 
 
 def _numbers(table: Table, value: Any) -> tuple[Number, ...]:
-    data = value.data if isinstance(value, Symbols) else as_objects(table, value)
+    data = value.data if isinstance(value, SymbolicArray) else as_objects(table, value)
     return tuple(x.number for x in data.ravel().tolist())
 
 
@@ -213,7 +213,7 @@ def _guard(table: Table, guards: Sequence[Guard], values: Mapping[int, Any]) -> 
     holds = table.constant(True)
     for guard in guards:
         value = values[guard.number]
-        if not isinstance(value, Symbols) or guard.kind == "shape":
+        if not isinstance(value, SymbolicArray) or guard.kind == "shape":
             continue
         found = [guard.found] if guard.kind == "truth" else np.ravel(guard.found).tolist()
         for number, wanted in zip(value.numbers, found, strict=True):
@@ -254,7 +254,7 @@ class _Vertices:
         for v, node in enumerate(linearized.nodes):
             value = None if node is None or v in graph.outputs else values[node]
             numbers: list[Number | None] = [None] * graph.size(v)
-            if isinstance(value, Symbols):
+            if isinstance(value, SymbolicArray):
                 numbers = [*value.numbers]
             self._of.append([self._vertex(known, (v, n), k) for n, k in enumerate(numbers)])
 
@@ -288,7 +288,7 @@ def _entries(
         array = array.explicit()
     kept = _arranged(ops, array)
     shape = tuple(n if x in structure.stored else 1 for x, n in enumerate(structure.sizes))
-    data = kept.data if isinstance(kept, Symbols) else as_objects(table, kept)
+    data = kept.data if isinstance(kept, SymbolicArray) else as_objects(table, kept)
     spread = np.broadcast_to(data.reshape(shape), structure.sizes).ravel().tolist()
     return [
         (row, col, x.number)

@@ -1,4 +1,4 @@
-"""Symbols: duck arrays of scalar operations, on which recorded calls and programs run unchanged.
+"""Symbolic arrays: duck arrays of scalar expressions, on which recordings and programs run unchanged.
 
 Elementwise functions make a node per entry. Functions that move, add and multiply entries run on
 object arrays of expressions, by NumPy's own loops. Whatever else is asked for raises
@@ -31,7 +31,7 @@ from chainad.rules.movement import getitem, set_items
 Objects = Any  # an object array of expressions
 
 
-class Symbols:
+class SymbolicArray:
     """An array of expressions; `dtype` is that of the numbers they stand for."""
 
     __slots__ = ("data", "dtype", "table")
@@ -81,7 +81,7 @@ class Symbols:
             raise NotScalarError(f"np.{ufunc.__name__} of numbers")
         return _BITWISE[ufunc]
 
-    def _elementwise(self, function: Function, operands: tuple[Any, ...]) -> Symbols:
+    def _elementwise(self, function: Function, operands: tuple[Any, ...]) -> SymbolicArray:
         table = self.table
         arrays = np.broadcast_arrays(*map(self.objects, operands))
         found = np.empty(arrays[0].shape, object)
@@ -91,23 +91,23 @@ class Symbols:
             for group in zip(*flat, strict=True)
         ]
         found[...] = _filled(numbers, arrays[0].shape)
-        return Symbols(
+        return SymbolicArray(
             table, found, np.dtype(bool) if function in TRUTHS else self._float(operands)
         )
 
     def _float(self, operands: tuple[Any, ...]) -> np.dtype[Any]:
-        known = [x.dtype for x in operands if isinstance(x, Symbols) and x.dtype.kind == "f"]
+        known = [x.dtype for x in operands if isinstance(x, SymbolicArray) and x.dtype.kind == "f"]
         return known[0] if known else self.dtype if self.dtype.kind == "f" else np.dtype(float)
 
     def objects(self, value: Any) -> Objects:
         """Return an operand as an object array of expressions."""
-        if isinstance(value, Symbols):
+        if isinstance(value, SymbolicArray):
             return value.data
         return as_objects(self.table, value)
 
     def _objects_in(self, value: Any) -> Any:
         """Replace the symbols inside (nested) arguments by object arrays."""
-        if isinstance(value, Symbols):
+        if isinstance(value, SymbolicArray):
             return value.data
         if isinstance(value, (list, tuple)):
             return type(value)(map(self._objects_in, value))
@@ -115,7 +115,7 @@ class Symbols:
             return {k: self._objects_in(x) for k, x in value.items()}
         return value
 
-    def _wrap(self, found: Any) -> Symbols:
+    def _wrap(self, found: Any) -> SymbolicArray:
         return symbols(self.table, found, self.dtype)
 
     # ------------------------------------------------------------ as an array
@@ -134,7 +134,7 @@ class Symbols:
         return int(self.data.size)
 
     @property
-    def T(self) -> Symbols:
+    def T(self) -> SymbolicArray:
         return self._wrap(self.data.T)
 
     @property
@@ -151,23 +151,23 @@ class Symbols:
     def __bool__(self) -> bool:
         raise NotScalarError("a branch depends on the numbers")
 
-    def __getitem__(self, key: Any) -> Symbols:
+    def __getitem__(self, key: Any) -> SymbolicArray:
         return self._wrap(self.data[key])
 
-    def reshape(self, *shape: Any) -> Symbols:
+    def reshape(self, *shape: Any) -> SymbolicArray:
         return self._wrap(self.data.reshape(*shape))
 
-    def transpose(self, *axes: Any) -> Symbols:
+    def transpose(self, *axes: Any) -> SymbolicArray:
         return self._wrap(self.data.transpose(*axes))
 
-    def copy(self) -> Symbols:
+    def copy(self) -> SymbolicArray:
         return self
 
-    def stopped(self) -> Symbols:
+    def stopped(self) -> SymbolicArray:
         """Return the same numbers as nodes of their own: no functions of the inputs any more."""
-        return Symbols(self.table, _each(self.table, same, self.data), self.dtype)
+        return SymbolicArray(self.table, _each(self.table, same, self.data), self.dtype)
 
-    def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Symbols:
+    def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> SymbolicArray:
         dtype = np.dtype(dtype)
         if dtype == self.dtype:
             return self
@@ -175,10 +175,10 @@ class Symbols:
             raise NotScalarError(f"a conversion from {self.dtype} to {dtype}")
         table = self.table
         numbers = [table.expression(table.as_number(k)) for k in self.numbers]
-        return Symbols(table, _filled(numbers, self.shape), dtype)
+        return SymbolicArray(table, _filled(numbers, self.shape), dtype)
 
 
-def symbols(table: Table, found: Any, dtype: np.dtype[Any]) -> Symbols:
+def symbols(table: Table, found: Any, dtype: np.dtype[Any]) -> SymbolicArray:
     """Return what a function made of object arrays, told by its nodes whether it is of truths."""
     data = as_objects(table, found)
     items = data.ravel().tolist()
@@ -186,7 +186,7 @@ def symbols(table: Table, found: Any, dtype: np.dtype[Any]) -> Symbols:
         dtype = np.dtype(bool)
     elif dtype.kind == "b":
         dtype = np.dtype(float)
-    return Symbols(table, data, dtype)
+    return SymbolicArray(table, data, dtype)
 
 
 def as_objects(table: Table, value: Any) -> Objects:
@@ -209,9 +209,9 @@ def _filled(items: list[Expression], shape: tuple[int, ...]) -> Objects:
     return array.reshape(shape)
 
 
-def _operator(ufunc: np.ufunc, swapped: bool) -> Callable[[Symbols, Any], Any]:
+def _operator(ufunc: np.ufunc, swapped: bool) -> Callable[[SymbolicArray, Any], Any]:
     # A function, since a ufunc is not bound to what it is an attribute of.
-    def method(self: Symbols, other: Any) -> Any:
+    def method(self: SymbolicArray, other: Any) -> Any:
         return ufunc(other, self) if swapped else ufunc(self, other)
 
     return method
@@ -221,14 +221,14 @@ for _name, _ufunc in {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide,
     "pow": np.power, "matmul": np.matmul,
 }.items():  # fmt: skip
-    setattr(Symbols, f"__{_name}__", _operator(_ufunc, swapped=False))
-    setattr(Symbols, f"__r{_name}__", _operator(_ufunc, swapped=True))
+    setattr(SymbolicArray, f"__{_name}__", _operator(_ufunc, swapped=False))
+    setattr(SymbolicArray, f"__r{_name}__", _operator(_ufunc, swapped=True))
 for _name, _ufunc in {
     "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
     "eq": np.equal, "ne": np.not_equal,
 }.items():  # fmt: skip
-    setattr(Symbols, f"__{_name}__", _operator(_ufunc, swapped=False))
-Symbols.__hash__ = None  # type: ignore[assignment]
+    setattr(SymbolicArray, f"__{_name}__", _operator(_ufunc, swapped=False))
+SymbolicArray.__hash__ = None  # type: ignore[assignment]
 
 
 # ------------------------------------------------------------------ functions
