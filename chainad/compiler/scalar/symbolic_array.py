@@ -1,4 +1,4 @@
-"""Symbolic arrays: duck arrays of scalar expressions, on which recordings and programs run unchanged.
+"""Symbolic arrays: duck arrays of scalar expressions, on which recorded calls run unchanged.
 
 Elementwise functions make a node per entry. Functions that move, add and multiply entries run on
 object arrays of expressions, by NumPy's own loops. Whatever else is asked for raises
