@@ -70,8 +70,8 @@ def plan_chain(
     Plan
         With mode="auto" optimal over all bracketings and all choices to push, to pull or to
         accumulate, if `plan.proof` says so: for dense matrices always, with programs for chains of
-        up to 1,500 factors. A step with direction "explicit" accumulates a program; a product with
-        an operator pushes or pulls.
+        up to 1,500 factors. A step with direction "materialize" accumulates a program; a product
+        with an operator pushes or pulls.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def plan_chain(
     >>> costs = [174, 140, 129]
     >>> p = chainad.plan_chain([6, 2, 17, 1], tangent_costs=costs, adjoint_costs=costs)
     >>> p.mode, p.multiplications, [s.direction for s in p.steps]
-    ('reverse', 443, ['explicit', 'reverse', 'reverse'])
+    ('reverse', 443, ['materialize', 'reverse', 'reverse'])
     >>> [(a.name, a.multiplications) for a in p.alternatives]
     [('chain', 443), ('reverse', 443), ('forward', 2658)]
     """

@@ -14,15 +14,15 @@ from chainad.ir.ops import (
     Add,
     AddAt,
     Dot,
+    Jvp,
     MatMul,
     Multiply,
     Place,
-    Pull,
-    Push,
     Reshape,
     SegmentSum,
     SparseDot,
     Take,
+    Vjp,
 )
 from chainad.structure import Product, Total
 
@@ -126,8 +126,8 @@ def contract(writer: Writer, product: Product, a: int, b: int) -> int:
 def _apply_operator(writer: Writer, product: Product, a: int, b: int) -> int:
     """Emit the product with an operator, on the side that `product.action` names."""
     assert product.labels is not None
-    is_push = product.action == "push"
-    (operator, other) = product.labels[:2] if is_push else product.labels[1::-1]
+    is_jvp = product.action == "jvp"
+    (operator, other) = product.labels[:2] if is_jvp else product.labels[1::-1]
     out, size = product.labels[2], dict(product.sizes)
     batch = [x for x in operator if x in other and x in out]
     taken = [x for x in operator if x in other and x not in out]
@@ -135,12 +135,12 @@ def _apply_operator(writer: Writer, product: Product, a: int, b: int) -> int:
     free = [x for x in other if x not in operator]
     shape = tuple(size[x] for x in batch)
     n, k = prod(size[x] for x in taken), prod(size[x] for x in free)
-    if is_push:
+    if is_jvp:
         b = _as_block(writer, b, other, [*batch, *taken, *free], (*shape, n, k))
-        result, labels = writer.emit(Push(), a, b), [*batch, *made, *free]
+        result, labels = writer.emit(Jvp(), a, b), [*batch, *made, *free]
     else:
         a = _as_block(writer, a, other, [*batch, *free, *taken], (*shape, k, n))
-        result, labels = writer.emit(Pull(), a, b), [*batch, *free, *made]
+        result, labels = writer.emit(Vjp(), a, b), [*batch, *free, *made]
     result = writer.emit(Reshape(tuple(size[x] for x in labels)), result)
     return writer.order(result, labels, out)
 

@@ -28,7 +28,7 @@ Array = npt.NDArray[Any]
 
 
 class Sweeps:
-    """The programs that push tangents and pull adjoints between one input and one output.
+    """The programs that map tangents forward and adjoints back between one input and one output.
 
     They depend on the graph and on how many columns or rows there are, not on numbers.
     """
@@ -46,16 +46,16 @@ class Sweeps:
         """The shapes of the input and of the output."""
         return self.graph.shapes[self.ends[0]], self.graph.shapes[self.ends[1]]
 
-    def push(self, slots: Sequence[Any], tangents: Array) -> Array:
+    def jvp(self, slots: Sequence[Any], tangents: Array) -> Array:
         """Return J @ tangents, for tangents of shape (size of x, k)."""
         count = tangents.shape[1]
-        seeded = self._programs.get(("push", count), lambda: self._seeded_in_front(count))
+        seeded = self._programs.get(("jvp", count), lambda: self._seeded_in_front(count))
         return seeded.run(slots, tangents)
 
-    def pull(self, slots: Sequence[Any], adjoints: Array) -> Array:
+    def vjp(self, slots: Sequence[Any], adjoints: Array) -> Array:
         """Return adjoints @ J, for adjoints of shape (k, size of y)."""
         count = adjoints.shape[0]
-        seeded = self._programs.get(("pull", count), lambda: self._seeded_behind(count))
+        seeded = self._programs.get(("vjp", count), lambda: self._seeded_behind(count))
         return seeded.run(slots, adjoints)
 
     def _seeded_in_front(self, count: int) -> _Seeded:
@@ -134,13 +134,13 @@ class JacobianOperator(LinearOperator):  # type: ignore[misc]
         super().__init__(dtype, (m, n))
 
     def _matmat(self, x: Array) -> Array:
-        return self._sweeps.push(self._slots, np.asarray(x))
+        return self._sweeps.jvp(self._slots, np.asarray(x))
 
     def _matvec(self, x: Array) -> Array:
         return self._matmat(x.reshape(-1, 1)).reshape(-1)
 
     def _rmatmat(self, x: Array) -> Array:
-        return self._sweeps.pull(self._slots, np.conj(x).T).conj().T
+        return self._sweeps.vjp(self._slots, np.conj(x).T).conj().T
 
     def _rmatvec(self, x: Array) -> Array:
         return self._rmatmat(x.reshape(-1, 1)).reshape(-1)

@@ -154,19 +154,19 @@ class Scatter:
 
 
 @dataclass(frozen=True, slots=True)
-class Explicit:
+class Materialize:
     """The array of an operator, in the shape of its labels."""
 
     shape: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Push:
+class Jvp:
     """An operator applied to tangents, of shape (batch, in, columns)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pull:
+class Vjp:
     """Adjoints, of shape (batch, rows, out), times an operator, which comes second."""
 
 
@@ -197,10 +197,10 @@ Unary: TypeAlias = (
     | Sum
     | Scale
     | Copy
-    | Explicit
+    | Materialize
     | Row
 )
 Binary: TypeAlias = (
-    Add | Subtract | AddAt | AddTied | Multiply | MatMul | Dot | SparseDot | Push | Pull
+    Add | Subtract | AddAt | AddTied | Multiply | MatMul | Dot | SparseDot | Jvp | Vjp
 )
 Op: TypeAlias = Full | Unary | Binary | Scatter | Concatenate

@@ -12,14 +12,13 @@ from chainad.ir.ops import (
     Concatenate,
     Copy,
     Dot,
-    Explicit,
     Full,
+    Jvp,
+    Materialize,
     MatMul,
     Multiply,
     Op,
     Place,
-    Pull,
-    Push,
     Reshape,
     Row,
     Scale,
@@ -30,6 +29,7 @@ from chainad.ir.ops import (
     Sum,
     Take,
     Transpose,
+    Vjp,
 )
 
 Shape = tuple[int, ...]
@@ -56,7 +56,7 @@ def shape_of(op: Op, inputs: tuple[Shape | None, ...]) -> Shape | None:
         one, two = inputs
         return one if one == two else broadcast_shape(one, two)
     known = [shape for shape in inputs if shape is not None]
-    if isinstance(op, (Reshape, Broadcast, Full, Scatter, Explicit)):
+    if isinstance(op, (Reshape, Broadcast, Full, Scatter, Materialize)):
         return _stated(op, known)
     if len(known) < len(inputs):
         return None
@@ -82,7 +82,7 @@ def shape_of(op: Op, inputs: tuple[Shape | None, ...]) -> Shape | None:
             return _resized(known[0], 0, sum(shape[0] for shape in known))
         case Row():
             return known[0][1:]
-        case Push() | Pull():
+        case Jvp() | Vjp():
             return None
     raise AssertionError(op)
 
@@ -95,7 +95,7 @@ def _stated(op: Op, known: list[Shape]) -> Shape | None:
             rest = -int(np.prod(shape))
             size = int(np.prod(known[0], dtype=np.int64))
             return tuple((size // rest if rest else 0) if n == -1 else n for n in shape)
-        case Reshape(shape) | Broadcast(shape) | Explicit(shape):
+        case Reshape(shape) | Broadcast(shape) | Materialize(shape):
             return shape
         case Scatter(_, size):
             return (size,)

@@ -1,4 +1,4 @@
-"""Cost models: what a product, a sum and an explicit operator cost a planner, as data.
+"""Cost models: what a product, a sum and a materialized operator cost a planner, as data.
 
 A model is additive: the cost of a plan is the sum of the costs of its steps. The one exception,
 `peak`, has a cost for whole plans, and is searched by a cost of steps that stands in for it.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from chainad.errors import PlanError
 from chainad.planning.calibration import Calibration, known
 from chainad.structure import Product, Total
-from chainad.structure.cost import Work, of_explicit, of_product, of_total
+from chainad.structure.cost import Work, of_materialize, of_product, of_total
 from chainad.structure.structure import Structure
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ class CostModel:
         What print-outs call it.
     unit : str
         What is counted.
-    product, total, explicit : callable
-        The cost of a product, of a sum, and of making an operator explicit: non-negative
+    product, total, materialize : callable
+        The cost of a product, of a sum, and of materializing an operator: non-negative
         integers.
     overall : callable, optional
         The cost of a whole plan, where it is not the sum of these; candidates are compared by it,
@@ -54,7 +54,7 @@ class CostModel:
     unit: str
     product: Callable[[Product], int]
     total: Callable[[Total], int]
-    explicit: Callable[[Structure], int]
+    materialize: Callable[[Structure], int]
     overall: Callable[[Plan], int] | None = None
 
 
@@ -62,8 +62,8 @@ def _multiplications(algebra: Product | Total) -> int:
     return algebra.multiplications
 
 
-def _explicit(operator: Structure) -> int:
-    return operator.cost_of_explicit
+def _materialize(operator: Structure) -> int:
+    return operator.cost_to_materialize
 
 
 def _every_product(product: Product) -> int:
@@ -81,10 +81,10 @@ def _every_product(product: Product) -> int:
 
 
 multiplications = CostModel(
-    "multiplications", "multiplications", _multiplications, _multiplications, _explicit
+    "multiplications", "multiplications", _multiplications, _multiplications, _materialize
 )
 all_multiplications = CostModel(
-    "all_multiplications", "multiplications", _every_product, _multiplications, _explicit
+    "all_multiplications", "multiplications", _every_product, _multiplications, _materialize
 )
 
 
@@ -102,10 +102,10 @@ def by_bytes(itemsize: int) -> CostModel:
     def total(algebra: Total) -> int:
         return itemsize * _work(algebra).numbers
 
-    def explicit(operator: Structure) -> int:
-        return itemsize * of_explicit(operator).numbers
+    def materialize(operator: Structure) -> int:
+        return itemsize * of_materialize(operator).numbers
 
-    return CostModel("bytes", "bytes", product, total, explicit)
+    return CostModel("bytes", "bytes", product, total, materialize)
 
 
 @lru_cache(maxsize=16)
@@ -123,18 +123,20 @@ def by_time(table: Calibration) -> CostModel:
     def total(algebra: Total) -> int:
         return cost(_work(algebra))
 
-    def explicit(operator: Structure) -> int:
-        return cost(of_explicit(operator))
+    def materialize(operator: Structure) -> int:
+        return cost(of_materialize(operator))
 
-    return CostModel(f"time ({table.source})", "picoseconds", product, total, explicit)
+    return CostModel(f"time ({table.source})", "picoseconds", product, total, materialize)
 
 
 def _work(algebra: Product | Total) -> Work:
     if isinstance(algebra, Total):
         return of_total(*algebra.terms)
-    # With one factor: the step that makes an operator explicit.
+    # With one factor: the step that materializes an operator.
     return (
-        of_explicit(*algebra.factors) if len(algebra.factors) == 1 else of_product(*algebra.factors)
+        of_materialize(*algebra.factors)
+        if len(algebra.factors) == 1
+        else of_product(*algebra.factors)
     )
 
 
@@ -147,7 +149,7 @@ def _bytes_of_peak(plan: Plan) -> int:
 
 
 # Orders that make few numbers in all rarely hold many at once; auto compares the true peaks.
-peak = CostModel("peak", "bytes", _made, _made, lambda op: op.explicit.count, _bytes_of_peak)
+peak = CostModel("peak", "bytes", _made, _made, lambda op: op.materialized.count, _bytes_of_peak)
 
 # Models are made when they are asked for: a calibration may be stored at any time.
 COSTS: dict[str, Callable[[int], CostModel]] = {

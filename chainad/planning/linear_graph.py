@@ -335,9 +335,9 @@ def cost(graph: LinearGraph, order: Sequence[Item], model: CostModel = by_multip
                 algebra.append(m.landing.total)
     left_over = [x for x in elimination.left_over(graph) if x.action is not None]
     return Cost(
-        sum(cost_of(x, model) for x in algebra) + sum(map(model.explicit, left_over)),
+        sum(cost_of(x, model) for x in algebra) + sum(map(model.materialize, left_over)),
         sum(x.additions for x in algebra),
-        sum(x.multiplications for x in algebra) + sum(x.cost_of_explicit for x in left_over),
+        sum(x.multiplications for x in algebra) + sum(x.cost_to_materialize for x in left_over),
     )
 
 

@@ -18,7 +18,7 @@ from chainad.planning.repeats import Block, repeats_in
 from chainad.planning.report import render
 from chainad.planning.schedule import Schedule, schedule
 from chainad.planning.serialize import PlanRecord, read, write
-from chainad.planning.steps import Step, check_explicit, steps_of
+from chainad.planning.steps import Step, check_materialized, steps_of
 from chainad.structure import Sweep
 from chainad.structure.structure import Structure
 
@@ -78,9 +78,9 @@ class Plan:
     cost : int
         What the plan costs by that model; the multiplications, unless another one was asked for.
     sweep : str
-        "tangent" or "adjoint" if all operators are taken that way, even where making one explicit
+        "tangent" or "adjoint" if all operators are taken that way, even where materializing one
         would be cheaper; empty if each is taken the cheapest way.
-    explicit : tuple of int
+    materialized : tuple of int
         The local Jacobians, by number, that are written out before anything else, whatever else
         would be cheaper: on several workers that may save time.
     """
@@ -98,7 +98,7 @@ class Plan:
     model: str = field(default=multiplications.name, compare=False)
     cost: int = field(default=0, compare=False)
     sweep: Sweep = ""
-    explicit: tuple[int, ...] = ()
+    materialized: tuple[int, ...] = ()
 
     @cached_property
     def _hash(self) -> int:
@@ -132,7 +132,7 @@ class Plan:
         Only steps that multiply count: a product with an identity has no direction.
         """
         directions = {s.direction for s in self.steps if s.multiplications}
-        directions -= {"leaf", "explicit", "sum"}
+        directions -= {"leaf", "materialize", "sum"}
         if not directions:
             return self._mode_of_order()
         if directions == {"forward"}:
@@ -218,7 +218,7 @@ class Plan:
                 asked=record.asked,
                 itemsize=record.itemsize,
                 sweep=record.sweep,
-                explicit=record.explicit,
+                materialized=record.materialized,
             )
         except MemoryError as error:
             raise PlanError("the plan in this text needs more memory than there is") from error
@@ -360,12 +360,12 @@ def follow(
     itemsize: int = 8,
     model: CostModel = multiplications,
     sweep: Sweep = "",
-    explicit: Sequence[int] = (),
+    materialized: Sequence[int] = (),
 ) -> Plan:
     """Spell out an elimination order step by step, and cost it by `model`.
 
-    Operators are pushed, pulled or made explicit, each the cheapest way, or all as `sweep` says;
-    those on the edges `explicit` are written out first.
+    Operators are pushed, pulled or materialized, each the cheapest way, or all as `sweep` says;
+    those on the edges `materialized` are written out first.
 
     Raises
     ------
@@ -375,9 +375,9 @@ def follow(
         between its vertices.
     """
     checked = graph.check_order(order)
-    written = check_explicit(graph, explicit)
+    written = check_materialized(graph, materialized)
     steps, results = steps_of(graph, checked, sweep, written)
-    plan = Plan(graph, checked, steps, results, asked, itemsize, sweep=sweep, explicit=written)
+    plan = Plan(graph, checked, steps, results, asked, itemsize, sweep=sweep, materialized=written)
     return replace(plan, model=model.name, cost=cost_of_steps(plan, model))
 
 
@@ -386,8 +386,8 @@ def cost_of_steps(plan: Plan, model: CostModel) -> int:
     if model.overall is not None:
         return model.overall(plan)
     return sum(
-        model.explicit(plan.structures[step.left])
-        if step.direction == "explicit"
+        model.materialize(plan.structures[step.left])
+        if step.direction == "materialize"
         else cost_of(step.algebra, model)
         for step in plan.steps
     )
@@ -411,7 +411,7 @@ def _counts_per_vertex(plan: Plan) -> tuple[Counter[int], Counter[int]]:
     last: int | None = None
     for step in plan.steps:
         last = last if step.via is None else step.via
-        if last is not None and step.direction != "explicit":
+        if last is not None and step.direction != "materialize":
             multiplications[last] += step.multiplications
             additions[last] += step.additions
     return multiplications, additions
@@ -445,7 +445,7 @@ def _bracketed(plan: Plan, chain: tuple[Edge, ...]) -> str:
             words.append(f"J{numbers[item]}")
         else:
             step = plan.steps[item - n]
-            if step.direction == "explicit":
+            if step.direction == "materialize":
                 stack.append(step.left)
                 continue
             inside: list[int | str] = [step.right, " ", step.left]

@@ -215,7 +215,7 @@ def _steps(plan: Plan) -> str:
     for step in plan.steps[:MOST_ROWS]:
         one, two = plan.structures[step.left], plan.structures[step.right]
         sign, dot = (" + ", "+") if step.via is None else (" ", ".")
-        alone = step.direction == "explicit"
+        alone = step.direction == "materialize"
         product = f"{_jacobian(step.left, n)}{sign}{_jacobian(step.right, n)}"
         rows.append(
             (

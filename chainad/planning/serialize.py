@@ -53,7 +53,7 @@ class PlanRecord:
     model: str
     cost: int
     sweep: Sweep
-    explicit: tuple[int, ...]
+    materialized: tuple[int, ...]
     alternatives: tuple[tuple[str, int, int, int], ...]
 
 
@@ -84,7 +84,7 @@ def write(plan: Plan) -> str:
         "model": plan.model,
         "cost": plan.cost,
         "sweep": plan.sweep,
-        "explicit": [*map(int, plan.explicit)],
+        "materialized": [*map(int, plan.materialized)],
         "order": [*map(_write_item, plan.order)],
         "inputs": [*graph.inputs],
         "outputs": [*graph.outputs],
@@ -138,7 +138,7 @@ def _write_item(item: Item) -> int | list[Any]:
 
 FIELDS = [
     *("format", "title", "asked", "planner", "proof", "itemsize", "multiplications", "additions"),
-    *("model", "cost", "sweep", "explicit"),
+    *("model", "cost", "sweep", "materialized"),
     *("order", "inputs", "outputs", "named", "alternatives"),
     *("vertices", "structures", "origins", "edges"),
 ]
@@ -183,7 +183,7 @@ def read(text: str) -> PlanRecord:
         model=a_text(fields["model"], "model"),
         cost=an_integer(fields["cost"], "cost"),
         sweep=_sweep(fields["sweep"], "sweep"),
-        explicit=tuple(_each(fields, "explicit", an_integer)),
+        materialized=tuple(_each(fields, "materialized", an_integer)),
         alternatives=tuple(_each(fields, "alternatives", _read_alternative)),
     )
 

@@ -10,10 +10,10 @@ from typing import Literal, NamedTuple
 from chainad.errors import PlanError
 from chainad.planning.linear_graph import FIRST, Elimination, Landing, LinearGraph, Vertex
 from chainad.planning.orders import EdgeElimination, Item, via
-from chainad.structure import Product, Sweep, Total, make_explicit, staged
+from chainad.structure import Product, Sweep, Total, materialize_operator, staged
 from chainad.structure.structure import Structure
 
-Direction = Literal["leaf", "forward", "reverse", "join", "sum", "explicit"]
+Direction = Literal["leaf", "forward", "reverse", "join", "sum", "materialize"]
 
 
 class Step(NamedTuple):
@@ -25,8 +25,8 @@ class Step(NamedTuple):
     `direction` says which factor is a local Jacobian: the left one (forward: a product is pushed on
     towards the outputs), the right one (reverse: pulled back towards the inputs), both (leaf) or
     neither (join); with an operator, whether it is pushed through or pulled. A sum adds two
-    Jacobians of the same vertices. A step "explicit" writes out an operator that is multiplied as
-    an array, or is itself a result: both factors are that operator.
+    Jacobians of the same vertices. A step "materialize" writes out an operator that is
+    multiplied as an array, or is itself a result: both factors are that operator.
     """
 
     number: int
@@ -51,23 +51,23 @@ class Step(NamedTuple):
         return self.algebra.additions
 
 
-def check_explicit(graph: LinearGraph, explicit: Sequence[int]) -> tuple[int, ...]:
+def check_materialized(graph: LinearGraph, materialized: Sequence[int]) -> tuple[int, ...]:
     """Return the edges to be written out, ascending; raise PlanError if one cannot be."""
-    between = Counter((edge.tail, edge.head) for edge in graph.edges) if explicit else Counter()
-    for k in explicit:
+    between = Counter((edge.tail, edge.head) for edge in graph.edges) if materialized else Counter()
+    for k in materialized:
         edge = graph.edges[k] if 0 <= k < len(graph.edges) else None
         if edge is None or edge.structure.action is None or between[edge.tail, edge.head] > 1:
             raise PlanError(
                 f"edge {k} cannot be written out first: only an operator that is alone between its"
                 " two vertices can"
             )
-    return tuple(sorted(set(explicit)))
+    return tuple(sorted(set(materialized)))
 
 
-def _with_explicit(graph: LinearGraph, written: tuple[int, ...]) -> LinearGraph:
+def _with_materialized(graph: LinearGraph, written: tuple[int, ...]) -> LinearGraph:
     edges = list(graph.edges)
     for k in written:
-        edges[k] = replace(edges[k], structure=edges[k].structure.explicit)
+        edges[k] = replace(edges[k], structure=edges[k].structure.materialized)
     return replace(graph, edges=tuple(edges))
 
 
@@ -85,7 +85,7 @@ def _elimination_steps(
     graph: LinearGraph, order: tuple[Item, ...], sweep: Sweep, written: tuple[int, ...]
 ) -> tuple[tuple[Step, ...], dict[tuple[Vertex, Vertex], list[int]]]:
     """Return the steps, and the numbers of the pieces between every two vertices."""
-    elimination = Elimination(_with_explicit(graph, written) if written else graph)
+    elimination = Elimination(_with_materialized(graph, written) if written else graph)
     steps: list[Step] = []
     n = len(graph.edges)
     has_operators = any(e.structure.action is not None for e in graph.edges)
@@ -107,9 +107,9 @@ def _elimination_steps(
         pieces[landing.place] = new
         return new
 
-    def explicit(old: int, ends: tuple[Vertex, Vertex], algebra: Product) -> int:
+    def materialize(old: int, ends: tuple[Vertex, Vertex], algebra: Product) -> int:
         new, (tail, head) = n + len(steps), ends
-        steps.append(Step(new, old, old, tail, None, head, "explicit", algebra))
+        steps.append(Step(new, old, old, tail, None, head, "materialize", algebra))
         if old in local:
             local.add(new)
         return new
@@ -118,7 +118,9 @@ def _elimination_steps(
         local.add(put(k, landing, (edge.tail, edge.head)))
     for k in written:
         ends = (graph.edges[k].tail, graph.edges[k].head)
-        current[ends] = [explicit(k, ends, make_explicit(graph.edges[k].structure, sweep))]
+        current[ends] = [
+            materialize(k, ends, materialize_operator(graph.edges[k].structure, sweep))
+        ]
     for item in order:
         v = via(item)
         for m in elimination.eliminate(item):
@@ -128,9 +130,9 @@ def _elimination_steps(
             if has_operators:
                 (one, two), product = staged(product, sweep)
                 if one is not None:
-                    left = explicit(left, (v, head), one)
+                    left = materialize(left, (v, head), one)
                 if two is not None:
-                    right = explicit(right, (tail, v), two)
+                    right = materialize(right, (tail, v), two)
             number = n + len(steps)
             direction = _APPLIED.get(product.action) or _direction(left in local, right in local)
             steps.append(Step(number, left, right, tail, v, head, direction, product))
@@ -148,20 +150,23 @@ def _last_steps(
     current: dict[tuple[Vertex, Vertex], list[int]],
     sweep: Sweep,
 ) -> tuple[Step, ...]:
-    """Return the steps that make explicit the operators among the results, and point there."""
+    """Return the steps that materialize the operators among the results, and point there."""
     structures = [*(e.structure for e in graph.edges), *(s.structure for s in steps)]
     made: list[Step] = []
     for tail, head in [(i, o) for i in graph.inputs for o in graph.outputs]:
         pieces = current.get((tail, head), [])
         for place, old in enumerate(pieces):
             if structures[old].action is not None:
-                new, algebra = len(structures) + len(made), make_explicit(structures[old], sweep)
-                made.append(Step(new, old, old, tail, None, head, "explicit", algebra))
+                new, algebra = (
+                    len(structures) + len(made),
+                    materialize_operator(structures[old], sweep),
+                )
+                made.append(Step(new, old, old, tail, None, head, "materialize", algebra))
                 pieces[place] = new
     return tuple(made)
 
 
-_APPLIED: dict[str, Direction] = {"push": "forward", "pull": "reverse"}
+_APPLIED: dict[str, Direction] = {"jvp": "forward", "vjp": "reverse"}
 
 
 def _direction(left_is_local: bool, right_is_local: bool) -> Direction:

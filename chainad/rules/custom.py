@@ -137,7 +137,7 @@ class Primitive:
             (tangent, y, *args) -> J @ tangent: from the shape of x to that of y.
         vjp : callable, optional
             (adjoint, y, *args) -> adjoint @ J: from the shape of y to that of x. One of the two is
-            enough: the other direction then makes the Jacobian explicit.
+            enough: the other direction then materializes the Jacobian.
         cost : int, optional
             Multiplications of one call; by default those of a dense product, y.size * x.size.
 
@@ -168,10 +168,10 @@ class Primitive:
             # One label for all of y and one for all of x: actions take whole arrays.
             arrangement = dense(y.shape, x.shape)
             plain = Arrangement(arrangement, ())
-            push = None if jvp is None else each
-            pull = None if vjp is None else each
-            lacking = each * min(rows if push is None else cols, 10**9)
-            costd = operator(plain, push or lacking, pull or lacking)
+            tangent = None if jvp is None else each
+            adjoint = None if vjp is None else each
+            lacking = each * min(rows if tangent is None else cols, 10**9)
+            costd = operator(plain, tangent or lacking, adjoint or lacking)
 
             def formula(out: Any, *args: Any) -> Given:
                 return Given(
@@ -182,8 +182,8 @@ class Primitive:
                     vjp and _by_rows(self, vjp, y.shape, x.shape, (out, *args)),
                 )
 
-            if not arrangement.stored:  # numbers only: there is nothing to push
-                return Local(plain, lambda *values: np.reshape(formula(*values).explicit(), ()))
+            if not arrangement.stored:  # numbers only: there is nothing to map
+                return Local(plain, lambda *values: np.reshape(formula(*values).materialize(), ()))
             return Local(costd, formula)
 
         self._register(argument, derivative)
@@ -262,23 +262,23 @@ def _pattern(rows: Any, cols: Any) -> Callable[[Argument, Argument], tuple[Arran
 def _by_columns(
     of: Primitive, jvp: Callable[..., Any], shape: Any, result: Any, values: Any
 ) -> Callable[[Any], Any]:
-    def push(tangents: Any) -> Any:
+    def columns_of(tangents: Any) -> Any:
         count = np.shape(tangents)[-1]
         columns = [jvp(np.reshape(tangents[:, k], shape), *values) for k in range(count)]
         return np.stack([_checked(of, "jvp", c, result) for c in columns], axis=1)
 
-    return push
+    return columns_of
 
 
 def _by_rows(
     of: Primitive, vjp: Callable[..., Any], shape: Any, result: Any, values: Any
 ) -> Callable[[Any], Any]:
-    def pull(adjoints: Any) -> Any:
+    def rows_of(adjoints: Any) -> Any:
         count = np.shape(adjoints)[0]
         rows = [vjp(np.reshape(adjoints[k], shape), *values) for k in range(count)]
         return np.stack([_checked(of, "vjp", row, result) for row in rows], axis=0)
 
-    return pull
+    return rows_of
 
 
 def _checked(of: Primitive, name: str, found: Any, shape: tuple[int, ...]) -> Any:

@@ -38,13 +38,13 @@ class Fourier(Operator):
         power = _FORWARD[norm] if kind in ("fft", "rfft") else 1 - _FORWARD[norm]
         self.factor = float(n) ** -power
 
-    def push(self, tangents: Any) -> Any:
+    def jvp(self, tangents: Any) -> Any:
         count = np.shape(tangents)[-1]
         x = _joined(np.reshape(tangents, (self.n_given, -1, count)))
         y = getattr(np.fft, self.kind)(x, self.n, 0, self.norm)
         return np.reshape(_split(y) if self.pairs[0] else y, (self.n_out, count))
 
-    def pull(self, adjoints: Any) -> Any:
+    def vjp(self, adjoints: Any) -> Any:
         count = np.shape(adjoints)[0]
         y = _joined(np.moveaxis(np.reshape(adjoints, (count, -1, 1 + self.pairs[0])), 0, 2))
         x = self._adjoint(y)[: self.n_given]
@@ -107,7 +107,7 @@ def _transform(kind: str, makes_complex: bool) -> Callable[..., Locals]:
             return Fourier(kind, given, length, norm, pairs)
 
         if found.ops or 1 in (given, y.shape[at]):
-            return {x: Local(found, lambda y, x: np.reshape(fourier().explicit(), shape))}
+            return {x: Local(found, lambda y, x: np.reshape(fourier().materialize(), shape))}
         cost = round(2.5 * length * log2(max(2, length)))
         return {x: Local(operator(found, cost, cost), lambda y, x: fourier())}
 

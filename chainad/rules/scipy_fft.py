@@ -78,10 +78,10 @@ class Cosine(Operator):
         self.n_in = self.n_out = n
         self.dtype = np.dtype(dtype)
 
-    def push(self, tangents: Any) -> Any:
+    def jvp(self, tangents: Any) -> Any:
         return self.function(tangents, self.kind, 0, self.norm)
 
-    def pull(self, adjoints: Any) -> Any:
+    def vjp(self, adjoints: Any) -> Any:
         before, after = self._ends()
         turned = self.function(np.transpose(adjoints) * before, _TURNED[self.kind], 0, self.norm)
         return np.transpose(turned * after)
@@ -114,7 +114,7 @@ def _locals_of(function: Callable[..., Any]) -> Callable[..., Locals]:
             return Cosine(function, kind, norm, n, x.dtype)
 
         if found.ops or n == 1:
-            return {x: Local(found, lambda y, x: make().explicit())}
+            return {x: Local(found, lambda y, x: make().materialize())}
         cost = round(2.5 * n * log2(max(2, n)))
         return {x: Local(operator(found, cost, cost), lambda y, x: make())}
 

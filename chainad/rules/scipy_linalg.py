@@ -296,7 +296,7 @@ def _acting(y: Argument, a: Argument, cost: int, make: Any) -> Local:
     """Return the local Jacobian of a function of one matrix by its action."""
     plain = Arrangement(dense(y.shape, a.shape), ())
     if a.size == 1:  # without labels there is nothing to apply to
-        return Local(plain, lambda y, a: np.reshape(make(y, a).explicit(), ()))
+        return Local(plain, lambda y, a: np.reshape(make(y, a).materialize(), ()))
     return Local(operator(plain, cost, cost), make)
 
 

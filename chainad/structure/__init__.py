@@ -17,7 +17,7 @@ of Jacobians see Griewank & Walther, *Evaluating Derivatives*, 2nd ed., ch. 9-10
 from chainad.structure.build import Arrangement, Ops, arrange, dense, diagonal, identity
 from chainad.structure.csr import Layout, lay_out
 from chainad.structure.materialize import flat_places, to_dense, to_vector
-from chainad.structure.product import Product, Sweep, make_explicit, multiply, staged
+from chainad.structure.product import Product, Sweep, materialize_operator, multiply, staged
 from chainad.structure.sum import FEW, Total, add, stay_apart
 
 
@@ -46,7 +46,7 @@ __all__ = [
     "forget",
     "identity",
     "lay_out",
-    "make_explicit",
+    "materialize_operator",
     "multiply",
     "staged",
     "stay_apart",

@@ -13,8 +13,8 @@ from math import prod
 
 from chainad.ir.ops import (
     Broadcast,
-    Explicit,
     Full,
+    Materialize,
     Op,
     Place,
     Reshape,
@@ -24,7 +24,7 @@ from chainad.ir.ops import (
     Take,
     Transpose,
 )
-from chainad.structure import Ops, Product, add, make_explicit, multiply
+from chainad.structure import Ops, Product, add, materialize_operator, multiply
 from chainad.structure.structure import Structure
 
 Shape = tuple[int, ...]
@@ -126,7 +126,7 @@ class _Count:
             case Scale():
                 self.note(calls=1, multiplied=size, read=size, written=size)
                 return shape
-            case Explicit(new):
+            case Materialize(new):
                 self.note(calls=1, moved=prod(new), written=prod(new))
                 return new
         raise AssertionError(op)
@@ -156,7 +156,7 @@ def of_product(left: Structure, right: Structure) -> Work:
     else:
         _multiply_sparsely(count, product, size)
     for factor in (left, right):
-        count.note(applied=0 if _is_applied(product, factor, left) else factor.cost_of_explicit)
+        count.note(applied=0 if _is_applied(product, factor, left) else factor.cost_to_materialize)
     return count.work()
 
 
@@ -165,7 +165,7 @@ def _start(structure: Structure) -> Shape | None:
 
 
 def _is_applied(product: Product, factor: Structure, left: Structure) -> bool:
-    return product.action == ("push" if factor is left else "pull")
+    return product.action == ("jvp" if factor is left else "vjp")
 
 
 def _contract(count: _Count, product: Product, size: dict[int, int]) -> None:
@@ -229,7 +229,7 @@ def of_total(left: Structure, right: Structure) -> Work:
         made = _broadcast(a, b)
         count.note(calls=1, added=prod(made), read=prod(a) + prod(b), written=prod(made))
         count.apply(total.after, made)
-        count.note(applied=left.cost_of_explicit + right.cost_of_explicit)
+        count.note(applied=left.cost_to_materialize + right.cost_to_materialize)
     return count.work()
 
 
@@ -241,9 +241,9 @@ def _broadcast(a: Shape, b: Shape) -> Shape:
 
 
 @lru_cache(maxsize=4096)
-def of_explicit(operator: Structure) -> Work:
+def of_materialize(operator: Structure) -> Work:
     """Return the work of writing out an operator."""
     count = _Count()
-    count.apply(make_explicit(operator).left, ())
-    count.note(applied=operator.cost_of_explicit)
+    count.apply(materialize_operator(operator).left, ())
+    count.note(applied=operator.cost_to_materialize)
     return count.work()

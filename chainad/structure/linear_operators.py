@@ -1,7 +1,7 @@
 """Operators: local Jacobians known by their action on blocks of tangents and adjoints.
 
-A structure with an `action` keeps no array; its slot holds an `Operator`, which a program asks to
-push, to pull or to become explicit. Leading axes are batches.
+A structure with an `action` keeps no array; its slot holds an `Operator`, which a program applies
+to tangents (`jvp`) or to adjoints (`vjp`), or materializes. Leading axes are batches.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ class Operator:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of the explicit array."""
+        """The shape of the materialized array."""
         return (*self.batch, self.n_out, self.n_in)
 
-    def push(self, tangents: Any) -> Any:
+    def jvp(self, tangents: Any) -> Any:
         """Return the map applied to tangents of shape (batch, n_in, k): (batch, n_out, k)."""
         raise NotImplementedError
 
-    def pull(self, adjoints: Any) -> Any:
+    def vjp(self, adjoints: Any) -> Any:
         """Return adjoints of shape (batch, k, n_out) times the map: (batch, k, n_in)."""
         raise NotImplementedError
 
-    def explicit(self) -> Any:
+    def materialize(self) -> Any:
         """Return the map as an array of shape (batch, n_out, n_in)."""
         unit = np.broadcast_to(
             np.eye(self.n_in, dtype=self.dtype), (*self.batch, *2 * (self.n_in,))
         )
-        return self.push(unit)
+        return self.jvp(unit)
 
     def copy(self) -> Operator:
         """Return an operator that shares no memory with the user's arrays."""
@@ -99,18 +99,18 @@ class Inverse(Operator):
             isinstance(self.matrix, np.ndarray) and isinstance(right, np.ndarray) and not self.batch
         )
 
-    def push(self, tangents: Any) -> Any:
+    def jvp(self, tangents: Any) -> Any:
         if self._is_plain(tangents):
             return self._solve(tangents, 0)
         return np.linalg.solve(self.matrix, tangents)
 
-    def pull(self, adjoints: Any) -> Any:
+    def vjp(self, adjoints: Any) -> Any:
         if self._is_plain(adjoints):
             return self._solve(adjoints.T, 1).T
         turned = np.matrix_transpose(self.matrix)
         return np.matrix_transpose(np.linalg.solve(turned, np.matrix_transpose(adjoints)))
 
-    def explicit(self) -> Any:
+    def materialize(self) -> Any:
         return np.linalg.inv(self.matrix)
 
     def copy(self) -> Operator:
@@ -161,11 +161,11 @@ class Exponential(Operator):
         self.n_in = self.n_out = np.size(matrix)
         self.dtype = matrix.dtype
 
-    def push(self, tangents: Any) -> Any:
+    def jvp(self, tangents: Any) -> Any:
         turned = np.reshape(np.transpose(tangents), (-1, *self.matrix.shape))
         return np.transpose(np.reshape(_frechet(self.matrix, turned), (-1, self.n_out)))
 
-    def pull(self, adjoints: Any) -> Any:
+    def vjp(self, adjoints: Any) -> Any:
         # The adjoint of the derivative at A is the derivative at A transposed.
         given = np.reshape(adjoints, (-1, *self.matrix.shape))
         return np.reshape(_frechet(np.transpose(self.matrix), given), (-1, self.n_in))
@@ -223,15 +223,15 @@ class SquareRoot(Operator):
         self.n_in = self.n_out = np.size(root)
         self.dtype = root.dtype
 
-    def push(self, tangents: Any) -> Any:
+    def jvp(self, tangents: Any) -> Any:
         if not isinstance(self.root, np.ndarray) or not isinstance(tangents, np.ndarray):
             unit = np.eye(self.root.shape[-1])
             both = np.kron(self.root, unit) + np.kron(unit, np.transpose(self.root))
             return np.linalg.solve(both, tangents)
         return self._solved(self.root, tangents)
 
-    def pull(self, adjoints: Any) -> Any:
-        return np.transpose(SquareRoot(np.transpose(self.root)).push(np.transpose(adjoints)))
+    def vjp(self, adjoints: Any) -> Any:
+        return np.transpose(SquareRoot(np.transpose(self.root)).jvp(np.transpose(adjoints)))
 
     def _solved(self, root: Any, tangents: Any) -> Any:
         columns = [
@@ -253,18 +253,18 @@ class RunningSum(Operator):
         self.n_in = self.n_out = n
         self.dtype = dtype
 
-    def push(self, tangents: Any) -> Any:
+    def jvp(self, tangents: Any) -> Any:
         return np.cumsum(tangents, axis=0)
 
-    def pull(self, adjoints: Any) -> Any:
+    def vjp(self, adjoints: Any) -> Any:
         return np.flip(np.cumsum(np.flip(adjoints, axis=1), axis=1), axis=1)
 
-    def explicit(self) -> Any:
+    def materialize(self) -> Any:
         return np.tri(self.n_out, dtype=self.dtype)
 
 
 class Given(Operator):
-    """A map given by the functions of a user; where one is missing, the map is made explicit."""
+    """A map given by the functions of a user; where one is missing, the map is materialized."""
 
     lends = True
     batch = ()
@@ -274,21 +274,21 @@ class Given(Operator):
         n_out: int,
         n_in: int,
         dtype: np.dtype[Any],
-        push: Callable[[Any], Any] | None,
-        pull: Callable[[Any], Any] | None,
+        jvp: Callable[[Any], Any] | None,
+        vjp: Callable[[Any], Any] | None,
     ) -> None:
-        assert push is not None or pull is not None
+        assert jvp is not None or vjp is not None
         self.n_out, self.n_in, self.dtype = n_out, n_in, dtype
-        self._push, self._pull = push, pull
+        self._jvp, self._vjp = jvp, vjp
 
-    def push(self, tangents: Any) -> Any:
-        return self.explicit() @ tangents if self._push is None else self._push(tangents)
+    def jvp(self, tangents: Any) -> Any:
+        return self.materialize() @ tangents if self._jvp is None else self._jvp(tangents)
 
-    def pull(self, adjoints: Any) -> Any:
-        return adjoints @ self.explicit() if self._pull is None else self._pull(adjoints)
+    def vjp(self, adjoints: Any) -> Any:
+        return adjoints @ self.materialize() if self._vjp is None else self._vjp(adjoints)
 
-    def explicit(self) -> Any:
-        if self._push is not None and (self._pull is None or self.n_in <= self.n_out):
-            return self._push(np.eye(self.n_in, dtype=self.dtype))
-        assert self._pull is not None
-        return self._pull(np.eye(self.n_out, dtype=self.dtype))
+    def materialize(self) -> Any:
+        if self._jvp is not None and (self._vjp is None or self.n_in <= self.n_out):
+            return self._jvp(np.eye(self.n_in, dtype=self.dtype))
+        assert self._vjp is not None
+        return self._vjp(np.eye(self.n_out, dtype=self.dtype))

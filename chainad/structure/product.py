@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from chainad.ir.ops import Explicit, Scale
+from chainad.ir.ops import Materialize, Scale
 from chainad.ir.positions import (
     Index,
     Integers,
@@ -50,7 +50,7 @@ class Product:
     labels: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None
     sizes: tuple[tuple[int, int], ...]
     after: Ops
-    action: Literal["", "push", "pull"] = ""
+    action: Literal["", "jvp", "vjp"] = ""
     factors: tuple[Structure, ...] = ()
 
 
@@ -113,42 +113,42 @@ def _by_labels(left: Structure, right: Structure) -> Product:
     return _contract(spelling, a, b, inner, len(rows))
 
 
-def explicit_of(structure: Structure) -> Ops:
-    """Return the op that makes an operator explicit; nothing for what is an array already."""
-    return () if structure.action is None else (Explicit(structure.stored_shape),)
+def materialize_ops(structure: Structure) -> Ops:
+    """Return the op that materializes an operator; nothing for what is an array already."""
+    return () if structure.action is None else (Materialize(structure.stored_shape),)
 
 
-def make_explicit(operator: Structure, sweep: Sweep = "") -> Product:
-    """Return the step that makes an operator explicit: by tangents, by adjoints or the cheaper."""
-    tangent, adjoint = operator.costs_of_explicit
-    cost = {"": operator.cost_of_explicit, "tangent": tangent, "adjoint": adjoint}[sweep]
+def materialize_operator(operator: Structure, sweep: Sweep = "") -> Product:
+    """Return the step that materializes an operator: by tangents, by adjoints or the cheaper."""
+    tangent, adjoint = operator.costs_to_materialize
+    cost = {"": operator.cost_to_materialize, "tangent": tangent, "adjoint": adjoint}[sweep]
     assert cost is not None
-    ops = explicit_of(operator)
-    return Product(operator.explicit, cost, 0, ops, (), None, (), (), factors=(operator,))
+    ops = materialize_ops(operator)
+    return Product(operator.materialized, cost, 0, ops, (), None, (), (), factors=(operator,))
 
 
 def staged(product: Product, sweep: Sweep = "") -> tuple[list[Product | None], Product]:
-    """Take a product with operators apart: what makes its factors explicit, then the product.
+    """Split a product with operators into steps: what materializes its factors, then the product.
 
-    The first two are for the left and for the right factor, None where there is nothing to make
-    explicit; the three costs add up to that of the product. In a sweep, tangents are pushed
-    through every operator on the left (adjoints pulled through those on the right) even where an
-    explicit operator would be cheaper.
+    The first two are for the left and for the right factor, None where there is nothing to
+    materialize; the three costs add up to that of the product. In a sweep, tangents are pushed
+    through every operator on the left (adjoints pulled through those on the right) even where
+    materializing the operator would be cheaper.
     """
     left, right = product.factors
     if (left.action is None and right.action is None) or product.structure.action is not None:
         return [None, None], product
     action = product.action
     if sweep:
-        forced: Literal["push", "pull"] = "push" if sweep == "tangent" else "pull"
-        operator = left if forced == "push" else right
+        forced: Literal["jvp", "vjp"] = "jvp" if sweep == "tangent" else "vjp"
+        operator = left if forced == "jvp" else right
         is_applied = operator.action is not None and _applied(left, right, forced)
         action = forced if is_applied else ""
     before: list[Product | None] = [None, None]
-    if left.action and action != "push":
-        before[0], left = make_explicit(left, sweep), left.explicit
-    if right.action and action != "pull":
-        before[1], right = make_explicit(right, sweep), right.explicit
+    if left.action and action != "jvp":
+        before[0], left = materialize_operator(left, sweep), left.materialized
+    if right.action and action != "vjp":
+        before[1], right = materialize_operator(right, sweep), right.materialized
     applied = _applied(left, right, action) if action else multiply(left, right)
     assert applied is not None
     return before, replace(applied, factors=(left, right))
@@ -159,55 +159,57 @@ def _is_one(structure: Structure) -> bool:
 
 
 def _cheapest_with_operator(left: Structure, right: Structure) -> Product:
-    """Return the cheapest way to multiply with an operator: push, pull, or make it explicit."""
-    offers: list[Product | None] = [_made_explicit(left, right)]
+    """Return the cheapest product with an operator: by its JVPs, its VJPs, or materialized."""
+    offers: list[Product | None] = [_materialized(left, right)]
     if left.action is not None:
-        offers.append(_applied(left, right, "push"))
+        offers.append(_applied(left, right, "jvp"))
     if right.action is not None:
-        offers.append(_applied(left, right, "pull"))
+        offers.append(_applied(left, right, "vjp"))
     return min((x for x in offers if x is not None), key=lambda x: x.multiplications)
 
 
-def _made_explicit(left: Structure, right: Structure) -> Product:
+def _materialized(left: Structure, right: Structure) -> Product:
     """Return the product of the arrays that operators stand for."""
-    plain = multiply(left.explicit, right.explicit)
+    plain = multiply(left.materialized, right.materialized)
     return replace(
         plain,
-        multiplications=plain.multiplications + left.cost_of_explicit + right.cost_of_explicit,
-        left=explicit_of(left) + plain.left,
-        right=explicit_of(right) + plain.right,
+        multiplications=plain.multiplications
+        + left.cost_to_materialize
+        + right.cost_to_materialize,
+        left=materialize_ops(left) + plain.left,
+        right=materialize_ops(right) + plain.right,
     )
 
 
-def _applied(left: Structure, right: Structure, action: Literal["push", "pull"]) -> Product | None:
+def _applied(left: Structure, right: Structure, action: Literal["jvp", "vjp"]) -> Product | None:
     """Return the product with an operator applied to all of the other factor, or None.
 
     The labels that the operator maps must meet the other factor's array as they are.
     """
-    operator, other = (left, right) if action == "push" else (right, left)
+    operator, other = (left, right) if action == "jvp" else (right, left)
     assert operator.action is not None
-    each = operator.action.tangent if action == "push" else operator.action.adjoint
+    each = operator.action.tangent if action == "jvp" else operator.action.adjoint
     if each is None:
         return None
-    plain = multiply(left.explicit, right.explicit)
-    if plain.labels is None or (plain.left if action == "push" else plain.right):
+    plain = multiply(left.materialized, right.materialized)
+    if plain.labels is None or (plain.left if action == "jvp" else plain.right):
         return None
-    own, theirs = plain.labels[:2] if action == "push" else plain.labels[1::-1]
+    own, theirs = plain.labels[:2] if action == "jvp" else plain.labels[1::-1]
     result = set(plain.labels[2])
     name = dict(zip(operator.stored, own, strict=True))
     batch, out, inner = ({name[x] for x in labels} for labels in operator.sides)
-    taken, made = (inner, out) if action == "push" else (out, inner)
+    taken, made = (inner, out) if action == "jvp" else (out, inner)
     fits = taken <= set(theirs) - result and made <= result - set(theirs)
     if not fits or not batch <= result & set(theirs):
         return None
     size = dict(plain.sizes)
     met = prod(size.values())
     count = prod(n for x, n in size.items() if x not in taken | made)
-    # What has to be made explicit is the other factor, if that is an operator too.
-    ops = plain.right if action == "push" else plain.left
-    first = explicit_of(other)
-    cost = plain.multiplications - met + count * each + other.cost_of_explicit
-    if action == "push":
+    # What has to be materialized is the other factor, if that is an operator too.
+    ops = plain.right if action == "jvp" else plain.left
+    first = materialize_ops(other)
+    cost = plain.multiplications - met + count * each + other.cost_to_materialize
+    if action == "jvp":
         return replace(plain, multiplications=cost, right=first + ops, action=action)
     return replace(plain, multiplications=cost, left=first + ops, action=action)
 

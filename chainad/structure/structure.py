@@ -106,7 +106,7 @@ class Structure(metaclass=_Interned):
         return Structure, parts
 
     @cached_property
-    def explicit(self) -> Structure:
+    def materialized(self) -> Structure:
         """The same Jacobian with its array kept."""
         return Structure(self.rows, self.cols, self.stored, self.sizes, self.scale)
 
@@ -122,15 +122,15 @@ class Structure(metaclass=_Interned):
         )
 
     @cached_property
-    def cost_of_explicit(self) -> int:
-        """The multiplications that make an operator explicit."""
+    def cost_to_materialize(self) -> int:
+        """The multiplications that materialize an operator."""
         if self.action is None:
             return 0
-        return min(cost for cost in self.costs_of_explicit if cost is not None)
+        return min(cost for cost in self.costs_to_materialize if cost is not None)
 
     @cached_property
-    def costs_of_explicit(self) -> tuple[int | None, int | None]:
-        """The multiplications that make an operator explicit by tangents, and by adjoints."""
+    def costs_to_materialize(self) -> tuple[int | None, int | None]:
+        """The multiplications that materialize an operator by tangents, and by adjoints."""
         assert self.action is not None
         batch, out, inner = (prod(self.sizes[x] for x in labels) for labels in self.sides)
         tangent, adjoint = self.action.tangent, self.action.adjoint

@@ -14,7 +14,7 @@ from chainad.ir.positions import Integers, Positions, coordinates, distinct, pos
 from chainad.structure.build import Ops, arrange
 from chainad.structure.fast_paths import placed, union_of
 from chainad.structure.normal_form import Operand, Spelling
-from chainad.structure.product import explicit_of, split_to
+from chainad.structure.product import materialize_ops, split_to
 from chainad.structure.structure import Axis, Structure, places
 
 
@@ -24,7 +24,7 @@ class Total:
 
     If the result keeps no numbers, all ops are empty. `fills` says that one of the two arrays
     has the full shape, so that the other, if it ends in `Place`, can be added in place.
-    `multiplications` are those that make operators explicit. `terms` are the two structures.
+    `multiplications` are those that materialize operators. `terms` are the two structures.
     """
 
     structure: Structure
@@ -47,7 +47,7 @@ def add(left: Structure, right: Structure) -> Total:
 
 def _add(left: Structure, right: Structure) -> Total:
     if left.action or right.action:
-        return _add_explicit(left, right)
+        return _add_materialized(left, right)
     if left.rows == right.rows and left.cols == right.cols and left.sizes == right.sizes:
         return _add_alike(left, right)
     line = in_line(left, right)
@@ -185,14 +185,14 @@ def _visited(spelling: Spelling, slot: _Slot) -> int:
     return axis.size if axis.positions is None else len(axis.positions)
 
 
-def _add_explicit(left: Structure, right: Structure) -> Total:
+def _add_materialized(left: Structure, right: Structure) -> Total:
     """Add what operators stand for."""
-    plain = add(left.explicit, right.explicit)
+    plain = add(left.materialized, right.materialized)
     return replace(
         plain,
-        left=explicit_of(left) + plain.left,
-        right=explicit_of(right) + plain.right,
-        multiplications=left.cost_of_explicit + right.cost_of_explicit,
+        left=materialize_ops(left) + plain.left,
+        right=materialize_ops(right) + plain.right,
+        multiplications=left.cost_to_materialize + right.cost_to_materialize,
     )
 
 

@@ -274,13 +274,13 @@ def test_solves_are_replayed(name: str, verb: Any) -> None:
 def test_a_matrix_is_factorised_once_for_the_solution_and_the_derivatives() -> None:
     compiled = chainad.jacobian(SOLVES["both"], backend="numpy").compile(np.ones(6))
     assert "solve" not in compiled.source
-    assert compiled.source.count(").push(") == 1
+    assert compiled.source.count(").jvp(") == 1
     compiled = chainad.jacobian(SOLVES["one matrix"], backend="numpy").compile(np.ones(6))
-    assert compiled.source.count(").push(") == 2
+    assert compiled.source.count(").jvp(") == 2
     assert compiled.source.count(" := c") == 1
     # The solution is not needed: the factors serve the derivatives alone.
     compiled = chainad.jacobian(SOLVES["right-hand side"], backend="numpy").compile(np.ones(6))
-    assert "push" not in compiled.source
+    assert "jvp" not in compiled.source
     assert "solve" not in compiled.source
 
 

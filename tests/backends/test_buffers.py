@@ -20,9 +20,9 @@ from chainad.errors import InputError
 from chainad.ir.ops import (
     Add,
     Copy,
+    Jvp,
     MatMul,
     Multiply,
-    Push,
     Reshape,
     Scale,
     Scatter,
@@ -237,7 +237,7 @@ class Nested:
     def __init__(self, inner: PreallocatedProgram | None) -> None:
         self.inner = inner
 
-    def push(self, x: np.ndarray) -> np.ndarray:
+    def jvp(self, x: np.ndarray) -> np.ndarray:
         if self.inner is not None:
             self.inner([Nested(None), np.full((1, 3, 3), 7.0)])
         return x
@@ -248,7 +248,7 @@ def test_calls_inside_one_another_have_memory_of_their_own() -> None:
         2,
         (
             Instruction(Scale(2.0), (1,), 2),
-            Instruction(Push(), (0, 2), 3),
+            Instruction(Jvp(), (0, 2), 3),
             Instruction(Scale(3.0), (3,), 4),
             Instruction(Reshape((3, 3)), (3,), 5),
             Instruction(Copy(), (4,), 6),

@@ -140,8 +140,8 @@ def replayed(plan: Plan, numbers: list[np.ndarray]) -> np.ndarray:
     """Multiply as the steps say."""
     known = list(numbers)
     for step in plan.steps:
-        explicit = step.direction == "explicit"
-        known.append(known[step.left] if explicit else known[step.left] @ known[step.right])
+        alone = step.direction == "materialize"
+        known.append(known[step.left] if alone else known[step.left] @ known[step.right])
     return known[plan.results[0][0]]
 
 
@@ -163,9 +163,9 @@ def test_every_program_is_accumulated_pushed_or_pulled_once() -> None:
     for case in ONE_THREAD:
         plan = plan_chain(case["dims"], **programs(case))
         n = len(plan.graph.edges)
-        used = [s.left for s in plan.steps if s.direction == "explicit"]
-        used += [s.left for s in plan.steps if getattr(s.algebra, "action", "") == "push"]
-        used += [s.right for s in plan.steps if getattr(s.algebra, "action", "") == "pull"]
+        used = [s.left for s in plan.steps if s.direction == "materialize"]
+        used += [s.left for s in plan.steps if getattr(s.algebra, "action", "") == "jvp"]
+        used += [s.right for s in plan.steps if getattr(s.algebra, "action", "") == "vjp"]
         assert sorted(used) == list(range(n))
 
 
@@ -315,10 +315,10 @@ def test_plans_of_sweeps_travel() -> None:
 
 
 PRINTED = """\
-  step  direction  product     shapes       structure         mults     %  bytes out
-     1  explicit   P1 = J2     17x2         operator              2   4.4      272 B
-     2  leaf       P2 = J3 P1  1x17 . 17x2  dense . dense        34  75.6       16 B
-     3  reverse    P3 = P2 J1  1x2 . 2x6    dense . operator      9  20.0       48 B"""
+  step  direction    product     shapes       structure         mults     %  bytes out
+     1  materialize  P1 = J2     17x2         operator              2   4.4      272 B
+     2  leaf         P2 = J3 P1  1x17 . 17x2  dense . dense        34  75.6       16 B
+     3  reverse      P3 = P2 J1  1x2 . 2x6    dense . operator      9  20.0       48 B"""
 
 
 def test_a_plan_with_programs_prints_what_is_done_with_each() -> None:

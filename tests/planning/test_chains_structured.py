@@ -206,7 +206,7 @@ def test_an_identity_beside_an_operator_is_free() -> None:
     assert make_plan(chain_of(factors)).multiplications == 2 * 81 + 2 * 9 * 5
 
 
-def test_a_change_of_sign_does_not_make_an_operator_explicit() -> None:
+def test_a_change_of_sign_does_not_materialize_an_operator() -> None:
     minus = arrange([Axis(9, (0,))], [Axis(9, (0,))], {0: 9}, scale=-1).structure
     solve = Structure(*_parts(dense((9,), (9,))), None, Action(81, 81))
     factors = [dense((9,), (2,)), solve, minus, dense((5,), (9,))]

@@ -193,5 +193,5 @@ def test_only_an_operator_can_be_written_out_first() -> None:
     plan = chainad.plan_chain([4, 3, 2])
     for k in (0, 7, -1):
         with pytest.raises(PlanError) as error:
-            follow(plan.graph, plan.order, explicit=[k])
+            follow(plan.graph, plan.order, materialized=[k])
         assert str(error.value).startswith(f"edge {k} cannot be written out first")

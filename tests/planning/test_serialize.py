@@ -160,7 +160,7 @@ PINNED = """\
 "model": "multiplications",
 "cost": 6,
 "sweep": "",
-"explicit": [],
+"materialized": [],
 "order": [1],
 "inputs": [0],
 "outputs": [2],

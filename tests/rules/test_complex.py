@@ -97,10 +97,10 @@ def test_a_transform_pulls_as_the_transpose_of_what_it_pushes(
     kind: str, pairs: Any, given: int, n: int, norm: Any
 ) -> None:
     map_ = Fourier(kind, given, n, norm, pairs)
-    array = map_.explicit()
+    array = map_.materialize()
     assert array.shape == map_.shape
     adjoints = rng.normal(size=(3, map_.n_out))
-    np.testing.assert_allclose(map_.pull(adjoints), adjoints @ array, atol=1e-12)
+    np.testing.assert_allclose(map_.vjp(adjoints), adjoints @ array, atol=1e-12)
 
 
 def test_complex_numbers_are_blocks_and_real_moves_stay_tied() -> None:

@@ -1,4 +1,4 @@
-"""Operators: solves and sums that are pushed through, pulled back, or made explicit, by count."""
+"""Operators: solves and sums that are pushed through, pulled back, or materialized, by count."""
 
 from typing import Any
 
@@ -32,15 +32,15 @@ OPERATORS = [
 
 
 @pytest.mark.parametrize("operator", OPERATORS, ids=lambda x: type(x).__name__)
-def test_push_and_pull_agree_with_the_explicit_array(operator: Operator) -> None:
-    array = operator.explicit()
+def test_jvp_and_vjp_agree_with_the_materialized_array(operator: Operator) -> None:
+    array = operator.materialize()
     assert array.shape == operator.shape
     for twin in (operator, operator.copy()):
         for k in (1, 3):
             tangents = rng.normal(size=(*operator.batch, operator.n_in, k))
             adjoints = rng.normal(size=(*operator.batch, k, operator.n_out))
-            np.testing.assert_allclose(twin.push(tangents), array @ tangents, atol=1e-12)
-            np.testing.assert_allclose(twin.pull(adjoints), adjoints @ array, atol=1e-12)
+            np.testing.assert_allclose(twin.jvp(tangents), array @ tangents, atol=1e-12)
+            np.testing.assert_allclose(twin.vjp(adjoints), adjoints @ array, atol=1e-12)
 
 
 def woodbury(n: int, m: int, r: int):
@@ -69,11 +69,11 @@ def test_a_solve_is_pushed_for_few_inputs_and_pulled_for_few_outputs() -> None:
     assert few_out.multiplications == 2 * n * n + 2 * n
 
 
-def test_a_solve_alone_is_made_explicit_once() -> None:
+def test_a_solve_alone_is_materialized_once() -> None:
     n = 6
     A = rng.normal(size=(n, n)) + 9 * np.eye(n)
     plan = chainad.plan(lambda b: np.linalg.solve(A, b), np.ones(n))
-    assert [s.direction for s in plan.steps][-1] == "explicit"
+    assert [s.direction for s in plan.steps][-1] == "materialize"
     assert plan.multiplications == n**3
     assert "J2" in str(plan)
     found = chainad.jacobian(lambda b: np.linalg.solve(A, b))(np.ones(n))

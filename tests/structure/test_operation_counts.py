@@ -11,16 +11,16 @@ from chainad.compiler.lower import lower
 from chainad.ir.ops import (
     Broadcast,
     Dot,
+    Jvp,
     MatMul,
     Multiply,
-    Pull,
-    Push,
     Reshape,
     Scale,
     SegmentSum,
     SparseDot,
     Take,
     Transpose,
+    Vjp,
 )
 from chainad.ir.program import Instruction
 from chainad.planning.calibration import SHIPPED_TABLE
@@ -66,7 +66,7 @@ def test_kinds_of_work_are_those_of_the_program(rng: Random) -> None:
     assert (work.entries > 0) == bool(has & {SparseDot, SegmentSum})
     assert (work.multiplied > 0) >= bool(has & {Multiply, Dot, Scale})
     assert not work.applied
-    assert not has & {Push, Pull}
+    assert not has & {Jvp, Vjp}
     gathers = [i for i in program if isinstance(i.op, Take) and not is_view(i)]
     assert (work.gathered > 0) >= bool(gathers)
 

@@ -24,12 +24,11 @@ from chainad.ir.ops import (
     Concatenate,
     Copy,
     Dot,
+    Jvp,
     MatMul,
     Multiply,
     Op,
     Place,
-    Pull,
-    Push,
     Reshape,
     Scale,
     Scatter,
@@ -37,6 +36,7 @@ from chainad.ir.ops import (
     Sum,
     Take,
     Transpose,
+    Vjp,
 )
 from chainad.ir.program import Instruction, Program
 
@@ -152,9 +152,9 @@ def _owners(program: Program, seen: Mapping[int, ArrayType]) -> dict[int, int]:
     """Return, for every register, the one whose memory it looks at."""
     owner = {k: k for k in range(program.n_slots)}
     for i in program.instructions:
-        if isinstance(i.op, (Push, Pull)):
+        if isinstance(i.op, (Jvp, Vjp)):
             # What a user's action returns may be the very array that it was given.
-            owner[i.output] = owner[i.inputs[isinstance(i.op, Push)]]
+            owner[i.output] = owner[i.inputs[isinstance(i.op, Jvp)]]
         else:
             is_view = bool(i.inputs) and seen[i.output].is_view
             owner[i.output] = owner[i.inputs[0]] if is_view else i.output

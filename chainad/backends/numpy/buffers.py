@@ -19,7 +19,7 @@ from chainad.backends.numpy.allocate import ArrayType, BufferAllocation, assign,
 from chainad.backends.numpy.build import build, compiled, constants, function, last_uses, observe
 from chainad.backends.numpy.emit import Namespace, fresh, into, product_with_ones, viewed
 from chainad.ir.array_functions import scatter_into, takes_over
-from chainad.ir.ops import Explicit, Op, Pull, Push, Reshape, Scatter, Transpose
+from chainad.ir.ops import Jvp, Materialize, Op, Reshape, Scatter, Transpose, Vjp
 from chainad.ir.positions import Positions, as_array
 from chainad.ir.program import Instruction, Program
 
@@ -215,8 +215,8 @@ class _Writing:
         made = {i.output: i for i in self.program.instructions}
         while k in made and k not in self.storage.pieces:
             op, inputs = made[k].op, made[k].inputs
-            if isinstance(op, (Explicit, Pull, Push)):
-                return inputs[isinstance(op, Pull)]
+            if isinstance(op, (Materialize, Vjp, Jvp)):
+                return inputs[isinstance(op, Vjp)]
             if not self.seen[k].is_view:
                 return None
             k = inputs[0]

@@ -30,14 +30,13 @@ from chainad.ir.ops import (
     Concatenate,
     Copy,
     Dot,
-    Explicit,
     Full,
+    Jvp,
+    Materialize,
     MatMul,
     Multiply,
     Op,
     Place,
-    Pull,
-    Push,
     Reshape,
     Row,
     Scale,
@@ -48,6 +47,7 @@ from chainad.ir.ops import (
     Sum,
     Take,
     Transpose,
+    Vjp,
 )
 from chainad.ir.positions import Positions
 
@@ -130,12 +130,12 @@ def traced(op: Op, args: Sequence[str], names: Namespace) -> str:
         case Scatter(positions, size, covers, signs):
             where = names.constant(positions)
             return f"scatter({where}, {size}, {covers}, {signs}, {', '.join(args)})"
-        case Explicit(shape):
-            return f"{args[0]}.explicit().reshape({shape})"
-        case Push():
-            return f"{args[0]}.push({args[1]})"
-        case Pull():
-            return f"{args[1]}.pull({args[0]})"
+        case Materialize(shape):
+            return f"{args[0]}.materialize().reshape({shape})"
+        case Jvp():
+            return f"{args[0]}.jvp({args[1]})"
+        case Vjp():
+            return f"{args[1]}.vjp({args[0]})"
         case Dot():
             return f"vecdot({args[0]}, {args[1]})"
         case Concatenate():

@@ -128,7 +128,7 @@ def _short(step: Step, names: Names, args: list[str]) -> str | None:
     if isinstance(function, Solving):
         made = f"{names.constant(function.inverse)}({args[0]})"
         inverse = made if function.known is None else f"v{function.known}"
-        return f"(v{function.number} := {inverse}).push({args[1]})"
+        return f"(v{function.number} := {inverse}).jvp({args[1]})"
     if function is pick or function is getitem:
         return f"{args[0]}[{args[1]}]"
     if function is astype:

@@ -26,7 +26,7 @@ class Solving:
     known: int | None
 
     def __call__(self, a: Any, b: Any) -> Any:
-        return self.inverse(a).push(b)
+        return self.inverse(a).jvp(b)
 
 
 def share_factors(steps: Sequence[Step], dtypes: Mapping[int, np.dtype[Any]]) -> list[Step]:

@@ -285,7 +285,7 @@ def _entries(
     if structure.action is not None:
         if not is_triangle:
             raise NotScalarError("an operator has no entries")
-        array = array.explicit()
+        array = array.materialize()
     kept = _arranged(ops, array)
     shape = tuple(n if x in structure.stored else 1 for x, n in enumerate(structure.sizes))
     data = kept.data if isinstance(kept, SymbolicArray) else as_objects(table, kept)

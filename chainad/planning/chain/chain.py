@@ -105,7 +105,7 @@ def factors_of(
         )
     factors = list(graph.chain)
     if model is multiplications:
-        # A change of sign makes an operator explicit, hence is not free beside one.
+        # A change of sign materializes an operator, hence is not free beside one.
         signs = (1,) if any(e.structure.action for e in factors) else (1, -1)
         kept = (e for e in factors if e.structure.scale not in signs or not e.structure.is_identity)
         factors = list(kept) or factors[:1]

@@ -5,10 +5,10 @@ The structure of a segment does not depend on how it is bracketed, hence
     cost(i..j) = min over k of  cost(i..k) + cost(k+1..j) + cost(S(k+1..j), S(i..k))
 
 with S the structure of a segment, is exact over all bracketings (Godbole 1973 for matrices;
-Griewank & Naumann 2003 for Jacobians). An operator costs what makes it explicit, unless it is
+Griewank & Naumann 2003 for Jacobians). An operator costs what materializes it, unless it is
 pushed or pulled: then the other segment meets it as it is,
 
-    cost(i..j) = cost(i..j-1) + a push through operator j,  or  cost(i+1..j) + a pull through i
+    cost(i..j) = cost(i..j-1) + the JVPs of operator j,  or  cost(i+1..j) + the VJPs of i
 
 (Naumann 2020, *Optimization of generalized Jacobian chain products without memory constraints*).
 Diagonals stay factors of their own, so that they are applied where the array is smallest.
@@ -84,7 +84,7 @@ def can_tabulate(structures: Sequence[Structure], model: CostModel = multiplicat
 def _crosses(structures: Sequence[Structure], model: CostModel) -> list[Cross] | None:
     if model is not multiplications:
         return None
-    crosses = strands_of([structure.explicit for structure in structures])
+    crosses = strands_of([structure.materialized for structure in structures])
     return crosses if crosses and _are_applied_whole(structures, crosses) else None
 
 
@@ -119,5 +119,5 @@ def bracket_by_algebra(
             j = i + length - 1
             segment[i, j] = multiply(structures[j], segment[i, j - 1]).structure
             cost[i][j], split[i][j] = min((rooted(i, k, j), k) for k in range(i, j))
-    alone = model.explicit(structures[0]) if q == 1 and structures[0].action else 0
+    alone = model.materialize(structures[0]) if q == 1 and structures[0].action else 0
     return Brackets(q, cost[0][-1] + alone, lambda i, j: split[i][j], lambda k: rooted(0, k, q - 1))

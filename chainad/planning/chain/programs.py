@@ -123,8 +123,8 @@ def plan_workers(plan: Plan, workers: int) -> Plan:
     segments = segments_of(structures) if 1 < len(structures) <= MOST_FACTORS else None
     best, makespan = plan, plan.schedule(workers).makespan
     for division in divide(segments, workers) if segments else ():
-        written = [k for k in division.explicit if structures[k].action is not None]
-        found = follow(plan.graph, division.order, asked=plan.asked, explicit=written)
+        written = [k for k in division.materialized if structures[k].action is not None]
+        found = follow(plan.graph, division.order, asked=plan.asked, materialized=written)
         end = found.schedule(workers).makespan
         if end < makespan:
             best, makespan = found, end

@@ -65,7 +65,7 @@ class Segments:
     def __init__(self, structures: Sequence[Structure], crosses: Sequence[Cross]) -> None:
         self.q = q = len(structures)
         self.crosses = crosses
-        explicit = [s.cost_of_explicit for s in structures]
+        materialize = [s.cost_to_materialize for s in structures]
         keeps = np.cumsum([0, *(s.scale is None for s in structures)])
         self.keeps = _by_length(keeps, lambda one, two: two > one)
         self.all_keep = bool(keeps[-1] == q)
@@ -73,13 +73,13 @@ class Segments:
         with np.errstate(over="ignore"):
             counts = self._counts()
         most = float(counts.max())
-        self.dtype = np.int64 if self._fits(structures, sum(explicit), most) else object
+        self.dtype = np.int64 if self._fits(structures, sum(materialize), most) else object
         is_exact = self.dtype is np.int64 and most < 2.0**53
         self.counts = counts.astype(np.int64) if is_exact else self._counts()
         self.ones = self._ones()
         self.inner = self._inner()
         self.least = self._table(0)
-        self.least[1, :q] = explicit
+        self.least[1, :q] = materialize
         self.swept = self._swept(structures)
         # To keep the last splits takes as long as the costs: of long chains few are ever asked.
         few = q <= FEW and not self.swept
@@ -109,7 +109,7 @@ class Segments:
         """Return the cost of segment i..j for every last split, behind factor i, i + 1, ..."""
         offers: list[int] = self._products(j - i + 1, i, i + 1)[:, 0].tolist()
         for way, swept in self.sweeps(i, j).items():
-            place, rest = (j - i - 1, (i, j - 1)) if way == "push" else (0, (i + 1, j))
+            place, rest = (j - i - 1, (i, j - 1)) if way == "jvp" else (0, (i + 1, j))
             length = rest[1] - rest[0] + 1
             offers[place] = min(offers[place], int(self.least[length, rest[0]]) + swept)
         return offers
@@ -124,9 +124,9 @@ class Segments:
         return [total - below for total, below in zip(totals, rest, strict=True)]
 
     def sweeps(self, i: int, j: int) -> dict[str, int]:
-        """Return the cost of a push through factor j, and of a pull through i, where they fit."""
+        """Return the cost of the JVPs of factor j, and of the VJPs of i, where they fit."""
         length = j - i + 1
-        ways = zip(("push", "pull"), self.swept, strict=False)
+        ways = zip(("jvp", "vjp"), self.swept, strict=False)
         return {
             way: int(table[length, i]) for way, (_, table, allowed) in ways if allowed[length, i]
         }
@@ -170,7 +170,7 @@ class Segments:
             total += np.where(scaled & kept, self.counts[length, first:stop], 0)
         return total
 
-    def _fits(self, structures: Sequence[Structure], explicit: int, most: float) -> bool:
+    def _fits(self, structures: Sequence[Structure], materialize: int, most: float) -> bool:
         """Return whether no cost exceeds 64 bits; `most` are the most numbers of a segment."""
         widest = max(
             prod(x.size for x in cross if _is_inner(x, v, self.q))
@@ -179,9 +179,9 @@ class Segments:
         actions = [s.action for s in structures if s.action is not None]
         dearest = max((max(a.tangent or 0, a.adjoint or 0) for a in actions), default=1)
         sizes = [x.size for cross in self.crosses for x in cross]
-        if max(explicit, widest, dearest, *sizes) >= 2**62:
+        if max(materialize, widest, dearest, *sizes) >= 2**62:
             return False
-        return explicit + 2 * self.q * most * widest * max(1, dearest) < 2.0**62
+        return materialize + 2 * self.q * most * widest * max(1, dearest) < 2.0**62
 
     def _table(self, value: Any) -> Numbers:
         return np.full((self.q + 1, self.q + 1), value, self.dtype)
@@ -262,7 +262,7 @@ class Segments:
         return Ones(added, scaled)
 
     def _swept(self, structures: Sequence[Structure]) -> list[tuple[int, Numbers, Flags]]:
-        """Return what pushes through the last factor, and pulls through the first one, cost.
+        """Return what the JVPs of the last factor, and the VJPs of the first one, cost.
 
         Each table comes with where its other factor begins, counted from the segment's first one,
         and with where it may be used: all that the operator maps must be added up, and be kept by
@@ -271,7 +271,7 @@ class Segments:
         operators = [(k, s.action) for k, s in enumerate(structures) if s.action is not None]
         if not operators:
             return []
-        pushes, pulls = (self._table(0), self._table(0)), (self._table(0), self._table(0))
+        jvps, vjps = (self._table(0), self._table(0)), (self._table(0), self._table(0))
         for k, action in operators:
             own = {id(x): x for c in self.crosses[k : k + 2] for x in c if k in x.stored}
             mapped = prod(x.size for x in own.values() if x.start > k or x.stop <= k)
@@ -285,7 +285,7 @@ class Segments:
                         fits = fits & (i <= (-1 if kept is None else kept))
                         fits = fits & ((x.stop > k) | (x.start > i))
                 met = self.counts[at] * self._met(k, i, k)
-                pushes[0][at], pushes[1][at] = met // mapped * action.tangent, fits
+                jvps[0][at], jvps[1][at] = met // mapped * action.tangent, fits
             if action.adjoint is not None and k < self.q - 1:
                 j = np.arange(k + 1, self.q)
                 at = (j - k + 1, np.full(j.size, k))
@@ -296,8 +296,8 @@ class Segments:
                         fits = fits & (j >= (self.q if kept is None else kept))
                         fits = fits & ((x.start <= k) | (x.stop <= j))
                 met = self.counts[at] * self._met(k + 1, k, j)
-                pulls[0][at], pulls[1][at] = met // mapped * action.adjoint, fits
-        return [(0, pushes[0], pushes[1] > 0), (1, pulls[0], pulls[1] > 0)]
+                vjps[0][at], vjps[1][at] = met // mapped * action.adjoint, fits
+        return [(0, jvps[0], jvps[1] > 0), (1, vjps[0], vjps[1] > 0)]
 
     def _met(self, v: int, i: Any, j: Any) -> Numbers:
         """Return the product of the inner sizes at vertex v, for segments i..j."""

@@ -25,10 +25,10 @@ MOST_FACTORS = 60
 
 @dataclass(frozen=True)
 class Division:
-    """An order of the inner vertices, and the factors to make explicit before anything else."""
+    """An order of the inner vertices, and the factors to materialize before anything else."""
 
     order: tuple[int, ...]
-    explicit: tuple[int, ...]
+    materialized: tuple[int, ...]
 
 
 def divide(segments: Segments, workers: int) -> list[Division]:
@@ -63,26 +63,26 @@ class _Table:
             for s in range(1, t):
                 side_by_side = max(time[s, i, k], time[t - s, k + 1, j]) + cost
                 offers.append((side_by_side, ("product", k, s)))
-        if "push" in swept:
-            offers.append((time[t, i, j - 1] + swept["push"], ("push", j - 1, 0)))
-        if "pull" in swept:
-            offers.append((time[t, i + 1, j] + swept["pull"], ("pull", i, 0)))
+        if "jvp" in swept:
+            offers.append((time[t, i, j - 1] + swept["jvp"], ("jvp", j - 1, 0)))
+        if "vjp" in swept:
+            offers.append((time[t, i + 1, j] + swept["vjp"], ("vjp", i, 0)))
         time[t, i, j], self.choice[t, i, j] = min(offers, key=lambda offer: offer[0])
 
     def division(self, workers: int) -> Division:
-        """Read the order and the explicit factors off the table."""
+        """Read the order and the materialized factors off the table."""
         order: list[int] = []
-        explicit: list[int] = []
+        materialized: list[int] = []
         stack = [(workers, 0, self.segments.q - 1)]
         while stack:
             t, i, j = stack.pop()
             if i == j:
-                explicit.append(i)
+                materialized.append(i)
                 continue
             how, k, s = self.choice[t, i, j]
             order.append(k + 1)
-            if how != "pull":
+            if how != "vjp":
                 stack.append((s or t, i, k))
-            if how != "push":
+            if how != "jvp":
                 stack.append((t - s, k + 1, j))
-        return Division(tuple(order[::-1]), tuple(sorted(explicit)))
+        return Division(tuple(order[::-1]), tuple(sorted(materialized)))
