@@ -10,7 +10,7 @@ import numpy as np
 
 from chainad.backends.numba.scalar import check_installed
 from chainad.compiler.scalar.replay_scalar import BACKENDS
-from chainad.errors import InputError
+from chainad.errors import InputError, unknown
 from chainad.planning.auto import Mode, check_mode
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.cost_models import CostModel, model_of
@@ -110,13 +110,13 @@ def _checked_argnums(argnums: int | Sequence[int]) -> int | tuple[int, ...]:
 
 def _checked_output(output: str) -> str:
     if output not in OUTPUTS:
-        raise InputError(f"output={output!r} is unknown; choose one of {', '.join(OUTPUTS)}")
+        raise InputError(unknown("output", output, OUTPUTS))
     return output
 
 
 def _checked_backend(backend: str) -> str:
     if backend not in BACKENDS:
-        raise InputError(f"backend={backend!r} is unknown; choose one of {', '.join(BACKENDS)}")
+        raise InputError(unknown("backend", backend, BACKENDS))
     if backend == "numba":
         check_installed()
     return backend

@@ -11,7 +11,7 @@ from dataclasses import replace
 from operator import gt
 from typing import Any
 
-from chainad.errors import PlanError
+from chainad.errors import PlanError, unknown
 from chainad.ir.cache import Cache
 from chainad.planning.chain import chain as chains
 from chainad.planning.chain.chain import chain, cost_of_order, hybrid_orders
@@ -128,7 +128,7 @@ def check_mode(mode: Mode) -> Mode:
     """Return a mode as it is; raise PlanError if it can fit no graph."""
     if isinstance(mode, str):
         if mode not in MODES:
-            raise PlanError(f"mode={mode!r} is unknown; choose one of {', '.join(sorted(MODES))}")
+            raise PlanError(unknown("mode", mode, sorted(MODES)))
     elif not (isinstance(mode, (Plan, Sequence)) or callable(mode)):
         raise PlanError(
             "mode must be a name, a Plan, an elimination order or a planner,"

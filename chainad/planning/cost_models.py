@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from chainad.errors import PlanError
+from chainad.errors import PlanError, unknown
 from chainad.planning.calibration import Calibration, known
 from chainad.structure import Product, Total
 from chainad.structure.cost import Work, of_materialize, of_product, of_total
@@ -176,5 +176,5 @@ def model_of(cost: str | CostModel, itemsize: int = 8) -> CostModel:
             f"cost must be a name or a chainad.costs.CostModel, but got {type(cost).__name__}"
         )
     if cost not in COSTS:
-        raise PlanError(f"cost={cost!r} is unknown; choose one of {', '.join(sorted(COSTS))}")
+        raise PlanError(unknown("cost", cost, sorted(COSTS)))
     return COSTS[cost](itemsize)

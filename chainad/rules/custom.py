@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from chainad.errors import InputError
+from chainad.errors import InputError, unknown
 from chainad.ir.graph import Argument
 from chainad.ir.positions import coordinates, positions
 from chainad.rules.base import ALL, RULES, Local, Locals, Rule, is_traced, operator
@@ -225,10 +225,8 @@ def _arranger(structure: Any) -> Callable[[Argument, Argument], tuple[Arrangemen
         return _pattern(*entries.coords)
     if isinstance(structure, tuple) and len(structure) == 2:
         return _pattern(*map(np.asarray, structure))
-    raise InputError(
-        f"structure={structure!r} is unknown; choose 'dense', 'diagonal', a scipy.sparse array or"
-        " a pair (rows, cols)"
-    )
+    others = "a scipy.sparse array or a pair (rows, cols)"
+    raise InputError(unknown("structure", structure, ["dense", "diagonal"], others))
 
 
 def _diagonal(y: Argument, x: Argument) -> tuple[Arrangement, Any]:

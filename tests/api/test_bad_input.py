@@ -97,13 +97,20 @@ TABLE: dict[str, tuple[Any, type[BaseException], str]] = {
     "argnums a boolean": (lambda: J(two, argnums=True), InputError, "must be an int"),
     "an argument too few": (lambda: J(two)(X), TypeError, "missing 1 required positional"),
     "an argument too many": (lambda: J(keeps)(X, X), TypeError, "takes 1 positional argument"),
-    "mode unknown": (lambda: J(np.sin, mode="sideways"), PlanError, "unknown; choose one of"),
+    "mode unknown": (lambda: J(np.sin, mode="sideways"), PlanError, "unknown; choose 'annealing'"),
+    "mode misspelt": (
+        lambda: J(np.sin, mode="revers"), PlanError, "did you mean 'reverse'. Choose 'annealing'"),
+    "mode in capitals": (
+        lambda: J(np.sin, mode="FORWARD"), PlanError, "did you mean 'forward'"),
+    "cost misspelt": (lambda: J(np.sin, cost="byte"), PlanError, "did you mean 'bytes'"),
+    "effort misspelt": (lambda: J(np.sin, effort="through"), PlanError, "did you mean 'thorough'"),
+    "backend misspelt": (lambda: J(np.sin, backend="numpie"), InputError, "did you mean 'numpy'"),
     "mode a number": (lambda: J(np.sin, mode=3), PlanError, "mode must be"),
     "plan of another": (lambda: J(np.sin, mode=other_plan)(X), PlanError, "another function"),
     "order of another": (lambda: J(np.sin, mode=(7,))(X), PlanError, "cannot be eliminated"),
     "chain that branches": (
         lambda: J(lambda x: np.sin(x) * np.cos(x), mode="chain")(X), PlanError, "branches"),
-    "output unknown": (lambda: J(np.sin, output="full"), InputError, "choose one of dense"),
+    "output unknown": (lambda: J(np.sin, output="full"), InputError, "choose 'dense', 'sparse'"),
     "out of another shape": (
         lambda: J(np.sin)(X, out=np.zeros(4)), InputError, r"out.*\(4, 4\)"),
     "out of another dtype": (

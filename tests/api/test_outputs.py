@@ -154,9 +154,10 @@ def test_several_outputs_and_arguments_come_as_nested_tuples() -> None:
 
 def test_an_unknown_form_is_refused_at_once() -> None:
     with pytest.raises(InputError) as error:
-        chainad.jacobian(np.sin, output="csr")
+        chainad.jacobian(np.sin, output="structure")
     assert str(error.value) == (
-        "output='csr' is unknown; choose one of dense, sparse, structured, operator"
+        "output='structure' is unknown; did you mean 'structured'?"
+        " Choose 'dense', 'sparse', 'structured' or 'operator'"
     )
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chainad
-from chainad.errors import PlanError
+from chainad.errors import PlanError, unknown
 from chainad.planning.auto import make_plan
 from chainad.planning.cost_models import (
     COSTS,
@@ -97,7 +97,8 @@ def test_a_model_of_ones_own_is_a_cost() -> None:
 
 
 REFUSED = [
-    ("cents", f"cost='cents' is unknown; choose one of {', '.join(sorted(COSTS))}"),
+    ("cents", unknown("cost", "cents", sorted(COSTS))),
+    ("Bytes", unknown("cost", "Bytes", sorted(COSTS))),
     (3, "cost must be a name or a chainad.costs.CostModel, but got int"),
 ]
 

@@ -224,8 +224,11 @@ def test_a_graph_that_is_none_is_refused(given: dict, message: str) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"effort": "lazy"}, "effort must be 'fast', 'balanced', 'thorough' or a positive number"),
-        ({"effort": 0}, "effort must be 'fast', 'balanced', 'thorough' or a positive number"),
+        (
+            {"effort": "slow"},
+            "choose 'fast', 'balanced', 'thorough' or a positive number of seconds",
+        ),
+        ({"effort": 0}, "effort=0 is unknown; choose 'fast', 'balanced', 'thorough' or a positive"),
         ({"seed": "x"}, "seed must be an integer, but got 'x'"),
         ({"mode": ["a"]}, "an elimination order must name each of the 3 inner vertices once"),
     ],

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import chainad
-from chainad.errors import InputError, PlanError
+from chainad.errors import InputError, PlanError, unknown
 from chainad.ir.positions import positions
 from chainad.planning.auto import MODES, PLANNERS, make_plan
 from chainad.planning.bounds import lower_bound
@@ -437,10 +437,7 @@ def test_a_plan_is_a_mode() -> None:
 
 
 REFUSED = [
-    (
-        "fast",
-        "mode='fast' is unknown; choose one of " + ", ".join(sorted(MODES)),
-    ),
+    ("fast", unknown("mode", "fast", sorted(MODES))),
     (3, "mode must be a name, a Plan, an elimination order or a planner, but got int"),
     (None, "mode must be a name, a Plan, an elimination order or a planner, but got NoneType"),
     (

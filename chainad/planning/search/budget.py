@@ -12,7 +12,7 @@ from math import inf
 from time import monotonic
 from typing import Literal
 
-from chainad.errors import PlanError
+from chainad.errors import PlanError, unknown
 
 # Up to so many inner vertices, the search takes no heed of how much there is to gain.
 SMALL = 200
@@ -121,10 +121,7 @@ def check_effort(effort: Effort) -> Effort:
     is_number = isinstance(effort, (int, float)) and not isinstance(effort, bool)
     if is_number and 0 < float(effort) < float("inf"):
         return effort
-    raise PlanError(
-        f"effort must be {', '.join(map(repr, LEVELS))} or a positive number of seconds,"
-        f" but got {effort!r}"
-    )
+    raise PlanError(unknown("effort", effort, [*LEVELS], "a positive number of seconds"))
 
 
 @dataclass(frozen=True)
