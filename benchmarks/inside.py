@@ -14,8 +14,7 @@ from typing import Any
 
 from benchmarks.timing import now
 from chainad.backends.numpy.build import Runner, build
-from chainad.compiler.evaluate import evaluate
-from chainad.compiler.linearize import Linearized, linearize
+from chainad.compiler.linearize import Linearized, evaluate, linear_graph
 from chainad.compiler.lower import lower
 from chainad.frontends.numpy.trace import Run, tracing
 from chainad.ir.cache import Cache
@@ -62,7 +61,7 @@ def trace(f: Function, x: Any) -> Run:
 
 def linearized(run: Run) -> Linearized:
     """Return the linear graph of a run, and how its numbers are made."""
-    return linearize(run.graph(), where=run.tape.where)
+    return linear_graph(run.graph(), where=run.tape.where)
 
 
 def plan(linearized: Linearized, mode: str) -> Plan:

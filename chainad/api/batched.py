@@ -20,8 +20,8 @@ from chainad.api.compiled import CompiledFunction
 from chainad.api.recorded import Differentiator, Recorded, recorded
 from chainad.api.run_stacked import run_stacked
 from chainad.compiler.recording.arguments import Array, Number
-from chainad.compiler.recording.emit import MISS
 from chainad.compiler.recording.expressions import Names
+from chainad.compiler.recording.replay import MISS
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars
 from chainad.compiler.scalar.replay_batched import BatchedScalars, Outputs, Points
 from chainad.compiler.scalar.replay_scalar import refuse, taking

@@ -16,12 +16,12 @@ from chainad.backends.numpy.buffers import PreallocatedProgram
 from chainad.backends.numpy.build import Runner
 from chainad.backends.numpy.hoist import HoistedProgram, multiplications_in
 from chainad.compiler.loops.replay_loops import looped
-from chainad.compiler.passes.constants import split
-from chainad.compiler.passes.stack import stacked
-from chainad.compiler.recording.emit import Replay, Wanted, build
+from chainad.compiler.passes.constant_hoisting import split
 from chainad.compiler.recording.recording import Recording
+from chainad.compiler.recording.replay import Replay, Wanted, build
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars, lower_to_scalars
 from chainad.compiler.scalar.replay_scalar import single
+from chainad.compiler.stacking.stack_program import stacked
 from chainad.errors import FallbackWarning
 from chainad.frontends.numpy.recorder import Ref
 from chainad.ir.program import Program

@@ -11,8 +11,7 @@ from chainad.api.compiled import CompiledFunction
 from chainad.api.options import Options, name_of
 from chainad.api.outputs import assembler, itemsize_of, nest, write
 from chainad.api.prepared import operators, plan_for, prepare
-from chainad.compiler.evaluate import evaluate
-from chainad.compiler.linearize import linearize
+from chainad.compiler.linearize import evaluate, linear_graph
 from chainad.errors import InputError
 from chainad.frontends.numpy.trace import tracing
 from chainad.planning.chunked import ChunkedPlan
@@ -88,7 +87,7 @@ class JacobianFunction:
                 return found
             args = self.many.first(args)
         with tracing(_bound(self.f, kwargs), args, argnums) as run:
-            linearized = linearize(run.graph(), run.tape.origin, run.tape.where)
+            linearized = linear_graph(run.graph(), run.tape.origin, run.tape.where)
             plan = plan_for(linearized.graph, self.how, itemsize_of(run))
         return replace(plan, title=self.how.title(self.f, len(args)))
 

@@ -9,9 +9,8 @@ import numpy as np
 from chainad.api.options import Options
 from chainad.api.outputs import check_size, dtype_of, itemsize_of, pairs
 from chainad.backends.numpy.build import Runner, build
-from chainad.compiler.chunks import compile_chunks
-from chainad.compiler.evaluate import evaluate
-from chainad.compiler.linearize import Linearized, linearize
+from chainad.compiler.chunked_programs import compile_chunks
+from chainad.compiler.linearize import Linearized, evaluate, linear_graph
 from chainad.compiler.lower import lower
 from chainad.compiler.matrix_free import JacobianOperator, Sweeps
 from chainad.errors import InputError, PlanError
@@ -93,7 +92,7 @@ def prepare(run: Run, how: Options) -> Prepared:
 def _build(run: Run, how: Options) -> Prepared:
     # Lines are looked up only where a message may name them.
     origin = run.tape.origin if isinstance(how.mode, (Plan, ChunkedPlan)) else None
-    linearized = linearize(run.graph(), origin, run.tape.where)
+    linearized = linear_graph(run.graph(), origin, run.tape.where)
     made = plan_for(linearized.graph, how, itemsize_of(run))
     arrangements = [recipe.ops for recipe in linearized.recipes]
     if isinstance(made, ChunkedPlan):
@@ -128,7 +127,7 @@ def operators(run: Run) -> list[JacobianOperator]:
 
 
 def _sweeps(run: Run) -> tuple[Linearized, list[Sweeps]]:
-    linearized = linearize(run.graph(), where=run.tape.where)
+    linearized = linear_graph(run.graph(), where=run.tape.where)
     graph = linearized.graph
     arrangements = [recipe.ops for recipe in linearized.recipes]
     ends = [(i, o) for o in graph.outputs for i in graph.inputs]

@@ -12,7 +12,7 @@ import numpy as np
 from chainad.api.options import Options
 from chainad.api.outputs import assembler, dtype_of, nesting, pairs
 from chainad.api.prepared import Prepared, prepare
-from chainad.compiler.linearize import Linearized, linearize
+from chainad.compiler.linearize import Linearized, linear_graph
 from chainad.compiler.recording.arguments import Array, Number, Several, take_apart
 from chainad.compiler.recording.recording import Recording, finish
 from chainad.compiler.scalar.scalarize import MANY as LARGEST
@@ -139,7 +139,7 @@ def _recording(script: Script) -> Iterator[None]:
 def _linearized(run: Run) -> Linearized:
     if sum(int(np.size(entry.value)) for entry in run.tape.entries) > LARGEST:
         raise NotScalarError(f"there are more than {LARGEST} numbers")
-    return linearize(run.graph(), where=run.tape.where)
+    return linear_graph(run.graph(), where=run.tape.where)
 
 
 def _node(value: Any) -> Any:

@@ -13,7 +13,7 @@ from math import prod
 
 import numpy as np
 
-from chainad.compiler.passes.builder import Writer
+from chainad.compiler.passes.program_builder import Writer
 from chainad.ir.ops import Add, AddAt, Broadcast, Place, Reshape, Scale, Scatter, Subtract, Take
 from chainad.ir.positions import Positions, as_array, compose
 from chainad.ir.program import Instruction

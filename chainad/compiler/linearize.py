@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ import numpy as np
 from chainad.compiler.complex_lift import lift
 from chainad.compiler.cse import merged
 from chainad.errors import TraceError
+from chainad.frontends.numpy.tape import Tape
 from chainad.ir.cache import Cache
 from chainad.ir.graph import Argument, Graph, Node, Origin
 from chainad.planning.linear_graph import Edge, LinearGraph
@@ -73,7 +74,7 @@ class _Call:
     last: Local | None = None
 
 
-def linearize(
+def linear_graph(
     graph: Graph,
     origin: Callable[[int], Origin] | None = None,
     where: Callable[[int], str] = lambda number: "",
@@ -280,3 +281,21 @@ def _in_dtype(formula: Formula | None, dtype: np.dtype[Any]) -> Formula | None:
 
 def _names(letter: str, count: int) -> list[str]:
     return [letter] if count == 1 else [f"{letter}{k}" for k in range(count)]
+
+
+def evaluate(tape: Tape, recipes: Sequence[Recipe]) -> list[Any]:
+    """Return one slot per recipe: an array or NumPy scalar, or None for an edge without numbers.
+
+    NaN and infinity propagate silently here: the function itself has warned already.
+    """
+    slots: list[Any] = []
+    with np.errstate(all="ignore"):
+        for recipe in recipes:
+            if recipe.formula is None:
+                slots.append(None)
+            else:
+                entry = tape.entries[recipe.node]
+                slot = recipe.formula(entry.value, *entry.operands)
+                # A constant of the user's, such as the 2.0 in 2.0 * x, may be a Python number.
+                slots.append(slot if hasattr(slot, "shape") else entry.value.dtype.type(slot))
+    return slots

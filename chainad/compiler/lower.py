@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chainad.compiler.contract import product_of, total_of
-from chainad.compiler.outputs import FORMS
+from chainad.compiler.emit_results import FORMS
 from chainad.compiler.passes.batch_last import turn_batches
-from chainad.compiler.passes.builder import Writer
 from chainad.compiler.passes.layout import lay_out_axes
+from chainad.compiler.passes.program_builder import Writer
 from chainad.ir.program import Program
 from chainad.planning.plan import Plan
 from chainad.structure import Ops, Product

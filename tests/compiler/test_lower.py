@@ -392,7 +392,7 @@ def test_running_a_cached_plan_plans_and_multiplies_no_structure(
         "chainad.planning.search.greedy": ["multiplications"],
         "chainad.planning.auto": ["make_plan", "follow"],
         "chainad.planning.linear_graph.Elimination": ["__init__", "eliminate"],
-        "chainad.api.prepared": ["lower", "linearize", "build"],
+        "chainad.api.prepared": ["lower", "linear_graph", "build"],
     }
     for owner, names in watched.items():
         for name in names:

@@ -13,7 +13,7 @@ from chainad.backends.numpy.build import build
 from chainad.compiler.lower import prune
 from chainad.compiler.passes import batch_last as batches
 from chainad.compiler.passes.batch_last import turn_batches
-from chainad.compiler.passes.builder import Writer
+from chainad.compiler.passes.program_builder import Writer
 from chainad.ir.ops import (
     Add,
     AddAt,

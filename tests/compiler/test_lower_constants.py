@@ -14,7 +14,7 @@ from chainad.api import choose as replays
 from chainad.backends.numpy.build import build
 from chainad.backends.numpy.hoist import HoistedProgram, multiplications_in
 from chainad.compiler.lower import lower
-from chainad.compiler.passes.constants import split
+from chainad.compiler.passes.constant_hoisting import split
 from chainad.ir.ops import MatMul
 from chainad.ir.program import Program
 from chainad.planning.linear_graph import Edge, LinearGraph

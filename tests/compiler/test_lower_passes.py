@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from chainad.backends.numpy.build import build, constants, source
 from chainad.compiler.lower import prune
-from chainad.compiler.passes.builder import Writer
 from chainad.compiler.passes.layout import lay_out_axes
+from chainad.compiler.passes.program_builder import Writer
 from chainad.ir.ops import (
     Add,
     Broadcast,

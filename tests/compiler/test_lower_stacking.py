@@ -17,9 +17,9 @@ from chainad.api.recorded import recorded
 from chainad.backends.numpy.buffers import PreallocatedProgram
 from chainad.backends.numpy.build import build, observe
 from chainad.compiler.lower import prune
-from chainad.compiler.passes import stack as stacking
-from chainad.compiler.passes import stack_groups as alike
-from chainad.compiler.passes.stack import stacked
+from chainad.compiler.stacking import program_groups as alike
+from chainad.compiler.stacking import stack_program as stacking
+from chainad.compiler.stacking.stack_program import stacked
 from chainad.ir.ops import Add, Concatenate, Copy, Full, MatMul, Multiply, Row, Subtract, Sum
 from chainad.ir.program import Instruction, Program
 from chainad.ir.shapes import Shape, shape_of

@@ -12,8 +12,8 @@ from chainad.backends.numpy.buffers import text_of
 from chainad.backends.numpy.build import observe
 from chainad.backends.numpy.emit import Namespace, into
 from chainad.compiler.lower import lower, prune
-from chainad.compiler.passes.builder import Writer
 from chainad.compiler.passes.peephole import ties_of
+from chainad.compiler.passes.program_builder import Writer
 from chainad.ir.array_functions import add_tied
 from chainad.ir.ops import AddAt, AddTied, MatMul, Reshape, SegmentSum, SparseDot, Take, Transpose
 from chainad.ir.positions import as_array, lattice

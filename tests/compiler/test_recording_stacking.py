@@ -8,7 +8,7 @@ import pytest
 from functions import FUNCTIONS, HESSIANS, agree, points
 
 import chainad
-from chainad.compiler.recording import stack as stacking
+from chainad.compiler.stacking import stack_recording as stacking
 
 
 @pytest.fixture

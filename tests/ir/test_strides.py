@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from chainad.backends.numpy.buffers import PreallocatedProgram
 from chainad.compiler.assemble import assemble, reassemble
 from chainad.compiler.lower import prune
-from chainad.compiler.passes.builder import Writer
+from chainad.compiler.passes.program_builder import Writer
 from chainad.ir import strides as moves
 from chainad.ir.array_functions import scatter
 from chainad.ir.ops import (

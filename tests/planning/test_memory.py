@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import chainad
 from chainad.backends.numpy.build import build
-from chainad.compiler.chunks import compile_chunks
+from chainad.compiler.chunked_programs import compile_chunks
 from chainad.compiler.lower import lower
 from chainad.errors import InputError, PlanError, TooLargeError
 from chainad.planning.auto import make_plan

@@ -17,7 +17,7 @@ import chainad.scipy.fft as sf
 import chainad.scipy.linalg as sl
 import chainad.scipy.special as ss
 from chainad.api import prepared
-from chainad.compiler.linearize import linearize
+from chainad.compiler.linearize import linear_graph
 from chainad.frontends.numpy.record import Tracer
 from chainad.frontends.numpy.trace import tracing
 from chainad.ir.array_functions import place, segment_sum, sparse_dot
@@ -999,7 +999,7 @@ def local_graph(function: Function, example: Example, which: int = 0) -> LinearG
     f = as_function(function, example)
     arrays = [operand.value for operand in operands_in(example)]
     with tracing(f, arrays, (which,)) as run:
-        return linearize(run.graph()).graph
+        return linear_graph(run.graph()).graph
 
 
 MOVEMENT = [

@@ -11,9 +11,9 @@ import numpy as np
 from chainad.backends.numba import scalar as numba
 from chainad.backends.numba.loops import text_of
 from chainad.compiler.loops.lower_to_loops import array_program
-from chainad.compiler.recording.emit import MISS, Replay, Wanted
 from chainad.compiler.recording.expressions import Names
 from chainad.compiler.recording.recording import Recording
+from chainad.compiler.recording.replay import MISS, Replay, Wanted
 from chainad.compiler.scalar.replay_scalar import plain, taking
 from chainad.compiler.scalar.scalarize import flowing
 from chainad.ir.program import Program

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from chainad.compiler.passes.builder import Writer
+from chainad.compiler.passes.program_builder import Writer
 from chainad.ir.ops import Add, Copy, MatMul, Multiply, Op, Reshape, Scale, Subtract, Transpose
 from chainad.ir.program import Instruction, Program
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import scipy.special as sp
 
+from chainad.compiler.recording.factorization_reuse import Solving
 from chainad.compiler.recording.recording import Step, refs_in
-from chainad.compiler.recording.share_factors import Solving
 from chainad.frontends.numpy.recorder import Ref, pick, stopped
 from chainad.rules.movement import astype, getitem
 

@@ -11,9 +11,9 @@ from chainad.backends import python
 from chainad.backends.numba import scalar as numba
 from chainad.backends.numpy import vector
 from chainad.compiler.recording.arguments import checks
-from chainad.compiler.recording.emit import MISS, Replay
 from chainad.compiler.recording.expressions import Names
 from chainad.compiler.recording.recording import Recording
+from chainad.compiler.recording.replay import MISS, Replay
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars
 from chainad.ir.scalar_graph import NotScalarError
 from chainad.ir.scalar_program import StraightLine

@@ -17,10 +17,10 @@ import numpy as np
 from chainad.compiler.recording.arguments import arrays_of, checks
 from chainad.compiler.recording.cse import merged
 from chainad.compiler.recording.expressions import Names, expression, is_quiet
-from chainad.compiler.recording.fuse import fuse_sums
+from chainad.compiler.recording.factorization_reuse import needs, share_factors
+from chainad.compiler.recording.multiply_reduce import fuse_sums
 from chainad.compiler.recording.recording import Recording, Step, refs_in
-from chainad.compiler.recording.share_factors import needs, share_factors
-from chainad.compiler.recording.stack import Stack, read_outside, stacks_of
+from chainad.compiler.stacking.stack_recording import Stack, read_outside, stacks_of
 from chainad.frontends.numpy.recorder import Guard, Ref
 
 MISS: Any = object()

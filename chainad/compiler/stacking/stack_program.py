@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from chainad.compiler.passes.stack_groups import (
+from chainad.compiler.stacking.program_groups import (
     ALIGNED,
     MANY,
     Node,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 
 from chainad.compiler.assemble import assemble, reassemble
-from chainad.compiler.passes.builder import Writer
+from chainad.compiler.passes.program_builder import Writer
 from chainad.ir.ops import Reshape
 from chainad.ir.positions import Positions
 from chainad.planning.plan import Plan
