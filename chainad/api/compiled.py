@@ -10,8 +10,8 @@ import numpy as np
 from chainad.api.choose import Replayed, record
 from chainad.api.recorded import Differentiator
 from chainad.compiler.recording.replay import MISS
-from chainad.frontends.numpy.record import tracers_in
 from chainad.frontends.numpy.trace import as_input
+from chainad.frontends.numpy.traced_calls import tracers_in
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
 

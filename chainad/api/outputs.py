@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from chainad.errors import InputError, TooLargeError
-from chainad.frontends.numpy.record import Tracer
 from chainad.frontends.numpy.trace import Run
+from chainad.frontends.numpy.traced_calls import Tracer
 from chainad.planning.report import bytes_text
 from chainad.structure.results import Dense, Form, zero
 
@@ -52,7 +52,7 @@ def check_size(run: Run) -> None:
     sizes = [
         np.size(run.values[o]) * np.size(run.input(i)) * dtype_of(run, o, i).itemsize
         for o, i in pairs(run)
-        if not isinstance(run.input(i), Tracer) or run.input(i).tape.is_script
+        if not isinstance(run.input(i), Tracer) or run.input(i).tape.is_recorder
     ]
     if sum(sizes) > _memory():
         raise TooLargeError(

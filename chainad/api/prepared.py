@@ -14,8 +14,8 @@ from chainad.compiler.linearize import Linearized, evaluate, linear_graph
 from chainad.compiler.lower import lower
 from chainad.compiler.matrix_free import JacobianOperator, Sweeps
 from chainad.errors import InputError, PlanError
-from chainad.frontends.numpy.record import Tracer
 from chainad.frontends.numpy.trace import Run
+from chainad.frontends.numpy.traced_calls import Tracer
 from chainad.ir.cache import Cache
 from chainad.ir.program import Program
 from chainad.planning.auto import mode_key, plan_cached

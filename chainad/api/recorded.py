@@ -17,12 +17,11 @@ from chainad.compiler.recording.arguments import Array, Number, Several, take_ap
 from chainad.compiler.recording.recording import Recording, finish
 from chainad.compiler.scalar.scalarize import MANY as LARGEST
 from chainad.errors import TraceError
-from chainad.frontends.numpy.record import Tracer
-from chainad.frontends.numpy.recorded_array import Recorded as RecordedValue
-from chainad.frontends.numpy.recorded_array import box_recorded
-from chainad.frontends.numpy.recorder import Ref, Script, errstate, plain_of
-from chainad.frontends.numpy.tape import recording
+from chainad.frontends.numpy.recorded_values import RecordedValue, box_recorded
+from chainad.frontends.numpy.recorder import Recorder, Ref, concrete_value, errstate
+from chainad.frontends.numpy.tape import active
 from chainad.frontends.numpy.trace import Run, tracing
+from chainad.frontends.numpy.traced_calls import Tracer
 from chainad.ir.scalar_graph import NotScalarError
 from chainad.rules.base import RULES
 
@@ -78,14 +77,14 @@ def recorded(
     With `as_scalars` nothing is planned, and what is too large for single numbers is refused by
     NotScalarError.
     """
-    script = Script(box_recorded)
+    recorder = Recorder(box_recorded)
     ambient = errstate()
 
     def flow(value: Any) -> tuple[int, Any]:
-        recorded = script.input(value)
+        recorded = recorder.input(value)
         return recorded.number, recorded
 
-    with _recording(script):
+    with _recording(recorder):
         positional, boxed = take_apart(args, flow)
         named, boxed_kwargs = take_apart(kwargs, flow)
         assert isinstance(positional, Several)
@@ -94,20 +93,20 @@ def recorded(
         assert all(isinstance(positional.items[k][1], (Array, Number)) for k in places)
         f = of.f
         with tracing(lambda *a: f(*a, **boxed_kwargs), boxed, places) as run:
-            _check_failure(script)
-            formulas = len(script.entries)
+            _check_failure(recorder)
+            formulas = len(recorder.entries)
             prepared = None if as_scalars else prepare(run, of.how)
             linearized = _linearized(run) if prepared is None else prepared.linearized
             used = None if prepared is None else {*prepared.used_slots}
-            slots = _slots(script, run, linearized, used)
-            values = tuple(_value(script, value) for value in run.values)
+            slots = _slots(recorder, run, linearized, used)
+            values = tuple(_value(recorder, value) for value in run.values)
             blocks = (
                 None
                 if prepared is None
                 else assembler(run, prepared.forms, of.how.output, of.how.is_single)
             )
             nodes = tuple([_node(entry.value) for entry in run.tape.entries])
-        found = finish(script, (positional, named), values, slots, ambient, formulas)
+        found = finish(recorder, (positional, named), values, slots, ambient, formulas)
     return Recorded(
         found,
         linearized,
@@ -126,14 +125,14 @@ def recorded(
 
 
 @contextmanager
-def _recording(script: Script) -> Iterator[None]:
-    before = getattr(recording, "script", None)
-    recording.script = script
+def _recording(recorder: Recorder) -> Iterator[None]:
+    before = getattr(active, "recorder", None)
+    active.recorder = recorder
     try:
         yield
     finally:
-        recording.script = before
-        script.close()
+        active.recorder = before
+        recorder.close()
 
 
 def _linearized(run: Run) -> Linearized:
@@ -144,29 +143,29 @@ def _linearized(run: Run) -> Linearized:
 
 def _node(value: Any) -> Any:
     is_open = isinstance(value, RecordedValue) and value.tape.is_open
-    return Ref(value.number) if is_open else plain_of(value)
+    return Ref(value.number) if is_open else concrete_value(value)
 
 
 def _plain(value: Any) -> Any:
     return value.value if isinstance(value, RecordedValue) else value
 
 
-def _check_failure(script: Script) -> None:
-    if script.failure is not None:
+def _check_failure(recorder: Recorder) -> None:
+    if recorder.failure is not None:
         raise TraceError(
-            f"the function caught {script.failure!r}, which depends on numbers, so that it cannot"
+            f"the function caught {recorder.failure!r}, which depends on numbers, so that it cannot"
             " be replayed; call chainad.jacobian(f) instead"
-        ) from script.failure
+        ) from recorder.failure
 
 
-def _value(script: Script, value: Any) -> Ref:
-    if not isinstance(value, RecordedValue) or value.tape is not script:
-        value = script.constant(np.asarray(plain_of(value)))
+def _value(recorder: Recorder, value: Any) -> Ref:
+    if not isinstance(value, RecordedValue) or value.tape is not recorder:
+        value = recorder.constant(np.asarray(concrete_value(value)))
     return Ref(value.number)
 
 
 def _slots(
-    script: Script, run: Run, linearized: Linearized, used: set[int] | None
+    recorder: Recorder, run: Run, linearized: Linearized, used: set[int] | None
 ) -> tuple[Any, ...]:
     """Record the formulas of the local Jacobians that are needed; None stands for all."""
     slots: list[Any] = []
@@ -178,11 +177,11 @@ def _slots(
             entry = run.tape.entries[recipe.node]
             values = (entry.value, *entry.operands)
             if linearized.graph.edges[k].structure.action or not _is_open(entry, values):
-                slots.append(Ref(script.opaque(recipe.formula, values)[0]))
+                slots.append(Ref(recorder.opaque(recipe.formula, values)[0]))
                 continue
             slot = recipe.formula(*values)
             if isinstance(slot, Tracer):
-                slot = Ref(slot.number) if slot.tape is script else plain_of(slot)
+                slot = Ref(slot.number) if slot.tape is recorder else concrete_value(slot)
             elif not hasattr(slot, "shape"):
                 slot = entry.value.dtype.type(slot)
             slots.append(slot)

@@ -9,7 +9,7 @@ from chainad.api.batched import Batch
 from chainad.api.compiled import CompiledFunction
 from chainad.api.functions import JacobianFunction, ValueAndJacobianFunction
 from chainad.api.options import options
-from chainad.frontends.numpy.recorded_array import detached
+from chainad.frontends.numpy.recorded_values import detached
 from chainad.planning.auto import Mode
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.cost_models import CostModel

@@ -1,1 +1,4 @@
-"""Frontends."""
+"""Front ends: functions to call graphs.
+
+numpy  a tracer of NumPy functions, and the recorder that `compile` runs them with
+"""

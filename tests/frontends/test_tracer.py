@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 import chainad
 from chainad import InputError, TraceError
-from chainad.frontends.numpy.record import Tracer
 from chainad.frontends.numpy.tape import SMALL
+from chainad.frontends.numpy.traced_calls import Tracer
 
 X = np.array([0.3, 1.2, 2.5, 0.7])
 A = np.arange(16.0).reshape(4, 4) / 7

@@ -18,8 +18,8 @@ import chainad.scipy.linalg as sl
 import chainad.scipy.special as ss
 from chainad.api import prepared
 from chainad.compiler.linearize import linear_graph
-from chainad.frontends.numpy.record import Tracer
 from chainad.frontends.numpy.trace import tracing
+from chainad.frontends.numpy.traced_calls import Tracer
 from chainad.ir.array_functions import place, segment_sum, sparse_dot
 from chainad.ir.graph import identity
 from chainad.ir.positions import positions

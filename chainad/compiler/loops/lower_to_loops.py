@@ -12,7 +12,7 @@ from chainad.compiler.loops.loop_builder import NOTHING, LoopBuilder, Value, Vie
 from chainad.compiler.recording.recording import Recording, Step, refs_in
 from chainad.compiler.scalar.scalarize import filled, flowing
 from chainad.compiler.scalar.symbolic_array import ELEMENTWISE, UFUNCS
-from chainad.frontends.numpy.recorder import Ref, stopped
+from chainad.frontends.numpy.recorder import Ref, gradient_stopped
 from chainad.ir import array_functions as primitives
 from chainad.ir.loop_program import ArrayProgram, Function
 from chainad.ir.ops import (
@@ -229,7 +229,7 @@ _OWN: dict[Function, Callable[..., Value]] = {
     np.mean: _mean,
     np.clip: _clip,
     np.power: _power,
-    stopped: lambda builder, x: x,
+    gradient_stopped: lambda builder, x: x,
 }
 
 # Functions that move entries, with the places of the arguments whose entries these are.

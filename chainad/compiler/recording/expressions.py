@@ -11,7 +11,7 @@ import scipy.special as sp
 
 from chainad.compiler.recording.factorization_reuse import Solving
 from chainad.compiler.recording.recording import Step, refs_in
-from chainad.frontends.numpy.recorder import Ref, pick, stopped
+from chainad.frontends.numpy.recorder import Ref, gradient_stopped, pick
 from chainad.rules.movement import astype, getitem
 
 
@@ -133,7 +133,7 @@ def _short(step: Step, names: Names, args: list[str]) -> str | None:
         return f"{args[0]}[{args[1]}]"
     if function is astype:
         return f"{args[0]}.astype({args[1]})"
-    if function is stopped:
+    if function is gradient_stopped:
         return args[0]  # nothing writes into recorded values
     return None
 

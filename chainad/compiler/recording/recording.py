@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainad.compiler.recording.arguments import Several
-from chainad.frontends.numpy.recorder import Guard, Ref, Script, Static, is_held
+from chainad.frontends.numpy.recorder import Guard, Recorder, Ref, Static, is_shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +58,21 @@ class Recording:
 
 
 def finish(
-    script: Script,
+    recorder: Recorder,
     arguments: tuple[Several, Several],
     values: tuple[Ref, ...],
     slots: tuple[Any, ...],
     ambient: tuple[str, ...],
     formulas: int,
 ) -> Recording:
-    """Return the recording of a script; `ambient` is the state of np.errstate it began in."""
+    """Return the recording of a recorder; `ambient` is the state of np.errstate it began in."""
     constants: dict[int, Any] = {}
     steps: list[Step] = []
-    for number, entry in enumerate(script.entries[script.n_inputs :], script.n_inputs):
-        if number in script.references:
-            held = script.references[number]
+    for number, entry in enumerate(recorder.entries[recorder.n_inputs :], recorder.n_inputs):
+        if number in recorder.references:
+            held = recorder.references[number]
             # What the function overwrote was its own scratch memory.
-            constants[number] = entry.value if script.changed(number) else held
+            constants[number] = entry.value if recorder.changed(number) else held
         elif entry.template is not None:
             value, state = entry.value, entry.key
             steps.append(
@@ -86,9 +86,9 @@ def finish(
                     None if state is None or state == ambient else state,  # type: ignore[arg-type]
                 )
             )
-    statics = tuple(each for each in script.statics if is_held(each))
+    statics = tuple(each for each in recorder.statics if is_shared(each))
     return Recording(
-        arguments, constants, tuple(steps), tuple(script.guards), statics, values, slots, formulas
+        arguments, constants, tuple(steps), tuple(recorder.guards), statics, values, slots, formulas
     )
 
 

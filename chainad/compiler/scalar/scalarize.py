@@ -20,7 +20,7 @@ from chainad.compiler.recording.arguments import Argument, Array, Several
 from chainad.compiler.recording.arguments import Number as Scalar
 from chainad.compiler.recording.recording import Recording, Step
 from chainad.compiler.scalar.symbolic_array import UFUNCS, SymbolicArray, as_objects
-from chainad.frontends.numpy.recorder import Guard, Ref, stopped
+from chainad.frontends.numpy.recorder import Guard, Ref, gradient_stopped
 from chainad.ir.program import Instruction, Program
 from chainad.ir.scalar_graph import NotScalarError, Number, Table
 from chainad.structure import Ops
@@ -178,7 +178,7 @@ def _called(step: Step, values: Mapping[int, Any]) -> Any:
     args, kwargs = filled(step.args, values), filled(step.kwargs, values)
     if isinstance(function, np.ufunc) and function.signature is None and function not in UFUNCS:
         raise NotScalarError(f"np.{function.__name__}")
-    if function is stopped and isinstance(args[0], SymbolicArray):
+    if function is gradient_stopped and isinstance(args[0], SymbolicArray):
         return args[0].stopped()
     return function(*args, **kwargs)
 

@@ -9,8 +9,8 @@ import numpy as np
 import scipy.sparse
 
 from chainad.errors import TraceError
-from chainad.frontends.numpy.record import call
 from chainad.frontends.numpy.source_lines import here
+from chainad.frontends.numpy.traced_calls import call
 from chainad.ir.array_functions import sparse_dot
 from chainad.ir.positions import positions
 from chainad.rules.base import name_of
@@ -20,7 +20,7 @@ from chainad.rules.statistics import running_extreme
 _NO_OPTIONS: dict[str, Any] = {}
 
 # What most operators meet on the other side; the classes of traced values are among them.
-USUAL: set[type] = {float, int, np.float64, np.ndarray}
+COMMON_OPERAND_TYPES: set[type] = {float, int, np.float64, np.ndarray}
 
 OPERATORS: dict[str, np.ufunc] = {
     "add": np.add,
@@ -54,7 +54,7 @@ _ALIASES: dict[str, Callable[..., Any]] = {
 }
 
 
-def equip(cls: type) -> None:
+def add_array_methods(cls: type) -> None:
     """Give a class the operators and methods of arrays that are recorded as calls."""
     for name, ufunc in OPERATORS.items():
         setattr(cls, f"__{name}__", _binary(ufunc, swapped=False))
@@ -69,7 +69,7 @@ def equip(cls: type) -> None:
 
 def _binary(ufunc: np.ufunc, swapped: bool) -> Callable[[Any, Any], Any]:
     def method(self: Any, other: Any) -> Any:
-        if type(other) not in USUAL:
+        if type(other) not in COMMON_OPERAND_TYPES:
             if other is NotImplemented or isinstance(other, (str, bytes, dict)):
                 return NotImplemented
             if ufunc is np.matmul and scipy.sparse.issparse(other):

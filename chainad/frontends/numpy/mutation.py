@@ -3,7 +3,7 @@
 NumPy's arrays change; recorded values must not, since derivatives are taken of what they were. So
 `z[key] = v` records a call of `set_items`, and the traced array z stands for its result from then
 on. Views of z are known by how they were made (their path), and follow: a write into a view is a
-write into the array it looks at. Writes that nothing has read in between become one call.
+write into the viewed array. Writes that nothing has read in between are recorded as one call.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from weakref import ref
 import numpy as np
 
 from chainad.errors import TraceError
-from chainad.frontends.numpy.record import Template, Tracer, as_one, call, seen
 from chainad.frontends.numpy.source_lines import here, raw_site
 from chainad.frontends.numpy.tape import Entry, Tape
+from chainad.frontends.numpy.traced_calls import Template, Tracer, as_one, call, concrete
 from chainad.ir.array_functions import segment_sum
 from chainad.ir.graph import freeze, identity
 from chainad.ir.positions import coordinates, positions
 from chainad.rules.base import RULES
 from chainad.rules.movement import set_items
 
-# How a view was made: a function, its arguments with HOLE for the array looked at.
-Path = tuple[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]], ...]
-HOLE = object()
+# How a view was made: the functions called, with VIEWED_ARRAY in the place of the viewed array.
+ViewPath = tuple[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]], ...]
+VIEWED_ARRAY = object()
 
-_VOID = Entry(identity, None, (), (), np.float64(0), ("void",), None)
+_REMOVED = Entry(identity, None, (), (), np.float64(0), ("void",), None)
 
 
-class Memory:
-    """A traced array that others look at: `base`, and its living views with their paths."""
+class ViewedArray:
+    """A traced array that has views: `base`, and the views that are alive."""
 
     def __init__(self, base: Any) -> None:
         self.base = base
@@ -42,14 +42,14 @@ class Memory:
         self._views.append(ref(view))
 
     def views(self) -> list[Any]:
-        """Return the views that are still there."""
+        """Return the views that are still alive."""
         alive = [(each, view) for each in self._views if (view := each()) is not None]
         self._views = [each for each, _ in alive]
         return [view for _, view in alive]
 
 
 def link(view: Any, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> bool:
-    """Remember how a view was made; return whether the array that it looks at is known."""
+    """Remember how a view was made; return whether the viewed array is known."""
     plain = raw(view)
     found = [
         k
@@ -59,11 +59,11 @@ def link(view: Any, function: Callable[..., Any], args: tuple[Any, ...], kwargs:
     if len(found) != 1:
         return False
     parent = args[found[0]]
-    memory, path = parent.link or (Memory(parent), ())
-    parent.link = (memory, path)
-    own = tuple(HOLE if k == found[0] else x for k, x in enumerate(args))
-    view.link = (memory, (*path, (function, own, kwargs)))
-    memory.add(view)
+    viewed, path = parent.link or (ViewedArray(parent), ())
+    parent.link = (viewed, path)
+    template = tuple(VIEWED_ARRAY if k == found[0] else x for k, x in enumerate(args))
+    view.link = (viewed, (*path, (function, template, kwargs)))
+    viewed.add(view)
     return True
 
 
@@ -76,31 +76,31 @@ def raw(value: Any) -> Any:
 
 def write(target: Any, key: Any, value: Any) -> None:
     """Do what `target[key] = value` does to a plain array."""
-    memory, path = target.link or (None, ())
-    base = target if memory is None else memory.base
+    viewed, path = target.link or (None, ())
+    base = target if viewed is None else viewed.base
     _check_writeable(target, base)
     if _is_recorded_mask(target, key) and np.ndim(value) == 0:
         key, value = ..., np.where(key, value, target)  # the same call for every mask
     key = _static(key, base.tape)
     if path:
-        places = _walk(np.arange(base.size).reshape(base.shape), path)[key]
+        places = _view_by_path(np.arange(base.size).reshape(base.shape), path)[key]
         key = coordinates(places, base.shape)
     value = as_one(value)
-    if not _amend(base, key, value):
+    if not _merge_write(base, key, value):
         result = call(set_items, (base, (key,), [value]), {})
-        if base.tape.is_script and result.tape is not base.tape:
+        if base.tape.is_recorder and result.tape is not base.tape:
             raise TraceError(
                 f"{here()}writing a traced value into a plain array loses its derivative; make"
                 " arrays that can be filled by np.zeros(n, like=x), or build them with np.stack"
             )
-        become(base, result)
-    if memory is not None:
-        for view in memory.views():
-            become(view, _walk(base, view.link[1]))
+        rebind(base, result)
+    if viewed is not None:
+        for view in viewed.views():
+            rebind(view, _view_by_path(base, view.link[1]))
 
 
 def _check_writeable(target: Any, base: Any) -> None:
-    if target.tape.is_script and not target.tape.is_open:
+    if target.tape.is_recorder and not target.tape.is_open:
         raise TraceError(
             f"{here()}this writes into a value that was kept while a function was compiled; write"
             " into np.array(x) instead"
@@ -121,18 +121,18 @@ def _check_writeable(target: Any, base: Any) -> None:
 
 
 def _is_recorded_mask(target: Any, key: Any) -> bool:
-    """Return whether a key tells for every entry whether it is written, by recorded numbers."""
-    is_recorded = isinstance(key, Tracer) and key.tape.is_script
+    """Return whether a key is a recorded mask of the shape of the target."""
+    is_recorded = isinstance(key, Tracer) and key.tape.is_recorder
     return is_recorded and key.dtype == bool and key.shape == target.shape
 
 
 def _static(key: Any, tape: Tape) -> Any:
-    """Return an index with plain numbers only."""
+    """Return an index without recorded values."""
     if isinstance(key, tuple):
         return tuple([_static(item, tape) for item in key])
-    key = seen(key)
+    key = concrete(key)
     if isinstance(key, slice):
-        return slice(seen(key.start), seen(key.stop), seen(key.step))
+        return slice(concrete(key.start), concrete(key.stop), concrete(key.step))
     if isinstance(key, Tracer):
         raise TraceError(
             f"{here()}a traced value cannot be an index; say int(chainad.stop_gradient(x)) if the"
@@ -141,18 +141,18 @@ def _static(key: Any, tape: Tape) -> Any:
     if isinstance(key, list):
         return np.array(key)
     if isinstance(key, np.ndarray):
-        return np.array(key) if tape.script is None else tape.keep_static(key)
+        return np.array(key) if tape.recorder is None else tape.keep_static(key)
     return key
 
 
-def _walk(value: Any, path: Path) -> Any:
+def _view_by_path(value: Any, path: ViewPath) -> Any:
     """Return the view that a path leads to from an array."""
     for function, args, kwargs in path:
-        value = function(*(value if x is HOLE else x for x in args), **kwargs)
+        value = function(*(value if x is VIEWED_ARRAY else x for x in args), **kwargs)
     return value
 
 
-def become(target: Tracer, result: Tracer) -> None:
+def rebind(target: Tracer, result: Tracer) -> None:
     """Let a traced value stand for another one of the same shape."""
     value = result.value
     target.value = np.asarray(value) if isinstance(value, np.generic) else value
@@ -164,47 +164,47 @@ def write_whole(target: Any, result: Any) -> None:
     is_own = target.link is None and isinstance(result, Tracer) and result.dtype == target.dtype
     if is_own and getattr(result, "link", None) is None:
         _check_writeable(target, target)
-        become(target, result)
+        rebind(target, result)
     else:
         write(target, ..., result)
 
 
-def _amend(base: Any, key: Any, value: Any) -> bool:
-    """Add a write to the one before, if nothing has read what that made; return whether it did."""
+def _merge_write(base: Any, key: Any, value: Any) -> bool:
+    """Merge a write with the one before, if nothing has read its result; return whether it did."""
     tape: Tape = base.tape
-    if tape.is_script:
-        return bool(tape.amend(base, key, value))  # type: ignore[attr-defined]
+    if tape.is_recorder:
+        return bool(tape.merge_write(base, key, value))  # type: ignore[attr-defined]
     old = tape.entries[base.number]
     if old.function is not set_items or not tape.is_open or base.number in tape.pinned:
         return False
     if any(base.number in entry.sources for entry in tape.entries[base.number + 1 :]):
         return False
-    if not _write_again(tape, old.value, key, value):
+    if not _write_in_place(tape, old.value, key, value):
         return False
     assert old.template is not None
     start, keys, values = old.template[0]
     template = Template(tape, RULES[set_items], old.sources, old.operands)
-    own = template.argument(value, True)
-    tape.entries[base.number] = _VOID
+    argument = template.argument(value, True)
+    tape.entries[base.number] = _REMOVED
     entry = Entry(
         set_items,
-        ((start, (*keys, key), [*values, own]), {}),
+        ((start, (*keys, key), [*values, argument]), {}),
         tuple(template.sources),
         tuple(template.values),
         old.value,
-        (*tuple(old.key), freeze(key), own, template.sources[-1]),
+        (*tuple(old.key), freeze(key), argument, template.sources[-1]),
         raw_site(),
     )
     base.number = tape.append(entry)
     return True
 
 
-def _write_again(tape: Tape, into: Any, key: Any, value: Any) -> bool:
-    """Write into the numbers that a write has made; return whether that was possible."""
+def _write_in_place(tape: Tape, into: Any, key: Any, value: Any) -> bool:
+    """Write into the array that an earlier write has made; return whether that was possible."""
     if isinstance(value, Tracer) and value.tape is tape:
         value = value.value
     if isinstance(into, Tracer):
-        return into.tape.is_script and into.tape.amend(into, key, value)  # type: ignore[attr-defined]
+        return into.tape.is_recorder and into.tape.merge_write(into, key, value)  # type: ignore[attr-defined]
     if isinstance(value, Tracer):
         return False
     into[key] = value

@@ -1,9 +1,9 @@
-"""The script: every call on plain numbers while a function is being compiled, and what it decided.
+"""The recorder: every call on plain arrays while a function is compiled, and the guards on it.
 
-A script lies below the tapes that differentiate. Its values stand for plain arrays: they flow as
-data from call to call, whatever the function, and need no derivative. Whoever looks at one (`if`,
-`int`, an index, code that is no NumPy) gets plain numbers, and a guard: whoever replays the script
-compares these numbers, and must not go on where they differ.
+A recorder lies below the tapes that differentiate. Its values stand for plain arrays: they flow as
+data from call to call, whatever the function, and need no derivative. Whatever concretizes one
+(`if`, `int`, an index, code outside NumPy) gets a concrete value, and leaves a guard: a replay
+compares its own value with that one, and must not go on where they differ.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from chainad.errors import TraceError
-from chainad.frontends.numpy.record import Tracer, gives_out, pack, tracers_in
 from chainad.frontends.numpy.source_lines import here, raw_site
-from chainad.frontends.numpy.tape import SMALL, Entry, Tape
+from chainad.frontends.numpy.tape import MAX_COPIED_ENTRIES, Entry, Tape
+from chainad.frontends.numpy.traced_calls import Tracer, gives_out, pack, tracers_in
 from chainad.ir.graph import identity
 from chainad.rules.base import CONSTANT, RULES
 from chainad.rules.movement import set_items
@@ -32,18 +32,18 @@ class Ref:
     number: int
 
 
-Kind: TypeAlias = Literal["truth", "numbers", "equal", "shape"]
+GuardKind: TypeAlias = Literal["truth", "numbers", "equal", "shape"]
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """What was read off the value of entry `number`; it is checked after `position` entries.
+    """What was concretized of the value of entry `number`; checked after `position` entries.
 
-    "truth": that it is true or false; "numbers": all of it; "equal": a number of Python's; "shape":
-    shape and dtype.
+    "truth": whether it is true; "numbers": all entries; "equal": a Python number; "shape": shape
+    and dtype.
     """
 
-    kind: Kind
+    kind: GuardKind
     number: int
     position: int
     found: Any
@@ -51,14 +51,14 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Static:
-    """An array of the user's that shaped the structure, and the numbers it had then."""
+    """An array of the user's that shaped the structure, and the entries it had then."""
 
     array: np.ndarray[Any, Any]
     numbers: np.ndarray[Any, Any]
 
 
-# What they return follows from shapes and dtypes alone, or is for reading by people.
-FACTS: set[Callable[..., Any]] = {
+# Their results follow from shapes and dtypes alone, or are text.
+_SHAPE_QUERIES: set[Callable[..., Any]] = {
     np.shape, np.ndim, np.size, np.result_type, np.iscomplexobj, np.isrealobj, np.can_cast,
     np.common_type, np.may_share_memory, np.shares_memory, np.triu_indices_from,
     np.tril_indices_from, np.diag_indices_from, np.isscalar, np.einsum_path,
@@ -71,16 +71,16 @@ _WRITERS: set[Callable[..., Any]] = {
 }  # fmt: skip
 
 # The shape and dtype of their results follow from those of the operands.
-_SHAPED: set[Callable[..., Any]] = {
+_SHAPES_FROM_OPERANDS: set[Callable[..., Any]] = {
     np.argmax, np.argmin, np.argsort, np.argpartition, np.any, np.all, np.isclose, np.round,
     np.around, np.fix, np.isin, np.searchsorted, np.digitize, np.count_nonzero, np.lexsort,
     np.nanargmax, np.nanargmin, np.angle, np.isreal, np.iscomplex, np.isposinf, np.isneginf,
 }  # fmt: skip
-assert CONSTANT | {np.imag} >= _SHAPED
+assert CONSTANT | {np.imag} >= _SHAPES_FROM_OPERANDS
 
 
-# What stands for an entry that was taken back.
-_VOID = Entry(identity, None, (), (), np.float64(0), None, None)
+# Stands for an entry that was merged into a later one.
+_REMOVED = Entry(identity, None, (), (), np.float64(0), None, None)
 
 
 def errstate() -> tuple[str, ...]:
@@ -93,19 +93,19 @@ def pick(values: Any, k: int) -> Any:
     return values[k]
 
 
-def stopped(x: Any) -> Any:
+def gradient_stopped(x: Any) -> Any:
     """Return a copy of x; what `stop_gradient` records."""
     return np.array(x) if isinstance(x, np.ndarray) else x
 
 
-class Script(Tape):
-    """Calls on plain numbers in their order, inputs first, and the guards between them.
+class Recorder(Tape):
+    """Calls on plain arrays in their order, inputs first, and the guards between them.
 
     Of an entry, `template` holds arguments with a `Ref` for every recorded value, and `key` the
     state of np.errstate it ran in.
     """
 
-    is_script = True
+    is_recorder = True
 
     def __init__(self, box: Callable[..., Any]) -> None:
         super().__init__(box)
@@ -117,7 +117,7 @@ class Script(Tape):
         self._known: dict[int, int] = {}
         self._frozen: dict[int, np.ndarray[Any, Any]] = {}
         self._guarded: set[tuple[str, int]] = set()
-        self._looked_at: set[int] = set()
+        self._concretized: set[int] = set()
 
     # --------------------------------------------------------------- values
 
@@ -131,7 +131,7 @@ class Script(Tape):
         """Return the recorded value of an array that is no argument; it is kept by reference."""
         number = self._known.get(id(array))
         if number is None or not _same(self.entries[number].value, array):
-            if array.size <= SMALL:
+            if array.size <= MAX_COPIED_ENTRIES:
                 value = array.copy(order="K")
             else:
                 self.lock(array)
@@ -162,23 +162,23 @@ class Script(Tape):
 
     # --------------------------------------------------------------- guards
 
-    def see(self, value: Tracer) -> Any:
-        """Return the plain numbers of a recorded value, as a copy."""
+    def concretize(self, value: Tracer) -> Any:
+        """Return a copy of the concrete value, guarded: each replay compares it."""
         self._guard("numbers", value.number)
         plain = value.value
         return plain.copy(order="K") if isinstance(plain, np.ndarray) else plain
 
     def truth(self, value: Tracer) -> bool:
-        """Return whether a recorded value is true."""
+        """Return whether a recorded value is true; guarded."""
         found = bool(value.value)
         self._guard("truth", value.number)
         return found
 
-    def _guard(self, kind: Kind, number: int) -> None:
+    def _guard(self, kind: GuardKind, number: int) -> None:
         if not self.is_open or (kind, number) in self._guarded:
             return
         self._guarded.add((kind, number))
-        self._looked_at.add(number)
+        self._concretized.add(number)
         value = self.entries[number].value
         found = bool(value) if kind == "truth" else value
         self.guards.append(Guard(kind, number, len(self.entries), found))
@@ -187,49 +187,51 @@ class Script(Tape):
 
     def call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
         """Call a function of NumPy's (or of ours that NumPy dispatches) on recorded values."""
-        if not self.is_open or function in FACTS:
+        if not self.is_open or function in _SHAPE_QUERIES:
             return function(*_plain(args), **_plain(kwargs))
         if kwargs.get("out", 0) is None:
             kwargs = {k: v for k, v in kwargs.items() if k != "out"}
         if function in _WRITERS or gives_out(function, args, kwargs) or _has_callable(args):
-            return function(*self.see_all(args), **self.see_all(kwargs))
+            return function(*self.concretize_all(args), **self.concretize_all(kwargs))
         arguments = _Arguments(self)
-        spelled, named = arguments.spell(args), arguments.spell(kwargs)
-        plain_args, plain_kwargs = arguments.fill(spelled), arguments.fill(named)
+        positional, named = arguments.to_template(args), arguments.to_template(kwargs)
+        plain_args, plain_kwargs = arguments.fill(positional), arguments.fill(named)
         value = self._run(function, plain_args, plain_kwargs)
-        if type(value) in (bool, int, float):  # a plain number of Python's: it is looked at
-            number = self.append(self._entry(function, (spelled, named), arguments, value))
+        if type(value) in (bool, int, float):  # a Python number cannot be recorded
+            number = self.append(self._entry(function, (positional, named), arguments, value))
             self._guard("equal", number)
             return value
         if _is_other(value):
-            return function(*self.see_all(args), **self.see_all(kwargs))
-        is_shaped = _is_shaped(function, spelled, named)
-        return self._append(function, (spelled, named), arguments, value, is_shaped, (args, kwargs))
+            return function(*self.concretize_all(args), **self.concretize_all(kwargs))
+        is_shape_known = _is_shape_known(function, positional, named)
+        return self._append(
+            function, (positional, named), arguments, value, is_shape_known, (args, kwargs)
+        )
 
-    def amend(self, target: Tracer, key: Any, value: Any) -> bool:
-        """Add a write to the one that made `target`; return False if something has read that."""
+    def merge_write(self, target: Tracer, key: Any, value: Any) -> bool:
+        """Merge a write with the one that made `target`, unless something has read that."""
         old = self.entries[target.number]
         if old.function is not set_items or old.key != errstate() or not self.is_open:
             return False
         is_read = any(target.number in each.sources for each in self.entries[target.number + 1 :])
-        if is_read or target.number in self.pinned or target.number in self._looked_at:
+        if is_read or target.number in self.pinned or target.number in self._concretized:
             return False
         arguments = _Arguments(self, old.sources, old.operands)
         (start, keys, values), _ = old.template or ((), {})
-        at, new = arguments.spell(key), arguments.spell(value)
+        at, new = arguments.to_template(key), arguments.to_template(value)
         template = (start, (*keys, at), [*values, new])
         old.value[arguments.fill(at)] = arguments.fill(new)
-        self.entries[target.number] = _VOID
+        self.entries[target.number] = _REMOVED
         entry = self._entry(set_items, (template, {}), arguments, old.value)
         target.number = self.append(entry)
         return True
 
     def opaque(self, function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[int, Any]:
-        """Record a call that runs on plain numbers as it is; return its entry and its result."""
+        """Record a call that runs on plain arrays as it is; return its entry and its result."""
         arguments = _Arguments(self)
-        spelled = arguments.spell(args)
-        value = self._run(function, arguments.fill(spelled), {})
-        entry = self._entry(function, (spelled, {}), arguments, value)
+        template = arguments.to_template(args)
+        value = self._run(function, arguments.fill(template), {})
+        entry = self._entry(function, (template, {}), arguments, value)
         return self.append(entry), value
 
     def _run(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -238,7 +240,7 @@ class Script(Tape):
         except (TypeError, IndexError):  # of shapes, not of numbers
             raise
         except Exception as error:
-            # If the function catches it, what it does next depends on the numbers.
+            # If the function catches it, what it does next depends on the values.
             self.failure = error
             raise
 
@@ -255,12 +257,12 @@ class Script(Tape):
         template: Any,
         arguments: _Arguments,
         value: Any,
-        is_shaped: bool,
+        is_shape_known: bool,
         made: tuple[Any, Any],
     ) -> Any:
         number = self.append(self._entry(function, template, arguments, value))
         if isinstance(value, (np.ndarray, np.generic)):
-            if not is_shaped:
+            if not is_shape_known:
                 self._guard("shape", number)
             return self.box(value, self, number, (function, *made))
         items = []
@@ -271,15 +273,15 @@ class Script(Tape):
             items.append(self.box(item, self, place))
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
 
-    def see_all(self, value: Any) -> Any:
-        """Return arguments with plain numbers in the places of recorded values."""
+    def concretize_all(self, value: Any) -> Any:
+        """Return arguments with concrete values in the places of recorded ones."""
         if isinstance(value, Tracer):
-            return self.see(value) if value.tape is self else _closed(value)
+            return self.concretize(value) if value.tape is self else _concrete_value(value)
         if isinstance(value, (list, tuple)):
-            items = [self.see_all(item) for item in value]
+            items = [self.concretize_all(item) for item in value]
             return items if isinstance(value, list) else tuple(items)
         if isinstance(value, dict):
-            return {k: self.see_all(item) for k, item in value.items()}
+            return {k: self.concretize_all(item) for k, item in value.items()}
         return value
 
 
@@ -290,30 +292,30 @@ class _Arguments:
     """
 
     def __init__(
-        self, script: Script, numbers: Sequence[int | None] = (), values: Sequence[Any] = ()
+        self, recorder: Recorder, numbers: Sequence[int | None] = (), values: Sequence[Any] = ()
     ) -> None:
-        self.script = script
+        self.recorder = recorder
         self.numbers = [*numbers]
         self.values = [*values]
 
-    def spell(self, value: Any) -> Any:
-        """Return `value` with a `Ref` for everything that has numbers."""
+    def to_template(self, value: Any) -> Any:
+        """Return `value` with a `Ref` in the place of every array and recorded value."""
         if isinstance(value, Tracer):
-            if value.tape is self.script:
+            if value.tape is self.recorder:
                 return self._ref(value)
-            return self.spell(_closed(value))
+            return self.to_template(_concrete_value(value))
         if isinstance(value, np.ndarray):
             if value.dtype == object and any(True for _ in tracers_in(value)):
-                return self.spell(pack(value))
-            is_frozen = self.script.is_frozen(value)
-            return value if is_frozen else self._ref(self.script.constant(value))
+                return self.to_template(pack(value))
+            is_frozen = self.recorder.is_frozen(value)
+            return value if is_frozen else self._ref(self.recorder.constant(value))
         if isinstance(value, slice):
             return slice(*(_index(x) for x in (value.start, value.stop, value.step)))
         if isinstance(value, (list, tuple)):
-            items = [self.spell(item) for item in value]
+            items = [self.to_template(item) for item in value]
             return items if isinstance(value, list) else tuple(items)
         if isinstance(value, dict):
-            return {k: self.spell(item) for k, item in value.items()}
+            return {k: self.to_template(item) for k, item in value.items()}
         return value
 
     def _ref(self, value: Tracer) -> Ref:
@@ -322,9 +324,9 @@ class _Arguments:
         return Ref(value.number)
 
     def fill(self, value: Any) -> Any:
-        """Return spelled arguments with plain numbers in their places."""
+        """Return a template with concrete values in the places of its `Ref`s."""
         if isinstance(value, Ref):
-            return self.script.entries[value.number].value
+            return self.recorder.entries[value.number].value
         if isinstance(value, list):
             return [self.fill(item) for item in value]
         if isinstance(value, tuple):
@@ -337,19 +339,19 @@ def _index(value: Any) -> Any:
     return operator.index(value) if is_recorded else value
 
 
-def plain_of(value: Any) -> Any:
-    """Return a value, or the plain numbers behind one of an earlier script."""
-    return _closed(value) if isinstance(value, Tracer) else value
+def concrete_value(value: Any) -> Any:
+    """Return a value, or the concrete one behind that of an earlier recorder."""
+    return _concrete_value(value) if isinstance(value, Tracer) else value
 
 
-def _closed(value: Tracer) -> Any:
-    """Return the plain numbers behind a value of an earlier script; refuse any other."""
+def _concrete_value(value: Tracer) -> Any:
+    """Return the concrete value behind one of an earlier recorder; refuse any other."""
     if value.tape.is_open:
         raise TraceError(
             f"{here()}a compiled function uses a traced value that is not among its arguments, and"
             " the derivative would be lost; make it an argument, or call chainad.jacobian(f)"
         )
-    if not value.tape.is_script:
+    if not value.tape.is_recorder:
         raise TraceError(
             f"{here()}a traced value was used after its function had returned; return it from the"
             " function, or keep chainad.stop_gradient(x) instead"
@@ -379,9 +381,13 @@ def _is_other(value: Any) -> bool:
     return not isinstance(value, (np.ndarray, np.generic)) or value.dtype == object
 
 
-def _is_shaped(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> bool:
+def _is_shape_known(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> bool:
     """Return whether shape and dtype of a result follow from those of the recorded values."""
-    if isinstance(function, np.ufunc) or function in _SHAPED or function is stopped:
+    if (
+        isinstance(function, np.ufunc)
+        or function in _SHAPES_FROM_OPERANDS
+        or function is gradient_stopped
+    ):
         return True
     rule = RULES.get(function)
     if rule is None or function is np.real_if_close or _refs_in(kwargs):
@@ -408,14 +414,14 @@ def _same(one: np.ndarray[Any, Any], two: np.ndarray[Any, Any]) -> bool:
     return one.tobytes() == two.tobytes()
 
 
-def is_held(static: Static) -> bool:
-    """Return whether anyone but a script holds an array, or what it looks at."""
-    return static.array.base is not None or _count(static) > _ALONE
+def is_shared(static: Static) -> bool:
+    """Return whether anyone but a recorder holds an array, or the array that it is a view of."""
+    return static.array.base is not None or _reference_count(static) > _REFERENCES_IF_UNSHARED
 
 
-def _count(static: Static) -> int:
+def _reference_count(static: Static) -> int:
     return sys.getrefcount(static.array)
 
 
-# How often an array counts as referred to that nothing else refers to.
-_ALONE = _count(Static(np.empty(0), np.empty(0)))
+# The reference count of an array that only its `Static` refers to.
+_REFERENCES_IF_UNSHARED = _reference_count(Static(np.empty(0), np.empty(0)))

@@ -15,7 +15,7 @@ from chainad.ir.graph import Site
 
 # Frames of chainad, NumPy and SciPy, and of code that these generate, are not the user's; the demo
 # is code as a user would write it.
-_OURS = (
+_LIBRARY_FILES = (
     str(Path(__file__).parents[2]) + os.sep,
     str(Path(np.__file__).parent) + os.sep,
     str(Path(scipy.__file__).parent) + os.sep,
@@ -37,20 +37,20 @@ def raw_site(depth: int = 1) -> RawSite | None:
     frame: FrameType | None = sys._getframe(depth)
     while frame is not None:
         code = frame.f_code
-        if code not in _our_code:
-            if not _is_ours(code.co_filename):
+        if code not in _library_code:
+            if not _is_library_file(code.co_filename):
                 return code, frame.f_lasti
-            _our_code.add(code)
+            _library_code.add(code)
         frame = frame.f_back
     return None
 
 
 # Functions of ours that were met before: this set is asked at every traced operation.
-_our_code: set[CodeType] = set()
+_library_code: set[CodeType] = set()
 
 
-def _is_ours(file: str) -> bool:
-    return file.startswith(_OURS) and not file.endswith(_DEMO)
+def _is_library_file(file: str) -> bool:
+    return file.startswith(_LIBRARY_FILES) and not file.endswith(_DEMO)
 
 
 def site_of(raw: RawSite | None) -> Site | None:
@@ -67,11 +67,11 @@ def here() -> str:
     return prefix(raw_site())
 
 
-def called() -> list[tuple[str, str]]:
+def scipy_calls() -> list[tuple[str, str]]:
     """Return module and name of SciPy's functions between here and the user, outermost first."""
     found: list[tuple[str, str]] = []
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and _is_ours(frame.f_code.co_filename):
+    while frame is not None and _is_library_file(frame.f_code.co_filename):
         # A decorator of SciPy's holds the function that the user called in one of its variables.
         inside = [frame.f_locals.get(name) for name in ("fun", "func", "f")]
         names = [getattr(x, "__name__", "") for x in inside if callable(x)]

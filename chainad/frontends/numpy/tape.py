@@ -1,4 +1,4 @@
-"""The tape: the numbers of one traced run, and what is needed to make its graph."""
+"""The tape: the values of one traced run, and what is needed to make its call graph."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from chainad.ir.graph import Argument, Graph, Node, Origin, identity, operands_a
 from chainad.rules.base import name_of
 
 _levels = itertools.count()
-# The script that this thread is recording, if any: a tape made meanwhile runs on its values.
-recording = local()
+# `active.recorder` is that of this thread, if any: a tape made meanwhile runs on its values.
+active = local()
 
-# Constants of up to so many numbers are copied, larger ones locked.
-SMALL = 4096
+# Larger constants are locked.
+MAX_COPIED_ENTRIES = 4096
 
 
 class Entry(NamedTuple):
@@ -60,28 +60,28 @@ class Tape:
 
     Nested traces have tapes of growing `level`; a value of an outer tape is a plain constant on an
     inner one. `box` makes the traced value of an entry. A tape is open while its function runs; a
-    traced value that outlives it is refused. `script` is what the calls on plain numbers are
-    recorded in, where the function is being compiled.
+    traced value that outlives it is refused. `recorder` records the calls on plain arrays, where
+    the function is being compiled.
     """
 
-    is_script = False
+    is_recorder = False
 
     def __init__(self, box: Callable[..., Any]) -> None:
         self.box = box
-        self.script: Any = None if self.is_script else getattr(recording, "script", None)
+        self.recorder: Any = None if self.is_recorder else getattr(active, "recorder", None)
         self.level = next(_levels)
         self.is_open = True
         # Errors raised because a derivative would be lost, also those that the function caught.
         self.refusals: list[Exception] = []
-        # Whether most calls can be written down without a second look.
-        self.is_quick = not self.is_script
+        # Whether calls may be recorded without looking at their arguments twice.
+        self.has_fast_path = not self.is_recorder
         self.entries: list[Entry] = []
         self.n_inputs = 0
         # Entries whose values show the memory of another value in a way that is not followed.
         self.shared: set[int] = set()
         # Entries that depend on no input: arrays made to be filled, and what is computed from them.
         self.constants: set[int] = set()
-        # Whether any value is complex: then functions are asked for by other names.
+        # Whether any value is complex: then some functions have other rows.
         self.has_complex = False
         # Entries that are read from elsewhere than this tape.
         self.pinned: set[int] = set()
@@ -90,11 +90,11 @@ class Tape:
 
     def close(self) -> None:
         """Take no more calls; give locked arrays back."""
-        self.is_open = self.is_quick = False
+        self.is_open = self.has_fast_path = False
         self.unlock()
 
     def append(self, entry: Entry) -> int:
-        """Write down one call; return its number."""
+        """Append the record of one call; return its number."""
         number = len(self.entries)
         self.entries.append(entry)
         if self.constants and all(s is None or s in self.constants for s in entry.sources):
@@ -102,17 +102,17 @@ class Tape:
         return number
 
     def append_input(self, value: Any) -> int:
-        """Write down an input."""
+        """Append an input."""
         key = ("input", np.shape(value), value.dtype)
         self.n_inputs += 1
         return self.append(Entry(identity, None, (), (), value, key, None))
 
     def append_constant(self, value: Any) -> int:
-        """Write down an array that depends on nothing, made to be written into."""
+        """Append an array that depends on no input, made to be written into."""
         key = ("constant", np.shape(value), value.dtype)
         number = self.append(Entry(identity, None, (), (), value, key, None))
         self.constants.add(number)
-        self.is_quick = False
+        self.has_fast_path = False
         return number
 
     def keep(self, constant: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -122,18 +122,18 @@ class Tape:
         in between would give wrong numbers. Small arrays are copied, which costs no more than to
         lock them, so that buffers may be used again; large ones are locked.
         """
-        if self.script is not None:
-            kept: np.ndarray[Any, Any] = self.script.constant(constant)
+        if self.recorder is not None:
+            kept: np.ndarray[Any, Any] = self.recorder.constant(constant)
             return kept
-        if constant.size <= SMALL:
+        if constant.size <= MAX_COPIED_ENTRIES:
             return constant.copy(order="K")
         self.lock(constant)
         return constant
 
     def keep_static(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return an array that shapes the structure, such as an index, as plain numbers."""
-        if self.script is not None:
-            kept: np.ndarray[Any, Any] = self.script.static(array)
+        """Return an array that shapes the structure, such as an index, as a plain array."""
+        if self.recorder is not None:
+            kept: np.ndarray[Any, Any] = self.recorder.static(array)
             return kept
         return self.keep(array)
 
@@ -152,7 +152,7 @@ class Tape:
             owner = owner.base
 
     def forget(self) -> None:
-        """Let go of all numbers: what is to be made of them has been made."""
+        """Release all values, once the local Jacobians are evaluated."""
         self.entries.clear()
 
     def unlock(self) -> None:
@@ -163,7 +163,7 @@ class Tape:
         self._locked_owners, self._locked_views = [], []
 
     def key(self, outputs: tuple[Any, ...]) -> Hashable:
-        """Return what is equal for two runs exactly if these differ by nothing but numbers."""
+        """Return what is equal for two runs exactly if they differ in values only."""
         return (tuple([entry.key for entry in self.entries]), outputs)
 
     def graph(self, outputs: tuple[tuple[int | None, tuple[int, ...]], ...]) -> Graph:

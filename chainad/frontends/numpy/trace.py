@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from chainad.errors import InputError, TraceError
-from chainad.frontends.numpy.array import Traced, box
-from chainad.frontends.numpy.record import NUMBERS, PLAIN, Tracer, as_one, pack, tracers_in
 from chainad.frontends.numpy.tape import Tape
+from chainad.frontends.numpy.traced_calls import NUMBERS, PLAIN, Tracer, as_one, pack, tracers_in
+from chainad.frontends.numpy.traced_values import Traced, box
 from chainad.ir.graph import Graph
 
 
@@ -30,7 +30,7 @@ class Run:
 
     @property
     def key(self) -> Hashable:
-        """Equal for two runs exactly if these differ by nothing but numbers."""
+        """Equal for two runs exactly if they differ in values only."""
         return self.tape.key(self.outputs)
 
     def graph(self) -> Graph:
@@ -76,7 +76,7 @@ class tracing:  # noqa: N801
         if tape.refusals:
             # Caught by the function, which then went another way than it does with plain numbers.
             raise tape.refusals[0]
-        tape.is_open = tape.is_quick = False
+        tape.is_open = tape.has_fast_path = False
         return _finish(tape, result)
 
 

@@ -1,6 +1,6 @@
-"""Traced values: duck arrays over NEP 13 and NEP 18 that write down what is done with them.
+"""Traced values: duck arrays (NEP 13 and NEP 18) that record what is computed from them.
 
-They hold their numbers, so `if`, loops, `len` and comparisons work as in plain NumPy. What would
+They hold concrete values, so `if`, loops, `len` and comparisons work as in plain NumPy. What would
 lose a derivative raises TraceError with the user's file and line, and what to write instead.
 
 Two classes, because NumPy packs what has no `__array__` into object arrays: a 0-d traced value in
@@ -15,22 +15,27 @@ from typing import Any, NoReturn
 import numpy as np
 
 from chainad.errors import TraceError
-from chainad.frontends.numpy.flat import Flat
-from chainad.frontends.numpy.methods import OPERATORS, USUAL, equip, ufunc_method
+from chainad.frontends.numpy.flat_view import FlatView
+from chainad.frontends.numpy.methods import (
+    COMMON_OPERAND_TYPES,
+    OPERATORS,
+    add_array_methods,
+    ufunc_method,
+)
 from chainad.frontends.numpy.mutation import (
     WRITERS,
-    Memory,
-    Path,
-    become,
+    ViewedArray,
+    ViewPath,
     link,
     raw,
+    rebind,
     write,
     write_at,
     write_whole,
 )
-from chainad.frontends.numpy.record import Tracer, as_one, call, tracers_in
-from chainad.frontends.numpy.source_lines import called, here
+from chainad.frontends.numpy.source_lines import here, scipy_calls
 from chainad.frontends.numpy.tape import Tape
+from chainad.frontends.numpy.traced_calls import Tracer, as_one, call, tracers_in
 from chainad.rules.base import CONSTANT, RULES
 from chainad.rules.movement import astype, getitem
 from chainad.rules.scipy_wrappers import instead_of_scipy
@@ -83,7 +88,7 @@ class Traced(Tracer):
 
     @property
     def flat(self) -> Any:
-        return Flat(self)
+        return FlatView(self)
 
     def __repr__(self) -> str:
         return f"Traced({self.value!r})"
@@ -126,10 +131,10 @@ class Traced(Tracer):
         """Return a new array; one of floats can be written into."""
         if any(True for _ in tracers_in((args, kwargs))) and func not in LIKE:
             return as_one(args[0]) if len(args) == 1 and not kwargs else call(func, args, kwargs)
-        array = func(*strip_all(args), **strip_all(kwargs))
+        array = func(*all_untraced(args), **all_untraced(kwargs))
         if array.dtype.kind != "f" or not array.ndim or not self.tape.is_open:
             return array
-        if self.tape.is_script:
+        if self.tape.is_recorder:
             return array
         return TracedArray(array, self.tape, self.tape.append_constant(array))
 
@@ -144,7 +149,7 @@ class Traced(Tracer):
 
     def _refuse_numbers(self, message: str) -> NoReturn:
         """Refuse to give plain numbers; say what to write instead of a function of SciPy."""
-        self._refuse(instead_of_scipy(called()) or message)
+        self._refuse(instead_of_scipy(scipy_calls()) or message)
 
     # -------------------------------------------------------------- as number
 
@@ -255,7 +260,7 @@ class Traced(Tracer):
         return call(getitem, (self, key), {})
 
 
-equip(Traced)
+add_array_methods(Traced)
 
 # Functions that make an array like another, and those that take like= (NEP 35).
 LIKE: set[Callable[..., Any]] = {np.zeros_like, np.ones_like, np.empty_like}
@@ -265,13 +270,13 @@ CREATION: set[Callable[..., Any]] = LIKE | {
 }  # fmt: skip
 
 
-def strip_all(value: Any) -> Any:
-    """Replace traced values by plain ones, whatever their tape."""
+def all_untraced(value: Any) -> Any:
+    """Replace traced values by plain arrays, whatever their tape."""
     if isinstance(value, Tracer):
         return raw(value)
     if isinstance(value, (list, tuple)):
-        return type(value)(map(strip_all, value))
-    return {k: strip_all(x) for k, x in value.items()} if isinstance(value, dict) else value
+        return type(value)(map(all_untraced, value))
+    return {k: all_untraced(x) for k, x in value.items()} if isinstance(value, dict) else value
 
 
 def _out_of(kwargs: dict[str, Any]) -> Traced | None:
@@ -287,7 +292,7 @@ def _without(kwargs: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 # Attributes of ndarray that tell of its memory.
-_OF_BYTES = {
+_MEMORY_ATTRIBUTES = {
     "base", "byteswap", "ctypes", "data", "dump", "dumps", "getfield", "setfield", "setflags",
     "strides", "tobytes", "tofile", "__array_interface__", "__array_struct__", "__dlpack__",
 }  # fmt: skip
@@ -332,14 +337,14 @@ class TracedArray(Traced):
     __slots__ = ("__weakref__", "link")
     __hash__ = None  # type: ignore[assignment]
 
-    link: tuple[Memory, Path] | None
+    link: tuple[ViewedArray, ViewPath] | None
 
     def __getattr__(self, name: str) -> NoReturn:
         # An AttributeError, so that hasattr finds what there is.
         what = (
             "belongs to the bytes of an array, which a traced one has none of; use"
             " x.reshape, x.copy, or chainad.stop_gradient(x) for the plain numbers"
-            if name in _OF_BYTES
+            if name in _MEMORY_ATTRIBUTES
             else "is no attribute of traced arrays"
         )
         raise AttributeError(f"{here()}x.{name} {what}", name=name, obj=self)
@@ -403,7 +408,7 @@ for _name, _ufunc in OPERATORS.items():
 
 
 def _write_whole(target: Traced, result: Any) -> None:
-    """Let an array become the result of a call that writes into all of it."""
+    """Let an array stand for the result of a call that writes into all of it."""
     if np.shape(result) != target.shape:
         raise ValueError(
             f"non-broadcastable output operand with shape {target.shape} doesn't match the"
@@ -421,7 +426,7 @@ def _write_whole(target: Traced, result: Any) -> None:
         target._refuse("this makes a constant of a traced number; assign the result instead")
     if result.dtype != target.dtype:
         result = call(astype, (result, target.dtype), {})
-    become(target, result)
+    rebind(target, result)
 
 
 def make_box(scalar: type[TracedScalar], array: type[TracedArray]) -> Callable[..., Traced]:
@@ -444,7 +449,7 @@ def make_box(scalar: type[TracedScalar], array: type[TracedArray]) -> Callable[.
 
 
 box = make_box(TracedScalar, TracedArray)
-USUAL |= {TracedScalar, TracedArray}
+COMMON_OPERAND_TYPES |= {TracedScalar, TracedArray}
 
 
 def _may_be_view(tape: Tape, number: int, value: Any, plain: np.ndarray[Any, Any]) -> bool:

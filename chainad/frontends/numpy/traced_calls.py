@@ -1,4 +1,4 @@
-"""Recording one call: which arguments are operands, what is static, and what came out."""
+"""Calls on traced values: which arguments are operands, what is static, and the entry recorded."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
     """Call `function` on traced values: record it, compute its definition, or refuse."""
     rule = RULES.get(function)
     if rule is not None and rule.is_plain and not kwargs and len(args) < 3:
-        done = _quick(function, args)
+        done = _fast_path(function, args)
         if done is not None:
             return done
     tape = innermost_tape(args, kwargs)
-    if tape.is_script:
+    if tape.is_recorder:
         return tape.call(function, args, kwargs)  # type: ignore[attr-defined]
     if not tape.is_open:
         raise TraceError(
@@ -83,12 +83,12 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
     if kwargs or not isinstance(function, np.ufunc):
         kwargs = _without_out(function, args, kwargs)
     if function in CONSTANT:
-        return function(*strip(args, tape), **strip(kwargs, tape))
+        return function(*untraced(args, tape), **untraced(kwargs, tape))
     if function in DEFINED:
         return _refusing(DEFINED[function], function, args, kwargs)
     if rule is None:
         if _is_constant(tape, (args, kwargs)):
-            return function(*strip(args, tape), **strip(kwargs, tape))
+            return function(*untraced(args, tape), **untraced(kwargs, tape))
         raise TraceError(here() + _unknown(function))
     if rule.canonical is not None:
         args, kwargs = _refusing(rule.canonical, function, args, kwargs), {}
@@ -98,7 +98,7 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
     elif kwargs:
         args, kwargs = _positional(function, args, kwargs)
     if rule.is_constant is not None and rule.is_constant(args):
-        return function(*strip(args, tape), **strip(kwargs, tape))
+        return function(*untraced(args, tape), **untraced(kwargs, tape))
     return _record(tape, rule, function, args, kwargs)
 
 
@@ -195,14 +195,14 @@ def tracers_in(value: Any) -> Iterator[Tracer]:
         yield from tracers_in(value.ravel().tolist())
 
 
-def strip(value: Any, tape: Tape) -> Any:
-    """Replace the values traced on `tape` by plain ones."""
+def untraced(value: Any, tape: Tape) -> Any:
+    """Replace the values traced on `tape` by those behind them."""
     if isinstance(value, Tracer):
         return value.value if value.tape is tape else value
     if isinstance(value, (list, tuple)):
-        return _rebuild(value, (strip(item, tape) for item in value))
+        return _rebuild(value, (untraced(item, tape) for item in value))
     if isinstance(value, dict):
-        return {k: strip(item, tape) for k, item in value.items()}
+        return {k: untraced(item, tape) for k, item in value.items()}
     return value
 
 
@@ -261,21 +261,25 @@ class Template:
         self.sources = [*sources]
         self.values = [*values]
 
-    def argument(self, value: Any, must: bool) -> Any:
+    def argument(self, value: Any, is_operand: bool) -> Any:
         """Return what stands for `value` in the node: an Argument, or a static value."""
         if isinstance(value, Tracer):
             if value.tape is self.tape:
                 return self._operand(value.value, value.number)
-            if must or not value.tape.is_script or (value.shape and value.dtype.kind in "fc"):
+            if (
+                is_operand
+                or not value.tape.is_recorder
+                or (value.shape and value.dtype.kind in "fc")
+            ):
                 return self._operand(value.snapshot(), None)
-            return seen(value)
+            return concrete(value)
         if isinstance(value, slice):
-            return slice(seen(value.start), seen(value.stop), seen(value.step))
+            return slice(concrete(value.start), concrete(value.stop), concrete(value.step))
         if isinstance(value, np.ndarray):
-            return self._array(value, must)
+            return self._array(value, is_operand)
         if isinstance(value, (list, tuple)):
-            return self._sequence(value, must)
-        if must and isinstance(value, NUMBERS):
+            return self._sequence(value, is_operand)
+        if is_operand and isinstance(value, NUMBERS):
             return self._operand(value, None)
         if scipy.sparse.issparse(value):
             raise TraceError(
@@ -284,23 +288,23 @@ class Template:
             )
         return value
 
-    def _array(self, value: np.ndarray[Any, Any], must: bool) -> Any:
+    def _array(self, value: np.ndarray[Any, Any], is_operand: bool) -> Any:
         if value.dtype == object and any(True for _ in tracers_in(value)):
-            return self.argument(pack(value), must)
+            return self.argument(pack(value), is_operand)
         if value.dtype == object and all(isinstance(x, NUMBERS) for x in value.flat):
             value = value.astype(float)  # np.sign and the like make these of traced scalars
         if type(value) not in PLAIN or value.dtype.kind not in "fiubc":
             raise TraceError(here() + _unfit(value))
-        if must or value.dtype.kind in "fc":
+        if is_operand or value.dtype.kind in "fc":
             return self._operand(self.tape.keep(value), None)
         return self.tape.keep_static(value)
 
-    def _sequence(self, value: Any, must: bool) -> Any:
-        if must and not self.rule.nested:
-            return self.argument(as_one(value), must)
+    def _sequence(self, value: Any, is_operand: bool) -> Any:
+        if is_operand and not self.rule.nested:
+            return self.argument(as_one(value), is_operand)
         # In a list of operands, an inner list is an operand of its own.
-        inner = (as_one(x) if must and isinstance(x, (list, tuple)) else x for x in value)
-        return _rebuild(value, (self.argument(x, must) for x in inner))
+        inner = (as_one(x) if is_operand and isinstance(x, (list, tuple)) else x for x in value)
+        return _rebuild(value, (self.argument(x, is_operand) for x in inner))
 
     def _operand(self, value: Any, source: int | None) -> Argument:
         self.values.append(value)
@@ -308,10 +312,10 @@ class Template:
         return argument(len(self.values) - 1, value, source is not None)
 
 
-def seen(value: Any) -> Any:
-    """Return the plain numbers of a recorded value, which each call of the script then compares."""
-    if isinstance(value, Tracer) and value.tape.is_script:
-        return value.tape.see(value)  # type: ignore[attr-defined]
+def concrete(value: Any) -> Any:
+    """Return the concrete value of a recorded one, guarded; other values as they are."""
+    if isinstance(value, Tracer) and value.tape.is_recorder:
+        return value.tape.concretize(value)  # type: ignore[attr-defined]
     return value
 
 
@@ -343,7 +347,7 @@ def _record(
         entry = _entry(tape, rule, function, args, kwargs)
     dtype = getattr(entry.value, "dtype", None)
     if dtype is not None and dtype.kind == "c":
-        tape.has_complex, tape.is_quick = True, False
+        tape.has_complex, tape.has_fast_path = True, False
     elif dtype is None or dtype.kind != "f":
         if _is_constant(tape, (args, kwargs)):
             return entry.value
@@ -392,7 +396,7 @@ _OPERATORS: dict[Callable[..., Any], Callable[..., Any]] = {
 _new_entry = partial(tuple.__new__, Entry)
 
 
-def _quick(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+def _fast_path(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """Record a call of one or two operands: values of one tape, or real constants.
 
     Most calls are of this kind, and every microsecond here is paid at each of them. Returns None
@@ -400,7 +404,7 @@ def _quick(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """
     a = args[0]
     if len(args) == 1:
-        if not isinstance(a, Tracer) or not a.tape.is_quick:
+        if not isinstance(a, Tracer) or not a.tape.has_fast_path:
             return None
         tape, x = a.tape, a.value
         value = function(x)
@@ -412,7 +416,7 @@ def _quick(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         if isinstance(a, Tracer):
             tape, x = a.tape, a.value
             first = one = a.number
-            if not tape.is_quick:
+            if not tape.has_fast_path:
                 return None
             if isinstance(b, Tracer):
                 if b.tape is not tape:
@@ -420,11 +424,11 @@ def _quick(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
                 y = b.value
                 second = other = b.number
             else:
-                second, (y, other) = None, _quick_constant(tape, function, b)
-        elif isinstance(b, Tracer) and b.tape.is_quick:
+                second, (y, other) = None, _fast_constant(tape, function, b)
+        elif isinstance(b, Tracer) and b.tape.has_fast_path:
             tape, y = b.tape, b.value
             second = other = b.number
-            first, (x, one) = None, _quick_constant(tape, function, a)
+            first, (x, one) = None, _fast_constant(tape, function, a)
         else:
             return None
         if one is None or other is None:
@@ -439,7 +443,7 @@ def _quick(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     return tape.box(value, tape, number, (function, args, _NO_OPTIONS))
 
 
-def _quick_constant(tape: Tape, function: Callable[..., Any], x: Any) -> tuple[Any, Any]:
+def _fast_constant(tape: Tape, function: Callable[..., Any], x: Any) -> tuple[Any, Any]:
     """Return a real constant as it is kept, and what it is in a key (None: not so quick)."""
     kind = type(x)
     if kind is float or kind is np.float64:
@@ -508,15 +512,15 @@ def _entry(
     kwargs: dict[str, Any],
 ) -> Entry:
     template = Template(tape, rule)
-    spelled = tuple(
+    positional = tuple(
         template.argument(value, rule.is_operand(k, len(args))) for k, value in enumerate(args)
     )
     named = {k: template.argument(value, False) for k, value in kwargs.items()}
-    value = function(*_refill(spelled, template.values), **_refill(named, template.values))
+    value = function(*_refill(positional, template.values), **_refill(named, template.values))
     sources = tuple(template.sources)
     operands = tuple([_as_float(x, value) for x in template.values])
-    key = (function, freeze(spelled), freeze(named) if named else None, sources)
-    return Entry(function, (spelled, named), sources, operands, value, key, raw_site())
+    key = (function, freeze(positional), freeze(named) if named else None, sources)
+    return Entry(function, (positional, named), sources, operands, value, key, raw_site())
 
 
 def _refill(value: Any, values: list[Any]) -> Any:

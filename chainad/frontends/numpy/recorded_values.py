@@ -1,7 +1,7 @@
-"""Recorded values: plain arrays and numbers whose calls a script writes down.
+"""RecordedValue values: plain arrays and numbers whose calls a recorder writes down.
 
 They behave as plain arrays do. What NumPy computes from them is recorded in turn; whatever else is
-asked of them is answered with plain numbers, and each replay checks that these are the same.
+requested of them is answered with concrete values, and each replay checks that these are the same.
 """
 
 from __future__ import annotations
@@ -12,29 +12,35 @@ from typing import Any
 
 import numpy as np
 
-from chainad.frontends.numpy.array import Traced, TracedArray, TracedScalar, in_place, make_box
-from chainad.frontends.numpy.record import call, innermost_tape
-from chainad.frontends.numpy.recorder import Script, stopped
+from chainad.frontends.numpy.recorder import Recorder, gradient_stopped
+from chainad.frontends.numpy.traced_calls import call, innermost_tape
+from chainad.frontends.numpy.traced_values import (
+    Traced,
+    TracedArray,
+    TracedScalar,
+    in_place,
+    make_box,
+)
 
 
-class Recorded(Traced):
-    """What recorded arrays and numbers share; `tape` is their script."""
+class RecordedValue(Traced):
+    """What recorded arrays and numbers share; `tape` is their recorder."""
 
     __slots__ = ()
 
-    tape: Script
+    tape: Recorder
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         is_written = method == "at" and isinstance(inputs[0], TracedArray)
-        if method == "__call__" or is_written or not innermost_tape(inputs, kwargs).is_script:
+        if method == "__call__" or is_written or not innermost_tape(inputs, kwargs).is_recorder:
             return super().__array_ufunc__(ufunc, method, *inputs, **kwargs)
         function = getattr(ufunc, method)
         if method == "at":  # into a plain array
-            return function(*map(self.tape.see_all, inputs))
+            return function(*map(self.tape.concretize_all, inputs))
         return self.tape.call(function, inputs, kwargs)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        return np.array(self.tape.see(self), dtype=dtype)
+        return np.array(self.tape.concretize(self), dtype=dtype)
 
     def __repr__(self) -> str:
         return f"Recorded({self.value!r})"
@@ -45,60 +51,60 @@ class Recorded(Traced):
         return self.tape.truth(self)
 
     def __float__(self) -> float:
-        return float(self.tape.see(self))
+        return float(self.tape.concretize(self))
 
     def __int__(self) -> int:
-        return int(self.tape.see(self))
+        return int(self.tape.concretize(self))
 
     def __index__(self) -> int:
-        return operator.index(self.tape.see(self))
+        return operator.index(self.tape.concretize(self))
 
     def __complex__(self) -> complex:
-        return complex(self.tape.see(self))
+        return complex(self.tape.concretize(self))
 
     def __round__(self, ndigits: int | None = None) -> Any:
-        return round(self.tape.see(self), ndigits)
+        return round(self.tape.concretize(self), ndigits)
 
     def __floor__(self) -> Any:
-        return self.tape.see(self).__floor__()
+        return self.tape.concretize(self).__floor__()
 
     def __ceil__(self) -> Any:
-        return self.tape.see(self).__ceil__()
+        return self.tape.concretize(self).__ceil__()
 
     def __trunc__(self) -> Any:
-        return self.tape.see(self).__trunc__()
+        return self.tape.concretize(self).__trunc__()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return self.tape.see(self).__reduce_ex__(protocol)
+        return self.tape.concretize(self).__reduce_ex__(protocol)
 
     # --------------------------------------------------------------- methods
 
     def tolist(self) -> Any:
-        return self.tape.see(self).tolist()
+        return self.tape.concretize(self).tolist()
 
     def item(self, *index: Any) -> Any:
-        return self.tape.see(self).item(*index)
+        return self.tape.concretize(self).item(*index)
 
     def view(self, *args: Any, **kwargs: Any) -> Any:
-        return self.tape.see(self).view(*args, **kwargs)
+        return self.tape.concretize(self).view(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # protocols of NumPy, which would share the memory
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return getattr(self.tape.see(self), name)
+        return getattr(self.tape.concretize(self), name)
 
 
-class RecordedScalar(Recorded, TracedScalar):
+class RecordedScalar(RecordedValue, TracedScalar):
     """A recorded number."""
 
     __slots__ = ()
-    __getattr__ = Recorded.__getattr__
+    __getattr__ = RecordedValue.__getattr__
 
     def __hash__(self) -> int:
-        return hash(self.tape.see(self))
+        return hash(self.tape.concretize(self))
 
 
-class RecordedArray(Recorded, TracedArray):
+class RecordedArray(RecordedValue, TracedArray):
     """A recorded array of one or more axes."""
 
     __slots__ = ()
@@ -116,19 +122,19 @@ for _name, _ufunc in {
     "lshift": np.left_shift,
     "rshift": np.right_shift,
 }.items():
-    setattr(Recorded, f"__{_name}__", _bitwise(_ufunc, swapped=False))
-    setattr(Recorded, f"__r{_name}__", _bitwise(_ufunc, swapped=True))
+    setattr(RecordedValue, f"__{_name}__", _bitwise(_ufunc, swapped=False))
+    setattr(RecordedValue, f"__r{_name}__", _bitwise(_ufunc, swapped=True))
     setattr(RecordedArray, f"__i{_name}__", in_place(_ufunc))
-setattr(Recorded, "__invert__", lambda self: call(np.invert, (self,), {}))  # noqa: B010
+setattr(RecordedValue, "__invert__", lambda self: call(np.invert, (self,), {}))  # noqa: B010
 
 
 box_recorded = make_box(RecordedScalar, RecordedArray)
 
 
 def detached(x: Any) -> Any:
-    """Return the plain numbers of x, a recorded value while a script is being recorded."""
-    while isinstance(x, Traced) and not x.tape.is_script:
+    """Return the plain numbers of x, a recorded value while a function is recorded."""
+    while isinstance(x, Traced) and not x.tape.is_recorder:
         x = x.value
-    if isinstance(x, Recorded):
-        return x.tape.call(stopped, (x,), {})
+    if isinstance(x, RecordedValue):
+        return x.tape.call(gradient_stopped, (x,), {})
     return np.array(x) if isinstance(x, np.ndarray) else x

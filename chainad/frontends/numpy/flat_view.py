@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from chainad.frontends.numpy.record import as_one
+from chainad.frontends.numpy.traced_calls import as_one
 from chainad.ir.positions import coordinates
 
 
-class Flat:
+class FlatView:
     """The entries of a traced array, one after the other: x.flat."""
 
     def __init__(self, array: Any) -> None:
