@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import chainad
 from chainad import InputError, TraceError
-from chainad.frontends.numpy.tape import SMALL
+from chainad.frontends.numpy.tape import MAX_COPIED_ENTRIES
 from chainad.frontends.numpy.traced_calls import Tracer
 
 X = np.array([0.3, 1.2, 2.5, 0.7])
@@ -539,7 +539,7 @@ def test_a_small_constant_may_be_overwritten_after_use() -> None:
 
 
 def test_a_large_constant_that_is_overwritten_after_use_is_refused_loudly() -> None:
-    W = np.ones((SMALL, 4))
+    W = np.ones((MAX_COPIED_ENTRIES, 4))
 
     def f(x):
         y = W @ x
@@ -554,8 +554,8 @@ def test_a_large_constant_that_is_overwritten_after_use_is_refused_loudly() -> N
 
 
 def test_a_large_buffer_is_refused_through_its_views_and_its_owner() -> None:
-    buffer = np.ones((2 * SMALL, 4))
-    view = buffer[: SMALL + 1]
+    buffer = np.ones((2 * MAX_COPIED_ENTRIES, 4))
+    view = buffer[: MAX_COPIED_ENTRIES + 1]
 
     def write_owner(x):
         y = view * x
@@ -580,7 +580,7 @@ def test_a_large_buffer_is_refused_through_its_views_and_its_owner() -> None:
 
 
 def test_a_large_index_that_is_overwritten_after_use_is_refused() -> None:
-    index = np.zeros(SMALL + 1, int)
+    index = np.zeros(MAX_COPIED_ENTRIES + 1, int)
 
     def f(x):
         y = x[index]
@@ -614,13 +614,13 @@ def test_read_only_arrays_stay_read_only() -> None:
 
 
 def test_locks_are_given_back_for_views_of_views_and_memory_maps(tmp_path: Any) -> None:
-    n = SMALL + 8
+    n = MAX_COPIED_ENTRIES + 8
     owner = np.ones(4 * n)
     views = [owner[2:], owner[2:][1:], owner.reshape(4, n)[1], np.frombuffer(bytearray(8 * n))]
     mapped = np.memmap(tmp_path / "x", dtype=float, mode="w+", shape=4)
     views.append(np.memmap(tmp_path / "y", dtype=float, mode="w+", shape=n))
     for view in views:
-        chainad.jacobian(lambda x, v=view: np.sum(x) * v[: SMALL + 4])(X)
+        chainad.jacobian(lambda x, v=view: np.sum(x) * v[: MAX_COPIED_ENTRIES + 4])(X)
         assert view.flags.writeable
     assert owner.flags.writeable
     np.testing.assert_array_equal(chainad.jacobian(lambda x: x + mapped)(X), np.eye(4))
