@@ -1,6 +1,6 @@
-"""The Python backend: a straight-line program on Python floats, for one point at a time.
+"""The Python backend: an SSA program of scalars on Python floats, for one point at a time.
 
-A Python float times another takes a tenth of the time of a NumPy call on arrays of one number.
+A product of Python floats takes a tenth of the time of a NumPy call on arrays of one element.
 Where Python's math raises and NumPy gives infinity or nan, NumPy computes the point.
 """
 
@@ -13,38 +13,39 @@ from typing import Any
 import numpy as np
 
 from chainad.backends.scalar_expressions import HELPERS, PYTHON
+from chainad.ir.scalar_graph import Function
 from chainad.ir.scalar_program import Place, StraightLine
 
-# Deeper expressions are cut by a variable: Python's own compiler has a limit.
-DEEPEST = 16
+# Deeper ones are split by a variable: Python's own compiler has a limit.
+_MAX_EXPRESSION_DEPTH = 16
 
 
-def missing(program: StraightLine) -> list[str]:
-    """Return the names of functions that have no spelling."""
+def unsupported(program: StraightLine) -> list[str]:
+    """Return the names of functions that Python code has no expression for."""
     return sorted({x.function.__name__ for x in program.lines if x.function not in PYTHON})
 
 
 def source(program: StraightLine) -> str:
-    """Return a program as a Python function of the numbers of its inputs, in tuples."""
-    writer = ScalarEmitter(program, PYTHON)
-    body = writer.lines()
+    """Return a program as a Python function of the elements of its inputs, in tuples."""
+    emitter = ScalarEmitter(program, PYTHON)
+    body = emitter.lines()
     names = [f"v{k}" for k in range(program.n_inputs)]
     starts = np.cumsum([0, *program.inputs]).tolist()
     read = [
         f"({', '.join(names[a:b])},) = x{k}" for k, (a, b) in enumerate(pairwise(starts)) if b > a
     ]
     args = ", ".join(f"x{k}" for k in range(len(program.inputs)))
-    results = "".join(f"[{', '.join(map(writer.name, output))}], " for output in program.outputs)
+    results = "".join(f"[{', '.join(map(emitter.name, output))}], " for output in program.outputs)
     text = "\n    ".join([*read, *body, f"return ({results})"])
     return f"def run({args}):\n    {text}\n"
 
 
 class ScalarEmitter:
-    """Writes the lines of a program; a value that is read once is written where it is read."""
+    """Emits the lines of a program; a value that is read once is inlined where it is read."""
 
-    def __init__(self, program: StraightLine, spellings: dict[Any, str]) -> None:
+    def __init__(self, program: StraightLine, templates: dict[Function, str]) -> None:
         self.program = program
-        self.spellings = spellings
+        self.templates = templates
         self.inlined: dict[Place, str] = {}
         self.depth: dict[Place, int] = {}
 
@@ -55,26 +56,26 @@ class ScalarEmitter:
         return self.inlined.get(place) or f"v{place}"
 
     def lines(self) -> list[str]:
-        """Return the assignments; afterwards, `name` spells any value."""
+        """Return the assignments; afterwards, `name` gives the expression of any value."""
         program, found = self.program, []
-        often = self._read_twice()
+        repeated = self._read_repeatedly()
         for k, line in enumerate(program.lines):
             place = program.start + k
-            text = self.spellings[line.function].format(*map(self.name, line.operands))
+            text = self.templates[line.function].format(*map(self.name, line.operands))
             depth = 1 + max((self.depth.get(x, 0) for x in line.operands), default=0)
-            if program.uses[place] == 1 and place not in often and depth < DEEPEST:
+            if program.uses[place] == 1 and place not in repeated and depth < _MAX_EXPRESSION_DEPTH:
                 self.inlined[place], self.depth[place] = text, depth
             else:
-                found.append(f"v{place} = {text[1:-1] if _is_bracketed(text) else text}")
+                found.append(f"v{place} = {text[1:-1] if _is_parenthesized(text) else text}")
         return found
 
-    def _read_twice(self) -> set[Place]:
-        """Return the places that a spelling names more than once."""
+    def _read_repeatedly(self) -> set[Place]:
+        """Return the operands that a template reads more than once."""
         return {
             x
             for line in self.program.lines
             for k, x in enumerate(line.operands)
-            if self.spellings[line.function].count(f"{{{k}}}") > 1
+            if self.templates[line.function].count(f"{{{k}}}") > 1
         }
 
 
@@ -86,8 +87,8 @@ def literal(value: float | bool) -> str:
     return "nan" if np.isnan(value) else "inf" if value > 0 else "(-inf)"
 
 
-def _is_bracketed(text: str) -> bool:
-    """Return whether one pair of brackets is around all of a text."""
+def _is_parenthesized(text: str) -> bool:
+    """Return whether one pair of brackets encloses all of a text."""
     if not text.startswith("("):
         return False
     depth = 0
@@ -102,5 +103,5 @@ def load(text: str) -> Callable[..., Any]:
     """Return the function that a source defines; it raises where NumPy gives infinity or nan."""
     names = {**HELPERS}
     exec(compile(text, "<chainad scalar program>", "exec"), names)
-    work: Callable[..., Any] = names["run"]
-    return work
+    run: Callable[..., Any] = names["run"]
+    return run

@@ -31,7 +31,7 @@ def _rint(x: float) -> float:
     return math.copysign(float(round(x)), x)
 
 
-def _integral(function: Callable[[float], int]) -> Callable[[float], float]:
+def _as_float(function: Callable[[float], int]) -> Callable[[float], float]:
     return lambda x: math.copysign(float(function(x)), x) if x else x
 
 
@@ -49,14 +49,14 @@ HELPERS: dict[str, Any] = {
     "sign": _sign,
     "logaddexp": _logaddexp,
     "rint": _rint,
-    "round_floor": lambda x: float(math.floor(x)) if x else x,
-    "round_ceil": _integral(math.ceil),
-    "round_trunc": _integral(math.trunc),
+    "float_floor": lambda x: float(math.floor(x)) if x else x,
+    "float_ceil": _as_float(math.ceil),
+    "float_trunc": _as_float(math.trunc),
     "xlogy": _xlogy,
     "expit": _expit,
 }
 
-ARITHMETIC: dict[Function, str] = {
+OPERATORS: dict[Function, str] = {
     np.add: "({0} + {1})",
     np.subtract: "({0} - {1})",
     np.multiply: "({0} * {1})",
@@ -90,13 +90,13 @@ _CALLS: dict[Function, str] = {
 }
 
 PYTHON: dict[Function, str] = {
-    **ARITHMETIC,
+    **OPERATORS,
     **_CALLS,
     np.absolute: "abs({0})",
     np.sign: "sign({0})",
-    np.floor: "round_floor({0})",
-    np.ceil: "round_ceil({0})",
-    np.trunc: "round_trunc({0})",
+    np.floor: "float_floor({0})",
+    np.ceil: "float_ceil({0})",
+    np.trunc: "float_trunc({0})",
     np.rint: "rint({0})",
     np.fmod: "fmod({0}, {1})",
     np.cbrt: "cbrt({0})",
@@ -110,7 +110,7 @@ PYTHON: dict[Function, str] = {
 
 # In machine code nothing raises: division and functions give infinity and nan as NumPy does.
 MACHINE: dict[Function, str] = {
-    **ARITHMETIC,
+    **OPERATORS,
     **_CALLS,
     np.absolute: "abs({0})",
     np.sign: "(0.0 if {0} == 0.0 else {0} if {0} != {0} else copysign(1.0, {0}))",

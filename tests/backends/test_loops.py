@@ -1,4 +1,4 @@
-"""Loops: array programs as loop nests, rolled up again, against NumPy and against plain Python."""
+"""Loops: array programs as loop nests, rerolled, against NumPy and against plain Python."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import pytest
 from functions import FUNCTIONS
 
 import chainad
-from chainad.backends.numba import loop_memory as storage
 from chainad.backends.numba import scalar as numba
-from chainad.backends.numba.loops import text_of
-from chainad.backends.numba.reroll import Loops
+from chainad.backends.numba.loop_memory import allocate_loop_memory
+from chainad.backends.numba.loops import module_source
+from chainad.backends.numba.reroll import RerolledLoops
 from chainad.compiler.loops.loop_builder import LoopBuilder, View
 from chainad.errors import FallbackWarning
 from chainad.ir.loop_program import ArrayProgram
@@ -25,7 +25,7 @@ Function = Callable[..., Any]
 needs_numba = pytest.mark.skipif(not numba.is_installed(), reason="numba is not installed")
 rng = np.random.default_rng(3)
 
-# Functions of the table that have no form as loops, with a word of the reason.
+# Functions of the table that have no form as loops, and a word of the reason given.
 REFUSED = {
     "softmax_rows": "max", "layer_norm": "var", "attention": "max", "attention_by_einsum": "einsum",
     "quadratic_form": "einsum", "einsum_with_diagonals": "einsum", "einsum_of_three": "einsum",
@@ -107,7 +107,7 @@ def two_loops(x: Any) -> Any:
     return y
 
 
-def an_early_turn(x: Any) -> Any:
+def an_early_iteration(x: Any) -> Any:
     kept, y = [], x
     for _ in range(8):
         y = np.tanh(y) + x
@@ -127,7 +127,7 @@ STEPPED: dict[str, tuple[Function, Any]] = {
     **{
         f.__name__: (f, rng.uniform(0.3, 0.9, 3))
         for f in (
-            two_steps, trajectory, the_first_again, two_loops, an_early_turn, long_memory,
+            two_steps, trajectory, the_first_again, two_loops, an_early_iteration, long_memory,
         )
     },
 }  # fmt: skip
@@ -162,7 +162,7 @@ def test_what_has_no_form_as_loops_is_said_and_left_to_numpy(name: str) -> None:
 
 @pytest.mark.parametrize("mode", ["auto", "forward", "reverse"])
 @pytest.mark.parametrize("name", STEPPED)
-def test_stepped_functions_are_right_when_rolled(name: str, mode: str) -> None:
+def test_stepped_functions_are_right_when_rerolled(name: str, mode: str) -> None:
     ours = agrees(*STEPPED[name], mode=mode)
     assert "for t in range(" in ours.source
 
@@ -180,7 +180,7 @@ def test_a_longer_loop_takes_no_more_lines() -> None:
 
 
 def test_without_loops_every_step_would_take_lines(monkeypatch: Any) -> None:
-    monkeypatch.setattr("chainad.backends.numba.reroll.FEWEST", 1000)
+    monkeypatch.setattr("chainad.backends.numba.reroll.MIN_ITERATIONS", 1000)
     short, long = steps_of(10), steps_of(40)
     assert long.count("\n") > 2 * short.count("\n")
 
@@ -193,8 +193,10 @@ def _chain(n_steps: int) -> ArrayProgram:
     return builder.program([x])
 
 
-def test_what_only_the_next_turn_reads_takes_no_memory_per_turn() -> None:
-    sizes = [storage.assign(p, Loops(p.operations)).size for p in map(_chain, (20, 200))]
+def test_what_only_the_next_iteration_reads_takes_no_memory_per_iteration() -> None:
+    sizes = [
+        allocate_loop_memory(p, RerolledLoops(p.operations)).size for p in map(_chain, (20, 200))
+    ]
     assert sizes[0] == sizes[1] <= 6 * 5
 
 
@@ -207,7 +209,7 @@ def test_equal_operations_are_one_but_zeros_of_either_sign_are_not() -> None:
     assert isinstance(two, View)
     assert isinstance(other, View)
     assert one.register == two.register != other.register
-    text, size = text_of(builder.program([one, other]))
+    text, size = module_source(builder.program([one, other]))
     y, z = np.empty(2), np.empty(2)
     numba.load(text).run(np.array([-0.0, 1.0]), np.empty(size), y, z)
     assert np.signbit(y).tolist() == [False, False]
@@ -287,7 +289,7 @@ def test_what_numpy_does_in_less_time_is_left_to_it() -> None:
 
 def test_what_would_take_a_compiler_too_long_is_left_to_numpy(monkeypatch: Any) -> None:
     f, x = STEPPED["euler"]
-    for limit in ("CALLS", "KINDS"):
+    for limit in ("MAX_NEST_CALLS", "MAX_NEST_KINDS"):
         with monkeypatch.context() as patch:
             patch.setattr(f"chainad.backends.numba.loops.{limit}", 5)
             with pytest.warns(FallbackWarning, match="more than 5"):

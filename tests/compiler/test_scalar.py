@@ -220,9 +220,9 @@ def test_many_points_of_arithmetic_are_turned_around_chunk_by_chunk(
     monkeypatch.setenv("CHAINAD_CACHE", str(tmp_path))
     by_machine = chainad.value_and_jacobian(much_arithmetic, backend="numba", batch=0)
     by_numpy = chainad.value_and_jacobian(much_arithmetic, backend="numpy", batch=0)
-    X = np.random.default_rng(0).uniform(0.5, 2, (3 * numba.CHUNK + 1, 3))
-    X[5], X[7, 1], X[numba.CHUNK, 0], X[-1, 2] = np.nan, 0, np.inf, -np.inf
-    for count in (1, numba.CHUNK - 1, numba.CHUNK, len(X)):
+    X = np.random.default_rng(0).uniform(0.5, 2, (3 * numba.CHUNK_POINTS + 1, 3))
+    X[5], X[7, 1], X[numba.CHUNK_POINTS, 0], X[-1, 2] = np.nan, 0, np.inf, -np.inf
+    for count in (1, numba.CHUNK_POINTS - 1, numba.CHUNK_POINTS, len(X)):
         with np.errstate(all="ignore"):
             pairs = zip(by_machine(X[-count:]), by_numpy(X[-count:]), strict=True)
         for found, wanted in pairs:

@@ -1,8 +1,8 @@
-"""LoopMemory of loops: where in one vector of memory every register lies, turn by turn.
+"""Memory of loops: where in one vector every register of every iteration is allocated.
 
-What only its own turn reads has one place for all turns; what the next turns read has a few, taken
-in a circle; what a later loop reads (a reverse sweep) has one for every turn. Memory is used again
-as soon as nothing needs what is there.
+A register that only its own iteration reads has one slot for all iterations; one that the next
+iterations read has a ring buffer of a few; one that a later loop reads (a reverse sweep) has a slot
+for every iteration. Memory is reused as soon as no live range covers it.
 """
 
 from __future__ import annotations
@@ -10,45 +10,44 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from chainad.backends.numba.reroll import InductionPattern, Loops
+from chainad.backends.numba.reroll import InductionPattern, RerolledLoops
 from chainad.ir.loop_program import ArrayProgram, Register
 
-# So many turns are kept in a circle at most, a power of two.
-CIRCLE = 4
+MAX_RING_ITERATIONS = 4  # a power of two
 
-Slot = tuple[int | None, int]  # loop and position, or None and a register
+Slot = tuple[int | None, int]  # loop and position in its body, or None and a register
 
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """`size` numbers for every turn that is kept, from `base` on.
+    """`size` elements for every iteration that is kept, from address `base` on.
 
-    Turn t lies in place t - low; with `circle` in place t modulo that power of two.
+    Iteration t is kept at index t - low; with `ring`, a power of two, at index t modulo that.
     """
 
     base: int
     size: int
     low: int = 0
-    circle: int | None = None
+    ring: int | None = None
 
-    def place(self, turn: int) -> int:
-        """Return the address of what a turn made."""
-        k = turn - self.low if self.circle is None else turn % self.circle
+    def address(self, iteration: int) -> int:
+        """Return the address of what an iteration made."""
+        k = iteration - self.low if self.ring is None else iteration % self.ring
         return self.base + k * self.size
 
 
 @dataclass(frozen=True)
 class PrologueCopy:
-    """What must be put before a loop where it reads a turn that is not there."""
+    """A copy before a loop, of what it reads from outside the iterations of a slot's loop."""
 
     register: Register
-    home: Slot
-    turn: int
+    slot: Slot
+    iteration: int
 
 
 @dataclass
-class _Use:
-    """What is known of a home: the turns that are read, and when it is needed."""
+class _LiveRange:
+    """When a slot is live, and which of its iterations are read."""
 
     size: int
     start: int
@@ -56,68 +55,66 @@ class _Use:
     low: int = 0
     high: int = 0
     distance: int = 0
-    latest: int = 0  # the earliest turn that is read when the loop is over
+    latest: int = 0  # the earliest iteration that is read after the loop, counted from its end
     is_whole: bool = False
 
 
 @dataclass(frozen=True)
 class LoopMemory:
-    """The room of every home, the copies before every loop, and how many numbers it all takes."""
+    """The allocation of every slot, the copies before every loop, and the elements of it all."""
 
-    rooms: dict[Slot, Allocation]
+    allocations: dict[Slot, Allocation]
     copies: dict[int, tuple[PrologueCopy, ...]]
     size: int
 
 
-def assign(program: ArrayProgram, loops: Loops) -> LoopMemory:
-    """Return where every register of a program lies."""
-    uses = _Uses(program, loops)
-    homes = [*uses.of]
-    placed = _placed([(u.start, u.stop, _extent(u)[0]) for u in uses.of.values()])
-    rooms = {}
-    for home, base in zip(homes, placed, strict=True):
-        use = uses.of[home]
-        _, circle = _extent(use)
-        rooms[home] = Allocation(base, use.size, use.low if circle is None else 0, circle)
-    ends = (base + _extent(u)[0] for base, u in zip(placed, uses.of.values(), strict=True))
-    return LoopMemory(
-        rooms, {k: tuple(found) for k, found in uses.copies.items()}, max(ends, default=0)
-    )
+def allocate_loop_memory(program: ArrayProgram, loops: RerolledLoops) -> LoopMemory:
+    """Return where every register of a program is allocated."""
+    liveness = _Liveness(program, loops)
+    ranges = [*liveness.of.values()]
+    bases = _packed([(r.start, r.stop, _extent(r)[0]) for r in ranges])
+    allocations = {}
+    for slot, live, base in zip(liveness.of, ranges, bases, strict=True):
+        _, ring = _extent(live)
+        allocations[slot] = Allocation(base, live.size, live.low if ring is None else 0, ring)
+    ends = (base + _extent(live)[0] for base, live in zip(bases, ranges, strict=True))
+    copies = {k: tuple(found) for k, found in liveness.copies.items()}
+    return LoopMemory(allocations, copies, max(ends, default=0))
 
 
-def _extent(use: _Use) -> tuple[int, int | None]:
-    """Return how many numbers a home takes, and its circle if it has one."""
-    circle = 1
-    while circle <= use.distance:
-        circle *= 2
-    turns = use.high - use.low + 1
-    if use.is_whole or circle > CIRCLE or use.latest > circle or circle >= turns:
-        return turns * use.size, None
-    return circle * use.size, circle
+def _extent(live: _LiveRange) -> tuple[int, int | None]:
+    """Return how many elements a slot takes, and the iterations in its ring buffer, if any."""
+    ring = 1
+    while ring <= live.distance:
+        ring *= 2
+    iterations = live.high - live.low + 1
+    if live.is_whole or ring > MAX_RING_ITERATIONS or live.latest > ring or ring >= iterations:
+        return iterations * live.size, None
+    return ring * live.size, ring
 
 
 @dataclass
-class _Uses:
-    """Everything that reads a register, found in one walk over a program."""
+class _Liveness:
+    """The live range of every slot, found in one pass over a program."""
 
     program: ArrayProgram
-    loops: Loops
-    of: dict[Slot, _Use] = field(default_factory=dict)
+    loops: RerolledLoops
+    of: dict[Slot, _LiveRange] = field(default_factory=dict)
     copies: dict[int, list[PrologueCopy]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         operations, loops = self.program.operations, self.loops
         for k, size in enumerate(self.program.inputs):
-            self.of[None, -k - 1] = _Use(size, -1, -1)
+            self.of[None, -k - 1] = _LiveRange(size, -1, -1)
         for register, operation in enumerate(operations):
             number = loops.loop_of(register)
             if number is None:
-                self.of[None, register] = _Use(operation.size, register, register)
+                self.of[None, register] = _LiveRange(operation.size, register, register)
                 continue
             loop = loops.loops[number]
-            if register < loop.start + loop.length:
-                use = _Use(operation.size, register, register, high=loop.repeats - 1)
-                self.of[number, register - loop.start] = use
+            if register < loop.start + loop.body_length:
+                live = _LiveRange(operation.size, register, register, high=loop.iterations - 1)
+                self.of[number, register - loop.start] = live
         for register, operation in enumerate(operations):
             if loops.loop_of(register) is None:
                 for x in operation.inputs:
@@ -125,72 +122,73 @@ class _Uses:
         for k in range(len(loops.loops)):
             self._read_in_loop(k)
         for k, result in enumerate(self.program.results, len(operations)):
-            self.of[None, k] = _Use(result.size, k, k)
+            self.of[None, k] = _LiveRange(result.size, k, k)
             for x in result.inputs:
                 self._read(x, k)
 
     def _read(self, register: Register, at: int) -> None:
-        """Note that a register is read once, by what stands `at` some place."""
-        family = self.loops.where(register)
-        use = self.of[family.loop, family.position]
-        use.stop = max(use.stop, at)
-        if family.loop is not None:
-            loop = self.loops.loops[family.loop]
-            use.start = loop.start
-            use.stop = max(use.stop, loop.stop)
-            use.latest = max(use.latest, loop.repeats - family.first)
+        """Note that operation `at`, outside of all loops, reads a register."""
+        pattern = self.loops.invariant(register)
+        live = self.of[pattern.loop, pattern.position]
+        live.stop = max(live.stop, at)
+        if pattern.loop is not None:
+            loop = self.loops.loops[pattern.loop]
+            live.start = loop.start
+            live.stop = max(live.stop, loop.stop)
+            live.latest = max(live.latest, loop.iterations - pattern.first)
 
     def _read_in_loop(self, k: int) -> None:
         loop = self.loops.loops[k]
         found: dict[PrologueCopy, None] = {}
-        for position, moves in enumerate(loop.moves):
-            for place in range(len(moves)):
-                family = self.loops.family(k, position, place)
-                assert family is not None
-                self._read_by(k, position, family)
-                for turn, register in self.loops.outside(k, family):
-                    found[PrologueCopy(register, (family.loop, family.position), turn)] = None
+        for position, strides in enumerate(loop.strides):
+            for operand in range(len(strides)):
+                pattern = self.loops.pattern(k, position, operand)
+                assert pattern is not None
+                self._read_by(k, position, pattern)
+                for iteration, register in self.loops.out_of_range(k, pattern):
+                    slot = pattern.loop, pattern.position
+                    found[PrologueCopy(register, slot, iteration)] = None
                     self._read(register, loop.start)
         self.copies[k] = [*found]
 
-    def _read_by(self, k: int, position: int, family: InductionPattern) -> None:
-        """Note that a loop reads a family of registers."""
+    def _read_by(self, k: int, position: int, pattern: InductionPattern) -> None:
+        """Note that position `position` in the body of loop k reads a pattern."""
         loop = self.loops.loops[k]
-        if family.loop is None:
-            parameter = self.of[None, family.position]
+        if pattern.loop is None:
+            parameter = self.of[None, pattern.position]
             parameter.stop = max(parameter.stop, loop.stop)
             return
-        use = self.of[family.loop, family.position]
-        if family.loop == k and family.move == 1 and family.first <= 0:
-            use.distance = max(use.distance, -family.first)
-            if family.first:
-                use.start = loop.start
-                use.stop = max(use.stop, loop.stop)
-                use.low = min(use.low, family.first)
+        live = self.of[pattern.loop, pattern.position]
+        if pattern.loop == k and pattern.stride == 1 and pattern.first <= 0:
+            live.distance = max(live.distance, -pattern.first)
+            if pattern.first:
+                live.start = loop.start
+                live.stop = max(live.stop, loop.stop)
+                live.low = min(live.low, pattern.first)
             else:
-                use.stop = max(use.stop, loop.start + position)
+                live.stop = max(live.stop, loop.start + position)
             return
-        turns = (family.first, family.first + family.move * (loop.repeats - 1))
-        use.low, use.high = min(use.low, *turns), max(use.high, *turns)
-        use.start = self.loops.loops[family.loop].start
-        use.stop = max(use.stop, loop.stop)
-        use.is_whole = True
+        ends = (pattern.first, pattern.first + pattern.stride * (loop.iterations - 1))
+        live.low, live.high = min(live.low, *ends), max(live.high, *ends)
+        live.start = self.loops.loops[pattern.loop].start
+        live.stop = max(live.stop, loop.stop)
+        live.is_whole = True
 
 
-def _placed(intervals: Sequence[tuple[int, int, int]]) -> list[int]:
-    """Return an address for everything that is needed from start to stop, with its size.
+def _packed(live_ranges: Sequence[tuple[int, int, int]]) -> list[int]:
+    """Return an address for everything that is live from start to stop, with its size.
 
-    The largest comes first; each goes to the lowest place that is free all the time.
+    First fit, largest first: each goes to the lowest address that is free for all of its life.
     """
-    order = sorted(range(len(intervals)), key=lambda k: (-intervals[k][2], k))
-    address = [0] * len(intervals)
+    order = sorted(range(len(live_ranges)), key=lambda k: (-live_ranges[k][2], k))
+    address = [0] * len(live_ranges)
     done: list[int] = []
     for k in order:
-        start, stop, size = intervals[k]
+        start, stop, size = live_ranges[k]
         taken = sorted(
-            (address[n], address[n] + intervals[n][2])
+            (address[n], address[n] + live_ranges[n][2])
             for n in done
-            if intervals[n][0] <= stop and start <= intervals[n][1]
+            if live_ranges[n][0] <= stop and start <= live_ranges[n][1]
         )
         at = 0
         for low, high in taken:

@@ -1,8 +1,8 @@
-"""Rolling: the turns of an unrolled loop, found in a long list of operations, become a loop again.
+"""Loop rerolling: the iterations of an unrolled loop, found in a long program, are a loop again.
 
-In a loop every turn does the same operations, and what an operation reads moves on by the same
-number of operations from turn to turn: by one turn (its own, or one before), backwards through
-another loop (a reverse sweep), or not at all (a parameter).
+In a loop every iteration does the same operations, and the number of the register that an operation
+reads advances by the same stride from iteration to iteration: by one iteration (its own, or an
+earlier one), backwards through another loop (a reverse sweep), or not at all (an invariant).
 """
 
 from __future__ import annotations
@@ -14,49 +14,49 @@ from dataclasses import dataclass
 from chainad.ir.loop_program import Operation, Register
 from chainad.ir.periodicity import numbered, periods
 
-# So many turns are worth a loop.
-FEWEST = 4
+MIN_ITERATIONS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """`repeats` turns of `length` operations each, from operation `start` on.
+    """A body of `body_length` operations, `iterations` times over, from operation `start` on.
 
-    `moves` tells for every input of every operation of a turn by how much it moves per turn.
+    `strides` tells for every input of every operation of the body by how many registers it advances
+    per iteration.
     """
 
     start: int
-    length: int
-    repeats: int
-    moves: tuple[tuple[int, ...], ...]
+    body_length: int
+    iterations: int
+    strides: tuple[tuple[int, ...], ...]
 
     @property
     def stop(self) -> int:
-        return self.start + self.length * self.repeats
+        return self.start + self.body_length * self.iterations
 
 
 @dataclass(frozen=True, slots=True)
 class InductionPattern:
-    """What an input is in the turns of a loop.
+    """Which register an input is in every iteration of a loop.
 
-    In turn t it is what position `position` of loop number `loop` made in turn `first + move * t`;
-    where `loop` is None, it is the register `position` in every turn.
+    In iteration t it is what position `position` in the body of loop number `loop` made in its
+    iteration `first + stride * t`; where `loop` is None, it is the register `position` throughout.
     """
 
     loop: int | None
     position: int
     first: int = 0
-    move: int = 0
+    stride: int = 0
 
 
-class Loops:
-    """The loops of a list of operations, in order, none overlapping."""
+class RerolledLoops:
+    """The loops of a list of operations, in order, no two overlapping."""
 
     def __init__(self, operations: Sequence[Operation]) -> None:
         self.operations = operations
-        self.loops = list(_found(operations))
+        self.loops = list(_largest_loops(operations))
         self._starts = [loop.start for loop in self.loops]
-        while (bad := self._without_home()) is not None:
+        while (bad := self._unaddressable()) is not None:
             del self.loops[bad]
             self._starts = [loop.start for loop in self.loops]
 
@@ -65,114 +65,114 @@ class Loops:
         k = bisect_right(self._starts, register) - 1
         return k if k >= 0 and register < self.loops[k].stop else None
 
-    def where(self, register: Register) -> InductionPattern:
-        """Return a register as a family that does not move."""
+    def invariant(self, register: Register) -> InductionPattern:
+        """Return a register as a pattern of stride 0."""
         k = None if register < 0 else self.loop_of(register)
         if k is None:
             return InductionPattern(None, register)
-        turn, position = divmod(register - self.loops[k].start, self.loops[k].length)
-        return InductionPattern(k, position, turn)
+        iteration, position = divmod(register - self.loops[k].start, self.loops[k].body_length)
+        return InductionPattern(k, position, iteration)
 
-    def family(self, k: int, position: int, place: int) -> InductionPattern | None:
-        """Return what an input is in the turns of loop k; None if it has no home in one loop."""
+    def pattern(self, k: int, position: int, operand: int) -> InductionPattern | None:
+        """Return the pattern of an input of loop k; None if no single loop makes it."""
         loop = self.loops[k]
-        move = loop.moves[position][place]
-        first = self.operations[loop.start + position].inputs[place]
-        if not move:
-            return self.where(first)
-        # Turns at the ends may read what stands before or behind the home of all others.
-        turns = (loop.repeats // 2, loop.repeats - 1, 0)
-        homes = (self.loop_of(first + move * t) for t in turns)
-        home = next((h for h in homes if h is not None), None)
-        if home is None or move % self.loops[home].length:
+        stride = loop.strides[position][operand]
+        first = self.operations[loop.start + position].inputs[operand]
+        if not stride:
+            return self.invariant(first)
+        # The first and last iterations may read what stands before or behind the source loop.
+        samples = (loop.iterations // 2, loop.iterations - 1, 0)
+        sources = (self.loop_of(first + stride * t) for t in samples)
+        source = next((k for k in sources if k is not None), None)
+        if source is None or stride % self.loops[source].body_length:
             return None
-        turn, at = divmod(first - self.loops[home].start, self.loops[home].length)
-        return InductionPattern(home, at, turn, move // self.loops[home].length)
+        iteration, at = divmod(first - self.loops[source].start, self.loops[source].body_length)
+        return InductionPattern(source, at, iteration, stride // self.loops[source].body_length)
 
-    def outside(self, k: int, family: InductionPattern) -> Iterator[tuple[int, Register]]:
-        """Yield the turns of its own loop that a family reads without their being there.
+    def out_of_range(self, k: int, pattern: InductionPattern) -> Iterator[tuple[int, Register]]:
+        """Yield the iterations that a pattern reads beyond the range of its source loop.
 
-        Each comes with the register that is meant.
+        Each comes with the register that holds its value.
         """
-        if family.loop is None or not family.move:
+        if pattern.loop is None or not pattern.stride:
             return
-        home = self.loops[family.loop]
-        for t in range(self.loops[k].repeats):
-            turn = family.first + family.move * t
-            if not 0 <= turn < home.repeats:
-                yield turn, home.start + family.position + turn * home.length
+        source = self.loops[pattern.loop]
+        for t in range(self.loops[k].iterations):
+            iteration = pattern.first + pattern.stride * t
+            if not 0 <= iteration < source.iterations:
+                yield iteration, source.start + pattern.position + iteration * source.body_length
 
-    def _without_home(self) -> int | None:
-        """Return a loop with an input that cannot be addressed by a formula of the turn."""
+    def _unaddressable(self) -> int | None:
+        """Return a loop with an input that is no linear function of the iteration, if any."""
         for k, loop in enumerate(self.loops):
-            for position, moves in enumerate(loop.moves):
-                for place in range(len(moves)):
-                    family = self.family(k, position, place)
-                    if family is None:
+            for position, strides in enumerate(loop.strides):
+                for operand in range(len(strides)):
+                    pattern = self.pattern(k, position, operand)
+                    if pattern is None:
                         return k
-                    meant = [register for _, register in self.outside(k, family)]
-                    if any(register >= loop.start for register in meant):
+                    outside = self.out_of_range(k, pattern)
+                    if any(register >= loop.start for _, register in outside):
                         return k
         return None
 
 
-def _found(operations: Sequence[Operation]) -> list[Loop]:
-    """Return the loops that cover most, in order."""
-    described = numbered(operation.static for operation in operations)
-    stretches = [
-        stretch
-        for length, moves in _candidates(operations, described).items()
-        for stretch in _of(length, moves)
+def _largest_loops(operations: Sequence[Operation]) -> list[Loop]:
+    """Return loops that do not overlap, the longest ones chosen first, in order."""
+    kinds = numbered(operation.static for operation in operations)
+    candidates = [
+        candidate
+        for length, strides in _candidates(operations, kinds).items()
+        for candidate in _loops_with_body(length, strides)
     ]
-    stretches.sort(key=lambda s: (s.start - s.stop, s.length, s.start))
+    candidates.sort(key=lambda loop: (loop.start - loop.stop, loop.body_length, loop.start))
     kept: list[Loop] = []
-    for loop in stretches:
+    for loop in candidates:
         if all(loop.stop <= other.start or other.stop <= loop.start for other in kept):
             kept.append(loop)
     return sorted(kept, key=lambda loop: loop.start)
 
 
-Moves = Sequence[tuple[int, ...] | None]
+Strides = Sequence[tuple[int, ...] | None]
 
 
-def _candidates(operations: Sequence[Operation], described: Sequence[int]) -> dict[int, Moves]:
-    """Return how far inputs move from turn to turn, for every length that a turn may have.
+def _candidates(operations: Sequence[Operation], kinds: Sequence[int]) -> dict[int, Strides]:
+    """Return the strides of all inputs for every length that the body of a loop may have.
 
-    Operations may look alike at shorter distances than that at which their inputs move evenly: the
-    moves themselves have the period then.
+    Operations may be equal at a shorter distance than that at which their inputs advance evenly:
+    then the strides themselves are periodic.
     """
-    found: dict[int, Moves] = {}
-    for length in periods(described):
-        found[length] = moves = _moves(operations, described, length)
-        for longer in periods(numbered(moves)):
+    found: dict[int, Strides] = {}
+    for length in periods(kinds):
+        found[length] = strides = _strides(operations, kinds, length)
+        for longer in periods(numbered(strides)):
             if longer not in found:
-                found[longer] = _moves(operations, described, longer)
+                found[longer] = _strides(operations, kinds, longer)
     return found
 
 
-def _moves(operations: Sequence[Operation], described: Sequence[int], length: int) -> Moves:
-    """Return how far the inputs of every operation are from those a turn later.
+def _strides(operations: Sequence[Operation], kinds: Sequence[int], length: int) -> Strides:
+    """Return how far the inputs of every operation advance within `length` operations.
 
-    None where there is another operation then.
+    None where another kind of operation stands there.
     """
     return [
         tuple(
             b - a for a, b in zip(operations[k].inputs, operations[k + length].inputs, strict=True)
         )
-        if described[k] == described[k + length]
+        if kinds[k] == kinds[k + length]
         else None
         for k in range(len(operations) - length)
     ]
 
 
-def _of(length: int, moves: Moves) -> Iterator[Loop]:
-    """Yield the loops whose turns have `length` operations."""
-    start, count = 0, len(moves)
+def _loops_with_body(length: int, strides: Strides) -> Iterator[Loop]:
+    """Yield the loops whose bodies have `length` operations."""
+    start, count = 0, len(strides)
     for k in range(count - length + 1):
-        if k < count - length and moves[k] is not None and moves[k] == moves[k + length]:
+        if k < count - length and strides[k] is not None and strides[k] == strides[k + length]:
             continue
-        repeats = (k - start) // length + 2
-        if repeats >= FEWEST:
-            own = tuple(moves[n] or () for n in range(start, start + length))
-            yield Loop(start, length, repeats, own)
+        iterations = (k - start) // length + 2
+        if iterations >= MIN_ITERATIONS:
+            own = tuple(strides[n] or () for n in range(start, start + length))
+            yield Loop(start, length, iterations, own)
         start = k + 1

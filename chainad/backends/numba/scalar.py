@@ -1,4 +1,4 @@
-"""The numba backend: a straight-line program as machine code, for one point or for many.
+"""The numba backend: an SSA program of scalars as machine code, for one point or for many.
 
 The generated module is written to the user's cache folder under a name that its text determines,
 so that numba's own cache serves every later process.
@@ -20,25 +20,25 @@ import numpy as np
 import numpy.typing as npt
 
 from chainad.backends.python import ScalarEmitter
-from chainad.backends.scalar_expressions import ARITHMETIC, MACHINE
+from chainad.backends.scalar_expressions import MACHINE, OPERATORS
 from chainad.errors import MissingExtraError
 from chainad.ir.scalar_program import StraightLine
 
 Array = npt.NDArray[Any]
 Runner = Callable[..., None]
 
-# What changes the generated code or its meaning changes this.
-VERSION = 2
+# Part of the names of cached modules: to be raised when the generated code or its meaning changes.
+_CODE_VERSION = 2
 
-# So many points are computed together: their numbers stay in the processor's nearest cache.
-CHUNK = 64
+# Points that are computed together: their elements stay in the processor's L1 cache.
+CHUNK_POINTS = 64
 
-# What processors do on several numbers at once.
-VECTORISED = {*ARITHMETIC, np.sqrt, np.absolute, np.sign}
+# Functions for which processors have SIMD instructions.
+_VECTORIZABLE = {*OPERATORS, np.sqrt, np.absolute, np.sign}
 
 
-def missing(program: StraightLine) -> list[str]:
-    """Return the names of functions that have no spelling."""
+def unsupported(program: StraightLine) -> list[str]:
+    """Return the names of functions that machine code has no expression for."""
     return sorted({x.function.__name__ for x in program.lines if x.function not in MACHINE})
 
 
@@ -57,22 +57,22 @@ def check_installed() -> None:
 
 
 def source(program: StraightLine) -> str:
-    """Return a module whose `run` fills arrays of shape (points, numbers)."""
+    """Return a module whose `run` fills arrays of shape (points, elements)."""
     inputs = [f"x{k}" for k in range(len(program.inputs))]
     outputs = [f"y{k}" for k in range(len(program.outputs))]
-    body = _by_chunks(program) if _is_vectorised(program) else _by_points(program)
+    body = _by_chunks(program) if _is_vectorizable(program) else _by_points(program)
     kinds = ["READ(2)"] * len(inputs) + ["float64[:, ::1]"] * len(outputs)
     return _module(f"void({', '.join(kinds)})", [*inputs, *outputs], body)
 
 
-def _is_vectorised(program: StraightLine) -> bool:
-    """Return whether it pays to turn points around, so that arithmetic is done on several at once.
+def _is_vectorizable(program: StraightLine) -> bool:
+    """Return whether transposing chunks of points pays, so that arithmetic is vectorized over them.
 
-    Copying a number there and back takes about as long as four operations; and functions of the
+    Copying an element there and back takes about as long as four operations; and functions of the
     mathematical library take one number at a time.
     """
     written = {k for output in program.outputs for k in output if not program.is_constant(k)}
-    is_arithmetic = all(line.function in VECTORISED for line in program.lines)
+    is_arithmetic = all(line.function in _VECTORIZABLE for line in program.lines)
     return is_arithmetic and len(program.lines) > 4 * (len(written) + program.n_inputs)
 
 
@@ -82,40 +82,44 @@ def _by_points(program: StraightLine) -> str:
     written = [
         [f"y{k}[i, {n}]" for n in range(len(output))] for k, output in enumerate(program.outputs)
     ]
-    work = "\n        ".join(_work(program, read, written, ScalarEmitter(program, MACHINE)))
-    return f"for i in range(y0.shape[0]):\n        {work}"
+    body = "\n        ".join(_body(program, read, written, ScalarEmitter(program, MACHINE)))
+    return f"for i in range(y0.shape[0]):\n        {body}"
 
 
 def _by_chunks(program: StraightLine) -> str:
-    """Return a loop over chunks of points, whose numbers lie one point after the other in `s`.
+    """Return a loop over chunks of points, transposed in `s`: one row per element.
 
-    Then the compiler does arithmetic on as many points at once as the processor has room for.
+    Then the compiler vectorizes arithmetic over the points.
     """
-    writer = ScalarEmitter(program, MACHINE)
-    numbers = [(k, n) for k, size in enumerate(program.inputs) for n in range(size)]
-    lines = [f"v{row} = s[{row * CHUNK} + j]" for row in range(len(numbers)) if program.uses[row]]
-    lines += writer.lines()
+    emitter = ScalarEmitter(program, MACHINE)
+    elements = [(k, n) for k, size in enumerate(program.inputs) for n in range(size)]
+    lines = [
+        f"v{row} = s[{row * CHUNK_POINTS} + j]" for row in range(len(elements)) if program.uses[row]
+    ]
+    lines += emitter.lines()
     rows = {k: k for k in range(program.n_inputs)}
     last = []
     for k, output in enumerate(program.outputs):
         for n, place in enumerate(output):
-            value = writer.name(place)
+            value = emitter.name(place)
             if not program.is_constant(place):
                 if place not in rows:
                     rows[place] = len(rows)
-                    lines.append(f"s[{rows[place] * CHUNK} + j] = {value}")
-                value = f"s[{rows[place] * CHUNK} + j]"
+                    lines.append(f"s[{rows[place] * CHUNK_POINTS} + j] = {value}")
+                value = f"s[{rows[place] * CHUNK_POINTS} + j]"
             last.append(f"y{k}[first + j, {n}] = {value}")
-    first = [f"s[{row * CHUNK} + j] = x{k}[first + j, {n}]" for row, (k, n) in enumerate(numbers)]
+    first = [
+        f"s[{row * CHUNK_POINTS} + j] = x{k}[first + j, {n}]" for row, (k, n) in enumerate(elements)
+    ]
     inner = [
-        "\n            ".join([f"for j in range(min({CHUNK}, count - first)):", *part])
+        "\n            ".join([f"for j in range(min({CHUNK_POINTS}, count - first)):", *part])
         for part in (first, lines, last)
     ]
     return "\n    ".join(
         [
-            f"s = np.empty({len(rows) * CHUNK})",
+            f"s = np.empty({len(rows) * CHUNK_POINTS})",
             "count = y0.shape[0]",
-            f"for first in range(0, count, {CHUNK}):",
+            f"for first in range(0, count, {CHUNK_POINTS}):",
             *(f"    {loop}" for loop in inner),
         ]
     )
@@ -128,16 +132,16 @@ def source_at_point(
 ) -> str:
     """Return a module whose `run` fills arrays of some shapes, at one point.
 
-    Inputs of shape () are floats, outputs of shape () arrays of one number. If there is one output
-    more in the program, its number is returned: whether the others hold.
+    Inputs of shape () are floats, outputs of shape () arrays of one element. If the program has one
+    output more, it is returned: whether the guards hold, without which the others are not valid.
     """
     xs, ys = [f"x{k}" for k in range(len(inputs))], [f"y{k}" for k in range(len(outputs))]
     read = [_elements(x, shape) if shape else [x] for x, shape in zip(xs, inputs, strict=True)]
     written = [_elements(y, shape or (1,)) for y, shape in zip(ys, outputs, strict=True)]
-    writer = ScalarEmitter(program, MACHINE)
-    lines = _work(program, read, written, writer)
+    emitter = ScalarEmitter(program, MACHINE)
+    lines = _body(program, read, written, emitter)
     tests = program.outputs[len(outputs) :]
-    lines += [f"return {writer.name(place)}" for test in tests for place in test]
+    lines += [f"return {emitter.name(place)}" for test in tests for place in test]
     kinds = [f"READ({len(shape)})" if shape else "float64" for shape in inputs]
     kinds += [f"float64[{':, ' * (len(shape or (1,)) - 1)}::1]" for shape in outputs]
     result = "boolean" if tests else "void"
@@ -149,22 +153,22 @@ def source_at_point(
 
 
 def _elements(name: str, shape: tuple[int, ...]) -> list[str]:
-    """Return the elements of an array, row by row, as source."""
+    """Return the elements of an array as source, in row-major order."""
     return [f"{name}[{', '.join(map(str, index))}]" for index in np.ndindex(shape)]
 
 
-def _work(
+def _body(
     program: StraightLine,
     read: Sequence[Sequence[str]],
     written: Sequence[Sequence[str]],
-    writer: ScalarEmitter,
+    emitter: ScalarEmitter,
 ) -> list[str]:
-    """Return the lines of one point; `read` and `written` spell the numbers of the arrays."""
-    numbers = [x for array in read for x in array]
-    first = [f"v{k} = {x}" for k, x in enumerate(numbers) if program.uses[k]]
-    lines = writer.lines()
+    """Return the lines of one point; `read` and `written` are the elements of arrays as source."""
+    elements = [x for array in read for x in array]
+    first = [f"v{k} = {x}" for k, x in enumerate(elements) if program.uses[k]]
+    lines = emitter.lines()
     last = [
-        f"{y} = {writer.name(place)}"
+        f"{y} = {emitter.name(place)}"
         for array, output in zip(written, program.outputs, strict=False)
         for y, place in zip(array, output, strict=True)
     ]
@@ -172,7 +176,7 @@ def _work(
 
 
 def _module(signature: str, arguments: Sequence[str], body: str) -> str:
-    """Return the text of a module; what is read may be read-only."""
+    """Return the source of a module; arrays that are only read may be read-only."""
     return f'''"""Generated by chainad; safe to delete."""
 
 from math import *
@@ -192,8 +196,7 @@ def run({", ".join(arguments)}):
 '''
 
 
-def folder() -> Path:
-    """Return the folder of generated modules."""
+def _cache_folder() -> Path:
     root = os.environ.get("CHAINAD_CACHE") or os.environ.get("XDG_CACHE_HOME")
     base = Path(root) if root else Path.home() / ".cache"
     return base / "chainad" / "numba"
@@ -201,10 +204,10 @@ def folder() -> Path:
 
 def load(text: str) -> Any:
     """Import a generated module from the cache folder, written there first if it is new."""
-    name = "chainad_" + hashlib.sha256(f"{VERSION}\n{text}".encode()).hexdigest()[:24]
+    name = "chainad_" + hashlib.sha256(f"{_CODE_VERSION}\n{text}".encode()).hexdigest()[:24]
     if name in sys.modules:
         return sys.modules[name]
-    path = folder() / f"{name}.py"
+    path = _cache_folder() / f"{name}.py"
     if not path.exists():
         _write(path, text)
     spec = importlib.util.spec_from_file_location(name, path)
@@ -217,7 +220,7 @@ def load(text: str) -> Any:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all: other processes may be doing the same."""
+    """Write a file atomically: other processes may be writing it, too."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
         file.write(text)

@@ -1,8 +1,8 @@
-"""The vector backend: a straight-line program on many points at once, in NumPy.
+"""The vector backend: an SSA program of scalars on many points at once, in NumPy.
 
-Every operation is one ufunc call on a row of numbers, one number per point. Rows are registers:
-they are used again as soon as their value is dead, and points come in chunks so small that all
-registers stay in the processor's cache.
+Every operation is one ufunc call on a row with one element per point. Rows are registers: they are
+reused as soon as their value is dead, and points come in chunks so small that all registers stay in
+the processor's cache.
 """
 
 from __future__ import annotations
@@ -18,30 +18,31 @@ import numpy.typing as npt
 from chainad.ir.scalar_program import Place, StraightLine
 
 Array = npt.NDArray[Any]
-# Reads arrays of shape (points, numbers) and fills such arrays.
+# Reads arrays of shape (points, elements) and fills such arrays.
 Runner = Callable[[Sequence[Array], Sequence[Array]], None]
 
-# Registers of so many bytes stay in a processor's cache, and chunks are long enough for NumPy's
-# calls to cost little: measured on W5, where half of this and twice this take longer.
-CACHE = 2 << 20
-LEAST, MOST = 256, 4096  # points in a chunk
+# So that registers stay in a processor's cache, and chunks are long enough for NumPy's calls to
+# cost little: measured on W5, where half of this and twice this take longer.
+_REGISTER_BYTES = 2 << 20
+_MIN_CHUNK_POINTS, _MAX_CHUNK_POINTS = 256, 4096
+_MAX_KEPT_SIZES = 4  # numbers of points that registers are kept for
 
 
 @dataclass(frozen=True)
 class RowAllocation:
     """Which row holds the value of every place.
 
-    Rows of numbers come first by inputs, then by outputs, then free ones; `truths` are rows of
-    True and False, which are numbered apart.
+    Rows of floats are those of the inputs, then of the outputs, then temporaries; rows of booleans
+    are numbered separately.
     """
 
     rows: dict[Place, int]
     n_rows: int
-    n_truths: int
+    n_bool_rows: int
 
 
-def allocate(program: StraightLine) -> RowAllocation:
-    """Choose a row for every line: that of an output, or one whose value is dead."""
+def allocate_rows(program: StraightLine) -> RowAllocation:
+    """Choose a row for every value: that of an output, or one whose value is dead."""
     rows = dict(enumerate(range(program.n_inputs)))
     next_row = program.n_inputs
     for output in program.outputs:
@@ -69,14 +70,14 @@ def allocate(program: StraightLine) -> RowAllocation:
 
 
 def source(program: StraightLine, found: RowAllocation) -> tuple[str, dict[str, Any]]:
-    """Return the work on one chunk as Python source, and the names that it needs."""
+    """Return what computes one chunk as Python source, and the names that it needs."""
     names: dict[str, Any] = {"where": np.where}
     lines = []
 
     def name(place: Place) -> str:
         if program.is_constant(place):
             return f"c{place}"
-        return f"{'t' if program.is_truth(place) else 'r'}{found.rows[place]}"
+        return f"{'b' if program.is_truth(place) else 'r'}{found.rows[place]}"
 
     for k, line in enumerate(program.lines):
         function = line.function
@@ -94,44 +95,43 @@ def source(program: StraightLine, found: RowAllocation) -> tuple[str, dict[str, 
                 lines.append(f"r{row}[...] = {name(place)}")
             row += 1
     rows = "".join(f"r{k}, " for k in range(found.n_rows))
-    truths = "".join(f"t{k}, " for k in range(found.n_truths))
-    body = "\n    ".join([f"({rows}) = rows" if rows else "", f"({truths}) = truths"])
-    if not truths:
-        body = f"({rows}) = rows"
-    body = "\n    ".join([body, *lines])
-    return f"def run(rows, truths):\n    {body}\n", names
+    bool_rows = "".join(f"b{k}, " for k in range(found.n_bool_rows))
+    unpacked = [f"({rows}) = rows", *([f"({bool_rows}) = bool_rows"] if bool_rows else [])]
+    body = "\n    ".join([*unpacked, *lines])
+    return f"def run(rows, bool_rows):\n    {body}\n", names
 
 
-class _Memory(local):
-    """The registers of one thread, by the number of points."""
+class _Registers(local):
+    """The registers of one thread, by the number of points: all floats, their rows, bool rows."""
 
     def __init__(self) -> None:
         self.by_size: dict[int, tuple[Array, list[Array], list[Array]]] = {}
 
 
 def build(program: StraightLine, dtype: np.dtype[Any]) -> Runner:
-    """Return a function that fills arrays of shape (points, numbers) from such arrays."""
-    found = allocate(program)
+    """Return a function that fills arrays of shape (points, elements) from such arrays."""
+    found = allocate_rows(program)
     text, names = source(program, found)
     for k, value in enumerate(program.constants):
         kind = bool if isinstance(value, bool) else dtype
         names[f"c{program.n_inputs + k}"] = np.array(value, kind)
     exec(compile(text, "<chainad straight-line program>", "exec"), names)
-    work: Callable[[list[Array], list[Array]], None] = names["run"]
-    memory = _Memory()
-    chunk = min(max(CACHE // (dtype.itemsize * max(found.n_rows, 1)), LEAST), MOST)
+    run_chunk: Callable[[list[Array], list[Array]], None] = names["run"]
+    kept = _Registers()
+    chunk = _REGISTER_BYTES // (dtype.itemsize * max(found.n_rows, 1))
+    chunk = min(max(chunk, _MIN_CHUNK_POINTS), _MAX_CHUNK_POINTS)
     constants = _constant_rows(program)
 
     def registers(size: int) -> tuple[Array, list[Array], list[Array]]:
-        known = memory.by_size.get(size)
+        known = kept.by_size.get(size)
         if known is None:
             block = np.empty((found.n_rows, size), dtype)
             for row, value in constants:
                 block[row] = value
-            known = block, list(block), list(np.empty((found.n_truths, size), bool))
-            if len(memory.by_size) > 3:
-                memory.by_size.clear()
-            memory.by_size[size] = known
+            known = block, list(block), list(np.empty((found.n_bool_rows, size), bool))
+            if len(kept.by_size) >= _MAX_KEPT_SIZES:
+                kept.by_size.clear()
+            kept.by_size[size] = known
         return known
 
     def run(inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
@@ -139,12 +139,12 @@ def build(program: StraightLine, dtype: np.dtype[Any]) -> Runner:
         with np.errstate(all="ignore"):
             for first in range(0, count, chunk):
                 points = slice(first, min(first + chunk, count))
-                block, rows, truths = registers(points.stop - first)
+                block, rows, bool_rows = registers(points.stop - first)
                 at = 0
                 for array in inputs:
                     block[at : at + array.shape[1]] = array[points].T
                     at += array.shape[1]
-                work(rows, truths)
+                run_chunk(rows, bool_rows)
                 for array in outputs:
                     array[points] = block[at : at + array.shape[1]].T
                     at += array.shape[1]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainad.backends.numba import scalar as numba
-from chainad.backends.numba.loops import text_of
+from chainad.backends.numba.loops import module_source
 from chainad.compiler.loops.lower_to_loops import array_program
 from chainad.compiler.recording.expressions import Names
 from chainad.compiler.recording.recording import Recording
@@ -40,7 +40,7 @@ def looped(
     """
     numba.check_installed()
     found, shapes = array_program(recording, program, wanted.value)
-    text, size = text_of(found)
+    text, size = module_source(found)
     names = Names()
     lines = taking(recording, names, holds_constants=False)
     names.objects |= {

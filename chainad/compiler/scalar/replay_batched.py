@@ -69,9 +69,9 @@ class BatchedScalars:
         if self.program.dtype != np.float64:
             return "numpy"
         is_much = count * len(straight.lines) >= MUCH
-        if is_much and numba.is_installed() and not numba.missing(straight):
+        if is_much and numba.is_installed() and not numba.unsupported(straight):
             return "numba"
-        return "python" if count <= FEW_POINTS and not python.missing(straight) else "numpy"
+        return "python" if count <= FEW_POINTS and not python.unsupported(straight) else "numpy"
 
     @cached_property
     def by_vector(self) -> vector.Runner:

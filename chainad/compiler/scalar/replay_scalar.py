@@ -139,7 +139,7 @@ def refuse(program: LoweredScalars, backend: str) -> None:
     """Raise NotScalarError for what a backend of single numbers lacks."""
     if backend == "numba":
         numba.check_installed()
-    absent = (numba if backend == "numba" else python).missing(program.straight)
+    absent = (numba if backend == "numba" else python).unsupported(program.straight)
     if absent:
         raise NotScalarError(f"no spelling of {', '.join(absent)}")
     if program.dtype != np.float64:
