@@ -17,7 +17,7 @@ from chainad.ir.cache import Cache
 from chainad.ir.graph import Argument, Graph, Node, Origin
 from chainad.planning.linear_graph import Edge, LinearGraph
 from chainad.rules import complexes, fourier
-from chainad.rules.base import RULES, Formula, Local, Rule, Through, arguments_in, name_of
+from chainad.rules.base import RULES, Composite, Formula, Local, Rule, arguments_in, name_of
 from chainad.structure import Ops, identity
 
 HOLOMORPHIC = complexes.HOLOMORPHIC
@@ -40,7 +40,7 @@ class Recipe(NamedTuple):
 class Linearized:
     """A linear graph, and for every edge the recipe of its numbers.
 
-    `nodes` names the call whose value a vertex is, None for a value in between (`Through`).
+    `nodes` names the call whose value a vertex is, None for a value in between (`Composite`).
     """
 
     graph: LinearGraph
@@ -161,7 +161,7 @@ def _call(node: Node) -> _Call:
     """Return the local Jacobians of a call, with formulas that give numbers of its dtype."""
     y = Argument(-1, node.shape, node.dtype, True)
     found = RULES[node.function].locals(y, *node.args, **node.kwargs)
-    locals_ = found.locals if isinstance(found, Through) else found
+    locals_ = found.inner if isinstance(found, Composite) else found
     pieces: list[tuple[int, Local]] = []
     for x in arguments_in([*node.args, *node.kwargs.values()]):
         if node.sources[x.number] is None:
@@ -181,9 +181,9 @@ def _call(node: Node) -> _Call:
             for piece in of_x
             if piece.arrangement.structure.scale != 0
         ]
-    if not isinstance(found, Through):
+    if not isinstance(found, Composite):
         return _Call(tuple(pieces))
-    return _Call(tuple(pieces), found.shape, _typed(found.last, node.dtype))
+    return _Call(tuple(pieces), found.shape, _typed(found.outer, node.dtype))
 
 
 def _typed(local: Local, dtype: np.dtype[Any]) -> Local:
@@ -197,7 +197,7 @@ def _lifted(function: Callable[..., Any], local: Local, y: Argument, x: Argument
     if function not in HOLOMORPHIC or y.dtype.kind != "c":
         raise TraceError(
             f"{name_of(function)} of complex numbers is not differentiated; keep real and imaginary"
-            " parts apart"
+            " parts separately"
         )
     return lift(local, x.dtype.kind == "c")
 

@@ -1,7 +1,7 @@
 """What a rule is: one row per NumPy function, from which everything else follows.
 
-A rule states, for every array operand of a call, the structure of the local Jacobian and, where
-that keeps numbers, a formula for them. Forward, reverse, hybrid, sparsity and cost all follow.
+A rule states, for every array operand of a call, the structure of the local Jacobian and a formula
+for its stored entries, if any. Forward, reverse, hybrid, sparsity and cost all follow.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from chainad.ir.graph import Argument
 from chainad.structure import Arrangement, arrange
 from chainad.structure.structure import Action, Axis, Structure
 
-# Takes the result and the operands of a call; the output comes first, formulas often want it.
+# Takes the result and the operands of a call; the result comes first, since formulas often need it.
 Formula: TypeAlias = Callable[..., Any]
 
 
 @dataclass(frozen=True)
 class Local:
-    """A local Jacobian: its structure, and a formula for the array that `arrangement` expects."""
+    """A local Jacobian: its structure, and a formula for the array that `arrangement` takes."""
 
     arrangement: Arrangement
     formula: Formula | None
 
 
-# Several are added up; None: the derivative is zero. Every traced operand must be there: what is
-# left out is refused.
+# Several for one operand are summed; None: the derivative is zero. A traced operand that is missing
+# is refused.
 Locals: TypeAlias = Mapping[Argument, Local | tuple[Local, ...] | None]
 
 
 @dataclass(frozen=True)
-class Through:
-    """A local Jacobian in two factors: y depends on the operands through a value r of `shape`.
+class Composite:
+    """Local Jacobians in two factors: y depends on the operands through an intermediate r.
 
-    `last` is dy/dr, `locals` are dr/dx. Nothing on the tape has the value of r; all formulas take
-    the result and the operands of the call.
+    `outer` is dy/dr, `inner` are dr/dx, and `shape` is that of r. The tape has no value of r; all
+    formulas take the result and the operands of the call.
     """
 
     shape: tuple[int, ...]
-    last: Local
-    locals: Locals
+    outer: Local
+    inner: Locals
 
 
 ALL = slice(None)
@@ -56,17 +56,17 @@ class Rule:
     """How one function is differentiated.
 
     `locals(y, *args, **kwargs)` is called like the function itself, after its result y, with an
-    `Argument` in the place of every array operand; it returns `Locals`, or these `Through` a value.
+    `Argument` in the place of every array operand; it returns `Locals` or `Composite`.
 
     `operands` are the positions of arguments that are operands whatever their type, so that lists
     and numbers become arrays (`nested`: a list there is a list of operands). Elsewhere only traced
     values and arrays of floats are operands; all else is static, and may shape the structure.
     `is_constant(args)` tells calls whose result has derivative zero. `canonical` takes the
-    arguments of a call and returns them in the form that `locals` knows. `is_plain` says that a
-    call without keywords needs no such look at its arguments: they all are operands.
+    arguments of a call and returns them in the form that `locals` takes. `is_plain` says that all
+    arguments are operands, and neither of the two is needed.
     """
 
-    locals: Callable[..., Locals | Through]
+    locals: Callable[..., Locals | Composite]
     operands: slice | tuple[int, ...] = (0,)
     nested: bool = False
     is_constant: Callable[[tuple[Any, ...]], bool] | None = None
@@ -87,7 +87,7 @@ class Rule:
 
 
 RULES: dict[Callable[..., Any], Rule] = {}
-# Functions with derivative zero wherever they have one: computed on plain numbers.
+# Functions with derivative zero wherever they have one: computed on plain arrays.
 CONSTANT: set[Callable[..., Any]] = set()
 # Functions written in terms of others.
 DEFINED: dict[Callable[..., Any], Callable[..., Any]] = {}
@@ -145,7 +145,7 @@ def defined(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Call
 
 
 def is_traced(x: Any) -> bool:
-    """Return whether x is an array that NumPy hands its functions over to (NEP 18)."""
+    """Return whether x is an array that NumPy dispatches its functions to (NEP 18)."""
     return hasattr(type(x), "__array_function__") and not isinstance(x, np.ndarray)
 
 
@@ -174,7 +174,7 @@ def dispatching(function: Callable[..., Any]) -> Callable[..., Any]:
     return dispatched
 
 
-def spelled(
+def from_labels(
     rows: Sequence[tuple[int, Sequence[int]]],
     cols: Sequence[tuple[int, Sequence[int]]],
     sizes: Mapping[int, int],
@@ -223,13 +223,19 @@ def refuse_options(options: Mapping[str, Any]) -> None:
         )
 
 
+def refuse_unless(holds: bool, message: str) -> None:
+    """Raise unless a condition holds; the tracer adds the user's file and line."""
+    if not holds:
+        raise NotImplementedError(message)
+
+
 def name_of(function: Callable[..., Any]) -> str:
     """Return the name users write: `np.tanh`, `scipy.special.erf`, `x[...]`."""
     name = getattr(function, "__name__", str(function))
     module = getattr(function, "__module__", None) or "numpy"
     if isinstance(function, np.ufunc):
-        homes = {"np": np, "scipy.special": scipy.special}
-        found = [home for home, room in homes.items() if getattr(room, name, None) is function]
+        modules = {"np": np, "scipy.special": scipy.special}
+        found = [k for k, each in modules.items() if getattr(each, name, None) is function]
         return f"{found[0]}.{name}" if found else name
     if module.startswith("chainad.scipy"):
         return f"{module}.{name}"

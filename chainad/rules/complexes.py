@@ -1,8 +1,8 @@
 """Complex values inside real functions: a complex array is a real one with a last axis (re, im).
 
-The rows of holomorphic functions serve as they are: `lift` makes pairs of their numbers.
-Functions that are not holomorphic (real, imag, abs, angle, conj) have rows of their own here, under
-names of ours, which `COMPLEX` gives for NumPy's.
+The rows of holomorphic functions serve as they are: `lift` turns complex entries into pairs.
+Functions that are not holomorphic (real, imag, abs, angle, conj) are replaced by functions with
+rows of their own here: `COMPLEX` maps NumPy's to these.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def argument(z: Any) -> Any:
 
 modulus.__name__, argument.__name__ = "abs", "angle"  # as printed
 
-# NumPy's function -> ours, for complex numbers; None: refused there.
+# NumPy's function -> what replaces it on complex numbers; None: refused there.
 COMPLEX: dict[Callable[..., Any], Callable[..., Any] | None] = {
     np.real: real,
     np.imag: imag,
@@ -86,7 +86,7 @@ def _parts(x: Argument) -> tuple[list[Axis], dict[int, int]]:
     return [Axis(n, (k,)) for k, n in enumerate(x.shape)], dict(enumerate(x.shape))
 
 
-def _picks(place: int) -> Callable[..., Locals]:
+def _selects(place: int) -> Callable[..., Locals]:
     def locals_(y: Argument, x: Argument) -> Locals:
         axes, sizes = _parts(x)
         cols = [*axes, Axis(2, (), range(place, place + 1))]
@@ -95,8 +95,8 @@ def _picks(place: int) -> Callable[..., Locals]:
     return locals_
 
 
-rule(real)(_picks(0))
-rule(imag)(_picks(1))
+rule(real)(_selects(0))
+rule(imag)(_selects(1))
 
 
 @rule(conj)

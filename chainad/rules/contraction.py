@@ -21,10 +21,10 @@ from chainad.rules.base import (
     Local,
     Locals,
     defined,
+    from_labels,
     normalize_axes,
     refuse_options,
     rule,
-    spelled,
 )
 
 Label = int | None  # None: an axis of size 1 that is broadcast
@@ -68,16 +68,18 @@ def locals_of(spec: Spec, y: Argument) -> Locals:
             continue
         others = [operand for j, operand in enumerate(spec.operands) if j != k]
         cols = [(n, _known(a)) for a, n in zip(labels, x.shape, strict=True)]
-        ours = {a for a in (*spec.result, *labels) if a is not None}
+        labels_kept = {a for a in (*spec.result, *labels) if a is not None}
         stored = tuple(
-            dict.fromkeys(a for _, other in others for a in other if a is not None and a in ours)
+            dict.fromkeys(
+                a for _, other in others for a in other if a is not None and a in labels_kept
+            )
         )
-        kept = {a: n for a, n in sizes.items() if a in ours}
+        kept = {a: n for a, n in sizes.items() if a in labels_kept}
         if others:
             formula = _product_of(others, stored, sizes)
-            result[x] = Local(spelled(rows, cols, kept, stored), formula)
+            result[x] = Local(from_labels(rows, cols, kept, stored), formula)
         else:
-            result[x] = Local(spelled(rows, cols, kept, scale=1), None)
+            result[x] = Local(from_labels(rows, cols, kept, scale=1), None)
     return result
 
 
@@ -221,7 +223,7 @@ def _labels_in(lists: Sequence[Sequence[Any]]) -> set[int]:
 def _einsum(subscripts: str, *operands: Argument) -> Spec:
     letters = subscripts.replace(" ", "")
     inputs, arrow, output = letters.partition("->")
-    terms = _spell_ellipsis(inputs.split(","), operands)
+    terms = _expand_ellipsis(inputs.split(","), operands)
     numbers: dict[str, int] = {}
     for term in terms:
         for letter in term:
@@ -238,7 +240,7 @@ def _einsum(subscripts: str, *operands: Argument) -> Spec:
     for term, x in zip(terms, operands, strict=True):
         for letter, size in zip(term, x.shape, strict=True):
             sizes[letter] = max(size, sizes.get(letter, 1)) if size else 0
-    spelled_terms = tuple(
+    expanded = tuple(
         (
             x,
             tuple(
@@ -248,17 +250,17 @@ def _einsum(subscripts: str, *operands: Argument) -> Spec:
         )
         for term, x in zip(terms, operands, strict=True)
     )
-    return Spec(spelled_terms, tuple(numbers[letter] for letter in result))
+    return Spec(expanded, tuple(numbers[letter] for letter in result))
 
 
-def _spell_ellipsis(terms: list[str], operands: Sequence[Argument]) -> list[list[str]]:
+def _expand_ellipsis(terms: list[str], operands: Sequence[Argument]) -> list[list[str]]:
     """Write the axes behind `...` as `...k`, counted from the right."""
-    spelled_terms = []
+    expanded = []
     for term, x in zip(terms, operands, strict=True):
         before, has_dots, after = term.partition("...")
         n = x.ndim - len(before) - len(after) if has_dots else 0
-        spelled_terms.append([*before, *(f"...{n - k}" for k in range(n)), *after])
-    return spelled_terms
+        expanded.append([*before, *(f"...{n - k}" for k in range(n)), *after])
+    return expanded
 
 
 @defined(np.kron)

@@ -1,4 +1,4 @@
-"""Own primitives: functions that the tracer does not look into, with derivatives given by hand."""
+"""Custom primitives: functions opaque to the tracer, with derivatives given by hand."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Derivative = Callable[[Argument, Argument], Local]
 class Primitive:
     """A function of arrays with derivatives given by hand; made by the decorator `primitive`.
 
-    Called with plain numbers it is the function itself. Inside a traced function it is one vertex
+    Called with plain arrays it is the function itself. Inside a traced function it is one vertex
     of the graph; the function then runs on plain arrays, so it may use anything.
     """
 
@@ -80,7 +80,7 @@ class Primitive:
         ------
         InputError
             If the structure is unknown, or the argument has a derivative already; or, when used,
-            if the numbers do not have the shape of the structure.
+            if the entries do not have the shape of the structure.
 
         Examples
         --------
@@ -103,14 +103,14 @@ class Primitive:
                 arrangement, shape = arrange_for(y, x)
 
                 def checked(out: Any, *args: Any) -> Any:
-                    numbers = formula(out, *args)
-                    if np.shape(numbers) != shape:
+                    entries = formula(out, *args)
+                    if np.shape(entries) != shape:
                         raise InputError(
                             f"the Jacobian of {self!r} by argument {argument} must have shape"
-                            f" {shape}, but has {np.shape(numbers)}"
+                            f" {shape}, but has {np.shape(entries)}"
                         )
                     stored = arrangement.structure.stored_shape
-                    return numbers if arrangement.ops else np.reshape(numbers, stored)
+                    return entries if arrangement.ops else np.reshape(entries, stored)
 
                 return Local(arrangement, checked)
 
@@ -171,7 +171,7 @@ class Primitive:
             tangent = None if jvp is None else each
             adjoint = None if vjp is None else each
             lacking = each * min(rows if tangent is None else cols, 10**9)
-            costd = operator(plain, tangent or lacking, adjoint or lacking)
+            costed = operator(plain, tangent or lacking, adjoint or lacking)
 
             def formula(out: Any, *args: Any) -> Given:
                 return Given(
@@ -182,14 +182,14 @@ class Primitive:
                     vjp and _by_rows(self, vjp, y.shape, x.shape, (out, *args)),
                 )
 
-            if not arrangement.stored:  # numbers only: there is nothing to map
+            if not arrangement.stored:  # scalars: there is nothing to map
                 return Local(plain, lambda *values: np.reshape(formula(*values).materialize(), ()))
-            return Local(costd, formula)
+            return Local(costed, formula)
 
         self._register(argument, derivative)
 
     def _register(self, argument: int, derivative: Derivative) -> None:
-        # Plans and programs are kept by primitive: one that changed would be asked for old numbers.
+        # Plans and programs are cached by primitive: those of a changed one would be stale.
         if argument in self._derivatives:
             raise InputError(
                 f"{self!r} has a derivative by argument {argument} already; make a new primitive"
@@ -208,14 +208,14 @@ def primitive(function: Callable[..., Any]) -> Primitive:
     Returns
     -------
     Primitive
-        The function, with methods `jacobian` (numbers: dense, diagonal or a pattern) and `operator`
+        The function, with methods `jacobian` (entries: dense, diagonal or a pattern) and `operator`
         (jvp and vjp). `chainad.testing.check_jacobian` compares them with differences.
     """
     return Primitive(function)
 
 
 def _arranger(structure: Any) -> Callable[[Argument, Argument], tuple[Arrangement, Any]]:
-    """Return what makes the structure of a call, and the shape in which its numbers are given."""
+    """Return what makes the structure of a call, and the shape in which its entries are given."""
     if isinstance(structure, str) and structure == "dense":
         return lambda y, x: (Arrangement(dense(y.shape, x.shape), ()), (*y.shape, *x.shape))
     if isinstance(structure, str) and structure == "diagonal":

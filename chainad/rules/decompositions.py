@@ -15,7 +15,7 @@ import numpy as np
 from chainad.ir.graph import Argument
 from chainad.rules.base import Locals, defined, dispatching, rule
 from chainad.rules.linear_algebra import I, J, matrix_local
-from chainad.rules.statistics import numbers_of
+from chainad.rules.statistics import values_of
 
 # ------------------------------------------------------------ singular vectors
 
@@ -157,7 +157,7 @@ def real_eigenvectors(a: Any) -> Any:
 
 
 def _gaps(w: Any) -> Any:
-    """Return w_j - w_i at (i, j), and 1 on the diagonal; raise if eigenvalues meet."""
+    """Return w_j - w_i at (i, j), and 1 on the diagonal; raise if eigenvalues coincide."""
     n = np.shape(w)[-1]
     gaps = w[..., None, :] - w[..., :, None] + np.eye(n)
     if np.any(gaps == 0):
@@ -193,7 +193,7 @@ def _real_eigenvectors(y: Argument, a: Argument) -> Locals:
 
 
 def _refuse_complex(a: Any) -> None:
-    if np.iscomplexobj(np.linalg.eigvals(numbers_of(a))):
+    if np.iscomplexobj(np.linalg.eigvals(values_of(a))):
         raise NotImplementedError(
             "some eigenvalues are complex here, and these are not differentiated; use"
             " np.linalg.eigh for symmetric matrices"
@@ -210,8 +210,8 @@ def _eig(a: Any) -> Any:
 @defined(np.linalg.eigvals)
 def _eigvals(a: Any) -> Any:
     _refuse_complex(a)
-    plain = numbers_of(a)
-    # The same numbers in the order of np.linalg.eigvals, which may differ from that of eig.
+    plain = values_of(a)
+    # The same values in the order of np.linalg.eigvals, which may differ from that of eig.
     rising = np.argsort(np.linalg.eig(plain)[0])
     place = np.argsort(np.argsort(np.linalg.eigvals(plain)))
     return np.take_along_axis(real_eigenvalues(a), np.take_along_axis(rising, place, -1), -1)

@@ -1,8 +1,8 @@
 """Elementwise functions: one row each, a partial derivative per operand.
 
 A partial is a function of the result and the operands, or a number where it is constant. Which
-axes a partial keeps is read off by trying the formula on arrays of two: `z = x * y` keeps for x
-no more axes than y has, so that a scalar times a matrix stays one number.
+axes a partial keeps is found by evaluating the formula on arrays of two entries per axis: for x,
+`z = x * y` keeps no more axes than y has, so that a scalar times a matrix stays one scalar.
 
 Kinks and ties: `abs` and `sign` have derivative 0 at 0, ties of `maximum` and `minimum` share
 evenly, `clip` has derivative 1 on its bounds, `hypot` 0 where both legs are 0, and 0**p counts as 0
@@ -31,8 +31,8 @@ from chainad.rules.base import (
     Rule,
     defined,
     dispatching,
+    from_labels,
     refuse_options,
-    spelled,
 )
 
 Partial = Formula | float | str
@@ -65,7 +65,7 @@ def _local(y: Argument, operands: tuple[Argument, ...], x: Argument, partial: Pa
             " keep that operand constant, for example with chainad.stop_gradient"
         )
     if not callable(partial):
-        return Local(spelled(rows, cols, sizes, scale=partial), None)
+        return Local(from_labels(rows, cols, sizes, scale=partial), None)
     kept = _kept_axes(partial, y.shape, tuple((o.shape, o.dtype) for o in operands))
     shape = tuple(y.shape[k] for k in kept)
 
@@ -73,7 +73,7 @@ def _local(y: Argument, operands: tuple[Argument, ...], x: Argument, partial: Pa
         array = partial(result, *values)
         return array if np.shape(array) == shape else np.reshape(array, shape)
 
-    return Local(spelled(rows, cols, sizes, stored=kept), formula)
+    return Local(from_labels(rows, cols, sizes, stored=kept), formula)
 
 
 def _kept_axes(
@@ -109,7 +109,7 @@ def _abs_slope(y: Any, x: Any) -> Any:
 
 
 def _power_by_base(z: Any, x: Any, p: Any) -> Any:
-    # Small powers as products: the very numbers that x**1 and x**2 are, but much quicker.
+    # Small powers as products: equal to x**1 and x**2 to the last bit, but much faster.
     if isinstance(p, (int, float)) and p in (2, 3):
         return p * x if p == 2 else p * (x * x)
     # p * x**(p - 1), without the nan of 0 * 0**-1.
@@ -203,17 +203,17 @@ def _ellipkm1_slope(y: Any, p: Any) -> Any:
 
 def _ellipkinc_by_parameter(y: Any, t: Any, m: Any) -> Any:
     # By Carlson's integrals, after whole periods of the amplitude are taken off.
-    turns = np.round(t / np.pi)
-    s, c = np.sin(t - np.pi * turns), np.cos(t)
+    periods = np.round(t / np.pi)
+    s, c = np.sin(t - np.pi * periods), np.cos(t)
     rest = s * s * s / 6 * sp.elliprd(c * c, np.ones_like(c), 1 - m * s * s)
-    return rest + turns * (np.pi / 4) * sp.hyp2f1(1.5, 1.5, 2, m)
+    return rest + periods * (np.pi / 4) * sp.hyp2f1(1.5, 1.5, 2, m)
 
 
 def _ellipeinc_by_parameter(y: Any, t: Any, m: Any) -> Any:
-    turns = np.round(t / np.pi)
-    s, c = np.sin(t - np.pi * turns), np.cos(t)
+    periods = np.round(t / np.pi)
+    s, c = np.sin(t - np.pi * periods), np.cos(t)
     rest = -s * s * s / 6 * sp.elliprd(c * c, 1 - m * s * s, np.ones_like(c))
-    return rest - turns * (np.pi / 4) * sp.hyp2f1(0.5, 1.5, 2, m)
+    return rest - periods * (np.pi / 4) * sp.hyp2f1(0.5, 1.5, 2, m)
 
 
 def _spence_slope(y: Any, x: Any) -> Any:

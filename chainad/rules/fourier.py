@@ -22,8 +22,8 @@ from chainad.structure.structure import Axis
 _FORWARD = {None: 0.0, "backward": 0.0, "ortho": 0.5, "forward": 1.0}
 
 
-class Fourier(Operator):
-    """A transform of `n_given` numbers (cut or padded to n), on pairs (re, im) where complex."""
+class FourierTransform(Operator):
+    """A transform of `n_given` entries (cut or padded to n), on pairs (re, im) where complex."""
 
     batch = ()
 
@@ -103,8 +103,8 @@ def _transform(kind: str, makes_complex: bool) -> Callable[..., Locals]:
         found = arrange(rows, cols, sizes, stored)
         shape = tuple(sizes[k] for k in stored)
 
-        def fourier() -> Fourier:
-            return Fourier(kind, given, length, norm, pairs)
+        def fourier() -> FourierTransform:
+            return FourierTransform(kind, given, length, norm, pairs)
 
         if found.ops or 1 in (given, y.shape[at]):
             return {x: Local(found, lambda y, x: np.reshape(fourier().materialize(), shape))}

@@ -17,15 +17,15 @@ import numpy as np
 from chainad.ir.graph import Argument
 from chainad.rules.base import (
     CONSTANT,
+    Composite,
     Local,
     Locals,
-    Through,
     defined,
     dispatching,
+    from_labels,
     is_traced,
     operator,
     rule,
-    spelled,
 )
 from chainad.structure import Arrangement
 from chainad.structure.linear_operators import Inverse, Operator
@@ -53,18 +53,18 @@ def _kept(shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:
 
 
 @rule(np.linalg.solve, operands=(0, 1))
-def _solve(y: Argument, a: Argument, b: Argument) -> Through:
-    return solved(y, a, b, Inverse, a.shape[-1] ** 2)
+def _solve(y: Argument, a: Argument, b: Argument) -> Composite:
+    return locals_of_solve(y, a, b, Inverse, a.shape[-1] ** 2)
 
 
-def solved(
+def locals_of_solve(
     y: Argument, a: Argument, b: Argument, inverse: Callable[[Any], Operator], cost: int
-) -> Through:
+) -> Composite:
     """Return the local Jacobians of a solve, with the operator that `inverse` makes of a matrix.
 
     `cost` is that of one right-hand side.
     """
-    # A dy = db - dA y: the right-hand side is a value in between, A's inverse is applied to it.
+    # A dy = db - dA y: the right-hand side is the intermediate, A's inverse is applied to it.
     is_vector = b.ndim == 1
     last = () if is_vector else ((y.shape[-1], (K,)),)
     n = a.shape[-1]
@@ -80,14 +80,14 @@ def solved(
     used = {x: sizes[x] for x in sizes if x != J}
     locals_: dict[Argument, Local | None] = {}
     if b.traced:
-        locals_[b] = Local(spelled(rows, right, _only(used, rows, right), scale=1), None)
+        locals_[b] = Local(from_labels(rows, right, _sizes_in(used, rows, right), scale=1), None)
     if a.traced:
-        found = spelled(rows, cols, _only(sizes, rows, cols), kept)
+        found = from_labels(rows, cols, _sizes_in(sizes, rows, cols), kept)
         locals_[a] = Local(found, lambda y, a, b: -np.reshape(y, shape))
-    return Through(y.shape, _inverse(a, every, last, sizes, inner, inverse, cost), locals_)
+    return Composite(y.shape, _inverse(a, every, last, sizes, inner, inverse, cost), locals_)
 
 
-def _only(sizes: dict[int, int], *axes: Any) -> dict[int, int]:
+def _sizes_in(sizes: dict[int, int], *axes: Any) -> dict[int, int]:
     """Return the sizes of the labels that occur."""
     named = {x for group in axes for _, labels in group for x in labels}
     return {x: n for x, n in sizes.items() if x in named}
@@ -105,16 +105,16 @@ def _inverse(
     """Return the inverse of a as a local Jacobian: an operator."""
     n = a.shape[-1]
     rows, cols = [*every, (n, (I,)), *last], [*every, (n, (J,)), *last]
-    own = _kept(a.shape[:-2], inner)
-    found = spelled(rows, cols, _only(sizes, rows, cols), (*own, I, J))
-    shape = (*(sizes[x] for x in own), n, n)
+    kept = _kept(a.shape[:-2], inner)
+    found = from_labels(rows, cols, _sizes_in(sizes, rows, cols), (*kept, I, J))
+    shape = (*(sizes[x] for x in kept), n, n)
     if n == 1 or found.ops:  # without labels there is nothing to apply to
         return Local(found, lambda y, a, b: np.reshape(np.linalg.inv(a), shape))
-    return Local(operator(found, cost, cost), Inverting(inverse, shape))
+    return Local(operator(found, cost, cost), InverseFormula(inverse, shape))
 
 
 @dataclass(frozen=True)
-class Inverting:
+class InverseFormula:
     """The formula of a solve's operator, which reads the matrix alone; `shape` is what it keeps."""
 
     inverse: Callable[[Any], Operator]
@@ -128,7 +128,7 @@ class Inverting:
 
 
 @rule(np.linalg.inv)
-def _inv(y: Argument, a: Argument) -> Through:
+def _inv(y: Argument, a: Argument) -> Composite:
     # dY = -Y dA Y: first dA Y, then -Y times that.
     n, batch = a.shape[-1], a.shape[:-2]
     every, sizes = _batch(batch, len(batch)), {I: n, J: n, K: n, **_batch_sizes(batch)}
@@ -136,15 +136,15 @@ def _inv(y: Argument, a: Argument) -> Through:
     rows, cols = [*every, (n, (I,)), (n, (K,))], [*every, (n, (I,)), (n, (J,))]
     shape = tuple(sizes[x] for x in (*kept, I, J))
     inner = Local(
-        spelled(rows, cols, _only(sizes, rows, cols), (*kept, J, K)),
+        from_labels(rows, cols, _sizes_in(sizes, rows, cols), (*kept, J, K)),
         lambda y, a: np.reshape(y, shape),
     )
     rows, cols = [*every, (n, (I,)), (n, (K,))], [*every, (n, (J,)), (n, (K,))]
     outer = Local(
-        spelled(rows, cols, _only(sizes, rows, cols), (*kept, I, J)),
+        from_labels(rows, cols, _sizes_in(sizes, rows, cols), (*kept, I, J)),
         lambda y, a: -np.reshape(y, shape),
     )
-    return Through(y.shape, outer, {a: inner})
+    return Composite(y.shape, outer, {a: inner})
 
 
 # ------------------------------------------------------------------- matrices
@@ -159,12 +159,12 @@ def _of_matrix(
     """
     batch = a.shape[:-2]
     every = _batch(batch, len(batch))
-    own = y.shape[len(batch) :]
-    rows = [*every, *((n, (x,)) for n, x in zip(own, result, strict=True))]
+    last = y.shape[len(batch) :]
+    rows = [*every, *((n, (x,)) for n, x in zip(last, result, strict=True))]
     cols = [*every, (a.shape[-2], (K,)), (a.shape[-1], (L,))]
     sizes = {**_batch_sizes(batch), **{x: n for n, (x,) in cols[-2:]}}
-    sizes |= dict(zip(result, own, strict=True))
-    return spelled(rows, cols, _only(sizes, rows, cols), (*_kept(batch, len(batch)), *kept))
+    sizes |= dict(zip(result, last, strict=True))
+    return from_labels(rows, cols, _sizes_in(sizes, rows, cols), (*_kept(batch, len(batch)), *kept))
 
 
 def matrix_local(y: Argument, a: Argument, result: tuple[int, ...], formula: Any) -> Local:
@@ -279,10 +279,10 @@ def _read(n: int, upper: bool) -> Any:
     return np.triu(ones) if upper else np.tril(ones)
 
 
-def _symmetric(numbers: Any, upper: bool) -> Any:
+def _symmetric(slopes: Any, upper: bool) -> Any:
     """Turn derivatives by free entries (..., K, L) into those by the entries that are read."""
-    n = np.shape(numbers)[-1]
-    both = numbers + np.matrix_transpose(numbers)
+    n = np.shape(slopes)[-1]
+    both = slopes + np.matrix_transpose(slopes)
     return both * (_read(n, upper) * (1 - 0.5 * np.eye(n)))
 
 

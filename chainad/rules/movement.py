@@ -1,7 +1,7 @@
 """Data movement: functions whose result holds entries of the operands, and constants.
 
-No row needs a formula. A view (transpose, slice, flip) is told from its strides; anything else is
-run once on the numbers of the entries themselves, and what comes out says where each one went.
+No row needs a formula. The structure of a view (transpose, slice, flip) follows from its strides;
+any other function is run once on entry numbers, and its result says where each entry went.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ def movement(
 
 
 def locals_of(function: Callable[..., Any], places: tuple[int, ...]) -> Callable[..., Locals]:
-    """Return the rule of a function that moves numbers, read off its result on numbers' places."""
+    """Return the rule of a function that moves entries, read off its result on entry numbers."""
 
     def locals_(y: Argument, *args: Any, **kwargs: Any) -> Locals:
         operands = arguments_in([value for k, value in enumerate(args) if k in places])
         if len(operands) != len(arguments_in(args)):
             raise NotImplementedError("an index, shape or condition must not be an array of floats")
         if len(operands) == 1:
-            seen = _view(function, args, kwargs, operands[0], y)
-            if seen is not None:
-                return {operands[0]: Local(seen, None)}
-        source = np.asarray(_run_on_numbers(function, args, kwargs, operands))
+            view = _view(function, args, kwargs, operands[0], y)
+            if view is not None:
+                return {operands[0]: Local(view, None)}
+        source = np.asarray(_run_on_entry_numbers(function, args, kwargs, operands))
         assert source.shape == y.shape, (function, source.shape, y.shape)
         starts = np.cumsum([1, *(x.size for x in operands)])[:-1]
         return {
@@ -58,7 +58,7 @@ def locals_of(function: Callable[..., Any], places: tuple[int, ...]) -> Callable
     return locals_
 
 
-def _run_on_numbers(
+def _run_on_entry_numbers(
     function: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
@@ -75,10 +75,10 @@ def _run_on_numbers(
         start += x.size
     # Entry numbers stay integers, whatever dtype the result should have.
     options = {k: v for k, v in kwargs.items() if k not in ("dtype", "casting")}
-    return _call(function, args, options, numbers)
+    return _call_with(function, args, options, numbers)
 
 
-def _call(
+def _call_with(
     function: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
@@ -104,8 +104,8 @@ def _view(
     """Return the structure of a call that makes a view of x, as its strides tell; else None."""
     if x.size == 0 or y.size == 0 or not x.traced:
         return None
-    whole = np.empty(x.shape, np.int8)  # never written nor read: one byte per entry is its number
-    view = _call(function, args, kwargs, {x.number: whole})
+    whole = np.empty(x.shape, np.int8)  # one byte per entry, so that addresses are entry numbers
+    view = _call_with(function, args, kwargs, {x.number: whole})
     if not isinstance(view, np.ndarray) or not np.may_share_memory(view, whole):
         return None
     address = view.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
@@ -117,28 +117,28 @@ def strided(
 ) -> Arrangement | None:
     """Return the structure of a view of a contiguous array of shape `source`, or None.
 
-    Entry i of the view is entry start + strides . i of the array. Views that walk several axes of
-    the array at once, as some reshapes do, are left to others.
+    Entry i of the view is entry start + strides . i of the array. Returns None for views
+    of which an axis moves along several axes of the array, as of some reshapes.
     """
     first = np.unravel_index(start, source) if source else ()
-    walkers: dict[int, tuple[int, int]] = {}  # axis of the array -> axis of the view, step
+    steps: dict[int, tuple[int, int]] = {}  # axis of the array -> axis of the view, step
     for k, (stride, size) in enumerate(zip(strides, shape, strict=True)):
         if size == 1 or stride == 0:
             continue
         one = np.subtract(np.unravel_index(start + stride, source), first)
         end = np.subtract(np.unravel_index(start + stride * (size - 1), source), first)
         moved = np.flatnonzero(one)
-        if moved.size != 1 or not np.array_equal(end, one * (size - 1)) or moved[0] in walkers:
+        if moved.size != 1 or not np.array_equal(end, one * (size - 1)) or moved[0] in steps:
             return None
-        walkers[int(moved[0])] = (k, int(one[moved[0]]))
+        steps[int(moved[0])] = (k, int(one[moved[0]]))
     rows = [Axis(size, (k,)) for k, size in enumerate(shape)]
     cols = []
     for a, size in enumerate(source):
         at = int(first[a])
-        if a not in walkers:
+        if a not in steps:
             cols.append(Axis(size, (), range(at, at + 1)))
             continue
-        k, step = walkers[a]
+        k, step = steps[a]
         cols.append(Axis(size, (k,), range(at, at + step * shape[k], step)))
     return arrange(rows, cols, dict(enumerate(shape)), scale=1)
 
@@ -146,13 +146,13 @@ def strided(
 def selection(source: Integers, shape: tuple[int, ...]) -> Arrangement:
     """Return the structure of y[i] = x.ravel()[source[i]] for x of `shape`.
 
-    Sources outside x are constants. Axes that move independently are told apart, so that for
-    example a roll along one axis leaves the labels of all others in place.
+    Sources outside x are constants. Axes that move independently get labels of their own, so
+    that for example a roll along one axis leaves the labels of all others in place.
     """
     total = int(np.prod(shape, dtype=np.int64))
     inside = (source >= 0) & (source < total)
     if not inside.any():
-        return _nothing(source.shape, shape)
+        return _zero(source.shape, shape)
     visited = [
         np.flatnonzero(inside.any(axis=tuple(a for a in range(source.ndim) if a != k)))
         for k in range(source.ndim)
@@ -192,14 +192,14 @@ def _axes_through(where: Integers, shape: tuple[int, ...]) -> list[Axis]:
     return [Axis(n, (0,), positions(at)) for n, at in zip(shape, places, strict=True)]
 
 
-def _nothing(rows: tuple[int, ...], cols: tuple[int, ...]) -> Arrangement:
+def _zero(rows: tuple[int, ...], cols: tuple[int, ...]) -> Arrangement:
     """Return the zero Jacobian."""
     axes = [Axis(n, (k,)) for k, n in enumerate((*rows, *cols))]
     return arrange(axes[: len(rows)], axes[len(rows) :], dict(enumerate((*rows, *cols))), scale=0)
 
 
 def getitem(x: Any, key: Any) -> Any:
-    """Return x[key]; the function behind the brackets of a traced array."""
+    """Return x[key]; what indexing a traced array records."""
     return x[key]
 
 
@@ -213,7 +213,7 @@ def set_items(x: Any, keys: tuple[Any, ...], values: Sequence[Any]) -> Any:
 
 
 def astype(x: Any, dtype: Any) -> Any:
-    """Return x.astype(dtype); the function behind that method."""
+    """Return x.astype(dtype); what that method records."""
     return x.astype(dtype)
 
 
@@ -229,11 +229,18 @@ def _reshape(
         )
         return {x: Local(selection(numbers, x.shape), None)}
     sizes = dict(enumerate(parts))
-    return {x: Local(arrange(_cut(y.shape, parts), _cut(x.shape, parts), sizes, scale=1), None)}
+    return {
+        x: Local(
+            arrange(
+                _axes_of_factors(y.shape, parts), _axes_of_factors(x.shape, parts), sizes, scale=1
+            ),
+            None,
+        )
+    }
 
 
-def _cut(shape: tuple[int, ...], parts: list[int]) -> list[Axis]:
-    """Spell axes of the sizes `shape` by consecutive labels of the sizes `parts`."""
+def _axes_of_factors(shape: tuple[int, ...], parts: list[int]) -> list[Axis]:
+    """Return axes of the sizes `shape` with consecutive labels of the sizes `parts`."""
     axes, k = [], 0
     for size in shape:
         labels, got = [], 1
@@ -251,7 +258,7 @@ def _ravel(a: Any, order: str = "C") -> Any:
     function: Callable[..., Any] = np.reshape
     flags = getattr(a, "flags", None)
     if flags is not None and not (flags.c_contiguous if order == "C" else flags.f_contiguous):
-        a = np.copy(a)  # only contiguous arrays are looked at, and may be written into
+        a = np.copy(a)  # only of a contiguous array is the result a view
     return function(a, -1, order=order)
 
 

@@ -19,10 +19,10 @@ from chainad.rules.base import (
     Local,
     Locals,
     defined,
+    from_labels,
     normalize_axes,
     operator,
     rule,
-    spelled,
 )
 from chainad.structure import Arrangement
 from chainad.structure.linear_operators import RunningSum
@@ -30,7 +30,7 @@ from chainad.structure.linear_operators import RunningSum
 Axes = tuple[int, ...]
 
 
-def spelled_reduction(y: Argument, x: Argument, axes: Axes, scale: float | None) -> Arrangement:
+def reduction_arrangement(y: Argument, x: Argument, axes: Axes, scale: float | None) -> Arrangement:
     """Return the structure of a reduction of x over `axes`, which keeps all of x or a scale."""
     kept = [k for k in range(x.ndim) if k not in axes]
     if y.ndim == x.ndim:  # keepdims
@@ -40,7 +40,7 @@ def spelled_reduction(y: Argument, x: Argument, axes: Axes, scale: float | None)
     cols = [(n, (k,)) for k, n in enumerate(x.shape)]
     sizes = dict(enumerate(x.shape))
     stored = None if scale is not None else tuple(range(x.ndim))
-    return spelled(rows, cols, sizes, stored, scale)
+    return from_labels(rows, cols, sizes, stored, scale)
 
 
 def _refuse(**options: Any) -> None:
@@ -74,7 +74,7 @@ def reduction(
             _refuse(dtype=dtype, out=out, initial=initial, where=where)
             axes = normalize_axes(axis, x.ndim)
             return {
-                x: Local(spelled_reduction(y, x, axes, None), keeping_axes(slope, axes, x.shape))
+                x: Local(reduction_arrangement(y, x, axes, None), keep_axes(slope, axes, x.shape))
             }
 
         rule(*functions)(locals_)
@@ -82,9 +82,7 @@ def reduction(
     return register
 
 
-def keeping_axes(
-    slope: Callable[[Any, Any, Axes], Any], axes: Axes, shape: Sequence[int]
-) -> Formula:
+def keep_axes(slope: Callable[[Any, Any, Axes], Any], axes: Axes, shape: Sequence[int]) -> Formula:
     """Return a formula of (y, x) from a slope of (y with axes kept, x, axes)."""
     kept = tuple(1 if k in axes else n for k, n in enumerate(shape))
     return lambda y, x: np.broadcast_to(slope(np.reshape(y, kept), x, axes), shape)
@@ -102,7 +100,7 @@ def _sum(
     where: Any = None,
 ) -> Locals:
     _refuse(dtype=dtype, out=out, where=where)
-    return {x: Local(spelled_reduction(y, x, normalize_axes(axis, x.ndim), 1), None)}
+    return {x: Local(reduction_arrangement(y, x, normalize_axes(axis, x.ndim), 1), None)}
 
 
 @rule(np.mean)
@@ -119,7 +117,7 @@ def _mean(
     _refuse(dtype=dtype, out=out, where=where)
     axes = normalize_axes(axis, x.ndim)
     count = prod(x.shape[k] for k in axes)
-    return {x: Local(spelled_reduction(y, x, axes, 1 / count if count else np.nan), None)}
+    return {x: Local(reduction_arrangement(y, x, axes, 1 / count if count else np.nan), None)}
 
 
 @reduction(np.prod)
@@ -128,22 +126,22 @@ def _prod(y: Any, x: Any, axes: Axes) -> Any:
     if np.all(np.logical_and(np.isfinite(y), y != 0)):
         return y / x
     front = np.moveaxis(x, axes, range(len(axes)))
-    others = _others(np.reshape(front, (-1, *np.shape(front)[len(axes) :])))
+    others = _products_of_others(np.reshape(front, (-1, *np.shape(front)[len(axes) :])))
     return np.moveaxis(np.reshape(others, np.shape(front)), range(len(axes)), axes)
 
 
-def _others(x: Any) -> Any:
+def _products_of_others(x: Any) -> Any:
     """Return, for every entry along the first axis, the product of all others.
 
-    Pairs are multiplied on the way up a binary tree, and handed to their siblings on the way down;
-    nothing is divided, so this and its own derivatives are right at zeros.
+    Pairs are multiplied on the way up a binary tree, and passed to their siblings on the way down;
+    nothing is divided, so this and its derivatives are right at zeros.
     """
     n = np.shape(x)[0]
     if n == 1:
         return np.ones_like(x)
     if n % 2:
         x = np.concatenate([x, np.ones_like(x[:1])])
-    above = _others(x[::2] * x[1::2])
+    above = _products_of_others(x[::2] * x[1::2])
     pairs = np.stack([above * x[1::2], above * x[::2]], axis=1)
     return np.reshape(pairs, np.shape(x))[:n]
 
@@ -176,7 +174,7 @@ def _deviation(
                 return centred * float(2 / divisor)
             return centred / (float(divisor) * np.where(np.equal(y_kept, 0), 1.0, y_kept))
 
-        return {x: Local(spelled_reduction(y, x, axes, None), keeping_axes(slope, axes, x.shape))}
+        return {x: Local(reduction_arrangement(y, x, axes, None), keep_axes(slope, axes, x.shape))}
 
     return locals_
 
@@ -197,7 +195,7 @@ def _norm(
         )
     p = 2 if ord in (None, "fro") else ord
     return {
-        x: Local(spelled_reduction(y, x, axes, None), keeping_axes(_norm_slope(p), axes, x.shape))
+        x: Local(reduction_arrangement(y, x, axes, None), keep_axes(_norm_slope(p), axes, x.shape))
     }
 
 
@@ -241,7 +239,7 @@ def _cumsum(y: Argument, x: Argument, axis: int) -> Locals:
     rows = [(size, (later if at == k else at,)) for at, size in enumerate(x.shape)]
     cols = [(size, (at,)) for at, size in enumerate(x.shape)]
     sizes = {**dict(enumerate(x.shape)), later: n}
-    arrangement = spelled(rows, cols, sizes, (later, k))
+    arrangement = from_labels(rows, cols, sizes, (later, k))
     if n < 2 or arrangement.ops:  # without labels there is nothing to apply to
         return {x: Local(arrangement, lambda y, x: np.ones((n, n)))}
     # Sums, no products: the operator is applied for nothing.

@@ -17,7 +17,9 @@ from chainad.structure.linear_operators import Operator
 from chainad.structure.structure import Axis
 
 
-def _as_numpy(theirs: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
+def _as_numpy(
+    scipy_function: Callable[..., Any], function: Callable[..., Any]
+) -> Callable[..., Any]:
     """Wrap a transform that NumPy has under the same name, with the same arguments."""
 
     def definition(
@@ -30,7 +32,7 @@ def _as_numpy(theirs: Callable[..., Any], function: Callable[..., Any]) -> Calla
     ) -> Any:
         return function(x, *args, **kwargs)
 
-    return wrapper_of(theirs)(definition)
+    return wrapper_of(scipy_function)(definition)
 
 
 fft = _as_numpy(scipy.fft.fft, np.fft.fft)
@@ -63,11 +65,11 @@ def sine_transform(x: Any, kind: int, axis: int, norm: Any) -> Any:
 
 
 # A transform of one type is, up to weights at one end, the transpose of that of another.
-_TURNED = {1: 1, 2: 3, 3: 2, 4: 4}
+_TRANSPOSED_TYPE = {1: 1, 2: 3, 3: 2, 4: 4}
 
 
-class Cosine(Operator):
-    """A cosine or sine transform of n numbers; `function` is one of the two above."""
+class CosineTransform(Operator):
+    """A cosine or sine transform of n entries; `function` is one of the two above."""
 
     batch = ()
 
@@ -83,8 +85,10 @@ class Cosine(Operator):
 
     def vjp(self, adjoints: Any) -> Any:
         before, after = self._ends()
-        turned = self.function(np.transpose(adjoints) * before, _TURNED[self.kind], 0, self.norm)
-        return np.transpose(turned * after)
+        transposed = self.function(
+            np.transpose(adjoints) * before, _TRANSPOSED_TYPE[self.kind], 0, self.norm
+        )
+        return np.transpose(transposed * after)
 
     def _ends(self) -> tuple[Any, Any]:
         """Return the weights of the entries before and after the transposed transform."""
@@ -110,8 +114,8 @@ def _locals_of(function: Callable[..., Any]) -> Callable[..., Locals]:
         cols = [Axis(m, (k,)) for k, m in enumerate(x.shape)]
         found = arrange(rows, cols, {**dict(enumerate(x.shape)), out: n}, [out, at])
 
-        def make() -> Cosine:
-            return Cosine(function, kind, norm, n, x.dtype)
+        def make() -> CosineTransform:
+            return CosineTransform(function, kind, norm, n, x.dtype)
 
         if found.ops or n == 1:
             return {x: Local(found, lambda y, x: make().materialize())}
@@ -128,7 +132,7 @@ _INVERSE_NORM = {None: "forward", "backward": "forward", "forward": "backward", 
 
 
 def _wrap_pair(
-    function: Callable[..., Any], theirs: Callable[..., Any], inverse: Callable[..., Any]
+    function: Callable[..., Any], scipy_function: Callable[..., Any], inverse: Callable[..., Any]
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Wrap a transform and its inverse."""
 
@@ -144,16 +148,16 @@ def _wrap_pair(
     def back(
         x: Any, type: int = 2, n: Any = None, axis: int = -1, norm: Any = None, **options: Any
     ) -> Any:
-        return forward(x, _TURNED[type], n, axis, _INVERSE_NORM[norm], **options)
+        return forward(x, _TRANSPOSED_TYPE[type], n, axis, _INVERSE_NORM[norm], **options)
 
-    return wrapper_of(theirs)(forward), wrapper_of(inverse)(back)
+    return wrapper_of(scipy_function)(forward), wrapper_of(inverse)(back)
 
 
 dct, idct = _wrap_pair(cosine_transform, scipy.fft.dct, scipy.fft.idct)
 dst, idst = _wrap_pair(sine_transform, scipy.fft.dst, scipy.fft.idst)
 
 
-def _along(function: Callable[..., Any], theirs: Callable[..., Any]) -> Callable[..., Any]:
+def _along(function: Callable[..., Any], scipy_function: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap a transform along several axes."""
 
     def definition(
@@ -165,7 +169,7 @@ def _along(function: Callable[..., Any], theirs: Callable[..., Any]) -> Callable
             x = function(x, type, None, axis, norm, **options)
         return x
 
-    return wrapper_of(theirs)(definition)
+    return wrapper_of(scipy_function)(definition)
 
 
 dctn = _along(dct, scipy.fft.dctn)

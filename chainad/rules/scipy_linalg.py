@@ -11,10 +11,18 @@ import numpy as np
 import scipy.linalg
 
 from chainad.ir.graph import Argument
-from chainad.rules.base import Local, Locals, Through, dispatching, operator, rule
-from chainad.rules.linear_algebra import eigenvectors_locals, solved
+from chainad.rules.base import (
+    Composite,
+    Local,
+    Locals,
+    dispatching,
+    operator,
+    refuse_unless,
+    rule,
+)
+from chainad.rules.linear_algebra import eigenvectors_locals, locals_of_solve
 from chainad.rules.scipy_wrappers import wrapper_of
-from chainad.rules.statistics import double, numbers_of
+from chainad.rules.statistics import as_double, values_of
 from chainad.structure import Arrangement, dense
 from chainad.structure.linear_operators import (
     Exponential,
@@ -25,13 +33,8 @@ from chainad.structure.linear_operators import (
 )
 
 
-def _refuse_unless(holds: bool, message: str) -> None:
-    if not holds:
-        raise NotImplementedError(message)
-
-
 def _refuse_batch(a: Any) -> None:
-    _refuse_unless(np.ndim(a) == 2, "batches of matrices are not differentiated; loop over them")
+    refuse_unless(np.ndim(a) == 2, "batches of matrices are not differentiated; loop over them")
 
 
 def _symmetric(a: Any, lower: bool) -> Any:
@@ -50,9 +53,11 @@ def triangular_solve(a: Any, b: Any, lower: bool) -> Any:
 
 
 @rule(triangular_solve, operands=(0, 1))
-def _triangular_solve(y: Argument, a: Argument, b: Argument, lower: bool) -> Through:
+def _triangular_solve(y: Argument, a: Argument, b: Argument, lower: bool) -> Composite:
     n = a.shape[-1]
-    return solved(y, a, b, lambda matrix: TriangularInverse(matrix, lower), n * (n + 1) // 2)
+    return locals_of_solve(
+        y, a, b, lambda matrix: TriangularInverse(matrix, lower), n * (n + 1) // 2
+    )
 
 
 @dispatching
@@ -62,8 +67,8 @@ def positive_solve(a: Any, b: Any) -> Any:
 
 
 @rule(positive_solve, operands=(0, 1))
-def _positive_solve(y: Argument, a: Argument, b: Argument) -> Through:
-    return solved(y, a, b, PositiveInverse, a.shape[-1] ** 2)
+def _positive_solve(y: Argument, a: Argument, b: Argument) -> Composite:
+    return locals_of_solve(y, a, b, PositiveInverse, a.shape[-1] ** 2)
 
 
 @wrapper_of(scipy.linalg.solve_triangular)
@@ -77,7 +82,7 @@ def solve_triangular(
     check_finite: bool = True,
 ) -> Any:
     _refuse_batch(a)
-    _refuse_unless(trans in (0, 1, 2, "N", "T", "C"), f"trans={trans!r} is unknown")
+    refuse_unless(trans in (0, 1, 2, "N", "T", "C"), f"trans={trans!r} is unknown")
     k = 1 if unit_diagonal else 0
     half = np.tril(a, -k) if lower else np.triu(a, k)
     if unit_diagonal:
@@ -107,7 +112,7 @@ def solve(
         return solve_triangular(a, b, int(transposed), kind.startswith("lower"))
     if kind == "general":
         return np.linalg.solve(np.transpose(a) if transposed else a, b)
-    _refuse_unless(
+    refuse_unless(
         kind in ("symmetric", "positive definite"),
         f"assume_a={assume_a!r} is not differentiated; leave it away",
     )
@@ -154,7 +159,7 @@ def cho_solve(
 @wrapper_of(scipy.linalg.lu_factor)
 def lu_factor(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any:
     _refuse_batch(a)
-    return Factored.of(a, packed_factors(a), scipy.linalg.lu_factor(numbers_of(a))[1])
+    return Factored.of(a, packed_factors(a), scipy.linalg.lu_factor(values_of(a))[1])
 
 
 @dispatching
@@ -176,7 +181,7 @@ def _packed_factors(y: Argument, a: Argument) -> Locals:
     # With x = L^-1 P da U^-1: dL = L below(x), dU = (x - below(x)) U.
     def formula(packed: Any, a: Any) -> Any:
         n = a.shape[-1]
-        places = np.argsort(_order(scipy.linalg.lu_factor(numbers_of(a))[1]))
+        places = np.argsort(_order(scipy.linalg.lu_factor(values_of(a))[1]))
         below = np.tril(np.ones((n, n)), -1)
         low, up = np.tril(packed, -1) + np.eye(n), np.triu(packed)
         low_inverse, up_inverse = np.linalg.inv(low)[:, places], np.linalg.inv(up)
@@ -220,13 +225,13 @@ def inv(
     assume_a: Any = None,
     lower: bool = False,
 ) -> Any:
-    _refuse_unless(assume_a in (None, "gen", "general"), "assume_a= is not differentiated")
+    refuse_unless(assume_a in (None, "gen", "general"), "assume_a= is not differentiated")
     return np.linalg.inv(a)
 
 
 @wrapper_of(scipy.linalg.det)
 def det(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any:
-    return np.linalg.det(double(a))
+    return np.linalg.det(as_double(a))
 
 
 @wrapper_of(scipy.linalg.cholesky)
@@ -255,7 +260,7 @@ def eigh(
     check_finite: bool = True,
     **options: Any,
 ) -> Any:
-    _refuse_unless(
+    refuse_unless(
         b is None and not options, "only eigh(a, lower=, eigvals_only=) is differentiated"
     )
     _refuse_batch(a)
@@ -278,7 +283,7 @@ def svdvals(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any
 
 @wrapper_of(scipy.linalg.pinv)
 def pinv(a: Any, *, check_finite: bool = True, **options: Any) -> Any:
-    _refuse_unless(not options, "only pinv(a) is differentiated")
+    refuse_unless(not options, "only pinv(a) is differentiated")
     return np.linalg.pinv(a)
 
 
@@ -340,8 +345,8 @@ def _square_root(y: Argument, a: Argument) -> Locals:
 @wrapper_of(scipy.linalg.sqrtm)
 def sqrtm(A: Any) -> Any:
     _refuse_batch(A)
-    _refuse_unless(
-        not np.iscomplexobj(scipy.linalg.sqrtm(numbers_of(A))),
+    refuse_unless(
+        not np.iscomplexobj(scipy.linalg.sqrtm(values_of(A))),
         "the square root is complex here, which is not differentiated",
     )
     return square_root(A)
@@ -363,7 +368,7 @@ def block_diag(*arrs: Any) -> Any:
 
 @wrapper_of(scipy.linalg.toeplitz)
 def toeplitz(c: Any, r: Any = None) -> Any:
-    _refuse_unless(np.ndim(c) <= 1 and np.ndim(r) <= 1, "only vectors are differentiated")
+    refuse_unless(np.ndim(c) <= 1 and np.ndim(r) <= 1, "only vectors are differentiated")
     c = np.ravel(c)
     r = c if r is None else np.ravel(r)
     m, n = np.size(c), np.size(r)
@@ -372,7 +377,7 @@ def toeplitz(c: Any, r: Any = None) -> Any:
 
 @wrapper_of(scipy.linalg.circulant)
 def circulant(c: Any) -> Any:
-    _refuse_unless(np.ndim(c) == 1, "only vectors are differentiated")
+    refuse_unless(np.ndim(c) == 1, "only vectors are differentiated")
     n = np.size(c)
     return c[(np.arange(n)[:, None] - np.arange(n)) % n]
 

@@ -11,9 +11,9 @@ import scipy.special as sp
 from chainad.ir.graph import Argument
 from chainad.rules.base import RULES, Local, Locals, dispatching, normalize_axes, rule
 from chainad.rules.elementwise import UNKNOWN, elementwise, polygamma
-from chainad.rules.reduction import keeping_axes, spelled_reduction
+from chainad.rules.reduction import keep_axes, reduction_arrangement
 from chainad.rules.scipy_wrappers import WRAPPERS, wrapper_of
-from chainad.rules.statistics import double
+from chainad.rules.statistics import as_double
 
 # ----------------------------------------------------- exponentials and their sums
 
@@ -27,8 +27,8 @@ def log_of_sum(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
 @rule(log_of_sum)
 def _log_of_sum(y: Argument, x: Argument, axis: Any = None, keepdims: Any = False) -> Locals:
     axes = normalize_axes(axis, x.ndim)
-    formula = keeping_axes(lambda y, x, axes: np.exp(x - y), axes, x.shape)
-    return {x: Local(spelled_reduction(y, x, axes, None), formula)}
+    formula = keep_axes(lambda y, x, axes: np.exp(x - y), axes, x.shape)
+    return {x: Local(reduction_arrangement(y, x, axes, None), formula)}
 
 
 @wrapper_of(sp.logsumexp)
@@ -70,7 +70,7 @@ def multigammaln(a: Any, d: int) -> Any:
 def factorial(n: Any, exact: bool = False, extend: str = "zero") -> Any:
     if exact or np.any(np.less(n, 0)):
         raise NotImplementedError("only factorial(n) of n >= 0 is differentiated")
-    return sp.gamma(double(n) + 1)
+    return sp.gamma(as_double(n) + 1)
 
 
 @wrapper_of(sp.comb)
@@ -90,14 +90,14 @@ elementwise(sp._ufuncs._zeta, UNKNOWN, lambda y, x, q: -x * sp._ufuncs._zeta(x +
 SPHERICAL: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 
-def _spherical(theirs: Callable[..., Any], down: float, up: float) -> Callable[..., Any]:
+def _spherical(scipy_function: Callable[..., Any], down: float, up: float) -> Callable[..., Any]:
     """Wrap a function f of order n, of (2n + 1) f_n' = down n f_n-1 + up (n + 1) f_n+1."""
 
     @dispatching
     def function(n: Any, z: Any) -> Any:
-        return theirs(n, z)
+        return scipy_function(n, z)
 
-    function.__name__ = theirs.__name__
+    function.__name__ = scipy_function.__name__
 
     def slope(y: Any, n: Any, z: Any) -> Any:
         below = function(np.maximum(np.asarray(n) - 1, 0).astype(int), z)
@@ -109,9 +109,9 @@ def _spherical(theirs: Callable[..., Any], down: float, up: float) -> Callable[.
     def definition(n: Any, z: Any, derivative: bool = False) -> Any:
         return slope(None, n, z) if derivative else function(n, z)
 
-    ours = wrapper_of(theirs)(definition)
-    SPHERICAL[ours] = function
-    return ours
+    wrapper = wrapper_of(scipy_function)(definition)
+    SPHERICAL[wrapper] = function
+    return wrapper
 
 
 spherical_jn = _spherical(sp.spherical_jn, 1.0, -1.0)

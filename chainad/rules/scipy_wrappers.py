@@ -1,6 +1,6 @@
 """Wrappers: functions with SciPy's names that take traced values, where SciPy's own do not.
 
-SciPy hands its ufuncs over to traced values, and nothing else. A wrapper calls SciPy's function on
+Of SciPy's functions, only ufuncs dispatch to traced values. A wrapper calls SciPy's function on
 plain arrays; on traced values it is computed by its row in DEFINED or RULES.
 """
 

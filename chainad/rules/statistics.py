@@ -9,21 +9,21 @@ import numpy as np
 
 from chainad.ir.array_functions import segment_sum
 from chainad.ir.positions import positions
-from chainad.rules.base import CONSTANT, REFUSED, defined, dispatching
+from chainad.rules.base import CONSTANT, REFUSED, defined, dispatching, refuse_unless
 
 
-def _front(x: Any, axis: Any) -> Any:
+def _axis_first(x: Any, axis: Any) -> Any:
     """Return x with `axis` in front; flat without one."""
     return np.ravel(x) if axis is None else np.moveaxis(x, axis, 0)
 
 
 @dispatching
-def numbers_of(x: Any) -> Any:
-    """Return the plain numbers of x, whose derivative is zero: only decisions are made by them."""
+def values_of(x: Any) -> Any:
+    """Return the values of x as a constant: for decisions, which have no derivative."""
     return np.asarray(x)
 
 
-def double(x: Any) -> Any:
+def as_double(x: Any) -> Any:
     """Return x in double precision, in which some functions of NumPy always compute."""
     if isinstance(x, (list, tuple)):
         x = np.stack(x)  # of traced values, perhaps
@@ -32,21 +32,16 @@ def double(x: Any) -> Any:
     return x.astype(float) if hasattr(x, "astype") else np.asarray(x, float)
 
 
-def _refuse_unless(holds: bool, message: str) -> None:
-    if not holds:
-        raise NotImplementedError(message)
-
-
 # ----------------------------------------------------------------- quantiles
 
 
 def _sorted_quantile(a: Any, q: Any, axis: Any, method: str, keepdims: bool) -> Any:
     """Interpolate linearly between sorted entries; NumPy's default method."""
-    _refuse_unless(method == "linear", "only method='linear' is differentiated")
-    _refuse_unless(np.ndim(q) <= 1, "q must be a number or a list of numbers")
+    refuse_unless(method == "linear", "only method='linear' is differentiated")
+    refuse_unless(np.ndim(q) <= 1, "q must be a number or a list of numbers")
     if axis is not None and np.ndim(axis):
         raise NotImplementedError("several axes: reshape them to one beforehand")
-    front = np.sort(_front(a, axis), axis=0)
+    front = np.sort(_axis_first(a, axis), axis=0)
     at = np.asarray(q, float) * (np.shape(front)[0] - 1)
     low = np.floor(at).astype(int)
     high = np.minimum(low + 1, np.shape(front)[0] - 1)
@@ -85,7 +80,7 @@ def _filled(a: Any, value: float) -> Any:
 
 
 def _of_numbers(quantile: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the definition of a quantile of the entries that are numbers, slice by slice."""
+    """Return the definition of a quantile of the entries that are not nan, slice by slice."""
 
     def definition(
         a: Any, q: Any, axis: Any = None, method: str = "linear", keepdims: bool = False
@@ -94,7 +89,7 @@ def _of_numbers(quantile: Callable[..., Any]) -> Callable[..., Any]:
             raise NotImplementedError("several axes: reshape them to one beforehand")
         front = np.ravel(a) if axis is None else np.moveaxis(a, axis, -1)
         flat = np.reshape(front, (-1, np.shape(front)[-1]))
-        there = [~np.isnan(numbers_of(row)) for row in flat]
+        there = [~np.isnan(values_of(row)) for row in flat]
         rows = [
             quantile(row[k], q, method=method) if k.any() else np.full(np.shape(q), np.nan)
             for row, k in zip(flat, there, strict=True)
@@ -164,7 +159,7 @@ def _observations(m: Any, y: Any, rowvar: bool) -> Any:
 
 @defined(np.cov)
 def _cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: Any = None) -> Any:
-    x = double(_observations(m, y, rowvar))
+    x = as_double(_observations(m, y, rowvar))
     x = x - np.mean(x, axis=1, keepdims=True)
     divisor = np.shape(x)[1] - ((0 if bias else 1) if ddof is None else ddof)
     return np.squeeze(x @ np.transpose(x) / float(divisor))
@@ -193,15 +188,15 @@ def _correlate(a: Any, v: Any, mode: Any = "valid") -> Any:
 def _bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
     bins = np.asarray(x)
     size = max(int(bins.max(initial=-1)) + 1, minlength)
-    return segment_sum(double(weights), 0, positions(bins), size)
+    return segment_sum(as_double(weights), 0, positions(bins), size)
 
 
 @defined(np.interp)
 def _interp(
     x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None
 ) -> Any:
-    _refuse_unless(period is None, "period= is not differentiated; wrap x beforehand")
-    x, xp, fp = double(x), double(xp), double(fp)
+    refuse_unless(period is None, "period= is not differentiated; wrap x beforehand")
+    x, xp, fp = as_double(x), as_double(xp), as_double(fp)
     k = np.clip(np.searchsorted(xp, x, side="right") - 1, 0, np.size(xp) - 2)
     x0, x1, y0, y1 = np.take(xp, k), np.take(xp, k + 1), np.take(fp, k), np.take(fp, k + 1)
     inside = y0 + (y1 - y0) / (x1 - x0) * (x - x0)
@@ -222,7 +217,7 @@ def _gradient(f: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> A
 
 def _slope(f: Any, h: Any, axis: int, edge_order: int) -> Any:
     """Return second-order differences inside, one-sided ones at both ends."""
-    _refuse_unless(edge_order in (1, 2), "edge_order must be 1 or 2")
+    refuse_unless(edge_order in (1, 2), "edge_order must be 1 or 2")
     y = np.moveaxis(f, axis, 0)
     n = np.shape(y)[0]
     if np.ndim(h):
@@ -260,7 +255,7 @@ def _piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw:
 
 @defined(np.choose)
 def _choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Any:
-    _refuse_unless(mode == "raise", "only mode='raise' is differentiated")
+    refuse_unless(mode == "raise", "only mode='raise' is differentiated")
     shape = np.broadcast_shapes(np.shape(a), *map(np.shape, choices))
     stacked = np.stack([np.broadcast_to(c, shape) for c in choices])
     return np.take_along_axis(stacked, np.broadcast_to(a, shape)[None], 0)[0]
@@ -268,7 +263,7 @@ def _choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Any:
 
 @defined(np.unwrap)
 def _unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: float = 2 * np.pi) -> Any:
-    steps = np.unwrap(numbers_of(p), discont, axis, period=period) - numbers_of(p)
+    steps = np.unwrap(values_of(p), discont, axis, period=period) - values_of(p)
     return p + steps  # whole periods, which are constant
 
 
@@ -305,7 +300,7 @@ def _polyder(p: Any, m: int = 1) -> Any:
 
 @defined(np.polyint)
 def _polyint(p: Any, m: int = 1, k: Any = None) -> Any:
-    _refuse_unless(k is None, "k= is not differentiated; add the constants afterwards")
+    refuse_unless(k is None, "k= is not differentiated; add the constants afterwards")
     for _ in range(m):
         scaled = p / np.arange(np.size(p), 0, -1.0)
         p = np.concatenate([scaled, np.zeros(1)])
@@ -351,7 +346,7 @@ def _polydiv(u: Any, v: Any) -> Any:
     if not found:
         return np.zeros(1), u
     # NumPy drops leading zeros of the remainder, but keeps one entry.
-    plain = numbers_of(u)
+    plain = values_of(u)
     rest = np.flatnonzero(np.abs(plain) > 1e-8)
     start = rest[0] if rest.size else max(plain.size - 1, 0)
     return np.stack(found), u[start:] if plain.size else np.zeros(1)
@@ -366,7 +361,7 @@ def _vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
 
 @defined(np.polyfit)
 def _polyfit(x: Any, y: Any, deg: int, rcond: Any = None, full: bool = False, w: Any = None) -> Any:
-    _refuse_unless(rcond is None and not full, "rcond= and full= are not differentiated")
+    refuse_unless(rcond is None and not full, "rcond= and full= are not differentiated")
     a = np.vander(x, int(deg) + 1)
     if w is not None:
         a, y = a * np.reshape(w, (-1, 1)), np.multiply(np.transpose(y), w).T
@@ -389,9 +384,9 @@ def _unique(
     equal_nan: bool = True,
     sorted: bool = True,
 ) -> Any:
-    _refuse_unless(axis is None, "axis= is not differentiated")
+    refuse_unless(axis is None, "axis= is not differentiated")
     options = {"return_inverse": return_inverse, "return_counts": return_counts}
-    plain = numbers_of(ar)
+    plain = values_of(ar)
     function: Callable[..., tuple[Any, ...]] = np.unique
     found = function(plain, return_index=True, equal_nan=equal_nan, **options)
     values = np.ravel(ar)[found[1]]  # the first of equal ones, as NumPy keeps it
@@ -418,15 +413,13 @@ _tuple_of(np.unique_inverse, return_inverse=True)
 @defined(np.unique_values)
 def _unique_values(x: Any, /) -> Any:
     # NumPy does not say in which order.
-    order = np.argmax(
-        np.equal(np.ravel(numbers_of(x)), np.unique_values(numbers_of(x))[:, None]), 1
-    )
+    order = np.argmax(np.equal(np.ravel(values_of(x)), np.unique_values(values_of(x))[:, None]), 1)
     return np.ravel(x)[order]
 
 
-def _at(values: Any, wanted: Any) -> Any:
-    """Return the entries of values, a flat array, that equal the wanted numbers."""
-    plain = numbers_of(values)
+def _entries_equal_to(values: Any, wanted: Any) -> Any:
+    """Return the entries of values, a flat array, that equal the wanted values."""
+    plain = values_of(values)
     order = np.argsort(plain, kind="stable")
     return values[order[np.searchsorted(plain[order], wanted)]]
 
@@ -435,13 +428,17 @@ def _at(values: Any, wanted: Any) -> Any:
 def _intersect1d(
     ar1: Any, ar2: Any, assume_unique: bool = False, return_indices: bool = False
 ) -> Any:
-    _refuse_unless(not return_indices, "return_indices= is not differentiated")
-    return _at(np.ravel(ar1), np.intersect1d(numbers_of(ar1), numbers_of(ar2), assume_unique))
+    refuse_unless(not return_indices, "return_indices= is not differentiated")
+    return _entries_equal_to(
+        np.ravel(ar1), np.intersect1d(values_of(ar1), values_of(ar2), assume_unique)
+    )
 
 
 @defined(np.setdiff1d)
 def _setdiff1d(ar1: Any, ar2: Any, assume_unique: bool = False) -> Any:
-    return _at(np.ravel(ar1), np.setdiff1d(numbers_of(ar1), numbers_of(ar2), assume_unique))
+    return _entries_equal_to(
+        np.ravel(ar1), np.setdiff1d(values_of(ar1), values_of(ar2), assume_unique)
+    )
 
 
 @defined(np.union1d)
@@ -452,7 +449,7 @@ def _union1d(ar1: Any, ar2: Any) -> Any:
 @defined(np.setxor1d)
 def _setxor1d(ar1: Any, ar2: Any, assume_unique: bool = False) -> Any:
     both = np.concatenate([np.ravel(ar1), np.ravel(ar2)])
-    return _at(both, np.setxor1d(numbers_of(ar1), numbers_of(ar2), assume_unique))
+    return _entries_equal_to(both, np.setxor1d(values_of(ar1), values_of(ar2), assume_unique))
 
 
 @defined(np.partition)
@@ -479,13 +476,13 @@ def _logspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, base:
 
 @defined(np.geomspace)
 def _geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True) -> Any:
-    steps = np.linspace(np.log(double(start)), np.log(double(stop)), num, endpoint)
+    steps = np.linspace(np.log(as_double(start)), np.log(as_double(stop)), num, endpoint)
     return np.exp(steps)
 
 
 def running_extreme(ufunc: np.ufunc, x: Any, axis: int) -> Any:
     """Return np.maximum.accumulate or np.minimum.accumulate; of equal entries, the first counts."""
-    found = np.moveaxis(ufunc.accumulate(numbers_of(x), axis=axis), axis, 0)
+    found = np.moveaxis(ufunc.accumulate(values_of(x), axis=axis), axis, 0)
     first = np.ones(found.shape, bool)
     nan = np.isnan(found)
     first[1:] = (found[1:] != found[:-1]) & ~(nan[1:] & nan[:-1])
@@ -494,7 +491,7 @@ def running_extreme(ufunc: np.ufunc, x: Any, axis: int) -> Any:
     return np.take_along_axis(x, np.moveaxis(places, 0, axis), axis)
 
 
-CONSTANT |= {np.histogram_bin_edges, numbers_of}
+CONSTANT |= {np.histogram_bin_edges, values_of}
 REFUSED |= {
     np.frexp: "np.frexp splits numbers by their bits; use np.log2 and np.exp2",
     np.roots: "np.roots has no rule; solve with np.linalg.eigvalsh or a Newton iteration",

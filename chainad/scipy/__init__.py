@@ -1,7 +1,7 @@
 """SciPy's names for traced values: chainad.scipy.linalg, .special and .fft.
 
-SciPy hands its ufuncs (`scipy.special.erf`) over to traced values; most of its other functions ask
-for plain numbers. Those here are SciPy's own on plain arrays; traced values are differentiated.
+SciPy's ufuncs (`scipy.special.erf`) take traced values; most of its other functions need plain
+arrays. Those here call SciPy on plain arrays, and are differentiated on traced values.
 """
 
 from chainad.scipy import fft, linalg, special

@@ -1,4 +1,4 @@
-"""Complex values inside real functions, and Fourier transforms."""
+"""Complex values inside real functions, and FourierTransform transforms."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 
 import chainad
 from chainad.errors import InputError, TraceError
-from chainad.rules.fourier import Fourier
+from chainad.rules.fourier import FourierTransform
 
 rng = np.random.default_rng(0)
 V, M = rng.normal(size=6), rng.normal(size=(4, 5))
@@ -96,7 +96,7 @@ def test_hessians_and_operators_go_through_complex_values(case: int) -> None:
 def test_a_transform_pulls_as_the_transpose_of_what_it_pushes(
     kind: str, pairs: Any, given: int, n: int, norm: Any
 ) -> None:
-    map_ = Fourier(kind, given, n, norm, pairs)
+    map_ = FourierTransform(kind, given, n, norm, pairs)
     array = map_.materialize()
     assert array.shape == map_.shape
     adjoints = rng.normal(size=(3, map_.n_out))

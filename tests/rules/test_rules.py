@@ -35,7 +35,7 @@ from chainad.rules import (
     scipy_special,
     special_ufuncs,
 )
-from chainad.rules.base import Local, Rule, name_of, spelled
+from chainad.rules.base import Local, Rule, from_labels, name_of
 from chainad.rules.elementwise import elementwise, polygamma
 from chainad.rules.linear_algebra import cofactors, eigenvectors, logabsdet, sign_of_det
 from chainad.rules.movement import astype, getitem, set_items
@@ -944,7 +944,7 @@ def _always_zero(y: Any, x: Any, *args: Any, **kwargs: Any) -> dict[Any, Any]:
 
 def _sum_twice(y: Any, x: Any, *args: Any, **kwargs: Any) -> dict[Any, Any]:
     cols = [(n, (k,)) for k, n in enumerate(x.shape)]
-    return {x: Local(spelled([], cols, dict(enumerate(x.shape)), scale=2), None)}
+    return {x: Local(from_labels([], cols, dict(enumerate(x.shape)), scale=2), None)}
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import numpy as np
 
 from chainad.compiler.recording.recording import Step
 from chainad.frontends.numpy.recorder import Ref
-from chainad.rules.linear_algebra import Inverting
+from chainad.rules.linear_algebra import InverseFormula
 from chainad.structure.linear_operators import Operator
 
 
@@ -60,7 +60,7 @@ def needs(step: Step) -> tuple[int, ...]:
 def _alone(step: Step) -> Step:
     """Return a call that makes the operator of a solve as one of the matrix alone."""
     formula = _formula(step)
-    if not isinstance(formula, Inverting):
+    if not isinstance(formula, InverseFormula):
         return step
     return replace(step, function=formula.of_matrix, args=step.args[1:2])
 
@@ -74,7 +74,7 @@ def _solve_of(
 ) -> Step | None:
     """Return the solve whose operator a step makes, if one factorisation gives the same numbers."""
     formula = _formula(step)
-    if not isinstance(formula, Inverting) or len(formula.shape) != 2:
+    if not isinstance(formula, InverseFormula) or len(formula.shape) != 2:
         return None
     y, a, b = step.args
     solve = known.get(y.number) if isinstance(y, Ref) else None

@@ -1,4 +1,4 @@
-"""What traced values do beside recording calls: operators, methods of arrays and of ufuncs."""
+"""What traced values have in common with arrays: operators, methods of arrays and of ufuncs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from chainad.rules.statistics import running_extreme
 
 _NO_OPTIONS: dict[str, Any] = {}
 
-# What most operators meet on the other side; the classes of traced values are among them.
+# Types of most right operands; the classes of traced values are added to them.
 COMMON_OPERAND_TYPES: set[type] = {float, int, np.float64, np.ndarray}
 
 OPERATORS: dict[str, np.ufunc] = {
@@ -128,11 +128,11 @@ def ufunc_method(
 def _sparse_matmul(a: Any, b: Any) -> Any:
     """Return the product of a constant sparse matrix and a traced array, on either side."""
     if scipy.sparse.issparse(b):
-        turned = _sparse_matmul(b.T, np.transpose(a) if np.ndim(a) == 2 else a)
-        return np.transpose(turned) if np.ndim(a) == 2 else turned
+        transposed = _sparse_matmul(b.T, np.transpose(a) if np.ndim(a) == 2 else a)
+        return np.transpose(transposed) if np.ndim(a) == 2 else transposed
     if np.shape(b)[:1] != a.shape[1:] or np.ndim(b) > 2:
         raise ValueError(f"matmul: shapes {a.shape} and {np.shape(b)} do not fit")
-    # The very numbers of the user's, not a copy, so that a compiled function sees them change.
+    # The user's array, not a copy, so that a compiled function sees it change.
     entries = scipy.sparse.coo_array(a, copy=False)
     rows, cols = (positions(np.asarray(x)) for x in entries.coords)
     data = entries.data.astype(b.dtype, copy=False)

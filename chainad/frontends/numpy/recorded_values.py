@@ -1,7 +1,7 @@
-"""RecordedValue values: plain arrays and numbers whose calls a recorder writes down.
+"""Recorded values: duck arrays whose calls are recorded while a function is compiled.
 
 They behave as plain arrays do. What NumPy computes from them is recorded in turn; whatever else is
-requested of them is answered with concrete values, and each replay checks that these are the same.
+asked of them is answered with concrete values, and each replay checks that these are the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from chainad.frontends.numpy.traced_values import (
 
 
 class RecordedValue(Traced):
-    """What recorded arrays and numbers share; `tape` is their recorder."""
+    """What recorded arrays and scalars share; `tape` is their recorder."""
 
     __slots__ = ()
 
@@ -132,7 +132,7 @@ box_recorded = make_box(RecordedScalar, RecordedArray)
 
 
 def detached(x: Any) -> Any:
-    """Return the plain numbers of x, a recorded value while a function is recorded."""
+    """Return the values of x as a constant: a recorded value while a function is recorded."""
     while isinstance(x, Traced) and not x.tape.is_recorder:
         x = x.value
     if isinstance(x, RecordedValue):

@@ -32,7 +32,7 @@ RawSite = tuple[CodeType, int]
 def raw_site(depth: int = 1) -> RawSite | None:
     """Return the place in the innermost frame outside chainad, NumPy and SciPy.
 
-    The `depth` innermost frames are known to be of ours.
+    The `depth` innermost frames are known to be of chainad.
     """
     frame: FrameType | None = sys._getframe(depth)
     while frame is not None:
@@ -45,7 +45,7 @@ def raw_site(depth: int = 1) -> RawSite | None:
     return None
 
 
-# Functions of ours that were met before: this set is asked at every traced operation.
+# Code of these libraries found so far: looked up at every traced operation.
 _library_code: set[CodeType] = set()
 
 
@@ -75,11 +75,11 @@ def scipy_calls() -> list[tuple[str, str]]:
         # A decorator of SciPy's holds the function that the user called in one of its variables.
         inside = [frame.f_locals.get(name) for name in ("fun", "func", "f")]
         names = [getattr(x, "__name__", "") for x in inside if callable(x)]
-        homes = [str(getattr(x, "__module__", "")) for x in inside if callable(x)]
-        homes.append(str(frame.f_globals.get("__name__", "")))
-        for home, name in zip(homes, [*names, frame.f_code.co_name], strict=True):
-            if home.startswith("scipy.") and not home.startswith("scipy._"):
-                found.append((".".join(home.split(".")[:2]), name))
+        modules = [str(getattr(x, "__module__", "")) for x in inside if callable(x)]
+        modules.append(str(frame.f_globals.get("__name__", "")))
+        for module, name in zip(modules, [*names, frame.f_code.co_name], strict=True):
+            if module.startswith("scipy.") and not module.startswith("scipy._"):
+                found.append((".".join(module.split(".")[:2]), name))
         frame = frame.f_back
     return found[::-1]
 

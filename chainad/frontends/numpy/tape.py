@@ -22,7 +22,7 @@ MAX_COPIED_ENTRIES = 4096
 
 
 class Entry(NamedTuple):
-    """One recorded call, cheap to make: its `Node` is built only for a graph not seen before.
+    """One recorded call; its `Node` is built only for a graph that is not in the cache.
 
     `sources` names the entry of every operand, None for a constant; `operands` holds their values.
     `template` is the call's arguments with an `Argument` for every operand, or None if they are
@@ -119,8 +119,8 @@ class Tape:
         """Return a constant in a form that stays as it is until the derivatives are evaluated.
 
         Local Jacobians read constants after the function has run; an array that was overwritten
-        in between would give wrong numbers. Small arrays are copied, which costs no more than to
-        lock them, so that buffers may be used again; large ones are locked.
+        in between would give wrong derivatives. Small arrays are copied, which costs no more than
+        locking them and lets buffers be reused; large ones are locked.
         """
         if self.recorder is not None:
             kept: np.ndarray[Any, Any] = self.recorder.constant(constant)

@@ -74,7 +74,7 @@ class tracing:  # noqa: N801
             traced[k] = box(value, tape, tape.append_input(value))
         result = _call(self.f, traced)
         if tape.refusals:
-            # Caught by the function, which then went another way than it does with plain numbers.
+            # Caught by the function, which then took another branch than with plain arrays.
             raise tape.refusals[0]
         tape.is_open = tape.has_fast_path = False
         return _finish(tape, result)
@@ -84,13 +84,13 @@ def _call(f: Callable[..., Any], args: Sequence[Any]) -> Any:
     try:
         return f(*args)
     except ValueError as error:
-        # NumPy wraps what it meets while it fills an array.
+        # NumPy wraps errors raised while it fills an array.
         if isinstance(error.__cause__, TraceError):
             raise error.__cause__ from None
         if "read-only" in str(error):
             error.add_note(
                 "chainad makes large arrays read-only once they have met a traced value, since"
-                " their numbers are needed for the derivative; write into a copy instead"
+                " their entries are needed for the derivative; write into a copy instead"
             )
         raise
 
@@ -113,7 +113,7 @@ def as_input(value: Any, position: int) -> Any:
         hint = (
             "pass np.asarray(x, dtype=float)"
             if array.dtype.kind in "iub"
-            else "complex inputs are not differentiated: pass real and imaginary part apart"
+            else "complex inputs are not differentiated: pass real and imaginary parts separately"
             if array.dtype.kind == "c"
             else "pass an array of floats"
         )

@@ -70,13 +70,13 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
             " function, or keep chainad.stop_gradient(x) instead"
         )
     if tape.has_complex and function in COMPLEX and _is_complex((args, kwargs)):
-        own = COMPLEX[function]
-        if own is None or kwargs or len(args) != 1:
+        replacement = COMPLEX[function]
+        if replacement is None or kwargs or len(args) != 1:
             raise TraceError(
                 f"{here()}{name_of(function)} of complex numbers is not differentiated like this;"
-                " keep real and imaginary parts apart"
+                " keep real and imaginary parts separately"
             )
-        function = own
+        function = replacement
         rule = RULES.get(function)
     if rule is not None and rule.is_plain and not kwargs and isinstance(function, np.ufunc):
         return _record(tape, rule, function, args, kwargs)
@@ -283,7 +283,7 @@ class Template:
             return self._operand(value, None)
         if scipy.sparse.issparse(value):
             raise TraceError(
-                f"{here()}a scipy.sparse array beside a traced value has a matrix product only:"
+                f"{here()}a scipy.sparse array can only be matrix-multiplied with a traced value:"
                 " write x @ A or x @ A.T, or use A.toarray()"
             )
         return value
@@ -302,7 +302,7 @@ class Template:
     def _sequence(self, value: Any, is_operand: bool) -> Any:
         if is_operand and not self.rule.nested:
             return self.argument(as_one(value), is_operand)
-        # In a list of operands, an inner list is an operand of its own.
+        # In a list of operands, an inner list is one operand.
         inner = (as_one(x) if is_operand and isinstance(x, (list, tuple)) else x for x in value)
         return _rebuild(value, (self.argument(x, is_operand) for x in inner))
 
@@ -374,15 +374,15 @@ def _no_floats(function: Callable[..., Any], dtype: Any) -> str:
 
 
 def _unfit(value: np.ndarray[Any, Any]) -> str:
-    """Say why an array cannot be a constant beside traced values, and the next move."""
+    """Say why an array cannot be a constant in a call with traced values, and what to do."""
     if type(value) not in PLAIN:
         return (
-            f"a {type(value).__name__} beside a traced value may mean another product or hide"
+            f"a {type(value).__name__} next to a traced value may mean another product or hide"
             " entries; convert it with np.asarray first"
         )
     return (
-        f"a constant of dtype {value.dtype} beside a traced value is not differentiated; convert it"
-        " to real floats first"
+        f"a constant of dtype {value.dtype} next to a traced value is not differentiated; convert"
+        " it to real floats first"
     )
 
 
@@ -444,7 +444,7 @@ def _fast_path(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
 
 
 def _fast_constant(tape: Tape, function: Callable[..., Any], x: Any) -> tuple[Any, Any]:
-    """Return a real constant as it is kept, and what it is in a key (None: not so quick)."""
+    """Return a real constant as it is kept, and what it is in a key (None: no fast path)."""
     kind = type(x)
     if kind is float or kind is np.float64:
         return x, kind

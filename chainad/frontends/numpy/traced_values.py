@@ -173,7 +173,7 @@ class Traced(Tracer):
         )
 
     def __complex__(self) -> complex:
-        self._refuse("complex numbers are not traced; keep real and imaginary parts apart")
+        self._refuse("complex numbers are not traced; keep real and imaginary parts separately")
 
     def __round__(self, ndigits: int | None = None) -> Any:
         return np.round(self.value, ndigits or 0)
@@ -453,7 +453,7 @@ COMMON_OPERAND_TYPES |= {TracedScalar, TracedArray}
 
 
 def _may_be_view(tape: Tape, number: int, value: Any, plain: np.ndarray[Any, Any]) -> bool:
-    """Return False for memory of its own, which almost all results have."""
+    """Return False if the result surely has memory of its own, as almost all have."""
     return plain.base is not None or any(
         x is value or x is plain for x in tape.entries[number].operands
     )
