@@ -23,7 +23,7 @@ from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.orders import EdgeElimination
 from chainad.planning.plan import Plan
-from chainad.rules.custom import Primitive, primitive
+from chainad.rules.primitives import Primitive, primitive
 from chainad.structure.results import Factor, StructuredJacobian
 
 __version__ = "0.1.0"

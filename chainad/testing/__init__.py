@@ -1,50 +1,56 @@
-"""Helpers for tests: one check of a Jacobian, slow and obvious oracles, random samples.
+"""For tests of code that uses or extends chainad: a check, oracles, random problems.
 
-Nothing imports `chainad.api` but the face of the package and `check`, which is a user like any
-other: no file of chainad outside this folder imports this one.
+check              `check_jacobian` compares a Jacobian with central differences
+oracles            what structures, ops and programs mean, by loops that anyone can read
+random_structures  random Jacobians, together with the full array
+random_locals      those of the kinds that NumPy functions have
+random_graphs      chains and linear graphs of them
+coverage           the table of all functions and what becomes of them (`python -m ...`)
+
+These names are public. No other package of chainad imports this one.
 """
 
 from chainad.testing.check import check_jacobian
-from chainad.testing.graphs import random_chain, random_dense, random_graph
-from chainad.testing.kinds import KINDS, random_local
-from chainad.testing.oracle import (
+from chainad.testing.oracles import (
     apply_op,
     apply_ops,
     dense_product,
     path_sum,
-    product_numbers,
+    product_entries,
     run_program,
+    sum_entries,
     to_array,
-    total_numbers,
 )
-from chainad.testing.samples import (
-    SIZES,
-    Sample,
-    random_numbers,
+from chainad.testing.random_graphs import random_chain, random_dense, random_graph
+from chainad.testing.random_locals import LOCAL_KINDS, random_local
+from chainad.testing.random_structures import (
+    AXIS_SIZES,
+    RandomJacobian,
+    random_entries,
+    random_jacobian,
     random_shape,
     random_structure,
-    sample,
 )
 
 __all__ = [
-    "KINDS",
-    "SIZES",
-    "Sample",
+    "AXIS_SIZES",
+    "LOCAL_KINDS",
+    "RandomJacobian",
     "apply_op",
     "apply_ops",
     "check_jacobian",
     "dense_product",
     "path_sum",
-    "product_numbers",
+    "product_entries",
     "random_chain",
     "random_dense",
+    "random_entries",
     "random_graph",
+    "random_jacobian",
     "random_local",
-    "random_numbers",
     "random_shape",
     "random_structure",
     "run_program",
-    "sample",
+    "sum_entries",
     "to_array",
-    "total_numbers",
 ]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from chainad.api.verbs import jacobian
 from chainad.planning.auto import Mode
-from chainad.testing.oracle import Array, Shape
+from chainad.testing.oracles import Array, Shape
 
 
 def check_jacobian(

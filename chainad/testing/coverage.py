@@ -20,7 +20,7 @@ from chainad.rules import CONSTANT, DEFINED, REFUSED, RULES
 
 Function = Callable[..., Any]
 
-HOMES: dict[str, ModuleType] = {
+MODULES: dict[str, ModuleType] = {
     "numpy": np,
     "numpy.linalg": np.linalg,
     "numpy.fft": np.fft,
@@ -31,7 +31,7 @@ HOMES: dict[str, ModuleType] = {
 }
 STATUSES = {
     "differentiated": "has a derivative",
-    "constant": "has derivative zero where it has one: gives plain numbers",
+    "constant": "has derivative zero where it has one: returns plain values",
     "makes": "makes an array like a traced one, which can be filled",
     "writes": "writes into a traced array, and is followed",
     "refused": "raises an error that says why, and what to write instead",
@@ -39,14 +39,14 @@ STATUSES = {
 }
 
 
-def functions(home: str) -> Iterator[tuple[str, Function]]:
-    """Yield the public functions of a module that NumPy hands over to traced values, by name."""
-    room = HOMES[home]
-    names = getattr(room, "__all__", None) or [n for n in dir(room) if not n.startswith("_")]
+def functions(module_name: str) -> Iterator[tuple[str, Function]]:
+    """Yield the public functions of a module that dispatch to traced values, by name."""
+    module = MODULES[module_name]
+    names = getattr(module, "__all__", None) or [n for n in dir(module) if not n.startswith("_")]
     for name in sorted(names):
-        function = getattr(room, name, None)
-        mine = home.startswith("chainad")
-        if mine or isinstance(function, np.ufunc) or hasattr(function, "_implementation"):
+        function = getattr(module, name, None)
+        is_wrapper = module_name.startswith("chainad")
+        if is_wrapper or isinstance(function, np.ufunc) or hasattr(function, "_implementation"):
             assert function is not None
             yield name, function
 
@@ -70,18 +70,18 @@ def table() -> str:
         "# What becomes of every function",
         "",
         f"NumPy {np.__version__}, SciPy {scipy.__version__}. Made by"
-        " `python -m chainad.testing.coverage`; a test keeps it true. Functions that NumPy does not"
-        " hand over to traced values are not listed.",
+        " `python -m chainad.testing.coverage`; a test keeps it true. Functions that do not"
+        " dispatch to traced values are not listed.",
         "",
         "| | " + " | ".join(STATUSES) + " |",
         "|---|" + "---|" * len(STATUSES),
     ]
-    found = {home: [(name, status(f)) for name, f in functions(home)] for home in HOMES}
-    for home, rows in found.items():
+    found = {module: [(name, status(f)) for name, f in functions(module)] for module in MODULES}
+    for module, rows in found.items():
         counts = [sum(s == each for _, s in rows) for each in STATUSES]
-        lines.append(f"| {home} | " + " | ".join(map(str, counts)) + " |")
-    for home, rows in found.items():
-        lines += ["", f"## {home}"]
+        lines.append(f"| {module} | " + " | ".join(map(str, counts)) + " |")
+    for module, rows in found.items():
+        lines += ["", f"## {module}"]
         for each, meaning in STATUSES.items():
             names = [f"`{name}`" for name, s in rows if s == each]
             if names:

@@ -35,7 +35,7 @@ from chainad.planning.auto import make_plan
 from chainad.planning.linear_graph import Edge, LinearGraph
 from chainad.planning.plan import follow
 from chainad.structure import dense, diagonal
-from chainad.testing import apply_op, random_chain, random_graph, random_numbers
+from chainad.testing import apply_op, random_chain, random_entries, random_graph
 
 randoms = st.randoms(use_true_random=False)
 Slots = list[np.ndarray | None]
@@ -53,7 +53,7 @@ def random_program(rng: Random) -> tuple[Program, Slots]:
 
 
 def other_numbers(rng: Random, slots: Slots) -> Slots:
-    return [None if a is None else random_numbers(rng, a.shape) for a in slots]
+    return [None if a is None else random_entries(rng, a.shape) for a in slots]
 
 
 def assert_equal(found: Sequence[object], wanted: Sequence[object]) -> None:
@@ -114,7 +114,7 @@ def bottleneck(*widths: int) -> tuple[Program, Slots]:
     edges = tuple(Edge(k, k + 1, s) for k, s in enumerate(structures))
     graph = LinearGraph(shapes, (0,), (len(edges),), edges)
     rng = Random(0)
-    slots: Slots = [random_numbers(rng, s.stored_shape) for s in structures]
+    slots: Slots = [random_entries(rng, s.stored_shape) for s in structures]
     return lower(make_plan(graph), [() for _ in edges]).program, slots
 
 

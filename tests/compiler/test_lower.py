@@ -23,18 +23,18 @@ from chainad.planning.plan import Plan, follow
 from chainad.structure import Ops, arrange, dense, diagonal, forget, identity
 from chainad.structure.structure import Axis, Structure
 from chainad.testing import (
-    Sample,
+    RandomJacobian,
     path_sum,
     random_chain,
+    random_entries,
     random_graph,
-    random_numbers,
+    random_jacobian,
     random_structure,
     run_program,
-    sample,
 )
 
 randoms = st.randoms(use_true_random=False)
-Local = Callable[[Random, tuple[int, ...], tuple[int, ...]], Sample]
+Local = Callable[[Random, tuple[int, ...], tuple[int, ...]], RandomJacobian]
 
 
 def lowered(plan: Plan) -> Program:
@@ -130,7 +130,9 @@ def test_execution_leaves_the_slots_alone() -> None:
 # ------------------------------------------------------------------ pieces
 
 
-def selection(rng: Random, row_shape: tuple[int, ...], col_shape: tuple[int, ...]) -> Sample:
+def selection(
+    rng: Random, row_shape: tuple[int, ...], col_shape: tuple[int, ...]
+) -> RandomJacobian:
     """Return a shifted diagonal, a block of one, or both axes cut out: the pieces of stencils."""
     (m,), (n,) = row_shape, col_shape
     count = rng.randint(1, min(m, n))
@@ -140,8 +142,8 @@ def selection(rng: Random, row_shape: tuple[int, ...], col_shape: tuple[int, ...
         for size, start in zip((m, n), first, strict=True)
     )
     if rng.random() < 0.3:
-        return sample(rng, [rows], [cols], {0: count}, scale=rng.choice([1, -1, 2.5]))
-    return sample(rng, [rows], [cols], {0: count}, [0])
+        return random_jacobian(rng, [rows], [cols], {0: count}, scale=rng.choice([1, -1, 2.5]))
+    return random_jacobian(rng, [rows], [cols], {0: count}, [0])
 
 
 FORMS = ("dense", "sparse", "structured")
@@ -238,7 +240,7 @@ def test_scatter_adds_what_meets(rng: Random) -> None:
     where = [
         positions(rng.sample(range(size), rng.randint(0, size))) for _ in range(rng.randint(1, 3))
     ]
-    vectors = [random_numbers(rng, rng.choice([(len(p),), ()])) for p in where]
+    vectors = [random_entries(rng, rng.choice([(len(p),), ()])) for p in where]
     want = np.zeros(size)
     for p, vector in zip(where, vectors, strict=True):
         np.add.at(want, as_array(p), vector)
@@ -246,7 +248,7 @@ def test_scatter_adds_what_meets(rng: Random) -> None:
     parts = rng.sample(range(size), size)
     cut = rng.randint(0, size)
     apart = (positions(parts[:cut]), positions(parts[cut:]))
-    vectors = [random_numbers(rng, (len(p),)) for p in apart]
+    vectors = [random_entries(rng, (len(p),)) for p in apart]
     want = np.zeros(size)
     for p, vector in zip(apart, vectors, strict=True):
         want[as_array(p)] = vector
@@ -331,7 +333,7 @@ def test_a_sparse_pattern_times_a_matrix_gathers_nothing_large() -> None:
     pattern = arrange(axes[:1], axes[1:], {0: n}, [0]).structure
     graph = chain_of(dense((n,), (7,)), pattern)
     rng = Random(0)
-    numbers = [random_numbers(rng, (n, 7)), random_numbers(rng, (n,))]
+    numbers = [random_entries(rng, (n, 7)), random_entries(rng, (n,))]
     assert_program_is_right(make_plan(graph), numbers)
 
 

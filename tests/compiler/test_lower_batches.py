@@ -33,7 +33,7 @@ from chainad.ir.ops import (
 from chainad.ir.positions import positions
 from chainad.ir.program import Instruction, Program
 from chainad.ir.shapes import Shape, shape_of
-from chainad.testing import random_numbers, run_program
+from chainad.testing import random_entries, run_program
 
 randoms = st.randoms(use_true_random=False)
 N = 5
@@ -95,7 +95,7 @@ MORE: list[Shape] = [(N, 1, 2), (N, 2, 2)]
 @given(randoms)
 def test_turned_batches_give_the_same_numbers(rng: Random) -> None:
     shapes = dict(enumerate(START + MORE))
-    slots = [random_numbers(rng, shape) for shape in shapes.values()]
+    slots = [random_entries(rng, shape) for shape in shapes.values()]
     w = Writer(len(slots))
     w.shapes |= shapes
     instructions = []

@@ -20,7 +20,7 @@ from chainad.ir.program import Program
 from chainad.planning.linear_graph import Edge, LinearGraph
 from chainad.planning.plan import follow
 from chainad.structure import dense, diagonal
-from chainad.testing import random_graph, random_numbers
+from chainad.testing import random_entries, random_graph
 
 randoms = st.randoms(use_true_random=False)
 
@@ -45,7 +45,7 @@ def test_both_parts_together_give_the_numbers_of_the_whole(rng: Random) -> None:
                 np.testing.assert_array_equal(one, two)
                 assert not any(np.shares_memory(one, a) for a in kept)
         numbers = [
-            a if a is None or k in constant else random_numbers(rng, a.shape)
+            a if a is None or k in constant else random_entries(rng, a.shape)
             for k, a in enumerate(numbers)
         ]
 

@@ -30,7 +30,7 @@ from chainad.ir.ops import (
 from chainad.ir.positions import positions
 from chainad.ir.program import Instruction, Program
 from chainad.ir.shapes import shape_of
-from chainad.testing import random_numbers, run_program
+from chainad.testing import random_entries, run_program
 
 randoms = st.randoms(use_true_random=False)
 MINUS = Scale(-1)
@@ -86,7 +86,7 @@ def broadcasts(one: tuple[int, ...], two: tuple[int, ...]) -> bool:
 
 def random_instructions(rng: Random) -> tuple[Program, list[np.ndarray]]:
     shapes = {k: rng.choice([(), (1,), (3,), (2, 3), (3, 3), (3, 1)]) for k in range(4)}
-    slots = [random_numbers(rng, shape) for shape in shapes.values()]
+    slots = [random_entries(rng, shape) for shape in shapes.values()]
     instructions = []
     for output in range(4, 4 + rng.randint(1, 14)):
         op, inputs = random_op(rng, shapes)

@@ -23,7 +23,7 @@ from chainad.compiler.stacking.stack_program import stacked
 from chainad.ir.ops import Add, Concatenate, Copy, Full, MatMul, Multiply, Row, Subtract, Sum
 from chainad.ir.program import Instruction, Program
 from chainad.ir.shapes import Shape, shape_of
-from chainad.testing import random_numbers, run_program
+from chainad.testing import random_entries, run_program
 
 randoms = st.randoms(use_true_random=False)
 SHAPES: list[Shape] = [(2, 3), (3, 2), (3, 3), (3,), (1, 3), (3, 1), (2, 3, 1), ()]
@@ -83,7 +83,7 @@ def random_loop(rng: Random) -> tuple[Program, dict[int, Shape]]:
 @given(randoms)
 def test_stacked_loops_give_the_same_numbers(rng: Random) -> None:
     program, shapes = random_loop(rng)
-    slots = [random_numbers(rng, shapes[k]) for k in range(program.n_slots)]
+    slots = [random_entries(rng, shapes[k]) for k in range(program.n_slots)]
     same = list(range(program.n_slots))
     if rng.random() < 0.5:  # two slots of one shape may hold the very same array
         for k in same:

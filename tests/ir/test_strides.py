@@ -28,7 +28,7 @@ from chainad.ir.ops import (
 from chainad.ir.positions import Index, Lattice, as_array, positions
 from chainad.ir.program import Instruction, Program
 from chainad.ir.strides import as_turn, view, walks
-from chainad.testing import random_numbers, run_program
+from chainad.testing import random_entries, run_program
 
 randoms = st.randoms(use_true_random=False)
 
@@ -111,7 +111,7 @@ def test_signed_terms_are_added_where_they_belong(rng: Random) -> None:
         where = positions(rng.sample(range(size), rng.randint(0, size)))
         own = tuple(rng.choice([1, -1]) for _ in range(rng.randint(1, 3)))
         for sign in own:
-            x = random_numbers(rng, rng.choice([(len(where),), ()]))
+            x = random_entries(rng, rng.choice([(len(where),), ()]))
             want[as_array(where)] += sign * x
             vectors.append(x)
         regions.append(where)
@@ -156,7 +156,7 @@ def test_assembled_sums_are_those_of_the_instructions(rng: Random) -> None:
     shapes: list[tuple[int, ...]] = [(), ()] + [(n,) for n in lengths] * 2
     w = Writer(len(shapes))
     w.shapes |= dict(enumerate(shapes))
-    slots = [random_numbers(rng, shape) for shape in shapes]
+    slots = [random_entries(rng, shape) for shape in shapes]
     size = LONGEST
     cut = rng.randint(1, size - 1)
     where = [range(cut), range(cut, size)] if rng.random() < 0.5 else [range(size), range(cut)]
@@ -230,7 +230,7 @@ def test_gathers_and_placings_of_everything_turn_axes(rng: Random) -> None:
     where = positions(np.arange(a * b * c).reshape(a, b, c).transpose(order).ravel())
     front, back = rng.choice([(), (2,)]), rng.choice([(), (3,)])
     axis, size = len(front), a * b * c
-    x = random_numbers(rng, (*front, size, *back))
+    x = random_entries(rng, (*front, size, *back))
     for op in (Take(axis, where), Place(axis, where, size)):
         w = Writer(1)
         w.shapes[0] = x.shape
@@ -245,7 +245,7 @@ def test_gathers_and_placings_of_everything_turn_axes(rng: Random) -> None:
 def test_axes_are_split_before_they_are_turned(rng: Random) -> None:
     """What was merged, turned and taken apart again is only turned."""
     sizes = [rng.randint(1, 3) for _ in range(4)]
-    x = random_numbers(rng, tuple(sizes))
+    x = random_entries(rng, tuple(sizes))
     w = Writer(1)
     w.shapes[0] = x.shape
     merged = w.emit(Reshape((sizes[0], sizes[1] * sizes[2], sizes[3])), 0)

@@ -20,10 +20,10 @@ from chainad.planning.chain.interval_dp import (
 from chainad.planning.linear_graph import Edge, LinearGraph
 from chainad.structure import arrange, dense, diagonal, identity, multiply
 from chainad.structure.structure import Action, Axis, Structure
-from chainad.testing import KINDS, random_chain
+from chainad.testing import LOCAL_KINDS, random_chain
 
 randoms = st.randoms(use_true_random=False)
-NO_POSITIONS = [kind for kind in KINDS if kind not in ("slice", "gather", "pad")]
+NO_POSITIONS = [kind for kind in LOCAL_KINDS if kind not in ("slice", "gather", "pad")]
 
 
 def chain_of(structures: list[Structure]) -> LinearGraph:

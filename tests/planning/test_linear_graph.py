@@ -21,12 +21,12 @@ from chainad.planning.linear_graph import (
 from chainad.structure import dense, diagonal, identity
 from chainad.testing import (
     path_sum,
-    product_numbers,
+    product_entries,
     random_chain,
     random_dense,
     random_graph,
+    sum_entries,
     to_array,
-    total_numbers,
 )
 
 randoms = st.randoms(use_true_random=False)
@@ -44,14 +44,14 @@ def accumulated(graph: LinearGraph, numbers: Numbers, order: list[int]) -> list[
             assert landing.place == len(pieces)
             pieces.append(array)
         else:
-            pieces[landing.place] = total_numbers(landing.total, pieces[landing.place], array)
+            pieces[landing.place] = sum_entries(landing.total, pieces[landing.place], array)
 
     for edge, landing, array in zip(graph.edges, elimination.landings, numbers, strict=True):
         put((edge.tail, edge.head), landing, array)
     for v in order:
         for m in elimination.eliminate(v):
             left, right = known[v, m.head][m.left], known[m.tail, v][m.right]
-            put((m.tail, m.head), m.landing, product_numbers(m.product, left, right))
+            put((m.tail, m.head), m.landing, product_entries(m.product, left, right))
         assert not elimination.after[v]
         assert not elimination.before[v]
     blocks = []

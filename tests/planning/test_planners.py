@@ -27,7 +27,7 @@ from chainad.planning.search.make_state import compact
 from chainad.planning.search.stages import exhaustive
 from chainad.structure import arrange, dense, diagonal, identity, multiply
 from chainad.structure.structure import Axis, Structure
-from chainad.testing import KINDS, random_chain, random_dense, random_graph, random_structure
+from chainad.testing import LOCAL_KINDS, random_chain, random_dense, random_graph, random_structure
 
 randoms = st.randoms(use_true_random=False)
 CASES = [
@@ -37,7 +37,7 @@ CASES = [
     ]
     if case["kind"] == "dense_bracketing"
 ]
-NO_POSITIONS = [kind for kind in KINDS if kind not in ("slice", "gather", "pad")]
+NO_POSITIONS = [kind for kind in LOCAL_KINDS if kind not in ("slice", "gather", "pad")]
 
 
 def chain_of(*structures: Structure) -> LinearGraph:

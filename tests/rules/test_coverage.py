@@ -11,11 +11,11 @@ import chainad
 from chainad.errors import TraceError
 from chainad.frontends.numpy.traced_calls import Tracer
 from chainad.rules.base import REFUSED
-from chainad.testing.coverage import HOMES, functions, status, table
+from chainad.testing.coverage import MODULES, functions, status, table
 
 PAGE = Path(__file__).parents[2] / "notebooks" / "coverage.md"
-EVERY = [(home, name, f) for home in HOMES for name, f in functions(home)]
-NAMES = [f"{home}.{name}" for home, name, _ in EVERY]
+EVERY = [(module, name, f) for module in MODULES for name, f in functions(module)]
+NAMES = [f"{module}.{name}" for module, name, _ in EVERY]
 SQUARE = np.array([[2.0, 0.3], [0.1, 1.5]])
 
 # What autograd 1.8 differentiates: autograd.numpy, .linalg, .fft and scipy.special.
@@ -54,9 +54,9 @@ def calls(function: Any, x: Any) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("home", "name", "function"), EVERY, ids=NAMES)
-def test_no_function_loses_a_derivative_in_silence(home: str, name: str, function: Any) -> None:
-    """What is refused or has no rule raises; nothing hands out plain numbers unless constant."""
+@pytest.mark.parametrize(("module", "name", "function"), EVERY, ids=NAMES)
+def test_no_function_loses_a_derivative_in_silence(module: str, name: str, function: Any) -> None:
+    """What is refused or has no rule raises; only constant functions return plain values."""
     kind = status(function)
     if kind not in ("refused", "not yet"):
         return
@@ -85,8 +85,8 @@ def test_no_function_loses_a_derivative_in_silence(home: str, name: str, functio
 
 def test_what_autograd_differentiates_is_differentiated() -> None:
     found = {
-        f"{home}.{name}".removeprefix("numpy.").removeprefix("scipy.")
-        for home, name, f in EVERY
+        f"{module}.{name}".removeprefix("numpy.").removeprefix("scipy.")
+        for module, name, f in EVERY
         if status(f) in ("differentiated", "constant", "makes")
     }
     plain = set(dir(np)) | set(dir(scipy.special))

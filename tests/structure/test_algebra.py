@@ -27,25 +27,27 @@ from chainad.structure import csr as sparse
 from chainad.structure.structure import Axis, Structure
 from chainad.structure.sum import in_line
 from chainad.testing import (
-    KINDS,
-    SIZES,
-    Sample,
+    AXIS_SIZES,
+    LOCAL_KINDS,
+    RandomJacobian,
     apply_ops,
     dense_product,
-    product_numbers,
+    product_entries,
+    random_jacobian,
     random_local,
     random_shape,
     random_structure,
-    sample,
+    sum_entries,
     to_array,
-    total_numbers,
 )
 
 randoms = st.randoms(use_true_random=False)
-WITH_ZERO = (0, *SIZES)
+WITH_ZERO = (0, *AXIS_SIZES)
 
 
-def two_factors(rng: Random, sizes: tuple[int, ...] = WITH_ZERO) -> tuple[Sample, Sample]:
+def two_factors(
+    rng: Random, sizes: tuple[int, ...] = WITH_ZERO
+) -> tuple[RandomJacobian, RandomJacobian]:
     z, y, x = (random_shape(rng, sizes=sizes) for _ in range(3))
     positioned = rng.choice([0, 0.3, 0.6])
     left = random_structure(rng, z, y, positioned=positioned)
@@ -54,14 +56,14 @@ def two_factors(rng: Random, sizes: tuple[int, ...] = WITH_ZERO) -> tuple[Sample
 
 def three_factors(
     rng: Random, positioned: float, split: float = 0.4
-) -> tuple[Sample, Sample, Sample]:
+) -> tuple[RandomJacobian, RandomJacobian, RandomJacobian]:
     z, y, x, w = (random_shape(rng) for _ in range(4))
     c = random_structure(rng, z, y, positioned=positioned, split=split)
     b = random_structure(rng, y, x, positioned=positioned, split=split)
     return c, b, random_structure(rng, x, w, positioned=positioned, split=split)
 
 
-def two_terms(rng: Random) -> tuple[Sample, Sample]:
+def two_terms(rng: Random) -> tuple[RandomJacobian, RandomJacobian]:
     y, x = (random_shape(rng, sizes=WITH_ZERO) for _ in range(2))
     left = random_structure(rng, y, x)
     if rng.random() < 0.3:  # the same ties and positions, other stored labels
@@ -69,22 +71,24 @@ def two_terms(rng: Random) -> tuple[Sample, Sample]:
         stored = tuple(k for k in range(len(s.sizes)) if rng.random() < 0.5)
         right = arrange(s.rows, s.cols, dict(enumerate(s.sizes)), stored).structure
         numbers = np.arange(1.0, right.count + 1).reshape(right.stored_shape)
-        return left, Sample(right, numbers, to_array(right, numbers))
+        return left, RandomJacobian(right, numbers, to_array(right, numbers))
     return left, random_structure(rng, y, x)
 
 
-def product_of(left: Sample, right: Sample) -> Sample:
+def product_of(left: RandomJacobian, right: RandomJacobian) -> RandomJacobian:
     product = multiply(left.structure, right.structure)
-    numbers = product_numbers(product, left.numbers, right.numbers)
+    numbers = product_entries(product, left.entries, right.entries)
     n_inner = len(right.structure.rows)
-    return Sample(product.structure, numbers, dense_product(left.dense, right.dense, n_inner))
+    return RandomJacobian(
+        product.structure, numbers, dense_product(left.dense, right.dense, n_inner)
+    )
 
 
-def assert_is(found: Sample) -> None:
+def assert_is(found: RandomJacobian) -> None:
     """Assert that structure and numbers say the same as the dense array."""
-    if found.numbers is not None:
-        assert found.numbers.shape == found.structure.stored_shape
-    np.testing.assert_array_equal(to_array(found.structure, found.numbers), found.dense)
+    if found.entries is not None:
+        assert found.entries.shape == found.structure.stored_shape
+    np.testing.assert_array_equal(to_array(found.structure, found.entries), found.dense)
 
 
 def pattern(structure: Structure) -> set[tuple[int, int]]:
@@ -144,8 +148,8 @@ def test_bracketing_never_changes_the_numbers(rng: Random) -> None:
     np.testing.assert_array_equal(one.dense, two.dense)
 
 
-WITHOUT_PAD = [kind for kind in KINDS if kind != "pad"]
-WITHOUT_RAVEL = [kind for kind in KINDS if kind not in ("ravel", "gather")]
+WITHOUT_PAD = [kind for kind in LOCAL_KINDS if kind != "pad"]
+WITHOUT_RAVEL = [kind for kind in LOCAL_KINDS if kind not in ("ravel", "gather")]
 
 
 @pytest.mark.parametrize("kinds", [WITHOUT_PAD, WITHOUT_RAVEL], ids=["no pad", "no ravel"])
@@ -194,13 +198,13 @@ def test_axes_that_share_labels_are_tied_together(
 
     rng = Random(0)
     one, two = (dict(enumerate(sizes.values())) for sizes in (left_sizes, right_sizes))
-    left = sample(rng, [Axis(one[0], (0,))], axes(inner_left, left_sizes), one, [*one])
-    right = sample(rng, axes(inner_right, right_sizes), [], two, [*two])
+    left = random_jacobian(rng, [Axis(one[0], (0,))], axes(inner_left, left_sizes), one, [*one])
+    right = random_jacobian(rng, axes(inner_right, right_sizes), [], two, [*two])
     assert_is(product_of(left, right))
 
 
-@pytest.mark.parametrize("outer", sorted(KINDS))
-@pytest.mark.parametrize("inner", sorted(KINDS))
+@pytest.mark.parametrize("outer", sorted(LOCAL_KINDS))
+@pytest.mark.parametrize("inner", sorted(LOCAL_KINDS))
 def test_every_pair_of_kinds_multiplies(outer: str, inner: str) -> None:
     for seed in range(6):
         rng = Random(seed)
@@ -271,9 +275,9 @@ def test_cost_is_what_the_ops_multiply(rng: Random) -> None:
     if product.structure.scale is not None:
         assert product.multiplications == 0
     else:
-        a = apply_ops(product.left, left.numbers)
-        b = apply_ops(product.right, right.numbers)
-        found = scalings(product.left, left.numbers) + scalings(product.right, right.numbers)
+        a = apply_ops(product.left, left.entries)
+        b = apply_ops(product.right, right.entries)
+        found = scalings(product.left, left.entries) + scalings(product.right, right.entries)
         bare = Product(
             product.structure, 0, 0, (), (), product.labels, product.sizes, product.after
         )
@@ -361,8 +365,8 @@ def test_costs_are_python_integers_of_any_size() -> None:
 def test_sum_equals_the_dense_sum(rng: Random) -> None:
     left, right = two_terms(rng)
     total = add(left.structure, right.structure)
-    numbers = total_numbers(total, left.numbers, right.numbers)
-    assert_is(Sample(total.structure, numbers, left.dense + right.dense))
+    numbers = sum_entries(total, left.entries, right.entries)
+    assert_is(RandomJacobian(total.structure, numbers, left.dense + right.dense))
 
 
 @given(randoms)
@@ -389,7 +393,7 @@ def test_a_sum_of_patterns_may_have_more_places_than_64_bits_count() -> None:
     assert count**7 > np.iinfo(np.int64).max
     numbers = [np.arange(1.0, count + 1), np.sqrt(np.arange(1.0, count + 1))]
     total = add(*terms)
-    found = to_array(total.structure, total_numbers(total, *numbers))
+    found = to_array(total.structure, sum_entries(total, *numbers))
     wanted = sum(to_array(t, x) for t, x in zip(terms, numbers, strict=True))
     np.testing.assert_array_equal(found, wanted)
 
@@ -450,12 +454,14 @@ def test_product_distributes_over_sum(rng: Random) -> None:
     x = random_shape(rng)
     other = random_structure(rng, left.structure.col_shape, x)
     total = add(left.structure, right.structure)
-    numbers = total_numbers(total, left.numbers, right.numbers)
-    outer = product_of(Sample(total.structure, numbers, left.dense + right.dense), other)
+    numbers = sum_entries(total, left.entries, right.entries)
+    outer = product_of(RandomJacobian(total.structure, numbers, left.dense + right.dense), other)
     assert_is(outer)
     one, two = product_of(left, other), product_of(right, other)
     inner = add(one.structure, two.structure)
-    assert_is(Sample(inner.structure, total_numbers(inner, one.numbers, two.numbers), outer.dense))
+    assert_is(
+        RandomJacobian(inner.structure, sum_entries(inner, one.entries, two.entries), outer.dense)
+    )
 
 
 # -------------------------------------------- regular positions and their sums
@@ -463,7 +469,7 @@ def test_product_distributes_over_sum(rng: Random) -> None:
 GRID_OF = {1: (1, 1), 4: (2, 2), 6: (1, 6), 12: (3, 4), 30: (5, 6)}
 
 
-def boxed(rng: Random, row_shape: tuple[int, ...], col_shape: tuple[int, ...]) -> Sample:
+def boxed(rng: Random, row_shape: tuple[int, ...], col_shape: tuple[int, ...]) -> RandomJacobian:
     """Return a random Jacobian whose axes are boxes of grids: cut out, shifted, strided, reversed.
 
     Labels return on other axes, with other strides: shifted diagonals, batches, traces.
@@ -492,8 +498,8 @@ def boxed(rng: Random, row_shape: tuple[int, ...], col_shape: tuple[int, ...]) -
 
     rows, cols = [axis(n) for n in row_shape], [axis(n) for n in col_shape]
     if rng.random() < 0.3:
-        return sample(rng, rows, cols, sizes, scale=rng.choice([1, -1, 2.5]))
-    return sample(rng, rows, cols, sizes, [x for x in sizes if rng.random() < 0.8])
+        return random_jacobian(rng, rows, cols, sizes, scale=rng.choice([1, -1, 2.5]))
+    return random_jacobian(rng, rows, cols, sizes, [x for x in sizes if rng.random() < 0.8])
 
 
 def grid_shape(rng: Random) -> tuple[int, ...]:
@@ -511,10 +517,10 @@ def test_products_of_boxes_equal_the_dense_product(rng: Random) -> None:
     assert_is(product_of(other, a))
 
 
-def total_of(left: Sample, right: Sample) -> Sample:
+def total_of(left: RandomJacobian, right: RandomJacobian) -> RandomJacobian:
     total = add(left.structure, right.structure)
-    numbers = total_numbers(total, left.numbers, right.numbers)
-    return Sample(total.structure, numbers, left.dense + right.dense)
+    numbers = sum_entries(total, left.entries, right.entries)
+    return RandomJacobian(total.structure, numbers, left.dense + right.dense)
 
 
 @given(randoms)
@@ -525,7 +531,7 @@ def test_sums_of_boxes_equal_the_dense_sum(rng: Random) -> None:
     assert_is(total_of(total_of(one, two), three))
 
 
-def pieces(rng: Random, shift: int, n: int, m: int) -> tuple[Sample, Sample]:
+def pieces(rng: Random, shift: int, n: int, m: int) -> tuple[RandomJacobian, RandomJacobian]:
     """Return two pieces of one shifted diagonal, the second of m, `shift` steps after n."""
     low, high = min(0, shift), max(n, shift + m)
     on_rows, on_cols = rng.choice([1, 2, -1]), rng.choice([1, 3, -2])
@@ -537,7 +543,7 @@ def pieces(rng: Random, shift: int, n: int, m: int) -> tuple[Sample, Sample]:
         start = step * (first - low) + (0 if step > 0 else size - 1)
         return Axis(size, (1,), range(start, start + step * count, step))
 
-    def piece(first: int, count: int) -> Sample:
+    def piece(first: int, count: int) -> RandomJacobian:
         rows, cols = [axis(on_rows, first, count)], [axis(on_cols, first, count)]
         sizes = {1: count}
         if ties:
@@ -545,8 +551,8 @@ def pieces(rng: Random, shift: int, n: int, m: int) -> tuple[Sample, Sample]:
             rows, cols = [b, *rows], [*cols, *[b] * (ties - 1)]
             sizes = {0: batch, 1: count}
         if rng.random() < 0.4:
-            return sample(rng, rows, cols, sizes, scale=rng.choice([1, 1, -1, 2.5]))
-        return sample(rng, rows, cols, sizes, [x for x in sizes if rng.random() < 0.7])
+            return random_jacobian(rng, rows, cols, sizes, scale=rng.choice([1, 1, -1, 2.5]))
+        return random_jacobian(rng, rows, cols, sizes, [x for x in sizes if rng.random() < 0.7])
 
     return piece(0, n), piece(shift, m)
 
@@ -597,7 +603,7 @@ def test_pieces_whose_other_labels_differ_are_not_in_line() -> None:
     for k, parts in ((0, (2, 3)), (4, (3, 2))):
         line = Axis(10, (2,), range(k, k + 4))
         rows, sizes = [Axis(6, (0, 1)), line], {0: parts[0], 1: parts[1], 2: 4}
-        terms.append(sample(Random(k), rows, [line], sizes, [0, 2]))
+        terms.append(random_jacobian(Random(k), rows, [line], sizes, [0, 2]))
     assert in_line(terms[0].structure, terms[1].structure) is None
     assert_is(total_of(*terms))
 
@@ -624,7 +630,7 @@ def test_dense_form_is_the_jacobian_in_full(rng: Random) -> None:
     np.testing.assert_array_equal(apply_ops(to_dense(structure), numbers), full)
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(LOCAL_KINDS))
 def test_dense_form_of_every_kind(kind: str) -> None:
     for seed in range(20):
         rng = Random(seed)
@@ -645,13 +651,13 @@ def test_the_vector_of_a_structure_lists_its_entries(rng: Random) -> None:
     np.testing.assert_array_equal(found, full.reshape(found.shape))
 
 
-def on_diagonal(rng: Random, m: int, n: int) -> Sample:
+def on_diagonal(rng: Random, m: int, n: int) -> RandomJacobian:
     """Return a part of one diagonal of an m x n matrix, strided."""
     offset, step = rng.randint(1 - m, n - 1), rng.choice([1, 1, 2, -1])
     rows = [i for i in range(m) if 0 <= i + offset < n][rng.randint(0, 2) :: abs(step)]
     rows = rows[:: 1 if step > 0 else -1]
     axes = [Axis(size, (0,), positions([i + k for i in rows])) for size, k in ((m, 0), (n, offset))]
-    return sample(rng, axes[:1], axes[1:], {0: len(rows)}, [0])
+    return random_jacobian(rng, axes[:1], axes[1:], {0: len(rows)}, [0])
 
 
 @given(randoms)
@@ -676,7 +682,7 @@ def test_a_layout_gives_every_entry_its_place(rng: Random) -> None:
     layout = lay_out([term.structure for term in terms])
     data = np.zeros(layout.indices.size)
     for term, places in zip(terms, layout.places, strict=True):
-        vector = apply_ops(to_vector(term.structure), term.numbers)
+        vector = apply_ops(to_vector(term.structure), term.entries)
         data[as_array(places)] += vector
     found = np.zeros(layout.shape)
     for row in range(layout.shape[0]):

@@ -13,12 +13,12 @@ from chainad.ir.positions import positions
 from chainad.structure import arrange, dense, diagonal, identity
 from chainad.structure.structure import Axis, Structure
 from chainad.testing import (
-    KINDS,
-    Sample,
+    LOCAL_KINDS,
+    RandomJacobian,
+    random_jacobian,
     random_local,
     random_shape,
     random_structure,
-    sample,
     to_array,
 )
 
@@ -26,7 +26,7 @@ SIZES = (0, 1, 2, 3, 4, 6, 6)
 randoms = st.randoms(use_true_random=False)
 
 
-def any_sample(rng: Random) -> Sample:
+def any_sample(rng: Random) -> RandomJacobian:
     if rng.random() < 0.3:
         return random_local(rng, random_shape(rng, 3))
     return random_structure(rng, random_shape(rng, sizes=SIZES), random_shape(rng, sizes=SIZES))
@@ -115,11 +115,11 @@ def test_structures_that_are_built_apart_are_one_object() -> None:
 def test_order_in_which_positions_are_visited_does_not_matter() -> None:
     rng = Random(0)
     forth, back = Axis(5, (0,), positions([4, 0, 3])), Axis(5, (0,), positions([3, 4, 0]))
-    one = sample(rng, [forth], [forth], {0: 3}, [0])
-    two = sample(rng, [back], [back], {0: 3}, [0])
+    one = random_jacobian(rng, [forth], [forth], {0: 3}, [0])
+    two = random_jacobian(rng, [back], [back], {0: 3}, [0])
     assert one.structure == two.structure
-    np.testing.assert_array_equal(to_array(one.structure, one.numbers), one.dense)
-    np.testing.assert_array_equal(to_array(two.structure, two.numbers), two.dense)
+    np.testing.assert_array_equal(to_array(one.structure, one.entries), one.dense)
+    np.testing.assert_array_equal(to_array(two.structure, two.entries), two.dense)
 
 
 def test_size_one_axes_spell_no_label() -> None:
@@ -142,7 +142,7 @@ def test_labels_side_by_side_are_one() -> None:
 
 def test_entries_that_coincide_are_added_up() -> None:
     axis = Axis(3, (0,), positions([2, 0, 2, 2]))
-    structure, numbers, full = sample(Random(0), [axis], [axis], {0: 4}, [0])
+    structure, numbers, full = random_jacobian(Random(0), [axis], [axis], {0: 4}, [0])
     assert structure.nonzeros == 2
     np.testing.assert_array_equal(to_array(structure, numbers), full)
 
@@ -224,7 +224,7 @@ def test_plain_structures_are_what_they_are_called(shape: tuple[int, ...]) -> No
     np.testing.assert_array_equal(to_array(dense((4,), shape), numbers), full)
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(LOCAL_KINDS))
 def test_typical_kinds_are_sampled_correctly(kind: str) -> None:
     for seed in range(30):
         rng = Random(seed)

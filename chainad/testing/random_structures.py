@@ -1,7 +1,7 @@
-"""Random Jacobians: a structure, its kept array, and the full array made without any algebra.
+"""Random Jacobians: a structure, its stored array, and the full array made without any algebra.
 
-Numbers are small integers held as floats, so that products of a few Jacobians are exact and tests
-can ask for equality. `rng` is a `random.Random`, so that hypothesis can draw from it.
+Entries are small integers held as floats, so that products of a few Jacobians are exact and tests
+can require equality. `rng` is a `random.Random`, so that hypothesis can draw from it.
 """
 
 from __future__ import annotations
@@ -15,26 +15,23 @@ import numpy as np
 from chainad.ir.positions import Positions, as_array, positions
 from chainad.structure import arrange
 from chainad.structure.structure import Axis, Structure
-from chainad.testing.oracle import Array, Shape, apply_ops
+from chainad.testing.oracles import Array, Shape, apply_ops
 
-SIZES = (1, 2, 3, 4, 6, 6, 12)
+AXIS_SIZES = (1, 2, 3, 4, 6, 6, 12)
 
 
-class Sample(NamedTuple):
-    """A random Jacobian: its structure, the kept array (None if it keeps no numbers), in full.
+class RandomJacobian(NamedTuple):
+    """A random Jacobian: its structure, its stored array (None if it stores none), and in full.
 
     `dense` has the shape rows + cols, and is made without any of the library's algebra.
     """
 
     structure: Structure
-    numbers: Array | None
+    entries: Array | None
     dense: Array
 
 
-# -------------------------------------------------------------------- oracles
-
-
-def random_shape(rng: Random, most_axes: int = 2, sizes: Sequence[int] = SIZES) -> Shape:
+def random_shape(rng: Random, most_axes: int = 2, sizes: Sequence[int] = AXIS_SIZES) -> Shape:
     """Return a shape of at most `most_axes` axes.
 
     Examples
@@ -45,12 +42,12 @@ def random_shape(rng: Random, most_axes: int = 2, sizes: Sequence[int] = SIZES) 
     return tuple(rng.choice(sizes) for _ in range(rng.randint(0, most_axes)))
 
 
-def random_numbers(rng: Random, shape: Shape) -> Array:
+def random_entries(rng: Random, shape: Shape) -> Array:
     """Return an array of small integers, none of them zero.
 
     Examples
     --------
-    >>> bool(np.all(random_numbers(Random(0), (2, 2)) != 0))
+    >>> bool(np.all(random_entries(Random(0), (2, 2)) != 0))
     True
     """
     values = np.random.default_rng(rng.getrandbits(32)).integers(1, 4, shape)
@@ -67,11 +64,11 @@ def random_structure(
     positioned: float = 0.3,
     split: float = 0.4,
     unit: float = 0.35,
-) -> Sample:
+) -> RandomJacobian:
     """Return a random Jacobian of the given shape.
 
-    Axes are spelled by one or several labels, some of which return (ties), some through positions
-    (slices, permutations, gathers with repeats); any subset of the labels is stored.
+    Axes have one or several labels, some of which occur twice (ties); some axes are indexed through
+    positions (slices, permutations, gathers with repeats); any subset of the labels is stored.
 
     Parameters
     ----------
@@ -79,42 +76,42 @@ def random_structure(
     row_shape, col_shape : tuple of int
         The shapes of output and input.
     tied, positioned, split, unit : float
-        How likely a label returns, an axis is spelled through positions or by several labels, no
-        number is kept.
+        How likely a label occurs again, an axis is indexed through positions, an axis has several
+        labels, nothing is stored.
 
     Returns
     -------
-    Sample
-        The structure, its kept array or None, and the full array.
+    RandomJacobian
+        The structure, its stored array or None, and the full array.
 
     Examples
     --------
     >>> from chainad.testing import to_array
-    >>> structure, numbers, dense = random_structure(Random(1), (2, 3), (6,))
+    >>> structure, entries, dense = random_structure(Random(1), (2, 3), (6,))
     >>> dense.shape
     (2, 3, 6)
-    >>> bool(np.array_equal(to_array(structure, numbers), dense))
+    >>> bool(np.array_equal(to_array(structure, entries), dense))
     True
     """
     sizes: dict[int, int] = {}
     axes = []
     for n in (*row_shape, *col_shape):
-        through = n > 0 and rng.random() < positioned
-        count = rng.randint(1, n + 1) if through else n
+        is_positioned = n > 0 and rng.random() < positioned
+        count = rng.randint(1, n + 1) if is_positioned else n
         labels = _random_labels(rng, count, sizes, tied, split)
-        axes.append(Axis(n, labels, _random_positions(rng, count, n) if through else None))
+        axes.append(Axis(n, labels, _random_positions(rng, count, n) if is_positioned else None))
     rows, cols = axes[: len(row_shape)], axes[len(row_shape) :]
     if rng.random() < unit:
-        return sample(rng, rows, cols, sizes, scale=rng.choice([1, -1, 1, 2.5]))
+        return random_jacobian(rng, rows, cols, sizes, scale=rng.choice([1, -1, 1, 2.5]))
     stored = [label for label in sizes if rng.random() < 0.7]
     rng.shuffle(stored)
-    return sample(rng, rows, cols, sizes, stored)
+    return random_jacobian(rng, rows, cols, sizes, stored)
 
 
 def _random_labels(
     rng: Random, n: int, sizes: dict[int, int], tied: float, split: float
 ) -> tuple[int, ...]:
-    """Spell `n` places by labels, old ones where these fit and chance says so."""
+    """Return labels for an axis of size `n`, used ones where these fit and chance says so."""
     labels: list[int] = []
     for size in _random_factors(rng, n, split):
         old = [x for x in sizes if sizes[x] == size and x not in labels]
@@ -146,30 +143,30 @@ def _random_positions(rng: Random, count: int, n: int) -> Positions:
     return positions([rng.randrange(n) for _ in range(count)])
 
 
-def sample(
+def random_jacobian(
     rng: Random,
     rows: Sequence[Axis],
     cols: Sequence[Axis],
     sizes: dict[int, int],
     stored: Sequence[int] = (),
     scale: float | None = None,
-) -> Sample:
-    """Give a structure as a rule may state it random numbers, and work it out in full.
+) -> RandomJacobian:
+    """Return a Jacobian of the given structure with random entries.
 
     Examples
     --------
     >>> i = Axis(2, (0,))
-    >>> sample(Random(0), [i], [i], {0: 2}, scale=-1).dense
+    >>> random_jacobian(Random(0), [i], [i], {0: 2}, scale=-1).dense
     array([[-1.,  0.],
            [ 0., -1.]])
     """
     arrangement = arrange(rows, cols, sizes, stored, scale)
-    numbers = None
+    entries = None
     if scale is None:
-        numbers = random_numbers(rng, tuple(sizes[x] for x in stored))
-    dense = _scattered(rows, cols, sizes, stored, scale if numbers is None else numbers)
-    kept = apply_ops(arrangement.ops, numbers)
-    return Sample(arrangement.structure, kept, dense)
+        entries = random_entries(rng, tuple(sizes[x] for x in stored))
+    dense = _scattered(rows, cols, sizes, stored, scale if entries is None else entries)
+    kept = apply_ops(arrangement.ops, entries)
+    return RandomJacobian(arrangement.structure, kept, dense)
 
 
 def _scattered(
@@ -179,7 +176,7 @@ def _scattered(
     stored: Sequence[int],
     values: Any,
 ) -> Array:
-    """Return the full array: every assignment of the labels adds its number to one place."""
+    """Return the full array: every assignment of the labels adds its entry at one place."""
     full = np.zeros([axis.size for axis in (*rows, *cols)])
     labels = list(sizes)
     at = dict(zip(labels, np.indices([sizes[x] for x in labels]), strict=True))
@@ -194,6 +191,3 @@ def _scattered(
     each = np.asarray(values)[tuple(at[x] for x in stored)]
     np.add.at(full, tuple(place), each)
     return full
-
-
-# ------------------------------------------------------------ typical Jacobians

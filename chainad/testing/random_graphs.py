@@ -1,4 +1,4 @@
-"""Random chains and linear graphs, with numbers on every edge."""
+"""Random chains and linear graphs, with a stored array for every edge."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from chainad.planning.linear_graph import Edge, LinearGraph
-from chainad.testing.kinds import KINDS, _plain, random_local
-from chainad.testing.oracle import Array, Shape
-from chainad.testing.samples import Sample, random_shape, random_structure, sample
+from chainad.testing.oracles import Array, Shape
+from chainad.testing.random_locals import LOCAL_KINDS, axes_of, random_local
+from chainad.testing.random_structures import (
+    RandomJacobian,
+    random_jacobian,
+    random_shape,
+    random_structure,
+)
 
 
 def random_chain(
-    rng: Random, n_factors: int, kinds: Sequence[str] = tuple(KINDS)
+    rng: Random, n_factors: int, kinds: Sequence[str] = tuple(LOCAL_KINDS)
 ) -> tuple[LinearGraph, list[Array | None]]:
-    """Return a path of `n_factors` typical local Jacobians, and the kept array of every one.
+    """Return a path of `n_factors` typical local Jacobians, and the stored array of every one.
 
     Parameters
     ----------
@@ -22,22 +27,22 @@ def random_chain(
     n_factors : int
         At least one.
     kinds : sequence of str
-        Names from `KINDS`.
+        Names from `LOCAL_KINDS`.
 
     Examples
     --------
-    >>> graph, numbers = random_chain(Random(0), 4)
-    >>> len(graph.chain), len(numbers)
+    >>> graph, entries = random_chain(Random(0), 4)
+    >>> len(graph.chain), len(entries)
     (4, 4)
     """
     shapes = [random_shape(rng)]
-    edges, numbers = [], []
+    edges, entries = [], []
     for k in range(n_factors):
         structure, kept, _ = random_local(rng, shapes[-1], kinds)
         edges.append(Edge(k, k + 1, structure))
-        numbers.append(kept)
+        entries.append(kept)
         shapes.append(structure.row_shape)
-    return LinearGraph(tuple(shapes), (0,), (n_factors,), tuple(edges)), numbers
+    return LinearGraph(tuple(shapes), (0,), (n_factors,), tuple(edges)), entries
 
 
 def random_graph(
@@ -48,9 +53,9 @@ def random_graph(
     n_outputs: int = 1,
     more: float = 1.0,
     shapes: Callable[[Random], Shape] = random_shape,
-    local: Callable[[Random, Shape, Shape], Sample] = random_structure,
+    local: Callable[[Random, Shape, Shape], RandomJacobian] = random_structure,
 ) -> tuple[LinearGraph, list[Array | None]]:
-    """Return a random linear graph, and the kept array of every edge.
+    """Return a random linear graph, and the stored array of every edge.
 
     Every inner vertex lies between an input and an output. Edges may be parallel, skip vertices,
     and join an input to an output; they come in any order.
@@ -69,8 +74,8 @@ def random_graph(
 
     Examples
     --------
-    >>> graph, numbers = random_graph(Random(0), 3, n_inputs=2)
-    >>> graph.inner, len(numbers) == len(graph.edges)
+    >>> graph, entries = random_graph(Random(0), 3, n_inputs=2)
+    >>> graph.inner, len(entries) == len(graph.edges)
     ((2, 3, 4), True)
     """
     n = n_inputs + n_inner + n_outputs
@@ -85,16 +90,16 @@ def random_graph(
         tail = rng.randrange(first_output)
         ends.append((tail, rng.randrange(max(tail + 1, n_inputs), n)))
     rng.shuffle(ends)
-    edges, numbers = [], []
+    edges, entries = [], []
     for tail, head in ends:
         structure, kept, _ = local(rng, vertices[head], vertices[tail])
         edges.append(Edge(tail, head, structure))
-        numbers.append(kept)
+        entries.append(kept)
     inputs, outputs = tuple(range(n_inputs)), tuple(range(first_output, n))
-    return LinearGraph(vertices, inputs, outputs, tuple(edges)), numbers
+    return LinearGraph(vertices, inputs, outputs, tuple(edges)), entries
 
 
-def random_dense(rng: Random, row_shape: Shape, col_shape: Shape) -> Sample:
+def random_dense(rng: Random, row_shape: Shape, col_shape: Shape) -> RandomJacobian:
     """Return a Jacobian without any structure; a `local` for `random_graph`.
 
     Examples
@@ -102,9 +107,6 @@ def random_dense(rng: Random, row_shape: Shape, col_shape: Shape) -> Sample:
     >>> random_dense(Random(0), (2,), (3,)).structure.kind
     'dense'
     """
-    rows, new = _plain(row_shape, len(col_shape))
-    cols, sizes = _plain(col_shape)
-    return sample(rng, rows, cols, sizes | new, [*new, *sizes])
-
-
-# --------------------------------------------------------- checking a function
+    rows, new = axes_of(row_shape, len(col_shape))
+    cols, sizes = axes_of(col_shape)
+    return random_jacobian(rng, rows, cols, sizes | new, [*new, *sizes])

@@ -42,14 +42,14 @@ Array: TypeAlias = npt.NDArray[np.float64]
 Shape: TypeAlias = tuple[int, ...]
 
 
-def to_array(structure: Structure, numbers: Array | None) -> Array:
+def to_array(structure: Structure, entries: Array | None) -> Array:
     """Return the full Jacobian, of shape rows + cols, entry by entry.
 
     Parameters
     ----------
     structure : Structure
-    numbers : array of shape `structure.stored_shape`, or None
-        The kept array; None if the structure keeps none.
+    entries : array of shape `structure.stored_shape`, or None
+        The stored array; None if the structure stores none.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def to_array(structure: Structure, numbers: Array | None) -> Array:
     array([[3., 0.],
            [0., 5.]])
     """
-    kept = np.asarray(structure.scale if numbers is None else numbers, np.float64)
+    kept = np.asarray(structure.scale if entries is None else entries, np.float64)
     stored = [n if k in structure.stored else 1 for k, n in enumerate(structure.sizes)]
     values = np.broadcast_to(kept.reshape(stored), structure.sizes).ravel()
     full = np.zeros(structure.matrix_shape)
@@ -72,7 +72,7 @@ def to_array(structure: Structure, numbers: Array | None) -> Array:
 
 
 def dense_product(left: Array, right: Array, n_inner: int) -> Array:
-    """Return left @ right, where `n_inner` axes meet.
+    """Return left @ right, summed over `n_inner` axes.
 
     Examples
     --------
@@ -82,13 +82,13 @@ def dense_product(left: Array, right: Array, n_inner: int) -> Array:
     return np.asarray(np.tensordot(left, right, n_inner), np.float64)
 
 
-def path_sum(graph: LinearGraph, numbers: Sequence[Array | None]) -> list[Array]:
+def path_sum(graph: LinearGraph, entries: Sequence[Array | None]) -> list[Array]:
     """Return the Jacobians of a linear graph as sums over all paths of products of dense arrays.
 
     Parameters
     ----------
     graph : LinearGraph
-    numbers : sequence
+    entries : sequence
         The kept array of every edge, None where there is none.
 
     Returns
@@ -100,11 +100,11 @@ def path_sum(graph: LinearGraph, numbers: Sequence[Array | None]) -> list[Array]
     --------
     >>> from random import Random
     >>> from chainad.testing import random_chain
-    >>> graph, numbers = random_chain(Random(0), 3)
-    >>> [block.shape == (*graph.shapes[-1], *graph.shapes[0]) for block in path_sum(graph, numbers)]
+    >>> graph, entries = random_chain(Random(0), 3)
+    >>> [block.shape == (*graph.shapes[-1], *graph.shapes[0]) for block in path_sum(graph, entries)]
     [True]
     """
-    dense = [to_array(e.structure, a) for e, a in zip(graph.edges, numbers, strict=True)]
+    dense = [to_array(e.structure, a) for e, a in zip(graph.edges, entries, strict=True)]
 
     def along_all_paths(v: Vertex, end: Vertex) -> Array:
         if v == end:
@@ -201,7 +201,7 @@ def _placed(out: Array, axis: int, where: Positions, a: Array) -> Array:
 
 
 def apply_ops(ops: Iterable[Op], array: Array | None) -> Array | None:
-    """Apply ops one after the other; None stands for a structure that keeps no numbers.
+    """Apply ops one after the other; None stands for a structure that stores none.
 
     Examples
     --------
@@ -233,14 +233,14 @@ def run_program(program: Program, slots: Sequence[Array | None]) -> list[Array |
     return [None if k is None else registers[k] for k in program.outputs]
 
 
-def product_numbers(product: Product, left: Array | None, right: Array | None) -> Array | None:
-    """Return the kept array of a product, from those of its factors.
+def product_entries(product: Product, left: Array | None, right: Array | None) -> Array | None:
+    """Return the stored array of a product, from those of its factors.
 
     Examples
     --------
     >>> from chainad.structure import diagonal, multiply
     >>> D = diagonal((2,))
-    >>> product_numbers(multiply(D, D), np.array([1.0, 2.0]), np.array([3.0, 4.0]))
+    >>> product_entries(multiply(D, D), np.array([1.0, 2.0]), np.array([3.0, 4.0]))
     array([3., 8.])
     """
     if product.structure.scale is not None:
@@ -250,20 +250,22 @@ def product_numbers(product: Product, left: Array | None, right: Array | None) -
     if product.labels is None:
         return apply_ops(product.after, b if a is None else a)
     letter = {x: chr(ord("a") + k) for k, (x, _) in enumerate(product.sizes)}
-    left_word, right_word, word = ("".join(letter[x] for x in labels) for labels in product.labels)
+    left_subscripts, right_subscripts, subscripts = (
+        "".join(letter[x] for x in labels) for labels in product.labels
+    )
     assert a is not None
     assert b is not None
-    result = np.einsum(f"{left_word},{right_word}->{word}", a, b)
+    result = np.einsum(f"{left_subscripts},{right_subscripts}->{subscripts}", a, b)
     return apply_ops(product.after, np.asarray(result))
 
 
-def total_numbers(total: Total, left: Array | None, right: Array | None) -> Array | None:
-    """Return the kept array of a sum, from those of its terms.
+def sum_entries(total: Total, left: Array | None, right: Array | None) -> Array | None:
+    """Return the stored array of a sum, from those of its terms.
 
     Examples
     --------
     >>> from chainad.structure import add, diagonal, identity
-    >>> total_numbers(add(diagonal((2,)), identity((2,))), np.array([1.0, 2.0]), None)
+    >>> sum_entries(add(diagonal((2,)), identity((2,))), np.array([1.0, 2.0]), None)
     array([2., 3.])
     """
     if total.structure.scale is not None:
@@ -273,6 +275,3 @@ def total_numbers(total: Total, left: Array | None, right: Array | None) -> Arra
     assert a is not None
     assert b is not None
     return apply_ops(total.after, a + b)
-
-
-# --------------------------------------------------------- random structures
