@@ -23,7 +23,7 @@ from benchmarks.timing import Rounds, Runner, once, race, ratio
 from benchmarks.workload import Library, OwnPeer, Workload
 
 MODES = ("forward", "reverse")
-# A mode that multiplies more than this, or keeps more bytes, is costd but not run.
+# A mode that multiplies more than this, or keeps more bytes, is costed but not run.
 TOO_DEAR = 20_000_000_000
 TOO_LARGE = 4_000_000_000
 

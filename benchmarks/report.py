@@ -125,7 +125,7 @@ COUNTS = [
 
 def _counts(found: Measurement) -> list[str]:
     counts, seconds = found.counts, found.seconds
-    # Where products of patterns take long, a mode that is dearer is not costd to its end.
+    # Where products of patterns take long, a mode that is dearer is not costed to its end.
     least = min(counts[mode] for mode in MODES if mode in counts)
     return [
         found.workload.name,

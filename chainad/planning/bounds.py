@@ -27,7 +27,7 @@ Neighbours = Mapping[int, Iterable[int]]
 def lower_bound(graph: LinearGraph, model: str) -> int | None:
     """Return a cost below which no vertex elimination order can be; None if nothing is known.
 
-    Known for dense Jacobians, and for scalars between inputs and outputs of any shape, costd in
+    Known for dense Jacobians, and for scalars between inputs and outputs of any shape, costed in
     multiplications.
     """
     if len(graph.inner) > MANY or model not in (multiplications.name, all_multiplications.name):

@@ -196,14 +196,14 @@ def _read(text: str) -> ChunkedPlan:
         parts += _read_blocks(graph, side, end, cut)
     costs = a_tuple(fields["costs"], "costs", len(parts))
     model = a_text(fields["model"], "model")
-    costd = [
+    costed = [
         replace(part, plan=replace(part.plan, model=model, cost=an_integer(cost, "costs")))
         for part, cost in zip(parts, costs, strict=True)
     ]
     plan = ChunkedPlan(
         graph,
         side,
-        tuple(costd),
+        tuple(costed),
         an_integer(fields["limit"], "limit", 1),
         a_text(fields["asked"], "asked"),
         a_text(fields["title"], "title"),

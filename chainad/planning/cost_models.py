@@ -69,7 +69,7 @@ def _materialize(operator: Structure) -> int:
 def _every_product(product: Product) -> int:
     """Return the multiplications if factors of ones were numbers like any others.
 
-    A product whose factors both keep numbers is costd as it is. Else every entry of the result
+    A product whose factors both keep numbers is costed as it is. Else every entry of the result
     takes one product, and one more for every addition that ends in it. Hence eliminating a scalar
     costs indegree times outdegree, as in the published tables (Lohoff & Neftci 2024).
     """

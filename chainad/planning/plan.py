@@ -1,4 +1,4 @@
-"""Plans: an elimination order spelled out step by step, and costd."""
+"""Plans: an elimination order spelled out step by step, and costed."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Plan:
     itemsize : int
         Bytes per number.
     alternatives : tuple of Alternative
-        Forward, reverse and every other candidate, costd.
+        Forward, reverse and every other candidate, costed.
     proof : str
         What is proved of the cost; empty if nothing is.
     planner, title : str
@@ -207,7 +207,7 @@ class Plan:
         Raises
         ------
         PlanError
-            If the text is no plan, of another format, damaged, or costd differently by this
+            If the text is no plan, of another format, damaged, or costed differently by this
             version of chainad. The message says where.
         """
         record = read(text)
@@ -336,7 +336,7 @@ class Plan:
         """The least cost that any order can have, as far as is known; None if nothing is.
 
         The cost itself if that is proved; else by minimum vertex cuts, for dense Jacobians and for
-        scalars costd in multiplications.
+        scalars costed in multiplications.
         """
         return self.cost if self.proof else lower_bound(self.graph, self.model)
 
@@ -418,7 +418,7 @@ def _counts_per_vertex(plan: Plan) -> tuple[Counter[int], Counter[int]]:
 
 
 def _check_cost(record: PlanRecord, plan: Plan) -> None:
-    """Refuse a plan whose text was written by a version that costd it differently."""
+    """Refuse a plan whose text was written by a version that costed it differently."""
     written = (record.multiplications, record.additions)
     if written != (plan.multiplications, plan.additions):
         raise PlanError(

@@ -1,7 +1,17 @@
-"""Rules: how every NumPy function is differentiated, one row each.
+"""Rules: how every NumPy and SciPy function is differentiated, one row each.
 
-A function is known here if it is in one of four tables of `base`: RULES (differentiated), DEFINED
-(written in terms of others), CONSTANT (derivative zero) or REFUSED (an error that says why).
+base               what a rule is, and the four tables: RULES (differentiated), DEFINED (written in
+                   terms of others), CONSTANT (derivative zero), REFUSED (an error that says why)
+elementwise        ufuncs and the like; `special_ufuncs`: the rarer ones of scipy.special
+movement           views, selections, joining, padding
+reduction          sums, extremes, norms, cumulative sums
+contraction        products, as einsum
+composed           sorting, splitting, grids; `statistics`: quantiles, interpolation, polynomials
+linear_algebra     solves, determinants, symmetric matrices; `decompositions`: SVD, QR, eigenvalues
+fourier            transforms, as operators
+complexes          functions of complex numbers that are not holomorphic
+scipy_wrappers     functions with SciPy's names: `scipy_special`, `scipy_linalg`, `scipy_fft`
+primitives         a user's own rows
 """
 
 from chainad.rules import (

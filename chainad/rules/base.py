@@ -149,15 +149,15 @@ def is_traced(x: Any) -> bool:
     return hasattr(type(x), "__array_function__") and not isinstance(x, np.ndarray)
 
 
-def first_traced(value: Any) -> Any:
+def _first_traced(value: Any) -> Any:
     """Return a traced value among (nested) arguments, or None."""
     if isinstance(value, (list, tuple)):
-        found = (first_traced(item) for item in value)
+        found = (_first_traced(item) for item in value)
         return next((x for x in found if x is not None), None)
     if isinstance(value, dict):
-        return first_traced(list(value.values()))
+        return _first_traced(list(value.values()))
     if isinstance(value, np.ndarray):
-        return first_traced(value.ravel().tolist()) if value.dtype == object else None
+        return _first_traced(value.ravel().tolist()) if value.dtype == object else None
     return value if is_traced(value) else None
 
 
@@ -166,7 +166,7 @@ def dispatching(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def dispatched(*args: Any, **kwargs: Any) -> Any:
-        traced = first_traced([*args, *kwargs.values()])
+        traced = _first_traced([*args, *kwargs.values()])
         if traced is None:
             return function(*args, **kwargs)
         return traced.__array_function__(dispatched, (type(traced),), args, kwargs)

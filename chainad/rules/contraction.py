@@ -1,7 +1,7 @@
 """Multilinear functions: matmul, dot, inner, outer, tensordot, einsum, each as an einsum.
 
-A row says how a call is written with index labels; every local Jacobian is then read off: rows
-are the labels of the result, cols those of the operand, and what is stored are the other operands.
+A row writes a call with index labels, from which every local Jacobian follows: rows are the labels
+of the result, cols those of the operand, and the product of the other operands is stored.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @dataclass(frozen=True)
-class Spec:
+class _Einsum:
     """A contraction: the operands with the labels of their axes, and the labels of the result."""
 
     operands: tuple[tuple[Argument, tuple[Label, ...]], ...]
@@ -44,31 +44,31 @@ def contraction(
     *functions: Callable[..., Any],
     operands: slice = slice(0, 2),
     canonical: Callable[..., tuple[Any, ...]] | None = None,
-) -> Callable[[Callable[..., Spec]], None]:
-    """Register functions whose calls the decorated function writes as a `Spec`."""
+) -> Callable[[Callable[..., _Einsum]], None]:
+    """Register functions whose calls the decorated function writes as an `_Einsum`."""
 
-    def register(spec: Callable[..., Spec]) -> None:
+    def register(einsum_of: Callable[..., _Einsum]) -> None:
         def locals_(y: Argument, *args: Any, **kwargs: Any) -> Locals:
-            return locals_of(spec(*args, **kwargs), y)
+            return _locals_of_einsum(einsum_of(*args, **kwargs), y)
 
         rule(*functions, operands=operands, canonical=canonical)(locals_)
 
     return register
 
 
-def locals_of(spec: Spec, y: Argument) -> Locals:
+def _locals_of_einsum(einsum: _Einsum, y: Argument) -> Locals:
     """Return the local Jacobians of a contraction with respect to every operand."""
     sizes: dict[int, int] = {}
-    for x, labels in spec.operands:
+    for x, labels in einsum.operands:
         sizes |= {a: n for a, n in zip(labels, x.shape, strict=True) if a is not None}
-    rows = [(n, _known(a)) for a, n in zip(spec.result, y.shape, strict=True)]
+    rows = [(n, _known(a)) for a, n in zip(einsum.result, y.shape, strict=True)]
     result: dict[Argument, Local | None] = {}
-    for k, (x, labels) in enumerate(spec.operands):
+    for k, (x, labels) in enumerate(einsum.operands):
         if not x.traced:
             continue
-        others = [operand for j, operand in enumerate(spec.operands) if j != k]
+        others = [operand for j, operand in enumerate(einsum.operands) if j != k]
         cols = [(n, _known(a)) for a, n in zip(labels, x.shape, strict=True)]
-        labels_kept = {a for a in (*spec.result, *labels) if a is not None}
+        labels_kept = {a for a in (*einsum.result, *labels) if a is not None}
         stored = tuple(
             dict.fromkeys(
                 a for _, other in others for a in other if a is not None and a in labels_kept
@@ -113,12 +113,14 @@ def _product_of(
 
 
 @contraction(np.matmul, operands=ALL)
-def _matmul(a: Argument, b: Argument) -> Spec:
+def _matmul(a: Argument, b: Argument) -> _Einsum:
     i, j, k = 0, 1, 2
     left = ((i,) if a.ndim > 1 else ()) + (j,)
     right = (j,) + ((k,) if b.ndim > 1 else ())
     batch_a, batch_b, out = _batches(a.shape[:-2], b.shape[:-2])
-    return Spec(((a, (*batch_a, *left)), (b, (*batch_b, *right))), (*out, *left[:-1], *right[1:]))
+    return _Einsum(
+        ((a, (*batch_a, *left)), (b, (*batch_b, *right))), (*out, *left[:-1], *right[1:])
+    )
 
 
 def _batches(
@@ -138,57 +140,57 @@ def _batches(
 
 
 @contraction(np.matvec, operands=ALL)
-def _matvec(a: Argument, b: Argument) -> Spec:
+def _matvec(a: Argument, b: Argument) -> _Einsum:
     left, right, out = _batches(a.shape[:-2], b.shape[:-1])
-    return Spec(((a, (*left, 0, 1)), (b, (*right, 1))), (*out, 0))
+    return _Einsum(((a, (*left, 0, 1)), (b, (*right, 1))), (*out, 0))
 
 
 @contraction(np.vecmat, operands=ALL)
-def _vecmat(a: Argument, b: Argument) -> Spec:
+def _vecmat(a: Argument, b: Argument) -> _Einsum:
     left, right, out = _batches(a.shape[:-1], b.shape[:-2])
-    return Spec(((a, (*left, 0)), (b, (*right, 0, 1))), (*out, 1))
+    return _Einsum(((a, (*left, 0)), (b, (*right, 0, 1))), (*out, 1))
 
 
 @contraction(np.vecdot, operands=ALL)
-def _vecdot(a: Argument, b: Argument) -> Spec:
+def _vecdot(a: Argument, b: Argument) -> _Einsum:
     left, right, out = _batches(a.shape[:-1], b.shape[:-1])
-    return Spec(((a, (*left, 0)), (b, (*right, 0))), out)
+    return _Einsum(((a, (*left, 0)), (b, (*right, 0))), out)
 
 
 @contraction(np.dot)
-def _dot(a: Argument, b: Argument) -> Spec:
+def _dot(a: Argument, b: Argument) -> _Einsum:
     if a.ndim == 0 or b.ndim == 0:
         left, right = tuple(range(a.ndim)), tuple(range(a.ndim, a.ndim + b.ndim))
-        return Spec(((a, left), (b, right)), left + right)
-    return tensordot_spec(a, b, (a.ndim - 1,), (max(b.ndim - 2, 0),))
+        return _Einsum(((a, left), (b, right)), left + right)
+    return _tensordot_as_einsum(a, b, (a.ndim - 1,), (max(b.ndim - 2, 0),))
 
 
 @contraction(np.inner)
-def _inner(a: Argument, b: Argument) -> Spec:
+def _inner(a: Argument, b: Argument) -> _Einsum:
     if a.ndim == 0 or b.ndim == 0:
-        return tensordot_spec(a, b, (), ())
-    return tensordot_spec(a, b, (a.ndim - 1,), (b.ndim - 1,))
+        return _tensordot_as_einsum(a, b, (), ())
+    return _tensordot_as_einsum(a, b, (a.ndim - 1,), (b.ndim - 1,))
 
 
 @contraction(np.tensordot)
-def _tensordot(a: Argument, b: Argument, axes: Any = 2) -> Spec:
+def _tensordot(a: Argument, b: Argument, axes: Any = 2) -> _Einsum:
     if isinstance(axes, (list, tuple)):
-        return tensordot_spec(
+        return _tensordot_as_einsum(
             a, b, normalize_axes(axes[0], a.ndim), normalize_axes(axes[1], b.ndim)
         )
     n = int(axes)
-    return tensordot_spec(a, b, tuple(range(a.ndim - n, a.ndim)), tuple(range(n)))
+    return _tensordot_as_einsum(a, b, tuple(range(a.ndim - n, a.ndim)), tuple(range(n)))
 
 
-def tensordot_spec(
+def _tensordot_as_einsum(
     a: Argument, b: Argument, axes_a: tuple[int, ...], axes_b: tuple[int, ...]
-) -> Spec:
+) -> _Einsum:
     """Return the contraction of the axes `axes_a` of a with `axes_b` of b."""
     left = tuple(range(a.ndim))
     tied = dict(zip(axes_b, axes_a, strict=True))
     right = tuple(tied.get(k, a.ndim + k) for k in range(b.ndim))
     out = (*(x for x in left if x not in axes_a), *(x for x in right if x >= a.ndim))
-    return Spec(((a, left), (b, right)), out)
+    return _Einsum(((a, left), (b, right)), out)
 
 
 @defined(np.outer)
@@ -220,7 +222,7 @@ def _labels_in(lists: Sequence[Sequence[Any]]) -> set[int]:
 
 
 @contraction(np.einsum, operands=slice(1, None), canonical=_with_string)
-def _einsum(subscripts: str, *operands: Argument) -> Spec:
+def _einsum(subscripts: str, *operands: Argument) -> _Einsum:
     letters = subscripts.replace(" ", "")
     inputs, arrow, output = letters.partition("->")
     terms = _expand_ellipsis(inputs.split(","), operands)
@@ -250,7 +252,7 @@ def _einsum(subscripts: str, *operands: Argument) -> Spec:
         )
         for term, x in zip(terms, operands, strict=True)
     )
-    return Spec(expanded, tuple(numbers[letter] for letter in result))
+    return _Einsum(expanded, tuple(numbers[letter] for letter in result))
 
 
 def _expand_ellipsis(terms: list[str], operands: Sequence[Argument]) -> list[list[str]]:

@@ -18,7 +18,7 @@ from chainad.structure import Arrangement, arrange, dense, diagonal
 from chainad.structure.linear_operators import Given
 from chainad.structure.structure import Axis
 
-Derivative = Callable[[Argument, Argument], Local]
+_Derivative = Callable[[Argument, Argument], Local]
 
 
 class Primitive:
@@ -31,7 +31,7 @@ class Primitive:
     def __init__(self, function: Callable[..., Any]) -> None:
         update_wrapper(self, function)
         self.function = function
-        self._derivatives: dict[int, Derivative] = {}
+        self._derivatives: dict[int, _Derivative] = {}
         RULES[self] = Rule(self._locals, operands=ALL)
 
     def __call__(self, *args: Any) -> Any:
@@ -188,7 +188,7 @@ class Primitive:
 
         self._register(argument, derivative)
 
-    def _register(self, argument: int, derivative: Derivative) -> None:
+    def _register(self, argument: int, derivative: _Derivative) -> None:
         # Plans and programs are cached by primitive: those of a changed one would be stale.
         if argument in self._derivatives:
             raise InputError(

@@ -68,7 +68,7 @@ def sine_transform(x: Any, kind: int, axis: int, norm: Any) -> Any:
 _TRANSPOSED_TYPE = {1: 1, 2: 3, 3: 2, 4: 4}
 
 
-class CosineTransform(Operator):
+class _CosineTransform(Operator):
     """A cosine or sine transform of n entries; `function` is one of the two above."""
 
     batch = ()
@@ -114,8 +114,8 @@ def _locals_of(function: Callable[..., Any]) -> Callable[..., Locals]:
         cols = [Axis(m, (k,)) for k, m in enumerate(x.shape)]
         found = arrange(rows, cols, {**dict(enumerate(x.shape)), out: n}, [out, at])
 
-        def make() -> CosineTransform:
-            return CosineTransform(function, kind, norm, n, x.dtype)
+        def make() -> _CosineTransform:
+            return _CosineTransform(function, kind, norm, n, x.dtype)
 
         if found.ops or n == 1:
             return {x: Local(found, lambda y, x: make().materialize())}

@@ -120,13 +120,13 @@ def solve(
     return positive_solve(full, b) if kind.startswith("pos") else np.linalg.solve(full, b)
 
 
-class Factored(tuple[Any, ...]):
-    """What a factorisation returned, which remembers the matrix: a solve by it is one of that."""
+class _Factorization(tuple[Any, ...]):
+    """The result of a factorisation; `matrix` is what was factorised, and what solves go by."""
 
     matrix: Any
 
     @classmethod
-    def of(cls, matrix: Any, *parts: Any) -> Factored:
+    def of(cls, matrix: Any, *parts: Any) -> _Factorization:
         found = cls(parts)
         found.matrix = matrix
         return found
@@ -140,14 +140,14 @@ def cho_factor(
     # SciPy leaves the triangle that it does not read as it is.
     unread = np.triu(a, 1) if lower else np.tril(a, -1)
     factor = np.linalg.cholesky(a, upper=not lower) + unread
-    return Factored.of(_symmetric(a, lower), factor, lower)
+    return _Factorization.of(_symmetric(a, lower), factor, lower)
 
 
 @wrapper_of(scipy.linalg.cho_solve)
 def cho_solve(
     c_and_lower: Any, b: Any, overwrite_b: bool = False, check_finite: bool = True
 ) -> Any:
-    if isinstance(c_and_lower, Factored):
+    if isinstance(c_and_lower, _Factorization):
         return positive_solve(c_and_lower.matrix, b)
     factor, lower = c_and_lower
     _refuse_batch(factor)
@@ -159,7 +159,7 @@ def cho_solve(
 @wrapper_of(scipy.linalg.lu_factor)
 def lu_factor(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any:
     _refuse_batch(a)
-    return Factored.of(a, packed_factors(a), scipy.linalg.lu_factor(values_of(a))[1])
+    return _Factorization.of(a, packed_factors(a), scipy.linalg.lu_factor(values_of(a))[1])
 
 
 @dispatching
@@ -200,7 +200,7 @@ def _in_shape(y: Argument, a: Argument, formula: Any) -> Any:
 def lu_solve(
     lu_and_piv: Any, b: Any, trans: int = 0, overwrite_b: bool = False, check_finite: bool = True
 ) -> Any:
-    if isinstance(lu_and_piv, Factored):
+    if isinstance(lu_and_piv, _Factorization):
         a = lu_and_piv.matrix
         return np.linalg.solve(np.transpose(a) if trans else a, b)
     packed, pivots = lu_and_piv
@@ -297,7 +297,7 @@ def norm(
 # ------------------------------------------------------- functions of matrices
 
 
-def _acting(y: Argument, a: Argument, cost: int, make: Any) -> Local:
+def _local_operator(y: Argument, a: Argument, cost: int, make: Any) -> Local:
     """Return the local Jacobian of a function of one matrix by its action."""
     plain = Arrangement(dense(y.shape, a.shape), ())
     if a.size == 1:  # without labels there is nothing to apply to
@@ -317,7 +317,7 @@ def _exponential(y: Argument, a: Argument) -> Locals:
         return Exponential(a)
 
     # Fourteen products and two for each squaring, of which there mostly is one or none.
-    return {a: _acting(y, a, 16 * a.shape[0] ** 3, make)}
+    return {a: _local_operator(y, a, 16 * a.shape[0] ** 3, make)}
 
 
 @wrapper_of(scipy.linalg.expm)
@@ -339,7 +339,7 @@ def _square_root(y: Argument, a: Argument) -> Locals:
         return SquareRoot(y)
 
     # Schur forms, triangular solves and products: 25 n^3 in all (Bartels & Stewart 1972).
-    return {a: _acting(y, a, 25 * a.shape[0] ** 3, make)}
+    return {a: _local_operator(y, a, 25 * a.shape[0] ** 3, make)}
 
 
 @wrapper_of(scipy.linalg.sqrtm)

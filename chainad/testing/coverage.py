@@ -29,7 +29,7 @@ MODULES: dict[str, ModuleType] = {
     "chainad.scipy.linalg": chainad.scipy.linalg,
     "chainad.scipy.fft": chainad.scipy.fft,
 }
-STATUSES = {
+_STATUSES = {
     "differentiated": "has a derivative",
     "constant": "has derivative zero where it has one: returns plain values",
     "makes": "makes an array like a traced one, which can be filled",
@@ -52,7 +52,7 @@ def functions(module_name: str) -> Iterator[tuple[str, Function]]:
 
 
 def status(function: Function) -> str:
-    """Return what becomes of a function: one of `STATUSES`."""
+    """Return what becomes of a function: one of `_STATUSES`."""
     if function in WRITERS:
         return "writes"
     if function in CREATION:
@@ -73,16 +73,16 @@ def table() -> str:
         " `python -m chainad.testing.coverage`; a test keeps it true. Functions that do not"
         " dispatch to traced values are not listed.",
         "",
-        "| | " + " | ".join(STATUSES) + " |",
-        "|---|" + "---|" * len(STATUSES),
+        "| | " + " | ".join(_STATUSES) + " |",
+        "|---|" + "---|" * len(_STATUSES),
     ]
     found = {module: [(name, status(f)) for name, f in functions(module)] for module in MODULES}
     for module, rows in found.items():
-        counts = [sum(s == each for _, s in rows) for each in STATUSES]
+        counts = [sum(s == each for _, s in rows) for each in _STATUSES]
         lines.append(f"| {module} | " + " | ".join(map(str, counts)) + " |")
     for module, rows in found.items():
         lines += ["", f"## {module}"]
-        for each, meaning in STATUSES.items():
+        for each, meaning in _STATUSES.items():
             names = [f"`{name}`" for name, s in rows if s == each]
             if names:
                 lines += ["", f"**{each}** ({meaning}): {', '.join(names)}"]

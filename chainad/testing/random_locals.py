@@ -126,9 +126,9 @@ def _pad(rng: Random, shape: Shape) -> RandomJacobian:
     return random_jacobian(rng, rows, cols, sizes, scale=1)
 
 
-LocalKind: TypeAlias = Callable[[Random, Shape], RandomJacobian]
+_LocalKind: TypeAlias = Callable[[Random, Shape], RandomJacobian]
 
-LOCAL_KINDS: dict[str, LocalKind] = {
+LOCAL_KINDS: dict[str, _LocalKind] = {
     "dense": _dense,
     "diagonal": _diagonal,
     "unit": _unit,

@@ -278,7 +278,7 @@ def test_a_fill_loop_is_one_call_on_the_graph() -> None:
     assert plan.multiplications == 0
 
 
-def test_what_is_read_between_two_writes_keeps_its_numbers() -> None:
+def test_what_is_read_between_two_writes_keeps_its_values() -> None:
     def f(x: Any) -> Any:
         z = np.zeros_like(x)
         z[0] = x[0]
@@ -289,7 +289,7 @@ def test_what_is_read_between_two_writes_keeps_its_numbers() -> None:
     np.testing.assert_allclose(chainad.jacobian(f)(X), numerical(f, X), atol=1e-7)
 
 
-def test_blank_arrays_may_become_plain_numbers() -> None:
+def test_blank_arrays_may_become_plain_arrays() -> None:
     def f(x: Any) -> Any:
         z = np.zeros_like(x)
         assert float(z[0]) == 0.0

@@ -716,7 +716,7 @@ def test_two_threads_may_trace_at_once() -> None:
         np.testing.assert_allclose(found[k], J, rtol=1e-10, atol=1e-13)
 
 
-def test_nested_traces_keep_their_values_apart() -> None:
+def test_values_of_nested_traces_are_distinguished() -> None:
     def f(x):
         inner = chainad.jacobian(lambda y: np.sum(x * y**3))
         return inner(x * 2.0)  # x (2x)^2 3 = 12 x^3

@@ -1,4 +1,4 @@
-"""Structured chains: all products costd at once, against the algebra asked one by one."""
+"""Structured chains: all products costed at once, against the algebra asked one by one."""
 
 from itertools import pairwise
 from random import Random

@@ -26,7 +26,7 @@ def cube() -> chainad.Primitive:
     return found
 
 
-def test_a_primitive_is_its_function_on_plain_numbers(cube: chainad.Primitive) -> None:
+def test_a_primitive_is_its_function_on_plain_arrays(cube: chainad.Primitive) -> None:
     np.testing.assert_array_equal(cube(X), opaque(X))
     assert cube.__doc__ == opaque.__doc__
     assert "opaque" in repr(cube)
@@ -89,7 +89,7 @@ def test_an_operator_primitive_needs_one_direction_only(given: Any, mode: str) -
     np.testing.assert_allclose(chainad.jacobian(apply)(X), MAP)
 
 
-def test_numbers_have_operators_too() -> None:
+def test_scalars_have_operators_too() -> None:
     square = chainad.primitive(lambda x: np.asarray(x) ** 2)
     square.operator(jvp=lambda t, y, x: 2 * x * t)
     assert float(chainad.jacobian(square)(np.float64(3.0))) == 6.0

@@ -1016,7 +1016,7 @@ MOVEMENT = [
 
 
 @pytest.mark.parametrize("function", MOVEMENT, ids=name_of)
-def test_movement_keeps_no_numbers_and_claims_no_more_than_the_true_entries(
+def test_movement_stores_nothing_and_claims_no_more_than_the_true_entries(
     function: Function,
 ) -> None:
     for example in examples_of(function):

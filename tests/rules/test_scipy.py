@@ -157,7 +157,9 @@ TABLE: dict[str, tuple[Callable[[Any], Any], str]] = {
 
 @pytest.mark.parametrize("name", TABLE)
 @pytest.mark.filterwarnings("ignore")
-def test_what_scipy_would_take_for_plain_numbers_is_refused_with_the_next_move(name: str) -> None:
+def test_functions_of_scipy_that_need_plain_arrays_are_refused_with_the_next_move(
+    name: str,
+) -> None:
     f, words = TABLE[name]
     with pytest.raises(TraceError, match=rf"test_scipy\.py:\d+: .*{words}"):
         chainad.jacobian(lambda x: f(np.outer(x, x) + A if ".linalg" in name else x))(X)
@@ -202,7 +204,7 @@ def test_options_that_a_wrapper_does_not_know_are_refused(f: Any, words: str) ->
         chainad.jacobian(f)(X)
 
 
-def test_eigenvalues_that_meet_are_refused() -> None:
+def test_coinciding_eigenvalues_are_refused() -> None:
     for f in (np.linalg.eigvals, lambda a: np.linalg.eig(a)[1]):
         with pytest.raises(np.linalg.LinAlgError, match="occurs twice"):
             chainad.jacobian(f)(np.eye(3))

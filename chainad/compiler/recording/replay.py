@@ -56,7 +56,7 @@ def source(recording: Recording, wanted: Wanted) -> tuple[str, dict[str, Any]]:
     names.objects |= {"np": np, "ndarray": np.ndarray, "MISS": MISS}
     lines = checks(*recording.arguments, names.constant)
     for static in recording.statics:
-        array, numbers = names.constant(static.array), static.numbers
+        array, numbers = names.constant(static.array), static.entries
         lines += [f"if {_differs(array, numbers, names)}:", "    return MISS"]
     for number, array in recording.constants.items():
         names.objects[f"v{number}"] = array

@@ -156,7 +156,7 @@ def taking(
     """
     names.objects |= {"ndarray": np.ndarray, "MISS": MISS}
     lines = checks(*recording.arguments, names.constant, is_brief)
-    held = [(each.array, each.numbers) for each in recording.statics]
+    held = [(each.array, each.entries) for each in recording.statics]
     if holds_constants:
         held += [(x, x) for x in recording.constants.values()]
     for array, numbers in held:

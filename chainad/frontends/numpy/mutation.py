@@ -24,9 +24,9 @@ from chainad.ir.positions import coordinates, positions
 from chainad.rules.base import RULES
 from chainad.rules.movement import set_items
 
-# How a view was made: the functions called, with VIEWED_ARRAY in the place of the viewed array.
+# How a view was made: the functions called, with _VIEWED_ARRAY in the place of the viewed array.
 ViewPath = tuple[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]], ...]
-VIEWED_ARRAY = object()
+_VIEWED_ARRAY = object()
 
 _REMOVED = Entry(identity, None, (), (), np.float64(0), ("void",), None)
 
@@ -61,7 +61,7 @@ def link(view: Any, function: Callable[..., Any], args: tuple[Any, ...], kwargs:
     parent = args[found[0]]
     viewed, path = parent.link or (ViewedArray(parent), ())
     parent.link = (viewed, path)
-    template = tuple(VIEWED_ARRAY if k == found[0] else x for k, x in enumerate(args))
+    template = tuple(_VIEWED_ARRAY if k == found[0] else x for k, x in enumerate(args))
     view.link = (viewed, (*path, (function, template, kwargs)))
     viewed.add(view)
     return True
@@ -148,7 +148,7 @@ def _static(key: Any, tape: Tape) -> Any:
 def _view_by_path(value: Any, path: ViewPath) -> Any:
     """Return the view that a path leads to from an array."""
     for function, args, kwargs in path:
-        value = function(*(value if x is VIEWED_ARRAY else x for x in args), **kwargs)
+        value = function(*(value if x is _VIEWED_ARRAY else x for x in args), **kwargs)
     return value
 
 

@@ -32,7 +32,7 @@ class Ref:
     number: int
 
 
-GuardKind: TypeAlias = Literal["truth", "numbers", "equal", "shape"]
+_GuardKind: TypeAlias = Literal["truth", "numbers", "equal", "shape"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Guard:
     and dtype.
     """
 
-    kind: GuardKind
+    kind: _GuardKind
     number: int
     position: int
     found: Any
@@ -54,7 +54,7 @@ class Static:
     """An array of the user's that shaped the structure, and the entries it had then."""
 
     array: np.ndarray[Any, Any]
-    numbers: np.ndarray[Any, Any]
+    entries: np.ndarray[Any, Any]
 
 
 # Their results follow from shapes and dtypes alone, or are text.
@@ -147,10 +147,10 @@ class Recorder(Tape):
 
     def static(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return a copy of an array that shapes the structure."""
-        numbers = array.copy(order="K")
-        self.statics.append(Static(array, numbers))
-        self._frozen[id(numbers)] = numbers
-        return numbers
+        entries = array.copy(order="K")
+        self.statics.append(Static(array, entries))
+        self._frozen[id(entries)] = entries
+        return entries
 
     def is_frozen(self, array: np.ndarray[Any, Any]) -> bool:
         """Return whether an array is a copy that `static` has made."""
@@ -174,7 +174,7 @@ class Recorder(Tape):
         self._guard("truth", value.number)
         return found
 
-    def _guard(self, kind: GuardKind, number: int) -> None:
+    def _guard(self, kind: _GuardKind, number: int) -> None:
         if not self.is_open or (kind, number) in self._guarded:
             return
         self._guarded.add((kind, number))

@@ -83,12 +83,12 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
     if kwargs or not isinstance(function, np.ufunc):
         kwargs = _without_out(function, args, kwargs)
     if function in CONSTANT:
-        return function(*untraced(args, tape), **untraced(kwargs, tape))
+        return function(*_untraced(args, tape), **_untraced(kwargs, tape))
     if function in DEFINED:
         return _refusing(DEFINED[function], function, args, kwargs)
     if rule is None:
         if _is_constant(tape, (args, kwargs)):
-            return function(*untraced(args, tape), **untraced(kwargs, tape))
+            return function(*_untraced(args, tape), **_untraced(kwargs, tape))
         raise TraceError(here() + _unknown(function))
     if rule.canonical is not None:
         args, kwargs = _refusing(rule.canonical, function, args, kwargs), {}
@@ -98,7 +98,7 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
     elif kwargs:
         args, kwargs = _positional(function, args, kwargs)
     if rule.is_constant is not None and rule.is_constant(args):
-        return function(*untraced(args, tape), **untraced(kwargs, tape))
+        return function(*_untraced(args, tape), **_untraced(kwargs, tape))
     return _record(tape, rule, function, args, kwargs)
 
 
@@ -195,14 +195,14 @@ def tracers_in(value: Any) -> Iterator[Tracer]:
         yield from tracers_in(value.ravel().tolist())
 
 
-def untraced(value: Any, tape: Tape) -> Any:
+def _untraced(value: Any, tape: Tape) -> Any:
     """Replace the values traced on `tape` by those behind them."""
     if isinstance(value, Tracer):
         return value.value if value.tape is tape else value
     if isinstance(value, (list, tuple)):
-        return _rebuild(value, (untraced(item, tape) for item in value))
+        return _rebuild(value, (_untraced(item, tape) for item in value))
     if isinstance(value, dict):
-        return {k: untraced(item, tape) for k, item in value.items()}
+        return {k: _untraced(item, tape) for k, item in value.items()}
     return value
 
 

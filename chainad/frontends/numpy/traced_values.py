@@ -129,9 +129,9 @@ class Traced(Tracer):
 
     def _created(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         """Return a new array; one of floats can be written into."""
-        if any(True for _ in tracers_in((args, kwargs))) and func not in LIKE:
+        if any(True for _ in tracers_in((args, kwargs))) and func not in _LIKE:
             return as_one(args[0]) if len(args) == 1 and not kwargs else call(func, args, kwargs)
-        array = func(*all_untraced(args), **all_untraced(kwargs))
+        array = func(*_all_untraced(args), **_all_untraced(kwargs))
         if array.dtype.kind != "f" or not array.ndim or not self.tape.is_open:
             return array
         if self.tape.is_recorder:
@@ -263,20 +263,20 @@ class Traced(Tracer):
 add_array_methods(Traced)
 
 # Functions that make an array like another, and those that take like= (NEP 35).
-LIKE: set[Callable[..., Any]] = {np.zeros_like, np.ones_like, np.empty_like}
-CREATION: set[Callable[..., Any]] = LIKE | {
+_LIKE: set[Callable[..., Any]] = {np.zeros_like, np.ones_like, np.empty_like}
+CREATION: set[Callable[..., Any]] = _LIKE | {
     np.zeros, np.ones, np.empty, np.full, np.array, np.asarray, np.arange, np.eye, np.identity,
     np.asanyarray, np.ascontiguousarray, np.asfortranarray, np.require, np.tri,
 }  # fmt: skip
 
 
-def all_untraced(value: Any) -> Any:
+def _all_untraced(value: Any) -> Any:
     """Replace traced values by plain arrays, whatever their tape."""
     if isinstance(value, Tracer):
         return raw(value)
     if isinstance(value, (list, tuple)):
-        return type(value)(map(all_untraced, value))
-    return {k: all_untraced(x) for k, x in value.items()} if isinstance(value, dict) else value
+        return type(value)(map(_all_untraced, value))
+    return {k: _all_untraced(x) for k, x in value.items()} if isinstance(value, dict) else value
 
 
 def _out_of(kwargs: dict[str, Any]) -> Traced | None:

@@ -71,7 +71,7 @@ def bracket_structures(
 
 
 def segments_of(structures: Sequence[Structure]) -> Segments | None:
-    """Return the table of all segments, costd in multiplications; None if labels do not tell."""
+    """Return the table of all segments, costed in multiplications; None if labels do not tell."""
     crosses = _crosses(structures, multiplications)
     return None if crosses is None else Segments(structures, crosses)
 

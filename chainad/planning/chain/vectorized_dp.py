@@ -1,8 +1,8 @@
-"""All segments of a chain with strands, costd length by length with whole arrays.
+"""All segments of a chain with strands, costed length by length with whole arrays.
 
 Row d, column i of a table stands for the segment of d factors from factor i on. What lies to the
 right of a split behind it has l - d factors, from factor i + d on: a skewed view of a table puts
-these at the same place, so that all splits of all segments of one length are costd at once.
+these at the same place, so that all splits of all segments of one length are costed at once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from chainad.structure.structure import Structure
 Numbers = npt.NDArray[Any]  # int64, or Python integers where 64 bits may not do
 Flags = npt.NDArray[np.bool_]
 
-# So many splits at a time are costd in arrays that stay in the processor's cache.
+# So many splits at a time are costed in arrays that stay in the processor's cache.
 BLOCK = 1 << 17
 
 # The last splits of all segments are kept for so many factors.
@@ -57,7 +57,7 @@ class Segments:
     Parameters
     ----------
     structures : sequence of Structure
-        The factors, from x to y; operators are costd by their actions.
+        The factors, from x to y; operators are costed by their actions.
     crosses : sequence of Cross
         `strands_of(structures)`.
     """

@@ -1,6 +1,6 @@
 """Better orders by simulated annealing: take one elimination out, put it back elsewhere.
 
-Only the eliminations between the two places are costd anew: the graph behind them is unchanged.
+Only the eliminations between the two places are costed anew: the graph behind them is unchanged.
 Source: Kirkpatrick, Gelatt & Vecchi 1983, *Optimization by simulated annealing*; for elimination
 orders, Naumann & Gottschling 2003.
 """

@@ -43,7 +43,7 @@ def compact(graph: LinearGraph, model: CostModel = multiplications) -> Compact[A
 
 
 def structured(graph: LinearGraph, model: CostModel) -> Structured:
-    """Return any linear graph as integers, costd exactly."""
+    """Return any linear graph as integers, costed exactly."""
     everything = range(len(graph.shapes))
     table = Table(model, BULKY)
     pieces: dict[tuple[Vertex, Vertex], list[Structure]] = {}

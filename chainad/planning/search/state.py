@@ -77,7 +77,7 @@ class Compact(ABC, Generic[Entry]):
             return [self.cost_of(order) for order in orders]
         least: int | None = None
         found: dict[int, int] = {}
-        # The order of least bound goes on, and is costd when it is at its end.
+        # The order of least bound goes on, and is costed when it is at its end.
         bounds = [self.bounds(order) for order in orders]
         rough = self.rough()
         queue = [(0, rough.cost_of(order), k) for k, order in enumerate(orders)]
@@ -154,7 +154,7 @@ class Compact(ABC, Generic[Entry]):
 
     @property
     def is_averse(self) -> bool:
-        """Whether some products are costd higher than they are, lest they fill the memory."""
+        """Whether some products are costed higher than they are, lest they fill the memory."""
         return False
 
     def is_oversized(self, state: State[Entry], v: int) -> bool:

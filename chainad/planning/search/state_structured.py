@@ -25,7 +25,7 @@ from chainad.structure.structure import Structure
 MISS = 15
 PER_ELIMINATION = 150
 
-# A Jacobian of more numbers than all that is given is costd higher by so much for every number
+# A Jacobian of more numbers than all that is given is costed higher by so much for every number
 # beyond: writing a number to memory and reading it takes longer than multiplying.
 PER_NUMBER = 16
 
