@@ -21,7 +21,7 @@ from chainad.compiler.recording.recording import Recording
 from chainad.compiler.recording.replay import Replay, Wanted, build
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars, lower_to_scalars
 from chainad.compiler.scalar.replay_scalar import single
-from chainad.compiler.stacking.stack_program import stacked
+from chainad.compiler.stacking.stack_program import stack_isomorphic
 from chainad.errors import FallbackWarning
 from chainad.frontends.numpy.recorder import Ref
 from chainad.ir.program import Program
@@ -108,9 +108,13 @@ def _runner(program: Program, recording: Recording) -> Callable[[Sequence[Any], 
     parts = split(program, [k for k, value in enumerate(known) if value is not None])
     read = sum(int(np.size(known[k])) for k in parts.once.used_slots)
     if multiplications_in(parts.once, known) <= TO_COMPARE + PER_NUMBER * read:
-        return PreallocatedProgram(program, partial(stacked, same=same), fixed, watched).trusting
+        return PreallocatedProgram(
+            program, partial(stack_isomorphic, same_slots=same), fixed, watched
+        ).trusting
     same += range(len(same), parts.per_call.n_slots)
-    per_call = PreallocatedProgram(parts.per_call, partial(stacked, same=same), fixed, watched)
+    per_call = PreallocatedProgram(
+        parts.per_call, partial(stack_isomorphic, same_slots=same), fixed, watched
+    )
     return HoistedProgram(parts.once, per_call.trusting)
 
 

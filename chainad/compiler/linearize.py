@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainad.compiler.complex_lift import lift
-from chainad.compiler.cse import merged
+from chainad.compiler.cse import eliminate_common_calls
 from chainad.errors import TraceError
 from chainad.frontends.numpy.tape import Tape
 from chainad.ir.cache import Cache
@@ -94,7 +94,7 @@ def linear_graph(
     TraceError
         If a call has no derivative that the rules know.
     """
-    graph = merged(graph)
+    graph = eliminate_common_calls(graph)
     drafts: list[_Draft] = []
     # A complex value is a vertex with a last axis for real and imaginary part.
     shapes: dict[_Place, tuple[int, ...]] = {

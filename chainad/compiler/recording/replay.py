@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from chainad.compiler.cse import eliminate_common_formulas
 from chainad.compiler.recording.arguments import arrays_of, checks
-from chainad.compiler.recording.cse import merged
 from chainad.compiler.recording.expressions import Names, expression, is_quiet
 from chainad.compiler.recording.factorization_reuse import needs, share_factors
 from chainad.compiler.recording.multiply_reduce import fuse_sums
 from chainad.compiler.recording.recording import Recording, Step, refs_in
-from chainad.compiler.stacking.stack_recording import Stack, read_outside, stacks_of
+from chainad.compiler.stacking.stack_recording import StackedCalls, read_outside, stack_formulas
 from chainad.frontends.numpy.recorder import Guard, Ref
 
 MISS: Any = object()
@@ -48,7 +48,7 @@ class Wanted:
 
 def source(recording: Recording, wanted: Wanted) -> tuple[str, dict[str, Any]]:
     """Return a recording as Python source, and the names that it needs."""
-    recording = merged(recording)
+    recording = eliminate_common_formulas(recording)
     ndims = {number: np.ndim(array) for number, array in recording.constants.items()}
     ndims |= {step.number: len(step.shape) for step in recording.steps if step.dtype is not None}
     arrays = arrays_of(recording.arguments)
@@ -112,13 +112,13 @@ def _steps(recording: Recording, wanted: Wanted, names: Names) -> list[str]:
             close()
             state = wants
 
-    stacks, rest = stacks_of(recording, kept)
+    stacks, rest = stack_formulas(recording, kept)
     read = read_outside(stacks, rest, results)
     stack_names: dict[tuple[int, ...], str] = {}
     first = sum(step.number < recording.formulas for step in rest)
-    calls: list[Step | Stack] = [*rest[:first], *stacks, *rest[first:]]
+    calls: list[Step | StackedCalls] = [*rest[:first], *stacks, *rest[first:]]
     for step in calls:
-        if isinstance(step, Stack):
+        if isinstance(step, StackedCalls):
             enter(step.steps)
             block += step.lines(len(stack_names), names, stack_names, read)
             continue

@@ -1,8 +1,7 @@
-"""What is alike: instructions that one batched op could do together.
+"""The groups of isomorphic instructions of a program that one batched op could do together.
 
-These have the same op, on operands of the same shapes, and stand at the same depth of the
-program, so that none can read another. Long sums of small arrays are taken apart first, so that
-what only goes into a sum may wait until all of its terms can be made together.
+Long sums of small arrays are taken apart first, so that what only goes into a sum may wait until
+all of its terms can be computed together.
 """
 
 from __future__ import annotations
@@ -11,15 +10,22 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from chainad.backends.numpy.allocate import ArrayType
+from chainad.compiler.cse import eliminate_common_instructions
+from chainad.compiler.stacking.isomorphic import (
+    MIN_STACK_ROWS,
+    is_small,
+    isomorphic_groups,
+    levels,
+)
 from chainad.ir.ops import (
     Add,
     AddAt,
     Broadcast,
-    Copy,
     Dot,
     MatMul,
     Multiply,
@@ -28,7 +34,6 @@ from chainad.ir.ops import (
     Reshape,
     Row,
     Scale,
-    Scatter,
     Subtract,
     Sum,
     Take,
@@ -36,193 +41,178 @@ from chainad.ir.ops import (
 )
 from chainad.ir.program import Program
 
-# So many alike are worth stacking, and a long sum has so many terms.
-MANY = 8
+MAX_STACK_ELEMENTS = 1 << 18
 
-# An array is small up to so many numbers: a call on it costs more than its arithmetic. A stack has
-# so many at most.
-SMALL, LARGEST = 1024, 1 << 18
+# Ops that align the axes of their operands at the last one.
+ALIGNED_OPS = (Add, Subtract, Multiply, Dot)
+_BATCHABLE_OPS = (
+    *ALIGNED_OPS,
+    AddAt,
+    Broadcast,
+    MatMul,
+    Place,
+    Reshape,
+    Scale,
+    Sum,
+    Take,
+    Transpose,
+)
+_VIEW_OPS = (Broadcast, Reshape, Row, Take, Transpose)
 
-ALIGNED = (Add, Subtract, Multiply, Dot)
-ABLE = (*ALIGNED, AddAt, Broadcast, MatMul, Place, Reshape, Scale, Sum, Take, Transpose)
-VIEWS = (Broadcast, Reshape, Row, Take, Transpose)
 
-
-Repeated: TypeAlias = tuple[int, tuple[int, ...]]  # a register, and the shape of the product
-
-
-class Seen(Protocol):
-    """What a run showed of a register."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def dtype(self) -> np.dtype[Any]: ...
+RepeatedFactor: TypeAlias = tuple[int, tuple[int, ...]]  # a register, the shape of the product
 
 
 @dataclass(frozen=True, slots=True)
-class Total:
+class LongSum:
     """A sum of many arrays of one shape, with a sign for each."""
 
     signs: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
-    """An instruction, or a long sum."""
+class Operation:
+    """An instruction, or a long sum in the place of several."""
 
-    op: Op | Total
+    op: Op | LongSum
     inputs: tuple[int, ...]
     output: int
 
 
-def nodes_of(program: Program, seen: Mapping[int, Seen], same: Sequence[int]) -> list[Node]:
-    """Return the instructions of a program, each made once, and every long sum as one.
+def operations_of(
+    program: Program, types: Mapping[int, ArrayType], same_slots: Sequence[int]
+) -> list[Operation]:
+    """Return the instructions of a program, common ones once, and every long sum as one.
 
-    `same` tells, for every slot, the first one that always holds the very same array.
+    `same_slots` tells, for every slot, the first one that always holds the very same array.
     """
-    handed_out = _handed_out(program)
-    return _with_long_sums(_without_copies(program, same, handed_out), seen, handed_out)
+    returned = _returned(program)
+    instructions = eliminate_common_instructions(program, same_slots, returned)
+    operations = [Operation(i.op, i.inputs, i.output) for i in instructions]
+    return _with_long_sums(operations, types, returned)
 
 
 def groups_of(
-    program: Program, nodes: Sequence[Node], seen: Mapping[int, Seen]
-) -> list[list[Node]]:
-    """Return the nodes that one op could do together, those that others read first."""
-    handed_out, level = _handed_out(program), _levels(nodes)
-    found: dict[Any, list[Node]] = {}
-    for node in nodes:
-        if node.output not in handed_out and _is_able(node, seen):
-            kinds = tuple(_kind(seen[k]) for k in (*node.inputs, node.output))
-            found.setdefault((level[node.output], node.op, kinds), []).append(node)
-    groups = [found[key] for key in sorted(found, key=lambda key: key[0])]
-    return [g for g in groups if len(g) >= MANY and _size(g, seen) <= LARGEST]
+    program: Program, operations: Sequence[Operation], types: Mapping[int, ArrayType]
+) -> list[list[Operation]]:
+    """Return the operations that one op could do together, those that others read first."""
+    returned = _returned(program)
+    batchable = [
+        ((each.op, tuple(_type(types[k]) for k in (*each.inputs, each.output))), each)
+        for each in operations
+        if each.output not in returned and _is_batchable(each, types)
+    ]
+    calls = [(each.output, key, each) for key, each in batchable]
+    found = isomorphic_groups(calls, _levels(operations))
+    groups = [group for on_level in found for group in on_level.values()]
+    return [
+        group
+        for group in groups
+        if len(group) >= MIN_STACK_ROWS and _size(group, types) <= MAX_STACK_ELEMENTS
+    ]
 
 
-def _size(group: Sequence[Node], seen: Mapping[int, Seen]) -> int:
-    return len(group) * prod(seen[group[0].output].shape)
+def _size(group: Sequence[Operation], types: Mapping[int, ArrayType]) -> int:
+    return len(group) * prod(types[group[0].output].shape)
 
 
-def repeated_in(node: Node, seen: Mapping[int, Seen]) -> list[Repeated]:
+def repeated_factors(operation: Operation, types: Mapping[int, ArrayType]) -> list[RepeatedFactor]:
     """Return the factors that a small product repeats along an axis, with its shape."""
-    shape = seen[node.output].shape
-    if not isinstance(node.op, Multiply) or prod(shape) > SMALL:
+    shape = types[operation.output].shape
+    if not isinstance(operation.op, Multiply) or not is_small(shape):
         return []
-    # A single number is repeated at no cost.
-    return [(k, shape) for k in node.inputs if seen[k].shape != shape and prod(seen[k].shape) > 1]
+    # A single element is repeated at no cost.
+    return [
+        (k, shape) for k in operation.inputs if types[k].shape != shape and prod(types[k].shape) > 1
+    ]
 
 
-def _handed_out(program: Program) -> set[int]:
+def _returned(program: Program) -> set[int]:
     """Return the registers that results are, or may be views of."""
     found = {k for k in program.outputs if k is not None}
     for i in reversed(program.instructions):
-        if i.output in found and isinstance(i.op, VIEWS):
+        if i.output in found and isinstance(i.op, _VIEW_OPS):
             found.add(i.inputs[0])
     return found
 
 
-def _without_copies(program: Program, same: Sequence[int], handed_out: set[int]) -> list[Node]:
-    """Return the instructions, but what always has the same numbers is made once."""
-    first: dict[int, int] = {}
-    now = {k: first.setdefault(same[k], k) for k in program.used_slots}
-    known: dict[tuple[Op, tuple[int, ...]], int] = {}
-    nodes = []
-    for i in program.instructions:
-        inputs = tuple(now.get(k, k) for k in i.inputs)
-        # A result has memory of its own; the places of a scatter are long to compare.
-        if i.output not in handed_out and not isinstance(i.op, (Copy, Scatter)):
-            now[i.output] = known.setdefault((i.op, inputs), i.output)
-        if now.get(i.output, i.output) == i.output:
-            nodes.append(Node(i.op, inputs, i.output))
-    return nodes
+def _type(seen: ArrayType) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    return seen.shape, seen.dtype
+
+
+def _is_batchable(operation: Operation, types: Mapping[int, ArrayType]) -> bool:
+    """Return whether there is a batched op for an operation, and its arrays are small."""
+    if not isinstance(operation.op, _BATCHABLE_OPS) or not operation.inputs:
+        return False
+    known = [types[k] for k in (*operation.inputs, operation.output)]
+    if isinstance(operation.op, MatMul) and any(len(each.shape) != 2 for each in known):
+        return False
+    return all(is_small(x.shape) and x.dtype.kind in "fc" for x in known)
+
+
+def _levels(operations: Sequence[Operation]) -> dict[int, int]:
+    """Return the level of every operation; what goes into long sums only is as late as can be."""
+    level = levels((each.output, each.inputs) for each in operations)
+    readers: dict[int, list[Operation]] = {}
+    for each in operations:
+        for k in each.inputs:
+            readers.setdefault(k, []).append(each)
+    late: set[int] = set()
+    for each in reversed(operations):
+        reading = readers.get(each.output, ())
+        if reading and all(isinstance(r.op, LongSum) or r.output in late for r in reading):
+            late.add(each.output)
+            level[each.output] = min(level[r.output] for r in reading) - 1
+    return level
 
 
 # ----------------------------------------------------------------------- sums
 
 
 def _with_long_sums(
-    nodes: Sequence[Node], seen: Mapping[int, Seen], handed_out: set[int]
-) -> list[Node]:
-    """Return the nodes with every long sum of small arrays as one."""
-    reads = Counter(k for node in nodes for k in node.inputs)
-    made = {node.output: node for node in nodes if _is_sum(node, seen)}
-    inner = {
+    operations: Sequence[Operation], types: Mapping[int, ArrayType], returned: set[int]
+) -> list[Operation]:
+    """Return the operations with every long sum of small arrays as one."""
+    reads = Counter(k for each in operations for k in each.inputs)
+    sums = {each.output: each for each in operations if _is_sum(each, types)}
+    partial = {
         k
-        for node in made.values()
-        for k in node.inputs
-        if k in made and reads[k] == 1 and k not in handed_out
+        for each in sums.values()
+        for k in each.inputs
+        if k in sums and reads[k] == 1 and k not in returned
     }
-    gone: set[int] = set()
-    long: dict[int, Node] = {}
-    for node in made.values():
-        if node.output not in inner:
-            signs, terms, passed = _terms(node, made, inner)
-            if len(terms) >= MANY:
-                long[node.output] = Node(Total(signs), terms, node.output)
-                gone |= passed
-    return [long.get(node.output, node) for node in nodes if node.output not in gone]
+    absorbed: set[int] = set()
+    long: dict[int, Operation] = {}
+    for root in sums.values():
+        if root.output not in partial:
+            signs, terms, passed = _terms(root, sums, partial)
+            if len(terms) >= MIN_STACK_ROWS:
+                long[root.output] = Operation(LongSum(signs), terms, root.output)
+                absorbed |= passed
+    return [long.get(each.output, each) for each in operations if each.output not in absorbed]
 
 
-def _is_sum(node: Node, seen: Mapping[int, Seen]) -> bool:
-    """Return whether a node adds or subtracts two small arrays of its own kind."""
-    own = _kind(seen[node.output])
-    is_alike = all(_kind(seen[k]) == own for k in node.inputs)
-    return isinstance(node.op, (Add, Subtract)) and is_alike and 0 < prod(own[0]) <= SMALL
-
-
-def _kind(seen: Seen) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    return seen.shape, seen.dtype
+def _is_sum(operation: Operation, types: Mapping[int, ArrayType]) -> bool:
+    """Return whether an operation adds or subtracts two small arrays of its own type."""
+    own = _type(types[operation.output])
+    has_one_type = all(_type(types[k]) == own for k in operation.inputs)
+    return isinstance(operation.op, (Add, Subtract)) and has_one_type and is_small(own[0])
 
 
 def _terms(
-    root: Node, made: Mapping[int, Node], inner: set[int]
+    root: Operation, sums: Mapping[int, Operation], partial: set[int]
 ) -> tuple[tuple[int, ...], tuple[int, ...], set[int]]:
-    """Return signs and registers of the terms of a sum, and the sums on the way to them."""
+    """Return signs and registers of the terms of a sum, and the partial sums they pass through."""
     found: list[tuple[int, int]] = []
     passed: set[int] = set()
-    left = [(1, root)]
-    while left:
-        sign, node = left.pop()
-        second = -sign if isinstance(node.op, Subtract) else sign
-        for own, k in zip((sign, second), node.inputs, strict=True):
-            if k in inner:
+    stack = [(1, root)]
+    while stack:
+        sign, each = stack.pop()
+        second = -sign if isinstance(each.op, Subtract) else sign
+        for own, k in zip((sign, second), each.inputs, strict=True):
+            if k in partial:
                 passed.add(k)
-                left.append((own, made[k]))
+                stack.append((own, sums[k]))
             else:
                 found.append((own, k))
     return tuple(s for s, _ in found), tuple(k for _, k in found), passed
-
-
-# --------------------------------------------------------------------- groups
-
-
-def _levels(nodes: Sequence[Node]) -> dict[int, int]:
-    """Return a number for every node, larger than those of all that it reads.
-
-    It is the least one, but what goes into long sums only is as late as can be.
-    """
-    level: dict[int, int] = {}
-    for node in nodes:
-        level[node.output] = 1 + max((level.get(k, -1) for k in node.inputs), default=-1)
-    readers: dict[int, list[Node]] = {}
-    for node in nodes:
-        for k in node.inputs:
-            readers.setdefault(k, []).append(node)
-    late: set[int] = set()
-    for node in reversed(nodes):
-        reading = readers.get(node.output, ())
-        if reading and all(isinstance(r.op, Total) or r.output in late for r in reading):
-            late.add(node.output)
-            level[node.output] = min(level[r.output] for r in reading) - 1
-    return level
-
-
-def _is_able(node: Node, seen: Mapping[int, Seen]) -> bool:
-    """Return whether there is a batched op for a node, and it is small."""
-    if not isinstance(node.op, ABLE) or not node.inputs:
-        return False
-    known = [seen[k] for k in (*node.inputs, node.output)]
-    if isinstance(node.op, MatMul) and any(len(each.shape) != 2 for each in known):
-        return False
-    return all(0 < prod(x.shape) <= SMALL and x.dtype.kind in "fc" for x in known)

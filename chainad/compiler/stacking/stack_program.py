@@ -1,10 +1,6 @@
-"""Stacking: small operations that many turns of a loop do alike are done once, on stacked arrays.
+"""Stacking in programs: isomorphic instructions of a loop's iterations become one batched op.
 
-Instructions with the same op, on operands of the same shapes, that stand at the same depth of
-the program, cannot read one another: one batched op does them all. Long sums of small arrays
-are taken apart first, so that what only goes into a sum may wait until all of its terms can be made
-together. No product is left out, added, or bracketed differently; sums are added up in another
-order.
+No product is pending out, added, or bracketed differently; long sums are added up in another order.
 """
 
 from __future__ import annotations
@@ -13,16 +9,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
+from chainad.backends.numpy.allocate import ArrayType
+from chainad.compiler.stacking.isomorphic import MIN_STACK_ROWS
 from chainad.compiler.stacking.program_groups import (
-    ALIGNED,
-    MANY,
-    Node,
-    Repeated,
-    Seen,
-    Total,
+    ALIGNED_OPS,
+    LongSum,
+    Operation,
+    RepeatedFactor,
     groups_of,
-    nodes_of,
-    repeated_in,
+    operations_of,
+    repeated_factors,
 )
 from chainad.ir.ops import (
     Add,
@@ -44,145 +40,155 @@ from chainad.ir.ops import (
 from chainad.ir.positions import Positions, positions
 from chainad.ir.program import Instruction, Program
 
-# What is stacked must make a program cheaper by this factor: calls are counted, and what it takes
-# to name a row, or a piece of a stack, in calls.
-GAIN, ROW, PIECE = 0.9, 0.2, 0.1
+# A program is replaced by the stacked one only if its cost falls below this share.
+MAX_RELATIVE_COST = 0.9
 
-Spot: TypeAlias = tuple[int, int]  # a group, and a row of its stack
+# Costs in array calls: of selecting a row of a stack, and of a piece of a concatenation.
+_COST_OF_ROW, _COST_OF_PIECE = 0.2, 0.1
+
+_StackRow: TypeAlias = tuple[int, int]  # a group, and a row of its stack
 
 
-def stacked(program: Program, seen: Mapping[int, Seen], same: Sequence[int]) -> Program:
-    """Return the program with what is alike stacked, or as it is where that saves little.
+def stack_isomorphic(
+    program: Program, types: Mapping[int, ArrayType], same_slots: Sequence[int]
+) -> Program:
+    """Return the program with isomorphic instructions stacked, or as it is if that saves little.
 
     Parameters
     ----------
     program : Program
-    seen : mapping
+    types : mapping
         Shape and dtype of every register that is written or read.
-    same : sequence of int
+    same_slots : sequence of int
         For every slot, the first one that always holds the very same array.
     """
-    nodes = nodes_of(program, seen, same)
-    groups = groups_of(program, nodes, seen)
+    operations = operations_of(program, types, same_slots)
+    groups = groups_of(program, operations, types)
     if not groups:
         return program
-    found = _Stacking(program, nodes, groups, seen).program()
-    return found if _cost(found) < GAIN * _cost(program) else program
+    found = _Stacking(program, operations, groups, types).program()
+    return found if _cost(found) < MAX_RELATIVE_COST * _cost(program) else program
 
 
 def _cost(program: Program) -> float:
     """Return how long a program of small arrays takes, in calls."""
-    kinds = Counter(type(i.op) for i in program.instructions)
+    count = Counter(type(i.op) for i in program.instructions)
     pieces = sum(len(i.inputs) for i in program.instructions if isinstance(i.op, Concatenate))
-    return len(program.instructions) - (1 - ROW) * kinds[Row] + PIECE * pieces
+    n_calls = len(program.instructions)
+    return n_calls - (1 - _COST_OF_ROW) * count[Row] + _COST_OF_PIECE * pieces
 
 
 class _Stacking:
-    """Writes a program anew, a group at a time."""
+    """Rebuilds a program, one group of operations at a time."""
 
     def __init__(
         self,
         program: Program,
-        nodes: Sequence[Node],
-        groups: Sequence[list[Node]],
-        seen: Mapping[int, Seen],
+        operations: Sequence[Operation],
+        groups: Sequence[list[Operation]],
+        types: Mapping[int, ArrayType],
     ) -> None:
-        self.source, self.nodes, self.seen = program, nodes, seen
-        self.made = {node.output: node for node in nodes}
+        self.source, self.operations, self.types = program, operations, types
+        self.definitions = {each.output: each for each in operations}
         self.groups = groups
-        self.place: dict[int, Spot] = {}
+        self.row_of: dict[int, _StackRow] = {}
         for n, group in enumerate(self.groups):
-            # In the order of what they read, so that stacks follow on stacks as they are.
-            group.sort(key=lambda node: [self.place.get(k, (-1, k)) for k in node.inputs])
-            self.place |= {node.output: (n, row) for row, node in enumerate(group)}
-        alone = [node for node in nodes if node.output not in self.place]
-        self.repeated = Counter(k for node in alone for k in repeated_in(node, seen))
-        self.spread: dict[Repeated, int] = {}
+            # In the order of their operands, so that whole stacks are read as they are.
+            group.sort(key=lambda each: [self.row_of.get(k, (-1, k)) for k in each.inputs])
+            self.row_of |= {each.output: (n, row) for row, each in enumerate(group)}
+        unstacked = [each for each in operations if each.output not in self.row_of]
+        self.repeated = Counter(k for each in unstacked for k in repeated_factors(each, types))
+        self.broadcast: dict[RepeatedFactor, int] = {}
         self.stack: dict[int, int] = {}
-        self.plain = {k: k for k in range(program.n_slots)}
+        self.registers = {k: k for k in range(program.n_slots)}
         self.instructions: list[Instruction] = []
-        self.known: dict[tuple[int, ...], int] = {}
-        self.next = max([program.n_slots - 1, *(i.output for i in program.instructions)]) + 1
+        self.row_blocks: dict[tuple[int, ...], int] = {}
+        self.next_register = (
+            max([program.n_slots - 1, *(i.output for i in program.instructions)]) + 1
+        )
 
     def program(self) -> Program:
-        for node in self.nodes:
-            self._make(node)
-        outputs = tuple(None if k is None else self._plain(k) for k in self.source.outputs)
+        for operation in self.operations:
+            self._compute(operation)
+        outputs = tuple(None if k is None else self._register(k) for k in self.source.outputs)
         return Program(self.source.n_slots, tuple(self.instructions), outputs)
 
-    def _make(self, wanted: Node) -> None:
-        """Emit a node or its group, and before that all it needs."""
-        left = [wanted]
-        while left:
-            node = left[-1]
-            if self._is_done(node.output):
-                left.pop()
+    def _compute(self, wanted: Operation) -> None:
+        """Emit an operation or its group, and before that all it needs."""
+        pending = [wanted]
+        while pending:
+            operation = pending[-1]
+            if self._is_done(operation.output):
+                pending.pop()
                 continue
-            members = self._members(node)
+            members = self._members(operation)
             needed = [k for m in members for k in m.inputs if not self._is_done(k)]
             if needed:
-                left += [self.made[k] for k in needed]
+                pending += [self.definitions[k] for k in needed]
                 continue
-            left.pop()
-            if node.output in self.place:
-                self.stack[self.place[node.output][0]] = self._together(members)
+            pending.pop()
+            if operation.output in self.row_of:
+                self.stack[self.row_of[operation.output][0]] = self._batched(members)
             else:
-                self.plain[node.output] = self._alone(node)
+                self.registers[operation.output] = self._single(operation)
 
-    def _members(self, node: Node) -> Sequence[Node]:
-        return self.groups[self.place[node.output][0]] if node.output in self.place else (node,)
+    def _members(self, operation: Operation) -> Sequence[Operation]:
+        row = self.row_of.get(operation.output)
+        return (operation,) if row is None else self.groups[row[0]]
 
     def _is_done(self, k: int) -> bool:
-        return k in self.plain or (k in self.place and self.place[k][0] in self.stack)
+        return k in self.registers or (k in self.row_of and self.row_of[k][0] in self.stack)
 
     def _emit(self, op: Op, *inputs: int) -> int:
-        output, self.next = self.next, self.next + 1
+        output, self.next_register = self.next_register, self.next_register + 1
         self.instructions.append(Instruction(op, inputs, output))
         return output
 
-    def _plain(self, k: int) -> int:
+    def _register(self, k: int) -> int:
         """Return a register that holds what a register of the old program held."""
-        if k not in self.plain:
-            group, row = self.place[k]
-            self.plain[k] = self._emit(Row(row), self.stack[group])
-        return self.plain[k]
+        if k not in self.registers:
+            group, row = self.row_of[k]
+            self.registers[k] = self._emit(Row(row), self.stack[group])
+        return self.registers[k]
 
-    def _alone(self, node: Node) -> int:
-        if isinstance(node.op, Total):
-            return self._total(node.op.signs, node.inputs)
-        if isinstance(node.op, Multiply):
-            return self._emit(node.op, *(self._factor(k, node) for k in node.inputs))
-        return self._emit(node.op, *map(self._plain, node.inputs))
+    def _single(self, operation: Operation) -> int:
+        if isinstance(operation.op, LongSum):
+            return self._signed_sum(operation.op.signs, operation.inputs)
+        if isinstance(operation.op, Multiply):
+            return self._emit(operation.op, *(self._factor(k, operation) for k in operation.inputs))
+        return self._emit(operation.op, *map(self._register, operation.inputs))
 
-    def _factor(self, k: int, node: Node) -> int:
-        """Return a register for a factor, spread out if many products repeat it along an axis.
+    def _factor(self, k: int, operation: Operation) -> int:
+        """Return a register for a factor, broadcast once if many products repeat it along an axis.
 
         NumPy needs more than twice as long for a small product that repeats an operand.
         """
-        key = k, self.seen[node.output].shape
-        if self.repeated[key] < MANY:
-            return self._plain(k)
-        if key not in self.spread:
-            self.spread[key] = self._emit(Copy(), self._emit(Broadcast(key[1]), self._plain(k)))
-        return self.spread[key]
+        key = k, self.types[operation.output].shape
+        if self.repeated[key] < MIN_STACK_ROWS:
+            return self._register(k)
+        if key not in self.broadcast:
+            self.broadcast[key] = self._emit(
+                Copy(), self._emit(Broadcast(key[1]), self._register(k))
+            )
+        return self.broadcast[key]
 
     # ---------------------------------------------------------------- long sums
 
-    def _total(self, signs: Sequence[int], terms: Sequence[int]) -> int:
+    def _signed_sum(self, signs: Sequence[int], terms: Sequence[int]) -> int:
         by_sign = [[k for s, k in zip(signs, terms, strict=True) if s == sign] for sign in (1, -1)]
         plus, minus = map(self._sum, by_sign)
         assert plus is not None  # the first term of a sum has no sign
         return plus if minus is None else self._emit(Subtract(), plus, minus)
 
     def _sum(self, terms: Sequence[int]) -> int | None:
-        """Return the sum of registers: rows of a stack at once, others one by one if few."""
+        """Return the sum of registers: one op adds many rows of a stack."""
         by_group: dict[int, list[int]] = {}
         for k in sorted(terms):
-            by_group.setdefault(self.place.get(k, (-1, 0))[0], []).append(k)
+            by_group.setdefault(self.row_of.get(k, (-1, 0))[0], []).append(k)
         parts: list[int] = []
         for own in by_group.values():
-            if len(own) < MANY:
-                parts += map(self._plain, own)
+            if len(own) < MIN_STACK_ROWS:
+                parts += map(self._register, own)
             else:
                 parts.append(self._emit(Sum((0,)), self._rows(own)))
         total: int | None = None
@@ -193,67 +199,67 @@ class _Stacking:
     # ------------------------------------------------------------------- stacks
 
     def _rows(self, registers: Sequence[int]) -> int:
-        """Return a register with the arrays of some registers, of one shape, one after another."""
+        """Return a register that holds the arrays of some registers, of one shape, as its rows."""
         key = tuple(registers)
-        if key not in self.known:
-            self.known[key] = self._gathered(registers)
-        return self.known[key]
+        if key not in self.row_blocks:
+            self.row_blocks[key] = self._concatenated(registers)
+        return self.row_blocks[key]
 
-    def _gathered(self, registers: Sequence[int]) -> int:
-        """Emit the parts that the rows are in, one after another, and take the rows from there."""
-        shape = self.seen[registers[0]].shape
+    def _concatenated(self, registers: Sequence[int]) -> int:
+        """Concatenate the pieces that contain the rows, and take the rows from there."""
+        shape = self.types[registers[0]].shape
         rows: dict[int, list[int]] = {}
         for k in registers:
-            if k in self.place:
-                rows.setdefault(self.place[k][0], []).append(self.place[k][1])
-        singles = [k for k in dict.fromkeys(registers) if k not in self.place]
+            if k in self.row_of:
+                rows.setdefault(self.row_of[k][0], []).append(self.row_of[k][1])
+        singles = [k for k in dict.fromkeys(registers) if k not in self.row_of]
         if len(rows) == 1 and not singles:
             ((group, own),) = rows.items()
-            return self._taken(group, positions(own))
+            return self._selected(group, positions(own))
         pieces, at, size = [], dict[int, int](), 0
         for group, own in rows.items():
             least, stop = min(own), max(own) + 1
-            part = self._taken(group, range(least, stop))
+            part = self._selected(group, range(least, stop))
             flat = ((stop - least) * shape[0], *shape[1:]) if shape else ()
             pieces.append(self._emit(Reshape(flat), part) if shape else part)
             at[group] = size - least
             size += stop - least
         for k in singles:
-            one = self._plain(k)
+            one = self._register(k)
             pieces.append(one if shape else self._emit(Reshape((1,)), one))
         number = {k: size + n for n, k in enumerate(singles)}
-        spots = ((k, self.place.get(k)) for k in registers)
-        order = [number[k] if spot is None else at[spot[0]] + spot[1] for k, spot in spots]
+        rows_of = ((k, self.row_of.get(k)) for k in registers)
+        order = [number[k] if row is None else at[row[0]] + row[1] for k, row in rows_of]
         size += len(singles)
         joined = self._emit(Concatenate(), *pieces)
         if shape:
             joined = self._emit(Reshape((size, *shape)), joined)
-        where = positions(order)
-        return joined if where == range(size) else self._emit(Take(0, where), joined)
+        taken = positions(order)
+        return joined if taken == range(size) else self._emit(Take(0, taken), joined)
 
-    def _taken(self, group: int, rows: Positions) -> int:
-        """Return rows of one stack."""
+    def _selected(self, group: int, rows: Positions) -> int:
+        """Return a range of rows, or some rows, of one stack."""
         if rows == range(len(self.groups[group])):
             return self.stack[group]
         return self._emit(Take(0, rows), self.stack[group])
 
-    def _together(self, members: Sequence[Node]) -> int:
-        """Emit one op for all members of a group."""
+    def _batched(self, members: Sequence[Operation]) -> int:
+        """Emit one batched op for all members of a group."""
         count, op = len(members), members[0].op
-        shape = self.seen[members[0].output].shape
-        columns = list(zip(*(node.inputs for node in members), strict=True))
-        assert not isinstance(op, Total)
-        depth = max(len(self.seen[column[0]].shape) for column in columns)
+        shape = self.types[members[0].output].shape
+        columns = list(zip(*(each.inputs for each in members), strict=True))
+        assert not isinstance(op, LongSum)
+        depth = max(len(self.types[column[0]].shape) for column in columns)
         if isinstance(op, Broadcast):
             depth = len(shape)
         # What is not of full depth must be stacked in front of the axes that it is repeated along.
-        is_aligned = isinstance(op, (*ALIGNED, AddAt, Broadcast))
+        is_aligned = isinstance(op, (*ALIGNED_OPS, AddAt, Broadcast))
         operands = []
         for column in columns:
             if len(set(column)) == 1:
-                operands.append(self._plain(column[0]))
+                operands.append(self._register(column[0]))
                 continue
-            own = self.seen[column[0]].shape
+            own = self.types[column[0]].shape
             rows = self._rows(column)
             if is_aligned and len(own) < depth:
                 rows = self._emit(Reshape((count, *(1,) * (depth - len(own)), *own)), rows)
@@ -261,13 +267,13 @@ class _Stacking:
         if isinstance(op, AddAt) and len(set(columns[0])) == 1:
             operands[0] = self._emit(Broadcast((count, *shape)), operands[0])
         if isinstance(op, MatMul) and len(set(columns[1])) == 1:
-            n, m = self.seen[columns[0][0]].shape
+            n, m = self.types[columns[0][0]].shape
             tall = self._emit(Reshape((count * n, m)), operands[0])
             return self._emit(Reshape((count, *shape)), self._emit(op, tall, operands[1]))
-        return self._emit(_batched(op, count, shape), *operands)
+        return self._emit(_op_on_rows(op, count, shape), *operands)
 
 
-def _batched(op: Op, count: int, shape: tuple[int, ...]) -> Op:
+def _op_on_rows(op: Op, count: int, shape: tuple[int, ...]) -> Op:
     """Return the op that does the same for every row of stacks; `shape` is that of a row."""
     match op:
         case Reshape():

@@ -1,7 +1,7 @@
-"""Formulas of local Jacobians that many calls of a loop have alike: evaluated once, on a stack.
+"""Stacking in recordings: isomorphic formulas of local Jacobians are evaluated once, on a stack.
 
 Only elementwise functions of small arrays of one dtype are taken, all of one shape or all vectors,
-where what they read is known before any formula is evaluated, or stacked itself. They come first;
+if what they read is known before any formula is evaluated, or stacked itself. They come first;
 the others follow in their order.
 """
 
@@ -10,22 +10,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from chainad.compiler.recording.expressions import Names, arguments
 from chainad.compiler.recording.recording import Recording, Step, refs_in
+from chainad.compiler.stacking.isomorphic import (
+    MIN_STACK_ROWS,
+    is_small,
+    isomorphic_groups,
+    levels,
+)
 from chainad.frontends.numpy.recorder import Ref
-
-# So many alike are worth stacking; an array is small up to so many numbers.
-MANY, SMALL = 8, 1024
 
 
 @dataclass(frozen=True)
-class Stack:
-    """Calls that are made as one, on what they read one after another."""
+class StackedCalls:
+    """Calls that are done as one, on their operands one after another."""
 
     steps: tuple[Step, ...]
 
@@ -66,42 +68,40 @@ class Stack:
         ]
 
 
-def stacks_of(recording: Recording, kept: Sequence[Step]) -> tuple[list[Stack], list[Step]]:
+def stack_formulas(
+    recording: Recording, kept: Sequence[Step]
+) -> tuple[list[StackedCalls], list[Step]]:
     """Return the stacks of the formulas among some calls, and the calls that are left."""
     known = {step.number: step for step in kept}
     start = recording.formulas
     if any(guard.position > start for guard in recording.guards):
         return [], list(kept)
-    level: dict[int, int] = {}
-    levels: list[dict[Any, list[Step]]] = []
+    keys: dict[int, tuple[Any, ...]] = {}
     for step in kept:
-        key = None if step.number < start else _alike(step, known)
-        if key is None:
-            continue
-        before = [k for k in step.reads if k >= start]
-        if all(k in level for k in before):
-            own = level[step.number] = 1 + max((level[k] for k in before), default=-1)
-            if own == len(levels):
-                levels.append({})
-            levels[own].setdefault(key, []).append(step)
-    done: set[int] = set()
-    found: list[Stack] = []
-    for groups in levels:
+        key = None if step.number < start else _key(step, known)
+        if key is not None and all(k < start or k in keys for k in step.reads):
+            keys[step.number] = key
+    level = levels((k, known[k].reads) for k in keys)
+    stacked: set[int] = set()
+    found: list[StackedCalls] = []
+    for groups in isomorphic_groups(((k, key, known[k]) for k, key in keys.items()), level):
         vectors: dict[Any, list[Step]] = {}
         for (shape, *others), group in groups.items():
-            able = [s for s in group if all(k < start or k in done for k in s.reads)]
-            if len(able) >= MANY:
-                found.append(Stack(tuple(able)))
+            able = [s for s in group if all(k < start or k in stacked for k in s.reads)]
+            if len(able) >= MIN_STACK_ROWS:
+                found.append(StackedCalls(tuple(able)))
             elif len(shape) == 1:
                 vectors.setdefault(tuple(others), []).extend(able)
         for able in vectors.values():
-            if len(able) >= MANY:
-                found.append(Stack(tuple(sorted(able, key=lambda step: step.number))))
-        done |= {step.number for stack in found for step in stack.steps}
-    return found, [step for step in kept if step.number not in done]
+            if len(able) >= MIN_STACK_ROWS:
+                found.append(StackedCalls(tuple(sorted(able, key=lambda step: step.number))))
+        stacked |= {step.number for stack in found for step in stack.steps}
+    return found, [step for step in kept if step.number not in stacked]
 
 
-def read_outside(stacks: Sequence[Stack], rest: Sequence[Step], results: Sequence[Any]) -> set[int]:
+def read_outside(
+    stacks: Sequence[StackedCalls], rest: Sequence[Step], results: Sequence[Any]
+) -> set[int]:
     """Return the values that are read one by one, by results, other calls or other stacks."""
     own = {tuple(step.number for step in stack.steps) for stack in stacks}
     read = {*refs_in(list(results)), *(k for step in rest for k in step.reads)}
@@ -112,8 +112,8 @@ def read_outside(stacks: Sequence[Stack], rest: Sequence[Step], results: Sequenc
     return read
 
 
-def _alike(step: Step, known: Mapping[int, Step]) -> tuple[Any, ...] | None:
-    """Return what calls that can be made as one have in common, their shape first; else None."""
+def _key(step: Step, known: Mapping[int, Step]) -> tuple[Any, ...] | None:
+    """Return what isomorphic calls have in common, their shape first, if it can be stacked."""
     function = step.function
     if not isinstance(function, np.ufunc) or function.signature is not None or step.kwargs:
         return None
@@ -121,7 +121,7 @@ def _alike(step: Step, known: Mapping[int, Step]) -> tuple[Any, ...] | None:
         return None
     if function.nout != 1 or len(step.args) != function.nin or not step.reads:
         return None
-    if not 0 < prod(step.shape) <= SMALL:
+    if not is_small(step.shape):
         return None
     args: list[Any] = []
     for arg in step.args:

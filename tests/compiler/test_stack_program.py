@@ -1,4 +1,4 @@
-"""Loops: what their turns do alike is done at once, and the numbers stay the same."""
+"""Stacking in programs: isomorphic instructions of loops are batched, and the results stay."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -17,9 +17,8 @@ from chainad.api.recorded import recorded
 from chainad.backends.numpy.buffers import PreallocatedProgram
 from chainad.backends.numpy.build import build, observe
 from chainad.compiler.lower import prune
-from chainad.compiler.stacking import program_groups as alike
-from chainad.compiler.stacking import stack_program as stacking
-from chainad.compiler.stacking.stack_program import stacked
+from chainad.compiler.stacking import isomorphic, program_groups, stack_program
+from chainad.compiler.stacking.stack_program import stack_isomorphic
 from chainad.ir.ops import Add, Concatenate, Copy, Full, MatMul, Multiply, Row, Subtract, Sum
 from chainad.ir.program import Instruction, Program
 from chainad.ir.shapes import Shape, shape_of
@@ -34,9 +33,9 @@ TURNS = 9
 def eager() -> Iterator[None]:
     """Stack whatever can be stacked, whether it pays or not."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(alike, "MANY", 2)
-        patch.setattr(stacking, "MANY", 2)
-        patch.setattr(stacking, "GAIN", float("inf"))
+        for module in (program_groups, stack_program):
+            patch.setattr(module, "MIN_STACK_ROWS", 2)
+        patch.setattr(stack_program, "MAX_RELATIVE_COST", float("inf"))
         yield
 
 
@@ -93,12 +92,12 @@ def test_stacked_loops_give_the_same_numbers(rng: Random) -> None:
                     break
     wanted = run_program(program, slots)
     with pytest.MonkeyPatch.context() as patch:
-        for room in (alike, stacking):
-            patch.setattr(room, "MANY", rng.randint(2, 4))
-        patch.setattr(stacking, "GAIN", float("inf"))
-        found = stacked(program, observe(program, slots)[0], same)
+        for module in (program_groups, stack_program):
+            patch.setattr(module, "MIN_STACK_ROWS", rng.randint(2, 4))
+        patch.setattr(stack_program, "MAX_RELATIVE_COST", float("inf"))
+        found = stack_isomorphic(program, observe(program, slots)[0], same)
         found.check()
-        reusing = PreallocatedProgram(program, partial(stacked, same=same))
+        reusing = PreallocatedProgram(program, partial(stack_isomorphic, same_slots=same))
         runs = (build(found), partial(run_program, found), reusing, reusing)
         for results in [run(slots) for run in runs]:
             for k, (one, two) in enumerate(zip(results, wanted, strict=True)):
@@ -148,10 +147,10 @@ def calls_of(f, x, mode: str) -> tuple[int, Counter[type]]:
         made: list[Program] = []
 
         def seeing(*args, **kwargs):
-            made.append(stacked(*args, **kwargs))
+            made.append(stack_isomorphic(*args, **kwargs))
             return made[-1]
 
-        patch.setattr("chainad.api.choose.stacked", seeing)
+        patch.setattr("chainad.api.choose.stack_isomorphic", seeing)
         J.compile(x)
     return program.array_calls, Counter(type(i.op) for i in made[-1].instructions)
 
@@ -207,7 +206,7 @@ def seen_of(program: Program) -> tuple[list[np.ndarray], dict]:
 def test_terms_of_a_long_sum_wait_for_each_other() -> None:
     program = sums(20)
     slots, seen = seen_of(program)
-    found = stacked(program, seen, range(program.n_slots))
+    found = stack_isomorphic(program, seen, range(program.n_slots))
     calls = Counter(type(i.op) for i in found.instructions)
     assert calls[MatMul] == 20
     assert calls[Multiply] == 1
@@ -219,16 +218,16 @@ def test_terms_of_a_long_sum_wait_for_each_other() -> None:
 def test_short_programs_stay_as_they_are() -> None:
     program = sums(5)
     _, seen = seen_of(program)
-    assert stacked(program, seen, range(program.n_slots)) is program
+    assert stack_isomorphic(program, seen, range(program.n_slots)) is program
 
 
 def test_large_arrays_are_not_stacked() -> None:
     n = 20
     instructions = [Instruction(Multiply(), (k, n + k), 2 * n + k) for k in range(n)]
     program = Program(2 * n, tuple(instructions), (2 * n,))
-    slots = [np.ones(alike.SMALL + 1)] * (2 * n)
+    slots = [np.ones(isomorphic.MAX_ROW_ELEMENTS + 1)] * (2 * n)
     seen = observe(program, slots)[0]
-    assert stacked(program, seen, range(2 * n)) is program
+    assert stack_isomorphic(program, seen, range(2 * n)) is program
 
 
 def test_numbers_of_two_dtypes_are_not_mixed() -> None:
@@ -242,10 +241,10 @@ def test_numbers_of_two_dtypes_are_not_mixed() -> None:
     slots = [np.full(3, 0.1, np.float32 if k < 5 else np.float64) for k in range(n)]
     slots.append(np.full(3, 0.1, np.float32))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(alike, "MANY", 2)
-        patch.setattr(stacking, "MANY", 2)
-        patch.setattr(stacking, "GAIN", float("inf"))
-        found = stacked(program, observe(program, slots)[0], range(n + 1))
+        for module in (program_groups, stack_program):
+            patch.setattr(module, "MIN_STACK_ROWS", 2)
+        patch.setattr(stack_program, "MAX_RELATIVE_COST", float("inf"))
+        found = stack_isomorphic(program, observe(program, slots)[0], range(n + 1))
     products = [i for i in found.instructions if isinstance(i.op, Multiply)]
     assert len(products) == 3  # the narrow ones, the wide ones, and the one between
     np.testing.assert_allclose(build(found)(slots)[0], build(program)(slots)[0], rtol=1e-15)
@@ -266,4 +265,4 @@ def test_a_number_of_the_user_may_change_though_it_equals_another() -> None:
 
 def test_constants_of_a_program_stay_single() -> None:
     program = Program(0, (Instruction(Full(2.0), (), 0),), (0,))
-    assert stacked(program, observe(program, [])[0], []) is program
+    assert stack_isomorphic(program, observe(program, [])[0], []) is program

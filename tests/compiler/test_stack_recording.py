@@ -1,4 +1,4 @@
-"""Formulas of loops: evaluated once for all turns, and the numbers stay the same."""
+"""Stacking in recordings: isomorphic formulas are evaluated once, and the results stay."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -8,14 +8,14 @@ import pytest
 from functions import FUNCTIONS, HESSIANS, agree, points
 
 import chainad
-from chainad.compiler.stacking import stack_recording as stacking
+from chainad.compiler.stacking import stack_recording
 
 
 @pytest.fixture
 def eager() -> Iterator[None]:
     """Stack whatever can be stacked."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stacking, "MANY", 2)
+        patch.setattr(stack_recording, "MIN_STACK_ROWS", 2)
         yield
 
 
