@@ -53,7 +53,7 @@ def tasks(effort: str) -> list[list[str]]:
         ours = plan("auto", effort)
         seconds = process_time() - start
         published = given["multiplications"]["published_alphagrad"]
-        proof = "yes" if ours.proof else f"at least {ours.bound}"
+        proof = "yes" if ours.optimality else f"at least {ours.bound}"
         row = [name, *costs, published, ours.cost, proof, f"{seconds:.2f}"]
         rows.append([str(cell) for cell in row])
     return rows
@@ -87,7 +87,7 @@ def gaps(count: int) -> list[list[str]]:
                 edges, sizes = random_problem(n, seed, most)
                 plans.append(chainad.plan_graph(edges, dimensions=sizes))
             cuts = [p.gap for p in plans if p.gap is not None]
-            proved = sum(bool(p.proof) for p in plans)
+            proved = sum(bool(p.optimality) for p in plans)
             rows.append(
                 [str(n), f"1 to {most}", f"{sum(cuts) / len(cuts):.1%}", f"{proved} of {count}"]
             )

@@ -69,9 +69,9 @@ def plan_chain(
     -------
     Plan
         With mode="auto" optimal over all bracketings and all choices to push, to pull or to
-        accumulate, if `plan.proof` says so: for dense matrices always, with programs for chains of
-        up to 1,500 factors. A step with direction "materialize" accumulates a program; a product
-        with an operator pushes or pulls.
+        accumulate, if `plan.optimality` says so: for dense matrices always, with programs for
+        chains of up to 1,500 factors. A step with direction "materialize" accumulates a program; a
+        product with an operator pushes or pulls.
 
     Raises
     ------

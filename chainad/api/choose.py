@@ -95,8 +95,8 @@ def planned_singly(
     of: Differentiator, found: Recorded, program: LoweredScalars
 ) -> Callable[[], Plan | ChunkedPlan]:
     """Return what gives the plan that a program on single numbers follows."""
-    asked = f"mode={of.how.mode!r}, on single numbers"
-    return lambda: replace(program.plan(), title=found.title, asked=asked)
+    requested = f"mode={of.how.mode!r}, on single numbers"
+    return lambda: replace(program.plan(), title=found.title, requested=requested)
 
 
 def _runner(program: Program, recording: Recording) -> Callable[[Sequence[Any], Any], Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from chainad.backends.numpy.build import Runner, build
 from chainad.compiler.lower import Lowered, lower
 from chainad.ir.array_functions import key_of, place
-from chainad.planning.chunked import ChunkedPlan, Part
+from chainad.planning.chunked import Chunk, ChunkedPlan
 from chainad.structure import Ops
 from chainad.structure.results import Dense
 
@@ -33,31 +33,31 @@ class Chunks:
     """
 
     plan: ChunkedPlan
-    programs: tuple[tuple[Part, Lowered, Runner], ...]
+    programs: tuple[tuple[Chunk, Lowered, Runner], ...]
     forms: tuple[Dense | None, ...]
 
     @property
     def used_slots(self) -> tuple[int, ...]:
         """The slots that are read."""
         used = {
-            part.slots[k]
-            for part, lowered, _ in self.programs
+            chunk.slots[k]
+            for chunk, lowered, _ in self.programs
             for k in lowered.program.used_slots
-            if k < len(part.slots)
+            if k < len(chunk.slots)
         }
         return tuple(sorted(used))
 
     def __call__(self, slots: Sequence[Any]) -> tuple[Any, ...]:
         """Return the dense results that are not zero."""
         results = [None if form is None else _Result(form.shape) for form in self.forms]
-        for part, lowered, runner in self.programs:
-            arrays = iter(runner([*(slots[k] for k in part.slots), None]))
+        for chunk, lowered, runner in self.programs:
+            arrays = iter(runner([*(slots[k] for k in chunk.slots), None]))
             for k, form in enumerate(lowered.forms):
-                number = _result(self.plan, part, k)
+                number = _result(self.plan, chunk, k)
                 result = results[number]
                 if form is not None:
                     assert result is not None
-                    result.take(_axis(self.plan, part, number), part, next(arrays))
+                    result.take(_axis(self.plan, chunk, number), chunk, next(arrays))
         return tuple(result.array for result in results if result is not None)
 
 
@@ -68,9 +68,9 @@ class _Result:
         self.shape = shape
         self.array: Any = None
 
-    def take(self, axis: int | None, part: Part, block: Any) -> None:
+    def take(self, axis: int | None, chunk: Chunk, block: Any) -> None:
         """Put a block in its place along `axis`, or, where that is None, take it as a whole."""
-        where = range(part.start, part.stop)
+        where = range(chunk.start, chunk.stop)
         if isinstance(block, (np.ndarray, np.generic)):
             if self.array is None:
                 self.array = np.zeros(self.shape, block.dtype)
@@ -85,32 +85,32 @@ class _Result:
 
 def compile_chunks(plan: ChunkedPlan, arrangements: Sequence[Ops]) -> Chunks:
     """Return the programs of a chunked plan; `arrangements` are those of its local Jacobians."""
-    programs: list[tuple[Part, Lowered, Runner]] = []
+    programs: list[tuple[Chunk, Lowered, Runner]] = []
     shapes = plan.graph.shapes
     ends = [(o, i) for o in plan.graph.outputs for i in plan.graph.inputs]
     forms: list[Dense | None] = [None] * len(ends)
-    for part in plan.parts:
-        lowered = lower(part.plan, [*(arrangements[k] for k in part.slots), ()])
-        programs.append((part, lowered, build(lowered.program)))
+    for chunk in plan.chunks:
+        lowered = lower(chunk.plan, [*(arrangements[k] for k in chunk.slots), ()])
+        programs.append((chunk, lowered, build(lowered.program)))
         for k, form in enumerate(lowered.forms):
             if form is not None:
-                number = _result(plan, part, k)
+                number = _result(plan, chunk, k)
                 output, given = ends[number]
                 forms[number] = Dense((*shapes[output], *shapes[given]))
     return Chunks(plan, tuple(programs), tuple(forms))
 
 
-def _result(plan: ChunkedPlan, part: Part, number: int) -> int:
+def _result(plan: ChunkedPlan, chunk: Chunk, number: int) -> int:
     """Return which result of the whole plan the `number`-th result of a block is part of."""
     n = len(plan.graph.inputs)
-    return number * n + part.end if plan.side == "columns" else part.end * n + number
+    return number * n + chunk.end if plan.side == "columns" else chunk.end * n + number
 
 
-def _axis(plan: ChunkedPlan, part: Part, result: int) -> int | None:
+def _axis(plan: ChunkedPlan, chunk: Chunk, result: int) -> int | None:
     """Return the axis of a result along which its blocks lie; None if it is one block."""
     graph = plan.graph
     output, given = divmod(result, len(graph.inputs))
     ends = graph.shapes[graph.outputs[output]], graph.shapes[graph.inputs[given]]
     if plan.side == "columns":
-        return len(ends[0]) + part.axis if ends[1] else None
-    return part.axis if ends[0] else None
+        return len(ends[0]) + chunk.axis if ends[1] else None
+    return chunk.axis if ends[0] else None

@@ -46,10 +46,10 @@ def lower(plan: Plan, arrangements: Sequence[Ops], output: str = "dense") -> Low
         registers.append(_local(writer, edge.structure, ops, k))
     for step in plan.steps:
         left, right = registers[step.left], registers[step.right]
-        if isinstance(step.algebra, Product):
-            registers.append(product_of(writer, step.algebra, left, right))
+        if isinstance(step.operation, Product):
+            registers.append(product_of(writer, step.operation, left, right))
         else:
-            registers.append(total_of(writer, step.algebra, left, right))
+            registers.append(total_of(writer, step.operation, left, right))
     outputs: list[int | None] = []
     forms: list[Form | None] = []
     for numbers in plan.results:

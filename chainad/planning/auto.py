@@ -168,10 +168,10 @@ def mode_key(mode: Mode) -> Hashable:
 
 
 def _by_name(graph: LinearGraph, mode: str, itemsize: int, model: CostModel, aim: Aim) -> Plan:
-    asked = f"mode={mode!r}" + ("" if aim == DEFAULT else f", effort={aim.effort!r}")
+    requested = f"mode={mode!r}" + ("" if aim == DEFAULT else f", effort={aim.effort!r}")
     if mode in PLANNERS:
         order = planned(graph, mode, model, aim)
-        return _finish(graph, order, asked, mode, itemsize, model, {})
+        return _finish(graph, order, requested, mode, itemsize, model, {})
     problem = None if graph.chain is not None else compact(graph, model)
     orders = dict(candidates(graph, model, aim, problem))
     costs = _costd(graph, orders, model, problem)
@@ -181,9 +181,9 @@ def _by_name(graph: LinearGraph, mode: str, itemsize: int, model: CostModel, aim
         mixed = [plan for plan in plans if plan.mode == "hybrid"]
         if mixed:
             found = min(mixed, key=lambda plan: (plan.cost, plan.additions))
-            return _finish(graph, found.order, asked, "hybrid", itemsize, model, costs)
+            return _finish(graph, found.order, requested, "hybrid", itemsize, model, costs)
     best = _cheapest(graph, orders, costs)
-    return _finish(graph, orders[best], asked, best, itemsize, model, costs)
+    return _finish(graph, orders[best], requested, best, itemsize, model, costs)
 
 
 def planned(graph: LinearGraph, name: str, model: CostModel, aim: Aim) -> Order:
@@ -219,7 +219,7 @@ def _full_costs(
 ) -> dict[str, Cost]:
     """Return the costs of orders of a graph without operators; products are looked up."""
     merged = [landing.total for landing in Elimination(graph).landings if landing.total is not None]
-    amount = sum(map(model.total, merged))
+    amount = sum(map(model.sum, merged))
     additions = sum(total.additions for total in merged)
     found = {}
     for name, order in orders.items():
@@ -259,7 +259,7 @@ def _cheapest(graph: LinearGraph, orders: dict[str, Order], costs: dict[str, Cos
     def rank(name: str) -> tuple[int, int]:
         plan = follow(graph, orders[name])
         tall = [s for s in plan.steps if s.structure.is_dense and gt(*s.structure.matrix_shape)]
-        return plan.peak.numbers, sum(step.multiplications for step in tall)
+        return plan.peak.entries, sum(step.multiplications for step in tall)
 
     return min(tied, key=rank)
 
@@ -357,7 +357,7 @@ def hybrids(graph: LinearGraph, orders: dict[str, Order], model: CostModel) -> I
 def _finish(
     graph: LinearGraph,
     order: Order,
-    asked: str,
+    requested: str,
     planner: str,
     itemsize: int,
     model: CostModel,
@@ -372,7 +372,7 @@ def _finish(
     for name in () if is_heavy(graph) else beside:
         if name not in known:
             known[name] = cost_of_order(graph, planned(graph, name, model, DEFAULT), model)
-    plan = follow(graph, order, asked=asked, itemsize=itemsize, model=model)
+    plan = follow(graph, order, requested=requested, itemsize=itemsize, model=model)
     offers = tuple(
         Alternative(name, offer.multiplications, offer.additions, offer.amount)
         for name, offer in sorted(known.items(), key=lambda item: item[1])
@@ -381,7 +381,7 @@ def _finish(
     proof = "" if model.overall else _proof(plan, planner, known, model)
     if sum(structure.weight for structure in plan.structures) > HEAVY:
         forget()
-    return replace(plan, alternatives=offers, planner=planner, proof=proof)
+    return replace(plan, alternatives=offers, planner=planner, optimality=proof)
 
 
 def _reference(graph: LinearGraph, model: CostModel) -> tuple[str, ...]:

@@ -27,9 +27,9 @@ from chainad.structure.structure import Axis
 
 Side = Literal["columns", "rows"]
 
-FORMAT = "chainad chunked plan 1"
+FORMAT = "chainad chunked plan 2"
 FIELDS = [
-    *("format", "side", "limit", "asked", "title", "multiplications", "additions", "model"),
+    *("format", "side", "limit", "requested", "title", "multiplications", "additions", "model"),
     *("costs", "graph", "first"),
 ]
 
@@ -52,7 +52,7 @@ SIDES: dict[Side, Callable[[LinearGraph], tuple[Vertex, ...]]] = {
 
 
 @dataclass(frozen=True)
-class Part:
+class Chunk:
     """One block of the Jacobian: places `start` to `stop` of one axis of one input or output.
 
     Attributes
@@ -85,19 +85,19 @@ class ChunkedPlan:
         The local Jacobians and their structures.
     side : str
         "columns" or "rows".
-    parts : tuple of Part
+    chunks : tuple of Chunk
         One plan per block, in the order in which they run.
     limit : int
         Bytes.
-    asked, title : str
+    requested, title : str
         What the user asked for, and what the report calls the function.
     """
 
     graph: LinearGraph
     side: Side
-    parts: tuple[Part, ...]
+    chunks: tuple[Chunk, ...]
     limit: int
-    asked: str = field(default="", compare=False)
+    requested: str = field(default="", compare=False)
     title: str = field(default="J", compare=False)
 
     def __str__(self) -> str:
@@ -105,50 +105,50 @@ class ChunkedPlan:
 
     @property
     def itemsize(self) -> int:
-        return self.parts[0].plan.itemsize
+        return self.chunks[0].plan.itemsize
 
     @property
     def model(self) -> str:
         """The name of the cost model that the orders were chosen by."""
-        return self.parts[0].plan.model
+        return self.chunks[0].plan.model
 
     @cached_property
     def cost(self) -> int:
         """What all blocks cost together; of peaks, the largest."""
-        costs = [part.plan.cost for part in self.parts]
+        costs = [chunk.plan.cost for chunk in self.chunks]
         return max(costs) if self.model == "peak" else sum(costs)
 
     @cached_property
     def multiplications(self) -> int:
         """Scalar multiplications of all blocks."""
-        return sum(part.plan.multiplications for part in self.parts)
+        return sum(chunk.plan.multiplications for chunk in self.chunks)
 
     @cached_property
     def additions(self) -> int:
         """Scalar additions of all blocks."""
-        return sum(part.plan.additions for part in self.parts)
+        return sum(chunk.plan.additions for chunk in self.chunks)
 
     @cached_property
     def peak(self) -> Peak:
         """What counts towards the limit: local Jacobians, result, and the products of a block."""
-        most = max(product_numbers(part.plan, True) for part in self.parts)
-        numbers = local_numbers(self.graph) + result_numbers(self.graph) + most
+        most = max(product_entries(chunk.plan, True) for chunk in self.chunks)
+        numbers = local_entries(self.graph) + result_entries(self.graph) + most
         return Peak(numbers, numbers * self.itemsize)
 
     def to_json(self) -> str:
         """Return the plan as text for `ChunkedPlan.from_json`, as `Plan.to_json` does."""
         whole = follow(self.graph, self.graph.inner, itemsize=self.itemsize)
-        firsts = [part for part in self.parts if part.start == 0]
+        firsts = [chunk for chunk in self.chunks if chunk.start == 0]
         fields: dict[str, Any] = {
             "format": FORMAT,
             "side": self.side,
             "limit": self.limit,
-            "asked": self.asked,
+            "requested": self.requested,
             "title": self.title,
             "multiplications": self.multiplications,
             "additions": self.additions,
             "model": self.model,
-            "costs": [part.plan.cost for part in self.parts],
+            "costs": [chunk.plan.cost for chunk in self.chunks],
             "graph": json.loads(whole.to_json()),
             # The first block of every end; the others follow its order.
             "first": [[p.axis, p.stop, json.loads(p.plan.to_json())] for p in firsts],
@@ -165,7 +165,7 @@ class ChunkedPlan:
         return replace(self, graph=graph)
 
 
-def all_blocks(graph: LinearGraph, side: Side, first: Part, model: CostModel) -> Iterator[Part]:
+def all_blocks(graph: LinearGraph, side: Side, first: Chunk, model: CostModel) -> Iterator[Chunk]:
     """Yield all blocks of one end, each with the order of the first."""
     shape = graph.shapes[SIDES[side](graph)[first.end]]
     size = shape[first.axis] if shape else 1
@@ -176,11 +176,11 @@ def all_blocks(graph: LinearGraph, side: Side, first: Part, model: CostModel) ->
         made = follow(
             block,
             first.plan.order,
-            asked=first.plan.asked,
+            requested=first.plan.requested,
             itemsize=first.plan.itemsize,
             model=model,
         )
-        yield Part(first.end, first.axis, start, stop, made, slots)
+        yield Chunk(first.end, first.axis, start, stop, made, slots)
 
 
 def _read(text: str) -> ChunkedPlan:
@@ -191,21 +191,21 @@ def _read(text: str) -> ChunkedPlan:
     side: Side = fields["side"]
     graph = Plan.from_json(json.dumps(fields["graph"])).graph
     ends = SIDES[side](graph)
-    parts: list[Part] = []
+    chunks: list[Chunk] = []
     for end, cut in enumerate(a_tuple(fields["first"], "first", len(ends))):
-        parts += _read_blocks(graph, side, end, cut)
-    costs = a_tuple(fields["costs"], "costs", len(parts))
+        chunks += _read_blocks(graph, side, end, cut)
+    costs = a_tuple(fields["costs"], "costs", len(chunks))
     model = a_text(fields["model"], "model")
     costed = [
-        replace(part, plan=replace(part.plan, model=model, cost=an_integer(cost, "costs")))
-        for part, cost in zip(parts, costs, strict=True)
+        replace(chunk, plan=replace(chunk.plan, model=model, cost=an_integer(cost, "costs")))
+        for chunk, cost in zip(chunks, costs, strict=True)
     ]
     plan = ChunkedPlan(
         graph,
         side,
         tuple(costed),
         an_integer(fields["limit"], "limit", 1),
-        a_text(fields["asked"], "asked"),
+        a_text(fields["requested"], "requested"),
         a_text(fields["title"], "title"),
     )
     for name in ("multiplications", "additions"):
@@ -214,7 +214,7 @@ def _read(text: str) -> ChunkedPlan:
     return plan
 
 
-def _read_blocks(graph: LinearGraph, side: Side, end: int, cut: Any) -> list[Part]:
+def _read_blocks(graph: LinearGraph, side: Side, end: int, cut: Any) -> list[Chunk]:
     at = f"first[{end}]"
     axis, stop, written = a_tuple(cut, at, 3)
     shape = graph.shapes[SIDES[side](graph)[end]]
@@ -225,20 +225,20 @@ def _read_blocks(graph: LinearGraph, side: Side, end: int, cut: Any) -> list[Par
     slots, block = graph_of_block(graph, side, end, axis, 0, stop)
     if plan.graph != block:
         refuse(at, "the plan of a block of the graph", "one of another graph")
-    return [*all_blocks(graph, side, Part(end, axis, 0, stop, plan, slots), multiplications)]
+    return [*all_blocks(graph, side, Chunk(end, axis, 0, stop, plan, slots), multiplications)]
 
 
-def local_numbers(graph: LinearGraph) -> int:
+def local_entries(graph: LinearGraph) -> int:
     """Return how many numbers all local Jacobians keep."""
     return sum(edge.structure.count for edge in graph.edges)
 
 
-def result_numbers(graph: LinearGraph) -> int:
+def result_entries(graph: LinearGraph) -> int:
     """Return how many numbers the dense Jacobians have, all of them together."""
     return sum(map(graph.size, graph.outputs)) * sum(map(graph.size, graph.inputs))
 
 
-def product_numbers(plan: Plan, is_dense: bool) -> int:
+def product_entries(plan: Plan, is_dense: bool) -> int:
     """Return the most numbers alive at one time besides local Jacobians.
 
     At the end every result is written out in full if it is to be dense and is not yet.
@@ -352,11 +352,11 @@ def _render(plan: ChunkedPlan) -> str:
     graph, size = plan.graph, plan.itemsize
     ends = SIDES[plan.side](graph)
     sides = [", ".join(str(graph.shapes[v]) for v in vs) for vs in (graph.inputs, graph.outputs)]
-    products = plan.peak.numbers - local_numbers(graph) - result_numbers(graph)
-    lines = [f"Plan  {plan.title}: {sides[0]} -> {sides[1]}     in {len(plan.parts)} blocks"]
-    lines[0] += f" of {plan.side}  (asked: {plan.asked})"
+    products = plan.peak.entries - local_entries(graph) - result_entries(graph)
+    lines = [f"Plan  {plan.title}: {sides[0]} -> {sides[1]}     in {len(plan.chunks)} blocks"]
+    lines[0] += f" of {plan.side}  (requested: {plan.requested})"
     for end, v in enumerate(ends):
-        mine = [part for part in plan.parts if part.end == end]
+        mine = [chunk for chunk in plan.chunks if chunk.end == end]
         wide = (
             (mine[0].stop - mine[0].start)
             * prod(graph.shapes[v])
@@ -368,11 +368,11 @@ def _render(plan: ChunkedPlan) -> str:
         )
     lines += [
         f"memory      {bytes_text(plan.peak.bytes)} of {bytes_text(plan.limit)}: local Jacobians"
-        f" {bytes_text(local_numbers(graph) * size)},"
-        f" result {bytes_text(result_numbers(graph) * size)},"
+        f" {bytes_text(local_entries(graph) * size)},"
+        f" result {bytes_text(result_entries(graph) * size)},"
         f" products of a block {bytes_text(products * size)}",
-        f"cost       {plan.multiplications:,} multiplications, {plan.additions:,} additions,"
+        f"operations  {plan.multiplications:,} multiplications, {plan.additions:,} additions,"
         " all blocks together",
     ]
-    first = replace(plan.parts[0].plan, title="first block")
+    first = replace(plan.chunks[0].plan, title="first block")
     return "\n".join(lines) + "\n\n" + str(first)

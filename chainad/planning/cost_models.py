@@ -32,7 +32,7 @@ class CostModel:
         What print-outs call it.
     unit : str
         What is counted.
-    product, total, materialize : callable
+    product, sum, materialize : callable
         The cost of a product, of a sum, and of materializing an operator: non-negative
         integers.
     overall : callable, optional
@@ -44,7 +44,7 @@ class CostModel:
     >>> import chainad
     >>> from chainad.planning.cost_models import CostModel
     >>> model = CostModel(
-    ...     "products", "products", lambda product: 1, lambda total: 0, lambda operator: 1
+    ...     "products", "products", lambda product: 1, lambda sum: 0, lambda operator: 1
     ... )
     >>> chainad.plan_chain([5, 4, 3, 2], cost=model).cost
     2
@@ -53,7 +53,7 @@ class CostModel:
     name: str
     unit: str
     product: Callable[[Product], int]
-    total: Callable[[Total], int]
+    sum: Callable[[Total], int]
     materialize: Callable[[Structure], int]
     overall: Callable[[Plan], int] | None = None
 

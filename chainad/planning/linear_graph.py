@@ -343,4 +343,4 @@ def cost(graph: LinearGraph, order: Sequence[Item], model: CostModel = by_multip
 
 def cost_of(algebra: Product | Total, model: CostModel) -> int:
     """Return what one product or sum costs."""
-    return model.product(algebra) if isinstance(algebra, Product) else model.total(algebra)
+    return model.product(algebra) if isinstance(algebra, Product) else model.sum(algebra)

@@ -15,14 +15,14 @@ from chainad.planning.auto import Mode, make_plan, plan_cached
 from chainad.planning.chunked import (
     MOST_BLOCKS,
     SIDES,
+    Chunk,
     ChunkedPlan,
-    Part,
     Side,
     all_blocks,
     graph_of_block,
-    local_numbers,
-    product_numbers,
-    result_numbers,
+    local_entries,
+    product_entries,
+    result_entries,
 )
 from chainad.planning.cost_models import CostModel, model_of
 from chainad.planning.linear_graph import LinearGraph
@@ -101,7 +101,7 @@ def plan_within(
 
 def needed(plan: Plan, is_dense: bool) -> int:
     """Return the bytes that count towards a limit, for a plan that is run as a whole."""
-    return (local_numbers(plan.graph) + product_numbers(plan, is_dense)) * plan.itemsize
+    return (local_entries(plan.graph) + product_entries(plan, is_dense)) * plan.itemsize
 
 
 def _wholes(
@@ -116,9 +116,9 @@ def _wholes(
 
 
 def _refusal(graph: LinearGraph, itemsize: int, limit: int, least: int, is_dense: bool) -> str:
-    parts = [f"local Jacobians {bytes_text(local_numbers(graph) * itemsize)}"]
+    parts = [f"local Jacobians {bytes_text(local_entries(graph) * itemsize)}"]
     if is_dense:
-        parts.append(f"the dense result {bytes_text(result_numbers(graph) * itemsize)}")
+        parts.append(f"the dense result {bytes_text(result_entries(graph) * itemsize)}")
     other = "output='sparse', 'structured' or 'operator'" if is_dense else "output='operator'"
     return (
         f"no plan was found that keeps within memory_limit={bytes_text(limit)}: the least found"
@@ -136,27 +136,27 @@ def _in_blocks(
     limit: int,
 ) -> tuple[int, ChunkedPlan | None]:
     """Return the least bytes seen, and the plan with the fewest blocks that fits, if one does."""
-    fixed = local_numbers(graph) + result_numbers(graph)
-    parts: list[Part] = []
+    fixed = local_entries(graph) + result_entries(graph)
+    chunks: list[Chunk] = []
     most = 0
     for end in range(len(SIDES[side](graph))):
         counts = _counts(graph, side, end)
         for count in counts:
             blocks = [_largest(graph, side, end, count, mode, itemsize, model)]
-            need = product_numbers(blocks[0].plan, True)
+            need = product_entries(blocks[0].plan, True)
             # Where positions meet, another block than the first may be the one that needs most.
             if count == counts[-1] or (fixed + need) * itemsize <= limit:
                 blocks = [*all_blocks(graph, side, blocks[0], model)]
-                need = max(product_numbers(block.plan, True) for block in blocks)
+                need = max(product_entries(block.plan, True) for block in blocks)
             if (fixed + need) * itemsize <= limit:
                 break
         most = max(most, need)
-        parts += blocks
+        chunks += blocks
     bytes_needed = (fixed + most) * itemsize
     if bytes_needed > limit:
         return bytes_needed, None
-    asked = f"{_words(mode)}, memory_limit={bytes_text(limit)}"
-    return bytes_needed, ChunkedPlan(graph, side, tuple(parts), limit, asked)
+    requested = f"{_words(mode)}, memory_limit={bytes_text(limit)}"
+    return bytes_needed, ChunkedPlan(graph, side, tuple(chunks), limit, requested)
 
 
 def _words(mode: Mode) -> str:
@@ -178,7 +178,7 @@ def _largest(
     mode: Mode,
     itemsize: int,
     model: CostModel,
-) -> Part:
+) -> Chunk:
     """Return the first and largest of `count` blocks, with a plan of few numbers alive.
 
     Among the plan that is asked for and a plain sweep, the one with fewer numbers alive is taken.
@@ -191,5 +191,5 @@ def _largest(
     if mode == "auto":
         sweep = "forward" if side == "columns" else "reverse"
         plans.append(make_plan(block, sweep, itemsize, model))
-    plan = min(plans, key=lambda plan: (product_numbers(plan, True), plan.cost))
-    return Part(end, axis, 0, stop, plan, slots)
+    plan = min(plans, key=lambda plan: (product_entries(plan, True), plan.cost))
+    return Chunk(end, axis, 0, stop, plan, slots)

@@ -1,4 +1,4 @@
-"""Plans: an elimination order spelled out step by step, and costed."""
+"""Plans: an elimination order spelled out step by step, and its cost."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Alternative:
 class Peak:
     """The largest set of Jacobians alive at one time."""
 
-    numbers: int
+    entries: int
     bytes: int
 
 
@@ -63,36 +63,36 @@ class Plan:
     results : tuple of tuples of int
         For every pair (output, input), outputs first, the numbers of the Jacobians that add up to
         its own: none (zero), one, or the disjoint diagonals of a stencil.
-    asked : str
-        What the user asked for.
+    requested : str
+        What the user requested.
     itemsize : int
-        Bytes per number.
+        Bytes per entry.
     alternatives : tuple of Alternative
-        Forward, reverse and every other candidate, costed.
-    proof : str
+        Forward, reverse and every other candidate, with their costs.
+    optimality : str
         What is proved of the cost; empty if nothing is.
     planner, title : str
         Who found the order, and what the report calls the function.
     model : str
         The name of the cost model that the order was chosen by.
     cost : int
-        What the plan costs by that model; the multiplications, unless another one was asked for.
+        What the plan costs by that model; the multiplications, unless another model was requested.
     sweep : str
-        "tangent" or "adjoint" if all operators are taken that way, even where materializing one
-        would be cheaper; empty if each is taken the cheapest way.
+        "tangent" or "adjoint" if all operators are taken that way, even where materializing
+        one would cost less; empty if each is taken the cheapest way.
     materialized : tuple of int
-        The local Jacobians, by number, that are written out before anything else, whatever else
-        would be cheaper: on several workers that may save time.
+        The local Jacobians, by number, that are materialized before anything else, whatever else
+        would cost less: on several workers that may save time.
     """
 
     graph: LinearGraph
     order: tuple[Item, ...]
     steps: tuple[Step, ...]
     results: tuple[tuple[int, ...], ...]
-    asked: str = field(default="", compare=False)
+    requested: str = field(default="", compare=False)
     itemsize: int = 8
     alternatives: tuple[Alternative, ...] = field(default=(), compare=False)
-    proof: str = field(default="", compare=False)
+    optimality: str = field(default="", compare=False)
     planner: str = field(default="", compare=False)
     title: str = field(default="J", compare=False)
     model: str = field(default=multiplications.name, compare=False)
@@ -207,7 +207,7 @@ class Plan:
         Raises
         ------
         PlanError
-            If the text is no plan, of another format, damaged, or costed differently by this
+            If the text is no plan, of another format, damaged, or of another cost by this
             version of chainad. The message says where.
         """
         record = read(text)
@@ -215,7 +215,7 @@ class Plan:
             plan = follow(
                 record.graph,
                 record.order,
-                asked=record.asked,
+                requested=record.requested,
                 itemsize=record.itemsize,
                 sweep=record.sweep,
                 materialized=record.materialized,
@@ -226,7 +226,7 @@ class Plan:
         return replace(
             plan,
             alternatives=tuple(Alternative(*offer) for offer in record.alternatives),
-            proof=record.proof,
+            optimality=record.optimality,
             planner=record.planner,
             title=record.title,
             model=record.model,
@@ -266,8 +266,8 @@ class Plan:
         - nodes: `name`, `shape`, `size`, `role` ("input", "inner" or "output"), and, if inner,
           `position` in the order (from 0), `multiplications` and `additions` of its elimination;
         - edges, with the number of the local Jacobian as key: `rows`, `cols`, `kind`, `structure`,
-          `numbers` (how many are kept), `bytes`, and, if known, `operation` and `line`;
-        - the graph: `title`, `mode`, `planner`, `bracketing`, `proof`, `multiplications`,
+          `entries` (how many are stored), `bytes`, and, if known, `operation` and `line`;
+        - the graph: `title`, `mode`, `planner`, `bracketing`, `optimality`, `multiplications`,
           `additions`, `peak_bytes`.
 
         Examples
@@ -284,7 +284,7 @@ class Plan:
             mode=self.mode,
             planner=self.planner,
             bracketing=self.bracketing,
-            proof=self.proof,
+            optimality=self.optimality,
             multiplications=self.multiplications,
             additions=self.additions,
             peak_bytes=self.peak.bytes,
@@ -320,7 +320,7 @@ class Plan:
                 cols=cols,
                 kind=edge.structure.kind,
                 structure=str(edge.structure),
-                numbers=edge.structure.count,
+                entries=edge.structure.count,
                 bytes=edge.structure.count * self.itemsize,
                 **known,
             )
@@ -336,9 +336,9 @@ class Plan:
         """The least cost that any order can have, as far as is known; None if nothing is.
 
         The cost itself if that is proved; else by minimum vertex cuts, for dense Jacobians and for
-        scalars costed in multiplications.
+        scalars, in multiplications.
         """
-        return self.cost if self.proof else lower_bound(self.graph, self.model)
+        return self.cost if self.optimality else lower_bound(self.graph, self.model)
 
     @property
     def gap(self) -> float | None:
@@ -356,7 +356,7 @@ def follow(
     graph: LinearGraph,
     order: Sequence[Item],
     *,
-    asked: str = "",
+    requested: str = "",
     itemsize: int = 8,
     model: CostModel = multiplications,
     sweep: Sweep = "",
@@ -364,20 +364,22 @@ def follow(
 ) -> Plan:
     """Spell out an elimination order step by step, and cost it by `model`.
 
-    Operators are pushed, pulled or materialized, each the cheapest way, or all as `sweep` says;
-    those on the edges `materialized` are written out first.
+    Operators are applied to tangents or to adjoints, or materialized, each the cheapest way, or all
+    as `sweep` says; those on the edges `materialized` are materialized first.
 
     Raises
     ------
     PlanError
         If the order does not name every inner vertex exactly once, or, with single edges in it,
-        leaves some or cannot be followed; or if an edge to be written out is no operator alone
+        leaves some or cannot be followed; or if an edge to be materialized is no operator alone
         between its vertices.
     """
     checked = graph.check_order(order)
     written = check_materialized(graph, materialized)
     steps, results = steps_of(graph, checked, sweep, written)
-    plan = Plan(graph, checked, steps, results, asked, itemsize, sweep=sweep, materialized=written)
+    plan = Plan(
+        graph, checked, steps, results, requested, itemsize, sweep=sweep, materialized=written
+    )
     return replace(plan, model=model.name, cost=cost_of_steps(plan, model))
 
 
@@ -388,7 +390,7 @@ def cost_of_steps(plan: Plan, model: CostModel) -> int:
     return sum(
         model.materialize(plan.structures[step.left])
         if step.direction == "materialize"
-        else cost_of(step.algebra, model)
+        else cost_of(step.operation, model)
         for step in plan.steps
     )
 
@@ -418,7 +420,7 @@ def _counts_per_vertex(plan: Plan) -> tuple[Counter[int], Counter[int]]:
 
 
 def _check_cost(record: PlanRecord, plan: Plan) -> None:
-    """Refuse a plan whose text was written by a version that costed it differently."""
+    """Refuse a plan whose text was written by a version that counted its cost differently."""
     written = (record.multiplications, record.additions)
     if written != (plan.multiplications, plan.additions):
         raise PlanError(

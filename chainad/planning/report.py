@@ -77,41 +77,41 @@ def _head(plan: Plan) -> str:
     lines = [
         f"Plan  {plan.title}: {_shapes(plan, plan.graph.inputs)}"
         f" -> {_shapes(plan, plan.graph.outputs)}     {_result(plan)}",
-        f"mode        {plan.mode}" + (f"  (asked: {plan.asked})" if plan.asked else ""),
+        f"mode        {plan.mode}" + (f"  (requested: {plan.requested})" if plan.requested else ""),
         f"bracketing  {_shorten(plan.bracketing)}",
         f"in words    {_in_words(plan)}",
-        f"cost       {plan.multiplications:,} multiplications, {plan.additions:,} additions,"
+        f"operations  {plan.multiplications:,} multiplications, {plan.additions:,} additions,"
         f" peak {bytes_text(plan.peak.bytes)}",
         *_cost(plan),
         *_repeats(plan),
-        f"proved      {_proved(plan)}",
-        *_dear(plan),
+        f"optimality  {_optimality(plan)}",
+        *_cheaper_alternative(plan),
     ]
     return "\n".join(lines)
 
 
-def _proved(plan: Plan) -> str:
+def _optimality(plan: Plan) -> str:
     """Say over what the cost is optimal; if nothing is known, how far from it it may be."""
-    if plan.proof:
-        return plan.proof
+    if plan.optimality:
+        return plan.optimality
     if plan.bound is None:
-        return "nothing: the best of the orders below"
+        return "not proved: the best of the orders below"
     if plan.bound == plan.cost:
         return "optimal over all vertex elimination orders, by the least cuts of the graph"
     below = 100 * (plan.cost - plan.bound) / plan.cost
     return (
-        f"nothing; no vertex elimination order costs less than {_amount(plan.model, plan.bound)},"
-        f" {below:.3g} % below this cost"
+        "not proved; no vertex elimination order costs less than"
+        f" {_amount(plan.model, plan.bound)}, {below:.3g} % below this cost"
     )
 
 
-def _dear(plan: Plan) -> list[str]:
+def _cheaper_alternative(plan: Plan) -> list[str]:
     """Return a line if another order is known to cost less than half of this one."""
     best = min(plan.alternatives, key=lambda other: other.cost, default=None)
     if best is None or 2 * best.cost >= plan.cost:
         return []
     times = f"{plan.cost / best.cost:,.1f}x the cost" if best.cost else "while nothing is due"
-    return [f"note        {times} of {best.name!r}: mode='auto' finds an order as cheap as that"]
+    return [f"note        {times} of {best.name!r}: mode='auto' finds one that costs as little"]
 
 
 def _shapes(plan: Plan, vertices: Sequence[int]) -> str:

@@ -34,7 +34,8 @@ from chainad.structure.structure import Structure
 if TYPE_CHECKING:
     from chainad.planning.plan import Plan
 
-FORMAT = "chainad plan 1"
+# The number goes up whenever a field is renamed, added or taken away.
+FORMAT = "chainad plan 2"
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,9 @@ class PlanRecord:
 
     graph: LinearGraph
     order: tuple[Item, ...]
-    asked: str
+    requested: str
     planner: str
-    proof: str
+    optimality: str
     title: str
     itemsize: int
     multiplications: int
@@ -75,9 +76,9 @@ def write(plan: Plan) -> str:
     fields: dict[str, Any] = {
         "format": FORMAT,
         "title": plan.title,
-        "asked": plan.asked,
+        "requested": plan.requested,
         "planner": plan.planner,
-        "proof": plan.proof,
+        "optimality": plan.optimality,
         "itemsize": plan.itemsize,
         "multiplications": plan.multiplications,
         "additions": plan.additions,
@@ -137,7 +138,16 @@ def _write_item(item: Item) -> int | list[Any]:
 # -------------------------------------------------------------------- reading
 
 FIELDS = [
-    *("format", "title", "asked", "planner", "proof", "itemsize", "multiplications", "additions"),
+    *(
+        "format",
+        "title",
+        "requested",
+        "planner",
+        "optimality",
+        "itemsize",
+        "multiplications",
+        "additions",
+    ),
     *("model", "cost", "sweep", "materialized"),
     *("order", "inputs", "outputs", "named", "alternatives"),
     *("vertices", "structures", "origins", "edges"),
@@ -173,9 +183,9 @@ def read(text: str) -> PlanRecord:
     return PlanRecord(
         graph=graph,
         order=tuple(_each(fields, "order", _read_item)),
-        asked=a_text(fields["asked"], "asked"),
+        requested=a_text(fields["requested"], "requested"),
         planner=a_text(fields["planner"], "planner"),
-        proof=a_text(fields["proof"], "proof"),
+        optimality=a_text(fields["optimality"], "optimality"),
         title=a_text(fields["title"], "title"),
         itemsize=an_integer(fields["itemsize"], "itemsize", 1),
         multiplications=an_integer(fields["multiplications"], "multiplications"),
@@ -203,15 +213,30 @@ def fields_of(text: str, wanted: str, keys: Sequence[str]) -> dict[str, Any]:
         ) from error
     if not isinstance(found, dict) or "format" not in found:
         raise PlanError(
-            "this is not the text of a plan: no format is named in it; write one with"
-            " plan.to_json()"
+            "this is not the text of a plan: no format is named in it; plan the function anew and"
+            " write that plan with plan.to_json()"
         )
-    if found["format"] != wanted:
-        raise PlanError(
-            f"the text is of the format {short(found['format'])}, but this version of chainad"
-            f" reads {wanted!r}; plan the function again and write that plan"
-        )
+    _check_format(found["format"], wanted)
     return an_object(found, "the text", keys)
+
+
+def _check_format(found: object, wanted: str) -> None:
+    """Refuse a text of another kind, or of another version; say what to do."""
+    if found == wanted:
+        return
+    kind, _, version = wanted.rpartition(" ")
+    given_kind, _, given = str(found).rpartition(" ")
+    if given_kind == kind and given.isdecimal():
+        other = "an older" if int(given) < int(version) else "a newer"
+        raise PlanError(
+            f"the plan was saved by {other} version of chainad, in the format {short(found)}, but"
+            f" this version reads {wanted!r}; plan the function anew and save it again, or use the"
+            " version of chainad that wrote it"
+        )
+    raise PlanError(
+        f"the text is of the format {short(found)}, but {wanted!r} is wanted; plans are read by"
+        " Plan.from_json, plans in blocks by ChunkedPlan.from_json"
+    )
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

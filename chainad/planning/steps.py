@@ -24,9 +24,9 @@ class Step(NamedTuple):
 
     `direction` says which factor is a local Jacobian: the left one (forward: a product is pushed on
     towards the outputs), the right one (reverse: pulled back towards the inputs), both (leaf) or
-    neither (join); with an operator, whether it is pushed through or pulled. A sum adds two
-    Jacobians of the same vertices. A step "materialize" writes out an operator that is
-    multiplied as an array, or is itself a result: both factors are that operator.
+    neither (join); with an operator, whether it is applied to tangents or to adjoints. A sum adds
+    two Jacobians of the same vertices. A step "materialize" makes an array of an operator that is
+    multiplied as one, or is itself a result: both factors are that operator.
     """
 
     number: int
@@ -36,29 +36,29 @@ class Step(NamedTuple):
     via: Vertex | None
     head: Vertex
     direction: Direction
-    algebra: Product | Total
+    operation: Product | Total
 
     @property
     def structure(self) -> Structure:
-        return self.algebra.structure
+        return self.operation.structure
 
     @property
     def multiplications(self) -> int:
-        return self.algebra.multiplications
+        return self.operation.multiplications
 
     @property
     def additions(self) -> int:
-        return self.algebra.additions
+        return self.operation.additions
 
 
 def check_materialized(graph: LinearGraph, materialized: Sequence[int]) -> tuple[int, ...]:
-    """Return the edges to be written out, ascending; raise PlanError if one cannot be."""
+    """Return the edges to be materialized, ascending; raise PlanError if one cannot be."""
     between = Counter((edge.tail, edge.head) for edge in graph.edges) if materialized else Counter()
     for k in materialized:
         edge = graph.edges[k] if 0 <= k < len(graph.edges) else None
         if edge is None or edge.structure.action is None or between[edge.tail, edge.head] > 1:
             raise PlanError(
-                f"edge {k} cannot be written out first: only an operator that is alone between its"
+                f"edge {k} cannot be materialized first: only an operator that is alone between its"
                 " two vertices can"
             )
     return tuple(sorted(set(materialized)))
@@ -107,9 +107,9 @@ def _elimination_steps(
         pieces[landing.place] = new
         return new
 
-    def materialize(old: int, ends: tuple[Vertex, Vertex], algebra: Product) -> int:
+    def materialize(old: int, ends: tuple[Vertex, Vertex], operation: Product) -> int:
         new, (tail, head) = n + len(steps), ends
-        steps.append(Step(new, old, old, tail, None, head, "materialize", algebra))
+        steps.append(Step(new, old, old, tail, None, head, "materialize", operation))
         if old in local:
             local.add(new)
         return new
@@ -157,11 +157,11 @@ def _last_steps(
         pieces = current.get((tail, head), [])
         for place, old in enumerate(pieces):
             if structures[old].action is not None:
-                new, algebra = (
+                new, operation = (
                     len(structures) + len(made),
                     materialize_operator(structures[old], sweep),
                 )
-                made.append(Step(new, old, old, tail, None, head, "materialize", algebra))
+                made.append(Step(new, old, old, tail, None, head, "materialize", operation))
                 pieces[place] = new
     return tuple(made)
 

@@ -348,7 +348,7 @@ def test_a_plan_of_a_long_stencil_spells_nothing_out(n: int) -> None:
     assert made.multiplications == 2 * n + 2
     assert all(structure.weight == 0 for structure in made.structures)
     assert sum(made.structures[k].nonzeros for k in made.results[0]) == 3 * n - 2
-    assert made.peak.numbers <= 12 * n
+    assert made.peak.entries <= 12 * n
     made = chainad.plan(brusselator, np.ones(n))
     assert made.multiplications <= n // 2 + 4
     assert all(structure.weight == 0 for structure in made.structures)

@@ -108,7 +108,7 @@ def test_a_chain_of_ten_thousand_factors_is_planned_and_printed() -> None:
     sizes = [rng.randint(5, 500) for _ in range(10_001)]
     plan = chainad.plan_chain(sizes)
     assert plan.multiplications == cost_of_triangles(sizes)
-    assert plan.proof == "optimal over all bracketings of this chain"
+    assert plan.optimality == "optimal over all bracketings of this chain"
     assert plan.alternatives[0].name == "chain"
     assert plan.bracketing.count("J") == 10_001
     assert "... 9959 more steps" in str(plan)

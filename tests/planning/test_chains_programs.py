@@ -39,7 +39,7 @@ def programs(case: dict) -> dict:
 def test_published_chain_of_programs_is_met_exactly(case: dict) -> None:
     plan = plan_chain(case["dims"], **programs(case))
     assert plan.multiplications == case["expected"]["optimal_cost"]
-    assert plan.proof == "optimal over all bracketings of this chain"
+    assert plan.optimality == "optimal over all bracketings of this chain"
 
 
 @pytest.mark.parametrize("case", ONE_THREAD, ids=[case["id"] for case in ONE_THREAD])
@@ -140,8 +140,8 @@ def replayed(plan: Plan, numbers: list[np.ndarray]) -> np.ndarray:
     """Multiply as the steps say."""
     known = list(numbers)
     for step in plan.steps:
-        alone = step.direction == "materialize"
-        known.append(known[step.left] if alone else known[step.left] @ known[step.right])
+        explicit = step.direction == "materialize"
+        known.append(known[step.left] if explicit else known[step.left] @ known[step.right])
     return known[plan.results[0][0]]
 
 
@@ -164,8 +164,8 @@ def test_every_program_is_accumulated_pushed_or_pulled_once() -> None:
         plan = plan_chain(case["dims"], **programs(case))
         n = len(plan.graph.edges)
         used = [s.left for s in plan.steps if s.direction == "materialize"]
-        used += [s.left for s in plan.steps if getattr(s.algebra, "action", "") == "jvp"]
-        used += [s.right for s in plan.steps if getattr(s.algebra, "action", "") == "vjp"]
+        used += [s.left for s in plan.steps if getattr(s.operation, "action", "") == "jvp"]
+        used += [s.right for s in plan.steps if getattr(s.operation, "action", "") == "vjp"]
         assert sorted(used) == list(range(n))
 
 

@@ -226,7 +226,7 @@ def test_a_long_chain_with_diagonals_is_optimal_by_exchange_of_neighbours() -> N
     graph = chain_of(factors)
     assert is_exact(graph)
     plan = make_plan(graph)
-    assert plan.proof == "optimal over all bracketings of this chain"
+    assert plan.optimality == "optimal over all bracketings of this chain"
     for k in range(0, len(plan.order) - 1, 10):
         order = [*plan.order]
         order[k], order[k + 1] = order[k + 1], order[k]
@@ -245,7 +245,7 @@ def test_a_very_long_chain_is_planned_piece_by_piece_and_nothing_is_proved(
     graph = chain_of(factors)
     plan = make_plan(graph)
     assert not is_exact(graph)
-    assert plan.proof == ""
+    assert plan.optimality == ""
     assert sorted(plan.order) == sorted(graph.inner)
     assert plan.multiplications <= min(a.multiplications for a in plan.alternatives)
 

@@ -142,7 +142,7 @@ def test_a_plan_for_several_workers_may_multiply_more() -> None:
     alone, plan = plan_chain(case["dims"], **costs), plan_chain(case["dims"], **costs, workers=3)
     assert plan.multiplications > alone.multiplications
     assert plan.schedule(3).makespan < alone.schedule(3).makespan
-    assert plan.proof == ""
+    assert plan.optimality == ""
     assert plan.planner == "3 workers"
     again = Plan.from_json(plan.to_json())
     assert again == plan
@@ -189,9 +189,9 @@ def test_workers_that_are_none_are_refused(workers: object) -> None:
     assert str(error.value) == message
 
 
-def test_only_an_operator_can_be_written_out_first() -> None:
+def test_only_an_operator_can_be_materialized_first() -> None:
     plan = chainad.plan_chain([4, 3, 2])
     for k in (0, 7, -1):
         with pytest.raises(PlanError) as error:
             follow(plan.graph, plan.order, materialized=[k])
-        assert str(error.value).startswith(f"edge {k} cannot be written out first")
+        assert str(error.value).startswith(f"edge {k} cannot be materialized first")

@@ -23,7 +23,7 @@ from chainad.structure import dense, diagonal, identity, multiply
 from chainad.testing import random_graph
 
 randoms = st.randoms(use_true_random=False)
-PRODUCTS = CostModel("products", "products", lambda product: 1, lambda total: 0, lambda op: 1)
+PRODUCTS = CostModel("products", "products", lambda product: 1, lambda sum: 0, lambda op: 1)
 
 
 @pytest.mark.parametrize("name", sorted(COSTS))

@@ -152,7 +152,7 @@ def test_a_single_edge_can_beat_all_orders_of_vertices(
     plan = planned(edges, widths)
     assert plan.multiplications == plan.bound == by_edges < by_vertices
     assert any(isinstance(item, EdgeElimination) for item in plan.order)
-    assert plan.proof == "optimal over all edge elimination orders"
+    assert plan.optimality == "optimal over all edge elimination orders"
     assert "edge " in plan.bracketing
     runs_right(plan)
 

@@ -44,7 +44,7 @@ def test_classical_costs_of_a_published_task_are_met(name: str, mode: str) -> No
 def test_a_published_task_is_solved_and_proved_at_once(name: str) -> None:
     plan = task(name)
     assert plan.cost == MOST[name]
-    assert plan.proof == "optimal over all vertex elimination orders"
+    assert plan.optimality == "optimal over all vertex elimination orders"
 
 
 def test_the_arm_is_solved_at_once_and_its_least_cuts_prove_it() -> None:
@@ -66,7 +66,7 @@ def test_every_listed_optimum_is_met(case: dict) -> None:
     effort = "balanced" if is_long else "thorough"
     plan = chainad.plan_graph(edges, dimensions=sizes, effort=effort)
     assert plan.cost == case["vertex_elim_optimum"]
-    assert is_long or plan.proof == "optimal over all vertex elimination orders"
+    assert is_long or plan.optimality == "optimal over all vertex elimination orders"
     order = case["vertex_elim_order"]
     assert chainad.plan_graph(edges, dimensions=sizes, mode=order).cost == plan.cost
 

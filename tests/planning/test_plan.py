@@ -18,10 +18,8 @@ from chainad.structure import Product, dense, diagonal, identity
 from chainad.structure.structure import Structure
 from chainad.testing import (
     path_sum,
-    product_entries,
     random_chain,
     random_graph,
-    sum_entries,
     to_array,
 )
 
@@ -55,7 +53,7 @@ def test_equal_plans_are_equal_and_hash_alike(rng: Random) -> None:
     plan, _ = any_plan(rng)
     graph = plan.graph
     apart = LinearGraph(graph.shapes, graph.inputs, graph.outputs, tuple(graph.edges))
-    again = follow(apart, list(plan.order), asked="in other words")
+    again = follow(apart, list(plan.order), requested="in other words")
     assert again == plan
     assert hash(again) == hash(plan)
     assert len({plan, again}) == 1
@@ -75,10 +73,10 @@ def test_steps_accumulate_the_sum_over_paths(rng: Random) -> None:
     for step in plan.steps:
         assert step.number == len(known)
         one, two = known[step.left], known[step.right]
-        if isinstance(step.algebra, Product):
-            known.append(product_entries(step.algebra, one, two))
+        if isinstance(step.operation, Product):
+            known.append(product_numbers(step.operation, one, two))
         else:
-            known.append(sum_entries(step.algebra, one, two))
+            known.append(total_numbers(step.operation, one, two))
     wanted = path_sum(plan.graph, numbers)
     for pieces, want in zip(plan.results, wanted, strict=True):
         got = sum((to_array(plan.structures[k], known[k]) for k in pieces), np.zeros_like(want))
@@ -121,14 +119,14 @@ def simulated_peak(plan: Plan) -> int:
 @given(randoms)
 def test_peak_is_that_of_a_simulation(rng: Random) -> None:
     plan, _ = any_plan(rng)
-    assert plan.peak.numbers == simulated_peak(plan)
-    assert plan.peak.bytes == 8 * plan.peak.numbers
-    assert replace(plan, itemsize=4).peak.bytes == 4 * plan.peak.numbers
+    assert plan.peak.entries == simulated_peak(plan)
+    assert plan.peak.bytes == 8 * plan.peak.entries
+    assert replace(plan, itemsize=4).peak.bytes == 4 * plan.peak.entries
 
 
 def test_peak_of_a_bottleneck_holds_two_thin_factors_and_the_result() -> None:
     plan = chainad.plan_chain([100, 10, 2, 10, 100])
-    assert plan.peak.numbers == 100 * 2 + 2 * 100 + 100 * 100
+    assert plan.peak.entries == 100 * 2 + 2 * 100 + 100 * 100
 
 
 BRACKETINGS = [

@@ -121,7 +121,7 @@ def test_cost_in_the_table_is_the_cost_of_the_plan(sizes: list[int]) -> None:
 def test_published_chain_is_met_exactly(case: dict) -> None:
     plan = chainad.plan_chain(case["dims"])
     assert plan.multiplications == case["expected"]["optimal_cost"]
-    assert plan.proof == "optimal over all bracketings of this chain"
+    assert plan.optimality == "optimal over all bracketings of this chain"
 
 
 def test_all_thirty_published_chains_are_there() -> None:
@@ -240,9 +240,9 @@ def test_a_forced_mode_that_costs_more_than_twice_the_best_is_said_in_print() ->
 
 def test_a_cost_that_is_not_proved_is_held_against_a_bound() -> None:
     plan = make_plan(dense_chain(100, 90, 2, 90, 100), "markowitz")
-    assert (plan.proof, plan.bound) == ("", 52_200)
+    assert (plan.optimality, plan.bound) == ("", 52_200)
     assert plan.gap == (plan.cost - 52_200) / plan.cost
-    assert "proved      nothing; no vertex elimination order costs less than 52,200" in str(plan)
+    assert "optimality  not proved; no vertex elimination order costs less than 52,200" in str(plan)
 
 
 @given(randoms)
@@ -389,15 +389,15 @@ def test_alternatives_are_costd_as_their_modes_are(rng: Random) -> None:
 
 
 def test_nothing_is_proved_of_a_fixed_mode_that_is_not_optimal() -> None:
-    assert chainad.plan_chain([100, 50, 2, 60, 100], "forward").proof == ""
-    assert chainad.plan_chain([100, 50, 2, 60, 100], "markowitz").proof == ""
+    assert chainad.plan_chain([100, 50, 2, 60, 100], "forward").optimality == ""
+    assert chainad.plan_chain([100, 50, 2, 60, 100], "markowitz").optimality == ""
 
 
 def test_a_small_graph_is_proved_optimal_over_all_orders() -> None:
     edges = [Edge(tail, head, dense((3,), (3,))) for tail, head in [(0, 1), (1, 2), (0, 2)]]
     edges.append(Edge(2, 3, dense((3,), (3,))))
     graph = LinearGraph(((3,),) * 4, (0,), (3,), tuple(edges))
-    assert make_plan(graph).proof == "optimal over all vertex elimination orders"
+    assert make_plan(graph).optimality == "optimal over all vertex elimination orders"
 
 
 def test_of_equals_auto_takes_few_rows_times_large_matrices() -> None:
@@ -420,14 +420,14 @@ def test_a_planner_function_is_a_mode() -> None:
 
     plan = make_plan(graph, backwards)
     assert plan.order == (2, 1)
-    assert (plan.planner, plan.asked) == ("backwards", "planner backwards")
+    assert (plan.planner, plan.requested) == ("backwards", "planner backwards")
 
 
 @pytest.mark.parametrize("order", [(2, 1), [2, 1]])
 def test_an_order_is_a_mode(order: tuple[int, ...] | list[int]) -> None:
     plan = make_plan(dense_chain(5, 4, 3, 2), order)
     assert plan.order == (2, 1)
-    assert plan.asked == "a given order"
+    assert plan.requested == "a given order"
 
 
 def test_a_plan_is_a_mode() -> None:

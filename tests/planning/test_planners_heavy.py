@@ -79,7 +79,7 @@ def test_costs_that_keep_memory_free_are_not_those_of_plans(
         auto = make_plan(graph)
         for name in ("forward", "reverse", "markowitz", "annealing"):
             assert auto.multiplications <= make_plan(graph, name).multiplications
-        assert auto.proof == ""
+        assert auto.optimality == ""
 
 
 def test_bounds_of_an_order_are_never_above_its_cost() -> None:

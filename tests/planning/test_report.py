@@ -56,12 +56,12 @@ def branching() -> LinearGraph:
 
 BOTTLENECK = """\
 Plan  J: (1000,) -> (1000,)     J is 1000 x 1000, dense
-mode        hybrid  (asked: mode='auto')
+mode        hybrid  (requested: mode='auto')
 bracketing  J = (J7 ((J6 J5) J4)) ((J3 J2) J1)
 in words    start at the narrow value v3 (width 20): pull back 20 rows to the input,
             push forward 20 columns to the output, then one 1000x20 . 20x1000 product joins them
-cost       32,018,000 multiplications, 30,960,000 additions, peak 8.32 MB
-proved      optimal over all bracketings of this chain
+operations  32,018,000 multiplications, 30,960,000 additions, peak 8.32 MB
+optimality  optimal over all bracketings of this chain
 
                              multiplications  vs this plan    additions
   hybrid  <- chosen (chain)       32,018,000          1.0x   30,960,000
@@ -89,12 +89,12 @@ local Jacobians
 
 BRANCHING = """\
 Plan  J: (100,) -> (50,)     J is 50 x 100, dense
-mode        hybrid  (asked: mode='auto')
+mode        hybrid  (requested: mode='auto')
 bracketing  eliminate b, c, a
 in words    eliminate 3 vertices in an order that is neither forward nor reverse;
             the last one, a (width 4), joins what lies before it with what lies behind
-cost       20,204 multiplications, 15,154 additions, peak 80.8 kB
-proved      nothing: the best of the orders below
+operations  20,204 multiplications, 15,154 additions, peak 80.8 kB
+optimality  not proved: the best of the orders below
 
                                  multiplications  vs this plan  additions
   hybrid  <- chosen (markowitz)           20,204          1.0x     15,154
@@ -159,7 +159,7 @@ def test_report_says_the_classical_modes_in_words(mode: str) -> None:
         "reverse": "pull back from the output to the input, one local Jacobian after the other",
     }
     assert f"in words    {words[mode]}" in text
-    assert f"mode        {mode}  (asked: mode={mode!r})" in text
+    assert f"mode        {mode}  (requested: mode={mode!r})" in text
 
 
 def test_report_of_a_long_chain_is_cut() -> None:

@@ -61,7 +61,7 @@ FUNCTIONS = {
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_plans_of_functions_travel_and_run(name: str) -> None:
+def test_a_plan_of_a_function_read_back_runs(name: str) -> None:
     f, shape = FUNCTIONS[name]
     x = np.random.default_rng(0).uniform(0.5, 1.5, shape)
     plan = chainad.plan(f, x)
@@ -149,11 +149,11 @@ def test_the_text_reads() -> None:
 
 PINNED = """\
 {
-"format": "chainad plan 1",
+"format": "chainad plan 2",
 "title": "chain",
-"asked": "mode='auto'",
+"requested": "mode='auto'",
 "planner": "forward",
-"proof": "optimal over all bracketings of this chain",
+"optimality": "optimal over all bracketings of this chain",
 "itemsize": 8,
 "multiplications": 6,
 "additions": 0,
@@ -220,7 +220,9 @@ REFUSED = [
     ("[" * 100_000, "not the text of a plan"),
     ("NaN", "NaN is no number of JSON"),
     ('{"format": 1, "format": 2}', "a key stands twice"),
-    (damaged(format="chainad plan 0"), "chainad plan 0, but this version of chainad reads"),
+    (damaged(format="chainad plan"), "the text is of the format chainad plan, but"),
+    (damaged(format=2), "the text is of the format 2, but 'chainad plan 2' is wanted"),
+    (damaged(format="chainad chunked plan 2"), "but 'chainad plan 2' is wanted"),
     (damaged(order=...), "the text must be an object with format"),
     (damaged(more=1), "the text must be an object with format"),
     (damaged(order=[]), "without 1"),
@@ -266,6 +268,40 @@ def test_a_text_that_is_no_plan_is_refused_with_the_place(text: str, said: str) 
     with pytest.raises(PlanError) as caught:
         Plan.from_json(text)
     assert said in str(caught.value)
+
+
+def mixed(x: Any) -> Any:
+    """Map 24 x 24 entries to as many; every product of two Jacobians is dense."""
+    a, b = np.ones((2, 24, 24))
+    return np.tanh(a @ np.tanh(a @ x @ b) @ b)
+
+
+@pytest.mark.parametrize(("version", "saved_by"), [(1, "an older"), (3, "a newer")])
+@pytest.mark.parametrize("kind", ["plan", "chunked plan"])
+def test_a_plan_of_another_format_is_refused_with_what_to_do(
+    kind: str, version: int, saved_by: str
+) -> None:
+    limit = int(1.2 * 8 * 24**4) if kind == "chunked plan" else None
+    plan = chainad.plan(mixed, np.ones((24, 24)), memory_limit=limit)
+    text = plan.to_json()
+    assert f'"chainad {kind} 2"' in text
+    with pytest.raises(PlanError) as caught:
+        type(plan).from_json(text.replace(f'"chainad {kind} 2"', f'"chainad {kind} {version}"'))
+    assert str(caught.value) == (
+        f"the plan was saved by {saved_by} version of chainad, in the format chainad {kind}"
+        f" {version}, but this version reads 'chainad {kind} 2'; plan the function anew and save it"
+        " again, or use the version of chainad that wrote it"
+    )
+
+
+@pytest.mark.parametrize("reader", [Plan, chainad.ChunkedPlan])
+def test_a_plan_without_a_format_is_refused_with_what_to_do(
+    reader: type[Plan] | type[chainad.ChunkedPlan],
+) -> None:
+    fields = json.loads(chainad.plan_chain([3, 1, 2]).to_json())
+    del fields["format"]
+    with pytest.raises(PlanError, match="no format is named in it; plan the function anew and"):
+        reader.from_json(json.dumps(fields))
 
 
 def test_what_is_no_text_is_refused() -> None:
@@ -326,7 +362,7 @@ def test_networkx_graph_knows_the_plan() -> None:
 
 
 @given(randoms)
-def test_work_on_the_nodes_adds_up_to_that_of_the_plan(rng: Random) -> None:
+def test_operations_on_the_nodes_add_up_to_that_of_the_plan(rng: Random) -> None:
     graph, _ = random_chain(rng, rng.randint(1, 6))
     plan = make_plan(graph)
     nodes = plan.to_networkx().nodes

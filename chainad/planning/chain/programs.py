@@ -100,14 +100,14 @@ def plan_programs(
     if not isinstance(mode, str) or mode not in SWEEPS:
         # The sweeps are no candidates: an order with the best choice at every product is cheaper.
         plan = plan_cached(graph, "chain" if mode == "auto" and is_exact(graph) else mode)
-        plan = replace(plan, asked=f"mode={mode!r}") if mode == "auto" else plan
+        plan = replace(plan, requested=f"mode={mode!r}") if mode == "auto" else plan
         kept = [offer for offer in plan.alternatives if offer.name not in SWEEPS]
     elif refusal := _refusal(programs, mode):
         raise PlanError(refusal)
     else:
         best, plan = plan_cached(graph, "chain"), classical[mode]
         is_best = plan.multiplications == best.multiplications
-        plan = replace(plan, planner=mode, proof=best.proof if is_best else "")
+        plan = replace(plan, planner=mode, optimality=best.optimality if is_best else "")
         kept = [_alternative("chain", best)]
     offers = [*kept, *(_alternative(name, found) for name, found in classical.items())]
     offers.sort(key=lambda offer: (offer.cost, offer.additions))
@@ -124,7 +124,7 @@ def plan_workers(plan: Plan, workers: int) -> Plan:
     best, makespan = plan, plan.schedule(workers).makespan
     for division in divide(segments, workers) if segments else ():
         written = [k for k in division.materialized if structures[k].action is not None]
-        found = follow(plan.graph, division.order, asked=plan.asked, materialized=written)
+        found = follow(plan.graph, division.order, requested=plan.requested, materialized=written)
         end = found.schedule(workers).makespan
         if end < makespan:
             best, makespan = found, end
@@ -138,7 +138,7 @@ def plan_workers(plan: Plan, workers: int) -> Plan:
 def _classical(graph: LinearGraph, mode: str) -> Plan:
     """Return the plan that takes every program the same way, however dear."""
     order = graph.inner if mode == "forward" else graph.inner[::-1]
-    return follow(graph, order, asked=f"mode={mode!r}", sweep=SWEEPS[mode])
+    return follow(graph, order, requested=f"mode={mode!r}", sweep=SWEEPS[mode])
 
 
 def _alternative(name: str, plan: Plan) -> Alternative:

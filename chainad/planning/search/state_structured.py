@@ -95,7 +95,7 @@ class Table:
             pieces: list[Structure] = [] if old < 0 else [*self.pieces[old]]
             totals = [land(pieces, structure).total for structure in self.pieces[new]]
             self._count((*self.pieces[new], *pieces))
-            cost = sum(self.model.total(total) for total in totals if total is not None)
+            cost = sum(self.model.sum(total) for total in totals if total is not None)
             found = self.landed[old, new] = cost, self.number(tuple(pieces))
         return found
 
