@@ -18,8 +18,10 @@ from chainad.structure import Product, dense, diagonal, identity
 from chainad.structure.structure import Structure
 from chainad.testing import (
     path_sum,
+    product_entries,
     random_chain,
     random_graph,
+    sum_entries,
     to_array,
 )
 
@@ -74,9 +76,9 @@ def test_steps_accumulate_the_sum_over_paths(rng: Random) -> None:
         assert step.number == len(known)
         one, two = known[step.left], known[step.right]
         if isinstance(step.operation, Product):
-            known.append(product_numbers(step.operation, one, two))
+            known.append(product_entries(step.operation, one, two))
         else:
-            known.append(total_numbers(step.operation, one, two))
+            known.append(sum_entries(step.operation, one, two))
     wanted = path_sum(plan.graph, numbers)
     for pieces, want in zip(plan.results, wanted, strict=True):
         got = sum((to_array(plan.structures[k], known[k]) for k in pieces), np.zeros_like(want))
