@@ -110,12 +110,12 @@ def _runner(program: Program, recording: Recording) -> Callable[[Sequence[Any], 
     if multiplications_in(parts.once, known) <= TO_COMPARE + PER_NUMBER * read:
         return PreallocatedProgram(
             program, partial(stack_isomorphic, same_slots=same), fixed, watched
-        ).trusting
+        ).call_unchecked
     same += range(len(same), parts.per_call.n_slots)
     per_call = PreallocatedProgram(
         parts.per_call, partial(stack_isomorphic, same_slots=same), fixed, watched
     )
-    return HoistedProgram(parts.once, per_call.trusting)
+    return HoistedProgram(parts.once, per_call.call_unchecked)
 
 
 def _watched(recording: Recording) -> list[int]:

@@ -1,4 +1,4 @@
-"""Programs that keep their memory: the same numbers, nothing allocated, nothing shared."""
+"""Programs with preallocated buffers: the same results, nothing allocated, nothing shared."""
 
 import tracemalloc
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chainad
-from chainad.backends.numpy.buffers import PreallocatedProgram, text_of
+from chainad.backends.numpy.buffers import PreallocatedProgram, source_with_buffers
 from chainad.backends.numpy.build import build, observe
-from chainad.backends.numpy.emit import Namespace, viewed
+from chainad.backends.numpy.emit import Namespace, emit_view
 from chainad.compiler.lower import lower
 from chainad.errors import InputError
 from chainad.ir.ops import (
@@ -65,27 +65,27 @@ def assert_equal(found: Sequence[object], wanted: Sequence[object]) -> None:
 
 
 @given(randoms)
-def test_every_call_gives_the_numbers_of_a_call_without_memory(rng: Random) -> None:
+def test_every_call_gives_the_results_of_a_call_without_buffers(rng: Random) -> None:
     program, slots = random_program(rng)
-    run, reusing = build(program), PreallocatedProgram(program)
+    run, preallocated = build(program), PreallocatedProgram(program)
     earlier = []
     for _ in range(3):
-        results = reusing(slots)
+        results = preallocated(slots)
         assert_equal(results, run(slots))
         earlier.append((results, run(slots)))
         slots = other_numbers(rng, slots)
-    for results, wanted in earlier:  # no later call has written over them
+    for results, wanted in earlier:  # no later call has overwritten them
         assert_equal(results, wanted)
 
 
 @given(randoms)
-def test_results_are_written_where_they_are_wanted(rng: Random) -> None:
+def test_results_are_written_into_out(rng: Random) -> None:
     program, slots = random_program(rng)
-    run, reusing = build(program), PreallocatedProgram(program)
+    run, preallocated = build(program), PreallocatedProgram(program)
     for _ in range(3):
         wanted = run(slots)
         out = [None if a is None or rng.random() < 0.3 else np.empty(np.shape(a)) for a in wanted]
-        found = reusing(slots, out)
+        found = preallocated(slots, out)
         assert_equal(found, wanted)
         for one, to in zip(found, out, strict=True):
             assert to is None or one is to
@@ -93,12 +93,12 @@ def test_results_are_written_where_they_are_wanted(rng: Random) -> None:
 
 
 @given(randoms)
-def test_slots_are_left_alone_and_never_handed_out(rng: Random) -> None:
+def test_slots_are_neither_written_nor_returned(rng: Random) -> None:
     program, slots = random_program(rng)
-    reusing = PreallocatedProgram(program)
+    preallocated = PreallocatedProgram(program)
     kept = [None if a is None else a.copy() for a in slots]
     for _ in range(3):
-        for result in reusing(slots):
+        for result in preallocated(slots):
             for slot in slots:
                 assert result is None or slot is None or not np.shares_memory(result, slot)
     assert_equal(slots, kept)
@@ -118,10 +118,10 @@ def bottleneck(*widths: int) -> tuple[Program, Slots]:
     return lower(make_plan(graph), [() for _ in edges]).program, slots
 
 
-def peak(reusing: PreallocatedProgram, slots: Slots, out: list[np.ndarray] | None) -> int:
+def peak(preallocated: PreallocatedProgram, slots: Slots, out: list[np.ndarray] | None) -> int:
     tracemalloc.start()
     try:
-        reusing(slots, out)
+        preallocated(slots, out)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -129,25 +129,25 @@ def peak(reusing: PreallocatedProgram, slots: Slots, out: list[np.ndarray] | Non
 
 def test_a_call_allocates_nothing_but_its_result_and_with_out_not_even_that() -> None:
     program, slots = bottleneck(400, 300, 20, 300, 400)
-    reusing = PreallocatedProgram(program)
-    for _ in range(2):  # the first call looks, the second makes memory
-        reusing(slots)
+    preallocated = PreallocatedProgram(program)
+    for _ in range(2):  # the first call observes types, the second allocates buffers
+        preallocated(slots)
     result = 400 * 400 * 8
     small = result // 20  # NumPy's iterator takes 48 KB where operands broadcast
-    assert result <= peak(reusing, slots, None) < result + small
-    assert peak(reusing, slots, [np.empty((400, 400))]) < small
+    assert result <= peak(preallocated, slots, None) < result + small
+    assert peak(preallocated, slots, [np.empty((400, 400))]) < small
 
 
-def test_registers_that_do_not_live_together_share_memory() -> None:
+def test_registers_that_are_not_live_together_share_buffers() -> None:
     steps = 20
     instructions = tuple(Instruction(MatMul(), (0, k), k + 1) for k in range(1, steps))
     program = Program(2, instructions, (steps,))
     slots = [np.eye(50), np.ones((50, 50))]
-    text = text_of(program, observe(program, slots)[0], ["s0", "s1"])
-    assert len(text.storage.sizes) == 2
+    text = source_with_buffers(program, observe(program, slots)[0], ["s0", "s1"])
+    assert len(text.allocation.sizes) == 2
 
 
-def test_elementwise_ops_write_over_an_operand_that_ends() -> None:
+def test_elementwise_ops_overwrite_an_operand_that_dies() -> None:
     program = Program(
         2,
         (
@@ -159,14 +159,14 @@ def test_elementwise_ops_write_over_an_operand_that_ends() -> None:
         (5,),
     )
     slots = [np.full((4, 4), 2.0), np.ones((4, 4))]
-    text = text_of(program, observe(program, slots)[0], ["s0", "s1"])
-    assert text.storage.sizes == ()  # all in the result
-    reusing = PreallocatedProgram(program)
+    text = source_with_buffers(program, observe(program, slots)[0], ["s0", "s1"])
+    assert text.allocation.sizes == ()  # all in the result
+    preallocated = PreallocatedProgram(program)
     for _ in range(2):
-        np.testing.assert_array_equal(reusing(slots)[0], np.full((4, 4), -15.0))
+        np.testing.assert_array_equal(preallocated(slots)[0], np.full((4, 4), -15.0))
 
 
-def test_an_operand_that_is_read_through_a_view_is_not_written_over() -> None:
+def test_an_operand_that_is_read_through_a_view_is_not_overwritten() -> None:
     program = Program(
         1,
         (
@@ -178,47 +178,47 @@ def test_an_operand_that_is_read_through_a_view_is_not_written_over() -> None:
         (4,),
     )
     x = np.arange(9.0).reshape(3, 3)
-    reusing = PreallocatedProgram(program)
+    preallocated = PreallocatedProgram(program)
     for _ in range(3):
-        np.testing.assert_array_equal(reusing([x])[0], 4 * (x + x.T))
+        np.testing.assert_array_equal(preallocated([x])[0], 4 * (x + x.T))
 
 
 def test_other_shapes_and_dtypes_than_at_first_are_right_too() -> None:
     program, slots = bottleneck(6, 5, 2, 5, 6)
-    run, reusing = build(program), PreallocatedProgram(program)
+    run, preallocated = build(program), PreallocatedProgram(program)
     single = [None if a is None else a.astype(np.float32) for a in slots]
-    assert reusing(single)[0].dtype == np.float32
+    assert preallocated(single)[0].dtype == np.float32
     for _ in range(2):
-        found = reusing(slots)[0]
+        found = preallocated(slots)[0]
         assert found.dtype == np.float64
         np.testing.assert_array_equal(found, run(slots)[0])
 
 
-def test_out_that_overlaps_a_slot_or_is_not_in_rows_gets_the_right_numbers() -> None:
+def test_out_that_overlaps_a_slot_or_is_not_row_major_gets_the_right_results() -> None:
     program, slots = bottleneck(6, 5, 2, 5, 6)
-    run, reusing = build(program), PreallocatedProgram(program)
-    reusing(slots)
+    run, preallocated = build(program), PreallocatedProgram(program)
+    preallocated(slots)
     wanted = run(slots)[0]
     across = np.empty((6, 6)).T[::-1]
-    assert reusing(slots, [across])[0] is across
+    assert preallocated(slots, [across])[0] is across
     np.testing.assert_allclose(across, wanted)
     whole = np.zeros(100)
     whole[:30] = slots[0].ravel()
     slots[0] = whole[:30].reshape(5, 6)
-    np.testing.assert_allclose(reusing(slots, [whole[:36].reshape(6, 6)])[0], wanted)
+    np.testing.assert_allclose(preallocated(slots, [whole[:36].reshape(6, 6)])[0], wanted)
 
 
 def test_threads_do_not_disturb_one_another() -> None:
     program, slots = bottleneck(60, 50, 10, 50, 60)
-    run, reusing = build(program), PreallocatedProgram(program)
-    reusing(slots)
+    run, preallocated = build(program), PreallocatedProgram(program)
+    preallocated(slots)
     points = [other_numbers(Random(k), slots) for k in range(4)]
     wanted = [run(point)[0] for point in points]
     wrong: list[int] = []
 
     def work(k: int) -> None:
         for _ in range(100):
-            if not np.allclose(reusing(points[k])[0], wanted[k], rtol=1e-12):
+            if not np.allclose(preallocated(points[k])[0], wanted[k], rtol=1e-12):
                 wrong.append(k)
 
     threads = [Thread(target=work, args=(k,)) for k in range(4)]
@@ -243,7 +243,7 @@ class Nested:
         return x
 
 
-def test_calls_inside_one_another_have_memory_of_their_own() -> None:
+def test_nested_calls_have_buffers_of_their_own() -> None:
     program = Program(
         2,
         (
@@ -255,33 +255,33 @@ def test_calls_inside_one_another_have_memory_of_their_own() -> None:
         ),
         (5, 6),
     )
-    reusing = PreallocatedProgram(program)
-    reusing([Nested(None), np.ones((1, 3, 3))])
-    one, two = reusing([Nested(reusing), np.ones((1, 3, 3))])
-    reusing([Nested(None), np.zeros((1, 3, 3))])
+    preallocated = PreallocatedProgram(program)
+    preallocated([Nested(None), np.ones((1, 3, 3))])
+    one, two = preallocated([Nested(preallocated), np.ones((1, 3, 3))])
+    preallocated([Nested(None), np.zeros((1, 3, 3))])
     np.testing.assert_array_equal(one, np.full((3, 3), 2.0))
     np.testing.assert_array_equal(two, np.full((1, 3, 3), 6.0))
 
 
 def test_traced_slots_are_recorded() -> None:
     program = Program(1, (Instruction(Multiply(), (0, 0), 1),), (1,))
-    reusing = PreallocatedProgram(program)
-    reusing([np.ones(2)])
-    found = chainad.jacobian(lambda x: reusing([x])[0])(np.array([1.0, 3.0]))
+    preallocated = PreallocatedProgram(program)
+    preallocated([np.ones(2)])
+    found = chainad.jacobian(lambda x: preallocated([x])[0])(np.array([1.0, 3.0]))
     np.testing.assert_array_equal(found, [[2, 0], [0, 6]])
 
 
 @pytest.mark.parametrize("prefix", ["", "j"])
-def test_the_lines_run_inside_another_function(prefix: str) -> None:
+def test_the_source_runs_inside_another_function(prefix: str) -> None:
     program, slots = bottleneck(6, 5, 2, 5, 6)
     names = [f"slot{k}" for k in range(program.n_slots)]
-    text = text_of(program, observe(program, slots)[0], names, prefix)
+    text = source_with_buffers(program, observe(program, slots)[0], names, prefix)
     lines = [f"slot{k} = given[{k}]" for k in program.used_slots]
     lines += [*text.lines, f"return {text.results[0]}"]
     objects = dict(text.names)
     exec("def call(given, memory, out=None):\n " + "\n ".join(lines), objects)
     wanted = build(program)(slots)[0]
-    memory = text.make()
+    memory = text.allocate()
     for _ in range(2):
         np.testing.assert_allclose(objects["call"](slots, memory), wanted)
 
@@ -358,9 +358,11 @@ SHAPES = st.lists(st.sampled_from([1, 1, 2, 3]), max_size=4).map(tuple)
 
 
 @given(SHAPES, SHAPES)
-def test_other_views_are_the_same_views(old: tuple[int, ...], new: tuple[int, ...]) -> None:
+def test_reshapes_by_indexing_are_the_same_views(
+    old: tuple[int, ...], new: tuple[int, ...]
+) -> None:
     names, x = Namespace(), np.arange(float(np.prod(old))).reshape(old)
-    text = viewed(Reshape(new), "x", old, names)
+    text = emit_view(Reshape(new), "x", old, names)
     kept = [n for n in old if n != 1], [n for n in new if n != 1]
     assert (text is not None) == (kept[0] == kept[1])
     if text is not None:
@@ -370,7 +372,7 @@ def test_other_views_are_the_same_views(old: tuple[int, ...], new: tuple[int, ..
         np.testing.assert_array_equal(y, x.reshape(new))
 
 
-def test_regions_that_never_change_are_copied_and_the_rest_written_over() -> None:
+def test_constant_regions_are_copied_and_the_rest_is_written_over_them() -> None:
     n, m = 300, 1500
     order = np.random.default_rng(0).permutation(n)  # no formula
     places = (*(range(k, m, 5) for k in range(4)), positions(5 * order + 4))
@@ -378,19 +380,19 @@ def test_regions_that_never_change_are_copied_and_the_rest_written_over() -> Non
     program = Program(4, (Instruction(op, (0, 1, 1, 0, 2, 3, 1), 4),), (4,))
     fixed = {0: np.float64(2.0), 1: np.float64(5.0)}
     slots = [fixed[0], fixed[1], np.arange(n, dtype=float), np.ones(n)]
-    reusing = PreallocatedProgram(program, fixed=fixed)
+    preallocated = PreallocatedProgram(program, fixed=fixed)
     for call in range(3):
         slots[2] = slots[2] + call
-        (found,) = reusing.trusting(slots)
+        (found,) = preallocated.call_unchecked(slots)
         arrays = [slots[k] for k in program.instructions[0].inputs]
         np.testing.assert_array_equal(found, apply_op(op, *arrays))
         found[:] = -1  # it is the caller's
-    text = text_of(program, observe(program, slots)[0], [*"abcd"], fixed=fixed)
+    text = source_with_buffers(program, observe(program, slots)[0], [*"abcd"], fixed=fixed)
     assert sum(line.startswith("copyto") for line in text.lines) == 1
     assert sum("r4[" in line for line in text.lines) == 1
 
 
-def test_what_follows_from_fixed_numbers_is_computed_once() -> None:
+def test_what_fixed_slots_determine_is_folded() -> None:
     program = Program(
         3,
         (Instruction(Multiply(), (0, 1), 3), Instruction(Multiply(), (3, 2), 4)),
@@ -398,11 +400,11 @@ def test_what_follows_from_fixed_numbers_is_computed_once() -> None:
     )
     fixed = {0: np.float64(3.0), 1: np.float64(7.0)}
     slots = [*fixed.values(), np.arange(4.0)]
-    text = text_of(program, observe(program, slots)[0], [*"abc"], fixed=fixed)
+    text = source_with_buffers(program, observe(program, slots)[0], [*"abc"], fixed=fixed)
     assert sum("multiply" in line for line in text.lines) == 1
-    reusing = PreallocatedProgram(program, fixed=fixed)
+    preallocated = PreallocatedProgram(program, fixed=fixed)
     for _ in range(2):
-        np.testing.assert_array_equal(reusing.trusting(slots)[0], 21 * np.arange(4.0))
+        np.testing.assert_array_equal(preallocated.call_unchecked(slots)[0], 21 * np.arange(4.0))
 
 
 def test_out_may_be_memory_that_the_program_reads() -> None:
@@ -439,7 +441,7 @@ def test_short_rows_are_added_up_by_a_matrix_product(
     )
     x = np.random.default_rng(0).normal(size=shape).astype(dtype)
     seen, _ = observe(program, [x])
-    assert any(line.startswith(calls) for line in text_of(program, seen, ["x"]).lines)
+    assert any(line.startswith(calls) for line in source_with_buffers(program, seen, ["x"]).lines)
     run = PreallocatedProgram(program)
     x[..., 0], x[..., 1] = np.inf, np.nan
     for given_x in (x, x[::-1].copy()):

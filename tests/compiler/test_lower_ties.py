@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import chainad
-from chainad.backends.numpy.buffers import text_of
+from chainad.backends.numpy.buffers import source_with_buffers
 from chainad.backends.numpy.build import observe
-from chainad.backends.numpy.emit import Namespace, into
+from chainad.backends.numpy.emit import Namespace, emit_into
 from chainad.compiler.lower import lower, prune
 from chainad.compiler.passes.peephole import ties_of
 from chainad.compiler.passes.program_builder import Writer
@@ -124,7 +124,7 @@ def test_adding_along_ties_is_right_fresh_traced_and_in_place(
     assert np.array_equal(add_tied(x, shape, ties, y), want)
     names = Namespace()
     to = x.copy()
-    text = "\n".join(into(op, ("to", "y"), "to", (own, other), True, names))
+    text = "\n".join(emit_into(op, ("to", "y"), "to", (own, other), True, names))
     exec(text, {**names.objects, "to": to, "y": y})
     assert np.array_equal(to, want)
     by_x, by_y = chainad.jacobian(lambda a, b: add_tied(a, shape, ties, b), argnums=(0, 1))(x, y)
@@ -161,8 +161,8 @@ def test_a_diagonal_is_added_where_it_lies_and_nothing_is_turned() -> None:
         want[k, :, k, :] += slots[2][k]
     np.testing.assert_allclose(found, want.reshape(20, 20), rtol=1e-14)
     # In the memory of the result, from the product on.
-    text = text_of(program, seen, ["a", "b", "c"])
-    assert not text.storage.sizes
+    text = source_with_buffers(program, seen, ["a", "b", "c"])
+    assert not text.allocation.sizes
     assert not any("copy" in line for line in text.lines)
 
 

@@ -1,7 +1,8 @@
-"""Calls: every op as a line of Python, on traced values, on arrays, and into memory given.
+"""Every op as Python source: on traced values, on plain arrays, and into preallocated memory.
 
-`traced` writes functions that can be recorded; `fresh` and `into` write what is quickest on plain
-arrays and makes row-major results: methods and ufuncs with `out`, which tracing refuses.
+`emit_traceable` writes functions that can be recorded; `emit_new` and `emit_into` write what is
+quickest on plain arrays and makes row-major results: methods and ufuncs with `out`, which tracing
+refuses.
 """
 
 from __future__ import annotations
@@ -51,14 +52,14 @@ from chainad.ir.ops import (
 )
 from chainad.ir.positions import Positions
 
-# Up to so many numbers, a matrix product adds rows up quicker than NumPy's sum does.
-SHORT_ROW = 64
+# In longer rows, NumPy's sum is quicker than a matrix product with ones.
+_MAX_MATMUL_SUM_COLUMNS = 64
 
-UFUNCS: dict[type[Op], str] = {Add: "add", Subtract: "subtract", Multiply: "multiply"}
+_UFUNCS: dict[type[Op], str] = {Add: "add", Subtract: "subtract", Multiply: "multiply"}
 
 
 class Namespace:
-    """The objects that lines of Python name."""
+    """The objects that generated source names."""
 
     def __init__(self, prefix: str = "") -> None:
         self.prefix = prefix
@@ -93,7 +94,7 @@ class Namespace:
         return self.constant((slice(None),) * axis + (key_of(positions),))
 
 
-def traced(op: Op, args: Sequence[str], names: Namespace) -> str:
+def emit_traceable(op: Op, args: Sequence[str], names: Namespace) -> str:
     """Return an expression that can be recorded."""
     match op:
         case Full(value):
@@ -117,7 +118,7 @@ def traced(op: Op, args: Sequence[str], names: Namespace) -> str:
         case Copy():
             return f"np.copy({args[0]})"
         case Add() | Subtract() | Multiply():
-            return f"{UFUNCS[type(op)]}({args[0]}, {args[1]})"
+            return f"{_UFUNCS[type(op)]}({args[0]}, {args[1]})"
         case AddAt(axis, positions):
             return f"add_at({args[0]}, {axis}, {names.constant(positions)}, {args[1]})"
         case AddTied(shape, ties):
@@ -144,11 +145,11 @@ def traced(op: Op, args: Sequence[str], names: Namespace) -> str:
             return f"{args[0]}[{index}]"
 
 
-def fresh(op: Op, args: Sequence[str], names: Namespace) -> str:
+def emit_new(op: Op, args: Sequence[str], names: Namespace) -> str:
     """Return an expression on plain arrays; elementwise results are row-major."""
     match op:
         case Add() | Subtract() | Multiply():
-            return f'{UFUNCS[type(op)]}({args[0]}, {args[1]}, order="C")'
+            return f'{_UFUNCS[type(op)]}({args[0]}, {args[1]}, order="C")'
         case Scale(factor) if factor == -1:
             return f'negative({args[0]}, order="C")'
         case Scale(factor):
@@ -157,36 +158,36 @@ def fresh(op: Op, args: Sequence[str], names: Namespace) -> str:
             return f'{args[0]}.take({names.constant(key_of(positions))}, {axis}, None, "clip")'
         case Copy():
             return f'{args[0]}.copy(order="C")'
-    return traced(op, args, names)
+    return emit_traceable(op, args, names)
 
 
-def viewed(op: Op, array: str, shape: tuple[int, ...], names: Namespace) -> str | None:
-    """Return an expression that looks at an array of known shape: the quickest one, if any is."""
+def emit_view(op: Op, array: str, shape: tuple[int, ...], names: Namespace) -> str | None:
+    """Return a quicker expression than `emit_new` for a view of an array of known shape, if any."""
     match op:
-        case Reshape(new) if (key := _axes_of_one(shape, new)) is not None:
+        case Reshape(new) if (key := _unit_axes_index(shape, new)) is not None:
             return f"{array}[{names.constant(key)}]"
         case Transpose((1, 0)):
             return f"{array}.T"
     return None
 
 
-def _axes_of_one(old: tuple[int, ...], new: tuple[int, ...]) -> tuple[Any, ...] | None:
+def _unit_axes_index(old: tuple[int, ...], new: tuple[int, ...]) -> tuple[Any, ...] | None:
     """Return what to index by to get another shape, if only axes of size 1 come or go."""
     if [n for n in old if n != 1] != [n for n in new if n != 1]:
         return None
-    here: list[Any] = [0 if n == 1 else slice(None) for n in old]
+    old_key: list[Any] = [0 if n == 1 else slice(None) for n in old]
     key: list[Any] = []
     for n in new:
         if n == 1:
             key.append(None)
             continue
-        while here[0] == 0:
-            key.append(here.pop(0))
-        key.append(here.pop(0))
-    return (*key, *here, ...)
+        while old_key[0] == 0:
+            key.append(old_key.pop(0))
+        key.append(old_key.pop(0))
+    return (*key, *old_key, ...)
 
 
-def into(
+def emit_into(
     op: Op,
     args: Sequence[str],
     to: str,
@@ -197,11 +198,11 @@ def into(
     """Return lines that write the result into the row-major array named `to`.
 
     `shapes` are those of the operands, None where they are not known; `in_place` says that `to` is
-    the memory of the first operand. Empty if the op cannot.
+    the first operand. Empty if the op cannot write into memory.
     """
     match op:
         case Add() | Subtract() | Multiply():
-            return [f"{UFUNCS[type(op)]}({args[0]}, {args[1]}, {to})"]
+            return [f"{_UFUNCS[type(op)]}({args[0]}, {args[1]}, {to})"]
         case Scale(factor):
             if factor == -1:
                 return [f"negative({args[0]}, {to})"]
@@ -231,46 +232,46 @@ def into(
             first = [] if in_place else [f"copyto({to}, {args[0]})"]
             return [*first, f"add_tied_into({to}, {shape}, {ties}, {args[1]})"]
         case Scatter():
-            return _scattered(op, args, to, shapes, names)
+            return _emit_scatter(op, args, to, shapes, names)
     return []
 
 
-def product_with_ones(
+def emit_sum_as_matmul(
     op: Op, arg: str, to: str, shape: tuple[int, ...], dtype: np.dtype[Any], names: Namespace
 ) -> str | None:
-    """Return a line that sums a row-major array over its last axis but one, if that is short.
+    """Return a line that sums a row-major array over its last axis but one, if rows are short.
 
-    NumPy starts a loop of its own for every row, and adds up just as plainly as BLAS does: so it
-    loses nothing in precision, and several times as long on rows of a few numbers.
+    NumPy's sum starts a loop for every row, which takes several times as long on short rows, and
+    is no more accurate along this axis than BLAS.
     """
     if not isinstance(op, Sum) or op.axes != (len(shape) - 2,) or len(shape) < 2:
         return None
-    if dtype.kind != "f" or dtype.itemsize < 4 or not 0 < shape[-1] <= SHORT_ROW:
+    if dtype.kind != "f" or dtype.itemsize < 4 or not 0 < shape[-1] <= _MAX_MATMUL_SUM_COLUMNS:
         return None
     return f"matmul({names.constant(np.ones(shape[-2], dtype))}, {arg}, {to})"
 
 
-def _scattered(
+def _emit_scatter(
     op: Scatter,
     args: Sequence[str],
     to: str,
     shapes: Sequence[tuple[int, ...] | None],
     names: Namespace,
 ) -> list[str]:
-    """Return lines that write regions at regular places one by one, all others together."""
+    """Return lines that write regions at strided positions one by one, all others together."""
     lines: list[str] = []
     rest: list[tuple[Positions, tuple[int, ...], Sequence[str]]] = []
     signs = op.signs or ((1,),) * len(op.positions)
     start = 0
     for where, own in zip(op.positions, signs, strict=True):
         end = start + len(own)
-        terms, is_flat = (
+        terms, is_1d = (
             args[start:end],
             all(s is not None and len(s) <= 1 for s in shapes[start:end]),
         )
         start = end
-        if op.covers and isinstance(where, range) and is_flat:
-            lines += _summed(own, terms, f"{to}[{names.constant(key_of(where))}]")
+        if op.covers and isinstance(where, range) and is_1d:
+            lines += _emit_sum(own, terms, f"{to}[{names.constant(key_of(where))}]")
         else:
             rest.append((where, own, terms))
     if rest:
@@ -280,8 +281,8 @@ def _scattered(
     return lines
 
 
-def _summed(signs: Sequence[int], terms: Sequence[str], to: str) -> list[str]:
-    """Return lines that write a sum of terms with signs into what `to` spells."""
+def _emit_sum(signs: Sequence[int], terms: Sequence[str], to: str) -> list[str]:
+    """Return lines that write a sum of signed terms into the expression `to`."""
     total = terms[0]
     if len(terms) == 1:
         return [f"{to} = {total}" if signs[0] == 1 else f"negative({total}, {to})"]

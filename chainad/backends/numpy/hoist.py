@@ -1,4 +1,4 @@
-"""Programs in two parts: what constant arrays determine is made again only when these changed."""
+"""Constant hoisting: what depends on constant arrays alone is recomputed only if these changed."""
 
 from __future__ import annotations
 
@@ -17,36 +17,37 @@ Array = npt.NDArray[Any]
 
 
 class HoistedProgram:
-    """Runs `per_call` behind what `once` makes of constant slots.
+    """Runs `per_call` on the slots and what `hoisted` makes of the constant ones.
 
-    The arrays are the user's, who may overwrite them: copies of them tell whether that happened.
+    The arrays are the user's, who may overwrite them: they are compared with copies.
     """
 
     def __init__(
-        self, once: Program, per_call: Callable[[Sequence[Any], Any], tuple[Any, ...]]
+        self, hoisted: Program, per_call: Callable[[Sequence[Any], Any], tuple[Any, ...]]
     ) -> None:
-        self._once = build(once)
-        self._read = once.used_slots
+        self._hoisted = build(hoisted)
+        self._constant_slots = hoisted.used_slots
         self._per_call = per_call
-        self._kept: tuple[list[Array], tuple[Any, ...]] | None = None
+        self._cached: tuple[list[Array], tuple[Any, ...]] | None = None
 
     def __call__(self, slots: Sequence[Any], out: Any = None) -> tuple[Any, ...]:
-        return self._per_call([*slots, *self._made(slots)], out)
+        return self._per_call([*slots, *self._hoisted_values(slots)], out)
 
-    def _made(self, slots: Sequence[Any]) -> tuple[Any, ...]:
-        kept = self._kept
-        if kept is None or not all(
-            np.array_equal(slots[k], copy) for k, copy in zip(self._read, kept[0], strict=True)
+    def _hoisted_values(self, slots: Sequence[Any]) -> tuple[Any, ...]:
+        cached = self._cached
+        if cached is None or not all(
+            np.array_equal(slots[k], copy)
+            for k, copy in zip(self._constant_slots, cached[0], strict=True)
         ):
-            copies = [np.array(slots[k]) for k in self._read]
-            known = dict(zip(self._read, copies, strict=True))
-            kept = copies, self._once([known.get(k) for k in range(len(slots))])
-            self._kept = kept  # in one piece: another thread may read it
-        return kept[1]
+            copies = [np.array(slots[k]) for k in self._constant_slots]
+            known = dict(zip(self._constant_slots, copies, strict=True))
+            cached = copies, self._hoisted([known.get(k) for k in range(len(slots))])
+            self._cached = cached  # one assignment: another thread may read it
+        return cached[1]
 
 
 def multiplications_in(program: Program, slots: Sequence[Any]) -> int:
-    """Return the scalar multiplications in the matrix products of a program, by a run of it."""
-    seen, _ = observe(program, slots)
+    """Run a program; return the scalar multiplications in its matrix products."""
+    types, _ = observe(program, slots)
     products = [i for i in program.instructions if isinstance(i.op, MatMul)]
-    return sum(prod(seen[i.output].shape) * seen[i.inputs[0]].shape[-1] for i in products)
+    return sum(prod(types[i.output].shape) * types[i.inputs[0]].shape[-1] for i in products)
