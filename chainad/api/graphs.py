@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import networkx as nx
 import numpy as np
 
 from chainad.errors import InputError
@@ -17,6 +16,9 @@ from chainad.planning.linear_graph import Edge, LinearGraph
 from chainad.planning.plan import Plan
 from chainad.planning.search.budget import Effort, aim_of
 from chainad.structure import dense, identity
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 Named: TypeAlias = Hashable  # a vertex as the user calls it
 Pair: TypeAlias = tuple[Named, Named]
@@ -109,6 +111,8 @@ def _problem(
     outputs: Sequence[Named] | None,
     dimensions: int | Mapping[Named, int] | None,
 ) -> _Problem:
+    import networkx as nx  # slow to load
+
     given = _as_graph(graph)
     starts = _ends(given, inputs, "inputs", [v for v in given if not given.in_degree(v)])
     stops = _ends(given, outputs, "outputs", [v for v in given if not given.out_degree(v)])
@@ -154,6 +158,8 @@ def _problem(
 
 def _as_graph(graph: Any) -> nx.MultiDiGraph:
     """Return the edges as a networkx graph, in the order in which they are given."""
+    import networkx as nx  # slow to load
+
     if isinstance(graph, nx.Graph):
         if not graph.is_directed():
             raise InputError(
@@ -238,6 +244,8 @@ def _sizes(
 
 def _between(graph: nx.MultiDiGraph, starts: list[Named], stops: list[Named]) -> set[Named]:
     """Return the vertices on paths from an input to an output."""
+    import networkx as nx  # slow to load
+
     behind, ahead = set(starts), set(stops)
     order = list(nx.topological_sort(graph))
     for v in order:

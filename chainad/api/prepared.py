@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from chainad.backends.numpy.build import Runner, build
 from chainad.compiler.chunked_programs import compile_chunks
 from chainad.compiler.linearize import Linearized, evaluate, linear_graph
 from chainad.compiler.lower import lower
-from chainad.compiler.matrix_free import JacobianOperator, Sweeps
+from chainad.compiler.matrix_free import Sweeps, linear_operator
 from chainad.errors import InputError, PlanError
 from chainad.frontends.numpy.trace import Run
 from chainad.frontends.numpy.traced_calls import Tracer
@@ -27,6 +28,9 @@ from chainad.planning.memory import plan_within
 from chainad.planning.plan import Plan
 from chainad.structure.linear_operators import Operator
 from chainad.structure.results import Form
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def _build(run: Run, how: Options) -> Prepared:
     return Prepared(linearized, made, lowered.forms, program.used_slots, build(program), program)
 
 
-def operators(run: Run) -> list[JacobianOperator]:
+def operators(run: Run) -> list[LinearOperator]:
     """Return a matrix-free operator for every output and argument.
 
     Raises
@@ -121,7 +125,7 @@ def operators(run: Run) -> list[JacobianOperator]:
     # The operator outlives this call: numbers that the user may overwrite are its own.
     kept = [x.copy() if isinstance(x, (np.ndarray, Operator)) else x for x in slots]
     return [
-        JacobianOperator(each, kept, dtype_of(run, o, i))
+        linear_operator(each, kept, dtype_of(run, o, i))
         for each, (o, i) in zip(sweeps, pairs(run), strict=True)
     ]
 

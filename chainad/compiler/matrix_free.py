@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse.linalg import LinearOperator
 
 from chainad.backends.numpy.build import Runner, build
 from chainad.compiler.lower import lower
@@ -23,6 +22,9 @@ from chainad.ir.cache import Cache
 from chainad.planning.linear_graph import Edge, LinearGraph, Vertex
 from chainad.planning.plan import follow
 from chainad.structure import Ops, dense
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
 
 Array = npt.NDArray[Any]
 
@@ -119,28 +121,26 @@ def _between(graph: LinearGraph, start: Vertex, end: Vertex) -> tuple[list[int],
     return slots, LinearGraph(graph.shapes, (start,), (end,), edges)
 
 
-class JacobianOperator(LinearOperator):  # type: ignore[misc]
-    """A Jacobian as a `scipy.sparse.linalg.LinearOperator`, rows and columns raveled.
+def linear_operator(sweeps: Sweeps, slots: Sequence[Any], dtype: np.dtype[Any]) -> LinearOperator:
+    """Return a Jacobian as a `scipy.sparse.linalg.LinearOperator`, rows and columns raveled.
 
     `J.matvec(v)` (or `J @ v`) pushes a tangent forward, `J.rmatvec(u)` (or `J.T @ u`) pulls an
-    adjoint back; matrices are swept through at once. The local Jacobians are those of the point
-    where the operator was made.
+    adjoint back; matrices are swept through at once. The local Jacobians are those in `slots`.
     """
+    from scipy.sparse.linalg import LinearOperator  # slow to load
 
-    def __init__(self, sweeps: Sweeps, slots: Sequence[Any], dtype: np.dtype[Any]) -> None:
-        self._sweeps = sweeps
-        self._slots = slots
-        n, m = (prod(shape) for shape in sweeps.shapes)
-        super().__init__(dtype, (m, n))
+    def matmat(x: Array) -> Array:
+        return sweeps.jvp(slots, np.asarray(x))
 
-    def _matmat(self, x: Array) -> Array:
-        return self._sweeps.jvp(self._slots, np.asarray(x))
+    def rmatmat(x: Array) -> Array:
+        return sweeps.vjp(slots, np.conj(x).T).conj().T
 
-    def _matvec(self, x: Array) -> Array:
-        return self._matmat(x.reshape(-1, 1)).reshape(-1)
-
-    def _rmatmat(self, x: Array) -> Array:
-        return self._sweeps.vjp(self._slots, np.conj(x).T).conj().T
-
-    def _rmatvec(self, x: Array) -> Array:
-        return self._rmatmat(x.reshape(-1, 1)).reshape(-1)
+    n, m = (prod(shape) for shape in sweeps.shapes)
+    return LinearOperator(
+        (m, n),
+        matvec=lambda x: matmat(x.reshape(-1, 1)),
+        rmatvec=lambda x: rmatmat(x.reshape(-1, 1)),
+        matmat=matmat,
+        rmatmat=rmatmat,
+        dtype=dtype,
+    )

@@ -19,7 +19,7 @@ from timeit import repeat
 from typing import Any
 
 import numpy as np
-import scipy.linalg
+import scipy  # loads scipy.linalg when it is first used
 
 from chainad.errors import ChainadError
 from chainad.ir.array_functions import place, sparse_dot

@@ -7,7 +7,7 @@ from math import log2
 from typing import Any
 
 import numpy as np
-import scipy.fft
+import scipy  # loads scipy.fft when it is first used
 
 from chainad.ir.graph import Argument
 from chainad.rules.base import Local, Locals, dispatching, normalize_axes, operator, rule
@@ -17,10 +17,9 @@ from chainad.structure.linear_operators import Operator
 from chainad.structure.structure import Axis
 
 
-def _as_numpy(
-    scipy_function: Callable[..., Any], function: Callable[..., Any]
-) -> Callable[..., Any]:
+def _as_numpy(name: str) -> Callable[..., Any]:
     """Wrap a transform that NumPy has under the same name, with the same arguments."""
+    function = getattr(np.fft, name)
 
     def definition(
         x: Any,
@@ -32,21 +31,21 @@ def _as_numpy(
     ) -> Any:
         return function(x, *args, **kwargs)
 
-    return wrapper_of(scipy_function)(definition)
+    return wrapper_of("scipy.fft", name)(definition)
 
 
-fft = _as_numpy(scipy.fft.fft, np.fft.fft)
-ifft = _as_numpy(scipy.fft.ifft, np.fft.ifft)
-rfft = _as_numpy(scipy.fft.rfft, np.fft.rfft)
-irfft = _as_numpy(scipy.fft.irfft, np.fft.irfft)
-fft2 = _as_numpy(scipy.fft.fft2, np.fft.fft2)
-ifft2 = _as_numpy(scipy.fft.ifft2, np.fft.ifft2)
-rfft2 = _as_numpy(scipy.fft.rfft2, np.fft.rfft2)
-irfft2 = _as_numpy(scipy.fft.irfft2, np.fft.irfft2)
-fftn = _as_numpy(scipy.fft.fftn, np.fft.fftn)
-ifftn = _as_numpy(scipy.fft.ifftn, np.fft.ifftn)
-rfftn = _as_numpy(scipy.fft.rfftn, np.fft.rfftn)
-irfftn = _as_numpy(scipy.fft.irfftn, np.fft.irfftn)
+fft = _as_numpy("fft")
+ifft = _as_numpy("ifft")
+rfft = _as_numpy("rfft")
+irfft = _as_numpy("irfft")
+fft2 = _as_numpy("fft2")
+ifft2 = _as_numpy("ifft2")
+rfft2 = _as_numpy("rfft2")
+irfft2 = _as_numpy("irfft2")
+fftn = _as_numpy("fftn")
+ifftn = _as_numpy("ifftn")
+rfftn = _as_numpy("rfftn")
+irfftn = _as_numpy("irfftn")
 
 
 # ------------------------------------------------- cosine and sine transforms
@@ -132,7 +131,7 @@ _INVERSE_NORM = {None: "forward", "backward": "forward", "forward": "backward", 
 
 
 def _wrap_pair(
-    function: Callable[..., Any], scipy_function: Callable[..., Any], inverse: Callable[..., Any]
+    function: Callable[..., Any], name: str, inverse: str
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Wrap a transform and its inverse."""
 
@@ -150,14 +149,14 @@ def _wrap_pair(
     ) -> Any:
         return forward(x, _TRANSPOSED_TYPE[type], n, axis, _INVERSE_NORM[norm], **options)
 
-    return wrapper_of(scipy_function)(forward), wrapper_of(inverse)(back)
+    return wrapper_of("scipy.fft", name)(forward), wrapper_of("scipy.fft", inverse)(back)
 
 
-dct, idct = _wrap_pair(cosine_transform, scipy.fft.dct, scipy.fft.idct)
-dst, idst = _wrap_pair(sine_transform, scipy.fft.dst, scipy.fft.idst)
+dct, idct = _wrap_pair(cosine_transform, "dct", "idct")
+dst, idst = _wrap_pair(sine_transform, "dst", "idst")
 
 
-def _along(function: Callable[..., Any], scipy_function: Callable[..., Any]) -> Callable[..., Any]:
+def _along(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     """Wrap a transform along several axes."""
 
     def definition(
@@ -169,10 +168,10 @@ def _along(function: Callable[..., Any], scipy_function: Callable[..., Any]) -> 
             x = function(x, type, None, axis, norm, **options)
         return x
 
-    return wrapper_of(scipy_function)(definition)
+    return wrapper_of("scipy.fft", name)(definition)
 
 
-dctn = _along(dct, scipy.fft.dctn)
-idctn = _along(idct, scipy.fft.idctn)
-dstn = _along(dst, scipy.fft.dstn)
-idstn = _along(idst, scipy.fft.idstn)
+dctn = _along(dct, "dctn")
+idctn = _along(idct, "idctn")
+dstn = _along(dst, "dstn")
+idstn = _along(idst, "idstn")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scipy.linalg
+import scipy  # loads scipy.linalg when it is first used
 
 from chainad.ir.graph import Argument
 from chainad.rules.base import (
@@ -71,7 +71,7 @@ def _positive_solve(y: Argument, a: Argument, b: Argument) -> Composite:
     return locals_of_solve(y, a, b, PositiveInverse, a.shape[-1] ** 2)
 
 
-@wrapper_of(scipy.linalg.solve_triangular)
+@wrapper_of("scipy.linalg")
 def solve_triangular(
     a: Any,
     b: Any,
@@ -92,7 +92,7 @@ def solve_triangular(
     return triangular_solve(np.transpose(half), b, not lower)
 
 
-@wrapper_of(scipy.linalg.solve)
+@wrapper_of("scipy.linalg")
 def solve(
     a: Any,
     b: Any,
@@ -132,7 +132,7 @@ class _Factorization(tuple[Any, ...]):
         return found
 
 
-@wrapper_of(scipy.linalg.cho_factor)
+@wrapper_of("scipy.linalg")
 def cho_factor(
     a: Any, lower: bool = False, overwrite_a: bool = False, check_finite: bool = True
 ) -> Any:
@@ -143,7 +143,7 @@ def cho_factor(
     return _Factorization.of(_symmetric(a, lower), factor, lower)
 
 
-@wrapper_of(scipy.linalg.cho_solve)
+@wrapper_of("scipy.linalg")
 def cho_solve(
     c_and_lower: Any, b: Any, overwrite_b: bool = False, check_finite: bool = True
 ) -> Any:
@@ -156,7 +156,7 @@ def cho_solve(
     return triangular_solve(last, triangular_solve(first, b, True), False)
 
 
-@wrapper_of(scipy.linalg.lu_factor)
+@wrapper_of("scipy.linalg")
 def lu_factor(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any:
     _refuse_batch(a)
     return _Factorization.of(a, packed_factors(a), scipy.linalg.lu_factor(values_of(a))[1])
@@ -196,7 +196,7 @@ def _in_shape(y: Argument, a: Argument, formula: Any) -> Any:
     return lambda *values: np.reshape(formula(*values), shape)
 
 
-@wrapper_of(scipy.linalg.lu_solve)
+@wrapper_of("scipy.linalg")
 def lu_solve(
     lu_and_piv: Any, b: Any, trans: int = 0, overwrite_b: bool = False, check_finite: bool = True
 ) -> Any:
@@ -216,7 +216,7 @@ def lu_solve(
 # ------------------------------------------------------------------ as NumPy's
 
 
-@wrapper_of(scipy.linalg.inv)
+@wrapper_of("scipy.linalg")
 def inv(
     a: Any,
     overwrite_a: bool = False,
@@ -229,12 +229,12 @@ def inv(
     return np.linalg.inv(a)
 
 
-@wrapper_of(scipy.linalg.det)
+@wrapper_of("scipy.linalg")
 def det(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any:
     return np.linalg.det(as_double(a))
 
 
-@wrapper_of(scipy.linalg.cholesky)
+@wrapper_of("scipy.linalg")
 def cholesky(
     a: Any, lower: bool = False, overwrite_a: bool = False, check_finite: bool = True
 ) -> Any:
@@ -250,7 +250,7 @@ def symmetric_eigenvectors(a: Any, uplo: Any) -> Any:
 rule(symmetric_eigenvectors)(eigenvectors_locals)
 
 
-@wrapper_of(scipy.linalg.eigh)
+@wrapper_of("scipy.linalg")
 def eigh(
     a: Any,
     b: Any = None,
@@ -269,25 +269,25 @@ def eigh(
     return values if eigvals_only else (values, symmetric_eigenvectors(a, uplo))
 
 
-@wrapper_of(scipy.linalg.eigvalsh)
+@wrapper_of("scipy.linalg")
 def eigvalsh(
     a: Any, b: Any = None, *, lower: bool = True, check_finite: bool = True, **options: Any
 ) -> Any:
     return eigh(a, b, lower=lower, eigvals_only=True, **options)
 
 
-@wrapper_of(scipy.linalg.svdvals)
+@wrapper_of("scipy.linalg")
 def svdvals(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any:
     return np.linalg.svdvals(a)
 
 
-@wrapper_of(scipy.linalg.pinv)
+@wrapper_of("scipy.linalg")
 def pinv(a: Any, *, check_finite: bool = True, **options: Any) -> Any:
     refuse_unless(not options, "only pinv(a) is differentiated")
     return np.linalg.pinv(a)
 
 
-@wrapper_of(scipy.linalg.norm)
+@wrapper_of("scipy.linalg")
 def norm(
     a: Any, ord: Any = None, axis: Any = None, keepdims: bool = False, check_finite: bool = True
 ) -> Any:
@@ -320,7 +320,7 @@ def _exponential(y: Argument, a: Argument) -> Locals:
     return {a: _local_operator(y, a, 16 * a.shape[0] ** 3, make)}
 
 
-@wrapper_of(scipy.linalg.expm)
+@wrapper_of("scipy.linalg")
 def expm(A: Any) -> Any:
     if np.ndim(A) > 2:
         return np.stack([expm(each) for each in A])
@@ -342,7 +342,7 @@ def _square_root(y: Argument, a: Argument) -> Locals:
     return {a: _local_operator(y, a, 25 * a.shape[0] ** 3, make)}
 
 
-@wrapper_of(scipy.linalg.sqrtm)
+@wrapper_of("scipy.linalg")
 def sqrtm(A: Any) -> Any:
     _refuse_batch(A)
     refuse_unless(
@@ -355,7 +355,7 @@ def sqrtm(A: Any) -> Any:
 # ------------------------------------------------------------------- builders
 
 
-@wrapper_of(scipy.linalg.block_diag)
+@wrapper_of("scipy.linalg")
 def block_diag(*arrs: Any) -> Any:
     blocks = [np.atleast_2d(block) for block in arrs]
     width, left, rows = sum(np.shape(block)[1] for block in blocks), 0, []
@@ -366,7 +366,7 @@ def block_diag(*arrs: Any) -> Any:
     return np.concatenate(rows)
 
 
-@wrapper_of(scipy.linalg.toeplitz)
+@wrapper_of("scipy.linalg")
 def toeplitz(c: Any, r: Any = None) -> Any:
     refuse_unless(np.ndim(c) <= 1 and np.ndim(r) <= 1, "only vectors are differentiated")
     c = np.ravel(c)
@@ -375,14 +375,14 @@ def toeplitz(c: Any, r: Any = None) -> Any:
     return np.concatenate([np.flip(c), r[1:]])[m - 1 - np.arange(m)[:, None] + np.arange(n)]
 
 
-@wrapper_of(scipy.linalg.circulant)
+@wrapper_of("scipy.linalg")
 def circulant(c: Any) -> Any:
     refuse_unless(np.ndim(c) == 1, "only vectors are differentiated")
     n = np.size(c)
     return c[(np.arange(n)[:, None] - np.arange(n)) % n]
 
 
-@wrapper_of(scipy.linalg.solve_sylvester)
+@wrapper_of("scipy.linalg")
 def solve_sylvester(a: Any, b: Any, q: Any) -> Any:
     # (a (x) 1 + 1 (x) b^T) vec(x) = vec(q), by rows.
     m, n = np.shape(q)

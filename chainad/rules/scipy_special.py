@@ -31,7 +31,7 @@ def _log_of_sum(y: Argument, x: Argument, axis: Any = None, keepdims: Any = Fals
     return {x: Local(reduction_arrangement(y, x, axes, None), formula)}
 
 
-@wrapper_of(sp.logsumexp)
+@wrapper_of("scipy.special")
 def logsumexp(
     a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, return_sign: bool = False
 ) -> Any:
@@ -44,12 +44,12 @@ def logsumexp(
     return log_of_sum(a, axis, keepdims)
 
 
-@wrapper_of(sp.log_softmax)
+@wrapper_of("scipy.special")
 def log_softmax(x: Any, axis: Any = None) -> Any:
     return x - log_of_sum(x, axis, True)
 
 
-@wrapper_of(sp.softmax)
+@wrapper_of("scipy.special")
 def softmax(x: Any, axis: Any = None) -> Any:
     return np.exp(log_softmax(x, axis))
 
@@ -57,7 +57,7 @@ def softmax(x: Any, axis: Any = None) -> Any:
 # ------------------------------------------------------------- gamma and zeta
 
 
-@wrapper_of(sp.multigammaln)
+@wrapper_of("scipy.special")
 def multigammaln(a: Any, d: int) -> Any:
     shifts = np.arange(d) / 2
     if np.any(np.less_equal(a, 0.5 * (d - 1))):
@@ -66,14 +66,14 @@ def multigammaln(a: Any, d: int) -> Any:
     return constant + np.sum(sp.gammaln(a[..., None] - shifts), axis=-1)
 
 
-@wrapper_of(sp.factorial)
+@wrapper_of("scipy.special")
 def factorial(n: Any, exact: bool = False, extend: str = "zero") -> Any:
     if exact or np.any(np.less(n, 0)):
         raise NotImplementedError("only factorial(n) of n >= 0 is differentiated")
     return sp.gamma(as_double(n) + 1)
 
 
-@wrapper_of(sp.comb)
+@wrapper_of("scipy.special")
 def comb(N: Any, k: Any, *, exact: bool = False, repetition: bool = False) -> Any:
     if exact or np.any(np.less(N, k)) or np.any(np.less(k, 0)):
         raise NotImplementedError("only comb(N, k) with 0 <= k <= N is differentiated")
@@ -109,9 +109,9 @@ def _spherical(scipy_function: Callable[..., Any], down: float, up: float) -> Ca
     def definition(n: Any, z: Any, derivative: bool = False) -> Any:
         return slope(None, n, z) if derivative else function(n, z)
 
-    wrapper = wrapper_of(scipy_function)(definition)
-    SPHERICAL[wrapper] = function
-    return wrapper
+    ours = wrapper_of("scipy.special", scipy_function.__name__)(definition)
+    SPHERICAL[ours] = function
+    return ours
 
 
 spherical_jn = _spherical(sp.spherical_jn, 1.0, -1.0)

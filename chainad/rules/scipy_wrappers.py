@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import wraps
+from importlib import import_module
 from typing import Any
 
 from chainad.rules.base import DEFINED, dispatching
@@ -48,16 +50,25 @@ def instead_of_scipy(calls: Sequence[tuple[str, str]]) -> str:
     return ""
 
 
-def wrapper_of(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Make the wrapper of a function of SciPy's; the decorated function is its definition."""
-    module, name = ".".join(function.__module__.split(".")[:2]), function.__name__
+def wrapper_of(module: str, name: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make the wrapper of a function of SciPy, by default of the name of its definition.
+
+    The decorated function is that definition; SciPy's module is loaded at the first call.
+    """
 
     def register(definition: Callable[..., Any]) -> Callable[..., Any]:
-        wrapper = dispatching(function)
+        definition.__name__ = name or definition.__name__
+
+        @wraps(definition)
+        def plain(*args: Any, **kwargs: Any) -> Any:
+            return getattr(import_module(module), definition.__name__)(*args, **kwargs)
+
+        wrapper = dispatching(plain)
         wrapper.__module__ = f"chainad.{module}"
-        wrapper.__doc__ = f"The function {module}.{name}, for traced values as well."
+        wrapper.__qualname__ = wrapper.__name__
+        wrapper.__doc__ = f"The function {module}.{wrapper.__name__}, for traced values as well."
         DEFINED[wrapper] = definition
-        WRAPPERS[module, name] = f"chainad.{module}.{name}"
+        WRAPPERS[module, wrapper.__name__] = f"{wrapper.__module__}.{wrapper.__name__}"
         return wrapper
 
     return register

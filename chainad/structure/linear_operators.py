@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.linalg
+import scipy  # loads scipy.linalg when it is first used
 
 Array = npt.NDArray[Any]
 

@@ -12,8 +12,6 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-import networkx as nx
-
 from chainad.planning.bounds import least_cut
 from chainad.planning.chain.chain import chain
 from chainad.planning.cost_models import multiplications
@@ -46,6 +44,8 @@ def components(graph: Compact[Any]) -> list[list[int]]:
 
 def split(graph: Compact[Any]) -> tuple[list[list[int]], list[int]]:
     """Return the inner vertices of the blocks between safe cut vertices, and these."""
+    import networkx as nx  # slow to load
+
     inside = set(graph.inner)
     pairs = [
         (v, w) for v in graph.inner for w in graph.neighbours(graph.start, v)[1] if w in inside
@@ -61,6 +61,8 @@ def split(graph: Compact[Any]) -> tuple[list[list[int]], list[int]]:
 
 def _safe(graph: Compact[Any], pairs: list[tuple[int, int]]) -> set[int]:
     """Return the cut vertices at which it is safe to split."""
+    import networkx as nx  # slow to load
+
     where: dict[int, list[set[int]]] = {}
     for block in nx.biconnected_components(nx.Graph(pairs)):
         for v in block:
