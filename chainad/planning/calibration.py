@@ -24,7 +24,7 @@ import scipy  # loads scipy.linalg when it is first used
 from chainad.errors import ChainadError
 from chainad.ir.array_functions import place, sparse_dot
 from chainad.ir.positions import positions
-from chainad.structure.cost import KINDS, Work
+from chainad.structure.operation_counts import KINDS, Work
 
 FORMAT = "chainad calibration 1"
 SHIPPED = "shipped table"

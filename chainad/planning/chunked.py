@@ -22,8 +22,8 @@ from chainad.planning.report import bytes_text
 from chainad.planning.serialize import fields_of, text_of
 from chainad.planning.steps import Step
 from chainad.structure import arrange
-from chainad.structure.serialize import a_text, a_tuple, an_integer, refuse
 from chainad.structure.structure import Axis
+from chainad.structure.to_json import a_text, a_tuple, an_integer, refuse
 
 Side = Literal["columns", "rows"]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from chainad.errors import PlanError, unknown
 from chainad.planning.calibration import Calibration, known
 from chainad.structure import Product, Total
-from chainad.structure.cost import Work, of_materialize, of_product, of_total
+from chainad.structure.operation_counts import Work, of_materialize, of_product, of_total
 from chainad.structure.structure import Structure
 
 if TYPE_CHECKING:

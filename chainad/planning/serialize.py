@@ -17,7 +17,8 @@ from chainad.ir.graph import Origin, Site
 from chainad.planning.linear_graph import Edge, LinearGraph, Vertex
 from chainad.planning.orders import EdgeElimination, Item
 from chainad.structure import Sweep
-from chainad.structure.serialize import (
+from chainad.structure.structure import Structure
+from chainad.structure.to_json import (
     a_flag,
     a_list,
     a_text,
@@ -29,7 +30,6 @@ from chainad.structure.serialize import (
     short,
     write_structure,
 )
-from chainad.structure.structure import Structure
 
 if TYPE_CHECKING:
     from chainad.planning.plan import Plan

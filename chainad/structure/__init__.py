@@ -14,7 +14,7 @@ Source: the ties are the generalised Kronecker deltas of index notation; for pro
 of Jacobians see Griewank & Walther, *Evaluating Derivatives*, 2nd ed., ch. 9-10.
 """
 
-from chainad.structure.build import Arrangement, Ops, arrange, dense, diagonal, identity
+from chainad.structure.constructors import Arrangement, Ops, arrange, dense, diagonal, identity
 from chainad.structure.csr import Layout, lay_out
 from chainad.structure.materialize import flat_places, to_dense, to_vector
 from chainad.structure.product import Product, Sweep, materialize_operator, multiply, staged

@@ -7,7 +7,7 @@ from math import prod
 
 from chainad.ir.ops import Broadcast, Place, Reshape
 from chainad.ir.positions import Positions, positions
-from chainad.structure.build import Ops
+from chainad.structure.constructors import Ops
 from chainad.structure.normal_form import Operand
 from chainad.structure.structure import Structure
 

@@ -21,7 +21,7 @@ from chainad.ir.program import Program
 from chainad.planning.linear_graph import Edge, LinearGraph, may_part
 from chainad.planning.plan import follow
 from chainad.structure import add, stay_apart
-from chainad.structure.build import arrange
+from chainad.structure.constructors import arrange
 from chainad.structure.structure import Axis, Structure
 from chainad.testing import apply_op, path_sum, run_program
 

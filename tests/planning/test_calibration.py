@@ -14,7 +14,7 @@ import chainad
 from chainad.errors import ChainadError
 from chainad.planning import calibration
 from chainad.planning.calibration import SHIPPED_TABLE, STORED, Calibration, calibrate, known, path
-from chainad.structure.cost import KINDS, Work
+from chainad.structure.operation_counts import KINDS, Work
 
 
 @pytest.fixture

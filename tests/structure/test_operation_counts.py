@@ -27,7 +27,7 @@ from chainad.planning.calibration import SHIPPED_TABLE
 from chainad.planning.cost_models import by_bytes, by_time, model_of
 from chainad.planning.plan import follow
 from chainad.structure import dense, diagonal, identity, multiply
-from chainad.structure.cost import Work, of_product, of_total
+from chainad.structure.operation_counts import Work, of_product, of_total
 from chainad.structure.structure import Action, Structure
 from chainad.testing import random_chain
 
