@@ -28,7 +28,7 @@ from chainad.ir.program import Program
 from chainad.ir.scalar_graph import NotScalarError
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
-from chainad.structure.results import Dense, Form
+from chainad.structure.results import DenseForm, ResultForm
 
 # Scalar operations that Python does in the time of one NumPy call.
 LINES_PER_CALL = 12
@@ -161,13 +161,13 @@ def _ignoring(run: Runner) -> Callable[[Sequence[Any], Any], Any]:
 
 
 def _buffers(
-    of: Differentiator, found: Recorded, forms: Sequence[Form | None]
+    of: Differentiator, found: Recorded, forms: Sequence[ResultForm | None]
 ) -> Callable[[Any], list[Any] | None]:
     """Return what tells whether a result can be written into the user's `out` at once."""
     if len(forms) != 1 or not of.how.is_single or found.is_tuple:
         return _no_buffers
     (form,) = forms
-    if not isinstance(form, Dense):
+    if not isinstance(form, DenseForm):
         return _no_buffers
     return partial(_fitting, form.shape, found.kinds[0])
 

@@ -14,17 +14,17 @@ from chainad.errors import InputError, TooLargeError
 from chainad.frontends.numpy.trace import Run
 from chainad.frontends.numpy.traced_calls import Tracer
 from chainad.planning.report import bytes_text
-from chainad.structure.results import Dense, Form, zero
+from chainad.structure.results import DenseForm, ResultForm, zero
 
 
 def assembler(
-    run: Run, forms: Sequence[Form | None], output: str, one_argument: bool
+    run: Run, forms: Sequence[ResultForm | None], output: str, one_argument: bool
 ) -> Callable[[Sequence[Any]], Any]:
     """Return what makes the Jacobians of the results of a program; it keeps no numbers."""
     dtypes = [dtype_of(run, o, i) for o, i in pairs(run)]
     ends = [(np.shape(run.values[o]), np.shape(run.input(i))) for o, i in pairs(run)]
     is_tuple, count = run.is_tuple, run.tape.n_inputs
-    if len(forms) == 1 and isinstance(forms[0], Dense) and one_argument and not is_tuple:
+    if len(forms) == 1 and isinstance(forms[0], DenseForm) and one_argument and not is_tuple:
         (dtype,) = dtypes
         return lambda arrays: _cast(arrays[0], dtype, output)
 

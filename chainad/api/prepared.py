@@ -27,7 +27,7 @@ from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.memory import plan_within
 from chainad.planning.plan import Plan
 from chainad.structure.linear_operators import Operator
-from chainad.structure.results import Form
+from chainad.structure.results import ResultForm
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
@@ -39,7 +39,7 @@ class Prepared:
 
     linearized: Linearized
     plan: Plan | ChunkedPlan
-    forms: tuple[Form | None, ...]
+    forms: tuple[ResultForm | None, ...]
     used_slots: tuple[int, ...]
     run: Runner
     program: Program | None = None

@@ -13,7 +13,7 @@ from chainad.compiler.lower import Lowered, lower
 from chainad.ir.array_functions import key_of, place
 from chainad.planning.chunked import Chunk, ChunkedPlan
 from chainad.structure import Ops
-from chainad.structure.results import Dense
+from chainad.structure.results import DenseForm
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ class Chunks:
     plan : ChunkedPlan
     programs : tuple
         Every block, what it is lowered to, and what runs that.
-    forms : tuple of Dense or None
+    forms : tuple of DenseForm or None
         The form of every result, outputs first; None stands for a zero one.
     """
 
     plan: ChunkedPlan
     programs: tuple[tuple[Chunk, Lowered, Runner], ...]
-    forms: tuple[Dense | None, ...]
+    forms: tuple[DenseForm | None, ...]
 
     @property
     def used_slots(self) -> tuple[int, ...]:
@@ -88,7 +88,7 @@ def compile_chunks(plan: ChunkedPlan, arrangements: Sequence[Ops]) -> Chunks:
     programs: list[tuple[Chunk, Lowered, Runner]] = []
     shapes = plan.graph.shapes
     ends = [(o, i) for o in plan.graph.outputs for i in plan.graph.inputs]
-    forms: list[Dense | None] = [None] * len(ends)
+    forms: list[DenseForm | None] = [None] * len(ends)
     for chunk in plan.chunks:
         lowered = lower(chunk.plan, [*(arrangements[k] for k in chunk.slots), ()])
         programs.append((chunk, lowered, build(lowered.program)))
@@ -96,7 +96,7 @@ def compile_chunks(plan: ChunkedPlan, arrangements: Sequence[Ops]) -> Chunks:
             if form is not None:
                 number = _result(plan, chunk, k)
                 output, given = ends[number]
-                forms[number] = Dense((*shapes[output], *shapes[given]))
+                forms[number] = DenseForm((*shapes[output], *shapes[given]))
     return Chunks(plan, tuple(programs), tuple(forms))
 
 

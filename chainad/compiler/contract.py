@@ -24,7 +24,7 @@ from chainad.ir.ops import (
     Take,
     Vjp,
 )
-from chainad.structure import Product, Total
+from chainad.structure import Product, StructureSum
 
 Labels = Sequence[int]
 
@@ -161,7 +161,9 @@ def _stretch(
     return writer.arrange(register, have, [x for x in want if x in have], shape, size)
 
 
-def total_of(writer: Writer, total: Total, left: int | None, right: int | None) -> int | None:
+def total_of(
+    writer: Writer, total: StructureSum, left: int | None, right: int | None
+) -> int | None:
     """Emit the sum of two Jacobians; None if it keeps no numbers."""
     if total.structure.scale is not None:
         return None

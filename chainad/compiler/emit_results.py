@@ -11,7 +11,7 @@ from chainad.ir.ops import Reshape
 from chainad.ir.positions import Positions
 from chainad.planning.plan import Plan
 from chainad.structure import flat_places, lay_out, to_dense, to_vector
-from chainad.structure.results import Dense, Form, Sparse, Structured
+from chainad.structure.results import DenseForm, ResultForm, SparseForm, StructuredForm
 from chainad.structure.structure import Structure
 
 Registers = Sequence[int | None]
@@ -19,7 +19,7 @@ Registers = Sequence[int | None]
 
 def _dense(
     writer: Writer, plan: Plan, numbers: Sequence[int], registers: Registers
-) -> tuple[Form, list[int | None]]:
+) -> tuple[ResultForm, list[int | None]]:
     terms = [plan.structures[k] for k in numbers]
     shape = (*terms[0].row_shape, *terms[0].col_shape)
     if len(terms) == 1:
@@ -29,12 +29,12 @@ def _dense(
         places = tuple(flat_places(term) for term in terms)
         register = _scattered(writer, terms, [registers[k] for k in numbers], places, prod(shape))
         register = writer.emit(Reshape(shape), register)
-    return Dense(shape), [writer.own(register)]
+    return DenseForm(shape), [writer.own(register)]
 
 
 def _sparse(
     writer: Writer, plan: Plan, numbers: Sequence[int], registers: Registers
-) -> tuple[Form, list[int | None]]:
+) -> tuple[ResultForm, list[int | None]]:
     terms = [plan.structures[k] for k in numbers]
     layout = lay_out(terms)
     size = layout.indices.size
@@ -45,12 +45,12 @@ def _sparse(
     else:
         held = [registers[k] for k in numbers]
         register = _scattered(writer, terms, held, layout.places, size, layout.covers)
-    return Sparse(layout), [writer.own(register)]
+    return SparseForm(layout), [writer.own(register)]
 
 
 def _structured(
     writer: Writer, plan: Plan, numbers: Sequence[int], registers: Registers
-) -> tuple[Form, list[int | None]]:
+) -> tuple[ResultForm, list[int | None]]:
     terms = tuple(_factors(plan, k) for k in numbers)
     found: list[int | None] = []
     for number in (k for term in terms for k in term):
@@ -59,12 +59,12 @@ def _structured(
     ends = plan.structures[numbers[0]]
     shape = (*ends.row_shape, *ends.col_shape)
     spelled = tuple(tuple(plan.structures[k] for k in term) for term in terms)
-    return Structured(spelled, shape, len(ends.row_shape)), found
+    return StructuredForm(spelled, shape, len(ends.row_shape)), found
 
 
 FORMS: dict[
     str,
-    Callable[[Writer, Plan, Sequence[int], Registers], tuple[Form, list[int | None]]],
+    Callable[[Writer, Plan, Sequence[int], Registers], tuple[ResultForm, list[int | None]]],
 ] = {"dense": _dense, "sparse": _sparse, "structured": _structured}
 
 

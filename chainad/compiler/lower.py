@@ -13,7 +13,7 @@ from chainad.compiler.passes.program_builder import Writer
 from chainad.ir.program import Program
 from chainad.planning.plan import Plan
 from chainad.structure import Ops, Product
-from chainad.structure.results import Form
+from chainad.structure.results import ResultForm
 from chainad.structure.structure import Structure
 
 
@@ -25,7 +25,7 @@ class Lowered:
     """
 
     program: Program
-    forms: tuple[Form | None, ...]
+    forms: tuple[ResultForm | None, ...]
 
 
 def lower(plan: Plan, arrangements: Sequence[Ops], output: str = "dense") -> Lowered:
@@ -51,7 +51,7 @@ def lower(plan: Plan, arrangements: Sequence[Ops], output: str = "dense") -> Low
         else:
             registers.append(total_of(writer, step.operation, left, right))
     outputs: list[int | None] = []
-    forms: list[Form | None] = []
+    forms: list[ResultForm | None] = []
     for numbers in plan.results:
         if not numbers:
             forms.append(None)

@@ -24,7 +24,7 @@ import scipy  # loads scipy.linalg when it is first used
 from chainad.errors import ChainadError
 from chainad.ir.array_functions import place, sparse_dot
 from chainad.ir.positions import positions
-from chainad.structure.operation_counts import KINDS, Work
+from chainad.structure.operation_counts import KINDS_OF_OPERATION, OperationCounts
 
 FORMAT = "chainad calibration 1"
 SHIPPED = "shipped table"
@@ -38,7 +38,7 @@ class Calibration:
     Attributes
     ----------
     costs : tuple of int
-        Picoseconds per unit of work, in the order of `chainad.work.KINDS`.
+        Picoseconds per operation, in the order of `KINDS_OF_OPERATION`.
     source : str
         Where the numbers are from.
 
@@ -55,14 +55,20 @@ class Calibration:
 
     def cost(self, kind: str) -> int:
         """Return the picoseconds of one unit of a kind of work."""
-        return self.costs[KINDS.index(kind)]
+        return self.costs[KINDS_OF_OPERATION.index(kind)]
 
-    def time(self, work: Work) -> int:
+    def time(self, work: OperationCounts) -> int:
         """Return how long some work takes, in picoseconds."""
-        return sum(getattr(work, kind) * cost for kind, cost in zip(KINDS, self.costs, strict=True))
+        return sum(
+            getattr(work, kind) * cost
+            for kind, cost in zip(KINDS_OF_OPERATION, self.costs, strict=True)
+        )
 
     def __str__(self) -> str:
-        rows = [f"  {kind:<11}{cost:>12,} ps" for kind, cost in zip(KINDS, self.costs, strict=True)]
+        rows = [
+            f"  {kind:<11}{cost:>12,} ps"
+            for kind, cost in zip(KINDS_OF_OPERATION, self.costs, strict=True)
+        ]
         return "\n".join([f"Calibration  {self.source}", *rows])
 
 
@@ -80,7 +86,7 @@ SHIPPED_TABLE = Calibration(
         400,  # entries
         32_000_000,  # sparse
         150,  # applied
-        180,  # numbers
+        180,  # elements
     ),
     source=SHIPPED,
 )
@@ -167,7 +173,7 @@ def _write(table: Calibration, where: Path) -> None:
     fields = {
         "format": FORMAT,
         **_machine(),
-        "picoseconds": dict(zip(KINDS, table.costs, strict=True)),
+        "picoseconds": dict(zip(KINDS_OF_OPERATION, table.costs, strict=True)),
     }
     where.parent.mkdir(parents=True, exist_ok=True)
     # Written aside and then moved, so that no other process ever reads half a file.
@@ -182,9 +188,9 @@ def _read(text: str) -> Calibration | None:
     try:
         fields = json.loads(text)
         costs = fields["picoseconds"]
-        if fields["format"] != FORMAT or set(costs) != set(KINDS):
+        if fields["format"] != FORMAT or set(costs) != set(KINDS_OF_OPERATION):
             return None
-        numbers = tuple(costs[kind] for kind in KINDS)
+        numbers = tuple(costs[kind] for kind in KINDS_OF_OPERATION)
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     if any(type(number) is not int or number < 0 for number in numbers):
@@ -196,7 +202,7 @@ def _read(text: str) -> Calibration | None:
 
 
 def _measure() -> tuple[int, ...]:
-    """Return the costs in the order of `KINDS`, in picoseconds."""
+    """Return the costs in the order of `KINDS_OF_OPERATION`, in picoseconds."""
     rng = np.random.default_rng(0)
     n, thin = 512, 16
     a, column, few = rng.random((n, n)), rng.random((n, 1)), rng.random((2, 2))
@@ -208,25 +214,25 @@ def _measure() -> tuple[int, ...]:
     values, right = rng.random(5_000), a[:, :thin].copy()
     quarter, ones = np.ones(4), np.ones((2, 2))
     call = _time(lambda: np.multiply(few, few))
-    numbers = _time(lambda: a @ column) / n**2
+    elements = _time(lambda: a @ column) / n**2
     sparse = _time(lambda: sparse_dot(quarter, one, one, 2, ones))
     many = _time(lambda: sparse_dot(values, rows, cols, n, right))
     found = {
         "calls": call,
         "views": _time(lambda: few.reshape(4)),
-        "moved": _time(lambda: place(a, 0, range(n), n)) / n**2 - 2 * numbers,
-        "gathered": _time(lambda: a[index]) / n**2 - 2 * numbers,
-        "multiplied": _time(lambda: a * column) / n**2 - 2 * numbers,
-        "added": _time(lambda: a + a) / n**2 - 3 * numbers,
+        "moved": _time(lambda: place(a, 0, range(n), n)) / n**2 - 2 * elements,
+        "gathered": _time(lambda: a[index]) / n**2 - 2 * elements,
+        "multiplied": _time(lambda: a * column) / n**2 - 2 * elements,
+        "added": _time(lambda: a + a) / n**2 - 3 * elements,
         "dots": _time(lambda: a @ a) / n**3,
         "items": _time(lambda: batch @ batch) / 2_000,
         "entries": (many - sparse) / (5_000 * thin),
         "sparse": sparse,
         "applied": _time(lambda: scipy.linalg.lu_solve(factors, a)) / n**3,
-        "numbers": numbers,
+        "elements": elements,
     }
     # At least one picosecond: no work is free.
-    return tuple(max(1, round(found[kind])) for kind in KINDS)
+    return tuple(max(1, round(found[kind])) for kind in KINDS_OF_OPERATION)
 
 
 def _time(run: Callable[[], Any], budget: float = 0.08) -> float:

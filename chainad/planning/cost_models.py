@@ -14,8 +14,13 @@ from typing import TYPE_CHECKING
 
 from chainad.errors import PlanError, unknown
 from chainad.planning.calibration import Calibration, known
-from chainad.structure import Product, Total
-from chainad.structure.operation_counts import Work, of_materialize, of_product, of_total
+from chainad.structure import Product, StructureSum
+from chainad.structure.operation_counts import (
+    OperationCounts,
+    counts_of_materialize,
+    counts_of_product,
+    counts_of_sum,
+)
 from chainad.structure.structure import Structure
 
 if TYPE_CHECKING:
@@ -53,12 +58,12 @@ class CostModel:
     name: str
     unit: str
     product: Callable[[Product], int]
-    sum: Callable[[Total], int]
+    sum: Callable[[StructureSum], int]
     materialize: Callable[[Structure], int]
     overall: Callable[[Plan], int] | None = None
 
 
-def _multiplications(algebra: Product | Total) -> int:
+def _multiplications(algebra: Product | StructureSum) -> int:
     return algebra.multiplications
 
 
@@ -97,13 +102,13 @@ def by_bytes(itemsize: int) -> CostModel:
     """
 
     def product(algebra: Product) -> int:
-        return itemsize * _work(algebra).numbers
+        return itemsize * _work(algebra).elements
 
-    def total(algebra: Total) -> int:
-        return itemsize * _work(algebra).numbers
+    def total(algebra: StructureSum) -> int:
+        return itemsize * _work(algebra).elements
 
     def materialize(operator: Structure) -> int:
-        return itemsize * of_materialize(operator).numbers
+        return itemsize * counts_of_materialize(operator).elements
 
     return CostModel("bytes", "bytes", product, total, materialize)
 
@@ -120,27 +125,27 @@ def by_time(table: Calibration) -> CostModel:
     def product(algebra: Product) -> int:
         return cost(_work(algebra))
 
-    def total(algebra: Total) -> int:
+    def total(algebra: StructureSum) -> int:
         return cost(_work(algebra))
 
     def materialize(operator: Structure) -> int:
-        return cost(of_materialize(operator))
+        return cost(counts_of_materialize(operator))
 
     return CostModel(f"time ({table.source})", "picoseconds", product, total, materialize)
 
 
-def _work(algebra: Product | Total) -> Work:
-    if isinstance(algebra, Total):
-        return of_total(*algebra.terms)
+def _work(algebra: Product | StructureSum) -> OperationCounts:
+    if isinstance(algebra, StructureSum):
+        return counts_of_sum(*algebra.terms)
     # With one factor: the step that materializes an operator.
     return (
-        of_materialize(*algebra.factors)
+        counts_of_materialize(*algebra.factors)
         if len(algebra.factors) == 1
-        else of_product(*algebra.factors)
+        else counts_of_product(*algebra.factors)
     )
 
 
-def _made(algebra: Product | Total) -> int:
+def _made(algebra: Product | StructureSum) -> int:
     return algebra.structure.count
 
 

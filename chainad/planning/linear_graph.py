@@ -18,7 +18,14 @@ from chainad.ir.graph import Origin
 from chainad.planning.cost_models import CostModel
 from chainad.planning.cost_models import multiplications as by_multiplications
 from chainad.planning.orders import EdgeElimination, Item, check_mixed, only_vertices, via
-from chainad.structure import FEW, Product, Total, add, multiply, stay_apart
+from chainad.structure import (
+    MIN_SEPARATE_ENTRIES,
+    Product,
+    StructureSum,
+    add,
+    keep_separate,
+    multiply,
+)
 from chainad.structure.structure import Structure
 
 if TYPE_CHECKING:
@@ -142,7 +149,7 @@ class Landing:
     """Where a Jacobian goes among the pieces of its edge: added to one (`total`), or a new one."""
 
     place: int
-    total: Total | None
+    total: StructureSum | None
 
     @property
     def additions(self) -> int:
@@ -160,7 +167,7 @@ FIRST = Landing(0, None)
 def land(pieces: list[Structure], new: Structure) -> Landing:
     """Put a Jacobian among the pieces of its edge."""
     for place, old in enumerate(pieces):
-        if len(pieces) >= MANY_PIECES or not stay_apart(old, new):
+        if len(pieces) >= MANY_PIECES or not keep_separate(old, new):
             total = add(old, new)
             pieces[place] = total.structure
             return Landing(place, total)
@@ -179,7 +186,11 @@ def may_part(graph: LinearGraph) -> bool:
     sizes = [graph.size(v) for v in range(len(graph.shapes))]
     return any(
         structure.has_positions
-        or (structure.is_tied and max(structure.n_spelled) > 1 and max(sizes) ** 2 >= FEW)
+        or (
+            structure.is_tied
+            and max(structure.n_labels) > 1
+            and max(sizes) ** 2 >= MIN_SEPARATE_ENTRIES
+        )
         for structure in {edge.structure for edge in graph.edges}
     )
 
@@ -327,7 +338,9 @@ class Cost:
 def cost(graph: LinearGraph, order: Sequence[Item], model: CostModel = by_multiplications) -> Cost:
     """Return the cost of eliminating in this order."""
     elimination = Elimination(graph)
-    algebra: list[Product | Total] = [x.total for x in elimination.landings if x.total is not None]
+    algebra: list[Product | StructureSum] = [
+        x.total for x in elimination.landings if x.total is not None
+    ]
     for item in order:
         for m in elimination.eliminate(item):
             algebra.append(m.product)
@@ -341,6 +354,6 @@ def cost(graph: LinearGraph, order: Sequence[Item], model: CostModel = by_multip
     )
 
 
-def cost_of(algebra: Product | Total, model: CostModel) -> int:
+def cost_of(algebra: Product | StructureSum, model: CostModel) -> int:
     """Return what one product or sum costs."""
     return model.product(algebra) if isinstance(algebra, Product) else model.sum(algebra)

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from chainad.errors import PlanError
 from chainad.planning.linear_graph import FIRST, Elimination, Landing, LinearGraph, Vertex
 from chainad.planning.orders import EdgeElimination, Item, via
-from chainad.structure import Product, Sweep, Total, materialize_operator, staged
+from chainad.structure import Product, StructureSum, Sweep, materialize_operator, staged
 from chainad.structure.structure import Structure
 
 Direction = Literal["leaf", "forward", "reverse", "join", "sum", "materialize"]
@@ -36,7 +36,7 @@ class Step(NamedTuple):
     via: Vertex | None
     head: Vertex
     direction: Direction
-    operation: Product | Total
+    operation: Product | StructureSum
 
     @property
     def structure(self) -> Structure:

@@ -15,7 +15,7 @@ from chainad.ir.graph import Argument
 from chainad.ir.positions import coordinates, positions
 from chainad.rules.base import ALL, RULES, Local, Locals, Rule, is_traced, operator
 from chainad.structure import Arrangement, arrange, dense, diagonal
-from chainad.structure.linear_operators import Given
+from chainad.structure.linear_operators import UserOperator
 from chainad.structure.structure import Axis
 
 _Derivative = Callable[[Argument, Argument], Local]
@@ -173,8 +173,8 @@ class Primitive:
             lacking = each * min(rows if tangent is None else cols, 10**9)
             costed = operator(plain, tangent or lacking, adjoint or lacking)
 
-            def formula(out: Any, *args: Any) -> Given:
-                return Given(
+            def formula(out: Any, *args: Any) -> UserOperator:
+                return UserOperator(
                     rows,
                     cols,
                     np.result_type(out),

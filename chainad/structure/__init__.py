@@ -18,26 +18,26 @@ from chainad.structure.constructors import Arrangement, Ops, arrange, dense, dia
 from chainad.structure.csr import Layout, lay_out
 from chainad.structure.materialize import flat_places, to_dense, to_vector
 from chainad.structure.product import Product, Sweep, materialize_operator, multiply, staged
-from chainad.structure.sum import FEW, Total, add, stay_apart
+from chainad.structure.sum import MIN_SEPARATE_ENTRIES, StructureSum, add, keep_separate
 
 
 def forget() -> None:
     """Empty the caches of products and sums, which keep the positions of large patterns alive."""
     multiply.cache_clear()
     add.cache_clear()
-    stay_apart.cache_clear()
+    keep_separate.cache_clear()
     to_dense.cache_clear()
     to_vector.cache_clear()
 
 
 __all__ = [
-    "FEW",
+    "MIN_SEPARATE_ENTRIES",
     "Arrangement",
     "Layout",
     "Ops",
     "Product",
+    "StructureSum",
     "Sweep",
-    "Total",
     "add",
     "arrange",
     "dense",
@@ -45,11 +45,11 @@ __all__ = [
     "flat_places",
     "forget",
     "identity",
+    "keep_separate",
     "lay_out",
     "materialize_operator",
     "multiply",
     "staged",
-    "stay_apart",
     "to_dense",
     "to_vector",
 ]

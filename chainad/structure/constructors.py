@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from chainad.ir.ops import Op
-from chainad.structure.normal_form import Operand, Spelling
+from chainad.structure.normal_form import Labeling, Operand
 from chainad.structure.structure import Axis, Structure
 
 Ops = tuple[Op, ...]
@@ -52,12 +52,12 @@ def _arrange(
     stored: tuple[int, ...],
     scale: float | None,
 ) -> Arrangement:
-    spelling = Spelling()
-    spelling.sizes = dict(sizes)
-    spelling.axes = [*rows, *cols]
+    labeling = Labeling()
+    labeling.sizes = dict(sizes)
+    labeling.axes = [*rows, *cols]
     operand = Operand(stored, scale)
-    spelling.operands = [operand]
-    structure = spelling.finish(len(rows))
+    labeling.operands = [operand]
+    structure = labeling.normal_form(len(rows))
     return Arrangement(structure, tuple(operand.ops))
 
 

@@ -20,10 +20,10 @@ Array = npt.NDArray[Any]
 class Operator:
     """A linear map from `n_in` to `n_out` numbers, of `dtype`, with leading batch axes `batch`.
 
-    `lends` says that what it returns may be memory of somebody else's.
+    `aliases` says that what it returns may be memory of somebody else's.
     """
 
-    lends = False
+    aliases = False
     batch: tuple[int, ...]
     n_out: int
     n_in: int
@@ -263,10 +263,10 @@ class RunningSum(Operator):
         return np.tri(self.n_out, dtype=self.dtype)
 
 
-class Given(Operator):
+class UserOperator(Operator):
     """A map given by the functions of a user; where one is missing, the map is materialized."""
 
-    lends = True
+    aliases = True
     batch = ()
 
     def __init__(

@@ -20,7 +20,7 @@ def to_dense(structure: Structure) -> Ops:
     sizes = dict(enumerate(structure.sizes))
     axes = (*structure.rows, *structure.cols)
     spelled = [x for axis in axes for x in axis.labels]
-    operand.keep_numbers()
+    operand.fill()
     if len(spelled) == len(sizes) and not structure.has_positions:
         operand.spread(spelled, sizes)
         if len(operand.labels) != len(spelled):
@@ -48,7 +48,7 @@ def to_vector(structure: Structure) -> Ops:
     """
     operand = Operand(structure.stored, structure.scale)
     if structure.scale is not None:
-        operand.keep_numbers()
+        operand.fill()
     else:
         sizes = dict(enumerate(structure.sizes))
         operand.bring_to([], list(sizes), sizes)

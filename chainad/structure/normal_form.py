@@ -1,13 +1,13 @@
-"""Spelling: rewriting the labels of axes and of the arrays that go with them.
+"""Normal form: relabeling the axes of structures and of the arrays that go with them.
 
 Products and sums of structures are found by a few moves on labels (split, identify, substitute,
 flatten); every move changes the axes, and writes down the ops that do the same to the arrays.
-`Spelling.finish` brings what is left into normal form:
+`Labeling.normal_form` brings what is left into normal form:
 
-1. a label of size 1 is not written;
+1. a label of size 1 is left out;
 2. no entry of the matrix is stored twice (entries that coincide are added up);
 3. labels run through their positions in ascending order;
-4. labels that always stand side by side are one label;
+4. labels that are always adjacent are one label;
 5. labels are numbered by first appearance, rows first, and `stored` is ascending.
 """
 
@@ -37,7 +37,7 @@ from chainad.structure.structure import Axis, Structure, places
 class Operand:
     """An array known by the labels of its axes, and the ops applied to it so far.
 
-    `multiplications` counts those that the ops make. An operand that keeps no numbers has a
+    `multiplications` counts those that the ops make. An operand that keeps no array has a
     `scale` and neither labels nor ops.
     """
 
@@ -54,7 +54,7 @@ class Operand:
             self.labels = list(labels)
 
     def reshape(self, labels: Sequence[int], sizes: dict[int, int]) -> None:
-        """Respell the axes; the numbers stay in their row-major order."""
+        """Relabel the axes; the elements stay in their row-major order."""
         self.ops.append(Reshape(tuple(sizes[label] for label in labels)))
         self.labels = list(labels)
 
@@ -78,7 +78,7 @@ class Operand:
             self.labels = [label for label in self.labels if label not in labels]
 
     def multiply(self, factor: float, sizes: dict[int, int]) -> None:
-        """Multiply every number by `factor`."""
+        """Multiply every element by `factor`."""
         if self.scale is not None:
             self.scale *= factor
         elif factor != 1:
@@ -103,15 +103,15 @@ class Operand:
         if len(inner) != 1:
             self.ops.append(Reshape((*own_shape, prod(inner_shape))))
 
-    def keep_numbers(self) -> None:
+    def fill(self) -> None:
         """Turn a scale into a 0-d array."""
         if self.scale is not None:
             self.ops.append(Full(self.scale))
             self.scale = None
 
 
-class Spelling:
-    """Axes and operands that share one set of labels, while these are being rewritten."""
+class Labeling:
+    """Axes and operands that share one set of labels (einsum indices) while rewritten."""
 
     def __init__(self) -> None:
         self.sizes: dict[int, int] = {}
@@ -125,7 +125,7 @@ class Spelling:
         return label
 
     def add(self, structure: Structure) -> tuple[Operand, list[int], list[int]]:
-        """Bring in a structure; return its operand and the numbers of its row and col axes."""
+        """Bring in a structure; return its operand and the indices of its row and column axes."""
         rename = [self.new(size) for size in structure.sizes]
         start = len(self.axes)
         for axis in (*structure.rows, *structure.cols):
@@ -160,14 +160,14 @@ class Spelling:
         if old != new:
             self.follow(new, {old: where})
 
-    def follow(self, leader: int, table: dict[int, Positions]) -> None:
-        """Let every label of `table` follow `leader`, all at once."""
-        self.axes = [self._respell(axis, leader, table) for axis in self.axes]
+    def follow(self, leader: int, moves: dict[int, Positions]) -> None:
+        """Let every label of `moves` follow `leader`, all at once."""
+        self.axes = [self._relabel(axis, leader, moves) for axis in self.axes]
         for operand in self.operands:
-            own = [label for label in operand.labels if label in table]
+            own = [label for label in operand.labels if label in moves]
             if not own:
                 continue
-            where = _row_major([(table[x], self.sizes[x]) for x in own])
+            where = _row_major([(moves[x], self.sizes[x]) for x in own])
             if leader in operand.labels:
                 n = self.sizes[leader]
                 where = positions(as_array(where) * n + np.arange(n))
@@ -184,83 +184,85 @@ class Spelling:
         self.follow(new, {x: positions(at) for x, at in zip(labels, places_of, strict=True)})
         return new
 
-    def _respell(self, axis: Axis, leader: int, table: dict[int, Positions]) -> Axis:
-        """Return `axis` with every label of `table` following `leader`."""
-        if not any(label in table for label in axis.labels):
+    def _relabel(self, axis: Axis, leader: int, moves: dict[int, Positions]) -> Axis:
+        """Return `axis` with every label of `moves` following `leader`."""
+        if not any(label in moves for label in axis.labels):
             return axis
         if len(axis.labels) == 1:
-            where = table[axis.labels[0]]
+            where = moves[axis.labels[0]]
             if axis.positions is not None:
                 where = compose(axis.positions, where)
-            return _tidy(Axis(axis.size, (leader,), where))
-        labels = tuple(dict.fromkeys(leader if x in table else x for x in axis.labels))
+            return _normal_axis(Axis(axis.size, (leader,), where))
+        labels = tuple(dict.fromkeys(leader if x in moves else x for x in axis.labels))
         if len(labels) == len(axis.labels) and all(
-            table[x] == range(self.sizes[x]) for x in axis.labels if x in table
+            moves[x] == range(self.sizes[x]) for x in axis.labels if x in moves
         ):
             return Axis(axis.size, labels, axis.positions)  # another name for the same label
-        regular = self._regular_word(axis, labels, leader, table)
-        where = self._gathered_word(axis, labels, leader, table) if regular is None else regular
+        regular = self._regular_positions(axis, labels, leader, moves)
+        where = (
+            self._gathered_positions(axis, labels, leader, moves) if regular is None else regular
+        )
         if axis.positions is not None:
             where = compose(axis.positions, where)
-        return _tidy(Axis(axis.size, labels, where))
+        return _normal_axis(Axis(axis.size, labels, where))
 
-    def _regular_word(
-        self, axis: Axis, labels: tuple[int, ...], leader: int, table: dict[int, Positions]
+    def _regular_positions(
+        self, axis: Axis, labels: tuple[int, ...], leader: int, moves: dict[int, Positions]
     ) -> Positions | None:
-        """Return the places of a word whose labels each follow a range, else None."""
+        """Return the places of an axis whose labels each follow a range, else None."""
         if len(labels) != len(axis.labels):
             return None
         start, steps, stride = 0, [], 1
         for label in reversed(axis.labels):
-            where = table.get(label, range(self.sizes[label]))
+            where = moves.get(label, range(self.sizes[label]))
             if not isinstance(where, range):
                 return None
             start += stride * where.start
             steps.append(stride * where.step)
             stride *= self.sizes[label]
-        sizes = [self.sizes[leader if x in table else x] for x in axis.labels]
+        sizes = [self.sizes[leader if x in moves else x] for x in axis.labels]
         return lattice(start, steps[::-1], sizes)
 
-    def _gathered_word(
-        self, axis: Axis, labels: tuple[int, ...], leader: int, table: dict[int, Positions]
+    def _gathered_positions(
+        self, axis: Axis, labels: tuple[int, ...], leader: int, moves: dict[int, Positions]
     ) -> Positions:
-        """Return the places of a word, one by one."""
+        """Return the places of an axis, one by one."""
         total = np.zeros((1,) * len(labels), np.int64)
         for label in axis.labels:
             shape = [1] * len(labels)
-            new = leader if label in table else label
+            new = leader if label in moves else label
             shape[labels.index(new)] = self.sizes[new]
-            where = table.get(label, range(self.sizes[label]))
+            where = moves.get(label, range(self.sizes[label]))
             total = total * self.sizes[label] + as_array(where).reshape(shape)
         spread = np.broadcast_to(total, tuple(self.sizes[label] for label in labels))
         return positions(spread.ravel())
 
-    def combine(self, numbers: Sequence[int]) -> int:
-        """Append the row-major product of several axes as one axis; return its number."""
-        if len(numbers) == 1:
-            return numbers[0]
-        axes = [self.axes[k] for k in numbers]
+    def combine(self, indices: Sequence[int]) -> int:
+        """Append the row-major product of several axes as one axis; return its index."""
+        if len(indices) == 1:
+            return indices[0]
+        axes = [self.axes[k] for k in indices]
         labels = tuple(dict.fromkeys(label for axis in axes for label in axis.labels))
         total = np.zeros((1,) * len(labels), np.int64)
         for axis in axes:
             total = total * axis.size + places(axis, labels, self.sizes)
         total = np.broadcast_to(total, tuple(self.sizes[label] for label in labels)).ravel()
-        self.axes.append(_tidy(Axis(prod(a.size for a in axes), labels, positions(total))))
+        self.axes.append(_normal_axis(Axis(prod(a.size for a in axes), labels, positions(total))))
         return len(self.axes) - 1
 
     # ------------------------------------------------------------ normal form
 
-    def finish(self, n_rows: int) -> Structure:
+    def normal_form(self, n_rows: int) -> Structure:
         """Bring axes and the one operand into normal form, and return the structure.
 
         The first `n_rows` axes are the rows; the operand's ops produce the kept array.
         """
         (operand,) = self.operands
-        self.axes = list(map(_tidy, self.axes))
+        self.axes = list(map(_normal_axis, self.axes))
         self._drop_ones(operand)
         self._add_up_coincident_entries(operand)
         self._drop_ones(operand)
-        self._merge_words(operand)
+        self._merge_adjacent_labels(operand)
         self._sort()
         labels = list(dict.fromkeys(x for axis in self.axes for x in axis.labels))
         number = {label: k for k, label in enumerate(labels)}
@@ -278,7 +280,7 @@ class Spelling:
         if not ones:
             return
         self.axes = [
-            _tidy(Axis(a.size, tuple(x for x in a.labels if x not in ones), a.positions))
+            _normal_axis(Axis(a.size, tuple(x for x in a.labels if x not in ones), a.positions))
             if any(x in ones for x in a.labels)
             else a
             for a in self.axes
@@ -287,7 +289,7 @@ class Spelling:
             operand.reshape([x for x in operand.labels if x not in ones], self.sizes)
 
     def _add_up_coincident_entries(self, operand: Operand) -> None:
-        while loose := self._loose_labels():
+        while loose := self._undetermined_labels():
             label = self.flatten(loose)
             mine = [k for k, axis in enumerate(self.axes) if label in axis.labels]
             key = np.zeros(self.sizes[label], np.int64)
@@ -312,20 +314,19 @@ class Spelling:
         elif counts.size and counts.min() == counts.max():
             operand.multiply(int(counts[0]), self.sizes)
         else:
-            operand.keep_numbers()
+            operand.fill()
             shape = [self.sizes[x] for x in operand.labels]
             operand.ops.append(Reshape((*shape, 1)))
             operand.ops.append(Broadcast((*shape, segments.size)))
             operand.ops.append(SegmentSum(len(shape), positions(segments), first.size))
             operand.labels.append(new)
-        table = {label: positions(first)}
-        self.axes = [self._respell(axis, new, table) for axis in self.axes]
+        moves = {label: positions(first)}
+        self.axes = [self._relabel(axis, new, moves) for axis in self.axes]
 
-    def _loose_labels(self) -> list[int]:
+    def _undetermined_labels(self) -> list[int]:
         """Return a group of labels that do not determine their entry alone, or []."""
         anchored = {x for axis in self.axes if axis.is_injective for x in axis.labels}
-        # Two axes together may still tell all entries of one label apart; _merge_entries
-        # then only sorts. A label so proven is anchored through `_proven`.
+        # Two axes together may still distinguish all entries of one label.
         for axis in self.axes:
             free = [x for x in axis.labels if x not in anchored]
             if free and not self._together_injective(free, axis):
@@ -333,7 +334,7 @@ class Spelling:
         return []
 
     def _together_injective(self, free: list[int], axis: Axis) -> bool:
-        """Return whether all axes of one label, spelled by it alone, tell its entries apart."""
+        """Return whether the axes of one label, indexed by it alone, distinguish its entries."""
         if len(axis.labels) > 1:
             return False
         mine = [a for a in self.axes if free[0] in a.labels]
@@ -380,22 +381,22 @@ class Spelling:
             if where != range(len(where)):
                 self.substitute(label, self.new(self.sizes[label]), where)
 
-    def _merge_words(self, operand: Operand) -> None:
-        """Make one label of those that always stand side by side."""
-        for word in self._words(set(operand.labels)):
-            if len(word) == 1:
+    def _merge_adjacent_labels(self, operand: Operand) -> None:
+        """Make one label of those that are always adjacent."""
+        for group in self._adjacent_labels(set(operand.labels)):
+            if len(group) == 1:
                 continue
-            new = self.new(self.size(word))
+            new = self.new(self.size(group))
             for k, axis in enumerate(self.axes):
-                if word[0] in axis.labels:
-                    at = axis.labels.index(word[0])
-                    labels = (*axis.labels[:at], new, *axis.labels[at + len(word) :])
+                if group[0] in axis.labels:
+                    at = axis.labels.index(group[0])
+                    labels = (*axis.labels[:at], new, *axis.labels[at + len(group) :])
                     self.axes[k] = Axis(axis.size, labels, axis.positions)
-            if word[0] in operand.labels:
-                operand.gather(word, new, range(self.sizes[new]), self.sizes)
+            if group[0] in operand.labels:
+                operand.gather(group, new, range(self.sizes[new]), self.sizes)
 
-    def _words(self, stored: set[int]) -> list[list[int]]:
-        """Group the labels that always stand side by side, all stored or none."""
+    def _adjacent_labels(self, stored: set[int]) -> list[list[int]]:
+        """Group the labels that are always adjacent, all stored or none."""
         follower: dict[int, int | None] = {}
         leader: dict[int, int | None] = {}
         for axis in self.axes:
@@ -404,16 +405,16 @@ class Spelling:
                     follower[left] = right if follower.get(left, right) == right else None
                 if right is not None:
                     leader[right] = left if leader.get(right, left) == left else None
-        words: dict[int, list[int]] = {}
+        groups: dict[int, list[int]] = {}
         for label in dict.fromkeys(x for axis in self.axes for x in axis.labels):
             left = leader[label]
             joined = left is not None and follower[left] == label
             if left is not None and joined and (left in stored) == (label in stored):
-                words[label] = words[left]
-                words[label].append(label)
+                groups[label] = groups[left]
+                groups[label].append(label)
             else:
-                words[label] = [label]
-        return list({id(word): word for word in words.values()}.values())
+                groups[label] = [label]
+        return list({id(group): group for group in groups.values()}.values())
 
 
 def _row_major(parts: Sequence[tuple[Positions, int]]) -> Positions:
@@ -433,7 +434,7 @@ def _replace(axis: Axis, label: int, new: tuple[int, ...]) -> Axis:
     return Axis(axis.size, (*axis.labels[:k], *new, *axis.labels[k + 1 :]), axis.positions)
 
 
-def _tidy(axis: Axis) -> Axis:
+def _normal_axis(axis: Axis) -> Axis:
     """Drop positions that visit every place in order."""
     if axis.positions is not None and axis.positions == range(axis.size):
         return Axis(axis.size, axis.labels)

@@ -1,4 +1,4 @@
-"""Work: what a product or a sum makes the machine do, array calls and numbers by kind of op.
+"""Operation counts: array calls and elements, by kind of op, that a product or a sum takes.
 
 The ops that the algebra states are counted as they will be lowered, without lowering them. Both
 the cost in bytes and the cost in time are read off these counts.
@@ -31,25 +31,25 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """How often, and on how many numbers, the machine does what.
+class OperationCounts:
+    """How often, and on how many elements, the machine does what.
 
     Attributes
     ----------
     calls, views : int
-        Array operations that compute, and those that only look at an array in another way.
+        Array operations that compute, and those that only view an array in another way.
     moved, gathered : int
-        Numbers copied in order, and numbers taken from or put at an index.
+        Elements copied in order, and elements taken from or put at an index.
     multiplied, added : int
-        Numbers that an elementwise product or sum makes, or that a sum reads.
+        Elements that an elementwise product or sum makes, or that a sum reads.
     dots, items : int
         Multiplications inside matrix products, and how many matrices these have as their result.
     entries, sparse : int
         Multiplications with the entries of sparse matrices, and how many such products there are.
     applied : int
         Multiplications that an operator makes.
-    numbers : int
-        Numbers read from memory and written there, by all of these together.
+    elements : int
+        Elements read from memory and written there, by all of these together.
     """
 
     calls: int = 0
@@ -63,24 +63,24 @@ class Work:
     entries: int = 0
     sparse: int = 0
     applied: int = 0
-    numbers: int = 0
+    elements: int = 0
 
 
-KINDS = tuple(field.name for field in fields(Work))
+KINDS_OF_OPERATION = tuple(field.name for field in fields(OperationCounts))
 
 
 class _Count:
-    """Counts the work of ops as these are applied."""
+    """Counts the operations of ops as these are applied."""
 
     def __init__(self) -> None:
-        self.total: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
 
-    def note(self, *, read: int = 0, written: int = 0, **work: int) -> None:
-        self.total.update(work)
-        self.total["numbers"] += read + written
+    def note(self, *, read: int = 0, written: int = 0, **counts: int) -> None:
+        self._counts.update(counts)
+        self._counts["elements"] += read + written
 
-    def work(self) -> Work:
-        return Work(**self.total)
+    def counts(self) -> OperationCounts:
+        return OperationCounts(**self._counts)
 
     def apply(self, ops: Ops, shape: Shape | None) -> Shape | None:
         """Count unary ops one after the other; return the shape that they end in."""
@@ -137,19 +137,19 @@ def _with(shape: Shape, axis: int, size: int) -> Shape:
 
 
 @lru_cache(maxsize=65536)
-def of_product(left: Structure, right: Structure) -> Work:
-    """Return the work of a product."""
+def counts_of_product(left: Structure, right: Structure) -> OperationCounts:
+    """Return the operation counts of a product."""
     product = multiply(left, right)
     count = _Count()
     if product.structure.scale is not None and not product.after:
-        return count.work()
+        return count.counts()
     a = count.apply(product.left, _start(left))
     b = count.apply(product.right, _start(right))
     if product.labels is None:
         count.apply(product.after, b if a is None else a)
-        return count.work()
+        return count.counts()
     size = dict(product.sizes)
-    if not _meets_sparsely(product):
+    if not _is_sparse_product(product):
         _contract(count, product, size)
         made: Shape | None = tuple(size[x] for x in product.labels[2])
         count.apply(product.after, made)
@@ -157,7 +157,7 @@ def of_product(left: Structure, right: Structure) -> Work:
         _multiply_sparsely(count, product, size)
     for factor in (left, right):
         count.note(applied=0 if _is_applied(product, factor, left) else factor.cost_to_materialize)
-    return count.work()
+    return count.counts()
 
 
 def _start(structure: Structure) -> Shape | None:
@@ -174,22 +174,22 @@ def _contract(count: _Count, product: Product, size: dict[int, int]) -> None:
     left, right, out = product.labels
     counts = [prod(size[x] for x in labels) for labels in product.labels]
     read, written = counts[0] + counts[1], counts[2]
-    met = prod(size.values())
+    terms = prod(size.values())
     inner = [x for x in left if x in right and x not in out]
     if product.action:
         count.note(calls=1, views=2, applied=product.multiplications, read=read, written=written)
     elif not inner:
         count.note(calls=1, multiplied=written, read=read, written=written)
     elif set(out) == {x for x in left if x in right and x in out}:
-        count.note(calls=1, multiplied=met, read=read, written=written)
+        count.note(calls=1, multiplied=terms, read=read, written=written)
     else:
         batch = prod(size[x] for x in out if x in left and x in right)
         # Around BLAS there is about one more call's worth of checks.
-        count.note(calls=2, views=1, dots=met, items=batch, read=read, written=written)
+        count.note(calls=2, views=1, dots=terms, items=batch, read=read, written=written)
 
 
-def _meets_sparsely(product: Product) -> bool:
-    """Return whether `lower` makes a product of a sparse matrix and an array of this."""
+def _is_sparse_product(product: Product) -> bool:
+    """Return whether `lower` makes this a product of a sparse matrix and an array."""
     if not product.after or not isinstance(product.after[0], SegmentSum) or product.action:
         return False
     assert product.labels is not None
@@ -211,26 +211,26 @@ def _multiply_sparsely(count: _Count, product: Product, size: dict[int, int]) ->
     assert product.labels is not None
     shape = tuple(size[x] for x in product.labels[2])
     made = _with(shape, segments.axis, segments.size)
-    met = prod(shape)
+    terms = prod(shape)
     # What the gather would have taken is read in place.
     taken = prod(shape)
-    count.note(calls=1, views=2, sparse=1, entries=met, read=taken, written=prod(made))
+    count.note(calls=1, views=2, sparse=1, entries=terms, read=taken, written=prod(made))
     count.apply(product.after[1:], made)
 
 
 @lru_cache(maxsize=65536)
-def of_total(left: Structure, right: Structure) -> Work:
-    """Return the work of a sum."""
-    total = add(left, right)
+def counts_of_sum(left: Structure, right: Structure) -> OperationCounts:
+    """Return the operation counts of a sum."""
+    sum_ = add(left, right)
     count = _Count()
-    if total.structure.scale is None:
-        a = count.apply(total.left, _start(left)) or ()
-        b = count.apply(total.right, _start(right)) or ()
+    if sum_.structure.scale is None:
+        a = count.apply(sum_.left, _start(left)) or ()
+        b = count.apply(sum_.right, _start(right)) or ()
         made = _broadcast(a, b)
         count.note(calls=1, added=prod(made), read=prod(a) + prod(b), written=prod(made))
-        count.apply(total.after, made)
+        count.apply(sum_.after, made)
         count.note(applied=left.cost_to_materialize + right.cost_to_materialize)
-    return count.work()
+    return count.counts()
 
 
 def _broadcast(a: Shape, b: Shape) -> Shape:
@@ -241,9 +241,9 @@ def _broadcast(a: Shape, b: Shape) -> Shape:
 
 
 @lru_cache(maxsize=4096)
-def of_materialize(operator: Structure) -> Work:
-    """Return the work of writing out an operator."""
+def counts_of_materialize(operator: Structure) -> OperationCounts:
+    """Return the operation counts of materializing an operator."""
     count = _Count()
     count.apply(materialize_operator(operator).left, ())
     count.note(applied=operator.cost_to_materialize)
-    return count.work()
+    return count.counts()

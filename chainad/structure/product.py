@@ -23,7 +23,7 @@ from chainad.ir.positions import (
     refine,
 )
 from chainad.structure.constructors import Ops, dense, diagonal
-from chainad.structure.normal_form import Operand, Spelling
+from chainad.structure.normal_form import Labeling, Operand
 from chainad.structure.structure import Axis, Structure, places
 
 # Which way all operators of a product are taken, if not each the cheapest.
@@ -32,11 +32,11 @@ Sweep = Literal["", "tangent", "adjoint"]
 
 @dataclass(frozen=True)
 class Product:
-    """The product of two structures: what it is, what it costs and how its numbers are made.
+    """The product of two structures: what it is, what it costs and how its array is made.
 
-    `left` and `right` are applied to the kept arrays; these meet in an einsum over `labels`
-    (left, right, result); `after` makes the kept array of `structure`. Where one side keeps no
-    numbers, the other is all there is (`labels` is None). `sizes` are those of the labels.
+    `left` and `right` are applied to the kept arrays; an einsum over `labels` (left, right, result)
+    contracts these; `after` makes the kept array of `structure`. Where one side keeps no
+    array, the other is all there is (`labels` is None). `sizes` are those of the labels.
     `action` says that one factor is an operator that is applied, not an array that is multiplied.
     `factors` are the two structures, left one first.
     """
@@ -129,14 +129,14 @@ def _sized(structure: Structure, labels: tuple[int, ...]) -> tuple[tuple[int, in
 
 def _by_labels(left: Structure, right: Structure) -> Product:
     """Return the product as the labels say."""
-    spelling = Spelling()
-    a, rows, inner_left = spelling.add(left)
-    b, inner_right, cols = spelling.add(right)
-    tie(spelling, list(zip(inner_left, inner_right, strict=True)))
-    kept = {x for k in (*rows, *cols) for x in spelling.axes[k].labels}
-    inner = {x for k in (*inner_left, *inner_right) for x in spelling.axes[k].labels} - kept
-    spelling.axes = [spelling.axes[k] for k in (*rows, *cols)]
-    return _contract(spelling, a, b, inner, len(rows))
+    labeling = Labeling()
+    a, rows, inner_left = labeling.add(left)
+    b, inner_right, cols = labeling.add(right)
+    tie(labeling, list(zip(inner_left, inner_right, strict=True)))
+    kept = {x for k in (*rows, *cols) for x in labeling.axes[k].labels}
+    inner = {x for k in (*inner_left, *inner_right) for x in labeling.axes[k].labels} - kept
+    labeling.axes = [labeling.axes[k] for k in (*rows, *cols)]
+    return _contract(labeling, a, b, inner, len(rows))
 
 
 def materialize_ops(structure: Structure) -> Ops:
@@ -250,7 +250,7 @@ def _times_unit(unit: Structure, other: Structure) -> Product:
 
 
 def _of_matrices(left: Structure, right: Structure) -> Product:
-    """Return what the labels would say of dense and diagonal matrices, without spelling it out."""
+    """Return what the labels would say of dense and diagonal matrices, without labeling it out."""
     m, k, n = left.rows[0].size, left.cols[0].size, right.cols[0].size
     is_wide = (left.is_dense, right.is_dense)
     sizes = ((0, m), (1, k), (2, n))
@@ -265,15 +265,15 @@ def _of_matrices(left: Structure, right: Structure) -> Product:
     return Product(structure, cost, additions, (), (), labels, sizes, (), factors=factors)
 
 
-def _contract(spelling: Spelling, a: Operand, b: Operand, inner: set[int], n_rows: int) -> Product:
+def _contract(labeling: Labeling, a: Operand, b: Operand, inner: set[int], n_rows: int) -> Product:
     """Multiply two operands whose inner axes are tied; `inner` labels are to be added up."""
-    everywhere = spelling.size([*inner.union(*(axis.labels for axis in spelling.axes))])
+    everywhere = labeling.size([*inner.union(*(axis.labels for axis in labeling.axes))])
     only_a = {x for x in a.labels if x in inner and x not in b.labels}
     only_b = {x for x in b.labels if x in inner and x not in a.labels}
     a.sum_out(only_a)
     b.sum_out(only_b)
     # A label that is added up and that neither array has: so many equal terms.
-    repeats = spelling.size([x for x in inner - only_a - only_b if x not in a.labels + b.labels])
+    repeats = labeling.size([x for x in inner - only_a - only_b if x not in a.labels + b.labels])
     union = [*a.labels, *(x for x in b.labels if x not in a.labels)]
     labels = None
     met = 0
@@ -283,21 +283,21 @@ def _contract(spelling: Spelling, a: Operand, b: Operand, inner: set[int], n_row
         one, other = (a, b) if a.scale is not None else (b, a)
         assert one.scale is not None
         result = Operand(other.labels, other.scale)
-        result.multiply(one.scale * repeats, spelling.sizes)
+        result.multiply(one.scale * repeats, labeling.sizes)
     else:
-        met = spelling.size(union)
+        met = labeling.size(union)
         out = [x for x in union if x not in inner]
         labels = (tuple(a.labels), tuple(b.labels), tuple(out))
         result = Operand(out, None)
-        result.multiply(repeats, spelling.sizes)
+        result.multiply(repeats, labeling.sizes)
     left, right = tuple(a.ops), tuple(b.ops)
-    sizes = tuple((x, spelling.sizes[x]) for x in union)
-    spelling.operands = [result]
-    structure = spelling.finish(n_rows)
+    sizes = tuple((x, labeling.sizes[x]) for x in union)
+    labeling.operands = [result]
+    structure = labeling.normal_form(n_rows)
     cost = met + result.multiplications
-    kept_numbers = structure.scale is None
-    # Entries beyond the first that meet in one number of the result.
-    terms = _terms(everywhere, structure) if kept_numbers else 0
+    keeps_array = structure.scale is None
+    # Terms beyond the first that are added up in one entry of the result.
+    terms = _terms(everywhere, structure) if keeps_array else 0
     return Product(structure, cost, terms, left, right, labels, sizes, tuple(result.ops))
 
 
@@ -306,25 +306,25 @@ def _terms(everywhere: int, structure: Structure) -> int:
     return max(0, (everywhere - structure.nonzeros) * structure.count // max(1, structure.nonzeros))
 
 
-def tie(spelling: Spelling, pairs: list[tuple[int, int]]) -> None:
+def tie(labeling: Labeling, pairs: list[tuple[int, int]]) -> None:
     """Let the two axes of every pair run together."""
-    for group in _groups(spelling, pairs):
-        plain = all(spelling.axes[k].positions is None for pair in group for k in pair)
+    for group in _groups(labeling, pairs):
+        plain = all(labeling.axes[k].positions is None for pair in group for k in pair)
         if plain:
             for i, j in group:
-                _tie_plain(spelling, i, j)
+                _tie_plain(labeling, i, j)
         else:
-            # Axes that share labels are tied at once: one by one, too many pairs would meet.
-            i = spelling.combine([i for i, _ in group])
-            j = spelling.combine([j for _, j in group])
-            _tie_positions(spelling, i, j)
+            # Axes that share labels are tied at once: one by one, too many pairs would match.
+            i = labeling.combine([i for i, _ in group])
+            j = labeling.combine([j for _, j in group])
+            _tie_positions(labeling, i, j)
 
 
-def _groups(spelling: Spelling, pairs: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+def _groups(labeling: Labeling, pairs: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
     """Group the pairs of axes that share labels on either side."""
     groups: list[tuple[set[int], list[tuple[int, int]]]] = []
     for i, j in pairs:
-        labels = {*spelling.axes[i].labels, *spelling.axes[j].labels}
+        labels = {*labeling.axes[i].labels, *labeling.axes[j].labels}
         members = [(i, j)]
         for group in [g for g in groups if g[0] & labels]:
             groups.remove(group)
@@ -334,134 +334,134 @@ def _groups(spelling: Spelling, pairs: list[tuple[int, int]]) -> list[list[tuple
     return [members for _, members in groups]
 
 
-def _tie_plain(spelling: Spelling, i: int, j: int) -> None:
+def _tie_plain(labeling: Labeling, i: int, j: int) -> None:
     """Tie two axes label by label, after splitting labels until both have the same sizes.
 
     Labels that the axes share with one another may change both axes at every move: then a label
-    may come to stand twice on one axis, which is spelled through positions from there on.
+    may come to stand twice on one axis, which is indexed through positions from there on.
     """
 
     def sizes(k: int) -> list[int]:
-        return [spelling.sizes[label] for label in spelling.axes[k].labels]
+        return [labeling.sizes[label] for label in labeling.axes[k].labels]
 
     def common() -> list[int] | None:
-        plain = spelling.axes[i].positions is None and spelling.axes[j].positions is None
+        plain = labeling.axes[i].positions is None and labeling.axes[j].positions is None
         return refine(sizes(i), sizes(j)) if plain else None
 
     parts = common()
     while parts is not None and sizes(i) != sizes(j):
-        split_to(spelling, i if sizes(i) != parts else j, parts)
+        split_to(labeling, i if sizes(i) != parts else j, parts)
         parts = common()
     for place in range(len(parts or ())):
         if common() is not None:
-            spelling.identify(spelling.axes[j].labels[place], spelling.axes[i].labels[place])
+            labeling.identify(labeling.axes[j].labels[place], labeling.axes[i].labels[place])
     if common() is None:
-        _tie_positions(spelling, i, j)
+        _tie_positions(labeling, i, j)
 
 
-def split_to(spelling: Spelling, k: int, parts: Sequence[int]) -> None:
+def split_to(labeling: Labeling, k: int, parts: Sequence[int]) -> None:
     """Split the labels of axis k until their sizes are `parts`, a refinement of theirs."""
     for place, size in enumerate(parts):
-        label = spelling.axes[k].labels[place]
-        if spelling.sizes[label] != size:
-            spelling.split(label, (size, spelling.sizes[label] // size))
+        label = labeling.axes[k].labels[place]
+        if labeling.sizes[label] != size:
+            labeling.split(label, (size, labeling.sizes[label] // size))
             continue
 
 
-def _tie_positions(spelling: Spelling, i: int, j: int) -> None:
-    if spelling.axes[i] == spelling.axes[j]:
+def _tie_positions(labeling: Labeling, i: int, j: int) -> None:
+    if labeling.axes[i] == labeling.axes[j]:
         return
-    left, right = spelling.axes[i].labels, spelling.axes[j].labels
+    left, right = labeling.axes[i].labels, labeling.axes[j].labels
     if set(left) & set(right):
-        both = spelling.flatten(list(dict.fromkeys(left + right)))
-        f, g = (_visited(spelling, k, both) for k in (i, j))
+        both = labeling.flatten(list(dict.fromkeys(left + right)))
+        f, g = (_visited(labeling, k, both) for k in (i, j))
         keep = np.flatnonzero(f == g)
-        spelling.substitute(both, spelling.new(keep.size), positions(keep))
+        labeling.substitute(both, labeling.new(keep.size), positions(keep))
         return
-    if spelling.axes[i].positions is None:
-        _follow(spelling, i, j)
-    elif spelling.axes[j].positions is None:
-        _follow(spelling, j, i)
+    if labeling.axes[i].positions is None:
+        _follow(labeling, i, j)
+    elif labeling.axes[j].positions is None:
+        _follow(labeling, j, i)
     else:
-        _join(spelling, i, j)
+        _join(labeling, i, j)
 
 
-def _visited(spelling: Spelling, k: int, label: int) -> Integers:
+def _visited(labeling: Labeling, k: int, label: int) -> Integers:
     return np.broadcast_to(
-        places(spelling.axes[k], (label,), spelling.sizes), (spelling.sizes[label],)
+        places(labeling.axes[k], (label,), labeling.sizes), (labeling.sizes[label],)
     )
 
 
-def _follow(spelling: Spelling, plain: int, other: int) -> None:
+def _follow(labeling: Labeling, plain: int, other: int) -> None:
     """Let the labels of a plain axis follow those of an axis with positions."""
-    labels, word = spelling.axes[plain].labels, spelling.axes[other].labels
-    if len(labels) == 1 and len(word) > 1:
-        _become_word(spelling, labels[0], other)
+    labels, followed = labeling.axes[plain].labels, labeling.axes[other].labels
+    if len(labels) == 1 and len(followed) > 1:
+        _follow_all_labels(labeling, labels[0], other)
         return
-    if len(labels) > 1 and _follow_in_box(spelling, plain, other):
+    if len(labels) > 1 and _follow_in_box(labeling, plain, other):
         return
-    leader = _one_label(spelling, other)
-    where = _positions_of(spelling.axes[other])
-    shape = tuple(spelling.sizes[label] for label in labels)
+    leader = _one_label(labeling, other)
+    where = _positions_of(labeling.axes[other])
+    shape = tuple(labeling.sizes[label] for label in labels)
     if len(labels) == 1:
-        spelling.substitute(labels[0], leader, where)
+        labeling.substitute(labels[0], leader, where)
         return
     if not labels:  # an axis of size 1: every label of the other visits its only place
         return
     places_of = coordinates(as_array(where), shape)
-    spelling.follow(leader, {x: positions(at) for x, at in zip(labels, places_of, strict=True)})
+    labeling.follow(leader, {x: positions(at) for x, at in zip(labels, places_of, strict=True)})
 
 
-def _follow_in_box(spelling: Spelling, plain: int, other: int) -> bool:
+def _follow_in_box(labeling: Labeling, plain: int, other: int) -> bool:
     """Tie a plain axis of several labels to a box of its places, label by label if possible."""
-    labels, word = spelling.axes[plain].labels, spelling.axes[other].labels
-    where = _positions_of(spelling.axes[other])
-    shape = [spelling.sizes[label] for label in labels]
+    labels, followed = labeling.axes[plain].labels, labeling.axes[other].labels
+    where = _positions_of(labeling.axes[other])
+    shape = [labeling.sizes[label] for label in labels]
     box = None if isinstance(where, Index) else as_box(where, shape)
-    have = [spelling.sizes[label] for label in word]
+    have = [labeling.sizes[label] for label in followed]
     if box is None or refine(have, box.sizes) != list(box.sizes):
         return False
-    split_to(spelling, other, box.sizes)
-    parts = dict(zip(box.digits, spelling.axes[other].labels, strict=True))
+    split_to(labeling, other, box.sizes)
+    parts = dict(zip(box.digits, labeling.axes[other].labels, strict=True))
     for digit, label in enumerate(labels):
-        part = parts[digit] if digit in parts else spelling.new(1)
-        spelling.substitute(label, part, box.along(digit))
+        part = parts[digit] if digit in parts else labeling.new(1)
+        labeling.substitute(label, part, box.along(digit))
     return True
 
 
-def _become_word(spelling: Spelling, label: int, other: int) -> None:
+def _follow_all_labels(labeling: Labeling, label: int, other: int) -> None:
     """Let one label follow all labels of an axis; these keep the ties that each has elsewhere."""
-    word = spelling.axes[other].labels
-    whole = spelling.new(spelling.size(word))
-    spelling.substitute(label, whole, _positions_of(spelling.axes[other]))
-    parts = spelling.split(whole, [spelling.sizes[x] for x in word])
-    for part, own in zip(parts, word, strict=True):
-        spelling.identify(part, own)
+    followed = labeling.axes[other].labels
+    whole = labeling.new(labeling.size(followed))
+    labeling.substitute(label, whole, _positions_of(labeling.axes[other]))
+    parts = labeling.split(whole, [labeling.sizes[x] for x in followed])
+    for part, own in zip(parts, followed, strict=True):
+        labeling.identify(part, own)
 
 
-def _one_label(spelling: Spelling, k: int) -> int:
-    """Spell axis k by one label, of size 1 if it had none; return that label."""
-    axis = spelling.axes[k]
+def _one_label(labeling: Labeling, k: int) -> int:
+    """Index axis k by one label, of size 1 if it had none; return that label."""
+    axis = labeling.axes[k]
     if not axis.labels:
-        spelling.axes[k] = Axis(axis.size, (spelling.new(1),), axis.positions)
-    return spelling.flatten(spelling.axes[k].labels)
+        labeling.axes[k] = Axis(axis.size, (labeling.new(1),), axis.positions)
+    return labeling.flatten(labeling.axes[k].labels)
 
 
 def _positions_of(axis: Axis) -> Positions:
     return range(axis.size) if axis.positions is None else axis.positions
 
 
-def _join(spelling: Spelling, i: int, j: int) -> None:
+def _join(labeling: Labeling, i: int, j: int) -> None:
     """Tie two axes with positions: only places that both visit remain."""
-    p, q = _one_label(spelling, i), _one_label(spelling, j)
-    size = spelling.axes[i].size
-    f, g = (_positions_of(spelling.axes[k]) for k in (i, j))
+    p, q = _one_label(labeling, i), _one_label(labeling, j)
+    size = labeling.axes[i].size
+    f, g = (_positions_of(labeling.axes[k]) for k in (i, j))
     at_p, at_q = join(f, g, size)
     if at_p == range(len(f)):
-        spelling.substitute(q, p, at_q)
+        labeling.substitute(q, p, at_q)
     elif at_q == range(len(g)):
-        spelling.substitute(p, q, at_p)
+        labeling.substitute(p, q, at_p)
     else:
-        both = spelling.new(len(at_p))
-        spelling.substitute(p, both, at_p)
-        spelling.substitute(q, both, at_q)
+        both = labeling.new(len(at_p))
+        labeling.substitute(p, both, at_p)
+        labeling.substitute(q, both, at_q)

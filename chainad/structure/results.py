@@ -24,7 +24,7 @@ Array: TypeAlias = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Dense:
+class DenseForm:
     """A full array; its one register holds it."""
 
     shape: tuple[int, ...]
@@ -36,7 +36,7 @@ class Dense:
 
 
 @dataclass(frozen=True)
-class Sparse:
+class SparseForm:
     """A `scipy.sparse.csr_array`; its only register holds the numbers in the layout's order."""
 
     layout: Layout
@@ -52,7 +52,7 @@ class Sparse:
 
 
 @dataclass(frozen=True)
-class Structured:
+class StructuredForm:
     """A sum of products of structures; a register for every factor, None where it keeps none."""
 
     terms: tuple[tuple[Structure, ...], ...]
@@ -69,7 +69,7 @@ class Structured:
         return StructuredJacobian(self.shape, self.n_rows, terms, dtype)
 
 
-Form: TypeAlias = Dense | Sparse | Structured
+ResultForm: TypeAlias = DenseForm | SparseForm | StructuredForm
 
 
 def zero(output: str, rows: tuple[int, ...], cols: tuple[int, ...], dtype: np.dtype[Any]) -> Any:

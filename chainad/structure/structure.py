@@ -205,7 +205,7 @@ class Structure(metaclass=_Interned):
         return any(axis.positions is not None for axis in (*self.rows, *self.cols))
 
     @cached_property
-    def n_spelled(self) -> tuple[int, int]:
+    def n_labels(self) -> tuple[int, int]:
         """How many labels spell the rows, and how many the columns."""
         rows, cols = (sum(len(axis.labels) for axis in side) for side in (self.rows, self.cols))
         return rows, cols
@@ -213,7 +213,7 @@ class Structure(metaclass=_Interned):
     @property
     def is_tied(self) -> bool:
         """Whether some label occurs twice."""
-        return sum(self.n_spelled) > len(self.sizes)
+        return sum(self.n_labels) > len(self.sizes)
 
     @cached_property
     def is_regular(self) -> bool:

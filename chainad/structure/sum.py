@@ -20,16 +20,16 @@ from chainad.ir.positions import (
     refine,
 )
 from chainad.structure.constructors import Ops, arrange
-from chainad.structure.normal_form import Operand, Spelling
+from chainad.structure.normal_form import Labeling, Operand
 from chainad.structure.product import have_one_place, materialize_ops, split_to
 from chainad.structure.structure import Axis, Structure, places
 
 
 @dataclass(frozen=True)
-class Total:
+class StructureSum:
     """The sum of two structures; `left` and `right` make arrays that broadcast to the same shape.
 
-    If the result keeps no numbers, all ops are empty. `fills` says that one of the two arrays
+    If the result keeps no array, all ops are empty. `fills` says that one of the two arrays
     has the full shape, so that the other, if it ends in `Place`, can be added in place.
     `multiplications` are those that materialize operators. `terms` are the two structures.
     """
@@ -45,29 +45,29 @@ class Total:
 
 
 @lru_cache(maxsize=65536)
-def add(left: Structure, right: Structure) -> Total:
+def add(left: Structure, right: Structure) -> StructureSum:
     """Return the sum of two structures of the same shape."""
     assert left.row_shape == right.row_shape, (left.row_shape, right.row_shape)
     assert left.col_shape == right.col_shape, (left.col_shape, right.col_shape)
     return replace(_add(left, right), terms=(left, right))
 
 
-def _add(left: Structure, right: Structure) -> Total:
+def _add(left: Structure, right: Structure) -> StructureSum:
     if left.action or right.action:
         return _add_materialized(left, right)
     if left.rows == right.rows and left.cols == right.cols and left.sizes == right.sizes:
-        return _add_alike(left, right)
-    line = in_line(left, right)
-    if line is not None:
-        return _add_in_line(left, right, line)
-    return _add_1d(left, right) or _add_unlike(left, right)
+        return _add_same_ties(left, right)
+    extension = contiguous_extension(left, right)
+    if extension is not None:
+        return _add_contiguous(left, right, extension)
+    return _add_1d(left, right) or _add_by_labels(left, right)
 
 
 # Jacobians whose entries lie along one axis are added by NumPy if they have more entries.
 MAX_1D_ENTRIES = 64
 
 
-def _add_1d(left: Structure, right: Structure) -> Total | None:
+def _add_1d(left: Structure, right: Structure) -> StructureSum | None:
     """Add two structures whose entries lie along the same axis; None if they do not.
 
     Functions of scalars have hundreds of them, each at other places: what is found here is what
@@ -84,7 +84,7 @@ def _add_1d(left: Structure, right: Structure) -> Total | None:
     size, union = axes[one[0]].size, positions(visited)
     axes[one[0]] = Axis(size, (0,), None if union == range(size) else union)
     n = len(left.rows)
-    return Total(
+    return StructureSum(
         structure=Structure(tuple(axes[:n]), tuple(axes[n:]), (0,), (count,), None),
         additions=min(left.nonzeros, right.nonzeros),
         left=_place_1d(left, where[0], count),
@@ -125,11 +125,11 @@ def _place_1d(structure: Structure, where: Positions, count: int) -> Ops:
 
 
 @dataclass(frozen=True)
-class Line:
-    """Two structures as pieces of a longer one: `label` runs on from one to the other.
+class Extension:
+    """Two structures as contiguous pieces of a longer one: `label` runs on from one to the other.
 
     `offsets` tell where on the longer label, of `size`, the pieces begin; `rows`, `cols` and
-    `sizes` spell the longer structure.
+    `sizes` index the longer structure.
     """
 
     label: int
@@ -140,8 +140,8 @@ class Line:
     sizes: dict[int, int]
 
 
-def in_line(left: Structure, right: Structure) -> Line | None:
-    """Return the line that two structures are pieces of, if they overlap or adjoin; else None."""
+def contiguous_extension(left: Structure, right: Structure) -> Extension | None:
+    """Return the longer structure that two are pieces of, if they overlap or adjoin; else None."""
     if len(left.sizes) != len(right.sizes):
         return None
     axes = list(zip((*left.rows, *left.cols), (*right.rows, *right.cols), strict=True))
@@ -153,7 +153,7 @@ def in_line(left: Structure, right: Structure) -> Line | None:
         return None
     label, shift = found
     differ = {x for x, (n, m) in enumerate(zip(left.sizes, right.sizes, strict=True)) if n != m}
-    # The label must move on all of its axes alike: one that stands still would tie them anew.
+    # The label must move equally on all of its axes: one that stands still would tie them anew.
     if differ - {label} or any(a == b and label in a.labels for a, b in axes):
         return None
     n, m = left.sizes[label], right.sizes[label]
@@ -172,7 +172,7 @@ def in_line(left: Structure, right: Structure) -> Line | None:
 
     sizes = {**dict(enumerate(left.sizes)), label: size}
     rows, cols = tuple(map(longer, left.rows)), tuple(map(longer, left.cols))
-    return Line(label, offsets, size, rows, cols, sizes)
+    return Extension(label, offsets, size, rows, cols, sizes)
 
 
 def _shift(one: Axis, two: Axis) -> tuple[int, int] | None:
@@ -192,26 +192,28 @@ def _range_of(axis: Axis) -> range | None:
     return axis.positions if isinstance(axis.positions, range) else None
 
 
-# Fewer entries are cheaper to spell out than to keep apart.
-FEW = 256
+# Fewer entries are cheaper to list one by one than to keep as separate terms.
+MIN_SEPARATE_ENTRIES = 256
 
 
 @lru_cache(maxsize=65536)
-def stay_apart(left: Structure, right: Structure) -> bool:
-    """Return whether two Jacobians are better kept side by side than added.
+def keep_separate(left: Structure, right: Structure) -> bool:
+    """Return whether two Jacobians are better kept as separate terms than added.
 
-    So are long pieces at regular places if their sum would have to spell out every entry: the
+    So are long pieces at regular places if their sum would have to list every entry: the
     diagonals of a stencil, or blocks that are tied in different ways. Nothing of their size is then
     made for a plan, and what is multiplied are blocks, not single entries.
     """
-    if not (left.is_regular and right.is_regular) or left.nonzeros + right.nonzeros < FEW:
+    if not (left.is_regular and right.is_regular):
         return False
-    return in_line(left, right) is None and not _fits_box(left, right)
+    if left.nonzeros + right.nonzeros < MIN_SEPARATE_ENTRIES:
+        return False
+    return contiguous_extension(left, right) is None and not _fits_box(left, right)
 
 
 def _fits_box(left: Structure, right: Structure) -> bool:
     """Return whether the box around all entries may hold at most twice as many places."""
-    one, two = Spelling(), Spelling()
+    one, two = Labeling(), Labeling()
     one.add(left)
     two.add(right)
     _refine_together(one, two)
@@ -224,19 +226,19 @@ def _fits_box(left: Structure, right: Structure) -> bool:
     return box <= 2 * sum(inner)
 
 
-def _visited_at_least(one: Spelling, two: Spelling, slot: _Slot) -> int:
+def _visited_at_least(one: Labeling, two: Labeling, slot: _Slot) -> int:
     """Return the places of a slot that one of the terms visits: all, or the longer of the two."""
-    if slot.alike:
+    if slot.agrees:
         return slot.size
     return max(_visited(one, slot), _visited(two, slot))
 
 
-def _visited(spelling: Spelling, slot: _Slot) -> int:
-    axis = spelling.axes[slot.axis]
+def _visited(labeling: Labeling, slot: _Slot) -> int:
+    axis = labeling.axes[slot.axis]
     return axis.size if axis.positions is None else len(axis.positions)
 
 
-def _add_materialized(left: Structure, right: Structure) -> Total:
+def _add_materialized(left: Structure, right: Structure) -> StructureSum:
     """Add what operators stand for."""
     plain = add(left.materialized, right.materialized)
     return replace(
@@ -247,20 +249,20 @@ def _add_materialized(left: Structure, right: Structure) -> Total:
     )
 
 
-def _add_alike(left: Structure, right: Structure) -> Total:
+def _add_same_ties(left: Structure, right: Structure) -> StructureSum:
     """Add two structures with the same ties and positions."""
     if left.scale is not None and right.scale is not None:
         scale = left.scale + right.scale
         structure = Structure(left.rows, left.cols, (), left.sizes, scale)
-        return Total(structure, 0, (), (), ())
+        return StructureSum(structure, 0, (), (), ())
     stored = sorted({*left.stored, *right.stored})
     operands = [Operand(term.stored, term.scale) for term in (left, right)]
     for operand in operands:
-        operand.keep_numbers()
+        operand.fill()
         operand.spread(stored, dict(enumerate(left.sizes)))
     # What both leave out may now be merged with what one of them stores: normal form again.
     arrangement = arrange(left.rows, left.cols, dict(enumerate(left.sizes)), stored)
-    return Total(
+    return StructureSum(
         structure=arrangement.structure,
         additions=arrangement.structure.count,
         left=tuple(operands[0].ops),
@@ -269,18 +271,18 @@ def _add_alike(left: Structure, right: Structure) -> Total:
     )
 
 
-def _add_in_line(left: Structure, right: Structure, line: Line) -> Total:
-    """Add two structures that are pieces of one line."""
-    label, offsets, size = line.label, line.offsets, line.size
+def _add_contiguous(left: Structure, right: Structure, extension: Extension) -> StructureSum:
+    """Add two structures that are contiguous pieces of a longer one."""
+    label, offsets, size = extension.label, extension.offsets, extension.size
     counts = (left.sizes[label], right.sizes[label])
     if left.scale is not None and left.scale == right.scale and sum(counts) == size:
-        arrangement = arrange(line.rows, line.cols, line.sizes, scale=left.scale)
-        return Total(arrangement.structure, 0, (), (), ())
+        arrangement = arrange(extension.rows, extension.cols, extension.sizes, scale=left.scale)
+        return StructureSum(arrangement.structure, 0, (), (), ())
     stored = sorted({*left.stored, *right.stored, label})
     made: list[Ops] = []
     for term, offset, count in zip((left, right), offsets, counts, strict=True):
         operand, sizes = Operand(term.stored, term.scale), dict(enumerate(term.sizes))
-        operand.keep_numbers()
+        operand.fill()
         operand.spread(stored, sizes)
         if count < size:
             if label not in term.stored:
@@ -289,9 +291,9 @@ def _add_in_line(left: Structure, right: Structure, line: Line) -> Total:
             where = range(offset, offset + count)
             operand.ops.append(Place(stored.index(label), where, size))
         made.append(tuple(operand.ops))
-    arrangement = arrange(line.rows, line.cols, line.sizes, stored)
-    shape = tuple(line.sizes[x] for x in stored)
-    return Total(
+    arrangement = arrange(extension.rows, extension.cols, extension.sizes, stored)
+    shape = tuple(extension.sizes[x] for x in stored)
+    return StructureSum(
         structure=arrangement.structure,
         additions=min(left.nonzeros, right.nonzeros),
         left=made[0],
@@ -305,77 +307,77 @@ def _add_in_line(left: Structure, right: Structure, line: Line) -> Total:
 
 @dataclass
 class _Slot:
-    """One place in the spelling of an axis: a label on each side, or the whole axis."""
+    """One position among the labels of an axis: a label on each side, or the whole axis."""
 
     axis: int
     size: int
     left: tuple[int, ...]
     right: tuple[int, ...]
-    alike: bool
+    agrees: bool
 
 
-def _add_unlike(left: Structure, right: Structure) -> Total:
+def _add_by_labels(left: Structure, right: Structure) -> StructureSum:
     """Add two structures label by label where these agree, entry by entry elsewhere."""
-    one, two = Spelling(), Spelling()
+    one, two = Labeling(), Labeling()
     operands = (one.add(left)[0], two.add(right)[0])
     _refine_together(one, two)
     slots = _slots(one, two)
     kept, merged = _partition(slots)
-    result, spelled = _result_axes(one, slots, kept, merged)
+    result, label_of = _result_axes(one, slots, kept, merged)
     entries = (_entries_of(one, 0, merged), _entries_of(two, 1, merged))
-    grid = _Grid([spelled[id(slot)] for slot in merged], [slot.size for slot in merged])
+    grid = _Grid([label_of[id(slot)] for slot in merged], [slot.size for slot in merged])
     outer, where = grid.lay_out(result, entries)
     # A kept label is stored if either side stores it.
-    pairs = [(g[0].left[0], g[0].right[0], spelled[id(g[0])]) for g in kept]
+    pairs = [(g[0].left[0], g[0].right[0], label_of[id(g[0])]) for g in kept]
     pairs = [p for p in pairs if p[0] in operands[0].labels or p[1] in operands[1].labels]
     fills = False
-    for side, spelling in enumerate((one, two)):
+    for side, labeling in enumerate((one, two)):
         operand, own = operands[side], [pair[side] for pair in pairs]
         all_places = where[side] == range(grid.count)
         fills |= all_places and set(own) <= set(operand.labels)
-        operand.keep_numbers()
-        inner = [x for x in spelling.sizes if x in entries[side].labels]
-        operand.bring_to(own, inner, spelling.sizes)
+        operand.fill()
+        inner = [x for x in labeling.sizes if x in entries[side].labels]
+        operand.bring_to(own, inner, labeling.sizes)
         if not all_places:
             operand.ops.append(Place(len(own), where[side], grid.count))
-    total = Operand([*(c for _, _, c in pairs), outer], None)
-    total.ops.append(Broadcast(tuple(result.sizes[x] for x in total.labels)))
+    summed = Operand([*(c for _, _, c in pairs), outer], None)
+    summed.ops.append(Broadcast(tuple(result.sizes[x] for x in summed.labels)))
     if grid.is_box:
-        total.reshape([*total.labels[:-1], *grid.labels], result.sizes)
-    result.operands = [total]
-    structure = result.finish(len(left.rows))
-    return Total(
+        summed.reshape([*summed.labels[:-1], *grid.labels], result.sizes)
+    result.operands = [summed]
+    structure = result.normal_form(len(left.rows))
+    return StructureSum(
         structure=structure,
         additions=min(left.nonzeros, right.nonzeros),
         left=tuple(operands[0].ops),
         right=tuple(operands[1].ops),
-        after=tuple(total.ops),
+        after=tuple(summed.ops),
         fills=fills,
     )
 
 
 def _result_axes(
-    spelling: Spelling, slots: list[_Slot], kept: list[list[_Slot]], merged: list[_Slot]
-) -> tuple[Spelling, dict[int, int]]:
-    """Spell the axes of the sum; return them and the label of every slot, by id.
+    labeling: Labeling, slots: list[_Slot], kept: list[list[_Slot]], merged: list[_Slot]
+) -> tuple[Labeling, dict[int, int]]:
+    """Label the axes of the sum; return them and the label of every slot, by id.
 
-    Slots that are tied alike on both sides share a label, all others get one of their own.
+    Slots that have the same ties on both sides share a label, all others get one of their own.
     """
-    result = Spelling()
-    spelled = {id(slot): result.new(slot.size) for slot in merged}
+    result = Labeling()
+    label_of = {id(slot): result.new(slot.size) for slot in merged}
     for group in kept:
         label = result.new(group[0].size)
-        spelled |= {id(slot): label for slot in group}
-    for k, axis in enumerate(spelling.axes):
+        label_of |= {id(slot): label for slot in group}
+    for k, axis in enumerate(labeling.axes):
         mine = [slot for slot in slots if slot.axis == k]
-        alike = all(slot.alike for slot in mine)
-        labels = tuple(spelled[id(slot)] for slot in mine)
-        result.axes.append(Axis(axis.size, labels, axis.positions if alike else None))
-    return result, spelled
+        agrees = all(slot.agrees for slot in mine)
+        labels = tuple(label_of[id(slot)] for slot in mine)
+        result.axes.append(Axis(axis.size, labels, axis.positions if agrees else None))
+    return result, label_of
 
 
-def _refine_together(one: Spelling, two: Spelling) -> None:
-    """Split labels of axes spelled without positions until both sides have the same sizes."""
+def _refine_together(one: Labeling, two: Labeling) -> None:
+    """Split labels of axes without positions until both sides have the same sizes."""
     changed = True
     while changed:
         changed = False
@@ -387,11 +389,11 @@ def _refine_together(one: Spelling, two: Spelling) -> None:
             if parts is None or sizes[0] == sizes[1]:
                 continue
             changed = True
-            for spelling in (one, two):
-                split_to(spelling, k, parts)
+            for labeling in (one, two):
+                split_to(labeling, k, parts)
 
 
-def _slots(one: Spelling, two: Spelling) -> list[_Slot]:
+def _slots(one: Labeling, two: Labeling) -> list[_Slot]:
     slots = []
     for k, (a, b) in enumerate(zip(one.axes, two.axes, strict=True)):
         sizes = [one.sizes[x] for x in a.labels]
@@ -404,7 +406,7 @@ def _slots(one: Spelling, two: Spelling) -> list[_Slot]:
 
 
 def _partition(slots: list[_Slot]) -> tuple[list[list[_Slot]], list[_Slot]]:
-    """Split the slots into groups tied alike on both sides, and all others."""
+    """Split the slots into groups with the same ties on both sides, and all others."""
     groups: list[list[_Slot]] = []
     for slot in slots:
         group = [slot]
@@ -412,16 +414,16 @@ def _partition(slots: list[_Slot]) -> tuple[list[list[_Slot]], list[_Slot]]:
             groups.remove(other)
             group = other + group
         groups.append(group)
-    kept = [group for group in groups if _tied_alike(group)]
-    return kept, [slot for group in groups if not _tied_alike(group) for slot in group]
+    kept = [group for group in groups if _has_same_ties(group)]
+    return kept, [slot for group in groups if not _has_same_ties(group) for slot in group]
 
 
 def _share(one: _Slot, two: _Slot) -> bool:
     return bool(set(one.left) & set(two.left)) or bool(set(one.right) & set(two.right))
 
 
-def _tied_alike(group: list[_Slot]) -> bool:
-    return all(s.alike and s.left == group[0].left and s.right == group[0].right for s in group)
+def _has_same_ties(group: list[_Slot]) -> bool:
+    return all(s.agrees and s.left == group[0].left and s.right == group[0].right for s in group)
 
 
 @dataclass
@@ -458,15 +460,15 @@ class _Entries:
         return np.broadcast_to(key, self.shape).ravel()
 
 
-def _entries_of(spelling: Spelling, side: int, merged: list[_Slot]) -> _Entries:
-    labels = [x for x in spelling.sizes if any(x in (s.left, s.right)[side] for s in merged)]
+def _entries_of(labeling: Labeling, side: int, merged: list[_Slot]) -> _Entries:
+    labels = [x for x in labeling.sizes if any(x in (s.left, s.right)[side] for s in merged)]
     coordinates = []
     for slot in merged:
-        axis = spelling.axes[slot.axis]
-        if slot.alike:
+        axis = labeling.axes[slot.axis]
+        if slot.agrees:
             axis = Axis(slot.size, (slot.left, slot.right)[side])
-        coordinates.append(places(axis, tuple(labels), spelling.sizes))
-    return _Entries(set(labels), tuple(spelling.sizes[x] for x in labels), coordinates)
+        coordinates.append(places(axis, tuple(labels), labeling.sizes))
+    return _Entries(set(labels), tuple(labeling.sizes[x] for x in labels), coordinates)
 
 
 class _Grid:
@@ -478,7 +480,7 @@ class _Grid:
         self.count = 0
         self.is_box = False
 
-    def lay_out(self, result: Spelling, terms: Sequence[_Entries]) -> tuple[int, list[Positions]]:
+    def lay_out(self, result: Labeling, terms: Sequence[_Entries]) -> tuple[int, list[Positions]]:
         """Choose box or union; return the label of all places, and where the terms lie on it."""
         visited = [
             distinct(np.concatenate([term.coordinates[k].ravel() for term in terms]))
@@ -487,23 +489,23 @@ class _Grid:
         box = prod(seen.size for seen in visited)
         if box <= 2 * max(term.count for term in terms):
             return self._as_box(result, terms, visited)
-        where, union = self._meet(terms)
+        where, union = self._union(terms)
         if box <= 2 * union[0].size:
             return self._as_box(result, terms, visited)
         return self._as_union(result, where, union)
 
-    def _meet(self, terms: Sequence[_Entries]) -> tuple[list[Integers], Sequence[Integers]]:
+    def _union(self, terms: Sequence[_Entries]) -> tuple[list[Integers], Sequence[Integers]]:
         """Return where each term's entries lie in the union of all, and the places of the union."""
         if prod(self.sizes) > np.iinfo(np.int64).max:
-            return _meet_slot_by_slot(terms, self.sizes)
+            return _union_slot_by_slot(terms, self.sizes)
         keys = [term.keys(self.sizes) for term in terms]
         union = distinct(np.concatenate(keys))
         return [np.searchsorted(union, key) for key in keys], coordinates(union, self.sizes)
 
     def _as_box(
-        self, result: Spelling, terms: Sequence[_Entries], visited: list[Integers]
+        self, result: Labeling, terms: Sequence[_Entries], visited: list[Integers]
     ) -> tuple[int, list[Positions]]:
-        """Spell the box of all places that are visited on some slot."""
+        """Label the box of all places that are visited on some slot."""
         self.is_box = True
         self.count = prod(seen.size for seen in visited)
         for k, seen in enumerate(visited):
@@ -511,12 +513,12 @@ class _Grid:
                 narrow = result.new(seen.size)
                 result.substitute(self.labels[k], narrow, positions(seen))
                 self.labels[k] = narrow
-        return result.new(self.count), [_inside(term, visited) for term in terms]
+        return result.new(self.count), [_places_in_box(term, visited) for term in terms]
 
     def _as_union(
-        self, result: Spelling, where: list[Integers], union: Sequence[Integers]
+        self, result: Labeling, where: list[Integers], union: Sequence[Integers]
     ) -> tuple[int, list[Positions]]:
-        """Spell the union of the terms' entries by one label."""
+        """Index the union of the terms' entries by one label."""
         self.count = union[0].size
         label = result.new(self.count)
         for old, place in zip(self.labels, union, strict=True):
@@ -524,10 +526,10 @@ class _Grid:
         return label, [positions(places) for places in where]
 
 
-def _meet_slot_by_slot(
+def _union_slot_by_slot(
     terms: Sequence[_Entries], sizes: Sequence[int]
 ) -> tuple[list[Integers], Sequence[Integers]]:
-    """Meet like `_Grid._meet`, where row-major numbers would not fit into 64 bits.
+    """Unite like `_Grid._union`, where row-major numbers would not fit into 64 bits.
 
     Entries are numbered anew after every slot, so that no number exceeds entries times size.
     """
@@ -542,7 +544,7 @@ def _meet_slot_by_slot(
     return where, [place[first] for place in every]
 
 
-def _inside(term: _Entries, visited: list[Integers]) -> Positions:
+def _places_in_box(term: _Entries, visited: list[Integers]) -> Positions:
     """Return where the entries of a term lie in the box of the places visited."""
     sizes = [seen.size for seen in visited]
     narrowed = [

@@ -35,7 +35,7 @@ from chainad.ir.ops import (
 from chainad.ir.positions import Positions, as_array
 from chainad.ir.program import Program
 from chainad.planning.linear_graph import LinearGraph, Vertex
-from chainad.structure import Product, Total
+from chainad.structure import Product, StructureSum
 from chainad.structure.structure import Structure
 
 Array: TypeAlias = npt.NDArray[np.float64]
@@ -259,7 +259,7 @@ def product_entries(product: Product, left: Array | None, right: Array | None) -
     return apply_ops(product.after, np.asarray(result))
 
 
-def sum_entries(total: Total, left: Array | None, right: Array | None) -> Array | None:
+def sum_entries(total: StructureSum, left: Array | None, right: Array | None) -> Array | None:
     """Return the stored array of a sum, from those of its terms.
 
     Examples

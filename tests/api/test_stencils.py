@@ -40,7 +40,7 @@ def _clear() -> None:
 
 def apart(monkeypatch: pytest.MonkeyPatch, few: int, many: int) -> None:
     _clear()
-    monkeypatch.setattr(total, "FEW", few)
+    monkeypatch.setattr(total, "MIN_SEPARATE_ENTRIES", few)
     monkeypatch.setattr(linear, "MANY_PIECES", many)
 
 

@@ -232,7 +232,7 @@ def test_threads_do_not_disturb_one_another() -> None:
 class Nested:
     """An operator whose action calls the very program that it is in, then returns its argument."""
 
-    shape, dtype, lends = (), np.dtype(float), True
+    shape, dtype, aliases = (), np.dtype(float), True
 
     def __init__(self, inner: PreallocatedProgram | None) -> None:
         self.inner = inner

@@ -20,7 +20,7 @@ from chainad.ir.positions import as_array, lattice
 from chainad.ir.program import Program
 from chainad.planning.linear_graph import Edge, LinearGraph, may_part
 from chainad.planning.plan import follow
-from chainad.structure import add, stay_apart
+from chainad.structure import add, keep_separate
 from chainad.structure.constructors import arrange
 from chainad.structure.structure import Axis, Structure
 from chainad.testing import apply_op, path_sum, run_program
@@ -43,19 +43,19 @@ BY_KEY = block((0, 1, 2), (2, 3), SCORES)
 
 
 def test_blocks_tied_in_different_ways_stay_apart() -> None:
-    assert stay_apart(BY_QUERY, BY_KEY)
+    assert keep_separate(BY_QUERY, BY_KEY)
     assert add(BY_QUERY, BY_KEY).structure.has_positions  # what would be the alternative
 
 
 def test_blocks_tied_alike_and_those_that_a_dense_one_holds_are_added() -> None:
-    assert not stay_apart(BY_QUERY, BY_QUERY)
+    assert not keep_separate(BY_QUERY, BY_QUERY)
     whole = block((0, 1, 2), (4, 3), {**SCORES, 4: 6})
-    assert not stay_apart(BY_QUERY, whole)
+    assert not keep_separate(BY_QUERY, whole)
 
 
 def test_few_entries_are_added_up() -> None:
     few = {0: 1, 1: 2, 2: 2, 3: 2}
-    assert not stay_apart(block((1, 2), (1, 3), few), block((1, 2), (2, 3), few))
+    assert not keep_separate(block((1, 2), (1, 3), few), block((1, 2), (2, 3), few))
 
 
 def two_ways() -> LinearGraph:

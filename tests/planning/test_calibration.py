@@ -14,7 +14,7 @@ import chainad
 from chainad.errors import ChainadError
 from chainad.planning import calibration
 from chainad.planning.calibration import SHIPPED_TABLE, STORED, Calibration, calibrate, known, path
-from chainad.structure.operation_counts import KINDS, Work
+from chainad.structure.operation_counts import KINDS_OF_OPERATION, OperationCounts
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> tuple[int, ...]:
     """Stand in for the measurement, so that no test depends on a clock."""
-    costs = tuple(1000 + k for k in range(len(KINDS)))
+    costs = tuple(1000 + k for k in range(len(KINDS_OF_OPERATION)))
     monkeypatch.setattr(calibration, "_measure", lambda: costs)
     return costs
 
@@ -108,8 +108,10 @@ def test_a_relative_cache_folder_is_ignored(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_time_is_the_sum_over_kinds_of_work() -> None:
-    table = Calibration(tuple(10**k for k in range(len(KINDS))), "test")
-    assert table.time(Work(calls=2, views=3, numbers=1)) == 2 + 30 + 10 ** (len(KINDS) - 1)
+    table = Calibration(tuple(10**k for k in range(len(KINDS_OF_OPERATION))), "test")
+    assert table.time(OperationCounts(calls=2, views=3, elements=1)) == 2 + 30 + 10 ** (
+        len(KINDS_OF_OPERATION) - 1
+    )
     assert "calls" in str(table)
 
 
@@ -130,5 +132,5 @@ def test_another_process_finds_the_table(folder: Path, quick: tuple[int, ...]) -
 def test_measured_costs_are_positive_integers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "_time", lambda run, budget=0.0: float(run() is not None))
     costs = calibration._measure()
-    assert len(costs) == len(KINDS)
+    assert len(costs) == len(KINDS_OF_OPERATION)
     assert all(type(cost) is int and cost >= 1 for cost in costs)

@@ -12,10 +12,9 @@ from chainad.planning.orders import EdgeElimination
 from chainad.planning.search.make_state import Scalars, compact, structured
 from chainad.planning.search.state_scalar import scalars
 from chainad.structure import dense, identity
-from chainad.structure.fast_paths import strip_of
 from chainad.structure.product import _by_labels, _multiply
 from chainad.structure.structure import Axis, Structure
-from chainad.structure.sum import _add_strips, _add_unlike
+from chainad.structure.sum import _add_1d, _add_by_labels, _places_1d
 from chainad.testing import random_graph
 
 NUMBER, ONE = dense((), ()), identity(())
@@ -122,9 +121,9 @@ def test_a_sum_of_strips_is_what_the_labels_say(seed: int) -> None:
     rng = Random(seed)
     of_rows = rng.random() < 0.5
     one, two = strip(rng, of_rows), strip(rng, of_rows)
-    assert strip_of(one) is not None
+    assert _places_1d(one) is not None
     if one.rows != two.rows or one.cols != two.cols:
-        assert _add_strips(one, two) == _add_unlike(one, two)
+        assert _add_1d(one, two) == _add_by_labels(one, two)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -17,15 +17,15 @@ from chainad.structure import (
     dense,
     diagonal,
     identity,
+    keep_separate,
     lay_out,
     multiply,
-    stay_apart,
     to_dense,
     to_vector,
 )
 from chainad.structure import csr as sparse
 from chainad.structure.structure import Axis, Structure
-from chainad.structure.sum import in_line
+from chainad.structure.sum import contiguous_extension
 from chainad.testing import (
     AXIS_SIZES,
     LOCAL_KINDS,
@@ -564,7 +564,7 @@ def test_pieces_in_line_add_up(rng: Random) -> None:
     one, two = pieces(rng, shift, n, m)
     assert_is(total_of(one, two))
     if one.structure.sizes != two.structure.sizes or shift:
-        line = in_line(one.structure, two.structure)
+        line = contiguous_extension(one.structure, two.structure)
         assert line is not None
         assert line.size == max(n, shift + m) - min(0, shift)
     total = add(one.structure, two.structure).structure
@@ -587,7 +587,7 @@ def test_pieces_with_a_gap_are_not_in_line() -> None:
     for first, step in ((5, 1), (4, 2), (9, 1)):
         one, two = Axis(20, (0,), range(4)), Axis(20, (0,), range(first, first + 4 * step, step))
         terms = [arrange([axis], [axis], {0: 4}, [0]).structure for axis in (one, two)]
-        assert in_line(*terms) is None
+        assert contiguous_extension(*terms) is None
 
 
 def test_a_label_that_stands_still_on_one_axis_is_not_in_line() -> None:
@@ -595,7 +595,7 @@ def test_a_label_that_stands_still_on_one_axis_is_not_in_line() -> None:
     terms = [
         arrange([still], [Axis(9, (0,), range(k, k + 4))], {0: 4}, [0]).structure for k in (0, 4)
     ]
-    assert in_line(*terms) is None
+    assert contiguous_extension(*terms) is None
 
 
 def test_pieces_whose_other_labels_differ_are_not_in_line() -> None:
@@ -604,21 +604,21 @@ def test_pieces_whose_other_labels_differ_are_not_in_line() -> None:
         line = Axis(10, (2,), range(k, k + 4))
         rows, sizes = [Axis(6, (0, 1)), line], {0: parts[0], 1: parts[1], 2: 4}
         terms.append(random_jacobian(Random(k), rows, [line], sizes, [0, 2]))
-    assert in_line(terms[0].structure, terms[1].structure) is None
+    assert contiguous_extension(terms[0].structure, terms[1].structure) is None
     assert_is(total_of(*terms))
 
 
 def test_long_diagonals_stay_apart_and_short_or_dense_ones_do_not() -> None:
     n = 1000
     one, two = shifted(n, 0), shifted(n, 1)
-    assert stay_apart(one, two)
-    assert not stay_apart(one, one)
-    assert not stay_apart(shifted(10, 0), shifted(10, 1))
-    assert not stay_apart(one, dense((n,), (n + 2,)))
-    assert not stay_apart(diagonal((n,)), identity((n,)))
+    assert keep_separate(one, two)
+    assert not keep_separate(one, one)
+    assert not keep_separate(shifted(10, 0), shifted(10, 1))
+    assert not keep_separate(one, dense((n,), (n + 2,)))
+    assert not keep_separate(diagonal((n,)), identity((n,)))
     where = positions(np.random.default_rng(0).permutation(n))
     gather = arrange([Axis(n, (0,))], [Axis(n + 2, (0,), where)], {0: n}, [0]).structure
-    assert not stay_apart(one, gather)
+    assert not keep_separate(one, gather)
 
 
 # ----------------------------------------------------------------- dense form

@@ -7,7 +7,7 @@ import pytest
 
 import chainad
 from chainad.structure import linear_operators as operators
-from chainad.structure.linear_operators import Given, Inverse, Operator, RunningSum
+from chainad.structure.linear_operators import Inverse, Operator, RunningSum, UserOperator
 
 rng = np.random.default_rng(0)
 
@@ -25,9 +25,9 @@ OPERATORS = [
     Inverse(MATRIX),
     Inverse(BATCH),
     RunningSum(5, np.dtype(float)),
-    Given(3, 5, np.dtype(float), lambda x: MAP @ x, lambda y: y @ MAP),
-    Given(3, 5, np.dtype(float), lambda x: MAP @ x, None),
-    Given(3, 5, np.dtype(float), None, lambda y: y @ MAP),
+    UserOperator(3, 5, np.dtype(float), lambda x: MAP @ x, lambda y: y @ MAP),
+    UserOperator(3, 5, np.dtype(float), lambda x: MAP @ x, None),
+    UserOperator(3, 5, np.dtype(float), None, lambda y: y @ MAP),
 ]
 
 

@@ -27,7 +27,7 @@ from chainad.planning.calibration import SHIPPED_TABLE
 from chainad.planning.cost_models import by_bytes, by_time, model_of
 from chainad.planning.plan import follow
 from chainad.structure import dense, diagonal, identity, multiply
-from chainad.structure.operation_counts import Work, of_product, of_total
+from chainad.structure.operation_counts import OperationCounts, counts_of_product, counts_of_sum
 from chainad.structure.structure import Action, Structure
 from chainad.testing import random_chain
 
@@ -58,7 +58,7 @@ def is_view(instruction: Instruction) -> bool:
 @given(randoms)
 def test_kinds_of_work_are_those_of_the_program(rng: Random) -> None:
     program, left, right = instructions_of(rng)
-    work = of_product(left, right)
+    work = counts_of_product(left, right)
     if multiply(left, right).structure.count > left.count + right.count:
         return  # handed out as two factors: nothing is multiplied
     has = {type(i.op) for i in program}
@@ -72,22 +72,26 @@ def test_kinds_of_work_are_those_of_the_program(rng: Random) -> None:
 
 
 def test_dense_products_are_counted_in_closed_form() -> None:
-    assert of_product(TALL, WIDE) == Work(
-        calls=2, views=1, dots=50 * 2 * 50, items=1, numbers=100 + 100 + 2500
+    assert counts_of_product(TALL, WIDE) == OperationCounts(
+        calls=2, views=1, dots=50 * 2 * 50, items=1, elements=100 + 100 + 2500
     )
-    assert of_product(DENSE, DIAGONAL) == Work(calls=1, multiplied=2500, numbers=2500 + 50 + 2500)
-    assert of_product(DIAGONAL, DIAGONAL) == Work(calls=1, multiplied=50, numbers=150)
+    assert counts_of_product(DENSE, DIAGONAL) == OperationCounts(
+        calls=1, multiplied=2500, elements=2500 + 50 + 2500
+    )
+    assert counts_of_product(DIAGONAL, DIAGONAL) == OperationCounts(
+        calls=1, multiplied=50, elements=150
+    )
 
 
 def test_sums_are_counted_in_closed_form() -> None:
-    assert of_total(DENSE, DENSE) == Work(calls=1, added=2500, numbers=7500)
+    assert counts_of_sum(DENSE, DENSE) == OperationCounts(calls=1, added=2500, elements=7500)
 
 
 def test_operators_are_counted_by_what_they_are_applied_to() -> None:
     solve = Structure(DENSE.rows, DENSE.cols, DENSE.stored, DENSE.sizes, None, Action(900, 900))
-    pushed = of_product(solve, TALL)
+    pushed = counts_of_product(solve, TALL)
     assert pushed.applied == multiply(solve, TALL).multiplications == 2 * 900
-    assert of_product(solve, solve).applied > pushed.applied
+    assert counts_of_product(solve, solve).applied > pushed.applied
 
 
 @pytest.mark.parametrize("name", ["multiplications", "bytes", "time"])

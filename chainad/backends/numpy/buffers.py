@@ -227,7 +227,7 @@ class _Emitter:
         lines.append(f"{name} = {self.name_of[k]}")
         owner = self._owner(k)
         if owner is not None:
-            condition = "" if owner < 0 else f"if {self.name_of[owner]}.lends: "
+            condition = "" if owner < 0 else f"if {self.name_of[owner]}.aliases: "
             lines.append(f"{condition}{name} = {name}.copy()")
         lines.append(f"if out and out[{number}] is not None:")
         lines.append(f"    copyto(out[{number}], {name}); {name} = out[{number}]")

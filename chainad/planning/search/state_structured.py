@@ -17,7 +17,7 @@ from chainad.planning.linear_graph import Cost, Pieces, cost_of, land
 from chainad.planning.orders import EdgeElimination
 from chainad.planning.search.state import Compact, State, around
 from chainad.planning.search.state_dense import Dense
-from chainad.structure import Product, Total, multiply
+from chainad.structure import Product, StructureSum, multiply
 from chainad.structure.structure import Structure
 
 # Computing the product of two structures takes as long as so many eliminations, and one more for
@@ -36,7 +36,7 @@ Edges: TypeAlias = dict[int, int]
 Counts: TypeAlias = tuple[int, int, int, int]
 
 
-def _counted(made: Sequence[Product | Total], model: CostModel, number: int) -> Counts:
+def _counted(made: Sequence[Product | StructureSum], model: CostModel, number: int) -> Counts:
     amount = sum(cost_of(each, model) for each in made)
     return amount, sum(x.additions for x in made), sum(x.multiplications for x in made), number
 
