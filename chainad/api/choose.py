@@ -15,7 +15,7 @@ from chainad.api.recorded import Differentiator, Recorded, recorded
 from chainad.backends.numpy.buffers import PreallocatedProgram
 from chainad.backends.numpy.build import Runner
 from chainad.backends.numpy.hoist import HoistedProgram, multiplications_in
-from chainad.compiler.loops.replay_loops import looped
+from chainad.compiler.loops.replay_loops import replay_by_loops
 from chainad.compiler.passes.constant_hoisting import split
 from chainad.compiler.recording.recording import Recording
 from chainad.compiler.recording.replay import Replay, Wanted, build
@@ -217,7 +217,7 @@ def _as_loops(of: Differentiator, found: Recorded, wants_value: bool) -> Replaye
     buffers = _no_buffers if wants_value else _buffers(of, found, prepared.forms)
     wanted = Wanted(wants_value, found.is_tuple, _ignoring(prepared.run), blocks, buffers)
     return Replayed(
-        *looped(found.recording, prepared.program, wanted, found.scalars), planned(found)
+        *replay_by_loops(found.recording, prepared.program, wanted, found.scalars), planned(found)
     )
 
 

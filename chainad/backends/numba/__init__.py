@@ -1,1 +1,9 @@
-"""Numba."""
+"""The numba backend: machine code.
+
+| module | what it does |
+|---|---|
+| `scalar` | scalar programs at one point or many; the cache of generated modules |
+| `reroll` | finds the loops in a long list of operations |
+| `loop_memory` | allocates registers and iterations in one vector of memory |
+| `loops` | loops and nests as source code |
+"""

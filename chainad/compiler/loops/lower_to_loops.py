@@ -1,4 +1,4 @@
-"""From a recording and a program to loops: every call and every op, on arrays of addresses."""
+"""Lowers recordings and programs to loops: every call and every op, on views of registers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from chainad.backends.scalar_expressions import loop_template
-from chainad.compiler.loops.loop_builder import NOTHING, LoopBuilder, Value, View, rows
+from chainad.compiler.loops.loop_builder import ABSENT, LoopBuilder, Value, View, row_major
 from chainad.compiler.recording.recording import Recording, Step, refs_in
 from chainad.compiler.scalar.scalarize import filled, flowing
 from chainad.compiler.scalar.symbolic_array import ELEMENTWISE, UFUNCS
@@ -45,11 +45,11 @@ from chainad.ir.scalar_graph import NotScalarError
 from chainad.rules.base import normalize_axes
 from chainad.rules.movement import getitem
 
-# So many operations are written out at most: more take a compiler too long.
-MANY = 40_000
+# More take numba too long to compile.
+_MAX_OPERATIONS = 40_000
 
 
-def array_program(
+def lower_to_loops(
     recording: Recording, program: Program, wants_value: bool
 ) -> tuple[ArrayProgram, list[tuple[int, ...]]]:
     """Return a recording and its program as loops, and the shapes of the results.
@@ -64,8 +64,8 @@ def array_program(
     """
     if any(guard.kind != "shape" for guard in recording.guards):
         raise NotScalarError("a branch depends on the numbers")
-    if len(recording.steps) + len(program.instructions) > MANY:
-        raise NotScalarError(f"it takes more than {MANY} operations")
+    if len(recording.steps) + len(program.instructions) > _MAX_OPERATIONS:
+        raise NotScalarError(f"it takes more than {_MAX_OPERATIONS} operations")
     builder = LoopBuilder()
     values: dict[int, Any] = {}
     for number, flow in flowing(recording).items():
@@ -90,7 +90,7 @@ def _check_dtype(dtype: Any) -> None:
 
 
 def _addresses(value: Value) -> Any:
-    return value.where if isinstance(value, View) else value
+    return value.addresses if isinstance(value, View) else value
 
 
 # ---------------------------------------------------------------------- calls
@@ -124,7 +124,7 @@ def _given(value: Any, values: Mapping[int, Any]) -> Any:
 
 
 def _number(value: Any) -> Value:
-    """Return an operand that is cells or a plain number."""
+    """Return an operand as a view, or as a number."""
     if isinstance(value, View):
         return value
     if isinstance(value, (bool, int, float, np.floating, np.integer, np.bool_)):
@@ -143,24 +143,28 @@ def _moved(builder: LoopBuilder, step: Step, known: Mapping[int, Any]) -> Value:
     for place in places:
         if place < len(step.args) and not _is_all_refs(step.args[place]):
             raise NotScalarError(f"np.{step.function.__name__} of plain numbers")
-    cells = {k: builder.as_cells(known[k]) for k in operands}
-    # One is added, so that zeros that a function puts in between are told from numbers.
+    views = {k: builder.view(known[k]) for k in operands}
+    # Addresses start from 1, so that zeros that a function inserts are no addresses.
     start, starts = 1, dict[int, int]()
     for k in dict.fromkeys(operands):
         starts[k] = start
-        start += int(cells[k].where.max(initial=0)) + 1
-    shifted = {k: np.where(x.where == NOTHING, 0, x.where + starts[k]) for k, x in cells.items()}
-    where: Any = np.asarray(step.function(*filled(step.args, shifted), **filled(step.kwargs, {})))
-    if len(cells) == 1:
-        ((only, whole),) = cells.items()
-        return View(whole.register, np.where(where == 0, NOTHING, where - starts[only]))
+        start += int(views[k].addresses.max(initial=0)) + 1
+    shifted = {
+        k: np.where(x.addresses == ABSENT, 0, x.addresses + starts[k]) for k, x in views.items()
+    }
+    addresses: Any = np.asarray(
+        step.function(*filled(step.args, shifted), **filled(step.kwargs, {}))
+    )
+    if len(views) == 1:
+        ((only, whole),) = views.items()
+        return View(whole.register, np.where(addresses == 0, ABSENT, addresses - starts[only]))
     parts: list[tuple[Value, Any]] = []
-    whole_place = rows(where.shape)
-    for k, part in cells.items():
-        last = starts[k] + int(part.where.max(initial=0))
-        own = (where >= starts[k]) & (where <= last)
-        parts.append((View(part.register, where[own] - starts[k]), whole_place[own]))
-    return builder.joined(parts, where.shape)
+    targets = row_major(addresses.shape)
+    for k, part in views.items():
+        last = starts[k] + int(part.addresses.max(initial=0))
+        own = (addresses >= starts[k]) & (addresses <= last)
+        parts.append((View(part.register, addresses[own] - starts[k]), targets[own]))
+    return builder.scatter(parts, addresses.shape)
 
 
 def _is_all_refs(value: Any) -> bool:
@@ -195,17 +199,17 @@ def _dot(builder: LoopBuilder, a: Value, b: Value) -> Value:
 
 
 def _vecdot(builder: LoopBuilder, a: Value, b: Value) -> Value:
-    x, y = builder.cells(a), builder.cells(b)
-    left = View(x.register, x.where[..., None, :])
-    found = builder.contract(left, View(y.register, y.where[..., :, None]))
+    x, y = builder.dense_view(a), builder.dense_view(b)
+    left = View(x.register, x.addresses[..., None, :])
+    found = builder.contract(left, View(y.register, y.addresses[..., :, None]))
     assert isinstance(found, View)
-    return View(found.register, found.where[..., 0, 0])
+    return View(found.register, found.addresses[..., 0, 0])
 
 
 def _outer(builder: LoopBuilder, a: Value, b: Value) -> Value:
-    x, y = builder.cells(a), builder.cells(b)
-    left = View(x.register, x.where.reshape(-1, 1))
-    return builder.elementwise(np.multiply, left, View(y.register, y.where.ravel()))
+    x, y = builder.dense_view(a), builder.dense_view(b)
+    left = View(x.register, x.addresses.reshape(-1, 1))
+    return builder.elementwise(np.multiply, left, View(y.register, y.addresses.ravel()))
 
 
 def _clip(builder: LoopBuilder, x: Value, low: Any, high: Any) -> Value:
@@ -232,7 +236,7 @@ _OWN: dict[Function, Callable[..., Value]] = {
     gradient_stopped: lambda builder, x: x,
 }
 
-# Functions that move entries, with the places of the arguments whose entries these are.
+# Functions that move entries, with the positions of the arguments whose entries these are.
 _MOVING: dict[Function, tuple[int, ...]] = {
     **dict.fromkeys(
         [
@@ -278,9 +282,9 @@ def _run(builder: LoopBuilder, op: Op, args: list[Value]) -> Value:
     if isinstance(op, Sum):
         return builder.sum(args[0], op.axes)
     if isinstance(op, (AddAt, AddTied, SegmentSum, SparseDot, Scatter, Concatenate)):
-        return _gathered(builder, op, [builder.cells(x) for x in args])
-    first = builder.as_cells(args[0])
-    return View(first.register, _rearranged(op, first.where))
+        return _accumulated(builder, op, [builder.dense_view(x) for x in args])
+    first = builder.view(args[0])
+    return View(first.register, _rearranged(op, first.addresses))
 
 
 _FUNCTIONS: dict[type[Op], Function] = {
@@ -290,67 +294,67 @@ _FUNCTIONS: dict[type[Op], Function] = {
 }
 
 
-def _rearranged(op: Op, where: Any) -> Any:
+def _rearranged(op: Op, addresses: Any) -> Any:
     match op:
         case Reshape(shape):
-            return where.reshape(shape)
+            return addresses.reshape(shape)
         case Transpose(order):
-            return where.transpose(order)
+            return addresses.transpose(order)
         case Broadcast(shape):
-            return np.broadcast_to(where, shape)
+            return np.broadcast_to(addresses, shape)
         case Take(axis, positions):
-            return np.take(where, as_array(positions), axis)
+            return np.take(addresses, as_array(positions), axis)
         case Row(index):
-            return where[index]
+            return addresses[index]
         case Copy():
-            return where
+            return addresses
         case Place(axis, positions, size):
-            return primitives.place(where + 1, axis, positions, size) - 1  # NOTHING elsewhere
+            return primitives.place(addresses + 1, axis, positions, size) - 1  # ABSENT elsewhere
     raise NotScalarError(f"{type(op).__name__} of an operator")
 
 
-def _gathered(
+def _accumulated(
     builder: LoopBuilder,
     op: AddAt | AddTied | SegmentSum | SparseDot | Scatter | Concatenate,
     args: list[View],
 ) -> Value:
-    """Return what adds up, or joins, entries at their places."""
+    """Emit an op that accumulates, or joins, entries at their addresses."""
     match op:
         case AddAt(axis, positions):
-            at = np.take(rows(args[0].shape), as_array(positions), axis)
+            at = np.take(row_major(args[0].shape), as_array(positions), axis)
             return builder.add_at(args[0], args[1], at)
         case AddTied(shape, ties):
-            at = np.einsum(rows(shape), [*ties], sorted({*ties}))
-            spread = np.broadcast_to(args[1].where, at.shape)
+            at = np.einsum(row_major(shape), [*ties], sorted({*ties}))
+            spread = np.broadcast_to(args[1].addresses, at.shape)
             return builder.add_at(args[0], View(args[1].register, spread), at)
         case SegmentSum(axis, segments, size):
             shape = args[0].shape
             whole = (*shape[:axis], size, *shape[axis + 1 :])
-            at = np.take(rows(whole), as_array(segments), axis)
-            return builder.add_at(builder.joined([], whole), args[0], at)
+            at = np.take(row_major(whole), as_array(segments), axis)
+            return builder.add_at(builder.scatter([], whole), args[0], at)
         case SparseDot(lines, cols, size):
             values, x = args
-            taken = View(x.register, x.where[as_array(cols)])
+            taken = View(x.register, x.addresses[as_array(cols)])
             terms = builder.elementwise(
-                np.multiply, View(values.register, values.where[:, None]), taken
+                np.multiply, View(values.register, values.addresses[:, None]), taken
             )
             whole = (size, *x.shape[1:])
-            at = rows(whole)[as_array(lines)]
-            return builder.add_at(builder.joined([], whole), terms, at)
+            at = row_major(whole)[as_array(lines)]
+            return builder.add_at(builder.scatter([], whole), terms, at)
         case Scatter(positions, size, _, signs):
-            found, start = builder.joined([], (size,)), 0
-            for where, own in zip(positions, signs or ((1,),) * len(positions), strict=True):
-                at = as_array(where)
+            found, start = builder.scatter([], (size,)), 0
+            for region, own in zip(positions, signs or ((1,),) * len(positions), strict=True):
+                at = as_array(region)
                 for sign, term in zip(own, args[start:], strict=False):
-                    flat: Value = View(term.register, term.where.ravel())
+                    flat: Value = View(term.register, term.addresses.ravel())
                     if sign < 0:
                         flat = builder.elementwise(np.negative, flat)
                     found = builder.add_at(found, flat, at)
                 start += len(own)
             return found
         case Concatenate():
-            joined = np.cumsum([0, *(x.shape[0] for x in args)])
-            shape = (int(joined[-1]), *args[0].shape[1:])
-            place = rows(shape)
-            parts = [(x, place[a:b]) for x, a, b in zip(args, joined[:-1], joined[1:], strict=True)]
-            return builder.joined(list(parts), shape)
+            bounds = np.cumsum([0, *(x.shape[0] for x in args)])
+            shape = (int(bounds[-1]), *args[0].shape[1:])
+            place = row_major(shape)
+            parts = [(x, place[a:b]) for x, a, b in zip(args, bounds[:-1], bounds[1:], strict=True)]
+            return builder.scatter(list(parts), shape)

@@ -1,4 +1,4 @@
-"""Replaying loops: from the arguments of a call to value and Jacobian, in machine code."""
+"""Replays recordings by loops in machine code: from arguments to value and Jacobian."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from chainad.backends.numba import scalar as numba
 from chainad.backends.numba.loops import module_source
-from chainad.compiler.loops.lower_to_loops import array_program
+from chainad.compiler.loops.lower_to_loops import lower_to_loops
 from chainad.compiler.recording.expressions import Names
 from chainad.compiler.recording.recording import Recording
 from chainad.compiler.recording.replay import MISS, Replay, Wanted
@@ -19,7 +19,7 @@ from chainad.compiler.scalar.scalarize import flowing
 from chainad.ir.program import Program
 
 
-def looped(
+def replay_by_loops(
     recording: Recording, program: Program, wanted: Wanted, scalars: Sequence[bool]
 ) -> tuple[Replay, str]:
     """Return what computes one point by loops, and its source.
@@ -39,7 +39,7 @@ def looped(
         If something has no form as a loop, or NumPy is the quicker one.
     """
     numba.check_installed()
-    found, shapes = array_program(recording, program, wanted.value)
+    found, shapes = lower_to_loops(recording, program, wanted.value)
     text, size = module_source(found)
     names = Names()
     lines = taking(recording, names, holds_constants=False)
@@ -48,14 +48,16 @@ def looped(
         "blocks": wanted.blocks, "buffers": wanted.buffers, "free": [], "size": size,
         "work": numba.load(text).run,
     }  # fmt: skip
-    rows = [_row(number, flow.shape, flow.is_c) for number, flow in flowing(recording).items()]
-    rows += [_held(array, names) for array in recording.constants.values()]
+    rows = [
+        _flat_argument(number, flow.shape, flow.is_c) for number, flow in flowing(recording).items()
+    ]
+    rows += [_flat_constant(array, names) for array in recording.constants.values()]
     values = scalars if wanted.value else ()
     lines += _outputs(shapes, len(values))
     results = ", ".join(f"y{k}.reshape(-1)" for k in range(len(shapes)))
     lines += [
         "try:",
-        "    memory = free.pop()  # each call has memory of its own",
+        "    memory = free.pop()  # each call has its own memory",
         "except IndexError:",
         "    memory = empty(size)",
         "try:",
@@ -67,8 +69,10 @@ def looped(
     given = iter(range(len(values), len(shapes)))
     arrays = ["None" if k is None else f"y{next(given)}" for k in program.outputs]
     lines.append(f"jacobian = blocks(({''.join(f'{x}, ' for x in arrays)}))")
-    spelled = [f"float64(y{k}[()])" if is_scalar else f"y{k}" for k, is_scalar in enumerate(values)]
-    value = f"({', '.join(spelled)},)" if wanted.is_tuple and spelled else (*spelled, "()")[0]
+    returned = [
+        f"float64(y{k}[()])" if is_scalar else f"y{k}" for k, is_scalar in enumerate(values)
+    ]
+    value = f"({', '.join(returned)},)" if wanted.is_tuple and returned else (*returned, "()")[0]
     lines.append(f"return {value if wanted.value else None}, jacobian")
     body = "\n    ".join(lines)
     source = f"def replay(args, kwargs, out=None):\n    {body}\n"
@@ -78,7 +82,7 @@ def looped(
 
 
 def _outputs(shapes: Sequence[tuple[int, ...]], n_values: int) -> list[str]:
-    """Return lines that make the arrays of the results, `out` itself where that fits."""
+    """Return lines that allocate the results; a single one is `out` itself, where that fits."""
     lines = [f"y{k} = empty({shape})" for k, shape in enumerate(shapes)]
     if len(shapes) != n_values + 1:
         return lines
@@ -93,14 +97,14 @@ def _outputs(shapes: Sequence[tuple[int, ...]], n_values: int) -> list[str]:
     ]
 
 
-def _row(number: int, shape: tuple[int, ...], is_c: bool) -> str:
+def _flat_argument(number: int, shape: tuple[int, ...], is_c: bool) -> str:
     if shape and is_c:
         return f"v{number}.reshape({prod(shape)})"
     return f"plain(v{number}).reshape(-1)"
 
 
-def _held(array: Any, names: Names) -> str:
-    """Return the numbers of an array from elsewhere: as they are at the time of the call."""
+def _flat_constant(array: Any, names: Names) -> str:
+    """Return an expression for a captured array, flat: as it is at the time of the call."""
     if array.flags.c_contiguous:
         return names.constant(array.reshape(-1))
     return f"plain({names.constant(array)}).reshape(-1)"
