@@ -6,7 +6,7 @@ for its stored entries, if any. Forward, reverse, hybrid, sparsity and cost all 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, TypeAlias
@@ -149,16 +149,24 @@ def is_traced(x: Any) -> bool:
     return hasattr(type(x), "__array_function__") and not isinstance(x, np.ndarray)
 
 
-def _first_traced(value: Any) -> Any:
+def _first_traced(values: Iterable[Any]) -> Any:
     """Return a traced value among (nested) arguments, or None."""
-    if isinstance(value, (list, tuple)):
-        found = (_first_traced(item) for item in value)
-        return next((x for x in found if x is not None), None)
-    if isinstance(value, dict):
-        return _first_traced(list(value.values()))
-    if isinstance(value, np.ndarray):
-        return _first_traced(value.ravel().tolist()) if value.dtype == object else None
-    return value if is_traced(value) else None
+    for value in values:
+        kind, found = type(value), None
+        if kind is tuple or kind is list:
+            found = _first_traced(value)
+        elif isinstance(value, np.ndarray):
+            if value.dtype.char == "O":
+                found = _first_traced(value.flat)
+        elif hasattr(kind, "__array_function__"):
+            return value
+        elif isinstance(value, (list, tuple)):
+            found = _first_traced(value)
+        elif kind is dict:
+            found = _first_traced(value.values())
+        if found is not None:
+            return found
+    return None
 
 
 def dispatching(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -166,7 +174,7 @@ def dispatching(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def dispatched(*args: Any, **kwargs: Any) -> Any:
-        traced = _first_traced([*args, *kwargs.values()])
+        traced = _first_traced((*args, *kwargs.values()) if kwargs else args)
         if traced is None:
             return function(*args, **kwargs)
         return traced.__array_function__(dispatched, (type(traced),), args, kwargs)
