@@ -17,7 +17,7 @@ from chainad.planning.chain import chain as chains
 from chainad.planning.chain.chain import chain, cost_of_order, hybrid_orders
 from chainad.planning.cost_models import CostModel, all_multiplications, model_of, multiplications
 from chainad.planning.fit import check_fits
-from chainad.planning.linear_graph import Cost, Elimination, LinearGraph, may_part
+from chainad.planning.linear_graph import Cost, Elimination, LinearGraph, may_keep_separate_terms
 from chainad.planning.modes import around, forward, reverse
 from chainad.planning.orders import Item, Vertex, only_vertices
 from chainad.planning.plan import Alternative, Plan, cost_of_steps, follow
@@ -218,7 +218,7 @@ def _full_costs(
     graph: LinearGraph, table: Structured, orders: dict[str, Order], model: CostModel
 ) -> dict[str, Cost]:
     """Return the costs of orders of a graph without operators; products are looked up."""
-    merged = [landing.total for landing in Elimination(graph).landings if landing.total is not None]
+    merged = [edge.sum for edge in Elimination(graph).accumulations if edge.sum is not None]
     amount = sum(map(model.sum, merged))
     additions = sum(total.additions for total in merged)
     found = {}
@@ -399,7 +399,7 @@ def _proof(plan: Plan, planner: str, known: dict[str, Cost], model: CostModel) -
     Positions may make the structure of a product or a sum depend on the order, and so may pieces
     that are kept side by side; then nothing is.
     """
-    if may_part(plan.graph):
+    if may_keep_separate_terms(plan.graph):
         return ""
     proofs = (("edges", singles.PROOF), ("chain", chains.PROOF), ("exhaustive", sets.PROOF))
     for name, proof in proofs:

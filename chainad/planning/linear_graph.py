@@ -48,9 +48,9 @@ class LinearGraph:
     """Vertices in topological order, and a structure on every edge.
 
     `shapes` are the shapes of the vertices' values. Inputs have no edge into them, outputs none
-    out of them. Parallel edges are allowed: they add up. The numbers of edge k are slot k.
-    `origins` (one per edge) and `names` (one per vertex) serve print-outs only, and do not
-    count in comparisons.
+    out of them. Parallel edges are allowed: they add up. The entries of edge k are slot k.
+    `origins` (one per edge) and `names` (one per vertex) are for reports only, and do
+    not count in comparisons.
     """
 
     shapes: tuple[tuple[int, ...], ...]
@@ -74,7 +74,7 @@ class LinearGraph:
         return self._hash
 
     def size(self, v: Vertex) -> int:
-        """Return how many numbers the value of v has."""
+        """Return how many entries the value of v has."""
         size = 1
         for n in self.shapes[v]:
             size *= n
@@ -136,50 +136,42 @@ def _list(vertices: Sequence[Vertex]) -> str:
     return shown + (", ..." if len(vertices) > 6 else "")
 
 
-# What lies between two vertices: Jacobians that are to be added, kept apart where their sum would
-# have to spell out every entry (the diagonals of a stencil, blocks tied in different ways).
-Pieces = tuple[Structure, ...]
+# The Jacobian between two vertices, as terms that add up to it: kept separate where their sum would
+# store every entry (the diagonals of a stencil, blocks tied in different ways).
+Terms = tuple[Structure, ...]
 
-# Beyond so many pieces, one explicit sum is cheaper to handle.
-MANY_PIECES = 32
+# Beyond, one materialized sum costs less to handle.
+MAX_TERMS_PER_EDGE = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Landing:
-    """Where a Jacobian goes among the pieces of its edge: added to one (`total`), or a new one."""
+class Accumulation:
+    """How a Jacobian is accumulated on its edge: added to a term by `sum`, or as a new term."""
 
-    place: int
-    total: StructureSum | None
-
-    @property
-    def additions(self) -> int:
-        return 0 if self.total is None else self.total.additions
-
-    @property
-    def multiplications(self) -> int:
-        return 0 if self.total is None else self.total.multiplications
+    index: int
+    sum: StructureSum | None
 
 
-# Where most Jacobians go: nothing lies on the edge yet.
-FIRST = Landing(0, None)
+# How most Jacobians are: the edge is new (fill-in).
+NEW_EDGE = Accumulation(0, None)
 
 
-def land(pieces: list[Structure], new: Structure) -> Landing:
-    """Put a Jacobian among the pieces of its edge."""
-    for place, old in enumerate(pieces):
-        if len(pieces) >= MANY_PIECES or not keep_separate(old, new):
+def accumulate(terms: list[Structure], new: Structure) -> Accumulation:
+    """Add a Jacobian to one of the terms of its edge, or append it; say which."""
+    for index, old in enumerate(terms):
+        if len(terms) >= MAX_TERMS_PER_EDGE or not keep_separate(old, new):
             total = add(old, new)
-            pieces[place] = total.structure
-            return Landing(place, total)
-    pieces.append(new)
-    return FIRST if len(pieces) == 1 else Landing(len(pieces) - 1, None)
+            terms[index] = total.structure
+            return Accumulation(index, total)
+    terms.append(new)
+    return NEW_EDGE if len(terms) == 1 else Accumulation(len(terms) - 1, None)
 
 
-def may_part(graph: LinearGraph) -> bool:
-    """Return whether elimination may leave pieces side by side on some edge.
+def may_keep_separate_terms(graph: LinearGraph) -> bool:
+    """Return whether elimination may leave several terms on some edge.
 
-    If not, what an edge becomes does not depend on the order in which products land on it. Where no
-    axis is tied but to one alone on its side, all sums keep the ties that there are.
+    If not, what an edge becomes does not depend on the order in which products are accumulated.
+    Where no axis is tied but to one alone on its side, all sums keep the ties that there are.
     """
     if graph.chain is not None:
         return any(edge.structure.has_positions for edge in graph.edges)
@@ -195,10 +187,10 @@ def may_part(graph: LinearGraph) -> bool:
     )
 
 
-class Meeting(NamedTuple):
-    """One product of an elimination at v: piece `left` out of v with piece `right` into v.
+class VertexProduct(NamedTuple):
+    """One product of an elimination at v: term `left` out of v with term `right` into v.
 
-    The product falls on the edge from `tail` to `head`.
+    The product is accumulated on the edge from `tail` to `head`.
     """
 
     tail: Vertex
@@ -206,40 +198,32 @@ class Meeting(NamedTuple):
     left: int
     right: int
     product: Product
-    landing: Landing
+    accumulation: Accumulation
 
 
 class Elimination:
     """A linear graph while its vertices are being eliminated.
 
-    `after[v]` and `before[v]` hold the pieces of the edges out of v and into v; `landings` tells,
-    edge by edge of the graph, where each went.
+    `after[v]` and `before[v]` hold the terms of the edges out of v and into v; `accumulations` says
+    how each edge of the graph was accumulated.
     """
 
     def __init__(self, graph: LinearGraph) -> None:
-        self.after: list[dict[Vertex, Pieces]] = [{} for _ in graph.shapes]
-        self.before: list[dict[Vertex, Pieces]] = [{} for _ in graph.shapes]
-        self.landings: list[Landing] = []
+        self.after: list[dict[Vertex, Terms]] = [{} for _ in graph.shapes]
+        self.before: list[dict[Vertex, Terms]] = [{} for _ in graph.shapes]
+        self.accumulations: list[Accumulation] = []
         self.inner = frozenset(graph.inner)
         for edge in graph.edges:
-            pieces = [*self.after[edge.tail].get(edge.head, ())]
-            self.landings.append(land(pieces, edge.structure))
-            self._set(edge.tail, edge.head, tuple(pieces))
+            terms = [*self.after[edge.tail].get(edge.head, ())]
+            self.accumulations.append(accumulate(terms, edge.structure))
+            self._set(edge.tail, edge.head, tuple(terms))
 
-    def _set(self, tail: Vertex, head: Vertex, pieces: Pieces) -> None:
-        self.after[tail][head] = pieces
-        self.before[head][tail] = pieces
+    def _set(self, tail: Vertex, head: Vertex, terms: Terms) -> None:
+        self.after[tail][head] = terms
+        self.before[head][tail] = terms
 
-    def copy(self) -> Elimination:
-        twin = object.__new__(Elimination)
-        twin.after = [dict(edges) for edges in self.after]
-        twin.before = [dict(edges) for edges in self.before]
-        twin.landings = self.landings
-        twin.inner = self.inner
-        return twin
-
-    def left_over(self, graph: LinearGraph) -> Iterator[Structure]:
-        """Yield the pieces between inputs and outputs."""
+    def results(self, graph: LinearGraph) -> Iterator[Structure]:
+        """Yield the terms between inputs and outputs."""
         for start in graph.inputs:
             for end in graph.outputs:
                 yield from self.after[start].get(end, ())
@@ -247,58 +231,59 @@ class Elimination:
     def cost(self, v: Vertex, model: CostModel = by_multiplications) -> int:
         """Return what the products of eliminating v now cost."""
         return sum(
-            cost_of_products(out, into, model)
+            model.product(multiply(left, right))
             for out in self.after[v].values()
             for into in self.before[v].values()
+            for left in out
+            for right in into
         )
 
-    def meet(self, item: Item) -> tuple[list[Meeting], dict[tuple[Vertex, Vertex], Pieces]]:
-        """Return what eliminating a vertex or an edge now takes, and the edges it makes.
-
-        Nothing is changed.
-        """
+    def _products(
+        self, item: Item
+    ) -> tuple[list[VertexProduct], dict[tuple[Vertex, Vertex], Terms]]:
+        """Return what eliminating a vertex or an edge now takes, and the edges it makes."""
         outs, ins = self.after[via(item)], self.before[via(item)]
         if isinstance(item, EdgeElimination):
             if item.side == "back":
                 ins = {item.tail: ins[item.tail]} if item.tail in ins else {}
             else:
                 outs = {item.head: outs[item.head]} if item.head in outs else {}
-        meetings: list[Meeting] = []
-        edges: dict[tuple[Vertex, Vertex], Pieces] = {}
+        products: list[VertexProduct] = []
+        edges: dict[tuple[Vertex, Vertex], Terms] = {}
         for head, out in outs.items():
             for tail, into in ins.items():
                 old = self.after[tail].get(head)
-                pieces = [*old] if old else []
+                terms = [*old] if old else []
                 for i, left in enumerate(out):
                     for j, right in enumerate(into):
                         product = multiply(left, right)
                         made = product.structure
                         if made.nonzeros and made.scale != 0:
-                            if pieces:
-                                landing = land(pieces, made)
+                            if terms:
+                                accumulation = accumulate(terms, made)
                             else:
-                                landing, pieces = FIRST, [made]
-                            meetings.append(Meeting(tail, head, i, j, product, landing))
-                if pieces:
-                    edges[tail, head] = tuple(pieces)
-        return meetings, edges
+                                accumulation, terms = NEW_EDGE, [made]
+                            products.append(VertexProduct(tail, head, i, j, product, accumulation))
+                if terms:
+                    edges[tail, head] = tuple(terms)
+        return products, edges
 
-    def eliminate(self, item: Item) -> list[Meeting]:
+    def eliminate(self, item: Item) -> list[VertexProduct]:
         """Eliminate a vertex or an edge; return what that took.
 
         An edge that is not there, since its products vanished, takes nothing.
         """
-        meetings, edges = self.meet(item)
+        products, edges = self._products(item)
         if not isinstance(item, EdgeElimination):
             self._forget(item)
         elif item.head in self.after[item.tail]:
             del self.after[item.tail][item.head]
             del self.before[item.head][item.tail]
-        for (tail, head), pieces in edges.items():
-            self._set(tail, head, pieces)
+        for (tail, head), terms in edges.items():
+            self._set(tail, head, terms)
         if isinstance(item, EdgeElimination):
             self._prune({item.tail, item.head})
-        return meetings
+        return products
 
     def _forget(self, v: Vertex) -> None:
         for tail in self.before[v]:
@@ -318,11 +303,6 @@ class Elimination:
                 self._forget(v)
 
 
-def cost_of_products(left: Pieces, right: Pieces, model: CostModel) -> int:
-    """Return what it costs to multiply all pieces of two edges."""
-    return sum(model.product(multiply(a, b)) for a in left for b in right)
-
-
 @dataclass(frozen=True, order=True, slots=True)
 class Cost:
     """What an order costs: the amount in the unit of a cost model, then what it is made of.
@@ -338,22 +318,22 @@ class Cost:
 def cost(graph: LinearGraph, order: Sequence[Item], model: CostModel = by_multiplications) -> Cost:
     """Return the cost of eliminating in this order."""
     elimination = Elimination(graph)
-    algebra: list[Product | StructureSum] = [
-        x.total for x in elimination.landings if x.total is not None
+    operations: list[Product | StructureSum] = [
+        x.sum for x in elimination.accumulations if x.sum is not None
     ]
     for item in order:
         for m in elimination.eliminate(item):
-            algebra.append(m.product)
-            if m.landing.total is not None:
-                algebra.append(m.landing.total)
-    left_over = [x for x in elimination.left_over(graph) if x.action is not None]
+            operations.append(m.product)
+            if m.accumulation.sum is not None:
+                operations.append(m.accumulation.sum)
+    operators = [x for x in elimination.results(graph) if x.action is not None]
     return Cost(
-        sum(cost_of(x, model) for x in algebra) + sum(map(model.materialize, left_over)),
-        sum(x.additions for x in algebra),
-        sum(x.multiplications for x in algebra) + sum(x.cost_to_materialize for x in left_over),
+        sum(cost_of(x, model) for x in operations) + sum(map(model.materialize, operators)),
+        sum(x.additions for x in operations),
+        sum(x.multiplications for x in operations) + sum(x.cost_to_materialize for x in operators),
     )
 
 
-def cost_of(algebra: Product | StructureSum, model: CostModel) -> int:
+def cost_of(operation: Product | StructureSum, model: CostModel) -> int:
     """Return what one product or sum costs."""
-    return model.product(algebra) if isinstance(algebra, Product) else model.sum(algebra)
+    return model.product(operation) if isinstance(operation, Product) else model.sum(operation)

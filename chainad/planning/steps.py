@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from chainad.errors import PlanError
-from chainad.planning.linear_graph import FIRST, Elimination, Landing, LinearGraph, Vertex
+from chainad.planning.linear_graph import NEW_EDGE, Accumulation, Elimination, LinearGraph, Vertex
 from chainad.planning.orders import EdgeElimination, Item, via
 from chainad.structure import Product, StructureSum, Sweep, materialize_operator, staged
 from chainad.structure.structure import Structure
@@ -84,7 +84,7 @@ def steps_of(
 def _elimination_steps(
     graph: LinearGraph, order: tuple[Item, ...], sweep: Sweep, written: tuple[int, ...]
 ) -> tuple[tuple[Step, ...], dict[tuple[Vertex, Vertex], list[int]]]:
-    """Return the steps, and the numbers of the pieces between every two vertices."""
+    """Return the steps, and the numbers of the terms between every two vertices."""
     elimination = Elimination(_with_materialized(graph, written) if written else graph)
     steps: list[Step] = []
     n = len(graph.edges)
@@ -93,18 +93,18 @@ def _elimination_steps(
     # Products with an identity are still local; `local` holds the numbers of all such Jacobians.
     local = set(range(n))
 
-    def put(number: int, landing: Landing, ends: tuple[Vertex, Vertex]) -> int:
-        if landing is FIRST:
+    def put(number: int, accumulation: Accumulation, ends: tuple[Vertex, Vertex]) -> int:
+        if accumulation is NEW_EDGE:
             current[ends] = [number]
             return number
-        pieces = current.setdefault(ends, [])
-        if landing.total is None:
-            pieces.append(number)
+        terms = current.setdefault(ends, [])
+        if accumulation.sum is None:
+            terms.append(number)
             return number
-        old, new = pieces[landing.place], n + len(steps)
+        old, new = terms[accumulation.index], n + len(steps)
         tail, head = ends
-        steps.append(Step(new, old, number, tail, None, head, "sum", landing.total))
-        pieces[landing.place] = new
+        steps.append(Step(new, old, number, tail, None, head, "sum", accumulation.sum))
+        terms[accumulation.index] = new
         return new
 
     def materialize(old: int, ends: tuple[Vertex, Vertex], operation: Product) -> int:
@@ -114,8 +114,10 @@ def _elimination_steps(
             local.add(new)
         return new
 
-    for k, (edge, landing) in enumerate(zip(graph.edges, elimination.landings, strict=True)):
-        local.add(put(k, landing, (edge.tail, edge.head)))
+    for k, (edge, accumulation) in enumerate(
+        zip(graph.edges, elimination.accumulations, strict=True)
+    ):
+        local.add(put(k, accumulation, (edge.tail, edge.head)))
     for k in written:
         ends = (graph.edges[k].tail, graph.edges[k].head)
         current[ends] = [
@@ -124,7 +126,7 @@ def _elimination_steps(
     for item in order:
         v = via(item)
         for m in elimination.eliminate(item):
-            tail, head, _, _, product, landing = m
+            tail, head, _, _, product, accumulation = m
             left, right = current[v, head][m.left], current[tail, v][m.right]
             is_free = not product.multiplications
             if has_operators:
@@ -138,7 +140,7 @@ def _elimination_steps(
             steps.append(Step(number, left, right, tail, v, head, direction, product))
             if is_free and left in local and right in local:
                 local.add(number)
-            put(number, landing, (tail, head))
+            put(number, accumulation, (tail, head))
         if isinstance(item, EdgeElimination):  # another edge may come to lie there
             current.pop((item.tail, item.head), None)
     return tuple(steps), current
@@ -154,15 +156,15 @@ def _last_steps(
     structures = [*(e.structure for e in graph.edges), *(s.structure for s in steps)]
     made: list[Step] = []
     for tail, head in [(i, o) for i in graph.inputs for o in graph.outputs]:
-        pieces = current.get((tail, head), [])
-        for place, old in enumerate(pieces):
+        terms = current.get((tail, head), [])
+        for index, old in enumerate(terms):
             if structures[old].action is not None:
                 new, operation = (
                     len(structures) + len(made),
                     materialize_operator(structures[old], sweep),
                 )
                 made.append(Step(new, old, old, tail, None, head, "materialize", operation))
-                pieces[place] = new
+                terms[index] = new
     return tuple(made)
 
 

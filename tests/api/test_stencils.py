@@ -41,7 +41,7 @@ def _clear() -> None:
 def apart(monkeypatch: pytest.MonkeyPatch, few: int, many: int) -> None:
     _clear()
     monkeypatch.setattr(total, "MIN_SEPARATE_ENTRIES", few)
-    monkeypatch.setattr(linear, "MANY_PIECES", many)
+    monkeypatch.setattr(linear, "MAX_TERMS_PER_EDGE", many)
 
 
 THRESHOLDS = [(256, 32), (1, 32), (1, 2), (3, 1)]

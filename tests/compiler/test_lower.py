@@ -179,7 +179,7 @@ def test_pieces_add_up_to_the_sum_over_paths_in_every_form(
     with pytest.MonkeyPatch.context() as monkeypatch:
         forget()
         monkeypatch.setattr("chainad.structure.sum.MIN_SEPARATE_ENTRIES", few)
-        monkeypatch.setattr("chainad.planning.linear_graph.MANY_PIECES", many)
+        monkeypatch.setattr("chainad.planning.linear_graph.MAX_TERMS_PER_EDGE", many)
         graph, numbers = random_graph(
             rng,
             rng.randint(0, 4),

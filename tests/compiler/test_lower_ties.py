@@ -18,7 +18,7 @@ from chainad.ir.array_functions import add_tied
 from chainad.ir.ops import AddAt, AddTied, MatMul, Reshape, SegmentSum, SparseDot, Take, Transpose
 from chainad.ir.positions import as_array, lattice
 from chainad.ir.program import Program
-from chainad.planning.linear_graph import Edge, LinearGraph, may_part
+from chainad.planning.linear_graph import Edge, LinearGraph, may_keep_separate_terms
 from chainad.planning.plan import follow
 from chainad.structure import add, keep_separate
 from chainad.structure.constructors import arrange
@@ -71,9 +71,11 @@ def test_no_entry_is_spelled_out_where_blocks_stay_apart() -> None:
 
 
 def test_nothing_is_proved_where_blocks_may_stay_apart() -> None:
-    assert may_part(two_ways())
+    assert may_keep_separate_terms(two_ways())
     dense = block((0,), (1,), {0: 30, 1: 30})
-    assert not may_part(LinearGraph(((30,),) * 3, (0,), (2,), (Edge(0, 1, dense),) * 2))
+    assert not may_keep_separate_terms(
+        LinearGraph(((30,),) * 3, (0,), (2,), (Edge(0, 1, dense),) * 2)
+    )
 
 
 # ----------------------------------------------------------------------- ties

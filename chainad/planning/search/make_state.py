@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from chainad.planning.cost_models import CostModel, all_multiplications, multiplications
-from chainad.planning.linear_graph import LinearGraph, Vertex, land
+from chainad.planning.linear_graph import LinearGraph, Vertex, accumulate
 from chainad.planning.search.state import Compact, State, bits
 from chainad.planning.search.state_dense import Dense
 from chainad.planning.search.state_scalar import Scalars, scalars
@@ -48,7 +48,7 @@ def structured(graph: LinearGraph, model: CostModel) -> Structured:
     table = Table(model, BULKY)
     pieces: dict[tuple[Vertex, Vertex], list[Structure]] = {}
     for edge in graph.edges:
-        land(pieces.setdefault((edge.tail, edge.head), []), edge.structure)
+        accumulate(pieces.setdefault((edge.tail, edge.head), []), edge.structure)
     after: list[Edges] = [{} for _ in everything]
     before: list[Edges] = [{} for _ in everything]
     table.sums_are_free = model in COUNTING and all(e.structure.action is None for e in graph.edges)

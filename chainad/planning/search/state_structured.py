@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from chainad.planning.bounds import scalar_edges
 from chainad.planning.cost_models import CostModel, multiplications
-from chainad.planning.linear_graph import Cost, Pieces, cost_of, land
+from chainad.planning.linear_graph import Cost, Terms, accumulate, cost_of
 from chainad.planning.orders import EdgeElimination
 from chainad.planning.search.state import Compact, State, around
 from chainad.planning.search.state_dense import Dense
@@ -53,8 +53,8 @@ class Table:
     def __init__(self, model: CostModel, bulky: int) -> None:
         self.model = model
         self.bulky = bulky
-        self.pieces: list[Pieces] = []
-        self._number: dict[Pieces, int] = {}
+        self.pieces: list[Terms] = []
+        self._number: dict[Terms, int] = {}
         self.met: dict[tuple[int, int], tuple[int, int]] = {}
         self.landed: dict[tuple[int, int], tuple[int, int]] = {}
         self._products: dict[tuple[int, int], Counts] = {}
@@ -64,7 +64,7 @@ class Table:
         self.oversized: set[tuple[int, int]] = set()
         self.sums_are_free = False
 
-    def number(self, pieces: Pieces) -> int:
+    def number(self, pieces: Terms) -> int:
         found = self._number.get(pieces)
         if found is None:
             found = self._number[pieces] = len(self.pieces)
@@ -93,7 +93,7 @@ class Table:
         found = self.landed.get((old, new))
         if found is None:
             pieces: list[Structure] = [] if old < 0 else [*self.pieces[old]]
-            totals = [land(pieces, structure).total for structure in self.pieces[new]]
+            totals = [accumulate(pieces, structure).sum for structure in self.pieces[new]]
             self._count((*self.pieces[new], *pieces))
             cost = sum(self.model.sum(total) for total in totals if total is not None)
             found = self.landed[old, new] = cost, self.number(tuple(pieces))
@@ -113,12 +113,12 @@ class Table:
         found = self._sums.get((old, new))
         if found is None:
             pieces: list[Structure] = [] if old < 0 else [*self.pieces[old]]
-            totals = [land(pieces, structure).total for structure in self.pieces[new]]
+            totals = [accumulate(pieces, structure).sum for structure in self.pieces[new]]
             made = [total for total in totals if total is not None]
             found = self._sums[old, new] = _counted(made, self.model, self.number(tuple(pieces)))
         return found
 
-    def _count(self, structures: Pieces) -> None:
+    def _count(self, structures: Terms) -> None:
         self.work += MISS + sum(s.weight for s in structures) // PER_ELIMINATION
 
 
