@@ -19,7 +19,7 @@ from chainad.api.choose import LINES_PER_CALL, as_program, planned, planned_sing
 from chainad.api.compiled import CompiledFunction
 from chainad.api.recorded import Differentiator, Recorded, recorded
 from chainad.api.run_stacked import run_stacked
-from chainad.compiler.recording.arguments import Array, Number
+from chainad.compiler.recording.arguments import ArraySpec, ScalarSpec
 from chainad.compiler.recording.expressions import Names
 from chainad.compiler.recording.replay import MISS
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars
@@ -320,7 +320,9 @@ def _grouped(
     exec(compile(text, "<chainad batch>", "exec"), names.objects)
     positional, _ = found.recording.arguments
     positions = {
-        item.number: int(k) for k, item in positional.items if isinstance(item, (Array, Number))
+        item.number: int(k)
+        for k, item in positional.items
+        if isinstance(item, (ArraySpec, ScalarSpec))
     }
     has_value = of.verb == "value_and_jacobian"
     shapes = (*found.shapes, *found.block_shapes) if has_value else found.block_shapes

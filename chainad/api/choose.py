@@ -16,9 +16,9 @@ from chainad.backends.numpy.buffers import PreallocatedProgram
 from chainad.backends.numpy.build import Runner
 from chainad.backends.numpy.hoist import HoistedProgram, multiplications_in
 from chainad.compiler.loops.replay_loops import replay_by_loops
-from chainad.compiler.passes.constant_hoisting import split
+from chainad.compiler.passes.constant_hoisting import hoist_constants
 from chainad.compiler.recording.recording import Recording
-from chainad.compiler.recording.replay import Replay, Wanted, build
+from chainad.compiler.recording.replay import Replay, RequestedOutput, build
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars, lower_to_scalars
 from chainad.compiler.scalar.replay_scalar import single
 from chainad.compiler.stacking.stack_program import stack_isomorphic
@@ -76,11 +76,13 @@ def record(
     assert prepared is not None
     assert blocks is not None
     if prepared.program is None:
-        wanted = Wanted(wants_value, found.is_tuple, _ignoring(prepared.run), blocks, _no_buffers)
+        wanted = RequestedOutput(
+            wants_value, found.is_tuple, _ignoring(prepared.run), blocks, _no_buffers
+        )
     else:
         run_into = _runner(prepared.program, found.recording)
         buffers = _no_buffers if wants_value else _buffers(of, found, prepared.forms)
-        wanted = Wanted(wants_value, found.is_tuple, run_into, blocks, buffers)
+        wanted = RequestedOutput(wants_value, found.is_tuple, run_into, blocks, buffers)
     return Replayed(*build(found.recording, wanted), planned(found))
 
 
@@ -105,17 +107,17 @@ def _runner(program: Program, recording: Recording) -> Callable[[Sequence[Any], 
     watched = _watched(recording)
     fixed = {k: slot for k, slot in enumerate(recording.slots) if _is_number(slot)}
     known: list[Any] = [_constant(slot, recording) for slot in recording.slots]
-    parts = split(program, [k for k, value in enumerate(known) if value is not None])
-    read = sum(int(np.size(known[k])) for k in parts.once.used_slots)
-    if multiplications_in(parts.once, known) <= TO_COMPARE + PER_NUMBER * read:
+    parts = hoist_constants(program, [k for k, value in enumerate(known) if value is not None])
+    read = sum(int(np.size(known[k])) for k in parts.hoisted.used_slots)
+    if multiplications_in(parts.hoisted, known) <= TO_COMPARE + PER_NUMBER * read:
         return PreallocatedProgram(
             program, partial(stack_isomorphic, same_slots=same), fixed, watched
         ).call_unchecked
-    same += range(len(same), parts.per_call.n_slots)
+    same += range(len(same), parts.residual.n_slots)
     per_call = PreallocatedProgram(
-        parts.per_call, partial(stack_isomorphic, same_slots=same), fixed, watched
+        parts.residual, partial(stack_isomorphic, same_slots=same), fixed, watched
     )
-    return HoistedProgram(parts.once, per_call.call_unchecked)
+    return HoistedProgram(parts.hoisted, per_call.call_unchecked)
 
 
 def _watched(recording: Recording) -> list[int]:
@@ -215,7 +217,7 @@ def _as_loops(of: Differentiator, found: Recorded, wants_value: bool) -> Replaye
     if {*found.kinds, *found.block_kinds} != {np.dtype(float)}:
         raise NotScalarError("the numbers are of several dtypes")
     buffers = _no_buffers if wants_value else _buffers(of, found, prepared.forms)
-    wanted = Wanted(wants_value, found.is_tuple, _ignoring(prepared.run), blocks, buffers)
+    wanted = RequestedOutput(wants_value, found.is_tuple, _ignoring(prepared.run), blocks, buffers)
     return Replayed(
         *replay_by_loops(found.recording, prepared.program, wanted, found.scalars), planned(found)
     )

@@ -13,7 +13,12 @@ from chainad.api.options import Options
 from chainad.api.outputs import assembler, dtype_of, nesting, pairs
 from chainad.api.prepared import Prepared, prepare
 from chainad.compiler.linearize import Linearized, linear_graph
-from chainad.compiler.recording.arguments import Array, Number, Several, take_apart
+from chainad.compiler.recording.arguments import (
+    ArraySpec,
+    ContainerSpec,
+    ScalarSpec,
+    record_argument,
+)
 from chainad.compiler.recording.recording import Recording, finish
 from chainad.compiler.scalar.scalarize import MANY as LARGEST
 from chainad.errors import TraceError
@@ -85,12 +90,12 @@ def recorded(
         return recorded.number, recorded
 
     with _recording(recorder):
-        positional, boxed = take_apart(args, flow)
-        named, boxed_kwargs = take_apart(kwargs, flow)
-        assert isinstance(positional, Several)
-        assert isinstance(named, Several)
+        positional, boxed = record_argument(args, flow)
+        named, boxed_kwargs = record_argument(kwargs, flow)
+        assert isinstance(positional, ContainerSpec)
+        assert isinstance(named, ContainerSpec)
         places = of.how.positions(len(args))
-        assert all(isinstance(positional.items[k][1], (Array, Number)) for k in places)
+        assert all(isinstance(positional.items[k][1], (ArraySpec, ScalarSpec)) for k in places)
         f = of.f
         with tracing(lambda *a: f(*a, **boxed_kwargs), boxed, places) as run:
             _check_failure(recorder)

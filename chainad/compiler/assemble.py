@@ -13,7 +13,7 @@ from math import prod
 
 import numpy as np
 
-from chainad.compiler.passes.program_builder import Writer
+from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir.ops import Add, AddAt, Broadcast, Place, Reshape, Scale, Scatter, Subtract, Take
 from chainad.ir.positions import Positions, as_array, compose
 from chainad.ir.program import Instruction
@@ -32,17 +32,21 @@ class Term:
 
 
 def assemble(
-    writer: Writer, registers: Sequence[int], where: Sequence[Positions], size: int, covers: bool
+    builder: ProgramBuilder,
+    registers: Sequence[int],
+    where: Sequence[Positions],
+    size: int,
+    covers: bool,
 ) -> int:
     """Emit vectors (or single numbers) put at their places of a vector of `size`.
 
     `covers` says that no two entries meet and every place is taken.
     """
-    reads = _reads(writer)
+    reads = _reads(builder)
     terms = [
         found
         for register, places in zip(registers, where, strict=True)
-        for found in _terms(writer, Term(register, 1, places), reads)
+        for found in _terms(builder, Term(register, 1, places), reads)
     ]
     regions: dict[Positions, list[Term]] = {}
     for term in terms:
@@ -53,31 +57,31 @@ def assemble(
     )
     if not is_plain:
         covers = _fills(list(regions), size)
-    each = [_in_order(own, writer) for own in regions.values()]
+    each = [_in_order(own, builder) for own in regions.values()]
     signs = tuple(tuple(term.sign for term in own) for own in each)
     if all(own == (1,) for own in signs):
         signs = ()
     op = Scatter(tuple(regions), size, covers, signs)
-    return writer.emit(op, *(term.register for own in each for term in own))
+    return builder.emit(op, *(term.register for own in each for term in own))
 
 
-def reassemble(writer: Writer, register: int, size: int) -> int:
+def reassemble(builder: ProgramBuilder, register: int, size: int) -> int:
     """Return a register with the numbers of a vector, assembled if it is a sum of placed pieces."""
-    terms = _terms(writer, Term(register, 1, range(size)), _reads(writer))
+    terms = _terms(builder, Term(register, 1, range(size)), _reads(builder))
     if all(len(term.where) == size for term in terms):
         return register
-    return assemble(writer, [register], [range(size)], size, True)
+    return assemble(builder, [register], [range(size)], size, True)
 
 
-def _reads(writer: Writer) -> Counter[int]:
-    return Counter(k for i in writer.instructions for k in i.inputs)
+def _reads(builder: ProgramBuilder) -> Counter[int]:
+    return Counter(k for i in builder.instructions for k in i.inputs)
 
 
-def _in_order(terms: Sequence[Term], writer: Writer) -> list[Term]:
+def _in_order(terms: Sequence[Term], builder: ProgramBuilder) -> list[Term]:
     """Put single numbers first, then terms with a plus: few calls, and fewer on vectors."""
 
     def is_vector(term: Term) -> bool:
-        shape = writer.shapes.get(term.register)
+        shape = builder.shapes.get(term.register)
         return shape is None or prod(shape) != 1
 
     return sorted(terms, key=lambda term: (is_vector(term), -term.sign))
@@ -93,13 +97,13 @@ def _fills(regions: Sequence[Positions], size: int) -> bool:
     return bool(taken.all())
 
 
-def _terms(writer: Writer, whole: Term, reads: Counter[int]) -> list[Term]:
+def _terms(builder: ProgramBuilder, whole: Term, reads: Counter[int]) -> list[Term]:
     """Take a vector apart into the terms that it is a sum of."""
     found: list[Term] = []
     stack = [whole]
     while stack:
         term = stack.pop()
-        parts = _parts(writer, term, reads, term is whole)
+        parts = _parts(builder, term, reads, term is whole)
         if parts is None or len(found) + len(stack) > MANY:
             found.append(term)
         else:
@@ -107,32 +111,34 @@ def _terms(writer: Writer, whole: Term, reads: Counter[int]) -> list[Term]:
     return found
 
 
-def _opposite(writer: Writer, made: Instruction, term: Term) -> list[Term] | None:
+def _opposite(builder: ProgramBuilder, made: Instruction, term: Term) -> list[Term] | None:
     """Return the term without the change of sign that it is a view or a part of."""
-    opposite = writer.made.get(made.inputs[0])
+    opposite = builder.definitions.get(made.inputs[0])
     if opposite is None or opposite.op != Scale(-1):
         return None
-    turned = writer.emit(made.op, opposite.inputs[0])
+    turned = builder.emit(made.op, opposite.inputs[0])
     return [Term(turned, -term.sign, term.where)]
 
 
-def _parts(writer: Writer, term: Term, reads: Counter[int], is_whole: bool) -> list[Term] | None:
+def _parts(
+    builder: ProgramBuilder, term: Term, reads: Counter[int], is_whole: bool
+) -> list[Term] | None:
     """Return the terms that a register adds up from; None if it is to be taken as it is."""
-    made = writer.made.get(term.register)
+    made = builder.definitions.get(term.register)
     if made is None:
         return None
     op, inputs = made.op, made.inputs
     x = inputs[0] if inputs else -1
     if isinstance(op, Reshape):
         # Only what is one number, or a vector, keeps its places.
-        shape = writer.shapes.get(x)
+        shape = builder.shapes.get(x)
         if shape is not None and (all(n == 1 for n in shape) or shape == op.shape):
             return [Term(x, term.sign, term.where)]
-        return _opposite(writer, made, term)
+        return _opposite(builder, made, term)
     if isinstance(op, Take):
-        return _opposite(writer, made, term)
+        return _opposite(builder, made, term)
     if isinstance(op, Broadcast):
-        shape = writer.shapes.get(x)
+        shape = builder.shapes.get(x)
         is_number = shape is not None and all(n == 1 for n in shape)
         return [Term(x, term.sign, term.where)] if is_number else None
     if op == Scale(-1):

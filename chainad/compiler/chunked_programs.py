@@ -17,7 +17,7 @@ from chainad.structure.results import DenseForm
 
 
 @dataclass(frozen=True)
-class Chunks:
+class ChunkedPrograms:
     """The programs of a chunked plan; called with the slots of the whole graph, it runs them.
 
     Numbers are written into arrays that are there from the start, so that only one block of them
@@ -83,7 +83,7 @@ class _Result:
         self.array = placed if self.array is None else self.array + placed
 
 
-def compile_chunks(plan: ChunkedPlan, arrangements: Sequence[Ops]) -> Chunks:
+def compile_chunks(plan: ChunkedPlan, arrangements: Sequence[Ops]) -> ChunkedPrograms:
     """Return the programs of a chunked plan; `arrangements` are those of its local Jacobians."""
     programs: list[tuple[Chunk, Lowered, Runner]] = []
     shapes = plan.graph.shapes
@@ -97,7 +97,7 @@ def compile_chunks(plan: ChunkedPlan, arrangements: Sequence[Ops]) -> Chunks:
                 number = _result(plan, chunk, k)
                 output, given = ends[number]
                 forms[number] = DenseForm((*shapes[output], *shapes[given]))
-    return Chunks(plan, tuple(programs), tuple(forms))
+    return ChunkedPrograms(plan, tuple(programs), tuple(forms))
 
 
 def _result(plan: ChunkedPlan, chunk: Chunk, number: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from chainad.compiler.passes.program_builder import Writer
+from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir.ops import (
     Add,
     AddAt,
@@ -29,24 +29,26 @@ from chainad.structure import Product, StructureSum
 Labels = Sequence[int]
 
 
-def product_of(writer: Writer, product: Product, left: int | None, right: int | None) -> int | None:
+def emit_product(
+    builder: ProgramBuilder, product: Product, left: int | None, right: int | None
+) -> int | None:
     """Emit the product of two Jacobians; None if it keeps no numbers."""
     if product.structure.scale is not None and not product.after:
         return None
-    sparse = _sparse_product(writer, product, left, right)
+    sparse = _sparse_product(builder, product, left, right)
     if sparse is not None:
         return sparse
-    a = writer.apply(product.left, left)
-    b = writer.apply(product.right, right)
+    a = builder.apply(product.left, left)
+    b = builder.apply(product.right, right)
     if product.labels is None:
-        return writer.apply(product.after, b if a is None else a)
+        return builder.apply(product.after, b if a is None else a)
     assert a is not None
     assert b is not None
-    return writer.apply(product.after, contract(writer, product, a, b))
+    return builder.apply(product.after, contract(builder, product, a, b))
 
 
 def _sparse_product(
-    writer: Writer, product: Product, left: int | None, right: int | None
+    builder: ProgramBuilder, product: Product, left: int | None, right: int | None
 ) -> int | None:
     """Emit a product that gathers, multiplies and adds up segments as one sparse product.
 
@@ -67,37 +69,37 @@ def _sparse_product(
             continue
         assert values is not None
         assert array is not None
-        data, x = writer.apply(on_vector, values), writer.apply(on_array[:-1], array)
+        data, x = builder.apply(on_vector, values), builder.apply(on_array[:-1], array)
         assert data is not None
         assert x is not None
         size = dict(product.sizes)
         rest = [y for y in labels if y != label]
         width = prod(size[y] for y in rest)
-        x = writer.order(x, labels, [label, *rest])
+        x = builder.transpose_to(x, labels, [label, *rest])
         if len(rest) != 1:
-            x = writer.emit(Reshape((-1, width)), x)
-        y = writer.emit(SparseDot(segments.segments, take.positions, segments.size), data, x)
-        y = writer.emit(Reshape((segments.size, *(size[z] for z in rest))), y)
-        y = writer.order(y, [label, *rest], out)
-        return writer.apply(product.after[1:], y)
+            x = builder.emit(Reshape((-1, width)), x)
+        y = builder.emit(SparseDot(segments.segments, take.positions, segments.size), data, x)
+        y = builder.emit(Reshape((segments.size, *(size[z] for z in rest))), y)
+        y = builder.transpose_to(y, [label, *rest], out)
+        return builder.apply(product.after[1:], y)
     return None
 
 
-def contract(writer: Writer, product: Product, a: int, b: int) -> int:
+def contract(builder: ProgramBuilder, product: Product, a: int, b: int) -> int:
     """Emit the einsum of a product; return the register of its result."""
     assert product.labels is not None
     left, right, out = product.labels
     size = dict(product.sizes)
     inner = [x for x in left if x in right and x not in out]
     if product.action:
-        return _apply_operator(writer, product, a, b)
+        return _apply_operator(builder, product, a, b)
     if not inner:
         if not out:
-            return writer.emit(Multiply(), a, b)
-        return writer.emit(
+            return builder.emit(Multiply(), a, b)
+        return builder.emit(
             Multiply(),
-            _stretch(writer, a, left, out, size),
-            _stretch(writer, b, right, out, size),
+            _stretch(builder, a, left, out, size),
+            _stretch(builder, b, right, out, size),
         )
     batch = [x for x in out if x in left and x in right]
     rows = [x for x in out if x not in right]
@@ -109,21 +111,21 @@ def contract(writer: Writer, product: Product, a: int, b: int) -> int:
     has_cols = bool(cols) or (bool(batch) and not is_dot)
     m = (prod(size[x] for x in rows),) if has_rows else ()
     n = (prod(size[x] for x in cols),) if has_cols else ()
-    a = writer.arrange(a, left, [*batch, *rows, *inner], (*shape, *m, total), size)
+    a = builder.rearrange(a, left, [*batch, *rows, *inner], (*shape, *m, total), size)
     if is_dot:
-        b = writer.arrange(b, right, [*batch, *inner], (*shape, total), size)
-        result = writer.emit(Dot(), a, b)
+        b = builder.rearrange(b, right, [*batch, *inner], (*shape, total), size)
+        result = builder.emit(Dot(), a, b)
     else:
-        b = writer.arrange(b, right, [*batch, *inner, *cols], (*shape, total, *n), size)
-        result = writer.emit(MatMul(), a, b)
+        b = builder.rearrange(b, right, [*batch, *inner, *cols], (*shape, total, *n), size)
+        result = builder.emit(MatMul(), a, b)
     labels = [*batch, *rows, *cols]
     wanted = tuple(size[x] for x in labels)
     if not is_dot and (*shape, *m, *n) != wanted:
-        result = writer.emit(Reshape(wanted), result)
-    return writer.order(result, labels, out)
+        result = builder.emit(Reshape(wanted), result)
+    return builder.transpose_to(result, labels, out)
 
 
-def _apply_operator(writer: Writer, product: Product, a: int, b: int) -> int:
+def _apply_operator(builder: ProgramBuilder, product: Product, a: int, b: int) -> int:
     """Emit the product with an operator, on the side that `product.action` names."""
     assert product.labels is not None
     is_jvp = product.action == "jvp"
@@ -136,33 +138,33 @@ def _apply_operator(writer: Writer, product: Product, a: int, b: int) -> int:
     shape = tuple(size[x] for x in batch)
     n, k = prod(size[x] for x in taken), prod(size[x] for x in free)
     if is_jvp:
-        b = _as_block(writer, b, other, [*batch, *taken, *free], (*shape, n, k))
-        result, labels = writer.emit(Jvp(), a, b), [*batch, *made, *free]
+        b = _as_block(builder, b, other, [*batch, *taken, *free], (*shape, n, k))
+        result, labels = builder.emit(Jvp(), a, b), [*batch, *made, *free]
     else:
-        a = _as_block(writer, a, other, [*batch, *free, *taken], (*shape, k, n))
-        result, labels = writer.emit(Vjp(), a, b), [*batch, *free, *made]
-    result = writer.emit(Reshape(tuple(size[x] for x in labels)), result)
-    return writer.order(result, labels, out)
+        a = _as_block(builder, a, other, [*batch, *free, *taken], (*shape, k, n))
+        result, labels = builder.emit(Vjp(), a, b), [*batch, *free, *made]
+    result = builder.emit(Reshape(tuple(size[x] for x in labels)), result)
+    return builder.transpose_to(result, labels, out)
 
 
 def _as_block(
-    writer: Writer, register: int, have: Labels, want: Labels, shape: tuple[int, ...]
+    builder: ProgramBuilder, register: int, have: Labels, want: Labels, shape: tuple[int, ...]
 ) -> int:
-    return writer.emit(Reshape(shape), writer.order(register, have, want))
+    return builder.emit(Reshape(shape), builder.transpose_to(register, have, want))
 
 
 def _stretch(
-    writer: Writer, register: int, have: Labels, want: Labels, size: dict[int, int]
+    builder: ProgramBuilder, register: int, have: Labels, want: Labels, size: dict[int, int]
 ) -> int:
     """Give an array one axis for every label of `want`, of size 1 where it has none."""
     shape = tuple(size[x] if x in have else 1 for x in want)
     while shape and shape[0] == 1:  # NumPy adds leading axes by itself
         shape = shape[1:]
-    return writer.arrange(register, have, [x for x in want if x in have], shape, size)
+    return builder.rearrange(register, have, [x for x in want if x in have], shape, size)
 
 
-def total_of(
-    writer: Writer, total: StructureSum, left: int | None, right: int | None
+def emit_sum(
+    builder: ProgramBuilder, total: StructureSum, left: int | None, right: int | None
 ) -> int | None:
     """Emit the sum of two Jacobians; None if it keeps no numbers."""
     if total.structure.scale is not None:
@@ -170,15 +172,15 @@ def total_of(
     (base, one), (other, two) = (total.left, left), (total.right, right)
     if base and isinstance(base[-1], Place):
         (base, one), (other, two) = (other, two), (base, one)
-    a = writer.apply(base, one)
+    a = builder.apply(base, one)
     last = other[-1] if other else None
     assert a is not None
     if isinstance(last, Place) and not (base and isinstance(base[-1], Place)) and total.fills:
-        b = writer.apply(other[:-1], two)
+        b = builder.apply(other[:-1], two)
         assert b is not None
-        result = writer.emit(AddAt(last.axis, last.positions), a, b)
+        result = builder.emit(AddAt(last.axis, last.positions), a, b)
     else:
-        b = writer.apply(other, two)
+        b = builder.apply(other, two)
         assert b is not None
-        result = writer.emit(Add(), a, b)
-    return writer.apply(total.after, result)
+        result = builder.emit(Add(), a, b)
+    return builder.apply(total.after, result)

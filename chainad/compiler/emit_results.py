@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 
 from chainad.compiler.assemble import assemble, reassemble
-from chainad.compiler.passes.program_builder import Writer
+from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir.ops import Reshape
 from chainad.ir.positions import Positions
 from chainad.planning.plan import Plan
@@ -18,44 +18,44 @@ Registers = Sequence[int | None]
 
 
 def _dense(
-    writer: Writer, plan: Plan, numbers: Sequence[int], registers: Registers
+    builder: ProgramBuilder, plan: Plan, numbers: Sequence[int], registers: Registers
 ) -> tuple[ResultForm, list[int | None]]:
     terms = [plan.structures[k] for k in numbers]
     shape = (*terms[0].row_shape, *terms[0].col_shape)
     if len(terms) == 1:
-        register = writer.apply(to_dense(terms[0]), registers[numbers[0]])
+        register = builder.apply(to_dense(terms[0]), registers[numbers[0]])
         assert register is not None
     else:
         places = tuple(flat_places(term) for term in terms)
-        register = _scattered(writer, terms, [registers[k] for k in numbers], places, prod(shape))
-        register = writer.emit(Reshape(shape), register)
-    return DenseForm(shape), [writer.own(register)]
+        register = _scattered(builder, terms, [registers[k] for k in numbers], places, prod(shape))
+        register = builder.emit(Reshape(shape), register)
+    return DenseForm(shape), [builder.unaliased(register)]
 
 
 def _sparse(
-    writer: Writer, plan: Plan, numbers: Sequence[int], registers: Registers
+    builder: ProgramBuilder, plan: Plan, numbers: Sequence[int], registers: Registers
 ) -> tuple[ResultForm, list[int | None]]:
     terms = [plan.structures[k] for k in numbers]
     layout = lay_out(terms)
     size = layout.indices.size
     if layout.places == (range(size),) and terms[0].scale is None:
-        register = writer.apply(to_vector(terms[0]), registers[numbers[0]])
+        register = builder.apply(to_vector(terms[0]), registers[numbers[0]])
         assert register is not None
-        register = reassemble(writer, register, size)
+        register = reassemble(builder, register, size)
     else:
         held = [registers[k] for k in numbers]
-        register = _scattered(writer, terms, held, layout.places, size, layout.covers)
-    return SparseForm(layout), [writer.own(register)]
+        register = _scattered(builder, terms, held, layout.places, size, layout.covers)
+    return SparseForm(layout), [builder.unaliased(register)]
 
 
 def _structured(
-    writer: Writer, plan: Plan, numbers: Sequence[int], registers: Registers
+    builder: ProgramBuilder, plan: Plan, numbers: Sequence[int], registers: Registers
 ) -> tuple[ResultForm, list[int | None]]:
     terms = tuple(_factors(plan, k) for k in numbers)
     found: list[int | None] = []
     for number in (k for term in terms for k in term):
         register = registers[number]
-        found.append(None if register is None else writer.own(register))
+        found.append(None if register is None else builder.unaliased(register))
     ends = plan.structures[numbers[0]]
     shape = (*ends.row_shape, *ends.col_shape)
     spelled = tuple(tuple(plan.structures[k] for k in term) for term in terms)
@@ -64,7 +64,7 @@ def _structured(
 
 FORMS: dict[
     str,
-    Callable[[Writer, Plan, Sequence[int], Registers], tuple[ResultForm, list[int | None]]],
+    Callable[[ProgramBuilder, Plan, Sequence[int], Registers], tuple[ResultForm, list[int | None]]],
 ] = {"dense": _dense, "sparse": _sparse, "structured": _structured}
 
 
@@ -83,7 +83,7 @@ def _factors(plan: Plan, number: int) -> tuple[int, ...]:
 
 
 def _scattered(
-    writer: Writer,
+    builder: ProgramBuilder,
     terms: Sequence[Structure],
     registers: Registers,
     places: tuple[Positions, ...],
@@ -93,7 +93,7 @@ def _scattered(
     """Emit the entries of several structures as one vector."""
     vectors = []
     for term, register in zip(terms, registers, strict=True):
-        vector = writer.apply(to_vector(term), register)
+        vector = builder.apply(to_vector(term), register)
         assert vector is not None
         vectors.append(vector)
-    return assemble(writer, vectors, places, size, covers)
+    return assemble(builder, vectors, places, size, covers)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chainad.compiler.contract import product_of, total_of
+from chainad.compiler.contract import emit_product, emit_sum
 from chainad.compiler.emit_results import FORMS
-from chainad.compiler.passes.batch_last import turn_batches
-from chainad.compiler.passes.layout import lay_out_axes
-from chainad.compiler.passes.program_builder import Writer
+from chainad.compiler.passes.batch_last import move_batches_last
+from chainad.compiler.passes.layout import hoist_transposes
+from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir.program import Program
 from chainad.planning.plan import Plan
 from chainad.structure import Ops, Product
@@ -40,40 +40,40 @@ def lower(plan: Plan, arrangements: Sequence[Ops], output: str = "dense") -> Low
         The form of the results: "dense", "sparse" or "structured".
     """
     edges = plan.graph.edges
-    writer = Writer(len(edges))
+    builder = ProgramBuilder(len(edges))
     registers: list[int | None] = []
     for k, (edge, ops) in enumerate(zip(edges, arrangements, strict=True)):
-        registers.append(_local(writer, edge.structure, ops, k))
+        registers.append(_local(builder, edge.structure, ops, k))
     for step in plan.steps:
         left, right = registers[step.left], registers[step.right]
         if isinstance(step.operation, Product):
-            registers.append(product_of(writer, step.operation, left, right))
+            registers.append(emit_product(builder, step.operation, left, right))
         else:
-            registers.append(total_of(writer, step.operation, left, right))
+            registers.append(emit_sum(builder, step.operation, left, right))
     outputs: list[int | None] = []
     forms: list[ResultForm | None] = []
     for numbers in plan.results:
         if not numbers:
             forms.append(None)
             continue
-        form, found = FORMS[output](writer, plan, numbers, registers)
+        form, found = FORMS[output](builder, plan, numbers, registers)
         forms.append(form)
         outputs += found
-    program = prune(Program(len(edges), tuple(writer.instructions), tuple(outputs)))
-    for improve in (lay_out_axes, turn_batches):
-        improved, writer = improve(program, writer)
+    program = prune(Program(len(edges), tuple(builder.instructions), tuple(outputs)))
+    for improve in (hoist_transposes, move_batches_last):
+        improved, builder = improve(program, builder)
         program = program if improved is program else prune(improved)
     return Lowered(program, tuple(forms))
 
 
-def _local(writer: Writer, structure: Structure, ops: Ops, slot: int) -> int | None:
+def _local(builder: ProgramBuilder, structure: Structure, ops: Ops, slot: int) -> int | None:
     """Bring the array of a rule into the kept form."""
     if structure.scale is not None:
         return None
-    register = writer.apply(ops, slot)
+    register = builder.apply(ops, slot)
     assert register is not None
     if structure.action is None:
-        writer.shapes[register] = structure.stored_shape
+        builder.shapes[register] = structure.stored_shape
     return register
 
 

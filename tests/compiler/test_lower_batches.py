@@ -12,8 +12,8 @@ import chainad
 from chainad.backends.numpy.build import build
 from chainad.compiler.lower import prune
 from chainad.compiler.passes import batch_last as batches
-from chainad.compiler.passes.batch_last import turn_batches
-from chainad.compiler.passes.program_builder import Writer
+from chainad.compiler.passes.batch_last import move_batches_last
+from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir.ops import (
     Add,
     AddAt,
@@ -96,7 +96,7 @@ MORE: list[Shape] = [(N, 1, 2), (N, 2, 2)]
 def test_turned_batches_give_the_same_numbers(rng: Random) -> None:
     shapes = dict(enumerate(START + MORE))
     slots = [random_entries(rng, shape) for shape in shapes.values()]
-    w = Writer(len(slots))
+    w = ProgramBuilder(len(slots))
     w.shapes |= shapes
     instructions = []
     register = {k: k for k in shapes}
@@ -111,12 +111,12 @@ def test_turned_batches_give_the_same_numbers(rng: Random) -> None:
         register[output] = w.emit(op, *(register[k] for k in inputs))
     outputs = rng.sample(sorted(shapes), 3)
     wanted = run_program(Program(len(slots), tuple(instructions), tuple(outputs)), slots)
-    owned = tuple(w.own(register[k]) for k in outputs)
+    owned = tuple(w.unaliased(register[k]) for k in outputs)
     program = prune(Program(len(slots), tuple(w.instructions), owned))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batches, "LONG", N)
         patch.setattr(batches, "TURN", 0)
-        found = prune(turn_batches(program, w)[0])
+        found = prune(move_batches_last(program, w)[0])
     found.check()
     for run in (build(found), lambda slots: run_program(found, slots)):
         results = run(slots)
@@ -127,9 +127,9 @@ def test_turned_batches_give_the_same_numbers(rng: Random) -> None:
                 assert not any(np.shares_memory(one, a) for a in (*slots, *results[:k]))
 
 
-def blocks(n: int) -> tuple[Program, Writer]:
+def blocks(n: int) -> tuple[Program, ProgramBuilder]:
     """Return ((A B) + C) D for n small matrices each."""
-    w = Writer(4)
+    w = ProgramBuilder(4)
     w.shapes |= {0: (n, 2, 3), 1: (n, 3, 2), 2: (n, 2, 2), 3: (n, 2, 1)}
     total = w.emit(Add(), w.emit(MatMul(), 0, 1), 2)
     return Program(4, tuple(w.instructions), (w.emit(MatMul(), total, 3),)), w
@@ -138,7 +138,7 @@ def blocks(n: int) -> tuple[Program, Writer]:
 def test_products_of_small_blocks_are_sums_of_products_of_long_vectors() -> None:
     program, w = blocks(2000)
     program = Program(4, tuple(w.instructions), program.outputs)
-    found = prune(turn_batches(program, w)[0])
+    found = prune(move_batches_last(program, w)[0])
     calls = Counter(type(i.op) for i in found.instructions)
     assert calls[MatMul] == 0
     assert calls[Multiply] == 3 + 2
@@ -151,12 +151,12 @@ def test_products_of_small_blocks_are_sums_of_products_of_long_vectors() -> None
 
 def test_short_batches_and_large_blocks_are_left_alone() -> None:
     program, w = blocks(100)
-    assert turn_batches(program, w)[0] == program
-    w = Writer(2)
+    assert move_batches_last(program, w)[0] == program
+    w = ProgramBuilder(2)
     w.shapes |= {0: (2000, 20, 20), 1: (2000, 20, 20)}
     program = Program(2, tuple(w.instructions), (w.emit(MatMul(), 0, 1),))
     program = Program(2, tuple(w.instructions), program.outputs)
-    assert turn_batches(program, w)[0] == program
+    assert move_batches_last(program, w)[0] == program
 
 
 def test_a_jacobian_of_many_small_blocks_is_right() -> None:

@@ -14,7 +14,7 @@ from chainad.api import choose as replays
 from chainad.backends.numpy.build import build
 from chainad.backends.numpy.hoist import HoistedProgram, multiplications_in
 from chainad.compiler.lower import lower
-from chainad.compiler.passes.constant_hoisting import split
+from chainad.compiler.passes.constant_hoisting import hoist_constants
 from chainad.ir.ops import MatMul
 from chainad.ir.program import Program
 from chainad.planning.linear_graph import Edge, LinearGraph
@@ -31,12 +31,12 @@ def test_both_parts_together_give_the_numbers_of_the_whole(rng: Random) -> None:
     order = rng.sample(graph.inner, len(graph.inner))
     program = lower(follow(graph, order), [() for _ in graph.edges]).program
     constant = {k for k in range(program.n_slots) if rng.random() < rng.choice([0.3, 0.7, 1.0])}
-    parts = split(program, constant)
-    parts.once.check()
-    parts.per_call.check()
-    assert constant.issuperset(parts.once.used_slots)
-    kept = build(parts.once)(list(numbers))
-    run, whole = build(parts.per_call), build(program)
+    parts = hoist_constants(program, constant)
+    parts.hoisted.check()
+    parts.residual.check()
+    assert constant.issuperset(parts.hoisted.used_slots)
+    kept = build(parts.hoisted)(list(numbers))
+    run, whole = build(parts.residual), build(program)
     for _ in range(2):  # what is not constant changes from call to call
         results = run([*numbers, *kept])
         for one, two in zip(results, whole(numbers), strict=True):
@@ -56,18 +56,18 @@ def test_products_of_weights_are_made_once() -> None:
     edges = tuple(Edge(k, k + 1, s) for k, s in enumerate(structures))
     graph = LinearGraph(((5,), (30,), (4,), (4,)), (0,), (3,), edges)
     program = lower(follow(graph, graph.inner), [() for _ in edges]).program
-    parts = split(program, {0, 1})
-    assert [type(i.op) for i in parts.once.instructions] == [MatMul]
-    assert parts.per_call.array_calls == program.array_calls - 1
+    parts = hoist_constants(program, {0, 1})
+    assert [type(i.op) for i in parts.hoisted.instructions] == [MatMul]
+    assert parts.residual.array_calls == program.array_calls - 1
 
 
 def test_without_constant_slots_only_literals_are_made_once() -> None:
     graph, numbers = random_graph(Random(3), 3)
     program = lower(follow(graph, graph.inner), [() for _ in graph.edges]).program
-    parts = split(program, ())
-    assert parts.once.used_slots == ()
-    assert parts.once.array_calls + parts.per_call.array_calls == program.array_calls
-    results = build(parts.per_call)([*numbers, *build(parts.once)(numbers)])
+    parts = hoist_constants(program, ())
+    assert parts.hoisted.used_slots == ()
+    assert parts.hoisted.array_calls + parts.residual.array_calls == program.array_calls
+    results = build(parts.residual)([*numbers, *build(parts.hoisted)(numbers)])
     for one, two in zip(results, build(program)(numbers), strict=True):
         np.testing.assert_array_equal(one, two)
 
@@ -84,21 +84,21 @@ def two_layers() -> tuple[Program, list[np.ndarray]]:
 
 def test_the_work_in_products_of_constants_is_counted() -> None:
     program, numbers = two_layers()
-    assert multiplications_in(split(program, {0, 1}).once, numbers) == 4 * 30 * 5
-    assert multiplications_in(split(program, {0, 2}).once, numbers) == 0
+    assert multiplications_in(hoist_constants(program, {0, 1}).hoisted, numbers) == 4 * 30 * 5
+    assert multiplications_in(hoist_constants(program, {0, 2}).hoisted, numbers) == 0
 
 
 def test_products_of_constants_are_made_anew_only_when_these_changed() -> None:
     program, numbers = two_layers()
-    parts = split(program, {0, 1})
+    parts = hoist_constants(program, {0, 1})
     products: list[np.ndarray] = []
-    per_call = build(parts.per_call)
+    per_call = build(parts.residual)
 
     def watched(slots: Sequence[Any], out: Any) -> tuple[Any, ...]:
         products.append(slots[-1])
         return per_call(slots)
 
-    run = HoistedProgram(parts.once, watched)
+    run = HoistedProgram(parts.hoisted, watched)
     for change in (None, None, 0, 1, None, 2):
         if change is not None:
             numbers[change][0] += 1.0

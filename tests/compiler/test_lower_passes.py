@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from chainad.backends.numpy.build import build, folded_constants, source
 from chainad.compiler.lower import prune
-from chainad.compiler.passes.layout import lay_out_axes
-from chainad.compiler.passes.program_builder import Writer
+from chainad.compiler.passes.layout import hoist_transposes
+from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir.ops import (
     Add,
     Broadcast,
@@ -36,13 +36,13 @@ randoms = st.randoms(use_true_random=False)
 MINUS = Scale(-1)
 
 
-def writer(*shapes: tuple[int, ...]) -> Writer:
-    found = Writer(len(shapes))
+def builder(*shapes: tuple[int, ...]) -> ProgramBuilder:
+    found = ProgramBuilder(len(shapes))
     found.shapes |= dict(enumerate(shapes))
     return found
 
 
-def ops(written: Writer, *outputs: int) -> list[Op]:
+def ops(written: ProgramBuilder, *outputs: int) -> list[Op]:
     """Return what is left of the instructions for some outputs."""
     program = prune(Program(9, tuple(written.instructions), outputs))
     return [i.op for i in program.instructions]
@@ -100,14 +100,14 @@ def random_instructions(rng: Random) -> tuple[Program, list[np.ndarray]]:
 
 def rewritten(program: Program, slots: list[np.ndarray], rng: Random) -> Program:
     """Return the program written anew; some shapes of slots are not told."""
-    written = Writer(program.n_slots)
+    written = ProgramBuilder(program.n_slots)
     written.shapes |= {k: a.shape for k, a in enumerate(slots) if rng.random() < 0.8}
     register = {k: k for k in range(program.n_slots)}
     for i in program.instructions:
         register[i.output] = written.emit(i.op, *(register[k] for k in i.inputs))
-    outputs = tuple(written.own(register[k]) for k in program.outputs if k is not None)
+    outputs = tuple(written.unaliased(register[k]) for k in program.outputs if k is not None)
     program = prune(Program(program.n_slots, tuple(written.instructions), outputs))
-    return prune(lay_out_axes(program, written)[0])
+    return prune(hoist_transposes(program, written)[0])
 
 
 @given(randoms)
@@ -136,7 +136,7 @@ def test_stated_shapes_are_those_of_the_arrays(rng: Random) -> None:
 
 
 def test_equal_calls_are_made_once() -> None:
-    w = writer((3,), (3,))
+    w = builder((3,), (3,))
     one, two = w.emit(Multiply(), 0, 1), w.emit(Multiply(), 1, 0)
     assert one == two
     assert w.emit(Sum((0,)), one) == w.emit(Sum((0,)), two)
@@ -144,12 +144,12 @@ def test_equal_calls_are_made_once() -> None:
 
 
 def test_copies_are_made_every_time() -> None:
-    w = writer((3,))
-    assert w.own(0) != w.own(0)
+    w = builder((3,))
+    assert w.unaliased(0) != w.unaliased(0)
 
 
 def test_moves_that_change_nothing_are_not_written() -> None:
-    w = writer((3, 4))
+    w = builder((3, 4))
     assert w.emit(Reshape((3, 4)), 0) == 0
     assert w.emit(Transpose((0, 1)), 0) == 0
     assert w.emit(Broadcast((3, 4)), 0) == 0
@@ -161,12 +161,12 @@ def test_moves_that_change_nothing_are_not_written() -> None:
 
 
 def test_axes_of_size_one_are_moved_by_a_reshape() -> None:
-    w = writer((3, 1, 4))
+    w = builder((3, 1, 4))
     assert ops(w, w.emit(Transpose((1, 0, 2)), 0)) == [Reshape((1, 3, 4))]
 
 
 def test_signs_meet() -> None:
-    w = writer((3,), (3,), (3, 3), (3, 3))
+    w = builder((3,), (3,), (3, 3), (3, 3))
     a, b = w.emit(MINUS, 0), w.emit(MINUS, 1)
     assert w.emit(MINUS, a) == 0
     assert ops(w, w.emit(Multiply(), a, b)) == [Multiply()]
@@ -178,7 +178,7 @@ def test_signs_meet() -> None:
 
 
 def test_a_sign_stays_on_the_smaller_factor() -> None:
-    w = writer((3,), (4, 3))
+    w = builder((3,), (4, 3))
     made = w.emit(Multiply(), w.emit(MINUS, 0), 1)
     product = prune(Program(2, tuple(w.instructions), (made,)))
     assert [(i.op, i.inputs) for i in product.instructions] == [
@@ -188,16 +188,16 @@ def test_a_sign_stays_on_the_smaller_factor() -> None:
 
 
 def test_elementwise_ops_broadcast_by_themselves() -> None:
-    w = writer((), (5,))
+    w = builder((), (5,))
     spread = w.emit(Broadcast((5,)), w.emit(Reshape((1,)), 0))
     assert ops(w, w.emit(Add(), 1, spread)) == [Add()]
 
 
 def test_a_transposed_product_is_made_transposed() -> None:
-    w = writer((3, 4), (4, 5))
+    w = builder((3, 4), (4, 5))
     turned = w.emit(Transpose((1, 0)), w.emit(MatMul(), 0, 1))
     program = Program(2, tuple(w.instructions), (turned,))
-    found = prune(lay_out_axes(program, w)[0])
+    found = prune(hoist_transposes(program, w)[0])
     last = found.instructions[-1]
     assert isinstance(last.op, MatMul)
     assert build(found)([np.ones((3, 4)), np.ones((4, 5))])[0].flags.c_contiguous
@@ -205,11 +205,11 @@ def test_a_transposed_product_is_made_transposed() -> None:
 
 def test_what_is_reshaped_is_made_in_rows() -> None:
     """Blocks scaled by a batch of diagonals are written once, batch first."""
-    w = writer((10, 50, 1), (50, 256))
+    w = builder((10, 50, 1), (50, 256))
     product = w.emit(Multiply(), 0, 1)
     flat = w.emit(Reshape((2560, 50)), w.emit(Transpose((2, 0, 1)), product))
     program = Program(2, tuple(w.instructions), (flat,))
-    found = prune(lay_out_axes(program, w)[0])
+    found = prune(hoist_transposes(program, w)[0])
     slots = [np.random.default_rng(0).normal(size=s) for s in ((10, 50, 1), (50, 256))]
     np.testing.assert_array_equal(build(found)(slots)[0], build(program)(slots)[0])
     calls = Counter(type(i.op) for i in found.instructions)
@@ -220,11 +220,11 @@ def test_what_is_reshaped_is_made_in_rows() -> None:
 
 
 def test_what_another_op_reads_too_is_not_transposed() -> None:
-    w = writer((3, 4), (4, 5))
+    w = builder((3, 4), (4, 5))
     product = w.emit(MatMul(), 0, 1)
     turned = w.emit(Transpose((1, 0)), product)
     program = Program(2, tuple(w.instructions), (turned, product))
-    assert lay_out_axes(program, w)[0] == program
+    assert hoist_transposes(program, w)[0] == program
 
 
 # ---------------------------------------------------------------- constants

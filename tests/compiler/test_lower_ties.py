@@ -13,7 +13,7 @@ from chainad.backends.numpy.build import observe
 from chainad.backends.numpy.emit import Namespace, emit_into
 from chainad.compiler.lower import lower, prune
 from chainad.compiler.passes.peephole import ties_of
-from chainad.compiler.passes.program_builder import Writer
+from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir.array_functions import add_tied
 from chainad.ir.ops import AddAt, AddTied, MatMul, Reshape, SegmentSum, SparseDot, Take, Transpose
 from chainad.ir.positions import as_array, lattice
@@ -139,17 +139,17 @@ def test_adding_along_ties_is_right_fresh_traced_and_in_place(
 
 
 def test_a_diagonal_is_added_where_it_lies_and_nothing_is_turned() -> None:
-    writer = Writer(3)
-    writer.shapes |= {0: (4, 5, 6), 1: (4, 6, 20), 2: (4, 5, 5)}
-    whole = writer.emit(MatMul(), 0, 1)
-    split = writer.emit(Reshape((4, 5, 4, 5)), whole)
-    turned = writer.emit(Transpose((1, 3, 0, 2)), split)
-    merged = writer.emit(Reshape((5, 5, 16)), turned)
-    small = writer.emit(Transpose((1, 2, 0)), 2)
-    added = writer.emit(AddAt(2, range(0, 20, 5)), merged, small)
-    back = writer.emit(Transpose((2, 0, 3, 1)), writer.emit(Reshape((5, 5, 4, 4)), added))
-    result = writer.emit(Reshape((20, 20)), back)
-    program = prune(Program(3, tuple(writer.instructions), (result,)))
+    builder = ProgramBuilder(3)
+    builder.shapes |= {0: (4, 5, 6), 1: (4, 6, 20), 2: (4, 5, 5)}
+    whole = builder.emit(MatMul(), 0, 1)
+    split = builder.emit(Reshape((4, 5, 4, 5)), whole)
+    turned = builder.emit(Transpose((1, 3, 0, 2)), split)
+    merged = builder.emit(Reshape((5, 5, 16)), turned)
+    small = builder.emit(Transpose((1, 2, 0)), 2)
+    added = builder.emit(AddAt(2, range(0, 20, 5)), merged, small)
+    back = builder.emit(Transpose((2, 0, 3, 1)), builder.emit(Reshape((5, 5, 4, 4)), added))
+    result = builder.emit(Reshape((20, 20)), back)
+    program = prune(Program(3, tuple(builder.instructions), (result,)))
     assert [type(i.op) for i in program.instructions] == [
         MatMul,
         Transpose,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from chainad.backends.numpy.buffers import PreallocatedProgram
 from chainad.compiler.assemble import assemble, reassemble
 from chainad.compiler.lower import prune
-from chainad.compiler.passes.program_builder import Writer
+from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir import strides as moves
 from chainad.ir.array_functions import scatter
 from chainad.ir.ops import (
@@ -120,7 +120,7 @@ def test_signed_terms_are_added_where_they_belong(rng: Random) -> None:
     np.testing.assert_array_equal(found, want)
 
 
-def random_sum(rng: Random, w: Writer, length: int, depth: int) -> int:
+def random_sum(rng: Random, w: ProgramBuilder, length: int, depth: int) -> int:
     """Write a vector that is a sum of pieces."""
     kind = rng.randrange(8) if depth else 6
     if kind < 2:
@@ -154,7 +154,7 @@ LONGEST = 8
 def test_assembled_sums_are_those_of_the_instructions(rng: Random) -> None:
     lengths = range(1, LONGEST + 1)
     shapes: list[tuple[int, ...]] = [(), ()] + [(n,) for n in lengths] * 2
-    w = Writer(len(shapes))
+    w = ProgramBuilder(len(shapes))
     w.shapes |= dict(enumerate(shapes))
     slots = [random_entries(rng, shape) for shape in shapes]
     size = LONGEST
@@ -180,7 +180,7 @@ def test_assembled_sums_are_those_of_the_instructions(rng: Random) -> None:
 def test_a_sum_of_placed_pieces_is_one_call() -> None:
     """Both halves of a diagonal, each a number and a vector: written once, nothing in between."""
     n = 300
-    w = Writer(4)
+    w = ProgramBuilder(4)
     w.shapes |= {0: (), 1: (), 2: (n,), 3: (n,)}
     halves = [range(n), range(n, 2 * n)]
     numbers = [w.emit(Broadcast((n,)), w.emit(Reshape((1,)), k)) for k in (0, 1)]
@@ -232,7 +232,7 @@ def test_gathers_and_placings_of_everything_turn_axes(rng: Random) -> None:
     axis, size = len(front), a * b * c
     x = random_entries(rng, (*front, size, *back))
     for op in (Take(axis, where), Place(axis, where, size)):
-        w = Writer(1)
+        w = ProgramBuilder(1)
         w.shapes[0] = x.shape
         out = w.emit(op, 0)
         program = prune(Program(1, tuple(w.instructions), (out,)))
@@ -246,7 +246,7 @@ def test_axes_are_split_before_they_are_turned(rng: Random) -> None:
     """What was merged, turned and taken apart again is only turned."""
     sizes = [rng.randint(1, 3) for _ in range(4)]
     x = random_entries(rng, tuple(sizes))
-    w = Writer(1)
+    w = ProgramBuilder(1)
     w.shapes[0] = x.shape
     merged = w.emit(Reshape((sizes[0], sizes[1] * sizes[2], sizes[3])), 0)
     turned = w.emit(Transpose((1, 2, 0)), merged)
@@ -258,7 +258,7 @@ def test_axes_are_split_before_they_are_turned(rng: Random) -> None:
 
 
 def test_a_vector_of_placed_pieces_is_reassembled_and_others_are_left_alone() -> None:
-    w = Writer(2)
+    w = ProgramBuilder(2)
     w.shapes |= {0: (3,), 1: (5,)}
     total = w.emit(Add(), w.emit(Place(0, range(3), 8), 0), w.emit(Place(0, range(3, 8), 8), 1))
     out = reassemble(w, total, 8)

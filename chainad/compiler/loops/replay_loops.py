@@ -13,14 +13,14 @@ from chainad.backends.numba.loops import module_source
 from chainad.compiler.loops.lower_to_loops import lower_to_loops
 from chainad.compiler.recording.expressions import Names
 from chainad.compiler.recording.recording import Recording
-from chainad.compiler.recording.replay import MISS, Replay, Wanted
+from chainad.compiler.recording.replay import MISS, Replay, RequestedOutput
 from chainad.compiler.scalar.replay_scalar import plain, taking
 from chainad.compiler.scalar.scalarize import flowing
 from chainad.ir.program import Program
 
 
 def replay_by_loops(
-    recording: Recording, program: Program, wanted: Wanted, scalars: Sequence[bool]
+    recording: Recording, program: Program, wanted: RequestedOutput, scalars: Sequence[bool]
 ) -> tuple[Replay, str]:
     """Return what computes one point by loops, and its source.
 
@@ -28,7 +28,7 @@ def replay_by_loops(
     ----------
     recording, program
         What is computed.
-    wanted : Wanted
+    wanted : RequestedOutput
         What is returned; its `run` is not called.
     scalars : sequence of bool
         Whether the value of each output is a NumPy scalar rather than an array.

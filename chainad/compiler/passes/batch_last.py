@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from math import prod
 
-from chainad.compiler.passes.program_builder import Writer
+from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir.ops import (
     Add,
     AddAt,
@@ -38,16 +38,16 @@ TURN, SAVED, SAVED_BY_PRODUCT = 3, 5, 30
 ELEMENTWISE = (Add, Subtract, Multiply, Scale)
 
 
-def turn_batches(program: Program, writer: Writer) -> tuple[Program, Writer]:
+def move_batches_last(program: Program, builder: ProgramBuilder) -> tuple[Program, ProgramBuilder]:
     """Return the program with long batches last, where that is quicker.
 
-    `writer` is the one that wrote the program: it knows the shapes. The program comes with its own.
+    `builder` is the one that built the program: it knows the shapes. What is returned has its own.
     """
-    batched = _batched(program, writer)
-    if _gain(program, writer, batched) <= 0:
-        return program, writer
-    turning = _Turning(program, writer, batched)
-    return turning.program(), turning.writer
+    batched = _batched(program, builder)
+    if _gain(program, builder, batched) <= 0:
+        return program, builder
+    turning = _Turning(program, builder, batched)
+    return turning.program(), turning.builder
 
 
 def _is_batch(shape: Shape | None) -> bool:
@@ -56,25 +56,25 @@ def _is_batch(shape: Shape | None) -> bool:
     )
 
 
-def _batched(program: Program, writer: Writer) -> set[int]:
+def _batched(program: Program, builder: ProgramBuilder) -> set[int]:
     """Return the registers that can be made with the batch last."""
     found: set[int] = set()
-    if not any(map(_is_batch, writer.shapes.values())):
+    if not any(map(_is_batch, builder.shapes.values())):
         return found
     for i in program.instructions:
-        shapes = [writer.shapes.get(k) for k in i.inputs]
-        shape = writer.shapes.get(i.output)
+        shapes = [builder.shapes.get(k) for k in i.inputs]
+        shape = builder.shapes.get(i.output)
         # A vector of one number per block lies the same either way.
         is_vector = shape is not None and len(shape) == 1 and i.inputs and _is_batch(shapes[0])
-        if None not in shapes and (_is_batch(shape) or is_vector) and _is_able(i, writer):
+        if None not in shapes and (_is_batch(shape) or is_vector) and _is_able(i, builder):
             found.add(i.output)
     return found
 
 
-def _is_able(i: Instruction, writer: Writer) -> bool:
+def _is_able(i: Instruction, builder: ProgramBuilder) -> bool:
     """Return whether a op does within every block what it does."""
-    shape = writer.shapes[i.output]
-    first = writer.shapes[i.inputs[0]] if i.inputs else None
+    shape = builder.shapes[i.output]
+    first = builder.shapes[i.inputs[0]] if i.inputs else None
     if shape is None or first is None:
         return False
     has_batch = len(first) > 0 and first[0] == shape[0]
@@ -82,7 +82,7 @@ def _is_able(i: Instruction, writer: Writer) -> bool:
         case Add() | Subtract() | Multiply() | Scale():
             return True
         case MatMul():
-            second = writer.shapes[i.inputs[1]]
+            second = builder.shapes[i.inputs[1]]
             assert second is not None
             if len(shape) != 3 or len(first) < 2 or len(second) < 2 or not first[-1]:
                 return False
@@ -100,20 +100,20 @@ def _is_able(i: Instruction, writer: Writer) -> bool:
     return False
 
 
-def _gain(program: Program, writer: Writer, batched: set[int]) -> int:
+def _gain(program: Program, builder: ProgramBuilder, batched: set[int]) -> int:
     """Return the nanoseconds that are saved, roughly."""
     gain, turned = 0, set[int]()
     for i in program.instructions:
         if i.output not in batched:
             continue
-        shape = writer.shapes[i.output]
+        shape = builder.shapes[i.output]
         assert shape is not None
         if isinstance(i.op, (*ELEMENTWISE, AddAt)):
             gain += SAVED * shape[0]
         elif isinstance(i.op, MatMul):
             gain += SAVED_BY_PRODUCT * shape[0]
         for k in i.inputs:
-            own = writer.shapes[k]
+            own = builder.shapes[k]
             if k not in batched and k not in turned and own is not None and _is_batch(own):
                 turned.add(k)
                 gain -= TURN * prod(own)
@@ -123,10 +123,10 @@ def _gain(program: Program, writer: Writer, batched: set[int]) -> int:
 class _Turning:
     """Writes a program anew; `last` are the registers that have their batch last."""
 
-    def __init__(self, program: Program, old: Writer, batched: set[int]) -> None:
+    def __init__(self, program: Program, old: ProgramBuilder, batched: set[int]) -> None:
         self.source, self.old, self.batched = program, old, batched
-        self.writer = Writer(program.n_slots)
-        self.writer.shapes |= {k: old.shapes.get(k) for k in range(program.n_slots)}
+        self.builder = ProgramBuilder(program.n_slots)
+        self.builder.shapes |= {k: old.shapes.get(k) for k in range(program.n_slots)}
         self.plain: dict[int, int] = {k: k for k in range(program.n_slots)}
         self.last: dict[int, int] = {}
 
@@ -136,23 +136,23 @@ class _Turning:
                 self.last[i.output] = self._turned(i)
             else:
                 inputs = tuple(map(self._plain, i.inputs))
-                self.plain[i.output] = self.writer.emit(i.op, *inputs)
-                self.writer.shapes[self.plain[i.output]] = self.old.shapes.get(i.output)
+                self.plain[i.output] = self.builder.emit(i.op, *inputs)
+                self.builder.shapes[self.plain[i.output]] = self.old.shapes.get(i.output)
         outputs = tuple(None if k is None else self._result(k) for k in self.source.outputs)
-        return Program(self.source.n_slots, tuple(self.writer.instructions), outputs)
+        return Program(self.source.n_slots, tuple(self.builder.instructions), outputs)
 
     def _result(self, k: int) -> int:
         # Results are handed out in rows.
-        return self.writer.own(self._plain(k)) if k not in self.last else self._copied(k)
+        return self.builder.unaliased(self._plain(k)) if k not in self.last else self._copied(k)
 
     def _copied(self, k: int) -> int:
-        return self.writer.emit(Copy(), self._plain(k))
+        return self.builder.emit(Copy(), self._plain(k))
 
     def _plain(self, k: int) -> int:
         """Return a register with its batch first, as it was."""
         if k not in self.plain:
             n = len(self._shape(k))
-            self.plain[k] = self.writer.emit(Transpose((n - 1, *range(n - 1))), self.last[k])
+            self.plain[k] = self.builder.emit(Transpose((n - 1, *range(n - 1))), self.last[k])
         return self.plain[k]
 
     def _shape(self, k: int) -> Shape:
@@ -167,17 +167,17 @@ class _Turning:
             return self.last[k]
         if len(shape) < ndim or shape[0] == 1:
             own = shape[1:] if len(shape) == ndim else (1,) * (ndim - 1 - len(shape)) + shape
-            return self.writer.emit(Reshape((*own, 1)), self._plain(k))
+            return self.builder.emit(Reshape((*own, 1)), self._plain(k))
         assert shape[0] == batch
-        turned = self.writer.emit(Transpose((*range(1, ndim), 0)), self._plain(k))
+        turned = self.builder.emit(Transpose((*range(1, ndim), 0)), self._plain(k))
         if ndim > 1:
-            turned = self.writer.emit(Copy(), turned)
+            turned = self.builder.emit(Copy(), turned)
         self.last[k] = turned
         return turned
 
     def _turned(self, i: Instruction) -> int:
         """Emit an instruction with the batch last."""
-        shape, emit = self._shape(i.output), self.writer.emit
+        shape, emit = self._shape(i.output), self.builder.emit
         batch = shape[0]
         first = len(self._shape(i.inputs[0]))
         match i.op:
@@ -205,7 +205,7 @@ class _Turning:
 
     def _product(self, i: Instruction, batch: int) -> int:
         """Emit a product of blocks as sums of products of long vectors."""
-        emit = self.writer.emit
+        emit = self.builder.emit
         left, right = (self._operand(k, 3, batch) for k in i.inputs)
         total = None
         for k in range(self._shape(i.inputs[0])[-1]):

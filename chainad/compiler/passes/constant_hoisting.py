@@ -1,4 +1,4 @@
-"""Constant slots: what depends on these alone is computed once, not at every call.
+"""Constant hoisting: what depends on constant slots alone is computed once, not at every call.
 
 The weights of `W @ x` are the same array at every call, as long as nobody changes or replaces them.
 Tracing finds that out anew each time, so that nothing may be kept from one call to the next; a
@@ -15,67 +15,67 @@ from chainad.ir.program import Instruction, Program
 
 
 @dataclass(frozen=True)
-class Split:
-    """A program in two: `once` for what is constant, `per_call` for the rest.
+class HoistedConstants:
+    """A program in two parts: what constant slots determine, and the residual program.
 
-    The outputs of `once` are further slots of `per_call`, behind its own:
-    `per_call([*slots, *once(slots)])` gives the results of the whole. `once` reads constant slots
-    only.
+    The outputs of `hoisted` are further slots of `residual`, after its own:
+    `residual([*slots, *hoisted(slots)])` gives the results of the whole. `hoisted` reads constant
+    slots only.
     """
 
-    once: Program
-    per_call: Program
+    hoisted: Program
+    residual: Program
 
 
-def split(program: Program, constant_slots: Collection[int]) -> Split:
+def hoist_constants(program: Program, constant_slots: Collection[int]) -> HoistedConstants:
     """Return a program in two parts: what constant slots determine, and the rest.
 
     Parameters
     ----------
     program : Program
     constant_slots : collection of int
-        The slots whose arrays are the same, numbers and all, at every call.
+        The slots that hold the same array, with the same elements, at every call.
 
     Examples
     --------
     >>> from chainad.ir.ops import Add, MatMul
     >>> W2_W1 = Instruction(MatMul(), (0, 1), 3)
     >>> whole = Program(3, (W2_W1, Instruction(Add(), (3, 2), 4)), (4,))
-    >>> print(split(whole, {0, 1}).per_call)
+    >>> print(hoist_constants(whole, {0, 1}).residual)
     r4 = Add()(r3, r2)
     return r4
     """
     constant = set(constant_slots)
-    fixed: list[Instruction] = []
-    rest: list[Instruction] = []
+    invariant: list[Instruction] = []
+    varying: list[Instruction] = []
     for i in program.instructions:
         if constant.issuperset(i.inputs):
             constant.add(i.output)
-            fixed.append(i)
+            invariant.append(i)
         else:
-            rest.append(i)
-    read = [k for i in rest for k in i.inputs]
+            varying.append(i)
+    read = [k for i in varying for k in i.inputs]
     read += [k for k in program.outputs if k is not None]
-    kept = tuple(dict.fromkeys(k for k in read if k in constant and k >= program.n_slots))
-    once = Program(program.n_slots, tuple(fixed), kept)
-    return Split(once, _per_call(program, rest, constant, kept))
+    passed_on = tuple(dict.fromkeys(k for k in read if k in constant and k >= program.n_slots))
+    hoisted = Program(program.n_slots, tuple(invariant), passed_on)
+    return HoistedConstants(hoisted, _residual(program, varying, constant, passed_on))
 
 
-def _per_call(
-    program: Program, rest: list[Instruction], constant: set[int], kept: tuple[int, ...]
+def _residual(
+    program: Program, varying: list[Instruction], constant: set[int], passed_on: tuple[int, ...]
 ) -> Program:
-    """Return the instructions that are left, registers numbered anew behind the further slots."""
-    n_slots = program.n_slots + len(kept)
+    """Return the instructions that are left, registers renumbered after the further slots."""
+    n_slots = program.n_slots + len(passed_on)
     number = {k: k for k in range(program.n_slots)}
-    number |= {k: program.n_slots + n for n, k in enumerate(kept)}
+    number |= {k: program.n_slots + n for n, k in enumerate(passed_on)}
     instructions: list[Instruction] = []
-    for i in rest:
+    for i in varying:
         number[i.output] = n_slots + len(instructions)
         inputs = tuple(number[k] for k in i.inputs)
         instructions.append(Instruction(i.op, inputs, number[i.output]))
     outputs: list[int | None] = []
     for k in program.outputs:
-        if k is not None and k in constant:  # what is handed out has memory of its own
+        if k is not None and k in constant:  # a result has memory of its own
             copy = n_slots + len(instructions)
             instructions.append(Instruction(Copy(), (number[k],), copy))
             outputs.append(copy)

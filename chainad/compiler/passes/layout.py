@@ -9,31 +9,31 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from chainad.compiler.passes.program_builder import Writer
+from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir.ops import Add, Copy, MatMul, Multiply, Op, Reshape, Scale, Subtract, Transpose
 from chainad.ir.program import Instruction, Program
 
 Order = tuple[int, ...]
 
 
-def lay_out_axes(program: Program, writer: Writer) -> tuple[Program, Writer]:
+def hoist_transposes(program: Program, builder: ProgramBuilder) -> tuple[Program, ProgramBuilder]:
     """Return the program with transposes moved to the inputs of what they transpose.
 
-    `writer` is the one that wrote the program: it knows the shapes. The program comes with its own.
+    `builder` is the one that built the program: it knows the shapes. What is returned has its own.
     """
-    wanted = _wanted(program, writer)
+    wanted = _wanted(program, builder)
     if not wanted:
-        return program, writer
-    made = Writer(program.n_slots)
-    made.shapes |= {k: writer.shapes.get(k) for k in range(program.n_slots)}
+        return program, builder
+    made = ProgramBuilder(program.n_slots)
+    made.shapes |= {k: builder.shapes.get(k) for k in range(program.n_slots)}
     register = {k: k for k in range(program.n_slots)}
     changed: set[int] = set()
     for old in program.instructions:
         # What is wanted in another order is changed, and so is whatever reads it.
         if old.output not in wanted and changed.isdisjoint(old.inputs):
             inputs = tuple(register[k] for k in old.inputs)
-            shape = writer.shapes.get(old.output)
-            register[old.output] = made.repeat(old.op, inputs, shape)
+            shape = builder.shapes.get(old.output)
+            register[old.output] = made.append_unchanged(old.op, inputs, shape)
             continue
         changed.add(old.output)
         inputs = tuple(register[k] for k in old.inputs)
@@ -44,12 +44,12 @@ def lay_out_axes(program: Program, writer: Writer) -> tuple[Program, Writer]:
             register[old.output] = inputs[0]
         else:
             register[old.output] = made.emit(old.op, *inputs)
-            made.shapes[register[old.output]] = writer.shapes.get(old.output)
-    outputs = tuple(None if k is None else made.own(register[k]) for k in program.outputs)
+            made.shapes[register[old.output]] = builder.shapes.get(old.output)
+    outputs = tuple(None if k is None else made.unaliased(register[k]) for k in program.outputs)
     return Program(program.n_slots, tuple(made.instructions), outputs), made
 
 
-def _wanted(program: Program, writer: Writer) -> dict[int, Order]:
+def _wanted(program: Program, builder: ProgramBuilder) -> dict[int, Order]:
     """Return the registers that are to be made transposed, each with the order of its axes."""
     if not any(isinstance(i.op, Transpose) for i in program.instructions):
         return {}
@@ -65,17 +65,17 @@ def _wanted(program: Program, writer: Writer) -> dict[int, Order]:
 
     def ask(k: int, order: Order) -> None:
         """Want register k transposed, if what makes it can do that."""
-        found = writer.made.get(k)
+        found = builder.definitions.get(k)
         if found is None or not is_read_once(k):
             return
-        if isinstance(found.op, MatMul) and _swap_of(order, found, writer) is not None:
+        if isinstance(found.op, MatMul) and _swap_of(order, found, builder) is not None:
             wanted[k] = order
         elif isinstance(found.op, (Add, Subtract, Multiply, Scale)):
-            if any(writer.shapes.get(x) is None for x in (k, *found.inputs)):
+            if any(builder.shapes.get(x) is None for x in (k, *found.inputs)):
                 return
             wanted[k] = order
             for x in found.inputs:
-                shape = writer.shapes[x]
+                shape = builder.shapes[x]
                 if shape is not None and len(shape) == len(order):
                     ask(x, order)
 
@@ -89,9 +89,9 @@ def _wanted(program: Program, writer: Writer) -> dict[int, Order]:
     return wanted
 
 
-def _swap_of(order: Order, product: Instruction, writer: Writer) -> bool | None:
+def _swap_of(order: Order, product: Instruction, builder: ProgramBuilder) -> bool | None:
     """Return whether an order swaps rows and columns of a matrix product; None if it does more."""
-    shapes = [writer.shapes.get(x) for x in product.inputs]
+    shapes = [builder.shapes.get(x) for x in product.inputs]
     n = len(order)
     if any(shape is None or len(shape) != n for shape in shapes):
         return None
@@ -101,7 +101,7 @@ def _swap_of(order: Order, product: Instruction, writer: Writer) -> bool | None:
 
 
 def _transposed(
-    writer: Writer,
+    builder: ProgramBuilder,
     op: Op,
     inputs: tuple[int, ...],
     order: Order,
@@ -112,20 +112,20 @@ def _transposed(
     if isinstance(op, MatMul):
         n = len(order)
         swap = Transpose((*range(n - 2), n - 1, n - 2))
-        left, right = (writer.emit(swap, x) for x in inputs)
-        return writer.emit(op, right, left)
+        left, right = (builder.emit(swap, x) for x in inputs)
+        return builder.emit(op, right, left)
     turned = [
-        x if y in wanted else _turn(writer, x, order)
+        x if y in wanted else _turn(builder, x, order)
         for x, y in zip(inputs, old.inputs, strict=True)
     ]
-    return writer.emit(op, *turned)
+    return builder.emit(op, *turned)
 
 
-def _turn(writer: Writer, x: int, order: Order) -> int:
+def _turn(builder: ProgramBuilder, x: int, order: Order) -> int:
     """Transpose an operand of an elementwise op, which may lack axes in front."""
-    shape = writer.shapes[x]
+    shape = builder.shapes[x]
     assert shape is not None
     missing = len(order) - len(shape)
     if missing:
-        x = writer.emit(Reshape((1,) * missing + shape), x)
-    return writer.emit(Transpose(order), x)
+        x = builder.emit(Reshape((1,) * missing + shape), x)
+    return builder.emit(Transpose(order), x)

@@ -43,7 +43,7 @@ class Context(Protocol):
     def shapes(self) -> Mapping[int, Shape | None]: ...
 
     @property
-    def made(self) -> Mapping[int, Instruction]: ...
+    def definitions(self) -> Mapping[int, Instruction]: ...
 
     def emit(self, op: Op, *inputs: int) -> int: ...
 
@@ -79,7 +79,7 @@ def _source(
     register: int, kind: type[Op] | tuple[type[Op], ...], context: Context
 ) -> Instruction | None:
     """Return the instruction that made a register, if it is of this kind, or of one of them."""
-    found = context.made.get(register)
+    found = context.definitions.get(register)
     return found if found is not None and isinstance(found.op, kind) else None
 
 
@@ -322,8 +322,8 @@ def _positive(x: int, context: Context) -> int | None:
     None if there is none.
     """
     views: list[Op] = []
-    while x in context.made:
-        op, inputs = context.made[x].op, context.made[x].inputs
+    while x in context.definitions:
+        op, inputs = context.definitions[x].op, context.definitions[x].inputs
         if op == MINUS:
             found = inputs[0]
             for view in reversed(views):
@@ -398,7 +398,7 @@ def _with_sign_outside(x: int, other: int, inputs: tuple[int, ...], context: Con
 def _scale(factor: float, x: int, context: Context) -> int | Call:
     if factor == 1:
         return x
-    before = context.made.get(x)
+    before = context.definitions.get(x)
     if before is not None and isinstance(before.op, Scale):
         first = before.op.factor
         if -1 in (first, factor):

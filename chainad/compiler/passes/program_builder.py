@@ -1,7 +1,7 @@
-"""The writer: appends instructions, none of them twice, and none that another form makes idle.
+"""The program builder: appends instructions, none of them twice, after peephole optimisation.
 
 Equal ops on equal registers are one instruction (a product or a sum in either order). What
-`simplify` finds idle (a reshape of a reshape, a sign that meets a sign) is never written.
+`simplify` finds to be a no-op (a reshape of a reshape, a sign that cancels a sign) is not appended.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ from chainad.structure import Ops
 Labels = Sequence[int]
 
 
-class Writer:
-    """Appends instructions, and remembers what every register holds.
+class ProgramBuilder:
+    """Appends instructions, and knows shape and definition of every register.
 
     Attributes
     ----------
     instructions : list of Instruction
     shapes : dict
         The shape of every register, None where it is not known.
-    made : dict
-        The instruction behind every register; slots have none.
+    definitions : dict
+        The instruction that defines every register; slots have none.
     """
 
     def __init__(self, n_slots: int) -> None:
         self.instructions: list[Instruction] = []
         self.shapes: dict[int, Shape | None] = {}
-        self.made: dict[int, Instruction] = {}
+        self.definitions: dict[int, Instruction] = {}
         self._next = n_slots
-        self._known: dict[tuple[Op, tuple[int, ...]], int] = {}
-        # Registers whose memory a result has taken already.
-        self._given: set[int] = set()
+        self._values: dict[tuple[Op, tuple[int, ...]], int] = {}
+        # Registers whose memory is that of a result already.
+        self._returned: set[int] = set()
 
     def emit(self, op: Op, *inputs: int) -> int:
-        """Return the register of a op applied to registers."""
+        """Return the register that holds the result of an op on registers."""
         found = simplify(op, inputs, self)
         if isinstance(found, int):
             return found
@@ -59,30 +59,27 @@ class Writer:
     def _append(self, op: Op, inputs: tuple[int, ...]) -> int:
         is_symmetric = isinstance(op, (Add, Multiply))
         key = (op, tuple(sorted(inputs)) if is_symmetric else inputs)
-        # A scatter is never met twice, and its places are long to compare; a copy must be one.
+        # A scatter never occurs twice, and its positions are long to compare; a copy must be one.
         is_unique = isinstance(op, (Scatter, Copy))
-        if not is_unique and key in self._known:
-            return self._known[key]
-        output, self._next = self._next, self._next + 1
-        instruction = Instruction(op, inputs, output)
-        self.instructions.append(instruction)
-        self.made[output] = instruction
-        self.shapes[output] = shape_of(op, tuple(self.shapes.get(k) for k in inputs))
+        if not is_unique and key in self._values:
+            return self._values[key]
+        shape = shape_of(op, tuple(self.shapes.get(k) for k in inputs))
+        output = self.append_unchanged(op, inputs, shape)
         if not is_unique:
-            self._known[key] = output
+            self._values[key] = output
         return output
 
-    def repeat(self, op: Op, inputs: tuple[int, ...], shape: Shape | None) -> int:
-        """Return the register of an instruction that another writer found nothing to better in."""
+    def append_unchanged(self, op: Op, inputs: tuple[int, ...], shape: Shape | None) -> int:
+        """Append an instruction that another builder optimised already; return its register."""
         output, self._next = self._next, self._next + 1
         instruction = Instruction(op, inputs, output)
         self.instructions.append(instruction)
-        self.made[output] = instruction
+        self.definitions[output] = instruction
         self.shapes[output] = shape
         return output
 
     def apply(self, ops: Ops, register: int | None) -> int | None:
-        """Apply unary ops one after the other; None stands for a structure without numbers."""
+        """Apply unary ops one after the other; None stands for a structure that stores nothing."""
         for op in ops:
             if isinstance(op, Full):
                 register = self.emit(op)
@@ -91,35 +88,37 @@ class Writer:
                 register = self.emit(op, register)
         return register
 
-    def order(self, register: int, have: Labels, want: Labels) -> int:
-        """Bring axes from the order `have` into the order `want`."""
+    def transpose_to(self, register: int, have: Labels, want: Labels) -> int:
+        """Transpose axes from the order `have` into the order `want`."""
         if list(have) == list(want):
             return register
         return self.emit(Transpose(tuple(list(have).index(x) for x in want)), register)
 
-    def arrange(
+    def rearrange(
         self, register: int, have: Labels, want: Labels, shape: Shape, size: dict[int, int]
     ) -> int:
-        """Bring axes from the order `have` into the order `want`, then into `shape`."""
-        register = self.order(register, have, want)
+        """Transpose axes from the order `have` into the order `want`, then reshape to `shape`."""
+        register = self.transpose_to(register, have, want)
         if tuple(size[x] for x in want) == shape:
             return register
         return self.emit(Reshape(shape), register)
 
-    def own(self, register: int) -> int:
-        """Return a register of the same numbers whose memory no slot and no other result has."""
+    def unaliased(self, register: int) -> int:
+        """Return a register of the same elements in memory that no slot or result shares."""
         owner = register
-        while owner in self.made and is_view(self.made[owner].op):
-            owner = self.made[owner].inputs[0]
-        is_fresh = owner in self.made and not isinstance(self.made[owner].op, Broadcast)
-        if not is_fresh or owner in self._given:
+        while owner in self.definitions and is_view(self.definitions[owner].op):
+            owner = self.definitions[owner].inputs[0]
+        is_fresh = owner in self.definitions and not isinstance(
+            self.definitions[owner].op, Broadcast
+        )
+        if not is_fresh or owner in self._returned:
             register = owner = self.emit(Copy(), register)
-        self._given.add(owner)
+        self._returned.add(owner)
         return register
 
 
 def is_view(op: Op) -> bool:
-    """Return whether a op may return another look at the memory of its input."""
+    """Return whether the result of an op may be a view of its input."""
     return isinstance(op, (Reshape, Transpose)) or (
         isinstance(op, Take) and isinstance(op.positions, range)
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.special as sp
 
-from chainad.compiler.recording.factorization_reuse import Solving
+from chainad.compiler.recording.factorization_reuse import FactorizedSolve
 from chainad.compiler.recording.recording import Step, refs_in
 from chainad.frontends.numpy.recorder import Ref, gradient_stopped, pick
 from chainad.rules.movement import astype, getitem
@@ -125,7 +125,7 @@ def _short(step: Step, names: Names, args: list[str]) -> str | None:
         return f"-{args[0]}"
     if function is np.matmul and all(_ndim(x, names) in (1, 2) for x in step.args):
         return f"{names.function(np.dot)}({args[0]}, {args[1]})"  # the same, found sooner
-    if isinstance(function, Solving):
+    if isinstance(function, FactorizedSolve):
         made = f"{names.constant(function.inverse)}({args[0]})"
         inverse = made if function.known is None else f"v{function.known}"
         return f"(v{function.number} := {inverse}).jvp({args[1]})"

@@ -15,7 +15,7 @@ from chainad.structure.linear_operators import Operator
 
 
 @dataclass(frozen=True)
-class Solving:
+class FactorizedSolve:
     """What calls instead of `np.linalg.solve`: the value `number` is the inverse, factorised.
 
     That is the value `known`, if there is one.
@@ -29,7 +29,7 @@ class Solving:
         return self.inverse(a).jvp(b)
 
 
-def share_factors(steps: Sequence[Step], dtypes: Mapping[int, np.dtype[Any]]) -> list[Step]:
+def reuse_factorizations(steps: Sequence[Step], dtypes: Mapping[int, np.dtype[Any]]) -> list[Step]:
     """Return steps in which a matrix that is solved with and inverted is factorised once.
 
     `dtypes` are those of the values that are no steps.
@@ -45,7 +45,7 @@ def share_factors(steps: Sequence[Step], dtypes: Mapping[int, np.dtype[Any]]) ->
     shared: dict[int, Step] = {}
     for number, step in sorted(pairs.items()):  # in the order in which the solutions are needed
         matrix, formula = step.args[1].number, _formula(step)
-        function = Solving(step.number, formula.inverse, inverses.get(matrix))
+        function = FactorizedSolve(step.number, formula.inverse, inverses.get(matrix))
         inverses.setdefault(matrix, step.number)
         shared[number] = replace(known[number], function=function)
     dropped = {step.number for step in pairs.values()}

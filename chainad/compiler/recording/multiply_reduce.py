@@ -13,7 +13,7 @@ from chainad.compiler.recording.recording import Step
 from chainad.frontends.numpy.recorder import Ref
 
 
-def fuse_sums(steps: Sequence[Step], always: set[int]) -> list[Step]:
+def fuse_multiply_reduce(steps: Sequence[Step], always: set[int]) -> list[Step]:
     """Return steps with `np.vecdot` where products that nothing else reads are added up.
 
     The sums may differ from NumPy's in the last digits: it adds in another order. `always` are

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from chainad.compiler.recording.arguments import Several
+from chainad.compiler.recording.arguments import ContainerSpec
 from chainad.frontends.numpy.recorder import Guard, Recorder, Ref, Static, is_shared
 
 
@@ -47,7 +47,7 @@ class Recording:
     or None where it is not needed.
     """
 
-    arguments: tuple[Several, Several]
+    arguments: tuple[ContainerSpec, ContainerSpec]
     constants: Mapping[int, Any]
     steps: tuple[Step, ...]
     guards: tuple[Guard, ...]
@@ -59,7 +59,7 @@ class Recording:
 
 def finish(
     recorder: Recorder,
-    arguments: tuple[Several, Several],
+    arguments: tuple[ContainerSpec, ContainerSpec],
     values: tuple[Ref, ...],
     slots: tuple[Any, ...],
     ambient: tuple[str, ...],

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from chainad.compiler.cse import eliminate_common_formulas
-from chainad.compiler.recording.arguments import arrays_of, checks
+from chainad.compiler.recording.arguments import argument_checks, array_specs
 from chainad.compiler.recording.expressions import Names, expression, is_quiet
-from chainad.compiler.recording.factorization_reuse import needs, share_factors
-from chainad.compiler.recording.multiply_reduce import fuse_sums
+from chainad.compiler.recording.factorization_reuse import needs, reuse_factorizations
+from chainad.compiler.recording.multiply_reduce import fuse_multiply_reduce
 from chainad.compiler.recording.recording import Recording, Step, refs_in
 from chainad.compiler.stacking.stack_recording import StackedCalls, read_outside, stack_formulas
 from chainad.frontends.numpy.recorder import Guard, Ref
@@ -32,7 +32,7 @@ LARGE = 1 << 12
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RequestedOutput:
     """What a replay returns: `value` says whether the function's values, too.
 
     `run` takes the numbers of the local Jacobians and what `buffers` makes of `out=`, and `blocks`
@@ -46,15 +46,15 @@ class Wanted:
     buffers: Callable[[Any], Any]
 
 
-def source(recording: Recording, wanted: Wanted) -> tuple[str, dict[str, Any]]:
+def source(recording: Recording, wanted: RequestedOutput) -> tuple[str, dict[str, Any]]:
     """Return a recording as Python source, and the names that it needs."""
     recording = eliminate_common_formulas(recording)
     ndims = {number: np.ndim(array) for number, array in recording.constants.items()}
     ndims |= {step.number: len(step.shape) for step in recording.steps if step.dtype is not None}
-    arrays = arrays_of(recording.arguments)
+    arrays = array_specs(recording.arguments)
     names = Names(ndims | {number: len(array.shape) for number, array in arrays.items()})
     names.objects |= {"np": np, "ndarray": np.ndarray, "MISS": MISS}
-    lines = checks(*recording.arguments, names.constant)
+    lines = argument_checks(*recording.arguments, names.constant)
     for static in recording.statics:
         array, numbers = names.constant(static.array), static.entries
         lines += [f"if {_differs(array, numbers, names)}:", "    return MISS"]
@@ -71,7 +71,7 @@ def source(recording: Recording, wanted: Wanted) -> tuple[str, dict[str, Any]]:
     return f"def replay(args, kwargs, out=None):\n    {body}\n", names.objects
 
 
-def build(recording: Recording, wanted: Wanted) -> tuple[Replay, str]:
+def build(recording: Recording, wanted: RequestedOutput) -> tuple[Replay, str]:
     """Return a function from arguments to value (or None) and Jacobian, or MISS; and its source."""
     text, objects = source(recording, wanted)
     exec(compile(text, "<chainad replay>", "exec"), objects)
@@ -79,13 +79,13 @@ def build(recording: Recording, wanted: Wanted) -> tuple[Replay, str]:
     return replay, text
 
 
-def _steps(recording: Recording, wanted: Wanted, names: Names) -> list[str]:
+def _steps(recording: Recording, wanted: RequestedOutput, names: Names) -> list[str]:
     """Return the lines of all calls that are needed, and of the guards between them."""
     results = [*recording.slots, *(recording.values if wanted.value else ())]
     always = {*refs_in(results), *(guard.number for guard in recording.guards)}
-    kept = share_factors(_needed(recording, results), _dtypes(recording))
+    kept = reuse_factorizations(_needed(recording, results), _dtypes(recording))
     if all(guard.kind == "shape" for guard in recording.guards):  # none hangs on the last digits
-        kept = fuse_sums(kept, always)
+        kept = fuse_multiply_reduce(kept, always)
     last = _last_uses(kept, always)
     lines: list[str] = []
     state: tuple[str, ...] | None = None
@@ -139,7 +139,7 @@ def _steps(recording: Recording, wanted: Wanted, names: Names) -> list[str]:
 
 def _dtypes(recording: Recording) -> dict[int, Any]:
     """Return the dtypes of the values that are no results of calls."""
-    arrays = {**recording.constants, **arrays_of(recording.arguments)}
+    arrays = {**recording.constants, **array_specs(recording.arguments)}
     return {number: array.dtype for number, array in arrays.items()}
 
 

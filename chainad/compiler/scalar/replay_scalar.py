@@ -10,7 +10,7 @@ import numpy as np
 from chainad.backends import python
 from chainad.backends.numba import scalar as numba
 from chainad.backends.numpy import vector
-from chainad.compiler.recording.arguments import checks
+from chainad.compiler.recording.arguments import argument_checks
 from chainad.compiler.recording.expressions import Names
 from chainad.compiler.recording.recording import Recording
 from chainad.compiler.recording.replay import MISS, Replay
@@ -119,7 +119,7 @@ def _by_machine(
     lines += [
         f"{y} = empty({shape or 1})" for y, shape in zip(results, program.shapes, strict=True)
     ]
-    again = checks(*recording.arguments, names.constant)
+    again = argument_checks(*recording.arguments, names.constant)
     lines += [
         "try:",
         f"    holds = work({taken})",
@@ -155,7 +155,7 @@ def taking(
     must be the same. With `is_brief`, machine code looks at dtypes and layouts.
     """
     names.objects |= {"ndarray": np.ndarray, "MISS": MISS}
-    lines = checks(*recording.arguments, names.constant, is_brief)
+    lines = argument_checks(*recording.arguments, names.constant, is_brief)
     held = [(each.array, each.entries) for each in recording.statics]
     if holds_constants:
         held += [(x, x) for x in recording.constants.values()]

@@ -16,8 +16,7 @@ import numpy as np
 
 from chainad.backends.numpy.build import build
 from chainad.compiler.linearize import Linearized
-from chainad.compiler.recording.arguments import Argument, Array, Several
-from chainad.compiler.recording.arguments import Number as Scalar
+from chainad.compiler.recording.arguments import ArgumentSpec, ArraySpec, ContainerSpec, ScalarSpec
 from chainad.compiler.recording.recording import Recording, Step
 from chainad.compiler.scalar.symbolic_array import UFUNCS, SymbolicArray, as_objects
 from chainad.frontends.numpy.recorder import Guard, Ref, gradient_stopped
@@ -126,12 +125,12 @@ def flowing(recording: Recording) -> dict[int, Flow]:
     """Return the arguments that flow as data, by number."""
     found: dict[int, Flow] = {}
 
-    def visit(argument: Argument) -> None:
-        if isinstance(argument, Array):
-            found[argument.number] = Flow(argument.shape, argument.dtype, argument.is_c)
-        elif isinstance(argument, Scalar):
+    def visit(argument: ArgumentSpec) -> None:
+        if isinstance(argument, ArraySpec):
+            found[argument.number] = Flow(argument.shape, argument.dtype, argument.is_c_contiguous)
+        elif isinstance(argument, ScalarSpec):
             found[argument.number] = Flow((), np.dtype(argument.kind), True)
-        elif isinstance(argument, Several):
+        elif isinstance(argument, ContainerSpec):
             for _, item in argument.items:
                 visit(item)
 
