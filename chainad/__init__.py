@@ -59,3 +59,7 @@ __all__ = [
     "stop_gradient",
     "value_and_jacobian",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

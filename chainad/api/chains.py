@@ -29,9 +29,9 @@ Matrix: TypeAlias = Any  # an array_like, or a sparse array or matrix of SciPy
 
 def plan_chain(
     dimensions: Sequence[int],
+    *,
     mode: Mode = "auto",
     cost: str | CostModel = "multiplications",
-    *,
     tangent_costs: Costs | None = None,
     adjoint_costs: Costs | None = None,
     tape_sizes: Sequence[int] | None = None,
@@ -117,8 +117,8 @@ def plan_chain(
     return plan_workers(plan, workers) if workers > 1 and mode == "auto" else plan
 
 
-def plan_multi_dot(matrices: Sequence[Matrix], mode: Mode = "auto") -> Plan:
-    """Return the plan that `multi_dot(matrices, mode)` follows; nothing is multiplied.
+def plan_multi_dot(matrices: Sequence[Matrix], *, mode: Mode = "auto") -> Plan:
+    """Return the plan that `multi_dot(matrices, mode=mode)` follows; nothing is multiplied.
 
     Parameters and errors are those of `multi_dot`.
 
@@ -133,7 +133,7 @@ def plan_multi_dot(matrices: Sequence[Matrix], mode: Mode = "auto") -> Plan:
     return _plan_matrices(_checked_matrices(matrices), mode)[1]
 
 
-def multi_dot(matrices: Sequence[Matrix], mode: Mode = "auto") -> Any:
+def multi_dot(matrices: Sequence[Matrix], *, mode: Mode = "auto") -> Any:
     """Return the product of matrices, multiplied in the cheapest order.
 
     Like `numpy.linalg.multi_dot`, for sparse matrices too, and with a plan that can be read

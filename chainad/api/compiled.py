@@ -79,7 +79,7 @@ class CompiledFunction:
         """How many programs were recorded: one for each shape and each branch met so far."""
         return len(self._replays)
 
-    def recompile(self) -> None:
+    def clear(self) -> None:
         """Forget what was recorded; the next call records anew."""
         with self._lock:
             self._replays, self._misses = (), 0

@@ -28,6 +28,7 @@ def plan_graph(
     graph: nx.DiGraph | Iterable[Pair],
     inputs: Sequence[Named] | None = None,
     outputs: Sequence[Named] | None = None,
+    *,
     dimensions: int | Mapping[Named, int] | None = None,
     mode: Mode | Sequence[Named] = "auto",
     cost: str | CostModel = "multiplications",

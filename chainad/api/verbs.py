@@ -20,6 +20,7 @@ from chainad.planning.search.budget import Effort
 def jacobian(
     f: Callable[..., Any],
     argnums: int | Sequence[int] = 0,
+    *,
     mode: Mode | ChunkedPlan = "auto",
     output: str = "dense",
     cost: str | CostModel = "multiplications",
@@ -135,6 +136,7 @@ def jacobian(
 def value_and_jacobian(
     f: Callable[..., Any],
     argnums: int | Sequence[int] = 0,
+    *,
     mode: Mode | ChunkedPlan = "auto",
     output: str = "dense",
     cost: str | CostModel = "multiplications",
@@ -226,7 +228,7 @@ def compile(
 
     Arrays that `f` takes from elsewhere are captured by reference: what is written into them later
     is seen. Not seen are a name that is bound to another object, numbers of Python, and arrays that
-    `f` computes from such arrays alone; call `recompile` after these have changed. Random numbers
+    `f` computes from such arrays alone; call `clear` after these have changed. Random numbers
     and side effects of `f` happen only while it is recorded.
 
     Examples

@@ -57,7 +57,7 @@ def check_jacobian(
         point[k] = np.array(args[k], np.float64)
     wanted = [_central_difference(f, point, k) for k in numbers]
     for mode in modes:
-        got = jacobian(f, argnums, mode)(*point)
+        got = jacobian(f, argnums, mode=mode)(*point)
         for o, row in enumerate(got if isinstance(f(*point), tuple) else (got,)):
             for k, block, blocks in zip(
                 numbers, (row,) if isinstance(argnums, int) else row, wanted, strict=True

@@ -335,7 +335,7 @@ def test_what_is_computed_from_closed_over_arrays_alone_is_kept_as_it_was() -> N
     compiled = chainad.compile(lambda x: x * np.sqrt(w) + x * w, X, backend="numpy")
     w[:] = 4
     np.testing.assert_array_equal(compiled(X), 5 * np.eye(4))  # documented: 1 + 4
-    compiled.recompile()
+    compiled.clear()
     np.testing.assert_array_equal(compiled(X), 6 * np.eye(4))
 
 
@@ -393,11 +393,11 @@ def test_scratch_memory_that_is_used_twice_counts_as_it_was() -> None:
         follows(f, [], 1)
 
 
-def test_recompile_forgets() -> None:
+def test_clear_forgets_what_was_recorded() -> None:
     state = {"w": np.ones(4)}
     compiled = chainad.compile(lambda x: state["w"] * x, X)
     state["w"] = np.full(4, 2.0)
-    compiled.recompile()
+    compiled.clear()
     assert (compiled.programs, compiled.source) == (0, "")
     np.testing.assert_array_equal(compiled(X), 2 * np.eye(4))
 
@@ -596,7 +596,7 @@ def test_functions_that_never_go_the_same_way_are_traced() -> None:
         agree(compiled(X + k), traced(X + k))
     assert compiled.programs == 32
     assert len(runs) == 2 * 90
-    compiled.recompile()
+    compiled.clear()
     agree(compiled(X), traced(X))
     assert compiled.programs == 1
 

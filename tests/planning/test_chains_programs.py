@@ -45,7 +45,7 @@ def test_published_chain_of_programs_is_met_exactly(case: dict) -> None:
 @pytest.mark.parametrize("case", ONE_THREAD, ids=[case["id"] for case in ONE_THREAD])
 def test_homogeneous_modes_have_their_published_costs(case: dict) -> None:
     expected = case["expected"]
-    forward = plan_chain(case["dims"], "forward", **programs(case))
+    forward = plan_chain(case["dims"], mode="forward", **programs(case))
     assert forward.multiplications == expected["homogeneous_tangent"]
     costs = {a.name: a.multiplications for a in forward.alternatives}
     assert costs["forward"] == expected["homogeneous_tangent"]
@@ -54,9 +54,9 @@ def test_homogeneous_modes_have_their_published_costs(case: dict) -> None:
     if expected["homogeneous_adjoint"] is None:
         needed = sum(case["edges"])
         with pytest.raises(PlanError, match=f"the least limit that would do is {needed:,}"):
-            plan_chain(case["dims"], "reverse", **programs(case))
+            plan_chain(case["dims"], mode="reverse", **programs(case))
     else:
-        reverse = plan_chain(case["dims"], "reverse", **programs(case))
+        reverse = plan_chain(case["dims"], mode="reverse", **programs(case))
         assert reverse.multiplications == expected["homogeneous_adjoint"]
 
 
@@ -306,7 +306,7 @@ def test_solves_in_a_traced_chain_are_planned_at_the_least_cost_of_all(seed: int
 def test_plans_of_sweeps_travel() -> None:
     case = ONE_THREAD[3]
     for mode in ("auto", "forward", "reverse"):
-        plan = plan_chain(case["dims"], mode, **programs(case))
+        plan = plan_chain(case["dims"], mode=mode, **programs(case))
         again = Plan.from_json(plan.to_json())
         assert again == plan
         assert again.steps == plan.steps

@@ -62,9 +62,9 @@ def test_equal_plans_are_equal_and_hash_alike(rng: Random) -> None:
 
 
 def test_plans_differ_by_order_graph_and_itemsize() -> None:
-    plan = chainad.plan_chain([5, 4, 3, 2], "forward")
-    assert plan != chainad.plan_chain([5, 4, 3, 2], "reverse")
-    assert plan != chainad.plan_chain([5, 4, 3, 7], "forward")
+    plan = chainad.plan_chain([5, 4, 3, 2], mode="forward")
+    assert plan != chainad.plan_chain([5, 4, 3, 2], mode="reverse")
+    assert plan != chainad.plan_chain([5, 4, 3, 7], mode="forward")
     assert plan != replace(plan, itemsize=4)
 
 
@@ -146,7 +146,7 @@ BRACKETINGS = [
 def test_bracketing_of_a_chain_says_the_order(
     sizes: tuple[int, ...], order: tuple[int, ...], words: str
 ) -> None:
-    assert chainad.plan_chain(sizes, order).bracketing == words
+    assert chainad.plan_chain(sizes, mode=order).bracketing == words
 
 
 def test_bracketing_numbers_factors_along_the_chain() -> None:
@@ -189,7 +189,7 @@ MODES = [
 def test_mode_is_what_the_order_turned_out_to_be(
     sizes: tuple[int, ...], order: tuple[int, ...], mode: str
 ) -> None:
-    assert chainad.plan_chain(sizes, order).mode == mode
+    assert chainad.plan_chain(sizes, mode=order).mode == mode
 
 
 @pytest.mark.parametrize("mode", ["forward", "reverse"])
@@ -200,11 +200,11 @@ def test_identities_do_not_change_the_name_of_a_mode(mode: str) -> None:
 
 
 def test_directions_say_which_factor_is_local() -> None:
-    plan = chainad.plan_chain([6, 5, 4, 3, 2], (1, 3, 2))
+    plan = chainad.plan_chain([6, 5, 4, 3, 2], mode=(1, 3, 2))
     assert [s.direction for s in plan.steps] == ["leaf", "leaf", "join"]
-    plan = chainad.plan_chain([6, 5, 4, 3, 2], "forward")
+    plan = chainad.plan_chain([6, 5, 4, 3, 2], mode="forward")
     assert [s.direction for s in plan.steps] == ["leaf", "forward", "forward"]
-    plan = chainad.plan_chain([6, 5, 4, 3, 2], "reverse")
+    plan = chainad.plan_chain([6, 5, 4, 3, 2], mode="reverse")
     assert [s.direction for s in plan.steps] == ["leaf", "reverse", "reverse"]
 
 
@@ -222,7 +222,7 @@ def test_follow_refuses_an_order_that_misses_a_vertex() -> None:
 
 def test_counts_of_a_chain_are_products_of_sizes() -> None:
     sizes = [7, 6, 5, 4]
-    plan = chainad.plan_chain(sizes, "forward")
+    plan = chainad.plan_chain(sizes, mode="forward")
     assert plan.multiplications == 5 * 6 * 7 + 4 * 5 * 7
     assert plan.additions == 5 * 7 * (6 - 1) + 4 * 7 * (5 - 1)
     assert [s.count for s in plan.structures] == [42, 30, 20, 35, 28]

@@ -130,8 +130,8 @@ def test_all_thirty_published_chains_are_there() -> None:
 
 @given(*[st.integers(1, 1000)] * 4)
 def test_costs_of_the_classical_modes_of_three_factors(x: int, a: int, b: int, y: int) -> None:
-    assert chainad.plan_chain([x, a, b, y], "forward").multiplications == x * b * (a + y)
-    assert chainad.plan_chain([x, a, b, y], "reverse").multiplications == y * a * (b + x)
+    assert chainad.plan_chain([x, a, b, y], mode="forward").multiplications == x * b * (a + y)
+    assert chainad.plan_chain([x, a, b, y], mode="reverse").multiplications == y * a * (b + x)
     best = min(x * b * (a + y), y * a * (b + x))
     assert chainad.plan_chain([x, a, b, y]).multiplications == best
 
@@ -139,7 +139,7 @@ def test_costs_of_the_classical_modes_of_three_factors(x: int, a: int, b: int, y
 def test_costs_do_not_overflow() -> None:
     n = 10**7
     for mode in ("auto", "forward", "reverse"):
-        plan = chainad.plan_chain([n] * 6, mode)
+        plan = chainad.plan_chain([n] * 6, mode=mode)
         assert plan.multiplications == 4 * n**3
         assert type(plan.multiplications) is int
     assert chainad.plan_chain([n, 1, n, 1, n]).multiplications == n + n * n + n
@@ -164,7 +164,7 @@ def test_a_chain_of_fifty_layers_is_planned() -> None:
     sizes = [rng.randint(5, 500) for _ in range(51)]
     plan = chainad.plan_chain(sizes)
     for mode in ("forward", "reverse"):
-        assert plan.multiplications < chainad.plan_chain(sizes, mode).multiplications
+        assert plan.multiplications < chainad.plan_chain(sizes, mode=mode).multiplications
     assert sorted(plan.order) == list(range(1, 50))
 
 
@@ -389,8 +389,8 @@ def test_alternatives_are_costd_as_their_modes_are(rng: Random) -> None:
 
 
 def test_nothing_is_proved_of_a_fixed_mode_that_is_not_optimal() -> None:
-    assert chainad.plan_chain([100, 50, 2, 60, 100], "forward").optimality == ""
-    assert chainad.plan_chain([100, 50, 2, 60, 100], "markowitz").optimality == ""
+    assert chainad.plan_chain([100, 50, 2, 60, 100], mode="forward").optimality == ""
+    assert chainad.plan_chain([100, 50, 2, 60, 100], mode="markowitz").optimality == ""
 
 
 def test_a_small_graph_is_proved_optimal_over_all_orders() -> None:
@@ -517,7 +517,7 @@ def test_dimensions_that_make_no_chain_are_refused(sizes: list, message: str) ->
 
 
 def test_hybrid_is_neither_forward_nor_reverse_where_it_can_be() -> None:
-    plan = chainad.plan_chain([2, 3, 4, 5, 6], "hybrid")
+    plan = chainad.plan_chain([2, 3, 4, 5, 6], mode="hybrid")
     assert plan.mode == "hybrid"
     assert isinstance(plan, Plan)
 

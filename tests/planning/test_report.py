@@ -153,7 +153,7 @@ def test_report_of_several_blocks_says_how_many() -> None:
 
 @pytest.mark.parametrize("mode", ["forward", "reverse"])
 def test_report_says_the_classical_modes_in_words(mode: str) -> None:
-    text = str(chainad.plan_chain([5, 4, 3, 2], mode))
+    text = str(chainad.plan_chain([5, 4, 3, 2], mode=mode))
     words = {
         "forward": "push forward from the input to the output, one local Jacobian after the other",
         "reverse": "pull back from the output to the input, one local Jacobian after the other",
