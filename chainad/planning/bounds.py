@@ -2,8 +2,8 @@
 
 Whenever a vertex v is eliminated, the tails of its edges cut it off from the inputs, and the heads
 cut it off from the outputs. So its cost is at least d(v) times the widths of a least cut on either
-side, whatever came before. Edges that keep no numbers are free to multiply with; on scalars, only
-what enters or leaves v by an edge that keeps one is counted.
+side, whatever came before. Edges that store no entries are free to multiply with; on scalars,
+only what enters or leaves v by an edge that stores one is counted.
 Source: Griewank & Naumann 2003, *Accumulating Jacobians as chained sparse matrix products*; the cut
 by augmenting paths, Ford & Fulkerson 1956.
 """
@@ -18,19 +18,22 @@ from chainad.planning.cost_models import all_multiplications, multiplications
 from chainad.planning.linear_graph import LinearGraph, Vertex
 from chainad.structure.structure import Structure
 
-# Cuts at more vertices than this take longer than planning.
-MANY = 1500
+# Minimum cuts at more vertices, or of more entries taken apart, take longer than planning.
+_MAX_CUT_VERTICES = 1500
 
-Neighbours = Mapping[int, Iterable[int]]
+_Neighbours = Mapping[int, Iterable[int]]
 
 
 def lower_bound(graph: LinearGraph, model: str) -> int | None:
     """Return a cost below which no vertex elimination order can be; None if nothing is known.
 
-    Known for dense Jacobians, and for scalars between inputs and outputs of any shape, costed in
+    Known for dense Jacobians, and for scalars between inputs and outputs of any shape, in
     multiplications.
     """
-    if len(graph.inner) > MANY or model not in (multiplications.name, all_multiplications.name):
+    if len(graph.inner) > _MAX_CUT_VERTICES or model not in (
+        multiplications.name,
+        all_multiplications.name,
+    ):
         return None
     found = [(e.tail, e.head, e.structure) for e in graph.edges]
     if all(s.kind == "dense" and min(s.matrix_shape) > 0 for _, _, s in found):
@@ -46,29 +49,29 @@ def lower_bound(graph: LinearGraph, model: str) -> int | None:
 def scalar_edges(
     edges: Iterable[tuple[int, int, Structure]], inner: Iterable[int], count: int
 ) -> tuple[list[int], dict[tuple[int, int], bool]] | None:
-    """Return the edges between single numbers, and whether each keeps one; None if that hides ties.
+    """Return the edges between scalars, and whether each stores an entry; None if that hides ties.
 
-    The inner vertices must be scalars. The ends, of any shape, are taken apart into theirs, which
-    get numbers from `count` on; an edge to them must keep a number per entry, or have one entry.
+    The inner vertices must be scalars. The ends, of any shape, are split into their scalars,
+    numbered from `count` on; an edge to them must store every entry, or have only one.
     """
     inside = set(inner)
-    places: dict[tuple[int, int], int] = {}
+    scalars: dict[tuple[int, int], int] = {}
     found: dict[tuple[int, int], bool] = {}
     for tail, head, structure in edges:
         kept = structure.scale is None
-        apart = structure.nonzeros <= 1 or (kept and structure.count == structure.nonzeros)
+        is_split = structure.nonzeros <= 1 or (kept and structure.count == structure.nonzeros)
         sizes = zip((head, tail), structure.matrix_shape, strict=True)
-        if structure.action is not None or not apart or structure.nonzeros > MANY:
+        if structure.action is not None or not is_split or structure.nonzeros > _MAX_CUT_VERTICES:
             return None
         if any(v in inside and size != 1 for v, size in sizes):
             return None
         for row, col in zip(*structure.entries(), strict=True):
             u, w = (
-                v if v in inside else places.setdefault((v, int(at)), count + len(places))
+                v if v in inside else scalars.setdefault((v, int(at)), count + len(scalars))
                 for v, at in ((tail, col), (head, row))
             )
             found[u, w] = found.get((u, w), False) or kept
-    return [1] * (count + len(places)), found
+    return [1] * (count + len(scalars)), found
 
 
 def least_costs(
@@ -76,7 +79,7 @@ def least_costs(
 ) -> dict[Vertex, int]:
     """Return what eliminating each vertex costs at least, in any order.
 
-    `edges` says of each whether it keeps numbers; those that do not are free, and then all widths
+    `edges` says of each whether it stores entries; those that do not are free, and then all widths
     must be 1.
     """
     before: dict[int, list[int]] = {}
@@ -95,9 +98,9 @@ def least_costs(
 
 
 def least_cut(
-    widths: Sequence[int], onward: Neighbours, first: Iterable[int], enough: int | None = None
+    widths: Sequence[int], onward: _Neighbours, first: Iterable[int], enough: int | None = None
 ) -> int:
-    """Return the least width of vertices that meet every path from `first` onward to an end.
+    """Return the least width of a set of vertices that cuts all paths from `first` to an end.
 
     The ends are the vertices from which nothing leads on; they may be in the cut. The search stops
     once the cut is known to be at least `enough`.
@@ -121,7 +124,7 @@ _Side = tuple[int, bool]
 
 def _augmenting(
     widths: Sequence[int],
-    onward: Neighbours,
+    onward: _Neighbours,
     first: Iterable[int],
     through: dict[int, int],
     backs: dict[int, set[int]],
@@ -163,13 +166,13 @@ def _push(
 ) -> int:
     """Let as much flow along the path as fits, and return it."""
     hops = list(pairwise(path))
-    room = []
+    residuals = []
     for (u, leaves), (w, _) in hops:
         if u == w:
-            room.append(through.get(u, 0) if leaves else widths[u] - through.get(u, 0))
+            residuals.append(through.get(u, 0) if leaves else widths[u] - through.get(u, 0))
         elif not leaves:  # back along an edge from w to u
-            room.append(along[w, u])
-    amount = min(room)
+            residuals.append(along[w, u])
+    amount = min(residuals)
     for (u, leaves), (w, _) in hops:
         if u == w:
             through[u] = through.get(u, 0) + (-amount if leaves else amount)

@@ -1,6 +1,6 @@
-"""Calibration: what the kinds of work cost on this machine, measured once and kept in a file.
+"""Calibration: what each kind of operation costs on this machine, measured once and kept in a file.
 
-Nothing is ever measured unasked: `calibrate()` does it, and until then a shipped table is used.
+Nothing is measured but by `calibrate()`; until it has run, a shipped table is used.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from chainad.ir.array_functions import place, sparse_dot
 from chainad.ir.positions import positions
 from chainad.structure.operation_counts import KINDS_OF_OPERATION, OperationCounts
 
-FORMAT = "chainad calibration 1"
+_FORMAT = "chainad calibration 2"
 SHIPPED = "shipped table"
 STORED = "calibrated on this machine"
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What every kind of work costs, in picoseconds.
+    """What every kind of operation costs, in picoseconds.
 
     Attributes
     ----------
     costs : tuple of int
         Picoseconds per operation, in the order of `KINDS_OF_OPERATION`.
     source : str
-        Where the numbers are from.
+        Where the costs are from.
 
     Examples
     --------
@@ -54,13 +54,13 @@ class Calibration:
     source: str
 
     def cost(self, kind: str) -> int:
-        """Return the picoseconds of one unit of a kind of work."""
+        """Return the picoseconds of one operation of a kind."""
         return self.costs[KINDS_OF_OPERATION.index(kind)]
 
-    def time(self, work: OperationCounts) -> int:
-        """Return how long some work takes, in picoseconds."""
+    def time(self, counts: OperationCounts) -> int:
+        """Return how long some operations take, in picoseconds."""
         return sum(
-            getattr(work, kind) * cost
+            getattr(counts, kind) * cost
             for kind, cost in zip(KINDS_OF_OPERATION, self.costs, strict=True)
         )
 
@@ -93,7 +93,7 @@ SHIPPED_TABLE = Calibration(
 
 
 def calibrate(store: bool = True) -> Calibration:
-    """Measure what the kinds of work cost on this machine, and keep it for `cost="time"`.
+    """Measure what each kind of operation costs on this machine, and keep it for `cost="time"`.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def calibrate(store: bool = True) -> Calibration:
     Returns
     -------
     Calibration
-        Picoseconds per kind of work; `print` it to read it.
+        Picoseconds per kind of operation; `print` it to read it.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def _machine() -> dict[str, str]:
 
 def _write(table: Calibration, where: Path) -> None:
     fields = {
-        "format": FORMAT,
+        "format": _FORMAT,
         **_machine(),
         "picoseconds": dict(zip(KINDS_OF_OPERATION, table.costs, strict=True)),
     }
@@ -188,14 +188,14 @@ def _read(text: str) -> Calibration | None:
     try:
         fields = json.loads(text)
         costs = fields["picoseconds"]
-        if fields["format"] != FORMAT or set(costs) != set(KINDS_OF_OPERATION):
+        if fields["format"] != _FORMAT or set(costs) != set(KINDS_OF_OPERATION):
             return None
-        numbers = tuple(costs[kind] for kind in KINDS_OF_OPERATION)
+        found = tuple(costs[kind] for kind in KINDS_OF_OPERATION)
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    if any(type(number) is not int or number < 0 for number in numbers):
+    if any(type(cost) is not int or cost < 0 for cost in found):
         return None
-    return Calibration(numbers, STORED)
+    return Calibration(found, STORED)
 
 
 # ------------------------------------------------------------------ measuring
@@ -231,7 +231,7 @@ def _measure() -> tuple[int, ...]:
         "applied": _time(lambda: scipy.linalg.lu_solve(factors, a)) / n**3,
         "elements": elements,
     }
-    # At least one picosecond: no work is free.
+    # At least one picosecond: no operation is free.
     return tuple(max(1, round(found[kind])) for kind in KINDS_OF_OPERATION)
 
 

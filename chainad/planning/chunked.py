@@ -27,14 +27,14 @@ from chainad.structure.to_json import a_text, a_tuple, an_integer, refuse
 
 Side = Literal["columns", "rows"]
 
-FORMAT = "chainad chunked plan 2"
-FIELDS = [
+_FORMAT = "chainad chunked plan 2"
+_FIELDS = [
     *("format", "side", "limit", "requested", "title", "multiplications", "additions", "model"),
     *("costs", "graph", "first"),
 ]
 
-# Beyond so many blocks, what is alive besides the result is a small part of it.
-MOST_BLOCKS = 64
+# Beyond, what is alive besides the result is a small part of it.
+MAX_BLOCKS = 64
 
 
 def _inputs(graph: LinearGraph) -> tuple[Vertex, ...]:
@@ -62,9 +62,9 @@ class Chunk:
     axis, start, stop : int
         The places of its value that the block is of.
     plan : Plan
-        The plan of the block. Its last local Jacobian is the selection, which has no numbers.
+        The plan of the block. Its last local Jacobian is the selection, which stores no entries.
     slots : tuple of int
-        For every other local Jacobian of that plan its number in the whole graph.
+        For every other local Jacobian of that plan its slot in the whole graph.
     """
 
     end: int
@@ -90,7 +90,7 @@ class ChunkedPlan:
     limit : int
         Bytes.
     requested, title : str
-        What the user asked for, and what the report calls the function.
+        What the user requested, and what the report calls the function.
     """
 
     graph: LinearGraph
@@ -131,16 +131,16 @@ class ChunkedPlan:
     @cached_property
     def peak(self) -> Peak:
         """What counts towards the limit: local Jacobians, result, and the products of a block."""
-        most = max(product_entries(chunk.plan, True) for chunk in self.chunks)
-        numbers = local_entries(self.graph) + result_entries(self.graph) + most
-        return Peak(numbers, numbers * self.itemsize)
+        most = max(live_entries(chunk.plan, True) for chunk in self.chunks)
+        entries = local_entries(self.graph) + result_entries(self.graph) + most
+        return Peak(entries, entries * self.itemsize)
 
     def to_json(self) -> str:
         """Return the plan as text for `ChunkedPlan.from_json`, as `Plan.to_json` does."""
         whole = follow(self.graph, self.graph.inner, itemsize=self.itemsize)
         firsts = [chunk for chunk in self.chunks if chunk.start == 0]
         fields: dict[str, Any] = {
-            "format": FORMAT,
+            "format": _FORMAT,
             "side": self.side,
             "limit": self.limit,
             "requested": self.requested,
@@ -185,7 +185,7 @@ def all_blocks(graph: LinearGraph, side: Side, first: Chunk, model: CostModel) -
 
 def _read(text: str) -> ChunkedPlan:
     """Return the plan of a text; its blocks are cut and followed anew."""
-    fields = fields_of(text, FORMAT, FIELDS)
+    fields = fields_of(text, _FORMAT, _FIELDS)
     if fields["side"] not in SIDES:
         refuse("side", "'columns' or 'rows'", fields["side"])
     side: Side = fields["side"]
@@ -220,7 +220,7 @@ def _read_blocks(graph: LinearGraph, side: Side, end: int, cut: Any) -> list[Chu
     shape = graph.shapes[SIDES[side](graph)[end]]
     axis = an_integer(axis, f"{at}.axis", 0, max(0, len(shape) - 1))
     size = shape[axis] if shape else 1
-    stop = an_integer(stop, f"{at}.stop", min(size, -(-size // MOST_BLOCKS)), size)
+    stop = an_integer(stop, f"{at}.stop", min(size, -(-size // MAX_BLOCKS)), size)
     plan = Plan.from_json(json.dumps(written))
     slots, block = graph_of_block(graph, side, end, axis, 0, stop)
     if plan.graph != block:
@@ -229,19 +229,19 @@ def _read_blocks(graph: LinearGraph, side: Side, end: int, cut: Any) -> list[Chu
 
 
 def local_entries(graph: LinearGraph) -> int:
-    """Return how many numbers all local Jacobians keep."""
+    """Return how many entries all local Jacobians store."""
     return sum(edge.structure.count for edge in graph.edges)
 
 
 def result_entries(graph: LinearGraph) -> int:
-    """Return how many numbers the dense Jacobians have, all of them together."""
+    """Return how many entries the dense Jacobians have, all of them together."""
     return sum(map(graph.size, graph.outputs)) * sum(map(graph.size, graph.inputs))
 
 
-def product_entries(plan: Plan, is_dense: bool) -> int:
-    """Return the most numbers alive at one time besides local Jacobians.
+def live_entries(plan: Plan, is_dense: bool) -> int:
+    """Return the most entries alive at one time besides those of local Jacobians.
 
-    At the end every result is written out in full if it is to be dense and is not yet.
+    At the end every result is materialized if it is to be dense and is not yet.
     """
     n = len(plan.graph.edges)
     last = {step.number: k for k, step in enumerate(plan.steps)}
@@ -263,7 +263,7 @@ def product_entries(plan: Plan, is_dense: bool) -> int:
 
 
 def _copied(plan: Plan, step: Step) -> int:
-    """Return how many numbers a step copies to have them in the order in which it reads them."""
+    """Return how many entries a step copies to have them in the order in which it reads them."""
     factors = [plan.structures[k] for k in (step.left, step.right)]
     if all(factor.is_matrix for factor in factors) or 0 in (factor.count for factor in factors):
         return 0
@@ -277,7 +277,7 @@ def _sizes_of_results(graph: LinearGraph) -> list[int]:
 def graph_of_block(
     graph: LinearGraph, side: Side, end: int, axis: int, start: int, stop: int
 ) -> tuple[tuple[int, ...], LinearGraph]:
-    """Return the graph of a block, and the numbers of its edges in the whole graph.
+    """Return the graph of a block, and the slots of its edges in the whole graph.
 
     Its vertices are the selection, what lies on paths from or to it, and the ends of the other
     side; the selection comes first as an input, last as an output.

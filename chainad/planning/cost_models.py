@@ -63,8 +63,8 @@ class CostModel:
     overall: Callable[[Plan], int] | None = None
 
 
-def _multiplications(algebra: Product | StructureSum) -> int:
-    return algebra.multiplications
+def _multiplications(operation: Product | StructureSum) -> int:
+    return operation.multiplications
 
 
 def _materialize(operator: Structure) -> int:
@@ -72,11 +72,11 @@ def _materialize(operator: Structure) -> int:
 
 
 def _every_product(product: Product) -> int:
-    """Return the multiplications if factors of ones were numbers like any others.
+    """Return the multiplications if factors of ones were multiplied by like any others.
 
-    A product whose factors both keep numbers is costed as it is. Else every entry of the result
-    takes one product, and one more for every addition that ends in it. Hence eliminating a scalar
-    costs indegree times outdegree, as in the published tables (Lohoff & Neftci 2024).
+    A product whose factors both store entries costs what it does anyway. Else every entry of the
+    result takes one product, and one more for every addition that ends in it. Hence eliminating a
+    scalar costs indegree times outdegree, as in the published tables (Lohoff & Neftci 2024).
     """
     structure = product.structure
     if product.labels is not None or structure.scale == 0 or not structure.nonzeros:
@@ -95,68 +95,69 @@ all_multiplications = CostModel(
 
 @lru_cache(maxsize=16)
 def by_bytes(itemsize: int) -> CostModel:
-    """Return the cost in bytes read from memory and written there, for numbers of `itemsize`.
+    """Return the cost in bytes read from memory and written there, for entries of `itemsize`.
 
     Every array operation of a step is counted, with what it reads and what it writes; an operation
     that only looks at an array in another way is free.
     """
 
-    def product(algebra: Product) -> int:
-        return itemsize * _work(algebra).elements
-
-    def total(algebra: StructureSum) -> int:
-        return itemsize * _work(algebra).elements
+    def cost_of(operation: Product | StructureSum) -> int:
+        return itemsize * _counts(operation).elements
 
     def materialize(operator: Structure) -> int:
         return itemsize * counts_of_materialize(operator).elements
 
-    return CostModel("bytes", "bytes", product, total, materialize)
+    return CostModel("bytes", "bytes", cost_of, cost_of, materialize)
 
 
 @lru_cache(maxsize=16)
 def by_time(table: Calibration) -> CostModel:
-    """Return the cost in picoseconds, from what kinds of work cost by a table.
+    """Return the cost in picoseconds, from what the kinds of operation cost by a table.
 
     Inside a large matrix product a multiplication is many times cheaper than one that scales an
     array, and every array operation has a cost of its own, however small its arrays are.
     """
     cost = lru_cache(maxsize=65536)(table.time)
 
-    def product(algebra: Product) -> int:
-        return cost(_work(algebra))
-
-    def total(algebra: StructureSum) -> int:
-        return cost(_work(algebra))
+    def cost_of(operation: Product | StructureSum) -> int:
+        return cost(_counts(operation))
 
     def materialize(operator: Structure) -> int:
         return cost(counts_of_materialize(operator))
 
-    return CostModel(f"time ({table.source})", "picoseconds", product, total, materialize)
+    return CostModel(f"time ({table.source})", "picoseconds", cost_of, cost_of, materialize)
 
 
-def _work(algebra: Product | StructureSum) -> OperationCounts:
-    if isinstance(algebra, StructureSum):
-        return counts_of_sum(*algebra.terms)
+def _counts(operation: Product | StructureSum) -> OperationCounts:
+    if isinstance(operation, StructureSum):
+        return counts_of_sum(*operation.terms)
     # With one factor: the step that materializes an operator.
     return (
-        counts_of_materialize(*algebra.factors)
-        if len(algebra.factors) == 1
-        else counts_of_product(*algebra.factors)
+        counts_of_materialize(*operation.factors)
+        if len(operation.factors) == 1
+        else counts_of_product(*operation.factors)
     )
 
 
-def _made(algebra: Product | StructureSum) -> int:
-    return algebra.structure.count
+def _entries_of_result(operation: Product | StructureSum) -> int:
+    return operation.structure.count
 
 
 def _bytes_of_peak(plan: Plan) -> int:
     return plan.peak.bytes
 
 
-# Orders that make few numbers in all rarely hold many at once; auto compares the true peaks.
-peak = CostModel("peak", "bytes", _made, _made, lambda op: op.materialized.count, _bytes_of_peak)
+# Orders that store few entries in all rarely hold many at once; auto compares the true peaks.
+peak = CostModel(
+    "peak",
+    "bytes",
+    _entries_of_result,
+    _entries_of_result,
+    lambda op: op.materialized.count,
+    _bytes_of_peak,
+)
 
-# Models are made when they are asked for: a calibration may be stored at any time.
+# Models are made when they are requested: a calibration may be stored at any time.
 COSTS: dict[str, Callable[[int], CostModel]] = {
     "multiplications": lambda itemsize: multiplications,
     "all_multiplications": lambda itemsize: all_multiplications,
@@ -167,7 +168,7 @@ COSTS: dict[str, Callable[[int], CostModel]] = {
 
 
 def model_of(cost: str | CostModel, itemsize: int = 8) -> CostModel:
-    """Return the cost model of a name, for numbers of `itemsize` bytes, or the model itself.
+    """Return the cost model of a name, for entries of `itemsize` bytes, or the model itself.
 
     Raises
     ------
@@ -178,7 +179,8 @@ def model_of(cost: str | CostModel, itemsize: int = 8) -> CostModel:
         return cost
     if not isinstance(cost, str):
         raise PlanError(
-            f"cost must be a name or a chainad.costs.CostModel, but got {type(cost).__name__}"
+            "cost must be a name or a chainad.planning.cost_models.CostModel, but got"
+            f" {type(cost).__name__}"
         )
     if cost not in COSTS:
         raise PlanError(unknown("cost", cost, sorted(COSTS)))

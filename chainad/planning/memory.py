@@ -13,15 +13,15 @@ from collections.abc import Iterator
 from chainad.errors import InputError, TooLargeError
 from chainad.planning.auto import Mode, make_plan, plan_cached
 from chainad.planning.chunked import (
-    MOST_BLOCKS,
+    MAX_BLOCKS,
     SIDES,
     Chunk,
     ChunkedPlan,
     Side,
     all_blocks,
     graph_of_block,
+    live_entries,
     local_entries,
-    product_entries,
     result_entries,
 )
 from chainad.planning.cost_models import CostModel, model_of
@@ -30,8 +30,8 @@ from chainad.planning.plan import Plan
 from chainad.planning.report import bytes_text
 from chainad.planning.search.budget import DEFAULT, Aim
 
-UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
 def bytes_of(limit: int | str) -> int:
@@ -49,13 +49,13 @@ def bytes_of(limit: int | str) -> int:
     """
     if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0:
         return limit
-    names = {unit.lower(): size for unit, size in UNITS.items()}
+    names = {unit.lower(): size for unit, size in _UNITS.items()}
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]+)\s*", str(limit))
     if isinstance(limit, str) and found and found[2].lower() in names and float(found[1]) > 0:
         return int(float(found[1]) * names[found[2].lower()])
     raise InputError(
         f"memory_limit must be a number of bytes, or text such as '2 GB', but got {limit!r};"
-        f" the units are {', '.join(UNITS)}"
+        f" the units are {', '.join(_UNITS)}"
     )
 
 
@@ -101,7 +101,7 @@ def plan_within(
 
 def needed(plan: Plan, is_dense: bool) -> int:
     """Return the bytes that count towards a limit, for a plan that is run as a whole."""
-    return (local_entries(plan.graph) + product_entries(plan, is_dense)) * plan.itemsize
+    return (local_entries(plan.graph) + live_entries(plan, is_dense)) * plan.itemsize
 
 
 def _wholes(
@@ -123,7 +123,7 @@ def _refusal(graph: LinearGraph, itemsize: int, limit: int, least: int, is_dense
     return (
         f"no plan was found that keeps within memory_limit={bytes_text(limit)}: the least found"
         f" takes {bytes_text(least)} ({least} bytes), of which {', '.join(parts)}; raise the limit,"
-        f" or ask for {other}"
+        f" or request {other}"
     )
 
 
@@ -143,11 +143,11 @@ def _in_blocks(
         counts = _counts(graph, side, end)
         for count in counts:
             blocks = [_largest(graph, side, end, count, mode, itemsize, model)]
-            need = product_entries(blocks[0].plan, True)
-            # Where positions meet, another block than the first may be the one that needs most.
+            need = live_entries(blocks[0].plan, True)
+            # Where positions overlap, another block than the first may be the one that needs most.
             if count == counts[-1] or (fixed + need) * itemsize <= limit:
                 blocks = [*all_blocks(graph, side, blocks[0], model)]
-                need = max(product_entries(block.plan, True) for block in blocks)
+                need = max(live_entries(block.plan, True) for block in blocks)
             if (fixed + need) * itemsize <= limit:
                 break
         most = max(most, need)
@@ -155,18 +155,18 @@ def _in_blocks(
     bytes_needed = (fixed + most) * itemsize
     if bytes_needed > limit:
         return bytes_needed, None
-    requested = f"{_words(mode)}, memory_limit={bytes_text(limit)}"
+    requested = f"{_requested(mode)}, memory_limit={bytes_text(limit)}"
     return bytes_needed, ChunkedPlan(graph, side, tuple(chunks), limit, requested)
 
 
-def _words(mode: Mode) -> str:
+def _requested(mode: Mode) -> str:
     return f"mode={mode!r}" if isinstance(mode, str) else "a planner"
 
 
 def _counts(graph: LinearGraph, side: Side, end: int) -> list[int]:
     """Return how many blocks to try: 1, 2, 4, ... up to one per place of the longest axis."""
     shape = graph.shapes[SIDES[side](graph)[end]]
-    most = min(MOST_BLOCKS, max(shape, default=1)) or 1
+    most = min(MAX_BLOCKS, max(shape, default=1)) or 1
     return [*(2**k for k in range(most.bit_length()) if 2**k < most), most]
 
 
@@ -179,9 +179,9 @@ def _largest(
     itemsize: int,
     model: CostModel,
 ) -> Chunk:
-    """Return the first and largest of `count` blocks, with a plan of few numbers alive.
+    """Return the first and largest of `count` blocks, with a plan of few entries alive.
 
-    Among the plan that is asked for and a plain sweep, the one with fewer numbers alive is taken.
+    Of the requested plan and a plain sweep, the one with fewer entries alive is taken.
     """
     shape = graph.shapes[SIDES[side](graph)[end]]
     axis = max(range(len(shape)), key=lambda k: shape[k], default=0)
@@ -191,5 +191,5 @@ def _largest(
     if mode == "auto":
         sweep = "forward" if side == "columns" else "reverse"
         plans.append(make_plan(block, sweep, itemsize, model))
-    plan = min(plans, key=lambda plan: (product_entries(plan, True), plan.cost))
+    plan = min(plans, key=lambda plan: (live_entries(plan, True), plan.cost))
     return Chunk(end, axis, 0, stop, plan, slots)

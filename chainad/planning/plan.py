@@ -14,7 +14,7 @@ from chainad.planning.bounds import lower_bound
 from chainad.planning.cost_models import CostModel, multiplications
 from chainad.planning.linear_graph import Cost, Edge, LinearGraph, cost, cost_of
 from chainad.planning.orders import EdgeElimination, Item, via
-from chainad.planning.repeats import Block, repeats_in
+from chainad.planning.repeats import RepeatedBlock, repeats_in
 from chainad.planning.report import render
 from chainad.planning.schedule import Schedule, schedule
 from chainad.planning.serialize import PlanRecord, read, write
@@ -72,7 +72,7 @@ class Plan:
     optimality : str
         What is proved of the cost; empty if nothing is.
     planner, title : str
-        Who found the order, and what the report calls the function.
+        The planner that found the order, and what the report calls the function.
     model : str
         The name of the cost model that the order was chosen by.
     cost : int
@@ -151,10 +151,10 @@ class Plan:
         if (chain := self.graph.chain) is None:
             if not self.order:
                 return "J = " + " + ".join(f"J{k + 1}" for k in range(len(self.graph.edges)))
-            return "eliminate " + ", ".join(map(self._in_words, self.order))
+            return "eliminate " + ", ".join(map(self._name_of, self.order))
         return _bracketed(self, chain)
 
-    def _in_words(self, item: Item) -> str:
+    def _name_of(self, item: Item) -> str:
         name = self.graph.name
         if not isinstance(item, EdgeElimination):
             return name(item)
@@ -180,8 +180,8 @@ class Plan:
     def to_json(self) -> str:
         """Return the plan as text for `Plan.from_json`, in this process or another.
 
-        The text is JSON, the same for equal plans found alike, with one line for every vertex,
-        distinct structure and edge. It holds structures and the user's lines, no numbers.
+        The text is JSON, the same for equal plans found in the same way, with one line for every
+        vertex, distinct structure and edge. It holds structures and the user's lines, no entries.
 
         Examples
         --------
@@ -327,8 +327,8 @@ class Plan:
         return graph
 
     @cached_property
-    def blocks(self) -> tuple[Block, ...]:
-        """The blocks of the graph that repeat: the turns of a loop, the layers of a network."""
+    def repeated_blocks(self) -> tuple[RepeatedBlock, ...]:
+        """The blocks of the graph that repeat: iterations of a loop, layers of a network."""
         return repeats_in(self.graph)
 
     @cached_property
@@ -436,20 +436,20 @@ def _bracketed(plan: Plan, chain: tuple[Edge, ...]) -> str:
     place = {edge.tail: k + 1 for k, edge in enumerate(chain)}
     numbers = [place[edge.tail] for edge in plan.graph.edges]
     root = plan.steps[-1].number if plan.steps else 0
-    words: list[str] = []
+    text: list[str] = []
     # An explicit stack: chains may have thousands of factors.
     stack: list[int | str] = [root]
     while stack:
         item = stack.pop()
         if isinstance(item, str):
-            words.append(item)
+            text.append(item)
         elif item < n:
-            words.append(f"J{numbers[item]}")
+            text.append(f"J{numbers[item]}")
         else:
             step = plan.steps[item - n]
             if step.direction == "materialize":
                 stack.append(step.left)
                 continue
             inside: list[int | str] = [step.right, " ", step.left]
-            stack += [")", *inside, "("] if words or stack else inside
-    return "J = " + "".join(words)
+            stack += [")", *inside, "("] if text or stack else inside
+    return "J = " + "".join(text)

@@ -1,10 +1,10 @@
-"""Blocks of a linear graph that repeat: the turns of an unrolled loop, the layers of a network.
+"""Blocks of a linear graph that repeat: iterations of an unrolled loop, layers of a network.
 
 A vertex is described by its shape and by the edges into it, each with its structure and with how
 far back it begins (or at which input). A stretch of the topological order in which these
-descriptions have a period is a block that repeats: its turns are isomorphic. No two graphs are ever
-compared; the periods are found by doubling, as in the construction of suffix arrays (Karp, Miller &
-Rosenberg 1972), in n log n steps.
+descriptions have a period is a block that repeats: its iterations are isomorphic. No two graphs
+are ever compared; the periods are found by doubling, as in the construction of suffix arrays (Karp,
+Miller & Rosenberg 1972), in n log n steps.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from chainad.ir.periodicity import numbered, periods
 from chainad.planning.linear_graph import LinearGraph
 
-# What returns less often is no loop, and saves no work.
-FEWEST = 3
+# What repeats less often is no loop, and saves no planning.
+MIN_REPEATS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """`repeats` isomorphic turns of `length` vertices each, one after the other from `start`.
+class RepeatedBlock:
+    """`repeats` isomorphic iterations of `length` vertices each, one after the other from `start`.
 
-    `start` is a place in the topological order of the inner vertices, `graph.inner`. The first turn
-    may read other vertices before it than the later ones do: inputs instead of the last turn.
+    `start` is a place in the topological order of the inner vertices, `graph.inner`. The first
+    iteration may read other vertices before it than later ones do: inputs instead of the last one.
     """
 
     start: int
@@ -35,20 +35,20 @@ class Block:
     def stop(self) -> int:
         return self.start + self.length * self.repeats
 
-    def turn(self, k: int) -> range:
-        """Return the places of the k-th turn."""
+    def iteration(self, k: int) -> range:
+        """Return the places of the k-th iteration."""
         first = self.start + k * self.length
         return range(first, first + self.length)
 
 
-def repeats_in(graph: LinearGraph) -> tuple[Block, ...]:
+def repeats_in(graph: LinearGraph) -> tuple[RepeatedBlock, ...]:
     """Return the blocks that repeat three times or more, in topological order, none overlapping.
 
-    Of blocks that overlap, the one that covers most is kept; of equals, the one of shortest turns.
+    Of blocks that overlap, the one that covers most is kept; of equals, that of fewest vertices.
     """
     stretches = list(_stretches(_descriptions(graph)))
     stretches.sort(key=lambda s: (s.start - s.stop, s.length, s.start))
-    kept: list[Block] = []
+    kept: list[RepeatedBlock] = []
     for block in stretches:
         if all(block.stop <= other.start or other.stop <= block.start for other in kept):
             kept.append(block)
@@ -68,20 +68,20 @@ def _descriptions(graph: LinearGraph) -> list[int]:
     return numbered(keys)
 
 
-def _stretches(described: Sequence[int]) -> Iterator[Block]:
+def _stretches(described: Sequence[int]) -> Iterator[RepeatedBlock]:
     """Yield the blocks of all periods that show in contexts of 1, 2, 4, ... vertices."""
     for length in periods(described):
         yield from _of_period(described, length)
 
 
-def _of_period(described: Sequence[int], length: int) -> Iterator[Block]:
-    """Yield the blocks whose turns have `length` vertices."""
+def _of_period(described: Sequence[int], length: int) -> Iterator[RepeatedBlock]:
+    """Yield the blocks whose iterations have `length` vertices."""
     start = 0
     end = len(described) - length
     for place in range(end + 1):
         if place < end and described[place] == described[place + length]:
             continue
         repeats = (place + length - start) // length
-        if repeats >= FEWEST:
-            yield Block(start, length, repeats)
+        if repeats >= MIN_REPEATS:
+            yield RepeatedBlock(start, length, repeats)
         start = place + 1

@@ -11,12 +11,12 @@ from chainad.planning.orders import EdgeElimination, Item
 if TYPE_CHECKING:
     from chainad.planning.plan import Alternative, Plan
 
-MOST_ROWS = 40
-WIDTH = 100
-LINE = 48
+_MAX_ROWS = 40
+MAX_LINE_LENGTH = 100
+_MAX_SOURCE_LENGTH = 48
 
-# Of so many vertices or more together, a block that repeats has a line of its own.
-LONG_BLOCK = 24
+# From so many vertices on, all repeats together, a repeated block has a line of its own.
+_MIN_REPEATED_VERTICES = 24
 
 
 def render(plan: Plan) -> str:
@@ -53,7 +53,7 @@ def _amount(model: str, cost: int) -> str:
 
 
 def _cost(plan: Plan) -> list[str]:
-    """Return the line that says what was to be small, unless it was the multiplications."""
+    """Return the line that says what was minimized, unless it was the multiplications."""
     if plan.model == "multiplications":
         return []
     return [f"cost        {_amount(plan.model, plan.cost)} by {plan.model}"]
@@ -64,8 +64,8 @@ def _repeats(plan: Plan) -> list[str]:
     how = ", planned once" if plan.planner == "repeats" else ""
     return [
         f"repeats     {b.repeats} x a block of {b.length} {_vertices(b.length)}{how}"
-        for b in plan.blocks
-        if b.repeats * b.length >= LONG_BLOCK
+        for b in plan.repeated_blocks
+        if b.repeats * b.length >= _MIN_REPEATED_VERTICES
     ]
 
 
@@ -110,8 +110,9 @@ def _cheaper_alternative(plan: Plan) -> list[str]:
     best = min(plan.alternatives, key=lambda other: other.cost, default=None)
     if best is None or 2 * best.cost >= plan.cost:
         return []
-    times = f"{plan.cost / best.cost:,.1f}x the cost" if best.cost else "while nothing is due"
-    return [f"note        {times} of {best.name!r}: mode='auto' finds one that costs as little"]
+    name = repr(best.name)
+    note = f"{plan.cost / best.cost:,.1f}x the cost of {name}" if best.cost else f"{name} is free"
+    return [f"note        {note}: mode='auto' finds one that costs as little"]
 
 
 def _shapes(plan: Plan, vertices: Sequence[int]) -> str:
@@ -122,20 +123,20 @@ def _result(plan: Plan) -> str:
     n, m = len(plan.graph.outputs), len(plan.graph.inputs)
     if n * m > 1:
         return f"J has {n} x {m} blocks"
-    (numbers,) = plan.results
+    (terms,) = plan.results
     sizes = [prod(plan.graph.shapes[v]) for v in (*plan.graph.outputs, *plan.graph.inputs)]
-    kinds = [plan.structures[number].kind for number in numbers] or ["zero"]
+    kinds = [plan.structures[number].kind for number in terms] or ["zero"]
     kind = kinds[0] if len(kinds) == 1 else f"{len(kinds)} diagonals"
     return f"J is {sizes[0]} x {sizes[1]}, {kind}"
 
 
 def _shorten(text: str) -> str:
-    """Cut words out of the middle of a text that is too long for one line."""
-    room = WIDTH - 12
-    if len(text) <= room:
+    """Cut the middle out of a text that is too long for one line."""
+    limit = MAX_LINE_LENGTH - 12
+    if len(text) <= limit:
         return text
-    head = text[: room // 2 - 3].rpartition(" ")[0]
-    tail = text[-(room // 2) + 2 :].partition(" ")[2]
+    head = text[: limit // 2 - 3].rpartition(" ")[0]
+    tail = text[-(limit // 2) + 2 :].partition(" ")[2]
     return f"{head} ... {tail}"
 
 
@@ -144,7 +145,7 @@ def _in_words(plan: Plan) -> str:
         return "nothing to multiply: local Jacobians are at most moved and added"
     products = [(s, s.via) for s in plan.steps if s.via is not None and s.multiplications]
     if not products:
-        return "nothing to multiply: operators are written out, local Jacobians moved and added"
+        return "nothing to multiply: operators are materialized, local Jacobians moved and added"
     if plan.mode == "forward":
         return "push forward from the input to the output, one local Jacobian after the other"
     if plan.mode == "reverse":
@@ -212,7 +213,7 @@ def _steps(plan: Plan) -> str:
     n = len(plan.graph.edges)
     total = max(1, plan.multiplications)
     rows = [("step", "direction", "product", "shapes", "structure", "mults", "%", "bytes out")]
-    for step in plan.steps[:MOST_ROWS]:
+    for step in plan.steps[:_MAX_ROWS]:
         one, two = plan.structures[step.left], plan.structures[step.right]
         sign, dot = (" + ", "+") if step.via is None else (" ", ".")
         alone = step.direction == "materialize"
@@ -242,10 +243,10 @@ def _locals(plan: Plan) -> str:
         return ""
     rows = [("", "operation", "shape", "structure", "bytes", "line", "")]
     for k, (edge, origin) in enumerate(zip(graph.edges, graph.origins, strict=True)):
-        if k == MOST_ROWS:
+        if k == _MAX_ROWS:
             break
         line, text = (str(origin.site), origin.site.text) if origin.site else ("", "")
-        text = text if len(text) <= LINE else text[: LINE - 3] + "..."
+        text = text if len(text) <= _MAX_SOURCE_LENGTH else text[: _MAX_SOURCE_LENGTH - 3] + "..."
         rows.append(
             (
                 f"J{k + 1}",
@@ -263,7 +264,7 @@ def _locals(plan: Plan) -> str:
 
 
 def _more(count: int, what: str) -> str:
-    return f"\n  ... {count - MOST_ROWS} more {what}" if count > MOST_ROWS else ""
+    return f"\n  ... {count - _MAX_ROWS} more {what}" if count > _MAX_ROWS else ""
 
 
 def _table(rows: Sequence[tuple[str, ...]], align: str) -> str:

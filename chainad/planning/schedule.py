@@ -1,6 +1,6 @@
 """Schedules: the steps of a plan on several workers, each step when its factors are there.
 
-Steps are handed out by the length of what still depends on them (critical path first: Hu 1961,
+Steps are started by the length of what still depends on them (critical path first: Hu 1961,
 Graham 1969); for few steps branch and bound then looks through all schedules in which no worker
 waits for nothing. Times are multiplications, one unit each.
 """
@@ -13,14 +13,14 @@ from heapq import heappop, heappush
 
 from chainad.planning.steps import Step
 
-# So many steps are few enough to look through their schedules.
-MOST_STEPS = 40
+# Up to so many steps, branch and bound looks through their schedules.
+_MAX_SEARCHED_STEPS = 40
 
-# So many schedules branch and bound looks at before it keeps the best so far.
-MOST_NODES = 20_000
+# Nodes of branch and bound after which it keeps the best schedule so far.
+_MAX_NODES = 20_000
 
-# The width of a worker's bar in print, in characters.
-WIDTH = 72
+# In characters.
+_BAR_WIDTH = 72
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +59,14 @@ class Schedule:
         return max((task.end for task in self.tasks), default=0)
 
     @property
-    def work(self) -> int:
+    def multiplications(self) -> int:
         """The multiplications of all steps together."""
         return sum(task.end - task.start for task in self.tasks)
 
     @property
     def speedup(self) -> float:
         """How many times earlier the last step ends than with one worker."""
-        return self.work / self.makespan if self.makespan else 1.0
+        return self.multiplications / self.makespan if self.makespan else 1.0
 
     def __str__(self) -> str:
         proof = "no schedule of these steps is shorter"
@@ -74,8 +74,8 @@ class Schedule:
             proof = f"no schedule of these steps is shorter than {self.bound:,}"
         lines = [
             f"Schedule  {self.title}: {len(self.tasks)} steps on {self.workers} workers",
-            f"makespan  {self.makespan:,} of {self.work:,} multiplications ({self.speedup:.2f}x);"
-            f" {proof}",
+            f"makespan  {self.makespan:,} of {self.multiplications:,} multiplications"
+            f" ({self.speedup:.2f}x); {proof}",
             "",
             *(f"  worker {worker}  {self._bar(worker)}" for worker in range(self.workers)),
         ]
@@ -83,15 +83,15 @@ class Schedule:
 
     def _bar(self, worker: int) -> str:
         """Return the time line of a worker: its steps as P1 ===, waiting as dots."""
-        bar = ["."] * WIDTH
+        bar = ["."] * _BAR_WIDTH
         for task in self.tasks:
             if task.worker != worker or task.end == task.start:
                 continue
-            first = task.start * WIDTH // self.makespan
-            last = max(first + 1, task.end * WIDTH // self.makespan)
-            room = last - first
-            text = f"|P{task.step + 1} ".ljust(room, "=") if room > 1 else "|"
-            bar[first:last] = text[:room]
+            first = task.start * _BAR_WIDTH // self.makespan
+            last = max(first + 1, task.end * _BAR_WIDTH // self.makespan)
+            width = last - first
+            text = f"|P{task.step + 1} ".ljust(width, "=") if width > 1 else "|"
+            bar[first:last] = text[:width]
         return "".join(bar)
 
 
@@ -117,7 +117,7 @@ def schedule(steps: Sequence[Step], workers: int, title: str = "J") -> Schedule:
     jobs = _jobs(steps)
     bound = max(max(jobs.tail, default=0), -(-sum(jobs.times) // workers))
     tasks = _by_critical_path(jobs, workers)
-    if len(tasks) <= MOST_STEPS and max((task.end for task in tasks), default=0) > bound:
+    if len(tasks) <= _MAX_SEARCHED_STEPS and max((task.end for task in tasks), default=0) > bound:
         tasks = _Search(jobs, workers, tasks, bound).run()
     ordered = sorted(tasks, key=lambda task: (task.start, task.end, task.step))
     return Schedule(workers, tuple(ordered), bound, title)
@@ -166,7 +166,7 @@ def _by_critical_path(jobs: _Jobs, workers: int) -> list[Task]:
 
 
 class _Search:
-    """Branch and bound over the order in which jobs are handed out."""
+    """Branch and bound over the order in which jobs are started."""
 
     def __init__(self, jobs: _Jobs, workers: int, best: list[Task], bound: int) -> None:
         self.jobs, self.workers, self.bound = jobs, workers, bound
@@ -183,31 +183,31 @@ class _Search:
     def _branch(
         self, free: list[int], waiting: list[int], ends: list[int], left: int, last: int
     ) -> None:
-        """Hand out one more job; starts never go back, so that no schedule is met twice."""
+        """Start one more job; starts never go back, so that no schedule is visited twice."""
         if len(self.tasks) == len(waiting):
             makespan = max(free)
             if makespan < self.makespan:
                 self.best, self.makespan = list(self.tasks), makespan
             return
         self.nodes += 1
-        if self.nodes > MOST_NODES or self.makespan == self.bound:
+        if self.nodes > _MAX_NODES or self.makespan == self.bound:
             return
         done = {task.step for task in self.tasks}
         worker = min(range(self.workers), key=free.__getitem__)
-        offers = []
+        candidates = []
         for k, count in enumerate(waiting):
             if not count and k not in done:
                 start = max(free[worker], last, *(ends[j] for j in self.jobs.before[k]), 0)
-                offers.append((start, -self.jobs.tail[k], k))
+                candidates.append((start, -self.jobs.tail[k], k))
         # All workers together, from the time when each is free.
         fill = -(-(sum(max(t, free[worker]) for t in free) + left) // self.workers)
-        longest = max(start - tail for start, tail, _ in offers)
+        longest = max(start - tail for start, tail, _ in candidates)
         if max(fill, longest) >= self.makespan:
             return
-        soonest = min(start + self.jobs.times[k] for start, _, k in offers)
-        for start, _, k in sorted(offers, key=lambda offer: (offer[1], offer[0])):
+        soonest = min(start + self.jobs.times[k] for start, _, k in candidates)
+        for start, _, k in sorted(candidates, key=lambda candidate: (candidate[1], candidate[0])):
             # Waiting past the end of a job that could be done in the meantime never helps.
-            if start >= soonest and start > min(offers)[0]:
+            if start >= soonest and start > min(candidates)[0]:
                 continue
             end = start + self.jobs.times[k]
             self.tasks.append(Task(k, worker, start, end))

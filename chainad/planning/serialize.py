@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from chainad.planning.plan import Plan
 
 # The number goes up whenever a field is renamed, added or taken away.
-FORMAT = "chainad plan 2"
+_FORMAT = "chainad plan 2"
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def write(plan: Plan) -> str:
     if graph.origins:
         edges = [[*e, origins.number[o]] for e, o in zip(edges, graph.origins, strict=True)]
     fields: dict[str, Any] = {
-        "format": FORMAT,
+        "format": _FORMAT,
         "title": plan.title,
         "requested": plan.requested,
         "planner": plan.planner,
@@ -137,7 +137,7 @@ def _write_item(item: Item) -> int | list[Any]:
 
 # -------------------------------------------------------------------- reading
 
-FIELDS = [
+_FIELDS = [
     *(
         "format",
         "title",
@@ -153,7 +153,7 @@ FIELDS = [
     *("vertices", "structures", "origins", "edges"),
 ]
 
-Read = TypeVar("Read")
+_Item = TypeVar("_Item")
 
 
 def read(text: str) -> PlanRecord:
@@ -164,7 +164,7 @@ def read(text: str) -> PlanRecord:
     PlanError
         If the text is not JSON, of another format, or describes no linear graph.
     """
-    fields = fields_of(text, FORMAT, FIELDS)
+    fields = fields_of(text, _FORMAT, _FIELDS)
     vertices = _each(fields, "vertices", _read_vertex)
     structures = _each(fields, "structures", read_structure)
     origins = _each(fields, "origins", _read_origin)
@@ -247,7 +247,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is no number in JSON")
 
 
 def _read_vertex(value: Any, at: str) -> tuple[str, tuple[int, ...]]:
@@ -322,7 +322,7 @@ def _check_ends(graph: LinearGraph) -> None:
             refuse(f"edges[{k}]", "an edge that starts in no output", f"one from {edge.tail}")
 
 
-def _each(fields: dict[str, Any], name: str, one: Callable[[Any, str], Read]) -> list[Read]:
+def _each(fields: dict[str, Any], name: str, one: Callable[[Any, str], _Item]) -> list[_Item]:
     return [one(item, f"{name}[{k}]") for k, item in enumerate(a_list(fields[name], name))]
 
 

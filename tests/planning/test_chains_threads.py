@@ -48,7 +48,7 @@ def check(found: Schedule, plan: Plan) -> None:
         mine = [task for task in found.tasks if task.worker == worker and task.end > task.start]
         for one, two in pairwise(mine):
             assert one.end <= two.start
-    assert found.bound <= found.makespan <= max(1, found.work)
+    assert found.bound <= found.makespan <= max(1, found.multiplications)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
@@ -132,7 +132,7 @@ def test_more_workers_never_end_later_than_one(rng: Random) -> None:
 def test_two_halves_run_side_by_side() -> None:
     plan = plan_chain([100, 10, 2, 10, 100], workers=2)
     found = plan.schedule(2)
-    assert (found.work, found.makespan, found.bound) == (24_000, 22_000, 22_000)
+    assert (found.multiplications, found.makespan, found.bound) == (24_000, 22_000, 22_000)
     assert found.speedup == 24 / 22
 
 

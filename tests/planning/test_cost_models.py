@@ -99,7 +99,7 @@ def test_a_model_of_ones_own_is_a_cost() -> None:
 REFUSED = [
     ("cents", unknown("cost", "cents", sorted(COSTS))),
     ("Bytes", unknown("cost", "Bytes", sorted(COSTS))),
-    (3, "cost must be a name or a chainad.costs.CostModel, but got int"),
+    (3, "cost must be a name or a chainad.planning.cost_models.CostModel, but got int"),
 ]
 
 

@@ -136,7 +136,7 @@ def test_what_never_fits_is_refused_with_the_least_that_would() -> None:
 def test_other_forms_keep_within_a_limit_too() -> None:
     sparse = chainad.jacobian(np.square, output="sparse", memory_limit="1 kB")(np.arange(3.0))
     np.testing.assert_array_equal(sparse.toarray(), np.diag([0.0, 2.0, 4.0]))
-    with pytest.raises(TooLargeError, match="or ask for output='operator'"):
+    with pytest.raises(TooLargeError, match="or request output='operator'"):
         chainad.jacobian(mixed, output="sparse", memory_limit="1 MB")(X)
 
 

@@ -13,7 +13,7 @@ from chainad.planning.auto import make_plan
 from chainad.planning.cost_models import model_of
 from chainad.planning.linear_graph import Edge, LinearGraph, cost
 from chainad.planning.modes import forward, reverse
-from chainad.planning.repeats import Block, repeats_in
+from chainad.planning.repeats import RepeatedBlock, repeats_in
 from chainad.planning.search.repeats import repeats
 from chainad.structure import dense
 
@@ -89,16 +89,18 @@ def test_turns_of_a_block_are_isomorphic(rng: Random) -> None:
 def test_blocks_do_not_overlap() -> None:
     plan = chainad.plan(lambda x: loop(8)(loop(5)(x, P)[:10] * x, P), X)
     stops = [0]
-    for block in plan.blocks:
+    for block in plan.repeated_blocks:
         assert block.start >= stops[-1]
         assert block.repeats >= 3
         stops.append(block.stop)
-    assert [block.repeats for block in plan.blocks] == [7, 4] or len(plan.blocks) >= 2
+    assert [block.repeats for block in plan.repeated_blocks] == [7, 4] or len(
+        plan.repeated_blocks
+    ) >= 2
 
 
 def test_the_turns_of_a_loop_are_found() -> None:
     plan = chainad.plan(loop(50), X, P, argnums=(0, 1))
-    (block,) = plan.blocks
+    (block,) = plan.repeated_blocks
     assert block.repeats in (49, 50)
     assert block.length * 50 <= len(plan.graph.inner) <= block.length * 50 + 10
 
@@ -138,13 +140,13 @@ def test_a_plan_by_blocks_gives_the_jacobian() -> None:
 
 def test_the_report_says_what_repeats() -> None:
     plan = chainad.plan(loop(40), X, P, mode="repeats")
-    (block,) = plan.blocks
+    (block,) = plan.repeated_blocks
     line = f"repeats     {block.repeats} x a block of {block.length} vertices"
     assert f"\n{line}, planned once\n" in str(plan)
     assert f"\n{line}\n" in str(chainad.plan(loop(40), X, P, mode="forward"))
 
 
 def test_turns_of_a_block_are_places_in_order() -> None:
-    block = Block(3, 2, 4)
+    block = RepeatedBlock(3, 2, 4)
     assert [*block.turn(0), *block.turn(1)] == [3, 4, 5, 6]
     assert block.stop == block.turn(3).stop == 11

@@ -9,7 +9,7 @@ import chainad
 from chainad.ir.graph import Origin, Site
 from chainad.planning.auto import make_plan
 from chainad.planning.linear_graph import Edge, LinearGraph
-from chainad.planning.report import WIDTH, bytes_text
+from chainad.planning.report import MAX_LINE_LENGTH, bytes_text
 from chainad.structure import arrange, dense, diagonal, identity
 
 
@@ -170,7 +170,7 @@ def test_report_of_a_long_chain_is_cut() -> None:
     assert len(lines) < 110
     bracketing = next(line for line in lines if line.startswith("bracketing"))
     assert " ... " in bracketing
-    assert len(bracketing) <= WIDTH
+    assert len(bracketing) <= MAX_LINE_LENGTH
 
 
 def test_report_prints_the_title_it_is_given() -> None:

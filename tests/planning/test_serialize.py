@@ -218,7 +218,7 @@ REFUSED = [
     ("[]", "no format is named"),
     ('{"plan": 1}', "no format is named"),
     ("[" * 100_000, "not the text of a plan"),
-    ("NaN", "NaN is no number of JSON"),
+    ("NaN", "NaN is no number in JSON"),
     ('{"format": 1, "format": 2}', "a key stands twice"),
     (damaged(format="chainad plan"), "the text is of the format chainad plan, but"),
     (damaged(format=2), "the text is of the format 2, but 'chainad plan 2' is wanted"),

@@ -12,7 +12,7 @@ from typing import Any
 
 from chainad.planning.cost_models import CostModel, multiplications
 from chainad.planning.linear_graph import LinearGraph, Vertex
-from chainad.planning.repeats import FEWEST, Block, repeats_in
+from chainad.planning.repeats import MIN_REPEATS, RepeatedBlock, repeats_in
 from chainad.planning.search.articulation import path_order
 from chainad.planning.search.budget import DEFAULT, Aim
 from chainad.planning.search.make_state import Compact, compact
@@ -39,13 +39,13 @@ def repeats(
     first: list[Vertex] = []
     for block in repeats_in(graph):
         cut = _cut(graph, block)
-        here = cut.turn(cut.repeats // 2)
+        here = cut.iteration(cut.repeats // 2)
         own = _own(graph, {graph.inner[k] for k in here})
         if own:
             place = {graph.inner[k]: k - here.start for k in here}
             part = problem.part(own)
             order = [place[part.origin[v]] for v in _best(part, aim)]
-            turns = (cut.turn(k) for k in range(cut.repeats))
+            turns = (cut.iteration(k) for k in range(cut.repeats))
             first += [graph.inner[turn[k]] for turn in turns for k in order]
     state = problem.copy()
     for v in first:
@@ -71,11 +71,11 @@ def _by_rules(problem: Compact[Any], aim: Aim) -> Sequence[int]:
     return problem.cheapest_of(orders)
 
 
-def _cut(graph: LinearGraph, block: Block) -> Block:
+def _cut(graph: LinearGraph, block: RepeatedBlock) -> RepeatedBlock:
     """Return the block begun where the fewest numbers pass from one turn to the next."""
     place = {v: k for k, v in enumerate(graph.inner)}
     # Looked at in the middle, where the turns before and behind are like all others.
-    middle = block.turn(block.repeats // 2)
+    middle = block.iteration(block.repeats // 2)
     reach: dict[int, int] = {}
     for edge in graph.edges:
         if edge.tail in place and place.get(edge.head, -1) >= middle.start:
@@ -86,9 +86,9 @@ def _cut(graph: LinearGraph, block: Block) -> Block:
         for at in range(max(tail + 1, middle.start), min(last, middle.stop - 1) + 1):
             passed[at - middle.start] += graph.size(graph.inner[tail])
     shift = min(range(block.length), key=passed.__getitem__)
-    if shift and block.repeats <= FEWEST:
+    if shift and block.repeats <= MIN_REPEATS:
         return block
-    return Block(block.start + shift, block.length, block.repeats - (shift > 0))
+    return RepeatedBlock(block.start + shift, block.length, block.repeats - (shift > 0))
 
 
 def _own(graph: LinearGraph, turn: set[Vertex]) -> list[Vertex]:
