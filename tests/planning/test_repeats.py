@@ -72,14 +72,14 @@ def test_a_block_that_repeats_is_found(
 
 
 @given(randoms)
-def test_turns_of_a_block_are_isomorphic(rng: Random) -> None:
+def test_iterations_of_a_block_are_isomorphic(rng: Random) -> None:
     graph = of_turns(rng, rng.randint(1, 6), rng.randint(3, 8), rng.randint(0, 3), 2)
     into: dict[int, list[tuple[int, object]]] = {v: [] for v in range(len(graph.shapes))}
     for edge in graph.edges:
         into[edge.head].append((edge.tail, edge.structure))
     for block in repeats_in(graph):
         for k in range(1, block.repeats - 1):
-            for one, two in zip(block.turn(k), block.turn(k + 1), strict=True):
+            for one, two in zip(block.iteration(k), block.turn(k + 1), strict=True):
                 v, w = graph.inner[one], graph.inner[two]
                 assert graph.shapes[v] == graph.shapes[w]
                 back = [[(u - tail, s) for tail, s in into[u]] for u in (v, w)]
@@ -146,7 +146,7 @@ def test_the_report_says_what_repeats() -> None:
     assert f"\n{line}\n" in str(chainad.plan(loop(40), X, P, mode="forward"))
 
 
-def test_turns_of_a_block_are_places_in_order() -> None:
+def test_iterations_of_a_block_are_places_in_order() -> None:
     block = RepeatedBlock(3, 2, 4)
-    assert [*block.turn(0), *block.turn(1)] == [3, 4, 5, 6]
-    assert block.stop == block.turn(3).stop == 11
+    assert [*block.iteration(0), *block.turn(1)] == [3, 4, 5, 6]
+    assert block.stop == block.iteration(3).stop == 11
