@@ -22,10 +22,10 @@ rng = np.random.default_rng(0)
 DOWN, UP = rng.normal(size=(4, 30)) / 5, rng.normal(size=(30, 4)) / 5
 
 
-def loop(turns: int) -> Any:
+def loop(iterations: int) -> Any:
     def f(x: np.ndarray, p: np.ndarray) -> np.ndarray:
         h = DOWN @ np.tile(x, 3)
-        for _ in range(turns):
+        for _ in range(iterations):
             h = h + 0.1 * DOWN @ np.tanh(UP @ h) * p
         return np.tile(h, 5)
 
@@ -35,22 +35,24 @@ def loop(turns: int) -> Any:
 X, P = np.linspace(0.0, 1.0, 10), np.linspace(1.0, 2.0, 4)
 
 
-def of_turns(rng: Random, length: int, turns: int, before: int, behind: int) -> LinearGraph:
-    """Return a graph whose inner vertices are `turns` random turns alike, between odd vertices."""
-    n = before + length * turns + behind
+def of_iterations(
+    rng: Random, length: int, iterations: int, before: int, behind: int
+) -> LinearGraph:
+    """Return a graph of isomorphic random iterations, with other vertices before and behind."""
+    n = before + length * iterations + behind
     reads = [
         sorted(rng.sample(range(1, length + 1), rng.randint(1, min(length, 3))))
         for _ in range(length)
     ]
     sizes = [rng.randint(2, 5) for _ in range(length)]
-    # No vertex outside has a size that occurs in a turn.
+    # No vertex outside has a size that occurs in an iteration.
     shapes = [(9,)] * (1 + before)
-    shapes += [(sizes[k % length],) for k in range(length * turns)] + [(11,)] * behind + [(1,)]
+    shapes += [(sizes[k % length],) for k in range(length * iterations)] + [(11,)] * behind + [(1,)]
     edges = []
     for v in range(1, n + 2):
         k = v - 1 - before
-        in_turn = 0 <= k < length * turns
-        for back in reads[k % length] if in_turn else [1]:
+        in_iteration = 0 <= k < length * iterations
+        for back in reads[k % length] if in_iteration else [1]:
             tail = max(0, v - back)
             edges.append(Edge(tail, v, dense(shapes[v], shapes[tail])))
     read = {edge.tail for edge in edges}
@@ -62,24 +64,24 @@ def of_turns(rng: Random, length: int, turns: int, before: int, behind: int) -> 
 
 @given(randoms, st.integers(1, 7), st.integers(4, 9), st.integers(0, 4), st.integers(0, 4))
 def test_a_block_that_repeats_is_found(
-    rng: Random, length: int, turns: int, before: int, behind: int
+    rng: Random, length: int, iterations: int, before: int, behind: int
 ) -> None:
-    graph = of_turns(rng, length, turns, before, behind)
-    # The first turn reads what lies before it, and may so differ from all others.
-    wanted = set(range(before + length, before + length * turns))
+    graph = of_iterations(rng, length, iterations, before, behind)
+    # The first iteration reads what lies before it, and may so differ from all others.
+    wanted = set(range(before + length, before + length * iterations))
     covered = {k for block in repeats_in(graph) for k in range(block.start, block.stop)}
     assert len(wanted - covered) < 2 * length
 
 
 @given(randoms)
 def test_iterations_of_a_block_are_isomorphic(rng: Random) -> None:
-    graph = of_turns(rng, rng.randint(1, 6), rng.randint(3, 8), rng.randint(0, 3), 2)
+    graph = of_iterations(rng, rng.randint(1, 6), rng.randint(3, 8), rng.randint(0, 3), 2)
     into: dict[int, list[tuple[int, object]]] = {v: [] for v in range(len(graph.shapes))}
     for edge in graph.edges:
         into[edge.head].append((edge.tail, edge.structure))
     for block in repeats_in(graph):
         for k in range(1, block.repeats - 1):
-            for one, two in zip(block.iteration(k), block.turn(k + 1), strict=True):
+            for one, two in zip(block.iteration(k), block.iteration(k + 1), strict=True):
                 v, w = graph.inner[one], graph.inner[two]
                 assert graph.shapes[v] == graph.shapes[w]
                 back = [[(u - tail, s) for tail, s in into[u]] for u in (v, w)]
@@ -98,7 +100,7 @@ def test_blocks_do_not_overlap() -> None:
     ) >= 2
 
 
-def test_the_turns_of_a_loop_are_found() -> None:
+def test_the_iterations_of_a_loop_are_found() -> None:
     plan = chainad.plan(loop(50), X, P, argnums=(0, 1))
     (block,) = plan.repeated_blocks
     assert block.repeats in (49, 50)
@@ -115,7 +117,7 @@ def test_random_graphs_have_none() -> None:
 
 @given(randoms)
 def test_planning_once_gives_an_order_of_all_inner_vertices(rng: Random) -> None:
-    graph = of_turns(rng, rng.randint(1, 6), rng.randint(4, 8), rng.randint(0, 3), 2)
+    graph = of_iterations(rng, rng.randint(1, 6), rng.randint(4, 8), rng.randint(0, 3), 2)
     if repeats_in(graph):
         order = repeats(graph)
         assert sorted(order) == sorted(graph.inner)
@@ -125,7 +127,7 @@ def test_planning_once_gives_an_order_of_all_inner_vertices(rng: Random) -> None
 
 
 @pytest.mark.parametrize("name", ["multiplications", "bytes"])
-def test_a_loop_over_a_narrow_state_is_cheaper_turn_by_turn(name: str) -> None:
+def test_a_loop_over_a_narrow_state_is_cheaper_iteration_by_iteration(name: str) -> None:
     graph = chainad.plan(loop(40), X, P).graph
     model = model_of(name)
     once = cost(graph, repeats(graph, model), model)
@@ -148,5 +150,5 @@ def test_the_report_says_what_repeats() -> None:
 
 def test_iterations_of_a_block_are_places_in_order() -> None:
     block = RepeatedBlock(3, 2, 4)
-    assert [*block.iteration(0), *block.turn(1)] == [3, 4, 5, 6]
+    assert [*block.iteration(0), *block.iteration(1)] == [3, 4, 5, 6]
     assert block.stop == block.iteration(3).stop == 11
