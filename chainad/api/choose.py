@@ -33,10 +33,10 @@ from chainad.structure.results import DenseForm, ResultForm
 # Scalar operations that Python does in the time of one NumPy call.
 LINES_PER_CALL = 12
 
-# Numbers in local Jacobians per NumPy call beyond which no straight line is that short.
+# Numbers in local Jacobians per NumPy call beyond which no scalar program is that short.
 HOPELESS = 10 * LINES_PER_CALL
 
-# Scalar operations up to which a straight line is written out unasked: it takes some milliseconds.
+# Scalar operations up to which a scalar program is built unasked: it takes some milliseconds.
 LONGEST = 4000
 
 # Products of constant arrays are kept from call to call if they take more multiplications than it
@@ -198,9 +198,9 @@ def _as_scalars(of: Differentiator, found: Recorded, wants_value: bool) -> Repla
     elif of.how.backend == "numba":  # beyond this, loops take a compiler less time
         most = LONGEST
     program = as_program(of, found, wants_value, most)
-    straight, backend = program.straight, of.how.backend
+    ssa, backend = program.ssa, of.how.backend
     if backend == "auto":
-        if len(straight.lines) > LINES_PER_CALL * calls:
+        if len(ssa.instructions) > LINES_PER_CALL * calls:
             raise NotScalarError("operations on whole arrays are quicker")
         backend = "python"
     how = backend, found.scalars, found.nested, found.is_tuple

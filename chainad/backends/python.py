@@ -14,18 +14,18 @@ import numpy as np
 
 from chainad.backends.scalar_expressions import HELPERS, PYTHON
 from chainad.ir.scalar_graph import Function
-from chainad.ir.scalar_program import Place, StraightLine
+from chainad.ir.scalar_program import Register, ScalarProgram
 
 # Deeper ones are split by a variable: Python's own compiler has a limit.
 _MAX_EXPRESSION_DEPTH = 16
 
 
-def unsupported(program: StraightLine) -> list[str]:
+def unsupported(program: ScalarProgram) -> list[str]:
     """Return the names of functions that Python code has no expression for."""
-    return sorted({x.function.__name__ for x in program.lines if x.function not in PYTHON})
+    return sorted({x.function.__name__ for x in program.instructions if x.function not in PYTHON})
 
 
-def source(program: StraightLine) -> str:
+def source(program: ScalarProgram) -> str:
     """Return a program as a Python function of the elements of its inputs, in tuples."""
     emitter = ScalarEmitter(program, PYTHON)
     body = emitter.lines()
@@ -43,39 +43,45 @@ def source(program: StraightLine) -> str:
 class ScalarEmitter:
     """Emits the lines of a program; a value that is read once is inlined where it is read."""
 
-    def __init__(self, program: StraightLine, templates: dict[Function, str]) -> None:
+    def __init__(self, program: ScalarProgram, templates: dict[Function, str]) -> None:
         self.program = program
         self.templates = templates
-        self.inlined: dict[Place, str] = {}
-        self.depth: dict[Place, int] = {}
+        self.inlined: dict[Register, str] = {}
+        self.depth: dict[Register, int] = {}
 
-    def name(self, place: Place) -> str:
+    def name(self, register: Register) -> str:
         program = self.program
-        if program.is_constant(place):
-            return literal(program.constant(place))
-        return self.inlined.get(place) or f"v{place}"
+        if program.is_constant(register):
+            return literal(program.constant(register))
+        return self.inlined.get(register) or f"v{register}"
 
     def lines(self) -> list[str]:
         """Return the assignments; afterwards, `name` gives the expression of any value."""
         program, found = self.program, []
         repeated = self._read_repeatedly()
-        for k, line in enumerate(program.lines):
-            place = program.start + k
-            text = self.templates[line.function].format(*map(self.name, line.operands))
-            depth = 1 + max((self.depth.get(x, 0) for x in line.operands), default=0)
-            if program.uses[place] == 1 and place not in repeated and depth < _MAX_EXPRESSION_DEPTH:
-                self.inlined[place], self.depth[place] = text, depth
+        for k, instruction in enumerate(program.instructions):
+            register = program.first_result + k
+            text = self.templates[instruction.function].format(
+                *map(self.name, instruction.operands)
+            )
+            depth = 1 + max((self.depth.get(x, 0) for x in instruction.operands), default=0)
+            if (
+                program.uses[register] == 1
+                and register not in repeated
+                and depth < _MAX_EXPRESSION_DEPTH
+            ):
+                self.inlined[register], self.depth[register] = text, depth
             else:
-                found.append(f"v{place} = {text[1:-1] if _is_parenthesized(text) else text}")
+                found.append(f"v{register} = {text[1:-1] if _is_parenthesized(text) else text}")
         return found
 
-    def _read_repeatedly(self) -> set[Place]:
+    def _read_repeatedly(self) -> set[Register]:
         """Return the operands that a template reads more than once."""
         return {
             x
-            for line in self.program.lines
-            for k, x in enumerate(line.operands)
-            if self.templates[line.function].count(f"{{{k}}}") > 1
+            for instruction in self.program.instructions
+            for k, x in enumerate(instruction.operands)
+            if self.templates[instruction.function].count(f"{{{k}}}") > 1
         }
 
 

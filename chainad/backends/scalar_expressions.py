@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import scipy.special as sp
 
-from chainad.ir.scalar_graph import TRUTHS, Function, same
+from chainad.ir.scalar_graph import PREDICATES, Function, copy_scalar
 
 
 def _sign(x: float) -> float:
@@ -126,7 +126,7 @@ MACHINE: dict[Function, str] = {
 # Loops take what a scalar program writes in simpler functions before it comes here.
 _LOOPS: dict[Function, str] = {
     **MACHINE,
-    same: "{0}",
+    copy_scalar: "{0}",
     np.positive: "{0}",
     np.conjugate: "{0}",
     np.real: "{0}",
@@ -145,4 +145,4 @@ def loop_template(function: Function) -> str | None:
     Results that are True or False are written as 1.0 and 0.0.
     """
     text = _LOOPS.get(function)
-    return f"(1.0 if {text} else 0.0)" if text is not None and function in TRUTHS else text
+    return f"(1.0 if {text} else 0.0)" if text is not None and function in PREDICATES else text

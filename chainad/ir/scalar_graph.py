@@ -1,13 +1,14 @@
-"""The table of scalar operations: equal ones are one, and what is known beforehand is folded.
+"""The hash-consed expression DAG of scalar operations, with constants folded.
 
 A node is a function (a NumPy or SciPy ufunc, or another elementwise function) applied to nodes.
-Two nodes of the same function and operands are the same number, so common subexpressions are shared
-without being looked for (hash-consing: Ershov 1958).
+Two nodes of the same function and operands are one, so common subexpressions are shared without
+being looked for (hash-consing: Ershov 1958).
 
-What is folded changes no number: 1 * x, x / 1, -(-x), x - 0, signs of factors and terms. `ZERO` is
-not the number 0: it is an entry that a structure says is absent, so that ZERO * x is ZERO even if
-x is infinite, as an entry outside a pattern is never multiplied. A constant 0.0 of the user's stays
-a factor, and 0.0 + x stays a sum, which turns -0.0 into 0.0. Integer powers up to 8 are products,
+What is folded changes no value: 1 * x, x / 1, -(-x), x - 0, signs of factors and terms.
+`STRUCTURAL_ZERO` is not the number 0: it is an entry that a structure says is absent, so that its
+product with x is a structural zero even if x is infinite, as an entry outside a pattern is never
+multiplied. A constant 0.0 of the user's stays a factor, and 0.0 + x stays a sum, which turns -0.0
+into 0.0. Integer powers up to 8 are products,
 and in local Jacobians a quotient x / y may become x * (1 / y): both may differ from NumPy's in the
 last digits.
 """
@@ -22,7 +23,7 @@ import numpy as np
 from chainad.errors import ChainadError
 
 Function = Callable[..., Any]
-Number = int  # of a node
+NodeId = int
 
 
 class NotScalarError(ChainadError):
@@ -34,30 +35,30 @@ def variable(k: int) -> None:
 
 
 def constant(key: str) -> None:
-    """Stand for a number; never called."""
+    """Stand for a constant; never called."""
 
 
 def absent() -> None:
     """Stand for an entry that is not there; never called."""
 
 
-def same(x: Any) -> Any:
-    """Return x: the same number, but not the same function of the inputs."""
+def copy_scalar(x: Any) -> Any:
+    """Return x: equal in value, but a node of its own."""
     return x
 
 
-ZERO: Number = 0
+STRUCTURAL_ZERO: NodeId = 0
 
-# Functions that return True or False, and those that take these as such.
+# Functions that return True or False, and those whose operands may be so.
 _LOGICAL = {np.logical_and, np.logical_or, np.logical_not, np.logical_xor}
-TRUTHS: set[Function] = _LOGICAL | {
+PREDICATES: set[Function] = _LOGICAL | {
     np.less, np.less_equal, np.equal, np.not_equal, np.greater, np.greater_equal,
     np.isnan, np.isinf, np.isfinite, np.signbit, np.isposinf, np.isneginf,
 }  # fmt: skip
-_TAKES_TRUTH: set[Function] = _LOGICAL | {np.where, np.equal, np.not_equal}
+_TAKES_BOOLEANS: set[Function] = _LOGICAL | {np.where, np.equal, np.not_equal}
 
 _COMMUTATIVE = {np.add, np.multiply}
-_SAME: dict[Function, Function] = {
+_SYNONYMS: dict[Function, Function] = {
     np.fabs: np.absolute,
     np.float_power: np.power,
     np.true_divide: np.divide,
@@ -65,24 +66,24 @@ _SAME: dict[Function, Function] = {
 _FLIPPED: dict[Any, Any] = {np.greater: np.less, np.greater_equal: np.less_equal}
 
 
-class Table:
-    """Nodes by number, each written down once."""
+class ExpressionDAG:
+    """Nodes by id, each there once."""
 
     def __init__(self) -> None:
         self.functions: list[Function] = []
         self.operands: list[tuple[Any, ...]] = []
-        self.values: dict[Number, Any] = {}  # of constants
-        self._numbers: dict[Any, Number] = {}
-        self._expressions: dict[Number, Expression] = {}
+        self.values: dict[NodeId, Any] = {}  # of constants
+        self._ids: dict[Any, NodeId] = {}
+        self._expressions: dict[NodeId, Expression] = {}
         # Whether a quotient may become a product with a reciprocal.
         self.shares_reciprocals = False
-        assert self._node(absent, ()) == ZERO
-        self.values[ZERO] = 0.0
+        assert self._node(absent, ()) == STRUCTURAL_ZERO
+        self.values[STRUCTURAL_ZERO] = 0.0
 
     def check(self, most: float) -> None:
         """Raise NotScalarError if there are more than `most` nodes.
 
-        Asked between calls of NumPy only: its products of object arrays do not survive an error.
+        Called between calls of NumPy only: its products of object arrays do not survive an error.
         """
         if len(self.functions) > most:
             raise NotScalarError(f"it takes more than {most} operations")
@@ -91,96 +92,98 @@ class Table:
         """Return the k-th input."""
         return self.expression(self._node(variable, (k,)))
 
-    def constant(self, value: Any) -> Number:
-        """Return the node of a number, or of True or False."""
+    def constant(self, value: Any) -> NodeId:
+        """Return the node of a constant: a number, True or False."""
         if isinstance(value, (bool, np.bool_)):
-            number = self._node(constant, (str(bool(value)),))
-            self.values[number] = bool(value)
-            return number
+            node = self._node(constant, (str(bool(value)),))
+            self.values[node] = bool(value)
+            return node
         exact = float(value)
-        number = self._node(constant, (exact.hex(),))
-        self.values[number] = exact
-        return number
+        node = self._node(constant, (exact.hex(),))
+        self.values[node] = exact
+        return node
 
-    def expression(self, number: Number) -> Expression:
+    def expression(self, node: NodeId) -> Expression:
         """Return the object that stands for a node; the same one every time."""
-        found = self._expressions.get(number)
+        found = self._expressions.get(node)
         if found is None:
-            found = self._expressions[number] = Expression(self, number)
+            found = self._expressions[node] = Expression(self, node)
         return found
 
-    def number(self, value: Any) -> Number:
+    def node(self, value: Any) -> NodeId:
         """Return the node of an expression, or of a plain number."""
         if type(value) is Expression:
-            assert value.table is self
-            return value.number
+            assert value.dag is self
+            return value.node
         if isinstance(value, (int, float, np.floating, np.integer, np.bool_)):
             return self.constant(value)
         raise NotScalarError(f"{type(value).__name__} is not a real number")
 
-    def is_constant(self, number: Number) -> bool:
-        return number in self.values
+    def is_constant(self, node: NodeId) -> bool:
+        return node in self.values
 
-    def apply(self, function: Function, *operands: Number) -> Number:
+    def apply(self, function: Function, *operands: NodeId) -> NodeId:
         """Return the node of `function` of some nodes."""
-        function = _SAME.get(function, function)
+        function = _SYNONYMS.get(function, function)
         values = self.values
-        if function not in _TAKES_TRUTH and any(map(self.is_truth, operands)):
-            operands = tuple(map(self.as_number, operands))
-        if all(k in values for k in operands) and not (ZERO in operands and function in _RULES):
+        if function not in _TAKES_BOOLEANS and any(map(self.is_boolean, operands)):
+            operands = tuple(map(self.as_float, operands))
+        if all(k in values for k in operands) and not (
+            STRUCTURAL_ZERO in operands and function in _RULES
+        ):
             return self._folded(function, operands)
         simplify = _RULES.get(function)
         if simplify is not None:
             return simplify(self, *operands)
         return self._node(function, operands)
 
-    def is_truth(self, number: Number) -> bool:
-        """Return whether a node is True or False, and no number."""
-        return self.functions[number] in TRUTHS or isinstance(self.values.get(number), bool)
+    def is_boolean(self, node: NodeId) -> bool:
+        """Return whether a node is True or False, not a number."""
+        return self.functions[node] in PREDICATES or isinstance(self.values.get(node), bool)
 
-    def as_number(self, number: Number) -> Number:
+    def as_float(self, node: NodeId) -> NodeId:
         """Return 1.0 for True and 0.0 for False, and any number as it is."""
-        if not self.is_truth(number):
-            return number
-        return self.select(number, self.constant(1.0), self.constant(0.0))
+        if not self.is_boolean(node):
+            return node
+        return self.select(node, self.constant(1.0), self.constant(0.0))
 
-    def _folded(self, function: Function, operands: Iterable[Number]) -> Number:
+    def _folded(self, function: Function, operands: Iterable[NodeId]) -> NodeId:
         given = [self.values[k] for k in operands]
         with np.errstate(all="ignore"):
             found = function(*[x if isinstance(x, bool) else np.float64(x) for x in given])
         return self.constant(found)
 
-    def _node(self, function: Function, operands: tuple[Any, ...]) -> Number:
+    def _node(self, function: Function, operands: tuple[Any, ...]) -> NodeId:
         if function in _COMMUTATIVE and operands[0] > operands[1]:
             operands = operands[::-1]
         elif function in _FLIPPED:
             function, operands = _FLIPPED[function], operands[::-1]
         key = (function, operands)
-        found = self._numbers.get(key)
+        found = self._ids.get(key)
         if found is None:
-            found = self._numbers[key] = len(self.functions)
+            found = self._ids[key] = len(self.functions)
             self.functions.append(function)
             self.operands.append(operands)
         return found
 
     # ---------------------------------------------------------------- folding
 
-    def negated(self, number: Number) -> Number | None:
+    def negated(self, node: NodeId) -> NodeId | None:
         """Return x if the node is -x, else None."""
-        return self.operands[number][0] if self.functions[number] is np.negative else None
+        return self.operands[node][0] if self.functions[node] is np.negative else None
 
-    def negative(self, x: Number) -> Number:
-        if x == ZERO:
-            return ZERO
+    def negative(self, x: NodeId) -> NodeId:
+        if x == STRUCTURAL_ZERO:
+            return STRUCTURAL_ZERO
         if x in self.values:
             return self.constant(-self.values[x])
         inner = self.negated(x)
         return self._node(np.negative, (x,)) if inner is None else inner
 
-    def add(self, x: Number, y: Number) -> Number:
-        if x == ZERO:
+    def add(self, x: NodeId, y: NodeId) -> NodeId:
+        if x == STRUCTURAL_ZERO:
             return y
-        if y == ZERO:
+        if y == STRUCTURAL_ZERO:
             return x
         minus_x, minus_y = self.negated(x), self.negated(y)
         if minus_x is not None and minus_y is not None:
@@ -191,10 +194,10 @@ class Table:
             return self.subtract(y, minus_x)
         return self._node(np.add, (x, y))
 
-    def subtract(self, x: Number, y: Number) -> Number:
-        if y == ZERO or self._is(y, 0.0):
+    def subtract(self, x: NodeId, y: NodeId) -> NodeId:
+        if y == STRUCTURAL_ZERO or self._is(y, 0.0):
             return x
-        if x == ZERO:
+        if x == STRUCTURAL_ZERO:
             return self.negative(y)
         minus_x, minus_y = self.negated(x), self.negated(y)
         if minus_y is not None:
@@ -203,9 +206,9 @@ class Table:
             return self.negative(self._node(np.add, (minus_x, y)))
         return self._node(np.subtract, (x, y))
 
-    def multiply(self, x: Number, y: Number) -> Number:
-        if ZERO in (x, y):
-            return ZERO
+    def multiply(self, x: NodeId, y: NodeId) -> NodeId:
+        if STRUCTURAL_ZERO in (x, y):
+            return STRUCTURAL_ZERO
         is_negative = False
         factors = []
         for factor in (x, y):
@@ -225,13 +228,13 @@ class Table:
             found = self._node(np.multiply, (x, y))
         return self.negative(found) if is_negative else found
 
-    def product(self, x: Number, y: Number) -> Number:
+    def product(self, x: NodeId, y: NodeId) -> NodeId:
         """Return the node of a product as it is, signs and all."""
         return self._node(np.multiply, (x, y))
 
-    def divide(self, x: Number, y: Number) -> Number:
-        if x == ZERO:
-            return ZERO
+    def divide(self, x: NodeId, y: NodeId) -> NodeId:
+        if x == STRUCTURAL_ZERO:
+            return STRUCTURAL_ZERO
         minus_x, minus_y = self.negated(x), self.negated(y)
         if minus_x is not None or minus_y is not None:
             found = self.divide(
@@ -245,13 +248,13 @@ class Table:
         if isinstance(dividend, float) and dividend < 0:
             return self.negative(self._node(np.divide, (self.constant(-dividend), y)))
         if self.shares_reciprocals and x not in self.values and y not in self.values:
-            known = self._numbers.get((np.divide, (x, y)))
+            known = self._ids.get((np.divide, (x, y)))
             if known is None:
                 return self.multiply(x, self._node(np.divide, (self.constant(1.0), y)))
             return known
         return self._node(np.divide, (x, y))
 
-    def power(self, x: Number, p: Number) -> Number:
+    def power(self, x: NodeId, p: NodeId) -> NodeId:
         exponent = self.values.get(p)
         if not isinstance(exponent, float) or exponent != int_of(exponent) or abs(exponent) > 8:
             return self._node(np.power, (x, p))
@@ -259,7 +262,7 @@ class Table:
             return self.divide(self.constant(1.0), self._product(x, -int_of(exponent)))
         return self._product(x, int_of(exponent))
 
-    def _product(self, x: Number, count: int) -> Number:
+    def _product(self, x: NodeId, count: int) -> NodeId:
         """Return the product of `count` factors x, by squaring."""
         if count == 0:
             return self.constant(1.0)
@@ -269,7 +272,7 @@ class Table:
         square = self.multiply(half, half)
         return self.multiply(square, x) if count % 2 else square
 
-    def select(self, condition: Number, x: Number, y: Number) -> Number:
+    def select(self, condition: NodeId, x: NodeId, y: NodeId) -> NodeId:
         known = self.values.get(condition)
         if known is not None:
             return x if known else y
@@ -277,9 +280,9 @@ class Table:
             return x
         return self._node(np.where, (condition, x, y))
 
-    def _is(self, number: Number, value: float) -> bool:
-        found = self.values.get(number)
-        if number == ZERO or not isinstance(found, float) or found != value:
+    def _is(self, node: NodeId, value: float) -> bool:
+        found = self.values.get(node)
+        if node == STRUCTURAL_ZERO or not isinstance(found, float) or found != value:
             return False
         return bool(np.signbit(found) == np.signbit(value))
 
@@ -293,49 +296,47 @@ def _has_exact_reciprocal(value: float) -> bool:
     return 1e-300 < abs(value) < 1e300 and bool(abs(np.frexp(value)[0]) == 0.5)
 
 
-_RULES: dict[Function, Callable[..., Number]] = {
-    np.add: Table.add,
-    np.subtract: Table.subtract,
-    np.multiply: Table.multiply,
-    np.divide: Table.divide,
-    np.negative: Table.negative,
-    np.power: Table.power,
-    np.where: Table.select,
-    np.positive: lambda table, x: x,
-    np.square: lambda table, x: table.multiply(x, x),
-    np.reciprocal: lambda table, x: table.divide(table.constant(1.0), x),
-    np.conjugate: lambda table, x: x,
-    np.real: lambda table, x: x,
-    np.clip: lambda table, x, low, high: table.apply(
-        np.minimum, table.apply(np.maximum, x, low), high
-    ),
-    np.deg2rad: lambda table, x: table.multiply(x, table.constant(np.pi / 180)),
-    np.radians: lambda table, x: table.multiply(x, table.constant(np.pi / 180)),
-    np.rad2deg: lambda table, x: table.multiply(x, table.constant(180 / np.pi)),
-    np.degrees: lambda table, x: table.multiply(x, table.constant(180 / np.pi)),
+_RULES: dict[Function, Callable[..., NodeId]] = {
+    np.add: ExpressionDAG.add,
+    np.subtract: ExpressionDAG.subtract,
+    np.multiply: ExpressionDAG.multiply,
+    np.divide: ExpressionDAG.divide,
+    np.negative: ExpressionDAG.negative,
+    np.power: ExpressionDAG.power,
+    np.where: ExpressionDAG.select,
+    np.positive: lambda dag, x: x,
+    np.square: lambda dag, x: dag.multiply(x, x),
+    np.reciprocal: lambda dag, x: dag.divide(dag.constant(1.0), x),
+    np.conjugate: lambda dag, x: x,
+    np.real: lambda dag, x: x,
+    np.clip: lambda dag, x, low, high: dag.apply(np.minimum, dag.apply(np.maximum, x, low), high),
+    np.deg2rad: lambda dag, x: dag.multiply(x, dag.constant(np.pi / 180)),
+    np.radians: lambda dag, x: dag.multiply(x, dag.constant(np.pi / 180)),
+    np.rad2deg: lambda dag, x: dag.multiply(x, dag.constant(180 / np.pi)),
+    np.degrees: lambda dag, x: dag.multiply(x, dag.constant(180 / np.pi)),
 }
 
 
 class Expression:
     """A node as a Python number: NumPy's loops over object arrays add and multiply these."""
 
-    __slots__ = ("number", "table")
+    __slots__ = ("dag", "node")
 
-    def __init__(self, table: Table, number: Number) -> None:
-        self.table = table
-        self.number = number
+    def __init__(self, dag: ExpressionDAG, node: NodeId) -> None:
+        self.dag = dag
+        self.node = node
 
     def __repr__(self) -> str:
-        return f"v{self.number}"
+        return f"v{self.node}"
 
     def __bool__(self) -> bool:
         raise NotScalarError("a branch depends on the numbers")
 
     def __float__(self) -> float:
-        raise NotScalarError("a number is needed while the operations are written down")
+        raise NotScalarError("a number is needed while the operations are recorded")
 
     def __neg__(self) -> Expression:
-        return self.table.expression(self.table.apply(np.negative, self.number))
+        return self.dag.expression(self.dag.apply(np.negative, self.node))
 
     def conjugate(self) -> Expression:
         return self
@@ -343,12 +344,12 @@ class Expression:
 
 def _operator(function: Function, swapped: bool) -> Callable[[Expression, Any], Expression]:
     def method(self: Expression, other: Any) -> Expression:
-        table = self.table
+        dag = self.dag
         # Sums of no terms start from the integer 0, which is no number of the user's.
         is_start = type(other) is int and other == 0
-        k = ZERO if is_start else table.number(other)
-        pair = (k, self.number) if swapped else (self.number, k)
-        return table.expression(table.apply(function, *pair))
+        k = STRUCTURAL_ZERO if is_start else dag.node(other)
+        pair = (k, self.node) if swapped else (self.node, k)
+        return dag.expression(dag.apply(function, *pair))
 
     return method
 

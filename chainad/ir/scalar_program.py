@@ -1,4 +1,4 @@
-"""Straight-line programs on single numbers: what the scalar backends execute."""
+"""Scalar programs: straight-line SSA code on single numbers, which the scalar backends execute."""
 
 from __future__ import annotations
 
@@ -8,145 +8,156 @@ from functools import cached_property
 
 import numpy as np
 
-from chainad.ir.scalar_graph import TRUTHS, Function, Number, Table, same, variable
+from chainad.ir.scalar_graph import (
+    PREDICATES,
+    ExpressionDAG,
+    Function,
+    NodeId,
+    copy_scalar,
+    variable,
+)
 
-Place = int
+Register = int
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One operation; `operands` are places of earlier values."""
+class ScalarInstruction:
+    """One operation; `operands` are registers that are written before."""
 
     function: Function
-    operands: tuple[Place, ...]
+    operands: tuple[Register, ...]
 
 
 @dataclass(frozen=True)
-class StraightLine:
-    """Operations on the numbers of some input arrays, filling some output arrays.
+class ScalarProgram:
+    """Instructions on the elements of some input arrays, filling some output arrays.
 
-    Places 0, 1, ... hold the numbers of all inputs, then the constants, then the result of every
-    line.
+    Registers 0, 1, ... hold the elements of all inputs, then the constants, then the result of
+    every instruction.
 
     Attributes
     ----------
     inputs : tuple of int
-        How many numbers every input array has.
+        How many elements every input array has.
     constants : tuple of float or bool
-    lines : tuple of Line
+    instructions : tuple of ScalarInstruction
     outputs : tuple of tuples of int
-        For every output array, the place of each of its numbers.
+        For every output array, the register of each of its elements.
     """
 
     inputs: tuple[int, ...]
     constants: tuple[float | bool, ...]
-    lines: tuple[Line, ...]
-    outputs: tuple[tuple[Place, ...], ...]
+    instructions: tuple[ScalarInstruction, ...]
+    outputs: tuple[tuple[Register, ...], ...]
 
     @property
     def n_inputs(self) -> int:
         return sum(self.inputs)
 
     @property
-    def start(self) -> Place:
-        """The place of the first line."""
+    def first_result(self) -> Register:
+        """The register of the first instruction."""
         return self.n_inputs + len(self.constants)
 
     @cached_property
     def uses(self) -> tuple[int, ...]:
-        """How often the value of every place is read, by lines and outputs."""
-        counts = [0] * (self.start + len(self.lines))
-        for line in self.lines:
-            for k in line.operands:
+        """How often every register is read, by instructions and outputs."""
+        counts = [0] * (self.first_result + len(self.instructions))
+        for instruction in self.instructions:
+            for k in instruction.operands:
                 counts[k] += 1
         for output in self.outputs:
             for k in output:
                 counts[k] += 1
         return tuple(counts)
 
-    def is_constant(self, place: Place) -> bool:
-        return self.n_inputs <= place < self.start
+    def is_constant(self, register: Register) -> bool:
+        return self.n_inputs <= register < self.first_result
 
-    def constant(self, place: Place) -> float | bool:
-        return self.constants[place - self.n_inputs]
+    def constant(self, register: Register) -> float | bool:
+        return self.constants[register - self.n_inputs]
 
-    def is_truth(self, place: Place) -> bool:
-        """Return whether the value at a place is True or False."""
-        if self.is_constant(place):
-            return isinstance(self.constant(place), bool)
-        return place >= self.start and self.lines[place - self.start].function in TRUTHS
+    def is_boolean(self, register: Register) -> bool:
+        """Return whether a register holds True or False."""
+        if self.is_constant(register):
+            return isinstance(self.constant(register), bool)
+        return (
+            register >= self.first_result
+            and self.instructions[register - self.first_result].function in PREDICATES
+        )
 
     @property
     def multiplications(self) -> int:
-        """Products of two numbers neither of which is a constant."""
+        """Products of two values neither of which is a constant."""
         return sum(
-            line.function is np.multiply and not any(map(self.is_constant, line.operands))
-            for line in self.lines
+            instruction.function is np.multiply
+            and not any(map(self.is_constant, instruction.operands))
+            for instruction in self.instructions
         )
 
     def __str__(self) -> str:
-        def name(k: Place) -> str:
+        def name(k: Register) -> str:
             return repr(self.constant(k)) if self.is_constant(k) else f"v{k}"
 
-        lines = [
-            f"v{self.start + k} = {line.function.__name__}({', '.join(map(name, line.operands))})"
-            for k, line in enumerate(self.lines)
-        ]
+        def call(instruction: ScalarInstruction) -> str:
+            return f"{instruction.function.__name__}({', '.join(map(name, instruction.operands))})"
+
+        lines = [f"v{self.first_result + k} = {call(x)}" for k, x in enumerate(self.instructions)]
         results = ["(" + ", ".join(map(name, output)) + ")" for output in self.outputs]
         return "\n".join([*lines, "return " + ", ".join(results)])
 
 
-def compose(
-    table: Table, inputs: Sequence[int], outputs: Sequence[Sequence[Number]]
-) -> StraightLine:
-    """Write down what some results need, each operation shortly before it is first used."""
-    shift = _with_signs(table, [number for output in outputs for number in output])
+def to_scalar_program(
+    dag: ExpressionDAG, inputs: Sequence[int], outputs: Sequence[Sequence[NodeId]]
+) -> ScalarProgram:
+    """Return the program of some results, each instruction shortly before its first use."""
+    shift = _with_signs(dag, [number for output in outputs for number in output])
     results = [[shift.get(k, k) for k in output] for output in outputs]
-    order = _scheduled(table, [k for output in results for k in output])
-    places: dict[Number, Place] = {}
+    order = _scheduled(dag, [k for output in results for k in output])
+    registers: dict[NodeId, Register] = {}
     constants: list[float | bool] = []
-    n = sum(inputs)
+    n_inputs = sum(inputs)
     for k in order:
-        if table.functions[k] is variable:
-            places[k] = table.operands[k][0]
-        elif k in table.values:
-            places[k] = n + len(constants)
-            constants.append(table.values[k])
-    lines: list[Line] = []
-    start = n + len(constants)
+        if dag.functions[k] is variable:
+            registers[k] = dag.operands[k][0]
+        elif k in dag.values:
+            registers[k] = n_inputs + len(constants)
+            constants.append(dag.values[k])
+    instructions: list[ScalarInstruction] = []
+    first_result = n_inputs + len(constants)
     for k in order:
-        if table.functions[k] is same:
-            places[k] = places[table.operands[k][0]]
-        elif k not in places:
-            operands = tuple(places[x] for x in table.operands[k])
-            places[k] = start + len(lines)
-            lines.append(Line(table.functions[k], operands))
-    found = tuple(tuple(places[k] for k in output) for output in results)
-    return StraightLine(tuple(inputs), tuple(constants), tuple(lines), found)
+        if dag.functions[k] is copy_scalar:
+            registers[k] = registers[dag.operands[k][0]]
+        elif k not in registers:
+            operands = tuple(registers[x] for x in dag.operands[k])
+            registers[k] = first_result + len(instructions)
+            instructions.append(ScalarInstruction(dag.functions[k], operands))
+    found = tuple(tuple(registers[k] for k in output) for output in results)
+    return ScalarProgram(tuple(inputs), tuple(constants), tuple(instructions), found)
 
 
-def _with_signs(table: Table, results: Sequence[Number]) -> dict[Number, Number]:
+def _with_signs(dag: ExpressionDAG, results: Sequence[NodeId]) -> dict[NodeId, NodeId]:
     """Return, for results that are minus a product by a constant, the product by minus it."""
     found = {}
     for k in results:
-        inner = table.negated(k)
-        if inner is None or table.functions[inner] is not np.multiply:
+        inner = dag.negated(k)
+        if inner is None or dag.functions[inner] is not np.multiply:
             continue
-        x, y = table.operands[inner]
+        x, y = dag.operands[inner]
         for factor, other in ((x, y), (y, x)):
-            value = table.values.get(factor)
+            value = dag.values.get(factor)
             if isinstance(value, float):
-                found[k] = table.product(table.constant(-value), other)
+                found[k] = dag.product(dag.constant(-value), other)
                 break
     return found
 
 
-def _scheduled(table: Table, results: Sequence[Number]) -> list[Number]:
+def _scheduled(dag: ExpressionDAG, results: Sequence[NodeId]) -> list[NodeId]:
     """Return the nodes behind results, operands first, along one result after the other."""
-    order: list[Number] = []
-    done: set[Number] = set()
+    order: list[NodeId] = []
+    done: set[NodeId] = set()
     for result in results:
-        stack: list[tuple[Number, bool]] = [(result, False)]
+        stack: list[tuple[NodeId, bool]] = [(result, False)]
         while stack:
             k, is_ready = stack.pop()
             if is_ready:
@@ -154,6 +165,6 @@ def _scheduled(table: Table, results: Sequence[Number]) -> list[Number]:
             elif k not in done:
                 done.add(k)
                 stack.append((k, True))
-                if table.functions[k] is not variable and k not in table.values:
-                    stack.extend((x, False) for x in table.operands[k])
+                if dag.functions[k] is not variable and k not in dag.values:
+                    stack.extend((x, False) for x in dag.operands[k])
     return order

@@ -1,4 +1,4 @@
-"""Straight lines of scalar operations: folding, spellings, and every backend at single points."""
+"""Scalar programs: constant folding, templates, and every backend at single points."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from chainad.backends.numba import scalar as numba
 from chainad.backends.numpy import vector
 from chainad.backends.scalar_expressions import MACHINE, PYTHON
 from chainad.errors import FallbackWarning, MissingExtraError
-from chainad.ir.scalar_graph import TRUTHS, ZERO, Table
-from chainad.ir.scalar_program import StraightLine, compose
+from chainad.ir.scalar_graph import PREDICATES, STRUCTURAL_ZERO, ExpressionDAG
+from chainad.ir.scalar_program import ScalarProgram, to_scalar_program
 
 Function = Callable[..., Any]
 
@@ -40,61 +40,59 @@ LEFT_TO_NUMPY = {"sorting": "argsort", "dirichlet": "psi", "special_functions": 
 SPECIAL += [np.inf, -np.inf, np.nan]
 
 
-# ------------------------------------------------------------------------ table
+# -------------------------------------------------------------- expression DAG
 
 
 def test_equal_operations_are_one_node() -> None:
-    table = Table()
-    x, y = table.variable(0).number, table.variable(1).number
-    assert table.apply(np.add, x, y) == table.apply(np.add, y, x)
-    assert table.apply(np.subtract, x, y) != table.apply(np.subtract, y, x)
-    assert table.apply(np.greater, x, y) == table.apply(np.less, y, x)
+    dag = ExpressionDAG()
+    x, y = dag.variable(0).node, dag.variable(1).node
+    assert dag.apply(np.add, x, y) == dag.apply(np.add, y, x)
+    assert dag.apply(np.subtract, x, y) != dag.apply(np.subtract, y, x)
+    assert dag.apply(np.greater, x, y) == dag.apply(np.less, y, x)
 
 
 def test_what_is_absent_is_never_multiplied_but_a_zero_of_the_users_is() -> None:
-    table = Table()
-    x = table.variable(0).number
-    assert table.apply(np.multiply, ZERO, x) == ZERO
-    assert table.apply(np.add, ZERO, x) == x
-    zero = table.constant(0.0)
-    assert table.apply(np.multiply, zero, x) not in (ZERO, zero, x)
-    assert table.apply(np.add, zero, x) != x
-    assert table.apply(np.subtract, x, zero) == x
+    dag = ExpressionDAG()
+    x = dag.variable(0).node
+    assert dag.apply(np.multiply, STRUCTURAL_ZERO, x) == STRUCTURAL_ZERO
+    assert dag.apply(np.add, STRUCTURAL_ZERO, x) == x
+    zero = dag.constant(0.0)
+    assert dag.apply(np.multiply, zero, x) not in (STRUCTURAL_ZERO, zero, x)
+    assert dag.apply(np.add, zero, x) != x
+    assert dag.apply(np.subtract, x, zero) == x
 
 
 def test_zeros_of_either_sign_are_different_constants() -> None:
-    table = Table()
-    assert table.constant(0.0) != table.constant(-0.0)
-    assert table.constant(np.nan) == table.constant(np.nan)
+    dag = ExpressionDAG()
+    assert dag.constant(0.0) != dag.constant(-0.0)
+    assert dag.constant(np.nan) == dag.constant(np.nan)
 
 
 def test_signs_move_to_where_they_cost_nothing() -> None:
-    table = Table()
-    x, y = table.variable(0).number, table.variable(1).number
-    minus = table.apply(np.negative, x)
-    assert table.apply(np.add, y, minus) == table.apply(np.subtract, y, x)
-    assert table.apply(np.multiply, minus, table.apply(np.negative, y)) == table.apply(
-        np.multiply, x, y
-    )
-    assert table.apply(np.negative, minus) == x
-    doubled = table.apply(np.multiply, table.constant(-2.0), x)
-    assert len(compose(table, [2], [[doubled]]).lines) == 1
+    dag = ExpressionDAG()
+    x, y = dag.variable(0).node, dag.variable(1).node
+    minus = dag.apply(np.negative, x)
+    assert dag.apply(np.add, y, minus) == dag.apply(np.subtract, y, x)
+    assert dag.apply(np.multiply, minus, dag.apply(np.negative, y)) == dag.apply(np.multiply, x, y)
+    assert dag.apply(np.negative, minus) == x
+    doubled = dag.apply(np.multiply, dag.constant(-2.0), x)
+    assert len(to_scalar_program(dag, [2], [[doubled]]).instructions) == 1
 
 
 @pytest.mark.parametrize(
     "function", sorted(PYTHON.keys() | MACHINE.keys(), key=lambda f: f.__name__)
 )
 def test_folding_changes_no_number(function: Any) -> None:
-    """What a table folds of special numbers is what NumPy computes of them."""
+    """What the DAG folds of special numbers is what NumPy computes of them."""
     n = function.nin if isinstance(function, np.ufunc) else 3
     is_logic = function in (np.logical_and, np.logical_or, np.logical_not)
     for values in _grid(n, [True, False] if is_logic else SPECIAL):
         given = (bool(values[0] > 0), *values[1:]) if function is np.where else values
-        table = Table()
-        straight = compose(table, [0], [[table.apply(function, *map(table.constant, given))]])
+        dag = ExpressionDAG()
+        ssa = to_scalar_program(dag, [0], [[dag.apply(function, *map(dag.constant, given))]])
         with np.errstate(all="ignore"):
             wanted = function(*given)
-        _same(_run(straight, [])[0], wanted, function not in EXTREMES)
+        _same(_run(ssa, [])[0], wanted, function not in EXTREMES)
 
 
 def _grid(n: int, values: list[Any]) -> list[tuple[Any, ...]]:
@@ -113,33 +111,29 @@ def _same(found: Any, wanted: Any, is_signed: bool = True) -> None:
             assert np.signbit(found) == np.signbit(wanted)
 
 
-def _run(straight: StraightLine, inputs: list[float]) -> Any:
-    out = [np.empty((1, len(o))) for o in straight.outputs]
-    vector.build(straight, np.dtype(float))(
-        [np.array([inputs])] if inputs else [np.empty((1, 0))], out
-    )
+def _run(ssa: ScalarProgram, inputs: list[float]) -> Any:
+    out = [np.empty((1, len(o))) for o in ssa.outputs]
+    vector.build(ssa, np.dtype(float))([np.array([inputs])] if inputs else [np.empty((1, 0))], out)
     return out[0][0]
 
 
-def _single(function: Any) -> tuple[StraightLine, int]:
+def _single(function: Any) -> tuple[ScalarProgram, int]:
     """Return the program of one function of variables, and how many these are."""
-    table = Table()
+    dag = ExpressionDAG()
     n = function.nin if isinstance(function, np.ufunc) else 3
     if function in (np.logical_and, np.logical_or, np.logical_not, np.where):
-        truths = [
-            table.apply(np.less, table.constant(0.0), table.variable(k).number) for k in range(n)
-        ]
-        numbers = [table.variable(k).number for k in range(n)]
+        truths = [dag.apply(np.less, dag.constant(0.0), dag.variable(k).node) for k in range(n)]
+        numbers = [dag.variable(k).node for k in range(n)]
         operands = [truths[0], *numbers[1:]] if function is np.where else truths
     else:
-        operands = [table.variable(k).number for k in range(n)]
-    return compose(table, [n], [[table.apply(function, *operands)]]), n
+        operands = [dag.variable(k).node for k in range(n)]
+    return to_scalar_program(dag, [n], [[dag.apply(function, *operands)]]), n
 
 
 @pytest.mark.parametrize("function", sorted(PYTHON, key=lambda f: f.__name__))
 def test_python_computes_what_numpy_does_or_raises(function: Any) -> None:
-    straight, n = _single(function)
-    work = python.load(python.source(straight))
+    ssa, n = _single(function)
+    work = python.load(python.source(ssa))
     computed = 0
     for values in _grid(n, SPECIAL):
         try:
@@ -147,7 +141,7 @@ def test_python_computes_what_numpy_does_or_raises(function: Any) -> None:
         except (ArithmeticError, ValueError):
             continue
         computed += 1
-        _same(float(found[0]), _run(straight, list(values))[0], function not in EXTREMES)
+        _same(float(found[0]), _run(ssa, list(values))[0], function not in EXTREMES)
     assert computed > n
 
 
@@ -155,12 +149,12 @@ def test_python_computes_what_numpy_does_or_raises(function: Any) -> None:
 def test_machine_code_computes_what_numpy_does(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("CHAINAD_CACHE", str(tmp_path))
     for function in sorted(MACHINE, key=lambda f: f.__name__):
-        straight, n = _single(function)
+        ssa, n = _single(function)
         points = np.array(_grid(n, SPECIAL))
         found = np.empty((len(points), 1))
-        numba.load(numba.source(straight).replace("cache=True, ", "")).run(points, found)
+        numba.load(numba.source(ssa).replace("cache=True, ", "")).run(points, found)
         for row, number in zip(points, found[:, 0], strict=True):
-            _same(number, _run(straight, row.tolist())[0], function not in EXTREMES)
+            _same(number, _run(ssa, row.tolist())[0], function not in EXTREMES)
 
 
 # ------------------------------------------------------------------- at a point
@@ -229,12 +223,12 @@ def test_many_points_of_arithmetic_are_turned_around_chunk_by_chunk(
             np.testing.assert_allclose(found, wanted, rtol=1e-13)
     assert by_machine.many is not None
     (program,) = by_machine.many.programs
-    assert "for j in range" in numba.source(program.straight)
+    assert "for j in range" in numba.source(program.ssa)
     # Copying numbers there and back would take longer than these operations.
     few = chainad.jacobian(lambda x: x * x[0], batch=0)
     few(X)
     assert few.many is not None
-    assert "for j in range" not in numba.source(few.many.programs[0].straight)
+    assert "for j in range" not in numba.source(few.many.programs[0].ssa)
 
 
 @needs_numba
@@ -334,7 +328,7 @@ def _numpy(task: Task) -> Function:
 
 
 def test_truths_are_spelled_by_every_backend() -> None:
-    assert {np.less, np.equal, np.logical_and} <= TRUTHS & PYTHON.keys() & MACHINE.keys()
+    assert {np.less, np.equal, np.logical_and} <= PREDICATES & PYTHON.keys() & MACHINE.keys()
 
 
 # Multiplications of the elimination, by factors other than constants, once shared ones are one.

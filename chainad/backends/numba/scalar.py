@@ -22,7 +22,7 @@ import numpy.typing as npt
 from chainad.backends.python import ScalarEmitter
 from chainad.backends.scalar_expressions import MACHINE, OPERATORS
 from chainad.errors import MissingExtraError
-from chainad.ir.scalar_program import StraightLine
+from chainad.ir.scalar_program import ScalarProgram
 
 Array = npt.NDArray[Any]
 Runner = Callable[..., None]
@@ -37,9 +37,9 @@ CHUNK_POINTS = 64
 _VECTORIZABLE = {*OPERATORS, np.sqrt, np.absolute, np.sign}
 
 
-def unsupported(program: StraightLine) -> list[str]:
+def unsupported(program: ScalarProgram) -> list[str]:
     """Return the names of functions that machine code has no expression for."""
-    return sorted({x.function.__name__ for x in program.lines if x.function not in MACHINE})
+    return sorted({x.function.__name__ for x in program.instructions if x.function not in MACHINE})
 
 
 def is_installed() -> bool:
@@ -56,7 +56,7 @@ def check_installed() -> None:
         )
 
 
-def source(program: StraightLine) -> str:
+def source(program: ScalarProgram) -> str:
     """Return a module whose `run` fills arrays of shape (points, elements)."""
     inputs = [f"x{k}" for k in range(len(program.inputs))]
     outputs = [f"y{k}" for k in range(len(program.outputs))]
@@ -65,18 +65,20 @@ def source(program: StraightLine) -> str:
     return _module(f"void({', '.join(kinds)})", [*inputs, *outputs], body)
 
 
-def _is_vectorizable(program: StraightLine) -> bool:
+def _is_vectorizable(program: ScalarProgram) -> bool:
     """Return whether transposing chunks of points pays, so that arithmetic is vectorized over them.
 
     Copying an element there and back takes about as long as four operations; and functions of the
     mathematical library take one number at a time.
     """
     written = {k for output in program.outputs for k in output if not program.is_constant(k)}
-    is_arithmetic = all(line.function in _VECTORIZABLE for line in program.lines)
-    return is_arithmetic and len(program.lines) > 4 * (len(written) + program.n_inputs)
+    is_arithmetic = all(
+        instruction.function in _VECTORIZABLE for instruction in program.instructions
+    )
+    return is_arithmetic and len(program.instructions) > 4 * (len(written) + program.n_inputs)
 
 
-def _by_points(program: StraightLine) -> str:
+def _by_points(program: ScalarProgram) -> str:
     """Return a loop over points."""
     read = [[f"x{k}[i, {n}]" for n in range(size)] for k, size in enumerate(program.inputs)]
     written = [
@@ -86,7 +88,7 @@ def _by_points(program: StraightLine) -> str:
     return f"for i in range(y0.shape[0]):\n        {body}"
 
 
-def _by_chunks(program: StraightLine) -> str:
+def _by_chunks(program: ScalarProgram) -> str:
     """Return a loop over chunks of points, transposed in `s`: one row per element.
 
     Then the compiler vectorizes arithmetic over the points.
@@ -100,13 +102,13 @@ def _by_chunks(program: StraightLine) -> str:
     rows = {k: k for k in range(program.n_inputs)}
     last = []
     for k, output in enumerate(program.outputs):
-        for n, place in enumerate(output):
-            value = emitter.name(place)
-            if not program.is_constant(place):
-                if place not in rows:
-                    rows[place] = len(rows)
-                    lines.append(f"s[{rows[place] * CHUNK_POINTS} + j] = {value}")
-                value = f"s[{rows[place] * CHUNK_POINTS} + j]"
+        for n, register in enumerate(output):
+            value = emitter.name(register)
+            if not program.is_constant(register):
+                if register not in rows:
+                    rows[register] = len(rows)
+                    lines.append(f"s[{rows[register] * CHUNK_POINTS} + j] = {value}")
+                value = f"s[{rows[register] * CHUNK_POINTS} + j]"
             last.append(f"y{k}[first + j, {n}] = {value}")
     first = [
         f"s[{row * CHUNK_POINTS} + j] = x{k}[first + j, {n}]" for row, (k, n) in enumerate(elements)
@@ -126,7 +128,7 @@ def _by_chunks(program: StraightLine) -> str:
 
 
 def source_at_point(
-    program: StraightLine,
+    program: ScalarProgram,
     inputs: Sequence[tuple[int, ...]],
     outputs: Sequence[tuple[int, ...]],
 ) -> str:
@@ -141,7 +143,7 @@ def source_at_point(
     emitter = ScalarEmitter(program, MACHINE)
     lines = _body(program, read, written, emitter)
     tests = program.outputs[len(outputs) :]
-    lines += [f"return {emitter.name(place)}" for test in tests for place in test]
+    lines += [f"return {emitter.name(register)}" for test in tests for register in test]
     kinds = [f"READ({len(shape)})" if shape else "float64" for shape in inputs]
     kinds += [f"float64[{':, ' * (len(shape or (1,)) - 1)}::1]" for shape in outputs]
     result = "boolean" if tests else "void"
@@ -158,7 +160,7 @@ def _elements(name: str, shape: tuple[int, ...]) -> list[str]:
 
 
 def _body(
-    program: StraightLine,
+    program: ScalarProgram,
     read: Sequence[Sequence[str]],
     written: Sequence[Sequence[str]],
     emitter: ScalarEmitter,
@@ -168,9 +170,9 @@ def _body(
     first = [f"v{k} = {x}" for k, x in enumerate(elements) if program.uses[k]]
     lines = emitter.lines()
     last = [
-        f"{y} = {emitter.name(place)}"
+        f"{y} = {emitter.name(register)}"
         for array, output in zip(written, program.outputs, strict=False)
-        for y, place in zip(array, output, strict=True)
+        for y, register in zip(array, output, strict=True)
     ]
     return [*first, *lines, *last]
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chainad.ir.scalar_program import Place, StraightLine
+from chainad.ir.scalar_program import Register, ScalarProgram
 
 Array = npt.NDArray[Any]
 # Reads arrays of shape (points, elements) and fills such arrays.
@@ -30,69 +30,73 @@ _MAX_KEPT_SIZES = 4  # numbers of points that registers are kept for
 
 @dataclass(frozen=True)
 class RowAllocation:
-    """Which row holds the value of every place.
+    """Which row holds the value of every register.
 
     Rows of floats are those of the inputs, then of the outputs, then temporaries; rows of booleans
     are numbered separately.
     """
 
-    rows: dict[Place, int]
+    rows: dict[Register, int]
     n_rows: int
     n_bool_rows: int
 
 
-def allocate_rows(program: StraightLine) -> RowAllocation:
+def allocate_rows(program: ScalarProgram) -> RowAllocation:
     """Choose a row for every value: that of an output, or one whose value is dead."""
     rows = dict(enumerate(range(program.n_inputs)))
     next_row = program.n_inputs
     for output in program.outputs:
-        for place in output:
-            if place >= program.start and place not in rows and not program.is_truth(place):
-                rows[place] = next_row
+        for register in output:
+            if (
+                register >= program.first_result
+                and register not in rows
+                and not program.is_boolean(register)
+            ):
+                rows[register] = next_row
             next_row += 1
     pinned = {*rows}
     left = [*program.uses]
     free: dict[bool, list[int]] = {True: [], False: []}
     counts = {True: 0, False: next_row}
-    for k, line in enumerate(program.lines):
-        place = program.start + k
-        for x in line.operands:
+    for k, instruction in enumerate(program.instructions):
+        register = program.first_result + k
+        for x in instruction.operands:
             left[x] -= 1
-            if not left[x] and x not in pinned and x >= program.start:
-                free[program.is_truth(x)].append(rows[x])
-        if place not in rows:
-            kind = program.is_truth(place)
+            if not left[x] and x not in pinned and x >= program.first_result:
+                free[program.is_boolean(x)].append(rows[x])
+        if register not in rows:
+            kind = program.is_boolean(register)
             if not free[kind]:
                 free[kind].append(counts[kind])
                 counts[kind] += 1
-            rows[place] = free[kind].pop()
+            rows[register] = free[kind].pop()
     return RowAllocation(rows, counts[False], counts[True])
 
 
-def source(program: StraightLine, found: RowAllocation) -> tuple[str, dict[str, Any]]:
+def source(program: ScalarProgram, found: RowAllocation) -> tuple[str, dict[str, Any]]:
     """Return what computes one chunk as Python source, and the names that it needs."""
     names: dict[str, Any] = {"where": np.where}
     lines = []
 
-    def name(place: Place) -> str:
-        if program.is_constant(place):
-            return f"c{place}"
-        return f"{'b' if program.is_truth(place) else 'r'}{found.rows[place]}"
+    def name(register: Register) -> str:
+        if program.is_constant(register):
+            return f"c{register}"
+        return f"{'b' if program.is_boolean(register) else 'r'}{found.rows[register]}"
 
-    for k, line in enumerate(program.lines):
-        function = line.function
+    for k, instruction in enumerate(program.instructions):
+        function = instruction.function
         names[function.__name__] = function
-        args = ", ".join(map(name, line.operands))
-        out = name(program.start + k)
+        args = ", ".join(map(name, instruction.operands))
+        out = name(program.first_result + k)
         if isinstance(function, np.ufunc):
             lines.append(f"{function.__name__}({args}, out={out})")
         else:
             lines.append(f"{out}[...] = {function.__name__}({args})")
     row = program.n_inputs
     for output in program.outputs:
-        for place in output:
-            if not program.is_constant(place) and found.rows[place] != row:
-                lines.append(f"r{row}[...] = {name(place)}")
+        for register in output:
+            if not program.is_constant(register) and found.rows[register] != row:
+                lines.append(f"r{row}[...] = {name(register)}")
             row += 1
     rows = "".join(f"r{k}, " for k in range(found.n_rows))
     bool_rows = "".join(f"b{k}, " for k in range(found.n_bool_rows))
@@ -108,7 +112,7 @@ class _Registers(local):
         self.by_size: dict[int, tuple[Array, list[Array], list[Array]]] = {}
 
 
-def build(program: StraightLine, dtype: np.dtype[Any]) -> Runner:
+def build(program: ScalarProgram, dtype: np.dtype[Any]) -> Runner:
     """Return a function that fills arrays of shape (points, elements) from such arrays."""
     found = allocate_rows(program)
     text, names = source(program, found)
@@ -152,11 +156,11 @@ def build(program: StraightLine, dtype: np.dtype[Any]) -> Runner:
     return run
 
 
-def _constant_rows(program: StraightLine) -> list[tuple[int, float]]:
+def _constant_rows(program: ScalarProgram) -> list[tuple[int, float]]:
     """Return the rows of the outputs that are constants: they are filled once."""
-    places = [place for output in program.outputs for place in output]
+    registers = [register for output in program.outputs for register in output]
     return [
-        (program.n_inputs + k, float(program.constant(place)))
-        for k, place in enumerate(places)
-        if program.is_constant(place)
+        (program.n_inputs + k, float(program.constant(register)))
+        for k, register in enumerate(registers)
+        if program.is_constant(register)
     ]

@@ -22,7 +22,7 @@ from chainad.ir.loop_program import (
     Register,
     nest,
 )
-from chainad.ir.scalar_graph import NotScalarError, same
+from chainad.ir.scalar_graph import NotScalarError, copy_scalar
 
 # Larger nests are left to NumPy and BLAS.
 _MAX_NEST_ITERATIONS = 1 << 18
@@ -98,7 +98,7 @@ class LoopBuilder:
         """Return the sum over some axes."""
         addresses = self.dense_view(x).addresses
         shape = tuple(1 if k in axes else n for k, n in enumerate(addresses.shape))
-        found = self._filled(same, addresses.shape, row_major(shape), shape, (x,))
+        found = self._filled(copy_scalar, addresses.shape, row_major(shape), shape, (x,))
         assert isinstance(found, View)
         return found if keepdims else View(found.register, np.squeeze(found.addresses, tuple(axes)))
 
@@ -107,7 +107,11 @@ class LoopBuilder:
         a, b = self.dense_view(x), self.dense_view(y)
         whole = row_major(a.shape)
         return self._written(
-            [(same, whole, a, False), (same, at, View(b.register, b.addresses), True)], a.shape
+            [
+                (copy_scalar, whole, a, False),
+                (copy_scalar, at, View(b.register, b.addresses), True),
+            ],
+            a.shape,
         )
 
     def scatter(self, parts: Sequence[tuple[Value, Addresses]], shape: tuple[int, ...]) -> Value:
@@ -125,7 +129,7 @@ class LoopBuilder:
         """Return a value as a view, which may have structural zeros."""
         if isinstance(x, View):
             return x
-        found = self._emit(Operation((nest(same, (), row_major(()), [x]),), (), 1), ())
+        found = self._emit(Operation((nest(copy_scalar, (), row_major(()), [x]),), (), 1), ())
         assert isinstance(found, View)
         return found
 
@@ -170,7 +174,7 @@ class LoopBuilder:
         for value, targets in parts:
             n_written += targets.size
             if not isinstance(value, View):
-                nests.append(nest(same, targets.shape, targets, [value]))
+                nests.append(nest(copy_scalar, targets.shape, targets, [value]))
                 continue
             addresses = np.broadcast_to(value.addresses, targets.shape)
             present = addresses != ABSENT
@@ -183,7 +187,7 @@ class LoopBuilder:
             if value.register not in inputs:
                 inputs.append(value.register)
             reads = [(inputs.index(value.register), addresses[key])]
-            nests.append(nest(same, targets[key].shape, targets[key], reads))
+            nests.append(nest(copy_scalar, targets[key].shape, targets[key], reads))
         return Operation(tuple(nests), tuple(inputs), size, n_written < size)
 
     def _emit(self, operation: Operation, shape: tuple[int, ...]) -> Value:

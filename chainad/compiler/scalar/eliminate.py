@@ -12,17 +12,24 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from chainad.compiler.scalar.scalarize import ScalarGraph, Vertex
-from chainad.ir.scalar_graph import ZERO, Function, Number, Table, constant, variable
+from chainad.ir.scalar_graph import (
+    STRUCTURAL_ZERO,
+    ExpressionDAG,
+    Function,
+    NodeId,
+    constant,
+    variable,
+)
 
-Jacobian = tuple[Number, ...]  # row by row; ZERO where there is no entry
-Edges = dict[Vertex, dict[Vertex, Number]]  # head -> tail -> number
+Jacobian = tuple[NodeId, ...]  # row by row; STRUCTURAL_ZERO where there is no entry
+Edges = dict[Vertex, dict[Vertex, NodeId]]  # head -> tail -> node
 
 
 class _Work:
     """A graph that is being eliminated."""
 
     def __init__(self, graph: ScalarGraph) -> None:
-        self.table = graph.table
+        self.dag = graph.dag
         self.into: Edges = {}
         self.out: dict[Vertex, set[Vertex]] = {}
         for tail, head, number in graph.edges:
@@ -33,9 +40,9 @@ class _Work:
                 self.drop(v)
         self.inner = sorted(v for v in self.into.keys() & self.out.keys() if v not in self.ends)
 
-    def put(self, tail: Vertex, head: Vertex, number: Number) -> None:
+    def put(self, tail: Vertex, head: Vertex, number: NodeId) -> None:
         into = self.into.setdefault(head, {})
-        into[tail] = self.table.apply(np.add, into.get(tail, ZERO), number)
+        into[tail] = self.dag.apply(np.add, into.get(tail, STRUCTURAL_ZERO), number)
         self.out.setdefault(tail, set()).add(head)
 
     def drop(self, v: Vertex) -> None:
@@ -49,13 +56,13 @@ class _Work:
         for head in sorted(self.out.get(v, ())):
             factor = self.into[head][v]
             for tail, number in below.items():
-                self.put(tail, head, self.table.apply(np.multiply, factor, number))
+                self.put(tail, head, self.dag.apply(np.multiply, factor, number))
         self.drop(v)
 
     def products(self, v: Vertex) -> int:
         """Return how many products, by something other than a constant, eliminating v takes."""
-        below = [self.table.is_constant(n) for n in self.into.get(v, {}).values()]
-        above = [self.table.is_constant(self.into[h][v]) for h in self.out.get(v, ())]
+        below = [self.dag.is_constant(n) for n in self.into.get(v, {}).values()]
+        above = [self.dag.is_constant(self.into[h][v]) for h in self.out.get(v, ())]
         return (len(below) - sum(below)) * (len(above) - sum(above))
 
     def fill(self, v: Vertex) -> int:
@@ -141,21 +148,23 @@ def accumulate(
         work.eliminate(v)
         order.append(v)
     rows = (work.into.get(head, {}) for head in graph.outputs)
-    return tuple(row.get(tail, ZERO) for row in rows for tail in graph.inputs), tuple(order)
+    return tuple(row.get(tail, STRUCTURAL_ZERO) for row in rows for tail in graph.inputs), tuple(
+        order
+    )
 
 
-def operations(table: Table, results: Sequence[Number]) -> list[Number]:
+def operations(dag: ExpressionDAG, results: Sequence[NodeId]) -> list[NodeId]:
     """Return the nodes that results depend on, constants and inputs left out, in order."""
-    needed: set[Number] = set()
+    needed: set[NodeId] = set()
     stack = [*results]
     while stack:
         k = stack.pop()
-        if k not in needed and not _is_leaf(table, k):
+        if k not in needed and not _is_leaf(dag, k):
             needed.add(k)
-            stack.extend(table.operands[k])
+            stack.extend(dag.operands[k])
     return sorted(needed)
 
 
-def _is_leaf(table: Table, number: Number) -> bool:
-    function: Function = table.functions[number]
-    return function in (variable, constant) or number in table.values
+def _is_leaf(dag: ExpressionDAG, number: NodeId) -> bool:
+    function: Function = dag.functions[number]
+    return function in (variable, constant) or number in dag.values

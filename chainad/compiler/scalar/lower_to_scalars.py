@@ -1,4 +1,4 @@
-"""Scalar programs: value and Jacobian of a recorded function as one straight line."""
+"""Scalar programs: value and Jacobian of a recorded function as one straight-line program."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from chainad.compiler.recording.recording import Recording
 from chainad.compiler.scalar.eliminate import RULES, Jacobian, accumulate, operations
 from chainad.compiler.scalar.scalar_plan import plan_of
 from chainad.compiler.scalar.scalarize import Flow, ScalarGraph, Vertex, flowing, scalar_graph
-from chainad.ir.scalar_graph import NotScalarError, Number, Table
-from chainad.ir.scalar_program import StraightLine, compose
+from chainad.ir.scalar_graph import ExpressionDAG, NodeId, NotScalarError
+from chainad.ir.scalar_program import ScalarProgram, to_scalar_program
 from chainad.planning.plan import Plan
 
 # A division takes about as long as so many other operations.
@@ -28,7 +28,7 @@ MANY = 2000
 
 @dataclass(frozen=True)
 class LoweredScalars:
-    """A straight line, and what its inputs and outputs are.
+    """A scalar program, and what its inputs and outputs are.
 
     The inputs are the `flows`, in order. The outputs are the values of the function (if `has_value`
     says so), then the Jacobian of every output by every argument, outputs first, of the shapes
@@ -39,7 +39,7 @@ class LoweredScalars:
     the order of the program.
     """
 
-    straight: StraightLine
+    ssa: ScalarProgram
     flows: Mapping[int, Flow]
     dtype: np.dtype[Any]
     shapes: tuple[tuple[int, ...], ...]
@@ -62,7 +62,7 @@ def lower_to_scalars(
     wants_value: bool,
     most: float = inf,
 ) -> LoweredScalars:
-    """Write a recording down as one straight line on single numbers.
+    """Write a recording down as one straight-line program on scalars.
 
     Raises
     ------
@@ -71,24 +71,24 @@ def lower_to_scalars(
         `mode` is an order of whole arrays.
     """
     graph = scalar_graph(recording, linearized, nodes, most)
-    first = len(graph.table.functions)  # of the nodes that elimination makes
+    first = len(graph.dag.functions)  # of the nodes that elimination makes
     jacobian, orders = _cheapest(graph, mode, wants_value)
     linear = linearized.graph
     row_shapes = [linear.shapes[v] for v in linear.outputs]
     col_shapes = [linear.shapes[v] for v in linear.inputs]
-    outputs: list[Sequence[Number]] = [*graph.values] if wants_value else []
+    outputs: list[Sequence[NodeId]] = [*graph.values] if wants_value else []
     outputs += _blocks(jacobian, [_size(s) for s in row_shapes], [_size(s) for s in col_shapes])
     shapes = [*row_shapes] if wants_value else []
     shapes += [(*rows, *cols) for rows in row_shapes for cols in col_shapes]
-    has_guard = graph.guard != graph.table.constant(True)
+    has_guard = graph.guard != graph.dag.constant(True)
     if has_guard:
         outputs.append([graph.guard])
     flows = flowing(recording)
-    straight = compose(graph.table, graph.variables, outputs)
+    ssa = to_scalar_program(graph.dag, graph.variables, outputs)
     dtype = next(iter(flows.values())).dtype
-    products = _products(graph.table, jacobian, first)
+    products = _products(graph.dag, jacobian, first)
     return LoweredScalars(
-        straight, flows, dtype, tuple(shapes), wants_value, has_guard, products, graph, orders
+        ssa, flows, dtype, tuple(shapes), wants_value, has_guard, products, graph, orders
     )
 
 
@@ -108,28 +108,28 @@ def _cheapest(
     found = {name: accumulate(graph, RULES[name]) for name in names}
 
     def cost(name: str) -> int:
-        return _cost(graph.table, operations(graph.table, [*found[name][0], *always]))
+        return _cost(graph.dag, operations(graph.dag, [*found[name][0], *always]))
 
     best = min(names, key=cost)
     tried = sorted(names, key=lambda name: name != best)
     return found[best][0], tuple((name, found[name][1]) for name in tried)
 
 
-def _products(table: Table, jacobian: Jacobian, first: Number) -> int:
+def _products(dag: ExpressionDAG, jacobian: Jacobian, first: NodeId) -> int:
     return sum(
-        table.functions[k] is np.multiply and not any(map(table.is_constant, table.operands[k]))
-        for k in operations(table, jacobian)
+        dag.functions[k] is np.multiply and not any(map(dag.is_constant, dag.operands[k]))
+        for k in operations(dag, jacobian)
         if k >= first
     )
 
 
-def _cost(table: Table, nodes: Sequence[Number]) -> int:
-    return sum(_DIVISION if table.functions[k] is np.divide else 1 for k in nodes)
+def _cost(dag: ExpressionDAG, nodes: Sequence[NodeId]) -> int:
+    return sum(_DIVISION if dag.functions[k] is np.divide else 1 for k in nodes)
 
 
 def _blocks(
     jacobian: Jacobian, rows: Sequence[int], cols: Sequence[int]
-) -> list[tuple[Number, ...]]:
+) -> list[tuple[NodeId, ...]]:
     """Cut a Jacobian, row by row, into the blocks of every output and argument."""
     width = sum(cols)
     found = []

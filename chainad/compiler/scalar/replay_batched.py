@@ -33,7 +33,7 @@ SHARE = 1e6
 
 
 class BatchedScalars:
-    """Runs points through a straight line of operations on single numbers."""
+    """Runs points through a straight-line program on scalars."""
 
     def __init__(self, program: LoweredScalars, backend: str) -> None:
         self.program = program
@@ -65,28 +65,28 @@ class BatchedScalars:
     def _chosen(self, count: int) -> str:
         if self.backend != "auto":
             return self.backend
-        straight = self.program.straight
+        ssa = self.program.ssa
         if self.program.dtype != np.float64:
             return "numpy"
-        is_much = count * len(straight.lines) >= MUCH
-        if is_much and numba.is_installed() and not numba.unsupported(straight):
+        is_much = count * len(ssa.instructions) >= MUCH
+        if is_much and numba.is_installed() and not numba.unsupported(ssa):
             return "numba"
-        return "python" if count <= FEW_POINTS and not python.unsupported(straight) else "numpy"
+        return "python" if count <= FEW_POINTS and not python.unsupported(ssa) else "numpy"
 
     @cached_property
     def by_vector(self) -> vector.Runner:
-        return vector.build(self.program.straight, self.program.dtype)
+        return vector.build(self.program.ssa, self.program.dtype)
 
     @cached_property
     def by_machine(self) -> Callable[..., None]:
-        run: Callable[..., None] = numba.load(numba.source(self.program.straight)).run
+        run: Callable[..., None] = numba.load(numba.source(self.program.ssa)).run
         return run
 
     @cached_property
     def by_python(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
         """Python's numbers, and NumPy for points where these raise."""
-        straight = self.program.straight
-        return python.load(python.source(straight)), by_numpy(straight)
+        ssa = self.program.ssa
+        return python.load(python.source(ssa)), by_numpy(ssa)
 
 
 def _fits(
@@ -121,7 +121,7 @@ def _by_python(many: BatchedScalars, inputs: Sequence[Points], outputs: list[Poi
 def _by_numba(many: BatchedScalars, inputs: Sequence[Points], outputs: list[Points]) -> None:
     """Run compiled code, in several threads where there are many points."""
     run, count = many.by_machine, len(outputs[0])
-    threads = int(count * len(many.program.straight.lines) / SHARE)
+    threads = int(count * len(many.program.ssa.instructions) / SHARE)
     if threads > 1:
         threads = min(_processors(), threads)
     try:

@@ -16,7 +16,7 @@ from chainad.compiler.recording.recording import Recording
 from chainad.compiler.recording.replay import MISS, Replay
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars
 from chainad.ir.scalar_graph import NotScalarError
-from chainad.ir.scalar_program import StraightLine
+from chainad.ir.scalar_program import ScalarProgram
 
 Nested = Callable[[Sequence[Any]], Any]
 
@@ -78,11 +78,11 @@ def _by_python(
     recording: Recording, program: LoweredScalars, names: Names
 ) -> tuple[str, list[str], list[str]]:
     """Return what Python runs, lines that call it, and how its results are spelled as arrays."""
-    straight = program.straight
-    text = python.source(straight)
+    ssa = program.ssa
+    text = python.source(ssa)
     names.objects["work"] = python.load(text)
-    names.objects["by_numpy"] = by_numpy(straight)
-    results = "".join(f"y{k}, " for k in range(len(straight.outputs)))
+    names.objects["by_numpy"] = by_numpy(ssa)
+    results = "".join(f"y{k}, " for k in range(len(ssa.outputs)))
     lists = ", ".join(_as_list(program, k) for k in program.flows)
     rows = ", ".join(f"v{k}" for k in program.flows)
     lines = taking(recording, names)
@@ -106,7 +106,7 @@ def _by_machine(
 ) -> tuple[str, list[str], list[str]]:
     """Return machine code, lines that call it, and how its results are spelled as arrays."""
     shapes = [flow.shape for flow in program.flows.values()]
-    text = numba.source_at_point(program.straight, shapes, program.shapes)
+    text = numba.source_at_point(program.ssa, shapes, program.shapes)
     names.objects["work"] = numba.load(text).run
     names.objects["plain"] = plain
     results = [f"y{k}" for k in range(len(program.shapes))]
@@ -139,7 +139,7 @@ def refuse(program: LoweredScalars, backend: str) -> None:
     """Raise NotScalarError for what a backend of single numbers lacks."""
     if backend == "numba":
         numba.check_installed()
-    absent = (numba if backend == "numba" else python).unsupported(program.straight)
+    absent = (numba if backend == "numba" else python).unsupported(program.ssa)
     if absent:
         raise NotScalarError(f"no spelling of {', '.join(absent)}")
     if program.dtype != np.float64:
@@ -165,10 +165,10 @@ def taking(
     return lines
 
 
-def by_numpy(straight: StraightLine) -> Callable[..., tuple[Any, ...]]:
+def by_numpy(ssa: ScalarProgram) -> Callable[..., tuple[Any, ...]]:
     """Return what computes one point by NumPy: infinity and nan are what they are there."""
-    run = vector.build(straight, np.dtype(float))
-    sizes = [len(output) for output in straight.outputs]
+    run = vector.build(ssa, np.dtype(float))
+    sizes = [len(output) for output in ssa.outputs]
 
     def compute(*arrays: Any) -> tuple[Any, ...]:
         rows = [np.empty((1, size)) for size in sizes]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from chainad.compiler.scalar.scalarize import ScalarGraph, Vertex
-from chainad.ir.scalar_graph import ZERO, Number, Table
+from chainad.ir.scalar_graph import STRUCTURAL_ZERO, ExpressionDAG, NodeId
 from chainad.planning.linear_graph import Edge, LinearGraph, cost
 from chainad.planning.plan import Alternative, Plan, follow
 from chainad.structure import arrange, dense
@@ -34,9 +34,9 @@ def _linear(graph: ScalarGraph, order: Sequence[Vertex]) -> tuple[LinearGraph, d
     """Return the graph with a structure on every edge, and its vertices by those of `graph`."""
     number = {v: k for k, v in enumerate(sorted({*graph.inputs, *graph.outputs, *order}))}
     edges = [
-        Edge(number[tail], number[head], _structure(graph.table, local))
+        Edge(number[tail], number[head], _structure(graph.dag, local))
         for tail, head, local in graph.edges
-        if tail in number and head in number and local != ZERO
+        if tail in number and head in number and local != STRUCTURAL_ZERO
     ]
     names = {number[v]: f"x[{k}]" for k, v in enumerate(graph.inputs)}
     names |= {number[v]: f"y[{k}]" for k, v in enumerate(graph.outputs)}
@@ -50,8 +50,8 @@ def _linear(graph: ScalarGraph, order: Sequence[Vertex]) -> tuple[LinearGraph, d
     return linear, number
 
 
-def _structure(table: Table, local: Number) -> Structure:
+def _structure(dag: ExpressionDAG, local: NodeId) -> Structure:
     """Return the structure of a local derivative: a constant, or one number."""
-    if table.is_constant(local):
-        return arrange([], [], {}, scale=table.values[local]).structure
+    if dag.is_constant(local):
+        return arrange([], [], {}, scale=dag.values[local]).structure
     return dense((), ())

@@ -21,7 +21,7 @@ from chainad.compiler.recording.recording import Recording, Step
 from chainad.compiler.scalar.symbolic_array import UFUNCS, SymbolicArray, as_objects
 from chainad.frontends.numpy.recorder import Guard, Ref, gradient_stopped
 from chainad.ir.program import Instruction, Program
-from chainad.ir.scalar_graph import NotScalarError, Number, Table
+from chainad.ir.scalar_graph import ExpressionDAG, NodeId, NotScalarError
 from chainad.structure import Ops
 from chainad.structure.linear_operators import RunningSum
 from chainad.structure.structure import Structure
@@ -38,7 +38,7 @@ class ScalarGraph:
 
     Attributes
     ----------
-    table : Table
+    dag : ExpressionDAG
         The operations, as far as they are written down.
     variables : tuple of int
         How many numbers each of the arguments that flow as data has.
@@ -54,13 +54,13 @@ class ScalarGraph:
         heads: the numbers of vertices are in topological order.
     """
 
-    table: Table
+    dag: ExpressionDAG
     variables: tuple[int, ...]
     inputs: tuple[Vertex, ...]
     outputs: tuple[Vertex, ...]
-    values: tuple[tuple[Number, ...], ...]
-    guard: Number
-    edges: tuple[tuple[Vertex, Vertex, Number], ...]
+    values: tuple[tuple[NodeId, ...], ...]
+    guard: NodeId
+    edges: tuple[tuple[Vertex, Vertex, NodeId], ...]
 
 
 def scalar_graph(
@@ -83,10 +83,10 @@ def scalar_graph(
     NotScalarError
         If it is too large for that, or calls what cannot be written so.
     """
-    table = Table()
+    dag = ExpressionDAG()
     flows = flowing(recording)
     _check(recording, flows)
-    values = _rerun(recording, flows, table, most)
+    values = _rerun(recording, flows, dag, most)
     vertices = _Vertices(linearized, [_looked_up(values, node) for node in nodes])
     edges = []
     everything = zip(linearized.graph.edges, linearized.recipes, recording.slots, strict=True)
@@ -95,19 +95,19 @@ def scalar_graph(
             continue
         heads, tails = vertices.of(edge.head), vertices.of(edge.tail)
         array = _looked_up(values, slot)
-        for row, col, number in _entries(table, edge.structure, recipe.ops, array):
+        for row, col, number in _entries(dag, edge.structure, recipe.ops, array):
             head, tail = heads[row], tails[col]
             if vertices.owner[head] == (edge.head, row) and head != tail:
                 edges.append((tail, head, number))
-        table.check(most)
+        dag.check(most)
     graph = linearized.graph
     return ScalarGraph(
-        table,
+        dag,
         tuple(int(np.prod(flow.shape, dtype=int)) for flow in flows.values()),
         tuple(v for k in graph.inputs for v in vertices.of(k)),
         tuple(v for k in graph.outputs for v in vertices.of(k)),
-        tuple(_numbers(table, _looked_up(values, ref)) for ref in recording.values),
-        _guard(table, recording.guards, values),
+        tuple(_numbers(dag, _looked_up(values, ref)) for ref in recording.values),
+        _guard(dag, recording.guards, values),
         tuple(edges),
     )
 
@@ -151,7 +151,7 @@ def _check(recording: Recording, flows: Mapping[int, Flow]) -> None:
 
 
 def _rerun(
-    recording: Recording, flows: Mapping[int, Flow], table: Table, most: float
+    recording: Recording, flows: Mapping[int, Flow], dag: ExpressionDAG, most: float
 ) -> dict[int, Any]:
     """Return the value of every call as symbols, or as it is where it depends on no argument."""
     values: dict[int, Any] = dict(recording.constants)
@@ -159,16 +159,16 @@ def _rerun(
     for number, flow in flows.items():
         size = int(np.prod(flow.shape, dtype=int))
         data = np.empty(size, object)
-        data[:] = [table.variable(count + n) for n in range(size)]
+        data[:] = [dag.variable(count + n) for n in range(size)]
         count += size
-        values[number] = SymbolicArray(table, data.reshape(flow.shape), flow.dtype)
+        values[number] = SymbolicArray(dag, data.reshape(flow.shape), flow.dtype)
     with np.errstate(all="ignore"):
         for step in recording.steps:
-            table.shares_reciprocals = step.number >= recording.formulas
+            dag.shares_reciprocals = step.number >= recording.formulas
             values[step.number] = _called(step, values)
             if np.shape(values[step.number]) != step.shape:
                 raise NotScalarError(f"the shape of {step.function.__name__} depends on numbers")
-            table.check(most)
+            dag.check(most)
     return values
 
 
@@ -202,40 +202,40 @@ def filled(value: Any, values: Mapping[int, Any]) -> Any:
     return value
 
 
-def _numbers(table: Table, value: Any) -> tuple[Number, ...]:
-    data = value.data if isinstance(value, SymbolicArray) else as_objects(table, value)
-    return tuple(x.number for x in data.ravel().tolist())
+def _numbers(dag: ExpressionDAG, value: Any) -> tuple[NodeId, ...]:
+    data = value.data if isinstance(value, SymbolicArray) else as_objects(dag, value)
+    return tuple(x.node for x in data.ravel().tolist())
 
 
-def _guard(table: Table, guards: Sequence[Guard], values: Mapping[int, Any]) -> Number:
+def _guard(dag: ExpressionDAG, guards: Sequence[Guard], values: Mapping[int, Any]) -> NodeId:
     """Return the node that tells whether all guards hold."""
-    holds = table.constant(True)
+    holds = dag.constant(True)
     for guard in guards:
         value = values[guard.number]
         if not isinstance(value, SymbolicArray) or guard.kind == "shape":
             continue
         found = [guard.found] if guard.kind == "truth" else np.ravel(guard.found).tolist()
         for number, wanted in zip(value.numbers, found, strict=True):
-            as_before = _is_same(table, number, wanted, guard.kind == "truth")
-            holds = table.apply(np.logical_and, holds, as_before)
+            as_before = _is_same(dag, number, wanted, guard.kind == "truth")
+            holds = dag.apply(np.logical_and, holds, as_before)
     return holds
 
 
-def _is_same(table: Table, number: Number, wanted: Any, as_truth: bool) -> Number:
+def _is_same(dag: ExpressionDAG, number: NodeId, wanted: Any, as_truth: bool) -> NodeId:
     """Return the node that tells whether a number is what it was; nan is nan, 0.0 is not -0.0."""
-    if as_truth and not table.is_truth(number):
-        number = table.apply(np.not_equal, number, table.constant(0.0))
-    if table.is_truth(number):
-        return number if wanted else table.apply(np.logical_not, number)
+    if as_truth and not dag.is_boolean(number):
+        number = dag.apply(np.not_equal, number, dag.constant(0.0))
+    if dag.is_boolean(number):
+        return number if wanted else dag.apply(np.logical_not, number)
     if wanted != wanted:  # noqa: PLR0124
-        return table.apply(np.isnan, number)
-    equal = table.apply(np.equal, number, table.constant(wanted))
+        return dag.apply(np.isnan, number)
+    equal = dag.apply(np.equal, number, dag.constant(wanted))
     if wanted != 0:
         return equal
-    sign = table.apply(np.signbit, number)
+    sign = dag.apply(np.signbit, number)
     if not np.signbit(wanted):
-        sign = table.apply(np.logical_not, sign)
-    return table.apply(np.logical_and, equal, sign)
+        sign = dag.apply(np.logical_not, sign)
+    return dag.apply(np.logical_and, equal, sign)
 
 
 class _Vertices:
@@ -248,17 +248,17 @@ class _Vertices:
     def __init__(self, linearized: Linearized, values: list[Any]) -> None:
         self.owner: dict[Vertex, tuple[int, int]] = {}
         self._of: list[list[Vertex]] = []
-        known: dict[Number, Vertex] = {}
+        known: dict[NodeId, Vertex] = {}
         graph = linearized.graph
         for v, node in enumerate(linearized.nodes):
             value = None if node is None or v in graph.outputs else values[node]
-            numbers: list[Number | None] = [None] * graph.size(v)
+            numbers: list[NodeId | None] = [None] * graph.size(v)
             if isinstance(value, SymbolicArray):
                 numbers = [*value.numbers]
             self._of.append([self._vertex(known, (v, n), k) for n, k in enumerate(numbers)])
 
     def _vertex(
-        self, known: dict[Number, Vertex], owner: tuple[int, int], number: Number | None
+        self, known: dict[NodeId, Vertex], owner: tuple[int, int], number: NodeId | None
     ) -> Vertex:
         if number is not None and number in known:
             return known[number]
@@ -273,12 +273,12 @@ class _Vertices:
 
 
 def _entries(
-    table: Table, structure: Structure, ops: Ops, array: Any
-) -> list[tuple[int, int, Number]]:
+    dag: ExpressionDAG, structure: Structure, ops: Ops, array: Any
+) -> list[tuple[int, int, NodeId]]:
     """Return row, column and number of every entry of a local Jacobian."""
     rows, cols = structure.entries()
     if structure.scale is not None:
-        numbers = [table.constant(structure.scale)] * rows.size
+        numbers = [dag.constant(structure.scale)] * rows.size
         return list(zip(rows.tolist(), cols.tolist(), numbers, strict=True))
     is_triangle = isinstance(array, RunningSum)
     if structure.action is not None:
@@ -287,12 +287,12 @@ def _entries(
         array = array.materialize()
     kept = _arranged(ops, array)
     shape = tuple(n if x in structure.stored else 1 for x, n in enumerate(structure.sizes))
-    data = kept.data if isinstance(kept, SymbolicArray) else as_objects(table, kept)
+    data = kept.data if isinstance(kept, SymbolicArray) else as_objects(dag, kept)
     spread = np.broadcast_to(data.reshape(shape), structure.sizes).ravel().tolist()
     return [
-        (row, col, x.number)
+        (row, col, x.node)
         for row, col, x in zip(rows.tolist(), cols.tolist(), spread, strict=True)
-        if not (is_triangle and table.values[x.number] == 0)
+        if not (is_triangle and dag.values[x.node] == 0)
     ]
 
 

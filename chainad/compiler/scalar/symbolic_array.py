@@ -15,14 +15,14 @@ import numpy as np
 from chainad.ir import array_functions as primitives
 from chainad.ir.positions import as_array
 from chainad.ir.scalar_graph import (
-    TRUTHS,
-    ZERO,
+    PREDICATES,
+    STRUCTURAL_ZERO,
     Expression,
+    ExpressionDAG,
     Function,
+    NodeId,
     NotScalarError,
-    Number,
-    Table,
-    same,
+    copy_scalar,
 )
 from chainad.rules.base import CONSTANT, RULES, normalize_axes
 from chainad.rules.elementwise import polygamma
@@ -34,10 +34,10 @@ Objects = Any  # an object array of expressions
 class SymbolicArray:
     """An array of expressions; `dtype` is that of the numbers they stand for."""
 
-    __slots__ = ("data", "dtype", "table")
+    __slots__ = ("dag", "data", "dtype")
 
-    def __init__(self, table: Table, data: Objects, dtype: np.dtype[Any]) -> None:
-        self.table = table
+    def __init__(self, dag: ExpressionDAG, data: Objects, dtype: np.dtype[Any]) -> None:
+        self.dag = dag
         self.data = data
         self.dtype = dtype
 
@@ -66,7 +66,7 @@ class SymbolicArray:
         if func in ELEMENTWISE and not kwargs:
             return self._elementwise(func, args)
         if func in _OWN:
-            return self._wrap(_OWN[func](self.table, *self._objects_in(args), **kwargs))
+            return self._wrap(_OWN[func](self.dag, *self._objects_in(args), **kwargs))
         if func in PLAIN:
             named = {k: v for k, v in kwargs.items() if k != "dtype"}
             return self._wrap(func(*self._objects_in(args), **self._objects_in(named)))
@@ -82,17 +82,17 @@ class SymbolicArray:
         return _BITWISE[ufunc]
 
     def _elementwise(self, function: Function, operands: tuple[Any, ...]) -> SymbolicArray:
-        table = self.table
+        dag = self.dag
         arrays = np.broadcast_arrays(*map(self.objects, operands))
         found = np.empty(arrays[0].shape, object)
         flat = [a.ravel().tolist() for a in arrays]
         numbers = [
-            table.expression(table.apply(function, *[x.number for x in group]))
+            dag.expression(dag.apply(function, *[x.node for x in group]))
             for group in zip(*flat, strict=True)
         ]
         found[...] = _filled(numbers, arrays[0].shape)
         return SymbolicArray(
-            table, found, np.dtype(bool) if function in TRUTHS else self._float(operands)
+            dag, found, np.dtype(bool) if function in PREDICATES else self._float(operands)
         )
 
     def _float(self, operands: tuple[Any, ...]) -> np.dtype[Any]:
@@ -103,7 +103,7 @@ class SymbolicArray:
         """Return an operand as an object array of expressions."""
         if isinstance(value, SymbolicArray):
             return value.data
-        return as_objects(self.table, value)
+        return as_objects(self.dag, value)
 
     def _objects_in(self, value: Any) -> Any:
         """Replace the symbols inside (nested) arguments by object arrays."""
@@ -116,7 +116,7 @@ class SymbolicArray:
         return value
 
     def _wrap(self, found: Any) -> SymbolicArray:
-        return symbols(self.table, found, self.dtype)
+        return symbols(self.dag, found, self.dtype)
 
     # ------------------------------------------------------------ as an array
 
@@ -138,9 +138,9 @@ class SymbolicArray:
         return self._wrap(self.data.T)
 
     @property
-    def numbers(self) -> list[Number]:
+    def numbers(self) -> list[NodeId]:
         """The nodes of all entries, in row-major order."""
-        return [x.number for x in self.data.ravel().tolist()]
+        return [x.node for x in self.data.ravel().tolist()]
 
     def __len__(self) -> int:
         return len(self.data)
@@ -164,8 +164,8 @@ class SymbolicArray:
         return self
 
     def stopped(self) -> SymbolicArray:
-        """Return the same numbers as nodes of their own: no functions of the inputs any more."""
-        return SymbolicArray(self.table, _each(self.table, same, self.data), self.dtype)
+        """Return the same values as nodes of their own: no functions of the inputs any more."""
+        return SymbolicArray(self.dag, _each(self.dag, copy_scalar, self.data), self.dtype)
 
     def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> SymbolicArray:
         dtype = np.dtype(dtype)
@@ -173,23 +173,23 @@ class SymbolicArray:
             return self
         if self.dtype.kind != "b" or dtype.kind != "f":
             raise NotScalarError(f"a conversion from {self.dtype} to {dtype}")
-        table = self.table
-        numbers = [table.expression(table.as_number(k)) for k in self.numbers]
-        return SymbolicArray(table, _filled(numbers, self.shape), dtype)
+        dag = self.dag
+        numbers = [dag.expression(dag.as_float(k)) for k in self.numbers]
+        return SymbolicArray(dag, _filled(numbers, self.shape), dtype)
 
 
-def symbols(table: Table, found: Any, dtype: np.dtype[Any]) -> SymbolicArray:
+def symbols(dag: ExpressionDAG, found: Any, dtype: np.dtype[Any]) -> SymbolicArray:
     """Return what a function made of object arrays, told by its nodes whether it is of truths."""
-    data = as_objects(table, found)
+    data = as_objects(dag, found)
     items = data.ravel().tolist()
-    if items and all(table.is_truth(x.number) for x in items):
+    if items and all(dag.is_boolean(x.node) for x in items):
         dtype = np.dtype(bool)
     elif dtype.kind == "b":
         dtype = np.dtype(float)
-    return SymbolicArray(table, data, dtype)
+    return SymbolicArray(dag, data, dtype)
 
 
-def as_objects(table: Table, value: Any) -> Objects:
+def as_objects(dag: ExpressionDAG, value: Any) -> Objects:
     """Return numbers and expressions as an object array of expressions."""
     if isinstance(value, Expression):
         return _filled([value], ())
@@ -197,8 +197,7 @@ def as_objects(table: Table, value: Any) -> Objects:
     if array.dtype.kind not in "fiubO":
         raise NotScalarError(f"an array of dtype {array.dtype}")
     items = [
-        x if type(x) is Expression else table.expression(table.number(x))
-        for x in array.ravel().tolist()
+        x if type(x) is Expression else dag.expression(dag.node(x)) for x in array.ravel().tolist()
     ]
     return _filled(items, array.shape)
 
@@ -276,80 +275,82 @@ _PRODUCTS: dict[Function, Callable[..., Objects]] = {
 }
 
 
-def _absent(table: Table, shape: tuple[int, ...]) -> Objects:
+def _absent(dag: ExpressionDAG, shape: tuple[int, ...]) -> Objects:
     found = np.empty(shape, object)
-    found.fill(table.expression(ZERO))
+    found.fill(dag.expression(STRUCTURAL_ZERO))
     return found
 
 
-def _place(table: Table, x: Objects, axis: int, where: Any, size: int) -> Objects:
-    found = _absent(table, (*x.shape[:axis], size, *x.shape[axis + 1 :]))
+def _place(dag: ExpressionDAG, x: Objects, axis: int, where: Any, size: int) -> Objects:
+    found = _absent(dag, (*x.shape[:axis], size, *x.shape[axis + 1 :]))
     found[(slice(None),) * axis + (primitives.key_of(where),)] = x
     return found
 
 
-def _segment_sum(table: Table, x: Objects, axis: int, segments: Any, size: int) -> Objects:
+def _segment_sum(dag: ExpressionDAG, x: Objects, axis: int, segments: Any, size: int) -> Objects:
     front = np.moveaxis(x, axis, 0)
-    found = _absent(table, (size, *front.shape[1:]))
+    found = _absent(dag, (size, *front.shape[1:]))
     for k, segment in enumerate(as_array(segments)):
         found[segment] = found[segment] + front[k]
     return np.moveaxis(found, 0, axis)
 
 
-def _sparse_dot(table: Table, values: Any, rows: Any, cols: Any, size: int, x: Any) -> Objects:
-    values, x = as_objects(table, values), as_objects(table, x)
-    found = _absent(table, (size, x.shape[1]))
+def _sparse_dot(
+    dag: ExpressionDAG, values: Any, rows: Any, cols: Any, size: int, x: Any
+) -> Objects:
+    values, x = as_objects(dag, values), as_objects(dag, x)
+    found = _absent(dag, (size, x.shape[1]))
     for value, row, col in zip(values, as_array(rows), as_array(cols), strict=True):
         found[row] = found[row] + value * x[col]
     return found
 
 
 def _mean(
-    table: Table, x: Objects, axis: Any = None, dtype: Any = None, out: Any = None,
+    dag: ExpressionDAG, x: Objects, axis: Any = None, dtype: Any = None, out: Any = None,
     keepdims: Any = False,
 ) -> Objects:  # fmt: skip
     total = np.asarray(np.sum(x, axis=axis, keepdims=bool(keepdims)), object)
-    return total / table.expression(table.constant(x.size / max(total.size, 1)))
+    return total / dag.expression(dag.constant(x.size / max(total.size, 1)))
 
 
 def _deviation(root: bool) -> Callable[..., Objects]:
     def deviation(
-        table: Table, x: Objects, axis: Any = None, dtype: Any = None, out: Any = None,
+        dag: ExpressionDAG, x: Objects, axis: Any = None, dtype: Any = None, out: Any = None,
         ddof: Any = 0, keepdims: Any = False, *, correction: Any = None,
     ) -> Objects:  # fmt: skip
-        centred = x - _mean(table, x, axis, keepdims=True)
+        centred = x - _mean(dag, x, axis, keepdims=True)
         total = np.asarray(np.sum(centred * centred, axis=axis, keepdims=bool(keepdims)), object)
         count = x.size / max(total.size, 1) - (ddof if correction is None else correction)
-        found = total / table.expression(table.constant(count))
-        return _each(table, np.sqrt, found) if root else found
+        found = total / dag.expression(dag.constant(count))
+        return _each(dag, np.sqrt, found) if root else found
 
     return deviation
 
 
 def _norm(
-    table: Table, x: Objects, ord: Any = None, axis: Any = None, keepdims: Any = False
+    dag: ExpressionDAG, x: Objects, ord: Any = None, axis: Any = None, keepdims: Any = False
 ) -> Objects:
     if not (ord is None or (ord == "fro" and x.ndim == 2) or (ord == 2 and _is_vector(x, axis))):
         raise NotScalarError(f"np.linalg.norm with ord={ord!r}")
-    return _each(table, np.sqrt, np.sum(x * x, axis=axis, keepdims=bool(keepdims)))
+    return _each(dag, np.sqrt, np.sum(x * x, axis=axis, keepdims=bool(keepdims)))
 
 
 def _is_vector(x: Objects, axis: Any) -> bool:
     return (axis is None and x.ndim == 1) or isinstance(axis, (int, np.integer))
 
 
-def _each(table: Table, function: Function, x: Any) -> Objects:
-    array = as_objects(table, x)
-    items = [table.expression(table.apply(function, e.number)) for e in array.ravel().tolist()]
+def _each(dag: ExpressionDAG, function: Function, x: Any) -> Objects:
+    array = as_objects(dag, x)
+    items = [dag.expression(dag.apply(function, e.node)) for e in array.ravel().tolist()]
     return _filled(items, array.shape)
 
 
 def _extreme(function: np.ufunc) -> Callable[..., Objects]:
     def extreme(
-        table: Table, x: Objects, axis: Any = None, out: Any = None, keepdims: Any = False
+        dag: ExpressionDAG, x: Objects, axis: Any = None, out: Any = None, keepdims: Any = False
     ) -> Objects:
         def larger(a: Expression, b: Expression) -> Expression:
-            return table.expression(table.apply(function, a.number, b.number))
+            return dag.expression(dag.apply(function, a.node, b.node))
 
         pairwise: Any = np.frompyfunc(larger, 2, 1)
         axes = normalize_axes(axis, x.ndim)
