@@ -301,7 +301,7 @@ def _as_arrays_if_quicker(
         raise NotBatchableError(f"backend={of.how.backend!r}")
     group = _as_scalars(of, args, kwargs)
     assert group.program is not None
-    lines, calls = len(group.program.ssa.instructions), len(group.found.recording.steps)
+    lines, calls = len(group.program.ssa.instructions), len(group.found.recording.calls)
     return group if lines < max(SMALL, LINES_PER_CALL * calls) else _as_arrays(of, args, kwargs)
 
 

@@ -18,7 +18,7 @@ from chainad.backends.numpy.hoist import HoistedProgram, multiplications_in
 from chainad.compiler.loops.replay_loops import replay_by_loops
 from chainad.compiler.passes.constant_hoisting import hoist_constants
 from chainad.compiler.recording.recording import Recording
-from chainad.compiler.recording.replay import Replay, RequestedOutput, build
+from chainad.compiler.recording.replay import Replay, RequestedOutput, build_replay
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars, lower_to_scalars
 from chainad.compiler.scalar.replay_scalar import single
 from chainad.compiler.stacking.stack_program import stack_isomorphic
@@ -83,7 +83,7 @@ def record(
         run_into = _runner(prepared.program, found.recording)
         buffers = _no_buffers if wants_value else _buffers(of, found, prepared.forms)
         wanted = RequestedOutput(wants_value, found.is_tuple, run_into, blocks, buffers)
-    return Replayed(*build(found.recording, wanted), planned(found))
+    return Replayed(*build_replay(found.recording, wanted), planned(found))
 
 
 def planned(found: Recorded) -> Callable[[], Plan | ChunkedPlan]:
@@ -123,7 +123,7 @@ def _runner(program: Program, recording: Recording) -> Callable[[Sequence[Any], 
 def _watched(recording: Recording) -> list[int]:
     """Return one slot for every array that may lie in memory that a user can name."""
     # What a ufunc returns is nobody's but the call's.
-    made = {step.number for step in recording.steps if isinstance(step.function, np.ufunc)}
+    made = {step.number for step in recording.calls if isinstance(step.function, np.ufunc)}
     found: dict[Any, int] = {}
     for k, slot in enumerate(recording.slots):
         if slot is not None and not (isinstance(slot, Ref) and slot.number in made):
@@ -187,7 +187,7 @@ def _fitting(shape: tuple[int, ...], dtype: np.dtype[Any], out: Any) -> list[Any
 def _as_scalars(of: Differentiator, found: Recorded, wants_value: bool) -> Replayed:
     """Return a replay on single numbers, if that is what was asked for, or quicker."""
     slots = [slot for slot in found.recording.slots if slot is not None]
-    calls = len(found.recording.steps) + len(slots)
+    calls = len(found.recording.calls) + len(slots)
     most = inf
     if of.how.backend == "auto":
         most = min(LONGEST, LINES_PER_CALL * calls)

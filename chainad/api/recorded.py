@@ -19,7 +19,7 @@ from chainad.compiler.recording.arguments import (
     ScalarSpec,
     record_argument,
 )
-from chainad.compiler.recording.recording import Recording, finish
+from chainad.compiler.recording.recording import Recording, finish_recording
 from chainad.compiler.scalar.scalarize import MANY as LARGEST
 from chainad.errors import TraceError
 from chainad.frontends.numpy.recorded_values import RecordedValue, box_recorded
@@ -111,7 +111,7 @@ def recorded(
                 else assembler(run, prepared.forms, of.how.output, of.how.is_single)
             )
             nodes = tuple([_node(entry.value) for entry in run.tape.entries])
-        found = finish(recorder, (positional, named), values, slots, ambient, formulas)
+        found = finish_recording(recorder, (positional, named), values, slots, ambient, formulas)
     return Recorded(
         found,
         linearized,

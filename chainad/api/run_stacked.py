@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainad.api.recorded import Recorded
-from chainad.compiler.recording.recording import Step
+from chainad.compiler.recording.recording import RecordedCall
 from chainad.compiler.scalar.scalarize import filled
 from chainad.compiler.vectorize import BatchedArray, NotBatchableError
 from chainad.frontends.numpy.recorder import Guard, Ref
@@ -42,7 +42,7 @@ def run_stacked(
     kinds += [found.block_kinds[k] for k in range(len(shapes) - len(kinds))]
     outputs = [np.empty((count, *s), kind) for s, kind in zip(shapes, kinds, strict=True)]
     holds = np.ones(count, bool)
-    size = sum(prod(step.shape) for step in found.recording.steps) + sum(map(prod, shapes))
+    size = sum(prod(step.shape) for step in found.recording.calls) + sum(map(prod, shapes))
     chunk = min(max(CACHE // max(size, 1), 1), MOST)
     with np.errstate(all="ignore"):
         for first in range(0, count, chunk):
@@ -66,7 +66,7 @@ def _run(
     recording, prepared = found.recording, found.prepared
     assert prepared is not None
     values: dict[int, Any] = {**recording.constants, **inputs}
-    for step in recording.steps:
+    for step in recording.calls:
         values[step.number] = _called(step, values)
     slots = [values[x.number] if isinstance(x, Ref) else x for x in recording.slots]
     arrays = iter(prepared.run(slots))
@@ -75,7 +75,7 @@ def _run(
     return [*results, *blocks], _holds(recording.guards, values, count)
 
 
-def _called(step: Step, values: Mapping[int, Any]) -> Any:
+def _called(step: RecordedCall, values: Mapping[int, Any]) -> Any:
     args, kwargs = filled(step.args, values), filled(step.kwargs, values)
     result = step.function(*args, **kwargs)
     depends = any(isinstance(values[k], BatchedArray) for k in step.reads)

@@ -1,1 +1,18 @@
-"""Compiler."""
+"""From call graphs and plans to programs: all that is decided before a backend emits code.
+
+cse               common-subexpression elimination in graphs, recordings and programs
+complex_lift      local Jacobians between complex values as ones between real and imaginary parts
+linearize         call graph to linear graph, and the entries of its local Jacobians
+contract          products and sums of structures as instructions
+assemble          sums of placed terms as one scatter
+emit_results      the instructions that return dense, sparse or structured results
+lower             plan to program; runs the passes
+chunked_programs  a plan in chunks, a program for each
+matrix_free       products with a Jacobian that is never accumulated
+passes/           builder and passes of programs
+stacking/         isomorphic calls as one, on stacked arrays
+recording/        what a compiled function replays
+scalar/           recordings as operations on single scalars
+loops/            programs as loops over the entries of arrays
+vectorize         a recording on many points at once
+"""

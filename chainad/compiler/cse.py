@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from chainad.compiler.recording.recording import Recording, Step
+from chainad.compiler.recording.recording import RecordedCall, Recording
 from chainad.frontends.numpy.recorder import Ref
 from chainad.ir.graph import Argument, Graph, Node, freeze
 from chainad.ir.ops import Copy, Scatter
@@ -110,26 +110,26 @@ def eliminate_common_formulas(recording: Recording) -> Recording:
     Calls of the function itself stay: what it returns twice is two arrays.
     """
     numbers = ValueNumbers()
-    steps: list[Step] = []
-    for step in recording.steps:
-        args = _renumbered(step.args, numbers)
-        key = _key_of_step(step, args)
-        first = step.number if key is None else numbers.first(key, step.number)
-        if first != step.number and step.number >= recording.formulas:
-            numbers[step.number] = first
+    calls: list[RecordedCall] = []
+    for call in recording.calls:
+        args = _renumbered(call.args, numbers)
+        key = _key_of_call(call, args)
+        first = call.number if key is None else numbers.first(key, call.number)
+        if first != call.number and call.number >= recording.first_formula:
+            numbers[call.number] = first
             continue
-        steps.append(replace(step, args=args, kwargs=_renumbered(step.kwargs, numbers)))
+        calls.append(replace(call, args=args, kwargs=_renumbered(call.kwargs, numbers)))
     guards = [replace(each, number=numbers[each.number]) for each in recording.guards]
     slots = tuple(_renumbered(slot, numbers) for slot in recording.slots)
-    return replace(recording, steps=tuple(steps), guards=tuple(guards), slots=slots)
+    return replace(recording, calls=tuple(calls), guards=tuple(guards), slots=slots)
 
 
-def _key_of_step(step: Step, args: tuple[Any, ...]) -> Hashable | None:
+def _key_of_call(call: RecordedCall, args: tuple[Any, ...]) -> Hashable | None:
     """Return what equal calls have in common; None for a call that may do more than compute.
 
     The state of np.errstate is no part of it: the first call has given all warnings.
     """
-    if not isinstance(step.function, np.ufunc) or step.kwargs:
+    if not isinstance(call.function, np.ufunc) or call.kwargs:
         return None
     operands: list[Hashable] = []
     for arg in args:
@@ -139,7 +139,7 @@ def _key_of_step(step: Step, args: tuple[Any, ...]) -> Hashable | None:
             operands.append((type(arg), repr(arg)))
         else:
             return None
-    return step.function, tuple(operands)
+    return call.function, tuple(operands)
 
 
 def _renumbered(value: Any, numbers: Mapping[int, int]) -> Any:

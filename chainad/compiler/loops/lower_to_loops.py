@@ -9,7 +9,7 @@ import numpy as np
 
 from chainad.backends.scalar_expressions import loop_template
 from chainad.compiler.loops.loop_builder import ABSENT, LoopBuilder, Value, View, row_major
-from chainad.compiler.recording.recording import Recording, Step, refs_in
+from chainad.compiler.recording.recording import RecordedCall, Recording, refs_in
 from chainad.compiler.scalar.scalarize import filled, flowing
 from chainad.compiler.scalar.symbolic_array import ELEMENTWISE, UFUNCS
 from chainad.frontends.numpy.recorder import Ref, gradient_stopped
@@ -64,7 +64,7 @@ def lower_to_loops(
     """
     if any(guard.kind != "shape" for guard in recording.guards):
         raise NotScalarError("a branch depends on the numbers")
-    if len(recording.steps) + len(program.instructions) > _MAX_OPERATIONS:
+    if len(recording.calls) + len(program.instructions) > _MAX_OPERATIONS:
         raise NotScalarError(f"it takes more than {_MAX_OPERATIONS} operations")
     builder = LoopBuilder()
     values: dict[int, Any] = {}
@@ -74,7 +74,7 @@ def lower_to_loops(
     for number, array in recording.constants.items():
         _check_dtype(array.dtype)
         values[number] = builder.input(array.shape)
-    for step in recording.steps:
+    for step in recording.calls:
         values[step.number] = _called(builder, step, values)
     registers = _executed(builder, program, recording.slots, values)
     results: list[Value] = []
@@ -96,7 +96,7 @@ def _addresses(value: Value) -> Any:
 # ---------------------------------------------------------------------- calls
 
 
-def _called(builder: LoopBuilder, step: Step, values: Mapping[int, Any]) -> Any:
+def _called(builder: LoopBuilder, step: RecordedCall, values: Mapping[int, Any]) -> Any:
     function, name = step.function, getattr(step.function, "__name__", str(step.function))
     if step.dtype is None or step.dtype.kind not in "fb":
         raise NotScalarError(f"np.{name} makes {step.dtype}")
@@ -134,7 +134,7 @@ def _number(value: Any) -> Value:
     raise NotScalarError(f"an operand of type {type(value).__name__}")
 
 
-def _moved(builder: LoopBuilder, step: Step, known: Mapping[int, Any]) -> Value:
+def _moved(builder: LoopBuilder, step: RecordedCall, known: Mapping[int, Any]) -> Value:
     """Run a function that only moves entries on their addresses."""
     places = _MOVING[step.function]
     operands = [k for place in places if place < len(step.args) for k in refs_in(step.args[place])]

@@ -1,1 +1,8 @@
-"""Passes."""
+"""Building programs, and the passes over them.
+
+peephole          one instruction, simplified by the instructions that define its inputs
+program_builder   appends instructions: hash-consed, after peephole optimisation
+layout            transposes are hoisted to where they are views
+batch_last        long batches of small blocks get the batch as their last axis
+constant_hoisting what depends on constant slots alone is computed once
+"""

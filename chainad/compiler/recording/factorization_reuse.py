@@ -1,4 +1,4 @@
-"""Solves share their factorisation with the operators of their local Jacobians."""
+"""Factorisation reuse: solves and the operators of their Jacobians factorise a matrix once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from chainad.compiler.recording.recording import Step
+from chainad.compiler.recording.recording import RecordedCall
 from chainad.frontends.numpy.recorder import Ref
 from chainad.rules.linear_algebra import InverseFormula
 from chainad.structure.linear_operators import Operator
@@ -16,9 +16,9 @@ from chainad.structure.linear_operators import Operator
 
 @dataclass(frozen=True)
 class FactorizedSolve:
-    """What calls instead of `np.linalg.solve`: the value `number` is the inverse, factorised.
+    """Replaces `np.linalg.solve` by a product with the inverse as an operator, value `number`.
 
-    That is the value `known`, if there is one.
+    That operator is the value `known`, if there is one already.
     """
 
     number: int
@@ -29,54 +29,60 @@ class FactorizedSolve:
         return self.inverse(a).jvp(b)
 
 
-def reuse_factorizations(steps: Sequence[Step], dtypes: Mapping[int, np.dtype[Any]]) -> list[Step]:
-    """Return steps in which a matrix that is solved with and inverted is factorised once.
+def reuse_factorizations(
+    calls: Sequence[RecordedCall], dtypes: Mapping[int, np.dtype[Any]]
+) -> list[RecordedCall]:
+    """Return calls in which a matrix that is solved with and inverted is factorised once.
 
-    `dtypes` are those of the values that are no steps.
+    `dtypes` are those of the values that are not results of calls.
     """
-    known = {step.number: step for step in steps}
-    dtypes = {**dtypes, **{n: step.dtype for n, step in known.items() if step.dtype is not None}}
-    pairs: dict[int, Step] = {}
-    for step in steps:
-        solve = _solve_of(step, known, dtypes)
+    known = {call.number: call for call in calls}
+    dtypes = {**dtypes, **{n: call.dtype for n, call in known.items() if call.dtype is not None}}
+    pairs: dict[int, RecordedCall] = {}
+    for call in calls:
+        solve = _solve_of(call, known, dtypes)
         if solve is not None:
-            pairs.setdefault(solve.number, step)
+            pairs.setdefault(solve.number, call)
     inverses: dict[int, int] = {}
-    shared: dict[int, Step] = {}
-    for number, step in sorted(pairs.items()):  # in the order in which the solutions are needed
-        matrix, formula = step.args[1].number, _formula(step)
-        function = FactorizedSolve(step.number, formula.inverse, inverses.get(matrix))
-        inverses.setdefault(matrix, step.number)
+    shared: dict[int, RecordedCall] = {}
+    for number, call in sorted(pairs.items()):  # in the order in which the solutions are needed
+        matrix, formula = call.args[1].number, _formula(call)
+        function = FactorizedSolve(call.number, formula.inverse, inverses.get(matrix))
+        inverses.setdefault(matrix, call.number)
         shared[number] = replace(known[number], function=function)
-    dropped = {step.number for step in pairs.values()}
-    return [shared.get(step.number) or _alone(step) for step in steps if step.number not in dropped]
+    dropped = {call.number for call in pairs.values()}
+    return [
+        shared.get(call.number) or _of_matrix_alone(call)
+        for call in calls
+        if call.number not in dropped
+    ]
 
 
-def needs(step: Step) -> tuple[int, ...]:
-    """Return the values that a call really needs: an operator of a solve not its solution."""
-    return _alone(step).reads
+def required_reads(call: RecordedCall) -> tuple[int, ...]:
+    """Return the values that a call depends on; the operator of a solve needs no solution."""
+    return _of_matrix_alone(call).reads
 
 
-def _alone(step: Step) -> Step:
+def _of_matrix_alone(call: RecordedCall) -> RecordedCall:
     """Return a call that makes the operator of a solve as one of the matrix alone."""
-    formula = _formula(step)
+    formula = _formula(call)
     if not isinstance(formula, InverseFormula):
-        return step
-    return replace(step, function=formula.of_matrix, args=step.args[1:2])
+        return call
+    return replace(call, function=formula.of_matrix, args=call.args[1:2])
 
 
-def _formula(step: Step) -> Any:
-    return getattr(step.function, "__wrapped__", step.function)
+def _formula(call: RecordedCall) -> Any:
+    return getattr(call.function, "__wrapped__", call.function)
 
 
 def _solve_of(
-    step: Step, known: Mapping[int, Step], dtypes: Mapping[int, np.dtype[Any]]
-) -> Step | None:
-    """Return the solve whose operator a step makes, if one factorisation gives the same numbers."""
-    formula = _formula(step)
+    call: RecordedCall, known: Mapping[int, RecordedCall], dtypes: Mapping[int, np.dtype[Any]]
+) -> RecordedCall | None:
+    """Return the solve whose operator a call makes, if one factorisation gives the same numbers."""
+    formula = _formula(call)
     if not isinstance(formula, InverseFormula) or len(formula.shape) != 2:
         return None
-    y, a, b = step.args
+    y, a, b = call.args
     solve = known.get(y.number) if isinstance(y, Ref) else None
     if solve is None or solve.function is not np.linalg.solve or solve.kwargs:
         return None

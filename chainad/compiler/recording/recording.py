@@ -1,4 +1,4 @@
-"""Recordings: what one run of a function did on plain numbers, without the numbers."""
+"""Recordings: the calls that one run of a function made on plain arrays, without the arrays."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from chainad.frontends.numpy.recorder import Guard, Recorder, Ref, Static, is_sh
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class RecordedCall:
     """A call of `function`, with a `Ref` for every recorded value among its arguments.
 
     Its result is the value `number`, of this shape and dtype (`is_scalar`: a NumPy scalar, not an
-    array; dtype None: several arrays, or an operator). `state` is that of np.errstate, None where
-    the function had not touched it.
+    array; dtype None: several arrays, or an operator). `errstate` is that of NumPy, None where the
+    function had not changed it.
     """
 
     number: int
@@ -28,7 +28,7 @@ class Step:
     shape: tuple[int, ...]
     dtype: np.dtype[Any] | None
     is_scalar: bool
-    state: tuple[str, ...] | None
+    errstate: tuple[str, ...] | None
 
     @property
     def reads(self) -> tuple[int, ...]:
@@ -42,53 +42,60 @@ class Recording:
 
     Values are numbered. `arguments` tells where the first ones are found; `constants` are arrays
     that the function took from elsewhere, by reference; `guards` and `statics` are checked at each
-    call. The calls from number `formulas` on are those of the local Jacobians. `values` are what
-    the function returns, `slots` the numbers of the local Jacobians, by edge: a `Ref`, an object,
-    or None where it is not needed.
+    call. The calls from number `first_formula` on are those of the local Jacobians. `values` are
+    what the function returns, `slots` the stored arrays of the local Jacobians, by edge: a `Ref`,
+    an object, or None where it is not needed.
     """
 
     arguments: tuple[ContainerSpec, ContainerSpec]
     constants: Mapping[int, Any]
-    steps: tuple[Step, ...]
+    calls: tuple[RecordedCall, ...]
     guards: tuple[Guard, ...]
     statics: tuple[Static, ...]
     values: tuple[Ref, ...]
     slots: tuple[Any, ...]
-    formulas: int
+    first_formula: int
 
 
-def finish(
+def finish_recording(
     recorder: Recorder,
     arguments: tuple[ContainerSpec, ContainerSpec],
     values: tuple[Ref, ...],
     slots: tuple[Any, ...],
     ambient: tuple[str, ...],
-    formulas: int,
+    first_formula: int,
 ) -> Recording:
-    """Return the recording of a recorder; `ambient` is the state of np.errstate it began in."""
+    """Return what a recorder recorded; `ambient` is the state of np.errstate it began in."""
     constants: dict[int, Any] = {}
-    steps: list[Step] = []
+    calls: list[RecordedCall] = []
     for number, entry in enumerate(recorder.entries[recorder.n_inputs :], recorder.n_inputs):
         if number in recorder.references:
-            held = recorder.references[number]
+            array = recorder.references[number]
             # What the function overwrote was its own scratch memory.
-            constants[number] = entry.value if recorder.changed(number) else held
+            constants[number] = entry.value if recorder.changed(number) else array
         elif entry.template is not None:
-            value, state = entry.value, entry.key
-            steps.append(
-                Step(
+            value, errstate = entry.value, entry.key
+            calls.append(
+                RecordedCall(
                     number,
                     entry.function,
                     *entry.template,
                     getattr(value, "shape", ()),
                     getattr(value, "dtype", None),
                     isinstance(value, np.generic),
-                    None if state is None or state == ambient else state,  # type: ignore[arg-type]
+                    None if errstate in (None, ambient) else errstate,  # type: ignore[arg-type]
                 )
             )
     statics = tuple(each for each in recorder.statics if is_shared(each))
     return Recording(
-        arguments, constants, tuple(steps), tuple(recorder.guards), statics, values, slots, formulas
+        arguments,
+        constants,
+        tuple(calls),
+        tuple(recorder.guards),
+        statics,
+        values,
+        slots,
+        first_formula,
     )
 
 

@@ -1,8 +1,8 @@
-"""Source: a recording as one straight-line Python function.
+"""Replay: a recording as the source of one straight-line Python function.
 
-What is executed is what `source` prints. Calls whose results are read neither by a result nor by a
-guard are left out. The function returns MISS where the arguments, or what was read off values, are
-not as recorded.
+What is executed is what `source` prints. Calls that neither a result nor a guard depends on are
+dropped. The function returns MISS where the arguments, or what was read off values, are not as
+recorded.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 from chainad.compiler.cse import eliminate_common_formulas
 from chainad.compiler.recording.arguments import argument_checks, array_specs
 from chainad.compiler.recording.expressions import Names, expression, is_quiet
-from chainad.compiler.recording.factorization_reuse import needs, reuse_factorizations
+from chainad.compiler.recording.factorization_reuse import required_reads, reuse_factorizations
 from chainad.compiler.recording.multiply_reduce import fuse_multiply_reduce
-from chainad.compiler.recording.recording import Recording, Step, refs_in
+from chainad.compiler.recording.recording import RecordedCall, Recording, refs_in
 from chainad.compiler.stacking.stack_recording import StackedCalls, read_outside, stack_formulas
 from chainad.frontends.numpy.recorder import Guard, Ref
 
@@ -27,16 +27,16 @@ MISS: Any = object()
 
 Replay = Callable[..., Any]  # of args, kwargs and out
 
-# Results of so many bytes are let go as soon as nothing needs them.
-LARGE = 1 << 12
+# Smaller results are not freed before the replay returns.
+_MIN_FREED_BYTES = 1 << 12
 
 
 @dataclass(frozen=True)
 class RequestedOutput:
-    """What a replay returns: `value` says whether the function's values, too.
+    """What a replay returns: the Jacobian, and with `value` what the function returns, too.
 
-    `run` takes the numbers of the local Jacobians and what `buffers` makes of `out=`, and `blocks`
-    makes the Jacobians of its results.
+    `run` takes the stored arrays of the local Jacobians and what `buffers` returns for `out=`, and
+    `blocks` makes the Jacobians of its results.
     """
 
     value: bool
@@ -46,45 +46,51 @@ class RequestedOutput:
     buffers: Callable[[Any], Any]
 
 
-def source(recording: Recording, wanted: RequestedOutput) -> tuple[str, dict[str, Any]]:
+def replay_source(recording: Recording, requested: RequestedOutput) -> tuple[str, dict[str, Any]]:
     """Return a recording as Python source, and the names that it needs."""
     recording = eliminate_common_formulas(recording)
     ndims = {number: np.ndim(array) for number, array in recording.constants.items()}
-    ndims |= {step.number: len(step.shape) for step in recording.steps if step.dtype is not None}
+    ndims |= {call.number: len(call.shape) for call in recording.calls if call.dtype is not None}
     arrays = array_specs(recording.arguments)
     names = Names(ndims | {number: len(array.shape) for number, array in arrays.items()})
     names.objects |= {"np": np, "ndarray": np.ndarray, "MISS": MISS}
     lines = argument_checks(*recording.arguments, names.constant)
     for static in recording.statics:
-        array, numbers = names.constant(static.array), static.entries
-        lines += [f"if {_differs(array, numbers, names)}:", "    return MISS"]
+        array, entries = names.constant(static.array), static.entries
+        lines += [f"if {_differs(array, entries, names)}:", "    return MISS"]
     for number, array in recording.constants.items():
         names.objects[f"v{number}"] = array
-    lines += _steps(recording, wanted, names)
-    slots = ", ".join(names.spell(slot) for slot in recording.slots)
-    names.objects |= {"run": wanted.run, "blocks": wanted.blocks, "buffers": wanted.buffers}
+    lines += _calls(recording, requested, names)
+    slots = ", ".join(names.argument(slot) for slot in recording.slots)
+    names.objects |= {
+        "run": requested.run,
+        "blocks": requested.blocks,
+        "buffers": requested.buffers,
+    }
     lines.append(f"jacobian = blocks(run([{slots}], None if out is None else buffers(out)))")
-    values = [_owned(recording, ref, names) for ref in recording.values] if wanted.value else []
-    value = f"({', '.join(values)},)" if wanted.is_tuple and values else (*values, "()")[0]
-    lines.append(f"return {value if wanted.value else None}, jacobian")
+    values = (
+        [_unaliased(recording, ref, names) for ref in recording.values] if requested.value else []
+    )
+    value = f"({', '.join(values)},)" if requested.is_tuple and values else (*values, "()")[0]
+    lines.append(f"return {value if requested.value else None}, jacobian")
     body = "\n    ".join(lines)
     return f"def replay(args, kwargs, out=None):\n    {body}\n", names.objects
 
 
-def build(recording: Recording, wanted: RequestedOutput) -> tuple[Replay, str]:
+def build_replay(recording: Recording, requested: RequestedOutput) -> tuple[Replay, str]:
     """Return a function from arguments to value (or None) and Jacobian, or MISS; and its source."""
-    text, objects = source(recording, wanted)
+    text, objects = replay_source(recording, requested)
     exec(compile(text, "<chainad replay>", "exec"), objects)
     replay: Replay = objects["replay"]
     return replay, text
 
 
-def _steps(recording: Recording, wanted: RequestedOutput, names: Names) -> list[str]:
+def _calls(recording: Recording, requested: RequestedOutput, names: Names) -> list[str]:
     """Return the lines of all calls that are needed, and of the guards between them."""
-    results = [*recording.slots, *(recording.values if wanted.value else ())]
+    results = [*recording.slots, *(recording.values if requested.value else ())]
     always = {*refs_in(results), *(guard.number for guard in recording.guards)}
     kept = reuse_factorizations(_needed(recording, results), _dtypes(recording))
-    if all(guard.kind == "shape" for guard in recording.guards):  # none hangs on the last digits
+    if all(guard.kind == "shape" for guard in recording.guards):  # none depends on rounding
         kept = fuse_multiply_reduce(kept, always)
     last = _last_uses(kept, always)
     lines: list[str] = []
@@ -92,45 +98,45 @@ def _steps(recording: Recording, wanted: RequestedOutput, names: Names) -> list[
     guards = iter([*recording.guards, None])
     guard = next(guards)
     block: list[str] = []
-    known = {step.number: step for step in kept}
+    known = {call.number: call for call in kept}
     bounds: dict[int, float] = {}
 
-    def close() -> None:
+    def end_block() -> None:
         nonlocal block
         if block and state is not None:
-            lines.append(f"with np.errstate({_spelled(state)}):")
+            lines.append(f"with np.errstate({_errstate_keywords(state)}):")
             lines.extend(f"    {line}" for line in block)
         else:
             lines.extend(block)
         block = []
 
-    def enter(steps: Sequence[Step]) -> None:
+    def enter_errstate(calls: Sequence[RecordedCall]) -> None:
         nonlocal state
-        are_quiet = [is_quiet(step, bounds) for step in steps]
-        wants = state if all(are_quiet) else steps[0].state
-        if wants != state:
-            close()
-            state = wants
+        are_quiet = [is_quiet(call, bounds) for call in calls]
+        needed = state if all(are_quiet) else calls[0].errstate
+        if needed != state:
+            end_block()
+            state = needed
 
     stacks, rest = stack_formulas(recording, kept)
     read = read_outside(stacks, rest, results)
     stack_names: dict[tuple[int, ...], str] = {}
-    first = sum(step.number < recording.formulas for step in rest)
-    calls: list[Step | StackedCalls] = [*rest[:first], *stacks, *rest[first:]]
-    for step in calls:
-        if isinstance(step, StackedCalls):
-            enter(step.steps)
-            block += step.lines(len(stack_names), names, stack_names, read)
+    first = sum(call.number < recording.first_formula for call in rest)
+    schedule: list[RecordedCall | StackedCalls] = [*rest[:first], *stacks, *rest[first:]]
+    for call in schedule:
+        if isinstance(call, StackedCalls):
+            enter_errstate(call.calls)
+            block += call.lines(len(stack_names), names, stack_names, read)
             continue
-        while guard is not None and guard.position <= step.number:
+        while guard is not None and guard.position <= call.number:
             block += _guard(guard, names)
             guard = next(guards)
-        enter((step,))
-        block.append(f"v{step.number} = {expression(step, names)}")
-        over = [k for k in step.reads if last.get(k) == step.number and _is_large(known.get(k))]
-        if over:
-            block.append("del " + ", ".join(f"v{k}" for k in sorted(set(over))))
-    close()
+        enter_errstate((call,))
+        block.append(f"v{call.number} = {expression(call, names)}")
+        dead = [k for k in call.reads if last.get(k) == call.number and _is_large(known.get(k))]
+        if dead:
+            block.append("del " + ", ".join(f"v{k}" for k in sorted(set(dead))))
+    end_block()
     while guard is not None:
         lines += _guard(guard, names)
         guard = next(guards)
@@ -138,33 +144,33 @@ def _steps(recording: Recording, wanted: RequestedOutput, names: Names) -> list[
 
 
 def _dtypes(recording: Recording) -> dict[int, Any]:
-    """Return the dtypes of the values that are no results of calls."""
+    """Return the dtypes of the values that are not results of calls."""
     arrays = {**recording.constants, **array_specs(recording.arguments)}
     return {number: array.dtype for number, array in arrays.items()}
 
 
-def _needed(recording: Recording, results: Iterable[Any]) -> list[Step]:
+def _needed(recording: Recording, results: Iterable[Any]) -> list[RecordedCall]:
     needed = {*refs_in(list(results)), *(guard.number for guard in recording.guards)}
     kept = []
-    for step in reversed(recording.steps):
-        if step.number in needed:
-            needed.update(needs(step))
-            kept.append(step)
+    for call in reversed(recording.calls):
+        if call.number in needed:
+            needed.update(required_reads(call))
+            kept.append(call)
     return kept[::-1]
 
 
-def _last_uses(steps: Sequence[Step], always: set[int]) -> dict[int, int]:
-    found = {k: step.number for step in steps for k in step.reads}
+def _last_uses(calls: Sequence[RecordedCall], always: set[int]) -> dict[int, int]:
+    found = {k: call.number for call in calls for k in call.reads}
     return {k: n for k, n in found.items() if k not in always}
 
 
-def _is_large(step: Step | None) -> bool:
-    if step is None or step.dtype is None:
+def _is_large(call: RecordedCall | None) -> bool:
+    if call is None or call.dtype is None:
         return False
-    return math.prod(step.shape) * step.dtype.itemsize >= LARGE
+    return math.prod(call.shape) * call.dtype.itemsize >= _MIN_FREED_BYTES
 
 
-def _spelled(state: tuple[str, ...]) -> str:
+def _errstate_keywords(state: tuple[str, ...]) -> str:
     keys = ("divide", "over", "under", "invalid")
     assert tuple(np.geterr()) == keys
     return ", ".join(f"{key}={value!r}" for key, value in zip(keys, state, strict=True))
@@ -184,15 +190,15 @@ def _guard(guard: Guard, names: Names) -> list[str]:
     return [f"if {test}:", "    return MISS"]
 
 
-def _differs(name: str, numbers: Any, names: Names) -> str:
-    """Return a test that is true unless an array has these very numbers, bit by bit."""
-    have = names.constant(numbers.tobytes())
-    return f"{name}.shape != {numbers.shape} or {name}.tobytes() != {have}"
+def _differs(name: str, entries: Any, names: Names) -> str:
+    """Return a test that is true unless an array has these very entries, bit by bit."""
+    have = names.constant(entries.tobytes())
+    return f"{name}.shape != {entries.shape} or {name}.tobytes() != {have}"
 
 
-def _owned(recording: Recording, ref: Ref, names: Names) -> str:
-    """Return an expression for a value in memory of its own."""
-    step = next((s for s in recording.steps if s.number == ref.number), None)
-    is_fresh = step is not None and isinstance(step.function, np.ufunc)
-    is_number = step is not None and step.is_scalar
+def _unaliased(recording: Recording, ref: Ref, names: Names) -> str:
+    """Return an expression for a value in memory that nothing else shares."""
+    call = next((c for c in recording.calls if c.number == ref.number), None)
+    is_fresh = call is not None and isinstance(call.function, np.ufunc)
+    is_number = call is not None and call.is_scalar
     return f"v{ref.number}" if is_fresh or is_number else f"np.array(v{ref.number})"

@@ -17,7 +17,7 @@ import numpy as np
 from chainad.backends.numpy.build import build
 from chainad.compiler.linearize import Linearized
 from chainad.compiler.recording.arguments import ArgumentSpec, ArraySpec, ContainerSpec, ScalarSpec
-from chainad.compiler.recording.recording import Recording, Step
+from chainad.compiler.recording.recording import RecordedCall, Recording
 from chainad.compiler.scalar.symbolic_array import UFUNCS, SymbolicArray, as_objects
 from chainad.frontends.numpy.recorder import Guard, Ref, gradient_stopped
 from chainad.ir.program import Instruction, Program
@@ -142,10 +142,10 @@ def flowing(recording: Recording) -> dict[int, Flow]:
 def _check(recording: Recording, flows: Mapping[int, Flow]) -> None:
     """Refuse numbers of several kinds, and more of them than make sense one by one."""
     dtypes = {flow.dtype for flow in flows.values()}
-    dtypes |= {step.dtype for step in recording.steps if step.dtype and step.dtype.kind in "fc"}
+    dtypes |= {step.dtype for step in recording.calls if step.dtype and step.dtype.kind in "fc"}
     if len(dtypes) != 1 or next(iter(dtypes)).kind != "f":
         raise NotScalarError("the numbers are of several dtypes")
-    total = sum(int(np.prod(step.shape, dtype=int)) for step in recording.steps)
+    total = sum(int(np.prod(step.shape, dtype=int)) for step in recording.calls)
     if total > MANY:
         raise NotScalarError(f"there are more than {MANY} numbers")
 
@@ -163,8 +163,8 @@ def _rerun(
         count += size
         values[number] = SymbolicArray(dag, data.reshape(flow.shape), flow.dtype)
     with np.errstate(all="ignore"):
-        for step in recording.steps:
-            dag.shares_reciprocals = step.number >= recording.formulas
+        for step in recording.calls:
+            dag.shares_reciprocals = step.number >= recording.first_formula
             values[step.number] = _called(step, values)
             if np.shape(values[step.number]) != step.shape:
                 raise NotScalarError(f"the shape of {step.function.__name__} depends on numbers")
@@ -172,7 +172,7 @@ def _rerun(
     return values
 
 
-def _called(step: Step, values: Mapping[int, Any]) -> Any:
+def _called(step: RecordedCall, values: Mapping[int, Any]) -> Any:
     function = step.function
     args, kwargs = filled(step.args, values), filled(step.kwargs, values)
     if isinstance(function, np.ufunc) and function.signature is None and function not in UFUNCS:
