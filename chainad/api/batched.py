@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from chainad.compiler.scalar.scalarize import flowing
 from chainad.compiler.vectorize import BatchedArray, NotBatchableError
 from chainad.errors import InputError
 from chainad.frontends.numpy.trace import as_input
+from chainad.ir.locks import fork_safe_rlock
 from chainad.ir.scalar_graph import NotScalarError
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
@@ -81,7 +81,7 @@ class ManyPoints:
         self._one_by_one = CompiledFunction(of)
         # How points go through: single numbers and whole arrays, whichever is quicker first.
         self._ways = [_as_arrays_if_quicker, _as_scalars, _as_arrays]
-        self._lock = RLock()
+        self._lock = fork_safe_rlock()
 
     @property
     def programs(self) -> tuple[LoweredScalars, ...]:

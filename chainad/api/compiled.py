@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from chainad.api.recorded import Differentiator
 from chainad.compiler.recording.replay import MISS
 from chainad.frontends.numpy.trace import as_input
 from chainad.frontends.numpy.traced_calls import tracers_in
+from chainad.ir.locks import fork_safe_lock
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
 
@@ -29,7 +29,7 @@ class CompiledFunction:
     def __init__(self, of: Differentiator) -> None:
         self._of = of
         self._replays: tuple[Replayed, ...] = ()
-        self._lock = Lock()
+        self._lock = fork_safe_lock()
         self._misses = 0
         self._gives_value = of.verb == "value_and_jacobian"
 

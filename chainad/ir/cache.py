@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from threading import Lock
 from typing import Generic, TypeVar
+
+from chainad.ir.locks import fork_safe_lock
 
 Value = TypeVar("Value")
 
@@ -16,7 +17,7 @@ class Cache(Generic[Value]):
     def __init__(self, size: int) -> None:
         self.size = size
         self._values: OrderedDict[Hashable, Value] = OrderedDict()
-        self._lock = Lock()
+        self._lock = fork_safe_lock()
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """Return the value of `key`, made first if it is not known; a failure leaves no trace."""

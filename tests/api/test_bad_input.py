@@ -66,23 +66,23 @@ other_plan = chainad.plan(lambda x: np.sin(np.cos(np.tan(x))), X)
 # name: (what is called, the exception, what its message says)
 TABLE: dict[str, tuple[Any, type[BaseException], str]] = {
     # ------------------------------------------------------------ inputs
-    "x is a string": (lambda: J(np.sin)("abc"), InputError, "array of real floats.*got dtype"),
-    "x is None": (lambda: J(np.sin)(None), InputError, "got dtype object"),
-    "x is a dict": (lambda: J(np.sin)({"a": 1.0}), InputError, "got dtype object"),
-    "x is a set": (lambda: J(np.sin)({1.0, 2.0}), InputError, "got dtype object"),
+    "x is a string": (lambda: J(np.sin)("abc"), InputError, "array of real floats.*dtype <U3"),
+    "x is None": (lambda: J(np.sin)(None), InputError, "of dtype object"),
+    "x is a dict": (lambda: J(np.sin)({"a": 1.0}), InputError, "of dtype object"),
+    "x is a set": (lambda: J(np.sin)({1.0, 2.0}), InputError, "of dtype object"),
     "x is ragged": (lambda: J(np.sin)([[1.0], [1.0, 2.0]]), ValueError, "inhomogeneous"),
-    "x is of integers": (lambda: J(np.sin)(np.arange(3)), InputError, "int64.*dtype=float"),
-    "x is an integer": (lambda: J(np.sin)(3), InputError, "int64.*dtype=float"),
+    "x is of bytes": (lambda: J(np.sin)(np.arange(3, dtype=np.uint8)), InputError, "uint8.*=float"),
+    "x is an enormous integer": (lambda: J(np.sin)(2**60), InputError, "int64.*dtype=float"),
     "x is of booleans": (lambda: J(np.sin)(np.ones(2, bool)), InputError, "bool.*dtype=float"),
     "x is complex": (lambda: J(np.sin)(X + 0j), InputError, "complex.*real and imaginary part"),
-    "x is of objects": (lambda: J(np.sin)(X.astype(object)), InputError, "got dtype object"),
+    "x is of objects": (lambda: J(np.sin)(X.astype(object)), InputError, "of dtype object"),
     "x is masked": (lambda: J(np.sin)(np.ma.array(X)), InputError, "MaskedArray.*np.asarray"),
     "x is a matrix": (lambda: J(np.sin)(np.asmatrix(X)), InputError, "matrix.*np.asarray"),
     "x is of dates": (
         lambda: J(np.sin)(np.array(["2020-01-01"], "datetime64[D]")), InputError, "datetime64"),
     "x has fields": (
-        lambda: J(np.sin)(np.zeros(2, [("a", float)])), InputError, "got dtype"),
-    "x is sparse": (lambda: J(np.sin)(scipy.sparse.eye_array(3)), InputError, "got dtype object"),
+        lambda: J(np.sin)(np.zeros(2, [("a", float)])), InputError, "of dtype"),
+    "x is sparse": (lambda: J(np.sin)(scipy.sparse.eye_array(3)), InputError, "of dtype object"),
     # ---------------------------------------------------------- arguments
     "f is no function": (lambda: J(3), InputError, "f must be a function, but got int"),
     "f is None": (lambda: J(None), InputError, "f must be a function, but got NoneType"),

@@ -212,7 +212,7 @@ def test_a_mode_is_kept_or_replayed_point_by_point() -> None:
             lambda: chainad.jacobian(np.add, (0, 1), batch=0)(np.ones(2), np.ones(3)),
             "one number of points",
         ),
-        (lambda: chainad.jacobian(np.sin, batch=0)(np.ones(2, int)), "array of real floats"),
+        (lambda: chainad.jacobian(np.sin, batch=0)(np.ones(2, bool)), "array of real floats"),
         (lambda: chainad.jacobian(np.sin, batch=0, output="sparse"), "is not offered"),
         (lambda: chainad.jacobian(np.sin, backend="fortran"), "choose 'auto', "),
         (

@@ -461,18 +461,18 @@ def test_other_arguments_flow_as_data_or_are_compared() -> None:
         ((X, 2 * X, 3.0), {}, 3),
         ((X, 2 * X, 3), {"scale": 2.0}, 4),
         ((X, 2 * X, 3, 2.0), {}, 5),
-        ((X, 2 * X, 3), {"scale": -0.0}, 6),
-        ((X, 2 * X, 3), {"scale": 0.0}, 7),
-        ((X, 2 * X, 3), {"name": "sum"}, 8),
-        ((X, np.float64(3), 2), {}, 9),
-        ((X, np.float64(4), 2), {}, 9),
-        ((X, np.arange(4), 2), {}, 10),
-        ((X, np.arange(4) + 1, 2), {}, 10),
-        ((X, X, 2), {"more": {"w": [X], "pair": Pair(1, X)}}, 11),
-        ((X, X, 2), {"more": {"w": [2 * X], "pair": Pair(1, 3 * X)}}, 11),
-        ((X, X, 2), {"more": {"w": [2 * X], "pair": Pair(2, 3 * X)}}, 12),
-        ((X, X, 2), {"scale": np.nan}, 13),
-        ((X, X, 2), {"scale": np.nan}, 13),
+        ((X, 2 * X, 3), {"scale": -0.0}, 5),
+        ((X, 2 * X, 3), {"scale": 0.0}, 5),
+        ((X, 2 * X, 3), {"name": "sum"}, 6),
+        ((X, np.float64(3), 2), {}, 7),
+        ((X, np.float64(4), 2), {}, 7),
+        ((X, np.arange(4), 2), {}, 8),
+        ((X, np.arange(4) + 1, 2), {}, 8),
+        ((X, X, 2), {"more": {"w": [X], "pair": Pair(1, X)}}, 9),
+        ((X, X, 2), {"more": {"w": [2 * X], "pair": Pair(1, 3 * X)}}, 9),
+        ((X, X, 2), {"more": {"w": [2 * X], "pair": Pair(2, 3 * X)}}, 10),
+        ((X, X, 2), {"scale": np.nan}, 11),
+        ((X, X, 2), {"scale": 3.5}, 11),
     ]:
         agree(compiled(*args, **kwargs), traced(*args, **kwargs))
         assert compiled.programs == programs, (args, kwargs)
@@ -492,7 +492,7 @@ def test_branches_on_other_arguments_are_guarded() -> None:
 
 def test_bad_arguments_are_refused_as_by_the_traced_function() -> None:
     compiled = chainad.compile(lambda x: x * 2.0, X)
-    for bad in (np.array([1, 2]), 3, "text", None, np.array([1j])):
+    for bad in (np.array([True]), 2**60, "text", None, np.array([1j])):
         with pytest.raises(InputError, match="argument 0 must be"):
             compiled(bad)
     with pytest.raises(InputError, match="only 0 were given"):

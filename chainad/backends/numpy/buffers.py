@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -37,6 +36,7 @@ from chainad.backends.numpy.emit import (
     emit_view,
 )
 from chainad.ir.array_functions import scatter_into, takes_over
+from chainad.ir.locks import fork_safe_lock
 from chainad.ir.ops import Jvp, Materialize, Op, Reshape, Scatter, Transpose, Vjp
 from chainad.ir.positions import Positions, as_array
 from chainad.ir.program import Instruction, Program
@@ -289,7 +289,7 @@ class PreallocatedProgram:
         self._allocate: Any = None
         self._results: list[Any] = []
         self._free: list[list[Array]] = []
-        self._lock = Lock()
+        self._lock = fork_safe_lock()
 
     def __call__(self, slots: Sequence[Any], out: Out = None) -> tuple[Any, ...]:
         """Return the results for some slots, in the arrays `out` where these are given."""

@@ -22,7 +22,7 @@ class ArraySpec:
 
 @dataclass(frozen=True, slots=True)
 class ScalarSpec:
-    """A NumPy scalar that is data: the recorded value `number`."""
+    """A scalar of NumPy's, or a float, that is data: the recorded value `number`."""
 
     number: int
     kind: type
@@ -60,6 +60,10 @@ def record_argument(
         flags = value.flags
         layout = flags.c_contiguous, flags.f_contiguous
         return ArraySpec(number, value.dtype, value.shape, *layout), recorded
+    if type(value) is float:
+        # As a float64: it neither raises nor changes type where NumPy's scalars do not.
+        number, recorded = record_leaf(np.float64(value))
+        return ScalarSpec(number, float), recorded
     if isinstance(value, np.generic) and value.dtype.kind in "fiubc":
         number, recorded = record_leaf(value)
         return ScalarSpec(number, type(value)), recorded
@@ -126,7 +130,8 @@ def _checks(
     own = f"v{argument.number}"
     if isinstance(argument, ScalarSpec):
         kind = constant(argument.kind)
-        return [f"{own} = {name}", f"if {own}.__class__ is not {kind}:", "    return MISS"]
+        taken = f"{constant(np.float64)}({name})" if argument.kind is float else name
+        return [f"if {name}.__class__ is not {kind}:", "    return MISS", f"{own} = {taken}"]
     tests = [f"{own}.__class__ is not ndarray", f"{own}.shape != {argument.shape}"]
     if not (is_brief and argument.is_c_contiguous and argument.shape):
         dtype = constant(argument.dtype)

@@ -18,7 +18,7 @@ import numpy as np
 
 from chainad.errors import TraceError
 from chainad.frontends.numpy.source_lines import here, raw_site
-from chainad.frontends.numpy.tape import MAX_COPIED_ENTRIES, Entry, Tape
+from chainad.frontends.numpy.tape import Entry, Tape
 from chainad.frontends.numpy.traced_calls import Tracer, gives_out, pack, tracers_in
 from chainad.ir.graph import identity
 from chainad.rules.base import CONSTANT, RULES
@@ -124,18 +124,14 @@ class Recorder(Tape):
     def input(self, value: Any) -> Any:
         """Return the recorded value of an argument."""
         if isinstance(value, np.ndarray):
-            self.lock(value)
+            value = value.copy()
         return self.box(value, self, self.append_input(value))
 
     def constant(self, array: np.ndarray[Any, Any]) -> Any:
         """Return the recorded value of an array that is no argument; it is kept by reference."""
         number = self._known.get(id(array))
         if number is None or not _same(self.entries[number].value, array):
-            if array.size <= MAX_COPIED_ENTRIES:
-                value = array.copy(order="K")
-            else:
-                self.lock(array)
-                value = array
+            value = array.copy(order="K")
             number = self.append(Entry(identity, None, (), (), value, None, None))
             self.references[number] = self._known_array(array, number)
         return self.box(self.entries[number].value, self, number)

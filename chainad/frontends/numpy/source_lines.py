@@ -23,6 +23,13 @@ _LIBRARY_FILES = (
     "<__array_function__",
 )
 _DEMO = "__main__.py"
+# Nor are frames of libraries with arrays of their own: how theirs becomes one of NumPy's.
+_ARRAY_LIBRARIES = {
+    "pandas": ".to_numpy()",
+    "xarray": ".to_numpy()",
+    "torch": ".numpy()",
+    "jax": "np.asarray",
+}
 
 # Code, and the place of the running instruction in it: to look its line up would take time that
 # grows with the length of the code.
@@ -50,7 +57,29 @@ _library_code: set[CodeType] = set()
 
 
 def _is_library_file(file: str) -> bool:
-    return file.startswith(_LIBRARY_FILES) and not file.endswith(_DEMO)
+    is_ours = file.startswith(_LIBRARY_FILES) and not file.endswith(_DEMO)
+    return is_ours or bool(_array_library(file))
+
+
+def _array_library(file: str) -> str:
+    """Return the name of the library with arrays of its own that a file belongs to, or ""."""
+    return next(
+        (name for name in _ARRAY_LIBRARIES if f"-packages{os.sep}{name}{os.sep}" in file), ""
+    )
+
+
+def instead_of_other_arrays() -> str:
+    """Return what to do where a library with arrays of its own met a traced value, or ""."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and _is_library_file(frame.f_code.co_filename):
+        name = _array_library(frame.f_code.co_filename)
+        if name:
+            return (
+                f"{name} works on plain numbers, and the derivative would be lost; convert its"
+                f" object to a NumPy array first, with {_ARRAY_LIBRARIES[name]}"
+            )
+        frame = frame.f_back
+    return ""
 
 
 def site_of(raw: RawSite | None) -> Site | None:

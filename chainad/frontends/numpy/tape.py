@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainad.frontends.numpy.holds import Holds
 from chainad.frontends.numpy.source_lines import RawSite, prefix, site_of
 from chainad.ir.graph import Argument, Graph, Node, Origin, identity, operands_alone
 from chainad.rules.base import name_of
@@ -85,13 +86,12 @@ class Tape:
         self.has_complex = False
         # Entries that are read from elsewhere than this tape.
         self.pinned: set[int] = set()
-        self._locked_owners: list[np.ndarray[Any, Any]] = []
-        self._locked_views: list[np.ndarray[Any, Any]] = []
+        self._holds = Holds()
 
     def close(self) -> None:
-        """Take no more calls; give locked arrays back."""
+        """Take no more calls; give held arrays back."""
         self.is_open = self.has_fast_path = False
-        self.unlock()
+        self._holds.release()
 
     def append(self, entry: Entry) -> int:
         """Append the record of one call; return its number."""
@@ -118,17 +118,15 @@ class Tape:
     def keep(self, constant: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return a constant in a form that stays as it is until the derivatives are evaluated.
 
-        Local Jacobians read constants after the function has run; an array that was overwritten
-        in between would give wrong derivatives. Small arrays are copied, which costs no more than
-        locking them and lets buffers be reused; large ones are locked.
+        Small arrays are copied, which costs no more than to hold them, and lets buffers be reused;
+        of large ones see `Holds`.
         """
         if self.recorder is not None:
             kept: np.ndarray[Any, Any] = self.recorder.constant(constant)
             return kept
         if constant.size <= MAX_COPIED_ENTRIES:
             return constant.copy(order="K")
-        self.lock(constant)
-        return constant
+        return self._holds.keep(constant)
 
     def keep_static(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return an array that shapes the structure, such as an index, as a plain array."""
@@ -137,30 +135,9 @@ class Tape:
             return kept
         return self.keep(array)
 
-    def lock(self, array: np.ndarray[Any, Any]) -> None:
-        """Make an array read-only until the derivatives are evaluated.
-
-        The array and those that own its memory are locked; another view of that memory, made
-        before, cannot be found.
-        """
-        owner: Any = array
-        while isinstance(owner, np.ndarray):
-            if owner.flags.writeable:
-                owner.flags.writeable = False
-                is_view = isinstance(owner.base, np.ndarray)
-                (self._locked_views if is_view else self._locked_owners).append(owner)
-            owner = owner.base
-
     def forget(self) -> None:
         """Release all values, once the local Jacobians are evaluated."""
         self.entries.clear()
-
-    def unlock(self) -> None:
-        """Give locked arrays back as they were."""
-        # A view can be made writeable only after the array that owns its memory.
-        for array in (*self._locked_owners, *self._locked_views):
-            array.flags.writeable = True
-        self._locked_owners, self._locked_views = [], []
 
     def key(self, outputs: tuple[Any, ...]) -> Hashable:
         """Return what is equal for two runs exactly if they differ in values only."""

@@ -14,6 +14,9 @@ from chainad.frontends.numpy.traced_calls import NUMBERS, PLAIN, Tracer, as_one,
 from chainad.frontends.numpy.traced_values import Traced, box
 from chainad.ir.graph import Graph
 
+# Integers of up to this size are floats exactly.
+MAX_EXACT_INTEGER = 2**53
+
 
 @dataclass(frozen=True)
 class Run:
@@ -70,7 +73,7 @@ class tracing:  # noqa: N801
         for k in self.argnums:
             value = as_input(self.args[k], k)
             if isinstance(value, np.ndarray):
-                tape.lock(value)
+                value = value.copy()  # what the caller does with his own array is his affair
             traced[k] = box(value, tape, tape.append_input(value))
         result = _call(self.f, traced)
         if tape.refusals:
@@ -109,20 +112,28 @@ def as_input(value: Any, position: int) -> Any:
             " operators or masks would get lost; pass np.asarray(x)"
         )
     array = np.asarray(value)
+    if array.dtype in (np.int32, np.int64) and not (abs(array) > MAX_EXACT_INTEGER).any():
+        # What a list of ints is to NumPy; solvers pass it on as it was given to them.
+        array = array.astype(np.float64)
     if array.dtype.kind != "f":
-        hint = (
-            "pass np.asarray(x, dtype=float)"
-            if array.dtype.kind in "iub"
-            else "complex inputs are not differentiated: pass real and imaginary parts separately"
-            if array.dtype.kind == "c"
-            else "pass an array of floats"
-        )
         raise InputError(
-            f"argument {position} must be an array of real floats, but got dtype {array.dtype};"
-            f" {hint}"
+            f"argument {position} must be an array of real floats, but got a"
+            f" {type(value).__name__} of dtype {array.dtype}; {_how_to_pass(array.dtype)}"
         )
     # A Python number stays a scalar, which is immutable.
     return array if isinstance(value, np.ndarray) else array[()]
+
+
+def _how_to_pass(dtype: np.dtype[Any]) -> str:
+    """Return what to do with an argument that is no array of floats."""
+    if dtype.kind in "iub":
+        return (
+            f"arithmetic of {dtype} (wrap-around, logic, exact integers) is not that of floats,"
+            " so that it is not converted silently: pass np.asarray(x, dtype=float)"
+        )
+    if dtype.kind == "c":
+        return "complex inputs are not differentiated: pass real and imaginary parts separately"
+    return "pass an array of floats"
 
 
 def _finish(tape: Tape, result: Any) -> Run:
@@ -174,7 +185,11 @@ def _from_objects(tape: Tape, item: np.ndarray[Any, Any], what: str) -> Any:
 
 
 def _described(item: Any) -> str:
-    return f"an array of dtype {item.dtype}" if hasattr(item, "dtype") else type(item).__name__
+    if isinstance(item, (np.ndarray, np.generic)):
+        return f"an array of dtype {item.dtype}"
+    if hasattr(item, "to_numpy"):
+        return f"{type(item).__name__}; return its .to_numpy() or its .data"
+    return type(item).__name__
 
 
 def _reopened(tape: Tape, function: Callable[[Any], Any], item: Any) -> Any:

@@ -286,6 +286,8 @@ class Template:
                 f"{here()}a scipy.sparse array can only be matrix-multiplied with a traced value:"
                 " write x @ A or x @ A.T, or use A.toarray()"
             )
+        if hasattr(type(value), "__array__"):  # of pandas, xarray, JAX, torch, ...
+            return self._array(np.asarray(value), is_operand)
         return value
 
     def _array(self, value: np.ndarray[Any, Any], is_operand: bool) -> Any:

@@ -33,7 +33,7 @@ from chainad.frontends.numpy.mutation import (
     write_at,
     write_whole,
 )
-from chainad.frontends.numpy.source_lines import here, scipy_calls
+from chainad.frontends.numpy.source_lines import here, instead_of_other_arrays, scipy_calls
 from chainad.frontends.numpy.tape import Tape
 from chainad.frontends.numpy.traced_calls import Tracer, as_one, call, tracers_in
 from chainad.rules.base import CONSTANT, RULES
@@ -143,13 +143,17 @@ class Traced(Tracer):
         return self.tape.is_open and self.number in self.tape.constants
 
     def _refuse(self, message: str) -> NoReturn:
-        error = TraceError(here() + message)
+        error = TraceError(here() + (instead_of_other_arrays() or message))
         self.tape.refusals.append(error)
         raise error
 
     def _refuse_numbers(self, message: str) -> NoReturn:
         """Refuse to give plain numbers; say what to write instead of a function of SciPy."""
         self._refuse(instead_of_scipy(scipy_calls()) or message)
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        """Return numpy, whose functions take traced values (the array API standard)."""
+        return np
 
     # -------------------------------------------------------------- as number
 

@@ -1,0 +1,105 @@
+"""Large constants of the user's that stay read-only while a trace needs them as they are.
+
+Local Jacobians read constants after the function has run; one that was overwritten in between
+would give wrong entries. To copy a large matrix, or to hash it twice, takes as long as a good part
+of the whole call, so its owner is made read-only. That is counted per array, over all traces and
+threads, and taken back when the last trace ends.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from chainad.ir.locks import fork_safe_lock
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+
+@dataclass(slots=True)
+class _Held:
+    """A read-only owner of memory, the number of traces that need it, and views of all of it.
+
+    `restored` are the views that become writeable with it; `known` those that were read-only
+    before, and stay so.
+    """
+
+    owner: Array
+    count: int = 0
+    restored: list[Array] = field(default_factory=list)
+    known: list[Array] = field(default_factory=list)
+
+
+_lock = fork_safe_lock()
+_held: dict[int, _Held] = {}
+
+
+class Holds:
+    """What one trace keeps as it is, until `release`."""
+
+    def __init__(self) -> None:
+        self._mine: dict[int, _Held] = {}
+
+    def keep(self, array: Array) -> Array:
+        """Return an array with these entries that stays as it is until `release`.
+
+        That is the array itself where its memory belongs to a NumPy array of the same size, else a
+        copy: flags of memory that is not NumPy's own (an unpickled array, a memory map) could not
+        be given back, and those of a larger array would hinder who writes elsewhere in it.
+        """
+        owner = array
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base
+        with _lock:
+            held = _held.get(id(owner))
+            if held is None and not owner.flags.writeable:
+                return array  # nobody overwrites it
+            if owner.base is not None or owner.size != array.size:
+                return array.copy(order="K")
+            if id(owner) not in self._mine:
+                if held is None:
+                    held = _held[id(owner)] = _Held(owner)
+                    if array is not owner and not array.flags.writeable:
+                        held.known.append(array)
+                    owner.flags.writeable = False
+                held.count += 1
+                self._mine[id(owner)] = held
+            if array is not owner:
+                _hold_view(self._mine[id(owner)], array)
+        return array
+
+    def release(self) -> None:
+        """Give everything back as it was, unless another trace needs it still."""
+        with _lock:
+            for key, held in self._mine.items():
+                held.count -= 1
+                if not held.count and _held.pop(key, None) is held:
+                    _restore(held)
+            self._mine.clear()
+
+
+def _hold_view(held: _Held, view: Array) -> None:
+    if not any(view is other for other in (*held.restored, *held.known)):
+        # A view that is read-only was made of the owner while that was held, and shares its fate.
+        view.flags.writeable = False
+        held.restored.append(view)
+
+
+def _restore(held: _Held) -> None:
+    # A view can be made writeable only after the array that owns its memory.
+    for array in (held.owner, *held.restored):
+        array.flags.writeable = True
+
+
+def _restore_all() -> None:
+    """Give back, in a forked child, what threads of the parent hold: they do not run here."""
+    for held in _held.values():
+        _restore(held)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restore_all)
