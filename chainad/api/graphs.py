@@ -14,7 +14,7 @@ from chainad.planning.auto import Mode, check_mode, plan_cached
 from chainad.planning.cost_models import CostModel
 from chainad.planning.linear_graph import Edge, LinearGraph
 from chainad.planning.plan import Plan
-from chainad.planning.search.budget import Effort, aim_of
+from chainad.planning.search.budget import Effort, search_options
 from chainad.structure import dense, identity
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def plan_graph(
     """
     problem = _problem(graph, inputs, outputs, dimensions)
     how = problem.mode(mode)
-    plan = plan_cached(problem.linear, how, cost=cost, aim=aim_of(effort, seed))
+    plan = plan_cached(problem.linear, how, cost=cost, search=search_options(effort, seed))
     return replace(plan, title="graph")
 
 

@@ -15,7 +15,7 @@ from chainad.planning.auto import Mode, check_mode
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.cost_models import CostModel, model_of
 from chainad.planning.memory import bytes_of
-from chainad.planning.search.budget import Aim, Effort, aim_of
+from chainad.planning.search.budget import Effort, SearchOptions, search_options
 from chainad.structure.results import OUTPUTS
 
 
@@ -28,7 +28,7 @@ class Options:
     output: str
     cost: str | CostModel
     limit: int | None
-    aim: Aim
+    search: SearchOptions
     backend: str
 
     @property
@@ -89,7 +89,7 @@ def options(
         _checked_output(output),
         cost,
         None if memory_limit is None else bytes_of(memory_limit),
-        aim_of(effort, seed),
+        search_options(effort, seed),
         _checked_backend(backend),
     )
 

@@ -19,10 +19,9 @@ from chainad.frontends.numpy.trace import Run
 from chainad.frontends.numpy.traced_calls import Tracer
 from chainad.ir.cache import Cache
 from chainad.ir.program import Program
-from chainad.planning.auto import mode_key, plan_cached
+from chainad.planning.auto import check_fits, mode_key, plan_cached
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.cost_models import model_of
-from chainad.planning.fit import check_fits
 from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.memory import plan_within
 from chainad.planning.plan import Plan
@@ -67,8 +66,8 @@ def plan_for(graph: LinearGraph, how: Options, itemsize: int) -> Plan | ChunkedP
             )
         return mode.with_origins(graph)
     if how.limit is None:
-        return plan_cached(graph, mode, itemsize, how.cost, how.aim)
-    return plan_within(graph, mode, itemsize, how.cost, how.limit, how.output, how.aim)
+        return plan_cached(graph, mode, itemsize, how.cost, how.search)
+    return plan_within(graph, mode, itemsize, how.cost, how.limit, how.output, how.search)
 
 
 def prepare(run: Run, how: Options) -> Prepared:
@@ -89,7 +88,7 @@ def prepare(run: Run, how: Options) -> Prepared:
     if key is None:
         return _build(run, how)
     cost = model_of(how.cost, itemsize_of(run))  # a calibration may have changed it
-    known = (run.key, key, how.output, cost, how.limit, how.aim)
+    known = (run.key, key, how.output, cost, how.limit, how.search)
     return _prepared.get(known, lambda: _build(run, how))
 
 

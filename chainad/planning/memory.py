@@ -28,7 +28,7 @@ from chainad.planning.cost_models import CostModel, model_of
 from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.plan import Plan
 from chainad.planning.report import bytes_text
-from chainad.planning.search.budget import DEFAULT, Aim
+from chainad.planning.search.budget import DEFAULT_SEARCH, SearchOptions
 
 _UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -66,7 +66,7 @@ def plan_within(
     cost: str | CostModel,
     limit: int,
     output: str = "dense",
-    aim: Aim = DEFAULT,
+    search: SearchOptions = DEFAULT_SEARCH,
 ) -> Plan | ChunkedPlan:
     """Return the cheapest plan found that keeps within `limit` bytes.
 
@@ -82,7 +82,7 @@ def plan_within(
     model, is_dense = model_of(cost, itemsize), output == "dense"
     needs: list[int] = []
     found: list[Plan | ChunkedPlan] = []
-    for whole in _wholes(graph, mode, itemsize, model, aim):
+    for whole in _wholes(graph, mode, itemsize, model, search):
         needs.append(needed(whole, is_dense))
         if needs[-1] <= limit:
             found.append(whole)
@@ -105,12 +105,12 @@ def needed(plan: Plan, is_dense: bool) -> int:
 
 
 def _wholes(
-    graph: LinearGraph, mode: Mode, itemsize: int, model: CostModel, aim: Aim
+    graph: LinearGraph, mode: Mode, itemsize: int, model: CostModel, search: SearchOptions
 ) -> Iterator[Plan]:
     """Yield plans for the whole Jacobian, first the one that would be followed without a limit."""
-    yield plan_cached(graph, mode, itemsize, model, aim)
+    yield plan_cached(graph, mode, itemsize, model, search)
     if mode == "auto":
-        lean = plan_cached(graph, mode, itemsize, "peak", aim)
+        lean = plan_cached(graph, mode, itemsize, "peak", search)
         for order in (lean.order, graph.inner, graph.inner[::-1]):
             yield make_plan(graph, order, itemsize, model)
 

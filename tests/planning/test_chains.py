@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from numpy.linalg import _linalg
 
 import chainad
-from chainad.planning.chain.chain import chain, cost_of_order
-from chainad.planning.chain.hu_shing import order_of_polygon, triangles
+from chainad.planning.chain.chain import bracketing_order, cost_of_order
+from chainad.planning.chain.hu_shing import hu_shing, triangles
 from chainad.planning.chain.interval_dp import bracket_structures
 from chainad.planning.linear_graph import Edge, LinearGraph, cost
 from chainad.structure import dense
@@ -74,7 +74,7 @@ def test_triangles_are_as_cheap_as_the_cubic_recurrence_on_longer_chains() -> No
 @given(randoms)
 def test_triangles_name_every_inner_corner_once_and_in_a_possible_order(rng: Random) -> None:
     sizes = random_sizes(rng, 30)
-    order = order_of_polygon(sizes)
+    order = hu_shing(sizes)
     assert sorted(order) == list(range(1, len(sizes) - 1))
     assert sorted(k for _, k, _ in triangles(sizes)) == sorted(order)
     wanted = cost_of_triangles(sizes)
@@ -93,7 +93,9 @@ def test_cost_by_sizes_is_the_cost_by_algebra(rng: Random) -> None:
 def test_long_and_short_chains_are_planned_at_the_same_cost() -> None:
     rng = Random(1)
     sizes = [rng.randint(1, 30) for _ in range(90)]
-    assert cost(dense_chain(sizes), chain(dense_chain(sizes))).multiplications == cubic(sizes)
+    assert cost(dense_chain(sizes), bracketing_order(dense_chain(sizes))).multiplications == cubic(
+        sizes
+    )
 
 
 @given(st.lists(st.integers(1, 60), min_size=4, max_size=30))

@@ -206,7 +206,7 @@ def test_a_limit_rules_out_the_adjoints_whose_tapes_are_larger(rng: Random) -> N
         assert plan.multiplications == cheapest(sizes, tangents, left)
 
 
-def test_more_memory_is_never_dearer() -> None:
+def test_more_memory_is_never_costlier() -> None:
     for case in ONE_THREAD[-20:]:
         arguments = programs(case)
         found = []

@@ -236,8 +236,8 @@ def test_a_long_chain_with_diagonals_is_optimal_by_exchange_of_neighbours() -> N
 def test_a_very_long_chain_is_planned_piece_by_piece_and_nothing_is_proved(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("chainad.planning.chain.chain.MANY_FACTORS", 8)
-    monkeypatch.setattr("chainad.planning.chain.chain.MOST_FACTORS", 8)
+    monkeypatch.setattr("chainad.planning.chain.chain.MAX_ALGEBRA_FACTORS", 8)
+    monkeypatch.setattr("chainad.planning.chain.chain.MAX_TABLE_FACTORS", 8)
     factors = [dense((5,), (6,))]
     for k in range(10):
         (n,) = factors[-1].row_shape

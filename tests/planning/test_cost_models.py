@@ -42,7 +42,7 @@ def test_cost_of_a_plan_is_the_cost_of_its_order(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(COSTS))
-def test_auto_is_never_dearer_than_forward_or_reverse_by_any_cost(name: str) -> None:
+def test_auto_is_never_costlier_than_forward_or_reverse_by_any_cost(name: str) -> None:
     model = model_of(name)
     for seed in range(30):
         graph, _ = random_graph(Random(seed), 5)

@@ -1,16 +1,17 @@
-"""Graphs of scalars as bits, and the algebra of numbers and strips, against the general way."""
+"""Graphs of scalars as bits, and the 1-D fast paths of the algebra, against the general way."""
 
 from random import Random
 
 import pytest
 
 from chainad.ir.positions import positions
-from chainad.planning.auto import _full_costs, make_plan
+from chainad.planning.auto import make_plan
+from chainad.planning.candidates import full_costs
 from chainad.planning.cost_models import all_multiplications, multiplications
 from chainad.planning.linear_graph import Edge, LinearGraph, cost
 from chainad.planning.orders import EdgeElimination
-from chainad.planning.search.make_state import Scalars, compact, structured
-from chainad.planning.search.state_scalar import scalars
+from chainad.planning.search.make_state_space import state_space, structured_states
+from chainad.planning.search.scalar_states import ScalarStates, scalar_states
 from chainad.structure import dense, identity
 from chainad.structure.product import _by_labels, _multiply
 from chainad.structure.structure import Axis, Structure
@@ -47,10 +48,10 @@ def strip(rng: Random, of_rows: bool) -> Structure:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_scalars_without_ones_are_costd_as_their_structures_are(seed: int) -> None:
+def test_scalars_without_ones_are_costed_as_their_structures_are(seed: int) -> None:
     rng = Random(seed)
     graph = graph_of_scalars(rng, 26, 0.0)
-    bits, exact = scalars(graph), structured(graph, multiplications)
+    bits, exact = scalar_states(graph), structured_states(graph, multiplications)
     assert bits is not None
     order = rng.sample(graph.inner, len(graph.inner))
     assert bits.cost_of(order) == exact.cost_of(order)
@@ -58,18 +59,18 @@ def test_scalars_without_ones_are_costd_as_their_structures_are(seed: int) -> No
     for v in order[:10]:
         for u in set(graph.inner) - set(order[: order.index(v)]):
             assert bits.cost(state, u) == exact.cost(other, u)
-            assert bits.damage(state, u) == exact.damage(other, u)
+            assert bits.neighbour_cost_increase(state, u) == exact.neighbour_cost_increase(other, u)
         bits.eliminate(state, v)
         exact.eliminate(other, v)
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_scalars_with_ones_are_never_costd_too_low(seed: int) -> None:
+def test_scalars_with_ones_are_never_costed_too_low(seed: int) -> None:
     rng = Random(seed)
     graph = graph_of_scalars(rng, 30, 0.5)
-    problem = compact(graph)
-    assert isinstance(problem, Scalars)
-    exact = structured(graph, multiplications)
+    problem = state_space(graph)
+    assert isinstance(problem, ScalarStates)
+    exact = structured_states(graph, multiplications)
     order = rng.sample(graph.inner, len(graph.inner))
     assert problem.cost_of(order) >= exact.cost_of(order)
 
@@ -77,7 +78,7 @@ def test_scalars_with_ones_are_never_costd_too_low(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_eliminating_all_edges_into_a_scalar_eliminates_it(seed: int) -> None:
     rng = Random(seed)
-    problem = scalars(graph_of_scalars(rng, 24, 0.5))
+    problem = scalar_states(graph_of_scalars(rng, 24, 0.5))
     assert problem is not None
     state = problem.copy()
     for v in rng.sample(problem.inner, len(problem.inner)):
@@ -91,15 +92,15 @@ def test_eliminating_all_edges_into_a_scalar_eliminates_it(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_part_of_scalars_is_costd_as_the_whole_is(seed: int) -> None:
+def test_a_part_of_scalars_is_costed_as_the_whole_is(seed: int) -> None:
     rng = Random(seed)
-    problem = scalars(graph_of_scalars(rng, 40, 0.5))
+    problem = scalar_states(graph_of_scalars(rng, 40, 0.5))
     assert problem is not None
     order = rng.sample(problem.inner, len(problem.inner))
     state = problem.copy()
     for v in order[:10]:
         problem.eliminate(state, v)
-    rest = problem.part(order[10:20], state)
+    rest = problem.subproblem(order[10:20], state)
     number = {v: k for k, v in enumerate(rest.origin)}
     own = rest.copy()
     for v in order[10:20]:
@@ -127,22 +128,26 @@ def test_a_sum_of_strips_is_what_the_labels_say(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_auto_is_no_dearer_than_any_rule_on_large_cheap_graphs(seed: int) -> None:
+def test_auto_is_no_costlier_than_any_rule_on_large_inexpensive_graphs(seed: int) -> None:
     graph = graph_of_scalars(Random(seed), 260, 0.3)
     auto = make_plan(graph, "auto").multiplications
     for rule in ("forward", "reverse", "markowitz", "greedy", "relative", "fill"):
         assert auto <= make_plan(graph, rule).multiplications
 
 
-def test_ends_that_are_arrays_are_taken_apart() -> None:
+def test_every_element_of_an_end_is_a_vertex() -> None:
     pick = [Structure((), (Axis(2, (), range(k, k + 1)),), (), (), 1) for k in range(2)]
     edges = [Edge(0, 1, pick[0]), Edge(0, 2, pick[1]), Edge(1, 3, NUMBER), Edge(2, 3, NUMBER)]
     edges.append(Edge(3, 4, NUMBER))
     graph = LinearGraph(((2,), (), (), (), ()), (0,), (4,), tuple(edges))
-    problem = scalars(graph)
+    problem = scalar_states(graph)
     assert problem is not None
-    # The sum of two places is a row of two numbers.
-    assert problem.cost_of([1, 2, 3]) == structured(graph, multiplications).cost_of([1, 2, 3]) == 2
+    # The sum of two positions is a row of two entries.
+    assert (
+        problem.cost_of([1, 2, 3])
+        == structured_states(graph, multiplications).cost_of([1, 2, 3])
+        == 2
+    )
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -151,5 +156,5 @@ def test_costs_that_are_looked_up_are_those_of_the_eliminations(seed: int) -> No
     graph, _ = random_graph(rng, 8)
     orders = {str(k): tuple(rng.sample(graph.inner, len(graph.inner))) for k in range(3)}
     for model in (multiplications, all_multiplications):
-        found = _full_costs(graph, structured(graph, model), orders, model)
+        found = full_costs(graph, structured_states(graph, model), orders, model)
         assert found == {name: cost(graph, order, model) for name, order in orders.items()}

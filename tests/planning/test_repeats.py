@@ -1,4 +1,4 @@
-"""Blocks that repeat: found where they are, planned once, and never dearer than asked for."""
+"""Blocks that repeat: found where they are, planned once, and never costlier than by the rules."""
 
 from random import Random
 from typing import Any
@@ -12,9 +12,9 @@ import chainad
 from chainad.planning.auto import make_plan
 from chainad.planning.cost_models import model_of
 from chainad.planning.linear_graph import Edge, LinearGraph, cost
-from chainad.planning.modes import forward, reverse
+from chainad.planning.registry import Problem
 from chainad.planning.repeats import RepeatedBlock, repeats_in
-from chainad.planning.search.repeats import repeats
+from chainad.planning.search.repeated_blocks import repeats
 from chainad.structure import dense
 
 randoms = st.randoms(use_true_random=False)
@@ -119,7 +119,7 @@ def test_random_graphs_have_none() -> None:
 def test_planning_once_gives_an_order_of_all_inner_vertices(rng: Random) -> None:
     graph = of_iterations(rng, rng.randint(1, 6), rng.randint(4, 8), rng.randint(0, 3), 2)
     if repeats_in(graph):
-        order = repeats(graph)
+        order = repeats(Problem(graph))
         assert sorted(order) == sorted(graph.inner)
         if graph.chain is None:
             best = make_plan(graph, "auto").cost
@@ -130,8 +130,8 @@ def test_planning_once_gives_an_order_of_all_inner_vertices(rng: Random) -> None
 def test_a_loop_over_a_narrow_state_is_cheaper_iteration_by_iteration(name: str) -> None:
     graph = chainad.plan(loop(40), X, P).graph
     model = model_of(name)
-    once = cost(graph, repeats(graph, model), model)
-    assert once < min(cost(graph, order(graph), model) for order in (forward, reverse))
+    once = cost(graph, repeats(Problem(graph, model)), model)
+    assert once < min(cost(graph, order, model) for order in (graph.inner, graph.inner[::-1]))
 
 
 def test_a_plan_by_blocks_gives_the_jacobian() -> None:

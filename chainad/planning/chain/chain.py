@@ -8,29 +8,36 @@ from itertools import pairwise
 from math import prod
 
 from chainad.errors import PlanError
-from chainad.planning.chain.hu_shing import order_of_polygon
+from chainad.planning.chain.hu_shing import hu_shing
 from chainad.planning.chain.interval_dp import bracket_structures, can_tabulate
 from chainad.planning.cost_models import CostModel, multiplications
 from chainad.planning.linear_graph import Cost, LinearGraph, Vertex
 from chainad.planning.orders import Item, only_vertices
 from chainad.planning.plan import full_cost
+from chainad.planning.registry import Problem, Proof, register
 from chainad.structure import multiply
 from chainad.structure.structure import Structure
 
-PROOF = "optimal over all bracketings of this chain"
+PROOF = Proof(1, "optimal over all bracketings of this chain")
 
-# Longer chains of dense matrices are bracketed without a table of all segments, and so many
-# factors of any kind are compared product by product.
-MANY_FACTORS = 100
+# Up to here the algebra is asked for every product; longer chains of dense matrices are bracketed
+# by Hu & Shing, without a table of all segments.
+MAX_ALGEBRA_FACTORS = 100
 
-# So many factors have a table of all segments, filled in seconds.
-MOST_FACTORS = 1500
+# A table of all segments is filled in seconds.
+MAX_TABLE_FACTORS = 1500
 
-# So many last products are tried for a hybrid.
-MOST_ROOTS = 16
+MAX_HYBRID_ROOTS = 16
 
 
-def chain(graph: LinearGraph, model: CostModel = multiplications) -> tuple[Vertex, ...]:
+def _proof(problem: Problem) -> Proof | None:
+    return PROOF if is_exact(problem.graph, problem.model) else None
+
+
+@register(
+    "chain", "optimal bracketing of a chain, by dynamic programming over structures", proof=_proof
+)
+def chain(problem: Problem) -> tuple[Vertex, ...]:
     """Return the order of a cheapest bracketing.
 
     Raises
@@ -38,11 +45,16 @@ def chain(graph: LinearGraph, model: CostModel = multiplications) -> tuple[Verte
     PlanError
         If the graph is not a path from one input to one output.
     """
+    return bracketing_order(problem.graph, problem.model)
+
+
+def bracketing_order(graph: LinearGraph, model: CostModel = multiplications) -> tuple[Vertex, ...]:
+    """Return the order of a cheapest bracketing of a path."""
     free, boundaries, structures = factors_of(graph, model)
-    if len(structures) <= MANY_FACTORS or not _is_dense(structures):
+    if len(structures) <= MAX_ALGEBRA_FACTORS or not _is_dense(structures):
         found = _bracketed(structures, model)
     else:
-        found = order_of_polygon(_sizes(structures))
+        found = hu_shing(_sizes(structures))
     return (*free, *(boundaries[k - 1] for k in found))
 
 
@@ -51,11 +63,11 @@ def is_exact(graph: LinearGraph, model: CostModel = multiplications) -> bool:
     if graph.chain is None:
         return False
     _, _, structures = factors_of(graph, model)
-    if len(structures) <= MANY_FACTORS:
+    if len(structures) <= MAX_ALGEBRA_FACTORS:
         return True
     if _is_dense(structures):
         return model is multiplications
-    return len(structures) <= MOST_FACTORS and can_tabulate(structures, model)
+    return len(structures) <= MAX_TABLE_FACTORS and can_tabulate(structures, model)
 
 
 def hybrid_orders(
@@ -63,11 +75,11 @@ def hybrid_orders(
 ) -> Iterator[tuple[Vertex, ...]]:
     """Yield cheapest orders with one vertex or another kept for last, the cheapest ones first."""
     free, boundaries, structures = factors_of(graph, model)
-    if len(structures) <= MANY_FACTORS or (
-        len(structures) <= MOST_FACTORS and can_tabulate(structures, model)
+    if len(structures) <= MAX_ALGEBRA_FACTORS or (
+        len(structures) <= MAX_TABLE_FACTORS and can_tabulate(structures, model)
     ):
         brackets = bracket_structures(structures, model)
-        for k in sorted(range(len(boundaries)), key=brackets.rooted)[:MOST_ROOTS]:
+        for k in sorted(range(len(boundaries)), key=brackets.rooted)[:MAX_HYBRID_ROOTS]:
             yield (*free, *(boundaries[v - 1] for v in brackets.order(root=k)))
 
 
@@ -76,9 +88,9 @@ def _bracketed(structures: Sequence[Structure], model: CostModel) -> list[int]:
 
     Very long chains are cut into pieces; then the products of these are put into order.
     """
-    most = MANY_FACTORS
+    most = MAX_ALGEBRA_FACTORS
     if len(structures) > most and can_tabulate(structures, model):
-        most = MOST_FACTORS
+        most = MAX_TABLE_FACTORS
     if len(structures) <= most:
         return bracket_structures(structures, model).order()
     order: list[int] = []

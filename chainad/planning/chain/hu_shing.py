@@ -44,7 +44,7 @@ class _Arc:
         return self.start <= other.start and other.end <= self.end
 
 
-def order_of_polygon(sizes: Sequence[int]) -> list[int]:
+def hu_shing(sizes: Sequence[int]) -> list[int]:
     """Return the inner corners 1 to q - 1 of a chain in the order of their elimination.
 
     Parameters

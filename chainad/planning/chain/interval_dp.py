@@ -6,7 +6,7 @@ The structure of a segment does not depend on how it is bracketed, hence
 
 with S the structure of a segment, is exact over all bracketings (Godbole 1973 for matrices;
 Griewank & Naumann 2003 for Jacobians). An operator costs what materializes it, unless it is
-pushed or pulled: then the other segment meets it as it is,
+pushed or pulled: then it is applied to the other segment as it is,
 
     cost(i..j) = cost(i..j-1) + the JVPs of operator j,  or  cost(i+1..j) + the VJPs of i
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from chainad.planning.chain.label_sizes import Cross, kept_whole, strands_of
+from chainad.planning.chain.live_ranges import Crossing, kept_whole, live_ranges_of
 from chainad.planning.chain.vectorized_dp import Segments, is_bare
 from chainad.planning.cost_models import CostModel, multiplications
 from chainad.structure import multiply
@@ -81,17 +81,18 @@ def can_tabulate(structures: Sequence[Structure], model: CostModel = multiplicat
     return _crosses(structures, model) is not None
 
 
-def _crosses(structures: Sequence[Structure], model: CostModel) -> list[Cross] | None:
+def _crosses(structures: Sequence[Structure], model: CostModel) -> list[Crossing] | None:
     if model is not multiplications:
         return None
-    crosses = strands_of([structure.materialized for structure in structures])
+    crosses = live_ranges_of([structure.materialized for structure in structures])
     return crosses if crosses and _are_applied_whole(structures, crosses) else None
 
 
-def _are_applied_whole(structures: Sequence[Structure], crosses: Sequence[Cross]) -> bool:
-    """Return whether operators meet arrays by their own labels, never an identity or equal terms.
+def _are_applied_whole(structures: Sequence[Structure], crosses: Sequence[Crossing]) -> bool:
+    """Return whether operators are applied to arrays along their own labels alone.
 
-    A product with the identity leaves an operator what it is; all others make an array.
+    Not to an identity, which leaves an operator what it is, nor to equal terms; all other products
+    make an array.
     """
     operators = [i for i, s in enumerate(structures) if s.action is not None]
     if operators and any(s.is_identity for s in structures):

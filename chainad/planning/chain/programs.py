@@ -7,7 +7,7 @@ adjoint program a row at `adjoint_costs[i]`, so that the factor itself takes
 
 to accumulate. An adjoint program runs over a tape, so a limit on memory rules it out where the tape
 is larger. A run of adjoints over several factors may be cut into runs over one factor each, at the
-same cost: hence no limit on longer runs is dearer than the one on single factors, and plans pull
+same cost: hence no limit on longer runs costs more than the one on single factors, and plans pull
 through one factor at a time.
 
 Source: Naumann 2020, *Optimization of generalized Jacobian chain products without memory
@@ -27,7 +27,7 @@ from chainad.ir.graph import Origin
 from chainad.planning.auto import Mode, check_mode, plan_cached
 from chainad.planning.chain.chain import is_exact
 from chainad.planning.chain.interval_dp import segments_of
-from chainad.planning.chain.workers import MOST_FACTORS, divide
+from chainad.planning.chain.workers import MAX_DIVIDED_FACTORS, divide
 from chainad.planning.cost_models import CostModel
 from chainad.planning.linear_graph import Edge, LinearGraph
 from chainad.planning.plan import Alternative, Plan, follow
@@ -66,7 +66,7 @@ def programs_of(
     tape_sizes: Sequence[int] | None,
     memory_limit: int | None,
 ) -> Programs | None:
-    """Check what is said of the programs in a chain of `count` factors; None if there are none.
+    """Return the programs in a chain of `count` factors, checked; None if there are none.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def plan_workers(plan: Plan, workers: int) -> Plan:
     Its steps may multiply more than those of `plan` in all, hence nothing is proved of their sum.
     """
     structures = [edge.structure for edge in plan.graph.edges]
-    segments = segments_of(structures) if 1 < len(structures) <= MOST_FACTORS else None
+    segments = segments_of(structures) if 1 < len(structures) <= MAX_DIVIDED_FACTORS else None
     best, makespan = plan, plan.schedule(workers).makespan
     for division in divide(segments, workers) if segments else ():
         written = [k for k in division.materialized if structures[k].action is not None]
@@ -136,7 +136,7 @@ def plan_workers(plan: Plan, workers: int) -> Plan:
 
 
 def _classical(graph: LinearGraph, mode: str) -> Plan:
-    """Return the plan that takes every program the same way, however dear."""
+    """Return the plan that takes every program the same way, at any cost."""
     order = graph.inner if mode == "forward" else graph.inner[::-1]
     return follow(graph, order, requested=f"mode={mode!r}", sweep=SWEEPS[mode])
 
@@ -146,18 +146,18 @@ def _alternative(name: str, plan: Plan) -> Alternative:
 
 
 def _refusal(programs: Programs, mode: str) -> str:
-    """Return why a classical mode cannot be had, or nothing."""
+    """Return why a classical mode is impossible, or an empty text."""
     needed, others = programs.tangents, programs.adjoints
-    word = SWEEPS[mode]
-    if word == "adjoint":
+    sweep = SWEEPS[mode]
+    if sweep == "adjoint":
         needed, others = others, needed
     for k, (cost, other) in enumerate(zip(needed, others, strict=True)):
         if cost is None and other is not None:
             return (
-                f"mode={mode!r} takes every program by its {word}s, but {word}_costs[{k}] is None;"
-                " use mode='auto'"
+                f"mode={mode!r} takes every program by its {sweep}s, but {sweep}_costs[{k}] is"
+                " None; use mode='auto'"
             )
-    if word == "adjoint" and programs.limit is not None and programs.tape > programs.limit:
+    if sweep == "adjoint" and programs.limit is not None and programs.tape > programs.limit:
         return (
             f"mode={mode!r} keeps the tapes of all programs at once, {programs.tape:,}, but"
             f" memory_limit is {programs.limit:,}; the least limit that would do is"

@@ -1,4 +1,4 @@
-"""All segments of a chain with strands, costed length by length with whole arrays.
+"""All segments of a chain with live ranges, costed length by length with whole arrays.
 
 Row d, column i of a table stands for the segment of d factors from factor i on. What lies to the
 right of a split behind it has l - d factors, from factor i + d on: a skewed view of a table puts
@@ -16,35 +16,37 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
-from chainad.planning.chain.label_sizes import Cross, Strand
+from chainad.planning.chain.live_ranges import Crossing, LiveRange
 from chainad.structure.structure import Structure
 
-Numbers = npt.NDArray[Any]  # int64, or Python integers where 64 bits may not do
+Entries = npt.NDArray[Any]  # int64, or Python integers where 64 bits may not do
 Flags = npt.NDArray[np.bool_]
 
-# So many splits at a time are costed in arrays that stay in the processor's cache.
-BLOCK = 1 << 17
+# Splits costed at a time, in arrays that stay in the processor's cache.
+BLOCK_SPLITS = 1 << 17
 
-# The last splits of all segments are kept for so many factors.
-FEW = 256
+# Of longer chains the last splits are computed when they are requested.
+MAX_STORED_SPLIT_FACTORS = 256
 
 
 class Inner(NamedTuple):
-    """Strands through every vertex, as a table of those that begin inside, and who end inside.
+    """Live ranges through every vertex: which of them begin and end inside a segment.
 
-    `sizes[d, i]` is the size of the strand through vertex i + d if it begins behind vertex i, else
-    1; `ends[e, v]` says whether the one through vertex v has ended e factors later; None: all have.
+    `sizes[d, i]` is the size of the live range through vertex i + d if it begins behind vertex i,
+    else 1; `ends[e, v]` says whether the one through vertex v has ended e factors later; None: all
+    have.
     """
 
-    sizes: Numbers
+    sizes: Entries
     ends: Flags | None
 
 
 class Ones(NamedTuple):
-    """Strands along which no factor keeps numbers, and that are added up: equal terms.
+    """Live ranges that no factor stores, and that are summed: equal terms.
 
-    `added` says, as `Inner` does, of the strands through every vertex whether they begin inside,
-    and whether they have ended; `scaled` of which segments of all ones they make a multiple.
+    `added` says, as `Inner` does, of the live ranges through every vertex whether they begin
+    inside, and whether they have ended; `scaled` of which segments of all ones they make a
+    multiple.
     """
 
     added: list[tuple[Flags, Flags]]
@@ -58,18 +60,18 @@ class Segments:
     ----------
     structures : sequence of Structure
         The factors, from x to y; operators are costed by their actions.
-    crosses : sequence of Cross
-        `strands_of(structures)`.
+    crosses : sequence of Crossing
+        `live_ranges_of(structures)`.
     """
 
-    def __init__(self, structures: Sequence[Structure], crosses: Sequence[Cross]) -> None:
+    def __init__(self, structures: Sequence[Structure], crosses: Sequence[Crossing]) -> None:
         self.q = q = len(structures)
         self.crosses = crosses
         materialize = [s.cost_to_materialize for s in structures]
-        keeps = np.cumsum([0, *(s.scale is None for s in structures)])
-        self.keeps = _by_length(keeps, lambda one, two: two > one)
-        self.all_keep = bool(keeps[-1] == q)
-        self.dtype: Any = float  # to see how large the numbers are
+        has_entries = np.cumsum([0, *(s.scale is None for s in structures)])
+        self.has_entries = _by_length(has_entries, lambda one, two: two > one)
+        self.all_have_entries = bool(has_entries[-1] == q)
+        self.dtype: Any = float  # to see how large the counts are
         with np.errstate(over="ignore"):
             counts = self._counts()
         most = float(counts.max())
@@ -81,8 +83,7 @@ class Segments:
         self.least = self._table(0)
         self.least[1, :q] = materialize
         self.swept = self._swept(structures)
-        # To keep the last splits takes as long as the costs: of long chains few are ever asked.
-        few = q <= FEW and not self.swept
+        few = q <= MAX_STORED_SPLIT_FACTORS and not self.swept
         self.splits = np.zeros((q + 1, q + 1), np.int64) if few else None
         for length in range(2, q + 1):
             self._fill(length)
@@ -134,7 +135,7 @@ class Segments:
     def _fill(self, length: int) -> None:
         n = self.q - length + 1
         best = self.least[length, :n]
-        width = max(1, BLOCK // length)
+        width = max(1, BLOCK_SPLITS // length)
         for first in range(0, n, width):
             stop = min(n, first + width)
             offers = self._products(length, first, stop)
@@ -145,55 +146,55 @@ class Segments:
             swept = self.least[length - 1, at : at + n] + table[length, :n]
             np.minimum(best, swept, out=best, where=allowed[length, :n])
 
-    def _products(self, length: int, first: int, stop: int) -> Numbers:
+    def _products(self, length: int, first: int, stop: int) -> Entries:
         """Return the costs of all splits of the segments that begin at first, ..., stop - 1."""
 
-        def left(table: Numbers) -> Numbers:
+        def left(table: Entries) -> Entries:
             return table[1:length, first:stop]
 
-        def right(table: Numbers) -> Numbers:
+        def right(table: Entries) -> Entries:
             return _skewed(table, length, first, stop)
 
         total = left(self.least) + right(self.least)
         cost = self.counts[length, first:stop]
         for sizes, ends in self.inner:
             cost = cost * (left(sizes) if ends is None else np.where(right(ends), left(sizes), 1))
-        if not self.all_keep:
-            cost = cost * (left(self.keeps) & right(self.keeps))
+        if not self.all_have_entries:
+            cost = cost * (left(self.has_entries) & right(self.has_entries))
         total += cost
         if self.ones is not None:
-            # Equal terms add up to so many times one of them.
+            # Equal terms add up to a multiple of one of them.
             scaled = left(self.ones.scaled) | right(self.ones.scaled)
             for begins, ends in self.ones.added:
                 scaled |= left(begins) & right(ends)
-            kept = self.keeps[length, first:stop]
+            kept = self.has_entries[length, first:stop]
             total += np.where(scaled & kept, self.counts[length, first:stop], 0)
         return total
 
     def _fits(self, structures: Sequence[Structure], materialize: int, most: float) -> bool:
-        """Return whether no cost exceeds 64 bits; `most` are the most numbers of a segment."""
+        """Return whether no cost exceeds 64 bits; `most` are the most entries of a segment."""
         widest = max(
             prod(x.size for x in cross if _is_inner(x, v, self.q))
             for v, cross in enumerate(self.crosses)
         )
         actions = [s.action for s in structures if s.action is not None]
-        dearest = max((max(a.tangent or 0, a.adjoint or 0) for a in actions), default=1)
+        most_expensive = max((max(a.tangent or 0, a.adjoint or 0) for a in actions), default=1)
         sizes = [x.size for cross in self.crosses for x in cross]
-        if max(materialize, widest, dearest, *sizes) >= 2**62:
+        if max(materialize, widest, most_expensive, *sizes) >= 2**62:
             return False
-        return materialize + 2 * self.q * most * widest * max(1, dearest) < 2.0**62
+        return materialize + 2 * self.q * most * widest * max(1, most_expensive) < 2.0**62
 
-    def _table(self, value: Any) -> Numbers:
+    def _table(self, value: Any) -> Entries:
         return np.full((self.q + 1, self.q + 1), value, self.dtype)
 
-    def _counts(self) -> Numbers:
-        """Return how many numbers every segment keeps; 1 for all ones."""
+    def _counts(self) -> Entries:
+        """Return how many entries every segment stores; 1 for all ones."""
         counts = self._table(1)
         vertices = np.arange(self.q + 1)
-        selected = {id(x): x for c in self.crosses for x in c if x.alive is not None}
-        for strand in selected.values():
-            self._count_alive(counts, strand)
-        whole = [[x for x in c if x.alive is None] for c in self.crosses]
+        selected = {id(x): x for c in self.crosses for x in c if x.surviving is not None}
+        for live_range in selected.values():
+            self._count_surviving(counts, live_range)
+        whole = [[x for x in c if x.surviving is None] for c in self.crosses]
         ahead = [_grouped((_next(x, v), x) for x in c) for v, c in enumerate(whole)]
         behind = [
             _grouped((x.start, x) for x in c if _previous(x, v) is not None)
@@ -210,21 +211,21 @@ class Segments:
                 counts[length, :n] *= np.where(at[length:] > vertices[:n], sizes[length:], 1)
         return counts
 
-    def _count_alive(self, counts: Numbers, strand: Strand) -> None:
-        """Multiply the counts of all segments by what survives of a strand with selections."""
-        assert strand.alive is not None
-        first, last = strand.first, min(strand.stop, self.q - 1)
-        for i in range(strand.start, min(strand.stop, self.q - 1) + 1):
-            if (kept := _next(strand, i)) is not None:
+    def _count_surviving(self, counts: Entries, live_range: LiveRange) -> None:
+        """Multiply the counts of all segments by what survives of a live range with selections."""
+        assert live_range.surviving is not None
+        first, last = live_range.first, min(live_range.stop, self.q - 1)
+        for i in range(live_range.start, min(live_range.stop, self.q - 1) + 1):
+            if (kept := _next(live_range, i)) is not None:
                 j = np.arange(kept, self.q)
-                counts[j - i + 1, i] *= strand.alive[i - first, np.minimum(j, last) - first]
-        enters = np.arange(strand.start)  # segments inside which it begins
-        for end in range(first, min(strand.stop, self.q)):
-            if _previous(strand, end + 1) is not None:
-                counts[end - enters + 1, enters] *= int(strand.alive[0, end - first])
+                counts[j - i + 1, i] *= live_range.surviving[i - first, np.minimum(j, last) - first]
+        enters = np.arange(live_range.start)  # segments inside which it begins
+        for end in range(first, min(live_range.stop, self.q)):
+            if _previous(live_range, end + 1) is not None:
+                counts[end - enters + 1, enters] *= int(live_range.surviving[0, end - first])
 
     def _inner(self) -> list[Inner]:
-        """Return the strands that factors on both sides of a vertex keep."""
+        """Return the live ranges that factors on both sides of a vertex store."""
         groups = [
             _grouped(((x.start, x.stop), x) for x in c if _is_inner(x, v, self.q))
             for v, c in enumerate(self.crosses)
@@ -244,24 +245,24 @@ class Segments:
         return found
 
     def _ones(self) -> Ones | None:
-        """Return the strands that are added up without numbers; None if there are none."""
+        """Return the live ranges that are summed without entries; None if there are none."""
         found = {id(x): x for c in self.crosses for x in c if is_bare(x, self.q)}
         if not found:
             return None
         added = []
-        scaled = np.zeros(self.keeps.shape, bool)
+        scaled = np.zeros(self.has_entries.shape, bool)
         vertices = np.arange(self.q + 1)
-        length, start = np.indices(self.keeps.shape)
-        for strand in found.values():
-            through = (strand.start <= vertices) & (vertices <= strand.stop)
-            inside = (start < strand.start) & (start + length > strand.stop)
-            scaled |= inside & ~self.keeps
-            begins = through[np.minimum(start + length, self.q)] & (start < strand.start)
-            ends = through[start] & (start + length > strand.stop)
+        length, start = np.indices(self.has_entries.shape)
+        for live_range in found.values():
+            through = (live_range.start <= vertices) & (vertices <= live_range.stop)
+            inside = (start < live_range.start) & (start + length > live_range.stop)
+            scaled |= inside & ~self.has_entries
+            begins = through[np.minimum(start + length, self.q)] & (start < live_range.start)
+            ends = through[start] & (start + length > live_range.stop)
             added.append((begins, ends))
         return Ones(added, scaled)
 
-    def _swept(self, structures: Sequence[Structure]) -> list[tuple[int, Numbers, Flags]]:
+    def _swept(self, structures: Sequence[Structure]) -> list[tuple[int, Entries, Flags]]:
         """Return what the JVPs of the last factor, and the VJPs of the first one, cost.
 
         Each table comes with where its other factor begins, counted from the segment's first one,
@@ -278,69 +279,74 @@ class Segments:
             if action.tangent is not None and k > 0:
                 i = np.arange(k)
                 at = (k - i + 1, i)
-                fits = self.keeps[k - i, i]
+                fits = self.has_entries[k - i, i]
                 for x in own.values():
                     if x.start <= k:
                         kept = _previous(x, k)
                         fits = fits & (i <= (-1 if kept is None else kept))
                         fits = fits & ((x.stop > k) | (x.start > i))
-                met = self.counts[at] * self._met(k, i, k)
-                jvps[0][at], jvps[1][at] = met // mapped * action.tangent, fits
+                inner = self.counts[at] * self._inner_size(k, i, k)
+                jvps[0][at], jvps[1][at] = inner // mapped * action.tangent, fits
             if action.adjoint is not None and k < self.q - 1:
                 j = np.arange(k + 1, self.q)
                 at = (j - k + 1, np.full(j.size, k))
-                fits = self.keeps[j - k, k + 1]
+                fits = self.has_entries[j - k, k + 1]
                 for x in own.values():
                     if x.stop > k:
                         kept = _next(x, k + 1)
                         fits = fits & (j >= (self.q if kept is None else kept))
                         fits = fits & ((x.start <= k) | (x.stop <= j))
-                met = self.counts[at] * self._met(k + 1, k, j)
-                vjps[0][at], vjps[1][at] = met // mapped * action.adjoint, fits
+                inner = self.counts[at] * self._inner_size(k + 1, k, j)
+                vjps[0][at], vjps[1][at] = inner // mapped * action.adjoint, fits
         return [(0, jvps[0], jvps[1] > 0), (1, vjps[0], vjps[1] > 0)]
 
-    def _met(self, v: int, i: Any, j: Any) -> Numbers:
+    def _inner_size(self, v: int, i: Any, j: Any) -> Entries:
         """Return the product of the inner sizes at vertex v, for segments i..j."""
-        met = np.ones(np.broadcast(i, j).shape, self.dtype)
+        inner = np.ones(np.broadcast(i, j).shape, self.dtype)
         for x in self.crosses[v]:
             if _is_inner(x, v, self.q):
-                met *= np.where((x.start > i) & (x.stop <= j), x.size, 1)
-        return met
+                inner *= np.where((x.start > i) & (x.stop <= j), x.size, 1)
+        return inner
 
 
-def _next(strand: Strand, v: int) -> int | None:
-    """Return the first factor behind vertex v that keeps numbers along a strand."""
-    return min((k for k in strand.stored if k >= v), default=None)
+def _next(live_range: LiveRange, v: int) -> int | None:
+    """Return the first factor behind vertex v that stores a live range."""
+    return min((k for k in live_range.stored if k >= v), default=None)
 
 
-def _previous(strand: Strand, v: int) -> int | None:
-    """Return the last factor before vertex v that keeps numbers along a strand."""
-    return max((k for k in strand.stored if k < v), default=None)
+def _previous(live_range: LiveRange, v: int) -> int | None:
+    """Return the last factor before vertex v that stores a live range."""
+    return max((k for k in live_range.stored if k < v), default=None)
 
 
-def is_bare(strand: Strand, q: int) -> bool:
-    """Return whether a strand is added up although no factor keeps numbers along it."""
-    return strand.start > 0 and strand.stop < q and not strand.stored and strand.size > 1
+def is_bare(live_range: LiveRange, q: int) -> bool:
+    """Return whether a live range is summed although no factor stores it."""
+    return (
+        live_range.start > 0
+        and live_range.stop < q
+        and not live_range.stored
+        and live_range.size > 1
+    )
 
 
-def _is_inner(strand: Strand, v: int, q: int) -> bool:
-    """Return whether a strand through v is ever added up there, with numbers on both sides."""
-    ends = strand.start > 0 and strand.stop < q
-    return ends and _next(strand, v) is not None and _previous(strand, v) is not None
+def _is_inner(live_range: LiveRange, v: int, q: int) -> bool:
+    """Return whether a live range through v is ever summed there, stored on both sides."""
+    ends = live_range.start > 0 and live_range.stop < q
+    return ends and _next(live_range, v) is not None and _previous(live_range, v) is not None
 
 
-def _grouped(strands: Iterable[tuple[Any, Strand]]) -> dict[Any, int]:
-    """Return the product of the sizes of all strands with the same key; None is left out."""
+def _grouped(live_ranges: Iterable[tuple[Any, LiveRange]]) -> dict[Any, int]:
+    """Return the product of the sizes of all live ranges with the same key; None is left out."""
     groups: dict[Any, int] = {}
-    for key, strand in strands:
+    for key, live_range in live_ranges:
         if key is not None:
-            groups[key] = groups.get(key, 1) * strand.size
+            groups[key] = groups.get(key, 1) * live_range.size
     return groups
 
 
 def _ranks(
     groups: Sequence[dict[int, int]], missing: int, dtype: Any
-) -> Iterator[tuple[Numbers, Numbers]]:
+) -> Iterator[tuple[Entries, Entries]]:
     """Yield keys and sizes of the first group of every vertex, of the second, and so on."""
     listed = [[*group.items()] for group in groups]
     for rank in range(max(map(len, groups))):
@@ -348,7 +354,7 @@ def _ranks(
         yield np.array([key for key, _ in rows]), np.array([size for _, size in rows], dtype)
 
 
-def _by_length(ends: Numbers, compare: Callable[[Numbers, Numbers], Flags]) -> Flags:
+def _by_length(ends: Entries, compare: Callable[[Entries, Entries], Flags]) -> Flags:
     """Return a table of what compares the values at the two ends of every segment."""
     table = np.zeros((ends.size, ends.size), bool)
     for length in range(1, ends.size):
@@ -356,7 +362,7 @@ def _by_length(ends: Numbers, compare: Callable[[Numbers, Numbers], Flags]) -> F
     return table
 
 
-def _skewed(table: Numbers, length: int, first: int, stop: int) -> Numbers:
+def _skewed(table: Entries, length: int, first: int, stop: int) -> Entries:
     """Return the view whose row d - 1, column i is row `length - d`, column i + d of a table."""
     down, along = table.strides
     shape, strides = (length - 1, stop - first), (along - down, along)

@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from chainad.planning.chain.vectorized_dp import Segments
 
-# So many factors have a table for every number of workers.
-MOST_FACTORS = 60
+# There is one table of segments per number of workers.
+MAX_DIVIDED_FACTORS = 60
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ def divide(segments: Segments, workers: int) -> list[Division]:
 
 
 class _Table:
+    """The least time of every segment of a chain on every number of workers."""
+
     def __init__(self, segments: Segments, workers: int) -> None:
         self.segments, self.workers, q = segments, workers, segments.q
         shape = (workers + 1, q, q)

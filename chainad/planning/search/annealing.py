@@ -12,46 +12,52 @@ from math import log
 from random import Random
 from typing import Any
 
-from chainad.planning.search.budget import Pace
-from chainad.planning.search.make_state import Compact, State
+from chainad.planning.search.budget import SearchBudget
+from chainad.planning.search.make_state_space import State, StateSpace
 
-# The stretch of an order that is annealed at once.
-STRETCH = 160
+# Longer orders are annealed section by section.
+SECTION_ELIMINATIONS = 160
 
-# Temperatures, in mean costs of an elimination. Short coolings begin where long ones are halfway.
-HOT, WARM, COLD = 0.35, 0.12, 0.02
-SHORT = 200  # moves per elimination
+# Temperatures, in mean costs of an elimination. Short annealing begins where long is halfway.
+START_TEMPERATURE, SHORT_START_TEMPERATURE, END_TEMPERATURE = 0.35, 0.12, 0.02
+SHORT_MOVES_PER_ELIMINATION = 200
 
 
-def anneal(graph: Compact[Any], order: list[int], pace: Pace, rounds: int, rng: Random) -> None:
-    """Improve an order in place; it never gets dearer.
+def anneal(
+    graph: StateSpace[Any], order: list[int], budget: SearchBudget, moves: int, rng: Random
+) -> None:
+    """Improve an order in place; its cost never rises.
 
-    `rounds` is the number of moves tried; long orders are annealed stretch by stretch. The pace may
-    stop it earlier.
+    `moves` is how many are tried; long orders are annealed section by section. The budget
+    may stop it earlier.
     """
-    starts = range(0, max(1, len(order) - STRETCH // 2), STRETCH // 2)
+    starts = range(0, max(1, len(order) - SECTION_ELIMINATIONS // 2), SECTION_ELIMINATIONS // 2)
     state = graph.copy()
     done = 0
     for start in starts:
         while done < start:
             graph.eliminate(state, order[done])
             done += 1
-        stretch = _Stretch(graph, (list(state[0]), list(state[1])), order[start : start + STRETCH])
-        for better in stretch.cool(rounds // len(starts), pace, rng):
-            order[start : start + STRETCH] = better
-        if not pace.go_on(0):
+        section = _Section(
+            graph,
+            (list(state[0]), list(state[1])),
+            order[start : start + SECTION_ELIMINATIONS],
+        )
+        for better in section.cool(moves // len(starts), budget, rng):
+            order[start : start + SECTION_ELIMINATIONS] = better
+        if not budget.spend(0):
             return
 
 
-class _Stretch:
+class _Section:
     """Consecutive eliminations, with the state and the cost of each."""
 
-    def __init__(self, graph: Compact[Any], state: State[Any], order: list[int]) -> None:
+    def __init__(self, graph: StateSpace[Any], state: State[Any], order: list[int]) -> None:
         self.graph = graph
         self.order = order
         self.states = [state] * len(order)
         self.costs = [0] * len(order)
-        self.place: dict[int, int] = {}
+        self.position: dict[int, int] = {}
         self._recost(0, len(order))
 
     def _recost(self, start: int, stop: int) -> None:
@@ -60,31 +66,35 @@ class _Stretch:
             self.states[p] = state
             state = list(state[0]), list(state[1])
             self.costs[p] = self.graph.eliminate(state, self.order[p])
-            self.place[self.order[p]] = p
+            self.position[self.order[p]] = p
 
-    def cool(self, rounds: int, pace: Pace, rng: Random) -> Iterator[list[int]]:
+    def cool(self, moves: int, budget: SearchBudget, rng: Random) -> Iterator[list[int]]:
         """Yield better and better orders."""
         n = len(self.order)
         total = best = sum(self.costs)
         if n < 2 or not total:
             return
-        first = HOT if rounds > SHORT * n else WARM
-        hot, cold = first * total / n, COLD * total / n
-        for k in range(rounds):
-            temperature = hot * (cold / hot) ** (k / rounds)
+        first = (
+            START_TEMPERATURE
+            if moves > SHORT_MOVES_PER_ELIMINATION * n
+            else SHORT_START_TEMPERATURE
+        )
+        hot, cold = first * total / n, END_TEMPERATURE * total / n
+        for k in range(moves):
+            temperature = hot * (cold / hot) ** (k / moves)
             source = rng.randrange(n)
             target = self._target(source, rng)
             if target == source:
                 continue
             low, high = min(source, target), max(source, target)
-            if not pace.go_on(high - low):
+            if not budget.spend(high - low):
                 return
             change = self._move(source, target, -temperature * log(1 - rng.random()))
             if change is not None:
                 total += change
                 if total < best:
                     best = total
-                    pace.gain()
+                    budget.gain()
                     yield list(self.order)
 
     def _target(self, source: int, rng: Random) -> int:
@@ -92,13 +102,13 @@ class _Stretch:
         v = self.order[source]
         p = source if rng.random() < 0.5 else rng.randrange(source + 1)
         tails, heads = self.graph.neighbours(self.states[p], v)
-        near = [self.place[u] for u in (*tails, *heads) if u in self.place]
+        near = [self.position[u] for u in (*tails, *heads) if u in self.position]
         if not near:
             return rng.randrange(len(self.order))
         return rng.choice(near)
 
-    def _move(self, source: int, target: int, most: float) -> int | None:
-        """Move an elimination if the cost rises by no more than `most`; return by how much."""
+    def _move(self, source: int, target: int, limit: float) -> int | None:
+        """Move an elimination if the cost rises by no more than `limit`; return by how much."""
         low, high = min(source, target), max(source, target)
         order = self.order
         v = order[source]
@@ -109,10 +119,10 @@ class _Stretch:
         old = sum(self.costs[low : high + 1])
         start = self.states[low]
         state = list(start[0]), list(start[1])
-        new, limit, eliminate = 0, old + most, self.graph.eliminate
+        new, highest, eliminate = 0, old + limit, self.graph.eliminate
         for u in moved:
             new += eliminate(state, u)
-            if new > limit:
+            if new > highest:
                 return None
         order[low : high + 1] = moved
         self._recost(low, high + 1)

@@ -13,15 +13,15 @@ from itertools import pairwise
 from typing import Any
 
 from chainad.planning.bounds import least_cut
-from chainad.planning.chain.chain import chain
+from chainad.planning.chain.chain import bracketing_order
 from chainad.planning.cost_models import multiplications
 from chainad.planning.linear_graph import Edge, LinearGraph
-from chainad.planning.search.make_state import Compact, Dense, Structured
+from chainad.planning.search.make_state_space import DenseStates, StateSpace, StructuredStates
 from chainad.structure import dense
 from chainad.structure.structure import Structure
 
 
-def components(graph: Compact[Any]) -> list[list[int]]:
+def components(graph: StateSpace[Any]) -> list[list[int]]:
     """Return the inner vertices in groups, each in topological order, that are planned apart."""
     inside = set(graph.inner)
     group: dict[int, int] = {}
@@ -42,7 +42,7 @@ def components(graph: Compact[Any]) -> list[list[int]]:
     return list(found.values())
 
 
-def split(graph: Compact[Any]) -> tuple[list[list[int]], list[int]]:
+def split(graph: StateSpace[Any]) -> tuple[list[list[int]], list[int]]:
     """Return the inner vertices of the blocks between safe cut vertices, and these."""
     import networkx as nx  # slow to load
 
@@ -59,7 +59,7 @@ def split(graph: Compact[Any]) -> tuple[list[list[int]], list[int]]:
     return blocks, sorted(cuts, key=place.__getitem__)
 
 
-def _safe(graph: Compact[Any], pairs: list[tuple[int, int]]) -> set[int]:
+def _safe(graph: StateSpace[Any], pairs: list[tuple[int, int]]) -> set[int]:
     """Return the cut vertices at which it is safe to split."""
     import networkx as nx  # slow to load
 
@@ -90,7 +90,7 @@ def _safe(graph: Compact[Any], pairs: list[tuple[int, int]]) -> set[int]:
     return found
 
 
-def path_order(graph: Compact[Any]) -> list[int] | None:
+def path_order(graph: StateSpace[Any]) -> list[int] | None:
     """Return the cheapest order of a path by the dynamic program over its segments, else None."""
     inside = set(graph.inner)
     near = {v: graph.neighbours(graph.start, v) for v in graph.inner}
@@ -107,16 +107,16 @@ def path_order(graph: Compact[Any]) -> list[int] | None:
         return None
     edges = tuple(Edge(k, k + 1, s) for k, s in enumerate(structures) if s is not None)
     shapes = (edges[0].structure.col_shape, *(edge.structure.row_shape for edge in edges))
-    model = graph.table.model if isinstance(graph, Structured) else multiplications
-    order = chain(LinearGraph(shapes, (0,), (len(edges),), edges), model)
+    model = graph.table.model if isinstance(graph, StructuredStates) else multiplications
+    order = bracketing_order(LinearGraph(shapes, (0,), (len(edges),), edges), model)
     return [path[k] for k in order]
 
 
-def _structure(graph: Compact[Any], tail: int, head: int) -> Structure | None:
-    """Return the structure of an edge, None if it is in several pieces or not known."""
-    if isinstance(graph, Dense):
+def _structure(graph: StateSpace[Any], tail: int, head: int) -> Structure | None:
+    """Return the structure of an edge, None if it is in several terms or not known."""
+    if isinstance(graph, DenseStates):
         return dense((graph.widths[head],), (graph.widths[tail],))
-    if not isinstance(graph, Structured):
+    if not isinstance(graph, StructuredStates):
         return None
-    pieces = graph.table.pieces[graph.start[0][tail][head]]
-    return pieces[0] if len(pieces) == 1 else None
+    terms = graph.table.terms[graph.start[0][tail][head]]
+    return terms[0] if len(terms) == 1 else None

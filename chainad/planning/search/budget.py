@@ -1,4 +1,4 @@
-"""How long a search may go on: so many eliminations, or seconds, or until the user interrupts it.
+"""How long a search may go on: a number of eliminations or seconds, or until it is interrupted.
 
 Named efforts count eliminations, never time, so that the same seed gives the same plan.
 """
@@ -14,95 +14,96 @@ from typing import Literal
 
 from chainad.errors import PlanError, unknown
 
-# Up to so many inner vertices, the search takes no heed of how much there is to gain.
-SMALL = 200
+# Larger graphs are searched only where there is enough to gain.
+MAX_ALWAYS_SEARCHED_VERTICES = 200
 
-# Eliminations that annealing may take before its first gain.
-FIRST_GAIN = 3000
+# What annealing may take.
+MAX_ELIMINATIONS_BEFORE_GAIN = 3000
 
-# Seconds that a search is silent.
-QUIET = 2.0
+# Searches shorter than this print no progress.
+SILENT_SECONDS = 2.0
 
 Effort = Literal["fast", "balanced", "thorough"] | float
 
 
 @dataclass(frozen=True)
-class Level:
+class EffortLevel:
     """What an effort allows.
 
     Attributes
     ----------
-    inner : int
+    max_exhaustive_vertices : int
         Inner vertices up to which the cheapest order is found, however long that takes.
-    exact, sets : int
+    max_proof_vertices, max_proof_sets : int
         Inner vertices up to which a search that proves its result is tried, and the sets of
         vertices it may look at.
-    windows, anneals : int
+    window_eliminations, annealing_eliminations : int
         Eliminations tried in windows, and by annealing.
-    each : int
+    eliminations_per_vertex : int
         Eliminations of either kind per inner vertex, at most.
-    rules, most : int
+    max_rule_vertices, max_improved_vertices : int
         Inner vertices up to which all rules are tried, and up to which orders are improved.
-    pairs : int
+    rule_pairs_per_vertex : int
         Pairs of edges per inner vertex that a rule may look at; beyond that it is left out.
-    worth : int
+    multiplications_per_elimination : int
         Multiplications of the cheapest order so far for which one elimination is tried on graphs of
-        more than `SMALL` inner vertices: then a search takes no longer than running the plan.
+        more than `MAX_ALWAYS_SEARCHED_VERTICES` inner vertices: then a search takes no longer than
+        running the plan.
     patience : float
-        How long annealing goes on without gain: so many times what the last but one gain took.
+        How long annealing goes on without gain, as a multiple of what the last but one gain took.
     """
 
-    inner: int
-    exact: int
-    sets: int
-    windows: int
-    anneals: int
-    each: int
-    rules: int
-    most: int
-    pairs: int
-    worth: int
+    max_exhaustive_vertices: int
+    max_proof_vertices: int
+    max_proof_sets: int
+    window_eliminations: int
+    annealing_eliminations: int
+    eliminations_per_vertex: int
+    max_rule_vertices: int
+    max_improved_vertices: int
+    rule_pairs_per_vertex: int
+    multiplications_per_elimination: int
     patience: float
 
 
-LEVELS: dict[str, Level] = {
-    "fast": Level(
-        inner=6,
-        exact=20,
-        sets=100,
-        windows=1_000,
-        anneals=0,
-        each=100,
-        rules=100,
-        most=60,
-        pairs=150,
-        worth=100_000,
+LEVELS: dict[str, EffortLevel] = {
+    "fast": EffortLevel(
+        max_exhaustive_vertices=6,
+        max_proof_vertices=20,
+        max_proof_sets=100,
+        window_eliminations=1_000,
+        annealing_eliminations=0,
+        eliminations_per_vertex=100,
+        max_rule_vertices=100,
+        max_improved_vertices=60,
+        rule_pairs_per_vertex=150,
+        multiplications_per_elimination=100_000,
         patience=2.5,
     ),
-    "balanced": Level(
-        inner=9,
-        exact=40,
-        sets=600,
-        windows=12_000,
-        anneals=12_000,
-        each=250,
-        rules=3_000,
-        most=3_000,
-        pairs=600,
-        worth=100_000,
+    "balanced": EffortLevel(
+        max_exhaustive_vertices=9,
+        max_proof_vertices=40,
+        max_proof_sets=600,
+        window_eliminations=12_000,
+        annealing_eliminations=12_000,
+        eliminations_per_vertex=250,
+        max_rule_vertices=3_000,
+        max_improved_vertices=3_000,
+        rule_pairs_per_vertex=600,
+        multiplications_per_elimination=100_000,
         patience=2.5,
     ),
-    "thorough": Level(
-        inner=18,
-        exact=150,
-        sets=20_000,
-        windows=800_000,
-        anneals=800_000,
-        each=50_000,
-        rules=50_000,
-        most=50_000,
-        pairs=100_000,
-        worth=0,
+    "thorough": EffortLevel(
+        max_exhaustive_vertices=18,
+        max_proof_vertices=150,
+        max_proof_sets=20_000,
+        window_eliminations=800_000,
+        annealing_eliminations=800_000,
+        eliminations_per_vertex=50_000,
+        max_rule_vertices=50_000,
+        max_improved_vertices=50_000,
+        rule_pairs_per_vertex=100_000,
+        multiplications_per_elimination=0,
         patience=inf,
     ),
 }
@@ -125,22 +126,22 @@ def check_effort(effort: Effort) -> Effort:
 
 
 @dataclass(frozen=True)
-class Aim:
+class SearchOptions:
     """How hard to search: an effort, or seconds; the same seed gives the same plan."""
 
     effort: Effort = "balanced"
     seed: int = 0
 
     @property
-    def level(self) -> Level:
+    def level(self) -> EffortLevel:
         return LEVELS[self.effort if isinstance(self.effort, str) else "thorough"]
 
 
-DEFAULT = Aim()
+DEFAULT_SEARCH = SearchOptions()
 
 
-def aim_of(effort: Effort, seed: int = 0) -> Aim:
-    """Return an aim whose effort and seed are checked.
+def search_options(effort: Effort, seed: int = 0) -> SearchOptions:
+    """Return an search whose effort and seed are checked.
 
     Raises
     ------
@@ -149,7 +150,7 @@ def aim_of(effort: Effort, seed: int = 0) -> Aim:
     """
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise PlanError(f"seed must be an integer, but got {seed!r}")
-    return Aim(check_effort(effort), seed)
+    return SearchOptions(check_effort(effort), seed)
 
 
 class Progress:
@@ -162,7 +163,7 @@ class Progress:
     def show(self, text: str) -> None:
         """Write one line over the last one."""
         seconds = monotonic() - self.start
-        if seconds > QUIET and sys.stderr.isatty():
+        if seconds > SILENT_SECONDS and sys.stderr.isatty():
             line = f"\rchainad: {text}, {seconds:.0f} s; Ctrl-C takes the best so far"
             print(f"{line:<79}", end="", file=sys.stderr, flush=True)
             self.has_spoken = True
@@ -173,35 +174,35 @@ class Progress:
             print(file=sys.stderr)
 
 
-class Pace:
+class SearchBudget:
     """Counts what a search does, and says when to stop.
 
     Attributes
     ----------
     allowance : int, optional
-        So many eliminations, and what `work` grows by.
+        A number of eliminations; what `overhead` grows by counts, too.
     deadline : float, optional
         A time of `time.monotonic`.
     patience : float
-        How many times as long as for the last gain to wait for the next one.
+        How long to wait for the next gain, as a multiple of the time until the last one.
     """
 
     def __init__(
         self,
         allowance: int | None = None,
         deadline: float | None = None,
-        work: Callable[[], int] = lambda: 0,
+        overhead: Callable[[], int] = lambda: 0,
         patience: float = inf,
     ) -> None:
         self.allowance = allowance
         self.deadline = deadline
-        self.work = work
-        self.spent = -work()
+        self.overhead = overhead
+        self.spent = -overhead()
         self.patience = patience
-        self.until: float = inf if patience == inf else FIRST_GAIN
+        self.until: float = inf if patience == inf else MAX_ELIMINATIONS_BEFORE_GAIN
 
-    def go_on(self, eliminations: int) -> bool:
-        """Return whether there is room for so many more eliminations, and count them."""
+    def spend(self, eliminations: int) -> bool:
+        """Count some more eliminations; return whether the budget allows them."""
         self.spent += eliminations
         if self.taken > min(self.until, inf if self.allowance is None else self.allowance):
             return False
@@ -210,9 +211,9 @@ class Pace:
     @property
     def taken(self) -> int:
         """What the search has taken so far, in eliminations."""
-        return self.spent + self.work()
+        return self.spent + self.overhead()
 
     def gain(self) -> None:
         """Note that something was gained: the search may go on for longer."""
         if self.patience < inf:
-            self.until = FIRST_GAIN + self.patience * self.taken
+            self.until = MAX_ELIMINATIONS_BEFORE_GAIN + self.patience * self.taken

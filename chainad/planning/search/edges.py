@@ -1,10 +1,10 @@
 """Edge elimination: single edges in the order wherever that beats eliminating whole vertices.
 
-Exact where small: the cheapest way through the graphs that eliminations of edges can leave, found
-best first (Hart, Nilsson & Raphael 1968). What is still to pay is bounded by the least cuts, as for
-vertices: take flows to v and from v on paths that meet nowhere else. Every pair of such paths is
-shortened by eliminations until one of its products jumps over v, and no product serves more pairs
-than the widths of its ends have room for. So v takes d(v) times both cuts in any order of edges.
+Exact where small: the cheapest path through the graphs that eliminations of edges can leave, found
+best first (Hart, Nilsson & Raphael 1968). The cost that remains is bounded by the least cuts, as
+for vertices: take flows to v and from v on paths that are otherwise disjoint. Every pair of such
+paths is shortened by eliminations until one of its products jumps over v, and no product serves
+more pairs than the widths of its ends allow. So v takes d(v) times both cuts in any order of edges.
 Source: Naumann 2004, *Optimal accumulation of Jacobian matrices by elimination methods on the dual
 computational graph*.
 """
@@ -19,22 +19,24 @@ from typing import Any
 
 from chainad.errors import PlanError
 from chainad.planning.bounds import least_costs
-from chainad.planning.cost_models import CostModel, multiplications
 from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.orders import EdgeElimination, Item, Skeleton
-from chainad.planning.search.budget import DEFAULT, Aim
+from chainad.planning.registry import Problem, Proof, register
 from chainad.planning.search.exhaustive import cheapest
-from chainad.planning.search.make_state import Compact, Dense, State, compact
+from chainad.planning.search.make_state_space import DenseStates, State, StateSpace
 
-PROOF = "optimal over all edge elimination orders"
+PROOF = Proof(2, "optimal over all edge elimination orders")
 
-# Inner vertices up to which all orders of edges are searched: with five it takes .2 s.
-MOST = 4
+# Searching all orders of edges takes .2 s with five inner vertices.
+MAX_EDGE_ORDER_VERTICES = 4
 
 
-def edges(
-    graph: LinearGraph, model: CostModel = multiplications, aim: Aim = DEFAULT
-) -> tuple[Item, ...]:
+@register(
+    "edges",
+    "optimal over all orders of single edges, for small graphs",
+    proof=lambda problem: PROOF,
+)
+def edges(problem: Problem) -> tuple[Item, ...]:
     """Return a cheapest order, of vertices if single edges make none cheaper.
 
     Raises
@@ -42,79 +44,82 @@ def edges(
     PlanError
         If a Jacobian is not dense, or there are more than 4 inner vertices.
     """
-    problem = compact(graph, model)
-    if not is_searched(graph, problem):
+    graph, states = problem.graph, problem.states
+    if not is_searched(graph, states):
         raise PlanError(
-            f"mode='edges' tries every order of edges and takes dense Jacobians and at most {MOST}"
-            f" inner vertices, but this graph has {len(graph.inner)}; use mode='auto'"
+            "mode='edges' tries every order of edges and takes dense Jacobians and at most"
+            f" {MAX_EDGE_ORDER_VERTICES} inner vertices, but this graph has {len(graph.inner)}; use"
+            " mode='auto'"
         )
-    best = cheapest(problem, list(graph.inner))
+    best = cheapest(states, list(graph.inner))
     assert best is not None
-    return with_edges(graph, problem, best) or tuple(best)
+    return with_edges(graph, states, best) or tuple(best)
 
 
-def is_searched(graph: LinearGraph, problem: Compact[Any]) -> bool:
-    """Return whether a graph is small and plain enough for all its orders of edges."""
-    return len(graph.inner) <= MOST and isinstance(problem, Dense)
+def is_searched(graph: LinearGraph, states: StateSpace[Any]) -> bool:
+    """Return whether a graph is small and dense enough to search all its orders of edges."""
+    return len(graph.inner) <= MAX_EDGE_ORDER_VERTICES and isinstance(states, DenseStates)
 
 
 def with_edges(
-    graph: LinearGraph, problem: Compact[Any], best: Sequence[int]
+    graph: LinearGraph, states: StateSpace[Any], best: Sequence[int]
 ) -> tuple[Item, ...] | None:
     """Return the cheapest order of edges if it is below one of vertices."""
-    found = cheapest_edges(problem, problem.cost_of(best))
+    found = cheapest_edges(states, states.cost_of(best))
     return None if found is None else complete(graph, found)
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
-    """The cheapest way to a state: its cost, what every vertex took, the last edge, the others."""
+class _EdgePath:
+    """The cheapest path to a state: its cost, what every vertex took, the last edge, the others."""
 
     cost: int
     paid: dict[int, int]
     last: EdgeElimination | None
-    before: _Way | None
+    before: _EdgePath | None
     state: State[Any]
 
 
-def cheapest_edges(graph: Compact[Any], limit: int) -> list[Item] | None:
+def cheapest_edges(graph: StateSpace[Any], limit: int) -> list[Item] | None:
     """Return the cheapest order of edges below a cost, if there is any."""
     least = _least(graph)
     start, dead = _without_dead(graph)
     number = count()
-    queue = [(sum(least.values()), next(number), _Way(0, {}, None, None, start))]
+    queue = [(sum(least.values()), next(number), _EdgePath(0, {}, None, None, start))]
     best: dict[Hashable, int] = {graph.key(start): 0}
     while queue:
-        bound, _, way = heappop(queue)
+        bound, _, path = heappop(queue)
         if bound >= limit:
             break
-        if way.cost > best[graph.key(way.state)]:
+        if path.cost > best[graph.key(path.state)]:
             continue
-        moves = list(_moves(graph, way.state))
+        moves = list(_moves(graph, path.state))
         if not moves:
-            return [*dead, *_spelled(graph, start, way)]
+            return [*dead, *_in_vertices(graph, start, path)]
         for edge in moves:
-            state = list(way.state[0]), list(way.state[1])
+            state = list(path.state[0]), list(path.state[1])
             of_edge = graph.eliminate_edge(state, edge)
-            cost, v, key = way.cost + of_edge, edge.via, graph.key(state)
-            so_far = way.paid.get(v, 0)
+            cost, v, key = path.cost + of_edge, edge.via, graph.key(state)
+            so_far = path.paid.get(v, 0)
             more = max(least[v], so_far + of_edge) - max(least[v], so_far)
             if bound + more < limit and cost < best.get(key, limit):
                 best[key] = cost
-                paid = way.paid | {v: so_far + of_edge}
-                heappush(queue, (bound + more, next(number), _Way(cost, paid, edge, way, state)))
+                paid = path.paid | {v: so_far + of_edge}
+                heappush(
+                    queue, (bound + more, next(number), _EdgePath(cost, paid, edge, path, state))
+                )
     return None
 
 
-def _least(graph: Compact[Any]) -> dict[int, int]:
+def _least(graph: StateSpace[Any]) -> dict[int, int]:
     """Return what the products at every vertex cost at least; nothing where no bound is known."""
-    known = graph.known_edges()
+    known = graph.edges_for_bounds()
     if known is None:
         return dict.fromkeys(graph.inner, 0)
     return least_costs(*known, graph.inner)
 
 
-def _without_dead(graph: Compact[Any]) -> tuple[State[Any], list[int]]:
+def _without_dead(graph: StateSpace[Any]) -> tuple[State[Any], list[int]]:
     """Return the start without vertices that nothing leads through, and these, one by one."""
     state, dead = graph.copy(), list[int]()
     while found := [v for v in graph.inner if v not in dead and _is_dead(graph, state, v)]:
@@ -124,12 +129,12 @@ def _without_dead(graph: Compact[Any]) -> tuple[State[Any], list[int]]:
     return state, dead
 
 
-def _is_dead(graph: Compact[Any], state: State[Any], v: int) -> bool:
+def _is_dead(graph: StateSpace[Any], state: State[Any], v: int) -> bool:
     tails, heads = graph.neighbours(state, v)
     return not tails or not heads
 
 
-def _moves(graph: Compact[Any], state: State[Any]) -> Iterator[EdgeElimination]:
+def _moves(graph: StateSpace[Any], state: State[Any]) -> Iterator[EdgeElimination]:
     """Yield every edge that can be eliminated, from both sides."""
     for v in graph.inner:
         tails, heads = graph.neighbours(state, v)
@@ -139,10 +144,10 @@ def _moves(graph: Compact[Any], state: State[Any]) -> Iterator[EdgeElimination]:
             yield EdgeElimination(v, head, "front")
 
 
-def _spelled(graph: Compact[Any], start: State[Any], way: _Way) -> list[Item]:
-    """Return the edges of a way; those that make up a vertex, one after the other, as that."""
+def _in_vertices(graph: StateSpace[Any], start: State[Any], path: _EdgePath) -> list[Item]:
+    """Return the edges of a path; those that make up a vertex, one after the other, as that."""
     edges: list[EdgeElimination] = []
-    at: _Way | None = way
+    at: _EdgePath | None = path
     while at is not None and at.last is not None:
         edges.append(at.last)
         at = at.before

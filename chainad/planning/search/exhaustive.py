@@ -14,46 +14,47 @@ from dataclasses import dataclass
 from typing import Any
 
 from chainad.planning.bounds import least_costs
-from chainad.planning.search.budget import Pace
-from chainad.planning.search.make_state import Compact, State
+from chainad.planning.registry import Proof
+from chainad.planning.search.budget import SearchBudget
+from chainad.planning.search.make_state_space import State, StateSpace
 
-PROOF = "optimal over all vertex elimination orders"
+PROOF = Proof(0, "optimal over all vertex elimination orders")
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
-    """The cheapest way to a set: its cost, the last vertex, and the way to the others."""
+class _Prefix:
+    """The cheapest prefix to a set: its cost, the last vertex, and the prefix to the others."""
 
     cost: int
     last: int
-    before: _Way | None
+    before: _Prefix | None
     state: State[Any]
 
 
 def cheapest(
-    graph: Compact[Any], known: Sequence[int], pace: Pace | None = None
+    graph: StateSpace[Any], known: Sequence[int], budget: SearchBudget | None = None
 ) -> list[int] | None:
     """Return a cheapest order, `known` if there is none below its cost.
 
-    Returns None if that would take longer than the pace allows.
+    Returns None if that would take longer than the budget allows.
     """
     limit = graph.cost_of(known)
     least = _least(graph)
     rest = sum(least.values())
     if rest == limit:
         return list(known)
-    layer = {0: _Way(0, -1, None, graph.copy())}
+    layer = {0: _Prefix(0, -1, None, graph.copy())}
     rests = {0: rest}
     for _ in graph.inner:
         offers: dict[int, tuple[int, int, int]] = {}
-        for done, way in layer.items():
-            for v in _to_try(graph, way.state, done):
+        for done, prefix in layer.items():
+            for v in _to_try(graph, prefix.state, done):
                 wider = done | 1 << v
-                cost = way.cost + graph.cost(way.state, v)
+                cost = prefix.cost + graph.cost(prefix.state, v)
                 left = rests[done] - least[v]
                 if cost + left >= limit:
                     continue
-                if wider not in offers and pace is not None and not pace.go_on(1):
+                if wider not in offers and budget is not None and not budget.spend(1):
                     return None
                 if wider not in offers or cost < offers[wider][0]:
                     offers[wider] = cost, v, done
@@ -61,21 +62,21 @@ def cheapest(
         layer = {wider: _extended(graph, layer[done], v) for wider, (_, v, done) in offers.items()}
     if not layer:
         return list(known)
-    (way,) = layer.values()
+    (prefix,) = layer.values()
     order = []
-    while way.before is not None:
-        order.append(way.last)
-        way = way.before
+    while prefix.before is not None:
+        order.append(prefix.last)
+        prefix = prefix.before
     return order[::-1]
 
 
-def _extended(graph: Compact[Any], way: _Way, v: int) -> _Way:
-    state = list(way.state[0]), list(way.state[1])
-    cost = way.cost + graph.eliminate(state, v)
-    return _Way(cost, v, way, state)
+def _extended(graph: StateSpace[Any], prefix: _Prefix, v: int) -> _Prefix:
+    state = list(prefix.state[0]), list(prefix.state[1])
+    cost = prefix.cost + graph.eliminate(state, v)
+    return _Prefix(cost, v, prefix, state)
 
 
-def _to_try(graph: Compact[Any], state: State[Any], done: int) -> Sequence[int]:
+def _to_try(graph: StateSpace[Any], state: State[Any], done: int) -> Sequence[int]:
     """Return the vertices to eliminate next: all, or one that is never better left for later.
 
     A scalar between one tail and one head costs one multiplication whenever it is eliminated, and
@@ -89,14 +90,14 @@ def _to_try(graph: Compact[Any], state: State[Any], done: int) -> Sequence[int]:
     return rest
 
 
-def bound_of(graph: Compact[Any]) -> int:
+def bound_of(graph: StateSpace[Any]) -> int:
     """Return a cost below which no order can be; 0 where none is known."""
     return sum(_least(graph).values())
 
 
-def _least(graph: Compact[Any]) -> dict[int, int]:
+def _least(graph: StateSpace[Any]) -> dict[int, int]:
     """Return what every vertex costs at least; nothing where no bound is known."""
-    known = graph.known_edges()
+    known = graph.edges_for_bounds()
     if known is None:
         return dict.fromkeys(graph.inner, 0)
     return least_costs(*known, graph.inner)

@@ -1,67 +1,92 @@
-"""Greedy orders: again and again the vertex of least score.
+"""The classical modes, and greedy rules: again and again the vertex of least score.
 
-- markowitz: its cost. On vectors this eats narrow bottlenecks first.
-- greedy: its cost plus the damage, by how much it raises the costs of the neighbours.
-- relative: its cost less the least it can cost in any order: what the order has spoilt.
-- fill: the edges that its elimination makes, then its cost.
+- markowitz: its cost. On vectors this removes narrow bottlenecks first.
+- greedy: its cost, and by how much its elimination raises the costs of its neighbours.
+- relative: its cost less the least it can cost in any order: what the order has added.
+- fill: the edges that its elimination adds, then its cost.
 
 Sources: Markowitz 1957; Griewank & Reese 1991; Naumann 2004 (relative degree); Albrecht,
 Gottschling & Naumann 2003, *Markowitz-type heuristics for computing Jacobian matrices efficiently*
-(lowest Markowitz and minimal damage).
+(lowest Markowitz, and minimal damage, which is `greedy`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from math import inf
 from typing import Any
 
-from chainad.planning.cost_models import CostModel, multiplications
 from chainad.planning.linear_graph import LinearGraph, Vertex
-from chainad.planning.search.make_state import Compact, State, bits, compact
+from chainad.planning.registry import Problem, register
+from chainad.planning.search.state_space import State, StateSpace, bits
 
-Score = Callable[[Compact[Any], State[Any], int], Any]
-
-
-def markowitz(graph: LinearGraph, model: CostModel = multiplications) -> tuple[Vertex, ...]:
-    """Eliminate the vertex of least cost, the first of equals."""
-    return _planned(graph, model, "markowitz")
+Score = Callable[[StateSpace[Any], State[Any], int], Any]
 
 
-def greedy(graph: LinearGraph, model: CostModel = multiplications) -> tuple[Vertex, ...]:
-    """Eliminate the vertex of least cost plus damage, the first of equals."""
-    return _planned(graph, model, "greedy")
+@register("forward", "topological order: tangents are pushed from the inputs to the outputs")
+def forward(problem: Problem) -> tuple[Vertex, ...]:
+    """Eliminate in topological order."""
+    return problem.graph.inner
 
 
-def relative(graph: LinearGraph, model: CostModel = multiplications) -> tuple[Vertex, ...]:
-    """Eliminate the vertex of least cost in excess of what it costs at least, first of equals."""
-    return _planned(graph, model, "relative")
+@register("reverse", "the opposite order: adjoints are pulled from the outputs to the inputs")
+def reverse(problem: Problem) -> tuple[Vertex, ...]:
+    """Eliminate in reverse topological order."""
+    return problem.graph.inner[::-1]
 
 
-def fill(graph: LinearGraph, model: CostModel = multiplications) -> tuple[Vertex, ...]:
-    """Eliminate the vertex that makes the fewest edges, of equals the one of least cost."""
-    return _planned(graph, model, "fill")
+def around(graph: LinearGraph) -> Iterator[tuple[Vertex, ...]]:
+    """Yield the hybrids that start at one vertex: back to the inputs, on to the outputs, join.
 
-
-def _planned(graph: LinearGraph, model: CostModel, rule: str) -> tuple[Vertex, ...]:
-    return tuple(order_by(compact(graph, model), rule))
-
-
-def order_by(graph: Compact[Any], rule: str) -> list[int]:
-    """Return the order of a rule; where products take long, as if all Jacobians were dense."""
-    return greedy_order(graph.rough() if graph.is_heavy else graph, rule)
-
-
-def order_within(graph: Compact[Any], rule: str, most: float) -> list[int] | None:
-    """Return the order of a rule; None if costs would take more than `most` pairs of edges.
-
-    Around vertices with very many edges the scores of a rule are dear, and its order hardly good.
+    Griewank & Walther, ch. 9, call this cross-country elimination with one pivot kept for last.
     """
-    return _order(graph.rough() if graph.is_heavy else graph, rule, None, most)
+    for k, middle in enumerate(graph.inner):
+        yield (*graph.inner[:k][::-1], *graph.inner[k + 1 :], middle)
 
 
-def greedy_order(graph: Compact[Any], rule: str, ties: Sequence[float] | None = None) -> list[int]:
+@register("markowitz", "next the vertex of least cost")
+def markowitz(problem: Problem) -> tuple[Vertex, ...]:
+    """Eliminate the vertex of least cost, the first of equals."""
+    return tuple(order_by(problem.states, "markowitz"))
+
+
+@register("greedy", "next the vertex of least cost, plus what it adds to the costs of others")
+def greedy(problem: Problem) -> tuple[Vertex, ...]:
+    """Eliminate the vertex of least cost plus increase of its neighbours', the first of equals."""
+    return tuple(order_by(problem.states, "greedy"))
+
+
+@register("relative", "next the vertex that exceeds its least cost in any order by least")
+def relative(problem: Problem) -> tuple[Vertex, ...]:
+    """Eliminate the vertex of least cost in excess of what it costs at least, first of equals."""
+    return tuple(order_by(problem.states, "relative"))
+
+
+@register("fill", "next the vertex that adds the fewest edges")
+def fill(problem: Problem) -> tuple[Vertex, ...]:
+    """Eliminate the vertex that adds the fewest edges, of equals the one of least cost."""
+    return tuple(order_by(problem.states, "fill"))
+
+
+def order_by(graph: StateSpace[Any], rule: str) -> list[int]:
+    """Return the order of a rule; with large index sets, that of the relaxation."""
+    return greedy_order(graph.relaxation() if graph.has_large_index_sets else graph, rule)
+
+
+def order_within(graph: StateSpace[Any], rule: str, max_pairs: float) -> list[int] | None:
+    """Return the order of a rule; None if scores take more than `max_pairs` pairs of edges.
+
+    Around vertices of high degree scores take long, and the order of a rule is rarely good.
+    """
+    return _order(
+        graph.relaxation() if graph.has_large_index_sets else graph, rule, None, max_pairs
+    )
+
+
+def greedy_order(
+    graph: StateSpace[Any], rule: str, ties: Sequence[float] | None = None
+) -> list[int]:
     """Return the order of a rule; of vertices with equal scores the one of least `ties`."""
     order = _order(graph, rule, ties, inf)
     assert order is not None
@@ -69,9 +94,9 @@ def greedy_order(graph: Compact[Any], rule: str, ties: Sequence[float] | None = 
 
 
 def _order(
-    graph: Compact[Any], rule: str, ties: Sequence[float] | None, most: float
+    graph: StateSpace[Any], rule: str, ties: Sequence[float] | None, max_pairs: float
 ) -> list[int] | None:
-    end = graph.pairs + most
+    end = graph.pairs + max_pairs
     score, reach = (_relative_score(graph), 1) if rule == "relative" else RULES[rule]
     state = graph.copy()
     rank = ties or range(len(state[0]))
@@ -97,20 +122,20 @@ def _order(
     return order
 
 
-def _cost(graph: Compact[Any], state: State[Any], v: int) -> int:
+def _cost(graph: StateSpace[Any], state: State[Any], v: int) -> int:
     return graph.cost(state, v)
 
 
-def _cost_and_damage(graph: Compact[Any], state: State[Any], v: int) -> int:
-    return graph.cost(state, v) + graph.damage(state, v)
+def _cost_and_increase(graph: StateSpace[Any], state: State[Any], v: int) -> int:
+    return graph.cost(state, v) + graph.neighbour_cost_increase(state, v)
 
 
-def _fill(graph: Compact[Any], state: State[Any], v: int) -> tuple[bool, int, int]:
+def _fill(graph: StateSpace[Any], state: State[Any], v: int) -> tuple[bool, int, int]:
     cost = graph.cost(state, v)
     return graph.is_oversized(state, v), graph.fill(state, v), cost
 
 
-def _relative_score(graph: Compact[Any]) -> Score:
+def _relative_score(graph: StateSpace[Any]) -> Score:
     """Return the score of `relative`: the cost, less that of v between all it depends on.
 
     These are the inputs that v depends on, and the outputs that depend on v.
@@ -120,14 +145,14 @@ def _relative_score(graph: Compact[Any]) -> Score:
         width * before * after for width, before, after in zip(graph.widths, *reach, strict=True)
     ]
 
-    def score(graph: Compact[Any], state: State[Any], v: int) -> int:
+    def score(graph: StateSpace[Any], state: State[Any], v: int) -> int:
         return int(graph.cost(state, v) - least[v])
 
     return score
 
 
-def _reach(graph: Compact[Any], side: int) -> list[int]:
-    """Return the widths of the inputs (side 1) or outputs (side 0) that lie beyond each vertex."""
+def _reach(graph: StateSpace[Any], side: int) -> list[int]:
+    """Return the width of all inputs (side 1) or outputs (side 0) connected with each vertex."""
     seen = [0] * len(graph.widths)
     order = graph.inner if side else graph.inner[::-1]
     ends = [v for v in range(len(graph.widths)) if not graph.neighbours(graph.start, v)[1 - side]]
@@ -145,12 +170,12 @@ def _reach(graph: Compact[Any], side: int) -> list[int]:
 # Every rule, and within how many edges of its vertex a score reads.
 RULES: dict[str, tuple[Score, int]] = {
     "markowitz": (_cost, 1),
-    "greedy": (_cost_and_damage, 2),
+    "greedy": (_cost_and_increase, 2),
     "fill": (_fill, 2),
 }
 
 
-def _near(graph: Compact[Any], state: State[Any], v: int, reach: int) -> set[int]:
+def _near(graph: StateSpace[Any], state: State[Any], v: int, reach: int) -> set[int]:
     """Return the vertices within `reach` edges of v.
 
     No path leads on through an input or an output: these are never eliminated, so what a score

@@ -14,36 +14,42 @@ from time import monotonic
 from typing import Any
 
 from chainad.errors import PlanError
-from chainad.planning.cost_models import CostModel, multiplications
-from chainad.planning.linear_graph import LinearGraph, Vertex
+from chainad.planning.orders import Vertex
+from chainad.planning.registry import Problem, register
 from chainad.planning.search.annealing import anneal
 from chainad.planning.search.articulation import components, path_order, split
-from chainad.planning.search.budget import DEFAULT, SMALL, Aim, Level, Pace, Progress
-from chainad.planning.search.exhaustive import bound_of, cheapest
+from chainad.planning.search.budget import (
+    MAX_ALWAYS_SEARCHED_VERTICES,
+    EffortLevel,
+    Progress,
+    SearchBudget,
+    SearchOptions,
+)
+from chainad.planning.search.exhaustive import PROOF, bound_of, cheapest
 from chainad.planning.search.greedy import greedy_order, order_within
-from chainad.planning.search.make_state import Compact, Dense, compact
+from chainad.planning.search.make_state_space import DenseStates, StateSpace
 from chainad.planning.search.window import by_windows
 
 STAGES = ("blocks", "window", "annealing")
 
 # The mean number of eliminations that a move of annealing costs anew.
-PER_MOVE = 10
+ELIMINATIONS_PER_MOVE = 10
 
 # Up to so many eliminations, a bound on their cost takes less time than a search.
-QUICKLY_BOUNDED = 150
+MAX_QUICK_BOUND_VERTICES = 150
 
 # With fewer moves per elimination, annealing finds nothing.
-FEWEST_MOVES = 2.5
+MIN_MOVES_PER_ELIMINATION = 2.5
 
 # So many times more sets of dense graphs are looked at in the same time.
-LIGHT = 8
+DENSE_SETS_FACTOR = 8
 
 
 @dataclass
 class Found:
     """The best order so far of one component, and whether it is known to be optimal."""
 
-    graph: Compact[Any]
+    graph: StateSpace[Any]
     order: list[int]
     is_proved: bool = False
     progress: Progress = field(default_factory=Progress)
@@ -58,9 +64,12 @@ class Found:
             self.order[:] = order
 
 
-def exhaustive(
-    graph: LinearGraph, model: CostModel = multiplications, aim: Aim = DEFAULT
-) -> tuple[Vertex, ...]:
+@register(
+    "exhaustive",
+    "optimal over all orders of vertices, for small graphs",
+    proof=lambda problem: PROOF,
+)
+def exhaustive(problem: Problem) -> tuple[Vertex, ...]:
     """Return a cheapest order, by dynamic programming over all sets of vertices.
 
     Raises
@@ -68,82 +77,78 @@ def exhaustive(
     PlanError
         If there are more than 9 inner vertices, or 18 with effort="thorough".
     """
-    most = aim.level.inner
-    if len(graph.inner) > most:
+    search, states, count = problem.search, problem.states, len(problem.graph.inner)
+    limit = search.level.max_exhaustive_vertices
+    if count > limit:
         raise PlanError(
-            f"mode='exhaustive' tries every set of vertices and takes at most {most} inner ones at"
-            f" effort={aim.effort!r}, but this graph has {len(graph.inner)}; use mode='auto'"
+            f"mode='exhaustive' tries every set of vertices and takes at most {limit} inner ones at"
+            f" effort={search.effort!r}, but this graph has {count}; use mode='auto'"
         )
-    problem = compact(graph, model)
-    orders = [order for _, order in rules(problem, aim.level)]
-    found = cheapest(problem, min(orders, key=problem.cost_of))
+    orders = [order for _, order in rules(states, search.level)]
+    found = cheapest(states, min(orders, key=states.cost_of))
     assert found is not None
     return tuple(found)
 
 
-def blocks(
-    graph: LinearGraph, model: CostModel = multiplications, aim: Aim = DEFAULT
-) -> tuple[Vertex, ...]:
+@register("blocks", "splits the graph at safe cut vertices, and solves small blocks exactly")
+def blocks(problem: Problem) -> tuple[Vertex, ...]:
     """Split the best order of a rule at safe cut vertices; solve exactly what is small enough."""
-    return _until("blocks", graph, model, aim)
+    return _until("blocks", problem)
 
 
-def window(
-    graph: LinearGraph, model: CostModel = multiplications, aim: Aim = DEFAULT
-) -> tuple[Vertex, ...]:
+@register("window", "as blocks; then any 6 consecutive eliminations in their cheapest order")
+def window(problem: Problem) -> tuple[Vertex, ...]:
     """Put any 6 consecutive eliminations into their cheapest order, beginning from `blocks`."""
-    return _until("window", graph, model, aim)
+    return _until("window", problem)
 
 
-def annealing(
-    graph: LinearGraph, model: CostModel = multiplications, aim: Aim = DEFAULT
-) -> tuple[Vertex, ...]:
+@register("annealing", "as window; then single eliminations are moved by simulated annealing")
+def annealing(problem: Problem) -> tuple[Vertex, ...]:
     """Move single eliminations by simulated annealing, beginning from `window`."""
-    return _until("annealing", graph, model, aim)
+    return _until("annealing", problem)
 
 
-def _until(name: str, graph: LinearGraph, model: CostModel, aim: Aim) -> tuple[Vertex, ...]:
+def _until(name: str, problem: Problem) -> tuple[Vertex, ...]:
     """Return the cheapest order after a stage."""
-    problem = compact(graph, model)
-    orders = [order for _, order in rules(problem, aim.level)]
-    best = problem.cheapest_of(orders)
-    for stage, order, _ in improved(problem, orders, aim):
+    orders = [order for _, order in rules(problem.states, problem.search.level)]
+    best = problem.states.cheapest_of(orders)
+    for stage, order, _ in improved(problem.states, orders, problem.search):
         best = order
         if stage == name:
             break
     return tuple(best)
 
 
-def rules(graph: Compact[Any], level: Level) -> Iterator[tuple[str, list[int]]]:
+def rules(graph: StateSpace[Any], level: EffortLevel) -> Iterator[tuple[str, list[int]]]:
     """Yield the orders of the plain rules, by name, as far as they do not take too long."""
     yield "forward", list(graph.inner)
     yield "reverse", list(graph.inner[::-1])
     found = [list(graph.inner), list(graph.inner[::-1])]
     for rule in ("markowitz", "greedy", "relative", "fill"):
-        order = order_within(graph, rule, level.pairs * len(graph.inner))
+        order = order_within(graph, rule, level.rule_pairs_per_vertex * len(graph.inner))
         if order is not None:
             found.append(order)
             yield rule, order
         # The others take several times as long.
-        if rule == "markowitz" and len(graph.inner) > level.rules:
+        if rule == "markowitz" and len(graph.inner) > level.max_rule_vertices:
             return
 
 
 def is_worthwhile(
-    graph: Compact[Any], orders: Sequence[Sequence[int]], level: Level, share: int = 1
+    graph: StateSpace[Any], orders: Sequence[Sequence[int]], level: EffortLevel, share: int = 1
 ) -> bool:
     """Return whether the cheapest of some orders is dear enough for a search to save its time.
 
     `share` is how many times less time it takes than trying every vertex elsewhere.
     """
     n = len(graph.inner)
-    if n <= SMALL or graph.is_heavy:
+    if n <= MAX_ALWAYS_SEARCHED_VERTICES or graph.has_large_index_sets:
         return True
-    return share * min(map(graph.cost_of, orders)) >= n * level.worth
+    return share * min(map(graph.cost_of, orders)) >= n * level.multiplications_per_elimination
 
 
 def improved(
-    graph: Compact[Any], orders: Sequence[Sequence[int]], aim: Aim
+    graph: StateSpace[Any], orders: Sequence[Sequence[int]], search: SearchOptions
 ) -> Iterator[tuple[str, list[int], bool]]:
     """Yield after every stage its name, the best order so far, and whether that is optimal.
 
@@ -151,15 +156,17 @@ def improved(
     that it is in, and what was found until then. Graphs that are too large for the effort, or have
     large patterns, are left as they are.
     """
-    if len(graph.inner) > aim.level.most or graph.is_heavy:
+    if len(graph.inner) > search.level.max_improved_vertices or graph.has_large_index_sets:
         return
-    if isinstance(aim.effort, str) and not is_worthwhile(graph, orders, aim.level):
+    if isinstance(search.effort, str) and not is_worthwhile(graph, orders, search.level):
         return
     found = [_first(graph, group, orders) for group in components(graph)]
     progress = Progress()
     for each in found:
         each.progress = progress
-        if aim.level.exact < len(each.order) <= QUICKLY_BOUNDED:  # smaller ones are solved anyway
+        if (
+            search.level.max_proof_vertices < len(each.order) <= MAX_QUICK_BOUND_VERTICES
+        ):  # smaller ones are solved anyway
             each.is_proved = bound_of(each.graph) == each.cost
     todo = len(graph.inner) or 1
     for stage in STAGES:
@@ -168,7 +175,7 @@ def improved(
             for k, each in enumerate(found):
                 if not each.is_proved:
                     progress.show(f"{stage}, part {k + 1} of {len(found)}")
-                    _STAGES[stage](each, aim, len(each.order) / todo, k)
+                    _STAGES[stage](each, search, len(each.order) / todo, k)
         except KeyboardInterrupt:
             is_interrupted = True
         order = [each.graph.origin[v] for each in found for v in each.order]
@@ -178,22 +185,22 @@ def improved(
     progress.close()
 
 
-def _first(graph: Compact[Any], group: list[int], orders: Sequence[Sequence[int]]) -> Found:
+def _first(graph: StateSpace[Any], group: list[int], orders: Sequence[Sequence[int]]) -> Found:
     """Return the cheapest of some orders on a component; numbers are those of its own graph."""
-    part = graph.part(group)
+    part = graph.subproblem(group)
     number = {graph_number: k for k, graph_number in enumerate(part.origin)}
     inside = set(group)
     own = [[number[v] for v in order if v in inside] for order in orders]
     return Found(part, min(own, key=part.cost_of))
 
 
-def _blocks(found: Found, aim: Aim, share: float, number: int) -> None:
+def _blocks(found: Found, search: SearchOptions, share: float, number: int) -> None:
     """Solve exactly what is small enough; else split at safe cut vertices, and solve the blocks."""
-    graph, pace = found.graph, _pace(found.graph, aim, "sets", share)
-    small = len(graph.inner) <= aim.level.exact
+    graph, budget = found.graph, _budget(found.graph, search, "sets", share)
+    small = len(graph.inner) <= search.level.max_proof_vertices
     if small:  # the better the cost that is known, the fewer sets are looked at
-        by_windows(graph, found.order, _pace(graph, aim, "windows", share))
-    best = cheapest(graph, found.order, pace) if small else None
+        by_windows(graph, found.order, _budget(graph, search, "windows", share))
+    best = cheapest(graph, found.order, budget) if small else None
     if best is not None:
         found.order[:] = best
         found.is_proved = True
@@ -204,44 +211,46 @@ def _blocks(found: Found, aim: Aim, share: float, number: int) -> None:
     each = share / len(found.order)
     order: list[int] = []
     for block in blocks:
-        part = graph.part(block)
+        part = graph.subproblem(block)
         own = {v: k for k, v in enumerate(part.origin)}
         start = [own[v] for v in found.order if v in set(block)]
-        order += (part.origin[v] for v in _solved(part, start, aim, each * len(block)))
+        order += (part.origin[v] for v in _solved(part, start, search, each * len(block)))
     state = graph.copy()
     for v in order:
         graph.eliminate(state, v)
-    rest = graph.part(cuts, state)
-    last = path_order(rest) or _solved(rest, greedy_order(rest, "greedy"), aim, each * len(cuts))
+    rest = graph.subproblem(cuts, state)
+    last = path_order(rest) or _solved(rest, greedy_order(rest, "greedy"), search, each * len(cuts))
     found.offer([*order, *(rest.origin[v] for v in last)])
 
 
-def _solved(graph: Compact[Any], start: list[int], aim: Aim, share: float) -> list[int]:
+def _solved(
+    graph: StateSpace[Any], start: list[int], search: SearchOptions, share: float
+) -> list[int]:
     """Return the cheapest order, or a good one if that takes too long."""
-    small = len(graph.inner) <= aim.level.exact
-    best = cheapest(graph, start, _pace(graph, aim, "sets", share)) if small else None
+    small = len(graph.inner) <= search.level.max_proof_vertices
+    best = cheapest(graph, start, _budget(graph, search, "sets", share)) if small else None
     if best is None:
-        by_windows(graph, start, _pace(graph, aim, "windows", share))
+        by_windows(graph, start, _budget(graph, search, "windows", share))
     return best or start
 
 
-def _window(found: Found, aim: Aim, share: float, number: int) -> None:
-    by_windows(found.graph, found.order, _pace(found.graph, aim, "windows", share))
+def _window(found: Found, search: SearchOptions, share: float, number: int) -> None:
+    by_windows(found.graph, found.order, _budget(found.graph, search, "windows", share))
 
 
-def _annealing(found: Found, aim: Aim, share: float, number: int) -> None:
+def _annealing(found: Found, search: SearchOptions, share: float, number: int) -> None:
     """Anneal again and again, each time from the best, then repair by windows."""
-    rng = Random(f"{aim.seed} {number}")
-    pace = _pace(found.graph, aim, "anneals", share)
-    left = (pace.allowance or 0) // PER_MOVE
+    rng = Random(f"{search.seed} {number}")
+    budget = _budget(found.graph, search, "anneals", share)
+    left = (budget.allowance or 0) // ELIMINATIONS_PER_MOVE
     rounds = 60 * len(found.order)
-    if isinstance(aim.effort, str) and left < FEWEST_MOVES * len(found.order):
+    if isinstance(search.effort, str) and left < MIN_MOVES_PER_ELIMINATION * len(found.order):
         return
-    is_long = len(found.order) <= aim.level.exact and left > 10 * rounds
+    is_long = len(found.order) <= search.level.max_proof_vertices and left > 10 * rounds
     bound = bound_of(found.graph) if is_long or not left else 0
-    while pace.go_on(0) and (left > 0 or not isinstance(aim.effort, str)):
-        anneal(found.graph, found.order, pace, min(rounds, left) if left > 0 else rounds, rng)
-        by_windows(found.graph, found.order, pace)
+    while budget.spend(0) and (left > 0 or not isinstance(search.effort, str)):
+        anneal(found.graph, found.order, budget, min(rounds, left) if left > 0 else rounds, rng)
+        by_windows(found.graph, found.order, budget)
         found.progress.show(f"annealing part {number + 1}, at a cost of {found.cost:,}")
         if found.cost == bound:
             found.is_proved = True
@@ -253,19 +262,23 @@ def _annealing(found: Found, aim: Aim, share: float, number: int) -> None:
 _STAGES = {"blocks": _blocks, "window": _window, "annealing": _annealing}
 
 # How much of a given time every stage may take.
-_PARTS = {"sets": 0.3, "windows": 0.1, "anneals": 0.6}
+_TIME_SHARES = {"sets": 0.3, "windows": 0.1, "anneals": 0.6}
 
 
-def _pace(graph: Compact[Any], aim: Aim, what: str, share: float) -> Pace:
-    """Return the pace of a stage on a part that has this share of the vertices."""
-    if not isinstance(aim.effort, str):
-        return Pace(deadline=monotonic() + _PARTS[what] * share * aim.effort)
-    level = aim.level
-    most = {"sets": level.sets, "windows": level.windows, "anneals": level.anneals}[what]
+def _budget(graph: StateSpace[Any], search: SearchOptions, what: str, share: float) -> SearchBudget:
+    """Return the budget of a stage on a part that has this share of the vertices."""
+    if not isinstance(search.effort, str):
+        return SearchBudget(deadline=monotonic() + _TIME_SHARES[what] * share * search.effort)
+    level = search.level
+    most = {
+        "sets": level.max_proof_sets,
+        "windows": level.window_eliminations,
+        "anneals": level.annealing_eliminations,
+    }[what]
     allowance = max(most // 20, int(most * share))
     if what == "sets":
-        allowance *= LIGHT if isinstance(graph, Dense) else 1
+        allowance *= DENSE_SETS_FACTOR if isinstance(graph, DenseStates) else 1
     else:
-        allowance = min(allowance, level.each * len(graph.inner))
+        allowance = min(allowance, level.eliminations_per_vertex * len(graph.inner))
     patience = level.patience if what == "anneals" else inf
-    return Pace(allowance, work=lambda: graph.work, patience=patience)
+    return SearchBudget(allowance, overhead=lambda: graph.overhead, patience=patience)

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from chainad.planning.search.budget import Pace
-from chainad.planning.search.make_state import Compact, State
+from chainad.planning.search.budget import SearchBudget
+from chainad.planning.search.make_state_space import State, StateSpace
 
-WIDTH = 6
+WINDOW_ELIMINATIONS = 6
 
 # States of larger graphs are cut down to the neighbourhood of a window first.
-LARGE = 200
+MAX_WHOLE_STATE_VERTICES = 200
 
 
-def by_windows(graph: Compact[Any], order: list[int], pace: Pace, width: int = WIDTH) -> None:
+def by_windows(
+    graph: StateSpace[Any], order: list[int], budget: SearchBudget, width: int = WINDOW_ELIMINATIONS
+) -> None:
     """Improve an order in place until no window of `width` eliminations can be improved.
 
-    The pace may stop it earlier; the order never gets dearer.
+    The budget may stop it earlier; the order never gets dearer.
     """
     stale = [True] * len(order)  # whether the window that starts here is to be looked at
     while any(stale):
@@ -28,7 +30,7 @@ def by_windows(graph: Compact[Any], order: list[int], pace: Pace, width: int = W
         for p in range(len(order)):
             if stale[p]:
                 groups = _groups(graph, state, order[p : p + width])
-                if not pace.go_on(sum(1 << len(group) for group in groups)):
+                if not budget.spend(sum(1 << len(group) for group in groups)):
                     return
                 stale[p] = False
                 if _improve(graph, state, order, p, groups):
@@ -38,7 +40,7 @@ def by_windows(graph: Compact[Any], order: list[int], pace: Pace, width: int = W
 
 
 def _improve(
-    graph: Compact[Any], state: State[Any], order: list[int], p: int, groups: list[list[int]]
+    graph: StateSpace[Any], state: State[Any], order: list[int], p: int, groups: list[list[int]]
 ) -> bool:
     """Put every group of eliminations from p on into its cheapest order; tell if that changed."""
     is_better = False
@@ -53,17 +55,17 @@ def _improve(
 
 
 def _cheapest_of_group(
-    graph: Compact[Any], state: State[Any], group: list[int]
+    graph: StateSpace[Any], state: State[Any], group: list[int]
 ) -> list[int] | None:
-    if len(state[0]) <= LARGE:
+    if len(state[0]) <= MAX_WHOLE_STATE_VERTICES:
         return _cheapest(graph, state, group)
-    small = graph.part(sorted(group), state)
+    small = graph.subproblem(sorted(group), state)
     number = {v: k for k, v in enumerate(small.origin)}
     found = _cheapest(small, small.start, [number[v] for v in group])
     return None if found is None else [small.origin[v] for v in found]
 
 
-def _groups(graph: Compact[Any], state: State[Any], window: list[int]) -> list[list[int]]:
+def _groups(graph: StateSpace[Any], state: State[Any], window: list[int]) -> list[list[int]]:
     """Group the eliminations of a window that are joined by edges among them.
 
     Others never meet, so that each group has its own cheapest order; but where sums cost
@@ -82,7 +84,7 @@ def _groups(graph: Compact[Any], state: State[Any], window: list[int]) -> list[l
     return [[v for k, v in enumerate(window) if group_of[k] == g] for g in dict.fromkeys(group_of)]
 
 
-def _cheapest(graph: Compact[Any], state: State[Any], window: list[int]) -> list[int] | None:
+def _cheapest(graph: StateSpace[Any], state: State[Any], window: list[int]) -> list[int] | None:
     """Return the cheapest order of a few eliminations; None if the given one is."""
     n = len(window)
     costs: list[int | None] = [None] * (1 << n)

@@ -1,4 +1,4 @@
-"""A graph of any Jacobians as integers: an edge is the number of its structures in a table.
+"""The states of a graph of any Jacobians: an edge is the number of its structures in a table.
 
 Products and sums are looked up there once they were computed.
 """
@@ -15,19 +15,19 @@ from chainad.planning.bounds import scalar_edges
 from chainad.planning.cost_models import CostModel, multiplications
 from chainad.planning.linear_graph import Cost, Terms, accumulate, cost_of
 from chainad.planning.orders import EdgeElimination
-from chainad.planning.search.state import Compact, State, around
-from chainad.planning.search.state_dense import Dense
+from chainad.planning.search.dense_states import DenseStates
+from chainad.planning.search.state_space import State, StateSpace, around
 from chainad.structure import Product, StructureSum, multiply
 from chainad.structure.structure import Structure
 
-# Computing the product of two structures takes as long as so many eliminations, and one more for
-# every so many positions.
-MISS = 15
-PER_ELIMINATION = 150
+# Computing the product of two structures takes as long as this many eliminations, and more where
+# there are positions.
+ELIMINATIONS_PER_PRODUCT = 15
+POSITIONS_PER_ELIMINATION = 150
 
-# A Jacobian of more numbers than all that is given is costed higher by so much for every number
-# beyond: writing a number to memory and reading it takes longer than multiplying.
-PER_NUMBER = 16
+# Elements beyond those of all that is given are penalized: writing one to memory and reading it
+# takes longer than multiplying.
+COST_PER_EXCESS_ELEMENT = 16
 
 Edges: TypeAlias = dict[int, int]
 
@@ -41,93 +41,100 @@ def _counted(made: Sequence[Product | StructureSum], model: CostModel, number: i
     return amount, sum(x.additions for x in made), sum(x.multiplications for x in made), number
 
 
-class Table:
+class StructureTable:
     """Structures by number, and what their products and sums are and cost, once computed.
 
-    Number -1 is a product that is zero. `pieces[k]` are the structures of number k; those of a
-    product are not added up yet. `sums_are_free` if no sum costs anything. `work` is what computing
-    unknown ones has taken, in eliminations. Products of more numbers than `room` cost extra:
-    those of the pairs in `oversized`. Patterns of more positions than `bulky` take long.
+    Number -1 is a product that is zero. `terms[k]` are the structures of number k; those of a
+    product are not summed yet. `sums_are_free` if no sum costs anything. `overhead` is what
+    computing unknown ones has taken, in eliminations. Products of more than `max_elements` elements
+    cost extra: those of the pairs in `oversized`. Larger index sets than `max_positions` take long.
     """
 
-    def __init__(self, model: CostModel, bulky: int) -> None:
+    def __init__(self, model: CostModel, max_positions: int) -> None:
         self.model = model
-        self.bulky = bulky
-        self.pieces: list[Terms] = []
+        self.max_positions = max_positions
+        self.terms: list[Terms] = []
         self._number: dict[Terms, int] = {}
-        self.met: dict[tuple[int, int], tuple[int, int]] = {}
-        self.landed: dict[tuple[int, int], tuple[int, int]] = {}
-        self._products: dict[tuple[int, int], Counts] = {}
-        self._sums: dict[tuple[int, int], Counts] = {}
-        self.work = 0
-        self.room: int | None = None
+        self.products: dict[tuple[int, int], tuple[int, int]] = {}
+        self.sums: dict[tuple[int, int], tuple[int, int]] = {}
+        self._product_counts: dict[tuple[int, int], Counts] = {}
+        self._sum_counts: dict[tuple[int, int], Counts] = {}
+        self.overhead = 0
+        self.max_elements: int | None = None
         self.oversized: set[tuple[int, int]] = set()
         self.sums_are_free = False
 
-    def number(self, pieces: Terms) -> int:
-        found = self._number.get(pieces)
+    def number(self, terms: Terms) -> int:
+        found = self._number.get(terms)
         if found is None:
-            found = self._number[pieces] = len(self.pieces)
-            self.pieces.append(pieces)
+            found = self._number[terms] = len(self.terms)
+            self.terms.append(terms)
         return found
 
-    def meet(self, left: int, right: int) -> tuple[int, int]:
+    def product(self, left: int, right: int) -> tuple[int, int]:
         """Return the cost and the number of the products of two edges."""
-        found = self.met.get((left, right))
+        found = self.products.get((left, right))
         if found is None:
-            products = [multiply(a, b) for a in self.pieces[left] for b in self.pieces[right]]
+            products = [multiply(a, b) for a in self.terms[left] for b in self.terms[right]]
             kept = tuple(
                 x.structure for x in products if x.structure.nonzeros and x.structure.scale != 0
             )
-            self._count((*self.pieces[left], *self.pieces[right], *kept))
+            self._count((*self.terms[left], *self.terms[right], *kept))
             cost = sum(map(self.model.product, products))
-            beyond = 0 if self.room is None else sum(s.count for s in kept) - self.room
+            beyond = (
+                0 if self.max_elements is None else sum(s.count for s in kept) - self.max_elements
+            )
             if beyond > 0:
                 self.oversized.add((left, right))
-                cost += PER_NUMBER * beyond
-            found = self.met[left, right] = cost, self.number(kept) if kept else -1
+                cost += COST_PER_EXCESS_ELEMENT * beyond
+            found = self.products[left, right] = cost, self.number(kept) if kept else -1
         return found
 
-    def land(self, old: int, new: int) -> tuple[int, int]:
+    def accumulate(self, old: int, new: int) -> tuple[int, int]:
         """Return the cost and the number of what adding `new` to an edge makes; -1: no edge."""
-        found = self.landed.get((old, new))
+        found = self.sums.get((old, new))
         if found is None:
-            pieces: list[Structure] = [] if old < 0 else [*self.pieces[old]]
-            totals = [accumulate(pieces, structure).sum for structure in self.pieces[new]]
-            self._count((*self.pieces[new], *pieces))
+            terms: list[Structure] = [] if old < 0 else [*self.terms[old]]
+            totals = [accumulate(terms, structure).sum for structure in self.terms[new]]
+            self._count((*self.terms[new], *terms))
             cost = sum(self.model.sum(total) for total in totals if total is not None)
-            found = self.landed[old, new] = cost, self.number(tuple(pieces))
+            found = self.sums[old, new] = cost, self.number(tuple(terms))
         return found
 
     def count_products(self, left: int, right: int) -> Counts:
         """Return what the products of two edges cost, and their number."""
-        found = self._products.get((left, right))
+        found = self._product_counts.get((left, right))
         if found is None:
-            products = [multiply(a, b) for a in self.pieces[left] for b in self.pieces[right]]
-            product = self.meet(left, right)[1]
-            found = self._products[left, right] = _counted(products, self.model, product)
+            products = [multiply(a, b) for a in self.terms[left] for b in self.terms[right]]
+            product = self.product(left, right)[1]
+            found = self._product_counts[left, right] = _counted(products, self.model, product)
         return found
 
     def count_sums(self, old: int, new: int) -> Counts:
         """Return what adding `new` to an edge costs, and what it makes; -1: no edge."""
-        found = self._sums.get((old, new))
+        found = self._sum_counts.get((old, new))
         if found is None:
-            pieces: list[Structure] = [] if old < 0 else [*self.pieces[old]]
-            totals = [accumulate(pieces, structure).sum for structure in self.pieces[new]]
+            terms: list[Structure] = [] if old < 0 else [*self.terms[old]]
+            totals = [accumulate(terms, structure).sum for structure in self.terms[new]]
             made = [total for total in totals if total is not None]
-            found = self._sums[old, new] = _counted(made, self.model, self.number(tuple(pieces)))
+            found = self._sum_counts[old, new] = _counted(
+                made, self.model, self.number(tuple(terms))
+            )
         return found
 
     def _count(self, structures: Terms) -> None:
-        self.work += MISS + sum(s.weight for s in structures) // PER_ELIMINATION
+        self.overhead += (
+            ELIMINATIONS_PER_PRODUCT
+            + sum(s.weight for s in structures) // POSITIONS_PER_ELIMINATION
+        )
 
 
-class Structured(Compact[Edges]):
+class StructuredStates(StateSpace[Edges]):
     """A graph of any Jacobians: an edge is the number of its structures in a table."""
 
     def __init__(
         self,
-        table: Table,
+        table: StructureTable,
         inner: Sequence[int],
         state: State[Edges],
         origin: Sequence[int],
@@ -144,20 +151,23 @@ class Structured(Compact[Edges]):
         self._costs: dict[int, tuple[Edges, Edges, int]] = {}
 
     @cached_property
-    def is_heavy(self) -> bool:
+    def has_large_index_sets(self) -> bool:
         edges = {edge for row in self.start[0] for edge in row.values()}
-        return sum(s.weight for edge in edges for s in self.table.pieces[edge]) > self.table.bulky
+        return (
+            sum(s.weight for edge in edges for s in self.table.terms[edge])
+            > self.table.max_positions
+        )
 
-    def rough(self) -> Dense:
+    def relaxation(self) -> DenseStates:
         """Return the same graph with dense Jacobians."""
         edges = [(u, w) for u, row in enumerate(self.start[0]) for w in row]
-        return Dense(self.widths, self.inner, edges, self.origin)
+        return DenseStates(self.widths, self.inner, edges, self.origin)
 
     def bounds(self, order: Iterable[int]) -> Iterator[int]:
         """Yield, elimination by elimination, a cost that the order does not stay below.
 
         Of Jacobians that are to be added, only that of the most entries is multiplied on: a sum has
-        no fewer, and adding patterns is what takes long. Known for counts of multiplications only.
+        no fewer, and adding index sets is what takes long. Known for multiplications only.
         """
         if not self.table.sums_are_free:
             return
@@ -165,7 +175,7 @@ class Structured(Compact[Edges]):
         before: list[dict[int, Structure]] = [{} for _ in self.widths]
         for tail, edges in enumerate(self.start[0]):
             for head, edge in edges.items():
-                largest = max(self.table.pieces[edge], key=lambda piece: piece.nonzeros)
+                largest = max(self.table.terms[edge], key=lambda piece: piece.nonzeros)
                 after[tail][head] = before[head][tail] = largest
         doubtful: set[tuple[int, int]] = set()
         cost = 0
@@ -178,10 +188,10 @@ class Structured(Compact[Edges]):
             for head, left in outs.items():
                 for tail, right in ins.items():
                     product = multiply(left, right)
-                    # What repeats numbers may become cheaper to multiply by being added to.
+                    # Repeated entries may become cheaper to multiply in a sum.
                     if product.labels is not None and not (_repeats(left) or _repeats(right)):
-                        met = {*product.labels[0], *product.labels[1]}
-                        cost += prod(size for label, size in product.sizes if label in met)
+                        products = {*product.labels[0], *product.labels[1]}
+                        cost += prod(size for label, size in product.sizes if label in products)
                     new = product.structure
                     if not new.nonzeros or new.scale == 0:
                         continue
@@ -228,20 +238,20 @@ class Structured(Compact[Edges]):
         return Cost(amount, additions, multiplications)
 
     @property
-    def is_averse(self) -> bool:
+    def penalizes_memory(self) -> bool:
         return bool(self.table.oversized)
 
     def is_oversized(self, state: State[Edges], v: int) -> bool:
         pairs = ((out, into) for into in state[1][v].values() for out in state[0][v].values())
-        return self.is_averse and any(pair in self.table.oversized for pair in pairs)
+        return self.penalizes_memory and any(pair in self.table.oversized for pair in pairs)
 
     @property
     def sums_are_free(self) -> bool:
         return self.table.sums_are_free
 
     @property
-    def work(self) -> int:
-        return self.table.work
+    def overhead(self) -> int:
+        return self.table.overhead
 
     def cost(self, state: State[Edges], v: int) -> int:
         if not self.table.sums_are_free:
@@ -256,22 +266,22 @@ class Structured(Compact[Edges]):
     def _cost(self, state: State[Edges], v: int) -> int:
         after, before = state
         table = self.table
-        known, cost = table.met, 0
+        known, cost = table.products, 0
         self.pairs += len(after[v]) * len(before[v])
         for tail, right in before[v].items():
             row = after[tail]
             for head, left in after[v].items():
-                of_pair, product = known.get((left, right)) or table.meet(left, right)
+                of_pair, product = known.get((left, right)) or table.product(left, right)
                 cost += of_pair
                 if not table.sums_are_free and product >= 0 and head in row:
-                    cost += table.land(row[head], product)[0]
+                    cost += table.accumulate(row[head], product)[0]
         return cost
 
     def eliminate(self, state: State[Edges], v: int) -> int:
         after, before = state
         outs, ins = after[v], before[v]
         table, cost = self.table, 0
-        met, landed = table.met, table.landed
+        products, sums = table.products, table.sums
         for tail in ins:
             row = after[tail] = dict(after[tail])
             del row[v]
@@ -279,15 +289,15 @@ class Structured(Compact[Edges]):
         for head, left in outs.items():
             column = before[head] = dict(before[head])
             del column[v]
-            # What lies between two ends is never multiplied.
-            lands_free = sums_are_free and is_end[head]
+            # An edge between two ends is never multiplied.
+            is_free = sums_are_free and is_end[head]
             for tail, right in ins.items():
-                of_pair, product = met.get((left, right)) or table.meet(left, right)
+                of_pair, product = products.get((left, right)) or table.product(left, right)
                 cost += of_pair
-                if product >= 0 and not (lands_free and is_end[tail]):
+                if product >= 0 and not (is_free and is_end[tail]):
                     row = after[tail]
                     old = row.get(head, -1)
-                    of_pair, new = landed.get((old, product)) or table.land(old, product)
+                    of_pair, new = sums.get((old, product)) or table.accumulate(old, product)
                     cost += of_pair
                     row[head] = column[tail] = new
         after[v], before[v] = {}, {}
@@ -304,11 +314,11 @@ class Structured(Compact[Edges]):
         del after[tail][head], before[head][tail]
         cost = 0
         for u, w, left, right in ends:
-            of_pair, product = table.met.get((left, right)) or table.meet(left, right)
+            of_pair, product = table.products.get((left, right)) or table.product(left, right)
             cost += of_pair
-            lands_free = table.sums_are_free and self.is_end[u] and self.is_end[w]
-            if product >= 0 and not lands_free:
-                of_pair, new = table.land(after[u].get(w, -1), product)
+            is_free = table.sums_are_free and self.is_end[u] and self.is_end[w]
+            if product >= 0 and not is_free:
+                of_pair, new = table.accumulate(after[u].get(w, -1), product)
                 cost += of_pair
                 after[u], before[w] = after[u] | {w: new}, before[w] | {u: new}
         todo = [tail, head]
@@ -322,7 +332,7 @@ class Structured(Compact[Edges]):
     def key(self, state: State[Edges]) -> Hashable:
         return tuple(frozenset(row.items()) for row in state[0])
 
-    def damage(self, state: State[Edges], v: int) -> int:
+    def neighbour_cost_increase(self, state: State[Edges], v: int) -> int:
         near = [*state[0][v], *state[1][v]]
         before = sum(self.cost(state, u) for u in near)
         later = list(state[0]), list(state[1])
@@ -336,18 +346,20 @@ class Structured(Compact[Edges]):
     def neighbours(self, state: State[Edges], v: int) -> tuple[list[int], list[int]]:
         return list(state[1][v]), list(state[0][v])
 
-    def known_edges(self) -> tuple[Sequence[int], dict[tuple[int, int], bool]] | None:
+    def edges_for_bounds(self) -> tuple[Sequence[int], dict[tuple[int, int], bool]] | None:
         if self.table.model is not multiplications:
             return None
         edges = [
             (tail, head, structure)
             for tail, row in enumerate(self.start[0])
             for head, edge in row.items()
-            for structure in self.table.pieces[edge]
+            for structure in self.table.terms[edge]
         ]
         return scalar_edges(edges, self.inner, len(self.widths))
 
-    def part(self, vertices: Sequence[int], state: State[Edges] | None = None) -> Structured:
+    def subproblem(
+        self, vertices: Sequence[int], state: State[Edges] | None = None
+    ) -> StructuredStates:
         after, before = state or self.start
         everything = sorted({*vertices, *around(self, (after, before), vertices)})
         number = {v: k for k, v in enumerate(everything)}
@@ -357,11 +369,11 @@ class Structured(Compact[Edges]):
         ]
         inner = [number[v] for v in vertices]
         widths = [self.widths[v] for v in everything]
-        return Structured(self.table, inner, (new[0], new[1]), everything, widths)
+        return StructuredStates(self.table, inner, (new[0], new[1]), everything, widths)
 
 
 @lru_cache(maxsize=4096)
 def _repeats(structure: Structure) -> bool:
-    """Return whether numbers are repeated along an axis, not along a tie."""
+    """Return whether entries are repeated along an axis, not along a tie."""
     spelled = Counter(x for axis in (*structure.rows, *structure.cols) for x in axis.labels)
     return any(spelled[x] == 1 for x in range(len(structure.sizes)) if x not in structure.stored)

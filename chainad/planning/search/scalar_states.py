@@ -1,8 +1,9 @@
-"""A graph of scalars as integers: a bit per neighbour, and one more if the edge keeps a number.
+"""The states of a graph of scalars: a bit per neighbour, and one more if the edge is stored.
 
-Products with plus or minus one are free. A sum of two such edges, and an edge of any other
-constant, is taken for one that keeps a number: costs may be a little too high. Inputs and outputs
-may be arrays, and are taken apart; that their Jacobians may be kept with zeros is left out.
+An edge of plus or minus one is not stored: products with it are free. A sum of two such edges, and
+an edge of any other constant, is taken for a stored one: costs may be a little too high. Inputs and
+outputs may be arrays: every element is a vertex of its own; that their Jacobians may be stored with
+zeros is left out.
 """
 
 from __future__ import annotations
@@ -11,20 +12,20 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from chainad.planning.linear_graph import LinearGraph, Vertex
 from chainad.planning.orders import EdgeElimination
-from chainad.planning.search.state import Compact, State, bits
+from chainad.planning.search.state_space import State, StateSpace, bits
 
-# Ends of more numbers are not taken apart.
-MOST_ENDS = 1500
+# Inputs and outputs of more elements are left to other state spaces.
+MAX_END_ELEMENTS = 1500
 
 # Which edges keep a number, by tail and head.
 Edges = Mapping[tuple[int, int], bool]
 
 
-class Scalars(Compact[int]):
-    """A graph of scalars: eliminating v costs the edges into it times those out that keep numbers.
+class ScalarStates(StateSpace[int]):
+    """A graph of scalars: eliminating v costs its stored edges in times its stored edges out.
 
     The low half of an entry has a bit for every neighbour, the high half for those that are joined
-    by an edge that keeps a number. What lies beside an end has no entry: it is not eliminated.
+    by a stored edge. The neighbours of an end have no entry: it is not eliminated.
     """
 
     is_scalar = False
@@ -40,9 +41,9 @@ class Scalars(Compact[int]):
         self.low = (1 << count) - 1
         self.inside = sum(1 << v for v in inner)
         after, before = [0] * count, [0] * count
-        for (tail, head), keeps in edges.items():
-            after[tail] |= 1 << head | keeps << (head + count)
-            before[head] |= 1 << tail | keeps << (tail + count)
+        for (tail, head), is_stored in edges.items():
+            after[tail] |= 1 << head | is_stored << (head + count)
+            before[head] |= 1 << tail | is_stored << (tail + count)
         self.start = after, before
 
     def cost(self, state: State[int], v: int) -> int:
@@ -59,9 +60,9 @@ class Scalars(Compact[int]):
         return (heads >> high).bit_count() * (tails >> high).bit_count()
 
     def _join(self, rows: list[int], v: int, near: int, far: int) -> None:
-        """Let the inner vertices of `near` meet those of `far`."""
+        """Join the inner vertices of `near` to those of `far`."""
         high = self.count
-        keeping, far_low = near >> high, far & self.low
+        stored, far_low = near >> high, far & self.low
         far_kept = far_low << high | far_low
         kept = ~(1 << v | 1 << (v + high))
         mask = near & self.inside
@@ -70,7 +71,7 @@ class Scalars(Compact[int]):
             mask ^= bit
             u = bit.bit_length() - 1
             old = rows[u]
-            if keeping & bit:
+            if stored & bit:
                 rows[u] = (old | far_kept) & kept
             else:  # two edges of ones add up to something else
                 rows[u] = (old | far | (old & far_low) << high) & kept
@@ -80,12 +81,12 @@ class Scalars(Compact[int]):
         if edge.side == "front":
             v, near, rows, cols = near, v, cols, rows
         high, far = self.count, rows[v]
-        keeps = rows[near] >> (v + high) & 1
-        cost = keeps * (far >> high).bit_count()
+        is_stored = rows[near] >> (v + high) & 1
+        cost = is_stored * (far >> high).bit_count()
         far_low = far & self.low
-        own, bit = rows[near], 1 << near | keeps << (near + high)
-        met = own & far_low if not keeps else far_low
-        rows[near] = (own | far | met << high) & ~(1 << v | 1 << (v + high))
+        own, bit = rows[near], 1 << near | is_stored << (near + high)
+        stored = own & far_low if not is_stored else far_low
+        rows[near] = (own | far | stored << high) & ~(1 << v | 1 << (v + high))
         cols[v] &= ~(1 << near | 1 << (near + high))
         gone = 0 if cols[v] else 1 << v | 1 << (v + high)
         for u in bits(far_low):
@@ -98,16 +99,18 @@ class Scalars(Compact[int]):
     def key(self, state: State[int]) -> Hashable:
         return tuple(state[0])
 
-    def damage(self, state: State[int], v: int) -> int:
+    def neighbour_cost_increase(self, state: State[int], v: int) -> int:
         after, before = state
         heads, tails = after[v], before[v]
-        return self._damage(after, before, v, tails, heads) + self._damage(
-            before, after, v, heads, tails
-        )
+        return self._neighbour_cost_increase(
+            after, before, v, tails, heads
+        ) + self._neighbour_cost_increase(before, after, v, heads, tails)
 
-    def _damage(self, rows: list[int], cols: list[int], v: int, near: int, far: int) -> int:
+    def _neighbour_cost_increase(
+        self, rows: list[int], cols: list[int], v: int, near: int, far: int
+    ) -> int:
         high = self.count
-        keeping, far_low, far_high = near >> high, far & self.low, far >> high
+        stored, far_low, far_high = near >> high, far & self.low, far >> high
         gone = ~(1 << v)
         total = 0
         mask = near & self.inside
@@ -119,7 +122,7 @@ class Scalars(Compact[int]):
             if width:
                 row = rows[u]
                 old = row >> high
-                new = old | far_low if keeping & bit else old | far_high | (row & far_low)
+                new = old | far_low if stored & bit else old | far_high | (row & far_low)
                 total += width * ((new & gone).bit_count() - old.bit_count())
         return total
 
@@ -143,11 +146,11 @@ class Scalars(Compact[int]):
         low = self.low
         return list(bits(state[1][v] & low)), list(bits(state[0][v] & low))
 
-    def known_edges(self) -> tuple[Sequence[int], dict[tuple[int, int], bool]]:
+    def edges_for_bounds(self) -> tuple[Sequence[int], dict[tuple[int, int], bool]]:
         return self.widths, self._edges(self.inner, self.start)
 
     def _edges(self, vertices: Iterable[int], state: State[int]) -> dict[tuple[int, int], bool]:
-        """Return the edges at some vertices, and which of them keep a number."""
+        """Return the edges at some vertices, and which of them are stored."""
         after, before = state
         found: dict[tuple[int, int], bool] = {}
         for v in vertices:
@@ -158,20 +161,20 @@ class Scalars(Compact[int]):
                 found[u, v] = bool(tails >> u & 1)
         return found
 
-    def part(self, vertices: Sequence[int], state: State[int] | None = None) -> Scalars:
+    def subproblem(self, vertices: Sequence[int], state: State[int] | None = None) -> ScalarStates:
         edges = self._edges(vertices, state or self.start)
         everything = sorted({*vertices, *(v for edge in edges for v in edge)})
         number = {v: k for k, v in enumerate(everything)}
-        return Scalars(
+        return ScalarStates(
             len(everything),
             [number[v] for v in vertices],
-            {(number[u], number[w]): keeps for (u, w), keeps in edges.items()},
+            {(number[u], number[w]): is_stored for (u, w), is_stored in edges.items()},
             everything,
         )
 
 
-def scalars(graph: LinearGraph) -> Scalars | None:
-    """Return a graph whose inner vertices are scalars as integers; None if it is not one."""
+def scalar_states(graph: LinearGraph) -> ScalarStates | None:
+    """Return the states of a graph whose inner vertices are scalars; None if some are not."""
     inner = graph.inner
     if any(graph.size(v) != 1 for v in inner):
         return None
@@ -182,9 +185,9 @@ def scalars(graph: LinearGraph) -> Scalars | None:
     for edge in graph.edges:
         tail, head, structure = edge.tail, edge.head, edge.structure
         into, out = tail in inside, head in inside
-        if structure.action is not None or structure.nonzeros > MOST_ENDS:
+        if structure.action is not None or structure.nonzeros > MAX_END_ELEMENTS:
             return None
-        keeps = structure.scale is None or abs(structure.scale) != 1
+        is_stored = structure.scale is None or abs(structure.scale) != 1
         if into and out:
             ends = [(tail, head)]
         elif into or out:
@@ -196,8 +199,8 @@ def scalars(graph: LinearGraph) -> Scalars | None:
         else:
             continue  # never multiplied
         for pair in ends:
-            edges[pair] = keeps or pair in edges
-    if len(places) > MOST_ENDS:
+            edges[pair] = is_stored or pair in edges
+    if len(places) > MAX_END_ELEMENTS:
         return None
     everything = count + len(places)
-    return Scalars(everything, inner, edges, range(everything))
+    return ScalarStates(everything, inner, edges, range(everything))

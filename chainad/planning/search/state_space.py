@@ -1,7 +1,7 @@
-"""A linear graph as integers: what planners search on, thousands of eliminations per second.
+"""The state space of a linear graph: integers, for thousands of eliminations per second.
 
 A state is a pair of lists: what follows every vertex, and what precedes it. Their entries are never
-changed, only replaced, so that copying a state copies two lists. `compact` makes such graphs.
+changed, only replaced, so that copying a state copies two lists. See `make_state_space`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ Entry = TypeVar("Entry")
 State: TypeAlias = tuple[list[Entry], list[Entry]]
 
 
-class Compact(ABC, Generic[Entry]):
-    """A graph under elimination. Vertices are numbered from 0; `names` are those outside.
+class StateSpace(ABC, Generic[Entry]):
+    """A graph under elimination. Vertices are numbered from 0.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Compact(ABC, Generic[Entry]):
     start : State
         The graph before any elimination.
     widths : sequence of int
-        How many numbers every vertex has.
+        How many elements every vertex has.
     is_scalar : bool
         Whether all widths are 1 and all products cost one multiplication.
     is_exact : bool
@@ -56,7 +56,7 @@ class Compact(ABC, Generic[Entry]):
             return known
         state, cost = self.copy(), 0
         for item in given:
-            cost += self.take(state, item)
+            cost += self.apply(state, item)
             if limit is not None and cost > limit:
                 return cost
         self._known[given] = cost
@@ -73,14 +73,14 @@ class Compact(ABC, Generic[Entry]):
         Where products take long, None stands for a cost that is not the least: costing stops
         as soon as it exceeds one that is known.
         """
-        if not self.is_heavy:
+        if not self.has_large_index_sets:
             return [self.cost_of(order) for order in orders]
         least: int | None = None
         found: dict[int, int] = {}
         # The order of least bound goes on, and is costed when it is at its end.
         bounds = [self.bounds(order) for order in orders]
-        rough = self.rough()
-        queue = [(0, rough.cost_of(order), k) for k, order in enumerate(orders)]
+        relaxation = self.relaxation()
+        queue = [(0, relaxation.cost_of(order), k) for k, order in enumerate(orders)]
         heapify(queue)
         while queue:
             bound, guess, k = heappop(queue)
@@ -105,7 +105,7 @@ class Compact(ABC, Generic[Entry]):
         least = min(cost for cost in costs if cost is not None)
         return orders[costs.index(least)]
 
-    def take(self, state: State[Entry], item: Item) -> int:
+    def apply(self, state: State[Entry], item: Item) -> int:
         """Eliminate a vertex or an edge, and return what that costs."""
         if isinstance(item, EdgeElimination):
             return self.eliminate_edge(state, item)
@@ -125,10 +125,10 @@ class Compact(ABC, Generic[Entry]):
 
     @abstractmethod
     def key(self, state: State[Entry]) -> Hashable:
-        """Return what two states share if the same edges are left with the same structures."""
+        """Return a key, equal for states with the same edges of the same structures."""
 
     @abstractmethod
-    def damage(self, state: State[Entry], v: int) -> int:
+    def neighbour_cost_increase(self, state: State[Entry], v: int) -> int:
         """Return by how much eliminating v raises the costs of its neighbours."""
 
     @abstractmethod
@@ -140,29 +140,31 @@ class Compact(ABC, Generic[Entry]):
         """Return the tails of the edges into v, and the heads of those out of v."""
 
     @abstractmethod
-    def known_edges(self) -> tuple[Sequence[int], dict[tuple[int, int], bool]] | None:
+    def edges_for_bounds(self) -> tuple[Sequence[int], dict[tuple[int, int], bool]] | None:
         """Return widths and edges for `least_costs`, None if no bound on costs is known."""
 
     @abstractmethod
-    def part(self, vertices: Sequence[int], state: State[Entry] | None = None) -> Compact[Any]:
+    def subproblem(
+        self, vertices: Sequence[int], state: State[Entry] | None = None
+    ) -> StateSpace[Any]:
         """Return the problem of eliminating some vertices only; their neighbours are its ends."""
 
     @property
-    def is_heavy(self) -> bool:
-        """Whether the patterns have so many positions that products of them take long."""
+    def has_large_index_sets(self) -> bool:
+        """Whether the index sets are so large that products of structures take long."""
         return False
 
     @property
-    def is_averse(self) -> bool:
-        """Whether some products are costed higher than they are, lest they fill the memory."""
+    def penalizes_memory(self) -> bool:
+        """Whether large products are costed higher than they are, to limit memory."""
         return False
 
     def is_oversized(self, state: State[Entry], v: int) -> bool:
         """Return whether eliminating v makes such a product; its cost must be known."""
         return False
 
-    def rough(self) -> Compact[Any]:
-        """Return a graph that is quicker to cost, where products take long: a guess."""
+    def relaxation(self) -> StateSpace[Any]:
+        """Return a graph that is quicker to cost, where products take long, for estimates."""
         return self
 
     @property
@@ -171,11 +173,11 @@ class Compact(ABC, Generic[Entry]):
         return True
 
     @property
-    def work(self) -> int:
-        """What computing products has taken so far, in eliminations that look products up."""
+    def overhead(self) -> int:
+        """What computing products has taken so far, in eliminations that look them up."""
         return 0
 
-    # How many pairs of edges were looked at, one by one, to cost eliminations.
+    # How many pairs of edges were examined, one by one, to cost eliminations.
     pairs: int = 0
 
 
@@ -187,7 +189,7 @@ def bits(mask: int) -> Iterator[int]:
         mask ^= low
 
 
-def around(graph: Compact[Entry], state: State[Entry], vertices: Iterable[int]) -> set[int]:
+def around(graph: StateSpace[Entry], state: State[Entry], vertices: Iterable[int]) -> set[int]:
     """Return the neighbours of some vertices."""
     found: set[int] = set()
     for v in vertices:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 
 from chainad.planning.orders import EdgeElimination
-from chainad.planning.search.state import Compact, State, around, bits
+from chainad.planning.search.state_space import State, StateSpace, around, bits
 
 
-class Dense(Compact[int]):
+class DenseStates(StateSpace[int]):
     """A graph of dense Jacobians: eliminating v costs d(v) times the widths before and behind."""
 
     def __init__(
@@ -100,7 +100,7 @@ class Dense(Compact[int]):
     def key(self, state: State[int]) -> Hashable:
         return tuple(state[0])
 
-    def damage(self, state: State[int], v: int) -> int:
+    def neighbour_cost_increase(self, state: State[int], v: int) -> int:
         after, before = state
         heads, tails, bit = after[v], before[v], 1 << v
         total = 0
@@ -122,11 +122,11 @@ class Dense(Compact[int]):
     def neighbours(self, state: State[int], v: int) -> tuple[list[int], list[int]]:
         return list(bits(state[1][v])), list(bits(state[0][v]))
 
-    def known_edges(self) -> tuple[Sequence[int], dict[tuple[int, int], bool]]:
+    def edges_for_bounds(self) -> tuple[Sequence[int], dict[tuple[int, int], bool]]:
         edges = {(u, w): True for u, mask in enumerate(self.start[0]) for w in bits(mask)}
         return self.widths, edges
 
-    def part(self, vertices: Sequence[int], state: State[int] | None = None) -> Dense:
+    def subproblem(self, vertices: Sequence[int], state: State[int] | None = None) -> DenseStates:
         after, before = state or self.start
         everything = sorted({*vertices, *around(self, (after, before), vertices)})
         number = {v: k for k, v in enumerate(everything)}
@@ -137,7 +137,7 @@ class Dense(Compact[int]):
             for w in bits(after[u])
             if w in number and (u in inside or w in inside)
         ]
-        return Dense(
+        return DenseStates(
             [self.widths[v] for v in everything],
             [number[v] for v in vertices],
             edges,

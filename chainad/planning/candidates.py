@@ -1,0 +1,180 @@
+"""The orders that `auto` compares, and what they cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from chainad.planning.chain.chain import cost_of_order, hybrid_orders
+from chainad.planning.cost_models import CostModel, all_multiplications, multiplications
+from chainad.planning.linear_graph import Cost, Elimination, LinearGraph
+from chainad.planning.orders import Vertex, only_vertices
+from chainad.planning.registry import PLANNERS, Order, Problem
+from chainad.planning.repeats import repeats_in
+from chainad.planning.search.edges import is_searched, with_edges
+from chainad.planning.search.exhaustive import cheapest
+from chainad.planning.search.greedy import around
+from chainad.planning.search.make_state_space import (
+    DenseStates,
+    StructuredStates,
+    structured_states,
+)
+from chainad.planning.search.repeated_blocks import by_iterations
+from chainad.planning.search.stages import improved, is_worthwhile, rules
+
+# With more inner vertices, costing a pivot at every one of them takes longer than it saves.
+MAX_PIVOT_VERTICES = 40
+
+# Planning one iteration of a loop takes this many times less time than planning the whole loop.
+ITERATION_PLANNING_SPEEDUP = 1000
+
+# Costs that are not exact are at most this many times too high, as far as was seen.
+INEXACT_COST_RATIO = 1.05
+
+CLASSICAL = ("forward", "reverse")
+
+
+def candidates(problem: Problem) -> Iterator[tuple[str, Order]]:
+    """Yield the orders that auto compares, by the name of their planner, the plain ones first.
+
+    The orders of all planners that come with chainad are among them, where they do not take too
+    long, and those of others that are candidates by their own account.
+    """
+    if problem.graph.chain is not None:
+        yield from ((name, PLANNERS[name].order(problem)) for name in (*CLASSICAL, "chain"))
+    else:
+        yield from _searched(problem)
+    for known in [*PLANNERS.values()]:
+        if known.is_candidate is not None and known.is_candidate(problem):
+            yield known.name, known.order(problem)
+
+
+def _searched(problem: Problem) -> Iterator[tuple[str, Order]]:
+    """Yield the orders of the rules and of the searches that start from these.
+
+    Of equal orders, the first one is yielded.
+    """
+    graph, states, level = problem.graph, problem.states, problem.search.level
+    found: dict[tuple[Vertex, ...], str] = {}
+    offers = list(rules(states, level))
+    amounts = states.costs_of([order for _, order in offers])
+    for (name, made), amount in zip(offers, amounts, strict=True):
+        order = tuple(made)
+        if amount is not None and (found.setdefault(order, name) == name or name == "reverse"):
+            yield name, order
+    starts: list[Sequence[int]] = [list(order) for order in found]
+    if len(graph.inner) <= level.max_exhaustive_vertices:
+        best = cheapest(states, min(starts, key=states.cost_of))
+        assert best is not None
+        found.setdefault(tuple(best), "exhaustive")
+        yield "exhaustive", tuple(best)
+    # From the same beginnings as the registered planners, so as to find their orders.
+    for stage, improvement in _improved(problem, starts):
+        if found.setdefault(improvement, stage) == stage:
+            yield stage, improvement
+    is_fast = problem.search.effort == "fast"
+    is_tried = is_worthwhile(states, starts, level, ITERATION_PLANNING_SPEEDUP)
+    if not is_fast and not states.has_large_index_sets and is_tried and repeats_in(graph):
+        repeated = by_iterations(problem, states.cheapest_of(starts))
+        if found.setdefault(repeated, "repeats") == "repeats":
+            yield "repeats", repeated
+            if states.cost_of(repeated) < min(map(states.cost_of, [*found][:-1])):
+                for stage, improvement in _improved(problem, [repeated]):
+                    if found.setdefault(improvement, stage) == stage:
+                        yield f"repeats, {stage}", improvement
+    if not is_fast and is_searched(graph, states):
+        mixed = with_edges(graph, states, states.cheapest_of(starts))
+        if mixed is not None:
+            yield "edges", mixed
+    is_small = len(graph.inner) <= MAX_PIVOT_VERTICES and not states.has_large_index_sets
+    pivots = list(around(graph)) if is_small else []
+    if pivots:
+        yield "one pivot", _least(problem, pivots)
+
+
+def _improved(
+    problem: Problem, starts: Sequence[Sequence[int]]
+) -> Iterator[tuple[str, tuple[Vertex, ...]]]:
+    """Yield the orders that the stages of the search find, by the name of the stage."""
+    for stage, order, is_proved in improved(problem.states, starts, problem.search):
+        # Components share the edges between their ends: sums there must cost nothing.
+        is_best = (
+            is_proved
+            and not problem.states.penalizes_memory
+            and problem.model in (multiplications, all_multiplications)
+        )
+        is_long = len(problem.graph.inner) > problem.search.level.max_exhaustive_vertices
+        yield "exhaustive" if is_best and is_long else stage, tuple(order)
+
+
+def _least(problem: Problem, orders: Sequence[Order]) -> Order:
+    """Return the cheapest order, of equals the one with the fewest additions."""
+    amounts = [problem.states.cost_of(order) for order in orders]
+    tied = [o for o, amount in zip(orders, amounts, strict=True) if amount == min(amounts)]
+    if len(tied) == 1 or problem.model.overall is not None:
+        return tied[0]
+    return min(tied, key=lambda order: cost_of_order(problem.graph, order, problem.model))
+
+
+def hybrids(problem: Problem, orders: dict[str, Order]) -> Iterator[Order]:
+    """Yield orders that may turn out neither forward nor reverse."""
+    yield from orders.values()
+    if problem.graph.chain is not None:
+        yield from hybrid_orders(problem.graph, problem.model)
+    elif len(problem.graph.inner) <= MAX_PIVOT_VERTICES:
+        yield from around(problem.graph)
+
+
+def costs_of(problem: Problem, orders: dict[str, Order]) -> dict[str, Cost]:
+    """Return the costs of orders; on large graphs only of the classical and the cheapest ones."""
+    graph, model = problem.graph, problem.model
+    names = list(orders)
+    is_small = len(graph.inner) <= MAX_PIVOT_VERTICES
+    if not is_small and model.overall is None and graph.chain is None:
+        states = problem.states
+        amounts = {name: states.cost_of(order) for name, order in orders.items()}
+        limit = min(amounts.values()) * (1 if states.is_exact else INEXACT_COST_RATIO)
+        names = [
+            name
+            for name in orders
+            if name in CLASSICAL or amounts[name] <= limit or states.penalizes_memory
+        ]
+        if isinstance(states, DenseStates):
+            return {name: _dense_cost(graph, states, orders[name], amounts[name]) for name in names}
+        if all(edge.structure.action is None for edge in graph.edges):
+            if not isinstance(states, StructuredStates):
+                states = structured_states(graph, model)
+            return full_costs(graph, states, {name: orders[name] for name in names}, model)
+    return {name: cost_of_order(graph, orders[name], model) for name in names}
+
+
+def full_costs(
+    graph: LinearGraph, states: StructuredStates, orders: dict[str, Order], model: CostModel
+) -> dict[str, Cost]:
+    """Return the costs of orders of a graph without operators; products are looked up."""
+    merged = [edge.sum for edge in Elimination(graph).accumulations if edge.sum is not None]
+    amount = sum(map(model.sum, merged))
+    additions = sum(total.additions for total in merged)
+    found = {}
+    for name, order in orders.items():
+        vertices = only_vertices(order)
+        if vertices is None:
+            found[name] = cost_of_order(graph, order, model)
+        else:
+            cost = states.full_cost(vertices)
+            found[name] = replace(
+                cost, amount=cost.amount + amount, additions=cost.additions + additions
+            )
+    return found
+
+
+def _dense_cost(graph: LinearGraph, states: DenseStates, order: Order, amount: int) -> Cost:
+    """Return the cost of an order of dense Jacobians, from integers alone if it is of vertices."""
+    vertices = only_vertices(order)
+    if vertices is None:
+        return cost_of_order(graph, order, multiplications)
+    size = graph.size
+    parallel = Counter((edge.tail, edge.head) for edge in graph.edges)
+    merged = sum((n - 1) * size(u) * size(w) for (u, w), n in parallel.items() if n > 1)
+    return Cost(amount, states.additions_of(vertices) + merged, amount)

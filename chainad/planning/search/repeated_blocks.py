@@ -1,0 +1,98 @@
+"""Loops and layers: one iteration of a repeated block is planned, and all follow its order.
+
+First the vertices that are read in their own iteration alone are eliminated, in all iterations
+alike; what is left is the graph of the values that one iteration passes to the next, and that is
+planned by rules. An iteration begins where the fewest values are passed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from chainad.planning.linear_graph import LinearGraph, Vertex
+from chainad.planning.registry import Problem, register
+from chainad.planning.repeats import MIN_REPEATS, RepeatedBlock, repeats_in
+from chainad.planning.search.articulation import path_order
+from chainad.planning.search.budget import SearchOptions
+from chainad.planning.search.make_state_space import StateSpace
+from chainad.planning.search.stages import improved, rules
+
+# The dynamic program over a path takes the cube of its length.
+MAX_PATH_VERTICES = 100
+
+
+@register("repeats", "plans one iteration of a repeated block, and eliminates all of them alike")
+def repeats(problem: Problem) -> tuple[Vertex, ...]:
+    """Eliminate every iteration of a loop alike, then what is left between the iterations."""
+    return by_iterations(problem)
+
+
+def by_iterations(problem: Problem, by_rules: Sequence[Vertex] | None = None) -> tuple[Vertex, ...]:
+    """Return the order of `repeats`.
+
+    Where no iteration has a vertex of its own, all of the graph is left; `by_rules` is the cheapest
+    order of the rules on it, if that is known.
+    """
+    graph, states, search = problem.graph, problem.states, problem.search
+    if states.has_large_index_sets:
+        return tuple(_by_rules(states, search))
+    first: list[Vertex] = []
+    for block in repeats_in(graph):
+        cut = _cut(graph, block)
+        here = cut.iteration(cut.repeats // 2)
+        own = _own(graph, {graph.inner[k] for k in here})
+        if own:
+            place = {graph.inner[k]: k - here.start for k in here}
+            part = states.subproblem(own)
+            order = [place[part.origin[v]] for v in _best(part, search)]
+            iterations = (cut.iteration(k) for k in range(cut.repeats))
+            first += [graph.inner[iteration[k]] for iteration in iterations for k in order]
+    state = states.copy()
+    for v in first:
+        states.eliminate(state, v)
+    gone = set(first)
+    left = states.subproblem([v for v in graph.inner if v not in gone], state)
+    path = path_order(left) if 0 < len(left.inner) <= MAX_PATH_VERTICES else None
+    if not first and path is None and by_rules is not None:
+        return tuple(by_rules)
+    return (*first, *(left.origin[v] for v in path or _by_rules(left, search)))
+
+
+def _best(states: StateSpace[Any], search: SearchOptions) -> Sequence[int]:
+    """Return the cheapest order that rules and their improvement find."""
+    best: Sequence[int] = _by_rules(states, search)
+    for _, better, _ in improved(states, [best], search):
+        best = better
+    return best
+
+
+def _by_rules(states: StateSpace[Any], search: SearchOptions) -> Sequence[int]:
+    orders = [order for _, order in rules(states, search.level)]
+    return states.cheapest_of(orders)
+
+
+def _cut(graph: LinearGraph, block: RepeatedBlock) -> RepeatedBlock:
+    """Return the block begun where the fewest elements pass from one iteration to the next."""
+    place = {v: k for k, v in enumerate(graph.inner)}
+    # Looked at in the middle, where the iterations before and after are like all others.
+    middle = block.iteration(block.repeats // 2)
+    reach: dict[int, int] = {}
+    for edge in graph.edges:
+        if edge.tail in place and place.get(edge.head, -1) >= middle.start:
+            tail = place[edge.tail]
+            reach[tail] = max(reach.get(tail, 0), place[edge.head])
+    passed = [0] * block.length
+    for tail, last in reach.items():
+        for at in range(max(tail + 1, middle.start), min(last, middle.stop - 1) + 1):
+            passed[at - middle.start] += graph.size(graph.inner[tail])
+    shift = min(range(block.length), key=passed.__getitem__)
+    if shift and block.repeats <= MIN_REPEATS:
+        return block
+    return RepeatedBlock(block.start + shift, block.length, block.repeats - (shift > 0))
+
+
+def _own(graph: LinearGraph, iteration: set[Vertex]) -> list[Vertex]:
+    """Return the vertices of an iteration that are read inside it only, in topological order."""
+    read_outside = {e.tail for e in graph.edges if e.tail in iteration and e.head not in iteration}
+    return sorted(iteration - read_outside)
