@@ -10,7 +10,7 @@ import numpy as np
 
 from chainad.backends.numpy.build import Runner, build
 from chainad.compiler.lower import Lowered, lower
-from chainad.ir.array_functions import key_of, place
+from chainad.ir.array_functions import indexer_of, place
 from chainad.planning.chunked import Chunk, ChunkedPlan
 from chainad.structure import Ops
 from chainad.structure.results import DenseForm
@@ -75,7 +75,7 @@ class _Result:
             if self.array is None:
                 self.array = np.zeros(self.shape, block.dtype)
             if isinstance(self.array, np.ndarray):
-                key = () if axis is None else (slice(None),) * axis + (key_of(where),)
+                key = () if axis is None else (slice(None),) * axis + (indexer_of(where),)
                 self.array[key] = block
                 return
         # Traced, for a Jacobian that is differentiated again: nothing can be written into.

@@ -1,4 +1,4 @@
-"""Lowering: from a plan to a program; every choice of a op is made here and in `lowering`."""
+"""Lowering: from a plan to a program; every choice of an op is made here and in `lowering`."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import scipy.sparse
 
 from chainad.ir.positions import Positions, as_array, lattice
-from chainad.ir.strides import Walk, view, walks
+from chainad.ir.strides import StridedCopy, strided_copies, strided_view
 
 Array = npt.NDArray[Any]
 
@@ -28,12 +28,12 @@ def place(x: Array, axis: int, where: Positions, size: int) -> Array:
     if not isinstance(x, np.ndarray):
         return _dispatch(place, x, axis, where, size)
     out = np.zeros((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype)
-    out[(slice(None),) * axis + (key_of(where),)] = x
+    out[(slice(None),) * axis + (indexer_of(where),)] = x
     return out
 
 
 def segment_sum(x: Array, axis: int, segments: Positions, size: int) -> Array:
-    """Add up the entries of one axis that have the same number in `segments` (below `size`)."""
+    """Add up the entries of one axis that have the same id in `segments` (below `size`)."""
     if not isinstance(x, np.ndarray):
         return _dispatch(segment_sum, x, axis, segments, size)
     front = np.moveaxis(x, axis, 0)
@@ -46,10 +46,10 @@ def segment_sum(x: Array, axis: int, segments: Positions, size: int) -> Array:
 def add_at(x: Array, axis: int, where: Positions, y: Array) -> Array:
     """Return x with y added to its entries at the distinct positions `where` of one axis."""
     for array in (x, y):
-        if takes_over(array):
+        if overrides_numpy(array):
             return x + place(y, axis, where, x.shape[axis])
     out = np.array(x, dtype=np.result_type(x, y))
-    out[(slice(None),) * axis + (key_of(where),)] += y
+    out[(slice(None),) * axis + (indexer_of(where),)] += y
     return out
 
 
@@ -59,7 +59,7 @@ def add_tied(x: Array, shape: tuple[int, ...], ties: tuple[int, ...], y: Array) 
     Axis k of x runs along axis `ties[k]` of y.
     """
     sizes, steps = _tied(shape, ties)
-    if takes_over(x) or takes_over(y):
+    if overrides_numpy(x) or overrides_numpy(y):
         flat = np.broadcast_to(y, sizes).reshape((prod(sizes),))
         where = lattice(0, steps, sizes)
         return add_at(x.reshape((prod(shape),)), 0, where, flat).reshape(x.shape)
@@ -94,12 +94,12 @@ def scatter(
     signs: tuple[tuple[int, ...], ...],
     *vectors: Array,
 ) -> Array:
-    """Put sums of vectors, or of single numbers, at positions of one vector; what meets is added.
+    """Put sums of vectors, or of scalars, at positions of one vector; overlaps are added.
 
     `signs` has a tuple for every region, +1 or -1 for each of its terms; empty: one term each.
-    `covers` says that nothing meets, and that every place is taken.
+    `covers` says that nothing overlaps, and that every place is taken.
     """
-    if any(takes_over(vector) for vector in vectors):
+    if any(overrides_numpy(vector) for vector in vectors):
         summed = (_sum(signs_, terms) for signs_, terms in _regions(positions, signs, vectors))
         spread = [np.broadcast_to(x, len(p)) for x, p in zip(summed, positions, strict=True)]
         terms = [place(x, 0, p, size) for x, p in zip(spread, positions, strict=True)]
@@ -122,20 +122,20 @@ def scatter_into(
     for where, (signs_, terms) in zip(positions, _regions(positions, signs, vectors), strict=True):
         *first, last = terms
         a = _sum(signs_[:-1], first) if first else None
-        found = walks(where)
+        found = strided_copies(where)
         if found is None:
             place_of = as_array(where)
-            out[place_of] = _ended(out[place_of] if not covers else None, a, last, signs_[-1])
+            out[place_of] = _accumulated(out[place_of] if not covers else None, a, last, signs_[-1])
             continue
         a, b = None if a is None else _row_major(a), _row_major(last)
-        for walk in found:
-            target = view(out, walk.sizes, walk.target)
+        for copy in found:
+            target = strided_view(out, copy.sizes, copy.target)
             before = None if covers else target
-            one = None if a is None else _along(a, walk)
-            _ended(before, one, _along(b, walk), signs_[-1], target)
+            one = None if a is None else _along(a, copy)
+            _accumulated(before, one, _along(b, copy), signs_[-1], target)
 
 
-def _ended(before: Any, a: Any, b: Array, sign: int, out: Any = None) -> Array:
+def _accumulated(before: Any, a: Any, b: Array, sign: int, out: Any = None) -> Array:
     """Return before + a + sign * b, in `out` if that is given; None stands for nothing."""
     if before is not None and a is not None:
         before, a = None, np.add(before, a, out)
@@ -170,9 +170,9 @@ def _row_major(x: Array) -> Array:
     return np.reshape(x, ()) if np.size(x) == 1 else np.ascontiguousarray(x)
 
 
-def _along(x: Array, walk: Walk) -> Array:
-    """Return what a walk takes from a vector, or a single number as it is."""
-    return x if x.ndim == 0 else view(x, walk.sizes, walk.source)
+def _along(x: Array, copy: StridedCopy) -> Array:
+    """Return what a copy takes from a vector, or a 0-d array as it is."""
+    return x if x.ndim == 0 else strided_view(x, copy.sizes, copy.source)
 
 
 def sparse_dot(values: Array, rows: Positions, cols: Positions, size: int, x: Array) -> Array:
@@ -181,7 +181,7 @@ def sparse_dot(values: Array, rows: Positions, cols: Positions, size: int, x: Ar
     The matrix has `values[k]` in row `rows[k]`, of `size`, and column `cols[k]`.
     """
     for array in (values, x):
-        if takes_over(array):
+        if overrides_numpy(array):
             kind: Any = type(array)
             args = (values, rows, cols, size, x)
             found: Array = kind.__array_function__(array, sparse_dot, (kind,), args, {})
@@ -202,8 +202,8 @@ def _compressed(rows: Positions, cols: Positions, size: int) -> tuple[Array | No
     return order, columns if order is None else columns[order], indptr
 
 
-def key_of(where: Positions) -> slice | Array:
-    """Return what indexes one axis at `where`: a slice if it can be."""
+def indexer_of(where: Positions) -> slice | Array:
+    """Return the index of one axis at `where`: a slice if possible, else an array."""
     if not isinstance(where, range):
         return as_array(where)
     stop: int | None = where.start + where.step * len(where)
@@ -212,8 +212,8 @@ def key_of(where: Positions) -> slice | Array:
     return slice(where.start, stop, where.step)
 
 
-def takes_over(array: Any) -> bool:
-    """Return whether an argument is no plain array or number, but something that is traced."""
+def overrides_numpy(array: Any) -> bool:
+    """Return whether an argument implements NEP 18 and is no plain array: it is being traced."""
     return not isinstance(array, np.ndarray) and hasattr(type(array), "__array_function__")
 
 

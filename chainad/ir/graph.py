@@ -99,7 +99,7 @@ def identity(x: npt.ArrayLike) -> npt.ArrayLike:
 
 
 class Frozen:
-    """A hashable stand-in for a static array: equal if dtype, shape and all numbers are."""
+    """A hashable stand-in for a static array: equal if dtype, shape and all elements are."""
 
     __slots__ = ("_key",)
 

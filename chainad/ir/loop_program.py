@@ -1,7 +1,7 @@
-"""Loop nests: array operations as loops over numbers, with every size and address known.
+"""Loop nests: array operations as loops over scalars, with every size and address known.
 
-An operation fills one register, a vector of numbers, by one or more nests. A nest runs over all
-counters of its sizes; at each it reads a number of every operand, at an address that is a formula
+An operation fills one register, a vector, by one or more nests. A nest runs over all
+counters of its sizes; at each it reads an element of every operand, at an address that is a formula
 of the counters (or a table), and writes or adds what its function makes of them. So views cost
 nothing: a transpose or a slice is another formula.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,12 +17,12 @@ import numpy.typing as npt
 
 Function = Callable[..., Any]
 Addresses = npt.NDArray[np.int64]
-Register = int  # the number of an operation; inputs are -1, -2, ...
+Register = int  # the index of an operation; inputs are -1, -2, ...
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where a nest finds the numbers of a register.
+    """Where a nest finds the elements of a register.
 
     That is at `offset` plus the sum of every stride times its counter; or, if there is a `table`,
     at its entry for the counters in row-major order.
@@ -36,7 +35,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """An operand: the numbers of the input `place` of the operation."""
+    """An operand: the elements of input `place` of the operation."""
 
     place: int
     access: Access
@@ -44,7 +43,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """An operand: a number, in hexadecimal, so that 0.0 is not -0.0 and nan is nan."""
+    """An operand: a constant, in hexadecimal, so that 0.0 is not -0.0 and nan is nan."""
 
     exact: str
 
@@ -71,11 +70,6 @@ class Nest:
     adds: bool = False
 
     @property
-    def steps(self) -> int:
-        """How many numbers it computes."""
-        return prod(self.sizes)
-
-    @property
     def reduced(self) -> tuple[int, ...]:
         """The counters that share an address of the result."""
         if self.out.table is not None:
@@ -85,7 +79,7 @@ class Nest:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """Fills a register of `size` numbers; with `clears` it starts from zeros."""
+    """Fills a register of `size` elements; with `clears` it starts from zeros."""
 
     nests: tuple[Nest, ...]
     inputs: tuple[Register, ...]
@@ -99,7 +93,7 @@ class Operation:
 
 
 @dataclass(frozen=True)
-class ArrayProgram:
+class LoopProgram:
     """Operations in order; the sizes of the inputs -1, -2, ...; and what goes out.
 
     Every result is an operation that fills an array of its own.
@@ -108,11 +102,6 @@ class ArrayProgram:
     inputs: tuple[int, ...]
     operations: tuple[Operation, ...]
     results: tuple[Operation, ...]
-
-    @property
-    def steps(self) -> int:
-        """How many numbers are computed in all."""
-        return sum(n.steps for o in (*self.operations, *self.results) for n in o.nests)
 
 
 def nest(

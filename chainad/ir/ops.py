@@ -1,7 +1,7 @@
-"""The array operations that a program is made of: names and static parameters, no numbers.
+"""The array operations that a program is made of: names and static parameters, no data.
 
-The algebra of structures states in ops how stored arrays move and meet; `lower` strings them
-into programs; a backend implements each once. Axes are counted from zero, shapes are in numbers.
+The algebra of structures states in ops how stored arrays are moved and multiplied; `lower` puts
+them into programs; a backend implements each once. Axes are counted from zero.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Full:
 
 @dataclass(frozen=True, slots=True)
 class Reshape:
-    """The same numbers in row-major order, with other axes."""
+    """The same elements in row-major order, with other axes."""
 
     shape: tuple[int, ...]
 
@@ -59,7 +59,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class SegmentSum:
-    """Add up the entries of one axis that share a segment number."""
+    """Add up the entries of one axis that share a segment id."""
 
     axis: int
     segments: Positions
@@ -75,7 +75,7 @@ class Sum:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Every number times `factor`."""
+    """Every element times `factor`."""
 
     factor: float
 
@@ -113,7 +113,7 @@ class AddTied:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """The same numbers in memory of their own."""
+    """The same elements in memory of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +128,9 @@ class MatMul:
 
 @dataclass(frozen=True, slots=True)
 class SparseDot:
-    """A sparse matrix, its numbers in the first array, times the 2-d second array.
+    """A sparse matrix, its entries in the first array, times the 2-d second array.
 
-    Number k stands in row `rows[k]` of `size`, column `cols[k]`.
+    Entry k stands in row `rows[k]` of `size`, column `cols[k]`.
     """
 
     rows: Positions
@@ -140,11 +140,11 @@ class SparseDot:
 
 @dataclass(frozen=True, slots=True)
 class Scatter:
-    """Sums of vectors (or of single numbers) put at `positions` of one vector of `size`.
+    """Sums of vectors (or of scalars) put at `positions` of one vector of `size`.
 
     `signs` has a tuple for every region, +1 or -1 for each of its terms; the inputs are the terms
-    of all regions, one after the other. Left empty, every region has one term. Entries that meet
-    are added up; `covers` says that none do, and that every place is taken.
+    of all regions, one after the other. Left empty, every region has one term. Overlapping entries
+    are added up; `covers` says that there are none, and that every place is taken.
     """
 
     positions: tuple[Positions, ...]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 
-# So many distances are looked into for every length of context: more are noise.
-DISTANCES = 4
+# More distances are noise.
+MAX_DISTANCES_PER_CONTEXT = 4
 
 
 def numbered(keys: Iterable[Hashable]) -> list[int]:
@@ -16,7 +16,7 @@ def numbered(keys: Iterable[Hashable]) -> list[int]:
 
 
 def periods(described: Sequence[int]) -> Iterator[int]:
-    """Yield the periods, each once, that show in contexts of 1, 2, 4, ... numbers."""
+    """Yield the periods, each once, that show in contexts of 1, 2, 4, ... keys."""
     tried: set[int] = set()
     names, width = list(described), 1
     while len(names) > 1:
@@ -30,11 +30,11 @@ def periods(described: Sequence[int]) -> Iterator[int]:
 
 
 def _distances(names: Sequence[int]) -> list[int]:
-    """Return how far apart equal names stand, the distances that are met most often."""
+    """Return how far apart equal names stand: the most frequent distances."""
     last: dict[int, int] = {}
     found: Counter[int] = Counter()
     for place, name in enumerate(names):
         if name in last:
             found[place - last[name]] += 1
         last[name] = place
-    return [length for length, _ in found.most_common(DISTANCES)]
+    return [length for length, _ in found.most_common(MAX_DISTANCES_PER_CONTEXT)]

@@ -1,7 +1,7 @@
 """Positions: which places of an axis a label visits, kept as a `range` wherever that is possible.
 
 A slice, a roll, a gather, a piece of a concatenation: each says at which position of an axis the
-numbers of a label sit. Regular positions stay symbolic (a `range`, or a `Lattice` of several), so
+entries of a label sit. Regular positions stay symbolic (a `range`, or a `Lattice` of several), so
 that a stencil on a million points costs nothing to compare, compose or join; all others are an
 `Index`, an immutable integer vector.
 """
@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 Integers: TypeAlias = npt.NDArray[np.int64]
 
-# Marking which values there are is quicker than sorting if their range is so many times as long.
-DENSELY = 8
+# Marking which values there are is quicker than sorting up to this length of their range.
+MAX_RANGE_PER_VALUE = 8
 
 
 class Index:
@@ -162,10 +162,10 @@ def compose(outer: Positions, inner: Positions) -> Positions:
         box = as_box(inner, sizes)
         if box is not None:
             start += sum(step * first for step, first in zip(strides, box.first, strict=True))
-            walks = [
+            moves = [
                 strides[digit] * step for digit, step in zip(box.digits, box.steps, strict=True)
             ]
-            return lattice(start, walks, box.sizes)
+            return lattice(start, moves, box.sizes)
     return positions(as_array(outer)[as_array(inner)])
 
 
@@ -173,7 +173,7 @@ def compose(outer: Positions, inner: Positions) -> Positions:
 class Box:
     """Positions on a grid, as one progression of coordinates along some axes of the grid.
 
-    The walk starts at `first`; its k-th axis, of `sizes[k]`, moves along the grid's axis
+    The progression starts at `first`; its k-th axis, of `sizes[k]`, moves along the grid's axis
     `digits[k]` by `steps[k]`.
     """
 
@@ -197,27 +197,27 @@ def as_box(where: Regular, grid: Sequence[int]) -> Box | None:
     start, steps, sizes = progressions(where)
     strides = _tails(grid)[::-1][1:]
     first = tuple(start // stride % size for stride, size in zip(strides, grid, strict=True))
-    walks: list[tuple[int, int, int]] = []
-    # Axes are taken apart from the last one on: what overflows one coordinate moves the next.
+    axes: list[tuple[int, int, int]] = []
+    # Axes are split from the last one on: what overflows one coordinate moves the next.
     stack = list(zip(steps, sizes, strict=True))
     while stack:
         step, size = stack.pop()
         if size == 1:
             continue
         digit = next((d for d, stride in enumerate(strides) if abs(step) >= stride), None)
-        if digit is None or step % strides[digit] or digit in (d for d, _, _ in walks):
+        if digit is None or step % strides[digit] or digit in (d for d, _, _ in axes):
             return None
         own = step // strides[digit]
         if 0 <= first[digit] + own * (size - 1) < grid[digit]:
-            walks.append((digit, own, size))
+            axes.append((digit, own, size))
             continue
         count = grid[digit] // abs(own)
         entry = first[digit] if own > 0 else grid[digit] - 1 - first[digit]
         if grid[digit] % own or size % count or entry >= abs(own):
             return None
-        walks.append((digit, own, count))
+        axes.append((digit, own, count))
         stack.append((step * count, size // count))
-    digits, moves, lengths = zip(*walks[::-1], strict=True) if walks else ((), (), ())
+    digits, moves, lengths = zip(*axes[::-1], strict=True) if axes else ((), (), ())
     return Box(first, digits, moves, lengths)
 
 
@@ -231,7 +231,7 @@ def distinct(values: Integers) -> Integers:
     if falls <= 0:
         return flat
     least, most = int(flat.min()), int(flat.max())
-    if most - least < DENSELY * flat.size:
+    if most - least < MAX_RANGE_PER_VALUE * flat.size:
         marks = np.zeros(most - least + 1, bool)
         marks[flat - least if least else flat] = True
         return np.flatnonzero(marks) + least
@@ -256,7 +256,7 @@ def is_injective(where: Positions) -> bool:
 
 
 def _are_distinct(array: Integers) -> bool:
-    """Return whether no value is met twice."""
+    """Return whether no value occurs twice."""
     return distinct(array).size == array.size
 
 
@@ -318,12 +318,14 @@ def _join_regular(left: Regular, right: Regular, size: int) -> tuple[Positions, 
         pairs = [_join_ranges(one.along(d), two.along(d)) for d in range(len(grid))]
         if any(len(hits) == 0 for hits, _ in pairs):
             return range(0), range(0)
-        return _number([p for p, _ in pairs], one), _number([q for _, q in pairs], two)
+        return _indices_in_box([p for p, _ in pairs], one), _indices_in_box(
+            [q for _, q in pairs], two
+        )
     return None
 
 
-def _number(hits: Sequence[range], box: Box) -> Positions:
-    """Return the numbers, in the order of a box, of the places that are hit along every digit."""
+def _indices_in_box(hits: Sequence[range], box: Box) -> Positions:
+    """Return the indices, in the order of a box, of the places that are hit along every digit."""
     strides = _tails([len(box.along(d)) for d in range(len(hits))])[::-1][1:]
     start = sum(hit.start * stride for hit, stride in zip(hits, strides, strict=True))
     steps = [hit.step * stride for hit, stride in zip(hits, strides, strict=True)]

@@ -9,7 +9,7 @@ from chainad.ir.ops import Op
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """Apply a op to registers; write a register that was never written before."""
+    """Apply an op to registers; write a register that was never written before."""
 
     op: Op
     inputs: tuple[int, ...]
@@ -20,8 +20,9 @@ class Instruction:
 class Program:
     """What a backend executes: no choice is left.
 
-    Registers 0 to `n_slots` - 1 hold the numbers of the local Jacobians (the edges without numbers
-    are never read); `outputs` are the registers of the results, None where a Jacobian is zero.
+    Registers 0 to `n_slots` - 1 hold the stored arrays of the local Jacobians (where an edge stores
+    none, its register is never read); `outputs` are the registers of the results, None where a
+    Jacobian is zero.
     """
 
     n_slots: int

@@ -1,4 +1,4 @@
-"""Shapes: what a op makes of the shapes of its inputs."""
+"""Shapes: what an op makes of the shapes of its inputs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def broadcast_shape(one: Shape | None, two: Shape | None) -> Shape | None:
 
 
 def shape_of(op: Op, inputs: tuple[Shape | None, ...]) -> Shape | None:
-    """Return the shape of what a op makes; None if that is not known.
+    """Return the shape of what an op makes; None if that is not known.
 
     Slots whose arrays a rule states in its own way have no known shape, nor have the results of
     operators.

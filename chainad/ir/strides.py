@@ -1,4 +1,4 @@
-"""Moves: positions without a formula as a few strided walks, so that numbers are moved in blocks.
+"""Positions without a formula as a few strided copies, so that elements are moved in blocks.
 
 The entries of a diagonal lie in the rows of a sparse matrix like the teeth of a comb, but for the
 first and last rows, where other diagonals begin or end. Gathers by an index array take several
@@ -19,15 +19,15 @@ from chainad.ir.positions import Index, Integers, Lattice, Positions, as_array, 
 
 Array = npt.NDArray[Any]
 
-# Beyond so many walks, or with fewer numbers in each, an index array is as quick.
-MOST = 24
-LEAST = 200
-# Runs are taken to follow one another in turns of at most so many.
-LONGEST_TURN = 6
+# Beyond these limits an index array is as quick.
+MAX_STRIDED_COPIES = 24
+MIN_ELEMENTS_PER_COPY = 200
+# The lengths of runs are taken to repeat after at most this many runs.
+MAX_RUN_PERIOD = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Walk:
+class StridedCopy:
     """Two nested progressions; `source` and `target` hold a start and two steps each."""
 
     sizes: tuple[int, int]
@@ -36,74 +36,74 @@ class Walk:
 
 
 @lru_cache(maxsize=1024)
-def walks(where: Positions) -> tuple[Walk, ...] | None:
-    """Return the walks that bring a vector, number by number, to `where`; None if too many."""
+def strided_copies(where: Positions) -> tuple[StridedCopy, ...] | None:
+    """Return the copies that bring the elements of a vector to `where`; None if too many."""
     if len(where) == 0:
         return ()
     if isinstance(where, range):
-        return (Walk((1, len(where)), (0, 0, 1), (where.start, 0, where.step)),)
+        return (StridedCopy((1, len(where)), (0, 0, 1), (where.start, 0, where.step)),)
     if isinstance(where, Lattice) and len(where.sizes) == 2:
         (m, n), (down, along) = where.sizes, where.steps
-        return (Walk((m, n), (0, n, 1), (where.start, down, along)),)
+        return (StridedCopy((m, n), (0, n, 1), (where.start, down, along)),)
     array = as_array(where)
-    if array.size < LEAST:
+    if array.size < MIN_ELEMENTS_PER_COPY:
         return None
-    found: list[Walk] = []
-    for walk in _walks_of_runs(array):
-        found.append(walk)
-        if len(found) > MOST or len(found) * LEAST > array.size:
+    found: list[StridedCopy] = []
+    for copy in _copies_of_runs(array):
+        found.append(copy)
+        if len(found) > MAX_STRIDED_COPIES or len(found) * MIN_ELEMENTS_PER_COPY > array.size:
             return None
     return tuple(found)
 
 
-def _walks_of_runs(array: Integers) -> Iterator[Walk]:
-    """Yield walks over the runs of the commonest step; runs are taken in turns."""
+def _copies_of_runs(array: Integers) -> Iterator[StridedCopy]:
+    """Yield copies of the runs of the commonest step, in groups as their lengths repeat."""
     steps = np.diff(array)
     values, counts = np.unique(steps, return_counts=True)
     step = int(values[np.argmax(counts)])
     starts = np.concatenate([[0], np.flatnonzero(steps != step) + 1])
     lengths = np.diff(np.append(starts, array.size))
-    turn = _turn(lengths)
-    for k in range(turn):
-        own = starts[k::turn]
-        yield from _walks_of_alike(own, array[own], lengths[k::turn], step)
+    period = _period_of_lengths(lengths)
+    for k in range(period):
+        own = starts[k::period]
+        yield from _copies_of_equal_runs(own, array[own], lengths[k::period], step)
 
 
-def _turn(lengths: Integers) -> int:
+def _period_of_lengths(lengths: Integers) -> int:
     """Return after how many runs their lengths repeat, in most places."""
     best, most = 1, -1
-    for turn in range(1, min(LONGEST_TURN, lengths.size) + 1):
-        alike = int(np.sum(lengths[turn:] == lengths[:-turn])) if turn < lengths.size else 0
-        # A longer turn must be better by more than it costs in walks.
-        if alike > most + turn:
-            best, most = turn, alike
+    for period in range(1, min(MAX_RUN_PERIOD, lengths.size) + 1):
+        equal = int(np.sum(lengths[period:] == lengths[:-period])) if period < lengths.size else 0
+        # A longer period must be better by more than it costs in copies.
+        if equal > most + period:
+            best, most = period, equal
     return best
 
 
-def _walks_of_alike(
+def _copies_of_equal_runs(
     sources: Integers, targets: Integers, lengths: Integers, step: int
-) -> Iterator[Walk]:
-    """Yield walks over runs, cut where their lengths or their distances change."""
+) -> Iterator[StridedCopy]:
+    """Yield copies of runs, cut where their lengths or their distances change."""
     k = 0
     while k < sources.size:
         end = k + 1
         over, down = 0, 0
         if end < sources.size and lengths[end] == lengths[k]:
             over, down = int(sources[end] - sources[k]), int(targets[end] - targets[k])
-            alike = (
+            equal = (
                 (lengths[k + 1 :] == lengths[k])
                 & (np.diff(sources[k:]) == over)
                 & (np.diff(targets[k:]) == down)
             )
-            broken = np.flatnonzero(~alike)
-            end = k + 1 + (int(broken[0]) if broken.size else alike.size)
+            broken = np.flatnonzero(~equal)
+            end = k + 1 + (int(broken[0]) if broken.size else equal.size)
         first, start = int(sources[k]), int(targets[k])
-        yield Walk((end - k, int(lengths[k])), (first, over, 1), (start, down, step))
+        yield StridedCopy((end - k, int(lengths[k])), (first, over, 1), (start, down, step))
         k = end
 
 
 @lru_cache(maxsize=1024)
-def as_turn(where: Positions, size: int) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+def as_transpose(where: Positions, size: int) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
     """Return a shape and an order of its axes that bring every place to where it goes.
 
     `where` must take each of `size` places once, and be nested progressions: then entries in the
@@ -144,8 +144,8 @@ def _nested(where: Positions) -> tuple[int, tuple[int, ...], tuple[int, ...]] | 
     return int(array[0]), tuple(steps), tuple(sizes)
 
 
-def view(array: Array, sizes: tuple[int, int], walk: tuple[int, int, int]) -> Array:
-    """Return the numbers of a row-major vector that a walk visits."""
-    start, down, along = walk
+def strided_view(array: Array, sizes: tuple[int, int], progression: tuple[int, int, int]) -> Array:
+    """Return the elements of a row-major vector that a copy visits."""
+    start, down, along = progression
     width = array.itemsize
     return np.ndarray(sizes, array.dtype, array, start * width, (down * width, along * width))

@@ -121,7 +121,7 @@ def path_sum(graph: LinearGraph, entries: Sequence[Array | None]) -> list[Array]
 
 
 def apply_op(op: Op, *arrays: Array) -> Array:
-    """Do what a op says, in the plainest way.
+    """Do what an op says, in the plainest way.
 
     Examples
     --------

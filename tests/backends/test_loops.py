@@ -19,7 +19,7 @@ from chainad.backends.numba.loops import module_source
 from chainad.backends.numba.reroll import RerolledLoops
 from chainad.compiler.loops.loop_builder import LoopBuilder, View
 from chainad.errors import FallbackWarning
-from chainad.ir.loop_program import ArrayProgram
+from chainad.ir.loop_program import LoopProgram
 
 Function = Callable[..., Any]
 needs_numba = pytest.mark.skipif(not numba.is_installed(), reason="numba is not installed")
@@ -185,7 +185,7 @@ def test_without_loops_every_step_would_take_lines(monkeypatch: Any) -> None:
     assert long.count("\n") > 2 * short.count("\n")
 
 
-def _chain(n_steps: int) -> ArrayProgram:
+def _chain(n_steps: int) -> LoopProgram:
     builder = LoopBuilder()
     x: Any = builder.input((5,))
     for _ in range(n_steps):

@@ -40,7 +40,7 @@ N = 5
 
 
 def random_op(rng: Random, shapes: dict[int, Shape]) -> tuple[Op, tuple[int, ...]]:
-    """Return a op as programs of batches have them, and registers that it fits."""
+    """Return an op as programs of batches have them, and registers that it fits."""
     x = rng.choice(list(shapes))
     shape = shapes[x]
     axis = rng.randrange(len(shape)) if shape else 0

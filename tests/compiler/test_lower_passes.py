@@ -49,7 +49,7 @@ def ops(written: ProgramBuilder, *outputs: int) -> list[Op]:
 
 
 def random_op(rng: Random, shapes: dict[int, tuple[int, ...]]) -> tuple[Op, tuple[int, ...]]:
-    """Return a op, and registers that it fits."""
+    """Return an op, and registers that it fits."""
     x = rng.choice(list(shapes))
     shape = shapes[x]
     kind = rng.randrange(9)

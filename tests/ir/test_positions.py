@@ -52,7 +52,7 @@ def test_positions_are_a_range_exactly_if_they_are_a_progression(values: list[in
 
 
 @given(vectors, vectors)
-def test_equal_positions_are_equal_and_hash_alike(one: list[int], two: list[int]) -> None:
+def test_equal_positions_have_equal_hashes(one: list[int], two: list[int]) -> None:
     assert (positions(one) == positions(two)) == (one == two)
     assert positions(one) == positions(np.array(one, np.int64))
     assert hash(positions(one)) == hash(positions(np.array(one, np.int64)))
@@ -89,7 +89,7 @@ def test_injective_and_ascending_are_what_they_say(values: list[int]) -> None:
 
 
 @given(places, places)
-def test_join_finds_all_pairs_that_meet(left: list[int], right: list[int]) -> None:
+def test_join_finds_all_matching_pairs(left: list[int], right: list[int]) -> None:
     at_left, at_right = join(positions(left), positions(right), N)
     found = list(zip(as_array(at_left).tolist(), as_array(at_right).tolist(), strict=True))
     wanted = [(i, j) for i, p in enumerate(left) for j, q in enumerate(right) if p == q]
@@ -189,7 +189,9 @@ def is_box_of(values: list[int], grid: Sequence[int]) -> bool:
 
 
 @given(boxes())
-def test_boxes_of_equal_places_are_spelled_alike(case: tuple[tuple[int, ...], list[int]]) -> None:
+def test_boxes_of_equal_places_have_one_normal_form(
+    case: tuple[tuple[int, ...], list[int]],
+) -> None:
     grid, values = case
     for other in GRIDS:
         if prod(other) == prod(grid) and is_box_of(values, other):
@@ -212,9 +214,9 @@ def test_as_box_gives_the_coordinates_of_places(
             continue
         assert len(set(box.digits)) == len(box.digits)
         found = []
-        for walk in np.ndindex(*box.sizes):
+        for index in np.ndindex(*box.sizes):
             at = list(box.first)
-            for k, digit in zip(walk, box.digits, strict=True):
+            for k, digit in zip(index, box.digits, strict=True):
                 at[digit] = box.along(digit)[k]
             found.append(int(np.ravel_multi_index(at, grid)))  # raises outside the grid
         assert found == values
@@ -230,7 +232,7 @@ def test_as_box_knows_every_box_that_ascends(case: tuple[tuple[int, ...], list[i
         assert set(backwards.steps) <= {-step for step in as_box(regular(values, grid), grid).steps}
 
 
-def test_a_walk_that_overflows_one_coordinate_moves_the_next() -> None:
+def test_a_progression_that_overflows_one_coordinate_moves_the_next() -> None:
     assert as_box(range(1, 12, 3), (2, 6)) == Box((0, 1), (0, 1), (1, 3), (2, 2))
     assert as_box(range(11, -1, -1), (2, 6)) == Box((1, 5), (0, 1), (-1, -1), (2, 6))
     assert as_box(range(4, 12, 4), (2, 6)) is None
@@ -256,7 +258,7 @@ def test_compose_of_boxes_looks_up_one_in_the_other(
 
 
 @given(boxes(), st.data())
-def test_join_of_boxes_finds_all_pairs_that_meet(
+def test_join_of_boxes_finds_all_matching_pairs(
     case: tuple[tuple[int, ...], list[int]], data: st.DataObject
 ) -> None:
     grid, left = case
@@ -268,7 +270,7 @@ def test_join_of_boxes_finds_all_pairs_that_meet(
         assert found == [(i, j) for i, p in enumerate(f) for j, q in enumerate(right) if p == q]
 
 
-def test_boxes_of_one_grid_meet_as_formulas() -> None:
+def test_boxes_of_one_grid_are_joined_as_formulas() -> None:
     grid = (1000, 1000)
     one = lattice(0, (1000, 1), (1000, 999))  # all columns but the last
     two = lattice(1, (1000, 1), (1000, 999))  # all columns but the first
@@ -287,7 +289,7 @@ ranges = st.builds(
 
 
 @given(ranges, ranges)
-def test_ranges_meet_as_ranges(left: range, right: range) -> None:
+def test_ranges_are_joined_as_ranges(left: range, right: range) -> None:
     at_left, at_right = join(left, right, 200)
     assert isinstance(at_left, range)
     assert isinstance(at_right, range)

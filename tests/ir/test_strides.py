@@ -1,4 +1,4 @@
-"""Walks: blocks that bring numbers to positions, and sums that are written where they belong."""
+"""Strided copies, transposes found in positions, and sums that are written in place."""
 
 from random import Random
 
@@ -11,7 +11,7 @@ from chainad.backends.numpy.buffers import PreallocatedProgram
 from chainad.compiler.assemble import assemble, reassemble
 from chainad.compiler.lower import prune
 from chainad.compiler.passes.program_builder import ProgramBuilder
-from chainad.ir import strides as moves
+from chainad.ir import strides
 from chainad.ir.array_functions import scatter
 from chainad.ir.ops import (
     Add,
@@ -27,22 +27,22 @@ from chainad.ir.ops import (
 )
 from chainad.ir.positions import Index, Lattice, as_array, positions
 from chainad.ir.program import Instruction, Program
-from chainad.ir.strides import as_turn, view, walks
+from chainad.ir.strides import as_transpose, strided_copies, strided_view
 from chainad.testing import random_entries, run_program
 
 randoms = st.randoms(use_true_random=False)
 
 
 def brought(where: object, size: int) -> np.ndarray | None:
-    """Bring 1, 2, 3, ... to positions by walks."""
-    found = walks(where)
+    """Bring 1, 2, 3, ... to positions by strided copies."""
+    found = strided_copies(where)
     if found is None:
         return None
     out, x = np.zeros(size, int), np.arange(1, len(where) + 1)
-    for walk in found:
-        target = view(out, walk.sizes, walk.target)
+    for copy in found:
+        target = strided_view(out, copy.sizes, copy.target)
         assert not target.any()
-        target[...] = view(x, walk.sizes, walk.source)
+        target[...] = strided_view(x, copy.sizes, copy.source)
     return out
 
 
@@ -57,16 +57,16 @@ def by_index(where: object, size: int) -> np.ndarray:
     [range(0), range(3, 900, 2), range(600, 10, -3), Lattice(5, (40, 2), (20, 15))],
     ids=str,
 )
-def test_regular_positions_are_one_walk(where: object) -> None:
+def test_regular_positions_are_one_strided_copy(where: object) -> None:
     np.testing.assert_array_equal(brought(where, 1000), by_index(where, 1000))
-    assert len(walks(where)) <= 1
+    assert len(strided_copies(where)) <= 1
 
 
 @given(randoms)
-def test_runs_become_walks(rng: Random) -> None:
+def test_runs_become_strided_copies(rng: Random) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(moves, "LEAST", 1)
-        walks.cache_clear()
+        monkeypatch.setattr(strides, "MIN_ELEMENTS_PER_COPY", 1)
+        strided_copies.cache_clear()
         parts, place = [], 0
         for _ in range(rng.randint(1, 4)):
             lengths = [rng.randint(1, 9) for _ in range(rng.randint(1, 3))]
@@ -77,11 +77,11 @@ def test_runs_become_walks(rng: Random) -> None:
                     place = int(parts[-1][-1]) + gap
         where = positions(np.concatenate(parts))
         found = brought(where, place + 1)
-        walks.cache_clear()
+        strided_copies.cache_clear()
     assert found is None or np.array_equal(found, by_index(where, place + 1))
 
 
-def test_the_combs_of_a_periodic_stencil_are_few_walks() -> None:
+def test_the_diagonals_of_a_periodic_stencil_are_few_strided_copies() -> None:
     n, width = 40, 6
     place = np.arange(n * n).reshape(n, n) * width + 3
     place[:, 0] += 1  # on the first and the last column another diagonal comes before
@@ -89,14 +89,14 @@ def test_the_combs_of_a_periodic_stencil_are_few_walks() -> None:
     place[0] += 2
     where = positions(place.ravel())
     assert isinstance(where, Index)
-    assert len(walks(where)) <= 6
+    assert len(strided_copies(where)) <= 6
     np.testing.assert_array_equal(
         brought(where, width * n * n + 9), by_index(where, width * n * n + 9)
     )
 
 
-def test_positions_in_no_order_are_no_walks() -> None:
-    assert walks(positions(np.random.default_rng(0).permutation(5000))) is None
+def test_positions_in_no_order_are_no_strided_copies() -> None:
+    assert strided_copies(positions(np.random.default_rng(0).permutation(5000))) is None
 
 
 # ------------------------------------------------------------- sums in place
@@ -197,18 +197,18 @@ def test_a_sum_of_placed_pieces_is_one_call() -> None:
     )
 
 
-# ------------------------------------------------------------- turned axes
+# ------------------------------------------------------------- transposes
 
 
 @given(randoms)
-def test_turned_axes_are_found_in_their_places(rng: Random) -> None:
+def test_transposes_are_found_in_their_positions(rng: Random) -> None:
     sizes = tuple(rng.randint(1, 4) for _ in range(rng.randint(1, 4)))
     order = tuple(rng.sample(range(len(sizes)), len(sizes)))
     size = int(np.prod(sizes))
     x = np.arange(size)
     where = np.empty(size, int)
     where[x.reshape(sizes).transpose(order).ravel()] = x
-    found = as_turn(positions(where), size)
+    found = as_transpose(positions(where), size)
     if size < 2:
         assert found is None
         return
@@ -216,15 +216,15 @@ def test_turned_axes_are_found_in_their_places(rng: Random) -> None:
     np.testing.assert_array_equal(x.reshape(found[0]).transpose(found[1]).ravel()[where], x)
 
 
-def test_places_that_are_no_turned_axes_are_not_taken_for_it() -> None:
-    assert as_turn(range(1, 7), 7) is None  # a place is left out
-    assert as_turn(positions([1, 0, 2, 3]), 4) is None
-    assert as_turn(range(3, -1, -1), 4) is None
-    assert as_turn(Lattice(0, (4, 1), (2, 2)), 8) is None
+def test_positions_that_are_no_transpose_are_not_taken_for_one() -> None:
+    assert as_transpose(range(1, 7), 7) is None  # a place is left out
+    assert as_transpose(positions([1, 0, 2, 3]), 4) is None
+    assert as_transpose(range(3, -1, -1), 4) is None
+    assert as_transpose(Lattice(0, (4, 1), (2, 2)), 8) is None
 
 
 @given(randoms)
-def test_gathers_and_placings_of_everything_turn_axes(rng: Random) -> None:
+def test_gathers_and_placings_of_every_entry_are_transposes(rng: Random) -> None:
     a, b, c = (rng.randint(2, 4) for _ in range(3))
     order = tuple(rng.sample(range(3), 3))
     where = positions(np.arange(a * b * c).reshape(a, b, c).transpose(order).ravel())
@@ -242,15 +242,15 @@ def test_gathers_and_placings_of_everything_turn_axes(rng: Random) -> None:
 
 
 @given(randoms)
-def test_axes_are_split_before_they_are_turned(rng: Random) -> None:
-    """What was merged, turned and taken apart again is only turned."""
+def test_axes_are_split_before_they_are_transposed(rng: Random) -> None:
+    """What was merged, transposed and split again is only transposed."""
     sizes = [rng.randint(1, 3) for _ in range(4)]
     x = random_entries(rng, tuple(sizes))
     w = ProgramBuilder(1)
     w.shapes[0] = x.shape
     merged = w.emit(Reshape((sizes[0], sizes[1] * sizes[2], sizes[3])), 0)
-    turned = w.emit(Transpose((1, 2, 0)), merged)
-    out = w.emit(Reshape((sizes[1], sizes[2], sizes[3], sizes[0])), turned)
+    transposed = w.emit(Transpose((1, 2, 0)), merged)
+    out = w.emit(Reshape((sizes[1], sizes[2], sizes[3], sizes[0])), transposed)
     program = prune(Program(1, tuple(w.instructions), (out,)))
     np.testing.assert_array_equal(run_program(program, [x])[0], x.transpose(1, 2, 3, 0))
     if 1 not in sizes:
@@ -266,5 +266,5 @@ def test_a_vector_of_placed_pieces_is_reassembled_and_others_are_left_alone() ->
     (instruction,) = program.instructions
     assert instruction.op == Scatter((range(3), range(3, 8)), 8, True)
     assert reassemble(w, 1, 5) == 1
-    alike = w.emit(Add(), 1, w.emit(Scale(2.0), 1))
-    assert reassemble(w, alike, 5) == alike
+    doubled = w.emit(Add(), 1, w.emit(Scale(2.0), 1))
+    assert reassemble(w, doubled, 5) == doubled

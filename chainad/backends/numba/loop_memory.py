@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from chainad.backends.numba.reroll import InductionPattern, RerolledLoops
-from chainad.ir.loop_program import ArrayProgram, Register
+from chainad.ir.loop_program import LoopProgram, Register
 
 MAX_RING_ITERATIONS = 4  # a power of two
 
@@ -68,7 +68,7 @@ class LoopMemory:
     size: int
 
 
-def allocate_loop_memory(program: ArrayProgram, loops: RerolledLoops) -> LoopMemory:
+def allocate_loop_memory(program: LoopProgram, loops: RerolledLoops) -> LoopMemory:
     """Return where every register of a program is allocated."""
     liveness = _Liveness(program, loops)
     ranges = [*liveness.of.values()]
@@ -97,7 +97,7 @@ def _extent(live: _LiveRange) -> tuple[int, int | None]:
 class _Liveness:
     """The live range of every slot, found in one pass over a program."""
 
-    program: ArrayProgram
+    program: LoopProgram
     loops: RerolledLoops
     of: dict[Slot, _LiveRange] = field(default_factory=dict)
     copies: dict[int, list[PrologueCopy]] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from chainad.backends.numba.loop_memory import LoopMemory, allocate_loop_memory
 from chainad.backends.numba.reroll import InductionPattern, RerolledLoops
 from chainad.backends.python import literal
 from chainad.backends.scalar_expressions import loop_template
-from chainad.ir.loop_program import Access, ArrayProgram, Nest, Operand, Operation, Read
+from chainad.ir.loop_program import Access, LoopProgram, Nest, Operand, Operation, Read
 from chainad.ir.scalar_graph import NotScalarError
 
 # Few enough for a compiler to keep them in registers.
@@ -45,7 +45,7 @@ def copy(w, o, a, n):
 '''
 
 
-def module_source(program: ArrayProgram) -> tuple[str, int]:
+def module_source(program: LoopProgram) -> tuple[str, int]:
     """Return a module whose `run` fills the results, and how many elements its memory takes.
 
     Its arguments are the inputs, a vector of memory, and the results, all flat.
@@ -63,7 +63,7 @@ def module_source(program: ArrayProgram) -> tuple[str, int]:
 class _LoopEmitter:
     """Emits the lines of a program, and a function for every kind of nest."""
 
-    def __init__(self, program: ArrayProgram, loops: RerolledLoops, memory: LoopMemory) -> None:
+    def __init__(self, program: LoopProgram, loops: RerolledLoops, memory: LoopMemory) -> None:
         self.program, self.loops, self.memory = program, loops, memory
         self.nest_names: dict[Nest, str] = {}
 

@@ -35,7 +35,7 @@ from chainad.backends.numpy.emit import (
     emit_sum_as_matmul,
     emit_view,
 )
-from chainad.ir.array_functions import scatter_into, takes_over
+from chainad.ir.array_functions import overrides_numpy, scatter_into
 from chainad.ir.locks import fork_safe_lock
 from chainad.ir.ops import Jvp, Materialize, Op, Reshape, Scatter, Transpose, Vjp
 from chainad.ir.positions import Positions, as_array
@@ -293,7 +293,7 @@ class PreallocatedProgram:
 
     def __call__(self, slots: Sequence[Any], out: Out = None) -> tuple[Any, ...]:
         """Return the results for some slots, in the arrays `out` where these are given."""
-        if any(map(takes_over, slots)):
+        if any(map(overrides_numpy, slots)):
             return self._plain(slots)
         if self._key is not None and _key(slots, self._used) != self._key:
             return _copied(self._plain(slots), out)

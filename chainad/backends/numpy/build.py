@@ -16,7 +16,7 @@ import numpy as np
 
 from chainad.backends.numpy.allocate import ArrayType, type_of
 from chainad.backends.numpy.emit import Namespace, emit_new, emit_traceable
-from chainad.ir.array_functions import takes_over
+from chainad.ir.array_functions import overrides_numpy
 from chainad.ir.ops import (
     Add,
     Broadcast,
@@ -60,7 +60,7 @@ def build(program: Program) -> Runner:
     interpreted_before: set[bool] = set()
 
     def run(slots: Sequence[Any]) -> tuple[Any, ...]:
-        is_traced = any(map(takes_over, slots))
+        is_traced = any(map(overrides_numpy, slots))
         runner = runners.get(is_traced)
         if runner is None:
             if is_traced not in interpreted_before:

@@ -16,7 +16,7 @@ from chainad.ir.array_functions import (
     add_at,
     add_tied,
     add_tied_into,
-    key_of,
+    indexer_of,
     place,
     scatter,
     scatter_into,
@@ -91,7 +91,7 @@ class Namespace:
 
     def key(self, axis: int, positions: Any) -> str:
         """Return the name of what indexes one axis at positions."""
-        return self.constant((slice(None),) * axis + (key_of(positions),))
+        return self.constant((slice(None),) * axis + (indexer_of(positions),))
 
 
 def emit_traceable(op: Op, args: Sequence[str], names: Namespace) -> str:
@@ -155,7 +155,7 @@ def emit_new(op: Op, args: Sequence[str], names: Namespace) -> str:
         case Scale(factor):
             return f'multiply({args[0]}, {factor!r}, order="C")'
         case Take(axis, positions) if not isinstance(positions, range):
-            return f'{args[0]}.take({names.constant(key_of(positions))}, {axis}, None, "clip")'
+            return f'{args[0]}.take({names.constant(indexer_of(positions))}, {axis}, None, "clip")'
         case Copy():
             return f'{args[0]}.copy(order="C")'
     return emit_traceable(op, args, names)
@@ -222,7 +222,9 @@ def emit_into(
         case Copy():
             return [f"copyto({to}, {args[0]})"]
         case Take(axis, positions) if not isinstance(positions, range):
-            return [f'{args[0]}.take({names.constant(key_of(positions))}, {axis}, {to}, "clip")']
+            return [
+                f'{args[0]}.take({names.constant(indexer_of(positions))}, {axis}, {to}, "clip")'
+            ]
         case Place(axis, positions):
             return [f"{to}.fill(0)", f"{to}[{names.key(axis, positions)}] = {args[0]}"]
         case AddAt(axis, positions):
@@ -271,7 +273,7 @@ def _emit_scatter(
         )
         start = end
         if op.covers and isinstance(where, range) and is_1d:
-            lines += _emit_sum(own, terms, f"{to}[{names.constant(key_of(where))}]")
+            lines += _emit_sum(own, terms, f"{to}[{names.constant(indexer_of(where))}]")
         else:
             rest.append((where, own, terms))
     if rest:

@@ -15,8 +15,8 @@ import numpy as np
 
 from chainad.ir.loop_program import (
     Addresses,
-    ArrayProgram,
     Function,
+    LoopProgram,
     Nest,
     Operation,
     Register,
@@ -59,12 +59,12 @@ class LoopBuilder:
         self.inputs.append(prod(shape))
         return View(-len(self.inputs), row_major(shape))
 
-    def program(self, results: Sequence[Value]) -> ArrayProgram:
+    def program(self, results: Sequence[Value]) -> LoopProgram:
         """Return what was emitted; the results are returned in row-major order."""
         copies = [self._assembled([(x, row_major(np.shape(_addresses(x))))], np.size(_addresses(x)))
                   for x in results]  # fmt: skip
         return _without_dead_code(
-            ArrayProgram(tuple(self.inputs), tuple(self.operations), tuple(copies))
+            LoopProgram(tuple(self.inputs), tuple(self.operations), tuple(copies))
         )
 
     # ----------------------------------------------------------------- functions
@@ -198,7 +198,7 @@ class LoopBuilder:
         return View(register, row_major(shape))
 
 
-def _without_dead_code(program: ArrayProgram) -> ArrayProgram:
+def _without_dead_code(program: LoopProgram) -> LoopProgram:
     """Return a program without dead operations."""
     operations = program.operations
     needed = {x for result in program.results for x in result.inputs}
@@ -211,7 +211,7 @@ def _without_dead_code(program: ArrayProgram) -> ArrayProgram:
     def renumbered(operation: Operation) -> Operation:
         return replace(operation, inputs=tuple(number.get(k, k) for k in operation.inputs))
 
-    return ArrayProgram(
+    return LoopProgram(
         program.inputs,
         tuple(renumbered(operations[k]) for k in kept),
         tuple(map(renumbered, program.results)),

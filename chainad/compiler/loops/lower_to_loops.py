@@ -14,7 +14,7 @@ from chainad.compiler.scalar.scalarize import filled, flowing
 from chainad.compiler.scalar.symbolic_array import ELEMENTWISE, UFUNCS
 from chainad.frontends.numpy.recorder import Ref, gradient_stopped
 from chainad.ir import array_functions as primitives
-from chainad.ir.loop_program import ArrayProgram, Function
+from chainad.ir.loop_program import Function, LoopProgram
 from chainad.ir.ops import (
     Add,
     AddAt,
@@ -51,7 +51,7 @@ _MAX_OPERATIONS = 40_000
 
 def lower_to_loops(
     recording: Recording, program: Program, wants_value: bool
-) -> tuple[ArrayProgram, list[tuple[int, ...]]]:
+) -> tuple[LoopProgram, list[tuple[int, ...]]]:
     """Return a recording and its program as loops, and the shapes of the results.
 
     The inputs are the arguments that flow, then the constants of the recording. The results are

@@ -72,7 +72,7 @@ def _batched(program: Program, builder: ProgramBuilder) -> set[int]:
 
 
 def _is_able(i: Instruction, builder: ProgramBuilder) -> bool:
-    """Return whether a op does within every block what it does."""
+    """Return whether an op does within every block what it does."""
     shape = builder.shapes[i.output]
     first = builder.shapes[i.inputs[0]] if i.inputs else None
     if shape is None or first is None:

@@ -108,7 +108,7 @@ def _transposed(
     wanted: dict[int, Order],
     old: Instruction,
 ) -> int:
-    """Emit a op so that its result has its axes in `order`."""
+    """Emit an op so that its result has its axes in `order`."""
     if isinstance(op, MatMul):
         n = len(order)
         swap = Transpose((*range(n - 2), n - 1, n - 2))

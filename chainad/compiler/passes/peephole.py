@@ -29,7 +29,7 @@ from chainad.ir.ops import (
 from chainad.ir.positions import Index, Positions, progressions, refine
 from chainad.ir.program import Instruction
 from chainad.ir.shapes import ELEMENTWISE, Shape, broadcast_shape, shape_of
-from chainad.ir.strides import as_turn
+from chainad.ir.strides import as_transpose
 
 Call = tuple[Op, tuple[int, ...]]
 
@@ -142,7 +142,7 @@ def _rearranged(op: Op, axis: int, where: Positions, x: int, context: Context) -
         return op, (x,)
     if where == range(size):
         return x
-    turn = as_turn(where, size)
+    turn = as_transpose(where, size)
     if turn is None:
         return op, (x,)
     sizes, order = turn

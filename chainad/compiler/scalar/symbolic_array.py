@@ -283,7 +283,7 @@ def _absent(dag: ExpressionDAG, shape: tuple[int, ...]) -> Objects:
 
 def _place(dag: ExpressionDAG, x: Objects, axis: int, where: Any, size: int) -> Objects:
     found = _absent(dag, (*x.shape[:axis], size, *x.shape[axis + 1 :]))
-    found[(slice(None),) * axis + (primitives.key_of(where),)] = x
+    found[(slice(None),) * axis + (primitives.indexer_of(where),)] = x
     return found
 
 
