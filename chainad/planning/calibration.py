@@ -27,7 +27,7 @@ from chainad.ir.positions import positions
 from chainad.structure.operation_counts import KINDS_OF_OPERATION, OperationCounts
 
 _FORMAT = "chainad calibration 2"
-SHIPPED = "shipped table"
+_SHIPPED = "shipped table"
 STORED = "calibrated on this machine"
 
 
@@ -88,7 +88,7 @@ SHIPPED_TABLE = Calibration(
         150,  # applied
         180,  # elements
     ),
-    source=SHIPPED,
+    source=_SHIPPED,
 )
 
 

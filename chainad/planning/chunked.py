@@ -53,14 +53,14 @@ SIDES: dict[Side, Callable[[LinearGraph], tuple[Vertex, ...]]] = {
 
 @dataclass(frozen=True)
 class Chunk:
-    """One block of the Jacobian: places `start` to `stop` of one axis of one input or output.
+    """One block of the Jacobian: indices `start` to `stop` of one axis of one input or output.
 
     Attributes
     ----------
     end : int
         The number of the input, or of the output.
     axis, start, stop : int
-        The places of its value that the block is of.
+        The axis of its value that is cut, and the indices on it that the block is of.
     plan : Plan
         The plan of the block. Its last local Jacobian is the selection, which stores no entries.
     slots : tuple of int
@@ -336,7 +336,7 @@ def _selection(
     end: Vertex,
     seed: Vertex,
 ) -> Edge:
-    """Return the edge that takes some places of one axis of an input, or of an output."""
+    """Return the edge that takes some indices of one axis of an input, or of an output."""
     whole = [Axis(n, (k,)) for k, n in enumerate(shape)]
     block = [Axis(n, (k,)) for k, n in enumerate(taken)]
     if shape:

@@ -164,7 +164,7 @@ def _requested(mode: Mode) -> str:
 
 
 def _counts(graph: LinearGraph, side: Side, end: int) -> list[int]:
-    """Return how many blocks to try: 1, 2, 4, ... up to one per place of the longest axis."""
+    """Return how many blocks to try: 1, 2, 4, ... up to one per index of the longest axis."""
     shape = graph.shapes[SIDES[side](graph)[end]]
     most = min(MAX_BLOCKS, max(shape, default=1)) or 1
     return [*(2**k for k in range(most.bit_length()) if 2**k < most), most]

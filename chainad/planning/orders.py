@@ -149,11 +149,11 @@ def check_mixed(
         )
 
 
-def _refuse(place: int, item: Item, why: str) -> None:
+def _refuse(position: int, item: Item, why: str) -> None:
     what = f"vertex {item}"
     if isinstance(item, EdgeElimination):
         what = f"edge {item.tail} -> {item.head} ({item.side})"
     raise PlanError(
-        f"the elimination order cannot eliminate {what} at place {place}: {why};"
+        f"the elimination order cannot eliminate {what} at position {position}: {why};"
         " chainad.plan(f, x).order is one that fits"
     )

@@ -433,8 +433,8 @@ def _check_cost(record: PlanRecord, plan: Plan) -> None:
 def _bracketed(plan: Plan, chain: tuple[Edge, ...]) -> str:
     """Write the steps of a chain as one bracketed product, such as `J = (J4 J3) (J2 J1)`."""
     n = len(plan.graph.edges)
-    place = {edge.tail: k + 1 for k, edge in enumerate(chain)}
-    numbers = [place[edge.tail] for edge in plan.graph.edges]
+    position = {edge.tail: k + 1 for k, edge in enumerate(chain)}
+    numbers = [position[edge.tail] for edge in plan.graph.edges]
     root = plan.steps[-1].number if plan.steps else 0
     text: list[str] = []
     # An explicit stack: chains may have thousands of factors.

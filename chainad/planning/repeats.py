@@ -23,7 +23,7 @@ MIN_REPEATS = 3
 class RepeatedBlock:
     """`repeats` isomorphic iterations of `length` vertices each, one after the other from `start`.
 
-    `start` is a place in the topological order of the inner vertices, `graph.inner`. The first
+    `start` is a position in the topological order of the inner vertices, `graph.inner`. The first
     iteration may read other vertices before it than later ones do: inputs instead of the last one.
     """
 
@@ -36,7 +36,7 @@ class RepeatedBlock:
         return self.start + self.length * self.repeats
 
     def iteration(self, k: int) -> range:
-        """Return the places of the k-th iteration."""
+        """Return the positions of the k-th iteration."""
         first = self.start + k * self.length
         return range(first, first + self.length)
 
@@ -57,11 +57,11 @@ def repeats_in(graph: LinearGraph) -> tuple[RepeatedBlock, ...]:
 
 def _descriptions(graph: LinearGraph) -> list[int]:
     """Return a number for every inner vertex; equal numbers are equal descriptions."""
-    place = {v: k for k, v in enumerate(graph.inner)}
+    position = {v: k for k, v in enumerate(graph.inner)}
     into: list[list[Hashable]] = [[] for _ in graph.inner]
     for edge in graph.edges:
-        if edge.head in place:
-            at, tail = place[edge.head], place.get(edge.tail)
+        if edge.head in position:
+            at, tail = position[edge.head], position.get(edge.tail)
             back: Hashable = ("input", edge.tail) if tail is None else at - tail
             into[at].append((back, edge.structure))  # hashed by identity: equal ones are one object
     keys = ((graph.shapes[v], tuple(edges)) for v, edges in zip(graph.inner, into, strict=True))
@@ -78,10 +78,10 @@ def _of_period(described: Sequence[int], length: int) -> Iterator[RepeatedBlock]
     """Yield the blocks whose iterations have `length` vertices."""
     start = 0
     end = len(described) - length
-    for place in range(end + 1):
-        if place < end and described[place] == described[place + length]:
+    for position in range(end + 1):
+        if position < end and described[position] == described[position + length]:
             continue
-        repeats = (place + length - start) // length
+        repeats = (position + length - start) // length
         if repeats >= MIN_REPEATS:
             yield RepeatedBlock(start, length, repeats)
-        start = place + 1
+        start = position + 1

@@ -35,7 +35,7 @@ def bytes_text(count: int) -> str:
     return f"{size:.3g} TB" if size < 999.5 else f"{size:,.0f} TB"
 
 
-def time_text(picoseconds: int) -> str:
+def _time_text(picoseconds: int) -> str:
     """Return a time in a unit that suits it: `8.08 ms`."""
     time = picoseconds / 1e3
     for unit in ("ns", "us", "ms"):
@@ -48,7 +48,7 @@ def time_text(picoseconds: int) -> str:
 def _amount(model: str, cost: int) -> str:
     """Return a cost in the unit of its model."""
     if model.startswith("time"):
-        return time_text(cost)
+        return _time_text(cost)
     return bytes_text(cost) if model in ("bytes", "peak") else f"{cost:,}"
 
 

@@ -124,9 +124,10 @@ def schedule(steps: Sequence[Step], workers: int, title: str = "J") -> Schedule:
 
 
 def _jobs(steps: Sequence[Step]) -> _Jobs:
-    place = {step.number: k for k, step in enumerate(steps)}
+    position = {step.number: k for k, step in enumerate(steps)}
     before = [
-        tuple(sorted({place[x] for x in (step.left, step.right) if x in place})) for step in steps
+        tuple(sorted({position[x] for x in (step.left, step.right) if x in position}))
+        for step in steps
     ]
     after: list[list[int]] = [[] for _ in steps]
     for k, needed in enumerate(before):

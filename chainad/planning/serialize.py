@@ -1,7 +1,7 @@
 """Plans as text: the linear graph, the order and what is known of both, as JSON and back.
 
 The text is data and nothing else: reading it runs no code, and whatever does not fit is refused
-with a PlanError that names the place. What a text says of costs is not believed: `Plan.from_json`
+with a PlanError that names the field. What a text says of costs is not believed: `Plan.from_json`
 follows the order anew and compares.
 """
 

@@ -1,4 +1,4 @@
-"""Tables of what work costs: measured when asked for, kept in a file, never trusted blindly."""
+"""Tables of what operations cost: measured on request, kept in a file, never trusted blindly."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def test_a_table_is_not_stored_unless_wanted(folder: Path, quick: tuple[int, ...
     assert not folder.exists()
 
 
-def test_nothing_is_measured_or_stored_unasked(
+def test_nothing_is_measured_or_stored_unless_requested(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse() -> None:

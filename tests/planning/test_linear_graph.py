@@ -34,7 +34,7 @@ Numbers = list[np.ndarray | None]
 
 
 def accumulated(graph: LinearGraph, numbers: Numbers, order: list[int]) -> list[np.ndarray]:
-    """Eliminate with numbers; return the Jacobian of every output and input in full."""
+    """Eliminate with entries; return the Jacobian of every output and input in full."""
     elimination = Elimination(graph)
     known: dict[tuple[int, int], list[np.ndarray | None]] = {}
 

@@ -27,7 +27,7 @@ LEFT, RIGHT = ([rng.normal(size=(K, K)) / 5 for _ in range(3)] for _ in range(2)
 
 
 def mixed(X: np.ndarray) -> np.ndarray:
-    """Map K x K numbers to K x K numbers; every product of two of its Jacobians is dense."""
+    """Map K x K entries to K x K entries; every product of two of its Jacobians is dense."""
     for a, b in zip(LEFT, RIGHT, strict=True):
         X = np.tanh(a @ X @ b)
     return X

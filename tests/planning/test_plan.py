@@ -102,7 +102,7 @@ def test_costs_of_steps_add_up_to_the_cost_of_the_order(rng: Random) -> None:
 
 
 def simulated_peak(plan: Plan) -> int:
-    """Return the most numbers alive at once: every Jacobian from its making to its last use."""
+    """Return the most entries alive at once: every Jacobian from its making to its last use."""
     n = len(plan.graph.edges)
     made = dict.fromkeys(range(n), -1) | {step.number: k for k, step in enumerate(plan.steps)}
     over = dict(made)
