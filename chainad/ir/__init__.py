@@ -1,1 +1,12 @@
-"""Ir."""
+"""Intermediate representations: what a function called, what programs consist of, where they index.
+
+| module | what it is |
+|---|---|
+| `graph` | the computational graph that a front end records |
+| `positions`, `strides` | index sets along an axis; their copies as strided blocks |
+| `ops`, `shapes`, `program` | array ops, the shapes they return, straight-line array programs |
+| `array_functions` | the array functions that ops need and NumPy lacks |
+| `scalar_graph`, `scalar_program` | hash-consed expression DAG; SSA programs on scalars |
+| `loop_program` | array operations as loop nests with known addresses |
+| `periodicity`, `cache` | periods of a sequence; a bounded cache for threads |
+"""

@@ -78,7 +78,7 @@ class Nest:
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class LoopOperation:
     """Fills a register of `size` elements; with `clears` it starts from zeros."""
 
     nests: tuple[Nest, ...]
@@ -100,8 +100,8 @@ class LoopProgram:
     """
 
     inputs: tuple[int, ...]
-    operations: tuple[Operation, ...]
-    results: tuple[Operation, ...]
+    operations: tuple[LoopOperation, ...]
+    results: tuple[LoopOperation, ...]
 
 
 def nest(

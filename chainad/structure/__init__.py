@@ -10,6 +10,18 @@ Laws (each one a test):
 - no product costs more than the product of the dense matrices;
 - a sum stores at most twice the union of the entries of its terms.
 
+| module | what it does |
+|---|---|
+| `structure` | `Structure`: axes, labels, positions, what is stored |
+| `normal_form` | relabels axes and arrays, down to the normal form |
+| `constructors` | what a rule states as a structure; identity, diagonal, dense |
+| `product`, `sum` | the algebra: what is multiplied and added, and by which ops |
+| `materialize`, `csr` | dense arrays and compressed sparse rows of structures |
+| `operation_counts` | array calls and elements that a product or a sum takes |
+| `linear_operators` | Jacobians known by their JVPs and VJPs |
+| `results` | the forms in which a Jacobian is returned |
+| `to_json` | structures as JSON, and back |
+
 Source: the ties are the generalised Kronecker deltas of index notation; for products of chains
 of Jacobians see Griewank & Walther, *Evaluating Derivatives*, 2nd ed., ch. 9-10.
 """

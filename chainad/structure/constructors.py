@@ -1,4 +1,4 @@
-"""Building structures: what a rule states, and the plain ones."""
+"""Constructors of structures: what a rule states, brought into normal form, and the plain ones."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def arrange(
     stored : sequence of int
         The labels of the array that the rule keeps, in its own order.
     scale : float, optional
-        The number in front, for a structure that keeps no array.
+        The scalar factor, for a structure that keeps no array.
     """
     return _arrange(tuple(rows), tuple(cols), tuple(sizes.items()), tuple(stored), scale)
 

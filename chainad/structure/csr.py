@@ -15,7 +15,7 @@ from chainad.structure.structure import Structure
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Where the numbers of a sparse matrix of `shape` go: sorted rows, no place twice.
+    """Where the entries of a sparse matrix of `shape` go: sorted rows, no place twice.
 
     `places[k]` tells where in `data` the entries of the k-th structure lie, in label order;
     `covers` says that every place is that of one entry.
@@ -46,7 +46,7 @@ Places: TypeAlias = tuple[Integers, Integers, list[Integers]]
 
 
 def _of_diagonals(n_rows: int, entries: Entries) -> Places | None:
-    """Lay out terms that each lie on one diagonal and never meet; None if they do not.
+    """Lay out terms that each lie on one diagonal and never overlap; None if they do not.
 
     Diagonals cross every row in the same order, so that nothing needs to be sorted.
     """

@@ -18,9 +18,9 @@ Array = npt.NDArray[Any]
 
 
 class Operator:
-    """A linear map from `n_in` to `n_out` numbers, of `dtype`, with leading batch axes `batch`.
+    """A linear map from `n_in` to `n_out` scalars, of `dtype`, with leading batch axes `batch`.
 
-    `aliases` says that what it returns may be memory of somebody else's.
+    `aliases` says that what it returns may alias memory that somebody else holds.
     """
 
     aliases = False
@@ -60,12 +60,12 @@ class Operator:
 
 @cache
 def _lapack(typecode: str) -> Any:
-    """Return LAPACK's LU factorisation and the solve with it, without SciPy's checks."""
+    """Return LAPACK's LU factorization and the solve with it, without SciPy's checks."""
     return scipy.linalg.get_lapack_funcs(("getrf", "getrs"), dtype=typecode)
 
 
 class Inverse(Operator):
-    """The inverse of square matrices, by one factorisation for all right-hand sides."""
+    """The inverse of square matrices, by one factorization for all right-hand sides."""
 
     def __init__(self, matrix: Any) -> None:
         self.matrix = matrix
@@ -73,7 +73,7 @@ class Inverse(Operator):
         self.n_in = self.n_out = np.shape(matrix)[-1]
         self.dtype = matrix.dtype
 
-    def _factorise(self) -> Any:
+    def _factorize(self) -> Any:
         """Return the factors of a plain matrix."""
         if self.dtype.char not in "fdFD" or not self.n_in:
             return scipy.linalg.lu_factor(self.matrix, check_finite=False)
@@ -84,7 +84,7 @@ class Inverse(Operator):
 
     @cached_property
     def _factors(self) -> Any:
-        return self._factorise()
+        return self._factorize()
 
     def _solve(self, right: Any, trans: int) -> Any:
         """Solve with a plain matrix, or its transpose."""
@@ -107,8 +107,8 @@ class Inverse(Operator):
     def vjp(self, adjoints: Any) -> Any:
         if self._is_plain(adjoints):
             return self._solve(adjoints.T, 1).T
-        turned = np.matrix_transpose(self.matrix)
-        return np.matrix_transpose(np.linalg.solve(turned, np.matrix_transpose(adjoints)))
+        transposed = np.matrix_transpose(self.matrix)
+        return np.matrix_transpose(np.linalg.solve(transposed, np.matrix_transpose(adjoints)))
 
     def materialize(self) -> Any:
         return np.linalg.inv(self.matrix)
@@ -136,7 +136,7 @@ class TriangularInverse(Inverse):
 class PositiveInverse(Inverse):
     """The inverse of a symmetric positive definite matrix, by its Cholesky factor."""
 
-    def _factorise(self) -> Any:
+    def _factorize(self) -> Any:
         return scipy.linalg.cho_factor(self.matrix, check_finite=False)
 
     def _solve(self, right: Any, trans: int) -> Any:
@@ -162,8 +162,8 @@ class Exponential(Operator):
         self.dtype = matrix.dtype
 
     def jvp(self, tangents: Any) -> Any:
-        turned = np.reshape(np.transpose(tangents), (-1, *self.matrix.shape))
-        return np.transpose(np.reshape(_frechet(self.matrix, turned), (-1, self.n_out)))
+        transposed = np.reshape(np.transpose(tangents), (-1, *self.matrix.shape))
+        return np.transpose(np.reshape(_frechet(self.matrix, transposed), (-1, self.n_out)))
 
     def vjp(self, adjoints: Any) -> Any:
         # The adjoint of the derivative at A is the derivative at A transposed.

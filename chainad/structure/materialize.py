@@ -19,13 +19,13 @@ def to_dense(structure: Structure) -> Ops:
     shape = (*structure.row_shape, *structure.col_shape)
     sizes = dict(enumerate(structure.sizes))
     axes = (*structure.rows, *structure.cols)
-    spelled = [x for axis in axes for x in axis.labels]
+    labels = [x for axis in axes for x in axis.labels]
     operand.fill()
-    if len(spelled) == len(sizes) and not structure.has_positions:
-        operand.spread(spelled, sizes)
-        if len(operand.labels) != len(spelled):
-            operand.ops.append(Broadcast(tuple(sizes[x] for x in spelled)))
-        if tuple(sizes[x] for x in spelled) != shape:
+    if len(labels) == len(sizes) and not structure.has_positions:
+        operand.spread(labels, sizes)
+        if len(operand.labels) != len(labels):
+            operand.ops.append(Broadcast(tuple(sizes[x] for x in labels)))
+        if tuple(sizes[x] for x in labels) != shape:
             operand.ops.append(Reshape(shape))
         return tuple(operand.ops)
     operand.bring_to([], list(sizes), sizes)
@@ -42,7 +42,7 @@ def flat_places(structure: Structure) -> Positions:
 
 @lru_cache(maxsize=4096)
 def to_vector(structure: Structure) -> Ops:
-    """Return the ops that make one number per entry, in label order; a scale stays one number.
+    """Return the ops that make one element per entry, in label order; a scale stays 0-d.
 
     The entries are those that `Structure.entries` lists.
     """

@@ -210,7 +210,7 @@ def _materialized(left: Structure, right: Structure) -> Product:
 def _applied(left: Structure, right: Structure, action: Literal["jvp", "vjp"]) -> Product | None:
     """Return the product with an operator applied to all of the other factor, or None.
 
-    The labels that the operator maps must meet the other factor's array as they are.
+    The labels that the operator maps must be axes of the other factor's array as they are.
     """
     operator, other = (left, right) if action == "jvp" else (right, left)
     assert operator.action is not None

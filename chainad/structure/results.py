@@ -1,4 +1,4 @@
-"""Results: the forms in which a Jacobian is handed out, and what each needs of a program."""
+"""Results: the forms in which a Jacobian is returned, and what each needs of a program."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class DenseForm:
 
 @dataclass(frozen=True)
 class SparseForm:
-    """A `scipy.sparse.csr_array`; its only register holds the numbers in the layout's order."""
+    """A `scipy.sparse.csr_array`; its only register holds the entries in the layout's order."""
 
     layout: Layout
 
@@ -90,7 +90,7 @@ def _without_entries(layout: Layout) -> scipy.sparse.csr_array:
 
 
 def _compressed(empty: scipy.sparse.csr_array, layout: Layout, data: Array) -> Any:
-    """Return a matrix with the numbers of a layout; `empty` is one without."""
+    """Return a matrix with the entries of a layout; `empty` is one without."""
     # A copy: the constructor checks anew what is known to be right, in twice the time of the rest.
     matrix = copy(empty)
     matrix.data = data
@@ -101,17 +101,17 @@ def _compressed(empty: scipy.sparse.csr_array, layout: Layout, data: Array) -> A
 
 @dataclass(frozen=True, eq=False)
 class Factor:
-    """A structure and its numbers.
+    """A structure and its stored array.
 
     Attributes
     ----------
     structure : Structure
-        Which axes are tied, and which labels the numbers have.
+        Which axes are tied, and which labels the array has.
     array : ndarray or None
-        The kept numbers, of shape `structure.stored_shape`: the diagonal of a diagonal matrix,
+        The stored array, of shape `structure.stored_shape`: the diagonal of a diagonal matrix,
         blocks of shape (batch, m, n); None if `structure.scale` says it all.
     dtype : dtype
-        That of the numbers, or of the scale.
+        That of the array, or of the scale.
     """
 
     structure: Structure
@@ -119,21 +119,21 @@ class Factor:
     dtype: np.dtype[Any]
 
     def entries(self) -> tuple[Array, Array, Array]:
-        """Return rows, columns and numbers of all entries."""
+        """Return rows, columns and values of all entries."""
         structure = self.structure
         rows, cols = structure.entries()
         if self.array is None:
             return rows, cols, np.full(rows.size, structure.scale, self.dtype)
         shape = tuple(n if x in structure.stored else 1 for x, n in enumerate(structure.sizes))
-        numbers = np.broadcast_to(self.array.reshape(shape), structure.sizes)
-        return rows, cols, numbers.ravel()
+        values = np.broadcast_to(self.array.reshape(shape), structure.sizes)
+        return rows, cols, values.ravel()
 
     def tosparse(self) -> scipy.sparse.csr_array:
         """Return the factor as a sparse matrix."""
         layout = lay_out([self.structure])
-        rows, _, numbers = self.entries()
+        rows, _, values = self.entries()
         data = np.empty(rows.size, self.dtype)
-        data[as_array(layout.places[0])] = numbers
+        data[as_array(layout.places[0])] = values
         return _compressed(_without_entries(layout), layout, data)
 
     def toarray(self) -> Array:
@@ -141,15 +141,15 @@ class Factor:
         if self.array is not None and self.structure.kind == "dense":
             kept: Array = self.array.reshape(self.structure.matrix_shape)
             return kept.copy()
-        rows, cols, numbers = self.entries()
+        rows, cols, values = self.entries()
         full = np.zeros(self.structure.matrix_shape, self.dtype)
-        full[rows, cols] = numbers
+        full[rows, cols] = values
         return full
 
 
 @dataclass(frozen=True, eq=False)
 class StructuredJacobian:
-    """A Jacobian as the numbers it really has; made by `jacobian(f, output="structured")`.
+    """A Jacobian as its stored arrays; made by `jacobian(f, output="structured")`.
 
     It is a sum of `terms` (mostly one), each a product of factors: one, or two where multiplying
     them would take more room than both.
@@ -193,18 +193,17 @@ class StructuredJacobian:
 
     @property
     def array(self) -> Array:
-        """The numbers of the only factor: a diagonal, blocks of shape (batch, m, n), ...
+        """The stored array of the only factor: a diagonal, blocks of shape (batch, m, n), ...
 
         Raises
         ------
         ChainadError
-            If there are several terms or factors, or none that keeps numbers.
+            If there are several terms or factors, or none that stores an array.
         """
         if len(self.terms) == 1 and len(self.terms[0]) == 1 and self.terms[0][0].array is not None:
             return self.terms[0][0].array
         raise ChainadError(
-            f"{self!r} is not one array of numbers; read J.terms, or take J.tosparse() or"
-            " J.toarray()"
+            f"{self!r} is not one array; read J.terms, or take J.tosparse() or J.toarray()"
         )
 
     @property

@@ -1,8 +1,8 @@
-"""Structures: what is known of a Jacobian before any number is.
+"""Structures: what is known of a Jacobian before any of its entries is computed.
 
-A Jacobian dy/dx has the axes of y (`rows`) and of x (`cols`). Every axis is spelled by labels, in
+A Jacobian dy/dx has the axes of y (`rows`) and of x (`cols`). Every axis is indexed by labels, in
 row-major order; **a label that occurs twice is a Kronecker delta**. `stored` names the labels that
-the kept array really has, in order. An axis may be spelled through `positions`: then its labels
+the kept array really has, in order. An axis may be indexed through `positions`: then its labels
 visit those places only, and all others are zero (slices, gathers, stencils).
 
     operation                     rows        cols        stored
@@ -14,8 +14,8 @@ visit those places only, and all others are zero (slices, gathers, stencils).
     sum over j                    i           i j         -
     x[2:]         (selection)     i           i -> 2..    -
 
-A structure that keeps no numbers is `scale` times ones and ties. Structures are in normal form
-(see `spelling`), so that equality, hashing and printing come free.
+A structure that keeps no array is `scale` times ones and ties. Structures are in normal form
+(see `normal_form`), so that equality, hashing and printing come free.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Structure(metaclass=_Interned):
     sizes : tuple of int
         The size of every label.
     scale : float or None
-        The number in front when no array is kept; None when one is.
+        The scalar factor when no array is kept; None when one is.
     action : Action or None
         If given, this is an operator: the array is not there, only its action is. Labels stored
         on both sides are batches, those on one side only are what the action maps.
@@ -158,7 +158,7 @@ class Structure(metaclass=_Interned):
 
     @cached_property
     def count(self) -> int:
-        """How many numbers are kept."""
+        """How many entries are stored."""
         return 0 if self.scale is not None else prod(self.stored_shape)
 
     @cached_property
@@ -206,7 +206,7 @@ class Structure(metaclass=_Interned):
 
     @cached_property
     def n_labels(self) -> tuple[int, int]:
-        """How many labels spell the rows, and how many the columns."""
+        """How many labels index the rows, and how many the columns."""
         rows, cols = (sum(len(axis.labels) for axis in side) for side in (self.rows, self.cols))
         return rows, cols
 
@@ -251,16 +251,16 @@ class Structure(metaclass=_Interned):
         return sum(len(axis.positions) for axis in axes if isinstance(axis.positions, Index))
 
     def entries(self) -> tuple[Integers, Integers]:
-        """Return row and column number of every possible nonzero, in label order.
+        """Return row and column of every possible nonzero, in label order.
 
-        The numbers at these places are the kept array, broadcast to all labels.
+        The values of these entries are the kept array, broadcast to all labels.
         """
         return _flat(self.rows, self.sizes), _flat(self.cols, self.sizes)
 
     def __str__(self) -> str:
         names = {label: _name(label) for label in range(len(self.sizes))}
         return (
-            f"{self.kind} [{_spell(self.rows, names)} | {_spell(self.cols, names)}]"
+            f"{self.kind} [{_format_axes(self.rows, names)} | {_format_axes(self.cols, names)}]"
             f" stored {' '.join(names[x] for x in self.stored) or '-'}"
         )
 
@@ -305,17 +305,17 @@ def _name(label: int) -> str:
     return chr(ord("i") + label) if label < 12 else f"l{label}"
 
 
-def _spell(axes: tuple[Axis, ...], names: dict[int, str]) -> str:
-    return " ".join(_spell_axis(axis, names) for axis in axes) or "."
+def _format_axes(axes: tuple[Axis, ...], names: dict[int, str]) -> str:
+    return " ".join(_format_axis(axis, names) for axis in axes) or "."
 
 
-def _spell_axis(axis: Axis, names: dict[int, str]) -> str:
-    word = "".join(names[label] for label in axis.labels) or "1"
-    word = f"({word})" if len(axis.labels) > 1 else word
+def _format_axis(axis: Axis, names: dict[int, str]) -> str:
+    text = "".join(names[label] for label in axis.labels) or "1"
+    text = f"({text})" if len(axis.labels) > 1 else text
     if axis.positions is None:
-        return word
+        return text
     if isinstance(axis.positions, range):
         r = axis.positions
         step = f":{r.step}" if r.step != 1 else ""
-        return f"{word}@{r.start}:{r.start + r.step * len(r)}{step}"
-    return f"{word}@{'index' if isinstance(axis.positions, Index) else 'lattice'}"
+        return f"{text}@{r.start}:{r.start + r.step * len(r)}{step}"
+    return f"{text}@{'index' if isinstance(axis.positions, Index) else 'lattice'}"

@@ -13,7 +13,7 @@ from chainad.ir.positions import Lattice, Positions, lattice, positions
 from chainad.structure.structure import Action, Axis, Structure
 
 # No axis has more places than NumPy can count.
-LARGEST = 2**62
+MAX_PLACES = 2**62
 
 
 def write_structure(structure: Structure) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def read_structure(value: Any, at: str) -> Structure:
     )
     used = {label for axis in (*rows, *cols) for label in axis.labels}
     if used != set(range(len(sizes))):
-        refuse(at, f"{len(sizes)} labels that all stand on an axis", sorted(used))
+        refuse(at, f"{len(sizes)} labels, each of them on some axis", sorted(used))
     scale = None
     stored: tuple[int, ...] = ()
     if kept == "scale":
@@ -85,7 +85,7 @@ def _read_axis(value: Any, at: str, sizes: Sequence[int]) -> Axis:
     size = an_integer(value[0], at)
     labels = tuple(_label(x, at, sizes) for x in a_list(value[1], at))
     if len(set(labels)) < len(labels):
-        refuse(at, "an axis spelled by distinct labels", list(labels))
+        refuse(at, "an axis of distinct labels", list(labels))
     where = _read_positions(value[2], at, size) if len(value) == 3 else None
     places = size if where is None else len(where)
     if prod(sizes[label] for label in labels) != places:
@@ -97,26 +97,26 @@ def _read_positions(value: Any, at: str, size: int) -> Positions:
     """Return positions that all lie below `size`."""
     if not isinstance(value, dict) or len(value) != 1:
         refuse(at, "positions: a range, a lattice or an index", value)
-    ((kind, spelled),) = value.items()
+    ((kind, written),) = value.items()
     where: Positions
     if kind == "range":
-        start, step, count = (_place(k, at) for k in a_tuple(spelled, at, 3))
+        start, step, count = (_place(k, at) for k in a_tuple(written, at, 3))
         if step == 0 or count < 0:
-            refuse(at, "start, step other than 0 and count of a range", spelled)
+            refuse(at, "start, step other than 0 and count of a range", written)
         where = range(start, start + step * count, step)
         ends = [where[0], where[-1]] if count else []
     elif kind == "lattice":
-        first, steps_given, sizes_given = a_tuple(spelled, at, 3)
+        first, steps_given, sizes_given = a_tuple(written, at, 3)
         start = _place(first, at)
         steps = tuple(_place(k, at) for k in a_list(steps_given, at))
         sizes = tuple(an_integer(k, at, 1) for k in a_list(sizes_given, at))
-        if len(steps) != len(sizes) or 0 in steps or prod(sizes) > LARGEST:
-            refuse(at, "as many steps other than 0 as sizes of a lattice", spelled)
+        if len(steps) != len(sizes) or 0 in steps or prod(sizes) > MAX_PLACES:
+            refuse(at, "as many steps other than 0 as sizes of a lattice", written)
         where = lattice(start, steps, sizes)
         reach = [step * (n - 1) for step, n in zip(steps, sizes, strict=True)]
         ends = [start + sum(min(0, r) for r in reach), start + sum(max(0, r) for r in reach)]
     elif kind == "index":
-        values = [_place(k, at) for k in a_list(spelled, at)]
+        values = [_place(k, at) for k in a_list(written, at)]
         where = positions(np.array(values, np.int64))
         ends = [min(values), max(values)] if values else []
     else:
@@ -131,7 +131,7 @@ def _cost_or_none(value: Any, at: str) -> int | None:
 
 
 def refuse(at: str, wanted: str, got: Any) -> NoReturn:
-    """Raise PlanError: what stands at this place is not what is wanted."""
+    """Raise PlanError: what the text has at this place is not what is wanted."""
     raise PlanError(f"the text of a plan is damaged: {at} must be {wanted}, but got {short(got)}")
 
 
@@ -187,7 +187,7 @@ def an_integer(value: Any, at: str, least: int = 0, most: int | None = None) -> 
 
 
 def _place(value: Any, at: str) -> int:
-    return an_integer(value, at, -LARGEST, LARGEST)
+    return an_integer(value, at, -MAX_PLACES, MAX_PLACES)
 
 
 def _number(value: Any, at: str) -> float:

@@ -1,4 +1,4 @@
-"""The laws of the algebra, against dense arrays; numbers are small integers: equality is exact."""
+"""The laws of the algebra, against dense arrays; entries are small integers: equality is exact."""
 
 from math import prod
 from random import Random
@@ -70,22 +70,22 @@ def two_terms(rng: Random) -> tuple[RandomJacobian, RandomJacobian]:
         s = left.structure
         stored = tuple(k for k in range(len(s.sizes)) if rng.random() < 0.5)
         right = arrange(s.rows, s.cols, dict(enumerate(s.sizes)), stored).structure
-        numbers = np.arange(1.0, right.count + 1).reshape(right.stored_shape)
-        return left, RandomJacobian(right, numbers, to_array(right, numbers))
+        entries = np.arange(1.0, right.count + 1).reshape(right.stored_shape)
+        return left, RandomJacobian(right, entries, to_array(right, entries))
     return left, random_structure(rng, y, x)
 
 
 def product_of(left: RandomJacobian, right: RandomJacobian) -> RandomJacobian:
     product = multiply(left.structure, right.structure)
-    numbers = product_entries(product, left.entries, right.entries)
+    entries = product_entries(product, left.entries, right.entries)
     n_inner = len(right.structure.rows)
     return RandomJacobian(
-        product.structure, numbers, dense_product(left.dense, right.dense, n_inner)
+        product.structure, entries, dense_product(left.dense, right.dense, n_inner)
     )
 
 
 def assert_is(found: RandomJacobian) -> None:
-    """Assert that structure and numbers say the same as the dense array."""
+    """Assert that structure and entries equal the dense array."""
     if found.entries is not None:
         assert found.entries.shape == found.structure.stored_shape
     np.testing.assert_array_equal(to_array(found.structure, found.entries), found.dense)
@@ -96,7 +96,7 @@ def pattern(structure: Structure) -> set[tuple[int, int]]:
     return set(zip(rows.tolist(), cols.tolist(), strict=True))
 
 
-def meetings(left: Structure, right: Structure) -> np.ndarray:
+def count_terms(left: Structure, right: Structure) -> np.ndarray:
     """Return how many terms each entry of the product has."""
     one, two = np.zeros(left.matrix_shape, int), np.zeros(right.matrix_shape, int)
     one[left.entries()] = 1
@@ -114,9 +114,9 @@ def test_product_equals_the_dense_product(rng: Random) -> None:
 
 
 @given(randoms)
-def test_product_has_entries_only_where_factors_meet(rng: Random) -> None:
+def test_a_product_has_entries_only_where_those_of_its_factors_match(rng: Random) -> None:
     left, right = (s.structure for s in two_factors(rng))
-    rows, cols = np.nonzero(meetings(left, right))
+    rows, cols = np.nonzero(count_terms(left, right))
     met = set(zip(rows.tolist(), cols.tolist(), strict=True))
     found = pattern(multiply(left, right).structure)
     assert met <= found
@@ -127,7 +127,7 @@ def test_product_has_entries_only_where_factors_meet(rng: Random) -> None:
 
 
 @given(randoms)
-def test_bracketing_changes_neither_structure_nor_numbers_of_whole_axes(rng: Random) -> None:
+def test_bracketing_changes_neither_structure_nor_entries_of_whole_axes(rng: Random) -> None:
     c, b, a = three_factors(rng, positioned=0, split=0)
     one = product_of(product_of(c, b), a)
     two = product_of(c, product_of(b, a))
@@ -137,8 +137,8 @@ def test_bracketing_changes_neither_structure_nor_numbers_of_whole_axes(rng: Ran
 
 
 @given(randoms)
-def test_bracketing_never_changes_the_numbers(rng: Random) -> None:
-    # Spellings such as (ij) and (ji) have no common refinement and meet through positions, so that
+def test_bracketing_never_changes_the_entries(rng: Random) -> None:
+    # Axes such as (ij) and (ji) have no common refinement and are tied through positions, so that
     # here the structure may depend on the bracketing.
     c, b, a = three_factors(rng, positioned=rng.choice([0, 0.5]))
     one = product_of(product_of(c, b), a)
@@ -157,7 +157,7 @@ WITHOUT_RAVEL = [kind for kind in LOCAL_KINDS if kind not in ("ravel", "gather")
 def test_bracketing_does_not_change_the_structure_of_typical_products(
     rng: Random, kinds: list[str]
 ) -> None:
-    # A ravelled array that is padded may be spelled by one label or by two: exact only without.
+    # A ravelled array that is padded may be indexed by one label or by two: exact only without.
     factors = [random_local(rng, random_shape(rng), kinds)]
     for _ in range(3):
         factors.append(random_local(rng, factors[-1].structure.row_shape, kinds))
@@ -170,7 +170,7 @@ def test_bracketing_does_not_change_the_structure_of_typical_products(
         product_of(d, product_of(c, product_of(b, a))),
     ]
     structures = [one.structure for one in found]
-    # Not `scale`: how often entries coincide may even out on one way and be numbers on another.
+    # Not `scale`: how often entries coincide may even out on one way and be stored on another.
     assert len({(s.rows, s.cols, s.stored, s.sizes) for s in structures}) == 1
     for one in found:
         assert_is(one)
@@ -240,20 +240,20 @@ def test_a_product_with_zero_is_zero_and_free(rng: Random) -> None:
 
 
 @given(randoms)
-def test_no_product_is_dearer_than_the_dense_product(rng: Random) -> None:
+def test_no_product_costs_more_than_the_dense_product(rng: Random) -> None:
     left, right = (s.structure for s in two_factors(rng))
     (m, n), (_, p) = left.matrix_shape, right.matrix_shape
     assert multiply(left, right).multiplications <= m * n * p
 
 
-def scalings(ops: tuple[object, ...], numbers: np.ndarray | None) -> int:
-    """Return the multiplications that ops make, one for every number that is scaled."""
+def scalings(ops: tuple[object, ...], entries: np.ndarray | None) -> int:
+    """Return the multiplications that ops make, one for every entry that is scaled."""
     count = 0
     for op in ops:
         if isinstance(op, Scale) and op.factor != -1:
-            assert numbers is not None
-            count += numbers.size
-        numbers = apply_ops([op], numbers)  # type: ignore[list-item]
+            assert entries is not None
+            count += entries.size
+        entries = apply_ops([op], entries)  # type: ignore[list-item]
     return count
 
 
@@ -293,7 +293,7 @@ def test_a_product_with_a_unit_is_free_unless_equal_terms_add_up(rng: Random) ->
         left, right = random_structure(rng, z, y).structure, random_structure(rng, y, x, unit=1)[0]
     if not (left.is_unit or right.is_unit):
         return
-    if meetings(left, right).max(initial=0) <= 1:
+    if count_terms(left, right).max(initial=0) <= 1:
         assert multiply(left, right).multiplications == 0
 
 
@@ -365,8 +365,8 @@ def test_costs_are_python_integers_of_any_size() -> None:
 def test_sum_equals_the_dense_sum(rng: Random) -> None:
     left, right = two_terms(rng)
     total = add(left.structure, right.structure)
-    numbers = sum_entries(total, left.entries, right.entries)
-    assert_is(RandomJacobian(total.structure, numbers, left.dense + right.dense))
+    entries = sum_entries(total, left.entries, right.entries)
+    assert_is(RandomJacobian(total.structure, entries, left.dense + right.dense))
 
 
 @given(randoms)
@@ -391,15 +391,15 @@ def test_a_sum_of_patterns_may_have_more_places_than_64_bits_count() -> None:
         axes = [Axis(n, (0,), positions(at)) for n, at in zip(shape, moved, strict=True)]
         terms.append(arrange(axes[:6], axes[6:], {0: count}, (0,)).structure)
     assert count**7 > np.iinfo(np.int64).max
-    numbers = [np.arange(1.0, count + 1), np.sqrt(np.arange(1.0, count + 1))]
+    entries = [np.arange(1.0, count + 1), np.sqrt(np.arange(1.0, count + 1))]
     total = add(*terms)
-    found = to_array(total.structure, sum_entries(total, *numbers))
-    wanted = sum(to_array(t, x) for t, x in zip(terms, numbers, strict=True))
+    found = to_array(total.structure, sum_entries(total, *entries))
+    wanted = sum(to_array(t, x) for t, x in zip(terms, entries, strict=True))
     np.testing.assert_array_equal(found, wanted)
 
 
 @given(randoms)
-def test_sum_of_alike_terms_keeps_their_ties(rng: Random) -> None:
+def test_a_sum_of_equally_tied_terms_keeps_their_ties(rng: Random) -> None:
     one = two_factors(rng)[0].structure
     total = add(one, one)
     assert (total.structure.rows, total.structure.cols) == (one.rows, one.cols)
@@ -431,10 +431,10 @@ SUMS = [
 ]
 
 
-@pytest.mark.parametrize(("left", "right", "words"), SUMS)
-def test_a_sum_keeps_the_ties_that_both_have(left: Structure, right: Structure, words: str) -> None:
-    assert str(add(left, right).structure) == words
-    assert str(add(right, left).structure) == words
+@pytest.mark.parametrize(("left", "right", "text"), SUMS)
+def test_a_sum_keeps_the_ties_that_both_have(left: Structure, right: Structure, text: str) -> None:
+    assert str(add(left, right).structure) == text
+    assert str(add(right, left).structure) == text
 
 
 def shifted(n: int, by: int) -> Structure:
@@ -454,8 +454,8 @@ def test_product_distributes_over_sum(rng: Random) -> None:
     x = random_shape(rng)
     other = random_structure(rng, left.structure.col_shape, x)
     total = add(left.structure, right.structure)
-    numbers = sum_entries(total, left.entries, right.entries)
-    outer = product_of(RandomJacobian(total.structure, numbers, left.dense + right.dense), other)
+    entries = sum_entries(total, left.entries, right.entries)
+    outer = product_of(RandomJacobian(total.structure, entries, left.dense + right.dense), other)
     assert_is(outer)
     one, two = product_of(left, other), product_of(right, other)
     inner = add(one.structure, two.structure)
@@ -519,8 +519,8 @@ def test_products_of_boxes_equal_the_dense_product(rng: Random) -> None:
 
 def total_of(left: RandomJacobian, right: RandomJacobian) -> RandomJacobian:
     total = add(left.structure, right.structure)
-    numbers = sum_entries(total, left.entries, right.entries)
-    return RandomJacobian(total.structure, numbers, left.dense + right.dense)
+    entries = sum_entries(total, left.entries, right.entries)
+    return RandomJacobian(total.structure, entries, left.dense + right.dense)
 
 
 @given(randoms)
@@ -558,21 +558,21 @@ def pieces(rng: Random, shift: int, n: int, m: int) -> tuple[RandomJacobian, Ran
 
 
 @given(randoms)
-def test_pieces_in_line_add_up(rng: Random) -> None:
+def test_contiguous_pieces_add_up(rng: Random) -> None:
     n, m = rng.randint(2, 6), rng.randint(2, 6)
     shift = rng.randint(-m, n)  # overlapping, adjoining on either side, or contained
     one, two = pieces(rng, shift, n, m)
     assert_is(total_of(one, two))
     if one.structure.sizes != two.structure.sizes or shift:
-        line = contiguous_extension(one.structure, two.structure)
-        assert line is not None
-        assert line.size == max(n, shift + m) - min(0, shift)
+        extension = contiguous_extension(one.structure, two.structure)
+        assert extension is not None
+        assert extension.size == max(n, shift + m) - min(0, shift)
     total = add(one.structure, two.structure).structure
     lines = total.nonzeros // max(1, one.structure.nonzeros // n)
     assert lines == max(n, shift + m) - min(0, shift)  # no place beyond the two is kept
 
 
-def test_equal_units_in_line_are_one_unit() -> None:
+def test_equal_contiguous_units_are_one_unit() -> None:
     def piece(first: int, count: int, scale: float) -> Structure:
         axis = Axis(10, (0,), range(first, first + count))
         return arrange([axis], [axis], {0: count}, scale=scale).structure
@@ -583,14 +583,14 @@ def test_equal_units_in_line_are_one_unit() -> None:
     assert add(piece(0, 5, 1), piece(4, 6, 1)).structure is diagonal((10,))
 
 
-def test_pieces_with_a_gap_are_not_in_line() -> None:
+def test_pieces_with_a_gap_are_not_contiguous() -> None:
     for first, step in ((5, 1), (4, 2), (9, 1)):
         one, two = Axis(20, (0,), range(4)), Axis(20, (0,), range(first, first + 4 * step, step))
         terms = [arrange([axis], [axis], {0: 4}, [0]).structure for axis in (one, two)]
         assert contiguous_extension(*terms) is None
 
 
-def test_a_label_that_stands_still_on_one_axis_is_not_in_line() -> None:
+def test_a_label_that_does_not_move_on_one_axis_is_not_contiguous() -> None:
     still = Axis(4, (0,))
     terms = [
         arrange([still], [Axis(9, (0,), range(k, k + 4))], {0: 4}, [0]).structure for k in (0, 4)
@@ -598,7 +598,7 @@ def test_a_label_that_stands_still_on_one_axis_is_not_in_line() -> None:
     assert contiguous_extension(*terms) is None
 
 
-def test_pieces_whose_other_labels_differ_are_not_in_line() -> None:
+def test_pieces_whose_other_labels_differ_are_not_contiguous() -> None:
     terms = []
     for k, parts in ((0, (2, 3)), (4, (3, 2))):
         line = Axis(10, (2,), range(k, k + 4))
@@ -608,7 +608,7 @@ def test_pieces_whose_other_labels_differ_are_not_in_line() -> None:
     assert_is(total_of(*terms))
 
 
-def test_long_diagonals_stay_apart_and_short_or_dense_ones_do_not() -> None:
+def test_long_diagonals_are_kept_as_separate_terms_and_short_or_dense_ones_are_not() -> None:
     n = 1000
     one, two = shifted(n, 0), shifted(n, 1)
     assert keep_separate(one, two)
@@ -626,16 +626,16 @@ def test_long_diagonals_stay_apart_and_short_or_dense_ones_do_not() -> None:
 
 @given(randoms)
 def test_dense_form_is_the_jacobian_in_full(rng: Random) -> None:
-    structure, numbers, full = two_factors(rng)[0]
-    np.testing.assert_array_equal(apply_ops(to_dense(structure), numbers), full)
+    structure, entries, full = two_factors(rng)[0]
+    np.testing.assert_array_equal(apply_ops(to_dense(structure), entries), full)
 
 
 @pytest.mark.parametrize("kind", sorted(LOCAL_KINDS))
 def test_dense_form_of_every_kind(kind: str) -> None:
     for seed in range(20):
         rng = Random(seed)
-        structure, numbers, full = random_local(rng, random_shape(rng, 3), [kind])
-        np.testing.assert_array_equal(apply_ops(to_dense(structure), numbers), full)
+        structure, entries, full = random_local(rng, random_shape(rng, 3), [kind])
+        np.testing.assert_array_equal(apply_ops(to_dense(structure), entries), full)
 
 
 # ---------------------------------------------------------- vectors and layouts
@@ -643,8 +643,8 @@ def test_dense_form_of_every_kind(kind: str) -> None:
 
 @given(randoms)
 def test_the_vector_of_a_structure_lists_its_entries(rng: Random) -> None:
-    structure, numbers, full = rng.choice([two_factors(rng)[0], boxed(rng, (12,), (6, 4))])
-    vector = apply_ops(to_vector(structure), numbers)
+    structure, entries, full = rng.choice([two_factors(rng)[0], boxed(rng, (12,), (6, 4))])
+    vector = apply_ops(to_vector(structure), entries)
     rows, cols = structure.entries()
     found = np.zeros(structure.matrix_shape)
     found[rows, cols] = vector

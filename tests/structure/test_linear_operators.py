@@ -91,7 +91,7 @@ def test_a_narrow_value_before_a_solve_is_found() -> None:
 
     plan = chainad.plan(f, rng.normal(size=500))
     costs = {a.name: a.multiplications for a in plan.alternatives}
-    # Five columns reach the output; 5 x 500 meet them last.
+    # Five columns reach the output; 5 x 500 are multiplied last.
     assert plan.multiplications < 1.3 * (1000 * 5 * 500)
     assert 10 * plan.multiplications < min(costs["forward"], costs["reverse"])
 

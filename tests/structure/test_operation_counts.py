@@ -56,19 +56,19 @@ def is_view(instruction: Instruction) -> bool:
 
 
 @given(randoms)
-def test_kinds_of_work_are_those_of_the_program(rng: Random) -> None:
+def test_kinds_of_operation_are_those_of_the_program(rng: Random) -> None:
     program, left, right = instructions_of(rng)
-    work = counts_of_product(left, right)
+    counts = counts_of_product(left, right)
     if multiply(left, right).structure.count > left.count + right.count:
-        return  # handed out as two factors: nothing is multiplied
+        return  # returned as two factors: nothing is multiplied
     has = {type(i.op) for i in program}
-    assert (work.dots > 0) == (MatMul in has)
-    assert (work.entries > 0) == bool(has & {SparseDot, SegmentSum})
-    assert (work.multiplied > 0) >= bool(has & {Multiply, Dot, Scale})
-    assert not work.applied
+    assert (counts.dots > 0) == (MatMul in has)
+    assert (counts.entries > 0) == bool(has & {SparseDot, SegmentSum})
+    assert (counts.multiplied > 0) >= bool(has & {Multiply, Dot, Scale})
+    assert not counts.applied
     assert not has & {Jvp, Vjp}
     gathers = [i for i in program if isinstance(i.op, Take) and not is_view(i)]
-    assert (work.gathered > 0) >= bool(gathers)
+    assert (counts.gathered > 0) >= bool(gathers)
 
 
 def test_dense_products_are_counted_in_closed_form() -> None:
@@ -128,7 +128,7 @@ def test_bytes_are_in_proportion_to_the_size_of_a_number(rng: Random) -> None:
     assert 2 * one.cost == two.cost
 
 
-def test_time_knows_that_scaling_is_dearer_than_multiplying_inside_a_matrix_product() -> None:
+def test_time_knows_that_scaling_costs_more_than_multiplying_inside_a_matrix_product() -> None:
     model, n = by_time(SHIPPED_TABLE), 400
     inside = model.product(multiply(dense((n,), (n,)), dense((n,), (n,)))) / n**3
     scaling = model.product(multiply(dense((n,), (n,)), diagonal((n,)))) / n**2

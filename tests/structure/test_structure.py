@@ -1,4 +1,4 @@
-"""Structures: normal form, equality, entries, kinds and words."""
+"""Structures: normal form, equality, entries, kinds and printed text."""
 
 import pickle
 from dataclasses import replace
@@ -39,18 +39,18 @@ def rebuilt(structure: Structure, **changes: object) -> Structure:
 
 
 @given(randoms)
-def test_numbers_and_entries_say_what_the_jacobian_is(rng: Random) -> None:
-    structure, numbers, full = any_sample(rng)
-    np.testing.assert_array_equal(to_array(structure, numbers), full)
+def test_structure_and_stored_array_determine_the_jacobian(rng: Random) -> None:
+    structure, entries, full = any_sample(rng)
+    np.testing.assert_array_equal(to_array(structure, entries), full)
 
 
 @given(randoms)
 def test_kept_array_has_the_stored_shape(rng: Random) -> None:
-    structure, numbers, _ = any_sample(rng)
-    assert (numbers is None) == (structure.scale is not None)
-    if numbers is not None:
-        assert numbers.shape == structure.stored_shape
-        assert numbers.size == structure.count
+    structure, entries, _ = any_sample(rng)
+    assert (entries is None) == (structure.scale is not None)
+    if entries is not None:
+        assert entries.shape == structure.stored_shape
+        assert entries.size == structure.count
     else:
         assert structure.count == 0
 
@@ -104,7 +104,7 @@ def test_names_of_labels_do_not_matter(rng: Random) -> None:
     assert str(other) == str(structure)
 
 
-def test_structures_that_are_built_apart_are_one_object() -> None:
+def test_structures_that_are_built_separately_are_one_object() -> None:
     one = dense((2, 3), (4,))
     two = Structure(one.rows, one.cols, one.stored, one.sizes, one.scale)
     assert one is two
@@ -122,7 +122,7 @@ def test_order_in_which_positions_are_visited_does_not_matter() -> None:
     np.testing.assert_array_equal(to_array(two.structure, two.entries), two.dense)
 
 
-def test_size_one_axes_spell_no_label() -> None:
+def test_size_one_axes_have_no_label() -> None:
     axis = Axis(1, (0,))
     structure = arrange([axis, Axis(3, (1,))], [Axis(3, (1,))], {0: 1, 1: 3}, [0, 1]).structure
     assert str(structure) == "block diagonal [1 i | i] stored i"
@@ -134,7 +134,7 @@ def test_positions_that_visit_every_place_in_order_are_not_kept() -> None:
     assert arrange([axis], [axis], {0: 4}, [0]).structure == diagonal((4,))
 
 
-def test_labels_side_by_side_are_one() -> None:
+def test_adjacent_labels_are_one() -> None:
     assert len(diagonal((6,)).sizes) == 1
     axis = Axis(6, (0, 1))
     assert arrange([axis], [axis], {0: 2, 1: 3}, [1, 0]).structure == diagonal((6,))
@@ -142,12 +142,12 @@ def test_labels_side_by_side_are_one() -> None:
 
 def test_entries_that_coincide_are_added_up() -> None:
     axis = Axis(3, (0,), positions([2, 0, 2, 2]))
-    structure, numbers, full = random_jacobian(Random(0), [axis], [axis], {0: 4}, [0])
+    structure, entries, full = random_jacobian(Random(0), [axis], [axis], {0: 4}, [0])
     assert structure.nonzeros == 2
-    np.testing.assert_array_equal(to_array(structure, numbers), full)
+    np.testing.assert_array_equal(to_array(structure, entries), full)
 
 
-def test_repeated_ones_become_numbers_only_if_they_are_unequal() -> None:
+def test_repeated_ones_are_stored_only_if_they_are_unequal() -> None:
     even = Axis(3, (0,), positions([2, 0, 2, 0]))
     odd = Axis(3, (0,), positions([2, 0, 2, 2]))
     assert arrange([even], [even], {0: 4}, scale=1).structure.scale == 2
@@ -162,7 +162,7 @@ def axes(*labels: int) -> list[Axis]:
     return [Axis(LABELS[x], (x,)) for x in labels]
 
 
-WORDS = [
+PRINTED = [
     (axes(i), axes(j), [i, j], None, "dense [i | j] stored i j"),
     (axes(i), axes(i), [i], None, "diagonal [i | i] stored i"),
     (axes(i), axes(i), [], 1.0, "identity [i | i] stored -"),
@@ -182,9 +182,9 @@ WORDS = [
 ]
 
 
-@pytest.mark.parametrize(("rows", "cols", "stored", "scale", "words"), WORDS)
+@pytest.mark.parametrize(("rows", "cols", "stored", "scale", "text"), PRINTED)
 def test_structure_says_what_it_is(
-    rows: list[Axis], cols: list[Axis], stored: list[int], scale: float | None, words: str
+    rows: list[Axis], cols: list[Axis], stored: list[int], scale: float | None, text: str
 ) -> None:
     used = list(dict.fromkeys(x for axis in (*rows, *cols) for x in axis.labels))
     number = {x: n for n, x in enumerate(used)}
@@ -194,7 +194,7 @@ def test_structure_says_what_it_is(
         return [Axis(a.size, tuple(number[x] for x in a.labels), a.positions) for a in given]
 
     made = arrange(numbered(rows), numbered(cols), sizes, [number[x] for x in stored], scale)
-    assert str(made.structure) == words
+    assert str(made.structure) == text
 
 
 @given(randoms)
@@ -219,14 +219,14 @@ def test_plain_structures_are_what_they_are_called(shape: tuple[int, ...]) -> No
     np.testing.assert_array_equal(to_array(identity(shape), None), eye)
     ones = np.ones(diagonal(shape).stored_shape)
     np.testing.assert_array_equal(to_array(diagonal(shape), ones), eye)
-    numbers = np.arange(4.0 * n).reshape(dense((4,), shape).stored_shape)
+    entries = np.arange(4.0 * n).reshape(dense((4,), shape).stored_shape)
     full = np.arange(4.0 * n).reshape((4, *shape))
-    np.testing.assert_array_equal(to_array(dense((4,), shape), numbers), full)
+    np.testing.assert_array_equal(to_array(dense((4,), shape), entries), full)
 
 
 @pytest.mark.parametrize("kind", sorted(LOCAL_KINDS))
 def test_typical_kinds_are_sampled_correctly(kind: str) -> None:
     for seed in range(30):
         rng = Random(seed)
-        structure, numbers, full = random_local(rng, random_shape(rng, 3), [kind])
-        np.testing.assert_array_equal(to_array(structure, numbers), full)
+        structure, entries, full = random_local(rng, random_shape(rng, 3), [kind])
+        np.testing.assert_array_equal(to_array(structure, entries), full)

@@ -12,7 +12,7 @@ from chainad.backends.numba.loop_memory import LoopMemory, allocate_loop_memory
 from chainad.backends.numba.reroll import InductionPattern, RerolledLoops
 from chainad.backends.python import literal
 from chainad.backends.scalar_expressions import loop_template
-from chainad.ir.loop_program import Access, LoopProgram, Nest, Operand, Operation, Read
+from chainad.ir.loop_program import Access, LoopOperation, LoopProgram, Nest, Operand, Read
 from chainad.ir.scalar_graph import NotScalarError
 
 # Few enough for a compiler to keep them in registers.
@@ -142,7 +142,7 @@ class _LoopEmitter:
         base = slot.base + (pattern.first - slot.low) * slot.size
         return f"{base} + {pattern.stride * slot.size} * t"
 
-    def _operation(self, operation: Operation, inputs: Sequence[str], to: str) -> list[str]:
+    def _operation(self, operation: LoopOperation, inputs: Sequence[str], to: str) -> list[str]:
         found = [f"clear(w, {to}, o + {operation.size})"] if operation.clears else []
         for nest in operation.nests:
             kind, places = _renumbered(nest)

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from chainad.ir.loop_program import Operation, Register
+from chainad.ir.loop_program import LoopOperation, Register
 from chainad.ir.periodicity import numbered, periods
 
 MIN_ITERATIONS = 4
@@ -52,7 +52,7 @@ class InductionPattern:
 class RerolledLoops:
     """The loops of a list of operations, in order, no two overlapping."""
 
-    def __init__(self, operations: Sequence[Operation]) -> None:
+    def __init__(self, operations: Sequence[LoopOperation]) -> None:
         self.operations = operations
         self.loops = list(_largest_loops(operations))
         self._starts = [loop.start for loop in self.loops]
@@ -116,7 +116,7 @@ class RerolledLoops:
         return None
 
 
-def _largest_loops(operations: Sequence[Operation]) -> list[Loop]:
+def _largest_loops(operations: Sequence[LoopOperation]) -> list[Loop]:
     """Return loops that do not overlap, the longest ones chosen first, in order."""
     kinds = numbered(operation.static for operation in operations)
     candidates = [
@@ -135,7 +135,7 @@ def _largest_loops(operations: Sequence[Operation]) -> list[Loop]:
 Strides = Sequence[tuple[int, ...] | None]
 
 
-def _candidates(operations: Sequence[Operation], kinds: Sequence[int]) -> dict[int, Strides]:
+def _candidates(operations: Sequence[LoopOperation], kinds: Sequence[int]) -> dict[int, Strides]:
     """Return the strides of all inputs for every length that the body of a loop may have.
 
     Operations may be equal at a shorter distance than that at which their inputs advance evenly:
@@ -150,7 +150,7 @@ def _candidates(operations: Sequence[Operation], kinds: Sequence[int]) -> dict[i
     return found
 
 
-def _strides(operations: Sequence[Operation], kinds: Sequence[int], length: int) -> Strides:
+def _strides(operations: Sequence[LoopOperation], kinds: Sequence[int], length: int) -> Strides:
     """Return how far the inputs of every operation advance within `length` operations.
 
     None where another kind of operation stands there.

@@ -16,9 +16,9 @@ import numpy as np
 from chainad.ir.loop_program import (
     Addresses,
     Function,
+    LoopOperation,
     LoopProgram,
     Nest,
-    Operation,
     Register,
     nest,
 )
@@ -51,8 +51,8 @@ class LoopBuilder:
 
     def __init__(self) -> None:
         self.inputs: list[int] = []
-        self.operations: list[Operation] = []
-        self._register_of: dict[Operation, Register] = {}
+        self.operations: list[LoopOperation] = []
+        self._register_of: dict[LoopOperation, Register] = {}
 
     def input(self, shape: Sequence[int]) -> View:
         """Return a new input, its elements in row-major order."""
@@ -129,7 +129,7 @@ class LoopBuilder:
         """Return a value as a view, which may have structural zeros."""
         if isinstance(x, View):
             return x
-        found = self._emit(Operation((nest(copy_scalar, (), row_major(()), [x]),), (), 1), ())
+        found = self._emit(LoopOperation((nest(copy_scalar, (), row_major(()), [x]),), (), 1), ())
         assert isinstance(found, View)
         return found
 
@@ -151,7 +151,7 @@ class LoopBuilder:
         ]
         _check_size(sizes)
         return self._emit(
-            Operation((nest(function, sizes, out, reads),), inputs, prod(shape)), shape
+            LoopOperation((nest(function, sizes, out, reads),), inputs, prod(shape)), shape
         )
 
     def _written(
@@ -164,9 +164,9 @@ class LoopBuilder:
             _check_size(sizes)
             reads = [(inputs.index(x.register), x.addresses)]
             nests.append(nest(function, sizes, at, reads, adds))
-        return self._emit(Operation(tuple(nests), inputs, prod(shape)), shape)
+        return self._emit(LoopOperation(tuple(nests), inputs, prod(shape)), shape)
 
-    def _assembled(self, parts: Sequence[tuple[Value, Addresses]], size: int) -> Operation:
+    def _assembled(self, parts: Sequence[tuple[Value, Addresses]], size: int) -> LoopOperation:
         """Return the operation that writes values to their addresses in a vector of zeros."""
         inputs: list[Register] = []
         nests: list[Nest] = []
@@ -188,9 +188,9 @@ class LoopBuilder:
                 inputs.append(value.register)
             reads = [(inputs.index(value.register), addresses[key])]
             nests.append(nest(copy_scalar, targets[key].shape, targets[key], reads))
-        return Operation(tuple(nests), tuple(inputs), size, n_written < size)
+        return LoopOperation(tuple(nests), tuple(inputs), size, n_written < size)
 
-    def _emit(self, operation: Operation, shape: tuple[int, ...]) -> Value:
+    def _emit(self, operation: LoopOperation, shape: tuple[int, ...]) -> Value:
         register = self._register_of.get(operation)
         if register is None:
             register = self._register_of[operation] = len(self.operations)
@@ -208,7 +208,7 @@ def _without_dead_code(program: LoopProgram) -> LoopProgram:
     kept = sorted(k for k in needed if k >= 0)
     number = {k: n for n, k in enumerate(kept)}
 
-    def renumbered(operation: Operation) -> Operation:
+    def renumbered(operation: LoopOperation) -> LoopOperation:
         return replace(operation, inputs=tuple(number.get(k, k) for k in operation.inputs))
 
     return LoopProgram(
