@@ -166,9 +166,9 @@ def _finish(
     itemsize: int,
     costs: dict[str, Cost],
 ) -> Plan:
-    """Follow the order, and set the classical modes beside it for comparison.
+    """Follow the order, and add the classical modes as alternatives.
 
-    Beside a requested order stands a good one, too.
+    A requested order is compared with a good one, too.
     """
     graph, model = problem.graph, problem.model
     known = dict(costs)

@@ -12,16 +12,14 @@ from chainad.planning.linear_graph import Cost, Elimination, LinearGraph
 from chainad.planning.orders import Vertex, only_vertices
 from chainad.planning.registry import PLANNERS, Order, Problem
 from chainad.planning.repeats import repeats_in
+from chainad.planning.search.dense_states import DenseStates
 from chainad.planning.search.edges import is_searched, with_edges
 from chainad.planning.search.exhaustive import cheapest
 from chainad.planning.search.greedy import around
-from chainad.planning.search.make_state_space import (
-    DenseStates,
-    StructuredStates,
-    structured_states,
-)
+from chainad.planning.search.make_state_space import structured_states
 from chainad.planning.search.repeated_blocks import by_iterations
-from chainad.planning.search.stages import improved, is_worthwhile, rules
+from chainad.planning.search.stages import improved, pays_off, rules
+from chainad.planning.search.structured_states import StructuredStates
 
 # With more inner vertices, costing a pivot at every one of them takes longer than it saves.
 MAX_PIVOT_VERTICES = 40
@@ -74,7 +72,7 @@ def _searched(problem: Problem) -> Iterator[tuple[str, Order]]:
         if found.setdefault(improvement, stage) == stage:
             yield stage, improvement
     is_fast = problem.search.effort == "fast"
-    is_tried = is_worthwhile(states, starts, level, ITERATION_PLANNING_SPEEDUP)
+    is_tried = pays_off(states, starts, level, ITERATION_PLANNING_SPEEDUP)
     if not is_fast and not states.has_large_index_sets and is_tried and repeats_in(graph):
         repeated = by_iterations(problem, states.cheapest_of(starts))
         if found.setdefault(repeated, "repeats") == "repeats":

@@ -10,11 +10,8 @@ from chainad.planning.cost_models import multiplications
 from chainad.planning.linear_graph import Edge, LinearGraph
 from chainad.planning.registry import PLANNERS
 from chainad.planning.search import make_state_space
-from chainad.planning.search.make_state_space import (
-    COST_PER_EXCESS_ELEMENT,
-    state_space,
-    structured_states,
-)
+from chainad.planning.search.make_state_space import state_space, structured_states
+from chainad.planning.search.structured_states import COST_PER_EXCESS_ELEMENT
 from chainad.structure import dense, diagonal
 from chainad.testing import random_graph
 

@@ -20,7 +20,7 @@ from chainad.structure.structure import Structure
 
 PROOF = Proof(1, "optimal over all bracketings of this chain")
 
-# Up to here the algebra is asked for every product; longer chains of dense matrices are bracketed
+# Up to here every product is computed by the algebra; longer chains of dense matrices are bracketed
 # by Hu & Shing, without a table of all segments.
 MAX_ALGEBRA_FACTORS = 100
 
@@ -88,13 +88,13 @@ def _bracketed(structures: Sequence[Structure], model: CostModel) -> list[int]:
 
     Very long chains are cut into pieces; then the products of these are put into order.
     """
-    most = MAX_ALGEBRA_FACTORS
-    if len(structures) > most and can_tabulate(structures, model):
-        most = MAX_TABLE_FACTORS
-    if len(structures) <= most:
+    limit = MAX_ALGEBRA_FACTORS
+    if len(structures) > limit and can_tabulate(structures, model):
+        limit = MAX_TABLE_FACTORS
+    if len(structures) <= limit:
         return bracket_structures(structures, model).order()
     order: list[int] = []
-    cuts = [*range(0, len(structures), most), len(structures)]
+    cuts = [*range(0, len(structures), limit), len(structures)]
     products: list[Structure] = []
     for start, stop in pairwise(cuts):
         piece = structures[start:stop]

@@ -6,7 +6,7 @@ The structure of a segment does not depend on how it is bracketed, hence
 
 with S the structure of a segment, is exact over all bracketings (Godbole 1973 for matrices;
 Griewank & Naumann 2003 for Jacobians). An operator costs what materializes it, unless it is
-pushed or pulled: then it is applied to the other segment as it is,
+applied by JVPs or VJPs to the other segment as it is,
 
     cost(i..j) = cost(i..j-1) + the JVPs of operator j,  or  cost(i+1..j) + the VJPs of i
 
@@ -71,13 +71,13 @@ def bracket_structures(
 
 
 def segments_of(structures: Sequence[Structure]) -> Segments | None:
-    """Return the table of all segments, costed in multiplications; None if labels do not tell."""
+    """Return the table of all segments, in multiplications; None if labels are not enough."""
     crosses = _crosses(structures, multiplications)
     return None if crosses is None else Segments(structures, crosses)
 
 
 def can_tabulate(structures: Sequence[Structure], model: CostModel = multiplications) -> bool:
-    """Return whether labels tell all costs at once, so that the algebra need not be asked."""
+    """Return whether labels tell all costs at once, so that no product has to be computed."""
     return _crosses(structures, model) is not None
 
 
@@ -105,7 +105,7 @@ def _are_applied_whole(structures: Sequence[Structure], crosses: Sequence[Crossi
 def bracket_by_algebra(
     structures: Sequence[Structure], model: CostModel = multiplications
 ) -> Brackets:
-    """Find the cheapest bracketing, asking the algebra for the cost of every product."""
+    """Find the cheapest bracketing, computing the structure and cost of every product."""
     q = len(structures)
     segment = {(i, i): s for i, s in enumerate(structures)}
     cost = [[0] * q for _ in range(q)]

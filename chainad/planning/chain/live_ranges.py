@@ -26,7 +26,7 @@ import numpy as np
 from chainad.ir.positions import Integers, Positions, as_array, refine
 from chainad.structure.structure import Structure
 
-# Positions followed through selections; beyond these, the algebra is asked.
+# With more positions to follow through selections, products are computed one by one.
 MAX_TRACED_POSITIONS = 10_000_000
 
 
@@ -61,7 +61,7 @@ class LiveRange:
         return max(self.start - 1, 0)
 
     @property
-    def most(self) -> int:
+    def max_size(self) -> int:
         return max(link.size for link in self.links)
 
 
@@ -69,7 +69,7 @@ Crossing = list[LiveRange]  # the live ranges across one vertex
 
 
 def live_ranges_of(structures: Sequence[Structure]) -> list[Crossing] | None:
-    """Return the live ranges through every vertex of a chain, or None where labels do not tell all.
+    """Return the live ranges through every vertex of a chain, or None where labels are not enough.
 
     Factor i maps vertex i to vertex i + 1.
     """
@@ -109,7 +109,7 @@ def live_ranges_of(structures: Sequence[Structure]) -> list[Crossing] | None:
 
 
 def kept_whole(structure: Structure, before: Crossing, after: Crossing) -> bool:
-    """Return whether an operator meets arrays by its own labels, neither split nor selected."""
+    """Return whether an operator is applied along its own labels, neither split nor selected."""
     if any(x.surviving is not None for x in (*before, *after)):
         return False
     return len({id(x) for x in (*before, *after)}) == len(structure.sizes)
@@ -120,7 +120,7 @@ def _survive(live_range: LiveRange) -> bool:
     links = live_range.links
     if all(link.cols is None and link.rows is None for link in links):
         return True
-    if len(links) ** 2 * live_range.most > MAX_TRACED_POSITIONS:
+    if len(links) ** 2 * live_range.max_size > MAX_TRACED_POSITIONS:
         return False
     live_range.surviving = np.zeros((len(links), len(links)), np.int64)
     for i, link in enumerate(links):

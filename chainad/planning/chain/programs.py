@@ -7,8 +7,8 @@ adjoint program a row at `adjoint_costs[i]`, so that the factor itself takes
 
 to accumulate. An adjoint program runs over a tape, so a limit on memory rules it out where the tape
 is larger. A run of adjoints over several factors may be cut into runs over one factor each, at the
-same cost: hence no limit on longer runs costs more than the one on single factors, and plans pull
-through one factor at a time.
+same cost: hence no limit on longer runs costs more than the one on single factors, and plans take
+adjoints through one factor at a time.
 
 Source: Naumann 2020, *Optimization of generalized Jacobian chain products without memory
 constraints*; Naumann 2024, *Matrix-free Jacobian chaining*.
@@ -115,7 +115,7 @@ def plan_programs(
 
 
 def plan_workers(plan: Plan, workers: int) -> Plan:
-    """Return the plan of the same chain that ends earliest on so many workers, as far as is found.
+    """Return the plan of the same chain that ends earliest on some workers, of those tried.
 
     Its steps may multiply more than those of `plan` in all, hence nothing is proved of their sum.
     """

@@ -1,8 +1,8 @@
 """All segments of a chain with live ranges, costed length by length with whole arrays.
 
-Row d, column i of a table stands for the segment of d factors from factor i on. What lies to the
+Row d, column i of a table stands for the segment of d factors from factor i on. The segment to the
 right of a split behind it has l - d factors, from factor i + d on: a skewed view of a table puts
-these at the same place, so that all splits of all segments of one length are costed at once.
+these at the same position, so that all splits of all segments of one length are costed at once.
 """
 
 from __future__ import annotations
@@ -74,17 +74,17 @@ class Segments:
         self.dtype: Any = float  # to see how large the counts are
         with np.errstate(over="ignore"):
             counts = self._counts()
-        most = float(counts.max())
-        self.dtype = np.int64 if self._fits(structures, sum(materialize), most) else object
-        is_exact = self.dtype is np.int64 and most < 2.0**53
+        max_count = float(counts.max())
+        self.dtype = np.int64 if self._fits(structures, sum(materialize), max_count) else object
+        is_exact = self.dtype is np.int64 and max_count < 2.0**53
         self.counts = counts.astype(np.int64) if is_exact else self._counts()
         self.ones = self._ones()
         self.inner = self._inner()
         self.least = self._table(0)
         self.least[1, :q] = materialize
         self.swept = self._swept(structures)
-        few = q <= MAX_STORED_SPLIT_FACTORS and not self.swept
-        self.splits = np.zeros((q + 1, q + 1), np.int64) if few else None
+        keeps_splits = q <= MAX_STORED_SPLIT_FACTORS and not self.swept
+        self.splits = np.zeros((q + 1, q + 1), np.int64) if keeps_splits else None
         for length in range(2, q + 1):
             self._fill(length)
 
@@ -110,9 +110,9 @@ class Segments:
         """Return the cost of segment i..j for every last split, behind factor i, i + 1, ..."""
         offers: list[int] = self._products(j - i + 1, i, i + 1)[:, 0].tolist()
         for way, swept in self.sweeps(i, j).items():
-            place, rest = (j - i - 1, (i, j - 1)) if way == "jvp" else (0, (i + 1, j))
+            position, rest = (j - i - 1, (i, j - 1)) if way == "jvp" else (0, (i + 1, j))
             length = rest[1] - rest[0] + 1
-            offers[place] = min(offers[place], int(self.least[length, rest[0]]) + swept)
+            offers[position] = min(offers[position], int(self.least[length, rest[0]]) + swept)
         return offers
 
     def costs(self, i: int, j: int) -> list[int]:
@@ -171,8 +171,8 @@ class Segments:
             total += np.where(scaled & kept, self.counts[length, first:stop], 0)
         return total
 
-    def _fits(self, structures: Sequence[Structure], materialize: int, most: float) -> bool:
-        """Return whether no cost exceeds 64 bits; `most` are the most entries of a segment."""
+    def _fits(self, structures: Sequence[Structure], materialize: int, max_count: float) -> bool:
+        """Return whether no cost exceeds 64 bits; `max_count` bounds the entries of a segment."""
         widest = max(
             prod(x.size for x in cross if _is_inner(x, v, self.q))
             for v, cross in enumerate(self.crosses)
@@ -182,7 +182,7 @@ class Segments:
         sizes = [x.size for cross in self.crosses for x in cross]
         if max(materialize, widest, most_expensive, *sizes) >= 2**62:
             return False
-        return materialize + 2 * self.q * most * widest * max(1, most_expensive) < 2.0**62
+        return materialize + 2 * self.q * max_count * widest * max(1, most_expensive) < 2.0**62
 
     def _table(self, value: Any) -> Entries:
         return np.full((self.q + 1, self.q + 1), value, self.dtype)
@@ -266,7 +266,7 @@ class Segments:
         """Return what the JVPs of the last factor, and the VJPs of the first one, cost.
 
         Each table comes with where its other factor begins, counted from the segment's first one,
-        and with where it may be used: all that the operator maps must be added up, and be kept by
+        and with where it may be used: all that the operator maps must be summed, and be stored by
         the other factor.
         """
         operators = [(k, s.action) for k, s in enumerate(structures) if s.action is not None]

@@ -1,6 +1,6 @@
 """Better orders by simulated annealing: take one elimination out, put it back elsewhere.
 
-Only the eliminations between the two places are costed anew: the graph behind them is unchanged.
+Only the eliminations between the two positions are costed anew: the graph behind them is unchanged.
 Source: Kirkpatrick, Gelatt & Vecchi 1983, *Optimization by simulated annealing*; for elimination
 orders, Naumann & Gottschling 2003.
 """
@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from chainad.planning.search.budget import SearchBudget
-from chainad.planning.search.make_state_space import State, StateSpace
+from chainad.planning.search.state_space import State, StateSpace
 
 # Longer orders are annealed section by section.
 SECTION_ELIMINATIONS = 160

@@ -1,10 +1,10 @@
 """Splitting a graph: components that have nothing to do with one another, and safe cut vertices.
 
-Two inner vertices without a path of inner ones between them never meet: components are planned
-apart at no loss. A cut vertex c, with all its blocks either before or behind it, may be kept for
-last if d(c) <= min(kin, kout), the least cuts between it and the ends: then every order costs at
-least the optima of the blocks plus d(c) kin kout. Other cut vertices are not safe: an order that
-splits there may be many times dearer.
+Two inner vertices without a path of inner ones between them are never adjacent: components are
+planned separately at no loss. A cut vertex c, with all its blocks either before or behind it, may
+be eliminated last if d(c) <= min(kin, kout), the least cuts between it and the ends: then every
+order costs at least the optima of the blocks plus d(c) kin kout. Other cut vertices are not safe:
+an order that splits there may cost many times more.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from chainad.planning.bounds import least_cut
 from chainad.planning.chain.chain import bracketing_order
 from chainad.planning.cost_models import multiplications
 from chainad.planning.linear_graph import Edge, LinearGraph
-from chainad.planning.search.make_state_space import DenseStates, StateSpace, StructuredStates
+from chainad.planning.search.dense_states import DenseStates
+from chainad.planning.search.state_space import StateSpace
+from chainad.planning.search.structured_states import StructuredStates
 from chainad.structure import dense
 from chainad.structure.structure import Structure
 
 
 def components(graph: StateSpace[Any]) -> list[list[int]]:
-    """Return the inner vertices in groups, each in topological order, that are planned apart."""
+    """Return the components of the inner vertices, each in topological order."""
     inside = set(graph.inner)
     group: dict[int, int] = {}
     for v in graph.inner:
@@ -54,9 +56,9 @@ def split(graph: StateSpace[Any]) -> tuple[list[list[int]], list[int]]:
     kept = nx.Graph()
     kept.add_nodes_from(v for v in graph.inner if v not in cuts)
     kept.add_edges_from((v, w) for v, w in pairs if v not in cuts and w not in cuts)
-    place = {v: k for k, v in enumerate(graph.inner)}
-    blocks = [sorted(block, key=place.__getitem__) for block in nx.connected_components(kept)]
-    return blocks, sorted(cuts, key=place.__getitem__)
+    rank = {v: k for k, v in enumerate(graph.inner)}
+    blocks = [sorted(block, key=rank.__getitem__) for block in nx.connected_components(kept)]
+    return blocks, sorted(cuts, key=rank.__getitem__)
 
 
 def _safe(graph: StateSpace[Any], pairs: list[tuple[int, int]]) -> set[int]:

@@ -18,12 +18,12 @@ from itertools import count, groupby
 from typing import Any
 
 from chainad.errors import PlanError
-from chainad.planning.bounds import least_costs
 from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.orders import EdgeElimination, Item, Skeleton
 from chainad.planning.registry import Problem, Proof, register
-from chainad.planning.search.exhaustive import cheapest
-from chainad.planning.search.make_state_space import DenseStates, State, StateSpace
+from chainad.planning.search.dense_states import DenseStates
+from chainad.planning.search.exhaustive import cheapest, least_costs_of
+from chainad.planning.search.state_space import State, StateSpace
 
 PROOF = Proof(2, "optimal over all edge elimination orders")
 
@@ -82,7 +82,7 @@ class _EdgePath:
 
 def cheapest_edges(graph: StateSpace[Any], limit: int) -> list[Item] | None:
     """Return the cheapest order of edges below a cost, if there is any."""
-    least = _least(graph)
+    least = least_costs_of(graph)
     start, dead = _without_dead(graph)
     number = count()
     queue = [(sum(least.values()), next(number), _EdgePath(0, {}, None, None, start))]
@@ -109,14 +109,6 @@ def cheapest_edges(graph: StateSpace[Any], limit: int) -> list[Item] | None:
                     queue, (bound + more, next(number), _EdgePath(cost, paid, edge, path, state))
                 )
     return None
-
-
-def _least(graph: StateSpace[Any]) -> dict[int, int]:
-    """Return what the products at every vertex cost at least; nothing where no bound is known."""
-    known = graph.edges_for_bounds()
-    if known is None:
-        return dict.fromkeys(graph.inner, 0)
-    return least_costs(*known, graph.inner)
 
 
 def _without_dead(graph: StateSpace[Any]) -> tuple[State[Any], list[int]]:
@@ -162,7 +154,7 @@ def _in_vertices(graph: StateSpace[Any], start: State[Any], path: _EdgePath) -> 
 
 
 def complete(graph: LinearGraph, order: Sequence[Item]) -> tuple[Item, ...]:
-    """Return an order with those vertices at its end that only vanished products keep from it.
+    """Return an order with those vertices at its end that it leaves out since products vanish.
 
     That costs nothing, and the order fits graphs of other structures between the same vertices.
     """

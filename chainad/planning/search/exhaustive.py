@@ -16,14 +16,14 @@ from typing import Any
 from chainad.planning.bounds import least_costs
 from chainad.planning.registry import Proof
 from chainad.planning.search.budget import SearchBudget
-from chainad.planning.search.make_state_space import State, StateSpace
+from chainad.planning.search.state_space import State, StateSpace
 
 PROOF = Proof(0, "optimal over all vertex elimination orders")
 
 
 @dataclass(frozen=True, slots=True)
 class _Prefix:
-    """The cheapest prefix to a set: its cost, the last vertex, and the prefix to the others."""
+    """The cheapest order of a set: its cost, the last vertex, and the prefix before it."""
 
     cost: int
     last: int
@@ -39,7 +39,7 @@ def cheapest(
     Returns None if that would take longer than the budget allows.
     """
     limit = graph.cost_of(known)
-    least = _least(graph)
+    least = least_costs_of(graph)
     rest = sum(least.values())
     if rest == limit:
         return list(known)
@@ -92,10 +92,10 @@ def _to_try(graph: StateSpace[Any], state: State[Any], done: int) -> Sequence[in
 
 def bound_of(graph: StateSpace[Any]) -> int:
     """Return a cost below which no order can be; 0 where none is known."""
-    return sum(_least(graph).values())
+    return sum(least_costs_of(graph).values())
 
 
-def _least(graph: StateSpace[Any]) -> dict[int, int]:
+def least_costs_of(graph: StateSpace[Any]) -> dict[int, int]:
     """Return what every vertex costs at least; nothing where no bound is known."""
     known = graph.edges_for_bounds()
     if known is None:

@@ -10,10 +10,9 @@ from typing import Any
 from chainad.planning.cost_models import CostModel, all_multiplications, multiplications
 from chainad.planning.linear_graph import LinearGraph, Vertex, accumulate
 from chainad.planning.search.dense_states import DenseStates
-from chainad.planning.search.scalar_states import ScalarStates, scalar_states
-from chainad.planning.search.state_space import State, StateSpace, bits
+from chainad.planning.search.scalar_states import scalar_states
+from chainad.planning.search.state_space import StateSpace
 from chainad.planning.search.structured_states import (
-    COST_PER_EXCESS_ELEMENT,
     Edges,
     StructuredStates,
     StructureTable,
@@ -23,7 +22,7 @@ from chainad.structure.structure import Structure
 # Integers of more bits than this are slower than sets.
 MAX_BITSET_VERTICES = 4096
 
-# Products of patterns with more positions take too long to be tried by the hundred.
+# Products of structures with more positions take too long to be tried by the hundred.
 MAX_SEARCHED_POSITIONS = 20_000
 
 # No product is penalized for fewer elements.
@@ -85,17 +84,3 @@ def _max_elements(graph: LinearGraph) -> int:
 def _is_dense(graph: LinearGraph) -> bool:
     structures = {edge.structure for edge in graph.edges}
     return all(s.kind == "dense" and min(s.matrix_shape) > 0 for s in structures)
-
-
-__all__ = [
-    "COST_PER_EXCESS_ELEMENT",
-    "DenseStates",
-    "ScalarStates",
-    "State",
-    "StateSpace",
-    "StructuredStates",
-    "bits",
-    "has_large_index_sets",
-    "state_space",
-    "structured_states",
-]

@@ -15,8 +15,8 @@ from chainad.planning.registry import Problem, register
 from chainad.planning.repeats import MIN_REPEATS, RepeatedBlock, repeats_in
 from chainad.planning.search.articulation import path_order
 from chainad.planning.search.budget import SearchOptions
-from chainad.planning.search.make_state_space import StateSpace
 from chainad.planning.search.stages import improved, rules
+from chainad.planning.search.state_space import StateSpace
 
 # The dynamic program over a path takes the cube of its length.
 MAX_PATH_VERTICES = 100
@@ -43,9 +43,9 @@ def by_iterations(problem: Problem, by_rules: Sequence[Vertex] | None = None) ->
         here = cut.iteration(cut.repeats // 2)
         own = _own(graph, {graph.inner[k] for k in here})
         if own:
-            place = {graph.inner[k]: k - here.start for k in here}
+            position = {graph.inner[k]: k - here.start for k in here}
             part = states.subproblem(own)
-            order = [place[part.origin[v]] for v in _best(part, search)]
+            order = [position[part.origin[v]] for v in _best(part, search)]
             iterations = (cut.iteration(k) for k in range(cut.repeats))
             first += [graph.inner[iteration[k]] for iteration in iterations for k in order]
     state = states.copy()
@@ -74,14 +74,14 @@ def _by_rules(states: StateSpace[Any], search: SearchOptions) -> Sequence[int]:
 
 def _cut(graph: LinearGraph, block: RepeatedBlock) -> RepeatedBlock:
     """Return the block begun where the fewest elements pass from one iteration to the next."""
-    place = {v: k for k, v in enumerate(graph.inner)}
+    position = {v: k for k, v in enumerate(graph.inner)}
     # Looked at in the middle, where the iterations before and after are like all others.
     middle = block.iteration(block.repeats // 2)
     reach: dict[int, int] = {}
     for edge in graph.edges:
-        if edge.tail in place and place.get(edge.head, -1) >= middle.start:
-            tail = place[edge.tail]
-            reach[tail] = max(reach.get(tail, 0), place[edge.head])
+        if edge.tail in position and position.get(edge.head, -1) >= middle.start:
+            tail = position[edge.tail]
+            reach[tail] = max(reach.get(tail, 0), position[edge.head])
     passed = [0] * block.length
     for tail, last in reach.items():
         for at in range(max(tail + 1, middle.start), min(last, middle.stop - 1) + 1):

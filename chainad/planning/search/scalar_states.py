@@ -17,7 +17,7 @@ from chainad.planning.search.state_space import State, StateSpace, bits
 # Inputs and outputs of more elements are left to other state spaces.
 MAX_END_ELEMENTS = 1500
 
-# Which edges keep a number, by tail and head.
+# Whether an edge is stored, by tail and head.
 Edges = Mapping[tuple[int, int], bool]
 
 
@@ -180,7 +180,7 @@ def scalar_states(graph: LinearGraph) -> ScalarStates | None:
         return None
     inside = set(inner)
     count = len(graph.shapes)
-    places: dict[tuple[Vertex, int], int] = {}
+    elements: dict[tuple[Vertex, int], int] = {}
     edges: dict[tuple[int, int], bool] = {}
     for edge in graph.edges:
         tail, head, structure = edge.tail, edge.head, edge.structure
@@ -194,13 +194,13 @@ def scalar_states(graph: LinearGraph) -> ScalarStates | None:
             rows, cols = structure.entries()
             v, far = (tail, head) if into else (head, tail)
             spots = (rows if into else cols).tolist()
-            known = [places.setdefault((far, at), count + len(places)) for at in spots]
+            known = [elements.setdefault((far, at), count + len(elements)) for at in spots]
             ends = [(v, w) if into else (w, v) for w in known]
         else:
             continue  # never multiplied
         for pair in ends:
             edges[pair] = is_stored or pair in edges
-    if len(places) > MAX_END_ELEMENTS:
+    if len(elements) > MAX_END_ELEMENTS:
         return None
-    everything = count + len(places)
+    everything = count + len(elements)
     return ScalarStates(everything, inner, edges, range(everything))

@@ -1,7 +1,8 @@
-"""The search for a cheap order: rules, then splitting, windows and annealing; exact where small.
+"""The search for a good order: rules, then splitting, windows and annealing; exact where small.
 
-Every stage starts from the cheapest order so far and never makes it dearer, so that the search can
-be stopped at any time. Components of the inner vertices are searched apart, since they never meet.
+Every stage starts from the cheapest order so far and never makes it costlier, so that the search
+can be stopped at any time. Components of the inner vertices are searched separately, since they are
+never adjacent.
 """
 
 from __future__ import annotations
@@ -25,28 +26,29 @@ from chainad.planning.search.budget import (
     SearchBudget,
     SearchOptions,
 )
+from chainad.planning.search.dense_states import DenseStates
 from chainad.planning.search.exhaustive import PROOF, bound_of, cheapest
 from chainad.planning.search.greedy import greedy_order, order_within
-from chainad.planning.search.make_state_space import DenseStates, StateSpace
+from chainad.planning.search.state_space import StateSpace
 from chainad.planning.search.window import by_windows
 
 STAGES = ("blocks", "window", "annealing")
 
-# The mean number of eliminations that a move of annealing costs anew.
+# The mean number of eliminations that a move of annealing recomputes.
 ELIMINATIONS_PER_MOVE = 10
 
-# Up to so many eliminations, a bound on their cost takes less time than a search.
+# Of larger components, a bound on the cost takes more time than a search.
 MAX_QUICK_BOUND_VERTICES = 150
 
 # With fewer moves per elimination, annealing finds nothing.
 MIN_MOVES_PER_ELIMINATION = 2.5
 
-# So many times more sets of dense graphs are looked at in the same time.
+# Sets of dense graphs are examined this many times faster.
 DENSE_SETS_FACTOR = 8
 
 
 @dataclass
-class Found:
+class _ComponentOrder:
     """The best order so far of one component, and whether it is known to be optimal."""
 
     graph: StateSpace[Any]
@@ -134,17 +136,17 @@ def rules(graph: StateSpace[Any], level: EffortLevel) -> Iterator[tuple[str, lis
             return
 
 
-def is_worthwhile(
-    graph: StateSpace[Any], orders: Sequence[Sequence[int]], level: EffortLevel, share: int = 1
+def pays_off(
+    graph: StateSpace[Any], orders: Sequence[Sequence[int]], level: EffortLevel, speedup: int = 1
 ) -> bool:
-    """Return whether the cheapest of some orders is dear enough for a search to save its time.
+    """Return whether the cheapest of some orders costs so much that a search saves its own time.
 
-    `share` is how many times less time it takes than trying every vertex elsewhere.
+    `speedup` is how many times less time it takes than trying every vertex elsewhere.
     """
     n = len(graph.inner)
     if n <= MAX_ALWAYS_SEARCHED_VERTICES or graph.has_large_index_sets:
         return True
-    return share * min(map(graph.cost_of, orders)) >= n * level.multiplications_per_elimination
+    return speedup * min(map(graph.cost_of, orders)) >= n * level.multiplications_per_elimination
 
 
 def improved(
@@ -154,19 +156,18 @@ def improved(
 
     `orders` are the ones to start from. If the user interrupts the search, it ends with the stage
     that it is in, and what was found until then. Graphs that are too large for the effort, or have
-    large patterns, are left as they are.
+    large index sets, are left as they are.
     """
     if len(graph.inner) > search.level.max_improved_vertices or graph.has_large_index_sets:
         return
-    if isinstance(search.effort, str) and not is_worthwhile(graph, orders, search.level):
+    if isinstance(search.effort, str) and not pays_off(graph, orders, search.level):
         return
     found = [_first(graph, group, orders) for group in components(graph)]
     progress = Progress()
     for each in found:
         each.progress = progress
-        if (
-            search.level.max_proof_vertices < len(each.order) <= MAX_QUICK_BOUND_VERTICES
-        ):  # smaller ones are solved anyway
+        # Smaller ones are solved anyway.
+        if search.level.max_proof_vertices < len(each.order) <= MAX_QUICK_BOUND_VERTICES:
             each.is_proved = bound_of(each.graph) == each.cost
     todo = len(graph.inner) or 1
     for stage in STAGES:
@@ -185,20 +186,22 @@ def improved(
     progress.close()
 
 
-def _first(graph: StateSpace[Any], group: list[int], orders: Sequence[Sequence[int]]) -> Found:
-    """Return the cheapest of some orders on a component; numbers are those of its own graph."""
+def _first(
+    graph: StateSpace[Any], group: list[int], orders: Sequence[Sequence[int]]
+) -> _ComponentOrder:
+    """Return the cheapest of some orders on a component; vertices are those of its own graph."""
     part = graph.subproblem(group)
     number = {graph_number: k for k, graph_number in enumerate(part.origin)}
     inside = set(group)
     own = [[number[v] for v in order if v in inside] for order in orders]
-    return Found(part, min(own, key=part.cost_of))
+    return _ComponentOrder(part, min(own, key=part.cost_of))
 
 
-def _blocks(found: Found, search: SearchOptions, share: float, number: int) -> None:
+def _blocks(found: _ComponentOrder, search: SearchOptions, share: float, component: int) -> None:
     """Solve exactly what is small enough; else split at safe cut vertices, and solve the blocks."""
     graph, budget = found.graph, _budget(found.graph, search, "sets", share)
     small = len(graph.inner) <= search.level.max_proof_vertices
-    if small:  # the better the cost that is known, the fewer sets are looked at
+    if small:  # the better the cost that is known, the fewer sets are examined
         by_windows(graph, found.order, _budget(graph, search, "windows", share))
     best = cheapest(graph, found.order, budget) if small else None
     if best is not None:
@@ -234,13 +237,13 @@ def _solved(
     return best or start
 
 
-def _window(found: Found, search: SearchOptions, share: float, number: int) -> None:
+def _window(found: _ComponentOrder, search: SearchOptions, share: float, component: int) -> None:
     by_windows(found.graph, found.order, _budget(found.graph, search, "windows", share))
 
 
-def _annealing(found: Found, search: SearchOptions, share: float, number: int) -> None:
+def _annealing(found: _ComponentOrder, search: SearchOptions, share: float, component: int) -> None:
     """Anneal again and again, each time from the best, then repair by windows."""
-    rng = Random(f"{search.seed} {number}")
+    rng = Random(f"{search.seed} {component}")
     budget = _budget(found.graph, search, "anneals", share)
     left = (budget.allowance or 0) // ELIMINATIONS_PER_MOVE
     rounds = 60 * len(found.order)
@@ -251,7 +254,7 @@ def _annealing(found: Found, search: SearchOptions, share: float, number: int) -
     while budget.spend(0) and (left > 0 or not isinstance(search.effort, str)):
         anneal(found.graph, found.order, budget, min(rounds, left) if left > 0 else rounds, rng)
         by_windows(found.graph, found.order, budget)
-        found.progress.show(f"annealing part {number + 1}, at a cost of {found.cost:,}")
+        found.progress.show(f"annealing part {component + 1}, at a cost of {found.cost:,}")
         if found.cost == bound:
             found.is_proved = True
             return
@@ -270,12 +273,12 @@ def _budget(graph: StateSpace[Any], search: SearchOptions, what: str, share: flo
     if not isinstance(search.effort, str):
         return SearchBudget(deadline=monotonic() + _TIME_SHARES[what] * share * search.effort)
     level = search.level
-    most = {
+    total = {
         "sets": level.max_proof_sets,
         "windows": level.window_eliminations,
         "anneals": level.annealing_eliminations,
     }[what]
-    allowance = max(most // 20, int(most * share))
+    allowance = max(total // 20, int(total * share))
     if what == "sets":
         allowance *= DENSE_SETS_FACTOR if isinstance(graph, DenseStates) else 1
     else:

@@ -133,7 +133,7 @@ class StateSpace(ABC, Generic[Entry]):
 
     @abstractmethod
     def fill(self, state: State[Entry], v: int) -> int:
-        """Return how many edges eliminating v makes that are not there yet."""
+        """Return how many edges eliminating v adds."""
 
     @abstractmethod
     def neighbours(self, state: State[Entry], v: int) -> tuple[list[int], list[int]]:

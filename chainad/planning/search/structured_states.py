@@ -76,18 +76,20 @@ class StructureTable:
         found = self.products.get((left, right))
         if found is None:
             products = [multiply(a, b) for a in self.terms[left] for b in self.terms[right]]
-            kept = tuple(
+            nonzero = tuple(
                 x.structure for x in products if x.structure.nonzeros and x.structure.scale != 0
             )
-            self._count((*self.terms[left], *self.terms[right], *kept))
+            self._count((*self.terms[left], *self.terms[right], *nonzero))
             cost = sum(map(self.model.product, products))
             beyond = (
-                0 if self.max_elements is None else sum(s.count for s in kept) - self.max_elements
+                0
+                if self.max_elements is None
+                else sum(s.count for s in nonzero) - self.max_elements
             )
             if beyond > 0:
                 self.oversized.add((left, right))
                 cost += COST_PER_EXCESS_ELEMENT * beyond
-            found = self.products[left, right] = cost, self.number(kept) if kept else -1
+            found = self.products[left, right] = cost, self.number(nonzero) if nonzero else -1
         return found
 
     def accumulate(self, old: int, new: int) -> tuple[int, int]:

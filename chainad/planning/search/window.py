@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from chainad.planning.search.budget import SearchBudget
-from chainad.planning.search.make_state_space import State, StateSpace
+from chainad.planning.search.state_space import State, StateSpace
 
 WINDOW_ELIMINATIONS = 6
 
@@ -22,7 +22,7 @@ def by_windows(
 ) -> None:
     """Improve an order in place until no window of `width` eliminations can be improved.
 
-    The budget may stop it earlier; the order never gets dearer.
+    The budget may stop it earlier; the cost of the order never rises.
     """
     stale = [True] * len(order)  # whether the window that starts here is to be looked at
     while any(stale):
@@ -68,8 +68,8 @@ def _cheapest_of_group(
 def _groups(graph: StateSpace[Any], state: State[Any], window: list[int]) -> list[list[int]]:
     """Group the eliminations of a window that are joined by edges among them.
 
-    Others never meet, so that each group has its own cheapest order; but where sums cost
-    something, they share the edges between their neighbours, and whatever meets is one group.
+    Others are never adjacent, so that each group has its own cheapest order; but where sums cost
+    something, they share the edges between their neighbours, so that all of them are one group.
     """
     inside = {v: k for k, v in enumerate(window)}
     group_of = list(range(len(window)))
