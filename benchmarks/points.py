@@ -1,7 +1,7 @@
 """W5 backend by backend, at one point and at many: `python -m benchmarks.points [--quick]`.
 
 Every backend takes turns with the better of JAX's two modes (jit of vmap of the Jacobian for many
-points), after all Jacobians agree. A second table tells what each straight line consists of.
+points), after all Jacobians agree. A second table tells what each scalar program consists of.
 """
 
 from __future__ import annotations
@@ -162,13 +162,13 @@ _HEAD = (
 
 
 def _counts(task: Task) -> tuple[str, ...]:
-    """Return what the straight line of a Jacobian consists of, and how long it takes to make."""
+    """Return what the scalar program of a Jacobian consists of, and how long it takes to make."""
     f, x = task.make(np, scipy.special.erf), task.points(2)
     jacobian = chainad.jacobian(f, batch=0, backend="numpy")
     first, _ = once(lambda: jacobian(x))
     assert jacobian.many is not None
     (found,) = jacobian.many.programs
-    program = found.straight
+    program = found.ssa
     compiling = "-"
     if numba.is_installed():
         compiling = f"{once(lambda: numba.load(numba.source(program)))[0]:.2g}"

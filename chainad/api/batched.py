@@ -23,8 +23,8 @@ from chainad.compiler.recording.expressions import Names
 from chainad.compiler.recording.replay import MISS
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars
 from chainad.compiler.scalar.replay_batched import BatchedScalars, Outputs, Points
-from chainad.compiler.scalar.replay_scalar import refuse, taking
-from chainad.compiler.scalar.scalarize import flowing
+from chainad.compiler.scalar.replay_scalar import bind_arguments, check_supported
+from chainad.compiler.scalar.scalarize import data_arguments
 from chainad.compiler.vectorize import BatchedArray, NotBatchableError
 from chainad.errors import InputError
 from chainad.frontends.numpy.trace import as_input
@@ -261,7 +261,7 @@ def _as_scalars(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any
     found = recorded(of, args, kwargs, as_scalars=True)
     program = as_program(of, found, of.verb == "value_and_jacobian")
     if of.how.backend in ("python", "numba"):
-        refuse(program, of.how.backend)
+        check_supported(program, of.how.backend)
     many = BatchedScalars(program, of.how.backend)
 
     def run(inputs: list[Any], count: int, out: Any) -> Outputs:
@@ -283,7 +283,7 @@ def _as_arrays(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]
     found = recorded(of, args, kwargs)
     has_value = of.verb == "value_and_jacobian"
     shapes = (*found.shapes, *found.block_shapes) if has_value else found.block_shapes
-    numbers = tuple(flowing(found.recording))
+    numbers = tuple(data_arguments(found.recording))
 
     def run(inputs: list[Any], count: int, out: Any) -> Outputs:
         return run_stacked(found, dict(zip(numbers, inputs, strict=True)), count, shapes, has_value)
@@ -313,8 +313,8 @@ def _grouped(
     program: LoweredScalars | None = None,
 ) -> Group:
     names = Names()
-    lines = taking(found.recording, names, holds_constants=program is not None)
-    flows = tuple(flowing(found.recording))
+    lines = bind_arguments(found.recording, names, holds_constants=program is not None)
+    flows = tuple(data_arguments(found.recording))
     body = "\n    ".join([*lines, f"return ({''.join(f'v{number}, ' for number in flows)})"])
     text = f"def take(args, kwargs):\n    {body}\n"
     exec(compile(text, "<chainad batch>", "exec"), names.objects)

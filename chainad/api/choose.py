@@ -20,7 +20,7 @@ from chainad.compiler.passes.constant_hoisting import hoist_constants
 from chainad.compiler.recording.recording import Recording
 from chainad.compiler.recording.replay import Replay, RequestedOutput, build_replay
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars, lower_to_scalars
-from chainad.compiler.scalar.replay_scalar import single
+from chainad.compiler.scalar.replay_scalar import replay_by_scalars
 from chainad.compiler.stacking.stack_program import stack_isomorphic
 from chainad.errors import FallbackWarning
 from chainad.frontends.numpy.recorder import Ref
@@ -204,7 +204,9 @@ def _as_scalars(of: Differentiator, found: Recorded, wants_value: bool) -> Repla
             raise NotScalarError("operations on whole arrays are quicker")
         backend = "python"
     how = backend, found.scalars, found.nested, found.is_tuple
-    return Replayed(*single(found.recording, program, *how), planned_singly(of, found, program))
+    return Replayed(
+        *replay_by_scalars(found.recording, program, *how), planned_singly(of, found, program)
+    )
 
 
 def _as_loops(of: Differentiator, found: Recorded, wants_value: bool) -> Replayed:

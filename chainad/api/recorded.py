@@ -20,7 +20,7 @@ from chainad.compiler.recording.arguments import (
     record_argument,
 )
 from chainad.compiler.recording.recording import Recording, finish_recording
-from chainad.compiler.scalar.scalarize import MANY as LARGEST
+from chainad.compiler.scalar.scalarize import MAX_SCALARS
 from chainad.errors import TraceError
 from chainad.frontends.numpy.recorded_values import RecordedValue, box_recorded
 from chainad.frontends.numpy.recorder import Recorder, Ref, concrete_value, errstate
@@ -141,8 +141,8 @@ def _recording(recorder: Recorder) -> Iterator[None]:
 
 
 def _linearized(run: Run) -> Linearized:
-    if sum(int(np.size(entry.value)) for entry in run.tape.entries) > LARGEST:
-        raise NotScalarError(f"there are more than {LARGEST} numbers")
+    if sum(int(np.size(entry.value)) for entry in run.tape.entries) > MAX_SCALARS:
+        raise NotScalarError(f"there are more than {MAX_SCALARS} numbers")
     return linear_graph(run.graph(), where=run.tape.where)
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from chainad.api.recorded import Recorded
 from chainad.compiler.recording.recording import RecordedCall
-from chainad.compiler.scalar.scalarize import filled
+from chainad.compiler.scalar.scalarize import substitute
 from chainad.compiler.vectorize import BatchedArray, NotBatchableError
 from chainad.frontends.numpy.recorder import Guard, Ref
 
@@ -76,7 +76,7 @@ def _run(
 
 
 def _called(step: RecordedCall, values: Mapping[int, Any]) -> Any:
-    args, kwargs = filled(step.args, values), filled(step.kwargs, values)
+    args, kwargs = substitute(step.args, values), substitute(step.kwargs, values)
     result = step.function(*args, **kwargs)
     depends = any(isinstance(values[k], BatchedArray) for k in step.reads)
     if depends and not isinstance(result, BatchedArray):

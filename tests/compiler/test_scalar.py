@@ -35,7 +35,7 @@ def needs_numba(test: Any) -> Any:
 SPECIAL = [0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 2.5, -2.5, 3.0, 1e-300, 1e300, -1e300]
 # Of 0.0 and -0.0, NumPy's loops take either, as the processor has it.
 EXTREMES = {np.maximum, np.minimum, np.fmax, np.fmin}
-# What functions have that Python has no spelling of.
+# What functions call that has no Python template.
 LEFT_TO_NUMPY = {"sorting": "argsort", "dirichlet": "psi", "special_functions": "j0"}
 SPECIAL += [np.inf, -np.inf, np.nan]
 

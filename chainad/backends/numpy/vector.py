@@ -119,7 +119,7 @@ def build(program: ScalarProgram, dtype: np.dtype[Any]) -> Runner:
     for k, value in enumerate(program.constants):
         kind = bool if isinstance(value, bool) else dtype
         names[f"c{program.n_inputs + k}"] = np.array(value, kind)
-    exec(compile(text, "<chainad straight-line program>", "exec"), names)
+    exec(compile(text, "<chainad scalar program>", "exec"), names)
     run_chunk: Callable[[list[Array], list[Array]], None] = names["run"]
     kept = _Registers()
     chunk = _REGISTER_BYTES // (dtype.itemsize * max(found.n_rows, 1))

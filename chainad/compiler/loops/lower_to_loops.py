@@ -10,7 +10,7 @@ import numpy as np
 from chainad.backends.scalar_expressions import loop_template
 from chainad.compiler.loops.loop_builder import ABSENT, LoopBuilder, Value, View, row_major
 from chainad.compiler.recording.recording import RecordedCall, Recording, refs_in
-from chainad.compiler.scalar.scalarize import filled, flowing
+from chainad.compiler.scalar.scalarize import data_arguments, substitute
 from chainad.compiler.scalar.symbolic_array import ELEMENTWISE, UFUNCS
 from chainad.frontends.numpy.recorder import Ref, gradient_stopped
 from chainad.ir import array_functions as primitives
@@ -68,7 +68,7 @@ def lower_to_loops(
         raise NotScalarError(f"it takes more than {_MAX_OPERATIONS} operations")
     builder = LoopBuilder()
     values: dict[int, Any] = {}
-    for number, flow in flowing(recording).items():
+    for number, flow in data_arguments(recording).items():
         _check_dtype(flow.dtype)
         values[number] = builder.input(flow.shape)
     for number, array in recording.constants.items():
@@ -86,7 +86,7 @@ def lower_to_loops(
 
 def _check_dtype(dtype: Any) -> None:
     if dtype != np.float64:
-        raise NotScalarError(f"the numbers are {dtype}")
+        raise NotScalarError(f"the arrays are {dtype}")
 
 
 def _addresses(value: Value) -> Any:
@@ -120,7 +120,7 @@ def _called(builder: LoopBuilder, step: RecordedCall, values: Mapping[int, Any])
 
 
 def _given(value: Any, values: Mapping[int, Any]) -> Any:
-    return filled(value, values)
+    return substitute(value, values)
 
 
 def _number(value: Any) -> Value:
@@ -153,7 +153,7 @@ def _moved(builder: LoopBuilder, step: RecordedCall, known: Mapping[int, Any]) -
         k: np.where(x.addresses == ABSENT, 0, x.addresses + starts[k]) for k, x in views.items()
     }
     addresses: Any = np.asarray(
-        step.function(*filled(step.args, shifted), **filled(step.kwargs, {}))
+        step.function(*substitute(step.args, shifted), **substitute(step.kwargs, {}))
     )
     if len(views) == 1:
         ((only, whole),) = views.items()

@@ -14,8 +14,8 @@ from chainad.compiler.loops.lower_to_loops import lower_to_loops
 from chainad.compiler.recording.expressions import Names
 from chainad.compiler.recording.recording import Recording
 from chainad.compiler.recording.replay import MISS, Replay, RequestedOutput
-from chainad.compiler.scalar.replay_scalar import plain, taking
-from chainad.compiler.scalar.scalarize import flowing
+from chainad.compiler.scalar.replay_scalar import bind_arguments, contiguous
+from chainad.compiler.scalar.scalarize import data_arguments
 from chainad.ir.program import Program
 
 
@@ -42,14 +42,15 @@ def replay_by_loops(
     found, shapes = lower_to_loops(recording, program, wanted.value)
     text, size = module_source(found)
     names = Names()
-    lines = taking(recording, names, holds_constants=False)
+    lines = bind_arguments(recording, names, holds_constants=False)
     names.objects |= {
-        "empty": np.empty, "float64": np.float64, "plain": plain, "MISS": MISS,
+        "empty": np.empty, "float64": np.float64, "contiguous": contiguous, "MISS": MISS,
         "blocks": wanted.blocks, "buffers": wanted.buffers, "free": [], "size": size,
         "work": numba.load(text).run,
     }  # fmt: skip
     rows = [
-        _flat_argument(number, flow.shape, flow.is_c) for number, flow in flowing(recording).items()
+        _flat_argument(number, flow.shape, flow.is_c_contiguous)
+        for number, flow in data_arguments(recording).items()
     ]
     rows += [_flat_constant(array, names) for array in recording.constants.values()]
     values = scalars if wanted.value else ()
@@ -63,7 +64,7 @@ def replay_by_loops(
         "try:",
         f"    work({', '.join([*rows, 'memory', results])})",
         "except TypeError:  # an array that is read-only or not aligned",
-        f"    work(*map(plain, ({', '.join(rows)},)), memory, {results})",
+        f"    work(*map(contiguous, ({', '.join(rows)},)), memory, {results})",
         "free.append(memory)",
     ]
     given = iter(range(len(values), len(shapes)))
@@ -97,14 +98,14 @@ def _outputs(shapes: Sequence[tuple[int, ...]], n_values: int) -> list[str]:
     ]
 
 
-def _flat_argument(number: int, shape: tuple[int, ...], is_c: bool) -> str:
-    if shape and is_c:
+def _flat_argument(number: int, shape: tuple[int, ...], is_c_contiguous: bool) -> str:
+    if shape and is_c_contiguous:
         return f"v{number}.reshape({prod(shape)})"
-    return f"plain(v{number}).reshape(-1)"
+    return f"contiguous(v{number}).reshape(-1)"
 
 
 def _flat_constant(array: Any, names: Names) -> str:
     """Return an expression for a captured array, flat: as it is at the time of the call."""
     if array.flags.c_contiguous:
         return names.constant(array.reshape(-1))
-    return f"plain({names.constant(array)}).reshape(-1)"
+    return f"contiguous({names.constant(array)}).reshape(-1)"

@@ -1,4 +1,4 @@
-"""Scalar programs: value and Jacobian of a recorded function as one straight-line program."""
+"""Lowers recordings to scalars: value and Jacobian of a function as one SSA program."""
 
 from __future__ import annotations
 
@@ -12,35 +12,39 @@ import numpy as np
 from chainad.compiler.linearize import Linearized
 from chainad.compiler.recording.recording import Recording
 from chainad.compiler.scalar.eliminate import RULES, Jacobian, accumulate, operations
-from chainad.compiler.scalar.scalar_plan import plan_of
-from chainad.compiler.scalar.scalarize import Flow, ScalarGraph, Vertex, flowing, scalar_graph
+from chainad.compiler.scalar.scalar_plan import scalar_plan
+from chainad.compiler.scalar.scalarize import (
+    DataArgument,
+    ScalarGraph,
+    Vertex,
+    data_arguments,
+    scalar_graph,
+)
 from chainad.ir.scalar_graph import ExpressionDAG, NodeId, NotScalarError
 from chainad.ir.scalar_program import ScalarProgram, to_scalar_program
 from chainad.planning.plan import Plan
 
-# A division takes about as long as so many other operations.
-_DIVISION = 3
+_DIVISION_COST = 3  # in other operations
 
-# Beyond so many edges only the two plain orders are tried: the others look at all vertices again
-# and again.
-MANY = 2000
+# In larger graphs only forward and reverse are tried: greedy rules take too long.
+_MAX_GREEDY_EDGES = 2000
 
 
 @dataclass(frozen=True)
 class LoweredScalars:
     """A scalar program, and what its inputs and outputs are.
 
-    The inputs are the `flows`, in order. The outputs are the values of the function (if `has_value`
-    says so), then the Jacobian of every output by every argument, outputs first, of the shapes
-    `shapes`; then, if `has_guard`, whether all that was read off values is as it was. `products`
-    is how many multiplications the elimination takes, by factors other than constants.
+    The inputs are the `arguments`, in order. The outputs are the values of the function (if
+    `has_value`), then the Jacobian blocks of every output by every argument, outputs first, of the
+    shapes `shapes`; then, if `has_guard`, whether every guard holds. `products` is how many
+    multiplications of variable factors the elimination takes.
 
     `graph` is what was eliminated, `orders` are the orders that were tried, by rule, the first one
-    the order of the program.
+    that of the program.
     """
 
     ssa: ScalarProgram
-    flows: Mapping[int, Flow]
+    arguments: Mapping[int, DataArgument]
     dtype: np.dtype[Any]
     shapes: tuple[tuple[int, ...], ...]
     has_value: bool
@@ -51,7 +55,7 @@ class LoweredScalars:
 
     def plan(self) -> Plan:
         """Return the order of the elimination as a plan."""
-        return plan_of(self.graph, self.orders)
+        return scalar_plan(self.graph, self.orders)
 
 
 def lower_to_scalars(
@@ -60,17 +64,17 @@ def lower_to_scalars(
     nodes: Sequence[Any],
     mode: Any,
     wants_value: bool,
-    most: float = inf,
+    max_operations: float = inf,
 ) -> LoweredScalars:
-    """Write a recording down as one straight-line program on scalars.
+    """Lower value and Jacobian of a recording to one SSA program of scalars.
 
     Raises
     ------
     NotScalarError
-        If that cannot be done, or takes more than `most` operations before any elimination, or if
+        If that cannot be done, or takes more than `max_operations` before any elimination, or if
         `mode` is an order of whole arrays.
     """
-    graph = scalar_graph(recording, linearized, nodes, most)
+    graph = scalar_graph(recording, linearized, nodes, max_operations)
     first = len(graph.dag.functions)  # of the nodes that elimination makes
     jacobian, orders = _cheapest(graph, mode, wants_value)
     linear = linearized.graph
@@ -83,12 +87,12 @@ def lower_to_scalars(
     has_guard = graph.guard != graph.dag.constant(True)
     if has_guard:
         outputs.append([graph.guard])
-    flows = flowing(recording)
+    arguments = data_arguments(recording)
     ssa = to_scalar_program(graph.dag, graph.variables, outputs)
-    dtype = next(iter(flows.values())).dtype
+    dtype = next(iter(arguments.values())).dtype
     products = _products(graph.dag, jacobian, first)
     return LoweredScalars(
-        ssa, flows, dtype, tuple(shapes), wants_value, has_guard, products, graph, orders
+        ssa, arguments, dtype, tuple(shapes), wants_value, has_guard, products, graph, orders
     )
 
 
@@ -102,7 +106,7 @@ def _cheapest(
     if mode not in ("auto", "forward", "reverse"):
         raise NotScalarError(f"mode={mode!r} orders whole arrays")
     names = list(RULES) if mode == "auto" else [mode]
-    if len(names) > 1 and len(graph.edges) > MANY:
+    if len(names) > 1 and len(graph.edges) > _MAX_GREEDY_EDGES:
         names = ["forward", "reverse"]
     always = [k for output in graph.values for k in output] if wants_value else []
     found = {name: accumulate(graph, RULES[name]) for name in names}
@@ -124,13 +128,13 @@ def _products(dag: ExpressionDAG, jacobian: Jacobian, first: NodeId) -> int:
 
 
 def _cost(dag: ExpressionDAG, nodes: Sequence[NodeId]) -> int:
-    return sum(_DIVISION if dag.functions[k] is np.divide else 1 for k in nodes)
+    return sum(_DIVISION_COST if dag.functions[k] is np.divide else 1 for k in nodes)
 
 
 def _blocks(
     jacobian: Jacobian, rows: Sequence[int], cols: Sequence[int]
 ) -> list[tuple[NodeId, ...]]:
-    """Cut a Jacobian, row by row, into the blocks of every output and argument."""
+    """Cut a row-major Jacobian into the blocks of every output and argument."""
     width = sum(cols)
     found = []
     first = 0

@@ -1,4 +1,4 @@
-"""Scalar programs at many points: by which backend, in how many threads, into which arrays."""
+"""Runs scalar programs at many points: by some backend, in several threads, into given arrays."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from chainad.backends import python
 from chainad.backends.numba import scalar as numba
 from chainad.backends.numpy import vector
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars
-from chainad.compiler.scalar.replay_scalar import by_numpy, plain
+from chainad.compiler.scalar.replay_scalar import by_numpy, contiguous
 
 Points = npt.NDArray[Any]
 # Results, one array per output, and for which points they hold; None for all of them.
 Outputs = tuple[list[Points], npt.NDArray[np.bool_] | None]
 
-# Up to so many points, Python's numbers are quicker than NumPy's arrays.
-FEW_POINTS = 8
+# At more, NumPy's arrays are quicker than Python's floats.
+_MAX_PYTHON_POINTS = 8
 
-# From so many operations on, compiling to machine code takes no longer than some calls of NumPy.
-MUCH = 2e8
+# For fewer, compiling to machine code takes longer than some calls of NumPy.
+_MIN_NUMBA_OPERATIONS = 2e8
 
-# From so many operations on, a thread of its own is worth while.
-SHARE = 1e6
+# For fewer, starting a thread is not worth while.
+_MIN_OPERATIONS_PER_THREAD = 1e6
 
 
 class BatchedScalars:
-    """Runs points through a straight-line program on scalars."""
+    """Runs a scalar program at many points."""
 
     def __init__(self, program: LoweredScalars, backend: str) -> None:
         self.program = program
@@ -44,8 +44,8 @@ class BatchedScalars:
 
         Parameters
         ----------
-        rows : sequence of array_like, shape (count, numbers)
-            The numbers of every argument that flows.
+        rows : sequence of array_like, shape (count, elements)
+            The elements of every data argument.
         count : int
         out : array_like, optional
             Where the one result is to be, if that can be written there.
@@ -68,23 +68,23 @@ class BatchedScalars:
         ssa = self.program.ssa
         if self.program.dtype != np.float64:
             return "numpy"
-        is_much = count * len(ssa.instructions) >= MUCH
-        if is_much and numba.is_installed() and not numba.unsupported(ssa):
+        pays_compilation = count * len(ssa.instructions) >= _MIN_NUMBA_OPERATIONS
+        if pays_compilation and numba.is_installed() and not numba.unsupported(ssa):
             return "numba"
-        return "python" if count <= FEW_POINTS and not python.unsupported(ssa) else "numpy"
+        return "python" if count <= _MAX_PYTHON_POINTS and not python.unsupported(ssa) else "numpy"
 
     @cached_property
     def by_vector(self) -> vector.Runner:
         return vector.build(self.program.ssa, self.program.dtype)
 
     @cached_property
-    def by_machine(self) -> Callable[..., None]:
+    def by_numba(self) -> Callable[..., None]:
         run: Callable[..., None] = numba.load(numba.source(self.program.ssa)).run
         return run
 
     @cached_property
     def by_python(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        """Python's numbers, and NumPy for points where these raise."""
+        """Python's floats, and NumPy for points where these raise."""
         ssa = self.program.ssa
         return python.load(python.source(ssa)), by_numpy(ssa)
 
@@ -92,42 +92,42 @@ class BatchedScalars:
 def _fits(
     out: Any, shapes: Sequence[tuple[int, ...]], program: LoweredScalars, rows: Sequence[Points]
 ) -> bool:
-    """Return whether the one result can be written into an array, whatever becomes of the call."""
+    """Return whether the one result can be written directly into an array."""
     if type(out) is not np.ndarray or len(shapes) != 1 or program.has_guard:
         return False
-    is_alike = out.shape == shapes[0] and out.dtype == program.dtype
+    has_same_type = out.shape == shapes[0] and out.dtype == program.dtype
     flags = out.flags
-    if not (is_alike and flags.c_contiguous and flags.writeable and flags.aligned):
+    if not (has_same_type and flags.c_contiguous and flags.writeable and flags.aligned):
         return False
     return not any(np.may_share_memory(out, x) for x in rows)
 
 
-def _by_numpy(many: BatchedScalars, inputs: Sequence[Points], outputs: list[Points]) -> None:
-    many.by_vector(inputs, outputs)
+def _by_numpy(batched: BatchedScalars, inputs: Sequence[Points], outputs: list[Points]) -> None:
+    batched.by_vector(inputs, outputs)
 
 
-def _by_python(many: BatchedScalars, inputs: Sequence[Points], outputs: list[Points]) -> None:
-    work, numpy_work = many.by_python
+def _by_python(batched: BatchedScalars, inputs: Sequence[Points], outputs: list[Points]) -> None:
+    run_python, run_numpy = batched.by_python
     rows = [x.tolist() for x in inputs]
     for k in range(len(outputs[0])):
         try:
-            found = work(*[row[k] for row in rows])
+            found = run_python(*[row[k] for row in rows])
         except (ArithmeticError, ValueError):
-            found = numpy_work(*[x[k] for x in inputs])
+            found = run_numpy(*[x[k] for x in inputs])
         for array, numbers in zip(outputs, found, strict=True):
             array[k] = numbers
 
 
-def _by_numba(many: BatchedScalars, inputs: Sequence[Points], outputs: list[Points]) -> None:
+def _by_numba(batched: BatchedScalars, inputs: Sequence[Points], outputs: list[Points]) -> None:
     """Run compiled code, in several threads where there are many points."""
-    run, count = many.by_machine, len(outputs[0])
-    threads = int(count * len(many.program.ssa.instructions) / SHARE)
+    run, count = batched.by_numba, len(outputs[0])
+    threads = int(count * len(batched.program.ssa.instructions) / _MIN_OPERATIONS_PER_THREAD)
     if threads > 1:
         threads = min(_processors(), threads)
     try:
         _in_threads(run, [*inputs, *outputs], count, threads)
     except TypeError:  # rows that all points share, or that are not aligned
-        _in_threads(run, [*map(plain, inputs), *outputs], count, threads)
+        _in_threads(run, [*map(contiguous, inputs), *outputs], count, threads)
 
 
 def _in_threads(run: Callable[..., None], arrays: list[Points], count: int, threads: int) -> None:

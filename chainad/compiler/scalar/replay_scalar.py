@@ -1,4 +1,4 @@
-"""Replaying a scalar program: at one point, from the arguments of a call to value and Jacobian."""
+"""Replays scalar programs at one point: from the arguments of a call to value and Jacobian."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Nested = Callable[[Sequence[Any]], Any]
 BACKENDS = ("auto", "numpy", "python", "numba")
 
 
-def single(
+def replay_by_scalars(
     recording: Recording,
     program: LoweredScalars,
     backend: str,
@@ -51,11 +51,11 @@ def single(
     NotScalarError
         If the backend lacks a function or a dtype.
     """
-    refuse(program, backend)
+    check_supported(program, backend)
     names = Names()
     names.objects |= {"np": np, "array": np.array, "float64": np.float64, "empty": np.empty}
     names.objects |= {"nested": nested, "MISS": MISS}
-    write = _by_python if backend == "python" else _by_machine
+    write = _by_python if backend == "python" else _by_numba
     text, lines, arrays = write(recording, program, names)
     n_values = len(scalars) if program.has_value else 0
     values = [
@@ -77,15 +77,15 @@ def single(
 def _by_python(
     recording: Recording, program: LoweredScalars, names: Names
 ) -> tuple[str, list[str], list[str]]:
-    """Return what Python runs, lines that call it, and how its results are spelled as arrays."""
+    """Return Python source, lines that call it, and the expressions of its results as arrays."""
     ssa = program.ssa
     text = python.source(ssa)
     names.objects["work"] = python.load(text)
     names.objects["by_numpy"] = by_numpy(ssa)
     results = "".join(f"y{k}, " for k in range(len(ssa.outputs)))
-    lists = ", ".join(_as_list(program, k) for k in program.flows)
-    rows = ", ".join(f"v{k}" for k in program.flows)
-    lines = taking(recording, names)
+    lists = ", ".join(_as_list(program, k) for k in program.arguments)
+    rows = ", ".join(f"v{k}" for k in program.arguments)
+    lines = bind_arguments(recording, names)
     lines += [
         "try:",
         f"    ({results}) = work({lists})",
@@ -101,31 +101,31 @@ def _by_python(
     return text, lines, arrays
 
 
-def _by_machine(
+def _by_numba(
     recording: Recording, program: LoweredScalars, names: Names
 ) -> tuple[str, list[str], list[str]]:
-    """Return machine code, lines that call it, and how its results are spelled as arrays."""
-    shapes = [flow.shape for flow in program.flows.values()]
+    """Return numba source, lines that call it, and the expressions of its results as arrays."""
+    shapes = [argument.shape for argument in program.arguments.values()]
     text = numba.source_at_point(program.ssa, shapes, program.shapes)
     names.objects["work"] = numba.load(text).run
-    names.objects["plain"] = plain
+    names.objects["contiguous"] = contiguous
     results = [f"y{k}" for k in range(len(program.shapes))]
-    taken, copied = (
-        ", ".join([*(_as_row(program, k, is_copied) for k in program.flows), *results])
+    direct_arguments, copied_arguments = (
+        ", ".join([*(_as_array(program, k, is_copied) for k in program.arguments), *results])
         for is_copied in (False, True)
     )
-    # Machine code refuses arrays of other dtypes and layouts: only then it is asked which ones.
-    lines = taking(recording, names, is_brief=True)
+    # Machine code raises for arrays of other dtypes and layouts: only then these are checked.
+    lines = bind_arguments(recording, names, is_brief=True)
     lines += [
         f"{y} = empty({shape or 1})" for y, shape in zip(results, program.shapes, strict=True)
     ]
-    again = argument_checks(*recording.arguments, names.constant)
+    rechecks = argument_checks(*recording.arguments, names.constant)
     lines += [
         "try:",
-        f"    holds = work({taken})",
+        f"    holds = work({direct_arguments})",
         "except TypeError:",
-        *(f"    {line}" for line in again),
-        f"    holds = work({copied})  # of what is not aligned",
+        *(f"    {line}" for line in rechecks),
+        f"    holds = work({copied_arguments})  # of what is not aligned",
     ]
     if program.has_guard:
         lines += ["if not holds:", "    return MISS"]
@@ -135,38 +135,38 @@ def _by_machine(
     return text, lines, arrays
 
 
-def refuse(program: LoweredScalars, backend: str) -> None:
-    """Raise NotScalarError for what a backend of single numbers lacks."""
+def check_supported(program: LoweredScalars, backend: str) -> None:
+    """Raise NotScalarError for functions and dtypes that a scalar backend lacks."""
     if backend == "numba":
         numba.check_installed()
     absent = (numba if backend == "numba" else python).unsupported(program.ssa)
     if absent:
-        raise NotScalarError(f"no spelling of {', '.join(absent)}")
+        raise NotScalarError(f"no scalar form of {', '.join(absent)}")
     if program.dtype != np.float64:
-        raise NotScalarError(f"the numbers are {program.dtype}")
+        raise NotScalarError(f"the arrays are {program.dtype}")
 
 
-def taking(
+def bind_arguments(
     recording: Recording, names: Names, holds_constants: bool = True, is_brief: bool = False
 ) -> list[str]:
-    """Return lines that find the arguments that flow, or give up where the call is another one.
+    """Return lines that bind the data arguments, or return MISS for a call that was not recorded.
 
-    The numbers of arrays from elsewhere are part of a scalar program (`holds_constants`), so they
-    must be the same. With `is_brief`, machine code looks at dtypes and layouts.
+    The entries of captured arrays are constants of a scalar program (`holds_constants`), so they
+    must be the same. With `is_brief`, dtypes and layouts are left to machine code to check.
     """
     names.objects |= {"ndarray": np.ndarray, "MISS": MISS}
     lines = argument_checks(*recording.arguments, names.constant, is_brief)
-    held = [(each.array, each.entries) for each in recording.statics]
+    captured = [(each.array, each.entries) for each in recording.statics]
     if holds_constants:
-        held += [(x, x) for x in recording.constants.values()]
-    for array, numbers in held:
+        captured += [(x, x) for x in recording.constants.values()]
+    for array, numbers in captured:
         known = names.constant(numbers.tobytes())
         lines += [f"if {names.constant(array)}.tobytes() != {known}:", "    return MISS"]
     return lines
 
 
 def by_numpy(ssa: ScalarProgram) -> Callable[..., tuple[Any, ...]]:
-    """Return what computes one point by NumPy: infinity and nan are what they are there."""
+    """Return what computes one point by NumPy, with its infinities and nans."""
     run = vector.build(ssa, np.dtype(float))
     sizes = [len(output) for output in ssa.outputs]
 
@@ -178,20 +178,20 @@ def by_numpy(ssa: ScalarProgram) -> Callable[..., tuple[Any, ...]]:
     return compute
 
 
-def plain(row: Any) -> Any:
-    """Return a copy of numbers that compiled code can read."""
+def contiguous(row: Any) -> Any:
+    """Return a copy of an array that compiled code can read."""
     return np.array(row, float, order="C")
 
 
 def _as_list(program: LoweredScalars, number: int) -> str:
-    shape = program.flows[number].shape
+    shape = program.arguments[number].shape
     if not shape:
         return f"(float(v{number}),)"
     return f"v{number}.tolist()" if len(shape) == 1 else f"v{number}.ravel().tolist()"
 
 
-def _as_row(program: LoweredScalars, number: int, is_copied: bool) -> str:
-    flow = program.flows[number]
-    if not flow.shape:
+def _as_array(program: LoweredScalars, number: int, is_copied: bool) -> str:
+    argument = program.arguments[number]
+    if not argument.shape:
         return f"float(v{number})"
-    return f"v{number}" if flow.is_c and not is_copied else f"plain(v{number})"
+    return f"v{number}" if argument.is_c_contiguous and not is_copied else f"contiguous(v{number})"

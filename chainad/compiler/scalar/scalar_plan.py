@@ -1,7 +1,7 @@
-"""The plan of a scalar program: its order on the graph of single numbers, to be read as any other.
+"""The plan of a scalar program: its elimination order on the graph of scalars.
 
-The program does what the plan says, and less: products that several entries have in common are made
-once, and sums and products of constants not at all.
+The program does what the plan says, and less: common subexpressions are computed once, and sums and
+products of constants not at all.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from chainad.structure import arrange, dense
 from chainad.structure.structure import Structure
 
 
-def plan_of(graph: ScalarGraph, orders: Sequence[tuple[str, Sequence[Vertex]]]) -> Plan:
-    """Return the plan of the first order, the others beside it."""
+def scalar_plan(graph: ScalarGraph, orders: Sequence[tuple[str, Sequence[Vertex]]]) -> Plan:
+    """Return the plan of the first order, with the others as alternatives."""
     chosen, order = orders[0]
     linear, number = _linear(graph, order)
     costs = {name: cost(linear, [number[v] for v in each]) for name, each in orders}
     plan = follow(linear, [number[v] for v in order])
-    offers = [
+    alternatives = [
         Alternative(name, offer.multiplications, offer.additions, offer.amount)
         for name, offer in sorted(costs.items(), key=lambda item: item[1])
     ]
-    return replace(plan, alternatives=tuple(offers), planner=chosen)
+    return replace(plan, alternatives=tuple(alternatives), planner=chosen)
 
 
 def _linear(graph: ScalarGraph, order: Sequence[Vertex]) -> tuple[LinearGraph, dict[Vertex, int]]:
@@ -51,7 +51,7 @@ def _linear(graph: ScalarGraph, order: Sequence[Vertex]) -> tuple[LinearGraph, d
 
 
 def _structure(dag: ExpressionDAG, local: NodeId) -> Structure:
-    """Return the structure of a local derivative: a constant, or one number."""
+    """Return the structure of a local derivative: a constant, or a scalar."""
     if dag.is_constant(local):
         return arrange([], [], {}, scale=dag.values[local]).structure
     return dense((), ())

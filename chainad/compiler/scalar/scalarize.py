@@ -1,8 +1,8 @@
-"""From a recording to a graph of scalars: a node for every value, a number on every edge.
+"""Scalarizes recordings: the computational graph of their scalars, with local derivatives.
 
-The recorded calls run again, on symbols; so do the formulas of the local Jacobians. An entry of an
-array is a vertex, and equal entries are one vertex, so that common subexpressions are merged before
-anything is planned, and what only moves numbers disappears.
+The recorded calls run again, on symbolic arrays; so do the formulas of the local Jacobians. Every
+entry of an array is a vertex, and equal entries are one vertex: common subexpressions are gone
+before anything is planned, and so are functions that only move entries.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ from chainad.structure import Ops
 from chainad.structure.linear_operators import RunningSum
 from chainad.structure.structure import Structure
 
-# Beyond so many numbers, operations on whole arrays are the better form.
-MANY = 20_000
+# For more, operations on whole arrays are the better form.
+MAX_SCALARS = 20_000
 
 Vertex = int
 
 
 @dataclass(frozen=True)
 class ScalarGraph:
-    """Values and local Jacobians of single numbers.
+    """The computational graph of a function's scalars: their values and local derivatives.
 
     Attributes
     ----------
     dag : ExpressionDAG
-        The operations, as far as they are written down.
+        The expressions of all values and local derivatives.
     variables : tuple of int
-        How many numbers each of the arguments that flow as data has.
+        The size of every data argument.
     inputs, outputs : tuple of int
-        Vertices: the entries of all arguments to differentiate by, and of all outputs, one after
-        the other. An output is a vertex of its own, with no edge out of it.
+        Vertices: the entries of all arguments to differentiate by, and of all outputs, in order. An
+        output is a vertex of its own, with no edge out of it.
     values : tuple of tuples of int
-        For every output, the nodes of its numbers.
+        The nodes of every output.
     guard : int
-        The node that tells whether everything read off values is as it was.
+        The node that tells whether every guard holds: all that was concretized is as it was.
     edges : tuple of (int, int, int)
-        Tail, head and node of the local derivative; parallel edges add up. Tails ascend before
-        heads: the numbers of vertices are in topological order.
+        Tail, head and node of the local derivative; parallel edges add up. Vertices are numbered in
+        topological order.
     """
 
     dag: ExpressionDAG
@@ -64,9 +64,12 @@ class ScalarGraph:
 
 
 def scalar_graph(
-    recording: Recording, linearized: Linearized, nodes: Sequence[Any], most: float = inf
+    recording: Recording,
+    linearized: Linearized,
+    nodes: Sequence[Any],
+    max_operations: float = inf,
 ) -> ScalarGraph:
-    """Write a recording down as operations on single numbers.
+    """Return the computational graph of the scalars of a recording.
 
     Parameters
     ----------
@@ -75,23 +78,23 @@ def scalar_graph(
         The graph of the recorded function.
     nodes : sequence
         For every call of that function, the `Ref` of its value, or the value itself.
-    most : int, optional
-        How many operations the values and the local Jacobians may take.
+    max_operations : int, optional
+        Limits the values and the local Jacobians.
 
     Raises
     ------
     NotScalarError
-        If it is too large for that, or calls what cannot be written so.
+        If it is too large for that, or calls a function that has no scalar form.
     """
     dag = ExpressionDAG()
-    flows = flowing(recording)
-    _check(recording, flows)
-    values = _rerun(recording, flows, dag, most)
+    arguments = data_arguments(recording)
+    _check(recording, arguments)
+    values = _symbolic_values(recording, arguments, dag, max_operations)
     vertices = _Vertices(linearized, [_looked_up(values, node) for node in nodes])
     edges = []
-    everything = zip(linearized.graph.edges, linearized.recipes, recording.slots, strict=True)
-    for edge, recipe, slot in everything:
-        if recipe.formula is not None and slot is None:  # it leads nowhere
+    edges_with_slots = zip(linearized.graph.edges, linearized.recipes, recording.slots, strict=True)
+    for edge, recipe, slot in edges_with_slots:
+        if recipe.formula is not None and slot is None:  # no output depends on it
             continue
         heads, tails = vertices.of(edge.head), vertices.of(edge.tail)
         array = _looked_up(values, slot)
@@ -99,11 +102,11 @@ def scalar_graph(
             head, tail = heads[row], tails[col]
             if vertices.owner[head] == (edge.head, row) and head != tail:
                 edges.append((tail, head, number))
-        dag.check(most)
+        dag.check(max_operations)
     graph = linearized.graph
     return ScalarGraph(
         dag,
-        tuple(int(np.prod(flow.shape, dtype=int)) for flow in flows.values()),
+        tuple(int(np.prod(argument.shape, dtype=int)) for argument in arguments.values()),
         tuple(v for k in graph.inputs for v in vertices.of(k)),
         tuple(v for k in graph.outputs for v in vertices.of(k)),
         tuple(_numbers(dag, _looked_up(values, ref)) for ref in recording.values),
@@ -113,23 +116,25 @@ def scalar_graph(
 
 
 @dataclass(frozen=True)
-class Flow:
-    """An argument that flows as data."""
+class DataArgument:
+    """An argument, or an array inside one, whose values are read at every call."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    is_c: bool
+    is_c_contiguous: bool
 
 
-def flowing(recording: Recording) -> dict[int, Flow]:
-    """Return the arguments that flow as data, by number."""
-    found: dict[int, Flow] = {}
+def data_arguments(recording: Recording) -> dict[int, DataArgument]:
+    """Return the data arguments of a recording, by number."""
+    found: dict[int, DataArgument] = {}
 
     def visit(argument: ArgumentSpec) -> None:
         if isinstance(argument, ArraySpec):
-            found[argument.number] = Flow(argument.shape, argument.dtype, argument.is_c_contiguous)
+            found[argument.number] = DataArgument(
+                argument.shape, argument.dtype, argument.is_c_contiguous
+            )
         elif isinstance(argument, ScalarSpec):
-            found[argument.number] = Flow((), np.dtype(argument.kind), True)
+            found[argument.number] = DataArgument((), np.dtype(argument.kind), True)
         elif isinstance(argument, ContainerSpec):
             for _, item in argument.items:
                 visit(item)
@@ -139,42 +144,45 @@ def flowing(recording: Recording) -> dict[int, Flow]:
     return dict(sorted(found.items()))
 
 
-def _check(recording: Recording, flows: Mapping[int, Flow]) -> None:
-    """Refuse numbers of several kinds, and more of them than make sense one by one."""
-    dtypes = {flow.dtype for flow in flows.values()}
+def _check(recording: Recording, arguments: Mapping[int, DataArgument]) -> None:
+    """Raise NotScalarError for scalars of several dtypes, and for too many of them."""
+    dtypes = {argument.dtype for argument in arguments.values()}
     dtypes |= {step.dtype for step in recording.calls if step.dtype and step.dtype.kind in "fc"}
     if len(dtypes) != 1 or next(iter(dtypes)).kind != "f":
-        raise NotScalarError("the numbers are of several dtypes")
+        raise NotScalarError("the arrays are of several dtypes")
     total = sum(int(np.prod(step.shape, dtype=int)) for step in recording.calls)
-    if total > MANY:
-        raise NotScalarError(f"there are more than {MANY} numbers")
+    if total > MAX_SCALARS:
+        raise NotScalarError(f"there are more than {MAX_SCALARS} scalars")
 
 
-def _rerun(
-    recording: Recording, flows: Mapping[int, Flow], dag: ExpressionDAG, most: float
+def _symbolic_values(
+    recording: Recording,
+    arguments: Mapping[int, DataArgument],
+    dag: ExpressionDAG,
+    max_operations: float,
 ) -> dict[int, Any]:
-    """Return the value of every call as symbols, or as it is where it depends on no argument."""
+    """Return the value of every call: a symbolic array, or a constant."""
     values: dict[int, Any] = dict(recording.constants)
     count = 0
-    for number, flow in flows.items():
-        size = int(np.prod(flow.shape, dtype=int))
+    for number, argument in arguments.items():
+        size = int(np.prod(argument.shape, dtype=int))
         data = np.empty(size, object)
         data[:] = [dag.variable(count + n) for n in range(size)]
         count += size
-        values[number] = SymbolicArray(dag, data.reshape(flow.shape), flow.dtype)
+        values[number] = SymbolicArray(dag, data.reshape(argument.shape), argument.dtype)
     with np.errstate(all="ignore"):
         for step in recording.calls:
             dag.shares_reciprocals = step.number >= recording.first_formula
             values[step.number] = _called(step, values)
             if np.shape(values[step.number]) != step.shape:
                 raise NotScalarError(f"the shape of {step.function.__name__} depends on numbers")
-            dag.check(most)
+            dag.check(max_operations)
     return values
 
 
 def _called(step: RecordedCall, values: Mapping[int, Any]) -> Any:
     function = step.function
-    args, kwargs = filled(step.args, values), filled(step.kwargs, values)
+    args, kwargs = substitute(step.args, values), substitute(step.kwargs, values)
     if isinstance(function, np.ufunc) and function.signature is None and function not in UFUNCS:
         raise NotScalarError(f"np.{function.__name__}")
     if function is gradient_stopped and isinstance(args[0], SymbolicArray):
@@ -186,15 +194,15 @@ def _looked_up(values: Mapping[int, Any], value: Any) -> Any:
     return values[value.number] if isinstance(value, Ref) else value
 
 
-def filled(value: Any, values: Mapping[int, Any]) -> Any:
-    """Put values into the places of their `Ref`."""
+def substitute(value: Any, values: Mapping[int, Any]) -> Any:
+    """Replace every `Ref` in (nested) arguments by its value."""
     if isinstance(value, Ref):
         return values[value.number]
     if isinstance(value, (list, tuple)):
-        items = [filled(item, values) for item in value]
+        items = [substitute(item, values) for item in value]
         return items if isinstance(value, list) else tuple(items)
     if isinstance(value, Mapping):
-        return {k: filled(item, values) for k, item in value.items()}
+        return {k: substitute(item, values) for k, item in value.items()}
     if isinstance(value, slice) and any(
         isinstance(x, Ref) for x in (value.start, value.stop, value.step)
     ):
@@ -222,7 +230,7 @@ def _guard(dag: ExpressionDAG, guards: Sequence[Guard], values: Mapping[int, Any
 
 
 def _is_same(dag: ExpressionDAG, number: NodeId, wanted: Any, as_truth: bool) -> NodeId:
-    """Return the node that tells whether a number is what it was; nan is nan, 0.0 is not -0.0."""
+    """Return the node that tells whether a value is the same: nan is nan, 0.0 is not -0.0."""
     if as_truth and not dag.is_boolean(number):
         number = dag.apply(np.not_equal, number, dag.constant(0.0))
     if dag.is_boolean(number):
@@ -239,10 +247,10 @@ def _is_same(dag: ExpressionDAG, number: NodeId, wanted: Any, as_truth: bool) ->
 
 
 class _Vertices:
-    """The scalar vertices behind the vertices of a linear graph.
+    """The scalar vertices of the arrays that are the vertices of a linear graph.
 
-    Entries with the same node are one vertex; `owner` names the array and the place that it was
-    first in, and whose edges count.
+    Entries with the same node are one vertex; `owner` is the array and the position where it is
+    first, whose edges are taken.
     """
 
     def __init__(self, linearized: Linearized, values: list[Any]) -> None:
@@ -275,29 +283,29 @@ class _Vertices:
 def _entries(
     dag: ExpressionDAG, structure: Structure, ops: Ops, array: Any
 ) -> list[tuple[int, int, NodeId]]:
-    """Return row, column and number of every entry of a local Jacobian."""
+    """Return row, column and node of every entry of a local Jacobian."""
     rows, cols = structure.entries()
     if structure.scale is not None:
         numbers = [dag.constant(structure.scale)] * rows.size
         return list(zip(rows.tolist(), cols.tolist(), numbers, strict=True))
-    is_triangle = isinstance(array, RunningSum)
+    is_running_sum = isinstance(array, RunningSum)
     if structure.action is not None:
-        if not is_triangle:
+        if not is_running_sum:
             raise NotScalarError("an operator has no entries")
         array = array.materialize()
-    kept = _arranged(ops, array)
+    stored = _stored_array(ops, array)
     shape = tuple(n if x in structure.stored else 1 for x, n in enumerate(structure.sizes))
-    data = kept.data if isinstance(kept, SymbolicArray) else as_objects(dag, kept)
-    spread = np.broadcast_to(data.reshape(shape), structure.sizes).ravel().tolist()
+    data = stored.data if isinstance(stored, SymbolicArray) else as_objects(dag, stored)
+    entries = np.broadcast_to(data.reshape(shape), structure.sizes).ravel().tolist()
     return [
         (row, col, x.node)
-        for row, col, x in zip(rows.tolist(), cols.tolist(), spread, strict=True)
-        if not (is_triangle and dag.values[x.node] == 0)
+        for row, col, x in zip(rows.tolist(), cols.tolist(), entries, strict=True)
+        if not (is_running_sum and dag.values[x.node] == 0)
     ]
 
 
-def _arranged(ops: Ops, array: Any) -> Any:
-    """Bring the array of a rule into the form that is kept."""
+def _stored_array(ops: Ops, array: Any) -> Any:
+    """Bring the array of a rule into the layout that is stored."""
     if not ops:
         return array
     steps = tuple(Instruction(op, (k,), k + 1) for k, op in enumerate(ops))

@@ -1,8 +1,7 @@
 """Symbolic arrays: duck arrays of scalar expressions, on which recorded calls run unchanged.
 
 Elementwise functions make a node per entry. Functions that move, add and multiply entries run on
-object arrays of expressions, by NumPy's own loops. Whatever else is asked for raises
-NotScalarError.
+object arrays of expressions, by NumPy's own loops. Any other function raises NotScalarError.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ Objects = Any  # an object array of expressions
 
 
 class SymbolicArray:
-    """An array of expressions; `dtype` is that of the numbers they stand for."""
+    """An array of expressions; `dtype` is that of the scalars they stand for."""
 
     __slots__ = ("dag", "data", "dtype")
 
@@ -59,21 +58,21 @@ class SymbolicArray:
     def __array_function__(
         self, func: Function, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        if func in _FACTS:
+        if func in _SHAPE_FUNCTIONS:
             return func(self._objects_in(args[0]), *args[1:], **kwargs)
         if func is np.where and len(args) == 1:
             raise NotScalarError("the places where a condition holds depend on numbers")
         if func in ELEMENTWISE and not kwargs:
             return self._elementwise(func, args)
-        if func in _OWN:
-            return self._wrap(_OWN[func](self.dag, *self._objects_in(args), **kwargs))
-        if func in PLAIN:
+        if func in _TRANSLATED:
+            return self._wrap(_TRANSLATED[func](self.dag, *self._objects_in(args), **kwargs))
+        if func in _ON_OBJECTS:
             named = {k: v for k, v in kwargs.items() if k != "dtype"}
             return self._wrap(func(*self._objects_in(args), **self._objects_in(named)))
         raise NotScalarError(getattr(func, "__name__", str(func)))
 
     def _logical(self, ufunc: np.ufunc, inputs: tuple[Any, ...]) -> np.ufunc:
-        """Return & and | of truths by the names that they have as logic."""
+        """Return the logical function that a bitwise one of booleans is."""
         if ufunc not in _BITWISE:
             return ufunc
         kinds = [np.dtype(getattr(x, "dtype", type(x))).kind for x in inputs]
@@ -106,7 +105,7 @@ class SymbolicArray:
         return as_objects(self.dag, value)
 
     def _objects_in(self, value: Any) -> Any:
-        """Replace the symbols inside (nested) arguments by object arrays."""
+        """Replace the symbolic arrays in (nested) arguments by object arrays."""
         if isinstance(value, SymbolicArray):
             return value.data
         if isinstance(value, (list, tuple)):
@@ -116,7 +115,7 @@ class SymbolicArray:
         return value
 
     def _wrap(self, found: Any) -> SymbolicArray:
-        return symbols(self.dag, found, self.dtype)
+        return symbolic_array(self.dag, found, self.dtype)
 
     # ------------------------------------------------------------ as an array
 
@@ -178,8 +177,8 @@ class SymbolicArray:
         return SymbolicArray(dag, _filled(numbers, self.shape), dtype)
 
 
-def symbols(dag: ExpressionDAG, found: Any, dtype: np.dtype[Any]) -> SymbolicArray:
-    """Return what a function made of object arrays, told by its nodes whether it is of truths."""
+def symbolic_array(dag: ExpressionDAG, found: Any, dtype: np.dtype[Any]) -> SymbolicArray:
+    """Return the symbolic array of an object array, of booleans if its nodes are."""
     data = as_objects(dag, found)
     items = data.ravel().tolist()
     if items and all(dag.is_boolean(x.node) for x in items):
@@ -239,8 +238,8 @@ _BITWISE: dict[np.ufunc, np.ufunc] = {
     np.invert: np.logical_not,
 }
 
-# Functions that ask for shapes.
-_FACTS: set[Function] = {np.shape, np.ndim, np.size}
+# Functions of shapes alone.
+_SHAPE_FUNCTIONS: set[Function] = {np.shape, np.ndim, np.size}
 
 # Elementwise functions that are no ufuncs.
 ELEMENTWISE: set[Function] = {
@@ -257,7 +256,7 @@ _MOVING: set[Function] = {
     np.column_stack, np.concatenate, np.linalg.diagonal, np.linalg.matrix_transpose, np.ravel,
     np.lib.stride_tricks.sliding_window_view, np.copy, getitem, set_items,
 }  # fmt: skip
-PLAIN: set[Function] = _MOVING | {
+_ON_OBJECTS: set[Function] = _MOVING | {
     np.sum, np.prod, np.cumsum, np.dot, np.inner, np.outer, np.tensordot, np.einsum, np.vdot,
     np.kron, np.diff,
 }  # fmt: skip
@@ -275,21 +274,21 @@ _PRODUCTS: dict[Function, Callable[..., Objects]] = {
 }
 
 
-def _absent(dag: ExpressionDAG, shape: tuple[int, ...]) -> Objects:
+def _zeros(dag: ExpressionDAG, shape: tuple[int, ...]) -> Objects:
     found = np.empty(shape, object)
     found.fill(dag.expression(STRUCTURAL_ZERO))
     return found
 
 
 def _place(dag: ExpressionDAG, x: Objects, axis: int, where: Any, size: int) -> Objects:
-    found = _absent(dag, (*x.shape[:axis], size, *x.shape[axis + 1 :]))
+    found = _zeros(dag, (*x.shape[:axis], size, *x.shape[axis + 1 :]))
     found[(slice(None),) * axis + (primitives.indexer_of(where),)] = x
     return found
 
 
 def _segment_sum(dag: ExpressionDAG, x: Objects, axis: int, segments: Any, size: int) -> Objects:
     front = np.moveaxis(x, axis, 0)
-    found = _absent(dag, (size, *front.shape[1:]))
+    found = _zeros(dag, (size, *front.shape[1:]))
     for k, segment in enumerate(as_array(segments)):
         found[segment] = found[segment] + front[k]
     return np.moveaxis(found, 0, axis)
@@ -299,7 +298,7 @@ def _sparse_dot(
     dag: ExpressionDAG, values: Any, rows: Any, cols: Any, size: int, x: Any
 ) -> Objects:
     values, x = as_objects(dag, values), as_objects(dag, x)
-    found = _absent(dag, (size, x.shape[1]))
+    found = _zeros(dag, (size, x.shape[1]))
     for value, row, col in zip(values, as_array(rows), as_array(cols), strict=True):
         found[row] = found[row] + value * x[col]
     return found
@@ -361,7 +360,7 @@ def _extreme(function: np.ufunc) -> Callable[..., Objects]:
     return extreme
 
 
-_OWN: dict[Function, Callable[..., Objects]] = {
+_TRANSLATED: dict[Function, Callable[..., Objects]] = {
     primitives.place: _place,
     primitives.segment_sum: _segment_sum,
     primitives.sparse_dot: _sparse_dot,
@@ -377,5 +376,5 @@ _OWN: dict[Function, Callable[..., Objects]] = {
     np.all: _extreme(np.logical_and),
 }
 
-# Ufuncs whose rows the tables of rules have: only these are known to be elementwise.
+# Ufuncs that have a rule: only these are known to be elementwise.
 UFUNCS: set[Function] = {*_BITWISE, *(f for f in (*RULES, *CONSTANT) if isinstance(f, np.ufunc))}
