@@ -1,4 +1,4 @@
-"""Running a chunked plan: a program per block, each block written into the result when made."""
+"""Chunked programs: one for every chunk of a plan, which writes its block into the result."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ from chainad.structure.results import DenseForm
 class ChunkedPrograms:
     """The programs of a chunked plan; called with the slots of the whole graph, it runs them.
 
-    Numbers are written into arrays that are there from the start, so that only one block of them
-    is alive beside these.
+    Blocks are written into preallocated arrays, so that only one block is alive alongside these.
 
     Attributes
     ----------
     plan : ChunkedPlan
     programs : tuple
-        Every block, what it is lowered to, and what runs that.
+        Every part of the plan, what it is lowered to, and what runs that.
     forms : tuple of DenseForm or None
         The form of every result, outputs first; None stands for a zero one.
     """
@@ -49,27 +48,27 @@ class ChunkedPrograms:
 
     def __call__(self, slots: Sequence[Any]) -> tuple[Any, ...]:
         """Return the dense results that are not zero."""
-        results = [None if form is None else _Result(form.shape) for form in self.forms]
+        results = [None if form is None else _ChunkedResult(form.shape) for form in self.forms]
         for chunk, lowered, runner in self.programs:
             arrays = iter(runner([*(slots[k] for k in chunk.slots), None]))
             for k, form in enumerate(lowered.forms):
-                number = _result(self.plan, chunk, k)
+                number = _result_of(self.plan, chunk, k)
                 result = results[number]
                 if form is not None:
                     assert result is not None
-                    result.take(_axis(self.plan, chunk, number), chunk, next(arrays))
+                    result.write(_axis(self.plan, chunk, number), chunk, next(arrays))
         return tuple(result.array for result in results if result is not None)
 
 
-class _Result:
-    """One result while its blocks come in."""
+class _ChunkedResult:
+    """One result while its blocks are computed."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape
         self.array: Any = None
 
-    def take(self, axis: int | None, chunk: Chunk, block: Any) -> None:
-        """Put a block in its place along `axis`, or, where that is None, take it as a whole."""
+    def write(self, axis: int | None, chunk: Chunk, block: Any) -> None:
+        """Write a block at its positions along `axis`, or, if that is None, take it as a whole."""
         where = range(chunk.start, chunk.stop)
         if isinstance(block, (np.ndarray, np.generic)):
             if self.array is None:
@@ -78,7 +77,7 @@ class _Result:
                 key = () if axis is None else (slice(None),) * axis + (indexer_of(where),)
                 self.array[key] = block
                 return
-        # Traced, for a Jacobian that is differentiated again: nothing can be written into.
+        # Traced, for a Jacobian that is differentiated again: there is no writing in place.
         placed = block if axis is None else place(block, axis, where, self.shape[axis])
         self.array = placed if self.array is None else self.array + placed
 
@@ -94,14 +93,14 @@ def compile_chunks(plan: ChunkedPlan, arrangements: Sequence[Ops]) -> ChunkedPro
         programs.append((chunk, lowered, build(lowered.program)))
         for k, form in enumerate(lowered.forms):
             if form is not None:
-                number = _result(plan, chunk, k)
+                number = _result_of(plan, chunk, k)
                 output, given = ends[number]
                 forms[number] = DenseForm((*shapes[output], *shapes[given]))
     return ChunkedPrograms(plan, tuple(programs), tuple(forms))
 
 
-def _result(plan: ChunkedPlan, chunk: Chunk, number: int) -> int:
-    """Return which result of the whole plan the `number`-th result of a block is part of."""
+def _result_of(plan: ChunkedPlan, chunk: Chunk, number: int) -> int:
+    """Return which result of the whole plan the `number`-th result of a part belongs to."""
     n = len(plan.graph.inputs)
     return number * n + chunk.end if plan.side == "columns" else chunk.end * n + number
 

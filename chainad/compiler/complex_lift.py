@@ -1,7 +1,7 @@
-"""Lifting: from a local Jacobian between complex numbers to one between pairs (re, im).
+"""Lifting: from a local Jacobian between complex values to one between pairs (re, im).
 
-A number p becomes the block [[Re p, -Im p], [Im p, Re p]]; where a rule keeps no numbers, real and
-imaginary part move alike.
+An entry p becomes the block [[Re p, -Im p], [Im p, Re p]]; if a structure stores no entries, it is
+the same for real and imaginary parts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def lift(local: Local, x_is_complex: bool) -> Local:
     re = len(plain.sizes)
     sizes = {**dict(enumerate(plain.sizes)), re: 2, re + 1: 2}
     if plain.scale is not None:
-        # Real and imaginary part move alike; a real x fills the real part only.
+        # The same for real and imaginary parts; a real x affects the real part only.
         last = Axis(2, (re,)) if x_is_complex else Axis(2, (), range(1))
         cols = (*plain.cols, last) if x_is_complex else plain.cols
         used = {k: n for k, n in sizes.items() if k < re + x_is_complex}
@@ -42,13 +42,13 @@ def lift(local: Local, x_is_complex: bool) -> Local:
 
 def _pairs(local: Local, x_is_complex: bool) -> Formula:
     """Return the formula of a lifted local Jacobian."""
-    given = local.formula
-    assert given is not None
-    arrange_numbers = _runner(local.arrangement.ops)
+    rule_formula = local.formula
+    assert rule_formula is not None
+    to_stored_form = _runner(local.arrangement.ops)
     shape = local.arrangement.structure.stored_shape
 
     def formula(*values: Any) -> Any:
-        p = np.reshape(arrange_numbers(given(*values)), shape)
+        p = np.reshape(to_stored_form(rule_formula(*values)), shape)
         re, im = np.real(p), np.imag(p)
         column = np.stack([re, im], -1)
         return np.stack([column, np.stack([-im, re], -1)], -1) if x_is_complex else column
@@ -57,7 +57,7 @@ def _pairs(local: Local, x_is_complex: bool) -> Formula:
 
 
 def _runner(ops: tuple[Op, ...]) -> Callable[[Any], Any]:
-    """Return what applies ops to one array."""
+    """Return a function that applies ops to one array."""
     if not ops:
         return lambda x: x
     steps = tuple(Instruction(op, (k,), k + 1) for k, op in enumerate(ops))

@@ -1,6 +1,6 @@
-"""Products and sums: from what the algebra states to instructions.
+"""Contraction: the instructions of products and sums of structures.
 
-An einsum of two arrays becomes `multiply` where nothing is added up, else one `matmul` over
+An einsum of two arrays becomes `multiply` if nothing is added up, else one `matmul` over
 (batch, rows, inner) and (batch, inner, cols): NumPy's own einsum is several times slower there.
 """
 
@@ -32,7 +32,7 @@ Labels = Sequence[int]
 def emit_product(
     builder: ProgramBuilder, product: Product, left: int | None, right: int | None
 ) -> int | None:
-    """Emit the product of two Jacobians; None if it keeps no numbers."""
+    """Emit the product of two Jacobians; None if its structure stores nothing."""
     if product.structure.scale is not None and not product.after:
         return None
     sparse = _sparse_product(builder, product, left, right)
@@ -44,7 +44,7 @@ def emit_product(
         return builder.apply(product.after, b if a is None else a)
     assert a is not None
     assert b is not None
-    return builder.apply(product.after, contract(builder, product, a, b))
+    return builder.apply(product.after, _contract(builder, product, a, b))
 
 
 def _sparse_product(
@@ -85,7 +85,7 @@ def _sparse_product(
     return None
 
 
-def contract(builder: ProgramBuilder, product: Product, a: int, b: int) -> int:
+def _contract(builder: ProgramBuilder, product: Product, a: int, b: int) -> int:
     """Emit the einsum of a product; return the register of its result."""
     assert product.labels is not None
     left, right, out = product.labels
@@ -98,8 +98,8 @@ def contract(builder: ProgramBuilder, product: Product, a: int, b: int) -> int:
             return builder.emit(Multiply(), a, b)
         return builder.emit(
             Multiply(),
-            _stretch(builder, a, left, out, size),
-            _stretch(builder, b, right, out, size),
+            _align_axes(builder, a, left, out, size),
+            _align_axes(builder, b, right, out, size),
         )
     batch = [x for x in out if x in left and x in right]
     rows = [x for x in out if x not in right]
@@ -153,12 +153,12 @@ def _as_block(
     return builder.emit(Reshape(shape), builder.transpose_to(register, have, want))
 
 
-def _stretch(
+def _align_axes(
     builder: ProgramBuilder, register: int, have: Labels, want: Labels, size: dict[int, int]
 ) -> int:
     """Give an array one axis for every label of `want`, of size 1 where it has none."""
     shape = tuple(size[x] if x in have else 1 for x in want)
-    while shape and shape[0] == 1:  # NumPy adds leading axes by itself
+    while shape and shape[0] == 1:  # NumPy adds leading axes itself
         shape = shape[1:]
     return builder.rearrange(register, have, [x for x in want if x in have], shape, size)
 
@@ -166,7 +166,7 @@ def _stretch(
 def emit_sum(
     builder: ProgramBuilder, total: StructureSum, left: int | None, right: int | None
 ) -> int | None:
-    """Emit the sum of two Jacobians; None if it keeps no numbers."""
+    """Emit the sum of two Jacobians; None if its structure stores nothing."""
     if total.structure.scale is not None:
         return None
     (base, one), (other, two) = (total.left, left), (total.right, right)

@@ -1,4 +1,4 @@
-"""Forms: the instructions that hand out results, dense, sparse or structured."""
+"""Results: the instructions that return a Jacobian as requested: dense, sparse or structured."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ def _dense(
         register = builder.apply(to_dense(terms[0]), registers[numbers[0]])
         assert register is not None
     else:
-        places = tuple(flat_places(term) for term in terms)
-        register = _scattered(builder, terms, [registers[k] for k in numbers], places, prod(shape))
+        positions = tuple(flat_places(term) for term in terms)
+        register = _scattered(
+            builder, terms, [registers[k] for k in numbers], positions, prod(shape)
+        )
         register = builder.emit(Reshape(shape), register)
     return DenseForm(shape), [builder.unaliased(register)]
 
@@ -43,8 +45,8 @@ def _sparse(
         assert register is not None
         register = reassemble(builder, register, size)
     else:
-        held = [registers[k] for k in numbers]
-        register = _scattered(builder, terms, held, layout.places, size, layout.covers)
+        of_terms = [registers[k] for k in numbers]
+        register = _scattered(builder, terms, of_terms, layout.places, size, layout.covers)
     return SparseForm(layout), [builder.unaliased(register)]
 
 
@@ -58,11 +60,11 @@ def _structured(
         found.append(None if register is None else builder.unaliased(register))
     ends = plan.structures[numbers[0]]
     shape = (*ends.row_shape, *ends.col_shape)
-    spelled = tuple(tuple(plan.structures[k] for k in term) for term in terms)
-    return StructuredForm(spelled, shape, len(ends.row_shape)), found
+    structures = tuple(tuple(plan.structures[k] for k in term) for term in terms)
+    return StructuredForm(structures, shape, len(ends.row_shape)), found
 
 
-FORMS: dict[
+EMIT_RESULT: dict[
     str,
     Callable[[ProgramBuilder, Plan, Sequence[int], Registers], tuple[ResultForm, list[int | None]]],
 ] = {"dense": _dense, "sparse": _sparse, "structured": _structured}
@@ -86,7 +88,7 @@ def _scattered(
     builder: ProgramBuilder,
     terms: Sequence[Structure],
     registers: Registers,
-    places: tuple[Positions, ...],
+    positions: tuple[Positions, ...],
     size: int,
     covers: bool = False,
 ) -> int:
@@ -96,4 +98,4 @@ def _scattered(
         vector = builder.apply(to_vector(term), register)
         assert vector is not None
         vectors.append(vector)
-    return assemble(builder, vectors, places, size, covers)
+    return assemble(builder, vectors, positions, size, covers)

@@ -1,4 +1,4 @@
-"""Linearizing: from a recorded graph to a linear graph, a structure on every edge."""
+"""Linearization: from a call graph to a linear graph, with a structure on every edge."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from chainad.rules import complexes, fourier
 from chainad.rules.base import RULES, Composite, Formula, Local, Rule, arguments_in, name_of
 from chainad.structure import Ops, identity
 
-HOLOMORPHIC = complexes.HOLOMORPHIC
+_HOLOMORPHIC = complexes.HOLOMORPHIC
 # Their rules know of real and imaginary parts themselves.
 PAIR_RULES = complexes.PAIR_RULES | fourier.PAIR_RULES
 
 
 class Recipe(NamedTuple):
-    """How the numbers of one local Jacobian are made: a formula on a node's values, then ops.
+    """How the entries of one local Jacobian are computed: a formula on a node's values, then ops.
 
-    Edges without numbers have no formula.
+    Edges that store no entries have no formula.
     """
 
     node: int
@@ -38,9 +38,9 @@ class Recipe(NamedTuple):
 
 @dataclass(frozen=True)
 class Linearized:
-    """A linear graph, and for every edge the recipe of its numbers.
+    """A linear graph, and for every edge the recipe of its entries.
 
-    `nodes` names the call whose value a vertex is, None for a value in between (`Composite`).
+    `nodes` has the call whose value a vertex is, None for an intermediate value (`Composite`).
     """
 
     graph: LinearGraph
@@ -48,15 +48,15 @@ class Linearized:
     nodes: tuple[int | None, ...]
 
 
-# A recorded call, or (with a call's number) the value in between that its rule introduces.
-_Place = int | tuple[str, int]
+# A call, or (with a call's number) the intermediate value that its rule introduces.
+_DraftVertex = int | tuple[str, int]
 
 
 class _Draft(NamedTuple):
-    """An edge between calls, before these are numbered as vertices; `node` is the call it is of."""
+    """An edge between calls, before these are numbered as vertices; `node` is its call."""
 
-    tail: _Place
-    head: _Place
+    tail: _DraftVertex
+    head: _DraftVertex
     local: Local
     node: int
 
@@ -65,8 +65,8 @@ class _Draft(NamedTuple):
 class _Call:
     """The local Jacobians of a call by its operands, given by their numbers.
 
-    With a value in between, of the shape `through`, they are those of that value, and `last` is the
-    one from there to the result.
+    With an intermediate value, of the shape `through`, they are those of that value, and `last` is
+    the one from there to the result.
     """
 
     pieces: tuple[tuple[int, Local], ...]
@@ -79,7 +79,7 @@ def linear_graph(
     origin: Callable[[int], Origin] | None = None,
     where: Callable[[int], str] = lambda number: "",
 ) -> Linearized:
-    """Return the linear graph of a recorded one; what does not lie between input and output goes.
+    """Return the linear graph of a call graph: what is reachable from inputs and reaches outputs.
 
     Parameters
     ----------
@@ -97,12 +97,12 @@ def linear_graph(
     graph = eliminate_common_calls(graph)
     drafts: list[_Draft] = []
     # A complex value is a vertex with a last axis for real and imaginary part.
-    shapes: dict[_Place, tuple[int, ...]] = {
+    shapes: dict[_DraftVertex, tuple[int, ...]] = {
         k: (*n.shape, 2) if n.dtype.kind == "c" else n.shape for k, n in enumerate(graph.nodes)
     }
     for k in sorted(_needed(graph)):
         drafts += _locals(graph, k, where, shapes)
-    return _number(graph, _between(graph, drafts), shapes, origin)
+    return _number(graph, _reachable(graph, drafts), shapes, origin)
 
 
 def _needed(graph: Graph) -> set[int]:
@@ -117,20 +117,22 @@ def _needed(graph: Graph) -> set[int]:
     return needed
 
 
+_MAX_CACHED_CALLS = 4096
+
 # By rule, shape and dtype of the result, and arguments; rule and arguments by identity, so they are
-# kept beside.
-_calls: Cache[tuple[Rule, tuple[Any, ...], _Call]] = Cache(4096)
+# kept alive in the entry.
+_calls: Cache[tuple[Rule, tuple[Any, ...], _Call]] = Cache(_MAX_CACHED_CALLS)
 
 
 def _locals(
     graph: Graph,
     k: int,
     where: Callable[[int], str],
-    shapes: dict[_Place, tuple[int, ...]],
+    shapes: dict[_DraftVertex, tuple[int, ...]],
 ) -> list[_Draft]:
-    """Return the edges of a call; `shapes` is told of a value in between."""
+    """Return the edges of a call; the shape of an intermediate value is added to `shapes`."""
     node = graph.nodes[k]
-    if not any(source is not None for source in node.sources):  # made to be filled, and never was
+    if not any(source is not None for source in node.sources):  # allocated, and never written to
         return []
     try:
         if node.is_alone:
@@ -143,7 +145,7 @@ def _locals(
         raise TraceError(f"{where(k)}{error}") from error
     except (NotImplementedError, TypeError) as error:
         raise TraceError(f"{where(k)}{name_of(node.function)}: {error}") from error
-    head: _Place = k
+    head: _DraftVertex = k
     if call.through is not None:
         head = ("through", k)
         shapes[head] = call.through
@@ -158,7 +160,7 @@ def _locals(
 
 
 def _call(node: Node) -> _Call:
-    """Return the local Jacobians of a call, with formulas that give numbers of its dtype."""
+    """Return the local Jacobians of a call, with formulas that return its dtype."""
     y = Argument(-1, node.shape, node.dtype, True)
     found = RULES[node.function].locals(y, *node.args, **node.kwargs)
     locals_ = found.inner if isinstance(found, Composite) else found
@@ -194,7 +196,7 @@ def _lifted(function: Callable[..., Any], local: Local, y: Argument, x: Argument
     """Return a local Jacobian between complex values as one between their parts."""
     if function in PAIR_RULES:
         return local
-    if function not in HOLOMORPHIC or y.dtype.kind != "c":
+    if function not in _HOLOMORPHIC or y.dtype.kind != "c":
         raise TraceError(
             f"{name_of(function)} of complex numbers is not differentiated; keep real and imaginary"
             " parts separately"
@@ -202,13 +204,13 @@ def _lifted(function: Callable[..., Any], local: Local, y: Argument, x: Argument
     return lift(local, x.dtype.kind == "c")
 
 
-def _between(graph: Graph, drafts: list[_Draft]) -> list[_Draft]:
+def _reachable(graph: Graph, drafts: list[_Draft]) -> list[_Draft]:
     """Keep the edges on paths from an input to an output."""
-    reached: set[_Place] = set(range(graph.n_inputs))
+    reached: set[_DraftVertex] = set(range(graph.n_inputs))
     for draft in drafts:  # heads ascend, so one pass is enough
         if draft.tail in reached:
             reached.add(draft.head)
-    useful: set[_Place] = {k for k in graph.outputs if k is not None}
+    useful: set[_DraftVertex] = {k for k in graph.outputs if k is not None}
     for draft in reversed(drafts):
         if draft.head in useful:
             useful.add(draft.tail)
@@ -218,7 +220,7 @@ def _between(graph: Graph, drafts: list[_Draft]) -> list[_Draft]:
 def _number(
     graph: Graph,
     drafts: list[_Draft],
-    shape_of: dict[_Place, tuple[int, ...]],
+    shape_of: dict[_DraftVertex, tuple[int, ...]],
     origin: Callable[[int], Origin] | None,
 ) -> Linearized:
     """Number the vertices: inputs, calls in order, and a vertex of its own for every output."""
@@ -227,7 +229,7 @@ def _number(
     # A node is its own output vertex if nothing else uses it.
     final = {k for k in graph.outputs if k is not None and k not in tails and k in calls}
     final = {k for k in final if graph.outputs.count(k) == 1}
-    vertex: dict[_Place, int] = {k: k for k in range(graph.n_inputs)}
+    vertex: dict[_DraftVertex, int] = {k: k for k in range(graph.n_inputs)}
     vertex |= {k: graph.n_inputs + n for n, k in enumerate(c for c in calls if c not in final)}
     shapes = [shape_of[k] for k in vertex]
     nodes: list[int | None] = [k if isinstance(k, int) else None for k in vertex]
@@ -262,11 +264,11 @@ def _number(
 
 
 def _in_dtype(formula: Formula | None, dtype: np.dtype[Any]) -> Formula | None:
-    """Make a formula give numbers of the dtype of its node, so that float32 stays float32."""
+    """Make a formula return the dtype of its node, so that float32 stays float32."""
     if formula is None:
         return None
     given = formula
-    real = np.finfo(dtype).dtype  # the parts of complex numbers are real
+    real = np.finfo(dtype).dtype  # the parts of complex values are real
 
     @wraps(given)
     def typed(*values: Any) -> Any:
@@ -284,7 +286,7 @@ def _names(letter: str, count: int) -> list[str]:
 
 
 def evaluate(tape: Tape, recipes: Sequence[Recipe]) -> list[Any]:
-    """Return one slot per recipe: an array or NumPy scalar, or None for an edge without numbers.
+    """Return one slot per recipe: an array or NumPy scalar, or None for an edge without entries.
 
     NaN and infinity propagate silently here: the function itself has warned already.
     """

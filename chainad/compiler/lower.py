@@ -1,4 +1,4 @@
-"""Lowering: from a plan to a program; every choice of an op is made here and in `lowering`."""
+"""Lowering: from a plan to a program; every choice of an op is made here and in the passes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chainad.compiler.contract import emit_product, emit_sum
-from chainad.compiler.emit_results import FORMS
+from chainad.compiler.emit_results import EMIT_RESULT
 from chainad.compiler.passes.batch_last import move_batches_last
 from chainad.compiler.passes.layout import hoist_transposes
 from chainad.compiler.passes.program_builder import ProgramBuilder
@@ -35,9 +35,9 @@ def lower(plan: Plan, arrangements: Sequence[Ops], output: str = "dense") -> Low
     ----------
     plan : Plan
     arrangements : sequence of Ops
-        For every local Jacobian, the ops that bring the array of its rule into the kept form.
+        For every local Jacobian, the ops that bring the array of its rule into the stored form.
     output : str
-        The form of the results: "dense", "sparse" or "structured".
+        The requested form of the results: "dense", "sparse" or "structured".
     """
     edges = plan.graph.edges
     builder = ProgramBuilder(len(edges))
@@ -56,18 +56,18 @@ def lower(plan: Plan, arrangements: Sequence[Ops], output: str = "dense") -> Low
         if not numbers:
             forms.append(None)
             continue
-        form, found = FORMS[output](builder, plan, numbers, registers)
+        form, found = EMIT_RESULT[output](builder, plan, numbers, registers)
         forms.append(form)
         outputs += found
     program = prune(Program(len(edges), tuple(builder.instructions), tuple(outputs)))
-    for improve in (hoist_transposes, move_batches_last):
-        improved, builder = improve(program, builder)
-        program = program if improved is program else prune(improved)
+    for optimise in (hoist_transposes, move_batches_last):
+        optimised, builder = optimise(program, builder)
+        program = program if optimised is program else prune(optimised)
     return Lowered(program, tuple(forms))
 
 
 def _local(builder: ProgramBuilder, structure: Structure, ops: Ops, slot: int) -> int | None:
-    """Bring the array of a rule into the kept form."""
+    """Bring the array of a rule into the form that its structure stores."""
     if structure.scale is not None:
         return None
     register = builder.apply(ops, slot)

@@ -28,20 +28,22 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
+_MAX_SEEDED_PROGRAMS = 16
+
 
 class Sweeps:
     """The programs that map tangents forward and adjoints back between one input and one output.
 
-    They depend on the graph and on how many columns or rows there are, not on numbers.
+    They depend on the graph and on the number of columns or rows, not on entries.
     """
 
     def __init__(
         self, graph: LinearGraph, arrangements: Sequence[Ops], ends: tuple[Vertex, Vertex]
     ) -> None:
         self.ends = ends
-        self.slots, self.graph = _between(graph, *ends)
+        self.slots, self.graph = _subgraph(graph, *ends)
         self.arrangements = [arrangements[k] for k in self.slots]
-        self._programs: Cache[_Seeded] = Cache(16)
+        self._programs: Cache[_Seeded] = Cache(_MAX_SEEDED_PROGRAMS)
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -100,12 +102,12 @@ class _Seeded:
 
     def run(self, slots: Sequence[Any], seed: Array) -> Array:
         results = self.runner([*(slots[k] for k in self.slots), seed.reshape(self.shape)])
-        if not results:  # nothing comes through: no path, no columns, or pieces that never meet
+        if not results:  # the product is zero: no path, no columns, or disjoint index sets
             return np.zeros(self.result, seed.dtype)
         return np.asarray(results[0]).reshape(self.result)
 
 
-def _between(graph: LinearGraph, start: Vertex, end: Vertex) -> tuple[list[int], LinearGraph]:
+def _subgraph(graph: LinearGraph, start: Vertex, end: Vertex) -> tuple[list[int], LinearGraph]:
     """Return the numbers of the edges on paths from `start` to `end`, and the graph of these."""
     reached, useful = {start}, {end}
     order = sorted(range(len(graph.edges)), key=lambda k: graph.edges[k].tail)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import chainad
 from chainad.backends.numpy.build import build
 from chainad.compiler.lower import prune
-from chainad.compiler.passes import batch_last as batches
+from chainad.compiler.passes import batch_last
 from chainad.compiler.passes.batch_last import move_batches_last
 from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir.ops import (
@@ -114,8 +114,8 @@ def test_turned_batches_give_the_same_numbers(rng: Random) -> None:
     owned = tuple(w.unaliased(register[k]) for k in outputs)
     program = prune(Program(len(slots), tuple(w.instructions), owned))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batches, "LONG", N)
-        patch.setattr(batches, "TURN", 0)
+        patch.setattr(batch_last, "MIN_BATCH_SIZE", N)
+        patch.setattr(batch_last, "TURN", 0)
         found = prune(move_batches_last(program, w)[0])
     found.check()
     for run in (build(found), lambda slots: run_program(found, slots)):

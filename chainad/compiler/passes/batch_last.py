@@ -1,8 +1,8 @@
-"""Batches: long batches of small blocks are worked on with the batch as their last axis.
+"""Batch axes: long batches of small blocks are processed with the batch as their last axis.
 
 NumPy calls its inner loop, or BLAS, once for each of the small blocks: that takes ten times as long
 as the arithmetic. With the batch last, a product of blocks is a few sums of products of long
-vectors. Blocks are turned where they come in, and turned back, as views, where they go out.
+vectors. Inputs are transposed by a copy, and results are transposed back.
 """
 
 from __future__ import annotations
@@ -28,51 +28,54 @@ from chainad.ir.ops import (
 from chainad.ir.program import Instruction, Program
 from chainad.ir.shapes import Shape
 
-# A batch is long from here on, and a block small up to so many numbers.
-LONG = 1024
-SMALL = 40
+MIN_BATCH_SIZE = 1024
+_MAX_BLOCK_ELEMENTS = 40
 
-# What turning a number costs, and what working on one block saves, in nanoseconds.
-TURN, SAVED, SAVED_BY_PRODUCT = 3, 5, 30
+# What transposing an element costs, and what an op saves on every block.
+_NS_PER_TRANSPOSED_ELEMENT = 3
+_NS_SAVED_PER_BLOCK, _NS_SAVED_PER_BLOCK_PRODUCT = 5, 30
 
-ELEMENTWISE = (Add, Subtract, Multiply, Scale)
+_ELEMENTWISE_OPS = (Add, Subtract, Multiply, Scale)
 
 
 def move_batches_last(program: Program, builder: ProgramBuilder) -> tuple[Program, ProgramBuilder]:
-    """Return the program with long batches last, where that is quicker.
+    """Return the program with long batches last, if that is faster.
 
     `builder` is the one that built the program: it knows the shapes. What is returned has its own.
     """
     batched = _batched(program, builder)
-    if _gain(program, builder, batched) <= 0:
+    if _saved_ns(program, builder, batched) <= 0:
         return program, builder
-    turning = _Turning(program, builder, batched)
-    return turning.program(), turning.builder
+    rebuilt = _BatchLastBuilder(program, builder, batched)
+    return rebuilt.program(), rebuilt.builder
 
 
 def _is_batch(shape: Shape | None) -> bool:
     return (
-        shape is not None and len(shape) > 1 and shape[0] >= LONG and 0 < prod(shape[1:]) <= SMALL
+        shape is not None
+        and len(shape) > 1
+        and shape[0] >= MIN_BATCH_SIZE
+        and 0 < prod(shape[1:]) <= _MAX_BLOCK_ELEMENTS
     )
 
 
 def _batched(program: Program, builder: ProgramBuilder) -> set[int]:
-    """Return the registers that can be made with the batch last."""
+    """Return the registers that can be computed with the batch last."""
     found: set[int] = set()
     if not any(map(_is_batch, builder.shapes.values())):
         return found
     for i in program.instructions:
         shapes = [builder.shapes.get(k) for k in i.inputs]
         shape = builder.shapes.get(i.output)
-        # A vector of one number per block lies the same either way.
+        # A vector with one element per block has the same layout either way.
         is_vector = shape is not None and len(shape) == 1 and i.inputs and _is_batch(shapes[0])
-        if None not in shapes and (_is_batch(shape) or is_vector) and _is_able(i, builder):
+        if None not in shapes and (_is_batch(shape) or is_vector) and _acts_blockwise(i, builder):
             found.add(i.output)
     return found
 
 
-def _is_able(i: Instruction, builder: ProgramBuilder) -> bool:
-    """Return whether an op does within every block what it does."""
+def _acts_blockwise(i: Instruction, builder: ProgramBuilder) -> bool:
+    """Return whether an op acts on every block separately."""
     shape = builder.shapes[i.output]
     first = builder.shapes[i.inputs[0]] if i.inputs else None
     if shape is None or first is None:
@@ -86,7 +89,7 @@ def _is_able(i: Instruction, builder: ProgramBuilder) -> bool:
             assert second is not None
             if len(shape) != 3 or len(first) < 2 or len(second) < 2 or not first[-1]:
                 return False
-            return (2 * first[-1] - 1) * shape[1] * shape[2] <= 2 * SMALL
+            return (2 * first[-1] - 1) * shape[1] * shape[2] <= 2 * _MAX_BLOCK_ELEMENTS
         case Reshape():
             return has_batch
         case Broadcast(to):
@@ -100,60 +103,62 @@ def _is_able(i: Instruction, builder: ProgramBuilder) -> bool:
     return False
 
 
-def _gain(program: Program, builder: ProgramBuilder, batched: set[int]) -> int:
-    """Return the nanoseconds that are saved, roughly."""
-    gain, turned = 0, set[int]()
+def _saved_ns(program: Program, builder: ProgramBuilder, batched: set[int]) -> int:
+    """Return an estimate of the nanoseconds that are saved."""
+    saved, transposed = 0, set[int]()
     for i in program.instructions:
         if i.output not in batched:
             continue
         shape = builder.shapes[i.output]
         assert shape is not None
-        if isinstance(i.op, (*ELEMENTWISE, AddAt)):
-            gain += SAVED * shape[0]
+        if isinstance(i.op, (*_ELEMENTWISE_OPS, AddAt)):
+            saved += _NS_SAVED_PER_BLOCK * shape[0]
         elif isinstance(i.op, MatMul):
-            gain += SAVED_BY_PRODUCT * shape[0]
+            saved += _NS_SAVED_PER_BLOCK_PRODUCT * shape[0]
         for k in i.inputs:
             own = builder.shapes[k]
-            if k not in batched and k not in turned and own is not None and _is_batch(own):
-                turned.add(k)
-                gain -= TURN * prod(own)
-    return gain
+            if k not in batched and k not in transposed and own is not None and _is_batch(own):
+                transposed.add(k)
+                saved -= _NS_PER_TRANSPOSED_ELEMENT * prod(own)
+    return saved
 
 
-class _Turning:
-    """Writes a program anew; `last` are the registers that have their batch last."""
+class _BatchLastBuilder:
+    """Rebuilds a program; `last` and `first` have the registers with their batch there."""
 
     def __init__(self, program: Program, old: ProgramBuilder, batched: set[int]) -> None:
         self.source, self.old, self.batched = program, old, batched
         self.builder = ProgramBuilder(program.n_slots)
         self.builder.shapes |= {k: old.shapes.get(k) for k in range(program.n_slots)}
-        self.plain: dict[int, int] = {k: k for k in range(program.n_slots)}
+        self.first: dict[int, int] = {k: k for k in range(program.n_slots)}
         self.last: dict[int, int] = {}
 
     def program(self) -> Program:
         for i in self.source.instructions:
             if i.output in self.batched:
-                self.last[i.output] = self._turned(i)
+                self.last[i.output] = self._emit_batch_last(i)
             else:
-                inputs = tuple(map(self._plain, i.inputs))
-                self.plain[i.output] = self.builder.emit(i.op, *inputs)
-                self.builder.shapes[self.plain[i.output]] = self.old.shapes.get(i.output)
+                inputs = tuple(map(self._batch_first, i.inputs))
+                self.first[i.output] = self.builder.emit(i.op, *inputs)
+                self.builder.shapes[self.first[i.output]] = self.old.shapes.get(i.output)
         outputs = tuple(None if k is None else self._result(k) for k in self.source.outputs)
         return Program(self.source.n_slots, tuple(self.builder.instructions), outputs)
 
     def _result(self, k: int) -> int:
-        # Results are handed out in rows.
-        return self.builder.unaliased(self._plain(k)) if k not in self.last else self._copied(k)
+        # Results are row-major with the batch first.
+        return (
+            self.builder.unaliased(self._batch_first(k)) if k not in self.last else self._copied(k)
+        )
 
     def _copied(self, k: int) -> int:
-        return self.builder.emit(Copy(), self._plain(k))
+        return self.builder.emit(Copy(), self._batch_first(k))
 
-    def _plain(self, k: int) -> int:
-        """Return a register with its batch first, as it was."""
-        if k not in self.plain:
+    def _batch_first(self, k: int) -> int:
+        """Return a register with its batch first, as in the source."""
+        if k not in self.first:
             n = len(self._shape(k))
-            self.plain[k] = self.builder.emit(Transpose((n - 1, *range(n - 1))), self.last[k])
-        return self.plain[k]
+            self.first[k] = self.builder.emit(Transpose((n - 1, *range(n - 1))), self.last[k])
+        return self.first[k]
 
     def _shape(self, k: int) -> Shape:
         shape = self.old.shapes[k]
@@ -161,21 +166,21 @@ class _Turning:
         return shape
 
     def _operand(self, k: int, ndim: int, batch: int) -> int:
-        """Return an operand of a block-wise op with `ndim` axes, its batch or a 1 last."""
+        """Return an operand of a blockwise op with `ndim` axes, its batch or a 1 last."""
         shape = self._shape(k)
         if k in self.last and len(shape) == ndim:
             return self.last[k]
         if len(shape) < ndim or shape[0] == 1:
             own = shape[1:] if len(shape) == ndim else (1,) * (ndim - 1 - len(shape)) + shape
-            return self.builder.emit(Reshape((*own, 1)), self._plain(k))
+            return self.builder.emit(Reshape((*own, 1)), self._batch_first(k))
         assert shape[0] == batch
-        turned = self.builder.emit(Transpose((*range(1, ndim), 0)), self._plain(k))
+        transposed = self.builder.emit(Transpose((*range(1, ndim), 0)), self._batch_first(k))
         if ndim > 1:
-            turned = self.builder.emit(Copy(), turned)
-        self.last[k] = turned
-        return turned
+            transposed = self.builder.emit(Copy(), transposed)
+        self.last[k] = transposed
+        return transposed
 
-    def _turned(self, i: Instruction) -> int:
+    def _emit_batch_last(self, i: Instruction) -> int:
         """Emit an instruction with the batch last."""
         shape, emit = self._shape(i.output), self.builder.emit
         batch = shape[0]
@@ -189,8 +194,8 @@ class _Turning:
                 x = self._operand(i.inputs[0], first, batch)
                 return emit(Broadcast((*shape[1:], batch)), x)
             case Transpose(order):
-                turned = (*(k - 1 for k in order[1:]), len(order) - 1)
-                return emit(Transpose(turned), self._operand(i.inputs[0], first, batch))
+                transposed = (*(k - 1 for k in order[1:]), len(order) - 1)
+                return emit(Transpose(transposed), self._operand(i.inputs[0], first, batch))
             case Sum(axes):
                 x = self._operand(i.inputs[0], first, batch)
                 return emit(Sum(tuple(k - 1 for k in axes)), x)

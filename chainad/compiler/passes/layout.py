@@ -1,8 +1,8 @@
-"""Layout: numbers are made in the order of axes in which they are wanted.
+"""Layout: transposes are hoisted, so that arrays are computed with their axes in the final order.
 
-A transposed array that is reshaped, gathered from or handed out must be copied. Where it is made by
-elementwise ops or matrix products that nothing else reads, these work on transposed inputs
-instead: views, mostly of smaller arrays.
+A transposed array that is reshaped, gathered from or returned must be copied. If it is computed by
+elementwise ops or matrix products that nothing else reads, these read transposed inputs instead:
+views, mostly of smaller arrays.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir.ops import Add, Copy, MatMul, Multiply, Op, Reshape, Scale, Subtract, Transpose
 from chainad.ir.program import Instruction, Program
 
-Order = tuple[int, ...]
+AxisOrder = tuple[int, ...]
 
 
 def hoist_transposes(program: Program, builder: ProgramBuilder) -> tuple[Program, ProgramBuilder]:
-    """Return the program with transposes moved to the inputs of what they transpose.
+    """Return the program with transposes hoisted to the inputs of what they transpose.
 
     `builder` is the one that built the program: it knows the shapes. What is returned has its own.
     """
-    wanted = _wanted(program, builder)
-    if not wanted:
+    order_of = _transposed_registers(program, builder)
+    if not order_of:
         return program, builder
     made = ProgramBuilder(program.n_slots)
     made.shapes |= {k: builder.shapes.get(k) for k in range(program.n_slots)}
     register = {k: k for k in range(program.n_slots)}
-    changed: set[int] = set()
+    rewritten: set[int] = set()
     for old in program.instructions:
-        # What is wanted in another order is changed, and so is whatever reads it.
-        if old.output not in wanted and changed.isdisjoint(old.inputs):
+        # What gets another order is rewritten, and so is whatever reads it.
+        if old.output not in order_of and rewritten.isdisjoint(old.inputs):
             inputs = tuple(register[k] for k in old.inputs)
             shape = builder.shapes.get(old.output)
             register[old.output] = made.append_unchanged(old.op, inputs, shape)
             continue
-        changed.add(old.output)
+        rewritten.add(old.output)
         inputs = tuple(register[k] for k in old.inputs)
-        order = wanted.get(old.output)
+        order = order_of.get(old.output)
         if order is not None:
-            register[old.output] = _transposed(made, old.op, inputs, order, wanted, old)
-        elif isinstance(old.op, Transpose) and old.inputs[0] in wanted:
+            register[old.output] = _emit_transposed(made, old.op, inputs, order, order_of, old)
+        elif isinstance(old.op, Transpose) and old.inputs[0] in order_of:
             register[old.output] = inputs[0]
         else:
             register[old.output] = made.emit(old.op, *inputs)
@@ -49,8 +49,8 @@ def hoist_transposes(program: Program, builder: ProgramBuilder) -> tuple[Program
     return Program(program.n_slots, tuple(made.instructions), outputs), made
 
 
-def _wanted(program: Program, builder: ProgramBuilder) -> dict[int, Order]:
-    """Return the registers that are to be made transposed, each with the order of its axes."""
+def _transposed_registers(program: Program, builder: ProgramBuilder) -> dict[int, AxisOrder]:
+    """Return the registers to be computed transposed, each with the order of its axes."""
     if not any(isinstance(i.op, Transpose) for i in program.instructions):
         return {}
     readers: dict[int, list[Instruction]] = defaultdict(list)
@@ -58,26 +58,26 @@ def _wanted(program: Program, builder: ProgramBuilder) -> dict[int, Order]:
         for k in instruction.inputs:
             readers[k].append(instruction)
     results = set(program.outputs)
-    wanted: dict[int, Order] = {}
+    order_of: dict[int, AxisOrder] = {}
 
     def is_read_once(k: int) -> bool:
         return len(readers[k]) == 1 and k not in results
 
-    def ask(k: int, order: Order) -> None:
-        """Want register k transposed, if what makes it can do that."""
+    def propagate(k: int, order: AxisOrder) -> None:
+        """Have register k computed transposed, if the instruction that defines it can do that."""
         found = builder.definitions.get(k)
         if found is None or not is_read_once(k):
             return
         if isinstance(found.op, MatMul) and _swap_of(order, found, builder) is not None:
-            wanted[k] = order
+            order_of[k] = order
         elif isinstance(found.op, (Add, Subtract, Multiply, Scale)):
             if any(builder.shapes.get(x) is None for x in (k, *found.inputs)):
                 return
-            wanted[k] = order
+            order_of[k] = order
             for x in found.inputs:
                 shape = builder.shapes[x]
                 if shape is not None and len(shape) == len(order):
-                    ask(x, order)
+                    propagate(x, order)
 
     for t in program.instructions:
         if not isinstance(t.op, Transpose):
@@ -85,11 +85,11 @@ def _wanted(program: Program, builder: ProgramBuilder) -> dict[int, Order]:
         copies = (Reshape, Copy)
         is_copied = any(isinstance(r.op, copies) for r in readers[t.output])
         if is_copied or t.output in results:
-            ask(t.inputs[0], t.op.order)
-    return wanted
+            propagate(t.inputs[0], t.op.order)
+    return order_of
 
 
-def _swap_of(order: Order, product: Instruction, builder: ProgramBuilder) -> bool | None:
+def _swap_of(order: AxisOrder, product: Instruction, builder: ProgramBuilder) -> bool | None:
     """Return whether an order swaps rows and columns of a matrix product; None if it does more."""
     shapes = [builder.shapes.get(x) for x in product.inputs]
     n = len(order)
@@ -100,12 +100,12 @@ def _swap_of(order: Order, product: Instruction, builder: ProgramBuilder) -> boo
     return order[-2:] != (n - 2, n - 1)
 
 
-def _transposed(
+def _emit_transposed(
     builder: ProgramBuilder,
     op: Op,
     inputs: tuple[int, ...],
-    order: Order,
-    wanted: dict[int, Order],
+    order: AxisOrder,
+    order_of: dict[int, AxisOrder],
     old: Instruction,
 ) -> int:
     """Emit an op so that its result has its axes in `order`."""
@@ -114,15 +114,15 @@ def _transposed(
         swap = Transpose((*range(n - 2), n - 1, n - 2))
         left, right = (builder.emit(swap, x) for x in inputs)
         return builder.emit(op, right, left)
-    turned = [
-        x if y in wanted else _turn(builder, x, order)
+    transposed = [
+        x if y in order_of else _transpose_operand(builder, x, order)
         for x, y in zip(inputs, old.inputs, strict=True)
     ]
-    return builder.emit(op, *turned)
+    return builder.emit(op, *transposed)
 
 
-def _turn(builder: ProgramBuilder, x: int, order: Order) -> int:
-    """Transpose an operand of an elementwise op, which may lack axes in front."""
+def _transpose_operand(builder: ProgramBuilder, x: int, order: AxisOrder) -> int:
+    """Transpose an operand of an elementwise op, which may lack leading axes."""
     shape = builder.shapes[x]
     assert shape is not None
     missing = len(order) - len(shape)
