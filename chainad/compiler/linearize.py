@@ -22,7 +22,7 @@ from chainad.structure import Ops, identity
 
 _HOLOMORPHIC = complexes.HOLOMORPHIC
 # Their rules know of real and imaginary parts themselves.
-PAIR_RULES = complexes.PAIR_RULES | fourier.PAIR_RULES
+_PAIR_RULES = complexes.PAIR_RULES | fourier.PAIR_RULES
 
 
 class Recipe(NamedTuple):
@@ -194,7 +194,7 @@ def _typed(local: Local, dtype: np.dtype[Any]) -> Local:
 
 def _lifted(function: Callable[..., Any], local: Local, y: Argument, x: Argument) -> Local:
     """Return a local Jacobian between complex values as one between their parts."""
-    if function in PAIR_RULES:
+    if function in _PAIR_RULES:
         return local
     if function not in _HOLOMORPHIC or y.dtype.kind != "c":
         raise TraceError(

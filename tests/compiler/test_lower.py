@@ -173,7 +173,7 @@ def formed(plan: Plan, numbers: Sequence[np.ndarray | None], output: str) -> lis
 @pytest.mark.parametrize(("few", "many"), [(256, 32), (1, 32), (1, 3), (1, 1), (4, 2)])
 @pytest.mark.parametrize("local", [selection, random_structure])
 @given(rng=randoms)
-def test_pieces_add_up_to_the_sum_over_paths_in_every_form(
+def test_placed_terms_add_up_to_the_sum_over_paths_in_every_form(
     few: int, many: int, local: Local, rng: Random
 ) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -216,13 +216,13 @@ def test_pieces_that_fill_a_matrix_are_written_once() -> None:
     assert not op.covers
 
 
-def test_a_diagonal_is_handed_out_sparse_by_one_copy() -> None:
+def test_a_diagonal_is_returned_sparse_by_one_copy() -> None:
     graph = chain_of(diagonal((5,)))
     program = lower(follow(graph, ()), [()], "sparse").program
     assert [type(i.op) for i in program.instructions] == [Copy]
 
 
-def test_thin_factors_are_handed_out_as_they_are() -> None:
+def test_thin_factors_are_returned_as_they_are() -> None:
     graph = chain_of(dense((2,), (9,)), dense((8,), (2,)))
     lowered = lower(follow(graph, graph.inner), [(), ()], "structured")
     assert [type(i.op) for i in lowered.program.instructions] == [Copy, Copy]
@@ -235,7 +235,7 @@ def test_thin_factors_are_handed_out_as_they_are() -> None:
 
 
 @given(randoms)
-def test_scatter_adds_what_meets(rng: Random) -> None:
+def test_scatter_accumulates_at_equal_positions(rng: Random) -> None:
     size = rng.randint(1, 8)
     where = [
         positions(rng.sample(range(size), rng.randint(0, size))) for _ in range(rng.randint(1, 3))
@@ -345,7 +345,7 @@ def test_a_program_reads_as_code() -> None:
     assert str(program) == ("r3 = Multiply()(r2, r1)\nr4 = MatMul()(r3, r0)\nreturn r4")
 
 
-def test_slots_without_numbers_are_not_read() -> None:
+def test_slots_without_entries_are_not_read() -> None:
     program = lowered(make_plan(chain_of(dense((2,), (3,)), identity((2,)), dense((2,), (2,)))))
     assert program.used_slots == (0, 2)
 

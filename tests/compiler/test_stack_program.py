@@ -10,7 +10,7 @@ import pytest
 from functions import FUNCTIONS, agree, points
 from hypothesis import given
 from hypothesis import strategies as st
-from test_lower_batches import random_op
+from test_batch_last import random_op
 
 import chainad
 from chainad.api.recorded import recorded
@@ -80,7 +80,7 @@ def random_loop(rng: Random) -> tuple[Program, dict[int, Shape]]:
 
 
 @given(randoms)
-def test_stacked_loops_give_the_same_numbers(rng: Random) -> None:
+def test_stacked_loops_give_the_same_results(rng: Random) -> None:
     program, shapes = random_loop(rng)
     slots = [random_entries(rng, shapes[k]) for k in range(program.n_slots)]
     same = list(range(program.n_slots))
@@ -203,7 +203,7 @@ def seen_of(program: Program) -> tuple[list[np.ndarray], dict]:
     return slots, observe(program, slots)[0]
 
 
-def test_terms_of_a_long_sum_wait_for_each_other() -> None:
+def test_terms_of_a_long_sum_are_stacked_together() -> None:
     program = sums(20)
     slots, seen = seen_of(program)
     found = stack_isomorphic(program, seen, range(program.n_slots))
@@ -230,7 +230,7 @@ def test_large_arrays_are_not_stacked() -> None:
     assert stack_isomorphic(program, seen, range(2 * n)) is program
 
 
-def test_numbers_of_two_dtypes_are_not_mixed() -> None:
+def test_arrays_of_two_dtypes_are_not_stacked() -> None:
     n = 10
     first = [Instruction(Multiply(), (k, n), n + 1 + k) for k in range(n)]
     total, instructions = n + 1, list(first)
@@ -251,7 +251,7 @@ def test_numbers_of_two_dtypes_are_not_mixed() -> None:
 
 
 @pytest.mark.usefixtures("eager")
-def test_a_number_of_the_user_may_change_though_it_equals_another() -> None:
+def test_a_scalar_of_the_user_may_change_though_it_equals_another() -> None:
     step, other = np.array(0.5), np.array(0.5)
 
     def f(x):
@@ -263,6 +263,6 @@ def test_a_number_of_the_user_may_change_though_it_equals_another() -> None:
     np.testing.assert_allclose(compiled(x), np.diag(0.5 + 2 * np.cos(x) - 0.5 * np.sin(x)))
 
 
-def test_constants_of_a_program_stay_single() -> None:
+def test_constants_of_a_program_are_not_stacked() -> None:
     program = Program(0, (Instruction(Full(2.0), (), 0),), (0,))
     assert stack_isomorphic(program, observe(program, [])[0], []) is program

@@ -53,7 +53,7 @@ def test_hessians_agree_however_much_is_stacked(name: str) -> None:
         agree(compiled(point), traced(point))
 
 
-def test_formulas_of_100_turns_are_evaluated_at_once() -> None:
+def test_formulas_of_100_iterations_are_evaluated_at_once() -> None:
     compiled = chainad.jacobian(loop(100), backend="numpy").compile(X)
     lines = compiled.source.splitlines()
     function = sum("dot(" in line for line in lines)
@@ -82,7 +82,7 @@ def test_vectors_of_all_lengths_are_evaluated_at_once() -> None:
         agree(compiled(point), traced(point))
 
 
-def test_few_turns_are_replayed_as_they_are() -> None:
+def test_few_iterations_are_replayed_as_they_are() -> None:
     compiled = chainad.jacobian(loop(5), backend="numpy").compile(X)
     assert "concatenate" not in compiled.source
 
@@ -100,7 +100,7 @@ def test_warnings_are_as_quiet_as_before() -> None:
     agree(found, chainad.jacobian(f, backend="numpy")(x))
 
 
-def test_a_guard_between_turns_still_misses() -> None:
+def test_a_guard_between_iterations_still_misses() -> None:
     def f(x):
         for _ in range(12):
             x = np.tanh(x) if x[0] > 0 else np.sin(x) * 2

@@ -1,4 +1,4 @@
-"""Blocks tied in different ways: they stay apart, and meet where one is added in place."""
+"""Blocks tied in different ways: separate terms of a sum, added in place where that is needed."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -42,12 +42,12 @@ BY_KEY = block((0, 1, 2), (2, 3), SCORES)
 # --------------------------------------------------------------------- algebra
 
 
-def test_blocks_tied_in_different_ways_stay_apart() -> None:
+def test_blocks_tied_in_different_ways_are_separate_terms() -> None:
     assert keep_separate(BY_QUERY, BY_KEY)
     assert add(BY_QUERY, BY_KEY).structure.has_positions  # what would be the alternative
 
 
-def test_blocks_tied_alike_and_those_that_a_dense_one_holds_are_added() -> None:
+def test_equally_tied_blocks_and_those_within_a_dense_one_are_added() -> None:
     assert not keep_separate(BY_QUERY, BY_QUERY)
     whole = block((0, 1, 2), (4, 3), {**SCORES, 4: 6})
     assert not keep_separate(BY_QUERY, whole)
@@ -65,12 +65,12 @@ def two_ways() -> LinearGraph:
     return LinearGraph((BY_QUERY.col_shape, (2, 6, 6), (2, 3)), (0,), (2,), edges)
 
 
-def test_no_entry_is_spelled_out_where_blocks_stay_apart() -> None:
+def test_no_entry_is_stored_twice_for_separate_terms() -> None:
     plan = follow(two_ways(), (1,))
     assert not any(structure.has_positions for structure in plan.structures)
 
 
-def test_nothing_is_proved_where_blocks_may_stay_apart() -> None:
+def test_optimality_is_not_claimed_with_separate_terms() -> None:
     assert may_keep_separate_terms(two_ways())
     dense = block((0,), (1,), {0: 30, 1: 30})
     assert not may_keep_separate_terms(
@@ -82,7 +82,7 @@ def test_nothing_is_proved_where_blocks_may_stay_apart() -> None:
 
 
 @pytest.mark.parametrize("grid", [(3, 3), (2, 3, 3), (3, 2, 3), (3, 3, 3), (2, 2, 3, 3)])
-def test_ties_are_found_wherever_axes_run_together(grid: tuple[int, ...]) -> None:
+def test_ties_are_found_wherever_axes_advance_together(grid: tuple[int, ...]) -> None:
     strides = [prod(grid[k + 1 :]) for k in range(len(grid))]
     for ties in product(range(len(grid)), repeat=len(grid)):
         sizes = dict(zip(ties, grid, strict=True))
@@ -101,7 +101,7 @@ def test_ties_are_found_wherever_axes_run_together(grid: tuple[int, ...]) -> Non
         assert np.array_equal(add_tied(x, grid, found[1], y).ravel(), want)
 
 
-def test_a_diagonal_runs_along_both_axes() -> None:
+def test_a_diagonal_is_tied_to_both_axes() -> None:
     assert ties_of(range(0, 16, 5), (4, 4)) == ((4,), (0, 0))
     assert ties_of(range(0, 27, 13), (3, 3, 3)) == ((3,), (0, 0, 0))
     assert ties_of(range(1, 16, 5), (4, 4)) is None  # beside the diagonal
@@ -138,7 +138,7 @@ def test_adding_along_ties_is_right_fresh_traced_and_in_place(
 # ------------------------------------------------------------------- lowering
 
 
-def test_a_diagonal_is_added_where_it_lies_and_nothing_is_turned() -> None:
+def test_a_diagonal_is_added_in_place_and_nothing_is_transposed() -> None:
     builder = ProgramBuilder(3)
     builder.shapes |= {0: (4, 5, 6), 1: (4, 6, 20), 2: (4, 5, 5)}
     whole = builder.emit(MatMul(), 0, 1)
@@ -196,7 +196,7 @@ def test_attention_gathers_nothing_and_is_right(mode: str) -> None:
     np.testing.assert_allclose(chainad.compile(attention, x)(x), found, rtol=1e-12, atol=1e-14)
 
 
-def test_a_plan_with_blocks_apart_is_the_sum_over_paths() -> None:
+def test_a_plan_with_separate_terms_is_the_sum_over_paths() -> None:
     graph = two_ways()
     numbers = [RNG.normal(size=edge.structure.stored_shape) for edge in graph.edges]
     program = lower(follow(graph, (1,)), [() for _ in graph.edges]).program

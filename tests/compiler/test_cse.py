@@ -1,4 +1,4 @@
-"""Merging: equal calls are planned once, and the Jacobian stays what it is."""
+"""Common subexpressions are planned once, and the Jacobian stays what it is."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def of_a_sum(x):
 
 
 # A function, and one that has written each subexpression once.
-TWICE = {
+REPEATED = {
     "the same call": (lambda x: np.sin(x) * np.sin(x), square_of_sine),
     "calls of calls": (lambda x: np.exp(np.cos(x)) + np.sqrt(np.exp(np.cos(x))), nested),
     "factors swapped": (lambda x: np.tanh(x[0] * x[1]) - (x[1] * x[0]) ** 2, of_a_product),
@@ -38,9 +38,9 @@ TWICE = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(TWICE))
+@pytest.mark.parametrize("name", sorted(REPEATED))
 def test_equal_calls_are_planned_once(name: str) -> None:
-    twice, once = TWICE[name]
+    twice, once = REPEATED[name]
     assert chainad.plan(twice, x).cost == chainad.plan(once, x).cost
     assert len(chainad.plan(twice, x).graph.inner) == len(chainad.plan(once, x).graph.inner)
     check_jacobian(twice, x)
@@ -53,7 +53,7 @@ def filled(x):
     return a * b
 
 
-APART = {
+DISTINCT = {
     "other constants": lambda x: np.sum(2.0 * x) * np.prod(3.0 * x),
     "other arrays": lambda x: (x * np.array([1.0, 2.0, 3.0])) * (x * np.array([3.0, 2.0, 1.0])),
     "other axes": lambda x: np.sum(np.outer(x, x * x), 0) * np.sum(np.outer(x, x * x), 1),
@@ -64,9 +64,9 @@ APART = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(APART))
-def test_calls_that_differ_stay_apart(name: str) -> None:
-    check_jacobian(APART[name], x)
+@pytest.mark.parametrize("name", sorted(DISTINCT))
+def test_calls_that_differ_are_not_merged(name: str) -> None:
+    check_jacobian(DISTINCT[name], x)
 
 
 def test_a_function_of_ones_own_is_never_merged() -> None:

@@ -1,4 +1,4 @@
-"""What lowering makes of instructions: none twice, none idle, the same numbers."""
+"""Peephole optimisation and layout: no instruction twice, no no-op, the same results."""
 
 from collections import Counter
 from random import Random
@@ -111,7 +111,7 @@ def rewritten(program: Program, slots: list[np.ndarray], rng: Random) -> Program
 
 
 @given(randoms)
-def test_rewritten_instructions_give_the_same_numbers_in_no_more_calls(rng: Random) -> None:
+def test_rewritten_instructions_give_the_same_results_in_no_more_calls(rng: Random) -> None:
     program, slots = random_instructions(rng)
     found = rewritten(program, slots, rng)
     found.check()
@@ -135,7 +135,7 @@ def test_stated_shapes_are_those_of_the_arrays(rng: Random) -> None:
         assert shape_of(i.op, tuple(a.shape for a in operands)) == arrays[i.output].shape
 
 
-def test_equal_calls_are_made_once() -> None:
+def test_equal_instructions_are_emitted_once() -> None:
     w = builder((3,), (3,))
     one, two = w.emit(Multiply(), 0, 1), w.emit(Multiply(), 1, 0)
     assert one == two
@@ -143,12 +143,12 @@ def test_equal_calls_are_made_once() -> None:
     assert w.emit(Subtract(), 0, 1) != w.emit(Subtract(), 1, 0)
 
 
-def test_copies_are_made_every_time() -> None:
+def test_copies_are_never_merged() -> None:
     w = builder((3,))
     assert w.unaliased(0) != w.unaliased(0)
 
 
-def test_moves_that_change_nothing_are_not_written() -> None:
+def test_no_ops_are_not_emitted() -> None:
     w = builder((3, 4))
     assert w.emit(Reshape((3, 4)), 0) == 0
     assert w.emit(Transpose((0, 1)), 0) == 0
@@ -160,12 +160,12 @@ def test_moves_that_change_nothing_are_not_written() -> None:
     assert w.emit(Reshape((3, 4)), w.emit(Reshape((2, 6)), 0)) == 0
 
 
-def test_axes_of_size_one_are_moved_by_a_reshape() -> None:
+def test_axes_of_size_one_are_transposed_by_a_reshape() -> None:
     w = builder((3, 1, 4))
     assert ops(w, w.emit(Transpose((1, 0, 2)), 0)) == [Reshape((1, 3, 4))]
 
 
-def test_signs_meet() -> None:
+def test_signs_cancel() -> None:
     w = builder((3,), (3,), (3, 3), (3, 3))
     a, b = w.emit(MINUS, 0), w.emit(MINUS, 1)
     assert w.emit(MINUS, a) == 0
@@ -193,7 +193,7 @@ def test_elementwise_ops_broadcast_by_themselves() -> None:
     assert ops(w, w.emit(Add(), 1, spread)) == [Add()]
 
 
-def test_a_transposed_product_is_made_transposed() -> None:
+def test_a_transposed_product_is_computed_transposed() -> None:
     w = builder((3, 4), (4, 5))
     turned = w.emit(Transpose((1, 0)), w.emit(MatMul(), 0, 1))
     program = Program(2, tuple(w.instructions), (turned,))
@@ -203,7 +203,7 @@ def test_a_transposed_product_is_made_transposed() -> None:
     assert build(found)([np.ones((3, 4)), np.ones((4, 5))])[0].flags.c_contiguous
 
 
-def test_what_is_reshaped_is_made_in_rows() -> None:
+def test_what_is_reshaped_is_computed_row_major() -> None:
     """Blocks scaled by a batch of diagonals are written once, batch first."""
     w = builder((10, 50, 1), (50, 256))
     product = w.emit(Multiply(), 0, 1)
@@ -253,7 +253,7 @@ def test_what_depends_on_no_slot_is_computed_beforehand() -> None:
     assert "broadcast" not in text
 
 
-def test_constants_that_are_handed_out_are_made_anew() -> None:
+def test_constants_that_are_returned_are_copied() -> None:
     program = Program(
         0, (Instruction(Full(1.0), (), 0), Instruction(Broadcast((2,)), (0,), 1)), (1,)
     )

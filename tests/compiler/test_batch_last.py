@@ -1,4 +1,4 @@
-"""Long batches of small blocks: the batch goes last, and the numbers stay the same."""
+"""Long batches of small blocks: the batch becomes the last axis, and results stay the same."""
 
 from collections import Counter
 from random import Random
@@ -93,7 +93,7 @@ MORE: list[Shape] = [(N, 1, 2), (N, 2, 2)]
 
 
 @given(randoms)
-def test_turned_batches_give_the_same_numbers(rng: Random) -> None:
+def test_batches_moved_last_give_the_same_results(rng: Random) -> None:
     shapes = dict(enumerate(START + MORE))
     slots = [random_entries(rng, shape) for shape in shapes.values()]
     w = ProgramBuilder(len(slots))
@@ -115,7 +115,7 @@ def test_turned_batches_give_the_same_numbers(rng: Random) -> None:
     program = prune(Program(len(slots), tuple(w.instructions), owned))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batch_last, "MIN_BATCH_SIZE", N)
-        patch.setattr(batch_last, "TURN", 0)
+        patch.setattr(batch_last, "_NS_PER_TRANSPOSED_ELEMENT", 0)
         found = prune(move_batches_last(program, w)[0])
     found.check()
     for run in (build(found), lambda slots: run_program(found, slots)):

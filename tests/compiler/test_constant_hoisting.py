@@ -1,4 +1,4 @@
-"""Constant slots: a program in two parts gives the numbers of the whole."""
+"""Constant hoisting: a program in two parts gives the results of the whole."""
 
 from collections.abc import Sequence
 from random import Random
@@ -26,7 +26,7 @@ randoms = st.randoms(use_true_random=False)
 
 
 @given(randoms)
-def test_both_parts_together_give_the_numbers_of_the_whole(rng: Random) -> None:
+def test_hoisted_and_residual_program_give_the_results_of_the_whole(rng: Random) -> None:
     graph, numbers = random_graph(rng, rng.randint(0, 4), n_inputs=2, n_outputs=2)
     order = rng.sample(graph.inner, len(graph.inner))
     program = lower(follow(graph, order), [() for _ in graph.edges]).program
@@ -50,7 +50,7 @@ def test_both_parts_together_give_the_numbers_of_the_whole(rng: Random) -> None:
         ]
 
 
-def test_products_of_weights_are_made_once() -> None:
+def test_products_of_weights_are_hoisted() -> None:
     """Two layers without anything in between: their product is no part of a call."""
     structures = [dense((30,), (5,)), dense((4,), (30,)), diagonal((4,))]
     edges = tuple(Edge(k, k + 1, s) for k, s in enumerate(structures))
@@ -61,7 +61,7 @@ def test_products_of_weights_are_made_once() -> None:
     assert parts.residual.array_calls == program.array_calls - 1
 
 
-def test_without_constant_slots_only_literals_are_made_once() -> None:
+def test_without_constant_slots_only_literals_are_hoisted() -> None:
     graph, numbers = random_graph(Random(3), 3)
     program = lower(follow(graph, graph.inner), [() for _ in graph.edges]).program
     parts = hoist_constants(program, ())
@@ -82,13 +82,13 @@ def two_layers() -> tuple[Program, list[np.ndarray]]:
     return program, [rng.normal(size=s.stored_shape) for s in structures]
 
 
-def test_the_work_in_products_of_constants_is_counted() -> None:
+def test_multiplications_of_constants_are_counted() -> None:
     program, numbers = two_layers()
     assert multiplications_in(hoist_constants(program, {0, 1}).hoisted, numbers) == 4 * 30 * 5
     assert multiplications_in(hoist_constants(program, {0, 2}).hoisted, numbers) == 0
 
 
-def test_products_of_constants_are_made_anew_only_when_these_changed() -> None:
+def test_products_of_constants_are_recomputed_only_if_these_changed() -> None:
     program, numbers = two_layers()
     parts = hoist_constants(program, {0, 1})
     products: list[np.ndarray] = []
@@ -133,7 +133,7 @@ def test_compiled_functions_see_what_is_written_into_their_constants(
     assert len(made) == (size == 60)  # small products take less time than the comparison
 
 
-def test_a_jacobian_of_constants_alone_is_handed_out_in_memory_of_its_own() -> None:
+def test_a_jacobian_of_constants_alone_is_returned_in_memory_of_its_own() -> None:
     A, B = np.random.default_rng(2).normal(size=(2, 70, 70))
     J = chainad.compile(lambda x: A @ (B @ x), np.ones(70))
     J(np.ones(70))[:] = 0.0
