@@ -65,7 +65,7 @@ def two_ways() -> LinearGraph:
     return LinearGraph((BY_QUERY.col_shape, (2, 6, 6), (2, 3)), (0,), (2,), edges)
 
 
-def test_no_entry_is_stored_twice_for_separate_terms() -> None:
+def test_separate_terms_need_no_positions() -> None:
     plan = follow(two_ways(), (1,))
     assert not any(structure.has_positions for structure in plan.structures)
 
