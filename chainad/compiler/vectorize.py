@@ -1,7 +1,7 @@
-"""Stacks: duck arrays of many points, on which recorded calls and programs run unchanged.
+"""Batched arrays: duck arrays with a hidden batch axis, on which recorded calls run unchanged.
 
-A stack has the shape of one point, and an axis of points in front that nobody sees. Functions whose
-meaning for every point is known are run on all points at once; whatever else is asked for raises
+A batched array has the shape of one point; the axis of points in front is hidden. Functions that
+are known to act on every point separately run on all points at once; any other function raises
 NotBatchableError, and the points are computed one by one.
 """
 
@@ -23,11 +23,11 @@ Function = Callable[..., Any]
 
 
 class NotBatchableError(ChainadError):
-    """A call has no known meaning for many points at once."""
+    """A call has no batched form."""
 
 
 class BatchedArray:
-    """Arrays of one shape, one per point."""
+    """One array per point, all of one shape and dtype."""
 
     __slots__ = ("data",)
 
@@ -41,19 +41,19 @@ class BatchedArray:
             raise NotBatchableError(f"np.{ufunc.__name__} ({method})")
         if ufunc in _PRODUCTS:
             return BatchedArray(_PRODUCTS[ufunc](*inputs))
-        if ufunc.signature is not None or ufunc.nout != 1 or ufunc not in UFUNCS:
+        if ufunc.signature is not None or ufunc.nout != 1 or ufunc not in _UFUNCS:
             raise NotBatchableError(f"np.{ufunc.__name__}")
         return BatchedArray(ufunc(*_aligned(inputs)))
 
     def __array_function__(
         self, func: Function, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        if func in _FACTS:
+        if func in _SHAPE_FUNCTIONS:
             return func(np.broadcast_to(0, self.shape), *args[1:], **kwargs)
         if func in _ELEMENTWISE and not kwargs:
             return BatchedArray(func(*_aligned(args)))
-        if func in _OWN:
-            return BatchedArray(_OWN[func](*args, **kwargs))
+        if func in _BATCHED:
+            return BatchedArray(_BATCHED[func](*args, **kwargs))
         raise NotBatchableError(getattr(func, "__name__", str(func)))
 
     # ------------------------------------------------------------ as an array
@@ -75,7 +75,7 @@ class BatchedArray:
         return self.data.dtype
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        raise NotBatchableError("the plain numbers of one point are needed")
+        raise NotBatchableError("the values of one point are needed")
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -84,7 +84,7 @@ class BatchedArray:
         return np.negative(self)
 
     def __bool__(self) -> bool:
-        raise NotBatchableError("a branch depends on the numbers")
+        raise NotBatchableError("a branch depends on values")
 
     def __getitem__(self, key: Any) -> BatchedArray:
         return BatchedArray(_getitem(self, key))
@@ -103,13 +103,13 @@ class BatchedArray:
 
 
 def _aligned(operands: tuple[Any, ...]) -> list[Any]:
-    """Return operands so that the axes of a point are in line, and the points in front of them."""
-    most = max(np.ndim(x) for x in operands)
+    """Return operands whose point axes are aligned, with the batch axis in front of them."""
+    ndim = max(np.ndim(x) for x in operands)
     found = []
     for x in operands:
         if isinstance(x, BatchedArray):
             data = x.data
-            found.append(data.reshape(data.shape[0], *(1,) * (most - x.ndim), *x.shape))
+            found.append(data.reshape(data.shape[0], *(1,) * (ndim - x.ndim), *x.shape))
         else:
             found.append(x)
     return found
@@ -141,7 +141,7 @@ BatchedArray.__hash__ = None  # type: ignore[assignment]
 
 
 def _matmul(a: Any, b: Any) -> Points:
-    """Return products point by point; a constant matrix times vectors is one product for all."""
+    """Return products per point; that of a constant matrix and vectors is one product for all."""
     product: Points
     if not isinstance(a, BatchedArray) and np.ndim(a) == 2 and b.ndim == 1:
         product = np.matmul(b.data, np.transpose(a))
@@ -161,8 +161,8 @@ def _matmul(a: Any, b: Any) -> Points:
 def _expanded(x: Any, axis: int) -> Any:
     """Return a vector as a matrix of one row or column."""
     data = x.data if isinstance(x, BatchedArray) else np.asarray(x)
-    wide = np.expand_dims(data, axis)
-    return BatchedArray(wide) if isinstance(x, BatchedArray) else wide
+    expanded = np.expand_dims(data, axis)
+    return BatchedArray(expanded) if isinstance(x, BatchedArray) else expanded
 
 
 def _vecdot(a: Any, b: Any) -> Points:
@@ -175,7 +175,7 @@ _PRODUCTS: dict[Function, Callable[..., Points]] = {np.matmul: _matmul, np.vecdo
 
 def _data(x: Any) -> Points:
     if not isinstance(x, BatchedArray):
-        raise NotBatchableError("only another argument differs from point to point")
+        raise NotBatchableError("only another argument is batched")
     return x.data
 
 
@@ -214,12 +214,12 @@ def _transpose(x: Any, axes: Any = None) -> Points:
 def _getitem(x: Any, key: Any) -> Points:
     keys = key if isinstance(key, tuple) else (key,)
     if any(isinstance(k, BatchedArray) for k in keys):
-        raise NotBatchableError("an index depends on the numbers")
+        raise NotBatchableError("an index depends on values")
     plain = (int, np.integer, slice, type(None), type(...))
     is_array = [not isinstance(k, plain) for k in keys]
-    # With several arrays, or numbers beside one, NumPy may put their axes in front.
-    is_plain = not any(isinstance(k, (int, np.integer)) for k in keys)
-    if any(is_array) and not (sum(is_array) == 1 and is_plain):
+    # With several arrays, or integers besides one, NumPy may put their axes in front.
+    has_no_integer = not any(isinstance(k, (int, np.integer)) for k in keys)
+    if any(is_array) and not (sum(is_array) == 1 and has_no_integer):
         raise NotBatchableError("an index of several arrays")
     return _data(x)[(slice(None), *keys)]
 
@@ -232,8 +232,8 @@ def _moved(x: Any, source: Any, destination: Any) -> Points:
 def _broadcast_to(x: Any, shape: Any) -> Points:
     sizes = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
     data = _data(x)
-    wide = data.reshape(data.shape[0], *(1,) * (len(sizes) - x.ndim), *x.shape)
-    return np.broadcast_to(wide, (data.shape[0], *sizes))
+    expanded = data.reshape(data.shape[0], *(1,) * (len(sizes) - x.ndim), *x.shape)
+    return np.broadcast_to(expanded, (data.shape[0], *sizes))
 
 
 def _joined(function: Function) -> Callable[..., Points]:
@@ -251,7 +251,7 @@ def _joined(function: Function) -> Callable[..., Points]:
 
 
 def _along(function: Function) -> Callable[..., Points]:
-    """Return a function of an array and axes that stay within a point."""
+    """Return a function of an array and of axes, shifted past the batch axis."""
 
     def run(x: Any, axis: Any = None) -> Points:
         axes = tuple(k + 1 for k in normalize_axes(axis, x.ndim))
@@ -279,12 +279,12 @@ def _segment_sum(x: Any, axis: int, segments: Any, size: int) -> Points:
     return primitives.segment_sum(_data(x), axis + 1, segments, size)
 
 
-# Ufuncs whose rows the tables of rules have: only these are known to be elementwise.
-UFUNCS: set[Function] = {f for f in (*RULES, *CONSTANT) if isinstance(f, np.ufunc)}
-UFUNCS |= {np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert}
-_FACTS: set[Function] = {np.shape, np.ndim, np.size}
+# Ufuncs that have a rule: only these are known to be elementwise.
+_UFUNCS: set[Function] = {f for f in (*RULES, *CONSTANT) if isinstance(f, np.ufunc)}
+_UFUNCS |= {np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert}
+_SHAPE_FUNCTIONS: set[Function] = {np.shape, np.ndim, np.size}
 _ELEMENTWISE: set[Function] = {np.where, np.clip, np.real, np.sinc, np.i0}
-_OWN: dict[Function, Callable[..., Points]] = {
+_BATCHED: dict[Function, Callable[..., Points]] = {
     np.sum: _reduced(np.sum),
     np.mean: _reduced(np.mean),
     np.max: _extreme(np.max),

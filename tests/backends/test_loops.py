@@ -33,7 +33,7 @@ REFUSED = {
     "logistic_regression": "bool", "dirichlet": "xlogy", "special_functions": "j0",
     "standardized": "np.std", "cumsum": "cumsum", "sorting": "branch", "masks": "branch",
     "pads_and_tiles": "pad", "a_branch_by_value": "branch", "norms": "np.norm",
-    "cholesky_by_hand": "plain numbers", "moving_average": "pad",
+    "cholesky_by_hand": "constants", "moving_average": "pad",
 }  # fmt: skip
 
 

@@ -63,7 +63,7 @@ def lower_to_loops(
         If something has no form as a loop, or is too large to be worth it.
     """
     if any(guard.kind != "shape" for guard in recording.guards):
-        raise NotScalarError("a branch depends on the numbers")
+        raise NotScalarError("a branch depends on values")
     if len(recording.calls) + len(program.instructions) > _MAX_OPERATIONS:
         raise NotScalarError(f"it takes more than {_MAX_OPERATIONS} operations")
     builder = LoopBuilder()
@@ -115,7 +115,7 @@ def _called(builder: LoopBuilder, step: RecordedCall, values: Mapping[int, Any])
     else:
         raise NotScalarError(f"np.{name}")
     if np.shape(_addresses(found)) != step.shape:
-        raise NotScalarError(f"the shape of np.{name} depends on numbers")
+        raise NotScalarError(f"the shape of np.{name} depends on values")
     return found
 
 
@@ -139,10 +139,10 @@ def _moved(builder: LoopBuilder, step: RecordedCall, known: Mapping[int, Any]) -
     places = _MOVING[step.function]
     operands = [k for place in places if place < len(step.args) for k in refs_in(step.args[place])]
     if len(operands) != len(step.reads) or len(operands) == 0:
-        raise NotScalarError(f"an index of np.{step.function.__name__} depends on numbers")
+        raise NotScalarError(f"an index of np.{step.function.__name__} depends on values")
     for place in places:
         if place < len(step.args) and not _is_all_refs(step.args[place]):
-            raise NotScalarError(f"np.{step.function.__name__} of plain numbers")
+            raise NotScalarError(f"np.{step.function.__name__} of constants")
     views = {k: builder.view(known[k]) for k in operands}
     # Addresses start from 1, so that zeros that a function inserts are no addresses.
     start, starts = 1, dict[int, int]()

@@ -114,8 +114,8 @@ def _by_python(batched: BatchedScalars, inputs: Sequence[Points], outputs: list[
             found = run_python(*[row[k] for row in rows])
         except (ArithmeticError, ValueError):
             found = run_numpy(*[x[k] for x in inputs])
-        for array, numbers in zip(outputs, found, strict=True):
-            array[k] = numbers
+        for array, elements in zip(outputs, found, strict=True):
+            array[k] = elements
 
 
 def _by_numba(batched: BatchedScalars, inputs: Sequence[Points], outputs: list[Points]) -> None:

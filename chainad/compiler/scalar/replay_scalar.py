@@ -159,8 +159,8 @@ def bind_arguments(
     captured = [(each.array, each.entries) for each in recording.statics]
     if holds_constants:
         captured += [(x, x) for x in recording.constants.values()]
-    for array, numbers in captured:
-        known = names.constant(numbers.tobytes())
+    for array, entries in captured:
+        known = names.constant(entries.tobytes())
         lines += [f"if {names.constant(array)}.tobytes() != {known}:", "    return MISS"]
     return lines
 

@@ -109,7 +109,7 @@ def scalar_graph(
         tuple(int(np.prod(argument.shape, dtype=int)) for argument in arguments.values()),
         tuple(v for k in graph.inputs for v in vertices.of(k)),
         tuple(v for k in graph.outputs for v in vertices.of(k)),
-        tuple(_numbers(dag, _looked_up(values, ref)) for ref in recording.values),
+        tuple(_nodes(dag, _looked_up(values, ref)) for ref in recording.values),
         _guard(dag, recording.guards, values),
         tuple(edges),
     )
@@ -175,7 +175,7 @@ def _symbolic_values(
             dag.shares_reciprocals = step.number >= recording.first_formula
             values[step.number] = _called(step, values)
             if np.shape(values[step.number]) != step.shape:
-                raise NotScalarError(f"the shape of {step.function.__name__} depends on numbers")
+                raise NotScalarError(f"the shape of {step.function.__name__} depends on values")
             dag.check(max_operations)
     return values
 
@@ -206,11 +206,11 @@ def substitute(value: Any, values: Mapping[int, Any]) -> Any:
     if isinstance(value, slice) and any(
         isinstance(x, Ref) for x in (value.start, value.stop, value.step)
     ):
-        raise NotScalarError("a slice depends on numbers")
+        raise NotScalarError("a slice depends on values")
     return value
 
 
-def _numbers(dag: ExpressionDAG, value: Any) -> tuple[NodeId, ...]:
+def _nodes(dag: ExpressionDAG, value: Any) -> tuple[NodeId, ...]:
     data = value.data if isinstance(value, SymbolicArray) else as_objects(dag, value)
     return tuple(x.node for x in data.ravel().tolist())
 
@@ -223,24 +223,24 @@ def _guard(dag: ExpressionDAG, guards: Sequence[Guard], values: Mapping[int, Any
         if not isinstance(value, SymbolicArray) or guard.kind == "shape":
             continue
         found = [guard.found] if guard.kind == "truth" else np.ravel(guard.found).tolist()
-        for number, wanted in zip(value.numbers, found, strict=True):
-            as_before = _is_same(dag, number, wanted, guard.kind == "truth")
+        for node, wanted in zip(value.nodes, found, strict=True):
+            as_before = _is_same(dag, node, wanted, guard.kind == "truth")
             holds = dag.apply(np.logical_and, holds, as_before)
     return holds
 
 
-def _is_same(dag: ExpressionDAG, number: NodeId, wanted: Any, as_truth: bool) -> NodeId:
+def _is_same(dag: ExpressionDAG, node: NodeId, wanted: Any, as_truth: bool) -> NodeId:
     """Return the node that tells whether a value is the same: nan is nan, 0.0 is not -0.0."""
-    if as_truth and not dag.is_boolean(number):
-        number = dag.apply(np.not_equal, number, dag.constant(0.0))
-    if dag.is_boolean(number):
-        return number if wanted else dag.apply(np.logical_not, number)
+    if as_truth and not dag.is_boolean(node):
+        node = dag.apply(np.not_equal, node, dag.constant(0.0))
+    if dag.is_boolean(node):
+        return node if wanted else dag.apply(np.logical_not, node)
     if wanted != wanted:  # noqa: PLR0124
-        return dag.apply(np.isnan, number)
-    equal = dag.apply(np.equal, number, dag.constant(wanted))
+        return dag.apply(np.isnan, node)
+    equal = dag.apply(np.equal, node, dag.constant(wanted))
     if wanted != 0:
         return equal
-    sign = dag.apply(np.signbit, number)
+    sign = dag.apply(np.signbit, node)
     if not np.signbit(wanted):
         sign = dag.apply(np.logical_not, sign)
     return dag.apply(np.logical_and, equal, sign)
@@ -260,20 +260,20 @@ class _Vertices:
         graph = linearized.graph
         for v, node in enumerate(linearized.nodes):
             value = None if node is None or v in graph.outputs else values[node]
-            numbers: list[NodeId | None] = [None] * graph.size(v)
+            nodes: list[NodeId | None] = [None] * graph.size(v)
             if isinstance(value, SymbolicArray):
-                numbers = [*value.numbers]
-            self._of.append([self._vertex(known, (v, n), k) for n, k in enumerate(numbers)])
+                nodes = [*value.nodes]
+            self._of.append([self._vertex(known, (v, n), k) for n, k in enumerate(nodes)])
 
     def _vertex(
-        self, known: dict[NodeId, Vertex], owner: tuple[int, int], number: NodeId | None
+        self, known: dict[NodeId, Vertex], owner: tuple[int, int], node: NodeId | None
     ) -> Vertex:
-        if number is not None and number in known:
-            return known[number]
+        if node is not None and node in known:
+            return known[node]
         vertex = len(self.owner)
         self.owner[vertex] = owner
-        if number is not None:
-            known[number] = vertex
+        if node is not None:
+            known[node] = vertex
         return vertex
 
     def of(self, array: int) -> list[Vertex]:
@@ -286,8 +286,8 @@ def _entries(
     """Return row, column and node of every entry of a local Jacobian."""
     rows, cols = structure.entries()
     if structure.scale is not None:
-        numbers = [dag.constant(structure.scale)] * rows.size
-        return list(zip(rows.tolist(), cols.tolist(), numbers, strict=True))
+        nodes = [dag.constant(structure.scale)] * rows.size
+        return list(zip(rows.tolist(), cols.tolist(), nodes, strict=True))
     is_running_sum = isinstance(array, RunningSum)
     if structure.action is not None:
         if not is_running_sum:

@@ -61,7 +61,7 @@ class SymbolicArray:
         if func in _SHAPE_FUNCTIONS:
             return func(self._objects_in(args[0]), *args[1:], **kwargs)
         if func is np.where and len(args) == 1:
-            raise NotScalarError("the places where a condition holds depend on numbers")
+            raise NotScalarError("the places where a condition holds depend on values")
         if func in ELEMENTWISE and not kwargs:
             return self._elementwise(func, args)
         if func in _TRANSLATED:
@@ -85,11 +85,11 @@ class SymbolicArray:
         arrays = np.broadcast_arrays(*map(self.objects, operands))
         found = np.empty(arrays[0].shape, object)
         flat = [a.ravel().tolist() for a in arrays]
-        numbers = [
+        expressions = [
             dag.expression(dag.apply(function, *[x.node for x in group]))
             for group in zip(*flat, strict=True)
         ]
-        found[...] = _filled(numbers, arrays[0].shape)
+        found[...] = _filled(expressions, arrays[0].shape)
         return SymbolicArray(
             dag, found, np.dtype(bool) if function in PREDICATES else self._float(operands)
         )
@@ -137,7 +137,7 @@ class SymbolicArray:
         return self._wrap(self.data.T)
 
     @property
-    def numbers(self) -> list[NodeId]:
+    def nodes(self) -> list[NodeId]:
         """The nodes of all entries, in row-major order."""
         return [x.node for x in self.data.ravel().tolist()]
 
@@ -148,7 +148,7 @@ class SymbolicArray:
         return np.negative(self)
 
     def __bool__(self) -> bool:
-        raise NotScalarError("a branch depends on the numbers")
+        raise NotScalarError("a branch depends on values")
 
     def __getitem__(self, key: Any) -> SymbolicArray:
         return self._wrap(self.data[key])
@@ -173,8 +173,8 @@ class SymbolicArray:
         if self.dtype.kind != "b" or dtype.kind != "f":
             raise NotScalarError(f"a conversion from {self.dtype} to {dtype}")
         dag = self.dag
-        numbers = [dag.expression(dag.as_float(k)) for k in self.numbers]
-        return SymbolicArray(dag, _filled(numbers, self.shape), dtype)
+        expressions = [dag.expression(dag.as_float(k)) for k in self.nodes]
+        return SymbolicArray(dag, _filled(expressions, self.shape), dtype)
 
 
 def symbolic_array(dag: ExpressionDAG, found: Any, dtype: np.dtype[Any]) -> SymbolicArray:
