@@ -166,8 +166,8 @@ def _counts(task: Task) -> tuple[str, ...]:
     f, x = task.make(np, scipy.special.erf), task.points(2)
     jacobian = chainad.jacobian(f, batch=0, backend="numpy")
     first, _ = once(lambda: jacobian(x))
-    assert jacobian.many is not None
-    (found,) = jacobian.many.programs
+    assert jacobian._batched is not None
+    (found,) = jacobian._batched.programs
     program = found.ssa
     compiling = "-"
     if numba.is_installed():

@@ -7,8 +7,8 @@ which to multiply these, lets you read that plan, and runs exactly that plan.
 from chainad import scipy
 from chainad.api.chains import multi_dot, plan_chain, plan_multi_dot
 from chainad.api.compiled import CompiledFunction
-from chainad.api.functions import JacobianFunction, ValueAndJacobianFunction
 from chainad.api.graphs import plan_graph
+from chainad.api.jacobian_functions import JacobianFunction, ValueAndJacobianFunction
 from chainad.api.verbs import compile, jacobian, plan, stop_gradient, value_and_jacobian
 from chainad.errors import (
     ChainadError,

@@ -1,1 +1,15 @@
-"""Api."""
+"""The verbs of chainad, and what they return: Jacobians that are planned, compiled and run.
+
+verbs               jacobian, value_and_jacobian, compile, plan, stop_gradient
+chains, graphs      plan_chain, multi_dot, ... and plan_graph: products and graphs given by hand
+options             what a user may ask for, checked in the line where it is asked for
+jacobian_functions  what `jacobian` and `value_and_jacobian` return
+differentiator      a function and its options: one traced call, and its plan
+jacobian_program    from a trace to the program that accumulates its Jacobian, kept by structure
+outputs             the results of that program as the Jacobians requested, or written into `out=`
+compiled            what `compile` returns: recorded runs that are replayed without tracing
+recorded_run        one run, recorded
+choose_backend      from a recorded run to what replays it: scalars, loops, or calls of NumPy
+batches             many points at once, from a function of one
+run_batched         a recorded run on the arrays of many points
+"""

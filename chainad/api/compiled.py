@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from chainad.api.choose import Replayed, record
-from chainad.api.recorded import Differentiator
+from chainad.api.choose_backend import CompiledProgram, compile_program
+from chainad.api.differentiator import Differentiator
 from chainad.compiler.recording.replay import MISS
 from chainad.frontends.numpy.trace import as_input
 from chainad.frontends.numpy.traced_calls import tracers_in
@@ -15,12 +15,12 @@ from chainad.ir.locks import fork_safe_lock
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
 
-# So many programs are kept; a function that still finds no fitting one is traced at each call.
-MANY = 32
+# A function that has these and still finds no fitting one is traced at each call.
+MAX_PROGRAMS = 32
 
-# So many are written as operations on single numbers: these hold the numbers of arrays from
-# elsewhere and cost more to make, so a function that keeps changing is better off with NumPy.
-FEW = 4
+# Scalar programs hold the entries of arrays from elsewhere and cost more to make, so a function
+# that keeps changing is better off with NumPy.
+MAX_SCALAR_PROGRAMS = 4
 
 
 class CompiledFunction:
@@ -28,27 +28,27 @@ class CompiledFunction:
 
     def __init__(self, of: Differentiator) -> None:
         self._of = of
-        self._replays: tuple[Replayed, ...] = ()
+        self._programs: tuple[CompiledProgram, ...] = ()
         self._lock = fork_safe_lock()
         self._misses = 0
-        self._gives_value = of.verb == "value_and_jacobian"
+        self._has_value = of.has_value
 
     def __repr__(self) -> str:
         return f"{self._of!r}.compile()"
 
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
-        replays = self._replays
-        if out is None and replays and not self._misses:
+        programs = self._programs
+        if out is None and programs and not self._misses:
             # The usual call, in as few steps as there can be: most of these take microseconds.
             try:
-                found = replays[0][0](args, kwargs)
+                found = programs[0][0](args, kwargs)
             except Exception:
                 found = self._of.traced(args, kwargs)
             if found is not MISS:
-                return found if self._gives_value else found[1]
-        return self._of.hand_out(*self.both(args, kwargs, out), out)
+                return found if self._has_value else found[1]
+        return self._of.returned(*self._value_and_jacobian(args, kwargs, out), out)
 
-    def both(
+    def _value_and_jacobian(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None
     ) -> tuple[Any, Any]:
         """Return what the function returns (None if it is not asked for), and its Jacobian.
@@ -56,76 +56,77 @@ class CompiledFunction:
         That is `out` itself if it could be written there directly.
         """
         # A function that goes another way each time is not looked up any more, but traced.
-        found = MISS if self._misses > MANY else self._find(args, kwargs, out)
+        found = MISS if self._misses > MAX_PROGRAMS else self._find(args, kwargs, out)
         value, jacobian = self._miss(args, kwargs) if found is MISS else found
         return value, jacobian
 
     @property
     def source(self) -> str:
         """The source of the program that was used last."""
-        return self._replays[0].source if self._replays else ""
+        return self._programs[0].source if self._programs else ""
 
     @property
     def plan(self) -> Plan | ChunkedPlan | None:
         """The plan of the program that was used last; None if there is no program yet.
 
-        Of a program on single numbers it is a plan on the graph of these: the program does what it
+        Of a program on scalars it is a plan on the graph of these: the program does what it
         says, but makes products that several entries have in common once.
         """
-        return self._replays[0].plan() if self._replays else None
+        return self._programs[0].plan() if self._programs else None
 
     @property
     def programs(self) -> int:
         """How many programs were recorded: one for each shape and each branch met so far."""
-        return len(self._replays)
+        return len(self._programs)
 
     def clear(self) -> None:
         """Forget what was recorded; the next call records anew."""
         with self._lock:
-            self._replays, self._misses = (), 0
+            self._programs, self._misses = (), 0
 
     def _find(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None) -> Any:
-        replays = self._replays
-        for k, replayed in enumerate(replays):
+        programs = self._programs
+        for k, program in enumerate(programs):
             try:
-                found = replayed.run(args, kwargs, out)
+                found = program.run(args, kwargs, out)
             except Exception:
                 # It is the function's own, in its own line: let that raise it, or do otherwise.
                 return self._of.traced(args, kwargs)
             if found is not MISS:
                 self._misses = 0
                 if k:
-                    self._prefer(replayed)
+                    self._prefer(program)
                 return found
         return MISS
 
-    def _prefer(self, replayed: Replayed) -> None:
+    def _prefer(self, program: CompiledProgram) -> None:
         with self._lock:
-            others = (each for each in self._replays if each is not replayed)
-            self._replays = (replayed, *others)
+            others = (each for each in self._programs if each is not program)
+            self._programs = (program, *others)
 
     def _miss(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self._misses > MANY or any(True for _ in tracers_in((args, kwargs))):
+        if self._misses > MAX_PROGRAMS or any(True for _ in tracers_in((args, kwargs))):
             return self._of.traced(args, kwargs)
         checked = self._checked(args)
         if any(a is not b for a, b in zip(checked, args, strict=True)):
             found = self._find(checked, kwargs)
             if found is not MISS:
                 return found
-        if len(self._replays) >= MANY:
+        if len(self._programs) >= MAX_PROGRAMS:
             self._misses += 1
             return self._of.traced(args, kwargs)
-        replayed = record(self._of, checked, kwargs, len(self._replays) < FEW)
+        allow_scalars = len(self._programs) < MAX_SCALAR_PROGRAMS
+        program = compile_program(self._of, checked, kwargs, allow_scalars)
         with self._lock:
-            self._replays = (replayed, *self._replays)
-        found = replayed.run(checked, kwargs)
+            self._programs = (program, *self._programs)
+        found = program.run(checked, kwargs)
         # A function that reads random numbers or counts its calls may find no program of its own.
         return self._of.traced(args, kwargs) if found is MISS else found
 
     def _checked(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the arguments, those to differentiate by as plain arrays of floats."""
         checked = list(args)
-        for k in self._of.how.positions(len(args)):
+        for k in self._of.options.positions(len(args)):
             value = as_input(args[k], k)
             is_plain = type(value) is np.ndarray or isinstance(value, np.generic)
             checked[k] = value if is_plain else np.asarray(value)

@@ -1,4 +1,4 @@
-"""How a Jacobian is asked for: everything but the function and its arguments, checked."""
+"""The options of a Jacobian: everything but the function and its arguments, checked."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from chainad.planning.auto import Mode, check_mode
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.cost_models import CostModel, model_of
 from chainad.planning.memory import bytes_of
-from chainad.planning.search.budget import Effort, SearchOptions, search_options
+from chainad.planning.search.budget import Effort, search_options
 from chainad.structure.results import OUTPUTS
 
 
 @dataclass(frozen=True)
 class Options:
-    """What `jacobian` was asked for; `limit` is a number of bytes."""
+    """What `jacobian` was asked for; `memory_limit` is a number of bytes."""
 
     argnums: int | tuple[int, ...]
     mode: Mode | ChunkedPlan
     output: str
     cost: str | CostModel
-    limit: int | None
+    memory_limit: int | None
     search: SearchOptions
     backend: str
 
@@ -63,7 +63,7 @@ class Options:
         return f"{name_of(f)}({', '.join(names)})"
 
 
-def options(
+def checked_options(
     argnums: int | Sequence[int],
     mode: Mode | ChunkedPlan,
     output: str,

@@ -1,4 +1,4 @@
-"""Blocks: the results of a program as the Jacobians that a user asked for."""
+"""The results of a program as the Jacobians requested: one block per output and argument."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from chainad.structure.results import DenseForm, ResultForm, zero
 
 
 def assembler(
-    run: Run, forms: Sequence[ResultForm | None], output: str, one_argument: bool
+    run: Run, forms: Sequence[ResultForm | None], output: str, is_single: bool
 ) -> Callable[[Sequence[Any]], Any]:
-    """Return what makes the Jacobians of the results of a program; it keeps no numbers."""
-    dtypes = [dtype_of(run, o, i) for o, i in pairs(run)]
-    ends = [(np.shape(run.values[o]), np.shape(run.input(i))) for o, i in pairs(run)]
+    """Return what makes the Jacobians of the results of a program; it keeps no arrays."""
+    dtypes = [dtype_of(run, o, i) for o, i in block_indices(run)]
+    ends = [(np.shape(run.values[o]), np.shape(run.input(i))) for o, i in block_indices(run)]
     is_tuple, count = run.is_tuple, run.tape.n_inputs
-    if len(forms) == 1 and isinstance(forms[0], DenseForm) and one_argument and not is_tuple:
+    if len(forms) == 1 and isinstance(forms[0], DenseForm) and is_single and not is_tuple:
         (dtype,) = dtypes
         return lambda arrays: _cast(arrays[0], dtype, output)
 
@@ -37,12 +37,12 @@ def assembler(
             else:
                 taken = [_cast(next(given), dtype, output) for _ in range(form.width)]
                 blocks.append(form.assemble(taken, dtype))
-        return _nested(is_tuple, count, blocks, one_argument)
+        return _nested(is_tuple, count, blocks, is_single)
 
     return assemble
 
 
-def pairs(run: Run) -> list[tuple[int, int]]:
+def block_indices(run: Run) -> list[tuple[int, int]]:
     """Return output and input of every block."""
     return [(o, i) for o in range(len(run.values)) for i in range(run.tape.n_inputs)]
 
@@ -51,7 +51,7 @@ def check_size(run: Run) -> None:
     """Raise TooLargeError if the dense Jacobians cannot fit into the memory of this machine."""
     sizes = [
         np.size(run.values[o]) * np.size(run.input(i)) * dtype_of(run, o, i).itemsize
-        for o, i in pairs(run)
+        for o, i in block_indices(run)
         if not isinstance(run.input(i), Tracer) or run.input(i).tape.is_recorder
     ]
     if sum(sizes) > _memory():
@@ -78,25 +78,20 @@ def dtype_of(run: Run, output: int, number: int) -> np.dtype[Any]:
 
 def itemsize_of(run: Run) -> int:
     """Return the bytes of a number of the Jacobian, the largest of all blocks."""
-    return max((dtype_of(run, o, i).itemsize for o, i in pairs(run)), default=8)
+    return max((dtype_of(run, o, i).itemsize for o, i in block_indices(run)), default=8)
 
 
-def nest(run: Run, blocks: Sequence[Any], one_argument: bool) -> Any:
-    """Arrange the blocks as the user asked: outputs first, then arguments."""
-    return _nested(run.is_tuple, run.tape.n_inputs, blocks, one_argument)
-
-
-def nesting(run: Run, one_argument: bool) -> Callable[[Sequence[Any]], Any]:
-    """Return what arranges blocks as the user asked; it keeps no numbers."""
+def nesting(run: Run, is_single: bool) -> Callable[[Sequence[Any]], Any]:
+    """Return what arranges blocks as requested, outputs first; it keeps no arrays."""
     is_tuple, count = run.is_tuple, run.tape.n_inputs
-    if one_argument and not is_tuple:
+    if is_single and not is_tuple:
         return lambda blocks: blocks[0]
-    return lambda blocks: _nested(is_tuple, count, blocks, one_argument)
+    return lambda blocks: _nested(is_tuple, count, blocks, is_single)
 
 
-def _nested(is_tuple: bool, count: int, blocks: Sequence[Any], one_argument: bool) -> Any:
+def _nested(is_tuple: bool, count: int, blocks: Sequence[Any], is_single: bool) -> Any:
     rows = [tuple(blocks[k : k + count]) for k in range(0, len(blocks), count)]
-    found = tuple(row[0] if one_argument else row for row in rows)
+    found = tuple(row[0] if is_single else row for row in rows)
     return found if is_tuple else found[0]
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from chainad.api.batched import Batch
+from chainad.api.batches import Batch
 from chainad.api.compiled import CompiledFunction
-from chainad.api.functions import JacobianFunction, ValueAndJacobianFunction
-from chainad.api.options import options
+from chainad.api.jacobian_functions import JacobianFunction, ValueAndJacobianFunction
+from chainad.api.options import checked_options
 from chainad.frontends.numpy.recorded_values import detached
 from chainad.planning.auto import Mode
 from chainad.planning.chunked import ChunkedPlan
@@ -129,8 +129,8 @@ def jacobian(
     >>> chainad.jacobian(np.square, output="sparse")(np.array([1.0, 3.0])).data
     array([2., 6.])
     """
-    how = options(argnums, mode, output, cost, memory_limit, effort, seed, backend)
-    return JacobianFunction(f, how, batch)
+    options = checked_options(argnums, mode, output, cost, memory_limit, effort, seed, backend)
+    return JacobianFunction(f, options, batch)
 
 
 def value_and_jacobian(
@@ -166,8 +166,8 @@ def value_and_jacobian(
     array([[2., 0.],
            [0., 6.]])
     """
-    how = options(argnums, mode, output, cost, memory_limit, effort, seed, backend)
-    return ValueAndJacobianFunction(f, how, batch)
+    options = checked_options(argnums, mode, output, cost, memory_limit, effort, seed, backend)
+    return ValueAndJacobianFunction(f, options, batch)
 
 
 def compile(
@@ -240,8 +240,8 @@ def compile(
     array([[6., 0.],
            [0., 2.]])
     """
-    how = options(argnums, mode, output, cost, memory_limit, effort, seed, backend)
-    return JacobianFunction(f, how).compile(*args, **kwargs)
+    options = checked_options(argnums, mode, output, cost, memory_limit, effort, seed, backend)
+    return JacobianFunction(f, options).compile(*args, **kwargs)
 
 
 def plan(
@@ -283,8 +283,8 @@ def plan(
     >>> chainad.plan(lambda x: A[0] @ np.sin(A[1] @ x), np.ones(40)).multiplications
     2460
     """
-    how = options(argnums, mode, "dense", cost, memory_limit, effort, seed, "auto")
-    return JacobianFunction(f, how).plan(*args, **kwargs)
+    options = checked_options(argnums, mode, "dense", cost, memory_limit, effort, seed, "auto")
+    return JacobianFunction(f, options).plan(*args, **kwargs)
 
 
 def stop_gradient(x: Any) -> Any:

@@ -11,7 +11,7 @@ import pytest
 from functions import FUNCTIONS
 
 import chainad
-from chainad.api.batched import _as_arrays
+from chainad.api.batches import _as_arrays
 from chainad.compiler.vectorize import BatchedArray, NotBatchableError
 from chainad.errors import FallbackWarning, InputError
 
@@ -78,8 +78,8 @@ def test_points_that_take_other_branches_are_right(backend: str) -> None:
         wanted, wanted_J = one_by_one(f, X)
         close(value, wanted)
         close(J, wanted_J)
-    assert batch.many is not None
-    assert len(batch.many.programs) == 3
+    assert batch._batched is not None
+    assert len(batch._batched.programs) == 3
 
 
 def test_a_function_of_many_branches_goes_point_by_point() -> None:
@@ -98,8 +98,8 @@ def test_what_is_chosen_by_conditions_needs_no_groups() -> None:
     X = np.random.default_rng(0).normal(size=(40, 3))
     batch = chainad.jacobian(f, batch=0)
     close(batch(X), one_by_one(f, X)[1])
-    assert batch.many is not None
-    assert len(batch.many.programs) == 1
+    assert batch._batched is not None
+    assert len(batch._batched.programs) == 1
 
 
 @pytest.mark.parametrize("backend", ["numpy", "python"])
@@ -252,7 +252,7 @@ def test_whole_arrays_of_many_points_agree_with_one_point_or_are_refused() -> No
         of = chainad.value_and_jacobian(f)
         X = around(x, 5)
         try:
-            group = _as_arrays(of, (X[0],), {})
+            group = _as_arrays(of._differentiator, (X[0],), {})
             (value, J), holds = group.run([BatchedArray(X)], 5, None)
         except NotBatchableError:
             continue
@@ -288,8 +288,8 @@ def test_a_wide_function_is_run_on_whole_arrays_and_sees_weights_that_change() -
         wanted = [V * (1 - np.tanh(W @ x) ** 2) @ W for x in X]
         np.testing.assert_allclose(batch(X), wanted, rtol=1e-10, atol=1e-12)
         W *= 0.5
-    assert batch.many is not None
-    assert batch.many.programs == ()
+    assert batch._batched is not None
+    assert batch._batched.programs == ()
 
 
 def test_a_batch_is_written_into_out_without_a_copy() -> None:
@@ -331,10 +331,10 @@ def test_the_plan_of_a_batch_is_the_one_that_runs() -> None:
     assert plan.requested == "mode='auto', on single numbers"
     assert plan.title == "f(x)"
     assert plan == chainad.compile(f, X[0], backend="python").plan
-    assert batch.many is not None
-    (program,) = batch.many.programs
+    assert batch._batched is not None
+    (program,) = batch._batched.programs
     batch(X)
-    assert batch.many.programs == (program,)
+    assert batch._batched.programs == (program,)
     # Where points go through whole arrays, or one by one, the plan is that of one point.
     W = np.random.default_rng(1).normal(size=(20, 40)) / 6
 

@@ -31,3 +31,12 @@ def test_options_are_passed_by_name(verb: Callable[..., Any]) -> None:
     parameters = inspect.signature(verb).parameters
     by_position = {name for name, p in parameters.items() if p.kind is not p.KEYWORD_ONLY}
     assert by_position <= DATA
+
+
+def test_methods_of_what_is_returned() -> None:
+    def names(kind: type) -> set[str]:
+        return {name for name in vars(kind) if not name.startswith("_")}
+
+    assert names(chainad.JacobianFunction) == {"compile", "plan"}
+    assert names(chainad.ValueAndJacobianFunction) == set()
+    assert names(chainad.CompiledFunction) == {"clear", "plan", "programs", "source"}

@@ -50,7 +50,7 @@ def as_python(monkeypatch: Any, request: Any) -> None:
 
     monkeypatch.setattr(numba, "load", load)
     monkeypatch.setattr(numba, "find_spec", lambda name: object())
-    monkeypatch.setattr("chainad.api.choose.LONGEST", 0)
+    monkeypatch.setattr("chainad.api.choose_backend.MAX_UNROLLED_SCALAR_OPS", 0)
 
 
 def compiled(f: Function, *args: Any, verb: Any = chainad.jacobian, **how: Any) -> Any:
@@ -300,7 +300,7 @@ def test_what_would_take_a_compiler_too_long_is_left_to_numpy(monkeypatch: Any) 
 @pytest.mark.numba
 def test_machine_code_of_loops_agrees_with_numpy(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("CHAINAD_CACHE", str(tmp_path))
-    monkeypatch.setattr("chainad.api.choose.LONGEST", 0)
+    monkeypatch.setattr("chainad.api.choose_backend.MAX_UNROLLED_SCALAR_OPS", 0)
     f, x = STEPPED["euler"]
     ours = agrees(f, x)
     assert "for t in range(" in ours.source

@@ -394,7 +394,7 @@ def test_running_a_cached_plan_plans_and_multiplies_no_structure(
         "chainad.planning.registry": ["state_space"],
         "chainad.planning.auto": ["make_plan", "follow"],
         "chainad.planning.linear_graph.Elimination": ["__init__", "eliminate"],
-        "chainad.api.prepared": ["lower", "linear_graph", "build"],
+        "chainad.api.jacobian_program": ["lower", "linear_graph", "build"],
     }
     for owner, names in watched.items():
         for name in names:

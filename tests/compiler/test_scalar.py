@@ -221,14 +221,14 @@ def test_many_points_of_arithmetic_are_turned_around_chunk_by_chunk(
             pairs = zip(by_machine(X[-count:]), by_numpy(X[-count:]), strict=True)
         for found, wanted in pairs:
             np.testing.assert_allclose(found, wanted, rtol=1e-13)
-    assert by_machine.many is not None
-    (program,) = by_machine.many.programs
+    assert by_machine._batched is not None
+    (program,) = by_machine._batched.programs
     assert "for j in range" in numba.source(program.ssa)
     # Copying numbers there and back would take longer than these operations.
     few = chainad.jacobian(lambda x: x * x[0], batch=0)
     few(X)
-    assert few.many is not None
-    assert "for j in range" not in numba.source(few.many.programs[0].ssa)
+    assert few._batched is not None
+    assert "for j in range" not in numba.source(few._batched.programs[0].ssa)
 
 
 @needs_numba
@@ -339,6 +339,6 @@ COUNTS = {"roe1d": 166, "roe3d": 365, "robot": 70, "heart": 38, "propane": 22, "
 def test_no_more_multiplications_than_were_reached_before(task: Task) -> None:
     jacobian = chainad.jacobian(_numpy(task), batch=0)
     jacobian(task.points(2))
-    assert jacobian.many is not None
-    (program,) = jacobian.many.programs
+    assert jacobian._batched is not None
+    (program,) = jacobian._batched.programs
     assert program.products <= COUNTS[task.name]

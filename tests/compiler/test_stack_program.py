@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test_batch_last import random_op
 
 import chainad
-from chainad.api.recorded import recorded
+from chainad.api.recorded_run import record_planned_run
 from chainad.backends.numpy.buffers import PreallocatedProgram
 from chainad.backends.numpy.build import build, observe
 from chainad.compiler.lower import prune
@@ -142,7 +142,7 @@ def stepping(n_steps: int, n: int = 5):
 def calls_of(f, x, mode: str) -> tuple[int, Counter[type]]:
     """Return the calls of a Jacobian as it is planned, and those that a compiled one makes."""
     J = chainad.jacobian(f, mode=mode, backend="numpy")
-    program = recorded(J, (x,), {}).prepared.program
+    program = record_planned_run(J._differentiator, (x,), {}).program.program
     with pytest.MonkeyPatch.context() as patch:
         made: list[Program] = []
 
@@ -150,7 +150,7 @@ def calls_of(f, x, mode: str) -> tuple[int, Counter[type]]:
             made.append(stack_isomorphic(*args, **kwargs))
             return made[-1]
 
-        patch.setattr("chainad.api.choose.stack_isomorphic", seeing)
+        patch.setattr("chainad.api.choose_backend.stack_isomorphic", seeing)
         J.compile(x)
     return program.array_calls, Counter(type(i.op) for i in made[-1].instructions)
 

@@ -1,8 +1,8 @@
 """Batches: the Jacobians of many points at once, from a function written for one.
 
-The function is recorded at one point. Where it is made of operations on single numbers, all points
-go through these together; a point where something else is read off values (another branch) is found
-by the guards, and goes to a group of its own. What cannot be written so is replayed point by point.
+The function is recorded at one point. Where it is made of operations on scalars, all points go
+through these together; a point where something else is read off values (another branch) is found by
+the guards, and goes to a group of its own. What cannot be written so is replayed point by point.
 """
 
 from __future__ import annotations
@@ -14,10 +14,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chainad.api.choose import LINES_PER_CALL, as_program, planned, planned_singly, warn_of_fallback
+from chainad.api.choose_backend import (
+    SCALAR_OPS_PER_NUMPY_CALL,
+    plan_on_scalars,
+    scalar_program,
+    warn_of_fallback,
+)
 from chainad.api.compiled import CompiledFunction
-from chainad.api.recorded import Differentiator, Recorded, recorded
-from chainad.api.run_stacked import run_stacked
+from chainad.api.differentiator import Differentiator
+from chainad.api.recorded_run import RecordedRun, record_planned_run, record_run
+from chainad.api.run_batched import run_batched
 from chainad.compiler.recording.arguments import ArraySpec, ScalarSpec
 from chainad.compiler.recording.expressions import Names
 from chainad.compiler.recording.replay import MISS
@@ -35,60 +41,80 @@ from chainad.planning.plan import Plan
 
 Batch = int | Mapping[int, int]
 
-# So many groups of points are kept; a function that still finds none is replayed point by point.
-MANY = 32
+# A function that has these and still finds no group for a point is replayed point by point.
+MAX_GROUPS = 32
 
-# Of fewer operations on single numbers, no whole array is quicker.
-SMALL = 300
+# Where there are fewer operations on scalars, whole arrays are never quicker.
+MIN_SCALAR_OPS_FOR_ARRAYS = 300
 
 
 @dataclass(frozen=True)
-class Group:
+class PointGroup:
     """What all points with the same branches have in common.
 
-    `take` finds the arguments that flow, or returns MISS; `flows` are their numbers, `positions`
-    tells which are positional arguments. `run` returns values and Jacobians of some points, of
-    `shapes`, in an array `out` if that fits, and for which points they hold; `program` is None
-    where it runs whole arrays. `plan` gives the plan that either follows.
+    Attributes
+    ----------
+    take : callable
+        Finds the arguments that vary from call to call, or returns MISS.
+    inputs : tuple of int
+        The numbers of these arguments in the recording.
+    positions : mapping
+        Which of them are positional arguments.
+    recorded : RecordedRun
+    shapes : tuple
+        Those of the results at one point: values, if these are returned, and Jacobians.
+    run : callable
+        Returns the results of some points, in an array `out` if that fits, and for which points
+        they hold.
+    plan : callable
+        Returns the plan that `run` follows.
     """
 
     take: Callable[[tuple[Any, ...], dict[str, Any]], Any]
-    flows: tuple[int, ...]
+    inputs: tuple[int, ...]
     positions: Mapping[int, int]
-    found: Recorded
+    recorded: RecordedRun
     shapes: tuple[tuple[int, ...], ...]
-    has_value: bool
     run: Callable[[list[Any], int, Any], Outputs]
-    program: LoweredScalars | None
     plan: Callable[[], Plan | ChunkedPlan]
 
 
-class ManyPoints:
+@dataclass(frozen=True)
+class ScalarGroup(PointGroup):
+    """A group whose points go through a program on scalars; others run on whole arrays."""
+
+    program: LoweredScalars
+
+
+class BatchedDifferentiator:
     """Values and Jacobians of a function at many points: what `jacobian(f, batch=...)` calls."""
 
     def __init__(self, of: Differentiator, batch: Batch) -> None:
-        if of.how.output != "dense":
+        if of.options.output != "dense":
             raise InputError(
-                f"output={of.how.output!r} with batch= is not offered; the Jacobians of a batch are"
-                " dense, one per point. (A function written for whole batches has"
+                f"output={of.options.output!r} with batch= is not offered; the Jacobians of a batch"
+                " are dense, one per point. (A function written for whole batches has"
                 " output='structured'.)"
             )
         self._of = of
-        self.batch = _checked_batch(batch)
+        self._batch = _checked_batch(batch)
         # By the number of arguments: the axes of points, and what is differentiated by.
-        self._places: dict[int, tuple[dict[int, int], tuple[int, ...]]] = {}
-        self._groups: tuple[Group, ...] = ()
+        self._axes_by_count: dict[int, tuple[dict[int, int], tuple[int, ...]]] = {}
+        self._groups: tuple[PointGroup, ...] = ()
         self._one_by_one = CompiledFunction(of)
-        # How points go through: single numbers and whole arrays, whichever is quicker first.
-        self._ways = [_as_arrays_if_quicker, _as_scalars, _as_arrays]
+        # How points go through: scalars and whole arrays, whichever is quicker first.
+        self._strategies = [_as_arrays_if_quicker, _as_scalars, _as_arrays]
         self._lock = fork_safe_rlock()
+
+    def __repr__(self) -> str:
+        return f"{repr(self._of)[:-1]}, batch={self._batch})"
 
     @property
     def programs(self) -> tuple[LoweredScalars, ...]:
-        """What runs for each group of points."""
-        return tuple(g.program for g in self._groups if g.program is not None)
+        """The scalar program of each group of points that has one."""
+        return tuple(g.program for g in self._groups if isinstance(g, ScalarGroup))
 
-    def both(
+    def value_and_jacobians(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None
     ) -> tuple[Any, Any]:
         """Return what the function returns (None if it is not asked for), and its Jacobians.
@@ -98,15 +124,16 @@ class ManyPoints:
         points = self._points(args)
         count = len(next(iter(points.values())))
         if count == 0:
-            return self._nowhere(args, points, kwargs)
+            return self._at_no_points(args, points, kwargs)
         return self._together(args, points, kwargs, count, out)
 
-    def plan(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan | ChunkedPlan | None:
-        """Return the plan that the first point's group follows; None if points go one by one."""
-        found = self._group(self.first(args), kwargs)
-        return None if found is None else found[0].plan()
+    def plan(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan | ChunkedPlan:
+        """Return the plan that the first point's group follows, or that of one point by itself."""
+        first = self._first(args)
+        found = self._group(first, kwargs)
+        return self._of.plan(first, kwargs) if found is None else found[0].plan()
 
-    def first(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _first(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the arguments of the first point, or of one of ones if there is none."""
         points = self._points(args)
         if len(next(iter(points.values()))):
@@ -115,28 +142,29 @@ class ManyPoints:
 
     def _points(self, args: tuple[Any, ...]) -> dict[int, Points]:
         """Return the arguments in the batch, by position, with the axis of points in front."""
-        known = self._places.get(len(args))
+        known = self._axes_by_count.get(len(args))
         if known is None:
-            differentiated = self._of.how.positions(len(args))
+            differentiated = self._of.options.positions(len(args))
             known = self._axes(len(args), differentiated), differentiated
-            self._places[len(args)] = known
+            self._axes_by_count[len(args)] = known
         return _points(args, *known)
 
     def _axes(self, count: int, differentiated: Sequence[int]) -> dict[int, int]:
         """Return the axis of points by the position of the argument."""
-        if isinstance(self.batch, int):
-            return dict.fromkeys(differentiated, self.batch)
+        if isinstance(self._batch, int):
+            return dict.fromkeys(differentiated, self._batch)
         axes = {}
-        for k, axis in self.batch.items():
+        for k, axis in self._batch.items():
             if not -count <= k < count:
                 raise InputError(
-                    f"batch={self.batch} names positional argument {k}, but only {count} were given"
+                    f"batch={self._batch} names positional argument {k}, but only {count} were"
+                    " given"
                 )
             axes[k % count] = axis
         missing = sorted({*differentiated} - {*axes})
         if missing:
             raise InputError(
-                f"batch={self.batch} must name the differentiated arguments, but lacks {missing};"
+                f"batch={self._batch} must name the differentiated arguments, but lacks {missing};"
                 " what all points share is not differentiated by"
             )
         return axes
@@ -152,67 +180,71 @@ class ManyPoints:
         out: Any,
     ) -> tuple[Any, Any]:
         """Return values and Jacobians of all points, group by group."""
-        left: npt.NDArray[np.intp] | None = None  # all of them
+        remaining: npt.NDArray[np.intp] | None = None  # all of them
         results: list[Points] = []
-        first: Group | None = None
-        for _ in range(MANY):
-            found = self._group(_at(args, points, 0 if left is None else int(left[0])), kwargs)
+        groups: list[PointGroup] = []
+        for _ in range(MAX_GROUPS):
+            first = 0 if remaining is None else int(remaining[0])
+            found = self._group(_at(args, points, first), kwargs)
             if found is None:
                 break
             group, taken = found
             try:
-                parts, holds = self._run(group, taken, points, left, count, out)
+                parts, holds = self._run(group, taken, points, remaining, count, out)
             except NotBatchableError:
                 self._forget(group)
                 return self._together(args, points, kwargs, count, out)
             if holds is not None and not holds[0]:
                 break  # a function that reads random numbers, or counts its calls
-            if first is None:
-                first, results = group, parts
-            elif group.shapes != first.shapes:
+            groups.append(group)
+            if remaining is None:
+                results = parts
+            elif group.shapes != groups[0].shapes:
                 raise InputError("the results of the points have different shapes")
             else:
-                assert left is not None
-                of = left if holds is None else left[holds]
+                of = remaining if holds is None else remaining[holds]
                 for whole, part in zip(results, parts, strict=True):
                     whole[of] = part if holds is None else part[holds]
             if holds is None or holds.all():
-                n = len(first.found.kinds) if first.has_value else 0
-                values = tuple(results[:n]) if first.found.is_tuple else results[0] if n else None
-                return values, first.found.nested(results[n:])
-            left = np.flatnonzero(~holds) if left is None else left[~holds]
-        return self._apart(args, points, kwargs, range(count))
+                recorded = groups[0].recorded
+                n = len(recorded.dtypes) if self._of.has_value else 0
+                values = tuple(results[:n]) if recorded.is_tuple else results[0] if n else None
+                return values, recorded.nest(results[n:])
+            remaining = np.flatnonzero(~holds) if remaining is None else remaining[~holds]
+        return self._one_after_the_other(args, points, kwargs, range(count))
 
-    def _group(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Group, Any] | None:
+    def _group(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[PointGroup, Any] | None:
         """Return a group that the point `args` belongs to, and what it takes; or None."""
         with self._lock:
             for group in self._groups:
                 taken = group.take(args, kwargs)
                 if taken is not MISS and _holds(group, taken):
                     return group, taken
-            while self._ways:
+            while self._strategies:
                 try:
-                    group = self._ways[0](self._of, args, kwargs)
+                    group = self._strategies[0](self._of, args, kwargs)
                 except NotScalarError as error:
-                    if self._ways.pop(0) is _as_scalars:
-                        warn_of_fallback(self._of.how.backend, error)
+                    if self._strategies.pop(0) is _as_scalars:
+                        warn_of_fallback(self._of.options.backend, error)
                 except NotBatchableError:
-                    self._ways.pop(0)
+                    self._strategies.pop(0)
                 else:
-                    self._groups = (group, *self._groups[: MANY - 1])
+                    self._groups = (group, *self._groups[: MAX_GROUPS - 1])
                     return group, group.take(args, kwargs)
             return None
 
-    def _forget(self, group: Group) -> None:
-        """Go another way from now on: whole arrays turned out not to fit."""
+    def _forget(self, group: PointGroup) -> None:
+        """Take another strategy from now on: whole arrays turned out not to fit."""
         with self._lock:
             if group in self._groups:  # another thread may have been here
-                self._ways.pop(0)
-                self._groups = tuple(g for g in self._groups if g.program is not None)
+                self._strategies.pop(0)
+                self._groups = tuple(g for g in self._groups if isinstance(g, ScalarGroup))
 
     def _run(
         self,
-        group: Group,
+        group: PointGroup,
         taken: Sequence[Any],
         points: dict[int, Points],
         which: npt.NDArray[np.intp] | None,
@@ -221,7 +253,7 @@ class ManyPoints:
     ) -> Outputs:
         """Return the results of a group for some points; `out` is for all of them."""
         inputs = []
-        for number, value in zip(group.flows, taken, strict=True):
+        for number, value in zip(group.inputs, taken, strict=True):
             position = group.positions.get(number)
             if position not in points:
                 inputs.append(value)
@@ -234,7 +266,7 @@ class ManyPoints:
 
     # ------------------------------------------------------------ one by one
 
-    def _apart(
+    def _one_after_the_other(
         self,
         args: tuple[Any, ...],
         points: dict[int, Points],
@@ -242,27 +274,28 @@ class ManyPoints:
         which: Sequence[int],
     ) -> tuple[Any, Any]:
         """Return values and Jacobians of all points, replayed one after the other."""
-        pairs = [self._one_by_one.both(_at(args, points, k), kwargs) for k in which]
-        values, jacobians = zip(*pairs, strict=True)
-        has_value = self._of.verb == "value_and_jacobian"
-        return _stacked(values) if has_value else None, _stacked(jacobians)
+        found = [self._one_by_one(*_at(args, points, k), **kwargs) for k in which]
+        if not self._of.has_value:
+            return None, _stacked(found)
+        values, jacobians = zip(*found, strict=True)
+        return _stacked(values), _stacked(jacobians)
 
-    def _nowhere(
+    def _at_no_points(
         self, args: tuple[Any, ...], points: dict[int, Points], kwargs: dict[str, Any]
     ) -> tuple[Any, Any]:
         """Return arrays of no points, of the shapes that the function has at ones."""
         with np.errstate(all="ignore"):
-            value, jacobian = self._apart(self.first(args), {}, kwargs, range(1))
+            value, jacobian = self._one_after_the_other(self._first(args), {}, kwargs, range(1))
         return _emptied(value), _emptied(jacobian)
 
 
-def _as_scalars(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Group:
-    """Record a function at one point, as operations on single numbers."""
-    found = recorded(of, args, kwargs, as_scalars=True)
-    program = as_program(of, found, of.verb == "value_and_jacobian")
-    if of.how.backend in ("python", "numba"):
-        check_supported(program, of.how.backend)
-    many = BatchedScalars(program, of.how.backend)
+def _as_scalars(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ScalarGroup:
+    """Record a function at one point, as operations on scalars."""
+    found = record_run(of, args, kwargs)
+    program = scalar_program(of, found)
+    if of.options.backend in ("python", "numba"):
+        check_supported(program, of.options.backend)
+    run_scalars = BatchedScalars(program, of.options.backend)
 
     def run(inputs: list[Any], count: int, out: Any) -> Outputs:
         rows = [
@@ -271,51 +304,51 @@ def _as_scalars(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any
             else np.broadcast_to(np.reshape(x, (1, -1)), (count, np.size(x)))
             for x in inputs
         ]
-        return many(rows, count, out)
+        return run_scalars(rows, count, out)
 
-    return _grouped(of, found, run, planned_singly(of, found, program), program)
+    plan = plan_on_scalars(of, found, program)
+    return ScalarGroup(
+        *_arguments(found, holds_constants=True), found, _shapes(of, found), run, plan, program
+    )
 
 
-def _as_arrays(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Group:
+def _as_arrays(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> PointGroup:
     """Record a function at one point, as operations on whole arrays; try it on that point."""
-    if of.how.limit is not None:
+    if of.options.memory_limit is not None:
         raise NotBatchableError("memory_limit= is for one point at a time")
-    found = recorded(of, args, kwargs)
-    has_value = of.verb == "value_and_jacobian"
-    shapes = (*found.shapes, *found.block_shapes) if has_value else found.block_shapes
-    numbers = tuple(data_arguments(found.recording))
+    found = record_planned_run(of, args, kwargs)
+    shapes = _shapes(of, found)
+    take, numbers, positions = _arguments(found, holds_constants=False)
 
     def run(inputs: list[Any], count: int, out: Any) -> Outputs:
-        return run_stacked(found, dict(zip(numbers, inputs, strict=True)), count, shapes, has_value)
+        by_number = dict(zip(numbers, inputs, strict=True))
+        return run_batched(found, by_number, count, shapes, of.has_value)
 
-    group = _grouped(of, found, run, planned(found))
+    group = PointGroup(take, numbers, positions, found, shapes, run, found.plan)
     _holds_at(group, group.take(args, kwargs))
     return group
 
 
 def _as_arrays_if_quicker(
     of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Group:
+) -> PointGroup:
     """Record a function as operations on whole arrays, if these are much fewer."""
-    if of.how.backend in ("python", "numba"):
-        raise NotBatchableError(f"backend={of.how.backend!r}")
+    if of.options.backend in ("python", "numba"):
+        raise NotBatchableError(f"backend={of.options.backend!r}")
     group = _as_scalars(of, args, kwargs)
-    assert group.program is not None
-    lines, calls = len(group.program.ssa.instructions), len(group.found.recording.calls)
-    return group if lines < max(SMALL, LINES_PER_CALL * calls) else _as_arrays(of, args, kwargs)
+    lines, calls = len(group.program.ssa.instructions), len(group.recorded.recording.calls)
+    is_short = lines < max(MIN_SCALAR_OPS_FOR_ARRAYS, SCALAR_OPS_PER_NUMPY_CALL * calls)
+    return group if is_short else _as_arrays(of, args, kwargs)
 
 
-def _grouped(
-    of: Differentiator,
-    found: Recorded,
-    run: Callable[[list[Any], int, Any], Outputs],
-    plan: Callable[[], Plan | ChunkedPlan],
-    program: LoweredScalars | None = None,
-) -> Group:
+def _arguments(
+    found: RecordedRun, holds_constants: bool
+) -> tuple[Callable[..., Any], tuple[int, ...], Mapping[int, int]]:
+    """Return what takes the arguments that vary, their numbers, and which are positional."""
     names = Names()
-    lines = bind_arguments(found.recording, names, holds_constants=program is not None)
-    flows = tuple(data_arguments(found.recording))
-    body = "\n    ".join([*lines, f"return ({''.join(f'v{number}, ' for number in flows)})"])
+    lines = bind_arguments(found.recording, names, holds_constants)
+    numbers = tuple(data_arguments(found.recording))
+    body = "\n    ".join([*lines, f"return ({''.join(f'v{number}, ' for number in numbers)})"])
     text = f"def take(args, kwargs):\n    {body}\n"
     exec(compile(text, "<chainad batch>", "exec"), names.objects)
     positional, _ = found.recording.arguments
@@ -324,18 +357,20 @@ def _grouped(
         for k, item in positional.items
         if isinstance(item, (ArraySpec, ScalarSpec))
     }
-    has_value = of.verb == "value_and_jacobian"
-    shapes = (*found.shapes, *found.block_shapes) if has_value else found.block_shapes
-    take = names.objects["take"]
-    return Group(take, flows, positions, found, shapes, has_value, run, program, plan)
+    return names.objects["take"], numbers, positions
 
 
-def _holds(group: Group, taken: Sequence[Any]) -> bool:
+def _shapes(of: Differentiator, found: RecordedRun) -> tuple[tuple[int, ...], ...]:
+    """Return the shapes of the results at one point."""
+    return (*found.shapes, *found.block_shapes) if of.has_value else found.block_shapes
+
+
+def _holds(group: PointGroup, taken: Sequence[Any]) -> bool:
     """Return whether a point has the branches of a group."""
-    return not group.found.recording.guards or _holds_at(group, taken)
+    return not group.recorded.recording.guards or _holds_at(group, taken)
 
 
-def _holds_at(group: Group, taken: Sequence[Any]) -> bool:
+def _holds_at(group: PointGroup, taken: Sequence[Any]) -> bool:
     """Run a group on one point; return whether its guards hold there."""
     _, holds = group.run([BatchedArray(np.asarray(x)[None]) for x in taken], 1, None)
     return holds is None or bool(holds[0])

@@ -1,4 +1,4 @@
-"""Stacked runs: a recording and its program on many points at once, array by array."""
+"""Batched runs: a recording and its program on many points at once, array by array."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chainad.api.recorded import Recorded
-from chainad.compiler.recording.recording import RecordedCall
+from chainad.api.recorded_run import PlannedRun
 from chainad.compiler.scalar.scalarize import substitute
 from chainad.compiler.vectorize import BatchedArray, NotBatchableError
 from chainad.frontends.numpy.recorder import Guard, Ref
 
 Points = npt.NDArray[Any]
 
-# So many numbers of all points of a chunk stay in the processor's cache.
-CACHE = 1 << 18
-MOST = 4096  # points in a chunk
+# The values of the points of one chunk stay in the processor's cache.
+MAX_CHUNK_ENTRIES = 1 << 18
+MAX_CHUNK_POINTS = 4096
 
 # What NumPy raises where a call on stacks is not what it is on arrays.
 _REFUSALS = (NotBatchableError, TypeError, ValueError, IndexError, AttributeError)
 
 
-def run_stacked(
-    found: Recorded, inputs: Mapping[int, Any], count: int, shapes: Sequence[tuple[int, ...]],
+def run_batched(
+    found: PlannedRun, inputs: Mapping[int, Any], count: int, shapes: Sequence[tuple[int, ...]],
     has_value: bool,
 ) -> tuple[list[Points], npt.NDArray[np.bool_]]:  # fmt: skip
     """Return values (if asked for) and Jacobians at all points, and where the guards hold.
@@ -38,12 +37,12 @@ def run_stacked(
     NotBatchableError
         If some call has no known meaning for many points.
     """
-    kinds = [*found.kinds] if has_value else []
-    kinds += [found.block_kinds[k] for k in range(len(shapes) - len(kinds))]
-    outputs = [np.empty((count, *s), kind) for s, kind in zip(shapes, kinds, strict=True)]
+    dtypes = [*found.dtypes] if has_value else []
+    dtypes += [found.block_dtypes[k] for k in range(len(shapes) - len(dtypes))]
+    outputs = [np.empty((count, *s), dtype) for s, dtype in zip(shapes, dtypes, strict=True)]
     holds = np.ones(count, bool)
     size = sum(prod(step.shape) for step in found.recording.calls) + sum(map(prod, shapes))
-    chunk = min(max(CACHE // max(size, 1), 1), MOST)
+    chunk = min(max(MAX_CHUNK_ENTRIES // max(size, 1), 1), MAX_CHUNK_POINTS)
     with np.errstate(all="ignore"):
         for first in range(0, count, chunk):
             part = slice(first, min(first + chunk, count))
@@ -61,16 +60,15 @@ def run_stacked(
 
 
 def _run(
-    found: Recorded, inputs: Mapping[int, Any], count: int, has_value: bool
+    found: PlannedRun, inputs: Mapping[int, Any], count: int, has_value: bool
 ) -> tuple[list[Any], npt.NDArray[np.bool_]]:
-    recording, prepared = found.recording, found.prepared
-    assert prepared is not None
+    recording, program = found.recording, found.program
     values: dict[int, Any] = {**recording.constants, **inputs}
     for step in recording.calls:
         values[step.number] = _called(step, values)
     slots = [values[x.number] if isinstance(x, Ref) else x for x in recording.slots]
-    arrays = iter(prepared.run(slots))
-    blocks = [0.0 if form is None else next(arrays) for form in prepared.forms]
+    arrays = iter(program.run(slots))
+    blocks = [0.0 if form is None else next(arrays) for form in program.forms]
     results = [values[ref.number] for ref in recording.values] if has_value else []
     return [*results, *blocks], _holds(recording.guards, values, count)
 

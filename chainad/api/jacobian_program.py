@@ -1,4 +1,4 @@
-"""From a run to what accumulates its Jacobian: planned and lowered once, and kept."""
+"""From a trace to the program that accumulates its Jacobian: planned and lowered once, and kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chainad.api.options import Options
-from chainad.api.outputs import check_size, dtype_of, itemsize_of, pairs
+from chainad.api.outputs import block_indices, check_size, dtype_of, itemsize_of
 from chainad.backends.numpy.build import Runner, build
 from chainad.compiler.chunked_programs import compile_chunks
 from chainad.compiler.linearize import Linearized, evaluate, linear_graph
@@ -33,8 +33,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """Everything that is kept for runs with the same graph, asked for alike."""
+class JacobianProgram:
+    """What accumulates the Jacobian of every run with the same graph, under the same options.
+
+    `run` takes the local Jacobians by slot and returns the results, of `forms`; `program` is what
+    it runs (None where the plan is in blocks, which are several programs).
+    """
 
     linearized: Linearized
     plan: Plan | ChunkedPlan
@@ -44,33 +48,29 @@ class Prepared:
     program: Program | None = None
 
 
-_prepared: Cache[Prepared] = Cache(256)
-_swept: Cache[tuple[Linearized, list[Sweeps]]] = Cache(64)
+_programs: Cache[JacobianProgram] = Cache(256)
+_sweeps: Cache[tuple[Linearized, list[Sweeps]]] = Cache(64)
 
 
-def forget() -> None:
-    """Empty the caches."""
-    _prepared.clear()
-    _swept.clear()
-
-
-def plan_for(graph: LinearGraph, how: Options, itemsize: int) -> Plan | ChunkedPlan:
+def plan_for(graph: LinearGraph, options: Options, itemsize: int) -> Plan | ChunkedPlan:
     """Return the plan for a graph, made now or before."""
-    mode = how.mode
+    mode = options.mode
     if isinstance(mode, ChunkedPlan):
         check_fits(mode.graph, graph)
-        if how.output != "dense":
+        if options.output != "dense":
             raise PlanError(
-                f"a plan in blocks gives a dense Jacobian, but output={how.output!r} is asked for;"
-                " plan with that output"
+                "a plan in blocks gives a dense Jacobian, but"
+                f" output={options.output!r} is requested; plan with that output"
             )
         return mode.with_origins(graph)
-    if how.limit is None:
-        return plan_cached(graph, mode, itemsize, how.cost, how.search)
-    return plan_within(graph, mode, itemsize, how.cost, how.limit, how.output, how.search)
+    if options.memory_limit is None:
+        return plan_cached(graph, mode, itemsize, options.cost, options.search)
+    return plan_within(
+        graph, mode, itemsize, options.cost, options.memory_limit, options.output, options.search
+    )
 
 
-def prepare(run: Run, how: Options) -> Prepared:
+def jacobian_program(run: Run, options: Options) -> JacobianProgram:
     """Return the program for a run, made now or before.
 
     Raises
@@ -80,30 +80,32 @@ def prepare(run: Run, how: Options) -> Prepared:
     PlanError, TooLargeError
         As for `jacobian`.
     """
-    if how.output == "operator":
+    if options.output == "operator":
         raise InputError("output='operator' is not compiled; call chainad.jacobian(f) instead")
-    if how.output == "dense":
+    if options.output == "dense":
         check_size(run)
-    key = how.mode if isinstance(how.mode, ChunkedPlan) else mode_key(how.mode)
+    key = options.mode if isinstance(options.mode, ChunkedPlan) else mode_key(options.mode)
     if key is None:
-        return _build(run, how)
-    cost = model_of(how.cost, itemsize_of(run))  # a calibration may have changed it
-    known = (run.key, key, how.output, cost, how.limit, how.search)
-    return _prepared.get(known, lambda: _build(run, how))
+        return _build(run, options)
+    cost = model_of(options.cost, itemsize_of(run))  # a calibration may have changed it
+    cache_key = (run.key, key, options.output, cost, options.memory_limit, options.search)
+    return _programs.get(cache_key, lambda: _build(run, options))
 
 
-def _build(run: Run, how: Options) -> Prepared:
+def _build(run: Run, options: Options) -> JacobianProgram:
     # Lines are looked up only where a message may name them.
-    origin = run.tape.origin if isinstance(how.mode, (Plan, ChunkedPlan)) else None
+    origin = run.tape.origin if isinstance(options.mode, (Plan, ChunkedPlan)) else None
     linearized = linear_graph(run.graph(), origin, run.tape.where)
-    made = plan_for(linearized.graph, how, itemsize_of(run))
+    plan = plan_for(linearized.graph, options, itemsize_of(run))
     arrangements = [recipe.ops for recipe in linearized.recipes]
-    if isinstance(made, ChunkedPlan):
-        chunks = compile_chunks(made, arrangements)
-        return Prepared(linearized, made, chunks.forms, chunks.used_slots, chunks)
-    lowered = lower(made, arrangements, how.output)
+    if isinstance(plan, ChunkedPlan):
+        chunks = compile_chunks(plan, arrangements)
+        return JacobianProgram(linearized, plan, chunks.forms, chunks.used_slots, chunks)
+    lowered = lower(plan, arrangements, options.output)
     program = lowered.program
-    return Prepared(linearized, made, lowered.forms, program.used_slots, build(program), program)
+    return JacobianProgram(
+        linearized, plan, lowered.forms, program.used_slots, build(program), program
+    )
 
 
 def operators(run: Run) -> list[LinearOperator]:
@@ -119,17 +121,17 @@ def operators(run: Run) -> list[LinearOperator]:
             "a Jacobian with output='operator' cannot be differentiated again;"
             " use output='dense' for the inner one"
         )
-    linearized, sweeps = _swept.get(run.key, lambda: _sweeps(run))
+    linearized, sweeps = _sweeps.get(run.key, lambda: _make_sweeps(run))
     slots = evaluate(run.tape, linearized.recipes)
     # The operator outlives this call: numbers that the user may overwrite are its own.
     kept = [x.copy() if isinstance(x, (np.ndarray, Operator)) else x for x in slots]
     return [
         linear_operator(each, kept, dtype_of(run, o, i))
-        for each, (o, i) in zip(sweeps, pairs(run), strict=True)
+        for each, (o, i) in zip(sweeps, block_indices(run), strict=True)
     ]
 
 
-def _sweeps(run: Run) -> tuple[Linearized, list[Sweeps]]:
+def _make_sweeps(run: Run) -> tuple[Linearized, list[Sweeps]]:
     linearized = linear_graph(run.graph(), where=run.tape.where)
     graph = linearized.graph
     arrangements = [recipe.ops for recipe in linearized.recipes]

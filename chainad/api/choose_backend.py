@@ -1,0 +1,252 @@
+"""From a recorded run to the program that replays it: on scalars, by loops, or by NumPy calls."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from math import inf
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chainad.api.differentiator import Differentiator
+from chainad.api.recorded_run import PlannedRun, RecordedRun, record_planned_run, record_run
+from chainad.backends.numpy.buffers import PreallocatedProgram
+from chainad.backends.numpy.build import Runner
+from chainad.backends.numpy.hoist import HoistedProgram, multiplications_in
+from chainad.compiler.loops.replay_loops import replay_by_loops
+from chainad.compiler.passes.constant_hoisting import hoist_constants
+from chainad.compiler.recording.recording import Recording
+from chainad.compiler.recording.replay import Replay, RequestedOutput, build_replay
+from chainad.compiler.scalar.lower_to_scalars import LoweredScalars, lower_to_scalars
+from chainad.compiler.scalar.replay_scalar import replay_by_scalars
+from chainad.compiler.stacking.stack_program import stack_isomorphic
+from chainad.errors import FallbackWarning
+from chainad.frontends.numpy.recorder import Ref
+from chainad.ir.program import Program
+from chainad.ir.scalar_graph import NotScalarError
+from chainad.planning.chunked import ChunkedPlan
+from chainad.planning.plan import Plan
+from chainad.structure.results import DenseForm
+
+# Scalar operations that Python does in the time of one NumPy call.
+SCALAR_OPS_PER_NUMPY_CALL = 12
+
+# Entries of local Jacobians per NumPy call beyond which a scalar program is never that short.
+MAX_LOCAL_ENTRIES_PER_NUMPY_CALL = 10 * SCALAR_OPS_PER_NUMPY_CALL
+
+# Beyond this, a scalar program is not written out unasked (it takes some milliseconds), and numba
+# compiles loops in less time.
+MAX_UNROLLED_SCALAR_OPS = 4000
+
+# Products of constant arrays are kept from call to call if they take more multiplications than it
+# takes time to see, by comparing all entries, that the arrays are still the same.
+MIN_HOISTED_MULTIPLICATIONS = 50_000
+MULTIPLICATIONS_PER_COMPARED_ENTRY = 16
+
+
+class CompiledProgram(NamedTuple):
+    """What replays a recorded run, its source, and what gives the plan that it follows."""
+
+    run: Replay
+    source: str
+    plan: Callable[[], Plan | ChunkedPlan]
+
+
+def compile_program(
+    of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any], allow_scalars: bool = True
+) -> CompiledProgram:
+    """Run a function, and return what replays it."""
+    backend = of.options.backend
+    by_machine = allow_scalars and backend == "numba"
+    if allow_scalars and backend != "numpy" and of.options.output == "dense":
+        try:
+            return _by_scalars(of, record_run(of, args, kwargs))
+        except NotScalarError as error:
+            if not by_machine:
+                warn_of_fallback(backend, error)
+    found = record_planned_run(of, args, kwargs)
+    if by_machine:
+        try:
+            return _by_loops(of, found)
+        except NotScalarError as error:
+            warn_of_fallback(backend, error)
+    return _by_arrays(of, found)
+
+
+def _by_arrays(of: Differentiator, found: PlannedRun) -> CompiledProgram:
+    """Return a replay by calls of NumPy."""
+    program = found.program.program
+    if program is None:
+        requested = _requested(of, found, _ignoring_out(found.program.run), _no_buffers)
+    else:
+        run_into = _preallocated(program, found.recording)
+        requested = _requested(of, found, run_into, _buffers(of, found))
+    return CompiledProgram(*build_replay(found.recording, requested), found.plan)
+
+
+def _preallocated(program: Program, recording: Recording) -> Callable[[Sequence[Any], Any], Any]:
+    """Return what runs a program in preallocated buffers, with its constant part hoisted."""
+    same_slots = _first_equal_slots(recording.slots)
+    writable = _writable_slots(recording)
+    fixed = {k: slot for k, slot in enumerate(recording.slots) if _is_literal(slot)}
+    known: list[Any] = [_constant(slot, recording) for slot in recording.slots]
+    parts = hoist_constants(program, [k for k, value in enumerate(known) if value is not None])
+    read = sum(int(np.size(known[k])) for k in parts.hoisted.used_slots)
+    if multiplications_in(parts.hoisted, known) <= (
+        MIN_HOISTED_MULTIPLICATIONS + MULTIPLICATIONS_PER_COMPARED_ENTRY * read
+    ):
+        return PreallocatedProgram(
+            program, partial(stack_isomorphic, same_slots=same_slots), fixed, writable
+        ).call_unchecked
+    same_slots += range(len(same_slots), parts.residual.n_slots)
+    per_call = PreallocatedProgram(
+        parts.residual, partial(stack_isomorphic, same_slots=same_slots), fixed, writable
+    )
+    return HoistedProgram(parts.hoisted, per_call.call_unchecked)
+
+
+def _writable_slots(recording: Recording) -> list[int]:
+    """Return one slot for every array that may lie in memory that a user can name."""
+    # What a ufunc returns is nobody's but the call's.
+    made = {step.number for step in recording.calls if isinstance(step.function, np.ufunc)}
+    found: dict[Any, int] = {}
+    for k, slot in enumerate(recording.slots):
+        if slot is not None and not (isinstance(slot, Ref) and slot.number in made):
+            found.setdefault(_identity(slot), k)
+    return [*found.values()]
+
+
+def _constant(slot: Any, recording: Recording) -> Any:
+    """Return the array of a slot if it is the same one at every call, else None."""
+    return recording.constants.get(slot.number) if isinstance(slot, Ref) else slot
+
+
+def _first_equal_slots(slots: Sequence[Any]) -> list[int]:
+    """Return, for every slot, the first one that always holds the very same array."""
+    first: dict[Any, int] = {}
+    return [first.setdefault(_identity(slot), k) for k, slot in enumerate(slots)]
+
+
+def _is_literal(slot: Any) -> bool:
+    """Return whether a slot is a number from the source.
+
+    Arrays of the user's that hold one are recorded values.
+    """
+    return isinstance(slot, (np.generic, np.ndarray)) and slot.shape == ()
+
+
+def _identity(slot: Any) -> Any:
+    if isinstance(slot, Ref):
+        return slot.number
+    if _is_literal(slot):
+        return slot.dtype, slot.tobytes()
+    return "object", id(slot)
+
+
+def _requested(
+    of: Differentiator,
+    found: PlannedRun,
+    run_into: Callable[[Sequence[Any], Any], Any],
+    buffers: Callable[[Any], list[Any] | None],
+) -> RequestedOutput:
+    return RequestedOutput(of.has_value, found.is_tuple, run_into, found.assemble, buffers)
+
+
+def _ignoring_out(run: Runner) -> Callable[[Sequence[Any], Any], Any]:
+    return lambda slots, out: run(slots)
+
+
+def _buffers(of: Differentiator, found: PlannedRun) -> Callable[[Any], list[Any] | None]:
+    """Return what tells whether a result can be written into the user's `out` at once."""
+    forms = found.program.forms
+    if of.has_value or len(forms) != 1 or not of.options.is_single or found.is_tuple:
+        return _no_buffers
+    (form,) = forms
+    if not isinstance(form, DenseForm):
+        return _no_buffers
+    return partial(_fitting, form.shape, found.dtypes[0])
+
+
+def _no_buffers(out: Any) -> None:
+    """Take results as they are made; several, or other than dense ones, are copied afterwards."""
+
+
+def _fitting(shape: tuple[int, ...], dtype: np.dtype[Any], out: Any) -> list[Any] | None:
+    """Return the buffer for the one result, unless it does not fit and is to be refused."""
+    is_array = type(out) is np.ndarray and out.flags.writeable
+    return [out] if is_array and (out.shape, out.dtype) == (shape, dtype) else None
+
+
+def _by_scalars(of: Differentiator, found: RecordedRun) -> CompiledProgram:
+    """Return a replay by operations on scalars, if that was requested or is quicker."""
+    slots = [slot for slot in found.recording.slots if slot is not None]
+    calls = len(found.recording.calls) + len(slots)
+    backend = of.options.backend
+    most: float = inf
+    if backend == "auto":
+        most = min(MAX_UNROLLED_SCALAR_OPS, SCALAR_OPS_PER_NUMPY_CALL * calls)
+        entries = sum(edge.structure.count for edge in found.linearized.graph.edges)
+        # Writing it all out would take seconds, for nothing.
+        if entries > MAX_LOCAL_ENTRIES_PER_NUMPY_CALL * calls:
+            raise NotScalarError("operations on whole arrays are quicker")
+    elif backend == "numba":
+        most = MAX_UNROLLED_SCALAR_OPS
+    program = scalar_program(of, found, most)
+    if backend == "auto":
+        if len(program.ssa.instructions) > SCALAR_OPS_PER_NUMPY_CALL * calls:
+            raise NotScalarError("operations on whole arrays are quicker")
+        backend = "python"
+    results = found.is_scalar, found.nest, found.is_tuple
+    replay, source = replay_by_scalars(found.recording, program, backend, *results)
+    return CompiledProgram(replay, source, plan_on_scalars(of, found, program))
+
+
+def _by_loops(of: Differentiator, found: PlannedRun) -> CompiledProgram:
+    """Return a replay by loops over scalars; raise NotScalarError if there is none."""
+    program = found.program.program
+    if program is None:
+        raise NotScalarError("memory_limit= is for operations on whole arrays")
+    if {*found.dtypes, *found.block_dtypes} != {np.dtype(float)}:
+        raise NotScalarError("the numbers are of several dtypes")
+    run_into = _ignoring_out(found.program.run)
+    requested = _requested(of, found, run_into, _buffers(of, found))
+    replay, source = replay_by_loops(found.recording, program, requested, found.is_scalar)
+    return CompiledProgram(replay, source, found.plan)
+
+
+def scalar_program(of: Differentiator, found: RecordedRun, most: float = inf) -> LoweredScalars:
+    """Return a recorded run as at most so many operations on scalars.
+
+    Raises
+    ------
+    NotScalarError
+        If there are more, or it is not made of such operations.
+    """
+    if of.options.memory_limit is not None:
+        raise NotScalarError("memory_limit= is for operations on whole arrays")
+    parts = found.recording, found.linearized, found.node_values
+    program = lower_to_scalars(*parts, of.options.mode, of.has_value, most)
+    if {*found.dtypes} - {program.dtype}:
+        raise NotScalarError("the outputs are of several dtypes")
+    return program
+
+
+def plan_on_scalars(
+    of: Differentiator, found: RecordedRun, program: LoweredScalars
+) -> Callable[[], Plan | ChunkedPlan]:
+    """Return what gives the plan that a program on scalars follows."""
+    requested = f"mode={of.options.mode!r}, on single numbers"
+    return lambda: replace(program.plan(), title=found.title, requested=requested)
+
+
+def warn_of_fallback(backend: str, error: NotScalarError) -> None:
+    """Say that a backend that was asked for cannot do it, so that NumPy does."""
+    if backend != "auto":
+        warnings.warn(
+            f"backend={backend!r} cannot run this function: {error}; NumPy runs it instead",
+            FallbackWarning,
+            stacklevel=5,
+        )

@@ -1,0 +1,64 @@
+"""A function and the options of its Jacobian: one traced call, and the plan that it follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from chainad.api.jacobian_program import jacobian_program, operators, plan_for
+from chainad.api.options import Options, name_of
+from chainad.api.outputs import assembler, itemsize_of, nesting, write
+from chainad.compiler.linearize import evaluate, linear_graph
+from chainad.frontends.numpy.trace import tracing
+from chainad.planning.chunked import ChunkedPlan
+from chainad.planning.plan import Plan
+
+
+@dataclass(frozen=True, repr=False)
+class Differentiator:
+    """What is differentiated and how; `has_value` says that a call returns the value, too."""
+
+    function: Callable[..., Any]
+    options: Options
+    has_value: bool
+
+    def __repr__(self) -> str:
+        verb = "value_and_jacobian" if self.has_value else "jacobian"
+        how = self.options
+        text = f"argnums={how.argnums}, mode={how.mode!r}, output={how.output!r}"
+        return f"chainad.{verb}({name_of(self.function)}, {text})"
+
+    def traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """Return what the function returns, and its Jacobian."""
+        how = self.options
+        with tracing(self._bound(kwargs), args, how.positions(len(args))) as run:
+            if how.output == "operator":
+                jacobian = nesting(run, how.is_single)(operators(run))
+            else:
+                program = jacobian_program(run, how)
+                assemble = assembler(run, program.forms, how.output, how.is_single)
+                slots = evaluate(run.tape, program.linearized.recipes)
+                run.tape.forget()
+                jacobian = assemble(program.run(slots))
+        return run.values if run.is_tuple else run.values[0], jacobian
+
+    def plan(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan | ChunkedPlan:
+        """Return the plan for these arguments, without multiplying any Jacobian."""
+        with tracing(self._bound(kwargs), args, self.options.positions(len(args))) as run:
+            linearized = linear_graph(run.graph(), run.tape.origin, run.tape.where)
+            plan = plan_for(linearized.graph, self.options, itemsize_of(run))
+        return replace(plan, title=self.title(len(args)))
+
+    def returned(self, value: Any, jacobian: Any, out: Any) -> Any:
+        """Return what a call returns, the Jacobian in the buffers `out` if there are any."""
+        found = jacobian if out is None else write(jacobian, out)
+        return (value, found) if self.has_value else found
+
+    def title(self, count: int) -> str:
+        """Return what reports call the function, with `count` positional arguments."""
+        return self.options.title(self.function, count)
+
+    def _bound(self, kwargs: dict[str, Any]) -> Callable[..., Any]:
+        f = self.function
+        return (lambda *args: f(*args, **kwargs)) if kwargs else f

@@ -1,0 +1,240 @@
+"""One recorded run of a function: what it did, and the formulas of its local Jacobians."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+
+from chainad.api.differentiator import Differentiator
+from chainad.api.jacobian_program import JacobianProgram, jacobian_program
+from chainad.api.outputs import assembler, block_indices, dtype_of, nesting
+from chainad.compiler.linearize import Linearized, linear_graph
+from chainad.compiler.recording.arguments import (
+    ArraySpec,
+    ContainerSpec,
+    ScalarSpec,
+    record_argument,
+)
+from chainad.compiler.recording.recording import Recording, finish_recording
+from chainad.compiler.scalar.scalarize import MAX_SCALARS
+from chainad.errors import TraceError
+from chainad.frontends.numpy.recorded_values import RecordedValue, box_recorded
+from chainad.frontends.numpy.recorder import Recorder, Ref, concrete_value, errstate
+from chainad.frontends.numpy.tape import active
+from chainad.frontends.numpy.trace import Run, tracing
+from chainad.frontends.numpy.traced_calls import Tracer
+from chainad.ir.scalar_graph import NotScalarError
+from chainad.planning.chunked import ChunkedPlan
+from chainad.planning.plan import Plan
+from chainad.rules.base import RULES
+
+# Formulas of these modules are NumPy calls that may be recorded one by one; others run as they are.
+_RECORDED_MODULES = {
+    f"chainad.rules.{name}" for name in ("elementwise", "contraction", "movement", "reduction")
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedRun:
+    """A run that was recorded: what it did, and what its results are.
+
+    Attributes
+    ----------
+    recording, linearized
+        What was called, with the formulas of the local Jacobians, and the graph of these.
+    node_values : tuple
+        The values of the calls of the function, by number.
+    nest : callable
+        Arranges the blocks of the Jacobian as requested.
+    is_tuple : bool
+        Whether the function returns several outputs.
+    is_scalar : tuple of bool
+        Which outputs are NumPy scalars.
+    dtypes, shapes
+        Those of the outputs.
+    block_dtypes, block_shapes
+        Those of the blocks of the Jacobian.
+    title : str
+        What reports call the function.
+    """
+
+    recording: Recording
+    linearized: Linearized
+    node_values: tuple[Any, ...]
+    nest: Callable[[Sequence[Any]], Any]
+    is_tuple: bool
+    is_scalar: tuple[bool, ...]
+    dtypes: tuple[np.dtype[Any], ...]
+    shapes: tuple[tuple[int, ...], ...]
+    block_dtypes: tuple[np.dtype[Any], ...]
+    block_shapes: tuple[tuple[int, ...], ...]
+    title: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun(RecordedRun):
+    """A recorded run whose Jacobian is accumulated by a program on whole arrays.
+
+    `assemble` makes the Jacobians of the results of that program.
+    """
+
+    program: JacobianProgram
+    assemble: Callable[[Any], Any]
+
+    def plan(self) -> Plan | ChunkedPlan:
+        """Return the plan that the program follows."""
+        return replace(self.program.plan, title=self.title)
+
+
+_Run = TypeVar("_Run", bound=RecordedRun)
+
+
+def record_run(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> RecordedRun:
+    """Run a function once and return what it did, for operations on scalars: nothing is planned.
+
+    Raises
+    ------
+    NotScalarError
+        If there are too many scalars.
+    """
+
+    def describe(run: Run) -> tuple[Linearized, Iterable[int], Callable[..., RecordedRun]]:
+        if sum(int(np.size(entry.value)) for entry in run.tape.entries) > MAX_SCALARS:
+            raise NotScalarError(f"there are more than {MAX_SCALARS} numbers")
+        linearized = linear_graph(run.graph(), where=run.tape.where)
+        return linearized, range(len(linearized.recipes)), RecordedRun
+
+    return _record(of, args, kwargs, describe)
+
+
+def record_planned_run(
+    of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> PlannedRun:
+    """Run a function once and return what it did, and the program that accumulates its Jacobian."""
+    options = of.options
+
+    def describe(run: Run) -> tuple[Linearized, Iterable[int], Callable[..., PlannedRun]]:
+        program = jacobian_program(run, options)
+        assemble = assembler(run, program.forms, options.output, options.is_single)
+        make = partial(PlannedRun, program=program, assemble=assemble)
+        return program.linearized, program.used_slots, make
+
+    return _record(of, args, kwargs, describe)
+
+
+def _record(
+    of: Differentiator,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    describe: Callable[[Run], tuple[Linearized, Iterable[int], Callable[..., _Run]]],
+) -> _Run:
+    """Run a function once, and return what it did.
+
+    `describe` returns its linear graph, which slots are used, and what makes the recorded run.
+    """
+    recorder = Recorder(box_recorded)
+    ambient = errstate()
+
+    def flow(value: Any) -> tuple[int, Any]:
+        recorded = recorder.input(value)
+        return recorded.number, recorded
+
+    with _recording(recorder):
+        positional, boxed = record_argument(args, flow)
+        named, boxed_kwargs = record_argument(kwargs, flow)
+        assert isinstance(positional, ContainerSpec)
+        assert isinstance(named, ContainerSpec)
+        argnums = of.options.positions(len(args))
+        assert all(isinstance(positional.items[k][1], (ArraySpec, ScalarSpec)) for k in argnums)
+        f = of.function
+        with tracing(lambda *a: f(*a, **boxed_kwargs), boxed, argnums) as run:
+            _check_failure(recorder)
+            formulas = len(recorder.entries)
+            linearized, used_slots, make = describe(run)
+            slots = _slots(recorder, run, linearized, {*used_slots})
+            values = tuple(_output_ref(recorder, value) for value in run.values)
+            node_values = tuple([_node_value(entry.value) for entry in run.tape.entries])
+        recording = finish_recording(
+            recorder, (positional, named), values, slots, ambient, formulas
+        )
+    blocks = block_indices(run)
+    return make(
+        recording=recording,
+        linearized=linearized,
+        node_values=node_values,
+        nest=nesting(run, of.options.is_single),
+        is_tuple=run.is_tuple,
+        is_scalar=tuple(isinstance(_unboxed(value), np.generic) for value in run.values),
+        dtypes=tuple(value.dtype for value in run.values),
+        shapes=tuple(np.shape(value) for value in run.values),
+        block_dtypes=tuple(dtype_of(run, o, i) for o, i in blocks),
+        block_shapes=tuple((*np.shape(run.values[o]), *np.shape(run.input(i))) for o, i in blocks),
+        title=of.title(len(args)),
+    )
+
+
+@contextmanager
+def _recording(recorder: Recorder) -> Iterator[None]:
+    before = getattr(active, "recorder", None)
+    active.recorder = recorder
+    try:
+        yield
+    finally:
+        active.recorder = before
+        recorder.close()
+
+
+def _node_value(value: Any) -> Any:
+    is_open = isinstance(value, RecordedValue) and value.tape.is_open
+    return Ref(value.number) if is_open else concrete_value(value)
+
+
+def _unboxed(value: Any) -> Any:
+    return value.value if isinstance(value, RecordedValue) else value
+
+
+def _check_failure(recorder: Recorder) -> None:
+    if recorder.failure is not None:
+        raise TraceError(
+            f"the function caught {recorder.failure!r}, which depends on numbers, so that it cannot"
+            " be replayed; call chainad.jacobian(f) instead"
+        ) from recorder.failure
+
+
+def _output_ref(recorder: Recorder, value: Any) -> Ref:
+    if not isinstance(value, RecordedValue) or value.tape is not recorder:
+        value = recorder.constant(np.asarray(concrete_value(value)))
+    return Ref(value.number)
+
+
+def _slots(recorder: Recorder, run: Run, linearized: Linearized, used: set[int]) -> tuple[Any, ...]:
+    """Record the formulas of the local Jacobians in the slots that are used."""
+    slots: list[Any] = []
+    with np.errstate(all="ignore"):
+        for k, recipe in enumerate(linearized.recipes):
+            if recipe.formula is None or k not in used:
+                slots.append(None)
+                continue
+            entry = run.tape.entries[recipe.node]
+            values = (entry.value, *entry.operands)
+            if linearized.graph.edges[k].structure.action or not _is_recordable(entry, values):
+                slots.append(Ref(recorder.opaque(recipe.formula, values)[0]))
+                continue
+            slot = recipe.formula(*values)
+            if isinstance(slot, Tracer):
+                slot = Ref(slot.number) if slot.tape is recorder else concrete_value(slot)
+            elif not hasattr(slot, "shape"):
+                slot = entry.value.dtype.type(slot)
+            slots.append(slot)
+    return tuple(slots)
+
+
+def _is_recordable(entry: Any, values: Sequence[Any]) -> bool:
+    """Return whether a formula is made of NumPy calls that mean the same one by one."""
+    is_real = all(getattr(x, "dtype", np.dtype(float)).kind != "c" for x in values)
+    return is_real and getattr(RULES[entry.function].locals, "__module__", "") in _RECORDED_MODULES
