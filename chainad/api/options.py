@@ -15,7 +15,7 @@ from chainad.planning.auto import Mode, check_mode
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.cost_models import CostModel, model_of
 from chainad.planning.memory import bytes_of
-from chainad.planning.search.budget import Effort, search_options
+from chainad.planning.search.budget import Effort, SearchOptions, search_options
 from chainad.structure.results import OUTPUTS
 
 

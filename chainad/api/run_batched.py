@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainad.api.recorded_run import PlannedRun
+from chainad.compiler.recording.recording import RecordedCall
 from chainad.compiler.scalar.scalarize import substitute
 from chainad.compiler.vectorize import BatchedArray, NotBatchableError
 from chainad.frontends.numpy.recorder import Guard, Ref

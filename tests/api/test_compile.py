@@ -537,7 +537,9 @@ def test_a_compiled_function_may_be_differentiated_and_nested() -> None:
     inner = chainad.compile(lambda y: np.sum(np.where(y > 0, y**3, y)))
     agree(chainad.jacobian(inner)(X), np.diag(np.where(X > 0, 6 * X, 0)))
     outer = chainad.compile(lambda x: inner(x) @ x + inner(2 * x)[0])
-    traced = chainad.jacobian(lambda x: chainad.jacobian(inner._of.f)(x) @ x + 12 * x[0] ** 2)
+    traced = chainad.jacobian(
+        lambda x: chainad.jacobian(inner._of.function)(x) @ x + 12 * x[0] ** 2
+    )
     for x in (X, -X, X + 1):
         if x[0] > 0:
             agree(outer(x), traced(x))
