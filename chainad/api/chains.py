@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any, TypeAlias
@@ -236,6 +236,11 @@ def _sparse_product(matrices: Sequence[Matrix], plan: Plan) -> Any:
 
 
 def _checked_dimensions(dimensions: Sequence[int]) -> list[int]:
+    if isinstance(dimensions, (str, bytes)) or not isinstance(dimensions, Iterable):
+        raise InputError(
+            "dimensions must be a sequence of sizes from x to y, such as [1000, 20, 1000],"
+            f" but got {dimensions!r}"
+        )
     sizes = list(dimensions)
     if len(sizes) < 2:
         raise InputError(f"dimensions must hold at least two sizes, but got {len(sizes)}")

@@ -196,6 +196,8 @@ def _pair(edge: Any) -> Pair:
     if not isinstance(edge, (tuple, list)) or len(edge) != 2:
         raise InputError(f"an edge must be a pair (tail, head), but got {edge!r}")
     for v in edge:
+        if v is None:  # which networkx keeps for itself
+            raise InputError(f"a vertex must be something other than None, but got {edge!r}")
         try:
             hash(v)
         except TypeError as error:

@@ -162,11 +162,13 @@ def _locals(
 def _call(node: Node) -> _Call:
     """Return the local Jacobians of a call, with formulas that return its dtype."""
     y = Argument(-1, node.shape, node.dtype, True)
+    if not y.size:
+        return _Call(())
     found = RULES[node.function].locals(y, *node.args, **node.kwargs)
     locals_ = found.inner if isinstance(found, Composite) else found
     pieces: list[tuple[int, Local]] = []
     for x in arguments_in([*node.args, *node.kwargs.values()]):
-        if node.sources[x.number] is None:
+        if node.sources[x.number] is None or not x.size:
             continue
         if x not in locals_:
             raise NotImplementedError(

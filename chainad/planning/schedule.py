@@ -114,6 +114,7 @@ def schedule(steps: Sequence[Step], workers: int, title: str = "J") -> Schedule:
         If there is no worker.
     """
     assert workers > 0
+    workers = min(workers, max(len(steps), 1))  # others would have nothing to do
     jobs = _jobs(steps)
     bound = max(max(jobs.tail, default=0), -(-sum(jobs.times) // workers))
     tasks = _by_critical_path(jobs, workers)

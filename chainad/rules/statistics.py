@@ -243,6 +243,9 @@ def _one_sided(y0: Any, y1: Any, y2: Any, a: Any, b: Any) -> Any:
 
 @defined(np.piecewise)
 def _piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: Any) -> Any:
+    if not np.ndim(x):  # a number takes no mask
+        conditions = [np.reshape(np.asarray(c, bool), 1) for c in condlist]
+        return _piecewise(np.reshape(x, 1), conditions, funclist, *args, **kw)[0]
     conditions = [np.asarray(c, bool) for c in (condlist if np.ndim(condlist[0]) else [condlist])]
     if len(funclist) == len(conditions) + 1:
         conditions.append(~np.any(conditions, axis=0))

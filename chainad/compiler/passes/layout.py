@@ -40,6 +40,10 @@ def hoist_transposes(program: Program, builder: ProgramBuilder) -> tuple[Program
         order = order_of.get(old.output)
         if order is not None:
             register[old.output] = _emit_transposed(made, old.op, inputs, order, order_of, old)
+            # A transpose that is gone may have been all that told the shape.
+            shape = builder.shapes[old.output]
+            if shape is not None:
+                made.shapes[register[old.output]] = tuple(shape[k] for k in order)
         elif isinstance(old.op, Transpose) and old.inputs[0] in order_of:
             register[old.output] = inputs[0]
         else:

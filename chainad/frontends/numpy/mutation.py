@@ -139,7 +139,7 @@ def _static(key: Any, tape: Tape) -> Any:
             " plain number is meant"
         )
     if isinstance(key, list):
-        return np.array(key)
+        return np.array(key) if key else np.zeros(0, np.intp)
     if isinstance(key, np.ndarray):
         return np.array(key) if tape.recorder is None else tape.keep_static(key)
     return key
