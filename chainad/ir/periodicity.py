@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 # More distances are noise.
-MAX_DISTANCES_PER_CONTEXT = 4
+_MAX_DISTANCES_PER_CONTEXT = 4
 
 
 def numbered(keys: Iterable[Hashable]) -> list[int]:
@@ -37,4 +37,4 @@ def _distances(names: Sequence[int]) -> list[int]:
         if name in last:
             found[place - last[name]] += 1
         last[name] = place
-    return [length for length, _ in found.most_common(MAX_DISTANCES_PER_CONTEXT)]
+    return [length for length, _ in found.most_common(_MAX_DISTANCES_PER_CONTEXT)]

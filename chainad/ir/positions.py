@@ -22,7 +22,7 @@ import numpy.typing as npt
 Integers: TypeAlias = npt.NDArray[np.int64]
 
 # Marking which values there are is quicker than sorting up to this length of their range.
-MAX_RANGE_PER_VALUE = 8
+_MAX_RANGE_PER_VALUE = 8
 
 
 class Index:
@@ -231,7 +231,7 @@ def distinct(values: Integers) -> Integers:
     if falls <= 0:
         return flat
     least, most = int(flat.min()), int(flat.max())
-    if most - least < MAX_RANGE_PER_VALUE * flat.size:
+    if most - least < _MAX_RANGE_PER_VALUE * flat.size:
         marks = np.zeros(most - least + 1, bool)
         marks[flat - least if least else flat] = True
         return np.flatnonzero(marks) + least

@@ -256,11 +256,11 @@ class ExpressionDAG:
 
     def power(self, x: NodeId, p: NodeId) -> NodeId:
         exponent = self.values.get(p)
-        if not isinstance(exponent, float) or exponent != int_of(exponent) or abs(exponent) > 8:
+        if not isinstance(exponent, float) or exponent != _int_of(exponent) or abs(exponent) > 8:
             return self._node(np.power, (x, p))
         if exponent < 0:
-            return self.divide(self.constant(1.0), self._product(x, -int_of(exponent)))
-        return self._product(x, int_of(exponent))
+            return self.divide(self.constant(1.0), self._product(x, -_int_of(exponent)))
+        return self._product(x, _int_of(exponent))
 
     def _product(self, x: NodeId, count: int) -> NodeId:
         """Return the product of `count` factors x, by squaring."""
@@ -287,7 +287,7 @@ class ExpressionDAG:
         return bool(np.signbit(found) == np.signbit(value))
 
 
-def int_of(value: float) -> int:
+def _int_of(value: float) -> int:
     """Return a number as an integer, or -1 for what is none."""
     return int(value) if np.isfinite(value) and value == int(value) else -1
 

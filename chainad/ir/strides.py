@@ -20,10 +20,10 @@ from chainad.ir.positions import Index, Integers, Lattice, Positions, as_array, 
 Array = npt.NDArray[Any]
 
 # Beyond these limits an index array is as quick.
-MAX_STRIDED_COPIES = 24
-MIN_ELEMENTS_PER_COPY = 200
+_MAX_STRIDED_COPIES = 24
+_MIN_ELEMENTS_PER_COPY = 200
 # The lengths of runs are taken to repeat after at most this many runs.
-MAX_RUN_PERIOD = 6
+_MAX_RUN_PERIOD = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,12 @@ def strided_copies(where: Positions) -> tuple[StridedCopy, ...] | None:
         (m, n), (down, along) = where.sizes, where.steps
         return (StridedCopy((m, n), (0, n, 1), (where.start, down, along)),)
     array = as_array(where)
-    if array.size < MIN_ELEMENTS_PER_COPY:
+    if array.size < _MIN_ELEMENTS_PER_COPY:
         return None
     found: list[StridedCopy] = []
     for copy in _copies_of_runs(array):
         found.append(copy)
-        if len(found) > MAX_STRIDED_COPIES or len(found) * MIN_ELEMENTS_PER_COPY > array.size:
+        if len(found) > _MAX_STRIDED_COPIES or len(found) * _MIN_ELEMENTS_PER_COPY > array.size:
             return None
     return tuple(found)
 
@@ -72,7 +72,7 @@ def _copies_of_runs(array: Integers) -> Iterator[StridedCopy]:
 def _period_of_lengths(lengths: Integers) -> int:
     """Return after how many runs their lengths repeat, in most places."""
     best, most = 1, -1
-    for period in range(1, min(MAX_RUN_PERIOD, lengths.size) + 1):
+    for period in range(1, min(_MAX_RUN_PERIOD, lengths.size) + 1):
         equal = int(np.sum(lengths[period:] == lengths[:-period])) if period < lengths.size else 0
         # A longer period must be better by more than it costs in copies.
         if equal > most + period:

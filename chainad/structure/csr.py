@@ -42,10 +42,10 @@ def lay_out(structures: Sequence[Structure]) -> Layout:
 
 Entries: TypeAlias = Sequence[tuple[Integers, Integers]]
 # The columns of all entries, where the rows begin, and where every term's entries lie.
-Places: TypeAlias = tuple[Integers, Integers, list[Integers]]
+_Places: TypeAlias = tuple[Integers, Integers, list[Integers]]
 
 
-def _of_diagonals(n_rows: int, entries: Entries) -> Places | None:
+def _of_diagonals(n_rows: int, entries: Entries) -> _Places | None:
     """Lay out terms that each lie on one diagonal and never overlap; None if they do not.
 
     Diagonals cross every row in the same order, so that nothing needs to be sorted.
@@ -76,7 +76,7 @@ def _of_diagonals(n_rows: int, entries: Entries) -> Places | None:
     return indices, indptr, places
 
 
-def _by_sorting(shape: tuple[int, int], entries: Entries) -> Places:
+def _by_sorting(shape: tuple[int, int], entries: Entries) -> _Places:
     """Lay out any terms."""
     keys = np.concatenate([rows * shape[1] + cols for rows, cols in entries])
     # A stable sort merges what is sorted in parts.

@@ -64,7 +64,7 @@ def _add(left: Structure, right: Structure) -> StructureSum:
 
 
 # Jacobians whose entries lie along one axis are added by NumPy if they have more entries.
-MAX_1D_ENTRIES = 64
+_MAX_1D_ENTRIES = 64
 
 
 def _add_1d(left: Structure, right: Structure) -> StructureSum | None:
@@ -99,7 +99,7 @@ def _places_1d(structure: Structure) -> tuple[int, tuple[int, ...]] | None:
     """Return the only axis that has entries (rows counted first) and their places; else None."""
     if structure.action is not None or len(structure.sizes) > 1:
         return None
-    if not 0 < structure.nonzeros <= MAX_1D_ENTRIES:
+    if not 0 < structure.nonzeros <= _MAX_1D_ENTRIES:
         return None
     axes = (*structure.rows, *structure.cols)
     found = [k for k, axis in enumerate(axes) if axis.size != 1]

@@ -13,7 +13,7 @@ from chainad.ir.positions import Lattice, Positions, lattice, positions
 from chainad.structure.structure import Action, Axis, Structure
 
 # No axis has more places than NumPy can count.
-MAX_PLACES = 2**62
+_MAX_PLACES = 2**62
 
 
 def write_structure(structure: Structure) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def _read_positions(value: Any, at: str, size: int) -> Positions:
         start = _place(first, at)
         steps = tuple(_place(k, at) for k in a_list(steps_given, at))
         sizes = tuple(an_integer(k, at, 1) for k in a_list(sizes_given, at))
-        if len(steps) != len(sizes) or 0 in steps or prod(sizes) > MAX_PLACES:
+        if len(steps) != len(sizes) or 0 in steps or prod(sizes) > _MAX_PLACES:
             refuse(at, "as many steps other than 0 as sizes of a lattice", written)
         where = lattice(start, steps, sizes)
         reach = [step * (n - 1) for step, n in zip(steps, sizes, strict=True)]
@@ -187,7 +187,7 @@ def an_integer(value: Any, at: str, least: int = 0, most: int | None = None) -> 
 
 
 def _place(value: Any, at: str) -> int:
-    return an_integer(value, at, -MAX_PLACES, MAX_PLACES)
+    return an_integer(value, at, -_MAX_PLACES, _MAX_PLACES)
 
 
 def _number(value: Any, at: str) -> float:

@@ -65,7 +65,7 @@ def test_regular_positions_are_one_strided_copy(where: object) -> None:
 @given(randoms)
 def test_runs_become_strided_copies(rng: Random) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(strides, "MIN_ELEMENTS_PER_COPY", 1)
+        monkeypatch.setattr(strides, "_MIN_ELEMENTS_PER_COPY", 1)
         strided_copies.cache_clear()
         parts, place = [], 0
         for _ in range(rng.randint(1, 4)):
