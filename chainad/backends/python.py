@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from chainad.backends.scalar_expressions import HELPERS, PYTHON
+from chainad.backends.scalar_expressions import PYTHON_HELPERS, PYTHON_TEMPLATES
 from chainad.ir.scalar_graph import Function
 from chainad.ir.scalar_program import Register, ScalarProgram
 
@@ -22,12 +22,14 @@ _MAX_EXPRESSION_DEPTH = 16
 
 def unsupported(program: ScalarProgram) -> list[str]:
     """Return the names of functions that Python code has no expression for."""
-    return sorted({x.function.__name__ for x in program.instructions if x.function not in PYTHON})
+    return sorted(
+        {x.function.__name__ for x in program.instructions if x.function not in PYTHON_TEMPLATES}
+    )
 
 
 def source(program: ScalarProgram) -> str:
     """Return a program as a Python function of the elements of its inputs, in tuples."""
-    emitter = ScalarEmitter(program, PYTHON)
+    emitter = ScalarEmitter(program, PYTHON_TEMPLATES)
     body = emitter.lines()
     names = [f"v{k}" for k in range(program.n_inputs)]
     starts = np.cumsum([0, *program.inputs]).tolist()
@@ -107,7 +109,7 @@ def _is_parenthesized(text: str) -> bool:
 
 def load(text: str) -> Callable[..., Any]:
     """Return the function that a source defines; it raises where NumPy gives infinity or nan."""
-    names = {**HELPERS}
+    names = {**PYTHON_HELPERS}
     exec(compile(text, "<chainad scalar program>", "exec"), names)
     run: Callable[..., Any] = names["run"]
     return run

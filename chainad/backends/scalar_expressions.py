@@ -43,8 +43,8 @@ def _expit(x: float) -> float:
     return 1.0 / (1.0 + math.exp(-x))
 
 
-# What the templates of PYTHON name.
-HELPERS: dict[str, Any] = {
+# What the templates of PYTHON_TEMPLATES name.
+PYTHON_HELPERS: dict[str, Any] = {
     **{name: getattr(math, name) for name in dir(math) if not name.startswith("_")},
     "sign": _sign,
     "logaddexp": _logaddexp,
@@ -56,7 +56,7 @@ HELPERS: dict[str, Any] = {
     "expit": _expit,
 }
 
-OPERATORS: dict[Function, str] = {
+OPERATOR_TEMPLATES: dict[Function, str] = {
     np.add: "({0} + {1})",
     np.subtract: "({0} - {1})",
     np.multiply: "({0} * {1})",
@@ -76,7 +76,7 @@ OPERATORS: dict[Function, str] = {
     np.fmin: "({0} if {0} <= {1} or {1} != {1} else {1})",
     np.isnan: "({0} != {0})",
 }
-_MATH = {
+_MATH_NAMES = {
     np.sqrt: "sqrt", np.exp: "exp", np.expm1: "expm1", np.log: "log", np.log2: "log2",
     np.log10: "log10", np.log1p: "log1p", np.sin: "sin", np.cos: "cos", np.tan: "tan",
     np.arcsin: "asin", np.arccos: "acos", np.arctan: "atan", np.arctan2: "atan2",
@@ -84,14 +84,14 @@ _MATH = {
     np.arctanh: "atanh", np.hypot: "hypot", np.copysign: "copysign", np.power: "pow",
     np.isfinite: "isfinite", np.isinf: "isinf", sp.erf: "erf", sp.erfc: "erfc",
 }  # fmt: skip
-_CALLS: dict[Function, str] = {
+_CALL_TEMPLATES: dict[Function, str] = {
     function: f"{name}({', '.join(f'{{{k}}}' for k in range(function.nin))})"
-    for function, name in _MATH.items()
+    for function, name in _MATH_NAMES.items()
 }
 
-PYTHON: dict[Function, str] = {
-    **OPERATORS,
-    **_CALLS,
+PYTHON_TEMPLATES: dict[Function, str] = {
+    **OPERATOR_TEMPLATES,
+    **_CALL_TEMPLATES,
     np.absolute: "abs({0})",
     np.sign: "sign({0})",
     np.floor: "float_floor({0})",
@@ -109,9 +109,9 @@ PYTHON: dict[Function, str] = {
 }
 
 # In machine code nothing raises: division and functions give infinity and nan as NumPy does.
-MACHINE: dict[Function, str] = {
-    **OPERATORS,
-    **_CALLS,
+NUMBA_TEMPLATES: dict[Function, str] = {
+    **OPERATOR_TEMPLATES,
+    **_CALL_TEMPLATES,
     np.absolute: "abs({0})",
     np.sign: "(0.0 if {0} == 0.0 else {0} if {0} != {0} else copysign(1.0, {0}))",
     np.logaddexp: "np.logaddexp({0}, {1})",
@@ -124,8 +124,8 @@ MACHINE: dict[Function, str] = {
 }
 
 # Loops take what a scalar program writes in simpler functions before it comes here.
-_LOOPS: dict[Function, str] = {
-    **MACHINE,
+_LOOP_TEMPLATES: dict[Function, str] = {
+    **NUMBA_TEMPLATES,
     copy_scalar: "{0}",
     np.positive: "{0}",
     np.conjugate: "{0}",
@@ -144,5 +144,5 @@ def loop_template(function: Function) -> str | None:
 
     Results that are True or False are written as 1.0 and 0.0.
     """
-    text = _LOOPS.get(function)
+    text = _LOOP_TEMPLATES.get(function)
     return f"(1.0 if {text} else 0.0)" if text is not None and function in PREDICATES else text

@@ -316,7 +316,7 @@ def test_compiled_jacobians_are_written_into_out_directly() -> None:
     assert most < out.nbytes // 5
 
 
-def test_results_of_compiled_calls_are_kept_apart() -> None:
+def test_results_of_compiled_calls_share_no_memory() -> None:
     f, points = network(30, 20, 4, 20, 30)
     J = chainad.jacobian(f)
     fast = J.compile()

@@ -216,14 +216,14 @@ def test_equal_operations_are_one_but_zeros_of_either_sign_are_not() -> None:
     assert np.signbit(z).tolist() == [True, False]
 
 
-def test_what_no_result_needs_is_left_out() -> None:
+def test_dead_operations_are_removed() -> None:
     builder = LoopBuilder()
     x = builder.input((2,))
     builder.elementwise(np.exp, x)
     assert len(builder.program([builder.elementwise(np.sin, x)]).operations) == 1
 
 
-def test_arrays_from_elsewhere_are_read_at_every_call() -> None:
+def test_captured_arrays_are_read_at_every_call() -> None:
     A, b = rng.normal(size=(3, 3)), rng.normal(size=(3, 6))[:, ::2].T
 
     def f(x: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Scalar programs: constant folding, templates, and every backend at single points."""
+"""Scalar programs: folding, templates, and every backend at single points."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.workloads.points import TASKS, Task
 from chainad.backends import python
 from chainad.backends.numba import scalar as numba
 from chainad.backends.numpy import vector
-from chainad.backends.scalar_expressions import MACHINE, PYTHON
+from chainad.backends.scalar_expressions import NUMBA_TEMPLATES, PYTHON_TEMPLATES
 from chainad.errors import FallbackWarning, MissingExtraError
 from chainad.ir.scalar_graph import PREDICATES, STRUCTURAL_ZERO, ExpressionDAG
 from chainad.ir.scalar_program import ScalarProgram, to_scalar_program
@@ -51,7 +51,7 @@ def test_equal_operations_are_one_node() -> None:
     assert dag.apply(np.greater, x, y) == dag.apply(np.less, y, x)
 
 
-def test_what_is_absent_is_never_multiplied_but_a_zero_of_the_users_is() -> None:
+def test_structural_zeros_are_never_multiplied_but_zeros_of_the_users_are() -> None:
     dag = ExpressionDAG()
     x = dag.variable(0).node
     assert dag.apply(np.multiply, STRUCTURAL_ZERO, x) == STRUCTURAL_ZERO
@@ -80,9 +80,9 @@ def test_signs_move_to_where_they_cost_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "function", sorted(PYTHON.keys() | MACHINE.keys(), key=lambda f: f.__name__)
+    "function", sorted(PYTHON_TEMPLATES.keys() | NUMBA_TEMPLATES.keys(), key=lambda f: f.__name__)
 )
-def test_folding_changes_no_number(function: Any) -> None:
+def test_folding_changes_no_value(function: Any) -> None:
     """What the DAG folds of special numbers is what NumPy computes of them."""
     n = function.nin if isinstance(function, np.ufunc) else 3
     is_logic = function in (np.logical_and, np.logical_or, np.logical_not)
@@ -130,7 +130,7 @@ def _single(function: Any) -> tuple[ScalarProgram, int]:
     return to_scalar_program(dag, [n], [[dag.apply(function, *operands)]]), n
 
 
-@pytest.mark.parametrize("function", sorted(PYTHON, key=lambda f: f.__name__))
+@pytest.mark.parametrize("function", sorted(PYTHON_TEMPLATES, key=lambda f: f.__name__))
 def test_python_computes_what_numpy_does_or_raises(function: Any) -> None:
     ssa, n = _single(function)
     work = python.load(python.source(ssa))
@@ -148,7 +148,7 @@ def test_python_computes_what_numpy_does_or_raises(function: Any) -> None:
 @needs_numba
 def test_machine_code_computes_what_numpy_does(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("CHAINAD_CACHE", str(tmp_path))
-    for function in sorted(MACHINE, key=lambda f: f.__name__):
+    for function in sorted(NUMBA_TEMPLATES, key=lambda f: f.__name__):
         ssa, n = _single(function)
         points = np.array(_grid(n, SPECIAL))
         found = np.empty((len(points), 1))
@@ -208,7 +208,7 @@ def much_arithmetic(x):
 
 
 @needs_numba
-def test_many_points_of_arithmetic_are_turned_around_chunk_by_chunk(
+def test_chunks_of_points_are_transposed_for_vectorized_arithmetic(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.setenv("CHAINAD_CACHE", str(tmp_path))
@@ -294,7 +294,7 @@ def test_infinity_and_nan_are_those_of_numpy_where_python_raises() -> None:
     np.testing.assert_array_equal(J, wanted_J)
 
 
-def test_arrays_from_elsewhere_are_seen_after_they_change() -> None:
+def test_captured_arrays_are_compared_at_every_call() -> None:
     c = np.array([1.0, 2.0])
     compiled = chainad.compile(lambda x: c * x, np.ones(2), backend="python")
     for k in range(8):
@@ -327,8 +327,12 @@ def _numpy(task: Task) -> Function:
     return task.make(np, erf)
 
 
-def test_truths_are_spelled_by_every_backend() -> None:
-    assert {np.less, np.equal, np.logical_and} <= PREDICATES & PYTHON.keys() & MACHINE.keys()
+def test_every_backend_has_templates_of_predicates() -> None:
+    assert {
+        np.less,
+        np.equal,
+        np.logical_and,
+    } <= PREDICATES & PYTHON_TEMPLATES.keys() & NUMBA_TEMPLATES.keys()
 
 
 # Multiplications of the elimination, by factors other than constants, once shared ones are one.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from chainad.backends.numba.reroll import InductionPattern, RerolledLoops
 from chainad.ir.loop_program import LoopProgram, Register
 
-MAX_RING_ITERATIONS = 4  # a power of two
+_MAX_RING_ITERATIONS = 4  # a power of two
 
 Slot = tuple[int | None, int]  # loop and position in its body, or None and a register
 
@@ -88,7 +88,7 @@ def _extent(live: _LiveRange) -> tuple[int, int | None]:
     while ring <= live.distance:
         ring *= 2
     iterations = live.high - live.low + 1
-    if live.is_whole or ring > MAX_RING_ITERATIONS or live.latest > ring or ring >= iterations:
+    if live.is_whole or ring > _MAX_RING_ITERATIONS or live.latest > ring or ring >= iterations:
         return iterations * live.size, None
     return ring * live.size, ring
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainad.backends.python import ScalarEmitter
-from chainad.backends.scalar_expressions import MACHINE, OPERATORS
+from chainad.backends.scalar_expressions import NUMBA_TEMPLATES, OPERATOR_TEMPLATES
 from chainad.errors import MissingExtraError
 from chainad.ir.scalar_program import ScalarProgram
 
@@ -34,12 +34,14 @@ _CODE_VERSION = 2
 CHUNK_POINTS = 64
 
 # Functions for which processors have SIMD instructions.
-_VECTORIZABLE = {*OPERATORS, np.sqrt, np.absolute, np.sign}
+_VECTORIZABLE = {*OPERATOR_TEMPLATES, np.sqrt, np.absolute, np.sign}
 
 
 def unsupported(program: ScalarProgram) -> list[str]:
     """Return the names of functions that machine code has no expression for."""
-    return sorted({x.function.__name__ for x in program.instructions if x.function not in MACHINE})
+    return sorted(
+        {x.function.__name__ for x in program.instructions if x.function not in NUMBA_TEMPLATES}
+    )
 
 
 def is_installed() -> bool:
@@ -84,7 +86,7 @@ def _by_points(program: ScalarProgram) -> str:
     written = [
         [f"y{k}[i, {n}]" for n in range(len(output))] for k, output in enumerate(program.outputs)
     ]
-    body = "\n        ".join(_body(program, read, written, ScalarEmitter(program, MACHINE)))
+    body = "\n        ".join(_body(program, read, written, ScalarEmitter(program, NUMBA_TEMPLATES)))
     return f"for i in range(y0.shape[0]):\n        {body}"
 
 
@@ -93,7 +95,7 @@ def _by_chunks(program: ScalarProgram) -> str:
 
     Then the compiler vectorizes arithmetic over the points.
     """
-    emitter = ScalarEmitter(program, MACHINE)
+    emitter = ScalarEmitter(program, NUMBA_TEMPLATES)
     elements = [(k, n) for k, size in enumerate(program.inputs) for n in range(size)]
     lines = [
         f"v{row} = s[{row * CHUNK_POINTS} + j]" for row in range(len(elements)) if program.uses[row]
@@ -140,7 +142,7 @@ def source_at_point(
     xs, ys = [f"x{k}" for k in range(len(inputs))], [f"y{k}" for k in range(len(outputs))]
     read = [_elements(x, shape) if shape else [x] for x, shape in zip(xs, inputs, strict=True)]
     written = [_elements(y, shape or (1,)) for y, shape in zip(ys, outputs, strict=True)]
-    emitter = ScalarEmitter(program, MACHINE)
+    emitter = ScalarEmitter(program, NUMBA_TEMPLATES)
     lines = _body(program, read, written, emitter)
     tests = program.outputs[len(outputs) :]
     lines += [f"return {emitter.name(register)}" for test in tests for register in test]

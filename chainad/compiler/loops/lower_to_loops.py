@@ -104,8 +104,8 @@ def _called(builder: LoopBuilder, step: RecordedCall, values: Mapping[int, Any])
         _check_dtype(step.dtype)
     known = {k: values[k] for k in step.reads}
     found: Value
-    if function in _OWN:
-        found = _OWN[function](builder, *_given(step.args, known), **_given(step.kwargs, known))
+    if function in _LOWERED:
+        found = _LOWERED[function](builder, *_given(step.args, known), **_given(step.kwargs, known))
     elif loop_template(function) is not None and (function in UFUNCS or function in ELEMENTWISE):
         if step.kwargs:
             raise NotScalarError(f"np.{name} with keywords")
@@ -224,7 +224,7 @@ def _power(builder: LoopBuilder, x: Value, p: Any) -> Value:
     return builder.elementwise(np.power, x, exponent)
 
 
-_OWN: dict[Function, Callable[..., Value]] = {
+_LOWERED: dict[Function, Callable[..., Value]] = {
     np.matmul: lambda builder, a, b: builder.contract(a, b),
     np.dot: _dot,
     np.vecdot: _vecdot,
