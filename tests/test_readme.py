@@ -1,4 +1,4 @@
-"""The README's code blocks and the examples in docstrings do what they print."""
+"""The code blocks of the pages and the examples in docstrings do what they print."""
 
 import doctest
 import importlib
@@ -9,7 +9,7 @@ import pytest
 
 import chainad
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(chainad.__path__, "chainad.")
@@ -17,8 +17,9 @@ MODULES = sorted(
 )
 
 
-def test_readme_blocks_print_what_they_show():
-    failed, attempted = doctest.testfile(str(README), module_relative=False)
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_code_blocks_print_what_they_show(page):
+    failed, attempted = doctest.testfile(str(ROOT / page), module_relative=False)
     assert attempted > 10
     assert failed == 0
 
