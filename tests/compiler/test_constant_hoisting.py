@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chainad
-from chainad.api import choose as replays
+from chainad.api import choose_backend
 from chainad.backends.numpy.build import build
 from chainad.backends.numpy.hoist import HoistedProgram, multiplications_in
 from chainad.compiler.lower import lower
@@ -117,7 +117,7 @@ def test_compiled_functions_see_what_is_written_into_their_constants(
 ) -> None:
     made: list[HoistedProgram] = []
     monkeypatch.setattr(
-        replays, "HoistedProgram", lambda *a: made.append(HoistedProgram(*a)) or made[-1]
+        choose_backend, "HoistedProgram", lambda *a: made.append(HoistedProgram(*a)) or made[-1]
     )
     rng = np.random.default_rng(1)
     A, B, C = rng.normal(size=(3, size, size))
