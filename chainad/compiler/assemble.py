@@ -22,7 +22,7 @@ _MAX_TERMS_OF_SUM = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class _Term:
     """A register, with a sign, that is added at some positions."""
 
     register: int
@@ -45,13 +45,13 @@ def assemble(
     terms = [
         found
         for register, places in zip(registers, positions, strict=True)
-        for found in _terms(builder, Term(register, 1, places), reads)
+        for found in _terms(builder, _Term(register, 1, places), reads)
     ]
-    regions: dict[Positions, list[Term]] = {}
+    regions: dict[Positions, list[_Term]] = {}
     for term in terms:
         regions.setdefault(term.positions, []).append(term)
     is_plain = len(regions) == len(registers) and all(
-        regions.get(places, [None])[0] == Term(register, 1, places) and len(regions[places]) == 1
+        regions.get(places, [None])[0] == _Term(register, 1, places) and len(regions[places]) == 1
         for register, places in zip(registers, positions, strict=True)
     )
     if not is_plain:
@@ -66,7 +66,7 @@ def assemble(
 
 def reassemble(builder: ProgramBuilder, register: int, size: int) -> int:
     """Return a register that holds a vector, assembled if it is a sum of placed pieces."""
-    terms = _terms(builder, Term(register, 1, range(size)), _reads(builder))
+    terms = _terms(builder, _Term(register, 1, range(size)), _reads(builder))
     if all(len(term.positions) == size for term in terms):
         return register
     return assemble(builder, [register], [range(size)], size, True)
@@ -76,10 +76,10 @@ def _reads(builder: ProgramBuilder) -> Counter[int]:
     return Counter(k for i in builder.instructions for k in i.inputs)
 
 
-def _in_order(terms: Sequence[Term], builder: ProgramBuilder) -> list[Term]:
+def _in_order(terms: Sequence[_Term], builder: ProgramBuilder) -> list[_Term]:
     """Put single elements first, then terms with a plus: few calls, and fewer on vectors."""
 
-    def is_vector(term: Term) -> bool:
+    def is_vector(term: _Term) -> bool:
         shape = builder.shapes.get(term.register)
         return shape is None or prod(shape) != 1
 
@@ -96,9 +96,9 @@ def _partition(regions: Sequence[Positions], size: int) -> bool:
     return bool(written.all())
 
 
-def _terms(builder: ProgramBuilder, whole: Term, reads: Counter[int]) -> list[Term]:
+def _terms(builder: ProgramBuilder, whole: _Term, reads: Counter[int]) -> list[_Term]:
     """Decompose a vector into the terms that it is a sum of."""
-    found: list[Term] = []
+    found: list[_Term] = []
     stack = [whole]
     while stack:
         term = stack.pop()
@@ -111,19 +111,19 @@ def _terms(builder: ProgramBuilder, whole: Term, reads: Counter[int]) -> list[Te
 
 
 def _without_sign(
-    builder: ProgramBuilder, definition: Instruction, term: Term
-) -> list[Term] | None:
+    builder: ProgramBuilder, definition: Instruction, term: _Term
+) -> list[_Term] | None:
     """Return the term without a change of sign that it is a view of or gathered from."""
     negated = builder.definitions.get(definition.inputs[0])
     if negated is None or negated.op != Scale(-1):
         return None
     plain = builder.emit(definition.op, negated.inputs[0])
-    return [Term(plain, -term.sign, term.positions)]
+    return [_Term(plain, -term.sign, term.positions)]
 
 
 def _parts(
-    builder: ProgramBuilder, term: Term, reads: Counter[int], is_whole: bool
-) -> list[Term] | None:
+    builder: ProgramBuilder, term: _Term, reads: Counter[int], is_whole: bool
+) -> list[_Term] | None:
     """Return the terms that add up to a register; None if it is a term itself."""
     definition = builder.definitions.get(term.register)
     if definition is None:
@@ -134,26 +134,29 @@ def _parts(
         # Only a single element, or a vector, keeps its positions.
         shape = builder.shapes.get(x)
         if shape is not None and (all(n == 1 for n in shape) or shape == op.shape):
-            return [Term(x, term.sign, term.positions)]
+            return [_Term(x, term.sign, term.positions)]
         return _without_sign(builder, definition, term)
     if isinstance(op, Take):
         return _without_sign(builder, definition, term)
     if isinstance(op, Broadcast):
         shape = builder.shapes.get(x)
         is_scalar = shape is not None and all(n == 1 for n in shape)
-        return [Term(x, term.sign, term.positions)] if is_scalar else None
+        return [_Term(x, term.sign, term.positions)] if is_scalar else None
     if op == Scale(-1):
-        return [Term(x, -term.sign, term.positions)]
+        return [_Term(x, -term.sign, term.positions)]
     if reads[term.register] > (0 if is_whole else 1):
         return None  # it is needed anyway
     match op:
         case Add():
-            return [Term(k, term.sign, term.positions) for k in inputs]
+            return [_Term(k, term.sign, term.positions) for k in inputs]
         case Subtract():
-            return [Term(x, term.sign, term.positions), Term(inputs[1], -term.sign, term.positions)]
+            return [
+                _Term(x, term.sign, term.positions),
+                _Term(inputs[1], -term.sign, term.positions),
+            ]
         case AddAt(0, places):
-            inner = Term(inputs[1], term.sign, compose(term.positions, places))
-            return [Term(x, term.sign, term.positions), inner]
+            inner = _Term(inputs[1], term.sign, compose(term.positions, places))
+            return [_Term(x, term.sign, term.positions), inner]
         case Place(0, places):
-            return [Term(x, term.sign, compose(term.positions, places))]
+            return [_Term(x, term.sign, compose(term.positions, places))]
     return None

@@ -38,12 +38,11 @@ def emit_product(
     sparse = _sparse_product(builder, product, left, right)
     if sparse is not None:
         return sparse
-    a = builder.apply(product.left, left)
-    b = builder.apply(product.right, right)
     if product.labels is None:
-        return builder.apply(product.after, b if a is None else a)
-    assert a is not None
-    assert b is not None
+        one, two = builder.apply(product.left, left), builder.apply(product.right, right)
+        return builder.apply(product.after, two if one is None else one)
+    a = builder.apply_stored(product.left, left)
+    b = builder.apply_stored(product.right, right)
     return builder.apply(product.after, _contract(builder, product, a, b))
 
 
@@ -67,11 +66,8 @@ def _sparse_product(
         take = on_array[-1] if on_array else None
         if vector != (label,) or not isinstance(take, Take) or labels[take.axis] != label:
             continue
-        assert values is not None
-        assert array is not None
-        data, x = builder.apply(on_vector, values), builder.apply(on_array[:-1], array)
-        assert data is not None
-        assert x is not None
+        data = builder.apply_stored(on_vector, values)
+        x = builder.apply_stored(on_array[:-1], array)
         size = dict(product.sizes)
         rest = [y for y in labels if y != label]
         width = prod(size[y] for y in rest)
@@ -172,15 +168,12 @@ def emit_sum(
     (base, one), (other, two) = (total.left, left), (total.right, right)
     if base and isinstance(base[-1], Place):
         (base, one), (other, two) = (other, two), (base, one)
-    a = builder.apply(base, one)
+    a = builder.apply_stored(base, one)
     last = other[-1] if other else None
-    assert a is not None
     if isinstance(last, Place) and not (base and isinstance(base[-1], Place)) and total.fills:
-        b = builder.apply(other[:-1], two)
-        assert b is not None
+        b = builder.apply_stored(other[:-1], two)
         result = builder.emit(AddAt(last.axis, last.positions), a, b)
     else:
-        b = builder.apply(other, two)
-        assert b is not None
+        b = builder.apply_stored(other, two)
         result = builder.emit(Add(), a, b)
     return builder.apply(total.after, result)

@@ -23,8 +23,7 @@ def _dense(
     terms = [plan.structures[k] for k in numbers]
     shape = (*terms[0].row_shape, *terms[0].col_shape)
     if len(terms) == 1:
-        register = builder.apply(to_dense(terms[0]), registers[numbers[0]])
-        assert register is not None
+        register = builder.apply_stored(to_dense(terms[0]), registers[numbers[0]])
     else:
         positions = tuple(flat_places(term) for term in terms)
         register = _scattered(
@@ -41,8 +40,7 @@ def _sparse(
     layout = lay_out(terms)
     size = layout.indices.size
     if layout.places == (range(size),) and terms[0].scale is None:
-        register = builder.apply(to_vector(terms[0]), registers[numbers[0]])
-        assert register is not None
+        register = builder.apply_stored(to_vector(terms[0]), registers[numbers[0]])
         register = reassemble(builder, register, size)
     else:
         of_terms = [registers[k] for k in numbers]
@@ -93,9 +91,8 @@ def _scattered(
     covers: bool = False,
 ) -> int:
     """Emit the entries of several structures as one vector."""
-    vectors = []
-    for term, register in zip(terms, registers, strict=True):
-        vector = builder.apply(to_vector(term), register)
-        assert vector is not None
-        vectors.append(vector)
+    vectors = [
+        builder.apply_stored(to_vector(term), register)
+        for term, register in zip(terms, registers, strict=True)
+    ]
     return assemble(builder, vectors, positions, size, covers)

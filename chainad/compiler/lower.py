@@ -70,8 +70,7 @@ def _local(builder: ProgramBuilder, structure: Structure, ops: Ops, slot: int) -
     """Bring the array of a rule into the form that its structure stores."""
     if structure.scale is not None:
         return None
-    register = builder.apply(ops, slot)
-    assert register is not None
+    register = builder.apply_stored(ops, slot)
     if structure.action is None:
         builder.shapes[register] = structure.stored_shape
     return register

@@ -13,7 +13,7 @@ from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir.ops import Add, Copy, MatMul, Multiply, Op, Reshape, Scale, Subtract, Transpose
 from chainad.ir.program import Instruction, Program
 
-AxisOrder = tuple[int, ...]
+_AxisOrder = tuple[int, ...]
 
 
 def hoist_transposes(program: Program, builder: ProgramBuilder) -> tuple[Program, ProgramBuilder]:
@@ -53,7 +53,7 @@ def hoist_transposes(program: Program, builder: ProgramBuilder) -> tuple[Program
     return Program(program.n_slots, tuple(made.instructions), outputs), made
 
 
-def _transposed_registers(program: Program, builder: ProgramBuilder) -> dict[int, AxisOrder]:
+def _transposed_registers(program: Program, builder: ProgramBuilder) -> dict[int, _AxisOrder]:
     """Return the registers to be computed transposed, each with the order of its axes."""
     if not any(isinstance(i.op, Transpose) for i in program.instructions):
         return {}
@@ -62,12 +62,12 @@ def _transposed_registers(program: Program, builder: ProgramBuilder) -> dict[int
         for k in instruction.inputs:
             readers[k].append(instruction)
     results = set(program.outputs)
-    order_of: dict[int, AxisOrder] = {}
+    order_of: dict[int, _AxisOrder] = {}
 
     def is_read_once(k: int) -> bool:
         return len(readers[k]) == 1 and k not in results
 
-    def propagate(k: int, order: AxisOrder) -> None:
+    def propagate(k: int, order: _AxisOrder) -> None:
         """Have register k computed transposed, if the instruction that defines it can do that."""
         found = builder.definitions.get(k)
         if found is None or not is_read_once(k):
@@ -93,7 +93,7 @@ def _transposed_registers(program: Program, builder: ProgramBuilder) -> dict[int
     return order_of
 
 
-def _swap_of(order: AxisOrder, product: Instruction, builder: ProgramBuilder) -> bool | None:
+def _swap_of(order: _AxisOrder, product: Instruction, builder: ProgramBuilder) -> bool | None:
     """Return whether an order swaps rows and columns of a matrix product; None if it does more."""
     shapes = [builder.shapes.get(x) for x in product.inputs]
     n = len(order)
@@ -108,8 +108,8 @@ def _emit_transposed(
     builder: ProgramBuilder,
     op: Op,
     inputs: tuple[int, ...],
-    order: AxisOrder,
-    order_of: dict[int, AxisOrder],
+    order: _AxisOrder,
+    order_of: dict[int, _AxisOrder],
     old: Instruction,
 ) -> int:
     """Emit an op so that its result has its axes in `order`."""
@@ -125,7 +125,7 @@ def _emit_transposed(
     return builder.emit(op, *transposed)
 
 
-def _transpose_operand(builder: ProgramBuilder, x: int, order: AxisOrder) -> int:
+def _transpose_operand(builder: ProgramBuilder, x: int, order: _AxisOrder) -> int:
     """Transpose an operand of an elementwise op, which may lack leading axes."""
     shape = builder.shapes[x]
     assert shape is not None

@@ -350,37 +350,25 @@ def _elementwise(op: Op, inputs: tuple[int, ...], context: Context) -> int | _Ca
 def _signed(op: Op, inputs: tuple[int, ...], context: Context) -> int | _Call:
     """Cancel the signs of two operands, or absorb one into the op."""
     a, b = inputs
-    minus_a, minus_b = _negated(a, context), _negated(b, context)
-    if minus_a is None and minus_b is None:
-        return op, inputs
-    match op, minus_a is not None, minus_b is not None:
-        case Add(), True, True:
-            assert minus_a is not None
-            assert minus_b is not None
-            return context.emit(_NEGATE, context.emit(Add(), minus_a, minus_b))
-        case Add(), False, True:
-            assert minus_b is not None
-            return Subtract(), (a, minus_b)
-        case Add(), True, False:
-            assert minus_a is not None
-            return Subtract(), (b, minus_a)
-        case Subtract(), True, True:
-            assert minus_a is not None
-            assert minus_b is not None
-            return Subtract(), (minus_b, minus_a)
-        case Subtract(), False, True:
-            assert minus_b is not None
-            return context.emit(Add(), a, minus_b)
-        case Multiply(), True, True:
-            assert minus_a is not None
-            assert minus_b is not None
-            return context.emit(Multiply(), minus_a, minus_b)
-        case Multiply(), True, False | True:
-            assert minus_a is not None
-            return _with_sign_after(minus_a, b, inputs, context)
-        case Multiply(), False, True:
-            assert minus_b is not None
-            return _with_sign_after(minus_b, a, inputs, context)
+    match op, _negated(a, context), _negated(b, context):
+        case _, None, None:
+            return op, inputs
+        case Add(), int(x), int(y):
+            return context.emit(_NEGATE, context.emit(Add(), x, y))
+        case Add(), None, int(y):
+            return Subtract(), (a, y)
+        case Add(), int(x), None:
+            return Subtract(), (b, x)
+        case Subtract(), int(x), int(y):
+            return Subtract(), (y, x)
+        case Subtract(), None, int(y):
+            return context.emit(Add(), a, y)
+        case Multiply(), int(x), int(y):
+            return context.emit(Multiply(), x, y)
+        case Multiply(), int(x), None:
+            return _with_sign_after(x, b, inputs, context)
+        case Multiply(), None, int(y):
+            return _with_sign_after(y, a, inputs, context)
     return op, inputs
 
 

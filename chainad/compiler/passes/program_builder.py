@@ -88,6 +88,12 @@ class ProgramBuilder:
                 register = self.emit(op, register)
         return register
 
+    def apply_stored(self, ops: Ops, register: int | None) -> int:
+        """Apply unary ops one after the other; the result stores entries."""
+        found = self.apply(ops, register)
+        assert found is not None
+        return found
+
     def transpose_to(self, register: int, have: Labels, want: Labels) -> int:
         """Transpose axes from the order `have` into the order `want`."""
         if list(have) == list(want):

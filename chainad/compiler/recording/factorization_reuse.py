@@ -78,7 +78,7 @@ def _formula(call: RecordedCall) -> Any:
 def _solve_of(
     call: RecordedCall, known: Mapping[int, RecordedCall], dtypes: Mapping[int, np.dtype[Any]]
 ) -> RecordedCall | None:
-    """Return the solve whose operator a call makes, if one factorisation gives the same numbers."""
+    """Return the solve whose operator a call makes, if one factorisation gives the same result."""
     formula = _formula(call)
     if not isinstance(formula, InverseFormula) or len(formula.shape) != 2:
         return None

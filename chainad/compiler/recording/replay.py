@@ -46,7 +46,7 @@ class RequestedOutput:
     buffers: Callable[[Any], Any]
 
 
-def replay_source(recording: Recording, requested: RequestedOutput) -> tuple[str, dict[str, Any]]:
+def _replay_source(recording: Recording, requested: RequestedOutput) -> tuple[str, dict[str, Any]]:
     """Return a recording as Python source, and the names that it needs."""
     recording = eliminate_common_formulas(recording)
     ndims = {number: np.ndim(array) for number, array in recording.constants.items()}
@@ -79,7 +79,7 @@ def replay_source(recording: Recording, requested: RequestedOutput) -> tuple[str
 
 def build_replay(recording: Recording, requested: RequestedOutput) -> tuple[Replay, str]:
     """Return a function from arguments to value (or None) and Jacobian, or MISS; and its source."""
-    text, objects = replay_source(recording, requested)
+    text, objects = _replay_source(recording, requested)
     exec(compile(text, "<chainad replay>", "exec"), objects)
     replay: Replay = objects["replay"]
     return replay, text

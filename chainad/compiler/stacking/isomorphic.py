@@ -16,8 +16,8 @@ MIN_STACK_ROWS = 8
 # On an array of more elements, arithmetic takes longer than the call.
 MAX_ROW_ELEMENTS = 1024
 
-Call = TypeVar("Call")
-Key = TypeVar("Key", bound=Hashable)
+_Call = TypeVar("_Call")
+_Key = TypeVar("_Key", bound=Hashable)
 
 
 def is_small(shape: Sequence[int]) -> bool:
@@ -38,13 +38,13 @@ def levels(reads: Iterable[tuple[int, Iterable[int]]]) -> dict[int, int]:
 
 
 def isomorphic_groups(
-    calls: Iterable[tuple[int, Key, Call]], level: Mapping[int, int]
-) -> list[dict[Key, list[Call]]]:
+    calls: Iterable[tuple[int, _Key, _Call]], level: Mapping[int, int]
+) -> list[dict[_Key, list[_Call]]]:
     """Return the calls on each level, the lowest first, grouped by what they have in common.
 
     A call is given as its number, what it has in common with others, and the call itself.
     """
-    found: dict[int, dict[Key, list[Call]]] = {}
+    found: dict[int, dict[_Key, list[_Call]]] = {}
     for number, key, call in calls:
         found.setdefault(level[number], {}).setdefault(key, []).append(call)
     return [found[k] for k in sorted(found)]

@@ -41,7 +41,7 @@ from chainad.ir.ops import (
 )
 from chainad.ir.program import Program
 
-MAX_STACK_ELEMENTS = 1 << 18
+_MAX_STACK_ELEMENTS = 1 << 18
 
 # Ops that align the axes of their operands at the last one.
 ALIGNED_OPS = (Add, Subtract, Multiply, Dot)
@@ -108,7 +108,7 @@ def groups_of(
     return [
         group
         for group in groups
-        if len(group) >= MIN_STACK_ROWS and _size(group, types) <= MAX_STACK_ELEMENTS
+        if len(group) >= MIN_STACK_ROWS and _size(group, types) <= _MAX_STACK_ELEMENTS
     ]
 
 
