@@ -58,7 +58,7 @@ def runners(workload: Workload) -> Iterator[tuple[str, dict[str, Runner], dict[s
     yield "traced", {mode: partial(made[mode], x) for mode in ("auto", *others)}, plans
     if not workload.batch:
         compiled = {mode: jacobian.compile(x) for mode, jacobian in made.items()}
-        # Backends of single numbers choose their order anew.
+        # Scalar backends choose their order anew.
         source = compiled["auto"].source
         others = [mode for mode in plans if mode in others or compiled[mode].source != source]
         yield "compiled", {mode: partial(compiled[mode], x) for mode in ("auto", *others)}, plans

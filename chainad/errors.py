@@ -27,7 +27,7 @@ class TooLargeError(ChainadError, MemoryError):
 
 
 class FallbackWarning(UserWarning):
-    """A backend that was asked for cannot run a function; another one does."""
+    """The requested backend cannot run a function; another one does."""
 
 
 class MissingExtraError(ChainadError, ImportError):

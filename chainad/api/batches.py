@@ -117,7 +117,7 @@ class BatchedDifferentiator:
     def value_and_jacobians(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None
     ) -> tuple[Any, Any]:
-        """Return what the function returns (None if it is not asked for), and its Jacobians.
+        """Return what the function returns (None if not requested), and its Jacobians.
 
         These are `out` itself if they could be written there directly.
         """

@@ -173,7 +173,7 @@ def multi_dot(matrices: Sequence[Matrix], *, mode: Mode = "auto") -> Any:
     if all(map(scipy.sparse.issparse, checked)):
         return _sparse_product(checked, plan)
     run = build(lower(plan, [factor.ops for factor in factors]).program)
-    (product,) = run([_numbers(matrix) for matrix in reversed(checked)])
+    (product,) = run([_entries(matrix) for matrix in reversed(checked)])
     return product[()] if product.ndim == 0 else product
 
 
@@ -204,7 +204,7 @@ def _plan_matrices(matrices: Sequence[Matrix], mode: Mode) -> tuple[list[Arrange
 
 
 def _factor(matrix: Matrix, is_first: bool) -> Arrangement:
-    """Return the structure of a matrix, and the ops that bring `_numbers` into its form."""
+    """Return the structure of a matrix, and the ops that bring `_entries` into its form."""
     if scipy.sparse.issparse(matrix):
         m, n = matrix.shape
         entries = scipy.sparse.coo_array(matrix)
@@ -218,7 +218,7 @@ def _factor(matrix: Matrix, is_first: bool) -> Arrangement:
     return arrange(axes[:k], axes[k:], sizes, stored=tuple(sizes))
 
 
-def _numbers(matrix: Matrix) -> npt.NDArray[Any]:
+def _entries(matrix: Matrix) -> npt.NDArray[Any]:
     if scipy.sparse.issparse(matrix):
         data: npt.NDArray[Any] = scipy.sparse.coo_array(matrix).data
         return data

@@ -210,7 +210,7 @@ def _by_loops(of: Differentiator, found: PlannedRun) -> CompiledProgram:
     if program is None:
         raise NotScalarError("memory_limit= is for operations on whole arrays")
     if {*found.dtypes, *found.block_dtypes} != {np.dtype(float)}:
-        raise NotScalarError("the numbers are of several dtypes")
+        raise NotScalarError("the entries are of several dtypes")
     run_into = _ignoring_out(found.program.run)
     requested = _requested(of, found, run_into, _buffers(of, found))
     replay, source = replay_by_loops(found.recording, program, requested, found.is_scalar)
@@ -238,12 +238,12 @@ def plan_on_scalars(
     of: Differentiator, found: RecordedRun, program: LoweredScalars
 ) -> Callable[[], Plan | ChunkedPlan]:
     """Return what gives the plan that a program on scalars follows."""
-    requested = f"mode={of.options.mode!r}, on single numbers"
+    requested = f"mode={of.options.mode!r}, on scalars"
     return lambda: replace(program.plan(), title=found.title, requested=requested)
 
 
 def warn_of_fallback(backend: str, error: NotScalarError) -> None:
-    """Say that a backend that was asked for cannot do it, so that NumPy does."""
+    """Warn that the requested backend cannot run a function, so that NumPy does."""
     if backend != "auto":
         warnings.warn(
             f"backend={backend!r} cannot run this function: {error}; NumPy runs it instead",

@@ -51,7 +51,7 @@ class CompiledFunction:
     def _value_and_jacobian(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None
     ) -> tuple[Any, Any]:
-        """Return what the function returns (None if it is not asked for), and its Jacobian.
+        """Return what the function returns (None if not requested), and its Jacobian.
 
         That is `out` itself if it could be written there directly.
         """

@@ -123,7 +123,7 @@ def operators(run: Run) -> list[LinearOperator]:
         )
     linearized, sweeps = _sweeps.get(run.key, lambda: _make_sweeps(run))
     slots = evaluate(run.tape, linearized.recipes)
-    # The operator outlives this call: numbers that the user may overwrite are its own.
+    # The operator outlives this call: arrays that the user may overwrite are its own.
     kept = [x.copy() if isinstance(x, (np.ndarray, Operator)) else x for x in slots]
     return [
         linear_operator(each, kept, dtype_of(run, o, i))

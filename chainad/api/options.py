@@ -21,7 +21,7 @@ from chainad.structure.results import OUTPUTS
 
 @dataclass(frozen=True)
 class Options:
-    """What `jacobian` was asked for; `memory_limit` is a number of bytes."""
+    """The options of a Jacobian; `memory_limit` is in bytes."""
 
     argnums: int | tuple[int, ...]
     mode: Mode | ChunkedPlan
@@ -73,7 +73,7 @@ def checked_options(
     seed: int,
     backend: str,
 ) -> Options:
-    """Return what was asked for, checked in the line where it was asked for.
+    """Return the options, checked in the line of the user where they are given.
 
     Raises
     ------

@@ -77,7 +77,7 @@ def dtype_of(run: Run, output: int, number: int) -> np.dtype[Any]:
 
 
 def itemsize_of(run: Run) -> int:
-    """Return the bytes of a number of the Jacobian, the largest of all blocks."""
+    """Return the bytes of an entry of the Jacobian, the largest of all blocks."""
     return max((dtype_of(run, o, i).itemsize for o, i in block_indices(run)), default=8)
 
 
@@ -96,7 +96,7 @@ def _nested(is_tuple: bool, count: int, blocks: Sequence[Any], is_single: bool) 
 
 
 def _cast(array: Any, dtype: np.dtype[Any], output: str) -> Any:
-    """Return the numbers of a block in its dtype."""
+    """Return the entries of a block in its dtype."""
     if array is None:
         return None
     if isinstance(array, Tracer):
@@ -106,8 +106,8 @@ def _cast(array: Any, dtype: np.dtype[Any], output: str) -> Any:
                 " use output='dense' for the inner one"
             )
         return array
-    numbers: npt.NDArray[Any] = np.asarray(array)
-    return numbers if numbers.dtype == dtype else numbers.astype(dtype)
+    entries: npt.NDArray[Any] = np.asarray(array)
+    return entries if entries.dtype == dtype else entries.astype(dtype)
 
 
 def write(found: Any, out: Any) -> Any:

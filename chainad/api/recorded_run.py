@@ -105,7 +105,7 @@ def record_run(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]
 
     def describe(run: Run) -> tuple[Linearized, Iterable[int], Callable[..., RecordedRun]]:
         if sum(int(np.size(entry.value)) for entry in run.tape.entries) > MAX_SCALARS:
-            raise NotScalarError(f"there are more than {MAX_SCALARS} numbers")
+            raise NotScalarError(f"there are more than {MAX_SCALARS} scalars")
         linearized = linear_graph(run.graph(), where=run.tape.where)
         return linearized, range(len(linearized.recipes)), RecordedRun
 
@@ -201,7 +201,7 @@ def _unboxed(value: Any) -> Any:
 def _check_failure(recorder: Recorder) -> None:
     if recorder.failure is not None:
         raise TraceError(
-            f"the function caught {recorder.failure!r}, which depends on numbers, so that it cannot"
+            f"the function caught {recorder.failure!r}, which depends on values, so that it cannot"
             " be replayed; call chainad.jacobian(f) instead"
         ) from recorder.failure
 

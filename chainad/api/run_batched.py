@@ -29,7 +29,7 @@ def run_batched(
     found: PlannedRun, inputs: Mapping[int, Any], count: int, shapes: Sequence[tuple[int, ...]],
     has_value: bool,
 ) -> tuple[list[Points], npt.NDArray[np.bool_]]:  # fmt: skip
-    """Return values (if asked for) and Jacobians at all points, and where the guards hold.
+    """Return values (if requested) and Jacobians at all points, and where the guards hold.
 
     `inputs` are stacks of `count` points, or arrays that all points share, by number.
 
@@ -81,7 +81,7 @@ def _called(step: RecordedCall, values: Mapping[int, Any]) -> Any:
     if depends and not isinstance(result, BatchedArray):
         raise NotBatchableError(step.function.__name__)
     if depends and (result.shape, result.dtype) != (step.shape, step.dtype):
-        raise NotBatchableError(f"the shape of {step.function.__name__} depends on numbers")
+        raise NotBatchableError(f"the shape of {step.function.__name__} depends on values")
     return result
 
 

@@ -46,12 +46,12 @@ def jacobian(
         "annealing", "repeats", "edges"), an elimination order (of vertices and
         `EdgeElimination`), a `Plan`, or a function from a `LinearGraph` to an order.
     output : str
-        In which form the Jacobian is handed out:
+        The form in which the Jacobian is returned:
 
         - "dense": an array of shape `f(x).shape + x.shape`;
         - "sparse": a `scipy.sparse.csr_array` of shape `(f(x).size, x.size)`, in canonical format;
           its pattern follows from the structure alone, so an entry may happen to be zero;
-        - "structured": a `StructuredJacobian`, the numbers it really has (a diagonal as a vector,
+        - "structured": a `StructuredJacobian`, the entries it really has (a diagonal as a vector,
           one block per sample, thin factors unmultiplied);
         - "operator": a `scipy.sparse.linalg.LinearOperator` of shape `(f(x).size, x.size)` that
           never accumulates the Jacobian; `mode` plays no part.
@@ -61,7 +61,7 @@ def jacobian(
         What the plan is to make small: "multiplications" (scalar ones; a product with +1 or -1
         everywhere is free), "all_multiplications" (such products counted like any others, the
         convention of published tables), "bytes" (read from memory and written there), "time" (by
-        the table of `calibrate`, or a shipped one), "peak" (the bytes of the most numbers alive at
+        the table of `calibrate`, or a shipped one), "peak" (the bytes of all arrays alive at
         once), or a model of your own.
     memory_limit : int or str, optional
         Bytes, or text such as "2 GB", that the plan keeps within: with another order if need be,
@@ -109,7 +109,7 @@ def jacobian(
     -----
     The function is traced anew at every call, so control flow and closures may change. The plan is
     cached under the structure of the trace. While `f` runs, inputs and large constants are
-    read-only, since their numbers are needed for the derivative.
+    read-only, since their entries are needed for the derivative.
 
     Kinks: the derivative of `abs` at 0 is 0, ties of `maximum`, `minimum`, `max` and `min` share
     evenly, `clip` has derivative 1 on its bounds, the norm has derivative 0 at the zero vector,
@@ -190,9 +190,9 @@ def compile(
     f, argnums, mode, output, cost, memory_limit, effort, seed
         As for `jacobian`; `output="operator"` is refused.
     backend : str
-        What runs the program: "numpy"; "python", operations on single Python numbers, for functions
-        of a few numbers; "numba", machine code, which needs chainad[numba]; or "auto": "python"
-        where that is quicker, else "numpy". Where "python" or "numba" cannot run a function, a
+        What runs the program: "numpy"; "python", operations on Python floats, for functions of a
+        few scalars; "numba", machine code, which needs chainad[numba]; or "auto": "python" where
+        that is quicker, else "numpy". Where "python" or "numba" cannot run a function, a
         FallbackWarning says why, and NumPy runs it.
     *args, **kwargs
         Arguments to record with at once. Without any, the first call records.
@@ -210,26 +210,26 @@ def compile(
 
     Notes
     -----
-    A call runs one straight line of NumPy calls: those of `f` that are needed, the formulas of the
-    local Jacobians, the plan. What `f` read off values (branches, `int`, indices, shapes) is
+    A call runs one straight-line program of NumPy calls: those of `f` that are needed, the formulas
+    of the local Jacobians, the plan. What `f` read off values (branches, `int`, indices, shapes) is
     checked at each call, and where it differs `f` is recorded anew; all programs are kept, up to
     32. New shapes, dtypes and values of other arguments than arrays are recorded anew, too.
 
-    The backends "python" and "numba" eliminate on the graph of single numbers, which is another one
-    than `chainad.plan` shows: for mode="auto" in the order that leaves the fewest operations there;
-    `plan` of the compiled function shows it. Beyond 4,000 operations on single numbers, "numba"
-    runs the plan of the whole arrays, in loops over the numbers of small ones; the steps of an
-    unrolled time loop, and the sweep back through them, are found and become loops again. Branches
-    on values and calls without such a form are left to NumPy.
+    The backends "python" and "numba" eliminate on the graph of scalars, which is another one than
+    `chainad.plan` shows: for mode="auto" in the order that leaves the fewest operations there;
+    `plan` of the compiled function shows it. Beyond 4,000 operations on scalars, "numba" runs the
+    plan of the whole arrays, in loops over the entries of small ones; the steps of an unrolled time
+    loop, and the sweep back through them, are found and become loops again. Branches on values and
+    calls without such a form are left to NumPy.
 
     A product of constant arrays is kept from call to call, beside copies of these that tell
     whether they changed. A matrix that is solved with is factorised once, for the solution and for
     the derivatives.
 
     Arrays that `f` takes from elsewhere are captured by reference: what is written into them later
-    is seen. Not seen are a name that is bound to another object, numbers of Python, and arrays that
-    `f` computes from such arrays alone; call `clear` after these have changed. Random numbers
-    and side effects of `f` happen only while it is recorded.
+    is seen. Not seen are a name that is bound to another object, Python numbers, and arrays that
+    `f` computes from such arrays alone; call `clear` after these have changed. Random numbers and
+    side effects of `f` happen only while it is recorded.
 
     Examples
     --------
@@ -288,7 +288,7 @@ def plan(
 
 
 def stop_gradient(x: Any) -> Any:
-    """Return the plain numbers of x: what is computed from them has derivative zero.
+    """Return the plain values of x: what is computed from them has derivative zero.
 
     Parameters
     ----------
@@ -297,7 +297,7 @@ def stop_gradient(x: Any) -> Any:
     Returns
     -------
     ndarray or scalar
-        The numbers of a traced value, as a copy; anything else as it is.
+        The values of a traced array, as a copy; anything else as it is.
 
     Examples
     --------

@@ -27,7 +27,7 @@ NodeId = int
 
 
 class NotScalarError(ChainadError):
-    """A computation cannot be written as operations on single numbers."""
+    """A computation cannot be written as operations on scalars."""
 
 
 def variable(k: int) -> None:

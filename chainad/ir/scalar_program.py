@@ -1,4 +1,4 @@
-"""Scalar programs: straight-line SSA code on single numbers, which the scalar backends execute."""
+"""Scalar programs: straight-line SSA code that the scalar backends execute."""
 
 from __future__ import annotations
 

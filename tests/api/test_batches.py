@@ -328,7 +328,7 @@ def test_the_plan_of_a_batch_is_the_one_that_runs() -> None:
     batch = chainad.jacobian(f, batch=0)
     plan = batch.plan(X)
     assert isinstance(plan, chainad.Plan)
-    assert plan.requested == "mode='auto', on single numbers"
+    assert plan.requested == "mode='auto', on scalars"
     assert plan.title == "f(x)"
     assert plan == chainad.compile(f, X[0], backend="python").plan
     assert batch._batched is not None

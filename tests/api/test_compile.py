@@ -142,7 +142,7 @@ def test_the_plan_of_a_program_on_single_numbers_shows_its_own_order() -> None:
     compiled = chainad.compile(f, np.ones(2), backend="python")
     plan = compiled.plan
     assert isinstance(plan, chainad.Plan)
-    assert plan.requested == "mode='auto', on single numbers"
+    assert plan.requested == "mode='auto', on scalars"
     assert plan.title == "f(x)"
     assert len(plan.graph.inputs) == 2
     assert len(plan.graph.outputs) == 3

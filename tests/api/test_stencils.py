@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chainad
-from chainad.api import prepared
+from chainad.api import jacobian_program
 from chainad.planning import auto
 from chainad.planning import linear_graph as linear
 from chainad.structure import forget
@@ -33,7 +33,7 @@ def _forget() -> Any:
 
 
 def _clear() -> None:
-    prepared.forget()
+    jacobian_program._programs.clear()
     auto._plans.clear()
     forget()
 
