@@ -1261,6 +1261,12 @@ def test_an_operand_that_occurs_twice_counts_twice() -> None:
     )
 
 
+def test_an_intersection_moves_with_the_entries_that_are_in_both() -> None:
+    # Differences cannot tell: an entry of one operand that moves alone is in both no more.
+    J = jac(lambda x: np.intersect1d(x, x[1:]), [0.7, 0.4, 0.1])
+    assert J.tolist() == [[0, 0, 1], [0, 1, 0]]
+
+
 def test_arcsinh_is_right_for_large_negative_numbers() -> None:
     np.testing.assert_allclose(grad(np.arcsinh, [-1e8, 0, 1e8]), [1e-8, 1, 1e-8], rtol=1e-12)
 
