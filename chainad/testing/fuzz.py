@@ -29,8 +29,8 @@ import scipy.sparse
 
 import chainad
 from chainad.errors import ChainadError
-from chainad.planning.auto import MODES
 from chainad.planning.cost_models import COSTS
+from chainad.planning.registry import modes
 from chainad.testing.differences import Truth, outputs_of, truth_of
 from chainad.testing.oracles import Array
 from chainad.testing.random_programs import RandomProgram, random_program
@@ -94,7 +94,7 @@ REQUESTS = (
     ),
 )
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "mode": ("auto", *MODES),
+    "mode": ("auto", *modes()),
     "effort": ("fast", 0.05),
     "cost": tuple(COSTS),
     "limit": (300, 3_000, "1 MB"),

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from chainad.api import prepared
+from chainad.api import jacobian_program
 from chainad.api.verbs import stop_gradient
 from chainad.rules.base import DEFINED, RULES, Composite, Local, Rule, is_traced
-from chainad.structure.linear_operators import Given, Operator
+from chainad.structure.linear_operators import Operator, UserOperator
 from chainad.structure.structure import Structure
 
 Function: TypeAlias = Callable[..., Any]
@@ -63,12 +63,12 @@ def _changed(function: Function, change: _Change) -> Iterator[None]:
     table: dict[Function, Any] = RULES if function in RULES else DEFINED
     row = table[function]
     table[function] = _rule(row, change) if isinstance(row, Rule) else _definition(row, change)
-    prepared.forget()
+    jacobian_program._programs.clear()
     try:
         yield
     finally:
         table[function] = row
-        prepared.forget()
+        jacobian_program._programs.clear()
 
 
 def _rule(rule: Rule, change: _Change) -> Rule:
@@ -122,7 +122,7 @@ def _negative_numbers(found: Any) -> Any:
     if not isinstance(found, Operator):
         return -found
     n_out, n_in = found.n_out, found.n_in
-    return Given(n_out, n_in, found.dtype, lambda t: -found.jvp(t), lambda a: -found.vjp(a))
+    return UserOperator(n_out, n_in, found.dtype, lambda t: -found.jvp(t), lambda a: -found.vjp(a))
 
 
 def _with_negative_slope(result: Any) -> Any:

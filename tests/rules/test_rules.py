@@ -16,7 +16,7 @@ import chainad
 import chainad.scipy.fft as sf
 import chainad.scipy.linalg as sl
 import chainad.scipy.special as ss
-from chainad.api import prepared
+from chainad.api import jacobian_program
 from chainad.compiler.linearize import linear_graph
 from chainad.frontends.numpy.trace import tracing
 from chainad.frontends.numpy.traced_calls import Tracer
@@ -949,9 +949,9 @@ def _sum_twice(y: Any, x: Any, *args: Any, **kwargs: Any) -> dict[Any, Any]:
 
 @pytest.fixture
 def _fresh_cache() -> Any:
-    prepared.forget()
+    jacobian_program._programs.clear()
     yield
-    prepared.forget()
+    jacobian_program._programs.clear()
 
 
 @pytest.mark.usefixtures("_fresh_cache")

@@ -37,12 +37,14 @@ def test_check_looks_at_every_output_and_argument() -> None:
 
 
 def test_check_refuses_another_shape(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check, "jacobian", lambda *args: lambda x: np.ones((2, 1)))
+    monkeypatch.setattr(check, "jacobian", lambda *args, **options: lambda x: np.ones((2, 1)))
     with pytest.raises(AssertionError, match=r"has shape \(2, 1\), but must have \(2, 2\)"):
         check_jacobian(np.sin, np.ones(2))
 
 
 def test_check_finds_nan_in_place_of_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check, "jacobian", lambda *args: lambda x: np.full((2, 2), np.nan))
+    monkeypatch.setattr(
+        check, "jacobian", lambda *args, **options: lambda x: np.full((2, 2), np.nan)
+    )
     with pytest.raises(AssertionError, match="in 4 of 4 entries"):
         check_jacobian(np.sin, np.ones(2))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chainad.api import prepared
+from chainad.api import jacobian_program
 from chainad.rules import RULES
 from chainad.rules.base import Rule
 from chainad.testing import fuzz as module
@@ -101,12 +101,12 @@ def spoiled(function: Any, spoil: Callable[[], Any]) -> Iterator[None]:
 
     right = RULES[function]
     RULES[function] = Rule(locals_, right.operands)
-    prepared.forget()
+    jacobian_program._programs.clear()
     try:
         yield
     finally:
         RULES[function] = right
-        prepared.forget()
+        jacobian_program._programs.clear()
 
 
 def one_statement(text: str) -> Any:
