@@ -70,7 +70,8 @@ def jacobian(
         values inside `f` do not.
     effort : str or float
         How hard to search for a cheap order: "fast", "balanced", "thorough" (seconds to a minute),
-        or a number of seconds. Ctrl-C during the search ends it with the best order so far.
+        or a number of seconds, which bounds the search beyond what every plan takes. Ctrl-C during
+        the search ends it with the best order so far.
     seed : int
         Of the random choices of the search: the same seed gives the same plan, unless the effort
         is a number of seconds.

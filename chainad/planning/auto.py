@@ -67,9 +67,11 @@ def make_plan(
         given = replace(mode.with_origins(graph), itemsize=itemsize)
         return replace(given, model=model.name, cost=cost_of_steps(given, model))
     check_mode(mode)
-    problem = Problem(graph, model, search)
+    problem = Problem(graph, model, search.within(len(graph.inner)))
     if isinstance(mode, str):
-        return _by_name(problem, mode, itemsize)
+        is_default = search == DEFAULT_SEARCH
+        requested = f"mode={mode!r}" + ("" if is_default else f", effort={search.effort!r}")
+        return _by_name(problem, mode, itemsize, requested)
     if callable(mode):
         name = getattr(mode, "__name__", type(mode).__name__)
         return _finish(problem, tuple(mode(graph)), f"planner {name}", name, itemsize, {})
@@ -119,11 +121,8 @@ def mode_key(mode: Mode) -> Hashable:
     return None if callable(mode) else tuple(mode)
 
 
-def _by_name(problem: Problem, mode: str, itemsize: int) -> Plan:
-    graph, search = problem.graph, problem.search
-    requested = f"mode={mode!r}" + (
-        "" if search == DEFAULT_SEARCH else f", effort={search.effort!r}"
-    )
+def _by_name(problem: Problem, mode: str, itemsize: int, requested: str) -> Plan:
+    graph = problem.graph
     if mode in PLANNERS:
         return _finish(problem, PLANNERS[mode].order(problem), requested, mode, itemsize, {})
     orders = dict(candidates(problem))

@@ -27,6 +27,8 @@ def render(plan: Plan) -> str:
 
 def bytes_text(count: int) -> str:
     """Return a number of bytes in a unit that suits it: `8.08 MB`."""
+    if count >= 10**18:  # more than floats may be able to tell
+        return f"{count // 10**12:,} TB"
     size = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if size < 999.5:  # above, three digits would round to 1e+03
@@ -111,7 +113,7 @@ def _cheaper_alternative(plan: Plan) -> list[str]:
     if best is None or 2 * best.cost >= plan.cost:
         return []
     name = repr(best.name)
-    note = f"{plan.cost / best.cost:,.1f}x the cost of {name}" if best.cost else f"{name} is free"
+    note = f"{_times(plan.cost, best.cost)} the cost of {name}" if best.cost else f"{name} is free"
     return [f"note        {note}: mode='auto' finds one that costs as little"]
 
 
@@ -204,7 +206,12 @@ def _modes(plan: Plan) -> str:
 def _ratio(one: int, two: int) -> str:
     if one == two:
         return "1.0x"
-    return f"{one / two:,.1f}x" if two else "-"
+    return _times(one, two) if two else "-"
+
+
+def _times(one: int, two: int) -> str:
+    """Return a ratio of integers of any size: `1.5x`."""
+    return f"{one / two:,.1f}x" if one < two * 10**15 else f"{one // two:,}x"
 
 
 def _steps(plan: Plan) -> str:

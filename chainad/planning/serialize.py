@@ -227,7 +227,7 @@ def _check_format(found: object, wanted: str) -> None:
     kind, _, version = wanted.rpartition(" ")
     given_kind, _, given = str(found).rpartition(" ")
     if given_kind == kind and given.isdecimal():
-        other = "an older" if int(given) < int(version) else "a newer"
+        other = "an older" if len(given) <= len(version) and given < version else "a newer"
         raise PlanError(
             f"the plan was saved by {other} version of chainad, in the format {short(found)}, but"
             f" this version reads {wanted!r}; plan the function anew and save it again, or use the"

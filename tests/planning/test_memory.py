@@ -159,7 +159,7 @@ def test_a_plan_in_blocks_is_given_back() -> None:
     np.testing.assert_array_equal(J, chainad.jacobian(mixed, memory_limit=int(1.2 * RESULT))(X))
     with pytest.raises(PlanError, match="the plan was made for another function: its inputs"):
         chainad.jacobian(np.sin, mode=plan)(np.ones(3))
-    with pytest.raises(PlanError, match="gives a dense Jacobian, but output='sparse' is asked for"):
+    with pytest.raises(PlanError, match="gives a dense Jacobian, but output='sparse' is requested"):
         chainad.jacobian(mixed, mode=plan, output="sparse")(X)
 
 

@@ -536,3 +536,25 @@ def test_large_patterns_are_not_kept_in_the_caches(monkeypatch: pytest.MonkeyPat
     plan = make_plan(graph)
     assert multiply.cache_info().currsize == 0
     assert plan == make_plan(graph)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "vertices", "effort"),
+    [
+        (0.05, 1500, "fast"),
+        (5, 1500, "balanced"),
+        (60, 1500, 60),
+        (0.5, 20, 0.5),
+        (1e-4, 1, "fast"),
+    ],
+)
+def test_seconds_that_do_not_do_become_a_lower_effort(
+    seconds: float, vertices: int, effort: Effort
+) -> None:
+    assert SearchOptions(seconds).within(vertices).effort == effort
+    assert SearchOptions("thorough").within(vertices).effort == "thorough"
+
+
+def test_a_bounded_search_says_what_was_requested() -> None:
+    plan = chainad.plan_graph([("x", "a"), ("a", "y"), ("x", "y")], effort=1e-4)
+    assert "effort=0.0001" in str(plan)

@@ -1,6 +1,7 @@
 """Plans as text and as networkx graphs: what is written is read back, and nothing else is."""
 
 import json
+import re
 import subprocess
 import sys
 from io import BytesIO
@@ -377,3 +378,22 @@ def test_networkx_graph_can_be_written() -> None:
     text.seek(0)
     again = nx.read_graphml(text, node_type=int, force_multigraph=True)
     assert dict(again.nodes(data=True)) == dict(graph.nodes(data=True))
+
+
+@pytest.mark.parametrize("enormous", ["1" + "0" * 400, "1" + "0" * 5000, "1e999", "-1", "NaN"])
+def test_a_text_with_enormous_numbers_is_refused_or_still_a_plan(enormous: str) -> None:
+    A = np.ones((3, 4))
+    text = chainad.plan(lambda x: A @ np.tanh(A.T @ x), np.ones(3)).to_json()
+    for match in re.finditer(r'(?<![\w"])\d+', text):
+        try:
+            plan = Plan.from_json(text[: match.start()] + enormous + text[match.end() :])
+        except PlanError:
+            continue
+        assert str(plan)
+        assert plan.schedule(2).tasks
+
+
+def test_plans_of_any_size_are_printed() -> None:
+    plan = chainad.plan_chain([10**200, 3, 10**200, 5], mode="forward")
+    assert "TB" in str(plan)
+    assert Plan.from_json(plan.to_json()) == plan

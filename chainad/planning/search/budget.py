@@ -20,6 +20,10 @@ MAX_ALWAYS_SEARCHED_VERTICES = 200
 # What annealing may take.
 MAX_ELIMINATIONS_BEFORE_GAIN = 3000
 
+# What planning takes per inner vertex, at least, with the searches of an effort; of long loops.
+BALANCED_SECONDS_PER_VERTEX = 2e-3
+THOROUGH_SECONDS_PER_VERTEX = 8e-3
+
 # Searches shorter than this print no progress.
 SILENT_SECONDS = 2.0
 
@@ -136,12 +140,23 @@ class SearchOptions:
     def level(self) -> EffortLevel:
         return LEVELS[self.effort if isinstance(self.effort, str) else "thorough"]
 
+    def within(self, vertices: int) -> SearchOptions:
+        """Return the options for a graph of so many inner vertices.
+
+        A number of seconds that would not do for the searches of a thorough effort becomes a lower
+        effort, so that it is a bound, save for what every plan takes: the quick rules.
+        """
+        if isinstance(self.effort, str) or self.effort >= THOROUGH_SECONDS_PER_VERTEX * vertices:
+            return self
+        is_enough = self.effort >= BALANCED_SECONDS_PER_VERTEX * vertices
+        return SearchOptions("balanced" if is_enough else "fast", self.seed)
+
 
 DEFAULT_SEARCH = SearchOptions()
 
 
 def search_options(effort: Effort, seed: int = 0) -> SearchOptions:
-    """Return an search whose effort and seed are checked.
+    """Return a search whose effort and seed are checked.
 
     Raises
     ------
