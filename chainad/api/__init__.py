@@ -2,6 +2,7 @@
 
 verbs               jacobian, value_and_jacobian, compile, plan, stop_gradient
 chains, graphs      plan_chain, multi_dot, ... and plan_graph: products and graphs given by hand
+function_of         objects as functions of another's arguments: name, signature, method, pickle
 options             what a user may request, checked in the line where it is given
 jacobian_functions  what `jacobian` and `value_and_jacobian` return
 differentiator      a function and its options: one traced call, and its plan

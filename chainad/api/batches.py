@@ -97,7 +97,7 @@ class BatchedDifferentiator:
                 " output='structured'.)"
             )
         self._of = of
-        self._batch = _checked_batch(batch)
+        self.batch = _checked_batch(batch)
         # By the number of arguments: the axes of points, and what is differentiated by.
         self._axes_by_count: dict[int, tuple[dict[int, int], tuple[int, ...]]] = {}
         self._groups: tuple[PointGroup, ...] = ()
@@ -107,7 +107,7 @@ class BatchedDifferentiator:
         self._lock = fork_safe_rlock()
 
     def __repr__(self) -> str:
-        return f"{repr(self._of)[:-1]}, batch={self._batch})"
+        return f"{repr(self._of)[:-1]}, batch={self.batch})"
 
     @property
     def programs(self) -> tuple[LoweredScalars, ...]:
@@ -151,20 +151,19 @@ class BatchedDifferentiator:
 
     def _axes(self, count: int, differentiated: Sequence[int]) -> dict[int, int]:
         """Return the axis of points by the position of the argument."""
-        if isinstance(self._batch, int):
-            return dict.fromkeys(differentiated, self._batch)
+        if isinstance(self.batch, int):
+            return dict.fromkeys(differentiated, self.batch)
         axes = {}
-        for k, axis in self._batch.items():
+        for k, axis in self.batch.items():
             if not -count <= k < count:
                 raise InputError(
-                    f"batch={self._batch} names positional argument {k}, but only {count} were"
-                    " given"
+                    f"batch={self.batch} names positional argument {k}, but only {count} were given"
                 )
             axes[k % count] = axis
         missing = sorted({*differentiated} - {*axes})
         if missing:
             raise InputError(
-                f"batch={self._batch} must name the differentiated arguments, but lacks {missing};"
+                f"batch={self.batch} must name the differentiated arguments, but lacks {missing};"
                 " what all points share is not differentiated by"
             )
         return axes

@@ -8,6 +8,7 @@ import numpy as np
 
 from chainad.api.choose_backend import CompiledProgram, compile_program
 from chainad.api.differentiator import Differentiator
+from chainad.api.function_of import FunctionOf, name_of
 from chainad.compiler.recording.replay import MISS
 from chainad.frontends.numpy.trace import as_input
 from chainad.frontends.numpy.traced_calls import tracers_in
@@ -23,7 +24,7 @@ MAX_PROGRAMS = 32
 MAX_SCALAR_PROGRAMS = 4
 
 
-class CompiledFunction:
+class CompiledFunction(FunctionOf):
     """A Jacobian that is replayed without tracing; made by `compile`."""
 
     def __init__(self, of: Differentiator) -> None:
@@ -32,6 +33,12 @@ class CompiledFunction:
         self._lock = fork_safe_lock()
         self._misses = 0
         self._has_value = of.has_value
+        doc = f"The Jacobian of {name_of(of.function)}, compiled."
+        super().__init__(of.function, of.verb, of.options.output == "dense", doc)
+
+    @property
+    def _parts(self) -> tuple[Any, ...]:
+        return (self._of,)
 
     def __repr__(self) -> str:
         return f"{self._of!r}.compile()"

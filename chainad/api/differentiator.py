@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from chainad.api.function_of import name_of
 from chainad.api.jacobian_program import jacobian_program, operators, plan_for
-from chainad.api.options import Options, name_of
+from chainad.api.options import Options
 from chainad.api.outputs import assembler, itemsize_of, nesting, write
 from chainad.compiler.linearize import evaluate, linear_graph
 from chainad.frontends.numpy.trace import tracing
@@ -23,11 +24,15 @@ class Differentiator:
     options: Options
     has_value: bool
 
+    @property
+    def verb(self) -> str:
+        """What makes it, among the verbs of chainad."""
+        return "value_and_jacobian" if self.has_value else "jacobian"
+
     def __repr__(self) -> str:
-        verb = "value_and_jacobian" if self.has_value else "jacobian"
         how = self.options
         text = f"argnums={how.argnums}, mode={how.mode!r}, output={how.output!r}"
-        return f"chainad.{verb}({name_of(self.function)}, {text})"
+        return f"chainad.{self.verb}({name_of(self.function)}, {text})"
 
     def traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """Return what the function returns, and its Jacobian."""

@@ -8,13 +8,14 @@ from typing import Any
 from chainad.api.batches import Batch, BatchedDifferentiator
 from chainad.api.compiled import CompiledFunction
 from chainad.api.differentiator import Differentiator
-from chainad.api.options import Options, name_of
+from chainad.api.function_of import FunctionOf, name_of
+from chainad.api.options import Options
 from chainad.errors import InputError
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
 
 
-class JacobianFunction:
+class JacobianFunction(FunctionOf):
     """The Jacobian of a function, as a function; made by `jacobian`."""
 
     _has_value = False
@@ -26,7 +27,13 @@ class JacobianFunction:
         self._batched = (
             None if batch is None else BatchedDifferentiator(self._differentiator, batch)
         )
-        self.__doc__ = f"The Jacobian of {name_of(f)}, mode={options.mode!r}."
+        doc = f"The Jacobian of {name_of(f)}, mode={options.mode!r}."
+        super().__init__(f, self._differentiator.verb, options.output == "dense", doc)
+
+    @property
+    def _parts(self) -> tuple[Any, ...]:
+        one, batched = self._differentiator, self._batched
+        return one.function, one.options, None if batched is None else batched.batch
 
     def __repr__(self) -> str:
         return repr(self._differentiator if self._batched is None else self._batched)

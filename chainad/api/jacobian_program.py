@@ -126,7 +126,7 @@ def operators(run: Run) -> list[LinearOperator]:
     # The operator outlives this call: arrays that the user may overwrite are its own.
     kept = [x.copy() if isinstance(x, (np.ndarray, Operator)) else x for x in slots]
     return [
-        linear_operator(each, kept, dtype_of(run, o, i))
+        linear_operator(each, [kept[k] for k in each.slots], dtype_of(run, o, i))
         for each, (o, i) in zip(sweeps, block_indices(run), strict=True)
     ]
 

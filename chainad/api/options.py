@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from chainad.api.function_of import name_of
 from chainad.backends.numba.scalar import check_installed
 from chainad.compiler.scalar.replay_scalar import BACKENDS
 from chainad.errors import InputError, unknown
@@ -92,11 +93,6 @@ def checked_options(
         search_options(effort, seed),
         _checked_backend(backend),
     )
-
-
-def name_of(f: Callable[..., Any]) -> str:
-    """Return the name of a function, or that of its type."""
-    return getattr(f, "__name__", type(f).__name__)
 
 
 def _checked_argnums(argnums: int | Sequence[int]) -> int | tuple[int, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,8 @@ _MAX_SEEDED_PROGRAMS = 16
 class Sweeps:
     """The programs that map tangents forward and adjoints back between one input and one output.
 
-    They depend on the graph and on the number of columns or rows, not on entries.
+    They depend on the graph and on the number of columns or rows, not on entries. `slots` are those
+    of the given graph that are read; what is swept through are the local Jacobians in these.
     """
 
     def __init__(
@@ -44,6 +46,9 @@ class Sweeps:
         self.slots, self.graph = _subgraph(graph, *ends)
         self.arrangements = [arrangements[k] for k in self.slots]
         self._programs: Cache[_Seeded] = Cache(_MAX_SEEDED_PROGRAMS)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Sweeps, (self.graph, self.arrangements, self.ends)
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -88,20 +93,19 @@ class Sweeps:
         self, seed: Edge, graph: LinearGraph, order: Sequence[Vertex], result: tuple[int, int]
     ) -> _Seeded:
         lowered = lower(follow(graph, order), [*self.arrangements, ()])
-        return _Seeded(build(lowered.program), self.slots, seed.structure.stored_shape, result)
+        return _Seeded(build(lowered.program), seed.structure.stored_shape, result)
 
 
 @dataclass(frozen=True)
 class _Seeded:
-    """A program, the slots that it reads, the shape of its seed and that of its result."""
+    """A program, the shape of its seed and that of its result."""
 
     runner: Runner
-    slots: Sequence[int]
     shape: tuple[int, ...]
     result: tuple[int, int]
 
     def run(self, slots: Sequence[Any], seed: Array) -> Array:
-        results = self.runner([*(slots[k] for k in self.slots), seed.reshape(self.shape)])
+        results = self.runner([*slots, seed.reshape(self.shape)])
         if not results:  # the product is zero: no path, no columns, or disjoint index sets
             return np.zeros(self.result, seed.dtype)
         return np.asarray(results[0]).reshape(self.result)
@@ -129,20 +133,34 @@ def linear_operator(sweeps: Sweeps, slots: Sequence[Any], dtype: np.dtype[Any]) 
     `J.matvec(v)` (or `J @ v`) pushes a tangent forward, `J.rmatvec(u)` (or `J.T @ u`) pulls an
     adjoint back; matrices are swept through at once. The local Jacobians are those in `slots`.
     """
+    return _operator_class()(sweeps, slots, dtype)
+
+
+@cache
+def _operator_class() -> type[LinearOperator]:
     from scipy.sparse.linalg import LinearOperator  # slow to load
 
-    def matmat(x: Array) -> Array:
-        return sweeps.jvp(slots, np.asarray(x))
+    class JacobianOperator(LinearOperator):  # type: ignore[misc]  # SciPy has no types
+        """A Jacobian that is known by its products, each of which is a sweep."""
 
-    def rmatmat(x: Array) -> Array:
-        return sweeps.vjp(slots, np.conj(x).T).conj().T
+        def __init__(self, sweeps: Sweeps, slots: Sequence[Any], dtype: np.dtype[Any]) -> None:
+            self.sweeps, self.slots = sweeps, slots
+            n, m = (prod(shape) for shape in sweeps.shapes)
+            super().__init__(dtype, (m, n))
 
-    n, m = (prod(shape) for shape in sweeps.shapes)
-    return LinearOperator(
-        (m, n),
-        matvec=lambda x: matmat(x.reshape(-1, 1)),
-        rmatvec=lambda x: rmatmat(x.reshape(-1, 1)),
-        matmat=matmat,
-        rmatmat=rmatmat,
-        dtype=dtype,
-    )
+        def __reduce__(self) -> tuple[Any, ...]:
+            return linear_operator, (self.sweeps, self.slots, self.dtype)
+
+        def _matvec(self, x: Array) -> Array:
+            return self._matmat(x.reshape(-1, 1))
+
+        def _rmatvec(self, x: Array) -> Array:
+            return self._rmatmat(x.reshape(-1, 1))
+
+        def _matmat(self, x: Array) -> Array:
+            return self.sweeps.jvp(self.slots, np.asarray(x))
+
+        def _rmatmat(self, x: Array) -> Array:
+            return self.sweeps.vjp(self.slots, np.conj(x).T).conj().T
+
+    return JacobianOperator

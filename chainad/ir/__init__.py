@@ -9,4 +9,5 @@
 | `scalar_graph`, `scalar_program` | hash-consed expression DAG; SSA programs on scalars |
 | `loop_program` | array operations as loop nests with known addresses |
 | `periodicity`, `cache` | periods of a sequence; a bounded cache for threads |
+| `pickling` | what is pickled and copied of an object |
 """

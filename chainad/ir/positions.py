@@ -14,7 +14,7 @@ from functools import cached_property
 from hashlib import blake2b
 from itertools import pairwise
 from math import gcd, prod
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,9 @@ class Index:
     def __init__(self, values: Integers) -> None:
         self.values = np.array(values, np.int64)  # a copy: the user may change theirs
         self.values.flags.writeable = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Index, (self.values,)
 
     @cached_property
     def digest(self) -> bytes:

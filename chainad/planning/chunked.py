@@ -15,6 +15,7 @@ from math import prod
 from typing import Any, Literal
 
 from chainad.ir.graph import Origin
+from chainad.ir.pickling import fields_alone
 from chainad.planning.cost_models import CostModel, multiplications
 from chainad.planning.linear_graph import Edge, LinearGraph, Vertex
 from chainad.planning.plan import Peak, Plan, follow
@@ -99,6 +100,8 @@ class ChunkedPlan:
     limit: int
     requested: str = field(default="", compare=False)
     title: str = field(default="J", compare=False)
+
+    __getstate__ = fields_alone
 
     def __str__(self) -> str:
         return _render(self)

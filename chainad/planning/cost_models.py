@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from chainad.errors import PlanError, unknown
+from chainad.ir.pickling import fields_alone
 from chainad.planning.calibration import Calibration, known
 from chainad.structure import Product, StructureSum
 from chainad.structure.operation_counts import (
@@ -101,13 +102,8 @@ def by_bytes(itemsize: int) -> CostModel:
     that only looks at an array in another way is free.
     """
 
-    def cost_of(operation: Product | StructureSum) -> int:
-        return itemsize * _counts(operation).elements
-
-    def materialize(operator: Structure) -> int:
-        return itemsize * counts_of_materialize(operator).elements
-
-    return CostModel("bytes", "bytes", cost_of, cost_of, materialize)
+    cost_of = _Bytes(itemsize)
+    return CostModel("bytes", "bytes", cost_of, cost_of, cost_of)
 
 
 @lru_cache(maxsize=16)
@@ -117,18 +113,39 @@ def by_time(table: Calibration) -> CostModel:
     Inside a large matrix product a multiplication is many times cheaper than one that scales an
     array, and every array operation has a cost of its own, however small its arrays are.
     """
-    cost = lru_cache(maxsize=65536)(table.time)
-
-    def cost_of(operation: Product | StructureSum) -> int:
-        return cost(_counts(operation))
-
-    def materialize(operator: Structure) -> int:
-        return cost(counts_of_materialize(operator))
-
-    return CostModel(f"time ({table.source})", "picoseconds", cost_of, cost_of, materialize)
+    cost_of = _Time(table)
+    return CostModel(f"time ({table.source})", "picoseconds", cost_of, cost_of, cost_of)
 
 
-def _counts(operation: Product | StructureSum) -> OperationCounts:
+@dataclass(frozen=True)
+class _Bytes:
+    """The bytes that an operation reads and writes."""
+
+    itemsize: int
+
+    def __call__(self, operation: Product | StructureSum | Structure) -> int:
+        return self.itemsize * _counts(operation).elements
+
+
+@dataclass(frozen=True)
+class _Time:
+    """The picoseconds that an operation takes."""
+
+    table: Calibration
+
+    __getstate__ = fields_alone
+
+    def __call__(self, operation: Product | StructureSum | Structure) -> int:
+        return self._cost(_counts(operation))
+
+    @cached_property
+    def _cost(self) -> Callable[[OperationCounts], int]:
+        return lru_cache(maxsize=65536)(self.table.time)
+
+
+def _counts(operation: Product | StructureSum | Structure) -> OperationCounts:
+    if isinstance(operation, Structure):  # an operator that is materialized
+        return counts_of_materialize(operation)
     if isinstance(operation, StructureSum):
         return counts_of_sum(*operation.terms)
     # With one factor: the step that materializes an operator.
@@ -143,6 +160,10 @@ def _entries_of_result(operation: Product | StructureSum) -> int:
     return operation.structure.count
 
 
+def _entries_materialized(operator: Structure) -> int:
+    return operator.materialized.count
+
+
 def _bytes_of_peak(plan: Plan) -> int:
     return plan.peak.bytes
 
@@ -153,7 +174,7 @@ peak = CostModel(
     "bytes",
     _entries_of_result,
     _entries_of_result,
-    lambda op: op.materialized.count,
+    _entries_materialized,
     _bytes_of_peak,
 )
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from chainad.errors import PlanError
 from chainad.ir.graph import Origin
+from chainad.ir.pickling import fields_alone
 from chainad.planning.cost_models import CostModel
 from chainad.planning.cost_models import multiplications as by_multiplications
 from chainad.planning.orders import EdgeElimination, Item, check_mixed, only_vertices, via
@@ -59,6 +60,8 @@ class LinearGraph:
     edges: tuple[Edge, ...]
     origins: tuple[Origin, ...] = field(compare=False, default=())
     names: tuple[str, ...] = field(compare=False, default=())
+
+    __getstate__ = fields_alone
 
     @cached_property
     def inner(self) -> tuple[Vertex, ...]:

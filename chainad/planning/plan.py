@@ -10,6 +10,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 from chainad.errors import InputError, PlanError
+from chainad.ir.pickling import fields_alone
 from chainad.planning.bounds import lower_bound
 from chainad.planning.cost_models import CostModel, multiplications
 from chainad.planning.linear_graph import Cost, Edge, LinearGraph, cost, cost_of
@@ -99,6 +100,8 @@ class Plan:
     cost: int = field(default=0, compare=False)
     sweep: Sweep = ""
     materialized: tuple[int, ...] = ()
+
+    __getstate__ = fields_alone
 
     @cached_property
     def _hash(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from math import prod
 from typing import Any
 
@@ -12,6 +12,7 @@ import scipy.sparse
 
 from chainad.errors import InputError, unknown
 from chainad.ir.graph import Argument
+from chainad.ir.pickling import importable_name
 from chainad.ir.positions import coordinates, positions
 from chainad.rules.base import ALL, RULES, Local, Locals, Rule, is_traced, operator
 from chainad.structure import Arrangement, arrange, dense, diagonal
@@ -42,6 +43,10 @@ class Primitive:
 
     def __repr__(self) -> str:
         return f"chainad.primitive({getattr(self.function, '__name__', self.function)!r})"
+
+    def __reduce__(self) -> Any:
+        name = importable_name(self)
+        return name or (Primitive, (self.function,), {"_derivatives": self._derivatives})
 
     def _locals(self, y: Argument, *args: Argument) -> Locals:
         found: dict[Argument, Local | tuple[Local, ...] | None] = {}
@@ -178,8 +183,9 @@ class Primitive:
                     rows,
                     cols,
                     np.result_type(out),
-                    jvp and _by_columns(self, jvp, x.shape, y.shape, (out, *args)),
-                    vjp and _by_rows(self, vjp, y.shape, x.shape, (out, *args)),
+                    jvp and partial(_by_columns, self, jvp, x.shape, y.shape),
+                    vjp and partial(_by_rows, self, vjp, y.shape, x.shape),
+                    (out, *args),
                 )
 
             if not arrangement.stored:  # scalars: there is nothing to map
@@ -258,25 +264,21 @@ def _pattern(rows: Any, cols: Any) -> Callable[[Argument, Argument], tuple[Arran
 
 
 def _by_columns(
-    of: Primitive, jvp: Callable[..., Any], shape: Any, result: Any, values: Any
-) -> Callable[[Any], Any]:
-    def columns_of(tangents: Any) -> Any:
-        count = np.shape(tangents)[-1]
-        columns = [jvp(np.reshape(tangents[:, k], shape), *values) for k in range(count)]
-        return np.stack([_checked(of, "jvp", c, result) for c in columns], axis=1)
-
-    return columns_of
+    of: Primitive, jvp: Callable[..., Any], shape: Any, result: Any, tangents: Any, *values: Any
+) -> Any:
+    """Return a block of tangents, pushed forward one by one."""
+    count = np.shape(tangents)[-1]
+    columns = [jvp(np.reshape(tangents[:, k], shape), *values) for k in range(count)]
+    return np.stack([_checked(of, "jvp", c, result) for c in columns], axis=1)
 
 
 def _by_rows(
-    of: Primitive, vjp: Callable[..., Any], shape: Any, result: Any, values: Any
-) -> Callable[[Any], Any]:
-    def rows_of(adjoints: Any) -> Any:
-        count = np.shape(adjoints)[0]
-        rows = [vjp(np.reshape(adjoints[k], shape), *values) for k in range(count)]
-        return np.stack([_checked(of, "vjp", row, result) for row in rows], axis=0)
-
-    return rows_of
+    of: Primitive, vjp: Callable[..., Any], shape: Any, result: Any, adjoints: Any, *values: Any
+) -> Any:
+    """Return a block of adjoints, pulled back one by one."""
+    count = np.shape(adjoints)[0]
+    rows = [vjp(np.reshape(adjoints[k], shape), *values) for k in range(count)]
+    return np.stack([_checked(of, "vjp", row, result) for row in rows], axis=0)
 
 
 def _checked(of: Primitive, name: str, found: Any, shape: tuple[int, ...]) -> Any:

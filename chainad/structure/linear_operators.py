@@ -6,7 +6,7 @@ to tangents (`jvp`) or to adjoints (`vjp`), or materializes. Leading axes are ba
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, cached_property
 from typing import Any
 
@@ -264,7 +264,10 @@ class RunningSum(Operator):
 
 
 class UserOperator(Operator):
-    """A map given by the functions of a user; where one is missing, the map is materialized."""
+    """A map given by the functions of a user; where one is missing, the map is materialized.
+
+    `values` are what these functions take besides tangents or adjoints.
+    """
 
     aliases = True
     batch = ()
@@ -274,21 +277,29 @@ class UserOperator(Operator):
         n_out: int,
         n_in: int,
         dtype: np.dtype[Any],
-        jvp: Callable[[Any], Any] | None,
-        vjp: Callable[[Any], Any] | None,
+        jvp: Callable[..., Any] | None,
+        vjp: Callable[..., Any] | None,
+        values: Sequence[Any] = (),
     ) -> None:
         assert jvp is not None or vjp is not None
         self.n_out, self.n_in, self.dtype = n_out, n_in, dtype
-        self._jvp, self._vjp = jvp, vjp
+        self._jvp, self._vjp, self.values = jvp, vjp, values
 
     def jvp(self, tangents: Any) -> Any:
-        return self.materialize() @ tangents if self._jvp is None else self._jvp(tangents)
+        if self._jvp is None:
+            return self.materialize() @ tangents
+        return self._jvp(tangents, *self.values)
 
     def vjp(self, adjoints: Any) -> Any:
-        return adjoints @ self.materialize() if self._vjp is None else self._vjp(adjoints)
+        if self._vjp is None:
+            return adjoints @ self.materialize()
+        return self._vjp(adjoints, *self.values)
 
     def materialize(self) -> Any:
         if self._jvp is not None and (self._vjp is None or self.n_in <= self.n_out):
-            return self._jvp(np.eye(self.n_in, dtype=self.dtype))
-        assert self._vjp is not None
-        return self._vjp(np.eye(self.n_out, dtype=self.dtype))
+            return self.jvp(np.eye(self.n_in, dtype=self.dtype))
+        return self.vjp(np.eye(self.n_out, dtype=self.dtype))
+
+    def copy(self) -> Operator:
+        values = [x.copy() if isinstance(x, np.ndarray) else x for x in self.values]
+        return UserOperator(self.n_out, self.n_in, self.dtype, self._jvp, self._vjp, values)

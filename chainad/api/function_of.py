@@ -1,0 +1,80 @@
+"""What makes an object a function of another's arguments: name, signature, method, pickle."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from chainad.ir.pickling import importable_name
+
+
+class _Signature:
+    """The signature of the wrapped function, with `out` where that is taken.
+
+    It is found when it is looked at: most never are, and annotations may name what is not there.
+    """
+
+    def __get__(self, this: FunctionOf | None, kind: type) -> inspect.Signature | None:
+        if this is None:
+            return None  # the class has that of its constructor
+        try:
+            own = inspect.signature(this.__wrapped__)
+        except ValueError as error:  # of a function written in C
+            raise AttributeError(str(error)) from error
+        # The keyword `out` is the Jacobian's, and is not passed on.
+        kept = [each for each in own.parameters.values() if each.name != "out"]
+        if this._takes_out:
+            last = len(kept) - any(each.kind is each.VAR_KEYWORD for each in kept)
+            kept.insert(
+                last, inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None)
+            )
+        return inspect.Signature(kept)
+
+
+class FunctionOf:
+    """A function of the arguments of another, `__wrapped__`, whose name it has.
+
+    In a class it is a method. It is pickled and copied as what it was made from; what it recorded
+    is recorded anew.
+    """
+
+    __signature__ = _Signature()
+
+    def __init__(self, f: Callable[..., Any], verb: str, takes_out: bool, doc: str) -> None:
+        self._verb, self._takes_out = verb, takes_out
+        named: Any = f
+        while isinstance(named, partial):
+            named = named.func
+        if not hasattr(named, "__name__"):
+            named = type(named)
+        self.__wrapped__ = f
+        self.__name__ = named.__name__
+        self.__qualname__ = getattr(named, "__qualname__", named.__name__)
+        self.__module__ = getattr(named, "__module__", None) or "builtins"
+        self.__doc__ = doc
+
+    def __get__(self, instance: Any, kind: type | None = None) -> Any:
+        # No MethodType: that is pickled by `__name__`, which is the name of another function.
+        return self if instance is None else partial(self, instance)
+
+    def __reduce__(self) -> Any:
+        return importable_name(self) or (type(self), self._parts)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError
+
+    @property
+    def _parts(self) -> tuple[Any, ...]:
+        """What this is made from again."""
+        raise NotImplementedError
+
+
+def name_of(f: Callable[..., Any]) -> str:
+    """Return what reports call a function: its name, or that of its type."""
+    if isinstance(f, FunctionOf):
+        return f"{f._verb}({name_of(f.__wrapped__)})"
+    if isinstance(f, partial):
+        return name_of(f.func)
+    return getattr(f, "__name__", type(f).__name__)
