@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +13,21 @@ import numpy.typing as npt
 from chainad.testing.oracles import Array
 from chainad.testing.random_programs import RandomProgram
 
+Mask: TypeAlias = npt.NDArray[np.bool_]
+
 _STEPS = (1e-3, -1e-3, 2e-3, -2e-3, 1e-5, -1e-5, 3e-6, -3e-6)
 
 
 class Trusted(NamedTuple):
-    """Derivatives, and which of them to believe: those that all steps agree on."""
+    """Derivatives, and which of them to believe.
+
+    `is_smooth` where all steps agree, `is_sided` where those of each side do: at kinks, but neither
+    at jumps nor where rounding errors are all there is.
+    """
 
     slopes: Array
-    mask: npt.NDArray[np.bool_]
+    is_smooth: Mask
+    is_sided: Mask
 
 
 @dataclass(frozen=True)
@@ -63,10 +70,13 @@ def outputs_of(value: Any) -> list[Array]:
 
 
 def _joined(columns: Sequence[Trusted], size: int) -> Trusted:
-    slopes, mask = np.zeros((size, len(columns))), np.zeros((size, len(columns)), bool)
+    """Return the columns of a matrix as one."""
+    shape, dtypes = (size, len(columns)), (float, bool, bool)
+    parts = Trusted(*(np.zeros(shape, dtype) for dtype in dtypes))
     for k, column in enumerate(columns):
-        slopes[:, k], mask[:, k] = column
-    return Trusted(slopes, mask)
+        for part, values in zip(parts, column, strict=True):
+            part[:, k] = values
+    return parts
 
 
 def _along(values: Sequence[Array], at: Callable[[float], list[Array]]) -> list[Trusted]:
@@ -74,14 +84,22 @@ def _along(values: Sequence[Array], at: Callable[[float], list[Array]]) -> list[
     moved = [at(step) for step in _STEPS]
     found = []
     for o, y in enumerate(values):
-        if any(outputs[o].shape != y.shape for outputs in moved):
-            found.append(Trusted(np.zeros(y.size), np.zeros(y.size, bool)))
-            continue
-        a, b, c, d, e, f, g, h = (outputs[o].ravel() for outputs in moved)
-        far = (8 * (a - b) - (c - d)) / 12e-3  # the five-point formula: error step**4
-        near, nearer = (e - f) / 2e-5, (g - h) / 6e-6
-        right, left = (e - y.ravel()) / 1e-5, (y.ravel() - f) / 1e-5
-        scale = 1 + np.abs(far)
-        mask = np.maximum(np.abs(far - near), np.abs(near - nearer)) < 1e-5 * scale
-        found.append(Trusted(far, mask & (np.abs(right - left) < 1e-2 * scale)))
+        if all(outputs[o].shape == y.shape for outputs in moved):
+            found.append(_compared(y.ravel(), *(outputs[o].ravel() for outputs in moved)))
+        else:
+            nowhere = np.zeros(y.size, bool)
+            found.append(Trusted(np.zeros(y.size), nowhere, nowhere))
     return found
+
+
+def _compared(y: Array, *moved: Array) -> Trusted:
+    a, b, c, d, e, f, g, h = moved
+    far = (8 * (a - b) - (c - d)) / 12e-3  # the five-point formula: error step**4
+    near, nearer = (e - f) / 2e-5, (g - h) / 6e-6
+    right, left = (e - y) / 1e-5, (y - f) / 1e-5
+    scale = 1 + np.abs(far)
+    is_smooth = np.maximum(np.abs(far - near), np.abs(near - nearer)) < 1e-5 * scale
+    is_smooth &= np.abs(right - left) < 1e-2 * scale
+    is_sided = np.abs(right - (g - y) / 3e-6) < 1e-2 * scale
+    is_sided &= np.abs(left - (y - h) / 3e-6) < 1e-2 * scale
+    return Trusted(far, is_smooth, is_sided)

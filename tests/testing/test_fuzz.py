@@ -49,13 +49,20 @@ def test_the_checks_of_a_seed_are_always_the_same() -> None:
     assert one.programs == 10
 
 
-def test_differences_are_trusted_beside_a_kink_only() -> None:
-    program = replace(random_program(0), inputs=(np.array([0.0, 1.0]),), results=("v0",))
-    truth = truth_of(replace(program, statements=("v0 = np.abs(x0) * x0[1]",)))
+@pytest.mark.parametrize(
+    ("text", "smooth", "sided"),
+    [
+        ("v0 = np.abs(x0) * x0[1]", [[False, True], [True, True]], [[True, True], [True, True]]),
+        ("v0 = np.floor(x0)", [[False, True], [True, False]], [[False, True], [True, False]]),
+        ("v0 = np.sin(1e17 * x0)", [[False, True], [True, False]], [[False, True], [True, False]]),
+        ("v0 = x0[x0 > 0]", [[False, True]], [[False, True]]),
+    ],
+)
+def test_differences_are_trusted_where_they_agree(text: str, smooth: Any, sided: Any) -> None:
+    truth = truth_of(replace(one_statement(text), inputs=(np.array([0.0, 1.0]),)))
     assert truth is not None
-    ((slopes, mask),) = truth.blocks[0]
-    assert mask.tolist() == [[False, True], [True, True]]
-    np.testing.assert_allclose(slopes[mask], [0, 0, 2], atol=1e-9)
+    ((_, is_smooth, is_sided),) = truth.blocks[0]
+    assert (is_smooth.tolist(), is_sided.tolist()) == (smooth, sided)
 
 
 def first_fault(function: Callable[..., Any], most: int = 400) -> Any:
