@@ -52,7 +52,7 @@ def truth_of(program: RandomProgram) -> Truth | None:
     try:
         values = outputs_of(f(*program.point()))
         by_input = [
-            [_along(values, partial(moved, i, place)) for place in np.ndindex(x.shape)]
+            [along(values, partial(moved, i, place)) for place in np.ndindex(x.shape)]
             for i, x in enumerate(program.inputs)
         ]
     except Exception:  # a random function may raise anything where it was not tried
@@ -79,8 +79,8 @@ def _joined(columns: Sequence[Trusted], size: int) -> Trusted:
     return parts
 
 
-def _along(values: Sequence[Array], at: Callable[[float], list[Array]]) -> list[Trusted]:
-    """Return the derivative of every output along one entry of an input."""
+def along(values: Sequence[Array], at: Callable[[float], list[Array]]) -> list[Trusted]:
+    """Return the derivative of every output by the step that `at` takes."""
     moved = [at(step) for step in _STEPS]
     found = []
     for o, y in enumerate(values):

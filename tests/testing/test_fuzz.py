@@ -18,7 +18,7 @@ from chainad.rules import RULES
 from chainad.rules.base import Rule
 from chainad.testing import fuzz as module
 from chainad.testing.differences import truth_of
-from chainad.testing.fuzz import FuzzReport, fuzz, main, verdicts_of
+from chainad.testing.fuzz import FuzzReport, fuzz, interrupted, main, verdicts_of
 from chainad.testing.mutations import negated
 from chainad.testing.random_programs import program_of, random_program
 from chainad.testing.statements import FAMILIES
@@ -136,6 +136,21 @@ def test_what_takes_too_long_is_a_hang(monkeypatch: pytest.MonkeyPatch) -> None:
         (verdict,) = verdicts_of(one_statement("v0 = np.sin(x0)"), [])
     assert verdict.name == "hang"
     assert time.monotonic() - start < 10
+
+
+def test_an_interrupt_leaves_inputs_as_they_were() -> None:
+    program = one_statement("v0 = np.sin(x0)")
+    lock = "x[0].setflags(write=False)\nwhile True: pass"
+    right = interrupted(program, "while True: pass", 0.05)
+    assert right.name == "right"
+    wrong = interrupted(program, lock, 0.05)
+    assert (wrong.name, wrong.detail) == ("wrong", "the caller's x0 was made read-only")
+
+
+def test_checks_are_right_after_interrupts() -> None:
+    report = fuzz(200, 60, programs=5, say=silent, interrupts=True)
+    assert report.programs == 5
+    assert ("wrong", "interrupt") not in report.kinds
 
 
 def test_what_is_refused_with_an_error_of_ours_is_no_fault() -> None:
