@@ -6,8 +6,14 @@ random_structures  random Jacobians, together with the full array
 random_locals      those of the kinds that NumPy functions have
 random_graphs      chains and linear graphs of them
 coverage           the table of all functions and what becomes of them (`python -m ...`)
+statements         templates of NumPy statements, by family
+random_programs    random programs grown from them, as source text
+differences        their derivatives by differences, and where to believe these
+jacobian_requests  all the ways of asking for a Jacobian
+fuzz               checks random programs in all these ways (`python -m ...`)
+mutations          negates one formula of a rule, to see whether a test notices
 
-These names are public. No other package of chainad imports this one.
+Of the first five, the names below are public. No other package of chainad imports this one.
 """
 
 from chainad.testing.check import check_jacobian

@@ -165,6 +165,7 @@ def test_what_is_refused_with_an_error_of_ours_is_no_fault() -> None:
     [
         ("J.setflags(write=False)", "a block is read-only"),
         ("J = np.asfortranarray(J)", "a block is not contiguous"),
+        ("J = J.astype(np.float32)", "a block is of float32"),
         ("x[0][0] = 5.0", "the caller's x0 was changed"),
         ("x[0].setflags(write=False)", "the caller's x0 was made read-only"),
         ("x[0] = J[0]", "the caller's x0 was changed"),
