@@ -59,7 +59,7 @@ VERDICTS = ("right", "refused", *FAULTS)
 KNOWN: tuple[tuple[str, str], ...] = (
     (r"^a block is not contiguous", "dense Jacobians may be transposed views"),
     (
-        r"in (frontends|rules)/.*(not supported for the input types|dtype\('O'\)|has no callable|no attribute 'shape')",
+        r"in (frontends|rules)/.*(not supported for the input|dtype\('O'\)|no callable|'shape')",
         "np.array of traced numbers, or np.full with one, in a ufunc that takes no objects",
     ),
     (r"AttributeError in frontends/.*__setitem__", "an array without axes is written into"),
