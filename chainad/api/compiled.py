@@ -8,7 +8,7 @@ import numpy as np
 
 from chainad.api.choose_backend import CompiledProgram, compile_program
 from chainad.api.differentiator import Differentiator
-from chainad.api.function_of import FunctionOf, name_of
+from chainad.api.function_of import FunctionOf
 from chainad.compiler.recording.replay import MISS
 from chainad.frontends.numpy.trace import as_input
 from chainad.frontends.numpy.traced_calls import tracers_in
@@ -33,8 +33,7 @@ class CompiledFunction(FunctionOf):
         self._lock = fork_safe_lock()
         self._misses = 0
         self._has_value = of.has_value
-        doc = f"The Jacobian of {name_of(of.function)}, compiled."
-        super().__init__(of.function, of.verb, of.options.output == "dense", doc)
+        super().__init__(of.function, of.verb, of.options.output == "dense", "compiled")
 
     @property
     def _parts(self) -> tuple[Any, ...]:

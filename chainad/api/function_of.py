@@ -21,8 +21,8 @@ class _Signature:
             return None  # the class has that of its constructor
         try:
             own = inspect.signature(this.__wrapped__)
-        except ValueError as error:  # of a function written in C
-            raise AttributeError(str(error)) from error
+        except ValueError:  # a function in C that does not tell
+            own = inspect.signature(lambda *args, **kwargs: None)
         # The keyword `out` is the Jacobian's, and is not passed on.
         kept = [each for each in own.parameters.values() if each.name != "out"]
         if this._takes_out:
@@ -42,7 +42,7 @@ class FunctionOf:
 
     __signature__ = _Signature()
 
-    def __init__(self, f: Callable[..., Any], verb: str, takes_out: bool, doc: str) -> None:
+    def __init__(self, f: Callable[..., Any], verb: str, takes_out: bool, how: str) -> None:
         self._verb, self._takes_out = verb, takes_out
         named: Any = f
         while isinstance(named, partial):
@@ -53,7 +53,8 @@ class FunctionOf:
         self.__name__ = named.__name__
         self.__qualname__ = getattr(named, "__qualname__", named.__name__)
         self.__module__ = getattr(named, "__module__", None) or "builtins"
-        self.__doc__ = doc
+        what = "The Jacobian" if verb == "jacobian" else "The value and the Jacobian"
+        self.__doc__ = f"{what} of {name_of(f)}, {how}."
 
     def __get__(self, instance: Any, kind: type | None = None) -> Any:
         # No MethodType: that is pickled by `__name__`, which is the name of another function.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from chainad.api.batches import Batch, BatchedDifferentiator
 from chainad.api.compiled import CompiledFunction
 from chainad.api.differentiator import Differentiator
@@ -23,12 +25,18 @@ class JacobianFunction(FunctionOf):
     def __init__(self, f: Callable[..., Any], options: Options, batch: Batch | None = None) -> None:
         if not callable(f):
             raise InputError(f"f must be a function, but got {type(f).__name__}")
+        if isinstance(f, np.vectorize):
+            raise InputError(
+                f"np.vectorize calls {name_of(f)} on plain numbers, whose derivatives are lost;"
+                " differentiate the function itself, with batch=0 for many points, or stack its"
+                " results: np.stack([g(each) for each in x])"
+            )
         self._differentiator = Differentiator(f, options, self._has_value)
         self._batched = (
             None if batch is None else BatchedDifferentiator(self._differentiator, batch)
         )
-        doc = f"The Jacobian of {name_of(f)}, mode={options.mode!r}."
-        super().__init__(f, self._differentiator.verb, options.output == "dense", doc)
+        one = self._differentiator
+        super().__init__(f, one.verb, options.output == "dense", f"mode={options.mode!r}")
 
     @property
     def _parts(self) -> tuple[Any, ...]:

@@ -91,7 +91,9 @@ def jacobian(
         A function of the same arguments that returns the Jacobian in the dtype of `f(x)`. With
         several `argnums` it returns a tuple, one Jacobian per argument; if `f` returns a tuple, a
         tuple of these, one per output. Its keyword `out` takes arrays, nested as the result, of
-        the same shapes and dtypes: dense Jacobians are written there and `out` is returned.
+        the same shapes and dtypes: dense Jacobians are written there and `out` is returned. It has
+        the name and the signature of `f`, is a method if it stands in a class, and is pickled and
+        copied as `f` is: what it recorded stays behind.
 
     Raises
     ------

@@ -379,10 +379,10 @@ class TracedArray(Traced):
             return np.array(self.value, dtype=dtype)
         return self._refuse_numbers(
             "NumPy asked for the plain numbers of a traced array, and the derivative would be lost"
-            " (np.asarray(x), np.array([x, y]), A.dot(x), a scipy.sparse A @ x, writing into a"
-            " plain array, SciPy functions that are no ufuncs); make arrays that can be filled by"
-            " np.zeros(n, like=x), use np.stack([x, y]), A @ x, np.concatenate, write x @ A.T for a"
-            " sparse A, or say chainad.stop_gradient(x) if the plain numbers are meant"
+            " (np.asarray(x), np.array([x, y]), A.dot(x), a scipy.sparse A @ x, np.vectorize,"
+            " writing into a plain array, SciPy functions that are no ufuncs); make arrays that can"
+            " be filled by np.zeros(n, like=x), use np.stack([x, y]), A @ x, np.concatenate, write"
+            " x @ A.T for a sparse A, or say chainad.stop_gradient(x) if plain numbers are meant"
         )
 
     def __len__(self) -> int:
