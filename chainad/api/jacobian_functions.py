@@ -12,7 +12,7 @@ from chainad.api.compiled import CompiledFunction
 from chainad.api.differentiator import Differentiator
 from chainad.api.function_of import FunctionOf, name_of
 from chainad.api.options import Options
-from chainad.errors import InputError
+from chainad.errors import InputError, TraceError
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
 
@@ -26,7 +26,7 @@ class JacobianFunction(FunctionOf):
         if not callable(f):
             raise InputError(f"f must be a function, but got {type(f).__name__}")
         if isinstance(f, np.vectorize):
-            raise InputError(
+            raise TraceError(
                 f"np.vectorize calls {name_of(f)} on plain numbers, whose derivatives are lost;"
                 " differentiate the function itself, with batch=0 for many points, or stack its"
                 " results: np.stack([g(each) for each in x])"
