@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
+from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -117,6 +118,15 @@ REFUSED |= {
 }
 
 
+def available(module: ModuleType, name: str) -> tuple[Callable[..., Any], ...]:
+    """Return the function of that name, or nothing where this version of the library lacks it.
+
+    >>> available(np, "no_such_function")
+    ()
+    """
+    return (getattr(module, name),) if hasattr(module, name) else ()
+
+
 def rule(
     *functions: Callable[..., Any],
     operands: slice | tuple[int, ...] = (0,),
@@ -134,11 +144,11 @@ def rule(
     return register
 
 
-def defined(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register the decorated function as the definition of `function`."""
+def defined(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register the decorated function as the definition of some functions."""
 
     def register(definition: Callable[..., Any]) -> Callable[..., Any]:
-        DEFINED[function] = definition
+        DEFINED.update(dict.fromkeys(functions, definition))
         return definition
 
     return register

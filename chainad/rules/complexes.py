@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from chainad.ir.graph import Argument
-from chainad.rules.base import Local, Locals, dispatching, rule
+from chainad.rules.base import Local, Locals, available, dispatching, rule
 from chainad.rules.movement import astype, getitem, set_items
 from chainad.structure import arrange
 from chainad.structure.structure import Axis
@@ -21,13 +21,13 @@ from chainad.structure.structure import Axis
 HOLOMORPHIC: set[Callable[..., Any]] = {
     np.add, np.subtract, np.multiply, np.divide, np.negative, np.positive, np.power, np.square,
     np.sqrt, np.reciprocal, np.exp, np.expm1, np.log, np.log1p, np.sin, np.cos, np.tan, np.sinh,
-    np.cosh, np.tanh, np.matmul, np.dot, np.inner, np.tensordot, np.einsum, np.matvec,
+    np.cosh, np.tanh, np.matmul, np.dot, np.inner, np.tensordot, np.einsum,
     np.sum, np.mean, np.reshape, np.transpose, np.swapaxes, np.moveaxis, np.expand_dims,
     np.squeeze, np.broadcast_to, np.diagonal, np.diag, np.tile, np.repeat, np.take, np.flip,
     np.roll, np.pad, np.concatenate, np.stack, np.vstack, np.hstack, np.column_stack, np.append,
     np.where, np.copy, np.fft.fftshift, np.fft.ifftshift, np.tril, np.triu, np.atleast_1d,
     np.atleast_2d, np.matrix_transpose, np.delete, np.insert, np.rollaxis, getitem, set_items,
-    astype,
+    astype, *available(np, "matvec"),
 }  # fmt: skip
 
 

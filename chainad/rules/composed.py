@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from chainad.ir.positions import Integers
-from chainad.rules.base import CONSTANT, defined
+from chainad.rules.base import CONSTANT, available, defined
 
 
 @defined(np.sort)
@@ -140,7 +140,7 @@ def _linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True) -> An
     return np.multiply(start, 1 - steps) + np.multiply(stop, steps)
 
 
-@defined(np.unstack)
+@defined(*available(np, "unstack"))
 def _unstack(x: Any, *, axis: int = 0) -> Any:
     return tuple(np.moveaxis(x, axis, 0))
 

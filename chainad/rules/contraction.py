@@ -20,6 +20,7 @@ from chainad.rules.base import (
     Formula,
     Local,
     Locals,
+    available,
     defined,
     from_labels,
     normalize_axes,
@@ -139,13 +140,13 @@ def _batches(
     return left, right, tuple(range(3, 3 + n))
 
 
-@contraction(np.matvec, operands=ALL)
+@contraction(*available(np, "matvec"), operands=ALL)
 def _matvec(a: Argument, b: Argument) -> _Einsum:
     left, right, out = _batches(a.shape[:-2], b.shape[:-1])
     return _Einsum(((a, (*left, 0, 1)), (b, (*right, 1))), (*out, 0))
 
 
-@contraction(np.vecmat, operands=ALL)
+@contraction(*available(np, "vecmat"), operands=ALL)
 def _vecmat(a: Argument, b: Argument) -> _Einsum:
     left, right, out = _batches(a.shape[:-1], b.shape[:-2])
     return _Einsum(((a, (*left, 0)), (b, (*right, 0, 1))), (*out, 1))

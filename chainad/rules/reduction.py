@@ -18,6 +18,7 @@ from chainad.rules.base import (
     Formula,
     Local,
     Locals,
+    available,
     defined,
     from_labels,
     normalize_axes,
@@ -288,12 +289,12 @@ def _cumprod(a: Any, axis: Any = None, dtype: Any = None) -> Any:
     return np.moveaxis(x, 0, axis)
 
 
-@defined(np.cumulative_sum)
+@defined(*available(np, "cumulative_sum"))
 def _cumulative_sum(x: Any, /, *, axis: Any = None, include_initial: bool = False) -> Any:
     return _with_start(np.cumsum, 0.0, x, axis, include_initial)
 
 
-@defined(np.cumulative_prod)
+@defined(*available(np, "cumulative_prod"))
 def _cumulative_prod(x: Any, /, *, axis: Any = None, include_initial: bool = False) -> Any:
     return _with_start(np.cumprod, 1.0, x, axis, include_initial)
 

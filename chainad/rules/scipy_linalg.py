@@ -20,6 +20,7 @@ from chainad.rules.base import (
     refuse_unless,
     rule,
 )
+from chainad.rules.decompositions import as_real
 from chainad.rules.linear_algebra import eigenvectors_locals, locals_of_solve
 from chainad.rules.scipy_wrappers import wrapper_of
 from chainad.rules.statistics import as_double, values_of
@@ -137,9 +138,8 @@ def cho_factor(
     a: Any, lower: bool = False, overwrite_a: bool = False, check_finite: bool = True
 ) -> Any:
     _refuse_batch(a)
-    # SciPy leaves the triangle that it does not read as it is.
-    unread = np.triu(a, 1) if lower else np.tril(a, -1)
-    factor = np.linalg.cholesky(a, upper=not lower) + unread
+    # What the other triangle holds is left open by SciPy: zeros, or what was there.
+    factor = np.linalg.cholesky(a, upper=not lower)
     return _Factorization.of(_symmetric(a, lower), factor, lower)
 
 
@@ -330,7 +330,8 @@ def expm(A: Any) -> Any:
 @dispatching
 def square_root(a: Any) -> Any:
     """Return the principal square root of one matrix."""
-    return scipy.linalg.sqrtm(a)
+    # Before SciPy 1.16 complex eigenvalues leave rounding errors as imaginary parts.
+    return as_real(scipy.linalg.sqrtm(a), tolerance=1e3 * float(np.finfo(a.dtype).eps))
 
 
 @rule(square_root)
@@ -346,7 +347,7 @@ def _square_root(y: Argument, a: Argument) -> Locals:
 def sqrtm(A: Any) -> Any:
     _refuse_batch(A)
     refuse_unless(
-        not np.iscomplexobj(scipy.linalg.sqrtm(values_of(A))),
+        not np.iscomplexobj(square_root(values_of(A))),
         "the square root is complex here, which is not differentiated",
     )
     return square_root(A)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import scipy.special as sp
 
-from chainad.rules.base import CONSTANT, REFUSED, defined, dispatching
+from chainad.rules.base import CONSTANT, REFUSED, available, defined, dispatching
 from chainad.rules.elementwise import UNKNOWN, Partial, elementwise
 
 _SQRT_2PI = float(np.sqrt(2 * np.pi))
@@ -257,12 +257,13 @@ elementwise(sp.kerp, lambda y, x: -sp.kei(x) - y / x)
 elementwise(sp.keip, lambda y, x: sp.ker(x) - y / x)
 elementwise(sp.hyperu, UNKNOWN, UNKNOWN, lambda y, a, b, x: -a * sp.hyperu(a + 1, b + 1, x))
 elementwise(sp.wright_bessel, UNKNOWN, UNKNOWN, lambda y, a, b, x: sp.wright_bessel(a, a + b, x))
-elementwise(
-    sp.log_wright_bessel,
-    UNKNOWN,
-    UNKNOWN,
-    lambda y, a, b, x: np.exp(sp.log_wright_bessel(a, a + b, x) - y),
-)
+for log_wright_bessel in available(sp, "log_wright_bessel"):
+    elementwise(
+        log_wright_bessel,
+        UNKNOWN,
+        UNKNOWN,
+        lambda y, a, b, x: np.exp(sp.log_wright_bessel(a, a + b, x) - y),
+    )
 
 # ---------------------------------------------------------- elliptic integrals
 

@@ -23,7 +23,7 @@ from chainad.ir.scalar_graph import (
     NotScalarError,
     copy_scalar,
 )
-from chainad.rules.base import CONSTANT, RULES, normalize_axes
+from chainad.rules.base import CONSTANT, RULES, available, normalize_axes
 from chainad.rules.elementwise import polygamma
 from chainad.rules.movement import getitem, set_items
 
@@ -269,8 +269,8 @@ def _sum_of_products(x: Objects, y: Objects) -> Objects:
 _PRODUCTS: dict[Function, Callable[..., Objects]] = {
     np.matmul: np.matmul,
     np.vecdot: _sum_of_products,
-    np.matvec: lambda a, x: np.matmul(a, x[..., None])[..., 0],
-    np.vecmat: lambda x, a: np.matmul(x[..., None, :], a)[..., 0, :],
+    **dict.fromkeys(available(np, "matvec"), lambda a, x: np.matmul(a, x[..., None])[..., 0]),
+    **dict.fromkeys(available(np, "vecmat"), lambda x, a: np.matmul(x[..., None, :], a)[..., 0, :]),
 }
 
 
