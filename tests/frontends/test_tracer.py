@@ -605,7 +605,8 @@ def test_memory_that_is_not_numpys_own_is_copied(make: str) -> None:
         "bytes": lambda: np.frombuffer(bytearray(np.ones(n))),
         "capsule": lambda: np.from_dlpack(np.ones(n)),
     }[make]()
-    c = c if c.flags.writeable else c.copy()
+    if not c.flags.writeable:
+        pytest.skip("this version of NumPy makes capsules read-only")
 
     def f(x):
         y = c * np.sum(x)

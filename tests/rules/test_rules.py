@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import scipy
 import scipy.special as sp
+from numpy.lib import NumpyVersion
 
 import chainad
 import chainad.scipy.fft as sf
@@ -36,11 +38,15 @@ from chainad.rules import (
     special_ufuncs,
 )
 from chainad.rules.base import Local, Rule, available, from_labels, name_of
+from chainad.rules.decompositions import as_real
 from chainad.rules.elementwise import elementwise, polygamma
 from chainad.rules.linear_algebra import cofactors, eigenvectors, logabsdet, sign_of_det
 from chainad.rules.movement import astype, getitem, set_items
 
 Function = Callable[..., Any]
+# Some arguments are newer than the oldest versions that we run on.
+NUMPY, SCIPY = NumpyVersion(np.__version__), NumpyVersion(scipy.__version__)
+SHAPE = "shape" if NUMPY >= "2.1.0" else "newshape"
 
 
 class Operand:
@@ -268,11 +274,10 @@ examples(np.clip)(
         ex(at([-1.0, 0.5, 2.0]), None, 1.0),
         ex(at([-1.0, 0.5, 2.0]), at(0.0), None),
         ex(at([-1.0, 0.5, 2.0]), a_min=0.0, a_max=np.array([1.0, 1.0, 1.0])),
-        ex(at([-1.0, 0.5, 2.0]), min=at(0.1)),
-        ex(at([-1.0, 0.5, 2.0]), max=at(0.1)),
         ex(at([-1.0, 0.5, 2.0]), at(0.7), at(0.3)),  # bounds the wrong way round: always the upper
         ex(np.array([-1, 2, 5]), at(0.5), at(1.5)),
     ]
+    + [ex(at([-1.0, 0.5, 2.0]), **{name: at(0.1)}) for name in ("min", "max") if NUMPY >= "2.1.0"]
 )
 _mask = np.array([[True, False, True], [False, False, True]])
 examples(np.where)(
@@ -478,9 +483,10 @@ examples(np.reshape)(
         ex(v(4, 3), (2, -1)),
         ex(v(), (1, 1)), ex(v(1), ()), ex(v(2, 1, 3), (2, 3)), ex(v(0, 3), (3, 0)),
         ex(v(0), (0, 2)),
-        ex(v(2, 3), (3, 2), "F"), ex(v(2, 3), -1, order="F"), ex(v(6), shape=(3, 2), order="F"),
+        ex(v(2, 3), (3, 2), "F"), ex(v(2, 3), -1, order="F"),
+        ex(v(6), **{SHAPE: (3, 2)}, order="F"),
         ex(v(2, 3, 4), (4, 6)), ex(v(6), [2, 3]), ex(v(6), (np.int64(2), 3)),
-        ex(v(2, 3), 6, copy=True),
+        ex(v(2, 3), 6, **{"copy": True} if NUMPY >= "2.1.0" else {}),
     ]
 )  # fmt: skip
 examples(np.ravel)([ex(v(2, 3)), ex(v(2, 3), "F"), ex(v()), ex(v(0, 2)), ex(v(2, 3), order="F")])
@@ -730,7 +736,7 @@ examples(sl.solve)(
     [ex(square(3, 3), v(3)), ex(square(3, 3), v(3, 2), transposed=True)]
     + [ex(positive(3, 3), v(3), assume_a=kind) for kind in ("pos", "sym", "her", "gen")]
     + [ex(positive(3, 3), v(3), assume_a="pos", lower=True)]
-    + [ex(_triangle, v(3), assume_a="lower triangular")]
+    + [ex(_triangle, v(3), assume_a="lower triangular")] * (SCIPY >= "1.15.0")
 )
 _chol = np.linalg.cholesky(positive(3, 3).value)
 examples(sl.cho_solve)([ex((at(_chol), True), v(3)), ex((at(_chol.T), False), v(3, 2))])
@@ -841,6 +847,10 @@ def as_function(function: Function, example: Example) -> Function:
     def f(*arrays: Any) -> Any:
         args, kwargs = fill((example.args, example.kwargs), arrays)
         result = function(*args, **kwargs)
+        if function is np.linalg.eig:
+            return tuple(map(as_real, result))
+        if function in (np.linalg.eigvals, sl.sqrtm):
+            return as_real(result, tolerance=1e-6)
         return tuple(result) if isinstance(result, (tuple, list)) else result
 
     return f
@@ -1118,6 +1128,7 @@ def tracers_inside(value: Any) -> bool:
     return isinstance(value, Tracer)
 
 
+@pytest.mark.filterwarnings("ignore:numpy.fix is deprecated")
 @pytest.mark.parametrize("function", sorted(CONSTANT, key=name_of), ids=name_of)
 def test_constant_functions_give_plain_values_with_exactly_zero_derivative(
     function: Function,

@@ -45,7 +45,7 @@ FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "cholesky, lower": lambda s, x: s.cho_solve(s.cho_factor(one_sided(x), lower=True), x),
     "cholesky, unpacked": lambda s, x: s.cho_solve(tuple(s.cho_factor(one_sided(x))), x),
     "cholesky of a constant": lambda s, x: s.cho_solve(theirs.cho_factor(SPD), x),
-    "factor": lambda s, x: s.cho_factor(one_sided(x))[0],
+    "factor": lambda s, x: np.triu(s.cho_factor(one_sided(x))[0]),
     "lu": lambda s, x: s.lu_solve(s.lu_factor(matrix(x)[::-1]), x),
     "lu, transposed": lambda s, x: s.lu_solve(s.lu_factor(matrix(x)[::-1]), x, trans=1),
     "lu, unpacked": lambda s, x: s.lu_solve(tuple(s.lu_factor(matrix(x)[::-1])), x),

@@ -75,7 +75,7 @@ class tracing:  # noqa: N801
             if isinstance(value, np.ndarray):
                 value = value.copy()  # what the caller does with his own array is his affair
             traced[k] = box(value, tape, tape.append_input(value))
-        result = _call(self.f, traced)
+        result = _call(self.f, traced, tape)
         if tape.refusals:
             # Caught by the function, which then took another branch than with plain arrays.
             raise tape.refusals[0]
@@ -83,13 +83,16 @@ class tracing:  # noqa: N801
         return _finish(tape, result)
 
 
-def _call(f: Callable[..., Any], args: Sequence[Any]) -> Any:
+def _call(f: Callable[..., Any], args: Sequence[Any], tape: Tape) -> Any:
     try:
         return f(*args)
-    except ValueError as error:
-        # NumPy wraps errors raised while it fills an array.
-        if isinstance(error.__cause__, TraceError):
-            raise error.__cause__ from None
+    except TraceError:
+        raise
+    except (ValueError, TypeError, SystemError) as error:
+        # NumPy, SciPy and compiled code answer a refusal with errors of their own.
+        for refusal in (error.__cause__, *tape.refusals):
+            if isinstance(refusal, TraceError):
+                raise refusal from None
         if "read-only" in str(error):
             error.add_note(
                 "chainad makes large arrays read-only once they have met a traced value, since"

@@ -17,6 +17,7 @@ from chainad.frontends.numpy.tape import Entry, Tape, argument
 from chainad.ir.graph import Argument, freeze
 from chainad.rules.base import CONSTANT, DEFINED, REFUSED, RULES, Rule, name_of, refuse_options
 from chainad.rules.complexes import COMPLEX
+from chainad.rules.scipy_wrappers import instead_of_scipy
 
 NUMBERS = (bool, int, float, complex, np.generic)
 _INTEGERS = (np.integer, np.bool_)
@@ -146,8 +147,14 @@ def gives_out(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[st
     return position is not None and len(args) > position and args[position] is not None
 
 
+# NumPy before 2.4 does not state the signatures of functions in C.
+_POSITION_OF_OUT = {np.dot: 2, np.concatenate: 2}
+
+
 @lru_cache(maxsize=1024)
 def _position_of_out(function: Callable[..., Any]) -> int | None:
+    if function in _POSITION_OF_OUT:
+        return _POSITION_OF_OUT[function]
     signature = None if isinstance(function, np.ufunc) else _signature(function)
     if signature is None or "out" not in signature.parameters:
         return None
@@ -175,6 +182,9 @@ def _refusing(
 def _unknown(function: Callable[..., Any]) -> str:
     if function in REFUSED:
         return REFUSED[function]
+    name = getattr(function, "__name__", "")
+    if isinstance(function, np.ufunc) and name.startswith("_"):
+        return instead_of_scipy([("scipy.special", name[1:])])
     return (
         f"{name_of(function)} has no rule for its derivative; write it in terms of functions that"
         " have one, or pass chainad.stop_gradient(x) if its derivative is not wanted"
