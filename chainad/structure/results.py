@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 
-from chainad.errors import ChainadError
+from chainad.errors import ChainadError, InputError
+from chainad.ir.ops import Take, Transpose
 from chainad.ir.positions import as_array
-from chainad.structure import Layout, lay_out
+from chainad.structure import Layout, arrange, lay_out
 from chainad.structure.structure import Structure
 
 OUTPUTS = ("dense", "sparse", "structured", "operator")
@@ -146,13 +147,39 @@ class Factor:
         full[rows, cols] = values
         return full
 
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
+        return _converted(self.toarray(), dtype, copy)
+
+    @property
+    def T(self) -> Factor:
+        """The factor with its axes in reverse order, so that rows and columns change places."""
+        own, array = self.structure, self.array
+        sizes = dict(enumerate(own.sizes))
+        found = arrange(own.cols[::-1], own.rows[::-1], sizes, own.stored, own.scale)
+        for op in found.ops:
+            assert array is not None
+            assert isinstance(op, (Transpose, Take)), "no label is split or merged"
+            if isinstance(op, Transpose):
+                array = array.transpose(op.order)
+            else:
+                array = array.take(as_array(op.positions), op.axis)
+        return Factor(found.structure, array, self.dtype)
+
+    def __matmul__(self, right: Array) -> Array:
+        """Return the product of the factor as a matrix with `right`."""
+        if self.array is not None and self.structure.kind == "dense":
+            return self.array.reshape(self.structure.matrix_shape) @ right
+        product: Array = self.tosparse() @ right
+        return product
+
 
 @dataclass(frozen=True, eq=False)
 class StructuredJacobian:
     """A Jacobian as its stored arrays; made by `jacobian(f, output="structured")`.
 
     It is a sum of `terms` (mostly one), each a product of factors: one, or two where multiplying
-    them would take more room than both.
+    them would take more room than both. Functions of NumPy take it for the dense array; only `@`
+    multiplies what is stored.
 
     Attributes
     ----------
@@ -175,6 +202,8 @@ class StructuredJacobian:
     >>> J.toarray()
     array([[2., 0.],
            [0., 6.]])
+    >>> J @ np.ones(2)
+    array([2., 6.])
     """
 
     shape: tuple[int, ...]
@@ -190,6 +219,21 @@ class StructuredJacobian:
     def matrix_shape(self) -> tuple[int, int]:
         """Rows and columns of the Jacobian as a matrix."""
         return prod(self.shape[: self.n_rows]), prod(self.shape[self.n_rows :])
+
+    @property
+    def ndim(self) -> int:
+        """How many axes the dense Jacobian has."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """How many entries the dense Jacobian has."""
+        return prod(self.shape)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("a Jacobian without axes has no len()")
+        return self.shape[0]
 
     @property
     def array(self) -> Array:
@@ -230,6 +274,77 @@ class StructuredJacobian:
         total.sort_indices()
         return total
 
+    @property
+    def T(self) -> StructuredJacobian:
+        """The Jacobian with its axes in reverse order, as that of an array; it shares what it can.
+
+        Of a matrix it is the transpose.
+        """
+        terms = tuple(tuple(factor.T for factor in reversed(term)) for term in self.terms)
+        return StructuredJacobian(self.shape[::-1], self.ndim - self.n_rows, terms, self.dtype)
+
+    def __matmul__(self, right: Any) -> Any:
+        """Return J @ right, for a Jacobian by an x of one axis, which is contracted.
+
+        Parameters
+        ----------
+        right : array_like or sparse array
+            Of shape (x.size,) or (x.size, k).
+
+        Raises
+        ------
+        InputError
+            If x has another number of axes, or `right` another shape.
+        """
+        if scipy.sparse.issparse(right) and (self.ndim, self.n_rows) == (2, 1):
+            return self.tosparse() @ right
+        if not isinstance(right, _ARRAYS):
+            return NotImplemented
+        if (self.ndim, self.n_rows) == (1, 1):
+            return self.T @ right  # a vector has but one axis, which is contracted
+        v, (rows, cols) = np.asarray(right), (self.shape[: self.n_rows], self.shape[self.n_rows :])
+        if len(cols) != 1:
+            raise InputError(
+                f"J @ v contracts the axis of x where it has one, but this is a Jacobian by an x of"
+                f" shape {cols}; use np.tensordot(J.toarray(), v, {len(cols)}), or J.tosparse(),"
+                " whose rows and columns are raveled"
+            )
+        if v.ndim not in (1, 2) or v.shape[:1] != cols:
+            raise InputError(
+                f"J @ v takes v of shape {cols} or ({cols[0]}, k), but got one of shape {v.shape}"
+            )
+        total = np.zeros((prod(rows), *v.shape[1:]), np.result_type(self.dtype, v))
+        for term in self.terms:
+            product = v
+            for factor in reversed(term):
+                product = factor @ product
+            total += product
+        return total.reshape((*rows, *v.shape[1:]))[()]
+
+    def __rmatmul__(self, left: Any) -> Any:
+        """Return left @ J, for a Jacobian that is a matrix or a vector."""
+        if not isinstance(left, _ARRAYS):
+            return NotImplemented
+        if self.ndim != 1 and (self.ndim, self.n_rows) != (2, 1):
+            raise InputError(
+                f"u @ J is offered for a Jacobian that is a matrix, but this one has the shape"
+                f" {self.shape}; use np.tensordot(u, J.toarray(), {self.n_rows}), or J.tosparse(),"
+                " whose rows and columns are raveled"
+            )
+        return np.transpose(self.T @ np.transpose(left))[()]
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
+        return _converted(self.toarray(), dtype, copy)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if "out" in kwargs:
+            return NotImplemented  # nothing is written into a Jacobian
+        if ufunc is np.matmul and method == "__call__" and not kwargs:
+            left, right = inputs
+            return self.__matmul__(right) if left is self else self.__rmatmul__(left)
+        dense = [np.asarray(x) if isinstance(x, StructuredJacobian) else x for x in inputs]
+        return getattr(ufunc, method)(*dense, **kwargs)
+
     def toarray(self) -> Array:
         """Return the Jacobian as a full array of shape `shape`."""
         full: Array = np.zeros(self.matrix_shape, self.dtype)
@@ -239,3 +354,14 @@ class StructuredJacobian:
                 product = product @ factor.toarray()
             full += product
         return full.reshape(self.shape)
+
+
+# What `@` takes as it is; other kinds of arrays multiply by the dense Jacobian, if they do.
+_ARRAYS = (np.ndarray, np.generic, list, tuple, StructuredJacobian)
+
+
+def _converted(full: Array, dtype: npt.DTypeLike | None, copy: bool | None) -> Array:
+    """Return a fresh array as `__array__` is to."""
+    if copy is False:
+        raise ValueError("a Jacobian is no array: the dense one is made, which copy=False forbids")
+    return full if dtype is None else full.astype(dtype, copy=False)

@@ -274,6 +274,108 @@ def test_structured_jacobians_compare_and_hash_as_objects() -> None:
     assert len({one, two, one.terms[0][0]}) == 3
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_a_structured_jacobian_is_the_dense_array_to_numpy(name: str) -> None:
+    f, x = CASES[name]
+    J, dense = chainad.jacobian(f, output="structured")(x), chainad.jacobian(f)(x)
+    found = np.asarray(J)
+    assert (found.dtype, found.shape) == (dense.dtype, dense.shape)
+    assert found.flags.writeable
+    np.testing.assert_allclose(found, dense, atol=1e-12)
+    np.testing.assert_allclose(np.exp(J), np.exp(dense), atol=1e-12)
+    np.testing.assert_allclose(dense - J, 0, atol=1e-12)
+    assert (J.shape, J.ndim, J.size, J.dtype) == (dense.shape, dense.ndim, dense.size, dense.dtype)
+    assert np.array(J, np.float32).dtype == np.float32
+    assert np.stack([J, J]).shape == (2, *dense.shape)
+    for term in J.terms:
+        for factor in term:
+            np.testing.assert_array_equal(np.asarray(factor), factor.toarray())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_transpose_is_that_of_the_dense_array(name: str) -> None:
+    f, x = CASES[name]
+    J = chainad.jacobian(f, output="structured")(x)
+    assert (J.T.shape, J.T.n_rows) == (J.shape[::-1], J.ndim - J.n_rows)
+    np.testing.assert_allclose(J.T.toarray(), J.toarray().T, rtol=1e-12)
+    np.testing.assert_allclose(J.T.tosparse().toarray().ravel(), J.toarray().T.ravel(), rtol=1e-12)
+    np.testing.assert_array_equal(J.T.T.toarray(), J.toarray())
+    for term in J.terms:  # in normal form, which is one and the same object
+        assert all(factor.T.T.structure is factor.structure for factor in term)
+
+
+@pytest.mark.parametrize("kind", ["vector", "matrix", "no columns", "integers", "complex", "list"])
+@pytest.mark.parametrize("name", CASES)
+def test_products_are_those_of_the_dense_array_or_refused(name: str, kind: str) -> None:
+    f, x = CASES[name]
+    J = chainad.jacobian(f, output="structured")(x)
+    dense = J.toarray()
+    n, m = dense.shape[-1:] or (1,), dense.shape[-2:-1] or dense.shape[:1] or (1,)
+    right: Any = RNG.normal(size=n if kind != "matrix" else (*n, 2))
+    left: Any = RNG.normal(size=m if kind != "matrix" else (2, *m))
+    if kind == "no columns":
+        right, left = right[:, None][:, :0], left[None][:0]
+    if kind in ("integers", "complex"):
+        right, left = ((10 * a).astype({"c": complex}.get(kind[0], int)) for a in (right, left))
+    if kind == "list":
+        right, left = right.tolist(), left.tolist()
+    one_axis_of_x, is_matrix = np.ndim(x) == 1, (J.ndim, J.n_rows) == (2, 1)
+    for is_offered, product, wanted in (
+        (one_axis_of_x or J.ndim == 1, lambda: J @ right, lambda: dense @ right),
+        (is_matrix or J.ndim == 1, lambda: left @ J, lambda: left @ dense),
+        (is_matrix or J.ndim == 1, lambda: np.matmul(left, J), lambda: left @ dense),
+    ):
+        if not is_offered:
+            with pytest.raises(InputError, match=r"toarray|2"):
+                product()
+            continue
+        found, want = product(), np.asarray(wanted())
+        assert (found.shape, found.dtype) == (want.shape, want.dtype)
+        np.testing.assert_allclose(found, want, atol=1e-12)
+
+
+def test_products_never_make_the_dense_array() -> None:
+    n = 100_000
+    J = chainad.jacobian(lambda x: np.concatenate([x[1:], x[:1]]) * x, output="structured")(
+        np.arange(1.0, n + 1)
+    )
+    v = np.ones(n)
+    np.testing.assert_array_equal(J @ v, np.roll(np.arange(1.0, n + 1), -1) + np.arange(1.0, n + 1))
+    np.testing.assert_allclose((v @ J).sum(), (J @ v).sum())
+    np.testing.assert_allclose(J.T @ v, v @ J)
+    one = scipy.sparse.eye_array(n, format="csr")
+    assert abs(J @ one - J.tosparse()).nnz == 0
+
+
+def test_products_with_structured_jacobians_are_traced() -> None:
+    J = chainad.jacobian(np.sin, output="structured")(np.arange(3.0))
+    dense, x = J.toarray(), np.linspace(0, 1, 3)
+    for make in (chainad.jacobian, chainad.compile):
+        np.testing.assert_allclose(make(lambda x: J @ np.exp(x))(x), dense @ np.diag(np.exp(x)))
+        np.testing.assert_allclose(make(lambda x: np.exp(x) @ J)(x), dense.T @ np.diag(np.exp(x)))
+        np.testing.assert_allclose(make(lambda x: J + x)(x)[0], np.eye(3))
+
+
+def test_what_a_structured_jacobian_is_not_is_said() -> None:
+    J = chainad.jacobian(np.square, output="structured")(np.ones(3))
+    assert len(J) == 3
+    with pytest.raises(TypeError, match="has no len"):
+        len(chainad.jacobian(np.square, output="structured")(1.0))
+    with pytest.raises(ValueError, match="copy=False"):
+        np.asarray(J, copy=False)
+    with pytest.raises(TypeError, match="StructuredJacobian"):
+        np.add(np.ones(3), 1, out=J)
+    with pytest.raises(InputError, match=r"takes v of shape \(3,\) or \(3, k\), but .* \(4,\)"):
+        J @ np.ones(4)
+    with pytest.raises(TypeError, match="unsupported operand"):
+        J @ 2
+    many = chainad.jacobian(np.square, output="structured")(np.ones((2, 3)))
+    with pytest.raises(InputError, match=r"np\.tensordot\(J\.toarray\(\), v, 2\), or J\.tosparse"):
+        many @ np.ones((2, 3))
+    with pytest.raises(InputError, match=r"np\.tensordot\(u, J\.toarray\(\), 2\), or J\.tosparse"):
+        np.ones((2, 3)) @ many
+
+
 # ------------------------------------------------------------------- operator
 
 
