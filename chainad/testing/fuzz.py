@@ -59,9 +59,10 @@ VERDICTS = ("right", "refused", *FAULTS)
 KNOWN: tuple[tuple[str, str], ...] = (
     (r"^a block is not contiguous", "dense Jacobians may be transposed views"),
     (
-        r"in (frontends|rules)/.*(not supported for the input|dtype\('O'\)|no callable|'shape')",
+        r"in (frontends|rules)/.*(not supported for the input|dtype\('O'\)|no callable)",
         "np.array of traced numbers, or np.full with one, in a ufunc that takes no objects",
     ),
+    (r"^AttributeError in .*'(float|numpy.int64)' object has no", "the same, in a function"),
     (r"AttributeError in frontends/.*__setitem__", "an array without axes is written into"),
     (r"argument 'initial'|one has to specify 'initial'", "initial= and where= are not compiled"),
     (r"zero-size array to reduction", "a condition on an empty array is not compiled"),
