@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import scipy.special as sp
+
+import chainad
 
 Function = Callable[..., Any]
 rng = np.random.default_rng(11)
@@ -686,6 +689,17 @@ def points(x: Any, count: int) -> list[Any]:
     """Return x, and points around it where the function is defined, too."""
     rng = np.random.default_rng(5)
     return [x, *(x * (1 + 0.1 * rng.uniform(-1, 1, size=x.shape)) for _ in range(count))]
+
+
+@cache
+def reference(name: str) -> list[tuple[Any, Any, Any]]:
+    """Return value and Jacobian of a function, traced, at its point and three around it.
+
+    Made once for all tests of a process: they hold what is compiled against it.
+    """
+    f, x = FUNCTIONS[name]
+    traced = chainad.value_and_jacobian(f)
+    return [(point, *traced(point)) for point in points(x, 3)]
 
 
 def agree(found: Any, wanted: Any) -> None:

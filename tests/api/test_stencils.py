@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import chainad
@@ -201,6 +201,7 @@ def test_every_move_is_right_in_every_form(
 
 
 @pytest.mark.parametrize(("few", "many"), THRESHOLDS)
+@settings(max_examples=max(1, settings().max_examples // 2))
 @given(seed=st.integers(0, 10**6), moves=st.integers(2, 6), mode=st.sampled_from(MODES))
 def test_random_programs_are_right_in_every_form(
     few: int, many: int, seed: int, moves: int, mode: str
