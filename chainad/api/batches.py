@@ -34,7 +34,7 @@ from chainad.compiler.scalar.scalarize import data_arguments
 from chainad.compiler.vectorize import BatchedArray, NotBatchableError
 from chainad.errors import InputError
 from chainad.frontends.numpy.trace import as_input
-from chainad.ir.locks import fork_safe_rlock
+from chainad.ir.locks import fork_safe_lock
 from chainad.ir.scalar_graph import NotScalarError
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
@@ -104,7 +104,7 @@ class BatchedDifferentiator:
         self._one_by_one = CompiledFunction(of)
         # How points go through: scalars and whole arrays, whichever is quicker first.
         self._strategies = [_as_arrays_if_quicker, _as_scalars, _as_arrays]
-        self._lock = fork_safe_rlock()
+        self._lock = fork_safe_lock()
 
     def __repr__(self) -> str:
         return f"{repr(self._of)[:-1]}, batch={self.batch})"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -144,7 +143,9 @@ def _record(
         recorded = recorder.input(value)
         return recorded.number, recorded
 
-    with _recording(recorder):
+    before = getattr(active, "recorder", None)
+    try:
+        active.recorder = recorder
         positional, boxed = record_argument(args, flow)
         named, boxed_kwargs = record_argument(kwargs, flow)
         assert isinstance(positional, ContainerSpec)
@@ -162,6 +163,9 @@ def _record(
         recording = finish_recording(
             recorder, (positional, named), values, slots, ambient, formulas
         )
+    finally:
+        active.recorder = before  # first: an interrupt may come with the next call
+        recorder.close()
     blocks = block_indices(run)
     return make(
         recording=recording,
@@ -176,17 +180,6 @@ def _record(
         block_shapes=tuple((*np.shape(run.values[o]), *np.shape(run.input(i))) for o, i in blocks),
         title=of.title(len(args)),
     )
-
-
-@contextmanager
-def _recording(recorder: Recorder) -> Iterator[None]:
-    before = getattr(active, "recorder", None)
-    active.recorder = recorder
-    try:
-        yield
-    finally:
-        active.recorder = before
-        recorder.close()
 
 
 def _node_value(value: Any) -> Any:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from hashlib import blake2b
 from itertools import pairwise
 from math import gcd, prod
@@ -18,6 +17,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from chainad.ir.cache import cached_property
 
 Integers: TypeAlias = npt.NDArray[np.int64]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
+from chainad.ir.cache import cached_property
 from chainad.ir.scalar_graph import (
     PREDICATES,
     ExpressionDAG,

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from math import prod
 from typing import Any, Literal
 
+from chainad.ir.cache import cached_property
 from chainad.ir.graph import Origin
 from chainad.ir.pickling import fields_alone
 from chainad.planning.cost_models import CostModel, multiplications

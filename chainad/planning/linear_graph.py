@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainad.errors import PlanError
+from chainad.ir.cache import cached_property
 from chainad.ir.graph import Origin
 from chainad.ir.pickling import fields_alone
 from chainad.planning.cost_models import CostModel

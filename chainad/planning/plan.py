@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 from chainad.errors import InputError, PlanError
+from chainad.ir.cache import cached_property
 from chainad.ir.pickling import fields_alone
 from chainad.planning.bounds import lower_bound
 from chainad.planning.cost_models import CostModel, multiplications

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from chainad.errors import PlanError
+from chainad.ir.cache import cached_property
 from chainad.planning.cost_models import CostModel, multiplications
 from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.orders import Item

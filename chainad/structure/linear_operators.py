@@ -7,12 +7,14 @@ to tangents (`jvp`) or to adjoints (`vjp`), or materializes. Leading axes are ba
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import scipy  # loads scipy.linalg when it is first used
+
+from chainad.ir.cache import cached_property
 
 Array = npt.NDArray[Any]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 from typing import Any, TypeAlias
 
@@ -14,6 +13,7 @@ import numpy.typing as npt
 import scipy.sparse
 
 from chainad.errors import ChainadError, InputError
+from chainad.ir.cache import cached_property
 from chainad.ir.ops import Take, Transpose
 from chainad.ir.positions import as_array
 from chainad.structure import Layout, arrange, lay_out

@@ -22,13 +22,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
 import numpy as np
 
+from chainad.ir.cache import cached_property
 from chainad.ir.positions import Index, Integers, Positions, as_array, is_injective
 
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import pickle
 import re
-import signal
 import threading
-import time
 from collections.abc import Callable
 from threading import Event, Thread
 from typing import Any
@@ -21,6 +18,7 @@ import scipy.sparse
 import scipy.special as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import holds_in_child, may_fork_with_threads, needs_fork
 
 import chainad
 from chainad import InputError, TraceError
@@ -662,8 +660,8 @@ def test_one_trace_does_not_give_back_what_another_needs() -> None:
     assert W.flags.writeable
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+@needs_fork
+@may_fork_with_threads
 def test_a_forked_child_finds_arrays_writeable_and_locks_open() -> None:
     W = np.ones((MAX_COPIED_ENTRIES + 1, 4))
     inside, go_on = Event(), Event()
@@ -678,19 +676,16 @@ def test_a_forked_child_finds_arrays_writeable_and_locks_open() -> None:
     thread = Thread(target=lambda: chainad.jacobian(slow, output="sparse")(X))
     thread.start()
     inside.wait(10)
-    child = os.fork()
-    if not child:
-        is_right = W.flags.writeable and chainad.jacobian(lambda x: W @ x)(X).shape == (len(W), 4)
-        os._exit(0 if is_right and W.flags.writeable else 1)
+    is_right = holds_in_child(
+        lambda: (
+            W.flags.writeable
+            and chainad.jacobian(lambda x: W @ x)(X).shape == (len(W), 4)
+            and W.flags.writeable
+        )
+    )
     go_on.set()
     thread.join(10)
-    deadline = time.monotonic() + 20
-    while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    if ended[0] == 0:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-    assert ended == (child, 0)
+    assert is_right
 
 
 def test_a_large_index_that_is_overwritten_after_use_is_refused() -> None:

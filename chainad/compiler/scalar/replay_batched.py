@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +16,7 @@ from chainad.backends.numba import scalar as numba
 from chainad.backends.numpy import vector
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars
 from chainad.compiler.scalar.replay_scalar import by_numpy, contiguous
+from chainad.ir.cache import cached_property
 
 Points = npt.NDArray[Any]
 # Results, one array per output, and for which points they hold; None for all of them.

@@ -21,14 +21,14 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 @dataclass(slots=True)
 class _Held:
-    """A read-only owner of memory, the number of traces that need it, and views of all of it.
+    """A read-only owner of memory, the traces that need it, and views of all of it.
 
     `restored` are the views that become writeable with it; `known` those that were read-only
     before, and stay so.
     """
 
     owner: Array
-    count: int = 0
+    by: set[int] = field(default_factory=set)
     restored: list[Array] = field(default_factory=list)
     known: list[Array] = field(default_factory=list)
 
@@ -38,7 +38,11 @@ _held: dict[int, _Held] = {}
 
 
 class Holds:
-    """What one trace keeps as it is, until `release`."""
+    """What one trace keeps as it is, until `release`.
+
+    An interrupt may come between any two steps: what is to be given back is noted before it is
+    taken, and giving back may be begun anew.
+    """
 
     def __init__(self) -> None:
         self._mine: dict[int, _Held] = {}
@@ -59,33 +63,39 @@ class Holds:
                 return array  # nobody overwrites it
             if owner.base is not None or owner.size != array.size:
                 return array.copy(order="K")
+            if held is None:
+                held = _Held(owner)
+                if array is not owner and not array.flags.writeable:
+                    held.known.append(array)
             if id(owner) not in self._mine:
-                if held is None:
-                    held = _held[id(owner)] = _Held(owner)
-                    if array is not owner and not array.flags.writeable:
-                        held.known.append(array)
-                    owner.flags.writeable = False
-                held.count += 1
-                self._mine[id(owner)] = held
+                self._mine[id(owner)] = _held[id(owner)] = held
+                held.by.add(id(self))
+                owner.flags.writeable = False
             if array is not owner:
-                _hold_view(self._mine[id(owner)], array)
+                _hold_view(held, array)
         return array
 
     def release(self) -> None:
         """Give everything back as it was, unless another trace needs it still."""
         with _lock:
-            for key, held in self._mine.items():
-                held.count -= 1
-                if not held.count and _held.pop(key, None) is held:
+            while self._mine:
+                key, held = next(iter(self._mine.items()))
+                held.by.discard(id(self))
+                if not held.by and _held.get(key) is held:
                     _restore(held)
-            self._mine.clear()
+                    del _held[key]
+                del self._mine[key]
+
+    def __del__(self) -> None:
+        if self._mine:  # an interrupt came before `release`
+            self.release()
 
 
 def _hold_view(held: _Held, view: Array) -> None:
     if not any(view is other for other in (*held.restored, *held.known)):
         # A view that is read-only was made of the owner while that was held, and shares its fate.
-        view.flags.writeable = False
         held.restored.append(view)
+        view.flags.writeable = False
 
 
 def _restore(held: _Held) -> None:

@@ -8,7 +8,6 @@ these at the same position, so that all splits of all segments of one length are
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
 from math import prod
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
+from chainad.ir.cache import cached_property
 from chainad.planning.chain.live_ranges import Crossing, LiveRange
 from chainad.structure.structure import Structure
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from functools import cached_property
 from heapq import heapify, heappop, heappush
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from chainad.ir.cache import cached_property
 from chainad.planning.orders import EdgeElimination, Item
 
 Entry = TypeVar("Entry")

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from math import prod
 from typing import TypeAlias
 
+from chainad.ir.cache import cached_property
 from chainad.planning.bounds import scalar_edges
 from chainad.planning.cost_models import CostModel, multiplications
 from chainad.planning.linear_graph import Cost, Terms, accumulate, cost_of
