@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from chainad.errors import PlanError, unknown
+from chainad.ir.cache import cached_property
 from chainad.ir.pickling import fields_alone
 from chainad.planning.calibration import Calibration, known
 from chainad.structure import Product, StructureSum
