@@ -18,6 +18,7 @@ from chainad.backends.numpy.build import Runner
 from chainad.backends.numpy.hoist import HoistedProgram, multiplications_in
 from chainad.compiler.loops.replay_loops import replay_by_loops
 from chainad.compiler.passes.constant_hoisting import hoist_constants
+from chainad.compiler.recording.arguments import ContainerSpec
 from chainad.compiler.recording.recording import Recording
 from chainad.compiler.recording.replay import Replay, RequestedOutput, build_replay
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars, lower_to_scalars
@@ -48,11 +49,15 @@ MULTIPLICATIONS_PER_COMPARED_ENTRY = 16
 
 
 class CompiledProgram(NamedTuple):
-    """What replays a recorded run, its source, and what gives the plan that it follows."""
+    """What replays a recorded run, its source, and what gives the plan that it follows.
+
+    `arguments` are the positional and the named ones of the calls that it replays.
+    """
 
     run: Replay
     source: str
     plan: Callable[[], Plan | ChunkedPlan]
+    arguments: tuple[ContainerSpec, ContainerSpec]
 
 
 def compile_program(
@@ -84,7 +89,8 @@ def _by_arrays(of: Differentiator, found: PlannedRun) -> CompiledProgram:
     else:
         run_into = _preallocated(program, found.recording)
         requested = _requested(of, found, run_into, _buffers(of, found))
-    return CompiledProgram(*build_replay(found.recording, requested), found.plan)
+    replay, source = build_replay(found.recording, requested)
+    return CompiledProgram(replay, source, found.plan, found.recording.arguments)
 
 
 def _preallocated(program: Program, recording: Recording) -> Callable[[Sequence[Any], Any], Any]:
@@ -201,7 +207,8 @@ def _by_scalars(of: Differentiator, found: RecordedRun) -> CompiledProgram:
         backend = "python"
     results = found.is_scalar, found.nest, found.is_tuple
     replay, source = replay_by_scalars(found.recording, program, backend, *results)
-    return CompiledProgram(replay, source, plan_on_scalars(of, found, program))
+    plan = plan_on_scalars(of, found, program)
+    return CompiledProgram(replay, source, plan, found.recording.arguments)
 
 
 def _by_loops(of: Differentiator, found: PlannedRun) -> CompiledProgram:
@@ -214,7 +221,7 @@ def _by_loops(of: Differentiator, found: PlannedRun) -> CompiledProgram:
     run_into = _ignoring_out(found.program.run)
     requested = _requested(of, found, run_into, _buffers(of, found))
     replay, source = replay_by_loops(found.recording, program, requested, found.is_scalar)
-    return CompiledProgram(replay, source, found.plan)
+    return CompiledProgram(replay, source, found.plan, found.recording.arguments)
 
 
 def scalar_program(of: Differentiator, found: RecordedRun, most: float = inf) -> LoweredScalars:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from logging import getLogger
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from chainad.api.choose_backend import CompiledProgram, compile_program
 from chainad.api.differentiator import Differentiator
 from chainad.api.function_of import FunctionOf
+from chainad.compiler.recording.arguments import arguments_as_text
 from chainad.compiler.recording.replay import MISS
 from chainad.frontends.numpy.trace import as_input
 from chainad.frontends.numpy.traced_calls import tracers_in
@@ -23,6 +25,8 @@ MAX_PROGRAMS = 32
 # that keeps changing is better off with NumPy.
 MAX_SCALAR_PROGRAMS = 4
 
+_log = getLogger("chainad")
+
 
 class CompiledFunction(FunctionOf):
     """A Jacobian that is replayed without tracing; made by `compile`."""
@@ -32,6 +36,7 @@ class CompiledFunction(FunctionOf):
         self._programs: tuple[CompiledProgram, ...] = ()
         self._lock = fork_safe_lock()
         self._misses = 0
+        self._has_told_limit = False
         self._has_value = of.has_value
         super().__init__(of.function, of.verb, of.options.output == "dense", "compiled")
 
@@ -118,16 +123,45 @@ class CompiledFunction(FunctionOf):
             found = self._find(checked, kwargs)
             if found is not MISS:
                 return found
-        if len(self._programs) >= MAX_PROGRAMS:
+        before = self._programs
+        if len(before) >= MAX_PROGRAMS:
             self._misses += 1
+            self._tell_limit()
             return self._of.traced(args, kwargs)
-        allow_scalars = len(self._programs) < MAX_SCALAR_PROGRAMS
-        program = compile_program(self._of, checked, kwargs, allow_scalars)
-        with self._lock:
-            self._programs = (program, *self._programs)
+        program = compile_program(self._of, checked, kwargs, len(before) < MAX_SCALAR_PROGRAMS)
+        if not self._add(program, before):
+            return self._value_and_jacobian(args, kwargs)
         found = program.run(checked, kwargs)
         # A function that reads random numbers or counts its calls may find no program of its own.
         return self._of.traced(args, kwargs) if found is MISS else found
+
+    def _add(self, program: CompiledProgram, before: tuple[CompiledProgram, ...]) -> bool:
+        """Add a program, unless other threads have added some since there were those `before`."""
+        with self._lock:
+            if len(self._programs) > len(before):
+                return False
+            known = self._programs
+            self._programs = (program, *known)
+        if known:
+            call = arguments_as_text(*program.arguments)
+            is_known = any(call == arguments_as_text(*each.arguments) for each in known)
+            reason = (
+                "a condition, an index or an array from elsewhere has other values"
+                if is_known
+                else "no program is for such arguments"
+            )
+            _log.info("%r records program %d, for %s: %s", self, len(known) + 1, call, reason)
+        return True
+
+    def _tell_limit(self) -> None:
+        if not self._has_told_limit:
+            self._has_told_limit = True
+            _log.warning(
+                "%r has recorded %d programs, as many as it keeps; calls that none of them fits are"
+                " traced (the level INFO says why each was recorded)",
+                self,
+                MAX_PROGRAMS,
+            )
 
     def _checked(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the arguments, those to differentiate by as plain arrays of floats."""

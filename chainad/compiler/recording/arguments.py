@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from reprlib import repr as short_repr
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -90,6 +91,31 @@ def array_specs(arguments: Iterable[ArgumentSpec]) -> dict[int, ArraySpec]:
         elif isinstance(argument, ContainerSpec):
             found |= array_specs(item for _, item in argument.items)
     return found
+
+
+def arguments_as_text(positional: ContainerSpec, named: ContainerSpec) -> str:
+    """Return what a call must be like to fit the specs, as `(float64 (3,), n=4)`."""
+    values = [_as_text(item) for _, item in positional.items]
+    values += [f"{key}={_as_text(item)}" for key, item in named.items]
+    return f"({', '.join(values)})"
+
+
+def _as_text(argument: ArgumentSpec) -> str:
+    if isinstance(argument, ContainerSpec):
+        items = (f"{_key(argument, key)}{_as_text(item)}" for key, item in argument.items)
+        return f"{argument.kind.__name__}({', '.join(items)})"
+    if isinstance(argument, FixedSpec):
+        return short_repr(argument.value)
+    if isinstance(argument, ScalarSpec):
+        return argument.kind.__name__
+    text = f"{argument.dtype} {argument.shape}"
+    if argument.is_c_contiguous:
+        return text
+    return f"{text} by columns" if argument.is_f_contiguous else f"{text} not contiguous"
+
+
+def _key(container: ContainerSpec, key: Any) -> str:
+    return f"{key}=" if container.kind is dict else ""
 
 
 def argument_checks(
