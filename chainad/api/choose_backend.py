@@ -182,7 +182,7 @@ def _no_buffers(out: Any) -> None:
 
 def _fitting(shape: tuple[int, ...], dtype: np.dtype[Any], out: Any) -> list[Any] | None:
     """Return the buffer for the one result, unless it does not fit and is to be refused."""
-    is_array = type(out) is np.ndarray and out.flags.writeable
+    is_array = type(out) is np.ndarray and out.flags.writeable and out.flags.c_contiguous
     return [out] if is_array and (out.shape, out.dtype) == (shape, dtype) else None
 
 

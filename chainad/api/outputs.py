@@ -96,7 +96,7 @@ def _nested(is_tuple: bool, count: int, blocks: Sequence[Any], is_single: bool) 
 
 
 def _cast(array: Any, dtype: np.dtype[Any], output: str) -> Any:
-    """Return the entries of a block in its dtype."""
+    """Return the entries of a block in its dtype, row-major; no copy if they are both already."""
     if array is None:
         return None
     if isinstance(array, Tracer):
@@ -106,8 +106,8 @@ def _cast(array: Any, dtype: np.dtype[Any], output: str) -> Any:
                 " use output='dense' for the inner one"
             )
         return array
-    entries: npt.NDArray[Any] = np.asarray(array)
-    return entries if entries.dtype == dtype else entries.astype(dtype)
+    entries: npt.NDArray[Any] = np.asarray(array, dtype, order="C")
+    return entries
 
 
 def write(found: Any, out: Any) -> Any:

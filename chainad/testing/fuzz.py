@@ -57,7 +57,6 @@ VERDICTS = ("right", "refused", *FAULTS)
 # Faults that are known and not mended yet: a pattern of what is reported, and what it is. A row
 # that is counted 0 times in a long run can go.
 KNOWN: tuple[tuple[str, str], ...] = (
-    (r"^a block is not contiguous", "dense Jacobians may be transposed views"),
     (
         r"in (frontends|rules)/.*(not supported for the input|dtype\('O'\)|no callable)",
         "np.array of traced numbers, or np.full with one, in a ufunc that takes no objects",

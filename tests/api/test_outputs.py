@@ -443,11 +443,36 @@ def test_out_is_filled_and_returned() -> None:
     assert scalar == 1
 
 
+ROW_MAJOR: dict[str, tuple[Function, np.ndarray]] = {
+    "reversed": (lambda x: np.cumsum(x)[::-1], np.ones(3)),
+    "transposed places": (lambda x: np.add.outer(x, x), np.ones((1, 3))),
+    "transposed sum": (lambda x: np.outer(np.sin(x), np.cos(x)).T, np.ones(3)),
+    "float32": (lambda x: np.cumsum(x)[::-1], np.ones(3, np.float32)),
+    "transposed chain": (lambda x: np.tanh(A @ np.tanh(x.T)).T, X),
+}
+
+
+@pytest.mark.parametrize("mode", ["auto", "forward", "reverse"])
+@pytest.mark.parametrize(("f", "x"), ROW_MAJOR.values(), ids=ROW_MAJOR)
+def test_dense_results_are_row_major_and_writable(f: Function, x: np.ndarray, mode: str) -> None:
+    compiled = chainad.compile(f, x, mode=mode, backend="numpy")
+    found = [chainad.jacobian(f, mode=mode)(x), compiled(x), compiled(x), compiled(x + 1)]
+    for jacobian in found:
+        assert jacobian.flags.c_contiguous
+        assert jacobian.flags.writeable
+        assert jacobian.dtype == x.dtype
+    both = chainad.jacobian(lambda x: (f(x), f(2 * x)), mode=mode)(x)
+    assert all(block.flags.c_contiguous for block in both)
+    assert chainad.jacobian(f, mode=mode, batch=0)(np.stack([x, x])).flags.c_contiguous
+
+
 def test_out_may_be_a_part_of_an_array() -> None:
     whole = np.zeros((4, 8))
     chainad.jacobian(np.square)(np.ones(4), out=whole[:, ::2])
     np.testing.assert_array_equal(whole[:, ::2], 2 * np.eye(4))
     np.testing.assert_array_equal(whole[:, 1::2], 0)
+    chainad.compile(np.square, np.ones(4), backend="numpy")(np.ones(4), out=whole[:, 1::2])
+    np.testing.assert_array_equal(whole[:, 1::2], 2 * np.eye(4))
 
 
 def test_out_is_nested_as_the_result_is() -> None:
