@@ -13,23 +13,28 @@ import scipy
 
 from chainad.ir.graph import Site
 
-# Frames of chainad, NumPy and SciPy, and of code that these generate, are not the user's; the demo
-# is code as a user would write it.
+# Libraries with arrays of their own, where they are installed beside NumPy, and how theirs becomes
+# one of NumPy's.
+_ARRAY_LIBRARIES = {
+    str(Path(np.__file__).parents[1] / name) + os.sep: (name, conversion)
+    for name, conversion in {
+        "pandas": ".to_numpy()",
+        "xarray": ".to_numpy()",
+        "torch": ".numpy()",
+        "jax": "np.asarray",
+    }.items()
+}
+# Frames of these, of chainad, NumPy and SciPy, and of code that they generate, are not the user's;
+# the demo is code as a user would write it.
 _LIBRARY_FILES = (
     str(Path(__file__).parents[2]) + os.sep,
     str(Path(np.__file__).parent) + os.sep,
     str(Path(scipy.__file__).parent) + os.sep,
     "<chainad",
     "<__array_function__",
+    *_ARRAY_LIBRARIES,
 )
 _DEMO = "__main__.py"
-# Nor are frames of libraries with arrays of their own: how theirs becomes one of NumPy's.
-_ARRAY_LIBRARIES = {
-    "pandas": ".to_numpy()",
-    "xarray": ".to_numpy()",
-    "torch": ".numpy()",
-    "jax": "np.asarray",
-}
 
 # Code, and the place of the running instruction in it: to look its line up would take time that
 # grows with the length of the code.
@@ -57,27 +62,19 @@ _library_code: set[CodeType] = set()
 
 
 def _is_library_file(file: str) -> bool:
-    is_ours = file.startswith(_LIBRARY_FILES) and not file.endswith(_DEMO)
-    return is_ours or bool(_array_library(file))
-
-
-def _array_library(file: str) -> str:
-    """Return the name of the library with arrays of its own that a file belongs to, or ""."""
-    return next(
-        (name for name in _ARRAY_LIBRARIES if f"-packages{os.sep}{name}{os.sep}" in file), ""
-    )
+    return file.startswith(_LIBRARY_FILES) and not file.endswith(_DEMO)
 
 
 def instead_of_other_arrays() -> str:
     """Return what to do where a library with arrays of its own met a traced value, or ""."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and _is_library_file(frame.f_code.co_filename):
-        name = _array_library(frame.f_code.co_filename)
-        if name:
-            return (
-                f"{name} works on plain numbers, and the derivative would be lost; convert its"
-                f" object to a NumPy array first, with {_ARRAY_LIBRARIES[name]}"
-            )
+        for folder, (name, conversion) in _ARRAY_LIBRARIES.items():
+            if frame.f_code.co_filename.startswith(folder):
+                return (
+                    f"{name} works on plain numbers, and the derivative would be lost; convert its"
+                    f" object to a NumPy array first, with {conversion}"
+                )
         frame = frame.f_back
     return ""
 
