@@ -57,11 +57,6 @@ VERDICTS = ("right", "refused", *FAULTS)
 # Faults that are known and not mended yet: a pattern of what is reported, and what it is. A row
 # that is counted 0 times in a long run can go.
 KNOWN: tuple[tuple[str, str], ...] = (
-    (
-        r"in (frontends|rules)/.*(not supported for the input|dtype\('O'\)|no callable)",
-        "np.array of traced numbers, or np.full with one, in a ufunc that takes no objects",
-    ),
-    (r"^AttributeError in .*'(float|numpy.int64)' object has no", "the same, in a function"),
     (r"AttributeError in frontends/.*__setitem__", "an array without axes is written into"),
     (r"argument 'initial'|one has to specify 'initial'", "initial= and where= are not compiled"),
     (r"zero-size array to reduction", "a condition on an empty array is not compiled"),

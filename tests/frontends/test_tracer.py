@@ -493,6 +493,60 @@ def test_an_object_array_without_numbers_is_refused() -> None:
         chainad.jacobian(lambda x: np.array([None, 1.0]))(X)
 
 
+PACKED: dict[str, Callable[..., Any]] = {
+    "copysign": lambda v: np.copysign(v, 1.0),
+    "heaviside": lambda v: np.heaviside(v, 1.0),
+    "logaddexp": lambda v: np.logaddexp(v, 1.0),
+    "expit": sp.expit,
+    "sin": np.sin,
+    "isnan": np.isnan,
+    "arctan2": lambda v: np.arctan2(v, 1.0),
+    "arctan2 after pad": lambda v: np.arctan2(np.pad(v, 1), 1.0),
+    "interp": lambda v: np.interp(v, [0.0, 1.0], [0.0, 1.0]),
+    "cov": np.cov,
+    "inv": lambda v: np.linalg.inv(np.diag(v)),
+}
+
+
+@pytest.mark.parametrize("is_compiled", [False, True])
+@pytest.mark.parametrize("function", PACKED.values(), ids=PACKED)
+def test_arrays_of_objects_are_refused_in_the_users_line(
+    function: Callable[..., Any], is_compiled: bool
+) -> None:
+    def f(x: Any) -> Any:
+        return function(np.array([x[0], 1.0]))
+
+    x = np.ones(2)
+    with pytest.raises(TraceError, match=r"test_tracer\.py:\d+: .*np\.stack.* np\.zeros") as caught:
+        chainad.compile(f, x)(x) if is_compiled else chainad.jacobian(f)(x)
+    assert isinstance(caught.value.__cause__, (TypeError, AttributeError))
+
+
+OWN_ERRORS: dict[str, tuple[Callable[..., Any], type[Exception]]] = {
+    "types": (lambda x: x + "a", TypeError),
+    "ufunc": (lambda x: np.bitwise_and(1.5, 2.5), TypeError),
+    "raised": (lambda x: _raise(TypeError("got a list")), TypeError),
+    "attribute": (lambda x: (np.array([x[0], 1.0]), (1.5).foo), AttributeError),
+    "attribute of a traced array": (lambda x: (np.array([x[0], 1.0]), x.foo), AttributeError),
+    "attribute without a name": (lambda x: _raise(AttributeError("no file")), AttributeError),
+    "types after packing": (lambda x: (np.array([x[0], 1.0]), len(3)), TypeError),
+}
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(("f", "kind"), OWN_ERRORS.values(), ids=OWN_ERRORS)
+def test_errors_of_the_function_stay_what_they_are(
+    f: Callable[..., Any], kind: type[Exception]
+) -> None:
+    for call in (chainad.jacobian(f), lambda x: chainad.compile(f, x)):
+        with pytest.raises(kind) as caught:
+            call(np.ones(2))
+        assert "arrays of objects" not in str(caught.value)
+
+
 # ------------------------------------------------------------------- state
 
 

@@ -93,6 +93,18 @@ def here() -> str:
     return prefix(raw_site())
 
 
+def line_of(error: BaseException) -> tuple[str, bool]:
+    """Return the user's file and line that an error came from, and whether a library raised it."""
+    raw, is_inside, trace = None, False, error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        is_inside = _is_library_file(code.co_filename)
+        if not is_inside:
+            raw = code, trace.tb_lasti
+        trace = trace.tb_next
+    return prefix(raw), is_inside
+
+
 def scipy_calls() -> list[tuple[str, str]]:
     """Return module and name of SciPy's functions between here and the user, outermost first."""
     found: list[tuple[str, str]] = []

@@ -84,6 +84,8 @@ class Tape:
         self.constants: set[int] = set()
         # Whether any value is complex: then some functions have other rows.
         self.has_complex = False
+        # Whether NumPy may have packed a 0-d value into an array of objects.
+        self.has_objects = False
         # Entries that are read from elsewhere than this tape.
         self.pinned: set[int] = set()
         self._holds = Holds()

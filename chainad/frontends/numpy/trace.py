@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainad.errors import InputError, TraceError
+from chainad.frontends.numpy.source_lines import line_of
 from chainad.frontends.numpy.tape import Tape
 from chainad.frontends.numpy.traced_calls import NUMBERS, PLAIN, Tracer, as_one, pack, tracers_in
 from chainad.frontends.numpy.traced_values import Traced, box
@@ -16,6 +17,14 @@ from chainad.ir.graph import Graph
 
 # Integers of up to this size are floats exactly.
 MAX_EXACT_INTEGER = 2**53
+
+# What NumPy says of functions that have no loop for objects.
+_ABOUT_OBJECTS = (
+    "not supported for the input types",
+    "which has no callable",
+    "dtype('O')",
+    "ObjectDType",
+)
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ def _call(f: Callable[..., Any], args: Sequence[Any], tape: Tape) -> Any:
         return f(*args)
     except TraceError:
         raise
-    except (ValueError, TypeError, SystemError) as error:
+    except (ValueError, TypeError, AttributeError, SystemError) as error:
         # NumPy, SciPy and compiled code answer a refusal with errors of their own.
         for refusal in (error.__cause__, *tape.refusals):
             if isinstance(refusal, TraceError):
@@ -98,7 +107,26 @@ def _call(f: Callable[..., Any], args: Sequence[Any], tape: Tape) -> Any:
                 "chainad makes large arrays read-only once they have met a traced value, since"
                 " their entries are needed for the derivative; write into a copy instead"
             )
+        elif tape.has_objects:
+            _refuse_objects(error)
         raise
+
+
+def _refuse_objects(error: Exception) -> None:
+    """Raise a TraceError if an error is NumPy's about an array of objects."""
+    place, is_inside = line_of(error)
+    if isinstance(error, AttributeError):
+        # np.arctan2 calls x.arctan2(y) for the elements x, y of such arrays.
+        is_loop = isinstance(getattr(np, error.name or "", None), np.ufunc)
+        is_about_objects = (is_inside or is_loop) and not isinstance(error.obj, Traced)
+    else:
+        is_about_objects = any(text in str(error) for text in _ABOUT_OBJECTS)
+    if is_about_objects:
+        raise TraceError(
+            f"{place}{error}; np.array([...]), np.full and the like make arrays of objects from"
+            " traced numbers, which this function does not take: build them with np.stack([...]),"
+            " or fill np.zeros(n, like=x)"
+        ) from error
 
 
 def as_input(value: Any, position: int) -> Any:

@@ -321,6 +321,8 @@ class TracedScalar(Traced):
         # NumPy calls x.sin() for every element of an object array given to np.sin.
         function = _OBJECT_LOOPS.get(name)
         if function is None:
+            if name == "__array_interface__":  # NumPy asks for it before it packs the value
+                self.tape.has_objects = True
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return lambda *args: call(function, (self, *args), {})
 
