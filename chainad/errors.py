@@ -27,7 +27,7 @@ class TooLargeError(ChainadError, MemoryError):
 
 
 class FallbackWarning(UserWarning):
-    """The requested backend cannot run a function; another one does."""
+    """A function is run in a simpler way than requested, or than it could be; it says why."""
 
 
 class MissingExtraError(ChainadError, ImportError):

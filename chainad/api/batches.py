@@ -18,10 +18,10 @@ from chainad.api.choose_backend import (
     SCALAR_OPS_PER_NUMPY_CALL,
     plan_on_scalars,
     scalar_program,
-    warn_of_fallback,
 )
 from chainad.api.compiled import CompiledFunction
 from chainad.api.differentiator import Differentiator
+from chainad.api.fallbacks import INTENDED, warn_of_fault, warn_of_refusal
 from chainad.api.recorded_run import RecordedRun, record_planned_run, record_run
 from chainad.api.run_batched import run_batched
 from chainad.compiler.recording.arguments import ArraySpec, ScalarSpec
@@ -193,6 +193,11 @@ class BatchedDifferentiator:
             except NotBatchableError:
                 self._forget(group)
                 return self._together(args, points, kwargs, count, out)
+            except INTENDED:
+                raise
+            except Exception as error:
+                self._give_up(group, error)
+                return self._together(args, points, kwargs, count, out)
             if holds is not None and not holds[0]:
                 break  # a function that reads random numbers, or counts its calls
             groups.append(group)
@@ -224,14 +229,25 @@ class BatchedDifferentiator:
             while self._strategies:
                 try:
                     group = self._strategies[0](self._of, args, kwargs)
+                    taken = group.take(args, kwargs)
                 except NotScalarError as error:
                     if self._strategies.pop(0) is _as_scalars:
-                        warn_of_fallback(self._of.options.backend, error)
+                        warn_of_refusal(self._of.options.backend, error)
+                    continue
                 except NotBatchableError:
                     self._strategies.pop(0)
+                    continue
+                except INTENDED:
+                    raise
+                except Exception as error:
+                    fault = error
                 else:
                     self._groups = (group, *self._groups[: MAX_GROUPS - 1])
-                    return group, group.take(args, kwargs)
+                    return group, taken
+                self._of.traced(args, kwargs)  # raises what the function itself does
+                # What the first strategy may have failed at is the second one.
+                self._strategies = [s for s in self._strategies[1:] if s is _as_arrays]
+                warn_of_fault("compiling for many points", fault)
             return None
 
     def _forget(self, group: PointGroup) -> None:
@@ -240,6 +256,14 @@ class BatchedDifferentiator:
             if group in self._groups:  # another thread may have been here
                 self._strategies.pop(0)
                 self._groups = tuple(g for g in self._groups if isinstance(g, ScalarGroup))
+
+    def _give_up(self, group: PointGroup, error: Exception) -> None:
+        """Take a simpler strategy from now on, since running a group failed."""
+        with self._lock:
+            others = [_as_arrays] if isinstance(group, ScalarGroup) else []
+            self._strategies = [s for s in self._strategies if s in others]
+            self._groups = ()
+        warn_of_fault("running many points at once", error)
 
     def _run(
         self,

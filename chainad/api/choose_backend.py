@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from functools import partial
+from enum import Enum
+from functools import cache, partial
 from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from chainad.api.differentiator import Differentiator
+from chainad.api.fallbacks import INTENDED, warn_of_fault, warn_of_refusal
 from chainad.api.recorded_run import PlannedRun, RecordedRun, record_planned_run, record_run
 from chainad.backends.numpy.buffers import PreallocatedProgram
 from chainad.backends.numpy.build import Runner
@@ -24,7 +25,6 @@ from chainad.compiler.recording.replay import Replay, RequestedOutput, build_rep
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars, lower_to_scalars
 from chainad.compiler.scalar.replay_scalar import replay_by_scalars
 from chainad.compiler.stacking.stack_program import stack_isomorphic
-from chainad.errors import FallbackWarning
 from chainad.frontends.numpy.recorder import Ref
 from chainad.ir.program import Program
 from chainad.ir.scalar_graph import NotScalarError
@@ -48,6 +48,14 @@ MIN_HOISTED_MULTIPLICATIONS = 50_000
 MULTIPLICATIONS_PER_COMPARED_ENTRY = 16
 
 
+class Form(Enum):
+    """What a program is made of; the simplest form comes last."""
+
+    SCALARS = "operations on scalars"
+    LOOPS = "loops over scalars"
+    ARRAYS = "calls of NumPy"
+
+
 class CompiledProgram(NamedTuple):
     """What replays a recorded run, its source, and what gives the plan that it follows.
 
@@ -56,29 +64,48 @@ class CompiledProgram(NamedTuple):
 
     run: Replay
     source: str
+    form: Form
     plan: Callable[[], Plan | ChunkedPlan]
     arguments: tuple[ContainerSpec, ContainerSpec]
 
 
 def compile_program(
-    of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any], allow_scalars: bool = True
-) -> CompiledProgram:
-    """Run a function, and return what replays it."""
+    of: Differentiator,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    avoided: Collection[Form] = (),
+) -> CompiledProgram | None:
+    """Run a function, and return what replays it, in none of the forms to avoid.
+
+    It is None if chainad fails to make any, which is a fault of its own.
+    """
     backend = of.options.backend
-    by_machine = allow_scalars and backend == "numba"
-    if allow_scalars and backend != "numpy" and of.options.output == "dense":
+    planned = cache(lambda: record_planned_run(of, args, kwargs))
+    makers: dict[Form, Callable[[], CompiledProgram]] = {}
+    if backend != "numpy" and of.options.output == "dense":
+        makers[Form.SCALARS] = lambda: _by_scalars(of, record_run(of, args, kwargs))
+    if backend == "numba":
+        makers[Form.LOOPS] = lambda: _by_loops(of, planned())
+    makers[Form.ARRAYS] = lambda: _by_arrays(of, planned())
+    refusal: NotScalarError | None = None
+    for form in [form for form in makers if form not in avoided]:
         try:
-            return _by_scalars(of, record_run(of, args, kwargs))
+            program = makers[form]()
         except NotScalarError as error:
-            if not by_machine:
-                warn_of_fallback(backend, error)
-    found = record_planned_run(of, args, kwargs)
-    if by_machine:
-        try:
-            return _by_loops(of, found)
-        except NotScalarError as error:
-            warn_of_fallback(backend, error)
-    return _by_arrays(of, found)
+            refusal = error
+            continue
+        except INTENDED:
+            raise
+        except Exception as error:
+            fault = error
+        else:
+            if form is Form.ARRAYS and refusal is not None:
+                warn_of_refusal(backend, refusal)
+            return program
+        of.traced(args, kwargs)  # raises what the function itself does
+        warn_of_fault(f"compiling to {form.value}", fault)
+        refusal = None
+    return None
 
 
 def _by_arrays(of: Differentiator, found: PlannedRun) -> CompiledProgram:
@@ -90,7 +117,7 @@ def _by_arrays(of: Differentiator, found: PlannedRun) -> CompiledProgram:
         run_into = _preallocated(program, found.recording)
         requested = _requested(of, found, run_into, _buffers(of, found))
     replay, source = build_replay(found.recording, requested)
-    return CompiledProgram(replay, source, found.plan, found.recording.arguments)
+    return CompiledProgram(replay, source, Form.ARRAYS, found.plan, found.recording.arguments)
 
 
 def _preallocated(program: Program, recording: Recording) -> Callable[[Sequence[Any], Any], Any]:
@@ -208,7 +235,7 @@ def _by_scalars(of: Differentiator, found: RecordedRun) -> CompiledProgram:
     results = found.is_scalar, found.nest, found.is_tuple
     replay, source = replay_by_scalars(found.recording, program, backend, *results)
     plan = plan_on_scalars(of, found, program)
-    return CompiledProgram(replay, source, plan, found.recording.arguments)
+    return CompiledProgram(replay, source, Form.SCALARS, plan, found.recording.arguments)
 
 
 def _by_loops(of: Differentiator, found: PlannedRun) -> CompiledProgram:
@@ -221,7 +248,7 @@ def _by_loops(of: Differentiator, found: PlannedRun) -> CompiledProgram:
     run_into = _ignoring_out(found.program.run)
     requested = _requested(of, found, run_into, _buffers(of, found))
     replay, source = replay_by_loops(found.recording, program, requested, found.is_scalar)
-    return CompiledProgram(replay, source, found.plan, found.recording.arguments)
+    return CompiledProgram(replay, source, Form.LOOPS, found.plan, found.recording.arguments)
 
 
 def scalar_program(of: Differentiator, found: RecordedRun, most: float = inf) -> LoweredScalars:
@@ -247,13 +274,3 @@ def plan_on_scalars(
     """Return what gives the plan that a program on scalars follows."""
     requested = f"mode={of.options.mode!r}, on scalars"
     return lambda: replace(program.plan(), title=found.title, requested=requested)
-
-
-def warn_of_fallback(backend: str, error: NotScalarError) -> None:
-    """Warn that the requested backend cannot run a function, so that NumPy does."""
-    if backend != "auto":
-        warnings.warn(
-            f"backend={backend!r} cannot run this function: {error}; NumPy runs it instead",
-            FallbackWarning,
-            stacklevel=5,
-        )

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from chainad.api.choose_backend import CompiledProgram, compile_program
+from chainad.api.choose_backend import CompiledProgram, Form, compile_program
 from chainad.api.differentiator import Differentiator
+from chainad.api.fallbacks import is_fault, warn_of_fault
 from chainad.api.function_of import FunctionOf
 from chainad.compiler.recording.arguments import arguments_as_text
 from chainad.compiler.recording.replay import MISS
@@ -37,6 +38,8 @@ class CompiledFunction(FunctionOf):
         self._lock = fork_safe_lock()
         self._misses = 0
         self._has_told_limit = False
+        # The forms whose programs failed, by a fault of chainad.
+        self._failed: frozenset[Form] = frozenset()
         self._has_value = of.has_value
         super().__init__(of.function, of.verb, of.options.output == "dense", "compiled")
 
@@ -54,7 +57,7 @@ class CompiledFunction(FunctionOf):
             try:
                 found = programs[0][0](args, kwargs)
             except Exception:
-                found = self._of.traced(args, kwargs)
+                found = MISS
             if found is not MISS:
                 return found if self._has_value else found[1]
         return self._of.returned(*self._value_and_jacobian(args, kwargs, out), out)
@@ -93,22 +96,35 @@ class CompiledFunction(FunctionOf):
     def clear(self) -> None:
         """Forget what was recorded; the next call records anew."""
         with self._lock:
-            self._programs, self._misses = (), 0
+            self._programs, self._misses, self._failed = (), 0, frozenset()
 
     def _find(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None) -> Any:
         programs = self._programs
         for k, program in enumerate(programs):
-            try:
-                found = program.run(args, kwargs, out)
-            except Exception:
-                # It is the function's own, in its own line: let that raise it, or do otherwise.
-                return self._of.traced(args, kwargs)
+            found = self._replayed(program, args, kwargs, out)
             if found is not MISS:
                 self._misses = 0
                 if k:
                     self._prefer(program)
                 return found
         return MISS
+
+    def _replayed(
+        self, program: CompiledProgram, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
+    ) -> Any:
+        """Return what a program does, or, if that raises, what tracing does."""
+        try:
+            return program.run(args, kwargs, out)
+        except Exception as error:
+            failure = error
+        # It is the function's own, in its own line: let that raise it, or do otherwise.
+        found = self._of.traced(args, kwargs)
+        if is_fault(failure):
+            with self._lock:
+                self._failed |= {program.form}
+                self._programs = tuple(p for p in self._programs if p.form is not program.form)
+            warn_of_fault(f"replaying {program.form.value}", failure)
+        return found
 
     def _prefer(self, program: CompiledProgram) -> None:
         with self._lock:
@@ -128,10 +144,16 @@ class CompiledFunction(FunctionOf):
             self._misses += 1
             self._tell_limit()
             return self._of.traced(args, kwargs)
-        program = compile_program(self._of, checked, kwargs, len(before) < MAX_SCALAR_PROGRAMS)
+        avoided = self._failed
+        if len(before) >= MAX_SCALAR_PROGRAMS:
+            avoided |= {Form.SCALARS, Form.LOOPS}
+        program = compile_program(self._of, checked, kwargs, avoided)
+        if program is None:
+            self._misses = MAX_PROGRAMS + 1
+            return self._of.traced(args, kwargs)
         if not self._add(program, before):
             return self._value_and_jacobian(args, kwargs)
-        found = program.run(checked, kwargs)
+        found = self._replayed(program, checked, kwargs, None)
         # A function that reads random numbers or counts its calls may find no program of its own.
         return self._of.traced(args, kwargs) if found is MISS else found
 

@@ -57,6 +57,14 @@ def raw_site(depth: int = 1) -> RawSite | None:
     return None
 
 
+def user_stacklevel() -> int:
+    """Return the stacklevel of the user's line, for a warning that the caller gives."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and _is_library_file(frame.f_code.co_filename):
+        level, frame = level + 1, frame.f_back
+    return level
+
+
 # Code of these libraries found so far: looked up at every traced operation.
 _library_code: set[CodeType] = set()
 

@@ -1,0 +1,53 @@
+"""Fallbacks: warnings that a function is run in a simpler way, and what is a fault of chainad."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from chainad.errors import ChainadError, FallbackWarning
+from chainad.frontends.numpy.source_lines import user_stacklevel
+
+# What is raised on purpose, or for lack of memory, is no fault.
+INTENDED = (ChainadError, MemoryError)
+
+# What NumPy raises for some values, and a function may catch.
+_OF_VALUES = (ArithmeticError, np.linalg.LinAlgError, Warning)
+
+
+def warn_of_refusal(backend: str, error: ChainadError) -> None:
+    """Warn that the requested backend cannot run a function, so that NumPy does."""
+    if backend != "auto":
+        _warn(f"backend={backend!r} cannot run this function: {error}; NumPy runs it instead")
+
+
+def warn_of_fault(action: str, error: Exception) -> None:
+    """Warn that something failed that should not, so that a function is run in a simpler way."""
+    _warn(
+        f"{action} failed with {type(error).__name__}: {error}; the function is run in a simpler"
+        " way, and the results are right, but this is a fault of chainad that is worth reporting"
+    )
+
+
+def is_fault(error: Exception) -> bool:
+    """Return whether what a replay raised, and tracing does not, is a fault of chainad.
+
+    Otherwise the function caught what a call raised for these values.
+    """
+    if isinstance(error, (*INTENDED, *_OF_VALUES)):
+        return False
+    return not isinstance(error, ValueError) or _is_from_backend(error)
+
+
+def _is_from_backend(error: Exception) -> bool:
+    trace = error.__traceback__
+    while trace is not None:
+        if str(trace.tb_frame.f_globals.get("__name__")).startswith("chainad.backends."):
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, FallbackWarning, stacklevel=user_stacklevel())
