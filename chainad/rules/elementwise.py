@@ -307,6 +307,10 @@ elementwise(
     ),
 )
 elementwise(np.copysign, lambda z, x, y: np.copysign(1.0, x) * np.copysign(1.0, y), None)
+elementwise(np.heaviside, None, lambda z, x, y: np.where(np.equal(x, 0), 1.0, 0.0))
+RULES[np.heaviside] = replace(
+    RULES[np.heaviside], is_constant=lambda args: isinstance(args[1], (int, float, np.generic))
+)
 elementwise(np.fmod, 1, lambda z, x, y: -np.trunc(x / y))
 elementwise(np.remainder, 1, lambda z, x, y: -np.floor(x / y))
 elementwise(np.nextafter, 1, None)
@@ -533,7 +537,6 @@ CONSTANT |= {
     np.trunc,
     np.floor_divide,
     np.signbit,
-    np.heaviside,
     np.spacing,
     np.isnan,
     np.isinf,

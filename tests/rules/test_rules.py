@@ -176,6 +176,14 @@ examples(
     sp.beta, sp.betaln, sp.xlogy, sp.xlog1py, sp.rel_entr, sp.kl_div, sp.pseudo_huber, sp.boxcox,
     sp.boxcox1p, sp.powm1, sp.poch, np.divmod,
 )(binary())  # fmt: skip
+examples(np.heaviside)(
+    [
+        ex(np.array([0.0, -0.7, 0.3]), at([0.2, 0.4, -0.6])),
+        ex(np.zeros((2, 1)), at([0.2, 0.4, -0.6])),
+        ex(at([0.3, -0.7]), at([0.5, 0.1])),
+        ex(0.0, at(0.3)),
+    ]
+)
 examples(np.nextafter)([ex(v(3), 1.0), ex(v(2, 1), np.zeros(3)), ex(v(), 1.0)])
 examples(np.divide, np.multiply, np.maximum, np.copysign, np.arctan2, np.hypot)(
     binary((-0.9, -0.2), (0.2, 0.9))
@@ -1103,12 +1111,13 @@ X = np.array([0.3, -1.2, 2.5, 0.7])
 M = np.array([[0.3, -1.2], [2.5, 0.7]])
 CONSTANT_CALLS: dict[Function, tuple[Function, Any]] = {
     **dict.fromkeys(
-        (np.floor_divide, np.heaviside, np.greater, np.greater_equal, np.less, np.less_equal,
+        (np.floor_divide, np.greater, np.greater_equal, np.less, np.less_equal,
          np.equal, np.not_equal, np.isclose, np.allclose, np.array_equal, np.array_equiv, np.isin,
          np.result_type, np.may_share_memory, np.shares_memory, np.digitize, np.searchsorted,
          np.logical_and, np.logical_or, np.logical_xor),
         (lambda f, x: f(x, np.array([0.1, 0.2, 0.3, 0.4])), X),
     ),
+    np.heaviside: (lambda f, x: f(x, 0.5), X),
     np.can_cast: (lambda f, x: f(x.dtype, np.float32) or x.shape, X),
     np.argpartition: (lambda f, x: f(x, 2), X),
     np.lexsort: (lambda f, x: f((x, x)), X),
