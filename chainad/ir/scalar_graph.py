@@ -57,6 +57,9 @@ PREDICATES: set[Function] = _LOGICAL | {
 }  # fmt: skip
 _TAKES_BOOLEANS: set[Function] = _LOGICAL | {np.where, np.equal, np.not_equal}
 
+# Products with powers of two up to this are what np.ldexp gives.
+_MAX_EXPONENT = 1000
+
 _COMMUTATIVE = {np.add, np.multiply}
 _SYNONYMS: dict[Function, Function] = {
     np.fabs: np.absolute,
@@ -125,6 +128,8 @@ class ExpressionDAG:
     def apply(self, function: Function, *operands: NodeId) -> NodeId:
         """Return the node of `function` of some nodes."""
         function = _SYNONYMS.get(function, function)
+        if function is np.ldexp:  # which takes integers
+            return self.apply(np.multiply, operands[0], self._power_of_two(operands[1]))
         values = self.values
         if function not in _TAKES_BOOLEANS and any(map(self.is_boolean, operands)):
             operands = tuple(map(self.as_float, operands))
@@ -271,6 +276,12 @@ class ExpressionDAG:
         half = self._product(x, count // 2)
         square = self.multiply(half, half)
         return self.multiply(square, x) if count % 2 else square
+
+    def _power_of_two(self, exponent: NodeId) -> NodeId:
+        value = self.values.get(exponent)
+        if value is None or abs(value) > _MAX_EXPONENT:
+            raise NotScalarError("np.ldexp by a variable or large exponent")
+        return self.constant(np.ldexp(1.0, int(value)))
 
     def select(self, condition: NodeId, x: NodeId, y: NodeId) -> NodeId:
         known = self.values.get(condition)

@@ -56,16 +56,7 @@ VERDICTS = ("right", "refused", *FAULTS)
 
 # Faults that are known and not mended yet: a pattern of what is reported, and what it is. A row
 # that is counted 0 times in a long run can go.
-KNOWN: tuple[tuple[str, str], ...] = (
-    (r"AttributeError in frontends/.*__setitem__", "an array without axes is written into"),
-    (r"argument 'initial'|one has to specify 'initial'", "initial= and where= are not compiled"),
-    (r"zero-size array to reduction", "a condition on an empty array is not compiled"),
-    (r"TypeError in (backends|compiler|ir)/.*'ldexp'", "np.ldexp is not compiled"),
-    (r"'>=' not supported between .*Expression", "np.pad(mode='maximum') is not compiled"),
-    (r"^RecursionError in .*tracers_in", "np.floor_divide by an np.full of a traced number"),
-    (r"symbolic_array.py, __getitem__: only integers", "a mask of a constant is not compiled"),
-    (r"chainad_\w+\.py|module 'chainad_\w+'", "numba: results without entries in batches"),
-)
+KNOWN: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

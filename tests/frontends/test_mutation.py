@@ -324,3 +324,23 @@ def test_writes_that_cannot_be_are_refused(write: Any, error: type[Exception], w
         chainad.jacobian(f)(x)
     assert x.flags.writeable
     np.testing.assert_array_equal(x, X)
+
+
+def test_an_array_without_axes_is_written_into_as_a_number_is_not() -> None:
+    def f(x):
+        v = np.copy(x)
+        v[()] *= 0.5
+        v[...] = v * x
+        return v
+
+    def g(x):
+        x[()] = 2 * x
+        return x
+
+    x = np.float64(-0.7)
+    np.testing.assert_allclose(chainad.jacobian(f)(x), x)
+    np.testing.assert_allclose(chainad.compile(f)(x), x)
+    with pytest.raises(TypeError, match=r"test_mutation.py:\d+: .*item assignment"):
+        chainad.jacobian(g)(x)
+    with pytest.raises(chainad.TraceError, match="write"):
+        chainad.jacobian(g)(np.array(-0.7))

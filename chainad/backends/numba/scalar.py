@@ -86,7 +86,8 @@ def _by_points(program: ScalarProgram) -> str:
     written = [
         [f"y{k}[i, {n}]" for n in range(len(output))] for k, output in enumerate(program.outputs)
     ]
-    body = "\n        ".join(_body(program, read, written, ScalarEmitter(program, NUMBA_TEMPLATES)))
+    lines = _body(program, read, written, ScalarEmitter(program, NUMBA_TEMPLATES))
+    body = "\n        ".join(lines or ["pass"])  # of results without entries
     return f"for i in range(y0.shape[0]):\n        {body}"
 
 

@@ -7,6 +7,7 @@ object arrays of expressions, by NumPy's own loops. Any other function raises No
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ class SymbolicArray:
             if ufunc.signature is None and ufunc.nout == 1:
                 return self._elementwise(ufunc, inputs)
         if method == "reduce" and ufunc is np.add:
-            return self._wrap(np.sum(self.objects(inputs[0]), **kwargs))
+            return self._wrap(_reduced(np.sum, self.objects(inputs[0]), **kwargs))
         raise NotScalarError(f"np.{ufunc.__name__} ({method})")
 
     def __array_function__(
@@ -67,8 +68,9 @@ class SymbolicArray:
         if func in _TRANSLATED:
             return self._wrap(_TRANSLATED[func](self.dag, *self._objects_in(args), **kwargs))
         if func in _ON_OBJECTS:
-            named = {k: v for k, v in kwargs.items() if k != "dtype"}
-            return self._wrap(func(*self._objects_in(args), **self._objects_in(named)))
+            named = {k: self._objects_in(v) for k, v in kwargs.items() if k != "dtype"}
+            on_objects = _ON_OBJECTS[func]
+            return self._wrap(on_objects(*self._objects_in(args), **named))
         raise NotScalarError(getattr(func, "__name__", str(func)))
 
     def _logical(self, ufunc: np.ufunc, inputs: tuple[Any, ...]) -> np.ufunc:
@@ -151,7 +153,7 @@ class SymbolicArray:
         raise NotScalarError("a branch depends on values")
 
     def __getitem__(self, key: Any) -> SymbolicArray:
-        return self._wrap(self.data[key])
+        return self._wrap(_items(self.data, key))
 
     def reshape(self, *shape: Any) -> SymbolicArray:
         return self._wrap(self.data.reshape(*shape))
@@ -256,10 +258,40 @@ _MOVING: set[Function] = {
     np.column_stack, np.concatenate, np.linalg.diagonal, np.linalg.matrix_transpose, np.ravel,
     np.lib.stride_tricks.sliding_window_view, np.copy, getitem, set_items,
 }  # fmt: skip
-_ON_OBJECTS: set[Function] = _MOVING | {
-    np.sum, np.prod, np.cumsum, np.dot, np.inner, np.outer, np.tensordot, np.einsum, np.vdot,
-    np.kron, np.diff,
+_MULTIPLYING: set[Function] = {
+    np.cumsum, np.dot, np.inner, np.outer, np.tensordot, np.einsum, np.vdot, np.kron, np.diff,
 }  # fmt: skip
+
+
+def _reduced(function: Function, x: Objects, *args: Any, **kwargs: Any) -> Objects:
+    """Return a sum or product; NumPy wants an `initial` value for one of some objects only."""
+    if "where" in kwargs:
+        if np.asarray(kwargs["where"]).dtype != bool:
+            raise NotScalarError(f"{function.__name__} where a condition holds")
+        kwargs.setdefault("initial", 0 if function is np.sum else 1)
+    return function(x, *args, **kwargs)
+
+
+def _padded(x: Objects, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Objects:
+    if mode not in ("constant", "edge", "reflect", "symmetric", "wrap"):
+        raise NotScalarError(f"np.pad with mode={mode!r}")
+    return np.pad(x, pad_width, mode, **kwargs)
+
+
+def _items(x: Objects, key: Any) -> Objects:
+    for part in key if isinstance(key, tuple) else (key,):
+        if isinstance(part, SymbolicArray) or getattr(part, "dtype", None) == np.dtype(object):
+            raise NotScalarError("an index depends on values")
+    return getitem(x, key)
+
+
+_ON_OBJECTS: dict[Function, Callable[..., Objects]] = {
+    **{function: function for function in _MOVING | _MULTIPLYING},
+    np.sum: partial(_reduced, np.sum),
+    np.prod: partial(_reduced, np.prod),
+    np.pad: _padded,
+    getitem: _items,
+}
 
 
 def _sum_of_products(x: Objects, y: Objects) -> Objects:
@@ -344,17 +376,28 @@ def _each(dag: ExpressionDAG, function: Function, x: Any) -> Objects:
     return _filled(items, array.shape)
 
 
-def _extreme(function: np.ufunc) -> Callable[..., Objects]:
+def _extreme(function: np.ufunc, first: bool | None = None) -> Callable[..., Objects]:
+    """Return a reduction; that of no entries is `first`, unless `initial` is given."""
+
     def extreme(
-        dag: ExpressionDAG, x: Objects, axis: Any = None, out: Any = None, keepdims: Any = False
-    ) -> Objects:
+        dag: ExpressionDAG, x: Objects, axis: Any = None, out: Any = None, keepdims: Any = False,
+        initial: Any = first, where: Any = True,
+    ) -> Objects:  # fmt: skip
+        if where is not True:
+            raise NotScalarError(f"np.{function.__name__} where a condition holds")
+
         def larger(a: Expression, b: Expression) -> Expression:
             return dag.expression(dag.apply(function, a.node, b.node))
 
         pairwise: Any = np.frompyfunc(larger, 2, 1)
         axes = normalize_axes(axis, x.ndim)
+        if initial is not None and any(x.shape[k] == 0 for k in axes):
+            shape = tuple(1 if k in axes else n for k, n in enumerate(x.shape))
+            x, initial = np.broadcast_to(as_objects(dag, initial), shape), None
         for k in axes:  # such a function is reduced along one axis at a time
             x = pairwise.reduce(x, axis=k, keepdims=True)
+        if initial is not None and initial is not first:
+            x = pairwise(x, as_objects(dag, initial))
         return x if keepdims else np.squeeze(x, axes)
 
     return extreme
@@ -372,8 +415,8 @@ _TRANSLATED: dict[Function, Callable[..., Objects]] = {
     np.min: _extreme(np.minimum),
     np.amax: _extreme(np.maximum),
     np.amin: _extreme(np.minimum),
-    np.any: _extreme(np.logical_or),
-    np.all: _extreme(np.logical_and),
+    np.any: _extreme(np.logical_or, first=False),
+    np.all: _extreme(np.logical_and, first=True),
 }
 
 # Ufuncs that have a rule: only these are known to be elementwise.

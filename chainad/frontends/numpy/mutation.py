@@ -155,7 +155,7 @@ def _view_by_path(value: Any, path: ViewPath) -> Any:
 def rebind(target: Tracer, result: Tracer) -> None:
     """Let a traced value stand for another one of the same shape."""
     value = result.value
-    target.value = np.asarray(value) if isinstance(value, np.generic) else value
+    target.value = np.copy(value) if isinstance(raw(value), np.generic) else value
     target.number, target.tape = result.number, result.tape
 
 

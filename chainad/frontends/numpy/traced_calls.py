@@ -213,6 +213,8 @@ def _untraced(value: Any, tape: Tape) -> Any:
         return _rebuild(value, (_untraced(item, tape) for item in value))
     if isinstance(value, dict):
         return {k: _untraced(item, tape) for k, item in value.items()}
+    if type(value) is np.ndarray and value.dtype == object and any(True for _ in tracers_in(value)):
+        return _untraced(pack(value), tape)
     return value
 
 

@@ -317,6 +317,11 @@ class TracedScalar(Traced):
             " functools.lru_cache; use chainad.stop_gradient(x) as the key"
         )
 
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if isinstance(raw(self), np.generic) or key not in ((), ...):
+            raise TypeError(f"{here()}a number does not support item assignment")
+        _write_whole(self, value)
+
     def __getattr__(self, name: str) -> Any:
         # NumPy calls x.sin() for every element of an object array given to np.sin.
         function = _OBJECT_LOOPS.get(name)
