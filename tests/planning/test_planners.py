@@ -5,6 +5,7 @@ from functools import cache
 from itertools import pairwise, permutations
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -24,6 +25,7 @@ from chainad.planning.registry import PLANNERS, Problem, modes
 from chainad.planning.search.articulation import components, split
 from chainad.planning.search.budget import Effort, SearchOptions
 from chainad.planning.search.edges import is_searched
+from chainad.planning.search.exhaustive import cheapest
 from chainad.planning.search.make_state_space import state_space
 from chainad.planning.search.stages import exhaustive
 from chainad.structure import arrange, dense, diagonal, identity, multiply
@@ -553,6 +555,33 @@ def test_seconds_that_do_not_do_become_a_lower_effort(
 ) -> None:
     assert SearchOptions(seconds).within(vertices).effort == effort
     assert SearchOptions("thorough").within(vertices).effort == "thorough"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "vertices"), [(1e-4, 6), (0.05, 6), (0.15, 7), (1, 9), (60, 15), (1e4, 18)]
+)
+def test_no_more_sets_of_vertices_are_looked_at_than_seconds_do_for(
+    seconds: float, vertices: int
+) -> None:
+    assert SearchOptions(seconds).level.max_exhaustive_vertices == vertices
+    assert 2**vertices <= max(64, seconds * 1000)
+
+
+def test_beyond_these_sets_a_search_in_seconds_keeps_an_eye_on_the_clock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    budgets = []
+
+    def spied(graph: Any, known: Any, budget: Any = None) -> Any:
+        budgets.append(budget)
+        return cheapest(graph, known, budget)
+
+    for module in ("candidates", "search.stages"):
+        monkeypatch.setattr(f"chainad.planning.{module}.cheapest", spied)
+    edges = [(f"v{i}", f"v{j}") for j in range(15) for i in range(max(0, j - 3), j)]
+    chainad.plan_graph(edges, effort=0.15)
+    assert budgets
+    assert all(budget.deadline is not None for budget in budgets)
 
 
 def test_a_bounded_search_says_what_was_requested() -> None:

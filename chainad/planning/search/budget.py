@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from math import inf
+from dataclasses import dataclass, replace
+from math import inf, log2
 from time import monotonic
 from typing import Literal
 
@@ -24,6 +24,9 @@ MAX_ELIMINATIONS_BEFORE_GAIN = 3000
 BALANCED_SECONDS_PER_VERTEX = 2e-3
 THOROUGH_SECONDS_PER_VERTEX = 8e-3
 
+# What looking at a set of vertices takes at most, where all sets of a small graph are looked at.
+SECONDS_PER_SET = 1e-3
+
 # Searches shorter than this print no progress.
 SILENT_SECONDS = 2.0
 
@@ -37,7 +40,7 @@ class EffortLevel:
     Attributes
     ----------
     max_exhaustive_vertices : int
-        Inner vertices up to which the cheapest order is found, however long that takes.
+        Inner vertices up to which the cheapest order is found, without a look at the clock.
     max_proof_vertices, max_proof_sets : int
         Inner vertices up to which a search that proves its result is tried, and the sets of
         vertices it may look at.
@@ -138,7 +141,13 @@ class SearchOptions:
 
     @property
     def level(self) -> EffortLevel:
-        return LEVELS[self.effort if isinstance(self.effort, str) else "thorough"]
+        """What the effort allows; seconds allow as many sets of vertices as they do for."""
+        if isinstance(self.effort, str):
+            return LEVELS[self.effort]
+        thorough, least = LEVELS["thorough"], LEVELS["fast"].max_exhaustive_vertices
+        possible = int(log2(max(self.effort / SECONDS_PER_SET, 1)))
+        vertices = min(max(possible, least), thorough.max_exhaustive_vertices)
+        return replace(thorough, max_exhaustive_vertices=vertices)
 
     def within(self, vertices: int) -> SearchOptions:
         """Return the options for a graph of so many inner vertices.

@@ -77,7 +77,8 @@ def exhaustive(problem: Problem) -> tuple[Vertex, ...]:
     Raises
     ------
     PlanError
-        If there are more than 9 inner vertices, or 18 with effort="thorough".
+        If there are more than 9 inner vertices, or 18 with effort="thorough", or more than the
+        seconds of `effort` do for.
     """
     search, states, count = problem.search, problem.states, len(problem.graph.inner)
     limit = search.level.max_exhaustive_vertices
