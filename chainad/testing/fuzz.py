@@ -28,7 +28,7 @@ import numpy as np
 import scipy.sparse
 
 import chainad
-from chainad.errors import ChainadError
+from chainad.errors import ChainadError, FallbackWarning
 from chainad.testing.differences import Truth, outputs_of, truth_of
 from chainad.testing.jacobian_requests import (
     HAS_NUMBA,
@@ -457,6 +457,8 @@ def fuzz(
     callbacks = _silent_callbacks() if interrupts else nullcontext()
     with warnings.catch_warnings(), np.errstate(all="ignore"), callbacks:
         warnings.simplefilter("ignore")
+        # What is run in a simpler way for a fault of chainad is a crash.
+        warnings.filterwarnings("error", ".* a fault of chainad", FallbackWarning)
         for k in count():
             if k == programs or time.monotonic() > end:
                 return report
