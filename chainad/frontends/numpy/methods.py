@@ -133,7 +133,7 @@ def _sparse_matmul(a: Any, b: Any) -> Any:
     if np.shape(b)[:1] != a.shape[1:] or np.ndim(b) > 2:
         raise ValueError(f"matmul: shapes {a.shape} and {np.shape(b)} do not fit")
     # The user's array, not a copy, so that a compiled function sees it change.
-    entries = scipy.sparse.coo_array(a, copy=False)
+    entries = a.tocoo(copy=False)
     rows, cols = (positions(np.asarray(x)) for x in entries.coords)
     data = entries.data.astype(b.dtype, copy=False)
     x = b if np.ndim(b) == 2 else np.reshape(b, (-1, 1))
