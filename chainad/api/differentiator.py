@@ -9,7 +9,7 @@ from typing import Any
 from chainad.api.function_of import name_of
 from chainad.api.jacobian_program import jacobian_program, operators, plan_for
 from chainad.api.options import Options
-from chainad.api.outputs import assembler, itemsize_of, nesting, write
+from chainad.api.outputs import assembler, itemsize_of, nesting, returned_value, write
 from chainad.compiler.linearize import evaluate, linear_graph
 from chainad.frontends.numpy.trace import tracing
 from chainad.planning.chunked import ChunkedPlan
@@ -35,9 +35,10 @@ class Differentiator:
         return f"chainad.{self.verb}({name_of(self.function)}, {text})"
 
     def traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """Return what the function returns, and its Jacobian."""
+        """Return what the function returns (None if it is not requested), and its Jacobian."""
         how = self.options
         with tracing(self._bound(kwargs), args, how.positions(len(args))) as run:
+            value = returned_value(run) if self.has_value else None
             if how.output == "operator":
                 jacobian = nesting(run, how.is_single)(operators(run))
             else:
@@ -46,7 +47,7 @@ class Differentiator:
                 slots = evaluate(run.tape, program.linearized.recipes)
                 run.tape.forget()
                 jacobian = assemble(program.run(slots))
-        return run.values if run.is_tuple else run.values[0], jacobian
+        return value, jacobian
 
     def plan(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan | ChunkedPlan:
         """Return the plan for these arguments, without multiplying any Jacobian."""

@@ -110,6 +110,22 @@ def _cast(array: Any, dtype: np.dtype[Any], output: str) -> Any:
     return entries
 
 
+def returned_value(run: Run) -> Any:
+    """Return what the function returned, each array contiguous and in memory of its own."""
+    values = tuple(_unaliased(run, k) for k in range(len(run.values)))
+    return values if run.is_tuple else values[0]
+
+
+def _unaliased(run: Run, k: int) -> Any:
+    (number, _), value = run.outputs[k], run.values[k]
+    if not isinstance(value, np.ndarray):  # a number, or traced by somebody else
+        return value
+    # What a call made is nobody's, if it is no view and is not returned twice.
+    is_own = number is not None and value.base is None and value.flags.c_contiguous
+    is_repeated = any(value is other for other in run.values[:k])
+    return value if is_own and not is_repeated else np.array(value, order="C")
+
+
 def write(found: Any, out: Any) -> Any:
     """Write dense blocks into the buffers of the user, once all of these fit; return them."""
     if found is not out:  # else it was written there in the first place

@@ -50,7 +50,8 @@ def jacobian(
 
         - "dense": an array of shape `f(x).shape + x.shape`;
         - "sparse": a `scipy.sparse.csr_array` of shape `(f(x).size, x.size)`, in canonical format;
-          its pattern follows from the structure alone, so an entry may happen to be zero;
+          its pattern follows from the structure alone, so an entry may happen to be zero; of
+          float32 where the values are of float16, which SciPy's matrices lack;
         - "structured": a `StructuredJacobian`, the entries it really has (a diagonal as a vector,
           one block per sample, thin factors unmultiplied);
         - "operator": a `scipy.sparse.linalg.LinearOperator` of shape `(f(x).size, x.size)` that

@@ -46,7 +46,7 @@ def _full_like(a: Any, fill_value: Any, dtype: Any = None, **kwargs: Any) -> Any
         raise NotImplementedError(
             f"the result is of dtype {ones.dtype}, which cuts the derivative; pass dtype=float"
         )
-    return np.broadcast_to(fill_value, np.shape(ones)) * ones
+    return (np.broadcast_to(fill_value, np.shape(ones)) * ones).astype(ones.dtype)
 
 
 @defined(np.diff)

@@ -23,6 +23,7 @@ from chainad.rules.base import (
     available,
     defined,
     from_labels,
+    is_traced,
     normalize_axes,
     refuse_options,
     rule,
@@ -308,6 +309,8 @@ def _convolve(a: Any, v: Any, mode: str = "full") -> Any:
 
 @defined(np.polyval)
 def _polyval(p: Any, x: Any) -> Any:
+    if isinstance(p, (list, tuple)) and not any(map(is_traced, p)):
+        p = np.asarray(p)  # numbers in a list are of double precision, others of that of x
     y = np.zeros_like(x)
     for k in range(np.size(p)):
         y = y * x + p[k]

@@ -377,7 +377,7 @@ def _lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
     rank = np.int32(np.linalg.matrix_rank(a))
     m, n = np.shape(a)
     left = np.sum(np.square(b - a @ x), axis=0)
-    residuals = np.atleast_1d(left) if m > n == rank else np.zeros(0)
+    residuals = np.atleast_1d(left) if m > n == rank else np.zeros(0, x.dtype)
     return x, residuals, rank, np.linalg.svdvals(a)
 
 

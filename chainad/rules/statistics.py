@@ -32,6 +32,11 @@ def as_double(x: Any) -> Any:
     return x.astype(float) if hasattr(x, "astype") else np.asarray(x, float)
 
 
+def _at_least_double(x: Any) -> Any:
+    """Return x in double precision, or in the extended one that it has."""
+    return x if np.result_type(x) == np.longdouble else as_double(x)
+
+
 # ----------------------------------------------------------------- quantiles
 
 
@@ -159,7 +164,7 @@ def _observations(m: Any, y: Any, rowvar: bool) -> Any:
 
 @defined(np.cov)
 def _cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: Any = None) -> Any:
-    x = as_double(_observations(m, y, rowvar))
+    x = _at_least_double(_observations(m, y, rowvar))
     x = x - np.mean(x, axis=1, keepdims=True)
     divisor = np.shape(x)[1] - ((0 if bias else 1) if ddof is None else ddof)
     return np.squeeze(x @ np.transpose(x) / float(divisor))
@@ -211,7 +216,10 @@ def _gradient(f: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> A
     steps = list(spacing) * (len(axes) if len(spacing) == 1 else 1) or [1.0] * len(axes)
     if len(steps) != len(axes):
         raise TypeError("invalid number of arguments")
-    found = [_slope(f, h, int(k), edge_order) for h, k in zip(steps, axes, strict=True)]
+    # The spacing may be of higher precision; the result is not.
+    found = [
+        _slope(f, h, int(k), edge_order).astype(f.dtype) for h, k in zip(steps, axes, strict=True)
+    ]
     return found[0] if len(axes) == 1 else tuple(found)
 
 
@@ -341,18 +349,18 @@ def _poly(seq_of_zeros: Any) -> Any:
 @defined(np.polydiv)
 def _polydiv(u: Any, v: Any) -> Any:
     u, v = np.atleast_1d(u), np.atleast_1d(v)
-    n = np.size(v)
+    n, dtype = np.size(v), np.result_type(u, v)
     found = []
     while np.size(u) >= n:
         found.append(u[0] / v[0])
         u = np.concatenate([u[1:n] - found[-1] * v[1:], u[n:]])
     if not found:
-        return np.zeros(1), u
+        return np.zeros(1, dtype), u
     # NumPy drops leading zeros of the remainder, but keeps one entry.
     plain = values_of(u)
     rest = np.flatnonzero(np.abs(plain) > 1e-8)
     start = rest[0] if rest.size else max(plain.size - 1, 0)
-    return np.stack(found), u[start:] if plain.size else np.zeros(1)
+    return np.stack(found), u[start:] if plain.size else np.zeros(1, dtype)
 
 
 @defined(np.vander)
@@ -479,8 +487,8 @@ def _logspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, base:
 
 @defined(np.geomspace)
 def _geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True) -> Any:
-    steps = np.linspace(np.log(as_double(start)), np.log(as_double(stop)), num, endpoint)
-    return np.exp(steps)
+    first, last = (np.log(_at_least_double(x)) for x in (start, stop))
+    return np.exp(np.linspace(first, last, num, endpoint))
 
 
 def running_extreme(ufunc: np.ufunc, x: Any, axis: int) -> Any:

@@ -45,7 +45,9 @@ class SparseForm:
     width = 1
 
     def assemble(self, arrays: Sequence[Any], dtype: np.dtype[Any]) -> scipy.sparse.csr_array:
-        return _compressed(self._empty, self.layout, arrays[0])
+        return _compressed(
+            self._empty, self.layout, arrays[0].astype(sparse_dtype(dtype), copy=False)
+        )
 
     @cached_property
     def _empty(self) -> scipy.sparse.csr_array:
@@ -73,10 +75,15 @@ class StructuredForm:
 ResultForm: TypeAlias = DenseForm | SparseForm | StructuredForm
 
 
+def sparse_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype of a sparse matrix: SciPy has none of half precision."""
+    return np.dtype(np.float32) if dtype == np.float16 else dtype
+
+
 def zero(output: str, rows: tuple[int, ...], cols: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     """Return a Jacobian without entries, in the form `output`."""
     if output == "sparse":
-        return scipy.sparse.csr_array((prod(rows), prod(cols)), dtype=dtype)
+        return scipy.sparse.csr_array((prod(rows), prod(cols)), dtype=sparse_dtype(dtype))
     if output == "structured":
         return StructuredJacobian((*rows, *cols), len(rows), (), dtype)
     return np.zeros((*rows, *cols), dtype)
@@ -133,7 +140,7 @@ class Factor:
         """Return the factor as a sparse matrix."""
         layout = lay_out([self.structure])
         rows, _, values = self.entries()
-        data = np.empty(rows.size, self.dtype)
+        data = np.empty(rows.size, sparse_dtype(self.dtype))
         data[as_array(layout.places[0])] = values
         return _compressed(_without_entries(layout), layout, data)
 
@@ -265,7 +272,7 @@ class StructuredJacobian:
 
     def tosparse(self) -> scipy.sparse.csr_array:
         """Return the Jacobian as a sparse matrix, rows and columns raveled."""
-        total = scipy.sparse.csr_array(self.matrix_shape, dtype=self.dtype)
+        total = scipy.sparse.csr_array(self.matrix_shape, dtype=sparse_dtype(self.dtype))
         for term in self.terms:
             product = term[0].tosparse()
             for factor in term[1:]:

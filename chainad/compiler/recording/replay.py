@@ -21,7 +21,7 @@ from chainad.compiler.recording.factorization_reuse import required_reads, reuse
 from chainad.compiler.recording.multiply_reduce import fuse_multiply_reduce
 from chainad.compiler.recording.recording import RecordedCall, Recording, refs_in
 from chainad.compiler.stacking.stack_recording import StackedCalls, read_outside, stack_formulas
-from chainad.frontends.numpy.recorder import Guard, Ref
+from chainad.frontends.numpy.recorder import Guard
 
 MISS: Any = object()
 
@@ -68,9 +68,7 @@ def _replay_source(recording: Recording, requested: RequestedOutput) -> tuple[st
         "buffers": requested.buffers,
     }
     lines.append(f"jacobian = blocks(run([{slots}], None if out is None else buffers(out)))")
-    values = (
-        [_unaliased(recording, ref, names) for ref in recording.values] if requested.value else []
-    )
+    values = _unaliased(recording) if requested.value else []
     value = f"({', '.join(values)},)" if requested.is_tuple and values else (*values, "()")[0]
     lines.append(f"return {value if requested.value else None}, jacobian")
     body = "\n    ".join(lines)
@@ -196,9 +194,16 @@ def _differs(name: str, entries: Any, names: Names) -> str:
     return f"{name}.shape != {entries.shape} or {name}.tobytes() != {have}"
 
 
-def _unaliased(recording: Recording, ref: Ref, names: Names) -> str:
-    """Return an expression for a value in memory that nothing else shares."""
-    call = next((c for c in recording.calls if c.number == ref.number), None)
-    is_fresh = call is not None and isinstance(call.function, np.ufunc)
-    is_number = call is not None and call.is_scalar
-    return f"v{ref.number}" if is_fresh or is_number else f"np.array(v{ref.number})"
+def _unaliased(recording: Recording) -> list[str]:
+    """Return expressions for the values, contiguous and in memory that nothing else shares."""
+    calls = {call.number: call for call in recording.calls}
+    found = []
+    for k, ref in enumerate(recording.values):
+        call, name = calls.get(ref.number), f"v{ref.number}"
+        if call is not None and call.is_scalar:
+            found.append(name)
+        elif call is None or not isinstance(call.function, np.ufunc) or ref in recording.values[:k]:
+            found.append(f"np.array({name}, order='C')")
+        else:  # a ufunc makes an array, in the order of its operands
+            found.append(name if len(call.shape) < 2 else f"np.asarray({name}, order='C')")
+    return found
