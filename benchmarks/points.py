@@ -28,6 +28,7 @@ from benchmarks.table import ms, table, times
 from benchmarks.timing import Runner, once, race, ratio
 from benchmarks.workload import Function
 from benchmarks.workloads.points import TASKS, Task
+from chainad.backends.numba import generated_modules
 from chainad.backends.numba import scalar as numba
 from chainad.backends.numpy import vector
 
@@ -171,7 +172,7 @@ def _counts(task: Task) -> tuple[str, ...]:
     program = found.ssa
     compiling = "-"
     if numba.is_installed():
-        compiling = f"{once(lambda: numba.load(numba.source(program)))[0]:.2g}"
+        compiling = f"{once(lambda: generated_modules.load(numba.source(program)))[0]:.2g}"
     return (
         task.name,
         str(found.products),

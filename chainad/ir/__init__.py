@@ -8,6 +8,8 @@
 | `array_functions` | the array functions that ops need and NumPy lacks |
 | `scalar_graph`, `scalar_program` | hash-consed expression DAG; SSA programs on scalars |
 | `loop_program` | array operations as loop nests with known addresses |
-| `periodicity`, `cache` | periods of a sequence; a bounded cache for threads |
+| `periodicity` | periods of a sequence |
+| `cache`, `locks` | caches for several threads; locks that are open in a forked child |
+| `cache_folder` | the folder of files that later processes read again |
 | `pickling` | what is pickled and copied of an object |
 """

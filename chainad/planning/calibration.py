@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +21,7 @@ import scipy  # loads scipy.linalg when it is first used
 
 from chainad.errors import ChainadError
 from chainad.ir.array_functions import place, sparse_dot
+from chainad.ir.cache_folder import cache_folder, write_atomically
 from chainad.ir.positions import positions
 from chainad.structure.operation_counts import KINDS_OF_OPERATION, OperationCounts
 
@@ -99,8 +98,9 @@ def calibrate(store: bool = True) -> Calibration:
     ----------
     store : bool
         Whether to write the table to the user's cache folder, where every later process finds it:
-        `$XDG_CACHE_HOME/chainad` or `~/.cache/chainad`, `~/Library/Caches/chainad` on macOS,
-        `%LOCALAPPDATA%\\chainad` on Windows. There is one file per machine, NumPy and BLAS.
+        `chainad` in `$CHAINAD_CACHE`, if that is set, `$XDG_CACHE_HOME` or `~/.cache`,
+        `~/Library/Caches` on macOS, `%LOCALAPPDATA%` on Windows. There is one file per machine,
+        NumPy and BLAS.
 
     Returns
     -------
@@ -119,12 +119,15 @@ def calibrate(store: bool = True) -> Calibration:
     """
     found = Calibration(_measure(), STORED)
     if store:
+        where = "the user's cache folder"
         try:
+            where = str(path())
             _write(found, path())
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
             raise ChainadError(
-                f"the calibration cannot be written to {path()}: {error.strerror};"
-                " set XDG_CACHE_HOME to a folder that can be written, or pass store=False"
+                f"the calibration cannot be written to {where}: {reason};"
+                " set CHAINAD_CACHE to a folder that can be written, or pass store=False"
             ) from error
     return found
 
@@ -133,7 +136,7 @@ def known() -> Calibration:
     """Return the table stored for this machine, or the shipped one where there is none."""
     try:
         text = path().read_text("utf-8")
-    except OSError:
+    except (OSError, RuntimeError, UnicodeDecodeError):  # no file, no home, no text
         return SHIPPED_TABLE
     return _read(text) or SHIPPED_TABLE
 
@@ -141,18 +144,7 @@ def known() -> Calibration:
 def path() -> Path:
     """Return the file of this machine's table."""
     key = blake2b(json.dumps(_machine()).encode(), digest_size=8).hexdigest()
-    return _folder() / f"calibration-{key}.json"
-
-
-def _folder() -> Path:
-    home, given = Path.home(), os.environ.get("XDG_CACHE_HOME", "")
-    if Path(given).is_absolute():  # a relative one is to be ignored, says the specification
-        return Path(given) / "chainad"
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches" / "chainad"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local")) / "chainad"
-    return home / ".cache" / "chainad"
+    return cache_folder() / f"calibration-{key}.json"
 
 
 @lru_cache(maxsize=1)
@@ -175,12 +167,7 @@ def _write(table: Calibration, where: Path) -> None:
         **_machine(),
         "picoseconds": dict(zip(KINDS_OF_OPERATION, table.costs, strict=True)),
     }
-    where.parent.mkdir(parents=True, exist_ok=True)
-    # Written aside and then moved, so that no other process ever reads half a file.
-    handle, name = tempfile.mkstemp(dir=where.parent, suffix=".tmp")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(json.dumps(fields, indent=1) + "\n")
-    os.replace(name, where)
+    write_atomically(where, (json.dumps(fields, indent=1) + "\n").encode())
 
 
 def _read(text: str) -> Calibration | None:

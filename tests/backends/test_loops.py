@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import pytest
 from functions import FUNCTIONS
 
 import chainad
+from chainad.backends.numba import generated_modules
 from chainad.backends.numba import scalar as numba
 from chainad.backends.numba.loop_memory import allocate_loop_memory
 from chainad.backends.numba.loops import module_source
@@ -46,9 +46,9 @@ def as_python(monkeypatch: Any, request: Any) -> None:
     def load(text: str) -> Any:
         names: dict[str, Any] = {}
         exec(text.replace("from numba import njit", "njit = lambda *a, **k: lambda f: f"), names)
-        return SimpleNamespace(run=names["run"])
+        return names["run"]
 
-    monkeypatch.setattr(numba, "load", load)
+    monkeypatch.setattr(generated_modules, "load", load)
     monkeypatch.setattr(numba, "find_spec", lambda name: object())
     monkeypatch.setattr("chainad.api.choose_backend.MAX_UNROLLED_SCALAR_OPS", 0)
 
@@ -211,7 +211,7 @@ def test_equal_operations_are_one_but_zeros_of_either_sign_are_not() -> None:
     assert one.register == two.register != other.register
     text, size = module_source(builder.program([one, other]))
     y, z = np.empty(2), np.empty(2)
-    numba.load(text).run(np.array([-0.0, 1.0]), np.empty(size), y, z)
+    generated_modules.load(text)(np.array([-0.0, 1.0]), np.empty(size), y, z)
     assert np.signbit(y).tolist() == [False, False]
     assert np.signbit(z).tolist() == [True, False]
 

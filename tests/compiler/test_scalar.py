@@ -17,6 +17,7 @@ from scipy.special import erf
 import chainad
 from benchmarks.workloads.points import TASKS, Task
 from chainad.backends import python
+from chainad.backends.numba import generated_modules
 from chainad.backends.numba import scalar as numba
 from chainad.backends.numpy import vector
 from chainad.backends.scalar_expressions import NUMBA_TEMPLATES, PYTHON_TEMPLATES
@@ -152,7 +153,7 @@ def test_machine_code_computes_what_numpy_does(tmp_path: Path, monkeypatch: Any)
         ssa, n = _single(function)
         points = np.array(_grid(n, SPECIAL))
         found = np.empty((len(points), 1))
-        numba.load(numba.source(ssa).replace("cache=True, ", "")).run(points, found)
+        generated_modules.load(numba.source(ssa).replace("cache=True, ", ""))(points, found)
         for row, number in zip(points, found[:, 0], strict=True):
             _same(number, _run(ssa, row.tolist())[0], function not in EXTREMES)
 

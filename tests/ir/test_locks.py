@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Iterator
 from functools import _lru_cache_wrapper
 from threading import Event, Thread
-from typing import Any
 
 import numpy as np
 import pytest
@@ -92,37 +90,35 @@ def switching_often() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-def _forget(caches: list[Any]) -> None:
-    for cache in caches:
-        cache.clear() if isinstance(cache, Cache) else cache.cache_clear()
+def _forget_everything() -> None:
+    for name, module in sys.modules.copy().items():
+        for each in vars(module).values() if name.startswith("chainad.") else ():
+            if isinstance(each, Cache):
+                each.clear()
+            elif isinstance(each, _lru_cache_wrapper):
+                each.cache_clear()
 
 
 @pytest.mark.usefixtures("switching_often")
 def test_children_forked_while_threads_differentiate_do_so_too() -> None:
-    names = ["softmax_rows", "layer_norm", "cumsum"]
+    names = ["softmax_rows", "cumsum"]
     cases = [FUNCTIONS[name] for name in names]
-    caches = [
-        each
-        for each in gc.get_objects()
-        if isinstance(each, Cache)
-        or (isinstance(each, _lru_cache_wrapper) and each.__module__.startswith("chainad."))
-    ]
     done = Event()
 
     def differentiate() -> None:
         while not done.is_set():
             for f, x in cases:
-                _forget(caches)
+                _forget_everything()
                 chainad.jacobian(f)(x)
 
     def is_right() -> bool:
-        _forget(caches)
+        _forget_everything()
         return all(np.isfinite(chainad.jacobian(f)(x)).all() for f, x in cases)
 
     threads = [Thread(target=differentiate) for _ in range(2)]
     for thread in threads:
         thread.start()
-    found = [holds_in_child(is_right, 30) for _ in range(6)]
+    found = [holds_in_child(is_right, 30) for _ in range(4)]
     done.set()
     for thread in threads:
         thread.join()

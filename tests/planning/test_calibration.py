@@ -19,7 +19,7 @@ from chainad.structure.operation_counts import KINDS_OF_OPERATION, OperationCoun
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CHAINAD_CACHE", str(tmp_path))
     return tmp_path / "chainad"
 
 
@@ -91,20 +91,34 @@ def test_a_damaged_table_is_not_used(change: Any, folder: Path, quick: tuple[int
     assert known() == SHIPPED_TABLE
 
 
+def test_a_table_that_is_no_text_is_not_used(folder: Path, quick: tuple[int, ...]) -> None:
+    calibrate()
+    path().write_bytes(b"\xff\xfe\x00")
+    assert known() == SHIPPED_TABLE
+
+
 def test_a_folder_that_cannot_be_written_is_named(
     tmp_path: Path, quick: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "file"
     file.write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(file))
-    with pytest.raises(ChainadError, match=r"cannot be written to .*; set XDG_CACHE_HOME"):
+    monkeypatch.setenv("CHAINAD_CACHE", str(file))
+    with pytest.raises(ChainadError, match=r"cannot be written to .*; set CHAINAD_CACHE"):
         calibrate()
 
 
-def test_a_relative_cache_folder_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "here")
-    assert path().is_absolute()
-    assert "here" not in path().parts
+def test_without_a_home_the_shipped_table_is_used(
+    quick: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("CHAINAD_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", refuse)
+    assert known() == SHIPPED_TABLE
+    with pytest.raises(ChainadError, match="Could not determine home directory"):
+        calibrate()
 
 
 def test_time_is_the_sum_over_kinds_of_work() -> None:
@@ -124,7 +138,7 @@ def test_another_process_finds_the_table(folder: Path, quick: tuple[int, ...]) -
         text=True,
         check=True,
         timeout=60,
-        env=os.environ | {"XDG_CACHE_HOME": str(folder.parent)},
+        env=os.environ | {"CHAINAD_CACHE": str(folder.parent)},
     )
     assert run.stdout.strip() == str(quick)
 

@@ -2,8 +2,9 @@
 
 | module | what it does |
 |---|---|
-| `scalar` | scalar programs at one point or many; the cache of generated modules |
+| `scalar` | scalar programs at one point or many as source code |
 | `reroll` | finds the loops in a long list of operations |
 | `loop_memory` | allocates registers and iterations in one vector of memory |
 | `loops` | loops and nests as source code |
+| `generated_modules` | compiles source code, once per text; the cache folder |
 """

@@ -1,34 +1,16 @@
-"""The numba backend: an SSA program of scalars as machine code, for one point or for many.
-
-The generated module is written to the user's cache folder under a name that its text determines,
-so that numba's own cache serves every later process.
-"""
+"""SSA programs of scalars as source code for numba to compile, for one point or for many."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
-from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from chainad.backends.python import ScalarEmitter
 from chainad.backends.scalar_expressions import NUMBA_TEMPLATES, OPERATOR_TEMPLATES
 from chainad.errors import MissingExtraError
 from chainad.ir.scalar_program import ScalarProgram
-
-Array = npt.NDArray[Any]
-Runner = Callable[..., None]
-
-# Part of the names of cached modules: to be raised when the generated code or its meaning changes.
-_CODE_VERSION = 2
 
 # Points that are computed together: their elements stay in the processor's L1 cache.
 CHUNK_POINTS = 64
@@ -199,34 +181,3 @@ def READ(ndim):
 def run({", ".join(arguments)}):
     {body}
 '''
-
-
-def _cache_folder() -> Path:
-    root = os.environ.get("CHAINAD_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    base = Path(root) if root else Path.home() / ".cache"
-    return base / "chainad" / "numba"
-
-
-def load(text: str) -> Any:
-    """Import a generated module from the cache folder, written there first if it is new."""
-    name = "chainad_" + hashlib.sha256(f"{_CODE_VERSION}\n{text}".encode()).hexdigest()[:24]
-    if name in sys.modules:
-        return sys.modules[name]
-    path = _cache_folder() / f"{name}.py"
-    if not path.exists():
-        _write(path, text)
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # numba's cache looks the module up
-    spec.loader.exec_module(module)
-    return module
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file atomically: other processes may be writing it, too."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
-        file.write(text)
-    Path(file.name).replace(path)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from chainad.backends.numba import generated_modules
 from chainad.backends.numba import scalar as numba
 from chainad.backends.numba.loops import module_source
 from chainad.compiler.loops.lower_to_loops import lower_to_loops
@@ -46,7 +47,7 @@ def replay_by_loops(
     names.objects |= {
         "empty": np.empty, "float64": np.float64, "contiguous": contiguous, "MISS": MISS,
         "blocks": wanted.blocks, "buffers": wanted.buffers, "free": [], "size": size,
-        "work": numba.load(text).run,
+        "work": generated_modules.load(text),
     }  # fmt: skip
     rows = [
         _flat_argument(number, flow.shape, flow.is_c_contiguous)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainad.backends import python
+from chainad.backends.numba import generated_modules
 from chainad.backends.numba import scalar as numba
 from chainad.backends.numpy import vector
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars
@@ -79,7 +80,7 @@ class BatchedScalars:
 
     @cached_property
     def by_numba(self) -> Callable[..., None]:
-        run: Callable[..., None] = numba.load(numba.source(self.program.ssa)).run
+        run: Callable[..., None] = generated_modules.load(numba.source(self.program.ssa))
         return run
 
     @cached_property

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from chainad.backends import python
+from chainad.backends.numba import generated_modules
 from chainad.backends.numba import scalar as numba
 from chainad.backends.numpy import vector
 from chainad.compiler.recording.arguments import argument_checks
@@ -107,7 +108,7 @@ def _by_numba(
     """Return numba source, lines that call it, and the expressions of its results as arrays."""
     shapes = [argument.shape for argument in program.arguments.values()]
     text = numba.source_at_point(program.ssa, shapes, program.shapes)
-    names.objects["work"] = numba.load(text).run
+    names.objects["work"] = generated_modules.load(text)
     names.objects["contiguous"] = contiguous
     results = [f"y{k}" for k in range(len(program.shapes))]
     direct_arguments, copied_arguments = (
