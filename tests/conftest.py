@@ -3,6 +3,9 @@
 `pytest --hypothesis-profile=thorough` draws many new ones.
 """
 
+from importlib.util import find_spec
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -19,3 +22,14 @@ settings.register_profile(
     "thorough", max_examples=3000, deadline=None, database=None, suppress_health_check=SLOW
 )
 settings.load_profile("fixed")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the cases of tables that need numba, and skip what is marked where it is missing."""
+    is_missing = find_spec("numba") is None
+    for item in items:
+        if "numba" in item.name.partition("[")[2]:
+            item.add_marker("numba")
+        if is_missing and item.get_closest_marker("numba"):
+            item.add_marker(pytest.mark.skip(reason="needs numba"))
