@@ -54,10 +54,13 @@ class CompiledFunction(FunctionOf):
         programs = self._programs
         if out is None and programs and not self._misses:
             # The usual call, in as few steps as there can be: most of these take microseconds.
+            failure = None
             try:
                 found = programs[0][0](args, kwargs)
-            except Exception:
-                found = MISS
+            except Exception as error:
+                failure = error
+            if failure is not None:  # not while it is handled: what tracing raises has no context
+                found = self._instead_of(programs[0], failure, args, kwargs)
             if found is not MISS:
                 return found if self._has_value else found[1]
         return self._of.returned(*self._value_and_jacobian(args, kwargs, out), out)
@@ -117,6 +120,16 @@ class CompiledFunction(FunctionOf):
             return program.run(args, kwargs, out)
         except Exception as error:
             failure = error
+        return self._instead_of(program, failure, args, kwargs)
+
+    def _instead_of(
+        self,
+        program: CompiledProgram,
+        failure: Exception,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Return what tracing does where a program has raised."""
         # It is the function's own, in its own line: let that raise it, or do otherwise.
         found = self._of.traced(args, kwargs)
         if is_fault(failure):
