@@ -23,14 +23,14 @@ Array: TypeAlias = np.ndarray[Any, Any]
 class _Held:
     """A read-only owner of memory, the traces that need it, and views of all of it.
 
-    `restored` are the views that become writeable with it; `known` those that were read-only
-    before, and stay so.
+    `restored` are the views, by their id, that become writeable with it; `known` those that were
+    read-only before, and stay so.
     """
 
     owner: Array
     by: set[int] = field(default_factory=set)
-    restored: list[Array] = field(default_factory=list)
-    known: list[Array] = field(default_factory=list)
+    restored: dict[int, Array] = field(default_factory=dict)
+    known: dict[int, Array] = field(default_factory=dict)
 
 
 _lock = fork_safe_lock()
@@ -66,7 +66,7 @@ class Holds:
             if held is None:
                 held = _Held(owner)
                 if array is not owner and not array.flags.writeable:
-                    held.known.append(array)
+                    held.known[id(array)] = array
             if id(owner) not in self._mine:
                 self._mine[id(owner)] = _held[id(owner)] = held
                 held.by.add(id(self))
@@ -92,15 +92,15 @@ class Holds:
 
 
 def _hold_view(held: _Held, view: Array) -> None:
-    if not any(view is other for other in (*held.restored, *held.known)):
+    if id(view) not in held.restored and id(view) not in held.known:
         # A view that is read-only was made of the owner while that was held, and shares its fate.
-        held.restored.append(view)
+        held.restored[id(view)] = view
         view.flags.writeable = False
 
 
 def _restore(held: _Held) -> None:
     # A view can be made writeable only after the array that owns its memory.
-    for array in (held.owner, *held.restored):
+    for array in (held.owner, *held.restored.values()):
         array.flags.writeable = True
 
 

@@ -131,7 +131,7 @@ class Recorder(Tape):
         """Return the recorded value of an array that is no argument; it is kept by reference."""
         number = self._known.get(id(array))
         if number is None or not _same(self.entries[number].value, array):
-            value = array.copy(order="K")
+            value = self._unchanging(array)
             number = self.append(Entry(identity, None, (), (), value, None, None))
             self.references[number] = self._known_array(array, number)
         return self.box(self.entries[number].value, self, number)
