@@ -24,12 +24,9 @@ settings.register_profile(
 settings.load_profile("fixed")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the cases of tables that need numba, and skip what is marked where it is missing."""
-    is_missing = find_spec("numba") is None
-    for item in items:
-        if "numba" in item.name.partition("[")[2]:
-            item.add_marker("numba")
-        if is_missing and item.get_closest_marker("numba"):
-            item.add_marker(pytest.mark.skip(reason="needs numba"))
+    """Skip what is marked as needing numba where that is missing."""
+    if find_spec("numba") is None:
+        for item in items:
+            if item.get_closest_marker("numba"):
+                item.add_marker(pytest.mark.skip(reason="needs numba"))

@@ -22,6 +22,7 @@ def normal(*shape: int) -> Any:
 
 def numerical(f: Function, x: Any, h: float = 1e-3) -> Any:
     """Central differences by the five-point formula, for one array in and one out."""
+    x = np.asarray(x, dtype=float)
     columns = []
     for place in np.ndindex(*x.shape):
         move = np.zeros(x.shape)

@@ -91,7 +91,6 @@ def test_edge_shapes_are_those_of_numpy(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.filterwarnings("ignore::chainad.errors.FallbackWarning")
 def test_edge_shapes_are_those_of_numpy_in_machine_code(name: str) -> None:
-    pytest.importorskip("numba")
     f, x = CASES[name]
     wanted = chainad.jacobian(f)(x)
     np.testing.assert_allclose(

@@ -133,6 +133,10 @@ BATCHED: dict[str, Callable[[], Any]] = {
     "batch with value": lambda: chainad.value_and_jacobian(solved, batch={0: 0}),
     "batch, numba": lambda: chainad.jacobian(layer, batch=0, backend="numba"),
 }
+CALLED = [
+    pytest.param(name, marks=pytest.mark.numba if "numba" in name else ())
+    for name in [*FUNCTIONS, *BATCHED]
+]
 OPERATORS: dict[str, Callable[[], Any]] = {
     "operator": lambda: chainad.jacobian(layer, output="operator")(X),
     "operator through a solve": lambda: chainad.jacobian(solved, output="operator")(X),
@@ -185,7 +189,7 @@ def assert_equal(found: Any, wanted: Any) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", [*FUNCTIONS, *BATCHED])
+@pytest.mark.parametrize("name", CALLED)
 def test_what_comes_back_gives_the_same_results_used_before_or_not(name: str, way: str) -> None:
     make, x = (FUNCTIONS[name], X) if name in FUNCTIONS else (BATCHED[name], np.stack([X, 2 * X]))
     this = make()
@@ -196,7 +200,7 @@ def test_what_comes_back_gives_the_same_results_used_before_or_not(name: str, wa
     assert repr(unused).split(" at ")[0] == repr(this).split(" at ")[0]
 
 
-@pytest.mark.parametrize("name", [*FUNCTIONS, *BATCHED])
+@pytest.mark.parametrize("name", CALLED)
 def test_nothing_that_was_recorded_is_pickled(name: str) -> None:
     make, x = (FUNCTIONS[name], X) if name in FUNCTIONS else (BATCHED[name], np.stack([X, 2 * X]))
     this = make()
@@ -362,7 +366,7 @@ def pool() -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", CALLED[: len(FUNCTIONS)])
 def test_a_new_process_returns_the_same_results(pool: ProcessPoolExecutor, name: str) -> None:
     this = FUNCTIONS[name]()
     wanted = this(X)

@@ -73,9 +73,6 @@ def warnings_in(caplog: Any) -> list[str]:
     return [each.message for each in caplog.records if each.name == "chainad"]
 
 
-needs_numba = pytest.mark.numba
-
-
 @pytest.fixture
 def numba() -> Any:
     return pytest.importorskip("numba")
@@ -84,8 +81,7 @@ def numba() -> Any:
 # ------------------------------------------------------------------ in one process
 
 
-@needs_numba
-@pytest.mark.usefixtures("numba")
+@pytest.mark.numba
 def test_threads_that_want_the_same_module_get_one(executed: list[str]) -> None:
     barrier, found = Barrier(6), []
 
@@ -104,8 +100,7 @@ def test_threads_that_want_the_same_module_get_one(executed: list[str]) -> None:
     assert result(found[0]) == 1.5
 
 
-@needs_numba
-@pytest.mark.usefixtures("numba")
+@pytest.mark.numba
 def test_a_module_is_dropped_with_the_last_program_that_uses_it(monkeypatch: Any) -> None:
     monkeypatch.setattr(modules, "MAX_UNUSED_MODULES", 0)
     x = np.array([0.5, 2.0])
@@ -122,8 +117,7 @@ def test_a_module_is_dropped_with_the_last_program_that_uses_it(monkeypatch: Any
     assert not [name for name in sys.modules if name.startswith("chainad_")]
 
 
-@needs_numba
-@pytest.mark.usefixtures("numba")
+@pytest.mark.numba
 def test_a_module_that_was_dropped_is_loaded_again(executed: list[str]) -> None:
     for _ in range(3):
         assert number_from(2.5) == 2.5
@@ -132,8 +126,7 @@ def test_a_module_that_was_dropped_is_loaded_again(executed: list[str]) -> None:
     assert len(executed) == 3
 
 
-@needs_numba
-@pytest.mark.usefixtures("numba")
+@pytest.mark.numba
 def test_modules_that_were_used_last_stay(executed: list[str]) -> None:
     for _ in range(3):
         assert number_from(2.5) == 2.5
@@ -141,7 +134,7 @@ def test_modules_that_were_used_last_stay(executed: list[str]) -> None:
     assert len(executed) == 1
 
 
-@needs_numba
+@pytest.mark.numba
 def test_what_numba_refuses_is_raised_at_once(numba: Any, executed: list[str]) -> None:
     with pytest.raises(numba.core.errors.NumbaError):
         modules.load(TEXT.format("no_such_name"))
@@ -149,8 +142,7 @@ def test_what_numba_refuses_is_raised_at_once(numba: Any, executed: list[str]) -
     assert number_from(1.0) == 1.0
 
 
-@needs_numba
-@pytest.mark.usefixtures("numba")
+@pytest.mark.numba
 def test_without_a_thread_to_be_had_it_is_compiled_all_the_same(monkeypatch: Any) -> None:
     def refuse(self: Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -192,8 +184,7 @@ def _folder(path: Path) -> None:
 DAMAGES = [_truncate, _flip, _other, _empty, _zero, Path.unlink]
 
 
-@needs_numba
-@pytest.mark.usefixtures("numba")
+@pytest.mark.numba
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("pattern", ["module.py", "*.nbi", "*.nbc", "checksums"])
 def test_damaged_files_are_written_anew(
@@ -211,8 +202,7 @@ def test_damaged_files_are_written_anew(
     assert next(folder.rglob("module.py")).read_text() == TEXT.format(4.5)
 
 
-@needs_numba
-@pytest.mark.usefixtures("numba")
+@pytest.mark.numba
 def test_machine_code_that_was_changed_is_not_trusted(folder: Path) -> None:
     assert number_from(4.56789) == 4.56789
     path = next(folder.rglob("*.nbc"))
@@ -224,8 +214,7 @@ def test_machine_code_that_was_changed_is_not_trusted(folder: Path) -> None:
     assert path.read_bytes() != changed
 
 
-@needs_numba
-@pytest.mark.usefixtures("numba")
+@pytest.mark.numba
 def test_files_that_checksums_fit_but_numba_cannot_read_are_written_anew(folder: Path) -> None:
     assert number_from(4.5) == 4.5
     entry = next(folder.iterdir())
@@ -237,8 +226,7 @@ def test_files_that_checksums_fit_but_numba_cannot_read_are_written_anew(folder:
     assert modules._is_intact(entry, TEXT.format(4.5))
 
 
-@needs_numba
-@pytest.mark.usefixtures("numba")
+@pytest.mark.numba
 @pytest.mark.parametrize("name", ["module.py", "checksums", "__pycache__"])
 def test_what_cannot_be_replaced_is_done_without(name: str, folder: Path) -> None:
     assert number_from(5.5) == 5.5
@@ -253,8 +241,7 @@ def test_what_cannot_be_replaced_is_done_without(name: str, folder: Path) -> Non
     assert number_from(5.5) == 5.5
 
 
-@needs_numba
-@pytest.mark.usefixtures("numba")
+@pytest.mark.numba
 def test_a_folder_that_cannot_be_written_is_told_once(
     tmp_path: Path, monkeypatch: Any, caplog: Any
 ) -> None:
@@ -268,8 +255,7 @@ def test_a_folder_that_cannot_be_written_is_told_once(
     ]
 
 
-@needs_numba
-@pytest.mark.usefixtures("numba")
+@pytest.mark.numba
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(28, "Full")])
 def test_a_folder_that_can_only_be_read_or_is_full_is_done_without(
     error: OSError, monkeypatch: Any, caplog: Any
@@ -283,8 +269,7 @@ def test_a_folder_that_can_only_be_read_or_is_full_is_done_without(
     assert error.strerror in warnings_in(caplog)[0]
 
 
-@needs_numba
-@pytest.mark.usefixtures("numba")
+@pytest.mark.numba
 def test_numba_files_that_cannot_be_written_are_done_without(
     numba: Any, monkeypatch: Any, caplog: Any
 ) -> None:
@@ -297,8 +282,7 @@ def test_numba_files_that_cannot_be_written_are_done_without(
     assert "is compiled anew: OSError(28" in warnings_in(caplog)[0]
 
 
-@needs_numba
-@pytest.mark.usefixtures("numba")
+@pytest.mark.numba
 def test_without_a_home_it_is_compiled_all_the_same(monkeypatch: Any, caplog: Any) -> None:
     def refuse() -> Path:
         raise RuntimeError("Could not determine home directory.")
@@ -310,8 +294,7 @@ def test_without_a_home_it_is_compiled_all_the_same(monkeypatch: Any, caplog: An
     assert "Could not determine home directory" in warnings_in(caplog)[0]
 
 
-@needs_numba
-@pytest.mark.usefixtures("numba")
+@pytest.mark.numba
 def test_a_relative_folder_stays_where_it_was(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CHAINAD_CACHE", f"here {tmp_path.name}")
@@ -373,8 +356,7 @@ np.testing.assert_allclose(K(np.stack([X, X])), np.stack([wanted, wanted]))
 """
 
 
-@needs_numba
-@pytest.mark.usefixtures("numba")
+@pytest.mark.numba
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no timers here")
 @pytest.mark.parametrize(("seed", "most"), [(0, 0.2), (1, 1.0)])
 def test_interrupts_in_the_first_calls_leave_nothing_half_done(seed: int, most: float) -> None:
@@ -382,8 +364,7 @@ def test_interrupts_in_the_first_calls_leave_nothing_half_done(seed: int, most: 
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=300)
 
 
-@needs_numba
-@pytest.mark.usefixtures("numba")
+@pytest.mark.numba
 def test_an_interrupt_leaves_the_compilation_to_the_next_call(
     monkeypatch: Any, executed: list[str]
 ) -> None:
@@ -398,8 +379,7 @@ def test_an_interrupt_leaves_the_compilation_to_the_next_call(
     assert len(executed) == 1
 
 
-@needs_numba
-@pytest.mark.usefixtures("numba")
+@pytest.mark.numba
 @needs_fork
 @may_fork_with_threads
 def test_a_fork_waits_for_a_compilation(monkeypatch: Any) -> None:

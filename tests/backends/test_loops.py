@@ -22,7 +22,6 @@ from chainad.errors import FallbackWarning
 from chainad.ir.loop_program import LoopProgram
 
 Function = Callable[..., Any]
-needs_numba = pytest.mark.skipif(not numba.is_installed(), reason="numba is not installed")
 rng = np.random.default_rng(3)
 
 # Functions of the table that have no form as loops, and a word of the reason given.
@@ -296,7 +295,6 @@ def test_what_would_take_a_compiler_too_long_is_left_to_numpy(monkeypatch: Any) 
                 chainad.compile(f, x, backend="numba")
 
 
-@needs_numba
 @pytest.mark.numba
 def test_machine_code_of_loops_agrees_with_numpy(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("CHAINAD_CACHE", str(tmp_path))

@@ -28,11 +28,6 @@ from chainad.ir.scalar_program import ScalarProgram, to_scalar_program
 Function = Callable[..., Any]
 
 
-def needs_numba(test: Any) -> Any:
-    is_missing = pytest.mark.skipif(not numba.is_installed(), reason="numba is not installed")
-    return pytest.mark.numba(is_missing(test))
-
-
 SPECIAL = [0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 2.5, -2.5, 3.0, 1e-300, 1e300, -1e300]
 # Of 0.0 and -0.0, NumPy's loops take either, as the processor has it.
 EXTREMES = {np.maximum, np.minimum, np.fmax, np.fmin}
@@ -146,7 +141,7 @@ def test_python_computes_what_numpy_does_or_raises(function: Any) -> None:
     assert computed > n
 
 
-@needs_numba
+@pytest.mark.numba
 def test_machine_code_computes_what_numpy_does(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("CHAINAD_CACHE", str(tmp_path))
     for function in sorted(NUMBA_TEMPLATES, key=lambda f: f.__name__):
@@ -178,7 +173,7 @@ def test_python_code_agrees_with_numpy_at_every_point(name: str) -> None:
         np.testing.assert_allclose(J, wanted_J, rtol=1e-10, atol=1e-11 * size)
 
 
-@needs_numba
+@pytest.mark.numba
 @pytest.mark.parametrize("name", ["heart", "black_scholes", "masks", "a_branch_by_value"])
 def test_machine_code_agrees_with_numpy(name: str, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("CHAINAD_CACHE", str(tmp_path))
@@ -206,7 +201,7 @@ def much_arithmetic(x):
     return np.stack([a * b, a - b])
 
 
-@needs_numba
+@pytest.mark.numba
 def test_chunks_of_points_are_transposed_for_vectorized_arithmetic(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
@@ -230,7 +225,7 @@ def test_chunks_of_points_are_transposed_for_vectorized_arithmetic(
     assert "for j in range" not in numba.source(few._batched.programs[0].ssa)
 
 
-@needs_numba
+@pytest.mark.numba
 def test_machine_code_at_a_point_takes_any_array(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("CHAINAD_CACHE", str(tmp_path))
 
@@ -255,7 +250,7 @@ def test_machine_code_at_a_point_takes_any_array(tmp_path: Path, monkeypatch: An
     np.testing.assert_array_equal(found, chainad.jacobian(f)(other, np.float64(2)))
 
 
-@needs_numba
+@pytest.mark.numba
 @pytest.mark.filterwarnings("ignore::chainad.errors.FallbackWarning")  # before numba 0.62 it runs
 def test_machine_code_takes_another_byte_order() -> None:
     x = np.random.default_rng(0).uniform(1, 2, (2, 3))
@@ -263,7 +258,7 @@ def test_machine_code_takes_another_byte_order() -> None:
     np.testing.assert_array_equal(found, chainad.jacobian(lambda x: x * x[0])(x))
 
 
-@needs_numba
+@pytest.mark.numba
 def test_a_second_process_finds_machine_code_on_disk(tmp_path: Path) -> None:
     code = (
         "import numpy as np, chainad\n"

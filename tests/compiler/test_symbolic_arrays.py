@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import chainad
-from chainad.backends.numba import scalar as numba
 from chainad.errors import FallbackWarning
 
 
@@ -69,7 +68,6 @@ def test_every_backend_runs(name: str) -> None:
 
 
 @pytest.mark.numba
-@pytest.mark.skipif(not numba.is_installed(), reason="numba is not installed")
 @pytest.mark.parametrize("name", ["no entries", "all of nothing"])
 def test_machine_code_of_no_entries_runs(name: str) -> None:
     f, x = ON_SCALARS[name]

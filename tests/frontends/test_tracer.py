@@ -16,6 +16,7 @@ import pytest
 import scipy.linalg
 import scipy.sparse
 import scipy.special as sp
+from functions import Function, numerical
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from processes import holds_in_child, may_fork_with_threads, needs_fork
@@ -28,19 +29,6 @@ from chainad.frontends.numpy.traced_calls import Tracer
 
 X = np.array([0.3, 1.2, 2.5, 0.7])
 A = np.arange(16.0).reshape(4, 4) / 7
-Function = Callable[..., Any]
-
-
-def numerical(f: Function, x: Any, h: float = 1e-3) -> Any:
-    """Central differences by the five-point formula."""
-    x = np.asarray(x, dtype=float)
-    columns = []
-    for place in np.ndindex(*x.shape):
-        move = np.zeros(x.shape)
-        move[place] = h
-        a, b, c, d = (np.asarray(f(x + k * move), dtype=float) for k in (-2, -1, 1, 2))
-        columns.append((a - 8 * b + 8 * c - d) / (12 * h))
-    return np.stack(columns, axis=-1).reshape(np.shape(columns[0]) + x.shape)
 
 
 def agrees(f: Function, x: Any = X, **options: Any) -> None:

@@ -19,7 +19,8 @@ from chainad.planning.bounds import lower_bound
 from chainad.planning.chain.chain import bracketing_order
 from chainad.planning.chain.interval_dp import bracket_structures
 from chainad.planning.cost_models import multiplications
-from chainad.planning.linear_graph import Edge, Elimination, LinearGraph, Vertex, cost
+from chainad.planning.linear_graph import Edge, Elimination, LinearGraph, cost
+from chainad.planning.orders import Vertex
 from chainad.planning.plan import Plan
 from chainad.planning.registry import PLANNERS, Problem, modes
 from chainad.planning.search.articulation import components, split

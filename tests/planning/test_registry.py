@@ -11,7 +11,7 @@ import pytest
 import chainad
 from chainad.errors import PlanError
 from chainad.planning.auto import make_plan
-from chainad.planning.linear_graph import Vertex
+from chainad.planning.orders import Vertex
 from chainad.planning.registry import PLANNERS, Problem, modes, register, unregister
 from chainad.testing import random_dense, random_graph
 
