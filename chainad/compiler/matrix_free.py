@@ -20,7 +20,8 @@ import numpy.typing as npt
 from chainad.backends.numpy.build import Runner, build
 from chainad.compiler.lower import lower
 from chainad.ir.cache import Cache
-from chainad.planning.linear_graph import Edge, LinearGraph, Vertex
+from chainad.planning.linear_graph import Edge, LinearGraph
+from chainad.planning.orders import Vertex
 from chainad.planning.plan import follow
 from chainad.structure import Ops, dense
 

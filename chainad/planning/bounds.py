@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from chainad.planning.cost_models import all_multiplications, multiplications
-from chainad.planning.linear_graph import LinearGraph, Vertex
+from chainad.planning.linear_graph import LinearGraph
+from chainad.planning.orders import Vertex
 from chainad.structure.structure import Structure
 
 # Minimum cuts at more vertices, or of more entries taken apart, take longer than planning.

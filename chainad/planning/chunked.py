@@ -17,7 +17,8 @@ from chainad.ir.cache import cached_property
 from chainad.ir.graph import Origin
 from chainad.ir.pickling import fields_alone
 from chainad.planning.cost_models import CostModel, multiplications
-from chainad.planning.linear_graph import Edge, LinearGraph, Vertex
+from chainad.planning.linear_graph import Edge, LinearGraph
+from chainad.planning.orders import Vertex
 from chainad.planning.plan import Peak, Plan, follow
 from chainad.planning.report import bytes_text
 from chainad.planning.serialize import fields_of, text_of

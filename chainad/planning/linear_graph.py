@@ -18,7 +18,7 @@ from chainad.ir.graph import Origin
 from chainad.ir.pickling import fields_alone
 from chainad.planning.cost_models import CostModel
 from chainad.planning.cost_models import multiplications as by_multiplications
-from chainad.planning.orders import EdgeElimination, Item, check_mixed, only_vertices, via
+from chainad.planning.orders import EdgeElimination, Item, Vertex, check_mixed, only_vertices, via
 from chainad.structure import (
     MIN_SEPARATE_ENTRIES,
     Product,
@@ -31,8 +31,6 @@ from chainad.structure.structure import Structure
 
 if TYPE_CHECKING:
     import networkx as nx
-
-Vertex = int
 
 
 @dataclass(frozen=True, slots=True)

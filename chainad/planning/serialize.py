@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from chainad.errors import PlanError
 from chainad.ir.graph import Origin, Site
-from chainad.planning.linear_graph import Edge, LinearGraph, Vertex
-from chainad.planning.orders import EdgeElimination, Item
+from chainad.planning.linear_graph import Edge, LinearGraph
+from chainad.planning.orders import EdgeElimination, Item, Vertex
 from chainad.structure import Sweep
 from chainad.structure.structure import Structure
 from chainad.structure.to_json import (

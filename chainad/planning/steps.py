@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from chainad.errors import PlanError
-from chainad.planning.linear_graph import NEW_EDGE, Accumulation, Elimination, LinearGraph, Vertex
-from chainad.planning.orders import EdgeElimination, Item, via
+from chainad.planning.linear_graph import NEW_EDGE, Accumulation, Elimination, LinearGraph
+from chainad.planning.orders import EdgeElimination, Item, Vertex, via
 from chainad.structure import Product, StructureSum, Sweep, materialize_operator, staged
 from chainad.structure.structure import Structure
 

@@ -34,7 +34,8 @@ from chainad.ir.ops import (
 )
 from chainad.ir.positions import Positions, as_array
 from chainad.ir.program import Program
-from chainad.planning.linear_graph import LinearGraph, Vertex
+from chainad.planning.linear_graph import LinearGraph
+from chainad.planning.orders import Vertex
 from chainad.structure import Product, StructureSum
 from chainad.structure.structure import Structure
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from chainad.compiler.scalar.scalarize import ScalarGraph, Vertex
+from chainad.compiler.scalar.scalarize import ScalarGraph
 from chainad.ir.scalar_graph import (
     STRUCTURAL_ZERO,
     ExpressionDAG,
@@ -20,6 +20,7 @@ from chainad.ir.scalar_graph import (
     constant,
     variable,
 )
+from chainad.planning.orders import Vertex
 
 Jacobian = tuple[NodeId, ...]  # row-major; STRUCTURAL_ZERO where there is no entry
 Edges = dict[Vertex, dict[Vertex, NodeId]]  # head -> tail -> node

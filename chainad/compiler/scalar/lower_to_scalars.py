@@ -16,12 +16,12 @@ from chainad.compiler.scalar.scalar_plan import scalar_plan
 from chainad.compiler.scalar.scalarize import (
     DataArgument,
     ScalarGraph,
-    Vertex,
     data_arguments,
     scalar_graph,
 )
 from chainad.ir.scalar_graph import ExpressionDAG, NodeId, NotScalarError
 from chainad.ir.scalar_program import ScalarProgram, to_scalar_program
+from chainad.planning.orders import Vertex
 from chainad.planning.plan import Plan
 
 _DIVISION_COST = 3  # in other operations

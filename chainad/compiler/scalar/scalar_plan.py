@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from chainad.compiler.scalar.scalarize import ScalarGraph, Vertex
+from chainad.compiler.scalar.scalarize import ScalarGraph
 from chainad.ir.scalar_graph import STRUCTURAL_ZERO, ExpressionDAG, NodeId
 from chainad.planning.linear_graph import Edge, LinearGraph, cost
+from chainad.planning.orders import Vertex
 from chainad.planning.plan import Alternative, Plan, follow
 from chainad.structure import arrange, dense
 from chainad.structure.structure import Structure

@@ -22,14 +22,13 @@ from chainad.compiler.scalar.symbolic_array import UFUNCS, SymbolicArray, as_obj
 from chainad.frontends.numpy.recorder import Guard, Ref, gradient_stopped
 from chainad.ir.program import Instruction, Program
 from chainad.ir.scalar_graph import ExpressionDAG, NodeId, NotScalarError
+from chainad.planning.orders import Vertex
 from chainad.structure import Ops
 from chainad.structure.linear_operators import RunningSum
 from chainad.structure.structure import Structure
 
 # For more, operations on whole arrays are the better form.
 MAX_SCALARS = 20_000
-
-Vertex = int
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from chainad.errors import PlanError
 from chainad.planning.chain.hu_shing import hu_shing
 from chainad.planning.chain.interval_dp import bracket_structures, can_tabulate
 from chainad.planning.cost_models import CostModel, multiplications
-from chainad.planning.linear_graph import Cost, LinearGraph, Vertex
-from chainad.planning.orders import Item, only_vertices
+from chainad.planning.linear_graph import Cost, LinearGraph
+from chainad.planning.orders import Item, Vertex, only_vertices
 from chainad.planning.plan import full_cost
 from chainad.planning.registry import Problem, Proof, register
 from chainad.structure import multiply

@@ -17,7 +17,8 @@ from heapq import heapify, heappop, heappush
 from math import inf
 from typing import Any
 
-from chainad.planning.linear_graph import LinearGraph, Vertex
+from chainad.planning.linear_graph import LinearGraph
+from chainad.planning.orders import Vertex
 from chainad.planning.registry import Problem, register
 from chainad.planning.search.state_space import State, StateSpace, bits
 

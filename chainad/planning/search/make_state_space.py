@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from chainad.planning.cost_models import CostModel, all_multiplications, multiplications
-from chainad.planning.linear_graph import LinearGraph, Vertex, accumulate
+from chainad.planning.linear_graph import LinearGraph, accumulate
+from chainad.planning.orders import Vertex
 from chainad.planning.search.dense_states import DenseStates
 from chainad.planning.search.scalar_states import scalar_states
 from chainad.planning.search.state_space import StateSpace

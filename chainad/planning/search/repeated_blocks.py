@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from chainad.planning.linear_graph import LinearGraph, Vertex
+from chainad.planning.linear_graph import LinearGraph
+from chainad.planning.orders import Vertex
 from chainad.planning.registry import Problem, register
 from chainad.planning.repeats import MIN_REPEATS, RepeatedBlock, repeats_in
 from chainad.planning.search.articulation import path_order

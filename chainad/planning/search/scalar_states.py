@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
-from chainad.planning.linear_graph import LinearGraph, Vertex
-from chainad.planning.orders import EdgeElimination
+from chainad.planning.linear_graph import LinearGraph
+from chainad.planning.orders import EdgeElimination, Vertex
 from chainad.planning.search.state_space import State, StateSpace, bits
 
 # Inputs and outputs of more elements are left to other state spaces.
