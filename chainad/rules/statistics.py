@@ -202,11 +202,14 @@ def _interp(
 ) -> Any:
     refuse_unless(period is None, "period= is not differentiated; wrap x beforehand")
     x, xp, fp = as_double(x), as_double(xp), as_double(fp)
-    k = np.clip(np.searchsorted(xp, x, side="right") - 1, 0, np.size(xp) - 2)
-    x0, x1, y0, y1 = np.take(xp, k), np.take(xp, k + 1), np.take(fp, k), np.take(fp, k + 1)
-    inside = y0 + (y1 - y0) / (x1 - x0) * (x - x0)
     low = fp[0] if left is None else left
     high = fp[-1] if right is None else right
+    if np.size(xp) == 1:
+        inside = fp[0]
+    else:
+        k = np.clip(np.searchsorted(xp, x, side="right") - 1, 0, np.size(xp) - 2)
+        x0, x1, y0, y1 = np.take(xp, k), np.take(xp, k + 1), np.take(fp, k), np.take(fp, k + 1)
+        inside = y0 + (y1 - y0) / (x1 - x0) * (x - x0)
     return np.where(np.less(x, xp[0]), low, np.where(np.greater(x, xp[-1]), high, inside))
 
 

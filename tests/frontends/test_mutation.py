@@ -337,9 +337,19 @@ def test_an_array_without_axes_is_written_into_as_a_number_is_not() -> None:
         x[()] = 2 * x
         return x
 
+    def h(x):
+        v = np.where(x < 0, x * 2, x)
+        v[None] = v[None] * x
+        v[v < 0] = 0.0
+        v[v > 0] *= 3
+        v[False] = 7
+        v[...] *= 2
+        return v
+
     x = np.float64(-0.7)
-    np.testing.assert_allclose(chainad.jacobian(f)(x), x)
-    np.testing.assert_allclose(chainad.compile(f)(x), x)
+    for written, expected in (f, x), (h, 24 * x):
+        np.testing.assert_allclose(chainad.jacobian(written)(x), expected)
+        np.testing.assert_allclose(chainad.compile(written)(x), expected)
     with pytest.raises(TypeError, match=r"test_mutation.py:\d+: .*item assignment"):
         chainad.jacobian(g)(x)
     with pytest.raises(chainad.TraceError, match="write"):

@@ -628,7 +628,8 @@ examples(np.correlate)([ex(v(5), v(3)), ex(v(4), v(4), "full"), ex(v(3), v(5), "
 examples(np.bincount)([ex(np.array([0, 2, 2, 1]), v(4)), ex(np.array([1, 1]), v(2), 4)])
 examples(np.interp)(
     [ex(v(3), at(_knots), v(4)), ex(v(), _knots, v(4)), ex(v(2, 2), _knots, v(4)),
-    ex(at([-0.5, 0.4, 1.5]), _knots, v(4)), ex(at([-0.5, 1.5]), _knots, v(4), -1.0, 2.0)]
+    ex(at([-0.5, 0.4, 1.5]), _knots, v(4)), ex(at([-0.5, 1.5]), _knots, v(4), -1.0, 2.0),
+    ex(at([-0.5, 1.5]), np.array([0.3]), v(1))]
 )  # fmt: skip
 examples(np.gradient)(
     [ex(v(5)), ex(v(5), 0.5), ex(v(4, 3)), ex(v(4, 3), 0.5, 2.0), ex(v(4, 3), axis=1),

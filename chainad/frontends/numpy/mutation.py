@@ -81,7 +81,7 @@ def write(target: Any, key: Any, value: Any) -> None:
     _check_writeable(target, base)
     if _is_recorded_mask(target, key) and np.ndim(value) == 0:
         key, value = ..., np.where(key, value, target)  # the same call for every mask
-    key = _static(key, base.tape)
+    key = static_key(key, base.tape)
     if path:
         places = _view_by_path(np.arange(base.size).reshape(base.shape), path)[key]
         key = coordinates(places, base.shape)
@@ -126,10 +126,10 @@ def _is_recorded_mask(target: Any, key: Any) -> bool:
     return is_recorded and key.dtype == bool and key.shape == target.shape
 
 
-def _static(key: Any, tape: Tape) -> Any:
+def static_key(key: Any, tape: Tape) -> Any:
     """Return an index without recorded values."""
     if isinstance(key, tuple):
-        return tuple([_static(item, tape) for item in key])
+        return tuple([static_key(item, tape) for item in key])
     key = concrete(key)
     if isinstance(key, slice):
         return slice(concrete(key.start), concrete(key.stop), concrete(key.step))
@@ -260,7 +260,7 @@ WRITERS: dict[Callable[..., Any], Callable[..., None]] = {
 
 def write_at(ufunc: np.ufunc, target: Any, key: Any, *values: Any) -> None:
     """Do what `ufunc.at(target, key, value)` does: entries that are named twice change twice."""
-    places = np.arange(target.size).reshape(target.shape)[_static(key, target.tape)]
+    places = np.arange(target.size).reshape(target.shape)[static_key(key, target.tape)]
     flat = np.ravel(places)
     if np.unique(flat).size == flat.size:
         write(target, key, ufunc(target[key], *values))

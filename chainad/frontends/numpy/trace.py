@@ -24,6 +24,8 @@ _ABOUT_OBJECTS = (
     "which has no callable",
     "dtype('O')",
     "ObjectDType",
+    "object is not subscriptable",
+    "does not have an identity",
 )
 
 

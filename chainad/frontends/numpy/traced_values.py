@@ -29,6 +29,7 @@ from chainad.frontends.numpy.mutation import (
     link,
     raw,
     rebind,
+    static_key,
     write,
     write_at,
     write_whole,
@@ -317,10 +318,17 @@ class TracedScalar(Traced):
             " functools.lru_cache; use chainad.stop_gradient(x) as the key"
         )
 
+    def __getitem__(self, key: Any) -> Any:
+        # Of a 0-d array this is a view, which may be written into.
+        if (key is ... or key == (...,)) and not isinstance(raw(self), np.generic):
+            return self
+        return super().__getitem__(key)
+
     def __setitem__(self, key: Any, value: Any) -> None:
-        if isinstance(raw(self), np.generic) or key not in ((), ...):
+        if isinstance(raw(self), np.generic):
             raise TypeError(f"{here()}a number does not support item assignment")
-        _write_whole(self, value)
+        if np.size(np.empty(())[static_key(key, self.tape)]):  # x[False] is empty
+            _write_whole(self, np.copy(np.reshape(value, ())) if np.ndim(value) else value)
 
     def __getattr__(self, name: str) -> Any:
         # NumPy calls x.sin() for every element of an object array given to np.sin.
