@@ -226,13 +226,14 @@ class BatchedDifferentiator:
                 taken = group.take(args, kwargs)
                 if taken is not MISS and _holds(group, taken):
                     return group, taken
+            refusal: NotScalarError | None = None
             while self._strategies:
                 try:
                     group = self._strategies[0](self._of, args, kwargs)
                     taken = group.take(args, kwargs)
                 except NotScalarError as error:
                     if self._strategies.pop(0) is _as_scalars:
-                        warn_of_refusal(self._of.options.backend, error)
+                        refusal = error
                     continue
                 except NotBatchableError:
                     self._strategies.pop(0)
@@ -242,6 +243,8 @@ class BatchedDifferentiator:
                 except Exception as error:
                     fault = error
                 else:
+                    if refusal is not None:  # else the points one by one tell why
+                        warn_of_refusal(self._of.options.backend, refusal)
                     self._groups = (group, *self._groups[: MAX_GROUPS - 1])
                     return group, taken
                 self._of.traced(args, kwargs)  # raises what the function itself does

@@ -34,6 +34,20 @@ from chainad.structure.linear_operators import (
 )
 
 
+def _as_lapack_type(x: Any) -> Any:
+    """Return an array in a precision that LAPACK has: float32 for float16, float64 for long double.
+
+    That is what SciPy converts to.
+    """
+    dtype = getattr(x, "dtype", None)
+    if dtype == np.float16:
+        return x.astype(np.float32)
+    return x.astype(np.float64) if dtype == np.longdouble and dtype != np.float64 else x
+
+
+_lapack_wrapper = wrapper_of("scipy.linalg", convert=_as_lapack_type)
+
+
 def _refuse_batch(a: Any) -> None:
     refuse_unless(np.ndim(a) == 2, "batches of matrices are not differentiated; loop over them")
 
@@ -72,7 +86,7 @@ def _positive_solve(y: Argument, a: Argument, b: Argument) -> Composite:
     return locals_of_solve(y, a, b, PositiveInverse, a.shape[-1] ** 2)
 
 
-@wrapper_of("scipy.linalg")
+@_lapack_wrapper
 def solve_triangular(
     a: Any,
     b: Any,
@@ -93,7 +107,7 @@ def solve_triangular(
     return triangular_solve(np.transpose(half), b, not lower)
 
 
-@wrapper_of("scipy.linalg")
+@_lapack_wrapper
 def solve(
     a: Any,
     b: Any,
@@ -133,7 +147,7 @@ class _Factorization(tuple[Any, ...]):
         return found
 
 
-@wrapper_of("scipy.linalg")
+@_lapack_wrapper
 def cho_factor(
     a: Any, lower: bool = False, overwrite_a: bool = False, check_finite: bool = True
 ) -> Any:
@@ -143,7 +157,7 @@ def cho_factor(
     return _Factorization.of(_symmetric(a, lower), factor, lower)
 
 
-@wrapper_of("scipy.linalg")
+@_lapack_wrapper
 def cho_solve(
     c_and_lower: Any, b: Any, overwrite_b: bool = False, check_finite: bool = True
 ) -> Any:
@@ -156,7 +170,7 @@ def cho_solve(
     return triangular_solve(last, triangular_solve(first, b, True), False)
 
 
-@wrapper_of("scipy.linalg")
+@_lapack_wrapper
 def lu_factor(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any:
     _refuse_batch(a)
     return _Factorization.of(a, packed_factors(a), scipy.linalg.lu_factor(values_of(a))[1])
@@ -196,7 +210,7 @@ def _in_shape(y: Argument, a: Argument, formula: Any) -> Any:
     return lambda *values: np.reshape(formula(*values), shape)
 
 
-@wrapper_of("scipy.linalg")
+@_lapack_wrapper
 def lu_solve(
     lu_and_piv: Any, b: Any, trans: int = 0, overwrite_b: bool = False, check_finite: bool = True
 ) -> Any:
@@ -216,7 +230,7 @@ def lu_solve(
 # ------------------------------------------------------------------ as NumPy's
 
 
-@wrapper_of("scipy.linalg")
+@_lapack_wrapper
 def inv(
     a: Any,
     overwrite_a: bool = False,
@@ -229,12 +243,12 @@ def inv(
     return np.linalg.inv(a)
 
 
-@wrapper_of("scipy.linalg")
+@_lapack_wrapper
 def det(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any:
     return np.linalg.det(as_double(a))
 
 
-@wrapper_of("scipy.linalg")
+@_lapack_wrapper
 def cholesky(
     a: Any, lower: bool = False, overwrite_a: bool = False, check_finite: bool = True
 ) -> Any:
@@ -250,7 +264,7 @@ def symmetric_eigenvectors(a: Any, uplo: Any) -> Any:
 rule(symmetric_eigenvectors)(eigenvectors_locals)
 
 
-@wrapper_of("scipy.linalg")
+@_lapack_wrapper
 def eigh(
     a: Any,
     b: Any = None,
@@ -269,19 +283,19 @@ def eigh(
     return values if eigvals_only else (values, symmetric_eigenvectors(a, uplo))
 
 
-@wrapper_of("scipy.linalg")
+@_lapack_wrapper
 def eigvalsh(
     a: Any, b: Any = None, *, lower: bool = True, check_finite: bool = True, **options: Any
 ) -> Any:
     return eigh(a, b, lower=lower, eigvals_only=True, **options)
 
 
-@wrapper_of("scipy.linalg")
+@_lapack_wrapper
 def svdvals(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any:
     return np.linalg.svdvals(a)
 
 
-@wrapper_of("scipy.linalg")
+@_lapack_wrapper
 def pinv(a: Any, *, check_finite: bool = True, **options: Any) -> Any:
     refuse_unless(not options, "only pinv(a) is differentiated")
     return np.linalg.pinv(a)
@@ -320,7 +334,7 @@ def _exponential(y: Argument, a: Argument) -> Locals:
     return {a: _local_operator(y, a, 16 * a.shape[0] ** 3, make)}
 
 
-@wrapper_of("scipy.linalg")
+@_lapack_wrapper
 def expm(A: Any) -> Any:
     if np.ndim(A) > 2:
         return np.stack([expm(each) for each in A])
@@ -343,7 +357,7 @@ def _square_root(y: Argument, a: Argument) -> Locals:
     return {a: _local_operator(y, a, 25 * a.shape[0] ** 3, make)}
 
 
-@wrapper_of("scipy.linalg")
+@_lapack_wrapper
 def sqrtm(A: Any) -> Any:
     _refuse_batch(A)
     refuse_unless(
@@ -383,7 +397,7 @@ def circulant(c: Any) -> Any:
     return c[(np.arange(n)[:, None] - np.arange(n)) % n]
 
 
-@wrapper_of("scipy.linalg")
+@_lapack_wrapper
 def solve_sylvester(a: Any, b: Any, q: Any) -> Any:
     # (a (x) 1 + 1 (x) b^T) vec(x) = vec(q), by rows.
     m, n = np.shape(q)

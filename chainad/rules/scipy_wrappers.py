@@ -50,14 +50,19 @@ def instead_of_scipy(calls: Sequence[tuple[str, str]]) -> str:
     return ""
 
 
-def wrapper_of(module: str, name: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def wrapper_of(
+    module: str, name: str = "", convert: Callable[[Any], Any] | None = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make the wrapper of a function of SciPy, by default of the name of its definition.
 
-    The decorated function is that definition; SciPy's module is loaded at the first call.
+    The decorated function is that definition, whose positional arguments are converted before;
+    SciPy's module is loaded at the first call.
     """
 
     def register(definition: Callable[..., Any]) -> Callable[..., Any]:
         definition.__name__ = name or definition.__name__
+        if convert is not None:
+            definition = _converting(definition, convert)
 
         @wraps(definition)
         def plain(*args: Any, **kwargs: Any) -> Any:
@@ -72,3 +77,13 @@ def wrapper_of(module: str, name: str = "") -> Callable[[Callable[..., Any]], Ca
         return wrapper
 
     return register
+
+
+def _converting(
+    definition: Callable[..., Any], convert: Callable[[Any], Any]
+) -> Callable[..., Any]:
+    @wraps(definition)
+    def converted(*args: Any, **kwargs: Any) -> Any:
+        return definition(*map(convert, args), **kwargs)
+
+    return converted

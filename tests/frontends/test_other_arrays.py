@@ -97,3 +97,19 @@ def test_numpy_is_the_namespace_of_traced_arrays() -> None:
         return xp.sin(x)
 
     np.testing.assert_allclose(np.diag(chainad.jacobian(f)(P)), np.cos(P))
+
+
+@pytest.mark.numba
+@both
+def test_functions_that_numba_compiled_are_refused_with_the_next_move(is_compiled: bool) -> None:
+    import numba
+
+    @numba.njit
+    def square(x):
+        return x * x
+
+    differentiate = chainad.compile if is_compiled else chainad.jacobian
+    for f in (square, lambda x: square(x) + x):
+        with pytest.raises(chainad.TraceError, match=r"test_other_arrays.py:\d+: .*py_func"):
+            differentiate(f)(np.ones(2))
+    np.testing.assert_array_equal(differentiate(square.py_func)(np.ones(2)), 2 * np.eye(2))

@@ -228,3 +228,24 @@ def test_integrals_of_airy_functions_are_differentiated() -> None:
         found = chainad.jacobian(lambda x, k=k: scipy.special.itairy(x)[k])(X)
         expected = differences(lambda x, k=k: scipy.special.itairy(x)[k], 1e-2)
         np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    "name", ["solve", "inv", "det", "cholesky", "eigvalsh", "svdvals", "pinv", "expm", "sqrtm"]
+)
+@pytest.mark.parametrize("dtype", [np.float16, np.longdouble])
+def test_precisions_that_lapack_lacks_are_converted_as_scipy_does(name: str, dtype: Any) -> None:
+    if dtype == np.longdouble and name in ("det", "expm"):
+        pytest.skip("SciPy refuses these")
+    a = SPD.astype(dtype)
+
+    def f(s: Any, a: Any) -> Any:
+        return s.solve(a, a[0]) if name == "solve" else getattr(s, name)(a)
+
+    value, J = chainad.value_and_jacobian(lambda a: f(ours, a))(a)
+    expected = f(theirs, a)
+    assert value.dtype == expected.dtype
+    loose, exact = (1e-2, 1e-5) if dtype == np.float16 else (1e-12, 1e-12)
+    np.testing.assert_allclose(value, expected, rtol=exact, atol=exact)
+    plain = chainad.jacobian(lambda a: f(ours, a))(a.astype(np.float64))
+    np.testing.assert_allclose(J.astype(float), plain, rtol=loose, atol=loose * abs(plain).max())

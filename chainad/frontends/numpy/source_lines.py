@@ -33,6 +33,7 @@ _LIBRARY_FILES = (
     "<chainad",
     "<__array_function__",
     *_ARRAY_LIBRARIES,
+    str(Path(np.__file__).parents[1] / "numba") + os.sep,
 )
 _DEMO = "__main__.py"
 

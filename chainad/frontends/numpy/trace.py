@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainad.errors import InputError, TraceError
-from chainad.frontends.numpy.source_lines import line_of
+from chainad.frontends.numpy.source_lines import here, line_of
 from chainad.frontends.numpy.tape import Tape
 from chainad.frontends.numpy.traced_calls import NUMBERS, PLAIN, Tracer, as_one, pack, tracers_in
 from chainad.frontends.numpy.traced_values import Traced, box
@@ -111,6 +111,14 @@ def _call(f: Callable[..., Any], args: Sequence[Any], tape: Tape) -> Any:
             )
         elif tape.has_objects:
             _refuse_objects(error)
+        raise
+    except Exception as error:
+        if type(error).__module__.startswith("numba."):
+            place = line_of(error)[0] or here()
+            raise TraceError(
+                f"{place}functions that numba compiled take no traced values; call the Python"
+                " function, f.py_func, and compile its Jacobian instead, with backend='numba'"
+            ) from error
         raise
 
 
