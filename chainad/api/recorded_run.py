@@ -30,12 +30,7 @@ from chainad.frontends.numpy.traced_calls import Tracer
 from chainad.ir.scalar_graph import NotScalarError
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
-from chainad.rules.base import RULES
-
-# Formulas of these modules are NumPy calls that may be recorded one by one; others run as they are.
-_RECORDED_MODULES = {
-    f"chainad.rules.{name}" for name in ("elementwise", "contraction", "movement", "reduction")
-}
+from chainad.rules.primitives import Primitive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +210,8 @@ def _slots(recorder: Recorder, run: Run, linearized: Linearized, used: set[int])
                 continue
             entry = run.tape.entries[recipe.node]
             values = (entry.value, *entry.operands)
-            if linearized.graph.edges[k].structure.action or not _is_recordable(entry, values):
+            is_operator = linearized.graph.edges[k].structure.action is not None
+            if is_operator or isinstance(entry.function, Primitive):
                 slots.append(Ref(recorder.opaque(recipe.formula, values)[0]))
                 continue
             slot = recipe.formula(*values)
@@ -225,9 +221,3 @@ def _slots(recorder: Recorder, run: Run, linearized: Linearized, used: set[int])
                 slot = entry.value.dtype.type(slot)
             slots.append(slot)
     return tuple(slots)
-
-
-def _is_recordable(entry: Any, values: Sequence[Any]) -> bool:
-    """Return whether a formula is made of NumPy calls that mean the same one by one."""
-    is_real = all(getattr(x, "dtype", np.dtype(float)).kind != "c" for x in values)
-    return is_real and getattr(RULES[entry.function].locals, "__module__", "") in _RECORDED_MODULES

@@ -23,7 +23,6 @@ from chainad.rules.base import (
     defined,
     dispatching,
     from_labels,
-    is_traced,
     operator,
     rule,
 )
@@ -189,34 +188,44 @@ def _rotated(a: Any) -> tuple[Any, Any, Any, Any]:
     return np.linalg.det(u) * np.linalg.det(vh), np.conj(u), s, np.conj(vh)
 
 
+@dispatching
+def slopes_of_det(y: Any, a: Any) -> Any:
+    """Return the derivatives of the determinants y by the entries of a."""
+    if np.all(y != 0):
+        return y[..., None, None] * np.matrix_transpose(np.linalg.inv(a))
+    return cofactors(a)
+
+
+@defined(slopes_of_det)
+def _slopes_of_det(y: Any, a: Any) -> Any:
+    return cofactors(a)
+
+
 @rule(np.linalg.det)
 def _det(y: Argument, a: Argument) -> Locals:
-    def formula(y: Any, a: Any) -> Any:
-        if not is_traced(a) and np.all(y != 0):
-            return y[..., None, None] * np.matrix_transpose(np.linalg.inv(a))
-        return cofactors(a)
+    return {a: matrix_local(y, a, (), slopes_of_det)}
 
-    return {a: matrix_local(y, a, (), formula)}
+
+@dispatching
+def slopes_of_cofactors(c: Any, a: Any) -> Any:
+    """Return the derivatives of the cofactors c by the entries of a."""
+    # det^-1 (c_ij c_kl - c_il c_kj) loses all digits where det is small: what is small cancels
+    # beforehand in the basis of the singular vectors, where the matrix is diagonal.
+    sign, u, s, vh = _rotated(a)
+    unit = np.eye(s.shape[-1], dtype=bool)
+    left_out = unit[:, None] | unit  # (i, k, m): m is i or k
+    others = np.where(left_out, 1.0, s[..., None, None, :]).prod(-1) * ~unit
+    others = sign[..., None, None] * others
+    pairs = np.einsum("...ai,...ib,...ck,...kd,...ik->...abcd", u, vh, u, vh, others)
+    return pairs - np.swapaxes(pairs, -3, -1)
 
 
 @rule(cofactors)
 def _cofactors(y: Argument, a: Argument) -> Locals:
-    # det^-1 (c_ij c_kl - c_il c_kj) loses all digits where det is small: what is small cancels
-    # beforehand in the basis of the singular vectors, where the matrix is diagonal.
-    def formula(c: Any, a: Any) -> Any:
-        if is_traced(a):
-            return _cofactors_of_invertible(c, a)
-        sign, u, s, vh = _rotated(a)
-        unit = np.eye(s.shape[-1], dtype=bool)
-        left_out = unit[:, None] | unit  # (i, k, m): m is i or k
-        others = np.where(left_out, 1.0, s[..., None, None, :]).prod(-1) * ~unit
-        others = sign[..., None, None] * others
-        pairs = np.einsum("...ai,...ib,...ck,...kd,...ik->...abcd", u, vh, u, vh, others)
-        return pairs - np.swapaxes(pairs, -3, -1)
-
-    return {a: matrix_local(y, a, (I, J), formula)}
+    return {a: matrix_local(y, a, (I, J), slopes_of_cofactors)}
 
 
+@defined(slopes_of_cofactors)
 def _cofactors_of_invertible(c: Any, a: Any) -> Any:
     """Return the derivatives of the cofactors in functions that can be traced again."""
     s = np.linalg.svdvals(a)
@@ -348,22 +357,26 @@ def _eigh(a: Any, UPLO: Any = "L") -> Any:
     return pair(np.linalg.eigvalsh(a, UPLO), eigenvectors(a, UPLO))
 
 
+@dispatching
+def slopes_of_singular_values(s: Any, a: Any) -> Any:
+    """Return the derivatives of the singular values s by the entries of a."""
+    u, _, vh = np.linalg.svd(a, full_matrices=False)
+    return np.einsum("...ki,...il->...ikl", u, vh)
+
+
+@defined(slopes_of_singular_values)
+def _slopes_of_singular_values(s: Any, a: Any) -> Any:
+    # Right vectors from eigh of the smaller Gram matrix, which can be differentiated again.
+    wide = a.shape[-1] > a.shape[-2]
+    m = np.matrix_transpose(a) if wide else a
+    v = np.flip(eigenvectors(np.matrix_transpose(m) @ m), -1)
+    u = (m @ v) / s[..., None, :]
+    return np.einsum("...li,...ki->...ikl" if wide else "...ki,...li->...ikl", u, v)
+
+
 @rule(np.linalg.svdvals)
 def _svdvals(y: Argument, a: Argument, /) -> Locals:
-    def formula(s: Any, a: Any) -> Any:
-        # Right vectors from eigh of the smaller Gram matrix, so that they can be traced again.
-        wide = a.shape[-1] > a.shape[-2]
-        m = np.matrix_transpose(a) if wide else a
-        if not is_traced(m):
-            u, _, vh = np.linalg.svd(m, full_matrices=False)
-            v = np.matrix_transpose(vh)
-        else:
-            v = np.flip(eigenvectors(np.matrix_transpose(m) @ m), -1)
-            u = (m @ v) / s[..., None, :]
-        subscripts = "...li,...ki->...ikl" if wide else "...ki,...li->...ikl"
-        return np.einsum(subscripts, u, v)
-
-    return {a: matrix_local(y, a, (I,), formula)}
+    return {a: matrix_local(y, a, (I,), slopes_of_singular_values)}
 
 
 # --------------------------------------------------------- in terms of others

@@ -12,6 +12,7 @@ import scipy  # loads scipy.linalg when it is first used
 
 from chainad.ir.graph import Argument
 from chainad.rules.base import (
+    CONSTANT,
     Composite,
     Local,
     Locals,
@@ -182,6 +183,15 @@ def packed_factors(a: Any) -> Any:
     return scipy.linalg.lu_factor(a)[0]
 
 
+@dispatching
+def places_of_rows(a: Any) -> Any:
+    """Return to which place every row of a matrix comes in its factors."""
+    return np.argsort(_order(scipy.linalg.lu_factor(a)[1]))
+
+
+CONSTANT.add(places_of_rows)
+
+
 def _order(pivots: Any) -> Any:
     """Return which row of a matrix comes to which place, from the exchanges of rows."""
     order = np.arange(len(pivots))
@@ -195,10 +205,9 @@ def _packed_factors(y: Argument, a: Argument) -> Locals:
     # With x = L^-1 P da U^-1: dL = L below(x), dU = (x - below(x)) U.
     def formula(packed: Any, a: Any) -> Any:
         n = a.shape[-1]
-        places = np.argsort(_order(scipy.linalg.lu_factor(values_of(a))[1]))
         below = np.tril(np.ones((n, n)), -1)
         low, up = np.tril(packed, -1) + np.eye(n), np.triu(packed)
-        low_inverse, up_inverse = np.linalg.inv(low)[:, places], np.linalg.inv(up)
+        low_inverse, up_inverse = np.linalg.inv(low)[:, places_of_rows(a)], np.linalg.inv(up)
         strict = np.einsum("ia,aj,ak,lj->ijkl", low, below, low_inverse, up_inverse)
         return strict + np.einsum("ik,lb,ib,bj->ijkl", low_inverse, up_inverse, 1 - below, up)
 
@@ -311,11 +320,11 @@ def norm(
 # ------------------------------------------------------- functions of matrices
 
 
-def _local_operator(y: Argument, a: Argument, cost: int, make: Any) -> Local:
-    """Return the local Jacobian of a function of one matrix by its action."""
+def _local_operator(y: Argument, a: Argument, cost: int, make: Any, of_number: Any) -> Local:
+    """Return the local Jacobian of a function of one matrix by its action; `of_number`: of 1x1."""
     plain = Arrangement(dense(y.shape, a.shape), ())
     if a.size == 1:  # without labels there is nothing to apply to
-        return Local(plain, lambda y, a: np.reshape(make(y, a).materialize(), ()))
+        return Local(plain, lambda y, a: np.reshape(of_number(y), ()))
     return Local(operator(plain, cost, cost), make)
 
 
@@ -331,7 +340,7 @@ def _exponential(y: Argument, a: Argument) -> Locals:
         return Exponential(a)
 
     # Fourteen products and two for each squaring, of which there mostly is one or none.
-    return {a: _local_operator(y, a, 16 * a.shape[0] ** 3, make)}
+    return {a: _local_operator(y, a, 16 * a.shape[0] ** 3, make, lambda y: y)}
 
 
 @_lapack_wrapper
@@ -354,7 +363,7 @@ def _square_root(y: Argument, a: Argument) -> Locals:
         return SquareRoot(y)
 
     # Schur forms, triangular solves and products: 25 n^3 in all (Bartels & Stewart 1972).
-    return {a: _local_operator(y, a, 25 * a.shape[0] ** 3, make)}
+    return {a: _local_operator(y, a, 25 * a.shape[0] ** 3, make, lambda y: 0.5 / y)}
 
 
 @_lapack_wrapper

@@ -33,10 +33,12 @@ def by_minors(a: Any) -> Any:
         np.linalg.pinv,
         np.linalg.det,
         np.linalg.inv,
+        np.linalg.svdvals,
+        lambda x: np.linalg.svdvals(x[:, :2]),
         lambda x: np.linalg.cholesky(x @ np.matrix_transpose(x) + np.eye(3)),
         lambda x: np.linalg.eigh(x + np.matrix_transpose(x))[1],
     ],
-    ids=["pinv", "det", "inv", "cholesky", "eigh"],
+    ids=["pinv", "det", "inv", "svdvals", "svdvals of wide", "cholesky", "eigh"],
 )
 def test_hessians_of_batches_agree_with_differences(f: Callable[..., Any]) -> None:
     J = chainad.jacobian(f)

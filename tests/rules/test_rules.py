@@ -19,6 +19,7 @@ import chainad.scipy.fft as sf
 import chainad.scipy.linalg as sl
 import chainad.scipy.special as ss
 from chainad.api import jacobian_program
+from chainad.api.recorded_run import record_planned_run
 from chainad.compiler.linearize import linear_graph
 from chainad.frontends.numpy.trace import tracing
 from chainad.frontends.numpy.traced_calls import Tracer
@@ -32,6 +33,7 @@ from chainad.rules import (
     RULES,
     complexes,
     decompositions,
+    linear_algebra,
     scipy_fft,
     scipy_linalg,
     scipy_special,
@@ -804,6 +806,9 @@ ELSEWHERE = {
     sf.rfftn, sf.irfftn,
     # These give more than arrays of floats, or signs that jump: see test_scipy.py.
     sl.cho_factor, sl.lu_factor, sl.eigh, scipy_linalg.symmetric_eigenvectors,
+    # Derivatives, of second arguments that go with the first: see test_linear_algebra.py.
+    linear_algebra.slopes_of_det, linear_algebra.slopes_of_cofactors,
+    linear_algebra.slopes_of_singular_values,
     # SciPy computes these to six digits only.
     sp.itairy, *special_ufuncs.PARTS[sp.itairy],
 }  # fmt: skip
@@ -936,6 +941,31 @@ ROWS = sorted({*RULES, *DEFINED} - ELSEWHERE - PRIMITIVES, key=name_of)
 def test_every_row_agrees_with_an_independent_oracle(function: Function) -> None:
     for example in examples_of(function):
         check(function, example)
+
+
+@pytest.mark.parametrize("function", ROWS, ids=name_of)
+def test_formulas_are_recorded_call_by_call_and_replayed(function: Function) -> None:
+    """Only an operator is made by one call: it is no array, but what applies a factorisation."""
+    for example in examples_of(function):
+        f = as_function(function, example)
+        arrays = tuple(operand.value for operand in operands_in(example))
+        if not arrays:
+            continue
+        J = chainad.jacobian(f)
+        run = record_planned_run(J._differentiator, arrays, {})
+        called = {call.function for call in run.recording.calls}
+        for edge, recipe in zip(run.linearized.graph.edges, run.linearized.recipes, strict=True):
+            assert recipe.formula not in called or edge.structure.action is not None
+        compiled = J.compile(*arrays)
+        compiled(*arrays)
+        found, wanted = compiled(*arrays), J(*arrays)
+        for one, other in zip(leaves(found), leaves(wanted), strict=True):
+            assert one.dtype == other.dtype
+            np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-13)
+
+
+def leaves(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def test_every_example_is_of_a_row() -> None:
@@ -1131,6 +1161,7 @@ CONSTANT_CALLS: dict[Function, tuple[Function, Any]] = {
     np.unravel_index: (lambda f, x: f(np.argmax(x), x.shape), M),
     np.linalg.matrix_rank: (lambda f, x: f(x), M),
     sign_of_det: (lambda f, x: f(x), M),
+    scipy_linalg.places_of_rows: (lambda f, x: f(x), M),
 }  # fmt: skip
 
 
