@@ -8,7 +8,7 @@ Source: Griewank & Walther, *Evaluating Derivatives*, 2nd ed., ch. 9.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +18,8 @@ from chainad.ir.graph import Origin
 from chainad.ir.pickling import fields_alone
 from chainad.planning.cost_models import CostModel
 from chainad.planning.cost_models import multiplications as by_multiplications
-from chainad.planning.orders import EdgeElimination, Item, Vertex, check_mixed, only_vertices, via
+from chainad.planning.elimination_graph import EliminationGraph, check_mixed
+from chainad.planning.orders import Item, Vertex, only_vertices
 from chainad.structure import (
     MIN_SEPARATE_ENTRIES,
     Product,
@@ -202,26 +203,21 @@ class VertexProduct(NamedTuple):
     accumulation: Accumulation
 
 
-class Elimination:
+class Elimination(EliminationGraph[Terms]):
     """A linear graph while its vertices are being eliminated.
 
-    `after[v]` and `before[v]` hold the terms of the edges out of v and into v; `accumulations` says
-    how each edge of the graph was accumulated.
+    Edges carry their terms. `accumulations` says how each edge of the graph was accumulated,
+    `products` what the last elimination took.
     """
 
     def __init__(self, graph: LinearGraph) -> None:
-        self.after: list[dict[Vertex, Terms]] = [{} for _ in graph.shapes]
-        self.before: list[dict[Vertex, Terms]] = [{} for _ in graph.shapes]
+        super().__init__(graph.inner)
         self.accumulations: list[Accumulation] = []
-        self.inner = frozenset(graph.inner)
+        self.products: list[VertexProduct] = []
         for edge in graph.edges:
             terms = [*self.after[edge.tail].get(edge.head, ())]
             self.accumulations.append(accumulate(terms, edge.structure))
-            self._set(edge.tail, edge.head, tuple(terms))
-
-    def _set(self, tail: Vertex, head: Vertex, terms: Terms) -> None:
-        self.after[tail][head] = terms
-        self.before[head][tail] = terms
+            self.set_edge(edge.tail, edge.head, tuple(terms))
 
     def results(self, graph: LinearGraph) -> Iterator[Structure]:
         """Yield the terms between inputs and outputs."""
@@ -239,69 +235,25 @@ class Elimination:
             for right in into
         )
 
-    def _products(
-        self, item: Item
-    ) -> tuple[list[VertexProduct], dict[tuple[Vertex, Vertex], Terms]]:
-        """Return what eliminating a vertex or an edge now takes, and the edges it makes."""
-        outs, ins = self.after[via(item)], self.before[via(item)]
-        if isinstance(item, EdgeElimination):
-            if item.side == "back":
-                ins = {item.tail: ins[item.tail]} if item.tail in ins else {}
-            else:
-                outs = {item.head: outs[item.head]} if item.head in outs else {}
-        products: list[VertexProduct] = []
-        edges: dict[tuple[Vertex, Vertex], Terms] = {}
-        for head, out in outs.items():
-            for tail, into in ins.items():
-                old = self.after[tail].get(head)
-                terms = [*old] if old else []
-                for i, left in enumerate(out):
-                    for j, right in enumerate(into):
-                        product = multiply(left, right)
-                        made = product.structure
-                        if made.nonzeros and made.scale != 0:
-                            if terms:
-                                accumulation = accumulate(terms, made)
-                            else:
-                                accumulation, terms = NEW_EDGE, [made]
-                            products.append(VertexProduct(tail, head, i, j, product, accumulation))
-                if terms:
-                    edges[tail, head] = tuple(terms)
-        return products, edges
+    def eliminate(self, item: Item) -> None:
+        self.products = []
+        super().eliminate(item)
 
-    def eliminate(self, item: Item) -> list[VertexProduct]:
-        """Eliminate a vertex or an edge; return what that took.
-
-        An edge that is not there, since its products vanished, takes nothing.
-        """
-        products, edges = self._products(item)
-        if not isinstance(item, EdgeElimination):
-            self._forget(item)
-        elif item.head in self.after[item.tail]:
-            del self.after[item.tail][item.head]
-            del self.before[item.head][item.tail]
-        for (tail, head), terms in edges.items():
-            self._set(tail, head, terms)
-        if isinstance(item, EdgeElimination):
-            self._prune({item.tail, item.head})
-        return products
-
-    def _forget(self, v: Vertex) -> None:
-        for tail in self.before[v]:
-            del self.after[tail][v]
-        for head in self.after[v]:
-            del self.before[head][v]
-        self.before[v] = {}
-        self.after[v] = {}
-
-    def _prune(self, vertices: Iterable[Vertex]) -> None:
-        """Forget those of some vertices that nothing leads through, and others left so by that."""
-        todo = [v for v in vertices if v in self.inner]
-        while todo:
-            v = todo.pop()
-            if bool(self.after[v]) != bool(self.before[v]):
-                todo += [u for u in (*self.after[v], *self.before[v]) if u in self.inner]
-                self._forget(v)
+    def multiply_add(
+        self, tail: Vertex, head: Vertex, left: Terms, right: Terms, old: Terms | None
+    ) -> Terms | None:
+        terms = [*old] if old else []
+        for i, out in enumerate(left):
+            for j, into in enumerate(right):
+                product = multiply(out, into)
+                made = product.structure
+                if made.nonzeros and made.scale != 0:
+                    if terms:
+                        accumulation = accumulate(terms, made)
+                    else:
+                        accumulation, terms = NEW_EDGE, [made]
+                    self.products.append(VertexProduct(tail, head, i, j, product, accumulation))
+        return tuple(terms) or None
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -323,7 +275,8 @@ def cost(graph: LinearGraph, order: Sequence[Item], model: CostModel = by_multip
         x.sum for x in elimination.accumulations if x.sum is not None
     ]
     for item in order:
-        for m in elimination.eliminate(item):
+        elimination.eliminate(item)
+        for m in elimination.products:
             operations.append(m.product)
             if m.accumulation.sum is not None:
                 operations.append(m.accumulation.sum)

@@ -125,7 +125,8 @@ def _elimination_steps(
         ]
     for item in order:
         v = via(item)
-        for m in elimination.eliminate(item):
+        elimination.eliminate(item)
+        for m in elimination.products:
             tail, head, _, _, product, accumulation = m
             left, right = current[v, head][m.left], current[tail, v][m.right]
             is_free = not product.multiplications

@@ -53,7 +53,8 @@ def accumulated(graph: LinearGraph, numbers: Numbers, order: list[int]) -> list[
     ):
         put((edge.tail, edge.head), accumulation, array)
     for v in order:
-        for m in elimination.eliminate(v):
+        elimination.eliminate(v)
+        for m in elimination.products:
             left, right = known[v, m.head][m.left], known[m.tail, v][m.right]
             put((m.tail, m.head), m.accumulation, product_entries(m.product, left, right))
         assert not elimination.after[v]
@@ -109,7 +110,8 @@ def test_cost_of_an_order_is_the_sum_of_its_eliminations(rng: Random) -> None:
     total = 0
     for v in order:
         before = elimination.cost(v)
-        found = sum(m.product.multiplications for m in elimination.eliminate(v))
+        elimination.eliminate(v)
+        found = sum(m.product.multiplications for m in elimination.products)
         assert found == before
         total += found
     assert cost(graph, order).multiplications == total

@@ -18,8 +18,9 @@ from itertools import count, groupby
 from typing import Any
 
 from chainad.errors import PlanError
+from chainad.planning.elimination_graph import EdgePattern
 from chainad.planning.linear_graph import LinearGraph
-from chainad.planning.orders import EdgeElimination, Item, Skeleton
+from chainad.planning.orders import EdgeElimination, Item
 from chainad.planning.registry import Problem, Proof, register
 from chainad.planning.search.dense_states import DenseStates
 from chainad.planning.search.exhaustive import cheapest, least_costs_of
@@ -158,7 +159,7 @@ def complete(graph: LinearGraph, order: Sequence[Item]) -> tuple[Item, ...]:
 
     That costs nothing, and the order fits graphs of other structures between the same vertices.
     """
-    skeleton = Skeleton(((e.tail, e.head) for e in graph.edges), graph.inner)
+    pattern = EdgePattern(((e.tail, e.head) for e in graph.edges), graph.inner)
     for item in order:
-        skeleton.eliminate(item)
-    return (*order, *skeleton.left())
+        pattern.eliminate(item)
+    return (*order, *pattern.remaining())
