@@ -16,13 +16,8 @@ from chainad.frontends.numpy.tape import Tape
 from chainad.ir.cache import Cache
 from chainad.ir.graph import Argument, Graph, Node, Origin
 from chainad.planning.linear_graph import Edge, LinearGraph
-from chainad.rules import complexes, fourier
 from chainad.rules.base import RULES, Composite, Formula, Local, Rule, arguments_in, name_of
 from chainad.structure import Ops, identity
-
-_HOLOMORPHIC = complexes.HOLOMORPHIC
-# Their rules know of real and imaginary parts themselves.
-_PAIR_RULES = complexes.PAIR_RULES | fourier.PAIR_RULES
 
 
 class Recipe(NamedTuple):
@@ -196,9 +191,10 @@ def _typed(local: Local, dtype: np.dtype[Any]) -> Local:
 
 def _lifted(function: Callable[..., Any], local: Local, y: Argument, x: Argument) -> Local:
     """Return a local Jacobian between complex values as one between their parts."""
-    if function in _PAIR_RULES:
+    row = RULES[function]
+    if row.has_pairs:
         return local
-    if function not in _HOLOMORPHIC or y.dtype.kind != "c":
+    if row.kind is None or not row.kind.is_holomorphic or y.dtype.kind != "c":
         raise TraceError(
             f"{name_of(function)} of complex numbers is not differentiated; keep real and imaginary"
             " parts separately"

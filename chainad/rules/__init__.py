@@ -1,7 +1,9 @@
 """Rules: how every NumPy and SciPy function is differentiated, one row each.
 
-base               what a rule is, and the four tables: RULES (differentiated), DEFINED (written in
-                   terms of others), CONSTANT (derivative zero), REFUSED (an error that says why)
+base               what a rule is, and the five tables: RULES (differentiated), DEFINED (written in
+                   terms of others), CONSTANT (derivative zero), WRITERS (they write into an
+                   array), REFUSED (an error that says why)
+kinds              what holds for every function of a kind
 elementwise        ufuncs and the like; `special_ufuncs`: the rarer ones of scipy.special
 movement           views, selections, joining, padding
 reduction          sums, extremes, norms, cumulative sums
@@ -11,6 +13,7 @@ linear_algebra     solves, determinants, symmetric matrices; `decompositions`: S
 fourier            transforms, as operators
 complexes          functions of complex numbers that are not holomorphic
 scipy_wrappers     functions with SciPy's names: `scipy_special`, `scipy_linalg`, `scipy_fft`
+writing            functions that write into an array, as assignments
 primitives         a user's own rows
 """
 
@@ -29,14 +32,16 @@ from chainad.rules import (
     scipy_special,
     special_ufuncs,
     statistics,
+    writing,
 )
-from chainad.rules.base import CONSTANT, DEFINED, REFUSED, RULES
+from chainad.rules.base import CONSTANT, DEFINED, REFUSED, RULES, WRITERS
 
 __all__ = [
     "CONSTANT",
     "DEFINED",
     "REFUSED",
     "RULES",
+    "WRITERS",
     "complexes",
     "composed",
     "contraction",
@@ -51,4 +56,5 @@ __all__ = [
     "scipy_special",
     "special_ufuncs",
     "statistics",
+    "writing",
 ]

@@ -16,6 +16,7 @@ import numpy as np
 import scipy.special
 
 from chainad.ir.graph import Argument
+from chainad.rules.kinds import Kind
 from chainad.structure import Arrangement, arrange
 from chainad.structure.structure import Action, Axis, Structure
 
@@ -63,8 +64,11 @@ class Rule:
     and numbers become arrays (`nested`: a list there is a list of operands). Elsewhere only traced
     values and arrays of floats are operands; all else is static, and may shape the structure.
     `is_constant(args)` tells calls whose result has derivative zero. `canonical` takes the
-    arguments of a call and returns them in the form that `locals` takes. `is_plain` says that all
-    arguments are operands, and neither of the two is needed.
+    arguments of a call and returns them in the form that `locals` takes. `kind` is what kind of
+    function it is, if of any; `definition` says the same in simpler functions, for compilers that
+    know only these. `has_pairs` says that the structures of complex operands have a last axis (re,
+    im) already. `is_plain` says that all arguments are operands, and that calls need not be looked
+    at any further.
     """
 
     locals: Callable[..., Locals | Composite]
@@ -72,6 +76,9 @@ class Rule:
     nested: bool = False
     is_constant: Callable[[tuple[Any, ...]], bool] | None = None
     canonical: Callable[..., tuple[Any, ...]] | None = None
+    kind: Kind | None = None
+    definition: Callable[..., Any] | None = None
+    has_pairs: bool = False
     is_plain: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -88,18 +95,15 @@ class Rule:
 
 
 RULES: dict[Callable[..., Any], Rule] = {}
-# Functions with derivative zero wherever they have one: computed on plain arrays.
-CONSTANT: set[Callable[..., Any]] = set()
+# Functions with derivative zero wherever they have one, and their kind: computed on plain arrays.
+# None: what is returned is no array, or one whose shape depends on values.
+CONSTANT: dict[Callable[..., Any], Kind | None] = {}
 # Functions written in terms of others.
 DEFINED: dict[Callable[..., Any], Callable[..., Any]] = {}
+# Functions that write into their first argument, in terms of item assignment.
+WRITERS: dict[Callable[..., Any], Callable[..., None]] = {}
 # Functions that must not be called on traced values, with the reason and the next move.
 REFUSED: dict[Callable[..., Any], str] = {
-    np.copyto: "np.copyto writes into an array; use the value itself, or np.where",
-    np.put: "np.put writes into an array; build the result with np.where or np.concatenate",
-    np.put_along_axis: "np.put_along_axis writes into an array; use np.where",
-    np.place: "np.place writes into an array; use np.where",
-    np.putmask: "np.putmask writes into an array; use np.where",
-    np.fill_diagonal: "np.fill_diagonal writes into an array; add np.diag(...) instead",
     np.save: "np.save stores plain numbers; save chainad.stop_gradient(x)",
     np.savez: "np.savez stores plain numbers; save chainad.stop_gradient(x)",
     np.savez_compressed: "np.savez_compressed stores plain numbers; save chainad.stop_gradient(x)",
@@ -133,15 +137,31 @@ def rule(
     nested: bool = False,
     is_constant: Callable[[tuple[Any, ...]], bool] | None = None,
     canonical: Callable[..., tuple[Any, ...]] | None = None,
+    kind: Kind | None = None,
+    definition: Callable[..., Any] | None = None,
+    has_pairs: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register the decorated `locals` for some functions."""
+    """Register the decorated `locals` for some functions; see `Rule` for the options."""
 
     def register(locals_: Callable[..., Any]) -> Callable[..., Any]:
         for function in functions:
-            RULES[function] = Rule(locals_, operands, nested, is_constant, canonical)
+            RULES[function] = Rule(
+                locals_, operands, nested, is_constant, canonical, kind, definition, has_pairs
+            )
         return locals_
 
     return register
+
+
+def constant(*functions: Callable[..., Any], kind: Kind | None = None) -> None:
+    """Register functions with derivative zero."""
+    CONSTANT.update(dict.fromkeys(functions, kind))
+
+
+def kind_of(function: Callable[..., Any]) -> Kind | None:
+    """Return the kind that the row of a function names."""
+    row = RULES.get(function)
+    return CONSTANT.get(function) if row is None else row.kind
 
 
 def defined(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

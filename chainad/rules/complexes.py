@@ -1,6 +1,6 @@
 """Complex values inside real functions: a complex array is a real one with a last axis (re, im).
 
-The rows of holomorphic functions serve as they are: `lift` turns complex entries into pairs.
+The rows of functions of holomorphic kinds serve as they are: `lift` makes pairs of their entries.
 Functions that are not holomorphic (real, imag, abs, angle, conj) are replaced by functions with
 rows of their own here: `COMPLEX` maps NumPy's to these.
 """
@@ -13,23 +13,9 @@ from typing import Any
 import numpy as np
 
 from chainad.ir.graph import Argument
-from chainad.rules.base import Local, Locals, available, dispatching, rule
-from chainad.rules.movement import astype, getitem, set_items
+from chainad.rules.base import Local, Locals, dispatching, rule
 from chainad.structure import arrange
 from chainad.structure.structure import Axis
-
-HOLOMORPHIC: set[Callable[..., Any]] = {
-    np.add, np.subtract, np.multiply, np.divide, np.negative, np.positive, np.power, np.square,
-    np.sqrt, np.reciprocal, np.exp, np.expm1, np.log, np.log1p, np.sin, np.cos, np.tan, np.sinh,
-    np.cosh, np.tanh, np.matmul, np.dot, np.inner, np.tensordot, np.einsum,
-    np.sum, np.mean, np.reshape, np.transpose, np.swapaxes, np.moveaxis, np.expand_dims,
-    np.squeeze, np.broadcast_to, np.diagonal, np.diag, np.tile, np.repeat, np.take, np.flip,
-    np.roll, np.pad, np.concatenate, np.stack, np.vstack, np.hstack, np.column_stack, np.append,
-    np.where, np.copy, np.fft.fftshift, np.fft.ifftshift, np.tril, np.triu, np.atleast_1d,
-    np.atleast_2d, np.matrix_transpose, np.delete, np.insert, np.rollaxis, getitem, set_items,
-    astype, *available(np, "matvec"),
-}  # fmt: skip
-
 
 # ---------------------------------------------------------- not holomorphic
 
@@ -95,11 +81,11 @@ def _selects(place: int) -> Callable[..., Locals]:
     return locals_
 
 
-rule(real)(_selects(0))
-rule(imag)(_selects(1))
+rule(real, has_pairs=True)(_selects(0))
+rule(imag, has_pairs=True)(_selects(1))
 
 
-@rule(conj)
+@rule(conj, has_pairs=True)
 def _conj(y: Argument, x: Argument) -> Locals:
     axes, sizes = _parts(x)
     pair = [*axes, Axis(2, (x.ndim,))]
@@ -130,8 +116,5 @@ def _argument_slope(y: Any, z: Any) -> Any:
     return np.stack([-im / square, re / square], -1)
 
 
-rule(modulus)(_gradient(_modulus_slope))
-rule(argument)(_gradient(_argument_slope))
-
-# Functions whose rows state pairs (re, im) themselves.
-PAIR_RULES = {real, imag, conj, modulus, argument}
+rule(modulus, has_pairs=True)(_gradient(_modulus_slope))
+rule(argument, has_pairs=True)(_gradient(_argument_slope))

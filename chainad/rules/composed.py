@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from chainad.ir.positions import Integers
-from chainad.rules.base import CONSTANT, available, defined
+from chainad.rules.base import available, constant, defined
+from chainad.rules.kinds import PiecewiseConstant, ShapeQuery
 
 
 @defined(np.sort)
@@ -154,7 +155,7 @@ def _meshgrid(*xi: Any, indexing: str = "xy", sparse: bool = False, copy: bool =
     return tuple(np.take(np.ravel(x), number) for x, number in zip(xi, numbers, strict=True))
 
 
-CONSTANT |= {
+constant(
     np.shape,
     np.ndim,
     np.size,
@@ -162,21 +163,17 @@ CONSTANT |= {
     np.iscomplexobj,
     np.isrealobj,
     np.can_cast,
+    np.common_type,
     np.may_share_memory,
     np.shares_memory,
-    np.round,
-    np.around,
-    np.fix,
-    np.min_scalar_type,
-    np.imag,
-    np.array_repr,
-    np.array_str,
-    np.array2string,
+    np.isscalar,
     np.triu_indices_from,
     np.tril_indices_from,
     np.diag_indices_from,
-    np.isscalar,
-    np.common_type,
-    np.isin,
-    np.unravel_index,
-}
+    np.array_repr,
+    np.array_str,
+    np.array2string,
+    kind=ShapeQuery(),
+)
+constant(np.round, np.around, np.fix, np.imag, np.isin, kind=PiecewiseConstant())
+constant(np.min_scalar_type, np.unravel_index)

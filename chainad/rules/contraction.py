@@ -7,7 +7,6 @@ of the result, cols those of the operand, and the product of the other operands 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
@@ -16,11 +15,11 @@ import numpy as np
 from chainad.ir.graph import Argument
 from chainad.rules.base import (
     ALL,
-    CONSTANT,
     Formula,
     Local,
     Locals,
     available,
+    constant,
     defined,
     from_labels,
     is_traced,
@@ -28,37 +27,29 @@ from chainad.rules.base import (
     refuse_options,
     rule,
 )
-
-Label = int | None  # None: an axis of size 1 that is broadcast
+from chainad.rules.kinds import Contraction, Einsum, Label, ShapeQuery
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-
-@dataclass(frozen=True)
-class _Einsum:
-    """A contraction: the operands with the labels of their axes, and the labels of the result."""
-
-    operands: tuple[tuple[Argument, tuple[Label, ...]], ...]
-    result: tuple[Label, ...]
 
 
 def contraction(
     *functions: Callable[..., Any],
     operands: slice = slice(0, 2),
     canonical: Callable[..., tuple[Any, ...]] | None = None,
-) -> Callable[[Callable[..., _Einsum]], None]:
-    """Register functions whose calls the decorated function writes as an `_Einsum`."""
+) -> Callable[[Callable[..., Einsum]], None]:
+    """Register functions whose calls the decorated function writes as an `Einsum`."""
 
-    def register(einsum_of: Callable[..., _Einsum]) -> None:
+    def register(einsum_of: Callable[..., Einsum]) -> None:
         def locals_(y: Argument, *args: Any, **kwargs: Any) -> Locals:
             return _locals_of_einsum(einsum_of(*args, **kwargs), y)
 
-        rule(*functions, operands=operands, canonical=canonical)(locals_)
+        kind = Contraction(einsum_of)
+        rule(*functions, operands=operands, canonical=canonical, kind=kind)(locals_)
 
     return register
 
 
-def _locals_of_einsum(einsum: _Einsum, y: Argument) -> Locals:
+def _locals_of_einsum(einsum: Einsum, y: Argument) -> Locals:
     """Return the local Jacobians of a contraction with respect to every operand."""
     sizes: dict[int, int] = {}
     for x, labels in einsum.operands:
@@ -115,14 +106,12 @@ def _product_of(
 
 
 @contraction(np.matmul, operands=ALL)
-def _matmul(a: Argument, b: Argument) -> _Einsum:
+def _matmul(a: Argument, b: Argument) -> Einsum:
     i, j, k = 0, 1, 2
     left = ((i,) if a.ndim > 1 else ()) + (j,)
     right = (j,) + ((k,) if b.ndim > 1 else ())
     batch_a, batch_b, out = _batches(a.shape[:-2], b.shape[:-2])
-    return _Einsum(
-        ((a, (*batch_a, *left)), (b, (*batch_b, *right))), (*out, *left[:-1], *right[1:])
-    )
+    return Einsum(((a, (*batch_a, *left)), (b, (*batch_b, *right))), (*out, *left[:-1], *right[1:]))
 
 
 def _batches(
@@ -142,40 +131,40 @@ def _batches(
 
 
 @contraction(*available(np, "matvec"), operands=ALL)
-def _matvec(a: Argument, b: Argument) -> _Einsum:
+def _matvec(a: Argument, b: Argument) -> Einsum:
     left, right, out = _batches(a.shape[:-2], b.shape[:-1])
-    return _Einsum(((a, (*left, 0, 1)), (b, (*right, 1))), (*out, 0))
+    return Einsum(((a, (*left, 0, 1)), (b, (*right, 1))), (*out, 0))
 
 
 @contraction(*available(np, "vecmat"), operands=ALL)
-def _vecmat(a: Argument, b: Argument) -> _Einsum:
+def _vecmat(a: Argument, b: Argument) -> Einsum:
     left, right, out = _batches(a.shape[:-1], b.shape[:-2])
-    return _Einsum(((a, (*left, 0)), (b, (*right, 0, 1))), (*out, 1))
+    return Einsum(((a, (*left, 0)), (b, (*right, 0, 1))), (*out, 1))
 
 
 @contraction(np.vecdot, operands=ALL)
-def _vecdot(a: Argument, b: Argument) -> _Einsum:
+def _vecdot(a: Argument, b: Argument) -> Einsum:
     left, right, out = _batches(a.shape[:-1], b.shape[:-1])
-    return _Einsum(((a, (*left, 0)), (b, (*right, 0))), out)
+    return Einsum(((a, (*left, 0)), (b, (*right, 0))), out)
 
 
 @contraction(np.dot)
-def _dot(a: Argument, b: Argument) -> _Einsum:
+def _dot(a: Argument, b: Argument) -> Einsum:
     if a.ndim == 0 or b.ndim == 0:
         left, right = tuple(range(a.ndim)), tuple(range(a.ndim, a.ndim + b.ndim))
-        return _Einsum(((a, left), (b, right)), left + right)
+        return Einsum(((a, left), (b, right)), left + right)
     return _tensordot_as_einsum(a, b, (a.ndim - 1,), (max(b.ndim - 2, 0),))
 
 
 @contraction(np.inner)
-def _inner(a: Argument, b: Argument) -> _Einsum:
+def _inner(a: Argument, b: Argument) -> Einsum:
     if a.ndim == 0 or b.ndim == 0:
         return _tensordot_as_einsum(a, b, (), ())
     return _tensordot_as_einsum(a, b, (a.ndim - 1,), (b.ndim - 1,))
 
 
 @contraction(np.tensordot)
-def _tensordot(a: Argument, b: Argument, axes: Any = 2) -> _Einsum:
+def _tensordot(a: Argument, b: Argument, axes: Any = 2) -> Einsum:
     if isinstance(axes, (list, tuple)):
         return _tensordot_as_einsum(
             a, b, normalize_axes(axes[0], a.ndim), normalize_axes(axes[1], b.ndim)
@@ -186,13 +175,13 @@ def _tensordot(a: Argument, b: Argument, axes: Any = 2) -> _Einsum:
 
 def _tensordot_as_einsum(
     a: Argument, b: Argument, axes_a: tuple[int, ...], axes_b: tuple[int, ...]
-) -> _Einsum:
+) -> Einsum:
     """Return the contraction of the axes `axes_a` of a with `axes_b` of b."""
     left = tuple(range(a.ndim))
     tied = dict(zip(axes_b, axes_a, strict=True))
     right = tuple(tied.get(k, a.ndim + k) for k in range(b.ndim))
     out = (*(x for x in left if x not in axes_a), *(x for x in right if x >= a.ndim))
-    return _Einsum(((a, left), (b, right)), out)
+    return Einsum(((a, left), (b, right)), out)
 
 
 @defined(np.outer)
@@ -224,7 +213,7 @@ def _labels_in(lists: Sequence[Sequence[Any]]) -> set[int]:
 
 
 @contraction(np.einsum, operands=slice(1, None), canonical=_with_string)
-def _einsum(subscripts: str, *operands: Argument) -> _Einsum:
+def _einsum(subscripts: str, *operands: Argument) -> Einsum:
     letters = subscripts.replace(" ", "")
     inputs, arrow, output = letters.partition("->")
     terms = _expand_ellipsis(inputs.split(","), operands)
@@ -254,7 +243,7 @@ def _einsum(subscripts: str, *operands: Argument) -> _Einsum:
         )
         for term, x in zip(terms, operands, strict=True)
     )
-    return _Einsum(expanded, tuple(numbers[letter] for letter in result))
+    return Einsum(expanded, tuple(numbers[letter] for letter in result))
 
 
 def _expand_ellipsis(terms: list[str], operands: Sequence[Argument]) -> list[list[str]]:
@@ -359,4 +348,4 @@ def _linalg_cross(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
     return np.cross(x1, x2, axis=axis)
 
 
-CONSTANT.add(np.einsum_path)
+constant(np.einsum_path, kind=ShapeQuery())

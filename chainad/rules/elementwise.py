@@ -12,7 +12,6 @@ for every p.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache
 from math import factorial
 from typing import Any
@@ -23,17 +22,17 @@ import scipy.special as sp
 from chainad.ir.graph import Argument
 from chainad.rules.base import (
     ALL,
-    CONSTANT,
-    RULES,
     Formula,
     Local,
     Locals,
-    Rule,
+    constant,
     defined,
     dispatching,
     from_labels,
     refuse_options,
+    rule,
 )
+from chainad.rules.kinds import Elementwise, PiecewiseConstant
 
 Partial = Formula | float | str
 
@@ -41,8 +40,18 @@ Partial = Formula | float | str
 UNKNOWN = "unknown"
 
 
-def elementwise(function: Callable[..., Any], *partials: Partial | None) -> None:
-    """Add a row: `function`, and its partial derivative for every operand (None: zero)."""
+def elementwise(
+    function: Callable[..., Any],
+    *partials: Partial | None,
+    definition: Callable[..., Any] | None = None,
+    is_constant: Callable[[tuple[Any, ...]], bool] | None = None,
+    canonical: Callable[..., tuple[Any, ...]] | None = None,
+    **kind: Any,
+) -> None:
+    """Add a row: `function`, and its partial derivative for every operand (None: zero).
+
+    See `Rule` for the options, and `Elementwise` for what else may be said of the kind.
+    """
 
     def locals_(y: Argument, *operands: Argument) -> Locals:
         return {
@@ -51,7 +60,14 @@ def elementwise(function: Callable[..., Any], *partials: Partial | None) -> None
             if x.traced
         }
 
-    RULES[function] = Rule(locals_, operands=ALL)
+    rule(
+        function,
+        operands=ALL,
+        is_constant=is_constant,
+        canonical=canonical,
+        kind=Elementwise(**kind),
+        definition=definition,
+    )(locals_)
 
 
 def _local(y: Argument, operands: tuple[Argument, ...], x: Argument, partial: Partial) -> Local:
@@ -237,57 +253,58 @@ _ONE_OVER_LN2 = float(1 / np.log(2.0))
 _ONE_OVER_LN10 = float(1 / np.log(10.0))
 _LN2 = float(np.log(2.0))
 _DEGREE = float(np.pi / 180)
+_RADIAN = float(180 / np.pi)
 _TWO_OVER_SQRT_PI = float(2 / np.sqrt(np.pi))
 _SQRT_2PI = float(np.sqrt(2 * np.pi))
 
 # --------------------------------------------------------------- NumPy ufuncs
 
-elementwise(np.add, 1, 1)
-elementwise(np.subtract, 1, -1)
-elementwise(np.multiply, lambda z, x, y: y, lambda z, x, y: x)
-elementwise(np.divide, lambda z, x, y: 1 / y, lambda z, x, y: -z / y)
-elementwise(np.negative, -1)
-elementwise(np.positive, 1)
-elementwise(np.power, _power_by_base, _power_by_exponent)
-elementwise(np.float_power, _power_by_base, _power_by_exponent)
-elementwise(np.square, lambda y, x: 2 * x)
-elementwise(np.sqrt, lambda y, x: 0.5 / y)
+elementwise(np.add, 1, 1, is_holomorphic=True)
+elementwise(np.subtract, 1, -1, is_holomorphic=True)
+elementwise(np.multiply, lambda z, x, y: y, lambda z, x, y: x, is_holomorphic=True)
+elementwise(np.divide, lambda z, x, y: 1 / y, lambda z, x, y: -z / y, is_holomorphic=True)
+elementwise(np.negative, -1, is_holomorphic=True, is_exact=True)
+elementwise(np.positive, 1, definition=lambda x: x, is_holomorphic=True, is_exact=True)
+elementwise(np.power, _power_by_base, _power_by_exponent, is_holomorphic=True)
+elementwise(np.float_power, _power_by_base, _power_by_exponent, definition=np.power)
+elementwise(np.square, lambda y, x: 2 * x, definition=lambda x: x * x, is_holomorphic=True)
+elementwise(np.sqrt, lambda y, x: 0.5 / y, is_holomorphic=True)
 elementwise(np.cbrt, lambda y, x: 1 / (3 * y * y))
-elementwise(np.reciprocal, lambda y, x: -y * y)
-elementwise(np.exp, lambda y, x: y)
+elementwise(np.reciprocal, lambda y, x: -y * y, definition=lambda x: 1.0 / x, is_holomorphic=True)
+elementwise(np.exp, lambda y, x: y, is_holomorphic=True)
 elementwise(np.exp2, lambda y, x: _LN2 * y)
-elementwise(np.expm1, lambda y, x: y + 1)
-elementwise(np.log, lambda y, x: 1 / x)
+elementwise(np.expm1, lambda y, x: y + 1, is_holomorphic=True)
+elementwise(np.log, lambda y, x: 1 / x, is_holomorphic=True)
 elementwise(np.log2, lambda y, x: _ONE_OVER_LN2 / x)
 elementwise(np.log10, lambda y, x: _ONE_OVER_LN10 / x)
-elementwise(np.log1p, lambda y, x: 1 / (1 + x))
+elementwise(np.log1p, lambda y, x: 1 / (1 + x), is_holomorphic=True)
 elementwise(np.logaddexp, lambda z, x, y: np.exp(x - z), lambda z, x, y: np.exp(y - z))
 elementwise(np.logaddexp2, lambda z, x, y: np.exp2(x - z), lambda z, x, y: np.exp2(y - z))
-elementwise(np.sin, lambda y, x: np.cos(x))
-elementwise(np.cos, lambda y, x: -np.sin(x))
-elementwise(np.tan, lambda y, x: 1 + y * y)
+elementwise(np.sin, lambda y, x: np.cos(x), is_holomorphic=True, bound=1.0)
+elementwise(np.cos, lambda y, x: -np.sin(x), is_holomorphic=True, bound=1.0)
+elementwise(np.tan, lambda y, x: 1 + y * y, is_holomorphic=True)
 elementwise(np.arcsin, lambda y, x: 1 / np.sqrt(1 - x * x))
 elementwise(np.arccos, lambda y, x: -1 / np.sqrt(1 - x * x))
-elementwise(np.arctan, lambda y, x: 1 / (1 + x * x))
+elementwise(np.arctan, lambda y, x: 1 / (1 + x * x), bound=2.0)
 elementwise(np.arctan2, lambda z, y, x: x / (x * x + y * y), lambda z, y, x: -y / (x * x + y * y))
 elementwise(
     np.hypot,
     lambda z, x, y: x / np.where(np.equal(z, 0), 1.0, z),
     lambda z, x, y: y / np.where(np.equal(z, 0), 1.0, z),
 )
-elementwise(np.sinh, lambda y, x: np.cosh(x))
-elementwise(np.cosh, lambda y, x: np.sinh(x))
-elementwise(np.tanh, lambda y, x: 1 - y * y)
+elementwise(np.sinh, lambda y, x: np.cosh(x), is_holomorphic=True)
+elementwise(np.cosh, lambda y, x: np.sinh(x), is_holomorphic=True)
+elementwise(np.tanh, lambda y, x: 1 - y * y, is_holomorphic=True, bound=1.0)
 elementwise(np.arcsinh, lambda y, x: 1 / np.sqrt(1 + x * x))
 elementwise(np.arccosh, lambda y, x: 1 / np.sqrt(x * x - 1))
 elementwise(np.arctanh, lambda y, x: 1 / (1 - x * x))
-elementwise(np.deg2rad, lambda y, x: _DEGREE)
-elementwise(np.radians, lambda y, x: _DEGREE)
-elementwise(np.rad2deg, lambda y, x: 1 / _DEGREE)
-elementwise(np.degrees, lambda y, x: 1 / _DEGREE)
+elementwise(np.deg2rad, lambda y, x: _DEGREE, definition=lambda x: x * _DEGREE)
+elementwise(np.radians, lambda y, x: _DEGREE, definition=lambda x: x * _DEGREE)
+elementwise(np.rad2deg, lambda y, x: 1 / _DEGREE, definition=lambda x: x * _RADIAN)
+elementwise(np.degrees, lambda y, x: 1 / _DEGREE, definition=lambda x: x * _RADIAN)
 elementwise(np.abs, _abs_slope)
-elementwise(np.fabs, _abs_slope)
-elementwise(np.conjugate, 1)
+elementwise(np.fabs, _abs_slope, definition=np.abs)
+elementwise(np.conjugate, 1, definition=lambda x: x)
 elementwise(np.maximum, lambda z, x, y: _heaviside(x - y), lambda z, x, y: _heaviside(y - x))
 elementwise(np.minimum, lambda z, x, y: _heaviside(y - x), lambda z, x, y: _heaviside(x - y))
 elementwise(
@@ -307,9 +324,11 @@ elementwise(
     ),
 )
 elementwise(np.copysign, lambda z, x, y: np.copysign(1.0, x) * np.copysign(1.0, y), None)
-elementwise(np.heaviside, None, lambda z, x, y: np.where(np.equal(x, 0), 1.0, 0.0))
-RULES[np.heaviside] = replace(
-    RULES[np.heaviside], is_constant=lambda args: isinstance(args[1], (int, float, np.generic))
+elementwise(
+    np.heaviside,
+    None,
+    lambda z, x, y: np.where(np.equal(x, 0), 1.0, 0.0),
+    is_constant=lambda args: isinstance(args[1], (int, float, np.generic)),
 )
 elementwise(np.fmod, 1, lambda z, x, y: -np.trunc(x / y))
 elementwise(np.remainder, 1, lambda z, x, y: -np.floor(x / y))
@@ -319,18 +338,21 @@ elementwise(
     lambda y, x, low, high: np.where(np.logical_or(x < low, x > high), 0.0, 1.0),
     lambda y, x, low, high: np.where(np.logical_and(x < low, low <= high), 1.0, 0.0),
     lambda y, x, low, high: np.where(np.logical_or(x > high, low > high), 1.0, 0.0),
+    canonical=_bounds,
+    definition=lambda x, low, high: np.minimum(np.maximum(x, low), high),
 )
-RULES[np.clip] = replace(RULES[np.clip], canonical=_bounds)
 elementwise(
     np.where,
     None,
     lambda z, condition, x, y: np.where(condition, 1.0, 0.0),
     lambda z, condition, x, y: np.where(condition, 0.0, 1.0),
+    # With a condition alone, np.where tells where it holds.
+    is_constant=lambda args: len(args) == 1,
+    is_holomorphic=True,
+    is_exact=True,
 )
-# With a condition alone, np.where tells where it holds.
-RULES[np.where] = replace(RULES[np.where], is_constant=lambda args: len(args) == 1)
 elementwise(np.ldexp, lambda z, x, n: np.exp2(n), None)
-elementwise(np.real, 1)
+elementwise(np.real, 1, definition=lambda x: x)
 elementwise(np.sinc, _sinc_slope)
 elementwise(np.i0, lambda y, x: sp.i1(x))
 
@@ -360,7 +382,7 @@ def _nan_to_num(
 
 # -------------------------------------------------------------- scipy.special
 
-elementwise(sp.erf, lambda y, x: _TWO_OVER_SQRT_PI * np.exp(-x * x))
+elementwise(sp.erf, lambda y, x: _TWO_OVER_SQRT_PI * np.exp(-x * x), bound=1.0)
 elementwise(sp.erfc, lambda y, x: -_TWO_OVER_SQRT_PI * np.exp(-x * x))
 elementwise(sp.erfcx, _erfcx_slope)
 elementwise(sp.erfi, lambda y, x: _TWO_OVER_SQRT_PI * np.exp(x * x))
@@ -370,7 +392,7 @@ elementwise(sp.ndtr, lambda y, x: np.exp(-0.5 * x * x) / _SQRT_2PI)
 elementwise(sp.log_ndtr, lambda y, x: np.exp(-0.5 * x * x - y) / _SQRT_2PI)
 elementwise(sp.ndtri, lambda y, x: np.exp(0.5 * y * y) * _SQRT_2PI)
 elementwise(sp.dawsn, _dawsn_slope)
-elementwise(sp.expit, lambda y, x: y * (1 - y))
+elementwise(sp.expit, lambda y, x: y * (1 - y), bound=1.0)
 elementwise(sp.log_expit, lambda y, x: sp.expit(-x))
 elementwise(sp.logit, lambda y, x: 1 / (x * (1 - x)))
 elementwise(sp.gamma, lambda y, x: y * sp.digamma(x))
@@ -529,18 +551,23 @@ elementwise(sp.cosm1, lambda y, x: -np.sin(x))
 
 # ------------------------------------------------------------------ constants
 
-CONSTANT |= {
-    np.sign,
+constant(
     np.floor,
     np.ceil,
     np.rint,
     np.trunc,
     np.floor_divide,
-    np.signbit,
     np.spacing,
+    kind=Elementwise(),
+)
+constant(
+    np.sign,
+    np.signbit,
     np.isnan,
     np.isinf,
     np.isfinite,
+    np.isposinf,
+    np.isneginf,
     np.greater,
     np.greater_equal,
     np.less,
@@ -551,9 +578,6 @@ CONSTANT |= {
     np.logical_or,
     np.logical_not,
     np.logical_xor,
-    np.isposinf,
-    np.isneginf,
-    np.isreal,
-    np.iscomplex,
-    np.angle,
-}
+    kind=Elementwise(bound=1.0),
+)
+constant(np.isreal, np.iscomplex, np.angle, kind=PiecewiseConstant())

@@ -114,14 +114,11 @@ def _transform(kind: str, makes_complex: bool) -> Callable[..., Locals]:
     return locals_
 
 
-rule(np.fft.fft)(_transform("fft", True))
-rule(np.fft.ifft)(_transform("ifft", True))
-rule(np.fft.rfft)(_transform("rfft", True))
-rule(np.fft.irfft)(_transform("irfft", False))
+rule(np.fft.fft, has_pairs=True)(_transform("fft", True))
+rule(np.fft.ifft, has_pairs=True)(_transform("ifft", True))
+rule(np.fft.rfft, has_pairs=True)(_transform("rfft", True))
+rule(np.fft.irfft, has_pairs=True)(_transform("irfft", False))
 movement(np.fft.fftshift, np.fft.ifftshift)
-
-# Functions whose rows state pairs (re, im) themselves.
-PAIR_RULES = {np.fft.fft, np.fft.ifft, np.fft.rfft, np.fft.irfft}
 
 
 def _lengths(a: Any, s: Any, axes: Any) -> list[tuple[Any, int]]:

@@ -16,16 +16,17 @@ import numpy as np
 
 from chainad.ir.graph import Argument
 from chainad.rules.base import (
-    CONSTANT,
     Composite,
     Local,
     Locals,
+    constant,
     defined,
     dispatching,
     from_labels,
     operator,
     rule,
 )
+from chainad.rules.kinds import PiecewiseConstant
 from chainad.structure import Arrangement
 from chainad.structure.linear_operators import Inverse, Operator
 
@@ -256,7 +257,7 @@ def sign_of_det(a: Any) -> Any:
     return np.linalg.slogdet(a)[0]
 
 
-CONSTANT.add(sign_of_det)
+constant(sign_of_det, kind=PiecewiseConstant())
 
 
 @defined(np.linalg.slogdet)
@@ -418,4 +419,4 @@ def _tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
     return np.reshape(np.linalg.solve(np.reshape(a, (-1, n)), np.ravel(b)), shape)
 
 
-CONSTANT |= {np.linalg.matrix_rank}
+constant(np.linalg.matrix_rank, kind=PiecewiseConstant())

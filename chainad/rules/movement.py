@@ -23,6 +23,7 @@ from chainad.rules.base import (
     normalize_axes,
     rule,
 )
+from chainad.rules.kinds import Conversion, Movement
 from chainad.structure import Arrangement, arrange, identity
 from chainad.structure.structure import Axis
 
@@ -32,7 +33,9 @@ def movement(
 ) -> None:
     """Register functions that only move, repeat, drop or pad entries of their `operands`."""
     for function in functions:
-        rule(function, operands=operands, nested=nested)(locals_of(function, operands))
+        rule(function, operands=operands, nested=nested, kind=Movement())(
+            locals_of(function, operands)
+        )
 
 
 def locals_of(function: Callable[..., Any], places: tuple[int, ...]) -> Callable[..., Locals]:
@@ -217,7 +220,7 @@ def astype(x: Any, dtype: Any) -> Any:
     return x.astype(dtype)
 
 
-@rule(np.reshape)
+@rule(np.reshape, kind=Movement())
 def _reshape(
     y: Argument, x: Argument, shape: Any = None, order: str = "C", *, copy: Any = None
 ) -> Locals:
@@ -274,14 +277,22 @@ def _astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> 
     return x.astype(dtype)
 
 
-@rule(np.copy, np.real_if_close, astype)
+@rule(astype, kind=Conversion())
+@rule(np.copy, kind=Movement())
 def _copy(y: Argument, x: Argument, *args: Any, **kwargs: Any) -> Locals:
-    if y.dtype.kind != "f":
+    if y.dtype.kind not in "fc":
         raise NotImplementedError(
             f"a conversion to {y.dtype} cuts the derivative;"
             " say so with chainad.stop_gradient(x), or use np.floor, np.round and the like"
         )
     return {x: Local(Arrangement(identity(y.shape), ()), None)}
+
+
+@defined(np.real_if_close)
+def _real_if_close(a: Any, tol: float = 100) -> Any:
+    if np.iscomplexobj(a):
+        raise NotImplementedError("whether the result is complex depends on values; say z.real")
+    return a
 
 
 @rule(segment_sum)
@@ -359,7 +370,7 @@ movement(
 # ------------------------------------------------- joining, rolling and padding
 
 
-@rule(np.concatenate, nested=True)
+@rule(np.concatenate, nested=True, kind=Movement())
 def _concatenate(
     y: Argument, arrays: Any, axis: Any = 0, dtype: Any = None, casting: Any = None
 ) -> Locals:
@@ -378,7 +389,7 @@ def _concatenate(
     return found
 
 
-@rule(np.roll)
+@rule(np.roll, kind=Movement())
 def _roll(y: Argument, x: Argument, shift: Any, axis: Any = None) -> Locals:
     if axis is None or np.ndim(shift) or np.ndim(axis) or x.size == 0:
         return locals_of(np.roll, (0,))(y, x, shift, axis)
@@ -421,7 +432,7 @@ def _pad_with_zeros(x: Any, pad_width: Any, mode: str = "constant", **kwargs: An
     return function(x, pad_width, mode)
 
 
-@rule(np.pad)
+@rule(np.pad, kind=Movement())
 def _pad(y: Argument, x: Argument, pad_width: Any, mode: str = "constant", **kwargs: Any) -> Locals:
     if mode != "constant":
         return locals_of(_pad_with_zeros, (0,))(y, x, pad_width, mode, **kwargs)

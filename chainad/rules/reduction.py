@@ -14,17 +14,18 @@ import numpy as np
 
 from chainad.ir.graph import Argument
 from chainad.rules.base import (
-    CONSTANT,
     Formula,
     Local,
     Locals,
     available,
+    constant,
     defined,
     from_labels,
     normalize_axes,
     operator,
     rule,
 )
+from chainad.rules.kinds import Accumulation, PiecewiseConstant, Reduction
 from chainad.structure import Arrangement
 from chainad.structure.linear_operators import RunningSum
 
@@ -57,8 +58,13 @@ def _refuse(**options: Any) -> None:
 
 def reduction(
     *functions: Callable[..., Any],
+    ufunc: np.ufunc | None = None,
+    definition: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[[Any, Any, Axes], Any]], None]:
-    """Register functions by a formula for the derivative: of (y with axes kept, x, axes)."""
+    """Register functions by a formula for the derivative: of (y with axes kept, x, axes).
+
+    `ufunc` is what they apply between the entries, `definition` what they are in simpler functions.
+    """
 
     def register(slope: Callable[[Any, Any, Axes], Any]) -> None:
         def locals_(
@@ -78,7 +84,7 @@ def reduction(
                 x: Local(reduction_arrangement(y, x, axes, None), keep_axes(slope, axes, x.shape))
             }
 
-        rule(*functions)(locals_)
+        rule(*functions, kind=Reduction(ufunc), definition=definition)(locals_)
 
     return register
 
@@ -89,7 +95,7 @@ def keep_axes(slope: Callable[[Any, Any, Axes], Any], axes: Axes, shape: Sequenc
     return lambda y, x: np.broadcast_to(slope(np.reshape(y, kept), x, axes), shape)
 
 
-@rule(np.sum)
+@rule(np.sum, kind=Reduction(np.add, is_holomorphic=True))
 def _sum(
     y: Argument,
     x: Argument,
@@ -104,7 +110,15 @@ def _sum(
     return {x: Local(reduction_arrangement(y, x, normalize_axes(axis, x.ndim), 1), None)}
 
 
-@rule(np.mean)
+def _mean_by_sum(
+    x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False
+) -> Any:
+    _refuse(dtype=dtype, out=out)
+    total = np.sum(x, axis=axis, keepdims=bool(keepdims))
+    return total / (np.size(x) / max(np.size(total), 1))
+
+
+@rule(np.mean, kind=Reduction(is_holomorphic=True), definition=_mean_by_sum)
 def _mean(
     y: Argument,
     x: Argument,
@@ -121,7 +135,7 @@ def _mean(
     return {x: Local(reduction_arrangement(y, x, axes, 1 / count if count else np.nan), None)}
 
 
-@reduction(np.prod)
+@reduction(np.prod, ufunc=np.multiply)
 def _prod(y: Any, x: Any, axes: Axes) -> Any:
     # The product of all others: y / x unless a factor is zero, or the product over- or underflows.
     if np.all(np.logical_and(np.isfinite(y), y != 0)):
@@ -180,11 +194,39 @@ def _deviation(
     return locals_
 
 
-rule(np.var)(_deviation(root=False))
-rule(np.std)(_deviation(root=True))
+def _variance_by_sums(
+    x: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    ddof: Any = 0,
+    keepdims: Any = False,
+    *,
+    correction: Any = None,
+) -> Any:
+    _refuse(dtype=dtype, out=out)
+    centred = x - np.mean(x, axis=axis, keepdims=True)
+    total = np.sum(centred * centred, axis=axis, keepdims=bool(keepdims))
+    count = np.size(x) / max(np.size(total), 1)
+    return total / (count - (ddof if correction is None else correction))
 
 
-@rule(np.linalg.norm)
+def _deviation_by_sums(*args: Any, **kwargs: Any) -> Any:
+    return np.sqrt(_variance_by_sums(*args, **kwargs))
+
+
+rule(np.var, kind=Reduction(), definition=_variance_by_sums)(_deviation(root=False))
+rule(np.std, kind=Reduction(), definition=_deviation_by_sums)(_deviation(root=True))
+
+
+def _norm_by_sums(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> Any:
+    is_vector = (axis is None and np.ndim(x) == 1) or isinstance(axis, (int, np.integer))
+    if not (ord is None or (ord == "fro" and np.ndim(x) == 2) or (ord == 2 and is_vector)):
+        raise NotImplementedError(f"ord={ord!r} is no sum of squares")
+    return np.sqrt(np.sum(x * x, axis=axis, keepdims=bool(keepdims)))
+
+
+@rule(np.linalg.norm, kind=Reduction(), definition=_norm_by_sums)
 def _norm(
     y: Argument, x: Argument, ord: Any = None, axis: Any = None, keepdims: Any = False
 ) -> Locals:
@@ -221,7 +263,8 @@ def _extreme(y: Any, x: Any, axes: Axes) -> Any:
     return hit / np.sum(hit, axis=axes, keepdims=True)
 
 
-reduction(np.max, np.min, np.amax, np.amin)(_extreme)
+reduction(np.max, np.amax, ufunc=np.maximum)(_extreme)
+reduction(np.min, np.amin, ufunc=np.minimum)(_extreme)
 
 
 def _along_one_axis(
@@ -232,7 +275,7 @@ def _along_one_axis(
     return (np.ravel(a), 0) if axis is None else (a, axis)
 
 
-@rule(np.cumsum, canonical=_along_one_axis)
+@rule(np.cumsum, canonical=_along_one_axis, kind=Accumulation(np.add))
 def _cumsum(y: Argument, x: Argument, axis: int) -> Locals:
     k = normalize_axes(axis, x.ndim)[0]
     n = x.shape[k]
@@ -356,24 +399,27 @@ def _trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
     return np.sum(dx * (y[..., 1:] + y[..., :-1]) / 2.0, axis=-1)
 
 
-CONSTANT |= {
+constant(np.any, kind=Reduction(np.logical_or))
+constant(np.all, kind=Reduction(np.logical_and))
+constant(
     np.argmax,
     np.argmin,
     np.argsort,
     np.argpartition,
-    np.argwhere,
-    np.nonzero,
-    np.flatnonzero,
     np.count_nonzero,
     np.searchsorted,
     np.digitize,
-    np.any,
-    np.all,
     np.isclose,
-    np.allclose,
-    np.array_equal,
-    np.array_equiv,
     np.lexsort,
     np.nanargmax,
     np.nanargmin,
-}
+    kind=PiecewiseConstant(),
+)
+constant(
+    np.argwhere,
+    np.nonzero,
+    np.flatnonzero,
+    np.allclose,
+    np.array_equal,
+    np.array_equiv,
+)

@@ -12,16 +12,17 @@ import scipy  # loads scipy.linalg when it is first used
 
 from chainad.ir.graph import Argument
 from chainad.rules.base import (
-    CONSTANT,
     Composite,
     Local,
     Locals,
+    constant,
     dispatching,
     operator,
     refuse_unless,
     rule,
 )
 from chainad.rules.decompositions import as_real
+from chainad.rules.kinds import PiecewiseConstant
 from chainad.rules.linear_algebra import eigenvectors_locals, locals_of_solve
 from chainad.rules.scipy_wrappers import wrapper_of
 from chainad.rules.statistics import as_double, values_of
@@ -189,7 +190,7 @@ def places_of_rows(a: Any) -> Any:
     return np.argsort(_order(scipy.linalg.lu_factor(a)[1]))
 
 
-CONSTANT.add(places_of_rows)
+constant(places_of_rows, kind=PiecewiseConstant())
 
 
 def _order(pivots: Any) -> Any:
@@ -343,11 +344,12 @@ def _exponential(y: Argument, a: Argument) -> Locals:
     return {a: _local_operator(y, a, 16 * a.shape[0] ** 3, make, lambda y: y)}
 
 
-@_lapack_wrapper
+@wrapper_of("scipy.linalg")
 def expm(A: Any) -> Any:
     if np.ndim(A) > 2:
         return np.stack([expm(each) for each in A])
-    return exponential(A)
+    is_one = np.size(A) == 1 and getattr(A, "dtype", None) == np.longdouble
+    return exponential(A if is_one else _as_lapack_type(A))
 
 
 @dispatching
@@ -366,7 +368,7 @@ def _square_root(y: Argument, a: Argument) -> Locals:
     return {a: _local_operator(y, a, 25 * a.shape[0] ** 3, make, lambda y: 0.5 / y)}
 
 
-@_lapack_wrapper
+@wrapper_of("scipy.linalg")
 def sqrtm(A: Any) -> Any:
     _refuse_batch(A)
     refuse_unless(

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import scipy.special as sp
 
-from chainad.rules.base import CONSTANT, REFUSED, available, defined, dispatching
+from chainad.rules.base import REFUSED, available, constant, defined, dispatching
 from chainad.rules.elementwise import UNKNOWN, Partial, elementwise
+from chainad.rules.kinds import Elementwise
 
 _SQRT_2PI = float(np.sqrt(2 * np.pi))
 _LN2 = float(np.log(2.0))
@@ -369,7 +370,7 @@ _several(
 
 # ---------------------------------------------------------- constant, or refused
 
-CONSTANT |= {sp.gammasgn, sp.round}
+constant(sp.gammasgn, sp.round, kind=Elementwise())
 
 _NO_FORM = "has no derivative in closed form; make it a chainad.primitive with one by differences"
 _COMPLEX = "has complex results, which this has no rule for; use its real relatives (jv, yv, ...)"

@@ -9,7 +9,8 @@ import numpy as np
 
 from chainad.ir.array_functions import segment_sum
 from chainad.ir.positions import positions
-from chainad.rules.base import CONSTANT, REFUSED, defined, dispatching, refuse_unless
+from chainad.rules.base import REFUSED, constant, defined, dispatching, refuse_unless
+from chainad.rules.kinds import PiecewiseConstant
 
 
 def _axis_first(x: Any, axis: Any) -> Any:
@@ -505,7 +506,8 @@ def running_extreme(ufunc: np.ufunc, x: Any, axis: int) -> Any:
     return np.take_along_axis(x, np.moveaxis(places, 0, axis), axis)
 
 
-CONSTANT |= {np.histogram_bin_edges, values_of}
+constant(np.histogram_bin_edges)
+constant(values_of, kind=PiecewiseConstant())
 REFUSED |= {
     np.frexp: "np.frexp splits numbers by their bits; use np.log2 and np.exp2",
     np.roots: "np.roots has no rule; solve with np.linalg.eigvalsh or a Newton iteration",

@@ -14,9 +14,8 @@ import scipy
 import scipy.special
 
 import chainad.scipy
-from chainad.frontends.numpy.mutation import WRITERS
 from chainad.frontends.numpy.traced_values import CREATION
-from chainad.rules import CONSTANT, DEFINED, REFUSED, RULES
+from chainad.rules import CONSTANT, DEFINED, REFUSED, RULES, WRITERS
 
 Function = Callable[..., Any]
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import scipy.special as sp
 
 from chainad.compiler.recording.factorization_reuse import FactorizedSolve
 from chainad.compiler.recording.recording import RecordedCall, refs_in
 from chainad.frontends.numpy.recorder import Ref, gradient_stopped, pick
+from chainad.rules.base import kind_of
+from chainad.rules.kinds import Elementwise, Movement
 from chainad.rules.movement import astype, getitem
 
 
@@ -83,10 +84,6 @@ _OPERATORS: dict[Callable[..., Any], str] = {
 }  # fmt: skip
 # With a 0-d array of the same dtype, these give what they give with a Python number.
 _DTYPE_PRESERVING = (np.add, np.subtract, np.multiply, np.divide)
-_METHODS: dict[Callable[..., Any], Any] = {
-    np.sum: np.add.reduce, np.max: np.maximum.reduce, np.min: np.minimum.reduce,
-    np.amax: np.maximum.reduce, np.amin: np.minimum.reduce, np.prod: np.multiply.reduce,
-}  # fmt: skip
 
 
 def expression(call: RecordedCall, names: Names) -> str:
@@ -147,11 +144,6 @@ def _ndim(value: Any, names: Names) -> int | None:
 # Sums and products below this cannot overflow, in float32 either.
 _MAX_SAFE_MAGNITUDE = 1e30
 
-_BOUNDED: set[Callable[..., Any]] = {
-    np.tanh, np.sin, np.cos, sp.erf, sp.expit, np.sign, np.arctan,
-}  # fmt: skip
-_QUIET: set[Callable[..., Any]] = {getitem, astype, np.reshape, np.transpose, np.negative, np.where}
-
 
 def is_quiet(call: RecordedCall, bounds: dict[int, float]) -> bool:
     """Return whether a call can cause no floating-point warning, whatever its operands hold.
@@ -159,14 +151,17 @@ def is_quiet(call: RecordedCall, bounds: dict[int, float]) -> bool:
     `bounds` has an upper bound of the magnitude of known values; that of this one is added.
     """
     bounds[call.number] = found = _bound(call, bounds)
-    return call.function in _QUIET or found < _MAX_SAFE_MAGNITUDE
+    kind = kind_of(call.function)
+    is_exact = isinstance(kind, Elementwise) and kind.is_exact
+    return is_exact or isinstance(kind, Movement) or found < _MAX_SAFE_MAGNITUDE
 
 
 def _bound(call: RecordedCall, bounds: dict[int, float]) -> float:
     if call.kwargs or not call.args:
         return math.inf
-    if call.function in _BOUNDED:
-        return 2.0
+    kind = kind_of(call.function)
+    if isinstance(kind, Elementwise) and kind.bound < math.inf:
+        return kind.bound
     of = [_bound_of(x, bounds) for x in call.args]
     if call.function is np.negative:
         return of[0]

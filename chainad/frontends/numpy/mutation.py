@@ -211,53 +211,6 @@ def _write_in_place(tape: Tape, into: Any, key: Any, value: Any) -> bool:
     return True
 
 
-# ------------------------------------------------------- functions that write
-
-
-def _copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -> None:
-    write(dst, ..., src if where is True else np.where(where, src, dst))
-
-
-def _put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
-    places = np.arange(a.size).take(np.ravel(ind), mode=mode)  # type: ignore[call-overload]
-    write(a, coordinates(places, a.shape), np.resize(v, places.shape))
-
-
-def _putmask(a: Any, mask: Any, values: Any) -> None:
-    write(a, ..., np.where(mask, np.resize(values, a.shape), a))
-
-
-def _place(arr: Any, mask: Any, vals: Any) -> None:
-    mask = np.asarray(mask, bool).reshape(arr.shape)
-    write(arr, mask, np.resize(vals, (int(mask.sum()),)))
-
-
-def _put_along_axis(arr: Any, indices: Any, values: Any, axis: Any = -1) -> None:
-    numbers = np.arange(arr.size).reshape(arr.shape)
-    if axis is None:
-        numbers, axis = numbers.ravel(), 0
-    places = np.take_along_axis(numbers, np.asarray(indices), axis)
-    write(arr, coordinates(places, arr.shape), values)
-
-
-def _fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
-    numbers = np.arange(a.size).reshape(a.shape)
-    marked = np.zeros(a.shape, bool)
-    np.fill_diagonal(marked, True, wrap)
-    places = numbers[marked]
-    write(a, coordinates(places, a.shape), np.resize(val, places.shape))
-
-
-WRITERS: dict[Callable[..., Any], Callable[..., None]] = {
-    np.copyto: _copyto,
-    np.put: _put,
-    np.putmask: _putmask,
-    np.place: _place,
-    np.put_along_axis: _put_along_axis,
-    np.fill_diagonal: _fill_diagonal,
-}
-
-
 def write_at(ufunc: np.ufunc, target: Any, key: Any, *values: Any) -> None:
     """Do what `ufunc.at(target, key, value)` does: entries that are named twice change twice."""
     places = np.arange(target.size).reshape(target.shape)[static_key(key, target.tape)]

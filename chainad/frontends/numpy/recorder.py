@@ -21,7 +21,8 @@ from chainad.frontends.numpy.source_lines import here, raw_site
 from chainad.frontends.numpy.tape import Entry, Tape
 from chainad.frontends.numpy.traced_calls import Tracer, gives_out, pack, tracers_in
 from chainad.ir.graph import identity
-from chainad.rules.base import CONSTANT, RULES
+from chainad.rules.base import CONSTANT, RULES, WRITERS
+from chainad.rules.kinds import ShapeQuery
 from chainad.rules.movement import set_items
 
 
@@ -55,28 +56,6 @@ class Static:
 
     array: np.ndarray[Any, Any]
     entries: np.ndarray[Any, Any]
-
-
-# Their results follow from shapes and dtypes alone, or are text.
-_SHAPE_QUERIES: set[Callable[..., Any]] = {
-    np.shape, np.ndim, np.size, np.result_type, np.iscomplexobj, np.isrealobj, np.can_cast,
-    np.common_type, np.may_share_memory, np.shares_memory, np.triu_indices_from,
-    np.tril_indices_from, np.diag_indices_from, np.isscalar, np.einsum_path,
-    np.array_repr, np.array_str, np.array2string,
-}  # fmt: skip
-
-# They write into an argument.
-_WRITERS: set[Callable[..., Any]] = {
-    np.copyto, np.put, np.place, np.putmask, np.fill_diagonal, np.put_along_axis,
-}  # fmt: skip
-
-# The shape and dtype of their results follow from those of the operands.
-_SHAPES_FROM_OPERANDS: set[Callable[..., Any]] = {
-    np.argmax, np.argmin, np.argsort, np.argpartition, np.any, np.all, np.isclose, np.round,
-    np.around, np.fix, np.isin, np.searchsorted, np.digitize, np.count_nonzero, np.lexsort,
-    np.nanargmax, np.nanargmin, np.angle, np.isreal, np.iscomplex, np.isposinf, np.isneginf,
-}  # fmt: skip
-assert CONSTANT | {np.imag} >= _SHAPES_FROM_OPERANDS
 
 
 # Stands for an entry that was merged into a later one.
@@ -183,11 +162,11 @@ class Recorder(Tape):
 
     def call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
         """Call a function of NumPy's (or of ours that NumPy dispatches) on recorded values."""
-        if not self.is_open or function in _SHAPE_QUERIES:
+        if not self.is_open or isinstance(CONSTANT.get(function), ShapeQuery):
             return function(*_plain(args), **_plain(kwargs))
         if kwargs.get("out", 0) is None:
             kwargs = {k: v for k, v in kwargs.items() if k != "out"}
-        if function in _WRITERS or gives_out(function, args, kwargs) or _has_callable(args):
+        if function in WRITERS or gives_out(function, args, kwargs) or _has_callable(args):
             return function(*self.concretize_all(args), **self.concretize_all(kwargs))
         arguments = _Arguments(self)
         positional, named = arguments.to_template(args), arguments.to_template(kwargs)
@@ -379,14 +358,11 @@ def _is_other(value: Any) -> bool:
 
 def _is_shape_known(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> bool:
     """Return whether shape and dtype of a result follow from those of the recorded values."""
-    if (
-        isinstance(function, np.ufunc)
-        or function in _SHAPES_FROM_OPERANDS
-        or function is gradient_stopped
-    ):
+    is_ufunc = isinstance(function, np.ufunc)
+    if is_ufunc or function is gradient_stopped or CONSTANT.get(function) is not None:
         return True
     rule = RULES.get(function)
-    if rule is None or function is np.real_if_close or _refs_in(kwargs):
+    if rule is None or _refs_in(kwargs):
         return False
     places = [k for k, value in enumerate(args) if _refs_in(value)]
     return all(rule.is_operand(k, len(args)) for k in places)

@@ -23,7 +23,6 @@ from chainad.frontends.numpy.methods import (
     ufunc_method,
 )
 from chainad.frontends.numpy.mutation import (
-    WRITERS,
     ViewedArray,
     ViewPath,
     link,
@@ -37,7 +36,7 @@ from chainad.frontends.numpy.mutation import (
 from chainad.frontends.numpy.source_lines import here, instead_of_other_arrays, scipy_calls
 from chainad.frontends.numpy.tape import Tape
 from chainad.frontends.numpy.traced_calls import Tracer, as_one, call, tracers_in
-from chainad.rules.base import CONSTANT, RULES
+from chainad.rules.base import CONSTANT, RULES, WRITERS
 from chainad.rules.movement import astype, getitem
 from chainad.rules.scipy_wrappers import instead_of_scipy
 

@@ -1,0 +1,94 @@
+"""Kinds of functions: what holds for every function of a kind is not said of each one.
+
+A row of the registry names the kind of its function. Whoever runs calls on something other than
+plain arrays (scalars, loops, batches, complex pairs) asks for the kind, not for the function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+
+import numpy as np
+
+from chainad.ir.graph import Argument
+
+Label = int | None  # None: an axis of size 1 that is broadcast
+
+
+@dataclass(frozen=True)
+class Einsum:
+    """A contraction: the operands with the labels of their axes, and the labels of the result."""
+
+    operands: tuple[tuple[Argument, tuple[Label, ...]], ...]
+    result: tuple[Label, ...]
+
+
+class Kind:
+    """What kind a function is.
+
+    `is_holomorphic` says that the derivative by complex numbers is the formula of the real one.
+    """
+
+    is_holomorphic: bool = False
+
+
+@dataclass(frozen=True)
+class Elementwise(Kind):
+    """One result per entry of the operands, which are broadcast.
+
+    `is_exact`: it selects or negates entries, so that it causes no floating-point warnings.
+    `bound` is one of the magnitude of the result, whatever the operands.
+    """
+
+    is_holomorphic: bool = False
+    is_exact: bool = False
+    bound: float = inf
+
+
+@dataclass(frozen=True)
+class Movement(Kind):
+    """The result holds entries of the operands, and constants."""
+
+    is_holomorphic = True
+
+
+@dataclass(frozen=True)
+class Conversion(Kind):
+    """The entries of the operand in another dtype."""
+
+    is_holomorphic = True
+
+
+@dataclass(frozen=True)
+class Reduction(Kind):
+    """Whole axes, those of `axis`, become one number each: by a ufunc, where there is one."""
+
+    ufunc: np.ufunc | None = None
+    is_holomorphic: bool = False
+
+
+@dataclass(frozen=True)
+class Accumulation(Kind):
+    """Running results of a ufunc along one axis."""
+
+    ufunc: np.ufunc
+
+
+@dataclass(frozen=True)
+class Contraction(Kind):
+    """A multilinear function: `einsum` takes the arguments of a call and writes it with labels."""
+
+    einsum: Callable[..., Einsum]
+    is_holomorphic = True
+
+
+@dataclass(frozen=True)
+class ShapeQuery(Kind):
+    """The result follows from shapes and dtypes alone, or is text."""
+
+
+@dataclass(frozen=True)
+class PiecewiseConstant(Kind):
+    """Indices, counts and roundings, of a shape that follows from those of the operands."""

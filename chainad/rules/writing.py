@@ -1,0 +1,64 @@
+"""Functions that write into their first argument, each as an assignment to its entries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from chainad.ir.positions import coordinates
+from chainad.rules.base import REFUSED, WRITERS
+
+
+def writer(
+    function: Callable[..., Any], instead: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register the decorated assignment; `instead`: what to do where an array cannot be written."""
+
+    def register(assignment: Callable[..., None]) -> Callable[..., None]:
+        WRITERS[function] = assignment
+        REFUSED[function] = f"np.{function.__name__} writes into an array; {instead}"
+        return assignment
+
+    return register
+
+
+@writer(np.copyto, "use the value itself, or np.where")
+def _copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -> None:
+    dst[...] = src if where is True else np.where(where, src, dst)
+
+
+@writer(np.put, "build the result with np.where or np.concatenate")
+def _put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
+    places = np.arange(a.size).take(np.ravel(ind), mode=mode)  # type: ignore[call-overload]
+    a[coordinates(places, a.shape)] = np.resize(v, places.shape)
+
+
+@writer(np.putmask, "use np.where")
+def _putmask(a: Any, mask: Any, values: Any) -> None:
+    a[...] = np.where(mask, np.resize(values, a.shape), a)
+
+
+@writer(np.place, "use np.where")
+def _place(arr: Any, mask: Any, vals: Any) -> None:
+    mask = np.asarray(mask, bool).reshape(arr.shape)
+    arr[mask] = np.resize(vals, (int(mask.sum()),))
+
+
+@writer(np.put_along_axis, "use np.where")
+def _put_along_axis(arr: Any, indices: Any, values: Any, axis: Any = -1) -> None:
+    numbers = np.arange(arr.size).reshape(arr.shape)
+    if axis is None:
+        numbers, axis = numbers.ravel(), 0
+    places = np.take_along_axis(numbers, np.asarray(indices), axis)
+    arr[coordinates(places, arr.shape)] = values
+
+
+@writer(np.fill_diagonal, "add np.diag(...) instead")
+def _fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
+    numbers = np.arange(a.size).reshape(a.shape)
+    marked = np.zeros(a.shape, bool)
+    np.fill_diagonal(marked, True, wrap)
+    places = numbers[marked]
+    a[coordinates(places, a.shape)] = np.resize(val, places.shape)
