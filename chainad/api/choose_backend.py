@@ -28,6 +28,7 @@ from chainad.compiler.stacking.stack_program import stack_isomorphic
 from chainad.frontends.numpy.recorder import Ref
 from chainad.ir.program import Program
 from chainad.ir.scalar_graph import NotScalarError
+from chainad.planning.auto import plan_cached
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
 from chainad.structure.results import DenseForm
@@ -41,6 +42,11 @@ MAX_LOCAL_ENTRIES_PER_NUMPY_CALL = 10 * SCALAR_OPS_PER_NUMPY_CALL
 # Beyond this, a scalar program is not written out unasked (it takes some milliseconds), and numba
 # compiles loops in less time.
 MAX_UNROLLED_SCALAR_OPS = 4000
+
+# With more products of single scalars, it would take seconds to write a program out.
+MAX_SCALAR_PRODUCTS = 50_000
+# So many entries of local Jacobians can not lead to many more products than that.
+MAX_UNCHECKED_LOCAL_ENTRIES = 2_000
 
 # Products of constant arrays are kept from call to call if they take more multiplications than it
 # takes time to see, by comparing all entries, that the arrays are still the same.
@@ -261,11 +267,29 @@ def scalar_program(of: Differentiator, found: RecordedRun, most: float = inf) ->
     """
     if of.options.memory_limit is not None:
         raise NotScalarError("memory_limit= is for operations on whole arrays")
+    _check_length(of, found)
     parts = found.recording, found.linearized, found.node_values
     program = lower_to_scalars(*parts, of.options.mode, of.has_value, most)
     if {*found.dtypes} - {program.dtype}:
         raise NotScalarError("the outputs are of several dtypes")
     return program
+
+
+def _check_length(of: Differentiator, found: RecordedRun) -> None:
+    """Raise NotScalarError if it would take seconds, and much memory, to write a program out."""
+    graph = found.linearized.graph
+    entries = sum(edge.structure.count for edge in graph.edges)
+    if entries <= MAX_UNCHECKED_LOCAL_ENTRIES:
+        return
+    if entries <= MAX_SCALAR_PRODUCTS:
+        search = of.options.search
+        plans = [plan_cached(graph, mode, search=search) for mode in ("forward", "reverse")]
+        if min(plan.multiplications for plan in plans) <= MAX_SCALAR_PRODUCTS:
+            return
+    raise NotScalarError(
+        f"it takes more than {MAX_SCALAR_PRODUCTS:,} products of single scalars, and operations on"
+        " whole arrays are quicker"
+    )
 
 
 def plan_on_scalars(

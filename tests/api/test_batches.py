@@ -237,6 +237,19 @@ def test_a_backend_that_cannot_run_a_function_says_so_and_numpy_runs_it() -> Non
     close(J, one_by_one(f, X)[1])
 
 
+@pytest.mark.parametrize(
+    "backend", ["auto", "python", pytest.param("numba", marks=pytest.mark.numba)]
+)
+@pytest.mark.filterwarnings("ignore::chainad.errors.FallbackWarning")
+def test_wide_functions_are_never_written_out_on_scalars(backend: str) -> None:
+    A, B = np.random.default_rng(0).normal(size=(2, 300, 300))
+    J = chainad.jacobian(lambda x: A @ np.tanh(B @ x), batch=0, backend=backend)
+    x = np.linspace(-1, 1, 300)
+    expected = A * (1 - np.tanh(B @ x) ** 2) @ B
+    np.testing.assert_allclose(J(x[None])[0], expected, rtol=1e-9, atol=1e-9)
+    assert J.plan(x[None]).multiplications == 300**2 * 301
+
+
 def test_errors_of_the_function_pass_through() -> None:
     def f(x):
         if x[0] > 0:
