@@ -19,7 +19,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from random import Random
 from typing import Any, NamedTuple
@@ -56,8 +56,10 @@ VERDICTS = ("right", "refused", *FAULTS)
 
 # Faults that are known and not mended yet: a pattern of what is reported, and what it is. A row
 # that is counted 0 times in a long run can go.
+BESIDE = "but right beside this point"
 KNOWN: tuple[tuple[str, str], ...] = (
     (r"is nan in place of", "nan from a branch that is not used (np.where, ...), or at a kink"),
+    (BESIDE, "a kink (np.abs, ...) under a function that is smooth there"),
 )
 
 
@@ -154,8 +156,12 @@ def verdicts_of(program: RandomProgram, requests: Sequence[str]) -> list[Verdict
     if truth is None:
         return []
     simplest = _answer(program, SIMPLEST, truth)
-    if simplest.verdict.is_fault and simplest.blocks and _is_noise(program, truth, simplest.blocks):
-        return []
+    if simplest.verdict.is_fault and simplest.blocks:
+        if _is_noise(program, truth, simplest.blocks):
+            return []
+        if _is_right_beside(program, truth):
+            detail = f"{simplest.verdict.detail}, {BESIDE}"
+            return [replace(simplest.verdict, detail=detail)]
     verdicts = [simplest.verdict]
     if simplest.blocks is not None:
         for request in requests:
@@ -172,13 +178,26 @@ def verdicts_of(program: RandomProgram, requests: Sequence[str]) -> list[Verdict
 
 def _is_noise(program: RandomProgram, truth: Truth, blocks: Sequence[Sequence[Array]]) -> bool:
     """Return whether the Jacobian is another one where the inputs are rounded otherwise."""
-    nudged = [x * (1 + 4 * np.finfo(float).eps) for x in program.point()]
-    space = _space_for(program, nudged)
+    there = _jacobian_at(
+        [x * (1 + 4 * np.finfo(float).eps) for x in program.point()], program, truth
+    )
+    return there is not None and any(True for _ in _disagreements(truth, blocks, there))
+
+
+def _is_right_beside(program: RandomProgram, truth: Truth) -> bool:
+    """Return whether the Jacobian is right at a point close by: this one lies on a kink."""
+    there = _jacobian_at([x + 1e-9 for x in program.point()], program, truth)
+    return there is not None and not any(True for _ in _wrong_entries(truth, there))
+
+
+def _jacobian_at(
+    point: Sequence[Any], program: RandomProgram, truth: Truth
+) -> list[list[Array]] | None:
+    space = _space_for(program, point)
     with suppress(Exception), time_limit(MAX_CHECK_SECONDS):
         exec(SIMPLEST, space)
-        there = _matrices(program, truth, space["J"])
-        return any(True for _ in _disagreements(truth, blocks, there))
-    return False
+        return _matrices(program, truth, space["J"])
+    return None
 
 
 class _Answer(NamedTuple):

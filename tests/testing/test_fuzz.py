@@ -181,6 +181,14 @@ def test_every_law_is_checked(spoil: str, detail: str) -> None:
     assert detail in verdict.detail
 
 
+def test_kinks_under_smooth_functions_are_told_from_other_faults() -> None:
+    # The derivative of |x| is 0 at 0 by convention, but what is made of it here is x.
+    program = one_statement("v0 = np.choose((abs(x0) > 0).astype(int), [abs(x0), x0])")
+    (verdict,) = verdicts_of(replace(program, inputs=(np.array([0.3, 0.0]),)), [])
+    assert verdict.is_fault
+    assert module.BESIDE in verdict.detail
+
+
 def test_known_faults_are_named_and_do_not_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     program = one_statement("v0 = np.sin(x0)")
     monkeypatch.setattr(module, "random_program", lambda seed: program)
