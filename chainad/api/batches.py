@@ -33,6 +33,7 @@ from chainad.compiler.scalar.replay_scalar import bind_arguments, check_supporte
 from chainad.compiler.scalar.scalarize import data_arguments
 from chainad.compiler.vectorize import BatchedArray, NotBatchableError
 from chainad.errors import InputError
+from chainad.frontends.captures.find_captures import RandomNumbersError
 from chainad.frontends.numpy.trace import as_input
 from chainad.ir.locks import fork_safe_lock
 from chainad.ir.scalar_graph import NotScalarError
@@ -237,6 +238,9 @@ class BatchedDifferentiator:
                     continue
                 except NotBatchableError:
                     self._strategies.pop(0)
+                    continue
+                except RandomNumbersError:  # told of by what runs the points one by one
+                    self._strategies.clear()
                     continue
                 except INTENDED:
                     raise

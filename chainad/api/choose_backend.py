@@ -12,7 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainad.api.differentiator import Differentiator
-from chainad.api.fallbacks import INTENDED, warn_of_fault, warn_of_refusal
+from chainad.api.fallbacks import (
+    INTENDED,
+    warn_of_fault,
+    warn_of_random_numbers,
+    warn_of_refusal,
+)
 from chainad.api.recorded_run import PlannedRun, RecordedRun, record_planned_run, record_run
 from chainad.backends.numpy.buffers import PreallocatedProgram
 from chainad.backends.numpy.build import Runner
@@ -25,6 +30,7 @@ from chainad.compiler.recording.replay import Replay, RequestedOutput, build_rep
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars, lower_to_scalars
 from chainad.compiler.scalar.replay_scalar import replay_by_scalars
 from chainad.compiler.stacking.stack_program import stack_isomorphic
+from chainad.frontends.captures.find_captures import Capture, RandomNumbersError
 from chainad.frontends.numpy.recorder import Ref
 from chainad.ir.program import Program
 from chainad.ir.scalar_graph import NotScalarError
@@ -65,7 +71,8 @@ class Form(Enum):
 class CompiledProgram(NamedTuple):
     """What replays a recorded run, its source, and what gives the plan that it follows.
 
-    `arguments` are the positional and the named ones of the calls that it replays.
+    `arguments` are the positional and the named ones of the calls that it replays, `captures` what
+    it reads beside them.
     """
 
     run: Replay
@@ -73,6 +80,7 @@ class CompiledProgram(NamedTuple):
     form: Form
     plan: Callable[[], Plan | ChunkedPlan]
     arguments: tuple[ContainerSpec, ContainerSpec]
+    captures: tuple[Capture, ...]
 
 
 def compile_program(
@@ -83,7 +91,8 @@ def compile_program(
 ) -> CompiledProgram | None:
     """Run a function, and return what replays it, in none of the forms to avoid.
 
-    It is None if chainad fails to make any, which is a fault of its own.
+    It is None if the function draws random numbers, or if chainad fails to make any, which is a
+    fault of its own.
     """
     backend = of.options.backend
     planned = cache(lambda: record_planned_run(of, args, kwargs))
@@ -100,6 +109,9 @@ def compile_program(
         except NotScalarError as error:
             refusal = error
             continue
+        except RandomNumbersError as error:
+            warn_of_random_numbers(str(error))
+            return None
         except INTENDED:
             raise
         except Exception as error:
@@ -114,6 +126,17 @@ def compile_program(
     return None
 
 
+def _compiled(
+    replay: Replay,
+    source: str,
+    form: Form,
+    plan: Callable[[], Plan | ChunkedPlan],
+    found: RecordedRun,
+) -> CompiledProgram:
+    recording = found.recording
+    return CompiledProgram(replay, source, form, plan, recording.arguments, recording.captures)
+
+
 def _by_arrays(of: Differentiator, found: PlannedRun) -> CompiledProgram:
     """Return a replay by calls of NumPy."""
     program = found.program.program
@@ -123,7 +146,7 @@ def _by_arrays(of: Differentiator, found: PlannedRun) -> CompiledProgram:
         run_into = _preallocated(program, found.recording)
         requested = _requested(of, found, run_into, _buffers(of, found))
     replay, source = build_replay(found.recording, requested)
-    return CompiledProgram(replay, source, Form.ARRAYS, found.plan, found.recording.arguments)
+    return _compiled(replay, source, Form.ARRAYS, found.plan, found)
 
 
 def _preallocated(program: Program, recording: Recording) -> Callable[[Sequence[Any], Any], Any]:
@@ -241,7 +264,7 @@ def _by_scalars(of: Differentiator, found: RecordedRun) -> CompiledProgram:
     results = found.is_scalar, found.nest, found.is_tuple
     replay, source = replay_by_scalars(found.recording, program, backend, *results)
     plan = plan_on_scalars(of, found, program)
-    return CompiledProgram(replay, source, Form.SCALARS, plan, found.recording.arguments)
+    return _compiled(replay, source, Form.SCALARS, plan, found)
 
 
 def _by_loops(of: Differentiator, found: PlannedRun) -> CompiledProgram:
@@ -254,7 +277,7 @@ def _by_loops(of: Differentiator, found: PlannedRun) -> CompiledProgram:
     run_into = _ignoring_out(found.program.run)
     requested = _requested(of, found, run_into, _buffers(of, found))
     replay, source = replay_by_loops(found.recording, program, requested, found.is_scalar)
-    return CompiledProgram(replay, source, Form.LOOPS, found.plan, found.recording.arguments)
+    return _compiled(replay, source, Form.LOOPS, found.plan, found)
 
 
 def scalar_program(of: Differentiator, found: RecordedRun, most: float = inf) -> LoweredScalars:

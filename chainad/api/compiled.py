@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from chainad.api.captured_table import captured_table
 from chainad.api.choose_backend import CompiledProgram, Form, compile_program
 from chainad.api.differentiator import Differentiator
 from chainad.api.fallbacks import is_fault, warn_of_fault
@@ -49,6 +50,16 @@ class CompiledFunction(FunctionOf):
 
     def __repr__(self) -> str:
         return f"{self._of!r}.compile()"
+
+    def __str__(self) -> str:
+        """Return what it is, and how it notices changes of what the function reads elsewhere."""
+        constant = sorted(self._of.options.constant)
+        if not self._programs:
+            return f"{self!r}\nprograms    0"
+        program = self._programs[0]
+        table = captured_table(program.captures, constant, program.form is Form.SCALARS)
+        made = f"{program.form.value}, for {arguments_as_text(*program.arguments)}"
+        return f"{self!r}\nprograms    {len(self._programs)}, the last by {made}\n{table}"
 
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         programs = self._programs

@@ -30,6 +30,15 @@ def warn_of_fault(action: str, error: Exception) -> None:
     )
 
 
+def warn_of_random_numbers(name: str) -> None:
+    """Warn that a function draws random numbers, which a replay would not draw anew."""
+    _warn(
+        f"the function draws by {name}, and a replay would repeat what was drawn; it is traced at"
+        " each call instead: draw outside and pass the numbers as an argument, or say"
+        f" constant={name!r} if they are to stay as they are"
+    )
+
+
 def is_fault(error: Exception) -> bool:
     """Return whether what a replay raised, and tracing does not, is a fault of chainad.
 

@@ -31,6 +31,7 @@ class Options:
     memory_limit: int | None
     search: SearchOptions
     backend: str
+    constant: frozenset[str] = frozenset()
 
     @property
     def is_single(self) -> bool:
@@ -73,6 +74,7 @@ def checked_options(
     effort: Effort,
     seed: int,
     backend: str,
+    constant: str | Sequence[str] = (),
 ) -> Options:
     """Return the options, checked in the line of the user where they are given.
 
@@ -81,7 +83,7 @@ def checked_options(
     PlanError
         If the mode, the cost, the effort or the seed is none.
     InputError
-        If `argnums`, `output`, `memory_limit` or `backend` is none.
+        If `argnums`, `output`, `memory_limit`, `backend` or `constant` is none.
     """
     model_of(cost)  # refuses an unknown one
     return Options(
@@ -92,6 +94,7 @@ def checked_options(
         None if memory_limit is None else bytes_of(memory_limit),
         search_options(effort, seed),
         _checked_backend(backend),
+        _checked_constant(constant),
     )
 
 
@@ -108,6 +111,16 @@ def _checked_output(output: str) -> str:
     if output not in OUTPUTS:
         raise InputError(unknown("output", output, OUTPUTS))
     return output
+
+
+def _checked_constant(constant: str | Sequence[str]) -> frozenset[str]:
+    names = [constant] if isinstance(constant, str) else list(constant)
+    if not all(isinstance(name, str) for name in names):
+        raise InputError(
+            "constant must be a name or a sequence of names of what the function reads, such as"
+            f" 'table' or 'self.table', but got {constant!r}"
+        )
+    return frozenset(names)
 
 
 def _checked_backend(backend: str) -> str:

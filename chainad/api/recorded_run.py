@@ -17,11 +17,14 @@ from chainad.compiler.recording.arguments import (
     ArraySpec,
     ContainerSpec,
     ScalarSpec,
+    fixed_objects,
     record_argument,
 )
 from chainad.compiler.recording.recording import Recording, finish_recording
 from chainad.compiler.scalar.scalarize import MAX_SCALARS
 from chainad.errors import TraceError
+from chainad.frontends.captures.code_runs import CodeRuns, package_of
+from chainad.frontends.captures.find_captures import Captured, find_captures, random_states
 from chainad.frontends.numpy.recorded_values import RecordedValue, box_recorded
 from chainad.frontends.numpy.recorder import Recorder, Ref, concrete_value, errstate
 from chainad.frontends.numpy.tape import active
@@ -126,13 +129,16 @@ def _record(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     describe: Callable[[Run], tuple[Linearized, Iterable[int], Callable[..., _Run]]],
+    captured: Captured | None = None,
 ) -> _Run:
     """Run a function once, and return what it did.
 
     `describe` returns its linear graph, which slots are used, and what makes the recorded run.
+    `captured` is what it was found to read in a run before, and what that was before this one.
     """
     recorder = Recorder(box_recorded)
-    ambient = errstate()
+    ambient, states = errstate(), random_states()
+    recorder.runs = runs = CodeRuns(package_of(of.function))
 
     def flow(value: Any) -> tuple[int, Any]:
         recorded = recorder.input(value)
@@ -148,15 +154,36 @@ def _record(
         argnums = of.options.positions(len(args))
         assert all(isinstance(positional.items[k][1], (ArraySpec, ScalarSpec)) for k in argnums)
         f = of.function
-        with tracing(lambda *a: f(*a, **boxed_kwargs), boxed, argnums) as run:
+
+        def watched(*args: Any) -> Any:
+            with runs:
+                return f(*args, **boxed_kwargs)
+
+        with tracing(watched, boxed, argnums) as run:
             _check_failure(recorder)
+            is_first = captured is None
+            if captured is None:
+                objects = [fixed_objects(item) for _, item in positional.items]
+                named_objects = {key: fixed_objects(item) for key, item in named.items}
+                captured = find_captures(
+                    f, runs, states, objects, named_objects, of.options.constant
+                )
+            if is_first and captured.is_changed:
+                # What the run has changed must be what it was before the run that is replayed.
+                return _record(of, args, kwargs, describe, captured)
             formulas = len(recorder.entries)
             linearized, used_slots, make = describe(run)
             slots = _slots(recorder, run, linearized, {*used_slots})
             values = tuple(_output_ref(recorder, value) for value in run.values)
             node_values = tuple([_node_value(entry.value) for entry in run.tape.entries])
         recording = finish_recording(
-            recorder, (positional, named), values, slots, ambient, formulas
+            recorder,
+            (positional, named),
+            values,
+            slots,
+            ambient,
+            formulas,
+            captured.captures,
         )
     finally:
         active.recorder = before  # first: an interrupt may come with the next call

@@ -185,6 +185,7 @@ def compile(
     effort: Effort = "balanced",
     seed: int = 0,
     backend: str = "auto",
+    constant: str | Sequence[str] = (),
     **kwargs: Any,
 ) -> CompiledFunction:
     """Return the Jacobian of `f` as a function that replays what one call did, without tracing.
@@ -198,6 +199,10 @@ def compile(
         few scalars; "numba", machine code, which needs chainad[numba]; or "auto": "python" where
         that is quicker, else "numpy". Where "python" or "numba" cannot run a function, a
         FallbackWarning says why, and NumPy runs it.
+    constant : str or sequence of str
+        Names of what `f` reads beside its arguments and never changes, as the table "captured"
+        calls it ("table", "self.table"): it is not checked, nor what is inside of it. The name of a
+        function means all that it reads.
     *args, **kwargs
         Arguments to record with at once. Without any, the first call records.
 
@@ -233,10 +238,23 @@ def compile(
     whether they changed. A matrix that is solved with is factorised once, for the solution and for
     the derivatives.
 
-    Arrays that `f` takes from elsewhere are captured by reference: what is written into them later
-    is seen. Not seen are a name that is bound to another object, Python numbers, and arrays that
-    `f` computes from such arrays alone; call `clear` after these have changed. Random numbers and
-    side effects of `f` happen only while it is recorded.
+    What `f` reads beside its arguments (globals, closures, attributes, entries of lists and
+    dictionaries) is found in the code that ran, and checked at each call; where it has changed, `f`
+    is recorded anew. `print` of the compiled function ends with a table of it:
+
+    ==================  =====================================================================
+    seen by reference   arrays that calls on traced values take as they are: nothing to check
+                        but that the name still means the same array
+    guarded by value    numbers, text, lists and dictionaries of these
+    guarded by content  arrays that are used in another way (`W[0, 0]`, `2 * W`, `W.sum()`): by
+                        all entries up to 64 MiB, else by a hash; all arrays of programs on scalars
+    by identity only    objects of other libraries, whose inside is not watched
+    ==================  =====================================================================
+
+    Functions, classes and modules are guarded by identity. What cannot be checked (`globals()`,
+    `getattr(module, name)` with a computed name) is refused in the line of the user, unless it is
+    named in `constant=`. A function that draws random numbers is traced at each call, with a
+    FallbackWarning. Other side effects of `f` happen only while it is recorded.
 
     Examples
     --------
@@ -247,7 +265,9 @@ def compile(
     array([[6., 0.],
            [0., 2.]])
     """
-    options = checked_options(argnums, mode, output, cost, memory_limit, effort, seed, backend)
+    options = checked_options(
+        argnums, mode, output, cost, memory_limit, effort, seed, backend, constant
+    )
     return JacobianFunction(f, options).compile(*args, **kwargs)
 
 

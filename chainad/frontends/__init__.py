@@ -1,4 +1,5 @@
 """Front ends: functions to call graphs.
 
-numpy  a tracer of NumPy functions, and the recorder that `compile` runs them with
+numpy     a tracer of NumPy functions, and the recorder that `compile` runs them with
+captures  what functions read beside their arguments, for `compile`
 """

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import chainad
 from chainad import InputError, TraceError
+from chainad.errors import FallbackWarning
 
 X = np.array([0.3, 1.2, -0.5, 0.7])
 
@@ -109,11 +110,16 @@ def test_the_source_is_a_straight_line_of_what_is_needed() -> None:
         "        return MISS\n"
         "    if kwargs:\n"
         "        return MISS\n"
+        "    try:\n"
+        "        if c1['np'] is not c2:\n"
+        "            return MISS\n"
+        "    except (AttributeError, LookupError, TypeError, ValueError):\n"
+        "        return MISS\n"
         "    v1 = v0 * n2\n"
         "    v2 = tanh(v1)\n"
         "    v4 = v2 * v2\n"
         "    v5 = n1 - v4\n"
-        "    jacobian = blocks(run([c1, v5, None], None if out is None else buffers(out)))\n"
+        "    jacobian = blocks(run([c3, v5, None], None if out is None else buffers(out)))\n"
         "    return None, jacobian\n"
     )
 
@@ -330,12 +336,10 @@ def test_large_arrays_are_captured_by_reference_and_stay_writeable() -> None:
     assert W.flags.writeable
 
 
-def test_what_is_computed_from_closed_over_arrays_alone_is_kept_as_it_was() -> None:
+def test_what_is_computed_from_closed_over_arrays_alone_is_computed_anew() -> None:
     w = np.ones(4)
     compiled = chainad.compile(lambda x: x * np.sqrt(w) + x * w, X, backend="numpy")
     w[:] = 4
-    np.testing.assert_array_equal(compiled(X), 5 * np.eye(4))  # documented: 1 + 4
-    compiled.clear()
     np.testing.assert_array_equal(compiled(X), 6 * np.eye(4))
 
 
@@ -610,7 +614,10 @@ def test_random_functions_do_not_fail() -> None:
         return x * 2 if rng.uniform() * np.sum(x * x) > 1 else x * 2.0
 
     for _ in range(9):
-        np.testing.assert_array_equal(chainad.compile(f)(X), 2 * np.eye(4))
+        compiled = chainad.compile(f)
+        with pytest.warns(FallbackWarning, match="draws by rng, and a replay would repeat"):
+            np.testing.assert_array_equal(compiled(X), 2 * np.eye(4))
+        np.testing.assert_array_equal(compiled(X), 2 * np.eye(4))
 
 
 def test_values_kept_from_a_recording_are_plain_afterwards() -> None:

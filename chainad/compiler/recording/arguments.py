@@ -93,6 +93,13 @@ def array_specs(arguments: Iterable[ArgumentSpec]) -> dict[int, ArraySpec]:
     return found
 
 
+def fixed_objects(argument: ArgumentSpec) -> list[Any]:
+    """Return what must stay the same inside of an argument."""
+    if isinstance(argument, ContainerSpec):
+        return [value for _, item in argument.items for value in fixed_objects(item)]
+    return [argument.value] if isinstance(argument, FixedSpec) else []
+
+
 def arguments_as_text(positional: ContainerSpec, named: ContainerSpec) -> str:
     """Return what a call must be like to fit the specs, as `(float64 (3,), n=4)`."""
     values = [_as_text(item) for _, item in positional.items]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainad.compiler.recording.arguments import ContainerSpec
+from chainad.frontends.captures.find_captures import Capture
 from chainad.frontends.numpy.recorder import Guard, Recorder, Ref, Static, is_shared
 
 
@@ -41,10 +42,10 @@ class Recording:
     """What a run did, in order: the function itself, then the local Jacobians that are needed.
 
     Values are numbered. `arguments` tells where the first ones are found; `constants` are arrays
-    that the function took from elsewhere, by reference; `guards` and `statics` are checked at each
-    call. The calls from number `first_formula` on are those of the local Jacobians. `values` are
-    what the function returns, `slots` the stored arrays of the local Jacobians, by edge: a `Ref`,
-    an object, or None where it is not needed.
+    that the function took from elsewhere, by reference; `guards`, `statics` and `captures` are
+    checked at each call. The calls from number `first_formula` on are those of the local Jacobians.
+    `values` are what the function returns, `slots` the stored arrays of the local Jacobians, by
+    edge: a `Ref`, an object, or None where it is not needed.
     """
 
     arguments: tuple[ContainerSpec, ContainerSpec]
@@ -55,6 +56,7 @@ class Recording:
     values: tuple[Ref, ...]
     slots: tuple[Any, ...]
     first_formula: int
+    captures: tuple[Capture, ...] = ()
 
 
 def finish_recording(
@@ -64,6 +66,7 @@ def finish_recording(
     slots: tuple[Any, ...],
     ambient: tuple[str, ...],
     first_formula: int,
+    captures: tuple[Capture, ...],
 ) -> Recording:
     """Return what a recorder recorded; `ambient` is the state of np.errstate it began in."""
     constants: dict[int, Any] = {}
@@ -96,6 +99,7 @@ def finish_recording(
         values,
         slots,
         first_formula,
+        captures,
     )
 
 

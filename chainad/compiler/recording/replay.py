@@ -16,6 +16,7 @@ import numpy as np
 
 from chainad.compiler.cse import eliminate_common_formulas
 from chainad.compiler.recording.arguments import argument_checks, array_specs
+from chainad.compiler.recording.capture_checks import capture_checks
 from chainad.compiler.recording.expressions import Names, expression, is_quiet
 from chainad.compiler.recording.factorization_reuse import required_reads, reuse_factorizations
 from chainad.compiler.recording.multiply_reduce import fuse_multiply_reduce
@@ -55,6 +56,7 @@ def _replay_source(recording: Recording, requested: RequestedOutput) -> tuple[st
     names = Names(ndims | {number: len(array.shape) for number, array in arrays.items()})
     names.objects |= {"np": np, "ndarray": np.ndarray, "MISS": MISS}
     lines = argument_checks(*recording.arguments, names.constant)
+    lines += capture_checks(recording.captures, names.constant)
     for static in recording.statics:
         array, entries = names.constant(static.array), static.entries
         lines += [f"if {_differs(array, entries, names)}:", "    return MISS"]

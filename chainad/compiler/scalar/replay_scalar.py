@@ -12,6 +12,7 @@ from chainad.backends.numba import generated_modules
 from chainad.backends.numba import scalar as numba
 from chainad.backends.numpy import vector
 from chainad.compiler.recording.arguments import argument_checks
+from chainad.compiler.recording.capture_checks import capture_checks
 from chainad.compiler.recording.expressions import Names
 from chainad.compiler.recording.recording import Recording
 from chainad.compiler.recording.replay import MISS, Replay
@@ -157,6 +158,7 @@ def bind_arguments(
     """
     names.objects |= {"ndarray": np.ndarray, "MISS": MISS}
     lines = argument_checks(*recording.arguments, names.constant, is_brief)
+    lines += capture_checks(recording.captures, names.constant)
     captured = [(each.array, each.entries) for each in recording.statics]
     if holds_constants:
         captured += [(x, x) for x in recording.constants.values()]

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from chainad.errors import TraceError
+from chainad.frontends.captures.code_runs import CodeRuns
 from chainad.frontends.numpy.source_lines import here, raw_site
 from chainad.frontends.numpy.tape import Entry, Tape
 from chainad.frontends.numpy.traced_calls import Tracer, gives_out, pack, tracers_in
@@ -93,6 +94,8 @@ class Recorder(Tape):
         # Arrays that the function took from elsewhere: by entry, the array itself.
         self.references: dict[int, np.ndarray[Any, Any]] = {}
         self.failure: BaseException | None = None
+        # Notes which of the user's instructions take arrays by reference.
+        self.runs = CodeRuns()
         self._known: dict[int, int] = {}
         self._frozen: dict[int, np.ndarray[Any, Any]] = {}
         self._guarded: set[tuple[str, int]] = set()
@@ -108,6 +111,7 @@ class Recorder(Tape):
 
     def constant(self, array: np.ndarray[Any, Any]) -> Any:
         """Return the recorded value of an array that is no argument; it is kept by reference."""
+        self.runs.take(array)
         number = self._known.get(id(array))
         if number is None or not _same(self.entries[number].value, array):
             value = self._unchanging(array)
@@ -122,6 +126,7 @@ class Recorder(Tape):
 
     def static(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return a copy of an array that shapes the structure."""
+        self.runs.take(array)
         entries = array.copy(order="K")
         self.statics.append(Static(array, entries))
         self._frozen[id(entries)] = entries

@@ -51,7 +51,7 @@ def raw_site(depth: int = 1) -> RawSite | None:
     while frame is not None:
         code = frame.f_code
         if code not in _library_code:
-            if not _is_library_file(code.co_filename):
+            if not is_library_file(code.co_filename):
                 return code, frame.f_lasti
             _library_code.add(code)
         frame = frame.f_back
@@ -61,7 +61,7 @@ def raw_site(depth: int = 1) -> RawSite | None:
 def user_stacklevel() -> int:
     """Return the stacklevel of the user's line, for a warning that the caller gives."""
     level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and _is_library_file(frame.f_code.co_filename):
+    while frame.f_back is not None and is_library_file(frame.f_code.co_filename):
         level, frame = level + 1, frame.f_back
     return level
 
@@ -70,14 +70,15 @@ def user_stacklevel() -> int:
 _library_code: set[CodeType] = set()
 
 
-def _is_library_file(file: str) -> bool:
+def is_library_file(file: str) -> bool:
+    """Return whether a file is of chainad, NumPy, SciPy, or a library with arrays of its own."""
     return file.startswith(_LIBRARY_FILES) and not file.endswith(_DEMO)
 
 
 def instead_of_other_arrays() -> str:
     """Return what to do where a library with arrays of its own met a traced value, or ""."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and _is_library_file(frame.f_code.co_filename):
+    while frame is not None and is_library_file(frame.f_code.co_filename):
         for folder, (name, conversion) in _ARRAY_LIBRARIES.items():
             if frame.f_code.co_filename.startswith(folder):
                 return (
@@ -107,7 +108,7 @@ def line_of(error: BaseException) -> tuple[str, bool]:
     raw, is_inside, trace = None, False, error.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
-        is_inside = _is_library_file(code.co_filename)
+        is_inside = is_library_file(code.co_filename)
         if not is_inside:
             raw = code, trace.tb_lasti
         trace = trace.tb_next
@@ -118,7 +119,7 @@ def scipy_calls() -> list[tuple[str, str]]:
     """Return module and name of SciPy's functions between here and the user, outermost first."""
     found: list[tuple[str, str]] = []
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and _is_library_file(frame.f_code.co_filename):
+    while frame is not None and is_library_file(frame.f_code.co_filename):
         # A decorator of SciPy's holds the function that the user called in one of its variables.
         inside = [frame.f_locals.get(name) for name in ("fun", "func", "f")]
         names = [getattr(x, "__name__", "") for x in inside if callable(x)]

@@ -1,0 +1,102 @@
+"""Source that checks, at each call, what a function reads beside its arguments.
+
+Each check first asks whether the very same object is there, which costs least; only where another
+one is are values compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+from chainad.frontends.captures.contents import (
+    MAX_COMPARED_BYTES,
+    differs,
+    entries_differ,
+    has_content,
+)
+from chainad.frontends.captures.find_captures import Capture, Check
+from chainad.frontends.captures.places import VALUES, Place, Step
+
+# Longer lists of values are compared by a call.
+MAX_INLINE_ENTRIES = 8
+
+
+def capture_checks(captures: Sequence[Capture], constant: Callable[[Any], str]) -> list[str]:
+    """Return lines that return MISS unless everything is as it was; `constant` names an object."""
+    tests = []
+    known: set[tuple[str, str]] = set()
+    for capture in captures:
+        start = _start(capture.place, constant)
+        for check in _merged(capture.checks):
+            source = start + _steps(check.path, constant)
+            test = _test(source, check, constant)
+            if (source, test) not in known:
+                known.add((source, test))
+                tests.append(test)
+    if not tests:
+        return []
+    lines = [line for test in tests for line in (f"    if {test}:", "        return MISS")]
+    # What is not there any more is not what it was.
+    errors = "AttributeError, LookupError, TypeError, ValueError"
+    return ["try:", *lines, f"except ({errors}):", "    return MISS"]
+
+
+def _start(place: Place, constant: Callable[[Any], str]) -> str:
+    name = constant(place.holder)
+    if place.kind == "global":
+        name += f"[{place.name!r}]"
+    elif place.kind == "cell":
+        name += ".cell_contents"
+    return name + _steps(place.path, constant)
+
+
+def _steps(path: Sequence[Step], constant: Callable[[Any], str]) -> str:
+    found = []
+    for kind, key in path:
+        if kind == "attribute":
+            found.append(f".{key}")
+        else:
+            found.append(f"[{key!r}]" if type(key) in (int, str) else f"[{constant(key)}]")
+    return "".join(found)
+
+
+def _merged(checks: Sequence[Check]) -> list[Check]:
+    """Return the checks, without those of the entries of long lists of values."""
+    merged = {check.path for check in checks if _is_long(check)}
+    return [check for check in checks if not check.path or check.path[:-1] not in merged]
+
+
+def _is_long(check: Check) -> bool:
+    if check.kind != "length":
+        return False
+    _, entries = check.found
+    return len(entries) > MAX_INLINE_ENTRIES and all(isinstance(x, VALUES) for x in entries)
+
+
+def _test(source: str, check: Check, constant: Callable[[Any], str]) -> str:
+    """Return an expression that is true if a check fails."""
+    found = check.found
+    if check.kind == "identity":
+        return f"{source} is not {constant(found)}"
+    if check.kind == "value":
+        if found is None or type(found) is bool:
+            return f"{source} is not {found!r}"
+        name = constant(found)
+        return f"{source} is not {name} and {constant(differs)}({source}, {name})"
+    if check.kind == "method":
+        return f"{source}.__func__ is not {constant(found)}"
+    if check.kind == "keys":
+        return f"[*{source}] != {constant(found)}"
+    if check.kind == "length":
+        kind, entries = found
+        test = f"{source}.__class__ is not {constant(kind)} or len({source}) != {len(entries)}"
+        if _is_long(check):
+            test += f" or {constant(entries_differ)}({source}, {constant(entries)})"
+        return test
+    if check.kind == "content":
+        shape, dtype, entries = found
+        if prod(shape) * dtype.itemsize <= MAX_COMPARED_BYTES:
+            return f"{source}.shape != {shape} or {source}.tobytes() != {constant(entries)}"
+    return f"not {constant(has_content)}({source}, {constant(found)})"

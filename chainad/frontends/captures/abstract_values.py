@@ -1,0 +1,73 @@
+"""What the abstract interpreter computes with: where a value may come from, or what a call runs."""
+
+from __future__ import annotations
+
+import dis
+import types
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from chainad.frontends.captures.places import Place
+from chainad.ir.cache import cached_property
+
+
+@dataclass(frozen=True)
+class Routine:
+    """A function, a method bound to what is found in `this`, or a function that `f` makes."""
+
+    code: types.CodeType
+    this: frozenset[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method of a container or of an array."""
+
+    place: Place
+    name: str
+
+
+@dataclass(frozen=True)
+class Super:
+    """What `super()` gives for an object."""
+
+    place: Place
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A constant of the code; two are the same by identity."""
+
+    value: Any
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Constant) and self.value is other.value
+
+
+Items: TypeAlias = frozenset[Any]
+NOTHING: Items = frozenset()
+NULL: Items = frozenset({"null"})
+
+
+@dataclass(eq=False)
+class CodeNames:
+    """A code object that ran: where its names, and what it returns, may come from."""
+
+    code: types.CodeType
+    globals: dict[str, Any]
+    names: dict[str, Items] = field(default_factory=dict)
+    returned: Items = NOTHING
+    # Whether anyone else than the user's own code takes what it returns.
+    is_callback: bool = False
+
+    @cached_property
+    def instructions(self) -> list[dis.Instruction]:
+        return list(dis.get_instructions(self.code))
+
+
+def is_of_place(item: Any) -> bool:
+    """Return whether something is at a place, or a method of what is there."""
+    return isinstance(item, (Place, Method, Super))

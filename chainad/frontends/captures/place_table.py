@@ -1,0 +1,156 @@
+"""The places that a function reads, each once, and what objects there consist of."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+
+from chainad.errors import TraceError
+from chainad.frontends.captures.abstract_values import Items
+from chainad.frontends.captures.code_runs import CodeRuns, owner_of
+from chainad.frontends.captures.places import Place, Step, file_of, parts
+from chainad.frontends.numpy.source_lines import prefix
+
+# More objects inside of one that is passed on as a whole are not looked at.
+MAX_PARTS = 10_000
+
+
+class PlaceTable:
+    """The places found so far.
+
+    Attributes
+    ----------
+    runs, constant
+        The code that ran, and what the user says never changes.
+    places, written : dict
+        Where something is read, and where something is written.
+    is_new : bool
+        Whether anything was found since this was set to False.
+    at : tuple or None
+        The instruction that is interpreted.
+    """
+
+    def __init__(self, runs: CodeRuns, constant: frozenset[str] = frozenset()) -> None:
+        self.runs = runs
+        self.constant = constant
+        self.places: dict[Any, Place] = {}
+        self.written: dict[Any, Place] = {}
+        self.is_new = True
+        self.at: tuple[types.CodeType, int] | None = None
+
+    def place(
+        self, kind: Any, holder: Any, name: str, path: tuple[Step, ...], value: Any,
+        has_parts: bool = False,
+    ) -> Place:  # fmt: skip
+        start = (kind, id(holder), name if kind == "global" else "")
+        key = (start, tuple((k, _key(x)) for k, x in path), has_parts)
+        place = self.places.get(key)
+        if place is None:
+            place = Place(kind, holder, name, path, value, self.at, has_parts)
+            place.is_watched = has_parts or parts(value, self.is_users_class) is None
+            self.places[key] = place
+            self.is_new = True
+        return place
+
+    def below(self, place: Place, step: Step, value: Any) -> Place:
+        return self.place(place.kind, place.holder, place.name, (*place.path, step), value)
+
+    def parts_of(self, place: Place) -> Items:
+        if place.has_parts:
+            return frozenset({place})
+        whole = place.kind, place.holder, place.name, place.path, place.value
+        return frozenset({self.place(*whole, has_parts=True)})
+
+    def fixed(self, value: Any, name: str = "") -> Items:
+        """Return the item of an object that cannot be another one."""
+        named = name or getattr(value, "__name__", type(value).__name__)
+        return frozenset({self.place("object", value, named, (), value)})
+
+    def write(self, place: Place, step: Step | None = None) -> None:
+        path = place.path if step is None else (*place.path, step)
+        key = (place.kind, id(place.holder), place.name if place.kind == "global" else "", path)
+        self.written[key] = place
+
+    def changes_what_it_reads(self) -> bool:
+        """Return whether a place that is read is written, too."""
+        for (kind, holder, name, path), _ in self.written.items():
+            for place in self.places.values():
+                start = place.kind, id(place.holder), place.name if place.kind == "global" else ""
+                if start != (kind, holder, name) or not place.is_watched:
+                    continue
+                if isinstance(place.value, np.ndarray) and not place.is_read:
+                    continue
+                n = min(len(path), len(place.path))
+                if path[:n] == place.path[:n]:
+                    return True
+        return False
+
+    def objects(self, place: Place) -> list[Any]:
+        """Return what is at a place, and all of its parts."""
+        found, seen, queue = [], set(), [place.value]
+        while queue:
+            value = queue.pop()
+            if id(value) in seen:
+                continue
+            seen.add(id(value))
+            found.append(value)
+            if len(found) > MAX_PARTS:
+                self.refuse(
+                    f"{place} holds more than {MAX_PARTS:,} objects, too many to be compared at"
+                    " each call",
+                    str(place),
+                    place.site,
+                )
+            queue += [part for _, part in parts(value, self.is_users_class) or ()]
+        return found
+
+    def owners_of(self, place: Place) -> frozenset[int]:
+        if place.owners is None:
+            objects = self.objects(place)
+            sparse = [x for x in objects if scipy.sparse.issparse(x)]
+            # The positions of entries are compared in any case.
+            pattern = {id(x) for each in sparse for x in vars(each).values() if x is not each.data}
+            arrays = [x for x in objects if isinstance(x, np.ndarray) and id(x) not in pattern]
+            place.owners = frozenset(id(owner_of(x)) for x in arrays)
+        return place.owners
+
+    def is_users_class(self, kind: type) -> bool:
+        """Return whether a class is the user's own."""
+        file = file_of(kind)
+        return file is not None and self.runs.is_users_file(file)
+
+    def is_library(self, module: types.ModuleType) -> bool:
+        file = getattr(module, "__file__", None)
+        if file is None:
+            return module.__name__ != "__main__"
+        return not self.runs.is_users_file(file)
+
+    def is_constant(self, place: Place) -> bool:
+        """Return whether the user has named a place, or what it is in, as constant."""
+        text = place.name
+        names = {text}
+        for kind, key in place.path:
+            text += f".{key}" if kind == "attribute" else f"[{key!r}]"
+            names.add(text)
+        return bool(names & self.constant)
+
+    def refuse(self, what: str, name: str, site: Any = None) -> None:
+        """Raise a TraceError for what cannot be checked."""
+        if name not in self.constant:
+            raise TraceError(
+                f"{prefix(site or self.at)}{what}; say constant={name!r} if it never changes, make"
+                " it an argument, or call chainad.jacobian(f) instead"
+            )
+
+
+def _key(key: Any) -> Any:
+    return (type(key), key)
+
+
+def is_one_of(value: Any, known: Iterable[Any]) -> bool:
+    """Return whether a value is, by identity, among some objects."""
+    return any(value is each for each in known)
