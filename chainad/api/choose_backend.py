@@ -31,7 +31,7 @@ from chainad.compiler.scalar.lower_to_scalars import LoweredScalars, lower_to_sc
 from chainad.compiler.scalar.replay_scalar import replay_by_scalars
 from chainad.compiler.stacking.stack_program import stack_isomorphic
 from chainad.frontends.captures.find_captures import Capture, RandomNumbersError
-from chainad.frontends.numpy.recorder import Ref
+from chainad.ir.calls import Call
 from chainad.ir.program import Program
 from chainad.ir.scalar_graph import NotScalarError
 from chainad.planning.auto import plan_cached
@@ -151,10 +151,12 @@ def _by_arrays(of: Differentiator, found: PlannedRun) -> CompiledProgram:
 
 def _preallocated(program: Program, recording: Recording) -> Callable[[Sequence[Any], Any], Any]:
     """Return what runs a program in preallocated buffers, with its constant part hoisted."""
-    same_slots = _first_equal_slots(recording.slots)
+    first: dict[int | None, int] = {}
+    same_slots = [first.setdefault(register, k) for k, register in enumerate(recording.slots)]
     writable = _writable_slots(recording)
-    fixed = {k: slot for k, slot in enumerate(recording.slots) if _is_literal(slot)}
-    known: list[Any] = [_constant(slot, recording) for slot in recording.slots]
+    constants = recording.program.constants
+    known: list[Any] = [None if k is None else constants.get(k) for k in recording.slots]
+    fixed = {k: value for k, value in enumerate(known) if isinstance(value, np.generic)}
     parts = hoist_constants(program, [k for k, value in enumerate(known) if value is not None])
     read = sum(int(np.size(known[k])) for k in parts.hoisted.used_slots)
     if multiplications_in(parts.hoisted, known) <= (
@@ -173,39 +175,16 @@ def _preallocated(program: Program, recording: Recording) -> Callable[[Sequence[
 def _writable_slots(recording: Recording) -> list[int]:
     """Return one slot for every array that may lie in memory that a user can name."""
     # What a ufunc returns is nobody's but the call's.
-    made = {step.number for step in recording.calls if isinstance(step.function, np.ufunc)}
-    found: dict[Any, int] = {}
-    for k, slot in enumerate(recording.slots):
-        if slot is not None and not (isinstance(slot, Ref) and slot.number in made):
-            found.setdefault(_identity(slot), k)
+    made = {
+        i.output
+        for i in recording.program.instructions
+        if isinstance(i.op, Call) and isinstance(i.op.function, np.ufunc)
+    }
+    found: dict[int, int] = {}
+    for k, register in enumerate(recording.slots):
+        if register is not None and register not in made:
+            found.setdefault(register, k)
     return [*found.values()]
-
-
-def _constant(slot: Any, recording: Recording) -> Any:
-    """Return the array of a slot if it is the same one at every call, else None."""
-    return recording.constants.get(slot.number) if isinstance(slot, Ref) else slot
-
-
-def _first_equal_slots(slots: Sequence[Any]) -> list[int]:
-    """Return, for every slot, the first one that always holds the very same array."""
-    first: dict[Any, int] = {}
-    return [first.setdefault(_identity(slot), k) for k, slot in enumerate(slots)]
-
-
-def _is_literal(slot: Any) -> bool:
-    """Return whether a slot is a number from the source.
-
-    Arrays of the user's that hold one are recorded values.
-    """
-    return isinstance(slot, (np.generic, np.ndarray)) and slot.shape == ()
-
-
-def _identity(slot: Any) -> Any:
-    if isinstance(slot, Ref):
-        return slot.number
-    if _is_literal(slot):
-        return slot.dtype, slot.tobytes()
-    return "object", id(slot)
 
 
 def _requested(

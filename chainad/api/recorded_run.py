@@ -26,7 +26,7 @@ from chainad.errors import TraceError
 from chainad.frontends.captures.code_runs import CodeRuns, package_of
 from chainad.frontends.captures.find_captures import Captured, find_captures, random_states
 from chainad.frontends.numpy.recorded_values import RecordedValue, box_recorded
-from chainad.frontends.numpy.recorder import Recorder, Ref, concrete_value, errstate
+from chainad.frontends.numpy.recorder import Recorder, concrete_value, errstate
 from chainad.frontends.numpy.tape import active
 from chainad.frontends.numpy.trace import Run, tracing
 from chainad.frontends.numpy.traced_calls import Tracer
@@ -44,8 +44,8 @@ class RecordedRun:
     ----------
     recording, linearized
         What was called, with the formulas of the local Jacobians, and the graph of these.
-    node_values : tuple
-        The values of the calls of the function, by number.
+    node_values : tuple of (int or None)
+        The registers of the values of the calls of the function, by number.
     nest : callable
         Arranges the blocks of the Jacobian as requested.
     is_tuple : bool
@@ -62,7 +62,7 @@ class RecordedRun:
 
     recording: Recording
     linearized: Linearized
-    node_values: tuple[Any, ...]
+    node_values: tuple[int | None, ...]
     nest: Callable[[Sequence[Any]], Any]
     is_tuple: bool
     is_scalar: tuple[bool, ...]
@@ -174,7 +174,7 @@ def _record(
             formulas = len(recorder.entries)
             linearized, used_slots, make = describe(run)
             slots = _slots(recorder, run, linearized, {*used_slots})
-            values = tuple(_output_ref(recorder, value) for value in run.values)
+            values = tuple(_output(recorder, value) for value in run.values)
             node_values = tuple([_node_value(entry.value) for entry in run.tape.entries])
         recording = finish_recording(
             recorder,
@@ -204,9 +204,9 @@ def _record(
     )
 
 
-def _node_value(value: Any) -> Any:
+def _node_value(value: Any) -> int | None:
     is_open = isinstance(value, RecordedValue) and value.tape.is_open
-    return Ref(value.number) if is_open else concrete_value(value)
+    return value.number if is_open else None
 
 
 def _unboxed(value: Any) -> Any:
@@ -221,14 +221,18 @@ def _check_failure(recorder: Recorder) -> None:
         ) from recorder.failure
 
 
-def _output_ref(recorder: Recorder, value: Any) -> Ref:
+def _output(recorder: Recorder, value: Any) -> int:
     if not isinstance(value, RecordedValue) or value.tape is not recorder:
         value = recorder.constant(np.asarray(concrete_value(value)))
-    return Ref(value.number)
+    number: int = value.number
+    return number
 
 
 def _slots(recorder: Recorder, run: Run, linearized: Linearized, used: set[int]) -> tuple[Any, ...]:
-    """Record the formulas of the local Jacobians in the slots that are used."""
+    """Record the formulas of the local Jacobians in the slots that are used.
+
+    A slot is a register, an array that is no value, or None.
+    """
     slots: list[Any] = []
     with np.errstate(all="ignore"):
         for k, recipe in enumerate(linearized.recipes):
@@ -239,11 +243,11 @@ def _slots(recorder: Recorder, run: Run, linearized: Linearized, used: set[int])
             values = (entry.value, *entry.operands)
             is_operator = linearized.graph.edges[k].structure.action is not None
             if is_operator or isinstance(entry.function, Primitive):
-                slots.append(Ref(recorder.opaque(recipe.formula, values)[0]))
+                slots.append(recorder.opaque(recipe.formula, values)[0])
                 continue
             slot = recipe.formula(*values)
             if isinstance(slot, Tracer):
-                slot = Ref(slot.number) if slot.tape is recorder else concrete_value(slot)
+                slot = slot.number if slot.tape is recorder else concrete_value(slot)
             elif not hasattr(slot, "shape"):
                 slot = entry.value.dtype.type(slot)
             slots.append(slot)

@@ -10,10 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from chainad.api.recorded_run import PlannedRun
-from chainad.compiler.recording.recording import RecordedCall
-from chainad.compiler.scalar.scalarize import substitute
 from chainad.compiler.vectorize import BatchedArray, NotBatchableError
-from chainad.frontends.numpy.recorder import Guard, Ref
+from chainad.ir.calls import Call, Guard
 
 Points = npt.NDArray[Any]
 
@@ -42,7 +40,7 @@ def run_batched(
     dtypes += [found.block_dtypes[k] for k in range(len(shapes) - len(dtypes))]
     outputs = [np.empty((count, *s), dtype) for s, dtype in zip(shapes, dtypes, strict=True)]
     holds = np.ones(count, bool)
-    size = sum(prod(step.shape) for step in found.recording.calls) + sum(map(prod, shapes))
+    size = sum(prod(call.shape) for call in found.recording.calls) + sum(map(prod, shapes))
     chunk = min(max(MAX_CHUNK_ENTRIES // max(size, 1), 1), MAX_CHUNK_POINTS)
     with np.errstate(all="ignore"):
         for first in range(0, count, chunk):
@@ -64,38 +62,37 @@ def _run(
     found: PlannedRun, inputs: Mapping[int, Any], count: int, has_value: bool
 ) -> tuple[list[Any], npt.NDArray[np.bool_]]:
     recording, program = found.recording, found.program
-    values: dict[int, Any] = {**recording.constants, **inputs}
-    for step in recording.calls:
-        values[step.number] = _called(step, values)
-    slots = [values[x.number] if isinstance(x, Ref) else x for x in recording.slots]
+    values: dict[int, Any] = {**recording.program.constants, **inputs}
+    holds = np.ones(count, bool)
+    for i in recording.program.instructions:
+        operands = [values[k] for k in i.inputs]
+        if isinstance(i.op, Guard):
+            holds &= _holds(i.op, operands[0], count)
+        elif isinstance(i.op, Call):
+            values[i.output] = _called(i.op, operands)
+    slots = [None if k is None else values[k] for k in recording.slots]
     arrays = iter(program.run(slots))
     blocks = [0.0 if form is None else next(arrays) for form in program.forms]
-    results = [values[ref.number] for ref in recording.values] if has_value else []
-    return [*results, *blocks], _holds(recording.guards, values, count)
+    results = [values[k] for k in recording.values] if has_value else []
+    return [*results, *blocks], holds
 
 
-def _called(step: RecordedCall, values: Mapping[int, Any]) -> Any:
-    args, kwargs = substitute(step.args, values), substitute(step.kwargs, values)
-    result = step.function(*args, **kwargs)
-    depends = any(isinstance(values[k], BatchedArray) for k in step.reads)
+def _called(call: Call, operands: Sequence[Any]) -> Any:
+    result = call(*operands)
+    depends = any(isinstance(x, BatchedArray) for x in operands)
     if depends and not isinstance(result, BatchedArray):
-        raise NotBatchableError(step.function.__name__)
-    if depends and (result.shape, result.dtype) != (step.shape, step.dtype):
-        raise NotBatchableError(f"the shape of {step.function.__name__} depends on values")
+        raise NotBatchableError(call.name)
+    if depends and (result.shape, result.dtype) != (call.shape, call.dtype):
+        raise NotBatchableError(f"the shape of {call.name} depends on values")
     return result
 
 
-def _holds(guards: Sequence[Guard], values: Mapping[int, Any], count: int) -> npt.NDArray[np.bool_]:
-    """Return for which points everything that was read off values is as it was."""
-    holds = np.ones(count, bool)
-    for guard in guards:
-        value = values[guard.number]
-        if not isinstance(value, BatchedArray) or guard.kind == "shape":
-            continue
-        rows = np.ascontiguousarray(value.data).reshape(count, -1)
-        if guard.kind == "truth":
-            holds &= rows[:, 0].astype(bool) == guard.found
-        else:
-            wanted = np.ascontiguousarray(guard.found).reshape(1, -1)
-            holds &= (rows.view(np.uint8) == wanted.view(np.uint8)).all(axis=1)
-    return holds
+def _holds(guard: Guard, value: Any, count: int) -> Any:
+    """Return for which points what was read off a value is as it was."""
+    if not isinstance(value, BatchedArray) or guard.kind == "shape":
+        return True
+    rows = np.ascontiguousarray(value.data).reshape(count, -1)
+    if guard.kind == "truth":
+        return rows[:, 0].astype(bool) == guard.found
+    wanted = np.ascontiguousarray(guard.found).reshape(1, -1)
+    return (rows.view(np.uint8) == wanted.view(np.uint8)).all(axis=1)

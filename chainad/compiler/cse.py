@@ -1,26 +1,25 @@
-"""Common-subexpression elimination: equal calls become one, in graphs, recordings and programs.
+"""Common-subexpression elimination: equal calls become one, in graphs and in programs.
 
-All three clients number values: a call whose key (its function and the numbers of its operands) was
-met before gets the number of the first. A graph is cleaned before planning, so that what it has
-twice is one vertex, whose local Jacobians are made once and whose elimination is paid for once. In
-a recording, formulas of local Jacobians reuse what the function has computed: the slope of a sine
-is a cosine. In a program, slots may turn out to hold the very same array.
+Both clients number values: a call whose key (its function and the numbers of its operands) was met
+before gets the number of the first. A graph is cleaned before planning, so that what it has twice
+is one vertex, whose local Jacobians are made once and whose elimination is paid for once. In a
+program, formulas of local Jacobians reuse what the function has computed (the slope of a sine is a
+cosine), and inputs may turn out to hold the very same array.
 Source: value numbering, Aho, Sethi & Ullman 1986, ch. 9.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from chainad.compiler.recording.recording import RecordedCall, Recording
-from chainad.frontends.numpy.recorder import Ref
+from chainad.ir.calls import Call, Guard, Input
 from chainad.ir.graph import Argument, Graph, Node, freeze
-from chainad.ir.ops import Copy, Scatter
-from chainad.ir.program import Instruction, Program
+from chainad.ir.ops import Copy, Op, Scatter
+from chainad.ir.program import Instruction
+from chainad.structure.linear_operators import Operator
 
 _COMMUTATIVE = (np.add, np.multiply)
 _PURE_LIBRARIES = ("numpy", "scipy", "chainad")
@@ -101,83 +100,44 @@ def _is_pure(node: Node) -> bool:
     return module.partition(".")[0] in _PURE_LIBRARIES
 
 
-# ----------------------------------------------------------------- recordings
-
-
-def eliminate_common_formulas(recording: Recording) -> Recording:
-    """Return a recording without the calls of formulas whose result is known already.
-
-    Calls of the function itself stay: what it returns twice is two arrays.
-    """
-    numbers = ValueNumbers()
-    calls: list[RecordedCall] = []
-    for call in recording.calls:
-        args = _renumbered(call.args, numbers)
-        key = _key_of_call(call, args)
-        first = call.number if key is None else numbers.first(key, call.number)
-        if first != call.number and call.number >= recording.first_formula:
-            numbers[call.number] = first
-            continue
-        calls.append(replace(call, args=args, kwargs=_renumbered(call.kwargs, numbers)))
-    guards = [replace(each, number=numbers[each.number]) for each in recording.guards]
-    slots = tuple(_renumbered(slot, numbers) for slot in recording.slots)
-    return replace(recording, calls=tuple(calls), guards=tuple(guards), slots=slots)
-
-
-def _key_of_call(call: RecordedCall, args: tuple[Any, ...]) -> Hashable | None:
-    """Return what equal calls have in common; None for a call that may do more than compute.
-
-    The state of np.errstate is no part of it: the first call has given all warnings.
-    """
-    if not isinstance(call.function, np.ufunc) or call.kwargs:
-        return None
-    operands: list[Hashable] = []
-    for arg in args:
-        if isinstance(arg, Ref):
-            operands.append(arg.number)
-        elif type(arg) in (int, float):
-            operands.append((type(arg), repr(arg)))
-        else:
-            return None
-    return call.function, tuple(operands)
-
-
-def _renumbered(value: Any, numbers: Mapping[int, int]) -> Any:
-    """Return a value with every `Ref` to an eliminated call as one to the first equal call."""
-    if isinstance(value, Ref):
-        return Ref(numbers[value.number]) if value.number in numbers else value
-    if not numbers:
-        return value
-    if isinstance(value, (list, tuple)):
-        items = [_renumbered(item, numbers) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    if isinstance(value, dict):
-        return {k: _renumbered(item, numbers) for k, item in value.items()}
-    if isinstance(value, slice):
-        return slice(*(_renumbered(x, numbers) for x in (value.start, value.stop, value.step)))
-    return value
-
-
 # ------------------------------------------------------------------- programs
 
 
 def eliminate_common_instructions(
-    program: Program, same_slots: Sequence[int], kept: Collection[int]
+    instructions: Iterable[Instruction], kept: Container[int], numbers: ValueNumbers
 ) -> list[Instruction]:
-    """Return the instructions of a program without those whose result is known already.
+    """Return instructions without those whose result is known already, except what makes `kept`.
 
-    `same_slots` tells, for every slot, the first one that always holds the very same array. What
-    makes the registers `kept` stays.
+    `numbers` gets the register that stands for each one that is not written any more.
     """
-    numbers = ValueNumbers()
-    for k in program.used_slots:
-        numbers[k] = numbers.first(same_slots[k], k)
-    instructions = []
-    for i in program.instructions:
+    found: list[Instruction] = []
+    for i in instructions:
         inputs = tuple(numbers[k] for k in i.inputs)
-        # A copy must be one; the positions of a scatter are long to compare.
-        if i.output not in kept and not isinstance(i.op, (Copy, Scatter)):
-            numbers[i.output] = numbers.first((i.op, inputs), i.output)
-        if numbers[i.output] == i.output:
-            instructions.append(Instruction(i.op, inputs, i.output))
-    return instructions
+        key = _key_of_op(i.op)
+        if key is not None:
+            first = numbers.first((key, inputs), i.output)
+            if first != i.output and i.output not in kept:
+                numbers[i.output] = first
+                continue
+        found.append(i if inputs == i.inputs else Instruction(i.op, inputs, i.output))
+    return found
+
+
+def _key_of_op(op: Op) -> Hashable | None:
+    """Return what equal ops have in common; None for one that may do more than compute.
+
+    The state of np.errstate is no part of it: the first call has given all warnings.
+    """
+    if isinstance(op, Call):
+        function = op.function
+        is_operator = isinstance(function, type) and issubclass(function, Operator)
+        if op.kwargs or not (isinstance(function, np.ufunc) or is_operator):
+            return None
+        operands = [
+            x if isinstance(x, Input) else (type(x), repr(x))
+            for x in op.args
+            if type(x) in (Input, int, float)
+        ]
+        return (function, *operands) if len(operands) == len(op.args) else None
+    # A copy must be one; the positions of a scatter are long to compare.
+    return None if isinstance(op, (Copy, Guard, Scatter)) else op

@@ -10,7 +10,7 @@ from chainad.compiler.emit_results import EMIT_RESULT
 from chainad.compiler.passes.batch_last import move_batches_last
 from chainad.compiler.passes.layout import hoist_transposes
 from chainad.compiler.passes.program_builder import ProgramBuilder
-from chainad.ir.program import Program
+from chainad.ir.program import Program, prune
 from chainad.planning.plan import Plan
 from chainad.structure import Ops, Product
 from chainad.structure.results import ResultForm
@@ -74,14 +74,3 @@ def _local(builder: ProgramBuilder, structure: Structure, ops: Ops, slot: int) -
     if structure.action is None:
         builder.shapes[register] = structure.stored_shape
     return register
-
-
-def prune(program: Program) -> Program:
-    """Drop instructions whose results are never read."""
-    needed = {k for k in program.outputs if k is not None}
-    kept = []
-    for instruction in reversed(program.instructions):
-        if instruction.output in needed:
-            needed.update(instruction.inputs)
-            kept.append(instruction)
-    return Program(program.n_slots, tuple(reversed(kept)), program.outputs)

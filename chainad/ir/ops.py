@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from chainad.ir.calls import Call, Guard
 from chainad.ir.positions import Positions
 
 
@@ -203,4 +204,4 @@ Unary: TypeAlias = (
 Binary: TypeAlias = (
     Add | Subtract | AddAt | AddTied | Multiply | MatMul | Dot | SparseDot | Jvp | Vjp
 )
-Op: TypeAlias = Full | Unary | Binary | Scatter | Concatenate
+Op: TypeAlias = Full | Unary | Binary | Scatter | Concatenate | Call | Guard

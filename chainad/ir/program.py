@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+from chainad.ir.calls import Guard
 from chainad.ir.ops import Op
 
 
@@ -20,14 +23,16 @@ class Instruction:
 class Program:
     """What a backend executes: no choice is left.
 
-    Registers 0 to `n_slots` - 1 hold the stored arrays of the local Jacobians (where an edge stores
-    none, its register is never read); `outputs` are the registers of the results, None where a
-    Jacobian is zero.
+    Registers 0 to `n_slots` - 1 are the inputs: the arguments of a function that was recorded, or
+    the stored arrays of local Jacobians (where an edge stores none, its register is never read).
+    Further registers hold `constants`. `outputs` are the registers of the results, None where there
+    is none: a Jacobian that is zero.
     """
 
     n_slots: int
     instructions: tuple[Instruction, ...]
     outputs: tuple[int | None, ...]
+    constants: Mapping[int, Any] = field(default_factory=dict, compare=False)
 
     @property
     def used_slots(self) -> tuple[int, ...]:
@@ -42,7 +47,7 @@ class Program:
 
     def check(self) -> None:
         """Assert that every register is written once, before it is read."""
-        written = set(range(self.n_slots))
+        written = {*range(self.n_slots), *self.constants}
         for instruction in self.instructions:
             assert written.issuperset(instruction.inputs), instruction
             assert instruction.output not in written, instruction
@@ -56,3 +61,14 @@ class Program:
         ]
         outputs = ", ".join("zero" if k is None else f"r{k}" for k in self.outputs)
         return "\n".join([*lines, f"return {outputs}"])
+
+
+def prune(program: Program) -> Program:
+    """Drop instructions whose results are never read; guards stay."""
+    needed = {k for k in program.outputs if k is not None}
+    kept = []
+    for instruction in reversed(program.instructions):
+        if instruction.output in needed or isinstance(instruction.op, Guard):
+            needed.update(instruction.inputs)
+            kept.append(instruction)
+    return replace(program, instructions=tuple(reversed(kept)))

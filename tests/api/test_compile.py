@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import tracemalloc
 import warnings
@@ -119,7 +120,7 @@ def test_the_source_is_a_straight_line_of_what_is_needed() -> None:
         "    v2 = tanh(v1)\n"
         "    v4 = v2 * v2\n"
         "    v5 = n1 - v4\n"
-        "    jacobian = blocks(run([c3, v5, None], None if out is None else buffers(out)))\n"
+        "    jacobian = blocks(run([v6, v5, None], None if out is None else buffers(out)))\n"
         "    return None, jacobian\n"
     )
 
@@ -280,10 +281,10 @@ def test_solves_are_replayed(name: str, verb: Any) -> None:
 def test_a_matrix_is_factorised_once_for_the_solution_and_the_derivatives() -> None:
     compiled = chainad.jacobian(SOLVES["both"], backend="numpy").compile(np.ones(6))
     assert "solve" not in compiled.source
-    assert compiled.source.count(").jvp(") == 1
+    assert compiled.source.count(".jvp(") == 1
     compiled = chainad.jacobian(SOLVES["one matrix"], backend="numpy").compile(np.ones(6))
-    assert compiled.source.count(").jvp(") == 2
-    assert compiled.source.count(" := c") == 1
+    assert compiled.source.count(".jvp(") == 2
+    assert len(re.findall(r" = c\d+\(v\d+\)\n", compiled.source)) == 1
     # The solution is not needed: the factors serve the derivatives alone.
     compiled = chainad.jacobian(SOLVES["right-hand side"], backend="numpy").compile(np.ones(6))
     assert "jvp" not in compiled.source

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 import chainad
 from chainad.backends.numpy.build import build
-from chainad.compiler.lower import prune
 from chainad.compiler.passes import batch_last
 from chainad.compiler.passes.batch_last import move_batches_last
 from chainad.compiler.passes.program_builder import ProgramBuilder
@@ -31,7 +30,7 @@ from chainad.ir.ops import (
     Transpose,
 )
 from chainad.ir.positions import positions
-from chainad.ir.program import Instruction, Program
+from chainad.ir.program import Instruction, Program, prune
 from chainad.ir.shapes import Shape, shape_of
 from chainad.testing import random_entries, run_program
 

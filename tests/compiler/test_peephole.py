@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainad.backends.numpy.build import build, folded_constants, source
-from chainad.compiler.lower import prune
 from chainad.compiler.passes.layout import hoist_transposes
 from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir.ops import (
@@ -28,7 +27,7 @@ from chainad.ir.ops import (
     Transpose,
 )
 from chainad.ir.positions import positions
-from chainad.ir.program import Instruction, Program
+from chainad.ir.program import Instruction, Program, prune
 from chainad.ir.shapes import shape_of
 from chainad.testing import random_entries, run_program
 

@@ -11,13 +11,13 @@ import chainad
 from chainad.backends.numpy.buffers import source_with_buffers
 from chainad.backends.numpy.build import observe
 from chainad.backends.numpy.emit import Namespace, emit_into
-from chainad.compiler.lower import lower, prune
+from chainad.compiler.lower import lower
 from chainad.compiler.passes.peephole import ties_of
 from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir.array_functions import add_tied
 from chainad.ir.ops import AddAt, AddTied, MatMul, Reshape, SegmentSum, SparseDot, Take, Transpose
 from chainad.ir.positions import as_array, lattice
-from chainad.ir.program import Program
+from chainad.ir.program import Program, prune
 from chainad.planning.linear_graph import Edge, LinearGraph, may_keep_separate_terms
 from chainad.planning.plan import follow
 from chainad.structure import add, keep_separate

@@ -16,11 +16,10 @@ import chainad
 from chainad.api.recorded_run import record_planned_run
 from chainad.backends.numpy.buffers import PreallocatedProgram
 from chainad.backends.numpy.build import build, observe
-from chainad.compiler.lower import prune
 from chainad.compiler.stacking import isomorphic, program_groups, stack_program
 from chainad.compiler.stacking.stack_program import stack_isomorphic
 from chainad.ir.ops import Add, Concatenate, Copy, Full, MatMul, Multiply, Row, Subtract, Sum
-from chainad.ir.program import Instruction, Program
+from chainad.ir.program import Instruction, Program, prune
 from chainad.ir.shapes import Shape, shape_of
 from chainad.testing import random_entries, run_program
 

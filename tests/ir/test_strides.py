@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from chainad.backends.numpy.buffers import PreallocatedProgram
 from chainad.compiler.assemble import assemble, reassemble
-from chainad.compiler.lower import prune
 from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir import strides
 from chainad.ir.array_functions import scatter
@@ -26,7 +25,7 @@ from chainad.ir.ops import (
     Transpose,
 )
 from chainad.ir.positions import Index, Lattice, as_array, positions
-from chainad.ir.program import Instruction, Program
+from chainad.ir.program import Instruction, Program, prune
 from chainad.ir.strides import as_transpose, strided_copies, strided_view
 from chainad.testing import random_entries, run_program
 

@@ -143,6 +143,7 @@ def emit_traceable(op: Op, args: Sequence[str], names: Namespace) -> str:
             return f"concatenate(({', '.join(args)},))"
         case Row(index):
             return f"{args[0]}[{index}]"
+    raise AssertionError(op)
 
 
 def emit_new(op: Op, args: Sequence[str], names: Namespace) -> str:

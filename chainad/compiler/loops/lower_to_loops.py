@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 
 from chainad.backends.scalar_expressions import loop_template
 from chainad.compiler.loops.loop_builder import ABSENT, LoopBuilder, Value, View, row_major
-from chainad.compiler.recording.recording import RecordedCall, Recording, refs_in
-from chainad.compiler.scalar.scalarize import data_arguments, substitute
+from chainad.compiler.recording.recording import Recording
+from chainad.compiler.scalar.scalarize import data_arguments
 from chainad.compiler.scalar.symbolic_array import ELEMENTWISE, UFUNCS
-from chainad.frontends.numpy.recorder import Ref, gradient_stopped
+from chainad.frontends.numpy.recorder import gradient_stopped
 from chainad.ir import array_functions as primitives
+from chainad.ir.calls import Call, Input, fill
 from chainad.ir.loop_program import Function, LoopProgram
 from chainad.ir.ops import (
     Add,
@@ -54,8 +56,8 @@ def lower_to_loops(
 ) -> tuple[LoopProgram, list[tuple[int, ...]]]:
     """Return a recording and its program as loops, and the shapes of the results.
 
-    The inputs are the arguments that flow, then the constants of the recording. The results are
-    the values of the function (if asked for), then those of the program that are not None.
+    The inputs are the arguments that flow, then the captured arrays of the recording. The results
+    are the values of the function (if asked for), then those of the program that are not None.
 
     Raises
     ------
@@ -71,15 +73,19 @@ def lower_to_loops(
     for number, flow in data_arguments(recording).items():
         _check_dtype(flow.dtype)
         values[number] = builder.input(flow.shape)
-    for number, array in recording.constants.items():
-        _check_dtype(array.dtype)
-        values[number] = builder.input(array.shape)
-    for step in recording.calls:
-        values[step.number] = _called(builder, step, values)
+    for number, array in recording.program.constants.items():
+        if number in recording.references:
+            _check_dtype(array.dtype)
+            values[number] = builder.input(array.shape)
+        else:
+            values[number] = _number(array)
+    for i in recording.program.instructions:
+        if isinstance(i.op, Call):
+            values[i.output] = _called(builder, i.op, [values[k] for k in i.inputs])
     registers = _executed(builder, program, recording.slots, values)
     results: list[Value] = []
     if wants_value:
-        results += [values[ref.number] for ref in recording.values]
+        results += [values[k] for k in recording.values]
     results += [registers[k] for k in program.outputs if k is not None]
     return builder.program(results), [np.shape(_addresses(x)) for x in results]
 
@@ -96,31 +102,27 @@ def _addresses(value: Value) -> Any:
 # ---------------------------------------------------------------------- calls
 
 
-def _called(builder: LoopBuilder, step: RecordedCall, values: Mapping[int, Any]) -> Any:
-    function, name = step.function, getattr(step.function, "__name__", str(step.function))
-    if step.dtype is None or step.dtype.kind not in "fb":
-        raise NotScalarError(f"np.{name} makes {step.dtype}")
-    if step.dtype.kind == "f":
-        _check_dtype(step.dtype)
-    known = {k: values[k] for k in step.reads}
+def _called(builder: LoopBuilder, call: Call, inputs: Sequence[Any]) -> Any:
+    function, name = call.function, call.name
+    if call.dtype is None or call.dtype.kind not in "fb":
+        raise NotScalarError(f"np.{name} makes {call.dtype}")
+    if call.dtype.kind == "f":
+        _check_dtype(call.dtype)
     found: Value
     if function in _LOWERED:
-        found = _LOWERED[function](builder, *_given(step.args, known), **_given(step.kwargs, known))
+        args, kwargs = fill(call.args, inputs), fill(call.kwargs, inputs)
+        found = _LOWERED[function](builder, *args, **kwargs)
     elif loop_template(function) is not None and (function in UFUNCS or function in ELEMENTWISE):
-        if step.kwargs:
+        if call.kwargs:
             raise NotScalarError(f"np.{name} with keywords")
-        found = builder.elementwise(function, *map(_number, _given(step.args, known)))
+        found = builder.elementwise(function, *map(_number, fill(call.args, inputs)))
     elif function in _MOVING:
-        found = _moved(builder, step, known)
+        found = _moved(builder, call, inputs)
     else:
         raise NotScalarError(f"np.{name}")
-    if np.shape(_addresses(found)) != step.shape:
+    if np.shape(_addresses(found)) != call.shape:
         raise NotScalarError(f"the shape of np.{name} depends on values")
     return found
-
-
-def _given(value: Any, values: Mapping[int, Any]) -> Any:
-    return substitute(value, values)
 
 
 def _number(value: Any) -> Value:
@@ -134,43 +136,39 @@ def _number(value: Any) -> Value:
     raise NotScalarError(f"an operand of type {type(value).__name__}")
 
 
-def _moved(builder: LoopBuilder, step: RecordedCall, known: Mapping[int, Any]) -> Value:
+def _moved(builder: LoopBuilder, call: Call, inputs: Sequence[Any]) -> Value:
     """Run a function that only moves entries on their addresses."""
-    places = _MOVING[step.function]
-    operands = [k for place in places if place < len(step.args) for k in refs_in(step.args[place])]
-    if len(operands) != len(step.reads) or len(operands) == 0:
-        raise NotScalarError(f"an index of np.{step.function.__name__} depends on values")
-    for place in places:
-        if place < len(step.args) and not _is_all_refs(step.args[place]):
-            raise NotScalarError(f"np.{step.function.__name__} of constants")
-    views = {k: builder.view(known[k]) for k in operands}
+    moved = [call.args[place] for place in _MOVING[call.function] if place < len(call.args)]
+    positions = [k for arg in moved for k in _positions(arg, call)]
+    if len(positions) != len(inputs) or not positions:
+        raise NotScalarError(f"an index of np.{call.name} depends on values")
+    views = {id(x): builder.view(x) for x in inputs}
     # Addresses start from 1, so that zeros that a function inserts are no addresses.
-    start, starts = 1, dict[int, int]()
-    for k in dict.fromkeys(operands):
-        starts[k] = start
-        start += int(views[k].addresses.max(initial=0)) + 1
+    sizes = (int(x.addresses.max(initial=0)) + 1 for x in views.values())
+    bounds = [*pairwise(accumulate(sizes, initial=1))]
     shifted = {
-        k: np.where(x.addresses == ABSENT, 0, x.addresses + starts[k]) for k, x in views.items()
+        k: np.where(x.addresses == ABSENT, 0, x.addresses + start)
+        for (k, x), (start, _) in zip(views.items(), bounds, strict=True)
     }
-    addresses: Any = np.asarray(
-        step.function(*substitute(step.args, shifted), **substitute(step.kwargs, {}))
-    )
+    addresses: Any = np.asarray(call(*(shifted[id(x)] for x in inputs)))
     if len(views) == 1:
-        ((only, whole),) = views.items()
-        return View(whole.register, np.where(addresses == 0, ABSENT, addresses - starts[only]))
+        (whole,) = views.values()
+        return View(whole.register, np.where(addresses == 0, ABSENT, addresses - 1))
     parts: list[tuple[Value, Any]] = []
     targets = row_major(addresses.shape)
-    for k, part in views.items():
-        last = starts[k] + int(part.addresses.max(initial=0))
-        own = (addresses >= starts[k]) & (addresses <= last)
-        parts.append((View(part.register, addresses[own] - starts[k]), targets[own]))
+    for part, (start, stop) in zip(views.values(), bounds, strict=True):
+        own = (addresses >= start) & (addresses < stop)
+        parts.append((View(part.register, addresses[own] - start), targets[own]))
     return builder.scatter(parts, addresses.shape)
 
 
-def _is_all_refs(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_all_refs, value))
-    return isinstance(value, Ref)
+def _positions(arg: Any, call: Call) -> list[int]:
+    """Return the positions of the inputs of an argument that holds nothing else."""
+    if isinstance(arg, (list, tuple)):
+        return [k for item in arg for k in _positions(item, call)]
+    if not isinstance(arg, Input):
+        raise NotScalarError(f"np.{call.name} of constants")
+    return [arg.position]
 
 
 def _sum(
@@ -256,13 +254,11 @@ _MOVING: dict[Function, tuple[int, ...]] = {
 
 
 def _executed(
-    builder: LoopBuilder, program: Program, slots: Sequence[Any], values: Mapping[int, Any]
+    builder: LoopBuilder, program: Program, slots: Sequence[int | None], values: Mapping[int, Any]
 ) -> dict[int, Value]:
     """Return the values of all registers of a program."""
-    registers: dict[int, Value] = {}
-    for k in program.used_slots:
-        slot = slots[k]
-        registers[k] = values[slot.number] if isinstance(slot, Ref) else _number(slot)
+    linked = ((k, slots[k]) for k in program.used_slots)
+    registers: dict[int, Value] = {k: values[slot] for k, slot in linked if slot is not None}
     for i in program.instructions:
         registers[i.output] = _run(builder, i.op, [registers[k] for k in i.inputs])
     return registers

@@ -53,7 +53,7 @@ def replay_by_loops(
         _flat_argument(number, flow.shape, flow.is_c_contiguous)
         for number, flow in data_arguments(recording).items()
     ]
-    rows += [_flat_constant(array, names) for array in recording.constants.values()]
+    rows += [_flat_constant(array, names) for array in recording.references.values()]
     values = scalars if wanted.value else ()
     lines += _outputs(shapes, len(values))
     results = ", ".join(f"y{k}.reshape(-1)" for k in range(len(shapes)))

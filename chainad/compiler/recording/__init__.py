@@ -1,7 +1,7 @@
 """Recordings of a function and of its local Jacobians, replayed without tracing.
 
 arguments            what the arguments were, and the checks that new ones are like them
-recording            the calls of one run, with references in the place of arrays
+recording            what one run did, as a program of calls and guards
 factorization_reuse  solves and the operators of their local Jacobians factorise a matrix once
 multiply_reduce      sums of products are fused
 expressions          a call as a Python expression

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from chainad.compiler.recording.factorization_reuse import FactorizedSolve
-from chainad.compiler.recording.recording import RecordedCall, refs_in
-from chainad.frontends.numpy.recorder import Ref, gradient_stopped, pick
+from chainad.compiler.recording.factorization_reuse import apply_operator
+from chainad.frontends.numpy.recorder import gradient_stopped, pick
+from chainad.ir.calls import Call, Input, has_inputs
+from chainad.ir.program import Instruction
 from chainad.rules.base import kind_of
 from chainad.rules.kinds import Elementwise, Movement
 from chainad.rules.movement import astype, getitem
@@ -20,7 +21,7 @@ class Names:
     """The objects that the source of a replay names."""
 
     def __init__(self, ndims: Mapping[int, int] | None = None) -> None:
-        # The number of axes of values, by number, where that is known.
+        # The number of axes of registers, where that is known.
         self.ndims = ndims or {}
         self.objects: dict[str, Any] = {}
         self._name_of_id: dict[int, str] = {}
@@ -50,30 +51,23 @@ class Names:
         self.objects[name] = function
         return name
 
-    def argument(self, value: Any) -> str:
-        """Return an expression for an argument."""
-        if isinstance(value, Ref):
-            return f"v{value.number}"
+    def argument(self, value: Any, inputs: Sequence[int]) -> str:
+        """Return an expression for an argument of a call on some registers."""
+        if isinstance(value, Input):
+            return f"v{inputs[value.position]}"
         if value is None or value is Ellipsis or type(value) in (bool, int, str):
             return "..." if value is Ellipsis else repr(value)
         if type(value) is float and math.isfinite(value):
             return repr(value)
-        if type(value) is slice:
-            parts = ", ".join(map(self.argument, (value.start, value.stop, value.step)))
-            return f"slice({parts})" if _has_refs(value) else self.constant(value)
-        if not refs_in(value):
+        if not has_inputs(value):
             return self.constant(value)
         if isinstance(value, dict):
-            return "{" + ", ".join(f"{k!r}: {self.argument(x)}" for k, x in value.items()) + "}"
-        items = ", ".join(map(self.argument, value))
+            named = (f"{k!r}: {self.argument(x, inputs)}" for k, x in value.items())
+            return "{" + ", ".join(named) + "}"
+        items = ", ".join(self.argument(x, inputs) for x in value)
         if isinstance(value, list):
             return f"[{items}]"
         return f"({items},)" if len(value) == 1 else f"({items})"
-
-
-def _has_refs(value: slice) -> bool:
-    """Return whether a recorded value is a bound of a slice."""
-    return any(isinstance(x, Ref) for x in (value.start, value.stop, value.step))
 
 
 _OPERATORS: dict[Callable[..., Any], str] = {
@@ -86,18 +80,18 @@ _OPERATORS: dict[Callable[..., Any], str] = {
 _DTYPE_PRESERVING = (np.add, np.subtract, np.multiply, np.divide)
 
 
-def expression(call: RecordedCall, names: Names) -> str:
-    """Return a call as a Python expression."""
+def expression(call: Call, inputs: Sequence[int], names: Names) -> str:
+    """Return a call on some registers as a Python expression."""
     function, kwargs = call.function, call.kwargs
-    positional = arguments(call, names)
-    short = None if kwargs else _short(call, names, positional)
+    positional = arguments(call, inputs, names)
+    short = None if kwargs else _short(call, inputs, names, positional)
     if short is not None:
         return short
-    named = [f"{k}={names.argument(x)}" for k, x in kwargs.items()]
+    named = [f"{k}={names.argument(x, inputs)}" for k, x in kwargs.items()]
     return f"{names.function(function)}({', '.join([*positional, *named])})"
 
 
-def arguments(call: RecordedCall, names: Names) -> list[str]:
+def arguments(call: Call, inputs: Sequence[int], names: Names) -> list[str]:
     """Return the arguments of a call as expressions.
 
     Python numbers become 0-d arrays where that makes no difference: NumPy takes half the time.
@@ -107,12 +101,12 @@ def arguments(call: RecordedCall, names: Names) -> list[str]:
     return [
         names.number(arg, call.dtype)
         if takes_arrays and type(arg) in (int, float) and abs(arg) < _MAX_SAFE_MAGNITUDE
-        else names.argument(arg)
+        else names.argument(arg, inputs)
         for arg in call.args
     ]
 
 
-def _short(call: RecordedCall, names: Names, args: list[str]) -> str | None:
+def _short(call: Call, inputs: Sequence[int], names: Names, args: list[str]) -> str | None:
     """Return a faster form of a call without keywords, if there is one."""
     function = call.function
     if function in _OPERATORS and len(args) == 2:
@@ -120,12 +114,10 @@ def _short(call: RecordedCall, names: Names, args: list[str]) -> str | None:
         return f"{base} {_OPERATORS[function]} {args[1]}"
     if function is np.negative:
         return f"-{args[0]}"
-    if function is np.matmul and all(_ndim(x, names) in (1, 2) for x in call.args):
+    if function is np.matmul and all(names.ndims.get(k) in (1, 2) for k in inputs):
         return f"{names.function(np.dot)}({args[0]}, {args[1]})"  # dispatched faster
-    if isinstance(function, FactorizedSolve):
-        made = f"{names.constant(function.inverse)}({args[0]})"
-        inverse = made if function.known is None else f"v{function.known}"
-        return f"(v{function.number} := {inverse}).jvp({args[1]})"
+    if function is apply_operator:
+        return f"{args[0]}.jvp({args[1]})"
     if function is pick or function is getitem:
         return f"{args[0]}[{args[1]}]"
     if function is astype:
@@ -135,34 +127,30 @@ def _short(call: RecordedCall, names: Names, args: list[str]) -> str | None:
     return None
 
 
-def _ndim(value: Any, names: Names) -> int | None:
-    return names.ndims.get(value.number) if isinstance(value, Ref) else None
-
-
 # ------------------------------------------------------------------- warnings
 
 # Sums and products below this cannot overflow, in float32 either.
 _MAX_SAFE_MAGNITUDE = 1e30
 
 
-def is_quiet(call: RecordedCall, bounds: dict[int, float]) -> bool:
+def is_quiet(instruction: Instruction, call: Call, bounds: dict[int, float]) -> bool:
     """Return whether a call can cause no floating-point warning, whatever its operands hold.
 
-    `bounds` has an upper bound of the magnitude of known values; that of this one is added.
+    `bounds` has an upper bound of the magnitude of known registers; that of this one is added.
     """
-    bounds[call.number] = found = _bound(call, bounds)
+    of = [_bound_of(x, instruction.inputs, bounds) for x in call.args]
+    bounds[instruction.output] = found = _bound(call, of)
     kind = kind_of(call.function)
     is_exact = isinstance(kind, Elementwise) and kind.is_exact
     return is_exact or isinstance(kind, Movement) or found < _MAX_SAFE_MAGNITUDE
 
 
-def _bound(call: RecordedCall, bounds: dict[int, float]) -> float:
-    if call.kwargs or not call.args:
+def _bound(call: Call, of: list[float]) -> float:
+    if call.kwargs or not of:
         return math.inf
     kind = kind_of(call.function)
     if isinstance(kind, Elementwise) and kind.bound < math.inf:
         return kind.bound
-    of = [_bound_of(x, bounds) for x in call.args]
     if call.function is np.negative:
         return of[0]
     if call.function is np.multiply:
@@ -170,8 +158,8 @@ def _bound(call: RecordedCall, bounds: dict[int, float]) -> float:
     return sum(of) if call.function in (np.add, np.subtract) else math.inf
 
 
-def _bound_of(value: Any, bounds: dict[int, float]) -> float:
-    if isinstance(value, Ref):
-        return bounds.get(value.number, math.inf)
+def _bound_of(value: Any, inputs: Sequence[int], bounds: dict[int, float]) -> float:
+    if isinstance(value, Input):
+        return bounds.get(inputs[value.position], math.inf)
     is_number = isinstance(value, (bool, int, float)) and abs(value) < _MAX_SAFE_MAGNITUDE
     return float(abs(value)) if is_number else math.inf

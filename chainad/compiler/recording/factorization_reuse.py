@@ -2,89 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from chainad.compiler.recording.recording import RecordedCall
-from chainad.frontends.numpy.recorder import Ref
+from chainad.ir.calls import Call, Input
+from chainad.ir.program import Instruction
 from chainad.rules.linear_algebra import InverseFormula
 from chainad.structure.linear_operators import Operator
 
 
-@dataclass(frozen=True)
-class FactorizedSolve:
-    """Replaces `np.linalg.solve` by a product with the inverse as an operator, value `number`.
-
-    That operator is the value `known`, if there is one already.
-    """
-
-    number: int
-    inverse: Callable[[Any], Operator]
-    known: int | None
-
-    def __call__(self, a: Any, b: Any) -> Any:
-        return self.inverse(a).jvp(b)
+def apply_operator(operator: Operator, b: Any) -> Any:
+    """Return an operator times an array: what a solve becomes once there is the inverse."""
+    return operator.jvp(b)
 
 
 def reuse_factorizations(
-    calls: Sequence[RecordedCall], dtypes: Mapping[int, np.dtype[Any]]
-) -> list[RecordedCall]:
-    """Return calls in which a matrix that is solved with and inverted is factorised once.
+    instructions: Sequence[Instruction], dtypes: Mapping[int, np.dtype[Any]]
+) -> list[Instruction]:
+    """Return instructions in which a matrix that is solved with and inverted is factorised once.
 
-    `dtypes` are those of the values that are not results of calls.
+    The inverse is an operator, made where the solution is needed, which is a product with it.
+    Every other operator of a solve is made of the matrix alone, not of the solution. `dtypes` are
+    those of the registers that no instruction writes.
     """
-    known = {call.number: call for call in calls}
-    dtypes = {**dtypes, **{n: call.dtype for n, call in known.items() if call.dtype is not None}}
-    pairs: dict[int, RecordedCall] = {}
-    for call in calls:
-        solve = _solve_of(call, known, dtypes)
-        if solve is not None:
-            pairs.setdefault(solve.number, call)
-    inverses: dict[int, int] = {}
-    shared: dict[int, RecordedCall] = {}
-    for number, call in sorted(pairs.items()):  # in the order in which the solutions are needed
-        matrix, formula = call.args[1].number, _formula(call)
-        function = FactorizedSolve(call.number, formula.inverse, inverses.get(matrix))
-        inverses.setdefault(matrix, call.number)
-        shared[number] = replace(known[number], function=function)
-    dropped = {call.number for call in pairs.values()}
-    return [
-        shared.get(call.number) or _of_matrix_alone(call)
-        for call in calls
-        if call.number not in dropped
-    ]
+    calls = {i.output: (i.op, i) for i in instructions if isinstance(i.op, Call)}
+    dtypes = {**dtypes, **{k: op.dtype for k, (op, _) in calls.items() if op.dtype is not None}}
+    inverse_of: dict[int, Instruction] = {}
+    for op, i in calls.values():
+        formula = _formula(op)
+        if formula is not None and len(formula.shape) == 2:
+            y, *operands = i.inputs
+            solve, of = calls.get(y, (None, i))
+            if solve is not None and _solves_alone(solve, of, operands, dtypes):
+                inverse = replace(
+                    op, function=formula.inverse, args=(Input(0),), errstate=solve.errstate
+                )
+                inverse_of.setdefault(y, Instruction(inverse, of.inputs[:1], i.output))
+    moved = {i.output for i in inverse_of.values()}
+    found: list[Instruction] = []
+    for i in instructions:
+        if i.output in inverse_of:
+            found += [inverse_of[i.output], _product(i, inverse_of[i.output].output)]
+        elif i.output not in moved:
+            found.append(_of_matrix_alone(i))
+    return found
 
 
-def required_reads(call: RecordedCall) -> tuple[int, ...]:
-    """Return the values that a call depends on; the operator of a solve needs no solution."""
-    return _of_matrix_alone(call).reads
+def _formula(call: Call) -> InverseFormula | None:
+    """Return the formula of a solve's operator, of a solution, a matrix and a right-hand side."""
+    formula = getattr(call.function, "__wrapped__", call.function)
+    is_of_registers = call.positions == (0, 1, 2)
+    return formula if isinstance(formula, InverseFormula) and is_of_registers else None
 
 
-def _of_matrix_alone(call: RecordedCall) -> RecordedCall:
-    """Return a call that makes the operator of a solve as one of the matrix alone."""
-    formula = _formula(call)
-    if not isinstance(formula, InverseFormula):
-        return call
-    return replace(call, function=formula.of_matrix, args=call.args[1:2])
+def _solves_alone(
+    solve: Call, of: Instruction, operands: list[int], dtypes: Mapping[int, np.dtype[Any]]
+) -> bool:
+    """Return whether a call solves with these registers, as its inverse times the other would."""
+    if solve.function is not np.linalg.solve or solve.positions != (0, 1) or solve.kwargs:
+        return False
+    return of.inputs == tuple(operands) and {dtypes.get(k) for k in operands} == {solve.dtype}
 
 
-def _formula(call: RecordedCall) -> Any:
-    return getattr(call.function, "__wrapped__", call.function)
+def _product(i: Instruction, operator: int) -> Instruction:
+    """Return a solve as a product with the inverse."""
+    assert isinstance(i.op, Call)
+    return Instruction(replace(i.op, function=apply_operator), (operator, i.inputs[1]), i.output)
 
 
-def _solve_of(
-    call: RecordedCall, known: Mapping[int, RecordedCall], dtypes: Mapping[int, np.dtype[Any]]
-) -> RecordedCall | None:
-    """Return the solve whose operator a call makes, if one factorisation gives the same result."""
-    formula = _formula(call)
-    if not isinstance(formula, InverseFormula) or len(formula.shape) != 2:
-        return None
-    y, a, b = call.args
-    solve = known.get(y.number) if isinstance(y, Ref) else None
-    if solve is None or solve.function is not np.linalg.solve or solve.kwargs:
-        return None
-    operands = {dtypes.get(x.number) if isinstance(x, Ref) else None for x in (a, b)}
-    return solve if solve.args == (a, b) and operands == {solve.dtype} else None
+def _of_matrix_alone(i: Instruction) -> Instruction:
+    """Return an instruction; the operator of a solve is made without the solution."""
+    if not isinstance(i.op, Call) or (formula := _formula(i.op)) is None:
+        return i
+    of_matrix = replace(i.op, function=formula.of_matrix, args=(Input(0),))
+    return Instruction(of_matrix, i.inputs[1:2], i.output)

@@ -3,68 +3,72 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from chainad.compiler.recording.recording import RecordedCall
-from chainad.frontends.numpy.recorder import Ref
+from chainad.ir.calls import Call, Input
+from chainad.ir.program import Instruction
 
 
-def fuse_multiply_reduce(calls: Sequence[RecordedCall], always: set[int]) -> list[RecordedCall]:
-    """Return calls with `np.vecdot` where products that nothing else reads are added up.
+def fuse_multiply_reduce(
+    instructions: Sequence[Instruction], returned: Container[int | None]
+) -> list[Instruction]:
+    """Return instructions with `np.vecdot` where products that nothing else reads are added up.
 
-    The sums may differ from NumPy's in the last digits: it adds in another order. `always` are
-    values that are read elsewhere, too.
+    The sums may differ from NumPy's in the last digits: it adds in another order. `returned` are
+    registers that are read elsewhere, too.
     """
-    known = {call.number: call for call in calls}
-    readers = Counter(k for call in calls for k in call.reads)
-    fused: dict[int, RecordedCall] = {}
+    calls = {i.output: (i.op, i) for i in instructions if isinstance(i.op, Call)}
+    reads = Counter(k for i in instructions for k in i.inputs)
+    fused: dict[int, Instruction] = {}
     absorbed: set[int] = set()
-    for call in calls:
-        product = known.get(call.reads[0]) if _is_sum(call) else None
-        if product is None or product.number in always or readers[product.number] > 1:
+    for total, i in calls.values():
+        if not _is_sum(total) or i.inputs[0] not in calls:
             continue
-        factors = _factors(product, known)
-        if factors is not None and _sums_last(call, len(product.shape)):
-            fused[call.number] = replace(call, function=np.vecdot, args=factors, kwargs={})
-            absorbed.add(product.number)
-    return [fused.get(call.number, call) for call in calls if call.number not in absorbed]
+        product, of = calls[i.inputs[0]]
+        if of.output in returned or reads[of.output] > 1 or not _sums_last(total, product):
+            continue
+        factors = _factors(product, of)
+        if len(factors) == 2 and all(_is_isomorphic(product, calls.get(k)) for k in factors):
+            op = replace(total, function=np.vecdot, args=(Input(0), Input(1)), kwargs={})
+            fused[i.output] = Instruction(op, factors, i.output)
+            absorbed.add(of.output)
+    return [fused.get(i.output, i) for i in instructions if i.output not in absorbed]
 
 
-def _is_sum(call: RecordedCall) -> bool:
+def _is_sum(call: Call) -> bool:
     return (
         call.function is np.sum
-        and bool(call.args)
-        and isinstance(call.args[0], Ref)
+        and call.positions[:1] == (0,)
         and len(call.args) <= 2
         and set(call.kwargs) <= {"axis"}
         and not call.is_scalar
     )
 
 
-def _sums_last(call: RecordedCall, ndim: int) -> bool:
-    axis = call.args[1] if len(call.args) == 2 else call.kwargs.get("axis")
+def _sums_last(call: Call, product: Call) -> bool:
+    axis, ndim = (
+        call.args[1] if len(call.args) == 2 else call.kwargs.get("axis"),
+        len(product.shape),
+    )
     return type(axis) is int and axis % ndim == ndim - 1
 
 
-def _factors(call: RecordedCall, known: dict[int, RecordedCall]) -> tuple[Any, Any] | None:
-    """Return the factors of a product of two arrays of the same shape and dtype, or of a square."""
-    if call.kwargs or len(call.shape) < 2 or call.dtype not in (np.float64, np.float32):
-        return None
-    is_square = call.function is np.square or (
-        call.function is np.power and type(call.args[1]) in (int, float) and call.args[1] == 2
+def _factors(product: Call, of: Instruction) -> tuple[int, ...]:
+    """Return the registers of the factors of a product of two arrays, or of a square."""
+    if product.kwargs or len(product.shape) < 2 or product.dtype not in (np.float64, np.float32):
+        return ()
+    is_square = product.function is np.square or (
+        product.function is np.power
+        and type(product.args[1]) in (int, float)
+        and product.args[1] == 2
     )
-    if is_square and isinstance(call.args[0], Ref):
-        found = call.args[0], call.args[0]
-    elif call.function is np.multiply and all(isinstance(x, Ref) for x in call.args):
-        found = call.args[0], call.args[1]
-    else:
-        return None
-    makers = [known.get(x.number) for x in found]
-    have_one_type = all(
-        m is not None and (m.shape, m.dtype) == (call.shape, call.dtype) for m in makers
-    )
-    return found if have_one_type else None
+    if is_square:
+        return of.inputs * 2
+    return of.inputs if product.function is np.multiply else ()
+
+
+def _is_isomorphic(call: Call, made: tuple[Call, Instruction] | None) -> bool:
+    return made is not None and (made[0].shape, made[0].dtype) == (call.shape, call.dtype)

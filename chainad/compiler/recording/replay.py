@@ -8,21 +8,23 @@ recorded.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from chainad.compiler.cse import eliminate_common_formulas
+from chainad.compiler.cse import ValueNumbers, eliminate_common_instructions
 from chainad.compiler.recording.arguments import argument_checks, array_specs
 from chainad.compiler.recording.capture_checks import capture_checks
 from chainad.compiler.recording.expressions import Names, expression, is_quiet
-from chainad.compiler.recording.factorization_reuse import required_reads, reuse_factorizations
+from chainad.compiler.recording.factorization_reuse import reuse_factorizations
 from chainad.compiler.recording.multiply_reduce import fuse_multiply_reduce
-from chainad.compiler.recording.recording import RecordedCall, Recording, refs_in
+from chainad.compiler.recording.recording import Recording
 from chainad.compiler.stacking.stack_recording import StackedCalls, read_outside, stack_formulas
-from chainad.frontends.numpy.recorder import Guard
+from chainad.ir.calls import Call, Guard
+from chainad.ir.ops import Op
+from chainad.ir.program import Instruction, Program, prune
 
 MISS: Any = object()
 
@@ -49,28 +51,30 @@ class RequestedOutput:
 
 def _replay_source(recording: Recording, requested: RequestedOutput) -> tuple[str, dict[str, Any]]:
     """Return a recording as Python source, and the names that it needs."""
-    recording = eliminate_common_formulas(recording)
-    ndims = {number: np.ndim(array) for number, array in recording.constants.items()}
-    ndims |= {call.number: len(call.shape) for call in recording.calls if call.dtype is not None}
-    arrays = array_specs(recording.arguments)
-    names = Names(ndims | {number: len(array.shape) for number, array in arrays.items()})
+    recording = _optimised(recording, requested.value)
+    program = recording.program
+    ndims = {k: np.ndim(array) for k, array in program.constants.items()}
+    ndims |= {k: len(array.shape) for k, array in array_specs(recording.arguments).items()}
+    for i in program.instructions:
+        if isinstance(i.op, Call) and i.op.dtype is not None:
+            ndims[i.output] = len(i.op.shape)
+    names = Names(ndims)
     names.objects |= {"np": np, "ndarray": np.ndarray, "MISS": MISS}
+    names.objects |= {f"v{k}": array for k, array in program.constants.items()}
     lines = argument_checks(*recording.arguments, names.constant)
     lines += capture_checks(recording.captures, names.constant)
     for static in recording.statics:
         array, entries = names.constant(static.array), static.entries
         lines += [f"if {_differs(array, entries, names)}:", "    return MISS"]
-    for number, array in recording.constants.items():
-        names.objects[f"v{number}"] = array
-    lines += _calls(recording, requested, names)
-    slots = ", ".join(names.argument(slot) for slot in recording.slots)
+    lines += _calls(recording, names)
+    slots = ", ".join("None" if k is None else f"v{k}" for k in recording.slots)
     names.objects |= {
         "run": requested.run,
         "blocks": requested.blocks,
         "buffers": requested.buffers,
     }
     lines.append(f"jacobian = blocks(run([{slots}], None if out is None else buffers(out)))")
-    values = _unaliased(recording) if requested.value else []
+    values = _unaliased(recording)
     value = f"({', '.join(values)},)" if requested.is_tuple and values else (*values, "()")[0]
     lines.append(f"return {value if requested.value else None}, jacobian")
     body = "\n    ".join(lines)
@@ -85,20 +89,32 @@ def build_replay(recording: Recording, requested: RequestedOutput) -> tuple[Repl
     return replay, text
 
 
-def _calls(recording: Recording, requested: RequestedOutput, names: Names) -> list[str]:
-    """Return the lines of all calls that are needed, and of the guards between them."""
-    results = [*recording.slots, *(recording.values if requested.value else ())]
-    always = {*refs_in(results), *(guard.number for guard in recording.guards)}
-    kept = reuse_factorizations(_needed(recording, results), _dtypes(recording))
-    if all(guard.kind == "shape" for guard in recording.guards):  # none depends on rounding
-        kept = fuse_multiply_reduce(kept, always)
-    last = _last_uses(kept, always)
+def _optimised(recording: Recording, has_value: bool) -> Recording:
+    """Return a recording in which nothing is computed twice, or for nothing."""
+    program = recording.program
+    arrays = {**program.constants, **array_specs(recording.arguments)}
+    dtypes = {k: array.dtype for k, array in arrays.items() if hasattr(array, "dtype")}
+    instructions = reuse_factorizations(program.instructions, dtypes)
+    numbers = ValueNumbers()
+    # What the function returns twice is two arrays.
+    function = range(recording.first_formula)
+    instructions = eliminate_common_instructions(instructions, function, numbers)
+    values = recording.values if has_value else ()
+    outputs = (*values, *(None if k is None else numbers[k] for k in recording.slots))
+    program = prune(replace(program, instructions=tuple(instructions), outputs=outputs))
+    recording = replace(recording, program=program, n_values=len(values))
+    if any(guard.kind != "shape" for guard in recording.guards):  # which depend on rounding
+        return recording
+    fused = fuse_multiply_reduce(program.instructions, outputs)
+    return replace(recording, program=replace(program, instructions=tuple(fused)))
+
+
+def _calls(recording: Recording, names: Names) -> list[str]:
+    """Return the lines of all calls, and of the guards between them."""
+    program = recording.program
     lines: list[str] = []
-    state: tuple[str, ...] | None = None
-    guards = iter([*recording.guards, None])
-    guard = next(guards)
     block: list[str] = []
-    known = {call.number: call for call in kept}
+    state: tuple[str, ...] | None = None
     bounds: dict[int, float] = {}
 
     def end_block() -> None:
@@ -110,64 +126,51 @@ def _calls(recording: Recording, requested: RequestedOutput, names: Names) -> li
             lines.extend(block)
         block = []
 
-    def enter_errstate(calls: Sequence[RecordedCall]) -> None:
+    def enter_errstate(instructions: Sequence[Instruction]) -> None:
         nonlocal state
-        are_quiet = [is_quiet(call, bounds) for call in calls]
-        needed = state if all(are_quiet) else calls[0].errstate
+        calls = [(i, i.op) for i in instructions if isinstance(i.op, Call)]
+        are_quiet = [is_quiet(i, call, bounds) for i, call in calls]
+        needed = state if all(are_quiet) else calls[0][1].errstate
         if needed != state:
             end_block()
             state = needed
 
-    stacks, rest = stack_formulas(recording, kept)
-    read = read_outside(stacks, rest, results)
+    stacks, rest = stack_formulas(recording)
+    read = read_outside(stacks, rest, program.outputs)
     stack_names: dict[tuple[int, ...], str] = {}
-    first = sum(call.number < recording.first_formula for call in rest)
-    schedule: list[RecordedCall | StackedCalls] = [*rest[:first], *stacks, *rest[first:]]
-    for call in schedule:
-        if isinstance(call, StackedCalls):
-            enter_errstate(call.calls)
-            block += call.lines(len(stack_names), names, stack_names, read)
-            continue
-        while guard is not None and guard.position <= call.number:
-            block += _guard(guard, names)
-            guard = next(guards)
-        enter_errstate((call,))
-        block.append(f"v{call.number} = {expression(call, names)}")
-        dead = [k for k in call.reads if last.get(k) == call.number and _is_large(known.get(k))]
-        if dead:
-            block.append("del " + ", ".join(f"v{k}" for k in sorted(set(dead))))
+    first = sum(i.output < recording.first_formula for i in rest)
+    schedule: list[Instruction | StackedCalls] = [*rest[:first], *stacks, *rest[first:]]
+    dead = _dead_after(program)
+    for i in schedule:
+        if isinstance(i, StackedCalls):
+            enter_errstate(i.instructions)
+            block += i.lines(len(stack_names), names, stack_names, read)
+        elif isinstance(i.op, Guard):
+            block += _guard(i.op, f"v{i.inputs[0]}", names)
+        else:
+            assert isinstance(i.op, Call)
+            enter_errstate((i,))
+            block.append(f"v{i.output} = {expression(i.op, i.inputs, names)}")
+        if isinstance(i, Instruction) and i.output in dead:
+            block.append("del " + ", ".join(f"v{k}" for k in dead[i.output]))
     end_block()
-    while guard is not None:
-        lines += _guard(guard, names)
-        guard = next(guards)
     return lines
 
 
-def _dtypes(recording: Recording) -> dict[int, Any]:
-    """Return the dtypes of the values that are not results of calls."""
-    arrays = {**recording.constants, **array_specs(recording.arguments)}
-    return {number: array.dtype for number, array in arrays.items()}
+def _dead_after(program: Program) -> dict[int, list[int]]:
+    """Return the large registers that nothing reads after an instruction, by what that writes."""
+    last = {k: i for i in program.instructions for k in i.inputs}
+    found: dict[int, list[int]] = {}
+    for i in program.instructions:
+        if i.output in last and i.output not in program.outputs and _is_large(i.op):
+            found.setdefault(last[i.output].output, []).append(i.output)
+    return found
 
 
-def _needed(recording: Recording, results: Iterable[Any]) -> list[RecordedCall]:
-    needed = {*refs_in(list(results)), *(guard.number for guard in recording.guards)}
-    kept = []
-    for call in reversed(recording.calls):
-        if call.number in needed:
-            needed.update(required_reads(call))
-            kept.append(call)
-    return kept[::-1]
-
-
-def _last_uses(calls: Sequence[RecordedCall], always: set[int]) -> dict[int, int]:
-    found = {k: call.number for call in calls for k in call.reads}
-    return {k: n for k, n in found.items() if k not in always}
-
-
-def _is_large(call: RecordedCall | None) -> bool:
-    if call is None or call.dtype is None:
+def _is_large(op: Op) -> bool:
+    if not isinstance(op, Call) or op.dtype is None:
         return False
-    return math.prod(call.shape) * call.dtype.itemsize >= _MIN_FREED_BYTES
+    return math.prod(op.shape) * op.dtype.itemsize >= _MIN_FREED_BYTES
 
 
 def _errstate_keywords(state: tuple[str, ...]) -> str:
@@ -176,8 +179,7 @@ def _errstate_keywords(state: tuple[str, ...]) -> str:
     return ", ".join(f"{key}={value!r}" for key, value in zip(keys, state, strict=True))
 
 
-def _guard(guard: Guard, names: Names) -> list[str]:
-    own = f"v{guard.number}"
+def _guard(guard: Guard, own: str, names: Names) -> list[str]:
     if guard.kind == "truth":
         test = f"not {own}" if guard.found else own
     elif guard.kind == "equal":  # nan is nan, and 0.0 is not -0.0
@@ -198,14 +200,16 @@ def _differs(name: str, entries: Any, names: Names) -> str:
 
 def _unaliased(recording: Recording) -> list[str]:
     """Return expressions for the values, contiguous and in memory that nothing else shares."""
-    calls = {call.number: call for call in recording.calls}
+    ops = {i.output: i.op for i in recording.program.instructions}
     found = []
-    for k, ref in enumerate(recording.values):
-        call, name = calls.get(ref.number), f"v{ref.number}"
-        if call is not None and call.is_scalar:
+    for n, k in enumerate(recording.values):
+        op, name = ops.get(k), f"v{k}"
+        if not isinstance(op, Call):
+            found.append(f"np.array({name}, order='C')")
+        elif op.is_scalar:
             found.append(name)
-        elif call is None or not isinstance(call.function, np.ufunc) or ref in recording.values[:k]:
+        elif not isinstance(op.function, np.ufunc) or k in recording.values[:n]:
             found.append(f"np.array({name}, order='C')")
         else:  # a ufunc makes an array, in the order of its operands
-            found.append(name if len(call.shape) < 2 else f"np.asarray({name}, order='C')")
+            found.append(name if len(op.shape) < 2 else f"np.asarray({name}, order='C')")
     return found

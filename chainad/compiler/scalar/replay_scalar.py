@@ -161,7 +161,7 @@ def bind_arguments(
     lines += capture_checks(recording.captures, names.constant)
     captured = [(each.array, each.entries) for each in recording.statics]
     if holds_constants:
-        captured += [(x, x) for x in recording.constants.values()]
+        captured += [(x, x) for x in recording.references.values()]
     for array, entries in captured:
         known = names.constant(entries.tobytes())
         lines += [f"if {names.constant(array)}.tobytes() != {known}:", "    return MISS"]

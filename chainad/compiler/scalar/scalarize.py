@@ -17,9 +17,10 @@ import numpy as np
 from chainad.backends.numpy.build import build
 from chainad.compiler.linearize import Linearized
 from chainad.compiler.recording.arguments import ArgumentSpec, ArraySpec, ContainerSpec, ScalarSpec
-from chainad.compiler.recording.recording import RecordedCall, Recording
+from chainad.compiler.recording.recording import Recording
 from chainad.compiler.scalar.symbolic_array import UFUNCS, SymbolicArray, as_objects
-from chainad.frontends.numpy.recorder import Guard, Ref, gradient_stopped
+from chainad.frontends.numpy.recorder import gradient_stopped
+from chainad.ir.calls import Call, Guard
 from chainad.ir.program import Instruction, Program
 from chainad.ir.scalar_graph import ExpressionDAG, NodeId, NotScalarError
 from chainad.planning.orders import Vertex
@@ -65,7 +66,7 @@ class ScalarGraph:
 def scalar_graph(
     recording: Recording,
     linearized: Linearized,
-    nodes: Sequence[Any],
+    nodes: Sequence[int | None],
     max_operations: float = inf,
 ) -> ScalarGraph:
     """Return the computational graph of the scalars of a recording.
@@ -76,7 +77,7 @@ def scalar_graph(
     linearized : Linearized
         The graph of the recorded function.
     nodes : sequence
-        For every call of that function, the `Ref` of its value, or the value itself.
+        For every call of that function, the register of its value, None if it was not recorded.
     max_operations : int, optional
         Limits the values and the local Jacobians.
 
@@ -89,14 +90,14 @@ def scalar_graph(
     arguments = data_arguments(recording)
     _check(recording, arguments)
     values = _symbolic_values(recording, arguments, dag, max_operations)
-    vertices = _Vertices(linearized, [_looked_up(values, node) for node in nodes])
+    vertices = _Vertices(linearized, [None if k is None else values[k] for k in nodes])
     edges = []
     edges_with_slots = zip(linearized.graph.edges, linearized.recipes, recording.slots, strict=True)
     for edge, recipe, slot in edges_with_slots:
         if recipe.formula is not None and slot is None:  # no output depends on it
             continue
+        array = None if slot is None else values[slot]
         heads, tails = vertices.of(edge.head), vertices.of(edge.tail)
-        array = _looked_up(values, slot)
         for row, col, number in _entries(dag, edge.structure, recipe.ops, array):
             head, tail = heads[row], tails[col]
             if vertices.owner[head] == (edge.head, row) and head != tail:
@@ -108,8 +109,8 @@ def scalar_graph(
         tuple(int(np.prod(argument.shape, dtype=int)) for argument in arguments.values()),
         tuple(v for k in graph.inputs for v in vertices.of(k)),
         tuple(v for k in graph.outputs for v in vertices.of(k)),
-        tuple(_nodes(dag, _looked_up(values, ref)) for ref in recording.values),
-        _guard(dag, recording.guards, values),
+        tuple(_nodes(dag, values[k]) for k in recording.values),
+        _guards(dag, recording, values),
         tuple(edges),
     )
 
@@ -146,10 +147,10 @@ def data_arguments(recording: Recording) -> dict[int, DataArgument]:
 def _check(recording: Recording, arguments: Mapping[int, DataArgument]) -> None:
     """Raise NotScalarError for scalars of several dtypes, and for too many of them."""
     dtypes = {argument.dtype for argument in arguments.values()}
-    dtypes |= {step.dtype for step in recording.calls if step.dtype and step.dtype.kind in "fc"}
+    dtypes |= {call.dtype for call in recording.calls if call.dtype and call.dtype.kind in "fc"}
     if len(dtypes) != 1 or next(iter(dtypes)).kind != "f":
         raise NotScalarError("the arrays are of several dtypes")
-    total = sum(int(np.prod(step.shape, dtype=int)) for step in recording.calls)
+    total = sum(int(np.prod(call.shape, dtype=int)) for call in recording.calls)
     if total > MAX_SCALARS:
         raise NotScalarError(f"there are more than {MAX_SCALARS} scalars")
 
@@ -161,7 +162,7 @@ def _symbolic_values(
     max_operations: float,
 ) -> dict[int, Any]:
     """Return the value of every call: a symbolic array, or a constant."""
-    values: dict[int, Any] = dict(recording.constants)
+    values: dict[int, Any] = dict(recording.program.constants)
     count = 0
     for number, argument in arguments.items():
         size = int(np.prod(argument.shape, dtype=int))
@@ -170,43 +171,24 @@ def _symbolic_values(
         count += size
         values[number] = SymbolicArray(dag, data.reshape(argument.shape), argument.dtype)
     with np.errstate(all="ignore"):
-        for step in recording.calls:
-            dag.shares_reciprocals = step.number >= recording.first_formula
-            values[step.number] = _called(step, values)
-            if np.shape(values[step.number]) != step.shape:
-                raise NotScalarError(f"the shape of {step.function.__name__} depends on values")
+        for i in recording.program.instructions:
+            if not isinstance(i.op, Call):
+                continue
+            dag.shares_reciprocals = i.output >= recording.first_formula
+            values[i.output] = found = _called(i.op, [values[k] for k in i.inputs])
+            if np.shape(found) != i.op.shape:
+                raise NotScalarError(f"the shape of {i.op.name} depends on values")
             dag.check(max_operations)
     return values
 
 
-def _called(step: RecordedCall, values: Mapping[int, Any]) -> Any:
-    function = step.function
-    args, kwargs = substitute(step.args, values), substitute(step.kwargs, values)
+def _called(call: Call, inputs: Sequence[Any]) -> Any:
+    function = call.function
     if isinstance(function, np.ufunc) and function.signature is None and function not in UFUNCS:
         raise NotScalarError(f"np.{function.__name__}")
-    if function is gradient_stopped and isinstance(args[0], SymbolicArray):
-        return args[0].stopped()
-    return function(*args, **kwargs)
-
-
-def _looked_up(values: Mapping[int, Any], value: Any) -> Any:
-    return values[value.number] if isinstance(value, Ref) else value
-
-
-def substitute(value: Any, values: Mapping[int, Any]) -> Any:
-    """Replace every `Ref` in (nested) arguments by its value."""
-    if isinstance(value, Ref):
-        return values[value.number]
-    if isinstance(value, (list, tuple)):
-        items = [substitute(item, values) for item in value]
-        return items if isinstance(value, list) else tuple(items)
-    if isinstance(value, Mapping):
-        return {k: substitute(item, values) for k, item in value.items()}
-    if isinstance(value, slice) and any(
-        isinstance(x, Ref) for x in (value.start, value.stop, value.step)
-    ):
-        raise NotScalarError("a slice depends on values")
-    return value
+    if function is gradient_stopped and isinstance(inputs[0], SymbolicArray):
+        return inputs[0].stopped()
+    return call(*inputs)
 
 
 def _nodes(dag: ExpressionDAG, value: Any) -> tuple[NodeId, ...]:
@@ -214,12 +196,14 @@ def _nodes(dag: ExpressionDAG, value: Any) -> tuple[NodeId, ...]:
     return tuple(x.node for x in data.ravel().tolist())
 
 
-def _guard(dag: ExpressionDAG, guards: Sequence[Guard], values: Mapping[int, Any]) -> NodeId:
+def _guards(dag: ExpressionDAG, recording: Recording, values: Mapping[int, Any]) -> NodeId:
     """Return the node that tells whether all guards hold."""
     holds = dag.constant(True)
-    for guard in guards:
-        value = values[guard.number]
-        if not isinstance(value, SymbolicArray) or guard.kind == "shape":
+    for i in recording.program.instructions:
+        if not isinstance(i.op, Guard) or i.op.kind == "shape":
+            continue
+        value, guard = values[i.inputs[0]], i.op
+        if not isinstance(value, SymbolicArray):
             continue
         found = [guard.found] if guard.kind == "truth" else np.ravel(guard.found).tolist()
         for node, wanted in zip(value.nodes, found, strict=True):

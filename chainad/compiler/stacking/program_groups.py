@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from chainad.backends.numpy.allocate import ArrayType
-from chainad.compiler.cse import eliminate_common_instructions
+from chainad.compiler.cse import ValueNumbers, eliminate_common_instructions
 from chainad.compiler.stacking.isomorphic import (
     MIN_STACK_ROWS,
     is_small,
@@ -87,7 +87,9 @@ def operations_of(
     `same_slots` tells, for every slot, the first one that always holds the very same array.
     """
     returned = _returned(program)
-    instructions = eliminate_common_instructions(program, same_slots, returned)
+    numbers = ValueNumbers()
+    numbers.update((k, numbers.first(same_slots[k], k)) for k in program.used_slots)
+    instructions = eliminate_common_instructions(program.instructions, returned, numbers)
     operations = [Operation(i.op, i.inputs, i.output) for i in instructions]
     return _with_long_sums(operations, types, returned)
 

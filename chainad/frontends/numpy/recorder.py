@@ -12,7 +12,7 @@ import operator
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -21,34 +21,11 @@ from chainad.frontends.captures.code_runs import CodeRuns
 from chainad.frontends.numpy.source_lines import here, raw_site
 from chainad.frontends.numpy.tape import Entry, Tape
 from chainad.frontends.numpy.traced_calls import Tracer, gives_out, pack, tracers_in
+from chainad.ir.calls import Guard, GuardKind, Input, fill, has_inputs
 from chainad.ir.graph import identity
 from chainad.rules.base import CONSTANT, RULES, WRITERS
 from chainad.rules.kinds import ShapeQuery
 from chainad.rules.movement import set_items
-
-
-@dataclass(frozen=True, slots=True)
-class Ref:
-    """The value of an entry, in the arguments of another one."""
-
-    number: int
-
-
-_GuardKind: TypeAlias = Literal["truth", "numbers", "equal", "shape"]
-
-
-@dataclass(frozen=True, slots=True)
-class Guard:
-    """What was concretized of the value of entry `number`; checked after `position` entries.
-
-    "truth": whether it is true; "numbers": all entries; "equal": a Python number; "shape": shape
-    and dtype.
-    """
-
-    kind: _GuardKind
-    number: int
-    position: int
-    found: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +58,14 @@ def gradient_stopped(x: Any) -> Any:
 class Recorder(Tape):
     """Calls on plain arrays in their order, inputs first, and the guards between them.
 
-    Of an entry, `template` holds arguments with a `Ref` for every recorded value, and `key` the
-    state of np.errstate it ran in.
+    Of an entry, `template` holds arguments with an `Input` for every recorded value, and `key` the
+    state of np.errstate it ran in. The entry of a guard has the guard as its `value`.
     """
 
     is_recorder = True
 
     def __init__(self, box: Callable[..., Any]) -> None:
         super().__init__(box)
-        self.guards: list[Guard] = []
         self.statics: list[Static] = []
         # Arrays that the function took from elsewhere: by entry, the array itself.
         self.references: dict[int, np.ndarray[Any, Any]] = {}
@@ -99,7 +75,6 @@ class Recorder(Tape):
         self._known: dict[int, int] = {}
         self._frozen: dict[int, np.ndarray[Any, Any]] = {}
         self._guarded: set[tuple[str, int]] = set()
-        self._concretized: set[int] = set()
 
     # --------------------------------------------------------------- values
 
@@ -154,14 +129,13 @@ class Recorder(Tape):
         self._guard("truth", value.number)
         return found
 
-    def _guard(self, kind: _GuardKind, number: int) -> None:
+    def _guard(self, kind: GuardKind, number: int) -> None:
         if not self.is_open or (kind, number) in self._guarded:
             return
         self._guarded.add((kind, number))
-        self._concretized.add(number)
         value = self.entries[number].value
-        found = bool(value) if kind == "truth" else value
-        self.guards.append(Guard(kind, number, len(self.entries), found))
+        guard = Guard(kind, bool(value) if kind == "truth" else value)
+        self.append(Entry(identity, None, (number,), (value,), guard, None, None))
 
     # ---------------------------------------------------------------- calls
 
@@ -194,7 +168,7 @@ class Recorder(Tape):
         if old.function is not set_items or old.key != errstate() or not self.is_open:
             return False
         is_read = any(target.number in each.sources for each in self.entries[target.number + 1 :])
-        if is_read or target.number in self.pinned or target.number in self._concretized:
+        if is_read or target.number in self.pinned:
             return False
         arguments = _Arguments(self, old.sources, old.operands)
         (start, keys, values), _ = old.template or ((), {})
@@ -247,7 +221,7 @@ class Recorder(Tape):
             return self.box(value, self, number, (function, *made))
         items = []
         for k, item in enumerate(value):
-            one = Entry(pick, ((Ref(number), k), {}), (number,), (value,), item, None, None)
+            one = Entry(pick, ((Input(0), k), {}), (number,), (value,), item, None, None)
             place = self.append(one)
             self._guard("shape", place)
             items.append(self.box(item, self, place))
@@ -279,16 +253,16 @@ class _Arguments:
         self.values = [*values]
 
     def to_template(self, value: Any) -> Any:
-        """Return `value` with a `Ref` in the place of every array and recorded value."""
+        """Return `value` with an `Input` in the place of every array and recorded value."""
         if isinstance(value, Tracer):
             if value.tape is self.recorder:
-                return self._ref(value)
+                return self._input(value)
             return self.to_template(_concrete_value(value))
         if isinstance(value, np.ndarray):
             if value.dtype == object and any(True for _ in tracers_in(value)):
                 return self.to_template(pack(value))
             is_frozen = self.recorder.is_frozen(value)
-            return value if is_frozen else self._ref(self.recorder.constant(value))
+            return value if is_frozen else self._input(self.recorder.constant(value))
         if isinstance(value, slice):
             return slice(*(_index(x) for x in (value.start, value.stop, value.step)))
         if isinstance(value, (list, tuple)):
@@ -298,20 +272,14 @@ class _Arguments:
             return {k: self.to_template(item) for k, item in value.items()}
         return value
 
-    def _ref(self, value: Tracer) -> Ref:
+    def _input(self, value: Tracer) -> Input:
         self.numbers.append(value.number)
         self.values.append(value.value)
-        return Ref(value.number)
+        return Input(len(self.values) - 1)
 
-    def fill(self, value: Any) -> Any:
-        """Return a template with concrete values in the places of its `Ref`s."""
-        if isinstance(value, Ref):
-            return self.recorder.entries[value.number].value
-        if isinstance(value, list):
-            return [self.fill(item) for item in value]
-        if isinstance(value, tuple):
-            return tuple([self.fill(item) for item in value])
-        return {k: self.fill(v) for k, v in value.items()} if isinstance(value, dict) else value
+    def fill(self, template: Any) -> Any:
+        """Return a template with concrete values in the places of its inputs."""
+        return fill(template, self.values)
 
 
 def _index(value: Any) -> Any:
@@ -367,18 +335,10 @@ def _is_shape_known(function: Callable[..., Any], args: tuple[Any, ...], kwargs:
     if is_ufunc or function is gradient_stopped or CONSTANT.get(function) is not None:
         return True
     rule = RULES.get(function)
-    if rule is None or _refs_in(kwargs):
+    if rule is None or has_inputs(kwargs):
         return False
-    places = [k for k, value in enumerate(args) if _refs_in(value)]
+    places = [k for k, value in enumerate(args) if has_inputs(value)]
     return all(rule.is_operand(k, len(args)) for k in places)
-
-
-def _refs_in(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return any(map(_refs_in, value))
-    if isinstance(value, dict):
-        return any(map(_refs_in, value.values()))
-    return isinstance(value, Ref)
 
 
 def _same(one: np.ndarray[Any, Any], two: np.ndarray[Any, Any]) -> bool:

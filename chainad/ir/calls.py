@@ -1,0 +1,86 @@
+"""Calls of any function as ops of a program, and guards on what was read off its values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """The input of an instruction at this position, among the arguments of a call."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """A call of `function`, whose arguments hold an `Input` for each register.
+
+    The result has this shape and dtype (`is_scalar`: a NumPy scalar, not an array; dtype None:
+    several arrays, or an operator). `errstate` is that of NumPy, None for that of the caller.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any] | None
+    is_scalar: bool
+    errstate: tuple[str, ...] | None
+
+    def __call__(self, *inputs: Any) -> Any:
+        return self.function(*fill(self.args, inputs), **fill(self.kwargs, inputs))
+
+    @property
+    def positions(self) -> tuple[int | None, ...]:
+        """The positions of the inputs that are arguments, None for another argument."""
+        return tuple(x.position if isinstance(x, Input) else None for x in self.args)
+
+    @property
+    def name(self) -> str:
+        """What messages call the function."""
+        return getattr(self.function, "__name__", str(self.function))
+
+    def __str__(self) -> str:
+        named = [f"{key}={value}" for key, value in self.kwargs.items()]
+        return f"{self.name}({', '.join([*map(str, self.args), *named])})"
+
+
+GuardKind: TypeAlias = Literal["truth", "numbers", "equal", "shape"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Guard:
+    """Whether a value is as it was when something was read off it; a run stops where it is not.
+
+    "truth": whether it is true; "numbers": all entries; "equal": a Python number; "shape": shape
+    and dtype.
+    """
+
+    kind: GuardKind
+    found: Any
+
+
+def fill(template: Any, inputs: Sequence[Any]) -> Any:
+    """Return (nested) arguments with the inputs of an instruction in their places."""
+    if isinstance(template, Input):
+        return inputs[template.position]
+    if isinstance(template, (list, tuple)):
+        items = [fill(item, inputs) for item in template]
+        return items if isinstance(template, list) else tuple(items)
+    if isinstance(template, Mapping):
+        return {k: fill(item, inputs) for k, item in template.items()}
+    return template
+
+
+def has_inputs(template: Any) -> bool:
+    """Return whether there is an input in (nested) arguments."""
+    if isinstance(template, (list, tuple)):
+        return any(map(has_inputs, template))
+    if isinstance(template, Mapping):
+        return any(map(has_inputs, template.values()))
+    return isinstance(template, Input)
