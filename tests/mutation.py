@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from chainad.rules import DEFINED, RULES
+from chainad.rules import DEFINED, RULES, linear_algebra
 from chainad.rules.base import name_of
 from chainad.testing.mutations import Target, negated, recorded_targets
-from tests.rules import test_complex, test_rules, test_scipy
+from tests.rules import test_complex, test_linear_algebra, test_rules, test_scipy
 
 Check = Callable[[], None]
 
@@ -34,17 +34,23 @@ ELSEWHERE: list[Check] = [
     test_scipy.test_integrals_of_airy_functions_are_differentiated,
 ]
 
+test_hessians = test_linear_algebra.test_hessians_of_batches_agree_with_differences
 BESIDE: dict[Callable[..., Any], list[Check]] = {
     np.intersect1d: [
         test_rules.test_an_intersection_moves_with_the_entries_that_are_in_both,
     ],
+    linear_algebra.slopes_of_det: [partial(test_hessians, np.linalg.det)],
+    linear_algebra.slopes_of_cofactors: [
+        test_linear_algebra.test_third_derivatives_of_determinants_are_right_or_refused,
+    ],
+    linear_algebra.slopes_of_singular_values: [partial(test_hessians, np.linalg.svdvals)],
 }
 
 
 def checks_of(function: Callable[..., Any]) -> Iterable[Check]:
     """Return what holds the row of a function."""
     if function in test_rules.ELSEWHERE:
-        return ELSEWHERE
+        return BESIDE.get(function, ELSEWHERE)
     examples = test_rules.EXAMPLES[function]
     found = [partial(test_rules.check, function, example) for example in examples]
     return [*found, *BESIDE.get(function, [])]
