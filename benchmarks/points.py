@@ -89,7 +89,7 @@ def _runners(task: Task, count: int, jax: Any) -> dict[str, Runner]:
         if backend == "numba" and not numba.is_installed():
             continue
         if count == 1:
-            ours: Function = chainad.compile(f, 0.9 * x, backend=backend)
+            ours: Function = chainad.compile(chainad.jacobian(f), 0.9 * x, backend=backend)
         elif backend == "python" and count > 1000:
             continue
         else:

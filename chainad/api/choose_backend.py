@@ -26,7 +26,7 @@ from chainad.compiler.loops.replay_loops import replay_by_loops
 from chainad.compiler.passes.constant_hoisting import hoist_constants
 from chainad.compiler.recording.arguments import ContainerSpec
 from chainad.compiler.recording.recording import Recording
-from chainad.compiler.recording.replay import Replay, RequestedOutput, build_replay
+from chainad.compiler.recording.replay import MISS, Replay, RequestedOutput, build_replay
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars, lower_to_scalars
 from chainad.compiler.scalar.replay_scalar import replay_by_scalars
 from chainad.compiler.stacking.stack_program import stack_isomorphic
@@ -133,8 +133,15 @@ def _compiled(
     plan: Callable[[], Plan | ChunkedPlan],
     found: RecordedRun,
 ) -> CompiledProgram:
-    recording = found.recording
-    return CompiledProgram(replay, source, form, plan, recording.arguments, recording.captures)
+    """Return a program whose outputs are nested as the function returns them."""
+    arrange, recording = found.arrange, found.recording
+
+    def arranged(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None) -> Any:
+        result = replay(args, kwargs, out)
+        return MISS if result is MISS or arrange is None else (arrange(result[0]), result[1])
+
+    run = replay if arrange is None else arranged
+    return CompiledProgram(run, source, form, plan, recording.arguments, recording.captures)
 
 
 def _by_arrays(of: Differentiator, found: PlannedRun) -> CompiledProgram:
@@ -193,7 +200,9 @@ def _requested(
     run_into: Callable[[Sequence[Any], Any], Any],
     buffers: Callable[[Any], list[Any] | None],
 ) -> RequestedOutput:
-    return RequestedOutput(of.has_value, found.is_tuple, run_into, found.assemble, buffers)
+    return RequestedOutput(
+        of.has_value, of.has_jacobian, found.is_tuple, run_into, found.assemble, buffers
+    )
 
 
 def _ignoring_out(run: Runner) -> Callable[[Sequence[Any], Any], Any]:

@@ -1,4 +1,4 @@
-"""Compiled functions: a Jacobian that is recorded once and replayed without tracing."""
+"""Compiled functions: a function, or its Jacobian, that is recorded once and then replayed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from chainad.api.choose_backend import CompiledProgram, Form, compile_program
 from chainad.api.differentiator import Differentiator
 from chainad.api.fallbacks import is_fault, warn_of_fault
 from chainad.api.function_of import FunctionOf
-from chainad.compiler.recording.arguments import arguments_as_text
+from chainad.compiler.recording.arguments import arguments_as_text, has_opaque_arrays
 from chainad.compiler.recording.replay import MISS
+from chainad.errors import PlanError
 from chainad.frontends.numpy.trace import as_input
 from chainad.frontends.numpy.traced_calls import tracers_in
 from chainad.ir.locks import fork_safe_lock
@@ -31,7 +32,7 @@ _log = getLogger("chainad")
 
 
 class CompiledFunction(FunctionOf):
-    """A Jacobian that is replayed without tracing; made by `compile`."""
+    """A function, or its Jacobian, that is replayed without tracing; made by `compile`."""
 
     def __init__(self, of: Differentiator) -> None:
         self._of = of
@@ -41,15 +42,18 @@ class CompiledFunction(FunctionOf):
         self._has_told_limit = False
         # The forms whose programs failed, by a fault of chainad.
         self._failed: frozenset[Form] = frozenset()
-        self._has_value = of.has_value
-        super().__init__(of.function, of.verb, of.options.output == "dense", "compiled")
+        self._has_jacobian = of.has_jacobian
+        # Which of value and Jacobian is returned; None: both, as a pair.
+        self._part = None if of.has_value and of.has_jacobian else int(of.has_jacobian)
+        takes_out = of.has_jacobian and of.options.output == "dense"
+        super().__init__(of.function, of.verb, takes_out, "compiled")
 
     @property
     def _parts(self) -> tuple[Any, ...]:
         return (self._of,)
 
     def __repr__(self) -> str:
-        return f"{self._of!r}.compile()"
+        return f"{self._of!r}.compile()" if self._has_jacobian else f"chainad.compile({self._of!r})"
 
     def __str__(self) -> str:
         """Return what it is, and how it notices changes of what the function reads elsewhere."""
@@ -61,7 +65,9 @@ class CompiledFunction(FunctionOf):
         made = f"{program.form.value}, for {arguments_as_text(*program.arguments)}"
         return f"{self!r}\nprograms    {len(self._programs)}, the last by {made}\n{table}"
 
-    def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        # Without a Jacobian to write there, `out` is the function's own keyword.
+        out = kwargs.pop("out", None) if kwargs and self._has_jacobian else None
         programs = self._programs
         if out is None and programs and not self._misses:
             # The usual call, in as few steps as there can be: most of these take microseconds.
@@ -73,15 +79,15 @@ class CompiledFunction(FunctionOf):
             if failure is not None:  # not while it is handled: what tracing raises has no context
                 found = self._instead_of(programs[0], failure, args, kwargs)
             if found is not MISS:
-                return found if self._has_value else found[1]
+                return found if self._part is None else found[self._part]
         return self._of.returned(*self._value_and_jacobian(args, kwargs, out), out)
 
     def _value_and_jacobian(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None
     ) -> tuple[Any, Any]:
-        """Return what the function returns (None if not requested), and its Jacobian.
+        """Return what the function returns, and its Jacobian; None for what is not requested.
 
-        That is `out` itself if it could be written there directly.
+        The Jacobian is `out` itself if it could be written there directly.
         """
         # A function that goes another way each time is not looked up any more, but traced.
         found = MISS if self._misses > MAX_PROGRAMS else self._find(args, kwargs, out)
@@ -97,9 +103,21 @@ class CompiledFunction(FunctionOf):
     def plan(self) -> Plan | ChunkedPlan | None:
         """The plan of the program that was used last; None if there is no program yet.
 
+        Raises
+        ------
+        PlanError
+            If this is no Jacobian.
+
+        Notes
+        -----
         Of a program on scalars it is a plan on the graph of these: the program does what it
         says, but makes products that several entries have in common once.
         """
+        if not self._has_jacobian:
+            raise PlanError(
+                f"{self!r} returns values: there is no Jacobian to plan; compile"
+                " chainad.jacobian(f), or call chainad.plan(f, *args)"
+            )
         return self._programs[0].plan() if self._programs else None
 
     @property
@@ -163,6 +181,8 @@ class CompiledFunction(FunctionOf):
             found = self._find(checked, kwargs)
             if found is not MISS:
                 return found
+        if has_opaque_arrays((checked, kwargs)):
+            return self._of.traced(args, kwargs)
         before = self._programs
         if len(before) >= MAX_PROGRAMS:
             self._misses += 1

@@ -1,4 +1,4 @@
-"""A function and the options of its Jacobian: one traced call, and the plan that it follows."""
+"""A function and what is requested of it: one call without replay, and the plan that it follows."""
 
 from __future__ import annotations
 
@@ -18,25 +18,39 @@ from chainad.planning.plan import Plan
 
 @dataclass(frozen=True, repr=False)
 class Differentiator:
-    """What is differentiated and how; `has_value` says that a call returns the value, too."""
+    """What is differentiated and how; `has_value` says that a call returns the value, too.
+
+    Where no argument is differentiated by, a call returns the value alone.
+    """
 
     function: Callable[..., Any]
     options: Options
     has_value: bool
 
     @property
+    def has_jacobian(self) -> bool:
+        """Whether a call returns a Jacobian."""
+        return self.options.argnums != ()
+
+    @property
     def verb(self) -> str:
-        """What makes it, among the verbs of chainad."""
+        """What makes it, among the verbs of chainad; "" of a function as it is."""
+        if not self.has_jacobian:
+            return ""
         return "value_and_jacobian" if self.has_value else "jacobian"
 
     def __repr__(self) -> str:
         how = self.options
+        if not self.has_jacobian:
+            return name_of(self.function)
         text = f"argnums={how.argnums}, mode={how.mode!r}, output={how.output!r}"
         return f"chainad.{self.verb}({name_of(self.function)}, {text})"
 
     def traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """Return what the function returns (None if it is not requested), and its Jacobian."""
+        """Return what the function returns, and its Jacobian; None for what is not requested."""
         how = self.options
+        if not self.has_jacobian:
+            return self.function(*args, **kwargs), None
         with tracing(self._bound(kwargs), args, how.positions(len(args))) as run:
             value = returned_value(run) if self.has_value else None
             if how.output == "operator":
@@ -58,6 +72,8 @@ class Differentiator:
 
     def returned(self, value: Any, jacobian: Any, out: Any) -> Any:
         """Return what a call returns, the Jacobian in the buffers `out` if there are any."""
+        if not self.has_jacobian:
+            return value
         found = jacobian if out is None else write(jacobian, out)
         return (value, found) if self.has_value else found
 

@@ -23,6 +23,8 @@ class _Signature:
             own = inspect.signature(this.__wrapped__)
         except ValueError:  # a function in C that does not tell
             own = inspect.signature(lambda *args, **kwargs: None)
+        if not this._verb:
+            return own
         # The keyword `out` is the Jacobian's, and is not passed on.
         kept = [each for each in own.parameters.values() if each.name != "out"]
         if this._takes_out:
@@ -36,8 +38,8 @@ class _Signature:
 class FunctionOf:
     """A function of the arguments of another, `__wrapped__`, whose name it has.
 
-    In a class it is a method. It is pickled and copied as what it was made from; what it recorded
-    is recorded anew.
+    With an empty `verb` it is that function itself. In a class it is a method. It is pickled and
+    copied as what it was made from; what it recorded is recorded anew.
     """
 
     __signature__ = _Signature()
@@ -54,7 +56,7 @@ class FunctionOf:
         self.__qualname__ = getattr(named, "__qualname__", named.__name__)
         self.__module__ = getattr(named, "__module__", None) or "builtins"
         what = "The Jacobian" if verb == "jacobian" else "The value and the Jacobian"
-        self.__doc__ = f"{what} of {name_of(f)}, {how}."
+        self.__doc__ = f"{what} of {name_of(f)}, {how}." if verb else f.__doc__
 
     def __get__(self, instance: Any, kind: type | None = None) -> Any:
         # No MethodType: that is pickled by `__name__`, which is the name of another function.
@@ -74,8 +76,10 @@ class FunctionOf:
 
 def name_of(f: Callable[..., Any]) -> str:
     """Return what reports call a function: its name, or that of its type."""
-    if isinstance(f, FunctionOf):
+    if isinstance(f, FunctionOf) and f._verb:
         return f"{f._verb}({name_of(f.__wrapped__)})"
+    if isinstance(f, FunctionOf):
+        return name_of(f.__wrapped__)
     if isinstance(f, partial):
         return name_of(f.func)
     return getattr(f, "__name__", type(f).__name__)

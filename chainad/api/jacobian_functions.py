@@ -1,8 +1,10 @@
-"""The functions that `jacobian` and `value_and_jacobian` return."""
+"""What `jacobian` and `value_and_jacobian` return, and how any function is compiled."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from chainad.api.batches import Batch, BatchedDifferentiator
 from chainad.api.compiled import CompiledFunction
 from chainad.api.differentiator import Differentiator
 from chainad.api.function_of import FunctionOf, name_of
-from chainad.api.options import Options
+from chainad.api.options import EVALUATION, Options, with_compilation
 from chainad.errors import InputError, TraceError
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
@@ -23,31 +25,28 @@ class JacobianFunction(FunctionOf):
     _has_value = False
 
     def __init__(self, f: Callable[..., Any], options: Options, batch: Batch | None = None) -> None:
-        if not callable(f):
-            raise InputError(f"f must be a function, but got {type(f).__name__}")
+        _check_callable(f)
         if isinstance(f, np.vectorize):
             raise TraceError(
                 f"np.vectorize calls {name_of(f)} on plain numbers, whose derivatives are lost;"
                 " differentiate the function itself, with batch=0 for many points, or stack its"
                 " results: np.stack([g(each) for each in x])"
             )
-        self._differentiator = Differentiator(f, options, self._has_value)
-        self._batched = (
-            None if batch is None else BatchedDifferentiator(self._differentiator, batch)
-        )
-        one = self._differentiator
+        self._of = Differentiator(f, options, self._has_value)
+        self._batched = None if batch is None else BatchedDifferentiator(self._of, batch)
+        one = self._of
         super().__init__(f, one.verb, options.output == "dense", f"mode={options.mode!r}")
 
     @property
     def _parts(self) -> tuple[Any, ...]:
-        one, batched = self._differentiator, self._batched
+        one, batched = self._of, self._batched
         return one.function, one.options, None if batched is None else batched.batch
 
     def __repr__(self) -> str:
-        return repr(self._differentiator if self._batched is None else self._batched)
+        return repr(self._of if self._batched is None else self._batched)
 
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
-        one = self._differentiator
+        one = self._of
         if self._batched is None:
             return one.returned(*one.traced(args, kwargs), out)
         return one.returned(*self._batched.value_and_jacobians(args, kwargs, out), out)
@@ -57,11 +56,7 @@ class JacobianFunction(FunctionOf):
 
         Arguments, if there are any, are called with at once.
         """
-        if self._batched is not None:
-            raise InputError(
-                "a function with batch= is compiled already, at its first call; call it as it is"
-            )
-        compiled = CompiledFunction(self._differentiator)
+        compiled = compiled_function(self)
         if args or kwargs:
             compiled(*args, **kwargs)
         return compiled
@@ -71,7 +66,7 @@ class JacobianFunction(FunctionOf):
 
         With `batch=` it is the plan at the first point, on scalars if these run so.
         """
-        planner = self._differentiator if self._batched is None else self._batched
+        planner = self._of if self._batched is None else self._batched
         return planner.plan(args, kwargs)
 
 
@@ -79,3 +74,47 @@ class ValueAndJacobianFunction(JacobianFunction):
     """A function and its Jacobian, as one function; made by `value_and_jacobian`."""
 
     _has_value = True
+
+
+def compiled_function(
+    f: Callable[..., Any], backend: str | None = None, constant: str | Sequence[str] = ()
+) -> CompiledFunction:
+    """Return a function, or what chainad made of one, compiled; with its own backend if None.
+
+    Raises
+    ------
+    InputError
+        If `f` is no function, or has `batch=`, or the backend is unknown, or `constant` no names.
+    """
+    _check_callable(f)
+    f = _without_partial(f)
+    if isinstance(f, JacobianFunction) and f._batched is not None:
+        raise InputError(
+            "a function with batch= is compiled already, at its first call; call it as it is"
+        )
+    if isinstance(f, (JacobianFunction, CompiledFunction)):
+        of = f._of
+    else:
+        of = Differentiator(f, EVALUATION, has_value=True)
+    options = with_compilation(of.options, backend, constant)
+    if isinstance(f, CompiledFunction) and options == of.options:
+        return f
+    return CompiledFunction(replace(of, options=options))
+
+
+def _without_partial(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the Jacobian of a partial in place of a partial Jacobian, such as a method."""
+    if not (isinstance(f, partial) and isinstance(f.func, JacobianFunction)) or f.func._batched:
+        return f
+    how, given = f.func._of.options, len(f.args)
+    argnums = (how.argnums,) if isinstance(how.argnums, int) else how.argnums
+    if any(0 <= k < given for k in argnums):  # by an argument that is given
+        return f
+    left = tuple(k - given if k >= 0 else k for k in argnums)
+    options = replace(how, argnums=left[0] if how.is_single else left)
+    return type(f.func)(partial(f.func.__wrapped__, *f.args, **f.keywords), options)
+
+
+def _check_callable(f: Any) -> None:
+    if not callable(f):
+        raise InputError(f"f must be a function, but got {type(f).__name__}")

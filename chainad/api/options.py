@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,12 @@ class Options:
         return f"{name_of(f)}({', '.join(names)})"
 
 
+# Those of a function that is not differentiated.
+EVALUATION = Options(
+    (), "auto", "dense", "multiplications", None, search_options("balanced"), "auto"
+)
+
+
 def checked_options(
     argnums: int | Sequence[int],
     mode: Mode | ChunkedPlan,
@@ -74,7 +80,6 @@ def checked_options(
     effort: Effort,
     seed: int,
     backend: str,
-    constant: str | Sequence[str] = (),
 ) -> Options:
     """Return the options, checked in the line of the user where they are given.
 
@@ -83,7 +88,7 @@ def checked_options(
     PlanError
         If the mode, the cost, the effort or the seed is none.
     InputError
-        If `argnums`, `output`, `memory_limit`, `backend` or `constant` is none.
+        If `argnums`, `output`, `memory_limit` or `backend` is none.
     """
     model_of(cost)  # refuses an unknown one
     return Options(
@@ -94,7 +99,23 @@ def checked_options(
         None if memory_limit is None else bytes_of(memory_limit),
         search_options(effort, seed),
         _checked_backend(backend),
-        _checked_constant(constant),
+    )
+
+
+def with_compilation(
+    options: Options, backend: str | None, constant: str | Sequence[str]
+) -> Options:
+    """Return options with what is told when a function is compiled: None and () change nothing.
+
+    Raises
+    ------
+    InputError
+        If there is no such backend, or `constant` is no names.
+    """
+    return replace(
+        options,
+        backend=options.backend if backend is None else _checked_backend(backend),
+        constant=options.constant | _checked_constant(constant),
     )
 
 

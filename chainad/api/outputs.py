@@ -90,6 +90,8 @@ def nesting(run: Run, is_single: bool) -> Callable[[Sequence[Any]], Any]:
 
 
 def _nested(is_tuple: bool, count: int, blocks: Sequence[Any], is_single: bool) -> Any:
+    if count == 0:
+        return None
     rows = [tuple(blocks[k : k + count]) for k in range(0, len(blocks), count)]
     found = tuple(row[0] if is_single else row for row in rows)
     return found if is_tuple else found[0]

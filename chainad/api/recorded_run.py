@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from chainad.api.containers import Arrange, flatten
 from chainad.api.differentiator import Differentiator
 from chainad.api.jacobian_program import JacobianProgram, jacobian_program
 from chainad.api.outputs import assembler, block_indices, dtype_of, nesting
@@ -24,7 +25,12 @@ from chainad.compiler.recording.recording import Recording, finish_recording
 from chainad.compiler.scalar.scalarize import MAX_SCALARS
 from chainad.errors import TraceError
 from chainad.frontends.captures.code_runs import CodeRuns, package_of
-from chainad.frontends.captures.find_captures import Captured, find_captures, random_states
+from chainad.frontends.captures.find_captures import (
+    Captured,
+    RandomNumbersError,
+    find_captures,
+    random_states,
+)
 from chainad.frontends.numpy.recorded_values import RecordedValue, box_recorded
 from chainad.frontends.numpy.recorder import Recorder, concrete_value, errstate
 from chainad.frontends.numpy.tape import active
@@ -48,6 +54,8 @@ class RecordedRun:
         The registers of the values of the calls of the function, by number.
     nest : callable
         Arranges the blocks of the Jacobian as requested.
+    arrange : callable or None
+        Arranges the outputs as the function returns them, where that is no array or tuple of them.
     is_tuple : bool
         Whether the function returns several outputs.
     is_scalar : tuple of bool
@@ -64,6 +72,7 @@ class RecordedRun:
     linearized: Linearized
     node_values: tuple[int | None, ...]
     nest: Callable[[Sequence[Any]], Any]
+    arrange: Arrange | None
     is_tuple: bool
     is_scalar: tuple[bool, ...]
     dtypes: tuple[np.dtype[Any], ...]
@@ -124,25 +133,60 @@ def record_planned_run(
     return _record(of, args, kwargs, describe)
 
 
+# Returns the linear graph of a run, which slots are used, and what makes the recorded run.
+_Describe: TypeAlias = Callable[[Run], tuple[Linearized, Iterable[int], Callable[..., _Run]]]
+
+
 def _record(
+    of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any], describe: _Describe[_Run]
+) -> _Run:
+    """Run a function once, and return what it did."""
+    if of.has_jacobian:
+        return _record_traced(of, args, kwargs, of.options.positions(len(args)), describe)
+    # np.array([x[0], x[1]]) is recorded of traced numbers only; others it asks for their values.
+    floats = [k for k, x in enumerate(args) if type(x) is float or _is_float_array(x)]
+    try:
+        return _record_traced(of, args, kwargs, floats, describe)
+    except (NotScalarError, RandomNumbersError):
+        raise
+    except Exception:  # what tracing refuses (int(x), complex results) may well be recorded
+        return _record_traced(of, args, kwargs, (), describe)
+
+
+def _is_float_array(value: Any) -> bool:
+    is_plain = type(value) is np.ndarray or isinstance(value, np.generic)
+    return is_plain and value.dtype.kind == "f"
+
+
+def _record_traced(
     of: Differentiator,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    describe: Callable[[Run], tuple[Linearized, Iterable[int], Callable[..., _Run]]],
+    argnums: Sequence[int],
+    describe: _Describe[_Run],
     captured: Captured | None = None,
 ) -> _Run:
-    """Run a function once, and return what it did.
+    """Run a function once, traced with respect to some arguments, and return what it did.
 
-    `describe` returns its linear graph, which slots are used, and what makes the recorded run.
     `captured` is what it was found to read in a run before, and what that was before this one.
     """
     recorder = Recorder(box_recorded)
     ambient, states = errstate(), random_states()
     recorder.runs = runs = CodeRuns(package_of(of.function))
+    f = of.function
+    arrange: Arrange | None = None
 
     def flow(value: Any) -> tuple[int, Any]:
         recorded = recorder.input(value)
         return recorded.number, recorded
+
+    def watched(*boxed_args: Any) -> Any:
+        nonlocal arrange
+        with runs:
+            result = f(*boxed_args, **boxed_kwargs)
+        if not of.has_jacobian:
+            result, arrange = flatten(result, recorder)
+        return result
 
     before = getattr(active, "recorder", None)
     try:
@@ -151,15 +195,9 @@ def _record(
         named, boxed_kwargs = record_argument(kwargs, flow)
         assert isinstance(positional, ContainerSpec)
         assert isinstance(named, ContainerSpec)
-        argnums = of.options.positions(len(args))
         assert all(isinstance(positional.items[k][1], (ArraySpec, ScalarSpec)) for k in argnums)
-        f = of.function
-
-        def watched(*args: Any) -> Any:
-            with runs:
-                return f(*args, **boxed_kwargs)
-
-        with tracing(watched, boxed, argnums) as run:
+        with tracing(watched, boxed, argnums) as traced:
+            run = traced if of.has_jacobian else traced.without_inputs()
             _check_failure(recorder)
             is_first = captured is None
             if captured is None:
@@ -170,7 +208,7 @@ def _record(
                 )
             if is_first and captured.is_changed:
                 # What the run has changed must be what it was before the run that is replayed.
-                return _record(of, args, kwargs, describe, captured)
+                return _record_traced(of, args, kwargs, argnums, describe, captured)
             formulas = len(recorder.entries)
             linearized, used_slots, make = describe(run)
             slots = _slots(recorder, run, linearized, {*used_slots})
@@ -194,6 +232,7 @@ def _record(
         linearized=linearized,
         node_values=node_values,
         nest=nesting(run, of.options.is_single),
+        arrange=arrange,
         is_tuple=run.is_tuple,
         is_scalar=tuple(isinstance(_unboxed(value), np.generic) for value in run.values),
         dtypes=tuple(value.dtype for value in run.values),

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, overload
 
 from chainad.api.batches import Batch
 from chainad.api.compiled import CompiledFunction
-from chainad.api.jacobian_functions import JacobianFunction, ValueAndJacobianFunction
+from chainad.api.function_of import name_of
+from chainad.api.jacobian_functions import (
+    JacobianFunction,
+    ValueAndJacobianFunction,
+    compiled_function,
+)
 from chainad.api.options import checked_options
+from chainad.errors import InputError
 from chainad.frontends.numpy.recorded_values import detached
 from chainad.planning.auto import Mode
 from chainad.planning.chunked import ChunkedPlan
@@ -77,7 +85,7 @@ def jacobian(
         Of the random choices of the search: the same seed gives the same plan, unless the effort
         is a number of seconds.
     backend : str
-        What runs batches and compiled functions: "numpy", "python", "numba" or "auto"; see
+        What runs batches, and this function compiled: "numpy", "python", "numba" or "auto"; see
         `compile`. With "auto", batches of much work run on numba where it is installed.
     batch : int or mapping, optional
         If given, `f` is written for one point and a call takes many: an int is the axis of points
@@ -174,56 +182,74 @@ def value_and_jacobian(
     return ValueAndJacobianFunction(f, options, batch)
 
 
+@overload
 def compile(
     f: Callable[..., Any],
+    /,
     *args: Any,
-    argnums: int | Sequence[int] = 0,
-    mode: Mode | ChunkedPlan = "auto",
-    output: str = "dense",
-    cost: str | CostModel = "multiplications",
-    memory_limit: int | str | None = None,
-    effort: Effort = "balanced",
-    seed: int = 0,
-    backend: str = "auto",
+    backend: str | None = None,
     constant: str | Sequence[str] = (),
     **kwargs: Any,
-) -> CompiledFunction:
-    """Return the Jacobian of `f` as a function that replays what one call did, without tracing.
+) -> CompiledFunction: ...
+
+
+@overload
+def compile(
+    *, backend: str | None = None, constant: str | Sequence[str] = ()
+) -> Callable[[Callable[..., Any]], CompiledFunction]: ...
+
+
+def compile(
+    f: Callable[..., Any] | None = None,
+    /,
+    *args: Any,
+    backend: str | None = None,
+    constant: str | Sequence[str] = (),
+    **kwargs: Any,
+) -> Any:
+    """Return the same function, faster: it replays what one call did, without tracing.
 
     Parameters
     ----------
-    f, argnums, mode, output, cost, memory_limit, effort, seed
-        As for `jacobian`; `output="operator"` is refused.
-    backend : str
+    f : callable
+        What is compiled: a Jacobian (what `jacobian` or `value_and_jacobian` returned, with the
+        options given there; `output="operator"` and `batch=` are refused), or any function of NumPy
+        arrays, whose value is then returned. Without it, a decorator is returned.
+    backend : str, optional
         What runs the program: "numpy"; "python", operations on Python floats, for functions of a
         few scalars; "numba", machine code, which needs chainad[numba]; or "auto": "python" where
-        that is quicker, else "numpy". Where "python" or "numba" cannot run a function, a
-        FallbackWarning says why, and NumPy runs it.
+        that is quicker, else "numpy". By default that of the Jacobian, else "auto". Where "python"
+        or "numba" cannot run a function, a FallbackWarning says why, and NumPy runs it.
     constant : str or sequence of str
         Names of what `f` reads beside its arguments and never changes, as the table "captured"
         calls it ("table", "self.table"): it is not checked, nor what is inside of it. The name of a
         function means all that it reads.
     *args, **kwargs
-        Arguments to record with at once. Without any, the first call records.
+        Arguments of `f` to record with at once. Without any, the first call records.
 
     Returns
     -------
     CompiledFunction
-        A function of the same arguments as `jacobian(f)`. Print its `plan` and its `source` to see
-        what it does.
+        A function of the same arguments as `f`, which returns the same. Print its `plan` (of a
+        Jacobian) and its `source` to see what it does. What is compiled already is returned as it
+        is.
 
     Raises
     ------
-    PlanError, InputError, TraceError, TooLargeError
+    InputError
+        If `f` is no function, or its result no array or number, nor a tuple, list or dictionary of
+        these.
+    PlanError, TraceError, TooLargeError
         As for `jacobian`; TraceError also if `f` does what cannot be replayed.
 
     Notes
     -----
-    A call runs one straight-line program of NumPy calls: those of `f` that are needed, the formulas
-    of the local Jacobians, the plan. What `f` read off values (branches, `int`, indices, shapes) is
-    checked at each call, and where it differs `f` is recorded anew; all programs are kept, up to
-    32. New shapes, dtypes and values of other arguments than arrays are recorded anew, too. The
-    logger "chainad" is told of each with its reason, and once if there are more than 32.
+    A call runs one straight-line program of NumPy calls: those of the function that are needed, the
+    formulas of the local Jacobians, the plan. What the function read off values (branches, `int`,
+    indices, shapes) is checked at each call, and where it differs the function is recorded anew;
+    all programs are kept, up to 32. New shapes, dtypes and values of other arguments than arrays
+    are recorded anew, too. The logger "chainad" is told of each with its reason, and once if there
+    are more than 32.
 
     The backends "python" and "numba" eliminate on the graph of scalars, which is another one than
     `chainad.plan` shows: for mode="auto" in the order that leaves the fewest operations there;
@@ -260,15 +286,38 @@ def compile(
     --------
     >>> import numpy as np
     >>> import chainad
-    >>> J = chainad.compile(lambda x: np.where(x > 0, x * x, 0.0), np.ones(2))
+    >>> @chainad.compile
+    ... def f(x):
+    ...     return np.where(x > 0, x * x, 0.0)
+    >>> f(np.array([3.0, 1.0]))
+    array([9., 1.])
+    >>> J = chainad.compile(chainad.jacobian(f), backend="python")
     >>> J(np.array([3.0, 1.0]))
     array([[6., 0.],
            [0., 2.]])
     """
-    options = checked_options(
-        argnums, mode, output, cost, memory_limit, effort, seed, backend, constant
-    )
-    return JacobianFunction(f, options).compile(*args, **kwargs)
+    if f is None:
+        return partial(compile, backend=backend, constant=constant, **kwargs)
+    _check_arguments(f, kwargs)
+    compiled = compiled_function(f, backend, constant)
+    if args or kwargs:
+        compiled(*args, **kwargs)
+    return compiled
+
+
+def _check_arguments(f: Callable[..., Any], kwargs: Mapping[str, Any]) -> None:
+    """Refuse options of `jacobian` that `f` does not take itself."""
+    misplaced = [name for name in inspect.signature(jacobian).parameters if name in kwargs]
+    if not misplaced:
+        return
+    own = inspect.signature(f).parameters.values()
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in own)
+    for name in misplaced:
+        if not takes_any and name not in {each.name for each in own}:
+            raise InputError(
+                f"{name}= is no argument of {name_of(f)}, but an option of its Jacobian: call"
+                f" chainad.compile(chainad.jacobian(f, {name}={kwargs[name]!r}), ...)"
+            )
 
 
 def plan(

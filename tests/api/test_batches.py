@@ -266,7 +266,7 @@ def test_whole_arrays_of_many_points_agree_with_one_point_or_are_refused() -> No
         of = chainad.value_and_jacobian(f)
         X = around(x, 5)
         try:
-            group = _as_arrays(of._differentiator, (X[0],), {})
+            group = _as_arrays(of._of, (X[0],), {})
             (value, J), holds = group.run([BatchedArray(X)], 5, None)
         except NotBatchableError:
             continue
@@ -344,7 +344,7 @@ def test_the_plan_of_a_batch_is_the_one_that_runs() -> None:
     assert isinstance(plan, chainad.Plan)
     assert plan.requested == "mode='auto', on scalars"
     assert plan.title == "f(x)"
-    assert plan == chainad.compile(f, X[0], backend="python").plan
+    assert plan == chainad.compile(chainad.jacobian(f), X[0], backend="python").plan
     assert batch._batched is not None
     (program,) = batch._batched.programs
     batch(X)

@@ -514,7 +514,7 @@ def a_constant_that_another_name_holds() -> tuple[Function, Change]:
 
 def a_compiled_function_inside() -> tuple[Function, Change]:
     m = Model()
-    inner = chainad.compile(m.by_attribute)
+    inner = chainad.compile(chainad.jacobian(m.by_attribute))
     y = np.ones(2)
     inner(y)
     return lambda x: x * float(inner(y)[0, 0]), lambda: setattr(m, "k", 4.0)

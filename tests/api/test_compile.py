@@ -30,8 +30,8 @@ def follows(
 ) -> chainad.CompiledFunction:
     """The compiled function sees every change of what f closes over."""
     traced = chainad.jacobian(f)
-    compiled = chainad.compile(f, x, backend="numpy")
-    scalar = chainad.compile(f, x)
+    compiled = chainad.compile(chainad.jacobian(f), x, backend="numpy")
+    scalar = chainad.compile(chainad.jacobian(f), x)
     agree(compiled(x), traced(x))
     for change in changes:
         change()
@@ -57,7 +57,7 @@ SMOOTH = ["mlp", "attention", "roe1d", "heart", "robot", "runge_kutta", "log_sof
 @pytest.mark.parametrize("name", SMOOTH)
 def test_smooth_functions_are_recorded_once(name: str) -> None:
     f, x = FUNCTIONS[name]
-    compiled = chainad.compile(f)
+    compiled = chainad.compile(chainad.jacobian(f))
     for point in points(x, 4):
         compiled(point)
     assert compiled.programs == 1
@@ -93,14 +93,16 @@ def test_the_verbs_compile_what_they_are_told() -> None:
     for mode in ("auto", "forward", "reverse"):
         traced = chainad.value_and_jacobian(f, argnums=(1, 0), mode=mode)
         agree(traced.compile(X, X[::-1].copy())(X, 2 * X), traced(X, 2 * X))
-    found = chainad.compile(f, X, X, argnums=1, mode="reverse")(2 * X, X)
+    found = chainad.compile(chainad.jacobian(f, argnums=1, mode="reverse"), X, X)(2 * X, X)
     agree(found, chainad.jacobian(f, argnums=1)(2 * X, X))
     with pytest.raises(InputError, match=r"'operator' is not compiled; call chainad\.jacobian"):
-        chainad.compile(f, X, X, output="operator")
+        chainad.compile(chainad.jacobian(f, output="operator"), X, X)
 
 
 def test_the_source_is_a_straight_line_of_what_is_needed() -> None:
-    compiled = chainad.compile(lambda x: np.tanh(x * 2.0) + np.exp(3.0), X, backend="numpy")
+    compiled = chainad.compile(
+        chainad.jacobian(lambda x: np.tanh(x * 2.0) + np.exp(3.0)), X, backend="numpy"
+    )
     assert compiled.source == (
         "def replay(args, kwargs, out=None):\n"
         "    if len(args) != 1:\n"
@@ -146,7 +148,7 @@ def test_the_plan_of_a_program_on_single_numbers_shows_its_own_order() -> None:
     def f(p: Any) -> Any:
         return np.array([p[0] * np.cos(p[1]), p[0] * np.sin(p[1]), 2.0 * p[0] * p[1]])
 
-    compiled = chainad.compile(f, np.ones(2), backend="python")
+    compiled = chainad.compile(chainad.jacobian(f), np.ones(2), backend="python")
     plan = compiled.plan
     assert isinstance(plan, chainad.Plan)
     assert plan.requested == "mode='auto', on scalars"
@@ -156,7 +158,9 @@ def test_the_plan_of_a_program_on_single_numbers_shows_its_own_order() -> None:
     # r cos', r sin' and 2 * p[1]; 2 * p[0] is a value, and the other factors are 1.
     assert plan.multiplications == 3
     assert plan.multiplications == min(each.multiplications for each in plan.alternatives)
-    forward = chainad.compile(f, np.ones(2), mode="forward", backend="python").plan
+    forward = chainad.compile(
+        chainad.jacobian(f, mode="forward"), np.ones(2), backend="python"
+    ).plan
     assert forward is not None
     assert [each.name for each in forward.alternatives] == ["forward"]
     assert forward.mode == "forward"
@@ -339,7 +343,9 @@ def test_large_arrays_are_captured_by_reference_and_stay_writeable() -> None:
 
 def test_what_is_computed_from_closed_over_arrays_alone_is_computed_anew() -> None:
     w = np.ones(4)
-    compiled = chainad.compile(lambda x: x * np.sqrt(w) + x * w, X, backend="numpy")
+    compiled = chainad.compile(
+        chainad.jacobian(lambda x: x * np.sqrt(w) + x * w), X, backend="numpy"
+    )
     w[:] = 4
     np.testing.assert_array_equal(compiled(X), 6 * np.eye(4))
 
@@ -375,7 +381,9 @@ def test_closed_over_indices_are_guarded() -> None:
 
 
 def test_indices_made_by_the_function_are_not_guarded() -> None:
-    compiled = chainad.compile(lambda x: x[np.arange(3)] ** 2 + x[[0, 1, 2]], X, backend="numpy")
+    compiled = chainad.compile(
+        chainad.jacobian(lambda x: x[np.arange(3)] ** 2 + x[[0, 1, 2]]), X, backend="numpy"
+    )
     assert "tobytes" not in compiled.source
 
 
@@ -400,7 +408,7 @@ def test_scratch_memory_that_is_used_twice_counts_as_it_was() -> None:
 
 def test_clear_forgets_what_was_recorded() -> None:
     state = {"w": np.ones(4)}
-    compiled = chainad.compile(lambda x: state["w"] * x, X)
+    compiled = chainad.compile(chainad.jacobian(lambda x: state["w"] * x), X)
     state["w"] = np.full(4, 2.0)
     compiled.clear()
     assert (compiled.programs, compiled.source) == (0, "")
@@ -414,7 +422,7 @@ def test_new_shapes_and_dtypes_are_recorded_anew() -> None:
     def f(x):
         return np.sin(x) * x
 
-    compiled, traced = chainad.compile(f), chainad.jacobian(f)
+    compiled, traced = chainad.compile(chainad.jacobian(f)), chainad.jacobian(f)
     inputs = [
         X,
         X.astype(np.float32),
@@ -445,7 +453,7 @@ def test_layout_decides_what_is_a_view() -> None:
         z[0] = 1.0
         return z.ravel() + x.ravel()
 
-    compiled, traced = chainad.compile(f), chainad.jacobian(f)
+    compiled, traced = chainad.compile(chainad.jacobian(f)), chainad.jacobian(f)
     M = np.arange(6.0).reshape(2, 3)
     for x in (M, np.asfortranarray(M), M[::-1], np.ones((3, 4))[::2, ::2]):
         agree(compiled(x), traced(x))
@@ -458,7 +466,7 @@ def test_other_arguments_flow_as_data_or_are_compared() -> None:
         y = x**n * data * scale if name == "power" else x + data
         return y * more["w"][0] + more["pair"].b if more else y
 
-    compiled, traced = chainad.compile(f), chainad.jacobian(f)
+    compiled, traced = chainad.compile(chainad.jacobian(f)), chainad.jacobian(f)
     for args, kwargs, programs in [
         ((X, X, 2), {}, 1),
         ((X, 2 * X, 2), {}, 1),
@@ -487,16 +495,16 @@ def test_branches_on_other_arguments_are_guarded() -> None:
     def f(x, data):
         return x * 2 if data[0] > 0 else x * data
 
-    compiled, traced = chainad.compile(f), chainad.jacobian(f)
+    compiled, traced = chainad.compile(chainad.jacobian(f)), chainad.jacobian(f)
     for data in (X, -X, 2 * X, -3 * X):
         agree(compiled(X, data), traced(X, data))
     assert compiled.programs == 2
     with pytest.raises(TraceError, match="writes into an argument"):
-        chainad.compile(lambda x, data: x * data.__imul__(2.0), X, X.copy())
+        chainad.compile(chainad.jacobian(lambda x, data: x * data.__imul__(2.0)), X, X.copy())
 
 
 def test_bad_arguments_are_refused_as_by_the_traced_function() -> None:
-    compiled = chainad.compile(lambda x: x * 2.0, X)
+    compiled = chainad.compile(chainad.jacobian(lambda x: x * 2.0), X)
     for bad in (np.array([True]), 2**60, "text", None, np.array([1j])):
         with pytest.raises(InputError, match="argument 0 must be"):
             compiled(bad)
@@ -539,9 +547,9 @@ def test_the_jacobian_is_written_into_buffers() -> None:
 
 
 def test_a_compiled_function_may_be_differentiated_and_nested() -> None:
-    inner = chainad.compile(lambda y: np.sum(np.where(y > 0, y**3, y)))
+    inner = chainad.compile(chainad.jacobian(lambda y: np.sum(np.where(y > 0, y**3, y))))
     agree(chainad.jacobian(inner)(X), np.diag(np.where(X > 0, 6 * X, 0)))
-    outer = chainad.compile(lambda x: inner(x) @ x + inner(2 * x)[0])
+    outer = chainad.compile(chainad.jacobian(lambda x: inner(x) @ x + inner(2 * x)[0]))
     traced = chainad.jacobian(
         lambda x: chainad.jacobian(inner._of.function)(x) @ x + 12 * x[0] ** 2
     )
@@ -552,7 +560,7 @@ def test_a_compiled_function_may_be_differentiated_and_nested() -> None:
 
 def test_traced_values_closed_over_are_refused() -> None:
     def f(x):
-        return chainad.compile(lambda y: x * y)(np.ones(4)) @ x
+        return chainad.compile(chainad.jacobian(lambda y: x * y))(np.ones(4)) @ x
 
     with pytest.raises(TraceError, match="not among its arguments"):
         chainad.jacobian(f)(X)
@@ -566,7 +574,7 @@ def test_a_caught_error_of_numbers_is_refused_and_others_pass() -> None:
             return x
 
     with pytest.raises(TraceError, match=r"caught LinAlgError.*call chainad\.jacobian"):
-        chainad.compile(caught, X)
+        chainad.compile(chainad.jacobian(caught), X)
 
     def late(x):
         A = np.outer(x, x) + np.eye(4)
@@ -575,15 +583,15 @@ def test_a_caught_error_of_numbers_is_refused_and_others_pass() -> None:
         except np.linalg.LinAlgError:
             return x
 
-    compiled, traced = chainad.compile(late, X), chainad.jacobian(late)
+    compiled, traced = chainad.compile(chainad.jacobian(late), X), chainad.jacobian(late)
     for x in (X, np.full(4, np.nan)):
         agree(compiled(x), traced(x))
     with pytest.raises(np.linalg.LinAlgError):
-        chainad.compile(lambda x: np.linalg.inv(np.outer(x, x) * 0.0) @ x, X)
+        chainad.compile(chainad.jacobian(lambda x: np.linalg.inv(np.outer(x, x) * 0.0) @ x), X)
 
 
 def test_formulas_warn_of_nothing_and_the_function_warns_as_it_does() -> None:
-    compiled = chainad.compile(lambda x: np.sqrt(x) * 1e200, X**2)
+    compiled = chainad.compile(chainad.jacobian(lambda x: np.sqrt(x) * 1e200), X**2)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert np.isinf(compiled(np.zeros(4))).any()
@@ -598,7 +606,7 @@ def test_functions_that_never_go_the_same_way_are_traced() -> None:
         runs.append(1)
         return x * float(chainad.stop_gradient(x[0]))
 
-    compiled, traced = chainad.compile(f), chainad.jacobian(f)
+    compiled, traced = chainad.compile(chainad.jacobian(f)), chainad.jacobian(f)
     for k in range(90):
         agree(compiled(X + k), traced(X + k))
     assert compiled.programs == 32
@@ -615,7 +623,7 @@ def test_random_functions_do_not_fail() -> None:
         return x * 2 if rng.uniform() * np.sum(x * x) > 1 else x * 2.0
 
     for _ in range(9):
-        compiled = chainad.compile(f)
+        compiled = chainad.compile(chainad.jacobian(f))
         with pytest.warns(FallbackWarning, match="draws by rng, and a replay would repeat"):
             np.testing.assert_array_equal(compiled(X), 2 * np.eye(4))
         np.testing.assert_array_equal(compiled(X), 2 * np.eye(4))
@@ -629,13 +637,13 @@ def test_values_kept_from_a_recording_are_plain_afterwards() -> None:
         kept.append(x > 0)
         return x * x
 
-    chainad.compile(f, X, backend="numpy")
+    chainad.compile(chainad.jacobian(f), X, backend="numpy")
     stopped, mask = kept[:2]
     assert np.sum(stopped) == np.sum(X)
     assert mask.tolist() == (X > 0).tolist()
     for g in (lambda x: x * stopped * mask, lambda x: np.where(mask, x, 0.0) * X):
         agree(chainad.jacobian(g)(X), np.diag(X * (X > 0)))
-        agree(chainad.compile(g, X, backend="numpy")(X), np.diag(X * (X > 0)))
+        agree(chainad.compile(chainad.jacobian(g), X, backend="numpy")(X), np.diag(X * (X > 0)))
     with pytest.raises(TraceError, match=r"write into np\.array\(x\)"):
         stopped[0] = 1.0
 
@@ -644,7 +652,7 @@ def test_two_threads_may_call_one_compiled_function() -> None:
     def f(x):
         return np.tanh(x * x) if x[0] > 0 else np.sin(x)
 
-    compiled = chainad.compile(f)
+    compiled = chainad.compile(chainad.jacobian(f))
     wrong = []
 
     def work(seed: int) -> None:
@@ -731,7 +739,7 @@ def test_what_was_traced_is_let_go_before_anything_is_multiplied() -> None:
     # Every step makes two matrices that its local Jacobian does not need.
     x = np.ones(n)
     traced = peak_of(lambda: chainad.jacobian(f)(x)) / A.nbytes
-    replayed = peak_of(partial(chainad.compile(f, x), x)) / A.nbytes
+    replayed = peak_of(partial(chainad.compile(chainad.jacobian(f), x), x)) / A.nbytes
     assert 2 * steps < traced < 2 * steps + rows
     assert rows < replayed < rows + 4
 
@@ -745,4 +753,4 @@ def test_matrices_of_a_few_kilobytes_are_let_go_when_nothing_needs_them() -> Non
         return x
 
     x = np.full(40, 0.01)
-    assert peak_of(partial(chainad.compile(f, x), x)) < 8 * A.nbytes
+    assert peak_of(partial(chainad.compile(chainad.jacobian(f), x), x)) < 8 * A.nbytes

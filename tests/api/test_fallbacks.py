@@ -58,18 +58,12 @@ def test_a_fault_while_compiling_is_one_warning(
     wanted = verb(f)(X)
     for function in functions:
         monkeypatch.setattr(choose_backend, function, boom)
-    compiled = (chainad.compile if verb is chainad.jacobian else compiled_with_value)(
-        f, backend=backend
-    )
+    compiled = chainad.compile(verb(f), backend=backend)
     found, message = only_warning(lambda: compiled(X))
     np.testing.assert_equal(found, wanted)
     assert message.startswith(f"{words} failed with ZeroDivisionError: injected; ")
     assert message.endswith("a fault of chainad that is worth reporting")
     np.testing.assert_equal(compiled(X), wanted)
-
-
-def compiled_with_value(f: Any, backend: str) -> Any:
-    return chainad.value_and_jacobian(f, backend=backend).compile()
 
 
 @pytest.mark.parametrize(
@@ -84,7 +78,7 @@ def test_a_fault_while_replaying_is_one_warning(
 ) -> None:
     wanted = chainad.jacobian(f)(X)
     monkeypatch.setattr(choose_backend, function, replaying(getattr(choose_backend, function)))
-    compiled = chainad.compile(f, backend=backend)
+    compiled = chainad.compile(chainad.jacobian(f), backend=backend)
     found, message = only_warning(lambda: compiled(X))
     np.testing.assert_equal(found, wanted)
     assert message.startswith(f"{words} failed with KeyError: 'injected'; ")
@@ -96,7 +90,7 @@ def test_a_fault_while_replaying_is_one_warning(
 def test_without_any_program_a_function_is_traced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choose_backend, "record_run", boom)
     monkeypatch.setattr(choose_backend, "record_planned_run", boom)
-    compiled = chainad.compile(f)
+    compiled = chainad.compile(chainad.jacobian(f))
     with pytest.warns(FallbackWarning) as found:
         np.testing.assert_equal(compiled(X), chainad.jacobian(f)(X))
     assert len(found) == 2  # one for each form
@@ -132,7 +126,7 @@ def test_errors_of_the_function_itself_are_raised_as_they_are() -> None:
             raise KeyError("mine")
         return x * 2
 
-    compiled, batch = chainad.compile(g), chainad.jacobian(g, batch=0)
+    compiled, batch = chainad.compile(chainad.jacobian(g)), chainad.jacobian(g, batch=0)
     for _ in range(2):
         for call in (lambda: compiled(X + 1), lambda: batch(np.stack([X + 1, X]))):
             with pytest.raises(KeyError, match="mine"):
@@ -148,7 +142,7 @@ def test_what_the_function_catches_is_no_fault() -> None:
         except np.linalg.LinAlgError:
             return x * 2
 
-    compiled = chainad.compile(g, np.eye(2))
+    compiled = chainad.compile(chainad.jacobian(g), np.eye(2))
     singular = np.ones((2, 2))
     np.testing.assert_equal(compiled(singular), chainad.jacobian(g)(singular))
 
@@ -157,6 +151,6 @@ def test_a_refusal_is_warned_of_at_the_users_line() -> None:
     def g(x):
         return np.linalg.inv(x)
 
-    compiled = chainad.compile(g, backend="python")
+    compiled = chainad.compile(chainad.jacobian(g), backend="python")
     _, message = only_warning(lambda: compiled(np.eye(2)))
     assert message.startswith("backend='python' cannot run this function")

@@ -350,7 +350,7 @@ def test_products_never_make_the_dense_array() -> None:
 def test_products_with_structured_jacobians_are_traced() -> None:
     J = chainad.jacobian(np.sin, output="structured")(np.arange(3.0))
     dense, x = J.toarray(), np.linspace(0, 1, 3)
-    for make in (chainad.jacobian, chainad.compile):
+    for make in (chainad.jacobian, lambda f: chainad.compile(chainad.jacobian(f))):
         np.testing.assert_allclose(make(lambda x: J @ np.exp(x))(x), dense @ np.diag(np.exp(x)))
         np.testing.assert_allclose(make(lambda x: np.exp(x) @ J)(x), dense.T @ np.diag(np.exp(x)))
         np.testing.assert_allclose(make(lambda x: J + x)(x)[0], np.eye(3))
@@ -455,7 +455,7 @@ ROW_MAJOR: dict[str, tuple[Function, np.ndarray]] = {
 @pytest.mark.parametrize("mode", ["auto", "forward", "reverse"])
 @pytest.mark.parametrize(("f", "x"), ROW_MAJOR.values(), ids=ROW_MAJOR)
 def test_dense_results_are_row_major_and_writable(f: Function, x: np.ndarray, mode: str) -> None:
-    compiled = chainad.compile(f, x, mode=mode, backend="numpy")
+    compiled = chainad.compile(chainad.jacobian(f, mode=mode), x, backend="numpy")
     found = [chainad.jacobian(f, mode=mode)(x), compiled(x), compiled(x), compiled(x + 1)]
     for jacobian in found:
         assert jacobian.flags.c_contiguous
@@ -471,7 +471,9 @@ def test_out_may_be_a_part_of_an_array() -> None:
     chainad.jacobian(np.square)(np.ones(4), out=whole[:, ::2])
     np.testing.assert_array_equal(whole[:, ::2], 2 * np.eye(4))
     np.testing.assert_array_equal(whole[:, 1::2], 0)
-    chainad.compile(np.square, np.ones(4), backend="numpy")(np.ones(4), out=whole[:, 1::2])
+    chainad.compile(chainad.jacobian(np.square), np.ones(4), backend="numpy")(
+        np.ones(4), out=whole[:, 1::2]
+    )
     np.testing.assert_array_equal(whole[:, 1::2], 2 * np.eye(4))
 
 

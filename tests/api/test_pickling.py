@@ -99,6 +99,7 @@ def smoothed(x: np.ndarray) -> np.ndarray:
 
 
 @chainad.compile
+@chainad.jacobian
 def replaced(x: np.ndarray) -> np.ndarray:
     return np.cos(x)
 
@@ -110,21 +111,21 @@ FUNCTIONS: dict[str, Callable[[], Any]] = {
     "sparse": lambda: chainad.jacobian(gathered, output="sparse"),
     "structured": lambda: chainad.jacobian(gathered, output="structured"),
     "of several": lambda: chainad.value_and_jacobian(two),
-    "compiled": lambda: chainad.compile(layer),
+    "compiled": lambda: chainad.compile(chainad.jacobian(layer)),
     "compiled with value": lambda: chainad.value_and_jacobian(solved).compile(),
-    "compiled, numpy": lambda: chainad.compile(layer, backend="numpy"),
-    "compiled, python": lambda: chainad.compile(layer, backend="python"),
-    "compiled, numba": lambda: chainad.compile(layer, backend="numba"),
+    "compiled, numpy": lambda: chainad.compile(chainad.jacobian(layer), backend="numpy"),
+    "compiled, python": lambda: chainad.compile(chainad.jacobian(layer), backend="python"),
+    "compiled, numba": lambda: chainad.compile(chainad.jacobian(layer), backend="numba"),
     "of a Jacobian": lambda: chainad.jacobian(chainad.jacobian(layer)),
     "by a plan": lambda: chainad.jacobian(layer, mode=chainad.plan(layer, X)),
     "by a cost model": lambda: chainad.jacobian(layer, cost=by_time(SHIPPED_TABLE)),
     "of a partial": lambda: chainad.jacobian(partial(scaled, 2.0)),
-    "of an object": lambda: chainad.compile(Model(2.0)),
+    "of an object": lambda: chainad.compile(chainad.jacobian(Model(2.0))),
     "of a method": lambda: chainad.jacobian(Model(2.0).method),
     "a method": lambda: Model(2.0).jac,
     "of a ufunc": lambda: chainad.jacobian(np.sin),
     "of a primitive": lambda: chainad.jacobian(cube),
-    "through a primitive": lambda: chainad.compile(cubed),
+    "through a primitive": lambda: chainad.compile(chainad.jacobian(cubed)),
     "through an operator": lambda: chainad.jacobian(smoothed),
     "in place of its function": lambda: replaced,
 }
@@ -212,7 +213,7 @@ def test_nothing_that_was_recorded_is_pickled(name: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_compiled_function_records_anew(way: str) -> None:
-    this = chainad.compile(layer)
+    this = chainad.compile(chainad.jacobian(layer))
     this(X)
     found = WAYS[way](this)
     assert (this.programs, found.programs) == (1, 0)
@@ -318,7 +319,7 @@ def test_lambdas_and_closures_go_through_cloudpickle() -> None:
     a = np.array([1.0, 2.0, 3.0])
     for this in (
         chainad.jacobian(lambda x: a * x**2),
-        chainad.compile(lambda x: a * x**2),
+        chainad.compile(chainad.jacobian(lambda x: a * x**2)),
         chainad.jacobian(lambda x: a * x**2, mode=lambda graph: graph.inner),
     ):
         np.testing.assert_array_equal(through_cloudpickle(this)(X), np.diag(2 * a * X))

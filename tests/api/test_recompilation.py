@@ -24,7 +24,7 @@ def power(x: Any, n: int = 2, **kwargs: Any) -> Any:
 
 def test_a_program_recorded_anew_says_why(caplog: Any) -> None:
     caplog.set_level(logging.INFO, "chainad")
-    J = chainad.compile(power, X, backend="numpy")
+    J = chainad.compile(chainad.jacobian(power), X, backend="numpy")
     assert messages(caplog) == []
     J(-X)
     J(X[:2])
@@ -54,7 +54,9 @@ def test_a_program_recorded_anew_says_why(caplog: Any) -> None:
 
 def test_too_many_programs_are_told_once(caplog: Any) -> None:
     caplog.set_level(logging.WARNING, "chainad")
-    J = chainad.compile(lambda x: x * float(chainad.stop_gradient(x[0])), backend="numpy")
+    J = chainad.compile(
+        chainad.jacobian(lambda x: x * float(chainad.stop_gradient(x[0]))), backend="numpy"
+    )
     for k in range(40):
         J(X + k)
     assert messages(caplog) == [
@@ -75,7 +77,7 @@ def test_threads_that_record_the_same_call_at_once_keep_one_program(backend: str
         barrier.wait(60)  # all of them are recording it now
         return np.sin(x) * x[0]
 
-    J = chainad.compile(f, backend=backend)
+    J = chainad.compile(chainad.jacobian(f), backend=backend)
     threads = [Thread(target=lambda: found.append(J(X))) for _ in range(6)]
     for thread in threads:
         thread.start()

@@ -417,7 +417,7 @@ def test_out_may_be_memory_that_the_program_reads() -> None:
 
     x = np.linspace(0.1, 0.9, 6)
     out[:] = 0.5
-    compiled = chainad.compile(f, x)
+    compiled = chainad.compile(chainad.jacobian(f), x)
     for _ in range(3):
         out[:] = W + V
         wanted = a[:, None] * W + b[:, None] * V

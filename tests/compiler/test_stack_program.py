@@ -140,7 +140,7 @@ def stepping(n_steps: int, n: int = 5):
 def calls_of(f, x, mode: str) -> tuple[int, Counter[type]]:
     """Return the calls of a Jacobian as it is planned, and those that a compiled one makes."""
     J = chainad.jacobian(f, mode=mode, backend="numpy")
-    program = record_planned_run(J._differentiator, (x,), {}).program.program
+    program = record_planned_run(J._of, (x,), {}).program.program
     with pytest.MonkeyPatch.context() as patch:
         made: list[Program] = []
 

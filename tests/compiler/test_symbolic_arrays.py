@@ -86,7 +86,7 @@ def close_to_traced(f: Any, x: Any, *backends: str) -> None:
     wanted = chainad.jacobian(f)(x)
     points = np.stack([x, x])
     for backend in backends:
-        compiled = chainad.compile(f, x, backend=backend)
+        compiled = chainad.compile(chainad.jacobian(f), x, backend=backend)
         np.testing.assert_allclose(compiled(x), wanted, rtol=1e-15)
         batched = chainad.jacobian(f, batch=0, backend=backend)
         np.testing.assert_allclose(batched(points), np.stack([wanted, wanted]), rtol=1e-15)
@@ -97,6 +97,6 @@ def test_what_is_left_to_numpy_says_why(name: str) -> None:
     f, x, reason = LEFT_TO_NUMPY[name]
     wanted = chainad.jacobian(f)(x)
     with pytest.warns(FallbackWarning, match=reason):
-        found = chainad.compile(f, x, backend="python")(x)
+        found = chainad.compile(chainad.jacobian(f), x, backend="python")(x)
     np.testing.assert_array_equal(found, wanted)
     np.testing.assert_array_equal(chainad.jacobian(f, batch=0)(x[None])[0], wanted)

@@ -349,7 +349,7 @@ def test_an_array_without_axes_is_written_into_as_a_number_is_not() -> None:
     x = np.float64(-0.7)
     for written, expected in (f, x), (h, 24 * x):
         np.testing.assert_allclose(chainad.jacobian(written)(x), expected)
-        np.testing.assert_allclose(chainad.compile(written)(x), expected)
+        np.testing.assert_allclose(chainad.compile(chainad.jacobian(written))(x), expected)
     with pytest.raises(TypeError, match=r"test_mutation.py:\d+: .*item assignment"):
         chainad.jacobian(g)(x)
     with pytest.raises(chainad.TraceError, match="write"):

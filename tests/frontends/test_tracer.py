@@ -506,7 +506,7 @@ def test_arrays_of_objects_are_refused_in_the_users_line(
 
     x = np.ones(2)
     with pytest.raises(TraceError, match=r"test_tracer\.py:\d+: .*np\.stack.* np\.zeros") as caught:
-        chainad.compile(f, x)(x) if is_compiled else chainad.jacobian(f)(x)
+        chainad.compile(chainad.jacobian(f), x)(x) if is_compiled else chainad.jacobian(f)(x)
     assert isinstance(caught.value.__cause__, (TypeError, AttributeError))
 
 
@@ -529,7 +529,7 @@ def _raise(error: Exception) -> None:
 def test_errors_of_the_function_stay_what_they_are(
     f: Callable[..., Any], kind: type[Exception]
 ) -> None:
-    for call in (chainad.jacobian(f), lambda x: chainad.compile(f, x)):
+    for call in (chainad.jacobian(f), lambda x: chainad.compile(chainad.jacobian(f), x)):
         with pytest.raises(kind) as caught:
             call(np.ones(2))
         assert "arrays of objects" not in str(caught.value)

@@ -29,7 +29,7 @@ for module, names in {NEWER}.items():
         vars(sys.modules[module]).pop(name, None)
 import chainad
 f = lambda x: np.cumsum(x) @ x * np.ones(2)
-print(chainad.jacobian(f)(np.ones(2)).tolist(), chainad.compile(f, np.ones(2))(np.ones(2)).tolist())
+print(chainad.jacobian(f)(np.ones(2)).tolist(), chainad.jacobian(f).compile()(np.ones(2)).tolist())
 """
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60

@@ -953,7 +953,7 @@ def test_formulas_are_recorded_call_by_call_and_replayed(function: Function) -> 
         if not arrays:
             continue
         J = chainad.jacobian(f)
-        run = record_planned_run(J._differentiator, arrays, {})
+        run = record_planned_run(J._of, arrays, {})
         called = {call.function for call in run.recording.calls}
         for edge, recipe in zip(run.linearized.graph.edges, run.linearized.recipes, strict=True):
             assert recipe.formula not in called or edge.structure.action is not None

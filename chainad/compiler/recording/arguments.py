@@ -82,6 +82,21 @@ def record_argument(
     return FixedSpec(value), value
 
 
+def has_opaque_arrays(value: Any) -> bool:
+    """Return whether there are arrays that are no data, in arguments.
+
+    Those are subclasses, arrays of text and objects, and arrays of other libraries: what is written
+    into them would not be seen.
+    """
+    if isinstance(value, (list, tuple)):
+        return any(map(has_opaque_arrays, value))
+    if isinstance(value, dict):
+        return any(map(has_opaque_arrays, value.values()))
+    if type(value) is np.ndarray:
+        return value.dtype.kind not in "fiubc"
+    return hasattr(type(value), "__array__") and not isinstance(value, np.generic)
+
+
 def array_specs(arguments: Iterable[ArgumentSpec]) -> dict[int, ArraySpec]:
     """Return the specs of the arrays that are data, by number."""
     found: dict[int, ArraySpec] = {}

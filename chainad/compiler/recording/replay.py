@@ -36,13 +36,14 @@ _MIN_FREED_BYTES = 1 << 12
 
 @dataclass(frozen=True)
 class RequestedOutput:
-    """What a replay returns: the Jacobian, and with `value` what the function returns, too.
+    """What a replay returns: what the function returns, the Jacobian, or both.
 
     `run` takes the stored arrays of the local Jacobians and what `buffers` returns for `out=`, and
     `blocks` makes the Jacobians of its results.
     """
 
     value: bool
+    jacobian: bool
     is_tuple: bool
     run: Callable[[Sequence[Any], Any], Any]
     blocks: Callable[[Any], Any]
@@ -67,16 +68,18 @@ def _replay_source(recording: Recording, requested: RequestedOutput) -> tuple[st
         array, entries = names.constant(static.array), static.entries
         lines += [f"if {_differs(array, entries, names)}:", "    return MISS"]
     lines += _calls(recording, names)
-    slots = ", ".join("None" if k is None else f"v{k}" for k in recording.slots)
-    names.objects |= {
-        "run": requested.run,
-        "blocks": requested.blocks,
-        "buffers": requested.buffers,
-    }
-    lines.append(f"jacobian = blocks(run([{slots}], None if out is None else buffers(out)))")
+    if requested.jacobian:
+        slots = ", ".join("None" if k is None else f"v{k}" for k in recording.slots)
+        names.objects |= {
+            "run": requested.run,
+            "blocks": requested.blocks,
+            "buffers": requested.buffers,
+        }
+        lines.append(f"jacobian = blocks(run([{slots}], None if out is None else buffers(out)))")
     values = _unaliased(recording)
     value = f"({', '.join(values)},)" if requested.is_tuple and values else (*values, "()")[0]
-    lines.append(f"return {value if requested.value else None}, jacobian")
+    jacobian = "jacobian" if requested.jacobian else "None"
+    lines.append(f"return {value if requested.value else None}, {jacobian}")
     body = "\n    ".join(lines)
     return f"def replay(args, kwargs, out=None):\n    {body}\n", names.objects
 

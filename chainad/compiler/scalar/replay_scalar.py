@@ -68,6 +68,8 @@ def replay_by_scalars(
     blocks = arrays[n_values:]
     is_bare = len(blocks) == 1 and nested(blocks) is blocks[0]
     jacobian = blocks[0] if is_bare else f"nested([{', '.join(blocks)}])"
+    if not blocks:
+        jacobian = repr(nested([]))
     lines.append(f"return {value if n_values or is_tuple else None}, {jacobian}")
     body = "\n    ".join(lines)
     source = f"def replay(args, kwargs, out=None):\n    {body}\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,11 @@ class Run:
     def input(self, number: int) -> Any:
         """Return the value of the `number`-th input."""
         return self.tape.entries[number].value
+
+    def without_inputs(self) -> Run:
+        """Return the run as one of a function that has these values and is not differentiated."""
+        outputs = tuple((None, shape) for _, shape in self.outputs)
+        return replace(self, tape=Tape(box), outputs=outputs)
 
 
 class tracing:  # noqa: N801
