@@ -15,14 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from chainad.api.choose_backend import (
-    SCALAR_OPS_PER_NUMPY_CALL,
     plan_on_scalars,
     scalar_program,
 )
 from chainad.api.compiled import CompiledFunction
 from chainad.api.differentiator import Differentiator
 from chainad.api.fallbacks import INTENDED, warn_of_fault, warn_of_refusal
-from chainad.api.recorded_run import RecordedRun, record_planned_run, record_run
+from chainad.api.recorded_run import PlannedRun, RecordedRun, record_planned_run, record_run
 from chainad.api.run_batched import run_batched
 from chainad.compiler.recording.arguments import ArraySpec, ScalarSpec
 from chainad.compiler.recording.expressions import Names
@@ -47,6 +46,9 @@ MAX_GROUPS = 32
 
 # Where there are fewer operations on scalars, whole arrays are never quicker.
 MIN_SCALAR_OPS_FOR_ARRAYS = 300
+# So many operations on scalars, each on all points, take as long as a call on stacks of arrays:
+# measured on the functions of tests/functions.py.
+SCALAR_OPS_PER_STACKED_CALL = 35
 
 
 @dataclass(frozen=True)
@@ -367,8 +369,13 @@ def _as_arrays_if_quicker(
         raise NotBatchableError(f"backend={of.options.backend!r}")
     group = _as_scalars(of, args, kwargs)
     lines, calls = len(group.program.ssa.instructions), len(group.recorded.recording.calls)
-    is_short = lines < max(MIN_SCALAR_OPS_FOR_ARRAYS, SCALAR_OPS_PER_NUMPY_CALL * calls)
-    return group if is_short else _as_arrays(of, args, kwargs)
+    if lines < max(MIN_SCALAR_OPS_FOR_ARRAYS, SCALAR_OPS_PER_STACKED_CALL * calls):
+        return group
+    arrays = _as_arrays(of, args, kwargs)
+    assert isinstance(arrays.recorded, PlannedRun)
+    program = arrays.recorded.program.program
+    calls += 0 if program is None else len(program.instructions)
+    return group if lines < SCALAR_OPS_PER_STACKED_CALL * calls else arrays
 
 
 def _arguments(

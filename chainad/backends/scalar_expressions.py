@@ -123,19 +123,11 @@ NUMBA_TEMPLATES: dict[Function, str] = {
     sp.expit: "(1.0 / (1.0 + exp(-{0})))",
 }
 
-# Loops take what a scalar program writes in simpler functions before it comes here.
 _LOOP_TEMPLATES: dict[Function, str] = {
     **NUMBA_TEMPLATES,
     copy_scalar: "{0}",
-    np.positive: "{0}",
-    np.conjugate: "{0}",
-    np.real: "{0}",
-    np.square: "({0} * {0})",
-    np.reciprocal: "(1.0 / {0})",
     np.greater: "({0} > {1})",
     np.greater_equal: "({0} >= {1})",
-    np.fabs: "abs({0})",
-    np.float_power: "pow({0}, {1})",
 }
 
 

@@ -43,7 +43,10 @@ def emit_product(
         return builder.apply(product.after, two if one is None else one)
     a = builder.apply_stored(product.left, left)
     b = builder.apply_stored(product.right, right)
-    return builder.apply(product.after, _contract(builder, product, a, b))
+    if product.action:
+        return builder.apply(product.after, _apply_operator(builder, product, a, b))
+    found = contract(builder, product.labels, dict(product.sizes), a, b)
+    return builder.apply(product.after, found)
 
 
 def _sparse_product(
@@ -81,14 +84,16 @@ def _sparse_product(
     return None
 
 
-def _contract(builder: ProgramBuilder, product: Product, a: int, b: int) -> int:
-    """Emit the einsum of a product; return the register of its result."""
-    assert product.labels is not None
-    left, right, out = product.labels
-    size = dict(product.sizes)
+def contract(
+    builder: ProgramBuilder,
+    labels: tuple[Labels, Labels, Labels],
+    size: dict[int, int],
+    a: int,
+    b: int,
+) -> int:
+    """Emit the einsum of two arrays with these labels; return the register of its result."""
+    left, right, out = labels
     inner = [x for x in left if x in right and x not in out]
-    if product.action:
-        return _apply_operator(builder, product, a, b)
     if not inner:
         if not out:
             return builder.emit(Multiply(), a, b)
@@ -114,11 +119,11 @@ def _contract(builder: ProgramBuilder, product: Product, a: int, b: int) -> int:
     else:
         b = builder.rearrange(b, right, [*batch, *inner, *cols], (*shape, total, *n), size)
         result = builder.emit(MatMul(), a, b)
-    labels = [*batch, *rows, *cols]
-    wanted = tuple(size[x] for x in labels)
+    found = [*batch, *rows, *cols]
+    wanted = tuple(size[x] for x in found)
     if not is_dot and (*shape, *m, *n) != wanted:
         result = builder.emit(Reshape(wanted), result)
-    return builder.transpose_to(result, labels, out)
+    return builder.transpose_to(result, found, out)
 
 
 def _apply_operator(builder: ProgramBuilder, product: Product, a: int, b: int) -> int:

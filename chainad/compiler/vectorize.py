@@ -1,176 +1,169 @@
 """Batched arrays: duck arrays with a hidden batch axis, on which recorded calls run unchanged.
 
-A batched array has the shape of one point; the axis of points in front is hidden. Functions that
-are known to act on every point separately run on all points at once; any other function raises
+A batched array has the shape of one point; the axis of points in front is hidden. Functions whose
+kind says what they are on every point run on all points at once; any other function raises
 NotBatchableError, and the points are computed one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from chainad.backends.numpy.build import build
+from chainad.compiler.duck_array import Call, DuckArray
+from chainad.compiler.einsum_program import einsum_program
 from chainad.errors import ChainadError
 from chainad.ir import array_functions as primitives
-from chainad.rules.base import CONSTANT, RULES, normalize_axes
-from chainad.rules.movement import astype, getitem
+from chainad.ir.cache import Cache
+from chainad.rules.base import kind_of, normalize_axes
+from chainad.rules.elementwise import LOGICAL
+from chainad.rules.kinds import Accumulation, Einsum, Kind, PiecewiseConstant
+from chainad.rules.movement import sources_of
 
 Points = npt.NDArray[Any]
 Function = Callable[..., Any]
+
+# The label of the axis of points.
+_POINTS = -1
 
 
 class NotBatchableError(ChainadError):
     """A call has no batched form."""
 
 
-class BatchedArray:
+class BatchedArray(DuckArray):
     """One array per point, all of one shape and dtype."""
 
     __slots__ = ("data",)
 
+    error = NotBatchableError
+
     def __init__(self, data: Points) -> None:
         self.data = data
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        if method == "reduce" and ufunc is np.add:
-            return np.sum(*inputs, **kwargs)
-        if method != "__call__" or kwargs:
-            raise NotBatchableError(f"np.{ufunc.__name__} ({method})")
-        if ufunc in _PRODUCTS:
-            return BatchedArray(_PRODUCTS[ufunc](*inputs))
-        if ufunc.signature is not None or ufunc.nout != 1 or ufunc not in _UFUNCS:
-            raise NotBatchableError(f"np.{ufunc.__name__}")
-        return BatchedArray(ufunc(*_aligned(inputs)))
-
-    def __array_function__(
-        self, func: Function, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        if func in _SHAPE_FUNCTIONS:
-            return func(np.broadcast_to(0, self.shape), *args[1:], **kwargs)
-        if func in _ELEMENTWISE and not kwargs:
-            return BatchedArray(func(*_aligned(args)))
-        if func in _BATCHED:
-            return BatchedArray(_BATCHED[func](*args, **kwargs))
-        raise NotBatchableError(getattr(func, "__name__", str(func)))
-
-    # ------------------------------------------------------------ as an array
 
     @property
     def shape(self) -> tuple[int, ...]:
         return self.data.shape[1:]
 
     @property
-    def ndim(self) -> int:
-        return self.data.ndim - 1
-
-    @property
-    def size(self) -> int:
-        return int(np.prod(self.shape, dtype=int))
-
-    @property
     def dtype(self) -> np.dtype[Any]:
         return self.data.dtype
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        raise NotBatchableError("the values of one point are needed")
+    def knows(self, function: Function, kind: Kind, has_definition: bool) -> bool:
+        return not isinstance(kind, PiecewiseConstant)
 
-    def __len__(self) -> int:
-        return self.shape[0]
+    def elementwise(self, function: Function, operands: Sequence[Any]) -> BatchedArray:
+        return BatchedArray(function(*_aligned(operands)))
 
-    def __neg__(self) -> Any:
-        return np.negative(self)
+    def moved(self, call: Call, operands: Sequence[Any]) -> BatchedArray:
+        count = len(operands[0].data)
+        one = [x.data[0] if count else np.zeros(x.shape, x.dtype) for x in operands]
+        found = np.asarray(call(one))
+        if count and len(one) == 1:
+            data = operands[0].data
+            if not np.may_share_memory(found, one[0]) and not data.flags.c_contiguous:
+                data = np.ascontiguousarray(data)  # as a reshape does
+                found = np.asarray(call([data[0]]))
+            if np.may_share_memory(found, data):
+                return BatchedArray(_at_all_points(found, data))
+        sources, constants = sources_of(call, [x.shape for x in operands])
+        rows = [x.data.reshape(count, x.size) for x in operands]
+        flat = rows[0] if len(rows) == 1 else np.concatenate(rows, 1)
+        if sources.size == flat.shape[1] and np.array_equal(
+            sources.ravel(), np.arange(sources.size)
+        ):
+            moved = flat.reshape(count, *sources.shape)
+        else:
+            moved = flat[:, sources] if flat.size else np.zeros((count, *sources.shape))
+        is_constant = sources < 0
+        if is_constant.any():
+            moved = np.where(is_constant, constants, moved)
+        return BatchedArray(moved.astype(found.dtype, copy=False))
 
-    def __bool__(self) -> bool:
-        raise NotBatchableError("a branch depends on values")
+    def reduced(self, function: Function, x: Any, options: dict[str, Any]) -> BatchedArray:
+        data = _data(x)
+        rest = {k: v for k, v in options.items() if k != "axis" and not _is_unset(k, v)}
+        if any(isinstance(v, (np.ndarray, DuckArray)) for v in rest.values()):
+            raise NotBatchableError(f"np.{function.__name__} where a condition holds")
+        axes = tuple(k + 1 for k in normalize_axes(options.get("axis"), x.ndim))
+        return BatchedArray(np.asarray(function(data, axis=axes, **rest)))
 
-    def __getitem__(self, key: Any) -> BatchedArray:
-        return BatchedArray(_getitem(self, key))
+    def accumulated(self, function: Function, x: Any, axis: int) -> BatchedArray:
+        kind = kind_of(function)
+        assert isinstance(kind, Accumulation)
+        return BatchedArray(kind.ufunc.accumulate(_data(x), axis + 1))
 
-    def reshape(self, *shape: Any) -> BatchedArray:
-        return BatchedArray(_reshape(self, shape[0] if len(shape) == 1 else shape))
-
-    def transpose(self, *axes: Any) -> BatchedArray:
-        return BatchedArray(_transpose(self, axes[0] if len(axes) == 1 else axes or None))
-
-    def copy(self) -> BatchedArray:
-        return self
+    def contracted(
+        self, key: Hashable, einsum: Callable[[], Einsum], operands: Any
+    ) -> BatchedArray:
+        arrays = [x.data if isinstance(x, BatchedArray) else x for x in operands]
+        is_batched = tuple([isinstance(x, BatchedArray) for x in operands])
+        count = len(self.data)
+        run = _contractions.get(
+            (key, is_batched, count), lambda: _contraction(einsum(), is_batched, count)
+        )
+        return BatchedArray(run(arrays))
 
     def astype(self, dtype: Any) -> BatchedArray:
         return BatchedArray(self.data.astype(dtype))
 
 
-def _aligned(operands: tuple[Any, ...]) -> list[Any]:
+def _at_all_points(view: Points, data: Points) -> Points:
+    """Return the views of all points, of which one shows the memory of the first."""
+    shape, strides = (len(data), *view.shape), (data.strides[0], *view.strides)
+    if not data.flags.c_contiguous:
+        return np.lib.stride_tricks.as_strided(view, shape, strides)
+    start = view.__array_interface__["data"][0] - data.__array_interface__["data"][0]
+    return np.ndarray(shape, data.dtype, data, start, strides)
+
+
+_contractions: Cache[Callable[[Sequence[Points]], Points]] = Cache(256)
+
+
+def _contraction(
+    einsum: Einsum, is_batched: Sequence[bool], count: int
+) -> Callable[[Sequence[Points]], Points]:
+    """Return what contracts arrays, those of every point where they are batched."""
+    # A batched operand comes first, so that its points are the rows of a product.
+    order = sorted(range(len(is_batched)), key=lambda k: not is_batched[k])
+    terms, shapes = [], []
+    for k in order:
+        _, labels = einsum.operands[k]
+        term = [a for a in labels if a is not None]
+        terms.append((_POINTS, *term) if is_batched[k] else tuple(term))
+        shape = [einsum.sizes[a] for a in term]
+        shapes.append((count, *shape) if is_batched[k] else tuple(shape))
+    result = (_POINTS, *(a for a in einsum.result if a is not None))
+    program = einsum_program(tuple(terms), tuple(shapes), result)
+    if program is None:
+        raise NotBatchableError("an einsum of a diagonal")
+    run = build(program)
+
+    def contracted(arrays: Sequence[Points]) -> Points:
+        found: Points = run([arrays[k].reshape(s) for k, s in zip(order, shapes, strict=True)])[0]
+        return found
+
+    return contracted
+
+
+def _is_unset(name: str, value: Any) -> bool:
+    return value is None or (name == "where" and value is True)
+
+
+def _aligned(operands: Sequence[Any]) -> list[Any]:
     """Return operands whose point axes are aligned, with the batch axis in front of them."""
-    ndim = max(np.ndim(x) for x in operands)
-    found = []
-    for x in operands:
-        if isinstance(x, BatchedArray):
-            data = x.data
-            found.append(data.reshape(data.shape[0], *(1,) * (ndim - x.ndim), *x.shape))
-        else:
-            found.append(x)
+    ndims = [x.data.ndim - 1 if isinstance(x, BatchedArray) else np.ndim(x) for x in operands]
+    most, found = max(ndims), []
+    for x, ndim in zip(operands, ndims, strict=True):
+        data = x.data if isinstance(x, BatchedArray) else x
+        if isinstance(x, BatchedArray) and ndim < most:
+            data = data.reshape(data.shape[0], *(1,) * (most - ndim), *data.shape[1:])
+        found.append(data)
     return found
-
-
-def _operator(ufunc: np.ufunc, swapped: bool) -> Callable[[BatchedArray, Any], Any]:
-    # A function, since a ufunc is not bound to what it is an attribute of.
-    def method(self: BatchedArray, other: Any) -> Any:
-        return ufunc(other, self) if swapped else ufunc(self, other)
-
-    return method
-
-
-for _name, _ufunc in {
-    "add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide,
-    "pow": np.power, "matmul": np.matmul, "and": np.bitwise_and, "or": np.bitwise_or,
-}.items():  # fmt: skip
-    setattr(BatchedArray, f"__{_name}__", _operator(_ufunc, swapped=False))
-    setattr(BatchedArray, f"__r{_name}__", _operator(_ufunc, swapped=True))
-for _name, _ufunc in {
-    "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
-    "eq": np.equal, "ne": np.not_equal,
-}.items():  # fmt: skip
-    setattr(BatchedArray, f"__{_name}__", _operator(_ufunc, swapped=False))
-BatchedArray.__hash__ = None  # type: ignore[assignment]
-
-
-# ------------------------------------------------------------------ functions
-
-
-def _matmul(a: Any, b: Any) -> Points:
-    """Return products per point; that of a constant matrix and vectors is one product for all."""
-    product: Points
-    if not isinstance(a, BatchedArray) and np.ndim(a) == 2 and b.ndim == 1:
-        product = np.matmul(b.data, np.transpose(a))
-        return product
-    if not isinstance(b, BatchedArray) and np.ndim(b) == 2 and a.ndim in (1, 2):
-        product = np.matmul(a.data.reshape(-1, a.shape[-1]), b)
-        return product.reshape(*a.data.shape[:-1], np.shape(b)[1])
-    row, column = np.ndim(a) == 1, np.ndim(b) == 1
-    left = _expanded(a, -2) if row else a
-    right = _expanded(b, -1) if column else b
-    product = np.matmul(*_aligned((left, right)))
-    if row:
-        product = product[..., 0, :]
-    return product[..., 0] if column else product
-
-
-def _expanded(x: Any, axis: int) -> Any:
-    """Return a vector as a matrix of one row or column."""
-    data = x.data if isinstance(x, BatchedArray) else np.asarray(x)
-    expanded = np.expand_dims(data, axis)
-    return BatchedArray(expanded) if isinstance(x, BatchedArray) else expanded
-
-
-def _vecdot(a: Any, b: Any) -> Points:
-    found: Points = np.vecdot(*_aligned((a, b)))
-    return found
-
-
-_PRODUCTS: dict[Function, Callable[..., Points]] = {np.matmul: _matmul, np.vecdot: _vecdot}
 
 
 def _data(x: Any) -> Points:
@@ -179,128 +172,33 @@ def _data(x: Any) -> Points:
     return x.data
 
 
-def _reduced(function: Function) -> Callable[..., Points]:
-    def reduce(
-        x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False
-    ) -> Points:
-        if dtype is not None or out is not None:
-            raise NotBatchableError("dtype= or out=")
-        data = _data(x)
-        axes = tuple(k + 1 for k in normalize_axes(axis, x.ndim))
-        found: Points = function(data, axis=axes, keepdims=bool(keepdims))
-        return found
+def _joined(function: Function) -> Callable[..., BatchedArray]:
+    """Return what joins arrays in one call, without looking where their entries go."""
 
-    return reduce
-
-
-def _extreme(function: Function) -> Callable[..., Points]:
-    reduce = _reduced(function)
-    return lambda x, axis=None, out=None, keepdims=False: reduce(x, axis, None, out, keepdims)
-
-
-def _reshape(x: Any, shape: Any = None, order: str = "C") -> Points:
-    if order != "C":
-        raise NotBatchableError("an order other than C")
-    data = _data(x)
-    wanted = np.reshape(np.broadcast_to(0, x.shape), shape).shape
-    return data.reshape(data.shape[0], *wanted)
-
-
-def _transpose(x: Any, axes: Any = None) -> Points:
-    order = range(x.ndim)[::-1] if axes is None else normalize_axes(axes, x.ndim)
-    return _data(x).transpose(0, *(k + 1 for k in order))
-
-
-def _getitem(x: Any, key: Any) -> Points:
-    keys = key if isinstance(key, tuple) else (key,)
-    if any(isinstance(k, BatchedArray) for k in keys):
-        raise NotBatchableError("an index depends on values")
-    plain = (int, np.integer, slice, type(None), type(...))
-    is_array = [not isinstance(k, plain) for k in keys]
-    # With several arrays, or integers besides one, NumPy may put their axes in front.
-    has_no_integer = not any(isinstance(k, (int, np.integer)) for k in keys)
-    if any(is_array) and not (sum(is_array) == 1 and has_no_integer):
-        raise NotBatchableError("an index of several arrays")
-    return _data(x)[(slice(None), *keys)]
-
-
-def _moved(x: Any, source: Any, destination: Any) -> Points:
-    sources, targets = normalize_axes(source, x.ndim), normalize_axes(destination, x.ndim)
-    return np.moveaxis(_data(x), [k + 1 for k in sources], [k + 1 for k in targets])
-
-
-def _broadcast_to(x: Any, shape: Any) -> Points:
-    sizes = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-    data = _data(x)
-    expanded = data.reshape(data.shape[0], *(1,) * (len(sizes) - x.ndim), *x.shape)
-    return np.broadcast_to(expanded, (data.shape[0], *sizes))
-
-
-def _joined(function: Function) -> Callable[..., Points]:
-    def join(arrays: Any, axis: int = 0) -> Points:
+    def join(arrays: Any, axis: int = 0) -> BatchedArray:
         count = next(len(x.data) for x in arrays if isinstance(x, BatchedArray))
         ndim = max(np.ndim(x) for x in arrays) + (function is np.stack)
         data = [
             x.data if isinstance(x, BatchedArray) else np.broadcast_to(x, (count, *np.shape(x)))
             for x in arrays
         ]
-        found: Points = function(data, axis=axis % ndim + 1)
-        return found
+        return BatchedArray(function(data, axis=axis % ndim + 1))
 
     return join
 
 
-def _along(function: Function) -> Callable[..., Points]:
-    """Return a function of an array and of axes, shifted past the batch axis."""
-
-    def run(x: Any, axis: Any = None) -> Points:
-        axes = tuple(k + 1 for k in normalize_axes(axis, x.ndim))
-        found: Points = function(_data(x), axis=axes)
-        return found
-
-    return run
+def _bitwise(ufunc: np.ufunc) -> Callable[..., BatchedArray]:
+    return lambda *operands: BatchedArray(ufunc(*_aligned(operands)))
 
 
-def _swapaxes(x: Any, one: int, other: int) -> Points:
-    return np.swapaxes(_data(x), one % x.ndim + 1, other % x.ndim + 1)
-
-
-def _roll(x: Any, shift: Any, axis: Any = None) -> Points:
-    if axis is None or np.ndim(axis):
-        raise NotBatchableError("np.roll without an axis")
-    return np.roll(_data(x), shift, axis % x.ndim + 1)
-
-
-def _place(x: Any, axis: int, where: Any, size: int) -> Points:
-    return primitives.place(_data(x), axis + 1, where, size)
-
-
-def _segment_sum(x: Any, axis: int, segments: Any, size: int) -> Points:
-    return primitives.segment_sum(_data(x), axis + 1, segments, size)
-
-
-# Ufuncs that have a rule: only these are known to be elementwise.
-_UFUNCS: set[Function] = {f for f in (*RULES, *CONSTANT) if isinstance(f, np.ufunc)}
-_UFUNCS |= {np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert}
-_SHAPE_FUNCTIONS: set[Function] = {np.shape, np.ndim, np.size}
-_ELEMENTWISE: set[Function] = {np.where, np.clip, np.real, np.sinc, np.i0}
-_BATCHED: dict[Function, Callable[..., Points]] = {
-    np.sum: _reduced(np.sum),
-    np.mean: _reduced(np.mean),
-    np.max: _extreme(np.max),
-    np.min: _extreme(np.min),
-    np.reshape: _reshape,
-    np.transpose: _transpose,
-    np.moveaxis: _moved,
-    np.broadcast_to: _broadcast_to,
+BatchedArray.known = {
+    **{ufunc: _bitwise(ufunc) for ufunc in LOGICAL if isinstance(ufunc, np.ufunc)},
     np.concatenate: _joined(np.concatenate),
     np.stack: _joined(np.stack),
-    np.roll: _roll,
-    np.flip: _along(np.flip),
-    np.swapaxes: _swapaxes,
-    np.copy: _data,
-    getitem: _getitem,
-    astype: lambda x, dtype: _data(x).astype(dtype),
-    primitives.place: _place,
-    primitives.segment_sum: _segment_sum,
+    primitives.place: lambda x, axis, where, size: BatchedArray(
+        primitives.place(_data(x), axis + 1, where, size)
+    ),
+    primitives.segment_sum: lambda x, axis, segments, size: BatchedArray(
+        primitives.segment_sum(_data(x), axis + 1, segments, size)
+    ),
 }

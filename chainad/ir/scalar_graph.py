@@ -61,11 +61,6 @@ _TAKES_BOOLEANS: set[Function] = _LOGICAL | {np.where, np.equal, np.not_equal}
 _MAX_EXPONENT = 1000
 
 _COMMUTATIVE = {np.add, np.multiply}
-_SYNONYMS: dict[Function, Function] = {
-    np.fabs: np.absolute,
-    np.float_power: np.power,
-    np.true_divide: np.divide,
-}
 _FLIPPED: dict[Any, Any] = {np.greater: np.less, np.greater_equal: np.less_equal}
 
 
@@ -127,7 +122,6 @@ class ExpressionDAG:
 
     def apply(self, function: Function, *operands: NodeId) -> NodeId:
         """Return the node of `function` of some nodes."""
-        function = _SYNONYMS.get(function, function)
         if function is np.ldexp:  # which takes integers
             return self.apply(np.multiply, operands[0], self._power_of_two(operands[1]))
         values = self.values
@@ -315,16 +309,6 @@ _RULES: dict[Function, Callable[..., NodeId]] = {
     np.negative: ExpressionDAG.negative,
     np.power: ExpressionDAG.power,
     np.where: ExpressionDAG.select,
-    np.positive: lambda dag, x: x,
-    np.square: lambda dag, x: dag.multiply(x, x),
-    np.reciprocal: lambda dag, x: dag.divide(dag.constant(1.0), x),
-    np.conjugate: lambda dag, x: x,
-    np.real: lambda dag, x: x,
-    np.clip: lambda dag, x, low, high: dag.apply(np.minimum, dag.apply(np.maximum, x, low), high),
-    np.deg2rad: lambda dag, x: dag.multiply(x, dag.constant(np.pi / 180)),
-    np.radians: lambda dag, x: dag.multiply(x, dag.constant(np.pi / 180)),
-    np.rad2deg: lambda dag, x: dag.multiply(x, dag.constant(180 / np.pi)),
-    np.degrees: lambda dag, x: dag.multiply(x, dag.constant(180 / np.pi)),
 }
 
 

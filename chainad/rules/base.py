@@ -16,7 +16,7 @@ import numpy as np
 import scipy.special
 
 from chainad.ir.graph import Argument
-from chainad.rules.kinds import Kind
+from chainad.rules.kinds import Kind, Reduction
 from chainad.structure import Arrangement, arrange
 from chainad.structure.structure import Action, Axis, Structure
 
@@ -98,6 +98,8 @@ RULES: dict[Callable[..., Any], Rule] = {}
 # Functions with derivative zero wherever they have one, and their kind: computed on plain arrays.
 # None: what is returned is no array, or one whose shape depends on values.
 CONSTANT: dict[Callable[..., Any], Kind | None] = {}
+# By ufunc, the function that reduces axes by it.
+REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {}
 # Functions written in terms of others.
 DEFINED: dict[Callable[..., Any], Callable[..., Any]] = {}
 # Functions that write into their first argument, in terms of item assignment.
@@ -148,6 +150,7 @@ def rule(
             RULES[function] = Rule(
                 locals_, operands, nested, is_constant, canonical, kind, definition, has_pairs
             )
+            _enter_reduction(function, kind)
         return locals_
 
     return register
@@ -155,7 +158,14 @@ def rule(
 
 def constant(*functions: Callable[..., Any], kind: Kind | None = None) -> None:
     """Register functions with derivative zero."""
-    CONSTANT.update(dict.fromkeys(functions, kind))
+    for function in functions:
+        CONSTANT[function] = kind
+        _enter_reduction(function, kind)
+
+
+def _enter_reduction(function: Callable[..., Any], kind: Kind | None) -> None:
+    if isinstance(kind, Reduction) and kind.ufunc is not None:
+        REDUCTIONS.setdefault(kind.ufunc, function)
 
 
 def kind_of(function: Callable[..., Any]) -> Kind | None:

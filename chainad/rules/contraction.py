@@ -51,9 +51,7 @@ def contraction(
 
 def _locals_of_einsum(einsum: Einsum, y: Argument) -> Locals:
     """Return the local Jacobians of a contraction with respect to every operand."""
-    sizes: dict[int, int] = {}
-    for x, labels in einsum.operands:
-        sizes |= {a: n for a, n in zip(labels, x.shape, strict=True) if a is not None}
+    sizes = einsum.sizes
     rows = [(n, _known(a)) for a, n in zip(einsum.result, y.shape, strict=True)]
     result: dict[Argument, Local | None] = {}
     for k, (x, labels) in enumerate(einsum.operands):

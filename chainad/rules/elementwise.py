@@ -65,7 +65,7 @@ def elementwise(
         operands=ALL,
         is_constant=is_constant,
         canonical=canonical,
-        kind=Elementwise(**kind),
+        kind=Elementwise(len(partials), **kind),
         definition=definition,
     )(locals_)
 
@@ -580,4 +580,11 @@ constant(
     np.logical_xor,
     kind=Elementwise(bound=1.0),
 )
+# What bitwise functions are of booleans; of integers they are nothing that is differentiated.
+LOGICAL: dict[Callable[..., Any], np.ufunc] = {
+    np.bitwise_and: np.logical_and,
+    np.bitwise_or: np.logical_or,
+    np.bitwise_xor: np.logical_xor,
+    np.invert: np.logical_not,
+}
 constant(np.isreal, np.iscomplex, np.angle, kind=PiecewiseConstant())

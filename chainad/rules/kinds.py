@@ -6,13 +6,16 @@ plain arrays (scalars, loops, batches, complex pairs) asks for the kind, not for
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
+from typing import Any
 
 import numpy as np
 
 from chainad.ir.graph import Argument
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 Label = int | None  # None: an axis of size 1 that is broadcast
 
@@ -23,6 +26,26 @@ class Einsum:
 
     operands: tuple[tuple[Argument, tuple[Label, ...]], ...]
     result: tuple[Label, ...]
+
+    @property
+    def sizes(self) -> dict[int, int]:
+        """The size of every label."""
+        return {
+            label: size
+            for x, labels in self.operands
+            for label, size in zip(labels, x.shape, strict=True)
+            if label is not None
+        }
+
+    def evaluate(self, arrays: Sequence[Any]) -> Any:
+        """Return the contraction of some arrays, by np.einsum."""
+        letter = dict(zip(self.sizes, _LETTERS, strict=False))
+        terms = [[a for a in labels if a is not None] for _, labels in self.operands]
+        shapes = [tuple(self.sizes[a] for a in term) for term in terms]
+        result = [a for a in self.result if a is not None]
+        text = ["".join(letter[a] for a in term) for term in (*terms, result)]
+        reshaped = [np.reshape(x, shape) for x, shape in zip(arrays, shapes, strict=True)]
+        return np.einsum(f"{','.join(text[:-1])}->{text[-1]}", *reshaped)
 
 
 class Kind:
@@ -39,9 +62,11 @@ class Elementwise(Kind):
     """One result per entry of the operands, which are broadcast.
 
     `is_exact`: it selects or negates entries, so that it causes no floating-point warnings.
-    `bound` is one of the magnitude of the result, whatever the operands.
+    `bound` is one of the magnitude of the result, whatever the operands. `arity` is the number of
+    operands, where the signature does not tell.
     """
 
+    arity: int | None = None
     is_holomorphic: bool = False
     is_exact: bool = False
     bound: float = inf

@@ -7,9 +7,11 @@ any other function is run once on entry numbers, and its result says where each 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from chainad.ir.array_functions import place, segment_sum, sparse_dot
 from chainad.ir.graph import Argument
@@ -79,6 +81,30 @@ def _run_on_entry_numbers(
     # Entry numbers stay integers, whatever dtype the result should have.
     options = {k: v for k, v in kwargs.items() if k not in ("dtype", "casting")}
     return _call_with(function, args, options, numbers)
+
+
+def sources_of(
+    call: Callable[[Sequence[Any]], Any], shapes: Sequence[tuple[int, ...]]
+) -> tuple[Integers, npt.NDArray[Any]]:
+    """Return where the entries come from in a call that moves those of arrays of some shapes.
+
+    `sources` has their numbers, those of all arrays one after the other; -1 where the second array
+    has a constant of the call.
+    """
+    total = sum(prod(shape) for shape in shapes)
+    # What moves with the numbers of the entries is an entry.
+    first, second = (np.asarray(call(_numbered(shapes, start))) for start in (0.0, float(total)))
+    with np.errstate(invalid="ignore"):  # of infinite constants
+        is_entry = second - first == total
+    return np.where(is_entry, first, -1).astype(np.intp), np.where(is_entry, 0.0, first)
+
+
+def _numbered(shapes: Sequence[tuple[int, ...]], start: float) -> list[npt.NDArray[Any]]:
+    found = []
+    for shape in shapes:
+        found.append(np.arange(start, start + prod(shape)).reshape(shape))
+        start += prod(shape)
+    return found
 
 
 def _call_with(
@@ -420,8 +446,8 @@ def _piece(rows: Sequence[Axis], cols: Sequence[Axis], sizes: Sequence[int]) -> 
     return Local(arrange(rows, cols, dict(enumerate(sizes)), scale=1), None)
 
 
-def _pad_with_zeros(x: Any, pad_width: Any, mode: str = "constant", **kwargs: Any) -> Any:
-    """Pad like np.pad, whatever the constant: it has derivative zero."""
+def _pad_with_entries(x: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Any:
+    """Pad like np.pad where that moves entries."""
     if mode not in ("constant", "edge", "reflect", "symmetric", "wrap"):
         raise NotImplementedError(
             f"np.pad with mode={mode!r} is not differentiated; use np.concatenate"
@@ -429,10 +455,17 @@ def _pad_with_zeros(x: Any, pad_width: Any, mode: str = "constant", **kwargs: An
     if kwargs.get("reflect_type", "even") != "even":
         raise NotImplementedError("np.pad with reflect_type='odd' is not differentiated")
     function: Callable[..., Any] = np.pad
-    return function(x, pad_width, mode)
+    return function(x, pad_width, mode, **kwargs)
 
 
-@rule(np.pad, kind=Movement())
+def _pad_with_zeros(x: Any, pad_width: Any, mode: str, **kwargs: Any) -> Any:
+    """Pad like np.pad, whatever the constant: it has derivative zero."""
+    return _pad_with_entries(
+        x, pad_width, mode, **{k: v for k, v in kwargs.items() if k == "reflect_type"}
+    )
+
+
+@rule(np.pad, kind=Movement(), definition=_pad_with_entries)
 def _pad(y: Argument, x: Argument, pad_width: Any, mode: str = "constant", **kwargs: Any) -> Locals:
     if mode != "constant":
         return locals_of(_pad_with_zeros, (0,))(y, x, pad_width, mode, **kwargs)

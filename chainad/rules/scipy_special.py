@@ -11,6 +11,7 @@ import scipy.special as sp
 from chainad.ir.graph import Argument
 from chainad.rules.base import RULES, Local, Locals, dispatching, normalize_axes, rule
 from chainad.rules.elementwise import UNKNOWN, elementwise, polygamma
+from chainad.rules.kinds import Reduction
 from chainad.rules.reduction import keep_axes, reduction_arrangement
 from chainad.rules.scipy_wrappers import WRAPPERS, wrapper_of
 from chainad.rules.statistics import as_double
@@ -24,7 +25,7 @@ def log_of_sum(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
     return sp.logsumexp(a, axis=axis, keepdims=keepdims)
 
 
-@rule(log_of_sum)
+@rule(log_of_sum, kind=Reduction(np.logaddexp))
 def _log_of_sum(y: Argument, x: Argument, axis: Any = None, keepdims: Any = False) -> Locals:
     axes = normalize_axes(axis, x.ndim)
     formula = keep_axes(lambda y, x, axes: np.exp(x - y), axes, x.shape)

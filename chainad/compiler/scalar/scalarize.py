@@ -18,7 +18,7 @@ from chainad.backends.numpy.build import build
 from chainad.compiler.linearize import Linearized
 from chainad.compiler.recording.arguments import ArgumentSpec, ArraySpec, ContainerSpec, ScalarSpec
 from chainad.compiler.recording.recording import Recording
-from chainad.compiler.scalar.symbolic_array import UFUNCS, SymbolicArray, as_objects
+from chainad.compiler.scalar.symbolic_array import SymbolicArray, as_objects
 from chainad.frontends.numpy.recorder import gradient_stopped
 from chainad.ir.calls import Call, Guard
 from chainad.ir.program import Instruction, Program
@@ -184,8 +184,6 @@ def _symbolic_values(
 
 def _called(call: Call, inputs: Sequence[Any]) -> Any:
     function = call.function
-    if isinstance(function, np.ufunc) and function.signature is None and function not in UFUNCS:
-        raise NotScalarError(f"np.{function.__name__}")
     if function is gradient_stopped and isinstance(inputs[0], SymbolicArray):
         return inputs[0].stopped()
     return call(*inputs)

@@ -13,8 +13,7 @@ from chainad.frontends.numpy.source_lines import here
 from chainad.frontends.numpy.traced_calls import call
 from chainad.ir.array_functions import sparse_dot
 from chainad.ir.positions import positions
-from chainad.rules.base import name_of
-from chainad.rules.scipy_special import log_of_sum
+from chainad.rules.base import REDUCTIONS, name_of
 from chainad.rules.statistics import running_extreme
 
 _NO_OPTIONS: dict[str, Any] = {}
@@ -32,13 +31,20 @@ OPERATORS: dict[str, np.ufunc] = {
     "pow": np.power,
     "matmul": np.matmul,
 }
-_COMPARISONS: dict[str, np.ufunc] = {
+COMPARISONS: dict[str, np.ufunc] = {
     "lt": np.less,
     "le": np.less_equal,
     "gt": np.greater,
     "ge": np.greater_equal,
     "eq": np.equal,
     "ne": np.not_equal,
+}
+BITWISE: dict[str, np.ufunc] = {
+    "and": np.bitwise_and,
+    "or": np.bitwise_or,
+    "xor": np.bitwise_xor,
+    "lshift": np.left_shift,
+    "rshift": np.right_shift,
 }
 _SIGNS: dict[str, np.ufunc] = {"neg": np.negative, "pos": np.positive, "abs": np.absolute}
 _METHODS: tuple[Callable[..., Any], ...] = (
@@ -59,7 +65,7 @@ def add_array_methods(cls: type) -> None:
     for name, ufunc in OPERATORS.items():
         setattr(cls, f"__{name}__", _binary(ufunc, swapped=False))
         setattr(cls, f"__r{name}__", _binary(ufunc, swapped=True))
-    for name, ufunc in _COMPARISONS.items():
+    for name, ufunc in COMPARISONS.items():
         setattr(cls, f"__{name}__", _binary(ufunc, swapped=False))
     for name, ufunc in _SIGNS.items():
         setattr(cls, f"__{name}__", _unary(ufunc))
@@ -95,18 +101,9 @@ def ufunc_method(
     ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """Compute ufunc.reduce, .accumulate and .outer through the functions that do the same."""
-    reductions: dict[np.ufunc, Callable[..., Any]] = {
-        np.add: np.sum,
-        np.multiply: np.prod,
-        np.maximum: np.max,
-        np.minimum: np.min,
-        np.logical_and: np.all,
-        np.logical_or: np.any,
-        np.logaddexp: log_of_sum,
-    }
-    if method == "reduce" and ufunc in reductions:
+    if method == "reduce" and ufunc in REDUCTIONS:
         options = {k: v for k, v in kwargs.items() if v is not None or k == "axis"}
-        return call(reductions[ufunc], inputs, {"axis": 0, **options})
+        return call(REDUCTIONS[ufunc], inputs, {"axis": 0, **options})
     if method == "accumulate" and ufunc in (np.add, np.multiply):
         function = np.cumsum if ufunc is np.add else np.cumprod
         return call(function, inputs, {"axis": 0, **kwargs})

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from chainad.frontends.numpy.methods import BITWISE
 from chainad.frontends.numpy.recorder import Recorder, gradient_stopped
 from chainad.frontends.numpy.traced_calls import call, innermost_tape
 from chainad.frontends.numpy.traced_values import (
@@ -115,13 +116,7 @@ def _bitwise(function: np.ufunc, swapped: bool) -> Callable[[Any, Any], Any]:
     return lambda self, other: call(function, (other, self) if swapped else (self, other), {})
 
 
-for _name, _ufunc in {
-    "and": np.bitwise_and,
-    "or": np.bitwise_or,
-    "xor": np.bitwise_xor,
-    "lshift": np.left_shift,
-    "rshift": np.right_shift,
-}.items():
+for _name, _ufunc in BITWISE.items():
     setattr(RecordedValue, f"__{_name}__", _bitwise(_ufunc, swapped=False))
     setattr(RecordedValue, f"__r{_name}__", _bitwise(_ufunc, swapped=True))
     setattr(RecordedArray, f"__i{_name}__", in_place(_ufunc))
