@@ -6,7 +6,7 @@ for its stored entries, if any. Forward, reverse, hybrid, sparsity and cost all 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
 from types import ModuleType
@@ -17,8 +17,7 @@ import scipy.special
 
 from chainad.ir.graph import Argument
 from chainad.rules.kinds import Kind, Reduction
-from chainad.structure import Arrangement, arrange
-from chainad.structure.structure import Action, Axis, Structure
+from chainad.structure import Arrangement
 
 # Takes the result and the operands of a call; the result comes first, since formulas often need it.
 Formula: TypeAlias = Callable[..., Any]
@@ -220,29 +219,6 @@ def dispatching(function: Callable[..., Any]) -> Callable[..., Any]:
         return traced.__array_function__(dispatched, (type(traced),), args, kwargs)
 
     return dispatched
-
-
-def from_labels(
-    rows: Sequence[tuple[int, Sequence[int]]],
-    cols: Sequence[tuple[int, Sequence[int]]],
-    sizes: Mapping[int, int],
-    stored: Sequence[int] | None = None,
-    scale: float | None = None,
-) -> Arrangement:
-    """Return the structure with axes given as (size, labels); labels may occur several times."""
-    assert (stored is None) != (scale is None)
-    row_axes = [Axis(size, tuple(labels)) for size, labels in rows]
-    col_axes = [Axis(size, tuple(labels)) for size, labels in cols]
-    return arrange(row_axes, col_axes, dict(sizes), stored or (), scale)
-
-
-def operator(arrangement: Arrangement, tangent: int, adjoint: int) -> Arrangement:
-    """Return a structure whose formula gives an `Operator`, with its costs in multiplications."""
-    plain = arrangement.structure
-    assert not arrangement.ops, "the labels of an operator must be in normal form already"
-    action = Action(tangent, adjoint)
-    parts = (plain.rows, plain.cols, plain.stored, plain.sizes, plain.scale)
-    return Arrangement(Structure(*parts, action), ())
 
 
 def arguments_in(value: Any) -> list[Argument]:

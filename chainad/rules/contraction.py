@@ -21,13 +21,13 @@ from chainad.rules.base import (
     available,
     constant,
     defined,
-    from_labels,
     is_traced,
     normalize_axes,
     refuse_options,
     rule,
 )
 from chainad.rules.kinds import Contraction, Einsum, Label, ShapeQuery
+from chainad.structure import from_labels
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

@@ -28,11 +28,11 @@ from chainad.rules.base import (
     constant,
     defined,
     dispatching,
-    from_labels,
     refuse_options,
     rule,
 )
 from chainad.rules.kinds import Elementwise, PiecewiseConstant
+from chainad.structure import from_labels
 
 Partial = Formula | float | str
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from chainad.ir.graph import Argument
-from chainad.rules.base import REFUSED, Local, Locals, defined, normalize_axes, operator, rule
+from chainad.rules.base import REFUSED, Local, Locals, defined, normalize_axes, rule
 from chainad.rules.movement import movement
-from chainad.structure import arrange
+from chainad.structure import arrange, operator
 from chainad.structure.linear_operators import Operator
 from chainad.structure.structure import Axis
 

@@ -22,12 +22,10 @@ from chainad.rules.base import (
     constant,
     defined,
     dispatching,
-    from_labels,
-    operator,
     rule,
 )
 from chainad.rules.kinds import PiecewiseConstant
-from chainad.structure import Arrangement
+from chainad.structure import Arrangement, from_labels, operator
 from chainad.structure.linear_operators import Inverse, Operator
 
 # Labels: the axes of a matrix, and from BATCH on those of a batch.

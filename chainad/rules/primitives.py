@@ -14,8 +14,8 @@ from chainad.errors import InputError, unknown
 from chainad.ir.graph import Argument
 from chainad.ir.pickling import importable_name
 from chainad.ir.positions import coordinates, positions
-from chainad.rules.base import ALL, RULES, Local, Locals, Rule, is_traced, operator
-from chainad.structure import Arrangement, arrange, dense, diagonal
+from chainad.rules.base import ALL, RULES, Local, Locals, Rule, is_traced
+from chainad.structure import Arrangement, arrange, dense, diagonal, operator
 from chainad.structure.linear_operators import UserOperator
 from chainad.structure.structure import Axis
 

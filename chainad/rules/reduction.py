@@ -20,29 +20,14 @@ from chainad.rules.base import (
     available,
     constant,
     defined,
-    from_labels,
     normalize_axes,
-    operator,
     rule,
 )
 from chainad.rules.kinds import Accumulation, PiecewiseConstant, Reduction
-from chainad.structure import Arrangement
+from chainad.structure import from_labels, operator, reduced
 from chainad.structure.linear_operators import RunningSum
 
 Axes = tuple[int, ...]
-
-
-def reduction_arrangement(y: Argument, x: Argument, axes: Axes, scale: float | None) -> Arrangement:
-    """Return the structure of a reduction of x over `axes`, which keeps all of x or a scale."""
-    kept = [k for k in range(x.ndim) if k not in axes]
-    if y.ndim == x.ndim:  # keepdims
-        rows = [(n, () if k in axes else (k,)) for k, n in enumerate(y.shape)]
-    else:
-        rows = [(n, (k,)) for k, n in zip(kept, y.shape, strict=True)]
-    cols = [(n, (k,)) for k, n in enumerate(x.shape)]
-    sizes = dict(enumerate(x.shape))
-    stored = None if scale is not None else tuple(range(x.ndim))
-    return from_labels(rows, cols, sizes, stored, scale)
 
 
 def _refuse(**options: Any) -> None:
@@ -81,7 +66,7 @@ def reduction(
             _refuse(dtype=dtype, out=out, initial=initial, where=where)
             axes = normalize_axes(axis, x.ndim)
             return {
-                x: Local(reduction_arrangement(y, x, axes, None), keep_axes(slope, axes, x.shape))
+                x: Local(reduced(y.shape, x.shape, axes, None), keep_axes(slope, axes, x.shape))
             }
 
         rule(*functions, kind=Reduction(ufunc), definition=definition)(locals_)
@@ -107,7 +92,7 @@ def _sum(
     where: Any = None,
 ) -> Locals:
     _refuse(dtype=dtype, out=out, where=where)
-    return {x: Local(reduction_arrangement(y, x, normalize_axes(axis, x.ndim), 1), None)}
+    return {x: Local(reduced(y.shape, x.shape, normalize_axes(axis, x.ndim), 1), None)}
 
 
 def _mean_by_sum(
@@ -132,7 +117,7 @@ def _mean(
     _refuse(dtype=dtype, out=out, where=where)
     axes = normalize_axes(axis, x.ndim)
     count = prod(x.shape[k] for k in axes)
-    return {x: Local(reduction_arrangement(y, x, axes, 1 / count if count else np.nan), None)}
+    return {x: Local(reduced(y.shape, x.shape, axes, 1 / count if count else np.nan), None)}
 
 
 @reduction(np.prod, ufunc=np.multiply)
@@ -189,7 +174,7 @@ def _deviation(
                 return centred * float(2 / divisor)
             return centred / (float(divisor) * np.where(np.equal(y_kept, 0), 1.0, y_kept))
 
-        return {x: Local(reduction_arrangement(y, x, axes, None), keep_axes(slope, axes, x.shape))}
+        return {x: Local(reduced(y.shape, x.shape, axes, None), keep_axes(slope, axes, x.shape))}
 
     return locals_
 
@@ -238,7 +223,7 @@ def _norm(
         )
     p = 2 if ord in (None, "fro") else ord
     return {
-        x: Local(reduction_arrangement(y, x, axes, None), keep_axes(_norm_slope(p), axes, x.shape))
+        x: Local(reduced(y.shape, x.shape, axes, None), keep_axes(_norm_slope(p), axes, x.shape))
     }
 
 

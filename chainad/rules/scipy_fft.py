@@ -10,9 +10,9 @@ import numpy as np
 import scipy  # loads scipy.fft when it is first used
 
 from chainad.ir.graph import Argument
-from chainad.rules.base import Local, Locals, dispatching, normalize_axes, operator, rule
+from chainad.rules.base import Local, Locals, dispatching, normalize_axes, rule
 from chainad.rules.scipy_wrappers import wrapper_of
-from chainad.structure import arrange
+from chainad.structure import arrange, operator
 from chainad.structure.linear_operators import Operator
 from chainad.structure.structure import Axis
 

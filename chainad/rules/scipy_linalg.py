@@ -17,7 +17,6 @@ from chainad.rules.base import (
     Locals,
     constant,
     dispatching,
-    operator,
     refuse_unless,
     rule,
 )
@@ -26,7 +25,7 @@ from chainad.rules.kinds import PiecewiseConstant
 from chainad.rules.linear_algebra import eigenvectors_locals, locals_of_solve
 from chainad.rules.scipy_wrappers import wrapper_of
 from chainad.rules.statistics import as_double, values_of
-from chainad.structure import Arrangement, dense
+from chainad.structure import Arrangement, dense, operator
 from chainad.structure.linear_operators import (
     Exponential,
     Operator,

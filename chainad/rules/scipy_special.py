@@ -12,9 +12,10 @@ from chainad.ir.graph import Argument
 from chainad.rules.base import RULES, Local, Locals, dispatching, normalize_axes, rule
 from chainad.rules.elementwise import UNKNOWN, elementwise, polygamma
 from chainad.rules.kinds import Reduction
-from chainad.rules.reduction import keep_axes, reduction_arrangement
+from chainad.rules.reduction import keep_axes
 from chainad.rules.scipy_wrappers import WRAPPERS, wrapper_of
 from chainad.rules.statistics import as_double
+from chainad.structure import reduced
 
 # ----------------------------------------------------- exponentials and their sums
 
@@ -29,7 +30,7 @@ def log_of_sum(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
 def _log_of_sum(y: Argument, x: Argument, axis: Any = None, keepdims: Any = False) -> Locals:
     axes = normalize_axes(axis, x.ndim)
     formula = keep_axes(lambda y, x, axes: np.exp(x - y), axes, x.shape)
-    return {x: Local(reduction_arrangement(y, x, axes, None), formula)}
+    return {x: Local(reduced(y.shape, x.shape, axes, None), formula)}
 
 
 @wrapper_of("scipy.special")

@@ -14,7 +14,8 @@ Laws (each one a test):
 |---|---|
 | `structure` | `Structure`: axes, labels, positions, what is stored |
 | `normal_form` | relabels axes and arrays, down to the normal form |
-| `constructors` | what a rule states as a structure; identity, diagonal, dense |
+| `constructors` | what a rule states, as a structure; the plain ones, reductions, operators |
+| `selections` | views, selections and reshapes as structures |
 | `product`, `sum` | the algebra: what is multiplied and added, and by which ops |
 | `materialize`, `csr` | dense arrays and compressed sparse rows of structures |
 | `operation_counts` | array calls and elements that a product or a sum takes |
@@ -26,10 +27,21 @@ Source: the ties are the generalised Kronecker deltas of index notation; for pro
 of Jacobians see Griewank & Walther, *Evaluating Derivatives*, 2nd ed., ch. 9-10.
 """
 
-from chainad.structure.constructors import Arrangement, Ops, arrange, dense, diagonal, identity
+from chainad.structure.constructors import (
+    Arrangement,
+    Ops,
+    arrange,
+    dense,
+    diagonal,
+    from_labels,
+    identity,
+    operator,
+    reduced,
+)
 from chainad.structure.csr import Layout, lay_out
 from chainad.structure.materialize import flat_places, to_dense, to_vector
 from chainad.structure.product import Product, Sweep, materialize_operator, multiply, staged
+from chainad.structure.selections import reshaped, selection, strided
 from chainad.structure.sum import MIN_SEPARATE_ENTRIES, StructureSum, add, keep_separate
 
 
@@ -56,12 +68,18 @@ __all__ = [
     "diagonal",
     "flat_places",
     "forget",
+    "from_labels",
     "identity",
     "keep_separate",
     "lay_out",
     "materialize_operator",
     "multiply",
+    "operator",
+    "reduced",
+    "reshaped",
+    "selection",
     "staged",
+    "strided",
     "to_dense",
     "to_vector",
 ]

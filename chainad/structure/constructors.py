@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from chainad.ir.ops import Op
 from chainad.structure.normal_form import Labeling, Operand
-from chainad.structure.structure import Axis, Structure
+from chainad.structure.structure import Action, Axis, Structure
 
 Ops = tuple[Op, ...]
 
@@ -59,6 +59,45 @@ def _arrange(
     labeling.operands = [operand]
     structure = labeling.normal_form(len(rows))
     return Arrangement(structure, tuple(operand.ops))
+
+
+def from_labels(
+    rows: Sequence[tuple[int, Sequence[int]]],
+    cols: Sequence[tuple[int, Sequence[int]]],
+    sizes: Mapping[int, int],
+    stored: Sequence[int] | None = None,
+    scale: float | None = None,
+) -> Arrangement:
+    """Return the structure with axes given as (size, labels); labels may occur several times."""
+    assert (stored is None) != (scale is None)
+    row_axes = [Axis(size, tuple(labels)) for size, labels in rows]
+    col_axes = [Axis(size, tuple(labels)) for size, labels in cols]
+    return arrange(row_axes, col_axes, dict(sizes), stored or (), scale)
+
+
+def operator(arrangement: Arrangement, tangent: int, adjoint: int) -> Arrangement:
+    """Return a structure whose formula gives an `Operator`, with its costs in multiplications."""
+    plain = arrangement.structure
+    assert not arrangement.ops, "the labels of an operator must be in normal form already"
+    action = Action(tangent, adjoint)
+    parts = (plain.rows, plain.cols, plain.stored, plain.sizes, plain.scale)
+    return Arrangement(Structure(*parts, action), ())
+
+
+def reduced(
+    rows: tuple[int, ...], cols: tuple[int, ...], axes: Sequence[int], scale: float | None = None
+) -> Arrangement:
+    """Return the structure of a reduction over `axes`, which may be kept with size 1.
+
+    Without a scale, the rule states an entry for every entry of what is reduced.
+    """
+    kept: list[tuple[int, tuple[int, ...]]]
+    kept = [(n, (k,)) for k, n in enumerate(cols) if k not in axes]
+    if len(rows) == len(cols):
+        kept = [(n, () if k in axes else (k,)) for k, n in enumerate(rows)]
+    stored = None if scale is not None else tuple(range(len(cols)))
+    all_axes = [(n, (k,)) for k, n in enumerate(cols)]
+    return from_labels(kept, all_axes, dict(enumerate(cols)), stored, scale)
 
 
 @lru_cache(maxsize=4096)

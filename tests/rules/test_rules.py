@@ -39,11 +39,12 @@ from chainad.rules import (
     scipy_special,
     special_ufuncs,
 )
-from chainad.rules.base import Local, Rule, available, from_labels, name_of
+from chainad.rules.base import Local, Rule, available, name_of
 from chainad.rules.decompositions import as_real
 from chainad.rules.elementwise import elementwise, polygamma
 from chainad.rules.linear_algebra import cofactors, eigenvectors, logabsdet, sign_of_det
 from chainad.rules.movement import astype, getitem, set_items
+from chainad.structure import from_labels
 
 Function = Callable[..., Any]
 # Some arguments are newer than the oldest versions that we run on.
