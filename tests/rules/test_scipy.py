@@ -234,6 +234,7 @@ def test_integrals_of_airy_functions_are_differentiated() -> None:
     "name", ["solve", "inv", "det", "cholesky", "eigvalsh", "svdvals", "pinv", "expm", "sqrtm"]
 )
 @pytest.mark.parametrize("dtype", [np.float16, np.longdouble])
+@pytest.mark.filterwarnings("ignore:Calling .* is deprecated in SciPy:DeprecationWarning")
 def test_precisions_that_lapack_lacks_are_converted_as_scipy_does(name: str, dtype: Any) -> None:
     if dtype == np.longdouble and name in ("det", "expm"):
         pytest.skip("SciPy refuses these")
