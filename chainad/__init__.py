@@ -5,6 +5,7 @@ which to multiply these, lets you read that plan, and runs exactly that plan.
 """
 
 from chainad import scipy
+from chainad.api.calibrate import calibrate
 from chainad.api.chains import multi_dot, plan_chain, plan_multi_dot
 from chainad.api.compiled import CompiledFunction
 from chainad.api.graphs import plan_graph
@@ -18,7 +19,7 @@ from chainad.errors import (
     TooLargeError,
     TraceError,
 )
-from chainad.planning.calibration import Calibration, calibrate
+from chainad.planning.calibration import Calibration
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.orders import EdgeElimination

@@ -1,6 +1,7 @@
 """The verbs of chainad, and what they return: Jacobians that are planned, compiled and run.
 
 verbs               jacobian, value_and_jacobian, compile, plan, stop_gradient
+calibrate           what operations cost on this machine
 chains, graphs      plan_chain, multi_dot, ... and plan_graph: products and graphs given by hand
 function_of         objects as functions of another's arguments: name, signature, method, pickle
 options             what a user may request, checked in the line where it is given

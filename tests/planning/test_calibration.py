@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import chainad
+from chainad.api import calibrate as measuring
+from chainad.api.calibrate import calibrate
 from chainad.errors import ChainadError
-from chainad.planning import calibration
-from chainad.planning.calibration import SHIPPED_TABLE, STORED, Calibration, calibrate, known, path
+from chainad.planning.calibration import SHIPPED_TABLE, STORED, Calibration, known, path
 from chainad.structure.operation_counts import KINDS_OF_OPERATION, OperationCounts
 
 
@@ -27,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def quick(monkeypatch: pytest.MonkeyPatch) -> tuple[int, ...]:
     """Stand in for the measurement, so that no test depends on a clock."""
     costs = tuple(1000 + k for k in range(len(KINDS_OF_OPERATION)))
-    monkeypatch.setattr(calibration, "_measure", lambda: costs)
+    monkeypatch.setattr(measuring, "_measure", lambda: costs)
     return costs
 
 
@@ -53,7 +54,7 @@ def test_nothing_is_measured_or_stored_unless_requested(
     def refuse() -> None:
         raise AssertionError
 
-    monkeypatch.setattr(calibration, "_measure", refuse)
+    monkeypatch.setattr(measuring, "_measure", refuse)
     chainad.jacobian(f, cost="time")(np.ones(40))
     assert not folder.exists()
 
@@ -144,7 +145,7 @@ def test_another_process_finds_the_table(folder: Path, quick: tuple[int, ...]) -
 
 
 def test_measured_costs_are_positive_integers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibration, "_time", lambda run, budget=0.0: float(run() is not None))
-    costs = calibration._measure()
+    monkeypatch.setattr(measuring, "_time", lambda run, budget=0.0: float(run() is not None))
+    costs = measuring._measure()
     assert len(costs) == len(KINDS_OF_OPERATION)
     assert all(type(cost) is int and cost >= 1 for cost in costs)
