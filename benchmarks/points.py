@@ -178,7 +178,7 @@ def _counts(task: Task) -> tuple[str, ...]:
         str(found.products),
         str(task.best),
         str(program.multiplications),
-        str(len(program.lines)),
+        str(len(program.instructions)),
         str(vector.allocate_rows(program).n_rows),
         f"{first:.2g}",
         compiling,

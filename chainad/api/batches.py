@@ -338,7 +338,7 @@ def _as_scalars(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any
         ]
         return run_scalars(rows, count, out)
 
-    plan = plan_on_scalars(of, found, program)
+    plan = plan_on_scalars(found, program)
     return ScalarGroup(
         *_arguments(found, holds_constants=True), found, _shapes(of, found), run, plan, program
     )

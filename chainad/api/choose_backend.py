@@ -251,7 +251,7 @@ def _by_scalars(of: Differentiator, found: RecordedRun) -> CompiledProgram:
         backend = "python"
     results = found.is_scalar, found.nest, found.is_tuple
     replay, source = replay_by_scalars(found.recording, program, backend, *results)
-    plan = plan_on_scalars(of, found, program)
+    plan = plan_on_scalars(found, program)
     return _compiled(replay, source, Form.SCALARS, plan, found)
 
 
@@ -280,7 +280,8 @@ def scalar_program(of: Differentiator, found: RecordedRun, most: float = inf) ->
         raise NotScalarError("memory_limit= is for operations on whole arrays")
     _check_length(of, found)
     parts = found.recording, found.linearized, found.node_values
-    program = lower_to_scalars(*parts, of.options.mode, of.has_value, most)
+    options = of.options
+    program = lower_to_scalars(*parts, options.mode, of.has_value, most, options.search)
     if {*found.dtypes} - {program.dtype}:
         raise NotScalarError("the outputs are of several dtypes")
     return program
@@ -303,9 +304,6 @@ def _check_length(of: Differentiator, found: RecordedRun) -> None:
     )
 
 
-def plan_on_scalars(
-    of: Differentiator, found: RecordedRun, program: LoweredScalars
-) -> Callable[[], Plan | ChunkedPlan]:
+def plan_on_scalars(found: RecordedRun, program: LoweredScalars) -> Callable[[], Plan]:
     """Return what gives the plan that a program on scalars follows."""
-    requested = f"mode={of.options.mode!r}, on scalars"
-    return lambda: replace(program.plan(), title=found.title, requested=requested)
+    return lambda: replace(program.order.plan(), title=found.title)

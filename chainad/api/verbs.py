@@ -253,12 +253,13 @@ def compile(
 
     The backends "python" and "numba" eliminate on the graph of scalars, which is another one than
     `chainad.plan` shows: for mode="auto" in the order that leaves the fewest operations there;
-    `plan` of the compiled function shows it. Beyond 4,000 operations on scalars, "numba" runs the
-    plan of the whole arrays, in loops over the entries of small ones; the steps of an unrolled time
-    loop, and the sweep back through them, are found and become loops again. Branches on values and
-    calls without such a form are left to NumPy. Machine code is kept for later processes in
-    `chainad/numba` in `$CHAINAD_CACHE` or the user's folder of caches, where what was used longest
-    ago is removed; `os.fork` waits while numba compiles for chainad.
+    `plan` of the compiled function shows it. Every planner orders scalars as it does arrays, and so
+    does a plan on scalars; by an order of arrays their entries are ordered. Beyond 4,000 operations
+    on scalars, "numba" runs the plan of the whole arrays, in loops over the entries of small ones;
+    the steps of an unrolled time loop, and the sweep back through them, are found and become loops
+    again. Branches on values and calls without such a form are left to NumPy. Machine code is kept
+    for later processes in `chainad/numba` in `$CHAINAD_CACHE` or the user's folder of caches, where
+    what was used longest ago is removed; `os.fork` waits while numba compiles for chainad.
 
     A product of constant arrays is kept from call to call, beside copies of these that tell
     whether they changed. A matrix that is solved with is factorised once, for the solution and for

@@ -15,7 +15,7 @@ from chainad.errors import TraceError
 from chainad.frontends.numpy.tape import Tape
 from chainad.ir.cache import Cache
 from chainad.ir.graph import Argument, Graph, Node, Origin
-from chainad.planning.linear_graph import Edge, LinearGraph
+from chainad.planning.linear_graph import Edge, LinearGraph, on_paths
 from chainad.rules.base import RULES, Composite, Formula, Local, Rule, arguments_in, name_of
 from chainad.structure import Ops, identity
 
@@ -97,7 +97,10 @@ def linear_graph(
     }
     for k in sorted(_needed(graph)):
         drafts += _locals(graph, k, where, shapes)
-    return _number(graph, _reachable(graph, drafts), shapes, origin)
+    ends = [(draft.tail, draft.head) for draft in drafts]
+    outputs = [k for k in graph.outputs if k is not None]
+    kept = on_paths(ends, range(graph.n_inputs), outputs)
+    return _number(graph, [drafts[k] for k in kept], shapes, origin)
 
 
 def _needed(graph: Graph) -> set[int]:
@@ -200,19 +203,6 @@ def _lifted(function: Callable[..., Any], local: Local, y: Argument, x: Argument
             " parts separately"
         )
     return lift(local, x.dtype.kind == "c")
-
-
-def _reachable(graph: Graph, drafts: list[_Draft]) -> list[_Draft]:
-    """Keep the edges on paths from an input to an output."""
-    reached: set[_DraftVertex] = set(range(graph.n_inputs))
-    for draft in drafts:  # heads ascend, so one pass is enough
-        if draft.tail in reached:
-            reached.add(draft.head)
-    useful: set[_DraftVertex] = {k for k in graph.outputs if k is not None}
-    for draft in reversed(drafts):
-        if draft.head in useful:
-            useful.add(draft.tail)
-    return [d for d in drafts if d.tail in reached and d.head in useful]
 
 
 def _number(

@@ -208,6 +208,8 @@ class ExpressionDAG:
     def multiply(self, x: NodeId, y: NodeId) -> NodeId:
         if STRUCTURAL_ZERO in (x, y):
             return STRUCTURAL_ZERO
+        if not any(k in self.values or self.functions[k] is np.negative for k in (x, y)):
+            return self._node(np.multiply, (x, y))  # the usual case
         is_negative = False
         factors = []
         for factor in (x, y):

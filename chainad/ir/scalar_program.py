@@ -50,11 +50,11 @@ class ScalarProgram:
     instructions: tuple[ScalarInstruction, ...]
     outputs: tuple[tuple[Register, ...], ...]
 
-    @property
+    @cached_property
     def n_inputs(self) -> int:
         return sum(self.inputs)
 
-    @property
+    @cached_property
     def first_result(self) -> Register:
         """The register of the first instruction."""
         return self.n_inputs + len(self.constants)

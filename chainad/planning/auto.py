@@ -24,7 +24,7 @@ from chainad.planning.linear_graph import Cost, LinearGraph, may_keep_separate_t
 from chainad.planning.orders import Item
 from chainad.planning.plan import Alternative, Plan, cost_of_steps, follow
 from chainad.planning.planners import PLANNERS
-from chainad.planning.registry import Order, Problem, modes
+from chainad.planning.registry import CHOICES, Order, Problem, modes
 from chainad.planning.search.budget import DEFAULT_SEARCH, SearchOptions
 from chainad.planning.search.make_state_space import has_large_index_sets
 from chainad.structure import forget
@@ -66,16 +66,63 @@ def make_plan(
         check_fits(mode.graph, graph)
         given = replace(mode.with_origins(graph), itemsize=itemsize)
         return replace(given, model=model.name, cost=cost_of_steps(given, model))
-    check_mode(mode)
     problem = Problem(graph, model, search.within(len(graph.inner)))
+    orders = orders_of(problem, mode)
+    requested = request_of(mode, search)
+    if not (isinstance(mode, str) and mode in CHOICES):
+        ((planner, order),) = orders.items()
+        return finish(problem, order, requested, planner, itemsize, {})
+    costs = costs_of(problem, orders)
+    mixed = hybrid_order(problem, orders) if mode == "hybrid" else None
+    if mixed is not None:
+        return finish(problem, mixed, requested, "hybrid", itemsize, costs)
+    best = _cheapest(graph, orders, costs)
+    return finish(problem, orders[best], requested, best, itemsize, costs)
+
+
+def orders_of(problem: Problem, mode: Mode) -> dict[str, Order]:
+    """Return the orders that a mode chooses from, by planner: one, unless it is in `CHOICES`.
+
+    Raises
+    ------
+    PlanError
+        If the mode is unknown, or does not fit the graph.
+    """
+    graph = problem.graph
+    check_mode(mode)
+    if isinstance(mode, Plan):
+        check_fits(mode.graph, graph)
+        return {mode.planner or "plan": mode.order}
     if isinstance(mode, str):
-        is_default = search == DEFAULT_SEARCH
-        requested = f"mode={mode!r}" + ("" if is_default else f", effort={search.effort!r}")
-        return _by_name(problem, mode, itemsize, requested)
+        if mode in PLANNERS:
+            return {mode: PLANNERS[mode].order(problem)}
+        return dict(candidates(problem))
     if callable(mode):
-        name = getattr(mode, "__name__", type(mode).__name__)
-        return _finish(problem, tuple(mode(graph)), f"planner {name}", name, itemsize, {})
-    return _finish(problem, graph.check_order(mode), "a given order", "order", itemsize, {})
+        return {_name(mode): graph.check_order(tuple(mode(graph)))}
+    return {"order": graph.check_order(mode)}
+
+
+def request_of(mode: Mode, search: SearchOptions) -> str:
+    """Return what a plan says was requested."""
+    if isinstance(mode, Plan):
+        return mode.requested
+    if isinstance(mode, str):
+        return f"mode={mode!r}" + (
+            "" if search == DEFAULT_SEARCH else f", effort={search.effort!r}"
+        )
+    return f"planner {_name(mode)}" if callable(mode) else "a given order"
+
+
+def _name(planner: Callable[..., object]) -> str:
+    return getattr(planner, "__name__", type(planner).__name__)
+
+
+def hybrid_order(problem: Problem, orders: dict[str, Order]) -> Order | None:
+    """Return the cheapest order that turns out neither forward nor reverse, if there is any."""
+    offers = dict.fromkeys(hybrids(problem, orders))
+    plans = [follow(problem.graph, order, model=problem.model) for order in offers]
+    mixed = [plan for plan in plans if plan.mode == "hybrid"]
+    return min(mixed, key=lambda plan: (plan.cost, plan.additions)).order if mixed else None
 
 
 def check_mode(mode: Mode) -> Mode:
@@ -121,23 +168,6 @@ def mode_key(mode: Mode) -> Hashable:
     return None if callable(mode) else tuple(mode)
 
 
-def _by_name(problem: Problem, mode: str, itemsize: int, requested: str) -> Plan:
-    graph = problem.graph
-    if mode in PLANNERS:
-        return _finish(problem, PLANNERS[mode].order(problem), requested, mode, itemsize, {})
-    orders = dict(candidates(problem))
-    costs = costs_of(problem, orders)
-    if mode == "hybrid":
-        offers = dict.fromkeys(hybrids(problem, orders))
-        plans = [follow(graph, order, model=problem.model) for order in offers]
-        mixed = [plan for plan in plans if plan.mode == "hybrid"]
-        if mixed:
-            found = min(mixed, key=lambda plan: (plan.cost, plan.additions))
-            return _finish(problem, found.order, requested, "hybrid", itemsize, costs)
-    best = _cheapest(graph, orders, costs)
-    return _finish(problem, orders[best], requested, best, itemsize, costs)
-
-
 def _cheapest(graph: LinearGraph, orders: dict[str, Order], costs: dict[str, Cost]) -> str:
     """Return the name of the cheapest order; of equals, that of the least peak.
 
@@ -157,7 +187,7 @@ def _cheapest(graph: LinearGraph, orders: dict[str, Order], costs: dict[str, Cos
     return min(tied, key=rank)
 
 
-def _finish(
+def finish(
     problem: Problem,
     order: Order,
     requested: str,

@@ -8,9 +8,9 @@ Source: Griewank & Walther, *Evaluating Derivatives*, 2nd ed., ch. 9.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from chainad.errors import PlanError
 from chainad.ir.cache import cached_property
@@ -41,6 +41,30 @@ class Edge:
     tail: Vertex
     head: Vertex
     structure: Structure
+
+
+End = TypeVar("End", bound=Hashable)
+
+
+def on_paths(
+    edges: Sequence[tuple[End, End]], inputs: Iterable[End], outputs: Iterable[End]
+) -> list[int]:
+    """Return which edges (tail, head) are on a path from an input to an output.
+
+    Heads ascend: every edge into a vertex comes before those out of it.
+    """
+    reached, useful = {*inputs}, {*outputs}
+    for tail, head in edges:
+        if tail in reached:
+            reached.add(head)
+    found = []
+    for k in range(len(edges) - 1, -1, -1):
+        tail, head = edges[k]
+        if head in useful:
+            useful.add(tail)
+            if tail in reached:
+                found.append(k)
+    return found[::-1]
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@
 |---|---|
 | `symbolic_array` | arrays of scalar expressions, on which recorded calls run |
 | `scalarize` | runs a recording on them: the computational graph of its scalars |
-| `eliminate` | eliminates that graph by several rules, on the expressions themselves |
-| `lower_to_scalars` | the SSA program of value and Jacobian, by the rule of fewest operations |
-| `scalar_plan` | that elimination as a plan |
+| `eliminate` | eliminates that graph in any order, on the expressions themselves |
+| `scalar_order` | the order of fewest operations that a mode offers, and its plan |
+| `lower_to_scalars` | the SSA program of value and Jacobian |
 | `replay_scalar`, `replay_batched` | call the compiled program at one point, at many |
 """

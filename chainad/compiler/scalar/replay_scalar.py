@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -171,13 +172,13 @@ def bind_arguments(
 
 
 def by_numpy(ssa: ScalarProgram) -> Callable[..., tuple[Any, ...]]:
-    """Return what computes one point by NumPy, with its infinities and nans."""
-    run = vector.build(ssa, np.dtype(float))
+    """Return what computes one point by NumPy, with its infinities and nans; built when needed."""
+    runner = cache(lambda: vector.build(ssa, np.dtype(float)))
     sizes = [len(output) for output in ssa.outputs]
 
     def compute(*arrays: Any) -> tuple[Any, ...]:
         rows = [np.empty((1, size)) for size in sizes]
-        run([np.reshape(x, (1, -1)) for x in arrays], rows)
+        runner()([np.reshape(x, (1, -1)) for x in arrays], rows)
         return tuple(row[0] for row in rows)
 
     return compute

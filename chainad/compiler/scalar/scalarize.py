@@ -22,9 +22,10 @@ from chainad.compiler.scalar.symbolic_array import SymbolicArray, as_objects
 from chainad.frontends.numpy.recorder import gradient_stopped
 from chainad.ir.calls import Call, Guard
 from chainad.ir.program import Instruction, Program
-from chainad.ir.scalar_graph import ExpressionDAG, NodeId, NotScalarError
+from chainad.ir.scalar_graph import STRUCTURAL_ZERO, ExpressionDAG, NodeId, NotScalarError
+from chainad.planning.linear_graph import Edge, LinearGraph, on_paths
 from chainad.planning.orders import Vertex
-from chainad.structure import Ops
+from chainad.structure import Ops, arrange, dense
 from chainad.structure.linear_operators import RunningSum
 from chainad.structure.structure import Structure
 
@@ -42,25 +43,26 @@ class ScalarGraph:
         The expressions of all values and local derivatives.
     variables : tuple of int
         The size of every data argument.
-    inputs, outputs : tuple of int
-        Vertices: the entries of all arguments to differentiate by, and of all outputs, in order. An
-        output is a vertex of its own, with no edge out of it.
     values : tuple of tuples of int
         The nodes of every output.
     guard : int
         The node that tells whether every guard holds: all that was concretized is as it was.
-    edges : tuple of (int, int, int)
-        Tail, head and node of the local derivative; parallel edges add up. Vertices are numbered in
-        topological order.
+    linear : LinearGraph
+        A vertex for every scalar on a path from an input to an output: the inputs are the entries
+        of all arguments to differentiate by, the outputs those of all outputs, in order.
+    locals : tuple of int
+        The node of the local derivative on every edge.
+    arrays : tuple of int
+        Of which vertex of the graph of arrays every vertex is an entry.
     """
 
     dag: ExpressionDAG
     variables: tuple[int, ...]
-    inputs: tuple[Vertex, ...]
-    outputs: tuple[Vertex, ...]
     values: tuple[tuple[NodeId, ...], ...]
     guard: NodeId
-    edges: tuple[tuple[Vertex, Vertex, NodeId], ...]
+    linear: LinearGraph
+    locals: tuple[NodeId, ...]
+    arrays: tuple[Vertex, ...]
 
 
 def scalar_graph(
@@ -91,7 +93,7 @@ def scalar_graph(
     _check(recording, arguments)
     values = _symbolic_values(recording, arguments, dag, max_operations)
     vertices = _Vertices(linearized, [None if k is None else values[k] for k in nodes])
-    edges = []
+    edges: list[tuple[Vertex, Vertex, NodeId]] = []
     edges_with_slots = zip(linearized.graph.edges, linearized.recipes, recording.slots, strict=True)
     for edge, recipe, slot in edges_with_slots:
         if recipe.formula is not None and slot is None:  # no output depends on it
@@ -100,18 +102,19 @@ def scalar_graph(
         heads, tails = vertices.of(edge.head), vertices.of(edge.tail)
         for row, col, number in _entries(dag, edge.structure, recipe.ops, array):
             head, tail = heads[row], tails[col]
-            if vertices.owner[head] == (edge.head, row) and head != tail:
+            is_owned = vertices.owner[head] == (edge.head, row)
+            if is_owned and head != tail and number != STRUCTURAL_ZERO:
                 edges.append((tail, head, number))
         dag.check(max_operations)
-    graph = linearized.graph
+    linear, locals_, kept = _linear_graph(dag, vertices, linearized.graph, edges)
     return ScalarGraph(
         dag,
         tuple(int(np.prod(argument.shape, dtype=int)) for argument in arguments.values()),
-        tuple(v for k in graph.inputs for v in vertices.of(k)),
-        tuple(v for k in graph.outputs for v in vertices.of(k)),
         tuple(_nodes(dag, values[k]) for k in recording.values),
         _guards(dag, recording, values),
-        tuple(edges),
+        linear,
+        locals_,
+        tuple(vertices.owner[v][0] for v in kept),
     )
 
 
@@ -259,6 +262,38 @@ class _Vertices:
 
     def of(self, array: int) -> list[Vertex]:
         return self._of[array]
+
+
+def _linear_graph(
+    dag: ExpressionDAG,
+    vertices: _Vertices,
+    arrays: LinearGraph,
+    edges: Sequence[tuple[Vertex, Vertex, NodeId]],
+) -> tuple[LinearGraph, tuple[NodeId, ...], list[Vertex]]:
+    """Return the linear graph of scalars, its local derivatives, and which vertices these are."""
+    inputs = [v for k in arrays.inputs for v in vertices.of(k)]
+    outputs = [v for k in arrays.outputs for v in vertices.of(k)]
+    edges = sorted(edges, key=lambda edge: edge[1])  # heads ascend
+    live = [edges[k] for k in on_paths([edge[:2] for edge in edges], inputs, outputs)]
+    kept = sorted({*inputs, *outputs, *(v for tail, head, _ in live for v in (tail, head))})
+    number = {v: k for k, v in enumerate(kept)}
+    names = {number[v]: f"x[{k}]" for k, v in enumerate(inputs)}
+    names |= {number[v]: f"y[{k}]" for k, v in enumerate(outputs)}
+    linear = LinearGraph(
+        ((),) * len(kept),
+        tuple(number[v] for v in inputs),
+        tuple(number[v] for v in outputs),
+        tuple(Edge(number[u], number[w], _structure(dag, local)) for u, w, local in live),
+        names=tuple(names.get(k, f"v{k}") for k in range(len(kept))),
+    )
+    return linear, tuple(local for _, _, local in live), kept
+
+
+def _structure(dag: ExpressionDAG, local: NodeId) -> Structure:
+    """Return the structure of a local derivative: a constant, or a scalar."""
+    if dag.is_constant(local):
+        return arrange([], [], {}, scale=dag.values[local]).structure
+    return dense((), ())
 
 
 def _entries(

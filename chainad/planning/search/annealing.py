@@ -55,18 +55,13 @@ class _Section:
     def __init__(self, graph: StateSpace[Any], state: State[Any], order: list[int]) -> None:
         self.graph = graph
         self.order = order
-        self.states = [state] * len(order)
-        self.costs = [0] * len(order)
-        self.position: dict[int, int] = {}
-        self._recost(0, len(order))
-
-    def _recost(self, start: int, stop: int) -> None:
-        state = self.states[start] if start < len(self.states) else self.graph.start
-        for p in range(start, stop):
-            self.states[p] = state
+        self.states: list[State[Any]] = []
+        self.costs: list[int] = []
+        self.position = {v: p for p, v in enumerate(order)}
+        for v in order:
+            self.states.append(state)
             state = list(state[0]), list(state[1])
-            self.costs[p] = self.graph.eliminate(state, self.order[p])
-            self.position[self.order[p]] = p
+            self.costs.append(graph.eliminate(state, v))
 
     def cool(self, moves: int, budget: SearchBudget, rng: Random) -> Iterator[list[int]]:
         """Yield better and better orders."""
@@ -117,13 +112,19 @@ class _Section:
         else:
             moved = [v, *order[low:high]]
         old = sum(self.costs[low : high + 1])
-        start = self.states[low]
-        state = list(start[0]), list(start[1])
+        state = self.states[low]
         new, highest, eliminate = 0, old + limit, self.graph.eliminate
+        states, costs = [], []
         for u in moved:
-            new += eliminate(state, u)
+            states.append(state)
+            state = list(state[0]), list(state[1])
+            cost = eliminate(state, u)
+            costs.append(cost)
+            new += cost
             if new > highest:
                 return None
         order[low : high + 1] = moved
-        self._recost(low, high + 1)
+        self.states[low : high + 1] = states
+        self.costs[low : high + 1] = costs
+        self.position.update(zip(moved, range(low, high + 1), strict=True))
         return new - old

@@ -25,63 +25,98 @@ from chainad.structure.structure import Structure
 
 def components(graph: StateSpace[Any]) -> list[list[int]]:
     """Return the components of the inner vertices, each in topological order."""
+    return _connected(_inner_neighbours(graph))
+
+
+def split(graph: StateSpace[Any]) -> tuple[list[list[int]], list[int]]:
+    """Return the inner vertices of the blocks between safe cut vertices, and these."""
+    near = _inner_neighbours(graph)
+    cuts = _safe(graph, near)
+    kept = {v: [w for w in around if w not in cuts] for v, around in near.items() if v not in cuts}
+    return _connected(kept), [v for v in graph.inner if v in cuts]
+
+
+def _inner_neighbours(graph: StateSpace[Any]) -> dict[int, list[int]]:
+    """Return the inner neighbours of every inner vertex, in topological order."""
     inside = set(graph.inner)
+    near = {v: graph.neighbours(graph.start, v) for v in graph.inner}
+    return {v: [w for side in sides for w in side if w in inside] for v, sides in near.items()}
+
+
+def _connected(near: dict[int, list[int]]) -> list[list[int]]:
+    """Return the components of an undirected graph, vertices in the order that is given."""
     group: dict[int, int] = {}
-    for v in graph.inner:
+    for v in near:
         if v in group:
             continue
         stack = [v]
         group[v] = v
         while stack:
-            u = stack.pop()
-            for w in (w for side in graph.neighbours(graph.start, u) for w in side):
-                if w in inside and w not in group:
+            for w in near[stack.pop()]:
+                if w not in group:
                     group[w] = v
                     stack.append(w)
     found: dict[int, list[int]] = {}
-    for v in graph.inner:
+    for v in near:
         found.setdefault(group[v], []).append(v)
     return list(found.values())
 
 
-def split(graph: StateSpace[Any]) -> tuple[list[list[int]], list[int]]:
-    """Return the inner vertices of the blocks between safe cut vertices, and these."""
-    import networkx as nx  # slow to load
+def _biconnected(near: dict[int, list[int]]) -> list[set[int]]:
+    """Return the vertices of the biconnected components of an undirected graph.
 
-    inside = set(graph.inner)
-    pairs = [
-        (v, w) for v in graph.inner for w in graph.neighbours(graph.start, v)[1] if w in inside
-    ]
-    cuts = _safe(graph, pairs)
-    kept = nx.Graph()
-    kept.add_nodes_from(v for v in graph.inner if v not in cuts)
-    kept.add_edges_from((v, w) for v, w in pairs if v not in cuts and w not in cuts)
-    rank = {v: k for k, v in enumerate(graph.inner)}
-    blocks = [sorted(block, key=rank.__getitem__) for block in nx.connected_components(kept)]
-    return blocks, sorted(cuts, key=rank.__getitem__)
+    Source: Hopcroft & Tarjan 1973, *Efficient algorithms for graph manipulation*.
+    """
+    found: list[set[int]] = []
+    depth: dict[int, int] = {}
+    low: dict[int, int] = {}  # the least depth that a vertex reaches by one edge back
+    for root, around in near.items():
+        if root in depth:
+            continue
+        depth[root] = low[root] = 0
+        path, rest = [root], [iter(around)]
+        visited = [root]  # those that no component was closed with yet
+        while path:
+            v = path[-1]
+            w = next(rest[-1], None)
+            if w is None:
+                path.pop()
+                rest.pop()
+                if not path:
+                    break
+                parent = path[-1]
+                low[parent] = min(low[parent], low[v])
+                if low[v] >= depth[parent]:
+                    k = visited.index(v, depth[v])
+                    found.append({parent, *visited[k:]})
+                    del visited[k:]
+            elif w not in depth:
+                depth[w] = low[w] = len(path)
+                path.append(w)
+                rest.append(iter(near[w]))
+                visited.append(w)
+            else:
+                low[v] = min(low[v], depth[w])
+    return found
 
 
-def _safe(graph: StateSpace[Any], pairs: list[tuple[int, int]]) -> set[int]:
+def _safe(graph: StateSpace[Any], near: dict[int, list[int]]) -> set[int]:
     """Return the cut vertices at which it is safe to split."""
-    import networkx as nx  # slow to load
-
     where: dict[int, list[set[int]]] = {}
-    for block in nx.biconnected_components(nx.Graph(pairs)):
+    for block in _biconnected(near):
         for v in block:
             where.setdefault(v, []).append(block)
-    everything = range(len(graph.widths))
-    near = {v: graph.neighbours(graph.start, v) for v in everything}
-    before = {v: near[v][0] for v in everything}
-    after = {v: near[v][1] for v in everything}
+    sides = [graph.neighbours(graph.start, v) for v in range(len(graph.widths))]
+    before, after = ({v: pair[k] for v, pair in enumerate(sides)} for k in (0, 1))
     found = set()
     for c, blocks in where.items():
         if len(blocks) < 2:
             continue
-        sides = [
+        reached = [
             (not block.isdisjoint(before[c]), not block.isdisjoint(after[c])) for block in blocks
         ]
         width = graph.widths[c]
-        if all(into != out for into, out in sides) and (
+        if all(into != out for into, out in reached) and (
             width == 1
             or (
                 least_cut(graph.widths, before, before[c], width) >= width

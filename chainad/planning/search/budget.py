@@ -134,10 +134,15 @@ def check_effort(effort: Effort) -> Effort:
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How hard to search: an effort, or seconds; the same seed gives the same plan."""
+    """How hard to search: an effort, or seconds; the same seed gives the same plan.
+
+    Of named efforts, `eliminations_per_multiplication` bounds what is tried by what can be saved:
+    so many eliminations for each multiplication of the cheapest order so far.
+    """
 
     effort: Effort = "balanced"
     seed: int = 0
+    eliminations_per_multiplication: float = inf
 
     @property
     def level(self) -> EffortLevel:
@@ -158,7 +163,7 @@ class SearchOptions:
         if isinstance(self.effort, str) or self.effort >= THOROUGH_SECONDS_PER_VERTEX * vertices:
             return self
         is_enough = self.effort >= BALANCED_SECONDS_PER_VERTEX * vertices
-        return SearchOptions("balanced" if is_enough else "fast", self.seed)
+        return replace(self, effort="balanced" if is_enough else "fast")
 
 
 DEFAULT_SEARCH = SearchOptions()

@@ -120,7 +120,7 @@ class DenseStates(StateSpace[int]):
         return sum((heads & ~after[u]).bit_count() for u in bits(before[v]))
 
     def neighbours(self, state: State[int], v: int) -> tuple[list[int], list[int]]:
-        return list(bits(state[1][v])), list(bits(state[0][v]))
+        return bits(state[1][v]), bits(state[0][v])
 
     def edges_for_bounds(self) -> tuple[Sequence[int], dict[tuple[int, int], bool]]:
         edges = {(u, w): True for u, mask in enumerate(self.start[0]) for w in bits(mask)}

@@ -23,7 +23,7 @@ from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.orders import EdgeElimination, Item
 from chainad.planning.registry import Problem, Proof, register
 from chainad.planning.search.dense_states import DenseStates
-from chainad.planning.search.exhaustive import cheapest, least_costs_of
+from chainad.planning.search.exhaustive import cheapest
 from chainad.planning.search.state_space import State, StateSpace
 
 PROOF = Proof(2, "optimal over all edge elimination orders")
@@ -83,7 +83,7 @@ class _EdgePath:
 
 def cheapest_edges(graph: StateSpace[Any], limit: int) -> list[Item] | None:
     """Return the cheapest order of edges below a cost, if there is any."""
-    least = least_costs_of(graph)
+    least = graph.least_costs
     start, dead = _without_dead(graph)
     number = count()
     queue = [(sum(least.values()), next(number), _EdgePath(0, {}, None, None, start))]

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chainad.planning.bounds import least_costs
 from chainad.planning.registry import Proof
 from chainad.planning.search.budget import SearchBudget
 from chainad.planning.search.state_space import State, StateSpace
@@ -39,7 +38,7 @@ def cheapest(
     Returns None if that would take longer than the budget allows.
     """
     limit = graph.cost_of(known)
-    least = least_costs_of(graph)
+    least = graph.least_costs
     rest = sum(least.values())
     if rest == limit:
         return list(known)
@@ -88,16 +87,3 @@ def _to_try(graph: StateSpace[Any], state: State[Any], done: int) -> Sequence[in
             if graph.cost(state, v) == 1:
                 return (v,)
     return rest
-
-
-def bound_of(graph: StateSpace[Any]) -> int:
-    """Return a cost below which no order can be; 0 where none is known."""
-    return sum(least_costs_of(graph).values())
-
-
-def least_costs_of(graph: StateSpace[Any]) -> dict[int, int]:
-    """Return what every vertex costs at least; nothing where no bound is known."""
-    known = graph.edges_for_bounds()
-    if known is None:
-        return dict.fromkeys(graph.inner, 0)
-    return least_costs(*known, graph.inner)

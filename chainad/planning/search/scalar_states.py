@@ -144,7 +144,7 @@ class ScalarStates(StateSpace[int]):
 
     def neighbours(self, state: State[int], v: int) -> tuple[list[int], list[int]]:
         low = self.low
-        return list(bits(state[1][v] & low)), list(bits(state[0][v] & low))
+        return bits(state[1][v] & low), bits(state[0][v] & low)
 
     def edges_for_bounds(self) -> tuple[Sequence[int], dict[tuple[int, int], bool]]:
         return self.widths, self._edges(self.inner, self.start)

@@ -27,7 +27,7 @@ from chainad.planning.search.budget import (
     SearchOptions,
 )
 from chainad.planning.search.dense_states import DenseStates
-from chainad.planning.search.exhaustive import PROOF, bound_of, cheapest
+from chainad.planning.search.exhaustive import PROOF, cheapest
 from chainad.planning.search.greedy import greedy_order, order_within
 from chainad.planning.search.state_space import StateSpace
 from chainad.planning.search.window import by_windows
@@ -59,6 +59,10 @@ class _ComponentOrder:
     @property
     def cost(self) -> int:
         return self.graph.cost_of(self.order)
+
+    def allowance(self, search: SearchOptions) -> float:
+        """Return how many eliminations it is worth to try."""
+        return search.eliminations_per_multiplication * self.cost if self.cost else 0
 
     def offer(self, order: Sequence[int]) -> None:
         """Take an order if it is cheaper."""
@@ -167,9 +171,13 @@ def improved(
     progress = Progress()
     for each in found:
         each.progress = progress
-        # Smaller ones are solved anyway.
-        if search.level.max_proof_vertices < len(each.order) <= MAX_QUICK_BOUND_VERTICES:
-            each.is_proved = bound_of(each.graph) == each.cost
+        # Smaller ones are solved anyway, and a short search takes less time than the bound.
+        is_long = search.eliminations_per_multiplication == inf
+        if (
+            is_long
+            and search.level.max_proof_vertices < len(each.order) <= MAX_QUICK_BOUND_VERTICES
+        ):
+            each.is_proved = each.graph.least_cost == each.cost
     todo = len(graph.inner) or 1
     for stage in STAGES:
         is_interrupted = False
@@ -200,10 +208,11 @@ def _first(
 
 def _blocks(found: _ComponentOrder, search: SearchOptions, share: float, component: int) -> None:
     """Solve exactly what is small enough; else split at safe cut vertices, and solve the blocks."""
-    graph, budget = found.graph, _budget(found.graph, search, "sets", share)
+    graph, limit = found.graph, found.allowance(search)
     small = len(graph.inner) <= search.level.max_proof_vertices
     if small:  # the better the cost that is known, the fewer sets are examined
-        by_windows(graph, found.order, _budget(graph, search, "windows", share))
+        by_windows(graph, found.order, _budget(graph, search, "windows", share, limit))
+    budget = _budget(graph, search, "sets", share, limit)
     best = cheapest(graph, found.order, budget) if small else None
     if best is not None:
         found.order[:] = best
@@ -212,46 +221,56 @@ def _blocks(found: _ComponentOrder, search: SearchOptions, share: float, compone
     blocks, cuts = split(graph)
     if not cuts:
         return
-    each = share / len(found.order)
+    each, per_vertex = share / len(found.order), limit / len(found.order)
     order: list[int] = []
     for block in blocks:
         part = graph.subproblem(block)
         own = {v: k for k, v in enumerate(part.origin)}
         start = [own[v] for v in found.order if v in set(block)]
-        order += (part.origin[v] for v in _solved(part, start, search, each * len(block)))
+        order += (
+            part.origin[v] for v in _solved(part, start, search, each * len(block), per_vertex)
+        )
     state = graph.copy()
     for v in order:
         graph.eliminate(state, v)
     rest = graph.subproblem(cuts, state)
-    last = path_order(rest) or _solved(rest, greedy_order(rest, "greedy"), search, each * len(cuts))
+    last = path_order(rest) or _solved(
+        rest, greedy_order(rest, "greedy"), search, each * len(cuts), per_vertex
+    )
     found.offer([*order, *(rest.origin[v] for v in last)])
 
 
 def _solved(
-    graph: StateSpace[Any], start: list[int], search: SearchOptions, share: float
+    graph: StateSpace[Any],
+    start: list[int],
+    search: SearchOptions,
+    share: float,
+    per_vertex: float,
 ) -> list[int]:
     """Return the cheapest order, or a good one if that takes too long."""
+    limit = per_vertex * len(start)
     small = len(graph.inner) <= search.level.max_proof_vertices
-    best = cheapest(graph, start, _budget(graph, search, "sets", share)) if small else None
+    best = cheapest(graph, start, _budget(graph, search, "sets", share, limit)) if small else None
     if best is None:
-        by_windows(graph, start, _budget(graph, search, "windows", share))
+        by_windows(graph, start, _budget(graph, search, "windows", share, limit))
     return best or start
 
 
 def _window(found: _ComponentOrder, search: SearchOptions, share: float, component: int) -> None:
-    by_windows(found.graph, found.order, _budget(found.graph, search, "windows", share))
+    limit = found.allowance(search)
+    by_windows(found.graph, found.order, _budget(found.graph, search, "windows", share, limit))
 
 
 def _annealing(found: _ComponentOrder, search: SearchOptions, share: float, component: int) -> None:
     """Anneal again and again, each time from the best, then repair by windows."""
     rng = Random(f"{search.seed} {component}")
-    budget = _budget(found.graph, search, "anneals", share)
+    budget = _budget(found.graph, search, "anneals", share, found.allowance(search))
     left = (budget.allowance or 0) // ELIMINATIONS_PER_MOVE
     rounds = 60 * len(found.order)
     if isinstance(search.effort, str) and left < MIN_MOVES_PER_ELIMINATION * len(found.order):
         return
     is_long = len(found.order) <= search.level.max_proof_vertices and left > 10 * rounds
-    bound = bound_of(found.graph) if is_long or not left else 0
+    bound = found.graph.least_cost if is_long or not left else 0
     while budget.spend(0) and (left > 0 or not isinstance(search.effort, str)):
         anneal(found.graph, found.order, budget, min(rounds, left) if left > 0 else rounds, rng)
         by_windows(found.graph, found.order, budget)
@@ -269,8 +288,13 @@ _STAGES = {"blocks": _blocks, "window": _window, "annealing": _annealing}
 _TIME_SHARES = {"sets": 0.3, "windows": 0.1, "anneals": 0.6}
 
 
-def _budget(graph: StateSpace[Any], search: SearchOptions, what: str, share: float) -> SearchBudget:
-    """Return the budget of a stage on a part that has this share of the vertices."""
+def _budget(
+    graph: StateSpace[Any], search: SearchOptions, what: str, share: float, limit: float
+) -> SearchBudget:
+    """Return the budget of a stage on a part that has this share of the vertices.
+
+    A named effort tries no more eliminations than the limit.
+    """
     if not isinstance(search.effort, str):
         return SearchBudget(deadline=monotonic() + _TIME_SHARES[what] * share * search.effort)
     level = search.level
@@ -285,4 +309,6 @@ def _budget(graph: StateSpace[Any], search: SearchOptions, what: str, share: flo
     else:
         allowance = min(allowance, level.eliminations_per_vertex * len(graph.inner))
     patience = level.patience if what == "anneals" else inf
+    # The other stages gain less than annealing does.
+    allowance = int(min(allowance, limit if what == "anneals" else limit / 4))
     return SearchBudget(allowance, overhead=lambda: graph.overhead, patience=patience)

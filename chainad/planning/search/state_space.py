@@ -12,6 +12,7 @@ from heapq import heapify, heappop, heappush
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from chainad.ir.cache import cached_property
+from chainad.planning.bounds import least_costs
 from chainad.planning.orders import EdgeElimination, Item
 
 Entry = TypeVar("Entry")
@@ -149,6 +150,19 @@ class StateSpace(ABC, Generic[Entry]):
     ) -> StateSpace[Any]:
         """Return the problem of eliminating some vertices only; their neighbours are its ends."""
 
+    @cached_property
+    def least_costs(self) -> dict[int, int]:
+        """What every vertex costs at least in any order; 0 where no bound is known."""
+        known = self.edges_for_bounds()
+        if known is None:
+            return dict.fromkeys(self.inner, 0)
+        return least_costs(*known, self.inner)
+
+    @property
+    def least_cost(self) -> int:
+        """A cost below which no order can be."""
+        return sum(self.least_costs.values())
+
     @property
     def has_large_index_sets(self) -> bool:
         """Whether the index sets are so large that products of structures take long."""
@@ -181,12 +195,14 @@ class StateSpace(ABC, Generic[Entry]):
     pairs: int = 0
 
 
-def bits(mask: int) -> Iterator[int]:
-    """Yield the numbers of the bits that are set, ascending."""
+def bits(mask: int) -> list[int]:
+    """Return the numbers of the bits that are set, ascending."""
+    found = []
     while mask:
         low = mask & -mask
-        yield low.bit_length() - 1
+        found.append(low.bit_length() - 1)
         mask ^= low
+    return found
 
 
 def around(graph: StateSpace[Entry], state: State[Entry], vertices: Iterable[int]) -> set[int]:
