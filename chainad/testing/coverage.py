@@ -16,6 +16,8 @@ import scipy.special
 import chainad.scipy
 from chainad.frontends.numpy.traced_values import CREATION
 from chainad.rules import CONSTANT, DEFINED, REFUSED, RULES, WRITERS
+from chainad.rules.base import kind_of, name_of
+from chainad.rules.primitives import Primitive
 
 Function = Callable[..., Any]
 
@@ -63,6 +65,33 @@ def status(function: Function) -> str:
     return "constant" if function in CONSTANT else "not yet"
 
 
+def kind(function: Function) -> str:
+    """Return what kind of function its row says it is."""
+    found = kind_of(function)
+    if found is not None:
+        return _words(type(found).__name__)
+    return "in terms of others" if function in DEFINED else _NO_KIND
+
+
+_NO_KIND = "others"
+
+
+def _words(name: str) -> str:
+    """Return the name of a class in words: 'piecewise constant'."""
+    return "".join(f" {c.lower()}" if c.isupper() else c for c in name).strip()
+
+
+def _elsewhere() -> list[tuple[str, Function]]:
+    """Return the functions that have a row, but are of none of the modules."""
+    listed = {function for module in MODULES for _, function in functions(module)}
+    rows = [f for f in {**RULES, **CONSTANT} if f not in listed and not isinstance(f, Primitive)]
+    return sorted(((name_of(f), f) for f in rows if _is_dispatched(f)), key=lambda row: row[0])
+
+
+def _is_dispatched(function: Function) -> bool:
+    return not isinstance(function, np.ufunc) and not hasattr(function, "_implementation")
+
+
 def table() -> str:
     """Return the table as Markdown."""
     lines = [
@@ -75,16 +104,22 @@ def table() -> str:
         "| | " + " | ".join(_STATUSES) + " |",
         "|---|" + "---|" * len(_STATUSES),
     ]
-    found = {module: [(name, status(f)) for name, f in functions(module)] for module in MODULES}
+    found = {module: list(functions(module)) for module in MODULES}
+    found["what these are written with"] = _elsewhere()
     for module, rows in found.items():
-        counts = [sum(s == each for _, s in rows) for each in _STATUSES]
+        counts = [sum(status(f) == each for _, f in rows) for each in _STATUSES]
         lines.append(f"| {module} | " + " | ".join(map(str, counts)) + " |")
     for module, rows in found.items():
         lines += ["", f"## {module}"]
         for each, meaning in _STATUSES.items():
-            names = [f"`{name}`" for name, s in rows if s == each]
-            if names:
-                lines += ["", f"**{each}** ({meaning}): {', '.join(names)}"]
+            here = [(name, f) for name, f in rows if status(f) == each]
+            if not here:
+                continue
+            lines += ["", f"**{each}** ({meaning}):", ""]
+            by_kind = sorted({kind(f) for _, f in here}, key=lambda one: (one == _NO_KIND, one))
+            for one in by_kind:
+                names = ", ".join(f"`{name}`" for name, f in here if kind(f) == one)
+                lines.append(f"- {one}: {names}" if len(by_kind) > 1 else names)
     return "\n".join(lines) + "\n"
 
 

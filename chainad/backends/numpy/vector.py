@@ -85,13 +85,15 @@ def source(program: ScalarProgram, found: RowAllocation) -> tuple[str, dict[str,
 
     for k, instruction in enumerate(program.instructions):
         function = instruction.function
-        names[function.__name__] = function
+        called = function.__name__
+        while names.setdefault(called, function) is not function:  # of another library
+            called += "_"
         args = ", ".join(map(name, instruction.operands))
         out = name(program.first_result + k)
         if isinstance(function, np.ufunc):
-            lines.append(f"{function.__name__}({args}, out={out})")
+            lines.append(f"{called}({args}, out={out})")
         else:
-            lines.append(f"{out}[...] = {function.__name__}({args})")
+            lines.append(f"{out}[...] = {called}({args})")
     row = program.n_inputs
     for output in program.outputs:
         for register in output:

@@ -24,6 +24,8 @@ from chainad.compiler.stacking.isomorphic import (
 )
 from chainad.ir.calls import Call, Guard, Input
 from chainad.ir.program import Instruction
+from chainad.rules.base import kind_of
+from chainad.rules.kinds import Elementwise
 
 
 @dataclass(frozen=True)
@@ -130,12 +132,9 @@ def _key(i: Instruction, calls: Mapping[int, Call]) -> tuple[Any, ...] | None:
     call = calls.get(i.output)
     if call is None or call.kwargs or not i.inputs:
         return None
-    function = call.function
-    if not isinstance(function, np.ufunc) or function.signature is not None:
+    if not isinstance(kind_of(call.function), Elementwise):
         return None
     if call.dtype is None or call.is_scalar or not call.shape or not is_small(call.shape):
-        return None
-    if function.nout != 1 or len(call.args) != function.nin:
         return None
     args: list[Any] = []
     for arg in call.args:
@@ -146,4 +145,4 @@ def _key(i: Instruction, calls: Mapping[int, Call]) -> tuple[Any, ...] | None:
         if made is None or made.is_scalar or made.shape != call.shape or made.dtype is None:
             return None
         args.append(made.dtype)
-    return call.shape, function, tuple(args), call.dtype, call.errstate
+    return call.shape, call.function, tuple(args), call.dtype, call.errstate
