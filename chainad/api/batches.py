@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from chainad.api.choose_backend import (
 )
 from chainad.api.compiled import CompiledFunction
 from chainad.api.differentiator import Differentiator
-from chainad.api.fallbacks import INTENDED, warn_of_fault, warn_of_refusal
+from chainad.api.fallbacks import REFUSALS, attempt, warn_of_fault, warn_of_refusal
 from chainad.api.recorded_run import PlannedRun, RecordedRun, record_planned_run, record_run
 from chainad.api.run_batched import run_batched
 from chainad.compiler.recording.arguments import ArraySpec, ScalarSpec
@@ -191,16 +192,12 @@ class BatchedDifferentiator:
             if found is None:
                 break
             group, taken = found
-            try:
-                parts, holds = self._run(group, taken, points, remaining, count, out)
-            except NotBatchableError:
-                self._forget(group)
+            run = partial(self._run, group, taken, points, remaining, count, out)
+            made = attempt(run)
+            if isinstance(made, Exception):
+                self._give_up(group, made)
                 return self._together(args, points, kwargs, count, out)
-            except INTENDED:
-                raise
-            except Exception as error:
-                self._give_up(group, error)
-                return self._together(args, points, kwargs, count, out)
+            parts, holds = made
             if holds is not None and not holds[0]:
                 break  # a function that reads random numbers, or counts its calls
             groups.append(group)
@@ -231,48 +228,40 @@ class BatchedDifferentiator:
                     return group, taken
             refusal: NotScalarError | None = None
             while self._strategies:
-                try:
-                    group = self._strategies[0](self._of, args, kwargs)
-                    taken = group.take(args, kwargs)
-                except NotScalarError as error:
-                    if self._strategies.pop(0) is _as_scalars:
-                        refusal = error
-                    continue
-                except NotBatchableError:
-                    self._strategies.pop(0)
-                    continue
-                except RandomNumbersError:  # told of by what runs the points one by one
-                    self._strategies.clear()
-                    continue
-                except INTENDED:
-                    raise
-                except Exception as error:
-                    fault = error
-                else:
+                strategy = self._strategies[0]
+                made = attempt(
+                    partial(_taken_by, strategy, self._of, args, kwargs),
+                    lambda: self._of.traced(args, kwargs),
+                )
+                if not isinstance(made, Exception):
                     if refusal is not None:  # else the points one by one tell why
                         warn_of_refusal(self._of.options.backend, refusal)
-                    self._groups = (group, *self._groups[: MAX_GROUPS - 1])
-                    return group, taken
-                self._of.traced(args, kwargs)  # raises what the function itself does
-                # What the first strategy may have failed at is the second one.
-                self._strategies = [s for s in self._strategies[1:] if s is _as_arrays]
-                warn_of_fault("compiling for many points", fault)
+                    self._groups = (made[0], *self._groups[: MAX_GROUPS - 1])
+                    return made
+                if isinstance(made, RandomNumbersError):  # what runs the points one by one tells
+                    self._strategies.clear()
+                elif isinstance(made, REFUSALS):
+                    self._strategies.pop(0)
+                    if isinstance(made, NotScalarError) and strategy is _as_scalars:
+                        refusal = made
+                else:
+                    # What the first strategy may have failed at is the second one.
+                    self._strategies = [s for s in self._strategies[1:] if s is _as_arrays]
+                    warn_of_fault("compiling for many points", made)
             return None
 
-    def _forget(self, group: PointGroup) -> None:
-        """Take another strategy from now on: whole arrays turned out not to fit."""
+    def _give_up(self, group: PointGroup, why: Exception) -> None:
+        """Take another strategy from now on: whole arrays do not fit, or running a group failed."""
         with self._lock:
-            if group in self._groups:  # another thread may have been here
-                self._strategies.pop(0)
-                self._groups = tuple(g for g in self._groups if isinstance(g, ScalarGroup))
-
-    def _give_up(self, group: PointGroup, error: Exception) -> None:
-        """Take a simpler strategy from now on, since running a group failed."""
-        with self._lock:
+            if isinstance(why, REFUSALS):
+                if group in self._groups:  # another thread may have been here
+                    self._strategies.pop(0)
+                    self._groups = tuple(g for g in self._groups if isinstance(g, ScalarGroup))
+                return
             others = [_as_arrays] if isinstance(group, ScalarGroup) else []
             self._strategies = [s for s in self._strategies if s in others]
             self._groups = ()
-        warn_of_fault("running many points at once", error)
+        warn_of_fault("running many points at once", why)
 
     def _run(
         self,
@@ -319,6 +308,17 @@ class BatchedDifferentiator:
         with np.errstate(all="ignore"):
             value, jacobian = self._one_after_the_other(self._first(args), {}, kwargs, range(1))
         return _emptied(value), _emptied(jacobian)
+
+
+def _taken_by(
+    strategy: Callable[..., PointGroup],
+    of: Differentiator,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> tuple[PointGroup, Any]:
+    """Return the group that a strategy makes for a point, and what it takes."""
+    group = strategy(of, args, kwargs)
+    return group, group.take(args, kwargs)
 
 
 def _as_scalars(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ScalarGroup:

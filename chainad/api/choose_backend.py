@@ -13,7 +13,7 @@ import numpy as np
 
 from chainad.api.differentiator import Differentiator
 from chainad.api.fallbacks import (
-    INTENDED,
+    attempt,
     warn_of_fault,
     warn_of_random_numbers,
     warn_of_refusal,
@@ -104,25 +104,17 @@ def compile_program(
     makers[Form.ARRAYS] = lambda: _by_arrays(of, planned())
     refusal: NotScalarError | None = None
     for form in [form for form in makers if form not in avoided]:
-        try:
-            program = makers[form]()
-        except NotScalarError as error:
-            refusal = error
-            continue
-        except RandomNumbersError as error:
-            warn_of_random_numbers(str(error))
-            return None
-        except INTENDED:
-            raise
-        except Exception as error:
-            fault = error
-        else:
+        found = attempt(makers[form], lambda: of.traced(args, kwargs))
+        if isinstance(found, CompiledProgram):
             if form is Form.ARRAYS and refusal is not None:
                 warn_of_refusal(backend, refusal)
-            return program
-        of.traced(args, kwargs)  # raises what the function itself does
-        warn_of_fault(f"compiling to {form.value}", fault)
-        refusal = None
+            return found
+        if isinstance(found, RandomNumbersError):
+            warn_of_random_numbers(str(found))
+            return None
+        refusal = found if isinstance(found, NotScalarError) else None
+        if refusal is None:
+            warn_of_fault(f"compiling to {form.value}", found)
     return None
 
 

@@ -3,17 +3,47 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 
+from chainad.compiler.vectorize import NotBatchableError
 from chainad.errors import ChainadError, FallbackWarning
+from chainad.frontends.captures.find_captures import RandomNumbersError
 from chainad.frontends.numpy.source_lines import user_stacklevel
+from chainad.ir.scalar_graph import NotScalarError
 
 # What is raised on purpose, or for lack of memory, is no fault.
 INTENDED = (ChainadError, MemoryError)
 
 # What NumPy raises for some values, and a function may catch.
 _OF_VALUES = (ArithmeticError, np.linalg.LinAlgError, Warning)
+
+
+# What is raised where something has to be made in another way.
+REFUSALS = (NotScalarError, NotBatchableError, RandomNumbersError)
+
+Made = TypeVar("Made")
+
+
+def attempt(
+    make: Callable[[], Made], trace: Callable[[], object] = lambda: None
+) -> Made | Exception:
+    """Return what is made, or why it is not: one of `REFUSALS`, or a fault of chainad.
+
+    Raises what is intended, and what the function itself raises when it is traced.
+    """
+    try:
+        return make()
+    except REFUSALS as error:
+        return error
+    except INTENDED:
+        raise
+    except Exception as error:
+        fault = error
+    trace()  # not while the fault is handled: what it raises has no context
+    return fault
 
 
 def warn_of_refusal(backend: str, error: ChainadError) -> None:
