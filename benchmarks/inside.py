@@ -13,11 +13,12 @@ from statistics import median
 from typing import Any
 
 from benchmarks.timing import now
-from chainad.backends.numpy.build import Runner, build
+from chainad.api.targets import NUMPY
 from chainad.compiler.linearize import Linearized, evaluate, linear_graph
 from chainad.compiler.lower import lower
 from chainad.frontends.numpy.trace import Run, tracing
 from chainad.ir.cache import Cache
+from chainad.ir.program import Runner
 from chainad.planning.auto import make_plan
 from chainad.planning.plan import Plan
 
@@ -71,7 +72,8 @@ def plan(linearized: Linearized, mode: str) -> Plan:
 
 def lowered(linearized: Linearized, plan: Plan, output: str) -> Runner:
     """Return what executes a plan."""
-    return build(lower(plan, [recipe.ops for recipe in linearized.recipes], output).program)
+    arrangements = [recipe.ops for recipe in linearized.recipes]
+    return NUMPY.build(lower(plan, arrangements, output, NUMPY.passes).program)
 
 
 def cached_call(f: Function, x: Any, output: str, seconds: Seconds, rounds: int) -> CachedCall:

@@ -8,6 +8,7 @@ options             what a user may request, checked in the line where it is giv
 jacobian_functions  what `jacobian` and `value_and_jacobian` return
 differentiator      a function and its options: one traced call, and its plan
 jacobian_program    from a trace to the program that accumulates its Jacobian, kept by structure
+targets             what programs are lowered to
 outputs             the results of that program as the Jacobians requested, or written into `out=`
 compiled            what `compile` returns: recorded runs that are replayed without tracing
 recorded_run        one run, recorded

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 
-from chainad.backends.numpy.build import build
+from chainad.api.targets import NUMPY
 from chainad.compiler.lower import lower
 from chainad.errors import InputError
 from chainad.ir.graph import Origin
@@ -172,7 +172,8 @@ def multi_dot(matrices: Sequence[Matrix], *, mode: Mode = "auto") -> Any:
     factors, plan = _plan_matrices(checked, mode)
     if all(map(scipy.sparse.issparse, checked)):
         return _sparse_product(checked, plan)
-    run = build(lower(plan, [factor.ops for factor in factors]).program)
+    lowered = lower(plan, [factor.ops for factor in factors], passes=NUMPY.passes)
+    run = NUMPY.build(lowered.program)
     (product,) = run([_entries(matrix) for matrix in reversed(checked)])
     return product[()] if product.ndim == 0 else product
 

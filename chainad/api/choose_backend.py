@@ -20,7 +20,6 @@ from chainad.api.fallbacks import (
 )
 from chainad.api.recorded_run import PlannedRun, RecordedRun, record_planned_run, record_run
 from chainad.backends.numpy.buffers import PreallocatedProgram
-from chainad.backends.numpy.build import Runner
 from chainad.backends.numpy.hoist import HoistedProgram, multiplications_in
 from chainad.compiler.loops.replay_loops import replay_by_loops
 from chainad.compiler.passes.constant_hoisting import hoist_constants
@@ -32,7 +31,7 @@ from chainad.compiler.scalar.replay_scalar import replay_by_scalars
 from chainad.compiler.stacking.stack_program import stack_isomorphic
 from chainad.frontends.captures.find_captures import Capture, RandomNumbersError
 from chainad.ir.calls import Call
-from chainad.ir.program import Program
+from chainad.ir.program import Program, Runner
 from chainad.ir.scalar_graph import NotScalarError
 from chainad.planning.auto import plan_cached
 from chainad.planning.chunked import ChunkedPlan

@@ -9,7 +9,7 @@ import numpy as np
 
 from chainad.api.options import Options
 from chainad.api.outputs import block_indices, check_size, dtype_of, itemsize_of
-from chainad.backends.numpy.build import Runner, build
+from chainad.api.targets import NUMPY
 from chainad.compiler.chunked_programs import compile_chunks
 from chainad.compiler.linearize import Linearized, evaluate, linear_graph
 from chainad.compiler.lower import lower
@@ -18,7 +18,7 @@ from chainad.errors import InputError, PlanError
 from chainad.frontends.numpy.trace import Run
 from chainad.frontends.numpy.traced_calls import Tracer
 from chainad.ir.cache import Cache
-from chainad.ir.program import Program
+from chainad.ir.program import Program, Runner
 from chainad.planning.auto import check_fits, mode_key, plan_cached
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.cost_models import model_of
@@ -99,12 +99,12 @@ def _build(run: Run, options: Options) -> JacobianProgram:
     plan = plan_for(linearized.graph, options, itemsize_of(run))
     arrangements = [recipe.ops for recipe in linearized.recipes]
     if isinstance(plan, ChunkedPlan):
-        chunks = compile_chunks(plan, arrangements)
+        chunks = compile_chunks(plan, arrangements, NUMPY)
         return JacobianProgram(linearized, plan, chunks.forms, chunks.used_slots, chunks)
-    lowered = lower(plan, arrangements, options.output)
+    lowered = lower(plan, arrangements, options.output, NUMPY.passes)
     program = lowered.program
     return JacobianProgram(
-        linearized, plan, lowered.forms, program.used_slots, build(program), program
+        linearized, plan, lowered.forms, program.used_slots, NUMPY.build(program), program
     )
 
 
@@ -136,4 +136,4 @@ def _make_sweeps(run: Run) -> tuple[Linearized, list[Sweeps]]:
     graph = linearized.graph
     arrangements = [recipe.ops for recipe in linearized.recipes]
     ends = [(i, o) for o in graph.outputs for i in graph.inputs]
-    return linearized, [Sweeps(graph, arrangements, each) for each in ends]
+    return linearized, [Sweeps(graph, arrangements, each, NUMPY) for each in ends]

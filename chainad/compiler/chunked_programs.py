@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from chainad.backends.numpy.build import Runner, build
 from chainad.compiler.lower import Lowered, lower
+from chainad.compiler.target import Target
 from chainad.ir.array_functions import indexer_of, place
+from chainad.ir.program import Runner
 from chainad.planning.chunked import Chunk, ChunkedPlan
 from chainad.structure import Ops
 from chainad.structure.results import DenseForm
@@ -82,15 +83,19 @@ class _ChunkedResult:
         self.array = placed if self.array is None else self.array + placed
 
 
-def compile_chunks(plan: ChunkedPlan, arrangements: Sequence[Ops]) -> ChunkedPrograms:
+def compile_chunks(
+    plan: ChunkedPlan, arrangements: Sequence[Ops], target: Target
+) -> ChunkedPrograms:
     """Return the programs of a chunked plan; `arrangements` are those of its local Jacobians."""
     programs: list[tuple[Chunk, Lowered, Runner]] = []
     shapes = plan.graph.shapes
     ends = [(o, i) for o in plan.graph.outputs for i in plan.graph.inputs]
     forms: list[DenseForm | None] = [None] * len(ends)
     for chunk in plan.chunks:
-        lowered = lower(chunk.plan, [*(arrangements[k] for k in chunk.slots), ()])
-        programs.append((chunk, lowered, build(lowered.program)))
+        lowered = lower(
+            chunk.plan, [*(arrangements[k] for k in chunk.slots), ()], passes=target.passes
+        )
+        programs.append((chunk, lowered, target.build(lowered.program)))
         for k, form in enumerate(lowered.forms):
             if form is not None:
                 number = _result_of(plan, chunk, k)

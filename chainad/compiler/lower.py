@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from chainad.compiler.contract import emit_product, emit_sum
 from chainad.compiler.emit_results import EMIT_RESULT
-from chainad.compiler.passes.batch_last import move_batches_last
-from chainad.compiler.passes.layout import hoist_transposes
 from chainad.compiler.passes.program_builder import ProgramBuilder
+from chainad.compiler.target import Pass
 from chainad.ir.program import Program, prune
 from chainad.planning.plan import Plan
 from chainad.structure import Ops, Product
@@ -28,7 +27,12 @@ class Lowered:
     forms: tuple[ResultForm | None, ...]
 
 
-def lower(plan: Plan, arrangements: Sequence[Ops], output: str = "dense") -> Lowered:
+def lower(
+    plan: Plan,
+    arrangements: Sequence[Ops],
+    output: str = "dense",
+    passes: Sequence[Pass] = (),
+) -> Lowered:
     """Return the program of a plan.
 
     Parameters
@@ -38,6 +42,8 @@ def lower(plan: Plan, arrangements: Sequence[Ops], output: str = "dense") -> Low
         For every local Jacobian, the ops that bring the array of its rule into the stored form.
     output : str
         The requested form of the results: "dense", "sparse" or "structured".
+    passes : sequence of callables
+        Those of the target that will run the program.
     """
     edges = plan.graph.edges
     builder = ProgramBuilder(len(edges))
@@ -60,7 +66,7 @@ def lower(plan: Plan, arrangements: Sequence[Ops], output: str = "dense") -> Low
         forms.append(form)
         outputs += found
     program = prune(Program(len(edges), tuple(builder.instructions), tuple(outputs)))
-    for optimise in (hoist_transposes, move_batches_last):
+    for optimise in passes:
         optimised, builder = optimise(program, builder)
         program = program if optimised is program else prune(optimised)
     return Lowered(program, tuple(forms))

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from chainad.backends.numpy.build import Runner, build
 from chainad.compiler.lower import lower
+from chainad.compiler.target import Target
 from chainad.ir.cache import Cache
+from chainad.ir.program import Runner
 from chainad.planning.linear_graph import Edge, LinearGraph
 from chainad.planning.orders import Vertex
 from chainad.planning.plan import follow
@@ -41,15 +42,19 @@ class Sweeps:
     """
 
     def __init__(
-        self, graph: LinearGraph, arrangements: Sequence[Ops], ends: tuple[Vertex, Vertex]
+        self,
+        graph: LinearGraph,
+        arrangements: Sequence[Ops],
+        ends: tuple[Vertex, Vertex],
+        target: Target,
     ) -> None:
-        self.ends = ends
+        self.ends, self.target = ends, target
         self.slots, self.graph = _subgraph(graph, *ends)
         self.arrangements = [arrangements[k] for k in self.slots]
         self._programs: Cache[_Seeded] = Cache(_MAX_SEEDED_PROGRAMS)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Sweeps, (self.graph, self.arrangements, self.ends)
+        return Sweeps, (self.graph, self.arrangements, self.ends, self.target)
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -93,8 +98,8 @@ class Sweeps:
     def _program(
         self, seed: Edge, graph: LinearGraph, order: Sequence[Vertex], result: tuple[int, int]
     ) -> _Seeded:
-        lowered = lower(follow(graph, order), [*self.arrangements, ()])
-        return _Seeded(build(lowered.program), seed.structure.stored_shape, result)
+        lowered = lower(follow(graph, order), [*self.arrangements, ()], passes=self.target.passes)
+        return _Seeded(self.target.build(lowered.program), seed.structure.stored_shape, result)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chainad
+from chainad.api.targets import NUMPY
 from chainad.backends.numpy.buffers import PreallocatedProgram, source_with_buffers
 from chainad.backends.numpy.build import build, observe
 from chainad.backends.numpy.emit import Namespace, emit_view
@@ -48,7 +49,7 @@ def random_program(rng: Random) -> tuple[Program, Slots]:
         graph, numbers = random_graph(rng, rng.randint(0, 4), n_inputs=2, n_outputs=2)
     order = rng.sample(graph.inner, len(graph.inner))
     form = rng.choice(["dense", "sparse", "structured"])
-    lowered = lower(follow(graph, order), [() for _ in graph.edges], form)
+    lowered = lower(follow(graph, order), [() for _ in graph.edges], form, NUMPY.passes)
     return lowered.program, list(numbers)
 
 
@@ -115,7 +116,7 @@ def bottleneck(*widths: int) -> tuple[Program, Slots]:
     graph = LinearGraph(shapes, (0,), (len(edges),), edges)
     rng = Random(0)
     slots: Slots = [random_entries(rng, s.stored_shape) for s in structures]
-    return lower(make_plan(graph), [() for _ in edges]).program, slots
+    return lower(make_plan(graph), [() for _ in edges], passes=NUMPY.passes).program, slots
 
 
 def peak(preallocated: PreallocatedProgram, slots: Slots, out: list[np.ndarray] | None) -> int:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import chainad
 from chainad.api import choose_backend
+from chainad.api.targets import NUMPY
 from chainad.backends.numpy.build import build
 from chainad.backends.numpy.hoist import HoistedProgram, multiplications_in
 from chainad.compiler.lower import lower
@@ -29,7 +30,7 @@ randoms = st.randoms(use_true_random=False)
 def test_hoisted_and_residual_program_give_the_results_of_the_whole(rng: Random) -> None:
     graph, numbers = random_graph(rng, rng.randint(0, 4), n_inputs=2, n_outputs=2)
     order = rng.sample(graph.inner, len(graph.inner))
-    program = lower(follow(graph, order), [() for _ in graph.edges]).program
+    program = lower(follow(graph, order), [() for _ in graph.edges], passes=NUMPY.passes).program
     constant = {k for k in range(program.n_slots) if rng.random() < rng.choice([0.3, 0.7, 1.0])}
     parts = hoist_constants(program, constant)
     parts.hoisted.check()

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chainad
+from chainad.api.targets import NUMPY
 from chainad.backends.numpy.build import build
 from chainad.compiler.chunked_programs import compile_chunks
 from chainad.compiler.lower import lower
@@ -261,7 +262,7 @@ def test_blocks_of_random_graphs_add_up_to_the_jacobian(rng: Random) -> None:
     if isinstance(plan, ChunkedPlan):
         assert plan.peak.bytes <= plan.limit
         assert ChunkedPlan.from_json(plan.to_json()) == plan
-        chunks = compile_chunks(plan, none)
+        chunks = compile_chunks(plan, none, NUMPY)
         forms, arrays = chunks.forms, iter(chunks(numbers))
         assert all(numbers[k] is not None for k in chunks.used_slots)
     else:

@@ -34,9 +34,8 @@ from chainad.ir.ops import (
     Take,
     Transpose,
 )
-from chainad.ir.program import Program
+from chainad.ir.program import Program, Runner
 
-Runner = Callable[[Sequence[Any]], tuple[Any, ...]]
 Emit: TypeAlias = Callable[[Op, Sequence[str], Namespace], str]
 
 # Larger registers are not folded: they would be kept as long as the program.
