@@ -17,11 +17,11 @@ import numpy as np
 
 from chainad.ir.calls import Call, Guard, Input
 from chainad.ir.graph import Argument, Graph, Node, freeze
+from chainad.ir.operators import COMMUTATIVE
 from chainad.ir.ops import Copy, Op, Scatter
 from chainad.ir.program import Instruction
 from chainad.structure.linear_operators import Operator
 
-_COMMUTATIVE = (np.add, np.multiply)
 _PURE_LIBRARIES = ("numpy", "scipy", "chainad")
 
 
@@ -72,7 +72,7 @@ def _key_of_node(node: Node) -> Hashable | None:
     if not node.sources or None in node.sources or not _is_pure(node):
         return None
     sources: tuple[int | None, ...] = node.sources
-    if node.function in _COMMUTATIVE and not node.kwargs and len(node.args) == 2:
+    if node.function in COMMUTATIVE and not node.kwargs and len(node.args) == 2:
         one, two = node.args
         if isinstance(one, Argument) and isinstance(two, Argument):
             sources = tuple(sorted(s for s in sources if s is not None))

@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from chainad.errors import ChainadError
-from chainad.frontends.numpy.methods import BITWISE, COMPARISONS, OPERATORS
 from chainad.ir.graph import Argument, freeze
+from chainad.ir.operators import ARITHMETIC, BITWISE, COMPARISONS
 from chainad.rules.base import DEFINED, REDUCTIONS, RULES, Rule, kind_of, normalize_axes
 from chainad.rules.elementwise import LOGICAL
 from chainad.rules.kinds import (
@@ -201,7 +201,7 @@ def _operator(ufunc: np.ufunc, swapped: bool) -> Callable[[DuckArray, Any], Any]
     return lambda self, other: ufunc(other, self) if swapped else ufunc(self, other)
 
 
-for _key, _ufunc in {**OPERATORS, **BITWISE}.items():
+for _key, _ufunc in {**ARITHMETIC, **BITWISE}.items():
     setattr(DuckArray, f"__{_key}__", _operator(_ufunc, swapped=False))
     setattr(DuckArray, f"__r{_key}__", _operator(_ufunc, swapped=True))
 for _key, _ufunc in COMPARISONS.items():

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from chainad.errors import ChainadError
+from chainad.ir.operators import COMMUTATIVE
 
 Function = Callable[..., Any]
 NodeId = int
@@ -60,7 +61,6 @@ _TAKES_BOOLEANS: set[Function] = _LOGICAL | {np.where, np.equal, np.not_equal}
 # Products with powers of two up to this are what np.ldexp gives.
 _MAX_EXPONENT = 1000
 
-_COMMUTATIVE = {np.add, np.multiply}
 _FLIPPED: dict[Any, Any] = {np.greater: np.less, np.greater_equal: np.less_equal}
 
 
@@ -153,7 +153,7 @@ class ExpressionDAG:
         return self.constant(found)
 
     def _node(self, function: Function, operands: tuple[Any, ...]) -> NodeId:
-        if function in _COMMUTATIVE and operands[0] > operands[1]:
+        if function in COMMUTATIVE and operands[0] > operands[1]:
             operands = operands[::-1]
         elif function in _FLIPPED:
             function, operands = _FLIPPED[function], operands[::-1]

@@ -11,6 +11,7 @@ import numpy as np
 from chainad.compiler.recording.factorization_reuse import apply_operator
 from chainad.frontends.numpy.recorder import gradient_stopped, pick
 from chainad.ir.calls import Call, Input, has_inputs
+from chainad.ir.operators import SYMBOLS
 from chainad.ir.program import Instruction
 from chainad.rules.base import kind_of
 from chainad.rules.kinds import Elementwise, Movement
@@ -70,12 +71,6 @@ class Names:
         return f"({items},)" if len(value) == 1 else f"({items})"
 
 
-_OPERATORS: dict[Callable[..., Any], str] = {
-    np.add: "+", np.subtract: "-", np.multiply: "*", np.divide: "/",
-    np.power: "**",    np.less: "<", np.less_equal: "<=", np.greater: ">", np.greater_equal: ">=",
-    np.equal: "==", np.not_equal: "!=", np.bitwise_and: "&", np.bitwise_or: "|",
-    np.bitwise_xor: "^",
-}  # fmt: skip
 # With a 0-d array of the same dtype, these give what they give with a Python number.
 _DTYPE_PRESERVING = (np.add, np.subtract, np.multiply, np.divide)
 
@@ -109,9 +104,10 @@ def arguments(call: Call, inputs: Sequence[int], names: Names) -> list[str]:
 def _short(call: Call, inputs: Sequence[int], names: Names, args: list[str]) -> str | None:
     """Return a faster form of a call without keywords, if there is one."""
     function = call.function
-    if function in _OPERATORS and len(args) == 2:
+    symbol = None if function is np.matmul else SYMBOLS.get(function)
+    if symbol is not None and len(args) == 2:
         base = f"({args[0]})" if args[0].startswith("-") else args[0]
-        return f"{base} {_OPERATORS[function]} {args[1]}"
+        return f"{base} {symbol} {args[1]}"
     if function is np.negative:
         return f"-{args[0]}"
     if function is np.matmul and all(names.ndims.get(k) in (1, 2) for k in inputs):

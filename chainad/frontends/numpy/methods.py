@@ -12,6 +12,7 @@ from chainad.errors import TraceError
 from chainad.frontends.numpy.source_lines import here
 from chainad.frontends.numpy.traced_calls import call
 from chainad.ir.array_functions import sparse_dot
+from chainad.ir.operators import ARITHMETIC, COMPARISONS, SIGNS
 from chainad.ir.positions import positions
 from chainad.rules.base import REDUCTIONS, name_of
 from chainad.rules.statistics import running_extreme
@@ -21,32 +22,6 @@ _NO_OPTIONS: dict[str, Any] = {}
 # Types of most right operands; the classes of traced values are added to them.
 COMMON_OPERAND_TYPES: set[type] = {float, int, np.float64, np.ndarray}
 
-OPERATORS: dict[str, np.ufunc] = {
-    "add": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "truediv": np.divide,
-    "floordiv": np.floor_divide,
-    "mod": np.remainder,
-    "pow": np.power,
-    "matmul": np.matmul,
-}
-COMPARISONS: dict[str, np.ufunc] = {
-    "lt": np.less,
-    "le": np.less_equal,
-    "gt": np.greater,
-    "ge": np.greater_equal,
-    "eq": np.equal,
-    "ne": np.not_equal,
-}
-BITWISE: dict[str, np.ufunc] = {
-    "and": np.bitwise_and,
-    "or": np.bitwise_or,
-    "xor": np.bitwise_xor,
-    "lshift": np.left_shift,
-    "rshift": np.right_shift,
-}
-_SIGNS: dict[str, np.ufunc] = {"neg": np.negative, "pos": np.positive, "abs": np.absolute}
 _METHODS: tuple[Callable[..., Any], ...] = (
     np.sum, np.mean, np.prod, np.var, np.std, np.ravel, np.swapaxes, np.squeeze, np.cumsum,
     np.cumprod, np.clip, np.take, np.repeat, np.diagonal, np.trace, np.argmax, np.argmin,
@@ -62,12 +37,12 @@ _ALIASES: dict[str, Callable[..., Any]] = {
 
 def add_array_methods(cls: type) -> None:
     """Give a class the operators and methods of arrays that are recorded as calls."""
-    for name, ufunc in OPERATORS.items():
+    for name, ufunc in ARITHMETIC.items():
         setattr(cls, f"__{name}__", _binary(ufunc, swapped=False))
         setattr(cls, f"__r{name}__", _binary(ufunc, swapped=True))
     for name, ufunc in COMPARISONS.items():
         setattr(cls, f"__{name}__", _binary(ufunc, swapped=False))
-    for name, ufunc in _SIGNS.items():
+    for name, ufunc in SIGNS.items():
         setattr(cls, f"__{name}__", _unary(ufunc))
     for name, function in {**{f.__name__: f for f in _METHODS}, **_ALIASES}.items():
         setattr(cls, name, _method(function))

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from chainad.frontends.numpy.methods import BITWISE
 from chainad.frontends.numpy.recorder import Recorder, gradient_stopped
 from chainad.frontends.numpy.traced_calls import call, innermost_tape
 from chainad.frontends.numpy.traced_values import (
@@ -22,6 +21,7 @@ from chainad.frontends.numpy.traced_values import (
     in_place,
     make_box,
 )
+from chainad.ir.operators import BITWISE
 
 
 class RecordedValue(Traced):

@@ -15,6 +15,7 @@ from chainad.errors import TraceError
 from chainad.frontends.numpy.source_lines import here, raw_site
 from chainad.frontends.numpy.tape import Entry, Tape, argument
 from chainad.ir.graph import Argument, freeze
+from chainad.ir.operators import ARITHMETIC
 from chainad.rules.base import CONSTANT, DEFINED, REFUSED, RULES, Rule, name_of, refuse_options
 from chainad.rules.complexes import COMPLEX
 from chainad.rules.scipy_wrappers import instead_of_scipy
@@ -400,12 +401,9 @@ def _unfit(value: np.ndarray[Any, Any]) -> str:
     )
 
 
+# On NumPy's scalars Python's operators are quicker.
 _OPERATORS: dict[Callable[..., Any], Callable[..., Any]] = {
-    np.add: operator.add,
-    np.subtract: operator.sub,
-    np.multiply: operator.mul,
-    np.divide: operator.truediv,
-    np.power: operator.pow,
+    ufunc: getattr(operator, name) for name, ufunc in ARITHMETIC.items()
 }
 _new_entry = partial(tuple.__new__, Entry)
 

@@ -18,7 +18,6 @@ from chainad.errors import TraceError
 from chainad.frontends.numpy.flat_view import FlatView
 from chainad.frontends.numpy.methods import (
     COMMON_OPERAND_TYPES,
-    OPERATORS,
     add_array_methods,
     ufunc_method,
 )
@@ -36,6 +35,7 @@ from chainad.frontends.numpy.mutation import (
 from chainad.frontends.numpy.source_lines import here, instead_of_other_arrays, scipy_calls
 from chainad.frontends.numpy.tape import Tape
 from chainad.frontends.numpy.traced_calls import Tracer, as_one, call, tracers_in
+from chainad.ir.operators import ARITHMETIC
 from chainad.rules.base import CONSTANT, RULES, WRITERS
 from chainad.rules.movement import astype, getitem
 from chainad.rules.scipy_wrappers import instead_of_scipy
@@ -421,7 +421,7 @@ def in_place(ufunc: np.ufunc) -> Callable[[Traced, Any], Any]:
     return method
 
 
-for _name, _ufunc in OPERATORS.items():
+for _name, _ufunc in ARITHMETIC.items():
     setattr(Traced, f"__i{_name}__", in_place(_ufunc))
 
 
