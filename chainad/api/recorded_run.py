@@ -21,18 +21,25 @@ from chainad.compiler.recording.arguments import (
     fixed_objects,
     record_argument,
 )
+from chainad.compiler.recording.capture_checks import hold
 from chainad.compiler.recording.recording import Recording, finish_recording
 from chainad.compiler.scalar.scalarize import MAX_SCALARS
 from chainad.errors import TraceError
 from chainad.frontends.captures.code_runs import CodeRuns, package_of
 from chainad.frontends.captures.find_captures import (
+<<<<<<< HEAD
     Captured,
     RandomNumbersError,
+=======
+    Capture,
+    ChangedError,
+>>>>>>> f7d779f (compile: methods of objects that were passed on, code of other threads, states that a function goes on from; what NumPy-like functions compute from constants is recorded)
     find_captures,
     random_states,
 )
 from chainad.frontends.numpy.recorded_values import RecordedValue, box_recorded
 from chainad.frontends.numpy.recorder import Recorder, concrete_value, errstate
+from chainad.frontends.numpy.source_lines import prefix
 from chainad.frontends.numpy.tape import active
 from chainad.frontends.numpy.trace import Run, tracing
 from chainad.frontends.numpy.traced_calls import Tracer
@@ -164,12 +171,25 @@ def _record_traced(
     kwargs: dict[str, Any],
     argnums: Sequence[int],
     describe: _Describe[_Run],
-    captured: Captured | None = None,
 ) -> _Run:
-    """Run a function once, traced with respect to some arguments, and return what it did.
+    """Run a function traced with respect to some arguments, twice if it changes what it reads."""
+    try:
+        return _record_once(of, args, kwargs, argnums, describe)
+    except ChangedError as error:
+        captures = error.captures
+    # What it reads must be what it was before the run that is replayed.
+    return _record_once(of, args, kwargs, argnums, describe, captures)
 
-    `captured` is what it was found to read in a run before, and what that was before this one.
-    """
+
+def _record_once(
+    of: Differentiator,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    argnums: Sequence[int],
+    describe: _Describe[_Run],
+    captures: tuple[Capture, ...] | None = None,
+) -> _Run:
+    """Run a function once; `captures` is what it reads and was found in an earlier run."""
     recorder = Recorder(box_recorded)
     ambient, states = errstate(), random_states()
     recorder.runs = runs = CodeRuns(package_of(of.function))
@@ -199,16 +219,13 @@ def _record_traced(
         with tracing(watched, boxed, argnums) as traced:
             run = traced if of.has_jacobian else traced.without_inputs()
             _check_failure(recorder)
-            is_first = captured is None
-            if captured is None:
+            if captures is None:
                 objects = [fixed_objects(item) for _, item in positional.items]
                 named_objects = {key: fixed_objects(item) for key, item in named.items}
-                captured = find_captures(
-                    f, runs, states, objects, named_objects, of.options.constant
-                )
-            if is_first and captured.is_changed:
-                # What the run has changed must be what it was before the run that is replayed.
-                return _record_traced(of, args, kwargs, argnums, describe, captured)
+                constant = of.options.constant
+                captures = find_captures(f, runs, states, objects, named_objects, constant)
+            else:
+                _check_unchanged(captures)
             formulas = len(recorder.entries)
             linearized, used_slots, make = describe(run)
             slots = _slots(recorder, run, linearized, {*used_slots})
@@ -221,7 +238,7 @@ def _record_traced(
             slots,
             ambient,
             formulas,
-            captured.captures,
+            captures,
         )
     finally:
         active.recorder = before  # first: an interrupt may come with the next call
@@ -250,6 +267,17 @@ def _node_value(value: Any) -> int | None:
 
 def _unboxed(value: Any) -> Any:
     return value.value if isinstance(value, RecordedValue) else value
+
+
+def _check_unchanged(captures: tuple[Capture, ...]) -> None:
+    for capture in captures:
+        if not hold((capture,)):
+            raise TraceError(
+                f"{prefix(capture.site)}the function reads {capture.name}, and changes it at each"
+                " call, which a replay would not; make it an argument and a result, say"
+                f" constant={capture.name!r} if it does not matter, or call chainad.jacobian(f)"
+                " instead"
+            )
 
 
 def _check_failure(recorder: Recorder) -> None:

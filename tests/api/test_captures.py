@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import collections
+import cProfile
+import dis
 import functools
 import math
+import random
 import sys
 import types
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pytest
 import scipy.sparse
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import chainad
+from chainad import InputError, TraceError
+from chainad.errors import FallbackWarning
+from chainad.frontends.captures.contents import MAX_KEPT_BYTES, content, has_content
+from chainad.frontends.captures.instructions import EFFECTS, OPAQUE
+from chainad.frontends.captures.interpreter import _Interpreter
 
 Function = Callable[..., Any]
 Change = Callable[[], object]
@@ -592,3 +603,444 @@ def test_a_change_is_seen_by_batches(situation: Function) -> None:
         np.testing.assert_allclose(found[0], chainad.jacobian(f)(X), rtol=1e-12)
         np.testing.assert_allclose(found[1], chainad.jacobian(f)(X + 1), rtol=1e-12)
         change()
+
+
+# ------------------------------------------------------- constants of NumPy calls
+
+KNOTS = np.array([0.5, 1.5, 2.5])
+
+
+class Constants:
+    """Constants of many kinds, which `change` overwrites in place."""
+
+    def __init__(self) -> None:
+        self.w, self.m = np.array([1.0, 2.0, 4.0]), np.array([[4.0, 1, 0], [1, 5, 2], [0, 2, 6]])
+        self.index, self.mask = np.array([0, 2, 1]), np.array([True, False, True])
+        self.k, self.counts = np.array(1), np.array([1, 2, 1])
+
+    def change(self) -> None:
+        self.w[:], self.index[:], self.k[...] = [2.0, 3.0, 7.0], [1, 1, 0], 2
+        self.m += np.diag([1.0, 2.0, 3.0])
+        self.mask[:], self.counts[:] = [False, True, True], [2, 1, 1]
+
+
+def unpacked(x: Any, a: Any, b: Any, c: Any) -> Any:
+    return a * x + b * c
+
+
+def in_place(x: Any, w: Any) -> Any:
+    x += w
+    x *= w
+    return x
+
+
+CALLS: dict[str, Callable[[Any, Constants], Any]] = {
+    "interp": lambda x, c: np.interp(x, [0.0, 1.0, 3.0], c.w),
+    "interp at": lambda x, c: np.interp(c.w, [0.0, 1.0, 3.0], x),
+    "where": lambda x, c: np.where(c.w > 2, x, x * x),
+    "where mask": lambda x, c: np.where(c.mask, x, c.w),
+    "clip": lambda x, c: np.clip(x, c.w / 4, c.w - 1.1),
+    "convolve": lambda x, c: np.convolve(x, c.w),
+    "solve": lambda x, c: np.linalg.solve(c.m, x),
+    "einsum": lambda x, c: np.einsum("ij,j,i->i", c.m, x, c.w),
+    "polyval": lambda x, c: np.polyval(c.w, x),
+    "kron": lambda x, c: np.kron(x, c.w),
+    "cross": lambda x, c: np.cross(c.w, x),
+    "power": lambda x, c: np.power(x, c.w) + np.power(c.w, x),
+    "average": lambda x, c: np.average(x * x, weights=c.w),
+    "gradient": lambda x, c: np.gradient(x * x, c.w),
+    "searchsorted": lambda x, c: x * np.searchsorted(c.w, x),
+    "quantile": lambda x, c: np.quantile(x * x, c.w / 10),
+    "take": lambda x, c: np.take(x * x, c.index),
+    "index": lambda x, c: (x * x)[c.index],
+    "mask": lambda x, c: (x * x)[c.mask],
+    "select": lambda x, c: np.select([c.mask, ~c.mask], [x, x * x]),
+    "roll": lambda x, c: np.roll(x * x, c.k),
+    "repeat": lambda x, c: np.repeat(x * x, c.counts),
+    "bincount": lambda x, c: np.bincount(c.index, weights=x * x, minlength=4),
+    "slice": lambda x, c: (x * x)[: int(c.k)],
+    "inverse": lambda x, c: np.linalg.inv(c.m) @ x + np.linalg.inv(c.m * x)[0],
+    "power of a matrix": lambda x, c: np.linalg.matrix_power(c.m, 2) @ x,
+    "eigenvalues": lambda x, c: np.linalg.eigvalsh(c.m) * x,
+    "pad": lambda x, c: np.pad(x * x, int(c.k)),
+    "stack": lambda x, c: np.stack([c.w, x * x]).sum(0) * x,
+    "views": lambda x, c: c.m.T @ x + c.w[::-1] * x + c.m[..., 1] * x + c.w.reshape(3, 1) @ x[:1],
+    "copies": lambda x, c: c.w.copy() * x + c.m[c.index] @ x + c.w.astype(int) * x,
+    "open mesh": lambda x, c: c.m[np.ix_(c.index, c.index)] @ x,
+    "rows": lambda x, c: sum(row @ x for row in c.m),
+    "entries": lambda x, c: sum(w * x for w in c.w) + c.w.tolist()[1] * x + c.w.item(0) * x,
+    "unpacked": lambda x, c: unpacked(x, *c.w),
+    "reductions": lambda x, c: x * c.w.mean() / np.std(c.w) - np.ptp(c.w) + c.w.max() * x,
+    "mapped": lambda x, c: sum(map(lambda w: w * x, c.w)),  # noqa: C417
+    "range": lambda x, c: sum(x**j for j in range(int(c.k))),
+    "condition": lambda x, c: x * 2 if (c.w @ np.ones(3)) < 7.5 else x * 3,
+    "all": lambda x, c: x if c.mask.all() else (x * 2 if c.mask[0] else x * 3),
+    "in place": lambda x, c: in_place(x * 1.0, c.w),
+    "row by row": lambda x, c: np.apply_along_axis(lambda row: row * c.w, 0, x),
+    "scratch": lambda x, c: x * np.add(c.w, 1.0, out=np.empty(3)),
+}
+
+
+@pytest.mark.parametrize("backend", ["numpy", "auto"])
+@pytest.mark.parametrize("name", CALLS)
+def test_a_change_of_constants_of_calls_is_seen(name: str, backend: str) -> None:
+    constants, call = Constants(), CALLS[name]
+    traced = chainad.value_and_jacobian(lambda x: call(x, constants), backend=backend)
+    compiled = traced.compile(KNOTS)
+    before = traced(KNOTS)
+    for _ in range(2):
+        for found, wanted in zip(compiled(KNOTS), traced(KNOTS), strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-12)
+        constants.change()
+    assert any(
+        a.shape != b.shape or not np.allclose(a, b)
+        for a, b in zip(before, traced(KNOTS), strict=True)
+    )
+
+
+def test_objects_among_the_arguments_are_watched() -> None:
+    def f(x: Any, model: Any, options: Any = None) -> Any:
+        return model.k * x * options["layer"].weight
+
+    m, options = Model(), {"layer": Layer(2.0)}
+    compiled, traced = chainad.compile(f, X, m, options=options), chainad.jacobian(f)
+    for change in (lambda: setattr(m, "k", 3.0), lambda: setattr(options["layer"], "weight", 4.0)):
+        change()
+        np.testing.assert_array_equal(compiled(X, m, options=options), traced(X, m, options))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.sampled_from(["W @ x", "2 * W @ x", "x * W[0]", "x * W[k, 0]", "x * W.sum()",
+                              "x + (W @ np.ones(2))", "x * 2 if W[0, k] > 1 else x", "x * k",
+                              "W.T @ np.tanh(x)", "step(W, x)", "step(W, 2.0) * x"]),
+             min_size=1, max_size=5),
+    st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1), st.floats(-2, 2)), max_size=3),
+    st.sampled_from(["numpy", "auto"]),
+)  # fmt: skip
+def test_any_function_of_captured_arrays_follows_their_changes(
+    lines: list[str], changes: list[tuple[int, int, float]], backend: str
+) -> None:
+    space: dict[str, Any] = {"np": np, "W": np.array([[1.0, 2.0], [3.0, 4.0]]), "k": 1}
+    body = "\n    ".join(f"x = {line}" for line in lines)
+    exec(f"def step(A, x):\n    return A[0] * x\ndef f(x):\n    {body}\n    return x", space)
+    compiled = chainad.compile(space["f"], X, backend=backend)
+    traced = chainad.jacobian(space["f"])
+    for i, j, value in changes:
+        space["W"][i, j] = value
+        np.testing.assert_allclose(compiled(X), traced(X), rtol=1e-10, atol=1e-12)
+        space["k"] = 1 - space["k"]
+        np.testing.assert_allclose(compiled(X), traced(X), rtol=1e-10, atol=1e-12)
+
+
+# ------------------------------------------------------------------ what it costs
+
+MATRIX = np.array([[1.0, 2.0], [3.0, 4.0]])
+LAYERS = [(np.eye(2), np.ones(2)), (2 * np.eye(2), np.zeros(2))]
+
+
+def layered(x: Any) -> Any:
+    for A, b in LAYERS:
+        x = np.tanh(A @ x + b)
+    return x
+
+
+def layered_by_index(x: Any) -> Any:
+    for k in range(len(LAYERS)):
+        x = scaled(LAYERS[k][0] @ x, LAYERS[k][1])
+    return x
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: MATRIX @ x,
+        lambda x: np.tanh(MATRIX[1] * x + MATRIX[:, 0] * x + MATRIX.T @ x),
+        lambda x: np.einsum("ij,j->i", MATRIX, x),
+        lambda x: np.stack([MATRIX[0] * x, x]),
+        lambda x: np.asarray(MATRIX).T.reshape(2, 2) @ x,
+        lambda x: (x, MATRIX)[0],
+        layered,
+        layered_by_index,
+        lambda x: sum(A @ x for A, _ in LAYERS),
+        lambda x: scaled(x, MATRIX),
+    ],
+)
+def test_contents_of_arrays_that_are_used_directly_are_not_compared(f: Function) -> None:
+    compiled = chainad.compile(f, X, backend="numpy")
+    assert "tobytes" not in compiled.source
+    assert "seen by reference" in str(compiled)
+    assert "by content" not in str(compiled)
+
+
+def test_a_function_of_its_arguments_alone_has_no_checks() -> None:
+    compiled = chainad.compile(lambda x: x * x, X, backend="numpy")
+    assert "try" not in compiled.source
+
+
+def test_what_is_only_counted_is_not_checked() -> None:
+    m = Model()
+
+    def f(x: Any) -> Any:
+        m.k += 1
+        return 2 * x
+
+    compiled = chainad.compile(f, X)
+    for _ in range(3):
+        np.testing.assert_array_equal(compiled(X), 2 * np.eye(2))
+    assert compiled.programs == 1
+
+
+def test_what_is_filled_at_the_first_call_is_recorded_once() -> None:
+    m, runs = Model(), []
+    m.A = None  # type: ignore[assignment]
+
+    def f(x: Any) -> Any:
+        runs.append(1)
+        if m.A is None:
+            m.A = np.arange(2.0)
+        m.config["last"] = x * 2
+        return x * m.A * m.A[1] + m.config["last"]
+
+    compiled = chainad.compile(f)
+    for _ in range(3):
+        np.testing.assert_array_equal(compiled(X), np.diag([2.0, 3.0]))
+    assert compiled.programs == 1
+
+
+@pytest.mark.parametrize("size", [10, 40_000, MAX_KEPT_BYTES // 8 + 5])
+def test_content_is_told_apart_by_any_change(size: int) -> None:
+    array = np.arange(float(size))
+    known = content(array)
+    assert has_content(array.copy(), known)
+    array[[1, -2]] = array[[-2, 1]]
+    assert not has_content(array, known)
+    array[[1, -2]] = array[[-2, 1]]
+    assert has_content(array, known)
+    array[0] = -0.0
+    assert not has_content(array, known)
+    assert not has_content(np.arange(float(size + 1)), known)
+
+
+# -------------------------------------------------------------------------- words
+
+
+def table_function(x: Any) -> Any:
+    y = MATRIX @ x * number
+    return y * float(table[0]) * settings_of["dt"]
+
+
+def test_the_table_says_how_each_is_watched_and_where() -> None:
+    table[:], settings_of["dt"] = [1.0, 2.0], 0.5
+    this.number = 2.0
+    line = table_function.__code__.co_firstlineno + 1
+    assert str(chainad.compile(table_function, X, backend="numpy", constant="number")) == (
+        "chainad.jacobian(table_function, argnums=0, mode='auto', output='dense').compile()\n"
+        "programs    1, the last by calls of NumPy, for (float64 (2,))\n"
+        "captured\n"
+        f"  MATRIX             float64 (2, 2)  seen by reference   test_captures.py:{line}"
+        "  y = MATRIX @ x * number\n"
+        "  number                             named in constant=\n"
+        f"  settings_of['dt']  0.5             guarded by value    test_captures.py:{line + 1}"
+        "  return y * float(table[\n"
+        f"  table              float64 (2,)    guarded by content  test_captures.py:{line + 1}"
+        "  return y * float(table["
+    )
+    by_scalars = str(chainad.compile(table_function, X, backend="python"))
+    assert "by reference" not in by_scalars
+    assert str(chainad.compile(np.square)).endswith("programs    0")
+    assert str(chainad.compile(np.square, X)).endswith("nothing but functions and modules")
+
+
+def test_objects_of_others_are_compared_by_identity() -> None:
+    pattern = np.random.SeedSequence(3)
+    compiled = chainad.compile(lambda x: x * len(repr(pattern)), X)
+    assert "by identity only" in str(compiled)
+
+
+def reads_globals(x: Any) -> Any:
+    return globals()["number"] * x
+
+
+def evaluates(x: Any) -> Any:
+    return eval("number") * x
+
+
+def reads_a_computed_name(x: Any) -> Any:
+    return sum(getattr(module, name) for name in ("rate",)) * x
+
+
+def passes_a_module_on(x: Any) -> Any:
+    return x * len(vars(module))
+
+
+@pytest.mark.parametrize(
+    ("f", "message", "name"),
+    [
+        (reads_globals, r"globals\(\) reads names that are not known before", "globals"),
+        (evaluates, r"eval\(\) reads names that are not known before", "eval"),
+        (reads_a_computed_name, r"getattr\(module, ...\) computes the name", "module"),
+        (passes_a_module_on, "the module module is used as an object", "module"),
+    ],
+)
+def test_what_cannot_be_checked_is_refused_with_its_line(
+    f: Function, message: str, name: str
+) -> None:
+    with pytest.raises(TraceError, match=rf"test_captures\.py:\d+: {message}.*constant='{name}'"):
+        chainad.compile(f, X)
+    chainad.compile(f, X, constant=name)
+    chainad.compile(f, X, constant=f.__name__)
+
+
+def test_what_is_not_executed_is_not_refused() -> None:
+    def f(x: Any) -> Any:
+        return x * 2 if x.size < 9 else reads_globals(x) * globals()["number"]
+
+    np.testing.assert_array_equal(chainad.compile(f, X)(X), 2 * np.eye(2))
+
+
+def test_too_many_objects_are_refused() -> None:
+    many = [Layer(1.0) for _ in range(20_000)]
+    with pytest.raises(TraceError, match=r"many holds more than 10,000 objects.*constant='many'"):
+        chainad.compile(lambda x: many[0](x) * sum(each.weight for each in many), X)
+
+
+def counts_its_calls(x: Any) -> Any:
+    model.k += 1
+    return x * model.k
+
+
+model = Model()
+
+
+def test_a_function_that_goes_on_from_its_last_call_is_refused() -> None:
+    with pytest.raises(TraceError, match=r"reads model\.k, and changes it at each call.*constant="):
+        chainad.compile(counts_its_calls, X)
+    chainad.compile(counts_its_calls, X, constant="model.k")
+
+
+def test_constants_are_not_checked() -> None:
+    m = Model()
+    compiled = chainad.compile(m.by_entry, X, constant=["self.config"])
+    m.config["dt"] = 5.0
+    np.testing.assert_array_equal(compiled(X), np.eye(2))
+    with pytest.raises(InputError, match="constant must be a name or a sequence of names"):
+        chainad.compile(m.by_entry, X, constant=[1])  # type: ignore[list-item]
+
+
+# ---------------------------------------------------------------- random numbers
+
+rng = np.random.default_rng(5)
+iterator = iter(range(100))
+
+
+@pytest.mark.parametrize(
+    ("f", "name"),
+    [
+        (lambda x: x * np.random.normal(), r"np\.random"),
+        (lambda x: x * random.random(), "random"),
+        (lambda x: x * rng.normal(size=2), "rng"),
+        (lambda x: x * np.random.default_rng().normal(), r"np\.random\.default_rng"),
+        (lambda x: x * np.random.default_rng(None).normal(), r"np\.random\.default_rng"),
+        (lambda x: x * (1 + next(iterator)), r"next\(iterator\)"),
+    ],
+)
+@pytest.mark.parametrize("batch", [False, True])
+def test_functions_that_draw_are_traced_at_each_call(f: Function, name: str, batch: bool) -> None:
+    x = np.ones((3, 2)) if batch else X
+    compiled = chainad.jacobian(f, batch=0) if batch else chainad.compile(f)
+    with pytest.warns(FallbackWarning, match=rf"draws by {name}, and a replay would repeat"):
+        one = compiled(x)
+    other = compiled(x)
+    assert not np.allclose(one, other)
+    if batch:
+        assert not np.allclose(other[0], other[1])
+
+
+def test_draws_from_a_seed_are_no_draws() -> None:
+    def f(x: Any) -> Any:
+        return x * np.random.default_rng(3).normal()
+
+    compiled = chainad.compile(f, X)
+    np.testing.assert_array_equal(compiled(X), chainad.jacobian(f)(X))
+    assert compiled.programs == 1
+
+
+# -------------------------------------------------------- profilers and tracers
+
+
+def test_the_profiler_and_the_tracer_of_the_user_are_kept() -> None:
+    events: list[str] = []
+
+    def profile(frame: Any, event: str, arg: Any) -> None:
+        events.append(event)
+
+    def trace(frame: Any, event: str, arg: Any) -> Any:
+        return None
+
+    before = sys.getprofile(), sys.gettrace()
+    for use_profile, use_trace in [(True, False), (False, True), (True, True)]:
+        m = Model()
+        try:
+            if use_profile:
+                sys.setprofile(profile)
+            if use_trace:
+                sys.settrace(trace)
+            compiled = chainad.compile(m.by_array, X)
+            kept = sys.getprofile(), sys.gettrace()
+        finally:
+            sys.setprofile(before[0])
+            sys.settrace(before[1])
+        assert kept == (
+            profile if use_profile else before[0],
+            trace if use_trace else before[1],
+        )
+        assert bool(events) == use_profile or not use_profile
+        m.A[0] = 5.0
+        np.testing.assert_array_equal(compiled(X), chainad.jacobian(m.by_array)(X))
+
+
+def test_a_profile_goes_on() -> None:
+    m, profile = Model(), cProfile.Profile()
+    with profile:
+        compiled = chainad.compile(m.by_array, X)
+        helper(2.0)
+    assert any("helper" in str(entry.code) for entry in profile.getstats())
+    m.A[0] = 5.0
+    np.testing.assert_array_equal(compiled(X), chainad.jacobian(m.by_array)(X))
+
+
+def test_code_that_raises_leaves_no_tracer_behind() -> None:
+    before = sys.gettrace()
+    with pytest.raises(ZeroDivisionError):
+        chainad.compile(lambda x: x * (1 // 0), X)
+    assert sys.gettrace() is before
+
+
+def test_functions_run_in_other_threads_are_watched() -> None:
+    m = Model()
+
+    def f(x: Any) -> Any:
+        with ThreadPoolExecutor(1) as pool:
+            (factor,) = pool.map(lambda a: a * m.k, [2.0])
+        return x * factor
+
+    compiled = chainad.compile(f, X)
+    m.k = 3.0
+    np.testing.assert_array_equal(compiled(X), 6 * np.eye(2))
+
+
+# ------------------------------------------------------------------ instructions
+
+
+def test_every_instruction_of_this_python_is_known() -> None:
+    names = {name for name in dis.opmap if not name.startswith(("INSTRUMENTED", "RESERVED"))}
+    pseudo = {"JUMP", "JUMP_NO_INTERRUPT", "SETUP_FINALLY", "SETUP_CLEANUP", "SETUP_WITH"}
+    known = {name.removeprefix("op_").upper() for name in dir(_Interpreter) if name[:3] == "op_"}
+    assert not names - pseudo - known - {*EFFECTS} - OPAQUE
+
+
+def test_an_unknown_instruction_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(EFFECTS, "COMPARE_OP")
+    with pytest.raises(TraceError, match="instruction COMPARE_OP, which chainad does not know"):
+        chainad.compile(lambda x: x if number > 1 else 2 * x, X)

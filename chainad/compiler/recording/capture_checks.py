@@ -6,10 +6,11 @@ one is are values compared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from typing import Any
 
+from chainad.compiler.recording.expressions import Names
 from chainad.frontends.captures.contents import (
     MAX_COMPARED_BYTES,
     differs,
@@ -26,14 +27,12 @@ MAX_INLINE_ENTRIES = 8
 def capture_checks(captures: Sequence[Capture], constant: Callable[[Any], str]) -> list[str]:
     """Return lines that return MISS unless everything is as it was; `constant` names an object."""
     tests = []
-    known: set[tuple[str, str]] = set()
+    known: set[str] = set()
     for capture in captures:
         start = _start(capture.place, constant)
-        for check in _merged(capture.checks):
-            source = start + _steps(check.path, constant)
-            test = _test(source, check, constant)
-            if (source, test) not in known:
-                known.add((source, test))
+        for test in _tests(start, _merged(capture.checks), constant):
+            if test not in known:
+                known.add(test)
                 tests.append(test)
     if not tests:
         return []
@@ -41,6 +40,17 @@ def capture_checks(captures: Sequence[Capture], constant: Callable[[Any], str]) 
     # What is not there any more is not what it was.
     errors = "AttributeError, LookupError, TypeError, ValueError"
     return ["try:", *lines, f"except ({errors}):", "    return MISS"]
+
+
+def hold(captures: Sequence[Capture]) -> bool:
+    """Return whether everything is as it was."""
+    names = Names()
+    lines = [*capture_checks(captures, names.constant), "return True"]
+    names.objects["MISS"] = False
+    text = "\n    ".join(["def hold():", *lines])
+    exec(compile(text, "<chainad captures>", "exec"), names.objects)
+    found: bool = names.objects["hold"]()
+    return found
 
 
 def _start(place: Place, constant: Callable[[Any], str]) -> str:
@@ -68,10 +78,47 @@ def _merged(checks: Sequence[Check]) -> list[Check]:
     return [check for check in checks if not check.path or check.path[:-1] not in merged]
 
 
+def _tests(start: str, checks: Sequence[Check], constant: Callable[[Any], str]) -> Iterator[str]:
+    """Yield expressions that are true if a check fails.
+
+    Where the very same tuple is, the entries are what they were.
+    """
+    tuples = {
+        check.path: check
+        for check in checks
+        if check.kind == "length" and issubclass(check.found[0], tuple)
+    }
+    groups: dict[tuple[Step, ...], list[str]] = {}
+    tests: list[tuple[tuple[Step, ...] | None, str]] = []
+    for check in checks:
+        test = _test(start + _steps(check.path, constant), check, constant)
+        root = check.path if check.path in tuples else None
+        above = check.path
+        while above and above[-1][0] == "entry" and above[:-1] in tuples:
+            above = above[:-1]
+            if check.kind in ("value", "identity") or root is not None:
+                root = above
+        if root is None:
+            tests.append((None, test))
+        elif root in groups:
+            groups[root].append(test)
+        else:
+            groups[root] = [test]
+            tests.append((root, test))
+    for root, test in tests:
+        if root is None:
+            yield test
+        else:
+            *_, found = tuples[root].found
+            source = start + _steps(root, constant)
+            either = " or ".join(f"({each})" for each in groups[root])
+            yield f"{source} is not {constant(found)} and ({either})"
+
+
 def _is_long(check: Check) -> bool:
     if check.kind != "length":
         return False
-    _, entries = check.found
+    _, entries, _ = check.found
     return len(entries) > MAX_INLINE_ENTRIES and all(isinstance(x, VALUES) for x in entries)
 
 
@@ -90,7 +137,7 @@ def _test(source: str, check: Check, constant: Callable[[Any], str]) -> str:
     if check.kind == "keys":
         return f"[*{source}] != {constant(found)}"
     if check.kind == "length":
-        kind, entries = found
+        kind, entries, _ = found
         test = f"{source}.__class__ is not {constant(kind)} or len({source}) != {len(entries)}"
         if _is_long(check):
             test += f" or {constant(entries_differ)}({source}, {constant(entries)})"

@@ -13,10 +13,10 @@ from chainad.ir.cache import cached_property
 
 @dataclass(frozen=True)
 class Routine:
-    """A function, a method bound to what is found in `this`, or a function that `f` makes."""
+    """A function, perhaps one that `f` makes, with the first arguments that it is bound to."""
 
     code: types.CodeType
-    this: frozenset[Any] | None = None
+    first: tuple[frozenset[Any], ...] = ()
 
 
 @dataclass(frozen=True)

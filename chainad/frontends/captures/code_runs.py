@@ -7,11 +7,12 @@ profiler and the tracer of the user's are kept.
 
 from __future__ import annotations
 
+import dis
 import os
 import sys
 import sysconfig
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from threading import local
 from types import CodeType, FrameType
 from typing import Any, TypeAlias
@@ -20,6 +21,7 @@ import numpy as np
 
 from chainad.errors import TraceError
 from chainad.frontends.numpy.source_lines import is_library_file, raw_site
+from chainad.ir.cache import cached_property
 
 # A code object, by its id, and the offset of an instruction in it.
 Instruction: TypeAlias = tuple[int, int]
@@ -81,6 +83,7 @@ class CodeRuns:
         self.package = package
         self._at: Instruction = (0, 0)
         self._owners: set[int] = set()
+        self._is_read = False
         self._is_users_file: dict[str, bool] = {}
 
     def __enter__(self) -> CodeRuns:
@@ -93,6 +96,13 @@ class CodeRuns:
 
     def is_users(self, code: CodeType, namespace: Mapping[str, Any]) -> bool:
         """Return whether code with these globals is the user's; if so, note that it ran."""
+        found = self.is_users_code(code, namespace)
+        if found:
+            self.codes[id(code)] = code
+        return found
+
+    def is_users_code(self, code: CodeType, namespace: Mapping[str, Any]) -> bool:
+        """Return whether code with these globals is the user's."""
         file = code.co_filename
         if file.startswith("<") and not is_library_file(
             file
@@ -101,8 +111,6 @@ class CodeRuns:
         found = self._is_users_file.get(file)
         if found is None:
             found = self._is_users_file[file] = self.is_users_file(file)
-        if found:
-            self.codes[id(code)] = code
         return found
 
     def is_users_file(self, file: str) -> bool:
@@ -114,7 +122,7 @@ class CodeRuns:
 
     def step(self, code: CodeType, offset: int) -> None:
         """Note that an instruction is executed next."""
-        if self._owners:
+        if self._owners or self._is_read:
             self._end()
         self._at = id(code), offset
         self.counts[self._at] += 1
@@ -126,6 +134,33 @@ class CodeRuns:
         if site and id(site[0]) == code and 0 <= site[1] - offset <= _MAX_CACHE_BYTES:
             self._owners.add(id(owner_of(array)))
 
+    def read(self) -> None:
+        """Note that entries of arrays may be read, at the instruction that runs, in another way."""
+        self._is_read = True
+
+    def was_executed(self, at: Instruction) -> bool:
+        """Return whether an instruction was executed, or may have been unseen."""
+        return at in self.counts or at[0] not in self._counted
+
+    @cached_property
+    def _counted(self) -> set[int]:
+        """The code objects whose instructions were counted."""
+        return {code for code, _ in self.counts}
+
+    def join_prefixes(self, code: int, instructions: Sequence[dis.Instruction]) -> None:
+        """Count prefixes of an instruction (where that is told to begin) as the instruction."""
+        prefixes: list[int] = []
+        for each in instructions:
+            if each.opname == "EXTENDED_ARG":
+                prefixes.append(each.offset)
+                continue
+            for offset in prefixes:
+                before, at = (code, offset), (code, each.offset)
+                if before in self.counts:
+                    self.counts[at] = max(self.counts[at], self.counts.pop(before))
+                    self.taken.setdefault(at, Counter()).update(self.taken.pop(before, {}))
+            prefixes = []
+
     def always_takes(self, at: Instruction, owners: frozenset[int], operands: int) -> bool:
         """Return whether all executions of an instruction took so many of these arrays."""
         taken = self.taken.get(at)
@@ -135,9 +170,10 @@ class CodeRuns:
         return fitting == self.counts[at]
 
     def _end(self) -> None:
-        if self._owners:
+        if self._owners and not self._is_read:
             self.taken.setdefault(self._at, Counter())[frozenset(self._owners)] += 1
-            self._owners.clear()
+        self._owners.clear()
+        self._is_read = False
 
 
 class _Watching(local):

@@ -24,6 +24,8 @@ def content(value: Any) -> Any:
     if isinstance(value, (set, frozenset, deque)):
         return tuple(value)
     array = np.asarray(value)
+    if array.dtype == object:
+        return array.shape, array.dtype, tuple(array.ravel().tolist())
     kept: Any = array.tobytes()
     if array.nbytes > MAX_COMPARED_BYTES:
         is_kept = array.nbytes <= MAX_KEPT_BYTES
@@ -39,6 +41,8 @@ def has_content(value: Any, known: Any) -> bool:
     shape, dtype, kept = known
     if (array.shape, array.dtype) != (shape, dtype):
         return False
+    if isinstance(kept, tuple):
+        return not entries_differ(array.ravel().tolist(), kept)
     if isinstance(kept, np.ndarray):
         return _are_equal(_bytes_of(array), kept)
     if array.nbytes > MAX_COMPARED_BYTES:

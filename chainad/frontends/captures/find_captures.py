@@ -18,6 +18,7 @@ from chainad.frontends.captures.interpreter import read_code
 from chainad.frontends.captures.places import VALUES, Place, Step, parts
 from chainad.frontends.captures.reader import Reader
 from chainad.frontends.numpy.source_lines import RawSite
+from chainad.frontends.numpy.traced_calls import Tracer
 
 How: TypeAlias = Literal["by reference", "by value", "by content", "by identity only"]
 CheckKind: TypeAlias = Literal[
@@ -66,12 +67,12 @@ class RandomNumbersError(Exception):
     """A function draws random numbers, or takes the next of an iterator from elsewhere."""
 
 
-@dataclass(frozen=True)
-class Captured:
-    """The captures of a function, and whether its own run has changed what they are."""
+class ChangedError(Exception):
+    """A run has changed what it reads; `captures` is what that is after the run."""
 
-    captures: tuple[Capture, ...]
-    is_changed: bool
+    def __init__(self, captures: tuple[Capture, ...]) -> None:
+        super().__init__()
+        self.captures = captures
 
 
 def random_states() -> dict[str, Any]:
@@ -92,7 +93,7 @@ def find_captures(
     args: Sequence[Sequence[Any]],
     kwargs: Mapping[str, Sequence[Any]],
     constant: frozenset[str],
-) -> Captured:
+) -> tuple[Capture, ...]:
     """Return what a function has read in a run.
 
     Parameters
@@ -112,6 +113,8 @@ def find_captures(
         If something cannot be checked at each call.
     RandomNumbersError
         If the function draws random numbers.
+    ChangedError
+        If the run may have changed what it reads.
     """
     reader = Reader(runs, constant)
     read_code(reader, f, args, kwargs)
@@ -126,7 +129,9 @@ def find_captures(
             checks = tuple(_checks(place, reader))
             if checks:
                 captures.append(Capture(place, _how(checks), checks))
-    return Captured(tuple(captures), reader.changes_what_it_reads())
+    if reader.changes_what_it_reads():
+        raise ChangedError(tuple(captures))
+    return tuple(captures)
 
 
 def _how(checks: Sequence[Check]) -> tuple[How, ...]:
@@ -162,6 +167,8 @@ def _checks(place: Place, reader: Reader) -> list[Check]:
     found: list[Check] = []
     seen: set[int] = set()
 
+    is_written = reader.is_written(place)
+
     def add(path: tuple[Step, ...], value: Any) -> None:
         is_fixed = not path and place.kind == "object" and not place.path
         if isinstance(value, types.MethodType):
@@ -171,7 +178,9 @@ def _checks(place: Place, reader: Reader) -> list[Check]:
             return
         inside = parts(value, reader.is_users_class)
         if inside is None:
-            found.extend(_of_leaf(path, value, place.is_read, is_fixed))
+            # What the function itself makes anew at each call is another array each time.
+            is_same = is_written and isinstance(value, np.ndarray) and place.is_read
+            found.extend(_of_leaf(path, value, place.is_read, is_fixed or is_same))
             return
         if id(value) in seen:
             return
@@ -179,7 +188,7 @@ def _checks(place: Place, reader: Reader) -> list[Check]:
         if isinstance(value, dict):
             found.append(Check(path, "keys", list(value)))
         elif isinstance(value, (list, tuple)):
-            found.append(Check(path, "length", (type(value), tuple(value))))
+            found.append(Check(path, "length", (type(value), tuple(value), value)))
         elif not is_fixed:
             found.append(Check(path, "identity", value))
         for step, part in inside:
@@ -194,11 +203,15 @@ def _checks(place: Place, reader: Reader) -> list[Check]:
 
 
 def _of_leaf(path: tuple[Step, ...], value: Any, is_read: bool, is_fixed: bool) -> list[Check]:
+    if isinstance(value, Tracer):  # made by this very run
+        return []
     if isinstance(value, VALUES):
         return [] if is_fixed else [Check(path, "value", value)]
     found = [] if is_fixed else [Check(path, "identity", value)]
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        if is_read:
+    if isinstance(value, np.ndarray):
+        if value.dtype == object:
+            found.append(Check(path, "converted content", content(value)))
+        elif is_read:
             found.append(Check(path, "content", content(value)))
     elif isinstance(value, (set, frozenset, deque)) or _is_convertible(value):
         found.append(Check(path, "converted content", content(value)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import random
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import scipy.sparse
 
 from chainad.frontends.captures.abstract_values import (
     NOTHING,
+    NULL,
     CodeNames,
     Items,
     Routine,
@@ -21,11 +22,13 @@ from chainad.frontends.captures.abstract_values import (
 from chainad.frontends.captures.code_runs import CodeRuns, Instruction
 from chainad.frontends.captures.place_table import PlaceTable
 from chainad.frontends.captures.places import (
+    VALUES,
     Place,
     attribute_of,
     is_plain_object,
     parts,
 )
+from chainad.frontends.numpy.traced_calls import Tracer
 
 GENERATORS = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
 
@@ -48,8 +51,8 @@ class FunctionTable(PlaceTable):
         self.codes: dict[int, CodeNames] = {}
         self.draws: dict[str, Any] = {}
         self.uses: dict[Instruction, tuple[Items, ...]] = {}
-        # Whether code that is replayed may run, so that what runs does not tell all.
-        self._has_replays = False
+        # Whether code may run elsewhere (in other threads, before it was compiled), unseen.
+        self._is_all_assumed = False
 
     def routines_of(self, value: Any, place: Place | None = None) -> Items:
         """Return the functions of the user's that a call of an object runs."""
@@ -58,12 +61,19 @@ class FunctionTable(PlaceTable):
         if isinstance(value, types.MethodType):
             this = self.fixed(value.__self__, "self")
             return frozenset(
-                Routine(x.code, x.this or this) for x in self.routines_of(value.__func__)
+                Routine(x.code, (this, *x.first)) for x in self.routines_of(value.__func__)
             )
         if type(value).__module__ == "functools" and hasattr(value, "func"):  # partial
-            for inside in (*value.args, *value.keywords.values()):
-                self.pass_on((self.fixed(inside, "an argument of partial"),))
-            return self.routines_of(value.func)
+            given = [self.fixed(x, f"args[{k}]") for k, x in enumerate(value.args)]
+            named = {name: self.fixed(x, name) for name, x in value.keywords.items()}
+            found = frozenset(
+                Routine(x.code, (*x.first, *given)) for x in self.routines_of(value.func)
+            )
+            if found:
+                self.enter(found, (), named)
+            else:
+                self.take((*given, *named.values()), None)
+            return found
         if isinstance(value, type):
             made = [value.__dict__.get(name) for name in ("__init__", "__new__", "__post_init__")]
             return frozenset().union(
@@ -71,8 +81,7 @@ class FunctionTable(PlaceTable):
             )
         wrapped = getattr(value, "__wrapped__", None)
         if wrapped is not None and is_chainads(value):
-            self.is_new |= not self._has_replays
-            self._has_replays = True
+            self._assume_all()
             return self.routines_of(wrapped)
         call = attribute_of(value, "__call__") if is_plain_object(value) else ("", None)
         if call[0] == "function":
@@ -81,7 +90,13 @@ class FunctionTable(PlaceTable):
         return self.routines_of(wrapped) if isinstance(wrapped, types.FunctionType) else NOTHING
 
     def bound(self, function: Any, this: Items) -> Items:
-        return frozenset(Routine(x.code, this) for x in self.routines_of(function))
+        """Return a function as a method of what is found in `this`."""
+        return frozenset(Routine(x.code, (this, *x.first)) for x in self.routines_of(function))
+
+    def _assume_all(self) -> None:
+        """Take all functions that can be reached for functions that ran, as code may elsewhere."""
+        self.is_new |= not self._is_all_assumed
+        self._is_all_assumed = True
 
     def register(self, function: types.FunctionType) -> bool:
         """Return whether a function ran; if so, what its closure and its defaults hold is known."""
@@ -106,19 +121,23 @@ class FunctionTable(PlaceTable):
         return True
 
     def ran(self, code: types.CodeType, namespace: dict[str, Any]) -> bool:
+        """Return whether code ran, or may have run unseen."""
         if id(code) in self.runs.codes:
             return True
-        return self._has_replays and self.runs.is_users(code, namespace)
+        return self._is_all_assumed and self.runs.is_users(code, namespace)
 
     def names_of(self, code: types.CodeType, namespace: dict[str, Any]) -> CodeNames:
+        """Return what is known of code that ran."""
         found = self.codes.get(id(code))
         if found is None:
             found = self.codes[id(code)] = CodeNames(code, namespace)
+            self.runs.join_prefixes(id(code), found.instructions)
             self.is_new = True
         return found
 
     def add(self, found: CodeNames, name: str, items: Items) -> None:
-        items = frozenset(x for x in items if not isinstance(x, str))
+        """Add to what a name may be."""
+        items = items - NULL
         known = found.names.get(name, NOTHING)
         if not items <= known:
             found.names[name] = known | items
@@ -134,6 +153,19 @@ class FunctionTable(PlaceTable):
             if isinstance(value, types.FunctionType) and id(value.__code__) in ids:
                 self.register(value)
                 self.codes[id(value.__code__)].is_callback = True
+        # Operators and the like: they may be methods of any object that was passed on.
+        for place in list(self.places.values()):
+            for value in self.objects(place):
+                if is_plain_object(value) and self.is_users_class(type(value)):
+                    self._bind_methods(place, type(value), ids)
+
+    def _bind_methods(self, place: Place, kind: type, ids: Collection[int]) -> None:
+        for each in kind.__mro__:
+            for found in vars(each).values():
+                function = found.fget if isinstance(found, property) else found
+                if isinstance(function, types.FunctionType) and id(function.__code__) in ids:
+                    this = frozenset({place, *self.parts_of(place)})
+                    self.enter(self.bound(function, this), (), {})
 
     def enter(self, routines: Items, args: Sequence[Items], named: Mapping[str, Items]) -> Items:
         """Pass arguments to functions; return what they return."""
@@ -143,7 +175,7 @@ class FunctionTable(PlaceTable):
             if found is None:
                 continue
             code = routine.code
-            given = list(args) if routine.this is None else [routine.this, *args]
+            given = [*routine.first, *args]
             count = code.co_argcount
             positional = code.co_varnames[:count]
             names = code.co_varnames[: count + code.co_kwonlyargcount]
@@ -169,14 +201,23 @@ class FunctionTable(PlaceTable):
 
     def take(self, slots: Sequence[Items], at: Instruction | None) -> None:
         """Note that an instruction does more with its operands than to pass them on."""
+        if at is not None and not self.runs.was_executed(at):
+            return
         for item in frozenset().union(*slots):
             if isinstance(item, Routine):
                 found = self.codes.get(id(item.code))
-                if found is not None and not found.is_callback:
+                if found is None:
+                    self._assume_all()  # it does not run here, but perhaps in another thread
+                elif not found.is_callback:
                     found.is_callback, self.is_new = True, True
         places = tuple(
             frozenset(x if isinstance(x, Place) else x.place for x in slot if is_of_place(x))
             for slot in slots
+        )
+        places = tuple(
+            # Values are compared whatever is done with them.
+            frozenset(x for x in slot if not isinstance(x.value, (Tracer, *VALUES)))
+            for slot in places
         )
         for slot in places:
             for place in slot:
@@ -189,7 +230,7 @@ class FunctionTable(PlaceTable):
                 for place in slot:
                     place.is_watched = place.is_read = True
         else:
-            self.uses[at] = places
+            self.uses[at] = (*self.uses.get(at, ()), *places)
 
     def escape(self, place: Place) -> None:
         """Follow an object that is passed to code that is not looked at."""
@@ -198,17 +239,29 @@ class FunctionTable(PlaceTable):
             self.refuse(f"the module {place} is used as an object, and anything may be read there",
                         str(place))  # fmt: skip
         if isinstance(value, GENERATORS):
-            self.draws[str(place)] = value
+            self.draw(str(place), value)
         if callable(value) and not isinstance(value, type):
-            for routine in self.routines_of(value, place):
-                self.take((frozenset({routine}),), None)
+            if isinstance(value, (types.FunctionType, types.MethodType)):
+                self._assume(value)
+            self.take((self.routines_of(value, place),), None)
         elif place.has_parts or parts(value, self.is_users_class):
             for inside in self.objects(place):
                 if isinstance(inside, (types.FunctionType, types.MethodType)):
+                    self._assume(inside)
                     self.take((self.routines_of(inside),), None)
 
-    def pass_on(self, slots: Sequence[Items]) -> None:
-        self.take(slots, None)
+    def _assume(self, value: types.FunctionType | types.MethodType) -> None:
+        """Assume that a function of the user's which is passed on runs unseen, if it did not."""
+        function: Any = getattr(value, "__func__", value)
+        if not isinstance(function, types.FunctionType) or id(function.__code__) in self.codes:
+            return
+        if self.runs.is_users_code(function.__code__, function.__globals__):
+            self._assume_all()
+
+    def draw(self, name: str, value: Any) -> None:
+        """Note that random numbers are drawn."""
+        if self.at is None or self.runs.was_executed((id(self.at[0]), self.at[1])):
+            self.draws[name] = value
 
     def judge(self) -> None:
         """Say of every place whether it is read other than by recorded calls."""

@@ -94,9 +94,11 @@ class _Interpreter:
 
     def run(self) -> None:
         is_reached = True
-        for instruction in self.this.instructions:
+        for k, instruction in enumerate(self.this.instructions):
+            self.reader.is_counting = _is_counter(self.this.instructions[k : k + 6])
             self.at = id(self.this.code), instruction.offset
             self.reader.at = self.this.code, instruction.offset
+            self.reader.uses.pop(self.at, None)  # what an earlier pass has found
             waiting = self.waiting.get(instruction.offset)
             if waiting is not None:
                 self._merge(waiting, is_reached)
@@ -202,7 +204,11 @@ class _Interpreter:
         self.store(i.argval[1], self.pop())
 
     def op_load_deref(self, i: dis.Instruction) -> None:
-        self.push(self.name(i.argval))
+        items = self.name(i.argval)
+        for item in items:
+            if isinstance(item, Place):
+                self.reader.watch(item)
+        self.push(items)
 
     op_load_classderef = op_load_deref
 
@@ -481,6 +487,20 @@ class _Interpreter:
         self.reader.take((self.pop(),), None)
         self.push(NOTHING)
 
+
+def _is_counter(instructions: Sequence[dis.Instruction]) -> bool:
+    """Return whether a number is loaded only to be stored again, as by `self.calls += 1`."""
+    names = [each.opname for each in instructions]
+    if names[1:3] != ["LOAD_CONST", "BINARY_OP"] or not instructions[2].argrepr.endswith("="):
+        return False
+    load, *_, store = [names[0], *(name for name in names[3:] if name not in ("SWAP",))][:2]
+    return (load, store) in _COUNTERS
+
+
+_COUNTERS = {
+    ("LOAD_GLOBAL", "STORE_GLOBAL"), ("LOAD_ATTR", "STORE_ATTR"), ("LOAD_DEREF", "STORE_DEREF"),
+    ("BINARY_SUBSCR", "STORE_SUBSCR"),
+}  # fmt: skip
 
 # What follows these is reached by a jump.
 _ENDS = frozenset({

@@ -12,7 +12,7 @@ import scipy.sparse
 from chainad.errors import TraceError
 from chainad.frontends.captures.abstract_values import Items
 from chainad.frontends.captures.code_runs import CodeRuns, owner_of
-from chainad.frontends.captures.places import Place, Step, file_of, parts
+from chainad.frontends.captures.places import VALUES, Place, Step, file_of, parts
 from chainad.frontends.numpy.source_lines import prefix
 
 # More objects inside of one that is passed on as a whole are not looked at.
@@ -32,6 +32,8 @@ class PlaceTable:
         Whether anything was found since this was set to False.
     at : tuple or None
         The instruction that is interpreted.
+    is_counting : bool
+        Whether that loads a number only to store it again.
     """
 
     def __init__(self, runs: CodeRuns, constant: frozenset[str] = frozenset()) -> None:
@@ -41,6 +43,7 @@ class PlaceTable:
         self.written: dict[Any, Place] = {}
         self.is_new = True
         self.at: tuple[types.CodeType, int] | None = None
+        self.is_counting = False
 
     def place(
         self, kind: Any, holder: Any, name: str, path: tuple[Step, ...], value: Any,
@@ -51,15 +54,24 @@ class PlaceTable:
         place = self.places.get(key)
         if place is None:
             place = Place(kind, holder, name, path, value, self.at, has_parts)
-            place.is_watched = has_parts or parts(value, self.is_users_class) is None
             self.places[key] = place
             self.is_new = True
+        if kind != "cell" or path or has_parts:
+            self.watch(place)
         return place
 
+    def watch(self, place: Place) -> None:
+        """Note that what is at a place is read, if that is one thing."""
+        is_one = place.has_parts or parts(place.value, self.is_users_class) is None
+        is_counter = self.is_counting and isinstance(place.value, VALUES)
+        place.is_watched |= is_one and not is_counter
+
     def below(self, place: Place, step: Step, value: Any) -> Place:
+        """Return the place one step further."""
         return self.place(place.kind, place.holder, place.name, (*place.path, step), value)
 
     def parts_of(self, place: Place) -> Items:
+        """Return the item of all that is inside at a place."""
         if place.has_parts:
             return frozenset({place})
         whole = place.kind, place.holder, place.name, place.path, place.value
@@ -71,22 +83,27 @@ class PlaceTable:
         return frozenset({self.place("object", value, named, (), value)})
 
     def write(self, place: Place, step: Step | None = None) -> None:
+        """Note that something is written into a place, or after one more step."""
         path = place.path if step is None else (*place.path, step)
         key = (place.kind, id(place.holder), place.name if place.kind == "global" else "", path)
         self.written[key] = place
 
+    def is_written(self, place: Place) -> bool:
+        """Return whether the function writes into a place, what it is in, or what is in it."""
+        start = place.kind, id(place.holder), place.name if place.kind == "global" else ""
+        for *written, path in self.written:
+            n = min(len(path), len(place.path))
+            if (*written,) == start and path[:n] == place.path[:n]:
+                return True
+        return False
+
     def changes_what_it_reads(self) -> bool:
         """Return whether a place that is read is written, too."""
-        for (kind, holder, name, path), _ in self.written.items():
-            for place in self.places.values():
-                start = place.kind, id(place.holder), place.name if place.kind == "global" else ""
-                if start != (kind, holder, name) or not place.is_watched:
-                    continue
-                if isinstance(place.value, np.ndarray) and not place.is_read:
-                    continue
-                n = min(len(path), len(place.path))
-                if path[:n] == place.path[:n]:
-                    return True
+        for place in self.places.values():
+            is_flowing = isinstance(place.value, np.ndarray) and not place.is_read
+            is_checked = place.is_watched and not is_flowing and not self.is_constant(place)
+            if is_checked and self.is_written(place):
+                return True
         return False
 
     def objects(self, place: Place) -> list[Any]:
@@ -99,6 +116,8 @@ class PlaceTable:
             seen.add(id(value))
             found.append(value)
             if len(found) > MAX_PARTS:
+                if self.is_constant(place):
+                    break
                 self.refuse(
                     f"{place} holds more than {MAX_PARTS:,} objects, too many to be compared at"
                     " each call",
@@ -109,6 +128,7 @@ class PlaceTable:
         return found
 
     def owners_of(self, place: Place) -> frozenset[int]:
+        """Return the ids of the arrays that own the memory of those at a place."""
         if place.owners is None:
             objects = self.objects(place)
             sparse = [x for x in objects if scipy.sparse.issparse(x)]
@@ -124,6 +144,7 @@ class PlaceTable:
         return file is not None and self.runs.is_users_file(file)
 
     def is_library(self, module: types.ModuleType) -> bool:
+        """Return whether a module is not the user's own."""
         file = getattr(module, "__file__", None)
         if file is None:
             return module.__name__ != "__main__"
@@ -140,7 +161,8 @@ class PlaceTable:
 
     def refuse(self, what: str, name: str, site: Any = None) -> None:
         """Raise a TraceError for what cannot be checked."""
-        if name not in self.constant:
+        is_executed = self.at is None or self.runs.was_executed((id(self.at[0]), self.at[1]))
+        if is_executed and name not in self.constant:
             raise TraceError(
                 f"{prefix(site or self.at)}{what}; say constant={name!r} if it never changes, make"
                 " it an argument, or call chainad.jacobian(f) instead"

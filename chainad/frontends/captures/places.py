@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -22,7 +22,6 @@ Step: TypeAlias = tuple[Literal["attribute", "entry"], Any]
 # Of these no part can change: they are equal, or other ones.
 VALUES = (bool, int, float, complex, str, bytes, type(None), range, np.generic)
 _CONTAINERS = (list, tuple, dict)
-GENERATORS: tuple[type, ...] = (np.random.Generator, np.random.RandomState)
 _SPARSE_ARRAYS = ("data", "indices", "indptr", "row", "col", "offsets")
 
 
@@ -58,7 +57,7 @@ class Place:
     has_parts: bool = False
     is_watched: bool = False
     is_read: bool = False
-    owners: frozenset[int] | None = field(default=None)
+    owners: frozenset[int] | None = None
 
     def __str__(self) -> str:
         steps = [f".{key}" if kind == "attribute" else f"[{key!r}]" for kind, key in self.path]
@@ -76,10 +75,11 @@ def parts(value: Any, is_users: Callable[[type], bool]) -> list[tuple[Step, Any]
     """Return what an object consists of, by step; None if it has no parts that are looked at."""
     if isinstance(value, (*VALUES, np.ndarray)):
         return None
-    if isinstance(value, dict):
-        return [(("entry", key), item) for key, item in value.items()]
-    if isinstance(value, (list, tuple)):
-        return [(("entry", k), item) for k, item in enumerate(value)]
+    if isinstance(value, _CONTAINERS):
+        own = value.items() if isinstance(value, dict) else enumerate(value)
+        entries: list[tuple[Step, Any]] = [(("entry", key), item) for key, item in own]
+        known = getattr(value, "__dict__", {})  # of a class of the user's
+        return [*entries, *((("attribute", name), item) for name, item in known.items())]
     if scipy.sparse.issparse(value):
         names: Any = [name for name in _SPARSE_ARRAYS if name in vars(value)]
     elif isinstance(value, types.MethodType):

@@ -35,6 +35,7 @@ from chainad.frontends.captures.places import (
     is_plain_object,
     parts,
 )
+from chainad.frontends.numpy.traced_calls import Tracer
 
 _UNSEEDED = (np.random.default_rng, *GENERATORS)
 _ITERATORS = (zip, enumerate, reversed, iter, next, list, tuple, sorted, dict)
@@ -58,8 +59,10 @@ class Reader(FunctionTable):
 
     def _attribute_at(self, place: Place, name: str, at: Instruction) -> Items:
         value = place.value
+        if isinstance(value, Tracer):
+            return NOTHING
         if isinstance(value, GENERATORS):
-            self.draws[str(place)] = value
+            self.draw(str(place), value)
             return NOTHING
         if place.has_parts:
             found: Items = frozenset({place})
@@ -69,7 +72,7 @@ class Reader(FunctionTable):
                 elif isinstance(inside, (np.ndarray, list, tuple, dict)):
                     found |= {Method(place, name)}
                 elif isinstance(inside, GENERATORS):
-                    self.draws[str(place)] = inside
+                    self.draw(str(place), inside)
             return found
         if isinstance(value, types.ModuleType):
             if name not in vars(value):
@@ -135,6 +138,8 @@ class Reader(FunctionTable):
             if not isinstance(item, Place):
                 continue
             value = item.value
+            if isinstance(value, Tracer):
+                continue
             if isinstance(value, np.ndarray):
                 # A view, whose own uses count, or an entry of it, which none takes.
                 if not self.runs.always_takes(at, self.owners_of(item), 1):
@@ -185,7 +190,7 @@ class Reader(FunctionTable):
                 continue
             elif isinstance(value, (list, tuple, dict)):
                 every = self.parts_of(item)
-            elif isinstance(value, VALUES):
+            elif isinstance(value, (*VALUES, Tracer)):
                 continue
             else:
                 every = self._dunder(item, "__iter__", ())
@@ -254,7 +259,7 @@ class Reader(FunctionTable):
         if value is next:
             for item in args[0]:
                 if self._is_opaque(item):
-                    self.draws[f"next({item})"] = item.value
+                    self.draw(f"next({item})", item.value)
         if is_one_of(value, _ITERATORS):
             found = [self.elements(items, at)[0] for items in operands]
             return frozenset().union(*found) if found else NOTHING
@@ -281,8 +286,9 @@ class Reader(FunctionTable):
             return frozenset().union(
                 *(self.parts_of(x) for x in args[0] if isinstance(x, Place))
             ) | frozenset().union(*args[2:])
-        if is_one_of(value, _UNSEEDED) and not operands:
-            self.draws[str(place)] = value
+        is_unseeded = all(x == frozenset({Constant(None)}) for x in operands)
+        if is_one_of(value, _UNSEEDED) and is_unseeded:
+            self.draw(str(place), value)
         if is_one_of(value, VIEW_FUNCTIONS) and operands:
             used += operands[1:]
             found_in = [self.owners_of(x) for x in operands[0] if isinstance(x, Place)]
@@ -294,9 +300,7 @@ class Reader(FunctionTable):
             if isinstance(value, type):
                 used += operands
             elif is_chainads(value):
-                used += operands
-                for routine in routines:
-                    self.take((frozenset({routine}),), None)
+                used += [*operands, routines]
             return found_there
         used += operands
         return NOTHING

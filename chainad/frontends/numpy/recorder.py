@@ -99,6 +99,19 @@ class Recorder(Tape):
         self._known[id(array)] = number
         return array
 
+    def flowing(self, value: Any) -> Any:
+        """Return arguments with recorded values in the places of plain arrays of floats."""
+        if isinstance(value, (list, tuple)):
+            items = [self.flowing(item) for item in value]
+            return items if isinstance(value, list) else tuple(items)
+        if isinstance(value, dict):
+            return {k: self.flowing(item) for k, item in value.items()}
+        if isinstance(value, np.ndarray) and value.dtype.kind in "fc":
+            return self.constant(value)
+        if isinstance(value, np.ndarray) and value.dtype != object:
+            self.runs.read()
+        return value
+
     def static(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return a copy of an array that shapes the structure."""
         self.runs.take(array)

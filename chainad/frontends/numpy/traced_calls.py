@@ -87,6 +87,8 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
     if function in CONSTANT:
         return function(*_untraced(args, tape), **_untraced(kwargs, tape))
     if function in DEFINED:
+        if tape.recorder is not None:  # what is computed from plain arrays alone is recorded, too
+            args, kwargs = tape.recorder.flowing(args), tape.recorder.flowing(kwargs)
         return _refusing(DEFINED[function], function, args, kwargs)
     if rule is None:
         if _is_constant(tape, (args, kwargs)):
