@@ -27,13 +27,9 @@ from chainad.compiler.scalar.scalarize import MAX_SCALARS
 from chainad.errors import TraceError
 from chainad.frontends.captures.code_runs import CodeRuns, package_of
 from chainad.frontends.captures.find_captures import (
-<<<<<<< HEAD
-    Captured,
-    RandomNumbersError,
-=======
     Capture,
     ChangedError,
->>>>>>> f7d779f (compile: methods of objects that were passed on, code of other threads, states that a function goes on from; what NumPy-like functions compute from constants is recorded)
+    RandomNumbersError,
     find_captures,
     random_states,
 )

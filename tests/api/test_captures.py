@@ -32,6 +32,11 @@ Function = Callable[..., Any]
 Change = Callable[[], object]
 X = np.array([0.5, 1.5])
 
+
+def compile_jacobian(f: Function, *args: Any, **how: Any) -> chainad.CompiledFunction:
+    return chainad.compile(chainad.jacobian(f), *args, **how)
+
+
 this = sys.modules[__name__]
 number, table, settings_of = 2.0, np.array([1.0, 2.0]), {"dt": 0.1, "layers": [1.0, [2.0]]}
 module = types.ModuleType("module")
@@ -594,6 +599,16 @@ def test_a_change_is_seen(situation: Function, backend: str) -> None:
     assert compiled.programs == programs <= 2
 
 
+@pytest.mark.parametrize("backend", ["numpy", "auto"])
+@pytest.mark.parametrize("situation", SITUATIONS, ids=lambda s: s.__name__)
+def test_a_change_is_seen_by_values(situation: Function, backend: str) -> None:
+    f, change = situation()
+    compiled = chainad.compile(f, X, backend=backend)
+    for _ in range(2):
+        np.testing.assert_allclose(compiled(X), f(X), rtol=1e-12)
+        change()
+
+
 @pytest.mark.parametrize("situation", SITUATIONS, ids=lambda s: s.__name__)
 def test_a_change_is_seen_by_batches(situation: Function) -> None:
     f, change = situation()
@@ -703,7 +718,7 @@ def test_objects_among_the_arguments_are_watched() -> None:
         return model.k * x * options["layer"].weight
 
     m, options = Model(), {"layer": Layer(2.0)}
-    compiled, traced = chainad.compile(f, X, m, options=options), chainad.jacobian(f)
+    compiled, traced = compile_jacobian(f, X, m, options=options), chainad.jacobian(f)
     for change in (lambda: setattr(m, "k", 3.0), lambda: setattr(options["layer"], "weight", 4.0)):
         change()
         np.testing.assert_array_equal(compiled(X, m, options=options), traced(X, m, options))
@@ -724,7 +739,7 @@ def test_any_function_of_captured_arrays_follows_their_changes(
     space: dict[str, Any] = {"np": np, "W": np.array([[1.0, 2.0], [3.0, 4.0]]), "k": 1}
     body = "\n    ".join(f"x = {line}" for line in lines)
     exec(f"def step(A, x):\n    return A[0] * x\ndef f(x):\n    {body}\n    return x", space)
-    compiled = chainad.compile(space["f"], X, backend=backend)
+    compiled = compile_jacobian(space["f"], X, backend=backend)
     traced = chainad.jacobian(space["f"])
     for i, j, value in changes:
         space["W"][i, j] = value
@@ -767,14 +782,14 @@ def layered_by_index(x: Any) -> Any:
     ],
 )
 def test_contents_of_arrays_that_are_used_directly_are_not_compared(f: Function) -> None:
-    compiled = chainad.compile(f, X, backend="numpy")
+    compiled = compile_jacobian(f, X, backend="numpy")
     assert "tobytes" not in compiled.source
     assert "seen by reference" in str(compiled)
     assert "by content" not in str(compiled)
 
 
 def test_a_function_of_its_arguments_alone_has_no_checks() -> None:
-    compiled = chainad.compile(lambda x: x * x, X, backend="numpy")
+    compiled = compile_jacobian(lambda x: x * x, X, backend="numpy")
     assert "try" not in compiled.source
 
 
@@ -785,7 +800,7 @@ def test_what_is_only_counted_is_not_checked() -> None:
         m.k += 1
         return 2 * x
 
-    compiled = chainad.compile(f, X)
+    compiled = compile_jacobian(f, X)
     for _ in range(3):
         np.testing.assert_array_equal(compiled(X), 2 * np.eye(2))
     assert compiled.programs == 1
@@ -802,7 +817,7 @@ def test_what_is_filled_at_the_first_call_is_recorded_once() -> None:
         m.config["last"] = x * 2
         return x * m.A * m.A[1] + m.config["last"]
 
-    compiled = chainad.compile(f)
+    compiled = compile_jacobian(f)
     for _ in range(3):
         np.testing.assert_array_equal(compiled(X), np.diag([2.0, 3.0]))
     assert compiled.programs == 1
@@ -834,7 +849,7 @@ def test_the_table_says_how_each_is_watched_and_where() -> None:
     table[:], settings_of["dt"] = [1.0, 2.0], 0.5
     this.number = 2.0
     line = table_function.__code__.co_firstlineno + 1
-    assert str(chainad.compile(table_function, X, backend="numpy", constant="number")) == (
+    assert str(compile_jacobian(table_function, X, backend="numpy", constant="number")) == (
         "chainad.jacobian(table_function, argnums=0, mode='auto', output='dense').compile()\n"
         "programs    1, the last by calls of NumPy, for (float64 (2,))\n"
         "captured\n"
@@ -846,15 +861,15 @@ def test_the_table_says_how_each_is_watched_and_where() -> None:
         f"  table              float64 (2,)    guarded by content  test_captures.py:{line + 1}"
         "  return y * float(table["
     )
-    by_scalars = str(chainad.compile(table_function, X, backend="python"))
+    by_scalars = str(compile_jacobian(table_function, X, backend="python"))
     assert "by reference" not in by_scalars
-    assert str(chainad.compile(np.square)).endswith("programs    0")
-    assert str(chainad.compile(np.square, X)).endswith("nothing but functions and modules")
+    assert str(compile_jacobian(np.square)).endswith("programs    0")
+    assert str(compile_jacobian(np.square, X)).endswith("nothing but functions and modules")
 
 
 def test_objects_of_others_are_compared_by_identity() -> None:
     pattern = np.random.SeedSequence(3)
-    compiled = chainad.compile(lambda x: x * len(repr(pattern)), X)
+    compiled = compile_jacobian(lambda x: x * len(repr(pattern)), X)
     assert "by identity only" in str(compiled)
 
 
@@ -887,22 +902,22 @@ def test_what_cannot_be_checked_is_refused_with_its_line(
     f: Function, message: str, name: str
 ) -> None:
     with pytest.raises(TraceError, match=rf"test_captures\.py:\d+: {message}.*constant='{name}'"):
-        chainad.compile(f, X)
-    chainad.compile(f, X, constant=name)
-    chainad.compile(f, X, constant=f.__name__)
+        compile_jacobian(f, X)
+    compile_jacobian(f, X, constant=name)
+    compile_jacobian(f, X, constant=f.__name__)
 
 
 def test_what_is_not_executed_is_not_refused() -> None:
     def f(x: Any) -> Any:
         return x * 2 if x.size < 9 else reads_globals(x) * globals()["number"]
 
-    np.testing.assert_array_equal(chainad.compile(f, X)(X), 2 * np.eye(2))
+    np.testing.assert_array_equal(compile_jacobian(f, X)(X), 2 * np.eye(2))
 
 
 def test_too_many_objects_are_refused() -> None:
     many = [Layer(1.0) for _ in range(20_000)]
     with pytest.raises(TraceError, match=r"many holds more than 10,000 objects.*constant='many'"):
-        chainad.compile(lambda x: many[0](x) * sum(each.weight for each in many), X)
+        compile_jacobian(lambda x: many[0](x) * sum(each.weight for each in many), X)
 
 
 def counts_its_calls(x: Any) -> Any:
@@ -915,17 +930,17 @@ model = Model()
 
 def test_a_function_that_goes_on_from_its_last_call_is_refused() -> None:
     with pytest.raises(TraceError, match=r"reads model\.k, and changes it at each call.*constant="):
-        chainad.compile(counts_its_calls, X)
-    chainad.compile(counts_its_calls, X, constant="model.k")
+        compile_jacobian(counts_its_calls, X)
+    compile_jacobian(counts_its_calls, X, constant="model.k")
 
 
 def test_constants_are_not_checked() -> None:
     m = Model()
-    compiled = chainad.compile(m.by_entry, X, constant=["self.config"])
+    compiled = compile_jacobian(m.by_entry, X, constant=["self.config"])
     m.config["dt"] = 5.0
     np.testing.assert_array_equal(compiled(X), np.eye(2))
     with pytest.raises(InputError, match="constant must be a name or a sequence of names"):
-        chainad.compile(m.by_entry, X, constant=[1])  # type: ignore[list-item]
+        compile_jacobian(m.by_entry, X, constant=[1])  # type: ignore[list-item]
 
 
 # ---------------------------------------------------------------- random numbers
@@ -948,7 +963,7 @@ iterator = iter(range(100))
 @pytest.mark.parametrize("batch", [False, True])
 def test_functions_that_draw_are_traced_at_each_call(f: Function, name: str, batch: bool) -> None:
     x = np.ones((3, 2)) if batch else X
-    compiled = chainad.jacobian(f, batch=0) if batch else chainad.compile(f)
+    compiled = chainad.jacobian(f, batch=0) if batch else compile_jacobian(f)
     with pytest.warns(FallbackWarning, match=rf"draws by {name}, and a replay would repeat"):
         one = compiled(x)
     other = compiled(x)
@@ -961,7 +976,7 @@ def test_draws_from_a_seed_are_no_draws() -> None:
     def f(x: Any) -> Any:
         return x * np.random.default_rng(3).normal()
 
-    compiled = chainad.compile(f, X)
+    compiled = compile_jacobian(f, X)
     np.testing.assert_array_equal(compiled(X), chainad.jacobian(f)(X))
     assert compiled.programs == 1
 
@@ -986,7 +1001,7 @@ def test_the_profiler_and_the_tracer_of_the_user_are_kept() -> None:
                 sys.setprofile(profile)
             if use_trace:
                 sys.settrace(trace)
-            compiled = chainad.compile(m.by_array, X)
+            compiled = compile_jacobian(m.by_array, X)
             kept = sys.getprofile(), sys.gettrace()
         finally:
             sys.setprofile(before[0])
@@ -1003,7 +1018,7 @@ def test_the_profiler_and_the_tracer_of_the_user_are_kept() -> None:
 def test_a_profile_goes_on() -> None:
     m, profile = Model(), cProfile.Profile()
     with profile:
-        compiled = chainad.compile(m.by_array, X)
+        compiled = compile_jacobian(m.by_array, X)
         helper(2.0)
     assert any("helper" in str(entry.code) for entry in profile.getstats())
     m.A[0] = 5.0
@@ -1013,7 +1028,7 @@ def test_a_profile_goes_on() -> None:
 def test_code_that_raises_leaves_no_tracer_behind() -> None:
     before = sys.gettrace()
     with pytest.raises(ZeroDivisionError):
-        chainad.compile(lambda x: x * (1 // 0), X)
+        compile_jacobian(lambda x: x * (1 // 0), X)
     assert sys.gettrace() is before
 
 
@@ -1025,7 +1040,7 @@ def test_functions_run_in_other_threads_are_watched() -> None:
             (factor,) = pool.map(lambda a: a * m.k, [2.0])
         return x * factor
 
-    compiled = chainad.compile(f, X)
+    compiled = compile_jacobian(f, X)
     m.k = 3.0
     np.testing.assert_array_equal(compiled(X), 6 * np.eye(2))
 
@@ -1043,4 +1058,4 @@ def test_every_instruction_of_this_python_is_known() -> None:
 def test_an_unknown_instruction_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(EFFECTS, "COMPARE_OP")
     with pytest.raises(TraceError, match="instruction COMPARE_OP, which chainad does not know"):
-        chainad.compile(lambda x: x if number > 1 else 2 * x, X)
+        compile_jacobian(lambda x: x if number > 1 else 2 * x, X)
