@@ -22,7 +22,7 @@ from chainad.ir.cache import Cache
 from chainad.rules.base import kind_of, normalize_axes
 from chainad.rules.elementwise import LOGICAL
 from chainad.rules.kinds import Accumulation, Einsum, Kind, PiecewiseConstant
-from chainad.rules.movement import sources_of
+from chainad.rules.movement import getitem, sources_of
 
 Points = npt.NDArray[Any]
 Function = Callable[..., Any]
@@ -187,12 +187,23 @@ def _joined(function: Function) -> Callable[..., BatchedArray]:
     return join
 
 
+def _item(x: BatchedArray, key: Any) -> BatchedArray:
+    """Return an item of every point in one call, where its axes stay where they are."""
+    keys = key if isinstance(key, tuple) else (key,)
+    n_arrays = sum(not isinstance(k, (int, np.integer, slice, type(None), type(...))) for k in keys)
+    # With several arrays, or integers besides one, NumPy may put their axes in front.
+    if n_arrays and (n_arrays > 1 or any(isinstance(k, (int, np.integer)) for k in keys)):
+        return x.moved(lambda arrays: arrays[0][key], [x])
+    return BatchedArray(x.data[(slice(None), *keys)])
+
+
 def _bitwise(ufunc: np.ufunc) -> Callable[..., BatchedArray]:
     return lambda *operands: BatchedArray(ufunc(*_aligned(operands)))
 
 
 BatchedArray.known = {
     **{ufunc: _bitwise(ufunc) for ufunc in LOGICAL if isinstance(ufunc, np.ufunc)},
+    getitem: _item,
     np.concatenate: _joined(np.concatenate),
     np.stack: _joined(np.stack),
     primitives.place: lambda x, axis, where, size: BatchedArray(

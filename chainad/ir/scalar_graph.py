@@ -51,12 +51,14 @@ def copy_scalar(x: Any) -> Any:
 STRUCTURAL_ZERO: NodeId = 0
 
 # Functions that return True or False, and those whose operands may be so.
-_LOGICAL = {np.logical_and, np.logical_or, np.logical_not, np.logical_xor}
-PREDICATES: set[Function] = _LOGICAL | {
-    np.less, np.less_equal, np.equal, np.not_equal, np.greater, np.greater_equal,
-    np.isnan, np.isinf, np.isfinite, np.signbit, np.isposinf, np.isneginf,
+PREDICATES: set[Function] = {np.isposinf, np.isneginf} | {
+    ufunc
+    for ufunc in vars(np).values()
+    if isinstance(ufunc, np.ufunc) and f"{'d' * ufunc.nin}->?" in ufunc.types
+}
+_TAKES_BOOLEANS: set[Function] = {
+    np.logical_and, np.logical_or, np.logical_not, np.logical_xor, np.where, np.equal, np.not_equal,
 }  # fmt: skip
-_TAKES_BOOLEANS: set[Function] = _LOGICAL | {np.where, np.equal, np.not_equal}
 
 # Products with powers of two up to this are what np.ldexp gives.
 _MAX_EXPONENT = 1000

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -16,8 +16,7 @@ import scipy.special
 import chainad.scipy
 from chainad.frontends.numpy.traced_values import CREATION
 from chainad.rules import CONSTANT, DEFINED, REFUSED, RULES, WRITERS
-from chainad.rules.base import kind_of, name_of
-from chainad.rules.primitives import Primitive
+from chainad.rules.base import kind_of
 
 Function = Callable[..., Any]
 
@@ -40,15 +39,16 @@ _STATUSES = {
 }
 
 
-def functions(module_name: str) -> Iterator[tuple[str, Function]]:
+def functions(
+    module_name: str, modules: Mapping[str, ModuleType] = MODULES
+) -> Iterator[tuple[str, Function]]:
     """Yield the public functions of a module that dispatch to traced values, by name."""
-    module = MODULES[module_name]
+    module = modules[module_name]
     names = getattr(module, "__all__", None) or [n for n in dir(module) if not n.startswith("_")]
     for name in sorted(names):
         function = getattr(module, name, None)
-        is_wrapper = module_name.startswith("chainad")
-        if is_wrapper or isinstance(function, np.ufunc) or hasattr(function, "_implementation"):
-            assert function is not None
+        is_numpys = isinstance(function, np.ufunc) or hasattr(function, "_implementation")
+        if callable(function) and (is_numpys or function in RULES or function in DEFINED):
             yield name, function
 
 
@@ -81,18 +81,7 @@ def _words(name: str) -> str:
     return "".join(f" {c.lower()}" if c.isupper() else c for c in name).strip()
 
 
-def _elsewhere() -> list[tuple[str, Function]]:
-    """Return the functions that have a row, but are of none of the modules."""
-    listed = {function for module in MODULES for _, function in functions(module)}
-    rows = [f for f in {**RULES, **CONSTANT} if f not in listed and not isinstance(f, Primitive)]
-    return sorted(((name_of(f), f) for f in rows if _is_dispatched(f)), key=lambda row: row[0])
-
-
-def _is_dispatched(function: Function) -> bool:
-    return not isinstance(function, np.ufunc) and not hasattr(function, "_implementation")
-
-
-def table() -> str:
+def table(modules: Mapping[str, ModuleType] = MODULES) -> str:
     """Return the table as Markdown."""
     lines = [
         "# What becomes of every function",
@@ -104,8 +93,7 @@ def table() -> str:
         "| | " + " | ".join(_STATUSES) + " |",
         "|---|" + "---|" * len(_STATUSES),
     ]
-    found = {module: list(functions(module)) for module in MODULES}
-    found["what these are written with"] = _elsewhere()
+    found = {module: list(functions(module, modules)) for module in modules}
     for module, rows in found.items():
         counts = [sum(status(f) == each for _, f in rows) for each in _STATUSES]
         lines.append(f"| {module} | " + " | ".join(map(str, counts)) + " |")
@@ -119,7 +107,7 @@ def table() -> str:
             by_kind = sorted({kind(f) for _, f in here}, key=lambda one: (one == _NO_KIND, one))
             for one in by_kind:
                 names = ", ".join(f"`{name}`" for name, f in here if kind(f) == one)
-                lines.append(f"- {one}: {names}" if len(by_kind) > 1 else names)
+                lines.append(names if by_kind == [_NO_KIND] else f"- {one}: {names}")
     return "\n".join(lines) + "\n"
 
 
