@@ -11,9 +11,9 @@ import scipy  # loads scipy.linalg when it is first used
 
 from chainad.errors import ChainadError
 from chainad.ir.array_functions import place, sparse_dot
+from chainad.ir.operation_counts import KINDS_OF_OPERATION
 from chainad.ir.positions import positions
 from chainad.planning.calibration import STORED, Calibration, path, write
-from chainad.structure.operation_counts import KINDS_OF_OPERATION
 
 
 def calibrate(store: bool = True) -> Calibration:

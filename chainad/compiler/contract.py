@@ -10,20 +10,7 @@ from collections.abc import Sequence
 from math import prod
 
 from chainad.compiler.passes.program_builder import ProgramBuilder
-from chainad.ir.ops import (
-    Add,
-    AddAt,
-    Dot,
-    Jvp,
-    MatMul,
-    Multiply,
-    Place,
-    Reshape,
-    SegmentSum,
-    SparseDot,
-    Take,
-    Vjp,
-)
+from chainad.ir import ops
 from chainad.structure import Product, StructureSum
 
 Labels = Sequence[int]
@@ -58,7 +45,11 @@ def _sparse_product(
     sparse matrix times that array: nothing of the size of the gathered array is ever made.
     Returns None if the product is not of this form.
     """
-    if product.labels is None or not product.after or not isinstance(product.after[0], SegmentSum):
+    if (
+        product.labels is None
+        or not product.after
+        or not isinstance(product.after[0], ops.SegmentSum)
+    ):
         return None
     segments = product.after[0]
     one, two, out = product.labels
@@ -67,7 +58,7 @@ def _sparse_product(
     sides.append((two, product.right, right, one, product.left, left))
     for vector, on_vector, values, labels, on_array, array in sides:
         take = on_array[-1] if on_array else None
-        if vector != (label,) or not isinstance(take, Take) or labels[take.axis] != label:
+        if vector != (label,) or not isinstance(take, ops.Take) or labels[take.axis] != label:
             continue
         data = builder.apply_stored(on_vector, values)
         x = builder.apply_stored(on_array[:-1], array)
@@ -76,9 +67,9 @@ def _sparse_product(
         width = prod(size[y] for y in rest)
         x = builder.transpose_to(x, labels, [label, *rest])
         if len(rest) != 1:
-            x = builder.emit(Reshape((-1, width)), x)
-        y = builder.emit(SparseDot(segments.segments, take.positions, segments.size), data, x)
-        y = builder.emit(Reshape((segments.size, *(size[z] for z in rest))), y)
+            x = builder.emit(ops.Reshape((-1, width)), x)
+        y = builder.emit(ops.SparseDot(segments.segments, take.positions, segments.size), data, x)
+        y = builder.emit(ops.Reshape((segments.size, *(size[z] for z in rest))), y)
         y = builder.transpose_to(y, [label, *rest], out)
         return builder.apply(product.after[1:], y)
     return None
@@ -96,9 +87,9 @@ def contract(
     inner = [x for x in left if x in right and x not in out]
     if not inner:
         if not out:
-            return builder.emit(Multiply(), a, b)
+            return builder.emit(ops.Multiply(), a, b)
         return builder.emit(
-            Multiply(),
+            ops.Multiply(),
             _align_axes(builder, a, left, out, size),
             _align_axes(builder, b, right, out, size),
         )
@@ -115,14 +106,14 @@ def contract(
     a = builder.rearrange(a, left, [*batch, *rows, *inner], (*shape, *m, total), size)
     if is_dot:
         b = builder.rearrange(b, right, [*batch, *inner], (*shape, total), size)
-        result = builder.emit(Dot(), a, b)
+        result = builder.emit(ops.Dot(), a, b)
     else:
         b = builder.rearrange(b, right, [*batch, *inner, *cols], (*shape, total, *n), size)
-        result = builder.emit(MatMul(), a, b)
+        result = builder.emit(ops.MatMul(), a, b)
     found = [*batch, *rows, *cols]
     wanted = tuple(size[x] for x in found)
     if not is_dot and (*shape, *m, *n) != wanted:
-        result = builder.emit(Reshape(wanted), result)
+        result = builder.emit(ops.Reshape(wanted), result)
     return builder.transpose_to(result, found, out)
 
 
@@ -140,18 +131,18 @@ def _apply_operator(builder: ProgramBuilder, product: Product, a: int, b: int) -
     n, k = prod(size[x] for x in taken), prod(size[x] for x in free)
     if is_jvp:
         b = _as_block(builder, b, other, [*batch, *taken, *free], (*shape, n, k))
-        result, labels = builder.emit(Jvp(), a, b), [*batch, *made, *free]
+        result, labels = builder.emit(ops.Jvp(), a, b), [*batch, *made, *free]
     else:
         a = _as_block(builder, a, other, [*batch, *free, *taken], (*shape, k, n))
-        result, labels = builder.emit(Vjp(), a, b), [*batch, *free, *made]
-    result = builder.emit(Reshape(tuple(size[x] for x in labels)), result)
+        result, labels = builder.emit(ops.Vjp(), a, b), [*batch, *free, *made]
+    result = builder.emit(ops.Reshape(tuple(size[x] for x in labels)), result)
     return builder.transpose_to(result, labels, out)
 
 
 def _as_block(
     builder: ProgramBuilder, register: int, have: Labels, want: Labels, shape: tuple[int, ...]
 ) -> int:
-    return builder.emit(Reshape(shape), builder.transpose_to(register, have, want))
+    return builder.emit(ops.Reshape(shape), builder.transpose_to(register, have, want))
 
 
 def _align_axes(
@@ -171,14 +162,18 @@ def emit_sum(
     if total.structure.scale is not None:
         return None
     (base, one), (other, two) = (total.left, left), (total.right, right)
-    if base and isinstance(base[-1], Place):
+    if base and isinstance(base[-1], ops.Place):
         (base, one), (other, two) = (other, two), (base, one)
     a = builder.apply_stored(base, one)
     last = other[-1] if other else None
-    if isinstance(last, Place) and not (base and isinstance(base[-1], Place)) and total.fills:
+    if (
+        isinstance(last, ops.Place)
+        and not (base and isinstance(base[-1], ops.Place))
+        and total.fills
+    ):
         b = builder.apply_stored(other[:-1], two)
-        result = builder.emit(AddAt(last.axis, last.positions), a, b)
+        result = builder.emit(ops.AddAt(last.axis, last.positions), a, b)
     else:
         b = builder.apply_stored(other, two)
-        result = builder.emit(Add(), a, b)
+        result = builder.emit(ops.Add(), a, b)
     return builder.apply(total.after, result)

@@ -15,10 +15,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from chainad.ir.calls import Call, Guard, Input
+from chainad.ir.calls import Call, Input
 from chainad.ir.graph import Argument, Graph, Node, freeze
 from chainad.ir.operators import COMMUTATIVE
-from chainad.ir.ops import Copy, Op, Scatter
+from chainad.ir.ops import Op
 from chainad.ir.program import Instruction
 from chainad.structure.linear_operators import Operator
 
@@ -113,9 +113,9 @@ def eliminate_common_instructions(
     found: list[Instruction] = []
     for i in instructions:
         inputs = tuple(numbers[k] for k in i.inputs)
-        key = _key_of_op(i.op)
+        key = _key_of_op(i.op, inputs)
         if key is not None:
-            first = numbers.first((key, inputs), i.output)
+            first = numbers.first(key, i.output)
             if first != i.output and i.output not in kept:
                 numbers[i.output] = first
                 continue
@@ -123,8 +123,8 @@ def eliminate_common_instructions(
     return found
 
 
-def _key_of_op(op: Op) -> Hashable | None:
-    """Return what equal ops have in common; None for one that may do more than compute.
+def _key_of_op(op: Op, inputs: tuple[int, ...]) -> Hashable | None:
+    """Return what instructions with equal results have in common; None if each must stay.
 
     The state of np.errstate is no part of it: the first call has given all warnings.
     """
@@ -138,6 +138,5 @@ def _key_of_op(op: Op) -> Hashable | None:
             for x in op.args
             if type(x) in (Input, int, float)
         ]
-        return (function, *operands) if len(operands) == len(op.args) else None
-    # A copy must be one; the positions of a scatter are long to compare.
-    return None if isinstance(op, (Copy, Guard, Scatter)) else op
+        return (function, *operands, inputs) if len(operands) == len(op.args) else None
+    return op.value_key(inputs)

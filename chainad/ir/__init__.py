@@ -4,7 +4,8 @@
 |---|---|
 | `graph` | the computational graph that a front end records |
 | `positions`, `strides` | index sets along an axis; their copies as strided blocks |
-| `ops`, `shapes`, `program` | array ops, the shapes they return, straight-line array programs |
+| `ops`, `program` | array ops, with their shapes and costs; straight-line array programs |
+| `shapes`, `operation_counts` | shapes of arrays; how often the machine does what |
 | `array_functions` | the array functions that ops need and NumPy lacks |
 | `scalar_graph`, `scalar_program` | hash-consed expression DAG; SSA programs on scalars |
 | `loop_program` | array operations as loop nests with known addresses |

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
+
+from chainad.ir.ops import Op
+from chainad.ir.shapes import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +20,7 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Call:
+class Call(Op):
     """A call of `function`, whose arguments hold an `Input` for each register.
 
     The result has this shape and dtype (`is_scalar`: a NumPy scalar, not an array; dtype None:
@@ -34,6 +37,9 @@ class Call:
 
     def __call__(self, *inputs: Any) -> Any:
         return self.function(*fill(self.args, inputs), **fill(self.kwargs, inputs))
+
+    def infer_shape(self, inputs: Sequence[Shape | None]) -> Shape | None:
+        return None if self.dtype is None else self.shape
 
     @property
     def positions(self) -> tuple[int | None, ...]:
@@ -54,7 +60,7 @@ GuardKind: TypeAlias = Literal["truth", "numbers", "equal", "shape"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Guard:
+class Guard(Op):
     """Whether a value is as it was when something was read off it; a run stops where it is not.
 
     "truth": whether it is true; "numbers": all entries; "equal": a Python number; "shape": shape
@@ -63,6 +69,11 @@ class Guard:
 
     kind: GuardKind
     found: Any
+
+    is_unique: ClassVar[bool] = True
+
+    def infer_shape(self, inputs: Sequence[Shape | None]) -> Shape | None:
+        return None
 
 
 def fill(template: Any, inputs: Sequence[Any]) -> Any:

@@ -1,146 +1,264 @@
 """The array operations that a program is made of: names and static parameters, no data.
 
 The algebra of structures states in ops how stored arrays are moved and multiplied; `lower` puts
-them into programs; a backend implements each once. Axes are counted from zero.
+them into programs; a backend implements each once. Axes are counted from zero. What there is to
+know of an op, its class says: the shape and the cost of its result, what it may share memory with,
+and how it acts on stacks of arrays. `from chainad.ir import ops` gives all of them names.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from math import prod
+from typing import ClassVar
 
-from chainad.ir.calls import Call, Guard
+import numpy as np
+
+from chainad.ir.operation_counts import OperationCounts
 from chainad.ir.positions import Positions
+from chainad.ir.shapes import Shape, broadcast_shape, resized
+
+
+class Op:
+    """What an instruction does to its operands.
+
+    Attributes
+    ----------
+    is_symmetric : bool
+        Whether the two operands may be exchanged.
+    is_unique : bool
+        Whether equal instructions must not become one.
+    aligns_last_axes : bool
+        Whether an operand with fewer axes than another is repeated along leading axes.
+    operator : int or None
+        Which operand is an operator, not an array; nothing is known of what it returns.
+    """
+
+    __slots__ = ()
+
+    is_symmetric: ClassVar[bool] = False
+    is_unique: ClassVar[bool] = False
+    aligns_last_axes: ClassVar[bool] = False
+    operator: ClassVar[int | None] = None
+
+    @property
+    def is_view(self) -> bool:
+        """Whether the result may share memory with the first operand."""
+        return False
+
+    def value_key(self, inputs: tuple[int, ...]) -> Hashable:
+        """Return what instructions with equal results have in common; None if each must stay."""
+        if self.is_unique:
+            return None
+        return self, tuple(sorted(inputs)) if self.is_symmetric else inputs
+
+    def infer_shape(self, inputs: Sequence[Shape | None]) -> Shape | None:
+        """Return the shape of the result; None if that is not known.
+
+        Slots whose arrays a rule states in its own way have no known shape, nor have the results of
+        operators.
+        """
+        known = [shape for shape in inputs if shape is not None]
+        return self.result_shape(*known) if len(known) == len(inputs) else None
+
+    def result_shape(self, *inputs: Shape) -> Shape | None:
+        """Return the shape of the result for operands of known shapes."""
+        raise NotImplementedError
+
+    def cost(self, *inputs: Shape) -> OperationCounts:
+        """Return how often, and on how many elements, the machine does what."""
+        raise NotImplementedError
+
+    def on_rows(self, count: int, row: Shape) -> Op | None:
+        """Return the op that does the same for every row of stacks of `count` arrays, if any.
+
+        `row` is the shape of one result; the rows lie along the first axis of operands and result.
+        """
+        return None
+
+    def with_rows_last(self, *inputs: Shape) -> Op | None:
+        """Return the op that does the same where the first axis of all arrays is their last.
+
+        None if the op does not do the same, separately, for every entry of that axis.
+        """
+        return None
+
+
+# ---------------------------------------------------------------------- views
+
+
+class View(Op):
+    """The elements of one array, seen in another way."""
+
+    __slots__ = ()
+
+    @property
+    def is_view(self) -> bool:
+        return True
+
+    def cost(self, *inputs: Shape) -> OperationCounts:
+        return OperationCounts(views=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Full:
-    """A 0-d array that holds `value`."""
-
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class Reshape:
+class Reshape(View):
     """The same elements in row-major order, with other axes."""
 
-    shape: tuple[int, ...]
+    shape: Shape
+
+    def infer_shape(self, inputs: Sequence[Shape | None]) -> Shape | None:
+        if -1 not in self.shape:
+            return self.shape
+        (have,) = inputs
+        if have is None:
+            return None
+        rest = -prod(self.shape)
+        missing = prod(have) // rest if rest else 0
+        return tuple(missing if n == -1 else n for n in self.shape)
+
+    def on_rows(self, count: int, row: Shape) -> Op | None:
+        return Reshape((count, *row))
+
+    def with_rows_last(self, *inputs: Shape) -> Op | None:
+        shape = self.infer_shape(inputs)
+        if not shape or inputs[0][:1] != shape[:1]:
+            return None
+        return Reshape((*shape[1:], shape[0]))
 
 
 @dataclass(frozen=True, slots=True)
-class Transpose:
+class Transpose(View):
     """The axes in another order: new axis k is old axis `order[k]`."""
 
     order: tuple[int, ...]
 
+    def result_shape(self, *inputs: Shape) -> Shape | None:
+        return tuple(inputs[0][k] for k in self.order)
+
+    def on_rows(self, count: int, row: Shape) -> Op | None:
+        return Transpose((0, *(k + 1 for k in self.order)))
+
+    def with_rows_last(self, *inputs: Shape) -> Op | None:
+        if len(self.order) < 2 or self.order[0] != 0:
+            return None
+        return Transpose((*(k - 1 for k in self.order[1:]), len(self.order) - 1))
+
 
 @dataclass(frozen=True, slots=True)
-class Broadcast:
+class Broadcast(View):
     """Axes of size 1 (or missing in front) repeated up to `shape`."""
 
-    shape: tuple[int, ...]
+    shape: Shape
+
+    aligns_last_axes: ClassVar[bool] = True
+
+    def infer_shape(self, inputs: Sequence[Shape | None]) -> Shape | None:
+        return self.shape
+
+    def on_rows(self, count: int, row: Shape) -> Op | None:
+        return Broadcast((count, *self.shape))
+
+    def with_rows_last(self, *inputs: Shape) -> Op | None:
+        shape = self.shape
+        if len(inputs[0]) != len(shape) or inputs[0][:1] != shape[:1]:
+            return None
+        return Broadcast((*shape[1:], shape[0]))
 
 
 @dataclass(frozen=True, slots=True)
-class Take:
+class Row(View):
+    """The entry at `index` of the first axis, without that axis."""
+
+    index: int
+
+    def result_shape(self, *inputs: Shape) -> Shape | None:
+        return inputs[0][1:]
+
+
+# --------------------------------------------------- copies, gathers, scatters
+
+
+@dataclass(frozen=True, slots=True)
+class Full(Op):
+    """A 0-d array that holds `value`."""
+
+    value: float
+
+    def result_shape(self, *inputs: Shape) -> Shape | None:
+        return ()
+
+    def cost(self, *inputs: Shape) -> OperationCounts:
+        return OperationCounts()
+
+
+@dataclass(frozen=True, slots=True)
+class Copy(Op):
+    """The same elements in memory of their own."""
+
+    is_unique: ClassVar[bool] = True
+
+    def result_shape(self, *inputs: Shape) -> Shape | None:
+        return inputs[0]
+
+    def cost(self, *inputs: Shape) -> OperationCounts:
+        size = prod(inputs[0])
+        return OperationCounts(calls=1, moved=size, elements=2 * size)
+
+
+@dataclass(frozen=True, slots=True)
+class Take(Op):
     """Gather along one axis."""
 
     axis: int
     positions: Positions
 
+    @property
+    def is_view(self) -> bool:
+        return isinstance(self.positions, range)
+
+    def result_shape(self, *inputs: Shape) -> Shape | None:
+        return resized(inputs[0], self.axis, len(self.positions))
+
+    def cost(self, *inputs: Shape) -> OperationCounts:
+        if self.is_view:
+            return OperationCounts(views=1)
+        size = prod(resized(inputs[0], self.axis, len(self.positions)))
+        return OperationCounts(calls=1, gathered=size, elements=2 * size)
+
+    def on_rows(self, count: int, row: Shape) -> Op | None:
+        return Take(self.axis + 1, self.positions)
+
+    def with_rows_last(self, *inputs: Shape) -> Op | None:
+        return Take(self.axis - 1, self.positions) if self.axis else None
+
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Place(Op):
     """Put the entries of one axis at `positions` of a zero axis of `size`; the inverse of Take."""
 
     axis: int
     positions: Positions
     size: int
 
+    def result_shape(self, *inputs: Shape) -> Shape | None:
+        return resized(inputs[0], self.axis, self.size)
 
-@dataclass(frozen=True, slots=True)
-class SegmentSum:
-    """Add up the entries of one axis that share a segment id."""
+    def cost(self, *inputs: Shape) -> OperationCounts:
+        given, made = prod(inputs[0]), prod(resized(inputs[0], self.axis, self.size))
+        if isinstance(self.positions, range):
+            return OperationCounts(calls=2, moved=made + given, elements=made + given)
+        return OperationCounts(calls=2, moved=made, gathered=given, elements=made + given)
 
-    axis: int
-    segments: Positions
-    size: int
+    def on_rows(self, count: int, row: Shape) -> Op | None:
+        return Place(self.axis + 1, self.positions, self.size)
 
-
-@dataclass(frozen=True, slots=True)
-class Sum:
-    """The entries of some axes added up."""
-
-    axes: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """Every element times `factor`."""
-
-    factor: float
+    def with_rows_last(self, *inputs: Shape) -> Op | None:
+        return Place(self.axis - 1, self.positions, self.size) if self.axis else None
 
 
 @dataclass(frozen=True, slots=True)
-class Add:
-    """Elementwise sum of two arrays that broadcast."""
-
-
-@dataclass(frozen=True, slots=True)
-class Subtract:
-    """Elementwise difference of two arrays that broadcast."""
-
-
-@dataclass(frozen=True, slots=True)
-class AddAt:
-    """Add the second array to the entries of the first at `positions` of one axis."""
-
-    axis: int
-    positions: Positions
-
-
-@dataclass(frozen=True, slots=True)
-class AddTied:
-    """Add the second array to those entries of the first at which axes run together.
-
-    The first array is seen in `shape`; its axis k runs along axis `ties[k]` of the second: two
-    equal ties are a Kronecker delta. The second array broadcasts along axes of size 1. The result
-    has the axes of the first.
-    """
-
-    shape: tuple[int, ...]
-    ties: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """The same elements in memory of their own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Multiply:
-    """Elementwise product of two arrays that broadcast."""
-
-
-@dataclass(frozen=True, slots=True)
-class MatMul:
-    """Matrix product over the last two axes, earlier axes broadcast."""
-
-
-@dataclass(frozen=True, slots=True)
-class SparseDot:
-    """A sparse matrix, its entries in the first array, times the 2-d second array.
-
-    Entry k stands in row `rows[k]` of `size`, column `cols[k]`.
-    """
-
-    rows: Positions
-    cols: Positions
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Scatter:
+class Scatter(Op):
     """Sums of vectors (or of scalars) put at `positions` of one vector of `size`.
 
     `signs` has a tuple for every region, +1 or -1 for each of its terms; the inputs are the terms
@@ -153,55 +271,302 @@ class Scatter:
     covers: bool
     signs: tuple[tuple[int, ...], ...] = ()
 
+    # None occurs twice, and the positions are long to compare.
+    is_unique: ClassVar[bool] = True
 
-@dataclass(frozen=True, slots=True)
-class Materialize:
-    """The array of an operator, in the shape of its labels."""
+    @property
+    def signs_by_region(self) -> tuple[tuple[int, ...], ...]:
+        """The signs of the terms of every region."""
+        return self.signs or ((1,),) * len(self.positions)
 
-    shape: tuple[int, ...]
+    def infer_shape(self, inputs: Sequence[Shape | None]) -> Shape | None:
+        return (self.size,)
 
-
-@dataclass(frozen=True, slots=True)
-class Jvp:
-    """An operator applied to tangents, of shape (batch, in, columns)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Vjp:
-    """Adjoints, of shape (batch, rows, out), times an operator, which comes second."""
-
-
-@dataclass(frozen=True, slots=True)
-class Dot:
-    """Sum over the last axis of an elementwise product."""
+    def cost(self, *inputs: Shape) -> OperationCounts:
+        own = self.signs_by_region
+        sizes = [len(each) for each in self.positions]
+        added = sum(n * (len(signs) - self.covers) for n, signs in zip(sizes, own, strict=True))
+        read = sum(map(prod, inputs))
+        return OperationCounts(
+            calls=len(inputs), moved=sum(sizes), added=added, elements=read + self.size
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Concatenate:
+class Concatenate(Op):
     """Arrays of one axis or more, one after the other along the first."""
 
+    def result_shape(self, *inputs: Shape) -> Shape | None:
+        return resized(inputs[0], 0, sum(shape[0] for shape in inputs))
+
+    def cost(self, *inputs: Shape) -> OperationCounts:
+        size = sum(map(prod, inputs))
+        return OperationCounts(calls=1, moved=size, elements=2 * size)
+
+
+# ------------------------------------------------------------ elementwise, sums
+
+
+class Elementwise(Op):
+    """Every element of the result is made of one of each operand; operands broadcast."""
+
+    __slots__ = ()
+
+    aligns_last_axes: ClassVar[bool] = True
+
+    def infer_shape(self, inputs: Sequence[Shape | None]) -> Shape | None:
+        one, two = inputs
+        return one if one == two else broadcast_shape(one, two)
+
+    def on_rows(self, count: int, row: Shape) -> Op | None:
+        return self
+
+    def with_rows_last(self, *inputs: Shape) -> Op | None:
+        return self
+
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """The entry at `index` of the first axis, without that axis."""
+class Add(Elementwise):
+    """Elementwise sum of two arrays that broadcast."""
 
-    index: int
+    is_symmetric: ClassVar[bool] = True
+
+    def cost(self, *inputs: Shape) -> OperationCounts:
+        made = _size_of_both(*inputs)
+        return OperationCounts(calls=1, added=made, elements=sum(map(prod, inputs)) + made)
 
 
-Unary: TypeAlias = (
-    Reshape
-    | Transpose
-    | Broadcast
-    | Take
-    | Place
-    | SegmentSum
-    | Sum
-    | Scale
-    | Copy
-    | Materialize
-    | Row
-)
-Binary: TypeAlias = (
-    Add | Subtract | AddAt | AddTied | Multiply | MatMul | Dot | SparseDot | Jvp | Vjp
-)
-Op: TypeAlias = Full | Unary | Binary | Scatter | Concatenate | Call | Guard
+@dataclass(frozen=True, slots=True)
+class Subtract(Elementwise):
+    """Elementwise difference of two arrays that broadcast."""
+
+    def cost(self, *inputs: Shape) -> OperationCounts:
+        return Add().cost(*inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Multiply(Elementwise):
+    """Elementwise product of two arrays that broadcast."""
+
+    is_symmetric: ClassVar[bool] = True
+
+    def cost(self, *inputs: Shape) -> OperationCounts:
+        made = _size_of_both(*inputs)
+        return OperationCounts(calls=1, multiplied=made, elements=sum(map(prod, inputs)) + made)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale(Elementwise):
+    """Every element times `factor`."""
+
+    factor: float
+
+    aligns_last_axes: ClassVar[bool] = False
+
+    def infer_shape(self, inputs: Sequence[Shape | None]) -> Shape | None:
+        return inputs[0]
+
+    def cost(self, *inputs: Shape) -> OperationCounts:
+        size = prod(inputs[0])
+        return OperationCounts(calls=1, multiplied=size, elements=2 * size)
+
+
+@dataclass(frozen=True, slots=True)
+class Sum(Op):
+    """The entries of some axes added up."""
+
+    axes: tuple[int, ...]
+
+    def result_shape(self, *inputs: Shape) -> Shape | None:
+        return tuple(n for k, n in enumerate(inputs[0]) if k not in self.axes)
+
+    def cost(self, *inputs: Shape) -> OperationCounts:
+        size = prod(inputs[0])
+        made = prod(n for k, n in enumerate(inputs[0]) if k not in self.axes)
+        return OperationCounts(calls=1, added=size, elements=size + made)
+
+    def on_rows(self, count: int, row: Shape) -> Op | None:
+        return Sum(tuple(k + 1 for k in self.axes))
+
+    def with_rows_last(self, *inputs: Shape) -> Op | None:
+        return None if 0 in self.axes else Sum(tuple(k - 1 for k in self.axes))
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentSum(Op):
+    """Add up the entries of one axis that share a segment id."""
+
+    axis: int
+    segments: Positions
+    size: int
+
+    def result_shape(self, *inputs: Shape) -> Shape | None:
+        return resized(inputs[0], self.axis, self.size)
+
+    def cost(self, *inputs: Shape) -> OperationCounts:
+        given, made = prod(inputs[0]), prod(resized(inputs[0], self.axis, self.size))
+        return OperationCounts(calls=1, sparse=1, entries=given, elements=given + made)
+
+
+class Accumulate(Op):
+    """The first array, with the second added to some of its entries."""
+
+    __slots__ = ()
+
+    def result_shape(self, *inputs: Shape) -> Shape | None:
+        return inputs[0]
+
+    def cost(self, *inputs: Shape) -> OperationCounts:
+        whole, added = map(prod, inputs)
+        return OperationCounts(calls=2, moved=whole, added=added, elements=2 * whole + 2 * added)
+
+
+@dataclass(frozen=True, slots=True)
+class AddAt(Accumulate):
+    """Add the second array to the entries of the first at `positions` of one axis."""
+
+    axis: int
+    positions: Positions
+
+    aligns_last_axes: ClassVar[bool] = True
+
+    def on_rows(self, count: int, row: Shape) -> Op | None:
+        return AddAt(self.axis + 1, self.positions)
+
+    def with_rows_last(self, *inputs: Shape) -> Op | None:
+        return AddAt(self.axis - 1, self.positions) if self.axis else None
+
+
+@dataclass(frozen=True, slots=True)
+class AddTied(Accumulate):
+    """Add the second array to those entries of the first at which axes run together.
+
+    The first array is seen in `shape`; its axis k runs along axis `ties[k]` of the second: two
+    equal ties are a Kronecker delta. The second array broadcasts along axes of size 1. The result
+    has the axes of the first.
+    """
+
+    shape: Shape
+    ties: tuple[int, ...]
+
+
+# -------------------------------------------------------------------- products
+
+
+@dataclass(frozen=True, slots=True)
+class MatMul(Op):
+    """Matrix product over the last two axes, earlier axes broadcast."""
+
+    def result_shape(self, *inputs: Shape) -> Shape | None:
+        a, b = inputs
+        batch = np.broadcast_shapes(a[:-2], b[:-2])
+        return (*batch, *a[-2:-1], *(b[-1:] if len(b) > 1 else ()))
+
+    def cost(self, *inputs: Shape) -> OperationCounts:
+        a, b = inputs
+        batch = prod(np.broadcast_shapes(a[:-2], b[:-2]))
+        made = batch * prod(a[-2:-1]) * (b[-1] if len(b) > 1 else 1)
+        return OperationCounts(
+            calls=1, dots=made * a[-1], items=batch, elements=prod(a) + prod(b) + made
+        )
+
+    def on_rows(self, count: int, row: Shape) -> Op | None:
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Dot(Op):
+    """Sum over the last axis of an elementwise product."""
+
+    aligns_last_axes: ClassVar[bool] = True
+
+    def result_shape(self, *inputs: Shape) -> Shape | None:
+        found = broadcast_shape(*inputs)
+        return None if found is None else found[:-1]
+
+    def cost(self, *inputs: Shape) -> OperationCounts:
+        terms = _size_of_both(*inputs)
+        made = prod(self.result_shape(*inputs) or ())
+        return OperationCounts(calls=1, multiplied=terms, elements=sum(map(prod, inputs)) + made)
+
+    def on_rows(self, count: int, row: Shape) -> Op | None:
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class SparseDot(Op):
+    """A sparse matrix, its entries in the first array, times the 2-d second array.
+
+    Entry k stands in row `rows[k]` of `size`, column `cols[k]`.
+    """
+
+    rows: Positions
+    cols: Positions
+    size: int
+
+    def result_shape(self, *inputs: Shape) -> Shape | None:
+        return (self.size, inputs[1][1])
+
+    def cost(self, *inputs: Shape) -> OperationCounts:
+        width = inputs[1][1]
+        terms = len(self.rows) * width
+        return OperationCounts(calls=1, sparse=1, entries=terms, elements=terms + self.size * width)
+
+
+# ------------------------------------------------------------------- operators
+
+
+@dataclass(frozen=True, slots=True)
+class Materialize(Op):
+    """The array of an operator, in the shape of its labels."""
+
+    shape: Shape
+
+    operator: ClassVar[int | None] = 0
+
+    def infer_shape(self, inputs: Sequence[Shape | None]) -> Shape | None:
+        return self.shape
+
+    def cost(self, *inputs: Shape) -> OperationCounts:
+        return OperationCounts(calls=1, moved=prod(self.shape), elements=prod(self.shape))
+
+
+class Application(Op):
+    """An operator applied to a block; the result may be the very array that it is applied to.
+
+    Attributes
+    ----------
+    operand : int
+        Which operand the block is.
+    """
+
+    __slots__ = ()
+
+    operand: ClassVar[int]
+
+    def infer_shape(self, inputs: Sequence[Shape | None]) -> Shape | None:
+        return None
+
+    def cost(self, *inputs: Shape) -> OperationCounts:
+        raise AssertionError("only the structure of an operator tells its cost")
+
+
+@dataclass(frozen=True, slots=True)
+class Jvp(Application):
+    """An operator applied to tangents, of shape (batch, in, columns)."""
+
+    operator: ClassVar[int | None] = 0
+    operand: ClassVar[int] = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Vjp(Application):
+    """Adjoints, of shape (batch, rows, out), times an operator, which comes second."""
+
+    operator: ClassVar[int | None] = 1
+    operand: ClassVar[int] = 0
+
+
+def _size_of_both(one: Shape, two: Shape) -> int:
+    """Return how many elements two arrays have together."""
+    return prod(broadcast_shape(one, two) or ())

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from chainad.ir.cache_folder import cache_folder, write_atomically
-from chainad.structure.operation_counts import KINDS_OF_OPERATION, OperationCounts
+from chainad.ir.operation_counts import KINDS_OF_OPERATION, OperationCounts
 
 _FORMAT = "chainad calibration 2"
 _SHIPPED = "shipped table"

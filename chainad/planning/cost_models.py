@@ -14,15 +14,11 @@ from typing import TYPE_CHECKING
 
 from chainad.errors import PlanError, unknown
 from chainad.ir.cache import cached_property
+from chainad.ir.operation_counts import OperationCounts
 from chainad.ir.pickling import fields_alone
 from chainad.planning.calibration import Calibration, known
 from chainad.structure import Product, StructureSum
-from chainad.structure.operation_counts import (
-    OperationCounts,
-    counts_of_materialize,
-    counts_of_product,
-    counts_of_sum,
-)
+from chainad.structure.step_counts import counts_of_materialize, counts_of_product, counts_of_sum
 from chainad.structure.structure import Structure
 
 if TYPE_CHECKING:

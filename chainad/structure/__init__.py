@@ -18,7 +18,7 @@ Laws (each one a test):
 | `selections` | views, selections and reshapes as structures |
 | `product`, `sum` | the algebra: what is multiplied and added, and by which ops |
 | `materialize`, `csr` | dense arrays and compressed sparse rows of structures |
-| `operation_counts` | array calls and elements that a product or a sum takes |
+| `step_counts` | array calls and elements that a product or a sum takes |
 | `linear_operators` | Jacobians known by their JVPs and VJPs |
 | `results` | the forms in which a Jacobian is returned |
 | `to_json` | structures as JSON, and back |

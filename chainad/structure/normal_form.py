@@ -18,7 +18,7 @@ from math import prod
 
 import numpy as np
 
-from chainad.ir.ops import Broadcast, Full, Reshape, Scale, SegmentSum, Sum, Take, Transpose, Unary
+from chainad.ir.ops import Broadcast, Full, Op, Reshape, Scale, SegmentSum, Sum, Take, Transpose
 from chainad.ir.positions import (
     Integers,
     Positions,
@@ -44,7 +44,7 @@ class Operand:
     def __init__(self, labels: Sequence[int], scale: float | None) -> None:
         self.labels = list(labels)
         self.scale = scale
-        self.ops: list[Full | Unary] = []
+        self.ops: list[Op] = []
         self.multiplications = 0
 
     def transpose(self, labels: Sequence[int]) -> None:

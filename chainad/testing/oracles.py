@@ -8,30 +8,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from chainad.ir.ops import (
-    Add,
-    AddAt,
-    AddTied,
-    Broadcast,
-    Concatenate,
-    Copy,
-    Dot,
-    Full,
-    MatMul,
-    Multiply,
-    Op,
-    Place,
-    Reshape,
-    Row,
-    Scale,
-    Scatter,
-    SegmentSum,
-    SparseDot,
-    Subtract,
-    Sum,
-    Take,
-    Transpose,
-)
+from chainad.ir import ops
 from chainad.ir.positions import Positions, as_array
 from chainad.ir.program import Program
 from chainad.planning.linear_graph import LinearGraph
@@ -121,62 +98,62 @@ def path_sum(graph: LinearGraph, entries: Sequence[Array | None]) -> list[Array]
     return [along_all_paths(i, o) for o in graph.outputs for i in graph.inputs]
 
 
-def apply_op(op: Op, *arrays: Array) -> Array:
+def apply_op(op: ops.Op, *arrays: Array) -> Array:
     """Do what an op says, in the plainest way.
 
     Examples
     --------
-    >>> apply_op(Sum((0,)), np.ones((2, 3)))
+    >>> apply_op(ops.Sum((0,)), np.ones((2, 3)))
     array([2., 2., 2.])
     """
     match op, arrays:
-        case Full(value), ():
+        case ops.Full(value), ():
             return np.array(float(value))
-        case Reshape(shape), (a,):
+        case ops.Reshape(shape), (a,):
             return a.reshape(shape)
-        case Transpose(order), (a,):
+        case ops.Transpose(order), (a,):
             return a.transpose(order)
-        case Broadcast(shape), (a,):
+        case ops.Broadcast(shape), (a,):
             return np.broadcast_to(a, shape)
-        case Take(axis, where), (a,):
+        case ops.Take(axis, where), (a,):
             return a.take(as_array(where), axis)
-        case Place(axis, where, size), (a,):
+        case ops.Place(axis, where, size), (a,):
             return _placed(np.zeros(_with_size(a.shape, axis, size)), axis, where, a)
-        case SegmentSum(axis, segments, size), (a,):
+        case ops.SegmentSum(axis, segments, size), (a,):
             return _placed(np.zeros(_with_size(a.shape, axis, size)), axis, segments, a)
-        case Sum(axes), (a,):
+        case ops.Sum(axes), (a,):
             return np.asarray(a.sum(axes))
-        case Scale(factor), (a,):
+        case ops.Scale(factor), (a,):
             return a * factor
-        case Copy(), (a,):
+        case ops.Copy(), (a,):
             return a.copy()
-        case Add(), (a, b):
+        case ops.Add(), (a, b):
             return a + b
-        case Subtract(), (a, b):
+        case ops.Subtract(), (a, b):
             return a - b
-        case AddAt(axis, where), (a, b):
+        case ops.AddAt(axis, where), (a, b):
             return _placed(a.copy(), axis, where, b)
-        case AddTied(shape, ties), (a, b):
+        case ops.AddTied(shape, ties), (a, b):
             out = a.reshape(shape).copy()
             sizes = tuple(shape[ties.index(k)] for k in range(b.ndim))
             for at, number in np.ndenumerate(np.broadcast_to(b, sizes)):
                 out[tuple(at[tie] for tie in ties)] += number
             return out.reshape(a.shape)
-        case Multiply(), (a, b):
+        case ops.Multiply(), (a, b):
             return a * b
-        case MatMul(), (a, b):
+        case ops.MatMul(), (a, b):
             return a @ b
-        case Dot(), (a, b):
+        case ops.Dot(), (a, b):
             return np.asarray((a * b).sum(-1))
-        case Concatenate(), _:
+        case ops.Concatenate(), _:
             return np.concatenate(arrays)
-        case Row(index), (a,):
+        case ops.Row(index), (a,):
             return np.asarray(a[index])
-        case SparseDot(rows, cols, size), (a, b):
+        case ops.SparseDot(rows, cols, size), (a, b):
             matrix = np.zeros((size, b.shape[0]))
             np.add.at(matrix, (as_array(rows), as_array(cols)), a)
             return matrix @ b
-        case Scatter(places, size, _, signs), _:
+        case ops.Scatter(places, size, _, signs), _:
             each = signs or ((1,),) * len(places)
             spots = [p for p, own in zip(places, each, strict=True) for _ in own]
             factors = [sign for own in each for sign in own]
@@ -201,16 +178,16 @@ def _placed(out: Array, axis: int, where: Positions, a: Array) -> Array:
     return out
 
 
-def apply_ops(ops: Iterable[Op], array: Array | None) -> Array | None:
+def apply_ops(unary: Iterable[ops.Op], array: Array | None) -> Array | None:
     """Apply ops one after the other; None stands for a structure that stores none.
 
     Examples
     --------
-    >>> apply_ops([Reshape((3,)), Scale(2)], np.ones((1, 3)))
+    >>> apply_ops([ops.Reshape((3,)), ops.Scale(2)], np.ones((1, 3)))
     array([2., 2., 2.])
     """
-    for op in ops:
-        if isinstance(op, Full):
+    for op in unary:
+        if isinstance(op, ops.Full):
             array = apply_op(op)
         else:
             assert array is not None
@@ -224,7 +201,7 @@ def run_program(program: Program, slots: Sequence[Array | None]) -> list[Array |
     Examples
     --------
     >>> from chainad.ir.program import Instruction
-    >>> run_program(Program(1, (Instruction(Scale(2), (0,), 1),), (1,)), [np.ones(2)])
+    >>> run_program(Program(1, (Instruction(ops.Scale(2), (0,), 1),), (1,)), [np.ones(2)])
     [array([2., 2.])]
     """
     registers: dict[int, Array] = {k: a for k, a in enumerate(slots) if a is not None}

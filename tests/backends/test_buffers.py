@@ -18,18 +18,7 @@ from chainad.backends.numpy.build import build, observe
 from chainad.backends.numpy.emit import Namespace, emit_view
 from chainad.compiler.lower import lower
 from chainad.errors import InputError
-from chainad.ir.ops import (
-    Add,
-    Copy,
-    Jvp,
-    MatMul,
-    Multiply,
-    Reshape,
-    Scale,
-    Scatter,
-    Sum,
-    Transpose,
-)
+from chainad.ir import ops
 from chainad.ir.positions import positions
 from chainad.ir.program import Instruction, Program
 from chainad.planning.auto import make_plan
@@ -141,7 +130,7 @@ def test_a_call_allocates_nothing_but_its_result_and_with_out_not_even_that() ->
 
 def test_registers_that_are_not_live_together_share_buffers() -> None:
     steps = 20
-    instructions = tuple(Instruction(MatMul(), (0, k), k + 1) for k in range(1, steps))
+    instructions = tuple(Instruction(ops.MatMul(), (0, k), k + 1) for k in range(1, steps))
     program = Program(2, instructions, (steps,))
     slots = [np.eye(50), np.ones((50, 50))]
     text = source_with_buffers(program, observe(program, slots)[0], ["s0", "s1"])
@@ -152,10 +141,10 @@ def test_elementwise_ops_overwrite_an_operand_that_dies() -> None:
     program = Program(
         2,
         (
-            Instruction(MatMul(), (0, 1), 2),
-            Instruction(Multiply(), (2, 0), 3),
-            Instruction(Scale(-1), (3,), 4),
-            Instruction(Add(), (4, 1), 5),
+            Instruction(ops.MatMul(), (0, 1), 2),
+            Instruction(ops.Multiply(), (2, 0), 3),
+            Instruction(ops.Scale(-1), (3,), 4),
+            Instruction(ops.Add(), (4, 1), 5),
         ),
         (5,),
     )
@@ -171,10 +160,10 @@ def test_an_operand_that_is_read_through_a_view_is_not_overwritten() -> None:
     program = Program(
         1,
         (
-            Instruction(Scale(2.0), (0,), 1),
-            Instruction(Transpose((1, 0)), (1,), 2),
-            Instruction(Add(), (1, 2), 3),
-            Instruction(Scale(2.0), (3,), 4),
+            Instruction(ops.Scale(2.0), (0,), 1),
+            Instruction(ops.Transpose((1, 0)), (1,), 2),
+            Instruction(ops.Add(), (1, 2), 3),
+            Instruction(ops.Scale(2.0), (3,), 4),
         ),
         (4,),
     )
@@ -248,11 +237,11 @@ def test_nested_calls_have_buffers_of_their_own() -> None:
     program = Program(
         2,
         (
-            Instruction(Scale(2.0), (1,), 2),
-            Instruction(Jvp(), (0, 2), 3),
-            Instruction(Scale(3.0), (3,), 4),
-            Instruction(Reshape((3, 3)), (3,), 5),
-            Instruction(Copy(), (4,), 6),
+            Instruction(ops.Scale(2.0), (1,), 2),
+            Instruction(ops.Jvp(), (0, 2), 3),
+            Instruction(ops.Scale(3.0), (3,), 4),
+            Instruction(ops.Reshape((3, 3)), (3,), 5),
+            Instruction(ops.Copy(), (4,), 6),
         ),
         (5, 6),
     )
@@ -265,7 +254,7 @@ def test_nested_calls_have_buffers_of_their_own() -> None:
 
 
 def test_traced_slots_are_recorded() -> None:
-    program = Program(1, (Instruction(Multiply(), (0, 0), 1),), (1,))
+    program = Program(1, (Instruction(ops.Multiply(), (0, 0), 1),), (1,))
     preallocated = PreallocatedProgram(program)
     preallocated([np.ones(2)])
     found = chainad.jacobian(lambda x: preallocated([x])[0])(np.array([1.0, 3.0]))
@@ -363,7 +352,7 @@ def test_reshapes_by_indexing_are_the_same_views(
     old: tuple[int, ...], new: tuple[int, ...]
 ) -> None:
     names, x = Namespace(), np.arange(float(np.prod(old))).reshape(old)
-    text = emit_view(Reshape(new), "x", old, names)
+    text = emit_view(ops.Reshape(new), "x", old, names)
     kept = [n for n in old if n != 1], [n for n in new if n != 1]
     assert (text is not None) == (kept[0] == kept[1])
     if text is not None:
@@ -377,7 +366,7 @@ def test_constant_regions_are_copied_and_the_rest_is_written_over_them() -> None
     n, m = 300, 1500
     order = np.random.default_rng(0).permutation(n)  # no formula
     places = (*(range(k, m, 5) for k in range(4)), positions(5 * order + 4))
-    op = Scatter(places, m, True, ((-1, 1), (1,), (1,), (1, -1), (1,)))
+    op = ops.Scatter(places, m, True, ((-1, 1), (1,), (1,), (1, -1), (1,)))
     program = Program(4, (Instruction(op, (0, 1, 1, 0, 2, 3, 1), 4),), (4,))
     fixed = {0: np.float64(2.0), 1: np.float64(5.0)}
     slots = [fixed[0], fixed[1], np.arange(n, dtype=float), np.ones(n)]
@@ -396,7 +385,7 @@ def test_constant_regions_are_copied_and_the_rest_is_written_over_them() -> None
 def test_what_fixed_slots_determine_is_folded() -> None:
     program = Program(
         3,
-        (Instruction(Multiply(), (0, 1), 3), Instruction(Multiply(), (3, 2), 4)),
+        (Instruction(ops.Multiply(), (0, 1), 3), Instruction(ops.Multiply(), (3, 2), 4)),
         (4,),
     )
     fixed = {0: np.float64(3.0), 1: np.float64(7.0)}
@@ -438,7 +427,7 @@ def test_short_rows_are_added_up_by_a_matrix_product(
     shape: tuple[int, ...], axis: int, calls: str, dtype: type
 ) -> None:
     program = Program(
-        1, (Instruction(Scale(2.0), (0,), 1), Instruction(Sum((axis,)), (1,), 2)), (2,)
+        1, (Instruction(ops.Scale(2.0), (0,), 1), Instruction(ops.Sum((axis,)), (1,), 2)), (2,)
     )
     x = np.random.default_rng(0).normal(size=shape).astype(dtype)
     seen, _ = observe(program, [x])

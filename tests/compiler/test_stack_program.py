@@ -20,7 +20,7 @@ from chainad.compiler.stacking import isomorphic, program_groups, stack_program
 from chainad.compiler.stacking.stack_program import stack_isomorphic
 from chainad.ir.ops import Add, Concatenate, Copy, Full, MatMul, Multiply, Row, Subtract, Sum
 from chainad.ir.program import Instruction, Program, prune
-from chainad.ir.shapes import Shape, shape_of
+from chainad.ir.shapes import Shape
 from chainad.testing import random_entries, run_program
 
 randoms = st.randoms(use_true_random=False)
@@ -50,7 +50,7 @@ def random_loop(rng: Random) -> tuple[Program, dict[int, Shape]]:
     body: list[tuple[object, tuple[object, ...], str]] = []
     for n in range(rng.randint(2, 8)):
         op, inputs = random_op(rng, names)  # type: ignore[arg-type]
-        shape = shape_of(op, tuple(names[k] for k in inputs))
+        shape = op.infer_shape([names[k] for k in inputs])
         if shape is not None and np.prod(shape, dtype=int) <= 40:
             names[f"made{n}"] = shape
             body.append((op, inputs, f"made{n}"))

@@ -10,20 +10,8 @@ from hypothesis import strategies as st
 from chainad.backends.numpy.buffers import PreallocatedProgram
 from chainad.compiler.assemble import assemble, reassemble
 from chainad.compiler.passes.program_builder import ProgramBuilder
-from chainad.ir import strides
+from chainad.ir import ops, strides
 from chainad.ir.array_functions import scatter
-from chainad.ir.ops import (
-    Add,
-    AddAt,
-    Broadcast,
-    Place,
-    Reshape,
-    Scale,
-    Scatter,
-    Subtract,
-    Take,
-    Transpose,
-)
 from chainad.ir.positions import Index, Lattice, as_array, positions
 from chainad.ir.program import Instruction, Program, prune
 from chainad.ir.strides import as_transpose, strided_copies, strided_view
@@ -124,24 +112,24 @@ def random_sum(rng: Random, w: ProgramBuilder, length: int, depth: int) -> int:
     kind = rng.randrange(8) if depth else 6
     if kind < 2:
         parts = [random_sum(rng, w, length, depth - 1) for _ in range(2)]
-        return w.emit(rng.choice([Add(), Subtract()]), *parts)
+        return w.emit(rng.choice([ops.Add(), ops.Subtract()]), *parts)
     if kind == 2:
         where = positions(sorted(rng.sample(range(length), rng.randint(1, length))))
         small = random_sum(rng, w, len(where), depth - 1)
-        return w.emit(AddAt(0, where), random_sum(rng, w, length, depth - 1), small)
+        return w.emit(ops.AddAt(0, where), random_sum(rng, w, length, depth - 1), small)
     if kind == 3:
         count = rng.randint(1, length)
         where = positions(sorted(rng.sample(range(length), count)))
-        return w.emit(Place(0, where, length), random_sum(rng, w, count, depth - 1))
+        return w.emit(ops.Place(0, where, length), random_sum(rng, w, count, depth - 1))
     if kind == 4:
-        return w.emit(Scale(-1), random_sum(rng, w, length, depth - 1))
+        return w.emit(ops.Scale(-1), random_sum(rng, w, length, depth - 1))
     if kind == 5:
         number = rng.choice([k for k, shape in w.shapes.items() if shape == ()])
-        return w.emit(Broadcast((length,)), w.emit(Reshape((1,)), number))
+        return w.emit(ops.Broadcast((length,)), w.emit(ops.Reshape((1,)), number))
     if kind == 7 and length < LONGEST:
         first = rng.randint(0, LONGEST - length)
         whole = random_sum(rng, w, LONGEST, depth - 1)
-        return w.emit(Take(0, range(first, first + length)), whole)
+        return w.emit(ops.Take(0, range(first, first + length)), whole)
     fitting = [k for k, shape in w.shapes.items() if shape == (length,)]
     return rng.choice(fitting)
 
@@ -173,7 +161,7 @@ def test_assembled_sums_are_those_of_the_instructions(rng: Random) -> None:
     for _ in range(2):  # the second time in memory that is kept
         np.testing.assert_allclose(reusing(slots)[0], want, rtol=1e-14, atol=1e-14)
     left = [i.op for i in program.instructions]
-    assert sum(isinstance(op, Scatter) for op in left) == 1
+    assert sum(isinstance(op, ops.Scatter) for op in left) == 1
 
 
 def test_a_sum_of_placed_pieces_is_one_call() -> None:
@@ -182,16 +170,16 @@ def test_a_sum_of_placed_pieces_is_one_call() -> None:
     w = ProgramBuilder(4)
     w.shapes |= {0: (), 1: (), 2: (n,), 3: (n,)}
     halves = [range(n), range(n, 2 * n)]
-    numbers = [w.emit(Broadcast((n,)), w.emit(Reshape((1,)), k)) for k in (0, 1)]
-    placed = [w.emit(Place(0, at, 2 * n), x) for at, x in zip(halves, numbers, strict=True)]
-    total = w.emit(Add(), *placed)
-    for at, x in zip(halves, (2, w.emit(Scale(-1), 3)), strict=True):
-        total = w.emit(AddAt(0, at), total, x)
+    numbers = [w.emit(ops.Broadcast((n,)), w.emit(ops.Reshape((1,)), k)) for k in (0, 1)]
+    placed = [w.emit(ops.Place(0, at, 2 * n), x) for at, x in zip(halves, numbers, strict=True)]
+    total = w.emit(ops.Add(), *placed)
+    for at, x in zip(halves, (2, w.emit(ops.Scale(-1), 3)), strict=True):
+        total = w.emit(ops.AddAt(0, at), total, x)
     out = assemble(w, [total], [range(1, 4 * n + 1, 2)], 4 * n, False)
     program = prune(Program(4, tuple(w.instructions), (out,)))
     (instruction,) = program.instructions
     assert instruction.inputs == (0, 2, 1, 3)
-    assert instruction.op == Scatter(
+    assert instruction.op == ops.Scatter(
         (range(1, 2 * n + 1, 2), range(2 * n + 1, 4 * n + 1, 2)), 4 * n, False, ((1, 1), (1, -1))
     )
 
@@ -230,12 +218,12 @@ def test_gathers_and_placings_of_every_entry_are_transposes(rng: Random) -> None
     front, back = rng.choice([(), (2,)]), rng.choice([(), (3,)])
     axis, size = len(front), a * b * c
     x = random_entries(rng, (*front, size, *back))
-    for op in (Take(axis, where), Place(axis, where, size)):
+    for op in (ops.Take(axis, where), ops.Place(axis, where, size)):
         w = ProgramBuilder(1)
         w.shapes[0] = x.shape
         out = w.emit(op, 0)
         program = prune(Program(1, tuple(w.instructions), (out,)))
-        assert not any(isinstance(i.op, (Take, Place)) for i in program.instructions)
+        assert not any(isinstance(i.op, (ops.Take, ops.Place)) for i in program.instructions)
         plain = Program(1, (Instruction(op, (0,), 1),), (1,))
         np.testing.assert_array_equal(run_program(program, [x])[0], run_program(plain, [x])[0])
 
@@ -247,23 +235,25 @@ def test_axes_are_split_before_they_are_transposed(rng: Random) -> None:
     x = random_entries(rng, tuple(sizes))
     w = ProgramBuilder(1)
     w.shapes[0] = x.shape
-    merged = w.emit(Reshape((sizes[0], sizes[1] * sizes[2], sizes[3])), 0)
-    transposed = w.emit(Transpose((1, 2, 0)), merged)
-    out = w.emit(Reshape((sizes[1], sizes[2], sizes[3], sizes[0])), transposed)
+    merged = w.emit(ops.Reshape((sizes[0], sizes[1] * sizes[2], sizes[3])), 0)
+    transposed = w.emit(ops.Transpose((1, 2, 0)), merged)
+    out = w.emit(ops.Reshape((sizes[1], sizes[2], sizes[3], sizes[0])), transposed)
     program = prune(Program(1, tuple(w.instructions), (out,)))
     np.testing.assert_array_equal(run_program(program, [x])[0], x.transpose(1, 2, 3, 0))
     if 1 not in sizes:
-        assert [i.op for i in program.instructions] == [Transpose((1, 2, 3, 0))]
+        assert [i.op for i in program.instructions] == [ops.Transpose((1, 2, 3, 0))]
 
 
 def test_a_vector_of_placed_pieces_is_reassembled_and_others_are_left_alone() -> None:
     w = ProgramBuilder(2)
     w.shapes |= {0: (3,), 1: (5,)}
-    total = w.emit(Add(), w.emit(Place(0, range(3), 8), 0), w.emit(Place(0, range(3, 8), 8), 1))
+    total = w.emit(
+        ops.Add(), w.emit(ops.Place(0, range(3), 8), 0), w.emit(ops.Place(0, range(3, 8), 8), 1)
+    )
     out = reassemble(w, total, 8)
     program = prune(Program(2, tuple(w.instructions), (out,)))
     (instruction,) = program.instructions
-    assert instruction.op == Scatter((range(3), range(3, 8)), 8, True)
+    assert instruction.op == ops.Scatter((range(3), range(3, 8)), 8, True)
     assert reassemble(w, 1, 5) == 1
-    doubled = w.emit(Add(), 1, w.emit(Scale(2.0), 1))
+    doubled = w.emit(ops.Add(), 1, w.emit(ops.Scale(2.0), 1))
     assert reassemble(w, doubled, 5) == doubled

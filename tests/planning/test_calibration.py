@@ -14,8 +14,8 @@ import chainad
 from chainad.api import calibrate as measuring
 from chainad.api.calibrate import calibrate
 from chainad.errors import ChainadError
+from chainad.ir.operation_counts import KINDS_OF_OPERATION, OperationCounts
 from chainad.planning.calibration import SHIPPED_TABLE, STORED, Calibration, known, path
-from chainad.structure.operation_counts import KINDS_OF_OPERATION, OperationCounts
 
 
 @pytest.fixture

@@ -16,43 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chainad.ir.ops import (
-    Add,
-    AddAt,
-    AddTied,
-    Concatenate,
-    Copy,
-    Dot,
-    Jvp,
-    MatMul,
-    Multiply,
-    Op,
-    Place,
-    Reshape,
-    Scale,
-    Scatter,
-    Subtract,
-    Sum,
-    Take,
-    Transpose,
-    Vjp,
-)
+from chainad.backends.numpy.emit import can_write_into
+from chainad.ir import ops
 from chainad.ir.program import Instruction, Program
 
 Array = npt.NDArray[Any]
-_ELEMENTWISE = (Add, Subtract, Multiply, Scale)
-_ACCUMULATING = (AddAt, AddTied)
-_WRITES_INTO_OUT = (
-    *_ELEMENTWISE,
-    *_ACCUMULATING,
-    Concatenate,
-    Copy,
-    Dot,
-    MatMul,
-    Place,
-    Scatter,
-    Sum,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +63,7 @@ class BufferAllocation:
 
     sizes: tuple[int, ...]
     buffers: Mapping[int, int]
-    results: Mapping[int, tuple[int, tuple[Op, ...]]]
+    results: Mapping[int, tuple[int, tuple[ops.Op, ...]]]
     in_place: frozenset[int]
 
     def allocate(self) -> list[Array]:
@@ -151,19 +119,16 @@ def _can_write_into_out(instruction: Instruction, types: Mapping[int, ArrayType]
     found = types[instruction.output]
     if not found.shape or found.is_view or found.dtype == object:
         return False
-    op = instruction.op
-    if isinstance(op, Take):
-        return not isinstance(op.positions, range)
-    return isinstance(op, (*_WRITES_INTO_OUT, Reshape))
+    return can_write_into(instruction.op)
 
 
 def _owners(program: Program, types: Mapping[int, ArrayType]) -> dict[int, int]:
     """Return, for every register, the one that it is a view of, or itself."""
     owner = {k: k for k in range(program.n_slots)}
     for i in program.instructions:
-        if isinstance(i.op, (Jvp, Vjp)):
+        if isinstance(i.op, ops.Application):
             # What a user's action returns may be the very array that it was given.
-            owner[i.output] = owner[i.inputs[isinstance(i.op, Jvp)]]
+            owner[i.output] = owner[i.inputs[i.op.operand]]
         else:
             is_view = bool(i.inputs) and types[i.output].is_view
             owner[i.output] = owner[i.inputs[0]] if is_view else i.output
@@ -194,10 +159,9 @@ def _overwritten(
     for n, i in enumerate(program.instructions):
         if i.output not in written:
             continue
-        candidates = i.inputs[:1] if isinstance(i.op, _ACCUMULATING) else i.inputs
-        if not isinstance(i.op, (*_ELEMENTWISE, *_ACCUMULATING)):
+        if not isinstance(i.op, (ops.Elementwise, ops.Accumulate)):
             continue
-        for x in candidates:
+        for x in i.inputs if isinstance(i.op, ops.Elementwise) else i.inputs[:1]:
             is_last = owner[x] == x and last[x] == n and x in written
             # Another view of the same memory is read at other places than are written.
             is_alone = not any(owner[y] == x for y in i.inputs if y != x)
@@ -210,18 +174,18 @@ def _overwritten(
 
 def _in_results(
     program: Program, types: Mapping[int, ArrayType], written: Mapping[int, Instruction]
-) -> dict[int, tuple[int, tuple[Op, ...]]]:
+) -> dict[int, tuple[int, tuple[ops.Op, ...]]]:
     """Return the registers written into a result: its number, and the ops of the view of it."""
-    found: dict[int, tuple[int, tuple[Op, ...]]] = {}
+    found: dict[int, tuple[int, tuple[ops.Op, ...]]] = {}
     for number, result in enumerate(program.outputs):
         k = -1 if result is None else result
-        views: list[Op] = []
+        views: list[ops.Op] = []
         while k in written and types[k].is_view:
             op, x = written[k].op, written[k].inputs[0]
-            if isinstance(op, Reshape):
-                views.append(Reshape(types[x].shape))
-            elif isinstance(op, Transpose):
-                views.append(Transpose(tuple(np.argsort(op.order).tolist())))
+            if isinstance(op, ops.Reshape):
+                views.append(ops.Reshape(types[x].shape))
+            elif isinstance(op, ops.Transpose):
+                views.append(ops.Transpose(tuple(np.argsort(op.order).tolist())))
             else:
                 break
             k = x
@@ -230,12 +194,12 @@ def _in_results(
     return found
 
 
-def _fits(instruction: Instruction, views: Sequence[Op]) -> bool:
+def _fits(instruction: Instruction, views: Sequence[ops.Op]) -> bool:
     """Return whether a register can be written into that view of a result."""
-    if not any(isinstance(op, Transpose) for op in views):
+    if not any(isinstance(op, ops.Transpose) for op in views):
         return True
     # Products and gathers write row-major arrays only; a reshape of a transpose would be a copy.
-    return len(views) == 1 and isinstance(instruction.op, _ELEMENTWISE)
+    return len(views) == 1 and isinstance(instruction.op, ops.Elementwise)
 
 
 def _free_buffer(nbytes: int, sizes: list[int], free: list[tuple[int, int]]) -> int:

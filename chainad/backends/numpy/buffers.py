@@ -37,7 +37,7 @@ from chainad.backends.numpy.emit import (
 )
 from chainad.ir.array_functions import overrides_numpy, scatter_into
 from chainad.ir.locks import fork_safe_lock
-from chainad.ir.ops import Jvp, Materialize, Op, Reshape, Scatter, Transpose, Vjp
+from chainad.ir.ops import Op, Reshape, Scatter, Transpose
 from chainad.ir.positions import Positions, as_array
 from chainad.ir.program import Instruction, Program
 
@@ -175,9 +175,6 @@ class _Emitter:
             base, rest = self._without_constants(i)
             if base:
                 return [f"copyto({to}, {base})", *(self._call(rest) if rest.inputs else ())]
-            if isinstance(i.op, Reshape):
-                shape = self._shape(i.inputs[0])
-                return [f"copyto({to}.reshape({shape}), {args[0]})"]
             if i.inputs and i.inputs[0] in self.allocation.buffers:  # which is row-major
                 term = self.types[i.inputs[0]]
                 line = emit_sum_as_matmul(i.op, args[0], to, term.shape, term.dtype, self.names)
@@ -198,11 +195,10 @@ class _Emitter:
         op = i.op
         if not isinstance(op, Scatter) or not op.covers:
             return "", i
-        signs = op.signs or ((1,),) * len(op.positions)
         given = iter(i.inputs)
         regions = [
             (where, own, [next(given) for _ in own])
-            for where, own in zip(op.positions, signs, strict=True)
+            for where, own in zip(op.positions, op.signs_by_region, strict=True)
         ]
         fixed = [each for each in regions if self.known.keys() >= set(each[2])]
         if not fixed or sum(map(_span, _column(fixed, 0))) < _MIN_CONSTANT_PASSES * op.size:
@@ -238,8 +234,8 @@ class _Emitter:
         made = {i.output: i for i in self.program.instructions}
         while k in made and k not in self.allocation.buffers:
             op, inputs = made[k].op, made[k].inputs
-            if isinstance(op, (Materialize, Vjp, Jvp)):
-                return inputs[isinstance(op, Vjp)]
+            if op.operator is not None:
+                return inputs[op.operator]
             if not self.types[k].is_view:
                 return None
             k = inputs[0]

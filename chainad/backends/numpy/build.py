@@ -17,23 +17,7 @@ import numpy as np
 from chainad.backends.numpy.allocate import ArrayType, type_of
 from chainad.backends.numpy.emit import Namespace, emit_new, emit_traceable
 from chainad.ir.array_functions import overrides_numpy
-from chainad.ir.ops import (
-    Add,
-    Broadcast,
-    Copy,
-    Dot,
-    Full,
-    MatMul,
-    Multiply,
-    Op,
-    Reshape,
-    Row,
-    Scale,
-    Subtract,
-    Sum,
-    Take,
-    Transpose,
-)
+from chainad.ir.ops import Full, Op
 from chainad.ir.program import Program, Runner
 
 Emit: TypeAlias = Callable[[Op, Sequence[str], Namespace], str]
@@ -71,34 +55,16 @@ def build(program: Program) -> Runner:
     return run
 
 
-# Ops that are quickly hashed and compared; the positions of others may be long.
-_HASHABLE = (
-    Add,
-    Subtract,
-    Multiply,
-    MatMul,
-    Dot,
-    Copy,
-    Scale,
-    Sum,
-    Reshape,
-    Transpose,
-    Broadcast,
-    Row,
-)
-
-
 def _interpret(program: Program, slots: Sequence[Any], emit: Emit) -> tuple[Any, ...]:
     """Run a program instruction by instruction; equal ops are compiled once."""
-    functions: dict[Op, Callable[..., Any]] = {}
+    functions: dict[tuple[Op, int], Callable[..., Any]] = {}
     last = last_uses(program)
     registers: dict[int, Any] = {k: slots[k] for k in program.used_slots}
     for n, i in enumerate(program.instructions):
-        call = functions.get(i.op) if isinstance(i.op, _HASHABLE) else None
+        key = i.op, len(i.inputs)
+        call = functions.get(key)
         if call is None:
-            call = _call(i.op, len(i.inputs), emit)
-            if isinstance(i.op, _HASHABLE):
-                functions[i.op] = call
+            call = functions[key] = _call(*key, emit)
         registers[i.output] = call(*[registers[k] for k in i.inputs])
         for k in i.inputs:
             if last[k] == n:
@@ -176,7 +142,7 @@ def folded_constants(program: Program, fixed: Mapping[int, Any] | None = None) -
     """
     returned: set[int] = {k for k in program.outputs if k is not None}
     for i in reversed(program.instructions):
-        if i.output in returned and isinstance(i.op, (Broadcast, Reshape, Row, Take, Transpose)):
+        if i.output in returned and i.op.is_view:
             returned.add(i.inputs[0])
     found: dict[int, Any] = dict(fixed or {})
     names = Namespace()

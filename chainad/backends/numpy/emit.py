@@ -1,17 +1,13 @@
-"""Every op as Python source: on traced values, on plain arrays, and into preallocated memory.
-
-`emit_traceable` writes functions that can be recorded; `emit_new` and `emit_into` write what is
-quickest on plain arrays and makes row-major results: methods and ufuncs with `out`, which tracing
-refuses.
-"""
+"""Every op as Python source: on traced values, on plain arrays, and into preallocated memory."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainad.ir import ops
 from chainad.ir.array_functions import (
     add_at,
     add_tied,
@@ -23,39 +19,11 @@ from chainad.ir.array_functions import (
     segment_sum,
     sparse_dot,
 )
-from chainad.ir.ops import (
-    Add,
-    AddAt,
-    AddTied,
-    Broadcast,
-    Concatenate,
-    Copy,
-    Dot,
-    Full,
-    Jvp,
-    Materialize,
-    MatMul,
-    Multiply,
-    Op,
-    Place,
-    Reshape,
-    Row,
-    Scale,
-    Scatter,
-    SegmentSum,
-    SparseDot,
-    Subtract,
-    Sum,
-    Take,
-    Transpose,
-    Vjp,
-)
 from chainad.ir.positions import Positions
+from chainad.ir.shapes import Shape
 
 # In longer rows, NumPy's sum is quicker than a matrix product with ones.
 _MAX_MATMUL_SUM_COLUMNS = 64
-
-_UFUNCS: dict[type[Op], str] = {Add: "add", Subtract: "subtract", Multiply: "multiply"}
 
 
 class Namespace:
@@ -89,85 +57,71 @@ class Namespace:
         self.objects[name] = value
         return name
 
-    def key(self, axis: int, positions: Any) -> str:
-        """Return the name of what indexes one axis at positions."""
-        return self.constant((slice(None),) * axis + (indexer_of(positions),))
+
+class Emitter(NamedTuple):
+    """How an op is written: the three fields of a row of `EMIT`.
+
+    Attributes
+    ----------
+    traceable : callable
+        From the op, a namespace and the names of the operands to an expression that can be
+        recorded.
+    new : callable, optional
+        The same, where there is a quicker expression on plain arrays, or one that makes the result
+        row-major: methods and ufuncs with `order`, which tracing refuses.
+    into : callable, optional
+        From the op, a namespace, the name of a row-major array, the shapes of the operands (None
+        where not known) and their names to lines that write the result into the array. An op that
+        accumulates finds its first operand there.
+    """
+
+    traceable: Callable[..., str]
+    new: Callable[..., str] | None = None
+    into: Callable[..., list[str]] | None = None
 
 
-def emit_traceable(op: Op, args: Sequence[str], names: Namespace) -> str:
+def emit_traceable(op: ops.Op, args: Sequence[str], names: Namespace) -> str:
     """Return an expression that can be recorded."""
-    match op:
-        case Full(value):
-            return names.constant(np.float64(value))
-        case Reshape(shape):
-            return f"{args[0]}.reshape({shape})"
-        case Transpose(order):
-            return f"{args[0]}.transpose({order})"
-        case Broadcast(shape):
-            return f"np.broadcast_to({args[0]}, {shape})"
-        case Take(axis, positions):
-            return f"{args[0]}[{names.key(axis, positions)}]"
-        case Place(axis, positions, size):
-            return f"place({args[0]}, {axis}, {names.constant(positions)}, {size})"
-        case SegmentSum(axis, segments, size):
-            return f"segment_sum({args[0]}, {axis}, {names.constant(segments)}, {size})"
-        case Sum(axes):
-            return f"np.sum({args[0]}, axis={axes})"
-        case Scale(factor):
-            return f"negative({args[0]})" if factor == -1 else f"{args[0]} * {factor!r}"
-        case Copy():
-            return f"np.copy({args[0]})"
-        case Add() | Subtract() | Multiply():
-            return f"{_UFUNCS[type(op)]}({args[0]}, {args[1]})"
-        case AddAt(axis, positions):
-            return f"add_at({args[0]}, {axis}, {names.constant(positions)}, {args[1]})"
-        case AddTied(shape, ties):
-            return f"add_tied({args[0]}, {shape}, {ties}, {args[1]})"
-        case MatMul():
-            return f"matmul({args[0]}, {args[1]})"
-        case SparseDot(rows, cols, size):
-            where = f"{names.constant(rows)}, {names.constant(cols)}, {size}"
-            return f"sparse_dot({args[0]}, {where}, {args[1]})"
-        case Scatter(positions, size, covers, signs):
-            where = names.constant(positions)
-            return f"scatter({where}, {size}, {covers}, {signs}, {', '.join(args)})"
-        case Materialize(shape):
-            return f"{args[0]}.materialize().reshape({shape})"
-        case Jvp():
-            return f"{args[0]}.jvp({args[1]})"
-        case Vjp():
-            return f"{args[1]}.vjp({args[0]})"
-        case Dot():
-            return f"vecdot({args[0]}, {args[1]})"
-        case Concatenate():
-            return f"concatenate(({', '.join(args)},))"
-        case Row(index):
-            return f"{args[0]}[{index}]"
-    raise AssertionError(op)
+    return EMIT[type(op)].traceable(op, names, *args)
 
 
-def emit_new(op: Op, args: Sequence[str], names: Namespace) -> str:
+def emit_new(op: ops.Op, args: Sequence[str], names: Namespace) -> str:
     """Return an expression on plain arrays; elementwise results are row-major."""
-    match op:
-        case Add() | Subtract() | Multiply():
-            return f'{_UFUNCS[type(op)]}({args[0]}, {args[1]}, order="C")'
-        case Scale(factor) if factor == -1:
-            return f'negative({args[0]}, order="C")'
-        case Scale(factor):
-            return f'multiply({args[0]}, {factor!r}, order="C")'
-        case Take(axis, positions) if not isinstance(positions, range):
-            return f'{args[0]}.take({names.constant(indexer_of(positions))}, {axis}, None, "clip")'
-        case Copy():
-            return f'{args[0]}.copy(order="C")'
-    return emit_traceable(op, args, names)
+    row = EMIT[type(op)]
+    return (row.new or row.traceable)(op, names, *args)
 
 
-def emit_view(op: Op, array: str, shape: tuple[int, ...], names: Namespace) -> str | None:
+def can_write_into(op: ops.Op) -> bool:
+    """Return whether the result of an op can be written into memory that is there."""
+    return EMIT[type(op)].into is not None and not (isinstance(op, ops.Take) and op.is_view)
+
+
+def emit_into(
+    op: ops.Op,
+    args: Sequence[str],
+    to: str,
+    shapes: Sequence[Shape | None],
+    in_place: bool,
+    names: Namespace,
+) -> list[str]:
+    """Return lines that write the result into the row-major array named `to`.
+
+    `shapes` are those of the operands, None where they are not known; `in_place` says that `to` is
+    the first operand.
+    """
+    write = EMIT[type(op)].into
+    assert write is not None
+    must_copy = isinstance(op, ops.Accumulate) and not in_place
+    first = [f"copyto({to}, {args[0]})"] if must_copy else []
+    return first + write(op, names, to, shapes, *args)
+
+
+def emit_view(op: ops.Op, array: str, shape: Shape, names: Namespace) -> str | None:
     """Return a quicker expression than `emit_new` for a view of an array of known shape, if any."""
     match op:
-        case Reshape(new) if (key := _unit_axes_index(shape, new)) is not None:
+        case ops.Reshape(new) if (key := _unit_axes_index(shape, new)) is not None:
             return f"{array}[{names.constant(key)}]"
-        case Transpose((1, 0)):
+        case ops.Transpose((1, 0)):
             return f"{array}.T"
     return None
 
@@ -188,103 +142,82 @@ def _unit_axes_index(old: tuple[int, ...], new: tuple[int, ...]) -> tuple[Any, .
     return (*key, *old_key, ...)
 
 
-def emit_into(
-    op: Op,
-    args: Sequence[str],
-    to: str,
-    shapes: Sequence[tuple[int, ...] | None],
-    in_place: bool,
-    names: Namespace,
-) -> list[str]:
-    """Return lines that write the result into the row-major array named `to`.
-
-    `shapes` are those of the operands, None where they are not known; `in_place` says that `to` is
-    the first operand. Empty if the op cannot write into memory.
-    """
-    match op:
-        case Add() | Subtract() | Multiply():
-            return [f"{_UFUNCS[type(op)]}({args[0]}, {args[1]}, {to})"]
-        case Scale(factor):
-            if factor == -1:
-                return [f"negative({args[0]}, {to})"]
-            return [f"multiply({args[0]}, {factor!r}, {to})"]
-        case MatMul():
-            return [
-                f"{args[0]}.dot({args[1]}, {to})"
-                if all(shape is not None and 0 < len(shape) <= 2 for shape in shapes)
-                else f"matmul({', '.join(args)}, {to})"
-            ]
-        case Dot():
-            return [f"vecdot({args[0]}, {args[1]}, {to})"]
-        case Concatenate():
-            return [f"concatenate(({', '.join(args)},), 0, {to})"]
-        case Sum(axes):
-            return [f"add.reduce({args[0]}, {axes}, None, {to})"]
-        case Copy():
-            return [f"copyto({to}, {args[0]})"]
-        case Take(axis, positions) if not isinstance(positions, range):
-            return [
-                f'{args[0]}.take({names.constant(indexer_of(positions))}, {axis}, {to}, "clip")'
-            ]
-        case Place(axis, positions):
-            return [f"{to}.fill(0)", f"{to}[{names.key(axis, positions)}] = {args[0]}"]
-        case AddAt(axis, positions):
-            first = [] if in_place else [f"copyto({to}, {args[0]})"]
-            return [*first, f"{to}[{names.key(axis, positions)}] += {args[1]}"]
-        case AddTied(shape, ties):
-            first = [] if in_place else [f"copyto({to}, {args[0]})"]
-            return [*first, f"add_tied_into({to}, {shape}, {ties}, {args[1]})"]
-        case Scatter():
-            return _emit_scatter(op, args, to, shapes, names)
-    return []
-
-
 def emit_sum_as_matmul(
-    op: Op, arg: str, to: str, shape: tuple[int, ...], dtype: np.dtype[Any], names: Namespace
+    op: ops.Op, arg: str, to: str, shape: tuple[int, ...], dtype: np.dtype[Any], names: Namespace
 ) -> str | None:
     """Return a line that sums a row-major array over its last axis but one, if rows are short.
 
     NumPy's sum starts a loop for every row, which takes several times as long on short rows, and
     is no more accurate along this axis than BLAS.
     """
-    if not isinstance(op, Sum) or op.axes != (len(shape) - 2,) or len(shape) < 2:
+    if not isinstance(op, ops.Sum) or op.axes != (len(shape) - 2,) or len(shape) < 2:
         return None
     if dtype.kind != "f" or dtype.itemsize < 4 or not 0 < shape[-1] <= _MAX_MATMUL_SUM_COLUMNS:
         return None
     return f"matmul({names.constant(np.ones(shape[-2], dtype))}, {arg}, {to})"
 
 
-def _emit_scatter(
-    op: Scatter,
-    args: Sequence[str],
-    to: str,
-    shapes: Sequence[tuple[int, ...] | None],
-    names: Namespace,
+def _ufunc(name: str) -> Emitter:
+    return Emitter(
+        lambda op, names, x, y: f"{name}({x}, {y})",
+        lambda op, names, x, y: f'{name}({x}, {y}, order="C")',
+        lambda op, names, to, shapes, x, y: [f"{name}({x}, {y}, {to})"],
+    )
+
+
+def _new_scale(op: ops.Scale, names: Namespace, x: str) -> str:
+    if op.factor == -1:
+        return f'negative({x}, order="C")'
+    return f'multiply({x}, {op.factor!r}, order="C")'
+
+
+def _scale_into(
+    op: ops.Scale, names: Namespace, to: str, shapes: Sequence[Shape | None], x: str
+) -> list[str]:
+    return [f"negative({x}, {to})" if op.factor == -1 else f"multiply({x}, {op.factor!r}, {to})"]
+
+
+def _take(op: ops.Take, names: Namespace, x: str, to: str = "None") -> str:
+    return f'{x}.take({names.constant(indexer_of(op.positions))}, {op.axis}, {to}, "clip")'
+
+
+def _key(op: ops.Take | ops.Place | ops.AddAt, names: Namespace) -> str:
+    """Return the name of what indexes the axis of an op at its positions."""
+    return names.constant((slice(None),) * op.axis + (indexer_of(op.positions),))
+
+
+def _matmul_into(
+    op: ops.MatMul, names: Namespace, to: str, shapes: Sequence[Shape | None], x: str, y: str
+) -> list[str]:
+    if all(shape is not None and 0 < len(shape) <= 2 for shape in shapes):
+        return [f"{x}.dot({y}, {to})"]
+    return [f"matmul({x}, {y}, {to})"]
+
+
+def _scatter_into(
+    op: ops.Scatter, names: Namespace, to: str, shapes: Sequence[Shape | None], *args: str
 ) -> list[str]:
     """Return lines that write regions at strided positions one by one, all others together."""
     lines: list[str] = []
     rest: list[tuple[Positions, tuple[int, ...], Sequence[str]]] = []
-    signs = op.signs or ((1,),) * len(op.positions)
     start = 0
-    for where, own in zip(op.positions, signs, strict=True):
+    for where, own in zip(op.positions, op.signs_by_region, strict=True):
         end = start + len(own)
-        terms, is_1d = (
-            args[start:end],
-            all(s is not None and len(s) <= 1 for s in shapes[start:end]),
-        )
+        terms = args[start:end]
+        is_1d = all(shape is not None and len(shape) <= 1 for shape in shapes[start:end])
         start = end
         if op.covers and isinstance(where, range) and is_1d:
-            lines += _emit_sum(own, terms, f"{to}[{names.constant(indexer_of(where))}]")
+            lines += _sum_into(own, terms, f"{to}[{names.constant(indexer_of(where))}]")
         else:
             rest.append((where, own, terms))
     if rest:
         where_, own_ = names.constant(tuple(each[0] for each in rest)), tuple(e[1] for e in rest)
-        terms = [x for each in rest for x in each[2]]
+        terms = tuple(x for each in rest for x in each[2])
         lines.append(f"scatter_into({to}, {where_}, {op.covers}, {own_}, {', '.join(terms)})")
     return lines
 
 
-def _emit_sum(signs: Sequence[int], terms: Sequence[str], to: str) -> list[str]:
+def _sum_into(signs: Sequence[int], terms: Sequence[str], to: str) -> list[str]:
     """Return lines that write a sum of signed terms into the expression `to`."""
     total = terms[0]
     if len(terms) == 1:
@@ -295,3 +228,80 @@ def _emit_sum(signs: Sequence[int], terms: Sequence[str], to: str) -> list[str]:
     for call, term in zip(calls[:-1], terms[1:-1], strict=True):
         total = f"{call}({total}, {term})"
     return [f"{calls[-1]}({total}, {terms[-1]}, {to})"]
+
+
+EMIT: dict[type[ops.Op], Emitter] = {
+    ops.Full: Emitter(lambda op, names: names.constant(np.float64(op.value))),
+    ops.Reshape: Emitter(
+        lambda op, names, x: f"{x}.reshape({op.shape})",
+        into=lambda op, names, to, shapes, x: [f"copyto({to}.reshape({shapes[0]}), {x})"],
+    ),
+    ops.Transpose: Emitter(lambda op, names, x: f"{x}.transpose({op.order})"),
+    ops.Broadcast: Emitter(lambda op, names, x: f"np.broadcast_to({x}, {op.shape})"),
+    ops.Row: Emitter(lambda op, names, x: f"{x}[{op.index}]"),
+    ops.Copy: Emitter(
+        lambda op, names, x: f"np.copy({x})",
+        lambda op, names, x: f'{x}.copy(order="C")',
+        lambda op, names, to, shapes, x: [f"copyto({to}, {x})"],
+    ),
+    ops.Take: Emitter(
+        lambda op, names, x: f"{x}[{_key(op, names)}]",
+        lambda op, names, x: f"{x}[{_key(op, names)}]" if op.is_view else _take(op, names, x),
+        lambda op, names, to, shapes, x: [_take(op, names, x, to)],
+    ),
+    ops.Place: Emitter(
+        lambda op, names, x: f"place({x}, {op.axis}, {names.constant(op.positions)}, {op.size})",
+        into=lambda op, names, to, shapes, x: [f"{to}.fill(0)", f"{to}[{_key(op, names)}] = {x}"],
+    ),
+    ops.Scatter: Emitter(
+        lambda op, names, *terms: (
+            f"scatter({names.constant(op.positions)}, {op.size}, {op.covers},"
+            f" {op.signs}, {', '.join(terms)})"
+        ),
+        into=_scatter_into,
+    ),
+    ops.Concatenate: Emitter(
+        lambda op, names, *parts: f"concatenate(({', '.join(parts)},))",
+        into=lambda op, names, to, shapes, *parts: [f"concatenate(({', '.join(parts)},), 0, {to})"],
+    ),
+    ops.Add: _ufunc("add"),
+    ops.Subtract: _ufunc("subtract"),
+    ops.Multiply: _ufunc("multiply"),
+    ops.Scale: Emitter(
+        lambda op, names, x: f"negative({x})" if op.factor == -1 else f"{x} * {op.factor!r}",
+        _new_scale,
+        _scale_into,
+    ),
+    ops.Sum: Emitter(
+        lambda op, names, x: f"np.sum({x}, axis={op.axes})",
+        into=lambda op, names, to, shapes, x: [f"add.reduce({x}, {op.axes}, None, {to})"],
+    ),
+    ops.SegmentSum: Emitter(
+        lambda op, names, x: (
+            f"segment_sum({x}, {op.axis}, {names.constant(op.segments)}, {op.size})"
+        )
+    ),
+    ops.AddAt: Emitter(
+        lambda op, names, x, y: f"add_at({x}, {op.axis}, {names.constant(op.positions)}, {y})",
+        into=lambda op, names, to, shapes, x, y: [f"{to}[{_key(op, names)}] += {y}"],
+    ),
+    ops.AddTied: Emitter(
+        lambda op, names, x, y: f"add_tied({x}, {op.shape}, {op.ties}, {y})",
+        into=lambda op, names, to, shapes, x, y: [
+            f"add_tied_into({to}, {op.shape}, {op.ties}, {y})"
+        ],
+    ),
+    ops.MatMul: Emitter(lambda op, names, x, y: f"matmul({x}, {y})", into=_matmul_into),
+    ops.Dot: Emitter(
+        lambda op, names, x, y: f"vecdot({x}, {y})",
+        into=lambda op, names, to, shapes, x, y: [f"vecdot({x}, {y}, {to})"],
+    ),
+    ops.SparseDot: Emitter(
+        lambda op, names, x, y: (
+            f"sparse_dot({x}, {names.constant(op.rows)}, {names.constant(op.cols)}, {op.size}, {y})"
+        )
+    ),
+    ops.Materialize: Emitter(lambda op, names, x: f"{x}.materialize().reshape({op.shape})"),
+    ops.Jvp: Emitter(lambda op, names, operator, x: f"{operator}.jvp({x})"),
+    ops.Vjp: Emitter(lambda op, names, x, operator: f"{operator}.vjp({x})"),
+}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -49,5 +48,8 @@ class HoistedProgram:
 def multiplications_in(program: Program, slots: Sequence[Any]) -> int:
     """Run a program; return the scalar multiplications in its matrix products."""
     types, _ = observe(program, slots)
-    products = [i for i in program.instructions if isinstance(i.op, MatMul)]
-    return sum(prod(types[i.output].shape) * types[i.inputs[0]].shape[-1] for i in products)
+    return sum(
+        i.op.cost(*(types[k].shape for k in i.inputs)).dots
+        for i in program.instructions
+        if isinstance(i.op, MatMul)
+    )

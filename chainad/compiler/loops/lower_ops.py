@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from chainad.compiler.loops.loop_builder import LoopBuilder, Value, View, row_major
 from chainad.ir import array_functions as primitives
+from chainad.ir import ops
 from chainad.ir.loop_program import Function
-from chainad.ir.ops import (
-    Add,
-    AddAt,
-    AddTied,
-    Broadcast,
-    Concatenate,
-    Copy,
-    Dot,
-    Full,
-    MatMul,
-    Multiply,
-    Op,
-    Place,
-    Reshape,
-    Row,
-    Scale,
-    Scatter,
-    SegmentSum,
-    SparseDot,
-    Subtract,
-    Sum,
-    Take,
-    Transpose,
-)
 from chainad.ir.positions import as_array
 from chainad.ir.program import Program
 from chainad.ir.scalar_graph import NotScalarError
+from chainad.ir.shapes import resized
 
 
 def executed(
@@ -49,25 +27,25 @@ def executed(
     return registers
 
 
-def _run(builder: LoopBuilder, op: Op, args: list[Value]) -> Value:
-    if isinstance(op, (Full, Scale)):
-        if isinstance(op, Full):
-            return op.value
-        if op.factor == -1:
-            return builder.elementwise(np.negative, args[0])
-        return builder.elementwise(np.multiply, args[0], op.factor)
-    if type(op) in _FUNCTIONS:
-        return builder.elementwise(_FUNCTIONS[type(op)], *args)
-    if isinstance(op, MatMul):
-        return builder.contract(*args)
-    if isinstance(op, Dot):
-        return _dot(builder, *args)
-    if isinstance(op, Sum):
-        return builder.sum(args[0], op.axes)
-    if isinstance(op, (AddAt, AddTied, SegmentSum, SparseDot, Scatter, Concatenate)):
-        return _accumulated(builder, op, [builder.dense_view(x) for x in args])
-    first = builder.view(args[0])
-    return View(first.register, _rearranged(op, first.addresses))
+def _run(builder: LoopBuilder, op: ops.Op, args: list[Value]) -> Value:
+    lower = LOWER_OP.get(type(op))
+    if lower is None:
+        raise NotScalarError(f"{type(op).__name__} of an operator")
+    return lower(builder, op, *args)
+
+
+def _elementwise(function: Function) -> Callable[..., Value]:
+    return lambda builder, op, *args: builder.elementwise(function, *args)
+
+
+def _rearranged(move: Callable[[Any, Any], Any]) -> Callable[..., Value]:
+    """Return what lowers an op that only moves addresses; `move` takes the op and these."""
+
+    def lower(builder: LoopBuilder, op: ops.Op, x: Value) -> Value:
+        whole = builder.view(x)
+        return View(whole.register, move(op, whole.addresses))
+
+    return lower
 
 
 def _dot(builder: LoopBuilder, a: Value, b: Value) -> Value:
@@ -78,74 +56,89 @@ def _dot(builder: LoopBuilder, a: Value, b: Value) -> Value:
     return View(found.register, found.addresses[..., 0, 0])
 
 
-_FUNCTIONS: dict[type[Op], Function] = {
-    Add: np.add,
-    Subtract: np.subtract,
-    Multiply: np.multiply,
+def _place(op: ops.Place, addresses: Any) -> Any:
+    # Zeros elsewhere are addresses of nothing: ABSENT.
+    return primitives.place(addresses + 1, op.axis, op.positions, op.size) - 1
+
+
+def _scale(builder: LoopBuilder, op: ops.Scale, x: Value) -> Value:
+    if op.factor == -1:
+        return builder.elementwise(np.negative, x)
+    return builder.elementwise(np.multiply, x, op.factor)
+
+
+def _add_at(builder: LoopBuilder, op: ops.AddAt, x: Value, y: Value) -> Value:
+    whole, added = builder.dense_view(x), builder.dense_view(y)
+    at = np.take(row_major(whole.shape), as_array(op.positions), op.axis)
+    return builder.add_at(whole, added, at)
+
+
+def _add_tied(builder: LoopBuilder, op: ops.AddTied, x: Value, y: Value) -> Value:
+    whole, added = builder.dense_view(x), builder.dense_view(y)
+    at = np.einsum(row_major(op.shape), [*op.ties], sorted({*op.ties}))
+    spread = np.broadcast_to(added.addresses, at.shape)
+    return builder.add_at(whole, View(added.register, spread), at)
+
+
+def _segment_sum(builder: LoopBuilder, op: ops.SegmentSum, x: Value) -> Value:
+    terms = builder.dense_view(x)
+    shape = resized(terms.shape, op.axis, op.size)
+    at = np.take(row_major(shape), as_array(op.segments), op.axis)
+    return builder.add_at(builder.scatter([], shape), terms, at)
+
+
+def _sparse_dot(builder: LoopBuilder, op: ops.SparseDot, data: Value, x: Value) -> Value:
+    values, dense = builder.dense_view(data), builder.dense_view(x)
+    taken = View(dense.register, dense.addresses[as_array(op.cols)])
+    column = View(values.register, values.addresses[:, None])
+    terms = builder.elementwise(np.multiply, column, taken)
+    shape = (op.size, *dense.shape[1:])
+    at = row_major(shape)[as_array(op.rows)]
+    return builder.add_at(builder.scatter([], shape), terms, at)
+
+
+def _scatter(builder: LoopBuilder, op: ops.Scatter, *args: Value) -> Value:
+    terms = map(builder.dense_view, args)
+    found = builder.scatter([], (op.size,))
+    for region, own in zip(op.positions, op.signs_by_region, strict=True):
+        at = as_array(region)
+        for sign, term in zip(own, terms, strict=False):
+            flat: Value = View(term.register, term.addresses.ravel())
+            if sign < 0:
+                flat = builder.elementwise(np.negative, flat)
+            found = builder.add_at(found, flat, at)
+    return found
+
+
+def _concatenate(builder: LoopBuilder, op: ops.Concatenate, *args: Value) -> Value:
+    pieces = [builder.dense_view(x) for x in args]
+    bounds = np.cumsum([0, *(x.shape[0] for x in pieces)])
+    shape = resized(pieces[0].shape, 0, int(bounds[-1]))
+    place = row_major(shape)
+    parts = [(x, place[a:b]) for x, a, b in zip(pieces, bounds[:-1], bounds[1:], strict=True)]
+    return builder.scatter(list(parts), shape)
+
+
+LOWER_OP: dict[type[ops.Op], Callable[..., Value]] = {
+    ops.Add: _elementwise(np.add),
+    ops.AddAt: _add_at,
+    ops.AddTied: _add_tied,
+    ops.Broadcast: _rearranged(lambda op, addresses: np.broadcast_to(addresses, op.shape)),
+    ops.Concatenate: _concatenate,
+    ops.Copy: _rearranged(lambda op, addresses: addresses),
+    ops.Dot: lambda builder, op, x, y: _dot(builder, x, y),
+    ops.Full: lambda builder, op: op.value,
+    ops.MatMul: lambda builder, op, x, y: builder.contract(x, y),
+    ops.Multiply: _elementwise(np.multiply),
+    ops.Place: _rearranged(_place),
+    ops.Reshape: _rearranged(lambda op, addresses: addresses.reshape(op.shape)),
+    ops.Row: _rearranged(lambda op, addresses: addresses[op.index]),
+    ops.Scale: _scale,
+    ops.Scatter: _scatter,
+    ops.SegmentSum: _segment_sum,
+    ops.SparseDot: _sparse_dot,
+    ops.Subtract: _elementwise(np.subtract),
+    ops.Sum: lambda builder, op, x: builder.sum(x, op.axes),
+    ops.Take: _rearranged(lambda op, addr: np.take(addr, as_array(op.positions), op.axis)),
+    ops.Transpose: _rearranged(lambda op, addresses: addresses.transpose(op.order)),
 }
-
-
-def _rearranged(op: Op, addresses: Any) -> Any:
-    match op:
-        case Reshape(shape):
-            return addresses.reshape(shape)
-        case Transpose(order):
-            return addresses.transpose(order)
-        case Broadcast(shape):
-            return np.broadcast_to(addresses, shape)
-        case Take(axis, positions):
-            return np.take(addresses, as_array(positions), axis)
-        case Row(index):
-            return addresses[index]
-        case Copy():
-            return addresses
-        case Place(axis, positions, size):
-            return primitives.place(addresses + 1, axis, positions, size) - 1  # ABSENT elsewhere
-    raise NotScalarError(f"{type(op).__name__} of an operator")
-
-
-def _accumulated(
-    builder: LoopBuilder,
-    op: AddAt | AddTied | SegmentSum | SparseDot | Scatter | Concatenate,
-    args: list[View],
-) -> Value:
-    """Emit an op that accumulates, or joins, entries at their addresses."""
-    match op:
-        case AddAt(axis, positions):
-            at = np.take(row_major(args[0].shape), as_array(positions), axis)
-            return builder.add_at(args[0], args[1], at)
-        case AddTied(shape, ties):
-            at = np.einsum(row_major(shape), [*ties], sorted({*ties}))
-            spread = np.broadcast_to(args[1].addresses, at.shape)
-            return builder.add_at(args[0], View(args[1].register, spread), at)
-        case SegmentSum(axis, segments, size):
-            shape = args[0].shape
-            whole = (*shape[:axis], size, *shape[axis + 1 :])
-            at = np.take(row_major(whole), as_array(segments), axis)
-            return builder.add_at(builder.scatter([], whole), args[0], at)
-        case SparseDot(lines, cols, size):
-            values, x = args
-            taken = View(x.register, x.addresses[as_array(cols)])
-            terms = builder.elementwise(
-                np.multiply, View(values.register, values.addresses[:, None]), taken
-            )
-            whole = (size, *x.shape[1:])
-            at = row_major(whole)[as_array(lines)]
-            return builder.add_at(builder.scatter([], whole), terms, at)
-        case Scatter(positions, size, _, signs):
-            found, start = builder.scatter([], (size,)), 0
-            for region, own in zip(positions, signs or ((1,),) * len(positions), strict=True):
-                at = as_array(region)
-                for sign, term in zip(own, args[start:], strict=False):
-                    flat: Value = View(term.register, term.addresses.ravel())
-                    if sign < 0:
-                        flat = builder.elementwise(np.negative, flat)
-                    found = builder.add_at(found, flat, at)
-                start += len(own)
-            return found
-        case Concatenate():
-            bounds = np.cumsum([0, *(x.shape[0] for x in args)])
-            shape = (int(bounds[-1]), *args[0].shape[1:])
-            place = row_major(shape)
-            parts = [(x, place[a:b]) for x, a, b in zip(args, bounds[:-1], bounds[1:], strict=True)]
-            return builder.scatter(list(parts), shape)

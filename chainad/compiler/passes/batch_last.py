@@ -10,21 +10,7 @@ from __future__ import annotations
 from math import prod
 
 from chainad.compiler.passes.program_builder import ProgramBuilder
-from chainad.ir.ops import (
-    Add,
-    AddAt,
-    Broadcast,
-    Copy,
-    MatMul,
-    Multiply,
-    Place,
-    Reshape,
-    Scale,
-    Subtract,
-    Sum,
-    Take,
-    Transpose,
-)
+from chainad.ir import ops
 from chainad.ir.program import Instruction, Program
 from chainad.ir.shapes import Shape
 
@@ -34,8 +20,6 @@ _MAX_BLOCK_ELEMENTS = 40
 # What transposing an element costs, and what an op saves on every block.
 _NS_PER_TRANSPOSED_ELEMENT = 3
 _NS_SAVED_PER_BLOCK, _NS_SAVED_PER_BLOCK_PRODUCT = 5, 30
-
-_ELEMENTWISE_OPS = (Add, Subtract, Multiply, Scale)
 
 
 def move_batches_last(program: Program, builder: ProgramBuilder) -> tuple[Program, ProgramBuilder]:
@@ -80,27 +64,16 @@ def _acts_blockwise(i: Instruction, builder: ProgramBuilder) -> bool:
     first = builder.shapes[i.inputs[0]] if i.inputs else None
     if shape is None or first is None:
         return False
+    if isinstance(i.op, ops.Elementwise):
+        return True
+    if isinstance(i.op, ops.MatMul):
+        second = builder.shapes[i.inputs[1]]
+        assert second is not None
+        if len(shape) != 3 or len(first) < 2 or len(second) < 2 or not first[-1]:
+            return False
+        return (2 * first[-1] - 1) * shape[1] * shape[2] <= 2 * _MAX_BLOCK_ELEMENTS
     has_batch = len(first) > 0 and first[0] == shape[0]
-    match i.op:
-        case Add() | Subtract() | Multiply() | Scale():
-            return True
-        case MatMul():
-            second = builder.shapes[i.inputs[1]]
-            assert second is not None
-            if len(shape) != 3 or len(first) < 2 or len(second) < 2 or not first[-1]:
-                return False
-            return (2 * first[-1] - 1) * shape[1] * shape[2] <= 2 * _MAX_BLOCK_ELEMENTS
-        case Reshape():
-            return has_batch
-        case Broadcast(to):
-            return has_batch and len(first) == len(to)
-        case Transpose(order):
-            return order[0] == 0 and len(order) > 1
-        case Sum(axes):
-            return 0 not in axes and has_batch
-        case Take(axis) | Place(axis) | AddAt(axis):
-            return axis > 0 and has_batch
-    return False
+    return has_batch and i.op.with_rows_last(first) is not None
 
 
 def _saved_ns(program: Program, builder: ProgramBuilder, batched: set[int]) -> int:
@@ -111,9 +84,9 @@ def _saved_ns(program: Program, builder: ProgramBuilder, batched: set[int]) -> i
             continue
         shape = builder.shapes[i.output]
         assert shape is not None
-        if isinstance(i.op, (*_ELEMENTWISE_OPS, AddAt)):
+        if isinstance(i.op, (ops.Elementwise, ops.AddAt)):
             saved += _NS_SAVED_PER_BLOCK * shape[0]
-        elif isinstance(i.op, MatMul):
+        elif isinstance(i.op, ops.MatMul):
             saved += _NS_SAVED_PER_BLOCK_PRODUCT * shape[0]
         for k in i.inputs:
             own = builder.shapes[k]
@@ -151,13 +124,13 @@ class _BatchLastBuilder:
         )
 
     def _copied(self, k: int) -> int:
-        return self.builder.emit(Copy(), self._batch_first(k))
+        return self.builder.emit(ops.Copy(), self._batch_first(k))
 
     def _batch_first(self, k: int) -> int:
         """Return a register with its batch first, as in the source."""
         if k not in self.first:
             n = len(self._shape(k))
-            self.first[k] = self.builder.emit(Transpose((n - 1, *range(n - 1))), self.last[k])
+            self.first[k] = self.builder.emit(ops.Transpose((n - 1, *range(n - 1))), self.last[k])
         return self.first[k]
 
     def _shape(self, k: int) -> Shape:
@@ -172,41 +145,23 @@ class _BatchLastBuilder:
             return self.last[k]
         if len(shape) < ndim or shape[0] == 1:
             own = shape[1:] if len(shape) == ndim else (1,) * (ndim - 1 - len(shape)) + shape
-            return self.builder.emit(Reshape((*own, 1)), self._batch_first(k))
+            return self.builder.emit(ops.Reshape((*own, 1)), self._batch_first(k))
         assert shape[0] == batch
-        transposed = self.builder.emit(Transpose((*range(1, ndim), 0)), self._batch_first(k))
+        transposed = self.builder.emit(ops.Transpose((*range(1, ndim), 0)), self._batch_first(k))
         if ndim > 1:
-            transposed = self.builder.emit(Copy(), transposed)
+            transposed = self.builder.emit(ops.Copy(), transposed)
         self.last[k] = transposed
         return transposed
 
     def _emit_batch_last(self, i: Instruction) -> int:
         """Emit an instruction with the batch last."""
-        shape, emit = self._shape(i.output), self.builder.emit
-        batch = shape[0]
-        first = len(self._shape(i.inputs[0]))
-        match i.op:
-            case MatMul():
-                return self._product(i, batch)
-            case Reshape():
-                return emit(Reshape((*shape[1:], batch)), self._operand(i.inputs[0], first, batch))
-            case Broadcast():
-                x = self._operand(i.inputs[0], first, batch)
-                return emit(Broadcast((*shape[1:], batch)), x)
-            case Transpose(order):
-                transposed = (*(k - 1 for k in order[1:]), len(order) - 1)
-                return emit(Transpose(transposed), self._operand(i.inputs[0], first, batch))
-            case Sum(axes):
-                x = self._operand(i.inputs[0], first, batch)
-                return emit(Sum(tuple(k - 1 for k in axes)), x)
-            case Take(axis, where):
-                return emit(Take(axis - 1, where), self._operand(i.inputs[0], first, batch))
-            case Place(axis, where, size):
-                return emit(Place(axis - 1, where, size), self._operand(i.inputs[0], first, batch))
-            case AddAt(axis, where):
-                x, y = (self._operand(k, first, batch) for k in i.inputs)
-                return emit(AddAt(axis - 1, where), x, y)
-        return emit(i.op, *(self._operand(k, len(shape), batch) for k in i.inputs))
+        shape, first = self._shape(i.output), self._shape(i.inputs[0])
+        if isinstance(i.op, ops.MatMul):
+            return self._product(i, shape[0])
+        op = i.op.with_rows_last(first)
+        assert op is not None
+        ndim = len(shape if isinstance(op, ops.Elementwise) else first)
+        return self.builder.emit(op, *(self._operand(k, ndim, shape[0]) for k in i.inputs))
 
     def _product(self, i: Instruction, batch: int) -> int:
         """Emit a product of blocks as sums of products of long vectors."""
@@ -214,9 +169,9 @@ class _BatchLastBuilder:
         left, right = (self._operand(k, 3, batch) for k in i.inputs)
         total = None
         for k in range(self._shape(i.inputs[0])[-1]):
-            column = emit(Take(1, range(k, k + 1)), left)
-            row = emit(Take(0, range(k, k + 1)), right)
-            term = emit(Multiply(), column, row)
-            total = term if total is None else emit(Add(), total, term)
+            column = emit(ops.Take(1, range(k, k + 1)), left)
+            row = emit(ops.Take(0, range(k, k + 1)), right)
+            term = emit(ops.Multiply(), column, row)
+            total = term if total is None else emit(ops.Add(), total, term)
         assert total is not None
         return total

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from chainad.compiler.passes.program_builder import ProgramBuilder
-from chainad.ir.ops import Add, Copy, MatMul, Multiply, Op, Reshape, Scale, Subtract, Transpose
+from chainad.ir.ops import Copy, Elementwise, MatMul, Op, Reshape, Transpose
 from chainad.ir.program import Instruction, Program
 
 _AxisOrder = tuple[int, ...]
@@ -74,7 +74,7 @@ def _transposed_registers(program: Program, builder: ProgramBuilder) -> dict[int
             return
         if isinstance(found.op, MatMul) and _swap_of(order, found, builder) is not None:
             order_of[k] = order
-        elif isinstance(found.op, (Add, Subtract, Multiply, Scale)):
+        elif isinstance(found.op, Elementwise):
             if any(builder.shapes.get(x) is None for x in (k, *found.inputs)):
                 return
             order_of[k] = order

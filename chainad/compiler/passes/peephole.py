@@ -6,35 +6,20 @@ rewriting gives the same result, bit for bit, up to the sign of a zero.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from math import prod
 from typing import Protocol
 
-from chainad.ir.ops import (
-    Add,
-    AddAt,
-    AddTied,
-    Broadcast,
-    MatMul,
-    Multiply,
-    Op,
-    Place,
-    Reshape,
-    Scale,
-    Subtract,
-    Sum,
-    Take,
-    Transpose,
-)
+from chainad.ir import ops
 from chainad.ir.positions import Index, Positions, progressions, refine
 from chainad.ir.program import Instruction
-from chainad.ir.shapes import ELEMENTWISE, Shape, broadcast_shape, shape_of
+from chainad.ir.shapes import Shape, broadcast_shape
 from chainad.ir.strides import as_transpose
 
-_Call = tuple[Op, tuple[int, ...]]
+_Call = tuple[ops.Op, tuple[int, ...]]
 
-_NEGATE = Scale(-1)
+_NEGATE = ops.Scale(-1)
 
 
 class Context(Protocol):
@@ -46,62 +31,42 @@ class Context(Protocol):
     @property
     def definitions(self) -> Mapping[int, Instruction]: ...
 
-    def emit(self, op: Op, *inputs: int) -> int: ...
+    def emit(self, op: ops.Op, *inputs: int) -> int: ...
 
 
-def simplify(op: Op, inputs: tuple[int, ...], context: Context) -> int | _Call:
+def simplify(op: ops.Op, inputs: tuple[int, ...], context: Context) -> int | _Call:
     """Return a register that holds the result already, or the least expensive call."""
-    if isinstance(op, ELEMENTWISE):
-        return _elementwise(op, _without_broadcasts(op, inputs, context), context)
-    match op:
-        case Reshape():
-            return _reshape(op, inputs[0], context)
-        case Transpose():
-            return _transpose(op, inputs[0], context)
-        case Broadcast():
-            return _broadcast(op, inputs[0], context)
-        case Scale(factor):
-            return _scale(factor, inputs[0], context)
-        case MatMul():
-            a, b = (_negated(x, context) for x in inputs)
-            return (op, inputs) if a is None or b is None else (op, (a, b))
-        case Sum(axes) if not axes:
-            return inputs[0]
-        case Take(axis, where) | Place(axis, where):
-            return _permuted(op, axis, where, inputs[0], context)
-        case AddAt():
-            return _add_at(op, inputs, context)
-        case AddTied():
-            return _add_tied(op, inputs, context)
-    return op, inputs
+    rule = _RULES.get(type(op))
+    return (op, inputs) if rule is None else rule(op, inputs, context)
 
 
 def _defined_by(
-    register: int, kind: type[Op] | tuple[type[Op], ...], context: Context
+    register: int, kind: type[ops.Op] | tuple[type[ops.Op], ...], context: Context
 ) -> Instruction | None:
     """Return the instruction that defines a register, if its op is of this kind."""
     found = context.definitions.get(register)
     return found if found is not None and isinstance(found.op, kind) else None
 
 
-def _reshape(op: Reshape, x: int, context: Context) -> int | _Call:
+def _reshape(op: ops.Reshape, inputs: tuple[int, ...], context: Context) -> int | _Call:
+    (x,) = inputs
     have = context.shapes.get(x)
-    shape = shape_of(op, (have,))
+    shape = op.infer_shape((have,))
     if shape is None:
         return op, (x,)
     if have == shape:
         return x
-    before = _defined_by(x, Reshape, context)
+    before = _defined_by(x, ops.Reshape, context)
     if before is not None:
-        return context.emit(Reshape(shape), before.inputs[0])
-    before = _defined_by(x, Transpose, context)
+        return context.emit(ops.Reshape(shape), before.inputs[0])
+    before = _defined_by(x, ops.Transpose, context)
     if before is not None and have is not None:
-        assert isinstance(before.op, Transpose)
+        assert isinstance(before.op, ops.Transpose)
         moved = [k for k, n in zip(before.op.order, have, strict=True) if n != 1]
         if moved == sorted(moved):
-            return context.emit(Reshape(shape), before.inputs[0])
+            return context.emit(ops.Reshape(shape), before.inputs[0])
         return _split_before_transpose(shape, x, have, before, context)
-    return Reshape(shape), (x,)
+    return ops.Reshape(shape), (x,)
 
 
 def _split_before_transpose(
@@ -110,16 +75,16 @@ def _split_before_transpose(
     """Split axes before they are transposed: there, this often undoes what merged them."""
     parts = refine(have, shape)
     if parts is None or tuple(parts) == have:
-        return Reshape(shape), (x,)
-    assert isinstance(transposed.op, Transpose)
+        return ops.Reshape(shape), (x,)
+    assert isinstance(transposed.op, ops.Transpose)
     groups = _groups(have, parts)
     order = transposed.op.order
     original = [groups[order.index(k)] for k in range(len(order))]
     start = dict(zip(range(len(order)), accumulate(map(len, original), initial=0), strict=False))
     flat = tuple(n for group in original for n in group)
     moved = tuple(start[k] + j for k in order for j in range(len(original[k])))
-    y = context.emit(Reshape(flat), transposed.inputs[0])
-    return context.emit(Reshape(shape), context.emit(Transpose(moved), y))
+    y = context.emit(ops.Reshape(flat), transposed.inputs[0])
+    return context.emit(ops.Reshape(shape), context.emit(ops.Transpose(moved), y))
 
 
 def _groups(sizes: Sequence[int], parts: Sequence[int]) -> list[list[int]]:
@@ -133,12 +98,13 @@ def _groups(sizes: Sequence[int], parts: Sequence[int]) -> list[list[int]]:
     return groups
 
 
-def _permuted(op: Op, axis: int, where: Positions, x: int, context: Context) -> int | _Call:
+def _permuted(op: ops.Take | ops.Place, inputs: tuple[int, ...], context: Context) -> int | _Call:
     """Gather or place all entries of an axis by a transpose, if they are permuted like that."""
+    (x,), axis, where = inputs, op.axis, op.positions
     have = context.shapes.get(x)
     if have is None:
         return op, (x,)
-    size = op.size if isinstance(op, Place) else have[axis]
+    size = op.size if isinstance(op, ops.Place) else have[axis]
     if have[axis] != size or len(where) != size:
         return op, (x,)
     if where == range(size):
@@ -147,26 +113,28 @@ def _permuted(op: Op, axis: int, where: Positions, x: int, context: Context) -> 
     if permutation is None:
         return op, (x,)
     sizes, order = permutation
-    if isinstance(op, Take):  # the inverse permutation
+    if isinstance(op, ops.Take):  # the inverse permutation
         sizes = tuple(sizes[k] for k in order)
         order = tuple(map(order.index, range(len(order))))
     before, after = tuple(range(axis)), tuple(range(axis + 1, len(have)))
-    x = context.emit(Reshape((*have[:axis], *sizes, *have[axis + 1 :])), x)
+    x = context.emit(ops.Reshape((*have[:axis], *sizes, *have[axis + 1 :])), x)
     moved = tuple(axis + k for k in order)
     after_axis = tuple(k + len(sizes) - 1 for k in after)
-    return context.emit(Reshape(have), context.emit(Transpose((*before, *moved, *after_axis)), x))
+    return context.emit(
+        ops.Reshape(have), context.emit(ops.Transpose((*before, *moved, *after_axis)), x)
+    )
 
 
-def _add_at(op: AddAt, inputs: tuple[int, ...], context: Context) -> int | _Call:
+def _add_at(op: ops.AddAt, inputs: tuple[int, ...], context: Context) -> int | _Call:
     """Add along tied axes in place, instead of merging them in a copy."""
     axis, (x, y) = op.axis, inputs
     have, other = context.shapes.get(x), context.shapes.get(y)
-    merged = _defined_by(x, Reshape, context)
+    merged = _defined_by(x, ops.Reshape, context)
     if have is None or other is None or merged is None or len(other) != len(have):
         return op, inputs
     source = merged.inputs[0]
     shape, after_axis = context.shapes.get(source), have[axis + 1 :]
-    if shape is None or _defined_by(source, Transpose, context) is None:
+    if shape is None or _defined_by(source, ops.Transpose, context) is None:
         return op, inputs
     end = len(shape) - len(after_axis)
     found = ties_of(op.positions, shape[axis:end]) if end > axis + 1 else None
@@ -177,8 +145,8 @@ def _add_at(op: AddAt, inputs: tuple[int, ...], context: Context) -> int | _Call
         return op, inputs
     before, after = range(axis), range(axis + len(sizes), axis + len(sizes) + len(after_axis))
     ties = (*before, *(axis + tie for tie in own), *after)
-    y = context.emit(Reshape((*other[:axis], *sizes, *other[axis + 1 :])), y)
-    return context.emit(Reshape(have), context.emit(AddTied(shape, ties), source, y))
+    y = context.emit(ops.Reshape((*other[:axis], *sizes, *other[axis + 1 :])), y)
+    return context.emit(ops.Reshape(have), context.emit(ops.AddTied(shape, ties), source, y))
 
 
 def ties_of(
@@ -211,40 +179,43 @@ def ties_of(
     return tuple(sizes), tuple(ties[k] for k in range(len(grid)))
 
 
-def _add_tied(op: AddTied, inputs: tuple[int, ...], context: Context) -> int | _Call:
+def _add_tied(op: ops.AddTied, inputs: tuple[int, ...], context: Context) -> int | _Call:
     """Add before axes are transposed or merged, in the memory of what is transposed."""
     x, y = inputs
     have = context.shapes.get(x)
-    merged, transposed = _defined_by(x, Reshape, context), _defined_by(x, Transpose, context)
+    merged, transposed = (
+        _defined_by(x, ops.Reshape, context),
+        _defined_by(x, ops.Transpose, context),
+    )
     if have is not None and merged is not None:
-        return context.emit(Reshape(have), context.emit(op, merged.inputs[0], y))
+        return context.emit(ops.Reshape(have), context.emit(op, merged.inputs[0], y))
     if transposed is None or have != op.shape:
         return op, inputs
-    assert isinstance(transposed.op, Transpose)
+    assert isinstance(transposed.op, ops.Transpose)
     order = transposed.op.order
     back = [order.index(k) for k in range(len(order))]
     shape, ties = (tuple(each[k] for k in back) for each in (op.shape, op.ties))
-    added = context.emit(AddTied(shape, ties), transposed.inputs[0], y)
-    return context.emit(Transpose(order), added)
+    added = context.emit(ops.AddTied(shape, ties), transposed.inputs[0], y)
+    return context.emit(ops.Transpose(order), added)
 
 
-def _transpose(op: Transpose, x: int, context: Context) -> int | _Call:
-    order = op.order
+def _transpose(op: ops.Transpose, inputs: tuple[int, ...], context: Context) -> int | _Call:
+    (x,), order = inputs, op.order
     if order == tuple(range(len(order))):
         return x
-    before = _defined_by(x, Transpose, context)
+    before = _defined_by(x, ops.Transpose, context)
     if before is not None:
-        assert isinstance(before.op, Transpose)
+        assert isinstance(before.op, ops.Transpose)
         first = before.op.order
-        return context.emit(Transpose(tuple(first[k] for k in order)), before.inputs[0])
+        return context.emit(ops.Transpose(tuple(first[k] for k in order)), before.inputs[0])
     have = context.shapes.get(x)
     if have is not None:
         moved = [k for k in order if have[k] != 1]
         if moved == sorted(moved):
-            return context.emit(Reshape(tuple(have[k] for k in order)), x)
+            return context.emit(ops.Reshape(tuple(have[k] for k in order)), x)
         undone = _transposed_back(order, x, have, context)
         if undone is not None:
-            return context.emit(Reshape(tuple(have[k] for k in order)), undone)
+            return context.emit(ops.Reshape(tuple(have[k] for k in order)), undone)
     return op, (x,)
 
 
@@ -253,14 +224,14 @@ def _transposed_back(order: Sequence[int], x: int, have: Shape, context: Context
 
     None unless x was made by transposing axes back and then merging some.
     """
-    merged = _defined_by(x, Reshape, context)
-    transposed = None if merged is None else _defined_by(merged.inputs[0], Transpose, context)
+    merged = _defined_by(x, ops.Reshape, context)
+    transposed = None if merged is None else _defined_by(merged.inputs[0], ops.Transpose, context)
     if merged is None or transposed is None:
         return None
     shape = context.shapes.get(merged.inputs[0])
     if shape is None or refine(shape, have) != list(shape):
         return None
-    assert isinstance(transposed.op, Transpose)
+    assert isinstance(transposed.op, ops.Transpose)
     groups = _groups(have, shape)
     start = list(accumulate(map(len, groups), initial=0))
     parts = [start[k] + j for k in order for j in range(len(groups[k]))]
@@ -268,11 +239,12 @@ def _transposed_back(order: Sequence[int], x: int, have: Shape, context: Context
     return transposed.inputs[0] if moved == sorted(moved) else None
 
 
-def _broadcast(op: Broadcast, x: int, context: Context) -> int | _Call:
+def _broadcast(op: ops.Broadcast, inputs: tuple[int, ...], context: Context) -> int | _Call:
+    (x,) = inputs
     have = context.shapes.get(x)
     if have == op.shape:
         return x
-    before = _defined_by(x, Broadcast, context)
+    before = _defined_by(x, ops.Broadcast, context)
     if before is not None:
         return context.emit(op, before.inputs[0])
     return op, (_without_leading_axes(x, op.shape, context),)
@@ -280,7 +252,7 @@ def _broadcast(op: Broadcast, x: int, context: Context) -> int | _Call:
 
 def _without_leading_axes(x: int, shape: Shape, context: Context) -> int:
     """Return a register that broadcasts to `shape` as x does, without leading axes of size 1."""
-    before = _defined_by(x, Reshape, context)
+    before = _defined_by(x, ops.Reshape, context)
     have = context.shapes.get(x)
     if before is None or have is None:
         return x
@@ -291,12 +263,12 @@ def _without_leading_axes(x: int, shape: Shape, context: Context) -> int:
     return before.inputs[0] if padded == have and len(have) <= len(shape) else x
 
 
-def _without_broadcasts(op: Op, inputs: tuple[int, ...], context: Context) -> tuple[int, ...]:
+def _without_broadcasts(op: ops.Op, inputs: tuple[int, ...], context: Context) -> tuple[int, ...]:
     """Let an elementwise op broadcast its operands itself."""
-    if all(_defined_by(x, (Broadcast, Reshape), context) is None for x in inputs):
+    if all(_defined_by(x, (ops.Broadcast, ops.Reshape), context) is None for x in inputs):
         return inputs
     shapes = [context.shapes.get(x) for x in inputs]
-    result = shape_of(op, tuple(shapes))
+    result = op.infer_shape(shapes)
     if result is None:
         return inputs
     found = list(inputs)
@@ -304,7 +276,7 @@ def _without_broadcasts(op: Op, inputs: tuple[int, ...], context: Context) -> tu
         other = context.shapes[found[1 - k]]
         candidate = found[k]
         while True:
-            before = _defined_by(candidate, Broadcast, context)
+            before = _defined_by(candidate, ops.Broadcast, context)
             shorter = before.inputs[0] if before is not None else candidate
             shorter = _without_leading_axes(shorter, result, context)
             shape = context.shapes.get(shorter)
@@ -319,7 +291,7 @@ def _without_broadcasts(op: Op, inputs: tuple[int, ...], context: Context) -> tu
 
 def _negated(x: int, context: Context) -> int | None:
     """Return a register that holds -x, if x is a view of what was made by a change of sign."""
-    views: list[Op] = []
+    views: list[ops.Op] = []
     while x in context.definitions:
         op, inputs = context.definitions[x].op, context.definitions[x].inputs
         if op == _NEGATE:
@@ -327,47 +299,48 @@ def _negated(x: int, context: Context) -> int | None:
             for view in reversed(views):
                 found = context.emit(view, found)
             return found
-        if not isinstance(op, (Reshape, Transpose, Broadcast)):
+        if not isinstance(op, (ops.Reshape, ops.Transpose, ops.Broadcast)):
             return None
         views.append(op)
         x = inputs[0]
     return None
 
 
-def _elementwise(op: Op, inputs: tuple[int, ...], context: Context) -> int | _Call:
+def _elementwise(op: ops.Op, inputs: tuple[int, ...], context: Context) -> int | _Call:
     """Combine reshaped arrays in their own shape: then the memory of one can be reused."""
-    one, two = (_defined_by(x, Reshape, context) for x in inputs)
+    inputs = _without_broadcasts(op, inputs, context)
+    one, two = (_defined_by(x, ops.Reshape, context) for x in inputs)
     if one is not None and two is not None:
         shape, (a, b) = context.shapes.get(inputs[0]), (one.inputs[0], two.inputs[0])
         own = context.shapes.get(a)
         have_one_shape = shape is not None and shape == context.shapes.get(inputs[1])
         if have_one_shape and own is not None and own == context.shapes.get(b):
             assert shape is not None
-            return context.emit(Reshape(shape), context.emit(op, a, b))
+            return context.emit(ops.Reshape(shape), context.emit(op, a, b))
     return _signed(op, inputs, context)
 
 
-def _signed(op: Op, inputs: tuple[int, ...], context: Context) -> int | _Call:
+def _signed(op: ops.Op, inputs: tuple[int, ...], context: Context) -> int | _Call:
     """Cancel the signs of two operands, or absorb one into the op."""
     a, b = inputs
     match op, _negated(a, context), _negated(b, context):
         case _, None, None:
             return op, inputs
-        case Add(), int(x), int(y):
-            return context.emit(_NEGATE, context.emit(Add(), x, y))
-        case Add(), None, int(y):
-            return Subtract(), (a, y)
-        case Add(), int(x), None:
-            return Subtract(), (b, x)
-        case Subtract(), int(x), int(y):
-            return Subtract(), (y, x)
-        case Subtract(), None, int(y):
-            return context.emit(Add(), a, y)
-        case Multiply(), int(x), int(y):
-            return context.emit(Multiply(), x, y)
-        case Multiply(), int(x), None:
+        case ops.Add(), int(x), int(y):
+            return context.emit(_NEGATE, context.emit(ops.Add(), x, y))
+        case ops.Add(), None, int(y):
+            return ops.Subtract(), (a, y)
+        case ops.Add(), int(x), None:
+            return ops.Subtract(), (b, x)
+        case ops.Subtract(), int(x), int(y):
+            return ops.Subtract(), (y, x)
+        case ops.Subtract(), None, int(y):
+            return context.emit(ops.Add(), a, y)
+        case ops.Multiply(), int(x), int(y):
+            return context.emit(ops.Multiply(), x, y)
+        case ops.Multiply(), int(x), None:
             return _with_sign_after(x, b, inputs, context)
-        case Multiply(), None, int(y):
+        case ops.Multiply(), None, int(y):
             return _with_sign_after(y, a, inputs, context)
     return op, inputs
 
@@ -375,20 +348,48 @@ def _signed(op: Op, inputs: tuple[int, ...], context: Context) -> int | _Call:
 def _with_sign_after(x: int, other: int, inputs: tuple[int, ...], context: Context) -> int | _Call:
     """Change the sign of a product instead of a factor's if both have as many elements."""
     shapes = context.shapes.get(x), context.shapes.get(other)
-    result = shape_of(Multiply(), shapes)
+    result = ops.Multiply().infer_shape(shapes)
     if result is None or shapes[0] is None or prod(shapes[0]) < prod(result):
-        return Multiply(), inputs
-    return context.emit(_NEGATE, context.emit(Multiply(), x, other))
+        return ops.Multiply(), inputs
+    return context.emit(_NEGATE, context.emit(ops.Multiply(), x, other))
 
 
-def _scale(factor: float, x: int, context: Context) -> int | _Call:
+def _matmul(op: ops.MatMul, inputs: tuple[int, ...], context: Context) -> int | _Call:
+    """Cancel the signs of two factors."""
+    a, b = (_negated(x, context) for x in inputs)
+    return (op, inputs) if a is None or b is None else (op, (a, b))
+
+
+def _sum(op: ops.Sum, inputs: tuple[int, ...], context: Context) -> int | _Call:
+    return (op, inputs) if op.axes else inputs[0]
+
+
+def _scale(op: ops.Scale, inputs: tuple[int, ...], context: Context) -> int | _Call:
+    (x,), factor = inputs, op.factor
     if factor == 1:
         return x
     before = context.definitions.get(x)
-    if before is not None and isinstance(before.op, Scale):
+    if before is not None and isinstance(before.op, ops.Scale):
         first = before.op.factor
         if -1 in (first, factor):
-            return context.emit(Scale(first * factor), before.inputs[0])
-    if factor == -1 and before is not None and isinstance(before.op, Subtract):
-        return context.emit(Subtract(), *before.inputs[::-1])
-    return Scale(factor), (x,)
+            return context.emit(ops.Scale(first * factor), before.inputs[0])
+    if factor == -1 and before is not None and isinstance(before.op, ops.Subtract):
+        return context.emit(ops.Subtract(), *before.inputs[::-1])
+    return ops.Scale(factor), (x,)
+
+
+_RULES: dict[type[ops.Op], Callable[..., int | _Call]] = {
+    ops.Add: _elementwise,
+    ops.AddAt: _add_at,
+    ops.AddTied: _add_tied,
+    ops.Broadcast: _broadcast,
+    ops.MatMul: _matmul,
+    ops.Multiply: _elementwise,
+    ops.Place: _permuted,
+    ops.Reshape: _reshape,
+    ops.Scale: _scale,
+    ops.Subtract: _elementwise,
+    ops.Sum: _sum,
+    ops.Take: _permuted,
+    ops.Transpose: _transpose,
+}

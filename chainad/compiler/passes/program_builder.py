@@ -6,23 +6,12 @@ Equal ops on equal registers are one instruction (a product or a sum in either o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from chainad.compiler.passes.peephole import simplify
-from chainad.ir.ops import (
-    Add,
-    Broadcast,
-    Copy,
-    Full,
-    Multiply,
-    Op,
-    Reshape,
-    Scatter,
-    Take,
-    Transpose,
-)
+from chainad.ir.ops import Broadcast, Copy, Full, Op, Reshape, Transpose
 from chainad.ir.program import Instruction
-from chainad.ir.shapes import Shape, shape_of
+from chainad.ir.shapes import Shape
 from chainad.structure import Ops
 
 Labels = Sequence[int]
@@ -45,7 +34,7 @@ class ProgramBuilder:
         self.shapes: dict[int, Shape | None] = {}
         self.definitions: dict[int, Instruction] = {}
         self._next = n_slots
-        self._values: dict[tuple[Op, tuple[int, ...]], int] = {}
+        self._values: dict[Hashable, int] = {}
         # Registers whose memory is that of a result already.
         self._returned: set[int] = set()
 
@@ -57,15 +46,12 @@ class ProgramBuilder:
         return self._append(*found)
 
     def _append(self, op: Op, inputs: tuple[int, ...]) -> int:
-        is_symmetric = isinstance(op, (Add, Multiply))
-        key = (op, tuple(sorted(inputs)) if is_symmetric else inputs)
-        # A scatter never occurs twice, and its positions are long to compare; a copy must be one.
-        is_unique = isinstance(op, (Scatter, Copy))
-        if not is_unique and key in self._values:
+        key = op.value_key(inputs)
+        if key is not None and key in self._values:
             return self._values[key]
-        shape = shape_of(op, tuple(self.shapes.get(k) for k in inputs))
+        shape = op.infer_shape([self.shapes.get(k) for k in inputs])
         output = self.append_unchanged(op, inputs, shape)
-        if not is_unique:
+        if key is not None:
             self._values[key] = output
         return output
 
@@ -112,19 +98,11 @@ class ProgramBuilder:
     def unaliased(self, register: int) -> int:
         """Return a register of the same elements in memory that no slot or result shares."""
         owner = register
-        while owner in self.definitions and is_view(self.definitions[owner].op):
-            owner = self.definitions[owner].inputs[0]
-        is_fresh = owner in self.definitions and not isinstance(
-            self.definitions[owner].op, Broadcast
-        )
-        if not is_fresh or owner in self._returned:
+        while (made := self.definitions.get(owner)) is not None and made.op.is_view:
+            if isinstance(made.op, Broadcast):  # whose elements share memory
+                break
+            owner = made.inputs[0]
+        if made is None or made.op.is_view or owner in self._returned:
             register = owner = self.emit(Copy(), register)
         self._returned.add(owner)
         return register
-
-
-def is_view(op: Op) -> bool:
-    """Return whether the result of an op may be a view of its input."""
-    return isinstance(op, (Reshape, Transpose)) or (
-        isinstance(op, Take) and isinstance(op.positions, range)
-    )

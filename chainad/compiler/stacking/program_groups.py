@@ -22,43 +22,10 @@ from chainad.compiler.stacking.isomorphic import (
     isomorphic_groups,
     levels,
 )
-from chainad.ir.ops import (
-    Add,
-    AddAt,
-    Broadcast,
-    Dot,
-    MatMul,
-    Multiply,
-    Op,
-    Place,
-    Reshape,
-    Row,
-    Scale,
-    Subtract,
-    Sum,
-    Take,
-    Transpose,
-)
+from chainad.ir.ops import Add, MatMul, Multiply, Op, Subtract
 from chainad.ir.program import Program
 
 _MAX_STACK_ELEMENTS = 1 << 18
-
-# Ops that align the axes of their operands at the last one.
-ALIGNED_OPS = (Add, Subtract, Multiply, Dot)
-_BATCHABLE_OPS = (
-    *ALIGNED_OPS,
-    AddAt,
-    Broadcast,
-    MatMul,
-    Place,
-    Reshape,
-    Scale,
-    Sum,
-    Take,
-    Transpose,
-)
-_VIEW_OPS = (Broadcast, Reshape, Row, Take, Transpose)
-
 
 RepeatedFactor: TypeAlias = tuple[int, tuple[int, ...]]  # a register, the shape of the product
 
@@ -133,7 +100,7 @@ def _returned(program: Program) -> set[int]:
     """Return the registers that results are, or may be views of."""
     found = {k for k in program.outputs if k is not None}
     for i in reversed(program.instructions):
-        if i.output in found and isinstance(i.op, _VIEW_OPS):
+        if i.output in found and i.op.is_view:
             found.add(i.inputs[0])
     return found
 
@@ -144,7 +111,9 @@ def _type(seen: ArrayType) -> tuple[tuple[int, ...], np.dtype[Any]]:
 
 def _is_batchable(operation: Operation, types: Mapping[int, ArrayType]) -> bool:
     """Return whether there is a batched op for an operation, and its arrays are small."""
-    if not isinstance(operation.op, _BATCHABLE_OPS) or not operation.inputs:
+    if isinstance(operation.op, LongSum) or not operation.inputs:
+        return False
+    if operation.op.on_rows(MIN_STACK_ROWS, types[operation.output].shape) is None:
         return False
     known = [types[k] for k in (*operation.inputs, operation.output)]
     if isinstance(operation.op, MatMul) and any(len(each.shape) != 2 for each in known):

@@ -12,7 +12,6 @@ from typing import TypeAlias
 from chainad.backends.numpy.allocate import ArrayType
 from chainad.compiler.stacking.isomorphic import MIN_STACK_ROWS
 from chainad.compiler.stacking.program_groups import (
-    ALIGNED_OPS,
     LongSum,
     Operation,
     RepeatedFactor,
@@ -20,23 +19,7 @@ from chainad.compiler.stacking.program_groups import (
     operations_of,
     repeated_factors,
 )
-from chainad.ir.ops import (
-    Add,
-    AddAt,
-    Broadcast,
-    Concatenate,
-    Copy,
-    MatMul,
-    Multiply,
-    Op,
-    Place,
-    Reshape,
-    Row,
-    Subtract,
-    Sum,
-    Take,
-    Transpose,
-)
+from chainad.ir import ops
 from chainad.ir.positions import Positions, positions
 from chainad.ir.program import Instruction, Program
 
@@ -73,9 +56,9 @@ def stack_isomorphic(
 def _cost(program: Program) -> float:
     """Return how long a program of small arrays takes, in calls."""
     count = Counter(type(i.op) for i in program.instructions)
-    pieces = sum(len(i.inputs) for i in program.instructions if isinstance(i.op, Concatenate))
+    pieces = sum(len(i.inputs) for i in program.instructions if isinstance(i.op, ops.Concatenate))
     n_calls = len(program.instructions)
-    return n_calls - (1 - _COST_OF_ROW) * count[Row] + _COST_OF_PIECE * pieces
+    return n_calls - (1 - _COST_OF_ROW) * count[ops.Row] + _COST_OF_PIECE * pieces
 
 
 class _Stacking:
@@ -139,7 +122,7 @@ class _Stacking:
     def _is_done(self, k: int) -> bool:
         return k in self.registers or (k in self.row_of and self.row_of[k][0] in self.stack)
 
-    def _emit(self, op: Op, *inputs: int) -> int:
+    def _emit(self, op: ops.Op, *inputs: int) -> int:
         output, self.next_register = self.next_register, self.next_register + 1
         self.instructions.append(Instruction(op, inputs, output))
         return output
@@ -148,13 +131,13 @@ class _Stacking:
         """Return a register that holds what a register of the old program held."""
         if k not in self.registers:
             group, row = self.row_of[k]
-            self.registers[k] = self._emit(Row(row), self.stack[group])
+            self.registers[k] = self._emit(ops.Row(row), self.stack[group])
         return self.registers[k]
 
     def _single(self, operation: Operation) -> int:
         if isinstance(operation.op, LongSum):
             return self._signed_sum(operation.op.signs, operation.inputs)
-        if isinstance(operation.op, Multiply):
+        if isinstance(operation.op, ops.Multiply):
             return self._emit(operation.op, *(self._factor(k, operation) for k in operation.inputs))
         return self._emit(operation.op, *map(self._register, operation.inputs))
 
@@ -168,7 +151,7 @@ class _Stacking:
             return self._register(k)
         if key not in self.broadcast:
             self.broadcast[key] = self._emit(
-                Copy(), self._emit(Broadcast(key[1]), self._register(k))
+                ops.Copy(), self._emit(ops.Broadcast(key[1]), self._register(k))
             )
         return self.broadcast[key]
 
@@ -178,7 +161,7 @@ class _Stacking:
         by_sign = [[k for s, k in zip(signs, terms, strict=True) if s == sign] for sign in (1, -1)]
         plus, minus = map(self._sum, by_sign)
         assert plus is not None  # the first term of a sum has no sign
-        return plus if minus is None else self._emit(Subtract(), plus, minus)
+        return plus if minus is None else self._emit(ops.Subtract(), plus, minus)
 
     def _sum(self, terms: Sequence[int]) -> int | None:
         """Return the sum of registers: one op adds many rows of a stack."""
@@ -190,10 +173,10 @@ class _Stacking:
             if len(own) < MIN_STACK_ROWS:
                 parts += map(self._register, own)
             else:
-                parts.append(self._emit(Sum((0,)), self._rows(own)))
+                parts.append(self._emit(ops.Sum((0,)), self._rows(own)))
         total: int | None = None
         for part in parts:
-            total = part if total is None else self._emit(Add(), total, part)
+            total = part if total is None else self._emit(ops.Add(), total, part)
         return total
 
     # ------------------------------------------------------------------- stacks
@@ -221,27 +204,27 @@ class _Stacking:
             least, stop = min(own), max(own) + 1
             part = self._selected(group, range(least, stop))
             flat = ((stop - least) * shape[0], *shape[1:]) if shape else ()
-            pieces.append(self._emit(Reshape(flat), part) if shape else part)
+            pieces.append(self._emit(ops.Reshape(flat), part) if shape else part)
             at[group] = size - least
             size += stop - least
         for k in singles:
             one = self._register(k)
-            pieces.append(one if shape else self._emit(Reshape((1,)), one))
+            pieces.append(one if shape else self._emit(ops.Reshape((1,)), one))
         number = {k: size + n for n, k in enumerate(singles)}
         rows_of = ((k, self.row_of.get(k)) for k in registers)
         order = [number[k] if row is None else at[row[0]] + row[1] for k, row in rows_of]
         size += len(singles)
-        joined = self._emit(Concatenate(), *pieces)
+        joined = self._emit(ops.Concatenate(), *pieces)
         if shape:
-            joined = self._emit(Reshape((size, *shape)), joined)
+            joined = self._emit(ops.Reshape((size, *shape)), joined)
         taken = positions(order)
-        return joined if taken == range(size) else self._emit(Take(0, taken), joined)
+        return joined if taken == range(size) else self._emit(ops.Take(0, taken), joined)
 
     def _selected(self, group: int, rows: Positions) -> int:
         """Return a range of rows, or some rows, of one stack."""
         if rows == range(len(self.groups[group])):
             return self.stack[group]
-        return self._emit(Take(0, rows), self.stack[group])
+        return self._emit(ops.Take(0, rows), self.stack[group])
 
     def _batched(self, members: Sequence[Operation]) -> int:
         """Emit one batched op for all members of a group."""
@@ -250,10 +233,9 @@ class _Stacking:
         columns = list(zip(*(each.inputs for each in members), strict=True))
         assert not isinstance(op, LongSum)
         depth = max(len(self.types[column[0]].shape) for column in columns)
-        if isinstance(op, Broadcast):
+        if isinstance(op, ops.Broadcast):
             depth = len(shape)
         # What is not of full depth must be stacked in front of the axes that it is repeated along.
-        is_aligned = isinstance(op, (*ALIGNED_OPS, AddAt, Broadcast))
         operands = []
         for column in columns:
             if len(set(column)) == 1:
@@ -261,33 +243,15 @@ class _Stacking:
                 continue
             own = self.types[column[0]].shape
             rows = self._rows(column)
-            if is_aligned and len(own) < depth:
-                rows = self._emit(Reshape((count, *(1,) * (depth - len(own)), *own)), rows)
+            if op.aligns_last_axes and len(own) < depth:
+                rows = self._emit(ops.Reshape((count, *(1,) * (depth - len(own)), *own)), rows)
             operands.append(rows)
-        if isinstance(op, AddAt) and len(set(columns[0])) == 1:
-            operands[0] = self._emit(Broadcast((count, *shape)), operands[0])
-        if isinstance(op, MatMul) and len(set(columns[1])) == 1:
+        if isinstance(op, ops.AddAt) and len(set(columns[0])) == 1:
+            operands[0] = self._emit(ops.Broadcast((count, *shape)), operands[0])
+        if isinstance(op, ops.MatMul) and len(set(columns[1])) == 1:
             n, m = self.types[columns[0][0]].shape
-            tall = self._emit(Reshape((count * n, m)), operands[0])
-            return self._emit(Reshape((count, *shape)), self._emit(op, tall, operands[1]))
-        return self._emit(_op_on_rows(op, count, shape), *operands)
-
-
-def _op_on_rows(op: Op, count: int, shape: tuple[int, ...]) -> Op:
-    """Return the op that does the same for every row of stacks; `shape` is that of a row."""
-    match op:
-        case Reshape():
-            return Reshape((count, *shape))
-        case Broadcast():
-            return Broadcast((count, *shape))
-        case Transpose(order):
-            return Transpose((0, *(k + 1 for k in order)))
-        case Sum(axes):
-            return Sum(tuple(k + 1 for k in axes))
-        case Take(axis, where):
-            return Take(axis + 1, where)
-        case Place(axis, where, size):
-            return Place(axis + 1, where, size)
-        case AddAt(axis, where):
-            return AddAt(axis + 1, where)
-    return op
+            tall = self._emit(ops.Reshape((count * n, m)), operands[0])
+            return self._emit(ops.Reshape((count, *shape)), self._emit(op, tall, operands[1]))
+        on_rows = op.on_rows(count, shape)
+        assert on_rows is not None
+        return self._emit(on_rows, *operands)

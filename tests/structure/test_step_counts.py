@@ -8,26 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainad.compiler.lower import lower
-from chainad.ir.ops import (
-    Broadcast,
-    Dot,
-    Jvp,
-    MatMul,
-    Multiply,
-    Reshape,
-    Scale,
-    SegmentSum,
-    SparseDot,
-    Take,
-    Transpose,
-    Vjp,
-)
+from chainad.ir import ops
+from chainad.ir.operation_counts import OperationCounts
 from chainad.ir.program import Instruction
 from chainad.planning.calibration import SHIPPED_TABLE
 from chainad.planning.cost_models import by_bytes, by_time, model_of
 from chainad.planning.plan import follow
 from chainad.structure import dense, diagonal, identity, multiply
-from chainad.structure.operation_counts import OperationCounts, counts_of_product, counts_of_sum
+from chainad.structure.step_counts import counts_of_product, counts_of_sum
 from chainad.structure.structure import Action, Structure
 from chainad.testing import random_chain
 
@@ -48,13 +36,6 @@ def instructions_of(rng: Random) -> tuple[list[Instruction], Structure, Structur
     return list(lowered.program.instructions), left, right
 
 
-def is_view(instruction: Instruction) -> bool:
-    op = instruction.op
-    return isinstance(op, (Reshape, Transpose, Broadcast)) or (
-        isinstance(op, Take) and isinstance(op.positions, range)
-    )
-
-
 @given(randoms)
 def test_kinds_of_operation_are_those_of_the_program(rng: Random) -> None:
     program, left, right = instructions_of(rng)
@@ -65,12 +46,12 @@ def test_kinds_of_operation_are_those_of_the_program(rng: Random) -> None:
     has = {type(i.op) for i in program}
     is_inner = product.labels is not None and not product.labels[2]
     # The inner product of two vectors is counted as if it were elementwise.
-    assert (counts.dots > 0) == (MatMul in has and not is_inner)
-    assert (counts.entries > 0) == bool(has & {SparseDot, SegmentSum})
-    assert (counts.multiplied > 0) >= bool(has & {Multiply, Dot, Scale})
+    assert (counts.dots > 0) == (ops.MatMul in has and not is_inner)
+    assert (counts.entries > 0) == bool(has & {ops.SparseDot, ops.SegmentSum})
+    assert (counts.multiplied > 0) >= bool(has & {ops.Multiply, ops.Dot, ops.Scale})
     assert not counts.applied
-    assert not has & {Jvp, Vjp}
-    gathers = [i for i in program if isinstance(i.op, Take) and not is_view(i)]
+    assert not has & {ops.Jvp, ops.Vjp}
+    gathers = [i for i in program if isinstance(i.op, ops.Take) and not i.op.is_view]
     assert (counts.gathered > 0) >= bool(gathers)
 
 
