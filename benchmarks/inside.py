@@ -85,7 +85,7 @@ def cached_call(f: Function, x: Any, output: str, seconds: Seconds, rounds: int)
         times = [now()]
         with tracing(f, (x,), (0,)) as run:
             times.append(now())
-            hash(run.key)
+            hash(run.signature.key)
             times.append(now())
             slots = evaluate(run.tape, known.recipes)
             times.append(now())

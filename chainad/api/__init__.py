@@ -7,7 +7,8 @@ function_of         objects as functions of another's arguments: name, signature
 options             what a user may request, checked in the line where it is given
 jacobian_functions  what `jacobian` and `value_and_jacobian` return
 differentiator      a function and its options: one traced call, and its plan
-jacobian_program    from a trace to the program that accumulates its Jacobian, kept by structure
+traced_run          from a traced run to what makes its Jacobian
+jacobian_program    the program that accumulates a Jacobian, planned and lowered once, and kept
 targets             what programs are lowered to
 outputs             the results of that program as the Jacobians requested, or written into `out=`
 compiled            what `compile` returns: recorded runs that are replayed without tracing

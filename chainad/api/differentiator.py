@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from chainad.api.function_of import name_of
-from chainad.api.jacobian_program import jacobian_program, operators, plan_for
+from chainad.api.jacobian_program import plan_for
 from chainad.api.options import Options
-from chainad.api.outputs import assembler, itemsize_of, nesting, returned_value, write
+from chainad.api.outputs import assembler, nesting, returned_value, write
+from chainad.api.traced_run import operators, program_of
 from chainad.compiler.linearize import evaluate, linear_graph
 from chainad.frontends.numpy.trace import tracing
 from chainad.planning.chunked import ChunkedPlan
@@ -54,10 +55,10 @@ class Differentiator:
         with tracing(self._bound(kwargs), args, how.positions(len(args))) as run:
             value = returned_value(run) if self.has_value else None
             if how.output == "operator":
-                jacobian = nesting(run, how.is_single)(operators(run))
+                jacobian = nesting(run.signature, how.is_single)(operators(run))
             else:
-                program = jacobian_program(run, how)
-                assemble = assembler(run, program.forms, how.output, how.is_single)
+                program = program_of(run, how)
+                assemble = assembler(run.signature, program.forms, how.output, how.is_single)
                 slots = evaluate(run.tape, program.linearized.recipes)
                 run.tape.forget()
                 jacobian = assemble(program.run(slots))
@@ -67,7 +68,7 @@ class Differentiator:
         """Return the plan for these arguments, without multiplying any Jacobian."""
         with tracing(self._bound(kwargs), args, self.options.positions(len(args))) as run:
             linearized = linear_graph(run.graph(), run.tape.origin, run.tape.where)
-            plan = plan_for(linearized.graph, self.options, itemsize_of(run))
+            plan = plan_for(linearized.graph, self.options, run.signature.itemsize)
         return replace(plan, title=self.title(len(args)))
 
     def returned(self, value: Any, jacobian: Any, out: Any) -> Any:

@@ -1,35 +1,27 @@
-"""From a trace to the program that accumulates its Jacobian: planned and lowered once, and kept."""
+"""The program that accumulates a Jacobian: planned and lowered once per signature, and kept."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from chainad.api.options import Options
-from chainad.api.outputs import block_indices, check_size, dtype_of, itemsize_of
 from chainad.api.targets import NUMPY
 from chainad.compiler.chunked_programs import compile_chunks
-from chainad.compiler.linearize import Linearized, evaluate, linear_graph
+from chainad.compiler.linearize import Linearized
 from chainad.compiler.lower import lower
-from chainad.compiler.matrix_free import Sweeps, linear_operator
+from chainad.compiler.matrix_free import Sweeps
 from chainad.errors import InputError, PlanError
-from chainad.frontends.numpy.trace import Run
-from chainad.frontends.numpy.traced_calls import Tracer
 from chainad.ir.cache import Cache
 from chainad.ir.program import Program, Runner
+from chainad.ir.signature import Signature
 from chainad.planning.auto import check_fits, mode_key, plan_cached
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.cost_models import model_of
 from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.memory import plan_within
 from chainad.planning.plan import Plan
-from chainad.structure.linear_operators import Operator
 from chainad.structure.results import ResultForm
-
-if TYPE_CHECKING:
-    from scipy.sparse.linalg import LinearOperator
 
 
 @dataclass(frozen=True)
@@ -70,8 +62,12 @@ def plan_for(graph: LinearGraph, options: Options, itemsize: int) -> Plan | Chun
     )
 
 
-def jacobian_program(run: Run, options: Options) -> JacobianProgram:
-    """Return the program for a run, made now or before.
+def jacobian_program(
+    signature: Signature, options: Options, linearize: Callable[[], Linearized]
+) -> JacobianProgram:
+    """Return the program for all runs of a signature, made now or before.
+
+    `linearize` returns their linear graph, if it must be made now.
 
     Raises
     ------
@@ -82,21 +78,20 @@ def jacobian_program(run: Run, options: Options) -> JacobianProgram:
     """
     if options.output == "operator":
         raise InputError("output='operator' is not compiled; call chainad.jacobian(f) instead")
-    if options.output == "dense":
-        check_size(run)
+
+    def make() -> JacobianProgram:
+        return _build(linearize(), options, signature.itemsize)
+
     key = options.mode if isinstance(options.mode, ChunkedPlan) else mode_key(options.mode)
     if key is None:
-        return _build(run, options)
-    cost = model_of(options.cost, itemsize_of(run))  # a calibration may have changed it
-    cache_key = (run.key, key, options.output, cost, options.memory_limit, options.search)
-    return _programs.get(cache_key, lambda: _build(run, options))
+        return make()
+    cost = model_of(options.cost, signature.itemsize)  # a calibration may have changed it
+    cache_key = (signature.key, key, options.output, cost, options.memory_limit, options.search)
+    return _programs.get(cache_key, make)
 
 
-def _build(run: Run, options: Options) -> JacobianProgram:
-    # Lines are looked up only where a message may name them.
-    origin = run.tape.origin if isinstance(options.mode, (Plan, ChunkedPlan)) else None
-    linearized = linear_graph(run.graph(), origin, run.tape.where)
-    plan = plan_for(linearized.graph, options, itemsize_of(run))
+def _build(linearized: Linearized, options: Options, itemsize: int) -> JacobianProgram:
+    plan = plan_for(linearized.graph, options, itemsize)
     arrangements = [recipe.ops for recipe in linearized.recipes]
     if isinstance(plan, ChunkedPlan):
         chunks = compile_chunks(plan, arrangements, NUMPY)
@@ -108,31 +103,14 @@ def _build(run: Run, options: Options) -> JacobianProgram:
     )
 
 
-def operators(run: Run) -> list[LinearOperator]:
-    """Return a matrix-free operator for every output and argument.
-
-    Raises
-    ------
-    InputError
-        If the run is itself being differentiated.
-    """
-    if isinstance(run.input(0), Tracer):
-        raise InputError(
-            "a Jacobian with output='operator' cannot be differentiated again;"
-            " use output='dense' for the inner one"
-        )
-    linearized, sweeps = _sweeps.get(run.key, lambda: _make_sweeps(run))
-    slots = evaluate(run.tape, linearized.recipes)
-    # The operator outlives this call: arrays that the user may overwrite are its own.
-    kept = [x.copy() if isinstance(x, (np.ndarray, Operator)) else x for x in slots]
-    return [
-        linear_operator(each, [kept[k] for k in each.slots], dtype_of(run, o, i))
-        for each, (o, i) in zip(sweeps, block_indices(run), strict=True)
-    ]
+def jacobian_sweeps(
+    signature: Signature, linearize: Callable[[], Linearized]
+) -> tuple[Linearized, list[Sweeps]]:
+    """Return the sweeps of every block for all runs of a signature, made now or before."""
+    return _sweeps.get(signature.key, lambda: _make_sweeps(linearize()))
 
 
-def _make_sweeps(run: Run) -> tuple[Linearized, list[Sweeps]]:
-    linearized = linear_graph(run.graph(), where=run.tape.where)
+def _make_sweeps(linearized: Linearized) -> tuple[Linearized, list[Sweeps]]:
     graph = linearized.graph
     arrangements = [recipe.ops for recipe in linearized.recipes]
     ends = [(i, o) for o in graph.outputs for i in graph.inputs]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,50 +14,41 @@ import numpy.typing as npt
 from chainad.errors import InputError, TooLargeError
 from chainad.frontends.numpy.trace import Run
 from chainad.frontends.numpy.traced_calls import Tracer
+from chainad.ir.signature import Block, Signature
 from chainad.planning.report import bytes_text
 from chainad.structure.results import DenseForm, ResultForm, zero
 
 
 def assembler(
-    run: Run, forms: Sequence[ResultForm | None], output: str, is_single: bool
+    signature: Signature, forms: Sequence[ResultForm | None], output: str, is_single: bool
 ) -> Callable[[Sequence[Any]], Any]:
     """Return what makes the Jacobians of the results of a program; it keeps no arrays."""
-    dtypes = [dtype_of(run, o, i) for o, i in block_indices(run)]
-    ends = [(np.shape(run.values[o]), np.shape(run.input(i))) for o, i in block_indices(run)]
-    is_tuple, count = run.is_tuple, run.tape.n_inputs
-    if len(forms) == 1 and isinstance(forms[0], DenseForm) and is_single and not is_tuple:
-        (dtype,) = dtypes
+    expected = signature.blocks
+    nest = nesting(signature, is_single)
+    if len(forms) == 1 and isinstance(forms[0], DenseForm) and is_single and not signature.is_tuple:
+        dtype = expected[0].dtype
         return lambda arrays: _cast(arrays[0], dtype, output)
 
     def assemble(arrays: Sequence[Any]) -> Any:
         given = iter(arrays)
         blocks = []
-        for form, dtype, shapes in zip(forms, dtypes, ends, strict=True):
+        for form, block in zip(forms, expected, strict=True):
             if form is None:
-                blocks.append(zero(output, *shapes, dtype))
+                blocks.append(zero(output, *block))
             else:
-                taken = [_cast(next(given), dtype, output) for _ in range(form.width)]
-                blocks.append(form.assemble(taken, dtype))
-        return _nested(is_tuple, count, blocks, is_single)
+                taken = [_cast(next(given), block.dtype, output) for _ in range(form.width)]
+                blocks.append(form.assemble(taken, block.dtype))
+        return nest(blocks)
 
     return assemble
 
 
-def block_indices(run: Run) -> list[tuple[int, int]]:
-    """Return output and input of every block."""
-    return [(o, i) for o in range(len(run.values)) for i in range(run.tape.n_inputs)]
-
-
-def check_size(run: Run) -> None:
-    """Raise TooLargeError if the dense Jacobians cannot fit into the memory of this machine."""
-    sizes = [
-        np.size(run.values[o]) * np.size(run.input(i)) * dtype_of(run, o, i).itemsize
-        for o, i in block_indices(run)
-        if not isinstance(run.input(i), Tracer) or run.input(i).tape.is_recorder
-    ]
-    if sum(sizes) > _memory():
+def check_size(blocks: Iterable[Block]) -> None:
+    """Raise TooLargeError if dense Jacobians cannot fit into the memory of this machine."""
+    size = sum(prod((*each.rows, *each.cols)) * each.dtype.itemsize for each in blocks)
+    if size > _memory():
         raise TooLargeError(
-            f"the dense Jacobian takes {bytes_text(sum(sizes))}, this machine has"
+            f"the dense Jacobian takes {bytes_text(size)}, this machine has"
             f" {bytes_text(_memory())}; ask for output='sparse', 'structured' or 'operator'"
         )
 
@@ -70,20 +62,9 @@ def _memory() -> int:
         return 1 << 62
 
 
-def dtype_of(run: Run, output: int, number: int) -> np.dtype[Any]:
-    """Return the dtype of a block: that of the output, or of the input for integer outputs."""
-    dtype: np.dtype[Any] = run.values[output].dtype
-    return dtype if dtype.kind == "f" else run.input(number).dtype
-
-
-def itemsize_of(run: Run) -> int:
-    """Return the bytes of an entry of the Jacobian, the largest of all blocks."""
-    return max((dtype_of(run, o, i).itemsize for o, i in block_indices(run)), default=8)
-
-
-def nesting(run: Run, is_single: bool) -> Callable[[Sequence[Any]], Any]:
+def nesting(signature: Signature, is_single: bool) -> Callable[[Sequence[Any]], Any]:
     """Return what arranges blocks as requested, outputs first; it keeps no arrays."""
-    is_tuple, count = run.is_tuple, run.tape.n_inputs
+    is_tuple, count = signature.is_tuple, len(signature.inputs)
     if is_single and not is_tuple:
         return lambda blocks: blocks[0]
     return lambda blocks: _nested(is_tuple, count, blocks, is_single)

@@ -11,8 +11,9 @@ import numpy as np
 
 from chainad.api.containers import Arrange, flatten
 from chainad.api.differentiator import Differentiator
-from chainad.api.jacobian_program import JacobianProgram, jacobian_program
-from chainad.api.outputs import assembler, block_indices, dtype_of, nesting
+from chainad.api.jacobian_program import JacobianProgram
+from chainad.api.outputs import assembler, nesting
+from chainad.api.traced_run import program_of
 from chainad.compiler.linearize import Linearized, linear_graph
 from chainad.compiler.recording.arguments import (
     ArraySpec,
@@ -128,8 +129,8 @@ def record_planned_run(
     options = of.options
 
     def describe(run: Run) -> tuple[Linearized, Iterable[int], Callable[..., PlannedRun]]:
-        program = jacobian_program(run, options)
-        assemble = assembler(run, program.forms, options.output, options.is_single)
+        program = program_of(run, options)
+        assemble = assembler(run.signature, program.forms, options.output, options.is_single)
         make = partial(PlannedRun, program=program, assemble=assemble)
         return program.linearized, program.used_slots, make
 
@@ -239,19 +240,19 @@ def _record_once(
     finally:
         active.recorder = before  # first: an interrupt may come with the next call
         recorder.close()
-    blocks = block_indices(run)
+    blocks = run.signature.blocks
     return make(
         recording=recording,
         linearized=linearized,
         node_values=node_values,
-        nest=nesting(run, of.options.is_single),
+        nest=nesting(run.signature, of.options.is_single),
         arrange=arrange,
         is_tuple=run.is_tuple,
         is_scalar=tuple(isinstance(_unboxed(value), np.generic) for value in run.values),
         dtypes=tuple(value.dtype for value in run.values),
         shapes=tuple(np.shape(value) for value in run.values),
-        block_dtypes=tuple(dtype_of(run, o, i) for o, i in blocks),
-        block_shapes=tuple((*np.shape(run.values[o]), *np.shape(run.input(i))) for o, i in blocks),
+        block_dtypes=tuple(block.dtype for block in blocks),
+        block_shapes=tuple((*block.rows, *block.cols) for block in blocks),
         title=of.title(len(args)),
     )
 

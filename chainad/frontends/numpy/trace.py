@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from chainad.frontends.numpy.tape import Tape
 from chainad.frontends.numpy.traced_calls import NUMBERS, PLAIN, Tracer, as_one, pack, tracers_in
 from chainad.frontends.numpy.traced_values import Traced, box
 from chainad.ir.graph import Graph
+from chainad.ir.signature import Signature
 
 # Integers of up to this size are floats exactly.
 MAX_EXACT_INTEGER = 2**53
@@ -35,17 +36,24 @@ class Run:
 
     `outputs` holds, for every output, its entry on the tape (None: it does not depend on the
     inputs) and its shape; `values` their plain arrays; `is_tuple` says that there are several.
+    `signature` is what Jacobians depend on beside entries.
     """
 
     tape: Tape
     outputs: tuple[tuple[int | None, tuple[int, ...]], ...]
     values: tuple[Any, ...]
     is_tuple: bool
+    signature: Signature = field(init=False)
 
-    @property
-    def key(self) -> Hashable:
-        """Equal for two runs exactly if they differ in values only."""
-        return self.tape.key(self.outputs)
+    def __post_init__(self) -> None:
+        inputs = [self.input(k) for k in range(self.tape.n_inputs)]
+        signature = Signature(
+            tuple([(x.shape, x.dtype) for x in inputs]),
+            tuple([(y.shape, y.dtype) for y in self.values]),
+            self.is_tuple,
+            self.tape.key(self.outputs),
+        )
+        object.__setattr__(self, "signature", signature)
 
     def graph(self) -> Graph:
         """Return the graph of what was called on what."""

@@ -1,0 +1,54 @@
+"""Signatures: what Jacobians depend on beside entries, whatever front end made the run."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chainad.ir.shapes import Shape
+
+
+class Block(NamedTuple):
+    """The Jacobian of one output by one input, of the shape `rows + cols`."""
+
+    rows: Shape
+    cols: Shape
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Shapes, dtypes and nesting of the inputs to differentiate by and of the outputs.
+
+    Attributes
+    ----------
+    inputs, outputs : tuple of (shape, dtype)
+    is_tuple : bool
+        Whether the outputs are returned as a tuple; else there is one.
+    key : hashable
+        Equal for two runs exactly if they differ in values only.
+    blocks : tuple of Block
+        The blocks of the Jacobian, output by output; those of integers have the input's dtype.
+    """
+
+    inputs: tuple[tuple[Shape, np.dtype[Any]], ...]
+    outputs: tuple[tuple[Shape, np.dtype[Any]], ...]
+    is_tuple: bool
+    key: Hashable
+    blocks: tuple[Block, ...] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        blocks = [
+            Block(rows, cols, dtype if dtype.kind == "f" else own)
+            for rows, dtype in self.outputs
+            for cols, own in self.inputs
+        ]
+        object.__setattr__(self, "blocks", tuple(blocks))
+
+    @property
+    def itemsize(self) -> int:
+        """The bytes of an entry of the Jacobian, the largest of all blocks."""
+        return max((block.dtype.itemsize for block in self.blocks), default=8)
