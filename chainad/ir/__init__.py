@@ -4,13 +4,9 @@
 |---|---|
 | `graph` | the computational graph that a front end records |
 | `positions`, `strides` | index sets along an axis; their copies as strided blocks |
-<<<<<<< HEAD
 | `ops`, `program` | array ops, with their shapes and costs; straight-line array programs |
 | `shapes`, `operation_counts` | shapes of arrays; how often the machine does what |
-=======
-| `ops`, `shapes`, `program` | array ops, the shapes they return, straight-line array programs |
 | `signature` | shapes, dtypes and nesting of a run |
->>>>>>> 35fb29d (api: what results need of a run is its signature, whatever front end made it)
 | `array_functions` | the array functions that ops need and NumPy lacks |
 | `scalar_graph`, `scalar_program` | hash-consed expression DAG; SSA programs on scalars |
 | `loop_program` | array operations as loop nests with known addresses |
