@@ -17,7 +17,7 @@ from chainad.ir.cache import cached_property
 from chainad.ir.graph import Origin
 from chainad.ir.pickling import fields_alone
 from chainad.planning.cost_models import CostModel, multiplications
-from chainad.planning.linear_graph import Edge, LinearGraph
+from chainad.planning.linear_graph import Edge, LinearGraph, on_paths
 from chainad.planning.orders import Vertex
 from chainad.planning.plan import Peak, Plan, follow
 from chainad.planning.report import bytes_text
@@ -288,9 +288,11 @@ def graph_of_block(
     """
     seeded = SIDES[side](graph)[end]
     others = graph.outputs if side == "columns" else graph.inputs
-    on_paths = _connected(graph, seeded, side) | {seeded, *others}
-    slots = tuple(k for k, e in enumerate(graph.edges) if e.tail in on_paths and e.head in on_paths)
-    kept = sorted(on_paths)
+    connected = _connected(graph, seeded, side) | {seeded, *others}
+    slots = tuple(
+        k for k, e in enumerate(graph.edges) if e.tail in connected and e.head in connected
+    )
+    kept = sorted(connected)
     shift = 1 if side == "columns" else 0
     number = {v: k + shift for k, v in enumerate(kept)}
     seed = 0 if side == "columns" else len(kept)
@@ -320,15 +322,8 @@ def _connected(graph: LinearGraph, end: Vertex, side: Side) -> set[Vertex]:
     """Return the vertices on paths between `end` and the ends of the other side."""
     inputs = {end} if side == "columns" else set(graph.inputs)
     outputs = set(graph.outputs) if side == "columns" else {end}
-    order = sorted(graph.edges, key=lambda edge: edge.tail)
-    reached, useful = set(inputs), set(outputs)
-    for edge in order:
-        if edge.tail in reached:
-            reached.add(edge.head)
-    for edge in reversed(order):
-        if edge.head in useful:
-            useful.add(edge.tail)
-    return reached & useful
+    edges = sorted((edge.tail, edge.head) for edge in graph.edges)
+    return {v for k in on_paths(edges, inputs, outputs) for v in edges[k]}
 
 
 def _selection(

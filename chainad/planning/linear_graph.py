@@ -51,7 +51,7 @@ def on_paths(
 ) -> list[int]:
     """Return which edges (tail, head) are on a path from an input to an output.
 
-    Heads ascend: every edge into a vertex comes before those out of it.
+    Every edge into a vertex comes before those out of it.
     """
     reached, useful = {*inputs}, {*outputs}
     for tail, head in edges:

@@ -43,6 +43,9 @@ MAX_QUICK_BOUND_VERTICES = 150
 # With fewer moves per elimination, annealing finds nothing.
 MIN_MOVES_PER_ELIMINATION = 2.5
 
+# Of what is worth trying, windows and sets, which gain less than annealing does.
+MAX_SHARE_BEFORE_ANNEALING = 0.25
+
 # Sets of dense graphs are examined this many times faster.
 DENSE_SETS_FACTOR = 8
 
@@ -309,6 +312,6 @@ def _budget(
     else:
         allowance = min(allowance, level.eliminations_per_vertex * len(graph.inner))
     patience = level.patience if what == "anneals" else inf
-    # The other stages gain less than annealing does.
-    allowance = int(min(allowance, limit if what == "anneals" else limit / 4))
+    limit *= 1 if what == "anneals" else MAX_SHARE_BEFORE_ANNEALING
+    allowance = int(min(allowance, limit))
     return SearchBudget(allowance, overhead=lambda: graph.overhead, patience=patience)

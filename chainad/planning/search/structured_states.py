@@ -76,7 +76,7 @@ class StructureTable:
         """Return the cost and the number of the products of two edges."""
         found = self.products.get((left, right))
         if found is None:
-            products = [multiply(a, b) for a in self.terms[left] for b in self.terms[right]]
+            products = self._multiplied(left, right)
             nonzero = tuple(
                 x.structure for x in products if x.structure.nonzeros and x.structure.scale != 0
             )
@@ -97,33 +97,36 @@ class StructureTable:
         """Return the cost and the number of what adding `new` to an edge makes; -1: no edge."""
         found = self.sums.get((old, new))
         if found is None:
-            terms: list[Structure] = [] if old < 0 else [*self.terms[old]]
-            totals = [accumulate(terms, structure).sum for structure in self.terms[new]]
+            sums, terms = self._accumulated(old, new)
             self._count((*self.terms[new], *terms))
-            cost = sum(self.model.sum(total) for total in totals if total is not None)
-            found = self.sums[old, new] = cost, self.number(tuple(terms))
+            found = self.sums[old, new] = sum(map(self.model.sum, sums)), self.number(terms)
         return found
 
     def count_products(self, left: int, right: int) -> Counts:
         """Return what the products of two edges cost, and their number."""
         found = self._product_counts.get((left, right))
         if found is None:
-            products = [multiply(a, b) for a in self.terms[left] for b in self.terms[right]]
-            product = self.product(left, right)[1]
-            found = self._product_counts[left, right] = _counted(products, self.model, product)
+            number = self.product(left, right)[1]
+            made = self._multiplied(left, right)
+            found = self._product_counts[left, right] = _counted(made, self.model, number)
         return found
 
     def count_sums(self, old: int, new: int) -> Counts:
         """Return what adding `new` to an edge costs, and what it makes; -1: no edge."""
         found = self._sum_counts.get((old, new))
         if found is None:
-            terms: list[Structure] = [] if old < 0 else [*self.terms[old]]
-            totals = [accumulate(terms, structure).sum for structure in self.terms[new]]
-            made = [total for total in totals if total is not None]
-            found = self._sum_counts[old, new] = _counted(
-                made, self.model, self.number(tuple(terms))
-            )
+            sums, terms = self._accumulated(old, new)
+            found = self._sum_counts[old, new] = _counted(sums, self.model, self.number(terms))
         return found
+
+    def _multiplied(self, left: int, right: int) -> list[Product]:
+        return [multiply(a, b) for a in self.terms[left] for b in self.terms[right]]
+
+    def _accumulated(self, old: int, new: int) -> tuple[list[StructureSum], Terms]:
+        """Return the sums that adding `new` to an edge takes, and the terms of what it makes."""
+        terms: list[Structure] = [] if old < 0 else [*self.terms[old]]
+        sums = [accumulate(terms, structure).sum for structure in self.terms[new]]
+        return [total for total in sums if total is not None], tuple(terms)
 
     def _count(self, structures: Terms) -> None:
         self.overhead += (
