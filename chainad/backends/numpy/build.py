@@ -3,7 +3,8 @@
 No loop runs over the instructions: what is executed is what `source` prints. Every call can be
 traced, so that the Jacobian of a Jacobian is a Hessian; on plain arrays a second version runs,
 whose calls are quicker. Constants that depend on no slot are folded when the source is written. The
-first run of a program is interpreted: Python needs longer to compile the source than to run it.
+first runs of a program are interpreted: to compile an instruction takes Python as long as it loses
+by interpreting it some thirty times.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from chainad.ir.ops import Full, Op
 from chainad.ir.program import Program, Runner
 
 Emit: TypeAlias = Callable[[Op, Sequence[str], Namespace], str]
+
+MAX_INTERPRETED_RUNS = 32
 
 # Larger registers are not folded: they would be kept as long as the program.
 _MAX_FOLDED_ELEMENTS = 1 << 16
@@ -40,36 +43,53 @@ def build(program: Program) -> Runner:
     """Return a function from slots to results; where slots are traced, results are, too."""
     program.check()
     runners: dict[bool, Runner] = {}
-    interpreted_before: set[bool] = set()
 
     def run(slots: Sequence[Any]) -> tuple[Any, ...]:
         is_traced = any(map(overrides_numpy, slots))
         runner = runners.get(is_traced)
         if runner is None:
-            if is_traced not in interpreted_before:
-                interpreted_before.add(is_traced)
-                return _interpret(program, slots, emit_traceable if is_traced else emit_new)
+            emit = emit_traceable if is_traced else emit_new
+            runner = runners[is_traced] = _BoundProgram(program, emit)
+        elif isinstance(runner, _BoundProgram) and runner.runs >= MAX_INTERPRETED_RUNS:
             runner = runners[is_traced] = compile_source(*source(program, is_traced))
         return runner(slots)
 
     return run
 
 
-def _interpret(program: Program, slots: Sequence[Any], emit: Emit) -> tuple[Any, ...]:
-    """Run a program instruction by instruction; equal ops are compiled once."""
-    functions: dict[tuple[Op, int], Callable[..., Any]] = {}
-    last = last_uses(program)
-    registers: dict[int, Any] = {k: slots[k] for k in program.used_slots}
-    for n, i in enumerate(program.instructions):
-        key = i.op, len(i.inputs)
-        call = functions.get(key)
-        if call is None:
-            call = functions[key] = _call(*key, emit)
-        registers[i.output] = call(*[registers[k] for k in i.inputs])
-        for k in i.inputs:
-            if last[k] == n:
-                registers.pop(k, None)
-    return tuple(None if k is None else registers[k] for k in program.outputs)
+class _BoundProgram:
+    """A program whose ops are functions, called one by one: soon made, if slower to run.
+
+    Equal ops are one function. Registers are dropped after their last use.
+    """
+
+    def __init__(self, program: Program, emit: Emit) -> None:
+        self.runs = 0
+        self._used_slots, self._outputs = program.used_slots, program.outputs
+        self._constants = folded_constants(program)
+        functions: dict[tuple[Op, int], Callable[..., Any]] = {}
+        last = last_uses(program)
+        self._steps: list[tuple[Callable[..., Any], tuple[int, ...], int, tuple[int, ...]]] = []
+        for n, i in enumerate(program.instructions):
+            if i.output in self._constants:
+                continue
+            key = i.op, len(i.inputs)
+            function = functions.get(key)
+            if function is None:
+                function = functions[key] = _call(*key, emit)
+            dead = tuple(k for k in {*i.inputs} if last[k] == n)
+            self._steps.append((function, i.inputs, i.output, dead))
+
+    def __call__(self, slots: Sequence[Any]) -> tuple[Any, ...]:
+        self.runs += 1
+        registers = {**self._constants}
+        for k in self._used_slots:
+            registers[k] = slots[k]
+        for function, inputs, output, dead in self._steps:
+            registers[output] = function(*[registers[k] for k in inputs])
+            for k in dead:
+                del registers[k]
+        return tuple(None if k is None else registers[k] for k in self._outputs)
 
 
 def _call(op: Op, count: int, emit: Emit) -> Callable[..., Any]:

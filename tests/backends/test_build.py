@@ -1,0 +1,44 @@
+"""Programs as functions: interpreted at first, compiled when they have run often."""
+
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chainad.backends.numpy import build as module
+from chainad.backends.numpy.build import MAX_INTERPRETED_RUNS, build, compile_source, source
+from chainad.compiler.lower import lower
+from chainad.planning.plan import follow
+from chainad.testing import random_entries, random_graph
+
+
+@given(st.randoms(use_true_random=False))
+def test_interpreted_runs_give_what_compiled_ones_give(rng: Random) -> None:
+    graph, slots = random_graph(rng, rng.randint(0, 4), n_inputs=2, n_outputs=2)
+    order = rng.sample(graph.inner, len(graph.inner))
+    program = lower(follow(graph, order), [() for _ in graph.edges]).program
+    run, compiled = build(program), compile_source(*source(program, is_traced=False))
+    for _ in range(3):
+        for one, two in zip(run(slots), compiled(slots), strict=True):
+            np.testing.assert_array_equal(one, two)
+        slots = [None if a is None else random_entries(rng, a.shape) for a in slots]
+
+
+def test_source_is_compiled_once_and_only_after_many_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, slots = random_graph(Random(1), 3, n_inputs=1, n_outputs=1)
+    run = build(lower(follow(graph, graph.inner), [() for _ in graph.edges]).program)
+    texts: list[str] = []
+
+    def counted(text: str, names: dict[str, object]) -> object:
+        texts.append(text)
+        return compile_source(text, names)
+
+    monkeypatch.setattr(module, "compile_source", counted)
+    for _ in range(MAX_INTERPRETED_RUNS):
+        run(slots)
+    assert not texts
+    for _ in range(3):
+        run(slots)
+    assert len(texts) == 1
