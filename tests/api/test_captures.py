@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import cProfile
 import dis
+import enum
 import functools
 import math
 import random
@@ -562,6 +563,126 @@ def a_while_loop_and_a_try() -> tuple[Function, Change]:
         return x
 
     return f, lambda: limits.__setitem__(0, 2)
+
+
+class Constant:
+    rate = 2.0
+
+    @property
+    def doubled(self) -> float:
+        return 2 * self.rate
+
+
+class Sized:
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __iter__(self) -> Any:
+        yield from [self.n, 2 * self.n]
+
+    def __contains__(self, value: int) -> bool:
+        return value == self.n
+
+    def __enter__(self) -> int:
+        return self.n
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def __mul__(self, factor: Any) -> Any:
+        return factor * float(self.n)
+
+
+class Mode(enum.Enum):
+    SLOW = 1
+    FAST = 2
+
+
+def the_class_of_an_object_made_inside() -> tuple[Function, Change]:
+    return lambda x: x * Constant().rate, lambda: setattr(Constant, "rate", Constant.rate + 1)
+
+
+def a_property_of_an_object_made_inside() -> tuple[Function, Change]:
+    return lambda x: x * Constant().doubled, lambda: setattr(Constant, "rate", Constant.rate + 1)
+
+
+def the_length_of_an_object() -> tuple[Function, Change]:
+    sized = Sized(2)
+    return lambda x: x * len(sized), lambda: setattr(sized, "n", 3)
+
+
+def iteration_over_an_object() -> tuple[Function, Change]:
+    sized = Sized(2)
+    return lambda x: x * sum(v for v in sized), lambda: setattr(sized, "n", 3)
+
+
+def membership_in_an_object() -> tuple[Function, Change]:
+    sized = Sized(2)
+    return lambda x: x * 2 if 3 in sized else x, lambda: setattr(sized, "n", 3)
+
+
+def an_object_as_a_context() -> tuple[Function, Change]:
+    sized = Sized(2)
+
+    def f(x: Any) -> Any:
+        with sized as n:
+            return x * n
+
+    return f, lambda: setattr(sized, "n", 3)
+
+
+def an_operator_of_an_object() -> tuple[Function, Change]:
+    sized = Sized(2)
+    return lambda x: x * (sized * 3.0), lambda: setattr(sized, "n", 3)
+
+
+def a_matched_entry() -> tuple[Function, Change]:
+    known = {"rate": 2.0}
+
+    def f(x: Any) -> Any:
+        match known:
+            case {"rate": rate}:
+                return x * rate
+        return x
+
+    return f, lambda: known.__setitem__("rate", 3.0)
+
+
+def an_enumeration() -> tuple[Function, Change]:
+    m = types.SimpleNamespace(mode=Mode.SLOW)
+    return lambda x: x * m.mode.value, lambda: setattr(m, "mode", Mode.FAST)
+
+
+def an_attribute_that_is_missing() -> tuple[Function, Change]:
+    m = types.SimpleNamespace()
+    return lambda x: x * getattr(m, "rate", 2.0), lambda: setattr(m, "rate", 3.0)
+
+
+def an_attribute_that_is_asked_for() -> tuple[Function, Change]:
+    m = types.SimpleNamespace()
+    return lambda x: x * 2 if hasattr(m, "rate") else x, lambda: setattr(m, "rate", 3.0)
+
+
+def the_names_of_attributes() -> tuple[Function, Change]:
+    m = types.SimpleNamespace(a=1.0)
+    return lambda x: x * len(vars(m)), lambda: setattr(m, "b", 1.0)
+
+
+def an_array_of_objects() -> tuple[Function, Change]:
+    B = np.array([1.0, None], dtype=object)
+    return lambda x: x * B[0], lambda: B.__setitem__(0, 3.0)
+
+
+def starred_names() -> tuple[Function, Change]:
+    B = [1.0, 2.0, 3.0]
+
+    def f(x: Any) -> Any:
+        first, *rest = B
+        return x * first * rest[-1]
+
+    return f, lambda: B.__setitem__(2, 9.0)
 
 
 SITUATIONS = [

@@ -134,6 +134,9 @@ def _test(source: str, check: Check, constant: Callable[[Any], str]) -> str:
         return f"{source} is not {name} and {constant(differs)}({source}, {name})"
     if check.kind == "method":
         return f"{source}.__func__ is not {constant(found)}"
+    if check.kind == "missing":
+        holder, _, name = source.rpartition(".")
+        return f"hasattr({holder}, {name!r})"
     if check.kind == "keys":
         return f"[*{source}] != {constant(found)}"
     if check.kind == "length":

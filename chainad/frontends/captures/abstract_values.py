@@ -28,6 +28,13 @@ class Method:
 
 
 @dataclass(frozen=True)
+class Instance:
+    """An object that the function makes, of the class at a place."""
+
+    place: Place
+
+
+@dataclass(frozen=True)
 class Super:
     """What `super()` gives for an object."""
 

@@ -15,14 +15,14 @@ import scipy.sparse
 from chainad.frontends.captures.code_runs import CodeRuns
 from chainad.frontends.captures.contents import content
 from chainad.frontends.captures.interpreter import read_code
-from chainad.frontends.captures.places import VALUES, Place, Step, parts
+from chainad.frontends.captures.places import MISSING, VALUES, Place, Step, parts
 from chainad.frontends.captures.reader import Reader
 from chainad.frontends.numpy.source_lines import RawSite
 from chainad.frontends.numpy.traced_calls import Tracer
 
 How: TypeAlias = Literal["by reference", "by value", "by content", "by identity only"]
 CheckKind: TypeAlias = Literal[
-    "value", "identity", "content", "converted content", "method", "length", "keys"
+    "value", "identity", "content", "converted content", "method", "length", "keys", "missing"
 ]
 
 
@@ -191,6 +191,9 @@ def _checks(place: Place, reader: Reader) -> list[Check]:
             found.append(Check(path, "length", (type(value), tuple(value), value)))
         elif not is_fixed:
             found.append(Check(path, "identity", value))
+        if hasattr(value, "__dict__") and not scipy.sparse.issparse(value):
+            names = (*path, ("attribute", "__dict__"))
+            found.append(Check(names, "keys", list(vars(value))))
         for step, part in inside:
             is_pattern = scipy.sparse.issparse(value) and step[1] != "data"
             if is_pattern and isinstance(part, np.ndarray):
@@ -203,6 +206,8 @@ def _checks(place: Place, reader: Reader) -> list[Check]:
 
 
 def _of_leaf(path: tuple[Step, ...], value: Any, is_read: bool, is_fixed: bool) -> list[Check]:
+    if value is MISSING:
+        return [Check(path, "missing", None)]
     if isinstance(value, Tracer):  # made by this very run
         return []
     if isinstance(value, VALUES):

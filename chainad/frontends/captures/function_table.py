@@ -15,6 +15,7 @@ from chainad.frontends.captures.abstract_values import (
     NOTHING,
     NULL,
     CodeNames,
+    Instance,
     Items,
     Routine,
     is_of_place,
@@ -75,9 +76,10 @@ class FunctionTable(PlaceTable):
                 self.take((*given, *named.values()), None)
             return found
         if isinstance(value, type):
-            made = [value.__dict__.get(name) for name in ("__init__", "__new__", "__post_init__")]
+            this = frozenset() if place is None else frozenset({Instance(place)})
+            made = [getattr(value, name, None) for name in ("__init__", "__post_init__")]
             return frozenset().union(
-                *(self.bound(x, NOTHING) for x in made if isinstance(x, types.FunctionType))
+                *(self.bound(x, this) for x in made if isinstance(x, types.FunctionType))
             )
         wrapped = getattr(value, "__wrapped__", None)
         if wrapped is not None and is_chainads(value):
@@ -157,14 +159,15 @@ class FunctionTable(PlaceTable):
         for place in list(self.places.values()):
             for value in self.objects(place):
                 if is_plain_object(value) and self.is_users_class(type(value)):
-                    self._bind_methods(place, type(value), ids)
+                    self._bind_methods(frozenset({place, *self.parts_of(place)}), type(value), ids)
+                elif isinstance(value, type) and self.is_users_class(value):
+                    self._bind_methods(frozenset({Instance(place)}), value, ids)
 
-    def _bind_methods(self, place: Place, kind: type, ids: Collection[int]) -> None:
+    def _bind_methods(self, this: Items, kind: type, ids: Collection[int]) -> None:
         for each in kind.__mro__:
             for found in vars(each).values():
                 function = found.fget if isinstance(found, property) else found
                 if isinstance(function, types.FunctionType) and id(function.__code__) in ids:
-                    this = frozenset({place, *self.parts_of(place)})
                     self.enter(self.bound(function, this), (), {})
 
     def enter(self, routines: Items, args: Sequence[Items], named: Mapping[str, Items]) -> Items:

@@ -22,6 +22,16 @@ Step: TypeAlias = tuple[Literal["attribute", "entry"], Any]
 # Of these no part can change: they are equal, or other ones.
 VALUES = (bool, int, float, complex, str, bytes, type(None), range, np.generic)
 _CONTAINERS = (list, tuple, dict)
+
+
+class _Missing:
+    """Stands for an attribute that is asked for and is not there."""
+
+    def __repr__(self) -> str:
+        return "missing"
+
+
+MISSING = _Missing()
 _SPARSE_ARRAYS = ("data", "indices", "indptr", "row", "col", "offsets")
 
 

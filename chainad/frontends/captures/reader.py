@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import inspect
 import types
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ import scipy.sparse
 from chainad.frontends.captures.abstract_values import (
     NOTHING,
     Constant,
+    Instance,
     Items,
     Method,
     Routine,
@@ -29,6 +31,7 @@ from chainad.frontends.captures.instructions import (
 )
 from chainad.frontends.captures.place_table import is_one_of
 from chainad.frontends.captures.places import (
+    MISSING,
     VALUES,
     Place,
     attribute_of,
@@ -50,6 +53,11 @@ class Reader(FunctionTable):
         for item in items:
             if isinstance(item, Place):
                 found |= self._attribute_at(item, name, at)
+            elif isinstance(item, Instance):
+                for kind in item.place.value.__mro__:
+                    if name in vars(kind):
+                        found |= self._of_instance(item, name, vars(kind)[name])
+                        break
             elif isinstance(item, Super):
                 for kind in type(item.place.value).__mro__:
                     function = kind.__dict__.get(name)
@@ -116,6 +124,18 @@ class Reader(FunctionTable):
             self.take((frozenset({place}),), at)
             return NOTHING
         return self._of_class(kind_of, found_there, frozenset({place}))
+
+    def _of_instance(self, item: Instance, name: str, value: Any) -> Items:
+        """Return what is found in the class of an object that the function makes."""
+        this = frozenset({item})
+        if isinstance(value, property):
+            return self.enter(self.bound(value.fget, this), (), {})
+        if isinstance(value, types.FunctionType):
+            return self.bound(value, this)
+        if isinstance(value, classmethod):
+            return self.bound(value.__func__, frozenset({item.place}))
+        value = value.__func__ if isinstance(value, staticmethod) else value
+        return frozenset({self.below(item.place, ("attribute", name), value)})
 
     def _of_class(self, kind: str, found: Any, this: Items) -> Items:
         """Return what is found in the class of an object."""
@@ -279,6 +299,7 @@ class Reader(FunctionTable):
         if is_one_of(value, (getattr, hasattr)) and len(args) >= 2:
             names = [x.value for x in args[1] if isinstance(x, Constant)]
             if len(names) == len(args[1]) == 1:
+                self._note_missing(args[0], names[0])
                 return self.attribute(args[0], names[0], at) | frozenset().union(*args[2:])
             for item in args[0]:
                 if isinstance(item, Place) and not item.has_parts:
@@ -299,11 +320,20 @@ class Reader(FunctionTable):
             found_there = self.enter(routines, args, named)
             if isinstance(value, type):
                 used += operands
-            elif is_chainads(value):
+                return frozenset({Instance(place)})
+            if is_chainads(value):
                 used += [*operands, routines]
             return found_there
         used += operands
-        return NOTHING
+        is_users = isinstance(value, type) and self.is_users_class(value)
+        return frozenset({Instance(place)}) if is_users else NOTHING
+
+    def _note_missing(self, items: Items, name: str) -> None:
+        for place in items:
+            if not isinstance(place, Place) or hasattr(type(place.value), "__getattr__"):
+                continue
+            if inspect.getattr_static(place.value, name, MISSING) is MISSING:
+                self.below(place, ("attribute", name), MISSING)
 
     def _is_opaque(self, item: Any) -> bool:
         if not isinstance(item, Place) or item.has_parts or isinstance(item.value, np.ndarray):
