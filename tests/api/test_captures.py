@@ -988,6 +988,17 @@ def test_the_table_says_how_each_is_watched_and_where() -> None:
     assert str(compile_jacobian(np.square, X)).endswith("nothing but functions and modules")
 
 
+def test_the_table_names_the_line_that_reads_a_closure() -> None:
+    W = np.ones(2)
+
+    def f(x: Any) -> Any:
+        y = x * 2
+        return y * W
+
+    lines = str(compile_jacobian(f, X, backend="numpy")).splitlines()
+    assert lines[-1].split("  ")[-1] == "return y * W"
+
+
 def test_objects_of_others_are_compared_by_identity() -> None:
     pattern = np.random.SeedSequence(3)
     compiled = compile_jacobian(lambda x: x * len(repr(pattern)), X)

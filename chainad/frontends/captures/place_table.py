@@ -53,7 +53,9 @@ class PlaceTable:
         key = (start, tuple((k, _key(x)) for k, x in path), has_parts)
         place = self.places.get(key)
         if place is None:
-            place = Place(kind, holder, name, path, value, self.at, has_parts)
+            is_cell = kind == "cell" and not path  # known before any instruction reads it
+            site = None if is_cell else self.at
+            place = Place(kind, holder, name, path, value, site, has_parts)
             self.places[key] = place
             self.is_new = True
         if kind != "cell" or path or has_parts:
@@ -63,6 +65,7 @@ class PlaceTable:
     def watch(self, place: Place) -> None:
         """Note that what is at a place is read, if that is one thing."""
         is_one = place.has_parts or parts(place.value, self.is_users_class) is None
+        place.site = place.site or self.at
         is_counter = self.is_counting and isinstance(place.value, VALUES)
         place.is_watched |= is_one and not is_counter
 
