@@ -86,7 +86,7 @@ def _contract(count: _Count, product: Product, size: dict[int, int]) -> None:
         count.note(calls=1, views=2, applied=product.multiplications, read=read, written=written)
     elif not inner:
         count.note(calls=1, multiplied=written, read=read, written=written)
-    elif set(out) == {x for x in left if x in right and x in out}:
+    elif out and set(out) == {x for x in left if x in right and x in out}:
         count.note(calls=1, multiplied=terms, read=read, written=written)
     else:
         batch = prod(size[x] for x in out if x in left and x in right)

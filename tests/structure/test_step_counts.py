@@ -44,9 +44,7 @@ def test_kinds_of_operation_are_those_of_the_program(rng: Random) -> None:
     if product.structure.count > left.count + right.count:
         return  # returned as two factors: nothing is multiplied
     has = {type(i.op) for i in program}
-    is_inner = product.labels is not None and not product.labels[2]
-    # The inner product of two vectors is counted as if it were elementwise.
-    assert (counts.dots > 0) == (ops.MatMul in has and not is_inner)
+    assert (counts.dots > 0) == (ops.MatMul in has)
     assert (counts.entries > 0) == bool(has & {ops.SparseDot, ops.SegmentSum})
     assert (counts.multiplied > 0) >= bool(has & {ops.Multiply, ops.Dot, ops.Scale})
     assert not counts.applied
@@ -64,6 +62,13 @@ def test_dense_products_are_counted_in_closed_form() -> None:
     )
     assert counts_of_product(DIAGONAL, DIAGONAL) == OperationCounts(
         calls=1, multiplied=50, elements=150
+    )
+
+
+def test_the_inner_product_of_two_vectors_is_counted_as_a_matrix_product() -> None:
+    row, column = dense((), (50,)), dense((50,), ())
+    assert counts_of_product(row, column) == OperationCounts(
+        calls=2, views=1, dots=50, items=1, elements=50 + 50 + 1
     )
 
 
