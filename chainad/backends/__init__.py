@@ -2,6 +2,8 @@
 
 | module | what it does |
 |---|---|
+| `bound_program` | array programs as functions that are called one by one |
+| `array_api` | array programs on any library that follows the array API standard |
 | `numpy/` | array programs as NumPy calls; scalar programs on many points |
 | `scalar_expressions` | how generated code writes scalar functions, one row each |
 | `python` | scalar programs on Python floats |

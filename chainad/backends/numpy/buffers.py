@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from chainad.backends.bound_program import last_uses
 from chainad.backends.numpy.allocate import (
     ArrayType,
     BufferAllocation,
@@ -25,7 +26,6 @@ from chainad.backends.numpy.build import (
     compile_source,
     folded_constants,
     function_source,
-    last_uses,
     observe,
 )
 from chainad.backends.numpy.emit import (

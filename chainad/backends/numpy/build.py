@@ -10,11 +10,13 @@ by interpreting it some thirty times.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from chainad.backends.bound_program import BoundProgram, last_uses
 from chainad.backends.numpy.allocate import ArrayType, type_of
 from chainad.backends.numpy.emit import Namespace, emit_new, emit_traceable
 from chainad.ir.array_functions import overrides_numpy
@@ -48,51 +50,16 @@ def build(program: Program) -> Runner:
         is_traced = any(map(overrides_numpy, slots))
         runner = runners.get(is_traced)
         if runner is None:
-            emit = emit_traceable if is_traced else emit_new
-            runner = runners[is_traced] = _BoundProgram(program, emit)
-        elif isinstance(runner, _BoundProgram) and runner.runs >= MAX_INTERPRETED_RUNS:
+            bind = partial(_call, emit_traceable if is_traced else emit_new)
+            runner = runners[is_traced] = BoundProgram(program, bind, folded_constants(program))
+        elif isinstance(runner, BoundProgram) and runner.runs >= MAX_INTERPRETED_RUNS:
             runner = runners[is_traced] = compile_source(*source(program, is_traced))
         return runner(slots)
 
     return run
 
 
-class _BoundProgram:
-    """A program whose ops are functions, called one by one: soon made, if slower to run.
-
-    Equal ops are one function. Registers are dropped after their last use.
-    """
-
-    def __init__(self, program: Program, emit: Emit) -> None:
-        self.runs = 0
-        self._used_slots, self._outputs = program.used_slots, program.outputs
-        self._constants = folded_constants(program)
-        functions: dict[tuple[Op, int], Callable[..., Any]] = {}
-        last = last_uses(program)
-        self._steps: list[tuple[Callable[..., Any], tuple[int, ...], int, tuple[int, ...]]] = []
-        for n, i in enumerate(program.instructions):
-            if i.output in self._constants:
-                continue
-            key = i.op, len(i.inputs)
-            function = functions.get(key)
-            if function is None:
-                function = functions[key] = _call(*key, emit)
-            dead = tuple(k for k in {*i.inputs} if last[k] == n)
-            self._steps.append((function, i.inputs, i.output, dead))
-
-    def __call__(self, slots: Sequence[Any]) -> tuple[Any, ...]:
-        self.runs += 1
-        registers = {**self._constants}
-        for k in self._used_slots:
-            registers[k] = slots[k]
-        for function, inputs, output, dead in self._steps:
-            registers[output] = function(*[registers[k] for k in inputs])
-            for k in dead:
-                del registers[k]
-        return tuple(None if k is None else registers[k] for k in self._outputs)
-
-
-def _call(op: Op, count: int, emit: Emit) -> Callable[..., Any]:
+def _call(emit: Emit, op: Op, count: int) -> Callable[..., Any]:
     """Return an op as a function of its inputs."""
     names, args = Namespace(), [f"r{k}" for k in range(count)]
     text = f"lambda {', '.join(args)}: {emit(op, args, names)}"
@@ -146,12 +113,6 @@ def _lines(program: Program, names: Namespace, emit: Emit, is_watched: bool = Fa
             lines.append("del " + ", ".join(f"r{k}" for k in over))
     results = "".join("None, " if k is None else f"r{k}, " for k in program.outputs)
     return [*lines, f"return ({results})"]
-
-
-def last_uses(program: Program) -> dict[int, int]:
-    """Return the number of the last instruction that reads a register; results are read later."""
-    last = {k: n for n, i in enumerate(program.instructions) for k in i.inputs}
-    return last | {k: len(program.instructions) for k in program.outputs if k is not None}
 
 
 def folded_constants(program: Program, fixed: Mapping[int, Any] | None = None) -> dict[int, Any]:
