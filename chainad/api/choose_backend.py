@@ -19,6 +19,7 @@ from chainad.api.fallbacks import (
     warn_of_refusal,
 )
 from chainad.api.recorded_run import PlannedRun, RecordedRun, record_planned_run, record_run
+from chainad.api.targets import NUMPY
 from chainad.backends.numpy.buffers import PreallocatedProgram
 from chainad.backends.numpy.hoist import HoistedProgram, multiplications_in
 from chainad.compiler.loops.replay_loops import replay_by_loops
@@ -272,7 +273,9 @@ def scalar_program(of: Differentiator, found: RecordedRun, most: float = inf) ->
     _check_length(of, found)
     parts = found.recording, found.linearized, found.node_values
     options = of.options
-    program = lower_to_scalars(*parts, options.mode, of.has_value, most, options.search)
+    program = lower_to_scalars(
+        *parts, options.mode, of.has_value, NUMPY.build, most, options.search
+    )
     if {*found.dtypes} - {program.dtype}:
         raise NotScalarError("the outputs are of several dtypes")
     return program

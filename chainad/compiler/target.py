@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from chainad.compiler.passes.program_builder import ProgramBuilder
-from chainad.ir.program import Program, Runner
+from chainad.ir.program import Build, Program
 
 # Takes a program and the builder that built it, which knows the shapes; returns a faster one.
 Pass: TypeAlias = Callable[[Program, ProgramBuilder], tuple[Program, ProgramBuilder]]
@@ -25,5 +25,5 @@ class Target:
         Rewrite a program in ways that pay off there.
     """
 
-    build: Callable[[Program], Runner]
+    build: Build
     passes: tuple[Pass, ...] = ()

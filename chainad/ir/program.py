@@ -11,6 +11,7 @@ from chainad.ir.ops import Op
 
 # From the slots of a program to its results: what a backend makes of it.
 Runner: TypeAlias = Callable[[Sequence[Any]], tuple[Any, ...]]
+Build: TypeAlias = "Callable[[Program], Runner]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from chainad.compiler.recording.recording import Recording
 from chainad.compiler.scalar.eliminate import Jacobian, operations
 from chainad.compiler.scalar.scalar_order import ScalarOrder, scalar_order
 from chainad.compiler.scalar.scalarize import DataArgument, data_arguments, scalar_graph
+from chainad.ir.program import Build
 from chainad.ir.scalar_graph import ExpressionDAG, NodeId
 from chainad.ir.scalar_program import ScalarProgram, to_scalar_program
 from chainad.planning.auto import Mode
@@ -47,6 +48,7 @@ def lower_to_scalars(
     nodes: Sequence[Any],
     mode: Mode | ChunkedPlan,
     wants_value: bool,
+    build: Build,
     max_operations: float = inf,
     search: SearchOptions = DEFAULT_SEARCH,
 ) -> LoweredScalars:
@@ -60,7 +62,7 @@ def lower_to_scalars(
     PlanError
         If `mode` is unknown, or does not fit.
     """
-    graph = scalar_graph(recording, linearized, nodes, max_operations)
+    graph = scalar_graph(recording, linearized, nodes, build, max_operations)
     first = len(graph.dag.functions)  # of the nodes that elimination makes
     values: list[Sequence[NodeId]] = [*graph.values] if wants_value else []
     always = [k for output in values for k in output]

@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from chainad.backends.numpy.build import build
 from chainad.compiler.linearize import Linearized
 from chainad.compiler.recording.arguments import ArgumentSpec, ArraySpec, ContainerSpec, ScalarSpec
 from chainad.compiler.recording.recording import Recording
 from chainad.compiler.scalar.symbolic_array import SymbolicArray, as_objects
 from chainad.frontends.numpy.recorder import gradient_stopped
 from chainad.ir.calls import Call, Guard
-from chainad.ir.program import Instruction, Program
+from chainad.ir.program import Build, Instruction, Program
 from chainad.ir.scalar_graph import STRUCTURAL_ZERO, ExpressionDAG, NodeId, NotScalarError
 from chainad.planning.linear_graph import Edge, LinearGraph, on_paths
 from chainad.planning.orders import Vertex
@@ -69,6 +68,7 @@ def scalar_graph(
     recording: Recording,
     linearized: Linearized,
     nodes: Sequence[int | None],
+    build: Build,
     max_operations: float = inf,
 ) -> ScalarGraph:
     """Return the computational graph of the scalars of a recording.
@@ -80,6 +80,8 @@ def scalar_graph(
         The graph of the recorded function.
     nodes : sequence
         For every call of that function, the register of its value, None if it was not recorded.
+    build : callable
+        Makes what runs ops on symbolic arrays, which NumPy dispatches to.
     max_operations : int, optional
         Limits the values and the local Jacobians.
 
@@ -100,7 +102,7 @@ def scalar_graph(
             continue
         array = None if slot is None else values[slot]
         heads, tails = vertices.of(edge.head), vertices.of(edge.tail)
-        for row, col, number in _entries(dag, edge.structure, recipe.ops, array):
+        for row, col, number in _entries(dag, edge.structure, recipe.ops, array, build):
             head, tail = heads[row], tails[col]
             is_owned = vertices.owner[head] == (edge.head, row)
             if is_owned and head != tail and number != STRUCTURAL_ZERO:
@@ -297,7 +299,7 @@ def _structure(dag: ExpressionDAG, local: NodeId) -> Structure:
 
 
 def _entries(
-    dag: ExpressionDAG, structure: Structure, ops: Ops, array: Any
+    dag: ExpressionDAG, structure: Structure, ops: Ops, array: Any, build: Build
 ) -> list[tuple[int, int, NodeId]]:
     """Return row, column and node of every entry of a local Jacobian."""
     rows, cols = structure.entries()
@@ -309,7 +311,7 @@ def _entries(
         if not is_running_sum:
             raise NotScalarError("an operator has no entries")
         array = array.materialize()
-    stored = _stored_array(ops, array)
+    stored = _stored_array(ops, array, build)
     shape = tuple(n if x in structure.stored else 1 for x, n in enumerate(structure.sizes))
     data = stored.data if isinstance(stored, SymbolicArray) else as_objects(dag, stored)
     entries = np.broadcast_to(data.reshape(shape), structure.sizes).ravel().tolist()
@@ -320,7 +322,7 @@ def _entries(
     ]
 
 
-def _stored_array(ops: Ops, array: Any) -> Any:
+def _stored_array(ops: Ops, array: Any, build: Build) -> Any:
     """Bring the array of a rule into the layout that is stored."""
     if not ops:
         return array
