@@ -45,7 +45,7 @@ class ArrayLibrary:
 
     def index(self, where: Positions) -> Any:
         """Return positions as a vector of the library."""
-        return self.xp.asarray(as_array(where))
+        return self.xp.asarray(as_array(where), copy=True)  # it may be read-only
 
     def add_to_zeros(self, shape: Shape, axis: int, index: Any, y: Any) -> Any:
         """Return zeros with entries added along an axis."""
