@@ -95,7 +95,7 @@ def sources_of(
     # What moves with the numbers of the entries is an entry.
     first, second = (np.asarray(call(_numbered(shapes, start))) for start in (0.0, float(total)))
     with np.errstate(invalid="ignore"):  # of infinite constants
-        is_entry = second - first == total
+        is_entry = (second - first == total) & (total > 0)
     return np.where(is_entry, first, -1).astype(np.intp), np.where(is_entry, 0.0, first)
 
 

@@ -17,6 +17,7 @@ CALLS: dict[str, tuple[Callable[..., Any], list[np.ndarray]]] = {
     "append": (lambda x: np.append(x[1], np.append(x[0], [1.0, 4.0])), [A, B]),
     "lower triangle": (lambda x: np.tril(x[0]), [A]),
     "writes": (lambda x: set_items(x[0], ((0,), (1, 1)), [2.5, x[1][1]]), [A, B]),
+    "append to nothing": (lambda x: np.append(x[0], [1.0, 2.0]), [np.zeros(0)]),
     "nothing": (lambda x: x[0][:0], [A]),
     "a number": (lambda x: x[0][1, 2], [A]),
 }
@@ -27,5 +28,5 @@ def test_sources_and_constants_make_up_the_result(name: str) -> None:
     call, arrays = CALLS[name]
     sources, constants = sources_of(call, [x.shape for x in arrays])
     entries = np.concatenate([x.ravel() for x in arrays])
-    found = np.where(sources < 0, constants, entries[sources])
+    found = np.where(sources < 0, constants, np.append(entries, np.nan)[sources])
     np.testing.assert_array_equal(found, call(arrays))

@@ -63,9 +63,10 @@ class LoopArray(DuckArray):
         parts: list[tuple[Value, Any]] = []
         targets = row_major(sources.shape)
         inserted = np.unique(constants[(sources < 0) & (constants != 0)])
+        dtype = np.result_type(float if inserted.size else bool, *(x.dtype for x in operands))
         if len(views) == 1 and not inserted.size:
             addresses = np.append(views[0].addresses.ravel(), ABSENT)[sources]
-            return LoopArray(builder, View(views[0].register, addresses), operands[0].dtype)
+            return LoopArray(builder, View(views[0].register, addresses), dtype)
         if inserted.size > _MAX_CONSTANTS:
             raise NotScalarError("it inserts many constants")
         for view, start, stop in zip(views, starts[:-1], starts[1:], strict=True):
@@ -75,7 +76,7 @@ class LoopArray(DuckArray):
         parts += [
             (float(value), targets[(sources < 0) & (constants == value)]) for value in inserted
         ]
-        return LoopArray(builder, builder.scatter(parts, sources.shape), operands[0].dtype)
+        return LoopArray(builder, builder.scatter(parts, sources.shape), dtype)
 
     def reduced(self, function: Function, x: Any, options: dict[str, Any]) -> LoopArray:
         options = {k: v for k, v in options.items() if v is not None}
@@ -153,5 +154,4 @@ def _place(x: LoopArray, axis: int, where: Any, size: int) -> LoopArray:
     return LoopArray(x.builder, View(view.register, addresses), x.dtype)
 
 
-KNOWN: dict[Function, Callable[..., Any]] = {primitives.place: _place}
-LoopArray.known = KNOWN
+LoopArray.known = {primitives.place: _place}
