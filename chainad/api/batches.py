@@ -8,7 +8,7 @@ the guards, and goes to a group of its own. What cannot be written so is replaye
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -323,7 +323,7 @@ def _taken_by(
 
 def _as_scalars(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ScalarGroup:
     """Record a function at one point, as operations on scalars."""
-    found = record_run(of, args, kwargs)
+    found = replace(record_run(of, args, kwargs), local_jacobians=())
     program = scalar_program(of, found)
     if of.options.backend in ("python", "numba"):
         check_supported(program, of.options.backend)
@@ -348,7 +348,7 @@ def _as_arrays(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]
     """Record a function at one point, as operations on whole arrays; try it on that point."""
     if of.options.memory_limit is not None:
         raise NotBatchableError("memory_limit= is for one point at a time")
-    found = record_planned_run(of, args, kwargs)
+    found = replace(record_planned_run(of, args, kwargs), local_jacobians=())
     shapes = _shapes(of, found)
     take, numbers, positions = _arguments(found, holds_constants=False)
 
@@ -356,7 +356,7 @@ def _as_arrays(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]
         by_number = dict(zip(numbers, inputs, strict=True))
         return run_batched(found, by_number, count, shapes, of.has_value)
 
-    group = PointGroup(take, numbers, positions, found, shapes, run, found.plan)
+    group = PointGroup(take, numbers, positions, found, shapes, run, found.plan())
     _holds_at(group, group.take(args, kwargs))
     return group
 

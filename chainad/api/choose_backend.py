@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from enum import Enum
 from functools import cache, partial
@@ -20,19 +20,12 @@ from chainad.api.fallbacks import (
 )
 from chainad.api.recorded_run import PlannedRun, RecordedRun, record_planned_run, record_run
 from chainad.api.targets import NUMPY
-from chainad.backends.numpy.buffers import PreallocatedProgram
-from chainad.backends.numpy.hoist import HoistedProgram, multiplications_in
 from chainad.compiler.loops.replay_loops import replay_by_loops
-from chainad.compiler.passes.constant_hoisting import hoist_constants
 from chainad.compiler.recording.arguments import ContainerSpec
-from chainad.compiler.recording.recording import Recording
 from chainad.compiler.recording.replay import MISS, Replay, RequestedOutput, build_replay
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars, lower_to_scalars
 from chainad.compiler.scalar.replay_scalar import replay_by_scalars
-from chainad.compiler.stacking.stack_program import stack_isomorphic
 from chainad.frontends.captures.find_captures import Capture, RandomNumbersError
-from chainad.ir.calls import Call
-from chainad.ir.program import Program, Runner
 from chainad.ir.scalar_graph import NotScalarError
 from chainad.planning.auto import plan_cached
 from chainad.planning.chunked import ChunkedPlan
@@ -53,11 +46,6 @@ MAX_UNROLLED_SCALAR_OPS = 4000
 MAX_SCALAR_PRODUCTS = 50_000
 # So many entries of local Jacobians can not lead to many more products than that.
 MAX_UNCHECKED_LOCAL_ENTRIES = 2_000
-
-# Products of constant arrays are kept from call to call if they take more multiplications than it
-# takes time to see, by comparing all entries, that the arrays are still the same.
-MIN_HOISTED_MULTIPLICATIONS = 50_000
-MULTIPLICATIONS_PER_COMPARED_ENTRY = 16
 
 
 class Form(Enum):
@@ -138,70 +126,19 @@ def _compiled(
 
 def _by_arrays(of: Differentiator, found: PlannedRun) -> CompiledProgram:
     """Return a replay by calls of NumPy."""
-    program = found.program.program
-    if program is None:
-        requested = _requested(of, found, _ignoring_out(found.program.run), _no_buffers)
-    else:
-        run_into = _preallocated(program, found.recording)
-        requested = _requested(of, found, run_into, _buffers(of, found))
-    replay, source = build_replay(found.recording, requested)
-    return _compiled(replay, source, Form.ARRAYS, found.plan, found)
-
-
-def _preallocated(program: Program, recording: Recording) -> Callable[[Sequence[Any], Any], Any]:
-    """Return what runs a program in preallocated buffers, with its constant part hoisted."""
-    first: dict[int | None, int] = {}
-    same_slots = [first.setdefault(register, k) for k, register in enumerate(recording.slots)]
-    writable = _writable_slots(recording)
-    constants = recording.program.constants
-    known: list[Any] = [None if k is None else constants.get(k) for k in recording.slots]
-    fixed = {k: value for k, value in enumerate(known) if isinstance(value, np.generic)}
-    parts = hoist_constants(program, [k for k, value in enumerate(known) if value is not None])
-    read = sum(int(np.size(known[k])) for k in parts.hoisted.used_slots)
-    if multiplications_in(parts.hoisted, known) <= (
-        MIN_HOISTED_MULTIPLICATIONS + MULTIPLICATIONS_PER_COMPARED_ENTRY * read
-    ):
-        return PreallocatedProgram(
-            program, partial(stack_isomorphic, same_slots=same_slots), fixed, writable
-        ).call_unchecked
-    same_slots += range(len(same_slots), parts.residual.n_slots)
-    per_call = PreallocatedProgram(
-        parts.residual, partial(stack_isomorphic, same_slots=same_slots), fixed, writable
+    jacobian = found.program.program or found.program.run
+    replay, source = build_replay(
+        found.recording, jacobian, found.local_jacobians, _requested(of, found)
     )
-    return HoistedProgram(parts.hoisted, per_call.call_unchecked)
+    return _compiled(replay, source, Form.ARRAYS, found.plan(), found)
 
 
-def _writable_slots(recording: Recording) -> list[int]:
-    """Return one slot for every array that may lie in memory that a user can name."""
-    # What a ufunc returns is nobody's but the call's.
-    made = {
-        i.output
-        for i in recording.program.instructions
-        if isinstance(i.op, Call) and isinstance(i.op.function, np.ufunc)
-    }
-    found: dict[int, int] = {}
-    for k, register in enumerate(recording.slots):
-        if register is not None and register not in made:
-            found.setdefault(register, k)
-    return [*found.values()]
+def _requested(of: Differentiator, found: PlannedRun) -> RequestedOutput:
+    buffers = _buffers(of, found)
+    return RequestedOutput(of.has_value, of.has_jacobian, found.is_tuple, found.assemble, buffers)
 
 
-def _requested(
-    of: Differentiator,
-    found: PlannedRun,
-    run_into: Callable[[Sequence[Any], Any], Any],
-    buffers: Callable[[Any], list[Any] | None],
-) -> RequestedOutput:
-    return RequestedOutput(
-        of.has_value, of.has_jacobian, found.is_tuple, run_into, found.assemble, buffers
-    )
-
-
-def _ignoring_out(run: Runner) -> Callable[[Sequence[Any], Any], Any]:
-    return lambda slots, out: run(slots)
-
-
-def _buffers(of: Differentiator, found: PlannedRun) -> Callable[[Any], list[Any] | None]:
+def _buffers(of: Differentiator, found: PlannedRun) -> Callable[..., list[Any] | None]:
     """Return what tells whether a result can be written into the user's `out` at once."""
     forms = found.program.forms
     if of.has_value or len(forms) != 1 or not of.options.is_single or found.is_tuple:
@@ -212,14 +149,18 @@ def _buffers(of: Differentiator, found: PlannedRun) -> Callable[[Any], list[Any]
     return partial(_fitting, form.shape, found.dtypes[0])
 
 
-def _no_buffers(out: Any) -> None:
+def _no_buffers(out: Any, *read: Any) -> None:
     """Take results as they are made; several, or other than dense ones, are copied afterwards."""
 
 
-def _fitting(shape: tuple[int, ...], dtype: np.dtype[Any], out: Any) -> list[Any] | None:
-    """Return the buffer for the one result, unless it does not fit and is to be refused."""
+def _fitting(
+    shape: tuple[int, ...], dtype: np.dtype[Any], out: Any, *read: Any
+) -> list[Any] | None:
+    """Return the buffer for the one result, unless it is to be refused, or holds what is read."""
     is_array = type(out) is np.ndarray and out.flags.writeable and out.flags.c_contiguous
-    return [out] if is_array and (out.shape, out.dtype) == (shape, dtype) else None
+    if not is_array or (out.shape, out.dtype) != (shape, dtype):
+        return None
+    return None if any(np.may_share_memory(out, x) for x in read) else [out]
 
 
 def _by_scalars(of: Differentiator, found: RecordedRun) -> CompiledProgram:
@@ -254,10 +195,9 @@ def _by_loops(of: Differentiator, found: PlannedRun) -> CompiledProgram:
         raise NotScalarError("memory_limit= is for operations on whole arrays")
     if {*found.dtypes, *found.block_dtypes} != {np.dtype(float)}:
         raise NotScalarError("the entries are of several dtypes")
-    run_into = _ignoring_out(found.program.run)
-    requested = _requested(of, found, run_into, _buffers(of, found))
+    requested = _requested(of, found)
     replay, source = replay_by_loops(found.recording, program, requested, found.is_scalar)
-    return _compiled(replay, source, Form.LOOPS, found.plan, found)
+    return _compiled(replay, source, Form.LOOPS, found.plan(), found)
 
 
 def scalar_program(of: Differentiator, found: RecordedRun, most: float = inf) -> LoweredScalars:
@@ -300,4 +240,5 @@ def _check_length(of: Differentiator, found: RecordedRun) -> None:
 
 def plan_on_scalars(found: RecordedRun, program: LoweredScalars) -> Callable[[], Plan]:
     """Return what gives the plan that a program on scalars follows."""
-    return lambda: replace(program.order.plan(), title=found.title)
+    order, title = program.order, found.title
+    return lambda: replace(order.plan(), title=title)

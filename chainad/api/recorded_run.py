@@ -56,6 +56,8 @@ class RecordedRun:
         What was called, with the formulas of the local Jacobians, and the graph of these.
     node_values : tuple of (int or None)
         The registers of the values of the calls of the function, by number.
+    local_jacobians : tuple
+        The stored arrays of the local Jacobians in this run, by edge.
     nest : callable
         Arranges the blocks of the Jacobian as requested.
     arrange : callable or None
@@ -75,6 +77,7 @@ class RecordedRun:
     recording: Recording
     linearized: Linearized
     node_values: tuple[int | None, ...]
+    local_jacobians: tuple[Any, ...]
     nest: Callable[[Sequence[Any]], Any]
     arrange: Arrange | None
     is_tuple: bool
@@ -96,9 +99,9 @@ class PlannedRun(RecordedRun):
     program: JacobianProgram
     assemble: Callable[[Any], Any]
 
-    def plan(self) -> Plan | ChunkedPlan:
-        """Return the plan that the program follows."""
-        return replace(self.program.plan, title=self.title)
+    def plan(self) -> Callable[[], Plan | ChunkedPlan]:
+        """Return what gives the plan that the program follows; it keeps no arrays."""
+        return partial(replace, self.program.plan, title=self.title)
 
 
 _Run = TypeVar("_Run", bound=RecordedRun)
@@ -245,6 +248,9 @@ def _record_once(
         recording=recording,
         linearized=linearized,
         node_values=node_values,
+        local_jacobians=tuple(
+            recorder.entries[slot].value if type(slot) is int else slot for slot in slots
+        ),
         nest=nesting(run.signature, of.options.is_single),
         arrange=arrange,
         is_tuple=run.is_tuple,

@@ -45,6 +45,15 @@ class Program:
         return tuple(k for k in range(self.n_slots) if k in read)
 
     @property
+    def returned(self) -> set[int]:
+        """The registers that results are, or may be views of."""
+        found = {k for k in self.outputs if k is not None}
+        for i in reversed(self.instructions):
+            if i.output in found and i.op.is_view:
+                found.add(i.inputs[0])
+        return found
+
+    @property
     def array_calls(self) -> int:
         """How many array operations a run makes."""
         return len(self.instructions)

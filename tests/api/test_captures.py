@@ -911,7 +911,7 @@ def test_contents_of_arrays_that_are_used_directly_are_not_compared(f: Function)
 
 def test_a_function_of_its_arguments_alone_has_no_checks() -> None:
     compiled = compile_jacobian(lambda x: x * x, X, backend="numpy")
-    assert "try" not in compiled.source
+    assert "try" not in compiled.source.partition("# products")[0]
 
 
 def test_what_is_only_counted_is_not_checked() -> None:

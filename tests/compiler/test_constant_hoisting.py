@@ -1,8 +1,6 @@
 """Constant hoisting: a program in two parts gives the results of the whole."""
 
-from collections.abc import Sequence
 from random import Random
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chainad
-from chainad.api import choose_backend
 from chainad.api.targets import NUMPY
-from chainad.backends.numpy.build import build
-from chainad.backends.numpy.hoist import HoistedProgram, multiplications_in
+from chainad.backends.numpy.build import build, observe
+from chainad.backends.numpy.hoist import HoistedProgram
 from chainad.compiler.lower import lower
 from chainad.compiler.passes.constant_hoisting import hoist_constants
+from chainad.compiler.recording import accumulation
+from chainad.compiler.recording.accumulation import multiplications_in
 from chainad.ir.ops import MatMul
 from chainad.ir.program import Program
 from chainad.planning.linear_graph import Edge, LinearGraph
@@ -85,25 +84,24 @@ def two_layers() -> tuple[Program, list[np.ndarray]]:
 
 def test_multiplications_of_constants_are_counted() -> None:
     program, numbers = two_layers()
-    assert multiplications_in(hoist_constants(program, {0, 1}).hoisted, numbers) == 4 * 30 * 5
-    assert multiplications_in(hoist_constants(program, {0, 2}).hoisted, numbers) == 0
+    types, _ = observe(program, numbers)
+    assert multiplications_in(hoist_constants(program, {0, 1}).hoisted, types) == 4 * 30 * 5
+    assert multiplications_in(hoist_constants(program, {0, 2}).hoisted, types) == 0
 
 
 def test_products_of_constants_are_recomputed_only_if_these_changed() -> None:
     program, numbers = two_layers()
     parts = hoist_constants(program, {0, 1})
-    products: list[np.ndarray] = []
-    per_call = build(parts.residual)
-
-    def watched(slots: Sequence[Any], out: Any) -> tuple[Any, ...]:
-        products.append(slots[-1])
-        return per_call(slots)
-
-    run = HoistedProgram(parts.hoisted, watched)
+    hoisted, residual = (
+        HoistedProgram(parts.hoisted, dict(enumerate(numbers))),
+        build(parts.residual),
+    )
+    products = []
     for change in (None, None, 0, 1, None, 2):
         if change is not None:
             numbers[change][0] += 1.0
-        (result,) = run(numbers)
+        products += hoisted()
+        (result,) = residual([*numbers, *hoisted()])
         np.testing.assert_array_equal(result, build(program)(numbers)[0])
     first, second, third, fourth, fifth, sixth = products
     assert first is second
@@ -118,7 +116,7 @@ def test_compiled_functions_see_what_is_written_into_their_constants(
 ) -> None:
     made: list[HoistedProgram] = []
     monkeypatch.setattr(
-        choose_backend, "HoistedProgram", lambda *a: made.append(HoistedProgram(*a)) or made[-1]
+        accumulation, "HoistedProgram", lambda *a: made.append(HoistedProgram(*a)) or made[-1]
     )
     rng = np.random.default_rng(1)
     A, B, C = rng.normal(size=(3, size, size))

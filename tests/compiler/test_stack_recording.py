@@ -33,6 +33,12 @@ def loop(n_steps: int):
 X = np.linspace(0.2, 1.1, 6)
 
 
+def before_products(compiled) -> str:
+    """Return the source of a function and of its local Jacobians."""
+    source: str = compiled.source.partition("# products")[0]
+    return source
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.usefixtures("eager")
 def test_replays_agree_with_traces_however_much_is_stacked(name: str) -> None:
@@ -54,7 +60,7 @@ def test_hessians_agree_however_much_is_stacked(name: str) -> None:
 
 def test_formulas_of_100_iterations_are_evaluated_at_once() -> None:
     compiled = chainad.jacobian(loop(100), backend="numpy").compile(X)
-    lines = compiled.source.splitlines()
+    lines = before_products(compiled).splitlines()
     function = sum("dot(" in line for line in lines)
     assert function == 100
     # The cosine of the first turn is of the argument itself.
@@ -74,16 +80,17 @@ def test_vectors_of_all_lengths_are_evaluated_at_once() -> None:
 
     traced = chainad.jacobian(f, backend="numpy")
     compiled = traced.compile(X)
-    assert compiled.source.count("subtract(n1, ") == 1
-    assert compiled.source.count("concatenate") == 1
-    assert " - " not in compiled.source
+    source = before_products(compiled)
+    assert source.count("subtract(n1, ") == 1
+    assert source.count("concatenate") == 1
+    assert " - " not in source
     for point in points(X, 3):
         agree(compiled(point), traced(point))
 
 
 def test_few_iterations_are_replayed_as_they_are() -> None:
     compiled = chainad.jacobian(loop(5), backend="numpy").compile(X)
-    assert "concatenate" not in compiled.source
+    assert "concatenate" not in before_products(compiled)
 
 
 def test_warnings_are_as_quiet_as_before() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from preallocated import Preallocated
 
-from chainad.backends.numpy.buffers import PreallocatedProgram
 from chainad.compiler.assemble import assemble, reassemble
 from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir import ops, strides
@@ -157,7 +157,7 @@ def test_assembled_sums_are_those_of_the_instructions(rng: Random) -> None:
     program = prune(Program(len(slots), tuple(w.instructions), (out,)))
     program.check()
     np.testing.assert_allclose(run_program(program, slots)[0], want, rtol=1e-14, atol=1e-14)
-    reusing = PreallocatedProgram(program)
+    reusing = Preallocated(program, slots)
     for _ in range(2):  # the second time in memory that is kept
         np.testing.assert_allclose(reusing(slots)[0], want, rtol=1e-14, atol=1e-14)
     left = [i.op for i in program.instructions]

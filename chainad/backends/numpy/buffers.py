@@ -22,11 +22,7 @@ from chainad.backends.numpy.allocate import (
     buffer_views,
 )
 from chainad.backends.numpy.build import (
-    build,
-    compile_source,
     folded_constants,
-    function_source,
-    observe,
 )
 from chainad.backends.numpy.emit import (
     Namespace,
@@ -35,8 +31,7 @@ from chainad.backends.numpy.emit import (
     emit_sum_as_matmul,
     emit_view,
 )
-from chainad.ir.array_functions import overrides_numpy, scatter_into
-from chainad.ir.locks import fork_safe_lock
+from chainad.ir.array_functions import scatter_into
 from chainad.ir.ops import Op, Reshape, Scatter, Transpose
 from chainad.ir.positions import Positions, as_array
 from chainad.ir.program import Instruction, Program
@@ -84,7 +79,6 @@ def source_with_buffers(
     program: Program,
     types: dict[int, ArrayType],
     slots: Sequence[str],
-    prefix: str = "",
     fixed: Mapping[int, Any] | None = None,
 ) -> ProgramSource:
     """Return the lines of a program that writes into preallocated memory.
@@ -97,12 +91,10 @@ def source_with_buffers(
         only: the caller has to check that.
     slots : sequence of str
         The name of every slot.
-    prefix : str
-        Put before every name that is not a slot's.
     fixed : mapping, optional
         The values of slots that are the same at every call.
     """
-    return _Emitter(program, types, slots, prefix, fixed or {}).source()
+    return _Emitter(program, types, slots, fixed or {}).source()
 
 
 class _Emitter:
@@ -113,11 +105,10 @@ class _Emitter:
         program: Program,
         types: dict[int, ArrayType],
         slots: Sequence[str],
-        prefix: str,
         fixed: Mapping[int, Any],
     ) -> None:
-        self.program, self.types, self.prefix = program, types, prefix
-        self.names = Namespace(prefix)
+        self.program, self.types = program, types
+        self.names = Namespace()
         self.names.objects["empty"] = np.empty
         known = folded_constants(program, fixed)
         self.allocation = allocate_buffers(program, types, known)
@@ -125,7 +116,7 @@ class _Emitter:
         self.name_of |= {k: self.names.constant(value) for k, value in known.items()}
         for i in program.instructions:
             letter = "b" if i.output in self.allocation.buffers else "r"
-            self.name_of.setdefault(i.output, f"{prefix}{letter}{i.output}")
+            self.name_of.setdefault(i.output, f"{letter}{i.output}")
         self.known = known
 
     def source(self) -> ProgramSource:
@@ -165,7 +156,7 @@ class _Emitter:
         return lines
 
     def _out(self, number: int) -> str:
-        return f"{self.prefix}o{number}"
+        return f"o{number}"
 
     def _call(self, i: Instruction) -> list[str]:
         """Return the lines of one instruction."""
@@ -256,108 +247,3 @@ def _view_call(op: Op) -> str:
         return f".transpose({op.order})"
     assert isinstance(op, Reshape)
     return f".reshape({op.shape})"
-
-
-class PreallocatedProgram:
-    """A program whose buffers are kept from call to call.
-
-    `optimize` may return a quicker program that does the same; it is called once, when a first run
-    has shown the type of every register. `fixed` are the values of slots that are the same at every
-    call; `aliasable` are the slots that may share memory with `out` (all, if it is not given).
-    """
-
-    def __init__(
-        self,
-        program: Program,
-        optimize: Optimize | None = None,
-        fixed: Mapping[int, Any] | None = None,
-        aliasable: Sequence[int] | None = None,
-    ) -> None:
-        program.check()
-        self._fixed = fixed
-        self.program = program
-        self._optimize = optimize
-        self._plain = build(program)
-        self._used = program.used_slots
-        self._aliasable = self._used if aliasable is None else aliasable
-        self._key: Any = None
-        self._run: Any = None
-        self._allocate: Any = None
-        self._results: list[Any] = []
-        self._free: list[list[Array]] = []
-        self._lock = fork_safe_lock()
-
-    def __call__(self, slots: Sequence[Any], out: Out = None) -> tuple[Any, ...]:
-        """Return the results for some slots, in the arrays `out` where these are given."""
-        if any(map(overrides_numpy, slots)):
-            return self._plain(slots)
-        if self._key is not None and _key(slots, self._used) != self._key:
-            return _copied(self._plain(slots), out)
-        return self.call_unchecked(slots, out)
-
-    def call_unchecked(self, slots: Sequence[Any], out: Out = None) -> tuple[Any, ...]:
-        """Do the same for slots known to be plain, of the same shapes and dtypes as before."""
-        if self._key is None:
-            return _copied(self._first(slots), out)
-        direct = out if out is not None and self._can_write(out, slots) else None
-        try:
-            memory = self._free.pop()  # atomic, as is append: each call has its own memory
-        except IndexError:
-            memory = self._allocate()
-        try:
-            results: tuple[Any, ...] = self._run(slots, memory, direct)
-        finally:
-            self._free.append(memory)
-        return results if out is direct else _copied(results, out)
-
-    def _can_write(self, out: Sequence[Array | None], slots: Sequence[Any]) -> bool:
-        """Return whether results can be written directly into `out` while slots are read."""
-        for array, (shape, dtype) in zip(out, self._results, strict=True):
-            if array is None:
-                continue
-            if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
-                return False
-            for k in self._aliasable:
-                slot = slots[k]
-                if isinstance(slot, np.ndarray) and np.may_share_memory(array, slot):
-                    return False
-        return True
-
-    def _first(self, slots: Sequence[Any]) -> tuple[Any, ...]:
-        program = self.program
-        types, results = observe(program, slots)
-        if self._optimize is not None:
-            better = self._optimize(program, types)
-            if better is not program:
-                better.check()
-                program = better
-                types, results = observe(program, slots)
-        names = [f"slots[{k}]" for k in range(program.n_slots)]
-        text = source_with_buffers(program, types, names, fixed=self._fixed)
-        ending = f"return ({''.join(f'{name}, ' for name in text.results)})"
-        run = compile_source(
-            function_source("run(slots, memory, out)", [*text.lines, ending]), text.names
-        )
-        with self._lock:
-            if self._key is None:  # else a nested or concurrent call was here first
-                self._run, self._allocate = run, text.allocate
-                self._results = [(np.shape(x), getattr(x, "dtype", None)) for x in results]
-                self.program, self._key = program, _key(slots, self._used)
-        return results
-
-
-def _key(slots: Sequence[Any], used: Sequence[int]) -> list[Any]:
-    """Return what must be equal for two calls that run the same lines."""
-    return [(np.shape(slots[k]), getattr(slots[k], "dtype", None)) for k in used]
-
-
-def _copied(results: tuple[Any, ...], out: Sequence[Array | None] | None) -> tuple[Any, ...]:
-    """Copy results into `out`, where it has arrays."""
-    if out is None:
-        return results
-    found = []
-    for result, to in zip(results, out, strict=True):
-        if to is not None:
-            np.copyto(to, result)
-        found.append(result if to is None else to)
-    return tuple(found)

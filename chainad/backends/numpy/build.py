@@ -23,6 +23,7 @@ from chainad.ir.array_functions import overrides_numpy
 from chainad.ir.ops import Full, Op
 from chainad.ir.program import Program, Runner
 
+Slots: TypeAlias = Sequence[Any] | Mapping[int, Any]
 Emit: TypeAlias = Callable[[Op, Sequence[str], Namespace], str]
 
 MAX_INTERPRETED_RUNS = 32
@@ -67,7 +68,7 @@ def _call(emit: Emit, op: Op, count: int) -> Callable[..., Any]:
     return made
 
 
-def observe(program: Program, slots: Sequence[Any]) -> tuple[dict[int, ArrayType], tuple[Any, ...]]:
+def observe(program: Program, slots: Slots) -> tuple[dict[int, ArrayType], tuple[Any, ...]]:
     """Run a program once on plain arrays; return the types of its registers, and the results."""
     types = {k: type_of(slots[k], None) for k in program.used_slots}
 
@@ -121,10 +122,7 @@ def folded_constants(program: Program, fixed: Mapping[int, Any] | None = None) -
     `fixed` are the values of slots that are the same at every call, themselves among the registers
     that are returned. No result is folded, nor what it is a view of: results have their own memory.
     """
-    returned: set[int] = {k for k in program.outputs if k is not None}
-    for i in reversed(program.instructions):
-        if i.output in returned and i.op.is_view:
-            returned.add(i.inputs[0])
+    returned = program.returned
     found: dict[int, Any] = dict(fixed or {})
     names = Namespace()
     for i in program.instructions:

@@ -29,8 +29,7 @@ _MAX_MATMUL_SUM_COLUMNS = 64
 class Namespace:
     """The objects that generated source names."""
 
-    def __init__(self, prefix: str = "") -> None:
-        self.prefix = prefix
+    def __init__(self) -> None:
         self.objects: dict[str, Any] = {
             "np": np,
             "add": np.add,
@@ -53,7 +52,7 @@ class Namespace:
 
     def constant(self, value: Any) -> str:
         """Return the name of a new object."""
-        name = f"{self.prefix}c{len(self.objects)}"
+        name = f"k{len(self.objects)}"
         self.objects[name] = value
         return name
 

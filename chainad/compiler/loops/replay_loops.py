@@ -30,7 +30,7 @@ def replay_by_loops(
     recording, program
         What is computed.
     wanted : RequestedOutput
-        What is returned; its `run` is not called.
+        What is returned.
     scalars : sequence of bool
         Whether the value of each output is a NumPy scalar rather than an array.
 

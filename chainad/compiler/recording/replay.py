@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from chainad.compiler.cse import ValueNumbers, eliminate_common_instructions
+from chainad.compiler.recording.accumulation import Accumulation, preallocated
 from chainad.compiler.recording.arguments import argument_checks, array_specs
 from chainad.compiler.recording.capture_checks import capture_checks
 from chainad.compiler.recording.expressions import Names, expression, is_quiet
-from chainad.compiler.recording.factorization_reuse import reuse_factorizations
-from chainad.compiler.recording.multiply_reduce import fuse_multiply_reduce
+from chainad.compiler.recording.link import LinkedProgram, link
 from chainad.compiler.recording.recording import Recording
 from chainad.compiler.stacking.stack_recording import StackedCalls, read_outside, stack_formulas
 from chainad.ir.calls import Call, Guard
 from chainad.ir.ops import Op
-from chainad.ir.program import Instruction, Program, prune
+from chainad.ir.program import Instruction, Program, Runner
 
 MISS: Any = object()
 
@@ -38,83 +37,83 @@ _MIN_FREED_BYTES = 1 << 12
 class RequestedOutput:
     """What a replay returns: what the function returns, the Jacobian, or both.
 
-    `run` takes the stored arrays of the local Jacobians and what `buffers` returns for `out=`, and
-    `blocks` makes the Jacobians of its results.
+    `blocks` makes the Jacobians of the results of the accumulation. `buffers` tells which arrays
+    these are to be written into: of `out=`, and of what is read meanwhile.
     """
 
     value: bool
     jacobian: bool
     is_tuple: bool
-    run: Callable[[Sequence[Any], Any], Any]
     blocks: Callable[[Any], Any]
-    buffers: Callable[[Any], Any]
+    buffers: Callable[..., Any]
 
 
-def _replay_source(recording: Recording, requested: RequestedOutput) -> tuple[str, dict[str, Any]]:
-    """Return a recording as Python source, and the names that it needs."""
-    recording = _optimised(recording, requested.value)
-    program = recording.program
-    ndims = {k: np.ndim(array) for k, array in program.constants.items()}
-    ndims |= {k: len(array.shape) for k, array in array_specs(recording.arguments).items()}
-    for i in program.instructions:
-        if isinstance(i.op, Call) and i.op.dtype is not None:
-            ndims[i.output] = len(i.op.shape)
-    names = Names(ndims)
-    names.objects |= {"np": np, "ndarray": np.ndarray, "MISS": MISS}
-    names.objects |= {f"v{k}": array for k, array in program.constants.items()}
-    lines = argument_checks(*recording.arguments, names.constant)
-    lines += capture_checks(recording.captures, names.constant)
-    for static in recording.statics:
-        array, entries = names.constant(static.array), static.entries
-        lines += [f"if {_differs(array, entries, names)}:", "    return MISS"]
-    lines += _calls(recording, names)
-    if requested.jacobian:
-        slots = ", ".join("None" if k is None else f"v{k}" for k in recording.slots)
-        names.objects |= {
-            "run": requested.run,
-            "blocks": requested.blocks,
-            "buffers": requested.buffers,
-        }
-        lines.append(f"jacobian = blocks(run([{slots}], None if out is None else buffers(out)))")
-    values = _unaliased(recording)
-    value = f"({', '.join(values)},)" if requested.is_tuple and values else (*values, "()")[0]
-    jacobian = "jacobian" if requested.jacobian else "None"
-    lines.append(f"return {value if requested.value else None}, {jacobian}")
-    body = "\n    ".join(lines)
-    return f"def replay(args, kwargs, out=None):\n    {body}\n", names.objects
+def build_replay(
+    recording: Recording,
+    jacobian: Program | Runner,
+    slots: Sequence[Any],
+    requested: RequestedOutput,
+) -> tuple[Replay, str]:
+    """Return a function from arguments to value (or None) and Jacobian, or MISS; and its source.
 
-
-def build_replay(recording: Recording, requested: RequestedOutput) -> tuple[Replay, str]:
-    """Return a function from arguments to value (or None) and Jacobian, or MISS; and its source."""
-    text, objects = _replay_source(recording, requested)
+    `jacobian` accumulates the Jacobian of the local ones, which were `slots` in the recorded run.
+    """
+    if not requested.jacobian:
+        jacobian = Program(0, (), ())
+    linked = link(recording, jacobian, requested.value)
+    has_products = bool(linked.accumulation.outputs) and isinstance(jacobian, Program)
+    products = preallocated(linked, slots) if has_products else None
+    text, objects = _replay_source(recording, linked, products, requested)
     exec(compile(text, "<chainad replay>", "exec"), objects)
     replay: Replay = objects["replay"]
     return replay, text
 
 
-def _optimised(recording: Recording, has_value: bool) -> Recording:
-    """Return a recording in which nothing is computed twice, or for nothing."""
-    program = recording.program
-    arrays = {**program.constants, **array_specs(recording.arguments)}
-    dtypes = {k: array.dtype for k, array in arrays.items() if hasattr(array, "dtype")}
-    instructions = reuse_factorizations(program.instructions, dtypes)
-    numbers = ValueNumbers()
-    # What the function returns twice is two arrays.
-    function = range(recording.first_formula)
-    instructions = eliminate_common_instructions(instructions, function, numbers)
-    values = recording.values if has_value else ()
-    outputs = (*values, *(None if k is None else numbers[k] for k in recording.slots))
-    program = prune(replace(program, instructions=tuple(instructions), outputs=outputs))
-    recording = replace(recording, program=program, n_values=len(values))
-    if any(guard.kind != "shape" for guard in recording.guards):  # which depend on rounding
-        return recording
-    fused = fuse_multiply_reduce(program.instructions, outputs)
-    return replace(recording, program=replace(program, instructions=tuple(fused)))
+def _replay_source(
+    recording: Recording,
+    linked: LinkedProgram,
+    products: Accumulation | None,
+    requested: RequestedOutput,
+) -> tuple[str, dict[str, Any]]:
+    """Return a linked program as Python source, and the names that it needs.
+
+    Without `products`, the last call makes all results.
+    """
+    constants = linked.program.constants
+    ndims = {k: np.ndim(array) for k, array in constants.items()}
+    ndims |= {k: len(array.shape) for k, array in array_specs(recording.arguments).items()}
+    for i in linked.program.instructions:
+        if isinstance(i.op, Call) and i.op.dtype is not None:
+            ndims[i.output] = len(i.op.shape)
+    names = Names(ndims)
+    names.objects |= {"np": np, "ndarray": np.ndarray, "MISS": MISS, "blocks": requested.blocks}
+    names.objects |= {f"v{k}": array for k, array in constants.items()}
+    lines = argument_checks(*recording.arguments, names.constant)
+    lines += capture_checks(recording.captures, names.constant)
+    for static in recording.statics:
+        array, entries = names.constant(static.array), static.entries
+        lines += [f"if {_differs(array, entries, names)}:", "    return MISS"]
+    lines += _calls(linked, names)
+    results, objects = "[]", names.objects
+    if products is None and linked.accumulation.outputs:
+        results = f"v{linked.first_product - 1}"
+    if products is not None:
+        read = "".join(f", v{k}" for k in products.read)
+        lines += ["# products", "if out is not None:", f"    out = buffers(out{read})"]
+        lines += products.lines
+        results = f"[{', '.join(products.source.results)}]"
+        objects = {**products.names, **objects, "buffers": requested.buffers}
+    values = _unaliased(linked)
+    value = f"({', '.join(values)},)" if requested.is_tuple and values else (*values, "()")[0]
+    jacobian = f"blocks({results})" if requested.jacobian else "None"
+    lines.append(f"return {value if requested.value else None}, {jacobian}")
+    body = "\n    ".join(lines)
+    return f"def replay(args, kwargs, out=None):\n    {body}\n", objects
 
 
-def _calls(recording: Recording, names: Names) -> list[str]:
+def _calls(linked: LinkedProgram, names: Names) -> list[str]:
     """Return the lines of all calls, and of the guards between them."""
-    program = recording.program
+    program = linked.program
     lines: list[str] = []
     block: list[str] = []
     state: tuple[str, ...] | None = None
@@ -138,21 +137,24 @@ def _calls(recording: Recording, names: Names) -> list[str]:
             end_block()
             state = needed
 
-    stacks, rest = stack_formulas(recording)
+    stacks, rest = stack_formulas(program.instructions, linked.first_formula)
     read = read_outside(stacks, rest, program.outputs)
     stack_names: dict[tuple[int, ...], str] = {}
-    first = sum(i.output < recording.first_formula for i in rest)
-    schedule: list[Instruction | StackedCalls] = [*rest[:first], *stacks, *rest[first:]]
+    first = sum(i.output < linked.first_formula for i in rest)
+    formulas = [i for i in rest[first:] if i.output < linked.first_product]
+    schedule: list[Instruction | StackedCalls] = [*rest[:first], *stacks, *formulas]
     dead = _dead_after(program)
-    for i in schedule:
+    for n, i in enumerate(schedule):
+        if isinstance(i, StackedCalls) or isinstance(i.op, Call):
+            enter_errstate(i.instructions if isinstance(i, StackedCalls) else (i,))
+        if n == first:
+            block.append("# local Jacobians")
         if isinstance(i, StackedCalls):
-            enter_errstate(i.instructions)
             block += i.lines(len(stack_names), names, stack_names, read)
         elif isinstance(i.op, Guard):
             block += _guard(i.op, f"v{i.inputs[0]}", names)
         else:
             assert isinstance(i.op, Call)
-            enter_errstate((i,))
             block.append(f"v{i.output} = {expression(i.op, i.inputs, names)}")
         if isinstance(i, Instruction) and i.output in dead:
             block.append("del " + ", ".join(f"v{k}" for k in dead[i.output]))
@@ -201,17 +203,17 @@ def _differs(name: str, entries: Any, names: Names) -> str:
     return f"{name}.shape != {entries.shape} or {name}.tobytes() != {have}"
 
 
-def _unaliased(recording: Recording) -> list[str]:
+def _unaliased(linked: LinkedProgram) -> list[str]:
     """Return expressions for the values, contiguous and in memory that nothing else shares."""
-    ops = {i.output: i.op for i in recording.program.instructions}
+    ops = {i.output: i.op for i in linked.program.instructions}
     found = []
-    for n, k in enumerate(recording.values):
+    for n, k in enumerate(linked.values):
         op, name = ops.get(k), f"v{k}"
         if not isinstance(op, Call):
             found.append(f"np.array({name}, order='C')")
         elif op.is_scalar:
             found.append(name)
-        elif not isinstance(op.function, np.ufunc) or k in recording.values[:n]:
+        elif not isinstance(op.function, np.ufunc) or k in linked.values[:n]:
             found.append(f"np.array({name}, order='C')")
         else:  # a ufunc makes an array, in the order of its operands
             found.append(name if len(op.shape) < 2 else f"np.asarray({name}, order='C')")

@@ -15,7 +15,6 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from chainad.backends.numpy.allocate import ArrayType
-from chainad.compiler.cse import ValueNumbers, eliminate_common_instructions
 from chainad.compiler.stacking.isomorphic import (
     MIN_STACK_ROWS,
     is_small,
@@ -46,26 +45,17 @@ class Operation:
     output: int
 
 
-def operations_of(
-    program: Program, types: Mapping[int, ArrayType], same_slots: Sequence[int]
-) -> list[Operation]:
-    """Return the instructions of a program, common ones once, and every long sum as one.
-
-    `same_slots` tells, for every slot, the first one that always holds the very same array.
-    """
-    returned = _returned(program)
-    numbers = ValueNumbers()
-    numbers.update((k, numbers.first(same_slots[k], k)) for k in program.used_slots)
-    instructions = eliminate_common_instructions(program.instructions, returned, numbers)
-    operations = [Operation(i.op, i.inputs, i.output) for i in instructions]
-    return _with_long_sums(operations, types, returned)
+def operations_of(program: Program, types: Mapping[int, ArrayType]) -> list[Operation]:
+    """Return the instructions of a program, with every long sum as one."""
+    operations = [Operation(i.op, i.inputs, i.output) for i in program.instructions]
+    return _with_long_sums(operations, types, program.returned)
 
 
 def groups_of(
     program: Program, operations: Sequence[Operation], types: Mapping[int, ArrayType]
 ) -> list[list[Operation]]:
     """Return the operations that one op could do together, those that others read first."""
-    returned = _returned(program)
+    returned = program.returned
     batchable = [
         ((each.op, tuple(_type(types[k]) for k in (*each.inputs, each.output))), each)
         for each in operations
@@ -94,15 +84,6 @@ def repeated_factors(operation: Operation, types: Mapping[int, ArrayType]) -> li
     return [
         (k, shape) for k in operation.inputs if types[k].shape != shape and prod(types[k].shape) > 1
     ]
-
-
-def _returned(program: Program) -> set[int]:
-    """Return the registers that results are, or may be views of."""
-    found = {k for k in program.outputs if k is not None}
-    for i in reversed(program.instructions):
-        if i.output in found and i.op.is_view:
-            found.add(i.inputs[0])
-    return found
 
 
 def _type(seen: ArrayType) -> tuple[tuple[int, ...], np.dtype[Any]]:

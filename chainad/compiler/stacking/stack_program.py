@@ -32,20 +32,17 @@ _COST_OF_ROW, _COST_OF_PIECE = 0.2, 0.1
 _StackRow: TypeAlias = tuple[int, int]  # a group, and a row of its stack
 
 
-def stack_isomorphic(
-    program: Program, types: Mapping[int, ArrayType], same_slots: Sequence[int]
-) -> Program:
+def stack_isomorphic(program: Program, types: Mapping[int, ArrayType]) -> Program:
     """Return the program with isomorphic instructions stacked, or as it is if that saves little.
 
     Parameters
     ----------
     program : Program
+        Without common subexpressions.
     types : mapping
         Shape and dtype of every register that is written or read.
-    same_slots : sequence of int
-        For every slot, the first one that always holds the very same array.
     """
-    operations = operations_of(program, types, same_slots)
+    operations = operations_of(program, types)
     groups = groups_of(program, operations, types)
     if not groups:
         return program

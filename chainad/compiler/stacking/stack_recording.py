@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from chainad.compiler.recording.expressions import Names, arguments
-from chainad.compiler.recording.recording import Recording
 from chainad.compiler.stacking.isomorphic import (
     MIN_STACK_ROWS,
     is_small,
@@ -79,9 +78,10 @@ class StackedCalls:
         ]
 
 
-def stack_formulas(recording: Recording) -> tuple[list[StackedCalls], list[Instruction]]:
-    """Return the stacks of the formulas of a recording, and the instructions that are left."""
-    instructions, start = recording.program.instructions, recording.first_formula
+def stack_formulas(
+    instructions: Sequence[Instruction], start: int
+) -> tuple[list[StackedCalls], list[Instruction]]:
+    """Return the stacks of formulas, from register `start` on, and the instructions left."""
     if any(isinstance(i.op, Guard) and i.output > start for i in instructions):
         return [], [*instructions]
     calls = {i.output: i.op for i in instructions if isinstance(i.op, Call)}

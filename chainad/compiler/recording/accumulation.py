@@ -1,0 +1,124 @@
+"""The accumulation of a linked program as lines of Python, in preallocated memory.
+
+A first run shows the type of every register. From that, isomorphic ops are stacked, products of
+constant arrays are hoisted, and memory is allocated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainad.backends.numpy.allocate import ArrayType
+from chainad.backends.numpy.buffers import ProgramSource, source_with_buffers
+from chainad.backends.numpy.build import observe
+from chainad.backends.numpy.hoist import HoistedProgram
+from chainad.compiler.passes.constant_hoisting import hoist_constants
+from chainad.compiler.recording.link import LinkedProgram
+from chainad.compiler.stacking.stack_program import stack_isomorphic
+from chainad.ir.calls import Call
+from chainad.ir.ops import MatMul
+from chainad.ir.program import Program
+
+# Products of constant arrays are kept from call to call if they take more multiplications than it
+# takes time to see, by comparing all entries, that the arrays are still the same.
+MIN_HOISTED_MULTIPLICATIONS = 50_000
+MULTIPLICATIONS_PER_COMPARED_ENTRY = 16
+
+
+@dataclass(frozen=True)
+class Accumulation:
+    """The lines of an accumulation, which read registers as `v` and their number, and `out`.
+
+    Attributes
+    ----------
+    source : ProgramSource
+    hoisted : HoistedProgram or None
+        What returns the arrays `h` and a number, if there are any.
+    read : tuple of int
+        The registers that are read and may lie in memory that a user can name.
+    """
+
+    source: ProgramSource
+    hoisted: HoistedProgram | None
+    read: tuple[int, ...]
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines, with those that get memory and give it back."""
+        found = []
+        if self.hoisted is not None:
+            names = ", ".join(f"h{k}" for k in range(self.hoisted.width))
+            found.append(f"[{names}] = hoisted()")
+        if not self.source.allocation.buffers:
+            return [*found, *self.source.lines]
+        return [
+            *found,
+            "try:",
+            "    memory = free.pop()  # each call has its own memory",
+            "except IndexError:",
+            "    memory = allocate()",
+            *self.source.lines,
+            "free.append(memory)",
+        ]
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """The objects that the lines name."""
+        own: dict[str, Any] = {
+            "hoisted": self.hoisted,
+            "free": [],
+            "allocate": self.source.allocate,
+        }
+        return {**self.source.names, **own}
+
+
+def preallocated(linked: LinkedProgram, slots: Sequence[Any]) -> Accumulation:
+    """Return the accumulation of a linked program; `slots` are the local Jacobians of a first run.
+
+    The lines are right for registers of the same shapes and dtypes.
+    """
+    program, constants = linked.accumulation, linked.program.constants
+    of_registers = {k: slot for k, slot in zip(linked.slots, slots, strict=True) if k is not None}
+    given = {**of_registers, **constants}
+    types, _ = observe(program, given)
+    names = [f"v{k}" for k in range(program.n_slots)]
+    parts, hoisted = hoist_constants(program, constants), None
+    compared = sum(int(np.size(constants[k])) for k in parts.hoisted.used_slots)
+    least = MIN_HOISTED_MULTIPLICATIONS + MULTIPLICATIONS_PER_COMPARED_ENTRY * compared
+    if multiplications_in(parts.hoisted, types) > least:
+        program, hoisted = parts.residual, HoistedProgram(parts.hoisted, constants)
+        given |= dict(enumerate(hoisted(), len(names)))
+        names += [f"h{k}" for k in range(hoisted.width)]
+        types, _ = observe(program, given)
+    better = stack_isomorphic(program, types)
+    if better is not program:
+        better.check()
+        program = better
+        types, _ = observe(program, given)
+    fixed = {k: x for k, x in constants.items() if isinstance(x, np.generic)}
+    source = source_with_buffers(program, types, names, fixed)
+    return Accumulation(source, hoisted, _aliasable(linked, program))
+
+
+def multiplications_in(program: Program, types: Mapping[int, ArrayType]) -> int:
+    """Return the scalar multiplications in the matrix products of a program."""
+    return sum(
+        i.op.cost(*(types[k].shape for k in i.inputs)).dots
+        for i in program.instructions
+        if isinstance(i.op, MatMul)
+    )
+
+
+def _aliasable(linked: LinkedProgram, program: Program) -> tuple[int, ...]:
+    # What a ufunc returns is nobody's but the call's.
+    own = {
+        i.output
+        for i in linked.program.instructions
+        if isinstance(i.op, Call) and isinstance(i.op.function, np.ufunc)
+    }
+    read = (k for k in program.used_slots if k < linked.first_product)
+    return tuple(k for k in read if k not in own)
