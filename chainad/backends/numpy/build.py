@@ -1,10 +1,10 @@
 """The NumPy backend: a program as straight-line Python source, one NumPy call per line.
 
-No loop runs over the instructions: what is executed is what `source` prints. Every call can be
-traced, so that the Jacobian of a Jacobian is a Hessian; on plain arrays a second version runs,
-whose calls are quicker. Constants that depend on no slot are folded when the source is written. The
-first runs of a program are interpreted: to compile an instruction takes Python as long as it loses
-by interpreting it some thirty times.
+The first runs bind every instruction to a function, and call these in a loop: to compile an
+instruction takes Python as long as it loses by that in some thirty runs. From then on no loop runs
+over the instructions: what is executed is what `source` prints. Every call can be traced, so that
+the Jacobian of a Jacobian is a Hessian; on plain arrays a second version runs, whose calls are
+quicker. Constants that depend on no slot are folded beforehand.
 """
 
 from __future__ import annotations
