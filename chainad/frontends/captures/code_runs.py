@@ -55,6 +55,8 @@ def package_of(f: Any) -> str:
 def _file_of_namespace(namespace: Mapping[str, Any]) -> str:
     """Return the file of the module whose globals are given; "" for a session."""
     name = str(namespace.get("__name__", "__main__"))
+    if name == "__main__":  # whatever started it, a test runner perhaps
+        return ""
     if name.startswith("namedtuple_"):
         return "<frozen"
     return getattr(sys.modules.get(name), "__file__", None) or ""
@@ -179,9 +181,8 @@ class CodeRuns:
 class _Watching(local):
     """The runs that are watched in this thread, and the profiler that was there before."""
 
-    def __init__(self) -> None:
-        self.runs: list[CodeRuns] = []
-        self.before: Callable[..., Any] | None = None
+    runs: tuple[CodeRuns, ...] = ()
+    before: Callable[..., Any] | None = None
 
 
 _watching = _Watching()
@@ -256,10 +257,10 @@ if sys.version_info >= (3, 12):
 
     def _watch(runs: CodeRuns) -> None:
         _monitor.enter()
-        _watching.runs.append(runs)
+        _watching.runs = (*_watching.runs, runs)
 
     def _unwatch(runs: CodeRuns) -> None:
-        _watching.runs.remove(runs)
+        _watching.runs = tuple(each for each in _watching.runs if each is not runs)
         _monitor.leave()
 
 else:
@@ -293,10 +294,10 @@ else:
                         " runs; compile before they start, or call chainad.jacobian(f) instead"
                     )
                 sys.setprofile(_profile)
-        _watching.runs.append(runs)
+        _watching.runs = (*_watching.runs, runs)
 
     def _unwatch(runs: CodeRuns) -> None:
-        _watching.runs.remove(runs)
+        _watching.runs = tuple(each for each in _watching.runs if each is not runs)
         if not _watching.runs:
             if sys.gettrace() is _trace:
                 sys.settrace(None)

@@ -493,8 +493,8 @@ def _is_counter(instructions: Sequence[dis.Instruction]) -> bool:
     names = [each.opname for each in instructions]
     if names[1:3] != ["LOAD_CONST", "BINARY_OP"] or not instructions[2].argrepr.endswith("="):
         return False
-    load, *_, store = [names[0], *(name for name in names[3:] if name not in ("SWAP",))][:2]
-    return (load, store) in _COUNTERS
+    following = next((name for name in names[3:] if name != "SWAP"), "")
+    return (names[0], following) in _COUNTERS
 
 
 _COUNTERS = {
