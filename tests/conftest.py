@@ -3,6 +3,7 @@
 `pytest --hypothesis-profile=thorough` draws many new ones.
 """
 
+import sys
 from importlib.util import find_spec
 
 import pytest
@@ -25,8 +26,10 @@ settings.load_profile("fixed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what is marked as needing numba where that is missing."""
-    if find_spec("numba") is None:
-        for item in items:
-            if item.get_closest_marker("numba"):
-                item.add_marker(pytest.mark.skip(reason="needs numba"))
+    """Skip what is marked as needing numba, or that nobody traces, where that does not hold."""
+    is_traced = sys.gettrace() is not None
+    lacks = {"numba": find_spec("numba") is None, "counts_instructions": is_traced}
+    for item in items:
+        for marker, is_lacking in lacks.items():
+            if is_lacking and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=marker))

@@ -902,6 +902,7 @@ def layered_by_index(x: Any) -> Any:
         lambda x: scaled(x, MATRIX),
     ],
 )
+@pytest.mark.counts_instructions
 def test_contents_of_arrays_that_are_used_directly_are_not_compared(f: Function) -> None:
     compiled = compile_jacobian(f, X, backend="numpy")
     assert "tobytes" not in compiled.source
@@ -966,6 +967,7 @@ def table_function(x: Any) -> Any:
     return y * float(table[0]) * settings_of["dt"]
 
 
+@pytest.mark.counts_instructions
 def test_the_table_says_how_each_is_watched_and_where() -> None:
     table[:], settings_of["dt"] = [1.0, 2.0], 0.5
     this.number = 2.0
@@ -1039,6 +1041,7 @@ def test_what_cannot_be_checked_is_refused_with_its_line(
     compile_jacobian(f, X, constant=f.__name__)
 
 
+@pytest.mark.counts_instructions
 def test_what_is_not_executed_is_not_refused() -> None:
     def f(x: Any) -> Any:
         return x * 2 if x.size < 9 else reads_globals(x) * globals()["number"]
@@ -1147,6 +1150,7 @@ def test_the_profiler_and_the_tracer_of_the_user_are_kept() -> None:
         np.testing.assert_array_equal(compiled(X), chainad.jacobian(m.by_array)(X))
 
 
+@pytest.mark.counts_instructions
 def test_a_profile_goes_on() -> None:
     m, profile = Model(), cProfile.Profile()
     with profile:

@@ -329,6 +329,7 @@ def test_a_singular_matrix_raises_what_numpy_raises() -> None:
 # ------------------------------------------------------------------ closures
 
 
+@pytest.mark.counts_instructions
 def test_closed_over_arrays_are_captured_by_reference() -> None:
     W, small = np.arange(16.0).reshape(4, 4) / 7, np.array([1, 2, 3, 100], np.int8)
     mask = np.array([True, False, True, True])
@@ -353,6 +354,7 @@ def test_closed_over_arrays_are_captured_by_reference() -> None:
     follows(lambda x: (x * 2, W)[0], changes, 1)
 
 
+@pytest.mark.counts_instructions
 def test_large_arrays_are_captured_by_reference_and_stay_writeable() -> None:
     W = np.ones((100, 100))
 

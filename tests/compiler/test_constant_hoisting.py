@@ -111,6 +111,7 @@ def test_products_of_constants_are_recomputed_only_if_these_changed() -> None:
 
 
 @pytest.mark.parametrize("size", [3, 60])
+@pytest.mark.counts_instructions
 def test_compiled_functions_see_what_is_written_into_their_constants(
     size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
