@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from functions import FUNCTIONS
+from loops_as_python import run_loops_as_python
 
 import chainad
 from chainad.backends.numba import generated_modules
-from chainad.backends.numba import scalar as numba
 from chainad.backends.numba.loop_memory import allocate_loop_memory
 from chainad.backends.numba.loops import module_source
 from chainad.backends.numba.reroll import RerolledLoops
@@ -43,15 +43,7 @@ def as_python(monkeypatch: Any, request: Any) -> None:
     """Run loops as the Python that they are written in, and never as scalars."""
     if "numba" in request.keywords:
         return
-
-    def load(text: str) -> Any:
-        names: dict[str, Any] = {}
-        exec(text.replace("from numba import njit", "njit = lambda *a, **k: lambda f: f"), names)
-        return names["run"]
-
-    monkeypatch.setattr(generated_modules, "load", load)
-    monkeypatch.setattr(numba, "find_spec", lambda name: object())
-    monkeypatch.setattr("chainad.api.choose_backend.MAX_UNROLLED_SCALAR_OPS", 0)
+    run_loops_as_python(monkeypatch)
 
 
 def compiled(f: Function, *args: Any, verb: Any = chainad.jacobian, **how: Any) -> Any:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from loops_as_python import run_loops_as_python
 
 import chainad
-from chainad.api import batches, choose_backend
+from chainad.api import batches
 from chainad.api.recorded_run import record_planned_run
-from chainad.backends.numba import generated_modules, scalar
 from chainad.ir.calls import Guard
 from chainad.rules.base import CONSTANT, REDUCTIONS, RULES, dispatching
 from chainad.rules.contraction import contraction
@@ -127,15 +127,7 @@ def test_it_is_compiled_to_machine_code(case: Any) -> None:
 
 def test_it_is_compiled_to_loops(case: Any, monkeypatch: Any) -> None:
     """Run as the Python that loops are written in; never on scalars one by one."""
-
-    def load(text: str) -> Any:
-        names: dict[str, Any] = {}
-        exec(text.replace("from numba import njit", "njit = lambda *a, **k: lambda f: f"), names)
-        return names["run"]
-
-    monkeypatch.setattr(generated_modules, "load", load)
-    monkeypatch.setattr(scalar, "find_spec", lambda name: object())
-    monkeypatch.setattr(choose_backend, "MAX_UNROLLED_SCALAR_OPS", 0)
+    run_loops_as_python(monkeypatch)
     *_, f, plain = case
     compiled = chainad.jacobian(f, backend="numba").compile(X)
     np.testing.assert_allclose(compiled(X + 0.1), chainad.jacobian(plain)(X + 0.1), rtol=1e-12)

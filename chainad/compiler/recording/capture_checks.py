@@ -53,6 +53,13 @@ def hold(captures: Sequence[Capture]) -> bool:
     return found
 
 
+def bits_differ(
+    source: str, shape: tuple[int, ...], entries: bytes, constant: Callable[[Any], str]
+) -> str:
+    """Return an expression that is true unless an array has these very entries, bit by bit."""
+    return f"{source}.shape != {shape} or {source}.tobytes() != {constant(entries)}"
+
+
 def _start(place: Place, constant: Callable[[Any], str]) -> str:
     name = constant(place.holder)
     if place.kind == "global":
@@ -148,5 +155,5 @@ def _test(source: str, check: Check, constant: Callable[[Any], str]) -> str:
     if check.kind == "content":
         shape, dtype, entries = found
         if prod(shape) * dtype.itemsize <= MAX_COMPARED_BYTES:
-            return f"{source}.shape != {shape} or {source}.tobytes() != {constant(entries)}"
+            return bits_differ(source, shape, entries, constant)
     return f"not {constant(has_content)}({source}, {constant(found)})"

@@ -16,7 +16,7 @@ import numpy as np
 
 from chainad.compiler.recording.accumulation import Accumulation, preallocated
 from chainad.compiler.recording.arguments import argument_checks, array_specs
-from chainad.compiler.recording.capture_checks import capture_checks
+from chainad.compiler.recording.capture_checks import bits_differ, capture_checks
 from chainad.compiler.recording.expressions import Names, expression, is_quiet
 from chainad.compiler.recording.link import LinkedProgram, link
 from chainad.compiler.recording.recording import Recording
@@ -92,7 +92,8 @@ def _replay_source(
     lines += capture_checks(recording.captures, names.constant)
     for static in recording.statics:
         array, entries = names.constant(static.array), static.entries
-        lines += [f"if {_differs(array, entries, names)}:", "    return MISS"]
+        test = bits_differ(array, entries.shape, entries.tobytes(), names.constant)
+        lines += [f"if {test}:", "    return MISS"]
     lines += _calls(linked, names)
     results, objects = "[]", names.objects
     if products is None and linked.accumulation.outputs:
@@ -193,14 +194,8 @@ def _guard(guard: Guard, own: str, names: Names) -> list[str]:
         dtype = names.constant(guard.found.dtype)
         test = f"{own}.shape != {guard.found.shape} or {own}.dtype != {dtype}"
     else:
-        test = _differs(own, guard.found, names)
+        test = bits_differ(own, guard.found.shape, guard.found.tobytes(), names.constant)
     return [f"if {test}:", "    return MISS"]
-
-
-def _differs(name: str, entries: Any, names: Names) -> str:
-    """Return a test that is true unless an array has these very entries, bit by bit."""
-    have = names.constant(entries.tobytes())
-    return f"{name}.shape != {entries.shape} or {name}.tobytes() != {have}"
 
 
 def _unaliased(linked: LinkedProgram) -> list[str]:

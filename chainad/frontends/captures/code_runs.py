@@ -106,9 +106,8 @@ class CodeRuns:
     def is_users_code(self, code: CodeType, namespace: Mapping[str, Any]) -> bool:
         """Return whether code with these globals is the user's."""
         file = code.co_filename
-        if file.startswith("<") and not is_library_file(
-            file
-        ):  # a session's, or what exec was given: that of a class, perhaps
+        if file.startswith("<") and not is_library_file(file):
+            # A session's, or what exec was given: that of a class, perhaps.
             file = _file_of_namespace(namespace)
         found = self._is_users_file.get(file)
         if found is None:
