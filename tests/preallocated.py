@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from chainad.backends.namespace import Namespace
 from chainad.backends.numpy.buffers import source_with_buffers
 from chainad.backends.numpy.build import observe
 from chainad.ir.program import Program
@@ -17,12 +18,12 @@ class Preallocated:
         self, program: Program, slots: Sequence[Any], fixed: Mapping[int, Any] | None = None
     ) -> None:
         names = [f"slots[{k}]" for k in range(program.n_slots)]
-        self.text = source_with_buffers(program, observe(program, slots)[0], names, fixed)
+        space, (types, _) = Namespace(), observe(program, slots)
+        self.text = source_with_buffers(program, types, names, space, fixed)
         results = "".join(f"{name}, " for name in self.text.results)
-        body = "\n    ".join([*self.text.lines, f"return ({results})"])
-        objects = dict(self.text.names)
-        exec(f"def run(slots, memory, out):\n    {body}\n", objects)
-        self._run, self._free = objects["run"], list[list[np.ndarray]]()
+        lines = [*self.text.lines, f"return ({results})"]
+        self._run, _ = space.define("run(slots, memory, out)", lines)
+        self._free = list[list[np.ndarray]]()
 
     def __call__(self, slots: Sequence[Any], out: Sequence[Any] | None = None) -> tuple[Any, ...]:
         try:

@@ -24,8 +24,8 @@ from chainad.api.differentiator import Differentiator
 from chainad.api.fallbacks import REFUSALS, attempt, warn_of_fault, warn_of_refusal
 from chainad.api.recorded_run import PlannedRun, RecordedRun, record_planned_run, record_run
 from chainad.api.run_batched import run_batched
+from chainad.backends.namespace import Namespace
 from chainad.compiler.recording.arguments import ArraySpec, ScalarSpec
-from chainad.compiler.recording.expressions import Names
 from chainad.compiler.recording.replay import MISS
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars
 from chainad.compiler.scalar.replay_batched import BatchedScalars, Outputs, Points
@@ -382,19 +382,18 @@ def _arguments(
     found: RecordedRun, holds_constants: bool
 ) -> tuple[Callable[..., Any], tuple[int, ...], Mapping[int, int]]:
     """Return what takes the arguments that vary, their numbers, and which are positional."""
-    names = Names()
+    names = Namespace()
     lines = bind_arguments(found.recording, names, holds_constants)
     numbers = tuple(data_arguments(found.recording))
-    body = "\n    ".join([*lines, f"return ({''.join(f'v{number}, ' for number in numbers)})"])
-    text = f"def take(args, kwargs):\n    {body}\n"
-    exec(compile(text, "<chainad batch>", "exec"), names.objects)
+    lines.append(f"return ({''.join(f'v{number}, ' for number in numbers)})")
+    take, _ = names.define("take(args, kwargs)", lines)
     positional, _ = found.recording.arguments
     positions = {
         item.number: int(k)
         for k, item in positional.items
         if isinstance(item, (ArraySpec, ScalarSpec))
     }
-    return names.objects["take"], numbers, positions
+    return take, numbers, positions
 
 
 def _shapes(of: Differentiator, found: RecordedRun) -> tuple[tuple[int, ...], ...]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from chainad.backends.namespace import Namespace
 from chainad.backends.scalar_expressions import PYTHON_HELPERS, PYTHON_TEMPLATES
 from chainad.ir.scalar_graph import Function
 from chainad.ir.scalar_program import Register, ScalarProgram
@@ -27,8 +28,11 @@ def unsupported(program: ScalarProgram) -> list[str]:
     )
 
 
-def source(program: ScalarProgram) -> str:
-    """Return a program as a Python function of the elements of its inputs, in tuples."""
+def build(program: ScalarProgram) -> tuple[Callable[..., Any], str]:
+    """Return a program as a function of the elements of its inputs, in tuples, and its source.
+
+    It raises where NumPy gives infinity or nan.
+    """
     emitter = ScalarEmitter(program, PYTHON_TEMPLATES)
     body = emitter.lines()
     names = [f"v{k}" for k in range(program.n_inputs)]
@@ -38,8 +42,8 @@ def source(program: ScalarProgram) -> str:
     ]
     args = ", ".join(f"x{k}" for k in range(len(program.inputs)))
     results = "".join(f"[{', '.join(map(emitter.name, output))}], " for output in program.outputs)
-    text = "\n    ".join([*read, *body, f"return ({results})"])
-    return f"def run({args}):\n    {text}\n"
+    lines = [*read, *body, f"return ({results})"]
+    return Namespace(**PYTHON_HELPERS).define(f"run({args})", lines)
 
 
 class ScalarEmitter:
@@ -105,11 +109,3 @@ def _is_parenthesized(text: str) -> bool:
         if not depth:
             return k == len(text) - 1
     return False
-
-
-def load(text: str) -> Callable[..., Any]:
-    """Return the function that a source defines; it raises where NumPy gives infinity or nan."""
-    names = {**PYTHON_HELPERS}
-    exec(compile(text, "<chainad scalar program>", "exec"), names)
-    run: Callable[..., Any] = names["run"]
-    return run

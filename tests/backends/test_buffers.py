@@ -14,9 +14,10 @@ from preallocated import Preallocated
 
 import chainad
 from chainad.api.targets import NUMPY
+from chainad.backends.namespace import Namespace
 from chainad.backends.numpy.buffers import source_with_buffers
 from chainad.backends.numpy.build import build, observe
-from chainad.backends.numpy.emit import Namespace, emit_view
+from chainad.backends.numpy.emit import emit_view
 from chainad.compiler.lower import lower
 from chainad.errors import InputError
 from chainad.ir import ops
@@ -133,7 +134,7 @@ def test_registers_that_are_not_live_together_share_buffers() -> None:
     instructions = tuple(Instruction(ops.MatMul(), (0, k), k + 1) for k in range(1, steps))
     program = Program(2, instructions, (steps,))
     slots = [np.eye(50), np.ones((50, 50))]
-    text = source_with_buffers(program, observe(program, slots)[0], ["s0", "s1"])
+    text = source_with_buffers(program, observe(program, slots)[0], ["s0", "s1"], Namespace())
     assert len(text.allocation.sizes) == 2
 
 
@@ -149,7 +150,7 @@ def test_elementwise_ops_overwrite_an_operand_that_dies() -> None:
         (5,),
     )
     slots = [np.full((4, 4), 2.0), np.ones((4, 4))]
-    text = source_with_buffers(program, observe(program, slots)[0], ["s0", "s1"])
+    text = source_with_buffers(program, observe(program, slots)[0], ["s0", "s1"], Namespace())
     assert text.allocation.sizes == ()  # all in the result
     preallocated = Preallocated(program, slots)
     for _ in range(2):
@@ -230,15 +231,15 @@ def test_nested_calls_have_buffers_of_their_own() -> None:
 def test_the_source_runs_inside_another_function() -> None:
     program, slots = bottleneck(6, 5, 2, 5, 6)
     names = [f"slot{k}" for k in range(program.n_slots)]
-    text = source_with_buffers(program, observe(program, slots)[0], names)
+    space = Namespace()
+    text = source_with_buffers(program, observe(program, slots)[0], names, space)
     lines = [f"slot{k} = given[{k}]" for k in program.used_slots]
     lines += [*text.lines, f"return {text.results[0]}"]
-    objects = dict(text.names)
-    exec("def call(given, memory, out=None):\n " + "\n ".join(lines), objects)
+    call, _ = space.define("call(given, memory, out=None)", lines)
     wanted = build(program)(slots)[0]
     memory = text.allocate()
     for _ in range(2):
-        np.testing.assert_allclose(objects["call"](slots, memory), wanted)
+        np.testing.assert_allclose(call(slots, memory), wanted)
 
 
 # ----------------------------------------------------------------- compiled
@@ -342,7 +343,9 @@ def test_constant_regions_are_copied_and_the_rest_is_written_over_them() -> None
         arrays = [slots[k] for k in program.instructions[0].inputs]
         np.testing.assert_array_equal(found, apply_op(op, *arrays))
         found[:] = -1  # it is the caller's
-    text = source_with_buffers(program, observe(program, slots)[0], [*"abcd"], fixed=fixed)
+    text = source_with_buffers(
+        program, observe(program, slots)[0], [*"abcd"], Namespace(), fixed=fixed
+    )
     assert sum(line.startswith("copyto") for line in text.lines) == 1
     assert sum("r4[" in line for line in text.lines) == 1
 
@@ -355,7 +358,9 @@ def test_what_fixed_slots_determine_is_folded() -> None:
     )
     fixed = {0: np.float64(3.0), 1: np.float64(7.0)}
     slots = [*fixed.values(), np.arange(4.0)]
-    text = source_with_buffers(program, observe(program, slots)[0], [*"abc"], fixed=fixed)
+    text = source_with_buffers(
+        program, observe(program, slots)[0], [*"abc"], Namespace(), fixed=fixed
+    )
     assert sum("multiply" in line for line in text.lines) == 1
     preallocated = Preallocated(program, slots, fixed)
     for _ in range(2):
@@ -396,7 +401,10 @@ def test_short_rows_are_added_up_by_a_matrix_product(
     )
     x = np.random.default_rng(0).normal(size=shape).astype(dtype)
     seen, _ = observe(program, [x])
-    assert any(line.startswith(calls) for line in source_with_buffers(program, seen, ["x"]).lines)
+    assert any(
+        line.startswith(calls)
+        for line in source_with_buffers(program, seen, ["x"], Namespace()).lines
+    )
     run = Preallocated(program, [x])
     x[..., 0], x[..., 1] = np.inf, np.nan
     for given_x in (x, x[::-1].copy()):

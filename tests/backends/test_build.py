@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainad.backends.numpy import build as module
-from chainad.backends.numpy.build import MAX_INTERPRETED_RUNS, build, compile_source, source
+from chainad.backends.numpy.build import MAX_INTERPRETED_RUNS, build, compiled
 from chainad.compiler.lower import lower
+from chainad.ir.program import Program, Runner
 from chainad.planning.plan import follow
 from chainad.testing import random_entries, random_graph
 
@@ -19,9 +20,9 @@ def test_interpreted_runs_give_what_compiled_ones_give(rng: Random) -> None:
     graph, slots = random_graph(rng, rng.randint(0, 4), n_inputs=2, n_outputs=2)
     order = rng.sample(graph.inner, len(graph.inner))
     program = lower(follow(graph, order), [() for _ in graph.edges]).program
-    run, compiled = build(program), compile_source(*source(program, is_traced=False))
+    run, (quicker, _) = build(program), compiled(program, is_traced=False)
     for _ in range(3):
-        for one, two in zip(run(slots), compiled(slots), strict=True):
+        for one, two in zip(run(slots), quicker(slots), strict=True):
             np.testing.assert_array_equal(one, two)
         slots = [None if a is None else random_entries(rng, a.shape) for a in slots]
 
@@ -31,11 +32,12 @@ def test_source_is_compiled_once_and_only_after_many_runs(monkeypatch: pytest.Mo
     run = build(lower(follow(graph, graph.inner), [() for _ in graph.edges]).program)
     texts: list[str] = []
 
-    def counted(text: str, names: dict[str, object]) -> object:
-        texts.append(text)
-        return compile_source(text, names)
+    def counted(program: Program, is_traced: bool) -> tuple[Runner, str]:
+        found = compiled(program, is_traced)
+        texts.append(found[1])
+        return found
 
-    monkeypatch.setattr(module, "compile_source", counted)
+    monkeypatch.setattr(module, "compiled", counted)
     for _ in range(MAX_INTERPRETED_RUNS):
         run(slots)
     assert not texts

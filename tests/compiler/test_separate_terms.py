@@ -9,9 +9,10 @@ import pytest
 
 import chainad
 from chainad.api.targets import NUMPY
+from chainad.backends.namespace import Namespace
 from chainad.backends.numpy.buffers import source_with_buffers
 from chainad.backends.numpy.build import observe
-from chainad.backends.numpy.emit import Namespace, emit_into
+from chainad.backends.numpy.emit import emit_into
 from chainad.compiler.lower import lower
 from chainad.compiler.passes.peephole import ties_of
 from chainad.compiler.passes.program_builder import ProgramBuilder
@@ -164,7 +165,7 @@ def test_a_diagonal_is_added_in_place_and_nothing_is_transposed() -> None:
         want[k, :, k, :] += slots[2][k]
     np.testing.assert_allclose(found, want.reshape(20, 20), rtol=1e-14)
     # In the memory of the result, from the product on.
-    text = source_with_buffers(program, seen, ["a", "b", "c"])
+    text = source_with_buffers(program, seen, ["a", "b", "c"], Namespace())
     assert not text.allocation.sizes
     assert not any("copy" in line for line in text.lines)
 

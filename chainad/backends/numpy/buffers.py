@@ -7,7 +7,7 @@ so that calls may run at the same time, or inside one another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainad.backends.bound_program import last_uses
+from chainad.backends.namespace import Namespace
 from chainad.backends.numpy.allocate import (
     ArrayType,
     BufferAllocation,
@@ -25,7 +26,6 @@ from chainad.backends.numpy.build import (
     folded_constants,
 )
 from chainad.backends.numpy.emit import (
-    Namespace,
     emit_into,
     emit_new,
     emit_sum_as_matmul,
@@ -37,12 +37,9 @@ from chainad.ir.positions import Positions, as_array
 from chainad.ir.program import Instruction, Program
 
 Array = npt.NDArray[Any]
-Out = Sequence[Array | None] | None
 # If the constant regions of a scatter would be written in this many passes over its vector, a
 # vector that holds them is copied, and the rest is written over it.
 _MIN_CONSTANT_PASSES = 3
-
-Optimize = Callable[[Program, dict[int, ArrayType]], Program]
 
 
 @dataclass(frozen=True)
@@ -57,8 +54,6 @@ class ProgramSource:
         None per result.
     results : tuple of str
         The names of the results afterwards; "None" where there is none.
-    names : dict
-        The objects that the lines name.
     allocation : BufferAllocation
     types : dict
         The type of every register.
@@ -66,7 +61,6 @@ class ProgramSource:
 
     lines: tuple[str, ...]
     results: tuple[str, ...]
-    names: dict[str, Any]
     allocation: BufferAllocation
     types: dict[int, ArrayType]
 
@@ -79,6 +73,7 @@ def source_with_buffers(
     program: Program,
     types: dict[int, ArrayType],
     slots: Sequence[str],
+    names: Namespace,
     fixed: Mapping[int, Any] | None = None,
 ) -> ProgramSource:
     """Return the lines of a program that writes into preallocated memory.
@@ -91,10 +86,12 @@ def source_with_buffers(
         only: the caller has to check that.
     slots : sequence of str
         The name of every slot.
+    names : Namespace
+        Where the names of constants go.
     fixed : mapping, optional
         The values of slots that are the same at every call.
     """
-    return _Emitter(program, types, slots, fixed or {}).source()
+    return _Emitter(program, types, slots, fixed or {}, names).source()
 
 
 class _Emitter:
@@ -106,10 +103,10 @@ class _Emitter:
         types: dict[int, ArrayType],
         slots: Sequence[str],
         fixed: Mapping[int, Any],
+        names: Namespace,
     ) -> None:
         self.program, self.types = program, types
-        self.names = Namespace()
-        self.names.objects["empty"] = np.empty
+        self.names = names
         known = folded_constants(program, fixed)
         self.allocation = allocate_buffers(program, types, known)
         self.name_of = {k: slots[k] for k in program.used_slots}
@@ -133,9 +130,7 @@ class _Emitter:
         found = []
         for number, k in enumerate(self.program.outputs):
             found.append(self._result(number, k, lines))
-        return ProgramSource(
-            tuple(lines), tuple(found), self.names.objects, self.allocation, self.types
-        )
+        return ProgramSource(tuple(lines), tuple(found), self.allocation, self.types)
 
     def _head(self) -> list[str]:
         """Return the lines that fetch memory."""

@@ -2,7 +2,7 @@
 
 The first runs bind every instruction to a function, and call these in a loop: to compile an
 instruction takes Python as long as it loses by that in some thirty runs. From then on no loop runs
-over the instructions: what is executed is what `source` prints. Every call can be traced, so that
+over the instructions: what is executed is what `compiled` prints. Every call can be traced, so that
 the Jacobian of a Jacobian is a Hessian; on plain arrays a second version runs, whose calls are
 quicker. Constants that depend on no slot are folded beforehand.
 """
@@ -17,8 +17,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from chainad.backends.bound_program import BoundProgram, last_uses
+from chainad.backends.namespace import Namespace
 from chainad.backends.numpy.allocate import ArrayType, type_of
-from chainad.backends.numpy.emit import Namespace, emit_new, emit_traceable
+from chainad.backends.numpy.emit import emit_new, emit_traceable
 from chainad.ir.array_functions import overrides_numpy
 from chainad.ir.ops import Full, Op
 from chainad.ir.program import Program, Runner
@@ -32,14 +33,14 @@ MAX_INTERPRETED_RUNS = 32
 _MAX_FOLDED_ELEMENTS = 1 << 16
 
 
-def source(program: Program, is_traced: bool = True) -> tuple[str, dict[str, Any]]:
-    """Return a program as Python source, a function `run(slots)`, and the names that it needs.
+def compiled(program: Program, is_traced: bool = True) -> tuple[Runner, str]:
+    """Return a program as a Python function `run(slots)`, and its source.
 
     Without `is_traced` it is the quicker version, for plain arrays.
     """
     names = Namespace()
     lines = _lines(program, names, emit_traceable if is_traced else emit_new)
-    return function_source("run(slots)", lines), names.objects
+    return names.define("run(slots)", lines)
 
 
 def build(program: Program) -> Runner:
@@ -54,7 +55,7 @@ def build(program: Program) -> Runner:
             bind = partial(_call, emit_traceable if is_traced else emit_new)
             runner = runners[is_traced] = BoundProgram(program, bind, folded_constants(program))
         elif isinstance(runner, BoundProgram) and runner.runs >= MAX_INTERPRETED_RUNS:
-            runner = runners[is_traced] = compile_source(*source(program, is_traced))
+            runner = runners[is_traced] = compiled(program, is_traced)[0]
         return runner(slots)
 
     return run
@@ -75,21 +76,9 @@ def observe(program: Program, slots: Slots) -> tuple[dict[int, ArrayType], tuple
     def watch(number: int, register: Any, first: Any) -> None:
         types[number] = type_of(register, first)
 
-    names = Namespace()
-    names.objects["watch"] = watch
-    text = function_source("run(slots)", _lines(program, names, emit_new, is_watched=True))
-    return types, compile_source(text, names.objects)(slots)
-
-
-def compile_source(text: str, names: dict[str, Any]) -> Any:
-    """Return the function `run` that a source defines."""
-    exec(compile(text, "<chainad program>", "exec"), names)
-    return names["run"]
-
-
-def function_source(head: str, lines: Sequence[str]) -> str:
-    """Return the source of a function."""
-    return "\n    ".join([f"def {head}:", *lines]) + "\n"
+    names = Namespace(watch=watch)
+    run, _ = names.define("run(slots)", _lines(program, names, emit_new, is_watched=True))
+    return types, run(slots)
 
 
 def _lines(program: Program, names: Namespace, emit: Emit, is_watched: bool = False) -> list[str]:

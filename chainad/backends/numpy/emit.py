@@ -7,54 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainad.backends.namespace import Namespace
 from chainad.ir import ops
-from chainad.ir.array_functions import (
-    add_at,
-    add_tied,
-    add_tied_into,
-    indexer_of,
-    place,
-    scatter,
-    scatter_into,
-    segment_sum,
-    sparse_dot,
-)
+from chainad.ir.array_functions import indexer_of
 from chainad.ir.positions import Positions
 from chainad.ir.shapes import Shape
 
 # In longer rows, NumPy's sum is quicker than a matrix product with ones.
 _MAX_MATMUL_SUM_COLUMNS = 64
-
-
-class Namespace:
-    """The objects that generated source names."""
-
-    def __init__(self) -> None:
-        self.objects: dict[str, Any] = {
-            "np": np,
-            "add": np.add,
-            "subtract": np.subtract,
-            "multiply": np.multiply,
-            "negative": np.negative,
-            "matmul": np.matmul,
-            "vecdot": np.vecdot,
-            "concatenate": np.concatenate,
-            "copyto": np.copyto,
-            "add_at": add_at,
-            "add_tied": add_tied,
-            "add_tied_into": add_tied_into,
-            "place": place,
-            "scatter": scatter,
-            "scatter_into": scatter_into,
-            "segment_sum": segment_sum,
-            "sparse_dot": sparse_dot,
-        }
-
-    def constant(self, value: Any) -> str:
-        """Return the name of a new object."""
-        name = f"k{len(self.objects)}"
-        self.objects[name] = value
-        return name
 
 
 class Emitter(NamedTuple):

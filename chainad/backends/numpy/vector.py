@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from chainad.backends.namespace import Namespace
 from chainad.ir.scalar_program import Register, ScalarProgram
 
 Array = npt.NDArray[Any]
@@ -73,21 +74,24 @@ def allocate_rows(program: ScalarProgram) -> RowAllocation:
     return RowAllocation(rows, counts[False], counts[True])
 
 
-def source(program: ScalarProgram, found: RowAllocation) -> tuple[str, dict[str, Any]]:
-    """Return what computes one chunk as Python source, and the names that it needs."""
-    names: dict[str, Any] = {"where": np.where}
+def _run_chunk(
+    program: ScalarProgram, found: RowAllocation, dtype: np.dtype[Any]
+) -> Callable[[list[Array], list[Array]], None]:
+    """Return what computes one chunk."""
+    names = Namespace()
+    for k, value in enumerate(program.constants):
+        kind = bool if isinstance(value, bool) else dtype
+        names.objects[f"k{program.n_inputs + k}"] = np.array(value, kind)
     lines = []
 
     def name(register: Register) -> str:
         if program.is_constant(register):
-            return f"c{register}"
+            return f"k{register}"
         return f"{'b' if program.is_boolean(register) else 'r'}{found.rows[register]}"
 
     for k, instruction in enumerate(program.instructions):
         function = instruction.function
-        called = function.__name__
-        while names.setdefault(called, function) is not function:  # of another library
-            called += "_"
+        called = names.function(function)
         args = ", ".join(map(name, instruction.operands))
         out = name(program.first_result + k)
         if isinstance(function, np.ufunc):
@@ -103,8 +107,7 @@ def source(program: ScalarProgram, found: RowAllocation) -> tuple[str, dict[str,
     rows = "".join(f"r{k}, " for k in range(found.n_rows))
     bool_rows = "".join(f"b{k}, " for k in range(found.n_bool_rows))
     unpacked = [f"({rows}) = rows", *([f"({bool_rows}) = bool_rows"] if bool_rows else [])]
-    body = "\n    ".join([*unpacked, *lines])
-    return f"def run(rows, bool_rows):\n    {body}\n", names
+    return names.define("run(rows, bool_rows)", [*unpacked, *lines])[0]
 
 
 class _Registers(local):
@@ -117,12 +120,7 @@ class _Registers(local):
 def build(program: ScalarProgram, dtype: np.dtype[Any]) -> Runner:
     """Return a function that fills arrays of shape (points, elements) from such arrays."""
     found = allocate_rows(program)
-    text, names = source(program, found)
-    for k, value in enumerate(program.constants):
-        kind = bool if isinstance(value, bool) else dtype
-        names[f"c{program.n_inputs + k}"] = np.array(value, kind)
-    exec(compile(text, "<chainad scalar program>", "exec"), names)
-    run_chunk: Callable[[list[Array], list[Array]], None] = names["run"]
+    run_chunk = _run_chunk(program, found, dtype)
     kept = _Registers()
     chunk = _REGISTER_BYTES // (dtype.itemsize * max(found.n_rows, 1))
     chunk = min(max(chunk, _MIN_CHUNK_POINTS), _MAX_CHUNK_POINTS)

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from chainad.backends.namespace import Namespace
 from chainad.backends.numba import generated_modules
 from chainad.backends.numba import scalar as numba
 from chainad.backends.numba.loops import module_source
 from chainad.compiler.loops.lower_to_loops import lower_to_loops
-from chainad.compiler.recording.expressions import Names
 from chainad.compiler.recording.recording import Recording
-from chainad.compiler.recording.replay import MISS, Replay, RequestedOutput
+from chainad.compiler.recording.replay import Replay, RequestedOutput
 from chainad.compiler.scalar.replay_scalar import bind_arguments, contiguous
 from chainad.compiler.scalar.scalarize import data_arguments
 from chainad.ir.program import Program
@@ -42,13 +42,11 @@ def replay_by_loops(
     numba.check_installed()
     found, shapes = lower_to_loops(recording, program, wanted.value)
     text, size = module_source(found)
-    names = Names()
+    names = Namespace(
+        float64=np.float64, contiguous=contiguous, blocks=wanted.blocks, buffers=wanted.buffers,
+        free=[], size=size, work=generated_modules.load(text),
+    )  # fmt: skip
     lines = bind_arguments(recording, names, holds_constants=False)
-    names.objects |= {
-        "empty": np.empty, "float64": np.float64, "contiguous": contiguous, "MISS": MISS,
-        "blocks": wanted.blocks, "buffers": wanted.buffers, "free": [], "size": size,
-        "work": generated_modules.load(text),
-    }  # fmt: skip
     rows = [
         _flat_argument(number, flow.shape, flow.is_c_contiguous)
         for number, flow in data_arguments(recording).items()
@@ -76,10 +74,7 @@ def replay_by_loops(
     ]
     value = f"({', '.join(returned)},)" if wanted.is_tuple and returned else (*returned, "()")[0]
     lines.append(f"return {value if wanted.value else None}, jacobian")
-    body = "\n    ".join(lines)
-    source = f"def replay(args, kwargs, out=None):\n    {body}\n"
-    exec(compile(source, "<chainad loop replay>", "exec"), names.objects)
-    replay: Replay = names.objects["replay"]
+    replay, source = names.define("replay(args, kwargs, out=None)", lines)
     return replay, f"{text}\n{source}"
 
 
@@ -105,7 +100,7 @@ def _flat_argument(number: int, shape: tuple[int, ...], is_c_contiguous: bool) -
     return f"contiguous(v{number}).reshape(-1)"
 
 
-def _flat_constant(array: Any, names: Names) -> str:
+def _flat_constant(array: Any, names: Namespace) -> str:
     """Return an expression for a captured array, flat: as it is at the time of the call."""
     if array.flags.c_contiguous:
         return names.constant(array.reshape(-1))

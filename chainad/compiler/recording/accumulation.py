@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from chainad.backends.namespace import Namespace
 from chainad.backends.numpy.allocate import ArrayType
 from chainad.backends.numpy.buffers import ProgramSource, source_with_buffers
 from chainad.backends.numpy.build import observe
@@ -65,18 +66,8 @@ class Accumulation:
             "free.append(memory)",
         ]
 
-    @property
-    def names(self) -> dict[str, Any]:
-        """The objects that the lines name."""
-        own: dict[str, Any] = {
-            "hoisted": self.hoisted,
-            "free": [],
-            "allocate": self.source.allocate,
-        }
-        return {**self.source.names, **own}
 
-
-def preallocated(linked: LinkedProgram, slots: Sequence[Any]) -> Accumulation:
+def preallocated(linked: LinkedProgram, slots: Sequence[Any], names: Namespace) -> Accumulation:
     """Return the accumulation of a linked program; `slots` are the local Jacobians of a first run.
 
     The lines are right for registers of the same shapes and dtypes.
@@ -85,14 +76,14 @@ def preallocated(linked: LinkedProgram, slots: Sequence[Any]) -> Accumulation:
     of_registers = {k: slot for k, slot in zip(linked.slots, slots, strict=True) if k is not None}
     given = {**of_registers, **constants}
     types, _ = observe(program, given)
-    names = [f"v{k}" for k in range(program.n_slots)]
+    registers = [f"v{k}" for k in range(program.n_slots)]
     parts, hoisted = hoist_constants(program, constants), None
     compared = sum(int(np.size(constants[k])) for k in parts.hoisted.used_slots)
     least = MIN_HOISTED_MULTIPLICATIONS + MULTIPLICATIONS_PER_COMPARED_ENTRY * compared
     if multiplications_in(parts.hoisted, types) > least:
         program, hoisted = parts.residual, HoistedProgram(parts.hoisted, constants)
-        given |= dict(enumerate(hoisted(), len(names)))
-        names += [f"h{k}" for k in range(hoisted.width)]
+        given |= dict(enumerate(hoisted(), len(registers)))
+        registers += [f"h{k}" for k in range(hoisted.width)]
         types, _ = observe(program, given)
     better = stack_isomorphic(program, types)
     if better is not program:
@@ -100,7 +91,8 @@ def preallocated(linked: LinkedProgram, slots: Sequence[Any]) -> Accumulation:
         program = better
         types, _ = observe(program, given)
     fixed = {k: x for k, x in constants.items() if isinstance(x, np.generic)}
-    source = source_with_buffers(program, types, names, fixed)
+    source = source_with_buffers(program, types, registers, names, fixed)
+    names.objects |= {"hoisted": hoisted, "free": [], "allocate": source.allocate}
     return Accumulation(source, hoisted, _aliasable(linked, program))
 
 

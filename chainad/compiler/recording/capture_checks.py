@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from typing import Any
 
-from chainad.compiler.recording.expressions import Names
+from chainad.backends.namespace import Namespace
 from chainad.frontends.captures.contents import (
     MAX_COMPARED_BYTES,
     differs,
@@ -44,13 +44,9 @@ def capture_checks(captures: Sequence[Capture], constant: Callable[[Any], str]) 
 
 def hold(captures: Sequence[Capture]) -> bool:
     """Return whether everything is as it was."""
-    names = Names()
-    lines = [*capture_checks(captures, names.constant), "return True"]
-    names.objects["MISS"] = False
-    text = "\n    ".join(["def hold():", *lines])
-    exec(compile(text, "<chainad captures>", "exec"), names.objects)
-    found: bool = names.objects["hold"]()
-    return found
+    names = Namespace(MISS=False)
+    holds, _ = names.define("hold()", [*capture_checks(captures, names.constant), "return True"])
+    return bool(holds())
 
 
 def bits_differ(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from chainad.backends.namespace import Namespace
 from chainad.compiler.recording.factorization_reuse import apply_operator
 from chainad.frontends.numpy.recorder import gradient_stopped, pick
 from chainad.ir.calls import Call, Input, has_inputs
@@ -18,75 +19,46 @@ from chainad.rules.kinds import Elementwise, Movement
 from chainad.rules.movement import astype, getitem
 
 
-class Names:
-    """The objects that the source of a replay names."""
-
-    def __init__(self, ndims: Mapping[int, int] | None = None) -> None:
-        # The number of axes of registers, where that is known.
-        self.ndims = ndims or {}
-        self.objects: dict[str, Any] = {}
-        self._name_of_id: dict[int, str] = {}
-
-    def constant(self, value: Any) -> str:
-        """Return the name of an object."""
-        name = self._name_of_id.get(id(value))
-        if name is None:
-            name = self._name_of_id[id(value)] = f"c{len(self._name_of_id)}"
-            self.objects[name] = value
-        return name
-
-    def number(self, value: float, dtype: Any) -> str:
-        """Return the name of a 0-d array."""
-        array = np.array(value, dtype)
-        digits = repr(float(array)).removesuffix(".0")
-        name = "n" + digits.translate({ord("-"): "m", ord("."): "_", ord("+"): None})
-        name += "" if array.dtype == np.float64 else "f"
-        self.objects[name] = array
-        return name
-
-    def function(self, function: Callable[..., Any]) -> str:
-        """Return the name of a function: NumPy's own, where it has one."""
-        name = getattr(function, "__name__", "")
-        if getattr(np, name or "_", None) is not function:
-            return self.constant(function)
-        self.objects[name] = function
-        return name
-
-    def argument(self, value: Any, inputs: Sequence[int]) -> str:
-        """Return an expression for an argument of a call on some registers."""
-        if isinstance(value, Input):
-            return f"v{inputs[value.position]}"
-        if value is None or value is Ellipsis or type(value) in (bool, int, str):
-            return "..." if value is Ellipsis else repr(value)
-        if type(value) is float and math.isfinite(value):
-            return repr(value)
-        if not has_inputs(value):
-            return self.constant(value)
-        if isinstance(value, dict):
-            named = (f"{k!r}: {self.argument(x, inputs)}" for k, x in value.items())
-            return "{" + ", ".join(named) + "}"
-        items = ", ".join(self.argument(x, inputs) for x in value)
-        if isinstance(value, list):
-            return f"[{items}]"
-        return f"({items},)" if len(value) == 1 else f"({items})"
+def argument(value: Any, inputs: Sequence[int], names: Namespace) -> str:
+    """Return an expression for an argument of a call on some registers."""
+    if isinstance(value, Input):
+        return f"v{inputs[value.position]}"
+    if value is None or value is Ellipsis or type(value) in (bool, int, str):
+        return "..." if value is Ellipsis else repr(value)
+    if type(value) is float and math.isfinite(value):
+        return repr(value)
+    if not has_inputs(value):
+        return names.constant(value)
+    if isinstance(value, dict):
+        named = (f"{k!r}: {argument(x, inputs, names)}" for k, x in value.items())
+        return "{" + ", ".join(named) + "}"
+    items = ", ".join(argument(x, inputs, names) for x in value)
+    if isinstance(value, list):
+        return f"[{items}]"
+    return f"({items},)" if len(value) == 1 else f"({items})"
 
 
 # With a 0-d array of the same dtype, these give what they give with a Python number.
 _DTYPE_PRESERVING = (np.add, np.subtract, np.multiply, np.divide)
 
 
-def expression(call: Call, inputs: Sequence[int], names: Names) -> str:
-    """Return a call on some registers as a Python expression."""
+def expression(
+    call: Call, inputs: Sequence[int], names: Namespace, ndims: Mapping[int, int]
+) -> str:
+    """Return a call on some registers as a Python expression.
+
+    `ndims` has the number of axes of registers, where that is known.
+    """
     function, kwargs = call.function, call.kwargs
     positional = arguments(call, inputs, names)
-    short = None if kwargs else _short(call, inputs, names, positional)
+    short = None if kwargs else _short(call, inputs, names, ndims, positional)
     if short is not None:
         return short
-    named = [f"{k}={names.argument(x, inputs)}" for k, x in kwargs.items()]
+    named = [f"{k}={argument(x, inputs, names)}" for k, x in kwargs.items()]
     return f"{names.function(function)}({', '.join([*positional, *named])})"
 
 
-def arguments(call: Call, inputs: Sequence[int], names: Names) -> list[str]:
+def arguments(call: Call, inputs: Sequence[int], names: Namespace) -> list[str]:
     """Return the arguments of a call as expressions.
 
     Python numbers become 0-d arrays where that makes no difference: NumPy takes half the time.
@@ -96,12 +68,14 @@ def arguments(call: Call, inputs: Sequence[int], names: Names) -> list[str]:
     return [
         names.number(arg, call.dtype)
         if takes_arrays and type(arg) in (int, float) and abs(arg) < _MAX_SAFE_MAGNITUDE
-        else names.argument(arg, inputs)
+        else argument(arg, inputs, names)
         for arg in call.args
     ]
 
 
-def _short(call: Call, inputs: Sequence[int], names: Names, args: list[str]) -> str | None:
+def _short(
+    call: Call, inputs: Sequence[int], names: Namespace, ndims: Mapping[int, int], args: list[str]
+) -> str | None:
     """Return a faster form of a call without keywords, if there is one."""
     function = call.function
     symbol = None if function is np.matmul else SYMBOLS.get(function)
@@ -110,7 +84,7 @@ def _short(call: Call, inputs: Sequence[int], names: Names, args: list[str]) -> 
         return f"{base} {symbol} {args[1]}"
     if function is np.negative:
         return f"-{args[0]}"
-    if function is np.matmul and all(names.ndims.get(k) in (1, 2) for k in inputs):
+    if function is np.matmul and all(ndims.get(k) in (1, 2) for k in inputs):
         return f"{names.function(np.dot)}({args[0]}, {args[1]})"  # dispatched faster
     if function is apply_operator:
         return f"{args[0]}.jvp({args[1]})"

@@ -8,16 +8,17 @@ recorded.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from chainad.backends.namespace import Namespace
 from chainad.compiler.recording.accumulation import Accumulation, preallocated
 from chainad.compiler.recording.arguments import argument_checks, array_specs
 from chainad.compiler.recording.capture_checks import bits_differ, capture_checks
-from chainad.compiler.recording.expressions import Names, expression, is_quiet
+from chainad.compiler.recording.expressions import expression, is_quiet
 from chainad.compiler.recording.link import LinkedProgram, link
 from chainad.compiler.recording.recording import Recording
 from chainad.compiler.stacking.stack_recording import StackedCalls, read_outside, stack_formulas
@@ -62,20 +63,23 @@ def build_replay(
         jacobian = Program(0, (), ())
     linked = link(recording, jacobian, requested.value)
     has_products = bool(linked.accumulation.outputs) and isinstance(jacobian, Program)
-    products = preallocated(linked, slots) if has_products else None
-    text, objects = _replay_source(recording, linked, products, requested)
-    exec(compile(text, "<chainad replay>", "exec"), objects)
-    replay: Replay = objects["replay"]
-    return replay, text
+    names = Namespace(
+        ndarray=np.ndarray, MISS=MISS, blocks=requested.blocks, buffers=requested.buffers
+    )
+    products = preallocated(linked, slots, names) if has_products else None
+    return names.define(
+        "replay(args, kwargs, out=None)", _lines(recording, linked, products, requested, names)
+    )
 
 
-def _replay_source(
+def _lines(
     recording: Recording,
     linked: LinkedProgram,
     products: Accumulation | None,
     requested: RequestedOutput,
-) -> tuple[str, dict[str, Any]]:
-    """Return a linked program as Python source, and the names that it needs.
+    names: Namespace,
+) -> list[str]:
+    """Return a linked program as lines of Python.
 
     Without `products`, the last call makes all results.
     """
@@ -85,8 +89,6 @@ def _replay_source(
     for i in linked.program.instructions:
         if isinstance(i.op, Call) and i.op.dtype is not None:
             ndims[i.output] = len(i.op.shape)
-    names = Names(ndims)
-    names.objects |= {"np": np, "ndarray": np.ndarray, "MISS": MISS, "blocks": requested.blocks}
     names.objects |= {f"v{k}": array for k, array in constants.items()}
     lines = argument_checks(*recording.arguments, names.constant)
     lines += capture_checks(recording.captures, names.constant)
@@ -94,8 +96,8 @@ def _replay_source(
         array, entries = names.constant(static.array), static.entries
         test = bits_differ(array, entries.shape, entries.tobytes(), names.constant)
         lines += [f"if {test}:", "    return MISS"]
-    lines += _calls(linked, names)
-    results, objects = "[]", names.objects
+    lines += _calls(linked, names, ndims)
+    results = "[]"
     if products is None and linked.accumulation.outputs:
         results = f"v{linked.first_product - 1}"
     if products is not None:
@@ -103,17 +105,17 @@ def _replay_source(
         lines += ["# products", "if out is not None:", f"    out = buffers(out{read})"]
         lines += products.lines
         results = f"[{', '.join(products.source.results)}]"
-        objects = {**products.names, **objects, "buffers": requested.buffers}
     values = _unaliased(linked)
     value = f"({', '.join(values)},)" if requested.is_tuple and values else (*values, "()")[0]
     jacobian = f"blocks({results})" if requested.jacobian else "None"
-    lines.append(f"return {value if requested.value else None}, {jacobian}")
-    body = "\n    ".join(lines)
-    return f"def replay(args, kwargs, out=None):\n    {body}\n", objects
+    return [*lines, f"return {value if requested.value else None}, {jacobian}"]
 
 
-def _calls(linked: LinkedProgram, names: Names) -> list[str]:
-    """Return the lines of all calls, and of the guards between them."""
+def _calls(linked: LinkedProgram, names: Namespace, ndims: Mapping[int, int]) -> list[str]:
+    """Return the lines of all calls, and of the guards between them.
+
+    `ndims` has the number of axes of registers, where that is known.
+    """
     program = linked.program
     lines: list[str] = []
     block: list[str] = []
@@ -156,7 +158,7 @@ def _calls(linked: LinkedProgram, names: Names) -> list[str]:
             block += _guard(i.op, f"v{i.inputs[0]}", names)
         else:
             assert isinstance(i.op, Call)
-            block.append(f"v{i.output} = {expression(i.op, i.inputs, names)}")
+            block.append(f"v{i.output} = {expression(i.op, i.inputs, names, ndims)}")
         if isinstance(i, Instruction) and i.output in dead:
             block.append("del " + ", ".join(f"v{k}" for k in dead[i.output]))
     end_block()
@@ -185,7 +187,7 @@ def _errstate_keywords(state: tuple[str, ...]) -> str:
     return ", ".join(f"{key}={value!r}" for key, value in zip(keys, state, strict=True))
 
 
-def _guard(guard: Guard, own: str, names: Names) -> list[str]:
+def _guard(guard: Guard, own: str, names: Namespace) -> list[str]:
     if guard.kind == "truth":
         test = f"not {own}" if guard.found else own
     elif guard.kind == "equal":  # nan is nan, and 0.0 is not -0.0

@@ -87,7 +87,7 @@ class BatchedScalars:
     def by_python(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
         """Python's floats, and NumPy for points where these raise."""
         ssa = self.program.ssa
-        return python.load(python.source(ssa)), by_numpy(ssa)
+        return python.build(ssa)[0], by_numpy(ssa)
 
 
 def _fits(

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from chainad.backends import python
+from chainad.backends.namespace import Namespace
 from chainad.backends.numba import generated_modules
 from chainad.backends.numba import scalar as numba
 from chainad.backends.numpy import vector
 from chainad.compiler.recording.arguments import argument_checks
 from chainad.compiler.recording.capture_checks import capture_checks
-from chainad.compiler.recording.expressions import Names
 from chainad.compiler.recording.recording import Recording
 from chainad.compiler.recording.replay import MISS, Replay
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars
@@ -55,9 +55,7 @@ def replay_by_scalars(
         If the backend lacks a function or a dtype.
     """
     check_supported(program, backend)
-    names = Names()
-    names.objects |= {"np": np, "array": np.array, "float64": np.float64, "empty": np.empty}
-    names.objects |= {"nested": nested, "MISS": MISS}
+    names = Namespace(array=np.array, float64=np.float64, nested=nested)
     write = _by_python if backend == "python" else _by_numba
     text, lines, arrays = write(recording, program, names)
     n_values = len(scalars) if program.has_value else 0
@@ -72,20 +70,16 @@ def replay_by_scalars(
     if not blocks:
         jacobian = repr(nested([]))
     lines.append(f"return {value if n_values or is_tuple else None}, {jacobian}")
-    body = "\n    ".join(lines)
-    source = f"def replay(args, kwargs, out=None):\n    {body}\n"
-    exec(compile(source, "<chainad scalar replay>", "exec"), names.objects)
-    replay: Replay = names.objects["replay"]
+    replay, source = names.define("replay(args, kwargs, out=None)", lines)
     return replay, f"{text}\n{source}"
 
 
 def _by_python(
-    recording: Recording, program: LoweredScalars, names: Names
+    recording: Recording, program: LoweredScalars, names: Namespace
 ) -> tuple[str, list[str], list[str]]:
     """Return Python source, lines that call it, and the expressions of its results as arrays."""
     ssa = program.ssa
-    text = python.source(ssa)
-    names.objects["work"] = python.load(text)
+    names.objects["work"], text = python.build(ssa)
     names.objects["by_numpy"] = by_numpy(ssa)
     results = "".join(f"y{k}, " for k in range(len(ssa.outputs)))
     lists = ", ".join(_as_list(program, k) for k in program.arguments)
@@ -107,7 +101,7 @@ def _by_python(
 
 
 def _by_numba(
-    recording: Recording, program: LoweredScalars, names: Names
+    recording: Recording, program: LoweredScalars, names: Namespace
 ) -> tuple[str, list[str], list[str]]:
     """Return numba source, lines that call it, and the expressions of its results as arrays."""
     shapes = [argument.shape for argument in program.arguments.values()]
@@ -152,7 +146,7 @@ def check_supported(program: LoweredScalars, backend: str) -> None:
 
 
 def bind_arguments(
-    recording: Recording, names: Names, holds_constants: bool = True, is_brief: bool = False
+    recording: Recording, names: Namespace, holds_constants: bool = True, is_brief: bool = False
 ) -> list[str]:
     """Return lines that bind the data arguments, or return MISS for a call that was not recorded.
 

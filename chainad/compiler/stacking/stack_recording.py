@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from chainad.compiler.recording.expressions import Names, arguments
+from chainad.backends.namespace import Namespace
+from chainad.compiler.recording.expressions import arguments
 from chainad.compiler.stacking.isomorphic import (
     MIN_STACK_ROWS,
     is_small,
@@ -41,7 +42,7 @@ class StackedCalls:
         return tuple(i.output for i in self.instructions)
 
     def lines(
-        self, number: int, names: Names, stacks: dict[tuple[int, ...], str], read: set[int]
+        self, number: int, names: Namespace, stacks: dict[tuple[int, ...], str], read: set[int]
     ) -> list[str]:
         """Return the lines of the batched call, and of those of its results that are read.
 
