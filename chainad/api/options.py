@@ -79,7 +79,8 @@ def checked_options(
     memory_limit: int | str | None,
     effort: Effort,
     seed: int,
-    backend: str,
+    backend: str = "auto",
+    constant: str | Sequence[str] = (),
 ) -> Options:
     """Return the options, checked in the line of the user where they are given.
 
@@ -88,7 +89,7 @@ def checked_options(
     PlanError
         If the mode, the cost, the effort or the seed is none.
     InputError
-        If `argnums`, `output`, `memory_limit` or `backend` is none.
+        If `argnums`, `output`, `memory_limit`, `backend` or `constant` is none.
     """
     model_of(cost)  # refuses an unknown one
     return Options(
@@ -99,6 +100,7 @@ def checked_options(
         None if memory_limit is None else bytes_of(memory_limit),
         search_options(effort, seed),
         _checked_backend(backend),
+        _checked_constant(constant),
     )
 
 

@@ -37,6 +37,7 @@ def jacobian(
     seed: int = 0,
     backend: str = "auto",
     batch: Batch | None = None,
+    constant: str | Sequence[str] = (),
 ) -> JacobianFunction:
     """Return a function that computes the Jacobian of `f` at the lowest cost.
 
@@ -93,6 +94,9 @@ def jacobian(
         position, so that others than the differentiated ones may be among them. All else is shared.
         Values and Jacobians have the points in front: (N, *f(x).shape, *x.shape). (The blocks of a
         function that is itself written for batches come by output="structured".)
+    constant : str or sequence of str
+        Names of what `f` reads beside its arguments and never changes, for batches and this
+        function compiled; see `compile`.
 
     Returns
     -------
@@ -141,7 +145,9 @@ def jacobian(
     >>> chainad.jacobian(np.square, output="sparse")(np.array([1.0, 3.0])).data
     array([2., 6.])
     """
-    options = checked_options(argnums, mode, output, cost, memory_limit, effort, seed, backend)
+    options = checked_options(
+        argnums, mode, output, cost, memory_limit, effort, seed, backend, constant
+    )
     return JacobianFunction(f, options, batch)
 
 
@@ -157,6 +163,7 @@ def value_and_jacobian(
     seed: int = 0,
     backend: str = "auto",
     batch: Batch | None = None,
+    constant: str | Sequence[str] = (),
 ) -> ValueAndJacobianFunction:
     """Return a function that computes `f` and its Jacobian from one trace.
 
@@ -178,7 +185,9 @@ def value_and_jacobian(
     array([[2., 0.],
            [0., 6.]])
     """
-    options = checked_options(argnums, mode, output, cost, memory_limit, effort, seed, backend)
+    options = checked_options(
+        argnums, mode, output, cost, memory_limit, effort, seed, backend, constant
+    )
     return ValueAndJacobianFunction(f, options, batch)
 
 
@@ -360,7 +369,7 @@ def plan(
     >>> chainad.plan(lambda x: A[0] @ np.sin(A[1] @ x), np.ones(40)).multiplications
     2460
     """
-    options = checked_options(argnums, mode, "dense", cost, memory_limit, effort, seed, "auto")
+    options = checked_options(argnums, mode, "dense", cost, memory_limit, effort, seed)
     return JacobianFunction(f, options).plan(*args, **kwargs)
 
 

@@ -1078,6 +1078,24 @@ def test_constants_are_not_checked() -> None:
         compile_jacobian(m.by_entry, X, constant=[1])  # type: ignore[list-item]
 
 
+def test_constants_are_named_where_a_jacobian_is_made() -> None:
+    with pytest.raises(TraceError, match="constant='globals'"):
+        chainad.jacobian(reads_globals, batch=0)(X[None])
+    m = Model()
+    for f, name in [(reads_globals, "globals"), (m.by_entry, "self.config")]:
+        wanted = chainad.jacobian(f)(X)
+        batched = chainad.jacobian(f, batch=0, constant=name)
+        of_pair = chainad.value_and_jacobian(f, batch=0, constant=[name])
+        compiled = chainad.jacobian(f, constant=name).compile(X)
+        for _ in range(2):
+            np.testing.assert_array_equal(batched(X[None])[0], wanted)
+            np.testing.assert_array_equal(of_pair(X[None])[1][0], wanted)
+            np.testing.assert_array_equal(compiled(X), wanted)
+            m.config["dt"] = 5.0
+    with pytest.raises(InputError, match="constant must be a name or a sequence of names"):
+        chainad.jacobian(m.by_entry, batch=0, constant=[1])  # type: ignore[list-item]
+
+
 # ---------------------------------------------------------------- random numbers
 
 rng = np.random.default_rng(5)
