@@ -6,21 +6,23 @@ that, and the rest is read from its namespace; what it makes can be traced by it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from chainad.backends.bound_program import BoundProgram
-from chainad.ir import ops
+from chainad.backends.namespace import Namespace
+from chainad.backends.numpy.build import bound_op
+from chainad.backends.numpy.emit import emit_standard
 from chainad.ir.positions import Positions, as_array
 from chainad.ir.program import Program, Runner
 from chainad.ir.shapes import Shape, resized
 
 IndexAdd: TypeAlias = Callable[[Any, int, Any, Any], Any]
-Function: TypeAlias = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class ArrayLibrary:
     index_add: IndexAdd
     dtype: Any = None
 
-    def index(self, where: Positions) -> Any:
+    def vector(self, where: Positions) -> Any:
         """Return positions as a vector of the library."""
         return self.xp.asarray(as_array(where), copy=True)  # it may be read-only
 
@@ -82,115 +84,93 @@ def build_for(program: Program, library: ArrayLibrary) -> Runner:
     (array([3., 4.]),)
     """
     program.check()
-    return BoundProgram(program, lambda op, _: BIND[type(op)](library, op))
+    namespace = partial(_LibraryNamespace, library)
+    return BoundProgram(program, partial(bound_op, emit=emit_standard, namespace=namespace))
 
 
-def _full(library: ArrayLibrary, op: ops.Full) -> Function:
+class _LibraryNamespace(Namespace):
+    """The functions of an array library, by the names of NumPy's."""
+
+    def __init__(self, library: ArrayLibrary) -> None:
+        names = ("add", "subtract", "multiply", "negative", "matmul", "vecdot")
+        super().__init__(**{name: getattr(library.xp, name) for name in names})
+        self.objects |= {name: partial(own, library) for name, own in _FUNCTIONS.items()}
+        self.objects["np"] = library.xp
+        self.library = library
+
+    def full(self, value: float) -> str:
+        xp, dtype = self.library.xp, self.library.dtype
+        return self.constant(xp.asarray(value, dtype=xp.float64 if dtype is None else dtype))
+
+    def positions(self, where: Positions) -> str:
+        return self.constant(self.library.vector(where))
+
+    def regions(self, where: tuple[Positions, ...]) -> str:
+        return self.constant([self.library.vector(each) for each in where])
+
+    def indexer(self, where: Positions) -> str:
+        if isinstance(where, range) and where.step > 0:  # which every library takes as a slice
+            return self.constant(slice(where.start, where.stop, where.step))
+        return self.positions(where)
+
+
+# --------------------------- what `array_functions` are, on the arrays of a library
+
+
+def _copy(library: ArrayLibrary, x: Any) -> Any:
+    return library.xp.asarray(x, copy=True)
+
+
+def _take(library: ArrayLibrary, x: Any, axis: int, indexer: Any) -> Any:
+    if isinstance(indexer, slice):
+        return x[(slice(None),) * axis + (indexer, ...)]
+    return library.xp.take(x, indexer, axis=axis)
+
+
+def _place(library: ArrayLibrary, x: Any, axis: int, index: Any, size: int) -> Any:
+    return library.add_to_zeros(resized(x.shape, axis, size), axis, index, x)
+
+
+def _add_at(library: ArrayLibrary, x: Any, axis: int, index: Any, y: Any) -> Any:
+    spread = library.xp.broadcast_to(y, resized(x.shape, axis, index.shape[0]))
+    return library.index_add(x, axis, index, spread)
+
+
+def _add_tied(library: ArrayLibrary, x: Any, shape: Shape, ties: tuple[int, ...], y: Any) -> Any:
+    tied = np.einsum(np.arange(prod(shape)).reshape(shape), [*ties], sorted({*ties}))
     xp = library.xp
-    dtype = xp.float64 if library.dtype is None else library.dtype
-    return lambda: xp.asarray(op.value, dtype=dtype)
+    flat = xp.reshape(xp.broadcast_to(y, tied.shape), (-1,))
+    index = xp.asarray(tied.ravel())
+    return xp.reshape(library.index_add(xp.reshape(x, (-1,)), 0, index, flat), x.shape)
 
 
-def _take(library: ArrayLibrary, op: ops.Take) -> Function:
-    where = op.positions
-    if isinstance(where, range) and where.step > 0:  # which every library takes as a slice
-        key = (slice(None),) * op.axis + (slice(where.start, where.stop, where.step), ...)
-        return lambda x: x[key]
-    index = library.index(where)
-    return lambda x: library.xp.take(x, index, axis=op.axis)
+def _scatter(
+    library: ArrayLibrary, indices: Sequence[Any], size: int, covers: bool, signs: Any, *terms: Any
+) -> Any:
+    xp, given, values = library.xp, iter(terms), []
+    for index, own in zip(indices, signs or ((1,),) * len(indices), strict=True):
+        total = None
+        for sign in own:
+            term = xp.broadcast_to(xp.reshape(next(given), (-1,)), index.shape)
+            term = term if sign > 0 else xp.negative(term)
+            total = term if total is None else xp.add(total, term)
+        values.append(total)
+    return library.add_to_zeros((size,), 0, xp.concat(indices), xp.concat(values))
 
 
-def _added_to_zeros(
-    library: ArrayLibrary, op: ops.Place | ops.SegmentSum, where: Positions
-) -> Function:
-    index = library.index(where)
-
-    def run(x: Any) -> Any:
-        return library.add_to_zeros(resized(x.shape, op.axis, op.size), op.axis, index, x)
-
-    return run
+def _sparse_dot(library: ArrayLibrary, values: Any, rows: Any, cols: Any, size: int, x: Any) -> Any:
+    xp = library.xp
+    terms = xp.multiply(xp.expand_dims(values, axis=-1), xp.take(x, cols, axis=0))
+    return library.add_to_zeros((size, x.shape[1]), 0, rows, terms)
 
 
-def _add_at(library: ArrayLibrary, op: ops.AddAt) -> Function:
-    index, count = library.index(op.positions), len(op.positions)
-
-    def run(x: Any, y: Any) -> Any:
-        spread = library.xp.broadcast_to(y, resized(x.shape, op.axis, count))
-        return library.index_add(x, op.axis, index, spread)
-
-    return run
-
-
-def _add_tied(library: ArrayLibrary, op: ops.AddTied) -> Function:
-    entries = np.arange(prod(op.shape)).reshape(op.shape)
-    tied = np.einsum(entries, [*op.ties], sorted({*op.ties}))
-    xp, index, sizes = library.xp, library.xp.asarray(tied.ravel()), tied.shape
-
-    def run(x: Any, y: Any) -> Any:
-        flat = xp.reshape(xp.broadcast_to(y, sizes), (-1,))
-        return xp.reshape(library.index_add(xp.reshape(x, (-1,)), 0, index, flat), x.shape)
-
-    return run
-
-
-def _scatter(library: ArrayLibrary, op: ops.Scatter) -> Function:
-    xp, indices = library.xp, [library.index(where) for where in op.positions]
-    sizes = [len(where) for where in op.positions]
-
-    def run(*terms: Any) -> Any:
-        given = iter(terms)
-        values = []
-        for size, signs in zip(sizes, op.signs_by_region, strict=True):
-            total = None
-            for sign in signs:
-                term = xp.broadcast_to(xp.reshape(next(given), (-1,)), (size,))
-                term = term if sign > 0 else xp.negative(term)
-                total = term if total is None else xp.add(total, term)
-            values.append(total)
-        return library.add_to_zeros((op.size,), 0, xp.concat(indices), xp.concat(values))
-
-    return run
-
-
-def _sparse_dot(library: ArrayLibrary, op: ops.SparseDot) -> Function:
-    xp, rows, cols = library.xp, library.index(op.rows), library.index(op.cols)
-
-    def run(values: Any, x: Any) -> Any:
-        terms = xp.multiply(xp.expand_dims(values, axis=-1), xp.take(x, cols, axis=0))
-        return library.add_to_zeros((op.size, x.shape[1]), 0, rows, terms)
-
-    return run
-
-
-def _scale(library: ArrayLibrary, op: ops.Scale) -> Function:
-    return library.xp.negative if op.factor == -1 else lambda x: x * op.factor
-
-
-BIND: dict[type[ops.Op], Callable[..., Function]] = {
-    ops.Add: lambda library, op: library.xp.add,
-    ops.AddAt: _add_at,
-    ops.AddTied: _add_tied,
-    ops.Broadcast: lambda library, op: lambda x: library.xp.broadcast_to(x, op.shape),
-    ops.Concatenate: lambda library, op: lambda *parts: library.xp.concat(parts, axis=0),
-    ops.Copy: lambda library, op: lambda x: library.xp.asarray(x, copy=True),
-    ops.Dot: lambda library, op: library.xp.vecdot,
-    ops.Full: _full,
-    ops.Jvp: lambda library, op: lambda operator, x: operator.jvp(x),
-    ops.MatMul: lambda library, op: library.xp.matmul,
-    ops.Materialize: lambda library, op: (
-        lambda x: library.xp.reshape(library.xp.asarray(x.materialize()), op.shape)
-    ),
-    ops.Multiply: lambda library, op: library.xp.multiply,
-    ops.Place: lambda library, op: _added_to_zeros(library, op, op.positions),
-    ops.Reshape: lambda library, op: lambda x: library.xp.reshape(x, op.shape),
-    ops.Row: lambda library, op: lambda x: x[op.index, ...],
-    ops.Scale: _scale,
-    ops.Scatter: _scatter,
-    ops.SegmentSum: lambda library, op: _added_to_zeros(library, op, op.segments),
-    ops.SparseDot: _sparse_dot,
-    ops.Subtract: lambda library, op: library.xp.subtract,
-    ops.Sum: lambda library, op: lambda x: library.xp.sum(x, axis=op.axes),
-    ops.Take: _take,
-    ops.Transpose: lambda library, op: lambda x: library.xp.permute_dims(x, op.order),
-    ops.Vjp: lambda library, op: lambda x, operator: operator.vjp(x),
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "add_at": _add_at,
+    "add_tied": _add_tied,
+    "copy": _copy,
+    "place": _place,
+    "scatter": _scatter,
+    "segment_sum": _place,
+    "sparse_dot": _sparse_dot,
+    "take": _take,
 }

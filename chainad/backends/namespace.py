@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from chainad.ir import array_functions
+from chainad.ir.positions import Positions
 
 _NAMED: tuple[Any, ...] = (
     np.add, np.subtract, np.multiply, np.negative, np.matmul, np.vecdot, np.concatenate,
-    np.copyto, np.empty, array_functions.add_at, array_functions.add_tied,
+    np.copy, np.copyto, np.empty, array_functions.add_at, array_functions.add_tied,
     array_functions.add_tied_into, array_functions.place, array_functions.scatter,
     array_functions.scatter_into, array_functions.segment_sum, array_functions.sparse_dot,
+    array_functions.take,
 )  # fmt: skip
 # What source names as it stands.
 _FUNCTIONS = {function.__name__: function for function in _NAMED}
@@ -50,6 +52,22 @@ class Namespace:
             return self.constant(function)
         self.objects[name] = function
         return name
+
+    def full(self, value: float) -> str:
+        """Return the name of a number that a program itself brings."""
+        return self.constant(np.float64(value))
+
+    def positions(self, where: Positions) -> str:
+        """Return the name of positions along an axis."""
+        return self.constant(where)
+
+    def regions(self, where: tuple[Positions, ...]) -> str:
+        """Return the name of several positions."""
+        return self.constant(where)
+
+    def indexer(self, where: Positions) -> str:
+        """Return the name of what indexes an axis at its positions."""
+        return self.constant(array_functions.indexer_of(where))
 
     def define(self, head: str, lines: Sequence[str]) -> tuple[Callable[..., Any], str]:
         """Return the function of a head such as `run(slots)` and lines, and its source."""

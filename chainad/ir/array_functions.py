@@ -20,6 +20,11 @@ from chainad.ir.strides import StridedCopy, strided_copies, strided_view
 Array = npt.NDArray[Any]
 
 
+def take(x: Array, axis: int, indexer: slice | Array) -> Array:
+    """Return the entries of one axis at what `indexer_of` returns of positions."""
+    return x[(slice(None),) * axis + (indexer,)]
+
+
 def place(x: Array, axis: int, where: Positions, size: int) -> Array:
     """Put the entries of one axis at the positions `where` of a zero axis of `size` places.
 

@@ -19,7 +19,7 @@ import numpy as np
 from chainad.backends.bound_program import BoundProgram, last_uses
 from chainad.backends.namespace import Namespace
 from chainad.backends.numpy.allocate import ArrayType, type_of
-from chainad.backends.numpy.emit import emit_new, emit_traceable
+from chainad.backends.numpy.emit import emit_new, emit_standard
 from chainad.ir.array_functions import overrides_numpy
 from chainad.ir.ops import Full, Op
 from chainad.ir.program import Program, Runner
@@ -39,7 +39,7 @@ def compiled(program: Program, is_traced: bool = True) -> tuple[Runner, str]:
     Without `is_traced` it is the quicker version, for plain arrays.
     """
     names = Namespace()
-    lines = _lines(program, names, emit_traceable if is_traced else emit_new)
+    lines = _lines(program, names, emit_standard if is_traced else emit_new)
     return names.define("run(slots)", lines)
 
 
@@ -52,7 +52,8 @@ def build(program: Program) -> Runner:
         is_traced = any(map(overrides_numpy, slots))
         runner = runners.get(is_traced)
         if runner is None:
-            bind = partial(_call, emit_traceable if is_traced else emit_new)
+            emit = emit_standard if is_traced else emit_new
+            bind = partial(bound_op, emit=emit, namespace=Namespace)
             runner = runners[is_traced] = BoundProgram(program, bind, folded_constants(program))
         elif isinstance(runner, BoundProgram) and runner.runs >= MAX_INTERPRETED_RUNS:
             runner = runners[is_traced] = compiled(program, is_traced)[0]
@@ -61,9 +62,11 @@ def build(program: Program) -> Runner:
     return run
 
 
-def _call(emit: Emit, op: Op, count: int) -> Callable[..., Any]:
+def bound_op(
+    op: Op, count: int, emit: Emit, namespace: Callable[[], Namespace]
+) -> Callable[..., Any]:
     """Return an op as a function of its inputs."""
-    names, args = Namespace(), [f"r{k}" for k in range(count)]
+    names, args = namespace(), [f"r{k}" for k in range(count)]
     text = f"lambda {', '.join(args)}: {emit(op, args, names)}"
     made: Callable[..., Any] = eval(text, names.objects)
     return made

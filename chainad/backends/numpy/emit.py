@@ -22,32 +22,33 @@ class Emitter(NamedTuple):
 
     Attributes
     ----------
-    traceable : callable
-        From the op, a namespace and the names of the operands to an expression that can be
-        recorded.
+    standard : callable
+        From the op, a namespace and the names of the operands to an expression of functions of the
+        array API standard and of `array_functions`: it can be recorded, and runs on the arrays of
+        any library whose functions the namespace has.
     new : callable, optional
-        The same, where there is a quicker expression on plain arrays, or one that makes the result
-        row-major: methods and ufuncs with `order`, which tracing refuses.
+        The same, where there is a quicker expression on plain arrays of NumPy, or one that makes
+        the result row-major: methods and ufuncs with `order`, which tracing refuses.
     into : callable, optional
         From the op, a namespace, the name of a row-major array, the shapes of the operands (None
         where not known) and their names to lines that write the result into the array. An op that
         accumulates finds its first operand there.
     """
 
-    traceable: Callable[..., str]
+    standard: Callable[..., str]
     new: Callable[..., str] | None = None
     into: Callable[..., list[str]] | None = None
 
 
-def emit_traceable(op: ops.Op, args: Sequence[str], names: Namespace) -> str:
-    """Return an expression that can be recorded."""
-    return EMIT[type(op)].traceable(op, names, *args)
+def emit_standard(op: ops.Op, args: Sequence[str], names: Namespace) -> str:
+    """Return an expression that can be recorded, and runs on the arrays of any library."""
+    return EMIT[type(op)].standard(op, names, *args)
 
 
 def emit_new(op: ops.Op, args: Sequence[str], names: Namespace) -> str:
     """Return an expression on plain arrays; elementwise results are row-major."""
     row = EMIT[type(op)]
-    return (row.new or row.traceable)(op, names, *args)
+    return (row.new or row.standard)(op, names, *args)
 
 
 def can_write_into(op: ops.Op) -> bool:
@@ -190,37 +191,43 @@ def _sum_into(signs: Sequence[int], terms: Sequence[str], to: str) -> list[str]:
 
 
 EMIT: dict[type[ops.Op], Emitter] = {
-    ops.Full: Emitter(lambda op, names: names.constant(np.float64(op.value))),
+    ops.Full: Emitter(lambda op, names: names.full(op.value)),
     ops.Reshape: Emitter(
+        lambda op, names, x: f"np.reshape({x}, {op.shape})",
         lambda op, names, x: f"{x}.reshape({op.shape})",
         into=lambda op, names, to, shapes, x: [f"copyto({to}.reshape({shapes[0]}), {x})"],
     ),
-    ops.Transpose: Emitter(lambda op, names, x: f"{x}.transpose({op.order})"),
+    ops.Transpose: Emitter(
+        lambda op, names, x: f"np.permute_dims({x}, {op.order})",
+        lambda op, names, x: f"{x}.transpose({op.order})",
+    ),
     ops.Broadcast: Emitter(lambda op, names, x: f"np.broadcast_to({x}, {op.shape})"),
-    ops.Row: Emitter(lambda op, names, x: f"{x}[{op.index}]"),
+    ops.Row: Emitter(
+        lambda op, names, x: f"{x}[{op.index}, ...]", lambda op, names, x: f"{x}[{op.index}]"
+    ),
     ops.Copy: Emitter(
-        lambda op, names, x: f"np.copy({x})",
+        lambda op, names, x: f"copy({x})",
         lambda op, names, x: f'{x}.copy(order="C")',
         lambda op, names, to, shapes, x: [f"copyto({to}, {x})"],
     ),
     ops.Take: Emitter(
-        lambda op, names, x: f"{x}[{_key(op, names)}]",
+        lambda op, names, x: f"take({x}, {op.axis}, {names.indexer(op.positions)})",
         lambda op, names, x: f"{x}[{_key(op, names)}]" if op.is_view else _take(op, names, x),
         lambda op, names, to, shapes, x: [_take(op, names, x, to)],
     ),
     ops.Place: Emitter(
-        lambda op, names, x: f"place({x}, {op.axis}, {names.constant(op.positions)}, {op.size})",
+        lambda op, names, x: f"place({x}, {op.axis}, {names.positions(op.positions)}, {op.size})",
         into=lambda op, names, to, shapes, x: [f"{to}.fill(0)", f"{to}[{_key(op, names)}] = {x}"],
     ),
     ops.Scatter: Emitter(
         lambda op, names, *terms: (
-            f"scatter({names.constant(op.positions)}, {op.size}, {op.covers},"
+            f"scatter({names.regions(op.positions)}, {op.size}, {op.covers},"
             f" {op.signs}, {', '.join(terms)})"
         ),
         into=_scatter_into,
     ),
     ops.Concatenate: Emitter(
-        lambda op, names, *parts: f"concatenate(({', '.join(parts)},))",
+        lambda op, names, *parts: f"np.concat(({', '.join(parts)},))",
         into=lambda op, names, to, shapes, *parts: [f"concatenate(({', '.join(parts)},), 0, {to})"],
     ),
     ops.Add: _ufunc("add"),
@@ -237,11 +244,11 @@ EMIT: dict[type[ops.Op], Emitter] = {
     ),
     ops.SegmentSum: Emitter(
         lambda op, names, x: (
-            f"segment_sum({x}, {op.axis}, {names.constant(op.segments)}, {op.size})"
+            f"segment_sum({x}, {op.axis}, {names.positions(op.segments)}, {op.size})"
         )
     ),
     ops.AddAt: Emitter(
-        lambda op, names, x, y: f"add_at({x}, {op.axis}, {names.constant(op.positions)}, {y})",
+        lambda op, names, x, y: f"add_at({x}, {op.axis}, {names.positions(op.positions)}, {y})",
         into=lambda op, names, to, shapes, x, y: [f"{to}[{_key(op, names)}] += {y}"],
     ),
     ops.AddTied: Emitter(
@@ -257,10 +264,11 @@ EMIT: dict[type[ops.Op], Emitter] = {
     ),
     ops.SparseDot: Emitter(
         lambda op, names, x, y: (
-            f"sparse_dot({x}, {names.constant(op.rows)}, {names.constant(op.cols)}, {op.size}, {y})"
+            f"sparse_dot({x}, {names.positions(op.rows)}, {names.positions(op.cols)},"
+            f" {op.size}, {y})"
         )
     ),
-    ops.Materialize: Emitter(lambda op, names, x: f"{x}.materialize().reshape({op.shape})"),
+    ops.Materialize: Emitter(lambda op, names, x: f"np.reshape({x}.materialize(), {op.shape})"),
     ops.Jvp: Emitter(lambda op, names, operator, x: f"{operator}.jvp({x})"),
     ops.Vjp: Emitter(lambda op, names, x, operator: f"{operator}.vjp({x})"),
 }
