@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -44,6 +44,26 @@ _SYMBOLS = {
 SYMBOLS: dict[Callable[..., Any], str] = {
     ufunc: _SYMBOLS[name] for name, ufunc in {**ARITHMETIC, **COMPARISONS, **BITWISE}.items()
 }
+# How calls are written that are more than a name and arguments: `{0}` is the first of these.
+TEMPLATES: dict[Callable[..., Any], str] = {
+    function: f"{{0}} {symbol} {{1}}"
+    for function, symbol in SYMBOLS.items()
+    if function is not np.matmul
+}
+TEMPLATES[np.negative] = "-{0}"
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def written_as(template: str) -> Callable[[_Function], _Function]:
+    """Let calls of a function be written in another way in generated source."""
+
+    def register(function: _Function) -> _Function:
+        TEMPLATES[function] = template
+        return function
+
+    return register
+
 
 # The order of two operands makes no difference, to the last bit.
 COMMUTATIVE: frozenset[np.ufunc] = frozenset({np.add, np.multiply})

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from chainad.ir.array_functions import place, segment_sum, sparse_dot
 from chainad.ir.graph import Argument
+from chainad.ir.operators import written_as
 from chainad.ir.positions import Integers, Positions, as_array
 from chainad.rules.base import (
     Local,
@@ -141,6 +142,7 @@ def _view(
     return strided(address, view.strides, view.shape, x.shape)
 
 
+@written_as("{0}[{1}]")
 def getitem(x: Any, key: Any) -> Any:
     """Return x[key]; what indexing a traced array records."""
     return x[key]
@@ -155,6 +157,7 @@ def set_items(x: Any, keys: tuple[Any, ...], values: Sequence[Any]) -> Any:
     return result
 
 
+@written_as("{0}.astype({1})")
 def astype(x: Any, dtype: Any) -> Any:
     """Return x.astype(dtype); what that method records."""
     return x.astype(dtype)

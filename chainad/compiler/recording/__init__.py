@@ -4,6 +4,6 @@ arguments            what the arguments were, and the checks that new ones are l
 recording            what one run did, as a program of calls and guards
 factorization_reuse  solves and the operators of their local Jacobians factorise a matrix once
 multiply_reduce      sums of products are fused
-expressions          a call as a Python expression
+quiet_calls          which calls cause no floating-point warning
 replay               the recording as the source of one Python function
 """

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from chainad.ir.calls import Call, Input
+from chainad.ir.operators import written_as
 from chainad.ir.program import Instruction
 from chainad.rules.linear_algebra import InverseFormula
 from chainad.structure.linear_operators import Operator
 
 
+@written_as("{0}.jvp({1})")
 def apply_operator(operator: Operator, b: Any) -> Any:
     """Return an operator times an array: what a solve becomes once there is the inverse."""
     return operator.jvp(b)

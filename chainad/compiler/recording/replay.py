@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from chainad.backends.namespace import Namespace
+from chainad.backends.numpy.emit import emit_new
 from chainad.compiler.recording.accumulation import Accumulation, preallocated
 from chainad.compiler.recording.arguments import argument_checks, array_specs
 from chainad.compiler.recording.capture_checks import bits_differ, capture_checks
-from chainad.compiler.recording.expressions import expression, is_quiet
 from chainad.compiler.recording.link import LinkedProgram, link
+from chainad.compiler.recording.quiet_calls import is_quiet
 from chainad.compiler.recording.recording import Recording
 from chainad.compiler.stacking.stack_recording import StackedCalls, read_outside, stack_formulas
 from chainad.ir.calls import Call, Guard
@@ -158,7 +159,10 @@ def _calls(linked: LinkedProgram, names: Namespace, ndims: Mapping[int, int]) ->
             block += _guard(i.op, f"v{i.inputs[0]}", names)
         else:
             assert isinstance(i.op, Call)
-            block.append(f"v{i.output} = {expression(i.op, i.inputs, names, ndims)}")
+            op = i.op
+            if op.function is np.matmul and all(ndims.get(k) in (1, 2) for k in i.inputs):
+                op = replace(op, function=np.dot)  # dispatched faster
+            block.append(f"v{i.output} = {emit_new(op, [f'v{k}' for k in i.inputs], names)}")
         if isinstance(i, Instruction) and i.output in dead:
             block.append("del " + ", ".join(f"v{k}" for k in dead[i.output]))
     end_block()

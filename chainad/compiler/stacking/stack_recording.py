@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from chainad.backends.namespace import Namespace
-from chainad.compiler.recording.expressions import arguments
+from chainad.backends.numpy.emit import call_arguments
 from chainad.compiler.stacking.isomorphic import (
     MIN_STACK_ROWS,
     is_small,
@@ -48,10 +48,11 @@ class StackedCalls:
 
         `stacks` has the names of stacks by their registers; this one's is added.
         """
-        first, lines, args = self.instructions[0], [], []
+        lines, args = [], []
+        operands = [f"v{k}" for k in self.instructions[0].inputs]
         have_one_shape = len({*self.shapes}) == 1
         shape = f".reshape({(len(self.shapes), *self.call.shape)})" if have_one_shape else ""
-        for k, text in enumerate(arguments(self.call, first.inputs, names)):
+        for k, text in enumerate(call_arguments(self.call, operands, names)):
             arg = self.call.args[k]
             if not isinstance(arg, Input):
                 args.append(text)

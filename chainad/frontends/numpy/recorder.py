@@ -23,6 +23,7 @@ from chainad.frontends.numpy.tape import Entry, Tape
 from chainad.frontends.numpy.traced_calls import Tracer, gives_out, pack, tracers_in
 from chainad.ir.calls import Guard, GuardKind, Input, fill, has_inputs
 from chainad.ir.graph import identity
+from chainad.ir.operators import written_as
 from chainad.rules.base import CONSTANT, RULES, WRITERS
 from chainad.rules.kinds import ShapeQuery
 from chainad.rules.movement import set_items
@@ -45,11 +46,13 @@ def errstate() -> tuple[str, ...]:
     return tuple(map(str, np.geterr().values()))
 
 
+@written_as("{0}[{1}]")
 def pick(values: Any, k: int) -> Any:
     """Return one of several results of a call."""
     return values[k]
 
 
+@written_as("{0}")  # nothing writes into recorded values
 def gradient_stopped(x: Any) -> Any:
     """Return a copy of x; what `stop_gradient` records."""
     return np.array(x) if isinstance(x, np.ndarray) else x
