@@ -26,10 +26,10 @@ from chainad.api.recorded_run import PlannedRun, RecordedRun, record_planned_run
 from chainad.api.run_batched import run_batched
 from chainad.backends.namespace import Namespace
 from chainad.compiler.recording.arguments import ArraySpec, ScalarSpec
-from chainad.compiler.recording.replay import MISS
+from chainad.compiler.recording.replay import MISS, bind_arguments
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars
 from chainad.compiler.scalar.replay_batched import BatchedScalars, Outputs, Points
-from chainad.compiler.scalar.replay_scalar import bind_arguments, check_supported
+from chainad.compiler.scalar.replay_scalar import check_supported
 from chainad.compiler.scalar.scalarize import data_arguments
 from chainad.compiler.vectorize import BatchedArray, NotBatchableError
 from chainad.errors import InputError

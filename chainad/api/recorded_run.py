@@ -147,17 +147,27 @@ _Describe: TypeAlias = Callable[[Run], tuple[Linearized, Iterable[int], Callable
 def _record(
     of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any], describe: _Describe[_Run]
 ) -> _Run:
-    """Run a function once, and return what it did."""
+    """Run a function once, and return what it did; twice if it changes what it reads."""
+
+    def record(argnums: Sequence[int]) -> _Run:
+        once = partial(_record_once, of, args, kwargs, describe, argnums)
+        try:
+            return once()
+        except ChangedError as error:
+            captures = error.captures
+        # What it reads must be what it was before the run that is replayed.
+        return once(captures)
+
     if of.has_jacobian:
-        return _record_traced(of, args, kwargs, of.options.positions(len(args)), describe)
+        return record(of.options.positions(len(args)))
     # np.array([x[0], x[1]]) is recorded of traced numbers only; others it asks for their values.
     floats = [k for k, x in enumerate(args) if type(x) is float or _is_float_array(x)]
     try:
-        return _record_traced(of, args, kwargs, floats, describe)
+        return record(floats)
     except (NotScalarError, RandomNumbersError):
         raise
     except Exception:  # what tracing refuses (int(x), complex results) may well be recorded
-        return _record_traced(of, args, kwargs, (), describe)
+        return record(())
 
 
 def _is_float_array(value: Any) -> bool:
@@ -165,31 +175,18 @@ def _is_float_array(value: Any) -> bool:
     return is_plain and value.dtype.kind == "f"
 
 
-def _record_traced(
-    of: Differentiator,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    argnums: Sequence[int],
-    describe: _Describe[_Run],
-) -> _Run:
-    """Run a function traced with respect to some arguments, twice if it changes what it reads."""
-    try:
-        return _record_once(of, args, kwargs, argnums, describe)
-    except ChangedError as error:
-        captures = error.captures
-    # What it reads must be what it was before the run that is replayed.
-    return _record_once(of, args, kwargs, argnums, describe, captures)
-
-
 def _record_once(
     of: Differentiator,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    argnums: Sequence[int],
     describe: _Describe[_Run],
+    argnums: Sequence[int],
     captures: tuple[Capture, ...] | None = None,
 ) -> _Run:
-    """Run a function once; `captures` is what it reads and was found in an earlier run."""
+    """Run a function once, traced with respect to some arguments.
+
+    `captures` is what it reads and was found in an earlier run.
+    """
     recorder = Recorder(box_recorded)
     ambient, states = errstate(), random_states()
     recorder.runs = runs = CodeRuns(package_of(of.function))

@@ -1199,6 +1199,25 @@ def test_functions_run_in_other_threads_are_watched() -> None:
     np.testing.assert_array_equal(compiled(X), 6 * np.eye(2))
 
 
+@pytest.mark.parametrize("backend", ["auto", "numpy", "python", "numba"])
+@pytest.mark.parametrize(
+    ("f", "old", "new"),
+    [
+        (lambda x, W: np.sum(W * np.sin(x), axis=0), (6, 1), (3, 2)),
+        (lambda x, W: W.T @ np.sin(W @ x), (1, 2, 2), (2, 1, 2)),
+    ],
+)
+def test_another_shape_of_a_captured_array_is_seen(
+    f: Function, old: tuple[int, ...], new: tuple[int, ...], backend: str
+) -> None:
+    W, x = np.arange(1.0, 1 + np.prod(old)).reshape(old).copy(), np.array([0.5, 2.0])
+    traced = chainad.jacobian(lambda x: f(x, W), backend=backend)
+    compiled = traced.compile(x)
+    compiled(x)
+    W.shape = new
+    np.testing.assert_allclose(compiled(x), traced(x), rtol=1e-12)
+
+
 # ------------------------------------------------------------------ instructions
 
 

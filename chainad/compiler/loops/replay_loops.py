@@ -14,8 +14,8 @@ from chainad.backends.numba import scalar as numba
 from chainad.backends.numba.loops import module_source
 from chainad.compiler.loops.lower_to_loops import lower_to_loops
 from chainad.compiler.recording.recording import Recording
-from chainad.compiler.recording.replay import Replay, RequestedOutput
-from chainad.compiler.scalar.replay_scalar import bind_arguments, contiguous
+from chainad.compiler.recording.replay import Replay, RequestedOutput, bind_arguments
+from chainad.compiler.scalar.replay_scalar import contiguous
 from chainad.compiler.scalar.scalarize import data_arguments
 from chainad.ir.program import Program
 
@@ -46,7 +46,7 @@ def replay_by_loops(
         float64=np.float64, contiguous=contiguous, blocks=wanted.blocks, buffers=wanted.buffers,
         free=[], size=size, work=generated_modules.load(text),
     )  # fmt: skip
-    lines = bind_arguments(recording, names, holds_constants=False)
+    lines = bind_arguments(recording, names)
     rows = [
         _flat_argument(number, flow.shape, flow.is_c_contiguous)
         for number, flow in data_arguments(recording).items()

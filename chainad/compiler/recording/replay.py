@@ -64,13 +64,34 @@ def build_replay(
         jacobian = Program(0, (), ())
     linked = link(recording, jacobian, requested.value)
     has_products = bool(linked.accumulation.outputs) and isinstance(jacobian, Program)
-    names = Namespace(
-        ndarray=np.ndarray, MISS=MISS, blocks=requested.blocks, buffers=requested.buffers
-    )
+    names = Namespace(blocks=requested.blocks, buffers=requested.buffers)
     products = preallocated(linked, slots, names) if has_products else None
     return names.define(
         "replay(args, kwargs, out=None)", _lines(recording, linked, products, requested, names)
     )
+
+
+def bind_arguments(
+    recording: Recording, names: Namespace, holds_constants: bool = False, is_brief: bool = False
+) -> list[str]:
+    """Return lines that bind the data arguments, or return MISS for a call that was not recorded.
+
+    Captured arrays must have the shapes that they had; the same entries, too, where these are
+    constants of what is replayed (`holds_constants`). With `is_brief`, dtypes and layouts of
+    arguments are left to machine code to check.
+    """
+    names.objects |= {"ndarray": np.ndarray, "MISS": MISS}
+    lines = argument_checks(*recording.arguments, names.constant, is_brief)
+    lines += capture_checks(recording.captures, names.constant)
+    fixed = [(each.array, each.entries) for each in recording.statics]
+    referenced = {id(x): x for x in recording.references.values()}.values()
+    tests = (
+        [] if holds_constants else [f"{names.constant(x)}.shape != {x.shape}" for x in referenced]
+    )
+    for array, entries in [*fixed, *((x, x) for x in referenced if holds_constants)]:
+        name = names.constant(array)
+        tests.append(bits_differ(name, entries.shape, entries.tobytes(), names.constant))
+    return lines + [line for test in tests for line in (f"if {test}:", "    return MISS")]
 
 
 def _lines(
@@ -91,12 +112,7 @@ def _lines(
         if isinstance(i.op, Call) and i.op.dtype is not None:
             ndims[i.output] = len(i.op.shape)
     names.objects |= {f"v{k}": array for k, array in constants.items()}
-    lines = argument_checks(*recording.arguments, names.constant)
-    lines += capture_checks(recording.captures, names.constant)
-    for static in recording.statics:
-        array, entries = names.constant(static.array), static.entries
-        test = bits_differ(array, entries.shape, entries.tobytes(), names.constant)
-        lines += [f"if {test}:", "    return MISS"]
+    lines = bind_arguments(recording, names)
     lines += _calls(linked, names, ndims)
     results = "[]"
     if products is None and linked.accumulation.outputs:

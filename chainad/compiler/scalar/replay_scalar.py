@@ -14,9 +14,8 @@ from chainad.backends.numba import generated_modules
 from chainad.backends.numba import scalar as numba
 from chainad.backends.numpy import vector
 from chainad.compiler.recording.arguments import argument_checks
-from chainad.compiler.recording.capture_checks import capture_checks
 from chainad.compiler.recording.recording import Recording
-from chainad.compiler.recording.replay import MISS, Replay
+from chainad.compiler.recording.replay import Replay, bind_arguments
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars
 from chainad.ir.scalar_graph import NotScalarError
 from chainad.ir.scalar_program import ScalarProgram
@@ -84,7 +83,7 @@ def _by_python(
     results = "".join(f"y{k}, " for k in range(len(ssa.outputs)))
     lists = ", ".join(_as_list(program, k) for k in program.arguments)
     rows = ", ".join(f"v{k}" for k in program.arguments)
-    lines = bind_arguments(recording, names)
+    lines = bind_arguments(recording, names, holds_constants=True)
     lines += [
         "try:",
         f"    ({results}) = work({lists})",
@@ -114,7 +113,7 @@ def _by_numba(
         for is_copied in (False, True)
     )
     # Machine code raises for arrays of other dtypes and layouts: only then these are checked.
-    lines = bind_arguments(recording, names, is_brief=True)
+    lines = bind_arguments(recording, names, holds_constants=True, is_brief=True)
     lines += [
         f"{y} = empty({shape or 1})" for y, shape in zip(results, program.shapes, strict=True)
     ]
@@ -143,26 +142,6 @@ def check_supported(program: LoweredScalars, backend: str) -> None:
         raise NotScalarError(f"no scalar form of {', '.join(absent)}")
     if program.dtype != np.float64:
         raise NotScalarError(f"the arrays are {program.dtype}")
-
-
-def bind_arguments(
-    recording: Recording, names: Namespace, holds_constants: bool = True, is_brief: bool = False
-) -> list[str]:
-    """Return lines that bind the data arguments, or return MISS for a call that was not recorded.
-
-    The entries of captured arrays are constants of a scalar program (`holds_constants`), so they
-    must be the same. With `is_brief`, dtypes and layouts are left to machine code to check.
-    """
-    names.objects |= {"ndarray": np.ndarray, "MISS": MISS}
-    lines = argument_checks(*recording.arguments, names.constant, is_brief)
-    lines += capture_checks(recording.captures, names.constant)
-    captured = [(each.array, each.entries) for each in recording.statics]
-    if holds_constants:
-        captured += [(x, x) for x in recording.references.values()]
-    for array, entries in captured:
-        known = names.constant(entries.tobytes())
-        lines += [f"if {names.constant(array)}.tobytes() != {known}:", "    return MISS"]
-    return lines
 
 
 def by_numpy(ssa: ScalarProgram) -> Callable[..., tuple[Any, ...]]:
