@@ -1,8 +1,8 @@
 """Rules: how every NumPy and SciPy function is differentiated, one row each.
 
-base               what a rule is, and the five tables: RULES (differentiated), DEFINED (written in
+base               what a rule is, and the tables: RULES (differentiated), DEFINED (written in
                    terms of others), CONSTANT (derivative zero), WRITERS (they write into an
-                   array), REFUSED (an error that says why)
+                   array), VIEWS (they may share its memory), REFUSED (an error that says why)
 kinds              what holds for every function of a kind
 elementwise        ufuncs and the like; `special_ufuncs`: the rarer ones of scipy.special
 movement           views, selections, joining, padding

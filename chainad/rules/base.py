@@ -103,6 +103,8 @@ REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {}
 DEFINED: dict[Callable[..., Any], Callable[..., Any]] = {}
 # Functions that write into their first argument, in terms of item assignment.
 WRITERS: dict[Callable[..., Any], Callable[..., None]] = {}
+# Functions whose result may share the memory of their first argument.
+VIEWS: set[Callable[..., Any]] = set()
 # Functions that must not be called on traced values, with the reason and the next move.
 REFUSED: dict[Callable[..., Any], str] = {
     np.save: "np.save stores plain numbers; save chainad.stop_gradient(x)",

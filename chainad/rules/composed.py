@@ -170,10 +170,8 @@ constant(
     np.triu_indices_from,
     np.tril_indices_from,
     np.diag_indices_from,
-    np.array_repr,
-    np.array_str,
-    np.array2string,
     kind=ShapeQuery(),
 )
+constant(np.array_repr, np.array_str, np.array2string, kind=ShapeQuery(is_text=True))
 constant(np.round, np.around, np.fix, np.imag, np.isin, kind=PiecewiseConstant())
 constant(np.min_scalar_type, np.unravel_index)

@@ -111,7 +111,9 @@ class Contraction(Kind):
 
 @dataclass(frozen=True)
 class ShapeQuery(Kind):
-    """The result follows from shapes and dtypes alone, or is text."""
+    """The result follows from shapes and dtypes alone, or is text of the entries (`is_text`)."""
+
+    is_text: bool = False
 
 
 @dataclass(frozen=True)

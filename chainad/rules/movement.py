@@ -18,6 +18,7 @@ from chainad.ir.graph import Argument
 from chainad.ir.operators import written_as
 from chainad.ir.positions import Integers, Positions, as_array
 from chainad.rules.base import (
+    VIEWS,
     Local,
     Locals,
     arguments_in,
@@ -32,9 +33,14 @@ from chainad.structure.structure import Axis
 
 
 def movement(
-    *functions: Callable[..., Any], operands: tuple[int, ...] = (0,), nested: bool = False
+    *functions: Callable[..., Any],
+    operands: tuple[int, ...] = (0,),
+    nested: bool = False,
+    makes_views: bool = False,
 ) -> None:
     """Register functions that only move, repeat, drop or pad entries of their `operands`."""
+    if makes_views:
+        VIEWS.update(functions)
     for function in functions:
         rule(function, operands=operands, nested=nested, kind=Movement())(
             locals_of(function, operands)
@@ -243,8 +249,6 @@ def _sparse_dot(
 
 
 movement(
-    getitem,
-    place,
     np.transpose,
     np.matrix_transpose,
     np.swapaxes,
@@ -258,6 +262,19 @@ movement(
     np.atleast_3d,
     np.diagonal,
     np.diag,
+    np.flip,
+    np.fliplr,
+    np.flipud,
+    np.rot90,
+    np.linalg.diagonal,
+    np.linalg.matrix_transpose,
+    np.lib.stride_tricks.sliding_window_view,
+    makes_views=True,
+)
+VIEWS |= {np.reshape, np.ravel, np.asarray, np.asanyarray, np.ascontiguousarray}
+movement(
+    getitem,
+    place,
     np.diagflat,
     np.tile,
     np.repeat,
@@ -265,15 +282,8 @@ movement(
     np.take_along_axis,
     np.delete,
     np.resize,
-    np.flip,
-    np.fliplr,
-    np.flipud,
-    np.rot90,
     np.tril,
     np.triu,
-    np.linalg.diagonal,
-    np.linalg.matrix_transpose,
-    np.lib.stride_tricks.sliding_window_view,
 )
 movement(np.compress, np.extract, operands=(1,))
 movement(np.append, operands=(0, 1))

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from chainad.rules.base import VIEWS
+
 # Of instructions: how many values they take from the stack (None: as many as their argument says)
 # and put there, and whether they do more with those than to pass them on.
 EFFECTS: dict[str, tuple[int | None, int, bool]] = {
@@ -67,22 +69,15 @@ QUERIES = frozenset({
 })  # fmt: skip
 
 # They give views of arrays (or copies, which no recorded call takes for the array).
-VIEW_METHODS = frozenset({
-    "reshape", "ravel", "transpose", "swapaxes", "squeeze", "view", "diagonal",
-})  # fmt: skip
-VIEW_FUNCTIONS: tuple[Any, ...] = (
-    np.asarray, np.asanyarray, np.ascontiguousarray, np.reshape, np.ravel, np.transpose,
-    np.swapaxes, np.moveaxis, np.squeeze, np.expand_dims, np.atleast_1d, np.atleast_2d,
-    np.broadcast_to, np.diagonal, np.flip, np.flipud, np.fliplr, np.rot90,
-)  # fmt: skip
+VIEW_METHODS = frozenset({"view", *(f.__name__ for f in VIEWS if hasattr(np.ndarray, f.__name__))})
 
 # Methods of containers that change them, and tell nothing of what was in there.
 WRITERS = frozenset({
     "append", "extend", "insert", "add", "update", "appendleft", "extendleft", "clear", "discard",
 })  # fmt: skip
 
-# Functions that read no entries.
+# Functions that read no entries, beside those that ask for shapes.
 PASSIVE: tuple[Any, ...] = (
     builtins.len, builtins.isinstance, builtins.issubclass, builtins.type, builtins.id,
-    builtins.callable, builtins.range, np.shape, np.ndim, np.size,
+    builtins.callable, builtins.range,
 )  # fmt: skip

@@ -14,7 +14,7 @@ from chainad.frontends.numpy.traced_calls import call
 from chainad.ir.array_functions import sparse_dot
 from chainad.ir.operators import ARITHMETIC, COMPARISONS, SIGNS
 from chainad.ir.positions import positions
-from chainad.rules.base import REDUCTIONS, name_of
+from chainad.rules.base import CONSTANT, DEFINED, REDUCTIONS, RULES, name_of
 from chainad.rules.statistics import running_extreme
 
 _NO_OPTIONS: dict[str, Any] = {}
@@ -22,21 +22,11 @@ _NO_OPTIONS: dict[str, Any] = {}
 # Types of most right operands; the classes of traced values are added to them.
 COMMON_OPERAND_TYPES: set[type] = {float, int, np.float64, np.ndarray}
 
-_METHODS: tuple[Callable[..., Any], ...] = (
-    np.sum, np.mean, np.prod, np.var, np.std, np.ravel, np.swapaxes, np.squeeze, np.cumsum,
-    np.cumprod, np.clip, np.take, np.repeat, np.diagonal, np.trace, np.argmax, np.argmin,
-    np.argsort, np.any, np.all, np.nonzero, np.searchsorted, np.argpartition, np.conjugate,
-)  # fmt: skip
-_ALIASES: dict[str, Callable[..., Any]] = {
-    "max": np.max,
-    "min": np.min,
-    "round": np.round,
-    "conj": np.conjugate,
-}
+_IN_PLACE = {"sort"}  # which returns nothing, unlike the function of that name
 
 
 def add_array_methods(cls: type) -> None:
-    """Give a class the operators and methods of arrays that are recorded as calls."""
+    """Give a class the operators and methods of arrays that it lacks, where they have a row."""
     for name, ufunc in ARITHMETIC.items():
         setattr(cls, f"__{name}__", _binary(ufunc, swapped=False))
         setattr(cls, f"__r{name}__", _binary(ufunc, swapped=True))
@@ -44,8 +34,11 @@ def add_array_methods(cls: type) -> None:
         setattr(cls, f"__{name}__", _binary(ufunc, swapped=False))
     for name, ufunc in SIGNS.items():
         setattr(cls, f"__{name}__", _unary(ufunc))
-    for name, function in {**{f.__name__: f for f in _METHODS}, **_ALIASES}.items():
-        setattr(cls, name, _method(function))
+    for name in {*dir(np.ndarray)} - {*dir(cls)} - _IN_PLACE:
+        function: Any = getattr(np, name, None)
+        has_row = function in RULES or function in DEFINED or function in CONSTANT
+        if has_row and callable(getattr(np.ndarray, name)):
+            setattr(cls, name, _method(function))
 
 
 def _binary(ufunc: np.ufunc, swapped: bool) -> Callable[[Any, Any], Any]:
