@@ -158,7 +158,7 @@ class FunctionTable(PlaceTable):
         # Operators and the like: they may be methods of any object that was passed on.
         for place in list(self.places.values()):
             for value in self.objects(place):
-                if is_plain_object(value) and self.is_users_class(type(value)):
+                if self.is_users_object(value):
                     self._bind_methods(frozenset({place, *self.parts_of(place)}), type(value), ids)
                 elif isinstance(value, type) and self.is_users_class(value):
                     self._bind_methods(frozenset({Instance(place)}), value, ids)
@@ -213,27 +213,16 @@ class FunctionTable(PlaceTable):
                     self._assume_all()  # it does not run here, but perhaps in another thread
                 elif not found.is_callback:
                     found.is_callback, self.is_new = True, True
-        places = tuple(
-            frozenset(x if isinstance(x, Place) else x.place for x in slot if is_of_place(x))
-            for slot in slots
-        )
-        places = tuple(
+        for slot in slots:
+            at_places = (x if isinstance(x, Place) else x.place for x in slot if is_of_place(x))
             # Values are compared whatever is done with them.
-            frozenset(x for x in slot if not isinstance(x.value, (Tracer, *VALUES)))
-            for slot in places
-        )
-        for slot in places:
-            for place in slot:
+            places = [x for x in at_places if not isinstance(x.value, (Tracer, *VALUES))]
+            for place in places:
                 self.escape(place)
-        places = tuple(slot for slot in places if slot)
-        if not places:
-            return
-        if at is None:
-            for slot in places:
-                for place in slot:
+                if at is None:
                     place.is_watched = place.is_read = True
-        else:
-            self.uses[at] = (*self.uses.get(at, ()), *places)
+            if places and at is not None:
+                self.uses[at] = (*self.uses.get(at, ()), frozenset(places))
 
     def escape(self, place: Place) -> None:
         """Follow an object that is passed to code that is not looked at."""
@@ -263,7 +252,7 @@ class FunctionTable(PlaceTable):
 
     def draw(self, name: str, value: Any) -> None:
         """Note that random numbers are drawn."""
-        if self.at is None or self.runs.was_executed((id(self.at[0]), self.at[1])):
+        if self.is_executed:
             self.draws[name] = value
 
     def judge(self) -> None:

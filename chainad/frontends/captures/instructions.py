@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import sys
 from typing import Any
 
 import numpy as np
@@ -38,9 +39,10 @@ EFFECTS: dict[str, tuple[int | None, int, bool]] = {
     ),
     **dict.fromkeys(
         ("UNARY_NEGATIVE", "UNARY_POSITIVE", "UNARY_INVERT", "UNARY_NOT", "FORMAT_SIMPLE",
-         "CONVERT_VALUE"),
+         "CONVERT_VALUE", "TO_BOOL"),
         (1, 1, True),
     ),
+    "END_FOR": (1 if sys.version_info >= (3, 13) else 2, 0, False),
     **dict.fromkeys(("COMPARE_OP", "CONTAINS_OP", "FORMAT_WITH_SPEC"), (2, 1, True)),
     "BUILD_STRING": (None, 1, True),
     "RAISE_VARARGS": (None, 0, True),

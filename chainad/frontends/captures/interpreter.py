@@ -11,7 +11,7 @@ import builtins
 import dis
 import sys
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from chainad.frontends.captures.abstract_values import (
@@ -25,7 +25,7 @@ from chainad.frontends.captures.abstract_values import (
 )
 from chainad.frontends.captures.code_runs import Instruction
 from chainad.frontends.captures.instructions import EFFECTS, JUMPS, OPAQUE
-from chainad.frontends.captures.places import VALUES, Place, is_plain_object
+from chainad.frontends.captures.places import VALUES, Place, Step, is_plain_object
 from chainad.frontends.captures.reader import Reader
 
 # Passes over all code objects; each finds what flows on from one function to the next.
@@ -111,18 +111,11 @@ class _Interpreter:
         if not is_reached:
             self.stack = list(other)
             return
-        n = min(len(self.stack), len(other))
-        mine, theirs = self.stack[len(self.stack) - n :], other[len(other) - n :]
-        self.stack = [a | b for a, b in zip(mine, theirs, strict=True)]
+        self.stack = _joined(self.stack, other)
 
     def _jump(self, target: int, stack: list[Items]) -> None:
         known = self.waiting.get(target)
-        if known is None:
-            self.waiting[target] = list(stack)
-            return
-        n = min(len(known), len(stack))
-        pairs = zip(known[len(known) - n :], stack[len(stack) - n :], strict=True)
-        self.waiting[target] = [a | b for a, b in pairs]
+        self.waiting[target] = list(stack) if known is None else _joined(known, stack)
 
     def pop(self) -> Items:
         return self.stack.pop() if self.stack else NOTHING
@@ -135,6 +128,11 @@ class _Interpreter:
 
     def use(self, *slots: Items) -> None:
         self.reader.take(slots, self.at)
+
+    def write(self, items: Iterable[Any], step: Step | None = None) -> None:
+        for place in items:
+            if isinstance(place, Place):
+                self.reader.write(place, step)
 
     # ------------------------------------------------------------------ names
 
@@ -178,9 +176,8 @@ class _Interpreter:
             self._jump(i.argval, self.stack)
 
     def op_load_const(self, i: dis.Instruction) -> None:
-        value = i.argval
-        is_code = isinstance(value, types.CodeType)
-        self.push(frozenset({Routine(value) if is_code else Constant(value)}))
+        is_code = isinstance(i.argval, types.CodeType)
+        self.push(frozenset({Routine(i.argval) if is_code else Constant(i.argval)}))
 
     def op_load_fast(self, i: dis.Instruction) -> None:
         self.push(self.name(i.argval))
@@ -221,9 +218,8 @@ class _Interpreter:
         self.push(self.load_global(i.argval))
 
     def op_store_deref(self, i: dis.Instruction) -> None:
-        for place in self.name(i.argval):
-            if isinstance(place, Place) and place.kind == "cell" and not place.path:
-                self.reader.write(place)
+        places = (x for x in self.name(i.argval) if isinstance(x, Place))
+        self.write(x for x in places if x.kind == "cell" and not x.path)
         self.store(i.argval, self.pop())
 
     def op_load_global(self, i: dis.Instruction) -> None:
@@ -243,8 +239,7 @@ class _Interpreter:
 
     def op_store_global(self, i: dis.Instruction) -> None:
         self.use(self.pop())
-        for place in self.load_global(i.argval):
-            self.reader.write(place)
+        self.write(self.load_global(i.argval))
 
     def op_push_null(self, i: dis.Instruction) -> None:
         self.push(NULL)
@@ -279,31 +274,21 @@ class _Interpreter:
     def op_store_attr(self, i: dis.Instruction) -> None:
         value, target = self.pops(2)
         self.reader.take((value,), None)
-        for place in target:
-            if isinstance(place, Place):
-                self.reader.write(place, ("attribute", i.argval))
+        self.write(target, ("attribute", i.argval))
 
     def op_store_subscr(self, i: dis.Instruction) -> None:
-        value, target, index = self.pops(3)
-        self.use(value, index)
-        for place in target:
-            if isinstance(place, Place):
-                self.reader.write(place)
+        value, target, *index = self.pops(4 if i.opname == "STORE_SLICE" else 3)
+        self.use(value, *index)
+        self.write(target)
 
-    def op_store_slice(self, i: dis.Instruction) -> None:
-        value, target, *bounds = self.pops(4)
-        self.use(value, *bounds)
-        for place in target:
-            if isinstance(place, Place):
-                self.reader.write(place)
+    op_store_slice = op_store_subscr
 
     def op_binary_op(self, i: dis.Instruction) -> None:
         left, right = self.pops(2)
         self.use(left, right)
         if i.argrepr.endswith("="):
-            for place in left:
-                if isinstance(place, Place) and not isinstance(place.value, VALUES):
-                    self.reader.write(place)
+            places = (x for x in left if isinstance(x, Place))
+            self.write(x for x in places if not isinstance(x.value, VALUES))
             self.push(left)
         else:
             self.push(NOTHING)
@@ -322,10 +307,6 @@ class _Interpreter:
             for place in slot:
                 if isinstance(place, Place):
                     place.is_watched = True
-        self.push(NOTHING)
-
-    def op_to_bool(self, i: dis.Instruction) -> None:
-        self.use(self.pop())
         self.push(NOTHING)
 
     def op_jump_if_false_or_pop(self, i: dis.Instruction) -> None:
@@ -370,16 +351,10 @@ class _Interpreter:
     op_set_update = op_dict_update = op_dict_merge = op_list_extend
 
     def op_list_append(self, i: dis.Instruction) -> None:
-        self._extend_by(i, 1)
-
-    op_set_add = op_list_append
-
-    def op_map_add(self, i: dis.Instruction) -> None:
-        self._extend_by(i, 2)
-
-    def _extend_by(self, i: dis.Instruction, n: int) -> None:
-        items = frozenset().union(*self.pops(n))
+        items = frozenset().union(*self.pops(2 if i.opname == "MAP_ADD" else 1))
         self._extend(i.arg or 1, items)
+
+    op_set_add = op_map_add = op_list_append
 
     def op_unpack_sequence(self, i: dis.Instruction) -> None:
         self.push(*self.reader.elements(self.pop(), self.at, i.arg or 0)[::-1][: i.arg])
@@ -399,9 +374,6 @@ class _Interpreter:
         else:
             self._jump(i.argval, self.stack[:-1])
         self.push(iterator)
-
-    def op_end_for(self, i: dis.Instruction) -> None:
-        self.pops(1 if sys.version_info >= (3, 13) else 2)
 
     def op_call_intrinsic_1(self, i: dis.Instruction) -> None:
         self.push(self.pop())
@@ -437,25 +409,20 @@ class _Interpreter:
             callee, args = deeper, [upper, *args]
         count = len(args) - len(keywords)
         named = dict(zip(keywords, args[count:], strict=True))
-        self.push(self.reader.call(callee - NULL, args[:count], named, self.at, n))
+        self.push(self.reader.call(callee - NULL, args[:count], named, self.at))
 
     def op_call_function_ex(self, i: dis.Instruction) -> None:
         named = self.pop() if (i.arg or 0) & 1 else NOTHING
         args = self.pop()
         deeper, upper = self.pops(2)
-        callee = (deeper | upper) - NULL
-        at = self.at
-        items = self.reader.elements(args, at)[0] | self.reader.elements(named, at)[0]
+        items = self.reader.elements(args | named, self.at)[0]
         items |= frozenset(x for x in args | named if not isinstance(x, Place))
-        self.push(self.reader.call(callee, [], {"*": items}, at, 0))
+        self.push(self.reader.call((deeper | upper) - NULL, [], {"*": items}, self.at))
 
     def op_make_function(self, i: dis.Instruction) -> None:
         code = self.pop()
         flags = 0 if sys.version_info >= (3, 13) else i.arg or 0
-        if flags & 8:
-            self.pop()
-        if flags & 4:
-            self.pop()
+        self.pops(bool(flags & 8) + bool(flags & 4))
         for flag in (2, 1):
             if flags & flag:
                 self._defaults(code, self.pop())
@@ -486,6 +453,12 @@ class _Interpreter:
     def op_yield_value(self, i: dis.Instruction) -> None:
         self.reader.take((self.pop(),), None)
         self.push(NOTHING)
+
+
+def _joined(one: list[Items], other: list[Items]) -> list[Items]:
+    """Return what two stacks have in common at the top."""
+    pairs = zip(reversed(one), reversed(other), strict=False)
+    return [a | b for a, b in pairs][::-1]
 
 
 def _is_counter(instructions: Sequence[dis.Instruction]) -> bool:

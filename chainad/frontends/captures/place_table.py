@@ -12,7 +12,7 @@ import scipy.sparse
 from chainad.errors import TraceError
 from chainad.frontends.captures.abstract_values import Items
 from chainad.frontends.captures.code_runs import CodeRuns, owner_of
-from chainad.frontends.captures.places import VALUES, Place, Step, file_of, parts
+from chainad.frontends.captures.places import VALUES, Place, Step, file_of, is_plain_object, parts
 from chainad.frontends.numpy.source_lines import prefix
 
 # More objects inside of one that is passed on as a whole are not looked at.
@@ -26,8 +26,10 @@ class PlaceTable:
     ----------
     runs, constant
         The code that ran, and what the user says never changes.
-    places, written : dict
-        Where something is read, and where something is written.
+    places : dict
+        Where something is read.
+    written : set
+        Starts and paths of where something is written.
     is_new : bool
         Whether anything was found since this was set to False.
     at : tuple or None
@@ -40,7 +42,7 @@ class PlaceTable:
         self.runs = runs
         self.constant = constant
         self.places: dict[Any, Place] = {}
-        self.written: dict[Any, Place] = {}
+        self.written: set[tuple[Any, tuple[Step, ...]]] = set()
         self.is_new = True
         self.at: tuple[types.CodeType, int] | None = None
         self.is_counting = False
@@ -49,7 +51,7 @@ class PlaceTable:
         self, kind: Any, holder: Any, name: str, path: tuple[Step, ...], value: Any,
         has_parts: bool = False,
     ) -> Place:  # fmt: skip
-        start = (kind, id(holder), name if kind == "global" else "")
+        start = start_of(kind, holder, name)
         key = (start, tuple((k, _key(x)) for k, x in path), has_parts)
         place = self.places.get(key)
         if place is None:
@@ -88,26 +90,30 @@ class PlaceTable:
     def write(self, place: Place, step: Step | None = None) -> None:
         """Note that something is written into a place, or after one more step."""
         path = place.path if step is None else (*place.path, step)
-        key = (place.kind, id(place.holder), place.name if place.kind == "global" else "", path)
-        self.written[key] = place
+        self.written.add((start_of(place.kind, place.holder, place.name), path))
 
     def is_written(self, place: Place) -> bool:
         """Return whether the function writes into a place, what it is in, or what is in it."""
-        start = place.kind, id(place.holder), place.name if place.kind == "global" else ""
-        for *written, path in self.written:
-            n = min(len(path), len(place.path))
-            if (*written,) == start and path[:n] == place.path[:n]:
-                return True
-        return False
+        start = start_of(place.kind, place.holder, place.name)
+        return any(
+            written == start and all(a == b for a, b in zip(path, place.path, strict=False))
+            for written, path in self.written
+        )
+
+    @property
+    def is_executed(self) -> bool:
+        """Whether the instruction that is interpreted was executed, or may have been unseen."""
+        return self.at is None or self.runs.was_executed((id(self.at[0]), self.at[1]))
 
     def changes_what_it_reads(self) -> bool:
         """Return whether a place that is read is written, too."""
-        for place in self.places.values():
-            is_flowing = isinstance(place.value, np.ndarray) and not place.is_read
-            is_checked = place.is_watched and not is_flowing and not self.is_constant(place)
-            if is_checked and self.is_written(place):
-                return True
-        return False
+        return any(
+            place.is_watched
+            and (place.is_read or not isinstance(place.value, np.ndarray))
+            and not self.is_constant(place)
+            and self.is_written(place)
+            for place in self.places.values()
+        )
 
     def objects(self, place: Place) -> list[Any]:
         """Return what is at a place, and all of its parts."""
@@ -146,6 +152,10 @@ class PlaceTable:
         file = file_of(kind)
         return file is not None and self.runs.is_users_file(file)
 
+    def is_users_object(self, value: Any) -> bool:
+        """Return whether an object is of a class of the user's own."""
+        return is_plain_object(value) and self.is_users_class(type(value))
+
     def is_library(self, module: types.ModuleType) -> bool:
         """Return whether a module is not the user's own."""
         file = getattr(module, "__file__", None)
@@ -164,12 +174,16 @@ class PlaceTable:
 
     def refuse(self, what: str, name: str, site: Any = None) -> None:
         """Raise a TraceError for what cannot be checked."""
-        is_executed = self.at is None or self.runs.was_executed((id(self.at[0]), self.at[1]))
-        if is_executed and name not in self.constant:
+        if self.is_executed and name not in self.constant:
             raise TraceError(
                 f"{prefix(site or self.at)}{what}; say constant={name!r} if it never changes, make"
                 " it an argument, or call chainad.jacobian(f) instead"
             )
+
+
+def start_of(kind: str, holder: Any, name: str) -> tuple[str, int, str]:
+    """Return what tells apart where places start."""
+    return kind, id(holder), name if kind == "global" else ""
 
 
 def _key(key: Any) -> Any:

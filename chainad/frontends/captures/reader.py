@@ -76,7 +76,7 @@ class Reader(FunctionTable):
         if place.has_parts:
             found: Items = frozenset({place})
             for inside in self.objects(place):
-                if is_plain_object(inside) and self.is_users_class(type(inside)):
+                if self.is_users_object(inside):
                     found |= self._of_class(*attribute_of(inside, name), frozenset({place}))
                 elif isinstance(inside, (np.ndarray, list, tuple, dict)):
                     found |= {Method(place, name)}
@@ -179,7 +179,7 @@ class Reader(FunctionTable):
                         continue
                 found |= self.parts_of(item)
             elif not isinstance(value, VALUES):
-                if is_plain_object(value) and self.is_users_class(type(value)):
+                if self.is_users_object(value):
                     found |= self._dunder(item, "__getitem__", (index,)) or {item}
                 else:
                     self.take((frozenset({item}),), at)
@@ -189,7 +189,7 @@ class Reader(FunctionTable):
     def _dunder(self, place: Place, name: str, args: Sequence[Items]) -> Items:
         found = NOTHING
         for value in self.objects(place) if place.has_parts else [place.value]:
-            if is_plain_object(value) and self.is_users_class(type(value)):
+            if self.is_users_object(value):
                 kind, function = attribute_of(value, name)
                 if kind == "function":
                     found |= self.enter(self.bound(function, frozenset({place})), args, {})
@@ -220,9 +220,9 @@ class Reader(FunctionTable):
         return found
 
     def call(
-        self, callees: Items, args: list[Items], named: dict[str, Items], at: Instruction, n: int
+        self, callees: Items, args: list[Items], named: dict[str, Items], at: Instruction
     ) -> Items:
-        """Return what a call gives; `n` is the number of arguments in the source."""
+        """Return what a call gives."""
         operands = [*args, *named.values()]
         if not any(isinstance(x, (Place, Routine, Method)) for x in callees):
             self.take(operands, at)
