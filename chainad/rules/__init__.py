@@ -4,7 +4,8 @@ base               what a rule is, and the tables: RULES (differentiated), DEFIN
                    terms of others), CONSTANT (derivative zero), WRITERS (they write into an
                    array), VIEWS (they may share its memory), REFUSED (an error that says why)
 kinds              what holds for every function of a kind
-elementwise        ufuncs and the like; `special_ufuncs`: the rarer ones of scipy.special
+elementwise        NumPy's ufuncs and the like; `special_functions`, `special_ufuncs`: those of
+                   scipy.special, the rarer ones in the latter
 movement           views, selections, joining, padding
 reduction          sums, extremes, norms, cumulative sums
 contraction        products, as einsum
@@ -30,6 +31,7 @@ from chainad.rules import (
     scipy_fft,
     scipy_linalg,
     scipy_special,
+    special_functions,
     special_ufuncs,
     statistics,
     writing,
@@ -54,6 +56,7 @@ __all__ = [
     "scipy_fft",
     "scipy_linalg",
     "scipy_special",
+    "special_functions",
     "special_ufuncs",
     "statistics",
     "writing",

@@ -10,10 +10,11 @@ import scipy.special as sp
 
 from chainad.ir.graph import Argument
 from chainad.rules.base import RULES, Local, Locals, dispatching, normalize_axes, rule
-from chainad.rules.elementwise import UNKNOWN, elementwise, polygamma
+from chainad.rules.elementwise import UNKNOWN, elementwise
 from chainad.rules.kinds import Reduction
 from chainad.rules.reduction import keep_axes
 from chainad.rules.scipy_wrappers import WRAPPERS, wrapper_of
+from chainad.rules.special_functions import polygamma
 from chainad.rules.statistics import as_double
 from chainad.structure import reduced
 

@@ -15,9 +15,7 @@ import scipy.special as sp
 from chainad.rules.base import REFUSED, available, constant, defined, dispatching
 from chainad.rules.elementwise import UNKNOWN, Partial, elementwise
 from chainad.rules.kinds import Elementwise
-
-_SQRT_2PI = float(np.sqrt(2 * np.pi))
-_LN2 = float(np.log(2.0))
+from chainad.rules.special_functions import SQRT_2PI
 
 
 def _whole(n: Any) -> Any:
@@ -106,7 +104,7 @@ elementwise(
     UNKNOWN,
     lambda x, a, b, p: 1 / (a * _gamma_density(b, a * x)),
 )
-elementwise(sp.ndtri_exp, lambda x, y: np.exp(y + 0.5 * x * x) * _SQRT_2PI)
+elementwise(sp.ndtri_exp, lambda x, y: np.exp(y + 0.5 * x * x) * SQRT_2PI)
 elementwise(sp.kolmogorov, lambda y, x: sp._ufuncs._kolmogp(x))
 elementwise(sp.kolmogi, lambda x, y: 1 / sp._ufuncs._kolmogp(x))
 elementwise(sp.smirnov, UNKNOWN, lambda y, n, x: sp._ufuncs._smirnovp(_whole(n), x))
@@ -123,7 +121,7 @@ def _tukey_slope(y: Any, x: Any, lam: Any) -> Any:
 elementwise(sp.tklmbda, _tukey_slope, UNKNOWN)
 elementwise(
     sp.owens_t,
-    lambda y, h, a: -np.exp(-0.5 * h * h) * sp.erf(a * h / np.sqrt(2.0)) / (2 * _SQRT_2PI),
+    lambda y, h, a: -np.exp(-0.5 * h * h) * sp.erf(a * h / np.sqrt(2.0)) / (2 * SQRT_2PI),
     lambda y, h, a: np.exp(-0.5 * h * h * (1 + a * a)) / (2 * np.pi * (1 + a * a)),
 )
 
@@ -131,7 +129,7 @@ elementwise(
 def _voigt(x: Any, sigma: Any, gamma: Any) -> tuple[Any, Any, Any]:
     """Return z, the slope of Faddeeva's function there, and what it is divided by."""
     z = (x + 1j * gamma) / (sigma * np.sqrt(2.0))
-    return z, 2j / np.sqrt(np.pi) - 2 * z * sp.wofz(z), sigma * _SQRT_2PI
+    return z, 2j / np.sqrt(np.pi) - 2 * z * sp.wofz(z), sigma * SQRT_2PI
 
 
 def _voigt_by(factor: Callable[[Any, Any], Any]) -> Callable[..., Any]:

@@ -1,6 +1,5 @@
 """scipy.special: the functions that are no ufuncs, under SciPy's names and signatures."""
 
-from chainad.rules.elementwise import polygamma
 from chainad.rules.scipy_special import (
     comb,
     factorial,
@@ -13,6 +12,7 @@ from chainad.rules.scipy_special import (
     spherical_kn,
     spherical_yn,
 )
+from chainad.rules.special_functions import polygamma
 
 __all__ = [
     "comb",

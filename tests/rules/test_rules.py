@@ -41,9 +41,10 @@ from chainad.rules import (
 )
 from chainad.rules.base import Local, Rule, available, name_of
 from chainad.rules.decompositions import as_real
-from chainad.rules.elementwise import elementwise, polygamma
+from chainad.rules.elementwise import elementwise
 from chainad.rules.linear_algebra import cofactors, eigenvectors, logabsdet, sign_of_det
 from chainad.rules.movement import astype, getitem, set_items
+from chainad.rules.special_functions import polygamma
 from chainad.structure import from_labels
 
 Function = Callable[..., Any]
