@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from chainad.api.options import Options
-from chainad.api.targets import NUMPY
 from chainad.compiler.chunked_programs import compile_chunks
 from chainad.compiler.linearize import Linearized
 from chainad.compiler.lower import lower
 from chainad.compiler.matrix_free import Sweeps
+from chainad.compiler.target import Target
 from chainad.errors import InputError, PlanError
 from chainad.ir.cache import Cache
 from chainad.ir.program import Program, Runner
@@ -63,11 +63,11 @@ def plan_for(graph: LinearGraph, options: Options, itemsize: int) -> Plan | Chun
 
 
 def jacobian_program(
-    signature: Signature, options: Options, linearize: Callable[[], Linearized]
+    signature: Signature, options: Options, target: Target, linearize: Callable[[], Linearized]
 ) -> JacobianProgram:
     """Return the program for all runs of a signature, made now or before.
 
-    `linearize` returns their linear graph, if it must be made now.
+    `linearize` returns their linear graph, if it must be made now; `target` runs the program.
 
     Raises
     ------
@@ -80,38 +80,40 @@ def jacobian_program(
         raise InputError("output='operator' is not compiled; call chainad.jacobian(f) instead")
 
     def make() -> JacobianProgram:
-        return _build(linearize(), options, signature.itemsize)
+        return _build(linearize(), options, target, signature.itemsize)
 
     key = options.mode if isinstance(options.mode, ChunkedPlan) else mode_key(options.mode)
     if key is None:
         return make()
     cost = model_of(options.cost, signature.itemsize)  # a calibration may have changed it
-    cache_key = (signature.key, key, options.output, cost, options.memory_limit, options.search)
-    return _programs.get(cache_key, make)
+    asked = options.output, cost, options.memory_limit, options.search
+    return _programs.get((signature.key, target, key, *asked), make)
 
 
-def _build(linearized: Linearized, options: Options, itemsize: int) -> JacobianProgram:
+def _build(
+    linearized: Linearized, options: Options, target: Target, itemsize: int
+) -> JacobianProgram:
     plan = plan_for(linearized.graph, options, itemsize)
     arrangements = [recipe.ops for recipe in linearized.recipes]
     if isinstance(plan, ChunkedPlan):
-        chunks = compile_chunks(plan, arrangements, NUMPY)
+        chunks = compile_chunks(plan, arrangements, target)
         return JacobianProgram(linearized, plan, chunks.forms, chunks.used_slots, chunks)
-    lowered = lower(plan, arrangements, options.output, NUMPY.passes)
+    lowered = lower(plan, arrangements, options.output, target.passes)
     program = lowered.program
     return JacobianProgram(
-        linearized, plan, lowered.forms, program.used_slots, NUMPY.build(program), program
+        linearized, plan, lowered.forms, program.used_slots, target.build(program), program
     )
 
 
 def jacobian_sweeps(
-    signature: Signature, linearize: Callable[[], Linearized]
+    signature: Signature, target: Target, linearize: Callable[[], Linearized]
 ) -> tuple[Linearized, list[Sweeps]]:
     """Return the sweeps of every block for all runs of a signature, made now or before."""
-    return _sweeps.get(signature.key, lambda: _make_sweeps(linearize()))
+    return _sweeps.get((signature.key, target), lambda: _make_sweeps(linearize(), target))
 
 
-def _make_sweeps(linearized: Linearized) -> tuple[Linearized, list[Sweeps]]:
+def _make_sweeps(linearized: Linearized, target: Target) -> tuple[Linearized, list[Sweeps]]:
     graph = linearized.graph
     arrangements = [recipe.ops for recipe in linearized.recipes]
     ends = [(i, o) for o in graph.outputs for i in graph.inputs]
-    return linearized, [Sweeps(graph, arrangements, each, NUMPY) for each in ends]
+    return linearized, [Sweeps(graph, arrangements, each, target) for each in ends]

@@ -10,6 +10,7 @@ import numpy as np
 from chainad.api.jacobian_program import JacobianProgram, jacobian_program, jacobian_sweeps
 from chainad.api.options import Options
 from chainad.api.outputs import check_size
+from chainad.api.targets import NUMPY
 from chainad.compiler.linearize import Linearized, evaluate, linear_graph
 from chainad.compiler.matrix_free import linear_operator
 from chainad.errors import InputError
@@ -35,7 +36,7 @@ def program_of(run: Run, options: Options) -> JacobianProgram:
         # What is differentiated again is not made of entries here.
         is_plain = [not _is_differentiated(run.input(k)) for k in range(run.tape.n_inputs)]
         check_size(compress(run.signature.blocks, cycle(is_plain)))
-    return jacobian_program(run.signature, options, linearize)
+    return jacobian_program(run.signature, options, NUMPY, linearize)
 
 
 def operators(run: Run) -> list[LinearOperator]:
@@ -52,7 +53,7 @@ def operators(run: Run) -> list[LinearOperator]:
             " use output='dense' for the inner one"
         )
     linearized, sweeps = jacobian_sweeps(
-        run.signature, lambda: linear_graph(run.graph(), where=run.tape.where)
+        run.signature, NUMPY, lambda: linear_graph(run.graph(), where=run.tape.where)
     )
     slots = evaluate(run.tape, linearized.recipes)
     # The operator outlives this call: arrays that the user may overwrite are its own.
