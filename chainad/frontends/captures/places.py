@@ -74,13 +74,6 @@ class Place:
         return f"{self.name}{''.join(steps)}"
 
 
-def look_up(kind: str, holder: Any, name: str) -> Any:
-    """Return what a place starts with; raise KeyError or ValueError if there is nothing."""
-    if kind == "global":
-        return holder[name]
-    return holder.cell_contents if kind == "cell" else holder
-
-
 def parts(value: Any, is_users: Callable[[type], bool]) -> list[tuple[Step, Any]] | None:
     """Return what an object consists of, by step; None if it has no parts that are looked at."""
     if isinstance(value, (*VALUES, np.ndarray)):
