@@ -102,6 +102,10 @@ class DuckArray:
         row, kind = RULES.get(function), kind_of(function)
         definition = DEFINED.get(function) if row is None else row.definition
         try:
+            if row is not None and row.rewrite is not None and (kwargs or len(args) > 1):
+                found = row.rewrite(*args, **kwargs)
+                if found is not NotImplemented:
+                    return found
             if row is not None and row.canonical is not None:
                 args, kwargs = row.canonical(*args, **kwargs), {}
             if isinstance(kind, Movement):

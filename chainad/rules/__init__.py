@@ -6,7 +6,7 @@ base               what a rule is, and the tables: RULES (differentiated), DEFIN
 kinds              what holds for every function of a kind
 elementwise        NumPy's ufuncs and the like; `special_functions`, `special_ufuncs`: those of
                    scipy.special, the rarer ones in the latter
-movement           views, selections, joining, padding
+movement           views, selections, joining; `padding`
 reduction          sums, extremes, norms, cumulative sums
 contraction        products, as einsum
 composed           sorting, splitting, grids; `statistics`: quantiles, interpolation, polynomials
@@ -27,6 +27,7 @@ from chainad.rules import (
     fourier,
     linear_algebra,
     movement,
+    padding,
     reduction,
     scipy_fft,
     scipy_linalg,
@@ -52,6 +53,7 @@ __all__ = [
     "fourier",
     "linear_algebra",
     "movement",
+    "padding",
     "reduction",
     "scipy_fft",
     "scipy_linalg",

@@ -63,11 +63,12 @@ class Rule:
     and numbers become arrays (`nested`: a list there is a list of operands). Elsewhere only traced
     values and arrays of floats are operands; all else is static, and may shape the structure.
     `is_constant(args)` tells calls whose result has derivative zero. `canonical` takes the
-    arguments of a call and returns them in the form that `locals` takes. `kind` is what kind of
-    function it is, if of any; `definition` says the same in simpler functions, for compilers that
-    know only these. `has_pairs` says that the structures of complex operands have a last axis (re,
-    im) already. `is_plain` says that all arguments are operands, and that calls need not be looked
-    at any further.
+    arguments of a call and returns them in the form that `locals` takes. `rewrite` takes
+    those of a call with options, and returns its result in other functions; NotImplemented where
+    `locals` takes the options. `kind` is what kind of function it is, if of any; `definition` says
+    the same in simpler functions, for compilers that know only these. `has_pairs` says that the
+    structures of complex operands have a last axis (re, im) already. `is_plain` says that all
+    arguments are operands, and that calls need not be looked at any further.
     """
 
     locals: Callable[..., Locals | Composite]
@@ -75,13 +76,14 @@ class Rule:
     nested: bool = False
     is_constant: Callable[[tuple[Any, ...]], bool] | None = None
     canonical: Callable[..., tuple[Any, ...]] | None = None
+    rewrite: Callable[..., Any] | None = None
     kind: Kind | None = None
     definition: Callable[..., Any] | None = None
     has_pairs: bool = False
     is_plain: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        simple = self.canonical is None and self.is_constant is None
+        simple = self.canonical is None and self.rewrite is None and self.is_constant is None
         object.__setattr__(self, "is_plain", simple and self.operands is ALL)
 
     def is_operand(self, position: int, count: int) -> bool:
@@ -140,6 +142,7 @@ def rule(
     nested: bool = False,
     is_constant: Callable[[tuple[Any, ...]], bool] | None = None,
     canonical: Callable[..., tuple[Any, ...]] | None = None,
+    rewrite: Callable[..., Any] | None = None,
     kind: Kind | None = None,
     definition: Callable[..., Any] | None = None,
     has_pairs: bool = False,
@@ -149,7 +152,15 @@ def rule(
     def register(locals_: Callable[..., Any]) -> Callable[..., Any]:
         for function in functions:
             RULES[function] = Rule(
-                locals_, operands, nested, is_constant, canonical, kind, definition, has_pairs
+                locals_,
+                operands,
+                nested,
+                is_constant,
+                canonical,
+                rewrite,
+                kind,
+                definition,
+                has_pairs,
             )
             _enter_reduction(function, kind)
         return locals_
@@ -190,21 +201,21 @@ def is_traced(x: Any) -> bool:
     return hasattr(type(x), "__array_function__") and not isinstance(x, np.ndarray)
 
 
-def _first_traced(values: Iterable[Any]) -> Any:
+def first_traced(values: Iterable[Any]) -> Any:
     """Return a traced value among (nested) arguments, or None."""
     for value in values:
         kind, found = type(value), None
         if kind is tuple or kind is list:
-            found = _first_traced(value)
+            found = first_traced(value)
         elif isinstance(value, np.ndarray):
             if value.dtype.char == "O":
-                found = _first_traced(value.flat)
+                found = first_traced(value.flat)
         elif hasattr(kind, "__array_function__"):
             return value
         elif isinstance(value, (list, tuple)):
-            found = _first_traced(value)
+            found = first_traced(value)
         elif kind is dict:
-            found = _first_traced(value.values())
+            found = first_traced(value.values())
         if found is not None:
             return found
     return None
@@ -215,7 +226,7 @@ def dispatching(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def dispatched(*args: Any, **kwargs: Any) -> Any:
-        traced = _first_traced((*args, *kwargs.values()) if kwargs else args)
+        traced = first_traced((*args, *kwargs.values()) if kwargs else args)
         if traced is None:
             return function(*args, **kwargs)
         return traced.__array_function__(dispatched, (type(traced),), args, kwargs)

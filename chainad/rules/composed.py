@@ -10,6 +10,7 @@ import numpy as np
 from chainad.ir.positions import Integers
 from chainad.rules.base import available, constant, defined
 from chainad.rules.kinds import PiecewiseConstant, ShapeQuery
+from chainad.rules.reduction import in_dtype, join_axes, keep_reduced
 
 
 @defined(np.sort)
@@ -67,18 +68,17 @@ def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any =
 
 
 @defined(np.median)
-def _median(a: Any, axis: Any = None, *, keepdims: Any = False) -> Any:
-    if axis is None:
-        flat = np.median(np.ravel(a), axis=0)
-        return np.reshape(flat, (1,) * np.ndim(a)) if keepdims else flat
+def _median(
+    a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False, keepdims: Any = False
+) -> Any:
     if not isinstance(axis, (int, np.integer)):
-        raise NotImplementedError("several axes: reshape them to one beforehand")
+        return keep_reduced(np.median(join_axes(a, axis), axis=-1), a, axis, keepdims)
     front = np.moveaxis(np.sort(a, axis=axis), axis, 0)
     n = np.shape(front)[0]
     middle = np.mean(front[(n - 1) // 2 : n // 2 + 1], axis=0)
     # NaN is sorted to the end.
     middle = middle * np.where(np.isnan(front[-1]), np.nan, 1.0).astype(a.dtype)
-    return np.expand_dims(middle, axis) if keepdims else middle
+    return keep_reduced(middle, a, axis, keepdims)
 
 
 @defined(np.array_split)
@@ -120,8 +120,10 @@ def _broadcast_arrays(*args: Any) -> Any:
 
 
 @defined(np.ediff1d)
-def _ediff1d(ary: Any) -> Any:
-    return np.diff(np.ravel(ary))
+def _ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
+    parts = [to_begin, np.diff(np.ravel(ary)), to_end]
+    given = [np.ravel(part) for part in parts if part is not None]
+    return given[0] if len(given) == 1 else np.concatenate(given).astype(ary.dtype)
 
 
 @defined(np.select)
@@ -133,12 +135,24 @@ def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
 
 
 @defined(np.linspace)
-def _linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True) -> Any:
-    dtype = np.result_type(start, stop, 1.0)
-    steps = np.linspace(0.0, 1.0, num, endpoint, dtype=dtype)
-    steps = np.reshape(steps, (-1, *(1,) * max(np.ndim(start), np.ndim(stop))))
+def _linspace(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    retstep: bool = False,
+    dtype: Any = None,
+    axis: int = 0,
+) -> Any:
+    precision = np.result_type(start, stop, 1.0)
+    weights = np.linspace(0.0, 1.0, num, endpoint, dtype=precision)
+    weights = np.reshape(weights, (-1, *(1,) * max(np.ndim(start), np.ndim(stop))))
     # Weights for both ends, so that these are met exactly.
-    return np.multiply(start, 1 - steps) + np.multiply(stop, steps)
+    found = np.multiply(start, 1 - weights) + np.multiply(stop, weights)
+    found = np.moveaxis(in_dtype(found, dtype), 0, axis)
+    count = num - 1 if endpoint else num
+    step = np.subtract(stop, start) / count if count else np.nan
+    return (found, step) if retstep else found
 
 
 @defined(*available(np, "unstack"))
@@ -147,12 +161,11 @@ def _unstack(x: Any, *, axis: int = 0) -> Any:
 
 
 @defined(np.meshgrid)
-def _meshgrid(*xi: Any, indexing: str = "xy", sparse: bool = False, copy: bool = True) -> Any:
-    if sparse:
-        raise NotImplementedError("np.meshgrid with sparse=True: index with np.newaxis instead")
+def _meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
     function: Callable[..., Any] = np.meshgrid
-    numbers = function(*(np.arange(np.size(x)) for x in xi), indexing=indexing)
-    return tuple(np.take(np.ravel(x), number) for x, number in zip(xi, numbers, strict=True))
+    shapes = function(*(np.empty(np.size(x)) for x in xi), indexing=indexing, sparse=True)
+    columns = tuple(np.reshape(x, shape.shape) for x, shape in zip(xi, shapes, strict=True))
+    return columns if sparse else np.broadcast_arrays(*columns)
 
 
 constant(

@@ -299,7 +299,7 @@ movement(
 )
 
 
-# ------------------------------------------------- joining, rolling and padding
+# -------------------------------------------------------- joining and rolling
 
 
 @rule(np.concatenate, nested=True, kind=Movement())
@@ -316,7 +316,7 @@ def _concatenate(
         if x.traced:
             rows = [Axis(m, (k,)) for k, m in enumerate(y.shape)]
             rows[at] = Axis(y.shape[at], (at,), range(start, start + n))
-            found[x] = _piece(rows, [Axis(m, (k,)) for k, m in enumerate(x.shape)], x.shape)
+            found[x] = piece(rows, [Axis(m, (k,)) for k, m in enumerate(x.shape)], x.shape)
         start += n
     return found
 
@@ -344,40 +344,10 @@ def _pieces(
             rows[at] = Axis(into[at], (at,), range(to, to + count))
             cols[at] = Axis(shape[at], (at,), range(start, start + count))
             sizes = tuple(count if k == at else m for k, m in enumerate(shape))
-            found.append(_piece(rows, cols, sizes))
+            found.append(piece(rows, cols, sizes))
     return tuple(found)
 
 
-def _piece(rows: Sequence[Axis], cols: Sequence[Axis], sizes: Sequence[int]) -> Local:
+def piece(rows: Sequence[Axis], cols: Sequence[Axis], sizes: Sequence[int]) -> Local:
+    """Return the local Jacobian that selects entries, in axes with labels of some sizes."""
     return Local(arrange(rows, cols, dict(enumerate(sizes)), scale=1), None)
-
-
-def _pad_with_entries(x: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Any:
-    """Pad like np.pad where that moves entries."""
-    if mode not in ("constant", "edge", "reflect", "symmetric", "wrap"):
-        raise NotImplementedError(
-            f"np.pad with mode={mode!r} is not differentiated; use np.concatenate"
-        )
-    if kwargs.get("reflect_type", "even") != "even":
-        raise NotImplementedError("np.pad with reflect_type='odd' is not differentiated")
-    function: Callable[..., Any] = np.pad
-    return function(x, pad_width, mode, **kwargs)
-
-
-def _pad_with_zeros(x: Any, pad_width: Any, mode: str, **kwargs: Any) -> Any:
-    """Pad like np.pad, whatever the constant: it has derivative zero."""
-    return _pad_with_entries(
-        x, pad_width, mode, **{k: v for k, v in kwargs.items() if k == "reflect_type"}
-    )
-
-
-@rule(np.pad, kind=Movement(), definition=_pad_with_entries)
-def _pad(y: Argument, x: Argument, pad_width: Any, mode: str = "constant", **kwargs: Any) -> Locals:
-    if mode != "constant":
-        return locals_of(_pad_with_zeros, (0,))(y, x, pad_width, mode, **kwargs)
-    widths = np.broadcast_to(np.asarray(pad_width), (x.ndim, 2))[:, 0].tolist()
-    rows = [
-        Axis(m, (k,), range(first, first + n))
-        for k, (m, first, n) in enumerate(zip(y.shape, widths, x.shape, strict=True))
-    ]
-    return {x: _piece(rows, [Axis(n, (k,)) for k, n in enumerate(x.shape)], x.shape)}

@@ -30,46 +30,82 @@ from chainad.structure.linear_operators import RunningSum
 Axes = tuple[int, ...]
 
 
-def _refuse(**options: Any) -> None:
-    """Raise for options that change the result in ways the rule does not know."""
-    harmless = {"where": True}
-    named = [k for k, v in options.items() if v is not None and v is not harmless.get(k)]
-    if named:
-        raise NotImplementedError(
-            f"{', '.join(f'{name}=' for name in named)} is not differentiated; select or convert"
-            " the values beforehand, for example with np.where or astype"
-        )
+def join_axes(x: Any, axis: Any) -> Any:
+    """Return x with some axes joined to one, the last (None: all of them)."""
+    axes = normalize_axes(axis, np.ndim(x))
+    if axes == (np.ndim(x) - 1,):
+        return x
+    rest = [k for k in range(np.ndim(x)) if k not in axes]
+    return np.reshape(np.transpose(x, (*rest, *axes)), (*(np.shape(x)[k] for k in rest), -1))
+
+
+def keep_reduced(y: Any, x: Any, axis: Any, keepdims: Any) -> Any:
+    """Return y, reduced from x, with the reduced axes kept as ones of size 1 if `keepdims`."""
+    return np.expand_dims(y, normalize_axes(axis, np.ndim(x))) if keepdims else y
+
+
+def in_dtype(x: Any, dtype: Any) -> Any:
+    """Return x in a dtype, if one is given."""
+    return x if dtype is None or np.dtype(dtype) == x.dtype else x.astype(dtype)
+
+
+def _selection(ufunc: np.ufunc, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the rewriting of a reduction by a ufunc in a dtype, of a part, from a start value."""
+
+    def rewrite(
+        a: Any,
+        axis: Any = None,
+        dtype: Any = None,
+        out: Any = None,
+        keepdims: Any = False,
+        initial: Any = None,
+        where: Any = True,
+    ) -> Any:
+        if initial is None and _is_plain(a, dtype, where):
+            return NotImplemented
+        neutral = initial if ufunc.identity is None else ufunc.identity
+        if neutral is None:
+            raise ValueError(f"np.{function.__name__} with where= needs initial=, too")
+        a = in_dtype(a, dtype)
+        if not _is_plain(a, None, where):
+            a = np.where(np.broadcast_to(where, np.shape(a)), a, neutral)
+        if ufunc.identity is None and not np.size(a):
+            none = np.zeros(np.shape(a), a.dtype)
+            return np.sum(none, axis=axis, keepdims=bool(keepdims)) + initial
+        y = function(a, axis=axis, keepdims=bool(keepdims))
+        return y if initial is None else ufunc(y, initial)
+
+    return rewrite
 
 
 def reduction(
     *functions: Callable[..., Any],
     ufunc: np.ufunc | None = None,
     definition: Callable[..., Any] | None = None,
+    is_holomorphic: bool = False,
 ) -> Callable[[Callable[[Any, Any, Axes], Any]], None]:
     """Register functions by a formula for the derivative: of (y with axes kept, x, axes).
 
-    `ufunc` is what they apply between the entries, `definition` what they are in simpler functions.
+    `ufunc` is what they apply between the entries, which makes sense of `where=`, `initial=` and
+    `dtype=`; `definition` is what they are in simpler functions.
     """
 
     def register(slope: Callable[[Any, Any, Axes], Any]) -> None:
         def locals_(
-            y: Argument,
-            x: Argument,
-            axis: Any = None,
-            dtype: Any = None,
-            out: Any = None,
-            keepdims: Any = False,
-            *,
-            initial: Any = None,
-            where: Any = None,
+            y: Argument, x: Argument, axis: Any = None, *options: Any, **named: Any
         ) -> Locals:
-            _refuse(dtype=dtype, out=out, initial=initial, where=where)
             axes = normalize_axes(axis, x.ndim)
             return {
                 x: Local(reduced(y.shape, x.shape, axes, None), keep_axes(slope, axes, x.shape))
             }
 
-        rule(*functions, kind=Reduction(ufunc), definition=definition)(locals_)
+        for function in functions:
+            rule(
+                function,
+                rewrite=None if ufunc is None else _selection(ufunc, function),
+                kind=Reduction(ufunc, is_holomorphic),
+                definition=definition,
+            )(locals_)
 
     return register
 
@@ -80,41 +116,54 @@ def keep_axes(slope: Callable[[Any, Any, Axes], Any], axes: Axes, shape: Sequenc
     return lambda y, x: np.broadcast_to(slope(np.reshape(y, kept), x, axes), shape)
 
 
-@rule(np.sum, kind=Reduction(np.add, is_holomorphic=True))
-def _sum(
-    y: Argument,
-    x: Argument,
-    axis: Any = None,
-    dtype: Any = None,
-    out: Any = None,
-    keepdims: Any = False,
-    initial: Any = None,
-    where: Any = None,
-) -> Locals:
-    _refuse(dtype=dtype, out=out, where=where)
+@rule(np.sum, rewrite=_selection(np.add, np.sum), kind=Reduction(np.add, is_holomorphic=True))
+def _sum(y: Argument, x: Argument, axis: Any = None, *options: Any, **named: Any) -> Locals:
     return {x: Local(reduced(y.shape, x.shape, normalize_axes(axis, x.ndim), 1), None)}
 
 
+def _is_plain(x: Any, dtype: Any, where: Any, mean: Any = None) -> bool:
+    """Return whether the options of a mean are those that it has by default."""
+    is_whole = isinstance(where, bool) and where
+    return is_whole and mean is None and (dtype is None or np.dtype(dtype) == x.dtype)
+
+
+def _count(x: Any, axis: Any, keepdims: Any, where: Any) -> Any:
+    """Return how many entries are averaged."""
+    if isinstance(where, bool) and where:
+        return prod(np.shape(x)[k] for k in normalize_axes(axis, np.ndim(x)))
+    selected = np.broadcast_to(where, np.shape(x)).astype(x.dtype)
+    return np.sum(selected, axis=axis, keepdims=bool(keepdims))
+
+
 def _mean_by_sum(
-    x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False
-) -> Any:
-    _refuse(dtype=dtype, out=out)
-    total = np.sum(x, axis=axis, keepdims=bool(keepdims))
-    return total / (np.size(x) / max(np.size(total), 1))
-
-
-@rule(np.mean, kind=Reduction(is_holomorphic=True), definition=_mean_by_sum)
-def _mean(
-    y: Argument,
-    x: Argument,
+    a: Any,
     axis: Any = None,
     dtype: Any = None,
     out: Any = None,
     keepdims: Any = False,
     *,
-    where: Any = None,
-) -> Locals:
-    _refuse(dtype=dtype, out=out, where=where)
+    where: Any = True,
+) -> Any:
+    a = in_dtype(a, dtype)
+    total = np.sum(a, axis=axis, keepdims=bool(keepdims), where=where)
+    return total / _count(a, axis, keepdims, where)
+
+
+def _mean_of_selection(
+    a: Any, axis: Any = None, dtype: Any = None, *rest: Any, where: Any = True, **options: Any
+) -> Any:
+    if _is_plain(a, dtype, where):
+        return NotImplemented
+    return _mean_by_sum(a, axis, dtype, *rest, where=where, **options)
+
+
+@rule(
+    np.mean,
+    rewrite=_mean_of_selection,
+    kind=Reduction(is_holomorphic=True),
+    definition=_mean_by_sum,
+)
+def _mean(y: Argument, x: Argument, axis: Any = None, *options: Any, **named: Any) -> Locals:
     axes = normalize_axes(axis, x.ndim)
     count = prod(x.shape[k] for k in axes)
     return {x: Local(reduced(y.shape, x.shape, axes, 1 / count if count else np.nan), None)}
@@ -146,9 +195,7 @@ def _products_of_others(x: Any) -> Any:
     return np.reshape(pairs, np.shape(x))[:n]
 
 
-def _deviation(
-    root: bool,
-) -> Callable[..., Locals]:
+def _deviation(root: bool) -> Callable[..., Locals]:
     def locals_(
         y: Argument,
         x: Argument,
@@ -158,11 +205,9 @@ def _deviation(
         ddof: Any = 0,
         keepdims: Any = False,
         *,
-        where: Any = None,
-        mean: Any = None,
         correction: Any = None,
+        **named: Any,
     ) -> Locals:
-        _refuse(dtype=dtype, out=out, where=where, mean=mean)
         axes = normalize_axes(axis, x.ndim)
         count = prod(x.shape[k] for k in axes)
         # A NumPy number, so that dividing by zero gives infinity, as it does in the function.
@@ -179,48 +224,123 @@ def _deviation(
     return locals_
 
 
-def _variance_by_sums(
-    x: Any,
-    axis: Any = None,
-    dtype: Any = None,
-    out: Any = None,
-    ddof: Any = 0,
-    keepdims: Any = False,
-    *,
-    correction: Any = None,
-) -> Any:
-    _refuse(dtype=dtype, out=out)
-    centred = x - np.mean(x, axis=axis, keepdims=True)
-    total = np.sum(centred * centred, axis=axis, keepdims=bool(keepdims))
-    count = np.size(x) / max(np.size(total), 1)
-    return total / (count - (ddof if correction is None else correction))
+def _by_sums(sum_of_squares: Callable[..., Any], root: bool) -> Callable[..., Any]:
+    """Return np.var or np.std, by what sums the squares of the deviations along some axes."""
+
+    def definition(
+        a: Any,
+        axis: Any = None,
+        dtype: Any = None,
+        out: Any = None,
+        ddof: Any = 0,
+        keepdims: Any = False,
+        *,
+        where: Any = True,
+        mean: Any = None,
+        correction: Any = None,
+    ) -> Any:
+        a = in_dtype(a, dtype)
+        centre = np.mean(a, axis=axis, keepdims=True, where=where) if mean is None else mean
+        centred = a - centre
+        if not _is_plain(a, None, where):
+            centred = np.where(np.broadcast_to(where, np.shape(a)), centred, 0.0)
+        divisor = _count(a, axis, keepdims, where) - (ddof if correction is None else correction)
+        total = sum_of_squares(centred, axis, bool(keepdims))
+        return total / (in_dtype(np.sqrt(divisor), a.dtype) if root else divisor)
+
+    return definition
+
+
+def _sum_of_squares(x: Any, axis: Any, keepdims: bool) -> Any:
+    square = np.square(np.real(x)) + np.square(np.imag(x)) if np.iscomplexobj(x) else x * x
+    return np.sum(square, axis=axis, keepdims=keepdims)
+
+
+def _root_of_squares(x: Any, axis: Any, keepdims: bool) -> Any:
+    # A norm, whose derivative is 0 where all entries are equal.
+    return keep_reduced(np.linalg.norm(join_axes(x, axis), axis=-1), x, axis, keepdims)
+
+
+_variance_by_sums = _by_sums(_sum_of_squares, root=False)
+_deviation_by_norm = _by_sums(_root_of_squares, root=True)
 
 
 def _deviation_by_sums(*args: Any, **kwargs: Any) -> Any:
     return np.sqrt(_variance_by_sums(*args, **kwargs))
 
 
-rule(np.var, kind=Reduction(), definition=_variance_by_sums)(_deviation(root=False))
-rule(np.std, kind=Reduction(), definition=_deviation_by_sums)(_deviation(root=True))
+def _unless_plain(definition: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the rewriting of np.var or np.std, by a definition that takes all options."""
+
+    def rewrite(
+        a: Any,
+        axis: Any = None,
+        dtype: Any = None,
+        *rest: Any,
+        where: Any = True,
+        mean: Any = None,
+        **options: Any,
+    ) -> Any:
+        if _is_plain(a, dtype, where, mean):
+            return NotImplemented
+        return definition(a, axis, dtype, *rest, where=where, mean=mean, **options)
+
+    return rewrite
+
+
+rule(
+    np.var,
+    rewrite=_unless_plain(_variance_by_sums),
+    kind=Reduction(),
+    definition=_variance_by_sums,
+)(_deviation(root=False))
+rule(
+    np.std,
+    rewrite=_unless_plain(_deviation_by_norm),
+    kind=Reduction(),
+    definition=_deviation_by_sums,
+)(_deviation(root=True))
+
+
+def _is_matrix_norm(x: Any, ord: Any, axis: Any) -> bool:
+    """Return whether a call is of a norm of matrices, other than that of Frobenius."""
+    count = np.ndim(x) if axis is None else np.size(axis)
+    return count == 2 and ord is not None and ord != "fro"
+
+
+def _matrix_norm_of(x: Any, ord: Any, axis: Any) -> Any:
+    """Return a norm of matrices in terms of other functions."""
+    row, col = normalize_axes(axis, np.ndim(x))
+    x = np.moveaxis(x, (row, col), (-2, -1))
+    if ord in (1, -1, np.inf, -np.inf):
+        sums = np.sum(np.abs(x), axis=-2 if abs(ord) == 1 else -1)
+        return np.max(sums, axis=-1) if ord > 0 else np.min(sums, axis=-1)
+    values = np.linalg.svdvals(x)
+    if ord == "nuc":
+        return np.sum(values, axis=-1)
+    if ord not in (2, -2):
+        raise ValueError(f"invalid norm order {ord!r} for matrices")
+    return np.max(values, axis=-1) if ord > 0 else np.min(values, axis=-1)
+
+
+def _norm_of_matrices(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> Any:
+    if not _is_matrix_norm(x, ord, axis):
+        return NotImplemented
+    return keep_reduced(_matrix_norm_of(x, ord, axis), x, axis, keepdims)
 
 
 def _norm_by_sums(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> Any:
     is_vector = (axis is None and np.ndim(x) == 1) or isinstance(axis, (int, np.integer))
-    if not (ord is None or (ord == "fro" and np.ndim(x) == 2) or (ord == 2 and is_vector)):
+    if not (ord in (None, "fro") or (ord == 2 and is_vector)):
         raise NotImplementedError(f"ord={ord!r} is no sum of squares")
     return np.sqrt(np.sum(x * x, axis=axis, keepdims=bool(keepdims)))
 
 
-@rule(np.linalg.norm, kind=Reduction(), definition=_norm_by_sums)
+@rule(np.linalg.norm, rewrite=_norm_of_matrices, kind=Reduction(), definition=_norm_by_sums)
 def _norm(
     y: Argument, x: Argument, ord: Any = None, axis: Any = None, keepdims: Any = False
 ) -> Locals:
     axes = normalize_axes(axis, x.ndim)
-    matrix = len(axes) == 2 and not (axis is None and ord is None)
-    if matrix and ord not in (None, "fro"):
-        raise NotImplementedError(
-            f"the matrix norm ord={ord!r} is not differentiated; only the Frobenius norm is"
-        )
     p = 2 if ord in (None, "fro") else ord
     return {
         x: Local(reduced(y.shape, x.shape, axes, None), keep_axes(_norm_slope(p), axes, x.shape))
@@ -256,7 +376,7 @@ def _along_one_axis(
     a: Any, axis: Any = None, dtype: Any = None, out: Any = None
 ) -> tuple[Any, ...]:
     """Return the arguments of a cumulative function with an axis; without one it takes x flat."""
-    _refuse(dtype=dtype, out=out)
+    a = in_dtype(a, dtype)
     return (np.ravel(a), 0) if axis is None else (a, axis)
 
 
@@ -279,30 +399,36 @@ def _cumsum(y: Argument, x: Argument, axis: int) -> Locals:
 def _trace(
     a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: Any = None
 ) -> Any:
-    _refuse(dtype=dtype, out=out)
-    return np.sum(np.diagonal(a, offset, axis1, axis2), axis=-1)
+    return np.sum(np.diagonal(in_dtype(a, dtype), offset, axis1, axis2), axis=-1)
 
 
 @defined(np.ptp)
 def _ptp(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False) -> Any:
-    _refuse(out=out)
     return np.max(a, axis=axis, keepdims=keepdims) - np.min(a, axis=axis, keepdims=keepdims)
 
 
 @defined(np.average)
-def _average(a: Any, axis: Any = None, weights: Any = None, *, keepdims: Any = False) -> Any:
+def _average(
+    a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: Any = False
+) -> Any:
     if weights is None:
-        return np.mean(a, axis=axis, keepdims=keepdims)
+        mean = np.mean(a, axis=axis, keepdims=bool(keepdims))
+        return (
+            (mean, np.full(np.shape(mean), np.size(a) / np.size(mean), mean.dtype))
+            if returned
+            else mean
+        )
     if np.shape(weights) != np.shape(a):
-        if np.ndim(weights) != 1 or not isinstance(axis, (int, np.integer)):
-            raise NotImplementedError("weights= must have the shape of a, or of its axis=axis")
-        # One weight per place on the axis: the axis goes to the end, where they are broadcast.
-        a, axis = np.moveaxis(a, axis, -1), -1
-        if keepdims:
-            raise NotImplementedError("keepdims= needs weights= of the shape of a")
-        weights = np.broadcast_to(weights, np.shape(a))
-    total = np.sum(weights, axis=axis, keepdims=keepdims)
-    return np.sum(np.multiply(a, weights), axis=axis, keepdims=keepdims) / total
+        # One weight per place on the axes, which come in the order that the weights have.
+        if axis is None:
+            raise TypeError("Axis must be specified when shapes of a and weights differ.")
+        axes = normalize_axes(axis, np.ndim(a))
+        weights = np.transpose(weights, np.argsort(axes))
+        shape = [np.shape(a)[k] if k in axes else 1 for k in range(np.ndim(a))]
+        weights = np.broadcast_to(np.reshape(weights, shape), np.shape(a))
+    total = np.sum(weights, axis=axis, keepdims=bool(keepdims))
+    mean = np.sum(np.multiply(a, weights), axis=axis, keepdims=bool(keepdims)) / total
+    return (mean, total) if returned else mean
 
 
 @defined(np.cumprod)
@@ -340,14 +466,17 @@ def _with_start(
     return np.concatenate([first, y], axis=axis)
 
 
-@defined(np.nansum)
-def _nansum(a: Any, axis: Any = None, *, keepdims: Any = False) -> Any:
-    return np.sum(np.where(np.isnan(a), 0.0, a), axis=axis, keepdims=keepdims)
+def _without_nan(function: Callable[..., Any], neutral: float) -> Callable[..., Any]:
+    """Return the definition of a reduction that takes nan for the neutral value."""
+
+    def definition(a: Any, *args: Any, **options: Any) -> Any:
+        return function(np.where(np.isnan(a), neutral, a), *args, **options)
+
+    return definition
 
 
-@defined(np.nanprod)
-def _nanprod(a: Any, axis: Any = None, *, keepdims: Any = False) -> Any:
-    return np.prod(np.where(np.isnan(a), 1.0, a), axis=axis, keepdims=keepdims)
+defined(np.nansum)(_without_nan(np.sum, 0.0))
+defined(np.nanprod)(_without_nan(np.prod, 1.0))
 
 
 @defined(np.nanmean)
@@ -361,9 +490,8 @@ def _vector_norm(x: Any, /, *, axis: Any = None, keepdims: Any = False, ord: Any
     if axis is None:
         flat = np.linalg.norm(np.ravel(x), ord)
         return np.reshape(flat, (1,) * np.ndim(x)) if keepdims else flat
-    if isinstance(axis, tuple) and len(axis) > 1:
-        raise NotImplementedError("several axes: reshape them to one beforehand")
-    return np.linalg.norm(x, ord, axis, keepdims)
+    found = np.linalg.norm(join_axes(x, axis), ord, -1)
+    return keep_reduced(found, x, axis, keepdims)
 
 
 @defined(np.linalg.matrix_norm)

@@ -9,8 +9,16 @@ import numpy as np
 
 from chainad.ir.array_functions import segment_sum
 from chainad.ir.positions import positions
-from chainad.rules.base import REFUSED, constant, defined, dispatching, refuse_unless
+from chainad.rules.base import (
+    REFUSED,
+    constant,
+    defined,
+    dispatching,
+    normalize_axes,
+    refuse_unless,
+)
 from chainad.rules.kinds import PiecewiseConstant
+from chainad.rules.reduction import join_axes
 
 
 def _axis_first(x: Any, axis: Any) -> Any:
@@ -41,41 +49,67 @@ def _at_least_double(x: Any) -> Any:
 # ----------------------------------------------------------------- quantiles
 
 
-def _sorted_quantile(a: Any, q: Any, axis: Any, method: str, keepdims: bool) -> Any:
-    """Interpolate linearly between sorted entries; NumPy's default method."""
-    refuse_unless(method == "linear", "only method='linear' is differentiated")
-    refuse_unless(np.ndim(q) <= 1, "q must be a number or a list of numbers")
-    if axis is not None and np.ndim(axis):
-        raise NotImplementedError("several axes: reshape them to one beforehand")
+# Methods that select an entry, rather than interpolate between two.
+_SELECTING = {"inverted_cdf", "closest_observation", "lower", "higher", "nearest"}
+
+
+def _of_sorted(a: Any, q: Any, axis: Any, method: str) -> Any:
+    """Return quantiles of the sorted entries along an axis, those of `q` in front."""
     front = np.sort(_axis_first(a, axis), axis=0)
-    at = np.asarray(q, float) * (np.shape(front)[0] - 1)
+    n = np.shape(front)[0]
+    # The place of a quantile is the quantile of the places, whatever the method.
+    at = np.quantile(np.arange(float(n)), q, method=method)  # type: ignore[call-overload]
     low = np.floor(at).astype(int)
-    high = np.minimum(low + 1, np.shape(front)[0] - 1)
-    weight = np.reshape(at - low, (*np.shape(q), *(1,) * (np.ndim(front) - 1)))
-    # A list of quantiles is an array of doubles to NumPy, one alone takes the dtype of a.
-    weight = weight if np.ndim(q) else weight.astype(a.dtype)
-    found = front[low] + (front[high] - front[low]) * weight
-    found = found + np.sum(front * 0, axis=0)  # NaN anywhere is NaN
-    if keepdims:
-        shape = [1] * np.ndim(a) if axis is None else list(np.shape(a))
-        if axis is not None:
-            shape[axis] = 1
-        found = np.reshape(found, (*np.shape(q), *shape))
-    return found
+    if method in _SELECTING:
+        found = front[low]
+    else:
+        high = np.minimum(low + 1, n - 1)
+        weight = np.reshape(at - low, (*np.shape(q), *(1,) * (np.ndim(front) - 1)))
+        # A list of quantiles is an array of doubles to NumPy, one alone takes the dtype of a.
+        weight = weight if np.ndim(q) else weight.astype(a.dtype)
+        found = front[low] + (front[high] - front[low]) * weight
+    return found + np.sum(front * 0, axis=0)  # NaN anywhere is NaN
 
 
-@defined(np.quantile)
-def _quantile(
-    a: Any, q: Any, axis: Any = None, method: str = "linear", keepdims: bool = False
-) -> Any:
-    return _sorted_quantile(a, q, axis, method, keepdims)
+def _of_weighted(a: Any, q: Any, axis: Any, method: str, weights: Any) -> Any:
+    """Return weighted quantiles, which are entries of a, those of `q` in front."""
+    rows, options = join_axes(a, axis), {"method": method, "weights": values_of(weights)}
+    function: Callable[..., Any] = np.quantile
+    found = function(values_of(a), q, axis=axis, **options)
+    shape = (*np.shape(found), np.shape(rows)[-1])
+    place = np.argmax(np.equal(values_of(rows), found[..., None]), axis=-1)
+    return np.take_along_axis(np.broadcast_to(rows, shape), place[..., None], axis=-1)[..., 0]
 
 
-@defined(np.percentile)
-def _percentile(
-    a: Any, q: Any, axis: Any = None, method: str = "linear", keepdims: bool = False
-) -> Any:
-    return _sorted_quantile(a, np.asarray(q, float) / 100, axis, method, keepdims)
+def _quantiles(scale: float) -> Callable[..., Any]:
+    """Return the definition of np.quantile, of np.percentile with a scale of 100."""
+
+    def definition(
+        a: Any,
+        q: Any,
+        axis: Any = None,
+        out: Any = None,
+        overwrite_input: bool = False,
+        method: str = "linear",
+        keepdims: Any = False,
+        *,
+        weights: Any = None,
+    ) -> Any:
+        q = np.asarray(q, float) / scale
+        if weights is not None:
+            found = _of_weighted(a, q, axis, method, weights)
+        elif axis is None or np.ndim(axis) == 0:
+            found = _of_sorted(a, q, axis, method)
+        else:
+            found = _of_sorted(join_axes(a, axis), q, -1, method)
+        axes = tuple(np.ndim(q) + k for k in normalize_axes(axis, np.ndim(a)))
+        return np.expand_dims(found, axes) if keepdims else found
+
+    return definition
+
+
+defined(np.quantile)(_quantiles(1.0))
+defined(np.percentile)(_quantiles(100.0))
 
 
 # ------------------------------------------------------------ NaN-skipping ones
@@ -89,23 +123,24 @@ def _of_numbers(quantile: Callable[..., Any]) -> Callable[..., Any]:
     """Return the definition of a quantile of the entries that are not nan, slice by slice."""
 
     def definition(
-        a: Any, q: Any, axis: Any = None, method: str = "linear", keepdims: bool = False
+        a: Any,
+        q: Any,
+        axis: Any = None,
+        out: Any = None,
+        overwrite_input: bool = False,
+        method: str = "linear",
+        keepdims: Any = False,
     ) -> Any:
-        if axis is not None and np.ndim(axis):
-            raise NotImplementedError("several axes: reshape them to one beforehand")
-        front = np.ravel(a) if axis is None else np.moveaxis(a, axis, -1)
-        flat = np.reshape(front, (-1, np.shape(front)[-1]))
+        rows = join_axes(a, axis)
+        flat = np.reshape(rows, (-1, np.shape(rows)[-1]))
         there = [~np.isnan(values_of(row)) for row in flat]
-        rows = [
+        found = [
             quantile(row[k], q, method=method) if k.any() else np.full(np.shape(q), np.nan)
             for row, k in zip(flat, there, strict=True)
         ]
-        found = np.reshape(np.stack(rows, -1), (*np.shape(q), *np.shape(front)[:-1]))
-        if not keepdims:
-            return found
-        if axis is None:
-            return np.reshape(found, (*np.shape(q), *(1,) * np.ndim(a)))
-        return np.expand_dims(found, np.ndim(q) + axis % np.ndim(a))
+        y = np.reshape(np.stack(found, -1), (*np.shape(q), *np.shape(rows)[:-1]))
+        axes = tuple(np.ndim(q) + k for k in normalize_axes(axis, np.ndim(a)))
+        return np.expand_dims(y, axes) if keepdims else y
 
     return definition
 
@@ -115,18 +150,20 @@ defined(np.nanpercentile)(_of_numbers(np.percentile))
 
 
 @defined(np.nanmedian)
-def _nanmedian(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+def _nanmedian(
+    a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False, keepdims: Any = False
+) -> Any:
     return np.nanquantile(a, 0.5, axis, keepdims=keepdims)
 
 
 @defined(np.nanmax)
-def _nanmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    return np.max(_filled(a, -np.inf), axis=axis, keepdims=keepdims)
+def _nanmax(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, **part: Any) -> Any:
+    return np.max(_filled(a, -np.inf), axis=axis, keepdims=keepdims, **part)
 
 
 @defined(np.nanmin)
-def _nanmin(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    return np.min(_filled(a, np.inf), axis=axis, keepdims=keepdims)
+def _nanmin(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, **part: Any) -> Any:
+    return np.min(_filled(a, np.inf), axis=axis, keepdims=keepdims, **part)
 
 
 @defined(np.nancumsum)

@@ -33,16 +33,15 @@ ON_SCALARS: dict[str, tuple[Any, Any]] = {
     ),
     "sum where": (sum_of_some, np.ones((2, 1, 3))),
     "branch on sum and product where": (branch_on_sum_of_some, np.array([0.3, 0.4])),
+    "max where": (
+        lambda x: x if np.max(x, where=np.array([True, False]), initial=0) > 0.5 else -x,
+        np.array([0.3, 0.4]),
+    ),
     "all of nothing": (lambda x: x if np.all(x < 0.5) else -x, np.zeros(0)),
     "any of nothing": (lambda x: x if np.any(x < 0.5) else -x, np.zeros(0)),
     "ldexp": (lambda x: np.ldexp(x, 2) * np.ldexp(x, [1, -3]), np.array([0.3, 0.4])),
     "no entries": (lambda x: np.diff(x, axis=-2), np.ones((2, 1, 3))),
 }  # fmt: skip
-
-
-def pad_unused(x):
-    np.pad(x, 1, mode="maximum")
-    return np.diff(x, 2, axis=-2)
 
 
 def masked(x):
@@ -51,13 +50,7 @@ def masked(x):
 
 
 LEFT_TO_NUMPY: dict[str, tuple[Any, Any, str]] = {
-    "pad": (pad_unused, np.ones((3, 2)), "np.pad with mode='maximum'"),
     "mask": (masked, np.linspace(-0.8, 1, 9).reshape(3, 3, 1), "an index depends on values"),
-    "max where": (
-        lambda x: x if np.max(x, where=np.array([True, False]), initial=0) > 0.5 else -x,
-        np.array([0.3, 0.4]),
-        "where a condition holds",
-    ),
 }  # fmt: skip
 
 

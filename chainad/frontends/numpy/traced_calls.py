@@ -87,13 +87,15 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
     if function in CONSTANT:
         return function(*_untraced(args, tape), **_untraced(kwargs, tape))
     if function in DEFINED:
-        if tape.recorder is not None:  # what is computed from plain arrays alone is recorded, too
-            args, kwargs = tape.recorder.flowing(args), tape.recorder.flowing(kwargs)
-        return _refusing(DEFINED[function], function, args, kwargs)
+        return _defined(tape, DEFINED[function], function, args, kwargs)
     if rule is None:
         if _is_constant(tape, (args, kwargs)):
             return function(*_untraced(args, tape), **_untraced(kwargs, tape))
         raise TraceError(here() + _unknown(function))
+    if rule.rewrite is not None and (kwargs or len(args) > 1):
+        found = _defined(tape, rule.rewrite, function, args, kwargs)
+        if found is not NotImplemented:
+            return found
     if rule.canonical is not None:
         args, kwargs = _refusing(rule.canonical, function, args, kwargs), {}
     elif kwargs and isinstance(function, np.ufunc):
@@ -164,6 +166,19 @@ def _position_of_out(function: Callable[..., Any]) -> int | None:
     before = list(signature.parameters.values())
     k = list(signature.parameters).index("out")
     return k if before[k].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD else None
+
+
+def _defined(
+    tape: Tape,
+    definition: Callable[..., Any],
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Return a call of a function as its definition gives it."""
+    if tape.recorder is not None:  # what is computed from plain arrays alone is recorded, too
+        args, kwargs = tape.recorder.flowing(args), tape.recorder.flowing(kwargs)
+    return _refusing(definition, function, args, kwargs)
 
 
 def _refusing(
