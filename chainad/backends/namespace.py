@@ -48,9 +48,9 @@ class Namespace:
     def function(self, function: Callable[..., Any]) -> str:
         """Return the name of a function: NumPy's own, where it has one."""
         name = getattr(function, "__name__", "")
-        if getattr(np, name or "_", None) is not function:
+        is_numpys = getattr(np, name or "_", None) is function
+        if not is_numpys or self.objects.setdefault(name, function) is not function:
             return self.constant(function)
-        self.objects[name] = function
         return name
 
     def full(self, value: float) -> str:

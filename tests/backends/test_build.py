@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chainad.backends.namespace import Namespace
 from chainad.backends.numpy import build as module
 from chainad.backends.numpy.build import MAX_INTERPRETED_RUNS, build, compiled
 from chainad.compiler.lower import lower
@@ -44,3 +45,13 @@ def test_source_is_compiled_once_and_only_after_many_runs(monkeypatch: pytest.Mo
     for _ in range(3):
         run(slots)
     assert len(texts) == 1
+
+
+def test_a_function_of_numpy_never_takes_a_name_that_is_taken() -> None:
+    names = Namespace(size=3)
+    assert names.function(np.tanh) == "tanh"
+    for function in (np.size, np.take, np.place):  # sources name others like this
+        before = {**names.objects}
+        name = names.function(function)
+        assert names.objects[name] is function
+        assert before.items() <= names.objects.items()
