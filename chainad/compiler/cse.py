@@ -15,12 +15,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from chainad.ir.calls import Call, Input
 from chainad.ir.graph import Argument, Graph, Node, freeze
 from chainad.ir.operators import COMMUTATIVE
-from chainad.ir.ops import Op
 from chainad.ir.program import Instruction
-from chainad.structure.linear_operators import Operator
 
 _PURE_LIBRARIES = ("numpy", "scipy", "chainad")
 
@@ -113,7 +110,7 @@ def eliminate_common_instructions(
     found: list[Instruction] = []
     for i in instructions:
         inputs = tuple(numbers[k] for k in i.inputs)
-        key = _key_of_op(i.op, inputs)
+        key = i.op.value_key(inputs)
         if key is not None:
             first = numbers.first(key, i.output)
             if first != i.output and i.output not in kept:
@@ -121,22 +118,3 @@ def eliminate_common_instructions(
                 continue
         found.append(i if inputs == i.inputs else Instruction(i.op, inputs, i.output))
     return found
-
-
-def _key_of_op(op: Op, inputs: tuple[int, ...]) -> Hashable | None:
-    """Return what instructions with equal results have in common; None if each must stay.
-
-    The state of np.errstate is no part of it: the first call has given all warnings.
-    """
-    if isinstance(op, Call):
-        function = op.function
-        is_operator = isinstance(function, type) and issubclass(function, Operator)
-        if op.kwargs or not (isinstance(function, np.ufunc) or is_operator):
-            return None
-        operands = [
-            x if isinstance(x, Input) else (type(x), repr(x))
-            for x in op.args
-            if type(x) in (Input, int, float)
-        ]
-        return (function, *operands, inputs) if len(operands) == len(op.args) else None
-    return op.value_key(inputs)

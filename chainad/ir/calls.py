@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
@@ -35,11 +35,35 @@ class Call(Op):
     is_scalar: bool
     errstate: tuple[str, ...] | None
 
+    # Only elementwise functions act on rows.
+    aligns_last_axes: ClassVar[bool] = True
+
     def __call__(self, *inputs: Any) -> Any:
         return self.function(*fill(self.args, inputs), **fill(self.kwargs, inputs))
 
     def infer_shape(self, inputs: Sequence[Shape | None]) -> Shape | None:
         return None if self.dtype is None else self.shape
+
+    @property
+    def key(self) -> Hashable:
+        """The function and its arguments; None with keywords, or with arguments of other kinds.
+
+        The state of np.errstate is no part of it: the first of equal calls gives all warnings.
+        """
+        if self.kwargs or not all(type(x) in (Input, int, float) for x in self.args):
+            return None
+        args = (x if isinstance(x, Input) else (type(x), repr(x)) for x in self.args)
+        return self.function, *args
+
+    def value_key(self, inputs: tuple[int, ...]) -> Hashable:
+        function = self.function
+        is_pure = isinstance(function, np.ufunc) or getattr(function, "is_pure", False)
+        return (self.key, inputs) if is_pure and self.key is not None else None
+
+    def on_rows(self, count: int, row: Shape) -> Op | None:
+        if self.key is None or self.is_scalar or self.dtype is None or not self.shape:
+            return None
+        return replace(self, shape=(count, *row))
 
     @property
     def positions(self) -> tuple[int | None, ...]:

@@ -47,11 +47,16 @@ class Op:
         """Whether the result may share memory with the first operand."""
         return False
 
+    @property
+    def key(self) -> Hashable:
+        """What ops have in common that do the same; None if this cannot be told."""
+        return self
+
     def value_key(self, inputs: tuple[int, ...]) -> Hashable:
         """Return what instructions with equal results have in common; None if each must stay."""
         if self.is_unique:
             return None
-        return self, tuple(sorted(inputs)) if self.is_symmetric else inputs
+        return self.key, tuple(sorted(inputs)) if self.is_symmetric else inputs
 
     def infer_shape(self, inputs: Sequence[Shape | None]) -> Shape | None:
         """Return the shape of the result; None if that is not known.

@@ -22,10 +22,12 @@ Array = npt.NDArray[Any]
 class Operator:
     """A linear map from `n_in` to `n_out` scalars, of `dtype`, with leading batch axes `batch`.
 
-    `aliases` says that what it returns may alias memory that somebody else holds.
+    `aliases` says that what it returns may alias memory that somebody else holds; `is_pure`, that
+    operators of the same arrays are the same.
     """
 
     aliases = False
+    is_pure = True
     batch: tuple[int, ...]
     n_out: int
     n_in: int

@@ -15,9 +15,10 @@ from test_batch_last import random_op
 
 import chainad
 from chainad.api.recorded_run import record_planned_run
-from chainad.backends.numpy.build import build, observe
+from chainad.backends.numpy.buffers import source_with_buffers
+from chainad.backends.numpy.build import Slots, build, observe
 from chainad.compiler.cse import ValueNumbers, eliminate_common_instructions
-from chainad.compiler.stacking import isomorphic, program_groups, stack_program
+from chainad.compiler.stacking import isomorphic, stack_program
 from chainad.compiler.stacking.stack_program import stack_isomorphic
 from chainad.ir.ops import Add, Concatenate, Copy, Full, MatMul, Multiply, Row, Subtract, Sum
 from chainad.ir.program import Instruction, Program, prune
@@ -33,10 +34,16 @@ TURNS = 9
 def eager() -> Iterator[None]:
     """Stack whatever can be stacked, whether it pays or not."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (program_groups, stack_program):
+        for module in (isomorphic, stack_program):
             patch.setattr(module, "MIN_STACK_ROWS", 2)
         patch.setattr(stack_program, "MAX_RELATIVE_COST", float("inf"))
         yield
+
+
+def stacked(program: Program, slots: Slots) -> Program:
+    """Return a program with what is isomorphic stacked."""
+    found = stack_isomorphic(program, observe(program, slots)[0])
+    return program if found is None else found.program
 
 
 def random_loop(rng: Random) -> tuple[Program, dict[int, Shape]]:
@@ -87,10 +94,10 @@ def test_stacked_loops_give_the_same_results(rng: Random) -> None:
     slots = [random_entries(rng, shapes[k]) for k in range(program.n_slots)]
     wanted = run_program(program, slots)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (program_groups, stack_program):
+        for module in (isomorphic, stack_program):
             patch.setattr(module, "MIN_STACK_ROWS", rng.randint(2, 4))
         patch.setattr(stack_program, "MAX_RELATIVE_COST", float("inf"))
-        found = stack_isomorphic(program, observe(program, slots)[0])
+        found = stacked(program, slots)
         found.check()
         reusing = Preallocated(found, slots)
         runs = (build(found), partial(run_program, found), reusing, reusing)
@@ -140,11 +147,11 @@ def calls_of(f, x, mode: str) -> tuple[int, Counter[type]]:
     with pytest.MonkeyPatch.context() as patch:
         made: list[Program] = []
 
-        def seeing(*args, **kwargs):
-            made.append(stack_isomorphic(*args, **kwargs))
-            return made[-1]
+        def seeing(program, *args):
+            made.append(program)
+            return source_with_buffers(program, *args)
 
-        patch.setattr("chainad.compiler.recording.accumulation.stack_isomorphic", seeing)
+        patch.setattr("chainad.compiler.recording.accumulation.source_with_buffers", seeing)
         J.compile(x)
     return program.array_calls, Counter(type(i.op) for i in made[-1].instructions)
 
@@ -191,16 +198,15 @@ def sums(n: int) -> Program:
     return Program(n + 1, tuple(instructions), (total,))
 
 
-def seen_of(program: Program) -> tuple[list[np.ndarray], dict]:
+def slots_of(program: Program) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
-    slots = [rng.normal(size=(2, 2)) / 2, *rng.normal(size=(program.n_slots - 1, 2))]
-    return slots, observe(program, slots)[0]
+    return [rng.normal(size=(2, 2)) / 2, *rng.normal(size=(program.n_slots - 1, 2))]
 
 
 def test_terms_of_a_long_sum_are_stacked_together() -> None:
     program = sums(20)
-    slots, seen = seen_of(program)
-    found = stack_isomorphic(program, seen)
+    slots = slots_of(program)
+    found = stacked(program, slots)
     calls = Counter(type(i.op) for i in found.instructions)
     assert calls[MatMul] == 20
     assert calls[Multiply] == 1
@@ -211,8 +217,7 @@ def test_terms_of_a_long_sum_are_stacked_together() -> None:
 
 def test_short_programs_stay_as_they_are() -> None:
     program = sums(5)
-    _, seen = seen_of(program)
-    assert stack_isomorphic(program, seen) is program
+    assert stacked(program, slots_of(program)) is program
 
 
 def test_large_arrays_are_not_stacked() -> None:
@@ -220,8 +225,7 @@ def test_large_arrays_are_not_stacked() -> None:
     instructions = [Instruction(Multiply(), (k, n + k), 2 * n + k) for k in range(n)]
     program = Program(2 * n, tuple(instructions), (2 * n,))
     slots = [np.ones(isomorphic.MAX_ROW_ELEMENTS + 1)] * (2 * n)
-    seen = observe(program, slots)[0]
-    assert stack_isomorphic(program, seen) is program
+    assert stacked(program, slots) is program
 
 
 def test_arrays_of_two_dtypes_are_not_stacked() -> None:
@@ -235,10 +239,10 @@ def test_arrays_of_two_dtypes_are_not_stacked() -> None:
     slots = [np.full(3, 0.1, np.float32 if k < 5 else np.float64) for k in range(n)]
     slots.append(np.full(3, 0.1, np.float32))
     with pytest.MonkeyPatch.context() as patch:
-        for module in (program_groups, stack_program):
+        for module in (isomorphic, stack_program):
             patch.setattr(module, "MIN_STACK_ROWS", 2)
         patch.setattr(stack_program, "MAX_RELATIVE_COST", float("inf"))
-        found = stack_isomorphic(program, observe(program, slots)[0])
+        found = stacked(program, slots)
     products = [i for i in found.instructions if isinstance(i.op, Multiply)]
     assert len(products) == 3  # the narrow ones, the wide ones, and the one between
     np.testing.assert_allclose(build(found)(slots)[0], build(program)(slots)[0], rtol=1e-15)
@@ -259,4 +263,4 @@ def test_a_scalar_of_the_user_may_change_though_it_equals_another() -> None:
 
 def test_constants_of_a_program_are_not_stacked() -> None:
     program = Program(0, (Instruction(Full(2.0), (), 0),), (0,))
-    assert stack_isomorphic(program, observe(program, [])[0]) is program
+    assert stacked(program, []) is program

@@ -1,7 +1,7 @@
 """The accumulation of a linked program as lines of Python, in preallocated memory.
 
-A first run shows the type of every register. From that, isomorphic ops are stacked, products of
-constant arrays are hoisted, and memory is allocated.
+A first run shows the type of every register. From that, products of constant arrays are hoisted,
+isomorphic instructions are stacked, and memory is allocated.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from chainad.backends.numpy.build import observe
 from chainad.backends.numpy.hoist import HoistedProgram
 from chainad.compiler.passes.constant_hoisting import hoist_constants
 from chainad.compiler.recording.link import LinkedProgram
-from chainad.compiler.stacking.stack_program import stack_isomorphic
 from chainad.ir.calls import Call
 from chainad.ir.ops import MatMul
 from chainad.ir.program import Program
@@ -38,13 +37,16 @@ class Accumulation:
     ----------
     source : ProgramSource
     hoisted : HoistedProgram or None
-        What returns the arrays `h` and a number, if there are any.
+        What returns the arrays of some registers, if there are any.
+    registers : range
+        Those registers.
     read : tuple of int
         The registers that are read and may lie in memory that a user can name.
     """
 
     source: ProgramSource
     hoisted: HoistedProgram | None
+    registers: range
     read: tuple[int, ...]
 
     @property
@@ -52,7 +54,7 @@ class Accumulation:
         """The lines, with those that get memory and give it back."""
         found = []
         if self.hoisted is not None:
-            names = ", ".join(f"h{k}" for k in range(self.hoisted.width))
+            names = ", ".join(f"v{k}" for k in self.registers)
             found.append(f"[{names}] = hoisted()")
         if not self.source.allocation.buffers:
             return [*found, *self.source.lines]
@@ -67,33 +69,50 @@ class Accumulation:
         ]
 
 
-def preallocated(linked: LinkedProgram, slots: Sequence[Any], names: Namespace) -> Accumulation:
-    """Return the accumulation of a linked program; `slots` are the local Jacobians of a first run.
+def preallocated(
+    linked: LinkedProgram, slots: Sequence[Any], names: Namespace
+) -> tuple[LinkedProgram, Accumulation]:
+    """Return a linked program with isomorphic instructions stacked, and its accumulation.
 
-    The lines are right for registers of the same shapes and dtypes.
+    `slots` are the local Jacobians of a first run. The lines are right for registers of the same
+    shapes and dtypes.
     """
     program, constants = linked.accumulation, linked.program.constants
-    of_registers = {k: slot for k, slot in zip(linked.slots, slots, strict=True) if k is not None}
-    given = {**of_registers, **constants}
+    given = {**_known(linked, slots), **constants}
     types, _ = observe(program, given)
-    registers = [f"v{k}" for k in range(program.n_slots)]
-    parts, hoisted = hoist_constants(program, constants), None
+    parts, hoisted, registers = hoist_constants(program, constants), None, range(0)
     compared = sum(int(np.size(constants[k])) for k in parts.hoisted.used_slots)
     least = MIN_HOISTED_MULTIPLICATIONS + MULTIPLICATIONS_PER_COMPARED_ENTRY * compared
     if multiplications_in(parts.hoisted, types) > least:
-        program, hoisted = parts.residual, HoistedProgram(parts.hoisted, constants)
-        given |= dict(enumerate(hoisted(), len(registers)))
-        registers += [f"h{k}" for k in range(hoisted.width)]
-        types, _ = observe(program, given)
-    better = stack_isomorphic(program, types)
-    if better is not program:
-        better.check()
-        program = better
-        types, _ = observe(program, given)
-    fixed = {k: x for k, x in constants.items() if isinstance(x, np.generic)}
-    source = source_with_buffers(program, types, registers, names, fixed)
+        linked, hoisted = (
+            linked.with_accumulation(parts.residual),
+            HoistedProgram(parts.hoisted, constants),
+        )
+        registers = range(program.n_slots, parts.residual.n_slots)
+        constants = {**constants, **dict(zip(registers, hoisted(), strict=True))}
+        types, _ = observe(parts.residual, given | constants)
+    linked = linked.stacked(types)
+    program = linked.accumulation
+    program.check()
+    # Of what is stacked, the first run shows the types only.
+    given = {
+        k: np.zeros(linked.types[k].shape, linked.types[k].dtype)
+        for k in program.used_slots
+        if k in linked.types
+    }
+    given |= {**_known(linked, slots), **constants}
+    types, _ = observe(program, given)
+    fixed = {k: x for k, x in linked.program.constants.items() if isinstance(x, np.generic)}
+    source = source_with_buffers(
+        program, types, [f"v{k}" for k in range(program.n_slots)], names, fixed
+    )
     names.objects |= {"hoisted": hoisted, "free": [], "allocate": source.allocate}
-    return Accumulation(source, hoisted, _aliasable(linked, program))
+    return linked, Accumulation(source, hoisted, registers, _aliasable(linked, program, registers))
+
+
+def _known(linked: LinkedProgram, slots: Sequence[Any]) -> dict[int, Any]:
+    """Return the local Jacobians of a first run by their registers."""
+    return {k: slot for k, slot in zip(linked.slots, slots, strict=True) if k is not None}
 
 
 def multiplications_in(program: Program, types: Mapping[int, ArrayType]) -> int:
@@ -105,12 +124,11 @@ def multiplications_in(program: Program, types: Mapping[int, ArrayType]) -> int:
     )
 
 
-def _aliasable(linked: LinkedProgram, program: Program) -> tuple[int, ...]:
-    # What a ufunc returns is nobody's but the call's.
-    own = {
+def _aliasable(linked: LinkedProgram, program: Program, hoisted: Sequence[int]) -> tuple[int, ...]:
+    # What a ufunc returns is nobody's but the call's, nor is what is stacked.
+    own = {*hoisted} | {
         i.output
-        for i in linked.program.instructions
-        if isinstance(i.op, Call) and isinstance(i.op.function, np.ufunc)
+        for i in linked.calls
+        if not isinstance(i.op, Call) or isinstance(i.op.function, np.ufunc)
     }
-    read = (k for k in program.used_slots if k < linked.first_product)
-    return tuple(k for k in read if k not in own)
+    return tuple(k for k in program.used_slots if k not in own)

@@ -6,13 +6,18 @@ in which nothing is computed twice, or for nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from chainad.backends.numpy.allocate import ArrayType
 from chainad.compiler.cse import ValueNumbers, eliminate_common_instructions
-from chainad.compiler.recording.arguments import array_specs
+from chainad.compiler.recording.arguments import ArraySpec, array_specs
 from chainad.compiler.recording.factorization_reuse import reuse_factorizations
 from chainad.compiler.recording.multiply_reduce import fuse_multiply_reduce
 from chainad.compiler.recording.recording import Recording
+from chainad.compiler.stacking.stack_program import stack_isomorphic
 from chainad.ir.calls import Call, Guard, Input
 from chainad.ir.program import Instruction, Program, Runner, prune
 
@@ -22,15 +27,16 @@ class LinkedProgram:
     """What a function does, and what its Jacobian does.
 
     `program` returns the `n_values` values of the function that are requested, then the results of
-    the accumulation. Registers from `first_formula` on are those of local Jacobians, from
-    `first_product` on those of the accumulation. `slots` has the register of every local Jacobian.
+    the accumulation, which begins after the last call. Registers from `first_formula` on are those
+    of local Jacobians and of the accumulation. `slots` has the register of every local Jacobian
+    that is read, None for one that is not; `types` has shape and dtype of every other array.
     """
 
     program: Program
     n_values: int
     first_formula: int
-    first_product: int
     slots: tuple[int | None, ...]
+    types: Mapping[int, ArrayType]
 
     @property
     def values(self) -> tuple[int, ...]:
@@ -38,11 +44,51 @@ class LinkedProgram:
         return tuple(k for k in self.program.outputs[: self.n_values] if k is not None)
 
     @property
+    def n_fixed(self) -> int:
+        """How many instructions belong to the function, or come before a guard."""
+        return _after_last(
+            isinstance(i.op, Guard) or i.output < self.first_formula
+            for i in self.program.instructions
+        )
+
+    @property
+    def calls(self) -> tuple[Instruction, ...]:
+        """What comes before the accumulation."""
+        instructions = self.program.instructions
+        n_calls = _after_last(isinstance(i.op, (Call, Guard)) for i in instructions)
+        return instructions[:n_calls]
+
+    @property
     def accumulation(self) -> Program:
         """The accumulation alone: all earlier registers are its inputs."""
-        instructions = self.program.instructions
-        own = tuple(i for i in instructions if i.output >= self.first_product)
-        return Program(self.first_product, own, self.program.outputs[self.n_values :])
+        own = self.program.instructions[len(self.calls) :]
+        outputs = self.program.outputs[self.n_values :]
+        read = [*(k for i in own for k in i.inputs), *(k for k in outputs if k is not None)]
+        n_slots = min((i.output for i in own), default=1 + max(read, default=-1))
+        return Program(n_slots, own, outputs)
+
+    def with_accumulation(self, accumulation: Program) -> LinkedProgram:
+        """Return what goes on with another accumulation."""
+        outputs = (*self.program.outputs[: self.n_values], *accumulation.outputs)
+        instructions = (*self.calls, *accumulation.instructions)
+        program = replace(self.program, instructions=instructions, outputs=outputs)
+        return replace(self, program=program)
+
+    def stacked(self, types: Mapping[int, ArrayType]) -> LinkedProgram:
+        """Return the program with isomorphic instructions stacked, if that saves much.
+
+        `types` are those of the registers of the accumulation.
+        """
+        found = stack_isomorphic(self.program, {**types, **self.types}, self.n_fixed)
+        if found is None:
+            return self
+        slots = tuple(None if k is None else found.registers.get(k) for k in self.slots)
+        return replace(self, program=found.program, slots=slots, types=found.types)
+
+
+def _after_last(found: Iterable[bool]) -> int:
+    """Return the number of entries up to the last true one."""
+    return max((n for n, each in enumerate(found, 1) if each), default=0)
 
 
 def link(recording: Recording, jacobian: Program | Runner, has_value: bool) -> LinkedProgram:
@@ -62,10 +108,9 @@ def link(recording: Recording, jacobian: Program | Runner, has_value: bool) -> L
         slots = [None if k is None else Input(next(place)) for k in recording.slots]
         call = Call(jacobian, (slots,), {}, (), None, False, None)
         linked, results = [Instruction(call, tuple(used), first)], (first,)
-        first += 1
     instructions = (*program.instructions, *linked)
     whole = replace(program, instructions=instructions, outputs=(*values, *results))
-    return _optimised(recording, whole, len(values), first)
+    return _optimised(recording, whole, len(values))
 
 
 def _renumbered(
@@ -81,12 +126,15 @@ def _renumbered(
     return instructions, tuple(None if k is None else number[k] for k in jacobian.outputs)
 
 
-def _optimised(
-    recording: Recording, program: Program, n_values: int, first_product: int
-) -> LinkedProgram:
+def _optimised(recording: Recording, program: Program, n_values: int) -> LinkedProgram:
     """Return a linked program in which nothing is computed twice, or for nothing."""
     arrays = {**program.constants, **array_specs(recording.arguments)}
-    dtypes = {k: array.dtype for k, array in arrays.items() if hasattr(array, "dtype")}
+    types = {
+        k: ArrayType(array.shape, array.dtype, False)
+        for k, array in arrays.items()
+        if type(array) is np.ndarray or isinstance(array, (np.generic, ArraySpec))
+    }
+    dtypes = {k: array.dtype for k, array in types.items()}
     instructions = reuse_factorizations(program.instructions, dtypes)
     # What is returned twice is two arrays.
     kept = {*range(recording.first_formula), *program.returned}
@@ -98,4 +146,9 @@ def _optimised(
         fused = fuse_multiply_reduce(program.instructions, program.outputs)
         program = replace(program, instructions=tuple(fused))
     slots = tuple(None if k is None else numbers[k] for k in recording.slots)
-    return LinkedProgram(program, n_values, recording.first_formula, first_product, slots)
+    types |= {
+        i.output: ArrayType(i.op.shape, i.op.dtype, False)
+        for i in program.instructions
+        if isinstance(i.op, Call) and i.op.dtype is not None
+    }
+    return LinkedProgram(program, n_values, recording.first_formula, slots, types)

@@ -15,13 +15,17 @@ from chainad.rules.base import kind_of
 from chainad.rules.kinds import Elementwise, Movement
 
 
-def is_quiet(instruction: Instruction, call: Call, bounds: dict[int, float]) -> bool:
-    """Return whether a call can cause no floating-point warning, whatever its operands hold.
+def is_quiet(i: Instruction, bounds: dict[int, float]) -> bool:
+    """Return whether an instruction can cause no floating-point warning, whatever it reads.
 
     `bounds` has an upper bound of the magnitude of known registers; that of this one is added.
     """
-    of = [_bound_of(x, instruction.inputs, bounds) for x in call.args]
-    bounds[instruction.output] = found = _bound(call, of)
+    call = i.op
+    if not isinstance(call, Call):  # it moves rows of stacks
+        bounds[i.output] = max(bounds.get(k, math.inf) for k in i.inputs)
+        return True
+    of = [_bound_of(x, i.inputs, bounds) for x in call.args]
+    bounds[i.output] = found = _bound(call, of)
     kind = kind_of(call.function)
     is_exact = isinstance(kind, Elementwise) and kind.is_exact
     return is_exact or isinstance(kind, Movement) or found < MAX_SAFE_MAGNITUDE

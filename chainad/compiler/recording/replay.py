@@ -8,7 +8,7 @@ recorded.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,15 +17,14 @@ import numpy as np
 from chainad.backends.namespace import Namespace
 from chainad.backends.numpy.emit import emit_new
 from chainad.compiler.recording.accumulation import Accumulation, preallocated
-from chainad.compiler.recording.arguments import argument_checks, array_specs
+from chainad.compiler.recording.arguments import argument_checks
 from chainad.compiler.recording.capture_checks import bits_differ, capture_checks
 from chainad.compiler.recording.link import LinkedProgram, link
 from chainad.compiler.recording.quiet_calls import is_quiet
 from chainad.compiler.recording.recording import Recording
-from chainad.compiler.stacking.stack_recording import StackedCalls, read_outside, stack_formulas
 from chainad.ir.calls import Call, Guard
 from chainad.ir.ops import Op
-from chainad.ir.program import Instruction, Program, Runner
+from chainad.ir.program import Program, Runner
 
 MISS: Any = object()
 
@@ -65,7 +64,11 @@ def build_replay(
     linked = link(recording, jacobian, requested.value)
     has_products = bool(linked.accumulation.outputs) and isinstance(jacobian, Program)
     names = Namespace(blocks=requested.blocks, buffers=requested.buffers)
-    products = preallocated(linked, slots, names) if has_products else None
+    products = None
+    if has_products:
+        linked, products = preallocated(linked, slots, names)
+    elif requested.jacobian:
+        linked = linked.stacked({})
     return names.define(
         "replay(args, kwargs, out=None)", _lines(recording, linked, products, requested, names)
     )
@@ -106,17 +109,12 @@ def _lines(
     Without `products`, the last call makes all results.
     """
     constants = linked.program.constants
-    ndims = {k: np.ndim(array) for k, array in constants.items()}
-    ndims |= {k: len(array.shape) for k, array in array_specs(recording.arguments).items()}
-    for i in linked.program.instructions:
-        if isinstance(i.op, Call) and i.op.dtype is not None:
-            ndims[i.output] = len(i.op.shape)
     names.objects |= {f"v{k}": array for k, array in constants.items()}
     lines = bind_arguments(recording, names)
-    lines += _calls(linked, names, ndims)
+    lines += _calls(linked, names)
     results = "[]"
     if products is None and linked.accumulation.outputs:
-        results = f"v{linked.first_product - 1}"
+        results = f"v{linked.accumulation.outputs[0]}"
     if products is not None:
         read = "".join(f", v{k}" for k in products.read)
         lines += ["# products", "if out is not None:", f"    out = buffers(out{read})"]
@@ -128,12 +126,9 @@ def _lines(
     return [*lines, f"return {value if requested.value else None}, {jacobian}"]
 
 
-def _calls(linked: LinkedProgram, names: Namespace, ndims: Mapping[int, int]) -> list[str]:
-    """Return the lines of all calls, and of the guards between them.
-
-    `ndims` has the number of axes of registers, where that is known.
-    """
-    program = linked.program
+def _calls(linked: LinkedProgram, names: Namespace) -> list[str]:
+    """Return the lines of all calls, and of the guards between them."""
+    ndims = {k: len(array.shape) for k, array in linked.types.items()}
     lines: list[str] = []
     block: list[str] = []
     state: tuple[str, ...] | None = None
@@ -148,38 +143,25 @@ def _calls(linked: LinkedProgram, names: Namespace, ndims: Mapping[int, int]) ->
             lines.extend(block)
         block = []
 
-    def enter_errstate(instructions: Sequence[Instruction]) -> None:
-        nonlocal state
-        calls = [(i, i.op) for i in instructions if isinstance(i.op, Call)]
-        are_quiet = [is_quiet(i, call, bounds) for i, call in calls]
-        needed = state if all(are_quiet) else calls[0][1].errstate
-        if needed != state:
+    n_function = sum(i.output < linked.first_formula for i in linked.calls)
+    dead = _dead_after(linked.program)
+    for n, i in enumerate(linked.calls):
+        op = i.op
+        is_silent = isinstance(op, Guard) or is_quiet(i, bounds)
+        if isinstance(op, Call) and not is_silent and op.errstate != state:
             end_block()
-            state = needed
-
-    stacks, rest = stack_formulas(program.instructions, linked.first_formula)
-    read = read_outside(stacks, rest, program.outputs)
-    stack_names: dict[tuple[int, ...], str] = {}
-    first = sum(i.output < linked.first_formula for i in rest)
-    formulas = [i for i in rest[first:] if i.output < linked.first_product]
-    schedule: list[Instruction | StackedCalls] = [*rest[:first], *stacks, *formulas]
-    dead = _dead_after(program)
-    for n, i in enumerate(schedule):
-        if isinstance(i, StackedCalls) or isinstance(i.op, Call):
-            enter_errstate(i.instructions if isinstance(i, StackedCalls) else (i,))
-        if n == first:
+            state = op.errstate
+        if n == n_function:
             block.append("# local Jacobians")
-        if isinstance(i, StackedCalls):
-            block += i.lines(len(stack_names), names, stack_names, read)
-        elif isinstance(i.op, Guard):
-            block += _guard(i.op, f"v{i.inputs[0]}", names)
+        if isinstance(op, Call) and all(ndims.get(k) in (1, 2) for k in i.inputs):
+            # A dot product is dispatched faster.
+            op = replace(op, function=np.dot) if op.function is np.matmul else op
+        operands = [f"v{k}" for k in i.inputs]
+        if isinstance(op, Guard):
+            block += _guard(op, operands[0], names)
         else:
-            assert isinstance(i.op, Call)
-            op = i.op
-            if op.function is np.matmul and all(ndims.get(k) in (1, 2) for k in i.inputs):
-                op = replace(op, function=np.dot)  # dispatched faster
-            block.append(f"v{i.output} = {emit_new(op, [f'v{k}' for k in i.inputs], names)}")
-        if isinstance(i, Instruction) and i.output in dead:
+            block.append(f"v{i.output} = {emit_new(op, operands, names)}")
+        if i.output in dead:
             block.append("del " + ", ".join(f"v{k}" for k in dead[i.output]))
     end_block()
     return lines

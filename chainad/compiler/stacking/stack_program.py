@@ -1,61 +1,88 @@
-"""Stacking in programs: isomorphic instructions of a loop's iterations become one batched op.
+"""Stacking in programs: isomorphic instructions of a loop's iterations become one.
 
-No product is pending out, added, or bracketed differently; long sums are added up in another order.
+Array ops and calls of elementwise functions become batched ones, on arrays whose rows are those of
+the iterations; calls on vectors of several lengths, one call on their concatenation. No product is
+pending out, added, or bracketed differently; long sums are added up in another order.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from typing import TypeAlias
 
+import numpy as np
+
 from chainad.backends.numpy.allocate import ArrayType
-from chainad.compiler.stacking.isomorphic import MIN_STACK_ROWS
-from chainad.compiler.stacking.program_groups import (
+from chainad.compiler.stacking.isomorphic import (
+    MIN_STACK_ROWS,
     LongSum,
     Operation,
     RepeatedFactor,
     groups_of,
+    n_elements,
     operations_of,
     repeated_factors,
 )
 from chainad.ir import ops
+from chainad.ir.calls import Call
 from chainad.ir.positions import Positions, positions
 from chainad.ir.program import Instruction, Program
 
 # A program is replaced by the stacked one only if its cost falls below this share.
 MAX_RELATIVE_COST = 0.9
 
-# Costs in array calls: of selecting a row of a stack, and of a piece of a concatenation.
-_COST_OF_ROW, _COST_OF_PIECE = 0.2, 0.1
+# Costs in array calls: of a view, such as a row of a stack, and of a piece of a concatenation.
+_COST_OF_VIEW, _COST_OF_PIECE = 0.2, 0.1
 
 _StackRow: TypeAlias = tuple[int, int]  # a group, and a row of its stack
 
 
-def stack_isomorphic(program: Program, types: Mapping[int, ArrayType]) -> Program:
-    """Return the program with isomorphic instructions stacked, or as it is if that saves little.
+@dataclass(frozen=True)
+class StackedProgram:
+    """A program with isomorphic instructions stacked.
+
+    `registers` has the register that holds what one of the old program held, where there is one;
+    `types` has shape and dtype of registers of both programs.
+    """
+
+    program: Program
+    registers: Mapping[int, int]
+    types: Mapping[int, ArrayType]
+
+
+def stack_isomorphic(
+    program: Program, types: Mapping[int, ArrayType], n_fixed: int = 0
+) -> StackedProgram | None:
+    """Return the program with isomorphic instructions stacked, or None if that saves little.
 
     Parameters
     ----------
     program : Program
-        Without common subexpressions.
+        Without common subexpressions, as linking leaves it: equal instructions cannot be rows of
+        one stack.
     types : mapping
-        Shape and dtype of every register that is written or read.
+        Shape and dtype of registers, for a program of ops of every one that is written or read.
+        What reads or writes others is not stacked.
+    n_fixed : int
+        So many instructions at the start stay as they are.
     """
-    operations = operations_of(program, types)
-    groups = groups_of(program, operations, types)
+    operations = operations_of(program.instructions[n_fixed:], types, program.returned)
+    groups = groups_of(operations, types, program.returned)
     if not groups:
-        return program
-    found = _Stacking(program, operations, groups, types).program()
-    return found if _cost(found) < MAX_RELATIVE_COST * _cost(program) else program
+        return None
+    found = _Stacking(program, n_fixed, operations, groups, types).stacked()
+    before, after = (_cost(each.instructions[n_fixed:]) for each in (program, found.program))
+    return found if after < MAX_RELATIVE_COST * before else None
 
 
-def _cost(program: Program) -> float:
-    """Return how long a program of small arrays takes, in calls."""
-    count = Counter(type(i.op) for i in program.instructions)
-    pieces = sum(len(i.inputs) for i in program.instructions if isinstance(i.op, ops.Concatenate))
-    n_calls = len(program.instructions)
-    return n_calls - (1 - _COST_OF_ROW) * count[ops.Row] + _COST_OF_PIECE * pieces
+def _cost(instructions: Sequence[Instruction]) -> float:
+    """Return how long instructions on small arrays take, in calls."""
+    views = sum(i.op.is_view for i in instructions)
+    pieces = sum(len(i.inputs) for i in instructions if isinstance(i.op, ops.Concatenate))
+    return len(instructions) - (1 - _COST_OF_VIEW) * views + _COST_OF_PIECE * pieces
 
 
 class _Stacking:
@@ -64,34 +91,45 @@ class _Stacking:
     def __init__(
         self,
         program: Program,
+        n_fixed: int,
         operations: Sequence[Operation],
         groups: Sequence[list[Operation]],
         types: Mapping[int, ArrayType],
     ) -> None:
-        self.source, self.operations, self.types = program, operations, types
+        self.source, self.operations, self.types = program, operations, {**types}
         self.definitions = {each.output: each for each in operations}
         self.groups = groups
         self.row_of: dict[int, _StackRow] = {}
+        # Where vectors of several lengths are in their concatenation.
+        self.slices: dict[int, range] = {}
         for n, group in enumerate(self.groups):
             # In the order of their operands, so that whole stacks are read as they are.
             group.sort(key=lambda each: [self.row_of.get(k, (-1, k)) for k in each.inputs])
             self.row_of |= {each.output: (n, row) for row, each in enumerate(group)}
+            shapes = [types[each.output].shape for each in group]
+            if len({*shapes}) > 1:
+                ends = pairwise(accumulate((length for (length,) in shapes), initial=0))
+                self.slices |= {g.output: range(*at) for g, at in zip(group, ends, strict=True)}
         unstacked = [each for each in operations if each.output not in self.row_of]
         self.repeated = Counter(k for each in unstacked for k in repeated_factors(each, types))
         self.broadcast: dict[RepeatedFactor, int] = {}
         self.stack: dict[int, int] = {}
-        self.registers = {k: k for k in range(program.n_slots)}
-        self.instructions: list[Instruction] = []
+        self.instructions = [*program.instructions[:n_fixed]]
+        fixed = [*range(program.n_slots), *program.constants]
+        fixed += [i.output for i in self.instructions]
+        read = (k for each in operations for k in each.inputs if k not in self.definitions)
+        self.registers: dict[int, int] = {k: k for k in (*fixed, *read)}
         self.row_blocks: dict[tuple[int, ...], int] = {}
-        self.next_register = (
-            max([program.n_slots - 1, *(i.output for i in program.instructions)]) + 1
+        self.next_register: int = 1 + max(
+            [*self.registers, *(i.output for i in program.instructions)]
         )
 
-    def program(self) -> Program:
+    def stacked(self) -> StackedProgram:
         for operation in self.operations:
             self._compute(operation)
         outputs = tuple(None if k is None else self._register(k) for k in self.source.outputs)
-        return Program(self.source.n_slots, tuple(self.instructions), outputs)
+        program = replace(self.source, instructions=tuple(self.instructions), outputs=outputs)
+        return StackedProgram(program, self.registers, self.types)
 
     def _compute(self, wanted: Operation) -> None:
         """Emit an operation or its group, and before that all it needs."""
@@ -108,7 +146,9 @@ class _Stacking:
                 continue
             pending.pop()
             if operation.output in self.row_of:
-                self.stack[self.row_of[operation.output][0]] = self._batched(members)
+                is_ragged = operation.output in self.slices
+                batched = self._concatenation(members) if is_ragged else self._batched(members)
+                self.stack[self.row_of[operation.output][0]] = batched
             else:
                 self.registers[operation.output] = self._single(operation)
 
@@ -122,13 +162,20 @@ class _Stacking:
     def _emit(self, op: ops.Op, *inputs: int) -> int:
         output, self.next_register = self.next_register, self.next_register + 1
         self.instructions.append(Instruction(op, inputs, output))
+        if inputs and self.types.keys() >= {*inputs}:
+            known = [self.types[k] for k in inputs]
+            shape = op.infer_shape([each.shape for each in known])
+            dtypes = [op.dtype] if isinstance(op, Call) else [each.dtype for each in known]
+            if shape is not None:
+                self.types[output] = ArrayType(shape, np.result_type(*dtypes), False)
         return output
 
     def _register(self, k: int) -> int:
         """Return a register that holds what a register of the old program held."""
         if k not in self.registers:
             group, row = self.row_of[k]
-            self.registers[k] = self._emit(ops.Row(row), self.stack[group])
+            op = ops.Take(0, self.slices[k]) if k in self.slices else ops.Row(row)
+            self.registers[k] = self._emit(op, self.stack[group])
         return self.registers[k]
 
     def _single(self, operation: Operation) -> int:
@@ -164,7 +211,7 @@ class _Stacking:
         """Return the sum of registers: one op adds many rows of a stack."""
         by_group: dict[int, list[int]] = {}
         for k in sorted(terms):
-            by_group.setdefault(self.row_of.get(k, (-1, 0))[0], []).append(k)
+            by_group.setdefault(self._stack_row(k)[0], []).append(k)
         parts: list[int] = []
         for own in by_group.values():
             if len(own) < MIN_STACK_ROWS:
@@ -178,6 +225,10 @@ class _Stacking:
 
     # ------------------------------------------------------------------- stacks
 
+    def _stack_row(self, k: int) -> _StackRow:
+        """Return the group, and the row of its stack, where a register is; -1 if in none."""
+        return (-1, 0) if k in self.slices else self.row_of.get(k, (-1, 0))
+
     def _rows(self, registers: Sequence[int]) -> int:
         """Return a register that holds the arrays of some registers, of one shape, as its rows."""
         key = tuple(registers)
@@ -190,9 +241,10 @@ class _Stacking:
         shape = self.types[registers[0]].shape
         rows: dict[int, list[int]] = {}
         for k in registers:
-            if k in self.row_of:
-                rows.setdefault(self.row_of[k][0], []).append(self.row_of[k][1])
-        singles = [k for k in dict.fromkeys(registers) if k not in self.row_of]
+            group, row = self._stack_row(k)
+            if group >= 0:
+                rows.setdefault(group, []).append(row)
+        singles = [k for k in dict.fromkeys(registers) if self._stack_row(k)[0] < 0]
         if len(rows) == 1 and not singles:
             ((group, own),) = rows.items()
             return self._selected(group, positions(own))
@@ -208,8 +260,8 @@ class _Stacking:
             one = self._register(k)
             pieces.append(one if shape else self._emit(ops.Reshape((1,)), one))
         number = {k: size + n for n, k in enumerate(singles)}
-        rows_of = ((k, self.row_of.get(k)) for k in registers)
-        order = [number[k] if row is None else at[row[0]] + row[1] for k, row in rows_of]
+        rows_of = ((k, *self._stack_row(k)) for k in registers)
+        order = [number[k] if group < 0 else at[group] + row for k, group, row in rows_of]
         size += len(singles)
         joined = self._emit(ops.Concatenate(), *pieces)
         if shape:
@@ -250,5 +302,26 @@ class _Stacking:
             tall = self._emit(ops.Reshape((count * n, m)), operands[0])
             return self._emit(ops.Reshape((count, *shape)), self._emit(op, tall, operands[1]))
         on_rows = op.on_rows(count, shape)
+        assert on_rows is not None
+        return self._emit(on_rows, *operands)
+
+    def _concatenation(self, members: Sequence[Operation]) -> int:
+        """Emit one elementwise op or call for all members of a group, on vectors end to end."""
+        operands = []
+        for column in zip(*(each.inputs for each in members), strict=True):
+            group, _ = self.row_of.get(column[0], (-1, 0))
+            is_whole = column[0] in self.slices and column == tuple(
+                each.output for each in self.groups[group]
+            )
+            if column not in self.row_blocks:
+                self.row_blocks[column] = (
+                    self.stack[group]
+                    if is_whole
+                    else self._emit(ops.Concatenate(), *map(self._register, column))
+                )
+            operands.append(self.row_blocks[column])
+        op = members[0].op
+        assert not isinstance(op, LongSum)
+        on_rows = op.on_rows(n_elements(members, self.types), ())
         assert on_rows is not None
         return self._emit(on_rows, *operands)
