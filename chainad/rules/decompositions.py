@@ -14,7 +14,7 @@ import numpy as np
 
 from chainad.ir.graph import Argument
 from chainad.rules.base import Locals, defined, dispatching, rule
-from chainad.rules.linear_algebra import I, J, matrix_local
+from chainad.rules.matrix_operators import I, J, matrix_local
 from chainad.rules.statistics import values_of
 
 # ------------------------------------------------------------ singular vectors

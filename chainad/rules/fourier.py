@@ -109,7 +109,7 @@ def _transform(kind: str, makes_complex: bool) -> Callable[..., Locals]:
         if found.ops or 1 in (given, y.shape[at]):
             return {x: Local(found, lambda y, x: np.reshape(fourier().materialize(), shape))}
         cost = round(2.5 * length * log2(max(2, length)))
-        return {x: Local(operator(found, cost, cost), lambda y, x: fourier())}
+        return {x: Local(operator(found, cost, cost, 0), lambda y, x: fourier())}
 
     return locals_
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy  # loads scipy.linalg when it is first used
 
 from chainad.ir.graph import Argument
 from chainad.rules.base import (
@@ -25,27 +26,21 @@ from chainad.rules.base import (
     rule,
 )
 from chainad.rules.kinds import PiecewiseConstant
-from chainad.structure import Arrangement, from_labels, operator
+from chainad.rules.matrix_operators import (
+    I,
+    J,
+    K,
+    batch_axes,
+    batch_labels,
+    batch_sizes,
+    matrix_local,
+    matrix_operator,
+    read_of,
+    sizes_in,
+    symmetric_of,
+)
+from chainad.structure import from_labels, operator
 from chainad.structure.linear_operators import Inverse, Operator
-
-# Labels: the axes of a matrix, and from BATCH on those of a batch.
-I, J, K, L, BATCH = 0, 1, 2, 3, 4  # noqa: E741
-
-
-def _batch(shape: tuple[int, ...], ndim: int) -> list[tuple[int, tuple[int, ...]]]:
-    """Return axes of a batch of `ndim` axes, aligned at the last; those of size 1 are broadcast."""
-    skip = ndim - len(shape)
-    return [(n, () if n == 1 else (BATCH + skip + k,)) for k, n in enumerate(shape)]
-
-
-def _batch_sizes(shape: tuple[int, ...]) -> dict[int, int]:
-    return {BATCH + k: n for k, n in enumerate(shape)}
-
-
-def _kept(shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:
-    """Return the labels of a batch."""
-    return tuple(x for _, labels in _batch(shape, ndim) for x in labels)
-
 
 # --------------------------------------------------------------------- solves
 
@@ -68,27 +63,21 @@ def locals_of_solve(
     n = a.shape[-1]
     inner = y.ndim - 2 + is_vector
     batch = y.shape[:inner]
-    sizes = {I: n, J: n, K: 1 if is_vector else y.shape[-1], **_batch_sizes(batch)}
-    every = _batch(batch, inner)
+    sizes = {I: n, J: n, K: 1 if is_vector else y.shape[-1], **batch_sizes(batch)}
+    every = batch_axes(batch, inner)
     rows = [*every, (n, (I,)), *last]
-    cols = [*_batch(a.shape[:-2], inner), (n, (I,)), (n, (J,))]
-    right = [*_batch(b.shape[: -1 if is_vector else -2], inner), (n, (I,)), *last]
-    kept = (*_kept(batch, inner), J, *(() if is_vector else (K,)))
+    cols = [*batch_axes(a.shape[:-2], inner), (n, (I,)), (n, (J,))]
+    right = [*batch_axes(b.shape[: -1 if is_vector else -2], inner), (n, (I,)), *last]
+    kept = (*batch_labels(batch, inner), J, *(() if is_vector else (K,)))
     shape = tuple(sizes[x] for x in kept)
     used = {x: sizes[x] for x in sizes if x != J}
     locals_: dict[Argument, Local | None] = {}
     if b.traced:
-        locals_[b] = Local(from_labels(rows, right, _sizes_in(used, rows, right), scale=1), None)
+        locals_[b] = Local(from_labels(rows, right, sizes_in(used, rows, right), scale=1), None)
     if a.traced:
-        found = from_labels(rows, cols, _sizes_in(sizes, rows, cols), kept)
+        found = from_labels(rows, cols, sizes_in(sizes, rows, cols), kept)
         locals_[a] = Local(found, lambda y, a, b: -np.reshape(y, shape))
     return Composite(y.shape, _inverse(a, every, last, sizes, inner, inverse, cost), locals_)
-
-
-def _sizes_in(sizes: dict[int, int], *axes: Any) -> dict[int, int]:
-    """Return the sizes of the labels that occur."""
-    named = {x for group in axes for _, labels in group for x in labels}
-    return {x: n for x, n in sizes.items() if x in named}
 
 
 def _inverse(
@@ -103,8 +92,8 @@ def _inverse(
     """Return the inverse of a as a local Jacobian: an operator."""
     n = a.shape[-1]
     rows, cols = [*every, (n, (I,)), *last], [*every, (n, (J,)), *last]
-    kept = _kept(a.shape[:-2], inner)
-    found = from_labels(rows, cols, _sizes_in(sizes, rows, cols), (*kept, I, J))
+    kept = batch_labels(a.shape[:-2], inner)
+    found = from_labels(rows, cols, sizes_in(sizes, rows, cols), (*kept, I, J))
     shape = (*(sizes[x] for x in kept), n, n)
     if n == 1 or found.ops:  # without labels there is nothing to apply to
         return Local(found, lambda y, a, b: np.reshape(np.linalg.inv(a), shape))
@@ -129,48 +118,23 @@ class InverseFormula:
 def _inv(y: Argument, a: Argument) -> Composite:
     # dY = -Y dA Y: first dA Y, then -Y times that.
     n, batch = a.shape[-1], a.shape[:-2]
-    every, sizes = _batch(batch, len(batch)), {I: n, J: n, K: n, **_batch_sizes(batch)}
-    kept = _kept(batch, len(batch))
+    every, sizes = batch_axes(batch, len(batch)), {I: n, J: n, K: n, **batch_sizes(batch)}
+    kept = batch_labels(batch, len(batch))
     rows, cols = [*every, (n, (I,)), (n, (K,))], [*every, (n, (I,)), (n, (J,))]
     shape = tuple(sizes[x] for x in (*kept, I, J))
     inner = Local(
-        from_labels(rows, cols, _sizes_in(sizes, rows, cols), (*kept, J, K)),
+        from_labels(rows, cols, sizes_in(sizes, rows, cols), (*kept, J, K)),
         lambda y, a: np.reshape(y, shape),
     )
     rows, cols = [*every, (n, (I,)), (n, (K,))], [*every, (n, (J,)), (n, (K,))]
     outer = Local(
-        from_labels(rows, cols, _sizes_in(sizes, rows, cols), (*kept, I, J)),
+        from_labels(rows, cols, sizes_in(sizes, rows, cols), (*kept, I, J)),
         lambda y, a: -np.reshape(y, shape),
     )
     return Composite(y.shape, outer, {a: inner})
 
 
 # ------------------------------------------------------------------- matrices
-
-
-def _of_matrix(
-    y: Argument, a: Argument, result: tuple[int, ...], kept: tuple[int, ...]
-) -> Arrangement:
-    """Return the structure of a function of matrices: rows `result`, cols (K, L), all batches tied.
-
-    The last axes of y have the labels `result`; the array keeps the batch and the labels `kept`.
-    """
-    batch = a.shape[:-2]
-    every = _batch(batch, len(batch))
-    last = y.shape[len(batch) :]
-    rows = [*every, *((n, (x,)) for n, x in zip(last, result, strict=True))]
-    cols = [*every, (a.shape[-2], (K,)), (a.shape[-1], (L,))]
-    sizes = {**_batch_sizes(batch), **{x: n for n, (x,) in cols[-2:]}}
-    sizes |= dict(zip(result, last, strict=True))
-    return from_labels(rows, cols, _sizes_in(sizes, rows, cols), (*_kept(batch, len(batch)), *kept))
-
-
-def matrix_local(y: Argument, a: Argument, result: tuple[int, ...], formula: Any) -> Local:
-    """Return a local Jacobian tied by its batch alone; formula: (y, a) -> (..., K, L)."""
-    arrangement = _of_matrix(y, a, result, (*result, K, L))
-    batch = tuple(n for n in a.shape[:-2] if n != 1)
-    shape = (*batch, *y.shape[len(a.shape) - 2 :], *a.shape[-2:])
-    return Local(arrangement, lambda y, a, *rest: np.reshape(formula(y, a, *rest), shape))
 
 
 @dispatching
@@ -296,17 +260,40 @@ def _symmetric(slopes: Any, upper: bool) -> Any:
 
 @rule(np.linalg.cholesky)
 def _cholesky(y: Argument, a: Argument, /, *, upper: bool = False) -> Locals:
-    def formula(factor: Any, a: Any) -> Any:
-        low = np.matrix_transpose(factor) if upper else factor
-        n = a.shape[-1]
-        inverse = np.linalg.inv(low)
-        half = np.tril(np.ones((n, n))) - 0.5 * np.eye(n)
-        weighted = np.einsum("...ia,ab,...ak->...ibk", low, half, inverse)
-        found = np.einsum("...ibk,...bl->...ibkl", weighted, inverse)
-        found = _symmetric(found, upper)
-        return np.swapaxes(found, -4, -3) if upper else found
+    # With x = l^-1 da l^-T, half of it below and on the diagonal: dl = l half(x) (Murray 2016).
+    def lower(factor: Any) -> Any:
+        return np.matrix_transpose(factor) if upper else factor
 
-    return {a: matrix_local(y, a, (I, J), formula)}
+    def prepare(factor: Any, a: Any) -> tuple[Any, ...]:
+        return factor, lower(triangular_inverse(lower(factor)))
+
+    def push(da: Any, factor: Any, inverse: Any) -> Any:
+        inverse = lower(inverse)
+        x = inverse @ symmetric_of(da, upper) @ np.matrix_transpose(inverse)
+        return lower(lower(factor) @ _half(x))
+
+    def pull(adjoint: Any, factor: Any, inverse: Any) -> Any:
+        inverse = lower(inverse)
+        x = _half(np.matrix_transpose(lower(factor)) @ lower(adjoint))
+        return read_of(np.matrix_transpose(inverse) @ x @ inverse, upper)
+
+    return {a: matrix_operator(y, a, (I, J), 3 * a.shape[-1] ** 3, prepare, push, pull)}
+
+
+def _half(x: Any) -> Any:
+    """Return what lies below the diagonal, and half of the diagonal."""
+    return 0.5 * (np.tril(x) + np.tril(x, -1))
+
+
+def triangular_inverse(low: Any) -> Any:
+    """Return the inverses of lower triangular matrices."""
+    if not isinstance(low, np.ndarray) or low.ndim != 2 or low.dtype.char not in "fd":
+        return np.linalg.inv(low)
+    # LAPACK stores columns, so it is given the transpose.
+    found, info = scipy.linalg.get_lapack_funcs("trtri", dtype=low.dtype)(low.T)
+    if info:
+        raise np.linalg.LinAlgError("Singular matrix")  # as NumPy says it
+    return found.T
 
 
 def _check_triangle(uplo: Any) -> bool:

@@ -176,7 +176,7 @@ class Primitive:
             tangent = None if jvp is None else each
             adjoint = None if vjp is None else each
             lacking = each * min(rows if tangent is None else cols, 10**9)
-            costed = operator(plain, tangent or lacking, adjoint or lacking)
+            costed = operator(plain, tangent or lacking, adjoint or lacking, 0)
 
             def formula(out: Any, *args: Any) -> UserOperator:
                 return UserOperator(

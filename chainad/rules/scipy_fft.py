@@ -119,7 +119,7 @@ def _locals_of(function: Callable[..., Any]) -> Callable[..., Locals]:
         if found.ops or n == 1:
             return {x: Local(found, lambda y, x: make().materialize())}
         cost = round(2.5 * n * log2(max(2, n)))
-        return {x: Local(operator(found, cost, cost), lambda y, x: make())}
+        return {x: Local(operator(found, cost, cost, 0), lambda y, x: make())}
 
     return locals_
 

@@ -75,11 +75,16 @@ def from_labels(
     return arrange(row_axes, col_axes, dict(sizes), stored or (), scale)
 
 
-def operator(arrangement: Arrangement, tangent: int, adjoint: int) -> Arrangement:
-    """Return a structure whose formula gives an `Operator`, with its costs in multiplications."""
+def operator(
+    arrangement: Arrangement, tangent: int, adjoint: int, stored: int | None = None
+) -> Arrangement:
+    """Return a structure whose formula gives an `Operator`, with its costs in multiplications.
+
+    `stored` is how many entries it holds; by default as many as its materialized array.
+    """
     plain = arrangement.structure
     assert not arrangement.ops, "the labels of an operator must be in normal form already"
-    action = Action(tangent, adjoint)
+    action = Action(tangent, adjoint, stored)
     parts = (plain.rows, plain.cols, plain.stored, plain.sizes, plain.scale)
     return Arrangement(Structure(*parts, action), ())
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from chainad.ir.ops import Materialize, Scale
+from chainad.ir.ops import Materialize, Reshape, Scale
 from chainad.ir.positions import (
     Index,
     Integers,
@@ -22,7 +22,8 @@ from chainad.ir.positions import (
     positions,
     refine,
 )
-from chainad.structure.constructors import Ops, dense, diagonal
+from chainad.structure.constructors import Arrangement, Ops, arrange, dense, diagonal
+from chainad.structure.materialize import to_dense
 from chainad.structure.normal_form import Labeling, Operand
 from chainad.structure.structure import Axis, Structure, places
 
@@ -210,8 +211,76 @@ def _materialized(left: Structure, right: Structure) -> Product:
 def _applied(left: Structure, right: Structure, action: Literal["jvp", "vjp"]) -> Product | None:
     """Return the product with an operator applied to all of the other factor, or None.
 
-    The labels that the operator maps must be axes of the other factor's array as they are.
+    The labels that the operator maps must be axes of the other factor's array, which is spread out
+    along them where it is not: a selection becomes a block of unit vectors.
     """
+    found = _applied_to_array(left, right, action)
+    operator, other = (left, right) if action == "jvp" else (right, left)
+    if found is not None or other.action is not None:
+        return found
+    arrangement = _spread(other, operator, action)
+    if arrangement is None:
+        return None
+    spread, ops = arrangement.structure, arrangement.ops
+    if action == "jvp":
+        found = _applied_to_array(left, spread, action)
+        found = found and replace(found, right=ops + found.right, factors=(left, right))
+    else:
+        found = _applied_to_array(spread, right, action)
+        found = found and replace(found, left=ops + found.left, factors=(left, right))
+    wanted = multiply(left.materialized, right.materialized).structure
+    return found if found is not None and found.structure == wanted else None
+
+
+def _spread(
+    structure: Structure, operator: Structure, action: Literal["jvp", "vjp"]
+) -> Arrangement | None:
+    """Return a Jacobian whose array has the axes that an operator maps.
+
+    None if it would be no smaller than the unit matrix on these.
+    """
+    outer, inner, met = structure.rows, structure.cols, operator.rows
+    if action == "jvp":
+        outer, inner, met = inner, outer, operator.cols
+    batch = set(operator.sides[0])
+    is_tied = [bool(batch & {*axis.labels}) for axis in met]
+    tied = [axis for axis, is_batch in zip(inner, is_tied, strict=True) if is_batch]
+    mapped = [axis for axis, is_batch in zip(inner, is_tied, strict=True) if not is_batch]
+    labels = {x: structure.sizes[x] for axis in outer for x in axis.labels}
+    if any(axis.positions is not None for axis in tied):
+        return None
+    if not tied and prod(axis.size for axis in outer) < prod(labels.values()):
+        # Entries that share rows and columns: what stays small are the whole axes.
+        by_label, outer, labels = list(outer), *_whole(outer, len(structure.sizes))
+    else:
+        # Those of a batch are axes of the array even where they are added up.
+        labels |= {x: structure.sizes[x] for axis in tied for x in axis.labels}
+        by_label = [Axis(size, (x,)) for x, size in labels.items()]
+    if structure.scale == 0 or prod(labels.values()) >= prod(axis.size for axis in inner):
+        return None
+    ops = to_dense(replace(structure, rows=tuple(by_label), cols=tuple(mapped)))
+    whole, made = _whole(mapped, len(structure.sizes) + len(outer))
+    rest = iter(whole)
+    inner = tuple(
+        axis if is_batch else next(rest) for axis, is_batch in zip(inner, is_tied, strict=True)
+    )
+    sizes = labels | made
+    ends = (inner, outer) if action == "jvp" else (outer, inner)
+    found = arrange(*ends, sizes, [*sizes])
+    return Arrangement(found.structure, (*ops, Reshape(tuple(sizes.values())), *found.ops))
+
+
+def _whole(axes: Sequence[Axis], first: int) -> tuple[tuple[Axis, ...], dict[int, int]]:
+    """Return axes of the same sizes with a label each, numbered from `first`, and their sizes."""
+    labels = {first + k: axis.size for k, axis in enumerate(axes) if axis.size > 1}
+    whole = [Axis(a.size, (first + k,) if a.size > 1 else ()) for k, a in enumerate(axes)]
+    return tuple(whole), labels
+
+
+def _applied_to_array(
+    left: Structure, right: Structure, action: Literal["jvp", "vjp"]
+) -> Product | None:
+    """Return the product if the labels that the operator maps are axes of the other's array."""
     operator, other = (left, right) if action == "jvp" else (right, left)
     assert operator.action is not None
     each = operator.action.tangent if action == "jvp" else operator.action.adjoint
@@ -235,9 +304,16 @@ def _applied(left: Structure, right: Structure, action: Literal["jvp", "vjp"]) -
     ops = plain.right if action == "jvp" else plain.left
     first = materialize_ops(other)
     cost = plain.multiplications - met + count * each + other.cost_to_materialize
+    applied = replace(
+        plain,
+        multiplications=cost,
+        additions=min(plain.additions, count * each),
+        action=action,
+        factors=(left, right),
+    )
     if action == "jvp":
-        return replace(plain, multiplications=cost, right=first + ops, action=action)
-    return replace(plain, multiplications=cost, left=first + ops, action=action)
+        return replace(applied, right=first + ops)
+    return replace(applied, left=first + ops)
 
 
 def _times_unit(unit: Structure, other: Structure) -> Product:

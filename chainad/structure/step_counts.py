@@ -82,7 +82,9 @@ def _contract(count: _Count, product: Product, size: dict[int, int]) -> None:
     read, written = counts[0] + counts[1], counts[2]
     terms = prod(size.values())
     inner = [x for x in left if x in right and x not in out]
-    if product.action:
+    if product.action:  # the operator reads what it holds
+        is_jvp = product.action == "jvp"
+        read = counts[is_jvp] + product.factors[not is_jvp].count
         count.note(calls=1, views=2, applied=product.multiplications, read=read, written=written)
     elif not inner:
         count.note(calls=1, multiplied=written, read=read, written=written)

@@ -49,11 +49,13 @@ class Axis:
 class Action:
     """What an operator costs, in multiplications: per column of tangents, per row of adjoints.
 
-    None stands for a direction that is not there; one of the two is.
+    None stands for a direction that is not there; one of the two is. `stored` is how many entries
+    the operator holds; None: as many as its materialized array.
     """
 
     tangent: int | None
     adjoint: int | None
+    stored: int | None = None
 
 
 class _Interned(type):
@@ -159,6 +161,8 @@ class Structure(metaclass=_Interned):
     @cached_property
     def count(self) -> int:
         """How many entries are stored."""
+        if self.action is not None and self.action.stored is not None:
+            return self.action.stored
         return 0 if self.scale is not None else prod(self.stored_shape)
 
     @cached_property

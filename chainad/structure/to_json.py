@@ -30,7 +30,8 @@ def write_structure(structure: Structure) -> dict[str, Any]:
     else:
         raise PlanError(f"a plan with the constant {structure.scale} in it cannot be written")
     if structure.action is not None:
-        written["action"] = [structure.action.tangent, structure.action.adjoint]
+        action = structure.action
+        written["action"] = [action.tangent, action.adjoint, action.stored]
     return written
 
 
@@ -70,10 +71,10 @@ def read_structure(value: Any, at: str) -> Structure:
         refuse(f"{at}.stored", "ascending labels", list(stored))
     if not optional:
         return Structure(rows, cols, stored, sizes, scale)
-    tangent, adjoint = a_tuple(found["action"], f"{at}.action", 2)
+    tangent, adjoint, held = a_tuple(found["action"], f"{at}.action", 3)
     if tangent is None and adjoint is None:
         refuse(f"{at}.action", "a cost of one direction at least", [None, None])
-    action = Action(_cost_or_none(tangent, f"{at}.action"), _cost_or_none(adjoint, f"{at}.action"))
+    action = Action(*(_count_or_none(x, f"{at}.action") for x in (tangent, adjoint, held)))
     if scale is not None:
         refuse(at, "an operator that stores labels", f"the scale {scale}")
     return Structure(rows, cols, stored, sizes, None, action)
@@ -126,7 +127,7 @@ def _read_positions(value: Any, at: str, size: int) -> Positions:
     return where
 
 
-def _cost_or_none(value: Any, at: str) -> int | None:
+def _count_or_none(value: Any, at: str) -> int | None:
     return None if value is None else an_integer(value, at)
 
 

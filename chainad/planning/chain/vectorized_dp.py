@@ -267,15 +267,17 @@ class Segments:
 
         Each table comes with where its other factor begins, counted from the segment's first one,
         and with where it may be used: all that the operator maps must be summed, and be stored by
-        the other factor.
+        the other factor, or be fewer entries once that is spread out than the unit matrix has.
         """
         operators = [(k, s.action) for k, s in enumerate(structures) if s.action is not None]
         if not operators:
             return []
+        is_array = [s.action is None for s in structures]
         jvps, vjps = (self._table(0), self._table(0)), (self._table(0), self._table(0))
         for k, action in operators:
             own = {id(x): x for c in self.crosses[k : k + 2] for x in c if k in x.stored}
-            mapped = prod(x.size for x in own.values() if x.start > k or x.stop <= k)
+            made = prod(x.size for x in own.values() if x.start > k)
+            taken = prod(x.size for x in own.values() if x.stop <= k)
             if action.tangent is not None and k > 0:
                 i = np.arange(k)
                 at = (k - i + 1, i)
@@ -286,7 +288,10 @@ class Segments:
                         fits = fits & (i <= (-1 if kept is None else kept))
                         fits = fits & ((x.stop > k) | (x.start > i))
                 inner = self.counts[at] * self._inner_size(k, i, k)
-                jvps[0][at], jvps[1][at] = inner // mapped * action.tangent, fits
+                spread = self.counts[at] // made
+                is_less = (spread < prod(structures[k].col_shape)) & ((i < k - 1) | is_array[k - 1])
+                found = np.where(fits, inner // (made * taken), spread)
+                jvps[0][at], jvps[1][at] = found * action.tangent, fits | is_less
             if action.adjoint is not None and k < self.q - 1:
                 j = np.arange(k + 1, self.q)
                 at = (j - k + 1, np.full(j.size, k))
@@ -297,7 +302,10 @@ class Segments:
                         fits = fits & (j >= (self.q if kept is None else kept))
                         fits = fits & ((x.start <= k) | (x.stop <= j))
                 inner = self.counts[at] * self._inner_size(k + 1, k, j)
-                vjps[0][at], vjps[1][at] = inner // mapped * action.adjoint, fits
+                spread = self.counts[at] // taken
+                is_less = (spread < prod(structures[k].row_shape)) & ((j > k + 1) | is_array[k + 1])
+                found = np.where(fits, inner // (made * taken), spread)
+                vjps[0][at], vjps[1][at] = found * action.adjoint, fits | is_less
         return [(0, jvps[0], jvps[1] > 0), (1, vjps[0], vjps[1] > 0)]
 
     def _inner_size(self, v: int, i: Any, j: Any) -> Entries:
