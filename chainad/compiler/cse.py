@@ -1,11 +1,9 @@
 """Common-subexpression elimination: equal calls become one, in graphs and in programs.
 
-Both clients number values: a call whose key (its function and the numbers of its operands) was met
-before gets the number of the first. A graph is cleaned before planning, so that what it has twice
-is one vertex, whose local Jacobians are made once and whose elimination is paid for once. In a
-program, formulas of local Jacobians reuse what the function has computed (the slope of a sine is a
-cosine), and inputs may turn out to hold the very same array.
-Source: value numbering, Aho, Sethi & Ullman 1986, ch. 9.
+A graph is cleaned before planning, so that what it has twice is one vertex, whose local Jacobians
+are made once and whose elimination is paid for once. In a program, formulas of local Jacobians
+reuse what the function has computed (the slope of a sine is a cosine), and inputs may turn out to
+hold the very same array.
 """
 
 from __future__ import annotations
@@ -18,26 +16,9 @@ import numpy as np
 from chainad.ir.graph import Argument, Graph, Node, freeze
 from chainad.ir.operators import COMMUTATIVE
 from chainad.ir.program import Instruction
+from chainad.ir.value_numbers import ValueNumbers
 
 _PURE_LIBRARIES = ("numpy", "scipy", "chainad")
-
-
-class ValueNumbers(dict[int, int]):
-    """By number of a value that is computed again, the first one that is equal to it.
-
-    A value that was not entered stands for itself.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._first: dict[Hashable, int] = {}
-
-    def __missing__(self, number: int) -> int:
-        return number
-
-    def first(self, key: Hashable, number: int) -> int:
-        """Return the first value with this key: `number`, if there was none."""
-        return self._first.setdefault(key, number)
 
 
 # --------------------------------------------------------------------- graphs
@@ -57,9 +38,7 @@ def eliminate_common_calls(graph: Graph) -> Graph:
         sources = tuple(None if s is None else numbers[s] for s in node.sources)
         if sources != node.sources:
             nodes[k] = node = node._replace(sources=sources)
-        key = _key_of_node(node)
-        if key is not None:
-            numbers[k] = numbers.first(key, k)
+        numbers[k] = numbers.first(_key_of_node(node), k)
     outputs = tuple(None if k is None else numbers[k] for k in graph.outputs)
     return replace(graph, nodes=tuple(nodes), outputs=outputs)
 
@@ -110,11 +89,9 @@ def eliminate_common_instructions(
     found: list[Instruction] = []
     for i in instructions:
         inputs = tuple(numbers[k] for k in i.inputs)
-        key = i.op.value_key(inputs)
-        if key is not None:
-            first = numbers.first(key, i.output)
-            if first != i.output and i.output not in kept:
-                numbers[i.output] = first
-                continue
+        first = numbers.first(i.op.value_key(inputs), i.output)
+        if first != i.output and i.output not in kept:
+            numbers[i.output] = first
+            continue
         found.append(i if inputs == i.inputs else Instruction(i.op, inputs, i.output))
     return found

@@ -22,6 +22,7 @@ import numpy as np
 
 from chainad.errors import ChainadError
 from chainad.ir.operators import COMMUTATIVE
+from chainad.ir.value_numbers import ValueNumbers
 
 Function = Callable[..., Any]
 NodeId = int
@@ -73,7 +74,7 @@ class ExpressionDAG:
         self.functions: list[Function] = []
         self.operands: list[tuple[Any, ...]] = []
         self.values: dict[NodeId, Any] = {}  # of constants
-        self._ids: dict[Any, NodeId] = {}
+        self._numbers = ValueNumbers()
         self._expressions: dict[NodeId, Expression] = {}
         # Whether a quotient may become a product with a reciprocal.
         self.shares_reciprocals = False
@@ -159,10 +160,8 @@ class ExpressionDAG:
             operands = operands[::-1]
         elif function in _FLIPPED:
             function, operands = _FLIPPED[function], operands[::-1]
-        key = (function, operands)
-        found = self._ids.get(key)
-        if found is None:
-            found = self._ids[key] = len(self.functions)
+        found = self._numbers.first((function, operands), len(self.functions))
+        if found == len(self.functions):
             self.functions.append(function)
             self.operands.append(operands)
         return found
@@ -251,7 +250,7 @@ class ExpressionDAG:
         if isinstance(dividend, float) and dividend < 0:
             return self.negative(self._node(np.divide, (self.constant(-dividend), y)))
         if self.shares_reciprocals and x not in self.values and y not in self.values:
-            known = self._ids.get((np.divide, (x, y)))
+            known = self._numbers.known((np.divide, (x, y)))
             if known is None:
                 return self.multiply(x, self._node(np.divide, (self.constant(1.0), y)))
             return known

@@ -17,12 +17,13 @@ import chainad
 from chainad.api.recorded_run import record_planned_run
 from chainad.backends.numpy.buffers import source_with_buffers
 from chainad.backends.numpy.build import Slots, build, observe
-from chainad.compiler.cse import ValueNumbers, eliminate_common_instructions
+from chainad.compiler.cse import eliminate_common_instructions
 from chainad.compiler.stacking import isomorphic, stack_program
 from chainad.compiler.stacking.stack_program import stack_isomorphic
 from chainad.ir.ops import Add, Concatenate, Copy, Full, MatMul, Multiply, Row, Subtract, Sum
 from chainad.ir.program import Instruction, Program, prune
 from chainad.ir.shapes import Shape
+from chainad.ir.value_numbers import ValueNumbers
 from chainad.testing import random_entries, run_program
 
 randoms = st.randoms(use_true_random=False)

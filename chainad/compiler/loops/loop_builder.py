@@ -23,6 +23,7 @@ from chainad.ir.loop_program import (
     nest,
 )
 from chainad.ir.scalar_graph import NotScalarError, copy_scalar
+from chainad.ir.value_numbers import ValueNumbers
 
 # Larger nests are left to NumPy and BLAS.
 _MAX_NEST_ITERATIONS = 1 << 18
@@ -52,7 +53,7 @@ class LoopBuilder:
     def __init__(self) -> None:
         self.inputs: list[int] = []
         self.operations: list[LoopOperation] = []
-        self._register_of: dict[LoopOperation, Register] = {}
+        self._numbers = ValueNumbers()
 
     def input(self, shape: Sequence[int]) -> View:
         """Return a new input, its elements in row-major order."""
@@ -191,9 +192,8 @@ class LoopBuilder:
         return LoopOperation(tuple(nests), tuple(inputs), size, n_written < size)
 
     def _emit(self, operation: LoopOperation, shape: tuple[int, ...]) -> Value:
-        register = self._register_of.get(operation)
-        if register is None:
-            register = self._register_of[operation] = len(self.operations)
+        register = self._numbers.first(operation, len(self.operations))
+        if register == len(self.operations):
             self.operations.append(operation)
         return View(register, row_major(shape))
 

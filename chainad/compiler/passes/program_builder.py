@@ -6,12 +6,13 @@ Equal ops on equal registers are one instruction (a product or a sum in either o
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 from chainad.compiler.passes.peephole import simplify
 from chainad.ir.ops import Broadcast, Copy, Full, Op, Reshape, Transpose
 from chainad.ir.program import Instruction
 from chainad.ir.shapes import Shape
+from chainad.ir.value_numbers import ValueNumbers
 from chainad.structure import Ops
 
 Labels = Sequence[int]
@@ -34,7 +35,7 @@ class ProgramBuilder:
         self.shapes: dict[int, Shape | None] = {}
         self.definitions: dict[int, Instruction] = {}
         self._next = n_slots
-        self._values: dict[Hashable, int] = {}
+        self._numbers = ValueNumbers()
         # Registers whose memory is that of a result already.
         self._returned: set[int] = set()
 
@@ -46,13 +47,10 @@ class ProgramBuilder:
         return self._append(*found)
 
     def _append(self, op: Op, inputs: tuple[int, ...]) -> int:
-        key = op.value_key(inputs)
-        if key is not None and key in self._values:
-            return self._values[key]
-        shape = op.infer_shape([self.shapes.get(k) for k in inputs])
-        output = self.append_unchanged(op, inputs, shape)
-        if key is not None:
-            self._values[key] = output
+        output = self._numbers.first(op.value_key(inputs), self._next)
+        if output == self._next:
+            shape = op.infer_shape([self.shapes.get(k) for k in inputs])
+            self.append_unchanged(op, inputs, shape)
         return output
 
     def append_unchanged(self, op: Op, inputs: tuple[int, ...], shape: Shape | None) -> int:

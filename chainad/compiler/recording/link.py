@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from chainad.backends.numpy.allocate import ArrayType
-from chainad.compiler.cse import ValueNumbers, eliminate_common_instructions
+from chainad.compiler.cse import eliminate_common_instructions
 from chainad.compiler.recording.arguments import ArraySpec, array_specs
 from chainad.compiler.recording.factorization_reuse import reuse_factorizations
 from chainad.compiler.recording.multiply_reduce import fuse_multiply_reduce
@@ -20,6 +20,7 @@ from chainad.compiler.recording.recording import Recording
 from chainad.compiler.stacking.stack_program import stack_isomorphic
 from chainad.ir.calls import Call, Guard, Input
 from chainad.ir.program import Instruction, Program, Runner, prune
+from chainad.ir.value_numbers import ValueNumbers
 
 
 @dataclass(frozen=True)
