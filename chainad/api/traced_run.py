@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import compress, cycle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from chainad.api.targets import NUMPY
 from chainad.compiler.linearize import Linearized, evaluate, linear_graph
 from chainad.compiler.matrix_free import linear_operator
 from chainad.errors import InputError
-from chainad.frontends.numpy.trace import Run
+from chainad.frontends.numpy.trace import Run, is_differentiated
 from chainad.frontends.numpy.traced_calls import Tracer
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
@@ -34,7 +34,7 @@ def program_of(run: Run, options: Options) -> JacobianProgram:
 
     if options.output == "dense":
         # What is differentiated again is not made of entries here.
-        is_plain = [not _is_differentiated(run.input(k)) for k in range(run.tape.n_inputs)]
+        is_plain = [not is_differentiated(run.input(k)) for k in range(run.tape.n_inputs)]
         check_size(compress(run.signature.blocks, cycle(is_plain)))
     return jacobian_program(run.signature, options, NUMPY, linearize)
 
@@ -62,7 +62,3 @@ def operators(run: Run) -> list[LinearOperator]:
         linear_operator(each, [kept[k] for k in each.slots], block.dtype)
         for each, block in zip(sweeps, run.signature.blocks, strict=True)
     ]
-
-
-def _is_differentiated(value: Any) -> bool:
-    return isinstance(value, Tracer) and not value.tape.is_recorder

@@ -66,7 +66,9 @@ class Rule:
     arguments of a call and returns them in the form that `locals` takes. `rewrite` takes
     those of a call with options, and returns its result in other functions; NotImplemented where
     `locals` takes the options. `kind` is what kind of function it is, if of any; `definition` says
-    the same in simpler functions, for compilers that know only these. `has_pairs` says that the
+    the same in simpler functions, for compilers that know only these. `square`, of functions with a
+    kink, returns the square of the result in terms of functions that have none there: it takes a
+    function that squares an operand, the result, and the arguments. `has_pairs` says that the
     structures of complex operands have a last axis (re, im) already. `is_plain` says that all
     arguments are operands, and that calls need not be looked at any further.
     """
@@ -79,6 +81,7 @@ class Rule:
     rewrite: Callable[..., Any] | None = None
     kind: Kind | None = None
     definition: Callable[..., Any] | None = None
+    square: Callable[..., Any] | None = None
     has_pairs: bool = False
     is_plain: bool = field(init=False)
 
@@ -145,6 +148,7 @@ def rule(
     rewrite: Callable[..., Any] | None = None,
     kind: Kind | None = None,
     definition: Callable[..., Any] | None = None,
+    square: Callable[..., Any] | None = None,
     has_pairs: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register the decorated `locals` for some functions; see `Rule` for the options."""
@@ -160,6 +164,7 @@ def rule(
                 rewrite,
                 kind,
                 definition,
+                square,
                 has_pairs,
             )
             _enter_reduction(function, kind)

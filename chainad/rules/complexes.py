@@ -14,6 +14,7 @@ import numpy as np
 
 from chainad.ir.graph import Argument
 from chainad.rules.base import Local, Locals, dispatching, rule
+from chainad.rules.elementwise import direction
 from chainad.structure import arrange
 from chainad.structure.structure import Axis
 
@@ -106,8 +107,7 @@ def _gradient(slope: Callable[[Any, Any], Any]) -> Callable[..., Locals]:
 
 
 def _modulus_slope(y: Any, z: Any) -> Any:
-    safe = np.where(np.equal(y, 0), 1.0, y)
-    return np.stack([np.real(z) / safe, np.imag(z) / safe], -1)
+    return np.stack([direction(np.real(z), y), direction(np.imag(z), y)], -1)
 
 
 def _argument_slope(y: Any, z: Any) -> Any:
@@ -116,5 +116,9 @@ def _argument_slope(y: Any, z: Any) -> Any:
     return np.stack([-im / square, re / square], -1)
 
 
-rule(modulus, has_pairs=True)(_gradient(_modulus_slope))
+def _modulus_squared(squared: Callable[[Any], Any], y: Any, z: Any) -> Any:
+    return np.square(np.real(z)) + np.square(np.imag(z))
+
+
+rule(modulus, has_pairs=True, square=_modulus_squared)(_gradient(_modulus_slope))
 rule(argument, has_pairs=True)(_gradient(_argument_slope))

@@ -45,11 +45,14 @@ def elementwise(
     definition: Callable[..., Any] | None = None,
     is_constant: Callable[[tuple[Any, ...]], bool] | None = None,
     canonical: Callable[..., tuple[Any, ...]] | None = None,
+    square: Callable[..., Any] | None = None,
+    by_square: tuple[Formula | None, ...] = (),
     **kind: Any,
 ) -> None:
     """Add a row: `function`, and its partial derivative for every operand (None: zero).
 
-    See `Rule` for the options, and `Elementwise` for what else may be said of the kind.
+    Where it is even in an operand, `by_square` has its derivative by the square of that. See `Rule`
+    for the other options, and `Elementwise` for what else may be said of the kind.
     """
 
     def locals_(y: Argument, *operands: Argument) -> Locals:
@@ -66,7 +69,38 @@ def elementwise(
         canonical=canonical,
         kind=Elementwise(len(partials), **kind),
         definition=definition,
+        square=square,
     )(locals_)
+    for position, slope in enumerate(by_square):
+        if slope is not None:
+            EVEN[function, position] = _of_square(function, position, slope, partials)
+
+
+# By an even function, and the position of the operand that it is even in: the same function with
+# the square of that operand in front of all operands, which is what the operand is read from.
+EVEN: dict[tuple[Callable[..., Any], int], Callable[..., Any]] = {}
+
+
+def _of_square(
+    function: Callable[..., Any],
+    position: int,
+    slope: Formula,
+    partials: tuple[Partial | None, ...],
+) -> Callable[..., Any]:
+    @dispatching
+    def of_square(square: Any, *operands: Any) -> Any:
+        root = np.copysign(np.sqrt(square), operands[position])
+        return function(*operands[:position], root, *operands[position + 1 :])
+
+    def after_square(partial: Partial | None) -> Partial | None:
+        if not callable(partial):
+            return partial
+        return lambda y, square, *operands: partial(y, *operands)
+
+    of_square.__name__ = f"{function.__name__}_of_square"
+    others = [None if k == position else after_square(p) for k, p in enumerate(partials)]
+    elementwise(of_square, after_square(slope), *others)
+    return of_square
 
 
 def _local(y: Argument, operands: tuple[Argument, ...], x: Argument, partial: Partial) -> Local:
@@ -114,6 +148,47 @@ def _probe(
     return tuple(skip + k for k, n in enumerate(kept) if n == 2)
 
 
+@dispatching
+def direction(x: Any, length: Any) -> Any:
+    """Return x / length, and 0 where the length is 0; the derivatives are nan there.
+
+    The slope of a root of squares, which has no second derivative where it is 0.
+    """
+    return x / np.where(np.equal(length, 0), 1.0, length)
+
+
+def _inverse_length(z: Any, x: Any, length: Any) -> Any:
+    return 1 / np.where(np.equal(length, 0), np.nan, length)
+
+
+elementwise(
+    direction,
+    _inverse_length,
+    lambda z, x, length: -z * _inverse_length(z, x, length),
+    definition=lambda x, length: x / np.where(np.equal(length, 0), 1.0, length),
+)
+
+
+@dispatching
+def root_of(square: Any, root: Any) -> Any:
+    """Return the root of a square that has the sign of `root`."""
+    return np.copysign(np.sqrt(square), root)
+
+
+elementwise(root_of, lambda y, square, root: direction(0.5, y), None)
+
+
+def _selected(*weights: Formula) -> Callable[..., Any]:
+    """Return the square of a function that selects an operand, by the slope for each of these."""
+
+    def square(squared: Callable[[Any], Any], z: Any, *operands: Any) -> Any:
+        return sum(
+            weight(z, *operands) * squared(x) for weight, x in zip(weights, operands, strict=True)
+        )
+
+    return square
+
+
 def _heaviside(x: Any) -> Any:
     """Return 1 where x > 0, 1/2 at 0, else 0."""
     return 0.5 * (np.sign(x) + 1)
@@ -129,6 +204,10 @@ def _power_by_base(z: Any, x: Any, p: Any) -> Any:
         return p * x if p == 2 else p * (x * x)
     # p * x**(p - 1), without the nan of 0 * 0**-1.
     return p * np.power(x, np.where(np.equal(p, 0), 1.0, p - 1))
+
+
+def _power_by_square(z: Any, x: Any, p: Any) -> Any:
+    return 0.5 * p * np.power(x, p - 2)
 
 
 def _power_by_exponent(z: Any, x: Any, p: Any) -> Any:
@@ -154,15 +233,30 @@ def _bounds(
     return a, -np.inf if low is None else low, np.inf if high is None else high
 
 
+def _sinc_by_sine(x: Any) -> Any:
+    t = np.pi * np.where(np.equal(x, 0), 1e-20, x)
+    return np.sin(t) / t
+
+
 def _sinc_slope(y: Any, x: Any) -> Any:
-    # d/dx sin(pi x)/(pi x); its series is used where the quotient cancels.
+    # d/dx sin(pi x)/(pi x)
     t = np.pi * x
+    small, _, far, series = _slope_of_sine_ratio(t)
+    return np.pi * np.where(small, t * series, far)
+
+
+def _sinc_slope_by_square(y: Any, x: Any) -> Any:
+    small, safe, far, series = _slope_of_sine_ratio(np.pi * x)
+    return 0.5 * np.pi**2 * np.where(small, series, far / safe)
+
+
+def _slope_of_sine_ratio(t: Any) -> tuple[Any, Any, Any, Any]:
+    """Return where t is small, t elsewhere, d/dt sin(t)/t there, and its series by t at small t."""
     small = np.abs(t) < 1
     safe = np.where(small, 1.0, t)
     far = (np.cos(safe) - np.sin(safe) / safe) / safe
     square = np.where(small, t * t, 0.0)
-    series = sum(c * square**k for k, c in enumerate(_SINC_SERIES))
-    return np.pi * np.where(small, t * series, far)
+    return small, safe, far, sum(c * square**k for k, c in enumerate(_SINC_SERIES))
 
 
 _SINC_SERIES = [(-1) ** k * 2 * k / factorial(2 * k + 1) for k in range(1, 10)]
@@ -180,11 +274,23 @@ elementwise(np.multiply, lambda z, x, y: y, lambda z, x, y: x, is_holomorphic=Tr
 elementwise(np.divide, lambda z, x, y: 1 / y, lambda z, x, y: -z / y, is_holomorphic=True)
 elementwise(np.negative, -1, is_holomorphic=True, is_exact=True)
 elementwise(np.positive, 1, definition=lambda x: x, is_holomorphic=True, is_exact=True)
-elementwise(np.power, _power_by_base, _power_by_exponent, is_holomorphic=True)
-elementwise(np.float_power, _power_by_base, _power_by_exponent, definition=np.power)
+elementwise(
+    np.power,
+    _power_by_base,
+    _power_by_exponent,
+    is_holomorphic=True,
+    by_square=(_power_by_square, None),
+)
+elementwise(
+    np.float_power,
+    _power_by_base,
+    _power_by_exponent,
+    definition=np.power,
+    by_square=(_power_by_square, None),
+)
 elementwise(np.square, lambda y, x: 2 * x, definition=lambda x: x * x, is_holomorphic=True)
 elementwise(np.sqrt, lambda y, x: 0.5 / y, is_holomorphic=True)
-elementwise(np.cbrt, lambda y, x: 1 / (3 * y * y))
+elementwise(np.cbrt, lambda y, x: 1 / (3 * y * y), is_odd=True)
 elementwise(np.reciprocal, lambda y, x: -y * y, definition=lambda x: 1.0 / x, is_holomorphic=True)
 elementwise(np.exp, lambda y, x: y, is_holomorphic=True)
 elementwise(np.exp2, lambda y, x: LN2 * y)
@@ -195,33 +301,50 @@ elementwise(np.log10, lambda y, x: ONE_OVER_LN10 / x)
 elementwise(np.log1p, lambda y, x: 1 / (1 + x), is_holomorphic=True)
 elementwise(np.logaddexp, lambda z, x, y: np.exp(x - z), lambda z, x, y: np.exp(y - z))
 elementwise(np.logaddexp2, lambda z, x, y: np.exp2(x - z), lambda z, x, y: np.exp2(y - z))
-elementwise(np.sin, lambda y, x: np.cos(x), is_holomorphic=True, bound=1.0)
-elementwise(np.cos, lambda y, x: -np.sin(x), is_holomorphic=True, bound=1.0)
-elementwise(np.tan, lambda y, x: 1 + y * y, is_holomorphic=True)
-elementwise(np.arcsin, lambda y, x: 1 / np.sqrt(1 - x * x))
+elementwise(np.sin, lambda y, x: np.cos(x), is_holomorphic=True, bound=1.0, is_odd=True)
+elementwise(
+    np.cos,
+    lambda y, x: -np.sin(x),
+    is_holomorphic=True,
+    bound=1.0,
+    by_square=(lambda y, x: -0.5 * np.sinc(x / np.pi),),
+)
+elementwise(np.tan, lambda y, x: 1 + y * y, is_holomorphic=True, is_odd=True)
+elementwise(np.arcsin, lambda y, x: 1 / np.sqrt(1 - x * x), is_odd=True)
 elementwise(np.arccos, lambda y, x: -1 / np.sqrt(1 - x * x))
-elementwise(np.arctan, lambda y, x: 1 / (1 + x * x), bound=2.0)
+elementwise(np.arctan, lambda y, x: 1 / (1 + x * x), bound=2.0, is_odd=True)
 elementwise(np.arctan2, lambda z, y, x: x / (x * x + y * y), lambda z, y, x: -y / (x * x + y * y))
 elementwise(
     np.hypot,
-    lambda z, x, y: x / np.where(np.equal(z, 0), 1.0, z),
-    lambda z, x, y: y / np.where(np.equal(z, 0), 1.0, z),
+    lambda z, x, y: direction(x, z),
+    lambda z, x, y: direction(y, z),
+    square=lambda squared, z, x, y: squared(x) + squared(y),
 )
-elementwise(np.sinh, lambda y, x: np.cosh(x), is_holomorphic=True)
-elementwise(np.cosh, lambda y, x: np.sinh(x), is_holomorphic=True)
-elementwise(np.tanh, lambda y, x: 1 - y * y, is_holomorphic=True, bound=1.0)
-elementwise(np.arcsinh, lambda y, x: 1 / np.sqrt(1 + x * x))
+elementwise(np.sinh, lambda y, x: np.cosh(x), is_holomorphic=True, is_odd=True)
+elementwise(
+    np.cosh,
+    lambda y, x: np.sinh(x),
+    is_holomorphic=True,
+    by_square=(lambda y, x: 0.25 * (sp.exprel(x) + sp.exprel(-x)),),
+)
+elementwise(np.tanh, lambda y, x: 1 - y * y, is_holomorphic=True, bound=1.0, is_odd=True)
+elementwise(np.arcsinh, lambda y, x: 1 / np.sqrt(1 + x * x), is_odd=True)
 elementwise(np.arccosh, lambda y, x: 1 / np.sqrt(x * x - 1))
-elementwise(np.arctanh, lambda y, x: 1 / (1 - x * x))
+elementwise(np.arctanh, lambda y, x: 1 / (1 - x * x), is_odd=True)
 elementwise(np.deg2rad, lambda y, x: DEGREE, definition=lambda x: x * DEGREE)
 elementwise(np.radians, lambda y, x: DEGREE, definition=lambda x: x * DEGREE)
 elementwise(np.rad2deg, lambda y, x: 1 / DEGREE, definition=lambda x: x * _RADIAN)
 elementwise(np.degrees, lambda y, x: 1 / DEGREE, definition=lambda x: x * _RADIAN)
-elementwise(np.abs, _abs_slope)
-elementwise(np.fabs, _abs_slope, definition=np.abs)
+elementwise(np.abs, _abs_slope, square=lambda squared, y, x: squared(x))
+elementwise(np.fabs, _abs_slope, definition=np.abs, square=lambda squared, y, x: squared(x))
 elementwise(np.conjugate, 1, definition=lambda x: x)
-elementwise(np.maximum, lambda z, x, y: _heaviside(x - y), lambda z, x, y: _heaviside(y - x))
-elementwise(np.minimum, lambda z, x, y: _heaviside(y - x), lambda z, x, y: _heaviside(x - y))
+_FIRST_IS_ABOVE: tuple[Formula, Formula] = (
+    lambda z, x, y: _heaviside(x - y),
+    lambda z, x, y: _heaviside(y - x),
+)
+_FIRST_IS_BELOW = _FIRST_IS_ABOVE[::-1]
+elementwise(np.maximum, *_FIRST_IS_ABOVE, square=_selected(*_FIRST_IS_ABOVE))
+elementwise(np.minimum, *_FIRST_IS_BELOW, square=_selected(*_FIRST_IS_BELOW))
 elementwise(
     np.fmax,
     lambda z, x, y: np.where(np.isnan(y), 1.0, np.where(np.isnan(x), 0.0, _heaviside(x - y))),
@@ -268,8 +391,8 @@ elementwise(
 )
 elementwise(np.ldexp, lambda z, x, n: np.exp2(n), None)
 elementwise(np.real, 1, definition=lambda x: x)
-elementwise(np.sinc, _sinc_slope)
-elementwise(np.i0, lambda y, x: sp.i1(x))
+elementwise(np.sinc, _sinc_slope, definition=_sinc_by_sine, by_square=(_sinc_slope_by_square,))
+elementwise(np.i0, lambda y, x: sp.i1(x), by_square=(lambda y, x: 0.25 * (sp.i0(x) - sp.iv(2, x)),))
 
 
 @defined(np.divmod)

@@ -62,6 +62,7 @@ class Elementwise(Kind):
     """One result per entry of the operands, which are broadcast.
 
     `is_exact`: it selects or negates entries, so that it causes no floating-point warnings.
+    `is_odd`: a change of sign of the operand changes that of the result.
     `bound` is one of the magnitude of the result, whatever the operands. `arity` is the number of
     operands, where the signature does not tell.
     """
@@ -69,6 +70,7 @@ class Elementwise(Kind):
     arity: int | None = None
     is_holomorphic: bool = False
     is_exact: bool = False
+    is_odd: bool = False
     bound: float = inf
 
 

@@ -21,8 +21,10 @@ from chainad.rules.base import (
     constant,
     defined,
     normalize_axes,
+    refuse_unless,
     rule,
 )
+from chainad.rules.elementwise import direction
 from chainad.rules.kinds import Accumulation, PiecewiseConstant, Reduction
 from chainad.structure import from_labels, operator, reduced
 from chainad.structure.linear_operators import RunningSum
@@ -83,11 +85,13 @@ def reduction(
     ufunc: np.ufunc | None = None,
     definition: Callable[..., Any] | None = None,
     is_holomorphic: bool = False,
+    selects: bool = False,
 ) -> Callable[[Callable[[Any, Any, Axes], Any]], None]:
     """Register functions by a formula for the derivative: of (y with axes kept, x, axes).
 
     `ufunc` is what they apply between the entries, which makes sense of `where=`, `initial=` and
-    `dtype=`; `definition` is what they are in simpler functions.
+    `dtype=`; `definition` is what they are in simpler functions. `selects` says that they select
+    entries, by their derivative.
     """
 
     def register(slope: Callable[[Any, Any, Axes], Any]) -> None:
@@ -99,12 +103,26 @@ def reduction(
                 x: Local(reduced(y.shape, x.shape, axes, None), keep_axes(slope, axes, x.shape))
             }
 
+        def square(
+            squared: Callable[[Any], Any],
+            y: Any,
+            x: Any,
+            axis: Any = None,
+            dtype: Any = None,
+            out: Any = None,
+            keepdims: Any = False,
+        ) -> Any:
+            axes = normalize_axes(axis, np.ndim(x))
+            hit = keep_axes(slope, axes, np.shape(x))(y, x)
+            return np.sum(hit * squared(x), axis=axes, keepdims=bool(keepdims))
+
         for function in functions:
             rule(
                 function,
                 rewrite=None if ufunc is None else _selection(ufunc, function),
                 kind=Reduction(ufunc, is_holomorphic),
                 definition=definition,
+                square=square if selects else None,
             )(locals_)
 
     return register
@@ -217,7 +235,7 @@ def _deviation(root: bool) -> Callable[..., Locals]:
             centred = value - np.mean(value, axis=along, keepdims=True)
             if not root:
                 return centred * float(2 / divisor)
-            return centred / (float(divisor) * np.where(np.equal(y_kept, 0), 1.0, y_kept))
+            return direction(centred, float(divisor) * y_kept)
 
         return {x: Local(reduced(y.shape, x.shape, axes, None), keep_axes(slope, axes, x.shape))}
 
@@ -299,6 +317,7 @@ rule(
     rewrite=_unless_plain(_deviation_by_norm),
     kind=Reduction(),
     definition=_deviation_by_sums,
+    square=lambda squared, y, *args, **kwargs: np.var(*args, **kwargs),
 )(_deviation(root=True))
 
 
@@ -336,7 +355,25 @@ def _norm_by_sums(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = Fal
     return np.sqrt(np.sum(x * x, axis=axis, keepdims=bool(keepdims)))
 
 
-@rule(np.linalg.norm, rewrite=_norm_of_matrices, kind=Reduction(), definition=_norm_by_sums)
+def _norm_squared(
+    squared: Callable[[Any], Any],
+    y: Any,
+    x: Any,
+    ord: Any = None,
+    axis: Any = None,
+    keepdims: Any = False,
+) -> Any:
+    refuse_unless(ord in (None, 2, "fro"), "the square of other norms has kinks, too")
+    return np.sum(squared(x), axis=axis, keepdims=bool(keepdims))
+
+
+@rule(
+    np.linalg.norm,
+    rewrite=_norm_of_matrices,
+    kind=Reduction(),
+    definition=_norm_by_sums,
+    square=_norm_squared,
+)
 def _norm(
     y: Argument, x: Argument, ord: Any = None, axis: Any = None, keepdims: Any = False
 ) -> Locals:
@@ -350,15 +387,14 @@ def _norm(
 def _norm_slope(p: float) -> Callable[[Any, Any, Axes], Any]:
     def slope(y: Any, x: Any, axes: Axes) -> Any:
         if p == 2:
-            return x / np.where(np.equal(y, 0), 1.0, y)
+            return direction(x, y)
         if p == 1:
             return np.sign(x)
         if p in (np.inf, -np.inf):
             return np.sign(x) * _extreme(y, np.abs(x), axes)
         if p == 0:
             return np.zeros(np.shape(x))
-        safe = np.where(np.equal(y, 0), 1.0, y)
-        return np.sign(x) * np.power(np.abs(x) / safe, p - 1)
+        return np.sign(x) * np.power(direction(np.abs(x), y), p - 1)
 
     return slope
 
@@ -368,8 +404,8 @@ def _extreme(y: Any, x: Any, axes: Axes) -> Any:
     return hit / np.sum(hit, axis=axes, keepdims=True)
 
 
-reduction(np.max, np.amax, ufunc=np.maximum)(_extreme)
-reduction(np.min, np.amin, ufunc=np.minimum)(_extreme)
+reduction(np.max, np.amax, ufunc=np.maximum, selects=True)(_extreme)
+reduction(np.min, np.amin, ufunc=np.minimum, selects=True)(_extreme)
 
 
 def _along_one_axis(

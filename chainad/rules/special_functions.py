@@ -101,16 +101,16 @@ def polygamma(n: int, x: Any) -> Any:
     return sp.polygamma(n, x)
 
 
-elementwise(sp.erf, lambda y, x: _TWO_OVER_SQRT_PI * np.exp(-x * x), bound=1.0)
+elementwise(sp.erf, lambda y, x: _TWO_OVER_SQRT_PI * np.exp(-x * x), bound=1.0, is_odd=True)
 elementwise(sp.erfc, lambda y, x: -_TWO_OVER_SQRT_PI * np.exp(-x * x))
 elementwise(sp.erfcx, _erfcx_slope)
-elementwise(sp.erfi, lambda y, x: _TWO_OVER_SQRT_PI * np.exp(x * x))
-elementwise(sp.erfinv, lambda y, x: np.exp(y * y) / _TWO_OVER_SQRT_PI)
+elementwise(sp.erfi, lambda y, x: _TWO_OVER_SQRT_PI * np.exp(x * x), is_odd=True)
+elementwise(sp.erfinv, lambda y, x: np.exp(y * y) / _TWO_OVER_SQRT_PI, is_odd=True)
 elementwise(sp.erfcinv, lambda y, x: -np.exp(y * y) / _TWO_OVER_SQRT_PI)
 elementwise(sp.ndtr, lambda y, x: np.exp(-0.5 * x * x) / SQRT_2PI)
 elementwise(sp.log_ndtr, lambda y, x: np.exp(-0.5 * x * x - y) / SQRT_2PI)
 elementwise(sp.ndtri, lambda y, x: np.exp(0.5 * y * y) * SQRT_2PI)
-elementwise(sp.dawsn, _dawsn_slope)
+elementwise(sp.dawsn, _dawsn_slope, is_odd=True)
 elementwise(sp.expit, lambda y, x: y * (1 - y), bound=1.0)
 elementwise(sp.log_expit, lambda y, x: sp.expit(-x))
 elementwise(sp.logit, lambda y, x: 1 / (x * (1 - x)))
@@ -164,11 +164,16 @@ elementwise(
     sp.huber,
     lambda z, delta, r: np.maximum(np.abs(r) - delta, 0.0),
     lambda z, delta, r: np.clip(r, -delta, delta),
+    by_square=(
+        None,
+        lambda z, delta, r: 0.5 * np.minimum(1.0, delta / np.maximum(np.abs(r), delta)),
+    ),
 )
 elementwise(
     sp.pseudo_huber,
     lambda z, delta, r: (2 * z - np.square(r) / np.sqrt(1 + np.square(r / delta))) / delta,
     lambda z, delta, r: r / np.sqrt(1 + np.square(r / delta)),
+    by_square=(None, lambda z, delta, r: 0.5 / np.sqrt(1 + np.square(r / delta))),
 )
 elementwise(sp.exprel, _exprel_slope)
 elementwise(
@@ -184,14 +189,18 @@ elementwise(sp.inv_boxcox1p, lambda x, z, p: np.power(1 + x, 1 - p), UNKNOWN)
 elementwise(sp.exp2, lambda y, x: LN2 * y)
 elementwise(sp.exp10, lambda y, x: y / ONE_OVER_LN10)
 elementwise(sp.cbrt, lambda y, x: 1 / (3 * y * y))
-elementwise(sp.j0, lambda y, x: -sp.j1(x))
+elementwise(
+    sp.j0, lambda y, x: -sp.j1(x), by_square=(lambda y, x: -0.25 * (sp.j0(x) + sp.jv(2, x)),)
+)
 elementwise(sp.j1, lambda y, x: 0.5 * (sp.j0(x) - sp.jv(2, x)))
 elementwise(sp.y0, lambda y, x: -sp.y1(x))
 elementwise(sp.y1, lambda y, x: sp.y0(x) - y / x)
 elementwise(sp.jv, UNKNOWN, lambda z, v, x: 0.5 * (sp.jv(v - 1, x) - sp.jv(v + 1, x)))
 elementwise(sp.yv, UNKNOWN, lambda z, v, x: 0.5 * (sp.yv(v - 1, x) - sp.yv(v + 1, x)))
 elementwise(sp.iv, UNKNOWN, lambda z, v, x: 0.5 * (sp.iv(v - 1, x) + sp.iv(v + 1, x)))
-elementwise(sp.i0, lambda y, x: sp.i1(x))
+elementwise(
+    sp.i0, lambda y, x: sp.i1(x), by_square=(lambda y, x: 0.25 * (sp.i0(x) - sp.iv(2, x)),)
+)
 elementwise(sp.i1, lambda y, x: 0.5 * (sp.i0(x) + sp.iv(2, x)))
 elementwise(sp.i0e, lambda y, x: sp.i1e(x) - np.sign(x) * y)
 elementwise(sp.i1e, lambda y, x: 0.5 * (sp.i0e(x) + sp.ive(2, x)) - np.sign(x) * y)

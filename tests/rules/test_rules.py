@@ -41,7 +41,7 @@ from chainad.rules import (
 )
 from chainad.rules.base import Local, Rule, available, name_of
 from chainad.rules.decompositions import as_real
-from chainad.rules.elementwise import elementwise
+from chainad.rules.elementwise import EVEN, direction, elementwise, root_of
 from chainad.rules.linear_algebra import cofactors, eigenvectors, logabsdet, sign_of_det
 from chainad.rules.movement import astype, getitem, set_items
 from chainad.rules.special_functions import polygamma
@@ -235,6 +235,20 @@ examples(sp.ellipkinc, sp.ellipeinc)(
         ex(v(2, 1), at([0.1, 0.8])),
         ex(at([-5.0, 0.4, 2.0, 7.0]), at([0.0, -1.0, 0.5, 0.9])),
     ]
+)
+
+# Even functions of a root whose square is given.
+_roots = np.array([-0.7, 0.3, 1.2])
+examples(direction)([ex(at(_roots), at([0.7, 0.5, 1.2])), ex(at(_roots), at(0.5))])
+for _function in {root_of, *EVEN.values()} - {
+    EVEN[f, k] for f, k in ((np.power, 0), (np.float_power, 0), (sp.huber, 1), (sp.pseudo_huber, 1))
+}:
+    examples(_function)([ex(at(_roots**2), at(_roots)), ex(at(0.25), at(-0.5))])
+examples(EVEN[np.power, 0], EVEN[np.float_power, 0])(
+    [ex(at(_roots**2), at(abs(_roots)), at(2.5)), ex(at(0.25), at(0.5), at([3.0, 2.2]))]
+)
+examples(EVEN[sp.huber, 1], EVEN[sp.pseudo_huber, 1])(
+    [ex(at(_roots**2), at(0.5), at(_roots)), ex(at(0.25), at([0.2, 0.9]), at(-0.5))]
 )
 
 # ------------------------------------------- the rarer functions of scipy.special

@@ -151,13 +151,14 @@ class Tape:
     def graph(self, outputs: tuple[tuple[int | None, tuple[int, ...]], ...]) -> Graph:
         """Return the recorded graph, for outputs given as entry (or None) and shape."""
         return Graph(
-            tuple(self._node(entry) for entry in self.entries),
+            tuple(self.node(entry) for entry in self.entries),
             self.n_inputs,
             tuple(number for number, _ in outputs),
             tuple(shape for _, shape in outputs),
         )
 
-    def _node(self, entry: Entry) -> Node:
+    def node(self, entry: Entry) -> Node:
+        """Return the node of an entry."""
         function, template, sources, operands, value, *_ = entry
         if template is not None:
             return Node(function, *template, sources, value.shape, value.dtype)

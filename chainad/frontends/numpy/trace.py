@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from chainad.errors import InputError, TraceError
+from chainad.frontends.numpy.kinks import without_kinks
 from chainad.frontends.numpy.source_lines import here, line_of
 from chainad.frontends.numpy.tape import Tape
 from chainad.frontends.numpy.traced_calls import NUMBERS, PLAIN, Tracer, as_one, pack, tracers_in
@@ -193,12 +195,21 @@ def _how_to_pass(dtype: np.dtype[Any]) -> str:
 def _finish(tape: Tape, result: Any) -> Run:
     # A list is taken for an array, as NumPy and SciPy do; a tuple is several outputs.
     is_tuple = isinstance(result, tuple)
-    outputs, values = [], []
+    numbers: list[int | None] = []
+    values = []
     for k, item in enumerate(result if is_tuple else [result]):
         number, value = _output(tape, item, f"output {k}" if is_tuple else "the result")
-        outputs.append((number, np.shape(value)))
+        numbers.append(number)
         values.append(value)
+    if any(is_differentiated(tape.entries[k].value) for k in range(tape.n_inputs)):
+        numbers = _reopened(tape, partial(without_kinks, tape), numbers)
+    outputs = zip(numbers, map(np.shape, values), strict=True)
     return Run(tape, tuple(outputs), tuple(values), is_tuple)
+
+
+def is_differentiated(value: Any) -> bool:
+    """Return whether a value is traced, and not only recorded."""
+    return isinstance(value, Tracer) and not value.tape.is_recorder
 
 
 def _output(tape: Tape, item: Any, what: str) -> tuple[int | None, Any]:

@@ -545,19 +545,19 @@ def _entry(
         template.argument(value, rule.is_operand(k, len(args))) for k, value in enumerate(args)
     )
     named = {k: template.argument(value, False) for k, value in kwargs.items()}
-    value = function(*_refill(positional, template.values), **_refill(named, template.values))
+    value = function(*refill(positional, template.values), **refill(named, template.values))
     sources = tuple(template.sources)
     operands = tuple([_as_float(x, value) for x in template.values])
     key = (function, freeze(positional), freeze(named) if named else None, sources)
     return Entry(function, (positional, named), sources, operands, value, key, raw_site())
 
 
-def _refill(value: Any, values: list[Any]) -> Any:
+def refill(value: Any, values: Sequence[Any]) -> Any:
     """Put the operands' values back into the places of their Arguments."""
     if isinstance(value, Argument):
         return values[value.number]
     if isinstance(value, (list, tuple)):
-        return _rebuild(value, (_refill(item, values) for item in value))
+        return _rebuild(value, (refill(item, values) for item in value))
     if isinstance(value, dict):
-        return {k: _refill(item, values) for k, item in value.items()}
+        return {k: refill(item, values) for k, item in value.items()}
     return value
