@@ -6,7 +6,8 @@ axes a partial keeps is found by evaluating the formula on arrays of two entries
 
 Kinks and ties: `abs` and `sign` have derivative 0 at 0, ties of `maximum` and `minimum` share
 evenly, `clip` has derivative 1 on its bounds, `hypot` 0 where both legs are 0, and 0**p counts as 0
-for every p.
+for every p. Functions with a kink where they are 0 state their `square`, and even functions their
+derivative by the square of their operand, so that compositions of both have second derivatives.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Reductions: functions that take whole axes to one number each.
 
 Ties of `max` and `min` share the derivative evenly; `norm` has derivative 0 at the zero vector,
-and `std` where all entries are equal.
+and `std` where all entries are equal; second derivatives are nan there, but those of smooth
+functions of their squares are right.
 """
 
 from __future__ import annotations

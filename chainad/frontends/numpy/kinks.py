@@ -310,15 +310,15 @@ def _odd_value(call: _Call) -> _Odd | None:
     if call.pair is not None and function in (np.add, np.subtract):
         one, two = call.pair
         return one.scaled(lambda factor: function(factor, two.factor()))
-    if call.single is None:
-        return None
-    position, odd = call.single
-    if function in (np.negative, np.positive):
-        return odd.scaled(function)
-    if function is np.multiply:
+    position, odd = next((k, each) for k, each in enumerate(call.odd) if each is not None)
+    if function is np.multiply and call.pair is None:
         return odd.scaled(lambda factor: _product(factor, call.values[1 - position]))
     if function is np.divide and position == 0:
         return odd.scaled(lambda factor: np.divide(factor, call.values[1]))
+    if call.single is None:
+        return None
+    if function in (np.negative, np.positive):
+        return odd.scaled(function)
     if p == 1:
         return odd
     if p is not None and p % 2 == 1:
