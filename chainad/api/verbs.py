@@ -130,8 +130,8 @@ def jacobian(
     Kinks: the derivative of `abs` at 0 is 0, ties of `maximum`, `minimum`, `max` and `min` share
     evenly, `clip` has derivative 1 on its bounds, the norm has derivative 0 at the zero vector,
     `sort` follows the stable order. Second derivatives there are those of the composition where it
-    is smooth: `norm(x)**2`, `cos(norm(x))` and whatever else depends on the square of a norm, `abs`,
-    `hypot`, `std` or `maximum` alone, however it is written. Otherwise they are 0 where the
+    is smooth: `norm(x)**2`, `cos(norm(x))` and whatever else depends on the square of a norm,
+    `abs`, `hypot`, `std` or `maximum` alone, however it is written. Otherwise they are 0 where the
     function is piecewise linear (`abs`, `maximum`, `clip`, `sort`), and nan where those nearby are
     unbounded (`norm`, `hypot`, `std`).
 

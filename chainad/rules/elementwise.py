@@ -28,6 +28,7 @@ from chainad.rules.base import (
     Locals,
     constant,
     defined,
+    dispatching,
     refuse_options,
     rule,
 )
