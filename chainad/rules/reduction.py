@@ -164,7 +164,8 @@ def _mean_by_sum(
     where: Any = True,
 ) -> Any:
     a = in_dtype(a, dtype)
-    total = np.sum(a, axis=axis, keepdims=bool(keepdims), where=where)
+    selection = {} if isinstance(where, bool) and where else {"where": where}
+    total = np.sum(a, axis=axis, keepdims=bool(keepdims), **selection)
     return total / _count(a, axis, keepdims, where)
 
 

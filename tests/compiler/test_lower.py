@@ -396,7 +396,7 @@ def test_running_a_cached_plan_plans_and_multiplies_no_structure(
         "chainad.planning.registry": ["state_space"],
         "chainad.planning.auto": ["make_plan", "follow"],
         "chainad.planning.linear_graph.Elimination": ["__init__", "eliminate"],
-        "chainad.api.jacobian_program": ["lower", "NUMPY"],
+        "chainad.api.jacobian_program": ["lower"],
         "chainad.api.traced_run": ["linear_graph"],
     }
     for owner, names in watched.items():
