@@ -9,4 +9,10 @@
 | `scalar_expressions` | how generated code writes scalar functions, one row each |
 | `python` | scalar programs on Python floats |
 | `numba/` | scalar programs and loops as machine code |
+
+Three of them allocate memory, each its own way, since live ranges are all that these have in
+common. NumPy's buffers have any size, are overwritten in place, and are reused while a program is
+gone through (`numpy/allocate`). What loops need (an element for every iteration, or a ring buffer)
+is known beforehand, and packed at the lowest free addresses of one vector (`numba/loop_memory`).
+Rows of scalars have one size, so that any free one will do, best the last one (`numpy/vector`).
 """

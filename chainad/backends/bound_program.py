@@ -31,16 +31,14 @@ class BoundProgram:
         self._used_slots, self._outputs = program.used_slots, program.outputs
         self._constants = dict(constants or {})
         functions: dict[tuple[Op, int], Callable[..., Any]] = {}
-        last = last_uses(program)
         self._steps: list[tuple[Callable[..., Any], tuple[int, ...], int, tuple[int, ...]]] = []
-        for n, i in enumerate(program.instructions):
+        for i, dead in zip(program.instructions, program.last_reads, strict=True):
             if i.output in self._constants:
                 continue
             key = i.op, len(i.inputs)
             function = functions.get(key)
             if function is None:
                 function = functions[key] = bind(*key)
-            dead = tuple(k for k in {*i.inputs} if last[k] == n)
             self._steps.append((function, i.inputs, i.output, dead))
 
     def __call__(self, slots: Sequence[Any]) -> tuple[Any, ...]:
@@ -53,9 +51,3 @@ class BoundProgram:
             for k in dead:
                 del registers[k]
         return tuple(None if k is None else registers[k] for k in self._outputs)
-
-
-def last_uses(program: Program) -> dict[int, int]:
-    """Return the number of the last instruction that reads a register; results are read later."""
-    last = {k: n for n, i in enumerate(program.instructions) for k in i.inputs}
-    return last | {k: len(program.instructions) for k in program.outputs if k is not None}

@@ -54,6 +54,16 @@ class Program:
         return found
 
     @property
+    def last_reads(self) -> tuple[tuple[int, ...], ...]:
+        """By instruction, the registers that nothing reads after it; results are read later."""
+        read = {*self.outputs}
+        found: list[tuple[int, ...]] = []
+        for i in reversed(self.instructions):
+            found.append(tuple(k for k in dict.fromkeys(i.inputs) if k not in read))
+            read.update(i.inputs)
+        return tuple(reversed(found))
+
+    @property
     def array_calls(self) -> int:
         """How many array operations a run makes."""
         return len(self.instructions)

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chainad.backends.bound_program import last_uses
 from chainad.backends.namespace import Namespace
 from chainad.backends.numpy.allocate import (
     ArrayType,
@@ -117,14 +116,13 @@ class _Emitter:
         self.known = known
 
     def source(self) -> ProgramSource:
-        lines, last = self._head(), last_uses(self.program)
-        for n, i in enumerate(self.program.instructions):
+        lines = self._head()
+        kept = {*self.allocation.buffers, *self.allocation.results, *self.known}
+        for i, read in zip(self.program.instructions, self.program.last_reads, strict=True):
             if i.output in self.known:
                 continue
             lines += self._call(i)
-            kept = {*self.allocation.buffers, *self.allocation.results, *self.known}
-            dead = [k for k in dict.fromkeys(i.inputs) if last[k] == n and k not in kept]
-            dead = [k for k in dead if k >= self.program.n_slots]
+            dead = [k for k in read if k not in kept and k >= self.program.n_slots]
             if dead:
                 lines.append("del " + ", ".join(self.name_of[k] for k in dead))
         found = []

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from chainad.backends.bound_program import BoundProgram, last_uses
+from chainad.backends.bound_program import BoundProgram
 from chainad.backends.namespace import Namespace
 from chainad.backends.numpy.allocate import ArrayType, type_of
 from chainad.backends.numpy.emit import emit_new, emit_standard
@@ -93,15 +93,14 @@ def _lines(program: Program, names: Namespace, emit: Emit, is_watched: bool = Fa
     name_of = {
         k: known.get(k, f"r{k}") for i in program.instructions for k in (*i.inputs, i.output)
     }
-    last = last_uses(program)
     lines = [f"r{k} = slots[{k}]" for k in program.used_slots]
-    for n, i in enumerate(program.instructions):
+    for i, dead in zip(program.instructions, program.last_reads, strict=True):
         args = [name_of[k] for k in i.inputs]
         if i.output not in known:
             lines.append(f"r{i.output} = {emit(i.op, args, names)}")
         if is_watched:
             lines.append(f"watch({i.output}, {name_of[i.output]}, {args[0] if args else None})")
-        over = sorted(k for k in {*i.inputs} if last[k] == n and k not in known)
+        over = sorted(k for k in dead if k not in known)
         if over and i.output not in known:
             lines.append("del " + ", ".join(f"r{k}" for k in over))
     results = "".join("None, " if k is None else f"r{k}, " for k in program.outputs)

@@ -7,7 +7,6 @@ recorded.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,7 +22,6 @@ from chainad.compiler.recording.link import LinkedProgram, link
 from chainad.compiler.recording.quiet_calls import is_quiet
 from chainad.compiler.recording.recording import Recording
 from chainad.ir.calls import Call, Guard
-from chainad.ir.ops import Op
 from chainad.ir.program import Program, Runner
 
 MISS: Any = object()
@@ -144,8 +142,10 @@ def _calls(linked: LinkedProgram, names: Namespace) -> list[str]:
         block = []
 
     n_function = sum(i.output < linked.first_formula for i in linked.calls)
-    dead = _dead_after(linked.program)
-    for n, i in enumerate(linked.calls):
+    sizes = {
+        i.output: linked.types[i.output].nbytes for i in linked.calls if i.output in linked.types
+    }
+    for n, (i, last) in enumerate(zip(linked.calls, linked.program.last_reads, strict=False)):
         op = i.op
         is_silent = isinstance(op, Guard) or is_quiet(i, bounds)
         if isinstance(op, Call) and not is_silent and op.errstate != state:
@@ -161,26 +161,11 @@ def _calls(linked: LinkedProgram, names: Namespace) -> list[str]:
             block += _guard(op, operands[0], names)
         else:
             block.append(f"v{i.output} = {emit_new(op, operands, names)}")
-        if i.output in dead:
-            block.append("del " + ", ".join(f"v{k}" for k in dead[i.output]))
+        large = [k for k in last if sizes.get(k, 0) >= _MIN_FREED_BYTES]
+        if large:
+            block.append("del " + ", ".join(f"v{k}" for k in large))
     end_block()
     return lines
-
-
-def _dead_after(program: Program) -> dict[int, list[int]]:
-    """Return the large registers that nothing reads after an instruction, by what that writes."""
-    last = {k: i for i in program.instructions for k in i.inputs}
-    found: dict[int, list[int]] = {}
-    for i in program.instructions:
-        if i.output in last and i.output not in program.outputs and _is_large(i.op):
-            found.setdefault(last[i.output].output, []).append(i.output)
-    return found
-
-
-def _is_large(op: Op) -> bool:
-    if not isinstance(op, Call) or op.dtype is None:
-        return False
-    return math.prod(op.shape) * op.dtype.itemsize >= _MIN_FREED_BYTES
 
 
 def _errstate_keywords(state: tuple[str, ...]) -> str:
