@@ -213,7 +213,7 @@ def _record_once(
         assert isinstance(positional, ContainerSpec)
         assert isinstance(named, ContainerSpec)
         assert all(isinstance(positional.items[k][1], (ArraySpec, ScalarSpec)) for k in argnums)
-        with tracing(watched, boxed, argnums) as traced:
+        with tracing(watched, boxed, argnums, of.has_jacobian) as traced:
             run = traced if of.has_jacobian else traced.without_inputs()
             _check_failure(recorder)
             if captures is None:

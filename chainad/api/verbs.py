@@ -44,8 +44,10 @@ def jacobian(
     Parameters
     ----------
     f : callable
-        A function of NumPy arrays, written with `import numpy as np` as usual. It returns a number,
-        an array, a list (taken for an array), or a tuple of these.
+        A function of NumPy arrays, written with `import numpy as np` as usual. It returns floats:
+        a number, an array, or a (nested) list of numbers, which is an array; a tuple of these, or a
+        list with an array in it, is several outputs, ragged or not. What does not depend on the
+        arguments has a Jacobian of exact zeros; boolean and integer arrays are refused.
     argnums : int or sequence of int
         The positional arguments to differentiate by; these must be real floats (float32, float64).
     mode : str, sequence of int, Plan or callable
@@ -102,8 +104,8 @@ def jacobian(
     -------
     JacobianFunction
         A function of the same arguments that returns the Jacobian in the dtype of `f(x)`. With
-        several `argnums` it returns a tuple, one Jacobian per argument; if `f` returns a tuple, a
-        tuple of these, one per output. Its keyword `out` takes arrays, nested as the result, of
+        several `argnums` it returns a tuple, one Jacobian per argument; if `f` has several outputs,
+        a tuple of these, one per output. Its keyword `out` takes arrays, nested as the result, of
         the same shapes and dtypes: dense Jacobians are written there and `out` is returned. It has
         the name and the signature of `f`, is a method if it stands in a class, and is pickled and
         copied as `f` is: what it recorded stays behind.

@@ -127,14 +127,19 @@ TABLE: dict[str, tuple[Any, type[BaseException], str]] = {
     "result a string": (lambda: J(lambda x: "x")(X), InputError, "must be a number.*got str"),
     "result a dict": (lambda: J(lambda x: {"y": x})(X), InputError, "must be a number.*got dict"),
     "result a set": (lambda: J(lambda x: {1.0})(X), InputError, "must be a number.*got set"),
-    "result ragged": (lambda: J(lambda x: [x, x[:2]])(X), ValueError, "same shape"),
-    "result nested": (lambda: J(lambda x: (x, (x, x)))(X), InputError, "output 1.*got tuple"),
+    "result nested": (lambda: J(lambda x: (x, (x, x)))(X), InputError, "output 1.*flat tuple"),
+    "result a list of lists": (
+        lambda: J(lambda x: [[x, x], x])(X), InputError, "output 0 is a list inside.*np.stack"),
+    "result of truth": (lambda: J(lambda x: x > 0)(X), InputError, "is of dtype bool.*zero"),
+    "result a truth": (lambda: J(lambda x: (x, True))(X), InputError, "output 1 is of dtype bool"),
+    "result of integers": (lambda: J(np.argsort)(X), InputError, r"of dtype int\d+.*astype"),
+    "result a count": (lambda: J(lambda x: np.sum(x > 0))(X), InputError, r"of dtype int\d+"),
     "result a generator": (lambda: J(generates)(X), InputError, "must be a number.*generator"),
     "result a coroutine": (lambda: J(awaits)(X), InputError, "must be a number.*coroutine"),
     "result complex": (lambda: J(lambda x: x * 1j)(X), InputError, "is complex.*np.real"),
-    "result a constant complex": (lambda: J(lambda x: 1j)(X), InputError, "must be a number"),
+    "result a constant complex": (lambda: J(lambda x: 1j)(X), InputError, "is complex"),
     "result of strings": (
-        lambda: J(lambda x: np.array(["a"]))(X), InputError, "array of dtype <U1"),
+        lambda: J(lambda x: np.array(["a"]))(X), InputError, "one of dtype <U1"),
     "result of an earlier call": (lambda: J(late)(X), TraceError, "after its function had"),
     "result kept from earlier": (
         lambda: (J(keeps)(X), J(lambda x: kept[-1])(X)), TraceError, "traced value of an earlier"),

@@ -446,7 +446,7 @@ def equalities(x):
 
 
 def returns_what_it_observed(x):
-    return (x > 0, x * 2, np.floor(x), sg(x), 3)
+    return ((x > 0).astype(float), x * 2, np.floor(x), sg(x), 3)
 
 
 def returns_a_list(x):

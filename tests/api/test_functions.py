@@ -148,8 +148,6 @@ def test_outputs_that_do_not_depend_on_the_input_have_exactly_zero_jacobians(
         (lambda x: 3.0, ()),
         (lambda x: 3, ()),
         (np.sign, (2, 3)),
-        (lambda x: x > 0, (2, 3)),
-        (np.argmax, ()),
         (lambda x: chainad.stop_gradient(x) ** 2, (2, 3)),
         (np.zeros_like, (2, 3)),
         (lambda x: [1.0, 2.0], (2,)),
@@ -159,7 +157,7 @@ def test_outputs_that_do_not_depend_on_the_input_have_exactly_zero_jacobians(
         assert J.shape == (*shape, 2, 3)
         assert not J.any()
         result = np.asarray(f(x)).dtype
-        assert J.dtype == (result if result.kind == "f" else dtype)
+        assert J.dtype == (result if result.kind == "f" else np.float64)
     both = chainad.jacobian(lambda x, y: (x * 2, y), argnums=(0, 1), mode=mode)(x, constant)
     assert both[0][1].shape == (2, 3, 4, 1)
     assert not both[0][1].any()

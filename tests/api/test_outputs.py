@@ -563,3 +563,34 @@ def test_a_hessian_comes_in_every_form(output: str) -> None:
     np.testing.assert_allclose(found.toarray(), want, atol=1e-12)
     operator = chainad.jacobian(chainad.jacobian(energy), output="operator")(x)
     np.testing.assert_allclose(operator @ np.eye(9), want, atol=1e-12)
+
+
+RESULTS: dict[str, tuple[Any, Any]] = {
+    "list of arrays": (lambda x: [x, 2 * x], (np.eye(2), 2 * np.eye(2))),
+    "ragged list": (lambda x: [x[:1], 3 * x], (np.eye(2)[:1], 3 * np.eye(2))),
+    "parts": (lambda x: np.split(x, 2), (np.eye(2)[:1], np.eye(2)[1:])),
+    "a number and an array": (lambda x: [x[0], x], (np.eye(2)[0], np.eye(2))),
+    "numbers in a list among arrays": (lambda x: ([x[0], 0], x), (np.diag([1, 0]), np.eye(2))),
+    "list of numbers": (lambda x: [x[0], 1.5, x[1]], np.array([[1, 0], [0, 0], [0, 1]])),
+    "nested list of numbers": (
+        lambda x: [[x[0], 1], [2.5, x[1]]], np.array([[[1, 0], [0, 0]], [[0, 0], [0, 1]]])),
+    "pairs of numbers": (lambda x: [(x[0], 1.0)], np.array([[[1, 0], [0, 0]]])),
+    "a constant": (lambda x: 3, np.zeros(2)),
+    "integers of Python": (lambda x: [1, 2], np.zeros((2, 2))),
+    "a constant array": (lambda x: np.ones(3), np.zeros((3, 2))),
+    "nothing": (lambda x: [], np.zeros((0, 2))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_lists_with_arrays_are_several_outputs_and_lists_of_numbers_are_arrays(name: str) -> None:
+    f, wanted = RESULTS[name]
+    x = np.array([2.0, 3.0])
+    compiled = chainad.jacobian(f).compile(x)
+    for found in (chainad.jacobian(f)(x), compiled(x), compiled(x)):
+        assert isinstance(found, tuple) is isinstance(wanted, tuple)
+        pairs = zip(found, wanted, strict=True) if isinstance(wanted, tuple) else [(found, wanted)]
+        for one, other in pairs:
+            assert one.shape == other.shape
+            assert one.dtype == float
+            np.testing.assert_array_equal(one, other)

@@ -470,9 +470,9 @@ def test_other_arguments_may_be_anything() -> None:
     "result", [None, "text", {"a": 1.0}, np.array(["a"]), np.array([1j]), 1j, {1.0}]
 )
 def test_results_that_are_no_numbers_raise(result: Any) -> None:
-    with pytest.raises(InputError, match="the result must be a number, an array"):
+    with pytest.raises(InputError, match=r"the result (must be|is complex)"):
         chainad.jacobian(lambda x: result)(X)
-    with pytest.raises(InputError, match="output 1 must be a number, an array"):
+    with pytest.raises(InputError, match=r"output 1 (must be|is complex)"):
         chainad.jacobian(lambda x: (x, result))(X)
 
 
@@ -1096,7 +1096,6 @@ STACKS: list[Function] = [
     lambda x: np.array([x[0], x[1]]).reshape(2, 1) * x,
     lambda x: [x[0] * x[1], 2.0],
     lambda x: [[x[0], 1.0], [2.0, x[1]]],
-    lambda x: [x, x * 2],
     lambda x: [x[0]],
     lambda x: np.full(3, x[0]),
     lambda x: np.cumsum(np.array([x[0], x[1], x[2]])),

@@ -75,13 +75,21 @@ class tracing:  # noqa: N801
     """Trace f(*args) with respect to the arguments `argnums`: `with tracing(...) as run`.
 
     Large constants that the function used are read-only inside the `with` block, so that the local
-    Jacobians can be evaluated; afterwards everything is as it was.
+    Jacobians can be evaluated; afterwards everything is as it was. Results that cannot be
+    differentiated are refused if `has_jacobian`.
     """
 
     # A class: a generator would turn a StopIteration of the user's into another error.
 
-    def __init__(self, f: Callable[..., Any], args: Sequence[Any], argnums: Sequence[int]) -> None:
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        args: Sequence[Any],
+        argnums: Sequence[int],
+        has_jacobian: bool = True,
+    ) -> None:
         self.f, self.args, self.argnums = f, args, argnums
+        self.has_jacobian = has_jacobian
         self.tape = Tape(box)
 
     def __enter__(self) -> Run:
@@ -106,7 +114,7 @@ class tracing:  # noqa: N801
             # Caught by the function, which then took another branch than with plain arrays.
             raise tape.refusals[0]
         tape.is_open = tape.has_fast_path = False
-        return _finish(tape, result)
+        return _finish(tape, result, self.has_jacobian)
 
 
 def _call(f: Callable[..., Any], args: Sequence[Any], tape: Tape) -> Any:
@@ -192,13 +200,14 @@ def _how_to_pass(dtype: np.dtype[Any]) -> str:
     return "pass an array of floats"
 
 
-def _finish(tape: Tape, result: Any) -> Run:
-    # A list is taken for an array, as NumPy and SciPy do; a tuple is several outputs.
-    is_tuple = isinstance(result, tuple)
+def _finish(tape: Tape, result: Any, has_jacobian: bool) -> Run:
+    """Return a finished run; a tuple, or a list with arrays in it, is several outputs."""
+    is_tuple = isinstance(result, tuple) or _has_arrays(result)
     numbers: list[int | None] = []
     values = []
     for k, item in enumerate(result if is_tuple else [result]):
-        number, value = _output(tape, item, f"output {k}" if is_tuple else "the result")
+        what = f"output {k}" if is_tuple else "the result"
+        number, value = _output(tape, item, what, has_jacobian)
         numbers.append(number)
         values.append(value)
     if any(is_differentiated(tape.entries[k].value) for k in range(tape.n_inputs)):
@@ -212,16 +221,34 @@ def is_differentiated(value: Any) -> bool:
     return isinstance(value, Tracer) and not value.tape.is_recorder
 
 
-def _output(tape: Tape, item: Any, what: str) -> tuple[int | None, Any]:
+def _has_arrays(result: Any) -> bool:
+    """Return whether a result is a list, perhaps of lists, with an array of some axes in it."""
+    if not isinstance(result, list):
+        return False
+    return any(
+        _has_arrays([*item]) if isinstance(item, (list, tuple)) else getattr(item, "ndim", 0) > 0
+        for item in result
+    )
+
+
+def _output(tape: Tape, item: Any, what: str, has_jacobian: bool) -> tuple[int | None, Any]:
     """Return the node of an output (None: it does not depend on the inputs) and its value."""
+    if isinstance(item, tuple) or _has_arrays(item):
+        raise InputError(
+            f"{what} is a {type(item).__name__} inside another, and several outputs are not nested;"
+            " return one flat tuple of arrays, or np.stack(...) of arrays of one shape"
+        )
+    # Python's integers are numbers like any others, of a branch that does not depend on the inputs.
+    is_literal = _is_literal(item)
     if isinstance(item, list):
         item = _reopened(tape, as_one, item)
     if isinstance(item, np.ndarray) and item.dtype == object:
         item = _from_objects(tape, item, what)
-    if isinstance(item, Traced) and item.tape is tape and item.dtype.kind == "c":
-        raise InputError(
-            f"{what} is complex, which is not differentiated; return np.real and np.imag of it"
-        )
+    if is_literal:
+        item = np.asarray(item, float)
+    is_array = isinstance(item, (Traced, np.ndarray, np.generic, bool, float, complex))
+    if is_array and (has_jacobian or (isinstance(item, Traced) and item.tape is tape)):
+        _check_dtype(getattr(item, "dtype", np.dtype(type(item))), what)
     if isinstance(item, Traced) and item.tape is tape:
         return item.number, item.value
     if isinstance(item, Traced):
@@ -231,14 +258,33 @@ def _output(tape: Tape, item: Any, what: str) -> tuple[int | None, Any]:
                 " anew, or keep chainad.stop_gradient(x) instead"
             )
         return None, item
-    if isinstance(item, (np.ndarray, np.generic, int, float)):
-        value = np.asarray(item)
-        if value.dtype.kind in "fiub":
-            return None, value
+    if isinstance(item, (np.ndarray, np.generic, float)):
+        return None, np.asarray(item)
     raise InputError(
-        f"{what} must be a number, an array of real numbers or a tuple of these,"
+        f"{what} must be a number, an array of real floats, or a tuple or list of these,"
         f" but got {_described(item)}"
     )
+
+
+def _is_literal(item: Any) -> bool:
+    """Return whether an output is made of Python's integers alone."""
+    return all(map(_is_literal, item)) if isinstance(item, (list, tuple)) else type(item) is int
+
+
+def _check_dtype(dtype: np.dtype[Any], what: str) -> None:
+    """Refuse outputs that are not real floats, with the reason."""
+    if dtype.kind == "c":
+        raise InputError(
+            f"{what} is complex, which is not differentiated; return np.real and np.imag of it, or"
+            " say holomorphic=True if the function is holomorphic"
+        )
+    if dtype.kind in "iub":
+        raise InputError(
+            f"{what} is of dtype {dtype}: its derivative is zero wherever there is one, which is"
+            " hardly what is wanted; return floats, if need be by .astype(float)"
+        )
+    if dtype.kind != "f":
+        raise InputError(f"{what} must be an array of real floats, but got one of dtype {dtype}")
 
 
 def _from_objects(tape: Tape, item: np.ndarray[Any, Any], what: str) -> Any:
