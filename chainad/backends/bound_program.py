@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from chainad.ir.ops import Op
+from chainad.ir.op import Op
 from chainad.ir.program import Program
 
 

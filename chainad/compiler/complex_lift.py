@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from chainad.backends.numpy.build import build
-from chainad.ir.ops import Op
+from chainad.ir.op import Op
 from chainad.ir.program import Instruction, Program
 from chainad.rules.base import Formula, Local
 from chainad.structure import arrange

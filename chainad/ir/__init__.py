@@ -4,7 +4,7 @@
 |---|---|
 | `graph` | the computational graph that a front end records |
 | `positions`, `strides` | index sets along an axis; their copies as strided blocks |
-| `ops`, `program` | array ops, with their shapes and costs; straight-line array programs |
+| `op`, `ops`, `program` | array ops, with their shapes and costs; straight-line array programs |
 | `shapes`, `operation_counts` | shapes of arrays; how often the machine does what |
 | `signature` | shapes, dtypes and nesting of a run |
 | `array_functions` | the array functions that ops need and NumPy lacks |

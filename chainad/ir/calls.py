@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
-from chainad.ir.ops import Op
+from chainad.ir.op import Op
 from chainad.ir.shapes import Shape
 
 

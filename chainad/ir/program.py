@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from chainad.ir.calls import Guard
-from chainad.ir.ops import Op
+from chainad.ir.op import Op
 
 # From the slots of a program to its results: what a backend makes of it.
 Runner: TypeAlias = Callable[[Sequence[Any]], tuple[Any, ...]]

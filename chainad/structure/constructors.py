@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from chainad.ir.ops import Op
+from chainad.ir.op import Op
 from chainad.structure.normal_form import Labeling, Operand
 from chainad.structure.structure import Action, Axis, Structure
 

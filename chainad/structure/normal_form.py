@@ -18,7 +18,8 @@ from math import prod
 
 import numpy as np
 
-from chainad.ir.ops import Broadcast, Full, Op, Reshape, Scale, SegmentSum, Sum, Take, Transpose
+from chainad.ir.op import Op
+from chainad.ir.ops import Broadcast, Full, Reshape, Scale, SegmentSum, Sum, Take, Transpose
 from chainad.ir.positions import (
     Integers,
     Positions,

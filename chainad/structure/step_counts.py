@@ -12,6 +12,7 @@ from math import prod
 import numpy as np
 
 from chainad.ir import ops
+from chainad.ir.op import Op
 from chainad.ir.operation_counts import OperationCounts, total_counts
 from chainad.ir.shapes import Shape, resized
 from chainad.structure import Ops, Product, add, materialize_operator, multiply
@@ -27,7 +28,7 @@ class _Count:
     def note(self, *, read: int = 0, written: int = 0, **counts: int) -> None:
         self._counts.append(OperationCounts(elements=read + written, **counts))
 
-    def add(self, op: ops.Op, *shapes: Shape) -> None:
+    def add(self, op: Op, *shapes: Shape) -> None:
         self._counts.append(op.cost(*shapes))
 
     def counts(self) -> OperationCounts:

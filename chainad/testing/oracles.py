@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainad.ir import ops
+from chainad.ir.op import Op
 from chainad.ir.positions import Positions, as_array
 from chainad.ir.program import Program
 from chainad.planning.linear_graph import LinearGraph
@@ -98,7 +99,7 @@ def path_sum(graph: LinearGraph, entries: Sequence[Array | None]) -> list[Array]
     return [along_all_paths(i, o) for o in graph.outputs for i in graph.inputs]
 
 
-def apply_op(op: ops.Op, *arrays: Array) -> Array:
+def apply_op(op: Op, *arrays: Array) -> Array:
     """Do what an op says, in the plainest way.
 
     Examples
@@ -178,7 +179,7 @@ def _placed(out: Array, axis: int, where: Positions, a: Array) -> Array:
     return out
 
 
-def apply_ops(unary: Iterable[ops.Op], array: Array | None) -> Array | None:
+def apply_ops(unary: Iterable[Op], array: Array | None) -> Array | None:
     """Apply ops one after the other; None stands for a structure that stores none.
 
     Examples

@@ -20,7 +20,7 @@ from chainad.backends.array_api import (
 )
 from chainad.backends.numpy.build import build
 from chainad.compiler.lower import lower
-from chainad.ir import ops
+from chainad.ir.op import Op
 from chainad.ir.program import Instruction, Program
 from chainad.ir.shapes import Shape
 from chainad.planning.plan import follow
@@ -62,7 +62,7 @@ def assert_equal(program: Program, slots: list[Any], library: ArrayLibrary) -> N
 @libraries
 @pytest.mark.parametrize(("op", "shapes"), EXAMPLES, ids=str)
 def test_every_op_gives_what_the_numpy_backend_gives(
-    op: ops.Op, shapes: tuple[Shape, ...], library: Callable[[], ArrayLibrary]
+    op: Op, shapes: tuple[Shape, ...], library: Callable[[], ArrayLibrary]
 ) -> None:
     n = len(shapes)
     program = Program(n, (Instruction(op, tuple(range(n)), n),), (n,))

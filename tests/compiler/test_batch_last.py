@@ -14,6 +14,7 @@ from chainad.compiler.passes import batch_last
 from chainad.compiler.passes.batch_last import move_batches_last
 from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir import ops
+from chainad.ir.op import Op
 from chainad.ir.positions import positions
 from chainad.ir.program import Instruction, Program, prune
 from chainad.ir.shapes import Shape
@@ -23,7 +24,7 @@ randoms = st.randoms(use_true_random=False)
 N = 5
 
 
-def random_op(rng: Random, shapes: dict[int, Shape]) -> tuple[ops.Op, tuple[int, ...]]:
+def random_op(rng: Random, shapes: dict[int, Shape]) -> tuple[Op, tuple[int, ...]]:
     """Return an op as programs of batches have them, and registers that it fits."""
     x = rng.choice(list(shapes))
     shape = shapes[x]

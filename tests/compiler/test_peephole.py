@@ -12,6 +12,7 @@ from chainad.backends.numpy.build import build, compiled, folded_constants
 from chainad.compiler.passes.layout import hoist_transposes
 from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir import ops
+from chainad.ir.op import Op
 from chainad.ir.positions import positions
 from chainad.ir.program import Instruction, Program, prune
 from chainad.testing import random_entries, run_program
@@ -26,13 +27,13 @@ def builder(*shapes: tuple[int, ...]) -> ProgramBuilder:
     return found
 
 
-def ops_of(written: ProgramBuilder, *outputs: int) -> list[ops.Op]:
+def ops_of(written: ProgramBuilder, *outputs: int) -> list[Op]:
     """Return what is left of the instructions for some outputs."""
     program = prune(Program(9, tuple(written.instructions), outputs))
     return [i.op for i in program.instructions]
 
 
-def random_op(rng: Random, shapes: dict[int, tuple[int, ...]]) -> tuple[ops.Op, tuple[int, ...]]:
+def random_op(rng: Random, shapes: dict[int, tuple[int, ...]]) -> tuple[Op, tuple[int, ...]]:
     """Return an op, and registers that it fits."""
     x = rng.choice(list(shapes))
     shape = shapes[x]

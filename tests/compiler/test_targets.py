@@ -15,6 +15,7 @@ from chainad.compiler.lower import lower
 from chainad.compiler.matrix_free import Sweeps
 from chainad.compiler.target import Target
 from chainad.ir import ops
+from chainad.ir.op import Op
 from chainad.ir.program import Program, Runner
 from chainad.ir.signature import Signature
 from chainad.planning.auto import make_plan
@@ -40,7 +41,7 @@ DTYPE = np.dtype(np.float32)
 # ------------------------------------------------------------------- a backend
 
 
-def apply(op: ops.Op, *arrays: Any) -> Any:
+def apply(op: Op, *arrays: Any) -> Any:
     """Do what an op says, in the dtype of this backend."""
     if isinstance(op, ops.MatMul):
         return np.matmul(*arrays)

@@ -8,13 +8,14 @@ import pytest
 from chainad.backends.numpy.emit import EMIT
 from chainad.ir import ops
 from chainad.ir.calls import Call
+from chainad.ir.op import Op
 from chainad.ir.positions import positions
 from chainad.ir.shapes import Shape
 from chainad.testing import apply_op
 
 GATHER = positions([2, 0, 3])
 # An example of every op, with the shapes of its operands.
-EXAMPLES: list[tuple[ops.Op, tuple[Shape, ...]]] = [
+EXAMPLES: list[tuple[Op, tuple[Shape, ...]]] = [
     (ops.Full(2.0), ()),
     (ops.Reshape((5, 8)), ((5, 4, 2),)),
     (ops.Reshape((5, -1)), ((5, 4, 2),)),
@@ -54,31 +55,31 @@ def operands(shapes: tuple[Shape, ...]) -> list[np.ndarray]:
 
 
 def test_every_op_has_an_example_and_a_row_of_the_backend() -> None:
-    concrete = {x for x in vars(ops).values() if is_dataclass(x) and issubclass(x, ops.Op)}
+    concrete = {x for x in vars(ops).values() if is_dataclass(x) and issubclass(x, Op)}
     assert {type(op) for op, _ in EXAMPLES} | ON_OPERATORS == concrete == {*EMIT} - {Call}
 
 
 @each_op
-def test_shapes_are_those_of_the_results(op: ops.Op, shapes: tuple[Shape, ...]) -> None:
+def test_shapes_are_those_of_the_results(op: Op, shapes: tuple[Shape, ...]) -> None:
     assert op.infer_shape(shapes) == apply_op(op, *operands(shapes)).shape
 
 
 @each_op
 def test_results_of_unknown_operands_have_the_stated_shape_or_none(
-    op: ops.Op, shapes: tuple[Shape, ...]
+    op: Op, shapes: tuple[Shape, ...]
 ) -> None:
     found = op.infer_shape([None for _ in shapes])
     assert found in {None, op.infer_shape(shapes)}
 
 
 @each_op
-def test_only_views_share_memory(op: ops.Op, shapes: tuple[Shape, ...]) -> None:
+def test_only_views_share_memory(op: Op, shapes: tuple[Shape, ...]) -> None:
     arrays = operands(shapes)
     assert not any(np.shares_memory(apply_op(op, *arrays), a) for a in arrays if not op.is_view)
 
 
 @each_op
-def test_costs_count_what_is_made(op: ops.Op, shapes: tuple[Shape, ...]) -> None:
+def test_costs_count_what_is_made(op: Op, shapes: tuple[Shape, ...]) -> None:
     cost = op.cost(*shapes)
     assert (cost.views > 0) == op.is_view
     if cost.calls:
@@ -86,14 +87,14 @@ def test_costs_count_what_is_made(op: ops.Op, shapes: tuple[Shape, ...]) -> None
 
 
 @each_op
-def test_symmetric_ops_may_exchange_their_operands(op: ops.Op, shapes: tuple[Shape, ...]) -> None:
+def test_symmetric_ops_may_exchange_their_operands(op: Op, shapes: tuple[Shape, ...]) -> None:
     if op.is_symmetric:
         one, two = operands(shapes)
         assert np.array_equal(apply_op(op, one, two), apply_op(op, two, one))
 
 
 @each_op
-def test_an_op_on_rows_does_the_same_for_every_row(op: ops.Op, shapes: tuple[Shape, ...]) -> None:
+def test_an_op_on_rows_does_the_same_for_every_row(op: Op, shapes: tuple[Shape, ...]) -> None:
     row = apply_op(op, *operands(shapes)).shape
     on_rows = op.on_rows(7, row)
     if on_rows is None:
@@ -106,7 +107,7 @@ def test_an_op_on_rows_does_the_same_for_every_row(op: ops.Op, shapes: tuple[Sha
 
 
 @each_op
-def test_an_op_with_rows_last_is_the_op_transposed(op: ops.Op, shapes: tuple[Shape, ...]) -> None:
+def test_an_op_with_rows_last_is_the_op_transposed(op: Op, shapes: tuple[Shape, ...]) -> None:
     rows_last = op.with_rows_last(*shapes)
     if rows_last is None:
         return
@@ -127,7 +128,7 @@ def test_an_op_with_rows_last_is_the_op_transposed(op: ops.Op, shapes: tuple[Sha
     ],
     ids=str,
 )
-def test_ops_that_mix_rows_have_no_form_with_rows_last(op: ops.Op, shape: Shape) -> None:
+def test_ops_that_mix_rows_have_no_form_with_rows_last(op: Op, shape: Shape) -> None:
     assert op.with_rows_last(shape) is None
 
 

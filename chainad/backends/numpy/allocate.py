@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from chainad.backends.numpy.emit import can_write_into
 from chainad.ir import ops
+from chainad.ir.op import Op
 from chainad.ir.program import Instruction, Program
 
 Array = npt.NDArray[Any]
@@ -63,7 +64,7 @@ class BufferAllocation:
 
     sizes: tuple[int, ...]
     buffers: Mapping[int, int]
-    results: Mapping[int, tuple[int, tuple[ops.Op, ...]]]
+    results: Mapping[int, tuple[int, tuple[Op, ...]]]
     in_place: frozenset[int]
 
     def allocate(self) -> list[Array]:
@@ -174,12 +175,12 @@ def _overwritten(
 
 def _in_results(
     program: Program, types: Mapping[int, ArrayType], written: Mapping[int, Instruction]
-) -> dict[int, tuple[int, tuple[ops.Op, ...]]]:
+) -> dict[int, tuple[int, tuple[Op, ...]]]:
     """Return the registers written into a result: its number, and the ops of the view of it."""
-    found: dict[int, tuple[int, tuple[ops.Op, ...]]] = {}
+    found: dict[int, tuple[int, tuple[Op, ...]]] = {}
     for number, result in enumerate(program.outputs):
         k = -1 if result is None else result
-        views: list[ops.Op] = []
+        views: list[Op] = []
         while k in written and types[k].is_view:
             op, x = written[k].op, written[k].inputs[0]
             if isinstance(op, ops.Reshape):
@@ -194,7 +195,7 @@ def _in_results(
     return found
 
 
-def _fits(instruction: Instruction, views: Sequence[ops.Op]) -> bool:
+def _fits(instruction: Instruction, views: Sequence[Op]) -> bool:
     """Return whether a register can be written into that view of a result."""
     if not any(isinstance(op, ops.Transpose) for op in views):
         return True

@@ -31,7 +31,8 @@ from chainad.backends.numpy.emit import (
     emit_view,
 )
 from chainad.ir.array_functions import scatter_into
-from chainad.ir.ops import Op, Reshape, Scatter, Transpose
+from chainad.ir.op import Op
+from chainad.ir.ops import Reshape, Scatter, Transpose
 from chainad.ir.positions import Positions, as_array
 from chainad.ir.program import Instruction, Program
 

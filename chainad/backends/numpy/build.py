@@ -21,7 +21,8 @@ from chainad.backends.namespace import Namespace
 from chainad.backends.numpy.allocate import ArrayType, type_of
 from chainad.backends.numpy.emit import emit_new, emit_standard
 from chainad.ir.array_functions import overrides_numpy
-from chainad.ir.ops import Full, Op
+from chainad.ir.op import Op
+from chainad.ir.ops import Full
 from chainad.ir.program import Program, Runner
 
 Slots: TypeAlias = Sequence[Any] | Mapping[int, Any]

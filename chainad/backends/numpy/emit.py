@@ -12,6 +12,7 @@ from chainad.backends.namespace import Namespace
 from chainad.ir import ops
 from chainad.ir.array_functions import indexer_of
 from chainad.ir.calls import Call, Input, has_inputs
+from chainad.ir.op import Op
 from chainad.ir.operators import TEMPLATES
 from chainad.ir.positions import Positions
 from chainad.ir.shapes import Shape
@@ -49,24 +50,24 @@ class Emitter(NamedTuple):
     into: Callable[..., list[str]] | None = None
 
 
-def emit_standard(op: ops.Op, args: Sequence[str], names: Namespace) -> str:
+def emit_standard(op: Op, args: Sequence[str], names: Namespace) -> str:
     """Return an expression that can be recorded, and runs on the arrays of any library."""
     return EMIT[type(op)].standard(op, names, *args)
 
 
-def emit_new(op: ops.Op, args: Sequence[str], names: Namespace) -> str:
+def emit_new(op: Op, args: Sequence[str], names: Namespace) -> str:
     """Return an expression on plain arrays; elementwise results are row-major."""
     row = EMIT[type(op)]
     return (row.new or row.standard)(op, names, *args)
 
 
-def can_write_into(op: ops.Op) -> bool:
+def can_write_into(op: Op) -> bool:
     """Return whether the result of an op can be written into memory that is there."""
     return EMIT[type(op)].into is not None and not (isinstance(op, ops.Take) and op.is_view)
 
 
 def emit_into(
-    op: ops.Op,
+    op: Op,
     args: Sequence[str],
     to: str,
     shapes: Sequence[Shape | None],
@@ -85,7 +86,7 @@ def emit_into(
     return first + write(op, names, to, shapes, *args)
 
 
-def emit_view(op: ops.Op, array: str, shape: Shape, names: Namespace) -> str | None:
+def emit_view(op: Op, array: str, shape: Shape, names: Namespace) -> str | None:
     """Return a quicker expression than `emit_new` for a view of an array of known shape, if any."""
     match op:
         case ops.Reshape(new) if (key := _unit_axes_index(shape, new)) is not None:
@@ -112,7 +113,7 @@ def _unit_axes_index(old: tuple[int, ...], new: tuple[int, ...]) -> tuple[Any, .
 
 
 def emit_sum_as_matmul(
-    op: ops.Op, arg: str, to: str, shape: tuple[int, ...], dtype: np.dtype[Any], names: Namespace
+    op: Op, arg: str, to: str, shape: tuple[int, ...], dtype: np.dtype[Any], names: Namespace
 ) -> str | None:
     """Return a line that sums a row-major array over its last axis but one, if rows are short.
 
@@ -242,7 +243,7 @@ def _sum_into(signs: Sequence[int], terms: Sequence[str], to: str) -> list[str]:
     return [f"{calls[-1]}({total}, {terms[-1]}, {to})"]
 
 
-EMIT: dict[type[ops.Op], Emitter] = {
+EMIT: dict[type[Op], Emitter] = {
     Call: Emitter(_call),
     ops.Full: Emitter(lambda op, names: names.full(op.value)),
     ops.Reshape: Emitter(

@@ -11,6 +11,7 @@ from chainad.compiler.loops.loop_builder import LoopBuilder, Value, View, row_ma
 from chainad.ir import array_functions as primitives
 from chainad.ir import ops
 from chainad.ir.loop_program import Function
+from chainad.ir.op import Op
 from chainad.ir.positions import as_array
 from chainad.ir.program import Program
 from chainad.ir.scalar_graph import NotScalarError
@@ -27,7 +28,7 @@ def executed(
     return registers
 
 
-def _run(builder: LoopBuilder, op: ops.Op, args: list[Value]) -> Value:
+def _run(builder: LoopBuilder, op: Op, args: list[Value]) -> Value:
     lower = LOWER_OP.get(type(op))
     if lower is None:
         raise NotScalarError(f"{type(op).__name__} of an operator")
@@ -41,7 +42,7 @@ def _elementwise(function: Function) -> Callable[..., Value]:
 def _rearranged(move: Callable[[Any, Any], Any]) -> Callable[..., Value]:
     """Return what lowers an op that only moves addresses; `move` takes the op and these."""
 
-    def lower(builder: LoopBuilder, op: ops.Op, x: Value) -> Value:
+    def lower(builder: LoopBuilder, op: Op, x: Value) -> Value:
         whole = builder.view(x)
         return View(whole.register, move(op, whole.addresses))
 
@@ -119,7 +120,7 @@ def _concatenate(builder: LoopBuilder, op: ops.Concatenate, *args: Value) -> Val
     return builder.scatter(list(parts), shape)
 
 
-LOWER_OP: dict[type[ops.Op], Callable[..., Value]] = {
+LOWER_OP: dict[type[Op], Callable[..., Value]] = {
     ops.Add: _elementwise(np.add),
     ops.AddAt: _add_at,
     ops.AddTied: _add_tied,

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import defaultdict
 
 from chainad.compiler.passes.program_builder import ProgramBuilder
-from chainad.ir.ops import Copy, Elementwise, MatMul, Op, Reshape, Transpose
+from chainad.ir.op import Op
+from chainad.ir.ops import Copy, Elementwise, MatMul, Reshape, Transpose
 from chainad.ir.program import Instruction, Program
 
 _AxisOrder = tuple[int, ...]

@@ -12,6 +12,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from chainad.ir import ops
+from chainad.ir.op import Op
 from chainad.ir.positions import Index, Positions, progressions, refine
 from chainad.ir.program import Instruction
 from chainad.ir.shapes import Shape, broadcast_shape
@@ -20,19 +21,19 @@ from chainad.ir.strides import as_transpose
 if TYPE_CHECKING:
     from chainad.compiler.passes.program_builder import ProgramBuilder
 
-_Call = tuple[ops.Op, tuple[int, ...]]
+_Call = tuple[Op, tuple[int, ...]]
 
 _NEGATE = ops.Scale(-1)
 
 
-def simplify(op: ops.Op, inputs: tuple[int, ...], builder: ProgramBuilder) -> int | _Call:
+def simplify(op: Op, inputs: tuple[int, ...], builder: ProgramBuilder) -> int | _Call:
     """Return a register that holds the result already, or the least expensive call."""
     rule = _RULES.get(type(op))
     return (op, inputs) if rule is None else rule(op, inputs, builder)
 
 
 def _defined_by(
-    register: int, kind: type[ops.Op] | tuple[type[ops.Op], ...], builder: ProgramBuilder
+    register: int, kind: type[Op] | tuple[type[Op], ...], builder: ProgramBuilder
 ) -> Instruction | None:
     """Return the instruction that defines a register, if its op is of this kind."""
     found = builder.definitions.get(register)
@@ -259,7 +260,7 @@ def _without_leading_axes(x: int, shape: Shape, builder: ProgramBuilder) -> int:
 
 
 def _without_broadcasts(
-    op: ops.Op, inputs: tuple[int, ...], builder: ProgramBuilder
+    op: Op, inputs: tuple[int, ...], builder: ProgramBuilder
 ) -> tuple[int, ...]:
     """Let an elementwise op broadcast its operands itself."""
     if all(_defined_by(x, (ops.Broadcast, ops.Reshape), builder) is None for x in inputs):
@@ -288,7 +289,7 @@ def _without_broadcasts(
 
 def _negated(x: int, builder: ProgramBuilder) -> int | None:
     """Return a register that holds -x, if x is a view of what was made by a change of sign."""
-    views: list[ops.Op] = []
+    views: list[Op] = []
     while x in builder.definitions:
         op, inputs = builder.definitions[x].op, builder.definitions[x].inputs
         if op == _NEGATE:
@@ -303,7 +304,7 @@ def _negated(x: int, builder: ProgramBuilder) -> int | None:
     return None
 
 
-def _elementwise(op: ops.Op, inputs: tuple[int, ...], builder: ProgramBuilder) -> int | _Call:
+def _elementwise(op: Op, inputs: tuple[int, ...], builder: ProgramBuilder) -> int | _Call:
     """Combine reshaped arrays in their own shape: then the memory of one can be reused."""
     inputs = _without_broadcasts(op, inputs, builder)
     one, two = (_defined_by(x, ops.Reshape, builder) for x in inputs)
@@ -317,7 +318,7 @@ def _elementwise(op: ops.Op, inputs: tuple[int, ...], builder: ProgramBuilder) -
     return _signed(op, inputs, builder)
 
 
-def _signed(op: ops.Op, inputs: tuple[int, ...], builder: ProgramBuilder) -> int | _Call:
+def _signed(op: Op, inputs: tuple[int, ...], builder: ProgramBuilder) -> int | _Call:
     """Cancel the signs of two operands, or absorb one into the op."""
     a, b = inputs
     match op, _negated(a, builder), _negated(b, builder):
@@ -377,7 +378,7 @@ def _scale(op: ops.Scale, inputs: tuple[int, ...], builder: ProgramBuilder) -> i
     return ops.Scale(factor), (x,)
 
 
-_RULES: dict[type[ops.Op], Callable[..., int | _Call]] = {
+_RULES: dict[type[Op], Callable[..., int | _Call]] = {
     ops.Add: _elementwise,
     ops.AddAt: _add_at,
     ops.AddTied: _add_tied,

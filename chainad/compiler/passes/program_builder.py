@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chainad.compiler.passes.peephole import simplify
-from chainad.ir.ops import Broadcast, Copy, Full, Op, Reshape, Transpose
+from chainad.ir.op import Op
+from chainad.ir.ops import Broadcast, Copy, Full, Reshape, Transpose
 from chainad.ir.program import Instruction
 from chainad.ir.shapes import Shape
 from chainad.ir.value_numbers import ValueNumbers

@@ -16,7 +16,8 @@ from typing import TypeAlias
 
 from chainad.backends.numpy.allocate import ArrayType
 from chainad.ir.calls import Call
-from chainad.ir.ops import Add, Elementwise, MatMul, Multiply, Op, Subtract
+from chainad.ir.op import Op
+from chainad.ir.ops import Add, Elementwise, MatMul, Multiply, Subtract
 from chainad.ir.program import Instruction
 from chainad.rules import kinds
 from chainad.rules.base import kind_of

@@ -28,6 +28,7 @@ from chainad.compiler.stacking.isomorphic import (
 )
 from chainad.ir import ops
 from chainad.ir.calls import Call
+from chainad.ir.op import Op
 from chainad.ir.positions import Positions, positions
 from chainad.ir.program import Instruction, Program
 
@@ -159,7 +160,7 @@ class _Stacking:
     def _is_done(self, k: int) -> bool:
         return k in self.registers or (k in self.row_of and self.row_of[k][0] in self.stack)
 
-    def _emit(self, op: ops.Op, *inputs: int) -> int:
+    def _emit(self, op: Op, *inputs: int) -> int:
         output, self.next_register = self.next_register, self.next_register + 1
         self.instructions.append(Instruction(op, inputs, output))
         if inputs and self.types.keys() >= {*inputs}:
