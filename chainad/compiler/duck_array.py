@@ -63,6 +63,7 @@ class DuckArray:
         raise NotImplementedError
 
     def reduced(self, function: Function, x: Any, options: dict[str, Any]) -> Any:
+        """Return a reduction of x; `options` are those that are not left as they are by default."""
         raise NotImplementedError
 
     def accumulated(self, function: Function, x: Any, axis: int) -> Any:
@@ -130,7 +131,8 @@ class DuckArray:
             return self.elementwise(function, args)
         if isinstance(kind, Reduction):
             options = _bound(function, args, kwargs)
-            return self.reduced(function, options.pop(next(iter(options))), options)
+            x = options.pop(next(iter(options)))
+            return self.reduced(function, x, {k: v for k, v in options.items() if _is_set(k, v)})
         if isinstance(kind, Accumulation):
             x, axis = args
             return self.accumulated(function, x, normalize_axes(axis, np.ndim(x))[0])
@@ -260,6 +262,10 @@ def _shape_alone(value: Any) -> Any:
 def _bound(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of a call by name."""
     return {**dict(zip(_parameters(function), args, strict=False)), **kwargs}
+
+
+def _is_set(name: str, value: Any) -> bool:
+    return value is not None and not (name == "where" and value is True)
 
 
 @lru_cache(maxsize=256)

@@ -86,7 +86,7 @@ class BatchedArray(DuckArray):
 
     def reduced(self, function: Function, x: Any, options: dict[str, Any]) -> BatchedArray:
         data = _data(x)
-        rest = {k: v for k, v in options.items() if k != "axis" and not _is_unset(k, v)}
+        rest = {k: v for k, v in options.items() if k != "axis"}
         if any(isinstance(v, (np.ndarray, DuckArray)) for v in rest.values()):
             raise NotBatchableError(f"np.{function.__name__} where a condition holds")
         axes = tuple(k + 1 for k in normalize_axes(options.get("axis"), x.ndim))
@@ -148,10 +148,6 @@ def _contraction(
         return found
 
     return contracted
-
-
-def _is_unset(name: str, value: Any) -> bool:
-    return value is None or (name == "where" and value is True)
 
 
 def _aligned(operands: Sequence[Any]) -> list[Any]:

@@ -79,7 +79,6 @@ class LoopArray(DuckArray):
         return LoopArray(builder, builder.scatter(parts, sources.shape), dtype)
 
     def reduced(self, function: Function, x: Any, options: dict[str, Any]) -> LoopArray:
-        options = {k: v for k, v in options.items() if v is not None}
         axes = normalize_axes(options.pop("axis", None), np.ndim(x))
         keepdims = bool(options.pop("keepdims", False))
         if options:
