@@ -17,13 +17,11 @@ import chainad
 from chainad.api.recorded_run import record_planned_run
 from chainad.backends.numpy.buffers import source_with_buffers
 from chainad.backends.numpy.build import Slots, build, observe
-from chainad.compiler.cse import eliminate_common_instructions
 from chainad.compiler.stacking import isomorphic, stack_program
 from chainad.compiler.stacking.stack_program import stack_isomorphic
 from chainad.ir.ops import Add, Concatenate, Copy, Full, MatMul, Multiply, Row, Subtract, Sum
 from chainad.ir.program import Instruction, Program, prune
 from chainad.ir.shapes import Shape
-from chainad.ir.value_numbers import ValueNumbers
 from chainad.testing import random_entries, run_program
 
 randoms = st.randoms(use_true_random=False)
@@ -85,8 +83,7 @@ def random_loop(rng: Random) -> tuple[Program, dict[int, Shape]]:
         total = term if total < 0 else emit(sign, total, term)
     results = (emit(Copy(), total), emit(Copy(), state))
     program = Program(n_slots, tuple(instructions), results)
-    own = eliminate_common_instructions(instructions, program.returned, ValueNumbers())
-    return prune(Program(n_slots, tuple(own), results)), slots
+    return prune(program), slots
 
 
 @given(randoms)
@@ -260,6 +257,22 @@ def test_a_scalar_of_the_user_may_change_though_it_equals_another() -> None:
     other[...] = 2.0
     x = np.array([0.1, 0.2, 0.3])
     np.testing.assert_allclose(compiled(x), np.diag(0.5 + 2 * np.cos(x) - 0.5 * np.sin(x)))
+
+
+@pytest.mark.usefixtures("eager")
+def test_equal_instructions_are_no_rows_of_a_stack() -> None:
+    n = 20
+    first = [Instruction(Multiply(), (k % 10, n), n + 1 + k) for k in range(n)]
+    first += [Instruction(Subtract(), (0, n), 2 * n + 1 + k) for k in range(n)]
+    rest, total = [], n + 1
+    for k in range(1, 2 * n):
+        rest.append(Instruction(MatMul(), (total, n + 1 + k), 3 * n + 1 + k))
+        total = rest[-1].output
+    program = Program(n + 1, (*first, *rest), (total,))
+    slots = [*np.random.default_rng(0).normal(size=(n + 1, 2, 2))]
+    found = stacked(program, slots)
+    assert found is not program
+    np.testing.assert_allclose(build(found)(slots)[0], build(program)(slots)[0], rtol=1e-12)
 
 
 def test_constants_of_a_program_are_not_stacked() -> None:

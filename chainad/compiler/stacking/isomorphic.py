@@ -60,13 +60,17 @@ def operations_of(
 def groups_of(
     operations: Sequence[Operation], types: Mapping[int, ArrayType], returned: Collection[int]
 ) -> list[list[Operation]]:
-    """Return the operations that one op could do together, those that others read first."""
+    """Return the operations that one op could do together, those that others read first.
+
+    No two of a group are equal: of those that are, the first is taken.
+    """
     level = _levels(operations)
-    found: dict[tuple[int, Hashable], list[Operation]] = {}
+    distinct: dict[tuple[int, Hashable], dict[tuple[int, ...], Operation]] = {}
     for each in operations:
         if each.output not in returned and _is_batchable(each, types):
             key = _key(each, [_type(types[k]) for k in (*each.inputs, each.output)])
-            found.setdefault((level[each.output], key), []).append(each)
+            distinct.setdefault((level[each.output], key), {}).setdefault(each.inputs, each)
+    found = {key: [*group.values()] for key, group in distinct.items()}
     vectors: dict[tuple[int, Hashable], list[Operation]] = {}
     for key, group in [*found.items()]:
         if len(group) < MIN_STACK_ROWS and _is_of_vectors(group[0], types):

@@ -62,8 +62,6 @@ def stack_isomorphic(
     Parameters
     ----------
     program : Program
-        Without common subexpressions, as linking leaves it: equal instructions cannot be rows of
-        one stack.
     types : mapping
         Shape and dtype of registers, for a program of ops of every one that is written or read.
         What reads or writes others is not stacked.
