@@ -43,7 +43,6 @@ BESIDE: dict[Callable[..., Any], list[Check]] = {
     linear_algebra.slopes_of_cofactors: [
         test_linear_algebra.test_third_derivatives_of_determinants_are_right_or_refused,
     ],
-    linear_algebra.slopes_of_singular_values: [partial(test_hessians, np.linalg.svdvals)],
 }
 
 

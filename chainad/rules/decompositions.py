@@ -1,65 +1,290 @@
-"""Decompositions of general matrices: singular vectors, QR, and real eigenvalues.
+"""Decompositions as operators: Cholesky, eigenvalues and vectors, singular ones, QR and LU.
 
-Each factor is a call of its own, so that what is not used is not differentiated. Singular values
-must be distinct and not zero, columns independent, eigenvalues real and distinct.
-Source: M. Giles 2008, *An extended collection of matrix derivative results*; S. Walter & L. Lehmann
-2010, *Algorithmic differentiation of linear algebra functions* (QR).
+What one call of LAPACK finds is an array of *factors*, without a derivative; each part of it is a
+call of its own, so that what is not used is not differentiated. Where NumPy reads one triangle of a
+matrix only (cholesky, eigh), so do the derivatives: entries of the other triangle have derivative
+zero, those read count for both. Where vectors are differentiated, eigenvalues and singular values
+must be distinct; columns must be independent for QR, eigenvalues of general matrices real.
+Sources: M. Giles 2008, *An extended collection of matrix derivative results*; I. Murray 2016,
+*Differentiation of the Cholesky decomposition*; S. Walter & L. Lehmann 2010, *Algorithmic
+differentiation of linear algebra functions* (QR).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy  # loads scipy.linalg when it is first used
+from numpy import matrix_transpose as transpose
 
 from chainad.ir.graph import Argument
 from chainad.rules.base import Locals, defined, dispatching, rule
-from chainad.rules.matrix_operators import I, J, matrix_local
+from chainad.rules.matrix_operators import (
+    I,
+    J,
+    matrix_operator,
+    read_of,
+    symmetric_of,
+)
 from chainad.rules.statistics import values_of
+
+
+def factors_of(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function return what its parts are cut from: it has no derivative itself."""
+    found = dispatching(function)
+    rule(found)(lambda y, a, *options: {a: None})
+    return found
+
+
+def _with_factors(locals_: Callable[..., Locals]) -> Callable[..., Locals]:
+    """Let a part of factors have its derivative by the matrix, none by the factors."""
+
+    def of_matrix(y: Argument, a: Argument, factors: Argument, *options: Any) -> Locals:
+        return {**locals_(y, a, *options), factors: None}
+
+    return of_matrix
+
+
+# -------------------------------------------------------------------- Cholesky
+
+
+@rule(np.linalg.cholesky)
+def _cholesky(y: Argument, a: Argument, /, *, upper: bool = False) -> Locals:
+    # With x = l^-1 da l^-T, half of it below and on the diagonal: dl = l half(x).
+    def lower(factor: Any) -> Any:
+        return transpose(factor) if upper else factor
+
+    def prepare(factor: Any, a: Any) -> tuple[Any, ...]:
+        return lower(factor), triangular_inverse(lower(factor))
+
+    def push(da: Any, low: Any, inverse: Any) -> Any:
+        x = inverse @ symmetric_of(da, upper) @ transpose(inverse)
+        return lower(low @ _half(x))
+
+    def pull(adjoint: Any, low: Any, inverse: Any) -> Any:
+        x = _half(transpose(low) @ lower(adjoint))
+        return read_of(transpose(inverse) @ x @ inverse, upper)
+
+    return {a: matrix_operator(y, a, (I, J), 3 * a.shape[-1] ** 3, prepare, push, pull)}
+
+
+def _half(x: Any) -> Any:
+    """Return what lies below the diagonal, and half of the diagonal."""
+    return 0.5 * (np.tril(x) + np.tril(x, -1))
+
+
+def triangular_inverse(low: Any) -> Any:
+    """Return the inverses of lower triangular matrices."""
+    if not isinstance(low, np.ndarray) or low.ndim != 2 or low.dtype.char not in "fd":
+        return np.linalg.inv(low)
+    # LAPACK stores columns, so it is given the transpose.
+    found, info = scipy.linalg.get_lapack_funcs("trtri", dtype=low.dtype)(low.T)
+    if info:
+        raise np.linalg.LinAlgError("Singular matrix")  # as NumPy says it
+    return found.T
+
+
+# ---------------------------------------------------------- symmetric matrices
+
+
+def check_triangle(uplo: Any) -> bool:
+    """Return whether the upper triangle is read."""
+    if uplo.upper() not in ("L", "U"):
+        raise ValueError("UPLO argument must be 'L' or 'U'")
+    return str(uplo).upper() == "U"
+
+
+@factors_of
+def symmetric_factors(a: Any, uplo: Any) -> Any:
+    """Return the eigenvalues of symmetric matrices as a row on top of the eigenvectors."""
+    w, v = np.linalg.eigh(a, uplo)
+    return np.concatenate([w[..., None, :], v], axis=-2)
+
+
+@dispatching
+def eigenvalues(a: Any, factors: Any, uplo: str) -> Any:
+    """Return the eigenvalues of symmetric matrices from their factors."""
+    return factors[..., 0, :].copy()
+
+
+@dispatching
+def eigenvectors(a: Any, factors: Any, uplo: str) -> Any:
+    """Return the eigenvectors of symmetric matrices from their factors."""
+    return factors[..., 1:, :].copy()
+
+
+def _eigenvalues_local(y: Argument, a: Argument, uplo: str, prepare: Any) -> Any:
+    upper = check_triangle(uplo)
+
+    def push(da: Any, v: Any) -> Any:
+        return np.sum(v * (symmetric_of(da, upper) @ v), axis=-2)
+
+    def pull(adjoint: Any, v: Any) -> Any:
+        return read_of((v * adjoint[..., None, :]) @ transpose(v), upper)
+
+    return matrix_operator(y, a, (I,), a.shape[-1] ** 3, prepare, push, pull)
+
+
+@rule(np.linalg.eigvalsh)
+def _eigvalsh(y: Argument, a: Argument, UPLO: Any = "L") -> Locals:
+    def prepare(w: Any, a: Any) -> tuple[Any, ...]:
+        return (eigenvectors(a, symmetric_factors(a, UPLO), UPLO),)
+
+    return {a: _eigenvalues_local(y, a, UPLO, prepare)}
+
+
+@rule(eigenvalues, operands=(0, 1))
+@_with_factors
+def _eigenvalues(y: Argument, a: Argument, uplo: str) -> Locals:
+    def prepare(w: Any, a: Any, factors: Any) -> tuple[Any, ...]:
+        return (eigenvectors(a, factors, uplo),)
+
+    return {a: _eigenvalues_local(y, a, uplo, prepare)}
+
+
+@rule(eigenvectors, operands=(0, 1))
+@_with_factors
+def _eigenvectors(y: Argument, a: Argument, uplo: str) -> Locals:
+    upper = check_triangle(uplo)
+
+    # With x = v^T da v: dv = v (slopes * x).
+    def prepare(v: Any, a: Any, factors: Any) -> tuple[Any, ...]:
+        return v, inverse_gaps(eigenvalues(a, factors, uplo))
+
+    def push(da: Any, v: Any, slopes: Any) -> Any:
+        return v @ (slopes * (transpose(v) @ symmetric_of(da, upper) @ v))
+
+    def pull(adjoint: Any, v: Any, slopes: Any) -> Any:
+        return read_of(v @ (slopes * (transpose(v) @ adjoint)) @ transpose(v), upper)
+
+    return {a: matrix_operator(y, a, (I, J), 3 * a.shape[-1] ** 3, prepare, push, pull)}
+
+
+def inverse_gaps(w: Any) -> Any:
+    """Return 1 / (w_j - w_i) at (i, j), and 0 on the diagonal."""
+    unit = np.eye(w.shape[-1], dtype=w.dtype)
+    return (1 - unit) / (w[..., None, :] - w[..., :, None] + unit)
+
+
+@defined(np.linalg.eigh)
+def _eigh(a: Any, UPLO: Any = "L") -> Any:
+    factors = symmetric_factors(a, UPLO)
+    pair = type(np.linalg.eigh(np.eye(1)))
+    return pair(eigenvalues(a, factors, UPLO), eigenvectors(a, factors, UPLO))
+
 
 # ------------------------------------------------------------ singular vectors
 
 
-@dispatching
-def left_vectors(a: Any) -> Any:
-    """Return the left singular vectors, the first part of np.linalg.svd, as many as values."""
-    return np.linalg.svd(a, full_matrices=False)[0]
+@factors_of
+def singular_factors(a: Any) -> Any:
+    """Return the factors of np.linalg.svd below one another: left vectors, values, right ones."""
+    u, s, vh = np.linalg.svd(a, full_matrices=False)
+    return np.concatenate([u, s[..., None, :], transpose(vh)], axis=-2)
 
 
 @dispatching
-def right_vectors(a: Any) -> Any:
-    """Return the right singular vectors as rows, the third part of np.linalg.svd."""
-    return np.linalg.svd(a, full_matrices=False)[2]
+def left_vectors(a: Any, factors: Any) -> Any:
+    """Return the left singular vectors, as many as values."""
+    return factors[..., : np.shape(a)[-2], :].copy()
 
 
-def _vector_slopes(u: Any, a: Any) -> Any:
-    """Return the derivatives of the left vectors u (m, k) by a (m, n): (m, k, m, n)."""
-    s = np.linalg.svdvals(a)
-    v = (np.matrix_transpose(a) @ u) / s[..., None, :]
-    k = np.shape(s)[-1]
-    squares = np.square(s)
-    gaps = squares[..., None, :] - squares[..., :, None] + np.eye(k)  # (i, j): s_j^2 - s_i^2
-    weights = (1 - np.eye(k)) / gaps
-    us, vs = u * s[..., None, :], v * s[..., None, :]
-    inside = np.einsum("...ai,...ij,...pi,...qj->...ajpq", u, weights, u, vs)
-    inside = inside + np.einsum("...ai,...ij,...qi,...pj->...ajpq", us, weights, v, u)
-    outside = np.eye(np.shape(a)[-2]) - u @ np.matrix_transpose(u)
-    return inside + np.einsum("...ap,...qj->...ajpq", outside, v / s[..., None, :])
+@dispatching
+def singular_values(a: Any, factors: Any) -> Any:
+    """Return the singular values, falling."""
+    return factors[..., np.shape(a)[-2], :].copy()
 
 
-@rule(left_vectors)
+@dispatching
+def right_vectors(a: Any, factors: Any) -> Any:
+    """Return the right singular vectors, as columns."""
+    return factors[..., np.shape(a)[-2] + 1 :, :].copy()
+
+
+def _singular_values_local(y: Argument, a: Argument, prepare: Any) -> Any:
+    def push(da: Any, u: Any, v: Any) -> Any:
+        return np.sum(u * (da @ v), axis=-2)
+
+    def pull(adjoint: Any, u: Any, v: Any) -> Any:
+        return (u * adjoint[..., None, :]) @ transpose(v)
+
+    cost = a.shape[-2] * a.shape[-1] * y.shape[-1]
+    return matrix_operator(y, a, (I,), cost, prepare, push, pull)
+
+
+def _vectors(a: Any, factors: Any) -> tuple[Any, ...]:
+    return left_vectors(a, factors), right_vectors(a, factors)
+
+
+@rule(np.linalg.svdvals)
+def _svdvals(y: Argument, a: Argument, /) -> Locals:
+    def prepare(s: Any, a: Any) -> tuple[Any, ...]:
+        return _vectors(a, singular_factors(a))
+
+    return {a: _singular_values_local(y, a, prepare)}
+
+
+@rule(singular_values, operands=(0, 1))
+@_with_factors
+def _singular_values(y: Argument, a: Argument) -> Locals:
+    return {a: _singular_values_local(y, a, lambda s, a, factors: _vectors(a, factors))}
+
+
+def _of_side(u: Any, s: Any, v: Any) -> tuple[Any, ...]:
+    return u, s[..., None, :], v, inverse_gaps(np.square(s))
+
+
+def _push_vectors(da: Any, u: Any, s: Any, v: Any, slopes: Any) -> Any:
+    """Return the change of the left vectors u (m, k), of da (m, n)."""
+    # With x = u^T da v: du = u (slopes * (x s + s x^T)), and what leaves the span of u.
+    along = da @ v
+    x = transpose(u) @ along
+    found = u @ (slopes * (x * s + transpose(x * s)))
+    if u.shape[-2] == u.shape[-1]:
+        return found
+    return found + (along - u @ x) / s
+
+
+def _pull_vectors(adjoint: Any, u: Any, s: Any, v: Any, slopes: Any) -> Any:
+    turned = transpose(u) @ adjoint
+    x = slopes * turned
+    inner = (x + transpose(x)) * s
+    if u.shape[-2] == u.shape[-1]:
+        return u @ inner @ transpose(v)
+    return (u @ (inner - turned / s) + adjoint / s) @ transpose(v)
+
+
+def _cost_of_vectors(y: Argument, a: Argument) -> int:
+    m, n = a.shape[-2:]
+    return y.shape[-1] * (m * n + 2 * y.shape[-2] * y.shape[-1])
+
+
+@rule(left_vectors, operands=(0, 1))
+@_with_factors
 def _left_vectors(y: Argument, a: Argument) -> Locals:
-    return {a: matrix_local(y, a, (I, J), _vector_slopes)}
+    def prepare(u: Any, a: Any, factors: Any) -> tuple[Any, ...]:
+        return _of_side(u, singular_values(a, factors), right_vectors(a, factors))
+
+    cost = _cost_of_vectors(y, a)
+    return {a: matrix_operator(y, a, (I, J), cost, prepare, _push_vectors, _pull_vectors)}
 
 
-@rule(right_vectors)
+@rule(right_vectors, operands=(0, 1))
+@_with_factors
 def _right_vectors(y: Argument, a: Argument) -> Locals:
-    def formula(vh: Any, a: Any) -> Any:
-        # The right vectors of a are the left ones of its transpose.
-        found = _vector_slopes(np.matrix_transpose(vh), np.matrix_transpose(a))
-        return np.swapaxes(np.swapaxes(found, -1, -2), -3, -4)
+    # The right vectors of a are the left ones of its transpose.
+    def prepare(v: Any, a: Any, factors: Any) -> tuple[Any, ...]:
+        return _of_side(v, singular_values(a, factors), left_vectors(a, factors))
 
-    return {a: matrix_local(y, a, (I, J), formula)}
+    def push(da: Any, *arrays: Any) -> Any:
+        return _push_vectors(transpose(da), *arrays)
+
+    def pull(adjoint: Any, *arrays: Any) -> Any:
+        return transpose(_pull_vectors(adjoint, *arrays))
+
+    return {a: matrix_operator(y, a, (I, J), _cost_of_vectors(y, a), prepare, push, pull)}
 
 
 @defined(np.linalg.svd)
@@ -76,55 +301,80 @@ def _svd(
             "the vectors that full_matrices=True adds are any that fit, and have no derivative;"
             " say full_matrices=False"
         )
+    factors = singular_factors(a)
     triple = type(np.linalg.svd(np.eye(1)))
-    return triple(left_vectors(a), np.linalg.svdvals(a), right_vectors(a))
+    right = np.matrix_transpose(right_vectors(a, factors))
+    return triple(left_vectors(a, factors), singular_values(a, factors), right)
 
 
 # -------------------------------------------------------------------------- QR
 
 
-@dispatching
-def orthogonal_factor(a: Any) -> Any:
-    """Return q of np.linalg.qr, for matrices that are not wide."""
-    return np.linalg.qr(a)[0]
+@factors_of
+def orthogonal_factors(a: Any) -> Any:
+    """Return q of np.linalg.qr on top of the transpose of r, for matrices that are not wide."""
+    q, r = np.linalg.qr(a)
+    return np.concatenate([q, transpose(r)], axis=-2)
 
 
 @dispatching
-def triangular_factor(a: Any) -> Any:
-    """Return r of np.linalg.qr, for matrices that are not wide."""
-    return np.linalg.qr(a, "r")
+def orthogonal_factor(a: Any, factors: Any) -> Any:
+    """Return q of np.linalg.qr from its factors."""
+    return factors[..., : np.shape(a)[-2], :].copy()
 
 
-def _turned(q: Any, a: Any) -> tuple[Any, Any, Any]:
-    """Return r, its inverse, and which entries lie below the diagonal."""
-    r = np.matrix_transpose(q) @ a
-    n = np.shape(a)[-1]
-    return r, np.linalg.inv(np.triu(r)), np.tril(np.ones((n, n)), -1)
+@dispatching
+def triangular_factor(a: Any, factors: Any) -> Any:
+    """Return r of np.linalg.qr from its factors."""
+    return transpose(factors[..., np.shape(a)[-2] :, :]).copy()
 
 
-@rule(orthogonal_factor)
+def _of_qr(q: Any, r: Any) -> tuple[Any, ...]:
+    return q, r, transpose(triangular_inverse(transpose(r)))
+
+
+def _cost_of_qr(a: Argument) -> int:
+    m, n = a.shape[-2:]
+    return 3 * m * n * n
+
+
+@rule(orthogonal_factor, operands=(0, 1))
+@_with_factors
 def _orthogonal_factor(y: Argument, a: Argument) -> Locals:
-    def formula(q: Any, a: Any) -> Any:
-        # With c = q^T da r^-1: dq = q (below(c) - below(c)^T) + (1 - q q^T) da r^-1.
-        _, inverse, below = _turned(q, a)
-        found = np.einsum("...ai,ij,...ki,...lj->...ajkl", q, below, q, inverse)
-        found = found - np.einsum("...ai,ji,...kj,...li->...ajkl", q, below, q, inverse)
-        outside = np.eye(np.shape(a)[-2]) - q @ np.matrix_transpose(q)
-        return found + np.einsum("...ak,...lj->...ajkl", outside, inverse)
+    # With x = q^T da r^-1: dq = q (below(x) - below(x)^T) + (1 - q q^T) da r^-1.
+    def prepare(q: Any, a: Any, factors: Any) -> tuple[Any, ...]:
+        return _of_qr(q, triangular_factor(a, factors))
 
-    return {a: matrix_local(y, a, (I, J), formula)}
+    def push(da: Any, q: Any, r: Any, inverse: Any) -> Any:
+        scaled = da @ inverse
+        x = transpose(q) @ scaled
+        below = np.tril(x, -1)
+        return scaled + q @ (below - transpose(below) - x)
+
+    def pull(adjoint: Any, q: Any, r: Any, inverse: Any) -> Any:
+        x = transpose(q) @ adjoint
+        below = np.tril(x - transpose(x), -1)
+        return (adjoint + q @ (below - x)) @ transpose(inverse)
+
+    return {a: matrix_operator(y, a, (I, J), _cost_of_qr(a), prepare, push, pull)}
 
 
-@rule(triangular_factor)
+@rule(triangular_factor, operands=(0, 1))
+@_with_factors
 def _triangular_factor(y: Argument, a: Argument) -> Locals:
-    def formula(r: Any, a: Any) -> Any:
-        # dr = (c - below(c) + below(c)^T) r.
-        q = a @ np.linalg.inv(r)
-        _, inverse, below = _turned(q, a)
-        found = np.einsum("ij,...ki,...lj,...jb->...ibkl", 1 - below, q, inverse, r)
-        return found + np.einsum("ji,...kj,...li,...jb->...ibkl", below, q, inverse, r)
+    # dr = (x - below(x) + below(x)^T) r.
+    def prepare(r: Any, a: Any, factors: Any) -> tuple[Any, ...]:
+        return _of_qr(orthogonal_factor(a, factors), r)
 
-    return {a: matrix_local(y, a, (I, J), formula)}
+    def push(da: Any, q: Any, r: Any, inverse: Any) -> Any:
+        x = transpose(q) @ da @ inverse
+        return (np.triu(x) + transpose(np.tril(x, -1))) @ r
+
+    def pull(adjoint: Any, q: Any, r: Any, inverse: Any) -> Any:
+        x = adjoint @ transpose(r)
+        return q @ (np.triu(x) + np.tril(transpose(x), -1)) @ transpose(inverse)
+
+    return {a: matrix_operator(y, a, (I, J), _cost_of_qr(a), prepare, push, pull)}
 
 
 @defined(np.linalg.qr)
@@ -133,15 +383,16 @@ def _qr(a: Any, mode: str = "reduced") -> Any:
     if mode not in ("reduced", "r") and not (mode == "complete" and m <= n):
         raise NotImplementedError("only mode='reduced' and mode='r' are differentiated")
     left = a[..., :m]
-    q = orthogonal_factor(left)
-    r = triangular_factor(left)
+    factors = orthogonal_factors(left)
+    q = orthogonal_factor(left, factors)
+    r = triangular_factor(left, factors)
     if m < n:
         r = np.concatenate([r, np.matrix_transpose(q) @ a[..., m:]], axis=-1)
     pair = type(np.linalg.qr(np.eye(1)))
     return r if mode == "r" else pair(q, r)
 
 
-# ----------------------------------------------------------------- eigenvalues
+# ---------------------------------------------- eigenvalues of general matrices
 
 
 def as_real(z: Any, tolerance: float = 0.0) -> Any:
@@ -151,52 +402,69 @@ def as_real(z: Any, tolerance: float = 0.0) -> Any:
     return z.real.copy()
 
 
+@factors_of
+def real_factors(a: Any) -> Any:
+    """Return the eigenvalues of general matrices, in the order of np.linalg.eig, and vectors."""
+    w, r = np.linalg.eig(a)
+    return as_real(np.concatenate([w[..., None, :], r], axis=-2))
+
+
 @dispatching
-def real_eigenvalues(a: Any) -> Any:
+def real_eigenvalues(a: Any, factors: Any) -> Any:
     """Return the eigenvalues of general matrices, in the order of np.linalg.eig."""
-    return as_real(np.linalg.eig(a)[0])
+    return factors[..., 0, :].copy()
 
 
 @dispatching
-def real_eigenvectors(a: Any) -> Any:
+def real_eigenvectors(a: Any, factors: Any) -> Any:
     """Return the eigenvectors of general matrices, of length 1."""
-    return as_real(np.linalg.eig(a)[1])
+    return factors[..., 1:, :].copy()
 
 
-def _gaps(w: Any) -> Any:
-    """Return w_j - w_i at (i, j), and 1 on the diagonal; raise if eigenvalues coincide."""
-    n = np.shape(w)[-1]
-    gaps = w[..., None, :] - w[..., :, None] + np.eye(n)
-    if np.any(gaps == 0):
+def _inverse_gaps(w: Any) -> Any:
+    """Return 1 / (w_j - w_i) at (i, j), and 0 on the diagonal; raise if eigenvalues coincide."""
+    if np.any(w[..., None, :] - w[..., :, None] + np.eye(w.shape[-1]) == 0):
         raise np.linalg.LinAlgError(
             "an eigenvalue that occurs twice has no derivative; np.linalg.eigvalsh may do for"
             " symmetric matrices"
         )
-    return gaps
+    return inverse_gaps(w)
 
 
-@rule(real_eigenvalues)
+@rule(real_eigenvalues, operands=(0, 1))
+@_with_factors
 def _real_eigenvalues(y: Argument, a: Argument) -> Locals:
-    def formula(w: Any, a: Any) -> Any:
-        _gaps(w)
-        r = real_eigenvectors(a)
-        return np.einsum("...ik,...li->...ikl", np.linalg.inv(r), r)
+    def prepare(w: Any, a: Any, factors: Any) -> tuple[Any, ...]:
+        _inverse_gaps(w)
+        r = real_eigenvectors(a, factors)
+        return r, np.linalg.inv(r)
 
-    return {a: matrix_local(y, a, (I,), formula)}
+    def push(da: Any, r: Any, inverse: Any) -> Any:
+        return np.sum(transpose(inverse) * (da @ r), axis=-2)
+
+    def pull(adjoint: Any, r: Any, inverse: Any) -> Any:
+        return (transpose(inverse) * adjoint[..., None, :]) @ transpose(r)
+
+    return {a: matrix_operator(y, a, (I,), a.shape[-1] ** 3, prepare, push, pull)}
 
 
-@rule(real_eigenvectors)
+@rule(real_eigenvectors, operands=(0, 1))
+@_with_factors
 def _real_eigenvectors(y: Argument, a: Argument) -> Locals:
-    def formula(r: Any, a: Any) -> Any:
-        n = np.shape(a)[-1]
-        weights = (1 - np.eye(n)) / _gaps(real_eigenvalues(a))
-        # Directions along r_i, less what would change the length of r_j.
-        along = np.einsum("...ai,...ij->...aij", r, weights)
-        lengths = np.einsum("...aj,...aij->...ij", r, along)
-        along = along - np.einsum("...aj,...ij->...aij", r, lengths)
-        return np.einsum("...aij,...ik,...lj->...ajkl", along, np.linalg.inv(r), r)
+    # With x = r^-1 da r: r (slopes * x), less what would change the length of each vector.
+    def prepare(r: Any, a: Any, factors: Any) -> tuple[Any, ...]:
+        return r, np.linalg.inv(r), _inverse_gaps(real_eigenvalues(a, factors))
 
-    return {a: matrix_local(y, a, (I, J), formula)}
+    def push(da: Any, r: Any, inverse: Any, slopes: Any) -> Any:
+        found = r @ (slopes * (inverse @ da @ r))
+        return found - r * np.sum(r * found, axis=-2, keepdims=True)
+
+    def pull(adjoint: Any, r: Any, inverse: Any, slopes: Any) -> Any:
+        across = adjoint - r * np.sum(r * adjoint, axis=-2, keepdims=True)
+        x = slopes * (transpose(r) @ across)
+        return transpose(inverse) @ x @ transpose(r)
+
+    return {a: matrix_operator(y, a, (I, J), 3 * a.shape[-1] ** 3, prepare, push, pull)}
 
 
 def _refuse_complex(a: Any) -> None:
@@ -210,8 +478,9 @@ def _refuse_complex(a: Any) -> None:
 @defined(np.linalg.eig)
 def _eig(a: Any) -> Any:
     _refuse_complex(a)
+    factors = real_factors(a)
     pair = type(np.linalg.eig(np.eye(1)))
-    return pair(real_eigenvalues(a), real_eigenvectors(a))
+    return pair(real_eigenvalues(a, factors), real_eigenvectors(a, factors))
 
 
 @defined(np.linalg.eigvals)
@@ -221,4 +490,5 @@ def _eigvals(a: Any) -> Any:
     # The same values in the order of np.linalg.eigvals, which may differ from that of eig.
     rising = np.argsort(np.linalg.eig(plain)[0])
     place = np.argsort(np.argsort(np.linalg.eigvals(plain)))
-    return np.take_along_axis(real_eigenvalues(a), np.take_along_axis(rising, place, -1), -1)
+    values = real_eigenvalues(a, real_factors(a))
+    return np.take_along_axis(values, np.take_along_axis(rising, place, -1), -1)

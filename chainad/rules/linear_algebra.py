@@ -1,8 +1,5 @@
-"""Linear algebra: solves as operators, and decompositions by their textbook differentials.
+"""Linear algebra: solves and least squares as operators, inverses and determinants.
 
-Where NumPy reads one triangle of a matrix only (cholesky, eigh), so do the derivatives: entries of
-the other triangle have derivative zero, those read count for both. Eigenvalues and singular values
-must be distinct where vectors are differentiated.
 Source: M. Giles 2008, *An extended collection of matrix derivative results*.
 """
 
@@ -13,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy  # loads scipy.linalg when it is first used
+from numpy import matrix_transpose as transpose
 
 from chainad.ir.graph import Argument
 from chainad.rules.base import (
@@ -25,6 +22,12 @@ from chainad.rules.base import (
     dispatching,
     rule,
 )
+from chainad.rules.decompositions import (
+    left_vectors,
+    right_vectors,
+    singular_factors,
+    singular_values,
+)
 from chainad.rules.kinds import PiecewiseConstant
 from chainad.rules.matrix_operators import (
     I,
@@ -35,9 +38,7 @@ from chainad.rules.matrix_operators import (
     batch_sizes,
     matrix_local,
     matrix_operator,
-    read_of,
     sizes_in,
-    symmetric_of,
 )
 from chainad.structure import from_labels, operator
 from chainad.structure.linear_operators import Inverse, Operator
@@ -155,7 +156,7 @@ def _rotated(a: Any) -> tuple[Any, Any, Any, Any]:
 def slopes_of_det(y: Any, a: Any) -> Any:
     """Return the derivatives of the determinants y by the entries of a."""
     if np.all(y != 0):
-        return y[..., None, None] * np.matrix_transpose(np.linalg.inv(a))
+        return y[..., None, None] * transpose(np.linalg.inv(a))
     return cofactors(a)
 
 
@@ -210,7 +211,7 @@ def logabsdet(a: Any) -> Any:
 
 @rule(logabsdet)
 def _logabsdet(y: Argument, a: Argument) -> Locals:
-    return {a: matrix_local(y, a, (), lambda y, a: np.matrix_transpose(np.linalg.inv(a)))}
+    return {a: matrix_local(y, a, (), lambda y, a: transpose(np.linalg.inv(a)))}
 
 
 @dispatching
@@ -228,141 +229,80 @@ def _slogdet(a: Any) -> Any:
     return pair(sign_of_det(a), logabsdet(a))
 
 
+# --------------------------------------------------------------- least squares
+
+
 @rule(np.linalg.pinv)
 def _pinv(y: Argument, a: Argument, rcond: Any = None, *args: Any, **kwargs: Any) -> Locals:
     # Golub & Pereyra 1973, for matrices of constant rank.
-    def formula(p: Any, a: Any) -> Any:
-        pt = np.matrix_transpose(p)
+    def prepare(p: Any, a: Any) -> tuple[Any, ...]:
         left = np.eye(a.shape[-1], dtype=a.dtype) - p @ a
         right = np.eye(a.shape[-2], dtype=a.dtype) - a @ p
-        total = -np.einsum("...ik,...lj->...ijkl", p, p)
-        total = total + np.einsum("...il,...kj->...ijkl", p @ pt, right)
-        return total + np.einsum("...il,...kj->...ijkl", left, pt @ p)
+        return p, p @ transpose(p), transpose(p) @ p, left, right
 
-    return {a: matrix_local(y, a, (I, J), formula)}
+    def push(da: Any, p: Any, pp: Any, qq: Any, left: Any, right: Any) -> Any:
+        back = transpose(da)
+        return pp @ back @ right + left @ back @ qq - p @ da @ p
 
+    def pull(adjoint: Any, p: Any, pp: Any, qq: Any, left: Any, right: Any) -> Any:
+        back = transpose(adjoint)
+        return right @ back @ pp + qq @ back @ left - transpose(p) @ adjoint @ transpose(p)
 
-# -------------------------------------------------------------- decompositions
-
-
-def _read(n: int, upper: bool) -> Any:
-    """Return how often NumPy counts an entry of a symmetric matrix: 1, or 0 in the unread half."""
-    ones = np.ones((n, n))
-    return np.triu(ones) if upper else np.tril(ones)
-
-
-def _symmetric(slopes: Any, upper: bool) -> Any:
-    """Turn derivatives by free entries (..., K, L) into those by the entries that are read."""
-    n = np.shape(slopes)[-1]
-    both = slopes + np.matrix_transpose(slopes)
-    return both * (_read(n, upper) * (1 - 0.5 * np.eye(n)))
-
-
-@rule(np.linalg.cholesky)
-def _cholesky(y: Argument, a: Argument, /, *, upper: bool = False) -> Locals:
-    # With x = l^-1 da l^-T, half of it below and on the diagonal: dl = l half(x) (Murray 2016).
-    def lower(factor: Any) -> Any:
-        return np.matrix_transpose(factor) if upper else factor
-
-    def prepare(factor: Any, a: Any) -> tuple[Any, ...]:
-        return factor, lower(triangular_inverse(lower(factor)))
-
-    def push(da: Any, factor: Any, inverse: Any) -> Any:
-        inverse = lower(inverse)
-        x = inverse @ symmetric_of(da, upper) @ np.matrix_transpose(inverse)
-        return lower(lower(factor) @ _half(x))
-
-    def pull(adjoint: Any, factor: Any, inverse: Any) -> Any:
-        inverse = lower(inverse)
-        x = _half(np.matrix_transpose(lower(factor)) @ lower(adjoint))
-        return read_of(np.matrix_transpose(inverse) @ x @ inverse, upper)
-
-    return {a: matrix_operator(y, a, (I, J), 3 * a.shape[-1] ** 3, prepare, push, pull)}
-
-
-def _half(x: Any) -> Any:
-    """Return what lies below the diagonal, and half of the diagonal."""
-    return 0.5 * (np.tril(x) + np.tril(x, -1))
-
-
-def triangular_inverse(low: Any) -> Any:
-    """Return the inverses of lower triangular matrices."""
-    if not isinstance(low, np.ndarray) or low.ndim != 2 or low.dtype.char not in "fd":
-        return np.linalg.inv(low)
-    # LAPACK stores columns, so it is given the transpose.
-    found, info = scipy.linalg.get_lapack_funcs("trtri", dtype=low.dtype)(low.T)
-    if info:
-        raise np.linalg.LinAlgError("Singular matrix")  # as NumPy says it
-    return found.T
-
-
-def _check_triangle(uplo: Any) -> bool:
-    """Return whether the upper triangle is read."""
-    if uplo.upper() not in ("L", "U"):
-        raise ValueError("UPLO argument must be 'L' or 'U'")
-    return str(uplo).upper() == "U"
-
-
-@rule(np.linalg.eigvalsh)
-def _eigvalsh(y: Argument, a: Argument, UPLO: Any = "L") -> Locals:
-    upper = _check_triangle(UPLO)
-
-    def formula(w: Any, a: Any) -> Any:
-        v = eigenvectors(a, UPLO)
-        return _symmetric(np.einsum("...ki,...li->...ikl", v, v), upper)
-
-    return {a: matrix_local(y, a, (I,), formula)}
+    m, n = a.shape[-2:]
+    return {a: matrix_operator(y, a, (I, J), 3 * m * n * (m + n), prepare, push, pull)}
 
 
 @dispatching
-def eigenvectors(a: Any, uplo: Any = "L") -> Any:
-    """Return the eigenvectors of symmetric matrices, the second part of np.linalg.eigh."""
-    return np.linalg.eigh(a, uplo)[1]
+def least_squares(a: Any, b: Any, factors: Any, cutoff: float) -> Any:
+    """Return the least x of those with the least norm of a x - b, from the singular factors of a.
+
+    Singular values up to `cutoff` times the largest count as zero.
+    """
+    s = singular_values(a, factors)
+    is_kept = s > cutoff * s.max(initial=0.0)
+    u, v = left_vectors(a, factors)[:, is_kept], right_vectors(a, factors)[:, is_kept]
+    return (v / s[is_kept]) @ (transpose(u) @ b)
 
 
-@rule(eigenvectors)
-def eigenvectors_locals(y: Argument, a: Argument, uplo: Any = "L") -> Locals:
-    """Return the local Jacobian of the eigenvectors of symmetric matrices, whatever their signs."""
-    upper = _check_triangle(uplo)
-    n = a.shape[-1]
+@rule(least_squares, operands=(0, 1, 2))
+def _least_squares(
+    y: Argument, a: Argument, b: Argument, factors: Argument, cutoff: float
+) -> Locals:
+    # With r = b - a x: dx = p (db - da x) + p p^T da^T r + (1 - p a) da^T p^T x, p pseudo-inverse.
+    (m, n), is_vector = a.shape, b.ndim == 1
+    count = 1 if is_vector else b.shape[1]
+    last = () if is_vector else ((count, (K,)),)
 
-    def formula(v: Any, a: Any) -> Any:
-        w = np.linalg.eigvalsh(a, uplo)
-        gaps = w[..., None, :] - w[..., :, None] + np.eye(n)  # (j, i): w_i - w_j
-        weights = (1 - np.eye(n)) / gaps
-        towards = np.einsum("...aj,...ji->...aji", v, weights)
-        found = np.einsum("...aji,...kj->...aik", towards, v)
-        return _symmetric(np.einsum("...aik,...li->...aikl", found, v), upper)
+    def inverse(a: Any, factors: Any) -> Any:
+        return least_squares(a, np.eye(m, dtype=a.dtype), factors, cutoff)
 
-    return {a: matrix_local(y, a, (I, J), formula)}
+    def prepare(y: Any, a: Any, b: Any, factors: Any) -> tuple[Any, ...]:
+        x, p = np.reshape(y, (n, count)), inverse(a, factors)
+        return x, p, p @ transpose(p), np.reshape(b, (m, count)) - a @ x, transpose(p) @ x, a
 
+    def push(da: Any, x: Any, p: Any, pp: Any, r: Any, z: Any, a: Any) -> Any:
+        back = transpose(da)
+        along = back @ z
+        return pp @ (back @ r) + along - p @ (a @ along + da @ x)
 
-@defined(np.linalg.eigh)
-def _eigh(a: Any, UPLO: Any = "L") -> Any:
-    pair = type(np.linalg.eigh(np.eye(1)))
-    return pair(np.linalg.eigvalsh(a, UPLO), eigenvectors(a, UPLO))
+    def pull(adjoint: Any, x: Any, p: Any, pp: Any, r: Any, z: Any, a: Any) -> Any:
+        adjoint = np.reshape(adjoint, (*adjoint.shape[:1], n, count))
+        pulled = transpose(p) @ adjoint
+        rest = adjoint - transpose(a) @ pulled
+        return r @ transpose(pp @ adjoint) + z @ transpose(rest) - pulled @ transpose(x)
 
-
-@dispatching
-def slopes_of_singular_values(s: Any, a: Any) -> Any:
-    """Return the derivatives of the singular values s by the entries of a."""
-    u, _, vh = np.linalg.svd(a, full_matrices=False)
-    return np.einsum("...ki,...il->...ikl", u, vh)
-
-
-@defined(slopes_of_singular_values)
-def _slopes_of_singular_values(s: Any, a: Any) -> Any:
-    # Right vectors from eigh of the smaller Gram matrix, which can be differentiated again.
-    wide = a.shape[-1] > a.shape[-2]
-    m = np.matrix_transpose(a) if wide else a
-    v = np.flip(eigenvectors(np.matrix_transpose(m) @ m), -1)
-    u = (m @ v) / s[..., None, :]
-    return np.einsum("...li,...ki->...ikl" if wide else "...ki,...li->...ikl", u, v)
-
-
-@rule(np.linalg.svdvals)
-def _svdvals(y: Argument, a: Argument, /) -> Locals:
-    return {a: matrix_local(y, a, (I,), slopes_of_singular_values)}
+    result = (I,) if is_vector else (I, J)
+    cost = count * (4 * m * n + n * n)
+    found: dict[Argument, Local | None] = {factors: None}
+    if a.traced:
+        found[a] = matrix_operator(y, a, result, cost, prepare, push, pull)
+    if b.traced:
+        rows, cols = [(n, (I,)), *last], [(m, (J,)), *last]
+        sizes = sizes_in({I: n, J: m, K: count}, rows, cols)
+        found[b] = Local(
+            from_labels(rows, cols, sizes, (I, J)), lambda y, a, b, factors: inverse(a, factors)
+        )
+    return found
 
 
 # --------------------------------------------------------- in terms of others
@@ -370,14 +310,16 @@ def _svdvals(y: Argument, a: Argument, /) -> Locals:
 
 @defined(np.linalg.lstsq)
 def _lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
-    if rcond is not None:
-        raise NotImplementedError("rcond= changes the rank; leave it away")
-    x = np.linalg.pinv(a) @ b
-    rank = np.int32(np.linalg.matrix_rank(a))
     m, n = np.shape(a)
+    accuracy = np.finfo(a.dtype).eps
+    cutoff = float(accuracy * max(m, n) if rcond is None else accuracy if rcond == -1 else rcond)
+    factors = singular_factors(a)
+    s = singular_values(a, factors)
+    x = least_squares(a, b, factors, cutoff)
+    rank = np.int32(np.count_nonzero(s > cutoff * np.max(s, initial=0.0)))
     left = np.sum(np.square(b - a @ x), axis=0)
     residuals = np.atleast_1d(left) if m > n == rank else np.zeros(0, x.dtype)
-    return x, residuals, rank, np.linalg.svdvals(a)
+    return x, residuals, rank, s
 
 
 @defined(np.linalg.cond)

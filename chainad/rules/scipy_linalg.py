@@ -9,30 +9,30 @@ from typing import Any
 
 import numpy as np
 import scipy  # loads scipy.linalg when it is first used
+from numpy import matrix_transpose as transpose
 
 from chainad.ir.graph import Argument
 from chainad.rules.base import (
     Composite,
-    Local,
     Locals,
     constant,
     dispatching,
     refuse_unless,
     rule,
 )
-from chainad.rules.decompositions import as_real
+from chainad.rules.decompositions import (
+    eigenvalues,
+    eigenvectors,
+    factors_of,
+    triangular_inverse,
+)
 from chainad.rules.kinds import PiecewiseConstant
-from chainad.rules.linear_algebra import eigenvectors_locals, locals_of_solve
+from chainad.rules.linear_algebra import locals_of_solve
+from chainad.rules.matrix_functions import exponential, logarithm, square_root, sylvester_solution
+from chainad.rules.matrix_operators import I, J, matrix_operator, symmetric_of
 from chainad.rules.scipy_wrappers import wrapper_of
 from chainad.rules.statistics import as_double, values_of
-from chainad.structure import Arrangement, dense, operator
-from chainad.structure.linear_operators import (
-    Exponential,
-    Operator,
-    PositiveInverse,
-    SquareRoot,
-    TriangularInverse,
-)
+from chainad.structure.linear_operators import PositiveInverse, TriangularInverse
 
 
 def _as_lapack_type(x: Any) -> Any:
@@ -51,12 +51,6 @@ _lapack_wrapper = wrapper_of("scipy.linalg", convert=_as_lapack_type)
 
 def _refuse_batch(a: Any) -> None:
     refuse_unless(np.ndim(a) == 2, "batches of matrices are not differentiated; loop over them")
-
-
-def _symmetric(a: Any, lower: bool) -> Any:
-    """Return the symmetric matrix of which one triangle is given."""
-    half, rest = (np.tril(a), np.tril(a, -1)) if lower else (np.triu(a), np.triu(a, 1))
-    return half + np.transpose(rest)
 
 
 # --------------------------------------------------------------------- solves
@@ -132,7 +126,7 @@ def solve(
         kind in ("symmetric", "positive definite"),
         f"assume_a={assume_a!r} is not differentiated; leave it away",
     )
-    full = _symmetric(a, lower)
+    full = symmetric_of(a, not lower)
     return positive_solve(full, b) if kind.startswith("pos") else np.linalg.solve(full, b)
 
 
@@ -155,7 +149,7 @@ def cho_factor(
     _refuse_batch(a)
     # What the other triangle holds is left open by SciPy: zeros, or what was there.
     factor = np.linalg.cholesky(a, upper=not lower)
-    return _Factorization.of(_symmetric(a, lower), factor, lower)
+    return _Factorization.of(symmetric_of(a, not lower), factor, lower)
 
 
 @_lapack_wrapper
@@ -202,21 +196,23 @@ def _order(pivots: Any) -> Any:
 
 @rule(packed_factors)
 def _packed_factors(y: Argument, a: Argument) -> Locals:
-    # With x = L^-1 P da U^-1: dL = L below(x), dU = (x - below(x)) U.
-    def formula(packed: Any, a: Any) -> Any:
-        n = a.shape[-1]
-        below = np.tril(np.ones((n, n)), -1)
-        low, up = np.tril(packed, -1) + np.eye(n), np.triu(packed)
-        low_inverse, up_inverse = np.linalg.inv(low)[:, places_of_rows(a)], np.linalg.inv(up)
-        strict = np.einsum("ia,aj,ak,lj->ijkl", low, below, low_inverse, up_inverse)
-        return strict + np.einsum("ik,lb,ib,bj->ijkl", low_inverse, up_inverse, 1 - below, up)
+    # With x = l^-1 p da u^-1: dl = l below(x), du = (x - below(x)) u.
+    def prepare(packed: Any, a: Any) -> tuple[Any, ...]:
+        low = np.tril(packed, -1) + np.eye(packed.shape[-1], dtype=packed.dtype)
+        up = np.triu(packed)
+        inverse = triangular_inverse(low)[:, places_of_rows(a)]
+        return low, up, inverse, transpose(triangular_inverse(transpose(up)))
 
-    return {a: Local(Arrangement(dense(y.shape, a.shape), ()), _in_shape(y, a, formula))}
+    def push(da: Any, low: Any, up: Any, low_inverse: Any, up_inverse: Any) -> Any:
+        x = low_inverse @ da @ up_inverse
+        return low @ np.tril(x, -1) + np.triu(x) @ up
 
+    def pull(adjoint: Any, low: Any, up: Any, low_inverse: Any, up_inverse: Any) -> Any:
+        below = np.tril(transpose(low) @ np.tril(adjoint, -1), -1)
+        x = below + np.triu(np.triu(adjoint) @ transpose(up))
+        return transpose(low_inverse) @ x @ transpose(up_inverse)
 
-def _in_shape(y: Argument, a: Argument, formula: Any) -> Any:
-    shape = dense(y.shape, a.shape).stored_shape
-    return lambda *values: np.reshape(formula(*values), shape)
+    return {a: matrix_operator(y, a, (I, J), 4 * a.shape[-1] ** 3, prepare, push, pull)}
 
 
 @_lapack_wrapper
@@ -264,13 +260,10 @@ def cholesky(
     return np.linalg.cholesky(a, upper=not lower)
 
 
-@dispatching
-def symmetric_eigenvectors(a: Any, uplo: Any) -> Any:
-    """Return the eigenvectors of a symmetric matrix, with the signs that SciPy gives them."""
-    return scipy.linalg.eigh(a, lower=uplo == "L")[1]
-
-
-rule(symmetric_eigenvectors)(eigenvectors_locals)
+@factors_of
+def symmetric_factors_of_scipy(a: Any, uplo: str) -> Any:
+    """Return the eigenvalues of a symmetric matrix as a row on top of SciPy's eigenvectors."""
+    return np.vstack(scipy.linalg.eigh(a, lower=uplo == "L"))
 
 
 @_lapack_wrapper
@@ -288,8 +281,10 @@ def eigh(
     )
     _refuse_batch(a)
     uplo: Any = "L" if lower else "U"
-    values = np.linalg.eigvalsh(a, uplo)
-    return values if eigvals_only else (values, symmetric_eigenvectors(a, uplo))
+    if eigvals_only:
+        return np.linalg.eigvalsh(a, uplo)
+    factors = symmetric_factors_of_scipy(a, uplo)
+    return eigenvalues(a, factors, uplo), eigenvectors(a, factors, uplo)
 
 
 @_lapack_wrapper
@@ -320,61 +315,30 @@ def norm(
 # ------------------------------------------------------- functions of matrices
 
 
-def _local_operator(y: Argument, a: Argument, cost: int, make: Any, of_number: Any) -> Local:
-    """Return the local Jacobian of a function of one matrix by its action; `of_number`: of 1x1."""
-    plain = Arrangement(dense(y.shape, a.shape), ())
-    if a.size == 1:  # without labels there is nothing to apply to
-        return Local(plain, lambda y, a: np.reshape(of_number(y), ()))
-    return Local(operator(plain, cost, cost), make)
-
-
-@dispatching
-def exponential(a: Any) -> Any:
-    """Return the exponential of one matrix."""
-    return scipy.linalg.expm(a)
-
-
-@rule(exponential)
-def _exponential(y: Argument, a: Argument) -> Locals:
-    def make(y: Any, a: Any) -> Operator:
-        return Exponential(a)
-
-    # Fourteen products and two for each squaring, of which there mostly is one or none.
-    return {a: _local_operator(y, a, 16 * a.shape[0] ** 3, make, lambda y: y)}
-
-
 @wrapper_of("scipy.linalg")
 def expm(A: Any) -> Any:
-    if np.ndim(A) > 2:
-        return np.stack([expm(each) for each in A])
     is_one = np.size(A) == 1 and getattr(A, "dtype", None) == np.longdouble
     return exponential(A if is_one else _as_lapack_type(A))
 
 
-@dispatching
-def square_root(a: Any) -> Any:
-    """Return the principal square root of one matrix."""
-    # Before SciPy 1.16 complex eigenvalues leave rounding errors as imaginary parts.
-    return as_real(scipy.linalg.sqrtm(a), tolerance=1e3 * float(np.finfo(a.dtype).eps))
-
-
-@rule(square_root)
-def _square_root(y: Argument, a: Argument) -> Locals:
-    def make(y: Any, a: Any) -> Operator:
-        return SquareRoot(y)
-
-    # Schur forms, triangular solves and products: 25 n^3 in all (Bartels & Stewart 1972).
-    return {a: _local_operator(y, a, 25 * a.shape[0] ** 3, make, lambda y: 0.5 / y)}
+def _refuse_complex(found: Any, what: str) -> None:
+    refuse_unless(
+        not np.iscomplexobj(found), f"the {what} is complex here, which is not differentiated"
+    )
 
 
 @wrapper_of("scipy.linalg")
 def sqrtm(A: Any) -> Any:
-    _refuse_batch(A)
-    refuse_unless(
-        not np.iscomplexobj(square_root(values_of(A))),
-        "the square root is complex here, which is not differentiated",
-    )
+    _refuse_complex(square_root(values_of(A)), "square root")
     return square_root(A)
+
+
+@wrapper_of("scipy.linalg")
+def logm(A: Any, disp: Any = True) -> Any:
+    refuse_unless(disp is True, "disp= is not differentiated; leave it away")
+    A = as_double(A)
+    _refuse_complex(logarithm(values_of(A)), "logarithm")
+    return logarithm(A)
 
 
 # ------------------------------------------------------------------- builders
@@ -409,7 +373,4 @@ def circulant(c: Any) -> Any:
 
 @_lapack_wrapper
 def solve_sylvester(a: Any, b: Any, q: Any) -> Any:
-    # (a (x) 1 + 1 (x) b^T) vec(x) = vec(q), by rows.
-    m, n = np.shape(q)
-    both = np.kron(a, np.eye(n, dtype=a.dtype)) + np.kron(np.eye(m, dtype=a.dtype), np.transpose(b))
-    return np.reshape(np.linalg.solve(both, np.ravel(q)), (m, n))
+    return sylvester_solution(a, b, q)

@@ -1,0 +1,103 @@
+"""Factorisations as operators: right in every way they are applied, in few calls, in little memory."""
+
+from __future__ import annotations
+
+import itertools
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+import chainad
+import chainad.scipy.linalg as sl
+
+rng = np.random.default_rng(11)
+N = 4
+SQUARE = rng.normal(size=(N, N)) + np.diag([3.0, 5.0, 8.0, 12.0])
+TALL = rng.normal(size=(5, 3))
+SYMMETRIC = SQUARE @ SQUARE.T / 9 + np.eye(N)
+
+
+CASES: dict[str, tuple[Callable[[Any], Any], np.ndarray]] = {
+    "cholesky": (np.linalg.cholesky, SYMMETRIC),
+    "cholesky, upper": (lambda x: np.linalg.cholesky(x, upper=True), SYMMETRIC),
+    "cholesky, diagonal": (lambda x: np.log(np.diag(np.linalg.cholesky(x))), SYMMETRIC),
+    "eigh": (lambda x: (np.linalg.eigh(x)[1][:, 1:] * np.linalg.eigh(x)[0][1:]), SYMMETRIC),
+    "eigh, values": (lambda x: np.linalg.eigh(x)[0], SYMMETRIC),
+    "eigvalsh": (lambda x: np.linalg.eigvalsh(x, "U")[-1], SYMMETRIC),
+    "svd": (lambda x: np.concatenate([y.ravel() for y in np.linalg.svd(x)]), SQUARE),
+    "svd, tall": (lambda x: np.linalg.svd(x, full_matrices=False)[0][:, 0], TALL),
+    "svd, wide": (lambda x: np.linalg.svd(x, full_matrices=False)[0][0], TALL.T),
+    "svd, right": (lambda x: np.linalg.svd(x, full_matrices=False)[2][1], TALL.T),
+    "svdvals": (np.linalg.svdvals, TALL),
+    "qr": (lambda x: np.concatenate(np.linalg.qr(x)), SQUARE),
+    "qr, tall": (lambda x: np.linalg.qr(x)[0], TALL),
+    "qr, wide": (lambda x: np.linalg.qr(x)[1], TALL.T),
+    "qr, complete": (lambda x: np.linalg.qr(x, "complete")[1], SQUARE),
+    "eig": (lambda x: np.concatenate([y.ravel() for y in np.linalg.eig(x)]), SQUARE),
+    "pinv": (np.linalg.pinv, TALL),
+    "pinv, wide": (np.linalg.pinv, TALL.T),
+    "lstsq": (lambda x: np.linalg.lstsq(x, x[:, 0] ** 2)[0], TALL),
+    "lstsq, wide": (lambda x: np.linalg.lstsq(x, x[:, :2] ** 2)[0], TALL.T),
+    "lstsq, residuals": (lambda x: np.linalg.lstsq(x, x[:, 0] ** 2)[1], TALL),
+    "expm": (lambda x: sl.expm(x / 9), SQUARE),
+    "sqrtm": (sl.sqrtm, SQUARE),
+    "logm": (sl.logm, SQUARE),
+    "lu": (lambda x: sl.lu_factor(x[::-1])[0], SQUARE),
+    "sylvester": (lambda x: sl.solve_sylvester(x, x.T @ x, x**2), SQUARE),
+}  # fmt: skip
+
+
+def differences(f: Callable[..., Any], x: np.ndarray, h: float = 1e-6) -> np.ndarray:
+    """Central differences of f, of shape f(x).shape + x.shape."""
+    units = np.eye(x.size).reshape(-1, *x.shape)
+    columns = np.stack([(f(x + h * e) - f(x - h * e)) / (2 * h) for e in units], axis=-1)
+    return columns.reshape(*columns.shape[:-1], *x.shape)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_mode_and_output_agrees_with_differences(name: str) -> None:
+    f, x = CASES[name]
+    wanted = differences(lambda x: np.asarray(f(x)), x)
+    for mode, output in itertools.product(
+        ("auto", "forward", "reverse"), ("dense", "sparse", "operator")
+    ):
+        J = chainad.jacobian(f, mode=mode, output=output)(x)
+        found = {"dense": lambda J: J, "sparse": lambda J: J.toarray()}.get(
+            output, lambda J: J @ np.eye(x.size)
+        )(J)
+        np.testing.assert_allclose(np.reshape(found, wanted.shape), wanted, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_number_is_differentiated_twice(name: str) -> None:
+    f, x = CASES[name]
+
+    def number(x: Any) -> Any:
+        y = f(x)
+        return np.sum(np.sin(y) * (1 + np.arange(np.size(y)).reshape(np.shape(y))))
+
+    for mode in ("forward", "reverse"):
+        J = chainad.jacobian(number, mode=mode)
+        wanted = differences(J, x, 1e-5)
+        H = chainad.jacobian(J)(x)
+        np.testing.assert_allclose(H, wanted, rtol=1e-5, atol=1e-5 * (1 + abs(wanted).max()))
+
+
+@pytest.mark.filterwarnings("ignore::chainad.errors.FallbackWarning")
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("name", CASES)
+def test_compiled_functions_and_batches_agree_with_traced_ones(name: str, backend: str) -> None:
+    f, x = CASES[name]
+    J = chainad.jacobian(f)
+    compiled = chainad.jacobian(f, backend=backend).compile()
+    points = np.stack([x, 1.01 * x, x + 0.01 * x.T if x.shape[0] == x.shape[1] else 0.99 * x])
+    wanted = np.stack([J(point) for point in points])
+    for point, want in zip(points, wanted, strict=True):
+        np.testing.assert_allclose(compiled(point), want, rtol=1e-12, atol=1e-12)
+    batched = chainad.jacobian(f, batch=0, backend=backend)
+    np.testing.assert_allclose(batched(points), wanted, rtol=1e-12, atol=1e-12)
