@@ -1,16 +1,13 @@
-"""Factorisations as operators: right in every way they are applied, in few calls, in little memory."""
+"""Factorisations as operators: right in every way they are applied, in few calls and little memory."""
 
 from __future__ import annotations
 
 import itertools
-import tracemalloc
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-import scipy.linalg
 
 import chainad
 import chainad.scipy.linalg as sl
