@@ -23,6 +23,7 @@ from chainad.rules.kinds import (
     Contraction,
     Einsum,
     Elementwise,
+    Holomorphic,
     Kind,
     Movement,
     Reduction,
@@ -101,6 +102,8 @@ class DuckArray:
                 raise self.error(f"{_name(function)} of numbers")
             function = LOGICAL[function]
         row, kind = RULES.get(function), kind_of(function)
+        if isinstance(kind, Holomorphic):  # which says nothing of the entries
+            kind = None
         definition = DEFINED.get(function) if row is None else row.definition
         try:
             if row is not None and row.rewrite is not None and (kwargs or len(args) > 1):

@@ -12,13 +12,15 @@ contraction        products, as einsum
 composed           sorting, splitting, grids; `statistics`: quantiles, interpolation, polynomials
 linear_algebra     solves, determinants, symmetric matrices; `decompositions`: SVD, QR, eigenvalues
 fourier            transforms, as operators
-complexes          functions of complex numbers that are not holomorphic
+complexes          functions of complex numbers that are not holomorphic, by rows; those of
+                   `complex_definitions` are written in real ones
 scipy_wrappers     functions with SciPy's names: `scipy_special`, `scipy_linalg`, `scipy_fft`
 writing            functions that write into an array, as assignments
 primitives         a user's own rows
 """
 
 from chainad.rules import (
+    complex_definitions,
     complexes,
     composed,
     contraction,
@@ -45,6 +47,7 @@ __all__ = [
     "REFUSED",
     "RULES",
     "WRITERS",
+    "complex_definitions",
     "complexes",
     "composed",
     "contraction",

@@ -2,7 +2,7 @@
 
 The rows of functions of holomorphic kinds serve as they are: `lift` makes pairs of their entries.
 Functions that are not holomorphic (real, imag, abs, angle, conj) are replaced by functions with
-rows of their own here: `COMPLEX` maps NumPy's to these.
+rows of their own here, or by a definition: `COMPLEX` maps NumPy's to these.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from chainad.ir.graph import Argument
 from chainad.rules.base import Local, Locals, dispatching, rule
 from chainad.rules.elementwise import direction
+from chainad.rules.linear_algebra import logabsdet, sign_of_det
 from chainad.structure import arrange
 from chainad.structure.structure import Axis
 
@@ -53,19 +54,15 @@ def argument(z: Any) -> Any:
 
 modulus.__name__, argument.__name__ = "abs", "angle"  # as printed
 
-# NumPy's function -> what replaces it on complex numbers; None: refused there.
+# NumPy's function -> what replaces it on complex numbers: a function with a row, or a definition in
+# terms of others; None: refused there.
 COMPLEX: dict[Callable[..., Any], Callable[..., Any] | None] = {
     np.real: real,
     np.imag: imag,
     np.conjugate: conj,
     np.abs: modulus,
-    np.angle: argument,
-    np.sign: None,
-    # These conjugate one operand.
-    np.vdot: None,
-    np.correlate: None,
-    np.cov: None,
-    np.corrcoef: None,
+    sign_of_det: None,
+    logabsdet: None,
 }
 
 

@@ -218,6 +218,12 @@ def _power_by_exponent(z: Any, x: Any, p: Any) -> Any:
     return z * np.log(np.where(positive, x, 1.0))
 
 
+def _arccosh_slope(y: Any, x: Any) -> Any:
+    if np.iscomplexobj(x):  # of one root, the sign would be wrong on the left
+        return 1 / (np.sqrt(x - 1) * np.sqrt(x + 1))
+    return 1 / np.sqrt(x * x - 1)
+
+
 def _bounds(
     a: Any,
     a_min: Any = None,
@@ -295,11 +301,11 @@ elementwise(np.sqrt, lambda y, x: 0.5 / y, is_holomorphic=True)
 elementwise(np.cbrt, lambda y, x: 1 / (3 * y * y), is_odd=True)
 elementwise(np.reciprocal, lambda y, x: -y * y, definition=lambda x: 1.0 / x, is_holomorphic=True)
 elementwise(np.exp, lambda y, x: y, is_holomorphic=True)
-elementwise(np.exp2, lambda y, x: LN2 * y)
+elementwise(np.exp2, lambda y, x: LN2 * y, is_holomorphic=True)
 elementwise(np.expm1, lambda y, x: y + 1, is_holomorphic=True)
 elementwise(np.log, lambda y, x: 1 / x, is_holomorphic=True)
-elementwise(np.log2, lambda y, x: _ONE_OVERLN2 / x)
-elementwise(np.log10, lambda y, x: ONE_OVER_LN10 / x)
+elementwise(np.log2, lambda y, x: _ONE_OVERLN2 / x, is_holomorphic=True)
+elementwise(np.log10, lambda y, x: ONE_OVER_LN10 / x, is_holomorphic=True)
 elementwise(np.log1p, lambda y, x: 1 / (1 + x), is_holomorphic=True)
 elementwise(np.logaddexp, lambda z, x, y: np.exp(x - z), lambda z, x, y: np.exp(y - z))
 elementwise(np.logaddexp2, lambda z, x, y: np.exp2(x - z), lambda z, x, y: np.exp2(y - z))
@@ -312,9 +318,9 @@ elementwise(
     by_square=(lambda y, x: -0.5 * np.sinc(x / np.pi),),
 )
 elementwise(np.tan, lambda y, x: 1 + y * y, is_holomorphic=True, is_odd=True)
-elementwise(np.arcsin, lambda y, x: 1 / np.sqrt(1 - x * x), is_odd=True)
-elementwise(np.arccos, lambda y, x: -1 / np.sqrt(1 - x * x))
-elementwise(np.arctan, lambda y, x: 1 / (1 + x * x), bound=2.0, is_odd=True)
+elementwise(np.arcsin, lambda y, x: 1 / np.sqrt(1 - x * x), is_odd=True, is_holomorphic=True)
+elementwise(np.arccos, lambda y, x: -1 / np.sqrt(1 - x * x), is_holomorphic=True)
+elementwise(np.arctan, lambda y, x: 1 / (1 + x * x), bound=2.0, is_odd=True, is_holomorphic=True)
 elementwise(np.arctan2, lambda z, y, x: x / (x * x + y * y), lambda z, y, x: -y / (x * x + y * y))
 elementwise(
     np.hypot,
@@ -330,9 +336,9 @@ elementwise(
     by_square=(lambda y, x: 0.25 * (sp.exprel(x) + sp.exprel(-x)),),
 )
 elementwise(np.tanh, lambda y, x: 1 - y * y, is_holomorphic=True, bound=1.0, is_odd=True)
-elementwise(np.arcsinh, lambda y, x: 1 / np.sqrt(1 + x * x), is_odd=True)
-elementwise(np.arccosh, lambda y, x: 1 / np.sqrt(x * x - 1))
-elementwise(np.arctanh, lambda y, x: 1 / (1 - x * x), is_odd=True)
+elementwise(np.arcsinh, lambda y, x: 1 / np.sqrt(1 + x * x), is_odd=True, is_holomorphic=True)
+elementwise(np.arccosh, _arccosh_slope, is_holomorphic=True)
+elementwise(np.arctanh, lambda y, x: 1 / (1 - x * x), is_odd=True, is_holomorphic=True)
 elementwise(np.deg2rad, lambda y, x: DEGREE, definition=lambda x: x * DEGREE)
 elementwise(np.radians, lambda y, x: DEGREE, definition=lambda x: x * DEGREE)
 elementwise(np.rad2deg, lambda y, x: 1 / DEGREE, definition=lambda x: x * _RADIAN)

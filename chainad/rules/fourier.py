@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from chainad.ir.graph import Argument
-from chainad.rules.base import REFUSED, Local, Locals, defined, normalize_axes, rule
+from chainad.rules.base import Local, Locals, defined, normalize_axes, rule
 from chainad.rules.movement import movement
 from chainad.structure import arrange, operator
 from chainad.structure.linear_operators import Operator
@@ -170,7 +170,20 @@ defined(np.fft.rfft2)(_real_forward((-2, -1)))
 defined(np.fft.irfftn)(_real_back(None))
 defined(np.fft.irfft2)(_real_back((-2, -1)))
 
-REFUSED |= {
-    np.fft.hfft: "np.fft.hfft has no rule; use np.fft.irfft(np.conj(x)) * n",
-    np.fft.ihfft: "np.fft.ihfft has no rule; use np.conj(np.fft.rfft(x)) / n",
+# The norm of a transform, for the one in the other direction.
+_SWAPPED: dict[Any, Any] = {
+    None: "forward",
+    "backward": "forward",
+    "ortho": "ortho",
+    "forward": "backward",
 }
+
+
+@defined(np.fft.hfft)
+def _hfft(a: Any, n: Any = None, axis: int = -1, norm: Any = None) -> Any:
+    return np.fft.irfft(np.conjugate(a), n, axis, _SWAPPED[norm])
+
+
+@defined(np.fft.ihfft)
+def _ihfft(a: Any, n: Any = None, axis: int = -1, norm: Any = None) -> Any:
+    return np.conjugate(np.fft.rfft(a, n, axis, _SWAPPED[norm]))

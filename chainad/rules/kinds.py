@@ -112,6 +112,13 @@ class Contraction(Kind):
 
 
 @dataclass(frozen=True)
+class Holomorphic(Kind):
+    """A function of arrays of which nothing is known but that it is holomorphic."""
+
+    is_holomorphic = True
+
+
+@dataclass(frozen=True)
 class ShapeQuery(Kind):
     """The result follows from shapes and dtypes alone, or is text of the entries (`is_text`)."""
 

@@ -28,7 +28,7 @@ from chainad.rules.decompositions import (
     singular_factors,
     singular_values,
 )
-from chainad.rules.kinds import PiecewiseConstant
+from chainad.rules.kinds import Holomorphic, PiecewiseConstant
 from chainad.rules.matrix_operators import (
     I,
     J,
@@ -165,7 +165,7 @@ def _slopes_of_det(y: Any, a: Any) -> Any:
     return cofactors(a)
 
 
-@rule(np.linalg.det)
+@rule(np.linalg.det, kind=Holomorphic())
 def _det(y: Argument, a: Argument) -> Locals:
     return {a: matrix_local(y, a, (), slopes_of_det)}
 
@@ -184,7 +184,7 @@ def slopes_of_cofactors(c: Any, a: Any) -> Any:
     return pairs - np.swapaxes(pairs, -3, -1)
 
 
-@rule(cofactors)
+@rule(cofactors, kind=Holomorphic())
 def _cofactors(y: Argument, a: Argument) -> Locals:
     return {a: matrix_local(y, a, (I, J), slopes_of_cofactors)}
 

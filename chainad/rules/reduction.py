@@ -189,7 +189,7 @@ def _mean(y: Argument, x: Argument, axis: Any = None, *options: Any, **named: An
     return {x: Local(reduced(y.shape, x.shape, axes, 1 / count if count else np.nan), None)}
 
 
-@reduction(np.prod, ufunc=np.multiply)
+@reduction(np.prod, ufunc=np.multiply, is_holomorphic=True)
 def _prod(y: Any, x: Any, axes: Axes) -> Any:
     # The product of all others: y / x unless a factor is zero, or the product over- or underflows.
     if np.all(np.logical_and(np.isfinite(y), y != 0)):
@@ -266,7 +266,7 @@ def _by_sums(sum_of_squares: Callable[..., Any], root: bool) -> Callable[..., An
             centred = np.where(np.broadcast_to(where, np.shape(a)), centred, 0.0)
         divisor = _count(a, axis, keepdims, where) - (ddof if correction is None else correction)
         total = sum_of_squares(centred, axis, bool(keepdims))
-        return total / (in_dtype(np.sqrt(divisor), a.dtype) if root else divisor)
+        return total / (in_dtype(np.sqrt(divisor), total.dtype) if root else divisor)
 
     return definition
 
@@ -281,12 +281,12 @@ def _root_of_squares(x: Any, axis: Any, keepdims: bool) -> Any:
     return keep_reduced(np.linalg.norm(join_axes(x, axis), axis=-1), x, axis, keepdims)
 
 
-_variance_by_sums = _by_sums(_sum_of_squares, root=False)
-_deviation_by_norm = _by_sums(_root_of_squares, root=True)
+variance_by_sums = _by_sums(_sum_of_squares, root=False)
+deviation_by_norm = _by_sums(_root_of_squares, root=True)
 
 
 def _deviation_by_sums(*args: Any, **kwargs: Any) -> Any:
-    return np.sqrt(_variance_by_sums(*args, **kwargs))
+    return np.sqrt(variance_by_sums(*args, **kwargs))
 
 
 def _unless_plain(definition: Callable[..., Any]) -> Callable[..., Any]:
@@ -310,13 +310,13 @@ def _unless_plain(definition: Callable[..., Any]) -> Callable[..., Any]:
 
 rule(
     np.var,
-    rewrite=_unless_plain(_variance_by_sums),
+    rewrite=_unless_plain(variance_by_sums),
     kind=Reduction(),
-    definition=_variance_by_sums,
+    definition=variance_by_sums,
 )(_deviation(root=False))
 rule(
     np.std,
-    rewrite=_unless_plain(_deviation_by_norm),
+    rewrite=_unless_plain(deviation_by_norm),
     kind=Reduction(),
     definition=_deviation_by_sums,
     square=lambda squared, y, *args, **kwargs: np.var(*args, **kwargs),
@@ -344,7 +344,8 @@ def _matrix_norm_of(x: Any, ord: Any, axis: Any) -> Any:
     return np.max(values, axis=-1) if ord > 0 else np.min(values, axis=-1)
 
 
-def _norm_of_matrices(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> Any:
+def matrix_norm(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> Any:
+    """Return a norm of matrices in terms of others; NotImplemented where it is one of entries."""
     if not _is_matrix_norm(x, ord, axis):
         return NotImplemented
     return keep_reduced(_matrix_norm_of(x, ord, axis), x, axis, keepdims)
@@ -371,7 +372,7 @@ def _norm_squared(
 
 @rule(
     np.linalg.norm,
-    rewrite=_norm_of_matrices,
+    rewrite=matrix_norm,
     kind=Reduction(),
     definition=_norm_by_sums,
     square=_norm_squared,

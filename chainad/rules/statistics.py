@@ -18,7 +18,7 @@ from chainad.rules.base import (
     refuse_unless,
 )
 from chainad.rules.kinds import PiecewiseConstant
-from chainad.rules.reduction import join_axes
+from chainad.rules.reduction import in_dtype, join_axes
 
 
 def _axis_first(x: Any, axis: Any) -> Any:
@@ -36,9 +36,10 @@ def as_double(x: Any) -> Any:
     """Return x in double precision, in which some functions of NumPy always compute."""
     if isinstance(x, (list, tuple)):
         x = np.stack(x)  # of traced values, perhaps
-    if np.result_type(x) == np.float64:
+    kind = complex if np.iscomplexobj(x) else float
+    if np.result_type(x) == kind:
         return x
-    return x.astype(float) if hasattr(x, "astype") else np.asarray(x, float)
+    return x.astype(kind) if hasattr(x, "astype") else np.asarray(x, kind)
 
 
 def _at_least_double(x: Any) -> Any:
@@ -201,26 +202,48 @@ def _observations(m: Any, y: Any, rowvar: bool) -> Any:
 
 
 @defined(np.cov)
-def _cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: Any = None) -> Any:
-    x = _at_least_double(_observations(m, y, rowvar))
-    x = x - np.mean(x, axis=1, keepdims=True)
-    divisor = np.shape(x)[1] - ((0 if bias else 1) if ddof is None else ddof)
-    return np.squeeze(x @ np.transpose(x) / float(divisor))
+def _cov(
+    m: Any,
+    y: Any = None,
+    rowvar: bool = True,
+    bias: bool = False,
+    ddof: Any = None,
+    fweights: Any = None,
+    aweights: Any = None,
+    *,
+    dtype: Any = None,
+) -> Any:
+    x = in_dtype(_at_least_double(_observations(m, y, rowvar)), dtype)
+    given = [np.ravel(w) for w in (fweights, aweights) if w is not None]
+    # Counted observations, and observations of a certain weight.
+    weights = (
+        np.ones(np.shape(x)[1])
+        if not given
+        else np.multiply(given[0], given[-1] if given[1:] else 1.0)
+    )
+    total = np.sum(weights)
+    x = x - np.sum(x * weights, axis=1, keepdims=True) / total
+    less = (0 if bias else 1) if ddof is None else ddof
+    divisor = total - less * (
+        1 if aweights is None else np.sum(weights * np.ravel(aweights)) / total
+    )
+    other = np.conjugate(x) if np.iscomplexobj(x) else x
+    return np.squeeze((x * weights) @ np.transpose(other) / divisor)
 
 
 @defined(np.corrcoef)
-def _corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:
-    c = np.cov(x, y, rowvar)
+def _corrcoef(x: Any, y: Any = None, rowvar: bool = True, *, dtype: Any = None) -> Any:
+    c = np.cov(x, y, rowvar, dtype=dtype)
     if np.ndim(c) == 0:
         return c / c
-    scale = np.sqrt(np.diagonal(c))
+    scale = np.sqrt(np.real(np.diagonal(c)) if np.iscomplexobj(c) else np.diagonal(c))
     return c / np.outer(scale, scale)
 
 
 @defined(np.correlate)
 def _correlate(a: Any, v: Any, mode: Any = "valid") -> Any:
     if np.size(v) > np.size(a):
-        return np.flip(np.correlate(v, a, mode))
+        return np.flip(_correlate(v, a, mode))
     return np.convolve(a, np.flip(v), mode)
 
 
@@ -238,8 +261,13 @@ def _bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
 def _interp(
     x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None
 ) -> Any:
-    refuse_unless(period is None, "period= is not differentiated; wrap x beforehand")
     x, xp, fp = as_double(x), as_double(xp), as_double(fp)
+    if period is not None:
+        x, xp, left, right = x % abs(period), xp % abs(period), None, None
+        order = np.argsort(xp)
+        xp, fp = xp[order], fp[order]
+        xp = np.concatenate([xp[-1:] - abs(period), xp, xp[:1] + abs(period)])
+        fp = np.concatenate([fp[-1:], fp, fp[:1]])
     low = fp[0] if left is None else left
     high = fp[-1] if right is None else right
     if np.size(xp) == 1:

@@ -71,8 +71,10 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
             f"{here()}a traced value was used after its function had returned; return it from the"
             " function, or keep chainad.stop_gradient(x) instead"
         )
-    if tape.has_complex and function in COMPLEX and _is_complex((args, kwargs)):
+    if function in COMPLEX and _is_complex((args, kwargs)):
         replacement = COMPLEX[function]
+        if replacement is not None and replacement not in RULES:
+            return _defined(tape, replacement, function, args, kwargs)
         if replacement is None or kwargs or len(args) != 1:
             raise TraceError(
                 f"{here()}{name_of(function)} of complex numbers is not differentiated like this;"
@@ -108,8 +110,14 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
     return _record(tape, rule, function, args, kwargs)
 
 
-def _is_complex(values: Any) -> bool:
-    return any(x.dtype.kind == "c" for x in tracers_in(values))
+def _is_complex(value: Any) -> bool:
+    """Return whether any of (nested) arguments is complex."""
+    if isinstance(value, dict):
+        return any(map(_is_complex, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_is_complex, value))
+    dtype = getattr(value, "dtype", None)
+    return isinstance(value, complex) if dtype is None else getattr(dtype, "kind", "") == "c"
 
 
 def _is_constant(tape: Tape, values: Any) -> bool:
