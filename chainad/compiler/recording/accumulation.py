@@ -84,24 +84,23 @@ def preallocated(
     compared = sum(int(np.size(constants[k])) for k in parts.hoisted.used_slots)
     least = MIN_HOISTED_MULTIPLICATIONS + MULTIPLICATIONS_PER_COMPARED_ENTRY * compared
     if multiplications_in(parts.hoisted, types) > least:
-        linked, hoisted = (
-            linked.with_accumulation(parts.residual),
-            HoistedProgram(parts.hoisted, constants),
-        )
+        linked = linked.with_accumulation(parts.residual)
+        hoisted = HoistedProgram(parts.hoisted, constants)
         registers = range(program.n_slots, parts.residual.n_slots)
         constants = {**constants, **dict(zip(registers, hoisted(), strict=True))}
-        types, _ = observe(parts.residual, given | constants)
-    linked = linked.stacked(types)
-    program = linked.accumulation
+        program = parts.residual
+        types, _ = observe(program, given | constants)
+    stacked = linked.stacked(types)
+    if stacked is not linked:
+        linked, program = stacked, stacked.accumulation
+        # Of what is stacked, the first run shows the types only.
+        given = {
+            k: np.zeros(linked.types[k].shape, linked.types[k].dtype)
+            for k in program.used_slots
+            if k in linked.types
+        }
+        types, _ = observe(program, {**given, **_known(linked, slots), **constants})
     program.check()
-    # Of what is stacked, the first run shows the types only.
-    given = {
-        k: np.zeros(linked.types[k].shape, linked.types[k].dtype)
-        for k in program.used_slots
-        if k in linked.types
-    }
-    given |= {**_known(linked, slots), **constants}
-    types, _ = observe(program, given)
     fixed = {k: x for k, x in linked.program.constants.items() if isinstance(x, np.generic)}
     source = source_with_buffers(
         program, types, [f"v{k}" for k in range(program.n_slots)], names, fixed
