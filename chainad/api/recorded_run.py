@@ -14,7 +14,7 @@ from chainad.api.differentiator import Differentiator
 from chainad.api.jacobian_program import JacobianProgram
 from chainad.api.outputs import assembler, nesting
 from chainad.api.traced_run import program_of
-from chainad.compiler.linearize import Linearized, linear_graph
+from chainad.compiler.linearize import Linearized, linear_graph, values_of
 from chainad.compiler.recording.arguments import (
     ArraySpec,
     ContainerSpec,
@@ -119,7 +119,7 @@ def record_run(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]
     def describe(run: Run) -> tuple[Linearized, Iterable[int], Callable[..., RecordedRun]]:
         if sum(int(np.size(entry.value)) for entry in run.tape.entries) > MAX_SCALARS:
             raise NotScalarError(f"there are more than {MAX_SCALARS} scalars")
-        linearized = linear_graph(run.graph(), where=run.tape.where)
+        linearized = linear_graph(run.graph(), where=run.tape.where, merges=False)
         return linearized, range(len(linearized.recipes)), RecordedRun
 
     return _record(of, args, kwargs, describe)
@@ -306,8 +306,8 @@ def _slots(recorder: Recorder, run: Run, linearized: Linearized, used: set[int])
             if recipe.formula is None or k not in used:
                 slots.append(None)
                 continue
-            entry = run.tape.entries[recipe.node]
-            values = (entry.value, *entry.operands)
+            values = values_of(run.tape, recipe)
+            entry = run.tape.entries[recipe.first]
             is_operator = linearized.graph.edges[k].structure.action is not None
             if is_operator or isinstance(entry.function, Primitive):
                 slots.append(recorder.opaque(recipe.formula, values)[0])

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import prod
 
+import numpy as np
+
 from chainad.compiler.assemble import assemble, reassemble
 from chainad.compiler.passes.program_builder import ProgramBuilder
-from chainad.ir.ops import Reshape
-from chainad.ir.positions import Positions
+from chainad.ir.ops import Reshape, Take
+from chainad.ir.positions import Integers, Positions, positions
 from chainad.planning.plan import Plan
-from chainad.structure import flat_places, lay_out, to_dense, to_vector
+from chainad.planning.sparsity import may_be_nonzero
+from chainad.structure import Layout, flat_places, lay_out, to_dense, to_vector
 from chainad.structure.results import DenseForm, ResultForm, SparseForm, StructuredForm
 from chainad.structure.structure import Structure
 
@@ -39,13 +42,28 @@ def _sparse(
     terms = [plan.structures[k] for k in numbers]
     layout = lay_out(terms)
     size = layout.indices.size
+    reached = _reached(plan, numbers[0], layout)
     if layout.places == (range(size),) and terms[0].scale is None:
         register = builder.apply_stored(to_vector(terms[0]), registers[numbers[0]])
         register = reassemble(builder, register, size)
     else:
         of_terms = [registers[k] for k in numbers]
         register = _scattered(builder, terms, of_terms, layout.places, size, layout.covers)
+    if reached.size < size:
+        layout = layout.restricted(reached)
+        register = builder.emit(Take(0, positions(reached)), register)
     return SparseForm(layout), [builder.unaliased(register)]
+
+
+def _reached(plan: Plan, number: int, layout: Layout) -> Integers:
+    """Return which entries of a layout any path leads to, where a plan may store others, too."""
+    every = np.arange(layout.indices.size)
+    if not plan.may_store_zeros:
+        return every
+    n = len(plan.graph.edges)
+    ends = plan.graph.edges[number] if number < n else plan.steps[number - n]
+    found = may_be_nonzero(plan.graph, ends.tail, ends.head, *layout.entries)
+    return every[found]
 
 
 def _structured(

@@ -11,24 +11,38 @@ import numpy as np
 
 from chainad.compiler.complex_lift import lift
 from chainad.compiler.cse import eliminate_common_calls
+from chainad.compiler.merge_scalars import (
+    Blocks,
+    blocks_of,
+    locals_of_block,
+    locals_of_movement,
+    moves_many,
+    stacked,
+)
 from chainad.errors import TraceError
 from chainad.frontends.numpy.tape import Tape
 from chainad.ir.cache import Cache
 from chainad.ir.graph import Argument, Graph, Node, Origin
 from chainad.planning.linear_graph import Edge, LinearGraph, on_paths
 from chainad.rules.base import RULES, Composite, Formula, Local, Rule, arguments_in, name_of
-from chainad.structure import Ops, identity
+from chainad.structure import Ops, identity, selection
 
 
 class Recipe(NamedTuple):
     """How the entries of one local Jacobian are computed: a formula on a node's values, then ops.
 
-    Edges that store no entries have no formula.
+    Of merged calls, these are the nodes, whose values are stacked. Edges that store no entries have
+    no formula.
     """
 
-    node: int
+    node: int | tuple[int, ...]
     formula: Formula | None
     ops: Ops
+
+    @property
+    def first(self) -> int:
+        """The node, or the first of several."""
+        return self.node if isinstance(self.node, int) else self.node[0]
 
 
 @dataclass(frozen=True)
@@ -53,7 +67,7 @@ class _Draft(NamedTuple):
     tail: _DraftVertex
     head: _DraftVertex
     local: Local
-    node: int
+    node: int | tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +87,7 @@ def linear_graph(
     graph: Graph,
     origin: Callable[[int], Origin] | None = None,
     where: Callable[[int], str] = lambda number: "",
+    merges: bool = True,
 ) -> Linearized:
     """Return the linear graph of a call graph: what is reachable from inputs and reaches outputs.
 
@@ -83,6 +98,8 @@ def linear_graph(
         The origin of a node, for print-outs.
     where : callable, optional
         The user's file and line of a node, for messages.
+    merges : bool
+        Whether isomorphic calls on scalars may become one vertex.
 
     Raises
     ------
@@ -95,12 +112,59 @@ def linear_graph(
     shapes: dict[_DraftVertex, tuple[int, ...]] = {
         k: (*n.shape, 2) if n.dtype.kind == "c" else n.shape for k, n in enumerate(graph.nodes)
     }
-    for k in sorted(_needed(graph)):
-        drafts += _locals(graph, k, where, shapes)
+    needed = _needed(graph)
+    blocks = blocks_of(graph, needed) if merges else Blocks({}, tuple(sorted(needed)))
+    for k in blocks.order:
+        if k in blocks.members:
+            drafts += _locals_of_block(graph, k, blocks, where, shapes)
+        elif blocks.members and moves_many(graph.nodes[k]):
+            drafts += [
+                _Draft(_block(x.source, blocks), k, x.local, k)
+                for x in locals_of_movement(graph, blocks, k)
+            ]
+        else:
+            own = _locals(graph, k, where, shapes)
+            drafts += _read_singly(graph, blocks, own)
+            drafts += own
     ends = [(draft.tail, draft.head) for draft in drafts]
     outputs = [k for k in graph.outputs if k is not None]
     kept = on_paths(ends, range(graph.n_inputs), outputs)
     return _number(graph, [drafts[k] for k in kept], shapes, origin)
+
+
+def _block(k: int, blocks: Blocks) -> _DraftVertex:
+    return ("block", k) if k in blocks.members else k
+
+
+def _locals_of_block(
+    graph: Graph,
+    first: int,
+    blocks: Blocks,
+    where: Callable[[int], str],
+    shapes: dict[_DraftVertex, tuple[int, ...]],
+) -> list[_Draft]:
+    """Return the edges of merged calls."""
+
+    def pieces(node: Node) -> Sequence[tuple[int, Local]]:
+        return _call_of(node, lambda: where(first)).pieces
+
+    head: _DraftVertex = ("block", first)
+    shapes[head] = blocks.shape(first, ())
+    return [
+        _Draft(_block(x.source, blocks), head, x.local, x.calls)
+        for x in locals_of_block(graph, blocks, first, pieces)
+    ]
+
+
+def _read_singly(graph: Graph, blocks: Blocks, drafts: Sequence[_Draft]) -> list[_Draft]:
+    """Return the edges from blocks to those of their members that are read one by one."""
+    found = []
+    for k in dict.fromkeys(draft.tail for draft in drafts):
+        if isinstance(k, int) and k in blocks.place:
+            first, row = blocks.place[k]
+            entry = selection(np.array(row), blocks.shape(first, ()))
+            found.append(_Draft(("block", first), k, Local(entry, None), k))
+    return found
 
 
 def _needed(graph: Graph) -> set[int]:
@@ -132,17 +196,7 @@ def _locals(
     node = graph.nodes[k]
     if not any(source is not None for source in node.sources):  # allocated, and never written to
         return []
-    try:
-        if node.is_alone:
-            rule = RULES[node.function]
-            key = (id(rule), node.shape, node.dtype, id(node.args))
-            call = _calls.get(key, lambda: (rule, node.args, _call(node)))[-1]
-        else:
-            call = _call(node)
-    except TraceError as error:
-        raise TraceError(f"{where(k)}{error}") from error
-    except (NotImplementedError, TypeError) as error:
-        raise TraceError(f"{where(k)}{name_of(node.function)}: {error}") from error
+    call = _call_of(node, lambda: where(k))
     head: _DraftVertex = k
     if call.through is not None:
         head = ("through", k)
@@ -155,6 +209,20 @@ def _locals(
     if call.last is not None and drafts:
         drafts.append(_Draft(head, k, call.last, k))
     return drafts
+
+
+def _call_of(node: Node, where: Callable[[], str]) -> _Call:
+    """Return the local Jacobians of a call, made now or before."""
+    try:
+        if node.is_alone:
+            rule = RULES[node.function]
+            key = (id(rule), node.shape, node.dtype, id(node.args))
+            return _calls.get(key, lambda: (rule, node.args, _call(node)))[-1]
+        return _call(node)
+    except TraceError as error:
+        raise TraceError(f"{where()}{error}") from error
+    except (NotImplementedError, TypeError) as error:
+        raise TraceError(f"{where()}{name_of(node.function)}: {error}") from error
 
 
 def _call(node: Node) -> _Call:
@@ -235,7 +303,7 @@ def _number(
     names += _names("y", len(outputs))
     edges = [Edge(vertex[d.tail], vertex[d.head], d.local.arrangement.structure) for d in drafts]
     recipes = [Recipe(d.node, d.local.formula, d.local.arrangement.ops) for d in drafts]
-    origins = [origin(d.node) for d in drafts] if origin else []
+    origins = [origin(recipe.first) for recipe in recipes] if origin else []
     for k, output in extra:
         edges.append(Edge(vertex[k], output, identity(graph.nodes[k].shape)))
         recipes.append(Recipe(k, None, ()))
@@ -284,8 +352,18 @@ def evaluate(tape: Tape, recipes: Sequence[Recipe]) -> list[Any]:
             if recipe.formula is None:
                 slots.append(None)
             else:
-                entry = tape.entries[recipe.node]
-                slot = recipe.formula(entry.value, *entry.operands)
+                slot = recipe.formula(*values_of(tape, recipe))
                 # A constant of the user's, such as the 2.0 in 2.0 * x, may be a Python number.
-                slots.append(slot if hasattr(slot, "shape") else entry.value.dtype.type(slot))
+                dtype = tape.entries[recipe.first].value.dtype
+                slots.append(slot if hasattr(slot, "shape") else dtype.type(slot))
     return slots
+
+
+def values_of(tape: Tape, recipe: Recipe) -> tuple[Any, ...]:
+    """Return what the formula of a recipe takes: the value of its call, then those of operands."""
+    if isinstance(recipe.node, int):
+        entry = tape.entries[recipe.node]
+        return (entry.value, *entry.operands)
+    entries = [tape.entries[k] for k in recipe.node]
+    columns = zip(*((entry.value, *entry.operands) for entry in entries), strict=True)
+    return tuple(stacked(column) for column in columns)

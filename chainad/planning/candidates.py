@@ -151,7 +151,7 @@ def full_costs(
     graph: LinearGraph, states: StructuredStates, orders: dict[str, Order], model: CostModel
 ) -> dict[str, Cost]:
     """Return the costs of orders of a graph without operators; products are looked up."""
-    merged = [edge.sum for edge in Elimination(graph).accumulations if edge.sum is not None]
+    merged = [total for edge in Elimination(graph).accumulations for total in edge.sums]
     amount = sum(map(model.sum, merged))
     additions = sum(total.additions for total in merged)
     found = {}

@@ -21,10 +21,12 @@ from chainad.planning.cost_models import multiplications as by_multiplications
 from chainad.planning.elimination_graph import EliminationGraph, check_mixed
 from chainad.planning.orders import Item, Vertex, only_vertices
 from chainad.structure import (
+    MIN_FILL_INVERSE,
     MIN_SEPARATE_ENTRIES,
     Product,
     StructureSum,
     add,
+    add_to_dense,
     keep_separate,
     multiply,
 )
@@ -169,28 +171,61 @@ Terms = tuple[Structure, ...]
 # Beyond, one materialized sum costs less to handle.
 MAX_TERMS_PER_EDGE = 32
 
+# Fewer terms are not many products.
+MIN_TERMS_TO_FILL = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Accumulation:
-    """How a Jacobian is accumulated on its edge: added to a term by `sum`, or as a new term."""
+    """How a Jacobian is accumulated on its edge: added to a term, or to all, or as a new term.
+
+    `sums` add it to the term `index`, to what that makes the next term, and so on; these become one
+    term. Without any it is appended.
+    """
 
     index: int
-    sum: StructureSum | None
+    sums: tuple[StructureSum, ...] = ()
 
 
 # How most Jacobians are: the edge is new (fill-in).
-NEW_EDGE = Accumulation(0, None)
+NEW_EDGE = Accumulation(0)
 
 
 def accumulate(terms: list[Structure], new: Structure) -> Accumulation:
-    """Add a Jacobian to one of the terms of its edge, or append it; say which."""
-    for index, old in enumerate(terms):
-        if len(terms) >= MAX_TERMS_PER_EDGE or not keep_separate(old, new):
-            total = add(old, new)
-            terms[index] = total.structure
-            return Accumulation(index, total)
-    terms.append(new)
-    return NEW_EDGE if len(terms) == 1 else Accumulation(len(terms) - 1, None)
+    """Add a Jacobian to one of the terms of its edge, or append it; say which.
+
+    Many terms become a dense one when they fill up.
+    """
+    if not terms:
+        terms.append(new)
+        return NEW_EDGE
+    if len(terms) + 1 >= MIN_TERMS_TO_FILL and _fill_up([*terms, new]):
+        sums, total = [], new
+        for old in terms:
+            sums.append(add_to_dense(old, total))
+            total = sums[-1].structure
+        terms[:] = [total]
+        return Accumulation(0, tuple(sums))
+    index = next((k for k, old in enumerate(terms) if not keep_separate(old, new)), None)
+    if index is None and len(terms) < MAX_TERMS_PER_EDGE:
+        terms.append(new)
+        return Accumulation(len(terms) - 1)
+    if index is None:
+        index = min(range(len(terms)), key=lambda k: terms[k].nonzeros)
+    one = add(terms[index], new)
+    terms[index] = one.structure
+    return Accumulation(index, (one,))
+
+
+def _fill_up(terms: Sequence[Structure]) -> bool:
+    """Return whether terms, some of them placed, hold a third of the entries there are."""
+    rows, cols = terms[0].matrix_shape
+    is_placed = any(term.has_positions for term in terms)
+    return (
+        is_placed
+        and all(term.action is None for term in terms)
+        and MIN_FILL_INVERSE * sum(term.nonzeros for term in terms) >= rows * cols
+    )
 
 
 def may_keep_separate_terms(graph: LinearGraph) -> bool:
@@ -296,14 +331,13 @@ def cost(graph: LinearGraph, order: Sequence[Item], model: CostModel = by_multip
     """Return the cost of eliminating in this order."""
     elimination = Elimination(graph)
     operations: list[Product | StructureSum] = [
-        x.sum for x in elimination.accumulations if x.sum is not None
+        total for accumulation in elimination.accumulations for total in accumulation.sums
     ]
     for item in order:
         elimination.eliminate(item)
         for m in elimination.products:
             operations.append(m.product)
-            if m.accumulation.sum is not None:
-                operations.append(m.accumulation.sum)
+            operations += m.accumulation.sums
     operators = [x for x in elimination.results(graph) if x.action is not None]
     return Cost(
         sum(cost_of(x, model) for x in operations) + sum(map(model.materialize, operators)),

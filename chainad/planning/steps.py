@@ -98,14 +98,16 @@ def _elimination_steps(
             current[ends] = [number]
             return number
         terms = current.setdefault(ends, [])
-        if accumulation.sum is None:
+        if not accumulation.sums:
             terms.append(number)
             return number
-        old, new = terms[accumulation.index], n + len(steps)
         tail, head = ends
-        steps.append(Step(new, old, number, tail, None, head, "sum", accumulation.sum))
-        terms[accumulation.index] = new
-        return new
+        for total in accumulation.sums:
+            old, new = terms.pop(accumulation.index), n + len(steps)
+            steps.append(Step(new, old, number, tail, None, head, "sum", total))
+            number = new
+        terms.insert(accumulation.index, number)
+        return number
 
     def materialize(old: int, ends: tuple[Vertex, Vertex], operation: Product) -> int:
         new, (tail, head) = n + len(steps), ends

@@ -58,7 +58,7 @@ def locals_of(function: Callable[..., Any], places: tuple[int, ...]) -> Callable
             view = _view(function, args, kwargs, operands[0], y)
             if view is not None:
                 return {operands[0]: Local(view, None)}
-        source = np.asarray(_run_on_entry_numbers(function, args, kwargs, operands))
+        source = entry_numbers(function, args, kwargs, operands)
         assert source.shape == y.shape, (function, source.shape, y.shape)
         starts = np.cumsum([1, *(x.size for x in operands)])[:-1]
         return {
@@ -70,13 +70,13 @@ def locals_of(function: Callable[..., Any], places: tuple[int, ...]) -> Callable
     return locals_
 
 
-def _run_on_entry_numbers(
+def entry_numbers(
     function: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     operands: list[Argument],
-) -> Any:
-    """Call the function with every operand's entries numbered from one, constants as zeros."""
+) -> Integers:
+    """Call a function with the entries of all operands numbered from one, constants as zeros."""
     numbers: dict[int, Integers] = {}
     start = 1
     for x in operands:
@@ -87,7 +87,7 @@ def _run_on_entry_numbers(
         start += x.size
     # Entry numbers stay integers, whatever dtype the result should have.
     options = {k: v for k, v in kwargs.items() if k not in ("dtype", "casting")}
-    return _call_with(function, args, options, numbers)
+    return np.asarray(_call_with(function, args, options, numbers))
 
 
 def sources_of(

@@ -431,7 +431,11 @@ def _cumsum(y: Argument, x: Argument, axis: int) -> Locals:
     if n < 2 or arrangement.ops:  # without labels there is nothing to apply to
         return {x: Local(arrangement, lambda y, x: np.ones((n, n)))}
     # Sums, no products: the operator is applied for nothing.
-    return {x: Local(operator(arrangement, 0, 0), lambda y, x: RunningSum(n, y.dtype))}
+    return {
+        x: Local(
+            operator(arrangement, 0, 0, is_triangular=True), lambda y, x: RunningSum(n, y.dtype)
+        )
+    }
 
 
 @defined(np.trace)

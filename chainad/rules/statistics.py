@@ -302,7 +302,10 @@ def _slope(f: Any, h: Any, axis: int, edge_order: int) -> Any:
     else:
         gaps = np.reshape(np.multiply(h, np.ones(n - 1, f.dtype)), (-1, *(1,) * (np.ndim(y) - 1)))
     a, b = gaps[:-1], gaps[1:]
-    middle = (y[2:] * a**2 - y[:-2] * b**2 + y[1:-1] * (b**2 - a**2)) / (a * b * (a + b))
+    middle = y[2:] * a**2 - y[:-2] * b**2
+    if np.ndim(h):  # with equal gaps, no entry depends on that in its own place
+        middle = middle + y[1:-1] * (b**2 - a**2)
+    middle = middle / (a * b * (a + b))
     if edge_order == 1:
         first, last = (y[1:2] - y[:1]) / gaps[:1], (y[-1:] - y[-2:-1]) / gaps[-1:]
     else:

@@ -76,15 +76,20 @@ def from_labels(
 
 
 def operator(
-    arrangement: Arrangement, tangent: int, adjoint: int, stored: int | None = None
+    arrangement: Arrangement,
+    tangent: int,
+    adjoint: int,
+    stored: int | None = None,
+    is_triangular: bool = False,
 ) -> Arrangement:
     """Return a structure whose formula gives an `Operator`, with its costs in multiplications.
 
-    `stored` is how many entries it holds; by default as many as its materialized array.
+    `stored` is how many entries it holds; by default as many as its materialized array. See
+    `Action` for `is_triangular`.
     """
     plain = arrangement.structure
     assert not arrangement.ops, "the labels of an operator must be in normal form already"
-    action = Action(tangent, adjoint, stored)
+    action = Action(tangent, adjoint, stored, is_triangular)
     parts = (plain.rows, plain.cols, plain.stored, plain.sizes, plain.scale)
     return Arrangement(Structure(*parts, action), ())
 

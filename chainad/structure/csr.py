@@ -27,6 +27,17 @@ class Layout:
     places: tuple[Positions, ...]
     covers: bool
 
+    @property
+    def entries(self) -> tuple[Integers, Integers]:
+        """Row and column of every entry."""
+        rows = np.repeat(np.arange(self.shape[0]), np.diff(self.indptr))
+        return rows, self.indices.astype(np.int64)
+
+    def restricted(self, kept: Integers) -> Layout:
+        """Return the layout of some of the entries, given by ascending numbers."""
+        before = np.searchsorted(kept, self.indptr).astype(self.indptr.dtype)
+        return Layout(self.shape, self.indices[kept], before, (range(kept.size),), True)
+
 
 def lay_out(structures: Sequence[Structure]) -> Layout:
     """Return the layout of the sum of `structures`, which have the same shape."""

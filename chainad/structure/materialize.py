@@ -41,15 +41,14 @@ def flat_places(structure: Structure) -> Positions:
 
 
 @lru_cache(maxsize=4096)
-def to_vector(structure: Structure) -> Ops:
+def to_vector(structure: Structure, repeated: bool = False) -> Ops:
     """Return the ops that make one element per entry, in label order; a scale stays 0-d.
 
-    The entries are those that `Structure.entries` lists.
+    The entries are those that `Structure.entries` lists; `repeated`: a scale is, too.
     """
     operand = Operand(structure.stored, structure.scale)
-    if structure.scale is not None:
-        operand.fill()
-    else:
+    operand.fill()
+    if structure.scale is None or repeated:
         sizes = dict(enumerate(structure.sizes))
         operand.bring_to([], list(sizes), sizes)
     return tuple(operand.ops)

@@ -50,12 +50,14 @@ class Action:
     """What an operator costs, in multiplications: per column of tangents, per row of adjoints.
 
     None stands for a direction that is not there; one of the two is. `stored` is how many entries
-    the operator holds; None: as many as its materialized array.
+    the operator holds; None: as many as its materialized array. `is_triangular` says that no entry
+    of its result depends on a later entry of what it is applied to.
     """
 
     tangent: int | None
     adjoint: int | None
     stored: int | None = None
+    is_triangular: bool = False
 
 
 class _Interned(type):
@@ -260,6 +262,17 @@ class Structure(metaclass=_Interned):
         The values of these entries are the kept array, broadcast to all labels.
         """
         return _flat(self.rows, self.sizes), _flat(self.cols, self.sizes)
+
+    def nonzero_entries(self) -> tuple[Integers, Integers]:
+        """Return `entries` without those that are zero in a triangular operator."""
+        rows, cols = self.entries()
+        if self.action is None or not self.action.is_triangular:
+            return rows, cols
+        _, out, inner = (
+            _flat((Axis(prod(self.sizes[x] for x in labels), labels),), self.sizes)
+            for labels in self.sides
+        )
+        return rows[out >= inner], cols[out >= inner]
 
     def __str__(self) -> str:
         names = {label: _name(label) for label in range(len(self.sizes))}

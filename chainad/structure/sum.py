@@ -19,7 +19,8 @@ from chainad.ir.positions import (
     positions,
     refine,
 )
-from chainad.structure.constructors import Ops, arrange
+from chainad.structure.constructors import Ops, arrange, dense
+from chainad.structure.materialize import flat_places, to_vector
 from chainad.structure.normal_form import Labeling, Operand
 from chainad.structure.product import have_one_place, materialize_ops, split_to
 from chainad.structure.structure import Axis, Structure, places
@@ -31,6 +32,7 @@ class StructureSum:
 
     If the result keeps no array, all ops are empty. `fills` says that one of the two arrays
     has the full shape, so that the other, if it ends in `Place`, can be added in place.
+    `pads` says that it may store entries that neither term has.
     `multiplications` are those that materialize operators. `terms` are the two structures.
     """
 
@@ -40,6 +42,7 @@ class StructureSum:
     right: Ops
     after: Ops
     fills: bool = False
+    pads: bool = False
     multiplications: int = 0
     terms: tuple[Structure, ...] = ()
 
@@ -61,6 +64,28 @@ def _add(left: Structure, right: Structure) -> StructureSum:
     if extension is not None:
         return _add_contiguous(left, right, extension)
     return _add_1d(left, right) or _add_by_labels(left, right)
+
+
+@lru_cache(maxsize=4096)
+def add_to_dense(left: Structure, right: Structure) -> StructureSum:
+    """Return the sum of two structures with arrays, or of scales, with every entry stored."""
+    total = dense(left.row_shape, left.col_shape)
+    made: list[Ops] = []
+    whole = range(prod(left.matrix_shape))
+    for term in (left, right):
+        where = flat_places(term)
+        place = () if where == whole else (Place(0, where, len(whole)),)
+        made.append(to_vector(term, repeated=True) + place)
+    return StructureSum(
+        structure=total,
+        additions=min(left.nonzeros, right.nonzeros),
+        left=made[0],
+        right=made[1],
+        after=(Reshape(total.stored_shape),),
+        fills=whole in map(flat_places, (left, right)),
+        pads=True,
+        terms=(left, right),
+    )
 
 
 # Jacobians whose entries lie along one axis are added by NumPy if they have more entries.
@@ -192,6 +217,12 @@ def _range_of(axis: Axis) -> range | None:
     return axis.positions if isinstance(axis.positions, range) else None
 
 
+# A sum may store so many places that no entry has for each entry of its smaller term.
+MAX_PADDING = 2
+
+# What is this part full is multiplied more quickly as a block than entry by entry.
+MIN_FILL_INVERSE = 3
+
 # Fewer entries are cheaper to list one by one than to keep as separate terms.
 MIN_SEPARATE_ENTRIES = 256
 
@@ -212,7 +243,7 @@ def keep_separate(left: Structure, right: Structure) -> bool:
 
 
 def _fits_box(left: Structure, right: Structure) -> bool:
-    """Return whether the box around all entries may hold at most twice as many places."""
+    """Return whether the box around all entries holds few places beside them."""
     one, two = Labeling(), Labeling()
     one.add(left)
     two.add(right)
@@ -223,7 +254,7 @@ def _fits_box(left: Structure, right: Structure) -> bool:
         prod(s.sizes[x] for x in s.sizes if any(x in getattr(slot, side) for slot in merged))
         for s, side in ((one, "left"), (two, "right"))
     ]
-    return box <= 2 * sum(inner)
+    return box <= sum(inner) + MAX_PADDING * min(inner)
 
 
 def _visited_at_least(one: Labeling, two: Labeling, slot: _Slot) -> int:
@@ -353,6 +384,7 @@ def _add_by_labels(left: Structure, right: Structure) -> StructureSum:
         right=tuple(operands[1].ops),
         after=tuple(summed.ops),
         fills=fills,
+        pads=grid.pads,
     )
 
 
@@ -479,19 +511,29 @@ class _Grid:
         self.sizes = sizes
         self.count = 0
         self.is_box = False
+        self.pads = False
 
     def lay_out(self, result: Labeling, terms: Sequence[_Entries]) -> tuple[int, list[Positions]]:
-        """Choose box or union; return the label of all places, and where the terms lie on it."""
+        """Choose box or union; return the label of all places, and where the terms lie on it.
+
+        A box has at most `MAX_PADDING` places without an entry for each of the smaller term, so
+        that a long sum does not grow a box around few entries; or it is a third full and all there
+        is, so that what fills up is not listed entry by entry.
+        """
         visited = [
             distinct(np.concatenate([term.coordinates[k].ravel() for term in terms]))
             for k in range(len(self.labels))
         ]
         box = prod(seen.size for seen in visited)
-        if box <= 2 * max(term.count for term in terms):
+        least, most = sorted(term.count for term in terms)
+        self.pads = box > most and len(self.sizes) > 1
+        if box <= most + MAX_PADDING * least:
             return self._as_box(result, terms, visited)
         where, union = self._union(terms)
-        if box <= 2 * union[0].size:
+        count = union[0].size
+        if box <= count + MAX_PADDING * least or prod(self.sizes) <= MIN_FILL_INVERSE * count:
             return self._as_box(result, terms, visited)
+        self.pads = False
         return self._as_union(result, where, union)
 
     def _union(self, terms: Sequence[_Entries]) -> tuple[list[Integers], Sequence[Integers]]:

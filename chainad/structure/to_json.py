@@ -31,7 +31,7 @@ def write_structure(structure: Structure) -> dict[str, Any]:
         raise PlanError(f"a plan with the constant {structure.scale} in it cannot be written")
     if structure.action is not None:
         action = structure.action
-        written["action"] = [action.tangent, action.adjoint, action.stored]
+        written["action"] = [action.tangent, action.adjoint, action.stored, action.is_triangular]
     return written
 
 
@@ -71,10 +71,13 @@ def read_structure(value: Any, at: str) -> Structure:
         refuse(f"{at}.stored", "ascending labels", list(stored))
     if not optional:
         return Structure(rows, cols, stored, sizes, scale)
-    tangent, adjoint, held = a_tuple(found["action"], f"{at}.action", 3)
+    tangent, adjoint, held, is_triangular = a_tuple(found["action"], f"{at}.action", 4)
     if tangent is None and adjoint is None:
         refuse(f"{at}.action", "a cost of one direction at least", [None, None])
-    action = Action(*(_count_or_none(x, f"{at}.action") for x in (tangent, adjoint, held)))
+    if not isinstance(is_triangular, bool):
+        refuse(f"{at}.action", "whether it is triangular", is_triangular)
+    counts = [_count_or_none(x, f"{at}.action") for x in (tangent, adjoint, held)]
+    action = Action(counts[0], counts[1], counts[2], is_triangular)
     if scale is not None:
         refuse(at, "an operator that stores labels", f"the scale {scale}")
     return Structure(rows, cols, stored, sizes, None, action)

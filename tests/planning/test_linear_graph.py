@@ -40,13 +40,13 @@ def accumulated(graph: LinearGraph, numbers: Numbers, order: list[int]) -> list[
 
     def put(ends: tuple[int, int], accumulation: Accumulation, array: np.ndarray | None) -> None:
         terms = known.setdefault(ends, [])
-        if accumulation.sum is None:
+        if not accumulation.sums:
             assert accumulation.index == len(terms)
             terms.append(array)
-        else:
-            terms[accumulation.index] = sum_entries(
-                accumulation.sum, terms[accumulation.index], array
-            )
+            return
+        for total in accumulation.sums:
+            array = sum_entries(total, terms.pop(accumulation.index), array)
+        terms.insert(accumulation.index, array)
 
     for edge, accumulation, array in zip(
         graph.edges, elimination.accumulations, numbers, strict=True

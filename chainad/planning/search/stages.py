@@ -131,14 +131,15 @@ def _until(name: str, problem: Problem) -> tuple[Vertex, ...]:
 
 def rules(graph: StateSpace[Any], level: EffortLevel) -> Iterator[tuple[str, list[int]]]:
     """Yield the orders of the plain rules, by name, as far as they do not take too long."""
-    yield "forward", list(graph.inner)
-    yield "reverse", list(graph.inner[::-1])
     found = [list(graph.inner), list(graph.inner[::-1])]
+    yield from zip(("forward", "reverse"), found, strict=True)
     for rule in ("markowitz", "greedy", "relative", "fill"):
         order = order_within(graph, rule, level.rule_pairs_per_vertex * len(graph.inner))
         if order is not None:
             found.append(order)
             yield rule, order
+        elif not pays_off(graph, found, level):
+            return  # where scores take long, they must save something
         # The others take several times as long.
         if rule == "markowitz" and len(graph.inner) > level.max_rule_vertices:
             return

@@ -125,8 +125,8 @@ class StructureTable:
     def _accumulated(self, old: int, new: int) -> tuple[list[StructureSum], Terms]:
         """Return the sums that adding `new` to an edge takes, and the terms of what it makes."""
         terms: list[Structure] = [] if old < 0 else [*self.terms[old]]
-        sums = [accumulate(terms, structure).sum for structure in self.terms[new]]
-        return [total for total in sums if total is not None], tuple(terms)
+        made = [accumulate(terms, structure) for structure in self.terms[new]]
+        return [total for each in made for total in each.sums], tuple(terms)
 
     def _count(self, structures: Terms) -> None:
         self.overhead += (
