@@ -119,7 +119,7 @@ def record_run(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]
     def describe(run: Run) -> tuple[Linearized, Iterable[int], Callable[..., RecordedRun]]:
         if sum(int(np.size(entry.value)) for entry in run.tape.entries) > MAX_SCALARS:
             raise NotScalarError(f"there are more than {MAX_SCALARS} scalars")
-        linearized = linear_graph(run.graph(), where=run.tape.where, merges=False)
+        linearized = linear_graph(run.graph(), where=run.tape.where)
         return linearized, range(len(linearized.recipes)), RecordedRun
 
     return _record(of, args, kwargs, describe)

@@ -87,7 +87,6 @@ def linear_graph(
     graph: Graph,
     origin: Callable[[int], Origin] | None = None,
     where: Callable[[int], str] = lambda number: "",
-    merges: bool = True,
 ) -> Linearized:
     """Return the linear graph of a call graph: what is reachable from inputs and reaches outputs.
 
@@ -98,8 +97,6 @@ def linear_graph(
         The origin of a node, for print-outs.
     where : callable, optional
         The user's file and line of a node, for messages.
-    merges : bool
-        Whether isomorphic calls on scalars may become one vertex.
 
     Raises
     ------
@@ -112,8 +109,8 @@ def linear_graph(
     shapes: dict[_DraftVertex, tuple[int, ...]] = {
         k: (*n.shape, 2) if n.dtype.kind == "c" else n.shape for k, n in enumerate(graph.nodes)
     }
-    needed = _needed(graph)
-    blocks = blocks_of(graph, needed) if merges else Blocks({}, tuple(sorted(needed)))
+    blocks = blocks_of(graph, _needed(graph))
+    single: set[int] = set()
     for k in blocks.order:
         if k in blocks.members:
             drafts += _locals_of_block(graph, k, blocks, where, shapes)
@@ -124,8 +121,11 @@ def linear_graph(
             ]
         else:
             own = _locals(graph, k, where, shapes)
-            drafts += _read_singly(graph, blocks, own)
+            tails = dict.fromkeys(draft.tail for draft in own)
+            singly = [x for x in tails if isinstance(x, int) and x in blocks.place]
+            drafts += [_read_singly(blocks, x) for x in singly if x not in single]
             drafts += own
+            single.update(singly)
     ends = [(draft.tail, draft.head) for draft in drafts]
     outputs = [k for k in graph.outputs if k is not None]
     kept = on_paths(ends, range(graph.n_inputs), outputs)
@@ -156,15 +156,11 @@ def _locals_of_block(
     ]
 
 
-def _read_singly(graph: Graph, blocks: Blocks, drafts: Sequence[_Draft]) -> list[_Draft]:
-    """Return the edges from blocks to those of their members that are read one by one."""
-    found = []
-    for k in dict.fromkeys(draft.tail for draft in drafts):
-        if isinstance(k, int) and k in blocks.place:
-            first, row = blocks.place[k]
-            entry = selection(np.array(row), blocks.shape(first, ()))
-            found.append(_Draft(("block", first), k, Local(entry, None), k))
-    return found
+def _read_singly(blocks: Blocks, k: int) -> _Draft:
+    """Return the edge from a block to one of its members that a call outside reads."""
+    first, row = blocks.place[k]
+    entry = selection(np.array(row), blocks.shape(first, ()))
+    return _Draft(("block", first), k, Local(entry, None), k)
 
 
 def _needed(graph: Graph) -> set[int]:

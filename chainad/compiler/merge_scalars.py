@@ -191,22 +191,21 @@ def locals_of_movement(graph: Graph, blocks: Blocks, k: int) -> list[BlockLocal]
     node = graph.nodes[k]
     operands = arguments_in([*node.args, *node.kwargs.values()])
     numbers = entry_numbers(node.function, node.args, node.kwargs, operands)
-    lookup: dict[int, Integers] = {}
-    shapes: dict[int, tuple[int, ...]] = {}
-    size = 1 + sum(x.size for x in operands)
+    found = []
+    rows: dict[int, Integers] = {}
     start = 1
     for x in operands:
         source = node.sources[x.number]
-        if source is not None:
-            block, row = blocks.place.get(source, (source, 0))
-            own = lookup.setdefault(block, np.full(size, -1))
-            own[start : start + x.size] = np.arange(row, row + x.size)
-            shapes[block] = blocks.shape(block, x.shape)
+        if source in blocks.place:
+            block, row = blocks.place[source]
+            rows.setdefault(block, np.full(1 + sum(y.size for y in operands), -1))[start] = row
+        elif source is not None:
+            found.append(BlockLocal(source, Local(selection(numbers - start, x.shape), None), k))
         start += x.size
-    return [
-        BlockLocal(source, Local(selection(own[numbers], shapes[source]), None), k)
-        for source, own in lookup.items()
-    ]
+    for block, row_of in rows.items():
+        local = Local(selection(row_of[numbers], blocks.shape(block, ())), None)
+        found.append(BlockLocal(block, local, k))
+    return found
 
 
 def stacked(values: Sequence[Any]) -> Any:
