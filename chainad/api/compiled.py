@@ -16,7 +16,7 @@ from chainad.compiler.recording.arguments import arguments_as_text, has_opaque_a
 from chainad.compiler.recording.replay import MISS
 from chainad.errors import PlanError
 from chainad.frontends.numpy.trace import as_input
-from chainad.frontends.numpy.traced_calls import tracers_in
+from chainad.frontends.numpy.tracers import has_tracer
 from chainad.ir.locks import fork_safe_lock
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
@@ -175,7 +175,7 @@ class CompiledFunction(FunctionOf):
             self._programs = (program, *others)
 
     def _miss(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self._misses > MAX_PROGRAMS or any(True for _ in tracers_in((args, kwargs))):
+        if self._misses > MAX_PROGRAMS or has_tracer((args, kwargs)):
             return self._of.traced(args, kwargs)
         checked = self._checked(args)
         if any(a is not b for a, b in zip(checked, args, strict=True)):

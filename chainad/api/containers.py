@@ -9,8 +9,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from chainad.errors import InputError
+from chainad.frontends.numpy.packing import pack
 from chainad.frontends.numpy.recorder import Recorder
-from chainad.frontends.numpy.traced_calls import Tracer, pack, tracers_in
+from chainad.frontends.numpy.tracers import Tracer, has_tracer
+from chainad.ir.array_functions import is_ndarray
 
 Arrange: TypeAlias = Callable[[Sequence[Any]], Any]
 
@@ -45,8 +47,8 @@ def flatten(value: Any, recorder: Recorder) -> tuple[Any, Arrange | None]:
 
 
 def _template(value: Any, recorder: Recorder, leaves: list[Tracer]) -> Any:
-    if isinstance(value, np.ndarray):
-        is_traced = value.dtype == object and any(True for _ in tracers_in(value))
+    if is_ndarray(value):
+        is_traced = value.dtype == object and has_tracer(value)
         value = pack(value) if is_traced else recorder.constant(value)
     if isinstance(value, Tracer):
         leaves.append(value)

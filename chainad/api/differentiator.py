@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from chainad.api.function_of import name_of
@@ -84,4 +85,4 @@ class Differentiator:
 
     def _bound(self, kwargs: dict[str, Any]) -> Callable[..., Any]:
         f = self.function
-        return (lambda *args: f(*args, **kwargs)) if kwargs else f
+        return partial(f, **kwargs) if kwargs else f

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from chainad.errors import InputError, TooLargeError
 from chainad.frontends.numpy.trace import Run
-from chainad.frontends.numpy.traced_calls import Tracer
+from chainad.frontends.numpy.tracers import Tracer
+from chainad.ir.array_functions import is_ndarray
 from chainad.ir.signature import Block, Signature
 from chainad.planning.report import bytes_text
 from chainad.structure.results import DenseForm, ResultForm, zero
@@ -101,7 +102,7 @@ def returned_value(run: Run) -> Any:
 
 def _unaliased(run: Run, k: int) -> Any:
     (number, _), value = run.outputs[k], run.values[k]
-    if not isinstance(value, np.ndarray):  # a number, or traced by somebody else
+    if not is_ndarray(value):  # a number, or traced by somebody else
         return value
     # What a call made is nobody's, if it is no view and is not returned twice.
     is_own = number is not None and value.base is None and value.flags.c_contiguous
@@ -128,13 +129,13 @@ def _check_out(found: Any, out: Any) -> None:
         for one, into in zip(found, out, strict=True):
             _check_out(one, into)
         return
-    if not isinstance(found, np.ndarray):
+    if not is_ndarray(found):
         raise InputError(
             f"out= takes dense Jacobians, but this one is a {type(found).__name__};"
             " leave out= away, or use output='dense'"
         )
-    if not isinstance(out, np.ndarray) or out.shape != found.shape or out.dtype != found.dtype:
-        got = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+    if not is_ndarray(out) or out.shape != found.shape or out.dtype != found.dtype:
+        got = f"{out.dtype} {out.shape}" if is_ndarray(out) else type(out).__name__
         raise InputError(f"out must be an array of {found.dtype} {found.shape}, but got {got}")
     if not out.flags.writeable:
         raise InputError("out must be writeable, but got a read-only array; pass a copy of it")

@@ -39,7 +39,7 @@ from chainad.frontends.numpy.recorder import Recorder, concrete_value, errstate
 from chainad.frontends.numpy.source_lines import prefix
 from chainad.frontends.numpy.tape import active
 from chainad.frontends.numpy.trace import Run, tracing
-from chainad.frontends.numpy.traced_calls import Tracer
+from chainad.frontends.numpy.tracers import Tracer
 from chainad.ir.scalar_graph import NotScalarError
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
@@ -205,7 +205,7 @@ def _record_once(
             result, arrange = flatten(result, recorder)
         return result
 
-    before = getattr(active, "recorder", None)
+    before = active.recorder
     try:
         active.recorder = recorder
         positional, boxed = record_argument(args, flow)
@@ -213,7 +213,7 @@ def _record_once(
         assert isinstance(positional, ContainerSpec)
         assert isinstance(named, ContainerSpec)
         assert all(isinstance(positional.items[k][1], (ArraySpec, ScalarSpec)) for k in argnums)
-        with tracing(watched, boxed, argnums, of.has_jacobian) as traced:
+        with tracing(watched, boxed, argnums, of.has_jacobian, f) as traced:
             run = traced if of.has_jacobian else traced.without_inputs()
             _check_failure(recorder)
             if captures is None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from itertools import compress, cycle
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from chainad.api.jacobian_program import JacobianProgram, jacobian_program, jacobian_sweeps
 from chainad.api.options import Options
 from chainad.api.outputs import check_size
@@ -15,7 +13,8 @@ from chainad.compiler.linearize import Linearized, evaluate, linear_graph
 from chainad.compiler.matrix_free import linear_operator
 from chainad.errors import InputError
 from chainad.frontends.numpy.trace import Run, is_differentiated
-from chainad.frontends.numpy.traced_calls import Tracer
+from chainad.frontends.numpy.tracers import Tracer
+from chainad.ir.array_functions import is_ndarray
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
 from chainad.structure.linear_operators import Operator
@@ -57,7 +56,7 @@ def operators(run: Run) -> list[LinearOperator]:
     )
     slots = evaluate(run.tape, linearized.recipes)
     # The operator outlives this call: arrays that the user may overwrite are its own.
-    kept = [x.copy() if isinstance(x, (np.ndarray, Operator)) else x for x in slots]
+    kept = [x.copy() if is_ndarray(x) or isinstance(x, Operator) else x for x in slots]
     return [
         linear_operator(each, [kept[k] for k in each.slots], block.dtype)
         for each, block in zip(sweeps, run.signature.blocks, strict=True)

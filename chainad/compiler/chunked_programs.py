@@ -10,7 +10,7 @@ import numpy as np
 
 from chainad.compiler.lower import Lowered, lower
 from chainad.compiler.target import Target
-from chainad.ir.array_functions import indexer_of, place
+from chainad.ir.array_functions import indexer_of, is_ndarray, place
 from chainad.ir.program import Runner
 from chainad.planning.chunked import Chunk, ChunkedPlan
 from chainad.structure import Ops
@@ -71,10 +71,10 @@ class _ChunkedResult:
     def write(self, axis: int | None, chunk: Chunk, block: Any) -> None:
         """Write a block at its positions along `axis`, or, if that is None, take it as a whole."""
         where = range(chunk.start, chunk.stop)
-        if isinstance(block, (np.ndarray, np.generic)):
+        if is_ndarray(block) or isinstance(block, np.generic):
             if self.array is None:
                 self.array = np.zeros(self.shape, block.dtype)
-            if isinstance(self.array, np.ndarray):
+            if is_ndarray(self.array):
                 key = () if axis is None else (slice(None),) * axis + (indexer_of(where),)
                 self.array[key] = block
                 return

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache, reduce
 from math import prod
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -25,13 +25,18 @@ def take(x: Array, axis: int, indexer: slice | Array) -> Array:
     return x[(slice(None),) * axis + (indexer,)]
 
 
+def is_ndarray(x: Any) -> TypeGuard[Array]:
+    """Return whether x is an array of NumPy's: isinstance says so of traced arrays, too."""
+    return issubclass(type(x), np.ndarray)
+
+
 def place(x: Array, axis: int, where: Positions, size: int) -> Array:
     """Put the entries of one axis at the positions `where` of a zero axis of `size` places.
 
     The inverse of `np.take(x, where, axis)`. The positions must be distinct.
     """
-    if not isinstance(x, np.ndarray):
-        return _dispatch(place, x, axis, where, size)
+    if not is_ndarray(x):
+        return _dispatch(place, x, axis, where, size)  # type: ignore[no-any-return]
     out = np.zeros((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype)
     out[(slice(None),) * axis + (indexer_of(where),)] = x
     return out
@@ -39,8 +44,8 @@ def place(x: Array, axis: int, where: Positions, size: int) -> Array:
 
 def segment_sum(x: Array, axis: int, segments: Positions, size: int) -> Array:
     """Add up the entries of one axis that have the same id in `segments` (below `size`)."""
-    if not isinstance(x, np.ndarray):
-        return _dispatch(segment_sum, x, axis, segments, size)
+    if not is_ndarray(x):
+        return _dispatch(segment_sum, x, axis, segments, size)  # type: ignore[no-any-return]
     front = np.moveaxis(x, axis, 0)
     count = len(segments)
     rows = np.ascontiguousarray(front).reshape(count, prod(front.shape[1:]))
@@ -219,7 +224,7 @@ def indexer_of(where: Positions) -> slice | Array:
 
 def overrides_numpy(array: Any) -> bool:
     """Return whether an argument implements NEP 18 and is no plain array: it is being traced."""
-    return not isinstance(array, np.ndarray) and hasattr(type(array), "__array_function__")
+    return hasattr(type(array), "__array_function__") and not is_ndarray(array)
 
 
 def _dispatch(function: Any, x: Any, *args: Any) -> Any:

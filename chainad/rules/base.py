@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import scipy.special
 
+from chainad.ir.array_functions import is_ndarray
 from chainad.ir.graph import Argument
 from chainad.rules.kinds import Kind, Reduction
 from chainad.structure import Arrangement
@@ -203,7 +204,7 @@ def defined(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]], Ca
 
 def is_traced(x: Any) -> bool:
     """Return whether x is an array that NumPy dispatches its functions to (NEP 18)."""
-    return hasattr(type(x), "__array_function__") and not isinstance(x, np.ndarray)
+    return hasattr(type(x), "__array_function__") and not is_ndarray(x)
 
 
 def first_traced(values: Iterable[Any]) -> Any:
@@ -212,7 +213,7 @@ def first_traced(values: Iterable[Any]) -> Any:
         kind, found = type(value), None
         if kind is tuple or kind is list:
             found = first_traced(value)
-        elif isinstance(value, np.ndarray):
+        elif is_ndarray(value):
             if value.dtype.char == "O":
                 found = first_traced(value.flat)
         elif hasattr(kind, "__array_function__"):

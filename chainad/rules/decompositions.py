@@ -19,6 +19,7 @@ import numpy as np
 import scipy  # loads scipy.linalg when it is first used
 from numpy import matrix_transpose as transpose
 
+from chainad.ir.array_functions import is_ndarray
 from chainad.ir.graph import Argument
 from chainad.rules.base import Locals, defined, dispatching, rule
 from chainad.rules.matrix_operators import (
@@ -77,7 +78,7 @@ def _half(x: Any) -> Any:
 
 def triangular_inverse(low: Any) -> Any:
     """Return the inverses of lower triangular matrices."""
-    if not isinstance(low, np.ndarray) or low.ndim != 2 or low.dtype.char not in "fd":
+    if not is_ndarray(low) or low.ndim != 2 or low.dtype.char not in "fd":
         return np.linalg.inv(low)
     # LAPACK stores columns, so it is given the transpose.
     found, info = scipy.linalg.get_lapack_funcs("trtri", dtype=low.dtype)(low.T)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from chainad.ir.positions import coordinates
+from chainad.ir.array_functions import segment_sum
+from chainad.ir.positions import coordinates, positions
 from chainad.rules.base import REFUSED, WRITERS
 
 
@@ -62,3 +63,20 @@ def _fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
     np.fill_diagonal(marked, True, wrap)
     places = numbers[marked]
     a[coordinates(places, a.shape)] = np.resize(val, places.shape)
+
+
+def write_at(ufunc: np.ufunc, target: Any, key: Any, *values: Any) -> None:
+    """Do what `ufunc.at(target, key, *values)` does: entries named twice change twice."""
+    places = np.arange(target.size).reshape(target.shape)[key]
+    flat = np.ravel(places)
+    if np.unique(flat).size == flat.size:
+        target[key] = ufunc(target[key], *values)
+    elif ufunc in (np.add, np.subtract):
+        spread = np.reshape(np.broadcast_to(values[0], places.shape), -1)
+        total = segment_sum(spread, 0, positions(flat), target.size)
+        target[...] = ufunc(target, np.reshape(total, target.shape))
+    else:
+        raise NotImplementedError(
+            "ufunc.at with an index that occurs twice is differentiated for np.add and"
+            " np.subtract only; write a loop instead"
+        )

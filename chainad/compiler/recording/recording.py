@@ -11,6 +11,7 @@ import numpy as np
 from chainad.compiler.recording.arguments import ContainerSpec
 from chainad.frontends.captures.find_captures import Capture
 from chainad.frontends.numpy.recorder import Recorder, Static, is_shared
+from chainad.ir.array_functions import is_ndarray
 from chainad.ir.calls import Call, Guard
 from chainad.ir.program import Instruction, Program
 
@@ -102,7 +103,7 @@ def finish_recording(
             outputs.append(slot)
             continue
         # Equal numbers from the source are one constant; an array of one entry is a number.
-        is_number = isinstance(slot, (np.generic, np.ndarray)) and slot.shape == ()
+        is_number = (isinstance(slot, np.generic) or is_ndarray(slot)) and slot.shape == ()
         key = (slot.dtype, slot.tobytes()) if is_number else id(slot)
         number = register_of.setdefault(key, len(recorder.entries) + len(register_of))
         constants[number] = slot[()] if is_number else slot

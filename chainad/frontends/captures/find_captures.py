@@ -18,7 +18,7 @@ from chainad.frontends.captures.interpreter import read_code
 from chainad.frontends.captures.places import MISSING, VALUES, Place, Step, parts
 from chainad.frontends.captures.reader import Reader
 from chainad.frontends.numpy.source_lines import RawSite
-from chainad.frontends.numpy.traced_calls import Tracer
+from chainad.frontends.numpy.tracers import Tracer
 
 How: TypeAlias = Literal["by reference", "by value", "by content", "by identity only"]
 CheckKind: TypeAlias = Literal[

@@ -29,7 +29,7 @@ from chainad.frontends.captures.places import (
     is_plain_object,
     parts,
 )
-from chainad.frontends.numpy.traced_calls import Tracer
+from chainad.frontends.numpy.tracers import Tracer
 
 GENERATORS = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
 

@@ -37,7 +37,7 @@ from chainad.frontends.captures.places import (
     is_plain_object,
     parts,
 )
-from chainad.frontends.numpy.traced_calls import Tracer
+from chainad.frontends.numpy.tracers import Tracer
 from chainad.rules.base import VIEWS, kind_of
 from chainad.rules.kinds import ShapeQuery
 

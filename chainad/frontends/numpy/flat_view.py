@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from chainad.frontends.numpy.traced_calls import as_one
+from chainad.frontends.numpy.packing import as_one
 from chainad.ir.positions import coordinates
 
 

@@ -22,7 +22,9 @@ from typing import Any
 import numpy as np
 
 from chainad.frontends.numpy.tape import MAX_COPIED_ENTRIES, Entry, Tape
-from chainad.frontends.numpy.traced_calls import Tracer, refill
+from chainad.frontends.numpy.traced_calls import refill
+from chainad.frontends.numpy.tracers import Tracer
+from chainad.ir.array_functions import is_ndarray
 from chainad.ir.graph import freeze
 from chainad.rules.base import RULES
 from chainad.rules.elementwise import EVEN, root_of
@@ -156,7 +158,7 @@ def _content(value: Any) -> Hashable:
     """Return what is equal for two constants only if they are."""
     if isinstance(value, Tracer):
         return (id(value.tape), value.number)
-    small = not isinstance(value, np.ndarray) or value.size <= MAX_COPIED_ENTRIES
+    small = not is_ndarray(value) or value.size <= MAX_COPIED_ENTRIES
     return freeze(value) if small else id(value)
 
 

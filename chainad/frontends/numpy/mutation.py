@@ -15,12 +15,14 @@ from weakref import ref
 import numpy as np
 
 from chainad.errors import TraceError
+from chainad.frontends.numpy.made_arrays import settle
+from chainad.frontends.numpy.packing import as_one
 from chainad.frontends.numpy.source_lines import here, raw_site
 from chainad.frontends.numpy.tape import Entry, Tape
-from chainad.frontends.numpy.traced_calls import Template, Tracer, as_one, call, concrete
-from chainad.ir.array_functions import segment_sum
+from chainad.frontends.numpy.traced_calls import Template, call, concrete
+from chainad.frontends.numpy.tracers import Tracer
 from chainad.ir.graph import freeze, identity
-from chainad.ir.positions import coordinates, positions
+from chainad.ir.positions import coordinates
 from chainad.rules.base import RULES
 from chainad.rules.movement import set_items
 
@@ -81,7 +83,7 @@ def write(target: Any, key: Any, value: Any) -> None:
     _check_writeable(target, base)
     if _is_recorded_mask(target, key) and np.ndim(value) == 0:
         key, value = ..., np.where(key, value, target)  # the same call for every mask
-    key = static_key(key, base.tape)
+    key, value = static_key(settle(key), base.tape), settle(value)
     if path:
         places = _view_by_path(np.arange(base.size).reshape(base.shape), path)[key]
         key = coordinates(places, base.shape)
@@ -90,8 +92,8 @@ def write(target: Any, key: Any, value: Any) -> None:
         result = call(set_items, (base, (key,), [value]), {})
         if base.tape.is_recorder and result.tape is not base.tape:
             raise TraceError(
-                f"{here()}writing a traced value into a plain array loses its derivative; make"
-                " arrays that can be filled by np.zeros(n, like=x), or build them with np.stack"
+                f"{here()}writing a traced value into a plain array loses its derivative; write"
+                " into a copy that the function makes, np.copy(a)"
             )
         rebind(base, result)
     if viewed is not None:
@@ -209,20 +211,3 @@ def _write_in_place(tape: Tape, into: Any, key: Any, value: Any) -> bool:
         return False
     into[key] = value
     return True
-
-
-def write_at(ufunc: np.ufunc, target: Any, key: Any, *values: Any) -> None:
-    """Do what `ufunc.at(target, key, value)` does: entries that are named twice change twice."""
-    places = np.arange(target.size).reshape(target.shape)[static_key(key, target.tape)]
-    flat = np.ravel(places)
-    if np.unique(flat).size == flat.size:
-        write(target, key, ufunc(target[key], *values))
-    elif ufunc in (np.add, np.subtract):
-        spread = np.reshape(np.broadcast_to(values[0], places.shape), -1)
-        total = segment_sum(spread, 0, positions(flat), target.size)
-        write(target, ..., ufunc(target, np.reshape(total, target.shape)))
-    else:
-        raise TraceError(
-            f"{here()}ufunc.at with an index that occurs twice is differentiated for np.add and"
-            " np.subtract only; write a loop instead"
-        )

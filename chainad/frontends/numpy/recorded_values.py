@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from chainad.frontends.numpy.recorder import Recorder, gradient_stopped
-from chainad.frontends.numpy.traced_calls import call, innermost_tape
+from chainad.frontends.numpy.traced_calls import call
 from chainad.frontends.numpy.traced_values import (
     Traced,
     TracedArray,
@@ -21,6 +21,7 @@ from chainad.frontends.numpy.traced_values import (
     in_place,
     make_box,
 )
+from chainad.frontends.numpy.tracers import innermost_tape
 from chainad.ir.operators import BITWISE
 
 

@@ -18,9 +18,11 @@ import numpy as np
 
 from chainad.errors import TraceError
 from chainad.frontends.captures.code_runs import CodeRuns
+from chainad.frontends.numpy.packing import pack
 from chainad.frontends.numpy.source_lines import here, raw_site
 from chainad.frontends.numpy.tape import Entry, Tape
-from chainad.frontends.numpy.traced_calls import Tracer, gives_out, pack, tracers_in
+from chainad.frontends.numpy.tracers import Tracer, has_tracer
+from chainad.ir.array_functions import is_ndarray
 from chainad.ir.calls import Guard, GuardKind, Input, fill, has_inputs
 from chainad.ir.graph import identity
 from chainad.ir.operators import written_as
@@ -83,7 +85,7 @@ class Recorder(Tape):
 
     def input(self, value: Any) -> Any:
         """Return the recorded value of an argument."""
-        if isinstance(value, np.ndarray):
+        if is_ndarray(value):
             value = value.copy()
         return self.box(value, self, self.append_input(value))
 
@@ -109,9 +111,9 @@ class Recorder(Tape):
             return items if isinstance(value, list) else tuple(items)
         if isinstance(value, dict):
             return {k: self.flowing(item) for k, item in value.items()}
-        if isinstance(value, np.ndarray) and value.dtype.kind in "fc":
+        if is_ndarray(value) and value.dtype.kind in "fc":
             return self.constant(value)
-        if isinstance(value, np.ndarray) and value.dtype != object:
+        if is_ndarray(value) and value.dtype != object:
             self.runs.read()
         return value
 
@@ -159,9 +161,7 @@ class Recorder(Tape):
         """Call a function of NumPy's (or of ours that NumPy dispatches) on recorded values."""
         if not self.is_open or isinstance(CONSTANT.get(function), ShapeQuery):
             return function(*_plain(args), **_plain(kwargs))
-        if kwargs.get("out", 0) is None:
-            kwargs = {k: v for k, v in kwargs.items() if k != "out"}
-        if function in WRITERS or gives_out(function, args, kwargs) or _has_callable(args):
+        if function in WRITERS or kwargs.get("out") is not None or _has_callable(args):
             return function(*self.concretize_all(args), **self.concretize_all(kwargs))
         arguments = _Arguments(self)
         positional, named = arguments.to_template(args), arguments.to_template(kwargs)
@@ -275,7 +275,7 @@ class _Arguments:
                 return self._input(value)
             return self.to_template(_concrete_value(value))
         if isinstance(value, np.ndarray):
-            if value.dtype == object and any(True for _ in tracers_in(value)):
+            if value.dtype == object and has_tracer(value):
                 return self.to_template(pack(value))
             is_frozen = self.recorder.is_frozen(value)
             return value if is_frozen else self._input(self.recorder.constant(value))

@@ -15,8 +15,16 @@ from chainad.ir.graph import Argument, Graph, Node, Origin, identity, operands_a
 from chainad.rules.base import name_of
 
 _levels = itertools.count()
-# `active.recorder` is that of this thread, if any: a tape made meanwhile runs on its values.
-active = local()
+
+
+# `active.recorder` is that of this thread, if any: a tape made meanwhile runs on its values;
+# `active.tape` is that of the function that runs in this thread, if any is traced.
+class _Active(local):
+    recorder: Any = None
+    tape: Any = None
+
+
+active = _Active()
 
 # Larger constants are locked.
 MAX_COPIED_ENTRIES = 4096
@@ -69,7 +77,7 @@ class Tape:
 
     def __init__(self, box: Callable[..., Any]) -> None:
         self.box = box
-        self.recorder: Any = None if self.is_recorder else getattr(active, "recorder", None)
+        self.recorder: Any = None if self.is_recorder else active.recorder
         self.level = next(_levels)
         self.is_open = True
         # Errors raised because a derivative would be lost, also those that the function caught.
@@ -80,8 +88,6 @@ class Tape:
         self.n_inputs = 0
         # Entries whose values show the memory of another value in a way that is not followed.
         self.shared: set[int] = set()
-        # Entries that depend on no input: arrays made to be filled, and what is computed from them.
-        self.constants: set[int] = set()
         # Whether any value is complex: then some functions have other rows.
         self.has_complex = False
         # Whether NumPy may have packed a 0-d value into an array of objects.
@@ -99,8 +105,6 @@ class Tape:
         """Append the record of one call; return its number."""
         number = len(self.entries)
         self.entries.append(entry)
-        if self.constants and all(s is None or s in self.constants for s in entry.sources):
-            self.constants.add(number)
         return number
 
     def append_input(self, value: Any) -> int:
@@ -108,14 +112,6 @@ class Tape:
         key = ("input", np.shape(value), value.dtype)
         self.n_inputs += 1
         return self.append(Entry(identity, None, (), (), value, key, None))
-
-    def append_constant(self, value: Any) -> int:
-        """Append an array that depends on no input, made to be written into."""
-        key = ("constant", np.shape(value), value.dtype)
-        number = self.append(Entry(identity, None, (), (), value, key, None))
-        self.constants.add(number)
-        self.has_fast_path = False
-        return number
 
     def keep(self, constant: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return a constant in a form that stays as it is until the derivatives are evaluated.

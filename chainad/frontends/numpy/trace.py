@@ -10,11 +10,16 @@ from typing import Any
 import numpy as np
 
 from chainad.errors import InputError, TraceError
+from chainad.frontends.numpy.bound_names import BoundNames
 from chainad.frontends.numpy.kinks import without_kinks
+from chainad.frontends.numpy.made_arrays import settle
+from chainad.frontends.numpy.packing import as_one, pack
+from chainad.frontends.numpy.proxies import replacement_of
 from chainad.frontends.numpy.source_lines import here, line_of
-from chainad.frontends.numpy.tape import Tape
-from chainad.frontends.numpy.traced_calls import NUMBERS, PLAIN, Tracer, as_one, pack, tracers_in
+from chainad.frontends.numpy.tape import Tape, active
 from chainad.frontends.numpy.traced_values import Traced, box
+from chainad.frontends.numpy.tracers import NUMBERS, PLAIN, Tracer, has_tracer
+from chainad.ir.array_functions import is_ndarray
 from chainad.ir.graph import Graph
 from chainad.ir.signature import Signature
 
@@ -87,9 +92,12 @@ class tracing:  # noqa: N801
         args: Sequence[Any],
         argnums: Sequence[int],
         has_jacobian: bool = True,
+        reader: Callable[..., Any] | None = None,
     ) -> None:
         self.f, self.args, self.argnums = f, args, argnums
         self.has_jacobian = has_jacobian
+        # The user's function, where `f` calls it.
+        self.reader = f if reader is None else reader
         self.tape = Tape(box)
 
     def __enter__(self) -> Run:
@@ -102,14 +110,24 @@ class tracing:  # noqa: N801
     def __exit__(self, *error: object) -> None:
         self.tape.close()
 
+    def _result(self, args: Sequence[Any]) -> Any:
+        before, names = active.tape, BoundNames()
+        try:
+            names.bind(self.reader)
+            active.tape = self.tape
+            return settle(_call(replacement_of(self.f), args, self.tape))
+        finally:
+            active.tape = before
+            names.release()
+
     def _run(self) -> Run:
         tape, traced = self.tape, list(self.args)
         for k in self.argnums:
             value = as_input(self.args[k], k)
-            if isinstance(value, np.ndarray):
+            if is_ndarray(value):
                 value = value.copy()  # what the caller does with his own array is his affair
             traced[k] = box(value, tape, tape.append_input(value))
-        result = _call(self.f, traced, tape)
+        result = self._result(traced)
         if tape.refusals:
             # Caught by the function, which then took another branch than with plain arrays.
             raise tape.refusals[0]
@@ -123,6 +141,7 @@ def _call(f: Callable[..., Any], args: Sequence[Any], tape: Tape) -> Any:
     except TraceError:
         raise
     except (ValueError, TypeError, AttributeError, SystemError) as error:
+        _refuse_numba(error)
         # NumPy, SciPy and compiled code answer a refusal with errors of their own.
         for refusal in (error.__cause__, *tape.refusals):
             if isinstance(refusal, TraceError):
@@ -136,13 +155,19 @@ def _call(f: Callable[..., Any], args: Sequence[Any], tape: Tape) -> Any:
             _refuse_objects(error)
         raise
     except Exception as error:
-        if type(error).__module__.startswith("numba."):
-            place = line_of(error)[0] or here()
-            raise TraceError(
-                f"{place}functions that numba compiled take no traced values; call the Python"
-                " function, f.py_func, and compile its Jacobian instead, with backend='numba'"
-            ) from error
+        _refuse_numba(error)
         raise
+
+
+def _refuse_numba(error: Exception) -> None:
+    """Raise a TraceError if an error is numba's about a traced value."""
+    is_about_array = isinstance(error, TypeError) and str(error).startswith("can't unbox array")
+    if is_about_array or type(error).__module__.startswith("numba."):
+        place = line_of(error)[0] or here()
+        raise TraceError(
+            f"{place}functions that numba compiled take no traced values; call the Python"
+            " function, f.py_func, and compile its Jacobian instead, with backend='numba'"
+        ) from error
 
 
 def _refuse_objects(error: Exception) -> None:
@@ -156,19 +181,19 @@ def _refuse_objects(error: Exception) -> None:
         is_about_objects = any(text in str(error) for text in _ABOUT_OBJECTS)
     if is_about_objects:
         raise TraceError(
-            f"{place}{error}; np.array([...]), np.full and the like make arrays of objects from"
-            " traced numbers, which this function does not take: build them with np.stack([...]),"
-            " or fill np.zeros(n, like=x)"
+            f"{place}{error}; this function does not take arrays of objects, as NumPy makes them of"
+            " traced numbers: build them with np.array([...]), or fill np.zeros(n)"
         ) from error
 
 
 def as_input(value: Any, position: int) -> Any:
     """Return an argument as an array of floats; raise InputError if it is none."""
+    value = settle(value)
     if isinstance(value, Tracer):
         return value.snapshot()
-    if isinstance(value, (list, tuple)) and any(True for _ in tracers_in(value)):
+    if isinstance(value, (list, tuple)) and has_tracer(value):
         return as_one(value)
-    if isinstance(value, np.ndarray) and value.dtype == object and any(tracers_in(value)):
+    if isinstance(value, np.ndarray) and value.dtype == object and has_tracer(value):
         return pack(value)
     if isinstance(value, np.ndarray) and type(value) not in PLAIN:
         raise InputError(
@@ -288,7 +313,7 @@ def _check_dtype(dtype: np.dtype[Any], what: str) -> None:
 
 
 def _from_objects(tape: Tape, item: np.ndarray[Any, Any], what: str) -> Any:
-    if any(True for _ in tracers_in(item)):
+    if has_tracer(item):
         return _reopened(tape, pack, item)
     if not all(isinstance(x, NUMBERS) for x in item.flat):
         raise TraceError(f"{what} is an object array without numbers; return an array of floats")

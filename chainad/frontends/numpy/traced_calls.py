@@ -12,48 +12,25 @@ import numpy as np
 import scipy.sparse
 
 from chainad.errors import TraceError
+from chainad.frontends.numpy.made_arrays import MadeArray, current, settle
+from chainad.frontends.numpy.packing import as_one, pack
 from chainad.frontends.numpy.source_lines import here, raw_site
-from chainad.frontends.numpy.tape import Entry, Tape, argument
+from chainad.frontends.numpy.tape import Entry, Tape, active, argument
+from chainad.frontends.numpy.tracers import (
+    NUMBERS,
+    PLAIN,
+    Tracer,
+    has_tracer,
+    innermost_tape,
+    tracers_in,
+)
 from chainad.ir.graph import Argument, freeze
 from chainad.ir.operators import ARITHMETIC
 from chainad.rules.base import CONSTANT, DEFINED, REFUSED, RULES, Rule, name_of, refuse_options
 from chainad.rules.complexes import COMPLEX
 from chainad.rules.scipy_wrappers import instead_of_scipy
 
-NUMBERS = (bool, int, float, complex, np.generic)
 _INTEGERS = (np.integer, np.bool_)
-# Other subclasses of ndarray change what operators mean, or hide entries.
-PLAIN = (np.ndarray, np.memmap)
-
-
-class Tracer:
-    """What every traced value has: a value, its tape, and the number of its node there."""
-
-    __slots__ = ("number", "tape", "value")
-
-    tape: Tape
-    number: int
-    value: Any
-
-    def __init__(self, value: Any, tape: Tape, number: int) -> None:
-        self.value = value
-        self.tape = tape
-        self.number = number
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        shape: tuple[int, ...] = np.shape(self.value)
-        return shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        dtype: np.dtype[Any] = self.value.dtype
-        return dtype
-
-    def snapshot(self) -> Tracer:
-        """Return this value as it is now, whatever is written into it later."""
-        self.tape.pinned.add(self.number)
-        return type(self)(self.value, self.tape, self.number)
 
 
 def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -63,6 +40,12 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
         done = _fast_path(function, args)
         if done is not None:
             return done
+    if kwargs or not isinstance(function, np.ufunc):
+        args, kwargs, out = without_out(function, args, kwargs)
+        if out is not None:
+            return _written(out, function, args, kwargs)
+    if active.tape is not None:
+        args, kwargs = settle(args), settle(kwargs)
     tape = innermost_tape(args, kwargs)
     if tape.is_recorder:
         return tape.call(function, args, kwargs)  # type: ignore[attr-defined]
@@ -84,15 +67,11 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
         rule = RULES.get(function)
     if rule is not None and rule.is_plain and not kwargs and isinstance(function, np.ufunc):
         return _record(tape, rule, function, args, kwargs)
-    if kwargs or not isinstance(function, np.ufunc):
-        kwargs = _without_out(function, args, kwargs)
     if function in CONSTANT:
         return function(*_untraced(args, tape), **_untraced(kwargs, tape))
     if function in DEFINED:
         return _defined(tape, DEFINED[function], function, args, kwargs)
     if rule is None:
-        if _is_constant(tape, (args, kwargs)):
-            return function(*_untraced(args, tape), **_untraced(kwargs, tape))
         raise TraceError(here() + _unknown(function))
     if rule.rewrite is not None and (kwargs or len(args) > 1):
         found = _defined(tape, rule.rewrite, function, args, kwargs)
@@ -120,44 +99,40 @@ def _is_complex(value: Any) -> bool:
     return isinstance(value, complex) if dtype is None else getattr(dtype, "kind", "") == "c"
 
 
-def _is_constant(tape: Tape, values: Any) -> bool:
-    """Return whether no traced value depends on the inputs: such are arrays made to be filled."""
-    return all(x.tape is tape and x.number in tape.constants for x in tracers_in(values))
-
-
-def innermost_tape(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tape:
-    """Return the tape of the innermost trace that any argument belongs to."""
-    found: Tape | None = None
-    for x in args:
-        if isinstance(x, Tracer):
-            if found is None or x.tape.level > found.level:
-                found = x.tape
-        elif isinstance(x, (list, tuple)) or (type(x) is np.ndarray and x.dtype.char == "O"):
-            found = None
-            break
-    if found is None or kwargs:
-        found = max((x.tape for x in tracers_in((args, kwargs))), key=lambda t: t.level)
-    return found
-
-
-def _without_out(
+def without_out(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, Any]:
-    """Return the keyword arguments without out=None; refuse to write anywhere."""
-    if gives_out(function, args, kwargs):
+) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
+    """Return the arguments without the array that a call names to write into, and that array."""
+    out = None
+    if "out" in kwargs:
+        out = kwargs["out"]
+        kwargs = {k: v for k, v in kwargs.items() if k != "out"}
+    else:
+        position = _position_of_out(function)
+        if position is not None and len(args) > position:
+            out = args[position]
+            args = (
+                *args[:position],
+                *((None,) * (len(args) > position + 1)),
+                *args[position + 1 :],
+            )
+    if isinstance(out, tuple) and len(out) == 1:
+        (out,) = out
+    return args, kwargs, out
+
+
+def _written(out: Any, function: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
+    """Write the result of a call into an array, if that can be followed."""
+    if not isinstance(out, (Tracer, MadeArray)):
+        tape = innermost_tape(args, kwargs)
+        if tape.is_recorder:
+            return tape.call(function, args, {**kwargs, "out": out})  # type: ignore[attr-defined]
         raise TraceError(
             f"{here()}{name_of(function)} with out= (or an operator such as +=) writes into an"
             " array, and the derivative would be lost; assign the result instead: z = z + x"
         )
-    return {k: v for k, v in kwargs.items() if k != "out"} if "out" in kwargs else kwargs
-
-
-def gives_out(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
-    """Return whether a call names an array to write into."""
-    if kwargs.get("out") is not None:
-        return True
-    position = _position_of_out(function)
-    return position is not None and len(args) > position and args[position] is not None
+    out.assign(call(function, args, kwargs))  # type: ignore[union-attr]
+    return out
 
 
 # NumPy before 2.4 does not state the signatures of functions in C.
@@ -217,20 +192,6 @@ def _unknown(function: Callable[..., Any]) -> str:
     )
 
 
-def tracers_in(value: Any) -> Iterator[Tracer]:
-    """Yield the traced values inside (nested) arguments."""
-    if isinstance(value, Tracer):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from tracers_in(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from tracers_in(item)
-    elif isinstance(value, np.ndarray) and value.dtype == object:
-        yield from tracers_in(value.ravel().tolist())
-
-
 def _untraced(value: Any, tape: Tape) -> Any:
     """Replace the values traced on `tape` by those behind them."""
     if isinstance(value, Tracer):
@@ -239,7 +200,7 @@ def _untraced(value: Any, tape: Tape) -> Any:
         return _rebuild(value, (_untraced(item, tape) for item in value))
     if isinstance(value, dict):
         return {k: _untraced(item, tape) for k, item in value.items()}
-    if type(value) is np.ndarray and value.dtype == object and any(True for _ in tracers_in(value)):
+    if type(value) is np.ndarray and value.dtype == object and has_tracer(value):
         return _untraced(pack(value), tape)
     return value
 
@@ -329,7 +290,7 @@ class Template:
         return value
 
     def _array(self, value: np.ndarray[Any, Any], is_operand: bool) -> Any:
-        if value.dtype == object and any(True for _ in tracers_in(value)):
+        if value.dtype == object and has_tracer(value):
             return self.argument(pack(value), is_operand)
         if value.dtype == object and all(isinstance(x, NUMBERS) for x in value.flat):
             value = value.astype(float)  # np.sign and the like make these of traced scalars
@@ -359,22 +320,6 @@ def concrete(value: Any) -> Any:
     return value
 
 
-def as_one(value: Any) -> Any:
-    """Return nested lists of traced and plain values as one array, traced if any of them is."""
-    if not isinstance(value, (list, tuple)):
-        return value
-    if not any(True for _ in tracers_in(value)):
-        return np.asarray(value)
-    return np.stack([as_one(item) for item in value])
-
-
-def pack(array: np.ndarray[Any, Any]) -> Any:
-    """Return an object array that holds traced values as one traced array."""
-    if array.ndim == 0:
-        return array.item()
-    return np.reshape(np.stack(array.ravel().tolist()), array.shape)
-
-
 def _record(
     tape: Tape,
     rule: Rule,
@@ -389,8 +334,6 @@ def _record(
     if dtype is not None and dtype.kind == "c":
         tape.has_complex, tape.has_fast_path = True, False
     elif dtype is None or dtype.kind != "f":
-        if _is_constant(tape, (args, kwargs)):
-            return entry.value
         raise TraceError(here() + _no_floats(function, dtype))
     return tape.box(entry.value, tape, tape.append(entry), (function, args, kwargs))
 
@@ -483,6 +426,9 @@ def _fast_path(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
 def _fast_constant(tape: Tape, function: Callable[..., Any], x: Any) -> tuple[Any, Any]:
     """Return a real constant as it is kept, and what it is in a key (None: no fast path)."""
     kind = type(x)
+    if kind is MadeArray:
+        x = current(x)
+        kind = type(x)
     if kind is float or kind is np.float64:
         return x, kind
     if kind is int and function in _OPERATORS:  # others, such as np.ldexp, ask for integers

@@ -16,6 +16,7 @@ import numpy as np
 
 from chainad.errors import TraceError
 from chainad.frontends.numpy.flat_view import FlatView
+from chainad.frontends.numpy.made_arrays import MadeArray, made, settle, written_at
 from chainad.frontends.numpy.methods import (
     COMMON_OPERAND_TYPES,
     add_array_methods,
@@ -29,12 +30,14 @@ from chainad.frontends.numpy.mutation import (
     rebind,
     static_key,
     write,
-    write_at,
     write_whole,
 )
+from chainad.frontends.numpy.packing import as_one
+from chainad.frontends.numpy.proxies import proxy_of
 from chainad.frontends.numpy.source_lines import here, instead_of_other_arrays, scipy_calls
 from chainad.frontends.numpy.tape import Tape
-from chainad.frontends.numpy.traced_calls import Tracer, as_one, call, tracers_in
+from chainad.frontends.numpy.traced_calls import call
+from chainad.frontends.numpy.tracers import Tracer, has_tracer
 from chainad.ir.operators import ARITHMETIC
 from chainad.rules.base import CONSTANT, RULES, WRITERS
 from chainad.rules.movement import astype, getitem
@@ -99,48 +102,35 @@ class Traced(Tracer):
     def __format__(self, spec: str) -> str:
         return format(self.value, spec)
 
+    def assign(self, result: Any) -> None:
+        """Stand for the result of a call that writes into all of this array."""
+        _write_whole(self, result)
+
     # ------------------------------------------------------------- protocols
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if not kwargs and method == "__call__":
             return call(ufunc, inputs, kwargs)
-        target = _out_of(kwargs)
-        if method == "at" and isinstance(inputs[0], TracedArray):
-            return write_at(ufunc, *inputs)
-        if target is not None and method == "__call__":
-            _write_whole(target, ufunc(*inputs, **_without(kwargs, "out")))
-            return target
-        if method == "__call__" or kwargs.get("out") is not None:
+        if method == "at" and isinstance(inputs[0], (TracedArray, MadeArray)):
+            return written_at(ufunc, *inputs)
+        if method == "__call__":
             return call(ufunc, inputs, kwargs)
         return ufunc_method(ufunc, method, inputs, kwargs)
 
     def __array_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        if func in WRITERS and isinstance(args[0], TracedArray):
-            return WRITERS[func](*args, **kwargs)
+        if func in WRITERS and isinstance(args[0], (TracedArray, MadeArray)):
+            return WRITERS[func](*settle(args), **settle(kwargs))
         if func in CREATION:
             return self._created(func, args, kwargs)
-        target = _out_of(kwargs)
-        if target is not None:
-            _write_whole(target, func(*args, **_without(kwargs, "out")))
-            return target
         return call(func, args, kwargs)
 
     def _created(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         """Return a new array; one of floats can be written into."""
-        if any(True for _ in tracers_in((args, kwargs))) and func not in _LIKE:
+        if has_tracer((args, kwargs)) and func not in _LIKE:
             return as_one(args[0]) if len(args) == 1 and not kwargs else call(func, args, kwargs)
-        array = func(*_all_untraced(args), **_all_untraced(kwargs))
-        if array.dtype.kind != "f" or not array.ndim or not self.tape.is_open:
-            return array
-        if self.tape.is_recorder:
-            return array
-        return TracedArray(array, self.tape, self.tape.append_constant(array))
-
-    def _is_constant(self) -> bool:
-        """Return whether this is an array that was made to be filled, and holds constants only."""
-        return self.tape.is_open and self.number in self.tape.constants
+        return made(func(*_all_untraced(args), **_all_untraced(kwargs)))
 
     def _refuse(self, message: str) -> NoReturn:
         error = TraceError(here() + (instead_of_other_arrays() or message))
@@ -153,7 +143,7 @@ class Traced(Tracer):
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         """Return numpy, whose functions take traced values (the array API standard)."""
-        return np
+        return proxy_of(np)
 
     # -------------------------------------------------------------- as number
 
@@ -161,12 +151,9 @@ class Traced(Tracer):
         return bool(self.value)
 
     def __float__(self) -> float:
-        if self._is_constant():
-            return float(self.value)
         return self._refuse_numbers(
-            "float() of a traced value loses its derivative (so do math.sin, math.exp, ..., and"
-            " writing into a plain array); use the functions of np, make arrays that can be filled"
-            " by np.zeros(n, like=x), build them with np.stack([...]), or say"
+            "float() of a traced value loses its derivative (so does writing it into an array that"
+            " the function did not make); use it without float(), write into np.copy(a), or say"
             " chainad.stop_gradient(x) if the plain number is meant"
         )
 
@@ -283,18 +270,6 @@ def _all_untraced(value: Any) -> Any:
     return {k: _all_untraced(x) for k, x in value.items()} if isinstance(value, dict) else value
 
 
-def _out_of(kwargs: dict[str, Any]) -> Traced | None:
-    """Return the traced array that a call is to write into, if any."""
-    out = kwargs.get("out")
-    if isinstance(out, tuple) and len(out) == 1:
-        (out,) = out
-    return out if isinstance(out, Traced) else None
-
-
-def _without(kwargs: dict[str, Any], name: str) -> dict[str, Any]:
-    return {k: x for k, x in kwargs.items() if k != name}
-
-
 # Attributes of ndarray that tell of its memory.
 _MEMORY_ATTRIBUTES = {
     "base", "byteswap", "ctypes", "data", "dump", "dumps", "getfield", "setfield", "setflags",
@@ -356,6 +331,9 @@ class TracedArray(Traced):
     __hash__ = None  # type: ignore[assignment]
 
     link: tuple[ViewedArray, ViewPath] | None
+    # What isinstance(x, np.ndarray) asks for. No traced value is one in C, where its memory would
+    # be read without asking.
+    __class__ = np.ndarray  # type: ignore[assignment]
 
     def __getattr__(self, name: str) -> NoReturn:
         # An AttributeError, so that hasattr finds what there is.
@@ -389,14 +367,11 @@ class TracedArray(Traced):
         WRITERS[np.put](self, *args, **kwargs)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        if self._is_constant():
-            return np.array(self.value, dtype=dtype)
         return self._refuse_numbers(
             "NumPy asked for the plain numbers of a traced array, and the derivative would be lost"
-            " (np.asarray(x), np.array([x, y]), A.dot(x), a scipy.sparse A @ x, np.vectorize,"
-            " writing into a plain array, SciPy functions that are no ufuncs); make arrays that can"
-            " be filled by np.zeros(n, like=x), use np.stack([x, y]), A @ x, np.concatenate, write"
-            " x @ A.T for a sparse A, or say chainad.stop_gradient(x) if plain numbers are meant"
+            " (A.dot(x), a scipy.sparse A @ x, writing into an array that the function did not"
+            " make, SciPy functions that are no ufuncs); write A @ x, x @ A.T for a sparse A, write"
+            " into np.copy(a), or say chainad.stop_gradient(x) if plain numbers are meant"
         )
 
     def __len__(self) -> int:
@@ -426,7 +401,6 @@ for _name, _ufunc in ARITHMETIC.items():
 
 
 def _write_whole(target: Traced, result: Any) -> None:
-    """Let an array stand for the result of a call that writes into all of it."""
     if np.shape(result) != target.shape:
         raise ValueError(
             f"non-broadcastable output operand with shape {target.shape} doesn't match the"

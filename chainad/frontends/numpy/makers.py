@@ -1,0 +1,193 @@
+"""What functions of NumPy and `math` that do not dispatch do in a traced function.
+
+They take traced values, also in lists, and the arrays that they make can be written into.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.special
+
+from chainad.frontends.numpy.made_arrays import made, settle
+from chainad.frontends.numpy.packing import as_one, pack
+from chainad.frontends.numpy.tracers import Tracer, has_tracer
+
+# By function, the one that is called instead.
+MAKERS: dict[Any, Any] = {}
+
+
+def makes(*functions: Any) -> Callable[[Any], Any]:
+    """Register what is called instead of some functions; it is given the function first."""
+
+    def register(replacement: Any) -> Any:
+        for function in functions:
+            MAKERS[function] = _with_function(replacement, function)
+        return replacement
+
+    return register
+
+
+def _with_function(replacement: Callable[..., Any], function: Any) -> Callable[..., Any]:
+    def replaced(*args: Any, **kwargs: Any) -> Any:
+        return replacement(function, *settle(args), **settle(kwargs))
+
+    replaced.__name__ = replaced.__qualname__ = getattr(function, "__name__", str(function))
+    replaced.__doc__ = function.__doc__
+    return replaced
+
+
+def _packed(value: Any) -> Any:
+    """Return a list or an object array with traced values as one array; others as they are."""
+    if isinstance(value, (list, tuple)):
+        return as_one(value) if has_tracer(value) else value
+    if isinstance(value, np.ndarray) and value.dtype == object and has_tracer(value):
+        return pack(value)
+    return value
+
+
+@makes(
+    np.zeros, np.ones, np.empty, np.eye, np.identity, np.tri, np.zeros_like, np.ones_like,
+    np.empty_like, np.linspace, np.logspace, np.geomspace, np.diag, np.diagflat, np.vander,
+    np.fromfunction, np.indices, np.tile, np.repeat, np.outer, np.kron,
+)  # fmt: skip
+def _made(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return made(function(*map(_packed, args), **{k: _packed(x) for k, x in kwargs.items()}))
+
+
+@makes(np.array, np.asarray, np.asanyarray, np.ascontiguousarray, np.asfortranarray)
+@makes(np.asarray_chkfinite, np.require, np.copy)
+def _converted(function: Callable[..., Any], a: Any, *args: Any, **kwargs: Any) -> Any:
+    value: Any = _packed(a)
+    if not isinstance(value, Tracer):
+        result = function(value, *args, **kwargs)
+        is_view = isinstance(value, np.ndarray) and np.may_share_memory(result, value)
+        return result if is_view else made(result)
+    dtype = args[0] if args and function is not np.copy else kwargs.get("dtype")
+    if dtype is not None and np.dtype(dtype) != value.dtype and np.dtype(dtype) != object:
+        value = value.astype(dtype)  # type: ignore[attr-defined]
+    missing = kwargs.get("ndmin", 0) - len(value.shape)
+    if missing > 0:
+        value = value.reshape((1,) * missing + value.shape)
+    is_copied = function in (np.array, np.copy) and kwargs.get("copy", True)
+    return value.copy() if is_copied and value is a else value
+
+
+@makes(np.full)
+def _full(function: Any, shape: Any, fill_value: Any, *args: Any, **kwargs: Any) -> Any:
+    value = _packed(fill_value)
+    if isinstance(value, Tracer):
+        return np.copy(np.broadcast_to(value, shape))  # type: ignore[call-overload]
+    return made(function(shape, value, *args, **kwargs))
+
+
+@makes(np.arange)
+def _arange(function: Any, *args: Any, **kwargs: Any) -> Any:
+    if not has_tracer(args):
+        return made(function(*args, **kwargs))
+    count = len(function(*(_plain(x) for x in args)))
+    start, step = (args[0] if len(args) > 1 else 0.0), (args[2] if len(args) > 2 else 1.0)
+    return start + step * np.arange(float(count))
+
+
+@makes(np.fromiter)
+def _fromiter(function: Any, iterable: Any, *args: Any, **kwargs: Any) -> Any:
+    items = list(iterable)
+    return as_one(items) if has_tracer(items) else made(function(items, *args, **kwargs))
+
+
+def _plain(x: Any) -> Any:
+    while isinstance(x, Tracer):
+        x = x.value
+    return x
+
+
+class _Joiner:
+    """np.r_ and np.c_: `as_rows` says that vectors become columns, joined along the last axis."""
+
+    def __init__(self, function: Any, as_columns: bool) -> None:
+        self.function, self.as_columns = function, as_columns
+
+    def __getitem__(self, key: Any) -> Any:
+        items = settle(key if isinstance(key, tuple) else (key,))
+        if not has_tracer(items):
+            return made(self.function[items])
+        parts = [self._part(x) for x in items]
+        return np.concatenate(parts, axis=-1 if self.as_columns else 0)
+
+    def _part(self, x: Any) -> Any:
+        if isinstance(x, slice):
+            x = np.r_[x]
+        x = np.atleast_1d(_packed(x))
+        return x[:, None] if self.as_columns and np.ndim(x) == 1 else x
+
+
+MAKERS[np.r_], MAKERS[np.c_] = _Joiner(np.r_, False), _Joiner(np.c_, True)
+
+
+class Vectorized:
+    """np.vectorize(f), for traced arguments: f is called on their entries, one after the other."""
+
+    def __init__(self, original: Any) -> None:
+        self.original = original
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.original, name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        args, kwargs = settle(args), settle(kwargs)
+        if not has_tracer((args, kwargs)) or self.original.signature or self.original.excluded:
+            return made(self.original(*args, **kwargs))
+        arrays = np.broadcast_arrays(*map(_packed, args), *map(_packed, kwargs.values()))
+        shape = np.shape(arrays[0])
+        entries = zip(*(np.reshape(x, -1) for x in arrays), strict=True)
+        names, count = tuple(kwargs), len(args)
+        f = self.original.pyfunc
+        found = [f(*x[:count], **dict(zip(names, x[count:], strict=True))) for x in entries]
+        if found and isinstance(found[0], tuple):
+            columns = zip(*found, strict=True)
+            return tuple(np.reshape(as_one(list(each)), shape) for each in columns)
+        return np.reshape(as_one(found), shape)
+
+
+@makes(np.vectorize)
+def _vectorize(function: Any, *args: Any, **kwargs: Any) -> Any:
+    made_of = function(*args, **kwargs)
+    return Vectorized(made_of) if isinstance(made_of, np.vectorize) else made_of
+
+
+# ------------------------------------------------------------------------ math
+
+# Functions of `math`, by what does the same to traced numbers.
+_MATH: dict[str, Any] = {
+    "sin": np.sin, "cos": np.cos, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos,
+    "atan": np.arctan, "atan2": np.arctan2, "sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh,
+    "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh, "exp": np.exp, "exp2": np.exp2,
+    "expm1": np.expm1, "log1p": np.log1p, "log2": np.log2, "log10": np.log10, "sqrt": np.sqrt,
+    "cbrt": np.cbrt, "pow": np.power, "fabs": np.abs, "degrees": np.degrees,
+    "radians": np.radians, "copysign": np.copysign, "fmod": np.fmod,
+    "erf": scipy.special.erf, "erfc": scipy.special.erfc, "gamma": scipy.special.gamma,
+    "lgamma": scipy.special.gammaln, "isnan": np.isnan, "isinf": np.isinf,
+    "isfinite": np.isfinite, "hypot": lambda *x: np.linalg.norm(as_one(x)),
+    "log": lambda x, *base: np.log(x) / np.log(base[0]) if base else np.log(x),
+    "fsum": sum, "prod": lambda x, start=1: math.prod(x, start=start),
+    "dist": lambda p, q: np.linalg.norm(as_one(p) - as_one(q)),
+}  # fmt: skip
+
+
+def _of_math(name: str) -> None:
+    function, instead = getattr(math, name), _MATH[name]
+
+    def replaced(*args: Any, **kwargs: Any) -> Any:
+        args = settle(args)
+        return (instead if has_tracer(args) else function)(*args, **kwargs)
+
+    MAKERS[function] = replaced
+
+
+for _name in _MATH:
+    if hasattr(math, _name):
+        _of_math(_name)

@@ -1,0 +1,87 @@
+"""Lists and object arrays of traced values and numbers as one traced array, made by one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from chainad.frontends.numpy.tracers import Tracer, has_tracer
+from chainad.rules.movement import set_items
+
+# Where a value is in nested lists.
+_Place = tuple[int, ...]
+
+
+def as_one(value: Any) -> Any:
+    """Return nested lists of traced and plain values as one array, traced if any of them is."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    if not has_tracer(value):
+        return np.asarray(value)
+    if all(isinstance(x, Tracer) for x in value) and len({*map(_identity, value)}) == len(value):
+        return np.stack(value)
+    return _joined(value)
+
+
+def pack(array: np.ndarray[Any, Any]) -> Any:
+    """Return an object array that holds traced values as one traced array."""
+    return as_one(array.tolist()) if array.ndim else array.item()
+
+
+def _identity(x: Tracer) -> tuple[int, int]:
+    return id(x.tape), x.number
+
+
+def _joined(value: Any) -> Any:
+    """Return nested lists as the constants among them, into which traced values are written.
+
+    A value that occurs several times is written once, at several places.
+    """
+    shape = _shape(value)
+    constants: list[tuple[_Place, Any]] = []
+    traced: dict[tuple[int, int], tuple[Any, list[_Place]]] = {}
+    for place, x in _leaves(value, shape, ()):
+        if isinstance(x, Tracer):
+            traced.setdefault(_identity(x), (x, []))[1].append(place)
+        else:
+            constants.append((place, x))
+    dtypes = [x.dtype for x, _ in traced.values()]
+    array = np.zeros(shape, np.result_type(*dtypes, *(np.asarray(x).dtype for _, x in constants)))
+    for place, x in constants:
+        array[place] = x
+    keys = tuple(_key(places) for _, places in traced.values())
+    return set_items(array, keys, [x for x, _ in traced.values()])
+
+
+def _key(places: list[_Place]) -> tuple[Any, ...]:
+    return places[0] if len(places) == 1 else tuple(map(np.array, zip(*places, strict=True)))
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    if isinstance(value, (list, tuple)):
+        return (len(value), *(_shape(value[0]) if value else ()))
+    return np.shape(value)
+
+
+def _leaves(value: Any, shape: tuple[int, ...], place: _Place) -> Iterator[tuple[_Place, Any]]:
+    """Yield the arrays and numbers in nested lists of a shape, and where they are."""
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        if len(value) != shape[len(place)]:
+            raise _ragged(len(place) + 1)
+        for k, x in enumerate(value):
+            yield from _leaves(x, shape, (*place, k))
+    elif np.shape(value) != shape[len(place) :]:
+        raise _ragged(len(place))
+    else:
+        yield place, value
+
+
+def _ragged(axes: int) -> ValueError:
+    return ValueError(
+        "setting an array element with a sequence. The requested array has an inhomogeneous shape"
+        f" after {axes} dimensions"
+    )

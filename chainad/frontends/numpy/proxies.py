@@ -1,0 +1,142 @@
+"""Modules and functions as names of a traced function show them: acting in its thread only.
+
+A proxy of a module has the very attributes of the module, in whatever thread, except that makers
+of arrays are others in a thread that traces. Nothing of NumPy is changed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import types
+from typing import Any
+
+import numpy as np
+
+from chainad.frontends.numpy.makers import MAKERS, Vectorized
+from chainad.frontends.numpy.tape import active
+
+
+def is_tracing() -> bool:
+    """Return whether a traced function runs in this thread."""
+    return active.tape is not None
+
+
+class ModuleProxy:
+    """A module; its class has a property for every attribute that is another while tracing."""
+
+    _module: types.ModuleType
+
+    __class__ = types.ModuleType  # type: ignore[assignment]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+    def __repr__(self) -> str:
+        return repr(self._module)
+
+    def __dir__(self) -> list[str]:
+        return dir(self._module)
+
+    def __eq__(self, other: object) -> bool:
+        return other is self or other is self._module
+
+    def __hash__(self) -> int:
+        return hash(self._module)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return importlib.import_module, (self._module.__name__,)
+
+
+class FunctionProxy:
+    """A function; another one is called in a thread that traces."""
+
+    def __init__(self, function: Any, instead: Any) -> None:
+        self._function, self._instead = function, instead
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return type(self._function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return (self._instead if is_tracing() else self._function)(*args, **kwargs)
+
+    def __getitem__(self, key: Any) -> Any:  # np.r_
+        return (self._instead if is_tracing() else self._function)[key]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._function, name)
+
+    def __repr__(self) -> str:
+        return repr(self._function)
+
+    def __eq__(self, other: object) -> bool:
+        return other is self or other is self._function
+
+    def __hash__(self) -> int:
+        return hash(self._function)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _itself, (self._function,)
+
+
+def _itself(function: Any) -> Any:
+    return function
+
+
+def _attribute(module: types.ModuleType, name: str, function: Any, instead: Any) -> property:
+    namespace = vars(module)
+
+    def get(self: Any) -> Any:
+        found = namespace[name]
+        return instead if active.tape is not None and found is function else found
+
+    def set_(self: Any, value: Any) -> None:
+        setattr(module, name, value)
+
+    return property(get, set_, lambda self: delattr(module, name))
+
+
+_MODULES = (math, np.linalg, np.fft, np.polynomial.polynomial, np.polynomial, np)
+_proxies: dict[int, Any] = {}
+
+
+def _make_proxy(module: types.ModuleType) -> Any:
+    names = {name: (x, proxy_of(x, False)) for name, x in vars(module).items()}
+    changed = {
+        name: _attribute(module, name, x, instead)
+        for name, (x, instead) in names.items()
+        if instead is not None
+    }
+    proxy = type("module", (ModuleProxy,), {**changed, "_module": module})()
+    proxy.__dict__ = vars(module)
+    return proxy
+
+
+def proxy_of(value: Any, is_global: bool = True) -> Any:
+    """Return the proxy of what a name is bound to; None if it has none.
+
+    Where it is no global, it is found in a thread that traces only.
+    """
+    if type(value) is types.ModuleType:
+        return _proxies.get(id(value))
+    if type(value) is np.vectorize:
+        return Vectorized(value)
+    try:
+        instead = MAKERS.get(value)
+    except TypeError:  # what has no hash
+        return None
+    if instead is None or not is_global:
+        return instead
+    if id(value) not in _proxies:
+        _proxies[id(value)] = FunctionProxy(value, instead)
+    return _proxies[id(value)]
+
+
+def replacement_of(f: Any) -> Any:
+    """Return what is called instead of a function while tracing, or the function itself."""
+    return f if type(f) is types.FunctionType else proxy_of(f, False) or f
+
+
+for _module in _MODULES:
+    _proxies[id(_module)] = _make_proxy(_module)
