@@ -13,6 +13,7 @@ import numpy.typing as npt
 import scipy.sparse
 
 from chainad.errors import ChainadError, InputError
+from chainad.ir.array_functions import overrides_numpy
 from chainad.ir.cache import cached_property
 from chainad.ir.ops import Take, Transpose
 from chainad.ir.positions import as_array
@@ -305,7 +306,7 @@ class StructuredJacobian:
         """
         if scipy.sparse.issparse(right) and (self.ndim, self.n_rows) == (2, 1):
             return self.tosparse() @ right
-        if not isinstance(right, _ARRAYS):
+        if overrides_numpy(right) or not isinstance(right, _ARRAYS):
             return NotImplemented
         if (self.ndim, self.n_rows) == (1, 1):
             return self.T @ right  # a vector has but one axis, which is contracted
@@ -330,7 +331,7 @@ class StructuredJacobian:
 
     def __rmatmul__(self, left: Any) -> Any:
         """Return left @ J, for a Jacobian that is a matrix or a vector."""
-        if not isinstance(left, _ARRAYS):
+        if overrides_numpy(left) or not isinstance(left, _ARRAYS):
             return NotImplemented
         if self.ndim != 1 and (self.ndim, self.n_rows) != (2, 1):
             raise InputError(

@@ -108,7 +108,7 @@ def test_the_source_is_a_straight_line_of_what_is_needed() -> None:
         "    if len(args) != 1:\n"
         "        return MISS\n"
         "    v0 = args[0]\n"
-        "    if v0.__class__ is not ndarray or v0.shape != (4,)"
+        "    if type(v0) is not ndarray or v0.shape != (4,)"
         " or (v0.dtype is not c1 and v0.dtype != c1) or not v0.flags.c_contiguous:\n"
         "        return MISS\n"
         "    if kwargs:\n"

@@ -143,7 +143,7 @@ TABLE: dict[str, tuple[Callable[[Any], Any], str]] = {
     "solve_ivp from x": (
         lambda x: scipy.integrate.solve_ivp(lambda t, y: -y, (0, 1), x).y, "Runge-Kutta"),
     "odeint": (lambda x: scipy.integrate.odeint(lambda y, t: -y, x, [0, 1]), "Runge-Kutta"),
-    "interp1d": (scipy.interpolate.interp1d(X.cumsum(), X), "np.asarray"),
+    "interp1d": (scipy.interpolate.interp1d(X.cumsum(), X), "plain numbers"),
     "CubicSpline": (lambda x: scipy.interpolate.CubicSpline(X.cumsum(), x)(0.5), "np.interp"),
     "root from x": (lambda x: scipy.optimize.root(np.sin, x).x, "implicit function theorem"),
     "minimize": (lambda x: scipy.optimize.minimize(lambda y: sum(y - x), X).x, "implicit function"),

@@ -180,7 +180,7 @@ def _checks(
         kind = constant(argument.kind)
         taken = f"{constant(np.float64)}({name})" if argument.kind is float else name
         return [f"if {name}.__class__ is not {kind}:", "    return MISS", f"{own} = {taken}"]
-    tests = [f"{own}.__class__ is not ndarray", f"{own}.shape != {argument.shape}"]
+    tests = [f"type({own}) is not ndarray", f"{own}.shape != {argument.shape}"]
     if not (is_brief and argument.is_c_contiguous and argument.shape):
         dtype = constant(argument.dtype)
         tests.append(f"({own}.dtype is not {dtype} and {own}.dtype != {dtype})")

@@ -19,6 +19,7 @@ from chainad.frontends.captures.contents import (
 )
 from chainad.frontends.captures.find_captures import Capture, Check
 from chainad.frontends.captures.places import VALUES, Place, Step
+from chainad.frontends.numpy.proxies import original_of, proxy_of
 
 # Longer lists of values are compared by a call.
 MAX_INLINE_ENTRIES = 8
@@ -129,7 +130,10 @@ def _test(source: str, check: Check, constant: Callable[[Any], str]) -> str:
     """Return an expression that is true if a check fails."""
     found = check.found
     if check.kind == "identity":
-        return f"{source} is not {constant(found)}"
+        test = f"{source} is not {constant(found)}"
+        if proxy_of(found) is not None:  # while another thread traces
+            test += f" and {constant(original_of)}({source}) is not {constant(found)}"
+        return test
     if check.kind == "value":
         if found is None or type(found) is bool:
             return f"{source} is not {found!r}"

@@ -13,6 +13,7 @@ from chainad.errors import TraceError
 from chainad.frontends.captures.abstract_values import Items
 from chainad.frontends.captures.code_runs import CodeRuns, owner_of
 from chainad.frontends.captures.places import VALUES, Place, Step, file_of, is_plain_object, parts
+from chainad.frontends.numpy.proxies import original_of
 from chainad.frontends.numpy.source_lines import prefix
 
 # More objects inside of one that is passed on as a whole are not looked at.
@@ -55,6 +56,7 @@ class PlaceTable:
         key = (start, tuple((k, _key(x)) for k, x in path), has_parts)
         place = self.places.get(key)
         if place is None:
+            value = original_of(value)  # while another thread traces
             is_cell = kind == "cell" and not path  # known before any instruction reads it
             site = None if is_cell else self.at
             place = Place(kind, holder, name, path, value, site, has_parts)

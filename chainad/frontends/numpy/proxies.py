@@ -133,6 +133,14 @@ def proxy_of(value: Any, is_global: bool = True) -> Any:
     return _proxies[id(value)]
 
 
+def original_of(value: Any) -> Any:
+    """Return what a name was bound to before it was bound to a proxy."""
+    kind = type(value)
+    if kind is FunctionProxy:
+        return value._function
+    return value._module if issubclass(kind, ModuleProxy) else value
+
+
 def replacement_of(f: Any) -> Any:
     """Return what is called instead of a function while tracing, or the function itself."""
     return f if type(f) is types.FunctionType else proxy_of(f, False) or f

@@ -18,6 +18,7 @@ import numpy as np
 
 from chainad.errors import TraceError
 from chainad.frontends.captures.code_runs import CodeRuns
+from chainad.frontends.numpy.made_arrays import settle
 from chainad.frontends.numpy.packing import pack
 from chainad.frontends.numpy.source_lines import here, raw_site
 from chainad.frontends.numpy.tape import Entry, Tape
@@ -206,7 +207,7 @@ class Recorder(Tape):
 
     def _run(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         try:
-            return function(*args, **kwargs)
+            return settle(function(*args, **kwargs))  # a primitive may make arrays
         except (TypeError, IndexError):  # of shapes, not of numbers
             raise
         except Exception as error:

@@ -481,7 +481,7 @@ def _plain_entry(
             return None
         sources.append(source)
         operands.append(x)
-    value = function(*operands)
+    value = settle(function(*operands))
     if not all_floats:
         operands = [_as_float(x, value) for x in operands]
     return Entry(function, None, tuple(sources), tuple(operands), value, tuple(key), raw_site())
@@ -499,7 +499,7 @@ def _entry(
         template.argument(value, rule.is_operand(k, len(args))) for k, value in enumerate(args)
     )
     named = {k: template.argument(value, False) for k, value in kwargs.items()}
-    value = function(*refill(positional, template.values), **refill(named, template.values))
+    value = settle(function(*refill(positional, template.values), **refill(named, template.values)))
     sources = tuple(template.sources)
     operands = tuple([_as_float(x, value) for x in template.values])
     key = (function, freeze(positional), freeze(named) if named else None, sources)
