@@ -114,7 +114,7 @@ def test_the_source_is_a_straight_line_of_what_is_needed() -> None:
         "    if kwargs:\n"
         "        return MISS\n"
         "    try:\n"
-        "        if c3['np'] is not c4:\n"
+        "        if c3['np'] is not c4 and c5(c3['np']) is not c4:\n"
         "            return MISS\n"
         "    except (AttributeError, LookupError, TypeError, ValueError):\n"
         "        return MISS\n"

@@ -1,4 +1,4 @@
-"""Factorisations as operators: right in every way they are applied, in few calls and little memory."""
+"""Factorisations as operators: right however they are applied, in few calls and little memory."""
 
 from __future__ import annotations
 

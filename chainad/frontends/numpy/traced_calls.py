@@ -22,7 +22,6 @@ from chainad.frontends.numpy.tracers import (
     Tracer,
     has_tracer,
     innermost_tape,
-    tracers_in,
 )
 from chainad.ir.graph import Argument, freeze
 from chainad.ir.operators import ARITHMETIC
