@@ -23,6 +23,7 @@ class JacobianFunction(FunctionOf):
     """The Jacobian of a function, as a function; made by `jacobian`."""
 
     _has_value = False
+    _is_holomorphic = False
 
     def __init__(self, f: Callable[..., Any], options: Options, batch: Batch | None = None) -> None:
         _check_callable(f)
@@ -92,6 +93,8 @@ def compiled_function(
         raise InputError(
             "a function with batch= is compiled already, at its first call; call it as it is"
         )
+    if isinstance(f, JacobianFunction) and f._is_holomorphic:
+        raise InputError("a Jacobian with holomorphic=True is compiled by its method, J.compile()")
     if isinstance(f, (JacobianFunction, CompiledFunction)):
         of = f._of
     else:

@@ -10,6 +10,7 @@ from typing import Any, overload
 from chainad.api.batches import Batch
 from chainad.api.compiled import CompiledFunction
 from chainad.api.function_of import name_of
+from chainad.api.holomorphic import HolomorphicJacobianFunction
 from chainad.api.jacobian_functions import (
     JacobianFunction,
     ValueAndJacobianFunction,
@@ -38,6 +39,7 @@ def jacobian(
     backend: str = "auto",
     batch: Batch | None = None,
     constant: str | Sequence[str] = (),
+    holomorphic: bool = False,
 ) -> JacobianFunction:
     """Return a function that computes the Jacobian of `f` at the lowest cost.
 
@@ -99,6 +101,10 @@ def jacobian(
     constant : str or sequence of str
         Names of what `f` reads beside its arguments and never changes, for batches and this
         function compiled; see `compile`.
+    holomorphic : bool
+        Whether `f` is a holomorphic function, to one output: then its arguments may be complex, and
+        df/dz, complex, is returned, dense or sparse. Functions that do not obey the equations of
+        Cauchy and Riemann are refused, and are differentiated by real and imaginary parts.
 
     Returns
     -------
@@ -154,6 +160,8 @@ def jacobian(
     options = checked_options(
         argnums, mode, output, cost, memory_limit, effort, seed, backend, constant
     )
+    if holomorphic:
+        return HolomorphicJacobianFunction(f, options, batch, has_value=False)
     return JacobianFunction(f, options, batch)
 
 
@@ -170,7 +178,8 @@ def value_and_jacobian(
     backend: str = "auto",
     batch: Batch | None = None,
     constant: str | Sequence[str] = (),
-) -> ValueAndJacobianFunction:
+    holomorphic: bool = False,
+) -> JacobianFunction:
     """Return a function that computes `f` and its Jacobian from one trace.
 
     Parameters, errors and the shape of the Jacobian are those of `jacobian`.
@@ -194,6 +203,8 @@ def value_and_jacobian(
     options = checked_options(
         argnums, mode, output, cost, memory_limit, effort, seed, backend, constant
     )
+    if holomorphic:
+        return HolomorphicJacobianFunction(f, options, batch, has_value=True)
     return ValueAndJacobianFunction(f, options, batch)
 
 

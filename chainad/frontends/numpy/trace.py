@@ -221,7 +221,10 @@ def _how_to_pass(dtype: np.dtype[Any]) -> str:
             " so that it is not converted silently: pass np.asarray(x, dtype=float)"
         )
     if dtype.kind == "c":
-        return "complex inputs are not differentiated: pass real and imaginary parts separately"
+        return (
+            "say holomorphic=True if the function is holomorphic; else differentiate by real and"
+            " imaginary part: jacobian(lambda re, im: f(re + 1j * im), argnums=(0, 1))"
+        )
     return "pass an array of floats"
 
 
