@@ -35,6 +35,7 @@ from chainad.compiler.vectorize import BatchedArray, NotBatchableError
 from chainad.errors import InputError
 from chainad.frontends.captures.find_captures import RandomNumbersError
 from chainad.frontends.numpy.trace import as_input
+from chainad.ir import exact_zeros
 from chainad.ir.locks import fork_safe_lock
 from chainad.ir.scalar_graph import NotScalarError
 from chainad.planning.chunked import ChunkedPlan
@@ -108,6 +109,10 @@ class BatchedDifferentiator:
         self._one_by_one = CompiledFunction(of)
         # How points go through: scalars and whole arrays, whichever is quicker first.
         self._strategies = [_as_arrays_if_quicker, _as_scalars, _as_arrays]
+        if of.options.carries_masks:
+            self._strategies = [_as_arrays]
+        # By the number of arguments: what carries masks of exact zeros.
+        self._masked: dict[int, BatchedDifferentiator] = {}
         self._lock = fork_safe_lock()
 
     def __repr__(self) -> str:
@@ -130,6 +135,28 @@ class BatchedDifferentiator:
         if count == 0:
             return self._at_no_points(args, points, kwargs)
         return self._together(args, points, kwargs, count, out)
+
+    def _with_exact_zeros(
+        self, blocks: Sequence[Points], args: tuple[Any, ...], points: dict[int, Points],
+        kwargs: dict[str, Any],
+    ) -> None:  # fmt: skip
+        """Compute the Jacobians that are not finite once more, with masks of exact zeros."""
+        if exact_zeros.is_finite(blocks):
+            return
+        is_finite = [np.isfinite(block.reshape(len(block), -1)).all(axis=1) for block in blocks]
+        which = np.flatnonzero(~np.logical_and.reduce(is_finite))
+        if not which.size:
+            return
+        masked = self._masked.get(len(args))
+        if masked is None:
+            options = replace(self._of.options, carries_masks=True)
+            of = replace(self._of, options=options, has_value=False)
+            masked = BatchedDifferentiator(of, dict.fromkeys(points, 0))
+            self._masked[len(args)] = masked
+        chosen = [points[k][which] if k in points else x for k, x in enumerate(args)]
+        _, found = masked.value_and_jacobians(tuple(chosen), kwargs)
+        for block, part in zip(blocks, _leaves(found), strict=True):
+            block[which] = part
 
     def plan(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan | ChunkedPlan:
         """Return the plan that the first point's group follows, or that of one point by itself."""
@@ -186,6 +213,7 @@ class BatchedDifferentiator:
         remaining: npt.NDArray[np.intp] | None = None  # all of them
         results: list[Points] = []
         groups: list[PointGroup] = []
+        has_exact_zeros = False
         for _ in range(MAX_GROUPS):
             first = 0 if remaining is None else int(remaining[0])
             found = self._group(_at(args, points, first), kwargs)
@@ -201,6 +229,7 @@ class BatchedDifferentiator:
             if holds is not None and not holds[0]:
                 break  # a function that reads random numbers, or counts its calls
             groups.append(group)
+            has_exact_zeros |= group.recorded.has_exact_zeros
             if remaining is None:
                 results = parts
             elif group.shapes != groups[0].shapes:
@@ -212,6 +241,8 @@ class BatchedDifferentiator:
             if holds is None or holds.all():
                 recorded = groups[0].recorded
                 n = len(recorded.dtypes) if self._of.has_value else 0
+                if has_exact_zeros and not self._of.options.carries_masks:
+                    self._with_exact_zeros(results[n:], args, points, kwargs)
                 values = tuple(results[:n]) if recorded.is_tuple else results[0] if n else None
                 return values, recorded.nest(results[n:])
             remaining = np.flatnonzero(~holds) if remaining is None else remaining[~holds]
@@ -470,6 +501,13 @@ def _stacked(results: Sequence[Any]) -> Any:
             f" {', '.join(map(str, sorted(shapes)))}"
         )
     return np.stack(results)
+
+
+def _leaves(result: Any) -> list[Any]:
+    """Return the arrays of a nested result."""
+    if isinstance(result, tuple):
+        return [x for part in result for x in _leaves(part)]
+    return [result]
 
 
 def _emptied(result: Any) -> Any:

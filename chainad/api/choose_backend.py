@@ -60,7 +60,7 @@ class CompiledProgram(NamedTuple):
     """What replays a recorded run, its source, and what gives the plan that it follows.
 
     `arguments` are the positional and the named ones of the calls that it replays, `captures` what
-    it reads beside them.
+    it reads beside them. `has_exact_zeros` says that it multiplies what may have some.
     """
 
     run: Replay
@@ -69,6 +69,7 @@ class CompiledProgram(NamedTuple):
     plan: Callable[[], Plan | ChunkedPlan]
     arguments: tuple[ContainerSpec, ContainerSpec]
     captures: tuple[Capture, ...]
+    has_exact_zeros: bool
 
 
 def compile_program(
@@ -85,9 +86,10 @@ def compile_program(
     backend = of.options.backend
     planned = cache(lambda: record_planned_run(of, args, kwargs))
     makers: dict[Form, Callable[[], CompiledProgram]] = {}
-    if backend != "numpy" and of.options.output == "dense":
+    only_arrays = backend == "numpy" or of.options.carries_masks
+    if not only_arrays and of.options.output == "dense":
         makers[Form.SCALARS] = lambda: _by_scalars(of, record_run(of, args, kwargs))
-    if backend == "numba":
+    if not only_arrays and backend == "numba":
         makers[Form.LOOPS] = lambda: _by_loops(of, planned())
     makers[Form.ARRAYS] = lambda: _by_arrays(of, planned())
     refusal: NotScalarError | None = None
@@ -121,7 +123,8 @@ def _compiled(
         return MISS if result is MISS or arrange is None else (arrange(result[0]), result[1])
 
     run = replay if arrange is None else arranged
-    return CompiledProgram(run, source, form, plan, recording.arguments, recording.captures)
+    arguments, captures = recording.arguments, recording.captures
+    return CompiledProgram(run, source, form, plan, arguments, captures, found.has_exact_zeros)
 
 
 def _by_arrays(of: Differentiator, found: PlannedRun) -> CompiledProgram:

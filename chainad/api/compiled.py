@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from logging import getLogger
 from typing import Any
 
@@ -12,11 +13,13 @@ from chainad.api.choose_backend import CompiledProgram, Form, compile_program
 from chainad.api.differentiator import Differentiator
 from chainad.api.fallbacks import is_fault, warn_of_fault
 from chainad.api.function_of import FunctionOf
+from chainad.api.outputs import is_finite
 from chainad.compiler.recording.arguments import arguments_as_text, has_opaque_arrays
-from chainad.compiler.recording.replay import MISS
+from chainad.compiler.recording.replay import MISS, Replay
 from chainad.errors import PlanError
 from chainad.frontends.numpy.trace import as_input
 from chainad.frontends.numpy.tracers import has_tracer
+from chainad.ir.cache import cached_property
 from chainad.ir.locks import fork_safe_lock
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
@@ -130,6 +133,7 @@ class CompiledFunction(FunctionOf):
         """Forget what was recorded; the next call records anew."""
         with self._lock:
             self._programs, self._misses, self._failed = (), 0, frozenset()
+            self.__dict__.pop("_masked", None)
 
     def _find(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None) -> Any:
         programs = self._programs
@@ -196,11 +200,31 @@ class CompiledFunction(FunctionOf):
         if program is None:
             self._misses = MAX_PROGRAMS + 1
             return self._of.traced(args, kwargs)
+        if program.has_exact_zeros and not self._of.options.carries_masks:
+            program = program._replace(run=self._with_exact_zeros(program.run))
         if not self._add(program, before):
             return self._value_and_jacobian(args, kwargs)
         found = self._replayed(program, checked, kwargs, None)
         # A function that reads random numbers or counts its calls may find no program of its own.
         return self._of.traced(args, kwargs) if found is MISS else found
+
+    def _with_exact_zeros(self, replay: Replay) -> Replay:
+        """Return a replay whose results that are not finite are made with masks of exact zeros."""
+
+        part = int(self._has_jacobian)
+
+        def run(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None) -> Any:
+            found = replay(args, kwargs, out)
+            if found is MISS or is_finite(found[part]):
+                return found
+            return self._masked._value_and_jacobian(args, kwargs, out)
+
+        return run
+
+    @cached_property
+    def _masked(self) -> CompiledFunction:
+        options = replace(self._of.options, carries_masks=True)
+        return CompiledFunction(replace(self._of, options=options))
 
     def _add(self, program: CompiledProgram, before: tuple[CompiledProgram, ...]) -> bool:
         """Add a program, unless other threads have added some since there were those `before`."""

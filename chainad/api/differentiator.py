@@ -11,8 +11,8 @@ from chainad.api.function_of import name_of
 from chainad.api.jacobian_program import plan_for
 from chainad.api.options import Options
 from chainad.api.outputs import assembler, nesting, returned_value, write
-from chainad.api.traced_run import operators, program_of
-from chainad.compiler.linearize import evaluate, linear_graph
+from chainad.api.traced_run import accumulated, operators, program_of
+from chainad.compiler.linearize import linear_graph
 from chainad.frontends.numpy.trace import tracing
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
@@ -58,11 +58,9 @@ class Differentiator:
             if how.output == "operator":
                 jacobian = nesting(run.signature, how.is_single)(operators(run))
             else:
-                program = program_of(run, how)
+                program, results = accumulated(run, program_of(run, how))
                 assemble = assembler(run.signature, program.forms, how.output, how.is_single)
-                slots = evaluate(run.tape, program.linearized.recipes)
-                run.tape.forget()
-                jacobian = assemble(program.run(slots))
+                jacobian = assemble(results)
         return value, jacobian
 
     def plan(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan | ChunkedPlan:

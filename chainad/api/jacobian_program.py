@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Container
+from dataclasses import dataclass, replace
+from functools import cache
 
 from chainad.api.options import Options
 from chainad.compiler.chunked_programs import compile_chunks
-from chainad.compiler.linearize import Linearized
+from chainad.compiler.linearize import Linearized, Recipe
 from chainad.compiler.lower import lower
 from chainad.compiler.matrix_free import Sweeps
+from chainad.compiler.passes.carry_masks import multiplies_exact_zeros
 from chainad.compiler.target import Target
 from chainad.errors import InputError, PlanError
 from chainad.ir.cache import Cache
@@ -28,16 +30,20 @@ from chainad.structure.results import ResultForm
 class JacobianProgram:
     """What accumulates the Jacobian of every run with the same graph, under the same options.
 
-    `run` takes the local Jacobians by slot and returns the results, of `forms`; `program` is what
-    it runs (None where the plan is in blocks, which are several programs).
+    `run` takes what the `recipes` make and returns the results, of `forms`; `program` is what it
+    runs (None where the plan is in blocks, which are several programs). `masked` returns the
+    program that carries masks of exact zeros, to be run where a result is not finite; None if
+    nothing is multiplied that may have some.
     """
 
     linearized: Linearized
+    recipes: tuple[Recipe, ...]
     plan: Plan | ChunkedPlan
     forms: tuple[ResultForm | None, ...]
     used_slots: tuple[int, ...]
     run: Runner
     program: Program | None = None
+    masked: Callable[[], JacobianProgram] | None = None
 
 
 _programs: Cache[JacobianProgram] = Cache(256)
@@ -94,15 +100,35 @@ def _build(
     linearized: Linearized, options: Options, target: Target, itemsize: int
 ) -> JacobianProgram:
     plan = plan_for(linearized.graph, options, itemsize)
-    arrangements = [recipe.ops for recipe in linearized.recipes]
+    selections = linearized.selections
+    found = _lowered(linearized, plan, options.output, target)
+    program = found.program
+    if not (selections if program is None else multiplies_exact_zeros(program, selections)):
+        return found
+    masked = cache(lambda: _lowered(linearized, plan, options.output, target, selections))
+    return replace(found, masked=masked)
+
+
+def _lowered(
+    linearized: Linearized,
+    plan: Plan | ChunkedPlan,
+    output: str,
+    target: Target,
+    selections: Container[int] | None = None,
+) -> JacobianProgram:
+    """Return what a plan is lowered to, with masks of exact zeros if there are `selections`."""
+    recipes = linearized.recipes
+    arrangements = [recipe.ops for recipe in recipes]
+    if selections is not None:
+        recipes = (*recipes, *linearized.masks)
     if isinstance(plan, ChunkedPlan):
-        chunks = compile_chunks(plan, arrangements, target)
-        return JacobianProgram(linearized, plan, chunks.forms, chunks.used_slots, chunks)
-    lowered = lower(plan, arrangements, options.output, target.passes)
+        chunks = compile_chunks(plan, arrangements, target, selections)
+        used = chunks.used_slots
+        return JacobianProgram(linearized, recipes, plan, chunks.forms, used, chunks)
+    lowered = lower(plan, arrangements, output, target.passes, selections)
     program = lowered.program
-    return JacobianProgram(
-        linearized, plan, lowered.forms, program.used_slots, target.build(program), program
-    )
+    run, used = target.build(program), program.used_slots
+    return JacobianProgram(linearized, recipes, plan, lowered.forms, used, run, program)
 
 
 def jacobian_sweeps(
@@ -116,4 +142,5 @@ def _make_sweeps(linearized: Linearized, target: Target) -> tuple[Linearized, li
     graph = linearized.graph
     arrangements = [recipe.ops for recipe in linearized.recipes]
     ends = [(i, o) for o in graph.outputs for i in graph.inputs]
-    return linearized, [Sweeps(graph, arrangements, each, target) for each in ends]
+    selections = linearized.selections
+    return linearized, [Sweeps(graph, arrangements, each, target, selections) for each in ends]

@@ -22,7 +22,11 @@ from chainad.structure.results import OUTPUTS
 
 @dataclass(frozen=True)
 class Options:
-    """The options of a Jacobian; `memory_limit` is in bytes."""
+    """The options of a Jacobian; `memory_limit` is in bytes.
+
+    `carries_masks` says that what is recorded is for results that are not finite: it multiplies
+    exact zeros by nan and infinity correctly.
+    """
 
     argnums: int | tuple[int, ...]
     mode: Mode | ChunkedPlan
@@ -32,6 +36,7 @@ class Options:
     search: SearchOptions
     backend: str
     constant: frozenset[str] = frozenset()
+    carries_masks: bool = False
 
     @property
     def is_single(self) -> bool:

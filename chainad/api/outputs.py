@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from math import prod
+from math import isfinite, prod
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse
 
 from chainad.errors import InputError, TooLargeError
 from chainad.frontends.numpy.trace import Run
 from chainad.frontends.numpy.tracers import Tracer
+from chainad.ir import exact_zeros
 from chainad.ir.array_functions import is_ndarray
 from chainad.ir.signature import Block, Signature
 from chainad.planning.report import bytes_text
-from chainad.structure.results import DenseForm, ResultForm, zero
+from chainad.structure.results import DenseForm, ResultForm, StructuredJacobian, zero
 
 
 def assembler(
@@ -61,6 +63,23 @@ def _memory() -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # not a POSIX system
         return 1 << 62
+
+
+def is_finite(result: Any) -> bool:
+    """Return whether Jacobians, or whatever else a function returns, have no nan or infinity."""
+    if type(result) is np.ndarray and result.dtype.char == "d":  # the usual one
+        return isfinite(np.vdot(result, result))
+    if isinstance(result, StructuredJacobian):
+        arrays = [factor.array for term in result.terms for factor in term]
+        return exact_zeros.is_finite(arrays)
+    if isinstance(result, Mapping):
+        result = list(result.values())
+    if isinstance(result, (list, tuple)):
+        return all(map(is_finite, result))
+    if scipy.sparse.issparse(result):
+        result = result.data
+    is_real = isinstance(result, (np.ndarray, np.generic)) and result.dtype.kind == "f"
+    return not is_real or exact_zeros.is_finite([result])
 
 
 def nesting(signature: Signature, is_single: bool) -> Callable[[Sequence[Any]], Any]:

@@ -14,7 +14,7 @@ from chainad.api.differentiator import Differentiator
 from chainad.api.jacobian_program import JacobianProgram
 from chainad.api.outputs import assembler, nesting
 from chainad.api.traced_run import program_of
-from chainad.compiler.linearize import Linearized, linear_graph, values_of
+from chainad.compiler.linearize import Linearized, Recipe, linear_graph, values_of
 from chainad.compiler.recording.arguments import (
     ArraySpec,
     ContainerSpec,
@@ -70,6 +70,8 @@ class RecordedRun:
         Those of the outputs.
     block_dtypes, block_shapes
         Those of the blocks of the Jacobian.
+    has_exact_zeros : bool
+        Whether anything is multiplied that may have exact zeros.
     title : str
         What reports call the function.
     """
@@ -86,6 +88,7 @@ class RecordedRun:
     shapes: tuple[tuple[int, ...], ...]
     block_dtypes: tuple[np.dtype[Any], ...]
     block_shapes: tuple[tuple[int, ...], ...]
+    has_exact_zeros: bool
     title: str
 
 
@@ -116,11 +119,13 @@ def record_run(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]
         If there are too many scalars.
     """
 
-    def describe(run: Run) -> tuple[Linearized, Iterable[int], Callable[..., RecordedRun]]:
+    def describe(run: Run) -> _Described[RecordedRun]:
         if sum(int(np.size(entry.value)) for entry in run.tape.entries) > MAX_SCALARS:
             raise NotScalarError(f"there are more than {MAX_SCALARS} scalars")
         linearized = linear_graph(run.graph(), where=run.tape.where)
-        return linearized, range(len(linearized.recipes)), RecordedRun
+        recipes = linearized.recipes
+        make = partial(RecordedRun, linearized=linearized)
+        return recipes, range(len(recipes)), bool(linearized.selections), make
 
     return _record(of, args, kwargs, describe)
 
@@ -131,17 +136,24 @@ def record_planned_run(
     """Run a function once and return what it did, and the program that accumulates its Jacobian."""
     options = of.options
 
-    def describe(run: Run) -> tuple[Linearized, Iterable[int], Callable[..., PlannedRun]]:
+    def describe(run: Run) -> _Described[PlannedRun]:
         program = program_of(run, options)
+        has_exact_zeros = program.masked is not None
+        if program.masked is not None and options.carries_masks:
+            program = program.masked()
         assemble = assembler(run.signature, program.forms, options.output, options.is_single)
-        make = partial(PlannedRun, program=program, assemble=assemble)
-        return program.linearized, program.used_slots, make
+        make = partial(
+            PlannedRun, linearized=program.linearized, program=program, assemble=assemble
+        )
+        return program.recipes, program.used_slots, has_exact_zeros, make
 
     return _record(of, args, kwargs, describe)
 
 
-# Returns the linear graph of a run, which slots are used, and what makes the recorded run.
-_Describe: TypeAlias = Callable[[Run], tuple[Linearized, Iterable[int], Callable[..., _Run]]]
+# The recipes of the slots of a run, which of them are used, whether they are multiplied that may
+# have exact zeros, and what makes the recorded run.
+_Described: TypeAlias = tuple[Sequence[Recipe], Iterable[int], bool, Callable[..., _Run]]
+_Describe: TypeAlias = Callable[[Run], _Described[_Run]]
 
 
 def _record(
@@ -187,7 +199,7 @@ def _record_once(
 
     `captures` is what it reads and was found in an earlier run.
     """
-    recorder = Recorder(box_recorded)
+    recorder = Recorder(box_recorded, of.options.carries_masks)
     ambient, states = errstate(), random_states()
     recorder.runs = runs = CodeRuns(package_of(of.function))
     f = of.function
@@ -224,8 +236,8 @@ def _record_once(
             else:
                 _check_unchanged(captures)
             formulas = len(recorder.entries)
-            linearized, used_slots, make = describe(run)
-            slots = _slots(recorder, run, linearized, {*used_slots})
+            recipes, used_slots, has_exact_zeros, make = describe(run)
+            slots = _slots(recorder, run, recipes, {*used_slots})
             values = tuple(_output(recorder, value) for value in run.values)
             node_values = tuple([_node_value(entry.value) for entry in run.tape.entries])
         recording = finish_recording(
@@ -243,7 +255,6 @@ def _record_once(
     blocks = run.signature.blocks
     return make(
         recording=recording,
-        linearized=linearized,
         node_values=node_values,
         local_jacobians=tuple(
             recorder.entries[slot].value if type(slot) is int else slot for slot in slots
@@ -256,6 +267,7 @@ def _record_once(
         shapes=tuple(np.shape(value) for value in run.values),
         block_dtypes=tuple(block.dtype for block in blocks),
         block_shapes=tuple((*block.rows, *block.cols) for block in blocks),
+        has_exact_zeros=has_exact_zeros or recorder.has_exact_zeros,
         title=of.title(len(args)),
     )
 
@@ -295,21 +307,22 @@ def _output(recorder: Recorder, value: Any) -> int:
     return number
 
 
-def _slots(recorder: Recorder, run: Run, linearized: Linearized, used: set[int]) -> tuple[Any, ...]:
+def _slots(
+    recorder: Recorder, run: Run, recipes: Sequence[Recipe], used: set[int]
+) -> tuple[Any, ...]:
     """Record the formulas of the local Jacobians in the slots that are used.
 
     A slot is a register, an array that is no value, or None.
     """
     slots: list[Any] = []
     with np.errstate(all="ignore"):
-        for k, recipe in enumerate(linearized.recipes):
+        for k, recipe in enumerate(recipes):
             if recipe.formula is None or k not in used:
                 slots.append(None)
                 continue
             values = values_of(run.tape, recipe)
             entry = run.tape.entries[recipe.first]
-            is_operator = linearized.graph.edges[k].structure.action is not None
-            if is_operator or isinstance(entry.function, Primitive):
+            if recipe.is_operator or isinstance(entry.function, Primitive):
                 slots.append(recorder.opaque(recipe.formula, values)[0])
                 continue
             slot = recipe.formula(*values)

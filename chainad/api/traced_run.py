@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from itertools import compress, cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from chainad.api.jacobian_program import JacobianProgram, jacobian_program, jacobian_sweeps
 from chainad.api.options import Options
@@ -15,6 +17,7 @@ from chainad.errors import InputError
 from chainad.frontends.numpy.trace import Run, is_differentiated
 from chainad.frontends.numpy.tracers import Tracer
 from chainad.ir.array_functions import is_ndarray
+from chainad.ir.exact_zeros import is_finite
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
 from chainad.structure.linear_operators import Operator
@@ -33,9 +36,35 @@ def program_of(run: Run, options: Options) -> JacobianProgram:
 
     if options.output == "dense":
         # What is differentiated again is not made of entries here.
-        is_plain = [not is_differentiated(run.input(k)) for k in range(run.tape.n_inputs)]
+        is_plain = [not is_differentiated(x) for x in _inputs(run)]
         check_size(compress(run.signature.blocks, cycle(is_plain)))
     return jacobian_program(run.signature, options, NUMPY, linearize)
+
+
+def accumulated(run: Run, program: JacobianProgram) -> tuple[JacobianProgram, tuple[Any, ...]]:
+    """Return the program that fits a run, and its results; values are no longer needed then.
+
+    Exact zeros, of what a selection does not use, matter where results are not finite. Derivatives
+    of the results may be so where these are not, so that they carry masks in any case.
+    """
+    recorder, exact = run.tape.recorder, program.masked
+    if exact is not None and recorder is not None:
+        # What is recorded is looked at in each replay.
+        recorder.has_exact_zeros = True
+        program, exact = exact() if recorder.carries_masks else program, None
+    elif exact is not None and any(map(is_differentiated, _inputs(run))):
+        program, exact = exact(), None
+    slots = evaluate(run.tape, program.recipes)
+    if exact is None:
+        run.tape.forget()
+    with np.errstate(all="ignore"):
+        results = program.run(slots)
+        if exact is not None and not is_finite(results):
+            program = exact()
+            slots += evaluate(run.tape, program.recipes[len(slots) :])
+            results = program.run(slots)
+    run.tape.forget()
+    return program, results
 
 
 def operators(run: Run) -> list[LinearOperator]:
@@ -54,10 +83,15 @@ def operators(run: Run) -> list[LinearOperator]:
     linearized, sweeps = jacobian_sweeps(
         run.signature, NUMPY, lambda: linear_graph(run.graph(), where=run.tape.where)
     )
-    slots = evaluate(run.tape, linearized.recipes)
+    slots = evaluate(run.tape, (*linearized.recipes, *linearized.masks))
     # The operator outlives this call: arrays that the user may overwrite are its own.
     kept = [x.copy() if is_ndarray(x) or isinstance(x, Operator) else x for x in slots]
+    half = len(linearized.recipes)
     return [
-        linear_operator(each, [kept[k] for k in each.slots], block.dtype)
+        linear_operator(each, [kept[k + n] for n in (0, half) for k in each.slots], block.dtype)
         for each, block in zip(sweeps, run.signature.blocks, strict=True)
     ]
+
+
+def _inputs(run: Run) -> list[Any]:
+    return [run.input(k) for k in range(run.tape.n_inputs)]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from chainad.ir import array_functions
+from chainad.ir import array_functions, exact_zeros
 from chainad.ir.positions import Positions
 
 _NAMED: tuple[Any, ...] = (
@@ -16,6 +16,8 @@ _NAMED: tuple[Any, ...] = (
     array_functions.add_tied_into, array_functions.place, array_functions.scatter,
     array_functions.scatter_into, array_functions.segment_sum, array_functions.sparse_dot,
     array_functions.take,
+    exact_zeros.any_along, exact_zeros.masked_jvp, exact_zeros.masked_matmul,
+    exact_zeros.masked_vjp,
 )  # fmt: skip
 # What source names as it stands.
 _FUNCTIONS = {function.__name__: function for function in _NAMED}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,31 +27,29 @@ class ChunkedPrograms:
     ----------
     plan : ChunkedPlan
     programs : tuple
-        Every part of the plan, what it is lowered to, and what runs that.
+        Every part of the plan, what it is lowered to, what runs that, and the slots of the whole
+        graph that this takes.
     forms : tuple of DenseForm or None
         The form of every result, outputs first; None stands for a zero one.
     """
 
     plan: ChunkedPlan
-    programs: tuple[tuple[Chunk, Lowered, Runner], ...]
+    programs: tuple[tuple[Chunk, Lowered, Runner, tuple[int | None, ...]], ...]
     forms: tuple[DenseForm | None, ...]
 
     @property
     def used_slots(self) -> tuple[int, ...]:
         """The slots that are read."""
-        used = {
-            chunk.slots[k]
-            for chunk, lowered, _ in self.programs
-            for k in lowered.program.used_slots
-            if k < len(chunk.slots)
+        read = {
+            slots[k] for _, lowered, _, slots in self.programs for k in lowered.program.used_slots
         }
-        return tuple(sorted(used))
+        return tuple(sorted(k for k in read if k is not None))
 
     def __call__(self, slots: Sequence[Any]) -> tuple[Any, ...]:
         """Return the dense results that are not zero."""
         results = [None if form is None else _ChunkedResult(form.shape) for form in self.forms]
-        for chunk, lowered, runner in self.programs:
-            arrays = iter(runner([*(slots[k] for k in chunk.slots), None]))
+        for chunk, lowered, runner, taken in self.programs:
+            arrays = iter(runner([None if k is None else slots[k] for k in taken]))
             for k, form in enumerate(lowered.forms):
                 number = _result_of(self.plan, chunk, k)
                 result = results[number]
@@ -84,18 +82,28 @@ class _ChunkedResult:
 
 
 def compile_chunks(
-    plan: ChunkedPlan, arrangements: Sequence[Ops], target: Target
+    plan: ChunkedPlan,
+    arrangements: Sequence[Ops],
+    target: Target,
+    selections: Container[int] | None = None,
 ) -> ChunkedPrograms:
-    """Return the programs of a chunked plan; `arrangements` are those of its local Jacobians."""
-    programs: list[tuple[Chunk, Lowered, Runner]] = []
+    """Return the programs of a chunked plan; `arrangements` are those of its local Jacobians.
+
+    With `selections`, they carry masks of exact zeros, as in `lower`.
+    """
+    programs: list[tuple[Chunk, Lowered, Runner, tuple[int | None, ...]]] = []
     shapes = plan.graph.shapes
     ends = [(o, i) for o in plan.graph.outputs for i in plan.graph.inputs]
     forms: list[DenseForm | None] = [None] * len(ends)
     for chunk in plan.chunks:
-        lowered = lower(
-            chunk.plan, [*(arrangements[k] for k in chunk.slots), ()], passes=target.passes
-        )
-        programs.append((chunk, lowered, target.build(lowered.program)))
+        slots: tuple[int | None, ...] = (*chunk.slots, None)
+        own = [() if k is None else arrangements[k] for k in slots]
+        of_chunk = None
+        if selections is not None:
+            of_chunk = {n for n, k in enumerate(slots) if k is not None and k in selections}
+            slots += tuple(None if k is None else k + len(arrangements) for k in slots)
+        lowered = lower(chunk.plan, own, "dense", target.passes, of_chunk)
+        programs.append((chunk, lowered, target.build(lowered.program), slots))
         for k, form in enumerate(lowered.forms):
             if form is not None:
                 number = _result_of(plan, chunk, k)

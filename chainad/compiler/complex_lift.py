@@ -37,12 +37,12 @@ def lift(local: Local, x_is_complex: bool) -> Local:
     else:
         del sizes[re + 1]
     arrangement = arrange(rows, cols, sizes, stored)
-    return Local(arrangement, _pairs(local, x_is_complex))
+    mask = None if local.mask is None else _pairs(local, local.mask, x_is_complex)
+    return Local(arrangement, _pairs(local, local.formula, x_is_complex), mask)
 
 
-def _pairs(local: Local, x_is_complex: bool) -> Formula:
-    """Return the formula of a lifted local Jacobian."""
-    rule_formula = local.formula
+def _pairs(local: Local, rule_formula: Formula | None, x_is_complex: bool) -> Formula:
+    """Return a formula of a local Jacobian lifted."""
     assert rule_formula is not None
     to_stored_form = _runner(local.arrangement.ops)
     shape = local.arrangement.structure.stored_shape

@@ -69,21 +69,34 @@ def _reached(plan: Plan, number: int, layout: Layout) -> Integers:
 def _structured(
     builder: ProgramBuilder, plan: Plan, numbers: Sequence[int], registers: Registers
 ) -> tuple[ResultForm, list[int | None]]:
-    terms = tuple(_factors(plan, k) for k in numbers)
+    return _terms(builder, plan, [_factors(plan, k) for k in numbers], registers)
+
+
+def _multiplied(
+    builder: ProgramBuilder, plan: Plan, numbers: Sequence[int], registers: Registers
+) -> tuple[ResultForm, list[int | None]]:
+    """Return a structured result that leaves no product to be made."""
+    return _terms(builder, plan, [(k,) for k in numbers], registers)
+
+
+def _terms(
+    builder: ProgramBuilder, plan: Plan, terms: Sequence[tuple[int, ...]], registers: Registers
+) -> tuple[ResultForm, list[int | None]]:
+    """Return a sum of products of structures, as it is."""
     found: list[int | None] = []
     for number in (k for term in terms for k in term):
         register = registers[number]
         found.append(None if register is None else builder.unaliased(register))
-    ends = plan.structures[numbers[0]]
-    shape = (*ends.row_shape, *ends.col_shape)
     structures = tuple(tuple(plan.structures[k] for k in term) for term in terms)
-    return StructuredForm(structures, shape, len(ends.row_shape)), found
+    first, last = structures[0][0], structures[0][-1]
+    shape = (*first.row_shape, *last.col_shape)
+    return StructuredForm(structures, shape, len(first.row_shape)), found
 
 
 EMIT_RESULT: dict[
     str,
     Callable[[ProgramBuilder, Plan, Sequence[int], Registers], tuple[ResultForm, list[int | None]]],
-] = {"dense": _dense, "sparse": _sparse, "structured": _structured}
+] = {"dense": _dense, "sparse": _sparse, "structured": _structured, "multiplied": _multiplied}
 
 
 def _factors(plan: Plan, number: int) -> tuple[int, ...]:

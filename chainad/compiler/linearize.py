@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, NamedTuple
 
@@ -32,12 +32,15 @@ class Recipe(NamedTuple):
     """How the entries of one local Jacobian are computed: a formula on a node's values, then ops.
 
     Of merged calls, these are the nodes, whose values are stacked. Edges that store no entries have
-    no formula.
+    no formula. `mask` is a formula for where there are exact zeros; None if there are none.
+    `is_operator` says that the formula makes no array.
     """
 
     node: int | tuple[int, ...]
     formula: Formula | None
     ops: Ops
+    mask: Formula | None = None
+    is_operator: bool = False
 
     @property
     def first(self) -> int:
@@ -55,6 +58,16 @@ class Linearized:
     graph: LinearGraph
     recipes: tuple[Recipe, ...]
     nodes: tuple[int | None, ...]
+
+    @property
+    def selections(self) -> frozenset[int]:
+        """The edges whose entries may be exact zeros."""
+        return frozenset(k for k, recipe in enumerate(self.recipes) if recipe.mask is not None)
+
+    @property
+    def masks(self) -> tuple[Recipe, ...]:
+        """For every edge the recipe of the mask of its exact zeros."""
+        return tuple(Recipe(each.node, each.mask, each.ops) for each in self.recipes)
 
 
 # A call, or (with a call's number) the intermediate value that its rule introduces.
@@ -226,7 +239,8 @@ def _call(node: Node) -> _Call:
     y = Argument(-1, node.shape, node.dtype, True)
     if not y.size:
         return _Call(())
-    found = RULES[node.function].locals(y, *node.args, **node.kwargs)
+    row = RULES[node.function]
+    found = row.locals(y, *node.args, **node.kwargs)
     locals_ = found.inner if isinstance(found, Composite) else found
     pieces: list[tuple[int, Local]] = []
     for x in arguments_in([*node.args, *node.kwargs.values()]):
@@ -240,6 +254,8 @@ def _call(node: Node) -> _Call:
             )
         local = locals_[x]
         of_x = (local,) if isinstance(local, Local) else local or ()
+        if row.kind is not None and row.kind.is_selection:
+            of_x = tuple(map(_selecting, of_x))
         if y.dtype.kind == "c" or x.dtype.kind == "c":
             of_x = tuple(_lifted(node.function, piece, y, x) for piece in of_x)
         pieces += [
@@ -253,7 +269,15 @@ def _call(node: Node) -> _Call:
 
 
 def _typed(local: Local, dtype: np.dtype[Any]) -> Local:
-    return Local(local.arrangement, _in_dtype(local.formula, dtype))
+    return Local(local.arrangement, _in_dtype(local.formula, dtype), _in_dtype(local.mask, dtype))
+
+
+def _selecting(local: Local) -> Local:
+    """Return a local Jacobian in which every zero is an exact one."""
+    formula = local.formula
+    if formula is None:
+        return local
+    return replace(local, mask=lambda *values: np.where(np.equal(formula(*values), 0), 0.0, 1.0))
 
 
 def _lifted(function: Callable[..., Any], local: Local, y: Argument, x: Argument) -> Local:
@@ -298,7 +322,7 @@ def _number(
             extra.append((k, outputs[-1]))
     names += _names("y", len(outputs))
     edges = [Edge(vertex[d.tail], vertex[d.head], d.local.arrangement.structure) for d in drafts]
-    recipes = [Recipe(d.node, d.local.formula, d.local.arrangement.ops) for d in drafts]
+    recipes = [_recipe(draft.local, draft.node) for draft in drafts]
     origins = [origin(recipe.first) for recipe in recipes] if origin else []
     for k, output in extra:
         edges.append(Edge(vertex[k], output, identity(graph.nodes[k].shape)))
@@ -313,6 +337,12 @@ def _number(
         tuple(names),
     )
     return Linearized(linear, tuple(recipes), tuple(nodes))
+
+
+def _recipe(local: Local, node: int | tuple[int, ...]) -> Recipe:
+    arrangement = local.arrangement
+    is_operator = arrangement.structure.action is not None
+    return Recipe(node, local.formula, arrangement.ops, local.mask, is_operator)
 
 
 def _in_dtype(formula: Formula | None, dtype: np.dtype[Any]) -> Formula | None:

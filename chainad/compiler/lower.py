@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from chainad.compiler.contract import emit_product, emit_sum
 from chainad.compiler.emit_results import EMIT_RESULT
+from chainad.compiler.passes.carry_masks import carry_masks
 from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.compiler.target import Pass
 from chainad.ir.program import Program, prune
@@ -32,6 +34,7 @@ def lower(
     arrangements: Sequence[Ops],
     output: str = "dense",
     passes: Sequence[Pass] = (),
+    selections: Container[int] | None = None,
 ) -> Lowered:
     """Return the program of a plan.
 
@@ -44,7 +47,14 @@ def lower(
         The requested form of the results: "dense", "sparse" or "structured".
     passes : sequence of callables
         Those of the target that will run the program.
+    selections : container of int, optional
+        The local Jacobians that may have exact zeros, if the program is to carry masks of them:
+        these are in as many slots again.
     """
+    if selections is not None:
+        passes = (partial(carry_masks, selections=selections),)
+        # Whoever multiplies factors would know of no exact zeros.
+        output = "multiplied" if output == "structured" else output
     edges = plan.graph.edges
     builder = ProgramBuilder(len(edges))
     registers: list[int | None] = []

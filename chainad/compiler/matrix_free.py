@@ -8,7 +8,7 @@ Source: Griewank & Walther, *Evaluating Derivatives*, 2nd ed., ch. 3.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import prod
@@ -18,8 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from chainad.compiler.lower import lower
+from chainad.compiler.passes.carry_masks import multiplies_exact_zeros
 from chainad.compiler.target import Target
 from chainad.ir.cache import Cache
+from chainad.ir.exact_zeros import is_finite
 from chainad.ir.program import Runner
 from chainad.planning.linear_graph import Edge, LinearGraph
 from chainad.planning.orders import Vertex
@@ -38,7 +40,8 @@ class Sweeps:
     """The programs that map tangents forward and adjoints back between one input and one output.
 
     They depend on the graph and on the number of columns or rows, not on entries. `slots` are those
-    of the given graph that are read; what is swept through are the local Jacobians in these.
+    of the given graph that are read; what is swept through are the local Jacobians in these, those
+    of `selections` with exact zeros.
     """
 
     def __init__(
@@ -47,14 +50,16 @@ class Sweeps:
         arrangements: Sequence[Ops],
         ends: tuple[Vertex, Vertex],
         target: Target,
+        selections: Container[int] = (),
     ) -> None:
         self.ends, self.target = ends, target
         self.slots, self.graph = _subgraph(graph, *ends)
         self.arrangements = [arrangements[k] for k in self.slots]
+        self.selections = {n for n, k in enumerate(self.slots) if k in selections}
         self._programs: Cache[_Seeded] = Cache(_MAX_SEEDED_PROGRAMS)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Sweeps, (self.graph, self.arrangements, self.ends, self.target)
+        return Sweeps, (self.graph, self.arrangements, self.ends, self.target, self.selections)
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -98,20 +103,43 @@ class Sweeps:
     def _program(
         self, seed: Edge, graph: LinearGraph, order: Sequence[Vertex], result: tuple[int, int]
     ) -> _Seeded:
-        lowered = lower(follow(graph, order), [*self.arrangements, ()], passes=self.target.passes)
-        return _Seeded(self.target.build(lowered.program), seed.structure.stored_shape, result)
+        plan, arrangements = follow(graph, order), [*self.arrangements, ()]
+
+        def masked() -> Runner:
+            lowered = lower(plan, arrangements, "dense", (), self.selections)
+            return self.target.build(lowered.program)
+
+        program = lower(plan, arrangements, "dense", self.target.passes).program
+        has_exact_zeros = multiplies_exact_zeros(program, self.selections)
+        return _Seeded(
+            len(self.slots),
+            self.target.build(program),
+            cache(masked) if has_exact_zeros else None,
+            seed.structure.stored_shape,
+            result,
+        )
 
 
 @dataclass(frozen=True)
 class _Seeded:
-    """A program, the shape of its seed and that of its result."""
+    """A program, one with masks of exact zeros, the shape of the seed and that of the result.
 
+    `n_slots` are those of the local Jacobians; behind them come those of their masks.
+    """
+
+    n_slots: int
     runner: Runner
+    masked: Callable[[], Runner] | None
     shape: tuple[int, ...]
     result: tuple[int, int]
 
     def run(self, slots: Sequence[Any], seed: Array) -> Array:
-        results = self.runner([*slots, seed.reshape(self.shape)])
+        n = self.n_slots
+        given = [*slots[:n], seed.reshape(self.shape)]
+        with np.errstate(all="ignore"):
+            results = self.runner(given)
+            if self.masked is not None and not is_finite(results):
+                results = self.masked()([*given, *slots[n:], None])
         if not results:  # the product is zero: no path, no columns, or disjoint index sets
             return np.zeros(self.result, seed.dtype)
         return np.asarray(results[0]).reshape(self.result)
@@ -137,7 +165,8 @@ def linear_operator(sweeps: Sweeps, slots: Sequence[Any], dtype: np.dtype[Any]) 
     """Return a Jacobian as a `scipy.sparse.linalg.LinearOperator`, rows and columns raveled.
 
     `J.matvec(v)` (or `J @ v`) pushes a tangent forward, `J.rmatvec(u)` (or `J.T @ u`) pulls an
-    adjoint back; matrices are swept through at once. The local Jacobians are those in `slots`.
+    adjoint back; matrices are swept through at once. The local Jacobians are those in `slots`, and
+    behind them the masks of their exact zeros.
     """
     return _operator_class()(sweeps, slots, dtype)
 

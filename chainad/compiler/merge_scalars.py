@@ -175,7 +175,9 @@ def _by_operand(
             if number == operand:
                 kept = local.arrangement.structure
                 arrangement = arrange(head, tail, {0: len(own)}, kept.stored, kept.scale)
-                found.append(BlockLocal(block, Local(arrangement, local.formula), calls))
+                found.append(
+                    BlockLocal(block, Local(arrangement, local.formula, local.mask), calls)
+                )
     return found
 
 

@@ -18,6 +18,7 @@ from chainad.compiler.duck_array import Call, DuckArray
 from chainad.compiler.einsum_program import einsum_program
 from chainad.errors import ChainadError
 from chainad.ir import array_functions as primitives
+from chainad.ir import exact_zeros
 from chainad.ir.cache import Cache
 from chainad.rules.base import kind_of, normalize_axes
 from chainad.rules.elementwise import LOGICAL
@@ -193,6 +194,21 @@ def _item(x: BatchedArray, key: Any) -> BatchedArray:
     return BatchedArray(x.data[(slice(None), *keys)])
 
 
+def _masked_matmul(a: Any, b: Any, mask_a: Any, mask_b: Any) -> Any:
+    """Return a product with exact zeros at every point: vectors are matrices meanwhile."""
+    shape = np.broadcast_shapes(np.shape(a)[:-2], np.shape(b)[:-2])
+    if np.ndim(a) == 1:
+        a, mask_a = (np.reshape(x, (1, -1)) for x in (a, mask_a))
+    else:
+        shape += np.shape(a)[-2:-1]
+    if np.ndim(b) == 1:
+        b, mask_b = (np.reshape(x, (-1, 1)) for x in (b, mask_b))
+    else:
+        shape += np.shape(b)[-1:]
+    found = BatchedArray(exact_zeros.masked_matmul(*_aligned((a, b, mask_a, mask_b))))
+    return np.reshape(found, shape)
+
+
 def _bitwise(ufunc: np.ufunc) -> Callable[..., BatchedArray]:
     return lambda *operands: BatchedArray(ufunc(*_aligned(operands)))
 
@@ -205,6 +221,7 @@ BatchedArray.known = {
     primitives.place: lambda x, axis, where, size: BatchedArray(
         primitives.place(_data(x), axis + 1, where, size)
     ),
+    exact_zeros.masked_matmul: _masked_matmul,
     primitives.segment_sum: lambda x, axis, segments, size: BatchedArray(
         primitives.segment_sum(_data(x), axis + 1, segments, size)
     ),

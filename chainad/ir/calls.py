@@ -11,6 +11,9 @@ import numpy as np
 from chainad.ir.op import Op
 from chainad.ir.shapes import Shape
 
+# The state of np.errstate in which nothing is told, as `Call.errstate` has it.
+SILENT = ("ignore",) * 4
+
 
 @dataclass(frozen=True, slots=True)
 class Input:

@@ -502,6 +502,75 @@ class Vjp(Application):
     operand: ClassVar[int] = 0
 
 
+# ----------------------------------------------------------------- exact zeros
+
+
+# A mask is an array that has zeros where another has exact zeros. None is read but where a result
+# is not finite.
+
+
+class Mask(Op):
+    """An op that makes a mask, or takes some."""
+
+    __slots__ = ()
+
+    def cost(self, *inputs: Shape) -> OperationCounts:
+        size = prod(self.infer_shape(inputs) or ())
+        return OperationCounts(calls=1, moved=size, elements=sum(map(prod, inputs)) + size)
+
+
+@dataclass(frozen=True, slots=True)
+class Ones(Mask):
+    """The mask of an array without exact zeros."""
+
+    def result_shape(self, *inputs: Shape) -> Shape | None:
+        return inputs[0]
+
+
+@dataclass(frozen=True, slots=True)
+class NonZero(Mask):
+    """1 where an element is not zero, else 0."""
+
+    def result_shape(self, *inputs: Shape) -> Shape | None:
+        return inputs[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Masked(Mask):
+    """The elements of the second array where those of the first, a mask, are not zero; else 0."""
+
+    def result_shape(self, *inputs: Shape) -> Shape | None:
+        return broadcast_shape(*inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedMatMul(Mask):
+    """The matrix product of two arrays, followed by their masks: exact zeros count as 0."""
+
+    def result_shape(self, *inputs: Shape) -> Shape | None:
+        return MatMul().result_shape(*inputs[:2])
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedJvp(Jvp):
+    """An operator applied to tangents, followed by their mask: none that are all masked."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedVjp(Vjp):
+    """Adjoints times an operator, followed by their mask: none that are all masked."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnyAlong(Mask):
+    """Whether a mask has anything along one axis, in an array of the shape of the second one."""
+
+    axis: int
+
+    def result_shape(self, *inputs: Shape) -> Shape | None:
+        return inputs[1]
+
+
 def _size_of_both(one: Shape, two: Shape) -> int:
     """Return how many elements two arrays have together."""
     return prod(broadcast_shape(one, two) or ())

@@ -26,10 +26,15 @@ Formula: TypeAlias = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Local:
-    """A local Jacobian: its structure, and a formula for the array that `arrangement` takes."""
+    """A local Jacobian: its structure, and a formula for the array that `arrangement` takes.
+
+    `mask` is one for an array that is zero where that array has exact zeros, whatever they are
+    multiplied by; of a row whose kind is a selection, that follows from the formula.
+    """
 
     arrangement: Arrangement
     formula: Formula | None
+    mask: Formula | None = None
 
 
 # Several for one operand are summed; None: the derivative is zero. A traced operand that is missing

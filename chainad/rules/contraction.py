@@ -7,11 +7,13 @@ of the result, cols those of the operand, and the product of the other operands 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
 import numpy as np
 
+from chainad.ir.exact_zeros import masked_matmul
 from chainad.ir.graph import Argument
 from chainad.rules.base import (
     ALL,
@@ -36,15 +38,16 @@ def contraction(
     *functions: Callable[..., Any],
     operands: slice = slice(0, 2),
     canonical: Callable[..., tuple[Any, ...]] | None = None,
-) -> Callable[[Callable[..., Einsum]], None]:
+) -> Callable[[Callable[..., Einsum]], Callable[..., Einsum]]:
     """Register functions whose calls the decorated function writes as an `Einsum`."""
 
-    def register(einsum_of: Callable[..., Einsum]) -> None:
+    def register(einsum_of: Callable[..., Einsum]) -> Callable[..., Einsum]:
         def locals_(y: Argument, *args: Any, **kwargs: Any) -> Locals:
             return _locals_of_einsum(einsum_of(*args, **kwargs), y)
 
         kind = Contraction(einsum_of)
         rule(*functions, operands=operands, canonical=canonical, kind=kind)(locals_)
+        return einsum_of
 
     return register
 
@@ -126,6 +129,22 @@ def _batches(
         for batch in (a, b)
     )
     return left, right, tuple(range(3, 3 + n))
+
+
+@rule(masked_matmul, operands=ALL)
+def _masked_matmul(
+    y: Argument, a: Argument, b: Argument, mask_a: Argument, mask_b: Argument
+) -> Locals:
+    def of_masks(formula: Formula | None) -> Formula:
+        assert formula is not None
+        return lambda y, a, b, mask_a, mask_b: formula(y, mask_a, mask_b)
+
+    found = _locals_of_einsum(_matmul(a, b), y)
+    return {
+        x: replace(local, mask=of_masks(local.formula))
+        for x, local in found.items()
+        if isinstance(local, Local)
+    }
 
 
 @contraction(*available(np, "matvec"), operands=ALL)

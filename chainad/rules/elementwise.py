@@ -351,8 +351,8 @@ _FIRST_IS_ABOVE: tuple[Formula, Formula] = (
     lambda z, x, y: _heaviside(y - x),
 )
 _FIRST_IS_BELOW = _FIRST_IS_ABOVE[::-1]
-elementwise(np.maximum, *_FIRST_IS_ABOVE, square=_selected(*_FIRST_IS_ABOVE))
-elementwise(np.minimum, *_FIRST_IS_BELOW, square=_selected(*_FIRST_IS_BELOW))
+elementwise(np.maximum, *_FIRST_IS_ABOVE, square=_selected(*_FIRST_IS_ABOVE), is_selection=True)
+elementwise(np.minimum, *_FIRST_IS_BELOW, square=_selected(*_FIRST_IS_BELOW), is_selection=True)
 elementwise(
     np.fmax,
     lambda z, x, y: np.where(np.isnan(y), 1.0, np.where(np.isnan(x), 0.0, _heaviside(x - y))),
@@ -360,6 +360,7 @@ elementwise(
         np.where(np.isnan(x), 1.0, np.where(np.isnan(y), 0.0, _heaviside(y - x)))
         * np.logical_not(np.logical_and(np.isnan(x), np.isnan(y)))
     ),
+    is_selection=True,
 )
 elementwise(
     np.fmin,
@@ -368,6 +369,7 @@ elementwise(
         np.where(np.isnan(x), 1.0, np.where(np.isnan(y), 0.0, _heaviside(x - y)))
         * np.logical_not(np.logical_and(np.isnan(x), np.isnan(y)))
     ),
+    is_selection=True,
 )
 elementwise(np.copysign, lambda z, x, y: np.copysign(1.0, x) * np.copysign(1.0, y), None)
 elementwise(
@@ -375,6 +377,7 @@ elementwise(
     None,
     lambda z, x, y: np.where(np.equal(x, 0), 1.0, 0.0),
     is_constant=lambda args: isinstance(args[1], (int, float, np.generic)),
+    is_selection=True,
 )
 elementwise(np.fmod, 1, lambda z, x, y: -np.trunc(x / y))
 elementwise(np.remainder, 1, lambda z, x, y: -np.floor(x / y))
@@ -386,6 +389,7 @@ elementwise(
     lambda y, x, low, high: np.where(np.logical_or(x > high, low > high), 1.0, 0.0),
     canonical=_bounds,
     definition=lambda x, low, high: np.minimum(np.maximum(x, low), high),
+    is_selection=True,
 )
 elementwise(
     np.where,
@@ -395,6 +399,7 @@ elementwise(
     # With a condition alone, np.where tells where it holds.
     is_constant=lambda args: len(args) == 1,
     is_holomorphic=True,
+    is_selection=True,
     is_exact=True,
 )
 elementwise(np.ldexp, lambda z, x, n: np.exp2(n), None)

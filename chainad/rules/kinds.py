@@ -52,9 +52,13 @@ class Kind:
     """What kind a function is.
 
     `is_holomorphic` says that the derivative by complex numbers is the formula of the real one.
+    `is_selection` says that a zero in a local Jacobian means a value that is not used: an exact
+    zero, which remains one when it is multiplied by nan or infinity. (A movement of entries is a
+    selection by its structure.)
     """
 
     is_holomorphic: bool = False
+    is_selection: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class Elementwise(Kind):
 
     arity: int | None = None
     is_holomorphic: bool = False
+    is_selection: bool = False
     is_exact: bool = False
     is_odd: bool = False
     bound: float = inf
@@ -94,6 +99,7 @@ class Reduction(Kind):
 
     ufunc: np.ufunc | None = None
     is_holomorphic: bool = False
+    is_selection: bool = False
 
 
 @dataclass(frozen=True)

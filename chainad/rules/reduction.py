@@ -86,13 +86,13 @@ def reduction(
     ufunc: np.ufunc | None = None,
     definition: Callable[..., Any] | None = None,
     is_holomorphic: bool = False,
-    selects: bool = False,
+    is_selection: bool = False,
 ) -> Callable[[Callable[[Any, Any, Axes], Any]], None]:
     """Register functions by a formula for the derivative: of (y with axes kept, x, axes).
 
     `ufunc` is what they apply between the entries, which makes sense of `where=`, `initial=` and
-    `dtype=`; `definition` is what they are in simpler functions. `selects` says that they select
-    entries, by their derivative.
+    `dtype=`; `definition` is what they are in simpler functions. `is_selection` says that they
+    select entries, by their derivative.
     """
 
     def register(slope: Callable[[Any, Any, Axes], Any]) -> None:
@@ -121,9 +121,9 @@ def reduction(
             rule(
                 function,
                 rewrite=None if ufunc is None else _selection(ufunc, function),
-                kind=Reduction(ufunc, is_holomorphic),
+                kind=Reduction(ufunc, is_holomorphic, is_selection),
                 definition=definition,
-                square=square if selects else None,
+                square=square if is_selection else None,
             )(locals_)
 
     return register
@@ -382,9 +382,11 @@ def _norm(
 ) -> Locals:
     axes = normalize_axes(axis, x.ndim)
     p = 2 if ord in (None, "fro") else ord
-    return {
-        x: Local(reduced(y.shape, x.shape, axes, None), keep_axes(_norm_slope(p), axes, x.shape))
-    }
+    mask = None
+    if p in (np.inf, -np.inf):  # the largest magnitude, or the smallest, is selected
+        mask = keep_axes(lambda y, x, axes: _extreme(y, np.abs(x), axes), axes, x.shape)
+    formula = keep_axes(_norm_slope(p), axes, x.shape)
+    return {x: Local(reduced(y.shape, x.shape, axes, None), formula, mask)}
 
 
 def _norm_slope(p: float) -> Callable[[Any, Any, Axes], Any]:
@@ -407,8 +409,8 @@ def _extreme(y: Any, x: Any, axes: Axes) -> Any:
     return hit / np.sum(hit, axis=axes, keepdims=True)
 
 
-reduction(np.max, np.amax, ufunc=np.maximum, selects=True)(_extreme)
-reduction(np.min, np.amin, ufunc=np.minimum, selects=True)(_extreme)
+reduction(np.max, np.amax, ufunc=np.maximum, is_selection=True)(_extreme)
+reduction(np.min, np.amin, ufunc=np.minimum, is_selection=True)(_extreme)
 
 
 def _along_one_axis(

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.special as sp
 
 from chainad.ir.graph import Argument
-from chainad.rules.base import RULES, Local, Locals, dispatching, normalize_axes, rule
+from chainad.rules.base import RULES, Local, Locals, dispatching, is_traced, normalize_axes, rule
 from chainad.rules.elementwise import UNKNOWN, elementwise
 from chainad.rules.kinds import Reduction
 from chainad.rules.reduction import keep_axes
@@ -43,7 +43,10 @@ def logsumexp(
     if b is not None:
         if np.any(np.less(b, 0)):
             raise NotImplementedError("negative weights b= are not differentiated")
-        a = a + np.log(b)
+        if is_traced(b):
+            a = a + np.log(b)
+        else:  # a weight of zero leaves its entry out
+            a = np.where(np.equal(b, 0), -np.inf, a + np.log(np.where(np.equal(b, 0), 1.0, b)))
     return log_of_sum(a, axis, keepdims)
 
 

@@ -69,7 +69,7 @@ def _of_sorted(a: Any, q: Any, axis: Any, method: str) -> Any:
         # A list of quantiles is an array of doubles to NumPy, one alone takes the dtype of a.
         weight = weight if np.ndim(q) else weight.astype(a.dtype)
         found = front[low] + (front[high] - front[low]) * weight
-    return found + np.sum(front * 0, axis=0)  # NaN anywhere is NaN
+    return np.where(np.isnan(front[-1]), np.nan, found)  # NaN is sorted to the end
 
 
 def _of_weighted(a: Any, q: Any, axis: Any, method: str, weights: Any) -> Any:

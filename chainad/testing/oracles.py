@@ -160,6 +160,18 @@ def apply_op(op: Op, *arrays: Array) -> Array:
             factors = [sign for own in each for sign in own]
             pieces = zip(spots, factors, arrays, strict=True)
             return sum((sign * _put(at, size, a) for at, sign, a in pieces), np.zeros(size))
+        case ops.Ones(), (a,):
+            return np.ones(a.shape)
+        case ops.NonZero(), (a,):
+            return np.where(a != 0, 1.0, 0.0)
+        case ops.Masked(), (mask, a):
+            return np.where(mask != 0, a, 0.0)
+        case ops.AnyAlong(axis), (mask, a):
+            return np.broadcast_to((mask != 0).any(axis, keepdims=True).astype(float), a.shape)
+        case ops.MaskedMatMul(), (a, b, mask_a, mask_b):
+            terms = a[..., None] * b[..., None, :, :]
+            is_used = (mask_a[..., None] != 0) & (mask_b[..., None, :, :] != 0)
+            return np.asarray(np.where(is_used, terms, 0.0).sum(-2))
     raise TypeError(f"{op} does not take {len(arrays)} arrays")
 
 

@@ -41,10 +41,15 @@ EXAMPLES: list[tuple[Op, tuple[Shape, ...]]] = [
     (ops.MatMul(), ((5, 4), (4, 3))),
     (ops.MatMul(), ((5, 2, 4), (4,))),
     (ops.Dot(), ((5, 4), (5, 4))),
+    (ops.Ones(), ((5, 4),)),
+    (ops.NonZero(), ((5, 4),)),
+    (ops.Masked(), ((5, 1), (5, 4))),
+    (ops.MaskedMatMul(), ((5, 4), (4, 3), (5, 4), (4, 3))),
+    (ops.AnyAlong(-2), ((5, 4, 2), (5, 3, 2))),
     (ops.SparseDot(positions([0, 1, 1, 0]), positions([4, 2, 0, 0]), 2), ((4,), (5, 4))),
 ]
 # Ops on operators, which have no arrays to try.
-ON_OPERATORS = {ops.Materialize, ops.Jvp, ops.Vjp}
+ON_OPERATORS = {ops.Materialize, ops.Jvp, ops.Vjp, ops.MaskedJvp, ops.MaskedVjp}
 
 each_op = pytest.mark.parametrize(("op", "shapes"), EXAMPLES, ids=str)
 

@@ -24,6 +24,7 @@ from chainad.compiler.linearize import linear_graph
 from chainad.frontends.numpy.trace import tracing
 from chainad.frontends.numpy.tracers import Tracer
 from chainad.ir.array_functions import place, segment_sum, sparse_dot
+from chainad.ir.exact_zeros import masked_matmul
 from chainad.ir.graph import identity
 from chainad.ir.positions import positions
 from chainad.planning.linear_graph import LinearGraph
@@ -927,6 +928,12 @@ ELSEWHERE = {
     sp.itairy, *special_ufuncs.PARTS[sp.itairy],
 }  # fmt: skip
 examples(np.fft.fftshift, np.fft.ifftshift)([ex(v(4)), ex(v(3, 2)), ex(v(3, 2), axes=0)])
+_ones = np.ones((3, 4))
+examples(masked_matmul)(
+    [ex(v(2, 3), v(3, 4), np.ones((2, 3)), _ones), ex(v(3), v(3, 4), np.ones(3), _ones),
+    ex(v(2, 3), v(3), np.ones((2, 3)), np.ones(3)),
+    ex(v(2, 2, 3), v(3, 4), np.ones((2, 2, 3)), _ones)]
+)  # fmt: skip
 
 # -------------------------------------------------------------------- oracle
 

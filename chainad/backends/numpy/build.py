@@ -82,7 +82,8 @@ def observe(program: Program, slots: Slots) -> tuple[dict[int, ArrayType], tuple
 
     names = Namespace(watch=watch)
     run, _ = names.define("run(slots)", _lines(program, names, emit_new, is_watched=True))
-    return types, run(slots)
+    with np.errstate(all="ignore"):
+        return types, run(slots)
 
 
 def _lines(program: Program, names: Namespace, emit: Emit, is_watched: bool = False) -> list[str]:

@@ -18,7 +18,7 @@ from chainad.compiler.recording.factorization_reuse import reuse_factorizations
 from chainad.compiler.recording.multiply_reduce import fuse_multiply_reduce
 from chainad.compiler.recording.recording import Recording
 from chainad.compiler.stacking.stack_program import stack_isomorphic
-from chainad.ir.calls import Call, Guard, Input
+from chainad.ir.calls import SILENT, Call, Guard, Input
 from chainad.ir.program import Instruction, Program, Runner, prune
 from chainad.ir.value_numbers import ValueNumbers
 
@@ -107,7 +107,7 @@ def link(recording: Recording, jacobian: Program | Runner, has_value: bool) -> L
         used = [k for k in recording.slots if k is not None]
         place = iter(range(len(used)))
         slots = [None if k is None else Input(next(place)) for k in recording.slots]
-        call = Call(jacobian, (slots,), {}, (), None, False, None)
+        call = Call(jacobian, (slots,), {}, (), None, False, SILENT)
         linked, results = [Instruction(call, tuple(used), first)], (first,)
     instructions = (*program.instructions, *linked)
     whole = replace(program, instructions=instructions, outputs=(*values, *results))

@@ -21,7 +21,7 @@ from chainad.compiler.recording.capture_checks import bits_differ, capture_check
 from chainad.compiler.recording.link import LinkedProgram, link
 from chainad.compiler.recording.quiet_calls import is_quiet
 from chainad.compiler.recording.recording import Recording
-from chainad.ir.calls import Call, Guard
+from chainad.ir.calls import SILENT, Call, Guard
 from chainad.ir.program import Program, Runner
 
 MISS: Any = object()
@@ -109,23 +109,24 @@ def _lines(
     constants = linked.program.constants
     names.objects |= {f"v{k}": array for k, array in constants.items()}
     lines = bind_arguments(recording, names)
-    lines += _calls(linked, names)
+    accumulation = []
     results = "[]"
     if products is None and linked.accumulation.outputs:
         results = f"v{linked.accumulation.outputs[0]}"
     if products is not None:
         read = "".join(f", v{k}" for k in products.read)
-        lines += ["# products", "if out is not None:", f"    out = buffers(out{read})"]
-        lines += products.lines
+        accumulation = ["# products", "if out is not None:", f"    out = buffers(out{read})"]
+        accumulation += products.lines
         results = f"[{', '.join(products.source.results)}]"
+    lines += _calls(linked, names, accumulation)
     values = _unaliased(linked)
     value = f"({', '.join(values)},)" if requested.is_tuple and values else (*values, "()")[0]
     jacobian = f"blocks({results})" if requested.jacobian else "None"
     return [*lines, f"return {value if requested.value else None}, {jacobian}"]
 
 
-def _calls(linked: LinkedProgram, names: Namespace) -> list[str]:
-    """Return the lines of all calls, and of the guards between them."""
+def _calls(linked: LinkedProgram, names: Namespace, accumulation: list[str]) -> list[str]:
+    """Return the lines of all calls, of the guards between them, and of the accumulation."""
     ndims = {k: len(array.shape) for k, array in linked.types.items()}
     lines: list[str] = []
     block: list[str] = []
@@ -164,6 +165,12 @@ def _calls(linked: LinkedProgram, names: Namespace) -> list[str]:
         large = [k for k in last if sizes.get(k, 0) >= _MIN_FREED_BYTES]
         if large:
             block.append("del " + ", ".join(f"v{k}" for k in large))
+    # What the function itself does not warn of, its derivatives do not. (Where no formula may warn,
+    # local Jacobians are bounded, or values of the function: it costs time to enter another state.)
+    if state != SILENT:
+        end_block()
+        state = None
+    block += accumulation
     end_block()
     return lines
 

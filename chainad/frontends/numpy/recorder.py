@@ -70,8 +70,10 @@ class Recorder(Tape):
 
     is_recorder = True
 
-    def __init__(self, box: Callable[..., Any]) -> None:
+    def __init__(self, box: Callable[..., Any], carries_masks: bool = False) -> None:
         super().__init__(box)
+        # Whether Jacobians made meanwhile carry masks of exact zeros, and whether some should.
+        self.carries_masks, self.has_exact_zeros = carries_masks, False
         self.statics: list[Static] = []
         # Arrays that the function took from elsewhere: by entry, the array itself.
         self.references: dict[int, np.ndarray[Any, Any]] = {}
