@@ -13,7 +13,7 @@ from chainad.api.batches import Batch
 from chainad.api.jacobian_functions import JacobianFunction, ValueAndJacobianFunction
 from chainad.api.options import Options
 from chainad.errors import InputError
-from chainad.frontends.numpy.traced_calls import Tracer
+from chainad.frontends.numpy.tracers import Tracer
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
 from chainad.rules.complexes import COMPLEX
