@@ -59,7 +59,6 @@ VERDICTS = ("right", "refused", *FAULTS)
 BESIDE = "but right beside this point"
 KNOWN: tuple[tuple[str, str], ...] = (
     (r"is nan in place of", "nan from a branch that is not used (np.where, ...), or at a kink"),
-    (BESIDE, "a kink (np.abs, ...) under a function that is smooth there"),
 )
 
 

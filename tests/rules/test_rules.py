@@ -40,6 +40,7 @@ from chainad.rules import (
     scipy_linalg,
     scipy_special,
     special_ufuncs,
+    spectral,
 )
 from chainad.rules.base import Local, Rule, available, name_of
 from chainad.rules.decompositions import as_real
@@ -924,6 +925,8 @@ ELSEWHERE = {
     *FACTORS,
     # Derivatives, of second arguments that go with the first: see test_linear_algebra.py.
     linear_algebra.slopes_of_det, linear_algebra.slopes_of_cofactors,
+    # What vectors contribute to functions of matrices: see test_spectral.py.
+    *spectral.OF_EIGENVALUES.values(), *spectral.OF_SINGULAR_VALUES.values(),
     # SciPy computes these to six digits only.
     sp.itairy, *special_ufuncs.PARTS[sp.itairy],
 }  # fmt: skip

@@ -15,13 +15,14 @@ are unbounded (norm, hypot, std, the modulus), and 0 if the root is piecewise li
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from chainad.frontends.numpy.tape import MAX_COPIED_ENTRIES, Entry, Tape
+from chainad.frontends.numpy.tape_rewriting import TapeRewriting
 from chainad.frontends.numpy.traced_calls import refill
 from chainad.frontends.numpy.tracers import Tracer
 from chainad.ir.array_functions import is_ndarray
@@ -70,54 +71,35 @@ def without_kinks(tape: Tape, outputs: Sequence[int | None]) -> list[int | None]
     rows = [RULES.get(entry.function) for entry in tape.entries]
     if all(row is None or row.square is None for row in rows):
         return [*outputs]
-    smooth = _Smooth(tape)
-    with np.errstate(all="ignore"):  # the function itself has warned already
-        for number in range(len(rows)):
-            smooth.visit(number)
-    return [None if k is None else smooth.replaced.get(k, k) for k in outputs]
+    return _Smooth(tape).run(outputs)
 
 
-@dataclass
-class _Smooth:
-    """By entry, the one that stands for it, its odd value, and the first entry that is equal."""
+class _Smooth(TapeRewriting):
+    """Replaces entries that are smooth; `odd` has the odd ones, `first` the first of equal ones."""
 
-    tape: Tape
-    replaced: dict[int, int] = field(default_factory=dict)
-    odd: dict[int, _Odd] = field(default_factory=dict)
-    first: dict[int, int] = field(default_factory=dict)
-    _numbers: dict[Hashable, int] = field(default_factory=dict)
+    def __init__(self, tape: Tape) -> None:
+        super().__init__(tape)
+        self.odd: dict[int, _Odd] = {}
+        self.first: dict[int, int] = {}
+        self._numbers: dict[Hashable, int] = {}
 
-    def visit(self, number: int) -> None:
-        """Look at one entry, after all that it is made from."""
-        entry = self.tape.entries[number]
+    def replacement(self, number: int, entry: Entry) -> int | None:
         call = _Call(self, entry)
         is_known = entry.sources and not isinstance(entry.function, Primitive)
         key = (entry.function, call.static, *call.keys) if is_known else number
         self.first[number] = self._numbers.setdefault(key, number)
         row = RULES.get(entry.function)
-        smooth = None
         odd = _odd_value(call) if any(call.odd) else None
         if odd is None and row is not None and row.square is not None:
             odd = self._root(number, call, row.square)
-        if any(call.odd):
-            try:
-                smooth = self._entry_of(_smooth_value(call, odd), entry)
-            except NotImplementedError:  # other norms are no roots of sums of squares
-                smooth = None
         if odd is not None:
             self.odd[number] = odd
-        if smooth is not None:
-            self.replaced[number] = smooth
-        elif any(s in self.replaced for s in entry.sources):
-            sources = tuple([None if s is None else self.replaced.get(s, s) for s in entry.sources])
-            key = ("smooth", entry.key, sources)
-            self.replaced[number] = self.tape.append(entry._replace(sources=sources, key=key))
-
-    def value(self, source: int | None, operand: Any) -> Any:
-        """Return an operand as a value to calculate with."""
-        if source is None:
-            return operand
-        return self.tape.box(operand, self.tape, self.replaced.get(source, source))
+        if not any(call.odd):
+            return None
+        try:
+            return self._entry_of(_smooth_value(call, odd), entry)
+        except NotImplementedError:  # other norms are no roots of sums of squares
+            return None
 
     def _entry_of(self, value: Any, entry: Entry) -> int | None:
         """Return the entry of a smooth value, None if there is none of the same form."""

@@ -16,6 +16,7 @@ from chainad.frontends.numpy.made_arrays import settle
 from chainad.frontends.numpy.packing import as_one, pack
 from chainad.frontends.numpy.proxies import replacement_of
 from chainad.frontends.numpy.source_lines import here, line_of
+from chainad.frontends.numpy.spectral_functions import with_spectral_functions
 from chainad.frontends.numpy.tape import Tape, active
 from chainad.frontends.numpy.traced_values import Traced, box
 from chainad.frontends.numpy.tracers import NUMBERS, PLAIN, Tracer, has_tracer
@@ -238,6 +239,7 @@ def _finish(tape: Tape, result: Any, has_jacobian: bool) -> Run:
         number, value = _output(tape, item, what, has_jacobian)
         numbers.append(number)
         values.append(value)
+    numbers = _reopened(tape, partial(with_spectral_functions, tape), numbers)
     if any(is_differentiated(tape.entries[k].value) for k in range(tape.n_inputs)):
         numbers = _reopened(tape, partial(without_kinks, tape), numbers)
     outputs = zip(numbers, map(np.shape, values), strict=True)

@@ -1,0 +1,478 @@
+"""Functions of matrices written by eigenvectors or singular vectors, found on the tape.
+
+`(V * f(w)) @ V.T` with V and w of one `eigh`, and `(U * f(s)) @ Vh` of one `svd`, are smooth where
+eigenvalues coincide, although the vectors are not. Such products are followed through scaling,
+transposes and contractions, however they are written, and so is what such a matrix is multiplied
+by: `V @ (f(w) * (V.T @ b))`. They are differentiated with constant vectors, and what these would
+contribute is added by `chainad.rules.spectral`. Whatever else is made from the vectors is
+differentiated by theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from chainad.frontends.numpy.tape import Entry, Tape
+from chainad.frontends.numpy.tape_rewriting import TapeRewriting
+from chainad.frontends.numpy.traced_calls import Tracer, refill
+from chainad.rules.base import RULES
+from chainad.rules.decompositions import left_vectors, right_vectors
+from chainad.rules.elementwise import PARTIALS
+from chainad.rules.kinds import Contraction, Conversion, Label, Movement
+from chainad.rules.linear_algebra import eigenvectors
+from chainad.rules.scipy_linalg import symmetric_eigenvectors
+from chainad.rules.spectral import OF_EIGENVALUES, OF_SINGULAR_VALUES
+
+_EIGENVECTORS = (eigenvectors, symmetric_eigenvectors)
+_VECTORS = {*_EIGENVECTORS, left_vectors, right_vectors}
+_SAME_ENTRIES = (np.conjugate, np.positive, np.copy)
+LEFT, RIGHT = "left", "right"
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Numbers by which vectors are scaled: plain, as values to calculate with, and their slope."""
+
+    values: Any
+    traced: Callable[[], Any]
+    slope: Any
+
+
+@dataclass(frozen=True)
+class _Vectors:
+    """Scaled vectors of a factorisation, as columns or rows.
+
+    `constant` is the entry that is made from constant vectors, None if it is constant.
+    """
+
+    factorisation: Hashable
+    side: str
+    is_rows: bool
+    weights: tuple[_Weights, ...]
+    constant: int | None
+
+
+@dataclass(frozen=True)
+class _Diagonal:
+    """A diagonal matrix, made by this entry."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class _Projected:
+    """Scaled inner products of all vectors with a vector or a matrix, along its axis `axis`.
+
+    `is_rows` says that there is a row for every vector, not a column.
+    """
+
+    vectors: _Vectors
+    source: int | None
+    operand: Any
+    axis: int
+    is_rows: bool
+
+
+_Form: TypeAlias = _Vectors | _Diagonal | _Projected
+
+
+@dataclass(frozen=True)
+class _Operand:
+    """An operand of a contraction."""
+
+    form: _Form | None
+    number: int
+    labels: tuple[Label, ...]
+
+    @property
+    def free_and_tied(self) -> tuple[Label, Label]:
+        """The label along a vector, or what it was multiplied with, and that of the vectors."""
+        assert isinstance(self.form, (_Vectors, _Projected))
+        if len(self.labels) == 1:
+            return _NOTHING, self.labels[0]
+        one, two = self.labels[-2:]
+        return (two, one) if self.form.is_rows else (one, two)
+
+
+_NOTHING = -1  # in the place of a label
+
+
+def with_spectral_functions(tape: Tape, outputs: Sequence[int | None]) -> list[int | None]:
+    """Return the entries that stand for `outputs`, with functions of matrices recognised."""
+    if _VECTORS.isdisjoint([entry.function for entry in tape.entries]):
+        return [*outputs]
+    return _Spectral(tape).run(outputs)
+
+
+class _Spectral(TapeRewriting):
+    """By entry its form, and its slope by the eigenvalues of every factorisation.
+
+    `found` has the plain parts of the factorisations.
+    """
+
+    def __init__(self, tape: Tape) -> None:
+        super().__init__(tape)
+        self.forms: dict[int, _Form] = {}
+        self.slopes: dict[int, dict[Hashable, Any]] = {}
+        self.found: dict[Hashable, dict[str, Any]] = {}
+
+    def replacement(self, number: int, entry: Entry) -> int | None:
+        self._follow_slopes(number, entry)
+        if entry.function in _VECTORS:
+            self.forms[number] = self._of_factorisation(entry)
+            return None
+        if all(s not in self.forms for s in entry.sources):
+            if entry.function in (np.diag, np.diagflat) and _is_plain_diagonal(entry):
+                self.forms[number] = _Diagonal(entry)
+            return None
+        row = RULES.get(entry.function)
+        if row is not None and isinstance(row.kind, Contraction):
+            result = self._contracted(entry, row.kind)
+        else:
+            result = self._scaled_or_turned(entry)
+        if isinstance(result, (_Vectors, _Diagonal, _Projected)):
+            self.forms[number] = result
+            return None
+        return result
+
+    def _form(self, source: int | None) -> _Form | None:
+        return None if source is None else self.forms.get(source)
+
+    # --------------------------------------------------------------- eigenvalues
+
+    def _of_factorisation(self, entry: Entry) -> _Vectors:
+        key = _factorisation(entry)
+        parts = self.found.setdefault(key, {})
+        parts["matrix"] = (entry.sources[0], entry.operands[0])
+        side = RIGHT if entry.function is right_vectors else LEFT
+        parts[side] = entry.value
+        return _Vectors(key, side, side == RIGHT, (), None)
+
+    def _follow_slopes(self, number: int, entry: Entry) -> None:
+        """Find how an entry depends on eigenvalues, one by one; nan where it does otherwise."""
+        if entry.function in (np.linalg.eigvalsh, np.linalg.svdvals):
+            key = _factorisation(entry)
+            self.slopes[number] = {key: np.ones(np.shape(entry.value), entry.value.dtype)}
+            self.found.setdefault(key, {})["values"] = entry.value
+            return
+        of_operands = [self.slopes.get(s, {}) if s is not None else {} for s in entry.sources]
+        keys = dict.fromkeys(key for each in of_operands for key in each)
+        if keys:
+            self.slopes[number] = {
+                key: _slope(entry, [each.get(key) for each in of_operands]) for key in keys
+            }
+
+    def _weights(self, entry: Entry, at: int, key: Hashable) -> _Weights:
+        """Return an operand as weights."""
+        source, operand = entry.sources[at], entry.operands[at]
+        slope = 0.0 if source is None else self.slopes.get(source, {}).get(key, 0.0)
+        return _Weights(operand, lambda: self.value(source, operand), slope)
+
+    # -------------------------------------------------------- scaled and transposed
+
+    def _scaled_or_turned(self, entry: Entry) -> _Form | None:
+        """Return the form of a call that is no contraction."""
+        function, form = entry.function, self._form(entry.sources[0])
+        if function in (np.multiply, np.divide):
+            at = 0 if form is not None else 1
+            form = self._form(entry.sources[at])
+            if form is None or self._form(entry.sources[1 - at]) is not None:
+                return None
+            if function is np.divide and at == 1:
+                return None
+            if isinstance(form, _Diagonal):
+                return None
+            weights = self._weights_beside(entry, 1 - at, form)
+            return None if weights is None else self._with(form, weights, entry)
+        if len(entry.sources) != 1 or form is None:
+            return None
+        if function in _SAME_ENTRIES:
+            return form
+        if isinstance(form, _Projected) and _is_transpose(entry):
+            return replace(form, is_rows=not form.is_rows)
+        if isinstance(form, _Vectors) and _is_transpose(entry):
+            constant = None
+            if form.constant is not None:
+                constant = self.copy(entry, lambda s: form.constant)
+            return replace(form, is_rows=not form.is_rows, constant=constant)
+        return None
+
+    def _weights_beside(
+        self, entry: Entry, at: int, form: _Vectors | _Projected
+    ) -> _Weights | None:
+        """Return what multiplies every vector by a number of its own, or all by one."""
+        x, ndim = entry.operands[at], np.ndim(entry.value)
+        along: tuple[Any, ...] | None = None
+        if np.ndim(x) == 0:
+            along = ()
+        elif ndim == 1 or (np.ndim(x) == 1 and not form.is_rows):
+            along = (...,)
+        elif form.is_rows and np.ndim(x) > 1 and np.shape(x)[-1] == 1:
+            along = (..., 0)
+        elif not form.is_rows and np.shape(x)[-2] == 1:
+            along = (..., 0, slice(None))
+        if along is None:
+            return None
+        vectors = form.vectors if isinstance(form, _Projected) else form
+        whole = self._weights(entry, at, vectors.factorisation)
+
+        def part(y: Any) -> Any:
+            return y[along] if along and np.ndim(y) else y
+
+        found = _Weights(part(x), lambda: part(whole.traced()), part(whole.slope))
+        if entry.function is np.multiply:
+            return found
+        inverse = 1 / found.values
+        return _Weights(inverse, lambda: 1 / found.traced(), -found.slope * inverse * inverse)
+
+    def _with(self, form: _Vectors | _Projected, weights: _Weights, entry: Entry) -> _Form:
+        if isinstance(form, _Projected):
+            vectors = replace(form.vectors, weights=(*form.vectors.weights, weights))
+            return replace(form, vectors=vectors)
+        constant = self._copy_with_constants(entry)
+        return replace(form, weights=(*form.weights, weights), constant=constant)
+
+    def _copy_with_constants(self, entry: Entry) -> int | None:
+        """Append a call on constant vectors; return None if it is constant."""
+
+        def source(k: int | None) -> int | None:
+            form = self._form(k)
+            return form.constant if isinstance(form, _Vectors) else self.source(k)
+
+        if all(source(k) is None for k in entry.sources):
+            return None
+        return self.copy(entry, source)
+
+    # -------------------------------------------------------------- contractions
+
+    def _contracted(self, entry: Entry, kind: Contraction) -> _Form | int | None:
+        """Return the form of a contraction, or the entry that stands for it."""
+        node = self.tape.node(entry)
+        einsum = kind.einsum(*node.args, **node.kwargs)
+        operands = [
+            _Operand(self._form(entry.sources[x.number]), x.number, labels)
+            for x, labels in einsum.operands
+        ]
+        vectors = [x for x in operands if isinstance(x.form, _Vectors)]
+        plain = [x for x in operands if x.form is None]
+        if len(vectors) == 2 and len(plain) == len(operands) - 2:
+            return self._product(entry, vectors, plain, einsum.result)
+        if len(operands) != 2:
+            return None
+        if all(isinstance(x.form, (_Vectors, _Projected)) for x in operands):
+            return self._applied(entry, operands, einsum.result)
+        if len(vectors) != 1:
+            return None
+        (one,) = vectors
+        (other,) = [x for x in operands if x is not one]
+        return self._scaled_or_projected(entry, one, other, einsum.result)
+
+    def _product(
+        self,
+        entry: Entry,
+        vectors: Sequence[_Operand],
+        others: Sequence[_Operand],
+        result: tuple[Label, ...],
+    ) -> int | None:
+        """Return the entry of a function of a matrix: vectors, weights, and vectors."""
+        one, two = vectors
+        (i, tied), (k, also), batch = one.free_and_tied, two.free_and_tied, one.labels[:-2]
+        if also != tied or i == k or two.labels[:-2] != batch or None in (i, k, tied):
+            return None
+        if result not in ((*batch, i, k), (*batch, k, i)):
+            return None
+        if any(x.labels not in ((), (tied,), (*batch, tied)) for x in others):
+            return None
+        first, second = (one, two) if result[-1] == k else (two, one)
+        assert isinstance(first.form, _Vectors)
+        assert isinstance(second.form, _Vectors)
+        more = [self._weights(entry, x.number, first.form.factorisation) for x in others]
+        found = self._matrix(first.form, second.form, more)
+        if found is None:
+            return None
+        return self._append(found, self._copy_with_constants(entry), entry.value)
+
+    def _scaled_or_projected(
+        self, entry: Entry, one: _Operand, other: _Operand, result: tuple[Label, ...]
+    ) -> _Form | None:
+        """Return the form of vectors times something else."""
+        form, (free, tied) = one.form, one.free_and_tied
+        assert isinstance(form, _Vectors)
+        if isinstance(other.form, _Diagonal):
+            new = [x for x in other.labels if x != tied]
+            if len(new) != 1 or result != tuple(new[0] if x == tied else x for x in one.labels):
+                return None
+            weights = self._weights(other.form.entry, 0, form.factorisation)
+            return self._with(form, weights, entry)
+        if other.form is not None:
+            return None
+        if other.labels == (tied,) and result == one.labels:
+            return self._with(form, self._weights(entry, other.number, form.factorisation), entry)
+        left = [x for x in other.labels if x != free]
+        if len(one.labels) != 2 or len(left) != len(other.labels) - 1 or len(left) > 1:
+            return None
+        if tied in left or {*result} != {tied, *left} or len(result) != len(left) + 1:
+            return None
+        at = other.labels.index(free)
+        operand = entry.operands[other.number]
+        return _Projected(form, entry.sources[other.number], operand, at, result[0] == tied)
+
+    def _applied(
+        self, entry: Entry, operands: Sequence[_Operand], result: tuple[Label, ...]
+    ) -> int | None:
+        """Return the entry of a function of a matrix between vectors or matrices."""
+        (i, tied), (k, also) = (x.free_and_tied for x in operands)
+        if also != tied or tied in result or None in (i, k) or (i == k and i != _NOTHING):
+            return None
+        order = tuple(x for x in (i, k) if x != _NOTHING)
+        if result not in (order, order[::-1]) or any(len(x.labels) > 2 for x in operands):
+            return None
+        forms = [x.form for x in operands]
+        pair = [x.vectors if isinstance(x, _Projected) else x for x in forms]
+        assert isinstance(pair[0], _Vectors)
+        assert isinstance(pair[1], _Vectors)
+        found = self._composed(pair[0], pair[1])
+        if found is None:
+            return None
+        one, two = forms
+        if isinstance(two, _Projected):
+            found = np.matmul(found, self._beside(two))
+        if isinstance(one, _Projected):
+            found = np.matmul(np.transpose(self._beside(one)), found)
+        if result != order:
+            found = np.transpose(found)
+        is_here = isinstance(found, Tracer) and found.tape is self.tape
+        return found.number if is_here and found.shape == np.shape(entry.value) else None
+
+    def _beside(self, form: _Projected) -> Any:
+        """Return what vectors were multiplied with, its axis along these in front."""
+        found = self.value(form.source, form.operand)
+        return np.transpose(found) if form.axis else found
+
+    def _composed(self, first: _Vectors, second: _Vectors) -> Any:
+        """Return the matrix that vectors and scaled products with vectors make, as a value."""
+        found = self._matrix(first, second, [])
+        if found is None:
+            return None
+        left, right = found.sides
+        g: Any = 1.0
+        for weights in (*first.weights, *second.weights):
+            g = np.multiply(g, weights.traced())
+        whole = np.matmul(left * g, np.matrix_transpose(right))
+        is_traced = isinstance(whole, Tracer) and whole.tape is self.tape
+        value, constant = (whole.value, whole.number) if is_traced else (whole, None)
+        return self.tape.box(value, self.tape, self._append(found, constant, value))
+
+    def _matrix(
+        self, first: _Vectors, second: _Vectors, more: Sequence[_Weights]
+    ) -> _Matrix | None:
+        """Return first @ diag(more) @ second^T, vectors as columns; None if it is not smooth."""
+        key = first.factorisation
+        parts = self.found[key]
+        if second.factorisation != key:
+            return None
+        source, matrix = parts["matrix"]
+        is_symmetric = not isinstance(key, tuple) or key[0] == "eigh"
+        if not is_symmetric and {first.side, second.side} != {LEFT, RIGHT}:
+            return None
+        w = parts.get("values")
+        if w is None:
+            values = np.linalg.eigvalsh if is_symmetric else np.linalg.svdvals
+            w = values(matrix, *([key[2]] if is_symmetric else []))  # type: ignore[index]
+        g, slope = np.ones((), w.dtype), np.zeros((), w.dtype)
+        for weights in (*first.weights, *second.weights, *more):
+            g, slope = g * weights.values, slope * weights.values + g * weights.slope
+        g, slope = (np.broadcast_to(x, np.shape(w)) * np.ones((), w.dtype) for x in (g, slope))
+        if is_symmetric:
+            v = parts[LEFT]
+            function = OF_EIGENVALUES[key[2].upper() == "U"]  # type: ignore[index]
+            return _Matrix(function, source, (matrix, v, w, g, slope), (v, v))
+        u, vh = parts[LEFT], parts[RIGHT]
+        is_turned = first.side == RIGHT
+        sides = (u, np.matrix_transpose(vh))
+        return _Matrix(
+            OF_SINGULAR_VALUES[is_turned],
+            source,
+            (matrix, u, vh, w, g, slope),
+            sides[::-1] if is_turned else sides,
+        )
+
+    def _append(self, found: _Matrix, constant: int | None, value: Any) -> int:
+        """Append a function of a matrix, given the entry made with constant vectors."""
+        sources = (constant, self.source(found.source), *[None] * (len(found.operands) - 1))
+        operands = (value, *found.operands)
+        key = (found.function, sources, *[(np.shape(x), x.dtype) for x in operands])
+        entry = Entry(found.function, None, sources, operands, value, key, None)
+        return self.tape.append(entry)
+
+
+@dataclass(frozen=True)
+class _Matrix:
+    """A function of the matrix `source`: the row, its operands, and vectors at both sides."""
+
+    function: Callable[..., Any]
+    source: int | None
+    operands: tuple[Any, ...]
+    sides: tuple[Any, Any]
+
+
+def _factorisation(entry: Entry) -> Hashable:
+    """Return what two calls have in common that take parts of one factorisation."""
+    if entry.function in (np.linalg.svdvals, left_vectors, right_vectors):
+        return ("svd", entry.sources[0])
+    static = () if entry.template is None else (*entry.template[0][1:], *entry.template[1].values())
+    return ("eigh", entry.sources[0], (static or ("L",))[0])
+
+
+def _slope(entry: Entry, of_operands: Sequence[Any]) -> Any:
+    """Return the slope of an entry by the eigenvalues, from those of its operands."""
+    if np.size(entry.value) == 1:  # the same for all eigenvalues
+        return 0.0
+    row, partials = RULES.get(entry.function), PARTIALS.get(entry.function)
+    if partials is not None:
+        total: Any = 0.0
+        for partial, slope in zip(partials, of_operands, strict=True):
+            if slope is None or partial is None:
+                continue
+            by = partial(entry.value, *entry.operands) if callable(partial) else partial
+            if isinstance(by, str):
+                return np.nan
+            total = total + np.where(np.equal(by, 0), 0.0, by * slope)
+        return total
+    if len(of_operands) == 1 and row is not None and isinstance(row.kind, (Movement, Conversion)):
+        x = entry.operands[0]
+        numbers = np.asarray(_call_on(entry, np.arange(float(np.size(x))).reshape(np.shape(x))))
+        is_in_order = np.array_equal(numbers.ravel(), np.arange(np.size(x)))
+        if is_in_order:
+            slope = of_operands[0]
+            return _call_on(entry, slope) if np.shape(slope) == np.shape(x) else slope
+    return np.nan
+
+
+def _call_on(entry: Entry, x: Any) -> Any:
+    if entry.template is None:
+        return entry.function(x)
+    args, kwargs = entry.template
+    return entry.function(*refill(args, [x]), **refill(kwargs, [x]))
+
+
+def _is_plain_diagonal(entry: Entry) -> bool:
+    """Return whether a call makes a diagonal matrix of a vector."""
+    static = () if entry.template is None else entry.template[0][1:]
+    return np.ndim(entry.operands[0]) == 1 and static in ((), (0,))
+
+
+def _is_transpose(entry: Entry) -> bool:
+    """Return whether a call swaps the last two axes, and no other."""
+    x = entry.operands[0]
+    row = RULES.get(entry.function)
+    if row is None or not isinstance(row.kind, Movement) or np.ndim(x) < 2:
+        return False
+    if np.shape(entry.value) != (*np.shape(x)[:-2], *np.shape(x)[:-3:-1]):
+        return False
+    numbers = np.arange(float(np.size(x))).reshape(np.shape(x))
+    return np.array_equal(_call_on(entry, numbers), np.matrix_transpose(numbers))

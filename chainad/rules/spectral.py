@@ -1,0 +1,154 @@
+"""Functions of matrices by their eigenvalues or singular values, at equal ones too.
+
+With A = V diag(w) V^T, the matrix F = V diag(g) V^T for g = f(w) is as smooth as f is, although V
+has no derivative where eigenvalues coincide. In the basis V, the derivative of F in the direction X
+has the entries X_ij (g_j - g_i) / (w_j - w_i), with f'(w_i) for equal eigenvalues (Daleckii & Krein
+1965); so has that of U diag(g) V^T for singular values, for the symmetric part of X. The rows
+here add what the vectors contribute, given F as computed with constant vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from chainad.ir.graph import Argument
+from chainad.rules.base import ALL, Local, Locals, dispatching, rule
+from chainad.rules.matrix_operators import I, J, matrix_operator, read_of, symmetric_of
+from chainad.structure import Arrangement, identity
+
+
+def divided_differences(w: Any, g: Any, slope: Any) -> Any:
+    """Return (g_j - g_i) / (w_j - w_i), with zeros on the diagonal; `slope` is dg/dw.
+
+    Where the quotient is the slope up to rounding, it is the slope.
+    """
+    gaps = w[..., None, :] - w[..., :, None]
+    rises = g[..., None, :] - g[..., :, None]
+    slopes = 0.5 * (slope[..., None, :] + slope[..., :, None])
+    rounding = 4 * np.finfo(w.dtype).eps * (np.abs(g)[..., None, :] + np.abs(g)[..., :, None])
+    is_slope = np.abs(rises - slopes * gaps) <= rounding
+    safe = np.where(is_slope, 1.0, np.where(np.equal(gaps, 0), np.nan, gaps))
+    return np.where(is_slope, slopes, rises / safe) * _off_diagonal(w)
+
+
+def _mean_ratios(s: Any, g: Any, slope: Any) -> Any:
+    """Return (g_i + g_j) / (s_i + s_j), with zeros on the diagonal, and the slope at 0 / 0."""
+    sums = s[..., None, :] + s[..., :, None]
+    total = g[..., None, :] + g[..., :, None]
+    return _ratio(total, sums, slope[..., None, :]) * _off_diagonal(s)
+
+
+def _ratio(g: Any, s: Any, slope: Any) -> Any:
+    """Return g / s, and the slope where both are 0."""
+    is_zero = np.logical_and(np.equal(s, 0), np.equal(g, 0))
+    return np.where(is_zero, slope, g / np.where(np.equal(s, 0), np.nan, s))
+
+
+def _off_diagonal(w: Any) -> Any:
+    n = np.shape(w)[-1]
+    return (1 - np.eye(n)).astype(w.dtype)
+
+
+def _transpose(x: Any) -> Any:
+    return np.matrix_transpose(x)
+
+
+# ------------------------------------------------------------------ eigenvalues
+
+
+def _of_eigenvalues(upper: bool) -> Callable[..., Any]:
+    @dispatching
+    def function_of_matrix(f: Any, a: Any, v: Any, w: Any, g: Any, slope: Any) -> Any:
+        """Return f = v diag(g) v^T as a function of the matrix a that v are the vectors of."""
+        return f
+
+    @rule(function_of_matrix, operands=ALL)
+    def locals_(
+        y: Argument, f: Argument, a: Argument, v: Argument, w: Argument, g: Argument, s: Argument
+    ) -> Locals:
+        def prepare(y: Any, f: Any, a: Any, v: Any, w: Any, g: Any, slope: Any) -> Any:
+            return v, divided_differences(w, g, slope)
+
+        def push(da: Any, v: Any, quotients: Any) -> Any:
+            x = _transpose(v) @ symmetric_of(da, upper) @ v
+            return v @ (x * quotients) @ _transpose(v)
+
+        def pull(adjoint: Any, v: Any, quotients: Any) -> Any:
+            x = _transpose(v) @ adjoint @ v
+            return read_of(v @ (x * quotients) @ _transpose(v), upper)
+
+        cost = 4 * a.shape[-1] ** 3
+        return {
+            f: Local(Arrangement(identity(y.shape), ()), None),
+            a: matrix_operator(y, a, (I, J), cost, prepare, push, pull),
+        }
+
+    return function_of_matrix
+
+
+# By whether the upper triangle is read.
+OF_EIGENVALUES = {upper: _of_eigenvalues(upper) for upper in (False, True)}
+
+
+# -------------------------------------------------------------- singular values
+
+
+def _of_singular_values(is_transposed: bool) -> Callable[..., Any]:
+    @dispatching
+    def function_of_matrix(f: Any, a: Any, u: Any, vh: Any, s: Any, g: Any, slope: Any) -> Any:
+        """Return f = u diag(g) vh, or its transpose, as a function of a = u diag(s) vh."""
+        return f
+
+    @rule(function_of_matrix, operands=ALL)
+    def locals_(
+        y: Argument,
+        f: Argument,
+        a: Argument,
+        u: Argument,
+        vh: Argument,
+        s: Argument,
+        g: Argument,
+        slope: Argument,
+    ) -> Locals:
+        def turned(x: Any) -> Any:
+            return _transpose(x) if is_transposed else x
+
+        def prepare(y: Any, f: Any, a: Any, u: Any, vh: Any, s: Any, g: Any, slope: Any) -> Any:
+            symmetric, skew = divided_differences(s, g, slope), _mean_ratios(s, g, slope)
+            return u, vh, symmetric, skew, _ratio(g, s, slope)[..., None, :]
+
+        def act(x: Any, u: Any, vh: Any, symmetric: Any, skew: Any, ratios: Any) -> Any:
+            ut, v = _transpose(u), _transpose(vh)
+            inside = ut @ x @ v
+            mirrored = _transpose(inside)
+            core = 0.5 * ((inside + mirrored) * symmetric + (inside - mirrored) * skew)
+            found = u @ core @ vh
+            m, k, n = np.shape(u)[-2], np.shape(u)[-1], np.shape(vh)[-1]
+            if m > k:
+                right = x @ v
+                found = found + ((right - u @ (ut @ right)) * ratios) @ vh
+            if n > k:
+                left = _transpose(ut @ x)
+                found = found + u @ _transpose((left - v @ (vh @ left)) * ratios)
+            return found
+
+        def push(da: Any, *arrays: Any) -> Any:
+            return turned(act(da, *arrays))
+
+        def pull(adjoint: Any, *arrays: Any) -> Any:
+            return act(turned(adjoint), *arrays)
+
+        cost = 4 * a.shape[-2] * a.shape[-1] * min(a.shape[-2:])
+        return {
+            f: Local(Arrangement(identity(y.shape), ()), None),
+            a: matrix_operator(y, a, (I, J), cost, prepare, push, pull),
+        }
+
+    return function_of_matrix
+
+
+# By whether the result is transposed.
+OF_SINGULAR_VALUES = {transposed: _of_singular_values(transposed) for transposed in (False, True)}

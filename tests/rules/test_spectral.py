@@ -1,0 +1,249 @@
+"""Functions of matrices written by eigenvectors or singular vectors, at equal values too."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.linalg
+from numpy.linalg import eigh, svd
+
+import chainad
+
+Function = Callable[[Any], Any]
+
+_rng = np.random.default_rng(0)
+
+
+def orthogonal(n: int) -> Any:
+    return np.linalg.qr(_rng.normal(size=(n, n)))[0]
+
+
+def symmetric(*values: float) -> Any:
+    v = orthogonal(len(values))
+    return v * np.array(values) @ v.T
+
+
+def general(m: int, n: int, *values: float) -> Any:
+    k = min(m, n)
+    return orthogonal(m)[:, :k] * np.array(values) @ orthogonal(n)[:, :k].T
+
+
+b = _rng.normal(size=4)
+B = _rng.normal(size=(4, 2))
+f = np.exp
+
+
+def of_eigenvectors(function: Callable[..., Any], **options: Any) -> Function:
+    return lambda a: function(*eigh(a, **options))
+
+
+def of_singular_vectors(function: Callable[..., Any]) -> Function:
+    return lambda a: function(*svd(a, full_matrices=False))
+
+
+def gram(x: Any) -> Any:
+    return x @ x.T
+
+
+def quadratic(w: Any, c: Any) -> Any:
+    return c @ (f(w) * c)
+
+
+EIGENVECTORS: dict[str, Function] = {
+    "columns": of_eigenvectors(lambda w, v: (v * f(w)) @ v.T),
+    "columns of a row": of_eigenvectors(lambda w, v: (v * f(w)[None, :]) @ v.T),
+    "diag": of_eigenvectors(lambda w, v: v @ np.diag(f(w)) @ v.T),
+    "diag first": of_eigenvectors(lambda w, v: v @ (np.diag(f(w)) @ v.T)),
+    "rows": of_eigenvectors(lambda w, v: v @ (f(w)[:, None] * v.T)),
+    "einsum": of_eigenvectors(lambda w, v: np.einsum("ij,j,kj->ik", v, f(w), v)),
+    "einsum of two": of_eigenvectors(lambda w, v: np.einsum("ij,kj->ik", v * f(w), v)),
+    "roots": of_eigenvectors(lambda w, v: gram(v * np.sqrt(w + 5))),
+    "conj": of_eigenvectors(lambda w, v: (v * f(w)) @ v.conj().T),
+    "mT": of_eigenvectors(lambda w, v: (v * f(w)) @ v.mT),
+    "swapaxes": of_eigenvectors(lambda w, v: (v * f(w)) @ np.swapaxes(v, 0, 1)),
+    "dot": of_eigenvectors(lambda w, v: v.dot(np.diag(f(w))).dot(v.T)),
+    "quotient": of_eigenvectors(lambda w, v: (v / (w + 5)) @ v.T),
+    "multi_dot": of_eigenvectors(lambda w, v: np.linalg.multi_dot([v, np.diag(f(w)), v.T])),
+    "softmax": of_eigenvectors(lambda w, v: (v * (f(w) / np.sum(f(w)))) @ v.T),
+    "where": of_eigenvectors(lambda w, v: (v * np.where(w > 0.7, w * w, w**2)) @ v.T),
+    "maximum": of_eigenvectors(lambda w, v: (v * np.maximum(w, 0.3)) @ v.T),
+    "numbers": of_eigenvectors(lambda w, v: 3.0 * (v * 2.0 * f(w)) @ v.T / 7),
+    "projector": of_eigenvectors(lambda w, v: v @ v.T),
+    "upper": of_eigenvectors(lambda w, v: (v * f(w)) @ v.T, UPLO="U"),
+    "of a sum": lambda a: (lambda w, v: a @ (v * f(w)) @ v.T)(*eigh(a + a.T)),
+    "parts": lambda a: (eigh(a)[1] * f(eigh(a)[0])) @ eigh(a)[1].T,
+    "eigvalsh": lambda a: (eigh(a)[1] * f(np.linalg.eigvalsh(a))) @ eigh(a)[1].T,
+    "twice": of_eigenvectors(lambda w, v: (v * f(w)) @ v.T @ (v * np.sin(w)) @ v.T),
+    "trace": lambda a: np.trace((lambda w, v: (v * np.cos(w)) @ v.T)(*eigh(a)) @ a),
+    "times a vector": of_eigenvectors(lambda w, v: v @ (f(w) * (v.T @ b))),
+    "times a matrix": of_eigenvectors(lambda w, v: v @ ((v.T @ B) / (w + 5)[:, None])),
+    "times a column": lambda a: (lambda w, v: v @ (f(w) * (v.T @ a[0])))(*eigh(a)),
+    "vector times": of_eigenvectors(lambda w, v: ((b @ v) * f(w)) @ v.T),
+    "matrix times": of_eigenvectors(lambda w, v: ((B.T @ v) * f(w)) @ v.T),
+    "transposed": of_eigenvectors(lambda w, v: v @ (f(w)[:, None] * (B.T @ v).T)),
+    "between": of_eigenvectors(lambda w, v: ((B.T @ v) * f(w)) @ (v.T @ B[:, :1])),
+    "quadratic form": of_eigenvectors(lambda w, v: quadratic(w, v.T @ b)),
+    "scipy": lambda a: (lambda w, v: (v * f(w)) @ v.T)(*chainad.scipy.linalg.eigh(a)),
+}
+
+SINGULAR_VECTORS: dict[str, Function] = {
+    "columns": of_singular_vectors(lambda u, s, vh: (u * s) @ vh),
+    "polar factor": of_singular_vectors(lambda u, s, vh: u @ vh),
+    "tanh": of_singular_vectors(lambda u, s, vh: (u * np.tanh(s)) @ vh),
+    "diag": of_singular_vectors(lambda u, s, vh: u @ np.diag(np.sin(s)) @ vh),
+    "rows": of_singular_vectors(lambda u, s, vh: u @ (np.log1p(s * s)[:, None] * vh)),
+    "einsum": of_singular_vectors(lambda u, s, vh: np.einsum("ij,j,jk", u, s**3, vh)),
+    "transposed einsum": of_singular_vectors(lambda u, s, vh: np.einsum("ij,j,jk->ki", u, s, vh)),
+    "pseudo-inverse": of_singular_vectors(lambda u, s, vh: (vh.T / s) @ u.T),
+    "inverse by diag": of_singular_vectors(lambda u, s, vh: vh.T @ np.diag(1 / s) @ u.T),
+    "soft threshold": of_singular_vectors(lambda u, s, vh: (u * np.maximum(s - 0.3, 0)) @ vh),
+    "norm": of_singular_vectors(lambda u, s, vh: np.linalg.norm((u * s) @ vh)),
+    "least squares": of_singular_vectors(
+        lambda u, s, vh: vh.T @ ((u.T @ np.arange(1.0, 1 + len(u))) / s)
+    ),
+    "times a vector": of_singular_vectors(
+        lambda u, s, vh: u @ (s**2 * (vh @ np.arange(1.0, 1 + vh.shape[1])))
+    ),
+}
+
+SYMMETRIC = {
+    "identity": np.eye(4),
+    "pairs": symmetric(1, 1, 2, 2),
+    "three": symmetric(0.5, 0.5, 0.5, -1),
+    "nearly equal": symmetric(1, 1 + 1e-9, 2, 2 + 1e-6),
+    "close": symmetric(1, 1 + 1e-4, 1 + 1e-12, 0.2),
+    "distinct": symmetric(1, 2, 3.5, -1),
+    "small": symmetric(1e-3, 1e-3, 2e-3, 1e-3),
+}
+GENERAL = {
+    "square": general(4, 4, 1, 1, 2, 3),
+    "diagonal": np.diag([1.0, 1, 2, 3]),
+    "orthogonal": orthogonal(4),
+    "tall": general(5, 3, 1, 1, 2),
+    "wide": general(3, 5, 2, 2, 2),
+    "nearly equal": general(3, 3, 1, 1 + 1e-8, 2),
+    "close": general(4, 3, 1, 1 + 1e-4, 1),
+    "distinct": general(4, 3, 1, 2, 3),
+}
+
+
+def along(function: Function, a: Any, direction: Any) -> Any:
+    """Return the derivative in a direction by differences: such functions are smooth."""
+
+    def at(t: float) -> Any:
+        return np.asarray(function(a + t * direction))
+
+    h = 1e-5
+    return (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h)
+
+
+def direction_like(a: Any, is_symmetric: bool) -> Any:
+    found = np.random.default_rng(1).normal(size=a.shape)
+    return found + found.T if is_symmetric else found
+
+
+CASES = [
+    *[(function, a, True) for function in EIGENVECTORS.values() for a in SYMMETRIC.values()],
+    *[(function, a, False) for function in SINGULAR_VECTORS.values() for a in GENERAL.values()],
+]
+IDS = [
+    *[f"eigenvectors: {name}, {matrix}" for name in EIGENVECTORS for matrix in SYMMETRIC],
+    *[f"singular vectors: {name}, {matrix}" for name in SINGULAR_VECTORS for matrix in GENERAL],
+]
+
+
+@pytest.mark.parametrize(("function", "a", "is_symmetric"), CASES, ids=IDS)
+def test_functions_of_matrices_are_differentiated_whatever_the_gaps(
+    function: Function, a: Any, is_symmetric: bool
+) -> None:
+    direction = direction_like(a, is_symmetric)
+    wanted = along(function, a, direction)
+    compiled = chainad.jacobian(function).compile(a + 0.1 * direction)
+    jacobians = [
+        *(chainad.jacobian(function, mode=mode)(a) for mode in ("auto", "forward", "reverse")),
+        compiled(a),
+        chainad.jacobian(function, batch=0)(np.stack([a, a + 0.1 * direction]))[0],
+    ]
+    for jacobian in jacobians:
+        found = np.tensordot(jacobian, direction, 2)
+        np.testing.assert_allclose(found, wanted, rtol=2e-8, atol=2e-8 * (1 + abs(wanted).max()))
+
+
+def test_the_exponential_has_the_derivative_that_scipy_gives_it() -> None:
+    for a in SYMMETRIC.values():
+        direction = direction_like(a, True)
+        jacobian = chainad.jacobian(EIGENVECTORS["columns"])(a)
+        _, wanted = scipy.linalg.expm_frechet(a, direction)
+        np.testing.assert_allclose(np.tensordot(jacobian, direction, 2), wanted, rtol=1e-10)
+
+
+def test_stacks_of_matrices_have_gaps_of_their_own() -> None:
+    a = np.stack([SYMMETRIC["pairs"], SYMMETRIC["distinct"], np.eye(4)])
+
+    def function(a: Any) -> Any:
+        w, v = eigh(a)
+        return (v * f(w)[:, None, :]) @ np.swapaxes(v, -1, -2)
+
+    jacobian = chainad.jacobian(function)(a)
+    for k, each in enumerate(a):
+        alone = chainad.jacobian(EIGENVECTORS["columns"])(each)
+        np.testing.assert_allclose(jacobian[k, :, :, k], alone, atol=1e-12)
+
+
+def test_other_operands_keep_their_derivatives() -> None:
+    def function(p: Any) -> Any:
+        w, v = eigh(p[0] * np.eye(3) + p[1] * np.ones((3, 3)))
+        return (v * np.exp(p[2] * w)) @ v.T
+
+    p = np.array([0.7, 0.0, 1.3])
+    steps = 1e-6 * np.eye(3)
+    columns = [(function(p + h) - function(p - h)) / 2e-6 for h in steps]
+    np.testing.assert_allclose(
+        chainad.jacobian(function)(p), np.stack(columns, -1), rtol=1e-8, atol=1e-8
+    )
+
+
+@pytest.mark.parametrize(
+    ("function", "a", "is_symmetric"),
+    [
+        (EIGENVECTORS["columns"], SYMMETRIC["distinct"], True),
+        (EIGENVECTORS["times a vector"], SYMMETRIC["distinct"], True),
+        (SINGULAR_VECTORS["tanh"], GENERAL["distinct"], False),
+        (SINGULAR_VECTORS["polar factor"], GENERAL["distinct"], False),
+    ],
+)
+def test_second_derivatives_at_distinct_values(
+    function: Function, a: Any, is_symmetric: bool
+) -> None:
+    def scalar(a: Any) -> Any:
+        return np.sum(np.sin(function(a)))
+
+    direction = direction_like(a, is_symmetric)
+    wanted = along(chainad.jacobian(scalar), a, direction)
+    hessian = chainad.jacobian(chainad.jacobian(scalar))(a)
+    np.testing.assert_allclose(np.tensordot(hessian, direction, 2), wanted, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda w, v: (v * w[::-1]) @ v.T,
+        lambda w, v: (v * np.cumsum(w)) @ v.T,
+        lambda w, v: (v * np.arange(4.0)) @ v.T,
+        lambda w, v: v[:, 0],
+        lambda w, v: v @ v,
+        lambda w, v: np.abs(v),
+    ],
+)
+def test_what_is_not_smooth_at_equal_eigenvalues_is_nan(function: Callable[..., Any]) -> None:
+    with np.errstate(all="ignore"):
+        assert np.isnan(chainad.jacobian(of_eigenvectors(function))(SYMMETRIC["pairs"])).any() or (
+            np.isnan(chainad.jacobian(of_eigenvectors(function))(np.eye(4))).any()
+        )
+
+
+def test_no_local_jacobian_has_more_entries_than_the_matrices() -> None:
+    n = 12
+    plan = chainad.jacobian(lambda a: np.sum(EIGENVECTORS["columns"](a))).plan(symmetric(*range(n)))
+    assert all(step.structure.count <= 4 * n**2 for step in plan.steps)
