@@ -24,11 +24,9 @@ from chainad.rules.decompositions import left_vectors, right_vectors
 from chainad.rules.elementwise import PARTIALS
 from chainad.rules.kinds import Contraction, Conversion, Label, Movement
 from chainad.rules.linear_algebra import eigenvectors
-from chainad.rules.scipy_linalg import symmetric_eigenvectors
 from chainad.rules.spectral import OF_EIGENVALUES, OF_SINGULAR_VALUES
 
-_EIGENVECTORS = (eigenvectors, symmetric_eigenvectors)
-_VECTORS = {*_EIGENVECTORS, left_vectors, right_vectors}
+_VECTORS = {eigenvectors, left_vectors, right_vectors}
 _SAME_ENTRIES = (np.conjugate, np.positive, np.copy)
 LEFT, RIGHT = "left", "right"
 
