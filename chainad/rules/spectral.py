@@ -98,8 +98,8 @@ OF_EIGENVALUES = {upper: _of_eigenvalues(upper) for upper in (False, True)}
 
 def _of_singular_values(is_transposed: bool) -> Callable[..., Any]:
     @dispatching
-    def function_of_matrix(f: Any, a: Any, u: Any, vh: Any, s: Any, g: Any, slope: Any) -> Any:
-        """Return f = u diag(g) vh, or its transpose, as a function of a = u diag(s) vh."""
+    def function_of_matrix(f: Any, a: Any, u: Any, v: Any, s: Any, g: Any, slope: Any) -> Any:
+        """Return f = u diag(g) v^T, or its transpose, as a function of a = u diag(s) v^T."""
         return f
 
     @rule(function_of_matrix, operands=ALL)
@@ -108,7 +108,7 @@ def _of_singular_values(is_transposed: bool) -> Callable[..., Any]:
         f: Argument,
         a: Argument,
         u: Argument,
-        vh: Argument,
+        v: Argument,
         s: Argument,
         g: Argument,
         slope: Argument,
@@ -116,23 +116,23 @@ def _of_singular_values(is_transposed: bool) -> Callable[..., Any]:
         def turned(x: Any) -> Any:
             return _transpose(x) if is_transposed else x
 
-        def prepare(y: Any, f: Any, a: Any, u: Any, vh: Any, s: Any, g: Any, slope: Any) -> Any:
+        def prepare(y: Any, f: Any, a: Any, u: Any, v: Any, s: Any, g: Any, slope: Any) -> Any:
             symmetric, skew = divided_differences(s, g, slope), _mean_ratios(s, g, slope)
-            return u, vh, symmetric, skew, _ratio(g, s, slope)[..., None, :]
+            return u, v, symmetric, skew, _ratio(g, s, slope)[..., None, :]
 
-        def act(x: Any, u: Any, vh: Any, symmetric: Any, skew: Any, ratios: Any) -> Any:
-            ut, v = _transpose(u), _transpose(vh)
+        def act(x: Any, u: Any, v: Any, symmetric: Any, skew: Any, ratios: Any) -> Any:
+            ut, vt = _transpose(u), _transpose(v)
             inside = ut @ x @ v
             mirrored = _transpose(inside)
             core = 0.5 * ((inside + mirrored) * symmetric + (inside - mirrored) * skew)
-            found = u @ core @ vh
-            m, k, n = np.shape(u)[-2], np.shape(u)[-1], np.shape(vh)[-1]
+            found = u @ core @ vt
+            m, k, n = np.shape(u)[-2], np.shape(u)[-1], np.shape(v)[-2]
             if m > k:
                 right = x @ v
-                found = found + ((right - u @ (ut @ right)) * ratios) @ vh
+                found = found + ((right - u @ (ut @ right)) * ratios) @ vt
             if n > k:
                 left = _transpose(ut @ x)
-                found = found + u @ _transpose((left - v @ (vh @ left)) * ratios)
+                found = found + u @ _transpose((left - v @ (vt @ left)) * ratios)
             return found
 
         def push(da: Any, *arrays: Any) -> Any:

@@ -46,6 +46,10 @@ def gram(x: Any) -> Any:
     return x @ x.T
 
 
+def exponential(w: Any, v: Any) -> Any:
+    return (v * f(w)) @ v.T
+
+
 def quadratic(w: Any, c: Any) -> Any:
     return c @ (f(w) * c)
 
@@ -84,6 +88,7 @@ EIGENVECTORS: dict[str, Function] = {
     "matrix times": of_eigenvectors(lambda w, v: ((B.T @ v) * f(w)) @ v.T),
     "transposed": of_eigenvectors(lambda w, v: v @ (f(w)[:, None] * (B.T @ v).T)),
     "between": of_eigenvectors(lambda w, v: ((B.T @ v) * f(w)) @ (v.T @ B[:, :1])),
+    "scipy": lambda a: exponential(*chainad.scipy.linalg.eigh(a)),
     "quadratic form": of_eigenvectors(lambda w, v: quadratic(w, v.T @ b)),
 }
 

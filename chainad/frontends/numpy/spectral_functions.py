@@ -10,7 +10,7 @@ differentiated by theirs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -20,15 +20,24 @@ from chainad.frontends.numpy.tape import Entry, Tape
 from chainad.frontends.numpy.tape_rewriting import TapeRewriting
 from chainad.frontends.numpy.traced_calls import Tracer, refill
 from chainad.rules.base import RULES
-from chainad.rules.decompositions import left_vectors, right_vectors
+from chainad.rules.decompositions import (
+    check_triangle,
+    eigenvalues,
+    eigenvectors,
+    left_vectors,
+    right_vectors,
+    singular_values,
+    symmetric_factors,
+)
 from chainad.rules.elementwise import PARTIALS
 from chainad.rules.kinds import Contraction, Conversion, Label, Movement
-from chainad.rules.linear_algebra import eigenvectors
 from chainad.rules.spectral import OF_EIGENVALUES, OF_SINGULAR_VALUES
 
 _VECTORS = {eigenvectors, left_vectors, right_vectors}
+_VALUES = {eigenvalues, np.linalg.eigvalsh, singular_values, np.linalg.svdvals}
 _SAME_ENTRIES = (np.conjugate, np.positive, np.copy)
 LEFT, RIGHT = "left", "right"
+EIGEN, SINGULAR = "eigenvalues", "singular values"
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,7 @@ class _Vectors:
     `constant` is the entry that is made from constant vectors, None if it is constant.
     """
 
-    factorisation: Hashable
+    factorisation: tuple[Any, ...]
     side: str
     is_rows: bool
     weights: tuple[_Weights, ...]
@@ -115,8 +124,8 @@ class _Spectral(TapeRewriting):
     def __init__(self, tape: Tape) -> None:
         super().__init__(tape)
         self.forms: dict[int, _Form] = {}
-        self.slopes: dict[int, dict[Hashable, Any]] = {}
-        self.found: dict[Hashable, dict[str, Any]] = {}
+        self.slopes: dict[int, dict[tuple[Any, ...], Any]] = {}
+        self.found: dict[tuple[Any, ...], dict[str, Any]] = {}
 
     def replacement(self, number: int, entry: Entry) -> int | None:
         self._follow_slopes(number, entry)
@@ -143,19 +152,33 @@ class _Spectral(TapeRewriting):
     # --------------------------------------------------------------- eigenvalues
 
     def _of_factorisation(self, entry: Entry) -> _Vectors:
-        key = _factorisation(entry)
+        key = self._factorisation(entry)
         parts = self.found.setdefault(key, {})
         parts["matrix"] = (entry.sources[0], entry.operands[0])
         side = RIGHT if entry.function is right_vectors else LEFT
         parts[side] = entry.value
-        return _Vectors(key, side, side == RIGHT, (), None)
+        if side == LEFT and key[0] == EIGEN:
+            parts["values"] = eigenvalues(*entry.operands, key[-1])
+        else:
+            parts["values"] = singular_values(*entry.operands)
+        return _Vectors(key, side, False, (), None)
+
+    def _factorisation(self, entry: Entry) -> tuple[Any, ...]:
+        """Return what calls have in common that take parts of one factorisation."""
+        if entry.function in (np.linalg.svdvals, singular_values, left_vectors, right_vectors):
+            return (SINGULAR, entry.sources[0])
+        made_by: Callable[..., Any] = symmetric_factors
+        if entry.function is not np.linalg.eigvalsh and entry.sources[1] is not None:
+            made_by = self.tape.entries[entry.sources[1]].function
+        static = () if entry.template is None else entry.template[0][1:]
+        uplo = next((x for x in static if isinstance(x, str)), "L")
+        return (EIGEN, entry.sources[0], made_by, uplo)
 
     def _follow_slopes(self, number: int, entry: Entry) -> None:
         """Find how an entry depends on eigenvalues, one by one; nan where it does otherwise."""
-        if entry.function in (np.linalg.eigvalsh, np.linalg.svdvals):
-            key = _factorisation(entry)
+        if entry.function in _VALUES:
+            key = self._factorisation(entry)
             self.slopes[number] = {key: np.ones(np.shape(entry.value), entry.value.dtype)}
-            self.found.setdefault(key, {})["values"] = entry.value
             return
         of_operands = [self.slopes.get(s, {}) if s is not None else {} for s in entry.sources]
         keys = dict.fromkeys(key for each in of_operands for key in each)
@@ -164,7 +187,7 @@ class _Spectral(TapeRewriting):
                 key: _slope(entry, [each.get(key) for each in of_operands]) for key in keys
             }
 
-    def _weights(self, entry: Entry, at: int, key: Hashable) -> _Weights:
+    def _weights(self, entry: Entry, at: int, key: tuple[Any, ...]) -> _Weights:
         """Return an operand as weights."""
         source, operand = entry.sources[at], entry.operands[at]
         slope = 0.0 if source is None else self.slopes.get(source, {}).get(key, 0.0)
@@ -373,31 +396,21 @@ class _Spectral(TapeRewriting):
         parts = self.found[key]
         if second.factorisation != key:
             return None
-        source, matrix = parts["matrix"]
-        is_symmetric = not isinstance(key, tuple) or key[0] == "eigh"
-        if not is_symmetric and {first.side, second.side} != {LEFT, RIGHT}:
+        is_symmetric = key[0] == EIGEN
+        if not is_symmetric and first.side == second.side:
             return None
-        w = parts.get("values")
-        if w is None:
-            values = np.linalg.eigvalsh if is_symmetric else np.linalg.svdvals
-            w = values(matrix, *([key[2]] if is_symmetric else []))  # type: ignore[index]
+        (source, matrix), w = parts["matrix"], parts["values"]
         g, slope = np.ones((), w.dtype), np.zeros((), w.dtype)
         for weights in (*first.weights, *second.weights, *more):
             g, slope = g * weights.values, slope * weights.values + g * weights.slope
         g, slope = (np.broadcast_to(x, np.shape(w)) * np.ones((), w.dtype) for x in (g, slope))
         if is_symmetric:
             v = parts[LEFT]
-            function = OF_EIGENVALUES[key[2].upper() == "U"]  # type: ignore[index]
+            function = OF_EIGENVALUES[check_triangle(key[-1])]
             return _Matrix(function, source, (matrix, v, w, g, slope), (v, v))
-        u, vh = parts[LEFT], parts[RIGHT]
-        is_turned = first.side == RIGHT
-        sides = (u, np.matrix_transpose(vh))
-        return _Matrix(
-            OF_SINGULAR_VALUES[is_turned],
-            source,
-            (matrix, u, vh, w, g, slope),
-            sides[::-1] if is_turned else sides,
-        )
+        operands = (matrix, parts[LEFT], parts[RIGHT], w, g, slope)
+        sides = (parts[first.side], parts[second.side])
+        return _Matrix(OF_SINGULAR_VALUES[first.side == RIGHT], source, operands, sides)
 
     def _append(self, found: _Matrix, constant: int | None, value: Any) -> int:
         """Append a function of a matrix, given the entry made with constant vectors."""
@@ -416,14 +429,6 @@ class _Matrix:
     source: int | None
     operands: tuple[Any, ...]
     sides: tuple[Any, Any]
-
-
-def _factorisation(entry: Entry) -> Hashable:
-    """Return what two calls have in common that take parts of one factorisation."""
-    if entry.function in (np.linalg.svdvals, left_vectors, right_vectors):
-        return ("svd", entry.sources[0])
-    static = () if entry.template is None else (*entry.template[0][1:], *entry.template[1].values())
-    return ("eigh", entry.sources[0], (static or ("L",))[0])
 
 
 def _slope(entry: Entry, of_operands: Sequence[Any]) -> Any:
