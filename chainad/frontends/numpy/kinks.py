@@ -199,7 +199,7 @@ class _Call:
         if self.entry.function not in _POWERS or self.odd[0] is None:
             return None
         p = self.entry.operands[1]
-        is_plain = isinstance(p, (int, float)) or (isinstance(p, np.ndarray) and p.ndim == 0)
+        is_plain = isinstance(p, (int, float)) or (is_ndarray(p) and p.ndim == 0)
         return float(p) if is_plain and (p == 1 or p >= 2) else None
 
 

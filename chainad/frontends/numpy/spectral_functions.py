@@ -18,7 +18,8 @@ import numpy as np
 
 from chainad.frontends.numpy.tape import Entry, Tape
 from chainad.frontends.numpy.tape_rewriting import TapeRewriting
-from chainad.frontends.numpy.traced_calls import Tracer, refill
+from chainad.frontends.numpy.traced_calls import refill
+from chainad.frontends.numpy.tracers import Tracer
 from chainad.rules.base import RULES
 from chainad.rules.decompositions import (
     check_triangle,
