@@ -6,9 +6,16 @@ They are made when they are run, and forgotten afterwards: some are large.
 from collections.abc import Mapping
 
 from benchmarks.workload import Maker
-from benchmarks.workloads import blocks, bundle, gmm, mlp, pde, scalar, solves, tasks
+from benchmarks.workloads import blocks, bundle, entries, gmm, mlp, pde, scalar, solves, tasks
 
-FAMILIES = (mlp, pde, gmm, bundle, tasks, solves, blocks, scalar)
+FAMILIES = (mlp, pde, gmm, bundle, tasks, solves, blocks, scalar, entries)
 _PAIRS = [pair for family in FAMILIES for pair in family.WORKLOADS.items()]
-# Families in the order of their numbers: the first two letters of a name.
-WORKLOADS: Mapping[str, Maker] = dict(sorted(_PAIRS, key=lambda pair: pair[0][:2]))
+
+
+def _number(name: str) -> int:
+    """Return the number in the name of a workload, such as 12 in W12-poisson."""
+    return int("".join(c for c in name.split("-", maxsplit=1)[0] if c.isdigit()))
+
+
+# Families in the order of their numbers.
+WORKLOADS: Mapping[str, Maker] = dict(sorted(_PAIRS, key=lambda pair: _number(pair[0])))

@@ -3,6 +3,7 @@
 cse               common-subexpression elimination in graphs, recordings and programs
 complex_lift      local Jacobians between complex values as ones between real and imaginary parts
 linearize         call graph to linear graph, and the entries of its local Jacobians
+merge_scalars     scalars that are computed alike, as one vertex of a linear graph
 contract          products and sums of structures as instructions
 assemble          sums of placed terms as one scatter
 emit_results      the instructions that return dense, sparse or structured results

@@ -195,12 +195,14 @@ def locals_of_movement(graph: Graph, blocks: Blocks, k: int) -> list[BlockLocal]
     numbers = entry_numbers(node.function, node.args, node.kwargs, operands)
     found = []
     rows: dict[int, Integers] = {}
-    start = 1
+    size, start = 1 + sum(x.size for x in operands), 1
     for x in operands:
         source = node.sources[x.number]
         if source in blocks.place:
             block, row = blocks.place[source]
-            rows.setdefault(block, np.full(1 + sum(y.size for y in operands), -1))[start] = row
+            if block not in rows:
+                rows[block] = np.full(size, -1)
+            rows[block][start] = row
         elif source is not None:
             found.append(BlockLocal(source, Local(selection(numbers - start, x.shape), None), k))
         start += x.size

@@ -7,6 +7,7 @@
 - `candidates`, `auto`: every candidate's cost, and the cheapest one
 - `bounds`: how far from optimal an order may be
 - `steps`, `plan`: an order spelled out as products and sums, with their cost
+- `sparsity`: the entries of a result that some path reaches
 - `report`, `serialize`, `schedule`: plans as text, as JSON, on workers
 - `memory`, `chunked`: plans within a limit of memory, in blocks of columns or rows
 """
