@@ -12,9 +12,10 @@ FAMILIES = (mlp, pde, gmm, bundle, tasks, solves, blocks, scalar, entries)
 _PAIRS = [pair for family in FAMILIES for pair in family.WORKLOADS.items()]
 
 
-def _number(name: str) -> int:
-    """Return the number in the name of a workload, such as 12 in W12-poisson."""
-    return int("".join(c for c in name.split("-", maxsplit=1)[0] if c.isdigit()))
+def _number(name: str) -> tuple[bool, int]:
+    """Return the number in the name of a workload, such as 12 in W12-poisson; others come last."""
+    digits = "".join(c for c in name.split("-", maxsplit=1)[0] if c.isdigit())
+    return not digits, int(digits or 0)
 
 
 # Families in the order of their numbers.
