@@ -174,7 +174,7 @@ def _by_scalars(of: Differentiator, found: RecordedRun) -> CompiledProgram:
     most: float = inf
     if backend == "auto":
         most = min(MAX_UNROLLED_SCALAR_OPS, SCALAR_OPS_PER_NUMPY_CALL * calls)
-        entries = sum(edge.structure.count for edge in found.linearized.graph.edges)
+        entries = sum(edge.structure.materialized.count for edge in found.linearized.graph.edges)
         # Writing it all out would take seconds, for nothing.
         if entries > MAX_LOCAL_ENTRIES_PER_NUMPY_CALL * calls:
             raise NotScalarError("operations on whole arrays are quicker")
@@ -227,7 +227,7 @@ def scalar_program(of: Differentiator, found: RecordedRun, most: float = inf) ->
 def _check_length(of: Differentiator, found: RecordedRun) -> None:
     """Raise NotScalarError if it would take seconds, and much memory, to write a program out."""
     graph = found.linearized.graph
-    entries = sum(edge.structure.count for edge in graph.edges)
+    entries = sum(edge.structure.materialized.count for edge in graph.edges)
     if entries <= MAX_UNCHECKED_LOCAL_ENTRIES:
         return
     if entries <= MAX_SCALAR_PRODUCTS:

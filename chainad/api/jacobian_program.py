@@ -15,13 +15,14 @@ from chainad.compiler.passes.carry_masks import multiplies_exact_zeros
 from chainad.compiler.target import Target
 from chainad.errors import InputError, PlanError
 from chainad.ir.cache import Cache
+from chainad.ir.graph import Origin
 from chainad.ir.program import Program, Runner
 from chainad.ir.signature import Signature
 from chainad.planning.auto import check_fits, mode_key, plan_cached
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.cost_models import model_of
 from chainad.planning.linear_graph import LinearGraph
-from chainad.planning.memory import plan_within
+from chainad.planning.memory import check_peak, plan_within
 from chainad.planning.plan import Plan
 from chainad.structure.results import ResultForm
 
@@ -69,11 +70,16 @@ def plan_for(graph: LinearGraph, options: Options, itemsize: int) -> Plan | Chun
 
 
 def jacobian_program(
-    signature: Signature, options: Options, target: Target, linearize: Callable[[], Linearized]
+    signature: Signature,
+    options: Options,
+    target: Target,
+    linearize: Callable[[], Linearized],
+    origin: Callable[[int], Origin],
 ) -> JacobianProgram:
     """Return the program for all runs of a signature, made now or before.
 
     `linearize` returns their linear graph, if it must be made now; `target` runs the program.
+    `origin` tells where a call is from, for messages.
 
     Raises
     ------
@@ -86,7 +92,7 @@ def jacobian_program(
         raise InputError("output='operator' is not compiled; call chainad.jacobian(f) instead")
 
     def make() -> JacobianProgram:
-        return _build(linearize(), options, target, signature.itemsize)
+        return _build(linearize(), options, target, signature.itemsize, origin)
 
     key = options.mode if isinstance(options.mode, ChunkedPlan) else mode_key(options.mode)
     if key is None:
@@ -97,9 +103,15 @@ def jacobian_program(
 
 
 def _build(
-    linearized: Linearized, options: Options, target: Target, itemsize: int
+    linearized: Linearized,
+    options: Options,
+    target: Target,
+    itemsize: int,
+    origin: Callable[[int], Origin],
 ) -> JacobianProgram:
     plan = plan_for(linearized.graph, options, itemsize)
+    if isinstance(plan, Plan):
+        check_peak(plan, lambda edge: origin(linearized.recipes[edge].first))
     selections = linearized.selections
     found = _lowered(linearized, plan, options.output, target)
     program = found.program

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
 from math import isfinite, prod
 from typing import Any
 
@@ -18,6 +16,7 @@ from chainad.frontends.numpy.tracers import Tracer
 from chainad.ir import exact_zeros
 from chainad.ir.array_functions import is_ndarray
 from chainad.ir.signature import Block, Signature
+from chainad.planning.machine_memory import memory_of_machine
 from chainad.planning.report import bytes_text
 from chainad.structure.results import DenseForm, ResultForm, StructuredJacobian, zero
 
@@ -49,20 +48,12 @@ def assembler(
 def check_size(blocks: Iterable[Block]) -> None:
     """Raise TooLargeError if dense Jacobians cannot fit into the memory of this machine."""
     size = sum(prod((*each.rows, *each.cols)) * each.dtype.itemsize for each in blocks)
-    if size > _memory():
+    memory = memory_of_machine()
+    if size > memory:
         raise TooLargeError(
-            f"the dense Jacobian takes {bytes_text(size)}, this machine has"
-            f" {bytes_text(_memory())}; ask for output='sparse', 'structured' or 'operator'"
+            f"the dense Jacobian takes {bytes_text(size)}, this machine has {bytes_text(memory)};"
+            " ask for output='sparse', 'structured' or 'operator'"
         )
-
-
-@cache
-def _memory() -> int:
-    """Return the bytes of memory of this machine, a huge number where that is not known."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not a POSIX system
-        return 1 << 62
 
 
 def is_finite(result: Any) -> bool:

@@ -31,14 +31,14 @@ def program_of(run: Run, options: Options) -> JacobianProgram:
 
     def linearize() -> Linearized:
         # Lines are looked up only where a message may name them.
-        origin = run.tape.origin if isinstance(options.mode, (Plan, ChunkedPlan)) else None
-        return linear_graph(run.graph(), origin, run.tape.where)
+        is_named = options.memory_limit is not None or isinstance(options.mode, (Plan, ChunkedPlan))
+        return linear_graph(run.graph(), run.tape.origin if is_named else None, run.tape.where)
 
     if options.output == "dense":
         # What is differentiated again is not made of entries here.
         is_plain = [not is_differentiated(x) for x in _inputs(run)]
         check_size(compress(run.signature.blocks, cycle(is_plain)))
-    return jacobian_program(run.signature, options, NUMPY, linearize)
+    return jacobian_program(run.signature, options, NUMPY, linearize, run.tape.origin)
 
 
 def accumulated(run: Run, program: JacobianProgram) -> tuple[JacobianProgram, tuple[Any, ...]]:

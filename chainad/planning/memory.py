@@ -8,9 +8,10 @@ itself holds, do not.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from chainad.errors import InputError, TooLargeError
+from chainad.ir.graph import Origin
 from chainad.planning.auto import Mode, make_plan, plan_cached
 from chainad.planning.chunked import (
     MAX_BLOCKS,
@@ -26,6 +27,7 @@ from chainad.planning.chunked import (
 )
 from chainad.planning.cost_models import CostModel, model_of
 from chainad.planning.linear_graph import LinearGraph
+from chainad.planning.machine_memory import memory_of_machine
 from chainad.planning.plan import Plan
 from chainad.planning.report import bytes_text
 from chainad.planning.search.budget import DEFAULT_SEARCH, SearchOptions
@@ -82,7 +84,9 @@ def plan_within(
     model, is_dense = model_of(cost, itemsize), output == "dense"
     needs: list[int] = []
     found: list[Plan | ChunkedPlan] = []
+    wholes: list[Plan] = []
     for whole in _wholes(graph, mode, itemsize, model, search):
+        wholes.append(whole)
         needs.append(needed(whole, is_dense))
         if needs[-1] <= limit:
             found.append(whole)
@@ -96,7 +100,8 @@ def plan_within(
                 found.append(chunked)
     if found:
         return min(found, key=lambda plan: (plan.cost, plan.additions))
-    raise TooLargeError(_refusal(graph, itemsize, limit, min(needs), is_dense))
+    leanest = min(wholes, key=lambda plan: needed(plan, is_dense))
+    raise TooLargeError(_refusal(leanest, limit, min(needs), is_dense))
 
 
 def needed(plan: Plan, is_dense: bool) -> int:
@@ -115,15 +120,44 @@ def _wholes(
             yield make_plan(graph, order, itemsize, model)
 
 
-def _refusal(graph: LinearGraph, itemsize: int, limit: int, least: int, is_dense: bool) -> str:
+def check_peak(plan: Plan, origin: Callable[[int], Origin]) -> None:
+    """Raise TooLargeError if this machine has not the memory for a plan.
+
+    `origin` tells where a local Jacobian, given by its number, is from.
+    """
+    memory = memory_of_machine()
+    if plan.peak.bytes > memory:
+        raise TooLargeError(
+            f"the plan needs {bytes_text(plan.peak.bytes)} at a time, but this machine has"
+            f" {bytes_text(memory)}; {_largest_in(plan, origin)}. Another mode= may need less;"
+            " memory_limit= finds orders and blocks that fit, output='operator' stores none of it"
+        )
+
+
+def _largest_in(plan: Plan, origin: Callable[[int], Origin]) -> str:
+    """Return which Jacobian of a plan has the most entries, and which operation makes it."""
+    n = len(plan.graph.edges)
+    number = largest = max(range(len(plan.structures)), key=lambda k: plan.structures[k].count)
+    while number >= n:
+        step = plan.steps[number - n]
+        number = step.right if step.right < n else step.left
+    made = origin(number)
+    line = "" if made.site is None else f" ({made.site})"
+    size = bytes_text(plan.structures[largest].count * plan.itemsize)
+    return f"the largest Jacobian, of {size}, is made by {made.name}{line}"
+
+
+def _refusal(plan: Plan, limit: int, least: int, is_dense: bool) -> str:
+    graph, itemsize = plan.graph, plan.itemsize
     parts = [f"local Jacobians {bytes_text(local_entries(graph) * itemsize)}"]
     if is_dense:
         parts.append(f"the dense result {bytes_text(result_entries(graph) * itemsize)}")
+    largest = f"; {_largest_in(plan, graph.origins.__getitem__)}" if graph.origins else ""
     other = "output='sparse', 'structured' or 'operator'" if is_dense else "output='operator'"
     return (
         f"no plan was found that keeps within memory_limit={bytes_text(limit)}: the least found"
-        f" takes {bytes_text(least)} ({least} bytes), of which {', '.join(parts)}; raise the limit,"
-        f" or request {other}"
+        f" takes {bytes_text(least)} ({least} bytes), of which {', '.join(parts)}{largest}; raise"
+        f" the limit, or request {other}"
     )
 
 

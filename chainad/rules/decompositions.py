@@ -31,6 +31,10 @@ from chainad.rules.matrix_operators import (
 )
 from chainad.rules.statistics import values_of
 
+# The named tuples that NumPy returns.
+_EIGH, _EIG = type(np.linalg.eigh(np.eye(1))), type(np.linalg.eig(np.eye(1)))
+_SVD, _QR = type(np.linalg.svd(np.eye(1))), type(np.linalg.qr(np.eye(1)))
+
 
 def factors_of(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let a function return what its parts are cut from: it has no derivative itself."""
@@ -172,8 +176,7 @@ def inverse_gaps(w: Any) -> Any:
 @defined(np.linalg.eigh)
 def _eigh(a: Any, UPLO: Any = "L") -> Any:
     factors = symmetric_factors(a, UPLO)
-    pair = type(np.linalg.eigh(np.eye(1)))
-    return pair(eigenvalues(a, factors, UPLO), eigenvectors(a, factors, UPLO))
+    return _EIGH(eigenvalues(a, factors, UPLO), eigenvectors(a, factors, UPLO))
 
 
 # ------------------------------------------------------------ singular vectors
@@ -303,9 +306,8 @@ def _svd(
             " say full_matrices=False"
         )
     factors = singular_factors(a)
-    triple = type(np.linalg.svd(np.eye(1)))
     right = np.matrix_transpose(right_vectors(a, factors))
-    return triple(left_vectors(a, factors), singular_values(a, factors), right)
+    return _SVD(left_vectors(a, factors), singular_values(a, factors), right)
 
 
 # -------------------------------------------------------------------------- QR
@@ -389,8 +391,7 @@ def _qr(a: Any, mode: str = "reduced") -> Any:
     r = triangular_factor(left, factors)
     if m < n:
         r = np.concatenate([r, np.matrix_transpose(q) @ a[..., m:]], axis=-1)
-    pair = type(np.linalg.qr(np.eye(1)))
-    return r if mode == "r" else pair(q, r)
+    return r if mode == "r" else _QR(q, r)
 
 
 # ---------------------------------------------- eigenvalues of general matrices
@@ -480,8 +481,7 @@ def _refuse_complex(a: Any) -> None:
 def _eig(a: Any) -> Any:
     _refuse_complex(a)
     factors = real_factors(a)
-    pair = type(np.linalg.eig(np.eye(1)))
-    return pair(real_eigenvalues(a, factors), real_eigenvectors(a, factors))
+    return _EIG(real_eigenvalues(a, factors), real_eigenvectors(a, factors))
 
 
 @defined(np.linalg.eigvals)

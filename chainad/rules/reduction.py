@@ -435,7 +435,7 @@ def _cumsum(y: Argument, x: Argument, axis: int) -> Locals:
     # Sums, no products: the operator is applied for nothing.
     return {
         x: Local(
-            operator(arrangement, 0, 0, is_triangular=True), lambda y, x: RunningSum(n, y.dtype)
+            operator(arrangement, 0, 0, 0, is_triangular=True), lambda y, x: RunningSum(n, y.dtype)
         )
     }
 

@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -17,6 +18,7 @@ from chainad.compiler.lower import lower
 from chainad.errors import InputError, PlanError, TooLargeError
 from chainad.planning.auto import make_plan
 from chainad.planning.chunked import ChunkedPlan
+from chainad.planning.machine_memory import _limits_of_groups
 from chainad.planning.memory import bytes_of, needed, plan_within
 from chainad.planning.plan import Plan
 from chainad.testing import path_sum, random_graph
@@ -271,3 +273,46 @@ def test_blocks_of_random_graphs_add_up_to_the_jacobian(rng: Random) -> None:
     for form, want in zip(forms, wanted, strict=True):
         got = np.zeros_like(want) if form is None else next(arrays)
         np.testing.assert_allclose(got, want.reshape(got.shape), rtol=1e-12, atol=1e-9)
+
+
+def test_what_the_machine_cannot_hold_is_refused_before_it_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chainad.planning.memory.memory_of_machine", lambda: 10**6)
+    a = np.eye(20) + 0.1
+
+    def f(x: np.ndarray) -> np.ndarray:
+        return np.sum(np.linalg.cholesky(x) ** 2)
+
+    with pytest.raises(TooLargeError) as caught:
+        chainad.jacobian(f, mode="forward")(a)
+    text = str(caught.value)
+    assert "at a time, but this machine has 1 MB; the largest Jacobian, of 1.28 MB," in text
+    assert "test_memory.py:" in text
+    # The other way round it takes no more than a few matrices.
+    assert chainad.jacobian(f)(a).shape == a.shape
+    assert chainad.plan(f, a).peak.bytes < 10 * a.nbytes
+
+
+def test_refusals_name_the_operation_and_the_line() -> None:
+    with pytest.raises(TooLargeError, match=r"is made by np\.\w+ \(.*test_memory\.py:\d+\)"):
+        chainad.jacobian(mixed, memory_limit="1 MB")(X)
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "least"),
+    [
+        ("0::/a/b\n", {"a/memory.max": "500\n", "a/b/memory.max": "max\n"}, 500),
+        ("4:cpu,memory:/a\n0::/\n", {"memory/a/memory.limit_in_bytes": "700"}, 700),
+        ("0::/outside/of/here\n", {"memory.max": "900"}, 900),
+        ("0::/\n", {}, 1 << 62),
+    ],
+)
+def test_limits_of_control_groups_count(
+    tmp_path: Path, groups: str, files: dict[str, str], least: int
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "groups").write_text(groups)
+    assert min(_limits_of_groups(tmp_path / "groups", tmp_path)) == least

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
+import sys
+import tracemalloc
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -98,3 +102,88 @@ def test_compiled_functions_and_batches_agree_with_traced_ones(name: str, backen
         np.testing.assert_allclose(compiled(point), want, rtol=1e-12, atol=1e-12)
     batched = chainad.jacobian(f, batch=0, backend=backend)
     np.testing.assert_allclose(batched(points), wanted, rtol=1e-12, atol=1e-12)
+
+
+def gaussian_process(n: int) -> Callable[[Any], Any]:
+    """Return the log marginal likelihood of a Gaussian process by five kernel parameters."""
+    points, y = rng.normal(size=(n, 3)), rng.normal(size=n)
+    squares = [(points[:, k, None] - points[:, k]) ** 2 for k in range(3)]
+
+    def f(t: Any) -> Any:
+        distance = sum(squares[k] * np.exp(-2 * t[k]) for k in range(3))
+        kernel = np.exp(t[3]) * np.exp(-0.5 * distance) + (np.exp(t[4]) + 1e-6) * np.eye(n)
+        factor = np.linalg.cholesky(kernel)
+        half = sl.solve_triangular(factor, y, lower=True)
+        return 0.5 * half @ half + np.sum(np.log(np.diag(factor)))
+
+    return f
+
+
+PARAMETERS = np.array([0.1, 0.2, 0.3, 0.1, -1.0])
+
+
+def test_the_gradient_of_a_gaussian_process_takes_memory_of_a_few_matrices() -> None:
+    n = 300  # the Jacobian of its Cholesky factor would take 65 GB
+    f = gaussian_process(n)
+    J = chainad.jacobian(f)
+    tracemalloc.start()
+    found = J(PARAMETERS)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_allclose(found, differences(f, PARAMETERS), rtol=1e-6)
+    assert peak < 60 * n * n * 8
+    plan = chainad.plan(f, PARAMETERS)
+    assert plan.mode == "reverse"
+    assert plan.peak.bytes < 40 * n * n * 8
+
+
+def test_a_wide_function_of_a_factor_takes_five_tangents_pushed_forward() -> None:
+    n = 12
+    points = rng.normal(size=(n, 3))
+    squares = [(points[:, k, None] - points[:, k]) ** 2 for k in range(3)]
+
+    def f(t: Any) -> Any:
+        distance = sum(squares[k] * np.exp(-2 * t[k]) for k in range(3))
+        kernel = np.exp(t[3]) * np.exp(-0.5 * distance) + (np.exp(t[4]) + 1e-6) * np.eye(n)
+        return np.linalg.cholesky(kernel)
+
+    plan = chainad.plan(f, PARAMETERS)
+    applied = [s for s in plan.steps if plan.structures[s.left].action is not None]
+    assert {s.direction for s in applied} == {"forward"}
+    assert sum(s.multiplications for s in applied) == 5 * 3 * n**3
+
+
+# Functions of numpy.linalg that run for a value with its gradient, one number through all parts.
+GRADIENTS: dict[str, tuple[Callable[[Any], Any], np.ndarray, dict[str, int]]] = {
+    "cholesky": (np.linalg.cholesky, SYMMETRIC, {"cholesky": 1}),
+    "eigh": (lambda x: np.multiply(*np.linalg.eigh(x)), SYMMETRIC, {"eigh": 1}),
+    "svd": (lambda x: sum(y @ y.T for y in np.linalg.svd(x)), SQUARE, {"svd": 1}),
+    "qr": (lambda x: sum(np.linalg.qr(x)), SQUARE, {"qr": 1}),
+    "pinv": (np.linalg.pinv, TALL, {"pinv": 1, "svd": 1}),
+    "lstsq": (lambda x: np.linalg.lstsq(x, np.ones(5))[0], TALL, {"svd": 1}),
+    "sqrtm": (sl.sqrtm, SQUARE, {}),
+}
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+@pytest.mark.parametrize("is_compiled", [False, True])
+def test_a_gradient_factorises_once(name: str, is_compiled: bool) -> None:
+    f, x, wanted = GRADIENTS[name]
+    J = chainad.jacobian(lambda x: np.sum(np.sin(f(x))))
+    if is_compiled:
+        J = J.compile()
+        J(x)
+    counts: Counter[str] = Counter()
+    file = inspect.getfile(inspect.unwrap(np.linalg.cholesky))
+
+    def count(frame: Any, event: str, arg: Any) -> None:
+        if event == "call" and frame.f_code.co_filename == file:
+            counts[frame.f_code.co_name] += 1
+
+    sys.setprofile(count)
+    try:
+        J(x)
+    finally:
+        sys.setprofile(None)
+    factorizations = {"cholesky", "eigh", "eigvalsh", "svd", "svdvals", "qr", "pinv", "matrix_rank"}
+    assert {k: n for k, n in counts.items() if k in factorizations} == wanted
