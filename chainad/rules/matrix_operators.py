@@ -7,7 +7,7 @@ pulled back, in functions that can be traced again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import prod
 from typing import Any, TypeAlias
 
@@ -137,6 +137,10 @@ class MatrixOperator(Operator):
         self.push, self.pull = push, pull
         self.n_out, self.n_in = prod(shapes[0]), prod(shapes[1])
         self.dtype = arrays[0].dtype
+
+    @property
+    def _held(self) -> Iterable[Any]:
+        return self.arrays
 
     def jvp(self, tangents: Any) -> Any:
         stack = np.matrix_transpose(tangents)

@@ -6,7 +6,7 @@ to tangents (`jvp`) or to adjoints (`vjp`), or materializes. Leading axes are ba
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy  # loads scipy.linalg when it is first used
 
-from chainad.ir.array_functions import is_ndarray
+from chainad.ir.array_functions import is_ndarray, overrides_numpy
 from chainad.ir.cache import cached_property
 
 Array = npt.NDArray[Any]
@@ -33,6 +33,16 @@ class Operator:
     n_out: int
     n_in: int
     dtype: np.dtype[Any]
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether the operator holds traced arrays, so that what it returns is traced."""
+        return any(map(overrides_numpy, self._held))
+
+    @property
+    def _held(self) -> Iterable[Any]:
+        """What the operator computes with."""
+        return ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -77,6 +87,10 @@ class Inverse(Operator):
         self.batch = np.shape(matrix)[:-2]
         self.n_in = self.n_out = np.shape(matrix)[-1]
         self.dtype = matrix.dtype
+
+    @property
+    def _held(self) -> Iterable[Any]:
+        return (self.matrix,)
 
     def _factorize(self) -> Any:
         """Return the factors of a plain matrix."""
@@ -189,6 +203,10 @@ class UserOperator(Operator):
         assert jvp is not None or vjp is not None
         self.n_out, self.n_in, self.dtype = n_out, n_in, dtype
         self._jvp, self._vjp, self.values = jvp, vjp, values
+
+    @property
+    def _held(self) -> Iterable[Any]:
+        return self.values
 
     def jvp(self, tangents: Any) -> Any:
         if self._jvp is None:

@@ -69,3 +69,10 @@ def test_third_derivatives_of_determinants_are_right_or_refused() -> None:
     for a in (singular(2), singular(2, 3, 1e-9), np.zeros((3, 3))):
         with pytest.raises(np.linalg.LinAlgError, match="condition number is above 1e5"):
             third(np.linalg.det)(a)
+
+
+def test_jacobians_of_nothing_but_an_operator_are_differentiated_again() -> None:
+    a, b = BATCH[0], np.array([1.0, -2.0, 0.5])
+    J = chainad.jacobian(lambda s, x: -np.linalg.solve(s * a, x), argnums=1)
+    found = chainad.jacobian(lambda s: J(s, b))(np.float64(2.0))
+    np.testing.assert_allclose(found, np.linalg.inv(a) / 4, rtol=1e-12)

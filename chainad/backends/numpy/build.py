@@ -50,7 +50,7 @@ def build(program: Program) -> Runner:
     runners: dict[bool, Runner] = {}
 
     def run(slots: Sequence[Any]) -> tuple[Any, ...]:
-        is_traced = any(map(overrides_numpy, slots))
+        is_traced = any(map(_is_traced, slots))
         runner = runners.get(is_traced)
         if runner is None:
             emit = emit_standard if is_traced else emit_new
@@ -61,6 +61,11 @@ def build(program: Program) -> Runner:
         return runner(slots)
 
     return run
+
+
+def _is_traced(slot: Any) -> bool:
+    """Return whether a slot is traced, or an operator of traced arrays."""
+    return overrides_numpy(slot) or getattr(slot, "is_traced", False)
 
 
 def bound_op(
