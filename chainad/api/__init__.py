@@ -6,6 +6,7 @@ chains, graphs      plan_chain, multi_dot, ... and plan_graph: products and grap
 function_of         objects as functions of another's arguments: name, signature, method, pickle
 options             what a user may request, checked in the line where it is given
 jacobian_functions  what `jacobian` and `value_and_jacobian` return
+holomorphic         the same for complex arguments
 differentiator      a function and its options: one traced call, and its plan
 traced_run          from a traced run to what makes its Jacobian
 jacobian_program    the program that accumulates a Jacobian, planned and lowered once, and kept

@@ -24,7 +24,7 @@ _ADVICE = {
     "scipy.optimize": "by the implicit function theorem, the Jacobian of a solution is"
     " -np.linalg.solve(df/dy, df/dx)",
     "scipy.signal": "np.convolve, np.fft and chainad.scipy.fft are traced",
-    "scipy.sparse": "write x @ A.T for a sparse A, and build arrays that depend on x with np",
+    "scipy.sparse": "A @ x and x @ A of a constant A are traced; build what depends on x with np",
     "scipy.stats": "a density written with np and the ufuncs of scipy.special is traced",
 }
 

@@ -1,4 +1,4 @@
-"""Jacobians of holomorphic functions: complex, in every form; other functions are refused."""
+"""Jacobians of holomorphic functions are complex; what is not holomorphic is refused."""
 
 from collections.abc import Callable
 from typing import Any

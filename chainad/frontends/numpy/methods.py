@@ -46,7 +46,9 @@ def _binary(ufunc: np.ufunc, swapped: bool) -> Callable[[Any, Any], Any]:
         if type(other) not in COMMON_OPERAND_TYPES:
             if other is NotImplemented or isinstance(other, (str, bytes, dict)):
                 return NotImplemented
-            if ufunc is np.matmul and scipy.sparse.issparse(other):
+            if scipy.sparse.issparse(other) and (
+                ufunc is np.matmul or (ufunc is np.multiply and scipy.sparse.isspmatrix(other))
+            ):
                 return _sparse_matmul(other, self) if swapped else _sparse_matmul(self, other)
         return call(ufunc, (other, self) if swapped else (self, other), _NO_OPTIONS)
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from chainad.frontends.numpy.recorder import Recorder, gradient_stopped
+from chainad.frontends.numpy.source_lines import is_called_by_sparse
 from chainad.frontends.numpy.traced_calls import call
 from chainad.frontends.numpy.traced_values import (
     Traced,
@@ -42,6 +43,8 @@ class RecordedValue(Traced):
         return self.tape.call(function, inputs, kwargs)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        if is_called_by_sparse():
+            return np.array(None)
         return np.array(self.tape.concretize(self), dtype=dtype)
 
     def __repr__(self) -> str:

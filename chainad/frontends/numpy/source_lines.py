@@ -115,6 +115,16 @@ def line_of(error: BaseException) -> tuple[str, bool]:
     return prefix(raw), is_inside
 
 
+def is_called_by_sparse() -> bool:
+    """Return whether a method is called by a product of scipy.sparse."""
+    code = sys._getframe(2).f_code
+    return code.co_name in _SPARSE_PRODUCTS and "sparse" in code.co_filename
+
+
+# What asks whether the other operand is an array, in products of scipy.sparse.
+_SPARSE_PRODUCTS = {"_matmul_dispatch", "_mul_dispatch", "isdense", "isscalarlike"}
+
+
 def scipy_calls() -> list[tuple[str, str]]:
     """Return module and name of SciPy's functions between here and the user, outermost first."""
     found: list[tuple[str, str]] = []

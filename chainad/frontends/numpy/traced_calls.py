@@ -282,7 +282,7 @@ class Template:
         if scipy.sparse.issparse(value):
             raise TraceError(
                 f"{here()}a scipy.sparse array can only be matrix-multiplied with a traced value:"
-                " write x @ A or x @ A.T, or use A.toarray()"
+                " write A @ x or x @ A, or use A.toarray()"
             )
         if hasattr(type(value), "__array__"):  # of pandas, xarray, JAX, torch, ...
             return self._array(np.asarray(value), is_operand)

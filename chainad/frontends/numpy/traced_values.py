@@ -34,7 +34,12 @@ from chainad.frontends.numpy.mutation import (
 )
 from chainad.frontends.numpy.packing import as_one
 from chainad.frontends.numpy.proxies import proxy_of
-from chainad.frontends.numpy.source_lines import here, instead_of_other_arrays, scipy_calls
+from chainad.frontends.numpy.source_lines import (
+    here,
+    instead_of_other_arrays,
+    is_called_by_sparse,
+    scipy_calls,
+)
 from chainad.frontends.numpy.tape import Tape
 from chainad.frontends.numpy.traced_calls import call
 from chainad.frontends.numpy.tracers import Tracer, has_tracer
@@ -331,9 +336,12 @@ class TracedArray(Traced):
     __hash__ = None  # type: ignore[assignment]
 
     link: tuple[ViewedArray, ViewPath] | None
+
     # What isinstance(x, np.ndarray) asks for. No traced value is one in C, where its memory would
-    # be read without asking.
-    __class__ = np.ndarray  # type: ignore[assignment]
+    # be read without asking; nor in a product of scipy.sparse, which leaves it to us then.
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return type(self) if is_called_by_sparse() else np.ndarray
 
     def __getattr__(self, name: str) -> NoReturn:
         # An AttributeError, so that hasattr finds what there is.
@@ -367,11 +375,13 @@ class TracedArray(Traced):
         WRITERS[np.put](self, *args, **kwargs)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        if is_called_by_sparse():
+            return np.array(None)  # an object that it has no product with, so that ours is asked
         return self._refuse_numbers(
             "NumPy asked for the plain numbers of a traced array, and the derivative would be lost"
-            " (A.dot(x), a scipy.sparse A @ x, writing into an array that the function did not"
-            " make, SciPy functions that are no ufuncs); write A @ x, x @ A.T for a sparse A, write"
-            " into np.copy(a), or say chainad.stop_gradient(x) if plain numbers are meant"
+            " (A.dot(x), writing into an array that the function did not make, SciPy functions that"
+            " are no ufuncs); write A @ x, write into np.copy(a), or say chainad.stop_gradient(x)"
+            " if plain numbers are meant"
         )
 
     def __len__(self) -> int:
