@@ -6,9 +6,20 @@ They are made when they are run, and forgotten afterwards: some are large.
 from collections.abc import Mapping
 
 from benchmarks.workload import Maker
-from benchmarks.workloads import blocks, bundle, entries, gmm, mlp, pde, scalar, solves, tasks
+from benchmarks.workloads import (
+    blocks,
+    bundle,
+    entries,
+    factorizations,
+    gmm,
+    mlp,
+    pde,
+    scalar,
+    solves,
+    tasks,
+)
 
-FAMILIES = (mlp, pde, gmm, bundle, tasks, solves, blocks, scalar, entries)
+FAMILIES = (mlp, pde, gmm, bundle, tasks, solves, blocks, scalar, entries, factorizations)
 _PAIRS = [pair for family in FAMILIES for pair in family.WORKLOADS.items()]
 
 
