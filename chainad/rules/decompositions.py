@@ -4,7 +4,8 @@ What one call of LAPACK finds is an array of *factors*, without a derivative; ea
 call of its own, so that what is not used is not differentiated. Where NumPy reads one triangle of a
 matrix only (cholesky, eigh), so do the derivatives: entries of the other triangle have derivative
 zero, those read count for both. Where vectors are differentiated, eigenvalues and singular values
-must be distinct; columns must be independent for QR, eigenvalues of general matrices real.
+must be distinct, else derivatives are nan; functions of matrices written by vectors need no gaps,
+see `spectral`. Columns must be independent for QR, eigenvalues of general matrices real.
 Sources: M. Giles 2008, *An extended collection of matrix derivative results*; I. Murray 2016,
 *Differentiation of the Cholesky decomposition*; S. Walter & L. Lehmann 2010, *Algorithmic
 differentiation of linear algebra functions* (QR).
@@ -12,6 +13,7 @@ differentiation of linear algebra functions* (QR).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -167,10 +169,26 @@ def _eigenvectors(y: Argument, a: Argument, uplo: str) -> Locals:
     return {a: matrix_operator(y, a, (I, J), 3 * a.shape[-1] ** 3, prepare, push, pull)}
 
 
-def inverse_gaps(w: Any) -> Any:
-    """Return 1 / (w_j - w_i) at (i, j), and 0 on the diagonal."""
+def inverse_gaps(w: Any, roots: Any = None) -> Any:
+    """Return 1 / (w_j - w_i) at (i, j), and 0 on the diagonal; nan where that says nothing.
+
+    That is where w, or its `roots`, differ by less than half of the digits of the largest; vectors
+    have no derivative where they coincide.
+    """
+    plain = values_of(w if roots is None else roots)
     unit = np.eye(w.shape[-1], dtype=w.dtype)
-    return (1 - unit) / (w[..., None, :] - w[..., :, None] + unit)
+    smallest = np.sqrt(np.finfo(w.dtype).eps) * np.max(np.abs(plain), axis=-1, initial=0)
+    gaps = np.abs(plain[..., None, :] - plain[..., :, None])
+    close = np.logical_and(gaps <= smallest[..., None, None], unit == 0)
+    if np.any(close):
+        warnings.warn(
+            "vectors of equal or nearly equal eigenvalues or singular values have no derivative: it"
+            " is nan; functions of the matrix, such as (V * f(w)) @ V.T, have one",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    no_gap = np.where(close, np.nan, unit).astype(w.dtype)
+    return (1 - unit) / (w[..., None, :] - w[..., :, None] + no_gap)
 
 
 @defined(np.linalg.eigh)
@@ -237,7 +255,7 @@ def _singular_values(y: Argument, a: Argument) -> Locals:
 
 
 def _of_side(u: Any, s: Any, v: Any) -> tuple[Any, ...]:
-    return u, s[..., None, :], v, inverse_gaps(np.square(s))
+    return u, s[..., None, :], v, inverse_gaps(np.square(s), s)
 
 
 def _push_vectors(da: Any, u: Any, s: Any, v: Any, slopes: Any) -> Any:

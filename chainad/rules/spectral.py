@@ -23,14 +23,19 @@ from chainad.structure import Arrangement, identity
 def divided_differences(w: Any, g: Any, slope: Any) -> Any:
     """Return (g_j - g_i) / (w_j - w_i), with zeros on the diagonal; `slope` is dg/dw.
 
-    Where the quotient is the slope up to rounding, it is the slope.
+    Where the quotient is the slope up to rounding, it is the slope. It is nan where equal or nearly
+    equal eigenvalues have other weights than a smooth function gives them.
     """
+    eps = np.finfo(w.dtype).eps
     gaps = w[..., None, :] - w[..., :, None]
     rises = g[..., None, :] - g[..., :, None]
     slopes = 0.5 * (slope[..., None, :] + slope[..., :, None])
-    rounding = 4 * np.finfo(w.dtype).eps * (np.abs(g)[..., None, :] + np.abs(g)[..., :, None])
-    is_slope = np.abs(rises - slopes * gaps) <= rounding
-    safe = np.where(is_slope, 1.0, np.where(np.equal(gaps, 0), np.nan, gaps))
+    rounding = 4 * eps * (np.abs(g)[..., None, :] + np.abs(g)[..., :, None])
+    error = np.abs(rises - slopes * gaps)
+    is_slope = error <= rounding
+    scale = np.sqrt(eps) * np.max(np.abs(w), axis=-1, keepdims=True)[..., None]
+    is_jump = np.logical_and(np.abs(gaps) <= scale, np.logical_not(error <= 0.1 * np.abs(rises)))
+    safe = np.where(is_slope, 1.0, np.where(is_jump, np.nan, gaps))
     return np.where(is_slope, slopes, rises / safe) * _off_diagonal(w)
 
 
