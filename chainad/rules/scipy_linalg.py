@@ -130,6 +130,23 @@ def solve(
     return positive_solve(full, b) if kind.startswith("pos") else np.linalg.solve(full, b)
 
 
+@_lapack_wrapper
+def solve_banded(
+    l_and_u: Any,
+    ab: Any,
+    b: Any,
+    overwrite_ab: bool = False,
+    overwrite_b: bool = False,
+    check_finite: bool = True,
+) -> Any:
+    # The matrix in full: row i, column j is at row u + i - j of its diagonals.
+    (low, up), n = l_and_u, np.shape(ab)[1]
+    i, j = np.indices((n, n))
+    place = up + i - j
+    is_stored = np.logical_and(place >= 0, place <= low + up)
+    return np.linalg.solve(np.where(is_stored, ab[np.where(is_stored, place, 0), j], 0.0), b)
+
+
 class _Factorization(tuple[Any, ...]):
     """The result of a factorisation; `matrix` is what was factorised, and what solves go by."""
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 from importlib import import_module
+from operator import attrgetter
 from typing import Any
 
 from chainad.rules.base import DEFINED, dispatching
@@ -66,7 +67,7 @@ def wrapper_of(
 
         @wraps(definition)
         def plain(*args: Any, **kwargs: Any) -> Any:
-            return getattr(import_module(module), definition.__name__)(*args, **kwargs)
+            return attrgetter(definition.__name__)(import_module(module))(*args, **kwargs)
 
         wrapper = dispatching(plain)
         wrapper.__module__ = f"chainad.{module}"

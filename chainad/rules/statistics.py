@@ -42,7 +42,7 @@ def as_double(x: Any) -> Any:
     return x.astype(kind) if hasattr(x, "astype") else np.asarray(x, kind)
 
 
-def _at_least_double(x: Any) -> Any:
+def at_least_double(x: Any) -> Any:
     """Return x in double precision, or in the extended one that it has."""
     return x if np.result_type(x) == np.longdouble else as_double(x)
 
@@ -213,7 +213,7 @@ def _cov(
     *,
     dtype: Any = None,
 ) -> Any:
-    x = in_dtype(_at_least_double(_observations(m, y, rowvar)), dtype)
+    x = in_dtype(at_least_double(_observations(m, y, rowvar)), dtype)
     given = [np.ravel(w) for w in (fweights, aweights) if w is not None]
     # Counted observations, and observations of a certain weight.
     weights = (
@@ -559,7 +559,7 @@ def _logspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, base:
 
 @defined(np.geomspace)
 def _geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True) -> Any:
-    first, last = (np.log(_at_least_double(x)) for x in (start, stop))
+    first, last = (np.log(at_least_double(x)) for x in (start, stop))
     return np.exp(np.linspace(first, last, num, endpoint))
 
 

@@ -1,4 +1,11 @@
-"""scipy.special: the functions that are no ufuncs, under SciPy's names and signatures."""
+"""scipy.special: the functions that are no ufuncs, under SciPy's names and signatures.
+
+All others are SciPy's own, of which the ufuncs take traced values as they are.
+"""
+
+from typing import Any
+
+import scipy.special
 
 from chainad.rules.scipy_special import (
     comb,
@@ -27,3 +34,9 @@ __all__ = [
     "spherical_kn",
     "spherical_yn",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(scipy.special, name)

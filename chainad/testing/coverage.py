@@ -28,6 +28,7 @@ MODULES: dict[str, ModuleType] = {
     "chainad.scipy.special": chainad.scipy.special,
     "chainad.scipy.linalg": chainad.scipy.linalg,
     "chainad.scipy.fft": chainad.scipy.fft,
+    "chainad.scipy.signal": chainad.scipy.signal,
 }
 _STATUSES = {
     "differentiated": "has a derivative",

@@ -17,7 +17,9 @@ from numpy.lib import NumpyVersion
 import chainad
 import chainad.scipy.fft as sf
 import chainad.scipy.linalg as sl
+import chainad.scipy.signal as ssignal
 import chainad.scipy.special as ss
+import chainad.scipy.stats as sstats
 from chainad.api import jacobian_program
 from chainad.api.recorded_run import record_planned_run
 from chainad.compiler.linearize import linear_graph
@@ -896,6 +898,36 @@ examples(np.interp)(
     [ex(at([-0.4, 0.3, 1.78, 2.2]), at([0.2, 1.3, 0.9]), v(3), period=1.5),
     ex(at([5.3]), np.array([0.2, 0.9, 2.6]), v(3), 0.0, 1.0, -2.0)]
 )  # fmt: skip
+examples(sl.solve_banded)(
+    [ex((1, 1), at([[0, 0.5, 0.3], [2.0, 3.0, 2.5], [0.4, 0.1, 0]]), v(3)),
+    ex((2, 0), at([[2.0, 3.0, 2.5], [0.4, 0.1, 0], [0.7, 0, 0]]), v(3, 2))]
+)  # fmt: skip
+examples(ssignal.convolve, ssignal.fftconvolve)(
+    [ex(v(5), v(3)), ex(v(4), v(2), "same"), ex(v(3), v(5), mode="valid"),
+    ex(v(3, 4), v(2, 3)), ex(v(4, 3), v(2, 2), mode="same"), ex(v(2, 2), v(4, 3), mode="valid")]
+)  # fmt: skip
+for _name, _shapes in {
+    "norm": 0,
+    "t": 1,
+    "gamma": 1,
+    "beta": 2,
+    "expon": 0,
+    "laplace": 0,
+    "cauchy": 0,
+}.items():
+    _of = getattr(sstats, _name)
+    for _density in (_of.logpdf, _of.pdf):
+        examples(_density)(
+            [ex(v(3), *(v(low=1.5, high=3) for _ in range(_shapes))),
+            ex(v(2, 1), *(v(3, low=1.5, high=3) for _ in range(_shapes)), v(low=0, high=0.1),
+            scale=v(low=2, high=3))]
+        )  # fmt: skip
+for _density in (sstats.poisson.logpmf, sstats.poisson.pmf):
+    examples(_density)([ex(np.array([0, 2, 3]), v(low=1, high=3)), ex(2, v(3, low=1, high=3))])
+for _density in (sstats.multivariate_normal.logpdf, sstats.multivariate_normal.pdf):
+    examples(_density)(
+        [ex(v(3), v(3), np.diag([1.0, 2.0, 0.5]) + 0.1), ex(v(4, 2), v(2), 2.0), ex(v(3), v(), 1.5)]
+    )
 _counts, _reliability = np.array([1, 2, 1, 3]), np.array([0.5, 1.0, 0.7, 1.2])
 examples(np.cov)(
     [ex(v(2, 4), fweights=_counts), ex(v(2, 4), aweights=_reliability, ddof=0),

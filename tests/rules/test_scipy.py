@@ -148,9 +148,9 @@ TABLE: dict[str, tuple[Callable[[Any], Any], str]] = {
     "root from x": (lambda x: scipy.optimize.root(np.sin, x).x, "implicit function theorem"),
     "minimize": (lambda x: scipy.optimize.minimize(lambda y: sum(y - x), X).x, "implicit function"),
     "lfilter": (lambda x: scipy.signal.lfilter([1.0], [1.0, 0.5], x), "make it a chainad.primi"),
-    "fftconvolve": (lambda x: scipy.signal.fftconvolve(x, x), "np.convolve"),
+    "fftconvolve": (lambda x: scipy.signal.fftconvolve(x, x), "chainad.scipy.signal.fftconvolve"),
     "gaussian_filter": (lambda x: scipy.ndimage.gaussian_filter(x, 1), "np.convolve"),
-    "norm.logpdf": (scipy.stats.norm.logpdf, "scipy.special is traced"),
+    "norm.logpdf": (scipy.stats.norm.logpdf, "chainad.scipy.stats"),
     "zscore": (scipy.stats.zscore, "scipy.stats.*asks for plain numbers"),
 }  # fmt: skip
 
@@ -250,3 +250,35 @@ def test_precisions_that_lapack_lacks_are_converted_as_scipy_does(name: str, dty
     np.testing.assert_allclose(value, expected, rtol=exact, atol=exact)
     plain = chainad.jacobian(lambda a: f(ours, a))(a.astype(np.float64))
     np.testing.assert_allclose(J.astype(float), plain, rtol=loose, atol=loose * abs(plain).max())
+
+
+def test_the_facade_of_special_can_replace_the_import_of_scipys() -> None:
+    from chainad.scipy import special
+
+    for name in scipy.special.__all__:
+        assert hasattr(special, name)
+    assert special.erf is scipy.special.erf
+    with pytest.raises(AttributeError, match="has no attribute"):
+        _ = special.no_such_function
+
+
+def test_densities_outside_of_their_support_and_frozen_ones() -> None:
+    from chainad.scipy import stats
+
+    x = np.array([-0.5, 0.25, 1.5])
+    for of in (
+        stats.gamma(2.0),
+        stats.beta(2.0, 3.0),
+        stats.expon(scale=2.0),
+        stats.norm(1.0, 2.0),
+    ):
+        plain = of.logpdf(x)
+        value, J = chainad.value_and_jacobian(of.logpdf)(x)
+        np.testing.assert_allclose(value, plain, rtol=1e-13)
+        assert np.isfinite(J).all()
+        assert not J[np.isneginf(plain)].any()
+    np.testing.assert_allclose(stats.norm(1.0, 2.0).cdf(0.5), scipy.stats.norm(1.0, 2.0).cdf(0.5))
+    assert stats.norm.mean(3.0) == 3.0
+    k = np.array([-1.0, 0.5, 2.0])
+    value = chainad.value_and_jacobian(lambda mu: stats.poisson.logpmf(k, mu))(np.float64(2.5))[0]
+    np.testing.assert_allclose(value, scipy.stats.poisson.logpmf(k, 2.5))

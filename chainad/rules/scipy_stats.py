@@ -1,0 +1,147 @@
+"""scipy.stats for traced values: logarithms of densities, and densities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy  # loads scipy.stats when it is first used
+import scipy.special as sp
+
+from chainad.rules.base import DEFINED
+from chainad.rules.scipy_linalg import solve_triangular
+from chainad.rules.scipy_wrappers import WRAPPERS, wrapper_of
+from chainad.rules.statistics import as_double, at_least_double
+
+_LOG_2PI = float(np.log(2 * np.pi))
+
+# Of every distribution: its density at z = (x - loc) / scale, as a logarithm, by its shapes; the
+# ends of its support; and a place inside.
+_DENSITIES: dict[str, tuple[Callable[..., Any], float, float, float]] = {
+    "norm": (lambda z: -0.5 * np.square(z) - 0.5 * _LOG_2PI, -np.inf, np.inf, 0.0),
+    "t": (
+        lambda z, df: (
+            sp.gammaln((df + 1) / 2)
+            - sp.gammaln(df / 2)
+            - 0.5 * np.log(np.pi * df)
+            - (df + 1) / 2 * np.log1p(np.square(z) / df)
+        ),
+        -np.inf,
+        np.inf,
+        0.0,
+    ),
+    "gamma": (lambda z, a: sp.xlogy(a - 1, z) - z - sp.gammaln(a), 0.0, np.inf, 1.0),
+    "beta": (
+        lambda z, a, b: sp.xlogy(a - 1, z) + sp.xlog1py(b - 1, -z) - sp.betaln(a, b),
+        0.0,
+        1.0,
+        0.5,
+    ),
+    "expon": (lambda z: -z, 0.0, np.inf, 1.0),
+    "laplace": (lambda z: -np.abs(z) - np.log(2.0), -np.inf, np.inf, 0.0),
+    "cauchy": (lambda z: -np.log1p(np.square(z)) - np.log(np.pi), -np.inf, np.inf, 0.0),
+}
+
+
+class Distribution:
+    """A distribution of SciPy's, of which some methods take traced values; all else is SciPy's."""
+
+    def __init__(self, name: str, methods: dict[str, Callable[..., Any]]) -> None:
+        self._name, self._methods = name, methods
+        vars(self).update(methods)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(getattr(scipy.stats, self._name), name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the distribution with its shapes, location and scale fixed."""
+        return Frozen(self, args, kwargs)
+
+
+class Frozen:
+    """A distribution with fixed shapes, location and scale."""
+
+    def __init__(self, of: Distribution, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._of, self._args, self._kwargs = of, args, kwargs
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._of._methods:
+            return getattr(getattr(scipy.stats, self._of._name)(*self._args, **self._kwargs), name)
+        method = self._of._methods[name]
+        return lambda x: method(x, *self._args, **self._kwargs)
+
+
+def _distribution(name: str, log: str, plain: str, definition: Callable[..., Any]) -> Distribution:
+    """Make a distribution from the logarithm of its density, and the names of both."""
+
+    def density(*args: Any, **kwargs: Any) -> Any:
+        return np.exp(definition(*args, **kwargs))
+
+    methods = {
+        log: wrapper_of("scipy.stats", f"{name}.{log}")(definition),
+        plain: wrapper_of("scipy.stats", f"{name}.{plain}")(density),
+    }
+    for each in methods:
+        WRAPPERS["scipy.stats", each] = f"chainad.scipy.stats, such as .{name}.{each}"
+    return Distribution(name, methods)
+
+
+def _continuous(name: str) -> Distribution:
+    log_density, low, high, inside = _DENSITIES[name]
+
+    def definition(x: Any, *args: Any, **named: Any) -> Any:
+        shapes = getattr(scipy.stats, name).numargs
+        given = list(args[:shapes])
+        given += [named.pop(each.strip()) for each in _shape_names(name)[len(given) :]]
+        given = [at_least_double(each) for each in given]
+        loc, scale = _location(args[shapes:], **named)
+        z = at_least_double(np.subtract(x, loc) / scale)
+        if np.isfinite(low):
+            is_inside = np.logical_and(z >= low, z <= high)
+            z = np.where(is_inside, z, inside)
+        found = log_density(z, *given) - np.log(at_least_double(scale))
+        return np.where(is_inside, found, -np.inf) if np.isfinite(low) else found
+
+    return _distribution(name, "logpdf", "pdf", definition)
+
+
+def _shape_names(name: str) -> list[str]:
+    names = getattr(scipy.stats, name).shapes
+    return names.split(",") if names else []
+
+
+def _location(args: tuple[Any, ...], loc: Any = 0.0, scale: Any = 1.0) -> tuple[Any, Any]:
+    return (*args, *(loc, scale)[len(args) :])
+
+
+norm, t, gamma, beta = map(_continuous, ("norm", "t", "gamma", "beta"))
+expon, laplace, cauchy = map(_continuous, ("expon", "laplace", "cauchy"))
+
+
+def _poisson(k: Any, mu: Any, loc: Any = 0) -> Any:
+    k, mu = np.subtract(k, loc), as_double(mu)
+    is_inside = np.logical_and(np.equal(k, np.floor(k)), k >= 0)
+    found = sp.xlogy(k, mu) - sp.gammaln(np.where(is_inside, k, 0.0) + 1) - mu
+    return np.where(is_inside, found, -np.inf)
+
+
+poisson = _distribution("poisson", "logpmf", "pmf", _poisson)
+
+
+def _multivariate_normal(x: Any, mean: Any = None, cov: Any = 1.0, **options: Any) -> Any:
+    if options:
+        raise NotImplementedError(f"{', '.join(options)} is not differentiated")
+    n = np.shape(mean)[-1] if np.ndim(mean) else np.shape(cov)[-1] if np.ndim(cov) else 1
+    mean = np.zeros(n) if mean is None else mean
+    x = np.reshape(x, (*np.shape(x), 1)) if n == 1 and np.shape(x)[-1:] != (1,) else x
+    matrix = cov if np.ndim(cov) == 2 else np.diag(np.broadcast_to(cov, (n,)))
+    factor = np.linalg.cholesky(as_double(matrix))
+    deviations = np.reshape(as_double(np.subtract(x, mean)), (-1, n))
+    scaled = DEFINED[solve_triangular](factor, np.transpose(deviations), lower=True)
+    log_det = np.sum(np.log(np.diagonal(factor)))
+    found = -0.5 * (np.sum(np.square(scaled), axis=0) + n * _LOG_2PI) - log_det
+    return np.reshape(found, np.shape(x)[:-1])
+
+
+multivariate_normal = _distribution("multivariate_normal", "logpdf", "pdf", _multivariate_normal)
