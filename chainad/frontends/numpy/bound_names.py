@@ -11,12 +11,12 @@ import builtins
 import functools
 import sys
 import types
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainad.frontends.numpy.proxies import FunctionProxy, ModuleProxy, proxy_of
+from chainad.frontends.numpy.proxies import FunctionProxy, original_of, proxy_of
 from chainad.ir.cache import Cache
 from chainad.ir.locks import fork_safe_lock
 
@@ -29,42 +29,53 @@ _FORMULAS = {"rosen", "rosen_der", "rosen_hess", "rosen_hess_prod"}
 _IMPORTED = frozenset({"numpy", "math", "__import__", "import_module"})
 
 MAX_KNOWN_CODES = 4096
+MAX_KNOWN_SLOTS = 65536
 MAX_SEARCHED_ITEMS = 64
 MAX_SEARCH_DEPTH = 4
 
 
-class _Name(NamedTuple):
-    """A name in a namespace: the globals of a module, or the attributes of an object."""
+class _Slot:
+    """What is bound to a proxy: a name in a namespace, or the contents of a cell.
 
-    namespace: MutableMapping[str, Any]
-    name: str
+    While it is bound, `before` is what it was bound to, and `users` are the runs that need it.
+    """
 
-    def get(self) -> Any:
-        return self.namespace.get(self.name)
+    __slots__ = ("before", "name", "proxy", "users", "where")
 
-    def set(self, value: Any) -> None:
-        self.namespace[self.name] = value
-
-    def key(self) -> tuple[int, str]:
-        return id(self.namespace), self.name
-
-
-class _Cell(NamedTuple):
-    """A variable of an enclosing function."""
-
-    cell: types.CellType
+    def __init__(self, where: Any, name: str) -> None:
+        self.where, self.name = where, name
+        self.users: set[int] = set()
+        self.before: Any = None
+        self.proxy: Any = None
 
     def get(self) -> Any:
-        return self.cell.cell_contents
+        is_cell = type(self.where) is types.CellType
+        return _contents(self.where) if is_cell else self.where.get(self.name)
 
     def set(self, value: Any) -> None:
-        self.cell.cell_contents = value
+        if type(self.where) is types.CellType:
+            self.where.cell_contents = value
+        else:
+            self.where[self.name] = value
 
-    def key(self) -> tuple[int, str]:
-        return id(self.cell), ""
+    def bind(self, user: int) -> None:
+        """Bind it for a run."""
+        if not self.users:
+            value = self.get()
+            if value is not self.before:
+                proxy = _IMPORT if value is _imported else proxy_of(value)
+                if proxy is None:  # it has been bound to something else since it was found
+                    return
+                self.before, self.proxy = value, proxy
+        self.users.add(user)
+        if len(self.users) == 1:
+            self.set(self.proxy)
 
-
-_Slot = _Name | _Cell
+    def release(self, user: int) -> None:
+        """Bind it as before, unless another run needs it still."""
+        self.users.discard(user)
+        if not self.users and self.proxy is not None and self.get() is self.proxy:
+            self.set(self.before)
 
 
 class _Search:
@@ -75,13 +86,17 @@ class _Search:
         self.slots: dict[tuple[int, str], _Slot] = {}
         self.seen: set[int] = set()
 
-    def add(self, slot: _Slot, names: frozenset[str], depth: int = 0) -> None:
+    def add(self, where: Any, name: str, value: Any, names: frozenset[str], depth: int = 0) -> None:
         """Look at what is bound to a name; `names` are those that the code mentions."""
-        value = slot.get()
-        if isinstance(value, (ModuleProxy, FunctionProxy)) or proxy_of(value) is not None:
-            self.slots[slot.key()] = slot
+        if proxy_of(original_of(value)) is not None:
+            self.take(where, name)
         else:
             self.visit(value, names, depth)
+
+    def take(self, where: Any, name: str) -> None:
+        """Note what is to be bound."""
+        key = id(where), name
+        self.slots[key] = _slots.get(key, lambda: _Slot(where, name))
 
     def visit(self, value: Any, names: frozenset[str] = frozenset(), depth: int = 0) -> None:
         """Look at what code is behind an object."""
@@ -115,21 +130,17 @@ class _Search:
             self._visit_class(kind)
             attributes = _attributes(value)
             for name in list(attributes):
-                self.add(_Name(attributes, name), names, depth + 1)
+                self.add(attributes, name, attributes[name], names, depth + 1)
 
     def _visit_function(self, function: types.FunctionType) -> None:
         names = _names_of(function.__code__)
         for name in names:
             if name in function.__globals__:
-                self.add(_Name(function.__globals__, name), names)
+                self.add(function.__globals__, name, function.__globals__[name], names)
         if any(name.split(".")[0] in _IMPORTED for name in names):
-            slot = _Name(vars(builtins), "__import__")
-            self.slots[slot.key()] = slot
+            self.take(vars(builtins), "__import__")
         for cell in function.__closure__ or ():
-            try:
-                self.add(_Cell(cell), names)
-            except ValueError:  # it is empty
-                continue
+            self.add(cell, "", _contents(cell), names)
         for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
             self.visit(default, names)
         self.visit(vars(function).get("__wrapped__"), names)
@@ -154,7 +165,7 @@ class _Search:
         for name in names:
             value = vars(module).get(name)
             if is_users and name in vars(module):
-                self.add(_Name(vars(module), name), names, depth + 1)
+                self.add(vars(module), name, value, names, depth + 1)
             elif isinstance(value, types.FunctionType) and name in _FORMULAS:
                 self.visit(value)
 
@@ -177,6 +188,13 @@ def _attributes(value: Any) -> dict[str, Any]:
     return found
 
 
+def _contents(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # it is empty
+        return None
+
+
 def _names_of(code: types.CodeType) -> frozenset[str]:
     names = {*code.co_names}
     for constant in code.co_consts:
@@ -185,55 +203,43 @@ def _names_of(code: types.CodeType) -> frozenset[str]:
     return frozenset(names)
 
 
-def _function_of(f: Any) -> Any:
-    """Return the function behind methods, partial applications and objects that can be called."""
-    while not isinstance(f, types.FunctionType):
-        if isinstance(f, types.MethodType):
-            f = f.__func__
-        elif isinstance(f, functools.partial):
-            f = f.func
-        else:
-            return vars(type(f)).get("__call__")
-    return f
-
-
-def _slots_of(f: Callable[..., Any]) -> tuple[_Slot, ...]:
-    function = _function_of(f)
-    namespace = getattr(function, "__globals__", {})
-    search = _Search(str(namespace.get("__name__")).split(".", 1)[0])
-    search.visit(f)
-    return tuple(search.slots.values())
-
-
 class _Known(NamedTuple):
-    """The slots of a code; what is known by id is kept alive."""
+    """The slots that were found; what is known by its id is kept alive."""
 
     slots: tuple[_Slot, ...]
     kept: Any
 
 
+# Every slot is one, whoever has found it. `Cache` forgets those that were used longest ago; one
+# that is bound is kept by who has bound it.
+_slots: Cache[_Slot] = Cache(MAX_KNOWN_SLOTS)
 _known: Cache[_Known] = Cache(MAX_KNOWN_CODES)
 
 
-def _known_slots(f: Callable[..., Any]) -> tuple[_Slot, ...]:
-    """Return the slots of a function, those of its globals from an earlier look at its code."""
-    if type(f) is not types.FunctionType or f.__closure__:
-        return _slots_of(f)
+def _found(start: Any, namespace: Any) -> tuple[_Slot, ...]:
+    search = _Search(str(namespace.get("__name__")).split(".", 1)[0])
+    search.visit(start)
+    return tuple(search.slots.values())
+
+
+def _slots_of(f: Any) -> tuple[_Slot, ...]:
+    """Return the slots of a function, from an earlier look at its code if possible."""
+    if isinstance(f, types.MethodType):
+        return _found(f, f.__func__.__globals__)
+    kind = type(f)
+    if kind is functools.partial and not f.args and not f.keywords:
+        return _slots_of(f.func)
+    if kind is not types.FunctionType:
+        call = vars(kind).get("__call__")
+        return _found(f, getattr(call, "__globals__", {}))
+    if f.__closure__ and not all(type(_contents(c)) in _WITHOUT_CODE for c in f.__closure__):
+        return _found(f, f.__globals__)
     key = id(f.__code__), id(f.__globals__)
-    return _known.get(key, lambda: _Known(_slots_of(f), (f.__code__, f.__globals__))).slots
-
-
-class _Bound:
-    """A slot that is bound to a proxy: what it was before, and how many runs need it."""
-
-    __slots__ = ("before", "count", "proxy", "slot")
-
-    def __init__(self, slot: _Slot, before: Any, proxy: Any) -> None:
-        self.slot, self.before, self.proxy, self.count = slot, before, proxy, 0
+    find = lambda: _Known(_found(f, f.__globals__), (f.__code__, f.__globals__))  # noqa: E731
+    return _known.get(key, find).slots
 
 
 _lock = fork_safe_lock()
-_bound: dict[tuple[int, str], _Bound] = {}
 
 
 class BoundNames:
@@ -244,46 +250,30 @@ class BoundNames:
     """
 
     def __init__(self) -> None:
-        self._mine: dict[tuple[int, str], _Bound] = {}
+        self._mine: tuple[_Slot, ...] = ()
 
     def bind(self, f: Callable[..., Any]) -> None:
         """Bind what a function reads."""
-        slots = _known_slots(f)
-        if not slots:
-            return
-        with _lock:
-            for slot in slots:
-                key = slot.key()
-                bound = _bound.get(key)
-                if bound is None:
-                    value = slot.get()
-                    proxy = _import if slot.key() == _IMPORT else proxy_of(value)
-                    if proxy is None:
-                        continue
-                    bound = _bound[key] = _Bound(slot, value, proxy)
-                self._mine[key] = bound
-                bound.count += 1
-                if bound.count == 1:
-                    slot.set(bound.proxy)
+        slots = _slots_of(f)
+        if slots:
+            with _lock:
+                self._mine = slots
+                for slot in slots:
+                    slot.bind(id(self))
 
     def release(self) -> None:
         """Bind everything as it was, unless another run needs it still."""
-        with _lock:
-            while self._mine:
-                key, bound = next(iter(self._mine.items()))
-                if bound.count == 1:
-                    if bound.slot.get() is bound.proxy:  # else the function has bound it anew
-                        bound.slot.set(bound.before)
-                    _bound.pop(key, None)
-                del self._mine[key]
-                bound.count -= 1
+        if self._mine:
+            with _lock:
+                for slot in self._mine:
+                    slot.release(id(self))
+                self._mine = ()
 
     def __del__(self) -> None:
         if self._mine:  # an interrupt came before `release`
             self.release()
 
 
-_IMPORT = _Name(vars(builtins), "__import__").key()
 _imported = builtins.__import__
 
 
@@ -298,4 +288,4 @@ def _import_traced(
     return proxy_of(module) or module
 
 
-_import = FunctionProxy(_imported, _import_traced)
+_IMPORT = FunctionProxy(_imported, _import_traced)
