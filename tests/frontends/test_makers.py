@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
 import math
+import pickle
+import sys
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -10,6 +14,8 @@ import pytest
 from functions import Function, numerical
 
 import chainad
+from chainad.frontends.numpy.trace import tracing
+from chainad.rules.base import name_of
 
 X = np.array([0.3, 1.2, 2.5, 0.7])
 A = np.arange(16.0).reshape(4, 4) / 7
@@ -225,3 +231,202 @@ FOLLOWED = [
 @pytest.mark.parametrize("f", FOLLOWED, ids=lambda f: f.__name__)
 def test_arrays_that_a_function_makes_are_followed(f: Function) -> None:
     agrees(f)
+
+
+MADE: dict[str, Any] = {
+    "a loop": lambda x: _filled(np.zeros(5), x),
+    "a copy of a constant": lambda x: _filled(np.ones(5).copy(), x),
+    "computed from constants": lambda x: _filled(2.0 * np.arange(5) + 1, x),
+    "a list": lambda x: _filled(np.array([1.0, 2.0, 3.0, 4.0, 5.0]), x),
+    "like an array": lambda x: _filled(np.zeros_like(np.r_[x, 1.0]), x),
+    "a diagonal": lambda x: _filled(np.diag([1.0, 2.0, 3.0, 4.0, 5.0])[1], x),
+    "linspace": lambda x: _filled(np.linspace(0, 1, 5), x),
+    "full of a traced value": lambda x: np.full((2, 2), x[1]) @ x[:2],
+    "arange by a traced step": lambda x: np.arange(0, 4) * x[0] + np.arange(3.0)[1] * x[1],
+    "r_ and c_": lambda x: np.c_[x, np.r_[x[2:], 0.0, x[0]]] @ np.array([1.0, x[3]]),
+    "fromiter": lambda x: np.fromiter((a * x[0] for a in x), float),
+    "vectorize of two": lambda x: np.vectorize(lambda a, b: a * b if a > 1 else b)(x, x[0]),
+    "vectorize of tuples": lambda x: sum(np.vectorize(lambda a: (a * a, 2 * a))(x)),
+    "math": lambda x: math.hypot(x[0], x[1]) + math.log(x[2], 3) * math.pow(x[3], 2) + math.pi,
+    "atan2": lambda x: math.atan2(x[0], 2.0) * math.exp(-x[1]) + math.floor(x[2]),
+    "mean of a list": lambda x: np.mean([x[0], x[1] * x[2], 1.0]),
+    "norm of a list": lambda x: np.linalg.norm([x[0], x[1]]) * np.max([x[2], x[3]]),
+    "lists of lists": lambda x: np.concatenate([[x[0], 1.0], [x[1]]]) * np.sum([x[2], x[3]]),
+    "polyval": lambda x: np.polynomial.polynomial.polyval(np.array([2.0, 0.5]), x),
+    "a mixed matrix": lambda x: np.linalg.inv(np.array([[x[0], 1.0], [1.0, x[1]]])) @ x[:2],
+    "an entry twice": lambda x: np.array([[x[0], x[1]], [x[1], x[0]]]) @ x[2:],
+    "rows and lists": lambda x: np.array([x[:2], [1.0, x[3]], [0, 2]]) @ x[2:],
+    "methods of a mixed array": lambda x: np.array([x[0], 1.0, x[1]]).cumsum() ** 2,
+    "fft of a mixed array": lambda x: abs(np.fft.fft(np.array([x[0], 1.0, x[1]]))) ** 2,
+    "dot of a constant": lambda x: np.arange(16.0).reshape(4, 4).dot(x),
+    "asarray of a scalar": lambda x: np.asarray(x[0]) * np.asarray(x, dtype=float),
+    "imports in the function": lambda x: __import__("math").sin(x[0]) * x,
+    "a made constant": lambda x: np.eye(4) @ x + np.ones(4) * np.sum(np.arange(4) * x),
+    "an array of indices": lambda x: x[np.arange(4)[::-1]] * x[np.array([0, 0, 1, 2])],
+    "a mask": lambda x: np.where(np.array([True, False, True, False]), x, 2 * x),
+    "a condition on constants": lambda x: x * 2 if np.ones(3).sum() == 3 and np.eye(2).any() else x,
+}
+
+
+def _filled(z: Any, x: Any) -> Any:
+    z[0] = x[0] * x[1]
+    for k in range(3):
+        z[k + 1] = z[k] + x[k] * z[4]
+    z[1:3] *= x[3]
+    return z
+
+
+@pytest.mark.parametrize("f", MADE.values(), ids=MADE)
+def test_what_makes_arrays_is_as_in_plain_numpy(f: Function) -> None:
+    agrees(f)
+
+
+def views(x: Any) -> Any:
+    z = np.zeros((2, 3))
+    row, column, flat, turned = z[1], z[:, 2], z.reshape(-1), z.T
+    part = row[1:]
+    z[1, 1] = x[0]
+    part[1] = x[1] * row[1]
+    turned[0] += x[2]
+    flat[3:5] *= x[3]
+    return np.concatenate([z.ravel(), row, column, flat, turned.ravel(), part, z.flat[2:4]])
+
+
+def views_first(x: Any) -> Any:
+    z = np.ones((2, 3))
+    left, right = np.split(z, [1], axis=1)
+    right[0] = x[:2]
+    left[...] = np.sum(right) * x[2]
+    np.diagonal(z)
+    return z * np.ravel(z)[4]
+
+
+@pytest.mark.parametrize("f", [views, views_first])
+def test_views_made_before_a_write_see_it_and_write(f: Function) -> None:
+    agrees(f)
+
+
+def test_memory_of_what_became_traced_is_nan() -> None:
+    def f(x: Any) -> Any:
+        z = np.zeros(3)
+        plain = z.plain
+        assert isinstance(z, np.ndarray)
+        assert isinstance(x, np.ndarray)
+        z[0] = x[0]
+        assert np.isnan(memoryview(plain)).all()
+        return z
+
+    assert chainad.jacobian(f)(X).shape == (3, 4)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: np.zeros(3, int), lambda: np.array([1, 2]), lambda: np.arange(3)]
+)
+def test_writes_that_would_be_cut_are_refused_in_the_users_line(make: Any) -> None:
+    def f(x: Any) -> Any:
+        z = make()
+        z[0] = x[0]
+        return z
+
+    with pytest.raises(chainad.TraceError, match=r"test_makers.py:\d+: .*int64, which cuts it"):
+        chainad.jacobian(f)(X)
+
+
+def test_arrays_of_an_earlier_call_are_not_written_into() -> None:
+    kept: list[Any] = []
+
+    def f(x: Any) -> Any:
+        kept.append(np.zeros(4))
+        kept[0][0] = x[0] if len(kept) > 1 else 1.0
+        return x * kept[0]
+
+    chainad.jacobian(f)(X)
+    with pytest.raises(chainad.TraceError, match=r"test_makers.py:\d+: .*did not make"):
+        chainad.jacobian(f)(X)
+
+
+def test_constants_cost_nothing() -> None:
+    A, ones = np.eye(4), np.ones(4)
+    made = chainad.plan(lambda x: np.sin(np.eye(4) @ x) * np.ones(4), X)
+    given = chainad.plan(lambda x: np.sin(A @ x) * ones, X)
+    assert made.order == given.order
+    assert made.multiplications == given.multiplications
+
+
+def test_a_mixed_array_is_one_call() -> None:
+    def f(x: Any) -> Any:
+        c, s = np.cos(x[0]), np.sin(x[0])
+        return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+
+    with tracing(f, (X,), (0,)) as run:
+        names = [name_of(entry.function) for entry in run.tape.entries[1:]]
+    assert names.count("set_items") == 1
+    assert len(names) == 6  # two entries of x, cos, sin and -s
+    assert chainad.jacobian(f, output="sparse")(X).nnz == 4
+
+
+# ------------------------------------------------------- names are given back
+
+
+def names() -> list[Any]:
+    return [np, math, np.zeros, builtins.__import__]
+
+
+def fails(x: Any) -> Any:
+    np.zeros(3)[0] = x[0]
+    raise KeyboardInterrupt
+
+
+def inner_fails(x: Any) -> Any:
+    with pytest.raises(KeyboardInterrupt):
+        chainad.jacobian(fails)(x)
+    z = np.zeros(2)
+    z[0] = x[0]
+    return chainad.jacobian(lambda y: np.array([y[0], 1.0]) * y[1])(z + 1.0)
+
+
+def test_names_are_given_back_after_nested_runs_errors_and_interrupts() -> None:
+    before = names()
+    with pytest.raises(KeyboardInterrupt):
+        chainad.jacobian(fails)(X)
+    assert all(a is b for a, b in zip(before, names(), strict=True))
+    chainad.jacobian(inner_fails)(X)
+    assert all(a is b for a, b in zip(before, names(), strict=True))
+    assert type(np.zeros(3)) is np.ndarray
+
+
+@pytest.mark.numba
+def test_other_threads_see_numpy_as_it_is() -> None:
+    numba = pytest.importorskip("numba")
+    stop, faults = Event(), []
+
+    def work() -> None:
+        while not stop.is_set():
+            try:
+                assert type(np.zeros(2)) is np.ndarray
+                assert pickle.loads(pickle.dumps(np.zeros)) is zeros_of_numpy()
+                compiled = numba.njit(lambda x: np.sin(x) + np.zeros(3)[0] + math.exp(x))
+                np.testing.assert_allclose(compiled(1.0), np.sin(1.0) + math.exp(1.0))
+            except BaseException as fault:
+                faults.append(fault)
+                return
+
+    def f(x: Any) -> Any:
+        z = np.zeros(4)
+        z[1:] = x[:3] * math.sin(x[0])
+        return z
+
+    wanted = chainad.jacobian(f)(X)
+    thread = Thread(target=work)
+    thread.start()
+    try:
+        for _ in range(1000):
+            np.testing.assert_array_equal(chainad.jacobian(f)(X), wanted)
+    finally:
+        stop.set()
+        thread.join()
+    assert not faults
+
+
+def zeros_of_numpy() -> Any:
+    return vars(sys.modules["numpy"])["zeros"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import scipy.special
 from chainad.frontends.numpy.made_arrays import made, settle
 from chainad.frontends.numpy.packing import as_one, pack
 from chainad.frontends.numpy.tracers import Tracer, has_tracer
+from chainad.rules.base import CONSTANT, DEFINED, RULES
 
 # By function, the one that is called instead.
 MAKERS: dict[Any, Any] = {}
@@ -157,6 +159,55 @@ class Vectorized:
 def _vectorize(function: Any, *args: Any, **kwargs: Any) -> Any:
     made_of = function(*args, **kwargs)
     return Vectorized(made_of) if isinstance(made_of, np.vectorize) else made_of
+
+
+@makes(np.polynomial.polynomial.polyval)
+def _polyval(function: Any, x: Any, c: Any, tensor: bool = True) -> Any:
+    if not has_tracer((x, c)):
+        return made(function(x, c, tensor))
+    x, c = _packed(x), _packed(c)
+    if tensor:
+        c = np.reshape(c, np.shape(c) + (1,) * np.ndim(x))
+    total = c[-1] + 0.0 * x if len(c) == 1 else c[-1]  # Horner's rule
+    for k in range(2, len(c) + 1):
+        total = c[-k] + total * x
+    return total
+
+
+# ----------------------------------------------------------- lists as arguments
+
+
+def _listing(function: Any, nested: bool) -> Callable[..., Any]:
+    """Return a function that takes lists with traced values (`nested`: in a list) as arrays."""
+
+    @wraps(function)
+    def replaced(*args: Any, **kwargs: Any) -> Any:
+        if args and type(args[0]) in _LISTS:
+            if nested:
+                args = ([_array_of(x) for x in args[0]], *args[1:])
+            else:
+                args = (_array_of(args[0]), *args[1:])
+        if len(args) > 1 and type(args[1]) in _LISTS:
+            args = (args[0], _array_of(args[1]), *args[2:])
+        return function(*args, **kwargs)
+
+    return replaced
+
+
+def _array_of(value: Any) -> Any:
+    """Return a list with traced values as an array, unless it is one of several arrays."""
+    try:
+        return _packed(settle(value))
+    except ValueError:
+        return value
+
+
+_LISTS = {list, tuple}
+for _function in {**RULES, **CONSTANT, **DEFINED}:
+    _is_numpys = str(getattr(_function, "__module__", "")).split(".", 1)[0] == "numpy"
+    if _is_numpys and not isinstance(_function, np.ufunc) and _function not in MAKERS:
+        _row = RULES.get(_function)
+        MAKERS[_function] = _listing(_function, _row is not None and _row.nested)
 
 
 # ------------------------------------------------------------------------ math
