@@ -49,7 +49,7 @@ def fill_in_place(x):
 
 
 def fill_a_table(x):
-    z = np.empty((2, 4), like=x)
+    z = np.empty((2, 4))
     z[0], z[1] = x, x[::-1]
     z[:, 1:3] *= 2
     return z

@@ -38,7 +38,7 @@ def strong(x: Array, y: Array) -> Array:
 
 
 def filled(x: Array, y: Array) -> Array:
-    z = np.zeros(N, like=x)
+    z = np.zeros(N)
     z[0] = y[1]
     for k in range(1, N):
         z[k] = 0.5 * z[k - 1] + x[k]
