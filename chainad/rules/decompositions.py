@@ -27,6 +27,7 @@ from chainad.rules.base import Locals, defined, dispatching, rule
 from chainad.rules.matrix_operators import (
     I,
     J,
+    half_of,
     matrix_operator,
     read_of,
     symmetric_of,
@@ -64,26 +65,40 @@ def _cholesky(y: Argument, a: Argument, /, *, upper: bool = False) -> Locals:
         return transpose(factor) if upper else factor
 
     def prepare(factor: Any, a: Any) -> tuple[Any, ...]:
-        return lower(factor), triangular_inverse(lower(factor))
+        return (lower(factor),)
 
-    def push(da: Any, low: Any, inverse: Any) -> Any:
+    def push(da: Any, low: Any) -> Any:
+        inverse = triangular_inverse(low)
         x = inverse @ symmetric_of(da, upper) @ transpose(inverse)
-        return lower(low @ _half(x))
+        return lower(low @ half_of(x, False))
 
-    def pull(adjoint: Any, low: Any, inverse: Any) -> Any:
-        x = _half(transpose(low) @ lower(adjoint))
+    def pull(adjoint: Any, low: Any) -> Any:
+        if _is_one_matrix(low) and _is_one_matrix(adjoint):
+            found = _pulled_by_blas(lower(adjoint)[0], low[0].T)
+            return half_of(found + found.T, upper)[None]
+        inverse = triangular_inverse(low)
+        x = half_of(transpose(low) @ lower(adjoint), False)
         return read_of(transpose(inverse) @ x @ inverse, upper)
 
     return {a: matrix_operator(y, a, (I, J), 3 * a.shape[-1] ** 3, prepare, push, pull)}
 
 
-def _half(x: Any) -> Any:
-    """Return what lies below the diagonal, and half of the diagonal."""
-    return 0.5 * (np.tril(x) + np.tril(x, -1))
+def _is_one_matrix(x: Any) -> bool:
+    """Return whether a stack is one plain matrix, in a precision that LAPACK has."""
+    return is_ndarray(x) and x.ndim == 3 and x.shape[0] == 1 and x.dtype.char in "fd"
+
+
+def _pulled_by_blas(adjoint: Any, up: Any) -> Any:
+    """Return an adjoint of a factor pulled back to free entries; `up` is the factor's transpose."""
+    multiply, solve = scipy.linalg.get_blas_funcs(("trmm", "trsm"), (up, adjoint))
+    x = half_of(multiply(1.0, up, adjoint), False)
+    return solve(1.0, up, solve(1.0, up, x), side=1, trans_a=1)
 
 
 def triangular_inverse(low: Any) -> Any:
     """Return the inverses of lower triangular matrices."""
+    if _is_one_matrix(low):
+        return triangular_inverse(low[0])[None]
     if not is_ndarray(low) or low.ndim != 2 or low.dtype.char not in "fd":
         return np.linalg.inv(low)
     # LAPACK stores columns, so it is given the transpose.

@@ -8,6 +8,7 @@ pulled back, in functions that can be traced again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from math import prod
 from typing import Any, TypeAlias
 
@@ -168,6 +169,20 @@ class MatrixOperator(Operator):
 
 
 # --------------------------------------------------------- symmetric matrices
+
+
+@lru_cache(maxsize=64)
+def _halves(n: int, char: str, upper: bool) -> Any:
+    """Return ones in one triangle of a matrix, and halves on the diagonal."""
+    ones = np.ones((n, n), char)
+    found = (np.triu(ones) if upper else np.tril(ones)) - 0.5 * np.eye(n, dtype=char)
+    found.flags.writeable = False
+    return found
+
+
+def half_of(x: Any, upper: bool) -> Any:
+    """Return one triangle of matrices, with half of the diagonal."""
+    return x * _halves(x.shape[-1], x.dtype.char, upper)
 
 
 def symmetric_of(x: Any, upper: bool) -> Any:
