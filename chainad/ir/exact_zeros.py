@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 def is_finite(arrays: Iterable[Any]) -> bool:
     """Return whether some arrays have neither nan nor infinity, nor squares that overflow."""
     # The quickest sum, and one that never warns.
-    return all(x is None or isfinite(np.vdot(x, x)) for x in arrays)
+    return all(x is None or isfinite(np.vdot(x, x).real) for x in arrays)
 
 
 def masked_matmul(a: Array, b: Array, mask_a: Array, mask_b: Array) -> Array:

@@ -65,7 +65,9 @@ def build(program: Program) -> Runner:
 
 def _is_traced(slot: Any) -> bool:
     """Return whether a slot is traced, or an operator of traced arrays."""
-    return overrides_numpy(slot) or getattr(slot, "is_traced", False)
+    return type(slot) is not np.ndarray and (
+        overrides_numpy(slot) or getattr(slot, "is_traced", False)
+    )
 
 
 def bound_op(

@@ -231,7 +231,7 @@ def _how_to_pass(dtype: np.dtype[Any]) -> str:
 
 def _finish(tape: Tape, result: Any, has_jacobian: bool) -> Run:
     """Return a finished run; a tuple, or a list with arrays in it, is several outputs."""
-    is_tuple = isinstance(result, tuple) or _has_arrays(result)
+    is_tuple = not isinstance(result, Traced) and (isinstance(result, tuple) or _has_arrays(result))
     numbers: list[int | None] = []
     values = []
     for k, item in enumerate(result if is_tuple else [result]):
@@ -263,23 +263,14 @@ def _has_arrays(result: Any) -> bool:
 
 def _output(tape: Tape, item: Any, what: str, has_jacobian: bool) -> tuple[int | None, Any]:
     """Return the node of an output (None: it does not depend on the inputs) and its value."""
-    if isinstance(item, tuple) or _has_arrays(item):
-        raise InputError(
-            f"{what} is a {type(item).__name__} inside another, and several outputs are not nested;"
-            " return one flat tuple of arrays, or np.stack(...) of arrays of one shape"
-        )
-    # Python's integers are numbers like any others, of a branch that does not depend on the inputs.
-    is_literal = _is_literal(item)
-    if isinstance(item, list):
-        item = _reopened(tape, as_one, item)
-    if isinstance(item, np.ndarray) and item.dtype == object:
-        item = _from_objects(tape, item, what)
-    if is_literal:
-        item = np.asarray(item, float)
-    is_array = isinstance(item, (Traced, np.ndarray, np.generic, bool, float, complex))
-    if is_array and (has_jacobian or (isinstance(item, Traced) and item.tape is tape)):
+    if not isinstance(item, Traced):
+        item = _as_array(tape, item, what)
+    is_own = isinstance(item, Traced) and item.tape is tape
+    if is_own or (
+        has_jacobian and isinstance(item, (Traced, np.ndarray, np.generic, bool, complex))
+    ):
         _check_dtype(getattr(item, "dtype", np.dtype(type(item))), what)
-    if isinstance(item, Traced) and item.tape is tape:
+    if is_own:
         return item.number, item.value
     if isinstance(item, Traced):
         if not item.tape.is_open:
@@ -294,6 +285,23 @@ def _output(tape: Tape, item: Any, what: str, has_jacobian: bool) -> tuple[int |
         f"{what} must be a number, an array of real floats, or a tuple or list of these,"
         f" but got {_described(item)}"
     )
+
+
+def _as_array(tape: Tape, item: Any, what: str) -> Any:
+    """Return lists, arrays of objects and Python's integers as arrays, all else as it is."""
+    if isinstance(item, tuple) or _has_arrays(item):
+        raise InputError(
+            f"{what} is a {type(item).__name__} inside another, and several outputs are not nested;"
+            " return one flat tuple of arrays, or np.stack(...) of arrays of one shape"
+        )
+    # Python's integers are numbers like any others, of a branch that does not depend on the inputs.
+    if _is_literal(item):
+        return np.asarray(item, float)
+    if isinstance(item, list):
+        item = _reopened(tape, as_one, item)
+    if isinstance(item, np.ndarray) and item.dtype == object:
+        item = _from_objects(tape, item, what)
+    return item
 
 
 def _is_literal(item: Any) -> bool:
