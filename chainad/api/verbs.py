@@ -143,6 +143,10 @@ def jacobian(
     function is piecewise linear (`abs`, `maximum`, `clip`, `sort`), and nan where those nearby are
     unbounded (`norm`, `hypot`, `std`).
 
+    Functions of matrices written by eigenvectors or singular vectors, such as `(V * f(w)) @ V.T`,
+    are differentiated where eigenvalues coincide, too. The vectors themselves have no derivative
+    there: it is nan, with a RuntimeWarning.
+
     Source of the method: Griewank & Walther, *Evaluating Derivatives*, 2nd ed., ch. 9 and 10.
 
     Examples
