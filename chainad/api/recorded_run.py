@@ -122,7 +122,9 @@ def record_run(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]
     def describe(run: Run) -> _Described[RecordedRun]:
         if sum(int(np.size(entry.value)) for entry in run.tape.entries) > MAX_SCALARS:
             raise NotScalarError(f"there are more than {MAX_SCALARS} scalars")
-        linearized = linear_graph(run.graph(), where=run.tape.where)
+        # Scalars stay scalars, unless an order of vertices is given: those of plans are merged.
+        merges = not isinstance(of.options.mode, str)
+        linearized = linear_graph(run.graph(), where=run.tape.where, merges=merges)
         recipes = linearized.recipes
         make = partial(RecordedRun, linearized=linearized)
         return recipes, range(len(recipes)), bool(linearized.selections), make

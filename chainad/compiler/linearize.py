@@ -100,6 +100,7 @@ def linear_graph(
     graph: Graph,
     origin: Callable[[int], Origin] | None = None,
     where: Callable[[int], str] = lambda number: "",
+    merges: bool = True,
 ) -> Linearized:
     """Return the linear graph of a call graph: what is reachable from inputs and reaches outputs.
 
@@ -110,6 +111,8 @@ def linear_graph(
         The origin of a node, for print-outs.
     where : callable, optional
         The user's file and line of a node, for messages.
+    merges : bool
+        Whether isomorphic calls on scalars may become one vertex.
 
     Raises
     ------
@@ -122,7 +125,8 @@ def linear_graph(
     shapes: dict[_DraftVertex, tuple[int, ...]] = {
         k: (*n.shape, 2) if n.dtype.kind == "c" else n.shape for k, n in enumerate(graph.nodes)
     }
-    blocks = blocks_of(graph, _needed(graph))
+    needed = sorted(_needed(graph))
+    blocks = blocks_of(graph, needed) if merges else Blocks({}, tuple(needed))
     single: set[int] = set()
     for k in blocks.order:
         if k in blocks.members:
