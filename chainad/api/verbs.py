@@ -147,6 +147,12 @@ def jacobian(
     are differentiated where eigenvalues coincide, too. The vectors themselves have no derivative
     there: it is nan, with a RuntimeWarning.
 
+    Unused values: what a selection (`where`, `select`, `maximum`, `clip`, `max`, `nan_to_num`,
+    `nansum`, indexing, a write over an old value, ...) does not use has an exact zero in the
+    Jacobian, which stays zero times nan and infinity: `where(x < 1, x, sqrt(x))` has slope 1 at 0,
+    in every mode, output and backend. A zero that is no selection's is a number like any other:
+    `sqrt(x)**2` has slope nan at 0. Derivatives give no floating-point warnings of their own.
+
     Source of the method: Griewank & Walther, *Evaluating Derivatives*, 2nd ed., ch. 9 and 10.
 
     Examples

@@ -57,9 +57,7 @@ VERDICTS = ("right", "refused", *FAULTS)
 # Faults that are known and not mended yet: a pattern of what is reported, and what it is. A row
 # that is counted 0 times in a long run can go.
 BESIDE = "but right beside this point"
-KNOWN: tuple[tuple[str, str], ...] = (
-    (r"is nan in place of", "nan from a branch that is not used (np.where, ...), or at a kink"),
-)
+KNOWN: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
