@@ -157,9 +157,12 @@ def getitem(x: Any, key: Any) -> Any:
 @dispatching
 def set_items(x: Any, keys: tuple[Any, ...], values: Sequence[Any]) -> Any:
     """Return a copy of x after x[key] = value, one after the other; what a write records."""
-    result = np.array(x)
-    for key, value in zip(keys, values, strict=True):
-        result[key] = value
+    # Symbols in the place of numbers are objects; x may be a constant nevertheless.
+    arrays = [np.asarray(value) for value in values]
+    has_symbols = any(value.dtype.char == "O" for value in arrays)
+    result = np.array(x, dtype=object if has_symbols else None)
+    for key, value in zip(keys, arrays, strict=True):
+        result[key] = value[()]
     return result
 
 
