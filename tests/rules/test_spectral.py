@@ -68,7 +68,6 @@ EIGENVECTORS: dict[str, Function] = {
     "swapaxes": of_eigenvectors(lambda w, v: (v * f(w)) @ np.swapaxes(v, 0, 1)),
     "dot": of_eigenvectors(lambda w, v: v.dot(np.diag(f(w))).dot(v.T)),
     "quotient": of_eigenvectors(lambda w, v: (v / (w + 5)) @ v.T),
-    "multi_dot": of_eigenvectors(lambda w, v: np.linalg.multi_dot([v, np.diag(f(w)), v.T])),
     "softmax": of_eigenvectors(lambda w, v: (v * (f(w) / np.sum(f(w)))) @ v.T),
     "where": of_eigenvectors(lambda w, v: (v * np.where(w > 0.7, w * w, w**2)) @ v.T),
     "maximum": of_eigenvectors(lambda w, v: (v * np.maximum(w, 0.3)) @ v.T),
