@@ -27,8 +27,8 @@ from chainad.planning.plan import follow
 from chainad.testing import random_graph
 
 # What of the array API standard (2023.12) programs call: no other name is there.
-NAMES = """add asarray broadcast_to concat expand_dims float64 matmul multiply negative
-permute_dims reshape subtract sum take vecdot zeros"""
+NAMES = """add asarray broadcast_to concat expand_dims float64 matmul multiply negative ones
+permute_dims reshape subtract sum take vecdot where zeros"""
 STANDARD = SimpleNamespace(**{name: getattr(np, name) for name in NAMES.split()})
 
 

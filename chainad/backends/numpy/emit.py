@@ -325,13 +325,11 @@ EMIT: dict[type[Op], Emitter] = {
     ops.Materialize: Emitter(lambda op, names, x: f"np.reshape({x}.materialize(), {op.shape})"),
     ops.Jvp: Emitter(lambda op, names, operator, x: f"{operator}.jvp({x})"),
     ops.Vjp: Emitter(lambda op, names, x, operator: f"{operator}.vjp({x})"),
-    ops.Ones: Emitter(lambda op, names, x: f"np.ones(np.shape({x}))"),
-    ops.NonZero: Emitter(lambda op, names, x: f"np.where(np.equal({x}, 0), 0.0, 1.0)"),
-    ops.Masked: Emitter(lambda op, names, mask, x: f"np.where(np.equal({mask}, 0), 0.0, {x})"),
+    ops.Ones: Emitter(lambda op, names, x: f"np.ones({x}.shape)"),
+    ops.NonZero: Emitter(lambda op, names, x: f"np.where({x} == 0, 0.0, 1.0)"),
+    ops.Masked: Emitter(lambda op, names, mask, x: f"np.where({mask} == 0, 0.0, {x})"),
     ops.MaskedMatMul: Emitter(lambda op, names, *args: f"masked_matmul({', '.join(args)})"),
     ops.MaskedJvp: Emitter(lambda op, names, *args: f"masked_jvp({', '.join(args)})"),
     ops.MaskedVjp: Emitter(lambda op, names, *args: f"masked_vjp({', '.join(args)})"),
-    ops.AnyAlong: Emitter(
-        lambda op, names, mask, x: f"any_along({mask}, {op.axis}, np.shape({x}))"
-    ),
+    ops.AnyAlong: Emitter(lambda op, names, mask, x: f"any_along({mask}, {op.axis}, {x}.shape)"),
 }
