@@ -77,8 +77,9 @@ def build_for(program: Program, library: ArrayLibrary) -> Runner:
     Examples
     --------
     >>> import numpy as np
+    >>> from chainad.ir.ops import MatMul
     >>> from chainad.ir.program import Instruction
-    >>> program = Program(2, (Instruction(ops.MatMul(), (0, 1), 2),), (2,))
+    >>> program = Program(2, (Instruction(MatMul(), (0, 1), 2),), (2,))
     >>> run = build_for(program, ArrayLibrary(np, index_add_in_place))
     >>> run([np.eye(2), np.array([3.0, 4.0])])
     (array([3., 4.]),)

@@ -72,7 +72,8 @@ class Rule:
     arguments of a call and returns them in the form that `locals` takes. `rewrite` takes
     those of a call with options, and returns its result in other functions; NotImplemented where
     `locals` takes the options. `kind` is what kind of function it is, if of any; `definition` says
-    the same in simpler functions, for compilers that know only these. `square`, of functions with a
+    the same in simpler functions, for compilers that know only these. `partials` are the formulas
+    of the partial derivatives of an elementwise function. `square`, of functions with a
     kink, returns the square of the result in terms of functions that have none there: it takes a
     function that squares an operand, the result, and the arguments. `has_pairs` says that the
     structures of complex operands have a last axis (re, im) already. `is_plain` says that all
@@ -88,6 +89,7 @@ class Rule:
     kind: Kind | None = None
     definition: Callable[..., Any] | None = None
     square: Callable[..., Any] | None = None
+    partials: tuple[Formula | float | str | None, ...] | None = None
     has_pairs: bool = False
     is_plain: bool = field(init=False)
 
@@ -112,6 +114,9 @@ CONSTANT: dict[Callable[..., Any], Kind | None] = {}
 REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {}
 # Functions written in terms of others.
 DEFINED: dict[Callable[..., Any], Callable[..., Any]] = {}
+
+# Those among them that take lists of arrays.
+DEFINED_ON_LISTS: set[Callable[..., Any]] = set()
 # Functions that write into their first argument, in terms of item assignment.
 WRITERS: dict[Callable[..., Any], Callable[..., None]] = {}
 # Functions whose result may share the memory of their first argument.
@@ -155,6 +160,7 @@ def rule(
     kind: Kind | None = None,
     definition: Callable[..., Any] | None = None,
     square: Callable[..., Any] | None = None,
+    partials: tuple[Formula | float | str | None, ...] | None = None,
     has_pairs: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register the decorated `locals` for some functions; see `Rule` for the options."""
@@ -171,6 +177,7 @@ def rule(
                 kind,
                 definition,
                 square,
+                partials,
                 has_pairs,
             )
             _enter_reduction(function, kind)
@@ -197,11 +204,18 @@ def kind_of(function: Callable[..., Any]) -> Kind | None:
     return CONSTANT.get(function) if row is None else row.kind
 
 
-def defined(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register the decorated function as the definition of some functions."""
+def defined(
+    *functions: Callable[..., Any], nested: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register the decorated function as the definition of some functions.
+
+    If `nested`, a list that they are given is a list of arrays, not an array.
+    """
 
     def register(definition: Callable[..., Any]) -> Callable[..., Any]:
         DEFINED.update(dict.fromkeys(functions, definition))
+        if nested:
+            DEFINED_ON_LISTS.update(functions)
         return definition
 
     return register

@@ -22,7 +22,7 @@ def _sort(
     return np.take_along_axis(a, np.argsort(a, axis=axis, kind="stable"), axis=axis)
 
 
-@defined(np.block)
+@defined(np.block, nested=True)
 def _block(arrays: Any) -> Any:
     def depth_of(value: Any) -> int:
         return 1 + depth_of(value[0]) if isinstance(value, list) else 0
@@ -126,7 +126,7 @@ def _ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
     return given[0] if len(given) == 1 else np.concatenate(given).astype(ary.dtype)
 
 
-@defined(np.select)
+@defined(np.select, nested=True)
 def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
     result = default
     for condition, choice in zip(condlist[::-1], choicelist[::-1], strict=True):

@@ -323,7 +323,7 @@ def _polyval(p: Any, x: Any) -> Any:
     return y
 
 
-@defined(np.linalg.multi_dot)
+@defined(np.linalg.multi_dot, nested=True)
 def _multi_dot(arrays: Any) -> Any:
     return reduce(np.dot, arrays)
 

@@ -72,15 +72,13 @@ def elementwise(
         kind=Elementwise(len(partials), **kind),
         definition=definition,
         square=square,
+        partials=partials,
     )(locals_)
-    PARTIALS[function] = partials
     for position, slope in enumerate(by_square):
         if slope is not None:
             EVEN[function, position] = _of_square(function, position, slope, partials)
 
 
-# The partial derivatives of every elementwise function.
-PARTIALS: dict[Callable[..., Any], tuple[Partial | None, ...]] = {}
 # By an even function, and the position of the operand that it is even in: the same function with
 # the square of that operand in front of all operands, which is what the operand is read from.
 EVEN: dict[tuple[Callable[..., Any], int], Callable[..., Any]] = {}

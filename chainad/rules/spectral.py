@@ -157,3 +157,6 @@ def _of_singular_values(is_transposed: bool) -> Callable[..., Any]:
 
 # By whether the result is transposed.
 OF_SINGULAR_VALUES = {transposed: _of_singular_values(transposed) for transposed in (False, True)}
+
+# What leaves the entries of real vectors as they are.
+SAME_ENTRIES = (np.conjugate, np.positive, np.copy)

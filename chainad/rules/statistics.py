@@ -321,7 +321,7 @@ def _one_sided(y0: Any, y1: Any, y2: Any, a: Any, b: Any) -> Any:
 # ------------------------------------------------------------------- piecewise
 
 
-@defined(np.piecewise)
+@defined(np.piecewise, nested=True)
 def _piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: Any) -> Any:
     if not np.ndim(x):  # a number takes no mask
         conditions = [np.reshape(np.asarray(c, bool), 1) for c in condlist]
@@ -336,7 +336,7 @@ def _piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw:
     return y
 
 
-@defined(np.choose)
+@defined(np.choose, nested=True)
 def _choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Any:
     refuse_unless(mode == "raise", "only mode='raise' is differentiated")
     shape = np.broadcast_shapes(np.shape(a), *map(np.shape, choices))

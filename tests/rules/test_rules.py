@@ -743,11 +743,12 @@ examples(np.nanquantile)([ex(_some, 0.3), ex(_holes, [0.2, 0.6], axis=1, keepdim
 examples(np.nanpercentile)([ex(_some, [10, 40]), ex(_holes, 30, axis=-2, keepdims=True)])
 examples(np.poly)([ex(v(3)), ex(v(0)), ex(at(_real.value[0]))])
 examples(np.polydiv)([ex(v(5), v(3)), ex(v(2), v(2)), ex(v(2), v(3)), ex(v(3), v(1))])
-examples(np.unique_values)([ex(at([0.5, 0.2, 0.7, 0.9])), ex(v(2, 2))])
+examples(np.unique_values)([ex(at([0.5, 0.2, 0.7, 0.9])), ex(at([[0.6, 0.2], [0.3, 0.8]]))])
 examples(np.unique_all, np.unique_counts, np.unique_inverse)([ex(at([0.5, 0.2, 0.7]))])
 _set = np.array([0.2, 0.8, 0.4])
-examples(np.intersect1d, np.setdiff1d)([ex(v(3), v(2)), ex(np.array([0.4, 0.2]), _set)])
-examples(np.union1d, np.setxor1d)([ex(v(3), v(2)), ex(v(2), _set)])
+_three, _two = at([0.5, 0.3, 0.9]), at([0.6, 0.1])
+examples(np.intersect1d, np.setdiff1d)([ex(_three, _two), ex(np.array([0.4, 0.2]), _set)])
+examples(np.union1d, np.setxor1d)([ex(_three, _two), ex(_two, _set)])
 
 # --------------------------------------------------------------------- SciPy
 
@@ -1026,7 +1027,12 @@ def as_function(function: Function, example: Example) -> Function:
             return tuple(map(as_real, result))
         if function in (np.linalg.eigvals, sl.sqrtm):
             return as_real(result, tolerance=1e-6)
-        return tuple(result) if isinstance(result, (tuple, list)) else result
+        if isinstance(result, (tuple, list)):
+            # Ranks and counts have no derivative, and are refused as results.
+            return tuple(
+                x for x in result if np.asarray(chainad.stop_gradient(x)).dtype.kind in "fc"
+            )
+        return result
 
     return f
 
@@ -1286,7 +1292,7 @@ KINDS: list[tuple[Function, Example, str, int]] = [
     (np.matmul, ex(np.ones((2, 4)), X4), "dense", 8),
     (np.dot, ex(np.ones(4), X4), "dense", 4),
     (np.max, ex(X34, 1), "block diagonal", 12),
-    (np.cumsum, ex(X34, 1), "operator", 16),
+    (np.cumsum, ex(X34, 1), "operator", 0),
     (np.einsum, ex("bij,bjk->bik", np.ones((2, 3, 4)), Operand(np.ones((2, 4, 5)))),
     "block diagonal", 24),
     (np.einsum, ex("ii->i", Operand(np.ones((3, 3)))), "rearrangement", 0),
@@ -1549,7 +1555,7 @@ def test_float32_stays_float32(function: Function) -> None:
 OTHER_DTYPES: set[tuple[Function, Any]] = {
     (sp.agm, np.float16), (sp.radian, np.float16), (np.poly, np.float16), (sl.expm, np.float16),
     (ss.comb, np.float16), (ss.comb, np.float32), (np.polyder, np.float16),
-    (np.polyder, np.float32), (sl.logm, np.float32),
+    (np.polyder, np.float32), (sl.logm, np.float32), (sl.logm, np.longdouble),
 }  # fmt: skip
 
 

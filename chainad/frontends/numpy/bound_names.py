@@ -82,7 +82,7 @@ class _Search:
     """Looks for slots from a function on, in what is the user's."""
 
     def __init__(self, own: str) -> None:
-        self.own = own  # the package that counts as the user's, since the function is there
+        self.own = own  # the module that counts as the user's, since the function is there
         self.slots: dict[tuple[int, str], _Slot] = {}
         self.seen: set[int] = set()
 
@@ -170,8 +170,7 @@ class _Search:
                 self.visit(value)
 
     def _is_users(self, module: Any) -> bool:
-        package = str(module or "").split(".", 1)[0]
-        return package not in _LIBRARIES or package == self.own
+        return str(module or "").split(".", 1)[0] not in _LIBRARIES or module == self.own
 
 
 _WITHOUT_CODE = frozenset(
@@ -217,7 +216,7 @@ _known: Cache[_Known] = Cache(MAX_KNOWN_CODES)
 
 
 def _found(start: Any, namespace: Any) -> tuple[_Slot, ...]:
-    search = _Search(str(namespace.get("__name__")).split(".", 1)[0])
+    search = _Search(str(namespace.get("__name__")))
     search.visit(start)
     return tuple(search.slots.values())
 

@@ -16,7 +16,7 @@ import scipy.special
 from chainad.frontends.numpy.made_arrays import made, settle
 from chainad.frontends.numpy.packing import as_one, pack
 from chainad.frontends.numpy.tracers import Tracer, has_tracer
-from chainad.rules.base import CONSTANT, DEFINED, RULES
+from chainad.rules.base import CONSTANT, DEFINED, DEFINED_ON_LISTS, RULES
 
 # By function, the one that is called instead.
 MAKERS: dict[Any, Any] = {}
@@ -203,7 +203,7 @@ def _array_of(value: Any) -> Any:
 
 
 _LISTS = {list, tuple}
-for _function in {**RULES, **CONSTANT, **DEFINED}:
+for _function in {**RULES, **CONSTANT, **DEFINED}.keys() - DEFINED_ON_LISTS:
     _is_numpys = str(getattr(_function, "__module__", "")).split(".", 1)[0] == "numpy"
     if _is_numpys and not isinstance(_function, np.ufunc) and _function not in MAKERS:
         _row = RULES.get(_function)

@@ -30,13 +30,11 @@ from chainad.rules.decompositions import (
     singular_values,
     symmetric_factors,
 )
-from chainad.rules.elementwise import PARTIALS
 from chainad.rules.kinds import Contraction, Conversion, Label, Movement
-from chainad.rules.spectral import OF_EIGENVALUES, OF_SINGULAR_VALUES
+from chainad.rules.spectral import OF_EIGENVALUES, OF_SINGULAR_VALUES, SAME_ENTRIES
 
 _VECTORS = {eigenvectors, left_vectors, right_vectors}
 _VALUES = {eigenvalues, np.linalg.eigvalsh, singular_values, np.linalg.svdvals}
-_SAME_ENTRIES = (np.conjugate, np.positive, np.copy)
 LEFT, RIGHT = "left", "right"
 EIGEN, SINGULAR = "eigenvalues", "singular values"
 
@@ -212,7 +210,7 @@ class _Spectral(TapeRewriting):
             return None if weights is None else self._with(form, weights, entry)
         if len(entry.sources) != 1 or form is None:
             return None
-        if function in _SAME_ENTRIES:
+        if function in SAME_ENTRIES:
             return form
         if isinstance(form, _Projected) and _is_transpose(entry):
             return replace(form, is_rows=not form.is_rows)
@@ -436,10 +434,12 @@ def _slope(entry: Entry, of_operands: Sequence[Any]) -> Any:
     """Return the slope of an entry by the eigenvalues, from those of its operands."""
     if np.size(entry.value) == 1:  # the same for all eigenvalues
         return 0.0
-    row, partials = RULES.get(entry.function), PARTIALS.get(entry.function)
-    if partials is not None:
+    row = RULES.get(entry.function)
+    if row is None:
+        return np.nan
+    if row.partials is not None:
         total: Any = 0.0
-        for partial, slope in zip(partials, of_operands, strict=True):
+        for partial, slope in zip(row.partials, of_operands, strict=True):
             if slope is None or partial is None:
                 continue
             by = partial(entry.value, *entry.operands) if callable(partial) else partial
@@ -447,13 +447,12 @@ def _slope(entry: Entry, of_operands: Sequence[Any]) -> Any:
                 return np.nan
             total = total + np.where(np.equal(by, 0), 0.0, by * slope)
         return total
-    if len(of_operands) == 1 and row is not None and isinstance(row.kind, (Movement, Conversion)):
+    if len(of_operands) == 1 and isinstance(row.kind, (Movement, Conversion)):
         x = entry.operands[0]
         numbers = np.asarray(_call_on(entry, np.arange(float(np.size(x))).reshape(np.shape(x))))
         is_in_order = np.array_equal(numbers.ravel(), np.arange(np.size(x)))
         if is_in_order:
-            slope = of_operands[0]
-            return _call_on(entry, slope) if np.shape(slope) == np.shape(x) else slope
+            return _call_on(entry, np.broadcast_to(of_operands[0], np.shape(x)))
     return np.nan
 
 
