@@ -11,7 +11,7 @@ from chainad.planning.plan import Plan
 
 # The function, where, and the most multiplications: by something other than ones and constants.
 TASKS = {
-    "roe1d": (roe1d, np.array([[1.0, 0.4, 2.0], [1.3, 0.6, 2.6]]), 187),
+    "roe1d": (roe1d, np.array([[1.0, 0.4, 2.0], [1.3, 0.6, 2.6]]), 186),
     "robot": (robot, np.linspace(0.1, 0.9, 6), 134),
     "heart": (heart, np.linspace(0.2, 1.7, 8), 48),
     "propane": (propane, np.linspace(0.2, 1.9, 11), 24),
@@ -51,7 +51,7 @@ def test_a_traced_task_takes_no_more_than_the_best_known(name: str) -> None:
     np.testing.assert_allclose(chainad.jacobian(f)(x), wanted, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize(("name", "most"), [("roe1d", 187), ("robot", 134), ("propane", 24)])
-def test_products_by_constants_counted_too_it_is_still_no_more(name: str, most: int) -> None:
-    f, x, _ = TASKS[name]
-    assert chainad.plan(f, x).multiplications <= most
+@pytest.mark.parametrize("name", ["roe1d", "robot", "propane"])
+def test_products_by_constants_counted_too_it_is_still_no_more(name: str) -> None:
+    f, x, most = TASKS[name]
+    assert chainad.plan(f, x, effort="thorough").multiplications <= most

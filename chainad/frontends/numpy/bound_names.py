@@ -26,10 +26,12 @@ _LIBRARIES = frozenset(
 ) | (sys.stdlib_module_names - {"__main__"})
 # Functions of these that are formulas, written as a user would write them.
 _FORMULAS = {"rosen", "rosen_der", "rosen_hess", "rosen_hess_prod"}
+# What these formulas call, and functions that are there to be differentiated.
+_LIKE_USERS = ("scipy._lib.", "chainad.testing.")
 _IMPORTED = frozenset({"numpy", "math", "__import__", "import_module"})
 
-MAX_KNOWN_CODES = 4096
-MAX_KNOWN_SLOTS = 65536
+MAX_KNOWN_CODES = 512
+MAX_KNOWN_SLOTS = 8192
 MAX_SEARCHED_ITEMS = 64
 MAX_SEARCH_DEPTH = 4
 
@@ -81,8 +83,7 @@ class _Slot:
 class _Search:
     """Looks for slots from a function on, in what is the user's."""
 
-    def __init__(self, own: str) -> None:
-        self.own = own  # the module that counts as the user's, since the function is there
+    def __init__(self) -> None:
         self.slots: dict[tuple[int, str], _Slot] = {}
         self.seen: set[int] = set()
 
@@ -110,7 +111,7 @@ class _Search:
             return
         self.seen.add(id(value))
         if kind is types.FunctionType:
-            if self._is_users(value.__globals__.get("__name__")) or value.__name__ in _FORMULAS:
+            if _is_users(value.__globals__.get("__name__")) or value.__name__ in _FORMULAS:
                 self._visit_function(value)
         elif isinstance(value, functools.partial):
             for item in (value.func, *value.args, *value.keywords.values()):
@@ -126,7 +127,7 @@ class _Search:
                 self.visit(item, names, depth + 1)
         elif "__wrapped__" in _attributes(value):
             self.visit(_attributes(value)["__wrapped__"], names, depth)
-        elif self._is_users(kind.__module__):
+        elif _is_users(kind.__module__):
             self._visit_class(kind)
             attributes = _attributes(value)
             for name in list(attributes):
@@ -147,7 +148,7 @@ class _Search:
 
     def _visit_class(self, kind: type) -> None:
         for base in kind.__mro__:
-            if (id(base) in self.seen and base is not kind) or not self._is_users(base.__module__):
+            if (id(base) in self.seen and base is not kind) or not _is_users(base.__module__):
                 continue
             self.seen.add(id(base))
             for value in list(vars(base).values()):
@@ -161,7 +162,7 @@ class _Search:
                     self.visit(_attributes(value).get("func"))  # of cached properties
 
     def _visit_module(self, module: types.ModuleType, names: frozenset[str], depth: int) -> None:
-        is_users = self._is_users(module.__name__)
+        is_users = _is_users(module.__name__)
         for name in names:
             value = vars(module).get(name)
             if is_users and name in vars(module):
@@ -169,8 +170,11 @@ class _Search:
             elif isinstance(value, types.FunctionType) and name in _FORMULAS:
                 self.visit(value)
 
-    def _is_users(self, module: Any) -> bool:
-        return str(module or "").split(".", 1)[0] not in _LIBRARIES or module == self.own
+
+def _is_users(module: Any) -> bool:
+    """Return whether the functions of a module, given by its name, are the user's."""
+    name = str(module or "")
+    return name.split(".", 1)[0] not in _LIBRARIES or name.startswith(_LIKE_USERS)
 
 
 _WITHOUT_CODE = frozenset(
@@ -215,26 +219,24 @@ _slots: Cache[_Slot] = Cache(MAX_KNOWN_SLOTS)
 _known: Cache[_Known] = Cache(MAX_KNOWN_CODES)
 
 
-def _found(start: Any, namespace: Any) -> tuple[_Slot, ...]:
-    search = _Search(str(namespace.get("__name__")))
+def _found(start: Any) -> tuple[_Slot, ...]:
+    search = _Search()
     search.visit(start)
     return tuple(search.slots.values())
 
 
 def _slots_of(f: Any) -> tuple[_Slot, ...]:
     """Return the slots of a function, from an earlier look at its code if possible."""
-    if isinstance(f, types.MethodType):
-        return _found(f, f.__func__.__globals__)
     kind = type(f)
     if kind is functools.partial and not f.args and not f.keywords:
         return _slots_of(f.func)
-    if kind is not types.FunctionType:
-        call = vars(kind).get("__call__")
-        return _found(f, getattr(call, "__globals__", {}))
-    if f.__closure__ and not all(type(_contents(c)) in _WITHOUT_CODE for c in f.__closure__):
-        return _found(f, f.__globals__)
+    closure = getattr(f, "__closure__", None) or ()
+    if kind is not types.FunctionType or any(
+        type(_contents(cell)) not in _WITHOUT_CODE for cell in closure
+    ):
+        return _found(f)
     key = id(f.__code__), id(f.__globals__)
-    find = lambda: _Known(_found(f, f.__globals__), (f.__code__, f.__globals__))  # noqa: E731
+    find = lambda: _Known(_found(f), (f.__code__, f.__globals__))  # noqa: E731
     return _known.get(key, find).slots
 
 
