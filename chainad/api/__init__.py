@@ -11,10 +11,13 @@ differentiator      a function and its options: one traced call, and its plan
 traced_run          from a traced run to what makes its Jacobian
 jacobian_program    the program that accumulates a Jacobian, planned and lowered once, and kept
 targets             what programs are lowered to
+containers          arrays inside tuples, lists and dictionaries, taken out and put back
 outputs             the results of that program as the Jacobians requested, or written into `out=`
 compiled            what `compile` returns: recorded runs that are replayed without tracing
 recorded_run        one run, recorded
+captured_table      what a compiled function reads beside its arguments
 choose_backend      from a recorded run to what replays it: scalars, loops, or calls of NumPy
+fallbacks           warnings that a function is run in a simpler way
 batches             many points at once, from a function of one
 run_batched         a recorded run on the arrays of many points
 """

@@ -10,7 +10,10 @@ movement           views, selections, joining; `padding`
 reduction          sums, extremes, norms, cumulative sums
 contraction        products, as einsum
 composed           sorting, splitting, grids; `statistics`: quantiles, interpolation, polynomials
-linear_algebra     solves, determinants, symmetric matrices; `decompositions`: SVD, QR, eigenvalues
+linear_algebra     solves, determinants, symmetric matrices; `decompositions`: SVD, QR, eigenvalues;
+                   `matrix_functions`: exponential, root, logarithm; `spectral`: those by
+                   eigenvalues, equal ones too
+matrix_operators   how all of these act on stacks of directions
 fourier            transforms, as operators
 complexes          functions of complex numbers that are not holomorphic, by rows; those of
                    `complex_definitions` are written in real ones

@@ -4,5 +4,6 @@ peephole          one instruction, simplified by the instructions that define it
 program_builder   appends instructions: hash-consed, after peephole optimisation
 layout            transposes are hoisted to where they are views
 batch_last        long batches of small blocks get the batch as their last axis
+carry_masks       arrays with exact zeros are accompanied by their masks
 constant_hoisting what depends on constant slots alone is computed once
 """

@@ -2,9 +2,14 @@
 
 trace            runs a function once on traced inputs
 traced_values    the duck arrays; `methods`: their operators, `flat_view`: x.flat
+made_arrays      arrays that a traced function makes and fills; `packing`: lists of traced values
+makers           what functions that do not dispatch do in a traced function
+bound_names      the names that are bound to `proxies` meanwhile
 traced_calls     a call on them: operands, static arguments, the entry on the tape
 mutation         writes into traced arrays, followed through their views
 tape             the entries of one run, and the call graph made of them
+kinks            what depends on the square of a norm; `spectral_functions`: functions of matrices;
+                 both by `tape_rewriting`
 recorder         while a function is compiled: calls on plain arrays, and guards
 recorded_values  the duck arrays of the recorder
 source_lines     the user's file and line, for messages
