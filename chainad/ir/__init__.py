@@ -5,11 +5,12 @@
 | `graph` | the computational graph that a front end records |
 | `positions`, `strides` | index sets along an axis; their copies as strided blocks |
 | `op`, `ops`, `program` | array ops, with their shapes and costs; straight-line array programs |
-| `calls`, `operators` | calls of any function as ops, and guards; Python's operators on arrays |
+| `calls`, `operators` | calls of any function as ops, and guards; operators of Python |
 | `value_numbers` | what is computed twice gets one number |
 | `shapes`, `operation_counts` | shapes of arrays; how often the machine does what |
 | `signature` | shapes, dtypes and nesting of a run |
-| `array_functions`, `exact_zeros` | the array functions that ops need and NumPy lacks; products of arrays with exact zeros |
+| `array_functions` | the array functions that ops need and NumPy lacks |
+| `exact_zeros` | products of arrays with exact zeros |
 | `scalar_graph`, `scalar_program` | hash-consed expression DAG; SSA programs on scalars |
 | `loop_program` | array operations as loop nests with known addresses |
 | `periodicity` | periods of a sequence |
