@@ -118,7 +118,7 @@ def test_a_plan_fits_what_is_compiled() -> None:
     np.testing.assert_allclose(J.compile(x)(x), chainad.jacobian(filled)(x), rtol=1e-12)
 
 
-@pytest.mark.parametrize("backend", ["python", "numba"])
+@pytest.mark.parametrize("backend", ["python", pytest.param("numba", marks=pytest.mark.numba)])
 def test_programs_of_scalars_are_as_they_were(backend: str) -> None:
     x = np.linspace(1, 2, N)
     J = chainad.jacobian(with_parameters, backend=backend)

@@ -51,7 +51,9 @@ def test_a_traced_task_takes_no_more_than_the_best_known(name: str) -> None:
     np.testing.assert_allclose(chainad.jacobian(f)(x), wanted, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["roe1d", "robot", "propane"])
-def test_products_by_constants_counted_too_it_is_still_no_more(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "effort"), [("roe1d", "thorough"), ("robot", "balanced"), ("propane", "balanced")]
+)
+def test_products_by_constants_counted_too_it_is_still_no_more(name: str, effort: str) -> None:
     f, x, most = TASKS[name]
-    assert chainad.plan(f, x, effort="thorough").multiplications <= most
+    assert chainad.plan(f, x, effort=effort).multiplications <= most

@@ -90,7 +90,7 @@ def test_one_number_is_differentiated_twice(name: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::chainad.errors.FallbackWarning")
-@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=pytest.mark.numba)])
 @pytest.mark.parametrize("name", CASES)
 def test_compiled_functions_and_batches_agree_with_traced_ones(name: str, backend: str) -> None:
     f, x = CASES[name]
