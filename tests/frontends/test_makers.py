@@ -430,3 +430,33 @@ def test_other_threads_see_numpy_as_it_is() -> None:
 
 def zeros_of_numpy() -> Any:
     return vars(sys.modules["numpy"])["zeros"]
+
+
+def test_closures_that_differ_in_code_are_looked_at_anew() -> None:
+    def of(inner):
+        def f(x):
+            return inner(x) * weights[0]
+
+        weights = [2.0, np.ones(2)]
+        return f
+
+    def filled(x):
+        out = np.zeros(2)
+        out[:] = x
+        return out
+
+    def joined(x):
+        return np.array([x[0], x[1] ** 2])
+
+    def even(x, n=2):
+        return odd(x, n - 1) if n else filled(x)
+
+    def odd(x, n):
+        return even(x, n - 1)
+
+    x = np.array([1.0, 3.0])
+    for _ in range(2):
+        np.testing.assert_array_equal(chainad.jacobian(of(filled))(x), np.diag([2.0, 2.0]))
+        np.testing.assert_array_equal(chainad.jacobian(of(joined))(x), np.diag([2.0, 12.0]))
+        np.testing.assert_array_equal(chainad.jacobian(of(np.zeros_like))(x), np.zeros((2, 2)))
+        np.testing.assert_array_equal(chainad.jacobian(even)(x), np.eye(2))

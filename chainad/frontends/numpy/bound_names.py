@@ -230,14 +230,38 @@ def _slots_of(f: Any) -> tuple[_Slot, ...]:
     kind = type(f)
     if kind is functools.partial and not f.args and not f.keywords:
         return _slots_of(f.func)
-    closure = getattr(f, "__closure__", None) or ()
-    if kind is not types.FunctionType or any(
-        type(_contents(cell)) not in _WITHOUT_CODE for cell in closure
-    ):
+    codes = _codes_of(f) if kind is types.FunctionType else None
+    if codes is None:
         return _found(f)
-    key = id(f.__code__), id(f.__globals__)
-    find = lambda: _Known(_found(f), (f.__code__, f.__globals__))  # noqa: E731
-    return _known.get(key, find).slots
+    key = tuple(map(id, codes))
+    return _known.get(key, lambda: _Known(_found(f), codes)).slots
+
+
+def _codes_of(f: types.FunctionType, depth: int = 0) -> tuple[Any, ...] | None:
+    """Return the code of a function and of those in its closure, and where their names are bound.
+
+    None if the closure holds something else that may have code behind it.
+    """
+    found: tuple[Any, ...] = (f.__code__, f.__globals__)
+    for cell in f.__closure__ or ():
+        value = _contents(cell)
+        if type(value) is types.FunctionType and proxy_of(value) is None:
+            codes = _codes_of(value, depth + 1) if depth < MAX_SEARCH_DEPTH else None
+            if codes is None:
+                return None
+            found += codes
+        elif not _is_data(value):
+            return None
+    return found
+
+
+def _is_data(value: Any, depth: int = 0) -> bool:
+    """Return whether a value has no code behind it: numbers, text, arrays, and some of these."""
+    if type(value) in (list, tuple) and depth < MAX_SEARCH_DEPTH:
+        if len(value) > MAX_SEARCHED_ITEMS:
+            return False
+        return all(_is_data(item, depth + 1) for item in value)
+    return type(value) in _WITHOUT_CODE
 
 
 _lock = fork_safe_lock()
