@@ -238,14 +238,16 @@ def _slots_of(f: Any) -> tuple[_Slot, ...]:
 
 
 def _codes_of(f: types.FunctionType, depth: int = 0) -> tuple[Any, ...] | None:
-    """Return the code of a function and of those in its closure, and where their names are bound.
+    """Return what tells the names a function reads: code, namespaces, and cells, its closure's too.
 
     None if the closure holds something else that may have code behind it.
     """
     found: tuple[Any, ...] = (f.__code__, f.__globals__)
     for cell in f.__closure__ or ():
         value = _contents(cell)
-        if type(value) is types.FunctionType and proxy_of(value) is None:
+        if proxy_of(original_of(value)) is not None:
+            found += (cell,)
+        elif type(value) is types.FunctionType:
             codes = _codes_of(value, depth + 1) if depth < MAX_SEARCH_DEPTH else None
             if codes is None:
                 return None
