@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy import matrix_transpose as transpose
 
 from chainad.ir.graph import Argument
 from chainad.rules.base import ALL, Local, Locals, dispatching, rule
@@ -57,10 +58,6 @@ def _off_diagonal(w: Any) -> Any:
     return (1 - np.eye(n)).astype(w.dtype)
 
 
-def _transpose(x: Any) -> Any:
-    return np.matrix_transpose(x)
-
-
 # ------------------------------------------------------------------ eigenvalues
 
 
@@ -78,12 +75,12 @@ def _of_eigenvalues(upper: bool) -> Callable[..., Any]:
             return v, divided_differences(w, g, slope)
 
         def push(da: Any, v: Any, quotients: Any) -> Any:
-            x = _transpose(v) @ symmetric_of(da, upper) @ v
-            return v @ (x * quotients) @ _transpose(v)
+            x = transpose(v) @ symmetric_of(da, upper) @ v
+            return v @ (x * quotients) @ transpose(v)
 
         def pull(adjoint: Any, v: Any, quotients: Any) -> Any:
-            x = _transpose(v) @ adjoint @ v
-            return read_of(v @ (x * quotients) @ _transpose(v), upper)
+            x = transpose(v) @ adjoint @ v
+            return read_of(v @ (x * quotients) @ transpose(v), upper)
 
         cost = 4 * a.shape[-1] ** 3
         return {
@@ -119,16 +116,16 @@ def _of_singular_values(is_transposed: bool) -> Callable[..., Any]:
         slope: Argument,
     ) -> Locals:
         def turned(x: Any) -> Any:
-            return _transpose(x) if is_transposed else x
+            return transpose(x) if is_transposed else x
 
         def prepare(y: Any, f: Any, a: Any, u: Any, v: Any, s: Any, g: Any, slope: Any) -> Any:
             symmetric, skew = divided_differences(s, g, slope), _mean_ratios(s, g, slope)
             return u, v, symmetric, skew, _ratio(g, s, slope)[..., None, :]
 
         def act(x: Any, u: Any, v: Any, symmetric: Any, skew: Any, ratios: Any) -> Any:
-            ut, vt = _transpose(u), _transpose(v)
+            ut, vt = transpose(u), transpose(v)
             inside = ut @ x @ v
-            mirrored = _transpose(inside)
+            mirrored = transpose(inside)
             core = 0.5 * ((inside + mirrored) * symmetric + (inside - mirrored) * skew)
             found = u @ core @ vt
             m, k, n = np.shape(u)[-2], np.shape(u)[-1], np.shape(v)[-2]
@@ -136,8 +133,8 @@ def _of_singular_values(is_transposed: bool) -> Callable[..., Any]:
                 right = x @ v
                 found = found + ((right - u @ (ut @ right)) * ratios) @ vt
             if n > k:
-                left = _transpose(ut @ x)
-                found = found + u @ _transpose((left - v @ (vt @ left)) * ratios)
+                left = transpose(ut @ x)
+                found = found + u @ transpose((left - v @ (vt @ left)) * ratios)
             return found
 
         def push(da: Any, *arrays: Any) -> Any:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chainad
+from benchmarks.workloads.entries import broyden_banded, poisson
 from chainad.planning import sparsity
 from chainad.planning.linear_graph import accumulate
 from chainad.planning.sparsity import may_be_nonzero
@@ -45,34 +46,6 @@ def test_the_pattern_is_where_the_sum_over_paths_of_positive_entries_is_positive
             np.testing.assert_array_equal(found, full.ravel() > 0)
 
 
-def banded(x: Array) -> Array:
-    """Return the residuals of Broyden's banded function, entry by entry."""
-    n = x.size
-    F = np.zeros_like(x)
-    for i in range(n):
-        total = 0.0
-        for j in range(max(0, i - 5), min(n, i + 2)):
-            if j != i:
-                total = total + x[j] * (1 + x[j])
-        F[i] = x[i] * (2 + 5 * x[i] ** 2) + 1 - total
-    return F
-
-
-def poisson(x: Array) -> Array:
-    """Return the five-point Laplacian of a square grid, entry by entry."""
-    n = round(x.size**0.5)
-    u = x.reshape(n, n)
-    F = np.zeros_like(u)
-    for i in range(n):
-        for j in range(n):
-            total = 4 * u[i, j] - np.exp(u[i, j])
-            for k, m in ((i - 1, j), (i + 1, j), (i, j - 1), (i, j + 1)):
-                if 0 <= k < n and 0 <= m < n:
-                    total = total - u[k, m]
-            F[i, j] = total
-    return F.ravel()
-
-
 def lorenz(x: Array) -> Array:
     """Return 16 steps of Euler's method for the Lorenz-96 equations, whose bands fill up."""
     for _ in range(16):
@@ -95,7 +68,7 @@ EXACT: dict[str, tuple[Callable[[Array], Array], int]] = {
     "sums_of_sums": (lambda x: np.cumsum(np.cumsum(x) * x), 20),
     "gradient": (lambda x: np.gradient(x * x), 40),
     "joined_blocks": (lambda x: np.concatenate([np.ones((3, 2)) @ x[:2], x[2:] ** 2]), 12),
-    "banded": (banded, 30),
+    "banded": (broyden_banded, 30),
     "poisson": (poisson, 36),
     "lorenz": (lorenz, 60),
     "cameras": (cameras, 40),

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.special
 
 from chainad.frontends.numpy.made_arrays import made, settle
-from chainad.frontends.numpy.packing import as_one, pack
+from chainad.frontends.numpy.packing import as_one, packed
 from chainad.frontends.numpy.tracers import Tracer, has_tracer
 from chainad.rules.base import CONSTANT, DEFINED, DEFINED_ON_LISTS, RULES
 
@@ -42,28 +42,19 @@ def _with_function(replacement: Callable[..., Any], function: Any) -> Callable[.
     return replaced
 
 
-def _packed(value: Any) -> Any:
-    """Return a list or an object array with traced values as one array; others as they are."""
-    if isinstance(value, (list, tuple)):
-        return as_one(value) if has_tracer(value) else value
-    if isinstance(value, np.ndarray) and value.dtype == object and has_tracer(value):
-        return pack(value)
-    return value
-
-
 @makes(
     np.zeros, np.ones, np.empty, np.eye, np.identity, np.tri, np.zeros_like, np.ones_like,
     np.empty_like, np.linspace, np.logspace, np.geomspace, np.diag, np.diagflat, np.vander,
     np.fromfunction, np.indices, np.tile, np.repeat, np.outer, np.kron,
 )  # fmt: skip
 def _made(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    return made(function(*map(_packed, args), **{k: _packed(x) for k, x in kwargs.items()}))
+    return made(function(*map(packed, args), **{k: packed(x) for k, x in kwargs.items()}))
 
 
 @makes(np.array, np.asarray, np.asanyarray, np.ascontiguousarray, np.asfortranarray)
 @makes(np.asarray_chkfinite, np.require, np.copy)
 def _converted(function: Callable[..., Any], a: Any, *args: Any, **kwargs: Any) -> Any:
-    value: Any = _packed(a)
+    value: Any = packed(a)
     if not isinstance(value, Tracer):
         result = function(value, *args, **kwargs)
         is_view = isinstance(value, np.ndarray) and np.may_share_memory(result, value)
@@ -80,7 +71,7 @@ def _converted(function: Callable[..., Any], a: Any, *args: Any, **kwargs: Any) 
 
 @makes(np.full)
 def _full(function: Any, shape: Any, fill_value: Any, *args: Any, **kwargs: Any) -> Any:
-    value = _packed(fill_value)
+    value = packed(fill_value)
     if isinstance(value, Tracer):
         return np.copy(np.broadcast_to(value, shape))  # type: ignore[call-overload]
     return made(function(shape, value, *args, **kwargs))
@@ -123,7 +114,7 @@ class _Joiner:
     def _part(self, x: Any) -> Any:
         if isinstance(x, slice):
             x = np.r_[x]
-        x = np.atleast_1d(_packed(x))
+        x = np.atleast_1d(packed(x))
         return x[:, None] if self.as_columns and np.ndim(x) == 1 else x
 
 
@@ -143,7 +134,7 @@ class Vectorized:
         args, kwargs = settle(args), settle(kwargs)
         if not has_tracer((args, kwargs)) or self.original.signature or self.original.excluded:
             return made(self.original(*args, **kwargs))
-        arrays = np.broadcast_arrays(*map(_packed, args), *map(_packed, kwargs.values()))
+        arrays = np.broadcast_arrays(*map(packed, args), *map(packed, kwargs.values()))
         shape = np.shape(arrays[0])
         entries = zip(*(np.reshape(x, -1) for x in arrays), strict=True)
         names, count = tuple(kwargs), len(args)
@@ -165,7 +156,7 @@ def _vectorize(function: Any, *args: Any, **kwargs: Any) -> Any:
 def _polyval(function: Any, x: Any, c: Any, tensor: bool = True) -> Any:
     if not has_tracer((x, c)):
         return made(function(x, c, tensor))
-    x, c = _packed(x), _packed(c)
+    x, c = packed(x), packed(c)
     if tensor:
         c = np.reshape(c, np.shape(c) + (1,) * np.ndim(x))
     total = c[-1] + 0.0 * x if len(c) == 1 else c[-1]  # Horner's rule
@@ -197,7 +188,7 @@ def _listing(function: Any, nested: bool) -> Callable[..., Any]:
 def _array_of(value: Any) -> Any:
     """Return a list with traced values as an array, unless it is one of several arrays."""
     try:
-        return _packed(settle(value))
+        return packed(settle(value))
     except ValueError:
         return value
 

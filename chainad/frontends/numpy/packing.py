@@ -30,6 +30,15 @@ def pack(array: np.ndarray[Any, Any]) -> Any:
     return as_one(array.tolist()) if array.ndim else array.item()
 
 
+def packed(value: Any) -> Any:
+    """Return a list or an object array with traced values as one array; others as they are."""
+    if isinstance(value, (list, tuple)):
+        return as_one(value) if has_tracer(value) else value
+    if isinstance(value, np.ndarray) and value.dtype == object and has_tracer(value):
+        return pack(value)
+    return value
+
+
 def _identity(x: Tracer) -> tuple[int, int]:
     return id(x.tape), x.number
 

@@ -22,62 +22,54 @@ def is_tracing() -> bool:
     return active.tape is not None
 
 
-class ModuleProxy:
-    """A module; its class has a property for every attribute that is another while tracing."""
+class _Proxy:
+    """Something that looks like its original."""
 
-    _module: types.ModuleType
+    _original: Any
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)
+
+    def __repr__(self) -> str:
+        return repr(self._original)
+
+    def __eq__(self, other: object) -> bool:
+        return other is self or other is self._original
+
+    def __hash__(self) -> int:
+        return hash(self._original)
+
+
+class ModuleProxy(_Proxy):
+    """A module; its class has a property for every attribute that is another while tracing."""
 
     __class__ = types.ModuleType  # type: ignore[assignment]
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._module, name)
-
-    def __repr__(self) -> str:
-        return repr(self._module)
-
     def __dir__(self) -> list[str]:
-        return dir(self._module)
-
-    def __eq__(self, other: object) -> bool:
-        return other is self or other is self._module
-
-    def __hash__(self) -> int:
-        return hash(self._module)
+        return dir(self._original)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return importlib.import_module, (self._module.__name__,)
+        return importlib.import_module, (self._original.__name__,)
 
 
-class FunctionProxy:
+class FunctionProxy(_Proxy):
     """A function; another one is called in a thread that traces."""
 
     def __init__(self, function: Any, instead: Any) -> None:
-        self._function, self._instead = function, instead
+        self._original, self._instead = function, instead
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
-        return type(self._function)
+        return type(self._original)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return (self._instead if is_tracing() else self._function)(*args, **kwargs)
+        return (self._instead if is_tracing() else self._original)(*args, **kwargs)
 
     def __getitem__(self, key: Any) -> Any:  # np.r_
-        return (self._instead if is_tracing() else self._function)[key]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._function, name)
-
-    def __repr__(self) -> str:
-        return repr(self._function)
-
-    def __eq__(self, other: object) -> bool:
-        return other is self or other is self._function
-
-    def __hash__(self) -> int:
-        return hash(self._function)
+        return (self._instead if is_tracing() else self._original)[key]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return _itself, (self._function,)
+        return _itself, (self._original,)
 
 
 def _itself(function: Any) -> Any:
@@ -108,7 +100,7 @@ def _make_proxy(module: types.ModuleType) -> Any:
         for name, (x, instead) in names.items()
         if instead is not None
     }
-    proxy = type("module", (ModuleProxy,), {**changed, "_module": module})()
+    proxy = type("module", (ModuleProxy,), {**changed, "_original": module})()
     proxy.__dict__ = vars(module)
     return proxy
 
@@ -135,10 +127,7 @@ def proxy_of(value: Any, is_global: bool = True) -> Any:
 
 def original_of(value: Any) -> Any:
     """Return what a name was bound to before it was bound to a proxy."""
-    kind = type(value)
-    if kind is FunctionProxy:
-        return value._function
-    return value._module if issubclass(kind, ModuleProxy) else value
+    return value._original if issubclass(type(value), _Proxy) else value
 
 
 def replacement_of(f: Any) -> Any:

@@ -13,7 +13,7 @@ from chainad.errors import InputError, TraceError
 from chainad.frontends.numpy.bound_names import BoundNames
 from chainad.frontends.numpy.kinks import without_kinks
 from chainad.frontends.numpy.made_arrays import settle
-from chainad.frontends.numpy.packing import as_one, pack
+from chainad.frontends.numpy.packing import as_one, pack, packed
 from chainad.frontends.numpy.proxies import replacement_of
 from chainad.frontends.numpy.source_lines import here, line_of
 from chainad.frontends.numpy.spectral_functions import with_spectral_functions
@@ -192,10 +192,9 @@ def as_input(value: Any, position: int) -> Any:
     value = settle(value)
     if isinstance(value, Tracer):
         return value.snapshot()
-    if isinstance(value, (list, tuple)) and has_tracer(value):
-        return as_one(value)
-    if isinstance(value, np.ndarray) and value.dtype == object and has_tracer(value):
-        return pack(value)
+    of_traced = packed(value)
+    if of_traced is not value:
+        return of_traced
     if isinstance(value, np.ndarray) and type(value) not in PLAIN:
         raise InputError(
             f"argument {position} must be a plain array, but got a {type(value).__name__}, whose"
