@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,9 @@ from chainad.rules.matrix_operators import (
     symmetric_of,
 )
 from chainad.rules.statistics import values_of
+
+# Of larger matrices, the derivatives of the Cholesky factor are found block by block.
+MAX_UNBLOCKED_ROWS = 64
 
 # The named tuples that NumPy returns.
 _EIGH, _EIG = type(np.linalg.eigh(np.eye(1))), type(np.linalg.eig(np.eye(1)))
@@ -74,8 +78,9 @@ def _cholesky(y: Argument, a: Argument, /, *, upper: bool = False) -> Locals:
 
     def pull(adjoint: Any, low: Any) -> Any:
         if _is_one_matrix(low) and _is_one_matrix(adjoint):
-            found = _pulled_by_blas(lower(adjoint)[0], low[0].T)
-            return half_of(found + found.T, upper)[None]
+            found = np.zeros(low.shape, low.dtype)
+            _pull_by_blocks(lower(adjoint)[0], low[0], found[0])
+            return lower(found)
         inverse = triangular_inverse(low)
         x = half_of(transpose(low) @ lower(adjoint), False)
         return read_of(transpose(inverse) @ x @ inverse, upper)
@@ -88,11 +93,34 @@ def _is_one_matrix(x: Any) -> bool:
     return is_ndarray(x) and x.ndim == 3 and x.shape[0] == 1 and x.dtype.char in "fd"
 
 
-def _pulled_by_blas(adjoint: Any, up: Any) -> Any:
-    """Return an adjoint of a factor pulled back to free entries; `up` is the factor's transpose."""
-    multiply, solve = scipy.linalg.get_blas_funcs(("trmm", "trsm"), (up, adjoint))
-    x = half_of(multiply(1.0, up, adjoint), False)
-    return solve(1.0, up, solve(1.0, up, x), side=1, trans_a=1)
+@cache
+def _blas(typecode: str) -> Any:
+    """Return BLAS's products and solves with a triangular matrix."""
+    return scipy.linalg.get_blas_funcs(("trmm", "trsm"), dtype=typecode)
+
+
+def _pull_by_blocks(adjoint: Any, low: Any, found: Any) -> None:
+    """Pull an adjoint of a lower factor back to the entries that are read, into `found`.
+
+    Of the adjoint, too, the lower half is read. Each matrix is two rows of two blocks, of which the
+    last block on the diagonal comes first (Murray 2016, blocked reverse mode): a third of the
+    operations that the formula for all at once takes.
+    """
+    multiply, solve = _blas(low.dtype.char)
+    n = len(low)
+    if n <= MAX_UNBLOCKED_ROWS:
+        x = half_of(multiply(1.0, low.T, adjoint), False)
+        free = solve(1.0, low.T, solve(1.0, low.T, x), side=1, trans_a=1)
+        found[...] = half_of(free + free.T, False)
+        return
+    first, last = slice(n // 2), slice(n // 2, n)
+    _pull_by_blocks(adjoint[last, last], low[last, last], found[last, last])
+    corner, side = found[last, last], low[last, first]
+    across = adjoint[last, first] - (corner + corner.T) @ side
+    # BLAS stores columns, so it is given transposes.
+    found[last, first] = solve(1.0, low[first, first].T, across.T, overwrite_b=True).T
+    rest = adjoint[first, first] - found[last, first].T @ side
+    _pull_by_blocks(rest, low[first, first], found[first, first])
 
 
 def triangular_inverse(low: Any) -> Any:

@@ -110,7 +110,7 @@ def matrix_operator(
     found = of_matrix(y, a, result, (*result, K, L))
 
     def make(*values: Any) -> MatrixOperator:
-        arrays = [np.reshape(x, (*batch, *np.shape(x)[n_batch:])) for x in prepare(*values)]
+        arrays = [np.reshape(x, (*batch, 1, *np.shape(x)[n_batch:])) for x in prepare(*values)]
         return MatrixOperator(batch, shapes, arrays, push, pull)
 
     if found.ops or 1 in map(prod, shapes):  # without labels there is nothing to apply to
@@ -123,7 +123,8 @@ def matrix_operator(
 class MatrixOperator(Operator):
     """The derivative of a function of matrices, raveled matrices to raveled results.
 
-    `shapes` are those of a result and of a matrix. Both actions take the arrays.
+    `shapes` are those of a result and of a matrix. Both actions take the arrays, which have an axis
+    of size 1 between those of the batch and their own.
     """
 
     def __init__(
@@ -153,9 +154,8 @@ class MatrixOperator(Operator):
 
     def _act(self, action: Action, stack: Any, shape: tuple[int, ...], size: int) -> Any:
         """Apply an action to rows (batch, count, size), each an array of this shape."""
-        count, at = np.shape(stack)[-2], len(self.batch)
-        arrays = [np.expand_dims(x, at) for x in self.arrays]
-        found = action(np.reshape(stack, (*self.batch, count, *shape)), *arrays)
+        count = np.shape(stack)[-2]
+        found = action(np.reshape(stack, (*self.batch, count, *shape)), *self.arrays)
         return np.reshape(found, (*self.batch, count, size))
 
     def materialize(self) -> Any:

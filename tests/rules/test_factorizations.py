@@ -15,6 +15,7 @@ import pytest
 
 import chainad
 import chainad.scipy.linalg as sl
+from chainad.rules.decompositions import MAX_UNBLOCKED_ROWS
 
 rng = np.random.default_rng(11)
 N = 4
@@ -135,6 +136,21 @@ def test_the_gradient_of_a_gaussian_process_takes_memory_of_a_few_matrices() -> 
     plan = chainad.plan(f, PARAMETERS)
     assert plan.mode == "reverse"
     assert plan.peak.bytes < 40 * n * n * 8
+
+
+@pytest.mark.parametrize("upper", [False, True])
+def test_a_large_cholesky_factor_is_pulled_back_block_by_block(upper: bool) -> None:
+    n = 3 * MAX_UNBLOCKED_ROWS + 5
+    A, W = (rng.normal(size=(n, n)) for _ in range(2))
+    x, direction = A @ A.T / n + np.eye(n), np.triu(A) if upper else np.tril(A)
+
+    def f(x: Any) -> Any:
+        return np.sum(W * np.linalg.cholesky(x, upper=upper) ** 2)
+
+    found = chainad.jacobian(f, mode="reverse")(x)
+    wanted = chainad.jacobian(lambda t: f(x + t * direction), mode="forward")(np.zeros(()))
+    np.testing.assert_allclose(np.sum(found * direction), wanted, rtol=1e-9)
+    assert not np.any(np.tril(found, -1) if upper else np.triu(found, 1))
 
 
 def test_a_wide_function_of_a_factor_takes_five_tangents_pushed_forward() -> None:

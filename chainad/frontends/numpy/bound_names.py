@@ -247,6 +247,8 @@ def _codes_of(f: types.FunctionType, depth: int = 0) -> tuple[Any, ...] | None:
         value = _contents(cell)
         if proxy_of(original_of(value)) is not None:
             found += (cell,)
+        elif type(value) is types.ModuleType:
+            found += (value,)
         elif type(value) is types.FunctionType:
             codes = _codes_of(value, depth + 1) if depth < MAX_SEARCH_DEPTH else None
             if codes is None:
