@@ -10,9 +10,9 @@ movement           views, selections, joining; `padding`
 reduction          sums, extremes, norms, cumulative sums
 contraction        products, as einsum
 composed           sorting, splitting, grids; `statistics`: quantiles, interpolation, polynomials
-linear_algebra     solves, determinants, symmetric matrices; `decompositions`: SVD, QR, eigenvalues;
-                   `matrix_functions`: exponential, root, logarithm; `spectral`: those by
-                   eigenvalues, equal ones too
+linear_algebra     solves, determinants, symmetric matrices; `banded`: solves; `decompositions`:
+                   SVD, QR, eigenvalues; `matrix_functions`: exponential, root, logarithm;
+                   `spectral`: those by eigenvalues, equal ones too
 matrix_operators   how all of these act on stacks of directions
 fourier            transforms, as operators
 complexes          functions of complex numbers that are not holomorphic, by rows; those of
@@ -23,6 +23,7 @@ primitives         a user's own rows
 """
 
 from chainad.rules import (
+    banded,
     complex_definitions,
     complexes,
     composed,
@@ -52,6 +53,7 @@ __all__ = [
     "REFUSED",
     "RULES",
     "WRITERS",
+    "banded",
     "complex_definitions",
     "complexes",
     "composed",

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from chainad.rules.banded import banded_solve
 from chainad.rules.base import DEFINED
 from chainad.rules.complexes import COMPLEX, argument, modulus
 from chainad.rules.reduction import deviation_by_norm, matrix_norm, variance_by_sums
@@ -109,6 +110,21 @@ def _solve(a: Any, b: Any) -> Any:
     return _joined(
         np.linalg.solve(_as_real(a), np.concatenate([np.real(b), np.imag(b)], axis)), axis
     )
+
+
+@_by(banded_solve)
+def _banded_solve(bands: Any, b: Any, low: int, up: int) -> Any:
+    # Real and imaginary parts in turn keep the matrix banded.
+    (count, n), re, im = np.shape(bands), np.real(bands), np.imag(bands)
+    even, odd = (np.reshape(np.stack(x, 1), (2 * count, n)) for x in ((re, im), (-im, re)))
+    none = np.zeros((1, n))
+    columns = np.stack([np.concatenate([none, even]), np.concatenate([odd, none])], -1)
+    right = np.stack([np.real(b), np.imag(b)], 1)
+    found = banded_solve(
+        np.reshape(columns, (-1, 2 * n)), np.reshape(right, (2 * n, *np.shape(b)[1:])),
+        2 * low + 1, 2 * up + 1,
+    )  # fmt: skip
+    return found[::2] + 1j * found[1::2]
 
 
 @_by(np.linalg.inv)

@@ -12,6 +12,7 @@ import scipy  # loads scipy.linalg when it is first used
 from numpy import matrix_transpose as transpose
 
 from chainad.ir.graph import Argument
+from chainad.rules.banded import banded_solve
 from chainad.rules.base import (
     Composite,
     Locals,
@@ -139,12 +140,9 @@ def solve_banded(
     overwrite_b: bool = False,
     check_finite: bool = True,
 ) -> Any:
-    # The matrix in full: row i, column j is at row u + i - j of its diagonals.
-    (low, up), n = l_and_u, np.shape(ab)[1]
-    i, j = np.indices((n, n))
-    place = up + i - j
-    is_stored = np.logical_and(place >= 0, place <= low + up)
-    return np.linalg.solve(np.where(is_stored, ab[np.where(is_stored, place, 0), j], 0.0), b)
+    _refuse_batch(ab)
+    low, up = l_and_u
+    return banded_solve(ab, b, low, up)
 
 
 class _Factorization(tuple[Any, ...]):

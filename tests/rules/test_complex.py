@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import chainad
+import chainad.scipy.linalg as sl
 from chainad.errors import InputError, TraceError
 from chainad.rules.fourier import FourierTransform
 
@@ -94,6 +95,7 @@ CASES += [
     (lambda x: np.cov(m(x)) + np.corrcoef(m(x)), V),
     (lambda x: np.linalg.solve(m(x), z(x)[:2]), V),
     (lambda x: np.linalg.solve(W[:4].reshape(2, 2), m(x)), V),
+    (lambda x: sl.solve_banded((1, 0), m(x), z(x)[:2]), V),
     (lambda x: np.linalg.inv(m(x)), V),
     (lambda x: np.linalg.det(m(x)), V),
     (lambda x: np.linalg.pinv(m(x)), V),

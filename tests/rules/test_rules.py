@@ -34,6 +34,7 @@ from chainad.rules import (
     CONSTANT,
     DEFINED,
     RULES,
+    banded,
     complexes,
     decompositions,
     linear_algebra,
@@ -899,10 +900,12 @@ examples(np.interp)(
     [ex(at([-0.4, 0.3, 1.78, 2.2]), at([0.2, 1.3, 0.9]), v(3), period=1.5),
     ex(at([5.3]), np.array([0.2, 0.9, 2.6]), v(3), 0.0, 1.0, -2.0)]
 )  # fmt: skip
-examples(sl.solve_banded)(
-    [ex((1, 1), at([[0, 0.5, 0.3], [2.0, 3.0, 2.5], [0.4, 0.1, 0]]), v(3)),
-    ex((2, 0), at([[2.0, 3.0, 2.5], [0.4, 0.1, 0], [0.7, 0, 0]]), v(3, 2))]
-)  # fmt: skip
+_bands = at([[0, 0.5, 0.3], [2.0, 3.0, 2.5], [0.4, 0.1, 0]])
+_half_bands = at([[2.0, 3.0, 2.5], [0.4, 0.1, 0], [0.7, 0, 0]])
+examples(sl.solve_banded)([ex((1, 1), _bands, v(3)), ex((2, 0), _half_bands, v(3, 2))])
+examples(banded.banded_solve)(
+    [ex(_bands, v(3), 1, 1), ex(_half_bands, v(3, 1), 2, 0), ex(at([[2.0]]), v(1), 0, 0)]
+)
 examples(ssignal.convolve, ssignal.fftconvolve)(
     [ex(v(5), v(3)), ex(v(4), v(2), "same"), ex(v(3), v(5), mode="valid"),
     ex(v(3, 4), v(2, 3)), ex(v(4, 3), v(2, 2), mode="same"), ex(v(2, 2), v(4, 3), mode="valid")]

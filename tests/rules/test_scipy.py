@@ -110,6 +110,22 @@ def test_solves_by_factors_cost_what_their_triangles_have() -> None:
     assert cost(lambda x: ours.solve(big, few @ x)) == 3 * n * n
 
 
+@pytest.mark.parametrize("mode", ["forward", "reverse"])
+def test_banded_solves_cost_what_their_bands_have(mode: str) -> None:
+    n, width = 5000, 4
+    bands = rng.normal(size=(width, n)) + 9 * (np.arange(width) == 1)[:, None]
+    x, direction = rng.normal(size=(2, n))
+
+    def f(t: Any) -> Any:
+        return np.sum(ours.solve_banded((2, 1), bands + t * direction, x + t) ** 2)
+
+    plan = chainad.plan(f, np.float64(0.0), mode=mode)
+    assert plan.multiplications < 20 * width * n
+    assert plan.peak.bytes < 80 * width * n
+    wanted = (f(1e-5) - f(-1e-5)) / 2e-5
+    np.testing.assert_allclose(chainad.jacobian(f, mode=mode)(np.float64(0)), wanted, rtol=1e-6)
+
+
 def test_a_factor_used_as_a_whole_is_never_differentiated_itself() -> None:
     n = 12
     start = np.eye(n) * 9
