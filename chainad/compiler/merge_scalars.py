@@ -19,7 +19,7 @@ from chainad.ir.graph import Argument, Graph, Node, operands_alone
 from chainad.ir.positions import Integers, positions
 from chainad.rules.base import Local, arguments_in, is_traced, kind_of
 from chainad.rules.kinds import Elementwise, Movement
-from chainad.rules.movement import entry_numbers, getitem
+from chainad.rules.movement import entry_numbers, flat_index, getitem
 from chainad.structure import arrange, selection
 from chainad.structure.structure import Axis
 
@@ -95,12 +95,6 @@ def _key(graph: Graph, node: Node) -> Hashable | None:
     return (node.function, id(node.args), node.dtype)  # equal arguments are the very same
 
 
-def _is_integer(index: Any) -> bool:
-    if isinstance(index, np.ndarray | np.integer):
-        return index.ndim == 0 and index.dtype.kind in "iu"
-    return type(index) is int
-
-
 def moves_many(node: Node) -> bool:
     """Return whether a call only moves entries of many scalars."""
     return len(node.sources) >= MIN_MERGED_CALLS and isinstance(kind_of(node.function), Movement)
@@ -111,13 +105,7 @@ def _flat_index(node: Node) -> int | None:
     x, key = node.args[:2] if len(node.args) == 2 and not node.kwargs else (None, None)
     if not isinstance(x, Argument) or x.dtype.kind != "f":
         return None
-    index = key if isinstance(key, tuple) else (key,)
-    if len(index) != x.ndim or not all(map(_is_integer, index)):
-        return None
-    flat = 0
-    for i, n in zip(index, x.shape, strict=True):
-        flat = flat * n + (int(i) + n if i < 0 else int(i))
-    return flat
+    return flat_index(key, x.shape)
 
 
 @dataclass(frozen=True)

@@ -64,9 +64,9 @@ class Call(Op):
         return (self.key, inputs) if is_pure and self.key is not None else None
 
     def on_rows(self, count: int, row: Shape) -> Op | None:
-        if self.key is None or self.is_scalar or self.dtype is None or not self.shape:
+        if self.key is None or self.dtype is None or self.is_scalar == bool(self.shape):
             return None
-        return replace(self, shape=(count, *row))
+        return replace(self, shape=(count, *row), is_scalar=False)
 
     @property
     def positions(self) -> tuple[int | None, ...]:

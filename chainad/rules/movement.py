@@ -154,6 +154,23 @@ def getitem(x: Any, key: Any) -> Any:
     return x[key]
 
 
+def flat_index(key: Any, shape: tuple[int, ...]) -> int | None:
+    """Return which entry of an array of a shape x[key] is, where the key is of integers alone."""
+    index = key if isinstance(key, tuple) else (key,)
+    if len(index) != len(shape) or not all(map(_is_integer, index)):
+        return None
+    flat = 0
+    for i, n in zip(index, shape, strict=True):
+        flat = flat * n + (int(i) + n if i < 0 else int(i))
+    return flat
+
+
+def _is_integer(index: Any) -> bool:
+    if isinstance(index, np.ndarray | np.integer):
+        return index.ndim == 0 and index.dtype.kind in "iu"
+    return type(index) is int
+
+
 @dispatching
 def set_items(x: Any, keys: tuple[Any, ...], values: Sequence[Any]) -> Any:
     """Return a copy of x after x[key] = value, one after the other; what a write records."""

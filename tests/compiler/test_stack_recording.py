@@ -17,6 +17,7 @@ def eager() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (isomorphic, stack_program):
             patch.setattr(module, "MIN_STACK_ROWS", 2)
+            patch.setattr(module, "MIN_MERGED_CALLS", 2)
         patch.setattr(stack_program, "MAX_RELATIVE_COST", float("inf"))
         yield
 
@@ -114,5 +115,48 @@ def test_a_guard_between_iterations_still_misses() -> None:
 
     compiled = chainad.jacobian(f, backend="numpy").compile(np.ones(3))
     for x in (np.ones(3), -np.ones(3)):
+        agree(compiled(x), chainad.jacobian(f, backend="numpy")(x))
+    assert compiled.programs == 2
+
+
+def by_entries(x):
+    n = x.size
+    return np.array([np.sin(x[i - 1]) * x[i] + x[(i + 1) % n] ** 2 for i in range(n)])
+
+
+def by_rows(x):
+    u = x.reshape(-1, 10)
+    result = np.zeros_like(u)
+    for i in range(u.shape[0]):
+        for j in range(1, 10):
+            result[i, j] = np.exp(u[i, j]) * u[i, j - 1] - 0.5 / u[i, j]
+    return result
+
+
+@pytest.mark.parametrize("f", [by_entries, by_rows])
+def test_a_function_written_by_entries_makes_few_calls(f) -> None:
+    traced = chainad.value_and_jacobian(f, output="sparse", backend="numpy")
+    x, y = np.linspace(0.2, 1.1, 100), np.linspace(1.3, 0.7, 100)
+    compiled = traced.compile(x)
+    assert len(compiled.source.splitlines()) < 60
+    (value, J), (wanted, of_trace) = compiled(y), traced(y)
+    agree((value, J.toarray()), (wanted, of_trace.toarray()))
+
+
+def test_square_roots_of_infinite_entries_are_those_of_scalars() -> None:
+    def f(x):
+        return np.array([x[i] ** 0.5 for i in range(40)])
+
+    compiled = chainad.compile(f, np.ones(40), backend="numpy")
+    x = np.full(40, -np.inf)
+    assert np.array_equal(compiled(x), f(x))
+
+
+def test_what_values_decide_is_decided_before_anything_is_stacked() -> None:
+    def f(x):
+        return np.array([x[i] * x[i - 1] if x[i] > 0 else np.sin(x[i]) for i in range(40)])
+
+    compiled = chainad.jacobian(f, backend="numpy").compile(np.ones(40))
+    for x in (np.linspace(0.5, 1, 40), np.linspace(-1, 1, 40)):
         agree(compiled(x), chainad.jacobian(f, backend="numpy")(x))
     assert compiled.programs == 2

@@ -124,10 +124,10 @@ def multiplications_in(program: Program, types: Mapping[int, ArrayType]) -> int:
 
 
 def _aliasable(linked: LinkedProgram, program: Program, hoisted: Sequence[int]) -> tuple[int, ...]:
-    # What a ufunc returns is nobody's but the call's, nor is what is stacked.
-    own = {*hoisted} | {
-        i.output
-        for i in linked.calls
-        if not isinstance(i.op, Call) or isinstance(i.op.function, np.ufunc)
-    }
+    # What a ufunc returns is nobody's but the call's, nor is what is stacked, or a view of these.
+    own = {*hoisted}
+    for i in linked.calls:
+        is_new = isinstance(i.op.function, np.ufunc) if isinstance(i.op, Call) else not i.op.is_view
+        if is_new or (not isinstance(i.op, Call) and i.inputs[0] in own):
+            own.add(i.output)
     return tuple(k for k in program.used_slots if k not in own)

@@ -28,14 +28,14 @@ class LinkedProgram:
     """What a function does, and what its Jacobian does.
 
     `program` returns the `n_values` values of the function that are requested, then the results of
-    the accumulation, which begins after the last call. Registers from `first_formula` on are those
-    of local Jacobians and of the accumulation. `slots` has the register of every local Jacobian
-    that is read, None for one that is not; `types` has shape and dtype of every other array.
+    the accumulation, which begins after the function and the last call. The function itself is
+    the first `n_function` instructions. `slots` has the register of every local Jacobian that is
+    read, None for one that is not; `types` has shape and dtype of every other array.
     """
 
     program: Program
     n_values: int
-    first_formula: int
+    n_function: int
     slots: tuple[int | None, ...]
     types: Mapping[int, ArrayType]
 
@@ -46,18 +46,15 @@ class LinkedProgram:
 
     @property
     def n_fixed(self) -> int:
-        """How many instructions belong to the function, or come before a guard."""
-        return _after_last(
-            isinstance(i.op, Guard) or i.output < self.first_formula
-            for i in self.program.instructions
-        )
+        """How many instructions must stay as they are, since a guard may depend on them."""
+        return _after_last(isinstance(i.op, Guard) for i in self.program.instructions)
 
     @property
     def calls(self) -> tuple[Instruction, ...]:
         """What comes before the accumulation."""
         instructions = self.program.instructions
         n_calls = _after_last(isinstance(i.op, (Call, Guard)) for i in instructions)
-        return instructions[:n_calls]
+        return instructions[: max(self.n_function, n_calls)]
 
     @property
     def accumulation(self) -> Program:
@@ -80,11 +77,18 @@ class LinkedProgram:
 
         `types` are those of the registers of the accumulation.
         """
-        found = stack_isomorphic(self.program, {**types, **self.types}, self.n_fixed)
+        types = {**types, **self.types}
+        found = stack_isomorphic(self.program, types, self.n_fixed, self.n_function)
         if found is None:
             return self
         slots = tuple(None if k is None else found.registers.get(k) for k in self.slots)
-        return replace(self, program=found.program, slots=slots, types=found.types)
+        return replace(
+            self,
+            program=found.program,
+            n_function=found.n_function,
+            slots=slots,
+            types=found.types,
+        )
 
 
 def _after_last(found: Iterable[bool]) -> int:
@@ -152,4 +156,5 @@ def _optimised(recording: Recording, program: Program, n_values: int) -> LinkedP
         for i in program.instructions
         if isinstance(i.op, Call) and i.op.dtype is not None
     }
-    return LinkedProgram(program, n_values, recording.first_formula, slots, types)
+    n_function = sum(i.output < recording.first_formula for i in program.instructions)
+    return LinkedProgram(program, n_values, n_function, slots, types)

@@ -65,7 +65,7 @@ def build_replay(
     products = None
     if has_products:
         linked, products = preallocated(linked, slots, names)
-    elif requested.jacobian:
+    else:
         linked = linked.stacked({})
     return names.define(
         "replay(args, kwargs, out=None)", _lines(recording, linked, products, requested, names)
@@ -142,7 +142,6 @@ def _calls(linked: LinkedProgram, names: Namespace, accumulation: list[str]) -> 
             lines.extend(block)
         block = []
 
-    n_function = sum(i.output < linked.first_formula for i in linked.calls)
     sizes = {
         i.output: linked.types[i.output].nbytes for i in linked.calls if i.output in linked.types
     }
@@ -152,7 +151,7 @@ def _calls(linked: LinkedProgram, names: Namespace, accumulation: list[str]) -> 
         if isinstance(op, Call) and not is_silent and op.errstate != state:
             end_block()
             state = op.errstate
-        if n == n_function:
+        if n == linked.n_function:
             block.append("# local Jacobians")
         if isinstance(op, Call) and all(ndims.get(k) in (1, 2) for k in i.inputs):
             # A dot product is dispatched faster.

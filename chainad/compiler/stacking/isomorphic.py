@@ -14,13 +14,17 @@ from dataclasses import dataclass
 from math import prod
 from typing import TypeAlias
 
+import numpy as np
+
 from chainad.backends.numpy.allocate import ArrayType
+from chainad.compiler.merge_scalars import MIN_MERGED_CALLS
 from chainad.ir.calls import Call
 from chainad.ir.op import Op
 from chainad.ir.ops import Add, Elementwise, MatMul, Multiply, Subtract
 from chainad.ir.program import Instruction
 from chainad.rules import kinds
 from chainad.rules.base import kind_of
+from chainad.rules.movement import flat_index, getitem
 
 # Stacking fewer instructions costs as much as it saves.
 MIN_STACK_ROWS = 8
@@ -67,7 +71,12 @@ def groups_of(
     level = _levels(operations)
     distinct: dict[tuple[int, Hashable], dict[tuple[int, ...], Operation]] = {}
     for each in operations:
-        if each.output not in returned and _is_batchable(each, types):
+        if each.output in returned:
+            continue
+        if entry_of(each, types) is not None:
+            of_array = level[each.output], (getitem, each.inputs)
+            distinct.setdefault(of_array, {})[each.output,] = each
+        elif _is_batchable(each, types):
             key = _key(each, [_type(types[k]) for k in (*each.inputs, each.output)])
             distinct.setdefault((level[each.output], key), {}).setdefault(each.inputs, each)
     found = {key: [*group.values()] for key, group in distinct.items()}
@@ -81,8 +90,25 @@ def groups_of(
     return [
         group
         for _, group in every
-        if len(group) >= MIN_STACK_ROWS and n_elements(group, types) <= _MAX_STACK_ELEMENTS
+        if len(group) >= _min_rows(group[0], types)
+        and n_elements(group, types) <= _MAX_STACK_ELEMENTS
     ]
+
+
+def _min_rows(operation: Operation, types: Mapping[int, ArrayType]) -> int:
+    """Return how many isomorphic operations are worth one: scalars are quicker one by one."""
+    return MIN_STACK_ROWS if types[operation.output].shape else MIN_MERGED_CALLS
+
+
+def entry_of(operation: Operation, types: Mapping[int, ArrayType]) -> int | None:
+    """Return which entry of the raveled array that it reads an operation is, if it is one."""
+    op = operation.op
+    if not isinstance(op, Call) or op.function is not getitem or op.positions != (0, None):
+        return None
+    array = types.get(operation.inputs[0])
+    if not op.is_scalar or op.kwargs or array is None or array.dtype.kind not in "fc":
+        return None
+    return flat_index(op.args[1], array.shape)
 
 
 def n_elements(group: Sequence[Operation], types: Mapping[int, ArrayType]) -> int:
@@ -131,6 +157,9 @@ def _is_batchable(operation: Operation, types: Mapping[int, ArrayType]) -> bool:
     if isinstance(op, LongSum) or not operation.inputs or not types.keys() >= {*registers}:
         return False
     if isinstance(op, Call) and not isinstance(kind_of(op.function), kinds.Elementwise):
+        return False
+    # Of an array, NumPy takes square roots instead, which are not the same at minus infinity.
+    if isinstance(op, Call) and op.function is np.power and op.is_scalar and 0.5 in op.args:
         return False
     if op.on_rows(MIN_STACK_ROWS, types[operation.output].shape) is None:
         return False

@@ -11,16 +11,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
+from math import prod
 from typing import TypeAlias
 
 import numpy as np
 
 from chainad.backends.numpy.allocate import ArrayType
+from chainad.compiler.merge_scalars import MIN_MERGED_CALLS
 from chainad.compiler.stacking.isomorphic import (
     MIN_STACK_ROWS,
     LongSum,
     Operation,
     RepeatedFactor,
+    entry_of,
     groups_of,
     n_elements,
     operations_of,
@@ -29,13 +32,18 @@ from chainad.compiler.stacking.isomorphic import (
 from chainad.ir import ops
 from chainad.ir.calls import Call
 from chainad.ir.op import Op
+from chainad.ir.operators import SYMBOLS
 from chainad.ir.positions import Positions, positions
 from chainad.ir.program import Instruction, Program
+from chainad.rules import kinds
+from chainad.rules.base import kind_of
+from chainad.rules.movement import getitem, sources_of
 
 # A program is replaced by the stacked one only if its cost falls below this share.
 MAX_RELATIVE_COST = 0.9
 
-# Costs in array calls: of a view, such as a row of a stack, and of a piece of a concatenation.
+# Costs in array calls: of a view, such as a row of a stack, or of arithmetic on two scalars, and of
+# a piece of a concatenation.
 _COST_OF_VIEW, _COST_OF_PIECE = 0.2, 0.1
 
 _StackRow: TypeAlias = tuple[int, int]  # a group, and a row of its stack
@@ -46,16 +54,18 @@ class StackedProgram:
     """A program with isomorphic instructions stacked.
 
     `registers` has the register that holds what one of the old program held, where there is one;
-    `types` has shape and dtype of registers of both programs.
+    `types` has shape and dtype of registers of both programs. All that the function needs are the
+    first `n_function` instructions.
     """
 
     program: Program
+    n_function: int
     registers: Mapping[int, int]
     types: Mapping[int, ArrayType]
 
 
 def stack_isomorphic(
-    program: Program, types: Mapping[int, ArrayType], n_fixed: int = 0
+    program: Program, types: Mapping[int, ArrayType], n_fixed: int = 0, n_function: int = 0
 ) -> StackedProgram | None:
     """Return the program with isomorphic instructions stacked, or None if that saves little.
 
@@ -67,9 +77,16 @@ def stack_isomorphic(
         What reads or writes others is not stacked.
     n_fixed : int
         So many instructions at the start stay as they are.
+    n_function : int
+        So many at the start are what the function does. Its iterations may depend on one another
+        where those of its Jacobian do not, so that these are stacked apart.
     """
-    operations = operations_of(program.instructions[n_fixed:], types, program.returned)
-    groups = groups_of(operations, types, program.returned)
+    parts = (
+        program.instructions[n_fixed:n_function],
+        program.instructions[max(n_fixed, n_function) :],
+    )
+    operations = [operations_of(part, types, program.returned) for part in parts]
+    groups = [group for part in operations for group in groups_of(part, types, program.returned)]
     if not groups:
         return None
     found = _Stacking(program, n_fixed, operations, groups, types).stacked()
@@ -79,9 +96,27 @@ def stack_isomorphic(
 
 def _cost(instructions: Sequence[Instruction]) -> float:
     """Return how long instructions on small arrays take, in calls."""
-    views = sum(i.op.is_view for i in instructions)
-    pieces = sum(len(i.inputs) for i in instructions if isinstance(i.op, ops.Concatenate))
+    views = sum(i.op.is_view or _is_scalar_operation(i.op) for i in instructions)
+    pieces = sum(
+        len(i.inputs) for i in instructions if isinstance(i.op, ops.Concatenate) or _moves_many(i)
+    )
     return len(instructions) - (1 - _COST_OF_VIEW) * views + _COST_OF_PIECE * pieces
+
+
+def _is_scalar_operation(op: Op) -> bool:
+    """Return whether a call takes an entry of an array, or does what Python has an operator for."""
+    return (
+        isinstance(op, Call) and op.is_scalar and (op.function is getitem or op.function in SYMBOLS)
+    )
+
+
+def _moves_many(instruction: Instruction | Operation) -> bool:
+    """Return whether a call only moves entries of many arrays."""
+    return (
+        isinstance(instruction.op, Call)
+        and len(instruction.inputs) >= MIN_MERGED_CALLS
+        and isinstance(kind_of(instruction.op.function), kinds.Movement)
+    )
 
 
 class _Stacking:
@@ -91,17 +126,24 @@ class _Stacking:
         self,
         program: Program,
         n_fixed: int,
-        operations: Sequence[Operation],
+        parts: Sequence[Sequence[Operation]],
         groups: Sequence[list[Operation]],
         types: Mapping[int, ArrayType],
     ) -> None:
-        self.source, self.operations, self.types = program, operations, {**types}
+        operations = [each for part in parts for each in part]
+        self.source, self.parts, self.types = program, parts, {**types}
         self.definitions = {each.output: each for each in operations}
         self.groups = groups
         self.row_of: dict[int, _StackRow] = {}
+        self.n_rows = [len(group) for group in groups]
         # Where vectors of several lengths are in their concatenation.
         self.slices: dict[int, range] = {}
         for n, group in enumerate(self.groups):
+            entries = {k.output: entry_of(k, types) for k in group}
+            if None not in entries.values():
+                self.n_rows[n] = prod(types[group[0].inputs[0]].shape)
+                self.row_of |= {k: (n, row) for k, row in entries.items() if row is not None}
+                continue
             # In the order of their operands, so that whole stacks are read as they are.
             group.sort(key=lambda each: [self.row_of.get(k, (-1, k)) for k in each.inputs])
             self.row_of |= {each.output: (n, row) for row, each in enumerate(group)}
@@ -124,11 +166,15 @@ class _Stacking:
         )
 
     def stacked(self) -> StackedProgram:
-        for operation in self.operations:
+        function, rest = self.parts
+        for operation in function:
+            self._compute(operation)
+        n_function = len(self.instructions)
+        for operation in rest:
             self._compute(operation)
         outputs = tuple(None if k is None else self._register(k) for k in self.source.outputs)
         program = replace(self.source, instructions=tuple(self.instructions), outputs=outputs)
-        return StackedProgram(program, self.registers, self.types)
+        return StackedProgram(program, n_function, self.registers, self.types)
 
     def _compute(self, wanted: Operation) -> None:
         """Emit an operation or its group, and before that all it needs."""
@@ -161,12 +207,15 @@ class _Stacking:
     def _emit(self, op: Op, *inputs: int) -> int:
         output, self.next_register = self.next_register, self.next_register + 1
         self.instructions.append(Instruction(op, inputs, output))
-        if inputs and self.types.keys() >= {*inputs}:
+        if isinstance(op, Call):
+            if op.dtype is not None:
+                self.types[output] = ArrayType(op.shape, op.dtype, False)
+        elif inputs and self.types.keys() >= {*inputs}:
             known = [self.types[k] for k in inputs]
             shape = op.infer_shape([each.shape for each in known])
-            dtypes = [op.dtype] if isinstance(op, Call) else [each.dtype for each in known]
             if shape is not None:
-                self.types[output] = ArrayType(shape, np.result_type(*dtypes), False)
+                dtype = np.result_type(*(each.dtype for each in known))
+                self.types[output] = ArrayType(shape, dtype, False)
         return output
 
     def _register(self, k: int) -> int:
@@ -180,6 +229,8 @@ class _Stacking:
     def _single(self, operation: Operation) -> int:
         if isinstance(operation.op, LongSum):
             return self._signed_sum(operation.op.signs, operation.inputs)
+        if _moves_many(operation) and (moved := self._moved(operation)) is not None:
+            return moved
         if isinstance(operation.op, ops.Multiply):
             return self._emit(operation.op, *(self._factor(k, operation) for k in operation.inputs))
         return self._emit(operation.op, *map(self._register, operation.inputs))
@@ -268,9 +319,39 @@ class _Stacking:
         taken = positions(order)
         return joined if taken == range(size) else self._emit(ops.Take(0, taken), joined)
 
+    def _moved(self, operation: Operation) -> int | None:
+        """Emit a call that moves scalars as a selection of rows; None if it does more than that."""
+        op, inputs = operation.op, operation.inputs
+        if not isinstance(op, Call) or not {*inputs} <= self.types.keys():
+            return None
+        shapes = [self.types[k].shape for k in inputs]
+        if {self.types[k].dtype for k in inputs} != {op.dtype}:
+            return None
+        sources, _ = sources_of(lambda arrays: op(*arrays), shapes)
+        if (sources < 0).any():
+            return None
+        sizes = [prod(shape) for shape in shapes]
+        operands = np.repeat(np.arange(len(inputs)), sizes)[sources.ravel()]
+        read = np.unique(operands)
+        scalars = [int(n) for n in read if not shapes[n]]
+        # Where the entries of the operands that are read are, all in one vector.
+        pieces = [self._rows([inputs[n] for n in scalars])] if scalars else []
+        start = np.zeros(len(inputs), int)
+        start[scalars] = np.arange(len(scalars))
+        size = len(scalars)
+        for n in (n for n in read if shapes[n]):
+            pieces.append(self._emit(ops.Reshape((-1,)), self._register(inputs[n])))
+            start[n], size = size, size + sizes[n]
+        first = np.cumsum([0, *sizes])[operands]
+        taken = positions(start[operands] + sources.ravel() - first)
+        found = pieces[0] if len(pieces) == 1 else self._emit(ops.Concatenate(), *pieces)
+        if taken != range(size):
+            found = self._emit(ops.Take(0, taken), found)
+        return found if len(op.shape) == 1 else self._emit(ops.Reshape(op.shape), found)
+
     def _selected(self, group: int, rows: Positions) -> int:
         """Return a range of rows, or some rows, of one stack."""
-        if rows == range(len(self.groups[group])):
+        if rows == range(self.n_rows[group]):
             return self.stack[group]
         return self._emit(ops.Take(0, rows), self.stack[group])
 
@@ -279,6 +360,10 @@ class _Stacking:
         count, op = len(members), members[0].op
         shape = self.types[members[0].output].shape
         columns = list(zip(*(each.inputs for each in members), strict=True))
+        if entry_of(members[0], self.types) is not None:
+            array = self._register(columns[0][0])
+            is_flat = len(self.types[array].shape) == 1
+            return array if is_flat else self._emit(ops.Reshape((-1,)), array)
         assert not isinstance(op, LongSum)
         depth = max(len(self.types[column[0]].shape) for column in columns)
         if isinstance(op, ops.Broadcast):
