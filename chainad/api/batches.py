@@ -15,10 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chainad.api.choose_backend import (
-    plan_on_scalars,
-    scalar_program,
-)
+from chainad.api.choose_backend import plan_on_scalars, scalar_program
 from chainad.api.compiled import CompiledFunction
 from chainad.api.differentiator import Differentiator
 from chainad.api.fallbacks import REFUSALS, attempt, warn_of_fault, warn_of_refusal

@@ -12,12 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainad.api.differentiator import Differentiator
-from chainad.api.fallbacks import (
-    attempt,
-    warn_of_fault,
-    warn_of_random_numbers,
-    warn_of_refusal,
-)
+from chainad.api.fallbacks import attempt, warn_of_fault, warn_of_random_numbers, warn_of_refusal
 from chainad.api.recorded_run import PlannedRun, RecordedRun, record_planned_run, record_run
 from chainad.api.targets import NUMPY
 from chainad.compiler.loops.replay_loops import replay_by_loops

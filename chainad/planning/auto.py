@@ -11,13 +11,7 @@ from operator import gt
 
 from chainad.errors import PlanError, unknown
 from chainad.ir.cache import Cache
-from chainad.planning.candidates import (
-    CLASSICAL,
-    MAX_PIVOT_VERTICES,
-    candidates,
-    costs_of,
-    hybrids,
-)
+from chainad.planning.candidates import CLASSICAL, MAX_PIVOT_VERTICES, candidates, costs_of, hybrids
 from chainad.planning.chain.chain import cost_of_order
 from chainad.planning.cost_models import CostModel, model_of, multiplications
 from chainad.planning.linear_graph import Cost, LinearGraph, may_keep_separate_terms

@@ -25,14 +25,7 @@ from numpy import matrix_transpose as transpose
 from chainad.ir.array_functions import is_ndarray
 from chainad.ir.graph import Argument
 from chainad.rules.base import Locals, defined, dispatching, rule
-from chainad.rules.matrix_operators import (
-    I,
-    J,
-    half_of,
-    matrix_operator,
-    read_of,
-    symmetric_of,
-)
+from chainad.rules.matrix_operators import I, J, half_of, matrix_operator, read_of, symmetric_of
 from chainad.rules.statistics import values_of
 
 # Of larger matrices, the derivatives of the Cholesky factor are found block by block.

@@ -13,15 +13,7 @@ import numpy as np
 from numpy import matrix_transpose as transpose
 
 from chainad.ir.graph import Argument
-from chainad.rules.base import (
-    Composite,
-    Local,
-    Locals,
-    constant,
-    defined,
-    dispatching,
-    rule,
-)
+from chainad.rules.base import Composite, Local, Locals, constant, defined, dispatching, rule
 from chainad.rules.decompositions import (
     left_vectors,
     right_vectors,

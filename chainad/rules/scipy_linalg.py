@@ -13,20 +13,8 @@ from numpy import matrix_transpose as transpose
 
 from chainad.ir.graph import Argument
 from chainad.rules.banded import banded_solve
-from chainad.rules.base import (
-    Composite,
-    Locals,
-    constant,
-    dispatching,
-    refuse_unless,
-    rule,
-)
-from chainad.rules.decompositions import (
-    eigenvalues,
-    eigenvectors,
-    factors_of,
-    triangular_inverse,
-)
+from chainad.rules.base import Composite, Locals, constant, dispatching, refuse_unless, rule
+from chainad.rules.decompositions import eigenvalues, eigenvectors, factors_of, triangular_inverse
 from chainad.rules.kinds import PiecewiseConstant
 from chainad.rules.linear_algebra import locals_of_solve
 from chainad.rules.matrix_functions import exponential, logarithm, square_root, sylvester_solution

@@ -21,15 +21,8 @@ from chainad.backends.numpy.allocate import (
     allocate_buffers,
     buffer_views,
 )
-from chainad.backends.numpy.build import (
-    folded_constants,
-)
-from chainad.backends.numpy.emit import (
-    emit_into,
-    emit_new,
-    emit_sum_as_matmul,
-    emit_view,
-)
+from chainad.backends.numpy.build import folded_constants
+from chainad.backends.numpy.emit import emit_into, emit_new, emit_sum_as_matmul, emit_view
 from chainad.ir.array_functions import scatter_into
 from chainad.ir.op import Op
 from chainad.ir.ops import Reshape, Scatter, Transpose

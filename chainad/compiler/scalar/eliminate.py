@@ -12,12 +12,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from chainad.compiler.scalar.scalarize import ScalarGraph
-from chainad.ir.scalar_graph import (
-    STRUCTURAL_ZERO,
-    ExpressionDAG,
-    NodeId,
-    variable,
-)
+from chainad.ir.scalar_graph import STRUCTURAL_ZERO, ExpressionDAG, NodeId, variable
 from chainad.planning.elimination_graph import EliminationGraph
 from chainad.planning.orders import Item, Vertex
 

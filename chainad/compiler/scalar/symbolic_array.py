@@ -25,14 +25,7 @@ from chainad.ir.scalar_graph import (
     copy_scalar,
 )
 from chainad.rules.base import kind_of, normalize_axes
-from chainad.rules.kinds import (
-    Accumulation,
-    Conversion,
-    Einsum,
-    Kind,
-    PiecewiseConstant,
-    Reduction,
-)
+from chainad.rules.kinds import Accumulation, Conversion, Einsum, Kind, PiecewiseConstant, Reduction
 
 Objects = Any  # an object array of expressions
 

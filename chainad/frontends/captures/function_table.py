@@ -22,13 +22,7 @@ from chainad.frontends.captures.abstract_values import (
 )
 from chainad.frontends.captures.code_runs import CodeRuns, Instruction
 from chainad.frontends.captures.place_table import PlaceTable
-from chainad.frontends.captures.places import (
-    VALUES,
-    Place,
-    attribute_of,
-    is_plain_object,
-    parts,
-)
+from chainad.frontends.captures.places import VALUES, Place, attribute_of, is_plain_object, parts
 from chainad.frontends.numpy.tracers import Tracer
 
 GENERATORS = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)

@@ -22,12 +22,7 @@ from chainad.frontends.captures.abstract_values import (
 )
 from chainad.frontends.captures.code_runs import Instruction
 from chainad.frontends.captures.function_table import GENERATORS, FunctionTable, is_chainads
-from chainad.frontends.captures.instructions import (
-    PASSIVE,
-    QUERIES,
-    VIEW_METHODS,
-    WRITERS,
-)
+from chainad.frontends.captures.instructions import PASSIVE, QUERIES, VIEW_METHODS, WRITERS
 from chainad.frontends.captures.place_table import is_one_of
 from chainad.frontends.captures.places import (
     MISSING,

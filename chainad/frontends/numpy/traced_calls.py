@@ -16,13 +16,7 @@ from chainad.frontends.numpy.made_arrays import MadeArray, current, settle
 from chainad.frontends.numpy.packing import as_one, pack
 from chainad.frontends.numpy.source_lines import here, raw_site
 from chainad.frontends.numpy.tape import Entry, Tape, active, argument
-from chainad.frontends.numpy.tracers import (
-    NUMBERS,
-    PLAIN,
-    Tracer,
-    has_tracer,
-    innermost_tape,
-)
+from chainad.frontends.numpy.tracers import NUMBERS, PLAIN, Tracer, has_tracer, innermost_tape
 from chainad.ir.graph import Argument, freeze
 from chainad.ir.operators import ARITHMETIC
 from chainad.rules.base import CONSTANT, DEFINED, REFUSED, RULES, Rule, name_of, refuse_options

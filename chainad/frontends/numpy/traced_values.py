@@ -17,11 +17,7 @@ import numpy as np
 from chainad.errors import TraceError
 from chainad.frontends.numpy.flat_view import FlatView
 from chainad.frontends.numpy.made_arrays import MadeArray, made, settle, written_at
-from chainad.frontends.numpy.methods import (
-    COMMON_OPERAND_TYPES,
-    add_array_methods,
-    ufunc_method,
-)
+from chainad.frontends.numpy.methods import COMMON_OPERAND_TYPES, add_array_methods, ufunc_method
 from chainad.frontends.numpy.mutation import (
     ViewedArray,
     ViewPath,

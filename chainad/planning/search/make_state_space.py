@@ -13,11 +13,7 @@ from chainad.planning.orders import Vertex
 from chainad.planning.search.dense_states import DenseStates
 from chainad.planning.search.scalar_states import scalar_states
 from chainad.planning.search.state_space import StateSpace
-from chainad.planning.search.structured_states import (
-    Edges,
-    StructuredStates,
-    StructureTable,
-)
+from chainad.planning.search.structured_states import Edges, StructuredStates, StructureTable
 from chainad.structure.structure import Structure
 
 # Integers of more bits than this are slower than sets.
