@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from chainad.ir.array_functions import is_traced
 from chainad.ir.cache import cached_property
 from chainad.ir.graph import Argument, Graph, Node, operands_alone
 from chainad.ir.positions import Integers, positions
-from chainad.rules.base import Local, arguments_in, is_traced, kind_of
+from chainad.rules.base import Local, arguments_in, kind_of
 from chainad.rules.kinds import Elementwise, Movement
 from chainad.rules.movement import entry_numbers, flat_index, getitem
 from chainad.structure import arrange, selection

@@ -56,7 +56,7 @@ def segment_sum(x: Array, axis: int, segments: Positions, size: int) -> Array:
 def add_at(x: Array, axis: int, where: Positions, y: Array) -> Array:
     """Return x with y added to its entries at the distinct positions `where` of one axis."""
     for array in (x, y):
-        if overrides_numpy(array):
+        if is_traced(array):
             return x + place(y, axis, where, x.shape[axis])
     out = np.array(x, dtype=np.result_type(x, y))
     out[(slice(None),) * axis + (indexer_of(where),)] += y
@@ -69,7 +69,7 @@ def add_tied(x: Array, shape: tuple[int, ...], ties: tuple[int, ...], y: Array) 
     Axis k of x runs along axis `ties[k]` of y.
     """
     sizes, steps = _tied(shape, ties)
-    if overrides_numpy(x) or overrides_numpy(y):
+    if is_traced(x) or is_traced(y):
         flat = np.broadcast_to(y, sizes).reshape((prod(sizes),))
         where = lattice(0, steps, sizes)
         return add_at(x.reshape((prod(shape),)), 0, where, flat).reshape(x.shape)
@@ -109,7 +109,7 @@ def scatter(
     `signs` has a tuple for every region, +1 or -1 for each of its terms; empty: one term each.
     `covers` says that nothing overlaps, and that every place is taken.
     """
-    if any(overrides_numpy(vector) for vector in vectors):
+    if any(is_traced(vector) for vector in vectors):
         summed = (_sum(signs_, terms) for signs_, terms in _regions(positions, signs, vectors))
         spread = [np.broadcast_to(x, len(p)) for x, p in zip(summed, positions, strict=True)]
         terms = [place(x, 0, p, size) for x, p in zip(spread, positions, strict=True)]
@@ -191,7 +191,7 @@ def sparse_dot(values: Array, rows: Positions, cols: Positions, size: int, x: Ar
     The matrix has `values[k]` in row `rows[k]`, of `size`, and column `cols[k]`.
     """
     for array in (values, x):
-        if overrides_numpy(array):
+        if is_traced(array):
             kind: Any = type(array)
             args = (values, rows, cols, size, x)
             found: Array = kind.__array_function__(array, sparse_dot, (kind,), args, {})
@@ -222,9 +222,9 @@ def indexer_of(where: Positions) -> slice | Array:
     return slice(where.start, stop, where.step)
 
 
-def overrides_numpy(array: Any) -> bool:
-    """Return whether an argument implements NEP 18 and is no plain array: it is being traced."""
-    return hasattr(type(array), "__array_function__") and not is_ndarray(array)
+def is_traced(x: Any) -> bool:
+    """Return whether x is an array that NumPy dispatches its functions to (NEP 18)."""
+    return hasattr(type(x), "__array_function__") and not is_ndarray(x)
 
 
 def _dispatch(function: Any, x: Any, *args: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chainad.ir.array_functions import is_ndarray, overrides_numpy, place
+from chainad.ir.array_functions import is_ndarray, is_traced, place
 from chainad.ir.positions import positions
 
 Array = npt.NDArray[Any]
@@ -34,7 +34,7 @@ def masked_matmul(a: Array, b: Array, mask_a: Array, mask_b: Array) -> Array:
     """
     args = (a, b, mask_a, mask_b)
     for x in args:
-        if overrides_numpy(x):
+        if is_traced(x):
             kind: Any = type(x)
             traced: Array = kind.__array_function__(x, masked_matmul, (kind,), args, {})
             return traced

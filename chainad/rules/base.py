@@ -151,35 +151,13 @@ def available(module: ModuleType, name: str) -> tuple[Callable[..., Any], ...]:
 
 
 def rule(
-    *functions: Callable[..., Any],
-    operands: slice | tuple[int, ...] = (0,),
-    nested: bool = False,
-    is_constant: Callable[[tuple[Any, ...]], bool] | None = None,
-    canonical: Callable[..., tuple[Any, ...]] | None = None,
-    rewrite: Callable[..., Any] | None = None,
-    kind: Kind | None = None,
-    definition: Callable[..., Any] | None = None,
-    square: Callable[..., Any] | None = None,
-    partials: tuple[Formula | float | str | None, ...] | None = None,
-    has_pairs: bool = False,
+    *functions: Callable[..., Any], kind: Kind | None = None, **options: Any
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register the decorated `locals` for some functions; see `Rule` for the options."""
 
     def register(locals_: Callable[..., Any]) -> Callable[..., Any]:
         for function in functions:
-            RULES[function] = Rule(
-                locals_,
-                operands,
-                nested,
-                is_constant,
-                canonical,
-                rewrite,
-                kind,
-                definition,
-                square,
-                partials,
-                has_pairs,
-            )
+            RULES[function] = Rule(locals_, kind=kind, **options)
             _enter_reduction(function, kind)
         return locals_
 
@@ -219,11 +197,6 @@ def defined(
         return definition
 
     return register
-
-
-def is_traced(x: Any) -> bool:
-    """Return whether x is an array that NumPy dispatches its functions to (NEP 18)."""
-    return hasattr(type(x), "__array_function__") and not is_ndarray(x)
 
 
 def first_traced(values: Iterable[Any]) -> Any:

@@ -28,11 +28,7 @@ def _by(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callab
 
 _by(np.var)(variance_by_sums)
 _by(np.std)(deviation_by_norm)
-
-
-@_by(np.angle)
-def _angle(z: Any, deg: bool = False) -> Any:
-    return argument(z) * (180 / np.pi) if deg else argument(z)
+_by(np.angle)(lambda z, deg=False: argument(z) * (180 / np.pi) if deg else argument(z))
 
 
 @_by(np.sign)
@@ -49,9 +45,7 @@ def _cumsum(a: Any, *args: Any, **kwargs: Any) -> Any:
 # ------------------------------------------------- what conjugates one operand
 
 
-@_by(np.vdot)
-def _vdot(a: Any, b: Any) -> Any:
-    return np.dot(np.conjugate(np.ravel(a)), np.ravel(b))
+_by(np.vdot)(lambda a, b: np.dot(np.conjugate(np.ravel(a)), np.ravel(b)))
 
 
 @_by(np.vecdot, np.linalg.vecdot)
@@ -67,9 +61,7 @@ if hasattr(np, "vecmat"):
     _by(np.vecmat)(_vecmat)
 
 
-@_by(np.correlate)
-def _correlate(a: Any, v: Any, mode: Any = "valid") -> Any:
-    return DEFINED[np.correlate](a, np.conjugate(v), mode)
+_by(np.correlate)(lambda a, v, mode="valid": DEFINED[np.correlate](a, np.conjugate(v), mode))
 
 
 # ------------------------------------------------------------- linear algebra
@@ -127,9 +119,7 @@ def _banded_solve(bands: Any, b: Any, low: int, up: int) -> Any:
     return found[::2] + 1j * found[1::2]
 
 
-@_by(np.linalg.inv)
-def _inv(a: Any) -> Any:
-    return _joined(np.linalg.inv(_as_real(a))[..., : np.shape(a)[-1]], axis=-2)
+_by(np.linalg.inv)(lambda a: _joined(np.linalg.inv(_as_real(a))[..., : np.shape(a)[-1]], axis=-2))
 
 
 @_by(np.linalg.pinv)

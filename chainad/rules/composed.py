@@ -103,14 +103,8 @@ def _hsplit(ary: Any, indices_or_sections: Any) -> Any:
     return np.split(ary, indices_or_sections, axis=0 if np.ndim(ary) == 1 else 1)
 
 
-@defined(np.vsplit)
-def _vsplit(ary: Any, indices_or_sections: Any) -> Any:
-    return np.split(ary, indices_or_sections, axis=0)
-
-
-@defined(np.dsplit)
-def _dsplit(ary: Any, indices_or_sections: Any) -> Any:
-    return np.split(ary, indices_or_sections, axis=2)
+defined(np.vsplit)(lambda ary, indices_or_sections: np.split(ary, indices_or_sections, axis=0))
+defined(np.dsplit)(lambda ary, indices_or_sections: np.split(ary, indices_or_sections, axis=2))
 
 
 @defined(np.broadcast_arrays)
@@ -155,9 +149,7 @@ def _linspace(
     return (found, step) if retstep else found
 
 
-@defined(*available(np, "unstack"))
-def _unstack(x: Any, *, axis: int = 0) -> Any:
-    return tuple(np.moveaxis(x, axis, 0))
+defined(*available(np, "unstack"))(lambda x, *, axis=0: tuple(np.moveaxis(x, axis, 0)))
 
 
 @defined(np.meshgrid)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from chainad.ir.array_functions import is_traced
 from chainad.ir.exact_zeros import masked_matmul
 from chainad.ir.graph import Argument
 from chainad.rules.base import (
@@ -23,7 +24,6 @@ from chainad.rules.base import (
     available,
     constant,
     defined,
-    is_traced,
     normalize_axes,
     refuse_options,
     rule,
@@ -201,14 +201,8 @@ def _tensordot_as_einsum(
     return Einsum(((a, left), (b, right)), out)
 
 
-@defined(np.outer)
-def _outer(a: Any, b: Any) -> Any:
-    return np.multiply(np.reshape(a, (-1, 1)), np.reshape(b, (1, -1)))
-
-
-@defined(np.vdot)
-def _vdot(a: Any, b: Any) -> Any:
-    return np.dot(np.reshape(a, -1), np.reshape(b, -1))
+defined(np.outer)(lambda a, b: np.multiply(np.reshape(a, (-1, 1)), np.reshape(b, (1, -1))))
+defined(np.vdot)(lambda a, b: np.dot(np.reshape(a, -1), np.reshape(b, -1)))
 
 
 def _with_string(*args: Any, optimize: Any = None, **kwargs: Any) -> tuple[Any, ...]:
@@ -323,9 +317,7 @@ def _polyval(p: Any, x: Any) -> Any:
     return y
 
 
-@defined(np.linalg.multi_dot, nested=True)
-def _multi_dot(arrays: Any) -> Any:
-    return reduce(np.dot, arrays)
+defined(np.linalg.multi_dot, nested=True)(lambda arrays: reduce(np.dot, arrays))
 
 
 @defined(np.linalg.matrix_power)
@@ -340,19 +332,9 @@ def _matrix_power(a: Any, n: int) -> Any:
     return half @ half @ a if n % 2 else half @ half
 
 
-@defined(np.linalg.matmul)
-def _linalg_matmul(x1: Any, x2: Any, /) -> Any:
-    return np.matmul(x1, x2)
-
-
-@defined(np.linalg.outer)
-def _linalg_outer(x1: Any, x2: Any, /) -> Any:
-    return np.outer(x1, x2)
-
-
-@defined(np.linalg.tensordot)
-def _linalg_tensordot(x1: Any, x2: Any, /, *, axes: Any = 2) -> Any:
-    return np.tensordot(x1, x2, axes)
+defined(np.linalg.matmul)(lambda x1, x2, /: np.matmul(x1, x2))
+defined(np.linalg.outer)(lambda x1, x2, /: np.outer(x1, x2))
+defined(np.linalg.tensordot)(lambda x1, x2, /, *, axes=2: np.tensordot(x1, x2, axes))
 
 
 @defined(np.linalg.vecdot)
@@ -360,9 +342,7 @@ def _linalg_vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
     return np.vecdot(np.moveaxis(x1, axis, -1), np.moveaxis(x2, axis, -1))
 
 
-@defined(np.linalg.cross)
-def _linalg_cross(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
-    return np.cross(x1, x2, axis=axis)
+defined(np.linalg.cross)(lambda x1, x2, /, *, axis=-1: np.cross(x1, x2, axis=axis))
 
 
 constant(np.einsum_path, kind=ShapeQuery())

@@ -409,14 +409,8 @@ elementwise(np.sinc, _sinc_slope, definition=_sinc_by_sine, by_square=(_sinc_slo
 elementwise(np.i0, lambda y, x: sp.i1(x), by_square=(lambda y, x: 0.25 * (sp.i0(x) - sp.iv(2, x)),))
 
 
-@defined(np.divmod)
-def _divmod(x: Any, y: Any) -> Any:
-    return np.floor_divide(x, y), np.remainder(x, y)
-
-
-@defined(np.modf)
-def _modf(x: Any) -> Any:
-    return x - np.trunc(x), np.trunc(x)
+defined(np.divmod)(lambda x, y: (np.floor_divide(x, y), np.remainder(x, y)))
+defined(np.modf)(lambda x: (x - np.trunc(x), np.trunc(x)))
 
 
 @defined(np.nan_to_num)

@@ -220,9 +220,7 @@ def _check_order(order: str) -> None:
         )
 
 
-@defined(np.astype)
-def _astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
-    return x.astype(dtype)
+defined(np.astype)(lambda x, dtype, /, *, copy=True, device=None: x.astype(dtype))
 
 
 @rule(astype, kind=Conversion())

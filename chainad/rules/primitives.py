@@ -11,10 +11,11 @@ import numpy as np
 import scipy.sparse
 
 from chainad.errors import InputError, unknown
+from chainad.ir.array_functions import is_traced
 from chainad.ir.graph import Argument
 from chainad.ir.pickling import importable_name
 from chainad.ir.positions import coordinates, positions
-from chainad.rules.base import ALL, RULES, Local, Locals, Rule, is_traced
+from chainad.rules.base import ALL, RULES, Local, Locals, Rule
 from chainad.structure import Arrangement, arrange, dense, diagonal, operator
 from chainad.structure.linear_operators import UserOperator
 from chainad.structure.structure import Axis

@@ -544,9 +544,7 @@ def _matrix_norm(x: Any, /, *, keepdims: Any = False, ord: Any = "fro") -> Any:
     return np.linalg.norm(x, ord, (-2, -1), keepdims)
 
 
-@defined(np.linalg.trace)
-def _linalg_trace(x: Any, /, *, offset: int = 0) -> Any:
-    return np.trace(x, offset, -2, -1)
+defined(np.linalg.trace)(lambda x, /, *, offset=0: np.trace(x, offset, -2, -1))
 
 
 @defined(np.trapezoid)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import scipy.special as sp
 
+from chainad.ir.array_functions import is_traced
 from chainad.ir.graph import Argument
-from chainad.rules.base import RULES, Local, Locals, dispatching, is_traced, normalize_axes, rule
+from chainad.rules.base import RULES, Local, Locals, dispatching, normalize_axes, rule
 from chainad.rules.elementwise import UNKNOWN, elementwise
 from chainad.rules.kinds import Reduction
 from chainad.rules.reduction import keep_axes

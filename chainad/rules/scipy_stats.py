@@ -98,10 +98,14 @@ def _continuous(name: str) -> Distribution:
         loc, scale = _location(args[shapes:], **named)
         z = at_least_double(np.subtract(x, loc) / scale)
         if np.isfinite(low):
-            is_inside = np.logical_and(z >= low, z <= high)
-            z = np.where(is_inside, z, inside)
+            is_outside = np.logical_or(z < low, z > high)
+            z = np.where(is_outside, inside, z)
         found = log_density(z, *given) - np.log(at_least_double(scale))
-        return np.where(is_inside, found, -np.inf) if np.isfinite(low) else found
+        if np.isfinite(low):
+            found = np.where(is_outside, -np.inf, found)
+        for shape in given:
+            found = np.where(np.greater(shape, 0), found, np.nan)
+        return found
 
     return _distribution(name, "logpdf", "pdf", definition)
 
@@ -123,7 +127,8 @@ def _poisson(k: Any, mu: Any, loc: Any = 0) -> Any:
     k, mu = np.subtract(k, loc), as_double(mu)
     is_inside = np.logical_and(np.equal(k, np.floor(k)), k >= 0)
     found = sp.xlogy(k, mu) - sp.gammaln(np.where(is_inside, k, 0.0) + 1) - mu
-    return np.where(is_inside, found, -np.inf)
+    is_valid = np.logical_and(np.equal(k, k), mu >= 0)
+    return np.where(is_valid, np.where(is_inside, found, -np.inf), np.nan)
 
 
 poisson = _distribution("poisson", "logpmf", "pmf", _poisson)

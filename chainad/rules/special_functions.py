@@ -6,6 +6,7 @@ Source: NIST Digital Library of Mathematical Functions, chapters 5 to 19.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import factorial
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import scipy.special as sp
 
 from chainad.rules.base import dispatching
-from chainad.rules.elementwise import DEGREE, LN2, ONE_OVER_LN10, UNKNOWN, elementwise
+from chainad.rules.elementwise import DEGREE, LN2, ONE_OVER_LN10, UNKNOWN, Partial, elementwise
 
 SQRT_2PI = float(np.sqrt(2 * np.pi))
 _SQRT_PI = float(np.sqrt(np.pi))
@@ -93,6 +94,23 @@ def _spence_slope(y: Any, x: Any) -> Any:
     series = sum(t**k / (k + 1) for k in range(13))
     safe = np.where(small, 2.0, x)
     return np.where(small, -series, np.log(safe) / (1 - safe))
+
+
+def beta_density(a: Any, b: Any, x: Any) -> Any:
+    """Return the density of the beta distribution."""
+    return np.exp(sp.xlogy(a - 1, x) + sp.xlog1py(b - 1, -x) - sp.betaln(a, b))
+
+
+def gamma_density(a: Any, x: Any) -> Any:
+    """Return the density of the gamma distribution of scale 1."""
+    return np.exp(sp.xlogy(a - 1, x) - x - sp.gammaln(a))
+
+
+def distribution(below: Any, above: Any, density: Callable[..., Any], unknown: int) -> None:
+    """Add a distribution function and its complement; the density is that of its last operand."""
+    rest: list[Partial] = [UNKNOWN] * unknown
+    elementwise(below, *rest, lambda y, *args: density(*args))
+    elementwise(above, *rest, lambda y, *args: -density(*args))
 
 
 @dispatching
@@ -218,20 +236,8 @@ elementwise(sp.yn, UNKNOWN, lambda z, n, x: 0.5 * (sp.yv(n - 1, x) - sp.yv(n + 1
 elementwise(sp.expn, UNKNOWN, _expn_slope)
 elementwise(sp.exp1, lambda y, x: -np.exp(-x) / x)
 elementwise(sp.expi, lambda y, x: np.exp(x) / x)
-elementwise(sp.gammainc, UNKNOWN, lambda z, a, x: np.exp(sp.xlogy(a - 1, x) - x - sp.gammaln(a)))
-elementwise(sp.gammaincc, UNKNOWN, lambda z, a, x: -np.exp(sp.xlogy(a - 1, x) - x - sp.gammaln(a)))
-elementwise(
-    sp.betainc,
-    UNKNOWN,
-    UNKNOWN,
-    lambda z, a, b, x: np.exp(sp.xlogy(a - 1, x) + sp.xlog1py(b - 1, -x) - sp.betaln(a, b)),
-)
-elementwise(
-    sp.betaincc,
-    UNKNOWN,
-    UNKNOWN,
-    lambda z, a, b, x: -np.exp(sp.xlogy(a - 1, x) + sp.xlog1py(b - 1, -x) - sp.betaln(a, b)),
-)
+distribution(sp.gammainc, sp.gammaincc, gamma_density, 1)
+distribution(sp.betainc, sp.betaincc, beta_density, 2)
 elementwise(
     sp.gammaincinv,
     UNKNOWN,

@@ -15,7 +15,7 @@ import scipy.special as sp
 from chainad.rules.base import REFUSED, available, constant, defined, dispatching
 from chainad.rules.elementwise import UNKNOWN, Partial, elementwise
 from chainad.rules.kinds import Elementwise
-from chainad.rules.special_functions import SQRT_2PI
+from chainad.rules.special_functions import SQRT_2PI, beta_density, distribution, gamma_density
 
 
 def _whole(n: Any) -> Any:
@@ -26,14 +26,6 @@ def _whole(n: Any) -> Any:
 # -------------------------------------------------------------- distributions
 
 
-def _beta_density(a: Any, b: Any, x: Any) -> Any:
-    return np.exp(sp.xlogy(a - 1, x) + sp.xlog1py(b - 1, -x) - sp.betaln(a, b))
-
-
-def _gamma_density(a: Any, x: Any) -> Any:
-    return np.exp(sp.xlogy(a - 1, x) - x - sp.gammaln(a))
-
-
 def _student_density(v: Any, t: Any) -> Any:
     log = sp.gammaln((v + 1) / 2) - sp.gammaln(v / 2) - 0.5 * np.log(v * np.pi)
     return np.exp(log - (v + 1) / 2 * np.log1p(t * t / v))
@@ -41,14 +33,7 @@ def _student_density(v: Any, t: Any) -> Any:
 
 def _f_density(m: Any, n: Any, x: Any) -> Any:
     scaled = m * x / (m * x + n)
-    return _beta_density(m / 2, n / 2, scaled) * m * n / np.square(m * x + n)
-
-
-def _pair(below: Any, above: Any, density: Callable[..., Any], unknown: int) -> None:
-    """Add a distribution function and its complement; the density is that of its last operand."""
-    rest: list[Partial] = [UNKNOWN] * unknown
-    elementwise(below, *rest, lambda y, *args: density(*args))
-    elementwise(above, *rest, lambda y, *args: -density(*args))
+    return beta_density(m / 2, n / 2, scaled) * m * n / np.square(m * x + n)
 
 
 def _inverse(function: Any, density: Callable[..., Any], sign: float, unknown: int) -> None:
@@ -58,51 +43,51 @@ def _inverse(function: Any, density: Callable[..., Any], sign: float, unknown: i
 
 
 def _chi_density(v: Any, x: Any) -> Any:
-    return 0.5 * _gamma_density(v / 2, x / 2)
+    return 0.5 * gamma_density(v / 2, x / 2)
 
 
 def _binomial_density(k: Any, n: Any, p: Any) -> Any:
-    return -_beta_density(np.floor(k) + 1, n - np.floor(k), p)
+    return -beta_density(np.floor(k) + 1, n - np.floor(k), p)
 
 
 def _negative_binomial_density(k: Any, n: Any, p: Any) -> Any:
-    return _beta_density(n, np.floor(k) + 1, p)
+    return beta_density(n, np.floor(k) + 1, p)
 
 
 def _poisson_density(k: Any, m: Any) -> Any:
-    return -_gamma_density(np.floor(k) + 1, m)
+    return -gamma_density(np.floor(k) + 1, m)
 
 
-_pair(sp.chdtr, sp.chdtrc, _chi_density, 1)
+distribution(sp.chdtr, sp.chdtrc, _chi_density, 1)
 _inverse(sp.chdtri, _chi_density, -1.0, 1)
-_pair(sp.fdtr, sp.fdtrc, _f_density, 2)
+distribution(sp.fdtr, sp.fdtrc, _f_density, 2)
 _inverse(sp.fdtri, _f_density, 1.0, 2)
-_pair(sp.bdtr, sp.bdtrc, _binomial_density, 2)
+distribution(sp.bdtr, sp.bdtrc, _binomial_density, 2)
 _inverse(sp.bdtri, _binomial_density, 1.0, 2)
-_pair(sp.nbdtr, sp.nbdtrc, _negative_binomial_density, 2)
+distribution(sp.nbdtr, sp.nbdtrc, _negative_binomial_density, 2)
 _inverse(sp.nbdtri, _negative_binomial_density, 1.0, 2)
-_pair(sp.pdtr, sp.pdtrc, _poisson_density, 1)
+distribution(sp.pdtr, sp.pdtrc, _poisson_density, 1)
 _inverse(sp.pdtri, _poisson_density, 1.0, 1)
-_inverse(sp.betainccinv, _beta_density, -1.0, 2)
+_inverse(sp.betainccinv, beta_density, -1.0, 2)
 elementwise(sp.stdtr, UNKNOWN, lambda y, v, t: _student_density(v, t))
 _inverse(sp.stdtrit, _student_density, 1.0, 1)
 elementwise(
     sp.gdtr,
-    lambda y, a, b, x: x * _gamma_density(b, a * x),
+    lambda y, a, b, x: x * gamma_density(b, a * x),
     UNKNOWN,
-    lambda y, a, b, x: a * _gamma_density(b, a * x),
+    lambda y, a, b, x: a * gamma_density(b, a * x),
 )
 elementwise(
     sp.gdtrc,
-    lambda y, a, b, x: -x * _gamma_density(b, a * x),
+    lambda y, a, b, x: -x * gamma_density(b, a * x),
     UNKNOWN,
-    lambda y, a, b, x: -a * _gamma_density(b, a * x),
+    lambda y, a, b, x: -a * gamma_density(b, a * x),
 )
 elementwise(
     sp.gdtrix,
     lambda x, a, b, p: -x / a,
     UNKNOWN,
-    lambda x, a, b, p: 1 / (a * _gamma_density(b, a * x)),
+    lambda x, a, b, p: 1 / (a * gamma_density(b, a * x)),
 )
 elementwise(sp.ndtri_exp, lambda x, y: np.exp(y + 0.5 * x * x) * SQRT_2PI)
 elementwise(sp.kolmogorov, lambda y, x: sp._ufuncs._kolmogp(x))
@@ -148,14 +133,8 @@ elementwise(
 )
 
 
-@defined(sp.nrdtrimn)
-def _nrdtrimn(p: Any, std: Any, x: Any) -> Any:
-    return x - std * sp.ndtri(p)
-
-
-@defined(sp.nrdtrisd)
-def _nrdtrisd(mn: Any, p: Any, x: Any) -> Any:
-    return (x - mn) / sp.ndtri(p)
+defined(sp.nrdtrimn)(lambda p, std, x: x - std * sp.ndtri(p))
+defined(sp.nrdtrisd)(lambda mn, p, x: (x - mn) / sp.ndtri(p))
 
 
 # ------------------------------------------------------ orthogonal polynomials
@@ -297,9 +276,7 @@ def _agm(a: Any, b: Any) -> Any:
     return np.pi / 4 * total / sp.ellipk(np.square(np.subtract(a, b) / total))
 
 
-@defined(sp.radian)
-def _radian(d: Any, m: Any, s: Any) -> Any:
-    return np.deg2rad(d + np.divide(m, 60.0) + np.divide(s, 3600.0))
+defined(sp.radian)(lambda d, m, s: np.deg2rad(d + np.divide(m, 60.0) + np.divide(s, 3600.0)))
 
 
 # --------------------------------------------------- functions of several results

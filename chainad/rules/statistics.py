@@ -167,14 +167,8 @@ def _nanmin(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, **
     return np.min(_filled(a, np.inf), axis=axis, keepdims=keepdims, **part)
 
 
-@defined(np.nancumsum)
-def _nancumsum(a: Any, axis: Any = None) -> Any:
-    return np.cumsum(_filled(a, 0.0), axis=axis)
-
-
-@defined(np.nancumprod)
-def _nancumprod(a: Any, axis: Any = None) -> Any:
-    return np.cumprod(_filled(a, 1.0), axis=axis)
+defined(np.nancumsum)(lambda a, axis=None: np.cumsum(_filled(a, 0.0), axis=axis))
+defined(np.nancumprod)(lambda a, axis=None: np.cumprod(_filled(a, 1.0), axis=axis))
 
 
 @defined(np.nanvar)
@@ -524,9 +518,7 @@ def _setdiff1d(ar1: Any, ar2: Any, assume_unique: bool = False) -> Any:
     )
 
 
-@defined(np.union1d)
-def _union1d(ar1: Any, ar2: Any) -> Any:
-    return np.unique(np.concatenate([np.ravel(ar1), np.ravel(ar2)]))
+defined(np.union1d)(lambda ar1, ar2: np.unique(np.concatenate([np.ravel(ar1), np.ravel(ar2)])))
 
 
 @defined(np.setxor1d)
@@ -559,6 +551,9 @@ def _logspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, base:
 
 @defined(np.geomspace)
 def _geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True) -> Any:
+    if np.any(np.less(start, 0)):
+        sign = np.sign(values_of(start))
+        return sign * np.geomspace(sign * start, sign * stop, num, endpoint)
     first, last = (np.log(at_least_double(x)) for x in (start, stop))
     return np.exp(np.linspace(first, last, num, endpoint))
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy  # loads scipy.linalg when it is first used
 
-from chainad.ir.array_functions import is_ndarray, overrides_numpy
+from chainad.ir.array_functions import is_ndarray, is_traced
 from chainad.ir.cache import cached_property
 
 Array = npt.NDArray[Any]
@@ -37,7 +37,7 @@ class Operator:
     @property
     def is_traced(self) -> bool:
         """Whether the operator holds traced arrays, so that what it returns is traced."""
-        return any(map(overrides_numpy, self._held))
+        return any(map(is_traced, self._held))
 
     @property
     def _held(self) -> Iterable[Any]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import scipy.sparse
 
 from chainad.errors import ChainadError, InputError
-from chainad.ir.array_functions import overrides_numpy
+from chainad.ir.array_functions import is_traced
 from chainad.ir.cache import cached_property
 from chainad.ir.ops import Take, Transpose
 from chainad.ir.positions import as_array
@@ -306,7 +306,7 @@ class StructuredJacobian:
         """
         if scipy.sparse.issparse(right) and (self.ndim, self.n_rows) == (2, 1):
             return self.tosparse() @ right
-        if overrides_numpy(right) or not isinstance(right, _ARRAYS):
+        if is_traced(right) or not isinstance(right, _ARRAYS):
             return NotImplemented
         if (self.ndim, self.n_rows) == (1, 1):
             return self.T @ right  # a vector has but one axis, which is contracted
@@ -331,7 +331,7 @@ class StructuredJacobian:
 
     def __rmatmul__(self, left: Any) -> Any:
         """Return left @ J, for a Jacobian that is a matrix or a vector."""
-        if overrides_numpy(left) or not isinstance(left, _ARRAYS):
+        if is_traced(left) or not isinstance(left, _ARRAYS):
             return NotImplemented
         if self.ndim != 1 and (self.ndim, self.n_rows) != (2, 1):
             raise InputError(

@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 
 from chainad.api import jacobian_program
 from chainad.api.verbs import stop_gradient
-from chainad.rules.base import DEFINED, RULES, Composite, Local, Rule, is_traced
+from chainad.ir.array_functions import is_traced
+from chainad.rules.base import DEFINED, RULES, Composite, Local, Rule
 from chainad.structure.linear_operators import Operator, UserOperator
 from chainad.structure.structure import Structure
 

@@ -243,6 +243,10 @@ MADE: dict[str, Any] = {
     "linspace": lambda x: _filled(np.linspace(0, 1, 5), x),
     "full of a traced value": lambda x: np.full((2, 2), x[1]) @ x[:2],
     "arange by a traced step": lambda x: np.arange(0, 4) * x[0] + np.arange(3.0)[1] * x[1],
+    "arange of named bounds": lambda x: (
+        np.arange(x[0], stop=x[0] + 2, step=0.5) * np.arange(3.5 * x[1], step=x[1])
+    ),
+    "the first of an iterator": lambda x: np.fromiter((a * x[0] for a in x), float, count=2),
     "r_ and c_": lambda x: np.c_[x, np.r_[x[2:], 0.0, x[0]]] @ np.array([1.0, x[3]]),
     "fromiter": lambda x: np.fromiter((a * x[0] for a in x), float),
     "vectorize of two": lambda x: np.vectorize(lambda a, b: a * b if a > 1 else b)(x, x[0]),
@@ -279,6 +283,27 @@ def _filled(z: Any, x: Any) -> Any:
 @pytest.mark.parametrize("f", MADE.values(), ids=MADE)
 def test_what_makes_arrays_is_as_in_plain_numpy(f: Function) -> None:
     agrees(f)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: np.full(2, x[0], int),
+        lambda x: np.fromiter(x, int),
+        lambda x: np.vectorize(lambda a: 0 if a < 1 else a * a)(x),
+        lambda x: np.vectorize(lambda a: a * a, otypes=[int])(x),
+    ],
+)
+def test_conversions_that_would_cut_are_refused(f: Function) -> None:
+    with pytest.raises(chainad.TraceError, match="makes int64 numbers here, which cuts"):
+        chainad.jacobian(lambda x: f(x) * 1.0)(X)
+
+
+def test_how_many_entries_a_compiled_function_makes_is_checked_at_each_call() -> None:
+    J = chainad.jacobian(lambda x: np.arange(x[0], 3.0) * x[1]).compile(X)
+    for x in (X, X - 2.0, X + 0.1):
+        np.testing.assert_allclose(J(x)[:, 1], np.arange(x[0], 3.0))
+    assert J.programs == 2
 
 
 def views(x: Any) -> Any:

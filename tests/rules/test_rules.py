@@ -684,6 +684,7 @@ examples(np.unique)([ex(at([0.5, 0.2, 0.7, 0.9])), ex(v(2, 2))])
 examples(np.partition)([ex(v(5), 2), ex(v(2, 4), 1, axis=0)])
 examples(np.trim_zeros)([ex(v(3)), ex(v(3), "b")])
 examples(np.logspace, np.geomspace)([ex(v(), v(), 4), ex(0.5, v(), 3)])
+examples(np.geomspace)([ex(at(-0.5), at(-2.5), 4)])
 
 # ------------------------------------------------------------ linear algebra
 

@@ -1,6 +1,7 @@
 """chainad.scipy: SciPy's own functions on plain arrays, differentiated on traced ones."""
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -298,3 +299,21 @@ def test_densities_outside_of_their_support_and_frozen_ones() -> None:
     k = np.array([-1.0, 0.5, 2.0])
     value = chainad.value_and_jacobian(lambda mu: stats.poisson.logpmf(k, mu))(np.float64(2.5))[0]
     np.testing.assert_allclose(value, scipy.stats.poisson.logpmf(k, 2.5))
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize(
+    ("name", "first", "rest"),
+    [("t.logpdf", 2.0, ()), ("gamma.pdf", 1.5, ()), ("beta.logpdf", 2.0, (3.0,)),
+     ("poisson.logpmf", 1.5, ())],
+)  # fmt: skip
+def test_densities_of_invalid_shapes_and_of_nan_are_nan_as_scipys_are(
+    name: str, first: float, rest: tuple[float, ...], sign: float
+) -> None:
+    from chainad.scipy import stats
+
+    x = np.array([np.nan, 0.0, 0.25, 1.0, 1.5])
+    f = lambda a: attrgetter(name)(stats)(x, a, *rest)
+    value, _ = chainad.value_and_jacobian(f)(np.float64(sign * first))
+    expected = attrgetter(name)(scipy.stats)(x, sign * first, *rest)
+    np.testing.assert_allclose(value, expected, rtol=1e-13)

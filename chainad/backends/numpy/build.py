@@ -20,7 +20,7 @@ from chainad.backends.bound_program import BoundProgram
 from chainad.backends.namespace import Namespace
 from chainad.backends.numpy.allocate import ArrayType, type_of
 from chainad.backends.numpy.emit import emit_new, emit_standard
-from chainad.ir.array_functions import overrides_numpy
+from chainad.ir.array_functions import is_traced
 from chainad.ir.op import Op
 from chainad.ir.ops import Full
 from chainad.ir.program import Program, Runner
@@ -65,9 +65,7 @@ def build(program: Program) -> Runner:
 
 def _is_traced(slot: Any) -> bool:
     """Return whether a slot is traced, or an operator of traced arrays."""
-    return type(slot) is not np.ndarray and (
-        overrides_numpy(slot) or getattr(slot, "is_traced", False)
-    )
+    return type(slot) is not np.ndarray and (is_traced(slot) or getattr(slot, "is_traced", False))
 
 
 def bound_op(

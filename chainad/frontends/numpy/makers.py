@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import wraps
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ import scipy.special
 
 from chainad.frontends.numpy.made_arrays import made, settle
 from chainad.frontends.numpy.packing import as_one, packed
-from chainad.frontends.numpy.tracers import Tracer, has_tracer
+from chainad.frontends.numpy.tracers import Tracer, has_tracer, raw, undifferentiated
 from chainad.rules.base import CONSTANT, DEFINED, DEFINED_ON_LISTS, RULES
+from chainad.rules.reduction import in_dtype
 
 # By function, the one that is called instead.
 MAKERS: dict[Any, Any] = {}
@@ -60,8 +62,8 @@ def _converted(function: Callable[..., Any], a: Any, *args: Any, **kwargs: Any) 
         is_view = isinstance(value, np.ndarray) and np.may_share_memory(result, value)
         return result if is_view else made(result)
     dtype = args[0] if args and function is not np.copy else kwargs.get("dtype")
-    if dtype is not None and np.dtype(dtype) != value.dtype and np.dtype(dtype) != object:
-        value = value.astype(dtype)  # type: ignore[attr-defined]
+    if dtype is None or np.dtype(dtype) != object:
+        value = in_dtype(value, dtype)
     missing = kwargs.get("ndmin", 0) - len(value.shape)
     if missing > 0:
         value = value.reshape((1,) * missing + value.shape)
@@ -70,32 +72,38 @@ def _converted(function: Callable[..., Any], a: Any, *args: Any, **kwargs: Any) 
 
 
 @makes(np.full)
-def _full(function: Any, shape: Any, fill_value: Any, *args: Any, **kwargs: Any) -> Any:
+def _full(
+    function: Any, shape: Any, fill_value: Any, dtype: Any = None, *args: Any, **kwargs: Any
+) -> Any:
     value = packed(fill_value)
     if isinstance(value, Tracer):
-        return np.copy(np.broadcast_to(value, shape))  # type: ignore[call-overload]
-    return made(function(shape, value, *args, **kwargs))
+        return in_dtype(np.copy(np.broadcast_to(value, shape)), dtype)  # type: ignore[call-overload]
+    return made(function(shape, value, dtype, *args, **kwargs))
 
 
 @makes(np.arange)
 def _arange(function: Any, *args: Any, **kwargs: Any) -> Any:
-    if not has_tracer(args):
+    if not has_tracer((args, kwargs)):
         return made(function(*args, **kwargs))
-    count = len(function(*(_plain(x) for x in args)))
-    start, step = (args[0] if len(args) > 1 else 0.0), (args[2] if len(args) > 2 else 1.0)
-    return start + step * np.arange(float(count))
+    dtype = function(*map(raw, args), **{name: raw(x) for name, x in kwargs.items()}).dtype
+    given = {**dict(zip(("start", "stop", "step"), args, strict=False)), **kwargs}
+    start, stop, step = (given.get(name) for name in ("start", "stop", "step"))
+    if stop is None:
+        start, stop = None, start
+    start, step = 0.0 if start is None else start, 1.0 if step is None else step
+    # A guard tells whether there are as many entries when this is replayed.
+    count = np.ceil((undifferentiated(stop) - undifferentiated(start)) / undifferentiated(step))
+    return made(in_dtype(start + step * np.arange(max(float(count), 0.0)), dtype))
 
 
 @makes(np.fromiter)
-def _fromiter(function: Any, iterable: Any, *args: Any, **kwargs: Any) -> Any:
-    items = list(iterable)
-    return as_one(items) if has_tracer(items) else made(function(items, *args, **kwargs))
-
-
-def _plain(x: Any) -> Any:
-    while isinstance(x, Tracer):
-        x = x.value
-    return x
+def _fromiter(function: Any, iter: Any, dtype: Any, count: int = -1, **kwargs: Any) -> Any:
+    items = list(iter if count < 0 else islice(iter, count))
+    if not has_tracer(items):
+        return made(function(items, dtype, count, **kwargs))
+    if len(items) < count:
+        raise ValueError(f"iterator too short: Expected {count} but iterator had only {len(items)}")
+    return in_dtype(as_one(items), dtype)
 
 
 class _Joiner:
@@ -141,9 +149,15 @@ class Vectorized:
         f = self.original.pyfunc
         found = [f(*x[:count], **dict(zip(names, x[count:], strict=True))) for x in entries]
         if found and isinstance(found[0], tuple):
-            columns = zip(*found, strict=True)
-            return tuple(np.reshape(as_one(list(each)), shape) for each in columns)
-        return np.reshape(as_one(found), shape)
+            columns = list(zip(*found, strict=True))
+            return tuple(self._column(list(x), shape, k) for k, x in enumerate(columns))
+        return self._column(found, shape)
+
+    def _column(self, found: list[Any], shape: tuple[int, ...], number: int = 0) -> Any:
+        """Return the results of all calls as an array, in the dtype of the first one, as NumPy."""
+        known = self.original.otypes
+        dtype = known[number] if known else np.result_type(found[0] if found else 0.0)
+        return np.reshape(in_dtype(as_one(found), dtype), shape)
 
 
 @makes(np.vectorize)

@@ -20,7 +20,7 @@ from chainad.frontends.numpy.packing import as_one
 from chainad.frontends.numpy.source_lines import here, raw_site
 from chainad.frontends.numpy.tape import Entry, Tape
 from chainad.frontends.numpy.traced_calls import Template, call, concrete
-from chainad.frontends.numpy.tracers import Tracer
+from chainad.frontends.numpy.tracers import Tracer, raw
 from chainad.ir.graph import freeze, identity
 from chainad.ir.positions import coordinates
 from chainad.rules.base import RULES
@@ -67,13 +67,6 @@ def link(view: Any, function: Callable[..., Any], args: tuple[Any, ...], kwargs:
     view.link = (viewed, (*path, (function, template, kwargs)))
     viewed.add(view)
     return True
-
-
-def raw(value: Any) -> Any:
-    """Return the plain number or array behind a traced value."""
-    while isinstance(value, Tracer):
-        value = value.value
-    return value
 
 
 def write(target: Any, key: Any, value: Any) -> None:

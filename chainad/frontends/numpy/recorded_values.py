@@ -22,7 +22,7 @@ from chainad.frontends.numpy.traced_values import (
     in_place,
     make_box,
 )
-from chainad.frontends.numpy.tracers import innermost_tape
+from chainad.frontends.numpy.tracers import innermost_tape, undifferentiated
 from chainad.ir.operators import BITWISE
 
 
@@ -132,8 +132,7 @@ box_recorded = make_box(RecordedScalar, RecordedArray)
 
 def detached(x: Any) -> Any:
     """Return the values of x as a constant: a recorded value while a function is recorded."""
-    while isinstance(x, Traced) and not x.tape.is_recorder:
-        x = x.value
+    x = undifferentiated(x)
     if isinstance(x, RecordedValue):
         return x.tape.call(gradient_stopped, (x,), {})
     return np.array(x) if isinstance(x, np.ndarray) else x

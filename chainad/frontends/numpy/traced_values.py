@@ -22,7 +22,6 @@ from chainad.frontends.numpy.mutation import (
     ViewedArray,
     ViewPath,
     link,
-    raw,
     rebind,
     static_key,
     write,
@@ -38,7 +37,7 @@ from chainad.frontends.numpy.source_lines import (
 )
 from chainad.frontends.numpy.tape import Tape
 from chainad.frontends.numpy.traced_calls import call
-from chainad.frontends.numpy.tracers import Tracer, has_tracer
+from chainad.frontends.numpy.tracers import Tracer, has_tracer, raw
 from chainad.ir.operators import ARITHMETIC
 from chainad.rules.base import CONSTANT, RULES, WRITERS
 from chainad.rules.movement import astype, getitem

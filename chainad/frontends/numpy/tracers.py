@@ -44,6 +44,20 @@ class Tracer:
         return type(self)(self.value, self.tape, self.number)
 
 
+def raw(value: Any) -> Any:
+    """Return the plain number or array behind a traced value."""
+    while isinstance(value, Tracer):
+        value = value.value
+    return value
+
+
+def undifferentiated(value: Any) -> Any:
+    """Return the recorded value behind a traced one, or the plain number or array."""
+    while isinstance(value, Tracer) and not value.tape.is_recorder:
+        value = value.value
+    return value
+
+
 def tracers_in(value: Any) -> Iterator[Tracer]:
     """Yield the traced values inside (nested) arguments."""
     if isinstance(value, Tracer):
