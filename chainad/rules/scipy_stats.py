@@ -54,6 +54,9 @@ class Distribution:
     def __getattr__(self, name: str) -> Any:
         return getattr(getattr(scipy.stats, self._name), name)
 
+    def __reduce__(self) -> str:
+        return self._name  # what this module calls it
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return the distribution with its shapes, location and scale fixed."""
         return Frozen(self, args, kwargs)
@@ -70,6 +73,9 @@ class Frozen:
             return getattr(getattr(scipy.stats, self._of._name)(*self._args, **self._kwargs), name)
         method = self._of._methods[name]
         return lambda x: method(x, *self._args, **self._kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Frozen, (self._of, self._args, self._kwargs)
 
 
 def _distribution(name: str, log: str, plain: str, definition: Callable[..., Any]) -> Distribution:
