@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from chainad.errors import InputError
+from chainad.frontends.numpy.made_arrays import MadeArray, current
 from chainad.frontends.numpy.packing import pack
 from chainad.frontends.numpy.recorder import Recorder
 from chainad.frontends.numpy.tracers import Tracer, has_tracer
@@ -47,6 +48,8 @@ def flatten(value: Any, recorder: Recorder) -> tuple[Any, Arrange | None]:
 
 
 def _template(value: Any, recorder: Recorder, leaves: list[Tracer]) -> Any:
+    if type(value) is MadeArray:
+        value = current(value)
     if is_ndarray(value):
         is_traced = value.dtype == object and has_tracer(value)
         value = pack(value) if is_traced else recorder.constant(value)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from chainad.ir.array_functions import segment_sum
-from chainad.ir.positions import coordinates, positions
+from chainad.ir.positions import Integers, coordinates, positions
 from chainad.rules.base import REFUSED, WRITERS
+from chainad.rules.movement import set_items
 
 
 def writer(
@@ -71,12 +72,31 @@ def write_at(ufunc: np.ufunc, target: Any, key: Any, *values: Any) -> None:
     flat = np.ravel(places)
     if np.unique(flat).size == flat.size:
         target[key] = ufunc(target[key], *values)
-    elif ufunc in (np.add, np.subtract):
-        spread = np.reshape(np.broadcast_to(values[0], places.shape), -1)
-        total = segment_sum(spread, 0, positions(flat), target.size)
+        return
+    spread = [np.reshape(np.broadcast_to(x, places.shape), -1) for x in values]
+    if ufunc in (np.add, np.subtract):
+        total = segment_sum(spread[0], 0, positions(flat), target.size)
         target[...] = ufunc(target, np.reshape(total, target.shape))
-    else:
-        raise NotImplementedError(
-            "ufunc.at with an index that occurs twice is differentiated for np.add and"
-            " np.subtract only; write a loop instead"
-        )
+        return
+    for turn in _turns(flat):
+        at = coordinates(flat[turn], target.shape)
+        target[at] = ufunc(target[at], *(x[turn] for x in spread))
+
+
+def _turns(places: Integers) -> list[Integers]:
+    """Return where places are named for the first time, for the second, and so on."""
+    order = np.argsort(places, kind="stable")
+    starts = np.searchsorted(places[order], places[order])
+    turns = np.arange(places.size) - starts
+    return [np.sort(order[turns == turn]) for turn in range(turns.max(initial=-1) + 1)]
+
+
+def written_where(ufunc: np.ufunc, args: Sequence[Any], where: Any, out: Any = None) -> Any:
+    """Return what `ufunc(*args, out=out, where=where)` leaves in `out`.
+
+    Without `out`, what is not computed is nan: in NumPy it is whatever memory held.
+    """
+    shape = np.broadcast_shapes(np.shape(where), *map(np.shape, args))
+    selected = np.broadcast_to(where, shape)
+    y = ufunc(*(np.broadcast_to(x, shape)[selected] for x in args))
+    return set_items(np.full(shape, np.nan, y.dtype) if out is None else out, (selected,), [y])

@@ -257,6 +257,9 @@ MADE: dict[str, Any] = {
     "norm of a list": lambda x: np.linalg.norm([x[0], x[1]]) * np.max([x[2], x[3]]),
     "lists of lists": lambda x: np.concatenate([[x[0], 1.0], [x[1]]]) * np.sum([x[2], x[3]]),
     "polyval": lambda x: np.polynomial.polynomial.polyval(np.array([2.0, 0.5]), x),
+    "ufuncs of lists": lambda x: np.hypot([x[0], 1.0], (2.0, x[1])) + np.exp([x[:2], [1.0, x[3]]]),
+    "lists beside constants": lambda x: np.sin([x[0], 1.0, 2.0, x[1]] + A[0]) @ ([x[2]] * 4 * A),
+    "at the same places": lambda x: _at(np.ones(3), [0, 1, 1, 2], x),
     "a mixed matrix": lambda x: np.linalg.inv(np.array([[x[0], 1.0], [1.0, x[1]]])) @ x[:2],
     "an entry twice": lambda x: np.array([[x[0], x[1]], [x[1], x[0]]]) @ x[2:],
     "rows and lists": lambda x: np.array([x[:2], [1.0, x[3]], [0, 2]]) @ x[2:],
@@ -270,6 +273,13 @@ MADE: dict[str, Any] = {
     "a mask": lambda x: np.where(np.array([True, False, True, False]), x, 2 * x),
     "a condition on constants": lambda x: x * 2 if np.ones(3).sum() == 3 and np.eye(2).any() else x,
 }
+
+
+def _at(z: Any, places: Any, x: Any) -> Any:
+    np.multiply.at(z, places, x)
+    np.maximum.at(z, places, x[::-1])
+    np.negative.at(z, places)
+    return z
 
 
 def _filled(z: Any, x: Any) -> Any:
@@ -304,6 +314,81 @@ def test_how_many_entries_a_compiled_function_makes_is_checked_at_each_call() ->
     for x in (X, X - 2.0, X + 0.1):
         np.testing.assert_allclose(J(x)[:, 1], np.arange(x[0], 3.0))
     assert J.programs == 2
+
+
+class Layer:
+    """A state that holds arrays, also in a dictionary, beside a function."""
+
+    def __init__(self) -> None:
+        self.matrix = A.copy()
+        self.parameters = {"bias": A[0].copy(), "activation": np.tanh}
+
+    def __call__(self, x: Any) -> Any:
+        matrix, bias = self.matrix, self.parameters["bias"].copy()
+        matrix = matrix[1:].T.copy()
+        matrix[:, 0] = x
+        bias += x[1] * x
+        return self.parameters["activation"](matrix.T @ x) + bias[1:]
+
+
+def copied_constant(x: Any) -> Any:
+    full, counts = A[0].copy(), np.arange(4).astype(float)
+    full[[1, 2]] = x[:2]
+    counts[1] *= x[3]
+    return np.outer(full, x) @ counts.reshape(2, 2).copy().flatten()
+
+
+def copied_column(table: Any) -> Function:
+    def f(x: Any) -> Any:
+        column = table[:, 1].copy()
+        column[0] = x[0] * x[1]
+        return column * x
+
+    return f
+
+
+COPIED = {
+    "a global": copied_constant,
+    "attributes and entries": Layer(),
+    "a closure": copied_column(A),
+    "another closure of the same code": copied_column(2 * A),
+    "an argument": lambda x: chainad.jacobian(_of_two, argnums=(0, 1))(x, A[0])[1] @ x,
+}
+
+
+def _of_two(x: Any, start: Any) -> Any:
+    z = start.copy()
+    z[1:3] = x[:2]
+    return z * x
+
+
+@pytest.mark.parametrize("f", COPIED.values(), ids=COPIED)
+def test_copies_of_constants_are_followed(f: Any) -> None:
+    agrees(f)
+    assert type(A) is np.ndarray
+    assert type(getattr(f, "matrix", A)) is np.ndarray
+
+
+def test_copies_of_arguments_that_are_no_variables_are_followed() -> None:
+    expected = numerical(lambda x: _of_two(x, A[0]), X)
+    for run in (chainad.jacobian(_of_two), chainad.jacobian(_of_two).compile()):
+        np.testing.assert_allclose(run(X, A[0]), expected, atol=1e-7)
+
+
+def test_a_constant_itself_is_not_written_into() -> None:
+    def f(x: Any) -> Any:
+        spare = A.copy()
+        A[0] = x
+        return spare @ x
+
+    with pytest.raises(chainad.TraceError, match=r"test_makers.py:\d+: .*np\.copy"):
+        chainad.jacobian(f)(X)
+
+
+@pytest.mark.parametrize("f", [_of_two, lambda x, start: [x, {"z": _of_two(x, start)}]])
+def test_compiled_functions_return_what_they_have_filled(f: Any) -> None:
+    found, expected = chainad.compile(f)(X, A[0]), f(X, A[0])
+    np.testing.assert_equal(found, expected)
 
 
 def views(x: Any) -> Any:

@@ -312,7 +312,6 @@ def test_blank_arrays_may_become_plain_arrays() -> None:
         (lambda x: (x * 2).__setitem__(slice(2), x), ValueError, "broadcast"),
         (lambda x: (x * 2).__setitem__(x[0], 1.0), TraceError, "cannot be an index"),
         (lambda x: np.broadcast_to(x * 2, (2, 4)).fill(0.0), ValueError, "read-only"),
-        (lambda x: np.multiply.at(x * 2, [0, 0], 2.0), TraceError, "occurs twice"),
     ],
 )  # fmt: skip
 def test_writes_that_cannot_be_are_refused(write: Any, error: type[Exception], words: str) -> None:

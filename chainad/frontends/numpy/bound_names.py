@@ -8,14 +8,16 @@ standard library, NumPy, SciPy, chainad, or another library with arrays of its o
 from __future__ import annotations
 
 import builtins
+import dis
 import functools
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainad.frontends.numpy.made_arrays import captured
 from chainad.frontends.numpy.proxies import FunctionProxy, original_of, proxy_of
 from chainad.ir.cache import Cache
 from chainad.ir.locks import fork_safe_lock
@@ -42,10 +44,10 @@ class _Slot:
     While it is bound, `before` is what it was bound to, and `users` are the runs that need it.
     """
 
-    __slots__ = ("before", "name", "proxy", "users", "where")
+    __slots__ = ("before", "instead", "name", "proxy", "users", "where")
 
-    def __init__(self, where: Any, name: str) -> None:
-        self.where, self.name = where, name
+    def __init__(self, where: Any, name: str, instead: Callable[[Any], Any]) -> None:
+        self.where, self.name, self.instead = where, name, instead
         self.users: set[int] = set()
         self.before: Any = None
         self.proxy: Any = None
@@ -65,7 +67,7 @@ class _Slot:
         if not self.users:
             value = self.get()
             if value is not self.before:
-                proxy = _IMPORT if value is _imported else proxy_of(value)
+                proxy = self.instead(value)
                 if proxy is None:  # it has been bound to something else since it was found
                     return
                 self.before, self.proxy = value, proxy
@@ -81,23 +83,35 @@ class _Slot:
 
 
 class _Search:
-    """Looks for slots from a function on, in what is the user's."""
+    """Looks for slots from a function on, in what is the user's.
+
+    Arrays are bound only where some code copies arrays, and some writes into arrays.
+    """
 
     def __init__(self) -> None:
-        self.slots: dict[tuple[int, str], _Slot] = {}
+        self.slots: dict[Any, _Slot] = {}
+        self.arrays: dict[Any, _Slot] = {}
         self.seen: set[int] = set()
+        self.writes = self.copies = False
+
+    def found(self) -> tuple[_Slot, ...]:
+        """Return what is to be bound."""
+        arrays = self.arrays if self.writes and self.copies else {}
+        return (*self.slots.values(), *arrays.values())
 
     def add(self, where: Any, name: str, value: Any, names: frozenset[str], depth: int = 0) -> None:
         """Look at what is bound to a name; `names` are those that the code mentions."""
-        if proxy_of(original_of(value)) is not None:
-            self.take(where, name)
+        if isinstance(value, np.ndarray):
+            self.take(self.arrays, where, name, captured)
+        elif proxy_of(original_of(value)) is not None:
+            self.take(self.slots, where, name, proxy_of)
         else:
             self.visit(value, names, depth)
 
-    def take(self, where: Any, name: str) -> None:
+    def take(self, slots: Any, where: Any, name: str, instead: Callable[[Any], Any]) -> None:
         """Note what is to be bound."""
-        key = id(where), name
-        self.slots[key] = _slots.get(key, lambda: _Slot(where, name))
+        key = id(where), name, id(instead)
+        slots[key] = _slots.get(key, lambda: _Slot(where, name, instead))
 
     def visit(self, value: Any, names: frozenset[str] = frozenset(), depth: int = 0) -> None:
         """Look at what code is behind an object."""
@@ -121,6 +135,9 @@ class _Search:
             self.visit(value.__self__, names, depth)
         elif isinstance(value, type):
             self._visit_class(value)
+        elif kind is dict:
+            for key, _ in zip(list(value), range(MAX_SEARCHED_ITEMS), strict=False):
+                self.add(value, key, value[key], names, depth + 1)
         elif isinstance(value, (list, tuple, dict)):
             items = value.values() if isinstance(value, dict) else value
             for item, _ in zip(list(items), range(MAX_SEARCHED_ITEMS), strict=False):
@@ -134,12 +151,13 @@ class _Search:
                 self.add(attributes, name, attributes[name], names, depth + 1)
 
     def _visit_function(self, function: types.FunctionType) -> None:
-        names = _names_of(function.__code__)
+        names, writes, copies = _mentioned_in(function.__code__)
+        self.writes, self.copies = self.writes or writes, self.copies or copies
         for name in names:
             if name in function.__globals__:
                 self.add(function.__globals__, name, function.__globals__[name], names)
         if any(name.split(".")[0] in _IMPORTED for name in names):
-            self.take(vars(builtins), "__import__")
+            self.take(self.slots, vars(builtins), "__import__", _import_proxy)
         for cell in function.__closure__ or ():
             self.add(cell, "", _contents(cell), names)
         for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
@@ -198,12 +216,39 @@ def _contents(cell: types.CellType) -> Any:
         return None
 
 
-def _names_of(code: types.CodeType) -> frozenset[str]:
-    names = {*code.co_names}
+class _Mentioned(NamedTuple):
+    """The names in some code, and whether it writes into arrays, and copies others than x."""
+
+    names: frozenset[str]
+    writes: bool
+    copies: bool
+
+
+@functools.lru_cache(maxsize=1024)
+def _mentioned_in(code: types.CodeType) -> _Mentioned:
+    names, copies = {*code.co_names}, False
+    instructions = zip(code.co_code[::2], code.co_code[1::2], strict=True)
+    writes = any(
+        op in _STORES or (op == _BINARY_OP and argument >= _FIRST_IN_PLACE)
+        for op, argument in instructions
+    )
+    if not names.isdisjoint(_COPYING):
+        before, parameters = None, code.co_varnames[: code.co_argcount]
+        for each in dis.get_instructions(code):
+            if each.argval in _COPYING and each.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+                copies = copies or before not in parameters
+            before = each.argval
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            names |= _names_of(constant)
-    return frozenset(names)
+            inner = _mentioned_in(constant)
+            names |= inner.names
+            writes, copies = writes or inner.writes, copies or inner.copies
+    return _Mentioned(frozenset(names), writes, copies)
+
+
+_STORES = {dis.opmap[name] for name in ("STORE_SUBSCR", "STORE_SLICE") if name in dis.opmap}
+_BINARY_OP, _FIRST_IN_PLACE = dis.opmap["BINARY_OP"], 13  # z += x
+_COPYING = frozenset({"copy", "astype", "flatten"})
 
 
 class _Known(NamedTuple):
@@ -222,7 +267,7 @@ _known: Cache[_Known] = Cache(MAX_KNOWN_CODES)
 def _found(start: Any) -> tuple[_Slot, ...]:
     search = _Search()
     search.visit(start)
-    return tuple(search.slots.values())
+    return search.found()
 
 
 def _slots_of(f: Any) -> tuple[_Slot, ...]:
@@ -245,7 +290,8 @@ def _codes_of(f: types.FunctionType, depth: int = 0) -> tuple[Any, ...] | None:
     found: tuple[Any, ...] = (f.__code__, f.__globals__)
     for cell in f.__closure__ or ():
         value = _contents(cell)
-        if proxy_of(original_of(value)) is not None:
+        is_copied = type(value) is np.ndarray and _mentioned_in(f.__code__).copies
+        if is_copied or proxy_of(original_of(value)) is not None:
             found += (cell,)
         elif type(value) is types.ModuleType:
             found += (value,)
@@ -318,3 +364,20 @@ def _import_traced(
 
 
 _IMPORT = FunctionProxy(_imported, _import_traced)
+
+
+def _import_proxy(value: Any) -> Any:
+    """Return what `__import__` is bound to, unless someone else has bound it."""
+    return _IMPORT if value is _imported else None
+
+
+def with_copies_followed(f: Callable[..., Any], args: Sequence[Any]) -> list[Any]:
+    """Return arguments with arrays whose copies can be written into, if f may do so."""
+    code = getattr(getattr(f, "__func__", f), "__code__", None)
+    if type(code) is not types.CodeType:
+        return [*args]
+    mentioned = _mentioned_in(code)
+    if not mentioned.writes or mentioned.names.isdisjoint(_COPYING):
+        return [*args]
+    found = map(captured, args)
+    return [x if array is None else array for x, array in zip(args, found, strict=True)]

@@ -21,7 +21,7 @@ from chainad.frontends.numpy.tracers import has_tracer, innermost_tape
 from chainad.ir.positions import coordinates
 from chainad.rules.base import WRITERS
 from chainad.rules.movement import getitem, set_items
-from chainad.rules.writing import write_at
+from chainad.rules.writing import write_at, written_where
 
 Array = np.ndarray[Any, Any]
 
@@ -252,6 +252,18 @@ def made(value: Any) -> Any:
     return found
 
 
+def captured(value: Any) -> Any:
+    """Return an array from elsewhere as one whose copies can be written into; None if it is none.
+
+    Traced values are not written into the array itself.
+    """
+    if type(value) is not np.ndarray or value.dtype.kind not in "fci":
+        return None
+    found = value.view(MadeArray)
+    found.plain = value
+    return found
+
+
 def written_at(ufunc: np.ufunc, target: Any, key: Any, *values: Any) -> None:
     """Do what `ufunc.at(target, key, *values)` does."""
     key, values = settle(key), settle(values)
@@ -291,7 +303,10 @@ def _call(
     if out and not is_traced:
         function(*settled, **options, out=targets if isinstance(function, np.ufunc) else targets[0])
         return out[0] if len(out) == 1 else out
-    result = function(*settled, **options)
+    if out and options.get("where", True) is not True and isinstance(function, np.ufunc):
+        result = written_where(function, settled, options["where"], targets[0])
+    else:
+        result = function(*settled, **options)
     if out:
         results = result if len(out) > 1 else [result]
         for target, each in zip(out, results, strict=True):

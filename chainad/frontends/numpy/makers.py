@@ -6,6 +6,7 @@ They take traced values, also in lists, and the arrays that they make can be wri
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from functools import wraps
 from itertools import islice
@@ -16,8 +17,9 @@ import scipy.special
 
 from chainad.frontends.numpy.made_arrays import made, settle
 from chainad.frontends.numpy.packing import as_one, packed
+from chainad.frontends.numpy.traced_calls import call
 from chainad.frontends.numpy.tracers import Tracer, has_tracer, raw, undifferentiated
-from chainad.rules.base import CONSTANT, DEFINED, DEFINED_ON_LISTS, RULES
+from chainad.rules.base import CONSTANT, DEFINED, DEFINED_ON_LISTS, RULES, name_of
 from chainad.rules.reduction import in_dtype
 
 # By function, the one that is called instead.
@@ -69,6 +71,13 @@ def _converted(function: Callable[..., Any], a: Any, *args: Any, **kwargs: Any) 
         value = value.reshape((1,) * missing + value.shape)
     is_copied = function in (np.array, np.copy) and kwargs.get("copy", True)
     return value.copy() if is_copied and value is a else value
+
+
+# What SciPy's formulas take for NumPy has makers of its own.
+SCIPYS_NUMPY: Any = sys.modules.get("scipy._lib.array_api_compat.numpy", np)
+for _name in ("zeros", "ones", "empty", "eye"):
+    makes(getattr(SCIPYS_NUMPY, _name))(_made)
+MAKERS[SCIPYS_NUMPY.asarray] = MAKERS[np.asarray]
 
 
 @makes(np.full)
@@ -187,30 +196,52 @@ def _listing(function: Any, nested: bool) -> Callable[..., Any]:
 
     @wraps(function)
     def replaced(*args: Any, **kwargs: Any) -> Any:
-        if args and type(args[0]) in _LISTS:
+        if args and _may_hold_traced(args[0]):
             if nested:
                 args = ([_array_of(x) for x in args[0]], *args[1:])
             else:
                 args = (_array_of(args[0]), *args[1:])
-        if len(args) > 1 and type(args[1]) in _LISTS:
+        if len(args) > 1 and _may_hold_traced(args[1]):
             args = (args[0], _array_of(args[1]), *args[2:])
         return function(*args, **kwargs)
 
     return replaced
 
 
+def _may_hold_traced(value: Any) -> bool:
+    """Return whether a value is a list, a tuple or an array of objects."""
+    kind = type(value)
+    return kind is list or kind is tuple or (kind is np.ndarray and value.dtype.char == "O")
+
+
 def _array_of(value: Any) -> Any:
-    """Return a list with traced values as an array, unless it is one of several arrays."""
+    """Return what holds traced values as one array, unless it is several arrays."""
     try:
         return packed(settle(value))
     except ValueError:
         return value
 
 
-_LISTS = {list, tuple}
+def _listing_ufunc(ufunc: np.ufunc) -> Callable[..., Any]:
+    """Return a ufunc that takes lists and arrays of objects with traced values as arrays."""
+    count = ufunc.nin
+
+    @wraps(ufunc)
+    def replaced(*args: Any, **kwargs: Any) -> Any:
+        if any(map(_may_hold_traced, args)):
+            return ufunc(*map(_array_of, args), **kwargs)
+        if kwargs or len(args) != count or not isinstance(args[0], Tracer):
+            return ufunc(*args, **kwargs)
+        return call(ufunc, args, kwargs)  # what NumPy's dispatch would come to
+
+    return replaced
+
+
 for _function in {**RULES, **CONSTANT, **DEFINED}.keys() - DEFINED_ON_LISTS:
-    _is_numpys = str(getattr(_function, "__module__", "")).split(".", 1)[0] == "numpy"
-    if _is_numpys and not isinstance(_function, np.ufunc) and _function not in MAKERS:
+    if isinstance(_function, np.ufunc):
+        if getattr(np, _function.__name__, None) is _function:
+            MAKERS[_function] = _listing_ufunc(_function)
+    elif _function not in MAKERS and name_of(_function).startswith("np."):
         _row = RULES.get(_function)
         MAKERS[_function] = _listing(_function, _row is not None and _row.nested)
 

@@ -9,13 +9,14 @@ import numpy as np
 import scipy.sparse
 
 from chainad.errors import TraceError
+from chainad.frontends.numpy.packing import as_one
 from chainad.frontends.numpy.source_lines import here
-from chainad.frontends.numpy.traced_calls import call
+from chainad.frontends.numpy.traced_calls import call, written
 from chainad.ir.array_functions import sparse_dot
 from chainad.ir.operators import ARITHMETIC, COMPARISONS, SIGNS
 from chainad.ir.positions import positions
-from chainad.rules.base import CONSTANT, DEFINED, REDUCTIONS, RULES, name_of
-from chainad.rules.statistics import running_extreme
+from chainad.rules.base import CONSTANT, DEFINED, RULES, name_of
+from chainad.rules.ufunc_methods import METHODS
 
 _NO_OPTIONS: dict[str, Any] = {}
 
@@ -70,26 +71,19 @@ def _method(function: Callable[..., Any]) -> Callable[..., Any]:
 def ufunc_method(
     ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    """Compute ufunc.reduce, .accumulate and .outer through the functions that do the same."""
-    if method == "reduce" and ufunc in REDUCTIONS:
-        options = {k: v for k, v in kwargs.items() if v is not None or k == "axis"}
-        return call(REDUCTIONS[ufunc], inputs, {"axis": 0, **options})
-    if method == "accumulate" and ufunc in (np.add, np.multiply):
-        function = np.cumsum if ufunc is np.add else np.cumprod
-        return call(function, inputs, {"axis": 0, **kwargs})
-    if method == "accumulate" and ufunc in (np.maximum, np.minimum):
-        return running_extreme(ufunc, inputs[0], kwargs.get("axis", 0))
-    if method == "outer":
-        a, b = inputs
-        return ufunc(np.reshape(a, (*np.shape(a), *(1,) * np.ndim(b))), b, **kwargs)
+    """Compute a method of a ufunc other than its call."""
     if method == "at":
         raise TraceError(
             f"{here()}{name_of(ufunc)}.at writes into an array, and the derivative would be lost;"
             " use np.stack, a matrix product, or np.concatenate"
         )
-    raise TraceError(
-        f"{here()}{name_of(ufunc)}.{method} has no rule for its derivative; use a loop"
-    )
+    options = {k: v for k, v in kwargs.items() if v is not None or k == "axis"}
+    out = options.pop("out", (None,))[0]
+    try:
+        result = METHODS[method](ufunc, *map(as_one, inputs), **options)
+    except NotImplementedError as error:
+        raise TraceError(f"{here()}{name_of(ufunc)}.{method}: {error}") from None
+    return result if out is None else written(out, result, f"{name_of(ufunc)}.{method}")
 
 
 def _sparse_matmul(a: Any, b: Any) -> Any:

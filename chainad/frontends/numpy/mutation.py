@@ -30,6 +30,8 @@ from chainad.rules.movement import set_items
 ViewPath = tuple[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]], ...]
 _VIEWED_ARRAY = object()
 
+_CLASS: Any = vars(object)["__class__"]
+
 _REMOVED = Entry(identity, None, (), (), np.float64(0), ("void",), None)
 
 
@@ -83,11 +85,6 @@ def write(target: Any, key: Any, value: Any) -> None:
     value = as_one(value)
     if not _merge_write(base, key, value):
         result = call(set_items, (base, (key,), [value]), {})
-        if base.tape.is_recorder and result.tape is not base.tape:
-            raise TraceError(
-                f"{here()}writing a traced value into a plain array loses its derivative; write"
-                " into a copy that the function makes, np.copy(a)"
-            )
         rebind(base, result)
     if viewed is not None:
         for view in viewed.views():
@@ -150,6 +147,8 @@ def _view_by_path(value: Any, path: ViewPath) -> Any:
 def rebind(target: Tracer, result: Tracer) -> None:
     """Let a traced value stand for another one of the same shape."""
     value = result.value
+    if type(target) is not type(result):  # a recorded array becomes one that is differentiated
+        _CLASS.__set__(target, type(result))
     target.value = np.copy(value) if isinstance(raw(value), np.generic) else value
     target.number, target.tape = result.number, result.tape
 

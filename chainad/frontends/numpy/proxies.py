@@ -13,13 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from chainad.frontends.numpy.makers import MAKERS, Vectorized
+from chainad.frontends.numpy.makers import MAKERS, SCIPYS_NUMPY, Vectorized
 from chainad.frontends.numpy.tape import active
-
-
-def is_tracing() -> bool:
-    """Return whether a traced function runs in this thread."""
-    return active.tape is not None
 
 
 class _Proxy:
@@ -63,10 +58,10 @@ class FunctionProxy(_Proxy):
         return type(self._original)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return (self._instead if is_tracing() else self._original)(*args, **kwargs)
+        return (self._original if active.tape is None else self._instead)(*args, **kwargs)
 
     def __getitem__(self, key: Any) -> Any:  # np.r_
-        return (self._instead if is_tracing() else self._original)[key]
+        return (self._original if active.tape is None else self._instead)[key]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return _itself, (self._original,)
@@ -89,7 +84,7 @@ def _attribute(module: types.ModuleType, name: str, function: Any, instead: Any)
     return property(get, set_, lambda self: delattr(module, name))
 
 
-_MODULES = (math, np.linalg, np.fft, np.polynomial.polynomial, np.polynomial, np)
+_MODULES = (math, np.linalg, np.fft, np.polynomial.polynomial, np.polynomial, SCIPYS_NUMPY, np)
 _proxies: dict[int, Any] = {}
 
 
@@ -108,7 +103,7 @@ def _make_proxy(module: types.ModuleType) -> Any:
 def proxy_of(value: Any, is_global: bool = True) -> Any:
     """Return the proxy of what a name is bound to; None if it has none.
 
-    Where it is no global, it is found in a thread that traces only.
+    Where it is no global, it is found in a thread that traces only; ufuncs have methods there, too.
     """
     if type(value) is types.ModuleType:
         return _proxies.get(id(value))
@@ -118,7 +113,7 @@ def proxy_of(value: Any, is_global: bool = True) -> Any:
         instead = MAKERS.get(value)
     except TypeError:  # what has no hash
         return None
-    if instead is None or not is_global:
+    if instead is None or not (is_global or isinstance(value, np.ufunc)):
         return instead
     if id(value) not in _proxies:
         _proxies[id(value)] = FunctionProxy(value, instead)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from chainad.errors import InputError, TraceError
-from chainad.frontends.numpy.bound_names import BoundNames
+from chainad.frontends.numpy.bound_names import BoundNames, with_copies_followed
 from chainad.frontends.numpy.kinks import without_kinks
 from chainad.frontends.numpy.made_arrays import settle
 from chainad.frontends.numpy.packing import as_one, pack, packed
@@ -122,7 +122,7 @@ class tracing:  # noqa: N801
             names.release()
 
     def _run(self) -> Run:
-        tape, traced = self.tape, list(self.args)
+        tape, traced = self.tape, with_copies_followed(self.reader, self.args)
         for k in self.argnums:
             value = as_input(self.args[k], k)
             if is_ndarray(value):

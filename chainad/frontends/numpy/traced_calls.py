@@ -6,7 +6,7 @@ import inspect
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import scipy.sparse
@@ -22,6 +22,7 @@ from chainad.ir.operators import ARITHMETIC
 from chainad.rules.base import CONSTANT, DEFINED, REFUSED, RULES, Rule, name_of, refuse_options
 from chainad.rules.complexes import COMPLEX
 from chainad.rules.scipy_wrappers import instead_of_scipy
+from chainad.rules.writing import written_where
 
 _INTEGERS = (np.integer, np.bool_)
 
@@ -35,6 +36,9 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
             return done
     if kwargs or not isinstance(function, np.ufunc):
         args, kwargs, out = without_out(function, args, kwargs)
+        if _is_partial(function, kwargs) and isinstance(out, (Tracer, MadeArray, type(None))):
+            result = written_where(function, args, kwargs["where"], out)
+            return result if out is None else written(out, result, name_of(function))
         if out is not None:
             return _written(out, function, args, kwargs)
     if active.tape is not None:
@@ -114,17 +118,32 @@ def without_out(
     return args, kwargs, out
 
 
+def _is_partial(function: Callable[..., Any], options: dict[str, Any]) -> TypeGuard[np.ufunc]:
+    """Return whether a call is one of a ufunc with one result and where=, and no other option."""
+    if not isinstance(function, np.ufunc) or options.get("where", True) is True:
+        return False
+    return function.nout == len(options) == 1
+
+
 def _written(out: Any, function: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
     """Write the result of a call into an array, if that can be followed."""
+    if not has_tracer((args, kwargs)):
+        return written(out, function(*args, **kwargs), name_of(function))
     if not isinstance(out, (Tracer, MadeArray)):
         tape = innermost_tape(args, kwargs)
         if tape.is_recorder:
             return tape.call(function, args, {**kwargs, "out": out})  # type: ignore[attr-defined]
+    return written(out, call(function, args, kwargs), name_of(function))
+
+
+def written(out: Any, result: Any, name: str) -> Any:
+    """Return an array into which a result is written, if that can be followed."""
+    if not isinstance(out, (Tracer, MadeArray)):
         raise TraceError(
-            f"{here()}{name_of(function)} with out= (or an operator such as +=) writes into an"
+            f"{here()}{name} with out= (or an operator such as +=) writes into an"
             " array, and the derivative would be lost; assign the result instead: z = z + x"
         )
-    out.assign(call(function, args, kwargs))  # type: ignore[union-attr]
+    out.assign(result)  # type: ignore[union-attr]
     return out
 
 
