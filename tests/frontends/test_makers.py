@@ -259,6 +259,13 @@ MADE: dict[str, Any] = {
     "polyval": lambda x: np.polynomial.polynomial.polyval(np.array([2.0, 0.5]), x),
     "ufuncs of lists": lambda x: np.hypot([x[0], 1.0], (2.0, x[1])) + np.exp([x[:2], [1.0, x[3]]]),
     "lists beside constants": lambda x: np.sin([x[0], 1.0, 2.0, x[1]] + A[0]) @ ([x[2]] * 4 * A),
+    "iterators": lambda x: (
+        sum(a * b for a, b in np.nditer([x, x[:1]]))
+        + sum((k[0] + 1) * a * a for k, a in np.ndenumerate(x) for a in np.nditer(a))
+    ),
+    "out= of what does not dispatch": lambda x: np.outer(x, x, out=np.empty((4, 4))),
+    "math.isclose": lambda x: x * (2 if math.isclose(x[0], 0.3, abs_tol=0.1) else 3),
+    "numbers times one's own": lambda x: (x[0] * Scaled(2.0) * x[1]).value,
     "at the same places": lambda x: _at(np.ones(3), [0, 1, 1, 2], x),
     "a mixed matrix": lambda x: np.linalg.inv(np.array([[x[0], 1.0], [1.0, x[1]]])) @ x[:2],
     "an entry twice": lambda x: np.array([[x[0], x[1]], [x[1], x[0]]]) @ x[2:],
@@ -314,6 +321,18 @@ def test_how_many_entries_a_compiled_function_makes_is_checked_at_each_call() ->
     for x in (X, X - 2.0, X + 0.1):
         np.testing.assert_allclose(J(x)[:, 1], np.arange(x[0], 3.0))
     assert J.programs == 2
+
+
+class Scaled:
+    """A number of the user's own class."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __mul__(self, other: Any) -> Any:
+        return Scaled(self.value * other)
+
+    __rmul__ = __mul__
 
 
 class Layer:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import scipy.special
 
+from chainad.frontends.numpy.flat_view import FlatView
 from chainad.frontends.numpy.made_arrays import made, settle
 from chainad.frontends.numpy.packing import as_one, packed
 from chainad.frontends.numpy.traced_calls import call
@@ -39,7 +40,8 @@ def makes(*functions: Any) -> Callable[[Any], Any]:
 
 def _with_function(replacement: Callable[..., Any], function: Any) -> Callable[..., Any]:
     def replaced(*args: Any, **kwargs: Any) -> Any:
-        return replacement(function, *settle(args), **settle(kwargs))
+        out = {"out": kwargs.pop("out")} if "out" in kwargs else {}  # written into, not read
+        return replacement(function, *settle(args), **settle(kwargs), **out)
 
     replaced.__name__ = replaced.__qualname__ = getattr(function, "__name__", str(function))
     replaced.__doc__ = function.__doc__
@@ -113,6 +115,23 @@ def _fromiter(function: Any, iter: Any, dtype: Any, count: int = -1, **kwargs: A
     if len(items) < count:
         raise ValueError(f"iterator too short: Expected {count} but iterator had only {len(items)}")
     return in_dtype(as_one(items), dtype)
+
+
+@makes(np.ndenumerate)
+def _ndenumerate(function: Any, arr: Any) -> Any:
+    array: Any = packed(arr)
+    if not isinstance(array, Tracer):
+        return function(array)
+    return zip(np.ndindex(*array.shape), array.reshape(-1), strict=True)  # type: ignore[attr-defined]
+
+
+@makes(np.nditer)
+def _nditer(function: Any, op: Any, *options: Any, **named: Any) -> Any:
+    if options or named or not has_tracer(op):
+        return function(op, *options, **named)
+    if isinstance(op, Tracer):
+        return FlatView(op)
+    return zip(*map(FlatView, np.broadcast_arrays(*op)), strict=True)
 
 
 class _Joiner:
@@ -261,6 +280,9 @@ _MATH: dict[str, Any] = {
     "isfinite": np.isfinite, "hypot": lambda *x: np.linalg.norm(as_one(x)),
     "log": lambda x, *base: np.log(x) / np.log(base[0]) if base else np.log(x),
     "fsum": sum, "prod": lambda x, start=1: math.prod(x, start=start),
+    "isclose": lambda a, b, *, rel_tol=1e-9, abs_tol=0.0: bool(
+        abs(a - b) <= max(rel_tol * max(abs(a), abs(b)), abs_tol)
+    ),
     "dist": lambda p, q: np.linalg.norm(as_one(p) - as_one(q)),
 }  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,8 @@ def _binary(ufunc: np.ufunc, swapped: bool) -> Callable[[Any, Any], Any]:
         if type(other) not in COMMON_OPERAND_TYPES:
             if other is NotImplemented or isinstance(other, (str, bytes, dict)):
                 return NotImplemented
+            if not swapped and not self.shape and _has_operators(other):
+                return NotImplemented
             if scipy.sparse.issparse(other) and (
                 ufunc is np.matmul or (ufunc is np.multiply and scipy.sparse.isspmatrix(other))
             ):
@@ -54,6 +57,14 @@ def _binary(ufunc: np.ufunc, swapped: bool) -> Callable[[Any, Any], Any]:
         return call(ufunc, (other, self) if swapped else (self, other), _NO_OPTIONS)
 
     return method
+
+
+def _has_operators(value: Any) -> bool:
+    """Return whether a value is of a class of the user's that says what a number times it is."""
+    kind = type(value)
+    return type(getattr(kind, "__rmul__", None)) is FunctionType and not any(
+        hasattr(kind, name) for name in ("__array_ufunc__", "__array__", "__float__", "__len__")
+    )
 
 
 def _unary(function: Callable[..., Any]) -> Callable[[Any], Any]:
