@@ -96,7 +96,8 @@ def written_where(ufunc: np.ufunc, args: Sequence[Any], where: Any, out: Any = N
 
     Without `out`, what is not computed is nan: in NumPy it is whatever memory held.
     """
-    shape = np.broadcast_shapes(np.shape(where), *map(np.shape, args))
+    arrays = (where, *args) if out is None else (where, *args, out)
+    shape = np.broadcast_shapes(*map(np.shape, arrays))
     selected = np.broadcast_to(where, shape)
     y = ufunc(*(np.broadcast_to(x, shape)[selected] for x in args))
     return set_items(np.full(shape, np.nan, y.dtype) if out is None else out, (selected,), [y])

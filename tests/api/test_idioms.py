@@ -171,7 +171,6 @@ RIGHT = [
     runge_kutta, printing, noise, running_maximum,
 ]  # fmt: skip
 LOUD: dict[str, tuple[Any, str]] = {
-    "running difference": (np.subtract.accumulate, "use a loop"),
     "number": (lambda x: float(x[0]), "loses its derivative"),
     "array from elsewhere filled": (lambda x: S.data.__setitem__(0, x[0]), r"np\.copy"),
     "logsumexp": (scipy.special.logsumexp, "use chainad.scipy.special.logsumexp"),
