@@ -31,7 +31,7 @@ from chainad.compiler.scalar.scalarize import data_arguments
 from chainad.compiler.vectorize import BatchedArray, NotBatchableError
 from chainad.errors import InputError
 from chainad.frontends.captures.find_captures import RandomNumbersError
-from chainad.frontends.numpy.trace import as_input
+from chainad.frontends.numpy.trace import argument_name, as_input
 from chainad.ir import exact_zeros
 from chainad.ir.locks import fork_safe_lock
 from chainad.ir.scalar_graph import NotScalarError
@@ -172,7 +172,7 @@ class BatchedDifferentiator:
         """Return the arguments in the batch, by position, with the axis of points in front."""
         known = self._axes_by_count.get(len(args))
         if known is None:
-            differentiated = self._of.options.positions(len(args))
+            differentiated = self._of.options.positions(self._of.function, len(args))
             known = self._axes(len(args), differentiated), differentiated
             self._axes_by_count[len(args)] = known
         return _points(args, *known)
@@ -241,7 +241,7 @@ class BatchedDifferentiator:
                 if has_exact_zeros and not self._of.options.carries_masks:
                     self._with_exact_zeros(results[n:], args, points, kwargs)
                 values = tuple(results[:n]) if recorded.is_tuple else results[0] if n else None
-                return values, recorded.nest(results[n:])
+                return values, recorded.nest.unflatten(results[n:])
             remaining = np.flatnonzero(~holds) if remaining is None else remaining[~holds]
         return self._one_after_the_other(args, points, kwargs, range(count))
 
@@ -465,7 +465,9 @@ def _points(
     """Return the arguments in the batch, by position, with the axis of points in front."""
     found: dict[int, Points] = {}
     for k, axis in axes.items():
-        value = as_input(args[k], k) if k in differentiated else np.asarray(args[k])
+        value = args[k]
+        if k in differentiated:
+            value = as_input(value, partial(argument_name, k))
         array = np.asarray(value)
         if not -array.ndim <= axis < array.ndim:
             raise InputError(

@@ -22,6 +22,7 @@ from chainad.compiler.scalar.lower_to_scalars import LoweredScalars, lower_to_sc
 from chainad.compiler.scalar.replay_scalar import replay_by_scalars
 from chainad.frontends.captures.find_captures import Capture, RandomNumbersError
 from chainad.ir.scalar_graph import NotScalarError
+from chainad.ir.trees import LEAF
 from chainad.planning.auto import plan_cached
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
@@ -81,7 +82,7 @@ def compile_program(
     backend = of.options.backend
     planned = cache(lambda: record_planned_run(of, args, kwargs))
     makers: dict[Form, Callable[[], CompiledProgram]] = {}
-    only_arrays = backend == "numpy" or of.options.carries_masks
+    only_arrays = backend == "numpy" or of.options.carries_masks or of.options.has_aux
     if not only_arrays and of.options.output == "dense":
         makers[Form.SCALARS] = lambda: _by_scalars(of, record_run(of, args, kwargs))
     if not only_arrays and backend == "numba":
@@ -104,6 +105,7 @@ def compile_program(
 
 
 def _compiled(
+    of: Differentiator,
     replay: Replay,
     source: str,
     form: Form,
@@ -111,7 +113,7 @@ def _compiled(
     found: RecordedRun,
 ) -> CompiledProgram:
     """Return a program whose outputs are nested as the function returns them."""
-    arrange, recording = found.arrange, found.recording
+    arrange, recording = found.arrange if of.returns_value else None, found.recording
 
     def arranged(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None) -> Any:
         result = replay(args, kwargs, out)
@@ -128,18 +130,20 @@ def _by_arrays(of: Differentiator, found: PlannedRun) -> CompiledProgram:
     replay, source = build_replay(
         found.recording, jacobian, found.local_jacobians, _requested(of, found)
     )
-    return _compiled(replay, source, Form.ARRAYS, found.plan(), found)
+    return _compiled(of, replay, source, Form.ARRAYS, found.plan(), found)
 
 
 def _requested(of: Differentiator, found: PlannedRun) -> RequestedOutput:
     buffers = _buffers(of, found)
-    return RequestedOutput(of.has_value, of.has_jacobian, found.is_tuple, found.assemble, buffers)
+    return RequestedOutput(
+        of.returns_value, of.has_jacobian, found.is_tuple, found.assemble, buffers
+    )
 
 
 def _buffers(of: Differentiator, found: PlannedRun) -> Callable[..., list[Any] | None]:
     """Return what tells whether a result can be written into the user's `out` at once."""
     forms = found.program.forms
-    if of.has_value or len(forms) != 1 or not of.options.is_single or found.is_tuple:
+    if of.has_value or of.options.has_aux or found.nest != LEAF:
         return _no_buffers
     (form,) = forms
     if not isinstance(form, DenseForm):
@@ -180,10 +184,10 @@ def _by_scalars(of: Differentiator, found: RecordedRun) -> CompiledProgram:
         if len(program.ssa.instructions) > SCALAR_OPS_PER_NUMPY_CALL * calls:
             raise NotScalarError("operations on whole arrays are quicker")
         backend = "python"
-    results = found.is_scalar, found.nest, found.is_tuple
+    results = found.is_scalar, found.nest.unflatten, found.is_tuple
     replay, source = replay_by_scalars(found.recording, program, backend, *results)
     plan = plan_on_scalars(found, program)
-    return _compiled(replay, source, Form.SCALARS, plan, found)
+    return _compiled(of, replay, source, Form.SCALARS, plan, found)
 
 
 def _by_loops(of: Differentiator, found: PlannedRun) -> CompiledProgram:
@@ -195,7 +199,7 @@ def _by_loops(of: Differentiator, found: PlannedRun) -> CompiledProgram:
         raise NotScalarError("the entries are of several dtypes")
     requested = _requested(of, found)
     replay, source = replay_by_loops(found.recording, program, requested, found.is_scalar)
-    return _compiled(replay, source, Form.LOOPS, found.plan(), found)
+    return _compiled(of, replay, source, Form.LOOPS, found.plan(), found)
 
 
 def scalar_program(of: Differentiator, found: RecordedRun, most: float = inf) -> LoweredScalars:

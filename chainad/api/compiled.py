@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from logging import getLogger
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -17,8 +19,9 @@ from chainad.api.outputs import is_finite
 from chainad.compiler.recording.arguments import arguments_as_text, has_opaque_arrays
 from chainad.compiler.recording.replay import MISS, Replay
 from chainad.errors import PlanError
-from chainad.frontends.numpy.trace import as_input
+from chainad.frontends.numpy.trace import argument_leaves
 from chainad.frontends.numpy.tracers import has_tracer
+from chainad.ir import trees
 from chainad.ir.cache import cached_property
 from chainad.ir.locks import fork_safe_lock
 from chainad.planning.chunked import ChunkedPlan
@@ -46,8 +49,8 @@ class CompiledFunction(FunctionOf):
         # The forms whose programs failed, by a fault of chainad.
         self._failed: frozenset[Form] = frozenset()
         self._has_jacobian = of.has_jacobian
-        # Which of value and Jacobian is returned; None: both, as a pair.
-        self._part = None if of.has_value and of.has_jacobian else int(of.has_jacobian)
+        # What a call returns of the pair of value and Jacobian; None: both.
+        self._take = _taken(of)
         takes_out = of.has_jacobian and of.options.output == "dense"
         super().__init__(of.function, of.verb, takes_out, "compiled")
 
@@ -82,7 +85,7 @@ class CompiledFunction(FunctionOf):
             if failure is not None:  # not while it is handled: what tracing raises has no context
                 found = self._instead_of(programs[0], failure, args, kwargs)
             if found is not MISS:
-                return found if self._part is None else found[self._part]
+                return found if self._take is None else self._take(found)
         return self._of.returned(*self._value_and_jacobian(args, kwargs, out), out)
 
     def _value_and_jacobian(
@@ -181,8 +184,8 @@ class CompiledFunction(FunctionOf):
     def _miss(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._misses > MAX_PROGRAMS or has_tracer((args, kwargs)):
             return self._of.traced(args, kwargs)
-        checked = self._checked(args)
-        if any(a is not b for a, b in zip(checked, args, strict=True)):
+        checked, kwargs, is_other = self._checked(args, kwargs)
+        if is_other:
             found = self._find(checked, kwargs)
             if found is not MISS:
                 return found
@@ -254,11 +257,32 @@ class CompiledFunction(FunctionOf):
                 MAX_PROGRAMS,
             )
 
-    def _checked(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Return the arguments, those to differentiate by as plain arrays of floats."""
-        checked = list(args)
-        for k in self._of.options.positions(len(args)):
-            value = as_input(args[k], k)
-            is_plain = type(value) is np.ndarray or isinstance(value, np.generic)
-            checked[k] = value if is_plain else np.asarray(value)
-        return tuple(checked)
+    def _checked(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any], bool]:
+        """Return the arguments, those to differentiate by of plain arrays of floats.
+
+        And whether any of them is another now.
+        """
+        of, positional, named = self._of, list(args), dict(kwargs)
+        is_other = False
+        for k in of.options.selected(of.function, args, kwargs) if of.has_jacobian else ():
+            given: Any = named if isinstance(k, str) else positional
+            before, _ = trees.flatten_arrays(given[k])
+            leaves, tree = argument_leaves(of.function, k, given[k])
+            plain = [x if isinstance(x, np.generic) else _plain(x) for x in leaves]
+            if any(a is not b for a, b in zip(before, plain, strict=True)):
+                is_other = True
+                given[k] = tree.unflatten(plain)
+        return tuple(positional), named, is_other
+
+
+def _plain(array: Any) -> Any:
+    return array if type(array) is np.ndarray else np.asarray(array)
+
+
+def _taken(of: Differentiator) -> Callable[[Any], Any] | None:
+    """Return what takes that which a call returns from the pair of value and Jacobian."""
+    if of.has_value:
+        return None if of.has_jacobian else itemgetter(0)
+    return (lambda pair: (pair[1], pair[0][1])) if of.options.has_aux else itemgetter(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,19 +13,14 @@ from chainad.frontends.numpy.made_arrays import MadeArray, current
 from chainad.frontends.numpy.packing import pack
 from chainad.frontends.numpy.recorder import Recorder
 from chainad.frontends.numpy.tracers import Tracer, has_tracer
+from chainad.ir import trees
 from chainad.ir.array_functions import is_ndarray
+from chainad.ir.trees import LEAF, Tree
 
 Arrange: TypeAlias = Callable[[Sequence[Any]], Any]
 
 # They are the same at every call, and cannot be changed.
 _CONSTANTS = (bool, int, float, complex, str, bytes, type(None), np.generic)
-
-
-@dataclass(frozen=True, slots=True)
-class _Leaf:
-    """The place of an array."""
-
-    number: int
 
 
 def flatten(value: Any, recorder: Recorder) -> tuple[Any, Arrange | None]:
@@ -38,49 +33,53 @@ def flatten(value: Any, recorder: Recorder) -> tuple[Any, Arrange | None]:
     InputError
         If something in it is no array, number or text, nor a container of these.
     """
-    leaves: list[Tracer] = []
-    template = _template(value, recorder, leaves)
-    if isinstance(template, _Leaf):
-        return leaves[0], None
-    if type(template) is tuple and all(isinstance(item, _Leaf) for item in template):
-        return tuple(leaves), None
-    return tuple(leaves), lambda arrays: _filled(template, arrays)
+    items, tree = trees.flatten(value)
+    recorded = [_recorded(item, recorder) for item in items]
+    arrays = [item for item in recorded if isinstance(item, Tracer)]
+    if tree == LEAF and arrays:
+        return arrays[0], None
+    if trees.is_flat_tuple(tree) and len(arrays) == len(items):
+        return tuple(arrays), None
+    places = [k for k, item in enumerate(recorded) if isinstance(item, Tracer)]
+    template = [None if isinstance(item, Tracer) else item for item in recorded]
+    return tuple(arrays), partial(_arranged, tree, template, places)
 
 
-def _template(value: Any, recorder: Recorder, leaves: list[Tracer]) -> Any:
-    if type(value) is MadeArray:
-        value = current(value)
-    if is_ndarray(value):
-        is_traced = value.dtype == object and has_tracer(value)
-        value = pack(value) if is_traced else recorder.constant(value)
-    if isinstance(value, Tracer):
-        leaves.append(value)
-        return _Leaf(len(leaves) - 1)
-    if isinstance(value, _CONSTANTS):
-        return value
-    if _is_sequence(value):
-        return _of_kind(type(value), [_template(item, recorder, leaves) for item in value])
-    if type(value) is dict:
-        return {k: _template(item, recorder, leaves) for k, item in value.items()}
+def _recorded(item: Any, recorder: Recorder) -> Any:
+    """Return an array as a recorded value, and what cannot be changed as it is."""
+    if type(item) is MadeArray:
+        item = current(item)
+    if is_ndarray(item):
+        is_traced = item.dtype == object and has_tracer(item)
+        item = pack(item) if is_traced else recorder.constant(item)
+    if isinstance(item, (Tracer, *_CONSTANTS)):
+        return item
     raise InputError(
         "a compiled function returns arrays, numbers, text or None, or tuples, lists and"
-        f" dictionaries of these, but got {type(value).__name__}"
+        f" dictionaries of these, but got {type(item).__name__}"
     )
 
 
-def _filled(template: Any, arrays: Sequence[Any]) -> Any:
-    if isinstance(template, _Leaf):
-        return arrays[template.number]
-    if _is_sequence(template):
-        return _of_kind(type(template), [_filled(item, arrays) for item in template])
-    if type(template) is dict:
-        return {k: _filled(item, arrays) for k, item in template.items()}
-    return template
+def with_aux(result: Tree, aux: Any, recorder: Recorder) -> tuple[tuple[Any, ...], Arrange]:
+    """Return the arrays of what a function returns beside its result, and what arranges both.
+
+    It takes the arrays of the result first.
+    """
+    found, arrange = flatten(aux, recorder)
+    is_one = not isinstance(found, tuple)
+    count = result.num_leaves
+
+    def arranged(arrays: Sequence[Any]) -> Any:
+        rest = arrays[count] if is_one else tuple(arrays[count:])
+        return result.unflatten(arrays[:count]), arrange(rest) if arrange else rest
+
+    return (found,) if is_one else found, arranged
 
 
-def _is_sequence(value: Any) -> bool:
-    return type(value) in (tuple, list) or (isinstance(value, tuple) and hasattr(value, "_fields"))
-
-
-def _of_kind(kind: type, items: list[Any]) -> Any:
-    return kind(*items) if hasattr(kind, "_fields") else kind(items)
+def _arranged(
+    tree: Tree, template: Sequence[Any], places: Sequence[int], arrays: Sequence[Any]
+) -> Any:
+    items = [*template]
+    for k, array in zip(places, arrays, strict=True):
+        items[k] = array
+    return tree.unflatten(items)

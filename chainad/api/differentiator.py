@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from chainad.api.function_of import name_of
@@ -13,7 +12,9 @@ from chainad.api.options import Options
 from chainad.api.outputs import assembler, nesting, returned_value, write
 from chainad.api.traced_run import accumulated, operators, program_of
 from chainad.compiler.linearize import linear_graph
-from chainad.frontends.numpy.trace import tracing
+from chainad.errors import InputError
+from chainad.frontends.numpy.trace import Run, tracing
+from chainad.ir.trees import LEAF
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
 
@@ -22,12 +23,14 @@ from chainad.planning.plan import Plan
 class Differentiator:
     """What is differentiated and how; `has_value` says that a call returns the value, too.
 
-    Where no argument is differentiated by, a call returns the value alone.
+    Where no argument is differentiated by, a call returns the value alone. With `is_gradient` the
+    function must return a number.
     """
 
     function: Callable[..., Any]
     options: Options
     has_value: bool
+    is_gradient: bool = False
 
     @property
     def has_jacobian(self) -> bool:
@@ -35,17 +38,23 @@ class Differentiator:
         return self.options.argnums != ()
 
     @property
+    def returns_value(self) -> bool:
+        """Whether a call returns something that is no Jacobian."""
+        return self.has_value or self.options.has_aux
+
+    @property
     def verb(self) -> str:
         """What makes it, among the verbs of chainad; "" of a function as it is."""
         if not self.has_jacobian:
             return ""
-        return "value_and_jacobian" if self.has_value else "jacobian"
+        verb = "grad" if self.is_gradient else "jacobian"
+        return f"value_and_{verb}" if self.has_value else verb
 
     def __repr__(self) -> str:
         how = self.options
         if not self.has_jacobian:
             return name_of(self.function)
-        text = f"argnums={how.argnums}, mode={how.mode!r}, output={how.output!r}"
+        text = f"argnums={how.argnums!r}, mode={how.mode!r}, output={how.output!r}"
         return f"chainad.{self.verb}({name_of(self.function)}, {text})"
 
     def traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
@@ -53,34 +62,55 @@ class Differentiator:
         how = self.options
         if not self.has_jacobian:
             return self.function(*args, **kwargs), None
-        with tracing(self._bound(kwargs), args, how.positions(len(args))) as run:
+        with self._tracing(args, kwargs) as run:
+            self.check(run)
             value = returned_value(run) if self.has_value else None
+            if how.has_aux:
+                value = value, run.aux
             if how.output == "operator":
-                jacobian = nesting(run.signature, how.is_single)(operators(run))
-            else:
-                program, results = accumulated(run, program_of(run, how))
-                assemble = assembler(run.signature, program.forms, how.output, how.is_single)
-                jacobian = assemble(results)
+                tree = nesting(run.result, run.arguments, how.is_single)
+                return value, tree.unflatten(operators(run))
+            program, results = accumulated(run, program_of(run, how))
+            assemble = assembler(run, program.forms, how.output, how.is_single)
+            jacobian = assemble(results)
         return value, jacobian
 
     def plan(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan | ChunkedPlan:
         """Return the plan for these arguments, without multiplying any Jacobian."""
-        with tracing(self._bound(kwargs), args, self.options.positions(len(args))) as run:
+        with self._tracing(args, kwargs) as run:
+            self.check(run)
             linearized = linear_graph(run.graph(), run.tape.origin, run.tape.where)
             plan = plan_for(linearized.graph, self.options, run.signature.itemsize)
-        return replace(plan, title=self.title(len(args)))
+        return replace(plan, title=self.title(args, kwargs))
+
+    def check(self, run: Run) -> None:
+        """Refuse a function that does not return a number, if its gradient is requested."""
+        if self.is_gradient and (run.result != LEAF or run.signature.outputs[0][0] != ()):
+            got = [shape for shape, _ in run.signature.outputs]
+            raise InputError(
+                f"{self.verb} is for functions that return a number, but {name_of(self.function)}"
+                f" returned {_of_shapes(got)}; use chainad.{self.verb.replace('grad', 'jacobian')}"
+            )
 
     def returned(self, value: Any, jacobian: Any, out: Any) -> Any:
         """Return what a call returns, the Jacobian in the buffers `out` if there are any."""
         if not self.has_jacobian:
             return value
         found = jacobian if out is None else write(jacobian, out)
-        return (value, found) if self.has_value else found
+        if self.has_value:
+            return value, found
+        return (found, value[1]) if self.options.has_aux else found
 
-    def title(self, count: int) -> str:
-        """Return what reports call the function, with `count` positional arguments."""
-        return self.options.title(self.function, count)
+    def title(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+        """Return what reports call the function of such a call."""
+        return self.options.title(self.function, args, kwargs)
 
-    def _bound(self, kwargs: dict[str, Any]) -> Callable[..., Any]:
-        f = self.function
-        return partial(f, **kwargs) if kwargs else f
+    def _tracing(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tracing:
+        selected = self.options.selected(self.function, args, kwargs)
+        return tracing(self.function, args, selected, kwargs, has_aux=self.options.has_aux)
+
+
+def _of_shapes(shapes: Sequence[tuple[int, ...]]) -> str:
+    if len(shapes) == 1:
+        return f"an array of shape {shapes[0]}"
+    return f"{len(shapes)} arrays, of the shapes {', '.join(map(str, shapes))}"

@@ -83,3 +83,13 @@ def name_of(f: Callable[..., Any]) -> str:
     if isinstance(f, partial):
         return name_of(f.func)
     return getattr(f, "__name__", type(f).__name__)
+
+
+def parameter_names(f: Callable[..., Any]) -> list[str]:
+    """Return the names of the parameters that can be given by position; none where f has none."""
+    try:
+        parameters = inspect.signature(f).parameters.values()
+    except (ValueError, TypeError):  # a function in C that does not tell
+        return []
+    by_position = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return [each.name for each in parameters if each.kind in by_position]

@@ -65,7 +65,7 @@ class HolomorphicJacobianFunction(JacobianFunction):
     def plan(self, *args: Any, **kwargs: Any) -> Plan | ChunkedPlan:
         """Return the plan for the derivatives of both parts, by real parts."""
         f, options, batch, _ = self._arguments
-        places = options.positions(len(args))
+        places = options.positions(f, len(args))
         split = _split(f, places, len(args), by_both=True)
         inner = JacobianFunction(split, replace(options, argnums=places), batch)
         return inner.plan(*self._real_arguments(args), **kwargs)
@@ -73,8 +73,8 @@ class HolomorphicJacobianFunction(JacobianFunction):
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         if out is not None:
             raise InputError("out= with holomorphic=True is not offered; leave it away")
-        _, options, _, has_value = self._arguments
-        parts, count = self._real_arguments(args), len(options.positions(len(args)))
+        f, options, _, has_value = self._arguments
+        parts, count = self._real_arguments(args), len(options.positions(f, len(args)))
         if not self._is_checked:
             try:
                 (re, im), (by_re, by_im) = self._run(len(args), False, parts, kwargs)
@@ -89,9 +89,10 @@ class HolomorphicJacobianFunction(JacobianFunction):
 
     def _real_arguments(self, args: tuple[Any, ...]) -> list[Any]:
         """Return real parts in the places of what is differentiated by, then imaginary ones."""
+        f, options, _, _ = self._arguments
         numbers = {
             k: args[k] if hasattr(args[k], "dtype") else np.asarray(args[k])
-            for k in self._arguments[1].positions(len(args))
+            for k in options.positions(f, len(args))
         }
         real = [np.real(numbers[k]) if k in numbers else x for k, x in enumerate(args)]
         return [*real, *map(np.imag, numbers.values())]
@@ -101,7 +102,7 @@ class HolomorphicJacobianFunction(JacobianFunction):
         f, options, batch, _ = self._arguments
         key = count, by_both
         if key not in self._inner:
-            places = options.positions(count)
+            places = options.positions(f, count)
             imaginary = tuple(range(count, count + len(places)))
             argnums = (*places, *imaginary) if by_both else places
             if batch is not None:

@@ -12,7 +12,7 @@ import numpy as np
 from chainad.api.batches import Batch, BatchedDifferentiator
 from chainad.api.compiled import CompiledFunction
 from chainad.api.differentiator import Differentiator
-from chainad.api.function_of import FunctionOf, name_of
+from chainad.api.function_of import FunctionOf, name_of, parameter_names
 from chainad.api.options import EVALUATION, Options, with_compilation
 from chainad.errors import InputError, TraceError
 from chainad.planning.chunked import ChunkedPlan
@@ -109,11 +109,15 @@ def _without_partial(f: Callable[..., Any]) -> Callable[..., Any]:
     """Return the Jacobian of a partial in place of a partial Jacobian, such as a method."""
     if not (isinstance(f, partial) and isinstance(f.func, JacobianFunction)) or f.func._batched:
         return f
-    how, given = f.func._of.options, len(f.args)
-    argnums = (how.argnums,) if isinstance(how.argnums, int) else how.argnums
-    if any(0 <= k < given for k in argnums):  # by an argument that is given
-        return f
-    left = tuple(k - given if k >= 0 else k for k in argnums)
+    of, given = f.func._of, len(f.args)
+    how = of.options
+    argnums = how.argnums if isinstance(how.argnums, tuple) else (how.argnums,)
+    names = parameter_names(of.function)[:given]
+    if any(
+        k in f.keywords or k in names if isinstance(k, str) else 0 <= k < given for k in argnums
+    ):
+        return f  # by an argument that is given
+    left = tuple(k if isinstance(k, str) or k < 0 else k - given for k in argnums)
     options = replace(how, argnums=left[0] if how.is_single else left)
     return type(f.func)(partial(f.func.__wrapped__, *f.args, **f.keywords), options)
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from chainad.api.function_of import name_of
+from chainad.api.function_of import name_of, parameter_names
 from chainad.backends.numba.scalar import check_installed
 from chainad.compiler.scalar.replay_scalar import BACKENDS
 from chainad.errors import InputError, unknown
+from chainad.frontends.numpy.trace import Key
 from chainad.planning.auto import Mode, check_mode
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.cost_models import CostModel, model_of
@@ -28,7 +29,7 @@ class Options:
     exact zeros by nan and infinity correctly.
     """
 
-    argnums: int | tuple[int, ...]
+    argnums: Key | tuple[Key, ...]
     mode: Mode | ChunkedPlan
     output: str
     cost: str | CostModel
@@ -36,37 +37,57 @@ class Options:
     search: SearchOptions
     backend: str
     constant: frozenset[str] = frozenset()
+    has_aux: bool = False
     carries_masks: bool = False
 
     @property
     def is_single(self) -> bool:
         """Whether one argument is differentiated by, so that its Jacobian needs no tuple."""
-        return isinstance(self.argnums, int)
+        return not isinstance(self.argnums, tuple)
 
-    def positions(self, count: int) -> tuple[int, ...]:
-        """Return which of `count` positional arguments are differentiated by.
+    def selected(
+        self, f: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[Key, ...]:
+        """Return which arguments of a call are differentiated by: positions, and given names.
 
         Raises
         ------
         InputError
             If there is no such argument, or one is named twice.
         """
-        wanted = (self.argnums,) if isinstance(self.argnums, int) else self.argnums
-        for k in wanted:
-            if not -count <= k < count:
-                raise InputError(
-                    f"argnums={self.argnums} asks for positional argument {k},"
-                    f" but only {count} were given"
-                )
-        found = tuple(k % count for k in wanted)
+        wanted = self.argnums if isinstance(self.argnums, tuple) else (self.argnums,)
+        found = tuple([self._key(k, f, len(args), kwargs) for k in wanted])
         if len(set(found)) != len(found):
-            raise InputError(f"argnums={self.argnums} names an argument twice")
+            raise InputError(f"argnums={self.argnums!r} names an argument twice")
         return found
 
-    def title(self, f: Callable[..., Any], count: int) -> str:
-        """Return what reports call a function of `count` positional arguments."""
-        argnums = self.positions(count)
-        names = [f"x{k}" for k in argnums] if len(argnums) > 1 else ["x"]
+    def positions(self, f: Callable[..., Any], count: int) -> tuple[int, ...]:
+        """Return which of `count` positional arguments are differentiated by; no others may be."""
+        return tuple([k for k in self.selected(f, range(count), {}) if isinstance(k, int)])
+
+    def _key(self, k: Key, f: Callable[..., Any], count: int, kwargs: Mapping[str, Any]) -> Key:
+        if isinstance(k, int):
+            if not -count <= k < count:
+                raise InputError(
+                    f"argnums={self.argnums!r} asks for positional argument {k}, but only {count}"
+                    " were given"
+                )
+            return k % count
+        if k in kwargs:
+            return k
+        names = parameter_names(f)
+        position = names.index(k) if k in names else count
+        if position >= count:
+            raise InputError(
+                f"argnums={self.argnums!r} asks for argument {k!r}, which was not given to"
+                f" {name_of(f)}"
+            )
+        return position
+
+    def title(self, f: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+        """Return what reports call the function of such a call."""
+        keys = self.selected(f, args, kwargs)
+        names = [k if isinstance(k, str) else f"x{k}" for k in keys] if len(keys) > 1 else ["x"]
         return f"{name_of(f)}({', '.join(names)})"
 
 
@@ -77,7 +98,7 @@ EVALUATION = Options(
 
 
 def checked_options(
-    argnums: int | Sequence[int],
+    argnums: Key | Sequence[Key],
     mode: Mode | ChunkedPlan,
     output: str,
     cost: str | CostModel,
@@ -86,6 +107,7 @@ def checked_options(
     seed: int,
     backend: str = "auto",
     constant: str | Sequence[str] = (),
+    has_aux: bool = False,
 ) -> Options:
     """Return the options, checked in the line of the user where they are given.
 
@@ -106,6 +128,7 @@ def checked_options(
         search_options(effort, seed),
         _checked_backend(backend),
         _checked_constant(constant),
+        has_aux,
     )
 
 
@@ -126,13 +149,25 @@ def with_compilation(
     )
 
 
-def _checked_argnums(argnums: int | Sequence[int]) -> int | tuple[int, ...]:
-    if isinstance(argnums, (int, np.integer)) and not isinstance(argnums, bool):
-        return int(argnums)
-    numbers = [] if isinstance(argnums, (bool, str)) or not np.iterable(argnums) else [*argnums]
-    if numbers and all(isinstance(k, (int, np.integer)) for k in numbers):
-        return tuple(int(k) for k in numbers)
-    raise InputError(f"argnums must be an int or a non-empty sequence of ints, but got {argnums!r}")
+def _checked_argnums(argnums: Key | Sequence[Key]) -> Key | tuple[Key, ...]:
+    if _is_key(argnums):
+        return _as_key(argnums)
+    keys = [*argnums] if np.iterable(argnums) else []
+    if keys and all(map(_is_key, keys)):
+        return tuple(map(_as_key, keys))
+    raise InputError(
+        "argnums must be a position (int) or name (str) of an argument, or a non-empty sequence of"
+        f" these, but got {argnums!r}"
+    )
+
+
+def _is_key(value: Any) -> bool:
+    is_int = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return is_int or isinstance(value, str)
+
+
+def _as_key(value: Any) -> Key:
+    return value if isinstance(value, str) else int(value)
 
 
 def _checked_output(output: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import isfinite, prod
 from typing import Any
 
@@ -13,21 +13,22 @@ import scipy.sparse
 from chainad.errors import InputError, TooLargeError
 from chainad.frontends.numpy.trace import Run
 from chainad.frontends.numpy.tracers import Tracer
-from chainad.ir import exact_zeros
+from chainad.ir import exact_zeros, trees
 from chainad.ir.array_functions import is_ndarray
-from chainad.ir.signature import Block, Signature
+from chainad.ir.signature import Block
+from chainad.ir.trees import LEAF, Tree
 from chainad.planning.machine_memory import memory_of_machine
 from chainad.planning.report import bytes_text
 from chainad.structure.results import DenseForm, ResultForm, StructuredJacobian, zero
 
 
 def assembler(
-    signature: Signature, forms: Sequence[ResultForm | None], output: str, is_single: bool
+    run: Run, forms: Sequence[ResultForm | None], output: str, is_single: bool
 ) -> Callable[[Sequence[Any]], Any]:
     """Return what makes the Jacobians of the results of a program; it keeps no arrays."""
-    expected = signature.blocks
-    nest = nesting(signature, is_single)
-    if len(forms) == 1 and isinstance(forms[0], DenseForm) and is_single and not signature.is_tuple:
+    expected = run.signature.blocks
+    tree = nesting(run.result, run.arguments, is_single)
+    if tree == LEAF and isinstance(forms[0], DenseForm):
         dtype = expected[0].dtype
         return lambda arrays: _cast(arrays[0], dtype, output)
 
@@ -40,9 +41,15 @@ def assembler(
             else:
                 taken = [_cast(next(given), block.dtype, output) for _ in range(form.width)]
                 blocks.append(form.assemble(taken, block.dtype))
-        return nest(blocks)
+        return tree.unflatten(blocks)
 
     return assemble
+
+
+def nesting(result: Tree, arguments: Sequence[Tree], is_single: bool) -> Tree:
+    """Return how the blocks of a Jacobian are arranged: as the result, over the arguments."""
+    over = arguments[0] if is_single and arguments else trees.tuple_of([*arguments])
+    return result.compose(over)
 
 
 def check_size(blocks: Iterable[Block]) -> None:
@@ -60,33 +67,18 @@ def is_finite(result: Any) -> bool:
     """Return whether Jacobians, or whatever else a function returns, have no nan or infinity."""
     if type(result) is np.ndarray and result.dtype.char == "d":  # the usual one
         return isfinite(np.vdot(result, result))
-    if isinstance(result, StructuredJacobian):
-        arrays = [factor.array for term in result.terms for factor in term]
+    leaves, tree = trees.flatten(result)
+    return _is_finite(result) if tree == LEAF else all(map(is_finite, leaves))
+
+
+def _is_finite(block: Any) -> bool:
+    if isinstance(block, StructuredJacobian):
+        arrays = [factor.array for term in block.terms for factor in term]
         return exact_zeros.is_finite(arrays)
-    if isinstance(result, Mapping):
-        result = list(result.values())
-    if isinstance(result, (list, tuple)):
-        return all(map(is_finite, result))
-    if scipy.sparse.issparse(result):
-        result = result.data
-    is_real = isinstance(result, (np.ndarray, np.generic)) and result.dtype.kind == "f"
-    return not is_real or exact_zeros.is_finite([result])
-
-
-def nesting(signature: Signature, is_single: bool) -> Callable[[Sequence[Any]], Any]:
-    """Return what arranges blocks as requested, outputs first; it keeps no arrays."""
-    is_tuple, count = signature.is_tuple, len(signature.inputs)
-    if is_single and not is_tuple:
-        return lambda blocks: blocks[0]
-    return lambda blocks: _nested(is_tuple, count, blocks, is_single)
-
-
-def _nested(is_tuple: bool, count: int, blocks: Sequence[Any], is_single: bool) -> Any:
-    if count == 0:
-        return None
-    rows = [tuple(blocks[k : k + count]) for k in range(0, len(blocks), count)]
-    found = tuple(row[0] if is_single else row for row in rows)
-    return found if is_tuple else found[0]
+    if scipy.sparse.issparse(block):
+        block = block.data
+    is_real = isinstance(block, (np.ndarray, np.generic)) and block.dtype.kind == "f"
+    return not is_real or exact_zeros.is_finite([block])
 
 
 def _cast(array: Any, dtype: np.dtype[Any], output: str) -> Any:
@@ -106,8 +98,7 @@ def _cast(array: Any, dtype: np.dtype[Any], output: str) -> Any:
 
 def returned_value(run: Run) -> Any:
     """Return what the function returned, each array contiguous and in memory of its own."""
-    values = tuple(_unaliased(run, k) for k in range(len(run.values)))
-    return values if run.is_tuple else values[0]
+    return run.result.unflatten([_unaliased(run, k) for k in range(len(run.values))])
 
 
 def _unaliased(run: Run, k: int) -> Any:
@@ -122,23 +113,29 @@ def _unaliased(run: Run, k: int) -> Any:
 
 def write(found: Any, out: Any) -> Any:
     """Write dense blocks into the buffers of the user, once all of these fit; return them."""
-    if found is not out:  # else it was written there in the first place
-        _check_out(found, out)
-        _copy(found, out)
+    if found is out:  # it was written there in the first place
+        return out
+    blocks, tree = trees.flatten(found)
+    buffers, own = trees.flatten(out)
+    if own != tree:
+        raise InputError(
+            f"out must be {_described(tree)}, nested as the result is, but got {type(out).__name__}"
+        )
+    for block, buffer in zip(blocks, buffers, strict=True):
+        _check_out(block, buffer)
+    for block, buffer in zip(blocks, buffers, strict=True):
+        np.copyto(buffer, block)
     return out
 
 
+def _described(tree: Tree) -> str:
+    if tree.type is None:
+        return "an array"
+    return f"a {tree.type.__name__} of {tree.num_leaves} arrays"
+
+
 def _check_out(found: Any, out: Any) -> None:
-    """Refuse buffers that are not nested, shaped and typed as the blocks are."""
-    if isinstance(found, tuple):
-        if not isinstance(out, tuple) or len(out) != len(found):
-            raise InputError(
-                f"out must be a tuple of {len(found)} arrays, nested as the result is, but got"
-                f" {type(out).__name__}"
-            )
-        for one, into in zip(found, out, strict=True):
-            _check_out(one, into)
-        return
+    """Refuse a buffer that is not shaped and typed as the block is."""
     if not is_ndarray(found):
         raise InputError(
             f"out= takes dense Jacobians, but this one is a {type(found).__name__};"
@@ -149,11 +146,3 @@ def _check_out(found: Any, out: Any) -> None:
         raise InputError(f"out must be an array of {found.dtype} {found.shape}, but got {got}")
     if not out.flags.writeable:
         raise InputError("out must be writeable, but got a read-only array; pass a copy of it")
-
-
-def _copy(found: Any, out: Any) -> None:
-    if isinstance(found, tuple):
-        for one, into in zip(found, out, strict=True):
-            _copy(one, into)
-    else:
-        np.copyto(out, found)

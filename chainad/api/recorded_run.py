@@ -9,16 +9,14 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from chainad.api.containers import Arrange, flatten
+from chainad.api.containers import Arrange, flatten, with_aux
 from chainad.api.differentiator import Differentiator
 from chainad.api.jacobian_program import JacobianProgram
 from chainad.api.outputs import assembler, nesting
 from chainad.api.traced_run import program_of
 from chainad.compiler.linearize import Linearized, Recipe, linear_graph, values_of
 from chainad.compiler.recording.arguments import (
-    ArraySpec,
     ContainerSpec,
-    ScalarSpec,
     fixed_objects,
     record_argument,
 )
@@ -34,13 +32,16 @@ from chainad.frontends.captures.find_captures import (
     find_captures,
     random_states,
 )
+from chainad.frontends.numpy.made_arrays import settle
 from chainad.frontends.numpy.recorded_values import RecordedValue, box_recorded
 from chainad.frontends.numpy.recorder import Recorder, concrete_value, errstate
 from chainad.frontends.numpy.source_lines import prefix
 from chainad.frontends.numpy.tape import active
-from chainad.frontends.numpy.trace import Run, tracing
+from chainad.frontends.numpy.trace import Key, Run, tracing
 from chainad.frontends.numpy.tracers import Tracer
+from chainad.ir import trees
 from chainad.ir.scalar_graph import NotScalarError
+from chainad.ir.trees import LEAF, Tree
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
 from chainad.rules.primitives import Primitive
@@ -58,16 +59,16 @@ class RecordedRun:
         The registers of the values of the calls of the function, by number.
     local_jacobians : tuple
         The stored arrays of the local Jacobians in this run, by edge.
-    nest : callable
-        Arranges the blocks of the Jacobian as requested.
+    nest : Tree
+        How the blocks of the Jacobian are arranged.
     arrange : callable or None
-        Arranges the outputs as the function returns them, where that is no array or tuple of them.
+        Arranges the arrays that a call returns, where these are neither one nor a tuple.
     is_tuple : bool
-        Whether the function returns several outputs.
+        Whether a call returns another number of arrays than one, or one in a container.
     is_scalar : tuple of bool
-        Which outputs are NumPy scalars.
+        Which of these are NumPy scalars.
     dtypes, shapes
-        Those of the outputs.
+        Those of these arrays.
     block_dtypes, block_shapes
         Those of the blocks of the Jacobian.
     has_exact_zeros : bool
@@ -80,7 +81,7 @@ class RecordedRun:
     linearized: Linearized
     node_values: tuple[int | None, ...]
     local_jacobians: tuple[Any, ...]
-    nest: Callable[[Sequence[Any]], Any]
+    nest: Tree
     arrange: Arrange | None
     is_tuple: bool
     is_scalar: tuple[bool, ...]
@@ -143,7 +144,7 @@ def record_planned_run(
         has_exact_zeros = program.masked is not None
         if program.masked is not None and options.carries_masks:
             program = program.masked()
-        assemble = assembler(run.signature, program.forms, options.output, options.is_single)
+        assemble = assembler(run, program.forms, options.output, options.is_single)
         make = partial(
             PlannedRun, linearized=program.linearized, program=program, assemble=assemble
         )
@@ -163,7 +164,7 @@ def _record(
 ) -> _Run:
     """Run a function once, and return what it did; twice if it changes what it reads."""
 
-    def record(argnums: Sequence[int]) -> _Run:
+    def record(argnums: Sequence[Key]) -> _Run:
         once = partial(_record_once, of, args, kwargs, describe, argnums)
         try:
             return once()
@@ -173,7 +174,7 @@ def _record(
         return once(captures)
 
     if of.has_jacobian:
-        return record(of.options.positions(len(args)))
+        return record(of.options.selected(of.function, args, kwargs))
     # np.array([x[0], x[1]]) is recorded of traced numbers only; others it asks for their values.
     floats = [k for k, x in enumerate(args) if type(x) is float or _is_float_array(x)]
     try:
@@ -194,7 +195,7 @@ def _record_once(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     describe: _Describe[_Run],
-    argnums: Sequence[int],
+    argnums: Sequence[Key],
     captures: tuple[Capture, ...] | None = None,
 ) -> _Run:
     """Run a function once, traced with respect to some arguments.
@@ -211,12 +212,12 @@ def _record_once(
         recorded = recorder.input(value)
         return recorded.number, recorded
 
-    def watched(*boxed_args: Any) -> Any:
+    def watched(*boxed_args: Any, **boxed_kwargs: Any) -> Any:
         nonlocal arrange
         with runs:
             result = f(*boxed_args, **boxed_kwargs)
         if not of.has_jacobian:
-            result, arrange = flatten(result, recorder)
+            result, arrange = flatten(trees.map_leaves(settle, result), recorder)
         return result
 
     before = active.recorder
@@ -226,21 +227,30 @@ def _record_once(
         named, boxed_kwargs = record_argument(kwargs, flow)
         assert isinstance(positional, ContainerSpec)
         assert isinstance(named, ContainerSpec)
-        assert all(isinstance(positional.items[k][1], (ArraySpec, ScalarSpec)) for k in argnums)
-        with tracing(watched, boxed, argnums, of.has_jacobian, f) as traced:
+        how = of.options
+        with tracing(
+            watched, boxed, argnums, boxed_kwargs,
+            has_jacobian=of.has_jacobian, has_aux=how.has_aux, reader=f,
+        ) as traced:  # fmt: skip
             run = traced if of.has_jacobian else traced.without_inputs()
             _check_failure(recorder)
+            of.check(run)
             if captures is None:
                 objects = [fixed_objects(item) for _, item in positional.items]
                 named_objects = {key: fixed_objects(item) for key, item in named.items}
-                constant = of.options.constant
-                captures = find_captures(f, runs, states, objects, named_objects, constant)
+                captures = find_captures(f, runs, states, objects, named_objects, how.constant)
             else:
                 _check_unchanged(captures)
             formulas = len(recorder.entries)
             recipes, used_slots, has_exact_zeros, make = describe(run)
             slots = _slots(recorder, run, recipes, {*used_slots})
-            values = tuple(_output(recorder, value) for value in run.values)
+            returned = run.values
+            if how.has_aux:
+                aux, arrange = with_aux(run.result, run.aux, recorder)
+                returned += aux
+            elif arrange is None and run.result != LEAF and not trees.is_flat_tuple(run.result):
+                arrange = run.result.unflatten
+            values = tuple(_output(recorder, value) for value in returned)
             node_values = tuple([_node_value(entry.value) for entry in run.tape.entries])
         recording = finish_recording(
             recorder,
@@ -261,16 +271,16 @@ def _record_once(
         local_jacobians=tuple(
             recorder.entries[slot].value if type(slot) is int else slot for slot in slots
         ),
-        nest=nesting(run.signature, of.options.is_single),
+        nest=nesting(run.result, run.arguments, how.is_single),
         arrange=arrange,
-        is_tuple=run.is_tuple,
-        is_scalar=tuple(isinstance(_unboxed(value), np.generic) for value in run.values),
-        dtypes=tuple(value.dtype for value in run.values),
-        shapes=tuple(np.shape(value) for value in run.values),
+        is_tuple=how.has_aux or run.result != LEAF,
+        is_scalar=tuple(isinstance(_unboxed(value), np.generic) for value in returned),
+        dtypes=tuple(value.dtype for value in returned),
+        shapes=tuple(np.shape(value) for value in returned),
         block_dtypes=tuple(block.dtype for block in blocks),
         block_shapes=tuple((*block.rows, *block.cols) for block in blocks),
         has_exact_zeros=has_exact_zeros or recorder.has_exact_zeros,
-        title=of.title(len(args)),
+        title=of.title(args, kwargs),
     )
 
 

@@ -19,6 +19,7 @@ from chainad.api.jacobian_functions import (
 from chainad.api.options import checked_options
 from chainad.errors import InputError
 from chainad.frontends.numpy.recorded_values import detached
+from chainad.frontends.numpy.trace import Key
 from chainad.planning.auto import Mode
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.cost_models import CostModel
@@ -28,7 +29,7 @@ from chainad.planning.search.budget import Effort
 
 def jacobian(
     f: Callable[..., Any],
-    argnums: int | Sequence[int] = 0,
+    argnums: Key | Sequence[Key] = 0,
     *,
     mode: Mode | ChunkedPlan = "auto",
     output: str = "dense",
@@ -40,6 +41,7 @@ def jacobian(
     batch: Batch | None = None,
     constant: str | Sequence[str] = (),
     holomorphic: bool = False,
+    has_aux: bool = False,
 ) -> JacobianFunction:
     """Return a function that computes the Jacobian of `f` at the lowest cost.
 
@@ -47,11 +49,15 @@ def jacobian(
     ----------
     f : callable
         A function of NumPy arrays, written with `import numpy as np` as usual. It returns floats:
-        a number, an array, or a (nested) list of numbers, which is an array; a tuple of these, or a
-        list with an array in it, is several outputs, ragged or not. What does not depend on the
-        arguments has a Jacobian of exact zeros; boolean and integer arrays are refused.
-    argnums : int or sequence of int
-        The positional arguments to differentiate by; these must be real floats (float32, float64).
+        a number, an array, or a (nested) list of numbers, which is an array; or a container of
+        these (a tuple, a dict, a list with an array in it), which is several outputs, ragged or
+        not. What does not depend on the arguments has a Jacobian of exact zeros; boolean and
+        integer arrays are refused.
+    argnums : int, str, or sequence of these
+        The arguments to differentiate by, by position or by name: arrays of real floats (float32,
+        float64), or containers of these. Of a (nested) dict, list, tuple, namedtuple, or whatever
+        type is registered with optree, the Jacobian has an array for every array in it; a (nested)
+        list of numbers alone is an array.
     mode : str, sequence of int, Plan or callable
         In which order the local Jacobians are multiplied: "auto" (the cheapest found), "forward",
         "reverse", "hybrid" (the cheapest found that is neither), the name of another planner
@@ -105,14 +111,17 @@ def jacobian(
         Whether `f` is a holomorphic function, to one output: then its arguments may be complex, and
         df/dz, complex, is returned, dense or sparse. Functions that do not obey the equations of
         Cauchy and Riemann are refused, and are differentiated by real and imaginary parts.
+    has_aux : bool
+        Whether `f` returns a pair: its result, and something else that is not differentiated, of
+        any kind. Then a call returns a pair: the Jacobian, and that.
 
     Returns
     -------
     JacobianFunction
-        A function of the same arguments that returns the Jacobian in the dtype of `f(x)`. With
-        several `argnums` it returns a tuple, one Jacobian per argument; if `f` has several outputs,
-        a tuple of these, one per output. Its keyword `out` takes arrays, nested as the result, of
-        the same shapes and dtypes: dense Jacobians are written there and `out` is returned. It has
+        A function of the same arguments that returns the Jacobian in the dtype of `f(x)`: nested as
+        the result of `f` is, and in the place of each of its arrays as the argument is (of several
+        `argnums`, a tuple). Its keyword `out` takes arrays, nested as the Jacobian, of the same
+        shapes and dtypes: dense Jacobians are written there and `out` is returned. It has
         the name and the signature of `f`, is a method if it stands in a class, and is pickled and
         copied as `f` is: what it recorded stays behind.
 
@@ -168,7 +177,7 @@ def jacobian(
     array([2., 6.])
     """
     options = checked_options(
-        argnums, mode, output, cost, memory_limit, effort, seed, backend, constant
+        argnums, mode, output, cost, memory_limit, effort, seed, backend, constant, has_aux
     )
     if holomorphic:
         return HolomorphicJacobianFunction(f, options, batch, has_value=False)
@@ -177,7 +186,7 @@ def jacobian(
 
 def value_and_jacobian(
     f: Callable[..., Any],
-    argnums: int | Sequence[int] = 0,
+    argnums: Key | Sequence[Key] = 0,
     *,
     mode: Mode | ChunkedPlan = "auto",
     output: str = "dense",
@@ -189,6 +198,7 @@ def value_and_jacobian(
     batch: Batch | None = None,
     constant: str | Sequence[str] = (),
     holomorphic: bool = False,
+    has_aux: bool = False,
 ) -> JacobianFunction:
     """Return a function that computes `f` and its Jacobian from one trace.
 
@@ -197,7 +207,8 @@ def value_and_jacobian(
     Returns
     -------
     ValueAndJacobianFunction
-        A function of the same arguments that returns the pair `(f(x), jacobian(f)(x))`.
+        A function of the same arguments that returns the pair `(f(x), jacobian(f)(x))`; with
+        `has_aux`, `((result, something else), Jacobian)`.
 
     Examples
     --------
@@ -211,7 +222,7 @@ def value_and_jacobian(
            [0., 6.]])
     """
     options = checked_options(
-        argnums, mode, output, cost, memory_limit, effort, seed, backend, constant
+        argnums, mode, output, cost, memory_limit, effort, seed, backend, constant, has_aux
     )
     if holomorphic:
         return HolomorphicJacobianFunction(f, options, batch, has_value=True)
@@ -360,7 +371,7 @@ def _check_arguments(f: Callable[..., Any], kwargs: Mapping[str, Any]) -> None:
 def plan(
     f: Callable[..., Any],
     *args: Any,
-    argnums: int | Sequence[int] = 0,
+    argnums: Key | Sequence[Key] = 0,
     mode: Mode | ChunkedPlan = "auto",
     cost: str | CostModel = "multiplications",
     memory_limit: int | str | None = None,

@@ -21,13 +21,11 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True)
 class Signature:
-    """Shapes, dtypes and nesting of the inputs to differentiate by and of the outputs.
+    """Shapes and dtypes of the inputs to differentiate by and of the outputs.
 
     Attributes
     ----------
     inputs, outputs : tuple of (shape, dtype)
-    is_tuple : bool
-        Whether the outputs are returned as a tuple; else there is one.
     key : hashable
         Equal for two runs exactly if they differ in values only.
     blocks : tuple of Block
@@ -36,7 +34,6 @@ class Signature:
 
     inputs: tuple[tuple[Shape, np.dtype[Any]], ...]
     outputs: tuple[tuple[Shape, np.dtype[Any]], ...]
-    is_tuple: bool
     key: Hashable
     blocks: tuple[Block, ...] = field(init=False, compare=False)
 

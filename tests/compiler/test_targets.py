@@ -14,10 +14,11 @@ from chainad.compiler.chunked_programs import compile_chunks
 from chainad.compiler.lower import lower
 from chainad.compiler.matrix_free import Sweeps
 from chainad.compiler.target import Target
-from chainad.ir import ops
+from chainad.ir import ops, trees
 from chainad.ir.op import Op
 from chainad.ir.program import Program, Runner
 from chainad.ir.signature import Signature
+from chainad.ir.trees import LEAF
 from chainad.planning.auto import make_plan
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.linear_graph import Edge, LinearGraph
@@ -137,12 +138,16 @@ def test_sweeps_run_on_another_backend() -> None:
 def test_results_are_nested_and_typed_as_the_signature_says() -> None:
     single, double = np.dtype(np.float32), np.dtype(float)
     signature = Signature(
-        (((2,), single), ((), double)), (((3,), single), ((), np.dtype(int))), True, "a key"
+        (((2,), single), ((), double)), (((3,), single), ((), np.dtype(int))), "a key"
     )
     assert [(*b.rows, *b.cols) for b in signature.blocks] == [(3, 2), (3,), (2,), ()]
     assert [b.dtype for b in signature.blocks] == [single, single, single, double]
     assert signature.itemsize == 8
-    assert nesting(signature, is_single=False)("abcd") == (("a", "b"), ("c", "d"))
+    pair = trees.tuple_of([LEAF, LEAF])
+    assert nesting(pair, (LEAF, LEAF), is_single=False).unflatten("abcd") == (
+        ("a", "b"),
+        ("c", "d"),
+    )
 
 
 # ----------------------------------------------------------------- what it takes

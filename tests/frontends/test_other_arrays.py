@@ -62,7 +62,7 @@ def test_a_result_of_another_library_is_refused_with_the_next_move() -> None:
 
 
 @both
-@pytest.mark.parametrize("x", [[1, 2], (1.0, 2.0), np.array([1, 2]), np.array([1, 2], np.int32)])
+@pytest.mark.parametrize("x", [[1, 2], [1.0, 2.0], np.array([1, 2]), np.array([1, 2], np.int32)])
 def test_lists_and_integers_are_arrays_of_floats(x: Any, is_compiled: bool) -> None:
     J = jacobian(lambda x: x**2, is_compiled)
     np.testing.assert_array_equal(J(x), [[2, 0], [0, 4]])

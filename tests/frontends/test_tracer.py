@@ -247,7 +247,7 @@ def test_integers_and_booleans_as_constants_never_wrap_around() -> None:
         (1j, "complex128"),
         (np.array([1.0, None]), "object"),
         ("text", "<U4"),
-        (None, "object"),
+        (None, "None"),
         (np.matrix([[1.0]]), "matrix.*asarray"),
         (np.ma.array([1.0, 2.0], mask=[0, 1]), "Masked.*asarray"),
     ],
@@ -266,9 +266,7 @@ def test_other_arguments_may_be_anything() -> None:
     assert chainad.jacobian(f)(np.float64(2.0), 3, name="none") == 1
 
 
-@pytest.mark.parametrize(
-    "result", [None, "text", {"a": 1.0}, np.array(["a"]), np.array([1j]), 1j, {1.0}]
-)
+@pytest.mark.parametrize("result", ["text", np.array(["a"]), np.array([1j]), 1j, {1.0}])
 def test_results_that_are_no_numbers_raise(result: Any) -> None:
     with pytest.raises(InputError, match=r"the result (must be|is complex)"):
         chainad.jacobian(lambda x: result)(X)

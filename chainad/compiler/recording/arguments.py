@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from reprlib import repr as short_repr
 from typing import Any, TypeAlias
 
 import numpy as np
+
+from chainad.ir import trees
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +41,14 @@ class FixedSpec:
 
 @dataclass(frozen=True, slots=True)
 class ContainerSpec:
-    """A list, tuple or dictionary of arguments, by key."""
+    """A list, tuple or dictionary of arguments, by key.
+
+    Other containers are known by their `metadata` and their parts, as optree takes them apart.
+    """
 
     kind: type
     items: tuple[tuple[Any, ArgumentSpec], ...]
+    metadata: Any = None
 
 
 ArgumentSpec: TypeAlias = ArraySpec | ScalarSpec | FixedSpec | ContainerSpec
@@ -79,7 +86,17 @@ def record_argument(
         named = {k: record_argument(item, record_leaf) for k, item in value.items()}
         items = tuple((k, argument) for k, (argument, _) in named.items())
         return ContainerSpec(dict, items), {k: each for k, (_, each) in named.items()}
+    if value is not None and trees.is_container(value):
+        parts, metadata, rebuild = trees.taken_apart(value)
+        pairs = [record_argument(item, record_leaf) for item in parts]
+        items = tuple((k, argument) for k, (argument, _) in enumerate(pairs))
+        return ContainerSpec(type(value), items, metadata), rebuild([each for _, each in pairs])
     return FixedSpec(value), value
+
+
+def is_indexed(kind: type) -> bool:
+    """Return whether the parts of a container are its items."""
+    return kind in (list, tuple, dict) or hasattr(kind, "_fields")
 
 
 def has_opaque_arrays(value: Any) -> bool:
@@ -165,8 +182,14 @@ def _checks(
 ) -> list[str]:
     if isinstance(argument, ContainerSpec):
         kind = constant(argument.kind)
-        lines = [f"if {name}.__class__ is not {kind} or len({name}) != {len(argument.items)}:"]
-        lines.append("    return MISS")
+        lines = [f"if {name}.__class__ is not {kind}:", "    return MISS"]
+        if not is_indexed(argument.kind):
+            own = f"parts_{re.sub(r'[^a-zA-Z0-9]+', '_', name)}"
+            taken_apart, metadata = constant(trees.taken_apart), constant(argument.metadata)
+            lines.append(f"{own}, metadata, _ = {taken_apart}({name})")
+            name = own
+            lines += [f"if metadata != {metadata}:", "    return MISS"]
+        lines += [f"if len({name}) != {len(argument.items)}:", "    return MISS"]
         for key, item in argument.items:
             index = repr(key) if type(key) in (int, str) else constant(key)
             if argument.kind is dict:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -20,9 +21,14 @@ from chainad.frontends.numpy.spectral_functions import with_spectral_functions
 from chainad.frontends.numpy.tape import Tape, active
 from chainad.frontends.numpy.traced_values import Traced, box
 from chainad.frontends.numpy.tracers import NUMBERS, PLAIN, Tracer, has_tracer
+from chainad.ir import trees
 from chainad.ir.array_functions import is_ndarray
 from chainad.ir.graph import Graph
 from chainad.ir.signature import Signature
+from chainad.ir.trees import LEAF, Tree
+
+# An argument: its position, or the name that it is given by.
+Key: TypeAlias = int | str
 
 # Integers of up to this size are floats exactly.
 MAX_EXACT_INTEGER = 2**53
@@ -42,15 +48,28 @@ _ABOUT_OBJECTS = (
 class Run:
     """One traced run: its tape, and what the function returned.
 
-    `outputs` holds, for every output, its entry on the tape (None: it does not depend on the
-    inputs) and its shape; `values` their plain arrays; `is_tuple` says that there are several.
-    `signature` is what Jacobians depend on beside entries.
+    Attributes
+    ----------
+    tape : Tape
+    outputs : tuple
+        For every array of the result, its entry on the tape (None: it does not depend on the
+        inputs) and its shape; `values` are the plain arrays.
+    arguments : tuple of Tree
+        How the inputs are arranged in each argument that is differentiated by.
+    result : Tree
+        How the outputs are arranged in the result.
+    aux : Any
+        What else the function returned, with plain arrays.
+    signature : Signature
+        What Jacobians depend on beside entries.
     """
 
     tape: Tape
     outputs: tuple[tuple[int | None, tuple[int, ...]], ...]
     values: tuple[Any, ...]
-    is_tuple: bool
+    arguments: tuple[Tree, ...]
+    result: Tree
+    aux: Any = None
     signature: Signature = field(init=False)
 
     def __post_init__(self) -> None:
@@ -58,7 +77,6 @@ class Run:
         signature = Signature(
             tuple([(x.shape, x.dtype) for x in inputs]),
             tuple([(y.shape, y.dtype) for y in self.values]),
-            self.is_tuple,
             self.tape.key(self.outputs),
         )
         object.__setattr__(self, "signature", signature)
@@ -74,15 +92,16 @@ class Run:
     def without_inputs(self) -> Run:
         """Return the run as one of a function that has these values and is not differentiated."""
         outputs = tuple((None, shape) for _, shape in self.outputs)
-        return replace(self, tape=Tape(box), outputs=outputs)
+        return replace(self, tape=Tape(box), outputs=outputs, arguments=())
 
 
 class tracing:  # noqa: N801
-    """Trace f(*args) with respect to the arguments `argnums`: `with tracing(...) as run`.
+    """Trace a call with respect to the arguments `argnums`: `with tracing(...) as run`.
 
     Large constants that the function used are read-only inside the `with` block, so that the local
     Jacobians can be evaluated; afterwards everything is as it was. Results that cannot be
-    differentiated are refused if `has_jacobian`.
+    differentiated are refused if `has_jacobian`. With `has_aux` the function returns a pair of the
+    result and something else, which may be anything.
     """
 
     # A class: a generator would turn a StopIteration of the user's into another error.
@@ -91,12 +110,16 @@ class tracing:  # noqa: N801
         self,
         f: Callable[..., Any],
         args: Sequence[Any],
-        argnums: Sequence[int],
+        argnums: Sequence[Key],
+        kwargs: Mapping[str, Any] | None = None,
+        *,
         has_jacobian: bool = True,
+        has_aux: bool = False,
         reader: Callable[..., Any] | None = None,
     ) -> None:
         self.f, self.args, self.argnums = f, args, argnums
-        self.has_jacobian = has_jacobian
+        self.kwargs = {} if kwargs is None else kwargs
+        self.has_jacobian, self.has_aux = has_jacobian, has_aux
         # The user's function, where `f` calls it.
         self.reader = f if reader is None else reader
         self.tape = Tape(box)
@@ -111,34 +134,49 @@ class tracing:  # noqa: N801
     def __exit__(self, *error: object) -> None:
         self.tape.close()
 
-    def _result(self, args: Sequence[Any]) -> Any:
+    def _result(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         before, names = active.tape, BoundNames()
         try:
             names.bind(self.reader)
             active.tape = self.tape
-            return settle(_call(replacement_of(self.f), args, self.tape))
+            result = _call(replacement_of(self.f), args, kwargs, self.tape)
+            return result if isinstance(result, Traced) else trees.map_leaves(settle, result)
         finally:
             active.tape = before
             names.release()
 
     def _run(self) -> Run:
-        tape, traced = self.tape, with_copies_followed(self.reader, self.args)
+        tape, kwargs = self.tape, dict(self.kwargs)
+        args = with_copies_followed(self.reader, self.args)
+        arguments = []
         for k in self.argnums:
-            value = as_input(self.args[k], k)
-            if is_ndarray(value):
-                value = value.copy()  # what the caller does with his own array is his affair
-            traced[k] = box(value, tape, tape.append_input(value))
-        result = self._result(traced)
+            given: Any = kwargs if isinstance(k, str) else args
+            given[k], tree = self._boxed(k, given[k])
+            arguments.append(tree)
+        result, aux = self._result(args, kwargs), None
         if tape.refusals:
             # Caught by the function, which then took another branch than with plain arrays.
             raise tape.refusals[0]
         tape.is_open = tape.has_fast_path = False
-        return _finish(tape, result, self.has_jacobian)
+        if self.has_aux:
+            result, aux = _pair(result)
+            aux = trees.map_leaves(partial(_without_tape, tape), aux)
+        return _finish(tape, tuple(arguments), result, aux, self.has_jacobian)
+
+    def _boxed(self, key: Key, argument: Any) -> tuple[Any, Tree]:
+        """Return an argument with inputs of the tape in place of its arrays."""
+        tape, boxed = self.tape, []
+        leaves, tree = argument_leaves(self.reader, key, argument)
+        for leaf in leaves:
+            # What the caller does with his own array is his affair.
+            value = leaf.copy() if is_ndarray(leaf) else leaf
+            boxed.append(box(value, tape, tape.append_input(value)))
+        return boxed[0] if tree is LEAF else tree.unflatten(boxed), tree
 
 
-def _call(f: Callable[..., Any], args: Sequence[Any], tape: Tape) -> Any:
+def _call(f: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], tape: Tape) -> Any:
     try:
-        return f(*args)
+        return f(*args, **kwargs)
     except TraceError:
         raise
     except (ValueError, TypeError, AttributeError, SystemError) as error:
@@ -187,8 +225,44 @@ def _refuse_objects(error: Exception) -> None:
         ) from error
 
 
-def as_input(value: Any, position: int) -> Any:
-    """Return an argument as an array of floats; raise InputError if it is none."""
+def argument_leaves(f: Callable[..., Any], key: Key, argument: Any) -> tuple[list[Any], Tree]:
+    """Return the arrays of floats in an argument of a function, and how they are arranged there.
+
+    Raises
+    ------
+    InputError
+        If it holds something else; the message says where.
+    """
+    if argument is None:
+        raise InputError(f"{argument_name(key)} must be an array of real floats, but got None")
+    leaves, tree = trees.flatten_arrays(argument)
+    if tree == LEAF:
+        return [as_input(argument, partial(argument_name, key))], LEAF
+    places = (partial(_place, f, key, tree, n) for n in range(len(leaves)))
+    return [as_input(x, place) for x, place in zip(leaves, places, strict=True)], tree
+
+
+def argument_name(key: Key) -> str:
+    """Return what messages call an argument."""
+    return f"argument {key!r}"
+
+
+def _place(f: Callable[..., Any], key: Key, tree: Tree, number: int) -> str:
+    """Return how an array in an argument is written, such as "w['decoder'][1]"."""
+    name = key
+    if isinstance(key, int):
+        try:
+            name = [*inspect.signature(f).parameters][key]
+        except (ValueError, TypeError, IndexError):  # in C, or one of *args
+            name = f"args[{key}]"
+    return trees.place(tree, number, str(name))
+
+
+def as_input(value: Any, place: Callable[[], str]) -> Any:
+    """Return an argument as an array of floats; raise InputError if it is none.
+
+    `place` returns what messages call it.
+    """
     value = settle(value)
     if isinstance(value, Tracer):
         return value.snapshot()
@@ -197,8 +271,8 @@ def as_input(value: Any, position: int) -> Any:
         return of_traced
     if isinstance(value, np.ndarray) and type(value) not in PLAIN:
         raise InputError(
-            f"argument {position} must be a plain array, but got a {type(value).__name__}, whose"
-            " operators or masks would get lost; pass np.asarray(x)"
+            f"{place()} must be a plain array, but got a {type(value).__name__}, whose operators"
+            " or masks would get lost; pass np.asarray(x)"
         )
     array = np.asarray(value)
     if array.dtype in (np.int32, np.int64) and not (abs(array) > MAX_EXACT_INTEGER).any():
@@ -206,7 +280,7 @@ def as_input(value: Any, position: int) -> Any:
         array = array.astype(np.float64)
     if array.dtype.kind != "f":
         raise InputError(
-            f"argument {position} must be an array of real floats, but got a"
+            f"{place()} must be an array of real floats, but got a"
             f" {type(value).__name__} of dtype {array.dtype}; {_how_to_pass(array.dtype)}"
         )
     # A Python number stays a scalar, which is immutable.
@@ -228,13 +302,17 @@ def _how_to_pass(dtype: np.dtype[Any]) -> str:
     return "pass an array of floats"
 
 
-def _finish(tape: Tape, result: Any, has_jacobian: bool) -> Run:
-    """Return a finished run; a tuple, or a list with arrays in it, is several outputs."""
-    is_tuple = not isinstance(result, Traced) and (isinstance(result, tuple) or _has_arrays(result))
+def _finish(
+    tape: Tape, arguments: tuple[Tree, ...], result: Any, aux: Any, has_jacobian: bool
+) -> Run:
+    """Return a finished run."""
+    if result is None:
+        raise InputError(f"the result {_MUST_BE} None")
+    leaves, tree = trees.flatten_arrays(result)
     numbers: list[int | None] = []
     values = []
-    for k, item in enumerate(result if is_tuple else [result]):
-        what = f"output {k}" if is_tuple else "the result"
+    for k, item in enumerate(leaves):
+        what = partial(_output_place, tree, k)
         number, value = _output(tape, item, what, has_jacobian)
         numbers.append(number)
         values.append(value)
@@ -242,7 +320,34 @@ def _finish(tape: Tape, result: Any, has_jacobian: bool) -> Run:
     if any(is_differentiated(tape.entries[k].value) for k in range(tape.n_inputs)):
         numbers = _reopened(tape, partial(without_kinks, tape), numbers)
     outputs = zip(numbers, map(np.shape, values), strict=True)
-    return Run(tape, tuple(outputs), tuple(values), is_tuple)
+    return Run(tape, tuple(outputs), tuple(values), arguments, tree, aux)
+
+
+def _pair(result: Any) -> tuple[Any, Any]:
+    """Return the result of a function with has_aux=True, and what else it returned."""
+    if isinstance(result, tuple) and len(result) == 2:
+        return result
+    raise InputError(
+        "a function with has_aux=True returns a pair, its result and anything else, but got"
+        f" {type(result).__name__}"
+    )
+
+
+def _without_tape(tape: Tape, value: Any) -> Any:
+    """Return the plain array, in memory of its own, for a value of a tape; others as they are."""
+    if isinstance(value, Tracer) and value.tape is tape:
+        value = value.value
+        return value.copy() if is_ndarray(value) else value
+    return value
+
+
+def _output_place(tree: Tree, number: int) -> str:
+    """Return what messages call an array of the result."""
+    if tree == LEAF:
+        return "the result"
+    if trees.is_flat_tuple(tree):
+        return f"output {number}"
+    return trees.place(tree, number, "the result")
 
 
 def is_differentiated(value: Any) -> bool:
@@ -250,85 +355,72 @@ def is_differentiated(value: Any) -> bool:
     return isinstance(value, Tracer) and not value.tape.is_recorder
 
 
-def _has_arrays(result: Any) -> bool:
-    """Return whether a result is a list, perhaps of lists, with an array of some axes in it."""
-    if not isinstance(result, list):
-        return False
-    return any(
-        _has_arrays([*item]) if isinstance(item, (list, tuple)) else getattr(item, "ndim", 0) > 0
-        for item in result
-    )
+_MUST_BE = "must be a number, an array of real floats, or a container of these, but got"
 
 
-def _output(tape: Tape, item: Any, what: str, has_jacobian: bool) -> tuple[int | None, Any]:
+def _output(
+    tape: Tape, item: Any, place: Callable[[], str], has_jacobian: bool
+) -> tuple[int | None, Any]:
     """Return the node of an output (None: it does not depend on the inputs) and its value."""
     if not isinstance(item, Traced):
-        item = _as_array(tape, item, what)
+        item = _as_array(tape, item, place)
     is_own = isinstance(item, Traced) and item.tape is tape
     if is_own or (
         has_jacobian and isinstance(item, (Traced, np.ndarray, np.generic, bool, complex))
     ):
-        _check_dtype(getattr(item, "dtype", np.dtype(type(item))), what)
+        _check_dtype(getattr(item, "dtype", np.dtype(type(item))), place)
     if is_own:
         return item.number, item.value
     if isinstance(item, Traced):
         if not item.tape.is_open:
             raise TraceError(
-                f"{what} is a traced value of an earlier call, whose derivative is lost; compute it"
-                " anew, or keep chainad.stop_gradient(x) instead"
+                f"{place()} is a traced value of an earlier call, whose derivative is lost; compute"
+                " it anew, or keep chainad.stop_gradient(x) instead"
             )
         return None, item
     if isinstance(item, (np.ndarray, np.generic, float)):
         return None, np.asarray(item)
-    raise InputError(
-        f"{what} must be a number, an array of real floats, or a tuple or list of these,"
-        f" but got {_described(item)}"
-    )
+    raise InputError(f"{place()} {_MUST_BE} {_described(item)}")
 
 
-def _as_array(tape: Tape, item: Any, what: str) -> Any:
+def _as_array(tape: Tape, item: Any, place: Callable[[], str]) -> Any:
     """Return lists, arrays of objects and Python's integers as arrays, all else as it is."""
-    if isinstance(item, tuple) or _has_arrays(item):
-        raise InputError(
-            f"{what} is a {type(item).__name__} inside another, and several outputs are not nested;"
-            " return one flat tuple of arrays, or np.stack(...) of arrays of one shape"
-        )
     # Python's integers are numbers like any others, of a branch that does not depend on the inputs.
     if _is_literal(item):
         return np.asarray(item, float)
     if isinstance(item, list):
         item = _reopened(tape, as_one, item)
     if isinstance(item, np.ndarray) and item.dtype == object:
-        item = _from_objects(tape, item, what)
+        item = _from_objects(tape, item, place)
     return item
 
 
 def _is_literal(item: Any) -> bool:
     """Return whether an output is made of Python's integers alone."""
-    return all(map(_is_literal, item)) if isinstance(item, (list, tuple)) else type(item) is int
+    return all(map(_is_literal, item)) if isinstance(item, list) else type(item) is int
 
 
-def _check_dtype(dtype: np.dtype[Any], what: str) -> None:
+def _check_dtype(dtype: np.dtype[Any], place: Callable[[], str]) -> None:
     """Refuse outputs that are not real floats, with the reason."""
     if dtype.kind == "c":
         raise InputError(
-            f"{what} is complex, which is not differentiated; return np.real and np.imag of it, or"
-            " say holomorphic=True if the function is holomorphic"
+            f"{place()} is complex, which is not differentiated; return np.real and np.imag of it,"
+            " or say holomorphic=True if the function is holomorphic"
         )
     if dtype.kind in "iub":
         raise InputError(
-            f"{what} is of dtype {dtype}: its derivative is zero wherever there is one, which is"
+            f"{place()} is of dtype {dtype}: its derivative is zero wherever there is one, which is"
             " hardly what is wanted; return floats, if need be by .astype(float)"
         )
     if dtype.kind != "f":
-        raise InputError(f"{what} must be an array of real floats, but got one of dtype {dtype}")
+        raise InputError(f"{place()} must be an array of real floats, but got one of dtype {dtype}")
 
 
-def _from_objects(tape: Tape, item: np.ndarray[Any, Any], what: str) -> Any:
+def _from_objects(tape: Tape, item: np.ndarray[Any, Any], place: Callable[[], str]) -> Any:
     if has_tracer(item):
         return _reopened(tape, pack, item)
     if not all(isinstance(x, NUMBERS) for x in item.flat):
-        raise TraceError(f"{what} is an object array without numbers; return an array of floats")
+        raise TraceError(f"{place()} is an object array without numbers; return an array of floats")
     return item.astype(float)
 
 
