@@ -15,11 +15,7 @@ from chainad.api.jacobian_program import JacobianProgram
 from chainad.api.outputs import assembler, nesting
 from chainad.api.traced_run import program_of
 from chainad.compiler.linearize import Linearized, Recipe, linear_graph, values_of
-from chainad.compiler.recording.arguments import (
-    ContainerSpec,
-    fixed_objects,
-    record_argument,
-)
+from chainad.compiler.recording.arguments import ContainerSpec, fixed_objects, record_argument
 from chainad.compiler.recording.capture_checks import hold
 from chainad.compiler.recording.recording import Recording, finish_recording
 from chainad.compiler.scalar.scalarize import MAX_SCALARS
@@ -32,7 +28,6 @@ from chainad.frontends.captures.find_captures import (
     find_captures,
     random_states,
 )
-from chainad.frontends.numpy.made_arrays import settle
 from chainad.frontends.numpy.recorded_values import RecordedValue, box_recorded
 from chainad.frontends.numpy.recorder import Recorder, concrete_value, errstate
 from chainad.frontends.numpy.source_lines import prefix
@@ -217,7 +212,7 @@ def _record_once(
         with runs:
             result = f(*boxed_args, **boxed_kwargs)
         if not of.has_jacobian:
-            result, arrange = flatten(trees.map_leaves(settle, result), recorder)
+            result, arrange = flatten(result, recorder)
         return result
 
     before = active.recorder

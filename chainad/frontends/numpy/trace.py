@@ -146,8 +146,10 @@ class tracing:  # noqa: N801
             names.release()
 
     def _run(self) -> Run:
-        tape, kwargs = self.tape, dict(self.kwargs)
+        tape = self.tape
         args = with_copies_followed(self.reader, self.args)
+        named = with_copies_followed(self.reader, [*self.kwargs.values()])
+        kwargs = dict(zip(self.kwargs, named, strict=True))
         arguments = []
         for k in self.argnums:
             given: Any = kwargs if isinstance(k, str) else args
