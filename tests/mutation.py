@@ -40,7 +40,7 @@ BESIDE: dict[Callable[..., Any], list[Check]] = {
         test_rules.test_an_intersection_moves_with_the_entries_that_are_in_both,
     ],
     linear_algebra.slopes_of_det: [partial(test_hessians, np.linalg.det)],
-    linear_algebra.slopes_of_cofactors: [
+    linear_algebra.cofactors: [
         test_linear_algebra.test_third_derivatives_of_determinants_are_right_or_refused,
     ],
 }

@@ -269,7 +269,10 @@ def _call(node: Node) -> _Call:
         ]
     if not isinstance(found, Composite):
         return _Call(tuple(pieces))
-    return _Call(tuple(pieces), found.shape, _typed(found.outer, node.dtype))
+    through, outer = found.shape, found.outer
+    if y.dtype.kind == "c":
+        through, outer = (*through, 2), lift(outer, True)
+    return _Call(tuple(pieces), through, _typed(outer, node.dtype))
 
 
 def _typed(local: Local, dtype: np.dtype[Any]) -> Local:

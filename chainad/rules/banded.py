@@ -19,6 +19,7 @@ from chainad.ir.cache import cached_property
 from chainad.ir.graph import Argument
 from chainad.ir.positions import Integers, positions
 from chainad.rules.base import Composite, Local, dispatching, rule
+from chainad.rules.kinds import Holomorphic
 from chainad.rules.linear_algebra import InverseFormula
 from chainad.rules.matrix_operators import I, J, K, sizes_in
 from chainad.structure import arrange, from_labels, operator
@@ -45,7 +46,7 @@ def transposed_bands(bands: Any, low: int, up: int) -> Any:
     return np.where(is_inside, bands[low + up - band, np.where(is_inside, row, 0)], 0)
 
 
-@rule(banded_solve, operands=(0, 1))
+@rule(banded_solve, operands=(0, 1), kind=Holomorphic())
 def _banded_solve(y: Argument, bands: Argument, b: Argument, low: int, up: int) -> Composite:
     # A dy = db - dA y: the right-hand side is the intermediate, A's inverse is applied to it.
     n, last = y.shape[0], tuple(Axis(k, (K,)) for k in y.shape[1:])
@@ -114,7 +115,7 @@ class BandedInverse(Operator):
             is_ndarray(self.bands)
             and is_ndarray(right)
             and self.dtype == right.dtype
-            and self.dtype.char in "fd"
+            and self.dtype.char in "fdFD"
             and right.size
         ):
             lu, low, up, pivots = self._factors

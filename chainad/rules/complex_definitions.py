@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from chainad.rules.banded import banded_solve
 from chainad.rules.base import DEFINED
 from chainad.rules.complexes import COMPLEX, argument, modulus
 from chainad.rules.reduction import deviation_by_norm, matrix_norm, variance_by_sums
@@ -94,32 +93,6 @@ def _joined(parts: Any, axis: int) -> Any:
     """Return complex numbers from their real parts, followed by the imaginary ones."""
     re, im = np.split(parts, 2, axis=axis)
     return re + 1j * im
-
-
-@_by(np.linalg.solve)
-def _solve(a: Any, b: Any) -> Any:
-    axis = -1 if np.ndim(b) == 1 else -2
-    return _joined(
-        np.linalg.solve(_as_real(a), np.concatenate([np.real(b), np.imag(b)], axis)), axis
-    )
-
-
-@_by(banded_solve)
-def _banded_solve(bands: Any, b: Any, low: int, up: int) -> Any:
-    # Real and imaginary parts in turn keep the matrix banded.
-    (count, n), re, im = np.shape(bands), np.real(bands), np.imag(bands)
-    even, odd = (np.reshape(np.stack(x, 1), (2 * count, n)) for x in ((re, im), (-im, re)))
-    none = np.zeros((1, n))
-    columns = np.stack([np.concatenate([none, even]), np.concatenate([odd, none])], -1)
-    right = np.stack([np.real(b), np.imag(b)], 1)
-    found = banded_solve(
-        np.reshape(columns, (-1, 2 * n)), np.reshape(right, (2 * n, *np.shape(b)[1:])),
-        2 * low + 1, 2 * up + 1,
-    )  # fmt: skip
-    return found[::2] + 1j * found[1::2]
-
-
-_by(np.linalg.inv)(lambda a: _joined(np.linalg.inv(_as_real(a))[..., : np.shape(a)[-1]], axis=-2))
 
 
 @_by(np.linalg.pinv)

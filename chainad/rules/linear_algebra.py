@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy import matrix_transpose as transpose
 
+from chainad.ir.array_functions import is_ndarray
 from chainad.ir.graph import Argument
 from chainad.rules.base import Composite, Local, Locals, constant, defined, dispatching, rule
 from chainad.rules.decompositions import (
@@ -38,7 +39,7 @@ from chainad.structure.linear_operators import Inverse, Operator
 # --------------------------------------------------------------------- solves
 
 
-@rule(np.linalg.solve, operands=(0, 1))
+@rule(np.linalg.solve, operands=(0, 1), kind=Holomorphic())
 def _solve(y: Argument, a: Argument, b: Argument) -> Composite:
     return locals_of_solve(y, a, b, Inverse, a.shape[-1] ** 2)
 
@@ -107,7 +108,7 @@ class InverseFormula:
         return self.inverse(np.reshape(a, self.shape))
 
 
-@rule(np.linalg.inv)
+@rule(np.linalg.inv, kind=Holomorphic())
 def _inv(y: Argument, a: Argument) -> Composite:
     # dY = -Y dA Y: first dA Y, then -Y times that.
     n, batch = a.shape[-1], a.shape[:-2]
@@ -160,37 +161,55 @@ def _det(y: Argument, a: Argument) -> Locals:
     return {a: matrix_local(y, a, (), slopes_of_det)}
 
 
-@dispatching
-def slopes_of_cofactors(c: Any, a: Any) -> Any:
-    """Return the derivatives of the cofactors c by the entries of a."""
-    # det^-1 (c_ij c_kl - c_il c_kj) loses all digits where det is small: what is small cancels
-    # beforehand in the basis of the singular vectors, where the matrix is diagonal.
-    sign, u, s, vh = _rotated(a)
-    unit = np.eye(s.shape[-1], dtype=bool)
-    left_out = unit[:, None] | unit  # (i, k, m): m is i or k
-    others = np.where(left_out, 1.0, s[..., None, None, :]).prod(-1) * ~unit
-    others = sign[..., None, None] * others
-    pairs = np.einsum("...ai,...ib,...ck,...kd,...ik->...abcd", u, vh, u, vh, others)
-    return pairs - np.swapaxes(pairs, -3, -1)
+def _products_without_two(s: Any) -> Any:
+    """Return at (i, k) the product of all entries but those at i and k; anything where i is k."""
+    n = s.shape[-1]
+    one = np.ones((*s.shape[:-1], 1), s.dtype)
+    before = np.cumprod(np.concatenate([one, s[..., :-1]], -1), -1)
+    behind = np.flip(np.cumprod(np.concatenate([one, np.flip(s[..., 1:], -1)], -1), -1), -1)
+    # Between i and k: a running product along each row, from the entry after i on.
+    later = np.where(np.tri(n, dtype=bool), 1.0, s[..., None, :])
+    between = np.cumprod(np.concatenate([np.ones_like(later[..., :1]), later[..., :-1]], -1), -1)
+    upper = np.triu(before[..., :, None] * between * behind[..., None, :], 1)
+    return upper + transpose(upper)
 
 
 @rule(cofactors, kind=Holomorphic())
 def _cofactors(y: Argument, a: Argument) -> Locals:
-    return {a: matrix_local(y, a, (I, J), slopes_of_cofactors)}
+    # In the basis of the singular vectors the matrix is diagonal, and what is small cancels
+    # beforehand; elsewhere (tr(c^T da) c - c da^T c) / det, which is of the same form.
+    def prepare(c: Any, a: Any) -> tuple[Any, ...]:
+        if is_ndarray(a):
+            sign, u, s, vh = _rotated(a)
+            return sign[..., None, None] * u, u, vh, _products_without_two(s)
+        _refuse_ill_conditioned(a)
+        unit = np.ones_like(c[..., :1]) * np.eye(c.shape[-1])
+        return c, c, unit, np.ones_like(c) / np.linalg.det(a)[..., None, None]
+
+    def push(da: Any, left: Any, u: Any, vh: Any, others: Any) -> Any:
+        x = transpose(u) @ da @ transpose(vh)
+        return left @ (_diagonal(others, x) - others * transpose(x)) @ vh
+
+    def pull(adjoint: Any, left: Any, u: Any, vh: Any, others: Any) -> Any:
+        x = transpose(left) @ adjoint @ transpose(vh)
+        return u @ (_diagonal(others, x) - others * transpose(x)) @ vh
+
+    return {a: matrix_operator(y, a, (I, J), 4 * a.shape[-1] ** 3, prepare, push, pull)}
 
 
-@defined(slopes_of_cofactors)
-def _cofactors_of_invertible(c: Any, a: Any) -> Any:
-    """Return the derivatives of the cofactors in functions that can be traced again."""
+def _diagonal(others: Any, x: Any) -> Any:
+    """Return the diagonal matrices of a symmetric matrix times the diagonal of x."""
+    diagonal = np.diagonal(x, axis1=-2, axis2=-1)
+    return (others @ diagonal[..., None]) * np.eye(x.shape[-1])
+
+
+def _refuse_ill_conditioned(a: Any) -> None:
     s = np.linalg.svdvals(a)
     if not np.all(s[..., -1] > 1e-5 * s[..., 0]):
         raise np.linalg.LinAlgError(
             "third derivatives of np.linalg.det are only given for well-conditioned matrices, but"
             " the condition number is above 1e5; np.linalg.slogdet may do"
         )
-    pairs = np.einsum("...ij,...kl->...ijkl", c, c)
-    y = np.linalg.det(a)[..., None, None, None, None]
-    return (pairs - np.swapaxes(pairs, -3, -1)) / y
 
 
 @dispatching

@@ -15,7 +15,7 @@ from chainad.ir.graph import Argument
 from chainad.rules.banded import banded_solve
 from chainad.rules.base import Composite, Locals, constant, dispatching, refuse_unless, rule
 from chainad.rules.decompositions import eigenvalues, eigenvectors, factors_of, triangular_inverse
-from chainad.rules.kinds import PiecewiseConstant
+from chainad.rules.kinds import Holomorphic, PiecewiseConstant
 from chainad.rules.linear_algebra import locals_of_solve
 from chainad.rules.matrix_functions import exponential, logarithm, square_root, sylvester_solution
 from chainad.rules.matrix_operators import I, J, matrix_operator, symmetric_of
@@ -51,7 +51,7 @@ def triangular_solve(a: Any, b: Any, lower: bool) -> Any:
     return scipy.linalg.solve_triangular(a, b, lower=lower)
 
 
-@rule(triangular_solve, operands=(0, 1))
+@rule(triangular_solve, operands=(0, 1), kind=Holomorphic())
 def _triangular_solve(y: Argument, a: Argument, b: Argument, lower: bool) -> Composite:
     n = a.shape[-1]
     return locals_of_solve(
@@ -197,7 +197,7 @@ def _order(pivots: Any) -> Any:
     return order
 
 
-@rule(packed_factors)
+@rule(packed_factors, kind=Holomorphic())
 def _packed_factors(y: Argument, a: Argument) -> Locals:
     # With x = l^-1 p da u^-1: dl = l below(x), du = (x - below(x)) u.
     def prepare(packed: Any, a: Any) -> tuple[Any, ...]:

@@ -77,8 +77,8 @@ def from_labels(
 
 def operator(
     arrangement: Arrangement,
-    tangent: int,
-    adjoint: int,
+    tangent: int | None,
+    adjoint: int | None,
     stored: int | None = None,
     is_triangular: bool = False,
 ) -> Arrangement:

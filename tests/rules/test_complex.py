@@ -95,6 +95,8 @@ CASES += [
     (lambda x: np.cov(m(x)) + np.corrcoef(m(x)), V),
     (lambda x: np.linalg.solve(m(x), z(x)[:2]), V),
     (lambda x: np.linalg.solve(W[:4].reshape(2, 2), m(x)), V),
+    (lambda x: np.linalg.solve(m(x).real, z(x)[:2]) + sl.solve_triangular(m(x), x[:2]), V),
+    (lambda x: np.linalg.solve(np.stack([m(x), m(2 * x)]), z(x)[:4].reshape(2, 2, 1)), V),
     (lambda x: sl.solve_banded((1, 0), m(x), z(x)[:2]), V),
     (lambda x: np.linalg.inv(m(x)), V),
     (lambda x: np.linalg.det(m(x)), V),

@@ -60,6 +60,18 @@ def test_determinants_have_hessians_near_and_at_singular_matrices(a: np.ndarray)
     np.testing.assert_allclose(found, wanted, atol=1e-13)
 
 
+def test_second_derivatives_of_determinants_take_products_of_matrices() -> None:
+    n = 30
+    a, weights = rng.normal(size=(2, n, n)) / np.sqrt(n)
+
+    def f(a: Any) -> Any:
+        return np.sum(weights * chainad.jacobian(np.linalg.det)(a))
+
+    plan = chainad.plan(f, a)
+    assert plan.multiplications < 5 * n**3
+    assert plan.peak.bytes < 100 * n**2
+
+
 def test_third_derivatives_of_determinants_are_right_or_refused() -> None:
     def third(f: Callable[..., Any]) -> Callable[..., Any]:
         return chainad.jacobian(chainad.jacobian(chainad.jacobian(f)))

@@ -961,7 +961,7 @@ ELSEWHERE = {
     # Factors have no derivative, and their parts have it by the matrix: see their functions.
     *FACTORS,
     # Derivatives, of second arguments that go with the first: see test_linear_algebra.py.
-    linear_algebra.slopes_of_det, linear_algebra.slopes_of_cofactors,
+    linear_algebra.slopes_of_det,
     # What vectors contribute to functions of matrices: see test_spectral.py.
     *spectral.OF_EIGENVALUES.values(), *spectral.OF_SINGULAR_VALUES.values(),
     # SciPy computes these to six digits only.
