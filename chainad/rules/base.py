@@ -232,6 +232,21 @@ def dispatching(function: Callable[..., Any]) -> Callable[..., Any]:
     return dispatched
 
 
+@dispatching
+def static(value: Any) -> Any:
+    """Return an argument that decides which formula holds; refuse a traced one.
+
+    A definition compares it with some values, and would take its derivative for zero.
+    """
+    return value
+
+
+REFUSED[static] = (
+    "an argument that decides what is computed, such as ord= or q=, has no derivative; keep it"
+    " constant with chainad.stop_gradient"
+)
+
+
 def arguments_in(value: Any) -> list[Argument]:
     """Return the operands inside a (nested) argument."""
     if isinstance(value, Argument):

@@ -14,7 +14,16 @@ from numpy import matrix_transpose as transpose
 
 from chainad.ir.array_functions import is_ndarray
 from chainad.ir.graph import Argument
-from chainad.rules.base import Composite, Local, Locals, constant, defined, dispatching, rule
+from chainad.rules.base import (
+    Composite,
+    Local,
+    Locals,
+    constant,
+    defined,
+    dispatching,
+    rule,
+    static,
+)
 from chainad.rules.decompositions import (
     left_vectors,
     right_vectors,
@@ -333,6 +342,7 @@ def _lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
 
 @defined(np.linalg.cond)
 def _cond(x: Any, p: Any = None) -> Any:
+    p = static(p)
     if p not in (None, 2, -2):
         return np.linalg.norm(x, p, (-2, -1)) * np.linalg.norm(np.linalg.inv(x), p, (-2, -1))
     s = np.linalg.svdvals(x)

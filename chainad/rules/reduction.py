@@ -24,6 +24,7 @@ from chainad.rules.base import (
     normalize_axes,
     refuse_unless,
     rule,
+    static,
 )
 from chainad.rules.elementwise import direction
 from chainad.rules.kinds import Accumulation, PiecewiseConstant, Reduction
@@ -150,7 +151,7 @@ def _count(x: Any, axis: Any, keepdims: Any, where: Any) -> Any:
     """Return how many entries are averaged."""
     if isinstance(where, bool) and where:
         return prod(np.shape(x)[k] for k in normalize_axes(axis, np.ndim(x)))
-    selected = np.broadcast_to(where, np.shape(x)).astype(x.dtype)
+    selected = np.broadcast_to(np.not_equal(where, 0), np.shape(x)).astype(x.dtype)
     return np.sum(selected, axis=axis, keepdims=bool(keepdims))
 
 
@@ -346,6 +347,7 @@ def _matrix_norm_of(x: Any, ord: Any, axis: Any) -> Any:
 
 def matrix_norm(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> Any:
     """Return a norm of matrices in terms of others; NotImplemented where it is one of entries."""
+    ord = static(ord)
     if not _is_matrix_norm(x, ord, axis):
         return NotImplemented
     return keep_reduced(_matrix_norm_of(x, ord, axis), x, axis, keepdims)
@@ -532,6 +534,7 @@ def _nanmean(a: Any, axis: Any = None, *, keepdims: Any = False) -> Any:
 
 @defined(np.linalg.vector_norm)
 def _vector_norm(x: Any, /, *, axis: Any = None, keepdims: Any = False, ord: Any = 2) -> Any:
+    ord = static(ord)
     if axis is None:
         flat = np.linalg.norm(np.ravel(x), ord)
         return np.reshape(flat, (1,) * np.ndim(x)) if keepdims else flat
@@ -541,7 +544,7 @@ def _vector_norm(x: Any, /, *, axis: Any = None, keepdims: Any = False, ord: Any
 
 @defined(np.linalg.matrix_norm)
 def _matrix_norm(x: Any, /, *, keepdims: Any = False, ord: Any = "fro") -> Any:
-    return np.linalg.norm(x, ord, (-2, -1), keepdims)
+    return np.linalg.norm(x, static(ord), (-2, -1), keepdims)
 
 
 defined(np.linalg.trace)(lambda x, /, *, offset=0: np.trace(x, offset, -2, -1))

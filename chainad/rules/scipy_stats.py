@@ -9,7 +9,7 @@ import numpy as np
 import scipy  # loads scipy.stats when it is first used
 import scipy.special as sp
 
-from chainad.rules.base import DEFINED
+from chainad.rules.base import DEFINED, static
 from chainad.rules.scipy_linalg import solve_triangular
 from chainad.rules.scipy_wrappers import WRAPPERS, wrapper_of
 from chainad.rules.statistics import as_double, at_least_double
@@ -130,7 +130,7 @@ expon, laplace, cauchy = map(_continuous, ("expon", "laplace", "cauchy"))
 
 
 def _poisson(k: Any, mu: Any, loc: Any = 0) -> Any:
-    k, mu = np.subtract(k, loc), as_double(mu)
+    k, mu = static(np.subtract(k, loc)), as_double(mu)
     is_inside = np.logical_and(np.equal(k, np.floor(k)), k >= 0)
     found = sp.xlogy(k, mu) - sp.gammaln(np.where(is_inside, k, 0.0) + 1) - mu
     is_valid = np.logical_and(np.equal(k, k), mu >= 0)

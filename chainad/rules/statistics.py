@@ -16,6 +16,7 @@ from chainad.rules.base import (
     dispatching,
     normalize_axes,
     refuse_unless,
+    static,
 )
 from chainad.rules.kinds import PiecewiseConstant
 from chainad.rules.reduction import in_dtype, join_axes
@@ -73,7 +74,10 @@ def _of_sorted(a: Any, q: Any, axis: Any, method: str) -> Any:
 
 
 def _of_weighted(a: Any, q: Any, axis: Any, method: str, weights: Any) -> Any:
-    """Return weighted quantiles, which are entries of a, those of `q` in front."""
+    """Return weighted quantiles, which are entries of a, those of `q` in front.
+
+    Which entries is all that weights decide: the derivative by these is zero.
+    """
     rows, options = join_axes(a, axis), {"method": method, "weights": values_of(weights)}
     function: Callable[..., Any] = np.quantile
     found = function(values_of(a), q, axis=axis, **options)
@@ -96,7 +100,7 @@ def _quantiles(scale: float) -> Callable[..., Any]:
         *,
         weights: Any = None,
     ) -> Any:
-        q = np.asarray(q, float) / scale
+        q = np.asarray(static(q), float) / scale
         if weights is not None:
             found = _of_weighted(a, q, axis, method, weights)
         elif axis is None or np.ndim(axis) == 0:
@@ -132,7 +136,7 @@ def _of_numbers(quantile: Callable[..., Any]) -> Callable[..., Any]:
         method: str = "linear",
         keepdims: Any = False,
     ) -> Any:
-        rows = join_axes(a, axis)
+        rows, q = join_axes(a, axis), static(q)
         flat = np.reshape(rows, (-1, np.shape(rows)[-1]))
         there = [~np.isnan(values_of(row)) for row in flat]
         found = [
@@ -406,6 +410,8 @@ def _polymul(a1: Any, a2: Any) -> Any:
 def _poly(seq_of_zeros: Any) -> Any:
     zeros = np.linalg.eigvals(seq_of_zeros) if np.ndim(seq_of_zeros) == 2 else seq_of_zeros
     zeros = np.ravel(zeros)
+    if not np.size(zeros):
+        return 1.0
     found, none = np.ones(1, zeros.dtype), np.zeros(1, zeros.dtype)
     for zero in zeros:
         found = np.concatenate([found, none]) - zero * np.concatenate([none, found])
@@ -545,17 +551,29 @@ def _trim_zeros(filt: Any, trim: str = "fb") -> Any:
 
 
 @defined(np.logspace)
-def _logspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: Any = 10.0) -> Any:
-    return np.power(base, np.linspace(start, stop, num, endpoint))
+def _logspace(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    base: Any = 10.0,
+    dtype: Any = None,
+    axis: int = 0,
+) -> Any:
+    if np.ndim(base):
+        start, stop, base = np.broadcast_arrays(start, stop, base)
+        base = np.expand_dims(base, axis)
+    return in_dtype(np.power(base, np.linspace(start, stop, num, endpoint, axis=axis)), dtype)
 
 
 @defined(np.geomspace)
-def _geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True) -> Any:
-    if np.any(np.less(start, 0)):
-        sign = np.sign(values_of(start))
-        return sign * np.geomspace(sign * start, sign * stop, num, endpoint)
-    first, last = (np.log(at_least_double(x)) for x in (start, stop))
-    return np.exp(np.linspace(first, last, num, endpoint))
+def _geomspace(
+    start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0
+) -> Any:
+    sign = np.where(np.logical_and(np.less(start, 0), np.less(stop, 0)), -1.0, 1.0)
+    first, last = (np.log(sign * at_least_double(x)) for x in (start, stop))
+    signs = np.expand_dims(sign, axis) if np.ndim(sign) else sign
+    return in_dtype(signs * np.exp(np.linspace(first, last, num, endpoint, axis=axis)), dtype)
 
 
 def running_extreme(ufunc: np.ufunc, x: Any, axis: int) -> Any:

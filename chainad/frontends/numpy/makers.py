@@ -20,7 +20,7 @@ from chainad.frontends.numpy.made_arrays import made, settle
 from chainad.frontends.numpy.packing import as_one, packed
 from chainad.frontends.numpy.traced_calls import call
 from chainad.frontends.numpy.tracers import Tracer, has_tracer, raw, undifferentiated
-from chainad.rules.base import CONSTANT, DEFINED, DEFINED_ON_LISTS, RULES, name_of
+from chainad.rules.base import CONSTANT, DEFINED, DEFINED_ON_LISTS, RULES, first_traced, name_of
 from chainad.rules.reduction import in_dtype
 
 # By function, the one that is called instead.
@@ -207,11 +207,15 @@ def _polyval(function: Any, x: Any, c: Any, tensor: bool = True) -> Any:
     return total
 
 
-# ----------------------------------------------------------- lists as arguments
+# ------------------------------------------- traced arguments that NumPy does not ask for
 
 
-def _listing(function: Any, nested: bool) -> Callable[..., Any]:
-    """Return a function that takes lists with traced values (`nested`: in a list) as arrays."""
+def _asking_all(function: Any, nested: bool) -> Callable[..., Any]:
+    """Return a function that dispatches on traced values in any of its arguments.
+
+    Lists with traced values (`nested`: in a list) are arrays; NumPy asks the arrays among some of
+    the arguments alone.
+    """
 
     @wraps(function)
     def replaced(*args: Any, **kwargs: Any) -> Any:
@@ -222,7 +226,13 @@ def _listing(function: Any, nested: bool) -> Callable[..., Any]:
                 args = (_array_of(args[0]), *args[1:])
         if len(args) > 1 and _may_hold_traced(args[1]):
             args = (args[0], _array_of(args[1]), *args[2:])
-        return function(*args, **kwargs)
+        traced = first_traced((*args, *kwargs.values()) if kwargs else args)
+        if traced is None or not isinstance(traced, Tracer):
+            return function(*args, **kwargs)
+        if args and isinstance(args[0], (list, tuple)) and not nested:
+            args = (np.asarray(args[0]), *args[1:])  # an array to definitions, too
+        kind: Any = type(traced)
+        return kind.__array_function__(traced, function, (kind,), args, kwargs)
 
     return replaced
 
@@ -262,7 +272,7 @@ for _function in {**RULES, **CONSTANT, **DEFINED}.keys() - DEFINED_ON_LISTS:
             MAKERS[_function] = _listing_ufunc(_function)
     elif _function not in MAKERS and name_of(_function).startswith("np."):
         _row = RULES.get(_function)
-        MAKERS[_function] = _listing(_function, _row is not None and _row.nested)
+        MAKERS[_function] = _asking_all(_function, _row is not None and _row.nested)
 
 
 # ------------------------------------------------------------------------ math
