@@ -17,7 +17,13 @@ from chainad.api.recorded_run import PlannedRun, RecordedRun, record_planned_run
 from chainad.api.targets import NUMPY
 from chainad.compiler.loops.replay_loops import replay_by_loops
 from chainad.compiler.recording.arguments import ContainerSpec
-from chainad.compiler.recording.replay import MISS, Replay, RequestedOutput, build_replay
+from chainad.compiler.recording.replay import (
+    MISS,
+    Replay,
+    RequestedOutput,
+    build_replay,
+    build_split_replay,
+)
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars, lower_to_scalars
 from chainad.compiler.scalar.replay_scalar import replay_by_scalars
 from chainad.frontends.captures.find_captures import Capture, RandomNumbersError
@@ -83,9 +89,9 @@ def compile_program(
     planned = cache(lambda: record_planned_run(of, args, kwargs))
     makers: dict[Form, Callable[[], CompiledProgram]] = {}
     only_arrays = backend == "numpy" or of.options.carries_masks or of.options.has_aux
-    if not only_arrays and of.options.output == "dense":
+    if not only_arrays and of.options.output == "dense" and not of.is_split:
         makers[Form.SCALARS] = lambda: _by_scalars(of, record_run(of, args, kwargs))
-    if not only_arrays and backend == "numba":
+    if not only_arrays and backend == "numba" and not of.is_split:
         makers[Form.LOOPS] = lambda: _by_loops(of, planned())
     makers[Form.ARRAYS] = lambda: _by_arrays(of, planned())
     refusal: NotScalarError | None = None
@@ -127,9 +133,8 @@ def _compiled(
 def _by_arrays(of: Differentiator, found: PlannedRun) -> CompiledProgram:
     """Return a replay by calls of NumPy."""
     jacobian = found.program.program or found.program.run
-    replay, source = build_replay(
-        found.recording, jacobian, found.local_jacobians, _requested(of, found)
-    )
+    build = build_split_replay if of.is_split else build_replay
+    replay, source = build(found.recording, jacobian, found.local_jacobians, _requested(of, found))
     return _compiled(of, replay, source, Form.ARRAYS, found.plan(), found)
 
 
@@ -143,7 +148,8 @@ def _requested(of: Differentiator, found: PlannedRun) -> RequestedOutput:
 def _buffers(of: Differentiator, found: PlannedRun) -> Callable[..., list[Any] | None]:
     """Return what tells whether a result can be written into the user's `out` at once."""
     forms = found.program.forms
-    if of.has_value or of.options.has_aux or found.nest != LEAF:
+    has_value = of.has_value and not of.is_split
+    if has_value or of.options.has_aux or found.nest != LEAF:
         return _no_buffers
     (form,) = forms
     if not isinstance(form, DenseForm):

@@ -13,6 +13,7 @@ import numpy as np
 from chainad.api.captured_table import captured_table
 from chainad.api.choose_backend import CompiledProgram, Form, compile_program
 from chainad.api.differentiator import Differentiator
+from chainad.api.evaluation import Evaluation, owned, with_exact_zeros
 from chainad.api.fallbacks import is_fault, warn_of_fault
 from chainad.api.function_of import FunctionOf
 from chainad.api.outputs import is_finite
@@ -100,10 +101,68 @@ class CompiledFunction(FunctionOf):
         value, jacobian = self._miss(args, kwargs) if found is MISS else found
         return value, jacobian
 
+    def begin(self, *args: Any, **kwargs: Any) -> tuple[Any, Evaluation]:
+        """Return the value, and what returns the Jacobian at the same point when it is called.
+
+        A point that is rejected costs its value alone.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            As for a call. They are copied: arrays may be overwritten meanwhile.
+
+        Returns
+        -------
+        value : array, number, or tuple of these
+            What the function returns, in memory that nothing else uses.
+        finish : Evaluation
+            `finish()` returns what `jacobian` returns; its keyword `out` is that of `jacobian`. It
+            may be called in any order with others, often, and by other threads.
+
+        Raises
+        ------
+        PlanError
+            If this is no Jacobian.
+        InputError
+            When `finish` is called, if the Jacobian is nan or infinite where a selection leaves
+            values unused, and what the function reads beside its arguments has changed.
+
+        Notes
+        -----
+        Programs of two halves are recorded apart from those of calls. A function that is traced at
+        each call is differentiated at once.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import chainad
+        >>> J = chainad.jacobian(np.square).compile()
+        >>> value, finish = J.begin(np.array([1.0, 3.0]))
+        >>> value
+        array([1., 9.])
+        >>> finish()
+        array([[2., 0.],
+               [0., 6.]])
+        """
+        if not self._has_jacobian:
+            raise PlanError(
+                f"{self!r} returns values: there is no Jacobian to finish; compile"
+                " chainad.jacobian(f)"
+            )
+        args, kwargs = owned(args), owned(kwargs)
+        value, second = self._split._value_and_jacobian(args, kwargs)
+        return value, Evaluation(self._split._of, args, kwargs, second)
+
     @property
     def source(self) -> str:
-        """The source of the program that was used last."""
-        return self._programs[0].source if self._programs else ""
+        """The source of the program that was used last; that of `begin` if nothing was called."""
+        programs = self._programs or self._split_programs
+        return programs[0].source if programs else ""
+
+    @property
+    def _split_programs(self) -> tuple[CompiledProgram, ...]:
+        split = self.__dict__.get("_split")
+        return () if split is None else split._programs
 
     @property
     def plan(self) -> Plan | ChunkedPlan | None:
@@ -136,7 +195,8 @@ class CompiledFunction(FunctionOf):
         """Forget what was recorded; the next call records anew."""
         with self._lock:
             self._programs, self._misses, self._failed = (), 0, frozenset()
-            self.__dict__.pop("_masked", None)
+            for name in ("_masked", "_split"):
+                self.__dict__.pop(name, None)
 
     def _find(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None) -> Any:
         programs = self._programs
@@ -204,7 +264,10 @@ class CompiledFunction(FunctionOf):
             self._misses = MAX_PROGRAMS + 1
             return self._of.traced(args, kwargs)
         if program.has_exact_zeros and not self._of.options.carries_masks:
-            program = program._replace(run=self._with_exact_zeros(program.run))
+            run = self._with_exact_zeros(program.run)
+            if self._of.is_split:
+                run = with_exact_zeros(self._of, program.run, self._with_masks)
+            program = program._replace(run=run)
         if not self._add(program, before):
             return self._value_and_jacobian(args, kwargs)
         found = self._replayed(program, checked, kwargs, None)
@@ -220,9 +283,17 @@ class CompiledFunction(FunctionOf):
             found = replay(args, kwargs, out)
             if found is MISS or is_finite(found[part]):
                 return found
-            return self._masked._value_and_jacobian(args, kwargs, out)
+            return self._with_masks(args, kwargs, out)
 
         return run
+
+    def _with_masks(self, *call: Any) -> tuple[Any, Any]:
+        return self._masked._value_and_jacobian(*call)
+
+    @cached_property
+    def _split(self) -> CompiledFunction:
+        """What runs the first halves of evaluations."""
+        return CompiledFunction(replace(self._of, has_value=True, is_split=True))
 
     @cached_property
     def _masked(self) -> CompiledFunction:

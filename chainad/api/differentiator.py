@@ -12,6 +12,7 @@ from chainad.api.options import Options
 from chainad.api.outputs import assembler, nesting, returned_value, write
 from chainad.api.traced_run import accumulated, operators, program_of
 from chainad.compiler.linearize import linear_graph
+from chainad.compiler.recording.replay import SecondHalf
 from chainad.errors import InputError
 from chainad.frontends.numpy.trace import Run, tracing
 from chainad.ir.trees import LEAF
@@ -24,13 +25,14 @@ class Differentiator:
     """What is differentiated and how; `has_value` says that a call returns the value, too.
 
     Where no argument is differentiated by, a call returns the value alone. With `is_gradient` the
-    function must return a number.
+    function must return a number. With `is_split`, a `SecondHalf` is in the place of the Jacobian.
     """
 
     function: Callable[..., Any]
     options: Options
     has_value: bool
     is_gradient: bool = False
+    is_split: bool = False
 
     @property
     def has_jacobian(self) -> bool:
@@ -73,7 +75,7 @@ class Differentiator:
             program, results = accumulated(run, program_of(run, how))
             assemble = assembler(run, program.forms, how.output, how.is_single)
             jacobian = assemble(results)
-        return value, jacobian
+        return value, SecondHalf.of(jacobian) if self.is_split else jacobian
 
     def plan(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan | ChunkedPlan:
         """Return the plan for these arguments, without multiplying any Jacobian."""

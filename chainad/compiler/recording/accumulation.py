@@ -50,16 +50,18 @@ class Accumulation:
     read: tuple[int, ...]
 
     @property
+    def constant_lines(self) -> list[str]:
+        """The lines that get what depends on constant arrays alone, before the others."""
+        if self.hoisted is None:
+            return []
+        return [f"[{', '.join(f'v{k}' for k in self.registers)}] = hoisted()"]
+
+    @property
     def lines(self) -> list[str]:
         """The lines, with those that get memory and give it back."""
-        found = []
-        if self.hoisted is not None:
-            names = ", ".join(f"v{k}" for k in self.registers)
-            found.append(f"[{names}] = hoisted()")
         if not self.source.allocation.buffers:
-            return [*found, *self.source.lines]
+            return [*self.source.lines]
         return [
-            *found,
             "try:",
             "    memory = free.pop()  # each call has its own memory",
             "except IndexError:",

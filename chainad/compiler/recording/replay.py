@@ -7,7 +7,8 @@ recorded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,8 +22,10 @@ from chainad.compiler.recording.capture_checks import bits_differ, capture_check
 from chainad.compiler.recording.link import LinkedProgram, link
 from chainad.compiler.recording.quiet_calls import is_quiet
 from chainad.compiler.recording.recording import Recording
+from chainad.frontends.captures.contents import content, has_content
+from chainad.frontends.numpy.tracers import has_tracer
 from chainad.ir.calls import SILENT, Call, Guard
-from chainad.ir.program import Program, Runner
+from chainad.ir.program import Instruction, Program, Runner
 
 MISS: Any = object()
 
@@ -47,6 +50,52 @@ class RequestedOutput:
     buffers: Callable[..., Any]
 
 
+@dataclass(frozen=True, slots=True)
+class SecondHalf:
+    """What makes the Jacobian of an evaluation that was begun.
+
+    Attributes
+    ----------
+    finish : callable
+        Returns the Jacobian at that point, in the buffer `out` if that fits.
+    check : callable
+        Tells whether what the function read beside its arguments is as it was; of `kept`.
+    kept : tuple
+        What it took of that.
+    """
+
+    finish: Callable[..., Any]
+    check: Callable[[tuple[Any, ...]], bool]
+    kept: tuple[Any, ...] = ()
+
+    @classmethod
+    def of(cls, jacobian: Any) -> SecondHalf:
+        """Return what returns copies of a Jacobian that is there already."""
+        if has_tracer(jacobian):
+            return cls(lambda out=None: jacobian, lambda kept: False)
+        return cls(lambda out=None: deepcopy(jacobian), lambda kept: False)
+
+    def holds(self) -> bool:
+        """Return whether a new evaluation at the same point would give the same."""
+        return self.check(self.kept)
+
+
+class Snapshot:
+    """Returns the content of an array in memory that nobody overwrites."""
+
+    def __init__(self, array: np.ndarray[Any, Any]) -> None:
+        self._array = array
+        self._last: tuple[Any, Any] | None = None
+
+    def __call__(self) -> Any:
+        """Return a copy of the array: the last one, as long as the array is what it was."""
+        last = self._last
+        if last is None or not has_content(self._array, last[1]):
+            copy = self._array.copy(order="K")
+            last = self._last = copy, content(copy)
+        return last[0]
+
+
 def build_replay(
     recording: Recording,
     jacobian: Program | Runner,
@@ -57,19 +106,22 @@ def build_replay(
 
     `jacobian` accumulates the Jacobian of the local ones, which were `slots` in the recorded run.
     """
-    if not requested.jacobian:
-        jacobian = Program(0, (), ())
-    linked = link(recording, jacobian, requested.value)
-    has_products = bool(linked.accumulation.outputs) and isinstance(jacobian, Program)
-    names = Namespace(blocks=requested.blocks, buffers=requested.buffers)
-    products = None
-    if has_products:
-        linked, products = preallocated(linked, slots, names)
-    else:
-        linked = linked.stacked({})
-    return names.define(
-        "replay(args, kwargs, out=None)", _lines(recording, linked, products, requested, names)
-    )
+    source = _Source(recording, jacobian, slots, requested)
+    return source.names.define("replay(args, kwargs, out=None)", source.lines())
+
+
+def build_split_replay(
+    recording: Recording,
+    jacobian: Program | Runner,
+    slots: Sequence[Any],
+    requested: RequestedOutput,
+) -> tuple[Replay, str]:
+    """Return a function from arguments to value and `SecondHalf`, or MISS; and its source.
+
+    The arguments must be nobody else's. See `build_replay`.
+    """
+    source = _Source(recording, jacobian, slots, requested)
+    return source.names.define("begin(args, kwargs, out=None)", source.lines_in_halves())
 
 
 def bind_arguments(
@@ -77,13 +129,21 @@ def bind_arguments(
 ) -> list[str]:
     """Return lines that bind the data arguments, or return MISS for a call that was not recorded.
 
-    Captured arrays must have the shapes that they had; the same entries, too, where these are
-    constants of what is replayed (`holds_constants`). With `is_brief`, dtypes and layouts of
-    arguments are left to machine code to check.
+    See `check_captured`. With `is_brief`, dtypes and layouts of arguments are left to machine code
+    to check.
     """
     names.objects |= {"ndarray": np.ndarray, "MISS": MISS}
     lines = argument_checks(*recording.arguments, names.constant, is_brief)
-    lines += capture_checks(recording.captures, names.constant)
+    return lines + check_captured(recording, names, holds_constants)
+
+
+def check_captured(recording: Recording, names: Namespace, holds_constants: bool) -> list[str]:
+    """Return lines that return MISS unless what is read beside the arguments is as it was.
+
+    Captured arrays must have the shapes that they had; the same entries, too, where these are
+    constants of what is replayed (`holds_constants`).
+    """
+    lines = capture_checks(recording.captures, names.constant)
     fixed = [(each.array, each.entries) for each in recording.statics]
     referenced = {id(x): x for x in recording.references.values()}.values()
     tests = (
@@ -95,83 +155,180 @@ def bind_arguments(
     return lines + [line for test in tests for line in (f"if {test}:", "    return MISS")]
 
 
-def _lines(
-    recording: Recording,
-    linked: LinkedProgram,
-    products: Accumulation | None,
-    requested: RequestedOutput,
-    names: Namespace,
-) -> list[str]:
-    """Return a linked program as lines of Python.
+class _Source:
+    """A linked recording as lines of Python."""
 
-    Without `products`, the last call makes all results.
-    """
-    constants = linked.program.constants
-    names.objects |= {f"v{k}": array for k, array in constants.items()}
-    lines = bind_arguments(recording, names)
-    accumulation = []
-    results = "[]"
-    if products is None and linked.accumulation.outputs:
-        results = f"v{linked.accumulation.outputs[0]}"
-    if products is not None:
-        read = "".join(f", v{k}" for k in products.read)
-        accumulation = ["# products", "if out is not None:", f"    out = buffers(out{read})"]
-        accumulation += products.lines
-        results = f"[{', '.join(products.source.results)}]"
-    lines += _calls(linked, names, accumulation)
-    values = _unaliased(linked)
-    value = f"({', '.join(values)},)" if requested.is_tuple and values else (*values, "()")[0]
-    jacobian = f"blocks({results})" if requested.jacobian else "None"
-    return [*lines, f"return {value if requested.value else None}, {jacobian}"]
-
-
-def _calls(linked: LinkedProgram, names: Namespace, accumulation: list[str]) -> list[str]:
-    """Return the lines of all calls, of the guards between them, and of the accumulation."""
-    ndims = {k: len(array.shape) for k, array in linked.types.items()}
-    lines: list[str] = []
-    block: list[str] = []
-    state: tuple[str, ...] | None = None
-    bounds: dict[int, float] = {}
-
-    def end_block() -> None:
-        nonlocal block
-        if block and state is not None:
-            lines.append(f"with np.errstate({_errstate_keywords(state)}):")
-            lines.extend(f"    {line}" for line in block)
+    def __init__(
+        self,
+        recording: Recording,
+        jacobian: Program | Runner,
+        slots: Sequence[Any],
+        requested: RequestedOutput,
+    ) -> None:
+        if not requested.jacobian:
+            jacobian = Program(0, (), ())
+        linked = link(recording, jacobian, requested.value)
+        has_products = bool(linked.accumulation.outputs) and isinstance(jacobian, Program)
+        self.recording, self.requested = recording, requested
+        self.names = Namespace(blocks=requested.blocks, buffers=requested.buffers)
+        # Without `products`, the last call makes all results.
+        self.products: Accumulation | None = None
+        if has_products:
+            linked, self.products = preallocated(linked, slots, self.names)
         else:
-            lines.extend(block)
-        block = []
+            linked = linked.stacked({})
+        self.linked = linked
+        # The registers that the function itself writes.
+        self.function = {i.output for i in linked.program.instructions[: linked.n_function]}
+        self.names.objects |= {f"v{k}": array for k, array in linked.program.constants.items()}
+        accumulation = linked.accumulation
+        # The registers that are read after the last call.
+        self.read = {k for i in accumulation.instructions for k in i.inputs}
+        self.read |= {k for k in accumulation.outputs if k is not None}
+        # Upper bounds of the magnitudes of registers.
+        self.bounds: dict[int, float] = {}
 
-    sizes = {
-        i.output: linked.types[i.output].nbytes for i in linked.calls if i.output in linked.types
-    }
-    for n, (i, last) in enumerate(zip(linked.calls, linked.program.last_reads, strict=False)):
-        op = i.op
-        is_silent = isinstance(op, Guard) or is_quiet(i, bounds)
-        if isinstance(op, Call) and not is_silent and op.errstate != state:
+    def lines(self) -> list[str]:
+        """Return the lines of a function of `args`, `kwargs` and `out`."""
+        bound = bind_arguments(self.recording, self.names)
+        read = self.read.union(self.linked.values)
+        calls = self._calls(self.linked.calls, read, self._accumulation(True))
+        value = self._value(()) if self.requested.value else "None"
+        jacobian = self._jacobian() if self.requested.jacobian else "None"
+        return [*bound, *calls, f"return {value}, {jacobian}"]
+
+    def lines_in_halves(self) -> list[str]:
+        """Return the lines of a function of `args` and `kwargs`, with a closure for the Jacobian.
+
+        What the closure reads is nobody else's: neither a value that is returned, nor an array that
+        the function took from elsewhere.
+        """
+        linked = self.linked
+        lines = bind_arguments(self.recording, self.names)
+        in_first = _needed_first(linked)
+        first = [i for i in linked.calls if i.output in in_first]
+        second = [i for i in linked.calls if i.output not in in_first]
+        read = {k for i in second for k in i.inputs} | self.read
+        aliased = _aliased(first, read)
+        snapshots = {k: Snapshot(x) for k, x in self.recording.references.items() if k in aliased}
+        self.names.objects |= {f"snapshot{k}": each for k, each in snapshots.items()}
+        lines += [f"v{k} = snapshot{k}()" for k in snapshots]
+        lines += self._calls(first, read.union(linked.values), [])
+        value = self._value(aliased)
+        if self.products is not None:
+            lines += self.products.constant_lines
+        finish = self._calls(second, self.read, self._accumulation(False))
+        lines += ["def finish(out=None):", *(f"    {line}" for line in finish)]
+        lines.append(f"    return {self._jacobian()}")
+        self.names.objects["SecondHalf"] = SecondHalf
+        self.names.objects["holds"] = holds_still(self.recording, False, [*snapshots.values()])
+        kept = "".join(f"v{k}, " for k in snapshots)
+        return [*lines, f"return {value}, SecondHalf(finish, holds, ({kept}))"]
+
+    def _calls(
+        self, calls: Sequence[Instruction], read: Collection[int], accumulation: list[str]
+    ) -> list[str]:
+        """Return the lines of some calls, of the guards between them, and of the accumulation.
+
+        Large arrays that the calls make are freed after their last use, but for those in the
+        registers that are `read` later.
+        """
+        linked, names = self.linked, self.names
+        ndims = {k: len(array.shape) for k, array in linked.types.items()}
+        lines: list[str] = []
+        block: list[str] = []
+        state: tuple[str, ...] | None = None
+
+        def end_block() -> None:
+            nonlocal block
+            if block and state is not None:
+                lines.append(f"with np.errstate({_errstate_keywords(state)}):")
+                lines.extend(f"    {line}" for line in block)
+            else:
+                lines.extend(block)
+            block = []
+
+        n_function = sum(i.output in self.function for i in calls)
+        sizes = {i.output: linked.types[i.output].nbytes for i in calls if i.output in linked.types}
+        last_reads = Program(0, tuple(calls), tuple(read)).last_reads
+        for n, (i, last) in enumerate(zip(calls, last_reads, strict=True)):
+            op = i.op
+            is_silent = isinstance(op, Guard) or is_quiet(i, self.bounds)
+            if isinstance(op, Call) and not is_silent and op.errstate != state:
+                end_block()
+                state = op.errstate
+            if n == n_function:
+                block.append("# local Jacobians")
+            if isinstance(op, Call) and all(ndims.get(k) in (1, 2) for k in i.inputs):
+                # A dot product is dispatched faster.
+                op = replace(op, function=np.dot) if op.function is np.matmul else op
+            operands = [f"v{k}" for k in i.inputs]
+            if isinstance(op, Guard):
+                block += _guard(op, operands[0], names)
+            else:
+                block.append(f"v{i.output} = {emit_new(op, operands, names)}")
+            large = [k for k in last if sizes.get(k, 0) >= _MIN_FREED_BYTES]
+            if large:
+                block.append("del " + ", ".join(f"v{k}" for k in large))
+        # What the function itself does not warn of, its derivatives do not. (Where no formula may
+        # warn, local Jacobians are bounded, or values of the function: it costs time to enter
+        # another state.)
+        if state != SILENT:
             end_block()
-            state = op.errstate
-        if n == linked.n_function:
-            block.append("# local Jacobians")
-        if isinstance(op, Call) and all(ndims.get(k) in (1, 2) for k in i.inputs):
-            # A dot product is dispatched faster.
-            op = replace(op, function=np.dot) if op.function is np.matmul else op
-        operands = [f"v{k}" for k in i.inputs]
-        if isinstance(op, Guard):
-            block += _guard(op, operands[0], names)
-        else:
-            block.append(f"v{i.output} = {emit_new(op, operands, names)}")
-        large = [k for k in last if sizes.get(k, 0) >= _MIN_FREED_BYTES]
-        if large:
-            block.append("del " + ", ".join(f"v{k}" for k in large))
-    # What the function itself does not warn of, its derivatives do not. (Where no formula may warn,
-    # local Jacobians are bounded, or values of the function: it costs time to enter another state.)
-    if state != SILENT:
+            state = None
+        block += accumulation
         end_block()
-        state = None
-    block += accumulation
-    end_block()
-    return lines
+        return lines
+
+    def _accumulation(self, with_constants: bool) -> list[str]:
+        products = self.products
+        if products is None:
+            return []
+        read = "".join(f", v{k}" for k in products.read)
+        lines = ["# products", "if out is not None:", f"    out = buffers(out{read})"]
+        return lines + (products.constant_lines if with_constants else []) + products.lines
+
+    def _value(self, aliased: Container[int]) -> str:
+        """Return an expression for what the function returns; see `_unaliased`."""
+        values = _unaliased(self.linked, aliased)
+        return (
+            f"({', '.join(values)},)" if self.requested.is_tuple and values else (*values, "()")[0]
+        )
+
+    def _jacobian(self) -> str:
+        if self.products is not None:
+            return f"blocks([{', '.join(self.products.source.results)}])"
+        outputs = self.linked.accumulation.outputs
+        return f"blocks(v{outputs[0]})" if outputs else "blocks([])"
+
+
+def holds_still(
+    recording: Recording, holds_constants: bool, snapshots: Sequence[Snapshot] = ()
+) -> Callable[[tuple[Any, ...]], bool]:
+    """Return what tells whether everything is as it was when these snapshots were taken."""
+    names = Namespace(MISS=False, snapshots=snapshots)
+    lines = check_captured(recording, names, holds_constants)
+    lines.append("return all(each() is x for each, x in zip(snapshots, kept))")
+    return names.define("holds(kept)", lines)[0]
+
+
+def _needed_first(linked: LinkedProgram) -> set[int]:
+    """Return the registers that the values depend on, and whatever may end a replay."""
+    needed = {*linked.values}
+    for i in reversed(linked.calls):
+        if i.output in needed or isinstance(i.op, Guard):
+            needed |= {*i.inputs, i.output}
+    return needed
+
+
+def _aliased(instructions: Sequence[Instruction], registers: Iterable[int]) -> set[int]:
+    """Return the registers that some registers are, or may be views of."""
+    found = {*registers}
+    for i in reversed(instructions):
+        is_new = isinstance(i.op.function, np.ufunc) if isinstance(i.op, Call) else not i.op.is_view
+        if i.output in found and not is_new:
+            found.update(i.inputs)
+    return found
 
 
 def _errstate_keywords(state: tuple[str, ...]) -> str:
@@ -193,8 +350,11 @@ def _guard(guard: Guard, own: str, names: Namespace) -> list[str]:
     return [f"if {test}:", "    return MISS"]
 
 
-def _unaliased(linked: LinkedProgram) -> list[str]:
-    """Return expressions for the values, contiguous and in memory that nothing else shares."""
+def _unaliased(linked: LinkedProgram, aliased: Container[int]) -> list[str]:
+    """Return expressions for the values, contiguous and in memory that nothing else shares.
+
+    The memory of the registers `aliased` is read later.
+    """
     ops = {i.output: i.op for i in linked.program.instructions}
     found = []
     for n, k in enumerate(linked.values):
@@ -203,7 +363,7 @@ def _unaliased(linked: LinkedProgram) -> list[str]:
             found.append(f"np.array({name}, order='C')")
         elif op.is_scalar:
             found.append(name)
-        elif not isinstance(op.function, np.ufunc) or k in linked.values[:n]:
+        elif not isinstance(op.function, np.ufunc) or k in linked.values[:n] or k in aliased:
             found.append(f"np.array({name}, order='C')")
         else:  # a ufunc makes an array, in the order of its operands
             found.append(name if len(op.shape) < 2 else f"np.asarray({name}, order='C')")

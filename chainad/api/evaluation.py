@@ -1,0 +1,109 @@
+"""Evaluations in two halves: the value now, the Jacobian at the same point if it is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from chainad.api.differentiator import Differentiator
+from chainad.api.fallbacks import INTENDED, is_fault, warn_of_fault
+from chainad.api.function_of import name_of
+from chainad.api.outputs import is_finite, write
+from chainad.compiler.recording.replay import MISS, Replay, SecondHalf
+from chainad.errors import InputError
+
+
+class Evaluation:
+    """An evaluation that was begun: call it for the Jacobian at its point.
+
+    It may be called often, by any thread, and each time returns arrays of the caller's own. The
+    keyword `out` is that of `jacobian`.
+    """
+
+    __slots__ = ("_args", "_kwargs", "_of", "_second")
+
+    def __init__(
+        self, of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any], second: SecondHalf
+    ) -> None:
+        self._of, self._args, self._kwargs, self._second = of, args, kwargs, second
+
+    def __repr__(self) -> str:
+        return f"<an evaluation of {self._of!r} that was begun>"
+
+    def __call__(self, out: Any = None) -> Any:
+        failure = None
+        try:
+            jacobian = self._second.finish(out)
+        except INTENDED:
+            raise
+        except Exception as error:
+            failure = error
+        if failure is not None:  # not while it is handled: what tracing raises has no context
+            jacobian = self._instead_of(failure)
+        return jacobian if out is None else write(jacobian, out)
+
+    def holds(self) -> bool:
+        """Return whether all that the function read beside its arguments is what it was.
+
+        It is false of a function that is traced at each call, since that cannot be told.
+        """
+        return self._second.holds()
+
+    def _instead_of(self, failure: Exception) -> Any:
+        """Return what tracing does where the second half has raised."""
+        check_not_overtaken(self._of, self._second)
+        _, second = self._of.traced(self._args, self._kwargs)
+        if is_fault(failure):
+            warn_of_fault("finishing an evaluation", failure)
+        return second.finish()
+
+
+def check_not_overtaken(of: Differentiator, second: SecondHalf) -> None:
+    """Raise InputError if a Jacobian can no longer be made by evaluating anew."""
+    if not second.holds():
+        raise InputError(
+            f"what {name_of(of.function)} reads beside its arguments has changed since this"
+            " evaluation was begun, and its Jacobian, which is not finite, depends on that; begin"
+            " another one"
+        )
+
+
+def with_exact_zeros(
+    of: Differentiator, begin: Replay, masked: Callable[..., tuple[Any, SecondHalf]]
+) -> Replay:
+    """Return a replay whose Jacobians that are not finite are made with masks of exact zeros.
+
+    `masked` begins the same evaluation with masks.
+    """
+
+    def run(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None) -> Any:
+        found = begin(args, kwargs)
+        if found is MISS:
+            return MISS
+        value, second = found
+
+        def finish(out: Any = None) -> Any:
+            jacobian = second.finish(out)
+            if is_finite(jacobian):
+                return jacobian
+            check_not_overtaken(of, second)
+            return masked(args, kwargs)[1].finish(out)
+
+        return value, replace(second, finish=finish)
+
+    return run
+
+
+def owned(value: Any) -> Any:
+    """Return arguments whose arrays are nobody else's."""
+    if type(value) is np.ndarray:
+        return value.copy(order="K")
+    if isinstance(value, (list, tuple)):
+        items = [owned(item) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    if type(value) is dict:
+        return {k: owned(item) for k, item in value.items()}
+    return value
