@@ -89,7 +89,8 @@ def compile_program(
     planned = cache(lambda: record_planned_run(of, args, kwargs))
     makers: dict[Form, Callable[[], CompiledProgram]] = {}
     only_arrays = backend == "numpy" or of.options.carries_masks or of.options.has_aux
-    if not only_arrays and of.options.output == "dense" and not of.is_split:
+    is_dense = of.options.output == "dense"
+    if not only_arrays and is_dense and not (of.is_split and backend == "numba"):
         makers[Form.SCALARS] = lambda: _by_scalars(of, record_run(of, args, kwargs))
     if not only_arrays and backend == "numba" and not of.is_split:
         makers[Form.LOOPS] = lambda: _by_loops(of, planned())
@@ -190,7 +191,7 @@ def _by_scalars(of: Differentiator, found: RecordedRun) -> CompiledProgram:
         if len(program.ssa.instructions) > SCALAR_OPS_PER_NUMPY_CALL * calls:
             raise NotScalarError("operations on whole arrays are quicker")
         backend = "python"
-    results = found.is_scalar, found.nest.unflatten, found.is_tuple
+    results = found.is_scalar, found.nest.unflatten, found.is_tuple, of.is_split
     replay, source = replay_by_scalars(found.recording, program, backend, *results)
     plan = plan_on_scalars(found, program)
     return _compiled(of, replay, source, Form.SCALARS, plan, found)

@@ -149,9 +149,11 @@ class CompiledFunction(FunctionOf):
                 f"{self!r} returns values: there is no Jacobian to finish; compile"
                 " chainad.jacobian(f)"
             )
-        args, kwargs = owned(args), owned(kwargs)
-        value, second = self._split._value_and_jacobian(args, kwargs)
-        return value, Evaluation(self._split._of, args, kwargs, second)
+        args, split = owned(args), self._split
+        if kwargs:
+            kwargs = owned(kwargs)
+        value, second = split._value_and_jacobian(args, kwargs)
+        return value, Evaluation(split._of, args, kwargs, second)
 
     @property
     def source(self) -> str:

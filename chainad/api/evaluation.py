@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -92,7 +91,7 @@ def with_exact_zeros(
             check_not_overtaken(of, second)
             return masked(args, kwargs)[1].finish(out)
 
-        return value, replace(second, finish=finish)
+        return value, second._replace(finish=finish)
 
     return run
 
@@ -101,6 +100,8 @@ def owned(value: Any) -> Any:
     """Return arguments whose arrays are nobody else's."""
     if type(value) is np.ndarray:
         return value.copy(order="K")
+    if type(value) is tuple:
+        return tuple([owned(item) for item in value])
     if isinstance(value, (list, tuple)):
         items = [owned(item) for item in value]
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)

@@ -6,7 +6,7 @@ Where Python's math raises and NumPy gives infinity or nan, NumPy computes the p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -34,15 +34,46 @@ def build(program: ScalarProgram) -> tuple[Callable[..., Any], str]:
     It raises where NumPy gives infinity or nan.
     """
     emitter = ScalarEmitter(program, PYTHON_TEMPLATES)
-    body = emitter.lines()
+    lines = [*_unpacked(program), *emitter.lines()]
+    lines.append(f"return {_results(program, emitter, range(len(program.outputs)))}")
+    return _define(program, lines)
+
+
+def build_split(program: ScalarProgram, first: Sequence[int]) -> tuple[Callable[..., Any], str]:
+    """Return a program as a function that returns some outputs, and a closure for the others.
+
+    `first` has the numbers of the outputs that are computed at once.
+    """
+    emitter = ScalarEmitter(program, PYTHON_TEMPLATES)
+    needed = program.needed_by(first)
+    assignments = emitter.assignments()
+    rest = [k for k in range(len(program.outputs)) if k not in first]
+    lines = _unpacked(program)
+    lines += [line for register, line in assignments if register in needed]
+    lines.append("def rest():")
+    lines += [f"    {line}" for register, line in assignments if register not in needed]
+    lines.append(f"    return {_results(program, emitter, rest)}")
+    lines.append(f"return {_results(program, emitter, first)}, rest")
+    return _define(program, lines)
+
+
+def _unpacked(program: ScalarProgram) -> list[str]:
+    """Return lines that give the elements of the inputs names."""
     names = [f"v{k}" for k in range(program.n_inputs)]
     starts = np.cumsum([0, *program.inputs]).tolist()
-    read = [
+    return [
         f"({', '.join(names[a:b])},) = x{k}" for k, (a, b) in enumerate(pairwise(starts)) if b > a
     ]
+
+
+def _results(program: ScalarProgram, emitter: ScalarEmitter, outputs: Sequence[int]) -> str:
+    """Return a tuple of lists, one per output, as an expression."""
+    lists = (f"[{', '.join(map(emitter.name, program.outputs[k]))}], " for k in outputs)
+    return f"({''.join(lists)})"
+
+
+def _define(program: ScalarProgram, lines: Sequence[str]) -> tuple[Callable[..., Any], str]:
     args = ", ".join(f"x{k}" for k in range(len(program.inputs)))
-    results = "".join(f"[{', '.join(map(emitter.name, output))}], " for output in program.outputs)
-    lines = [*read, *body, f"return ({results})"]
     return Namespace(**PYTHON_HELPERS).define(f"run({args})", lines)
 
 
@@ -63,7 +94,12 @@ class ScalarEmitter:
 
     def lines(self) -> list[str]:
         """Return the assignments; afterwards, `name` gives the expression of any value."""
-        program, found = self.program, []
+        return [line for _, line in self.assignments()]
+
+    def assignments(self) -> list[tuple[Register, str]]:
+        """Return the registers that are assigned to, and the lines that do."""
+        program = self.program
+        found: list[tuple[Register, str]] = []
         repeated = self._read_repeatedly()
         for k, instruction in enumerate(program.instructions):
             register = program.first_result + k
@@ -78,7 +114,8 @@ class ScalarEmitter:
             ):
                 self.inlined[register], self.depth[register] = text, depth
             else:
-                found.append(f"v{register} = {text[1:-1] if _is_parenthesized(text) else text}")
+                text = text[1:-1] if _is_parenthesized(text) else text
+                found.append((register, f"v{register} = {text}"))
         return found
 
     def _read_repeatedly(self) -> set[Register]:

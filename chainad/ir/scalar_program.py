@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,6 +85,14 @@ class ScalarProgram:
             register >= self.first_result
             and self.instructions[register - self.first_result].function in PREDICATES
         )
+
+    def needed_by(self, outputs: Iterable[int]) -> set[Register]:
+        """Return the registers that some outputs, given by number, depend on."""
+        needed = {k for number in outputs for k in self.outputs[number]}
+        for n in reversed(range(len(self.instructions))):
+            if self.first_result + n in needed:
+                needed.update(self.instructions[n].operands)
+        return needed
 
     @property
     def multiplications(self) -> int:

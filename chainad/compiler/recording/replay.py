@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,8 +50,7 @@ class RequestedOutput:
     buffers: Callable[..., Any]
 
 
-@dataclass(frozen=True, slots=True)
-class SecondHalf:
+class SecondHalf(NamedTuple):
     """What makes the Jacobian of an evaluation that was begun.
 
     Attributes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -15,7 +15,7 @@ from chainad.backends.numba import scalar as numba
 from chainad.backends.numpy import vector
 from chainad.compiler.recording.arguments import argument_checks
 from chainad.compiler.recording.recording import Recording
-from chainad.compiler.recording.replay import Replay, bind_arguments
+from chainad.compiler.recording.replay import Replay, SecondHalf, bind_arguments, holds_still
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars
 from chainad.ir.scalar_graph import NotScalarError
 from chainad.ir.scalar_program import ScalarProgram
@@ -32,6 +32,7 @@ def replay_by_scalars(
     scalars: Sequence[bool],
     nested: Nested,
     is_tuple: bool,
+    is_split: bool = False,
 ) -> tuple[Replay, str]:
     """Return what computes one point, and its source.
 
@@ -47,6 +48,8 @@ def replay_by_scalars(
         Arranges the blocks of the Jacobian as the user asked.
     is_tuple : bool
         Whether the function returns several outputs.
+    is_split : bool
+        Whether a `SecondHalf` is returned in the place of the Jacobian.
 
     Raises
     ------
@@ -55,8 +58,17 @@ def replay_by_scalars(
     """
     check_supported(program, backend)
     names = Namespace(array=np.array, float64=np.float64, nested=nested)
-    write = _by_python if backend == "python" else _by_numba
-    text, lines, arrays = write(recording, program, names)
+    if is_split:
+        names.objects |= {"SecondHalf": SecondHalf, "holds": holds_still(recording, True)}
+    if backend == "python":
+        arrays = [
+            f"array(y{k}, float64)" + ("" if len(shape) == 1 else f".reshape({shape})")
+            for k, shape in enumerate(program.shapes)
+        ]
+    else:
+        arrays = [
+            f"y{k}" if shape else f"y{k}.reshape(())" for k, shape in enumerate(program.shapes)
+        ]
     n_values = len(scalars) if program.has_value else 0
     values = [
         f"float64(y{k}[0])" if is_scalar else array
@@ -68,41 +80,67 @@ def replay_by_scalars(
     jacobian = blocks[0] if is_bare else f"nested([{', '.join(blocks)}])"
     if not blocks:
         jacobian = repr(nested([]))
+    write = _WRITERS[backend, is_split]
+    text, lines = write(recording, program, n_values, names)
+    if is_split:
+        lines += [f"    return {jacobian}"]
+        jacobian = "SecondHalf(finish, holds)"
     lines.append(f"return {value if n_values or is_tuple else None}, {jacobian}")
     replay, source = names.define("replay(args, kwargs, out=None)", lines)
     return replay, f"{text}\n{source}"
 
 
 def _by_python(
-    recording: Recording, program: LoweredScalars, names: Namespace
-) -> tuple[str, list[str], list[str]]:
-    """Return Python source, lines that call it, and the expressions of its results as arrays."""
+    recording: Recording, program: LoweredScalars, n_values: int, names: Namespace
+) -> tuple[str, list[str]]:
+    """Return Python source, and lines that call it and give names to its results."""
     ssa = program.ssa
     names.objects["work"], text = python.build(ssa)
     names.objects["by_numpy"] = by_numpy(ssa)
-    results = "".join(f"y{k}, " for k in range(len(ssa.outputs)))
+    results = _names_of(range(len(ssa.outputs)))
     lists = ", ".join(_as_list(program, k) for k in program.arguments)
     rows = ", ".join(f"v{k}" for k in program.arguments)
-    lines = bind_arguments(recording, names, holds_constants=True)
-    lines += [
+    return text, [
+        *bind_arguments(recording, names, holds_constants=True),
         "try:",
         f"    ({results}) = work({lists})",
         "except (ArithmeticError, ValueError):",
         f"    ({results}) = by_numpy({rows})",
+        *_guard(program),
     ]
-    if program.has_guard:
-        lines += [f"if not y{len(program.shapes)}[0]:", "    return MISS"]
-    arrays = [
-        f"array(y{k}, float64)" + ("" if len(shape) == 1 else f".reshape({shape})")
-        for k, shape in enumerate(program.shapes)
+
+
+def _by_python_in_halves(
+    recording: Recording, program: LoweredScalars, n_values: int, names: Namespace
+) -> tuple[str, list[str]]:
+    """Return Python source, and lines that call it; the last ones define `finish`."""
+    n_outputs, n_arrays = len(program.ssa.outputs), len(program.shapes)
+    first, rest = [*range(n_values), *range(n_arrays, n_outputs)], range(n_values, n_arrays)
+    names.objects["work"], text = python.build_split(program.ssa, first)
+    names.objects |= {"by_numpy": by_numpy(program.ssa), "refuse": _refuse}
+    lists = "".join(f"{_as_list(program, k)}, " for k in program.arguments)
+    everything = f"({_names_of(range(n_outputs))}) = by_numpy(*rows)"
+    return text, [
+        *bind_arguments(recording, names, holds_constants=True),
+        f"rows = ({lists})",
+        "try:",
+        f"    ({_names_of(first)}), rest = work(*rows)",
+        "except (ArithmeticError, ValueError):",
+        f"    {everything}",
+        "    rest = refuse",
+        *_guard(program),
+        "def finish(out=None):",
+        "    try:",
+        f"        ({_names_of(rest)}) = rest()",
+        "    except (ArithmeticError, ValueError):",
+        f"        {everything}",
     ]
-    return text, lines, arrays
 
 
 def _by_numba(
-    recording: Recording, program: LoweredScalars, names: Namespace
-) -> tuple[str, list[str], list[str]]:
-    """Return numba source, lines that call it, and the expressions of its results as arrays."""
+    recording: Recording, program: LoweredScalars, n_values: int, names: Namespace
+) -> tuple[str, list[str]]:
+    """Return numba source, and lines that call it and give names to its results."""
     shapes = [argument.shape for argument in program.arguments.values()]
     text = numba.source_at_point(program.ssa, shapes, program.shapes)
     names.objects["work"] = generated_modules.load(text)
@@ -127,10 +165,32 @@ def _by_numba(
     ]
     if program.has_guard:
         lines += ["if not holds:", "    return MISS"]
-    arrays = [
-        y if shape else f"{y}.reshape(())" for y, shape in zip(results, program.shapes, strict=True)
-    ]
-    return text, lines, arrays
+    return text, lines
+
+
+_Writer = Callable[[Recording, LoweredScalars, int, Namespace], tuple[str, list[str]]]
+
+# By backend, and by whether the work is done in two halves.
+_WRITERS: dict[tuple[str, bool], _Writer] = {
+    ("python", False): _by_python,
+    ("python", True): _by_python_in_halves,
+    ("numba", False): _by_numba,
+}
+
+
+def _names_of(outputs: Iterable[int]) -> str:
+    return "".join(f"y{k}, " for k in outputs)
+
+
+def _refuse() -> Any:
+    """Raise where Python's numbers have already been refused."""
+    raise ArithmeticError
+
+
+def _guard(program: LoweredScalars) -> list[str]:
+    if not program.has_guard:
+        return []
+    return [f"if not y{len(program.shapes)}[0]:", "    return MISS"]
 
 
 def check_supported(program: LoweredScalars, backend: str) -> None:
