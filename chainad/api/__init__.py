@@ -14,6 +14,7 @@ targets             what programs are lowered to
 containers          arrays inside tuples, lists and dictionaries, taken out and put back
 outputs             the results of that program as the Jacobians requested, or written into `out=`
 compiled            what `compile` returns: recorded runs that are replayed without tracing
+evaluation          an evaluation in two halves: the value now, the Jacobian if it is wanted
 recorded_run        one run, recorded
 captured_table      what a compiled function reads beside its arguments
 choose_backend      from a recorded run to what replays it: scalars, loops, or calls of NumPy
