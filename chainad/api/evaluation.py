@@ -13,6 +13,7 @@ from chainad.api.function_of import name_of
 from chainad.api.outputs import is_finite, write
 from chainad.compiler.recording.replay import MISS, Replay, SecondHalf
 from chainad.errors import InputError
+from chainad.ir import trees
 
 
 class Evaluation:
@@ -98,13 +99,10 @@ def with_exact_zeros(
 
 def owned(value: Any) -> Any:
     """Return arguments whose arrays are nobody else's."""
-    if type(value) is np.ndarray:
-        return value.copy(order="K")
-    if type(value) is tuple:
-        return tuple([owned(item) for item in value])
-    if isinstance(value, (list, tuple)):
-        items = [owned(item) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    if type(value) is dict:
-        return {k: owned(item) for k, item in value.items()}
-    return value
+    if type(value) is tuple and all(type(item) is np.ndarray for item in value):
+        return tuple([item.copy(order="K") for item in value])  # the usual ones
+    return trees.map_leaves(_owned_leaf, value)
+
+
+def _owned_leaf(value: Any) -> Any:
+    return value.copy(order="K") if type(value) is np.ndarray else value

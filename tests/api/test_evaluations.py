@@ -268,6 +268,23 @@ def test_arguments_are_those_of_the_function() -> None:
     agree(by_t, X * X)
 
 
+def test_containers_and_auxiliary_results_are_arranged() -> None:
+    def f(p: Any) -> Any:
+        return {"sum": p["a"] @ p["b"][0]}, p["a"] * 2
+
+    p = {"a": X.copy(), "b": [2 * X]}
+    c = chainad.jacobian(f, has_aux=True).compile()
+    for _ in range(2):
+        (value, aux), finish = c.begin(p)
+        p["a"].fill(0.0)
+        np.testing.assert_allclose(value["sum"], 2 * X @ X)
+        agree(aux, 2 * X)
+        slope = finish()["sum"]
+        agree(slope["a"], 2 * X)
+        agree(slope["b"][0], X)
+        p["a"][:] = X
+
+
 def test_functions_that_are_traced_at_each_call_can_be_begun() -> None:
     rng = np.random.default_rng(0)
     c = compiled(lambda x: rng.normal() * x)
