@@ -49,18 +49,22 @@ def elementwise(
     canonical: Callable[..., tuple[Any, ...]] | None = None,
     square: Callable[..., Any] | None = None,
     by_square: tuple[Formula | None, ...] = (),
+    uses: dict[int, Formula] | None = None,
     **kind: Any,
 ) -> None:
     """Add a row: `function`, and its partial derivative for every operand (None: zero).
 
-    Where it is even in an operand, `by_square` has its derivative by the square of that. See `Rule`
-    for the other options, and `Elementwise` for what else may be said of the kind.
+    Where it is even in an operand, `by_square` has its derivative by the square of that. `uses`
+    tells, by the position of an operand, where the result depends on that: elsewhere the derivative
+    is an exact zero. See `Rule` for the other options, and `Elementwise` for what else may be said
+    of the kind.
     """
+    uses = uses or {}
 
     def locals_(y: Argument, *operands: Argument) -> Locals:
         return {
-            x: None if partial is None else _local(y, operands, x, partial)
-            for x, partial in zip(operands, partials, strict=True)
+            x: None if partial is None else _local(y, operands, x, partial, uses.get(k))
+            for k, (x, partial) in enumerate(zip(operands, partials, strict=True))
             if x.traced
         }
 
@@ -106,7 +110,13 @@ def _of_square(
     return of_square
 
 
-def _local(y: Argument, operands: tuple[Argument, ...], x: Argument, partial: Partial) -> Local:
+def _local(
+    y: Argument,
+    operands: tuple[Argument, ...],
+    x: Argument,
+    partial: Partial,
+    use: Formula | None,
+) -> Local:
     sizes = dict(enumerate(y.shape))
     rows = [(size, (k,)) for k, size in enumerate(y.shape)]
     skip = y.ndim - x.ndim
@@ -125,7 +135,13 @@ def _local(y: Argument, operands: tuple[Argument, ...], x: Argument, partial: Pa
         array = partial(result, *values)
         return array if np.shape(array) == shape else np.reshape(array, shape)
 
-    return Local(from_labels(rows, cols, sizes, stored=kept), formula)
+    def mask(result: Any, *values: Any) -> Any:
+        assert use is not None
+        whole = np.broadcast_to(np.where(use(result, *values), 1.0, 0.0), y.shape)
+        return whole[tuple(slice(None) if k in kept else 0 for k in range(y.ndim))]
+
+    arrangement = from_labels(rows, cols, sizes, stored=kept)
+    return Local(arrangement, formula, None if use is None else mask)
 
 
 def _kept_axes(
@@ -380,8 +396,18 @@ elementwise(
     is_constant=lambda args: isinstance(args[1], (int, float, np.generic)),
     is_selection=True,
 )
-elementwise(np.fmod, 1, lambda z, x, y: -np.trunc(x / y))
-elementwise(np.remainder, 1, lambda z, x, y: -np.floor(x / y))
+elementwise(
+    np.fmod,
+    1,
+    lambda z, x, y: -np.trunc(x / y),
+    uses={1: lambda z, x, y: np.not_equal(np.trunc(x / y), 0)},
+)
+elementwise(
+    np.remainder,
+    1,
+    lambda z, x, y: -np.floor(x / y),
+    uses={1: lambda z, x, y: np.not_equal(np.floor(x / y), 0)},
+)
 elementwise(np.nextafter, 1, None)
 elementwise(
     np.clip,

@@ -113,6 +113,16 @@ def distribution(below: Any, above: Any, density: Callable[..., Any], unknown: i
     elementwise(above, *rest, lambda y, *args: -density(*args))
 
 
+def _over_used(x: Any, y: Any) -> Any:
+    """Return x / y, 0 where x is: 0 log(y) is 0, also at y = 0."""
+    return x / np.where(np.equal(x, 0), 1.0, y)
+
+
+def _is_second_used(z: Any, x: Any, y: Any) -> Any:
+    """Return where x log(y) depends on y."""
+    return np.logical_or(np.not_equal(x, 0), np.isnan(y))
+
+
 @dispatching
 def polygamma(n: int, x: Any) -> Any:
     """Return scipy.special.polygamma(n, x); unlike that it takes traced values."""
@@ -161,12 +171,14 @@ elementwise(
 elementwise(
     sp.xlogy,
     lambda z, x, y: np.log(y),
-    lambda z, x, y: x / np.where(np.equal(x, 0), 1.0, y),  # 0 log(y) is 0, also at y = 0
+    lambda z, x, y: _over_used(x, y),
+    uses={1: _is_second_used},
 )
 elementwise(
     sp.xlog1py,
     lambda z, x, y: np.log1p(y),
-    lambda z, x, y: x / np.where(np.equal(x, 0), 1.0, 1 + y),
+    lambda z, x, y: _over_used(x, 1 + y),
+    uses={1: _is_second_used},
 )
 elementwise(sp.expm1, lambda y, x: y + 1)
 elementwise(sp.log1p, lambda y, x: 1 / (1 + x))
@@ -176,8 +188,13 @@ elementwise(sp.cosdg, lambda y, x: -DEGREE * sp.sindg(x))
 elementwise(sp.tandg, lambda y, x: DEGREE * (1 + y * y))
 elementwise(sp.cotdg, lambda y, x: -DEGREE * (1 + y * y))
 elementwise(sp.entr, lambda y, x: -np.log(x) - 1)
-elementwise(sp.rel_entr, lambda z, x, y: np.log(x / y) + 1, lambda z, x, y: -x / y)
-elementwise(sp.kl_div, lambda z, x, y: np.log(x / y), lambda z, x, y: 1 - x / y)
+elementwise(
+    sp.rel_entr,
+    lambda z, x, y: np.log(x / y) + 1,
+    lambda z, x, y: -_over_used(x, y),
+    uses={1: _is_second_used},
+)
+elementwise(sp.kl_div, lambda z, x, y: np.log(x / y), lambda z, x, y: 1 - _over_used(x, y))
 elementwise(
     sp.huber,
     lambda z, delta, r: np.maximum(np.abs(r) - delta, 0.0),
@@ -186,6 +203,7 @@ elementwise(
         None,
         lambda z, delta, r: 0.5 * np.minimum(1.0, delta / np.maximum(np.abs(r), delta)),
     ),
+    uses={0: lambda z, delta, r: np.greater(np.abs(r), delta)},
 )
 elementwise(
     sp.pseudo_huber,

@@ -358,3 +358,13 @@ def test_the_plan_of_a_batch_is_the_one_that_runs() -> None:
     x = np.ones((3, 20))
     for each in (g, lambda x: np.linalg.solve(np.eye(20) + np.outer(x, x), x)):
         assert chainad.jacobian(each, batch=0).plan(x) == chainad.plan(each, x[0])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "backend", ["numpy", "python", pytest.param("numba", marks=pytest.mark.numba)]
+)
+def test_a_batch_of_no_results_has_none(backend: str) -> None:
+    f = chainad.value_and_jacobian(lambda x: (), batch=0, backend=backend)
+    assert f(np.array([[1.0, 2.0], [-1.0, 2.0]])) == ((), ())
+    assert chainad.jacobian(lambda x: (), batch=0, backend=backend)(np.ones((3, 2))) == ()

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special as sp
 
 import chainad
 from chainad.api.batches import BatchedDifferentiator
@@ -57,6 +58,12 @@ OTHERS: dict[str, Function] = {
     "sort": lambda x: np.sort(np.stack([np.sqrt(x), x + 0.5, x + 7.0]), axis=0)[1],
     "percentile": lambda x: np.nanpercentile(np.stack([x + 7.0, np.sqrt(x), x + 0.5]), 50, axis=0),
     "interp": lambda x: np.interp(x, [1.0, 2.0], np.sqrt(np.stack([x[0] + 1.0, x[1], x[0]])[:2])),
+    "xlogy": lambda x: sp.xlogy(ZERO_ONE, np.sqrt(x)),
+    "xlog1py": lambda x: sp.xlog1py(ZERO_ONE, np.sqrt(x)),
+    "rel_entr": lambda x: sp.rel_entr(ZERO_ONE, np.sqrt(x)),
+    "huber": lambda x: sp.huber(np.sqrt(x) + 0.5, x * 2),
+    "fmod": lambda x: np.fmod(x + 0.25, np.sqrt(x) + 0.75),
+    "remainder": lambda x: np.remainder(x + 0.25, np.sqrt(x) + 0.75),
     "getitem": lambda x: np.sqrt(x)[1:] * x[:1],
     "take": lambda x: np.take(np.concatenate([np.sqrt(x), x + 1.0]), [1, 2, 3]),
     "pad": lambda x: np.pad(np.sqrt(x), 1, mode="edge")[2:],
@@ -69,6 +76,7 @@ OTHERS: dict[str, Function] = {
     "putmask": lambda x: write(np.sqrt(x), np.putmask, np.array([True, False]), x * x),
     "fill_diagonal": lambda x: write(np.sqrt(np.stack([x, x[::-1]])), np.fill_diagonal, 1.0)[:1, 1],
 }
+ZERO_ONE = np.array([0.0, 1.0])
 CALLS = {name_of(function): call for function, call in SELECTIONS.items()} | OTHERS
 AT = np.array([0.0, 2.0])
 BEFORE, AFTER = np.array([[1.0, 0.0], [0.0, 2.0]]), np.array([[1.0, 2.0, 3.0], [4.0, 5.0, -6.0]])

@@ -139,7 +139,7 @@ def build(program: ScalarProgram, dtype: np.dtype[Any]) -> Runner:
         return known
 
     def run(inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
-        count = len(outputs[0]) if outputs else 0
+        count = len(outputs[0])
         with np.errstate(all="ignore"):
             for first in range(0, count, chunk):
                 points = slice(first, min(first + chunk, count))

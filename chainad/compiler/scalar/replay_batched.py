@@ -60,7 +60,8 @@ class BatchedScalars:
         outputs = [x.reshape(count, -1) if x.size else x.reshape(count, 0) for x in results]
         if program.has_guard:
             outputs.append(np.empty((count, 1), program.dtype))
-        _BACKENDS[self._chosen(count)](self, rows, outputs)
+        if outputs:
+            _BACKENDS[self._chosen(count)](self, rows, outputs)
         return results, outputs[-1].ravel() != 0 if program.has_guard else None
 
     def _chosen(self, count: int) -> str:
