@@ -107,12 +107,15 @@ def fill(template: Any, inputs: Sequence[Any]) -> Any:
     """Return (nested) arguments with the inputs of an instruction in their places."""
     if isinstance(template, Input):
         return inputs[template.position]
-    if isinstance(template, (list, tuple)):
-        items = [fill(item, inputs) for item in template]
-        return items if isinstance(template, list) else tuple(items)
-    if isinstance(template, Mapping):
-        return {k: fill(item, inputs) for k, item in template.items()}
-    return template
+    return map_items(lambda item: fill(item, inputs), template)
+
+
+def map_items(function: Callable[[Any], Any], value: Any) -> Any:
+    """Return a list, tuple or mapping with a function applied to its items; else the value."""
+    if isinstance(value, (list, tuple)):
+        items = [function(item) for item in value]
+        return items if isinstance(value, list) else tuple(items)
+    return {k: function(x) for k, x in value.items()} if isinstance(value, Mapping) else value
 
 
 def has_inputs(template: Any) -> bool:

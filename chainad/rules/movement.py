@@ -17,6 +17,7 @@ from chainad.ir.array_functions import place, segment_sum, sparse_dot
 from chainad.ir.graph import Argument
 from chainad.ir.operators import written_as
 from chainad.ir.positions import Integers, Positions, as_array
+from chainad.ir.shapes import resized
 from chainad.rules.base import (
     VIEWS,
     Local,
@@ -346,24 +347,15 @@ def _roll(y: Argument, x: Argument, shift: Any, axis: Any = None) -> Locals:
     at = normalize_axes(axis, x.ndim)[0]
     n = x.shape[at]
     ahead = int(shift) % n
-    # What is shifted out at the end comes in again in front.
-    return {x: _pieces(x.shape, at, y.shape, [(0, n - ahead, ahead), (n - ahead, ahead, 0)])}
-
-
-def _pieces(
-    shape: tuple[int, ...], at: int, into: tuple[int, ...], moves: Sequence[tuple[int, int, int]]
-) -> tuple[Local, ...]:
-    """Return a selection for every move (from, count, to) along axis `at`; all else stays."""
     found = []
-    for start, count, to in moves:
+    # What is shifted out at the end comes in again in front.
+    for start, count, to in ((0, n - ahead, ahead), (n - ahead, ahead, 0)):
+        rows, cols = ([Axis(m, (k,)) for k, m in enumerate(x.shape)] for _ in range(2))
+        rows[at] = Axis(n, (at,), range(to, to + count))
+        cols[at] = Axis(n, (at,), range(start, start + count))
         if count:
-            rows = [Axis(m, (k,)) for k, m in enumerate(into)]
-            cols = [Axis(m, (k,)) for k, m in enumerate(shape)]
-            rows[at] = Axis(into[at], (at,), range(to, to + count))
-            cols[at] = Axis(shape[at], (at,), range(start, start + count))
-            sizes = tuple(count if k == at else m for k, m in enumerate(shape))
-            found.append(piece(rows, cols, sizes))
-    return tuple(found)
+            found.append(piece(rows, cols, resized(x.shape, at, count)))
+    return {x: tuple(found)}
 
 
 def piece(rows: Sequence[Axis], cols: Sequence[Axis], sizes: Sequence[int]) -> Local:

@@ -43,9 +43,13 @@ def join_axes(x: Any, axis: Any) -> Any:
     return np.reshape(np.transpose(x, (*rest, *axes)), (*(np.shape(x)[k] for k in rest), -1))
 
 
-def keep_reduced(y: Any, x: Any, axis: Any, keepdims: Any) -> Any:
-    """Return y, reduced from x, with the reduced axes kept as ones of size 1 if `keepdims`."""
-    return np.expand_dims(y, normalize_axes(axis, np.ndim(x))) if keepdims else y
+def keep_reduced(y: Any, x: Any, axis: Any, keepdims: Any, skip: int = 0) -> Any:
+    """Return y, reduced from x, with the reduced axes kept as ones of size 1 if `keepdims`.
+
+    The first `skip` axes of y are none of x.
+    """
+    axes = tuple(skip + k for k in normalize_axes(axis, np.ndim(x)))
+    return np.expand_dims(y, axes) if keepdims else y
 
 
 def in_dtype(x: Any, dtype: Any) -> Any:

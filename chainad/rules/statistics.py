@@ -9,17 +9,9 @@ import numpy as np
 
 from chainad.ir.array_functions import segment_sum
 from chainad.ir.positions import positions
-from chainad.rules.base import (
-    REFUSED,
-    constant,
-    defined,
-    dispatching,
-    normalize_axes,
-    refuse_unless,
-    static,
-)
+from chainad.rules.base import REFUSED, constant, defined, dispatching, refuse_unless, static
 from chainad.rules.kinds import PiecewiseConstant
-from chainad.rules.reduction import in_dtype, join_axes
+from chainad.rules.reduction import in_dtype, join_axes, keep_reduced
 
 
 def _axis_first(x: Any, axis: Any) -> Any:
@@ -107,8 +99,7 @@ def _quantiles(scale: float) -> Callable[..., Any]:
             found = _of_sorted(a, q, axis, method)
         else:
             found = _of_sorted(join_axes(a, axis), q, -1, method)
-        axes = tuple(np.ndim(q) + k for k in normalize_axes(axis, np.ndim(a)))
-        return np.expand_dims(found, axes) if keepdims else found
+        return keep_reduced(found, a, axis, keepdims, np.ndim(q))
 
     return definition
 
@@ -144,8 +135,7 @@ def _of_numbers(quantile: Callable[..., Any]) -> Callable[..., Any]:
             for row, k in zip(flat, there, strict=True)
         ]
         y = np.reshape(np.stack(found, -1), (*np.shape(q), *np.shape(rows)[:-1]))
-        axes = tuple(np.ndim(q) + k for k in normalize_axes(axis, np.ndim(a)))
-        return np.expand_dims(y, axes) if keepdims else y
+        return keep_reduced(y, a, axis, keepdims, np.ndim(q))
 
     return definition
 

@@ -12,6 +12,7 @@ from chainad.ir import ops
 from chainad.ir.op import Op
 from chainad.ir.positions import Positions, as_array
 from chainad.ir.program import Program
+from chainad.ir.shapes import resized
 from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.orders import Vertex
 from chainad.structure import Product, StructureSum
@@ -119,9 +120,9 @@ def apply_op(op: Op, *arrays: Array) -> Array:
         case ops.Take(axis, where), (a,):
             return a.take(as_array(where), axis)
         case ops.Place(axis, where, size), (a,):
-            return _placed(np.zeros(_with_size(a.shape, axis, size)), axis, where, a)
+            return _placed(np.zeros(resized(a.shape, axis, size)), axis, where, a)
         case ops.SegmentSum(axis, segments, size), (a,):
-            return _placed(np.zeros(_with_size(a.shape, axis, size)), axis, segments, a)
+            return _placed(np.zeros(resized(a.shape, axis, size)), axis, segments, a)
         case ops.Sum(axes), (a,):
             return np.asarray(a.sum(axes))
         case ops.Scale(factor), (a,):
@@ -175,17 +176,13 @@ def apply_op(op: Op, *arrays: Array) -> Array:
     raise TypeError(f"{op} does not take {len(arrays)} arrays")
 
 
-def _with_size(shape: Shape, axis: int, size: int) -> Shape:
-    return (*shape[:axis], size, *shape[axis + 1 :])
-
-
 def _put(where: Positions, size: int, a: Array) -> Array:
     a = a.reshape(()) if a.size == 1 else a  # one number, with however many axes, goes everywhere
     return _placed(np.zeros(size), 0, where, np.broadcast_to(a, (len(where),)))
 
 
 def _placed(out: Array, axis: int, where: Positions, a: Array) -> Array:
-    a = np.broadcast_to(a, _with_size(out.shape, axis, len(where)))
+    a = np.broadcast_to(a, resized(out.shape, axis, len(where)))
     for k, place in enumerate(as_array(where)):
         out[(slice(None),) * axis + (place,)] += a[(slice(None),) * axis + (k,)]
     return out

@@ -24,7 +24,7 @@ from chainad.frontends.numpy.source_lines import here, raw_site
 from chainad.frontends.numpy.tape import Entry, Tape
 from chainad.frontends.numpy.tracers import Tracer, has_tracer
 from chainad.ir.array_functions import is_ndarray
-from chainad.ir.calls import Guard, GuardKind, Input, fill, has_inputs
+from chainad.ir.calls import Guard, GuardKind, Input, fill, has_inputs, map_items
 from chainad.ir.graph import identity
 from chainad.ir.operators import written_as
 from chainad.rules.base import CONSTANT, RULES, WRITERS
@@ -109,16 +109,11 @@ class Recorder(Tape):
 
     def flowing(self, value: Any) -> Any:
         """Return arguments with recorded values in the places of plain arrays of floats."""
-        if isinstance(value, (list, tuple)):
-            items = [self.flowing(item) for item in value]
-            return items if isinstance(value, list) else tuple(items)
-        if isinstance(value, dict):
-            return {k: self.flowing(item) for k, item in value.items()}
         if is_ndarray(value) and value.dtype.kind in "fc":
             return self.constant(value)
         if is_ndarray(value) and value.dtype != object:
             self.runs.read()
-        return value
+        return map_items(self.flowing, value)
 
     def static(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return a copy of an array that shapes the structure."""
@@ -250,12 +245,7 @@ class Recorder(Tape):
         """Return arguments with concrete values in the places of recorded ones."""
         if isinstance(value, Tracer):
             return self.concretize(value) if value.tape is self else _concrete_value(value)
-        if isinstance(value, (list, tuple)):
-            items = [self.concretize_all(item) for item in value]
-            return items if isinstance(value, list) else tuple(items)
-        if isinstance(value, dict):
-            return {k: self.concretize_all(item) for k, item in value.items()}
-        return value
+        return map_items(self.concretize_all, value)
 
 
 class _Arguments:
@@ -284,12 +274,7 @@ class _Arguments:
             return value if is_frozen else self._input(self.recorder.constant(value))
         if isinstance(value, slice):
             return slice(*(_index(x) for x in (value.start, value.stop, value.step)))
-        if isinstance(value, (list, tuple)):
-            items = [self.to_template(item) for item in value]
-            return items if isinstance(value, list) else tuple(items)
-        if isinstance(value, dict):
-            return {k: self.to_template(item) for k, item in value.items()}
-        return value
+        return map_items(self.to_template, value)
 
     def _input(self, value: Tracer) -> Input:
         self.numbers.append(value.number)
@@ -327,12 +312,7 @@ def _concrete_value(value: Tracer) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Tracer):
-        return value.value
-    if isinstance(value, (list, tuple)):
-        items = [_plain(item) for item in value]
-        return items if isinstance(value, list) else tuple(items)
-    return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value
+    return value.value if isinstance(value, Tracer) else map_items(_plain, value)
 
 
 def _has_callable(value: Any) -> bool:

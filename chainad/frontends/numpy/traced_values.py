@@ -38,6 +38,7 @@ from chainad.frontends.numpy.source_lines import (
 from chainad.frontends.numpy.tape import Tape
 from chainad.frontends.numpy.traced_calls import call
 from chainad.frontends.numpy.tracers import Tracer, has_tracer, raw
+from chainad.ir.calls import map_items
 from chainad.ir.operators import ARITHMETIC
 from chainad.rules.base import CONSTANT, RULES, WRITERS
 from chainad.rules.movement import astype, getitem
@@ -263,11 +264,7 @@ CREATION: set[Callable[..., Any]] = _LIKE | {
 
 def _all_untraced(value: Any) -> Any:
     """Replace traced values by plain arrays, whatever their tape."""
-    if isinstance(value, Tracer):
-        return raw(value)
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_all_untraced, value))
-    return {k: _all_untraced(x) for k, x in value.items()} if isinstance(value, dict) else value
+    return raw(value) if isinstance(value, Tracer) else map_items(_all_untraced, value)
 
 
 # Attributes of ndarray that tell of its memory.
