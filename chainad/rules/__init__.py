@@ -7,9 +7,10 @@ kinds              what holds for every function of a kind
 elementwise        NumPy's ufuncs and the like; `special_functions`, `special_ufuncs`: those of
                    scipy.special, the rarer ones in the latter
 movement           views, selections, joining; `padding`
-reduction          sums, extremes, norms, cumulative sums
+reduction          sums, extremes, cumulative sums; `norms`
 contraction        products, as einsum
-composed           sorting, splitting, grids; `statistics`: quantiles, interpolation, polynomials
+composed           sorting, splitting, grids; `statistics`: quantiles, interpolation;
+                   `polynomials`; `sets`: distinct entries
 linear_algebra     solves, determinants, symmetric matrices; `banded`: solves; `decompositions`:
                    SVD, QR, eigenvalues; `matrix_functions`: exponential, root, logarithm;
                    `spectral`: those by eigenvalues, equal ones too
@@ -33,13 +34,16 @@ from chainad.rules import (
     fourier,
     linear_algebra,
     movement,
+    norms,
     padding,
+    polynomials,
     reduction,
     scipy_fft,
     scipy_linalg,
     scipy_signal,
     scipy_special,
     scipy_stats,
+    sets,
     special_functions,
     special_ufuncs,
     statistics,
@@ -47,31 +51,4 @@ from chainad.rules import (
 )
 from chainad.rules.base import CONSTANT, DEFINED, REFUSED, RULES, WRITERS
 
-__all__ = [
-    "CONSTANT",
-    "DEFINED",
-    "REFUSED",
-    "RULES",
-    "WRITERS",
-    "banded",
-    "complex_definitions",
-    "complexes",
-    "composed",
-    "contraction",
-    "decompositions",
-    "elementwise",
-    "fourier",
-    "linear_algebra",
-    "movement",
-    "padding",
-    "reduction",
-    "scipy_fft",
-    "scipy_linalg",
-    "scipy_signal",
-    "scipy_special",
-    "scipy_stats",
-    "special_functions",
-    "special_ufuncs",
-    "statistics",
-    "writing",
-]
+__all__ = ["CONSTANT", "DEFINED", "REFUSED", "RULES", "WRITERS"]

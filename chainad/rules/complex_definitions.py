@@ -12,7 +12,8 @@ import numpy as np
 
 from chainad.rules.base import DEFINED
 from chainad.rules.complexes import COMPLEX, argument, modulus
-from chainad.rules.reduction import deviation_by_norm, matrix_norm, variance_by_sums
+from chainad.rules.norms import matrix_norm
+from chainad.rules.reduction import deviation_by_norm, variance_by_sums
 
 
 def _by(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

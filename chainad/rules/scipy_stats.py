@@ -101,7 +101,7 @@ def _continuous(name: str) -> Distribution:
         given = list(args[:shapes])
         given += [named.pop(each.strip()) for each in _shape_names(name)[len(given) :]]
         given = [at_least_double(each) for each in given]
-        loc, scale = _location(args[shapes:], **named)
+        loc, scale = _location(*args[shapes:], **named)
         z = at_least_double(np.subtract(x, loc) / scale)
         if np.isfinite(low):
             is_outside = np.logical_or(z < low, z > high)
@@ -121,8 +121,8 @@ def _shape_names(name: str) -> list[str]:
     return names.split(",") if names else []
 
 
-def _location(args: tuple[Any, ...], loc: Any = 0.0, scale: Any = 1.0) -> tuple[Any, Any]:
-    return (*args, *(loc, scale)[len(args) :])
+def _location(loc: Any = 0.0, scale: Any = 1.0) -> tuple[Any, Any]:
+    return loc, scale
 
 
 norm, t, gamma, beta = map(_continuous, ("norm", "t", "gamma", "beta"))

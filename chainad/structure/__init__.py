@@ -17,6 +17,7 @@ Laws (each one a test):
 | `constructors` | what a rule states, as a structure; the plain ones, reductions, operators |
 | `selections` | views, selections and reshapes as structures |
 | `product`, `sum` | the algebra: what is multiplied and added, and by which ops |
+| `ties`, `entry_grid` | axes that run together, for products; places of entries, for sums |
 | `materialize`, `csr` | dense arrays and compressed sparse rows of structures |
 | `step_counts` | array calls and elements that a product or a sum takes |
 | `linear_operators` | Jacobians known by their JVPs and VJPs |
@@ -39,11 +40,11 @@ from chainad.structure.constructors import (
     reduced,
 )
 from chainad.structure.csr import Layout, lay_out
+from chainad.structure.entry_grid import MIN_FILL_INVERSE
 from chainad.structure.materialize import flat_places, to_dense, to_vector
 from chainad.structure.product import Product, Sweep, materialize_operator, multiply, staged
 from chainad.structure.selections import reshaped, selection, strided
 from chainad.structure.sum import (
-    MIN_FILL_INVERSE,
     MIN_SEPARATE_ENTRIES,
     StructureSum,
     add,

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 
-import numpy as np
-
 from chainad.ir.ops import Broadcast, Full, Place, Reshape
-from chainad.ir.positions import (
-    Integers,
-    Positions,
-    as_array,
-    coordinates,
-    distinct,
-    positions,
-    refine,
-)
+from chainad.ir.positions import Positions, as_array, positions, refine
 from chainad.structure.constructors import Ops, arrange, dense
+from chainad.structure.entry_grid import MAX_PADDING, Entries, EntryGrid
 from chainad.structure.materialize import flat_places, to_vector
 from chainad.structure.normal_form import Labeling, Operand
-from chainad.structure.product import have_one_place, materialize_ops, split_to
+from chainad.structure.product import have_one_place, materialize_ops
 from chainad.structure.structure import Axis, Structure, places
+from chainad.structure.ties import split_to
 
 
 @dataclass(frozen=True)
@@ -217,12 +208,6 @@ def _range_of(axis: Axis) -> range | None:
     return axis.positions if isinstance(axis.positions, range) else None
 
 
-# A sum may store so many places that no entry has for each entry of its smaller term.
-MAX_PADDING = 2
-
-# What is this part full is multiplied more quickly as a block than entry by entry.
-MIN_FILL_INVERSE = 3
-
 # Fewer entries are cheaper to list one by one than to keep as separate terms.
 MIN_SEPARATE_ENTRIES = 256
 
@@ -356,7 +341,7 @@ def _add_by_labels(left: Structure, right: Structure) -> StructureSum:
     kept, merged = _partition(slots)
     result, label_of = _result_axes(one, slots, kept, merged)
     entries = (_entries_of(one, 0, merged), _entries_of(two, 1, merged))
-    grid = _Grid([label_of[id(slot)] for slot in merged], [slot.size for slot in merged])
+    grid = EntryGrid([label_of[id(slot)] for slot in merged], [slot.size for slot in merged])
     outer, where = grid.lay_out(result, entries)
     # A kept label is stored if either side stores it.
     pairs = [(g[0].left[0], g[0].right[0], label_of[id(g[0])]) for g in kept]
@@ -458,41 +443,7 @@ def _has_same_ties(group: list[_Slot]) -> bool:
     return all(s.agrees and s.left == group[0].left and s.right == group[0].right for s in group)
 
 
-@dataclass
-class _Entries:
-    """Where the entries of one term lie on the merged slots.
-
-    `coordinates` has, for every slot, the place of every entry: an array over the term's labels,
-    of size 1 along those that do not matter.
-    """
-
-    labels: set[int]
-    shape: tuple[int, ...]
-    coordinates: list[Integers]
-
-    @property
-    def count(self) -> int:
-        return prod(self.shape)
-
-    def fills(self, sizes: Sequence[int]) -> bool:
-        """Return whether the entries are all places of all slots, in row-major order."""
-        if self.shape != tuple(sizes):
-            return False
-        along = [(1,) * k + (n,) + (1,) * (len(sizes) - k - 1) for k, n in enumerate(sizes)]
-        return all(
-            place.shape == shape and np.array_equal(place.ravel(), np.arange(place.size))
-            for place, shape in zip(self.coordinates, along, strict=True)
-        )
-
-    def keys(self, sizes: Sequence[int]) -> Integers:
-        """Return the row-major number of every entry's places."""
-        key = np.zeros((1,) * len(self.shape), np.int64)
-        for place, size in zip(self.coordinates, sizes, strict=True):
-            key = key * size + place
-        return np.broadcast_to(key, self.shape).ravel()
-
-
-def _entries_of(labeling: Labeling, side: int, merged: list[_Slot]) -> _Entries:
+def _entries_of(labeling: Labeling, side: int, merged: list[_Slot]) -> Entries:
     labels = [x for x in labeling.sizes if any(x in (s.left, s.right)[side] for s in merged)]
     coordinates = []
     for slot in merged:
@@ -500,97 +451,4 @@ def _entries_of(labeling: Labeling, side: int, merged: list[_Slot]) -> _Entries:
         if slot.agrees:
             axis = Axis(slot.size, (slot.left, slot.right)[side])
         coordinates.append(places(axis, tuple(labels), labeling.sizes))
-    return _Entries(set(labels), tuple(labeling.sizes[x] for x in labels), coordinates)
-
-
-class _Grid:
-    """The places of a sum's merged slots: a box of labels, or one label through all entries."""
-
-    def __init__(self, labels: list[int], sizes: list[int]) -> None:
-        self.labels = labels
-        self.sizes = sizes
-        self.count = 0
-        self.is_box = False
-        self.pads = False
-
-    def lay_out(self, result: Labeling, terms: Sequence[_Entries]) -> tuple[int, list[Positions]]:
-        """Choose box or union; return the label of all places, and where the terms lie on it.
-
-        A box has at most `MAX_PADDING` places without an entry for each of the smaller term, so
-        that a long sum does not grow a box around few entries; or it is a third full and all there
-        is, so that what fills up is not listed entry by entry.
-        """
-        visited = [
-            distinct(np.concatenate([term.coordinates[k].ravel() for term in terms]))
-            for k in range(len(self.labels))
-        ]
-        box = prod(seen.size for seen in visited)
-        least, most = sorted(term.count for term in terms)
-        self.pads = box > most and len(self.sizes) > 1
-        if box <= most + MAX_PADDING * least:
-            return self._as_box(result, terms, visited)
-        where, union = self._union(terms)
-        count = union[0].size
-        if box <= count + MAX_PADDING * least or prod(self.sizes) <= MIN_FILL_INVERSE * count:
-            return self._as_box(result, terms, visited)
-        self.pads = False
-        return self._as_union(result, where, union)
-
-    def _union(self, terms: Sequence[_Entries]) -> tuple[list[Integers], Sequence[Integers]]:
-        """Return where each term's entries lie in the union of all, and the places of the union."""
-        if prod(self.sizes) > np.iinfo(np.int64).max:
-            return _union_slot_by_slot(terms, self.sizes)
-        keys = [term.keys(self.sizes) for term in terms]
-        union = distinct(np.concatenate(keys))
-        return [np.searchsorted(union, key) for key in keys], coordinates(union, self.sizes)
-
-    def _as_box(
-        self, result: Labeling, terms: Sequence[_Entries], visited: list[Integers]
-    ) -> tuple[int, list[Positions]]:
-        """Label the box of all places that are visited on some slot."""
-        self.is_box = True
-        self.count = prod(seen.size for seen in visited)
-        for k, seen in enumerate(visited):
-            if seen.size < self.sizes[k]:
-                narrow = result.new(seen.size)
-                result.substitute(self.labels[k], narrow, positions(seen))
-                self.labels[k] = narrow
-        return result.new(self.count), [_places_in_box(term, visited) for term in terms]
-
-    def _as_union(
-        self, result: Labeling, where: list[Integers], union: Sequence[Integers]
-    ) -> tuple[int, list[Positions]]:
-        """Index the union of the terms' entries by one label."""
-        self.count = union[0].size
-        label = result.new(self.count)
-        for old, place in zip(self.labels, union, strict=True):
-            result.substitute(old, label, positions(place))
-        return label, [positions(places) for places in where]
-
-
-def _union_slot_by_slot(
-    terms: Sequence[_Entries], sizes: Sequence[int]
-) -> tuple[list[Integers], Sequence[Integers]]:
-    """Unite like `_Grid._union`, where row-major numbers would not fit into 64 bits.
-
-    Entries are numbered anew after every slot, so that no number exceeds entries times size.
-    """
-    number = np.zeros(sum(term.count for term in terms), np.int64)
-    every = []
-    for k, size in enumerate(sizes):
-        flat = [np.broadcast_to(term.coordinates[k], term.shape).ravel() for term in terms]
-        every.append(np.concatenate(flat))
-        number = np.unique(number * size + every[-1], return_inverse=True)[1]
-    first = np.unique(number, return_index=True)[1]
-    where = np.split(number, np.cumsum([term.count for term in terms])[:-1])
-    return where, [place[first] for place in every]
-
-
-def _places_in_box(term: _Entries, visited: list[Integers]) -> Positions:
-    """Return where the entries of a term lie in the box of the places visited."""
-    sizes = [seen.size for seen in visited]
-    narrowed = [
-        np.searchsorted(seen, place) for seen, place in zip(visited, term.coordinates, strict=True)
-    ]
-    inside = _Entries(term.labels, term.shape, narrowed)
-    return range(prod(sizes)) if inside.fills(sizes) else positions(inside.keys(sizes))
+    return Entries(set(labels), tuple(labeling.sizes[x] for x in labels), coordinates)

@@ -298,6 +298,8 @@ def test_densities_outside_of_their_support_and_frozen_ones() -> None:
         assert not J[np.isneginf(plain)].any()
     np.testing.assert_allclose(stats.norm(1.0, 2.0).cdf(0.5), scipy.stats.norm(1.0, 2.0).cdf(0.5))
     assert stats.norm.mean(3.0) == 3.0
+    with pytest.raises(TraceError, match="multiple values for argument 'loc'"):
+        chainad.jacobian(lambda x: stats.norm.logpdf(x, 1.0, loc=2.0))(x)
     assert pickle.loads(pickle.dumps(stats.norm)) is copy.copy(stats.norm) is stats.norm
     assert pickle.loads(pickle.dumps(stats.gamma(2.0))).logpdf(1.0) == -1.0
     k = np.array([-1.0, 0.5, 2.0])

@@ -135,7 +135,7 @@ def _nditer(function: Any, op: Any, *options: Any, **named: Any) -> Any:
 
 
 class _Joiner:
-    """np.r_ and np.c_: `as_rows` says that vectors become columns, joined along the last axis."""
+    """np.r_ and np.c_; `as_columns`: vectors become columns, joined along the last axis."""
 
     def __init__(self, function: Any, as_columns: bool) -> None:
         self.function, self.as_columns = function, as_columns
