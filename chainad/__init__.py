@@ -8,8 +8,18 @@ from chainad import scipy
 from chainad.api.calibrate import calibrate
 from chainad.api.chains import multi_dot, plan_chain, plan_multi_dot
 from chainad.api.compiled import CompiledFunction
+from chainad.api.gradients import grad, hessian, value_and_grad
 from chainad.api.graphs import plan_graph
-from chainad.api.jacobian_functions import JacobianFunction, ValueAndJacobianFunction
+from chainad.api.jacobian_functions import (
+    GradientFunction,
+    HessianFunction,
+    JacobianFunction,
+    ValueAndGradientFunction,
+    ValueAndJacobianFunction,
+)
+from chainad.api.products import LinearMap, hvp, jvp, linearize, vjp
+from chainad.api.ravel import ravel
+from chainad.api.sparsity import sparsity
 from chainad.api.verbs import compile, jacobian, plan, stop_gradient, value_and_jacobian
 from chainad.errors import (
     ChainadError,
@@ -36,9 +46,12 @@ __all__ = [
     "CompiledFunction",
     "EdgeElimination",
     "Factor",
+    "GradientFunction",
+    "HessianFunction",
     "InputError",
     "JacobianFunction",
     "LinearGraph",
+    "LinearMap",
     "MissingExtraError",
     "Plan",
     "PlanError",
@@ -46,19 +59,29 @@ __all__ = [
     "StructuredJacobian",
     "TooLargeError",
     "TraceError",
+    "ValueAndGradientFunction",
     "ValueAndJacobianFunction",
     "calibrate",
     "compile",
+    "grad",
+    "hessian",
+    "hvp",
     "jacobian",
+    "jvp",
+    "linearize",
     "multi_dot",
     "plan",
     "plan_chain",
     "plan_graph",
     "plan_multi_dot",
     "primitive",
+    "ravel",
     "scipy",
+    "sparsity",
     "stop_gradient",
+    "value_and_grad",
     "value_and_jacobian",
+    "vjp",
 ]
 
 

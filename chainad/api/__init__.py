@@ -1,6 +1,10 @@
 """The verbs of chainad, and what they return: Jacobians that are planned, compiled and run.
 
 verbs               jacobian, value_and_jacobian, compile, plan, stop_gradient
+gradients           grad, value_and_grad, hessian
+products            jvp, vjp, linearize, hvp: Jacobians and Hessians times vectors
+sparsity            where a Jacobian has entries
+ravel               containers of arrays as one vector
 calibrate           what operations cost on this machine
 chains, graphs      plan_chain, multi_dot, ... and plan_graph: products and graphs given by hand
 function_of         objects as functions of another's arguments: name, signature, method, pickle

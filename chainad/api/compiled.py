@@ -53,7 +53,7 @@ class CompiledFunction(FunctionOf):
         # What a call returns of the pair of value and Jacobian; None: both.
         self._take = _taken(of)
         takes_out = of.has_jacobian and of.options.output == "dense"
-        super().__init__(of.function, of.verb, takes_out, "compiled")
+        super().__init__(of.wrapped, of.verb, takes_out, "compiled")
 
     @property
     def _parts(self) -> tuple[Any, ...]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
-from chainad.api.function_of import name_of
+from chainad.api.function_of import FunctionOf, name_of
 from chainad.api.jacobian_program import plan_for
 from chainad.api.options import Options
 from chainad.api.outputs import assembler, nesting, returned_value, write
@@ -18,20 +18,24 @@ from chainad.frontends.numpy.trace import Run, tracing
 from chainad.ir.trees import LEAF
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
+from chainad.structure.results import pattern
+
+Derivative: TypeAlias = Literal["jacobian", "grad", "hessian"]
 
 
 @dataclass(frozen=True, repr=False)
 class Differentiator:
     """What is differentiated and how; `has_value` says that a call returns the value, too.
 
-    Where no argument is differentiated by, a call returns the value alone. With `is_gradient` the
-    function must return a number. With `is_split`, a `SecondHalf` is in the place of the Jacobian.
+    Where no argument is differentiated by, a call returns the value alone. `of` says of what the
+    Jacobian is: "jacobian", "grad" (the function must return a number), or "hessian" (the function
+    is a Jacobian itself). With `is_split`, a `SecondHalf` is in the place of the Jacobian.
     """
 
     function: Callable[..., Any]
     options: Options
     has_value: bool
-    is_gradient: bool = False
+    of: Derivative = "jacobian"
     is_split: bool = False
 
     @property
@@ -49,15 +53,20 @@ class Differentiator:
         """What makes it, among the verbs of chainad; "" of a function as it is."""
         if not self.has_jacobian:
             return ""
-        verb = "grad" if self.is_gradient else "jacobian"
-        return f"value_and_{verb}" if self.has_value else verb
+        return f"value_and_{self.of}" if self.has_value else self.of
+
+    @property
+    def wrapped(self) -> Callable[..., Any]:
+        """The function that the user gave."""
+        f = self.function
+        return f.__wrapped__ if isinstance(f, FunctionOf) and self.of == "hessian" else f
 
     def __repr__(self) -> str:
         how = self.options
         if not self.has_jacobian:
             return name_of(self.function)
         text = f"argnums={how.argnums!r}, mode={how.mode!r}, output={how.output!r}"
-        return f"chainad.{self.verb}({name_of(self.function)}, {text})"
+        return f"chainad.{self.verb}({name_of(self.wrapped)}, {text})"
 
     def traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """Return what the function returns, and its Jacobian; None for what is not requested."""
@@ -85,9 +94,18 @@ class Differentiator:
             plan = plan_for(linearized.graph, self.options, run.signature.itemsize)
         return replace(plan, title=self.title(args, kwargs))
 
+    def sparsity(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return where the Jacobian may have entries, without evaluating any local Jacobian."""
+        how = self.options
+        with self._tracing(args, kwargs) as run:
+            forms = program_of(run, how).forms
+            blocks = run.signature.blocks
+            tree = nesting(run.result, run.arguments, how.is_single)
+        return tree.unflatten([pattern(form, *b) for form, b in zip(forms, blocks, strict=True)])
+
     def check(self, run: Run) -> None:
         """Refuse a function that does not return a number, if its gradient is requested."""
-        if self.is_gradient and (run.result != LEAF or run.signature.outputs[0][0] != ()):
+        if self.of == "grad" and (run.result != LEAF or run.signature.outputs[0][0] != ()):
             got = [shape for shape, _ in run.signature.outputs]
             raise InputError(
                 f"{self.verb} is for functions that return a number, but {name_of(self.function)}"
@@ -105,7 +123,8 @@ class Differentiator:
 
     def title(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """Return what reports call the function of such a call."""
-        return self.options.title(self.function, args, kwargs)
+        title = self.options.title(self.wrapped, args, kwargs)
+        return f"gradient of {title}" if self.of == "hessian" else title
 
     def _tracing(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tracing:
         selected = self.options.selected(self.function, args, kwargs)

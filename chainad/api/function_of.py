@@ -9,6 +9,14 @@ from typing import Any
 
 from chainad.ir.pickling import importable_name
 
+_NAMES = {
+    "jacobian": "The Jacobian",
+    "value_and_jacobian": "The value and the Jacobian",
+    "grad": "The gradient",
+    "value_and_grad": "The value and the gradient",
+    "hessian": "The Hessian",
+}
+
 
 class _Signature:
     """The signature of the wrapped function, with `out` where that is taken.
@@ -55,8 +63,7 @@ class FunctionOf:
         self.__name__ = named.__name__
         self.__qualname__ = getattr(named, "__qualname__", named.__name__)
         self.__module__ = getattr(named, "__module__", None) or "builtins"
-        what = "The Jacobian" if verb == "jacobian" else "The value and the Jacobian"
-        self.__doc__ = f"{what} of {name_of(f)}, {how}." if verb else f.__doc__
+        self.__doc__ = f"{_NAMES[verb]} of {name_of(f)}, {how}." if verb else f.__doc__
 
     def __get__(self, instance: Any, kind: type | None = None) -> Any:
         # No MethodType: that is pickled by `__name__`, which is the name of another function.

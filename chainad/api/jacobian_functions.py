@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from chainad.api.batches import Batch, BatchedDifferentiator
 from chainad.api.compiled import CompiledFunction
-from chainad.api.differentiator import Differentiator
+from chainad.api.differentiator import Derivative, Differentiator
 from chainad.api.function_of import FunctionOf, name_of, parameter_names
 from chainad.api.options import EVALUATION, Options, with_compilation
 from chainad.errors import InputError, TraceError
@@ -24,6 +24,7 @@ class JacobianFunction(FunctionOf):
 
     _has_value = False
     _is_holomorphic = False
+    _derivative: ClassVar[Derivative] = "jacobian"
 
     def __init__(self, f: Callable[..., Any], options: Options, batch: Batch | None = None) -> None:
         _check_callable(f)
@@ -33,15 +34,20 @@ class JacobianFunction(FunctionOf):
                 " differentiate the function itself, with batch=0 for many points, or stack its"
                 " results: np.stack([g(each) for each in x])"
             )
-        self._of = Differentiator(f, options, self._has_value)
-        self._batched = None if batch is None else BatchedDifferentiator(self._of, batch)
-        one = self._of
+        self._of = one = Differentiator(
+            self._differentiated(f, options), options, self._has_value, self._derivative
+        )
+        self._batched = None if batch is None else BatchedDifferentiator(one, batch)
         super().__init__(f, one.verb, options.output == "dense", f"mode={options.mode!r}")
+
+    def _differentiated(self, f: Callable[..., Any], options: Options) -> Callable[..., Any]:
+        """Return the function whose Jacobian this is."""
+        return f
 
     @property
     def _parts(self) -> tuple[Any, ...]:
         one, batched = self._of, self._batched
-        return one.function, one.options, None if batched is None else batched.batch
+        return one.wrapped, one.options, None if batched is None else batched.batch
 
     def __repr__(self) -> str:
         return repr(self._of if self._batched is None else self._batched)
@@ -75,6 +81,28 @@ class ValueAndJacobianFunction(JacobianFunction):
     """A function and its Jacobian, as one function; made by `value_and_jacobian`."""
 
     _has_value = True
+
+
+class GradientFunction(JacobianFunction):
+    """The gradient of a function that returns a number; made by `grad`."""
+
+    _derivative = "grad"
+
+
+class ValueAndGradientFunction(GradientFunction):
+    """A function that returns a number, and its gradient; made by `value_and_grad`."""
+
+    _has_value = True
+
+
+class HessianFunction(JacobianFunction):
+    """The Jacobian of the Jacobian of a function; made by `hessian`."""
+
+    _derivative = "hessian"
+
+    def _differentiated(self, f: Callable[..., Any], options: Options) -> Callable[..., Any]:
+        inner = replace(options, mode="auto", output="dense", memory_limit=None)
+        return JacobianFunction(f, inner)
 
 
 def compiled_function(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -97,17 +97,30 @@ EVALUATION = Options(
 )
 
 
+class How(TypedDict, total=False):
+    """The options that every verb takes; `jacobian` says what they are."""
+
+    mode: Mode | ChunkedPlan
+    cost: str | CostModel
+    memory_limit: int | str | None
+    effort: Effort
+    seed: int
+    backend: str
+    constant: str | Sequence[str]
+
+
 def checked_options(
     argnums: Key | Sequence[Key],
-    mode: Mode | ChunkedPlan,
-    output: str,
-    cost: str | CostModel,
-    memory_limit: int | str | None,
-    effort: Effort,
-    seed: int,
+    *,
+    output: str = "dense",
+    has_aux: bool = False,
+    mode: Mode | ChunkedPlan = "auto",
+    cost: str | CostModel = "multiplications",
+    memory_limit: int | str | None = None,
+    effort: Effort = "balanced",
+    seed: int = 0,
     backend: str = "auto",
     constant: str | Sequence[str] = (),
-    has_aux: bool = False,
 ) -> Options:
     """Return the options, checked in the line of the user where they are given.
 
@@ -120,15 +133,15 @@ def checked_options(
     """
     model_of(cost)  # refuses an unknown one
     return Options(
-        _checked_argnums(argnums),
-        mode if isinstance(mode, ChunkedPlan) else check_mode(mode),
-        _checked_output(output),
-        cost,
-        None if memory_limit is None else bytes_of(memory_limit),
-        search_options(effort, seed),
-        _checked_backend(backend),
-        _checked_constant(constant),
-        has_aux,
+        argnums=_checked_argnums(argnums),
+        mode=mode if isinstance(mode, ChunkedPlan) else check_mode(mode),
+        output=_checked_output(output),
+        cost=cost,
+        memory_limit=None if memory_limit is None else bytes_of(memory_limit),
+        search=search_options(effort, seed),
+        backend=_checked_backend(backend),
+        constant=_checked_constant(constant),
+        has_aux=has_aux,
     )
 
 

@@ -177,8 +177,9 @@ def jacobian(
     array([2., 6.])
     """
     options = checked_options(
-        argnums, mode, output, cost, memory_limit, effort, seed, backend, constant, has_aux
-    )
+        argnums, output=output, has_aux=has_aux, mode=mode, cost=cost, memory_limit=memory_limit,
+        effort=effort, seed=seed, backend=backend, constant=constant,
+    )  # fmt: skip
     if holomorphic:
         return HolomorphicJacobianFunction(f, options, batch, has_value=False)
     return JacobianFunction(f, options, batch)
@@ -222,8 +223,9 @@ def value_and_jacobian(
            [0., 6.]])
     """
     options = checked_options(
-        argnums, mode, output, cost, memory_limit, effort, seed, backend, constant, has_aux
-    )
+        argnums, output=output, has_aux=has_aux, mode=mode, cost=cost, memory_limit=memory_limit,
+        effort=effort, seed=seed, backend=backend, constant=constant,
+    )  # fmt: skip
     if holomorphic:
         return HolomorphicJacobianFunction(f, options, batch, has_value=True)
     return ValueAndJacobianFunction(f, options, batch)
@@ -407,7 +409,9 @@ def plan(
     >>> chainad.plan(lambda x: A[0] @ np.sin(A[1] @ x), np.ones(40)).multiplications
     2460
     """
-    options = checked_options(argnums, mode, "dense", cost, memory_limit, effort, seed)
+    options = checked_options(
+        argnums, mode=mode, cost=cost, memory_limit=memory_limit, effort=effort, seed=seed
+    )
     return JacobianFunction(f, options).plan(*args, **kwargs)
 
 

@@ -71,6 +71,10 @@ class Namespace:
         """Return the name of what indexes an axis at its positions."""
         return self.constant(array_functions.indexer_of(where))
 
+    def evaluate(self, text: str) -> Any:
+        """Return what an expression is."""
+        return eval(compile(text, "<chainad expression>", "eval"), self.objects)
+
     def define(self, head: str, lines: Sequence[str]) -> tuple[Callable[..., Any], str]:
         """Return the function of a head such as `run(slots)` and lines, and its source."""
         text = function_source(head, lines)

@@ -339,6 +339,21 @@ elementwise(np.arcsin, lambda y, x: 1 / np.sqrt(1 - x * x), is_odd=True, is_holo
 elementwise(np.arccos, lambda y, x: -1 / np.sqrt(1 - x * x), is_holomorphic=True)
 elementwise(np.arctan, lambda y, x: 1 / (1 + x * x), bound=2.0, is_odd=True, is_holomorphic=True)
 elementwise(np.arctan2, lambda z, y, x: x / (x * x + y * y), lambda z, y, x: -y / (x * x + y * y))
+
+
+@dispatching
+def displaced(x: Any, direction: Any, t: Any) -> Any:
+    """Return x + t * direction at t = 0, where it is x whatever the direction."""
+    return np.positive(x)
+
+
+elementwise(
+    displaced,
+    1.0,
+    None,
+    lambda y, x, direction, t: direction,
+    definition=lambda x, direction, t: np.positive(x),
+)
 elementwise(
     np.hypot,
     lambda z, x, y: direction(x, z),

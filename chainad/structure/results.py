@@ -90,6 +90,16 @@ def zero(output: str, rows: tuple[int, ...], cols: tuple[int, ...], dtype: np.dt
     return np.zeros((*rows, *cols), dtype)
 
 
+def pattern(
+    form: ResultForm | None, rows: tuple[int, ...], cols: tuple[int, ...], dtype: np.dtype[Any]
+) -> scipy.sparse.csr_array:
+    """Return where a sparse result has entries, as a matrix of booleans."""
+    if not isinstance(form, SparseForm):
+        return scipy.sparse.csr_array((prod(rows), prod(cols)), dtype=bool)
+    layout = form.layout
+    return _compressed(_without_entries(layout), layout, np.ones(layout.indices.size, bool))
+
+
 def _without_entries(layout: Layout) -> scipy.sparse.csr_array:
     """Return a matrix that has the shape of a layout, and keeps its order."""
     parts = (np.zeros(0), layout.indices[:0], np.zeros_like(layout.indptr))

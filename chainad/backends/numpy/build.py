@@ -74,7 +74,7 @@ def bound_op(
     """Return an op as a function of its inputs."""
     names, args = namespace(), [f"r{k}" for k in range(count)]
     text = f"lambda {', '.join(args)}: {emit(op, args, names)}"
-    made: Callable[..., Any] = eval(text, names.objects)
+    made: Callable[..., Any] = names.evaluate(text)
     return made
 
 
@@ -129,7 +129,7 @@ def folded_constants(program: Program, fixed: Mapping[int, Any] | None = None) -
         if not i.inputs and not isinstance(i.op, Full):
             continue
         args = [names.constant(found[k]) for k in i.inputs]
-        value = eval(emit_new(i.op, args, names), names.objects)
+        value = names.evaluate(emit_new(i.op, args, names))
         if prod(np.shape(value)) <= _MAX_FOLDED_ELEMENTS:
             found[i.output] = value
     return found

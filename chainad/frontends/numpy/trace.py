@@ -161,7 +161,7 @@ class tracing:  # noqa: N801
             raise tape.refusals[0]
         tape.is_open = tape.has_fast_path = False
         if self.has_aux:
-            result, aux = _pair(result)
+            result, aux = split_aux(result)
             aux = trees.map_leaves(partial(_without_tape, tape), aux)
         return _finish(tape, tuple(arguments), result, aux, self.has_jacobian)
 
@@ -325,7 +325,7 @@ def _finish(
     return Run(tape, tuple(outputs), tuple(values), arguments, tree, aux)
 
 
-def _pair(result: Any) -> tuple[Any, Any]:
+def split_aux(result: Any) -> tuple[Any, Any]:
     """Return the result of a function with has_aux=True, and what else it returned."""
     if isinstance(result, tuple) and len(result) == 2:
         return result

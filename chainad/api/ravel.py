@@ -1,0 +1,72 @@
+"""Containers of arrays as one vector, for solvers that know vectors only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from chainad.errors import InputError
+from chainad.ir import trees
+from chainad.ir.shapes import Shape
+
+
+def ravel(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """Return the arrays in a container as one vector, and the function that puts such a one back.
+
+    Parameters
+    ----------
+    tree : array or (nested) dict, list, tuple, namedtuple, ...
+        The arrays, or numbers; containers are those that `jacobian` takes.
+
+    Returns
+    -------
+    vector : ndarray of shape (n,)
+        All entries, one array after the other (a dictionary in the order of its sorted keys).
+    unravel : callable
+        From a vector of shape (n,) to arrays arranged, shaped and typed as those in `tree`. Both
+        functions can be differentiated.
+
+    Raises
+    ------
+    InputError
+        If `unravel` gets another shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainad
+    >>> vector, unravel = chainad.ravel({"W": np.ones((2, 2)), "b": 3.0})
+    >>> vector
+    array([1., 1., 1., 1., 3.])
+    >>> unravel(2 * vector)["b"]
+    6.0
+    """
+    leaves, arrangement = trees.flatten_arrays(tree)
+    arrays = [x if hasattr(x, "dtype") else np.asarray(x) for x in leaves]
+    shapes, dtypes = [np.shape(x) for x in arrays], [x.dtype for x in arrays]
+    vector = np.concatenate([np.reshape(x, -1) for x in arrays]) if arrays else np.zeros(0)
+
+    def unravel(given: Any) -> Any:
+        if np.shape(given) != vector.shape:
+            raise InputError(
+                f"unravel takes an array of shape {vector.shape}, but got one of shape"
+                f" {np.shape(given)}"
+            )
+        return arrangement.unflatten(_cut(given, shapes, dtypes))
+
+    return vector, unravel
+
+
+def _cut(vector: Any, shapes: Sequence[Shape], dtypes: Sequence[np.dtype[Any]]) -> list[Any]:
+    """Return the pieces of a vector, in these shapes and dtypes."""
+    if not hasattr(vector, "dtype"):
+        vector = np.asarray(vector)
+    ends = [*accumulate((int(np.prod(shape)) for shape in shapes), initial=0)]
+    pieces = []
+    for start, end, shape, dtype in zip(ends, ends[1:], shapes, dtypes, strict=False):
+        piece = vector[start:end].reshape(shape) if shape else vector[start]
+        pieces.append(piece if piece.dtype == dtype else piece.astype(dtype))
+    return pieces
