@@ -18,8 +18,9 @@ matrix_operators   how all of these act on stacks of directions
 fourier            transforms, as operators
 complexes          functions of complex numbers that are not holomorphic, by rows; those of
                    `complex_definitions` are written in real ones
-scipy_wrappers     functions with SciPy's names: `scipy_special`, `scipy_linalg`, `scipy_fft`
-writing            functions that write into an array, as assignments
+scipy_wrappers     functions with SciPy's names: `scipy_special`, `scipy_linalg`, `scipy_fft`;
+                   `scipy_interpolate`: splines
+writing            functions that write into an array, as assignments; `ufunc_methods`
 primitives         a user's own rows
 """
 

@@ -206,6 +206,8 @@ def first_traced(values: Iterable[Any]) -> Any:
         if kind is tuple or kind is list:
             found = first_traced(value)
         elif is_ndarray(value):
+            if getattr(value, "is_traced", False):  # one that a traced function has filled
+                return value
             if value.dtype.char == "O":
                 found = first_traced(value.flat)
         elif hasattr(kind, "__array_function__"):

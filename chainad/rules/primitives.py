@@ -11,11 +11,10 @@ import numpy as np
 import scipy.sparse
 
 from chainad.errors import InputError, unknown
-from chainad.ir.array_functions import is_traced
 from chainad.ir.graph import Argument
 from chainad.ir.pickling import importable_name
 from chainad.ir.positions import coordinates, positions
-from chainad.rules.base import ALL, RULES, Local, Locals, Rule
+from chainad.rules.base import ALL, RULES, Local, Locals, Rule, first_traced
 from chainad.structure import Arrangement, arrange, dense, diagonal, operator
 from chainad.structure.linear_operators import UserOperator
 from chainad.structure.structure import Axis
@@ -37,9 +36,9 @@ class Primitive:
         RULES[self] = Rule(self._locals, operands=ALL)
 
     def __call__(self, *args: Any) -> Any:
-        for x in args:
-            if is_traced(x):
-                return x.__array_function__(self, (type(x),), args, {})
+        traced = first_traced(args)
+        if traced is not None:
+            return traced.__array_function__(self, (type(traced),), args, {})
         return np.asarray(self.function(*args))[()]
 
     def __repr__(self) -> str:

@@ -34,8 +34,9 @@ def instead_of_scipy(calls: Sequence[tuple[str, str]]) -> str:
     """Return what to write instead of the first public function of SciPy among calls, or ""."""
     for module, name in calls:
         if (module, name) in WRAPPERS:
+            what = module if name.startswith("_") else f"{module}.{name}"
             return (
-                f"{module}.{name} asks for plain numbers, and the derivative would be lost; use"
+                f"{what} asks for plain numbers, and the derivative would be lost; use"
                 f" {WRAPPERS[module, name]}, which is traced"
             )
     for module, name in calls:

@@ -141,6 +141,82 @@ def test_a_factor_used_as_a_whole_is_never_differentiated_itself() -> None:
     assert chainad.plan(f, np.ones(n)).multiplications < n**4
 
 
+KNOTS = np.array([0.0, 0.5, 1.0, 1.7, 2.2])
+PLACES = np.array([-0.1, 0.2, 0.5, 1.1, 2.5])
+
+
+def between(x: Any) -> Any:
+    return np.concatenate([x, [1.0]])
+
+
+SPLINES: dict[str, Callable[[Any, Any], Any]] = {
+    "not-a-knot": lambda s, x: s.CubicSpline(KNOTS, between(x))(PLACES),
+    "natural": lambda s, x: s.CubicSpline(KNOTS, between(x), bc_type="natural")(x, 1),
+    "clamped": lambda s, x: s.CubicSpline(KNOTS, between(x), bc_type=("clamped", "natural"))(0.3),
+    "periodic": lambda s, x: s.CubicSpline(KNOTS, [*x, x[0]], bc_type="periodic")(PLACES * 2),
+    "an axis": lambda s, x: s.CubicSpline(KNOTS, np.outer(x, between(x)), 1)(x.reshape(2, 2)),
+    "not extrapolated": lambda s, x: s.CubicSpline(KNOTS, between(x), 0, "natural", False)(x),
+    "monotone": lambda s, x: s.PchipInterpolator(KNOTS, between(x))(PLACES) * x[0],
+    "monotone, increasing": lambda s, x: s.PchipInterpolator(KNOTS, between(x).cumsum())(x, 1),
+    "by slopes": lambda s, x: s.CubicHermiteSpline(KNOTS, between(x), between(x) ** 2)(x),
+    "interpolating": lambda s, x: s.make_interp_spline(KNOTS, np.outer(between(x), x), 2)(x),
+    "B-splines": lambda s, x: s.BSpline([0, 0, 0, 1, 2, 2, 2], x, 2)(x, nu=1) * x,
+    "B-splines at a repeated knot": lambda s, x: s.BSpline([0, 0, 0, 1, 2, 2, 2], x, 2)(2.0),
+    "pieces": lambda s, x: s.PPoly(x.reshape(2, 2), [0.0, 1.0, 2.0]).derivative()(x),
+    "of constants": lambda s, x: s.CubicSpline(KNOTS, KNOTS**2).integrate(x[0], x[1]) * x,
+}
+
+
+@pytest.mark.parametrize("name", SPLINES)
+@pytest.mark.parametrize("mode", ["auto", "forward", "reverse"])
+def test_splines_are_those_of_scipy(name: str, mode: str) -> None:
+    f = SPLINES[name]
+    J = chainad.value_and_jacobian(lambda x: f(chainad.scipy.interpolate, x), mode=mode)
+    for run in (J, J.compile()):
+        value, found = run(X)
+        np.testing.assert_allclose(value, f(scipy.interpolate, X), rtol=1e-12, atol=1e-12)
+        expected = differences(lambda x: f(scipy.interpolate, x))
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_a_constant_spline_of_scipy_takes_traced_values() -> None:
+    cubic = scipy.interpolate.CubicSpline(KNOTS, np.stack([KNOTS, KNOTS**3], 1))
+    spline = scipy.interpolate.make_interp_spline(KNOTS, KNOTS**4)
+
+    def f(x: Any) -> Any:
+        return cubic(x, 1)[:, 1] * spline(3 * x, extrapolate="periodic") + cubic(PLACES)[1:, 0]
+
+    expected = differences(f)
+    for run in (chainad.jacobian(f), chainad.jacobian(f).compile()):
+        np.testing.assert_allclose(run(X), expected, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(chainad.compile(f)(X), f(X))
+
+
+def filled(x: Any) -> Any:
+    z = np.zeros((4, 4))
+    z[0], z[1, 1], z[2, 2], z[3, 3] = x, x[1], 2.0, 1.0
+    return z
+
+
+def test_arrays_that_a_function_fills_are_traced_values_to_wrappers() -> None:
+    cube = chainad.primitive(lambda z: z**3)
+    cube.jacobian(structure="diagonal")(lambda y, z: 3 * z**2)
+    for f, plain in (
+        (lambda x: ours.expm(filled(x)), lambda x: theirs.expm(filled(x))),
+        (lambda x: chainad.scipy.special.logsumexp(filled(x), axis=0),) * 2,
+        (lambda x: cube(filled(x)), lambda x: filled(x) ** 3),
+    ):
+        np.testing.assert_allclose(chainad.jacobian(f)(X), differences(plain), rtol=1e-6, atol=1e-7)
+
+
+def test_memory_of_traced_arrays_is_not_read_in_silence() -> None:
+    with pytest.raises(TraceError, match=r"does not depend on x: .* chainad\.scipy"):
+        chainad.jacobian(lambda x: theirs.expm(filled(x)))(X)
+    with pytest.raises(ValueError, match="NaN") as caught:
+        chainad.jacobian(lambda x: theirs.solve(filled(x), X))(X)
+    assert "chainad.scipy" in caught.value.__notes__[0]
+
+
 def test_softmax_is_planned_without_its_square() -> None:
     n = 1000
     plan = chainad.plan(lambda x: np.sum(x * chainad.scipy.special.softmax(x)), np.ones(n))
@@ -163,7 +239,10 @@ TABLE: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda x: scipy.integrate.solve_ivp(lambda t, y: -y, (0, 1), x).y, "Runge-Kutta"),
     "odeint": (lambda x: scipy.integrate.odeint(lambda y, t: -y, x, [0, 1]), "Runge-Kutta"),
     "interp1d": (scipy.interpolate.interp1d(X.cumsum(), X), "plain numbers"),
-    "CubicSpline": (lambda x: scipy.interpolate.CubicSpline(X.cumsum(), x)(0.5), "np.interp"),
+    "CubicSpline": (
+        lambda x: scipy.interpolate.CubicSpline(X.cumsum(), x)(0.5),
+        "scipy.interpolate asks .* use chainad.scipy.interpolate, such as .CubicSpline",
+    ),
     "root from x": (lambda x: scipy.optimize.root(np.sin, x).x, "implicit function theorem"),
     "minimize": (lambda x: scipy.optimize.minimize(lambda y: sum(y - x), X).x, "implicit function"),
     "lfilter": (lambda x: scipy.signal.lfilter([1.0], [1.0, 0.5], x), "make it a chainad.primi"),

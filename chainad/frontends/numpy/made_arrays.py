@@ -123,6 +123,7 @@ class MadeArray(np.ndarray[Any, Any]):
             root.traced = set_items(before, (self._in_root(key),), [value])
         # Who has a plain view of this memory reads nan, and who has none yet cannot write.
         root.plain[...] = np.nan
+        root.tape.has_blanked = True
         root.plain.flags.writeable = False
 
     def _in_root(self, key: Any) -> Any:

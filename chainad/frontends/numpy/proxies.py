@@ -15,6 +15,7 @@ import numpy as np
 
 from chainad.frontends.numpy.makers import MAKERS, SCIPYS_NUMPY, Vectorized
 from chainad.frontends.numpy.tape import active
+from chainad.rules.scipy_interpolate import interpolant_of
 
 
 class _Proxy:
@@ -109,6 +110,8 @@ def proxy_of(value: Any, is_global: bool = True) -> Any:
         return _proxies.get(id(value))
     if type(value) is np.vectorize:
         return Vectorized(value)
+    if type(value).__module__.startswith("scipy.interpolate."):
+        return interpolant_of(value)
     try:
         instead = MAKERS.get(value)
     except TypeError:  # what has no hash

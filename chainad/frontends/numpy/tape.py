@@ -92,6 +92,8 @@ class Tape:
         self.has_complex = False
         # Whether NumPy may have packed a 0-d value into an array of objects.
         self.has_objects = False
+        # Whether the memory of an array that became traced is nan now.
+        self.has_blanked = False
         # Entries that are read from elsewhere than this tape.
         self.pinned: set[int] = set()
         self._holds = Holds()

@@ -194,6 +194,11 @@ def _call(f: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any],
             )
         elif tape.has_objects:
             _refuse_objects(error)
+        elif tape.has_blanked and isinstance(error, ValueError):
+            error.add_note(
+                "the memory of arrays that the function fills with traced values is nan to others"
+                " that know none; use their like of chainad.scipy, or those of NumPy"
+            )
         raise
     except Exception as error:
         _refuse_numba(error)
@@ -381,6 +386,12 @@ def _output(
             )
         return None, item
     if isinstance(item, (np.ndarray, np.generic, float)):
+        if tape.has_blanked and np.isnan(item).any():
+            raise TraceError(
+                f"{what} is nan and does not depend on x: a function that knows no traced values"
+                " has read the memory of an array that this function fills with some; use its like"
+                " of chainad.scipy, or one of NumPy's"
+            )
         return None, np.asarray(item)
     raise InputError(f"{place()} {_MUST_BE} {_described(item)}")
 
