@@ -386,9 +386,9 @@ def _output(
             )
         return None, item
     if isinstance(item, (np.ndarray, np.generic, float)):
-        if tape.has_blanked and np.isnan(item).any():
+        if tape.has_blanked and np.asarray(item).dtype.kind in "fc" and np.isnan(item).any():
             raise TraceError(
-                f"{what} is nan and does not depend on x: a function that knows no traced values"
+                f"{place()} is nan and does not depend on x: a function that knows no traced values"
                 " has read the memory of an array that this function fills with some; use its like"
                 " of chainad.scipy, or one of NumPy's"
             )
