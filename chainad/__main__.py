@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import timeit
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -41,14 +41,9 @@ def complex_step(f: Callable[[Array], Array], x: Array) -> Array:
     return np.stack([f(x + step).imag / 1e-30 for step in steps], axis=-1)
 
 
-def best_time(call: Callable[[], object], repeat: int = 5) -> float:
-    """Return the shortest of some wall-clock times, in seconds."""
-    times = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)
+def best_time(call: Callable[[], object]) -> float:
+    """Return the shortest wall-clock time of five calls, in seconds."""
+    return min(timeit.repeat(call, number=1, repeat=5))
 
 
 def main() -> int:

@@ -91,8 +91,8 @@ def _measure() -> tuple[int, ...]:
     return tuple(max(1, round(found[kind])) for kind in KINDS_OF_OPERATION)
 
 
-def _time(run: Callable[[], Any], budget: float = 0.08) -> float:
-    """Return the picoseconds of a run, the least of several that take `budget` seconds in all."""
+def _time(run: Callable[[], Any]) -> float:
+    """Return the picoseconds of a run, the least of several that take .08 s in all."""
     once = min(repeat(run, number=1, repeat=3))
-    number = max(1, round(budget / 8 / max(once, 1e-7)))
+    number = max(1, round(0.01 / max(once, 1e-7)))
     return min(repeat(run, number=number, repeat=5)) / number * 1e12

@@ -111,7 +111,7 @@ def plan_chain(
         plan = plan_programs(sizes, programs, mode, cost)
     else:
         factors = [Arrangement(dense((m,), (n,)), ()) for n, m in pairwise(sizes)]
-        plan = _plan(factors, [(size,) for size in sizes], "matrix", mode, cost)
+        plan = _plan(factors, [(size,) for size in sizes], mode, cost)
     if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
         raise InputError(f"workers must be a positive integer, but got {workers!r}")
     return plan_workers(plan, workers) if workers > 1 and mode == "auto" else plan
@@ -181,7 +181,6 @@ def multi_dot(matrices: Sequence[Matrix], *, mode: Mode = "auto") -> Any:
 def _plan(
     factors: Sequence[Arrangement],
     shapes: Sequence[tuple[int, ...]],
-    name: str,
     mode: Mode,
     cost: str | CostModel = "multiplications",
 ) -> Plan:
@@ -192,7 +191,7 @@ def _plan(
         inputs=(0,),
         outputs=(n,),
         edges=tuple(Edge(i, i + 1, factor.structure) for i, factor in enumerate(factors)),
-        origins=tuple(Origin(name) for _ in factors),
+        origins=tuple(Origin("matrix") for _ in factors),
         names=("x", *(f"v{i}" for i in range(1, n)), "y"),
     )
     return replace(plan_cached(graph, check_mode(mode), cost=cost), title="chain")
@@ -201,7 +200,7 @@ def _plan(
 def _plan_matrices(matrices: Sequence[Matrix], mode: Mode) -> tuple[list[Arrangement], Plan]:
     factors = [_factor(matrix, k == 0) for k, matrix in enumerate(matrices)][::-1]
     shapes = [factors[0].structure.col_shape, *(f.structure.row_shape for f in factors)]
-    return factors, _plan(factors, shapes, "matrix", mode)
+    return factors, _plan(factors, shapes, mode)
 
 
 def _factor(matrix: Matrix, is_first: bool) -> Arrangement:

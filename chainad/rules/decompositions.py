@@ -67,7 +67,7 @@ def _cholesky(y: Argument, a: Argument, /, *, upper: bool = False) -> Locals:
     def push(da: Any, low: Any) -> Any:
         inverse = triangular_inverse(low)
         x = inverse @ symmetric_of(da, upper) @ transpose(inverse)
-        return lower(low @ half_of(x, False))
+        return lower(low @ half_of(x))
 
     def pull(adjoint: Any, low: Any) -> Any:
         if _is_one_matrix(low) and _is_one_matrix(adjoint):
@@ -75,7 +75,7 @@ def _cholesky(y: Argument, a: Argument, /, *, upper: bool = False) -> Locals:
             _pull_by_blocks(lower(adjoint)[0], low[0], found[0])
             return lower(found)
         inverse = triangular_inverse(low)
-        x = half_of(transpose(low) @ lower(adjoint), False)
+        x = half_of(transpose(low) @ lower(adjoint))
         return read_of(transpose(inverse) @ x @ inverse, upper)
 
     return {a: matrix_operator(y, a, (I, J), 3 * a.shape[-1] ** 3, prepare, push, pull)}
@@ -102,9 +102,9 @@ def _pull_by_blocks(adjoint: Any, low: Any, found: Any) -> None:
     multiply, solve = _blas(low.dtype.char)
     n = len(low)
     if n <= MAX_UNBLOCKED_ROWS:
-        x = half_of(multiply(1.0, low.T, adjoint), False)
+        x = half_of(multiply(1.0, low.T, adjoint))
         free = solve(1.0, low.T, solve(1.0, low.T, x), side=1, trans_a=1)
-        found[...] = half_of(free + free.T, False)
+        found[...] = half_of(free + free.T)
         return
     first, last = slice(n // 2), slice(n // 2, n)
     _pull_by_blocks(adjoint[last, last], low[last, last], found[last, last])

@@ -172,17 +172,16 @@ class MatrixOperator(Operator):
 
 
 @lru_cache(maxsize=64)
-def _halves(n: int, char: str, upper: bool) -> Any:
-    """Return ones in one triangle of a matrix, and halves on the diagonal."""
-    ones = np.ones((n, n), char)
-    found = (np.triu(ones) if upper else np.tril(ones)) - 0.5 * np.eye(n, dtype=char)
+def _halves(n: int, char: str) -> Any:
+    """Return ones below the diagonal of a matrix, and halves on it."""
+    found = np.tri(n, dtype=char) - 0.5 * np.eye(n, dtype=char)
     found.flags.writeable = False
     return found
 
 
-def half_of(x: Any, upper: bool) -> Any:
-    """Return one triangle of matrices, with half of the diagonal."""
-    return x * _halves(x.shape[-1], x.dtype.char, upper)
+def half_of(x: Any) -> Any:
+    """Return the lower triangle of matrices, with half of the diagonal."""
+    return x * _halves(x.shape[-1], x.dtype.char)
 
 
 def symmetric_of(x: Any, upper: bool) -> Any:

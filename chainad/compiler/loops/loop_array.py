@@ -51,7 +51,7 @@ class LoopArray(DuckArray):
         return isinstance(kind, Contraction | ShapeQuery)
 
     def elementwise(self, function: Function, operands: Sequence[Any]) -> LoopArray:
-        if function is np.power and np.ndim(operands[1]) == 0 and _is_number(operands[1], 2):
+        if function is np.power and np.ndim(operands[1]) == 0 and _is_two(operands[1]):
             function, operands = np.multiply, (operands[0], operands[0])  # as NumPy does
         found = self.builder.elementwise(function, *map(_value, operands))
         return LoopArray(self.builder, found, bool if function in PREDICATES else np.float64)
@@ -131,9 +131,9 @@ def _halved(x: Any, ufunc: Any, axis: int) -> Any:
     return x
 
 
-def _is_number(x: Any, wanted: float) -> bool:
+def _is_two(x: Any) -> bool:
     value = x.value if isinstance(x, LoopArray) else x
-    return not isinstance(value, View) and bool(value == wanted)
+    return not isinstance(value, View) and bool(value == 2)
 
 
 def _value(x: Any) -> Value:

@@ -35,8 +35,8 @@ _MAX_PASSES = 50
 def read_code(
     reader: Reader,
     f: Callable[..., Any],
-    args: Sequence[Sequence[Any]] = (),
-    kwargs: Mapping[str, Sequence[Any]] | None = None,
+    args: Sequence[Sequence[Any]],
+    kwargs: Mapping[str, Sequence[Any]],
 ) -> None:
     """Find what a function reads; of its arguments, the objects inside that are no data."""
     names = _argument_names(f)
@@ -44,7 +44,7 @@ def read_code(
         _objects_in(reader, x, names[k] if k < len(names) else f"argument {k}")
         for k, x in enumerate(args)
     ]
-    named = {name: _objects_in(reader, x, name) for name, x in (kwargs or {}).items()}
+    named = {name: _objects_in(reader, x, name) for name, x in kwargs.items()}
     reader.enter(reader.routines_of(f), given, named)
     for _ in range(_MAX_PASSES):
         reader.is_new = False

@@ -12,7 +12,7 @@ Gottschling & Naumann 2003, *Markowitz-type heuristics for computing Jacobian ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
 from math import inf
 from typing import Any
@@ -80,33 +80,26 @@ def order_within(graph: StateSpace[Any], rule: str, max_pairs: float) -> list[in
 
     Around vertices of high degree scores take long, and the order of a rule is rarely good.
     """
-    return _order(
-        graph.relaxation() if graph.has_large_index_sets else graph, rule, None, max_pairs
-    )
+    return _order(graph.relaxation() if graph.has_large_index_sets else graph, rule, max_pairs)
 
 
-def greedy_order(
-    graph: StateSpace[Any], rule: str, ties: Sequence[float] | None = None
-) -> list[int]:
-    """Return the order of a rule; of vertices with equal scores the one of least `ties`."""
-    order = _order(graph, rule, ties, inf)
+def greedy_order(graph: StateSpace[Any], rule: str) -> list[int]:
+    """Return the order of a rule; of vertices with equal scores the first."""
+    order = _order(graph, rule, inf)
     assert order is not None
     return order
 
 
-def _order(
-    graph: StateSpace[Any], rule: str, ties: Sequence[float] | None, max_pairs: float
-) -> list[int] | None:
+def _order(graph: StateSpace[Any], rule: str, max_pairs: float) -> list[int] | None:
     end = graph.pairs + max_pairs
     score, reach = (_relative_score(graph), 1) if rule == "relative" else RULES[rule]
     state = graph.copy()
-    rank = ties or range(len(state[0]))
     scores = {v: score(graph, state, v) for v in graph.inner}
-    heap = [(s, rank[v], v) for v, s in scores.items()]
+    heap = [(s, v) for v, s in scores.items()]
     heapify(heap)
     order = []
     while heap:
-        s, _, v = heappop(heap)
+        s, v = heappop(heap)
         if scores.get(v) != s:  # a newer score is further back
             continue
         near = _near(graph, state, v, reach)
@@ -119,7 +112,7 @@ def _order(
             found = score(graph, state, u)
             if found != scores[u]:
                 scores[u] = found
-                heappush(heap, (found, rank[u], u))
+                heappush(heap, (found, u))
     return order
 
 

@@ -17,13 +17,12 @@ WINDOW_ELIMINATIONS = 6
 MAX_WHOLE_STATE_VERTICES = 200
 
 
-def by_windows(
-    graph: StateSpace[Any], order: list[int], budget: SearchBudget, width: int = WINDOW_ELIMINATIONS
-) -> None:
-    """Improve an order in place until no window of `width` eliminations can be improved.
+def by_windows(graph: StateSpace[Any], order: list[int], budget: SearchBudget) -> None:
+    """Improve an order in place until no window of `WINDOW_ELIMINATIONS` can be improved.
 
     The budget may stop it earlier; the cost of the order never rises.
     """
+    width = WINDOW_ELIMINATIONS
     stale = [True] * len(order)  # whether the window that starts here is to be looked at
     while any(stale):
         state = graph.copy()
