@@ -92,7 +92,7 @@ def jacobian_program(
         raise InputError("output='operator' is not compiled; call chainad.jacobian(f) instead")
 
     def make() -> JacobianProgram:
-        return _build(linearize(), options, target, signature.itemsize, origin)
+        return _build(linearize(), options, target.of(signature), signature.itemsize, origin)
 
     key = options.mode if isinstance(options.mode, ChunkedPlan) else mode_key(options.mode)
     if key is None:
@@ -147,7 +147,9 @@ def jacobian_sweeps(
     signature: Signature, target: Target, linearize: Callable[[], Linearized]
 ) -> tuple[Linearized, list[Sweeps]]:
     """Return the sweeps of every block for all runs of a signature, made now or before."""
-    return _sweeps.get((signature.key, target), lambda: _make_sweeps(linearize(), target))
+    return _sweeps.get(
+        (signature.key, target), lambda: _make_sweeps(linearize(), target.of(signature))
+    )
 
 
 def _make_sweeps(linearized: Linearized, target: Target) -> tuple[Linearized, list[Sweeps]]:

@@ -99,9 +99,9 @@ class _LibraryNamespace(Namespace):
         self.objects["np"] = library.xp
         self.library = library
 
-    def full(self, value: float) -> str:
-        xp, dtype = self.library.xp, self.library.dtype
-        return self.constant(xp.asarray(value, dtype=xp.float64 if dtype is None else dtype))
+    def full(self, value: float, dtype: np.dtype[Any] | None) -> str:
+        xp, own = self.library.xp, self.library.dtype
+        return self.constant(xp.asarray(value, dtype=xp.float64 if own is None else own))
 
     def positions(self, where: Positions) -> str:
         return self.constant(self.library.vector(where))

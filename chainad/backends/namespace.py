@@ -55,9 +55,9 @@ class Namespace:
             return self.constant(function)
         return name
 
-    def full(self, value: float) -> str:
+    def full(self, value: float, dtype: np.dtype[Any] | None) -> str:
         """Return the name of a number that a program itself brings."""
-        return self.constant(np.float64(value))
+        return self.constant(np.float64(value) if dtype is None else dtype.type(value))
 
     def positions(self, where: Positions) -> str:
         """Return the name of positions along an axis."""

@@ -9,9 +9,9 @@ and how it acts on stacks of arrays. `from chainad.ir import ops` gives all of t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -116,9 +116,10 @@ class Row(View):
 
 @dataclass(frozen=True, slots=True)
 class Full(Op):
-    """A 0-d array that holds `value`."""
+    """A 0-d array that holds `value`, a double where no dtype is given."""
 
     value: float
+    dtype: np.dtype[Any] | None = field(default=None, repr=False)
 
     def result_shape(self, *inputs: Shape) -> Shape | None:
         return ()

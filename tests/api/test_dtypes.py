@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 import chainad
+from chainad.api.recorded_run import record_planned_run
+from chainad.backends.numpy.build import observe
 from chainad.errors import InputError
 
 Function = Callable[..., Any]
@@ -188,3 +190,21 @@ def test_out_has_the_dtype_of_the_jacobian(dtype: type) -> None:
     other = np.zeros((3, 3), F if dtype is D else D)
     with pytest.raises(InputError, match=f"out must be an array of {np.dtype(dtype)}"):
         chainad.jacobian(np.square)(x, out=other)
+
+
+WEIGHTS = np.ones((3, 3), F)
+IN_SINGLES: dict[str, Function] = {
+    "softmax": lambda x: x - np.log(np.sum(np.exp(x - np.max(x)))),
+    "sums of products": lambda x: np.tanh(WEIGHTS @ x - x[::-1]) * np.sum(x),
+    "scatter": lambda x: np.concatenate([x[1:] - x[:-1], 2 * x]) * x[0],
+    "matrices": lambda x: np.outer(x, x) @ WEIGHTS + np.trace(np.outer(x, x)) * WEIGHTS,
+}
+
+
+@pytest.mark.parametrize("name", IN_SINGLES)
+def test_nothing_is_computed_in_doubles_where_all_are_singles(name: str) -> None:
+    x = np.array([0.3, 0.5, 0.2], F)
+    found = record_planned_run(chainad.jacobian(IN_SINGLES[name])._of, (x,), {})
+    assert found.program.program is not None
+    types, _ = observe(found.program.program, found.local_jacobians)
+    assert {kind.dtype for kind in types.values() if kind.shape is not None} == {np.dtype(F)}

@@ -245,7 +245,7 @@ def _sum_into(signs: Sequence[int], terms: Sequence[str], to: str) -> list[str]:
 
 EMIT: dict[type[Op], Emitter] = {
     Call: Emitter(_call),
-    ops.Full: Emitter(lambda op, names: names.full(op.value)),
+    ops.Full: Emitter(lambda op, names: names.full(op.value, op.dtype)),
     ops.Reshape: Emitter(
         lambda op, names, x: f"np.reshape({x}, {op.shape})",
         lambda op, names, x: f"{x}.reshape({op.shape})",
