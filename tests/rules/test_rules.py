@@ -47,7 +47,7 @@ from chainad.rules import (
 )
 from chainad.rules.base import Local, Rule, available, name_of
 from chainad.rules.decompositions import as_real
-from chainad.rules.elementwise import EVEN, direction, elementwise, root_of
+from chainad.rules.elementwise import EVEN, direction, displaced, elementwise, root_of
 from chainad.rules.linear_algebra import cofactors, logabsdet, sign_of_det
 from chainad.rules.movement import astype, getitem, set_items
 from chainad.rules.special_functions import polygamma
@@ -962,6 +962,8 @@ ELSEWHERE = {
     *FACTORS,
     # Derivatives, of second arguments that go with the first: see test_linear_algebra.py.
     linear_algebra.slopes_of_det,
+    # It does not depend on its last operand, but for the derivative.
+    displaced,
     # What vectors contribute to functions of matrices: see test_spectral.py.
     *spectral.OF_EIGENVALUES.values(), *spectral.OF_SINGULAR_VALUES.values(),
     # SciPy computes these to six digits only.
