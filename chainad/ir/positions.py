@@ -246,6 +246,26 @@ def distinct(values: Integers) -> Integers:
     return found
 
 
+def numbered(values: Integers) -> tuple[Integers, Integers, Integers]:
+    """Return of the sorted distinct values where each is first, and how often it occurs.
+
+    Between the two: which of them every value is.
+    """
+    least, most = (int(values.min()), int(values.max())) if values.size else (0, -1)
+    if most - least >= _MAX_RANGE_PER_VALUE * values.size:
+        _, first, number, counts = np.unique(
+            values, return_index=True, return_inverse=True, return_counts=True
+        )
+        return first, number, counts
+    counted = np.bincount(values - least, minlength=most - least + 1)
+    found = np.flatnonzero(counted)
+    place = np.zeros(counted.size, np.int64)
+    place[values[::-1] - least] = np.arange(values.size - 1, -1, -1)
+    first = place[found]
+    place[found] = np.arange(found.size)
+    return first, place[values - least], counted[found]
+
+
 def is_injective(where: Positions) -> bool:
     """Return whether no position is visited twice."""
     if isinstance(where, range):

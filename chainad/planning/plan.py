@@ -20,7 +20,7 @@ from chainad.planning.report import render
 from chainad.planning.schedule import Schedule, schedule
 from chainad.planning.serialize import PlanRecord, read, write
 from chainad.planning.steps import Step, check_materialized, steps_of
-from chainad.structure import StructureSum, Sweep
+from chainad.structure import Sweep
 from chainad.structure.structure import Structure
 
 if TYPE_CHECKING:
@@ -131,9 +131,9 @@ class Plan:
     @cached_property
     def may_store_zeros(self) -> bool:
         """Whether results may store entries that no path through the graph leads to."""
-        sums = (s.operation for s in self.steps if isinstance(s.operation, StructureSum))
         actions = (edge.structure.action for edge in self.graph.edges)
-        return any(total.pads for total in sums) or any(a and a.is_triangular for a in actions)
+        pads = any(step.operation.pads for step in self.steps)
+        return pads or any(a and a.is_triangular for a in actions)
 
     @cached_property
     def mode(self) -> Mode:

@@ -5,7 +5,8 @@ the labels. A sum keeps only the ties that both sides have, or, where that would
 two thirds of the places, the union of their entries. Both laws are checked against dense arrays.
 
 Laws (each one a test):
-- the structure of a product does not depend on its bracketing;
+- the structure of a product does not depend on its bracketing, except where entries that are
+  listed one by one are a third of all, and those that are zero are then stored, too;
 - a product with +1 or -1 everywhere costs no multiplication, unless so many equal terms add up;
 - no product costs more than the product of the dense matrices;
 - a sum stores at most three times the union of the entries of its terms.
@@ -40,10 +41,10 @@ from chainad.structure.constructors import (
     reduced,
 )
 from chainad.structure.csr import Layout, lay_out
-from chainad.structure.entry_grid import MIN_FILL_INVERSE
 from chainad.structure.materialize import flat_places, to_dense, to_vector
 from chainad.structure.product import Product, Sweep, materialize_operator, multiply, staged
 from chainad.structure.selections import reshaped, selection, strided
+from chainad.structure.structure import MIN_FILL_INVERSE
 from chainad.structure.sum import (
     MIN_SEPARATE_ENTRIES,
     StructureSum,

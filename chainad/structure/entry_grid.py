@@ -10,11 +10,10 @@ import numpy as np
 
 from chainad.ir.positions import Integers, Positions, coordinates, distinct, positions
 from chainad.structure.normal_form import Labeling
+from chainad.structure.structure import MIN_FILL_INVERSE
 
 # A sum may store so many places that no entry has for each entry of its smaller term.
 MAX_PADDING = 2
-# What is this part full is multiplied more quickly as a block than entry by entry.
-MIN_FILL_INVERSE = 3
 
 
 @dataclass

@@ -30,6 +30,7 @@ from chainad.ir.positions import (
     is_ascending,
     is_injective,
     lattice,
+    numbered,
     positions,
 )
 from chainad.structure.structure import Axis, Structure, places
@@ -290,20 +291,18 @@ class Labeling:
             operand.reshape([x for x in operand.labels if x not in ones], self.sizes)
 
     def _add_up_coincident_entries(self, operand: Operand) -> None:
-        while loose := self._undetermined_labels():
+        determined: set[int] = set()
+        while loose := self._undetermined_labels(determined):
             label = self.flatten(loose)
             mine = [k for k, axis in enumerate(self.axes) if label in axis.labels]
             key = np.zeros(self.sizes[label], np.int64)
             for k in mine:
                 key = key * self.axes[k].size + places(self.axes[k], (label,), self.sizes)
-            _, first, segments, counts = np.unique(
-                key, return_index=True, return_inverse=True, return_counts=True
-            )
-            self._merge_entries(operand, label, first, segments, counts)
+            determined.add(self._merge_entries(operand, label, *numbered(key)))
 
     def _merge_entries(
         self, operand: Operand, label: int, first: Integers, segments: Integers, counts: Integers
-    ) -> None:
+    ) -> int:
         new = self.new(first.size)
         if label in operand.labels:
             k = operand.labels.index(label)
@@ -323,10 +322,11 @@ class Labeling:
             operand.labels.append(new)
         moves = {label: positions(first)}
         self.axes = [self._relabel(axis, new, moves) for axis in self.axes]
+        return new
 
-    def _undetermined_labels(self) -> list[int]:
+    def _undetermined_labels(self, determined: set[int]) -> list[int]:
         """Return a group of labels that do not determine their entry alone, or []."""
-        anchored = {x for axis in self.axes if axis.is_injective for x in axis.labels}
+        anchored = {x for axis in self.axes if axis.is_injective for x in axis.labels} | determined
         # Two axes together may still distinguish all entries of one label.
         for axis in self.axes:
             free = [x for x in axis.labels if x not in anchored]

@@ -15,6 +15,9 @@ from chainad.structure.normal_form import Labeling, Operand
 from chainad.structure.structure import Axis, Structure
 from chainad.structure.ties import tie
 
+# Of fewer entries, no list is long.
+MIN_BLOCK_ENTRIES = 1024
+
 # Which way all operators of a product are taken, if not each the cheapest.
 Sweep = Literal["", "tangent", "adjoint"]
 
@@ -27,7 +30,8 @@ class Product:
     contracts these; `after` makes the kept array of `structure`. Where one side keeps no
     array, the other is all there is (`labels` is None). `sizes` are those of the labels.
     `action` says that one factor is an operator that is applied, not an array that is multiplied.
-    `factors` are the two structures, left one first.
+    `factors` are the two structures, left one first. `pads` says that the structure may store
+    entries to which no term leads.
     """
 
     structure: Structure
@@ -40,6 +44,7 @@ class Product:
     after: Ops
     action: Literal["", "jvp", "vjp"] = ""
     factors: tuple[Structure, ...] = ()
+    pads: bool = False
 
 
 @lru_cache(maxsize=65536)
@@ -69,7 +74,17 @@ def _multiply(left: Structure, right: Structure) -> Product:
             return _times_single_entry(left, right, left, right)
         if _is_single_entry(right) and have_one_place(left.cols):
             return _times_single_entry(right, left, left, right)
+    if all(x.fills_up and x.count >= MIN_BLOCK_ENTRIES for x in (left, right)):
+        return _of_blocks(left, right)
     return _by_labels(left, right)
+
+
+def _of_blocks(left: Structure, right: Structure) -> Product:
+    """Return the product of the full arrays of two structures, zeros included."""
+    shapes = [(x.row_shape, x.col_shape) for x in (left, right)]
+    plain = multiply(*(dense(*shape) for shape in shapes))
+    one, other = to_dense(left) + plain.left, to_dense(right) + plain.right
+    return replace(plain, left=one, right=other, pads=True)
 
 
 # Functions of scalars have hundreds of Jacobians of one entry: what is found here is what the

@@ -31,6 +31,9 @@ import numpy as np
 from chainad.ir.cache import cached_property
 from chainad.ir.positions import Index, Integers, Positions, as_array, is_injective
 
+# What is this part full is multiplied more quickly as a block than entry by entry.
+MIN_FILL_INVERSE = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Axis:
@@ -256,6 +259,12 @@ class Structure(metaclass=_Interned):
         axes = (*self.rows, *self.cols)
         return sum(len(axis.positions) for axis in axes if isinstance(axis.positions, Index))
 
+    @property
+    def fills_up(self) -> bool:
+        """Whether the entries that positions list are a third of all there are."""
+        rows, cols = self.matrix_shape
+        return self.weight > 0 and MIN_FILL_INVERSE * self.nonzeros >= rows * cols
+
     def entries(self) -> tuple[Integers, Integers]:
         """Return row and column of every possible nonzero, in label order.
 
@@ -295,6 +304,8 @@ def places(axis: Axis, labels: tuple[int, ...], sizes: dict[int, int]) -> Intege
 
     The result has one axis per label of `labels`, of size 1 where `axis` lacks that label.
     """
+    if len(axis.labels) == 1 and axis.positions is not None:
+        return as_array(axis.positions).reshape([-1 if x in axis.labels else 1 for x in labels])
     total = np.zeros((1,) * len(labels), np.int64)
     stride = 1
     for label in reversed(axis.labels):
@@ -302,11 +313,7 @@ def places(axis: Axis, labels: tuple[int, ...], sizes: dict[int, int]) -> Intege
         shape[labels.index(label)] = sizes[label]
         total = total + stride * np.arange(sizes[label]).reshape(shape)
         stride *= sizes[label]
-    if axis.positions is None:
-        return total
-    if len(axis.labels) == 1:
-        return as_array(axis.positions).reshape(total.shape)
-    return as_array(axis.positions)[total]
+    return total if axis.positions is None else as_array(axis.positions)[total]
 
 
 def _flat(axes: tuple[Axis, ...], sizes: tuple[int, ...]) -> Integers:

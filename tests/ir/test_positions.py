@@ -20,6 +20,7 @@ from chainad.ir.positions import (
     is_injective,
     join,
     lattice,
+    numbered,
     positions,
     refine,
 )
@@ -305,3 +306,12 @@ def test_progressions_that_touch_visit_a_place_twice() -> None:
 
 def test_nested_progressions_in_step_are_one() -> None:
     assert lattice(0, (3, 1), (2, 3)) == range(6)
+
+
+@pytest.mark.parametrize("most", [3, 40, 10**9])
+@pytest.mark.parametrize("size", [0, 1, 50])
+def test_numbered_values_are_those_of_sorting(size: int, most: int) -> None:
+    values = np.random.default_rng(0).integers(2, 2 + most, size)
+    wanted = np.unique(values, return_index=True, return_inverse=True, return_counts=True)[1:]
+    for found, right in zip(numbered(values), wanted, strict=True):
+        np.testing.assert_array_equal(found, right)

@@ -392,6 +392,21 @@ def test_a_long_sum_of_single_entries_stores_these_alone() -> None:
     assert total.count <= 3 * n
 
 
+def test_what_is_a_third_full_is_multiplied_as_a_block() -> None:
+    rng, n = np.random.default_rng(0), 60
+    factors = []
+    for _ in range(2):
+        dense = np.where(rng.random((n, n)) < 0.5, rng.integers(1, 9, (n, n)), 0)
+        at = [positions(x) for x in dense.nonzero()]
+        rows, cols = (Axis(n, (0,), x) for x in at)
+        structure = arrange([rows], [cols], {0: len(at[0])}, [0]).structure
+        factors.append(RandomJacobian(structure, dense[dense.nonzero()], dense))
+    found = product_of(*factors)
+    assert_is(found)
+    assert found.structure.weight == 0
+    assert multiply(*(x.structure for x in factors)).pads
+
+
 def test_a_sum_of_patterns_may_have_more_places_than_64_bits_count() -> None:
     # Positions that both share are places on the label of 800 entries, not on the axis itself.
     shape, count = (2, 3, 3, 2, 3, 3, 2, 3, 3), 800
