@@ -48,6 +48,13 @@ SMOOTH: dict[str, tuple[Function, Any, Any]] = {
     "Gaussian": (lambda x: np.exp(-((norm(x) / 2) ** 2) / 2), ZERO, -EYE / 4),
     "Gaussian of a square": (lambda x: np.exp(-(norm(x) ** 2)), ZERO, -2 * EYE),
     "cos": (lambda x: np.cos(norm(x)), ZERO, -EYE),
+    "sin": (lambda x: np.sin(3 * norm(x)) * norm(x), ZERO, 6 * EYE),
+    "product of sines": (
+        lambda x: np.sin(np.hypot(x[:1], x[1:])) @ np.hypot(x[:1], x[1:]),
+        ZERO,
+        2 * EYE,
+    ),
+    "square of a sine": (lambda x: np.sin(norm(x)) ** 2, ZERO, 2 * EYE),
     "cosh": (lambda x: np.cosh(norm(x)), ZERO, EYE),
     "sinc": (lambda x: np.sinc(norm(x)), ZERO, -(np.pi**2) / 3 * EYE),
     "i0": (lambda x: np.i0(norm(x)), ZERO, EYE / 2),

@@ -6,8 +6,8 @@ the square, which has no kink. The Jacobian of a function that is differentiated
 its tape with such values made from the square.
 
 A value is *odd* if it is `factor * root`, entry by entry, where `root` has a kink and its square
-and `factor` have none: the root itself, and what scales or moves the entries of an odd value. A
-value is smooth if it is the product of two odd ones with the same root, or an even function of one.
+and `factor` have none: the root itself, its sine, and what scales or moves the entries of an odd
+value. A value is smooth if it is the product of two odd ones with the same root, or an even function of one.
 Whatever else is made from a root keeps the kink: second derivatives there are nan if those nearby
 are unbounded (norm, hypot, std, the modulus), and 0 if the root is piecewise linear.
 """
@@ -310,7 +310,20 @@ def _odd_value(call: _Call) -> _Odd | None:
         return odd.scaled(lambda factor: _product(factor, np.power(odd.times(odd), half)))
     if isinstance(call.kind, Elementwise) and call.kind.is_odd and odd.is_sign:
         return odd.scaled(function)
+    if function is np.sin:  # sin(x) is x times sinc(x / pi), an even function of x
+        return odd.scaled(lambda factor: _product(factor, _sinc(call, odd)))
     return None
+
+
+def _sinc(call: _Call, odd: _Odd) -> Any:
+    """Return sin(x) / x of an odd operand x, from its square."""
+    argument = call.entry.operands[0] / np.pi
+    entry = call.entry._replace(value=np.sinc(argument))
+    square = odd.times(odd) / np.pi**2
+    even = _even(entry, EVEN[np.sinc, 0], square, (argument,), (None,))
+    if even is None:
+        return entry.value
+    return call.tape.box(entry.value, call.tape, call.tape.append(even))
 
 
 def _moved(call: _Call) -> _Odd | None:
