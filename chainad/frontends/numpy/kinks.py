@@ -8,8 +8,9 @@ its tape with such values made from the square.
 A value is *odd* if it is `factor * root`, entry by entry, where `root` has a kink and its square
 and `factor` have none: the root itself, its sine, and what scales or moves the entries of an odd
 value. A value is smooth if it is the product of two odd ones with the same root, or an even
-function of one. Whatever else is made from a root keeps the kink: second derivatives there are nan
-if those nearby are unbounded (norm, hypot, std, the modulus), and 0 if the root is piecewise linear.
+function of one. Whatever else is made from a root keeps the kink: second derivatives there are
+nan if those nearby are unbounded (norm, hypot, std, the modulus), and 0 if the root is piecewise
+linear.
 """
 
 from __future__ import annotations
