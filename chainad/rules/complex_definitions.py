@@ -1,6 +1,6 @@
 """Functions of complex numbers that are not holomorphic, or have no row of their own, in real ones.
 
-A matrix a + bi does to (re, im) what the real matrix [[a, -b], [b, a]] does.
+An entry a + bi of a matrix does to (re, im) what the real block [[a, -b], [b, a]] does.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from chainad.rules.base import DEFINED
+from chainad.rules.base import DEFINED, constant, dispatching
 from chainad.rules.complexes import COMPLEX, argument, modulus
+from chainad.rules.decompositions import eigenvalues, singular_values
+from chainad.rules.kinds import PiecewiseConstant
+from chainad.rules.linear_algebra import logabsdet, sign_of_det
 from chainad.rules.norms import matrix_norm
 from chainad.rules.reduction import deviation_by_norm, variance_by_sums
+from chainad.rules.statistics import values_of
 
 
 def _by(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -84,22 +88,29 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> A
 
 
 def _as_real(a: Any) -> Any:
-    """Return the real matrices that act on (re, im) as complex ones do."""
-    re, im = np.real(a), np.imag(a)
-    rows = [np.concatenate([re, -im], -1), np.concatenate([im, re], -1)]
-    return np.concatenate(rows, axis=-2)
+    """Return the real matrices that act on (re, im) of every entry in turn as complex ones do."""
+    return _real_of_parts(np.real(a), np.imag(a))
 
 
-def _joined(parts: Any, axis: int) -> Any:
-    """Return complex numbers from their real parts, followed by the imaginary ones."""
-    re, im = np.split(parts, 2, axis=axis)
-    return re + 1j * im
+def _real_of_parts(re: Any, im: Any) -> Any:
+    rows = [np.stack([re, -im], -1), np.stack([im, re], -1)]
+    *batch, m, n = np.shape(re)
+    return np.reshape(np.stack(rows, -3), (*batch, 2 * m, 2 * n))
+
+
+def _as_complex(a: Any) -> Any:
+    """Return the complex matrices that act as these real ones."""
+    return a[..., ::2, ::2] + 1j * a[..., 1::2, ::2]
+
+
+def _parts_of_hermitian(a: Any) -> tuple[Any, Any]:
+    """Return both parts of matrices whose imaginary parts on the diagonal are not read."""
+    return np.real(a), np.where(np.eye(np.shape(a)[-1], dtype=bool), 0.0, np.imag(a))
 
 
 @_by(np.linalg.pinv)
 def _pinv(a: Any, *args: Any, **kwargs: Any) -> Any:
-    found = np.linalg.pinv(_as_real(a), *args, **kwargs)
-    return _joined(found[..., : np.shape(a)[-2]], axis=-2)
+    return _as_complex(np.linalg.pinv(_as_real(a), *args, **kwargs))
 
 
 @_by(np.linalg.svdvals)
@@ -107,9 +118,45 @@ def _svdvals(x: Any, /) -> Any:
     return np.linalg.svdvals(_as_real(x))[..., ::2]  # each of them occurs twice
 
 
+_by(singular_values)(lambda a, factors: np.linalg.svdvals(a))
+
+
 @_by(np.linalg.eigvalsh)
 def _eigvalsh(a: Any, UPLO: Any = "L") -> Any:
-    half = np.tril(a, -1) if UPLO.upper() == "L" else np.triu(a, 1)
-    diagonal = np.real(np.diagonal(a, axis1=-2, axis2=-1))[..., None] * np.eye(np.shape(a)[-1])
-    full = half + np.conjugate(np.matrix_transpose(half)) + diagonal
-    return np.linalg.eigvalsh(_as_real(full), UPLO)[..., ::2]
+    return np.linalg.eigvalsh(_real_of_parts(*_parts_of_hermitian(a)), UPLO)[..., ::2]
+
+
+_by(eigenvalues)(lambda a, factors, uplo: np.linalg.eigvalsh(a, uplo))
+_by(logabsdet)(lambda a: logabsdet(_as_real(a)) / 2)
+
+
+@_by(sign_of_det)
+def _sign_of_det(a: Any) -> Any:
+    size = values_of(logabsdet(a))[..., None, None]  # determinants may be out of range
+    scale = np.exp(-size / max(np.shape(a)[-1], 1))
+    return np.sign(np.linalg.det(a * np.where(np.isfinite(scale), scale, 1.0)))
+
+
+# Of both, the factors of the real matrix are the real matrices of the factors.
+@_by(np.linalg.cholesky)
+def _cholesky(a: Any, /, *, upper: bool = False) -> Any:
+    return _as_complex(np.linalg.cholesky(_real_of_parts(*_parts_of_hermitian(a)), upper=upper))
+
+
+@_by(np.linalg.qr)
+def _qr(a: Any, mode: Any = "reduced") -> Any:
+    found = np.linalg.qr(_as_real(a), mode)
+    r = found if mode == "r" else found[1]
+    # The diagonal of r is real in LAPACK, of any sign.
+    signs = np.repeat(signs_of_qr(a), 2, -1) * np.sign(np.diagonal(r, axis1=-2, axis2=-1))
+    r = _as_complex(r * signs[..., None])
+    return r if mode == "r" else type(found)(_as_complex(found[0] * signs[..., None, :]), r)
+
+
+@dispatching
+def signs_of_qr(a: Any) -> Any:
+    """Return the signs of the diagonal of r in np.linalg.qr."""
+    return np.sign(np.real(np.diagonal(np.linalg.qr(a, "r"), axis1=-2, axis2=-1)))
+
+
+constant(signs_of_qr, kind=PiecewiseConstant())

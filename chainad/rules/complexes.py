@@ -15,7 +15,6 @@ import numpy as np
 from chainad.ir.graph import Argument
 from chainad.rules.base import Local, Locals, dispatching, rule
 from chainad.rules.elementwise import direction
-from chainad.rules.linear_algebra import logabsdet, sign_of_det
 from chainad.structure import arrange
 from chainad.structure.structure import Axis
 
@@ -61,8 +60,6 @@ COMPLEX: dict[Callable[..., Any], Callable[..., Any] | None] = {
     np.imag: imag,
     np.conjugate: conj,
     np.abs: modulus,
-    sign_of_det: None,
-    logabsdet: None,
 }
 
 

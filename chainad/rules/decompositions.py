@@ -24,7 +24,7 @@ from numpy import matrix_transpose as transpose
 
 from chainad.ir.array_functions import is_ndarray
 from chainad.ir.graph import Argument
-from chainad.rules.base import Locals, defined, dispatching, rule
+from chainad.rules.base import Locals, defined, dispatching, refuse_unless, rule
 from chainad.rules.matrix_operators import I, J, half_of, matrix_operator, read_of, symmetric_of
 from chainad.rules.statistics import values_of
 
@@ -191,6 +191,7 @@ def _eigenvalues(y: Argument, a: Argument, uplo: str) -> Locals:
 @_with_factors
 def _eigenvectors(y: Argument, a: Argument, uplo: str) -> Locals:
     upper = check_triangle(uplo)
+    _refuse_phases(a)
 
     # With x = v^T da v: dv = v (slopes * x).
     def prepare(v: Any, a: Any, factors: Any) -> tuple[Any, ...]:
@@ -203,6 +204,14 @@ def _eigenvectors(y: Argument, a: Argument, uplo: str) -> Locals:
         return read_of(v @ (slopes * (transpose(v) @ adjoint)) @ transpose(v), upper)
 
     return {a: matrix_operator(y, a, (I, J), 3 * a.shape[-1] ** 3, prepare, push, pull)}
+
+
+def _refuse_phases(a: Argument) -> None:
+    refuse_unless(
+        a.dtype.kind != "c",
+        "complex vectors are only given up to a phase, and have no derivative; eigenvalues and"
+        " singular values have one",
+    )
 
 
 def inverse_gaps(w: Any, roots: Any = None) -> Any:
@@ -315,6 +324,7 @@ def _pull_vectors(adjoint: Any, u: Any, s: Any, v: Any, slopes: Any) -> Any:
 
 
 def _cost_of_vectors(y: Argument, a: Argument) -> int:
+    _refuse_phases(a)
     m, n = a.shape[-2:]
     return y.shape[-1] * (m * n + 2 * y.shape[-2] * y.shape[-1])
 

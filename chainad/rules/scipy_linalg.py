@@ -70,6 +70,14 @@ def _positive_solve(y: Argument, a: Argument, b: Argument) -> Composite:
     return locals_of_solve(y, a, b, PositiveInverse, a.shape[-1] ** 2)
 
 
+def _turned(a: Any, trans: Any) -> Any:
+    """Return a matrix as `trans` of SciPy says: as it is, transposed, or conjugated as well."""
+    if trans in (0, "N"):
+        return a
+    is_conjugate = trans in (2, "C") and np.iscomplexobj(a)
+    return np.transpose(np.conjugate(a) if is_conjugate else a)
+
+
 @_lapack_wrapper
 def solve_triangular(
     a: Any,
@@ -88,7 +96,7 @@ def solve_triangular(
         half = half + np.eye(np.shape(a)[0], dtype=a.dtype)
     if trans in (0, "N"):
         return triangular_solve(half, b, bool(lower))
-    return triangular_solve(np.transpose(half), b, not lower)
+    return triangular_solve(_turned(half, trans), b, not lower)
 
 
 @_lapack_wrapper
@@ -112,7 +120,8 @@ def solve(
     if kind == "general":
         return np.linalg.solve(np.transpose(a) if transposed else a, b)
     refuse_unless(
-        kind in ("symmetric", "positive definite"),
+        assume_a == "sym"
+        or (kind in ("symmetric", "positive definite") and not np.iscomplexobj(a)),
         f"assume_a={assume_a!r} is not differentiated; leave it away",
     )
     full = symmetric_of(a, not lower)
@@ -164,7 +173,7 @@ def cho_solve(
     factor, lower = c_and_lower
     _refuse_batch(factor)
     half = np.tril(factor) if lower else np.triu(factor)
-    first, last = (half, np.transpose(half)) if lower else (np.transpose(half), half)
+    first, last = (half, _turned(half, 2)) if lower else (_turned(half, 2), half)
     return triangular_solve(last, triangular_solve(first, b, True), False)
 
 
@@ -224,15 +233,15 @@ def lu_solve(
 ) -> Any:
     if isinstance(lu_and_piv, _Factorization):
         a = lu_and_piv.matrix
-        return np.linalg.solve(np.transpose(a) if trans else a, b)
+        return np.linalg.solve(_turned(a, trans), b)
     packed, pivots = lu_and_piv
     _refuse_batch(packed)
     order = _order(pivots)
     low = np.tril(packed, -1) + np.eye(len(pivots), dtype=packed.dtype)
     if not trans:
         return triangular_solve(np.triu(packed), triangular_solve(low, b[order], True), False)
-    found = triangular_solve(np.transpose(np.triu(packed)), b, True)
-    return triangular_solve(np.transpose(low), found, False)[np.argsort(order)]
+    found = triangular_solve(_turned(np.triu(packed), trans), b, True)
+    return triangular_solve(_turned(low, trans), found, False)[np.argsort(order)]
 
 
 # ------------------------------------------------------------------ as NumPy's
