@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,26 +19,37 @@ from chainad.api.choose_backend import plan_on_scalars, scalar_program
 from chainad.api.compiled import CompiledFunction
 from chainad.api.differentiator import Differentiator
 from chainad.api.fallbacks import REFUSALS, attempt, warn_of_fault, warn_of_refusal
+from chainad.api.points import (
+    Batch,
+    Place,
+    PointArguments,
+    Stack,
+    checked_batch,
+    emptied,
+    point_arguments,
+    stacked,
+)
 from chainad.api.recorded_run import PlannedRun, RecordedRun, record_planned_run, record_run
 from chainad.api.run_batched import run_batched
 from chainad.backends.namespace import Namespace
-from chainad.compiler.recording.arguments import ArraySpec, ScalarSpec
+from chainad.compiler.recording.arguments import leaf_numbers
 from chainad.compiler.recording.replay import MISS, bind_arguments
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars
-from chainad.compiler.scalar.replay_batched import BatchedScalars, Outputs, Points
+from chainad.compiler.scalar.replay_batched import BatchedScalars, Outputs
 from chainad.compiler.scalar.replay_scalar import check_supported
 from chainad.compiler.scalar.scalarize import data_arguments
 from chainad.compiler.vectorize import BatchedArray, NotBatchableError
 from chainad.errors import InputError
 from chainad.frontends.captures.find_captures import RandomNumbersError
-from chainad.frontends.numpy.trace import argument_name, as_input
-from chainad.ir import exact_zeros
+from chainad.frontends.numpy.trace import Key
+from chainad.ir import exact_zeros, trees
 from chainad.ir.locks import fork_safe_lock
 from chainad.ir.scalar_graph import NotScalarError
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
 
-Batch = int | Mapping[int, int]
+# The positional and the named arguments of one point.
+Call: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 
 # A function that has these and still finds no group for a point is replayed point by point.
 MAX_GROUPS = 32
@@ -60,8 +71,8 @@ class PointGroup:
         Finds the arguments that vary from call to call, or returns MISS.
     inputs : tuple of int
         The numbers of these arguments in the recording.
-    positions : mapping
-        Which of them are positional arguments.
+    places : mapping
+        Which of them vary from point to point: where these are in the arguments, by number.
     recorded : RecordedRun
     shapes : tuple
         Those of the results at one point: values, if these are returned, and Jacobians.
@@ -74,7 +85,7 @@ class PointGroup:
 
     take: Callable[[tuple[Any, ...], dict[str, Any]], Any]
     inputs: tuple[int, ...]
-    positions: Mapping[int, int]
+    places: Mapping[int, Place]
     recorded: RecordedRun
     shapes: tuple[tuple[int, ...], ...]
     run: Callable[[list[Any], int, Any], Outputs]
@@ -99,17 +110,15 @@ class BatchedDifferentiator:
                 " output='structured'.)"
             )
         self._of = of
-        self.batch = _checked_batch(batch)
-        # By the number of arguments: the axes of points, and what is differentiated by.
-        self._axes_by_count: dict[int, tuple[dict[int, int], tuple[int, ...]]] = {}
+        self.batch = checked_batch(batch)
         self._groups: tuple[PointGroup, ...] = ()
         self._one_by_one = CompiledFunction(of)
         # How points go through: scalars and whole arrays, whichever is quicker first.
         self._strategies = [_as_arrays_if_quicker, _as_scalars, _as_arrays]
-        if of.options.carries_masks:
+        if of.options.carries_masks or of.options.has_aux:
             self._strategies = [_as_arrays]
-        # By the number of arguments: what carries masks of exact zeros.
-        self._masked: dict[int, BatchedDifferentiator] = {}
+        # By the arguments that have points: what carries masks of exact zeros.
+        self._masked: dict[tuple[Key, ...], BatchedDifferentiator] = {}
         self._lock = fork_safe_lock()
 
     def __repr__(self) -> str:
@@ -127,16 +136,13 @@ class BatchedDifferentiator:
 
         These are `out` itself if they could be written there directly.
         """
-        points = self._points(args)
-        count = len(next(iter(points.values())))
-        if count == 0:
-            return self._at_no_points(args, points, kwargs)
-        return self._together(args, points, kwargs, count, out)
+        points = self._points(args, kwargs)
+        return self._together(points, out) if points.count else self._at_no_points(points)
 
-    def _with_exact_zeros(
-        self, blocks: Sequence[Points], args: tuple[Any, ...], points: dict[int, Points],
-        kwargs: dict[str, Any],
-    ) -> None:  # fmt: skip
+    def _points(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> PointArguments:
+        return point_arguments(self._of.wrapped, self._of.options, self.batch, args, kwargs)
+
+    def _with_exact_zeros(self, blocks: Sequence[Stack], points: PointArguments) -> None:
         """Compute the Jacobians that are not finite once more, with masks of exact zeros."""
         if exact_zeros.is_finite(blocks):
             return
@@ -144,92 +150,51 @@ class BatchedDifferentiator:
         which = np.flatnonzero(~np.logical_and.reduce(is_finite))
         if not which.size:
             return
-        masked = self._masked.get(len(args))
+        varying = tuple(points.trees)
+        masked = self._masked.get(varying)
         if masked is None:
             options = replace(self._of.options, carries_masks=True)
             of = replace(self._of, options=options, has_value=False)
-            masked = BatchedDifferentiator(of, dict.fromkeys(points, 0))
-            self._masked[len(args)] = masked
-        chosen = [points[k][which] if k in points else x for k, x in enumerate(args)]
-        _, found = masked.value_and_jacobians(tuple(chosen), kwargs)
-        for block, part in zip(blocks, _leaves(found), strict=True):
+            masked = self._masked[varying] = BatchedDifferentiator(of, dict.fromkeys(varying, 0))
+        _, found = masked.value_and_jacobians(*points.chosen(which))
+        for block, part in zip(blocks, trees.flatten(found)[0], strict=True):
             block[which] = part
 
     def plan(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan | ChunkedPlan:
         """Return the plan that the first point's group follows, or that of one point by itself."""
-        first = self._first(args)
-        found = self._group(first, kwargs)
-        return self._of.plan(first, kwargs) if found is None else found[0].plan()
-
-    def _first(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Return the arguments of the first point, or of one of ones if there is none."""
-        points = self._points(args)
-        if len(next(iter(points.values()))):
-            return _at(args, points, 0)
-        return _at(args, {k: np.ones((1, *x.shape[1:]), x.dtype) for k, x in points.items()}, 0)
-
-    def _points(self, args: tuple[Any, ...]) -> dict[int, Points]:
-        """Return the arguments in the batch, by position, with the axis of points in front."""
-        known = self._axes_by_count.get(len(args))
-        if known is None:
-            differentiated = self._of.options.positions(self._of.function, len(args))
-            known = self._axes(len(args), differentiated), differentiated
-            self._axes_by_count[len(args)] = known
-        return _points(args, *known)
-
-    def _axes(self, count: int, differentiated: Sequence[int]) -> dict[int, int]:
-        """Return the axis of points by the position of the argument."""
-        if isinstance(self.batch, int):
-            return dict.fromkeys(differentiated, self.batch)
-        axes = {}
-        for k, axis in self.batch.items():
-            if not -count <= k < count:
-                raise InputError(
-                    f"batch={self.batch} names positional argument {k}, but only {count} were given"
-                )
-            axes[k % count] = axis
-        missing = sorted({*differentiated} - {*axes})
-        if missing:
-            raise InputError(
-                f"batch={self.batch} must name the differentiated arguments, but lacks {missing};"
-                " what all points share is not differentiated by"
-            )
-        return axes
+        points = self._points(args, kwargs)
+        found = self._group(points, points.first())
+        return self._of.plan(*points.first()) if found is None else found[0].plan()
 
     # ----------------------------------------------------------- all together
 
-    def _together(
-        self,
-        args: tuple[Any, ...],
-        points: dict[int, Points],
-        kwargs: dict[str, Any],
-        count: int,
-        out: Any,
-    ) -> tuple[Any, Any]:
+    def _together(self, points: PointArguments, out: Any) -> tuple[Any, Any]:
         """Return values and Jacobians of all points, group by group."""
         remaining: npt.NDArray[np.intp] | None = None  # all of them
-        results: list[Points] = []
+        results: list[Stack] = []
         groups: list[PointGroup] = []
         has_exact_zeros = False
         for _ in range(MAX_GROUPS):
             first = 0 if remaining is None else int(remaining[0])
-            found = self._group(_at(args, points, first), kwargs)
+            found = self._group(points, points.at(first))
             if found is None:
                 break
             group, taken = found
-            run = partial(self._run, group, taken, points, remaining, count, out)
+            run = partial(self._run, group, taken, points, remaining, out)
             made = attempt(run)
             if isinstance(made, Exception):
                 self._give_up(group, made)
-                return self._together(args, points, kwargs, count, out)
+                return self._together(points, out)
             parts, holds = made
             if holds is not None and not holds[0]:
                 break  # a function that reads random numbers, or counts its calls
+            if groups and self._of.options.has_aux:
+                break  # what else is returned may hold something else than arrays
             groups.append(group)
             has_exact_zeros |= group.recorded.has_exact_zeros
             if remaining is None:
                 results = parts
-            elif group.shapes != groups[0].shapes:
+            elif (group.shapes, group.recorded.nest) != (groups[0].shapes, groups[0].recorded.nest):
                 raise InputError("the results of the points have different shapes")
             else:
                 of = remaining if holds is None else remaining[holds]
@@ -237,29 +202,30 @@ class BatchedDifferentiator:
                     whole[of] = part if holds is None else part[holds]
             if holds is None or holds.all():
                 recorded = groups[0].recorded
-                n = len(recorded.dtypes) if self._of.has_value else 0
+                n = len(recorded.dtypes) if self._of.returns_value else 0
                 if has_exact_zeros and not self._of.options.carries_masks:
-                    self._with_exact_zeros(results[n:], args, points, kwargs)
-                values = tuple(results[:n]) if recorded.is_tuple else results[0] if n else None
+                    self._with_exact_zeros(results[n:], points)
+                values: Any = None
+                if self._of.returns_value:
+                    values = tuple(results[:n]) if recorded.is_tuple else results[0]
+                    values = values if recorded.arrange is None else recorded.arrange(values)
                 return values, recorded.nest.unflatten(results[n:])
             remaining = np.flatnonzero(~holds) if remaining is None else remaining[~holds]
-        return self._one_after_the_other(args, points, kwargs, range(count))
+        return self._one_after_the_other([points.at(k) for k in range(points.count)])
 
-    def _group(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[PointGroup, Any] | None:
-        """Return a group that the point `args` belongs to, and what it takes; or None."""
+    def _group(self, points: PointArguments, at: Call) -> tuple[PointGroup, Any] | None:
+        """Return a group that the point `at` belongs to, and what it takes; or None."""
         with self._lock:
             for group in self._groups:
-                taken = group.take(args, kwargs)
+                taken = group.take(*at)
                 if taken is not MISS and _holds(group, taken):
                     return group, taken
             refusal: NotScalarError | None = None
             while self._strategies:
                 strategy = self._strategies[0]
                 made = attempt(
-                    partial(_taken_by, strategy, self._of, args, kwargs),
-                    lambda: self._of.traced(args, kwargs),
+                    partial(_taken_by, strategy, self._of, points.places(), at),
+                    lambda: self._of.traced(*at),
                 )
                 if not isinstance(made, Exception):
                     if refusal is not None:  # else the points one by one tell why
@@ -295,63 +261,48 @@ class BatchedDifferentiator:
         self,
         group: PointGroup,
         taken: Sequence[Any],
-        points: dict[int, Points],
+        points: PointArguments,
         which: npt.NDArray[np.intp] | None,
-        count: int,
         out: Any,
     ) -> Outputs:
         """Return the results of a group for some points; `out` is for all of them."""
         inputs = []
         for number, value in zip(group.inputs, taken, strict=True):
-            position = group.positions.get(number)
-            if position not in points:
+            stack = points.stacks.get(group.places[number]) if number in group.places else None
+            if stack is None:
                 inputs.append(value)
             else:
-                everything = points[position]
-                inputs.append(BatchedArray(everything if which is None else everything[which]))
-        return (
-            group.run(inputs, count, out) if which is None else group.run(inputs, len(which), None)
-        )
+                inputs.append(BatchedArray(stack if which is None else stack[which]))
+        if which is None:
+            return group.run(inputs, points.count, out)
+        return group.run(inputs, len(which), None)
 
     # ------------------------------------------------------------ one by one
 
-    def _one_after_the_other(
-        self,
-        args: tuple[Any, ...],
-        points: dict[int, Points],
-        kwargs: dict[str, Any],
-        which: Sequence[int],
-    ) -> tuple[Any, Any]:
+    def _one_after_the_other(self, calls: Sequence[Call]) -> tuple[Any, Any]:
         """Return values and Jacobians of all points, replayed one after the other."""
-        found = [self._one_by_one(*_at(args, points, k), **kwargs) for k in which]
-        if not self._of.has_value:
-            return None, _stacked(found)
+        found = [self._one_by_one.value_and_jacobian(*call) for call in calls]
         values, jacobians = zip(*found, strict=True)
-        return _stacked(values), _stacked(jacobians)
+        return stacked(values) if self._of.returns_value else None, stacked(jacobians)
 
-    def _at_no_points(
-        self, args: tuple[Any, ...], points: dict[int, Points], kwargs: dict[str, Any]
-    ) -> tuple[Any, Any]:
+    def _at_no_points(self, points: PointArguments) -> tuple[Any, Any]:
         """Return arrays of no points, of the shapes that the function has at ones."""
         with np.errstate(all="ignore"):
-            value, jacobian = self._one_after_the_other(self._first(args), {}, kwargs, range(1))
-        return _emptied(value), _emptied(jacobian)
+            value, jacobian = self._one_after_the_other([points.first()])
+        return emptied(value), emptied(jacobian)
 
 
 def _taken_by(
-    strategy: Callable[..., PointGroup],
-    of: Differentiator,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    strategy: Callable[..., PointGroup], of: Differentiator, places: Call, at: Call
 ) -> tuple[PointGroup, Any]:
     """Return the group that a strategy makes for a point, and what it takes."""
-    group = strategy(of, args, kwargs)
-    return group, group.take(args, kwargs)
+    group = strategy(of, places, at)
+    return group, group.take(*at)
 
 
-def _as_scalars(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ScalarGroup:
+def _as_scalars(of: Differentiator, places: Call, at: Call) -> ScalarGroup:
     """Record a function at one point, as operations on scalars."""
-    found = replace(record_run(of, args, kwargs), local_jacobians=())
+    found = replace(record_run(of, *at), local_jacobians=())
     program = scalar_program(of, found)
     if of.options.backend in ("python", "numba"):
         check_supported(program, of.options.backend)
@@ -367,39 +318,36 @@ def _as_scalars(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any
         return run_scalars(rows, count, out)
 
     plan = plan_on_scalars(found, program)
-    return ScalarGroup(
-        *_arguments(found, holds_constants=True), found, _shapes(of, found), run, plan, program
-    )
+    taken = _arguments(found, places, holds_constants=True)
+    return ScalarGroup(*taken, found, _shapes(of, found), run, plan, program)
 
 
-def _as_arrays(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> PointGroup:
+def _as_arrays(of: Differentiator, places: Call, at: Call) -> PointGroup:
     """Record a function at one point, as operations on whole arrays; try it on that point."""
     if of.options.memory_limit is not None:
         raise NotBatchableError("memory_limit= is for one point at a time")
-    found = replace(record_planned_run(of, args, kwargs), local_jacobians=())
+    found = replace(record_planned_run(of, *at), local_jacobians=())
     shapes = _shapes(of, found)
-    take, numbers, positions = _arguments(found, holds_constants=False)
+    take, numbers, varying = _arguments(found, places, holds_constants=False)
 
     def run(inputs: list[Any], count: int, out: Any) -> Outputs:
         by_number = dict(zip(numbers, inputs, strict=True))
-        return run_batched(found, by_number, count, shapes, of.has_value)
+        return run_batched(found, by_number, count, shapes, of.returns_value)
 
-    group = PointGroup(take, numbers, positions, found, shapes, run, found.plan())
-    _holds_at(group, group.take(args, kwargs))
+    group = PointGroup(take, numbers, varying, found, shapes, run, found.plan())
+    _holds_at(group, group.take(*at))
     return group
 
 
-def _as_arrays_if_quicker(
-    of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> PointGroup:
+def _as_arrays_if_quicker(of: Differentiator, places: Call, at: Call) -> PointGroup:
     """Record a function as operations on whole arrays, if these are much fewer."""
     if of.options.backend in ("python", "numba"):
         raise NotBatchableError(f"backend={of.options.backend!r}")
-    group = _as_scalars(of, args, kwargs)
+    group = _as_scalars(of, places, at)
     lines, calls = len(group.program.ssa.instructions), len(group.recorded.recording.calls)
     if lines < max(MIN_SCALAR_OPS_FOR_ARRAYS, SCALAR_OPS_PER_STACKED_CALL * calls):
         return group
-    arrays = _as_arrays(of, args, kwargs)
+    arrays = _as_arrays(of, places, at)
     assert isinstance(arrays.recorded, PlannedRun)
     program = arrays.recorded.program.program
     calls += 0 if program is None else len(program.instructions)
@@ -407,26 +355,24 @@ def _as_arrays_if_quicker(
 
 
 def _arguments(
-    found: RecordedRun, holds_constants: bool
-) -> tuple[Callable[..., Any], tuple[int, ...], Mapping[int, int]]:
-    """Return what takes the arguments that vary, their numbers, and which are positional."""
+    found: RecordedRun, places: Call, holds_constants: bool
+) -> tuple[Callable[..., Any], tuple[int, ...], Mapping[int, Place]]:
+    """Return what takes the arguments of a call, their numbers, and the places of what varies."""
     names = Namespace()
     lines = bind_arguments(found.recording, names, holds_constants)
     numbers = tuple(data_arguments(found.recording))
     lines.append(f"return ({''.join(f'v{number}, ' for number in numbers)})")
     take, _ = names.define("take(args, kwargs)", lines)
-    positional, _ = found.recording.arguments
-    positions = {
-        item.number: int(k)
-        for k, item in positional.items
-        if isinstance(item, (ArraySpec, ScalarSpec))
-    }
-    return take, numbers, positions
+    specs = found.recording.arguments
+    pairs = [
+        pair for spec, part in zip(specs, places, strict=True) for pair in leaf_numbers(spec, part)
+    ]
+    return take, numbers, {number: place for number, place in pairs if place is not None}
 
 
 def _shapes(of: Differentiator, found: RecordedRun) -> tuple[tuple[int, ...], ...]:
     """Return the shapes of the results at one point."""
-    return (*found.shapes, *found.block_shapes) if of.has_value else found.block_shapes
+    return (*found.shapes, *found.block_shapes) if of.returns_value else found.block_shapes
 
 
 def _holds(group: PointGroup, taken: Sequence[Any]) -> bool:
@@ -438,78 +384,3 @@ def _holds_at(group: PointGroup, taken: Sequence[Any]) -> bool:
     """Run a group on one point; return whether its guards hold there."""
     _, holds = group.run([BatchedArray(np.asarray(x)[None]) for x in taken], 1, None)
     return holds is None or bool(holds[0])
-
-
-# -------------------------------------------------------------------- helpers
-
-
-def _checked_batch(batch: Any) -> Batch:
-    if _is_int(batch):
-        return int(batch)
-    is_mapping = isinstance(batch, Mapping) and batch
-    if is_mapping and all(_is_int(k) and _is_int(axis) for k, axis in batch.items()):
-        return {int(k): int(axis) for k, axis in batch.items()}
-    raise InputError(
-        "batch must be the axis of points of the differentiated arguments (an int), or a mapping"
-        f" from positions of arguments to axes, but got {batch!r}"
-    )
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def _points(
-    args: tuple[Any, ...], axes: Mapping[int, int], differentiated: Sequence[int]
-) -> dict[int, Points]:
-    """Return the arguments in the batch, by position, with the axis of points in front."""
-    found: dict[int, Points] = {}
-    for k, axis in axes.items():
-        value = args[k]
-        if k in differentiated:
-            value = as_input(value, partial(argument_name, k))
-        array = np.asarray(value)
-        if not -array.ndim <= axis < array.ndim:
-            raise InputError(
-                f"batch={axis} asks for axis {axis} of argument {k}, but its shape is {array.shape}"
-            )
-        if axis % array.ndim:
-            array = np.moveaxis(array, axis, 0)
-        found[k] = array if array.flags.c_contiguous else np.ascontiguousarray(array)
-    if len(found) > 1 and len({len(array) for array in found.values()}) > 1:
-        counts = ", ".join(f"{len(array)} in argument {k}" for k, array in found.items())
-        raise InputError(
-            f"the arguments of a batch must have one number of points, but got {counts}"
-        )
-    return found
-
-
-def _at(args: tuple[Any, ...], points: Mapping[int, Points], k: int) -> tuple[Any, ...]:
-    """Return the arguments of one point."""
-    return tuple([points[p][k] if p in points else value for p, value in enumerate(args)])
-
-
-def _stacked(results: Sequence[Any]) -> Any:
-    """Stack the results of all points, which may be nested in tuples."""
-    if isinstance(results[0], tuple):
-        return tuple(_stacked(each) for each in zip(*results, strict=True))
-    shapes = {np.shape(x) for x in results}
-    if len(shapes) > 1:
-        raise InputError(
-            "the results of the points have different shapes:"
-            f" {', '.join(map(str, sorted(shapes)))}"
-        )
-    return np.stack(results)
-
-
-def _leaves(result: Any) -> list[Any]:
-    """Return the arrays of a nested result."""
-    if isinstance(result, tuple):
-        return [x for part in result for x in _leaves(part)]
-    return [result]
-
-
-def _emptied(result: Any) -> Any:
-    if isinstance(result, tuple):
-        return tuple(_emptied(each) for each in result)
-    return None if result is None else result[:0]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Unpack
 
-from chainad.api.batches import Batch
 from chainad.api.jacobian_functions import (
     GradientFunction,
     HessianFunction,
     ValueAndGradientFunction,
 )
 from chainad.api.options import How, checked_options
+from chainad.api.points import Batch
 from chainad.frontends.numpy.trace import Key
 
 

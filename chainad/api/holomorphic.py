@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from chainad.api.batches import Batch
 from chainad.api.jacobian_functions import JacobianFunction, ValueAndJacobianFunction
 from chainad.api.options import Options
+from chainad.api.points import Batch
 from chainad.errors import InputError
+from chainad.frontends.numpy.trace import Key
 from chainad.frontends.numpy.tracers import Tracer
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
@@ -106,7 +107,9 @@ class HolomorphicJacobianFunction(JacobianFunction):
             imaginary = tuple(range(count, count + len(places)))
             argnums = (*places, *imaginary) if by_both else places
             if batch is not None:
-                axes = dict.fromkeys(places, batch) if isinstance(batch, int) else dict(batch)
+                axes: dict[Key, int | None] = (
+                    dict.fromkeys(places, batch) if isinstance(batch, int) else dict(batch)
+                )
                 batch = axes | {n: axes[k] for n, k in zip(imaginary, places, strict=True)}
             split = _split(f, places, count, by_both)
             inner = ValueAndJacobianFunction(split, replace(options, argnums=argnums), batch)

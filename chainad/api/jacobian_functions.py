@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from chainad.api.batches import Batch, BatchedDifferentiator
+from chainad.api.batches import BatchedDifferentiator
 from chainad.api.compiled import CompiledFunction
 from chainad.api.differentiator import Derivative, Differentiator
 from chainad.api.function_of import FunctionOf, name_of, parameter_names
 from chainad.api.options import EVALUATION, Options, with_compilation
+from chainad.api.points import Batch
 from chainad.errors import InputError, TraceError
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan

@@ -56,33 +56,15 @@ class Options:
             If there is no such argument, or one is named twice.
         """
         wanted = self.argnums if isinstance(self.argnums, tuple) else (self.argnums,)
-        found = tuple([self._key(k, f, len(args), kwargs) for k in wanted])
+        asked = f"argnums={self.argnums!r}"
+        found = tuple([key_of(k, f, len(args), kwargs, asked) for k in wanted])
         if len(set(found)) != len(found):
-            raise InputError(f"argnums={self.argnums!r} names an argument twice")
+            raise InputError(f"{asked} names an argument twice")
         return found
 
     def positions(self, f: Callable[..., Any], count: int) -> tuple[int, ...]:
         """Return which of `count` positional arguments are differentiated by; no others may be."""
         return tuple([k for k in self.selected(f, range(count), {}) if isinstance(k, int)])
-
-    def _key(self, k: Key, f: Callable[..., Any], count: int, kwargs: Mapping[str, Any]) -> Key:
-        if isinstance(k, int):
-            if not -count <= k < count:
-                raise InputError(
-                    f"argnums={self.argnums!r} asks for positional argument {k}, but only {count}"
-                    " were given"
-                )
-            return k % count
-        if k in kwargs:
-            return k
-        names = parameter_names(f)
-        position = names.index(k) if k in names else count
-        if position >= count:
-            raise InputError(
-                f"argnums={self.argnums!r} asks for argument {k!r}, which was not given to"
-                f" {name_of(f)}"
-            )
-        return position
 
     def title(self, f: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """Return what reports call the function of such a call."""
@@ -95,6 +77,23 @@ class Options:
 EVALUATION = Options(
     (), "auto", "dense", "multiplications", None, search_options("balanced"), "auto"
 )
+
+
+def key_of(k: Key, f: Callable[..., Any], count: int, kwargs: Mapping[str, Any], asked: str) -> Key:
+    """Return the key of an argument in a call with `count` positional ones; `asked` asks for it."""
+    if isinstance(k, int):
+        if not -count <= k < count:
+            raise InputError(
+                f"{asked} asks for positional argument {k}, but only {count} were given"
+            )
+        return k % count
+    if k in kwargs:
+        return k
+    names = parameter_names(f)
+    position = names.index(k) if k in names else count
+    if position >= count:
+        raise InputError(f"{asked} asks for argument {k!r}, which was not given to {name_of(f)}")
+    return position
 
 
 class How(TypedDict, total=False):

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, overload
 
-from chainad.api.batches import Batch
 from chainad.api.compiled import CompiledFunction
 from chainad.api.function_of import name_of
 from chainad.api.holomorphic import HolomorphicJacobianFunction
@@ -17,6 +16,7 @@ from chainad.api.jacobian_functions import (
     compiled_function,
 )
 from chainad.api.options import checked_options
+from chainad.api.points import Batch
 from chainad.errors import InputError
 from chainad.frontends.numpy.recorded_values import detached
 from chainad.frontends.numpy.trace import Key
@@ -100,8 +100,9 @@ def jacobian(
         `compile`. With "auto", batches of much work run on numba where it is installed.
     batch : int or mapping, optional
         If given, `f` is written for one point and a call takes many: an int is the axis of points
-        of the differentiated arguments, a mapping tells the axis of every argument in the batch by
-        position, so that others than the differentiated ones may be among them. All else is shared.
+        of the differentiated arguments (of every array in them), a mapping tells the axis of every
+        argument in the batch by position or name, so that others than the differentiated ones may
+        be among them. All else is shared, and so are those with the axis None.
         Values and Jacobians have the points in front: (N, *f(x).shape, *x.shape). (The blocks of a
         function that is itself written for batches come by output="structured".)
     constant : str or sequence of str

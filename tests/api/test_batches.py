@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import optree
 import pytest
 from functions import FUNCTIONS
 
@@ -266,7 +267,7 @@ def test_whole_arrays_of_many_points_agree_with_one_point_or_are_refused() -> No
         of = chainad.value_and_jacobian(f)
         X = around(x, 5)
         try:
-            group = _as_arrays(of._of, (X[0],), {})
+            group = _as_arrays(of._of, (((0, 0),), {}), ((X[0],), {}))
             (value, J), holds = group.run([BatchedArray(X)], 5, None)
         except NotBatchableError:
             continue
@@ -368,3 +369,62 @@ def test_a_batch_of_no_results_has_none(backend: str) -> None:
     f = chainad.value_and_jacobian(lambda x: (), batch=0, backend=backend)
     assert f(np.array([[1.0, 2.0], [-1.0, 2.0]])) == ((), ())
     assert chainad.jacobian(lambda x: (), batch=0, backend=backend)(np.ones((3, 2))) == ()
+
+
+# ------------------------------------------------------------------- containers
+
+
+RNG = np.random.default_rng(11)
+
+
+def _scaled(w: Any, x: Any, *, power: Any) -> Any:
+    return {"y": w["a"] * x ** w["b"][0], "s": (np.sum(x * w["c"]) * power,)}
+
+
+@pytest.mark.parametrize("backend", ["auto", "numpy"])
+@pytest.mark.parametrize("shared", [None, 0])
+def test_containers_and_names_have_points(backend: str, shared: int | None) -> None:
+    n = 4
+    points = RNG.uniform(0.5, 2.0, (n, 3))
+    w = {"a": RNG.normal(size=n), "b": [RNG.normal(size=n)], "c": RNG.normal(size=(n, 3))}
+    power = 2.0 if shared is None else RNG.normal(size=n)
+    of = chainad.value_and_jacobian(
+        _scaled, ("w", 1), batch={0: 0, "x": 0, "power": shared}, backend=backend
+    )
+    for _ in range(2):
+        value, J = of(w, points, power=power)
+        assert value["s"][0].shape == (n,)
+        for k in range(n):
+            at = {"a": w["a"][k], "b": [w["b"][0][k]], "c": w["c"][k]}
+            one = chainad.value_and_jacobian(_scaled, (0, 1))
+            p = power if shared is None else power[k]
+            wanted = one(at, points[k], power=p)
+            pairs = zip(*map(optree.tree_leaves, ((value, J), wanted)), strict=True)
+            for found, want in pairs:
+                np.testing.assert_allclose(found[k], want, rtol=1e-12)
+        assert optree.tree_structure(J) == optree.tree_structure(wanted[1])
+
+
+def test_what_else_is_returned_has_points() -> None:
+    def f(x: Any) -> Any:
+        y = x * x if x[0] > 0 else -x
+        return y, {"y": [y], "size": 2, "none": None}
+
+    points = np.array([[1.0, 2.0], [3.0, -4.0]])
+    for X in (points, points * [[1.0], [-1.0]]):  # one branch, two branches
+        J, aux = chainad.jacobian(f, has_aux=True, batch=0)(X)
+        wanted = [chainad.jacobian(f, has_aux=True)(x) for x in X]
+        np.testing.assert_allclose(J, [slope for slope, _ in wanted])
+        np.testing.assert_allclose(aux["y"][0], [each["y"][0] for _, each in wanted])
+        assert aux["none"] is None
+
+
+def test_a_batch_of_nothing_that_varies_is_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"must name the differentiated arguments, but lacks \[0\]"
+    ):
+        chainad.jacobian(np.sin, batch={0: None})(np.ones(3))
+    with pytest.raises(InputError, match="argument 'w', which was not given"):
+        chainad.jacobian(np.sin, batch={0: 0, "w": 0})(np.ones(3))
+    with pytest.raises(InputError, match=r"2 in argument 0, 3 in argument 1"):
+        chainad.jacobian(np.multiply, batch={0: 0, 1: 0})(np.ones(2), np.ones(3))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from reprlib import repr as short_repr
 from typing import Any, TypeAlias
@@ -94,6 +94,16 @@ def record_argument(
     return FixedSpec(value), value
 
 
+def leaf_numbers(argument: ArgumentSpec, value: Any) -> Iterator[tuple[int, Any]]:
+    """Yield the number of every leaf that is data, and what is in its place in another value."""
+    if isinstance(argument, (ArraySpec, ScalarSpec)):
+        yield argument.number, value
+    elif isinstance(argument, ContainerSpec) and value is not None:
+        parts = value if is_indexed(argument.kind) else trees.taken_apart(value)[0]
+        for key, item in argument.items:
+            yield from leaf_numbers(item, parts[key])
+
+
 def is_indexed(kind: type) -> bool:
     """Return whether the parts of a container are its items."""
     return kind in (list, tuple, dict) or hasattr(kind, "_fields")
@@ -111,6 +121,8 @@ def has_opaque_arrays(value: Any) -> bool:
         return any(map(has_opaque_arrays, value.values()))
     if type(value) is np.ndarray:
         return value.dtype.kind not in "fiubc"
+    if value is not None and trees.is_container(value):
+        return any(map(has_opaque_arrays, trees.taken_apart(value)[0]))
     return hasattr(type(value), "__array__") and not isinstance(value, np.generic)
 
 

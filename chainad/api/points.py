@@ -1,0 +1,205 @@
+"""The arguments of a batch: which of them have an axis of points, and what they are at a point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from chainad.api.options import Options, key_of
+from chainad.errors import InputError
+from chainad.frontends.numpy.trace import Key, argument_leaves, argument_name
+from chainad.ir import trees
+from chainad.ir.trees import Tree
+
+Stack: TypeAlias = npt.NDArray[Any]
+# The axis of points of all differentiated arguments, or of each argument; None: points share it.
+Batch: TypeAlias = int | Mapping[Key, int | None]
+# An array of an argument: which argument, and the number of the array in it.
+Place: TypeAlias = tuple[Key, int]
+
+
+@dataclass(frozen=True)
+class PointArguments:
+    """The arguments of a call for many points.
+
+    Attributes
+    ----------
+    args, kwargs
+        All of them, as they were given.
+    stacks : mapping of (argument, number) to array
+        What varies, with the axis of points in front.
+    trees : mapping of argument to Tree
+        How these are arranged in the arguments.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    stacks: Mapping[Place, Stack]
+    trees: Mapping[Key, Tree]
+
+    @property
+    def count(self) -> int:
+        """How many points there are."""
+        return len(next(iter(self.stacks.values())))
+
+    def at(self, k: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments of one point."""
+        return self._with(lambda stack: stack[k])
+
+    def chosen(self, which: npt.NDArray[np.intp]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments of some points, the axis of points in front."""
+        return self._with(lambda stack: stack[which])
+
+    def first(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments of the first point, or ones if there is none."""
+        if self.count:
+            return self.at(0)
+        return self._with(lambda stack: np.ones(stack.shape[1:], stack.dtype)[()])
+
+    def places(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments with the place of each array that varies instead of it."""
+        args: list[Any] = [None for _ in self.args]
+        kwargs: dict[str, Any] = dict.fromkeys(self.kwargs)
+        for key, tree in self.trees.items():
+            given: Any = kwargs if isinstance(key, str) else args
+            given[key] = tree.unflatten([(key, n) for n in range(tree.num_leaves)])
+        return tuple(args), kwargs
+
+    def _with(self, function: Callable[[Stack], Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        args, kwargs = list(self.args), dict(self.kwargs)
+        for key, tree in self.trees.items():
+            given: Any = kwargs if isinstance(key, str) else args
+            leaves = [function(self.stacks[key, n]) for n in range(tree.num_leaves)]
+            given[key] = tree.unflatten(leaves)
+        return tuple(args), kwargs
+
+
+def point_arguments(
+    f: Callable[..., Any],
+    options: Options,
+    batch: Batch,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> PointArguments:
+    """Return the arguments of a call for many points, checked.
+
+    Raises
+    ------
+    InputError
+        If there is no such argument or axis, or the arguments have different numbers of points.
+    """
+    differentiated = options.selected(f, args, kwargs)
+    stacks: dict[Place, Stack] = {}
+    found: dict[Key, Tree] = {}
+    for key, axis in _axes(f, options, batch, args, kwargs, differentiated).items():
+        argument = kwargs[key] if isinstance(key, str) else args[key]
+        if key in differentiated:
+            leaves, tree = argument_leaves(f, key, argument)
+        else:
+            leaves, tree = trees.flatten_arrays(argument)
+        found[key] = tree
+        for n, leaf in enumerate(leaves):
+            name = trees.place(tree, n, argument_name(key))
+            stacks[key, n] = _stack(np.asarray(leaf), axis, name)
+    counts = {place: len(stack) for place, stack in stacks.items()}
+    if not counts:
+        raise InputError(f"batch={batch!r} leaves no array with an axis of points")
+    if len(set(counts.values())) > 1:
+        of_each = {key: count for (key, _), count in counts.items()}
+        text = ", ".join(f"{count} in {argument_name(key)}" for key, count in of_each.items())
+        raise InputError(f"the arguments of a batch must have one number of points, but got {text}")
+    return PointArguments(args, kwargs, stacks, found)
+
+
+def checked_batch(batch: Any) -> Batch:
+    """Return what tells the axis of points, checked in the line of the user where it is given."""
+    if _is_int(batch):
+        return int(batch)
+    is_mapping = isinstance(batch, Mapping) and batch
+    if is_mapping and all(
+        (isinstance(k, str) or _is_int(k)) and (axis is None or _is_int(axis))
+        for k, axis in batch.items()
+    ):
+        return dict(batch)
+    raise InputError(
+        "batch must be the axis of points of the differentiated arguments (an int), or a mapping"
+        " from arguments (positions or names) to axes, None for what all points share, but got"
+        f" {batch!r}"
+    )
+
+
+def _axes(
+    f: Callable[..., Any],
+    options: Options,
+    batch: Batch,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    differentiated: Sequence[Key],
+) -> dict[Key, int]:
+    """Return the axis of points of every argument that has one."""
+    if isinstance(batch, int):
+        return dict.fromkeys(differentiated, batch)
+    axes: dict[Key, int] = {}
+    for k, axis in batch.items():
+        key = key_of(k, f, len(args), kwargs, f"batch={batch!r}")
+        if axis is not None:
+            axes[key] = axis
+    missing = [key for key in differentiated if key not in axes]
+    if missing:
+        raise InputError(
+            f"batch={batch!r} must name the differentiated arguments, but lacks {missing};"
+            " what all points share is not differentiated by"
+        )
+    return axes
+
+
+def _stack(array: Stack, axis: int, name: str) -> Stack:
+    """Return an array with the axis of points in front, row-major."""
+    if not -array.ndim <= axis < array.ndim:
+        raise InputError(
+            f"batch={axis} asks for axis {axis} of {name}, but its shape is {array.shape}"
+        )
+    if axis % array.ndim:
+        array = np.moveaxis(array, axis, 0)
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def stacked(results: Sequence[Any]) -> Any:
+    """Stack the results of all points, which may hold arrays in containers.
+
+    What is no array or number must be equal at all points.
+    """
+    flat = [trees.flatten(result) for result in results]
+    if any(tree != flat[0][1] for _, tree in flat):
+        raise InputError("the results of the points are arranged in different ways")
+    leaves = [_stacked_leaf(each) for each in zip(*[leaves for leaves, _ in flat], strict=True)]
+    return flat[0][1].unflatten(leaves)
+
+
+def _stacked_leaf(leaves: Sequence[Any]) -> Any:
+    if not isinstance(leaves[0], (np.ndarray, np.generic, float, int, complex)):
+        if all(leaf == leaves[0] for leaf in leaves):
+            return leaves[0]
+        raise InputError(
+            f"the results of the points differ: {leaves[0]!r} at the first, not at all"
+        )
+    shapes = {np.shape(x) for x in leaves}
+    if len(shapes) > 1:
+        raise InputError(
+            "the results of the points have different shapes:"
+            f" {', '.join(map(str, sorted(shapes)))}"
+        )
+    return np.stack(leaves)
+
+
+def emptied(result: Any) -> Any:
+    """Return stacked results without any points."""
+    return trees.map_leaves(lambda x: x[:0] if isinstance(x, np.ndarray) else x, result)
