@@ -54,7 +54,7 @@ def nesting(result: Tree, arguments: Sequence[Tree], is_single: bool) -> Tree:
 
 def check_size(blocks: Iterable[Block]) -> None:
     """Raise TooLargeError if dense Jacobians cannot fit into the memory of this machine."""
-    size = sum(prod((*each.rows, *each.cols)) * each.dtype.itemsize for each in blocks)
+    size = sum([prod(rows + cols) * dtype.itemsize for rows, cols, dtype in blocks])
     memory = memory_of_machine()
     if size > memory:
         raise TooLargeError(

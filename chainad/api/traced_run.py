@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import compress, cycle
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from chainad.frontends.numpy.trace import Run, is_differentiated
 from chainad.frontends.numpy.tracers import Tracer
 from chainad.ir.array_functions import is_ndarray
 from chainad.ir.exact_zeros import is_finite
+from chainad.ir.signature import Block
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
 from chainad.structure.linear_operators import Operator
@@ -35,9 +37,7 @@ def program_of(run: Run, options: Options) -> JacobianProgram:
         return linear_graph(run.graph(), run.tape.origin if is_named else None, run.tape.where)
 
     if options.output == "dense":
-        # What is differentiated again is not made of entries here.
-        is_plain = [not is_differentiated(x) for x in _inputs(run)]
-        check_size(compress(run.signature.blocks, cycle(is_plain)))
+        check_size(_blocks_of_entries(run))
     return jacobian_program(run.signature, options, NUMPY, linearize, run.tape.origin)
 
 
@@ -52,12 +52,12 @@ def accumulated(run: Run, program: JacobianProgram) -> tuple[JacobianProgram, tu
         # What is recorded is looked at in each replay.
         recorder.has_exact_zeros = True
         program, exact = exact() if recorder.carries_masks else program, None
-    elif exact is not None and any(map(is_differentiated, _inputs(run))):
+    elif exact is not None and run.tape.is_differentiated:
         program, exact = exact(), None
-    slots = evaluate(run.tape, program.recipes)
-    if exact is None:
-        run.tape.forget()
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):  # the function itself has warned already
+        slots = evaluate(run.tape, program.recipes)
+        if exact is None:
+            run.tape.forget()
         results = program.run(slots)
         if exact is not None and not is_finite(results):
             program = exact()
@@ -83,7 +83,8 @@ def operators(run: Run) -> list[LinearOperator]:
     linearized, sweeps = jacobian_sweeps(
         run.signature, NUMPY, lambda: linear_graph(run.graph(), where=run.tape.where)
     )
-    slots = evaluate(run.tape, (*linearized.recipes, *linearized.masks))
+    with np.errstate(all="ignore"):
+        slots = evaluate(run.tape, (*linearized.recipes, *linearized.masks))
     # The operator outlives this call: arrays that the user may overwrite are its own.
     kept = [x.copy() if is_ndarray(x) or isinstance(x, Operator) else x for x in slots]
     half = len(linearized.recipes)
@@ -93,5 +94,10 @@ def operators(run: Run) -> list[LinearOperator]:
     ]
 
 
-def _inputs(run: Run) -> list[Any]:
-    return [run.input(k) for k in range(run.tape.n_inputs)]
+def _blocks_of_entries(run: Run) -> Iterable[Block]:
+    """Return the blocks that are made of entries here: what is differentiated again is not."""
+    blocks = run.signature.blocks
+    if not run.tape.is_differentiated:
+        return blocks
+    is_plain = [not is_differentiated(run.input(k)) for k in range(run.tape.n_inputs)]
+    return compress(blocks, cycle(is_plain))

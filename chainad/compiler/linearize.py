@@ -377,26 +377,27 @@ def _names(letter: str, count: int) -> list[str]:
 def evaluate(tape: Tape, recipes: Sequence[Recipe]) -> list[Any]:
     """Return one slot per recipe: an array or NumPy scalar, or None for an edge without entries.
 
-    NaN and infinity propagate silently here: the function itself has warned already.
+    What NumPy warns of is the caller's affair.
     """
     slots: list[Any] = []
-    with np.errstate(all="ignore"):
-        for recipe in recipes:
-            if recipe.formula is None:
-                slots.append(None)
-            else:
-                slot = recipe.formula(*values_of(tape, recipe))
-                # A constant of the user's, such as the 2.0 in 2.0 * x, may be a Python number.
-                dtype = tape.entries[recipe.first].value.dtype
-                slots.append(slot if hasattr(slot, "shape") else dtype.type(slot))
+    for recipe in recipes:
+        if recipe.formula is None:
+            slots.append(None)
+            continue
+        slot = recipe.formula(*values_of(tape, recipe))
+        if not hasattr(slot, "shape"):
+            # A constant of the user's, such as the 2.0 in 2.0 * x, may be a Python number.
+            slot = tape.entries[recipe.first].value.dtype.type(slot)
+        slots.append(slot)
     return slots
 
 
 def values_of(tape: Tape, recipe: Recipe) -> tuple[Any, ...]:
     """Return what the formula of a recipe takes: the value of its call, then those of operands."""
-    if isinstance(recipe.node, int):
-        entry = tape.entries[recipe.node]
+    node = recipe.node
+    if isinstance(node, int):
+        entry = tape.entries[node]
         return (entry.value, *entry.operands)
-    entries = [tape.entries[k] for k in recipe.node]
+    entries = [tape.entries[k] for k in node]
     columns = zip(*((entry.value, *entry.operands) for entry in entries), strict=True)
     return tuple(stacked(column) for column in columns)

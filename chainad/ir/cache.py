@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import itertools
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, Self, TypeVar, overload
 
@@ -11,35 +11,54 @@ from chainad.ir.locks import fork_safe_lock
 Value = TypeVar("Value")
 
 
+class _Kept(Generic[Value]):
+    """A value, and when it was used last."""
+
+    __slots__ = ("used", "value")
+
+    def __init__(self, value: Value) -> None:
+        self.value = value
+        self.used = next(_clock)
+
+
+_clock = itertools.count()
+
+
 class Cache(Generic[Value]):
     """Values by key, at most `size` of them; what was used longest ago is forgotten."""
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._values: OrderedDict[Hashable, Value] = OrderedDict()
+        self._kept: dict[Hashable, _Kept[Value]] = {}
         self._lock = fork_safe_lock()
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """Return the value of `key`, made first if it is not known; a failure leaves no trace."""
-        with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-                return self._values[key]
+        # A key may be long: it is hashed once, and what is found needs no lock.
+        kept = self._kept.get(key)
+        if kept is not None:
+            kept.used = next(_clock)
+            return kept.value
         value = make()  # outside the lock: planning may take long, and may call the user's planner
         with self._lock:
-            self._values[key] = value
-            self._values.move_to_end(key)
-            while len(self._values) > self.size:
-                self._values.popitem(last=False)
+            self._kept[key] = _Kept(value)
+            if len(self._kept) > self.size:
+                self._forget_oldest()
         return value
+
+    def _forget_oldest(self) -> None:
+        """Forget one value, or an eighth of them where there are many, to look for these seldom."""
+        by_age = sorted(self._kept.items(), key=lambda item: item[1].used)
+        for key, _ in by_age[: 1 + self.size // 8]:
+            del self._kept[key]
 
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:
-            self._values.clear()
+            self._kept.clear()
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._kept)
 
 
 class cached_property(Generic[Value]):  # noqa: N801

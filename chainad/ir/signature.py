@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +18,7 @@ class Block(NamedTuple):
     dtype: np.dtype[Any]
 
 
-@dataclass(frozen=True)
-class Signature:
+class Signature(NamedTuple):
     """Shapes and dtypes of the inputs to differentiate by and of the outputs.
 
     Attributes
@@ -35,17 +33,21 @@ class Signature:
     inputs: tuple[tuple[Shape, np.dtype[Any]], ...]
     outputs: tuple[tuple[Shape, np.dtype[Any]], ...]
     key: Hashable
-    blocks: tuple[Block, ...] = field(init=False, compare=False)
-
-    def __post_init__(self) -> None:
-        blocks = [
-            Block(rows, cols, dtype if dtype.kind == "f" else own)
-            for rows, dtype in self.outputs
-            for cols, own in self.inputs
-        ]
-        object.__setattr__(self, "blocks", tuple(blocks))
+    blocks: tuple[Block, ...]
 
     @property
     def itemsize(self) -> int:
         """The bytes of an entry of the Jacobian, the largest of all blocks."""
-        return max((block.dtype.itemsize for block in self.blocks), default=8)
+        return max([block.dtype.itemsize for block in self.blocks], default=8)
+
+
+def signature_of(inputs: Iterable[Any], outputs: Iterable[Any], key: Hashable) -> Signature:
+    """Return the signature of a run with these values."""
+    wanted = tuple([(x.shape, x.dtype) for x in inputs])
+    found = tuple([(y.shape, y.dtype) for y in outputs])
+    blocks = [
+        Block(rows, cols, dtype if dtype.kind == "f" else own)
+        for rows, dtype in found
+        for cols, own in wanted
+    ]
+    return Signature(wanted, found, key, tuple(blocks))

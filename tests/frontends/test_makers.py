@@ -6,6 +6,7 @@ import builtins
 import math
 import pickle
 import sys
+import textwrap
 from threading import Event, Thread
 from typing import Any
 
@@ -589,3 +590,35 @@ def test_closures_that_differ_in_code_are_looked_at_anew() -> None:
         np.testing.assert_array_equal(chainad.jacobian(of(joined))(x), np.diag([2.0, 12.0]))
         np.testing.assert_array_equal(chainad.jacobian(of(np.zeros_like))(x), np.zeros((2, 2)))
         np.testing.assert_array_equal(chainad.jacobian(even)(x), np.eye(2))
+
+
+def test_helpers_that_are_defined_later_or_anew_are_looked_at() -> None:
+    users: dict[str, Any] = {"__name__": "users"}
+
+    def define(text: str) -> None:
+        exec(textwrap.dedent(text), users)
+
+    define(
+        """
+        import numpy as np
+        def f(x):
+            return helper(x)
+        """
+    )
+    J = chainad.jacobian(users["f"])
+    x = np.array([1.0, 3.0])
+    with pytest.raises(NameError):
+        J(x)
+    define("def helper(x): return 2.0 * x")
+    np.testing.assert_array_equal(J(x), np.diag([2.0, 2.0]))
+    define(
+        """
+        def helper(x):
+            z = np.zeros(2)
+            z[0] = math.sin(x[0]) if "math" in globals() else x[0]
+            return z
+        """
+    )
+    np.testing.assert_array_equal(J(x), np.diag([1.0, 0.0]))
+    define("import math")
+    np.testing.assert_allclose(J(x), np.diag([math.cos(1.0), 0.0]))

@@ -10,9 +10,11 @@ from __future__ import annotations
 import builtins
 import dis
 import functools
+import operator
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,7 +37,23 @@ _IMPORTED = frozenset({"numpy", "math", "__import__", "import_module"})
 MAX_KNOWN_CODES = 512
 MAX_KNOWN_SLOTS = 8192
 MAX_SEARCHED_ITEMS = 64
+MAX_DATA_ITEMS = 1024
 MAX_SEARCH_DEPTH = 4
+
+
+class _Contents:
+    """A cell as a namespace of one name."""
+
+    __slots__ = ("_cell",)
+
+    def __init__(self, cell: types.CellType) -> None:
+        self._cell = cell
+
+    def get(self, name: str) -> Any:
+        return _contents(self._cell)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._cell.cell_contents = value
 
 
 class _Slot:
@@ -44,48 +62,43 @@ class _Slot:
     While it is bound, `before` is what it was bound to, and `users` are the runs that need it.
     """
 
-    __slots__ = ("before", "instead", "name", "proxy", "users", "where")
+    __slots__ = ("before", "instead", "name", "namespace", "proxy", "users")
 
     def __init__(self, where: Any, name: str, instead: Callable[[Any], Any]) -> None:
-        self.where, self.name, self.instead = where, name, instead
+        self.namespace = _Contents(where) if type(where) is types.CellType else where
+        self.name, self.instead = name, instead
         self.users: set[int] = set()
         self.before: Any = None
         self.proxy: Any = None
 
-    def get(self) -> Any:
-        is_cell = type(self.where) is types.CellType
-        return _contents(self.where) if is_cell else self.where.get(self.name)
-
-    def set(self, value: Any) -> None:
-        if type(self.where) is types.CellType:
-            self.where.cell_contents = value
-        else:
-            self.where[self.name] = value
-
     def bind(self, user: int) -> None:
         """Bind it for a run."""
-        if not self.users:
-            value = self.get()
-            if value is not self.before:
-                proxy = self.instead(value)
-                if proxy is None:  # it has been bound to something else since it was found
-                    return
-                self.before, self.proxy = value, proxy
-        self.users.add(user)
-        if len(self.users) == 1:
-            self.set(self.proxy)
+        users, namespace, name = self.users, self.namespace, self.name
+        if users:
+            users.add(user)
+            return
+        value = namespace.get(name)
+        if value is not self.before:
+            proxy = self.instead(value)
+            if proxy is None:  # it has been bound to something else since it was found
+                return
+            self.before, self.proxy = value, proxy
+        users.add(user)
+        namespace[name] = self.proxy
 
     def release(self, user: int) -> None:
         """Bind it as before, unless another run needs it still."""
         self.users.discard(user)
-        if not self.users and self.proxy is not None and self.get() is self.proxy:
-            self.set(self.before)
+        if not self.users and self.namespace.get(self.name) is self.proxy is not None:
+            self.namespace[self.name] = self.before
 
 
 class _Search:
     """Looks for slots from a function on, in what is the user's.
 
-    Arrays are bound only where some code copies arrays, and some writes into arrays.
+    Arrays are bound only where some code copies arrays, and some writes into arrays. `namespaces`
+    are those of functions and modules, and `read` is what code was found there, how and by what
+    name: the slots are others once these are.
     """
 
     def __init__(self) -> None:
@@ -93,19 +106,23 @@ class _Search:
         self.arrays: dict[Any, _Slot] = {}
         self.seen: set[int] = set()
         self.writes = self.copies = False
+        self.namespaces: dict[int, dict[str, Any]] = {}
+        self.read: list[tuple[Callable[[str], Any], str, Any]] = []
 
-    def found(self) -> tuple[_Slot, ...]:
-        """Return what is to be bound."""
-        arrays = self.arrays if self.writes and self.copies else {}
-        return (*self.slots.values(), *arrays.values())
+    @property
+    def binds_arrays(self) -> bool:
+        """Whether arrays are bound, too."""
+        return self.writes and self.copies
 
     def add(self, where: Any, name: str, value: Any, names: frozenset[str], depth: int = 0) -> None:
         """Look at what is bound to a name; `names` are those that the code mentions."""
         if isinstance(value, np.ndarray):
             self.take(self.arrays, where, name, captured)
-        elif proxy_of(original_of(value)) is not None:
+        elif _has_proxy(value):
             self.take(self.slots, where, name, proxy_of)
         else:
+            if type(value) in _CODE and id(where) in self.namespaces:
+                self.read.append((where.get, name, value))
             self.visit(value, names, depth)
 
     def take(self, slots: Any, where: Any, name: str, instead: Callable[[Any], Any]) -> None:
@@ -153,9 +170,11 @@ class _Search:
     def _visit_function(self, function: types.FunctionType) -> None:
         names, writes, copies = _mentioned_in(function.__code__)
         self.writes, self.copies = self.writes or writes, self.copies or copies
+        namespace = function.__globals__
+        self.namespaces[id(namespace)] = namespace
         for name in names:
-            if name in function.__globals__:
-                self.add(function.__globals__, name, function.__globals__[name], names)
+            if name in namespace:
+                self.add(namespace, name, namespace[name], names)
         if any(name.split(".")[0] in _IMPORTED for name in names):
             self.take(self.slots, vars(builtins), "__import__", _import_proxy)
         for cell in function.__closure__ or ():
@@ -181,6 +200,8 @@ class _Search:
 
     def _visit_module(self, module: types.ModuleType, names: frozenset[str], depth: int) -> None:
         is_users = _is_users(module.__name__)
+        if is_users:
+            self.namespaces[id(vars(module))] = vars(module)
         for name in names:
             value = vars(module).get(name)
             if is_users and name in vars(module):
@@ -195,9 +216,27 @@ def _is_users(module: Any) -> bool:
     return name.split(".", 1)[0] not in _LIBRARIES or name.startswith(_LIKE_USERS)
 
 
+_CODE = frozenset({types.FunctionType, types.ModuleType, type, type(None)})
 _WITHOUT_CODE = frozenset(
-    {int, float, bool, str, bytes, type(None), complex, np.ndarray, np.float64, slice, range}
+    {
+        int,
+        float,
+        bool,
+        str,
+        bytes,
+        type(None),
+        complex,
+        np.ndarray,
+        slice,
+        range,
+        np.random.Generator,
+    }
+    | {*np.sctypeDict.values()}
 )
+
+
+def _has_proxy(value: Any) -> bool:
+    return proxy_of(original_of(value)) is not None
 
 
 def _attributes(value: Any) -> dict[str, Any]:
@@ -251,11 +290,33 @@ _BINARY_OP, _FIRST_IN_PLACE = dis.opmap["BINARY_OP"], 13  # z += x
 _COPYING = frozenset({"copy", "astype", "flatten"})
 
 
-class _Known(NamedTuple):
-    """The slots that were found; what is known by its id is kept alive."""
+class _Known:
+    """The slots of a function, and what tells that they still are all; `kept` are alive by it."""
 
-    slots: tuple[_Slot, ...]
-    kept: Any
+    def __init__(self, f: Any, kept: Any) -> None:
+        self.kept = kept
+        self.search(f)
+
+    def search(self, f: Any) -> None:
+        """Look for the slots."""
+        found = _Search()
+        found.visit(f)
+        arrays = found.arrays.values() if found.binds_arrays else ()
+        self.slots = (*found.slots.values(), *arrays)
+        self.binds_arrays = found.binds_arrays
+        self.namespaces = tuple(found.namespaces.values())
+        self.sizes = [*map(len, self.namespaces)]  # by which new names are noticed
+        self.getters = tuple([get for get, _, _ in found.read])
+        self.names = tuple([name for _, name, _ in found.read])
+        self.values = tuple([value for _, _, value in found.read])
+
+    @property
+    def is_current(self) -> bool:
+        """Whether a search would find the same."""
+        if self.sizes != [*map(len, self.namespaces)]:
+            return False
+        read = map(operator.call, self.getters, self.names)
+        return not self.values or all(map(operator.is_, read, self.values))
 
 
 # Every slot is one, whoever has found it. `Cache` forgets those that were used longest ago; one
@@ -264,54 +325,95 @@ _slots: Cache[_Slot] = Cache(MAX_KNOWN_SLOTS)
 _known: Cache[_Known] = Cache(MAX_KNOWN_CODES)
 
 
-def _found(start: Any) -> tuple[_Slot, ...]:
-    search = _Search()
-    search.visit(start)
-    return search.found()
-
-
 def _slots_of(f: Any) -> tuple[_Slot, ...]:
     """Return the slots of a function, from an earlier look at its code if possible."""
-    kind = type(f)
-    if kind is functools.partial and not f.args and not f.keywords:
-        return _slots_of(f.func)
-    codes = _codes_of(f) if kind is types.FunctionType else None
+    codes = _codes_of(f)
     if codes is None:
-        return _found(f)
-    key = tuple(map(id, codes))
-    return _known.get(key, lambda: _Known(_found(f), codes)).slots
+        return _Known(f, None).slots
+    known = _known.get(tuple(map(id, codes)), lambda: _Known(f, codes))
+    if known.binds_arrays and (type(f) is not types.FunctionType or f.__closure__):
+        return _Known(f, None).slots  # the codes do not tell which arrays it holds
+    if not known.is_current:
+        known.search(f)
+    return known.slots
 
 
-def _codes_of(f: types.FunctionType, depth: int = 0) -> tuple[Any, ...] | None:
-    """Return what tells the names a function reads: code, namespaces, and cells, its closure's too.
+def _codes_of(value: Any, depth: int = 0) -> tuple[Any, ...] | None:
+    """Return what tells the names that a function, or another object with code behind it, reads.
 
-    None if the closure holds something else that may have code behind it.
+    These are code, namespaces, classes, modules, and where something is held that has a proxy. None
+    if that is too deep inside of each other.
     """
-    found: tuple[Any, ...] = (f.__code__, f.__globals__)
-    for cell in f.__closure__ or ():
+    kind = type(value)
+    if depth > MAX_SEARCH_DEPTH:
+        return None
+    if kind is types.FunctionType:
+        own = value.__code__, value.__globals__
+        parts = value.__defaults__ or value.__kwdefaults__ or value.__dict__
+        if not parts and value.__closure__ is None:  # the usual one
+            return own
+        parts = filter(None, (value.__defaults__, value.__kwdefaults__, value.__dict__))
+        return _codes_in(own, parts, depth, value.__closure__ or ())
+    if kind is types.MethodType:
+        return _codes_in((), (value.__func__, value.__self__), depth)
+    if kind is functools.partial:
+        return _codes_in((), (value.func, *filter(None, (value.args, value.keywords))), depth)
+    if isinstance(value, (list, tuple, dict)):
+        items = value.values() if isinstance(value, dict) else value
+        return _codes_in((), islice(items, MAX_SEARCHED_ITEMS), depth)
+    if kind is types.ModuleType or isinstance(value, type):
+        return (value,)
+    attributes = _attributes(value)
+    if "__wrapped__" not in attributes and not _is_users(kind.__module__):
+        return ()
+    if _is_data(attributes):
+        return (kind,)
+    bound = [x for name, x in attributes.items() if _has_proxy(x) for x in (attributes, name)]
+    return _codes_in((kind, *bound), attributes.values(), depth)
+
+
+def _codes_in(
+    own: tuple[Any, ...], parts: Iterable[Any], depth: int, cells: Iterable[types.CellType] = ()
+) -> tuple[Any, ...] | None:
+    """Return what is `own`, and what tells the names that code in its parts and cells reads."""
+    found, others = own, [*parts]
+    for cell in cells:
         value = _contents(cell)
-        is_copied = type(value) is np.ndarray and _mentioned_in(f.__code__).copies
-        if is_copied or proxy_of(original_of(value)) is not None:
-            found += (cell,)
-        elif type(value) is types.ModuleType:
-            found += (value,)
-        elif type(value) is types.FunctionType:
-            codes = _codes_of(value, depth + 1) if depth < MAX_SEARCH_DEPTH else None
-            if codes is None:
-                return None
-            found += codes
-        elif not _is_data(value):
+        if type(value) not in _WITHOUT_CODE:
+            if _has_proxy(value):
+                found += (cell,)
+            else:
+                others.append(value)
+    for value in others:
+        kind = type(value)
+        if kind in _WITHOUT_CODE or (kind in _CONTAINERS and _is_data(value)) or _has_proxy(value):
+            continue
+        codes = _codes_of(value, depth + 1)
+        if codes is None:
             return None
+        found += codes
     return found
 
 
-def _is_data(value: Any, depth: int = 0) -> bool:
-    """Return whether a value has no code behind it: numbers, text, arrays, and some of these."""
-    if type(value) in (list, tuple) and depth < MAX_SEARCH_DEPTH:
-        if len(value) > MAX_SEARCHED_ITEMS:
+_CONTAINERS = frozenset({list, tuple, dict})
+_SEQUENCES = frozenset({list, tuple})
+_DATA = _WITHOUT_CODE | _CONTAINERS
+
+
+def _is_data(value: Any) -> bool:
+    """Return whether what is in a list, tuple or dict has no code behind it."""
+    level: Any = value.values() if type(value) is dict else value
+    for _ in range(MAX_SEARCH_DEPTH):
+        kinds = {*map(type, level)}
+        if kinds <= _WITHOUT_CODE:
+            return True
+        if not kinds <= _DATA:
             return False
-        return all(_is_data(item, depth + 1) for item in value)
-    return type(value) in _WITHOUT_CODE
+        if not kinds <= _SEQUENCES:
+            inside = [x for x in level if type(x) in _CONTAINERS]
+            level = [x.values() if type(x) is dict else x for x in inside]
+        level = [*islice(chain.from_iterable(level), MAX_DATA_ITEMS)]
+    return False
 
 
 _lock = fork_safe_lock()

@@ -64,14 +64,17 @@ def _product(*factors: Any) -> Any:
     return found
 
 
+def has_kinks(tape: Tape) -> bool:
+    """Return whether a value with a kink may be under a smooth function."""
+    rows = map(RULES.get, tape.functions)
+    return any(row is not None and row.square is not None for row in rows)
+
+
 def without_kinks(tape: Tape, outputs: Sequence[int | None]) -> list[int | None]:
     """Return the entries that stand for `outputs`, with smooth values made from squares of roots.
 
     What they are made from is recorded on the tape, which is open meanwhile.
     """
-    rows = [RULES.get(entry.function) for entry in tape.entries]
-    if all(row is None or row.square is None for row in rows):
-        return [*outputs]
     return _Smooth(tape).run(outputs)
 
 

@@ -235,7 +235,7 @@ def settle(value: Any) -> Any:
         return current(value)
     if kind is list:
         return [settle(x) for x in value]
-    if isinstance(value, tuple):
+    if issubclass(kind, tuple):
         items = [settle(x) for x in value]
         return tuple(items) if any(a is not b for a, b in zip(items, value, strict=True)) else value
     if kind is dict:

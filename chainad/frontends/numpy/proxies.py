@@ -87,6 +87,7 @@ def _attribute(module: types.ModuleType, name: str, function: Any, instead: Any)
 
 _MODULES = (math, np.linalg, np.fft, np.polynomial.polynomial, np.polynomial, SCIPYS_NUMPY, np)
 _proxies: dict[int, Any] = {}
+_REPLACED = {*map(type, MAKERS)}
 
 
 def _make_proxy(module: types.ModuleType) -> Any:
@@ -112,10 +113,9 @@ def proxy_of(value: Any, is_global: bool = True) -> Any:
         return Vectorized(value)
     if type(value).__module__.startswith("scipy.interpolate."):
         return interpolant_of(value)
-    try:
-        instead = MAKERS.get(value)
-    except TypeError:  # what has no hash
+    if type(value) not in _REPLACED:  # others may have no hash
         return None
+    instead = MAKERS.get(value)
     if instead is None or not (is_global or isinstance(value, np.ufunc)):
         return instead
     if id(value) not in _proxies:

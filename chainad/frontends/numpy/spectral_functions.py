@@ -107,10 +107,13 @@ class _Operand:
 _NOTHING = -1  # in the place of a label
 
 
+def has_spectral_functions(tape: Tape) -> bool:
+    """Return whether there may be functions of matrices to recognise."""
+    return not _VECTORS.isdisjoint(tape.functions)
+
+
 def with_spectral_functions(tape: Tape, outputs: Sequence[int | None]) -> list[int | None]:
     """Return the entries that stand for `outputs`, with functions of matrices recognised."""
-    if _VECTORS.isdisjoint([entry.function for entry in tape.entries]):
-        return [*outputs]
     return _Spectral(tape).run(outputs)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from operator import itemgetter
 from threading import local
 from typing import Any, NamedTuple
 
@@ -49,6 +50,9 @@ class Entry(NamedTuple):
     raw_site: RawSite | None
 
 
+_function_of = itemgetter(0)
+
+
 def _signature(value: Any, source: int | None) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
     dtype = getattr(value, "dtype", None)
     if dtype is None:
@@ -86,6 +90,8 @@ class Tape:
         self.has_fast_path = not self.is_recorder
         self.entries: list[Entry] = []
         self.n_inputs = 0
+        # Whether an outer trace differentiates an input.
+        self.is_differentiated = False
         # Entries whose values show the memory of another value in a way that is not followed.
         self.shared: set[int] = set()
         # Whether any value is complex: then some functions have other rows.
@@ -137,6 +143,11 @@ class Tape:
             kept: np.ndarray[Any, Any] = self.recorder.static(array)
             return kept
         return self.keep(array)
+
+    @property
+    def functions(self) -> Iterator[Callable[..., Any]]:
+        """The function of every entry."""
+        return map(_function_of, self.entries)
 
     def forget(self) -> None:
         """Release all values, once the local Jacobians are evaluated."""

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from chainad.errors import InputError, TraceError
 from chainad.frontends.numpy.bound_names import BoundNames, with_copies_followed
-from chainad.frontends.numpy.kinks import without_kinks
+from chainad.frontends.numpy.kinks import has_kinks, without_kinks
 from chainad.frontends.numpy.made_arrays import settle
 from chainad.frontends.numpy.packing import as_one, pack, packed
 from chainad.frontends.numpy.proxies import replacement_of
 from chainad.frontends.numpy.source_lines import here, line_of
-from chainad.frontends.numpy.spectral_functions import with_spectral_functions
+from chainad.frontends.numpy.spectral_functions import (
+    has_spectral_functions,
+    with_spectral_functions,
+)
 from chainad.frontends.numpy.tape import Tape, active
 from chainad.frontends.numpy.traced_values import Traced, box
 from chainad.frontends.numpy.tracers import NUMBERS, PLAIN, Tracer, has_tracer
 from chainad.ir import trees
 from chainad.ir.array_functions import is_ndarray
 from chainad.ir.graph import Graph
-from chainad.ir.signature import Signature
+from chainad.ir.signature import Signature, signature_of
 from chainad.ir.trees import LEAF, Tree
 
 # An argument: its position, or the name that it is given by.
@@ -44,8 +46,7 @@ _ABOUT_OBJECTS = (
 )
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """One traced run: its tape, and what the function returned.
 
     Attributes
@@ -69,17 +70,8 @@ class Run:
     values: tuple[Any, ...]
     arguments: tuple[Tree, ...]
     result: Tree
-    aux: Any = None
-    signature: Signature = field(init=False)
-
-    def __post_init__(self) -> None:
-        inputs = [self.input(k) for k in range(self.tape.n_inputs)]
-        signature = Signature(
-            tuple([(x.shape, x.dtype) for x in inputs]),
-            tuple([(y.shape, y.dtype) for y in self.values]),
-            self.tape.key(self.outputs),
-        )
-        object.__setattr__(self, "signature", signature)
+    aux: Any
+    signature: Signature
 
     def graph(self) -> Graph:
         """Return the graph of what was called on what."""
@@ -91,8 +83,22 @@ class Run:
 
     def without_inputs(self) -> Run:
         """Return the run as one of a function that has these values and is not differentiated."""
-        outputs = tuple((None, shape) for _, shape in self.outputs)
-        return replace(self, tape=Tape(box), outputs=outputs, arguments=())
+        numbers = [None] * len(self.values)
+        return _run_of(Tape(box), (), numbers, self.values, self.result, self.aux)
+
+
+def _run_of(
+    tape: Tape,
+    arguments: tuple[Tree, ...],
+    numbers: Sequence[int | None],
+    values: Sequence[Any],
+    result: Tree,
+    aux: Any,
+) -> Run:
+    outputs = tuple(zip(numbers, map(np.shape, values), strict=True))
+    inputs = [entry.value for entry in tape.entries[: tape.n_inputs]]
+    signature = signature_of(inputs, values, tape.key(outputs))
+    return Run(tape, outputs, tuple(values), arguments, result, aux, signature)
 
 
 class tracing:  # noqa: N801
@@ -147,9 +153,11 @@ class tracing:  # noqa: N801
 
     def _run(self) -> Run:
         tape = self.tape
-        args = with_copies_followed(self.reader, self.args)
-        named = with_copies_followed(self.reader, [*self.kwargs.values()])
-        kwargs = dict(zip(self.kwargs, named, strict=True))
+        args, kwargs = [*self.args], dict(self.kwargs)
+        if len(args) + len(kwargs) > len(self.argnums):
+            args = with_copies_followed(self.reader, args)
+            named = with_copies_followed(self.reader, [*kwargs.values()])
+            kwargs = dict(zip(kwargs, named, strict=True))
         arguments = []
         for k in self.argnums:
             given: Any = kwargs if isinstance(k, str) else args
@@ -172,6 +180,8 @@ class tracing:  # noqa: N801
         for leaf in leaves:
             # What the caller does with his own array is his affair.
             value = leaf.copy() if is_ndarray(leaf) else leaf
+            if is_differentiated(value):
+                tape.is_differentiated = True
             boxed.append(box(value, tape, tape.append_input(value)))
         return boxed[0] if tree is LEAF else tree.unflatten(boxed), tree
 
@@ -315,7 +325,8 @@ def _finish(
     """Return a finished run."""
     if result is None:
         raise InputError(f"the result {_MUST_BE} None")
-    leaves, tree = trees.flatten_arrays(result)
+    is_leaf = isinstance(result, Traced)
+    leaves, tree = ([result], LEAF) if is_leaf else trees.flatten_arrays(result)
     numbers: list[int | None] = []
     values = []
     for k, item in enumerate(leaves):
@@ -323,11 +334,11 @@ def _finish(
         number, value = _output(tape, item, what, has_jacobian)
         numbers.append(number)
         values.append(value)
-    numbers = _reopened(tape, partial(with_spectral_functions, tape), numbers)
-    if any(is_differentiated(tape.entries[k].value) for k in range(tape.n_inputs)):
+    if has_spectral_functions(tape):
+        numbers = _reopened(tape, partial(with_spectral_functions, tape), numbers)
+    if tape.is_differentiated and has_kinks(tape):
         numbers = _reopened(tape, partial(without_kinks, tape), numbers)
-    outputs = zip(numbers, map(np.shape, values), strict=True)
-    return Run(tape, tuple(outputs), tuple(values), arguments, tree, aux)
+    return _run_of(tape, arguments, numbers, values, tree, aux)
 
 
 def split_aux(result: Any) -> tuple[Any, Any]:
@@ -375,7 +386,7 @@ def _output(
     if is_own or (
         has_jacobian and isinstance(item, (Traced, np.ndarray, np.generic, bool, complex))
     ):
-        _check_dtype(getattr(item, "dtype", np.dtype(type(item))), place)
+        _check_dtype(item.dtype if hasattr(item, "dtype") else np.dtype(type(item)), place)
     if is_own:
         return item.number, item.value
     if isinstance(item, Traced):
