@@ -27,15 +27,15 @@ Derivative: TypeAlias = Literal["jacobian", "grad", "hessian"]
 class Differentiator:
     """What is differentiated and how; `has_value` says that a call returns the value, too.
 
-    Where no argument is differentiated by, a call returns the value alone. `of` says of what the
-    Jacobian is: "jacobian", "grad" (the function must return a number), or "hessian" (the function
-    is a Jacobian itself). With `is_split`, a `SecondHalf` is in the place of the Jacobian.
+    Where no argument is differentiated by, a call returns the value alone. `derivative` says what
+    the Jacobian is: "jacobian", "grad" (the function must return a number), or "hessian" (the
+    function is a Jacobian itself). With `is_split`, a `SecondHalf` is in the place of the Jacobian.
     """
 
     function: Callable[..., Any]
     options: Options
     has_value: bool
-    of: Derivative = "jacobian"
+    derivative: Derivative = "jacobian"
     is_split: bool = False
 
     @property
@@ -53,13 +53,13 @@ class Differentiator:
         """What makes it, among the verbs of chainad; "" of a function as it is."""
         if not self.has_jacobian:
             return ""
-        return f"value_and_{self.of}" if self.has_value else self.of
+        return f"value_and_{self.derivative}" if self.has_value else self.derivative
 
     @property
     def wrapped(self) -> Callable[..., Any]:
         """The function that the user gave."""
         f = self.function
-        return f.__wrapped__ if isinstance(f, FunctionOf) and self.of == "hessian" else f
+        return f.__wrapped__ if isinstance(f, FunctionOf) and self.derivative == "hessian" else f
 
     def __repr__(self) -> str:
         how = self.options
@@ -105,7 +105,7 @@ class Differentiator:
 
     def check(self, run: Run) -> None:
         """Refuse a function that does not return a number, if its gradient is requested."""
-        if self.of == "grad" and (run.result != LEAF or run.signature.outputs[0][0] != ()):
+        if self.derivative == "grad" and (run.result != LEAF or run.signature.outputs[0][0] != ()):
             got = [shape for shape, _ in run.signature.outputs]
             raise InputError(
                 f"{self.verb} is for functions that return a number, but {name_of(self.function)}"
@@ -124,7 +124,7 @@ class Differentiator:
     def title(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """Return what reports call the function of such a call."""
         title = self.options.title(self.wrapped, args, kwargs)
-        return f"gradient of {title}" if self.of == "hessian" else title
+        return f"gradient of {title}" if self.derivative == "hessian" else title
 
     def _tracing(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tracing:
         selected = self.options.selected(self.function, args, kwargs)

@@ -41,8 +41,9 @@ def ravel(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     >>> vector, unravel = chainad.ravel({"W": np.ones((2, 2)), "b": 3.0})
     >>> vector
     array([1., 1., 1., 1., 3.])
-    >>> unravel(2 * vector)["b"]
-    6.0
+    >>> unravel(2 * vector)["W"]
+    array([[2., 2.],
+           [2., 2.]])
     """
     leaves, arrangement = trees.flatten_arrays(tree)
     arrays = [x if hasattr(x, "dtype") else np.asarray(x) for x in leaves]
