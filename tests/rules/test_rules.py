@@ -46,6 +46,7 @@ from chainad.rules import (
     spectral,
 )
 from chainad.rules.base import Local, Rule, available, name_of
+from chainad.rules.complex_definitions import signs_of_qr
 from chainad.rules.decompositions import as_real
 from chainad.rules.elementwise import EVEN, direction, displaced, elementwise, root_of
 from chainad.rules.linear_algebra import cofactors, logabsdet, sign_of_det
@@ -1332,6 +1333,7 @@ CONSTANT_CALLS: dict[Function, tuple[Function, Any]] = {
     np.linalg.matrix_rank: (lambda f, x: f(x), M),
     sign_of_det: (lambda f, x: f(x), M),
     scipy_linalg.places_of_rows: (lambda f, x: f(x), M),
+    signs_of_qr: (lambda f, x: f(x), M),
 }  # fmt: skip
 
 
