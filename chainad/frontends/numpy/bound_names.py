@@ -426,6 +426,8 @@ class BoundNames:
     taken, and giving back may be begun anew.
     """
 
+    __slots__ = ("_mine",)
+
     def __init__(self) -> None:
         self._mine: tuple[_Slot, ...] = ()
 
