@@ -19,6 +19,7 @@ from chainad.api.jacobian_functions import (
 )
 from chainad.api.products import LinearMap, hvp, jvp, linearize, vjp
 from chainad.api.ravel import ravel
+from chainad.api.scipy_door import SciPyFunction, for_scipy
 from chainad.api.sparsity import sparsity
 from chainad.api.verbs import compile, jacobian, plan, stop_gradient, value_and_jacobian
 from chainad.errors import (
@@ -56,6 +57,7 @@ __all__ = [
     "Plan",
     "PlanError",
     "Primitive",
+    "SciPyFunction",
     "StructuredJacobian",
     "TooLargeError",
     "TraceError",
@@ -63,6 +65,7 @@ __all__ = [
     "ValueAndJacobianFunction",
     "calibrate",
     "compile",
+    "for_scipy",
     "grad",
     "hessian",
     "hvp",

@@ -23,6 +23,7 @@ recorded_run        one run, recorded
 captured_table      what a compiled function reads beside its arguments
 choose_backend      from a recorded run to what replays it: scalars, loops, or calls of NumPy
 fallbacks           warnings that a function is run in a simpler way
+scipy_door          one object that every solver of SciPy takes
 batches             many points at once, from a function of one
 run_batched         a recorded run on the arrays of many points
 """

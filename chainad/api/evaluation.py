@@ -13,6 +13,7 @@ from chainad.api.function_of import name_of
 from chainad.api.outputs import is_finite, write
 from chainad.compiler.recording.replay import MISS, Replay, SecondHalf
 from chainad.errors import InputError
+from chainad.frontends.captures.contents import is_same
 from chainad.ir import trees
 
 
@@ -45,12 +46,22 @@ class Evaluation:
             jacobian = self._instead_of(failure)
         return jacobian if out is None else write(jacobian, out)
 
+    @property
+    def is_replayed(self) -> bool:
+        """Whether it was begun without tracing."""
+        return self._second.is_replayed
+
     def holds(self) -> bool:
         """Return whether all that the function read beside its arguments is what it was.
 
         It is false of a function that is traced at each call, since that cannot be told.
         """
         return self._second.holds()
+
+    def is_at(self, args: tuple[Any, ...]) -> bool:
+        """Return whether a call with these arguments, none by name, would be at the same point."""
+        here = self._args
+        return len(here) == len(args) and not self._kwargs and all(map(is_same, here, args))
 
     def _instead_of(self, failure: Exception) -> Any:
         """Return what tracing does where the second half has raised."""

@@ -71,12 +71,21 @@ class SecondHalf(NamedTuple):
     def of(cls, jacobian: Any) -> SecondHalf:
         """Return what returns copies of a Jacobian that is there already."""
         if has_tracer(jacobian):
-            return cls(lambda out=None: jacobian, lambda kept: False)
-        return cls(lambda out=None: deepcopy(jacobian), lambda kept: False)
+            return cls(lambda out=None: jacobian, _cannot_tell)
+        return cls(lambda out=None: deepcopy(jacobian), _cannot_tell)
+
+    @property
+    def is_replayed(self) -> bool:
+        """Whether the Jacobian is not there already."""
+        return self.check is not _cannot_tell
 
     def holds(self) -> bool:
         """Return whether a new evaluation at the same point would give the same."""
         return self.check(self.kept)
+
+
+def _cannot_tell(kept: tuple[Any, ...]) -> bool:
+    return False
 
 
 class Snapshot:

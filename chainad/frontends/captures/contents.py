@@ -26,11 +26,15 @@ def content(value: Any) -> Any:
     array = np.asarray(value)
     if array.dtype == object:
         return array.shape, array.dtype, tuple(array.ravel().tolist())
-    kept: Any = array.tobytes()
-    if array.nbytes > MAX_COMPARED_BYTES:
-        is_kept = array.nbytes <= MAX_KEPT_BYTES
-        kept = _bytes_of(array).copy() if is_kept else _hashes(_bytes_of(array))
-    return array.shape, array.dtype, kept
+    if array.nbytes > MAX_KEPT_BYTES:
+        return array.shape, array.dtype, _hashes(_bytes_of(array))
+    kept = _kept(array)
+    return array.shape, array.dtype, kept.copy() if isinstance(kept, np.ndarray) else kept
+
+
+def _kept(array: npt.NDArray[Any]) -> Any:
+    """Return the bytes of an array, or a view of them, if they are many."""
+    return array.tobytes() if array.nbytes <= MAX_COMPARED_BYTES else _bytes_of(array)
 
 
 def has_content(value: Any, known: Any) -> bool:
@@ -48,6 +52,19 @@ def has_content(value: Any, known: Any) -> bool:
     if array.nbytes > MAX_COMPARED_BYTES:
         return bool(_hashes(_bytes_of(array)) == kept)
     return bool(array.tobytes() == kept)
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Return whether two arrays of numbers, or numbers, are equal, bit by bit; others, whether
+    they are one object.
+    """
+    if type(one) is not type(other):
+        return False
+    if type(one) is np.ndarray and one.dtype != object:
+        return has_content(one, (other.shape, other.dtype, _kept(other)))
+    if isinstance(one, (int, float, complex, np.generic)):
+        return not differs(one, other)
+    return one is other
 
 
 def _bytes_of(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
