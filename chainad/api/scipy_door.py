@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Function = Callable[..., Any]
 
 # A solve takes a Jacobian this many times, as a rule: more work than that saves is not worth it.
-_ELIMINATIONS_PER_MULTIPLICATION = 0.01
+_ELIMINATIONS_PER_MULTIPLICATION = 0.005
 
 
 def for_scipy(

@@ -55,7 +55,7 @@ def _searched(problem: Problem) -> Iterator[tuple[str, Order]]:
     """
     graph, states, level = problem.graph, problem.states, problem.search.level
     found: dict[tuple[Vertex, ...], str] = {}
-    offers = list(rules(states, level))
+    offers = list(rules(states, problem.search))
     amounts = states.costs_of([order for _, order in offers])
     for (name, made), amount in zip(offers, amounts, strict=True):
         order = tuple(made)
@@ -87,7 +87,8 @@ def _searched(problem: Problem) -> Iterator[tuple[str, Order]]:
             yield "edges", mixed
     is_small = len(graph.inner) <= MAX_PIVOT_VERTICES and not states.has_large_index_sets
     pivots = list(around(graph)) if is_small else []
-    if pivots:
+    tried = len(pivots) * len(graph.inner)
+    if pivots and problem.search.allows(tried, min(map(states.cost_of, starts))):
         yield "one pivot", _least(problem, pivots)
 
 

@@ -154,6 +154,17 @@ class SearchOptions:
         vertices = min(max(possible, least), thorough.max_exhaustive_vertices)
         return replace(thorough, max_exhaustive_vertices=vertices)
 
+    def allowance(self, cost: int) -> float:
+        """Return how many eliminations it is worth to try where the cheapest order costs so much.
+
+        `cost` is that of the cheapest order so far, in multiplications.
+        """
+        return self.eliminations_per_multiplication * cost if cost else 0
+
+    def allows(self, eliminations: int, cost: int) -> bool:
+        """Return whether so many eliminations may be worth it, given such an order."""
+        return self.eliminations_per_multiplication == inf or eliminations <= self.allowance(cost)
+
     def within(self, vertices: int) -> SearchOptions:
         """Return the options for a graph of so many inner vertices.
 

@@ -69,7 +69,7 @@ def _best(states: StateSpace[Any], search: SearchOptions) -> Sequence[int]:
 
 
 def _by_rules(states: StateSpace[Any], search: SearchOptions) -> Sequence[int]:
-    orders = [order for _, order in rules(states, search.level)]
+    orders = [order for _, order in rules(states, search)]
     return states.cheapest_of(orders)
 
 

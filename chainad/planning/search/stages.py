@@ -65,7 +65,7 @@ class _ComponentOrder:
 
     def allowance(self, search: SearchOptions) -> float:
         """Return how many eliminations it is worth to try."""
-        return search.eliminations_per_multiplication * self.cost if self.cost else 0
+        return search.allowance(self.cost)
 
     def offer(self, order: Sequence[int]) -> None:
         """Take an order if it is cheaper."""
@@ -94,7 +94,7 @@ def exhaustive(problem: Problem) -> tuple[Vertex, ...]:
             f"mode='exhaustive' tries every set of vertices and takes at most {limit} inner ones at"
             f" effort={search.effort!r}, but this graph has {count}; use mode='auto'"
         )
-    orders = [order for _, order in rules(states, search.level)]
+    orders = [order for _, order in rules(states, search)]
     found = cheapest(states, min(orders, key=states.cost_of))
     assert found is not None
     return tuple(found)
@@ -120,7 +120,7 @@ def annealing(problem: Problem) -> tuple[Vertex, ...]:
 
 def _until(name: str, problem: Problem) -> tuple[Vertex, ...]:
     """Return the cheapest order after a stage."""
-    orders = [order for _, order in rules(problem.states, problem.search.level)]
+    orders = [order for _, order in rules(problem.states, problem.search)]
     best = problem.states.cheapest_of(orders)
     for stage, order, _ in improved(problem.states, orders, problem.search):
         best = order
@@ -129,10 +129,13 @@ def _until(name: str, problem: Problem) -> tuple[Vertex, ...]:
     return tuple(best)
 
 
-def rules(graph: StateSpace[Any], level: EffortLevel) -> Iterator[tuple[str, list[int]]]:
+def rules(graph: StateSpace[Any], search: SearchOptions) -> Iterator[tuple[str, list[int]]]:
     """Yield the orders of the plain rules, by name, as far as they do not take too long."""
     found = [list(graph.inner), list(graph.inner[::-1])]
     yield from zip(("forward", "reverse"), found, strict=True)
+    level = search.level
+    if not search.allows(len(graph.inner), min(map(graph.cost_of, found))):
+        return
     for rule in ("markowitz", "greedy", "relative", "fill"):
         order = order_within(graph, rule, level.rule_pairs_per_vertex * len(graph.inner))
         if order is not None:
@@ -170,6 +173,8 @@ def improved(
     if len(graph.inner) > search.level.max_improved_vertices or graph.has_large_index_sets:
         return
     if isinstance(search.effort, str) and not pays_off(graph, orders, search.level):
+        return
+    if not search.allows(len(graph.inner), min(map(graph.cost_of, orders))):
         return
     found = [_first(graph, group, orders) for group in components(graph)]
     progress = Progress()
