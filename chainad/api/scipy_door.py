@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
 import numpy as np
 import scipy.sparse
 
 from chainad.api.compiled import CompiledFunction
 from chainad.api.differentiator import Differentiator
-from chainad.api.evaluation import Evaluation, owned
+from chainad.api.evaluation import Evaluation
 from chainad.api.function_of import FunctionOf, name_of
-from chainad.api.jacobian_functions import JacobianFunction, ValueAndJacobianFunction
-from chainad.api.options import Options, checked_options
+from chainad.api.jacobian_functions import (
+    HessianFunction,
+    JacobianFunction,
+    ValueAndJacobianFunction,
+    compiled_function,
+)
+from chainad.api.options import How, Options, checked_options
+from chainad.api.points import Batch
+from chainad.api.products import hvp
+from chainad.api.sparsity import sparsity
 from chainad.errors import InputError
 from chainad.ir.cache import cached_property
-from chainad.planning.auto import Mode
-from chainad.planning.search.budget import Effort
-
-if TYPE_CHECKING:
-    from scipy.sparse.linalg import LinearOperator
 
 Function = Callable[..., Any]
 
@@ -39,10 +42,7 @@ def for_scipy(
     *,
     output: str = "dense",
     col_deriv: bool = False,
-    mode: Mode = "auto",
-    effort: Effort | None = None,
-    backend: str = "auto",
-    constant: str | Sequence[str] = (),
+    **how: Unpack[How],
 ) -> SciPyFunction:
     """Return `f` as an object that has every derivative which a solver of SciPy takes.
 
@@ -58,10 +58,9 @@ def for_scipy(
     col_deriv : bool
         Whether the derivatives in `jac` go down the columns, as the argument of `fsolve`, `leastsq`
         and `odeint` says.
-    mode, backend, constant
-        As for `jacobian`.
-    effort : str or float, optional
-        As for `jacobian`; by default little for what takes little.
+    **how
+        `mode`, `cost`, `memory_limit`, `effort`, `seed`, `backend`, `constant`, as for `jacobian`;
+        by default little effort is made for what takes little.
 
     Returns
     -------
@@ -97,13 +96,11 @@ def for_scipy(
         raise InputError(
             f"output must be 'dense', 'sparse' or 'operator' for SciPy, but got {output!r}"
         )
-    how = mode, output, "multiplications", None
-    options = checked_options(argnums, *how, effort or "fast", 0, backend, constant)
-    if effort is None:
+    options = checked_options(argnums, output=output, **how)
+    if "effort" not in how:
         most = _ELIMINATIONS_PER_MULTIPLICATION
-        options = replace(
-            options, search=replace(options.search, eliminations_per_multiplication=most)
-        )
+        search = replace(options.search, effort="fast", eliminations_per_multiplication=most)
+        options = replace(options, search=search)
     return SciPyFunction(f, options, col_deriv)
 
 
@@ -189,11 +186,10 @@ class SciPyFunction(FunctionOf):
 
         Only the shapes of the arguments and the branches that they choose matter.
         """
-        options = replace(self._options, output="sparse")
-        found = _rows(JacobianFunction(self.__wrapped__, options)(*args))
-        # Not by the entries, some of which may happen to be zero here.
-        parts = np.ones(found.nnz, bool), found.indices, found.indptr
-        return scipy.sparse.csr_array(parts, shape=found.shape)
+        found: scipy.sparse.csr_array = _rows(
+            sparsity(self.__wrapped__, *args, argnums=self._unknown)
+        )
+        return found
 
     # -------------------------------------------------------------- second derivatives
 
@@ -211,13 +207,11 @@ class SciPyFunction(FunctionOf):
         """
         if v is None:
             args, v = self._weighted(args)
-        if self._options.output == "operator":
-            return self._hessian_operator(v, args)
         return self._hessian(_weights(v), *args)
 
     def hessp(self, x: Any, p: Any, *args: Any) -> Any:
         """Return the product of the Hessian of a number `f(x, *args)` and a vector p."""
-        return self._hessian_product(np.float64(0.0), p, _weights(None), x, *args)
+        return self._hessian_product(p, _weights(None), x, *args)
 
     # -------------------------------------------------- what they are made of, made once
 
@@ -252,47 +246,30 @@ class SciPyFunction(FunctionOf):
 
     @cached_property
     def _by_points(self) -> JacobianFunction:
-        return JacobianFunction(_at_one_point(self.__wrapped__), self._dense(1), {0: 0, 1: 1})
+        batch: Batch = {0: 0, 1: 1}
+        return JacobianFunction(_at_one_point(self.__wrapped__), self._dense(1), batch)
 
     @cached_property
     def _by_points_and_parameters(self) -> JacobianFunction:
-        batch = {0: 0, 1: 1, 2: 0}
+        batch: Batch = {0: 0, 1: 1, 2: 0}
         return JacobianFunction(_at_one_point(self.__wrapped__), self._dense((1, 2)), batch)
 
     @cached_property
-    def _gradient(self) -> JacobianFunction:
-        """The gradient of v . f as a function of v and the arguments of f."""
-        return JacobianFunction(_weighted_sum(self.__wrapped__), self._dense(1 + self._unknown))
-
-    @cached_property
-    def _hessian(self) -> CompiledFunction:
-        """The derivative of `_gradient`."""
-        options = replace(self._gradient._of.options, output=self._options.output)
-        return CompiledFunction(Differentiator(self._gradient, options, has_value=False))
+    def _hessian(self) -> Function:
+        """The Hessian of v . f, a function of v and the arguments of f."""
+        options = replace(self._options, argnums=1 + self._unknown, mode="auto")
+        hessian = HessianFunction(_weighted_sum(self.__wrapped__), options)
+        return hessian if options.output == "operator" else hessian.compile()
 
     @cached_property
     def _hessian_product(self) -> CompiledFunction:
-        """The derivative of `_gradient` in a direction p, as a function of 0, p and its arguments.
+        """The Hessian of v . f times p, a function of p, v and the arguments of f."""
+        weighted, k = _weighted_sum(self.__wrapped__), 1 + self._unknown
 
-        It is the derivative by a step t along p.
-        """
-        gradient, k = self._gradient, self._unknown
+        def product(p: Any, *args: Any) -> Any:
+            return hvp(weighted, args, (p,), argnums=k)
 
-        def along(t: Any, p: Any, v: Any, *args: Any) -> Any:
-            return gradient(v, *args[:k], args[k] + t * p, *args[k + 1 :])
-
-        return CompiledFunction(Differentiator(along, self._dense(0), has_value=False))
-
-    def _hessian_operator(self, v: Any, args: tuple[Any, ...]) -> LinearOperator:
-        from scipy.sparse.linalg import LinearOperator  # slow to load
-
-        v, args = owned((_weights(v), args))
-        size = np.size(args[self._unknown])
-
-        def product(p: Any) -> Any:
-            return self._hessian_product(np.float64(0.0), np.ravel(p), v, *args)
-
-        return LinearOperator((size, size), matvec=product, rmatvec=product, dtype=float)
+        return compiled_function(product, self._options.backend, (*self._options.constant,))
 
     # ---------------------------------------------------------------------- arguments
 
