@@ -39,4 +39,11 @@ def test_methods_of_what_is_returned() -> None:
 
     assert names(chainad.JacobianFunction) == {"compile", "plan"}
     assert names(chainad.ValueAndJacobianFunction) == set()
-    assert names(chainad.CompiledFunction) == {"begin", "clear", "plan", "programs", "source"}
+    assert names(chainad.CompiledFunction) == {
+        "begin",
+        "clear",
+        "plan",
+        "programs",
+        "source",
+        "value_and_jacobian",
+    }
