@@ -389,6 +389,39 @@ def test_copies_of_constants_are_followed(f: Any) -> None:
     assert type(getattr(f, "matrix", A)) is np.ndarray
 
 
+def of_constants(x: Any) -> Any:
+    joined, least = np.concatenate([A[0], A[1]]), np.sort(A[2])
+    joined[0], least[1] = x[0], x[1]
+    row = np.atleast_1d(A[3])
+    assert np.shares_memory(row, A)
+    grown = np.exp(A[0])
+    grown[2] = x[2]
+    return joined[:4] * least + grown
+
+
+def test_what_functions_make_of_constants_is_followed() -> None:
+    agrees(of_constants)
+
+    def into_a_view(x: Any) -> Any:
+        row = np.atleast_1d(A[3])
+        row[0] = x[0]
+        return row
+
+    with pytest.raises(chainad.TraceError, match=r"np\.copy"):
+        chainad.jacobian(into_a_view)(X)
+
+
+def test_a_function_bound_to_a_name_anew_is_looked_at_anew() -> None:
+    space: dict[str, Any] = {"math": math, "np": np, "__name__": "theirs"}
+    exec("def one(x): return x * 2\ndef f(x): return two(x)\n", space)
+    exec("def other(x): return np.zeros(1) + math.sin(x[0])", space)
+    space["two"] = space["one"]
+    f = space["f"]
+    np.testing.assert_allclose(chainad.jacobian(f)(X), 2 * np.eye(4))
+    space["two"] = space["other"]
+    np.testing.assert_allclose(chainad.jacobian(f)(X)[0, 0], math.cos(X[0]))
+
+
 def test_copies_of_arguments_that_are_no_variables_are_followed() -> None:
     expected = numerical(lambda x: _of_two(x, A[0]), X)
     for run in (chainad.jacobian(_of_two), chainad.jacobian(_of_two).compile()):

@@ -303,7 +303,7 @@ class _Known:
         found.visit(f)
         arrays = found.arrays.values() if found.binds_arrays else ()
         self.slots = (*found.slots.values(), *arrays)
-        self.binds_arrays = found.binds_arrays
+        self.binds_arrays, self.writes = found.binds_arrays, found.writes
         self.namespaces = tuple(found.namespaces.values())
         self.sizes = [*map(len, self.namespaces)]  # by which new names are noticed
         self.getters = tuple([get for get, _, _ in found.read])
@@ -325,17 +325,17 @@ _slots: Cache[_Slot] = Cache(MAX_KNOWN_SLOTS)
 _known: Cache[_Known] = Cache(MAX_KNOWN_CODES)
 
 
-def _slots_of(f: Any) -> tuple[_Slot, ...]:
-    """Return the slots of a function, from an earlier look at its code if possible."""
+def _known_of(f: Any) -> _Known:
+    """Return what is to be bound for a function, from an earlier look at its code if possible."""
     codes = _codes_of(f)
     if codes is None:
-        return _Known(f, None).slots
+        return _Known(f, None)
     known = _known.get(tuple(map(id, codes)), lambda: _Known(f, codes))
     if known.binds_arrays and (type(f) is not types.FunctionType or f.__closure__):
-        return _Known(f, None).slots  # the codes do not tell which arrays it holds
+        return _Known(f, None)  # the codes do not tell which arrays it holds
     if not known.is_current:
         known.search(f)
-    return known.slots
+    return known
 
 
 def _codes_of(value: Any, depth: int = 0) -> tuple[Any, ...] | None:
@@ -426,14 +426,17 @@ class BoundNames:
     taken, and giving back may be begun anew.
     """
 
-    __slots__ = ("_mine",)
+    __slots__ = ("_mine", "writes")
 
     def __init__(self) -> None:
         self._mine: tuple[_Slot, ...] = ()
+        # Whether the code that was bound for writes into arrays.
+        self.writes = False
 
     def bind(self, f: Callable[..., Any]) -> None:
         """Bind what a function reads."""
-        slots = _slots_of(f)
+        known = _known_of(f)
+        slots, self.writes = known.slots, known.writes
         if slots:
             with _lock:
                 self._mine = slots

@@ -18,6 +18,7 @@ import scipy.special
 from chainad.frontends.numpy.flat_view import FlatView
 from chainad.frontends.numpy.made_arrays import made, settle
 from chainad.frontends.numpy.packing import as_one, packed
+from chainad.frontends.numpy.tape import active
 from chainad.frontends.numpy.traced_calls import call
 from chainad.frontends.numpy.tracers import Tracer, has_tracer, raw, undifferentiated
 from chainad.rules.base import CONSTANT, DEFINED, DEFINED_ON_LISTS, RULES, first_traced, name_of
@@ -228,13 +229,19 @@ def _asking_all(function: Any, nested: bool) -> Callable[..., Any]:
             args = (args[0], _array_of(args[1]), *args[2:])
         traced = first_traced((*args, *kwargs.values()) if kwargs else args)
         if traced is None or not isinstance(traced, Tracer):
-            return function(*args, **kwargs)
+            return _followed(function(*args, **kwargs), args)
         if args and isinstance(args[0], (list, tuple)) and not nested:
             args = (np.asarray(args[0]), *args[1:])  # an array to definitions, too
         kind: Any = type(traced)
         return kind.__array_function__(traced, function, (kind,), args, kwargs)
 
     return replaced
+
+
+def _followed(result: Any, args: tuple[Any, ...]) -> Any:
+    """Return a new array as one that can be written into, where the function may write into any."""
+    is_new = type(result) is np.ndarray and result.base is None and active.tape.has_writes
+    return made(result) if is_new and not any(x is result for x in args) else result
 
 
 def _may_hold_traced(value: Any) -> bool:
@@ -262,7 +269,7 @@ def _listing_ufunc(ufunc: np.ufunc) -> Callable[..., Any]:
         if any(map(_may_hold_traced, args)):
             return ufunc(*map(_array_of, args), **kwargs)
         if kwargs or len(args) != count or not isinstance(args[0], Tracer):
-            return ufunc(*args, **kwargs)
+            return _followed(ufunc(*args, **kwargs), args)
         return call(ufunc, args, kwargs)  # what NumPy's dispatch would come to
 
     return replaced

@@ -100,6 +100,8 @@ class Tape:
         self.has_objects = False
         # Whether the memory of an array that became traced is nan now.
         self.has_blanked = False
+        # Whether the function may write into arrays.
+        self.has_writes = False
         # Entries that are read from elsewhere than this tape.
         self.pinned: set[int] = set()
         self._holds = Holds()

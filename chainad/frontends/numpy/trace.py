@@ -144,6 +144,7 @@ class tracing:  # noqa: N801
         before, names = active.tape, BoundNames()
         try:
             names.bind(self.reader)
+            self.tape.has_writes = names.writes
             active.tape = self.tape
             result = _call(replacement_of(self.f), args, kwargs, self.tape)
             return result if isinstance(result, Traced) else trees.map_leaves(settle, result)
