@@ -21,6 +21,7 @@ from chainad.api.products import LinearMap, hvp, jvp, linearize, vjp
 from chainad.api.ravel import ravel
 from chainad.api.scipy_door import SciPyFunction, for_scipy
 from chainad.api.sparsity import sparsity
+from chainad.api.timings import Timing, Timings, timings
 from chainad.api.verbs import compile, jacobian, plan, stop_gradient, value_and_jacobian
 from chainad.errors import (
     ChainadError,
@@ -59,6 +60,8 @@ __all__ = [
     "Primitive",
     "SciPyFunction",
     "StructuredJacobian",
+    "Timing",
+    "Timings",
     "TooLargeError",
     "TraceError",
     "ValueAndGradientFunction",
@@ -82,6 +85,7 @@ __all__ = [
     "scipy",
     "sparsity",
     "stop_gradient",
+    "timings",
     "value_and_grad",
     "value_and_jacobian",
     "vjp",

@@ -281,7 +281,7 @@ class BatchedDifferentiator:
 
     def _one_after_the_other(self, calls: Sequence[Call]) -> tuple[Any, Any]:
         """Return values and Jacobians of all points, replayed one after the other."""
-        found = [self._one_by_one.value_and_jacobian(*call) for call in calls]
+        found = [self._one_by_one._value_and_jacobian(*call) for call in calls]
         values, jacobians = zip(*found, strict=True)
         return stacked(values) if self._of.returns_value else None, stacked(jacobians)
 

@@ -87,9 +87,9 @@ class CompiledFunction(FunctionOf):
                 found = self._instead_of(programs[0], failure, args, kwargs)
             if found is not MISS:
                 return found if self._take is None else self._take(found)
-        return self._of.returned(*self.value_and_jacobian(args, kwargs, out), out)
+        return self._of.returned(*self._value_and_jacobian(args, kwargs, out), out)
 
-    def value_and_jacobian(
+    def _value_and_jacobian(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None
     ) -> tuple[Any, Any]:
         """Return what the function returns, and its Jacobian; None for what is not requested.
@@ -152,7 +152,7 @@ class CompiledFunction(FunctionOf):
         args, split = owned(args), self._split
         if kwargs:
             kwargs = owned(kwargs)
-        value, second = split.value_and_jacobian(args, kwargs)
+        value, second = split._value_and_jacobian(args, kwargs)
         return value, Evaluation(split._of, args, kwargs, second)
 
     @property
@@ -271,7 +271,7 @@ class CompiledFunction(FunctionOf):
                 run = with_exact_zeros(self._of, program.run, self._with_masks)
             program = program._replace(run=run)
         if not self._add(program, before):
-            return self.value_and_jacobian(args, kwargs)
+            return self._value_and_jacobian(args, kwargs)
         found = self._replayed(program, checked, kwargs, None)
         # A function that reads random numbers or counts its calls may find no program of its own.
         return self._of.traced(args, kwargs) if found is MISS else found
@@ -290,7 +290,7 @@ class CompiledFunction(FunctionOf):
         return run
 
     def _with_masks(self, *call: Any) -> tuple[Any, Any]:
-        return self._masked.value_and_jacobian(*call)
+        return self._masked._value_and_jacobian(*call)
 
     @cached_property
     def _split(self) -> CompiledFunction:
