@@ -655,3 +655,29 @@ def test_helpers_that_are_defined_later_or_anew_are_looked_at() -> None:
     np.testing.assert_array_equal(J(x), np.diag([1.0, 0.0]))
     define("import math")
     np.testing.assert_allclose(J(x), np.diag([math.cos(1.0), 0.0]))
+
+
+def test_arrays_of_others_are_not_filled_with_nan() -> None:
+    theirs = np.arange(4.0)
+
+    def returned(x: Any) -> Any:
+        found = np.fromfunction(lambda i: theirs, (4,))
+        found[0] = x[0]
+        return found
+
+    def written(x: Any) -> Any:
+        found = np.add(theirs, 0.0, out=theirs)
+        found[0] = x[0]
+        return found
+
+    for f in (returned, written):
+        with pytest.raises(chainad.TraceError, match="array that the function did not make"):
+            chainad.jacobian(f)(np.ones(2))
+        np.testing.assert_array_equal(theirs, np.arange(4.0))
+
+    def made(x: Any) -> Any:
+        found = np.fromfunction(lambda i: i + 1, (2,))
+        found[0] = x[0]
+        return found
+
+    np.testing.assert_array_equal(chainad.jacobian(made)(np.ones(2)), [[1, 0], [0, 0]])

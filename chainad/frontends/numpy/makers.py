@@ -52,10 +52,18 @@ def _with_function(replacement: Callable[..., Any], function: Any) -> Callable[.
 @makes(
     np.zeros, np.ones, np.empty, np.eye, np.identity, np.tri, np.zeros_like, np.ones_like,
     np.empty_like, np.linspace, np.logspace, np.geomspace, np.diag, np.diagflat, np.vander,
-    np.fromfunction, np.indices, np.tile, np.repeat, np.outer, np.kron,
+    np.indices, np.tile, np.repeat, np.outer, np.kron,
 )  # fmt: skip
 def _made(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return made(function(*map(packed, args), **{k: packed(x) for k, x in kwargs.items()}))
+
+
+@makes(np.fromfunction)
+def _fromfunction(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    result = function(*args, **kwargs)
+    # Somebody else's array is not the function's to write into.
+    is_new = type(result) is np.ndarray and result.base is None and sys.getrefcount(result) == 2
+    return made(result) if is_new else result
 
 
 @makes(np.array, np.asarray, np.asanyarray, np.ascontiguousarray, np.asfortranarray)
@@ -229,7 +237,7 @@ def _asking_all(function: Any, nested: bool) -> Callable[..., Any]:
             args = (args[0], _array_of(args[1]), *args[2:])
         traced = first_traced((*args, *kwargs.values()) if kwargs else args)
         if traced is None or not isinstance(traced, Tracer):
-            return _followed(function(*args, **kwargs), args)
+            return _followed(function(*args, **kwargs), (*args, *kwargs.values()))
         if args and isinstance(args[0], (list, tuple)) and not nested:
             args = (np.asarray(args[0]), *args[1:])  # an array to definitions, too
         kind: Any = type(traced)
@@ -238,10 +246,10 @@ def _asking_all(function: Any, nested: bool) -> Callable[..., Any]:
     return replaced
 
 
-def _followed(result: Any, args: tuple[Any, ...]) -> Any:
+def _followed(result: Any, given: tuple[Any, ...]) -> Any:
     """Return a new array as one that can be written into, where the function may write into any."""
     is_new = type(result) is np.ndarray and result.base is None and active.tape.has_writes
-    return made(result) if is_new and not any(x is result for x in args) else result
+    return made(result) if is_new and not any(x is result for x in given) else result
 
 
 def _may_hold_traced(value: Any) -> bool:
@@ -269,7 +277,7 @@ def _listing_ufunc(ufunc: np.ufunc) -> Callable[..., Any]:
         if any(map(_may_hold_traced, args)):
             return ufunc(*map(_array_of, args), **kwargs)
         if kwargs or len(args) != count or not isinstance(args[0], Tracer):
-            return _followed(ufunc(*args, **kwargs), args)
+            return _followed(ufunc(*args, **kwargs), (*args, *kwargs.values()))
         return call(ufunc, args, kwargs)  # what NumPy's dispatch would come to
 
     return replaced
