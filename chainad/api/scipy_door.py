@@ -33,7 +33,7 @@ from chainad.ir.cache import cached_property
 Function = Callable[..., Any]
 
 # A solve takes a Jacobian this many times, as a rule: more work than that saves is not worth it.
-_ELIMINATIONS_PER_MULTIPLICATION = 0.005
+_ELIMINATIONS_PER_MULTIPLICATION = 0.002
 
 
 def for_scipy(
