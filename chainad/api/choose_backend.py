@@ -23,6 +23,7 @@ from chainad.compiler.recording.replay import (
     RequestedOutput,
     build_replay,
     build_split_replay,
+    finished_by,
 )
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars, lower_to_scalars
 from chainad.compiler.scalar.replay_scalar import replay_by_scalars
@@ -89,10 +90,9 @@ def compile_program(
     planned = cache(lambda: record_planned_run(of, args, kwargs))
     makers: dict[Form, Callable[[], CompiledProgram]] = {}
     only_arrays = backend == "numpy" or of.options.carries_masks or of.options.has_aux
-    is_dense = of.options.output == "dense"
-    if not only_arrays and is_dense and not (of.is_split and backend == "numba"):
+    if not only_arrays and of.options.output == "dense":
         makers[Form.SCALARS] = lambda: _by_scalars(of, record_run(of, args, kwargs))
-    if not only_arrays and backend == "numba" and not of.is_split:
+    if not only_arrays and backend == "numba":
         makers[Form.LOOPS] = lambda: _by_loops(of, planned())
     makers[Form.ARRAYS] = lambda: _by_arrays(of, planned())
     refusal: NotScalarError | None = None
@@ -205,7 +205,13 @@ def _by_loops(of: Differentiator, found: PlannedRun) -> CompiledProgram:
     if {*found.dtypes, *found.block_dtypes} != {np.dtype(float)}:
         raise NotScalarError("the entries are of several dtypes")
     requested = _requested(of, found)
+    if of.is_split:
+        requested = replace(requested, value=False)
     replay, source = replay_by_loops(found.recording, program, requested, found.is_scalar)
+    if of.is_split:
+        by_arrays = _by_arrays(of, found)
+        replay = finished_by(replay, by_arrays.run)
+        source = f"{by_arrays.source}\n{source}"
     return _compiled(of, replay, source, Form.LOOPS, found.plan(), found)
 
 

@@ -65,12 +65,13 @@ class CompiledFunction(FunctionOf):
     def __str__(self) -> str:
         """Return what it is, and how it notices changes of what the function reads elsewhere."""
         constant = sorted(self._of.options.constant)
-        if not self._programs:
+        programs = self._programs or self._split_programs
+        if not programs:
             return f"{self!r}\nprograms    0"
-        program = self._programs[0]
+        program = programs[0]
         table = captured_table(program.captures, constant, program.form is Form.SCALARS)
         made = f"{program.form.value}, for {arguments_as_text(*program.arguments)}"
-        return f"{self!r}\nprograms    {len(self._programs)}, the last by {made}\n{table}"
+        return f"{self!r}\nprograms    {len(programs)}, the last by {made}\n{table}"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         # Without a Jacobian to write there, `out` is the function's own keyword.

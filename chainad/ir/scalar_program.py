@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -93,6 +93,18 @@ class ScalarProgram:
             if self.first_result + n in needed:
                 needed.update(self.instructions[n].operands)
         return needed
+
+    def restricted(self, outputs: Sequence[int]) -> ScalarProgram:
+        """Return the program of some outputs alone, given by number."""
+        needed, first = self.needed_by(outputs), self.first_result
+        kept = [n for n in range(len(self.instructions)) if first + n in needed]
+        register = {k: k for k in range(first)} | {first + n: first + k for k, n in enumerate(kept)}
+        instructions = [
+            ScalarInstruction(i.function, tuple(register[k] for k in i.operands))
+            for i in (self.instructions[n] for n in kept)
+        ]
+        found = tuple(tuple(register[k] for k in self.outputs[n]) for n in outputs)
+        return replace(self, instructions=tuple(instructions), outputs=found)
 
     @property
     def multiplications(self) -> int:

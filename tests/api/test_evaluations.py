@@ -104,6 +104,7 @@ def test_evaluations_are_finished_in_any_order(backend: str) -> None:
 
 
 @on_every_backend
+@pytest.mark.filterwarnings("ignore:backend='numba' cannot run:chainad.errors.FallbackWarning")
 def test_shapes_and_branches_are_recorded_as_they_are_met(backend: str) -> None:
     def f(x: Any) -> Any:
         return np.sum(x**3) * x if x[0] > 0 else np.exp(x)
@@ -149,6 +150,27 @@ def test_threads_share_a_compiled_function(backend: str) -> None:
     for thread in threads:
         thread.join()
     assert not failures
+
+
+@pytest.mark.numba
+def test_long_programs_are_finished_by_loops() -> None:
+    scale = np.linspace(0.5, 1.5, 300)
+
+    def f(x: Any) -> Any:
+        for _ in range(30):
+            x = x + 0.01 * np.tanh(x) * scale
+        return x
+
+    c, x = compiled(f, backend="numba"), np.linspace(-1.0, 1.0, 300)
+    for _ in range(2):
+        wanted, slope = chainad.value_and_jacobian(f)(x)
+        value, finish = c.begin(x)
+        _, other = c.begin(x)
+        agree(value, wanted)
+        agree(finish(), slope)
+        scale *= 2.0
+        agree(other(), slope)  # by NumPy, since something has changed
+    assert "loops over scalars" in str(c)
 
 
 @on_every_backend

@@ -97,6 +97,7 @@ PAIRS = [
 ]
 BY_NUMBA: dict[str, Callable[[Function], Any]] = {
     "numba": lambda f: chainad.value_and_jacobian(f, backend="numba").compile(),
+    "begun by numba": lambda f: begun(chainad.jacobian(f, backend="numba").compile()),
     "batch, numba": lambda f: chainad.value_and_jacobian(f, batch=0, backend="numba"),
 }
 

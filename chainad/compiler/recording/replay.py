@@ -132,6 +132,28 @@ def build_split_replay(
     return source.names.define("begin(args, kwargs, out=None)", source.lines_in_halves())
 
 
+def finished_by(replay: Replay, begin: Replay) -> Replay:
+    """Return what begins an evaluation as `begin` does, and finishes it by a whole replay.
+
+    That is where the second half takes more time than both halves in another form. It reads what
+    the function reads beside its arguments as it is then, so that this must not have changed.
+    """
+
+    def run(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None) -> Any:
+        found = begin(args, kwargs)
+        if found is MISS:
+            return MISS
+        value, second = found
+
+        def finish(out: Any = None) -> Any:
+            whole = replay(args, kwargs, out) if second.holds() else MISS
+            return second.finish(out) if whole is MISS else whole[1]
+
+        return value, second._replace(finish=finish)
+
+    return run
+
+
 def bind_arguments(
     recording: Recording, names: Namespace, holds_constants: bool = False, is_brief: bool = False
 ) -> list[str]:

@@ -141,30 +141,64 @@ def _by_numba(
     recording: Recording, program: LoweredScalars, n_values: int, names: Namespace
 ) -> tuple[str, list[str]]:
     """Return numba source, and lines that call it and give names to its results."""
-    shapes = [argument.shape for argument in program.arguments.values()]
-    text = numba.source_at_point(program.ssa, shapes, program.shapes)
-    names.objects["work"] = generated_modules.load(text)
-    names.objects["contiguous"] = contiguous
-    results = [f"y{k}" for k in range(len(program.shapes))]
+    outputs = range(len(program.ssa.outputs))
+    checks = argument_checks(*recording.arguments, names.constant)
+    text, lines = _machine_code(program, outputs, "work", checks, names)
+    return text, [*_bound_briefly(recording, names), *lines]
+
+
+def _by_numba_in_halves(
+    recording: Recording, program: LoweredScalars, n_values: int, names: Namespace
+) -> tuple[str, list[str]]:
+    """Return numba source, and lines that call it; the last ones define `finish`.
+
+    The second half does the work of the first one again, which takes less time than to keep it.
+    """
+    n_outputs = len(program.ssa.outputs)
+    first = [*range(n_values), *range(len(program.shapes), n_outputs)]
+    checks = argument_checks(*recording.arguments, names.constant)
+    text, values = _machine_code(program, first, "work_on_values", checks, names)
+    whole, finish = _machine_code(program, range(n_outputs), "work", [], names)
+    lines = [*_bound_briefly(recording, names), *values, "def finish(out=None):"]
+    return f"{text}\n{whole}", [*lines, *(f"    {line}" for line in finish)]
+
+
+def _bound_briefly(recording: Recording, names: Namespace) -> list[str]:
+    # Machine code raises for arrays of other dtypes and layouts: only then these are checked.
+    return bind_arguments(recording, names, holds_constants=True, is_brief=True)
+
+
+def _machine_code(
+    program: LoweredScalars,
+    outputs: Sequence[int],
+    name: str,
+    checks: Sequence[str],
+    names: Namespace,
+) -> tuple[str, list[str]]:
+    """Return numba source for some outputs, and lines that call it by a name.
+
+    They return MISS where a guard does not hold; `checks` are those of the arguments.
+    """
+    arrays = [k for k in outputs if k < len(program.shapes)]
+    inputs = [argument.shape for argument in program.arguments.values()]
+    shapes = [program.shapes[k] for k in arrays]
+    text = numba.source_at_point(program.ssa.restricted(outputs), inputs, shapes)
+    names.objects |= {name: generated_modules.load(text), "contiguous": contiguous}
+    results = [f"y{k}" for k in arrays]
     direct_arguments, copied_arguments = (
         ", ".join([*(_as_array(program, k, is_copied) for k in program.arguments), *results])
         for is_copied in (False, True)
     )
-    # Machine code raises for arrays of other dtypes and layouts: only then these are checked.
-    lines = bind_arguments(recording, names, holds_constants=True, is_brief=True)
-    lines += [
-        f"{y} = empty({shape or 1})" for y, shape in zip(results, program.shapes, strict=True)
-    ]
-    rechecks = argument_checks(*recording.arguments, names.constant)
+    lines = [f"{y} = empty({shape or 1})" for y, shape in zip(results, shapes, strict=True)]
     lines += [
         "try:",
-        f"    holds = work({direct_arguments})",
+        f"    is_valid = {name}({direct_arguments})",
         "except TypeError:",
-        *(f"    {line}" for line in rechecks),
-        f"    holds = work({copied_arguments})  # of what is not aligned",
+        *(f"    {line}" for line in checks),
+        f"    is_valid = {name}({copied_arguments})  # of what is not aligned",
     ]
     if program.has_guard:
-        lines += ["if not holds:", "    return MISS"]
+        lines += ["if not is_valid:", "    return MISS"]
     return text, lines
 
 
@@ -175,6 +209,7 @@ _WRITERS: dict[tuple[str, bool], _Writer] = {
     ("python", False): _by_python,
     ("python", True): _by_python_in_halves,
     ("numba", False): _by_numba,
+    ("numba", True): _by_numba_in_halves,
 }
 
 
