@@ -18,7 +18,7 @@ from chainad.ir.graph import Origin
 from chainad.ir.positions import positions
 from chainad.planning.auto import Mode, check_mode, plan_cached
 from chainad.planning.chain.programs import Costs, plan_programs, plan_workers, programs_of
-from chainad.planning.cost_models import CostModel
+from chainad.planning.cost_models import CostModel, CostName
 from chainad.planning.linear_graph import Edge, LinearGraph
 from chainad.planning.plan import Plan
 from chainad.structure import Arrangement, arrange, dense
@@ -31,7 +31,7 @@ def plan_chain(
     dimensions: Sequence[int],
     *,
     mode: Mode = "auto",
-    cost: str | CostModel = "multiplications",
+    cost: CostName | CostModel = "multiplications",
     tangent_costs: Costs | None = None,
     adjoint_costs: Costs | None = None,
     tape_sizes: Sequence[int] | None = None,
@@ -182,7 +182,7 @@ def _plan(
     factors: Sequence[Arrangement],
     shapes: Sequence[tuple[int, ...]],
     mode: Mode,
-    cost: str | CostModel = "multiplications",
+    cost: CostName | CostModel = "multiplications",
 ) -> Plan:
     """Plan a chain whose factors are given from x to y."""
     n = len(factors)

@@ -13,6 +13,7 @@ from chainad.api.jacobian_functions import (
 from chainad.api.options import How, checked_options
 from chainad.api.points import Batch
 from chainad.frontends.numpy.trace import Key
+from chainad.structure.results import Output
 
 
 def grad(
@@ -95,7 +96,7 @@ def hessian(
     f: Callable[..., Any],
     argnums: Key | Sequence[Key] = 0,
     *,
-    output: str = "dense",
+    output: Output = "dense",
     has_aux: bool = False,
     batch: Batch | None = None,
     **how: Unpack[How],

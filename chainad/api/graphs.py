@@ -11,7 +11,7 @@ import numpy as np
 from chainad.errors import InputError
 from chainad.ir.graph import Origin
 from chainad.planning.auto import Mode, check_mode, plan_cached
-from chainad.planning.cost_models import CostModel
+from chainad.planning.cost_models import CostModel, CostName
 from chainad.planning.linear_graph import Edge, LinearGraph
 from chainad.planning.plan import Plan
 from chainad.planning.search.budget import Effort, search_options
@@ -31,7 +31,7 @@ def plan_graph(
     *,
     dimensions: int | Mapping[Named, int] | None = None,
     mode: Mode | Sequence[Named] = "auto",
-    cost: str | CostModel = "multiplications",
+    cost: CostName | CostModel = "multiplications",
     effort: Effort = "balanced",
     seed: int = 0,
 ) -> Plan:

@@ -15,6 +15,7 @@ from chainad.api.differentiator import Derivative, Differentiator
 from chainad.api.function_of import FunctionOf, name_of, parameter_names
 from chainad.api.options import EVALUATION, Options, with_compilation
 from chainad.api.points import Batch
+from chainad.compiler.scalar.replay_scalar import Backend
 from chainad.errors import InputError, TraceError
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
@@ -107,7 +108,7 @@ class HessianFunction(JacobianFunction):
 
 
 def compiled_function(
-    f: Callable[..., Any], backend: str | None = None, constant: str | Sequence[str] = ()
+    f: Callable[..., Any], backend: Backend | None = None, constant: str | Sequence[str] = ()
 ) -> CompiledFunction:
     """Return a function, or what chainad made of one, compiled; with its own backend if None.
 

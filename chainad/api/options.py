@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_args
 
 import numpy as np
 
 from chainad.api.function_of import name_of, parameter_names
 from chainad.backends.numba.scalar import check_installed
-from chainad.compiler.scalar.replay_scalar import BACKENDS
+from chainad.compiler.scalar.replay_scalar import Backend
 from chainad.errors import InputError, unknown
 from chainad.frontends.numpy.trace import Key
 from chainad.planning.auto import Mode, check_mode
 from chainad.planning.chunked import ChunkedPlan
-from chainad.planning.cost_models import CostModel, model_of
+from chainad.planning.cost_models import CostModel, CostName, model_of
 from chainad.planning.memory import bytes_of
 from chainad.planning.search.budget import Effort, SearchOptions, search_options
-from chainad.structure.results import OUTPUTS
+from chainad.structure.results import Output
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Options:
 
     argnums: Key | tuple[Key, ...]
     mode: Mode | ChunkedPlan
-    output: str
-    cost: str | CostModel
+    output: Output
+    cost: CostName | CostModel
     memory_limit: int | None
     search: SearchOptions
-    backend: str
+    backend: Backend
     constant: frozenset[str] = frozenset()
     has_aux: bool = False
     carries_masks: bool = False
@@ -100,25 +100,25 @@ class How(TypedDict, total=False):
     """The options that every verb takes; `jacobian` says what they are."""
 
     mode: Mode | ChunkedPlan
-    cost: str | CostModel
+    cost: CostName | CostModel
     memory_limit: int | str | None
     effort: Effort
     seed: int
-    backend: str
+    backend: Backend
     constant: str | Sequence[str]
 
 
 def checked_options(
     argnums: Key | Sequence[Key],
     *,
-    output: str = "dense",
+    output: Output = "dense",
     has_aux: bool = False,
     mode: Mode | ChunkedPlan = "auto",
-    cost: str | CostModel = "multiplications",
+    cost: CostName | CostModel = "multiplications",
     memory_limit: int | str | None = None,
     effort: Effort = "balanced",
     seed: int = 0,
-    backend: str = "auto",
+    backend: Backend = "auto",
     constant: str | Sequence[str] = (),
 ) -> Options:
     """Return the options, checked in the line of the user where they are given.
@@ -145,7 +145,7 @@ def checked_options(
 
 
 def with_compilation(
-    options: Options, backend: str | None, constant: str | Sequence[str]
+    options: Options, backend: Backend | None, constant: str | Sequence[str]
 ) -> Options:
     """Return options with what is told when a function is compiled: None and () change nothing.
 
@@ -182,9 +182,9 @@ def _as_key(value: Any) -> Key:
     return value if isinstance(value, str) else int(value)
 
 
-def _checked_output(output: str) -> str:
-    if output not in OUTPUTS:
-        raise InputError(unknown("output", output, OUTPUTS))
+def _checked_output(output: Output) -> Output:
+    if output not in get_args(Output):
+        raise InputError(unknown("output", output, get_args(Output)))
     return output
 
 
@@ -198,9 +198,9 @@ def _checked_constant(constant: str | Sequence[str]) -> frozenset[str]:
     return frozenset(names)
 
 
-def _checked_backend(backend: str) -> str:
-    if backend not in BACKENDS:
-        raise InputError(unknown("backend", backend, BACKENDS))
+def _checked_backend(backend: Backend) -> Backend:
+    if backend not in get_args(Backend):
+        raise InputError(unknown("backend", backend, get_args(Backend)))
     if backend == "numba":
         check_installed()
     return backend

@@ -29,6 +29,7 @@ from chainad.api.products import hvp
 from chainad.api.sparsity import sparsity
 from chainad.errors import InputError
 from chainad.ir.cache import cached_property
+from chainad.structure.results import Output
 
 Function = Callable[..., Any]
 
@@ -40,7 +41,7 @@ def for_scipy(
     f: Function,
     argnums: int = 0,
     *,
-    output: str = "dense",
+    output: Output = "dense",
     col_deriv: bool = False,
     **how: Unpack[How],
 ) -> SciPyFunction:

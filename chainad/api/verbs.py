@@ -17,14 +17,16 @@ from chainad.api.jacobian_functions import (
 )
 from chainad.api.options import checked_options
 from chainad.api.points import Batch
+from chainad.compiler.scalar.replay_scalar import Backend
 from chainad.errors import InputError
 from chainad.frontends.numpy.recorded_values import detached
 from chainad.frontends.numpy.trace import Key
 from chainad.planning.auto import Mode
 from chainad.planning.chunked import ChunkedPlan
-from chainad.planning.cost_models import CostModel
+from chainad.planning.cost_models import CostModel, CostName
 from chainad.planning.plan import Plan
 from chainad.planning.search.budget import Effort
+from chainad.structure.results import Output
 
 
 def jacobian(
@@ -32,12 +34,12 @@ def jacobian(
     argnums: Key | Sequence[Key] = 0,
     *,
     mode: Mode | ChunkedPlan = "auto",
-    output: str = "dense",
-    cost: str | CostModel = "multiplications",
+    output: Output = "dense",
+    cost: CostName | CostModel = "multiplications",
     memory_limit: int | str | None = None,
     effort: Effort = "balanced",
     seed: int = 0,
-    backend: str = "auto",
+    backend: Backend = "auto",
     batch: Batch | None = None,
     constant: str | Sequence[str] = (),
     holomorphic: bool = False,
@@ -191,12 +193,12 @@ def value_and_jacobian(
     argnums: Key | Sequence[Key] = 0,
     *,
     mode: Mode | ChunkedPlan = "auto",
-    output: str = "dense",
-    cost: str | CostModel = "multiplications",
+    output: Output = "dense",
+    cost: CostName | CostModel = "multiplications",
     memory_limit: int | str | None = None,
     effort: Effort = "balanced",
     seed: int = 0,
-    backend: str = "auto",
+    backend: Backend = "auto",
     batch: Batch | None = None,
     constant: str | Sequence[str] = (),
     holomorphic: bool = False,
@@ -237,7 +239,7 @@ def compile(
     f: Callable[..., Any],
     /,
     *args: Any,
-    backend: str | None = None,
+    backend: Backend | None = None,
     constant: str | Sequence[str] = (),
     **kwargs: Any,
 ) -> CompiledFunction: ...
@@ -245,7 +247,7 @@ def compile(
 
 @overload
 def compile(
-    *, backend: str | None = None, constant: str | Sequence[str] = ()
+    *, backend: Backend | None = None, constant: str | Sequence[str] = ()
 ) -> Callable[[Callable[..., Any]], CompiledFunction]: ...
 
 
@@ -253,7 +255,7 @@ def compile(
     f: Callable[..., Any] | None = None,
     /,
     *args: Any,
-    backend: str | None = None,
+    backend: Backend | None = None,
     constant: str | Sequence[str] = (),
     **kwargs: Any,
 ) -> Any:
@@ -376,7 +378,7 @@ def plan(
     *args: Any,
     argnums: Key | Sequence[Key] = 0,
     mode: Mode | ChunkedPlan = "auto",
-    cost: str | CostModel = "multiplications",
+    cost: CostName | CostModel = "multiplications",
     memory_limit: int | str | None = None,
     effort: Effort = "balanced",
     seed: int = 0,

@@ -8,22 +8,25 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from operator import gt
+from typing import TypeAlias
 
 from chainad.errors import PlanError, unknown
 from chainad.ir.cache import Cache
 from chainad.planning.candidates import CLASSICAL, MAX_PIVOT_VERTICES, candidates, costs_of, hybrids
 from chainad.planning.chain.chain import cost_of_order
-from chainad.planning.cost_models import CostModel, model_of, multiplications
+from chainad.planning.cost_models import CostModel, CostName, model_of, multiplications
 from chainad.planning.linear_graph import Cost, LinearGraph, may_keep_separate_terms
 from chainad.planning.orders import Item
 from chainad.planning.plan import Alternative, Plan, cost_of_steps, follow
 from chainad.planning.planners import PLANNERS
-from chainad.planning.registry import CHOICES, Order, Problem, modes
+from chainad.planning.registry import CHOICES, ModeName, Order, PlannerName, Problem, modes
 from chainad.planning.search.budget import DEFAULT_SEARCH, SearchOptions
 from chainad.planning.search.make_state_space import has_large_index_sets
 from chainad.structure import forget
 
-Mode = str | Callable[[LinearGraph], Sequence[Item]] | Plan | Sequence[Item]
+Mode: TypeAlias = (
+    ModeName | PlannerName | Callable[[LinearGraph], Sequence[Item]] | Plan | Sequence[Item]
+)
 
 # The caches of the algebra are emptied after plans with larger index sets: 8 MB of integers.
 MAX_CACHED_POSITIONS = 1_000_000
@@ -119,12 +122,13 @@ def hybrid_order(problem: Problem, orders: dict[str, Order]) -> Order | None:
     return min(mixed, key=lambda plan: (plan.cost, plan.additions)).order if mixed else None
 
 
-def check_mode(mode: Mode) -> Mode:
+def check_mode(mode: Mode | str) -> Mode:
     """Return a mode as it is; raise PlanError if it can fit no graph."""
     if isinstance(mode, str):
         if mode not in modes():
             raise PlanError(unknown("mode", mode, sorted(modes())))
-    elif not (isinstance(mode, (Plan, Sequence)) or callable(mode)):
+        return PlannerName(mode)
+    if not (isinstance(mode, (Plan, Sequence)) or callable(mode)):
         raise PlanError(
             "mode must be a name, a Plan, an elimination order or a planner,"
             f" but got {type(mode).__name__}"
@@ -139,7 +143,7 @@ def plan_cached(
     graph: LinearGraph,
     mode: Mode,
     itemsize: int = 8,
-    cost: str | CostModel = multiplications,
+    cost: CostName | CostModel = multiplications,
     search: SearchOptions = DEFAULT_SEARCH,
 ) -> Plan:
     """Return `make_plan` of these, from the cache if an equal graph was planned."""

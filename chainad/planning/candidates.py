@@ -10,7 +10,7 @@ from chainad.planning.chain.chain import cost_of_order, hybrid_orders
 from chainad.planning.cost_models import CostModel, all_multiplications, multiplications
 from chainad.planning.linear_graph import Cost, Elimination, LinearGraph
 from chainad.planning.orders import Vertex, only_vertices
-from chainad.planning.registry import PLANNERS, Order, Problem
+from chainad.planning.registry import PLANNERS, ModeName, Order, Problem
 from chainad.planning.repeats import repeats_in
 from chainad.planning.search.dense_states import DenseStates
 from chainad.planning.search.edges import is_searched, with_edges
@@ -30,7 +30,7 @@ ITERATION_PLANNING_SPEEDUP = 1000
 # Costs that are not exact are at most this many times too high, as far as was seen.
 INEXACT_COST_RATIO = 1.05
 
-CLASSICAL = ("forward", "reverse")
+CLASSICAL: tuple[ModeName, ...] = ("forward", "reverse")
 
 
 def candidates(problem: Problem) -> Iterator[tuple[str, Order]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from chainad.errors import PlanError, unknown
 from chainad.ir.cache import cached_property
@@ -23,6 +23,8 @@ from chainad.structure.structure import Structure
 
 if TYPE_CHECKING:
     from chainad.planning.plan import Plan
+
+CostName: TypeAlias = Literal["multiplications", "all_multiplications", "bytes", "time", "peak"]
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ peak = CostModel(
 )
 
 # Models are made when they are requested: a calibration may be stored at any time.
-COSTS: dict[str, Callable[[int], CostModel]] = {
+COSTS: dict[CostName, Callable[[int], CostModel]] = {
     "multiplications": lambda itemsize: multiplications,
     "all_multiplications": lambda itemsize: all_multiplications,
     "bytes": by_bytes,
@@ -185,7 +187,7 @@ COSTS: dict[str, Callable[[int], CostModel]] = {
 }
 
 
-def model_of(cost: str | CostModel, itemsize: int = 8) -> CostModel:
+def model_of(cost: CostName | CostModel, itemsize: int = 8) -> CostModel:
     """Return the cost model of a name, for entries of `itemsize` bytes, or the model itself.
 
     Raises

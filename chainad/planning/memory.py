@@ -25,10 +25,11 @@ from chainad.planning.chunked import (
     local_entries,
     result_entries,
 )
-from chainad.planning.cost_models import CostModel, model_of
+from chainad.planning.cost_models import CostModel, CostName, model_of
 from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.machine_memory import memory_of_machine
 from chainad.planning.plan import Plan
+from chainad.planning.registry import ModeName
 from chainad.planning.report import bytes_text
 from chainad.planning.search.budget import DEFAULT_SEARCH, SearchOptions
 
@@ -65,7 +66,7 @@ def plan_within(
     graph: LinearGraph,
     mode: Mode,
     itemsize: int,
-    cost: str | CostModel,
+    cost: CostName | CostModel,
     limit: int,
     output: str = "dense",
     search: SearchOptions = DEFAULT_SEARCH,
@@ -223,7 +224,7 @@ def _largest(
     slots, block = graph_of_block(graph, side, end, axis, 0, stop)
     plans = [make_plan(block, mode, itemsize, model)]
     if mode == "auto":
-        sweep = "forward" if side == "columns" else "reverse"
+        sweep: ModeName = "forward" if side == "columns" else "reverse"
         plans.append(make_plan(block, sweep, itemsize, model))
     plan = min(plans, key=lambda plan: (live_entries(plan, True), plan.cost))
     return Chunk(end, axis, 0, stop, plan, slots)

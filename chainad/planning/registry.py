@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, NewType, Protocol, TypeAlias, TypeVar
 
 from chainad.errors import PlanError
 from chainad.ir.cache import cached_property
@@ -16,6 +16,13 @@ from chainad.planning.search.make_state_space import state_space
 from chainad.planning.search.state_space import StateSpace
 
 Order = tuple[Item, ...]
+
+# As type checkers know them: the modes that come with chainad, and the name of any other planner.
+ModeName: TypeAlias = Literal[
+    "auto", "forward", "reverse", "hybrid", "chain", "markowitz", "greedy", "relative", "fill",
+    "exhaustive", "blocks", "window", "annealing", "repeats", "edges",
+]  # fmt: skip
+PlannerName = NewType("PlannerName", str)
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,8 @@ def register(
 ) -> Callable[[P], P]:
     """Return a decorator that makes a planner the mode of this name; see `RegisteredPlanner`.
 
+    Type checkers take the name as `mode=PlannerName("inside out")`: they know no registry.
+
     Raises
     ------
     PlanError
@@ -100,12 +109,12 @@ def register(
     Examples
     --------
     >>> import chainad
-    >>> from chainad.planning.registry import register, unregister
+    >>> from chainad.planning.registry import PlannerName, register, unregister
     >>> @register("inside out", "eliminates from the middle", is_candidate=lambda problem: True)
     ... def inside_out(problem):
     ...     inner = problem.graph.inner
     ...     return sorted(inner, key=lambda v: abs(2 * v - min(inner) - max(inner)))
-    >>> chainad.plan_chain([5, 4, 3, 2, 3], mode="inside out").order
+    >>> chainad.plan_chain([5, 4, 3, 2, 3], mode=PlannerName("inside out")).order
     (2, 1, 3)
     >>> unregister("inside out")
     """

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from math import prod
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from chainad.ir.positions import as_array
 from chainad.structure import Layout, arrange, lay_out
 from chainad.structure.structure import Structure
 
-OUTPUTS = ("dense", "sparse", "structured", "operator")
+Output: TypeAlias = Literal["dense", "sparse", "structured", "operator"]
 
 Array: TypeAlias = npt.NDArray[Any]
 

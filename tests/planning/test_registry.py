@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ import pytest
 import chainad
 from chainad.errors import PlanError
 from chainad.planning.auto import make_plan
+from chainad.planning.cost_models import COSTS, CostName
 from chainad.planning.orders import Vertex
-from chainad.planning.registry import PLANNERS, Problem, modes, register, unregister
+from chainad.planning.registry import PLANNERS, ModeName, Problem, modes, register, unregister
 from chainad.testing import random_dense, random_graph
 
 README = Path(__file__).parents[2] / "README.md"
@@ -113,3 +115,8 @@ def test_every_planner_takes_the_same_problem() -> None:
     for name in sorted(PLANNERS.keys() - {"chain"}):
         order = PLANNERS[name].order(problem)
         assert order == make_plan(graph, name).order, name
+
+
+def test_type_checkers_know_every_mode_and_cost() -> None:
+    assert {*get_args(ModeName)} == {*modes()}
+    assert {*get_args(CostName)} == {*COSTS}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from chainad.ir.scalar_program import ScalarProgram
 
 Nested = Callable[[Sequence[Any]], Any]
 
-BACKENDS = ("auto", "numpy", "python", "numba")
+Backend: TypeAlias = Literal["auto", "numpy", "python", "numba"]
 
 
 def replay_by_scalars(

@@ -28,7 +28,7 @@ from chainad.planning.auto import Mode, check_mode, plan_cached
 from chainad.planning.chain.chain import is_exact
 from chainad.planning.chain.interval_dp import segments_of
 from chainad.planning.chain.workers import MAX_DIVIDED_FACTORS, divide
-from chainad.planning.cost_models import CostModel
+from chainad.planning.cost_models import CostModel, CostName
 from chainad.planning.linear_graph import Edge, LinearGraph
 from chainad.planning.plan import Alternative, Plan, follow
 from chainad.structure import Sweep, dense
@@ -86,7 +86,7 @@ def programs_of(
 
 
 def plan_programs(
-    sizes: Sequence[int], programs: Programs, mode: Mode, cost: str | CostModel
+    sizes: Sequence[int], programs: Programs, mode: Mode, cost: CostName | CostModel
 ) -> Plan:
     """Plan a chain with programs; see `chainad.plan_chain`."""
     check_mode(mode)
