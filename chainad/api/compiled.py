@@ -114,8 +114,8 @@ class CompiledFunction(FunctionOf):
 
         Returns
         -------
-        value : array, number, or tuple of these
-            What the function returns, in memory that nothing else uses.
+        value : array, number, or container of these
+            What the function returns, in memory that nothing else uses; of a Hessian, the gradient.
         finish : Evaluation
             `finish()` returns what `jacobian` returns; its keyword `out` is that of `jacobian`. It
             may be called in any order with others, often, and by other threads.

@@ -53,7 +53,8 @@ class Differentiator:
         """What makes it, among the verbs of chainad; "" of a function as it is."""
         if not self.has_jacobian:
             return ""
-        return f"value_and_{self.derivative}" if self.has_value else self.derivative
+        is_pair = self.has_value and not self.is_split
+        return f"value_and_{self.derivative}" if is_pair else self.derivative
 
     @property
     def wrapped(self) -> Callable[..., Any]:

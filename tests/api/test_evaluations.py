@@ -317,6 +317,18 @@ def test_functions_that_are_traced_at_each_call_can_be_begun() -> None:
     assert finish() is not finish()
 
 
+def test_gradients_and_hessians_can_be_begun() -> None:
+    f = lambda x: np.sum(np.exp(x) * x[::-1])
+    value, finish = chainad.grad(f).compile().begin(X)
+    np.testing.assert_allclose(value, f(X))
+    agree(finish(), chainad.grad(f)(X))
+    value, finish = chainad.hessian(f).compile().begin(X)
+    np.testing.assert_allclose(value, chainad.grad(f)(X))
+    np.testing.assert_allclose(finish(), chainad.hessian(f)(X))
+    with pytest.raises(InputError, match="returned an array of shape"):
+        chainad.grad(np.sin).compile().begin(X)
+
+
 def test_begin_is_for_jacobians() -> None:
     with pytest.raises(PlanError, match="there is no Jacobian to finish"):
         chainad.compile(squares).begin(X)

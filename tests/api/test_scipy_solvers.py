@@ -153,16 +153,16 @@ def camel(x: Any) -> Any:
 BOUNDS = [(-2.0, 2.0), (-1.0, 1.0)]
 GLOBAL: dict[str, Function] = {
     "basinhopping": lambda F: optimize.basinhopping(
-        F, [1.0, 1.0], niter=20, rng=0, minimizer_kwargs={"method": "L-BFGS-B", "jac": F.jac}
+        F, [1.0, 1.0], niter=20, seed=0, minimizer_kwargs={"method": "L-BFGS-B", "jac": F.jac}
     ),
     "dual_annealing": lambda F: optimize.dual_annealing(
-        F, BOUNDS, maxiter=50, rng=0, minimizer_kwargs={"method": "L-BFGS-B", "jac": F.jac}
+        F, BOUNDS, maxiter=50, seed=0, minimizer_kwargs={"method": "L-BFGS-B", "jac": F.jac}
     ),
     "shgo": lambda F: optimize.shgo(
         F, BOUNDS, n=64, sampling_method="sobol", minimizer_kwargs={"jac": F.jac}
     ),
     "differential_evolution": lambda F: optimize.differential_evolution(
-        F, BOUNDS, rng=0, maxiter=50, polish=True
+        F, BOUNDS, seed=0, maxiter=50, polish=True
     ),
 }
 
