@@ -150,7 +150,7 @@ def _buffers(of: Differentiator, found: PlannedRun) -> Callable[..., list[Any] |
     """Return what tells whether a result can be written into the user's `out` at once."""
     forms = found.program.forms
     has_value = of.has_value and not of.is_split
-    if has_value or of.options.has_aux or found.nest != LEAF:
+    if has_value or of.options.has_aux or found.nest is not LEAF:
         return _no_buffers
     (form,) = forms
     if not isinstance(form, DenseForm):

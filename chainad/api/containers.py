@@ -36,9 +36,9 @@ def flatten(value: Any, recorder: Recorder) -> tuple[Any, Arrange | None]:
     items, tree = trees.flatten(value)
     recorded = [_recorded(item, recorder) for item in items]
     arrays = [item for item in recorded if isinstance(item, Tracer)]
-    if tree == LEAF and arrays:
+    if tree is LEAF and arrays:
         return arrays[0], None
-    if trees.is_flat_tuple(tree) and len(arrays) == len(items):
+    if tree.is_flat_tuple and len(arrays) == len(items):
         return tuple(arrays), None
     places = [k for k, item in enumerate(recorded) if isinstance(item, Tracer)]
     template = [None if isinstance(item, Tracer) else item for item in recorded]

@@ -106,7 +106,9 @@ class Differentiator:
 
     def check(self, run: Run) -> None:
         """Refuse a function that does not return a number, if its gradient is requested."""
-        if self.derivative == "grad" and (run.result != LEAF or run.signature.outputs[0][0] != ()):
+        if self.derivative == "grad" and (
+            run.result is not LEAF or run.signature.outputs[0][0] != ()
+        ):
             got = [shape for shape, _ in run.signature.outputs]
             raise InputError(
                 f"{self.verb} is for functions that return a number, but {name_of(self.function)}"

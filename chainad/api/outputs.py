@@ -28,7 +28,7 @@ def assembler(
     """Return what makes the Jacobians of the results of a program; it keeps no arrays."""
     expected = run.signature.blocks
     tree = nesting(run.result, run.arguments, is_single)
-    if tree == LEAF and isinstance(forms[0], DenseForm):
+    if tree is LEAF and isinstance(forms[0], DenseForm):
         dtype = expected[0].dtype
         return lambda arrays: _cast(arrays[0], dtype, output)
 
@@ -48,7 +48,7 @@ def assembler(
 
 def nesting(result: Tree, arguments: Sequence[Tree], is_single: bool) -> Tree:
     """Return how the blocks of a Jacobian are arranged: as the result, over the arguments."""
-    over = arguments[0] if is_single and arguments else trees.tuple_of([*arguments])
+    over = arguments[0] if is_single and arguments else trees.tuple_of(tuple(arguments))
     return result.compose(over)
 
 
@@ -68,7 +68,7 @@ def is_finite(result: Any) -> bool:
     if type(result) is np.ndarray and result.dtype.char == "d":  # the usual one
         return isfinite(np.vdot(result, result))
     leaves, tree = trees.flatten(result)
-    return _is_finite(result) if tree == LEAF else all(map(is_finite, leaves))
+    return _is_finite(result) if tree is LEAF else all(map(is_finite, leaves))
 
 
 def _is_finite(block: Any) -> bool:

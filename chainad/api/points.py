@@ -103,7 +103,7 @@ def point_arguments(
             leaves, tree = trees.flatten_arrays(argument)
         found[key] = tree
         for n, leaf in enumerate(leaves):
-            name = trees.place(tree, n, argument_name(key))
+            name = tree.place(n, argument_name(key))
             stacks[key, n] = _stack(np.asarray(leaf), axis, name)
     counts = {place: len(stack) for place, stack in stacks.items()}
     if not counts:

@@ -34,7 +34,6 @@ from chainad.frontends.numpy.source_lines import prefix
 from chainad.frontends.numpy.tape import active
 from chainad.frontends.numpy.trace import Key, Run, tracing
 from chainad.frontends.numpy.tracers import Tracer
-from chainad.ir import trees
 from chainad.ir.scalar_graph import NotScalarError
 from chainad.ir.trees import LEAF, Tree
 from chainad.planning.chunked import ChunkedPlan
@@ -243,7 +242,7 @@ def _record_once(
             if how.has_aux:
                 aux, arrange = with_aux(run.result, run.aux, recorder)
                 returned += aux
-            elif arrange is None and run.result != LEAF and not trees.is_flat_tuple(run.result):
+            elif arrange is None and run.result is not LEAF and not run.result.is_flat_tuple:
                 arrange = run.result.unflatten
             values = tuple(_output(recorder, value) for value in returned)
             node_values = tuple([_node_value(entry.value) for entry in run.tape.entries])
@@ -268,7 +267,7 @@ def _record_once(
         ),
         nest=nesting(run.result, run.arguments, how.is_single),
         arrange=arrange,
-        is_tuple=how.has_aux or run.result != LEAF,
+        is_tuple=how.has_aux or run.result is not LEAF,
         is_scalar=tuple(isinstance(_unboxed(value), np.generic) for value in returned),
         dtypes=tuple(value.dtype for value in returned),
         shapes=tuple(np.shape(value) for value in returned),

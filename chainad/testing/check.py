@@ -206,7 +206,7 @@ class _Point:
             given = kwargs[key] if isinstance(key, str) else args[key]
             found, tree = argument_leaves(of.wrapped, key, given)
             leaves += [np.asarray(x, np.float64) for x in found]
-            names = [trees.place(tree, n, argument_name(key)) for n in range(len(found))]
+            names = [tree.place(n, argument_name(key)) for n in range(len(found))]
             self.arguments += names
             trees_of[key] = tree
         self.trees = trees_of
@@ -268,8 +268,8 @@ class _Point:
 
 
 def _output_name(tree: trees.Tree, number: int) -> str:
-    is_one = tree == trees.LEAF or trees.is_flat_tuple(tree)
-    return f"output {number}" if is_one else trees.place(tree, number, "the result")
+    is_one = tree is trees.LEAF or tree.is_flat_tuple
+    return f"output {number}" if is_one else tree.place(number, "the result")
 
 
 def _located(number: int, shapes: Sequence[tuple[int, ...]]) -> tuple[int, tuple[int, ...]]:

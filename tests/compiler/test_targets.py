@@ -17,7 +17,7 @@ from chainad.compiler.target import Target
 from chainad.ir import ops, trees
 from chainad.ir.op import Op
 from chainad.ir.program import Program, Runner
-from chainad.ir.signature import Signature
+from chainad.ir.signature import signature_of
 from chainad.ir.trees import LEAF
 from chainad.planning.auto import make_plan
 from chainad.planning.chunked import ChunkedPlan
@@ -137,13 +137,13 @@ def test_sweeps_run_on_another_backend() -> None:
 
 def test_results_are_nested_and_typed_as_the_signature_says() -> None:
     single, double = np.dtype(np.float32), np.dtype(float)
-    signature = Signature(
-        (((2,), single), ((), double)), (((3,), single), ((), np.dtype(int))), "a key"
-    )
+    inputs = np.zeros(2, single), np.zeros((), double)
+    outputs = np.zeros(3, single), np.zeros((), int)
+    signature = signature_of(inputs, outputs, "a key")
     assert [(*b.rows, *b.cols) for b in signature.blocks] == [(3, 2), (3,), (2,), ()]
     assert [b.dtype for b in signature.blocks] == [single, single, single, double]
     assert signature.itemsize == 8
-    pair = trees.tuple_of([LEAF, LEAF])
+    pair = trees.tuple_of((LEAF, LEAF))
     assert nesting(pair, (LEAF, LEAF), is_single=False).unflatten("abcd") == (
         ("a", "b"),
         ("c", "d"),

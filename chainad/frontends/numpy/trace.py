@@ -254,7 +254,7 @@ def argument_leaves(f: Callable[..., Any], key: Key, argument: Any) -> tuple[lis
     if argument is None:
         raise InputError(f"{argument_name(key)} must be an array of real floats, but got None")
     leaves, tree = trees.flatten_arrays(argument)
-    if tree == LEAF:
+    if tree is LEAF:
         return [as_input(argument, partial(argument_name, key))], LEAF
     places = (partial(_place, f, key, tree, n) for n in range(len(leaves)))
     return [as_input(x, place) for x, place in zip(leaves, places, strict=True)], tree
@@ -273,7 +273,7 @@ def _place(f: Callable[..., Any], key: Key, tree: Tree, number: int) -> str:
             name = [*inspect.signature(f).parameters][key]
         except (ValueError, TypeError, IndexError):  # in C, or one of *args
             name = f"args[{key}]"
-    return trees.place(tree, number, str(name))
+    return tree.place(number, str(name))
 
 
 def as_input(value: Any, place: Callable[[], str]) -> Any:
@@ -364,11 +364,11 @@ def _without_tape(tape: Tape, value: Any) -> Any:
 
 def _output_place(tree: Tree, number: int) -> str:
     """Return what messages call an array of the result."""
-    if tree == LEAF:
+    if tree is LEAF:
         return "the result"
-    if trees.is_flat_tuple(tree):
+    if tree.is_flat_tuple:
         return f"output {number}"
-    return trees.place(tree, number, "the result")
+    return tree.place(number, "the result")
 
 
 def is_differentiated(value: Any) -> bool:
