@@ -23,6 +23,7 @@ from chainad.api.scipy_door import SciPyFunction, for_scipy
 from chainad.api.sparsity import sparsity
 from chainad.api.timings import Timing, Timings, timings
 from chainad.api.verbs import compile, jacobian, plan, stop_gradient, value_and_jacobian
+from chainad.api.vmap import BatchedFunction, vmap
 from chainad.errors import (
     ChainadError,
     InputError,
@@ -42,6 +43,7 @@ from chainad.structure.results import Factor, StructuredJacobian
 __version__ = "0.1.0"
 
 __all__ = [
+    "BatchedFunction",
     "Calibration",
     "ChainadError",
     "ChunkedPlan",
@@ -89,6 +91,7 @@ __all__ = [
     "value_and_grad",
     "value_and_jacobian",
     "vjp",
+    "vmap",
 ]
 
 

@@ -188,8 +188,9 @@ class BatchedDifferentiator:
             parts, holds = made
             if holds is not None and not holds[0]:
                 break  # a function that reads random numbers, or counts its calls
-            if groups and self._of.options.has_aux:
-                break  # what else is returned may hold something else than arrays
+            is_plain = self._of.has_jacobian and not self._of.options.has_aux
+            if groups and not is_plain and group.recorded.arrange is not None:
+                break  # what is returned may hold something else than arrays
             groups.append(group)
             has_exact_zeros |= group.recorded.has_exact_zeros
             if remaining is None:

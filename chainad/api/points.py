@@ -142,7 +142,7 @@ def _axes(
 ) -> dict[Key, int]:
     """Return the axis of points of every argument that has one."""
     if isinstance(batch, int):
-        return dict.fromkeys(differentiated, batch)
+        return dict.fromkeys(differentiated or range(len(args)), batch)
     axes: dict[Key, int] = {}
     for k, axis in batch.items():
         key = key_of(k, f, len(args), kwargs, f"batch={batch!r}")

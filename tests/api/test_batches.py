@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -428,3 +429,48 @@ def test_a_batch_of_nothing_that_varies_is_refused() -> None:
         chainad.jacobian(np.sin, batch={0: 0, "w": 0})(np.ones(3))
     with pytest.raises(InputError, match=r"2 in argument 0, 3 in argument 1"):
         chainad.jacobian(np.multiply, batch={0: 0, 1: 0})(np.ones(2), np.ones(3))
+
+
+# ------------------------------------------------------------------------ vmap
+
+
+def _nested_values(w: Any, x: Any, n: int = 2) -> Any:
+    y = np.zeros(2)
+    y[0] = x[0] * w["a"]
+    y[1] = x[1] if x[0] > 0 else -(x[1] ** n)
+    return {"y": y, "name": "f", "sum": (np.sum(y), n), "sign": 1 if x[0] > 0 else -1}
+
+
+def test_vmap_sends_points_through_a_function() -> None:
+    points, w = np.array([[1.0, 2.0], [-3.0, 4.0], [5.0, 6.0]]), {"a": np.array([1.0, 2.0, 3.0])}
+    f = chainad.vmap(_nested_values)
+    assert repr(f) == "chainad.vmap(_nested_values, 0)"
+    for g in (f, pickle.loads(pickle.dumps(f))):
+        found = g(w, points, n=3)
+        wanted = [_nested_values({"a": a}, x, 3) for a, x in zip(w["a"], points, strict=True)]
+        np.testing.assert_allclose(found["y"], [each["y"] for each in wanted])
+        np.testing.assert_allclose(found["sum"][0], [each["sum"][0] for each in wanted])
+        assert found["name"] == "f"
+        np.testing.assert_array_equal(found["sign"], [1, -1, 1])
+    shared = chainad.vmap(_nested_values, {"x": 1, 0: None})(({"a": 2.0}), x=points.T)
+    wanted = [_nested_values({"a": 2.0}, x)["y"] for x in points]
+    np.testing.assert_allclose(shared["y"], wanted)
+
+
+def test_vmap_of_products_and_of_derivatives() -> None:
+    def energy(x: Any) -> Any:
+        return np.sum(np.sin(x) * x[0])
+
+    points, vectors = RNG.normal(size=(2, 5, 3))
+    found = chainad.vmap(lambda x, v: chainad.hvp(energy, (x,), (v,)))(points, vectors)
+    wanted = [chainad.hessian(energy)(x) @ v for x, v in zip(points, vectors, strict=True)]
+    np.testing.assert_allclose(found, wanted)
+    value, back = chainad.vmap(lambda x, u: (energy(x), chainad.vjp(np.sin, x)[1](u)[0]))(
+        points, vectors
+    )
+    np.testing.assert_allclose(value, [energy(x) for x in points])
+    np.testing.assert_allclose(back, np.cos(points) * vectors)
+    slopes = chainad.vmap(chainad.grad(energy), 1)(points.T)
+    np.testing.assert_allclose(slopes, [chainad.grad(energy)(x) for x in points])
+    with pytest.raises(InputError, match="has points already"):
+        chainad.vmap(chainad.vmap(energy))
