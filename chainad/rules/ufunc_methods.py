@@ -25,7 +25,11 @@ def reduce(ufunc: np.ufunc, a: Any, axis: Any = 0, dtype: Any = None, **options:
     if axis is None or isinstance(axis, tuple):
         refuse_unless(np.ndim(a) == 1, "it is differentiated along one axis only")
         axis = 0
-    *_, total = _running(ufunc, np.moveaxis(in_dtype(a, dtype), axis, 0))
+    entries = np.moveaxis(in_dtype(a, dtype), axis, 0)
+    if len(entries) == 1 and ufunc.identity is not None:
+        total = ufunc(ufunc.identity, entries[0])  # hypot(0, x) is the modulus of x
+    else:
+        *_, total = _running(ufunc, entries)
     return np.expand_dims(total, axis) if keepdims else total
 
 
@@ -54,7 +58,8 @@ def reduceat(ufunc: np.ufunc, a: Any, indices: Any, axis: int = 0, dtype: Any = 
         segments = np.repeat(np.arange(len(parts)), stops - starts)
         taken = np.take(a, np.concatenate(parts), axis)
         return segment_sum(taken, axis % np.ndim(a), positions(segments), len(parts))
-    return np.stack([reduce(ufunc, np.take(a, part, axis), axis) for part in parts], axis)
+    taken = (np.moveaxis(np.take(a, part, axis), axis, 0) for part in parts)
+    return np.stack([[*_running(ufunc, part)][-1] for part in taken], axis)
 
 
 def outer(ufunc: np.ufunc, a: Any, b: Any, **options: Any) -> Any:

@@ -1071,6 +1071,9 @@ BEHAVES: dict[str, Function] = {
     "methods of any ufunc": lambda x: (
         np.subtract.accumulate(x) * np.hypot.reduce(np.outer(x, x), 1) + np.divide.reduce(x)
     ),
+    "methods of ufuncs on one entry": lambda x: (
+        np.hypot.reduce(-x[:1]) * np.hypot.reduceat(-x, [0, 1]) + np.logaddexp.reduce(-x[:1])
+    ),
     "reduceat": lambda x: np.add.reduceat(np.outer(x, x), [0, 2, 1], 1).sum(),
     "reduceat of others": lambda x: (
         np.multiply.reduceat(x, [0, 2, 1, 1]) * np.maximum.reduceat(x, [1, 3, 2, 0])
