@@ -58,8 +58,8 @@ def reduceat(ufunc: np.ufunc, a: Any, indices: Any, axis: int = 0, dtype: Any = 
         segments = np.repeat(np.arange(len(parts)), stops - starts)
         taken = np.take(a, np.concatenate(parts), axis)
         return segment_sum(taken, axis % np.ndim(a), positions(segments), len(parts))
-    taken = (np.moveaxis(np.take(a, part, axis), axis, 0) for part in parts)
-    return np.stack([[*_running(ufunc, part)][-1] for part in taken], axis)
+    segmented = (np.moveaxis(np.take(a, part, axis), axis, 0) for part in parts)
+    return np.stack([[*_running(ufunc, part)][-1] for part in segmented], axis)
 
 
 def outer(ufunc: np.ufunc, a: Any, b: Any, **options: Any) -> Any:
