@@ -107,6 +107,7 @@ def test_compiled_functions_and_batches_agree_with_traced_ones(name: str, backen
 
 def gaussian_process(n: int) -> Callable[[Any], Any]:
     """Return the log marginal likelihood of a Gaussian process by five kernel parameters."""
+    rng = np.random.default_rng(n)
     points, y = rng.normal(size=(n, 3)), rng.normal(size=n)
     squares = [(points[:, k, None] - points[:, k]) ** 2 for k in range(3)]
 
@@ -155,7 +156,7 @@ def test_a_large_cholesky_factor_is_pulled_back_block_by_block(upper: bool) -> N
 
 def test_a_wide_function_of_a_factor_takes_five_tangents_pushed_forward() -> None:
     n = 12
-    points = rng.normal(size=(n, 3))
+    points = np.random.default_rng(n).normal(size=(n, 3))
     squares = [(points[:, k, None] - points[:, k]) ** 2 for k in range(3)]
 
     def f(t: Any) -> Any:

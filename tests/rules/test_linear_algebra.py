@@ -46,6 +46,7 @@ def test_hessians_of_batches_agree_with_differences(f: Callable[..., Any]) -> No
 
 
 def singular(rank: int, n: int = 3, noise: float = 0.0) -> np.ndarray:
+    rng = np.random.default_rng([rank, n])
     product = rng.normal(size=(n, rank)) @ rng.normal(size=(rank, n))
     return np.asarray(product + noise * rng.normal(size=(n, n)))
 

@@ -12,11 +12,9 @@ import chainad
 
 Function = Callable[[Any], Any]
 
-_rng = np.random.default_rng(0)
 
-
-def orthogonal(n: int) -> Any:
-    return np.linalg.qr(_rng.normal(size=(n, n)))[0]
+def orthogonal(n: int, seed: int = 0) -> Any:
+    return np.linalg.qr(np.random.default_rng(seed).normal(size=(n, n)))[0]
 
 
 def symmetric(*values: float) -> Any:
@@ -26,9 +24,10 @@ def symmetric(*values: float) -> Any:
 
 def general(m: int, n: int, *values: float) -> Any:
     k = min(m, n)
-    return orthogonal(m)[:, :k] * np.array(values) @ orthogonal(n)[:, :k].T
+    return orthogonal(m)[:, :k] * np.array(values) @ orthogonal(n, 1)[:, :k].T
 
 
+_rng = np.random.default_rng(2)
 b = _rng.normal(size=4)
 B = _rng.normal(size=(4, 2))
 f = np.exp
