@@ -7,6 +7,7 @@ trap 'rm -rf "$venv"' EXIT
 "${PYTHON:-python3}" -m venv "$venv"
 export PATH="$venv/bin:$PATH"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
+export OPENBLAS_NUM_THREADS=1 # more spin on small matrices, beside the workers of pytest
 unset PYTHONPATH
 
 step() {

@@ -51,6 +51,41 @@ def test_a_batch_is_a_loop_over_its_points(name: str) -> None:
     close(chainad.jacobian(f, batch=0)(X), wanted_J)
 
 
+def filled(x: Any) -> Any:
+    y = np.zeros((2, 4))
+    y[0, 1:] = x
+    y[1, ::2] += x[0] * y[0, ::2]
+    return y
+
+
+def filled_entry_by_entry(x: Any) -> Any:
+    y = np.empty(3)
+    for i in range(3):
+        y[i] = x[i] * x[i - 1]
+    return y
+
+
+ARRAYS_MADE: dict[str, Function] = {
+    "filled": filled,
+    "filled entry by entry": filled_entry_by_entry,
+    "list of both": lambda x: np.array([[x[0], 1.0], [0.0, x[1] * x[2]]]) @ x[:2],
+    "list of lists": lambda x: np.asarray([x, [1.0, 2.0, 3.0]]).T @ np.array([x[0], 2.0]),
+    "joined": lambda x: np.r_[x, 1.0, np.ones(2) * x[1]],
+    "full": lambda x: np.full((2, 3), x[0]) * x + np.eye(3)[:2],
+    "in a product": lambda x: filled(x) * np.array([0.0, 1.0, x[1], 2.0]),
+}
+
+
+@pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=pytest.mark.numba)])
+@pytest.mark.parametrize("name", ARRAYS_MADE)
+def test_arrays_that_a_function_makes_have_a_batch(name: str, backend: str) -> None:
+    f, X = ARRAYS_MADE[name], around(np.array([0.3, -1.2, 0.8]), 5)
+    value, J = chainad.value_and_jacobian(f, batch=0, backend=backend)(X)
+    wanted, wanted_J = one_by_one(f, X)
+    close(value, wanted)
+    close(J, wanted_J)
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 1000])
 @pytest.mark.parametrize("name", ["roe1d", "heart", "mlp through one number", "sorting"])
 def test_any_number_of_points_will_do(name: str, count: int) -> None:

@@ -170,10 +170,10 @@ def test_smooth_compositions_have_their_second_derivatives(name: str, mode: str)
 def test_what_is_compiled_at_a_kink_and_elsewhere_has_the_same_derivatives(name: str) -> None:
     f, x, wanted = SMOOTH[name]
     away = x + np.array([0.3, -0.2])
-    for first, second in ((x, away), (away, x)):
+    points = {"at the kink": (x, wanted), "elsewhere": (away, hessian(f)(away))}
+    for names in (points, reversed(points)):
         compiled = hessian(f).compile()
-        for point in (first, second):
-            want = wanted if point is x else hessian(f)(point)
+        for point, want in (points[name] for name in names):
             np.testing.assert_allclose(compiled(point), want, rtol=1e-10, atol=1e-12)
 
 

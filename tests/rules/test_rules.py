@@ -1120,7 +1120,12 @@ def test_every_row_agrees_with_an_independent_oracle(function: Function) -> None
 @pytest.mark.parametrize("function", ROWS, ids=name_of)
 def test_formulas_are_recorded_call_by_call_and_replayed(function: Function) -> None:
     """Only an operator is made by one call: it is no array, but what applies a factorisation."""
-    for example in examples_of(function):
+    examples = examples_of(function)
+    if isinstance(function, np.ufunc) and function not in (np.sin, np.hypot):
+        # How shapes broadcast is the same for all: one example for each choice of scalar operands.
+        kinds = [tuple((x.size == 1, (x > 0).all()) for x in arrays_of(e)) for e in examples]
+        examples = [*dict(zip(reversed(kinds), reversed(examples), strict=True)).values()]
+    for example in examples:
         f = as_function(function, example)
         arrays = tuple(arrays_of(example))
         if not arrays:
