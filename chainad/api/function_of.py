@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from chainad.errors import InputError
 from chainad.ir.pickling import importable_name
 
 _NAMES = {
@@ -79,6 +80,12 @@ class FunctionOf:
     def _parts(self) -> tuple[Any, ...]:
         """What this is made from again."""
         raise NotImplementedError
+
+
+def check_callable(f: Any) -> None:
+    """Raise InputError if there is no function."""
+    if not callable(f):
+        raise InputError(f"f must be a function, but got {type(f).__name__}")
 
 
 def name_of(f: Callable[..., Any]) -> str:

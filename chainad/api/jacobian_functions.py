@@ -12,7 +12,7 @@ import numpy as np
 from chainad.api.batches import BatchedDifferentiator
 from chainad.api.compiled import CompiledFunction
 from chainad.api.differentiator import Derivative, Differentiator
-from chainad.api.function_of import FunctionOf, name_of, parameter_names
+from chainad.api.function_of import FunctionOf, check_callable, name_of, parameter_names
 from chainad.api.options import EVALUATION, Options, with_compilation
 from chainad.api.points import Batch
 from chainad.compiler.scalar.replay_scalar import Backend
@@ -29,7 +29,7 @@ class JacobianFunction(FunctionOf):
     _derivative: ClassVar[Derivative] = "jacobian"
 
     def __init__(self, f: Callable[..., Any], options: Options, batch: Batch | None = None) -> None:
-        _check_callable(f)
+        check_callable(f)
         if isinstance(f, np.vectorize):
             raise TraceError(
                 f"np.vectorize calls {name_of(f)} on plain numbers, whose derivatives are lost;"
@@ -117,7 +117,7 @@ def compiled_function(
     InputError
         If `f` is no function, or has `batch=`, or the backend is unknown, or `constant` no names.
     """
-    _check_callable(f)
+    check_callable(f)
     f = _without_partial(f)
     if isinstance(f, JacobianFunction) and f._batched is not None:
         raise InputError(
@@ -150,8 +150,3 @@ def _without_partial(f: Callable[..., Any]) -> Callable[..., Any]:
     left = tuple(k if isinstance(k, str) or k < 0 else k - given for k in argnums)
     options = replace(how, argnums=left[0] if how.is_single else left)
     return type(f.func)(partial(f.func.__wrapped__, *f.args, **f.keywords), options)
-
-
-def _check_callable(f: Any) -> None:
-    if not callable(f):
-        raise InputError(f"f must be a function, but got {type(f).__name__}")

@@ -10,7 +10,7 @@ from typing import Any, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from chainad.api.function_of import name_of
+from chainad.api.function_of import check_callable, name_of
 from chainad.api.gradients import grad
 from chainad.api.options import How, checked_options
 from chainad.api.ravel import ravel
@@ -30,6 +30,7 @@ class _OfLeaves:
     """A function of arrays alone: those in some arguments of another function."""
 
     def __init__(self, f: Callable[..., Any], primals: Sequence[Any], argnums: Argnums) -> None:
+        check_callable(f)
         self.__wrapped__ = f
         self.primals = tuple(primals)
         every = tuple(range(len(primals)))

@@ -16,7 +16,7 @@ import scipy.sparse
 from chainad.api.compiled import CompiledFunction
 from chainad.api.differentiator import Differentiator
 from chainad.api.evaluation import Evaluation
-from chainad.api.function_of import FunctionOf, name_of
+from chainad.api.function_of import FunctionOf, check_callable, name_of
 from chainad.api.jacobian_functions import (
     HessianFunction,
     JacobianFunction,
@@ -89,6 +89,7 @@ def for_scipy(
     >>> np.round(found.x, 6)
     array([1., 1.])
     """
+    check_callable(f)
     if not isinstance(argnums, (int, np.integer)) or isinstance(argnums, bool):
         raise InputError(
             f"argnums must be the position of one argument, the unknown, but got {argnums!r}"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from chainad.api.differentiator import Differentiator
+from chainad.api.function_of import check_callable
 from chainad.api.options import checked_options
 from chainad.frontends.numpy.trace import Key
 
@@ -45,5 +46,6 @@ def sparsity(
            [0, 1, 1, 0],
            [0, 0, 1, 1]])
     """
+    check_callable(f)
     options = checked_options(argnums, output="sparse", effort="fast")
     return Differentiator(f, options, has_value=False).sparsity(args, kwargs)

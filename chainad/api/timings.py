@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from chainad.api.function_of import name_of
+from chainad.api.function_of import check_callable, name_of
 from chainad.api.jacobian_functions import JacobianFunction
 from chainad.api.options import checked_options
 from chainad.api.verbs import jacobian
@@ -127,6 +127,7 @@ def timings(
     >>> [row.name for row in found.rows][:4]
     ['f', 'finite differences', 'traced', 'compiled']
     """
+    check_callable(f)
     options = checked_options(argnums)
     entries = 0
     for key in options.selected(f, args, kwargs):

@@ -7,7 +7,7 @@ from typing import Any
 
 from chainad.api.batches import BatchedDifferentiator
 from chainad.api.differentiator import Differentiator
-from chainad.api.function_of import FunctionOf, name_of
+from chainad.api.function_of import FunctionOf, check_callable, name_of
 from chainad.api.jacobian_functions import JacobianFunction
 from chainad.api.options import EVALUATION, Options, with_compilation
 from chainad.api.points import Batch
@@ -66,6 +66,7 @@ def vmap(
            [1., 2.],
            [1., 2.]])
     """
+    check_callable(f)
     if isinstance(f, BatchedFunction) or (isinstance(f, JacobianFunction) and f._batched):
         raise InputError(f"{f!r} has points already")
     if isinstance(f, JacobianFunction):

@@ -74,7 +74,11 @@ TABLE: dict[str, tuple[Any, type[BaseException], str]] = {
     "x holds None by a name": (
         lambda: J(lambda *ws, **w: w["b"]["c"], "b")(b={"c": "d"}), InputError,
         r"^b\['c'\] must be an array of real floats"),
-    "x is a set": (lambda: J(np.sin)({1.0, 2.0}), InputError, "of dtype object"),
+    "x is a set": (lambda: J(np.sin)({1.0, 2.0}), InputError, "of dtype object.*register_pytree"),
+    "f is a number": (lambda: chainad.sparsity(3.0, X), InputError, "f must be a function.*float"),
+    "f is a text": (lambda: chainad.jvp("f", (X,), (X,)), InputError, "f must be a function.*str"),
+    "f is none": (lambda: chainad.vmap(None), InputError, "f must be a function.*NoneType"),
+    "f is a list": (lambda: chainad.for_scipy([]), InputError, "f must be a function.*list"),
     "x is ragged": (lambda: J(np.sin)([[1.0], [1.0, 2.0]]), ValueError, "inhomogeneous"),
     "x is of bytes": (lambda: J(np.sin)(np.arange(3, dtype=np.uint8)), InputError, "uint8.*=float"),
     "x is an enormous integer": (lambda: J(np.sin)(2**60), InputError, "int64.*dtype=float"),

@@ -319,6 +319,11 @@ def _how_to_pass(dtype: np.dtype[Any]) -> str:
             "say holomorphic=True if the function is holomorphic; else differentiate by real and"
             " imaginary part: jacobian(lambda re, im: f(re + 1j * im), argnums=(0, 1))"
         )
+    if dtype.kind == "O":
+        return (
+            "pass an array of floats, or a container: a dict, list, tuple, or a type registered for"
+            " it, optree.register_pytree_node(cls, flatten, unflatten, namespace='chainad')"
+        )
     return "pass an array of floats"
 
 
