@@ -89,10 +89,13 @@ class Differentiator:
 
     def plan(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan | ChunkedPlan:
         """Return the plan for these arguments, without multiplying any Jacobian."""
+        how = self.options
         with self._tracing(args, kwargs) as run:
             self.check(run)
-            linearized = linear_graph(run.graph(), run.tape.origin, run.tape.where)
-            plan = plan_for(linearized.graph, self.options, run.signature.itemsize)
+            linearized = linear_graph(
+                run.graph(), run.tape.origin, run.tape.where, is_hessian=how.is_hessian
+            )
+            plan = plan_for(linearized.graph, how, run.signature.itemsize)
         return replace(plan, title=self.title(args, kwargs))
 
     def sparsity(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -127,7 +130,7 @@ class Differentiator:
     def title(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """Return what reports call the function of such a call."""
         title = self.options.title(self.wrapped, args, kwargs)
-        return f"gradient of {title}" if self.derivative == "hessian" else title
+        return f"Hessian of {title}" if self.derivative == "hessian" else title
 
     def _tracing(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tracing:
         selected = self.options.selected(self.function, args, kwargs)

@@ -102,8 +102,11 @@ class HessianFunction(JacobianFunction):
 
     _derivative = "hessian"
 
+    def __init__(self, f: Callable[..., Any], options: Options, batch: Batch | None = None) -> None:
+        super().__init__(f, replace(options, is_hessian=True), batch)
+
     def _differentiated(self, f: Callable[..., Any], options: Options) -> Callable[..., Any]:
-        inner = replace(options, mode="auto", output="dense", memory_limit=None)
+        inner = replace(options, mode="auto", output="dense", memory_limit=None, is_hessian=False)
         return JacobianFunction(f, inner)
 
 

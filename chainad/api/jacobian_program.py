@@ -98,7 +98,7 @@ def jacobian_program(
     if key is None:
         return make()
     cost = model_of(options.cost, signature.itemsize)  # a calibration may have changed it
-    asked = options.output, cost, options.memory_limit, options.search
+    asked = options.output, cost, options.memory_limit, options.search, options.is_hessian
     return _programs.get((signature.key, target, key, *asked), make)
 
 

@@ -26,7 +26,8 @@ class Options:
     """The options of a Jacobian; `memory_limit` is in bytes.
 
     `carries_masks` says that what is recorded is for results that are not finite: it multiplies
-    exact zeros by nan and infinity correctly.
+    exact zeros by nan and infinity correctly. `is_hessian` says that the function is a Jacobian
+    itself.
     """
 
     argnums: Key | tuple[Key, ...]
@@ -39,6 +40,7 @@ class Options:
     constant: frozenset[str] = frozenset()
     has_aux: bool = False
     carries_masks: bool = False
+    is_hessian: bool = False
 
     @property
     def is_single(self) -> bool:

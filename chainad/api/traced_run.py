@@ -34,7 +34,8 @@ def program_of(run: Run, options: Options) -> JacobianProgram:
     def linearize() -> Linearized:
         # Lines are looked up only where a message may name them.
         is_named = options.memory_limit is not None or isinstance(options.mode, (Plan, ChunkedPlan))
-        return linear_graph(run.graph(), run.tape.origin if is_named else None, run.tape.where)
+        origin = run.tape.origin if is_named else None
+        return linear_graph(run.graph(), origin, run.tape.where, is_hessian=options.is_hessian)
 
     if options.output == "dense":
         check_size(_blocks_of_entries(run))

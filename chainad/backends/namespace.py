@@ -15,7 +15,7 @@ _NAMED: tuple[Any, ...] = (
     np.copy, np.copyto, np.empty, array_functions.add_at, array_functions.add_tied,
     array_functions.add_tied_into, array_functions.place, array_functions.scatter,
     array_functions.scatter_into, array_functions.segment_sum, array_functions.sparse_dot,
-    array_functions.take,
+    array_functions.symmetric_matmul, array_functions.take,
     exact_zeros.any_along, exact_zeros.masked_jvp, exact_zeros.masked_matmul,
     exact_zeros.masked_vjp,
 )  # fmt: skip

@@ -32,7 +32,7 @@ def emit_product(
     b = builder.apply_stored(product.right, right)
     if product.action:
         return builder.apply(product.after, _apply_operator(builder, product, a, b))
-    found = contract(builder, product.labels, dict(product.sizes), a, b)
+    found = contract(builder, product.labels, dict(product.sizes), a, b, product.blocks)
     return builder.apply(product.after, found)
 
 
@@ -81,8 +81,12 @@ def contract(
     size: dict[int, int],
     a: int,
     b: int,
+    blocks: int = 1,
 ) -> int:
-    """Emit the einsum of two arrays with these labels; return the register of its result."""
+    """Emit the einsum of two arrays with these labels; return the register of its result.
+
+    With several `blocks` it is a symmetric matrix product.
+    """
     left, right, out = labels
     inner = [x for x in left if x in right and x not in out]
     if not inner:
@@ -109,7 +113,8 @@ def contract(
         result = builder.emit(ops.Dot(), a, b)
     else:
         b = builder.rearrange(b, right, [*batch, *inner, *cols], (*shape, total, *n), size)
-        result = builder.emit(ops.MatMul(), a, b)
+        matmul = ops.MatMul() if blocks == 1 else ops.SymmetricMatMul(blocks)
+        result = builder.emit(matmul, a, b)
     found = [*batch, *rows, *cols]
     wanted = tuple(size[x] for x in found)
     if not is_dot and (*shape, *m, *n) != wanted:

@@ -25,6 +25,7 @@ from chainad.ir.cache import Cache
 from chainad.ir.graph import Argument, Graph, Node, Origin
 from chainad.planning.linear_graph import Edge, LinearGraph, on_paths
 from chainad.rules.base import RULES, Composite, Formula, Local, Rule, arguments_in, name_of
+from chainad.rules.primitives import Primitive
 from chainad.structure import Ops, identity, selection
 
 
@@ -101,6 +102,7 @@ def linear_graph(
     origin: Callable[[int], Origin] | None = None,
     where: Callable[[int], str] = lambda number: "",
     merges: bool = True,
+    is_hessian: bool = False,
 ) -> Linearized:
     """Return the linear graph of a call graph: what is reachable from inputs and reaches outputs.
 
@@ -113,6 +115,9 @@ def linear_graph(
         The user's file and line of a node, for messages.
     merges : bool
         Whether isomorphic calls on scalars may become one vertex.
+    is_hessian : bool
+        Whether the graph is that of a first derivative: it is symmetric if that is the gradient of
+        a number.
 
     Raises
     ------
@@ -146,7 +151,23 @@ def linear_graph(
     ends = [(draft.tail, draft.head) for draft in drafts]
     outputs = [k for k in graph.outputs if k is not None]
     kept = on_paths(ends, range(graph.n_inputs), outputs)
-    return _number(graph, [drafts[k] for k in kept], shapes, origin)
+    found = _number(graph, [drafts[k] for k in kept], shapes, origin)
+    if not is_hessian or not _is_of_gradient(graph):
+        return found
+    return replace(found, graph=replace(found.graph, is_symmetric=True))
+
+
+def _is_of_gradient(graph: Graph) -> bool:
+    """Return whether the graph of a first derivative is that of a gradient, of real numbers.
+
+    What a user gives for the Jacobian of a primitive need not be one: nothing is symmetric there.
+    """
+    inputs = graph.nodes[: graph.n_inputs]
+    return (
+        graph.output_shapes == tuple(node.shape for node in inputs)
+        and all(node.dtype.kind == "f" for node in inputs)
+        and not any(isinstance(node.function, Primitive) for node in graph.nodes)
+    )
 
 
 def _block(k: int, blocks: Blocks) -> _DraftVertex:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import scipy.sparse
 
 from chainad.ir.positions import Positions, as_array, lattice
+from chainad.ir.shapes import symmetric_bands
 from chainad.ir.strides import StridedCopy, strided_copies, strided_view
 
 Array = npt.NDArray[Any]
@@ -183,6 +184,19 @@ def _row_major(x: Array) -> Array:
 def _along(x: Array, copy: StridedCopy) -> Array:
     """Return what a copy takes from a vector, or a 0-d array as it is."""
     return x if x.ndim == 0 else strided_view(x, copy.sizes, copy.source)
+
+
+def symmetric_matmul(x: Array, y: Array, blocks: int, out: Array | None = None) -> Array:
+    """Return the product of two plain matrices that is symmetric, up to rounding.
+
+    Every band of rows is multiplied up to the diagonal; what is beyond is copied.
+    """
+    if out is None:
+        out = np.empty((len(x), len(x)), np.result_type(x, y))
+    for start, stop in symmetric_bands(len(x), blocks):
+        np.matmul(x[start:stop], y[:, :stop], out[start:stop, :stop])
+        out[:start, start:stop] = out[start:stop, :start].T
+    return out
 
 
 def sparse_dot(values: Array, rows: Positions, cols: Positions, size: int, x: Array) -> Array:

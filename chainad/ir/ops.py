@@ -18,7 +18,7 @@ import numpy as np
 from chainad.ir.op import Op
 from chainad.ir.operation_counts import OperationCounts
 from chainad.ir.positions import Positions
-from chainad.ir.shapes import Shape, broadcast_shape, resized
+from chainad.ir.shapes import Shape, broadcast_shape, resized, symmetric_bands
 
 # ---------------------------------------------------------------------- views
 
@@ -408,6 +408,29 @@ class MatMul(Op):
 
     def on_rows(self, count: int, row: Shape) -> Op | None:
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class SymmetricMatMul(MatMul):
+    """Product of two matrices that is symmetric: of `blocks` bands of rows, none is made twice."""
+
+    blocks: int
+
+    def cost(self, *inputs: Shape) -> OperationCounts:
+        a, b = inputs
+        bands = symmetric_bands(a[0], self.blocks)
+        entries = sum((stop - start) * stop for start, stop in bands)
+        size = a[0] * a[0]
+        return OperationCounts(
+            calls=2 * self.blocks - 1,
+            dots=entries * a[1],
+            items=self.blocks,
+            moved=size - entries,
+            elements=prod(a) + prod(b) + 2 * size - entries,
+        )
+
+    def on_rows(self, count: int, row: Shape) -> Op | None:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
-"""Shapes of arrays: two that broadcast, and one with another size along an axis."""
+"""Shapes of arrays: what broadcasts, another size along an axis, bands of symmetric matrices."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -21,3 +22,12 @@ def broadcast_shape(one: Shape | None, two: Shape | None) -> Shape | None:
 def resized(shape: Shape, axis: int, size: int) -> Shape:
     """Return a shape with another size along one axis."""
     return (*shape[:axis], size, *shape[axis + 1 :])
+
+
+def symmetric_bands(size: int, blocks: int) -> list[tuple[int, int]]:
+    """Return first row and end of the bands of a symmetric matrix.
+
+    Of the rows from `start` to `stop`, the columns up to `stop` say it all.
+    """
+    ends = [size * k // blocks for k in range(blocks + 1)]
+    return [*pairwise(ends)]

@@ -226,9 +226,9 @@ def _proof(problem: Problem, cost: int, planner: str, known: dict[str, Cost]) ->
     """Return what is proved of a plan's cost: it equals that of a planner that is exact.
 
     Positions may make the structure of a product or a sum depend on the order, and so may pieces
-    that are kept as separate terms; then nothing is.
+    that are kept as separate terms; then nothing is. Planners count no savings by symmetry.
     """
-    if may_keep_separate_terms(problem.graph):
+    if may_keep_separate_terms(problem.graph) or problem.graph.may_save_by_symmetry:
         return ""
     exact = [
         candidate.proof(problem)
@@ -241,10 +241,15 @@ def _proof(problem: Problem, cost: int, planner: str, known: dict[str, Cost]) ->
 
 def check_fits(planned: LinearGraph, graph: LinearGraph) -> None:
     """Raise PlanError with the first difference if the graph of a plan is another one."""
-    if planned != graph:
+    if replace(planned, is_symmetric=graph.is_symmetric) != graph:
         raise PlanError(
             f"the plan was made for another function: {_difference(planned, graph)};"
             " make one for this function with chainad.plan(f, x)"
+        )
+    if planned.is_symmetric and not graph.is_symmetric:
+        raise PlanError(
+            "the plan was made for a Hessian, whose entries it computes once, but this Jacobian may"
+            " not be symmetric; make a plan for this function with chainad.plan(f, x)"
         )
 
 

@@ -139,6 +139,8 @@ def costs_of(problem: Problem, orders: dict[str, Order]) -> dict[str, Cost]:
             for name in orders
             if name in CLASSICAL or amounts[name] <= limit or states.penalizes_memory
         ]
+        if graph.may_save_by_symmetry:  # which states know nothing of
+            return {name: cost_of_order(graph, orders[name], model) for name in names}
         if isinstance(states, DenseStates):
             return {name: _dense_cost(graph, states, orders[name], amounts[name]) for name in names}
         if all(edge.structure.action is None for edge in graph.edges):

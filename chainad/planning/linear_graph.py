@@ -23,6 +23,7 @@ from chainad.planning.orders import Item, Vertex, only_vertices
 from chainad.structure import (
     MIN_FILL_INVERSE,
     MIN_SEPARATE_ENTRIES,
+    MIN_SYMMETRIC_ROWS,
     Product,
     StructureSum,
     add,
@@ -76,7 +77,8 @@ class LinearGraph:
     `shapes` are the shapes of the vertices' values. Inputs have no edge into them, outputs none
     out of them. Parallel edges are allowed: they add up. The entries of edge k are slot k.
     `origins` (one per edge) and `names` (one per vertex) are for reports only, and do
-    not count in comparisons.
+    not count in comparisons. `is_symmetric` says that the outputs are the gradient of one number by
+    the inputs, so that the Jacobian is a Hessian.
     """
 
     shapes: tuple[tuple[int, ...], ...]
@@ -85,6 +87,7 @@ class LinearGraph:
     edges: tuple[Edge, ...]
     origins: tuple[Origin, ...] = field(compare=False, default=())
     names: tuple[str, ...] = field(compare=False, default=())
+    is_symmetric: bool = False
 
     __getstate__ = fields_alone
 
@@ -100,6 +103,11 @@ class LinearGraph:
 
     def __hash__(self) -> int:
         return self._hash
+
+    @cached_property
+    def may_save_by_symmetry(self) -> bool:
+        """Whether a plan may multiply less because the Jacobian is symmetric."""
+        return self.is_symmetric and any(self.size(v) >= MIN_SYMMETRIC_ROWS for v in self.inputs)
 
     def size(self, v: Vertex) -> int:
         """Return how many entries the value of v has."""

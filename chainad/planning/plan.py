@@ -348,7 +348,10 @@ class Plan:
         The cost itself if that is proved; else by minimum vertex cuts, for dense Jacobians and for
         scalars, in multiplications.
         """
-        return self.cost if self.optimality else lower_bound(self.graph, self.model)
+        if self.optimality:
+            return self.cost
+        is_below = self.graph.may_save_by_symmetry  # cuts know nothing of symmetry
+        return None if is_below else lower_bound(self.graph, self.model)
 
     @property
     def gap(self) -> float | None:
@@ -407,7 +410,7 @@ def cost_of_steps(plan: Plan, model: CostModel) -> int:
 
 def full_cost(graph: LinearGraph, order: Sequence[Item], model: CostModel) -> Cost:
     """Return the cost of eliminating in this order, by a model of any kind."""
-    if model.overall is None:
+    if model.overall is None and not graph.may_save_by_symmetry:
         return cost(graph, order, model)
     plan = follow(graph, order, model=model)
     return Cost(plan.cost, plan.additions, plan.multiplications)

@@ -7,9 +7,11 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from chainad.planning.orders import EdgeElimination, Item
+from chainad.structure import Product
 
 if TYPE_CHECKING:
     from chainad.planning.plan import Alternative, Plan
+    from chainad.planning.steps import Step
 
 _MAX_ROWS = 40
 MAX_LINE_LENGTH = 100
@@ -124,12 +126,16 @@ def _shapes(plan: Plan, vertices: Sequence[int]) -> str:
 def _result(plan: Plan) -> str:
     n, m = len(plan.graph.outputs), len(plan.graph.inputs)
     if n * m > 1:
+        if plan.graph.is_symmetric:
+            return f"the Hessian has {n} x {m} blocks, symmetric"
         return f"J has {n} x {m} blocks"
     (terms,) = plan.results
     sizes = [prod(plan.graph.shapes[v]) for v in (*plan.graph.outputs, *plan.graph.inputs)]
     kinds = [plan.structures[number].kind for number in terms] or ["zero"]
     kind = kinds[0] if len(kinds) == 1 else f"{len(kinds)} diagonals"
-    return f"J is {sizes[0]} x {sizes[1]}, {kind}"
+    of = "the Hessian is" if plan.graph.is_symmetric else "J is"
+    symmetric = "symmetric, " if plan.graph.is_symmetric else ""
+    return f"{of} {sizes[0]} x {sizes[1]}, {symmetric}{kind}"
 
 
 def _shorten(text: str) -> str:
@@ -231,13 +237,19 @@ def _steps(plan: Plan) -> str:
                 step.direction,
                 f"P{step.number - n + 1} = {_jacobian(step.left, n) if alone else product}",
                 _by(one.matrix_shape) + ("" if alone else f" {dot} {_by(two.matrix_shape)}"),
-                one.kind + ("" if alone else f" {dot} {two.kind}"),
+                one.kind + ("" if alone else f" {dot} {two.kind}") + _up_to_the_diagonal(step),
                 f"{step.multiplications:,}",
                 f"{100 * step.multiplications / total:.1f}",
                 bytes_text(step.structure.count * plan.itemsize),
             )
         )
     return _table(rows, "><<<<>>>") + _more(len(plan.steps), "steps")
+
+
+def _up_to_the_diagonal(step: Step) -> str:
+    """Say that a product is symmetric, and made up to the diagonal only."""
+    is_once = isinstance(step.operation, Product) and step.operation.blocks > 1
+    return ", symmetric" if is_once else ""
 
 
 def _jacobian(number: int, n: int) -> str:

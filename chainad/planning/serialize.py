@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from chainad.planning.plan import Plan
 
 # The number goes up whenever a field is renamed, added or taken away.
-_FORMAT = "chainad plan 2"
+_FORMAT = "chainad plan 3"
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,7 @@ def write(plan: Plan) -> str:
         "inputs": [*graph.inputs],
         "outputs": [*graph.outputs],
         "named": bool(graph.names),
+        "symmetric": graph.is_symmetric,
         "alternatives": [
             [a.name, a.multiplications, a.additions, a.cost] for a in plan.alternatives
         ],
@@ -149,7 +150,7 @@ _FIELDS = [
         "additions",
     ),
     *("model", "cost", "sweep", "materialized"),
-    *("order", "inputs", "outputs", "named", "alternatives"),
+    *("order", "inputs", "outputs", "named", "symmetric", "alternatives"),
     *("vertices", "structures", "origins", "edges"),
 ]
 
@@ -178,6 +179,7 @@ def read(text: str) -> PlanRecord:
         edges=tuple(edge for edge, _ in edges),
         origins=tuple(origin for _, origin in edges if origin is not None),
         names=tuple(name for name, _ in vertices) if a_flag(fields["named"], "named") else (),
+        is_symmetric=a_flag(fields["symmetric"], "symmetric"),
     )
     _check_ends(graph)
     return PlanRecord(

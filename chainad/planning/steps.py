@@ -10,7 +10,14 @@ from typing import Literal, NamedTuple
 from chainad.errors import PlanError
 from chainad.planning.linear_graph import NEW_EDGE, Accumulation, Elimination, LinearGraph
 from chainad.planning.orders import EdgeElimination, Item, Vertex, via
-from chainad.structure import Product, StructureSum, Sweep, materialize_operator, staged
+from chainad.structure import (
+    Product,
+    StructureSum,
+    Sweep,
+    as_symmetric,
+    materialize_operator,
+    staged,
+)
 from chainad.structure.structure import Structure
 
 Direction = Literal["leaf", "forward", "reverse", "join", "sum", "materialize"]
@@ -78,7 +85,61 @@ def steps_of(
     steps, current = _elimination_steps(graph, order, sweep, written)
     steps += _last_steps(graph, steps, current, sweep)
     pairs = [(i, o) for o in graph.outputs for i in graph.inputs]
-    return steps, tuple(tuple(current.get(pair, ())) for pair in pairs)
+    results = tuple(tuple(current.get(pair, ())) for pair in pairs)
+    if graph.may_save_by_symmetry:
+        steps = _with_symmetric_products(graph, steps, results)
+    return steps, results
+
+
+def _with_symmetric_products(
+    graph: LinearGraph, steps: tuple[Step, ...], results: tuple[tuple[int, ...], ...]
+) -> tuple[Step, ...]:
+    """Return the steps; products that add up to a symmetric Jacobian are made up to the diagonal.
+
+    Beyond it their entries are copied even where such a product alone is not symmetric: the sum of
+    all terms is, and so it is the sum of what these copies make of them, if each is made so, or is
+    diagonal.
+    """
+    found = list(steps)
+    reads = Counter(k for step in steps for k in {step.left, step.right})
+    reads.update(k for numbers in results for k in numbers)
+    n = len(graph.edges)
+    for numbers in results[:: len(graph.inputs) + 1]:  # those of an input by itself
+        for number, product in _symmetric_terms(graph, steps, numbers, reads).items():
+            found[number - n] = steps[number - n]._replace(operation=product)
+    return tuple(found)
+
+
+def _symmetric_terms(
+    graph: LinearGraph, steps: tuple[Step, ...], numbers: Sequence[int], reads: Counter[int]
+) -> dict[int, Product]:
+    """Return the products that a symmetric Jacobian is a sum of, by number, made symmetric.
+
+    None of them if there are other terms, or if anything else reads one.
+    """
+    n, found = len(graph.edges), dict[int, Product]()
+    structures = [edge.structure for edge in graph.edges]
+    stack = [*numbers]
+    while stack:
+        number = stack.pop()
+        step = steps[number - n] if number >= n else None
+        structure = structures[number] if step is None else step.structure
+        if structure.kind == "diagonal" or structure.is_identity:
+            continue
+        if step is None or reads[number] > 1 or step.direction == "materialize":
+            return {}
+        product = as_symmetric(step.operation) if isinstance(step.operation, Product) else None
+        if product is not None:
+            found[number] = product
+        elif step.direction == "sum":
+            stack += [step.left, step.right]
+        else:
+            assert isinstance(step.operation, Product)
+            left, right = step.operation.factors
+            if not (left.is_identity or right.is_identity):
+                return {}
+            stack.append(step.right if left.is_identity else step.left)
+    return found
 
 
 def _elimination_steps(

@@ -42,7 +42,15 @@ from chainad.structure.constructors import (
 )
 from chainad.structure.csr import Layout, lay_out
 from chainad.structure.materialize import flat_places, to_dense, to_vector
-from chainad.structure.product import Product, Sweep, materialize_operator, multiply, staged
+from chainad.structure.product import (
+    MIN_SYMMETRIC_ROWS,
+    Product,
+    Sweep,
+    as_symmetric,
+    materialize_operator,
+    multiply,
+    staged,
+)
 from chainad.structure.selections import reshaped, selection, strided
 from chainad.structure.structure import MIN_FILL_INVERSE
 from chainad.structure.sum import (
@@ -67,6 +75,7 @@ def forget() -> None:
 __all__ = [
     "MIN_FILL_INVERSE",
     "MIN_SEPARATE_ENTRIES",
+    "MIN_SYMMETRIC_ROWS",
     "Arrangement",
     "Layout",
     "Ops",
@@ -76,6 +85,7 @@ __all__ = [
     "add",
     "add_to_dense",
     "arrange",
+    "as_symmetric",
     "dense",
     "diagonal",
     "flat_places",

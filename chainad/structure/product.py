@@ -9,6 +9,7 @@ from math import prod
 from typing import Literal
 
 from chainad.ir.ops import Materialize, Reshape, Scale
+from chainad.ir.shapes import symmetric_bands
 from chainad.structure.constructors import Arrangement, Ops, arrange, dense, diagonal
 from chainad.structure.materialize import to_dense
 from chainad.structure.normal_form import Labeling, Operand
@@ -17,6 +18,13 @@ from chainad.structure.ties import tie
 
 # Of fewer entries, no list is long.
 MIN_BLOCK_ENTRIES = 1024
+
+# A symmetric product in fewer rows, of fewer terms or of fewer multiplications is made as a whole:
+# what is not multiplied takes longer to copy. More blocks save little beyond, and are slower each.
+MIN_SYMMETRIC_ROWS = 64
+MIN_SYMMETRIC_TERMS = 32
+MIN_SYMMETRIC_MULTIPLICATIONS = 1 << 21
+SYMMETRIC_BLOCKS = 4
 
 # Which way all operators of a product are taken, if not each the cheapest.
 Sweep = Literal["", "tangent", "adjoint"]
@@ -31,7 +39,8 @@ class Product:
     array, the other is all there is (`labels` is None). `sizes` are those of the labels.
     `action` says that one factor is an operator that is applied, not an array that is multiplied.
     `factors` are the two structures, left one first. `pads` says that the structure may store
-    entries to which no term leads.
+    entries to which no term leads. With several `blocks` the product is symmetric, and multiplied
+    up to the diagonal in so many bands of rows.
     """
 
     structure: Structure
@@ -45,6 +54,7 @@ class Product:
     action: Literal["", "jvp", "vjp"] = ""
     factors: tuple[Structure, ...] = ()
     pads: bool = False
+    blocks: int = 1
 
 
 @lru_cache(maxsize=65536)
@@ -60,6 +70,35 @@ def multiply(left: Structure, right: Structure) -> Product:
     if left.is_matrix and right.is_matrix:
         return _of_matrices(left, right)
     return replace(_multiply(left, right), factors=(left, right))
+
+
+def as_symmetric(product: Product) -> Product | None:
+    """Return a product of which the entries above the diagonal are copied, not multiplied.
+
+    None if it is no product of dense matrices, or so small that copying takes longer.
+    """
+    if product.labels is None or product.action or product.after or product.pads:
+        return None
+    left, right, out = product.labels
+    structure, size = product.structure, dict(product.sizes)
+    axes = (*structure.rows, *structure.cols)
+    is_row_major = structure.stored == tuple(x for axis in axes for x in axis.labels)
+    if not structure.is_square or structure.kind != "dense" or not is_row_major:
+        return None
+    rows, cols = out[: structure.n_labels[0]], out[structure.n_labels[0] :]
+    inner = prod(size[x] for x in left if x in right and x not in out)
+    n = prod(size[x] for x in rows)
+    is_plain = not {*rows} & {*right} and not {*cols} & {*left}
+    is_large = n >= MIN_SYMMETRIC_ROWS and inner >= MIN_SYMMETRIC_TERMS
+    if not is_plain or not is_large or n * n * inner < MIN_SYMMETRIC_MULTIPLICATIONS:
+        return None
+    entries = sum((stop - start) * stop for start, stop in symmetric_bands(n, SYMMETRIC_BLOCKS))
+    return replace(
+        product,
+        multiplications=product.multiplications - (n * n - entries) * inner,
+        additions=product.additions - (n * n - entries) * (inner - 1),
+        blocks=SYMMETRIC_BLOCKS,
+    )
 
 
 def _multiply(left: Structure, right: Structure) -> Product:

@@ -198,6 +198,11 @@ class Structure(metaclass=_Interned):
         entries = prod([axis.size for axis in (*self.rows, *self.cols)])
         return prod([self.sizes[label] for label in self.stored]) == entries
 
+    @property
+    def is_square(self) -> bool:
+        """Whether rows and columns have the same shape."""
+        return self.row_shape == self.col_shape
+
     @cached_property
     def is_matrix(self) -> bool:
         """Whether this is a dense or a diagonal matrix, with two or more rows and columns."""

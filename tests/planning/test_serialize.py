@@ -150,7 +150,7 @@ def test_the_text_reads() -> None:
 
 PINNED = """\
 {
-"format": "chainad plan 2",
+"format": "chainad plan 3",
 "title": "chain",
 "requested": "mode='auto'",
 "planner": "forward",
@@ -166,6 +166,7 @@ PINNED = """\
 "inputs": [0],
 "outputs": [2],
 "named": true,
+"symmetric": false,
 "alternatives": [
   ["forward", 6, 0, 6],
   ["reverse", 6, 0, 6],
@@ -222,8 +223,8 @@ REFUSED = [
     ("NaN", "NaN is no number in JSON"),
     ('{"format": 1, "format": 2}', "a key stands twice"),
     (damaged(format="chainad plan"), "the text is of the format chainad plan, but"),
-    (damaged(format=2), "the text is of the format 2, but 'chainad plan 2' is wanted"),
-    (damaged(format="chainad chunked plan 2"), "but 'chainad plan 2' is wanted"),
+    (damaged(format=2), "the text is of the format 2, but 'chainad plan 3' is wanted"),
+    (damaged(format="chainad chunked plan 2"), "but 'chainad plan 3' is wanted"),
     (damaged(order=...), "the text must be an object with format"),
     (damaged(more=1), "the text must be an object with format"),
     (damaged(order=[]), "without 1"),
@@ -277,21 +278,22 @@ def mixed(x: Any) -> Any:
     return np.tanh(a @ np.tanh(a @ x @ b) @ b)
 
 
-@pytest.mark.parametrize(("version", "saved_by"), [(1, "an older"), (3, "a newer")])
-@pytest.mark.parametrize("kind", ["plan", "chunked plan"])
+@pytest.mark.parametrize(("step", "saved_by"), [(-1, "an older"), (1, "a newer")])
+@pytest.mark.parametrize(("kind", "own"), [("plan", 3), ("chunked plan", 2)])
 def test_a_plan_of_another_format_is_refused_with_what_to_do(
-    kind: str, version: int, saved_by: str
+    kind: str, own: int, step: int, saved_by: str
 ) -> None:
+    version = own + step
     limit = int(1.2 * 8 * 24**4) if kind == "chunked plan" else None
     plan = chainad.plan(mixed, np.ones((24, 24)), memory_limit=limit)
     text = plan.to_json()
-    assert f'"chainad {kind} 2"' in text
+    assert f'"chainad {kind} {own}"' in text
     with pytest.raises(PlanError) as caught:
-        type(plan).from_json(text.replace(f'"chainad {kind} 2"', f'"chainad {kind} {version}"'))
+        type(plan).from_json(text.replace(f'"chainad {kind} {own}"', f'"chainad {kind} {version}"'))
     assert str(caught.value) == (
         f"the plan was saved by {saved_by} version of chainad, in the format chainad {kind}"
-        f" {version}, but this version reads 'chainad {kind} 2'; plan the function anew and save it"
-        " again, or use the version of chainad that wrote it"
+        f" {version}, but this version reads 'chainad {kind} {own}'; plan the function anew and"
+        " save it again, or use the version of chainad that wrote it"
     )
 
 

@@ -312,6 +312,11 @@ EMIT: dict[type[Op], Emitter] = {
         ],
     ),
     ops.MatMul: Emitter(lambda op, names, x, y: f"matmul({x}, {y})", into=_matmul_into),
+    ops.SymmetricMatMul: Emitter(
+        lambda op, names, x, y: f"matmul({x}, {y})",
+        lambda op, names, x, y: f"symmetric_matmul({x}, {y}, {op.blocks})",
+        lambda op, names, to, shapes, x, y: [f"symmetric_matmul({x}, {y}, {op.blocks}, {to})"],
+    ),
     ops.Dot: Emitter(
         lambda op, names, x, y: f"vecdot({x}, {y})",
         into=lambda op, names, to, shapes, x, y: [f"vecdot({x}, {y}, {to})"],

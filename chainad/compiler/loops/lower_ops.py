@@ -140,6 +140,7 @@ LOWER_OP: dict[type[Op], Callable[..., Value]] = {
     ops.SparseDot: _sparse_dot,
     ops.Subtract: _elementwise(np.subtract),
     ops.Sum: lambda builder, op, x: builder.sum(x, op.axes),
+    ops.SymmetricMatMul: lambda builder, op, x, y: builder.contract(x, y),
     ops.Take: _rearranged(lambda op, addr: np.take(addr, as_array(op.positions), op.axis)),
     ops.Transpose: _rearranged(lambda op, addresses: addresses.transpose(op.order)),
 }

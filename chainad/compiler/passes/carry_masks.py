@@ -167,6 +167,7 @@ _EMIT: dict[type[Op], Callable[..., Masked]] = {
     ops.Multiply: _multiply,
     ops.Dot: _dot,
     ops.MatMul: _matmul,
+    ops.SymmetricMatMul: _matmul,
     ops.SparseDot: _sparse_dot,
     ops.Jvp: _jvp,
     ops.Vjp: _vjp,

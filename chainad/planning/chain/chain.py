@@ -133,7 +133,8 @@ def cost_of_order(
     """Return `full_cost` of these; of a chain of matrices by their sizes, without algebra."""
     edges = graph.chain
     vertices = only_vertices(order)
-    if edges is None or vertices is None or model is not multiplications:
+    is_symmetric = graph.may_save_by_symmetry
+    if edges is None or vertices is None or model is not multiplications or is_symmetric:
         return full_cost(graph, order, model)
     structures = [edge.structure for edge in edges]
     kinds = [*map(_kind, structures)]

@@ -1,0 +1,143 @@
+"""Hessians: symmetric ones are multiplied once, and never where nothing says that they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainad
+from chainad.errors import PlanError
+from chainad.structure.product import SYMMETRIC_BLOCKS
+
+Function = Callable[..., Any]
+
+RNG = np.random.default_rng(3)
+ROWS, COLS = 250, 98  # no multiple of the blocks
+A, B = RNG.normal(size=(2, ROWS, COLS)) / 10
+W = RNG.normal(size=COLS)
+ENTRIES = sum((COLS * k // 4 - COLS * (k - 1) // 4) * (COLS * k // 4) for k in (1, 2, 3, 4))
+
+
+def sines(w: Any) -> Any:
+    return np.sum(np.sin(A @ w))
+
+
+def several(w: Any) -> Any:
+    return np.sum(np.sin(A @ w)) - np.sum(np.exp(B @ w)) + np.sum(w**3)
+
+
+def bilinear(w: Any) -> Any:
+    """Have two products that are each other's transposes, neither of which is symmetric."""
+    return np.sum((A @ w) ** 2 * (B @ w))
+
+
+def sines_hessian(w: Any) -> Any:
+    return -A.T @ (np.sin(A @ w)[:, None] * A)
+
+
+def several_hessian(w: Any) -> Any:
+    return sines_hessian(w) - B.T @ (np.exp(B @ w)[:, None] * B) + np.diag(6 * w)
+
+
+def bilinear_hessian(w: Any) -> Any:
+    a, b = A @ w, B @ w
+    mixed = A.T @ (2 * a[:, None] * B)
+    return A.T @ (2 * b[:, None] * A) + mixed + mixed.T
+
+
+FUNCTIONS = [(sines, sines_hessian), (several, several_hessian), (bilinear, bilinear_hessian)]
+
+
+@pytest.mark.parametrize(("f", "wanted"), FUNCTIONS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("output", ["dense", "sparse", "structured", "operator"])
+def test_large_hessians_are_right_in_every_form(f: Function, wanted: Function, output: str) -> None:
+    found = chainad.hessian(f, output=output)(W)
+    np.testing.assert_allclose(found @ np.eye(COLS), wanted(W), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(("f", "wanted"), FUNCTIONS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("mode", ["auto", "forward", "reverse"])
+def test_symmetric_products_are_multiplied_up_to_the_diagonal(
+    f: Function, wanted: Function, mode: str
+) -> None:
+    hessian = chainad.hessian(f, mode=mode)
+    plan = hessian.plan(W)
+    whole = chainad.jacobian(chainad.grad(f), mode=plan.order).plan(W)
+    once = [s for s in plan.steps if s.direction != "sum" and s.operation.blocks > 1]
+    assert once
+    assert {s.operation.blocks for s in once} == {SYMMETRIC_BLOCKS}
+    saved = len(once) * (COLS**2 - ENTRIES) * ROWS
+    assert str(plan).count("dense . dense, symmetric") == len(once)
+    assert plan.multiplications == whole.multiplications - saved
+    assert chainad.Plan.from_json(plan.to_json()) == plan
+    for found in (hessian(W), hessian.compile(W + 1)(W), hessian.compile(W)(W, out=np.eye(COLS))):
+        np.testing.assert_allclose(found, wanted(W), rtol=1e-10, atol=1e-12)
+        half = COLS * 2 // SYMMETRIC_BLOCKS  # what is above the blocks is a copy of what is below
+        if f is not bilinear:  # where sums are rounded in their own order
+            np.testing.assert_array_equal(found[:half, half:], found[half:, :half].T)
+    best = chainad.hessian(f).plan(W)
+    assert best.multiplications <= min(plan.multiplications, *(a.cost for a in best.alternatives))
+
+
+def test_a_report_says_that_a_hessian_is_symmetric() -> None:
+    lines = str(chainad.hessian(sines).plan(W)).splitlines()
+    assert lines[0] == (
+        "Plan  Hessian of sines(x): (98,) -> (98,)     the Hessian is 98 x 98, symmetric, dense"
+    )
+    text = str(chainad.hessian(lambda x, y: np.sum(x * y), (0, 1)).plan(W, W))
+    assert "(98,), (98,) -> (98,), (98,)     the Hessian has 2 x 2 blocks, symmetric" in text
+    assert "J is 9604 x 98, dense" in str(chainad.hessian(lambda w: np.tanh(A[:98] @ w)).plan(W))
+
+
+def test_hessians_of_float32_and_of_batches() -> None:
+    points = np.stack([W, 2 * W])
+    wanted = np.stack([*map(several_hessian, points)])
+    np.testing.assert_allclose(chainad.hessian(several, batch=0)(points), wanted, atol=1e-12)
+    found = chainad.hessian(lambda w: np.sum(np.sin(A.astype(np.float32) @ w)))(np.float32(W))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, sines_hessian(W), atol=1e-4)
+
+
+def test_hessians_are_differentiated_again() -> None:
+    v = RNG.normal(size=COLS)
+    _, found = chainad.jvp(chainad.hessian(sines), (W,), (v,))
+    wanted = -A.T @ ((np.cos(A @ W) * (A @ v))[:, None] * A)
+    np.testing.assert_allclose(found, wanted, atol=1e-12)
+
+
+def test_exact_zeros_stay_zero_in_large_hessians() -> None:
+    def f(w: Any) -> Any:
+        z = A @ w
+        return np.sum(np.where(z > 0, z**1.5, 0.0))
+
+    z = A @ W
+    weights = np.where(z > 0, 0.75 * np.abs(z) ** -0.5, 0.0)
+    with np.errstate(all="ignore"):
+        for form in (chainad.hessian(f), chainad.hessian(f).compile(W)):
+            np.testing.assert_allclose(form(W), A.T @ (weights[:, None] * A), atol=1e-12)
+
+
+def test_what_is_no_gradient_is_not_taken_to_be_symmetric() -> None:
+    """What a user gives for the Jacobian of a primitive need not be the derivative of anything."""
+    copied = chainad.primitive(lambda x: 1.0 * x)
+    copied.jacobian(0)(lambda y, x: np.multiply(x[:, None], W))
+
+    def f(w: Any) -> Any:
+        return B[0] @ copied(w) + np.sum(np.sin(A @ w))
+
+    hessian = chainad.hessian(f)
+    assert not hessian.plan(W).graph.is_symmetric
+    wanted = np.outer(W, B[0]) + sines_hessian(W)
+    np.testing.assert_allclose(hessian(W), wanted, rtol=1e-10, atol=1e-12)
+
+
+def test_plans_of_hessians_are_for_hessians() -> None:
+    plan = chainad.hessian(sines).plan(W)
+    np.testing.assert_allclose(chainad.hessian(sines, mode=plan)(W), sines_hessian(W), atol=1e-12)
+    with pytest.raises(PlanError, match="made for a Hessian"):
+        chainad.jacobian(chainad.grad(sines), mode=plan)(W)
+    plain = chainad.jacobian(chainad.grad(sines)).plan(W)
+    np.testing.assert_allclose(chainad.hessian(sines, mode=plain)(W), sines_hessian(W), atol=1e-12)
