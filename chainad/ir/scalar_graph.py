@@ -16,6 +16,7 @@ last digits.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -68,9 +69,10 @@ _FLIPPED: dict[Any, Any] = {np.greater: np.less, np.greater_equal: np.less_equal
 
 
 class ExpressionDAG:
-    """Nodes by id, each there once."""
+    """Nodes by id, each there once; `max_nodes` limits them where `check` is called."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_nodes: float = inf) -> None:
+        self.max_nodes = max_nodes
         self.functions: list[Function] = []
         self.operands: list[tuple[Any, ...]] = []
         self.values: dict[NodeId, Any] = {}  # of constants
@@ -81,13 +83,13 @@ class ExpressionDAG:
         assert self._node(absent, ()) == STRUCTURAL_ZERO
         self.values[STRUCTURAL_ZERO] = 0.0
 
-    def check(self, most: float) -> None:
-        """Raise NotScalarError if there are more than `most` nodes.
+    def check(self, expected: int = 0) -> None:
+        """Raise NotScalarError if there are too many nodes, with so many that are expected to come.
 
         Called between calls of NumPy only: its products of object arrays do not survive an error.
         """
-        if len(self.functions) > most:
-            raise NotScalarError(f"it takes more than {most} operations")
+        if len(self.functions) + expected > self.max_nodes:
+            raise NotScalarError(f"it takes more than {self.max_nodes} operations")
 
     def variable(self, k: int) -> Expression:
         """Return the k-th input."""

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import chainad
+from chainad.compiler.scalar.symbolic_array import SymbolicArray
 from chainad.errors import FallbackWarning
+from chainad.ir.scalar_graph import ExpressionDAG, NotScalarError
 
 
 def sum_of_some(x):
@@ -93,3 +95,18 @@ def test_what_is_left_to_numpy_says_why(name: str) -> None:
         found = chainad.compile(chainad.jacobian(f), x, backend="python")(x)
     np.testing.assert_array_equal(found, wanted)
     np.testing.assert_array_equal(chainad.jacobian(f, batch=0)(x[None])[0], wanted)
+
+
+def test_a_contraction_of_too_many_products_is_refused_before_it_is_made() -> None:
+    dag = ExpressionDAG(max_nodes=2_000)
+
+    def variables(m: int, n: int) -> SymbolicArray:
+        nodes = [dag.variable(len(dag.functions) + k) for k in range(m * n)]
+        return SymbolicArray(dag, np.array(nodes, object).reshape(m, n), np.dtype(float))
+
+    x, y = variables(20, 20), variables(20, 20)
+    before = len(dag.functions)
+    with pytest.raises(NotScalarError, match="more than 2000 operations"):
+        x @ y
+    assert len(dag.functions) == before
+    assert (np.eye(20) @ y).shape == (20, 20)  # 400 products of ones, 7,600 of zeros

@@ -90,10 +90,10 @@ def scalar_graph(
     NotScalarError
         If it is too large for that, or calls a function that has no scalar form.
     """
-    dag = ExpressionDAG()
+    dag = ExpressionDAG(max_operations)
     arguments = data_arguments(recording)
     _check(recording, arguments)
-    values = _symbolic_values(recording, arguments, dag, max_operations)
+    values = _symbolic_values(recording, arguments, dag)
     vertices = _Vertices(linearized, [None if k is None else values[k] for k in nodes])
     edges: list[tuple[Vertex, Vertex, NodeId]] = []
     edges_with_slots = zip(linearized.graph.edges, linearized.recipes, recording.slots, strict=True)
@@ -107,7 +107,7 @@ def scalar_graph(
             is_owned = vertices.owner[head] == (edge.head, row)
             if is_owned and head != tail and number != STRUCTURAL_ZERO:
                 edges.append((tail, head, number))
-        dag.check(max_operations)
+        dag.check()
     linear, locals_, kept = _linear_graph(dag, vertices, linearized.graph, edges)
     return ScalarGraph(
         dag,
@@ -164,7 +164,6 @@ def _symbolic_values(
     recording: Recording,
     arguments: Mapping[int, DataArgument],
     dag: ExpressionDAG,
-    max_operations: float,
 ) -> dict[int, Any]:
     """Return the value of every call: a symbolic array, or a constant."""
     values: dict[int, Any] = dict(recording.program.constants)
@@ -183,7 +182,7 @@ def _symbolic_values(
             values[i.output] = found = _called(i.op, [values[k] for k in i.inputs])
             if np.shape(found) != i.op.shape:
                 raise NotScalarError(f"the shape of {i.op.name} depends on values")
-            dag.check(max_operations)
+            dag.check()
     return values
 
 

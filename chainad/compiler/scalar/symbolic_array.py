@@ -7,9 +7,11 @@ expressions, by NumPy's own loops. What is of no kind and has no definition rais
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from chainad.compiler.duck_array import Call, DuckArray
 from chainad.ir import array_functions as primitives
@@ -94,7 +96,11 @@ class SymbolicArray(DuckArray):
     def contracted(
         self, key: Hashable, einsum: Callable[[], Einsum], operands: Any
     ) -> SymbolicArray:
-        return self._wrap(einsum().evaluate([self.objects(x) for x in operands]))
+        found, objects = einsum(), [self.objects(x) for x in operands]
+        # Half of the products at least are expected to differ from each other.
+        if prod(found.sizes.values()) > 2 * self.dag.max_nodes:
+            self.dag.check(int(found.evaluate(list(map(_is_nonzero, objects))).sum()) // 2)
+        return self._wrap(found.evaluate(objects))
 
     def _float(self, operands: Sequence[Any]) -> np.dtype[Any]:
         known = [x.dtype for x in operands if isinstance(x, SymbolicArray) and x.dtype.kind == "f"]
@@ -122,6 +128,12 @@ class SymbolicArray(DuckArray):
         dag = self.dag
         expressions = [dag.expression(dag.as_float(k)) for k in self.nodes]
         return SymbolicArray(dag, _filled(expressions, self.shape), dtype)
+
+
+def _is_nonzero(objects: Objects) -> npt.NDArray[np.float64]:
+    """Return 1 for expressions that may be other than zero, 0 for zeros."""
+    found = [x.dag.values.get(x.node, 1.0) != 0.0 for x in objects.ravel().tolist()]
+    return np.array(found, float).reshape(objects.shape)
 
 
 def symbolic_array(dag: ExpressionDAG, found: Any, dtype: np.dtype[Any]) -> SymbolicArray:
