@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from enum import Enum
-from functools import cache, partial
+from functools import partial
 from math import inf
 from typing import Any, NamedTuple
 
@@ -87,11 +87,27 @@ def compile_program(
     fault of its own.
     """
     backend = of.options.backend
-    planned = cache(lambda: record_planned_run(of, args, kwargs))
+    runs: list[PlannedRun] = []
+
+    def planned() -> PlannedRun:
+        if not runs:
+            runs.append(record_planned_run(of, args, kwargs))
+        return runs[0]
+
+    def by_scalars() -> CompiledProgram:
+        # The second half alone is quicker on scalars for a few of them only.
+        is_bounded = of.is_split and backend == "auto"
+        most = SCALAR_OPS_PER_NUMPY_CALL if is_bounded else inf
+        found = record_run(of, args, kwargs, most)
+        if isinstance(found, PlannedRun):
+            runs.append(found)
+            raise NotScalarError("operations on whole arrays are quicker")
+        return _by_scalars(of, found)
+
     makers: dict[Form, Callable[[], CompiledProgram]] = {}
     only_arrays = backend == "numpy" or of.options.carries_masks or of.options.has_aux
     if not only_arrays and of.options.output == "dense":
-        makers[Form.SCALARS] = lambda: _by_scalars(of, record_run(of, args, kwargs))
+        makers[Form.SCALARS] = by_scalars
     if not only_arrays and backend == "numba":
         makers[Form.LOOPS] = lambda: _by_loops(of, planned())
     makers[Form.ARRAYS] = lambda: _by_arrays(of, planned())

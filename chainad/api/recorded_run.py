@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -105,8 +106,15 @@ class PlannedRun(RecordedRun):
 _Run = TypeVar("_Run", bound=RecordedRun)
 
 
-def record_run(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> RecordedRun:
+def record_run(
+    of: Differentiator,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    max_elements_per_call: float = inf,
+) -> RecordedRun:
     """Run a function once and return what it did, for operations on scalars: nothing is planned.
+
+    With more elements per call on average it is a planned run, for operations on whole arrays.
 
     Raises
     ------
@@ -114,8 +122,11 @@ def record_run(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]
         If there are too many scalars.
     """
 
-    def describe(run: Run) -> _Described[RecordedRun]:
-        if sum(int(np.size(entry.value)) for entry in run.tape.entries) > MAX_SCALARS:
+    def describe(run: Run) -> _Described[Any]:
+        elements = sum(int(np.size(entry.value)) for entry in run.tape.entries)
+        if elements > max_elements_per_call * len(run.tape.entries):
+            return _planned(of, run)
+        if elements > MAX_SCALARS:
             raise NotScalarError(f"there are more than {MAX_SCALARS} scalars")
         # Scalars stay scalars, unless an order of vertices is given: those of plans are merged.
         merges = not isinstance(of.options.mode, str)
@@ -124,33 +135,31 @@ def record_run(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]
         make = partial(RecordedRun, linearized=linearized)
         return recipes, range(len(recipes)), bool(linearized.selections), make
 
-    return _record(of, args, kwargs, describe)
+    found: RecordedRun = _record(of, args, kwargs, describe)
+    return found
 
 
 def record_planned_run(
     of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> PlannedRun:
     """Run a function once and return what it did, and the program that accumulates its Jacobian."""
-    options = of.options
-
-    def describe(run: Run) -> _Described[PlannedRun]:
-        program = program_of(run, options)
-        has_exact_zeros = program.masked is not None
-        if program.masked is not None and options.carries_masks:
-            program = program.masked()
-        assemble = assembler(run, program.forms, options.output, options.is_single)
-        make = partial(
-            PlannedRun, linearized=program.linearized, program=program, assemble=assemble
-        )
-        return program.recipes, program.used_slots, has_exact_zeros, make
-
-    return _record(of, args, kwargs, describe)
+    return _record(of, args, kwargs, partial(_planned, of))
 
 
 # The recipes of the slots of a run, which of them are used, whether they are multiplied that may
 # have exact zeros, and what makes the recorded run.
 _Described: TypeAlias = tuple[Sequence[Recipe], Iterable[int], bool, Callable[..., _Run]]
 _Describe: TypeAlias = Callable[[Run], _Described[_Run]]
+
+
+def _planned(of: Differentiator, run: Run) -> _Described[PlannedRun]:
+    options, program = of.options, program_of(run, of.options)
+    has_exact_zeros = program.masked is not None
+    if program.masked is not None and options.carries_masks:
+        program = program.masked()
+    assemble = assembler(run, program.forms, options.output, options.is_single)
+    make = partial(PlannedRun, linearized=program.linearized, program=program, assemble=assemble)
+    return program.recipes, program.used_slots, has_exact_zeros, make
 
 
 def _record(

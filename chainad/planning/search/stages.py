@@ -133,18 +133,19 @@ def rules(graph: StateSpace[Any], search: SearchOptions) -> Iterator[tuple[str, 
     """Yield the orders of the plain rules, by name, as far as they do not take too long."""
     found = [list(graph.inner), list(graph.inner[::-1])]
     yield from zip(("forward", "reverse"), found, strict=True)
-    level = search.level
-    if not search.allows(len(graph.inner), min(map(graph.cost_of, found))):
+    level, n, least = search.level, len(graph.inner), min(map(graph.cost_of, found))
+    if not search.allows(n, least):
         return
     for rule in ("markowitz", "greedy", "relative", "fill"):
-        order = order_within(graph, rule, level.rule_pairs_per_vertex * len(graph.inner))
+        order = order_within(graph, rule, level.rule_pairs_per_vertex * n)
         if order is not None:
             found.append(order)
             yield rule, order
         elif not pays_off(graph, found, level):
             return  # where scores take long, they must save something
         # The others take several times as long.
-        if rule == "markowitz" and len(graph.inner) > level.max_rule_vertices:
+        is_worth_it = n <= level.max_rule_vertices and search.allows(4 * n, least)
+        if rule == "markowitz" and not is_worth_it:
             return
 
 
