@@ -77,7 +77,7 @@ class Chunk:
     slots: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ChunkedPlan:
     """A Jacobian that is accumulated in blocks of columns or of rows, to keep within some memory.
 
@@ -103,6 +103,12 @@ class ChunkedPlan:
     title: str = field(default="J", compare=False)
 
     __getstate__ = fields_alone
+
+    def __repr__(self) -> str:
+        return (
+            f"<ChunkedPlan {self.title} in {len(self.chunks)} blocks of {self.side} within"
+            f" {bytes_text(self.limit)}, {self.multiplications:,} multiplications>"
+        )
 
     def __str__(self) -> str:
         return _render(self)

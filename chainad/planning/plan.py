@@ -16,7 +16,7 @@ from chainad.planning.cost_models import CostModel, multiplications
 from chainad.planning.linear_graph import Cost, Edge, LinearGraph, cost, cost_of
 from chainad.planning.orders import EdgeElimination, Item, via
 from chainad.planning.repeats import RepeatedBlock, repeats_in
-from chainad.planning.report import render
+from chainad.planning.report import render, summary
 from chainad.planning.schedule import Schedule, schedule
 from chainad.planning.serialize import PlanRecord, read, write
 from chainad.planning.steps import Step, check_materialized, steps_of
@@ -47,7 +47,7 @@ class Peak:
     bytes: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """How a Jacobian is going to be accumulated: read it before anything runs.
 
@@ -109,6 +109,9 @@ class Plan:
 
     def __hash__(self) -> int:
         return self._hash
+
+    def __repr__(self) -> str:
+        return summary(self)
 
     def __str__(self) -> str:
         return render(self)

@@ -27,6 +27,18 @@ def render(plan: Plan) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
+def summary(plan: Plan) -> str:
+    """Return a plan in one line: what of, how, what it costs, and beside the pure modes."""
+    parts = [f"{plan.multiplications:,} multiplications"]
+    pure = [other for other in plan.alternatives if other.name in ("forward", "reverse")]
+    best = min(pure, key=lambda other: other.multiplications, default=None)
+    if best is not None and best.multiplications > plan.multiplications > 0:
+        parts.append(f"{best.multiplications / plan.multiplications:.3g}x under {best.name}")
+    parts.append(bytes_text(plan.peak.bytes))
+    ends = [_shapes(plan, vertices) for vertices in (plan.graph.inputs, plan.graph.outputs)]
+    return f"<Plan {plan.title} {' -> '.join(ends)} {plan.mode}, {', '.join(parts)}>"
+
+
 def bytes_text(count: int) -> str:
     """Return a number of bytes in a unit that suits it: `8.08 MB`."""
     if count >= 10**18:  # more than floats may be able to tell

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 import chainad
@@ -194,3 +195,18 @@ BYTES = [
 @pytest.mark.parametrize(("count", "text"), BYTES)
 def test_bytes_are_written_in_a_unit_that_suits(count: int, text: str) -> None:
     assert bytes_text(count) == text
+
+
+def test_a_plan_is_one_line_to_debuggers() -> None:
+    narrow = np.ones((3, 50)), np.ones((50, 3))
+
+    def codec(x: np.ndarray) -> np.ndarray:
+        return np.sin(narrow[1] @ np.tanh(narrow[0] @ np.sin(narrow[1] @ (narrow[0] @ x))))
+
+    plan = chainad.plan(codec, np.ones(50))
+    # 150 + 450 + 9 in the middle, 150 + 450 beside it, 7,500 to join
+    words = "hybrid, 8,709 multiplications, 2.91x under reverse, 22.4 kB"
+    assert repr(plan) == f"<Plan codec(x) (50,) -> (50,) {words}>"
+    in_blocks = chainad.plan(codec, np.ones(50), memory_limit="40 kB")
+    assert repr(in_blocks).startswith("<ChunkedPlan codec(x) in ")
+    assert "within 40 kB" in repr(in_blocks)
