@@ -131,7 +131,9 @@ def hessian(
     Notes
     -----
     It is the Jacobian of the program that computes the gradient: that is differentiated in the
-    cheapest order, too, forward over reverse being one of many.
+    cheapest order, too, forward over reverse being one of many. Where `f` returns a number, large
+    products are multiplied up to the diagonal only, and one of two blocks that are each other's
+    transposes is made; not where `f` has primitives, whose Jacobians need not be those of anything.
 
     Examples
     --------

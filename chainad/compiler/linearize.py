@@ -158,14 +158,14 @@ def linear_graph(
 
 
 def _is_of_gradient(graph: Graph) -> bool:
-    """Return whether the graph of a first derivative is that of a gradient, of real numbers.
+    """Return whether the graph of a first derivative is that of a gradient, of reals of one type.
 
     What a user gives for the Jacobian of a primitive need not be one: nothing is symmetric there.
     """
     inputs = graph.nodes[: graph.n_inputs]
     return (
         graph.output_shapes == tuple(node.shape for node in inputs)
-        and all(node.dtype.kind == "f" for node in inputs)
+        and all(node.dtype.kind == "f" and node.dtype == inputs[0].dtype for node in inputs)
         and not any(isinstance(node.function, Primitive) for node in graph.nodes)
     )
 

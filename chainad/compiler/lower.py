@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from chainad.compiler.contract import emit_product, emit_sum
-from chainad.compiler.emit_results import EMIT_RESULT
+from chainad.compiler.emit_results import EMIT_RESULT, Result
 from chainad.compiler.passes.carry_masks import carry_masks
 from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.compiler.target import Pass
@@ -68,11 +68,12 @@ def lower(
             registers.append(emit_sum(builder, step.operation, left, right))
     outputs: list[int | None] = []
     forms: list[ResultForm | None] = []
-    for numbers in plan.results:
+    for k, numbers in enumerate(plan.results):
         if not numbers:
             forms.append(None)
             continue
-        form, found = EMIT_RESULT[output](builder, plan, numbers, registers)
+        result = Result(plan, numbers, registers, k in plan.transposed)
+        form, found = EMIT_RESULT[output](builder, result)
         forms.append(form)
         outputs += found
     program = prune(Program(len(edges), tuple(builder.instructions), tuple(outputs)))

@@ -107,7 +107,8 @@ class LinearGraph:
     @cached_property
     def may_save_by_symmetry(self) -> bool:
         """Whether a plan may multiply less because the Jacobian is symmetric."""
-        return self.is_symmetric and any(self.size(v) >= MIN_SYMMETRIC_ROWS for v in self.inputs)
+        is_large = any(self.size(v) >= MIN_SYMMETRIC_ROWS for v in self.inputs)
+        return self.is_symmetric and (is_large or len(self.inputs) > 1)
 
     def size(self, v: Vertex) -> int:
         """Return how many entries the value of v has."""

@@ -20,7 +20,7 @@ from chainad.planning.report import render, summary
 from chainad.planning.schedule import Schedule, schedule
 from chainad.planning.serialize import PlanRecord, read, write
 from chainad.planning.steps import Step, check_materialized, steps_of
-from chainad.structure import Sweep
+from chainad.structure import Product, Sweep
 from chainad.structure.structure import Structure
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ class Plan:
         Every product and sum, in order.
     results : tuple of tuples of int
         For every pair (output, input), outputs first, the numbers of the Jacobians that add up to
-        its own: none (zero), one, or the disjoint diagonals of a stencil.
+        its own: none (zero), one, or the disjoint diagonals of a stencil. Of a Hessian, they may be
+        those of the transposed pair.
     requested : str
         What the user requested.
     itemsize : int
@@ -130,6 +131,30 @@ class Plan:
     def structures(self) -> tuple[Structure, ...]:
         """The structure of every Jacobian, local ones first."""
         return (*(e.structure for e in self.graph.edges), *(s.structure for s in self.steps))
+
+    @cached_property
+    def transposed(self) -> frozenset[int]:
+        """The results, by number, that are the transposes of the Jacobians that they name."""
+        ends = [(edge.tail, edge.head) for edge in self.graph.edges]
+        ends += [(step.tail, step.head) for step in self.steps]
+        pairs = [(i, o) for o in self.graph.outputs for i in self.graph.inputs]
+        given = zip(pairs, self.results, strict=True)
+        return frozenset(
+            k for k, (pair, numbers) in enumerate(given) if numbers and ends[numbers[0]] != pair
+        )
+
+    @cached_property
+    def mirrored(self) -> frozenset[int]:
+        """The Jacobians, by number, whose entries above the diagonal are copies of those below.
+
+        They are what they are said to be only together with all that is added to them.
+        """
+        found: set[int] = set()
+        for step in self.steps:
+            is_copied = isinstance(step.operation, Product) and step.operation.blocks > 1
+            if is_copied or step.left in found or step.right in found:
+                found.add(step.number)
+        return frozenset(found)
 
     @cached_property
     def may_store_zeros(self) -> bool:

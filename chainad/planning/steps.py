@@ -87,12 +87,48 @@ def steps_of(
     pairs = [(i, o) for o in graph.outputs for i in graph.inputs]
     results = tuple(tuple(current.get(pair, ())) for pair in pairs)
     if graph.may_save_by_symmetry:
+        steps, results = _with_transposed_results(graph, steps, results)
         steps = _with_symmetric_products(graph, steps, results)
     return steps, results
 
 
+_Results = tuple[tuple[int, ...], ...]
+
+
+def _with_transposed_results(
+    graph: LinearGraph, steps: tuple[Step, ...], results: _Results
+) -> tuple[tuple[Step, ...], _Results]:
+    """Return steps and results of a symmetric Jacobian, each block made once where that saves.
+
+    Of two blocks that are each other's transposes, both results name the Jacobians of one: all
+    those below the diagonal, or all those above it.
+    """
+    k = len(graph.inputs)
+    pairs = [(o, i) for o in range(k) for i in range(k)]
+    below = tuple(results[max(pair) * k + min(pair)] for pair in pairs)
+    above = tuple(results[min(pair) * k + max(pair)] for pair in pairs)
+    n = len(graph.edges)
+    offers = [(steps, results), _read(n, steps, below), _read(n, steps, above)]
+    return min(offers, key=lambda offer: sum(step.multiplications for step in offer[0]))
+
+
+def _read(n: int, steps: tuple[Step, ...], results: _Results) -> tuple[tuple[Step, ...], _Results]:
+    """Return the steps that results need, numbered anew from n on, and the results."""
+    needed = {number for numbers in results for number in numbers}
+    for step in reversed(steps):
+        if step.number in needed:
+            needed.update((step.left, step.right))
+    kept = [step for step in steps if step.number in needed]
+    new = {number: number for number in range(n)}
+    new |= {step.number: n + k for k, step in enumerate(kept)}
+    renumbered = [
+        s._replace(number=new[s.number], left=new[s.left], right=new[s.right]) for s in kept
+    ]
+    return tuple(renumbered), tuple(tuple(new[k] for k in numbers) for numbers in results)
+
+
 def _with_symmetric_products(
-    graph: LinearGraph, steps: tuple[Step, ...], results: tuple[tuple[int, ...], ...]
+    graph: LinearGraph, steps: tuple[Step, ...], results: _Results
 ) -> tuple[Step, ...]:
     """Return the steps; products that add up to a symmetric Jacobian are made up to the diagonal.
 

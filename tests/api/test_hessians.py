@@ -92,6 +92,64 @@ def test_a_report_says_that_a_hessian_is_symmetric() -> None:
     assert "J is 9604 x 98, dense" in str(chainad.hessian(lambda w: np.tanh(A[:98] @ w)).plan(W))
 
 
+def factorization(u: Any, v: Any) -> Any:
+    return np.sum((A[:30, :40] - u @ v) ** 2)
+
+
+@pytest.mark.parametrize("output", ["dense", "sparse", "structured"])
+@pytest.mark.parametrize("argnums", [(0, 1), (1, 0)])
+def test_of_two_blocks_that_are_transposes_one_is_made(
+    argnums: tuple[int, int], output: str
+) -> None:
+    u, v = RNG.normal(size=(30, 5)), RNG.normal(size=(5, 40))
+    hessian = chainad.hessian(factorization, argnums, output=output)
+    plan = hessian.plan(u, v)
+    each = [
+        chainad.jacobian(chainad.grad(factorization, i), j, mode="forward").plan(u, v)
+        for i, j in [(0, 0), (1, 1), (0, 1)]
+    ]
+    assert len(plan.transposed) == 1
+    assert plan.multiplications <= sum(one.multiplications for one in each)
+    assert chainad.Plan.from_json(plan.to_json()) == plan
+    for found in (hessian(u, v), hessian.compile(u, v + 1)(u, v)):
+        for i, k in enumerate(argnums):
+            for j, at in enumerate(argnums):
+                d = RNG.normal(size=(u, v)[at].shape)
+                slope = slope_of(chainad.grad(factorization, k), [u, v], at, d)
+                block = found[i][j] if output == "dense" else found[i][j].toarray()
+                product = block.reshape(slope.size, d.size) @ d.ravel()
+                np.testing.assert_allclose(product, slope.ravel(), atol=1e-10)
+
+
+def slope_of(f: Function, point: list[Any], at: int, d: Any) -> Any:
+    """Return a derivative by differences of fourth order, which are exact for cubic functions."""
+
+    def moved(step: int) -> Any:
+        return f(*(x + step * d if k == at else x for k, x in enumerate(point)))
+
+    return (8 * (moved(1) - moved(-1)) - (moved(2) - moved(-2))) / 12
+
+
+def test_structured_hessians_store_their_factors() -> None:
+    """Source: Laue, Mitterreiter & Giesen 2020, *A Simple and Efficient Tensor Calculus*."""
+    u, v = RNG.normal(size=(30, 5)), RNG.normal(size=(5, 40))
+    found = chainad.hessian(factorization, (0, 1), output="structured")(u, v)
+    assert stored(found[0][0]) == (5 * 5)  # v v' by a unit matrix
+    assert stored(found[1][1]) == (5 * 5)
+    assert stored(found[0][1]) == stored(found[1][0]) <= 2 * (u.size + v.size) + 30 * 40
+    samples = RNG.normal(size=(20, 3))
+    blocks = chainad.hessian(lambda x: np.sum(np.sin(x @ A[:3, :4])), output="structured")(samples)
+    assert stored(blocks) == 20 * 3 * 3
+    thin = chainad.hessian(lambda w: np.sum(np.sin(A[:5] @ w)), output="structured")(W)
+    assert stored(thin) == 2 * 5 * COLS
+    dense = chainad.hessian(lambda x: np.sum(np.sin(x @ A[:3, :4])))(samples)
+    np.testing.assert_allclose(blocks.toarray(), dense, atol=1e-12)
+
+
+def stored(jacobian: Any) -> int:
+    return sum(f.array.size for term in jacobian.terms for f in term if f.array is not None)
+
+
 def test_hessians_of_float32_and_of_batches() -> None:
     points = np.stack([W, 2 * W])
     wanted = np.stack([*map(several_hessian, points)])
