@@ -207,6 +207,9 @@ def test_a_plan_is_one_line_to_debuggers() -> None:
     # 150 + 450 + 9 in the middle, 150 + 450 beside it, 7,500 to join
     words = "hybrid, 8,709 multiplications, 2.91x under reverse, 22.4 kB"
     assert repr(plan) == f"<Plan codec(x) (50,) -> (50,) {words}>"
-    in_blocks = chainad.plan(codec, np.ones(50), memory_limit="40 kB")
-    assert repr(in_blocks).startswith("<ChunkedPlan codec(x) in ")
-    assert "within 40 kB" in repr(in_blocks)
+    square = np.ones((50, 50))
+    in_blocks = chainad.plan(
+        lambda x: square @ np.tanh(square @ np.tanh(square @ x)), np.ones(50), memory_limit="92 kB"
+    )
+    assert repr(in_blocks).startswith("<ChunkedPlan <lambda>(x) in ")
+    assert "within 92 kB" in repr(in_blocks)
