@@ -25,10 +25,10 @@ from chainad.api.jacobian_functions import (
 )
 from chainad.api.options import How, Options, checked_options
 from chainad.api.points import Batch
-from chainad.api.products import hvp
 from chainad.api.sparsity import sparsity
 from chainad.errors import InputError
 from chainad.ir.cache import cached_property
+from chainad.rules.elementwise import displaced
 from chainad.structure.results import Output
 
 Function = Callable[..., Any]
@@ -265,11 +265,20 @@ class SciPyFunction(FunctionOf):
 
     @cached_property
     def _hessian_product(self) -> CompiledFunction:
-        """The Hessian of v . f times p, a function of p, v and the arguments of f."""
-        weighted, k = _weighted_sum(self.__wrapped__), 1 + self._unknown
+        """The Hessian of v . f times p, a function of p, v and the arguments of f.
 
-        def product(p: Any, *args: Any) -> Any:
-            return hvp(weighted, args, (p,), argnums=k)
+        It is the derivative of the gradient along p, planned with the effort of `self._options`.
+        """
+        k = self._unknown
+        gradient = JacobianFunction(_weighted_sum(self.__wrapped__), self._dense(1 + k))
+
+        def along(t: Any, p: Any, v: Any, *args: Any) -> Any:
+            return gradient(v, *args[:k], displaced(args[k], p, t), *args[k + 1 :])
+
+        slope = JacobianFunction(along, self._dense(0))
+
+        def product(p: Any, v: Any, *args: Any) -> Any:
+            return slope(0.0, p, v, *args)
 
         return compiled_function(product, self._options.backend, (*self._options.constant,))
 
