@@ -112,10 +112,11 @@ class Differentiator:
         if self.derivative == "grad" and (
             run.result is not LEAF or run.signature.outputs[0][0] != ()
         ):
-            got = [shape for shape, _ in run.signature.outputs]
+            shapes = _of_shapes([shape for shape, _ in run.signature.outputs])
+            got = shapes if run.result.type is None else f"a {run.result.type.__name__} of {shapes}"
             raise InputError(
                 f"{self.verb} is for functions that return a number, but {name_of(self.function)}"
-                f" returned {_of_shapes(got)}; use chainad.{self.verb.replace('grad', 'jacobian')}"
+                f" returned {got}; use chainad.{self.verb.replace('grad', 'jacobian')}"
             )
 
     def returned(self, value: Any, jacobian: Any, out: Any) -> Any:

@@ -10,7 +10,7 @@ from chainad.api.jacobian_functions import (
     HessianFunction,
     ValueAndGradientFunction,
 )
-from chainad.api.options import How, checked_options
+from chainad.api.options import How, checked_how, checked_options
 from chainad.api.points import Batch
 from chainad.frontends.numpy.trace import Key
 from chainad.structure.results import Output
@@ -58,6 +58,7 @@ def grad(
     >>> chainad.grad(loss)({"a": 2.0, "b": 1.0}, np.array([1.0, 3.0]))
     {'a': array(32.), 'b': array(-12.)}
     """
+    checked_how("grad", how)
     options = checked_options(argnums, has_aux=has_aux, **how)
     return GradientFunction(f, options, batch)
 
@@ -88,6 +89,7 @@ def value_and_grad(
     >>> print(value, slope)
     5.0 [2. 4.]
     """
+    checked_how("value_and_grad", how)
     options = checked_options(argnums, has_aux=has_aux, **how)
     return ValueAndGradientFunction(f, options, batch)
 
@@ -145,5 +147,6 @@ def hessian(
     array([[6., 2.],
            [2., 0.]])
     """
+    checked_how("hessian", how)
     options = checked_options(argnums, output=output, has_aux=has_aux, **how)
     return HessianFunction(f, options, batch)

@@ -85,8 +85,10 @@ def key_of(k: Key, f: Callable[..., Any], count: int, kwargs: Mapping[str, Any],
     """Return the key of an argument in a call with `count` positional ones; `asked` asks for it."""
     if isinstance(k, int):
         if not -count <= k < count:
+            by_name = f"; those given by name are asked for by name: {', '.join(map(repr, kwargs))}"
             raise InputError(
                 f"{asked} asks for positional argument {k}, but only {count} were given"
+                f"{by_name if kwargs else ''}"
             )
         return k % count
     if k in kwargs:
@@ -94,7 +96,10 @@ def key_of(k: Key, f: Callable[..., Any], count: int, kwargs: Mapping[str, Any],
     names = parameter_names(f)
     position = names.index(k) if k in names else count
     if position >= count:
-        raise InputError(f"{asked} asks for argument {k!r}, which was not given to {name_of(f)}")
+        raise InputError(
+            f"{asked} asks for argument {k!r}, which was not given to {name_of(f)};"
+            f" given are {', '.join(map(repr, [*names[:count], *kwargs])) or 'none'}"
+        )
     return position
 
 
@@ -108,6 +113,21 @@ class How(TypedDict, total=False):
     seed: int
     backend: Backend
     constant: str | Sequence[str]
+
+
+def checked_how(verb: str, how: Mapping[str, Any]) -> None:
+    """Refuse options that `verb` does not take, such as arguments of the function.
+
+    Raises
+    ------
+    InputError
+    """
+    for name in how:
+        if name not in How.__annotations__:
+            raise InputError(
+                f"{verb} has no option {name}=; choose {', '.join(How.__annotations__)}. An"
+                f" argument of the function is fixed by functools.partial(f, {name}=...)"
+            )
 
 
 def checked_options(

@@ -95,7 +95,8 @@ def point_arguments(
     differentiated = options.selected(f, args, kwargs)
     stacks: dict[Place, Stack] = {}
     found: dict[Key, Tree] = {}
-    for key, axis in _axes(f, options, batch, args, kwargs, differentiated).items():
+    axes = _axes(f, options, batch, args, kwargs, differentiated)
+    for key, axis in axes.items():
         argument = kwargs[key] if isinstance(key, str) else args[key]
         if key in differentiated:
             leaves, tree = argument_leaves(f, key, argument)
@@ -105,13 +106,17 @@ def point_arguments(
         for n, leaf in enumerate(leaves):
             name = tree.place(n, argument_name(key))
             stacks[key, n] = _stack(np.asarray(leaf), axis, name)
-    counts = {place: len(stack) for place, stack in stacks.items()}
+    counts = {place: len(stack) for place, stack in stacks.items() if axes[place[0]] is not None}
     if not counts:
         raise InputError(f"batch={batch!r} leaves no array with an axis of points")
     if len(set(counts.values())) > 1:
         of_each = {key: count for (key, _), count in counts.items()}
         text = ", ".join(f"{count} in {argument_name(key)}" for key, count in of_each.items())
         raise InputError(f"the arguments of a batch must have one number of points, but got {text}")
+    (count,) = set(counts.values())
+    for place, stack in stacks.items():
+        if axes[place[0]] is None:
+            stacks[place] = np.repeat(stack, count, axis=0)
     return PointArguments(args, kwargs, stacks, found)
 
 
@@ -139,26 +144,25 @@ def _axes(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     differentiated: Sequence[Key],
-) -> dict[Key, int]:
-    """Return the axis of points of every argument that has one."""
+) -> dict[Key, int | None]:
+    """Return the axis of points of every argument that has one; None of what is differentiated by.
+
+    At every point the derivative by what all points share is another.
+    """
     if isinstance(batch, int):
         return dict.fromkeys(differentiated or range(len(args)), batch)
-    axes: dict[Key, int] = {}
+    axes: dict[Key, int | None] = dict.fromkeys(differentiated)
     for k, axis in batch.items():
         key = key_of(k, f, len(args), kwargs, f"batch={batch!r}")
         if axis is not None:
             axes[key] = axis
-    missing = [key for key in differentiated if key not in axes]
-    if missing:
-        raise InputError(
-            f"batch={batch!r} must name the differentiated arguments, but lacks {missing};"
-            " what all points share is not differentiated by"
-        )
     return axes
 
 
-def _stack(array: Stack, axis: int, name: str) -> Stack:
-    """Return an array with the axis of points in front, row-major."""
+def _stack(array: Stack, axis: int | None, name: str) -> Stack:
+    """Return an array with the axis of points in front, row-major; one point if it has none."""
+    if axis is None:
+        return array[None]
     if not -array.ndim <= axis < array.ndim:
         raise InputError(
             f"batch={axis} asks for axis {axis} of {name}, but its shape is {array.shape}"

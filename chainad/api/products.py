@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Any, Unpack
 
@@ -12,14 +13,14 @@ import numpy.typing as npt
 
 from chainad.api.function_of import check_callable, name_of
 from chainad.api.gradients import grad
-from chainad.api.options import How, checked_options
+from chainad.api.options import How, checked_how, checked_options
 from chainad.api.ravel import ravel
-from chainad.api.verbs import value_and_jacobian
+from chainad.api.tangents import matched
+from chainad.api.verbs import jacobian, value_and_jacobian
 from chainad.errors import InputError
-from chainad.frontends.numpy.trace import Key, argument_leaves, split_aux
+from chainad.frontends.numpy.trace import Key, argument_leaves, argument_root, described, split_aux
 from chainad.frontends.numpy.tracers import has_tracer
 from chainad.ir import trees
-from chainad.ir.trees import Tree
 from chainad.rules.elementwise import displaced
 
 Array = npt.NDArray[Any]
@@ -32,16 +33,18 @@ class _OfLeaves:
     def __init__(self, f: Callable[..., Any], primals: Sequence[Any], argnums: Argnums) -> None:
         check_callable(f)
         self.__wrapped__ = f
+        if not isinstance(primals, (tuple, list)):
+            raise InputError(
+                f"primals must be a tuple, one for each argument of {name_of(f)}, but got"
+                f" {described(primals)}; one alone is written (x,)"
+            )
         self.primals = tuple(primals)
         every = tuple(range(len(primals)))
         options = checked_options(every if argnums is None else argnums) if primals else None
         self.positions = () if options is None else options.positions(f, len(primals))
-        self.leaves: list[Any] = []
-        self.trees: list[Tree] = []
-        for k in self.positions:
-            leaves, tree = argument_leaves(f, k, primals[k])
-            self.leaves += leaves
-            self.trees.append(tree)
+        found = [argument_leaves(f, k, primals[k]) for k in self.positions]
+        self.leaves = [x for leaves, _ in found for x in leaves]
+        self.trees = [tree for _, tree in found]
 
     def __call__(self, *leaves: Any) -> Any:
         args = list(self.primals)
@@ -57,20 +60,19 @@ class _OfLeaves:
 
     def like(self, tangents: Sequence[Any]) -> list[Any]:
         """Return the arrays in tangents that are arranged and shaped as the arguments are."""
-        if not isinstance(tangents, (tuple, list)) or len(tangents) != len(self.positions):
+        f, positions = self.__wrapped__, self.positions
+        if not isinstance(tangents, (tuple, list)) or len(tangents) != len(positions):
             raise InputError(
-                f"tangents must be a tuple, one for each of {len(self.positions)} arguments, but"
-                f" got {tangents!r}"
+                "tangents must be a tuple, one for each differentiated argument"
+                f" {', '.join(map(str, positions))} of {name_of(f)}, but got {described(tangents)};"
+                " argnums tells by which arguments to differentiate"
             )
-        found = [trees.flatten_arrays(each) for each in tangents]
-        given = [x for leaves, _ in found for x in leaves]
-        if [tree for _, tree in found] != self.trees or not _fit(given, self.leaves):
-            raise InputError(
-                "tangents must be arranged and shaped as the arguments of"
-                f" {name_of(self.__wrapped__)} are, {_shapes(self.leaves)}, but got"
-                f" {_shapes(given)}"
-            )
-        return [_as_dtype(v, x.dtype) for v, x in zip(given, self.leaves, strict=True)]
+        found: list[Any] = []
+        for n, (k, tree, tangent) in enumerate(zip(positions, self.trees, tangents, strict=True)):
+            like = self.leaves[len(found) : len(found) + tree.num_leaves]
+            owner = partial(argument_root, f, k, tree)
+            found += matched(tangent, f"tangents[{n}]", tree, like, owner)
+        return found
 
 
 class _Along:
@@ -83,20 +85,6 @@ class _Along:
     def __call__(self, t: Any) -> Any:
         moves = zip(self._of.leaves, self._direction, strict=True)
         return self._of(*[displaced(x, v, t) for x, v in moves])
-
-
-def _fit(given: Sequence[Any], wanted: Sequence[Any]) -> bool:
-    return [np.shape(x) for x in given] == [np.shape(x) for x in wanted]
-
-
-def _shapes(arrays: Sequence[Any]) -> str:
-    return ", ".join(str(np.shape(x)) for x in arrays)
-
-
-def _as_dtype(x: Any, dtype: np.dtype[Any]) -> Any:
-    if not hasattr(x, "dtype"):
-        x = np.asarray(x)
-    return x if x.dtype == dtype else x.astype(dtype)
 
 
 def jvp(
@@ -153,6 +141,7 @@ def jvp(
     >>> chainad.jvp(lambda x: x * x[1], (x,), (v,))
     (array([2., 4.]), array([2., 0.]))
     """
+    checked_how("jvp", how)
     of = _OfLeaves(f, primals, argnums)
     along = _Along(of, of.like(tangents))
     found, tangent = value_and_jacobian(along, has_aux=has_aux, **how)(0.0)
@@ -208,6 +197,7 @@ def vjp(
     >>> pullback(np.array([1.0, 1.0]))
     (array([2., 5.]),)
     """
+    checked_how("vjp", how)
     J = LinearMap(_OfLeaves(f, primals, argnums), has_aux, how)
     return (J.value, J.pulled_back, J.aux) if has_aux else (J.value, J.pulled_back)
 
@@ -252,6 +242,7 @@ def linearize(
     >>> J.T @ np.array([1.0, 1.0])
     array([2., 5.])
     """
+    checked_how("linearize", how)
     J = LinearMap(_OfLeaves(f, primals, argnums), has_aux, how)
     return (J.value, J, J.aux) if has_aux else (J.value, J)
 
@@ -293,11 +284,13 @@ def hvp(
     >>> chainad.hvp(lambda x: x[0] ** 2 * x[1], (x,), (v,))
     array([6., 2.])
     """
+    checked_how("hvp", how)
     of = _OfLeaves(f, primals, argnums)
+    along = of.like(tangents)
     keys = of.positions[0] if len(of.positions) == 1 else of.positions
-    gradient = grad(f, keys, has_aux=has_aux)
-    found = jvp(gradient, primals, tangents, argnums=of.positions, has_aux=has_aux, **how)
-    return found[1:] if has_aux else found[1]
+    of.__wrapped__ = grad(f, keys, has_aux=has_aux)
+    product = jacobian(_Along(of, along), has_aux=has_aux, **how)
+    return product(0.0)
 
 
 class Products(ABC):
@@ -378,8 +371,7 @@ class LinearMap(Products):
         else:
             J = value_and_jacobian(self._flat, output="operator", has_aux=True, **how)
             (flat, (self.value, self.aux)), self._operator = J(self._vector)
-        leaves, self._value_tree = trees.flatten_arrays(self.value)
-        self._value_shapes = [np.shape(x) for x in leaves]
+        self._value_leaves, self._value_tree = trees.flatten_arrays(self.value)
         self._unravel_value = ravel(self.value)[1]
         self.shape, self.dtype = (flat.size, self._vector.size), flat.dtype
 
@@ -392,13 +384,9 @@ class LinearMap(Products):
 
     def pulled_back(self, adjoints: Any) -> tuple[Any, ...]:
         """Return adjoints, arranged and shaped as the value is, times the Jacobian."""
-        leaves, tree = trees.flatten_arrays(adjoints)
-        shapes = [np.shape(x) for x in leaves]
-        if tree != self._value_tree or shapes != self._value_shapes:
-            raise InputError(
-                "adjoints must be arranged and shaped as the value is,"
-                f" {', '.join(map(str, self._value_shapes))}, but got {_shapes(leaves)}"
-            )
+        leaves = matched(
+            adjoints, "adjoints", self._value_tree, self._value_leaves, lambda: "value"
+        )
         return self._of.arranged(self._unravel(self.T.matvec(ravel(leaves)[0])))
 
     @property

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
 from chainad.errors import InputError
+from chainad.frontends.numpy.trace import described
 from chainad.ir import trees
 from chainad.ir.shapes import Shape
 
@@ -19,7 +21,8 @@ def ravel(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     Parameters
     ----------
     tree : array or (nested) dict, list, tuple, namedtuple, ...
-        The arrays, or numbers; containers are those that `jacobian` takes.
+        The arrays, or numbers; containers are those that `jacobian` takes. Integers become floats,
+        as they do when `jacobian` gets them.
 
     Returns
     -------
@@ -32,7 +35,7 @@ def ravel(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     Raises
     ------
     InputError
-        If `unravel` gets another shape.
+        If `tree` holds what is no number, or `unravel` gets another shape.
 
     Examples
     --------
@@ -46,7 +49,7 @@ def ravel(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
            [2., 2.]])
     """
     leaves, arrangement = trees.flatten_arrays(tree)
-    arrays = [x if hasattr(x, "dtype") else np.asarray(x) for x in leaves]
+    arrays = [_as_floats(x, partial(arrangement.place, n, "x")) for n, x in enumerate(leaves)]
     shapes, dtypes = [np.shape(x) for x in arrays], [x.dtype for x in arrays]
     vector = np.concatenate([np.reshape(x, -1) for x in arrays]) if arrays else np.zeros(0)
 
@@ -59,6 +62,16 @@ def ravel(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
         return arrangement.unflatten(_cut(given, shapes, dtypes))
 
     return vector, unravel
+
+
+def _as_floats(x: Any, place: Callable[[], str]) -> Any:
+    """Return an array, or a traced value, with floats (or complex numbers) in place of integers."""
+    array = x if hasattr(x, "dtype") else np.asarray(x)
+    # An int would be cut off again whenever a solver moves it.
+    array = array.astype(np.float64) if array.dtype.kind in "iu" else array
+    if array.dtype.kind not in "fc":
+        raise InputError(f"{place()} must be an array of numbers, but got {described(x)}")
+    return array
 
 
 def _cut(vector: Any, shapes: Sequence[Shape], dtypes: Sequence[np.dtype[Any]]) -> list[Any]:

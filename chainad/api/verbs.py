@@ -104,7 +104,8 @@ def jacobian(
         If given, `f` is written for one point and a call takes many: an int is the axis of points
         of the differentiated arguments (of every array in them), a mapping tells the axis of every
         argument in the batch by position or name, so that others than the differentiated ones may
-        be among them. All else is shared, and so are those with the axis None.
+        be among them. All else is shared, and so are those with the axis None: gradients of each
+        sample by weights are `grad(loss, "w", batch={"x": 0, "y": 0})`.
         Values and Jacobians have the points in front: (N, *f(x).shape, *x.shape). (The blocks of a
         function that is itself written for batches come by output="structured".)
     constant : str or sequence of str
@@ -423,12 +424,12 @@ def stop_gradient(x: Any) -> Any:
 
     Parameters
     ----------
-    x : traced value or array_like
+    x : traced value, array_like, or container of these
 
     Returns
     -------
-    ndarray or scalar
-        The values of a traced array, as a copy; anything else as it is.
+    ndarray, scalar, or container
+        The values of every traced array, as a copy; anything else as it is.
 
     Examples
     --------

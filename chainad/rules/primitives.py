@@ -101,6 +101,11 @@ class Primitive:
         array([[24.,  0.],
                [ 0., 96.]])
         """
+        if not isinstance(argument, int):
+            raise InputError(
+                f"argument must be a position (int), but got {argument!r}; the decorator is called,"
+                " @f.jacobian()"
+            )
         arrange_for = _arranger(structure)
 
         def register(formula: Callable[..., Any]) -> Callable[..., Any]:

@@ -79,7 +79,6 @@ TABLE: dict[str, tuple[Any, type[BaseException], str]] = {
     "f is a text": (lambda: chainad.jvp("f", (X,), (X,)), InputError, "f must be a function.*str"),
     "f is none": (lambda: chainad.vmap(None), InputError, "f must be a function.*NoneType"),
     "f is a list": (lambda: chainad.for_scipy([]), InputError, "f must be a function.*list"),
-    "x is ragged": (lambda: J(np.sin)([[1.0], [1.0, 2.0]]), ValueError, "inhomogeneous"),
     "x is of bytes": (lambda: J(np.sin)(np.arange(3, dtype=np.uint8)), InputError, "uint8.*=float"),
     "x is an enormous integer": (lambda: J(np.sin)(2**60), InputError, "int64.*dtype=float"),
     "x is of booleans": (lambda: J(np.sin)(np.ones(2, bool)), InputError, "bool.*dtype=float"),
@@ -107,6 +106,19 @@ TABLE: dict[str, tuple[Any, type[BaseException], str]] = {
     "argnums a boolean": (lambda: J(two, argnums=True), InputError, "must be a position"),
     "an argument too few": (lambda: J(two)(X), TypeError, "missing 1 required positional"),
     "an argument too many": (lambda: J(keeps)(X, X), TypeError, "takes 1 positional argument"),
+    "argnums by name of a positional": (
+        lambda: J(two, argnums=1)(X, y=X), InputError, "asked for by name: 'y'"),
+    "argnums of a default": (
+        lambda: J(lambda x, y=1.0: x * y, argnums="y")(X), InputError, "given are 'x'"),
+    "an option of none": (
+        lambda: chainad.grad(np.sum, output="sparse"), InputError, "grad has no option output="),
+    "a type that is not registered": (
+        lambda: J(lambda x: x)(object()), InputError, "got a object.*register_pytree_node"),
+    "x is ragged": (
+        lambda: J(np.sin)([[1.0], [1.0, 2.0]]), InputError, "argument 0 .*of different lengths"),
+    "a text in a container": (
+        lambda: J(lambda w: w["x"])({"x": X, "name": "a"}), InputError,
+        r"w\['name'\] must be .*got a str.*another argument"),
     "mode unknown": (lambda: J(np.sin, mode="sideways"), PlanError, "unknown; choose 'annealing'"),
     "mode misspelt": (
         lambda: J(np.sin, mode="revers"), PlanError, "did you mean 'reverse'. Choose 'annealing'"),
@@ -141,6 +153,10 @@ TABLE: dict[str, tuple[Any, type[BaseException], str]] = {
     "result a set": (lambda: J(lambda x: {1.0})(X), InputError, "must be a number.*got set"),
     "result no pair": (
         lambda: J(lambda x: [x, x], has_aux=True)(X), InputError, "returns a pair.*got list"),
+    "result alone": (
+        lambda: J(lambda x: x, has_aux=True)(X), InputError, r"pair.*an array of shape \(4,\)"),
+    "result in a dict": (
+        lambda: chainad.grad(lambda x: {"y": x[0]})(X), InputError, r"a dict of an array of shape"),
     "result of truth": (lambda: J(lambda x: x > 0)(X), InputError, "is of dtype bool.*zero"),
     "result a truth": (lambda: J(lambda x: (x, True))(X), InputError, "output 1 is of dtype bool"),
     "result of integers": (lambda: J(np.argsort)(X), InputError, r"of dtype int\d+.*astype"),

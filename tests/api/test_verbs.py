@@ -178,7 +178,9 @@ def test_gradients_are_for_numbers() -> None:
     for g in (chainad.grad(np.sin), chainad.grad(np.sin).compile(), chainad.value_and_grad(np.sin)):
         with pytest.raises(InputError, match=r"sin returned an array of shape \(4,\); use chainad"):
             g(X)
-    with pytest.raises(InputError, match=r"returned 2 arrays, of the shapes \(\), \(4,\)"):
+    with pytest.raises(
+        InputError, match=r"returned a tuple of 2 arrays, of the shapes \(\), \(4,\)"
+    ):
         chainad.grad(lambda x: (x[0], x))(X)
     with pytest.raises(InputError, match="is for functions that return a number"):
         chainad.hvp(np.sin, (X,), (V,))
@@ -246,12 +248,33 @@ def test_tangents_of_nan_leave_the_value_alone() -> None:
 
 
 def test_vectors_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(InputError, match=r"tangents must be arranged and shaped .*\(4,\).*\(3,\)"):
-        chainad.jvp(np.sin, (X,), (np.ones(3),))
-    with pytest.raises(InputError, match="tangents must be a tuple, one for each of 1 arguments"):
-        chainad.jvp(np.sin, (X,), V)
-    with pytest.raises(InputError, match=r"adjoints must be .*\(4,\), but got \(2,\)"):
-        chainad.vjp(np.sin, X)[1](np.ones(2))
+    part = {**DW, "b": [DW["b"][0], np.ones(3)]}
+    for tangents, message in (
+        (V, "tangents must be a tuple.* argument 0, 1 of energy, but got an array of dtype"),
+        ((V,), r"tangents must be a tuple.* but got a tuple of 1; argnums"),
+        (
+            (np.ones(3), DW),
+            r"tangents\[0\] must have the shape of argument 0, \(4,\), but has \(3,",
+        ),
+        ((V, part), r"tangents\[1\]\['b'\]\[1\] must have the shape of w\['b'\]\[1\], \(2, 2\)"),
+        ((V, V), r"tangents\[1\] must be arranged as w is, w\['a'\], .*, but got an array"),
+        ((None, DW), "must be arranged as argument 0 is, an array, but got a container without"),
+        ((V * 1j, DW), r"tangents\[0\] must be an array of real numbers.*complex128"),
+    ):
+        for product in (chainad.jvp, chainad.hvp):
+            with pytest.raises(InputError, match=message):
+                product(energy, (X, W), tangents)
+    for adjoints, message in (
+        (np.ones(2), r"adjoints must have the shape of value, \(4,\), but has \(2,\)"),
+        ((V,), r"adjoints must be arranged as value is, an array, but got adjoints\[0\]"),
+        (V * 1j, "adjoints must be an array of real numbers"),
+    ):
+        with pytest.raises(InputError, match=message):
+            chainad.vjp(np.sin, X)[1](adjoints)
+    with pytest.raises(InputError, match=r"primals must be a tuple.* of sin.* written \(x,\)"):
+        chainad.jvp(np.sin, X, V)
+    with pytest.raises(InputError, match=r"vjp has no option w=; choose mode.*partial\(f, w=...\)"):
+        chainad.vjp(energy, X, w=W)
     with pytest.raises(InputError, match=r"w\['a'\] must be an array of real floats"):
         chainad.jvp(energy, (X, {"a": "b"}), (V, {"a": "b"}))
     with pytest.raises(InputError, match="of shape"):
@@ -279,6 +302,28 @@ def test_ravel_and_back(tree: Any) -> None:
     assert again.dtype == flat_tree.dtype
     with pytest.raises(InputError, match="unravel takes an array of shape"):
         unravel(np.ones(99))
+
+
+def test_integers_are_raveled_as_floats() -> None:
+    start, unravel = chainad.ravel({"n": 2, "k": np.arange(2)})
+    assert start.dtype == float
+    assert unravel(start + 0.5)["n"] == 2.5
+    for tree, name in (({"a": "text"}, r"x\['a'\]"), (object(), "x"), ([True], "x")):
+        with pytest.raises(InputError, match=f"{name} must be an array of numbers, but got"):
+            chainad.ravel(tree)
+
+
+def test_gradients_stop_in_containers() -> None:
+    def f(x: Any) -> Any:
+        made = np.zeros(4)
+        made[1] = x[1]
+        parts = chainad.stop_gradient({"x": [x, x[0]], "made": made, "none": None})
+        return np.sum(parts["x"][0] * x) + parts["x"][1] * x[0] + np.sum(parts["made"] * x)
+
+    g = chainad.grad(f)
+    wanted = X + X * [1, 1, 0, 0]
+    np.testing.assert_allclose(g(X), wanted)
+    np.testing.assert_allclose(g.compile(X)(2 * X), 2 * wanted)
 
 
 def test_ravel_is_differentiated() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from chainad.frontends.numpy.made_arrays import settle
 from chainad.frontends.numpy.recorder import Recorder, gradient_stopped
 from chainad.frontends.numpy.source_lines import is_called_by_sparse
 from chainad.frontends.numpy.traced_calls import call
@@ -23,6 +24,7 @@ from chainad.frontends.numpy.traced_values import (
     make_box,
 )
 from chainad.frontends.numpy.tracers import innermost_tape, undifferentiated
+from chainad.ir import trees
 from chainad.ir.operators import BITWISE
 
 
@@ -131,8 +133,10 @@ box_recorded = make_box(RecordedScalar, RecordedArray)
 
 
 def detached(x: Any) -> Any:
-    """Return the values of x as a constant: a recorded value while a function is recorded."""
-    x = undifferentiated(x)
+    """Return the values of x as constants: recorded values while a function is recorded."""
+    x = undifferentiated(settle(x))
     if isinstance(x, RecordedValue):
         return x.tape.call(gradient_stopped, (x,), {})
-    return np.array(x) if isinstance(x, np.ndarray) else x
+    if isinstance(x, np.ndarray):
+        return np.array(x)
+    return trees.map_leaves(detached, x) if trees.is_container(x) else x

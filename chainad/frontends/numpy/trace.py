@@ -256,8 +256,11 @@ def argument_leaves(f: Callable[..., Any], key: Key, argument: Any) -> tuple[lis
     leaves, tree = trees.flatten_arrays(argument)
     if tree is LEAF:
         return [as_input(argument, partial(argument_name, key))], LEAF
-    places = (partial(_place, f, key, tree, n) for n in range(len(leaves)))
-    return [as_input(x, place) for x, place in zip(leaves, places, strict=True)], tree
+
+    def place(number: int) -> str:
+        return tree.place(number, argument_root(f, key, tree))
+
+    return [as_input(x, partial(place, n)) for n, x in enumerate(leaves)], tree
 
 
 def argument_name(key: Key) -> str:
@@ -265,15 +268,19 @@ def argument_name(key: Key) -> str:
     return f"argument {key!r}"
 
 
-def _place(f: Callable[..., Any], key: Key, tree: Tree, number: int) -> str:
-    """Return how an array in an argument is written, such as "w['decoder'][1]"."""
-    name = key
-    if isinstance(key, int):
-        try:
-            name = [*inspect.signature(f).parameters][key]
-        except (ValueError, TypeError, IndexError):  # in C, or one of *args
-            name = f"args[{key}]"
-    return tree.place(number, str(name))
+def argument_root(f: Callable[..., Any], key: Key, tree: Tree) -> str:
+    """Return what messages write before the path of an array in an argument: the "w" of "w['b']".
+
+    An array itself is called by its place.
+    """
+    if tree is LEAF:
+        return argument_name(key)
+    if isinstance(key, str):
+        return key
+    try:
+        return [*inspect.signature(f).parameters][key]
+    except (ValueError, TypeError, IndexError):  # in C, or one of *args
+        return f"args[{key}]"
 
 
 def as_input(value: Any, place: Callable[[], str]) -> Any:
@@ -294,21 +301,28 @@ def as_input(value: Any, place: Callable[[], str]) -> Any:
             f"{place()} must be a plain array, but got a {type(value).__name__}, whose operators"
             " or masks would get lost; pass np.asarray(x)"
         )
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise InputError(
+            f"{place()} must be an array of real floats, but got a list of lists of different"
+            " lengths; a container of arrays has arrays in it: [np.array(row) for row in x]"
+        ) from error
     if array.dtype in (np.int32, np.int64) and not (abs(array) > MAX_EXACT_INTEGER).any():
         # What a list of ints is to NumPy; solvers pass it on as it was given to them.
         array = array.astype(np.float64)
     if array.dtype.kind != "f":
         raise InputError(
             f"{place()} must be an array of real floats, but got a"
-            f" {type(value).__name__} of dtype {array.dtype}; {_how_to_pass(array.dtype)}"
+            f" {type(value).__name__} of dtype {array.dtype}; {_how_to_pass(array)}"
         )
     # A Python number stays a scalar, which is immutable.
     return array if isinstance(value, np.ndarray) else array[()]
 
 
-def _how_to_pass(dtype: np.dtype[Any]) -> str:
+def _how_to_pass(array: np.ndarray[Any, Any]) -> str:
     """Return what to do with an argument that is no array of floats."""
+    dtype = array.dtype
     if dtype.kind in "iub":
         return (
             f"arithmetic of {dtype} (wrap-around, logic, exact integers) is not that of floats,"
@@ -319,12 +333,12 @@ def _how_to_pass(dtype: np.dtype[Any]) -> str:
             "say holomorphic=True if the function is holomorphic; else differentiate by real and"
             " imaginary part: jacobian(lambda re, im: f(re + 1j * im), argnums=(0, 1))"
         )
-    if dtype.kind == "O":
+    if dtype.kind == "O" and not hasattr(array[()], "shape"):
         return (
             "pass an array of floats, or a container: a dict, list, tuple, or a type registered for"
             " it, optree.register_pytree_node(cls, flatten, unflatten, namespace='chainad')"
         )
-    return "pass an array of floats"
+    return "pass an array of floats; what is none is another argument, which argnums leaves out"
 
 
 def _finish(
@@ -355,7 +369,7 @@ def split_aux(result: Any) -> tuple[Any, Any]:
         return result
     raise InputError(
         "a function with has_aux=True returns a pair, its result and anything else, but got"
-        f" {type(result).__name__}"
+        f" {described(result)}"
     )
 
 
@@ -412,7 +426,7 @@ def _output(
                 " of chainad.scipy, or one of NumPy's"
             )
         return None, np.asarray(item)
-    raise InputError(f"{place()} {_MUST_BE} {_described(item)}")
+    raise InputError(f"{place()} {_MUST_BE} {described(item)}")
 
 
 def _as_array(tape: Tape, item: Any, place: Callable[[], str]) -> Any:
@@ -456,9 +470,14 @@ def _from_objects(tape: Tape, item: np.ndarray[Any, Any], place: Callable[[], st
     return item.astype(float)
 
 
-def _described(item: Any) -> str:
+def described(item: Any) -> str:
+    """Return what messages call a result."""
+    if isinstance(item, Traced):
+        return f"an array of shape {item.shape}"
     if isinstance(item, (np.ndarray, np.generic)):
         return f"an array of dtype {item.dtype}"
+    if isinstance(item, tuple):
+        return f"a tuple of {len(item)}"
     if hasattr(item, "to_numpy"):
         return f"{type(item).__name__}; return its .to_numpy() or its .data"
     return type(item).__name__
