@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.optimize
 
 import chainad
 from chainad.errors import PlanError
@@ -80,6 +81,43 @@ def test_symmetric_products_are_multiplied_up_to_the_diagonal(
             np.testing.assert_array_equal(found[:half, half:], found[half:, :half].T)
     best = chainad.hessian(f).plan(W)
     assert best.multiplications <= min(plan.multiplications, *(a.cost for a in best.alternatives))
+
+
+@pytest.mark.parametrize("output", ["dense", "sparse"])
+def test_diagonals_are_written_one_by_one(output: str) -> None:
+    x = RNG.normal(size=200)
+    hessian = chainad.hessian(rosenbrock, output=output)
+    compiled = hessian.compile(x + 1)
+    assert hessian.plan(x).multiplications < 5 * x.size
+    assert "scatter" not in compiled.source
+    for found in (hessian(x), compiled(x)):
+        if output == "sparse":
+            assert found.nnz == 3 * x.size - 2
+        dense = found if output == "dense" else found.toarray()
+        np.testing.assert_allclose(dense, scipy.optimize.rosen_hess(x), rtol=1e-12, atol=1e-12)
+
+
+def rosenbrock(x: Any) -> Any:
+    return np.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+
+def test_diagonals_are_added_to_products_where_these_lie() -> None:
+    weights = [RNG.normal(size=(20, 20)) / 5 for _ in range(3)]
+
+    def loss(first: Any) -> Any:
+        h = np.tanh(first @ W[:20])
+        for each in weights:
+            h = np.tanh(each @ h)
+        return np.sum(h**2)
+
+    x = RNG.normal(size=(20, 20)) / 5
+    compiled = chainad.hessian(loss).compile(x)
+    d = RNG.normal(size=x.shape)
+    slope = (chainad.grad(loss)(x + 1e-5 * d) - chainad.grad(loss)(x - 1e-5 * d)) / 2e-5
+    np.testing.assert_allclose(np.tensordot(compiled(x), d, 2), slope, rtol=1e-6, atol=1e-8)
+    lines = compiled.source.splitlines()
+    assert any("+= r" in line for line in lines)
+    assert not any("copyto" in line for line in lines)
 
 
 def test_a_report_says_that_a_hessian_is_symmetric() -> None:

@@ -91,7 +91,8 @@ def allocate_buffers(
     overwritten = _overwritten(written, types, owner, last, program)
     for k, x in reversed(overwritten.items()):
         # What is overwritten on the way to a result lies in its memory, too.
-        if k in results and x not in results and _fits(written[x], results[k][1]):
+        is_same = types[x] == types[k]
+        if is_same and k in results and x not in results and _fits(written[x], results[k][1]):
             results[x] = results[k]
     for n, instruction in enumerate(program.instructions):
         k = instruction.output
@@ -155,22 +156,37 @@ def _overwritten(
     last: Mapping[int, int],
     program: Program,
 ) -> dict[int, int]:
-    """Return the registers that may overwrite an operand that dies there, and that operand."""
+    """Return the registers that may overwrite an operand that dies there, and that operand.
+
+    Of an operand that is another seen in another shape, that other one.
+    """
     found: dict[int, int] = {}
     for n, i in enumerate(program.instructions):
         if i.output not in written:
             continue
         if not isinstance(i.op, (ops.Elementwise, ops.Accumulate)):
             continue
+        made = types[i.output]
         for x in i.inputs if isinstance(i.op, ops.Elementwise) else i.inputs[:1]:
-            is_last = owner[x] == x and last[x] == n and x in written
+            own = _unshaped(x, written, types)
+            is_last = owner[own] == own and last[own] == n and own in written
             # Another view of the same memory is read at other places than are written.
-            is_alone = not any(owner[y] == x for y in i.inputs if y != x)
-            is_same_type = types.get(x) == types[i.output]
-            if is_last and is_alone and is_same_type and _can_write_into_out(written[x], types):
-                found[i.output] = x
+            is_alone = not any(owner[y] == own for y in i.inputs if y != x)
+            is_same_type = x in types and (types[x].shape, types[x].dtype) == (
+                made.shape,
+                made.dtype,
+            )
+            if is_last and is_alone and is_same_type and _can_write_into_out(written[own], types):
+                found[i.output] = own
                 break
     return found
+
+
+def _unshaped(k: int, written: Mapping[int, Instruction], types: Mapping[int, ArrayType]) -> int:
+    """Return the register whose memory a register is, in another shape; mostly itself."""
+    while k in written and types[k].is_view and isinstance(written[k].op, ops.Reshape):
+        k = written[k].inputs[0]
+    return k
 
 
 def _in_results(

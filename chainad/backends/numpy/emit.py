@@ -14,7 +14,7 @@ from chainad.ir.array_functions import indexer_of
 from chainad.ir.calls import Call, Input, has_inputs
 from chainad.ir.op import Op
 from chainad.ir.operators import TEMPLATES
-from chainad.ir.positions import Positions
+from chainad.ir.positions import Positions, join
 from chainad.ir.shapes import Shape
 
 # In longer rows, NumPy's sum is quicker than a matrix product with ones.
@@ -211,15 +211,21 @@ def _scatter_into(
     op: ops.Scatter, names: Namespace, to: str, shapes: Sequence[Shape | None], *args: str
 ) -> list[str]:
     """Return lines that write regions at strided positions one by one, all others together."""
-    lines: list[str] = []
-    rest: list[tuple[Positions, tuple[int, ...], Sequence[str]]] = []
+    regions: list[tuple[Positions, tuple[int, ...], Sequence[str]]] = []
+    is_strided: list[bool] = []
     start = 0
     for where, own in zip(op.positions, op.signs_by_region, strict=True):
         end = start + len(own)
-        terms = args[start:end]
+        regions.append((where, own, args[start:end]))
         is_1d = all(shape is not None and len(shape) <= 1 for shape in shapes[start:end])
+        is_strided.append(isinstance(where, range) and is_1d)
         start = end
-        if op.covers and isinstance(where, range) and is_1d:
+    lines: list[str] = []
+    if not op.covers and all(is_strided):
+        return [f"{to}.fill(0)", *_add_strided(regions, op.size, names, to)]
+    rest = []
+    for (where, own, terms), is_alone in zip(regions, is_strided, strict=True):
+        if op.covers and is_alone:
             lines += _sum_into(own, terms, f"{to}[{names.constant(indexer_of(where))}]")
         else:
             rest.append((where, own, terms))
@@ -230,17 +236,39 @@ def _scatter_into(
     return lines
 
 
+def _add_strided(
+    regions: Sequence[tuple[Positions, tuple[int, ...], Sequence[str]]],
+    size: int,
+    names: Namespace,
+    to: str,
+) -> list[str]:
+    """Return lines that add regions at strided positions to zeros."""
+    lines: list[str] = []
+    for k, (where, signs, terms) in enumerate(regions):
+        target = f"{to}[{names.constant(indexer_of(where))}]"
+        if not any(len(join(where, other, size)[0]) for other, _, _ in regions[:k]):
+            lines += _sum_into(signs, terms, target)
+            continue
+        if len(terms) > 1:
+            lines.append(f"{target} += {_sum(signs[:-1], terms[:-1])}")
+        lines.append(f"{target} {'+' if signs[-1] == 1 else '-'}= {terms[-1]}")
+    return lines
+
+
 def _sum_into(signs: Sequence[int], terms: Sequence[str], to: str) -> list[str]:
     """Return lines that write a sum of signed terms into the expression `to`."""
-    total = terms[0]
     if len(terms) == 1:
-        return [f"{to} = {total}" if signs[0] == 1 else f"negative({total}, {to})"]
-    if signs[0] == -1:
-        total = f"negative({total})"
-    calls = ["add" if sign == 1 else "subtract" for sign in signs[1:]]
-    for call, term in zip(calls[:-1], terms[1:-1], strict=True):
-        total = f"{call}({total}, {term})"
-    return [f"{calls[-1]}({total}, {terms[-1]}, {to})"]
+        return [f"{to} = {terms[0]}" if signs[0] == 1 else f"negative({terms[0]}, {to})"]
+    call = "add" if signs[-1] == 1 else "subtract"
+    return [f"{call}({_sum(signs[:-1], terms[:-1])}, {terms[-1]}, {to})"]
+
+
+def _sum(signs: Sequence[int], terms: Sequence[str]) -> str:
+    """Return an expression for a sum of signed terms."""
+    total = terms[0] if signs[0] == 1 else f"negative({terms[0]})"
+    for sign, term in zip(signs[1:], terms[1:], strict=True):
+        total = f"{'add' if sign == 1 else 'subtract'}({total}, {term})"
+    return total
 
 
 EMIT: dict[type[Op], Emitter] = {
