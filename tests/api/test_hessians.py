@@ -102,7 +102,7 @@ def rosenbrock(x: Any) -> Any:
 
 
 def test_diagonals_are_added_to_products_where_these_lie() -> None:
-    weights = [RNG.normal(size=(20, 20)) / 5 for _ in range(3)]
+    weights = [RNG.normal(size=(20, 20)) / 5 for _ in range(9)]
 
     def loss(first: Any) -> Any:
         h = np.tanh(first @ W[:20])
