@@ -14,7 +14,7 @@ import numpy.typing as npt
 from chainad.api.function_of import check_callable, name_of
 from chainad.api.gradients import grad
 from chainad.api.options import How, checked_how, checked_options
-from chainad.api.ravel import ravel
+from chainad.api.ravel import joined, ravel
 from chainad.api.tangents import matched
 from chainad.api.verbs import jacobian, value_and_jacobian
 from chainad.errors import InputError
@@ -367,54 +367,80 @@ class LinearMap(Products):
         # Operators hold plain numbers: what is traced is swept through anew.
         self._operator = None
         if has_tracer(of.leaves):
-            flat, (self.value, self.aux) = self._flat(self._vector)
+            self.value, self.aux = self._split(of(*of.leaves))
         else:
             J = value_and_jacobian(self._flat, output="operator", has_aux=True, **how)
-            (flat, (self.value, self.aux)), self._operator = J(self._vector)
+            (_, (self.value, self.aux)), self._operator = J(self._vector)
         self._value_leaves, self._value_tree = trees.flatten_arrays(self.value)
-        self._unravel_value = ravel(self.value)[1]
-        self.shape, self.dtype = (flat.size, self._vector.size), flat.dtype
+        vector, self._unravel_value = ravel(self.value)
+        self.shape, self.dtype = (vector.size, self._vector.size), vector.dtype
 
     def __repr__(self) -> str:
         return f"LinearMap({name_of(self._of.__wrapped__)}, shape={self.shape})"
 
     def __call__(self, *tangents: Any) -> Any:
         """Return the derivative along tangents, arranged and shaped as the value is."""
-        return self._unravel_value(self.matvec(ravel(self._of.like(tangents))[0]))
+        direction = self._of.like(tangents)
+        if self._is_traced_with(direction):
+            return self._pushed(direction)
+        return self._unravel_value(self.matvec(joined(direction)))
 
     def pulled_back(self, adjoints: Any) -> tuple[Any, ...]:
         """Return adjoints, arranged and shaped as the value is, times the Jacobian."""
-        leaves = matched(
-            adjoints, "adjoints", self._value_tree, self._value_leaves, lambda: "value"
+        weights = joined(
+            matched(adjoints, "adjoints", self._value_tree, self._value_leaves, lambda: "value")
         )
-        return self._of.arranged(self._unravel(self.T.matvec(ravel(leaves)[0])))
+        if self._is_traced_with(weights):
+            return self._of.arranged(self._pulled(weights))
+        return self._of.arranged(self._unravel(self.T.matvec(weights)))
 
     @property
     def T(self) -> Products:
         """The transposed matrix."""
         return _Transposed(self)
 
+    def _split(self, result: Any) -> tuple[Any, Any]:
+        return split_aux(result) if self._has_aux else (result, None)
+
     def _flat(self, vector: Any) -> tuple[Any, Any]:
         """Return the value as a vector; and the value, and what else is returned, as they are."""
-        result = self._of(*self._unravel(vector))
-        value, aux = split_aux(result) if self._has_aux else (result, None)
-        return ravel(value)[0], (value, aux)
+        value, aux = self._split(self._of(*self._unravel(vector)))
+        return _vector_of(value), (value, aux)
 
-    def _weighted(self, vector: Any, weights: Any) -> Any:
-        return weights @ self._flat(vector)[0]
+    def _is_traced_with(self, vectors: Any) -> bool:
+        return self._operator is None or has_tracer(vectors)
+
+    def _pushed(self, direction: Sequence[Any]) -> Any:
+        """Return the derivative along arrays, one for each of those in the arguments."""
+        found = jacobian(_Along(self._of, direction), has_aux=self._has_aux)(0.0)
+        return found[0] if self._has_aux else found
+
+    def _pulled(self, weights: Any) -> tuple[Any, ...]:
+        """Return the gradients of a weighted sum of the value by the arrays in the arguments."""
+
+        def weighted(*leaves: Any) -> Any:
+            return weights @ _vector_of(self._split(self._of(*leaves))[0])
+
+        leaves = self._of.leaves
+        return grad(weighted, range(len(leaves)))(*leaves) if leaves else ()
 
     def _matmat(self, columns: Any) -> Any:
         if self._operator is not None and not has_tracer(columns):
             return self._operator.matmat(columns)
-        points, f = (self._vector,), self._flat
-        found = [jvp(f, points, (v,), has_aux=True)[1] for v in np.transpose(columns)]
+        found = [_vector_of(self._pushed(self._unravel(v))) for v in np.transpose(columns)]
         return np.stack(found, axis=-1) if found else np.zeros((self.shape[0], 0), self.dtype)
 
     def _transposed_matmat(self, columns: Any) -> Any:
         if self._operator is not None and not has_tracer(columns):
             return self._operator.rmatmat(columns)
-        found = [grad(self._weighted)(self._vector, u) for u in np.transpose(columns)]
+        found = [joined(self._pulled(u)) for u in np.transpose(columns)]
         return np.stack(found, axis=-1) if found else np.zeros((self.shape[1], 0), self.dtype)
+
+
+def _vector_of(tree: Any) -> Any:
+    """Return the numbers in a container as a vector of floats."""
+    leaves = trees.flatten_arrays(tree)[0]
+    return joined([x if hasattr(x, "dtype") else np.asarray(x, float) for x in leaves])
 
 
 class _Transposed(Products):

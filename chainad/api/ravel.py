@@ -51,7 +51,8 @@ def ravel(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     leaves, arrangement = trees.flatten_arrays(tree)
     arrays = [_as_floats(x, partial(arrangement.place, n, "x")) for n, x in enumerate(leaves)]
     shapes, dtypes = [np.shape(x) for x in arrays], [x.dtype for x in arrays]
-    vector = np.concatenate([np.reshape(x, -1) for x in arrays]) if arrays else np.zeros(0)
+    vector = joined(arrays)
+    vector = np.copy(vector) if len(arrays) == 1 else vector
 
     def unravel(given: Any) -> Any:
         if np.shape(given) != vector.shape:
@@ -74,6 +75,12 @@ def _as_floats(x: Any, place: Callable[[], str]) -> Any:
     return array
 
 
+def joined(arrays: Sequence[Any]) -> Any:
+    """Return the entries of all arrays as a vector; that of one array may share its memory."""
+    flat = [x if np.ndim(x) == 1 else np.reshape(x, -1) for x in arrays]
+    return flat[0] if len(flat) == 1 else np.concatenate(flat) if flat else np.zeros(0)
+
+
 def _cut(vector: Any, shapes: Sequence[Shape], dtypes: Sequence[np.dtype[Any]]) -> list[Any]:
     """Return the pieces of a vector, in these shapes and dtypes."""
     if not hasattr(vector, "dtype"):
@@ -81,6 +88,10 @@ def _cut(vector: Any, shapes: Sequence[Shape], dtypes: Sequence[np.dtype[Any]]) 
     ends = [*accumulate((int(np.prod(shape)) for shape in shapes), initial=0)]
     pieces = []
     for start, end, shape, dtype in zip(ends, ends[1:], shapes, dtypes, strict=False):
-        piece = vector[start:end].reshape(shape) if shape else vector[start]
+        if not shape:
+            piece = vector[start]
+        else:
+            piece = vector if len(shapes) == 1 else vector[start:end]
+            piece = piece if len(shape) == 1 else piece.reshape(shape)
         pieces.append(piece if piece.dtype == dtype else piece.astype(dtype))
     return pieces

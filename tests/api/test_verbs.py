@@ -236,6 +236,10 @@ def test_products_are_differentiated_again() -> None:
     by_adjoint = chainad.jacobian(lambda u: chainad.vjp(np.sin, X)[1](u)[0])(V)
     np.testing.assert_allclose(by_tangent, np.diag(np.cos(X)))
     np.testing.assert_allclose(by_adjoint, np.diag(np.cos(X)))
+    for f in (lambda x: [x[0] ** 2, x[1]], lambda x: {"y": x[0] ** 2, "t": (x[1],)}):
+        u = f(np.ones(2))
+        found = chainad.jacobian(lambda x, f=f, u=u: chainad.vjp(f, x)[1](u)[0])(X)
+        np.testing.assert_allclose(found, np.diag([2.0, 0, 0, 0]))
     third = chainad.jacobian(lambda x: chainad.hvp(cubes, (x,), (V,)))(X)
     np.testing.assert_allclose(third, 6 * np.diag(V))
 
