@@ -14,13 +14,12 @@ import numpy.typing as npt
 from chainad.api.function_of import check_callable, name_of
 from chainad.api.gradients import grad
 from chainad.api.options import How, checked_how, checked_options
-from chainad.api.ravel import joined, ravel
+from chainad.api.ravel import arrays_in, joined, ravel, vector_of
 from chainad.api.tangents import matched
 from chainad.api.verbs import jacobian, value_and_jacobian
 from chainad.errors import InputError
 from chainad.frontends.numpy.trace import Key, argument_leaves, argument_root, described, split_aux
 from chainad.frontends.numpy.tracers import has_tracer
-from chainad.ir import trees
 from chainad.rules.elementwise import displaced
 
 Array = npt.NDArray[Any]
@@ -371,7 +370,7 @@ class LinearMap(Products):
         else:
             J = value_and_jacobian(self._flat, output="operator", has_aux=True, **how)
             (_, (self.value, self.aux)), self._operator = J(self._vector)
-        self._value_leaves, self._value_tree = trees.flatten_arrays(self.value)
+        self._value_arrays, self._value_tree = arrays_in(self.value)
         vector, self._unravel_value = ravel(self.value)
         self.shape, self.dtype = (vector.size, self._vector.size), vector.dtype
 
@@ -388,7 +387,7 @@ class LinearMap(Products):
     def pulled_back(self, adjoints: Any) -> tuple[Any, ...]:
         """Return adjoints, arranged and shaped as the value is, times the Jacobian."""
         weights = joined(
-            matched(adjoints, "adjoints", self._value_tree, self._value_leaves, lambda: "value")
+            matched(adjoints, "adjoints", self._value_tree, self._value_arrays, lambda: "value")
         )
         if self._is_traced_with(weights):
             return self._of.arranged(self._pulled(weights))
@@ -405,7 +404,7 @@ class LinearMap(Products):
     def _flat(self, vector: Any) -> tuple[Any, Any]:
         """Return the value as a vector; and the value, and what else is returned, as they are."""
         value, aux = self._split(self._of(*self._unravel(vector)))
-        return _vector_of(value), (value, aux)
+        return vector_of(value), (value, aux)
 
     def _is_traced_with(self, vectors: Any) -> bool:
         return self._operator is None or has_tracer(vectors)
@@ -419,7 +418,7 @@ class LinearMap(Products):
         """Return the gradients of a weighted sum of the value by the arrays in the arguments."""
 
         def weighted(*leaves: Any) -> Any:
-            return weights @ _vector_of(self._split(self._of(*leaves))[0])
+            return weights @ vector_of(self._split(self._of(*leaves))[0])
 
         leaves = self._of.leaves
         return grad(weighted, range(len(leaves)))(*leaves) if leaves else ()
@@ -427,7 +426,7 @@ class LinearMap(Products):
     def _matmat(self, columns: Any) -> Any:
         if self._operator is not None and not has_tracer(columns):
             return self._operator.matmat(columns)
-        found = [_vector_of(self._pushed(self._unravel(v))) for v in np.transpose(columns)]
+        found = [vector_of(self._pushed(self._unravel(v))) for v in np.transpose(columns)]
         return np.stack(found, axis=-1) if found else np.zeros((self.shape[0], 0), self.dtype)
 
     def _transposed_matmat(self, columns: Any) -> Any:
@@ -435,12 +434,6 @@ class LinearMap(Products):
             return self._operator.rmatmat(columns)
         found = [joined(self._pulled(u)) for u in np.transpose(columns)]
         return np.stack(found, axis=-1) if found else np.zeros((self.shape[1], 0), self.dtype)
-
-
-def _vector_of(tree: Any) -> Any:
-    """Return the numbers in a container as a vector of floats."""
-    leaves = trees.flatten_arrays(tree)[0]
-    return joined([x if hasattr(x, "dtype") else np.asarray(x, float) for x in leaves])
 
 
 class _Transposed(Products):

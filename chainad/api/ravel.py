@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 
 from chainad.errors import InputError
+from chainad.frontends.numpy.made_arrays import settle
+from chainad.frontends.numpy.packing import packed
 from chainad.frontends.numpy.trace import described
 from chainad.ir import trees
 from chainad.ir.shapes import Shape
+from chainad.ir.trees import Tree
 
 
 def ravel(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
@@ -48,8 +51,7 @@ def ravel(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     array([[2., 2.],
            [2., 2.]])
     """
-    leaves, arrangement = trees.flatten_arrays(tree)
-    arrays = [_as_floats(x, partial(arrangement.place, n, "x")) for n, x in enumerate(leaves)]
+    arrays, arrangement = arrays_in(tree)
     shapes, dtypes = [np.shape(x) for x in arrays], [x.dtype for x in arrays]
     vector = joined(arrays)
     vector = np.copy(vector) if len(arrays) == 1 else vector
@@ -65,8 +67,27 @@ def ravel(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     return vector, unravel
 
 
+def vector_of(tree: Any) -> Any:
+    """Return the entries of the arrays in a container as a vector, which may share their memory."""
+    return joined(arrays_in(tree)[0])
+
+
+def arrays_in(tree: Any, name: str = "x") -> tuple[list[Any], Tree]:
+    """Return the arrays of floats in a container, which messages call `name`, and its arrangement.
+
+    Raises
+    ------
+    InputError
+        If it holds what is no number.
+    """
+    leaves, arrangement = trees.flatten_arrays(tree)
+    places = (partial(arrangement.place, n, name) for n in range(len(leaves)))
+    return [_as_floats(x, place) for x, place in zip(leaves, places, strict=True)], arrangement
+
+
 def _as_floats(x: Any, place: Callable[[], str]) -> Any:
     """Return an array, or a traced value, with floats (or complex numbers) in place of integers."""
+    x = packed(settle(x))
     array = x if hasattr(x, "dtype") else np.asarray(x)
     # An int would be cut off again whenever a solver moves it.
     array = array.astype(np.float64) if array.dtype.kind in "iu" else array

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from chainad.api.ravel import arrays_in
 from chainad.errors import InputError
 from chainad.frontends.numpy.trace import described
 from chainad.ir import trees
@@ -30,16 +31,15 @@ def matched(
     InputError
         If they are arranged or shaped in another way, or are no real numbers.
     """
-    leaves, own = trees.flatten_arrays(given)
+    arrays, own = arrays_in(given, name)
     if own != tree:
         raise InputError(
             f"{name} must be arranged as {owner()} is, {_outline(owner(), tree)}, but got"
             f" {_outline(name, own)}"
         )
     found = []
-    for n, (x, of) in enumerate(zip(leaves, like, strict=True)):
-        array = x if hasattr(x, "dtype") else np.asarray(x)
-        if array.dtype.kind not in "fiu":
+    for n, (array, of) in enumerate(zip(arrays, like, strict=True)):
+        if array.dtype.kind == "c":
             raise InputError(
                 f"{tree.place(n, name)} must be an array of real numbers, but got"
                 f" {described(array)}; products with real and imaginary parts are two"

@@ -331,6 +331,8 @@ def test_gradients_stop_in_containers() -> None:
 
 
 def test_ravel_is_differentiated() -> None:
+    found = chainad.jacobian(lambda x: chainad.ravel({"a": [x[0] ** 2, 1.0], "b": x[1:]})[0])(X)
+    np.testing.assert_allclose(found, np.diag([2 * X[0], 0, 1, 1, 1])[:, [0, 2, 3, 4]])
     flat_w, unravel = chainad.ravel(W)
     slope = chainad.grad(lambda z: energy(X, unravel(z)))(flat_w)
     np.testing.assert_allclose(slope, vector(chainad.grad(energy, 1)(X, W)))
