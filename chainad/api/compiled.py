@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from logging import getLogger
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from chainad.api.choose_backend import CompiledProgram, Form, compile_program
 from chainad.api.differentiator import Differentiator
 from chainad.api.evaluation import Evaluation, owned, with_exact_zeros
 from chainad.api.fallbacks import is_fault, warn_of_fault
-from chainad.api.function_of import FunctionOf
+from chainad.api.function_of import F_co, FunctionOf, P, R_co, V_co
 from chainad.api.outputs import is_finite
 from chainad.compiler.recording.arguments import arguments_as_text, has_opaque_arrays
 from chainad.compiler.recording.replay import MISS, Replay
@@ -38,7 +38,7 @@ MAX_SCALAR_PROGRAMS = 4
 _log = getLogger("chainad")
 
 
-class CompiledFunction(FunctionOf):
+class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
     """A function, or its Jacobian, that is replayed without tracing; made by `compile`."""
 
     def __init__(self, of: Differentiator) -> None:
@@ -73,7 +73,7 @@ class CompiledFunction(FunctionOf):
         made = f"{program.form.value}, for {arguments_as_text(*program.arguments)}"
         return f"{self!r}\nprograms    {len(programs)}, the last by {made}\n{table}"
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def _call(self, *args: Any, **kwargs: Any) -> Any:
         # Without a Jacobian to write there, `out` is the function's own keyword.
         out = kwargs.pop("out", None) if kwargs and self._has_jacobian else None
         programs = self._programs
@@ -102,7 +102,10 @@ class CompiledFunction(FunctionOf):
         value, jacobian = self._miss(args, kwargs) if found is MISS else found
         return value, jacobian
 
-    def begin(self, *args: Any, **kwargs: Any) -> tuple[Any, Evaluation]:
+    if not TYPE_CHECKING:  # which is overloaded in FunctionOf
+        __call__ = _call
+
+    def begin(self, *args: P.args, **kwargs: P.kwargs) -> tuple[Any, Evaluation]:
         """Return the value, and what returns the Jacobian at the same point when it is called.
 
         A point that is rejected costs its value alone.
@@ -294,12 +297,12 @@ class CompiledFunction(FunctionOf):
         return self._masked._value_and_jacobian(*call)
 
     @cached_property
-    def _split(self) -> CompiledFunction:
+    def _split(self) -> CompiledFunction[..., Any, Any, Any]:
         """What runs the first halves of evaluations."""
         return CompiledFunction(replace(self._of, has_value=True, is_split=True))
 
     @cached_property
-    def _masked(self) -> CompiledFunction:
+    def _masked(self) -> CompiledFunction[..., Any, Any, Any]:
         options = replace(self._of.options, carries_masks=True)
         return CompiledFunction(replace(self._of, options=options))
 

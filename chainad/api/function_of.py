@@ -5,10 +5,26 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeAlias, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
 
 from chainad.errors import InputError
 from chainad.ir.pickling import importable_name
+
+# Of a function: its parameters, and what it returns. Of a function of its arguments: what that
+# returns where the argument and what the function returns are arrays, and what it returns if the
+# latter alone is.
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+V_co = TypeVar("V_co", covariant=True)
+R_co = TypeVar("R_co", covariant=True)
+F_co = TypeVar("F_co", covariant=True)
+T = TypeVar("T")
+
+Array: TypeAlias = npt.NDArray[Any]
+ArrayOrNumber: TypeAlias = Array | np.generic | complex
 
 _NAMES = {
     "jacobian": "The Jacobian",
@@ -25,7 +41,9 @@ class _Signature:
     It is found when it is looked at: most never are, and annotations may name what is not there.
     """
 
-    def __get__(self, this: FunctionOf | None, kind: type) -> inspect.Signature | None:
+    def __get__(
+        self, this: FunctionOf[..., Any, Any, Any] | None, kind: type
+    ) -> inspect.Signature | None:
         if this is None:
             return None  # the class has that of its constructor
         try:
@@ -44,11 +62,19 @@ class _Signature:
         return inspect.Signature(kept)
 
 
-class FunctionOf:
+class Unknown:
+    """What type checkers find equal only to a type that they do not know."""
+
+
+class FunctionOf(Generic[P, V_co, R_co, F_co]):
     """A function of the arguments of another, `__wrapped__`, whose name it has.
 
     With an empty `verb` it is that function itself. In a class it is a method. It is pickled and
     copied as what it was made from; what it recorded is recorded anew.
+
+    To type checkers it has the parameters P of the other function and returns R if that takes and
+    returns arrays, F if it returns arrays and takes something else first, such as a dictionary of
+    arrays, and Any if it returns something else than arrays, or something that they do not know.
     """
 
     __signature__ = _Signature()
@@ -66,12 +92,59 @@ class FunctionOf:
         self.__module__ = getattr(named, "__module__", None) or "builtins"
         self.__doc__ = f"{_NAMES[verb]} of {name_of(f)}, {how}." if verb else f.__doc__
 
+    @overload
+    def __get__(self, instance: None, kind: type | None = None) -> Self: ...
+
+    @overload
+    def __get__(
+        self: FunctionOf[Concatenate[Any, Q], Any, Any, F_co],
+        instance: object,
+        kind: type | None = None,
+    ) -> FunctionOf[Q, float, F_co, F_co]: ...
+
     def __get__(self, instance: Any, kind: type | None = None) -> Any:
         # No MethodType: that is pickled by `__name__`, which is the name of another function.
         return self if instance is None else partial(self, instance)
 
     def __reduce__(self) -> Any:
         return importable_name(self) or (type(self), self._parts)
+
+    @overload
+    def __call__(
+        self: FunctionOf[..., Unknown, Any, Any], *args: P.args, **kwargs: P.kwargs
+    ) -> Any: ...
+
+    @overload
+    def __call__(
+        self: FunctionOf[Concatenate[Unknown, ...], ArrayOrNumber, Any, F_co],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> F_co: ...
+
+    @overload
+    def __call__(
+        self: FunctionOf[Concatenate[Array, ...], ArrayOrNumber, R_co, Any],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R_co: ...
+
+    @overload
+    def __call__(
+        self: FunctionOf[Concatenate[float, ...], ArrayOrNumber, R_co, Any],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R_co: ...
+
+    @overload
+    def __call__(
+        self: FunctionOf[..., ArrayOrNumber, Any, F_co], *args: P.args, **kwargs: P.kwargs
+    ) -> F_co: ...
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any: ...
+
+    @overload
+    def __call__(self, *args: Any, out: T, **kwargs: Any) -> T: ...
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError

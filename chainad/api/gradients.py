@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Unpack
 
+from chainad.api import signatures
 from chainad.api.jacobian_functions import (
     GradientFunction,
     HessianFunction,
@@ -12,10 +13,12 @@ from chainad.api.jacobian_functions import (
 )
 from chainad.api.options import How, checked_how, checked_options
 from chainad.api.points import Batch
+from chainad.api.signatures import typed_as
 from chainad.frontends.numpy.trace import Key
 from chainad.structure.results import Output
 
 
+@typed_as(signatures.grad)
 def grad(
     f: Callable[..., Any],
     argnums: Key | Sequence[Key] = 0,
@@ -23,7 +26,7 @@ def grad(
     has_aux: bool = False,
     batch: Batch | None = None,
     **how: Unpack[How],
-) -> GradientFunction:
+) -> Any:
     """Return a function that computes the gradient of `f`, which returns a number.
 
     Parameters
@@ -63,6 +66,7 @@ def grad(
     return GradientFunction(f, options, batch)
 
 
+@typed_as(signatures.value_and_grad)
 def value_and_grad(
     f: Callable[..., Any],
     argnums: Key | Sequence[Key] = 0,
@@ -70,7 +74,7 @@ def value_and_grad(
     has_aux: bool = False,
     batch: Batch | None = None,
     **how: Unpack[How],
-) -> ValueAndGradientFunction:
+) -> Any:
     """Return a function that computes `f`, which returns a number, and its gradient.
 
     Parameters and errors are those of `grad`.
@@ -94,6 +98,7 @@ def value_and_grad(
     return ValueAndGradientFunction(f, options, batch)
 
 
+@typed_as(signatures.hessian)
 def hessian(
     f: Callable[..., Any],
     argnums: Key | Sequence[Key] = 0,
@@ -102,7 +107,7 @@ def hessian(
     has_aux: bool = False,
     batch: Batch | None = None,
     **how: Unpack[How],
-) -> HessianFunction:
+) -> Any:
     """Return a function that computes the second derivatives of `f`.
 
     Parameters

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainad.api.function_of import F_co, P, R_co, V_co
 from chainad.api.jacobian_functions import JacobianFunction, ValueAndJacobianFunction
 from chainad.api.options import Options
 from chainad.api.points import Batch
@@ -27,7 +28,7 @@ class _NotObviousError(Exception):
     """Functions that are not holomorphic were called, so that the result may not be, either."""
 
 
-class HolomorphicJacobianFunction(JacobianFunction):
+class HolomorphicJacobianFunction(JacobianFunction[P, V_co, R_co, F_co]):
     """The Jacobian of a holomorphic function, complex; made by `jacobian(f, holomorphic=True)`.
 
     For such a function df/dz is the derivative by the real part of z. Where functions that are not
@@ -68,10 +69,12 @@ class HolomorphicJacobianFunction(JacobianFunction):
         f, options, batch, _ = self._arguments
         places = options.positions(f, len(args))
         split = _split(f, places, len(args), by_both=True)
-        inner = JacobianFunction(split, replace(options, argnums=places), batch)
+        inner: JacobianFunction[..., Any, Any, Any] = JacobianFunction(
+            split, replace(options, argnums=places), batch
+        )
         return inner.plan(*self._real_arguments(args), **kwargs)
 
-    def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+    def _call(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         if out is not None:
             raise InputError("out= with holomorphic=True is not offered; leave it away")
         f, options, _, has_value = self._arguments
@@ -87,6 +90,9 @@ class HolomorphicJacobianFunction(JacobianFunction):
         found = tuple(a + 1j * b for a, b in zip(by_re[:count], by_im, strict=False))
         jacobian = found[0] if options.is_single else found
         return (re + 1j * im, jacobian) if has_value else jacobian
+
+    if not TYPE_CHECKING:  # which is overloaded in FunctionOf
+        __call__ = _call
 
     def _real_arguments(self, args: tuple[Any, ...]) -> list[Any]:
         """Return real parts in the places of what is differentiated by, then imaginary ones."""
@@ -112,7 +118,9 @@ class HolomorphicJacobianFunction(JacobianFunction):
                 )
                 batch = axes | {n: axes[k] for n, k in zip(imaginary, places, strict=True)}
             split = _split(f, places, count, by_both)
-            inner = ValueAndJacobianFunction(split, replace(options, argnums=argnums), batch)
+            inner: ValueAndJacobianFunction[..., Any, Any, Any] = ValueAndJacobianFunction(
+                split, replace(options, argnums=argnums), batch
+            )
             self._inner[key] = inner.compile() if self._is_compiled else inner
         return self._inner[key](*parts, **kwargs)
 

@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
 from chainad.api.batches import BatchedDifferentiator
 from chainad.api.compiled import CompiledFunction
 from chainad.api.differentiator import Derivative, Differentiator
-from chainad.api.function_of import FunctionOf, check_callable, name_of, parameter_names
+from chainad.api.function_of import (
+    F_co,
+    FunctionOf,
+    P,
+    R_co,
+    V_co,
+    check_callable,
+    name_of,
+    parameter_names,
+)
 from chainad.api.options import EVALUATION, Options, with_compilation
 from chainad.api.points import Batch
 from chainad.compiler.scalar.replay_scalar import Backend
@@ -21,7 +30,7 @@ from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
 
 
-class JacobianFunction(FunctionOf):
+class JacobianFunction(FunctionOf[P, V_co, R_co, F_co]):
     """The Jacobian of a function, as a function; made by `jacobian`."""
 
     _has_value = False
@@ -54,23 +63,26 @@ class JacobianFunction(FunctionOf):
     def __repr__(self) -> str:
         return repr(self._of if self._batched is None else self._batched)
 
-    def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+    def _call(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         one = self._of
         if self._batched is None:
             return one.returned(*one.traced(args, kwargs), out)
         return one.returned(*self._batched.value_and_jacobians(args, kwargs, out), out)
 
-    def compile(self, *args: Any, **kwargs: Any) -> CompiledFunction:
+    if not TYPE_CHECKING:  # which is overloaded in FunctionOf
+        __call__ = _call
+
+    def compile(self, *args: Any, **kwargs: Any) -> CompiledFunction[P, V_co, R_co, F_co]:
         """Return a function that replays what a call does, without tracing; see `chainad.compile`.
 
         Arguments, if there are any, are called with at once.
         """
-        compiled = compiled_function(self)
+        compiled: CompiledFunction[P, V_co, R_co, F_co] = cast(Any, compiled_function(self))
         if args or kwargs:
             compiled(*args, **kwargs)
         return compiled
 
-    def plan(self, *args: Any, **kwargs: Any) -> Plan | ChunkedPlan:
+    def plan(self, *args: P.args, **kwargs: P.kwargs) -> Plan | ChunkedPlan:
         """Return the plan for these arguments, without multiplying any Jacobian.
 
         With `batch=` it is the plan at the first point, on scalars if these run so.
@@ -79,25 +91,25 @@ class JacobianFunction(FunctionOf):
         return planner.plan(args, kwargs)
 
 
-class ValueAndJacobianFunction(JacobianFunction):
+class ValueAndJacobianFunction(JacobianFunction[P, V_co, R_co, F_co]):
     """A function and its Jacobian, as one function; made by `value_and_jacobian`."""
 
     _has_value = True
 
 
-class GradientFunction(JacobianFunction):
+class GradientFunction(JacobianFunction[P, V_co, R_co, F_co]):
     """The gradient of a function that returns a number; made by `grad`."""
 
     _derivative = "grad"
 
 
-class ValueAndGradientFunction(GradientFunction):
+class ValueAndGradientFunction(GradientFunction[P, V_co, R_co, F_co]):
     """A function that returns a number, and its gradient; made by `value_and_grad`."""
 
     _has_value = True
 
 
-class HessianFunction(JacobianFunction):
+class HessianFunction(JacobianFunction[P, V_co, R_co, F_co]):
     """The Jacobian of the Jacobian of a function; made by `hessian`."""
 
     _derivative = "hessian"
@@ -112,7 +124,7 @@ class HessianFunction(JacobianFunction):
 
 def compiled_function(
     f: Callable[..., Any], backend: Backend | None = None, constant: str | Sequence[str] = ()
-) -> CompiledFunction:
+) -> CompiledFunction[..., Any, Any, Any]:
     """Return a function, or what chainad made of one, compiled; with its own backend if None.
 
     Raises

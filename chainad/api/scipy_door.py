@@ -106,7 +106,7 @@ def for_scipy(
     return SciPyFunction(f, options, col_deriv)
 
 
-class SciPyFunction(FunctionOf):
+class SciPyFunction(FunctionOf[..., Any, Any, Any]):
     """A function, and whatever a solver of SciPy may ask of it; made by `for_scipy`.
 
     Called, it is the function itself. It may be used by several threads, and is pickled as the
@@ -222,7 +222,7 @@ class SciPyFunction(FunctionOf):
         return _SharedDerivative(self.__wrapped__, self._options)
 
     @cached_property
-    def _operators(self) -> ValueAndJacobianFunction:
+    def _operators(self) -> ValueAndJacobianFunction[..., Any, Any, Any]:
         return ValueAndJacobianFunction(self.__wrapped__, self._options)
 
     @cached_property
@@ -247,12 +247,12 @@ class SciPyFunction(FunctionOf):
         return _SharedDerivative(self.__wrapped__, self._dense((0, 1, 2)))
 
     @cached_property
-    def _by_points(self) -> JacobianFunction:
+    def _by_points(self) -> JacobianFunction[..., Any, Any, Any]:
         batch: Batch = {0: 0, 1: 1}
         return JacobianFunction(_at_one_point(self.__wrapped__), self._dense(1), batch)
 
     @cached_property
-    def _by_points_and_parameters(self) -> JacobianFunction:
+    def _by_points_and_parameters(self) -> JacobianFunction[..., Any, Any, Any]:
         batch: Batch = {0: 0, 1: 1, 2: 0}
         return JacobianFunction(_at_one_point(self.__wrapped__), self._dense((1, 2)), batch)
 
@@ -260,22 +260,24 @@ class SciPyFunction(FunctionOf):
     def _hessian(self) -> Function:
         """The Hessian of v . f, a function of v and the arguments of f."""
         options = replace(self._options, argnums=1 + self._unknown, mode="auto")
-        hessian = HessianFunction(_weighted_sum(self.__wrapped__), options)
+        hessian: HessianFunction[..., Any, Any, Any] = HessianFunction(
+            _weighted_sum(self.__wrapped__), options
+        )
         return hessian if options.output == "operator" else hessian.compile()
 
     @cached_property
-    def _hessian_product(self) -> CompiledFunction:
+    def _hessian_product(self) -> CompiledFunction[..., Any, Any, Any]:
         """The Hessian of v . f times p, a function of p, v and the arguments of f.
 
         It is the derivative of the gradient along p, planned with the effort of `self._options`.
         """
         k = self._unknown
-        gradient = JacobianFunction(_weighted_sum(self.__wrapped__), self._dense(1 + k))
+        gradient: Function = JacobianFunction(_weighted_sum(self.__wrapped__), self._dense(1 + k))
 
         def along(t: Any, p: Any, v: Any, *args: Any) -> Any:
             return gradient(v, *args[:k], displaced(args[k], p, t), *args[k + 1 :])
 
-        slope = JacobianFunction(along, self._dense(0))
+        slope: Function = JacobianFunction(along, self._dense(0))
 
         def product(p: Any, v: Any, *args: Any) -> Any:
             return slope(0.0, p, v, *args)
@@ -342,7 +344,9 @@ class _SharedDerivative:
     def __init__(
         self, f: Function, options: Options, arguments: Callable[..., tuple[Any, ...]] | None = None
     ) -> None:
-        self._compiled = CompiledFunction(Differentiator(f, options, has_value=True))
+        self._compiled: CompiledFunction[..., Any, Any, Any] = CompiledFunction(
+            Differentiator(f, options, has_value=True)
+        )
         self._arguments = arguments
         self._last = threading.local()
         self.is_shared = True

@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, overload
+from typing import Any
 
-from chainad.api.compiled import CompiledFunction
+from chainad.api import signatures
 from chainad.api.function_of import name_of
 from chainad.api.holomorphic import HolomorphicJacobianFunction
 from chainad.api.jacobian_functions import (
@@ -17,6 +17,7 @@ from chainad.api.jacobian_functions import (
 )
 from chainad.api.options import checked_options
 from chainad.api.points import Batch
+from chainad.api.signatures import typed_as
 from chainad.compiler.scalar.replay_scalar import Backend
 from chainad.errors import InputError
 from chainad.frontends.numpy.recorded_values import detached
@@ -29,6 +30,7 @@ from chainad.planning.search.budget import Effort
 from chainad.structure.results import Output
 
 
+@typed_as(signatures.jacobian)
 def jacobian(
     f: Callable[..., Any],
     argnums: Key | Sequence[Key] = 0,
@@ -44,7 +46,7 @@ def jacobian(
     constant: str | Sequence[str] = (),
     holomorphic: bool = False,
     has_aux: bool = False,
-) -> JacobianFunction:
+) -> Any:
     """Return a function that computes the Jacobian of `f` at the lowest cost.
 
     Parameters
@@ -189,6 +191,7 @@ def jacobian(
     return JacobianFunction(f, options, batch)
 
 
+@typed_as(signatures.value_and_jacobian)
 def value_and_jacobian(
     f: Callable[..., Any],
     argnums: Key | Sequence[Key] = 0,
@@ -204,7 +207,7 @@ def value_and_jacobian(
     constant: str | Sequence[str] = (),
     holomorphic: bool = False,
     has_aux: bool = False,
-) -> JacobianFunction:
+) -> Any:
     """Return a function that computes `f` and its Jacobian from one trace.
 
     Parameters, errors and the shape of the Jacobian are those of `jacobian`.
@@ -235,23 +238,7 @@ def value_and_jacobian(
     return ValueAndJacobianFunction(f, options, batch)
 
 
-@overload
-def compile(
-    f: Callable[..., Any],
-    /,
-    *args: Any,
-    backend: Backend | None = None,
-    constant: str | Sequence[str] = (),
-    **kwargs: Any,
-) -> CompiledFunction: ...
-
-
-@overload
-def compile(
-    *, backend: Backend | None = None, constant: str | Sequence[str] = ()
-) -> Callable[[Callable[..., Any]], CompiledFunction]: ...
-
-
+@typed_as(signatures.compile)
 def compile(
     f: Callable[..., Any] | None = None,
     /,

@@ -21,7 +21,7 @@ def vmap(
     *,
     backend: Backend | None = None,
     constant: str | Sequence[str] = (),
-) -> BatchedFunction | JacobianFunction:
+) -> BatchedFunction | JacobianFunction[..., Any, Any, Any]:
     """Return a function that sends many points through `f`, which is written for one.
 
     Parameters
@@ -75,7 +75,7 @@ def vmap(
     return BatchedFunction(f, with_compilation(EVALUATION, backend, constant), batch)
 
 
-class BatchedFunction(FunctionOf):
+class BatchedFunction(FunctionOf[..., Any, Any, Any]):
     """A function of one point, as one of many; made by `vmap`."""
 
     def __init__(self, f: Callable[..., Any], options: Options, batch: Batch) -> None:
