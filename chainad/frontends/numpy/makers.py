@@ -272,8 +272,6 @@ def _listing_ufunc(ufunc: np.ufunc) -> Callable[..., Any]:
 
     @wraps(ufunc)
     def replaced(*args: Any, **kwargs: Any) -> Any:
-        if count == len(args) == 1 and not kwargs and isinstance(args[0], Tracer):
-            return call(ufunc, args, kwargs)  # the usual one
         if any(map(_may_hold_traced, args)):
             return ufunc(*map(_array_of, args), **kwargs)
         if kwargs or len(args) != count or not isinstance(args[0], Tracer):

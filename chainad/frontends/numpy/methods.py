@@ -10,9 +10,10 @@ import numpy as np
 import scipy.sparse
 
 from chainad.errors import TraceError
+from chainad.frontends.numpy.fast_path import recorded_binary
 from chainad.frontends.numpy.packing import as_one
 from chainad.frontends.numpy.source_lines import here
-from chainad.frontends.numpy.traced_calls import call, written
+from chainad.frontends.numpy.traced_calls import call, call_in_general, written
 from chainad.ir.array_functions import sparse_dot
 from chainad.ir.operators import ARITHMETIC, COMPARISONS, SIGNS
 from chainad.ir.positions import positions
@@ -54,8 +55,11 @@ def _binary(ufunc: np.ufunc, swapped: bool) -> Callable[[Any, Any], Any]:
                 ufunc is np.matmul or (ufunc is np.multiply and scipy.sparse.isspmatrix(other))
             ):
                 return _sparse_matmul(other, self) if swapped else _sparse_matmul(self, other)
-        return call(ufunc, (other, self) if swapped else (self, other), _NO_OPTIONS)
+        args = (other, self) if swapped else (self, other)
+        done = recorded_binary(ufunc, *args) if is_plain else None
+        return call_in_general(ufunc, args, _NO_OPTIONS) if done is None else done
 
+    is_plain = ufunc in RULES and RULES[ufunc].is_plain
     return method
 
 

@@ -13,8 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from chainad.frontends.numpy.fast_path import recorded_binary, recorded_unary
 from chainad.frontends.numpy.makers import MAKERS, SCIPYS_NUMPY, Vectorized
 from chainad.frontends.numpy.tape import active
+from chainad.frontends.numpy.tracers import Tracer
+from chainad.rules.base import RULES
 from chainad.rules.scipy_interpolate import interpolant_of
 
 
@@ -68,6 +71,24 @@ class FunctionProxy(_Proxy):
         return _itself, (self._original,)
 
 
+class UfuncProxy(FunctionProxy):
+    """A ufunc; its usual calls are recorded at once."""
+
+    def __init__(self, ufunc: np.ufunc, instead: Any) -> None:
+        super().__init__(ufunc, instead)
+        self._is_plain = ufunc in RULES and RULES[ufunc].is_plain
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._is_plain and not kwargs:
+            if len(args) == 1 and isinstance(args[0], Tracer):
+                done = recorded_unary(self._original, args[0])
+            else:
+                done = recorded_binary(self._original, *args) if len(args) == 2 else None
+            if done is not None:
+                return done
+        return (self._original if active.tape is None else self._instead)(*args, **kwargs)
+
+
 def _itself(function: Any) -> Any:
     return function
 
@@ -119,7 +140,8 @@ def proxy_of(value: Any, is_global: bool = True) -> Any:
     if instead is None or not (is_global or isinstance(value, np.ufunc)):
         return instead
     if id(value) not in _proxies:
-        _proxies[id(value)] = FunctionProxy(value, instead)
+        kind = UfuncProxy if isinstance(value, np.ufunc) else FunctionProxy
+        _proxies[id(value)] = kind(value, instead)
     return _proxies[id(value)]
 
 

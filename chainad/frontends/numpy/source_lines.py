@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import os
 import sys
+from functools import lru_cache
 from pathlib import Path
 from types import CodeType, FrameType
 
@@ -50,10 +51,8 @@ def raw_site(depth: int = 1) -> RawSite | None:
     frame: FrameType | None = sys._getframe(depth)
     while frame is not None:
         code = frame.f_code
-        if code not in _library_code:
-            if not is_library_file(code.co_filename):
-                return code, frame.f_lasti
-            _library_code.add(code)
+        if not is_library_file(code.co_filename):
+            return code, frame.f_lasti
         frame = frame.f_back
     return None
 
@@ -66,10 +65,7 @@ def user_stacklevel() -> int:
     return level
 
 
-# Code of these libraries found so far: looked up at every traced operation.
-_library_code: set[CodeType] = set()
-
-
+@lru_cache(maxsize=1024)  # asked at every traced operation
 def is_library_file(file: str) -> bool:
     """Return whether a file is of chainad, NumPy, SciPy, or a library with arrays of its own."""
     return file.startswith(_LIBRARY_FILES) and not file.endswith(_DEMO)

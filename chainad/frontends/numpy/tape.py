@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Hashable, Iterator
+from functools import partial
 from operator import itemgetter
 from threading import local
 from typing import Any, NamedTuple
@@ -50,7 +51,9 @@ class Entry(NamedTuple):
     raw_site: RawSite | None
 
 
-_function_of = itemgetter(0)
+# What makes an entry of a tuple of its fields.
+new_entry = partial(tuple.__new__, Entry)
+_function_of, _key_of = itemgetter(0), itemgetter(5)
 
 
 def _signature(value: Any, source: int | None) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
@@ -119,9 +122,9 @@ class Tape:
 
     def append_input(self, value: Any) -> int:
         """Append an input."""
-        key = ("input", np.shape(value), value.dtype)
+        key = "input", value.shape, value.dtype
         self.n_inputs += 1
-        return self.append(Entry(identity, None, (), (), value, key, None))
+        return self.append(new_entry((identity, None, (), (), value, key, None)))
 
     def keep(self, constant: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return a constant in a form that stays as it is until the derivatives are evaluated.
@@ -157,7 +160,7 @@ class Tape:
 
     def key(self, outputs: tuple[Any, ...]) -> Hashable:
         """Return what is equal for two runs exactly if they differ in values only."""
-        return (tuple([entry.key for entry in self.entries]), outputs)
+        return tuple(map(_key_of, self.entries)), outputs
 
     def graph(self, outputs: tuple[tuple[int | None, tuple[int, ...]], ...]) -> Graph:
         """Return the recorded graph, for outputs given as entry (or None) and shape."""

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import inspect
-import operator
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, TypeGuard
 
 import numpy as np
 import scipy.sparse
 
 from chainad.errors import TraceError
-from chainad.frontends.numpy.made_arrays import MadeArray, current, settle
+from chainad.frontends.numpy.fast_path import recorded_binary, recorded_unary
+from chainad.frontends.numpy.made_arrays import MadeArray, settle
 from chainad.frontends.numpy.packing import as_one, pack
 from chainad.frontends.numpy.source_lines import here, raw_site
 from chainad.frontends.numpy.tape import Entry, Tape, active, argument
 from chainad.frontends.numpy.tracers import NUMBERS, PLAIN, Tracer, has_tracer, innermost_tape
 from chainad.ir.graph import Argument, freeze
-from chainad.ir.operators import ARITHMETIC
 from chainad.rules.base import CONSTANT, DEFINED, REFUSED, RULES, Rule, name_of, refuse_options
 from chainad.rules.complexes import COMPLEX
 from chainad.rules.scipy_wrappers import instead_of_scipy
@@ -30,10 +29,21 @@ _INTEGERS = (np.integer, np.bool_)
 def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call `function` on traced values: record it, compute its definition, or refuse."""
     rule = RULES.get(function)
-    if rule is not None and rule.is_plain and not kwargs and len(args) < 3:
-        done = _fast_path(function, args)
+    if rule is not None and rule.is_plain and not kwargs:
+        if len(args) == 1 and isinstance(args[0], Tracer):
+            done = recorded_unary(function, args[0])
+        else:
+            done = recorded_binary(function, *args) if len(args) == 2 else None
         if done is not None:
             return done
+    return call_in_general(function, args, kwargs)
+
+
+def call_in_general(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Do what `call` does, where the call is none that is recorded at once."""
+    rule = RULES.get(function)
     if kwargs or not isinstance(function, np.ufunc):
         args, kwargs, out = without_out(function, args, kwargs)
         if _is_partial(function, kwargs) and isinstance(out, (Tracer, MadeArray, type(None))):
@@ -381,85 +391,10 @@ def _unfit(value: np.ndarray[Any, Any]) -> str:
     )
 
 
-# On NumPy's scalars Python's operators are quicker.
-_OPERATORS: dict[Callable[..., Any], Callable[..., Any]] = {
-    ufunc: getattr(operator, name) for name, ufunc in ARITHMETIC.items()
-}
-_new_entry = partial(tuple.__new__, Entry)
-
-
-def _fast_path(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """Record a call of one or two operands: values of one tape, or real constants.
-
-    Most calls are of this kind, and every microsecond here is paid at each of them. Returns None
-    where the call is another one.
-    """
-    a = args[0]
-    if len(args) == 1:
-        if not isinstance(a, Tracer) or not a.tape.has_fast_path:
-            return None
-        tape, x = a.tape, a.value
-        value = function(x)
-        sources: tuple[int | None, ...] = (a.number,)
-        operands: tuple[Any, ...] = (x,)
-        key: tuple[Any, ...] = (function, a.number)
-    else:
-        b = args[1]
-        if isinstance(a, Tracer):
-            tape, x = a.tape, a.value
-            first = one = a.number
-            if not tape.has_fast_path:
-                return None
-            if isinstance(b, Tracer):
-                if b.tape is not tape:
-                    return None
-                y = b.value
-                second = other = b.number
-            else:
-                second, (y, other) = None, _fast_constant(tape, function, b)
-        elif isinstance(b, Tracer) and b.tape.has_fast_path:
-            tape, y = b.tape, b.value
-            second = other = b.number
-            first, (x, one) = None, _fast_constant(tape, function, a)
-        else:
-            return None
-        if one is None or other is None:
-            return None
-        value = _OPERATORS.get(function, function)(x, y)
-        sources, operands, key = (first, second), (x, y), (function, one, other)
-    if value.dtype.kind != "f":
-        return None
-    entries = tape.entries
-    number = len(entries)
-    entries.append(_new_entry((function, None, sources, operands, value, key, raw_site(4))))
-    return tape.box(value, tape, number, (function, args, _NO_OPTIONS))
-
-
-def _fast_constant(tape: Tape, function: Callable[..., Any], x: Any) -> tuple[Any, Any]:
-    """Return a real constant as it is kept, and what it is in a key (None: no fast path)."""
-    kind = type(x)
-    if kind is MadeArray:
-        x = current(x)
-        kind = type(x)
-    if kind is float or kind is np.float64:
-        return x, kind
-    if kind is int and function in _OPERATORS:  # others, such as np.ldexp, ask for integers
-        return float(x), float
-    if kind is np.ndarray and x.dtype.kind == "f":
-        return tape.keep(x), (x.shape, x.dtype.char)
-    return None, None
-
-
-_NO_OPTIONS: dict[str, Any] = {}
-
-
 def _plain_entry(
     tape: Tape, rule: Rule, function: Callable[..., Any], args: tuple[Any, ...]
 ) -> Entry | None:
-    """Return the entry of a call whose arguments are its operands one by one, else None.
-
-    Most calls are of this kind, and every microsecond here is paid at each of them.
-    """
+    """Return the entry of a call whose arguments are its operands one by one, else None."""
     count = len(args)
     sources: list[int | None] = []
     operands: list[Any] = []

@@ -430,7 +430,7 @@ def make_box(scalar: type[TracedScalar], array: type[TracedArray]) -> Callable[.
         # `made` is the call that it is the result of; ufuncs make no views.
         if type(value) is np.float64:
             return scalar(value, tape, number)
-        plain = raw(value)
+        plain = value if type(value) is np.ndarray else raw(value)
         if not plain.ndim:
             return scalar(value, tape, number)
         found = array(value, tape, number)

@@ -1,0 +1,92 @@
+"""Calls of one or two operands that are values of one tape, or real constants, recorded at once.
+
+Most calls are of this kind, and every microsecond here is paid at each of them.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from chainad.frontends.numpy.made_arrays import MadeArray, current
+from chainad.frontends.numpy.source_lines import raw_site
+from chainad.frontends.numpy.tape import Tape, new_entry
+from chainad.frontends.numpy.tracers import Tracer
+from chainad.ir.operators import ARITHMETIC
+
+# On NumPy's scalars Python's operators are quicker.
+_OPERATORS: dict[Callable[..., Any], Callable[..., Any]] = {
+    ufunc: getattr(operator, name) for name, ufunc in ARITHMETIC.items()
+}
+
+
+def recorded_unary(function: Callable[..., Any], a: Tracer) -> Any:
+    """Record a call of one operand, of a function whose row is plain; None if it is another one."""
+    tape, x = a.tape, a.value
+    if not tape.has_fast_path:
+        return None
+    value = function(x)
+    if value.dtype.kind != "f":
+        return None
+    entries = tape.entries
+    number = len(entries)
+    source = a.number
+    entries.append(
+        new_entry((function, None, (source,), (x,), value, (function, source), raw_site(3)))
+    )
+    made = None if type(function) is np.ufunc else (function, (a,), {})
+    return tape.box(value, tape, number, made)
+
+
+def recorded_binary(function: Callable[..., Any], a: Any, b: Any) -> Any:
+    """Record a call of two operands, of a function whose row is plain; None if it is another one.
+
+    One of them may be a real constant.
+    """
+    if isinstance(a, Tracer):
+        tape, x = a.tape, a.value
+        first = one = a.number
+        if not tape.has_fast_path:
+            return None
+        if isinstance(b, Tracer):
+            if b.tape is not tape:
+                return None
+            y = b.value
+            second = other = b.number
+        else:
+            second, (y, other) = None, _constant(tape, function, b)
+    elif isinstance(b, Tracer) and b.tape.has_fast_path:
+        tape, y = b.tape, b.value
+        second = other = b.number
+        first, (x, one) = None, _constant(tape, function, a)
+    else:
+        return None
+    if one is None or other is None:
+        return None
+    value = _OPERATORS.get(function, function)(x, y)
+    if value.dtype.kind != "f":
+        return None
+    entries = tape.entries
+    number = len(entries)
+    key = function, one, other
+    entries.append(new_entry((function, None, (first, second), (x, y), value, key, raw_site(3))))
+    made = None if type(function) is np.ufunc else (function, (a, b), {})
+    return tape.box(value, tape, number, made)
+
+
+def _constant(tape: Tape, function: Callable[..., Any], x: Any) -> tuple[Any, Any]:
+    """Return a real constant as it is kept, and what it is in a key (None: no fast path)."""
+    kind = type(x)
+    if kind is MadeArray:
+        x = current(x)
+        kind = type(x)
+    if kind is float or kind is np.float64:
+        return x, kind
+    if kind is int and function in _OPERATORS:  # others, such as np.ldexp, ask for integers
+        return float(x), float
+    if kind is np.ndarray and x.dtype.kind == "f":
+        return tape.keep(x), (x.shape, x.dtype.char)
+    return None, None
