@@ -99,7 +99,7 @@ def jacobian_program(
         return make()
     cost = model_of(options.cost, signature.itemsize)  # a calibration may have changed it
     asked = options.output, cost, options.memory_limit, options.search, options.is_hessian
-    return _programs.get((signature.key, target, key, *asked), make)
+    return _programs.get((signature, target, key, *asked), make)
 
 
 def _build(
@@ -147,9 +147,7 @@ def jacobian_sweeps(
     signature: Signature, target: Target, linearize: Callable[[], Linearized]
 ) -> tuple[Linearized, list[Sweeps]]:
     """Return the sweeps of every block for all runs of a signature, made now or before."""
-    return _sweeps.get(
-        (signature.key, target), lambda: _make_sweeps(linearize(), target.of(signature))
-    )
+    return _sweeps.get((signature, target), lambda: _make_sweeps(linearize(), target.of(signature)))
 
 
 def _make_sweeps(linearized: Linearized, target: Target) -> tuple[Linearized, list[Sweeps]]:

@@ -57,6 +57,8 @@ class Options:
         InputError
             If there is no such argument, or one is named twice.
         """
+        if type(self.argnums) is int and 0 <= self.argnums < len(args):  # the usual one
+            return (self.argnums,)
         wanted = self.argnums if isinstance(self.argnums, tuple) else (self.argnums,)
         asked = f"argnums={self.argnums!r}"
         found = tuple([key_of(k, f, len(args), kwargs, asked) for k in wanted])

@@ -26,8 +26,8 @@ def assembler(
     run: Run, forms: Sequence[ResultForm | None], output: str, is_single: bool
 ) -> Callable[[Sequence[Any]], Any]:
     """Return what makes the Jacobians of the results of a program; it keeps no arrays."""
-    expected = run.signature.blocks
     tree = nesting(run.result, run.arguments, is_single)
+    expected = run.signature.blocks
     if tree is LEAF and isinstance(forms[0], DenseForm):
         dtype = expected[0].dtype
         return lambda arrays: _cast(arrays[0], dtype, output)
@@ -102,7 +102,7 @@ def returned_value(run: Run) -> Any:
 
 
 def _unaliased(run: Run, k: int) -> Any:
-    (number, _), value = run.outputs[k], run.values[k]
+    number, value = run.outputs[k], run.values[k]
     if not is_ndarray(value):  # a number, or traced by somebody else
         return value
     # What a call made is nobody's, if it is no view and is not returned twice.

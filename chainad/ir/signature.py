@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainad.ir.cache import Cache, cached_property
 from chainad.ir.shapes import Shape
 
 
@@ -18,36 +20,46 @@ class Block(NamedTuple):
     dtype: np.dtype[Any]
 
 
-class Signature(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Signature:
     """Shapes and dtypes of the inputs to differentiate by and of the outputs.
+
+    There is one for all runs that differ in values only, so that it is compared by identity.
 
     Attributes
     ----------
     inputs, outputs : tuple of (shape, dtype)
-    key : hashable
-        Equal for two runs exactly if they differ in values only.
-    blocks : tuple of Block
-        The blocks of the Jacobian, output by output; those of integers have the input's dtype.
     """
 
     inputs: tuple[tuple[Shape, np.dtype[Any]], ...]
     outputs: tuple[tuple[Shape, np.dtype[Any]], ...]
-    key: Hashable
-    blocks: tuple[Block, ...]
 
-    @property
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """The blocks of the Jacobian, output by output; of integers in the dtype of the input."""
+        return tuple(
+            [
+                Block(rows, cols, dtype if dtype.kind == "f" else own)
+                for rows, dtype in self.outputs
+                for cols, own in self.inputs
+            ]
+        )
+
+    @cached_property
     def itemsize(self) -> int:
         """The bytes of an entry of the Jacobian, the largest of all blocks."""
         return max([block.dtype.itemsize for block in self.blocks], default=8)
 
 
+_signatures: Cache[Signature] = Cache(512)
+
+
 def signature_of(inputs: Iterable[Any], outputs: Iterable[Any], key: Hashable) -> Signature:
-    """Return the signature of a run with these values."""
-    wanted = tuple([(x.shape, x.dtype) for x in inputs])
+    """Return the signature of a run with these values.
+
+    `key` is equal for two runs exactly if they call the same on inputs of the same types.
+    """
     found = tuple([(y.shape, y.dtype) for y in outputs])
-    blocks = [
-        Block(rows, cols, dtype if dtype.kind == "f" else own)
-        for rows, dtype in found
-        for cols, own in wanted
-    ]
-    return Signature(wanted, found, key, tuple(blocks))
+    return _signatures.get(
+        (key, found), lambda: Signature(tuple([(x.shape, x.dtype) for x in inputs]), found)
+    )

@@ -133,7 +133,7 @@ def _local(
 
     def formula(result: Any, *values: Any) -> Any:
         array = partial(result, *values)
-        return array if np.shape(array) == shape else np.reshape(array, shape)
+        return array if getattr(array, "shape", ()) == shape else np.reshape(array, shape)
 
     def mask(result: Any, *values: Any) -> Any:
         assert use is not None

@@ -37,7 +37,7 @@ def recorded_unary(function: Callable[..., Any], a: Tracer) -> Any:
     entries.append(
         new_entry((function, None, (source,), (x,), value, (function, source), raw_site(3)))
     )
-    made = None if type(function) is np.ufunc else (function, (a,), {})
+    made: Any = None if type(function) is np.ufunc else (function, (a,), {})
     return tape.box(value, tape, number, made)
 
 
@@ -73,7 +73,7 @@ def recorded_binary(function: Callable[..., Any], a: Any, b: Any) -> Any:
     number = len(entries)
     key = function, one, other
     entries.append(new_entry((function, None, (first, second), (x, y), value, key, raw_site(3))))
-    made = None if type(function) is np.ufunc else (function, (a, b), {})
+    made: Any = None if type(function) is np.ufunc else (function, (a, b), {})
     return tape.box(value, tape, number, made)
 
 

@@ -76,14 +76,17 @@ class UfuncProxy(FunctionProxy):
 
     def __init__(self, ufunc: np.ufunc, instead: Any) -> None:
         super().__init__(ufunc, instead)
-        self._is_plain = ufunc in RULES and RULES[ufunc].is_plain
+        rule = RULES.get(ufunc)
+        self._usual_count = ufunc.nin if rule is not None and rule.is_plain else None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._is_plain and not kwargs:
-            if len(args) == 1 and isinstance(args[0], Tracer):
+        count = len(args)
+        if count == self._usual_count and not kwargs:
+            done = None
+            if count == 2:
+                done = recorded_binary(self._original, *args)
+            elif count == 1 and isinstance(args[0], Tracer):
                 done = recorded_unary(self._original, args[0])
-            else:
-                done = recorded_binary(self._original, *args) if len(args) == 2 else None
             if done is not None:
                 return done
         return (self._original if active.tape is None else self._instead)(*args, **kwargs)

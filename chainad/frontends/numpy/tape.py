@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from operator import itemgetter
 from threading import local
@@ -81,6 +81,17 @@ class Tape:
     """
 
     is_recorder = False
+    n_inputs = 0
+    # Whether an outer trace differentiates an input.
+    is_differentiated = False
+    # Whether any value is complex: then some functions have other rows.
+    has_complex = False
+    # Whether NumPy may have packed a 0-d value into an array of objects.
+    has_objects = False
+    # Whether the memory of an array that became traced is nan now.
+    has_blanked = False
+    # Whether the function may write into arrays.
+    has_writes = False
 
     def __init__(self, box: Callable[..., Any]) -> None:
         self.box = box
@@ -92,19 +103,8 @@ class Tape:
         # Whether calls may be recorded without looking at their arguments twice.
         self.has_fast_path = not self.is_recorder
         self.entries: list[Entry] = []
-        self.n_inputs = 0
-        # Whether an outer trace differentiates an input.
-        self.is_differentiated = False
         # Entries whose values show the memory of another value in a way that is not followed.
         self.shared: set[int] = set()
-        # Whether any value is complex: then some functions have other rows.
-        self.has_complex = False
-        # Whether NumPy may have packed a 0-d value into an array of objects.
-        self.has_objects = False
-        # Whether the memory of an array that became traced is nan now.
-        self.has_blanked = False
-        # Whether the function may write into arrays.
-        self.has_writes = False
         # Entries that are read from elsewhere than this tape.
         self.pinned: set[int] = set()
         self._holds = Holds()
@@ -158,17 +158,20 @@ class Tape:
         """Release all values, once the local Jacobians are evaluated."""
         self.entries.clear()
 
-    def key(self, outputs: tuple[Any, ...]) -> Hashable:
-        """Return what is equal for two runs exactly if they differ in values only."""
-        return tuple(map(_key_of, self.entries)), outputs
+    def key(self, outputs: Sequence[int | None]) -> Hashable:
+        """Return what is equal for two runs exactly if they call the same on the same types.
 
-    def graph(self, outputs: tuple[tuple[int | None, tuple[int, ...]], ...]) -> Graph:
-        """Return the recorded graph, for outputs given as entry (or None) and shape."""
+        `outputs` are the entries of the results.
+        """
+        return tuple(map(_key_of, self.entries)), tuple(outputs)
+
+    def graph(self, outputs: tuple[int | None, ...], shapes: Iterable[tuple[int, ...]]) -> Graph:
+        """Return the recorded graph, for outputs given by their entries (or None) and shapes."""
         return Graph(
             tuple(self.node(entry) for entry in self.entries),
             self.n_inputs,
-            tuple(number for number, _ in outputs),
-            tuple(shape for _, shape in outputs),
+            outputs,
+            tuple(shapes),
         )
 
     def node(self, entry: Entry) -> Node:

@@ -52,9 +52,9 @@ class Run(NamedTuple):
     Attributes
     ----------
     tape : Tape
-    outputs : tuple
+    outputs : tuple of int or None
         For every array of the result, its entry on the tape (None: it does not depend on the
-        inputs) and its shape; `values` are the plain arrays.
+        inputs); `values` are the plain arrays.
     arguments : tuple of Tree
         How the inputs are arranged in each argument that is differentiated by.
     result : Tree
@@ -66,7 +66,7 @@ class Run(NamedTuple):
     """
 
     tape: Tape
-    outputs: tuple[tuple[int | None, tuple[int, ...]], ...]
+    outputs: tuple[int | None, ...]
     values: tuple[Any, ...]
     arguments: tuple[Tree, ...]
     result: Tree
@@ -75,7 +75,7 @@ class Run(NamedTuple):
 
     def graph(self) -> Graph:
         """Return the graph of what was called on what."""
-        return self.tape.graph(self.outputs)
+        return self.tape.graph(self.outputs, [shape for shape, _ in self.signature.outputs])
 
     def input(self, number: int) -> Any:
         """Return the value of the `number`-th input."""
@@ -95,10 +95,9 @@ def _run_of(
     result: Tree,
     aux: Any,
 ) -> Run:
-    outputs = tuple(zip(numbers, map(np.shape, values), strict=True))
-    inputs = [entry.value for entry in tape.entries[: tape.n_inputs]]
-    signature = signature_of(inputs, values, tape.key(outputs))
-    return Run(tape, outputs, tuple(values), arguments, result, aux, signature)
+    inputs = (entry.value for entry in tape.entries[: tape.n_inputs])
+    signature = signature_of(inputs, values, tape.key(numbers))
+    return Run(tape, tuple(numbers), tuple(values), arguments, result, aux, signature)
 
 
 class tracing:  # noqa: N801
@@ -176,7 +175,11 @@ class tracing:  # noqa: N801
 
     def _boxed(self, key: Key, argument: Any) -> tuple[Any, Tree]:
         """Return an argument with inputs of the tape in place of its arrays."""
-        tape, boxed = self.tape, []
+        tape = self.tape
+        if type(argument) is np.ndarray and argument.dtype.char == "d":  # the usual one
+            value = argument.copy()
+            return box(value, tape, tape.append_input(value)), LEAF
+        boxed = []
         leaves, tree = argument_leaves(self.reader, key, argument)
         for leaf in leaves:
             # What the caller does with his own array is his affair.
@@ -349,13 +352,15 @@ def _finish(
         raise InputError(f"the result {_MUST_BE} None")
     is_leaf = isinstance(result, Traced)
     leaves, tree = ([result], LEAF) if is_leaf else trees.flatten_arrays(result)
-    numbers: list[int | None] = []
-    values = []
-    for k, item in enumerate(leaves):
-        what = partial(_output_place, tree, k)
-        number, value = _output(tape, item, what, has_jacobian)
-        numbers.append(number)
-        values.append(value)
+    if is_leaf and result.tape is tape and result.value.dtype.kind == "f":  # the usual one
+        numbers: list[int | None] = [result.number]
+        values = [result.value]
+    else:
+        found = [
+            _output(tape, item, partial(_output_place, tree, k), has_jacobian)
+            for k, item in enumerate(leaves)
+        ]
+        numbers, values = [number for number, _ in found], [value for _, value in found]
     if has_spectral_functions(tape):
         numbers = _reopened(tape, partial(with_spectral_functions, tape), numbers)
     if tape.is_differentiated and has_kinks(tape):
