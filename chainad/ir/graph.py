@@ -115,6 +115,8 @@ class Frozen:
 
 def freeze(value: Any) -> Hashable:
     """Return a hashable stand-in for a static argument."""
+    if type(value) in _HASHABLE:  # the usual ones
+        return value  # type: ignore[no-any-return]
     if isinstance(value, np.ndarray):
         return Frozen(value)
     if isinstance(value, (list, tuple)):
@@ -129,3 +131,6 @@ def freeze(value: Any) -> Hashable:
         return ("bool", bool(value))
     hash(value)
     return value  # type: ignore[no-any-return]
+
+
+_HASHABLE = frozenset({Argument, int, str, type(None)})

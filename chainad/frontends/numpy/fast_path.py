@@ -15,7 +15,9 @@ from chainad.frontends.numpy.made_arrays import MadeArray, current
 from chainad.frontends.numpy.source_lines import raw_site
 from chainad.frontends.numpy.tape import Tape, new_entry
 from chainad.frontends.numpy.tracers import Tracer
+from chainad.ir.graph import operands_alone
 from chainad.ir.operators import ARITHMETIC
+from chainad.rules.movement import getitem
 
 # On NumPy's scalars Python's operators are quicker.
 _OPERATORS: dict[Callable[..., Any], Callable[..., Any]] = {
@@ -75,6 +77,40 @@ def recorded_binary(function: Callable[..., Any], a: Any, b: Any) -> Any:
     entries.append(new_entry((function, None, (first, second), (x, y), value, key, raw_site(3))))
     made: Any = None if type(function) is np.ufunc else (function, (a, b), {})
     return tape.box(value, tape, number, made)
+
+
+def recorded_item(a: Tracer, key: Any) -> Any:
+    """Record `a[key]` where the key is of integers and slices alone; None if it is another one."""
+    tape, x = a.tape, a.value
+    frozen = key if type(key) is int else _frozen(key)
+    if frozen is NotImplemented or not tape.has_fast_path:
+        return None
+    value = x[key]
+    entries = tape.entries
+    number = len(entries)
+    template: Any = (*operands_alone((x.shape, x.dtype, True)), key), {}
+    source = a.number
+    call = getitem, source, frozen
+    entries.append(new_entry((getitem, template, (source,), (x,), value, call, raw_site(3))))
+    return tape.box(value, tape, number, (getitem, (a, key), {}))
+
+
+def _frozen(key: Any) -> Any:
+    """Return a hashable stand-in for an index; NotImplemented if it is more than integers."""
+    kind = type(key)
+    if kind is int or key is None or key is ...:
+        return key
+    if kind is tuple:
+        found = tuple(map(_frozen, key))
+        return NotImplemented if NotImplemented in found else found
+    if kind is slice:
+        ends = key.start, key.stop, key.step
+        if {*map(type, ends)} <= _ENDS:
+            return slice, ends
+    return NotImplemented
+
+
+_ENDS = {int, type(None)}
 
 
 def _constant(tape: Tape, function: Callable[..., Any], x: Any) -> tuple[Any, Any]:

@@ -8,6 +8,7 @@ then is nan, so that code that reads memory without asking finds no number that 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -237,7 +238,7 @@ def settle(value: Any) -> Any:
         return [settle(x) for x in value]
     if issubclass(kind, tuple):
         items = [settle(x) for x in value]
-        return tuple(items) if any(a is not b for a, b in zip(items, value, strict=True)) else value
+        return tuple(items) if any(map(operator.is_not, items, value)) else value
     if kind is dict:
         return {name: settle(x) for name, x in value.items()}
     return value

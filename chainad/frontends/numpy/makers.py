@@ -228,6 +228,9 @@ def _asking_all(function: Any, nested: bool) -> Callable[..., Any]:
 
     @wraps(function)
     def replaced(*args: Any, **kwargs: Any) -> Any:
+        is_usual = args and (isinstance(args[0], Tracer) or isinstance(args[-1], Tracer))
+        if is_usual and not any(map(_may_hold_traced, args)):
+            return call(function, args, kwargs)
         if args and _may_hold_traced(args[0]):
             if nested:
                 args = ([_array_of(x) for x in args[0]], *args[1:])

@@ -16,7 +16,7 @@ _Place = tuple[int, ...]
 
 def as_one(value: Any) -> Any:
     """Return nested lists of traced and plain values as one array, traced if any of them is."""
-    if not isinstance(value, (list, tuple)):
+    if not issubclass(type(value), (list, tuple)):
         return value
     if not has_tracer(value):
         return np.asarray(value)
@@ -32,9 +32,10 @@ def pack(array: np.ndarray[Any, Any]) -> Any:
 
 def packed(value: Any) -> Any:
     """Return a list or an object array with traced values as one array; others as they are."""
-    if isinstance(value, (list, tuple)):
+    kind = type(value)
+    if issubclass(kind, (list, tuple)):
         return as_one(value) if has_tracer(value) else value
-    if isinstance(value, np.ndarray) and value.dtype == object and has_tracer(value):
+    if issubclass(kind, np.ndarray) and value.dtype == object and has_tracer(value):
         return pack(value)
     return value
 

@@ -52,7 +52,7 @@ def call_in_general(
         if out is not None:
             return _written(out, function, args, kwargs)
     if active.tape is not None:
-        args, kwargs = settle(args), settle(kwargs)
+        args, kwargs = settle(args), settle(kwargs) if kwargs else kwargs
     tape = innermost_tape(args, kwargs)
     if tape.is_recorder:
         return tape.call(function, args, kwargs)  # type: ignore[attr-defined]
@@ -61,7 +61,7 @@ def call_in_general(
             f"{here()}a traced value was used after its function had returned; return it from the"
             " function, or keep chainad.stop_gradient(x) instead"
         )
-    if function in COMPLEX and _is_complex((args, kwargs)):
+    if function in COMPLEX and (_is_complex(args) or (kwargs and _is_complex(kwargs))):
         replacement = COMPLEX[function]
         if replacement is not None and replacement not in RULES:
             return _defined(tape, replacement, function, args, kwargs)
@@ -98,12 +98,13 @@ def call_in_general(
 
 def _is_complex(value: Any) -> bool:
     """Return whether any of (nested) arguments is complex."""
-    if isinstance(value, dict):
+    kind = type(value)
+    if issubclass(kind, dict):
         return any(map(_is_complex, value.values()))
-    if isinstance(value, (list, tuple)):
+    if issubclass(kind, (list, tuple)):
         return any(map(_is_complex, value))
     dtype = getattr(value, "dtype", None)
-    return isinstance(value, complex) if dtype is None else getattr(dtype, "kind", "") == "c"
+    return issubclass(kind, complex) if dtype is None else getattr(dtype, "kind", "") == "c"
 
 
 def without_out(
@@ -326,8 +327,8 @@ class Template:
         if is_operand and not self.rule.nested:
             return self.argument(as_one(value), is_operand)
         # In a list of operands, an inner list is one operand.
-        inner = (as_one(x) if is_operand and isinstance(x, (list, tuple)) else x for x in value)
-        return _rebuild(value, (self.argument(x, is_operand) for x in inner))
+        found = [self.argument(as_one(x) if is_operand else x, is_operand) for x in value]
+        return found if isinstance(value, list) else tuple(found)
 
     def _operand(self, value: Any, source: int | None) -> Argument:
         self.values.append(value)
@@ -442,8 +443,9 @@ def _entry(
     kwargs: dict[str, Any],
 ) -> Entry:
     template = Template(tape, rule)
+    count = len(args)
     positional = tuple(
-        template.argument(value, rule.is_operand(k, len(args))) for k, value in enumerate(args)
+        [template.argument(value, rule.is_operand(k, count)) for k, value in enumerate(args)]
     )
     named = {k: template.argument(value, False) for k, value in kwargs.items()}
     value = settle(function(*refill(positional, template.values), **refill(named, template.values)))

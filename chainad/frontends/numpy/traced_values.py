@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from chainad.errors import TraceError
+from chainad.frontends.numpy.fast_path import recorded_item
 from chainad.frontends.numpy.flat_view import FlatView
 from chainad.frontends.numpy.made_arrays import MadeArray, made, settle, written_at
 from chainad.frontends.numpy.methods import COMMON_OPERAND_TYPES, add_array_methods, ufunc_method
@@ -249,7 +250,8 @@ class Traced(Tracer):
         self._refuse("entries of an array cannot be deleted; use np.delete")
 
     def __getitem__(self, key: Any) -> Any:
-        return call(getitem, (self, key), {})
+        done = recorded_item(self, key)
+        return call(getitem, (self, key), {}) if done is None else done
 
 
 add_array_methods(Traced)
