@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from math import isfinite, prod
+from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from chainad.frontends.numpy.trace import Run
 from chainad.frontends.numpy.tracers import Tracer
 from chainad.ir import exact_zeros, trees
 from chainad.ir.array_functions import is_ndarray
-from chainad.ir.signature import Block
 from chainad.ir.trees import LEAF, Tree
 from chainad.planning.machine_memory import memory_of_machine
 from chainad.planning.report import bytes_text
@@ -52,14 +51,13 @@ def nesting(result: Tree, arguments: Sequence[Tree], is_single: bool) -> Tree:
     return result.compose(over)
 
 
-def check_size(blocks: Iterable[Block]) -> None:
-    """Raise TooLargeError if dense Jacobians cannot fit into the memory of this machine."""
-    size = sum([prod(rows + cols) * dtype.itemsize for rows, cols, dtype in blocks])
+def check_size(nbytes: int) -> None:
+    """Raise TooLargeError if dense Jacobians of so many bytes cannot fit into this machine."""
     memory = memory_of_machine()
-    if size > memory:
+    if nbytes > memory:
         raise TooLargeError(
-            f"the dense Jacobian takes {bytes_text(size)}, this machine has {bytes_text(memory)};"
-            " ask for output='sparse', 'structured' or 'operator'"
+            f"the dense Jacobian takes {bytes_text(nbytes)}, this machine has"
+            f" {bytes_text(memory)}; ask for output='sparse', 'structured' or 'operator'"
         )
 
 

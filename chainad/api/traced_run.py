@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import compress, cycle
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,6 @@ from chainad.frontends.numpy.trace import Run, is_differentiated
 from chainad.frontends.numpy.tracers import Tracer
 from chainad.ir.array_functions import is_ndarray
 from chainad.ir.exact_zeros import is_finite
-from chainad.ir.signature import Block
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
 from chainad.structure.linear_operators import Operator
@@ -38,7 +36,7 @@ def program_of(run: Run, options: Options) -> JacobianProgram:
         return linear_graph(run.graph(), origin, run.tape.where, is_hessian=options.is_hessian)
 
     if options.output == "dense":
-        check_size(_blocks_of_entries(run))
+        check_size(_nbytes(run))
     return jacobian_program(run.signature, options, NUMPY, linearize, run.tape.origin)
 
 
@@ -95,10 +93,10 @@ def operators(run: Run) -> list[LinearOperator]:
     ]
 
 
-def _blocks_of_entries(run: Run) -> Iterable[Block]:
-    """Return the blocks that are made of entries here: what is differentiated again is not."""
-    blocks = run.signature.blocks
+def _nbytes(run: Run) -> int:
+    """Return the bytes of the entries that are made here: what is differentiated again has none."""
+    signature = run.signature
     if not run.tape.is_differentiated:
-        return blocks
+        return signature.nbytes
     is_plain = [not is_differentiated(run.input(k)) for k in range(run.tape.n_inputs)]
-    return compress(blocks, cycle(is_plain))
+    return sum([block.nbytes for block in compress(signature.blocks, cycle(is_plain))])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,11 @@ class Block(NamedTuple):
     rows: Shape
     cols: Shape
     dtype: np.dtype[Any]
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of its entries."""
+        return prod(self.rows + self.cols) * self.dtype.itemsize
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +55,11 @@ class Signature:
     def itemsize(self) -> int:
         """The bytes of an entry of the Jacobian, the largest of all blocks."""
         return max([block.dtype.itemsize for block in self.blocks], default=8)
+
+    @cached_property
+    def nbytes(self) -> int:
+        """The bytes of all entries of the Jacobian."""
+        return sum([block.nbytes for block in self.blocks])
 
 
 _signatures: Cache[Signature] = Cache(512)

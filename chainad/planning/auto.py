@@ -162,7 +162,7 @@ def mode_key(mode: Mode) -> Hashable:
     if isinstance(mode, Plan):
         return mode
     if isinstance(mode, str):  # with the planners that answer: these may be registered anew
-        return mode, PLANNERS.get(mode), *(x for x in PLANNERS.values() if x.is_candidate)
+        return mode, *PLANNERS.values()
     return None if callable(mode) else tuple(mode)
 
 

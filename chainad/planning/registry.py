@@ -55,7 +55,7 @@ class Proof(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RegisteredPlanner:
     """A planner that is a mode.
 

@@ -50,7 +50,10 @@ class _Contents:
         self._cell = cell
 
     def get(self, name: str) -> Any:
-        return _contents(self._cell)
+        try:
+            return self._cell.cell_contents
+        except ValueError:  # it is empty
+            return None
 
     def __setitem__(self, name: str, value: Any) -> None:
         self._cell.cell_contents = value
@@ -236,7 +239,8 @@ _WITHOUT_CODE = frozenset(
 
 
 def _has_proxy(value: Any) -> bool:
-    return proxy_of(original_of(value)) is not None
+    is_module = type(value) is types.ModuleType
+    return proxy_of(value if is_module else original_of(value)) is not None
 
 
 def _attributes(value: Any) -> dict[str, Any]:
@@ -315,8 +319,10 @@ class _Known:
         """Whether a search would find the same."""
         if self.sizes != [*map(len, self.namespaces)]:
             return False
+        if not self.values:
+            return True
         read = map(operator.call, self.getters, self.names)
-        return not self.values or all(map(operator.is_, read, self.values))
+        return all(map(operator.is_, read, self.values))
 
 
 # Every slot is one, whoever has found it. `Cache` forgets those that were used longest ago; one
@@ -348,12 +354,11 @@ def _codes_of(value: Any, depth: int = 0) -> tuple[Any, ...] | None:
     if depth > MAX_SEARCH_DEPTH:
         return None
     if kind is types.FunctionType:
-        own = value.__code__, value.__globals__
-        parts = value.__defaults__ or value.__kwdefaults__ or value.__dict__
-        if not parts and value.__closure__ is None:  # the usual one
-            return own
-        parts = filter(None, (value.__defaults__, value.__kwdefaults__, value.__dict__))
-        return _codes_in(own, parts, depth, value.__closure__ or ())
+        own, cells = (value.__code__, value.__globals__), value.__closure__ or ()
+        parts: Any = value.__defaults__ or value.__kwdefaults__ or value.__dict__ or ()
+        if parts:
+            parts = filter(None, (value.__defaults__, value.__kwdefaults__, value.__dict__))
+        return _codes_in(own, parts, depth, cells) if parts or cells else own
     if kind is types.MethodType:
         return _codes_in((), (value.__func__, value.__self__), depth)
     if kind is functools.partial:
@@ -379,14 +384,17 @@ def _codes_in(
     found, others = own, [*parts]
     for cell in cells:
         value = _contents(cell)
-        if type(value) not in _WITHOUT_CODE:
+        kind = type(value)
+        if kind in _CONTAINERS:
+            others.append(value)
+        elif kind not in _WITHOUT_CODE:
             if _has_proxy(value):
                 found += (cell,)
             else:
                 others.append(value)
     for value in others:
         kind = type(value)
-        if kind in _WITHOUT_CODE or (kind in _CONTAINERS and _is_data(value)) or _has_proxy(value):
+        if kind in _WITHOUT_CODE or (_is_data(value) if kind in _CONTAINERS else _has_proxy(value)):
             continue
         codes = _codes_of(value, depth + 1)
         if codes is None:

@@ -25,8 +25,11 @@ _OPERATORS: dict[Callable[..., Any], Callable[..., Any]] = {
 }
 
 
-def recorded_unary(function: Callable[..., Any], a: Tracer) -> Any:
-    """Record a call of one operand, of a function whose row is plain; None if it is another one."""
+def recorded_unary(function: Callable[..., Any], a: Tracer, depth: int = 3) -> Any:
+    """Record a call of one operand, of a function whose row is plain; None if it is another one.
+
+    So many innermost frames, here and in the others, are known to be of chainad.
+    """
     tape, x = a.tape, a.value
     if not tape.has_fast_path:
         return None
@@ -36,14 +39,13 @@ def recorded_unary(function: Callable[..., Any], a: Tracer) -> Any:
     entries = tape.entries
     number = len(entries)
     source = a.number
-    entries.append(
-        new_entry((function, None, (source,), (x,), value, (function, source), raw_site(3)))
-    )
+    key = function, source
+    entries.append(new_entry((function, None, (source,), (x,), value, key, raw_site(depth))))
     made: Any = None if type(function) is np.ufunc else (function, (a,), {})
     return tape.box(value, tape, number, made)
 
 
-def recorded_binary(function: Callable[..., Any], a: Any, b: Any) -> Any:
+def recorded_binary(function: Callable[..., Any], a: Any, b: Any, depth: int = 3) -> Any:
     """Record a call of two operands, of a function whose row is plain; None if it is another one.
 
     One of them may be a real constant.
@@ -74,7 +76,9 @@ def recorded_binary(function: Callable[..., Any], a: Any, b: Any) -> Any:
     entries = tape.entries
     number = len(entries)
     key = function, one, other
-    entries.append(new_entry((function, None, (first, second), (x, y), value, key, raw_site(3))))
+    entries.append(
+        new_entry((function, None, (first, second), (x, y), value, key, raw_site(depth)))
+    )
     made: Any = None if type(function) is np.ufunc else (function, (a, b), {})
     return tape.box(value, tape, number, made)
 

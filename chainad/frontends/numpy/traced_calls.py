@@ -31,9 +31,9 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
     rule = RULES.get(function)
     if rule is not None and rule.is_plain and not kwargs:
         if len(args) == 1 and isinstance(args[0], Tracer):
-            done = recorded_unary(function, args[0])
+            done = recorded_unary(function, args[0], 4)
         else:
-            done = recorded_binary(function, *args) if len(args) == 2 else None
+            done = recorded_binary(function, *args, 4) if len(args) == 2 else None
         if done is not None:
             return done
     return call_in_general(function, args, kwargs)
