@@ -57,13 +57,13 @@ class Options:
         InputError
             If there is no such argument, or one is named twice.
         """
-        if type(self.argnums) is int and 0 <= self.argnums < len(args):  # the usual one
-            return (self.argnums,)
-        wanted = self.argnums if isinstance(self.argnums, tuple) else (self.argnums,)
-        asked = f"argnums={self.argnums!r}"
-        found = tuple([key_of(k, f, len(args), kwargs, asked) for k in wanted])
+        count, argnums = len(args), self.argnums
+        if type(argnums) is int and 0 <= argnums < count:  # the usual one
+            return (argnums,)
+        wanted = argnums if isinstance(argnums, tuple) else (argnums,)
+        found = tuple([key_of(k, f, count, kwargs, "argnums", argnums) for k in wanted])
         if len(set(found)) != len(found):
-            raise InputError(f"{asked} names an argument twice")
+            raise InputError(f"argnums={argnums!r} names an argument twice")
         return found
 
     def positions(self, f: Callable[..., Any], count: int) -> tuple[int, ...]:
@@ -83,13 +83,18 @@ EVALUATION = Options(
 )
 
 
-def key_of(k: Key, f: Callable[..., Any], count: int, kwargs: Mapping[str, Any], asked: str) -> Key:
-    """Return the key of an argument in a call with `count` positional ones; `asked` asks for it."""
+def key_of(
+    k: Key, f: Callable[..., Any], count: int, kwargs: Mapping[str, Any], option: str, asked: object
+) -> Key:
+    """Return the key of an argument in a call with `count` positional ones.
+
+    `option` has the value `asked`, which asks for it.
+    """
     if isinstance(k, int):
         if not -count <= k < count:
             by_name = f"; those given by name are asked for by name: {', '.join(map(repr, kwargs))}"
             raise InputError(
-                f"{asked} asks for positional argument {k}, but only {count} were given"
+                f"{option}={asked!r} asks for positional argument {k}, but only {count} were given"
                 f"{by_name if kwargs else ''}"
             )
         return k % count
@@ -99,7 +104,7 @@ def key_of(k: Key, f: Callable[..., Any], count: int, kwargs: Mapping[str, Any],
     position = names.index(k) if k in names else count
     if position >= count:
         raise InputError(
-            f"{asked} asks for argument {k!r}, which was not given to {name_of(f)};"
+            f"{option}={asked!r} asks for argument {k!r}, which was not given to {name_of(f)};"
             f" given are {', '.join(map(repr, [*names[:count], *kwargs])) or 'none'}"
         )
     return position

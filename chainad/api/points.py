@@ -153,7 +153,7 @@ def _axes(
         return dict.fromkeys(differentiated or range(len(args)), batch)
     axes: dict[Key, int | None] = dict.fromkeys(differentiated)
     for k, axis in batch.items():
-        key = key_of(k, f, len(args), kwargs, f"batch={batch!r}")
+        key = key_of(k, f, len(args), kwargs, "batch", batch)
         if axis is not None:
             axes[key] = axis
     return axes

@@ -401,11 +401,16 @@ def evaluate(tape: Tape, recipes: Sequence[Recipe]) -> list[Any]:
     What NumPy warns of is the caller's affair.
     """
     slots: list[Any] = []
+    entries = tape.entries
     for recipe in recipes:
         if recipe.formula is None:
             slots.append(None)
             continue
-        slot = recipe.formula(*values_of(tape, recipe))
+        if type(recipe.node) is int:  # the usual one
+            entry = entries[recipe.node]
+            slot = recipe.formula(entry.value, *entry.operands)
+        else:
+            slot = recipe.formula(*values_of(tape, recipe))
         if not hasattr(slot, "shape"):
             # A constant of the user's, such as the 2.0 in 2.0 * x, may be a Python number.
             slot = tape.entries[recipe.first].value.dtype.type(slot)

@@ -21,7 +21,7 @@ from chainad.frontends.numpy.spectral_functions import (
     with_spectral_functions,
 )
 from chainad.frontends.numpy.tape import Tape, active
-from chainad.frontends.numpy.traced_values import Traced, box
+from chainad.frontends.numpy.traced_values import Traced, TracedArray, TracedScalar, box
 from chainad.frontends.numpy.tracers import NUMBERS, PLAIN, Tracer, has_tracer
 from chainad.ir import trees
 from chainad.ir.array_functions import is_ndarray
@@ -146,7 +146,7 @@ class tracing:  # noqa: N801
             self.tape.has_writes = names.writes
             active.tape = self.tape
             result = _call(replacement_of(self.f), args, kwargs, self.tape)
-            return result if isinstance(result, Traced) else trees.map_leaves(settle, result)
+            return result if _is_traced(result) else trees.map_leaves(settle, result)
         finally:
             active.tape = before
             names.release()
@@ -188,6 +188,16 @@ class tracing:  # noqa: N801
                 tape.is_differentiated = True
             boxed.append(box(value, tape, tape.append_input(value)))
         return boxed[0] if tree is LEAF else tree.unflatten(boxed), tree
+
+
+_CLASSES = {TracedScalar, TracedArray}
+
+
+def _is_traced(result: Any) -> bool:
+    """Return whether a result is a traced value, or a tuple of these."""
+    return isinstance(result, Traced) or (
+        type(result) is tuple and {*map(type, result)} <= _CLASSES
+    )
 
 
 def _call(f: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], tape: Tape) -> Any:
@@ -293,6 +303,8 @@ def as_input(value: Any, place: Callable[[], str]) -> Any:
     """
     if type(value) is np.ndarray and value.dtype.char == "d":  # the usual one
         return value
+    if type(value) is float:  # which stays a scalar, and immutable
+        return np.float64(value)
     value = settle(value)
     if isinstance(value, Tracer):
         return value.snapshot()
@@ -350,17 +362,20 @@ def _finish(
     """Return a finished run."""
     if result is None:
         raise InputError(f"the result {_MUST_BE} None")
-    is_leaf = isinstance(result, Traced)
-    leaves, tree = ([result], LEAF) if is_leaf else trees.flatten_arrays(result)
-    if is_leaf and result.tape is tape and result.value.dtype.kind == "f":  # the usual one
-        numbers: list[int | None] = [result.number]
-        values = [result.value]
+    if not _is_traced(result):
+        leaves, tree = trees.flatten_arrays(result)
+    elif type(result) is tuple:
+        leaves, tree = [*result], trees.tuple_of((LEAF,) * len(result))
     else:
-        found = [
-            _output(tape, item, partial(_output_place, tree, k), has_jacobian)
-            for k, item in enumerate(leaves)
-        ]
-        numbers, values = [number for number, _ in found], [value for _, value in found]
+        leaves, tree = [result], LEAF
+    found: list[tuple[int | None, Any]] = [
+        (item.number, item.value)
+        if isinstance(item, Traced) and item.tape is tape and item.value.dtype.kind == "f"
+        else _output(tape, item, partial(_output_place, tree, k), has_jacobian)
+        for k, item in enumerate(leaves)
+    ]
+    numbers = [number for number, _ in found]
+    values = [value for _, value in found]
     if has_spectral_functions(tape):
         numbers = _reopened(tape, partial(with_spectral_functions, tape), numbers)
     if tape.is_differentiated and has_kinks(tape):
