@@ -17,7 +17,7 @@ MODULES = sorted(
 )
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/from_autograd_and_jax.md"])
 def test_code_blocks_print_what_they_show(page):
     failed, attempted = doctest.testfile(str(ROOT / page), module_relative=False)
     assert attempted > 10
