@@ -38,6 +38,13 @@ from chainad.structure.results import DenseForm
 # Scalar operations that Python does in the time of one NumPy call.
 SCALAR_OPS_PER_NUMPY_CALL = 12
 
+# With values of more elements on average, a scalar program is longer than calls of NumPy for the
+# value and the local Jacobians, up to five for each call of the function.
+MAX_ELEMENTS_PER_CALL = 5 * SCALAR_OPS_PER_NUMPY_CALL
+
+# The second half of an evaluation alone is quicker on scalars for a few of them only.
+MAX_ELEMENTS_PER_CALL_OF_HALVES = SCALAR_OPS_PER_NUMPY_CALL
+
 # Entries of local Jacobians per NumPy call beyond which a scalar program is never that short.
 MAX_LOCAL_ENTRIES_PER_NUMPY_CALL = 10 * SCALAR_OPS_PER_NUMPY_CALL
 
@@ -95,10 +102,8 @@ def compile_program(
         return runs[0]
 
     def by_scalars() -> CompiledProgram:
-        # The second half alone is quicker on scalars for a few of them only.
-        is_bounded = of.is_split and backend == "auto"
-        most = SCALAR_OPS_PER_NUMPY_CALL if is_bounded else inf
-        found = record_run(of, args, kwargs, most)
+        most = MAX_ELEMENTS_PER_CALL_OF_HALVES if of.is_split else MAX_ELEMENTS_PER_CALL
+        found = record_run(of, args, kwargs, most if backend == "auto" else inf)
         if isinstance(found, PlannedRun):
             runs.append(found)
             raise NotScalarError("operations on whole arrays are quicker")

@@ -6,7 +6,7 @@ import inspect
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from math import inf
 from typing import Any, Unpack
 
@@ -219,7 +219,8 @@ class SciPyFunction(FunctionOf[..., Any, Any, Any]):
 
     @cached_property
     def _jacobian(self) -> _SharedDerivative:
-        return _SharedDerivative(self.__wrapped__, self._options)
+        times = partial(_with_times, self._unknown) if self._unknown else None
+        return _SharedDerivative(self.__wrapped__, self._options, times)
 
     @cached_property
     def _operators(self) -> ValueAndJacobianFunction[..., Any, Any, Any]:
@@ -365,6 +366,12 @@ class _SharedDerivative:
         if last is None or not (last.is_at(given) and last.holds()):
             _, last = self.begin(args)
         return last()
+
+
+def _with_times(count: int, *args: Any) -> tuple[Any, ...]:
+    """Return arguments of f(t, y) with times of one type: SciPy gives the first one as a float."""
+    times = [np.float64(t) if type(t) is float else t for t in args[:count]]
+    return *times, *args[count:]
 
 
 def _weights(v: Any) -> Any:

@@ -778,3 +778,18 @@ def test_matrices_of_a_few_kilobytes_are_let_go_when_nothing_needs_them() -> Non
 
     x = np.full(40, 0.01)
     assert peak_of(partial(chainad.compile(chainad.jacobian(f), x), x)) < 8 * A.nbytes
+
+
+def test_a_function_of_long_arrays_runs_once_to_be_compiled():
+    runs = []
+
+    def f(x):
+        runs.append(x.shape)
+        return np.sin(x) * np.exp(x)
+
+    x = np.linspace(0, 1, 200)
+    J = chainad.compile(chainad.jacobian(f))
+    np.testing.assert_allclose(np.diag(J(x)), np.exp(x) * (np.sin(x) + np.cos(x)))
+    assert len(runs) == 1
+    J(x[:2])  # short ones may be scalars, which is seen later
+    assert J.programs == 2

@@ -17,6 +17,7 @@ from scipy import integrate, optimize
 
 import chainad
 from chainad import InputError
+from chainad.frontends.captures import function_table
 
 Function = Callable[..., Any]
 MATRIX = np.array([[3.0, 1.0, 0.5], [1.0, 4.0, 1.0], [0.5, 1.0, 5.0]])
@@ -532,3 +533,26 @@ def test_operators_are_those_of_the_point_they_were_made_at() -> None:
 def test_bad_requests_are_refused(how: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="must be"):
         chainad.for_scipy(system, **how)
+
+
+def test_times_of_either_type_are_compiled_once() -> None:
+    runs = []
+
+    def slope(t: Any, y: Any) -> Any:
+        runs.append(type(t))
+        return y * np.sin(t)
+
+    F, y = chainad.for_scipy(slope, argnums=1), np.ones(3)
+    np.testing.assert_allclose(F.jac(0.0, y), np.zeros((3, 3)))
+    np.testing.assert_allclose(F(np.float64(0.5), y), np.full(3, np.sin(0.5)))
+    np.testing.assert_allclose(F.jac(0.5, y), np.sin(0.5) * np.eye(3))
+    assert len(runs) == 1
+
+
+def test_functions_are_found_without_a_look_at_all_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(function_table, "gc", None)
+    scale = np.array([1.0, 2.0])
+    F = chainad.for_scipy(lambda x: np.sum(scale * x**3))
+    for _ in range(2):
+        np.testing.assert_allclose(F.hess(np.ones(2)), np.diag(6 * scale))
+        scale = 3 * scale  # noted, though a wrapper of chainad's calls the function

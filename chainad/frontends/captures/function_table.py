@@ -52,7 +52,10 @@ class FunctionTable(PlaceTable):
     def routines_of(self, value: Any, place: Place | None = None) -> Items:
         """Return the functions of the user's that a call of an object runs."""
         if isinstance(value, types.FunctionType):
-            return frozenset({Routine(value.__code__)}) if self.register(value) else NOTHING
+            if self.register(value):
+                return frozenset({Routine(value.__code__)})
+            self._register_wrapped(value)
+            return NOTHING
         if isinstance(value, types.MethodType):
             this = self.fixed(value.__self__, "self")
             return frozenset(
@@ -84,6 +87,12 @@ class FunctionTable(PlaceTable):
             this = frozenset({place}) if place is not None else self.fixed(value, "self")
             return self.bound(call[1], this)
         return self.routines_of(wrapped) if isinstance(wrapped, types.FunctionType) else NOTHING
+
+    def _register_wrapped(self, wrapper: types.FunctionType) -> None:
+        """Note that a function ran which a library's wrapper calls, with whatever arguments."""
+        wrapped = getattr(wrapper, "__wrapped__", None)
+        if isinstance(wrapped, types.FunctionType) and self.register(wrapped):
+            self.codes[id(wrapped.__code__)].is_callback = True
 
     def bound(self, function: Any, this: Items) -> Items:
         """Return a function as a method of what is found in `this`."""
