@@ -33,8 +33,9 @@ from chainad.structure.results import Output
 
 Function = Callable[..., Any]
 
-# A solve takes a Jacobian this many times, as a rule: more work than that saves is not worth it.
-_ELIMINATIONS_PER_MULTIPLICATION = 0.002
+# A search that saves a fifth of a Jacobian saves ten of them in a solve that takes fifty: so long
+# may it last, and an elimination takes as long as a hundred thousand multiplications.
+_ELIMINATIONS_PER_MULTIPLICATION = 1e-4
 
 
 def for_scipy(
