@@ -14,6 +14,7 @@ from chainad.api.traced_run import accumulated, operators, program_of
 from chainad.compiler.linearize import linear_graph
 from chainad.compiler.recording.replay import SecondHalf
 from chainad.errors import InputError
+from chainad.frontends.numpy.tape import reported
 from chainad.frontends.numpy.trace import Run, tracing
 from chainad.ir.trees import LEAF
 from chainad.planning.chunked import ChunkedPlan
@@ -90,7 +91,7 @@ class Differentiator:
     def plan(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan | ChunkedPlan:
         """Return the plan for these arguments, without multiplying any Jacobian."""
         how = self.options
-        with self._tracing(args, kwargs) as run:
+        with reported(), self._tracing(args, kwargs) as run:
             self.check(run)
             linearized = linear_graph(
                 run.graph(), run.tape.origin, run.tape.where, is_hessian=how.is_hessian

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import compress, cycle
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,16 @@ from chainad.api.jacobian_program import JacobianProgram, jacobian_program, jaco
 from chainad.api.options import Options
 from chainad.api.outputs import check_size
 from chainad.api.targets import NUMPY
-from chainad.compiler.linearize import Linearized, evaluate, linear_graph
+from chainad.backends.numpy.build import watched
+from chainad.compiler.linearize import Linearized, Recipe, evaluate, linear_graph
 from chainad.compiler.matrix_free import linear_operator
 from chainad.errors import InputError
+from chainad.frontends.numpy.tape import Tape, active
 from chainad.frontends.numpy.trace import Run, is_differentiated
 from chainad.frontends.numpy.tracers import Tracer
 from chainad.ir.array_functions import is_ndarray
 from chainad.ir.exact_zeros import is_finite
+from chainad.ir.program import Program
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
 from chainad.structure.linear_operators import Operator
@@ -54,6 +58,11 @@ def accumulated(run: Run, program: JacobianProgram) -> tuple[JacobianProgram, tu
     elif exact is not None and run.tape.is_differentiated:
         program, exact = exact(), None
     with np.errstate(all="ignore"):  # the function itself has warned already
+        outer = _outer_tape(run) if active.is_reported else None
+        if outer is not None and program.program is not None:
+            results = _accumulated_for_report(run, program.recipes, program.program, outer)
+            run.tape.forget()
+            return program, results
         slots = evaluate(run.tape, program.recipes)
         if exact is None:
             run.tape.forget()
@@ -64,6 +73,37 @@ def accumulated(run: Run, program: JacobianProgram) -> tuple[JacobianProgram, tu
             results = program.run(slots)
     run.tape.forget()
     return program, results
+
+
+def _outer_tape(run: Run) -> Tape | None:
+    """Return the tape of the arguments, where these are traced themselves."""
+    inputs = map(run.input, range(run.tape.n_inputs))
+    return next((x.tape for x in inputs if isinstance(x, Tracer)), None)
+
+
+def _accumulated_for_report(
+    run: Run, recipes: Sequence[Recipe], program: Program, outer: Tape
+) -> tuple[Any, ...]:
+    """Return the results of a program on values of an outer tape, whose entries get their lines.
+
+    What makes a local Jacobian, and what multiplies by it, is from the line of its call.
+    """
+    tape = run.tape
+    sites = [tape.raw_site(recipe.first) for recipe in recipes]
+    slot_of = program.slot_of
+    first = len(outer.entries)
+
+    def name(slot: int | None) -> None:
+        nonlocal first
+        if slot is not None:
+            outer.sites |= dict.fromkeys(range(first, len(outer.entries)), sites[slot])
+        first = len(outer.entries)
+
+    slots: list[Any] = []
+    for k, recipe in enumerate(recipes):
+        slots += evaluate(tape, [recipe])
+        name(k)
+    return watched(program, lambda register, *_: name(slot_of.get(register)))(slots)
 
 
 def operators(run: Run) -> list[LinearOperator]:

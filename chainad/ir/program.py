@@ -54,6 +54,21 @@ class Program:
         return found
 
     @property
+    def slot_of(self) -> dict[int, int]:
+        """By register, the slot that it is made of: that last read directly on the way to it."""
+        found = {k: k for k in range(self.n_slots)}
+        direct = {*found}  # slots, and views of them
+        for i in self.instructions:
+            own = [found[k] for k in i.inputs if k in direct] or [
+                found[k] for k in i.inputs if k in found
+            ]
+            if own:
+                found[i.output] = min(own)
+            if i.op.is_view and i.inputs[0] in direct:
+                direct.add(i.output)
+        return found
+
+    @property
     def last_reads(self) -> tuple[tuple[int, ...], ...]:
         """By instruction, the registers that nothing reads after it; results are read later."""
         read = {*self.outputs}

@@ -188,6 +188,21 @@ def stored(jacobian: Any) -> int:
     return sum(f.array.size for term in jacobian.terms for f in term if f.array is not None)
 
 
+def two_lines(w: Any) -> Any:
+    z = A @ w
+    return np.sum(np.exp(z) * z)
+
+
+def test_local_jacobians_of_a_hessian_are_from_the_lines_of_the_function() -> None:
+    first, second = "z = A @ w", "return np.sum(np.exp(z) * z)"
+    for nested in (chainad.hessian(two_lines), chainad.jacobian(chainad.grad(two_lines))):
+        origins = nested.plan(W).graph.origins
+        texts = [origin.site.text for origin in origins]
+        assert texts[0] == texts[-1] == first
+        assert {*texts[1:-1]} == {second}
+        assert nested.compile(W).plan == nested.plan(W)
+
+
 def test_hessians_of_float32_and_of_batches() -> None:
     points = np.stack([W, 2 * W])
     wanted = np.stack([*map(several_hessian, points)])

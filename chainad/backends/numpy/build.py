@@ -85,10 +85,17 @@ def observe(program: Program, slots: Slots) -> tuple[dict[int, ArrayType], tuple
     def watch(number: int, register: Any, first: Any) -> None:
         types[number] = type_of(register, first)
 
-    names = Namespace(watch=watch)
-    run, _ = names.define("run(slots)", _lines(program, names, emit_new, is_watched=True))
+    run = watched(program, watch, emit_new)
     with np.errstate(all="ignore"):
         return types, run(slots)
+
+
+def watched(
+    program: Program, watch: Callable[[int, Any, Any], None], emit: Emit = emit_standard
+) -> Callable[[Slots], tuple[Any, ...]]:
+    """Return a program that calls `watch` with every register, its value and its first input."""
+    names = Namespace(watch=watch)
+    return names.define("run(slots)", _lines(program, names, emit, is_watched=True))[0]
 
 
 def _lines(program: Program, names: Namespace, emit: Emit, is_watched: bool = False) -> list[str]:

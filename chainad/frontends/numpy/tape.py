@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from operator import itemgetter
 from threading import local
@@ -20,13 +21,26 @@ _levels = itertools.count()
 
 
 # `active.recorder` is that of this thread, if any: a tape made meanwhile runs on its values;
-# `active.tape` is that of the function that runs in this thread, if any is traced.
+# `active.tape` is that of the function that runs in this thread, if any is traced;
+# `active.is_reported` says that somebody is going to read which lines calls are from.
 class _Active(local):
     recorder: Any = None
     tape: Any = None
+    is_reported: bool = False
 
 
 active = _Active()
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Have the lines noted, in this thread, that derivatives of derivatives are from."""
+    before, active.is_reported = active.is_reported, True
+    try:
+        yield
+    finally:
+        active.is_reported = before
+
 
 # Larger constants are locked.
 MAX_COPIED_ENTRIES = 4096
@@ -103,6 +117,8 @@ class Tape:
         # Whether calls may be recorded without looking at their arguments twice.
         self.has_fast_path = not self.is_recorder
         self.entries: list[Entry] = []
+        # The lines that derivatives of an inner tape are of, by entry: they are made elsewhere.
+        self.sites: dict[int, RawSite | None] = {}
         # Entries whose values show the memory of another value in a way that is not followed.
         self.shared: set[int] = set()
         # Entries that are read from elsewhere than this tape.
@@ -184,9 +200,13 @@ class Tape:
 
     def where(self, number: int) -> str:
         """Return the user's file and line of an entry, as the beginning of a message."""
-        return prefix(self.entries[number].raw_site)
+        return prefix(self.raw_site(number))
+
+    def raw_site(self, number: int) -> RawSite | None:
+        """Return the place in the user's code that an entry is from."""
+        return self.sites.get(number, self.entries[number].raw_site)
 
     def origin(self, number: int) -> Origin:
         """Return what an entry is called, and the user's line."""
         entry = self.entries[number]
-        return Origin(name_of(entry.function), site_of(entry.raw_site))
+        return Origin(name_of(entry.function), site_of(self.raw_site(number)))
