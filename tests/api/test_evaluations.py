@@ -30,7 +30,14 @@ def compiled(f: Callable[..., Any], **how: Any) -> chainad.CompiledFunction:
     return chainad.jacobian(f, **how).compile()
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mlp", "attention", "recurrent", "layer_norm", "heart", "gmm_log_likelihood", "masks",
+        "lorenz_by_scalars", "a_branch_by_value", "number_to_number", "in_place", "norms",
+        "newton_iterations", "the input itself",
+    ],
+)  # fmt: skip
 def test_both_halves_agree_with_a_traced_call(name: str) -> None:
     f, x = FUNCTIONS[name]
     c = compiled(f)
