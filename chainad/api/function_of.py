@@ -13,9 +13,8 @@ import numpy.typing as npt
 from chainad.errors import InputError
 from chainad.ir.pickling import importable_name
 
-# Of a function: its parameters, and what it returns. Of a function of its arguments: what that
-# returns where the argument and what the function returns are arrays, and what it returns if the
-# latter alone is.
+# A function has the parameters P and returns V. Something else of the same arguments returns R if
+# V and the first of these are arrays or numbers, and F if V alone is one.
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 V_co = TypeVar("V_co", covariant=True)
@@ -63,7 +62,7 @@ class _Signature:
 
 
 class Unknown:
-    """What type checkers find equal only to a type that they do not know."""
+    """A type that nothing has: what type checkers take for it they do not know."""
 
 
 class FunctionOf(Generic[P, V_co, R_co, F_co]):
@@ -72,9 +71,9 @@ class FunctionOf(Generic[P, V_co, R_co, F_co]):
     With an empty `verb` it is that function itself. In a class it is a method. It is pickled and
     copied as what it was made from; what it recorded is recorded anew.
 
-    To type checkers it has the parameters P of the other function and returns R if that takes and
-    returns arrays, F if it returns arrays and takes something else first, such as a dictionary of
-    arrays, and Any if it returns something else than arrays, or something that they do not know.
+    To type checkers it has the parameters P of the other function. It returns R if that takes and
+    returns arrays or numbers, F if it takes something else first, such as a dictionary of arrays,
+    and Any if it returns something else, or something that they do not know.
     """
 
     __signature__ = _Signature()
@@ -109,6 +108,8 @@ class FunctionOf(Generic[P, V_co, R_co, F_co]):
     def __reduce__(self) -> Any:
         return importable_name(self) or (type(self), self._parts)
 
+    # In this order: what is returned is not known, what is taken is not known, both are arrays, a
+    # number is taken, something else is taken, something else is returned.
     @overload
     def __call__(
         self: FunctionOf[..., Unknown, Any, Any], *args: P.args, **kwargs: P.kwargs

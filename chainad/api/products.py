@@ -11,10 +11,12 @@ from typing import Any, Unpack
 import numpy as np
 import numpy.typing as npt
 
+from chainad.api import product_signatures
 from chainad.api.function_of import check_callable, name_of
 from chainad.api.gradients import grad
 from chainad.api.options import How, checked_how, checked_options
 from chainad.api.ravel import arrays_in, joined, ravel, vector_of
+from chainad.api.signatures import typed_as
 from chainad.api.tangents import matched
 from chainad.api.verbs import jacobian, value_and_jacobian
 from chainad.errors import InputError
@@ -86,6 +88,7 @@ class _Along:
         return self._of(*[displaced(x, v, t) for x, v in moves])
 
 
+@typed_as(product_signatures.jvp)
 def jvp(
     f: Callable[..., Any],
     primals: Sequence[Any],
@@ -94,7 +97,7 @@ def jvp(
     argnums: Argnums = None,
     has_aux: bool = False,
     **how: Unpack[How],
-) -> tuple[Any, ...]:
+) -> Any:
     """Return the value of `f` and the product of its Jacobian with a vector.
 
     Parameters
@@ -147,13 +150,14 @@ def jvp(
     return (found[0], tangent, found[1]) if has_aux else (found, tangent)
 
 
+@typed_as(product_signatures.vjp)
 def vjp(
     f: Callable[..., Any],
     *primals: Any,
     argnums: Argnums = None,
     has_aux: bool = False,
     **how: Unpack[How],
-) -> tuple[Any, ...]:
+) -> Any:
     """Return the value of `f`, and a function that multiplies vectors by its Jacobian.
 
     Parameters
@@ -201,13 +205,14 @@ def vjp(
     return (J.value, J.pulled_back, J.aux) if has_aux else (J.value, J.pulled_back)
 
 
+@typed_as(product_signatures.linearize)
 def linearize(
     f: Callable[..., Any],
     *primals: Any,
     argnums: Argnums = None,
     has_aux: bool = False,
     **how: Unpack[How],
-) -> tuple[Any, ...]:
+) -> Any:
     """Return the value of `f`, and its Jacobian as a linear map that is never accumulated.
 
     Parameters

@@ -8,15 +8,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial, wraps
 from math import inf
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack
 
 import numpy as np
 import scipy.sparse
 
+from chainad.api import signatures
 from chainad.api.compiled import CompiledFunction
 from chainad.api.differentiator import Differentiator
 from chainad.api.evaluation import Evaluation
-from chainad.api.function_of import FunctionOf, check_callable, name_of
+from chainad.api.function_of import FunctionOf, P, V_co, check_callable, name_of
 from chainad.api.jacobian_functions import (
     HessianFunction,
     JacobianFunction,
@@ -25,6 +26,7 @@ from chainad.api.jacobian_functions import (
 )
 from chainad.api.options import How, Options, checked_options
 from chainad.api.points import Batch
+from chainad.api.signatures import typed_as
 from chainad.api.sparsity import sparsity
 from chainad.errors import InputError
 from chainad.ir.cache import cached_property
@@ -32,12 +34,14 @@ from chainad.rules.elementwise import displaced
 from chainad.structure.results import Output
 
 Function = Callable[..., Any]
+J_co = TypeVar("J_co", covariant=True)
 
 # A search that saves a fifth of a Jacobian saves ten of them in a solve that takes fifty: so long
 # may it last, and an elimination takes as long as a hundred thousand multiplications.
 _ELIMINATIONS_PER_MULTIPLICATION = 1e-4
 
 
+@typed_as(signatures.for_scipy)
 def for_scipy(
     f: Function,
     argnums: int = 0,
@@ -45,7 +49,7 @@ def for_scipy(
     output: Output = "dense",
     col_deriv: bool = False,
     **how: Unpack[How],
-) -> SciPyFunction:
+) -> Any:
     """Return `f` as an object that has every derivative which a solver of SciPy takes.
 
     Parameters
@@ -107,7 +111,7 @@ def for_scipy(
     return SciPyFunction(f, options, col_deriv)
 
 
-class SciPyFunction(FunctionOf[..., Any, Any, Any]):
+class SciPyFunction(FunctionOf[P, float, V_co, V_co], Generic[P, V_co, J_co]):
     """A function, and whatever a solver of SciPy may ask of it; made by `for_scipy`.
 
     Called, it is the function itself. It may be used by several threads, and is pickled as the
@@ -131,7 +135,7 @@ class SciPyFunction(FunctionOf[..., Any, Any, Any]):
         text = f"argnums={how.argnums}, output={how.output!r}"
         return f"chainad.for_scipy({name_of(self.__wrapped__)}, {text})"
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def _call(self, *args: Any, **kwargs: Any) -> Any:
         self._calls.count = len(args)
         shared = self._shared
         if shared is None or kwargs or not shared.is_shared:
@@ -140,16 +144,22 @@ class SciPyFunction(FunctionOf[..., Any, Any, Any]):
             value, _ = shared.begin(args)
         return value[0] if self._is_number(np.shape(value), args) else value
 
+    if not TYPE_CHECKING:  # which is overloaded in FunctionOf
+        __call__ = _call
+
     # --------------------------------------------------------------- first derivatives
 
-    def jac(self, *args: Any) -> Any:
+    def jac(self, *args: Any) -> J_co:
         """Return the Jacobian: of shape (m, n), or (n,) where the function is a number."""
         self._calls.count = len(args)
+        found: J_co
         if self._options.output == "operator":
-            return self._operators(*args)[1]
-        return self._arranged(self._requested(self._jacobian).jacobian(args), args)
+            found = self._operators(*args)[1]
+        else:
+            found = self._arranged(self._requested(self._jacobian).jacobian(args), args)
+        return found
 
-    def value_and_jac(self, *args: Any) -> tuple[Any, Any]:
+    def value_and_jac(self, *args: Any) -> tuple[V_co, J_co]:
         """Return the function and its Jacobian, for `minimize(F.value_and_jac, x, jac=True)`."""
         self._calls.count = len(args)
         if self._options.output == "operator":
@@ -196,7 +206,7 @@ class SciPyFunction(FunctionOf[..., Any, Any, Any]):
 
     # -------------------------------------------------------------- second derivatives
 
-    def hess(self, *args: Any, v: Any = None) -> Any:
+    def hess(self, *args: Any, v: Any = None) -> J_co:
         """Return the Hessian, of shape (n, n), of a number, or of the sum of v[i] * f(x)[i].
 
         It is called as `hess(x, *args)`, as `minimize` does, or as `hess(x, v)`, as for
@@ -210,7 +220,8 @@ class SciPyFunction(FunctionOf[..., Any, Any, Any]):
         """
         if v is None:
             args, v = self._weighted(args)
-        return self._hessian(_weights(v), *args)
+        found: J_co = self._hessian(_weights(v), *args)
+        return found
 
     def hessp(self, x: Any, p: Any, *args: Any) -> Any:
         """Return the product of the Hessian of a number `f(x, *args)` and a vector p."""

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
     from scipy.sparse.linalg import LinearOperator
 
+    from chainad.api.scipy_door import SciPyFunction
+
 A = TypeVar("A")
 V = TypeVar("V")
 S = TypeVar("S")
@@ -41,6 +43,7 @@ Structured: TypeAlias = Literal["structured"]
 Operator: TypeAlias = Literal["operator"]
 Argnums: TypeAlias = Key | Sequence[Key]
 Points: TypeAlias = Batch | None
+ForSciPy: TypeAlias = Literal["dense", "sparse", "operator"]
 First: TypeAlias = Literal[0]
 Several: TypeAlias = tuple[Key, ...] | list[int] | list[str]
 Tuple: TypeAlias = tuple[Any, ...]
@@ -91,6 +94,12 @@ class Form(How, total=False):
     """The options of a function that returns its result in several forms."""
 
     output: Output
+
+
+class Door(How, total=False):
+    """The options of `for_scipy`."""
+
+    col_deriv: bool
 
 
 class HolomorphicForm(Form, total=False):
@@ -502,3 +511,30 @@ def compile(
 
 
 def compile(*args: Any, **kwargs: Any) -> Any: ...
+
+
+@overload
+def for_scipy(
+    f: Lenient, argnums: int = 0, *, output: ForSciPy = "dense", **how: Unpack[Door]
+) -> SciPyFunction[..., Any, Any]: ...
+
+
+@overload
+def for_scipy(
+    f: Callable[P, V], argnums: int = 0, *, output: Dense = "dense", **how: Unpack[Door]
+) -> SciPyFunction[P, V, Array]: ...
+
+
+@overload
+def for_scipy(
+    f: Callable[P, V], argnums: int = 0, *, output: Sparse, **how: Unpack[Door]
+) -> SciPyFunction[P, V, csr_array]: ...
+
+
+@overload
+def for_scipy(
+    f: Callable[P, V], argnums: int = 0, *, output: Operator, **how: Unpack[Door]
+) -> SciPyFunction[P, V, LinearOperator]: ...
+
+
+def for_scipy(*args: Any, **how: Any) -> Any: ...

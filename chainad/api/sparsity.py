@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from chainad.api import product_signatures
 from chainad.api.differentiator import Differentiator
 from chainad.api.function_of import check_callable
 from chainad.api.options import checked_options
+from chainad.api.signatures import typed_as
 from chainad.frontends.numpy.trace import Key
 
 
+@typed_as(product_signatures.sparsity)
 def sparsity(
     f: Callable[..., Any], *args: Any, argnums: Key | Sequence[Key] = 0, **kwargs: Any
 ) -> Any:

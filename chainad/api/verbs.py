@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from chainad.api import signatures
+from chainad.api import product_signatures, signatures
 from chainad.api.function_of import name_of
 from chainad.api.holomorphic import HolomorphicJacobianFunction
 from chainad.api.jacobian_functions import (
@@ -25,7 +25,6 @@ from chainad.frontends.numpy.trace import Key
 from chainad.planning.auto import Mode
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.cost_models import CostModel, CostName
-from chainad.planning.plan import Plan
 from chainad.planning.search.budget import Effort
 from chainad.structure.results import Output
 
@@ -361,6 +360,7 @@ def _check_arguments(f: Callable[..., Any], kwargs: Mapping[str, Any]) -> None:
             )
 
 
+@typed_as(product_signatures.plan)
 def plan(
     f: Callable[..., Any],
     *args: Any,
@@ -371,7 +371,7 @@ def plan(
     effort: Effort = "balanced",
     seed: int = 0,
     **kwargs: Any,
-) -> Plan | ChunkedPlan:
+) -> Any:
     """Return how the Jacobian of `f` would be accumulated; nothing is multiplied.
 
     Parameters

@@ -42,6 +42,9 @@ chainad.grad(energy, output="sparse")  # type: ignore[call-overload]
 chainad.value_and_grad(energy, mode="fwd")  # type: ignore[arg-type]
 chainad.compile(f, backend="nmba")  # type: ignore[call-overload]
 chainad.plan(f, x, mode="fwd")  # type: ignore[arg-type]
+chainad.jvp(f, (x,), (x,), mode="fwd")  # type: ignore[arg-type]
+chainad.vjp(f, x, output="sparse")  # type: ignore[call-overload]
+chainad.for_scipy(f, output="structured")  # type: ignore[call-overload]
 
 # Arguments.
 chainad.jacobian(f)("no")  # type: ignore[call-overload]
@@ -55,6 +58,7 @@ chainad.hessian(energy)("no")  # type: ignore[call-overload]
 chainad.compile(f)(x, scala=2.0)  # type: ignore[call-overload]
 Model().method("no")  # type: ignore[call-overload]
 chainad.jacobian(3)  # type: ignore[call-overload]
+chainad.for_scipy(f)("no")  # type: ignore[call-overload]
 
 # Results.
 chainad.jacobian(f)(x).tocsr()  # type: ignore[attr-defined]

@@ -95,6 +95,32 @@ assert_type(chainad.compile(chainad.value_and_grad(loss))(weights), tuple[float,
 assert_type(chainad.jacobian(f).compile(x)(x, out=out), Array)
 assert_type(chainad.jacobian(f).compile().begin(x)[1](), Any)
 
+# Products, patterns, plans.
+assert_type(chainad.jvp(f, (x,), (x,)), tuple[Vector, Any])
+assert_type(chainad.jvp(with_text, (x,), (x,), has_aux=True), tuple[Vector, Any, str])
+value, pullback = chainad.vjp(loss, weights, argnums=0)
+assert_type(value, float)
+assert_type(pullback(1.0), tuple[Any, ...])
+assert_type(chainad.linearize(f, x, argnums="x"), tuple[Vector, chainad.LinearMap])
+assert_type(chainad.linearize(with_text, x, has_aux=True)[2], str)
+assert_type(chainad.sparsity(f, x), csr_array)
+assert_type(chainad.sparsity(loss, weights), Any)
+assert_type(chainad.plan(f, x, mode="reverse"), chainad.Plan)
+assert_type(chainad.plan(f, x, memory_limit="1 MB"), chainad.Plan | chainad.ChunkedPlan)
+print(chainad.jvp(np.diff, (x,), (x,))[1].shape)
+print(chainad.vjp(lambda w: w["a"], weights)[1](x)[0]["a"].shape)
+print(chainad.linearize(np.linalg.inv, np.eye(3))[1].shape)
+print(chainad.sparsity(np.diff, x).shape)
+print(chainad.hvp(energy, (x,), (x,)).shape)
+
+# For the solvers of SciPy.
+assert_type(chainad.for_scipy(f)(x), Vector)
+assert_type(chainad.for_scipy(f).jac(x), Array)
+assert_type(chainad.for_scipy(rhs, 1, output="sparse").jac(1.0, x), csr_array)
+assert_type(chainad.for_scipy(energy).value_and_jac(x), tuple[float, Array])
+assert_type(chainad.for_scipy(energy).hess(x), Array)
+print(chainad.for_scipy(lambda x: x**2).jac(x).shape)
+
 # Derivatives of derivatives, partial functions, methods, decorators.
 assert_type(chainad.jacobian(chainad.grad(energy))(x), Array)
 assert_type(chainad.jacobian(chainad.compile(f))(x), Array)
