@@ -13,10 +13,11 @@ from chainad.ir.cache import cached_property
 from chainad.ir.pickling import fields_alone
 from chainad.planning.bounds import lower_bound
 from chainad.planning.cost_models import CostModel, multiplications
+from chainad.planning.explain import DEFAULT_ROWS, explain
 from chainad.planning.linear_graph import Cost, Edge, LinearGraph, cost, cost_of
 from chainad.planning.orders import EdgeElimination, Item, via
 from chainad.planning.repeats import RepeatedBlock, repeats_in
-from chainad.planning.report import render, summary
+from chainad.planning.report import details, summary
 from chainad.planning.schedule import Schedule, schedule
 from chainad.planning.serialize import PlanRecord, read, write
 from chainad.planning.steps import Step, check_materialized, steps_of
@@ -115,7 +116,49 @@ class Plan:
         return summary(self)
 
     def __str__(self) -> str:
-        return render(self)
+        return self.explain()
+
+    def explain(self, rows: int = DEFAULT_ROWS, width: int | None = None) -> str:
+        """Return what the plan does, and why, on one screen: what `print` shows.
+
+        Parameters
+        ----------
+        rows : int
+            How many steps are shown, those that cost most; equal ones of one line are together.
+        width : int, optional
+            Characters per line; by default those of the terminal, and at most 100.
+
+        Returns
+        -------
+        str
+            A verdict, the widths of the values, this plan beside forward and reverse, the dearest
+            steps with the lines of the user's code, structures, and what is proved.
+
+        Examples
+        --------
+        >>> import chainad
+        >>> print(chainad.plan_chain([9, 2, 8, 9]).explain(rows=1, width=80))
+        chain: (9,) -> (9,)    J is 9 x 9, dense, 306 multiplications
+        Pulled back from the output to the input, one operation after the other: 2.6x
+        fewer multiplications than forward.
+        <BLANKLINE>
+        widths  ██████▂▂▂▂▂▂████████████  9 .. 2 .. 9
+        <BLANKLINE>
+          reverse (this plan)   306      1.0x  ████████████
+          forward               792      2.6x  ██████████████████████████████
+          other orders          chain 1.0x
+        <BLANKLINE>
+        the dearest step of 2, 52.9 % of the multiplications
+          52.9 %  162  pulled back  9x2 . 2x9  the value v1
+        <BLANKLINE>
+        3 local Jacobians: 3 dense
+        peak 992 B; optimal over all bracketings of this chain
+        """
+        return explain(self, rows, width)
+
+    def details(self) -> str:
+        """Return every number there is, in tables: all modes, steps and local Jacobians."""
+        return details(self)
 
     @cached_property
     def multiplications(self) -> int:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from chainad.planning.orders import EdgeElimination, Item
 from chainad.structure import Product
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ _MAX_SOURCE_LENGTH = 48
 _MIN_REPEATED_VERTICES = 24
 
 
-def render(plan: Plan) -> str:
+def details(plan: Plan) -> str:
     """Return the report of a plan."""
     parts = [_head(plan), _modes(plan), _steps(plan), _locals(plan)]
     return "\n\n".join(part for part in parts if part)
@@ -35,7 +34,7 @@ def summary(plan: Plan) -> str:
     if best is not None and best.multiplications > plan.multiplications > 0:
         parts.append(f"{best.multiplications / plan.multiplications:.3g}x under {best.name}")
     parts.append(bytes_text(plan.peak.bytes))
-    ends = [_shapes(plan, vertices) for vertices in (plan.graph.inputs, plan.graph.outputs)]
+    ends = [shapes_of(plan, vertices) for vertices in (plan.graph.inputs, plan.graph.outputs)]
     return f"<Plan {plan.title} {' -> '.join(ends)} {plan.mode}, {', '.join(parts)}>"
 
 
@@ -61,7 +60,7 @@ def _time_text(picoseconds: int) -> str:
     return f"{time:.3g} s" if time < 999.5 else f"{time:,.0f} s"
 
 
-def _amount(model: str, cost: int) -> str:
+def amount(model: str, cost: int) -> str:
     """Return a cost in the unit of its model."""
     if model.startswith("time"):
         return _time_text(cost)
@@ -72,7 +71,7 @@ def _cost(plan: Plan) -> list[str]:
     """Return the line that says what was minimized, unless it was the multiplications."""
     if plan.model == "multiplications":
         return []
-    return [f"cost        {_amount(plan.model, plan.cost)} by {plan.model}"]
+    return [f"cost        {amount(plan.model, plan.cost)} by {plan.model}"]
 
 
 def _repeats(plan: Plan) -> list[str]:
@@ -91,33 +90,32 @@ def _vertices(count: int) -> str:
 
 def _head(plan: Plan) -> str:
     lines = [
-        f"Plan  {plan.title}: {_shapes(plan, plan.graph.inputs)}"
-        f" -> {_shapes(plan, plan.graph.outputs)}     {_result(plan)}",
+        f"Plan  {plan.title}: {shapes_of(plan, plan.graph.inputs)}"
+        f" -> {shapes_of(plan, plan.graph.outputs)}     {result(plan)}",
         f"mode        {plan.mode}" + (f"  (requested: {plan.requested})" if plan.requested else ""),
         f"bracketing  {_shorten(plan.bracketing)}",
-        f"in words    {_in_words(plan)}",
         f"operations  {plan.multiplications:,} multiplications, {plan.additions:,} additions,"
         f" peak {bytes_text(plan.peak.bytes)}",
         *_cost(plan),
         *_repeats(plan),
-        f"optimality  {_optimality(plan)}",
+        f"optimality  {optimality(plan)}",
         *_cheaper_alternative(plan),
     ]
     return "\n".join(lines)
 
 
-def _optimality(plan: Plan) -> str:
+def optimality(plan: Plan) -> str:
     """Say over what the cost is optimal; if nothing is known, how far from it it may be."""
     if plan.optimality:
         return plan.optimality
     if plan.bound is None:
-        return "not proved: the best of the orders below"
+        return "not proved: the best of the orders compared"
     if plan.bound == plan.cost:
         return "optimal over all vertex elimination orders, by the least cuts of the graph"
     below = 100 * (plan.cost - plan.bound) / plan.cost
     return (
         "not proved; no vertex elimination order costs less than"
-        f" {_amount(plan.model, plan.bound)}, {below:.3g} % below this cost"
+        f" {amount(plan.model, plan.bound)}, {below:.3g} % below this cost"
     )
 
 
@@ -131,11 +129,13 @@ def _cheaper_alternative(plan: Plan) -> list[str]:
     return [f"note        {note}: mode='auto' finds one that costs as little"]
 
 
-def _shapes(plan: Plan, vertices: Sequence[int]) -> str:
+def shapes_of(plan: Plan, vertices: Sequence[int]) -> str:
+    """Return the shapes of some values."""
     return ", ".join(str(plan.graph.shapes[v]) for v in vertices)
 
 
-def _result(plan: Plan) -> str:
+def result(plan: Plan) -> str:
+    """Return what the Jacobian is: its shape and its structure."""
     n, m = len(plan.graph.outputs), len(plan.graph.inputs)
     if n * m > 1:
         if plan.graph.is_symmetric:
@@ -160,41 +160,8 @@ def _shorten(text: str) -> str:
     return f"{head} ... {tail}"
 
 
-def _in_words(plan: Plan) -> str:
-    if not any(step.multiplications for step in plan.steps):
-        return "nothing to multiply: local Jacobians are at most moved and added"
-    products = [(s, s.via) for s in plan.steps if s.via is not None and s.multiplications]
-    if not products:
-        return "nothing to multiply: operators are materialized, local Jacobians moved and added"
-    if plan.mode == "forward":
-        return "push forward from the input to the output, one local Jacobian after the other"
-    if plan.mode == "reverse":
-        return "pull back from the output to the input, one local Jacobian after the other"
-    last, via = products[-1]
-    width = prod(plan.graph.shapes[via])
-    if plan.graph.chain is None:
-        return (
-            f"eliminate {_eliminated(plan.order)} in an order that is neither forward nor reverse;"
-            f"\n            the last one, {plan.graph.name(via)} (width {width}),"
-            " joins what lies before it with what lies behind"
-        )
-    left, right = (plan.structures[k].matrix_shape for k in (last.left, last.right))
-    return (
-        f"start at the narrow value {plan.graph.name(via)} (width {width}): pull back"
-        f" {right[0]} rows to the input,\n            push forward {left[1]} columns to the"
-        f" output, then one {_by(left)} . {_by(right)} product joins them"
-    )
-
-
-def _eliminated(order: Sequence[Item]) -> str:
-    edges = sum(isinstance(item, EdgeElimination) for item in order)
-    vertices = f"{len(order) - edges} {_vertices(len(order) - edges) if edges else 'vertices'}"
-    if not edges:
-        return vertices
-    return f"{vertices} and {edges} single {'edge' if edges == 1 else 'edges'}"
-
-
-def _by(shape: tuple[int, int]) -> str:
+def by_shape(shape: tuple[int, int]) -> str:
+    """Return the shape of a matrix: `3x4`."""
     return f"{shape[0]}x{shape[1]}"
 
 
@@ -214,14 +181,15 @@ def _modes(plan: Plan) -> str:
         row = (
             name,
             f"{offer.multiplications:,}",
-            _ratio(offer.cost, plan.cost),
+            ratio(offer.cost, plan.cost),
             f"{offer.additions:,}",
         )
-        rows.append((name, _amount(plan.model, offer.cost), *row[1:]) if is_other else row)
+        rows.append((name, amount(plan.model, offer.cost), *row[1:]) if is_other else row)
     return _table(rows, "<" + ">" * (len(rows[0]) - 1))
 
 
-def _ratio(one: int, two: int) -> str:
+def ratio(one: int, two: int) -> str:
+    """Return how many times a cost another one is."""
     if one == two:
         return "1.0x"
     return _times(one, two) if two else "-"
@@ -248,7 +216,8 @@ def _steps(plan: Plan) -> str:
                 str(step.number - n + 1),
                 step.direction,
                 f"P{step.number - n + 1} = {_jacobian(step.left, n) if alone else product}",
-                _by(one.matrix_shape) + ("" if alone else f" {dot} {_by(two.matrix_shape)}"),
+                by_shape(one.matrix_shape)
+                + ("" if alone else f" {dot} {by_shape(two.matrix_shape)}"),
                 one.kind + ("" if alone else f" {dot} {two.kind}") + _up_to_the_diagonal(step),
                 f"{step.multiplications:,}",
                 f"{100 * step.multiplications / total:.1f}",
@@ -282,7 +251,7 @@ def _locals(plan: Plan) -> str:
             (
                 f"J{k + 1}",
                 origin.name,
-                _by(edge.structure.matrix_shape),
+                by_shape(edge.structure.matrix_shape),
                 edge.structure.kind,
                 bytes_text(edge.structure.count * plan.itemsize),
                 line,

@@ -1,0 +1,129 @@
+"""What `print` shows of a plan: the saving, the place to meet, the lines that are paid for."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from test_report import bottleneck, branching
+
+import chainad
+from chainad.planning.auto import make_plan
+from chainad.planning.explain import shown_directions
+from chainad.planning.linear_graph import Edge, LinearGraph
+from chainad.structure import identity
+
+BOTTLENECK = """\
+J: (1000,) -> (1000,)    J is 1000 x 1000, dense, 32,018,000 multiplications
+Cheapest place to meet: net.py:4 `W2 @ x`, 20 numbers. What is before is pulled back, what is after
+is pushed forward: 9.8x fewer multiplications than forward or reverse.
+
+widths  ██████▃▃▃▃▃▃▃▃▃▃▃▃▁▁▁▁▁▁▁▁▁▁▁▁▃▃▃▃▃▃▃▃▃▃▃▃██████  1,000 .. 20 .. 1,000
+
+  hybrid (this plan)     32,018,000      1.0x  ███
+  forward               312,620,000      9.8x  ██████████████████████████████
+  reverse               312,620,000      9.8x  ██████████████████████████████
+
+the 3 dearest of 6, 99.9 % of the multiplications
+  62.5 %  20,000,000  joined          1000x20 . 20x1000  net.py:4  W2 @ x
+  18.7 %   6,000,000  pulled back     20x300 . 300x1000  net.py:3  W1 @ x
+  18.7 %   6,000,000  pushed forward  1000x300 . 300x20  net.py:5  W3 @ x
+
+7 local Jacobians: 4 dense, 3 diagonal
+peak 8.32 MB; optimal over all bracketings of this chain
+"""
+
+
+def test_a_bottleneck_is_explained() -> None:
+    assert make_plan(bottleneck()).explain(width=100) + "\n" == BOTTLENECK
+
+
+def test_a_graph_without_a_narrow_place_says_how_the_cost_is_shared() -> None:
+    text = make_plan(branching()).explain(width=100)
+    assert "Neither forward nor reverse: of the cost 99 % pulled back, 1 % pushed forward" in text
+    assert "place to meet" not in text
+    # Equal layers have a narrow place, but no product joins there.
+    layers = [np.eye(8) for _ in range(50)]
+    wide = np.ones((8, 90)), np.ones((90, 8))
+
+    def equal(x: Any) -> Any:
+        x = wide[0] @ x
+        for W in layers:
+            x = np.tanh(W @ x)
+        return wide[1] @ x
+
+    plan = chainad.plan(equal, np.ones(90))
+    assert "Neither forward nor reverse" in plan.explain()
+    assert "49 x pulled back" in plan.explain() or "49 x pushed forward" in plan.explain()
+    assert len(plan.explain().splitlines()) <= 30
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("forward", "Pushed forward from the input to the output, one operation after the other; "
+         "reverse takes 28.9 % less multiplications."),
+        ("reverse", "Pulled back from the output to the input, one operation after the other: 1.4x "
+         "fewer multiplications than forward."),
+    ],
+)  # fmt: skip
+def test_the_pure_modes_are_compared(mode: str, words: str) -> None:
+    plan = chainad.plan_chain([5, 4, 3, 2], mode=mode)
+    assert words in plan.explain(width=200)
+    assert f"{mode} (this plan)" in plan.explain()
+
+
+def test_orders_that_cost_the_same_are_not_called_cheaper() -> None:
+    plan = chainad.plan_chain([3, 3, 3, 3, 3], mode="hybrid")
+    assert plan.mode == "hybrid"
+    assert "hybrid" not in plan.explain()
+    assert "forward or reverse costs the same" in plan.explain()
+
+
+def test_free_products_say_so() -> None:
+    eye = identity((3,))
+    graph = LinearGraph(((3,),) * 3, (0,), (2,), (Edge(0, 1, eye), Edge(1, 2, eye)))
+    text = make_plan(graph).explain()
+    assert "Nothing to multiply: local Jacobians are at most moved and added." in text
+    assert "J is 3 x 3, identity" in text
+    assert "dearest" not in text
+
+
+def test_a_product_of_two_local_jacobians_goes_the_way_it_is_used() -> None:
+    plan = make_plan(bottleneck())
+    n = len(plan.graph.edges)
+    directions = [shown_directions(plan)[n + k] for k in range(6)]
+    assert [step.direction for step in plan.steps] == [
+        "leaf", "reverse", "leaf", "reverse", "forward", "join"]  # fmt: skip
+    assert directions == ["reverse", "reverse", "reverse", "reverse", "forward", "join"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_the_width_of_the_terminal_is_kept(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(5, 200, 40)
+    layers = [rng.normal(size=(m, n)) for n, m in pairwise(sizes)]
+
+    def deep(x: Any) -> Any:
+        for W in layers:
+            x = (
+                np.tanh(np.where(x > 0, x, 0.1 * x) + 0.0 * x)
+                if W is None
+                else np.tanh(W @ x) * 1.0
+            )
+        return x
+
+    plan = chainad.plan(deep, np.ones(sizes[0]))
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = str(plan).splitlines()
+    assert max(map(len, lines)) <= width
+    assert len(lines) <= 30
+    assert len(plan.explain(rows=3).splitlines()) == len(lines) - 5
+
+
+def test_by_another_cost_it_is_that_which_is_compared() -> None:
+    plan = chainad.plan_chain([50, 3, 40, 50], cost="bytes")
+    assert "kB by bytes" in plan.explain()
+    assert "cost by bytes" in plan.explain()
