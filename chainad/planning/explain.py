@@ -33,7 +33,7 @@ DEFAULT_ROWS = 8
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _BAR_LENGTH = 30
 _MAX_NAMED_ORDERS = 4
-_MIN_SHOWN = 0.0005  # the part of the multiplications that would be rounded to nothing
+_LEAST_SHARE = 2000  # a smaller part of the multiplications would be rounded to nothing
 _MIN_WIDTH = 60
 _WORDS: dict[Direction, str] = {
     "forward": "pushed forward",
@@ -191,7 +191,7 @@ def _bars(plan: Plan, width: int) -> list[str]:
     longest = max(1, min(_BAR_LENGTH, width - right - 36))
     lines = [
         f"  {name:20}  {text:>{right}}  {ratio(cost, plan.cost):>8}  "
-        + "█" * max(1, round(longest * cost / top))
+        + "█" * max(1, (2 * longest * cost + top) // (2 * top))
         for (name, cost), text in zip(offers, amounts, strict=True)
     ]
     known = ("forward", "reverse", plan.planner)
@@ -233,8 +233,12 @@ def _dearest(plan: Plan, rows: int, width: int) -> list[str]:
     if not groups:
         return []
     costs = {key: sum(s.multiplications for s in steps) for key, steps in groups.items()}
-    enough = _MIN_SHOWN * plan.multiplications
-    dearest = sorted((k for k in groups if costs[k] >= enough), key=lambda k: -costs[k])[:rows]
+    dearest = sorted(
+        (k for k in groups if costs[k] * _LEAST_SHARE >= plan.multiplications),
+        key=lambda k: -costs[k],
+    )[:rows]
+    if not dearest:
+        return []
     share = 100 * sum(costs[key] for key in dearest) / plan.multiplications
     count = sum(len(groups[key]) for key in dearest)
     cells = []

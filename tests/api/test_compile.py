@@ -157,7 +157,7 @@ def test_the_plan_of_a_compiled_function_is_the_plan_of_the_function() -> None:
     assert compiled.plan is None
     compiled(X)
     assert compiled.plan == chainad.plan(f, X, mode="reverse")
-    assert str(compiled.plan).startswith("Plan  f(x): (4,) -> (3,)")
+    assert str(compiled.plan).startswith("f(x): (4,) -> (3,)")
 
 
 def test_the_plan_of_a_program_on_single_numbers_shows_its_own_order() -> None:

@@ -113,7 +113,7 @@ def test_a_chain_of_ten_thousand_factors_is_planned_and_printed() -> None:
     assert plan.optimality == "optimal over all bracketings of this chain"
     assert plan.alternatives[0].name == "chain"
     assert plan.bracketing.count("J") == 10_001
-    assert "... 9959 more steps" in str(plan)
+    assert "... 9959 more steps" in plan.details()
 
 
 def test_costs_of_ten_thousand_factors_are_python_integers() -> None:

@@ -323,6 +323,6 @@ PRINTED = """\
 
 def test_a_plan_with_programs_prints_what_is_done_with_each() -> None:
     plan = plan_chain([6, 2, 17, 1], tangent_costs=[9, 1, None], adjoint_costs=[9, 99, None])
-    assert PRINTED in str(plan)
+    assert PRINTED in plan.details()
     assert plan.bracketing == "J = (J3 J2) J1"
     assert [origin.name for origin in plan.graph.origins] == ["program", "program", "matrix"]

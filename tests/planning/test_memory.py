@@ -108,7 +108,7 @@ def test_the_report_shows_the_blocks() -> None:
         " products of a block 332 kB"
     )
     assert lines[3].endswith("additions, all blocks together")
-    assert "Plan  first block: (24, 24) -> (1, 24)" in text
+    assert "first block: (24, 24) -> (1, 24)" in text
 
 
 def test_a_leaner_order_is_taken_before_blocks() -> None:
