@@ -19,6 +19,7 @@ from chainad.compiler.loops.replay_loops import replay_by_loops
 from chainad.compiler.recording.arguments import ContainerSpec
 from chainad.compiler.recording.replay import (
     MISS,
+    NOT_FINITE,
     Replay,
     RequestedOutput,
     build_replay,
@@ -70,7 +71,8 @@ class CompiledProgram(NamedTuple):
     """What replays a recorded run, its source, and what gives the plan that it follows.
 
     `arguments` are the positional and the named ones of the calls that it replays, `captures` what
-    it reads beside them. `has_exact_zeros` says that it multiplies what may have some.
+    it reads beside them. `has_exact_zeros` says that it multiplies what may have some, and
+    `is_checked` that it returns NOT_FINITE itself where that matters.
     """
 
     run: Replay
@@ -80,6 +82,7 @@ class CompiledProgram(NamedTuple):
     arguments: tuple[ContainerSpec, ContainerSpec]
     captures: tuple[Capture, ...]
     has_exact_zeros: bool
+    is_checked: bool = False
 
 
 def compile_program(
@@ -145,7 +148,9 @@ def _compiled(
 
     def arranged(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None) -> Any:
         result = replay(args, kwargs, out)
-        return MISS if result is MISS or arrange is None else (arrange(result[0]), result[1])
+        if result is MISS or result is NOT_FINITE or arrange is None:
+            return result
+        return arrange(result[0]), result[1]
 
     run = replay if arrange is None else arranged
     arguments, captures = recording.arguments, recording.captures
@@ -154,10 +159,13 @@ def _compiled(
 
 def _by_arrays(of: Differentiator, found: PlannedRun) -> CompiledProgram:
     """Return a replay by calls of NumPy."""
-    jacobian = found.program.program or found.program.run
+    program = found.program
+    jacobian = program.checked if found.is_checked else program.program
     build = build_split_replay if of.is_split else build_replay
-    replay, source = build(found.recording, jacobian, found.local_jacobians, _requested(of, found))
-    return _compiled(of, replay, source, Form.ARRAYS, found.plan(), found)
+    requested = replace(_requested(of, found), is_checked=found.is_checked)
+    parts = found.recording, jacobian or program.run, found.local_jacobians, requested
+    compiled = _compiled(of, *build(*parts), Form.ARRAYS, found.plan(), found)
+    return compiled._replace(is_checked=found.is_checked)
 
 
 def _requested(of: Differentiator, found: PlannedRun) -> RequestedOutput:
@@ -190,7 +198,8 @@ def _fitting(
     is_array = type(out) is np.ndarray and out.flags.writeable and out.flags.c_contiguous
     if not is_array or (out.shape, out.dtype) != (shape, dtype):
         return None
-    return None if any(np.may_share_memory(out, x) for x in read) else [out]
+    # Nothing is given for what tells whether exact zeros matter.
+    return None if any(np.may_share_memory(out, x) for x in read) else [out, None]
 
 
 def _by_scalars(of: Differentiator, found: RecordedRun) -> CompiledProgram:

@@ -18,7 +18,7 @@ from chainad.api.fallbacks import is_fault, warn_of_fault
 from chainad.api.function_of import F_co, FunctionOf, P, R_co, V_co
 from chainad.api.outputs import is_finite
 from chainad.compiler.recording.arguments import arguments_as_text, has_opaque_arrays
-from chainad.compiler.recording.replay import MISS, Replay
+from chainad.compiler.recording.replay import MISS, NOT_FINITE, Replay
 from chainad.errors import PlanError
 from chainad.frontends.numpy.trace import argument_leaves
 from chainad.frontends.numpy.tracers import has_tracer
@@ -270,9 +270,10 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
             self._misses = MAX_PROGRAMS + 1
             return self._of.traced(args, kwargs)
         if program.has_exact_zeros and not self._of.options.carries_masks:
-            run = self._with_exact_zeros(program.run)
+            is_exact = (lambda found: True) if program.is_checked else is_finite
+            run = self._with_exact_zeros(program.run, is_exact)
             if self._of.is_split:
-                run = with_exact_zeros(self._of, program.run, self._with_masks)
+                run = with_exact_zeros(self._of, program.run, is_exact, self._with_masks)
             program = program._replace(run=run)
         if not self._add(program, before):
             return self._value_and_jacobian(args, kwargs)
@@ -280,14 +281,14 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
         # A function that reads random numbers or counts its calls may find no program of its own.
         return self._of.traced(args, kwargs) if found is MISS else found
 
-    def _with_exact_zeros(self, replay: Replay) -> Replay:
-        """Return a replay whose results that are not finite are made with masks of exact zeros."""
+    def _with_exact_zeros(self, replay: Replay, is_exact: Callable[[Any], bool]) -> Replay:
+        """Return a replay whose results that are not exact are made with masks of exact zeros."""
 
         part = int(self._has_jacobian)
 
         def run(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None) -> Any:
             found = replay(args, kwargs, out)
-            if found is MISS or is_finite(found[part]):
+            if found is MISS or (found is not NOT_FINITE and is_exact(found[part])):
                 return found
             return self._with_masks(args, kwargs, out)
 

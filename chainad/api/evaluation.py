@@ -10,8 +10,8 @@ import numpy as np
 from chainad.api.differentiator import Differentiator
 from chainad.api.fallbacks import INTENDED, is_fault, warn_of_fault
 from chainad.api.function_of import name_of
-from chainad.api.outputs import is_finite, write
-from chainad.compiler.recording.replay import MISS, Replay, SecondHalf
+from chainad.api.outputs import write
+from chainad.compiler.recording.replay import MISS, NOT_FINITE, Replay, SecondHalf
 from chainad.errors import InputError
 from chainad.frontends.captures.contents import is_same
 from chainad.ir import trees
@@ -83,9 +83,12 @@ def check_not_overtaken(of: Differentiator, second: SecondHalf) -> None:
 
 
 def with_exact_zeros(
-    of: Differentiator, begin: Replay, masked: Callable[..., tuple[Any, SecondHalf]]
+    of: Differentiator,
+    begin: Replay,
+    is_exact: Callable[[Any], bool],
+    masked: Callable[..., tuple[Any, SecondHalf]],
 ) -> Replay:
-    """Return a replay whose Jacobians that are not finite are made with masks of exact zeros.
+    """Return a replay whose Jacobians that are not exact are made with masks of exact zeros.
 
     `masked` begins the same evaluation with masks.
     """
@@ -98,7 +101,7 @@ def with_exact_zeros(
 
         def finish(out: Any = None) -> Any:
             jacobian = second.finish(out)
-            if is_finite(jacobian):
+            if jacobian is not NOT_FINITE and is_exact(jacobian):
                 return jacobian
             check_not_overtaken(of, second)
             return masked(args, kwargs)[1].finish(out)

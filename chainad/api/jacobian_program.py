@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from math import isfinite
+from typing import Any
 
 from chainad.api.options import Options
 from chainad.compiler.chunked_programs import compile_chunks
@@ -12,9 +14,12 @@ from chainad.compiler.linearize import Linearized, Recipe
 from chainad.compiler.lower import lower
 from chainad.compiler.matrix_free import Sweeps
 from chainad.compiler.passes.carry_masks import multiplies_exact_zeros
+from chainad.compiler.passes.check_finite import check_finite
 from chainad.compiler.target import Target
 from chainad.errors import InputError, PlanError
+from chainad.ir.array_functions import is_traced
 from chainad.ir.cache import Cache
+from chainad.ir.exact_zeros import is_finite
 from chainad.ir.graph import Origin
 from chainad.ir.program import Program, Runner
 from chainad.ir.signature import Signature
@@ -33,8 +38,9 @@ class JacobianProgram:
 
     `run` takes what the `recipes` make and returns the results, of `forms`; `program` is what it
     runs (None where the plan is in blocks, which are several programs). `masked` returns the
-    program that carries masks of exact zeros, to be run where a result is not finite; None if
-    nothing is multiplied that may have some.
+    program that carries masks of exact zeros, to be run where the other one multiplies nan or
+    infinity; None if nothing is multiplied that may have some. `checked` is the program with one
+    more result, finite only if it does not, which `run` returns then.
     """
 
     linearized: Linearized
@@ -45,6 +51,15 @@ class JacobianProgram:
     run: Runner
     program: Program | None = None
     masked: Callable[[], JacobianProgram] | None = None
+    checked: Program | None = None
+
+    def results(self, slots: Sequence[Any]) -> tuple[tuple[Any, ...], bool]:
+        """Return the results, and whether they are those with masks."""
+        results = self.run(slots)
+        if self.checked is None:
+            is_known = self.masked is None or any(map(is_traced, results))
+            return results, is_known or is_finite(results)
+        return results[:-1], isfinite(results[-1])
 
 
 _programs: Cache[JacobianProgram] = Cache(256)
@@ -112,13 +127,7 @@ def _build(
     plan = plan_for(linearized.graph, options, itemsize)
     if isinstance(plan, Plan):
         check_peak(plan, lambda edge: origin(linearized.recipes[edge].first))
-    selections = linearized.selections
-    found = _lowered(linearized, plan, options.output, target)
-    program = found.program
-    if not (selections if program is None else multiplies_exact_zeros(program, selections)):
-        return found
-    masked = cache(lambda: _lowered(linearized, plan, options.output, target, selections))
-    return replace(found, masked=masked)
+    return _lowered(linearized, plan, options.output, target)
 
 
 def _lowered(
@@ -126,21 +135,31 @@ def _lowered(
     plan: Plan | ChunkedPlan,
     output: str,
     target: Target,
-    selections: Container[int] | None = None,
+    carries_masks: bool = False,
 ) -> JacobianProgram:
-    """Return what a plan is lowered to, with masks of exact zeros if there are `selections`."""
-    recipes = linearized.recipes
+    """Return what a plan is lowered to, with masks of exact zeros or without them."""
+    recipes, selections = linearized.recipes, linearized.selections
     arrangements = [recipe.ops for recipe in recipes]
-    if selections is not None:
+    masked = None
+    if carries_masks:
         recipes = (*recipes, *linearized.masks)
+    elif selections:
+        masked = cache(partial(_lowered, linearized, plan, output, target, True))
+    carried = selections if carries_masks else None
     if isinstance(plan, ChunkedPlan):
-        chunks = compile_chunks(plan, arrangements, target, selections)
+        chunks = compile_chunks(plan, arrangements, target, carried)
         used = chunks.used_slots
-        return JacobianProgram(linearized, recipes, plan, chunks.forms, used, chunks)
-    lowered = lower(plan, arrangements, output, target.passes, selections)
-    program = lowered.program
-    run, used = target.build(program), program.used_slots
-    return JacobianProgram(linearized, recipes, plan, lowered.forms, used, run, program)
+        return JacobianProgram(linearized, recipes, plan, chunks.forms, used, chunks, None, masked)
+    lowered = lower(plan, arrangements, output, target.passes, carried)
+    program, checked = lowered.program, None
+    if masked is not None and multiplies_exact_zeros(program, selections):
+        # Whoever multiplies factors needs finite ones.
+        checked = check_finite(program, lowered.shapes, output == "structured")
+    run, used = target.build(checked or program), program.used_slots
+    masked = masked if checked is not None else None
+    return JacobianProgram(
+        linearized, recipes, plan, lowered.forms, used, run, program, masked, checked
+    )
 
 
 def jacobian_sweeps(

@@ -92,11 +92,13 @@ class RecordedRun:
 class PlannedRun(RecordedRun):
     """A recorded run whose Jacobian is accumulated by a program on whole arrays.
 
-    `assemble` makes the Jacobians of the results of that program.
+    `assemble` makes the Jacobians of the results of that program. `is_checked` says that the last
+    result of `program.checked` tells whether exact zeros matter, of which else the Jacobians tell.
     """
 
     program: JacobianProgram
     assemble: Callable[[Any], Any]
+    is_checked: bool
 
     def plan(self) -> Callable[[], Plan | ChunkedPlan]:
         """Return what gives the plan that the program follows; it keeps no arrays."""
@@ -158,7 +160,16 @@ def _planned(of: Differentiator, run: Run) -> _Described[PlannedRun]:
     if program.masked is not None and options.carries_masks:
         program = program.masked()
     assemble = assembler(run, program.forms, options.output, options.is_single)
-    make = partial(PlannedRun, linearized=program.linearized, program=program, assemble=assemble)
+    recorder = run.tape.recorder
+    # What another Jacobian multiplies in the function, no result of this program tells.
+    is_whole = recorder is not None and not recorder.has_exact_zeros
+    make = partial(
+        PlannedRun,
+        linearized=program.linearized,
+        program=program,
+        assemble=assemble,
+        is_checked=program.checked is not None and is_whole and of.has_jacobian,
+    )
     return program.recipes, program.used_slots, has_exact_zeros, make
 
 

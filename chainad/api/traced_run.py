@@ -20,7 +20,6 @@ from chainad.frontends.numpy.tape import Tape, active
 from chainad.frontends.numpy.trace import Run, is_differentiated
 from chainad.frontends.numpy.tracers import Tracer
 from chainad.ir.array_functions import is_ndarray
-from chainad.ir.exact_zeros import is_finite
 from chainad.ir.program import Program
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
@@ -47,8 +46,8 @@ def program_of(run: Run, options: Options) -> JacobianProgram:
 def accumulated(run: Run, program: JacobianProgram) -> tuple[JacobianProgram, tuple[Any, ...]]:
     """Return the program that fits a run, and its results; values are no longer needed then.
 
-    Exact zeros, of what a selection does not use, matter where results are not finite. Derivatives
-    of the results may be so where these are not, so that they carry masks in any case.
+    Exact zeros, of what a selection does not use, matter where nan or infinity is multiplied.
+    Derivatives of the results may do so where these do not, so that they carry masks in any case.
     """
     recorder, exact = run.tape.recorder, program.masked
     if exact is not None and recorder is not None:
@@ -66,11 +65,11 @@ def accumulated(run: Run, program: JacobianProgram) -> tuple[JacobianProgram, tu
         slots = evaluate(run.tape, program.recipes)
         if exact is None:
             run.tape.forget()
-        results = program.run(slots)
-        if exact is not None and not is_finite(results):
+        results, is_exact = program.results(slots)
+        if exact is not None and not is_exact:
             program = exact()
             slots += evaluate(run.tape, program.recipes[len(slots) :])
-            results = program.run(slots)
+            results, _ = program.results(slots)
     run.tape.forget()
     return program, results
 

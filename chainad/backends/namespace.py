@@ -17,7 +17,7 @@ _NAMED: tuple[Any, ...] = (
     array_functions.scatter_into, array_functions.segment_sum, array_functions.sparse_dot,
     array_functions.symmetric_matmul, array_functions.take,
     exact_zeros.any_along, exact_zeros.masked_jvp, exact_zeros.masked_matmul,
-    exact_zeros.masked_vjp,
+    exact_zeros.masked_vjp, exact_zeros.sum_of_squares,
 )  # fmt: skip
 # What source names as it stands.
 _FUNCTIONS = {function.__name__: function for function in _NAMED}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,6 +12,7 @@ from chainad.compiler.passes.carry_masks import carry_masks
 from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.compiler.target import Pass
 from chainad.ir.program import Program, prune
+from chainad.ir.shapes import Shape
 from chainad.planning.plan import Plan
 from chainad.structure import Ops, Product
 from chainad.structure.results import ResultForm
@@ -22,11 +23,13 @@ from chainad.structure.structure import Structure
 class Lowered:
     """A program, and the form of every result; None stands for a zero one.
 
-    The outputs of the program are the registers of all results, one after the other.
+    The outputs of the program are the registers of all results, one after the other. `shapes` are
+    those of its registers, as far as they are known.
     """
 
     program: Program
     forms: tuple[ResultForm | None, ...]
+    shapes: Mapping[int, Shape | None]
 
 
 def lower(
@@ -80,7 +83,7 @@ def lower(
     for optimise in passes:
         optimised, builder = optimise(program, builder)
         program = program if optimised is program else prune(optimised)
-    return Lowered(program, tuple(forms))
+    return Lowered(program, tuple(forms), builder.shapes)
 
 
 def _local(builder: ProgramBuilder, structure: Structure, ops: Ops, slot: int) -> int | None:

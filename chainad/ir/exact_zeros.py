@@ -25,6 +25,17 @@ def is_finite(arrays: Iterable[Any]) -> bool:
     return all(x is None or isfinite(np.vdot(x, x).real) for x in arrays)
 
 
+def sum_of_squares(*arrays: Any) -> float:
+    """Return a number that is finite only if all elements of some arrays are.
+
+    It is 0 of what is traced: what is recorded is looked at in each replay.
+    """
+    if any(map(is_traced, arrays)):
+        return 0.0
+    # Sums of Python's numbers never warn.
+    return sum([float(np.vdot(x, x).real) for x in arrays], 0.0)
+
+
 def masked_matmul(a: Array, b: Array, mask_a: Array, mask_b: Array) -> Array:
     """Return the matrix product of arrays of one axis or more, in which exact zeros count as zero.
 

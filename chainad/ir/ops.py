@@ -595,6 +595,18 @@ class AnyAlong(Mask):
         return inputs[1]
 
 
+@dataclass(frozen=True, slots=True)
+class SumOfSquares(Op):
+    """A number that is finite only if all elements of the arrays are; 0 where these are traced."""
+
+    def result_shape(self, *inputs: Shape) -> Shape | None:
+        return ()
+
+    def cost(self, *inputs: Shape) -> OperationCounts:
+        size = sum(map(prod, inputs))
+        return OperationCounts(calls=len(inputs), multiplied=size, elements=size)
+
+
 def _size_of_both(one: Shape, two: Shape) -> int:
     """Return how many elements two arrays have together."""
     return prod(broadcast_shape(one, two) or ())

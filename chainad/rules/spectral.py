@@ -3,8 +3,9 @@
 With A = V diag(w) V^T, the matrix F = V diag(g) V^T for g = f(w) is as smooth as f is, although V
 has no derivative where eigenvalues coincide. In the basis V, the derivative of F in the direction X
 has the entries X_ij (g_j - g_i) / (w_j - w_i), with f'(w_i) for equal eigenvalues (Daleckii & Krein
-1965); so has that of U diag(g) V^T for singular values, for the symmetric part of X. The rows
-here add what the vectors contribute, given F as computed with constant vectors.
+1965); so has that of U diag(g) V^T for singular values, for the symmetric part of X. And
+U diag(g) U^T is a function of A A^T, whose eigenvalues are the squares of the singular values. The
+rows here add what the vectors contribute, given F as computed with constant vectors.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from chainad.structure import Arrangement, identity
 def divided_differences(w: Any, g: Any, slope: Any) -> Any:
     """Return (g_j - g_i) / (w_j - w_i), with zeros on the diagonal; `slope` is dg/dw.
 
-    Where the quotient is the slope up to rounding, it is the slope. It is nan where equal or nearly
-    equal eigenvalues have other weights than a smooth function gives them.
+    At small gaps, where the quotient is the slope up to rounding, it is the slope (elsewhere this
+    is by chance, and says nothing of derivatives). It is nan where equal or nearly equal
+    eigenvalues have other weights than a smooth function gives them.
     """
     eps = np.finfo(w.dtype).eps
     gaps = w[..., None, :] - w[..., :, None]
@@ -33,9 +35,11 @@ def divided_differences(w: Any, g: Any, slope: Any) -> Any:
     slopes = 0.5 * (slope[..., None, :] + slope[..., :, None])
     rounding = 4 * eps * (np.abs(g)[..., None, :] + np.abs(g)[..., :, None])
     error = np.abs(rises - slopes * gaps)
-    is_slope = error <= rounding
-    scale = np.sqrt(eps) * np.max(np.abs(w), axis=-1, keepdims=True)[..., None]
-    is_jump = np.logical_and(np.abs(gaps) <= scale, np.logical_not(error <= 0.1 * np.abs(rises)))
+    sizes = np.abs(gaps) / np.max(np.abs(w), axis=-1, keepdims=True)[..., None]
+    is_slope = np.logical_and(error <= rounding, np.logical_not(sizes > eps**0.25))
+    is_jump = np.logical_and(
+        np.logical_not(sizes > eps**0.5), np.logical_not(error <= 0.1 * np.abs(rises))
+    )
     safe = np.where(is_slope, 1.0, np.where(is_jump, np.nan, gaps))
     return np.where(is_slope, slopes, rises / safe) * _off_diagonal(w)
 
@@ -154,6 +158,68 @@ def _of_singular_values(is_transposed: bool) -> Callable[..., Any]:
 
 # By whether the result is transposed.
 OF_SINGULAR_VALUES = {transposed: _of_singular_values(transposed) for transposed in (False, True)}
+
+
+# ----------------------------------------------------------------- gram matrices
+
+
+def _of_gram_matrix(is_right: bool) -> Callable[..., Any]:
+    @dispatching
+    def function_of_gram_matrix(f: Any, a: Any, u: Any, v: Any, s: Any, g: Any, slope: Any) -> Any:
+        """Return f = u diag(g) u^T, or v diag(g) v^T, as a function of a = u diag(s) v^T."""
+        return f
+
+    @rule(function_of_gram_matrix, operands=ALL)
+    def locals_(
+        y: Argument,
+        f: Argument,
+        a: Argument,
+        u: Argument,
+        v: Argument,
+        s: Argument,
+        g: Argument,
+        slope: Argument,
+    ) -> Locals:
+        def turned(x: Any) -> Any:
+            return transpose(x) if is_right else x
+
+        def prepare(y: Any, f: Any, a: Any, u: Any, v: Any, s: Any, g: Any, slope: Any) -> Any:
+            by_square = _ratio(slope, 2 * s, np.zeros_like(s))
+            quotients = divided_differences(s * s, g, by_square)
+            own, other = (v, u) if is_right else (u, v)
+            # g / s is smooth at 0 only if g is flat there.
+            ratios = _ratio(g, s, np.where(np.equal(slope, 0), 0.0, np.nan))
+            return own, other, s[..., None, :], quotients, ratios[..., None, :]
+
+        def push(da: Any, u: Any, v: Any, s: Any, quotients: Any, ratios: Any) -> Any:
+            along = turned(da) @ v
+            inside = transpose(u) @ along
+            core = inside * s
+            found = u @ (quotients * (core + transpose(core))) @ transpose(u)
+            if np.shape(u)[-2] > np.shape(u)[-1]:
+                outside = ((along - u @ inside) * ratios) @ transpose(u)
+                found = found + outside + transpose(outside)
+            return found
+
+        def pull(adjoint: Any, u: Any, v: Any, s: Any, quotients: Any, ratios: Any) -> Any:
+            along = (adjoint + transpose(adjoint)) @ u
+            inside = transpose(u) @ along
+            found = u @ (inside * quotients * s) @ transpose(v)
+            if np.shape(u)[-2] > np.shape(u)[-1]:
+                found = found + ((along - u @ inside) * ratios) @ transpose(v)
+            return turned(found)
+
+        cost = 4 * a.shape[-2] * a.shape[-1] * min(a.shape[-2:])
+        return {
+            f: Local(Arrangement(identity(y.shape), ()), None),
+            a: matrix_operator(y, a, (I, J), cost, prepare, push, pull),
+        }
+
+    return function_of_gram_matrix
+
+
+# By whether the vectors are the right ones.
+OF_GRAM_MATRIX = {is_right: _of_gram_matrix(is_right) for is_right in (False, True)}
 
 # What leaves the entries of real vectors as they are.
 SAME_ENTRIES = (np.conjugate, np.positive, np.copy)

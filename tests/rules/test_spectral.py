@@ -87,6 +87,8 @@ EIGENVECTORS: dict[str, Function] = {
     "transposed": of_eigenvectors(lambda w, v: v @ (f(w)[:, None] * (B.T @ v).T)),
     "between": of_eigenvectors(lambda w, v: ((B.T @ v) * f(w)) @ (v.T @ B[:, :1])),
     "scipy": lambda a: exponential(*chainad.scipy.linalg.eigh(a)),
+    "some": of_eigenvectors(lambda w, v: (v[:, ::-1] * f(w[::-1])) @ v[:, ::-1].T),
+    "scaled, then chosen": of_eigenvectors(lambda w, v: gram((v * f(w))[:, [3, 1, 0, 2]])),
     "quadratic form": of_eigenvectors(lambda w, v: quadratic(w, v.T @ b)),
 }
 
@@ -173,6 +175,78 @@ def test_functions_of_matrices_are_differentiated_whatever_the_gaps(
         np.testing.assert_allclose(found, wanted, rtol=2e-8, atol=2e-8 * (1 + abs(wanted).max()))
 
 
+# Two vectors, or as many as there are values above a gap.
+PROJECTORS: dict[str, Function] = {
+    "slices": of_eigenvectors(lambda w, v: v[:, -2:] @ v[:, -2:].T),
+    "one slice": of_eigenvectors(lambda w, v: gram(v[:, -2:])),
+    "einsum": of_eigenvectors(lambda w, v: np.einsum("ik,jk->ij", v[:, -2:], v[:, -2:])),
+    "rows": of_eigenvectors(lambda w, v: v.T[2:].T @ v.T[2:]),
+    "mask": of_eigenvectors(lambda w, v: gram(v[:, w > 1.5])),
+    "largest first": of_eigenvectors(lambda w, v: gram(v[:, np.argsort(w)[::-1]][:, :2])),
+    "the others": of_eigenvectors(lambda w, v: np.eye(4) - gram(np.take(v, [0, 1], axis=1))),
+    "weights": of_eigenvectors(lambda w, v: (v[:, 2:] * f(w[2:])) @ v[:, 2:].T),
+    "weights of all": of_eigenvectors(lambda w, v: (v * f(w))[:, 2:] @ v[:, 2:].T),
+    "of a vector": of_eigenvectors(lambda w, v: v[:, 2:] @ (np.sqrt(w[2:]) * (v[:, 2:].T @ b))),
+    "left": of_singular_vectors(lambda u, s, vh: u[:, :2] @ u[:, :2].T),
+    "left, weights": of_singular_vectors(lambda u, s, vh: gram(u[:, :2] * s[:2])),
+    "left, all": of_singular_vectors(lambda u, s, vh: (u * s**2) @ u.T),
+    "right": of_singular_vectors(lambda u, s, vh: vh[:2].T @ vh[:2]),
+    "right, all": of_singular_vectors(lambda u, s, vh: vh.T @ (f(s)[:, None] * vh)),
+    "low rank": of_singular_vectors(lambda u, s, vh: (u[:, :2] * s[:2]) @ vh[:2]),
+}
+SEPARATED = {
+    "eigenvalues": symmetric(1, 1, 2, 2),
+    "nearly equal": symmetric(1, 1 + 1e-9, 2, 2 + 1e-6),
+    "distinct": symmetric(0.5, 1, 2, 3),
+    "tall": general(5, 3, 2, 2, 1),
+    "wide": general(3, 4, 2, 2, 1),
+    "square": general(4, 4, 2, 2, 1, 1),
+}
+
+
+OF_GENERAL = ("left", "right", "low rank")
+
+
+@pytest.mark.parametrize(
+    ("name", "matrix"),
+    [
+        (name, matrix)
+        for name in PROJECTORS
+        for matrix, a in SEPARATED.items()
+        if name.startswith(OF_GENERAL) or np.allclose(a, a.T if len(a) == a.shape[1] else 0)
+    ],
+)
+def test_projectors_on_vectors_of_equal_values_are_differentiated(name: str, matrix: str) -> None:
+    function, a = PROJECTORS[name], SEPARATED[matrix]
+    is_symmetric = not name.startswith(OF_GENERAL)
+    direction = direction_like(a, is_symmetric)
+    wanted = along(function, a, direction)
+    compiled = chainad.jacobian(function).compile(a)
+    for jacobian in (
+        chainad.jacobian(function, mode="forward"),
+        chainad.jacobian(function, mode="reverse"),
+        compiled,
+    ):
+        found = np.tensordot(jacobian(a), direction, 2)
+        np.testing.assert_allclose(found, wanted, rtol=2e-8, atol=2e-8 * (1 + abs(wanted).max()))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        of_eigenvectors(lambda w, v: gram(v[:, :3])),
+        of_eigenvectors(lambda w, v: v[:, :2] @ v[:, 2:].T),
+        of_eigenvectors(lambda w, v: (v[:, :2] * w[2:]) @ v[:, :2].T),
+        of_singular_vectors(lambda u, s, vh: gram(u[:, :1])),
+        of_singular_vectors(lambda u, s, vh: u[:, :2] @ u[:, 2:].T),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*no derivative")
+def test_projectors_without_a_gap_have_derivative_nan(function: Function) -> None:
+    a = symmetric(1, 1, 2, 2)
+    assert np.isnan(chainad.jacobian(function)(a)).any()
+
+
 def test_the_exponential_has_the_derivative_that_scipy_gives_it() -> None:
     for a in SYMMETRIC.values():
         direction = direction_like(a, True)
@@ -226,6 +300,18 @@ def test_second_derivatives_at_distinct_values(
     wanted = along(chainad.jacobian(scalar), a, direction)
     hessian = chainad.jacobian(chainad.jacobian(scalar))(a)
     np.testing.assert_allclose(np.tensordot(hessian, direction, 2), wanted, rtol=1e-6, atol=1e-6)
+
+
+def test_a_quotient_that_is_the_mean_slope_by_chance_has_its_own_derivative() -> None:
+    def scalar(a: Any) -> Any:  # between 0 and exp(4), at a gap of 2, the mean slope is exp(4) / 2
+        w, v = eigh(a)
+        return np.sum(np.sin(np.arange(16.0)).reshape(4, 4) * ((v[:, 2:] * f(w[2:])) @ v[:, 2:].T))
+
+    a = symmetric(1, 2, 4, 6)
+    direction = direction_like(a, True)
+    wanted = along(chainad.jacobian(scalar), a, direction)
+    hessian = chainad.jacobian(chainad.jacobian(scalar))(a)
+    np.testing.assert_allclose(np.tensordot(hessian, direction, 2), wanted, rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -364,5 +364,6 @@ EMIT: dict[type[Op], Emitter] = {
     ops.MaskedMatMul: Emitter(lambda op, names, *args: f"masked_matmul({', '.join(args)})"),
     ops.MaskedJvp: Emitter(lambda op, names, *args: f"masked_jvp({', '.join(args)})"),
     ops.MaskedVjp: Emitter(lambda op, names, *args: f"masked_vjp({', '.join(args)})"),
+    ops.SumOfSquares: Emitter(lambda op, names, *args: f"sum_of_squares({', '.join(args)})"),
     ops.AnyAlong: Emitter(lambda op, names, mask, x: f"any_along({mask}, {op.axis}, {x}.shape)"),
 }

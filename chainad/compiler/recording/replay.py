@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,8 @@ from chainad.ir.calls import SILENT, Call, Guard
 from chainad.ir.program import Instruction, Program, Runner
 
 MISS: Any = object()
+# What a replay returns whose Jacobian is to be made with masks of exact zeros.
+NOT_FINITE: Any = object()
 
 Replay = Callable[..., Any]  # of args, kwargs and out
 
@@ -40,7 +43,9 @@ class RequestedOutput:
     """What a replay returns: what the function returns, the Jacobian, or both.
 
     `blocks` makes the Jacobians of the results of the accumulation. `buffers` tells which arrays
-    these are to be written into: of `out=`, and of what is read meanwhile.
+    these are to be written into: of `out=`, and of what is read meanwhile. `is_checked` says that
+    the last result of the accumulation is no part of it, but finite unless it is to be made with
+    masks of exact zeros: NOT_FINITE is returned then.
     """
 
     value: bool
@@ -48,6 +53,7 @@ class RequestedOutput:
     is_tuple: bool
     blocks: Callable[[Any], Any]
     buffers: Callable[..., Any]
+    is_checked: bool = False
 
 
 class SecondHalf(NamedTuple):
@@ -225,7 +231,7 @@ class _Source:
         calls = self._calls(self.linked.calls, read, self._accumulation(True))
         value = self._value(()) if self.requested.value else "None"
         jacobian = self._jacobian() if self.requested.jacobian else "None"
-        return [*bound, *calls, f"return {value}, {jacobian}"]
+        return [*bound, *calls, *self._check(), f"return {value}, {jacobian}"]
 
     def lines_in_halves(self) -> list[str]:
         """Return the lines of a function of `args` and `kwargs`, with a closure for the Jacobian.
@@ -247,7 +253,7 @@ class _Source:
         value = self._value(aliased)
         if self.products is not None:
             lines += self.products.constant_lines
-        finish = self._calls(second, self.read, self._accumulation(False))
+        finish = self._calls(second, self.read, self._accumulation(False)) + self._check()
         lines += ["def finish(out=None):", *(f"    {line}" for line in finish)]
         lines.append(f"    return {self._jacobian()}")
         self.names.objects["SecondHalf"] = SecondHalf
@@ -325,9 +331,18 @@ class _Source:
             f"({', '.join(values)},)" if self.requested.is_tuple and values else (*values, "()")[0]
         )
 
+    def _check(self) -> list[str]:
+        """Return lines that return NOT_FINITE where masks of exact zeros are needed."""
+        if self.products is None or not self.requested.is_checked:
+            return []
+        self.names.objects |= {"isfinite": isfinite, "NOT_FINITE": NOT_FINITE}
+        return [f"if not isfinite({self.products.source.results[-1]}):", "    return NOT_FINITE"]
+
     def _jacobian(self) -> str:
         if self.products is not None:
-            return f"blocks([{', '.join(self.products.source.results)}])"
+            results = self.products.source.results
+            results = results[:-1] if self.requested.is_checked else results
+            return f"blocks([{', '.join(results)}])"
         outputs = self.linked.accumulation.outputs
         return f"blocks(v{outputs[0]})" if outputs else "blocks([])"
 

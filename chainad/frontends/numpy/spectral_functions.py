@@ -1,11 +1,12 @@
 """Functions of matrices written by eigenvectors or singular vectors, found on the tape.
 
 `(V * f(w)) @ V.T` with V and w of one `eigh`, and `(U * f(s)) @ Vh` of one `svd`, are smooth where
-eigenvalues coincide, although the vectors are not. Such products are followed through scaling,
-transposes and contractions, however they are written, and so is what such a matrix is multiplied
-by: `V @ (f(w) * (V.T @ b))`. They are differentiated with constant vectors, and what these would
-contribute is added by `chainad.rules.spectral`. Whatever else is made from the vectors is
-differentiated by theirs.
+eigenvalues coincide, although the vectors are not. So are projectors, `V[:, -k:] @ V[:, -k:].T` and
+`U[:, :k] @ U[:, :k].T`, which are functions that are 0 of all other eigenvalues. Such products are
+followed through scaling, choices of vectors, transposes and contractions, however they are written,
+and so is what such a matrix is multiplied by: `V @ (f(w) * (V.T @ b))`. They are differentiated
+with constant vectors, and what these would contribute is added by `chainad.rules.spectral`.
+Whatever else is made from the vectors is differentiated by theirs.
 """
 
 from __future__ import annotations
@@ -16,10 +17,17 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from chainad.frontends.numpy.entry_patterns import (
+    chosen_entries,
+    is_plain_diagonal,
+    is_transpose,
+    slope_of,
+)
 from chainad.frontends.numpy.tape import Entry, Tape
 from chainad.frontends.numpy.tape_rewriting import TapeRewriting
-from chainad.frontends.numpy.traced_calls import refill
 from chainad.frontends.numpy.tracers import Tracer
+from chainad.ir.array_functions import place
+from chainad.ir.positions import positions
 from chainad.rules.base import RULES
 from chainad.rules.decompositions import (
     check_triangle,
@@ -30,13 +38,17 @@ from chainad.rules.decompositions import (
     singular_values,
     symmetric_factors,
 )
-from chainad.rules.kinds import Contraction, Conversion, Label, Movement
-from chainad.rules.spectral import OF_EIGENVALUES, OF_SINGULAR_VALUES, SAME_ENTRIES
+from chainad.rules.kinds import Contraction, Label
+from chainad.rules.spectral import OF_EIGENVALUES, OF_GRAM_MATRIX, OF_SINGULAR_VALUES, SAME_ENTRIES
 
 _VECTORS = {eigenvectors, left_vectors, right_vectors}
 _VALUES = {eigenvalues, np.linalg.eigvalsh, singular_values, np.linalg.svdvals}
 LEFT, RIGHT = "left", "right"
 EIGEN, SINGULAR = "eigenvalues", "singular values"
+
+
+# Which vectors of a factorisation, or which of its eigenvalues, one by one; None: all in order.
+_Choice: TypeAlias = tuple[int, ...] | None
 
 
 @dataclass(frozen=True)
@@ -47,10 +59,19 @@ class _Weights:
     traced: Callable[[], Any]
     slope: Any
 
+    def chosen(self, positions: Sequence[int]) -> _Weights:
+        """Return those of some vectors."""
+        at = [*positions]
+
+        def part(x: Any) -> Any:
+            return x[..., at] if np.ndim(x) and np.shape(x)[-1] > 1 else x
+
+        return _Weights(part(self.values), lambda: part(self.traced()), part(self.slope))
+
 
 @dataclass(frozen=True)
 class _Vectors:
-    """Scaled vectors of a factorisation, as columns or rows.
+    """Scaled vectors of a factorisation, all or some, as columns or rows.
 
     `constant` is the entry that is made from constant vectors, None if it is constant.
     """
@@ -60,6 +81,7 @@ class _Vectors:
     is_rows: bool
     weights: tuple[_Weights, ...]
     constant: int | None
+    choice: _Choice = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +140,7 @@ def with_spectral_functions(tape: Tape, outputs: Sequence[int | None]) -> list[i
 
 
 class _Spectral(TapeRewriting):
-    """By entry its form, and its slope by the eigenvalues of every factorisation.
+    """By entry its form, and its slope by some eigenvalues of every factorisation, one by one.
 
     `found` has the plain parts of the factorisations.
     """
@@ -126,7 +148,7 @@ class _Spectral(TapeRewriting):
     def __init__(self, tape: Tape) -> None:
         super().__init__(tape)
         self.forms: dict[int, _Form] = {}
-        self.slopes: dict[int, dict[tuple[Any, ...], Any]] = {}
+        self.slopes: dict[int, dict[tuple[tuple[Any, ...], _Choice], Any]] = {}
         self.found: dict[tuple[Any, ...], dict[str, Any]] = {}
 
     def replacement(self, number: int, entry: Entry) -> int | None:
@@ -135,7 +157,7 @@ class _Spectral(TapeRewriting):
             self.forms[number] = self._of_factorisation(entry)
             return None
         if all(s not in self.forms for s in entry.sources):
-            if entry.function in (np.diag, np.diagflat) and _is_plain_diagonal(entry):
+            if entry.function in (np.diag, np.diagflat) and is_plain_diagonal(entry):
                 self.forms[number] = _Diagonal(entry)
             return None
         row = RULES.get(entry.function)
@@ -180,19 +202,34 @@ class _Spectral(TapeRewriting):
         """Find how an entry depends on eigenvalues, one by one; nan where it does otherwise."""
         if entry.function in _VALUES:
             key = self._factorisation(entry)
-            self.slopes[number] = {key: np.ones(np.shape(entry.value), entry.value.dtype)}
+            self.slopes[number] = {(key, None): np.ones(np.shape(entry.value), entry.value.dtype)}
             return
         of_operands = [self.slopes.get(s, {}) if s is not None else {} for s in entry.sources]
         keys = dict.fromkeys(key for each in of_operands for key in each)
-        if keys:
+        if not keys:
+            return
+        chosen = chosen_entries(entry, -1)
+        if chosen is not None:
+            (slopes,) = of_operands
             self.slopes[number] = {
-                key: _slope(entry, [each.get(key) for each in of_operands]) for key in keys
+                (key, _chosen_of(choice, chosen)): np.broadcast_to(
+                    slope, np.shape(entry.operands[0])
+                )[..., [*chosen]]
+                for (key, choice), slope in slopes.items()
             }
+            return
+        self.slopes[number] = {
+            key: slope_of(entry, [each.get(key) for each in of_operands]) for key in keys
+        }
 
-    def _weights(self, entry: Entry, at: int, key: tuple[Any, ...]) -> _Weights:
-        """Return an operand as weights."""
+    def _weights(self, entry: Entry, at: int, vectors: _Vectors) -> _Weights:
+        """Return an operand as weights of vectors."""
         source, operand = entry.sources[at], entry.operands[at]
-        slope = 0.0 if source is None else self.slopes.get(source, {}).get(key, 0.0)
+        slopes = {} if source is None else self.slopes.get(source, {})
+        own = vectors.factorisation, vectors.choice
+        # What depends on other eigenvalues of the same matrix is no function of the vectors' own.
+        is_other = any(key == own[0] and choice != own[1] for key, choice in slopes)
+        slope = np.nan if is_other else slopes.get(own, 0.0)
         return _Weights(operand, lambda: self.value(source, operand), slope)
 
     # -------------------------------------------------------- scaled and transposed
@@ -215,14 +252,26 @@ class _Spectral(TapeRewriting):
             return None
         if function in SAME_ENTRIES:
             return form
-        if isinstance(form, _Projected) and _is_transpose(entry):
+        if isinstance(form, _Projected) and is_transpose(entry):
             return replace(form, is_rows=not form.is_rows)
-        if isinstance(form, _Vectors) and _is_transpose(entry):
-            constant = None
-            if form.constant is not None:
-                constant = self.copy(entry, lambda s: form.constant)
-            return replace(form, is_rows=not form.is_rows, constant=constant)
+        if isinstance(form, _Vectors) and is_transpose(entry):
+            return replace(form, is_rows=not form.is_rows, constant=self._moved(entry, form))
+        if isinstance(form, _Vectors):
+            chosen = chosen_entries(entry, -2 if form.is_rows else -1)
+            if chosen is not None and len({*chosen}) == len(chosen):
+                return replace(
+                    form,
+                    weights=tuple(x.chosen(chosen) for x in form.weights),
+                    choice=_chosen_of(form.choice, chosen),
+                    constant=self._moved(entry, form),
+                )
         return None
+
+    def _moved(self, entry: Entry, form: _Vectors) -> int | None:
+        """Return the entry of a movement of constant vectors; None if it is constant."""
+        if form.constant is None:
+            return None
+        return self.copy(entry, lambda s: form.constant)
 
     def _weights_beside(
         self, entry: Entry, at: int, form: _Vectors | _Projected
@@ -241,7 +290,7 @@ class _Spectral(TapeRewriting):
         if along is None:
             return None
         vectors = form.vectors if isinstance(form, _Projected) else form
-        whole = self._weights(entry, at, vectors.factorisation)
+        whole = self._weights(entry, at, vectors)
 
         def part(y: Any) -> Any:
             return y[along] if along and np.ndim(y) else y
@@ -313,7 +362,7 @@ class _Spectral(TapeRewriting):
         first, second = (one, two) if result[-1] == k else (two, one)
         assert isinstance(first.form, _Vectors)
         assert isinstance(second.form, _Vectors)
-        more = [self._weights(entry, x.number, first.form.factorisation) for x in others]
+        more = [self._weights(entry, x.number, first.form) for x in others]
         found = self._matrix(first.form, second.form, more)
         if found is None:
             return None
@@ -329,12 +378,12 @@ class _Spectral(TapeRewriting):
             new = [x for x in other.labels if x != tied]
             if len(new) != 1 or result != tuple(new[0] if x == tied else x for x in one.labels):
                 return None
-            weights = self._weights(other.form.entry, 0, form.factorisation)
+            weights = self._weights(other.form.entry, 0, form)
             return self._with(form, weights, entry)
         if other.form is not None:
             return None
         if other.labels == (tied,) and result == one.labels:
-            return self._with(form, self._weights(entry, other.number, form.factorisation), entry)
+            return self._with(form, self._weights(entry, other.number, form), entry)
         left = [x for x in other.labels if x != free]
         if len(one.labels) != 2 or len(left) != len(other.labels) - 1 or len(left) > 1:
             return None
@@ -396,23 +445,24 @@ class _Spectral(TapeRewriting):
         """Return first @ diag(more) @ second^T, vectors as columns; None if it is not smooth."""
         key = first.factorisation
         parts = self.found[key]
-        if second.factorisation != key:
-            return None
-        is_symmetric = key[0] == EIGEN
-        if not is_symmetric and first.side == second.side:
+        if (second.factorisation, second.choice) != (key, first.choice):
             return None
         (source, matrix), w = parts["matrix"], parts["values"]
         g, slope = np.ones((), w.dtype), np.zeros((), w.dtype)
         for weights in (*first.weights, *second.weights, *more):
             g, slope = g * weights.values, slope * weights.values + g * weights.slope
-        g, slope = (np.broadcast_to(x, np.shape(w)) * np.ones((), w.dtype) for x in (g, slope))
-        if is_symmetric:
+        of_vectors: tuple[Any, ...] = (parts[first.side], parts[second.side])
+        if first.choice is not None:  # vectors that are not chosen have weight 0
+            chosen, n, last = [*first.choice], np.shape(w)[-1], np.ndim(w) - 1
+            of_vectors = tuple(v[..., chosen] for v in of_vectors)
+            g, slope = (place(x, last, positions(chosen), n) for x in (g, slope))
+        if key[0] == EIGEN:
             v = parts[LEFT]
             function = OF_EIGENVALUES[check_triangle(key[-1])]
-            return _Matrix(function, source, (matrix, v, w, g, slope), (v, v))
+            return _Matrix(function, source, (matrix, v, w, g, slope), of_vectors)
         operands = (matrix, parts[LEFT], parts[RIGHT], w, g, slope)
-        sides = (parts[first.side], parts[second.side])
-        return _Matrix(OF_SINGULAR_VALUES[first.side == RIGHT], source, operands, sides)
+        rows = OF_GRAM_MATRIX if first.side == second.side else OF_SINGULAR_VALUES
+        return _Matrix(rows[first.side == RIGHT], source, operands, of_vectors)
 
     def _append(self, found: _Matrix, constant: int | None, value: Any) -> int:
         """Append a function of a matrix, given the entry made with constant vectors."""
@@ -433,52 +483,6 @@ class _Matrix:
     sides: tuple[Any, Any]
 
 
-def _slope(entry: Entry, of_operands: Sequence[Any]) -> Any:
-    """Return the slope of an entry by the eigenvalues, from those of its operands."""
-    if np.size(entry.value) == 1:  # the same for all eigenvalues
-        return 0.0
-    row = RULES.get(entry.function)
-    if row is None:
-        return np.nan
-    if row.partials is not None:
-        total: Any = 0.0
-        for partial, slope in zip(row.partials, of_operands, strict=True):
-            if slope is None or partial is None:
-                continue
-            by = partial(entry.value, *entry.operands) if callable(partial) else partial
-            if isinstance(by, str):
-                return np.nan
-            total = total + np.where(np.equal(by, 0), 0.0, by * slope)
-        return total
-    if len(of_operands) == 1 and isinstance(row.kind, (Movement, Conversion)):
-        x = entry.operands[0]
-        numbers = np.asarray(_call_on(entry, np.arange(float(np.size(x))).reshape(np.shape(x))))
-        is_in_order = np.array_equal(numbers.ravel(), np.arange(np.size(x)))
-        if is_in_order:
-            return _call_on(entry, np.broadcast_to(of_operands[0], np.shape(x)))
-    return np.nan
-
-
-def _call_on(entry: Entry, x: Any) -> Any:
-    if entry.template is None:
-        return entry.function(x)
-    args, kwargs = entry.template
-    return entry.function(*refill(args, [x]), **refill(kwargs, [x]))
-
-
-def _is_plain_diagonal(entry: Entry) -> bool:
-    """Return whether a call makes a diagonal matrix of a vector."""
-    static = () if entry.template is None else entry.template[0][1:]
-    return np.ndim(entry.operands[0]) == 1 and static in ((), (0,))
-
-
-def _is_transpose(entry: Entry) -> bool:
-    """Return whether a call swaps the last two axes, and no other."""
-    x = entry.operands[0]
-    row = RULES.get(entry.function)
-    if row is None or not isinstance(row.kind, Movement) or np.ndim(x) < 2:
-        return False
-    if np.shape(entry.value) != (*np.shape(x)[:-2], *np.shape(x)[:-3:-1]):
-        return False
-    numbers = np.arange(float(np.size(x))).reshape(np.shape(x))
-    return np.array_equal(_call_on(entry, numbers), np.matrix_transpose(numbers))
+def _chosen_of(choice: _Choice, positions: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a choice of what was chosen."""
+    return positions if choice is None else tuple([choice[k] for k in positions])

@@ -1,0 +1,90 @@
+"""Where to look for nan and infinity: the fewest entries that tell whether masks would matter.
+
+A program without masks of exact zeros returns what the one with masks does if everything that is
+multiplied is finite: an exact zero times a finite number is zero. So its results need not be looked
+at where they are large, but what they are made of: the outer product of two vectors is finite, or
+infinite by overflow alone, if the vectors are finite. What an operator returns is looked at itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import isfinite, prod
+from typing import NamedTuple
+
+from chainad.ir import ops
+from chainad.ir.op import Op
+from chainad.ir.program import Instruction, Program
+from chainad.ir.shapes import Shape
+
+# What it takes to look at another array, in elements that are looked at in that time.
+ELEMENTS_PER_CALL = 1000
+# The size of a register of unknown shape.
+_UNKNOWN = 1 << 40
+
+_MOVEMENTS = (ops.View, ops.Copy, ops.Take, ops.Place, ops.Concatenate)
+_SUMS = (
+    ops.Add, ops.Subtract, ops.Scale, ops.Sum, ops.SegmentSum, ops.Scatter, ops.Accumulate,
+)  # fmt: skip
+_PRODUCTS = (ops.Multiply, ops.MatMul, ops.Dot, ops.SparseDot)
+
+
+class _Looked(NamedTuple):
+    """Registers to look at, and how many elements these have."""
+
+    size: int
+    registers: frozenset[int]
+
+
+_NOTHING = _Looked(0, frozenset())
+
+
+def check_finite(program: Program, shapes: Mapping[int, Shape | None], is_exact: bool) -> Program:
+    """Return a program with one more result, which is finite only if masks would not matter.
+
+    With `is_exact`, it is finite only if the results are, too.
+    """
+
+    def size(k: int) -> int:
+        shape = shapes.get(k)
+        return ELEMENTS_PER_CALL + (_UNKNOWN if shape is None else prod(shape))
+
+    def together(found: Mapping[int, _Looked], inputs: tuple[int, ...]) -> _Looked:
+        registers = frozenset().union(*(of(found, k).registers for k in inputs))
+        return _Looked(sum(map(size, registers)), registers)
+
+    def of(found: Mapping[int, _Looked], k: int) -> _Looked:
+        return found[k] if k in found else _Looked(size(k), frozenset((k,)))
+
+    # What tells that a register is finite, and what tells that it is what it would be with masks.
+    finite: dict[int, _Looked] = {}
+    equal: dict[int, _Looked] = {}
+    for i in program.instructions:
+        op, own = i.op, _Looked(size(i.output), frozenset((i.output,)))
+        finite[i.output] = equal[i.output] = own
+        if _is_finite_number(op):
+            finite[i.output] = equal[i.output] = _NOTHING
+        elif isinstance(op, _MOVEMENTS):
+            finite[i.output] = min(together(finite, i.inputs), own, key=_size)
+            equal[i.output] = min(together(equal, i.inputs), own, key=_size)
+        elif isinstance(op, _SUMS):  # which may overflow
+            equal[i.output] = min(together(equal, i.inputs), own, key=_size)
+        elif isinstance(op, _PRODUCTS):
+            equal[i.output] = min(together(finite, i.inputs), own, key=_size)
+    results = tuple(k for k in program.outputs if k is not None)
+    looked = together(finite if is_exact else equal, results).registers
+    # At once, as long as they are in the cache.
+    last = max((n for n, i in enumerate(program.instructions, 1) if i.output in looked), default=0)
+    output = 1 + max([program.n_slots - 1, *(i.output for i in program.instructions)])
+    check = Instruction(ops.SumOfSquares(), tuple(sorted(looked)), output)
+    instructions = (*program.instructions[:last], check, *program.instructions[last:])
+    return replace(program, instructions=instructions, outputs=(*program.outputs, output))
+
+
+def _size(looked: _Looked) -> int:
+    return looked.size
+
+
+def _is_finite_number(op: Op) -> bool:
+    return isinstance(op, ops.Full) and isfinite(op.value)
