@@ -9,6 +9,8 @@ import scipy.special as sp
 from numpy.linalg import norm
 
 import chainad
+from chainad.rules.elementwise import EVEN
+from chainad.rules.odd_functions import OVER_OPERAND
 
 Function = Callable[[Any], Any]
 
@@ -49,6 +51,11 @@ SMOOTH: dict[str, tuple[Function, Any, Any]] = {
     "Gaussian of a square": (lambda x: np.exp(-(norm(x) ** 2)), ZERO, -2 * EYE),
     "cos": (lambda x: np.cos(norm(x)), ZERO, -EYE),
     "sin": (lambda x: np.sin(3 * norm(x)) * norm(x), ZERO, 6 * EYE),
+    "tanh": (lambda x: np.tanh(norm(x) / 2) * norm(x), ZERO, EYE),
+    "arctan": (lambda x: np.arctan(norm(x) / 2) * norm(x), ZERO, EYE),
+    "sinh": (lambda x: norm(x) * np.sinh(norm(x) / 2), ZERO, EYE),
+    "tanh of arctan": (lambda x: np.tanh(np.arctan(norm(x))) * np.sinh(norm(x)), ZERO, 2 * EYE),
+    "square of a tanh": (lambda x: np.tanh(norm(x)) ** 2, ZERO, 2 * EYE),
     "product of sines": (
         lambda x: np.sin(np.hypot(x[:1], x[1:])) @ np.hypot(x[:1], x[1:]),
         ZERO,
@@ -228,12 +235,35 @@ def test_other_operands_of_even_functions_keep_their_derivatives() -> None:
     )
 
 
+@pytest.mark.parametrize("function", OVER_OPERAND, ids=lambda function: function.__name__)
+def test_odd_functions_over_their_operand_and_their_slopes_by_its_square(function: Any) -> None:
+    over_operand = OVER_OPERAND[function]
+    x = np.array([1e-3, 0.01, 0.0999, 0.1001, 0.3, -0.2])
+    np.testing.assert_allclose(over_operand(x), function(x) / x, rtol=2e-15)
+
+    def of_square(u: Any) -> Any:
+        return EVEN[over_operand, 0](u, x)
+
+    def difference(g: Any) -> Any:
+        h = 1e-3 * x * x
+        return (8 * (g(x * x + h) - g(x * x - h)) - (g(x * x + 2 * h) - g(x * x - 2 * h))) / (
+            12 * h
+        )
+
+    found = np.diag(chainad.jacobian(of_square)(x * x))
+    np.testing.assert_allclose(found[1:], difference(of_square)[1:], rtol=1e-8)
+    slope = np.diag(chainad.jacobian(over_operand)(x))
+    np.testing.assert_allclose(slope, 2 * x * found, rtol=1e-12)
+
+
 def test_fourth_derivatives_of_smooth_compositions() -> None:
     for f, straight, mixed in [
         (lambda x: norm(x) ** 4, 24, 8),
         (lambda x: (norm(x) * norm(x)) ** 2, 24, 8),
         (lambda x: np.exp(-(norm(x) ** 2) / 2), 3, 1),
         (lambda x: np.sum(np.abs(x) ** 4), 24, 0),
+        (lambda x: np.tanh(norm(x)) * norm(x), -8, -8 / 3),
+        (lambda x: np.arctan(norm(x)) * norm(x), -8, -8 / 3),
     ]:
         derivative: Any = f
         for _ in range(4):

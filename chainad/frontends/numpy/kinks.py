@@ -6,11 +6,11 @@ the square, which has no kink. The Jacobian of a function that is differentiated
 its tape with such values made from the square.
 
 A value is *odd* if it is `factor * root`, entry by entry, where `root` has a kink and its square
-and `factor` have none: the root itself, its sine, and what scales or moves the entries of an odd
-value. A value is smooth if it is the product of two odd ones with the same root, or an even
-function of one. Whatever else is made from a root keeps the kink: second derivatives there are
-nan if those nearby are unbounded (norm, hypot, std, the modulus), and 0 if the root is piecewise
-linear.
+and `factor` have none: the root itself, odd functions of it, such as its sine, and what scales or
+moves the entries of an odd value. A value is smooth if it is the product of two odd ones with the
+same root, or an even function of one. Whatever else is made from a root keeps the kink: second
+derivatives there are nan if those nearby are unbounded (norm, hypot, std, the modulus), and 0 if
+the root is piecewise linear.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from chainad.ir.graph import freeze
 from chainad.rules.base import RULES
 from chainad.rules.elementwise import EVEN, root_of
 from chainad.rules.kinds import Contraction, Conversion, Einsum, Elementwise, Movement
+from chainad.rules.odd_functions import OVER_OPERAND
 from chainad.rules.primitives import Primitive
 
 
@@ -314,17 +315,16 @@ def _odd_value(call: _Call) -> _Odd | None:
         return odd.scaled(lambda factor: _product(factor, np.power(odd.times(odd), half)))
     if isinstance(call.kind, Elementwise) and call.kind.is_odd and odd.is_sign:
         return odd.scaled(function)
-    if function is np.sin:  # sin(x) is x times sinc(x / pi), an even function of x
-        return odd.scaled(lambda factor: _product(factor, _sinc(call, odd)))
+    if function in OVER_OPERAND:
+        return odd.scaled(lambda factor: _product(factor, _over_operand(call, odd)))
     return None
 
 
-def _sinc(call: _Call, odd: _Odd) -> Any:
-    """Return sin(x) / x of an odd operand x, from its square."""
-    argument = call.entry.operands[0] / np.pi
-    entry = call.entry._replace(value=np.sinc(argument))
-    square = odd.times(odd) / np.pi**2
-    even = _even(entry, EVEN[np.sinc, 0], square, (argument,), (None,))
+def _over_operand(call: _Call, odd: _Odd) -> Any:
+    """Return f(x) / x, an even function of the odd operand x, from the square of x."""
+    over_operand, argument = OVER_OPERAND[call.entry.function], call.entry.operands[0]
+    entry = call.entry._replace(value=over_operand(argument))
+    even = _even(entry, EVEN[over_operand, 0], odd.times(odd), (argument,), (None,))
     if even is None:
         return entry.value
     return call.tape.box(entry.value, call.tape, call.tape.append(even))

@@ -451,6 +451,9 @@ class _Spectral(TapeRewriting):
         g, slope = np.ones((), w.dtype), np.zeros((), w.dtype)
         for weights in (*first.weights, *second.weights, *more):
             g, slope = g * weights.values, slope * weights.values + g * weights.slope
+        count = np.shape(w)[-1] if first.choice is None else len(first.choice)
+        shape = (*np.shape(w)[:-1], count)
+        g, slope = (np.broadcast_to(x, shape) * np.ones((), w.dtype) for x in (g, slope))
         of_vectors: tuple[Any, ...] = (parts[first.side], parts[second.side])
         if first.choice is not None:  # vectors that are not chosen have weight 0
             chosen, n, last = [*first.choice], np.shape(w)[-1], np.ndim(w) - 1
