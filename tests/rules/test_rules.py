@@ -52,6 +52,7 @@ from chainad.rules.decompositions import as_real
 from chainad.rules.elementwise import EVEN, direction, displaced, elementwise, root_of
 from chainad.rules.linear_algebra import cofactors, logabsdet, sign_of_det
 from chainad.rules.movement import astype, getitem, set_items
+from chainad.rules.odd_functions import OVER_OPERAND
 from chainad.rules.special_functions import polygamma
 from chainad.structure import from_labels
 
@@ -268,12 +269,13 @@ examples(sp.ellipkinc, sp.ellipeinc)(
 )
 
 # Even functions of a root whose square is given.
-_roots = np.array([-0.7, 0.3, 1.2])
+_roots = np.array([-0.7, 0.3, 0.9])
 examples(direction)([ex(at(_roots), at([0.7, 0.5, 1.2])), ex(at(_roots), at(0.5))])
 for _function in {root_of, *EVEN.values()} - {
     EVEN[f, k] for f, k in ((np.power, 0), (np.float_power, 0), (sp.huber, 1), (sp.pseudo_huber, 1))
 }:
     examples(_function)([ex(at(_roots**2), at(_roots)), ex(at(0.25), at(-0.5))])
+examples(*OVER_OPERAND.values())([ex(at([0.03, -0.2, 0.7]))])
 examples(EVEN[np.power, 0], EVEN[np.float_power, 0])(
     [ex(at(_roots**2), at(abs(_roots)), at(2.5)), ex(at(0.25), at(0.5), at([3.0, 2.2]))]
 )
@@ -985,6 +987,7 @@ ELSEWHERE = {
     displaced,
     # What vectors contribute to functions of matrices: see test_spectral.py.
     *spectral.OF_EIGENVALUES.values(), *spectral.OF_SINGULAR_VALUES.values(),
+    *spectral.OF_GRAM_MATRIX.values(),
     # SciPy computes these to six digits only.
     sp.itairy, *special_ufuncs.PARTS[sp.itairy],
 }  # fmt: skip
