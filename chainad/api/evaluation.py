@@ -47,9 +47,9 @@ class Evaluation:
         return jacobian if out is None else write(jacobian, out)
 
     @property
-    def is_replayed(self) -> bool:
-        """Whether it was begun without tracing."""
-        return self._second.is_replayed
+    def is_worth_keeping(self) -> bool:
+        """Whether it takes longer to begin than to compare what the function reads."""
+        return self._second.is_replayed and self._second.is_worth_keeping
 
     def holds(self) -> bool:
         """Return whether all that the function read beside its arguments is what it was.

@@ -165,8 +165,8 @@ class SciPyFunction(FunctionOf[P, float, V_co, V_co], Generic[P, V_co, J_co]):
         if self._options.output == "operator":
             value, jacobian = self._operators(*args)
         else:
-            value, evaluation = self._requested(self._jacobian).begin(args)
-            jacobian = self._arranged(evaluation(), args)
+            value, jacobian = self._requested(self._jacobian).evaluated(args)
+            jacobian = self._arranged(jacobian, args)
         return value[0] if self._is_number(np.shape(value), args) else value, jacobian
 
     def params_jac(self, xdata: Any, *params: Any) -> Any:
@@ -351,7 +351,8 @@ class _SharedDerivative:
     Attributes
     ----------
     is_shared : bool
-        Whether that saves anything: not where the function has to be traced at each call.
+        Whether that saves anything: not where the function has to be traced at each call, nor where
+        it reads more than it computes. Then values and derivatives are evaluated apart.
     """
 
     def __init__(
@@ -368,11 +369,22 @@ class _SharedDerivative:
         """Return the value, and what makes the derivative."""
         given = args if self._arguments is None else self._arguments(*args)
         value, evaluation = self._compiled.begin(*given)
-        self._last.evaluation, self.is_shared = evaluation, evaluation.is_replayed
+        self._last.evaluation, self.is_shared = evaluation, evaluation.is_worth_keeping
         return value, evaluation
+
+    def evaluated(self, args: tuple[Any, ...]) -> tuple[Any, Any]:
+        """Return the value and the derivative."""
+        if self.is_shared:
+            value, evaluation = self.begin(args)
+            return value, evaluation()
+        given = args if self._arguments is None else self._arguments(*args)
+        found: tuple[Any, Any] = self._compiled(*given)
+        return found
 
     def jacobian(self, args: tuple[Any, ...]) -> Any:
         """Return the derivative."""
+        if not self.is_shared:
+            return self.evaluated(args)[1]
         last: Evaluation | None = getattr(self._last, "evaluation", None)
         given = args if self._arguments is None else self._arguments(*args)
         if last is None or not (last.is_at(given) and last.holds()):

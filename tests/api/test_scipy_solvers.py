@@ -418,6 +418,26 @@ def test_what_the_function_reads_is_what_it_is_now() -> None:
         np.testing.assert_allclose(F(START), np.sin(START) * table * scale)
 
 
+def test_functions_that_read_more_than_they_compute_are_evaluated_apart() -> None:
+    calls = 0
+    data = np.random.default_rng(0).normal(size=(400, 100))
+
+    def f(x: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return np.sum(np.tanh(data @ x))
+
+    F = chainad.for_scipy(f, constant="calls")
+    x = np.linspace(-1.0, 1.0, 100)
+    for _ in range(3):
+        np.testing.assert_allclose(F.jac(x), chainad.jacobian(f)(x))
+        before = calls
+        np.testing.assert_allclose(F(x), np.sum(np.tanh(data @ x)))
+        assert calls == before + 1  # no copy of the data is compared with them
+        np.testing.assert_allclose(F.value_and_jac(x)[1], chainad.jacobian(f)(x))
+        data *= 0.5
+
+
 def test_results_may_be_overwritten() -> None:
     F = chainad.for_scipy(np.exp)
     F.jac(START)

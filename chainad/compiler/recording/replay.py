@@ -7,15 +7,16 @@ recorded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from math import isfinite
+from math import isfinite, prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from chainad.backends.namespace import Namespace
+from chainad.backends.numpy.allocate import ArrayType
 from chainad.backends.numpy.emit import emit_new
 from chainad.compiler.recording.accumulation import Accumulation, preallocated
 from chainad.compiler.recording.arguments import argument_checks
@@ -67,11 +68,14 @@ class SecondHalf(NamedTuple):
         Tells whether what the function read beside its arguments is as it was; of `kept`.
     kept : tuple
         What it took of that.
+    is_worth_keeping : bool
+        Whether the first half takes longer than to compare what is kept, twice.
     """
 
     finish: Callable[..., Any]
     check: Callable[[tuple[Any, ...]], bool]
     kept: tuple[Any, ...] = ()
+    is_worth_keeping: bool = True
 
     @classmethod
     def of(cls, jacobian: Any) -> SecondHalf:
@@ -100,6 +104,11 @@ class Snapshot:
     def __init__(self, array: np.ndarray[Any, Any]) -> None:
         self._array = array
         self._last: tuple[Any, Any] | None = None
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return self._array.size
 
     def __call__(self) -> Any:
         """Return a copy of the array: the last one, as long as the array is what it was."""
@@ -257,9 +266,12 @@ class _Source:
         lines += ["def finish(out=None):", *(f"    {line}" for line in finish)]
         lines.append(f"    return {self._jacobian()}")
         self.names.objects["SecondHalf"] = SecondHalf
+        elements = sum(each.size for each in snapshots.values())
+        is_worth_keeping = _elements_of_work(first, linked.types) >= elements
         self.names.objects["holds"] = holds_still(self.recording, False, [*snapshots.values()])
         kept = "".join(f"v{k}, " for k in snapshots)
-        return [*lines, f"return {value}, SecondHalf(finish, holds, ({kept}))"]
+        half = f"SecondHalf(finish, holds, ({kept}), {is_worth_keeping})"
+        return [*lines, f"return {value}, {half}"]
 
     def _calls(
         self, calls: Sequence[Instruction], read: Collection[int], accumulation: list[str]
@@ -364,6 +376,20 @@ def _needed_first(linked: LinkedProgram) -> set[int]:
         if i.output in needed or isinstance(i.op, Guard):
             needed |= {*i.inputs, i.output}
     return needed
+
+
+def _elements_of_work(instructions: Sequence[Instruction], types: Mapping[int, ArrayType]) -> float:
+    """Return how many elements ufuncs make, which takes about as long as to compare them twice.
+
+    A multiplication inside of a matrix product takes a tenth of that.
+    """
+    work = 0.0
+    for i in instructions:
+        if isinstance(i.op, Call) and isinstance(i.op.function, np.ufunc):
+            size, first = prod(i.op.shape), types.get(i.inputs[0]) if i.inputs else None
+            is_product = i.op.function is np.matmul and first is not None and first.shape
+            work += 0.1 * size * first.shape[-1] if is_product and first else size
+    return work
 
 
 def _aliased(instructions: Sequence[Instruction], registers: Iterable[int]) -> set[int]:
