@@ -112,7 +112,7 @@ class BatchedDifferentiator:
         self._of = of
         self.batch = checked_batch(batch)
         self._groups: tuple[PointGroup, ...] = ()
-        self._one_by_one: CompiledFunction[..., Any, Any, Any] = CompiledFunction(of)
+        self._one_by_one: CompiledFunction = CompiledFunction(of)
         # How points go through: scalars and whole arrays, whichever is quicker first.
         self._strategies = [_as_arrays_if_quicker, _as_scalars, _as_arrays]
         if of.options.carries_masks or of.options.has_aux:

@@ -298,12 +298,12 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
         return self._masked._value_and_jacobian(*call)
 
     @cached_property
-    def _split(self) -> CompiledFunction[..., Any, Any, Any]:
+    def _split(self) -> CompiledFunction:
         """What runs the first halves of evaluations."""
         return CompiledFunction(replace(self._of, has_value=True, is_split=True))
 
     @cached_property
-    def _masked(self) -> CompiledFunction[..., Any, Any, Any]:
+    def _masked(self) -> CompiledFunction:
         options = replace(self._of.options, carries_masks=True)
         return CompiledFunction(replace(self._of, options=options))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Self, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,22 @@ from chainad.ir.pickling import importable_name
 
 # A function has the parameters P and returns V. Something else of the same arguments returns R if
 # V and the first of these are arrays or numbers, and F if V alone is one.
-P = ParamSpec("P")
+if TYPE_CHECKING:  # with defaults, which typing has from Python 3.13 on
+    from typing_extensions import ParamSpec, TypeVar
+
+    P = ParamSpec("P", default=...)
+    V_co = TypeVar("V_co", covariant=True, default=Any)
+    R_co = TypeVar("R_co", covariant=True, default=Any)
+    F_co = TypeVar("F_co", covariant=True, default=Any)
+else:
+    from typing import ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    V_co = TypeVar("V_co", covariant=True)
+    R_co = TypeVar("R_co", covariant=True)
+    F_co = TypeVar("F_co", covariant=True)
+
 Q = ParamSpec("Q")
-V_co = TypeVar("V_co", covariant=True)
-R_co = TypeVar("R_co", covariant=True)
-F_co = TypeVar("F_co", covariant=True)
 T = TypeVar("T")
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -40,9 +51,7 @@ class _Signature:
     It is found when it is looked at: most never are, and annotations may name what is not there.
     """
 
-    def __get__(
-        self, this: FunctionOf[..., Any, Any, Any] | None, kind: type
-    ) -> inspect.Signature | None:
+    def __get__(self, this: FunctionOf | None, kind: type) -> inspect.Signature | None:
         if this is None:
             return None  # the class has that of its constructor
         try:

@@ -69,9 +69,7 @@ class HolomorphicJacobianFunction(JacobianFunction[P, V_co, R_co, F_co]):
         f, options, batch, _ = self._arguments
         places = options.positions(f, len(args))
         split = _split(f, places, len(args), by_both=True)
-        inner: JacobianFunction[..., Any, Any, Any] = JacobianFunction(
-            split, replace(options, argnums=places), batch
-        )
+        inner: JacobianFunction = JacobianFunction(split, replace(options, argnums=places), batch)
         return inner.plan(*self._real_arguments(args), **kwargs)
 
     def _call(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
@@ -118,7 +116,7 @@ class HolomorphicJacobianFunction(JacobianFunction[P, V_co, R_co, F_co]):
                 )
                 batch = axes | {n: axes[k] for n, k in zip(imaginary, places, strict=True)}
             split = _split(f, places, count, by_both)
-            inner: ValueAndJacobianFunction[..., Any, Any, Any] = ValueAndJacobianFunction(
+            inner: ValueAndJacobianFunction = ValueAndJacobianFunction(
                 split, replace(options, argnums=argnums), batch
             )
             self._inner[key] = inner.compile() if self._is_compiled else inner

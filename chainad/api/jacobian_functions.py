@@ -124,7 +124,7 @@ class HessianFunction(JacobianFunction[P, V_co, R_co, F_co]):
 
 def compiled_function(
     f: Callable[..., Any], backend: Backend | None = None, constant: str | Sequence[str] = ()
-) -> CompiledFunction[..., Any, Any, Any]:
+) -> CompiledFunction:
     """Return a function, or what chainad made of one, compiled; with its own backend if None.
 
     Raises

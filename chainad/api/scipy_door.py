@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial, wraps
 from math import inf
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Unpack
 
 import numpy as np
 import scipy.sparse
@@ -17,7 +17,7 @@ from chainad.api import signatures
 from chainad.api.compiled import CompiledFunction
 from chainad.api.differentiator import Differentiator
 from chainad.api.evaluation import Evaluation
-from chainad.api.function_of import FunctionOf, P, V_co, check_callable, name_of
+from chainad.api.function_of import FunctionOf, P, R_co, V_co, check_callable, name_of
 from chainad.api.jacobian_functions import (
     HessianFunction,
     JacobianFunction,
@@ -34,7 +34,6 @@ from chainad.rules.elementwise import displaced
 from chainad.structure.results import Output
 
 Function = Callable[..., Any]
-J_co = TypeVar("J_co", covariant=True)
 
 # A search that saves a fifth of a Jacobian saves ten of them in a solve that takes fifty: so long
 # may it last, and an elimination takes as long as a hundred thousand multiplications.
@@ -111,7 +110,7 @@ def for_scipy(
     return SciPyFunction(f, options, col_deriv)
 
 
-class SciPyFunction(FunctionOf[P, float, V_co, V_co], Generic[P, V_co, J_co]):
+class SciPyFunction(FunctionOf[P, float, V_co, V_co], Generic[P, V_co, R_co]):
     """A function, and whatever a solver of SciPy may ask of it; made by `for_scipy`.
 
     Called, it is the function itself. It may be used by several threads, and is pickled as the
@@ -149,17 +148,17 @@ class SciPyFunction(FunctionOf[P, float, V_co, V_co], Generic[P, V_co, J_co]):
 
     # --------------------------------------------------------------- first derivatives
 
-    def jac(self, *args: Any) -> J_co:
+    def jac(self, *args: Any) -> R_co:
         """Return the Jacobian: of shape (m, n), or (n,) where the function is a number."""
         self._calls.count = len(args)
-        found: J_co
+        found: R_co
         if self._options.output == "operator":
             found = self._operators(*args)[1]
         else:
             found = self._arranged(self._requested(self._jacobian).jacobian(args), args)
         return found
 
-    def value_and_jac(self, *args: Any) -> tuple[V_co, J_co]:
+    def value_and_jac(self, *args: Any) -> tuple[V_co, R_co]:
         """Return the function and its Jacobian, for `minimize(F.value_and_jac, x, jac=True)`."""
         self._calls.count = len(args)
         if self._options.output == "operator":
@@ -206,7 +205,7 @@ class SciPyFunction(FunctionOf[P, float, V_co, V_co], Generic[P, V_co, J_co]):
 
     # -------------------------------------------------------------- second derivatives
 
-    def hess(self, *args: Any, v: Any = None) -> J_co:
+    def hess(self, *args: Any, v: Any = None) -> R_co:
         """Return the Hessian, of shape (n, n), of a number, or of the sum of v[i] * f(x)[i].
 
         It is called as `hess(x, *args)`, as `minimize` does, or as `hess(x, v)`, as for
@@ -220,7 +219,7 @@ class SciPyFunction(FunctionOf[P, float, V_co, V_co], Generic[P, V_co, J_co]):
         """
         if v is None:
             args, v = self._weighted(args)
-        found: J_co = self._hessian(_weights(v), *args)
+        found: R_co = self._hessian(_weights(v), *args)
         return found
 
     def hessp(self, x: Any, p: Any, *args: Any) -> Any:
@@ -235,7 +234,7 @@ class SciPyFunction(FunctionOf[P, float, V_co, V_co], Generic[P, V_co, J_co]):
         return _SharedDerivative(self.__wrapped__, self._options, times)
 
     @cached_property
-    def _operators(self) -> ValueAndJacobianFunction[..., Any, Any, Any]:
+    def _operators(self) -> ValueAndJacobianFunction:
         return ValueAndJacobianFunction(self.__wrapped__, self._options)
 
     @cached_property
@@ -260,12 +259,12 @@ class SciPyFunction(FunctionOf[P, float, V_co, V_co], Generic[P, V_co, J_co]):
         return _SharedDerivative(self.__wrapped__, self._dense((0, 1, 2)))
 
     @cached_property
-    def _by_points(self) -> JacobianFunction[..., Any, Any, Any]:
+    def _by_points(self) -> JacobianFunction:
         batch: Batch = {0: 0, 1: 1}
         return JacobianFunction(_at_one_point(self.__wrapped__), self._dense(1), batch)
 
     @cached_property
-    def _by_points_and_parameters(self) -> JacobianFunction[..., Any, Any, Any]:
+    def _by_points_and_parameters(self) -> JacobianFunction:
         batch: Batch = {0: 0, 1: 1, 2: 0}
         return JacobianFunction(_at_one_point(self.__wrapped__), self._dense((1, 2)), batch)
 
@@ -273,13 +272,11 @@ class SciPyFunction(FunctionOf[P, float, V_co, V_co], Generic[P, V_co, J_co]):
     def _hessian(self) -> Function:
         """The Hessian of v . f, a function of v and the arguments of f."""
         options = replace(self._options, argnums=1 + self._unknown, mode="auto")
-        hessian: HessianFunction[..., Any, Any, Any] = HessianFunction(
-            _weighted_sum(self.__wrapped__), options
-        )
+        hessian: HessianFunction = HessianFunction(_weighted_sum(self.__wrapped__), options)
         return hessian if options.output == "operator" else hessian.compile()
 
     @cached_property
-    def _hessian_product(self) -> CompiledFunction[..., Any, Any, Any]:
+    def _hessian_product(self) -> CompiledFunction:
         """The Hessian of v . f times p, a function of p, v and the arguments of f.
 
         It is the derivative of the gradient along p, planned with the effort of `self._options`.
@@ -358,7 +355,7 @@ class _SharedDerivative:
     def __init__(
         self, f: Function, options: Options, arguments: Callable[..., tuple[Any, ...]] | None = None
     ) -> None:
-        self._compiled: CompiledFunction[..., Any, Any, Any] = CompiledFunction(
+        self._compiled: CompiledFunction = CompiledFunction(
             Differentiator(f, options, has_value=True)
         )
         self._arguments = arguments

@@ -116,7 +116,7 @@ def jacobian(
     has_aux: bool = False,
     batch: Points = None,
     **how: Unpack[HolomorphicForm],
-) -> JacobianFunction[..., Any, Any, Any]: ...
+) -> JacobianFunction: ...
 
 
 @overload
@@ -184,7 +184,7 @@ def jacobian(
     has_aux: bool = False,
     batch: Batch,
     **how: Unpack[HolomorphicForm],
-) -> JacobianFunction[..., Any, Any, Any]: ...
+) -> JacobianFunction: ...
 
 
 def jacobian(*args: Any, **how: Any) -> Any: ...
@@ -198,7 +198,7 @@ def value_and_jacobian(
     has_aux: bool = False,
     batch: Points = None,
     **how: Unpack[HolomorphicForm],
-) -> ValueAndJacobianFunction[..., Any, Any, Any]: ...
+) -> ValueAndJacobianFunction: ...
 
 
 @overload
@@ -266,7 +266,7 @@ def value_and_jacobian(
     has_aux: bool = False,
     batch: Batch,
     **how: Unpack[HolomorphicForm],
-) -> ValueAndJacobianFunction[..., Any, Any, Any]: ...
+) -> ValueAndJacobianFunction: ...
 
 
 def value_and_jacobian(*args: Any, **how: Any) -> Any: ...
@@ -280,7 +280,7 @@ def hessian(
     has_aux: bool = False,
     batch: Points = None,
     **how: Unpack[Form],
-) -> HessianFunction[..., Any, Any, Any]: ...
+) -> HessianFunction: ...
 
 
 @overload
@@ -348,7 +348,7 @@ def hessian(
     has_aux: bool = False,
     batch: Batch,
     **how: Unpack[Form],
-) -> HessianFunction[..., Any, Any, Any]: ...
+) -> HessianFunction: ...
 
 
 def hessian(*args: Any, **how: Any) -> Any: ...
@@ -362,7 +362,7 @@ def grad(
     has_aux: bool = False,
     batch: Points = None,
     **how: Unpack[How],
-) -> GradientFunction[..., Any, Any, Any]: ...
+) -> GradientFunction: ...
 
 
 @overload
@@ -412,7 +412,7 @@ def grad(
     has_aux: bool = False,
     batch: Batch,
     **how: Unpack[How],
-) -> GradientFunction[..., Any, Any, Any]: ...
+) -> GradientFunction: ...
 
 
 def grad(*args: Any, **how: Any) -> Any: ...
@@ -426,7 +426,7 @@ def value_and_grad(
     has_aux: bool = False,
     batch: Points = None,
     **how: Unpack[How],
-) -> ValueAndGradientFunction[..., Any, Any, Any]: ...
+) -> ValueAndGradientFunction: ...
 
 
 @overload
@@ -476,7 +476,7 @@ def value_and_grad(
     has_aux: bool = False,
     batch: Batch,
     **how: Unpack[How],
-) -> ValueAndGradientFunction[..., Any, Any, Any]: ...
+) -> ValueAndGradientFunction: ...
 
 
 def value_and_grad(*args: Any, **how: Any) -> Any: ...
@@ -490,7 +490,7 @@ def compile(
     backend: Backend | None = None,
     constant: str | Sequence[str] = (),
     **kwargs: Any,
-) -> CompiledFunction[..., Any, Any, Any]: ...
+) -> CompiledFunction: ...
 
 
 @overload
@@ -516,7 +516,7 @@ def compile(*args: Any, **kwargs: Any) -> Any: ...
 @overload
 def for_scipy(
     f: Lenient, argnums: int = 0, *, output: ForSciPy = "dense", **how: Unpack[Door]
-) -> SciPyFunction[..., Any, Any]: ...
+) -> SciPyFunction: ...
 
 
 @overload

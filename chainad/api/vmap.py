@@ -21,7 +21,7 @@ def vmap(
     *,
     backend: Backend | None = None,
     constant: str | Sequence[str] = (),
-) -> BatchedFunction | JacobianFunction[..., Any, Any, Any]:
+) -> BatchedFunction | JacobianFunction:
     """Return a function that sends many points through `f`, which is written for one.
 
     Parameters
@@ -75,7 +75,7 @@ def vmap(
     return BatchedFunction(f, with_compilation(EVALUATION, backend, constant), batch)
 
 
-class BatchedFunction(FunctionOf[..., Any, Any, Any]):
+class BatchedFunction(FunctionOf):
     """A function of one point, as one of many; made by `vmap`."""
 
     def __init__(self, f: Callable[..., Any], options: Options, batch: Batch) -> None:

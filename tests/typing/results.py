@@ -14,6 +14,7 @@ from scipy.sparse.linalg import LinearOperator
 
 import chainad
 from chainad.planning.linear_graph import LinearGraph
+from chainad.planning.registry import PlannerName, register, unregister
 
 Vector = NDArray[np.float64]
 Array = NDArray[Any]
@@ -165,6 +166,13 @@ assert_type(chainad.jacobian(model.plain)(x), Array)
 chainad.jacobian(model.compiled)(x)
 model.derivative(x)
 
+
+def slope_of(J: chainad.JacobianFunction) -> chainad.CompiledFunction:
+    return J.compile()
+
+
+slope_of(chainad.jacobian(f))(x)
+
 # Functions without annotations, lambdas, functions of NumPy.
 flag = bool(x[0] > 0)
 
@@ -197,3 +205,6 @@ chainad.jacobian(f, mode="reverse")(x)
 chainad.jacobian(f, mode=chainad.plan(f, x))(x)
 chainad.jacobian(f, mode=outward)(x)
 chainad.jacobian(f, mode=lambda graph: graph.inner)(x)
+register("outward", "from the inputs on")(lambda problem: outward(problem.graph))
+chainad.jacobian(f, mode=PlannerName("outward"))(x)
+unregister("outward")
