@@ -292,7 +292,8 @@ def hvp(
     of = _OfLeaves(f, primals, argnums)
     along = of.like(tangents)
     keys = of.positions[0] if len(of.positions) == 1 else of.positions
-    of.__wrapped__ = grad(f, keys, has_aux=has_aux)
+    effort: How = {"effort": how["effort"]} if "effort" in how else {}
+    of.__wrapped__ = grad(f, keys, has_aux=has_aux, **effort)
     product = jacobian(_Along(of, along), has_aux=has_aux, **how)
     return product(0.0)
 
