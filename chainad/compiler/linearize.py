@@ -386,7 +386,7 @@ def _in_dtype(formula: Formula | None, dtype: np.dtype[Any]) -> Formula | None:
         have = getattr(found, "dtype", None)
         if have is None:
             return np.asarray(found, real)
-        return found if have == real else found.astype(real)
+        return found if have is real or have == real else found.astype(real)
 
     return typed
 

@@ -263,6 +263,8 @@ def _may_hold_traced(value: Any) -> bool:
 
 def _array_of(value: Any) -> Any:
     """Return what holds traced values as one array, unless it is several arrays."""
+    if isinstance(value, Tracer):
+        return value
     try:
         return packed(settle(value))
     except ValueError:

@@ -97,7 +97,7 @@ class Recorder(Tape):
         self.runs.take(array)
         number = self._known.get(id(array))
         if number is None or not _same(self.entries[number].value, array):
-            value = self._unchanging(array)
+            value = self.keep(array)
             number = self.append(Entry(identity, None, (), (), value, None, None))
             self.references[number] = self._known_array(array, number)
         return self.box(self.entries[number].value, self, number)

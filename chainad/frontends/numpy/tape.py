@@ -151,11 +151,8 @@ class Tape:
         if self.recorder is not None:
             kept: np.ndarray[Any, Any] = self.recorder.constant(constant)
             return kept
-        return self._unchanging(constant)
-
-    def _unchanging(self, constant: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         if constant.size <= MAX_COPIED_ENTRIES:
-            return constant.copy(order="K")
+            return constant.copy("K")
         return self._holds.keep(constant)
 
     def keep_static(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -80,13 +80,13 @@ def has_tracer(value: Any) -> bool:
 def innermost_tape(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tape:
     """Return the tape of the innermost trace that any argument belongs to."""
     found: Tape | None = None
-    for x in args:
+    for x in (*args, *kwargs.values()) if kwargs else args:
         if isinstance(x, Tracer):
             if found is None or x.tape.level > found.level:
                 found = x.tape
-        elif isinstance(x, (list, tuple)) or (type(x) is np.ndarray and x.dtype.char == "O"):
+        elif isinstance(x, (list, tuple, dict)) or (type(x) is np.ndarray and x.dtype.char == "O"):
             found = None
             break
-    if found is None or kwargs:
+    if found is None:
         found = max((x.tape for x in tracers_in((args, kwargs))), key=lambda t: t.level)
     return found
