@@ -25,6 +25,7 @@ import chainad
 from chainad import InputError, TraceError
 from chainad.frontends.numpy import holds
 from chainad.frontends.numpy.tape import MAX_COPIED_ENTRIES
+from chainad.frontends.numpy.trace import tracing
 from chainad.frontends.numpy.tracers import Tracer
 
 X = np.array([0.3, 1.2, 2.5, 0.7])
@@ -1295,3 +1296,54 @@ def test_random_programs_agree_with_differences(program: Any, mode: str, seed: i
     np.testing.assert_allclose(value, f(x), rtol=1e-12, atol=1e-12)
     expected = numerical(f, x)
     np.testing.assert_allclose(J, expected, rtol=1e-6, atol=1e-7 * (1 + abs(expected).max()))
+
+
+# ----------------------------------------------------------- what is recorded at once
+
+KEYS = [
+    0,
+    -1,
+    True,
+    1,
+    np.int64(1),
+    None,
+    ...,
+    slice(1, None),
+    slice(None, None, -1),
+    slice(np.int64(1), None),
+    (),
+    (0, -1),
+    (0, True),
+    (slice(1), 1),
+    (..., 0),
+    (None, 1, slice(None, 3, 2)),
+    [0, 2],
+    (slice(None), [1, 1]),
+]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=map(str, KEYS))
+def test_entries_and_slices_are_those_of_numpy_in_each_derivative(key: Any) -> None:
+    def f(x):
+        return x[key] ** 2
+
+    x = A + 1.0
+    where = np.arange(x.size).reshape(x.shape)[key]
+    expected = np.zeros((*where.shape, x.size))
+    np.put_along_axis(expected, where[..., None], 2 * x.ravel()[where][..., None], -1)
+    J = chainad.jacobian(f)(x)
+    np.testing.assert_array_equal(J, expected.reshape(*where.shape, *x.shape))
+    H = chainad.jacobian(chainad.jacobian(f))(x)
+    np.testing.assert_array_equal(H.sum((-2, -1)), 2.0 * (J != 0))
+
+
+def test_every_entry_knows_the_line_of_the_user() -> None:
+    def f(x):
+        y = np.sin(x) + A @ x - 2.0 * x
+        z = np.add(y, x)
+        return z[1:] * x[0] / np.sum(z)
+
+    with tracing(f, (X,), (0,)) as run:
+        sites = [entry.raw_site for entry in run.tape.entries[1:]]
+    assert len(sites) == 11
+    assert {site[0] for site in sites if site is not None} == {f.__code__}
