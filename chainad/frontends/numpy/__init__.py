@@ -4,8 +4,9 @@ trace            runs a function once on traced inputs
 traced_values    the duck arrays; `methods`: their operators, `flat_view`: x.flat
 made_arrays      arrays that a traced function makes and fills; `packing`: lists of traced values
 makers           what functions that do not dispatch do in a traced function
-bound_names      the names that are bound to `proxies` meanwhile
+bound_names      the names that are bound to `proxies` meanwhile; `read_names` finds them
 traced_calls     a call on them: operands, static arguments, the entry on the tape
+fast_path        the usual calls of one or two operands, recorded in the fewest steps
 mutation         writes into traced arrays, followed through their views
 tape             the entries of one run, and the call graph made of them
 kinks            what depends on the square of a norm; `spectral_functions`: functions of matrices;

@@ -77,6 +77,8 @@ class Holds:
 
     def release(self) -> None:
         """Give everything back as it was, unless another trace needs it still."""
+        if not self._mine:
+            return
         with _lock:
             while self._mine:
                 key, held = next(iter(self._mine.items()))
