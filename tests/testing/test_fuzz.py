@@ -8,17 +8,26 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from io import StringIO
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
 
+import chainad
 from chainad.api import jacobian_program
 from chainad.rules import RULES
 from chainad.rules.base import Rule
 from chainad.testing import fuzz as module
 from chainad.testing.differences import truth_of
 from chainad.testing.fuzz import FuzzReport, fuzz, interrupted, main, verdicts_of
+from chainad.testing.jacobian_requests import (
+    REQUESTS,
+    WrongJacobianError,
+    check_hessian,
+    sum_of_squares,
+    text_of,
+)
 from chainad.testing.mutations import negated
 from chainad.testing.random_programs import program_of, random_program
 from chainad.testing.statements import FAMILIES
@@ -158,6 +167,27 @@ def test_what_is_refused_with_an_error_of_ours_is_no_fault() -> None:
     right, refused = verdicts_of(one_statement("v0 = np.sin(x0)"), [request])
     assert (right.name, refused.name) == ("right", "refused")
     assert "mode='backward' is unknown" in refused.detail
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_way_of_asking_is_answered() -> None:
+    statements = ("v0 = np.sin(x0) * x2", "v1 = np.sum(x1) - x2 * x0[1]")
+    inputs = (np.array([0.3, 0.7]), np.zeros((2, 0)), np.float64(0.4))
+    program = replace(random_program(0), inputs=inputs, statements=statements, results=("v0", "v1"))
+    requests = [text_of(template, Random(0)) for _, template in REQUESTS]
+    requests = [re.sub("mode='.*?'", "mode='auto'", text) for text in requests]
+    verdicts = verdicts_of(program, requests)
+    assert {verdict.name for verdict in verdicts} == {"right"}, verdicts
+    assert len(verdicts) == 1 + len(requests)
+
+
+def test_a_wrong_hessian_is_found() -> None:
+    x = [np.array([0.3, 0.7]), np.float64(0.2)]
+    H = chainad.hessian(sum_of_squares(np.multiply), (0, 1))(*x)
+    check_hessian(np.multiply, H, x)
+    H[1][0][1] += 1e-3
+    with pytest.raises(WrongJacobianError, match="second derivative of block 1 at 0"):
+        check_hessian(np.multiply, H, x)
 
 
 @pytest.mark.parametrize(
