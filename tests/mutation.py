@@ -10,14 +10,17 @@ import time
 import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from chainad.rules import DEFINED, RULES, linear_algebra
+from chainad.rules import DEFINED, RULES, decompositions, linear_algebra, scipy_linalg, spectral
 from chainad.rules.base import name_of
+from chainad.rules.elementwise import displaced
 from chainad.testing.mutations import Target, negated, recorded_targets
-from tests.rules import test_complex, test_linear_algebra, test_rules, test_scipy
+from tests.api import test_verbs
+from tests.rules import test_complex, test_linear_algebra, test_rules, test_scipy, test_spectral
 
 Check = Callable[[], None]
 
@@ -34,7 +37,20 @@ ELSEWHERE: list[Check] = [
     test_scipy.test_integrals_of_airy_functions_are_differentiated,
 ]
 
+# What decompositions are made of is held by the examples of these.
+OF_MATRICES = [f for f in test_rules.ROWS if name_of(f).startswith("np.linalg.")]
+# Factors have no derivative: what is cut from them has it.
+NO_DERIVATIVE = {
+    decompositions.orthogonal_factors,
+    decompositions.real_factors,
+    decompositions.singular_factors,
+    decompositions.symmetric_factors,
+    scipy_linalg.symmetric_factors_of_scipy,
+}
+
 test_hessians = test_linear_algebra.test_hessians_of_batches_agree_with_differences
+test_spectra = test_spectral.test_functions_of_matrices_are_differentiated_whatever_the_gaps
+MATRIX, SYMMETRIC = test_spectral.GENERAL["tall"], test_spectral.SYMMETRIC["pairs"]
 BESIDE: dict[Callable[..., Any], list[Check]] = {
     np.intersect1d: [
         test_rules.test_an_intersection_moves_with_the_entries_that_are_in_both,
@@ -43,11 +59,28 @@ BESIDE: dict[Callable[..., Any], list[Check]] = {
     linear_algebra.cofactors: [
         test_linear_algebra.test_third_derivatives_of_determinants_are_right_or_refused,
     ],
+    **{
+        spectral.OF_EIGENVALUES[upper]: [
+            partial(test_spectra, test_spectral.EIGENVECTORS[name], SYMMETRIC, True)
+        ]
+        for upper, name in ((False, "columns"), (True, "upper"))
+    },
+    **{
+        spectral.OF_SINGULAR_VALUES[is_transposed]: [
+            partial(test_spectra, test_spectral.SINGULAR_VECTORS[name], MATRIX, False)
+        ]
+        for is_transposed, name in ((False, "columns"), (True, "pseudo-inverse"))
+    },
+    displaced: [
+        test_verbs.test_products_are_differentiated_again,
+    ],
 }
 
 
 def checks_of(function: Callable[..., Any]) -> Iterable[Check]:
     """Return what holds the row of a function."""
+    if function in test_rules.FACTORS:
+        return chain.from_iterable(map(checks_of, OF_MATRICES))
     if function in test_rules.ELSEWHERE:
         return BESIDE.get(function, ELSEWHERE)
     examples = test_rules.EXAMPLES[function]
@@ -93,7 +126,7 @@ def main() -> int:
     start = time.monotonic()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        tried, found = survivors(sorted({*RULES, *DEFINED}, key=name_of))
+        tried, found = survivors(sorted({*RULES, *DEFINED} - NO_DERIVATIVE, key=name_of))
     seconds = time.monotonic() - start
     print(f"mutation: {tried:,} formulas negated in {seconds:.0f} s, {len(found)} not noticed")
     for line in found:

@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 
 from chainad.api import jacobian_program
 from chainad.api.verbs import stop_gradient
-from chainad.ir.array_functions import is_traced
+from chainad.frontends.numpy.made_arrays import MadeArray
+from chainad.frontends.numpy.tracers import Tracer
 from chainad.rules.base import DEFINED, RULES, Composite, Local, Rule
 from chainad.structure.linear_operators import Operator, UserOperator
 from chainad.structure.structure import Structure
@@ -104,7 +105,7 @@ def _definition(definition: Function, change: _Change) -> Function:
         return found
 
     def part(k: int, value: Any) -> Any:
-        return change((k, 0), value) if is_traced(value) else value
+        return change((k, 0), value) if isinstance(value, (Tracer, MadeArray)) else value
 
     return defined
 

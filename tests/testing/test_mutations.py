@@ -17,6 +17,7 @@ CASES: list[tuple[Any, Any, Any]] = [
     (np.sum, (0, 0), np.sum),  # a structure alone
     (np.cumsum, (0, 0), np.cumsum),  # an operator
     (np.ptp, (0, 0), np.ptp),  # a definition
+    (np.piecewise, (0, 0), lambda x: np.piecewise(x, [x > 0.5], [np.sin, np.exp])),  # it writes
 ]
 
 
