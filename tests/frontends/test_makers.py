@@ -8,13 +8,14 @@ import pickle
 import sys
 import textwrap
 from threading import Event, Thread
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from functions import Function, numerical
 
 import chainad
+from chainad.errors import TraceError
 from chainad.frontends.numpy.trace import tracing
 from chainad.rules.base import name_of
 
@@ -526,6 +527,116 @@ def test_a_mixed_array_is_one_call() -> None:
     assert names.count("set_items") == 1
     assert len(names) == 6  # two entries of x, cos, sin and -s
     assert chainad.jacobian(f, output="sparse")(X).nnz == 4
+
+
+# ------------------------------------------------- functions held elsewhere than by name
+
+
+def zeros_by_default(x: Any, zeros: Any = np.zeros) -> Any:
+    y = zeros(2)
+    y[0] = x[0] * x[1]
+    return y
+
+
+def module_by_keyword(x: Any, *, lib: Any = np) -> Any:
+    y = lib.zeros(2)
+    y[1] = x[0] * x[1]
+    return y
+
+
+class Holder:
+    zeros = staticmethod(np.zeros)
+    lib = math
+    bound = np.empty_like
+    table: ClassVar[dict[str, Any]] = {"full": np.full}
+
+    def filled(self, x: Any) -> Any:
+        y = self.zeros(2)
+        y[0] = self.lib.exp(x[1])
+        return y
+
+    def full(self, x: Any) -> Any:
+        return self.table["full"](2, x[0])
+
+    def of_class(self, x: Any) -> Any:
+        y = Holder.bound(np.ones(2))
+        y[:] = x * x
+        return y
+
+
+MAKERS_IN_A_LIST = [np.zeros]
+
+
+def listed(x: Any) -> Any:
+    y = MAKERS_IN_A_LIST[0](2)
+    y[0] = x[0] ** 2
+    return y
+
+
+HELD = [zeros_by_default, module_by_keyword, Holder().filled, Holder().full, Holder().of_class]
+
+
+@pytest.mark.parametrize("f", [*HELD, listed], ids=lambda f: f.__qualname__)
+def test_functions_in_defaults_classes_and_lists_are_followed(f: Function) -> None:
+    x = np.array([1.5, 0.5])
+    before = zeros_by_default.__defaults__, {**vars(Holder)}, [*MAKERS_IN_A_LIST]
+    compiled = chainad.jacobian(f).compile(x)
+    for jacobian in (chainad.jacobian(f), compiled, compiled):
+        np.testing.assert_allclose(jacobian(x), numerical(f, x), atol=1e-8)
+    assert (zeros_by_default.__defaults__, {**vars(Holder)}, [*MAKERS_IN_A_LIST]) == before
+
+
+def norm_by_default(p: Any, norm: Any = np.linalg.norm) -> Any:
+    return norm(np.arange(3.0), p)
+
+
+@pytest.mark.parametrize("order", [1.0, 2.0, 3.0, np.inf])
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda p: np.linalg.norm(np.arange(3.0), p),
+        norm_by_default,
+        lambda p: (np.linalg.norm,)[0](np.arange(3.0), p),
+        lambda p, held=(np.linalg.norm,): held[0](np.arange(3.0), p),
+        lambda p, held=((np.linalg.norm,),): held[0][0](np.arange(3.0), ord=p),
+    ],
+)
+def test_what_numpy_decides_by_a_traced_number_is_refused(f: Function, order: float) -> None:
+    with pytest.raises(TraceError, match="decides what is computed"):
+        chainad.jacobian(f)(order)
+
+
+def test_code_behind_much_data_is_refused_if_it_is_not_found() -> None:
+    elsewhere: dict[str, Any] = {"__name__": "elsewhere"}
+    exec("import numpy as np", elsewhere)
+    exec("def fill(x):\n    y = np.zeros(2)\n    y[0] = x[0]\n    return y", elsewhere)
+    exec("def measure(x):\n    return np.linalg.norm(np.ones(2), x[0])", elsewhere)
+    for function in (elsewhere["fill"], elsewhere["measure"]):
+        for held in ([*range(3000), function], [[*range(3000)], [function]]):
+
+            def f(x: Any, held: Any = held) -> Any:
+                last = held[-1]
+                return (last[0] if isinstance(last, list) else last)(x)
+
+            try:
+                found = chainad.jacobian(f)(np.ones(2))
+            except TraceError:
+                continue
+            np.testing.assert_array_equal(found, [[1.0, 0.0], [0.0, 0.0]])
+
+
+def test_tables_of_functions_are_looked_at_one_by_one() -> None:
+    def using(table: dict[str, Any]) -> Function:
+        def f(x: Any) -> Any:
+            y = table["zeros"](2)
+            y[0] = x[0] * x[1]
+            return y
+
+        return f
+
+    for _ in range(3):
+        found = chainad.jacobian(using({"zeros": np.zeros}))(np.array([2.0, 3.0]))
+        np.testing.assert_array_equal(found, [[3.0, 2.0], [0.0, 0.0]])
 
 
 # ------------------------------------------------------- names are given back

@@ -13,15 +13,14 @@ from itertools import chain, islice
 from typing import Any
 
 from chainad.frontends.numpy.made_arrays import captured
+from chainad.frontends.numpy.proxy_slots import ProxySlot, contents_of
 from chainad.frontends.numpy.read_names import (
     COPYING,
     MAX_SEARCH_DEPTH,
     MAX_SEARCHED_ITEMS,
     WITHOUT_CODE,
     Search,
-    Slot,
     attributes_of,
-    contents_of,
     has_proxy,
     is_users,
     mentioned_in,
@@ -90,18 +89,21 @@ def _codes_of(value: Any, depth: int = 0) -> tuple[Any, ...] | None:
     if depth > MAX_SEARCH_DEPTH:
         return None
     if kind is types.FunctionType:
-        own, cells = (value.__code__, value.__globals__), value.__closure__ or ()
+        own: tuple[Any, ...] = value.__code__, value.__globals__
+        cells = value.__closure__ or ()
         parts: Any = value.__defaults__ or value.__kwdefaults__ or value.__dict__ or ()
         if parts:
             parts = filter(None, (value.__defaults__, value.__kwdefaults__, value.__dict__))
+            own += (value,) if any(map(has_proxy, value.__defaults__ or ())) else ()
         return _codes_in(own, parts, depth, cells) if parts or cells else own
     if kind is types.MethodType:
         return _codes_in((), (value.__func__, value.__self__), depth)
     if kind is partial:
         return _codes_in((), (value.func, *filter(None, (value.args, value.keywords))), depth)
     if isinstance(value, (list, tuple, dict)):
-        items = value.values() if isinstance(value, dict) else value
-        return _codes_in((), islice(items, MAX_SEARCHED_ITEMS), depth)
+        items = [*islice(value.values() if isinstance(value, dict) else value, MAX_SEARCHED_ITEMS)]
+        is_bound = kind is not tuple and any(map(has_proxy, items))
+        return _codes_in((value,) if is_bound else (), items, depth)
     if kind is types.ModuleType or isinstance(value, type):
         return (value,)
     attributes = attributes_of(value)
@@ -173,7 +175,7 @@ class BoundNames:
     __slots__ = ("_mine", "writes")
 
     def __init__(self) -> None:
-        self._mine: tuple[Slot, ...] = ()
+        self._mine: tuple[ProxySlot, ...] = ()
         # Whether the code that was bound for writes into arrays.
         self.writes = False
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from inspect import unwrap
 from types import FunctionType
 from typing import Any
 
@@ -17,7 +19,7 @@ from chainad.frontends.numpy.traced_calls import call, call_in_general, written
 from chainad.ir.array_functions import sparse_dot
 from chainad.ir.operators import ARITHMETIC, COMPARISONS, SIGNS
 from chainad.ir.positions import positions
-from chainad.rules.base import CONSTANT, DEFINED, RULES, name_of
+from chainad.rules.base import CONSTANT, DEFINED, REFUSED, RULES, name_of, static
 from chainad.rules.ufunc_methods import METHODS
 
 _NO_OPTIONS: dict[str, Any] = {}
@@ -34,7 +36,7 @@ def add_array_methods(cls: type) -> None:
         setattr(cls, f"__{name}__", _binary(ufunc, swapped=False))
         setattr(cls, f"__r{name}__", _binary(ufunc, swapped=True))
     for name, ufunc in COMPARISONS.items():
-        setattr(cls, f"__{name}__", _binary(ufunc, swapped=False))
+        setattr(cls, f"__{name}__", _comparison(_binary(ufunc, swapped=False)))
     for name, ufunc in SIGNS.items():
         setattr(cls, f"__{name}__", _unary(ufunc))
     for name in {*dir(np.ndarray)} - {*dir(cls)} - _IN_PLACE:
@@ -61,6 +63,23 @@ def _binary(ufunc: np.ufunc, swapped: bool) -> Callable[[Any, Any], Any]:
 
     is_plain = ufunc in RULES and RULES[ufunc].is_plain
     return method
+
+
+def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Return a comparison; by one in np.linalg, NumPy decides what to compute."""
+
+    def method(self: Any, other: Any) -> Any:
+        found = compare(self, other)
+        is_decided = sys._getframe(1).f_globals is _LINALG and found is not NotImplemented
+        if is_decided and not self.shape and not self.tape.is_recorder:
+            self._refuse(REFUSED[static])
+        return found
+
+    return method
+
+
+# Its norms are not dispatched on `ord`.
+_LINALG: dict[str, Any] = unwrap(np.linalg.norm).__globals__
 
 
 def _has_operators(value: Any) -> bool:

@@ -64,6 +64,10 @@ class FunctionProxy(_Proxy):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return (self._original if active.tape is None else self._instead)(*args, **kwargs)
 
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        is_bound = instance is not None and hasattr(type(self._original), "__get__")
+        return types.MethodType(self, instance) if is_bound else self
+
     def __getitem__(self, key: Any) -> Any:  # np.r_
         return (self._original if active.tape is None else self._instead)[key]
 

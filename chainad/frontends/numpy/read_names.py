@@ -19,6 +19,7 @@ import numpy as np
 
 from chainad.frontends.numpy.made_arrays import captured
 from chainad.frontends.numpy.proxies import FunctionProxy, original_of, proxy_of
+from chainad.frontends.numpy.proxy_slots import ProxySlot, contents_of
 from chainad.ir.cache import Cache
 
 # Libraries whose functions know no traced values, or dispatch on them.
@@ -36,61 +37,6 @@ MAX_SEARCHED_ITEMS = 64
 MAX_SEARCH_DEPTH = 4
 
 
-class _Contents:
-    """A cell as a namespace of one name."""
-
-    __slots__ = ("_cell",)
-
-    def __init__(self, cell: types.CellType) -> None:
-        self._cell = cell
-
-    def get(self, name: str) -> Any:
-        try:
-            return self._cell.cell_contents
-        except ValueError:  # it is empty
-            return None
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        self._cell.cell_contents = value
-
-
-class Slot:
-    """What is bound to a proxy: a name in a namespace, or the contents of a cell.
-
-    While it is bound, `before` is what it was bound to, and `users` are the runs that need it.
-    """
-
-    __slots__ = ("before", "instead", "name", "namespace", "proxy", "users")
-
-    def __init__(self, where: Any, name: str, instead: Callable[[Any], Any]) -> None:
-        self.namespace = _Contents(where) if type(where) is types.CellType else where
-        self.name, self.instead = name, instead
-        self.users: set[int] = set()
-        self.before: Any = None
-        self.proxy: Any = None
-
-    def bind(self, user: int) -> None:
-        """Bind it for a run."""
-        users, namespace, name = self.users, self.namespace, self.name
-        if users:
-            users.add(user)
-            return
-        value = namespace.get(name)
-        if value is not self.before:
-            proxy = self.instead(value)
-            if proxy is None:  # it has been bound to something else since it was found
-                return
-            self.before, self.proxy = value, proxy
-        users.add(user)
-        namespace[name] = self.proxy
-
-    def release(self, user: int) -> None:
-        """Bind it as before, unless another run needs it still."""
-        self.users.discard(user)
-        if not self.users and self.namespace.get(self.name) is self.proxy is not None:
-            self.namespace[self.name] = self.before
-
-
 class Search:
     """Looks for slots from a function on, in what is the user's.
 
@@ -100,8 +46,8 @@ class Search:
     """
 
     def __init__(self) -> None:
-        self.slots: dict[Any, Slot] = {}
-        self.arrays: dict[Any, Slot] = {}
+        self.slots: dict[Any, ProxySlot] = {}
+        self.arrays: dict[Any, ProxySlot] = {}
         self.seen: set[int] = set()
         self.writes = self.copies = False
         self.namespaces: dict[int, dict[str, Any]] = {}
@@ -112,21 +58,28 @@ class Search:
         """Whether arrays are bound, too."""
         return self.writes and self.copies
 
-    def add(self, where: Any, name: str, value: Any, names: frozenset[str], depth: int = 0) -> None:
+    def add(self, where: Any, name: Any, value: Any, names: frozenset[str], depth: int = 0) -> None:
         """Look at what is bound to a name; `names` are those that the code mentions."""
         if isinstance(value, np.ndarray):
             self.take(self.arrays, where, name, captured)
-        elif has_proxy(value):
+        else:
+            self.add_code(where, name, value, names, depth)
+
+    def add_code(
+        self, where: Any, name: Any, value: Any, names: frozenset[str], depth: int = 0
+    ) -> None:
+        """Look at what is bound to a name, unless that is an array."""
+        if has_proxy(value):
             self.take(self.slots, where, name, proxy_of)
         else:
             if type(value) in _CODE and id(where) in self.namespaces:
                 self.read.append((where.get, name, value))
             self.visit(value, names, depth)
 
-    def take(self, slots: Any, where: Any, name: str, instead: Callable[[Any], Any]) -> None:
+    def take(self, slots: Any, where: Any, name: Any, instead: Callable[[Any], Any]) -> None:
         """Note what is to be bound."""
         key = id(where), name, id(instead)
-        slots[key] = _slots.get(key, lambda: Slot(where, name, instead))
+        slots[key] = _slots.get(key, lambda: ProxySlot(where, name, instead))
 
     def visit(self, value: Any, names: frozenset[str] = frozenset(), depth: int = 0) -> None:
         """Look at what code is behind an object."""
@@ -153,6 +106,9 @@ class Search:
         elif kind is dict:
             for key, _ in zip(list(value), range(MAX_SEARCHED_ITEMS), strict=False):
                 self.add(value, key, value[key], names, depth + 1)
+        elif kind is list:
+            for k, item in enumerate(value[:MAX_SEARCHED_ITEMS]):
+                self.add_code(value, k, item, names, depth + 1)
         elif isinstance(value, (list, tuple, dict)):
             items = value.values() if isinstance(value, dict) else value
             for item, _ in zip(list(items), range(MAX_SEARCHED_ITEMS), strict=False):
@@ -177,8 +133,11 @@ class Search:
             self.take(self.slots, vars(builtins), "__import__", _import_proxy)
         for cell in function.__closure__ or ():
             self.add(cell, "", contents_of(cell), names)
-        for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
-            self.visit(default, names)
+        for position, default in enumerate(function.__defaults__ or ()):
+            self.add_code(function, position, default, names)
+        named = function.__kwdefaults__ or {}
+        for name in list(named):
+            self.add_code(named, name, named[name], names)
         self.visit(vars(function).get("__wrapped__"), names)
 
     def _visit_class(self, kind: type) -> None:
@@ -186,13 +145,15 @@ class Search:
             if (id(base) in self.seen and base is not kind) or not is_users(base.__module__):
                 continue
             self.seen.add(id(base))
-            for value in list(vars(base).values()):
-                if isinstance(value, (classmethod, staticmethod)):
+            for name, value in list(vars(base).items()):
+                if isinstance(value, staticmethod) and has_proxy(value.__func__):
+                    self.take(self.slots, base, name, _static_proxy)
+                elif isinstance(value, (classmethod, staticmethod)):
                     self.visit(value.__func__)
                 elif isinstance(value, property):
                     self.visit(value.fget)
-                elif isinstance(value, types.FunctionType):
-                    self.visit(value)
+                elif type(value) in _HOLDERS or has_proxy(value):
+                    self.add_code(base, name, value, frozenset())
                 else:
                     self.visit(attributes_of(value).get("func"))  # of cached properties
 
@@ -214,6 +175,8 @@ def is_users(module: Any) -> bool:
     return name.split(".", 1)[0] not in _LIBRARIES or name.startswith(_LIKE_USERS)
 
 
+# What in a class may hold code, beside what descriptors do.
+_HOLDERS = frozenset({types.FunctionType, list, tuple, dict})
 _CODE = frozenset({types.FunctionType, types.ModuleType, type, type(None)})
 WITHOUT_CODE = frozenset(
     {
@@ -239,6 +202,11 @@ def has_proxy(value: Any) -> bool:
     return proxy_of(value if is_module else original_of(value)) is not None
 
 
+def _static_proxy(value: Any) -> Any:
+    """Return the proxy of a static method that is not the user's."""
+    return staticmethod(proxy_of(value.__func__)) if isinstance(value, staticmethod) else None
+
+
 def attributes_of(value: Any) -> dict[str, Any]:
     """Return the attributes of an object, without asking its class for any."""
     try:
@@ -246,14 +214,6 @@ def attributes_of(value: Any) -> dict[str, Any]:
     except AttributeError:
         return {}
     return found
-
-
-def contents_of(cell: types.CellType) -> Any:
-    """Return what is in a cell; None if it is empty."""
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return None
 
 
 class Mentioned(NamedTuple):
@@ -294,7 +254,7 @@ COPYING = frozenset({"copy", "astype", "flatten"})
 
 # Every slot is one, whoever has found it. `Cache` forgets those that were used longest ago; one
 # that is bound is kept by who has bound it.
-_slots: Cache[Slot] = Cache(MAX_KNOWN_SLOTS)
+_slots: Cache[ProxySlot] = Cache(MAX_KNOWN_SLOTS)
 
 
 _imported = builtins.__import__
