@@ -143,12 +143,13 @@ def _lowered(
     masked = None
     if carries_masks:
         recipes = (*recipes, *linearized.masks)
-    elif selections:
+    else:
         masked = cache(partial(_lowered, linearized, plan, output, target, True))
     carried = selections if carries_masks else None
     if isinstance(plan, ChunkedPlan):
         chunks = compile_chunks(plan, arrangements, target, carried)
         used = chunks.used_slots
+        masked = masked if selections else None
         return JacobianProgram(linearized, recipes, plan, chunks.forms, used, chunks, None, masked)
     lowered = lower(plan, arrangements, output, target.passes, carried)
     program, checked = lowered.program, None

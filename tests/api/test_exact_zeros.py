@@ -345,3 +345,19 @@ def test_scalars_that_are_merged_have_exact_zeros() -> None:
         assert_equal(jacobian(x), by_differences(f, x))
         assert_equal(jacobian.compile(x + 1)(x), by_differences(f, x))
         assert_equal(chainad.jacobian(f, batch=0)(x[None])[0], by_differences(f, x))
+
+
+@pytest.mark.parametrize("mode", ["forward", "reverse", "auto"])
+def test_what_bands_fill_up_with_has_no_part(mode: Any) -> None:
+    def widened(y: Any) -> Any:
+        for _ in range(6):
+            y = np.concatenate([y[:1], 2 * y[1:] + y[:-1]])
+        return y
+
+    x = np.array([0.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+    for f in (lambda x: np.sqrt(widened(x)), lambda x: widened(np.sqrt(x[::-1]))):
+        J = chainad.jacobian(f, mode=mode, backend="numpy")
+        wanted = chainad.jacobian(f, mode=mode, output="sparse")(x).toarray()
+        for found in (J(x), J.compile()(x)):
+            np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
+            np.testing.assert_allclose(found, wanted)
