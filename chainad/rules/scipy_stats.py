@@ -1,8 +1,8 @@
-"""scipy.stats for traced values: logarithms of densities, and densities."""
+"""scipy.stats for traced values: densities, their logarithms, and tails of the normal one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -78,8 +78,14 @@ class Frozen:
         return Frozen, (self._of, self._args, self._kwargs)
 
 
-def _distribution(name: str, log: str, plain: str, definition: Callable[..., Any]) -> Distribution:
-    """Make a distribution from the logarithm of its density, and the names of both."""
+def _distribution(
+    name: str,
+    log: str,
+    plain: str,
+    definition: Callable[..., Any],
+    tails: Mapping[str, Callable[..., Any]] | None = None,
+) -> Distribution:
+    """Make a distribution from the logarithm of its density, the names of both, and its tails."""
 
     def density(*args: Any, **kwargs: Any) -> Any:
         return np.exp(definition(*args, **kwargs))
@@ -90,10 +96,12 @@ def _distribution(name: str, log: str, plain: str, definition: Callable[..., Any
     }
     for each in methods:
         WRAPPERS["scipy.stats", each] = f"chainad.scipy.stats, such as .{name}.{each}"
+    for each, tail in ({} if tails is None else tails).items():
+        methods[each] = wrapper_of("scipy.stats", f"{name}.{each}")(tail)
     return Distribution(name, methods)
 
 
-def _continuous(name: str) -> Distribution:
+def _continuous(name: str, tails: Mapping[str, Callable[..., Any]] | None = None) -> Distribution:
     log_density, low, high, inside = _DENSITIES[name]
 
     def definition(x: Any, *args: Any, **named: Any) -> Any:
@@ -113,7 +121,7 @@ def _continuous(name: str) -> Distribution:
             found = np.where(np.greater(shape, 0), found, np.nan)
         return found
 
-    return _distribution(name, "logpdf", "pdf", definition)
+    return _distribution(name, "logpdf", "pdf", definition, tails)
 
 
 def _shape_names(name: str) -> list[str]:
@@ -125,7 +133,24 @@ def _location(loc: Any = 0.0, scale: Any = 1.0) -> tuple[Any, Any]:
     return loc, scale
 
 
-norm, t, gamma, beta = map(_continuous, ("norm", "t", "gamma", "beta"))
+def _normal_tail(function: Callable[..., Any], sign: float) -> Callable[..., Any]:
+    def definition(x: Any, *args: Any, **named: Any) -> Any:
+        loc, scale = _location(*args, **named)
+        found = function(sign * at_least_double(np.subtract(x, loc) / scale))
+        return np.where(np.greater(scale, 0), found, np.nan)
+
+    return definition
+
+
+_NORMAL_TAILS = {
+    "cdf": _normal_tail(sp.ndtr, 1.0),
+    "logcdf": _normal_tail(sp.log_ndtr, 1.0),
+    "sf": _normal_tail(sp.ndtr, -1.0),
+    "logsf": _normal_tail(sp.log_ndtr, -1.0),
+}
+
+norm = _continuous("norm", _NORMAL_TAILS)
+t, gamma, beta = map(_continuous, ("t", "gamma", "beta"))
 expon, laplace, cauchy = map(_continuous, ("expon", "laplace", "cauchy"))
 
 

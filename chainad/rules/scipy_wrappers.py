@@ -26,7 +26,8 @@ _ADVICE = {
     " -np.linalg.solve(df/dy, df/dx)",
     "scipy.signal": "np.convolve, np.fft and chainad.scipy.fft are traced",
     "scipy.sparse": "A @ x and x @ A of a constant A are traced; build what depends on x with np",
-    "scipy.stats": "a density written with np and the ufuncs of scipy.special is traced",
+    "scipy.stats": "chainad.scipy.stats.norm has cdf, logcdf, sf and logsf, and a density written"
+    " with np and the ufuncs of scipy.special is traced",
 }
 
 

@@ -949,6 +949,8 @@ for _name, _shapes in {
             ex(v(2, 1), *(v(3, low=1.5, high=3) for _ in range(_shapes)), v(low=0, high=0.1),
             scale=v(low=2, high=3))]
         )  # fmt: skip
+for _tail in (sstats.norm.cdf, sstats.norm.logcdf, sstats.norm.sf, sstats.norm.logsf):
+    examples(_tail)([ex(v(3)), ex(v(2, 1), v(3), scale=v(low=2, high=3))])
 for _density in (sstats.poisson.logpmf, sstats.poisson.pmf):
     examples(_density)([ex(np.array([0, 2, 3]), v(low=1, high=3)), ex(2, v(3, low=1, high=3))])
 for _density in (sstats.multivariate_normal.logpdf, sstats.multivariate_normal.pdf):

@@ -375,7 +375,13 @@ def test_densities_outside_of_their_support_and_frozen_ones() -> None:
         np.testing.assert_allclose(value, plain, rtol=1e-13)
         assert np.isfinite(J).all()
         assert not J[np.isneginf(plain)].any()
-    np.testing.assert_allclose(stats.norm(1.0, 2.0).cdf(0.5), scipy.stats.norm(1.0, 2.0).cdf(0.5))
+    for scale in (2.0, -2.0):
+        for tail in ("cdf", "logcdf", "sf", "logsf"):
+            plain, ours = (getattr(each.norm(1.0, scale), tail) for each in (scipy.stats, stats))
+            far = np.array([-40.0, 0.5, 40.0])
+            value, slope = chainad.value_and_jacobian(ours)(far)
+            np.testing.assert_allclose(value, plain(far), rtol=1e-13)
+            assert np.isfinite(slope).all() or scale <= 0
     assert stats.norm.mean(3.0) == 3.0
     with pytest.raises(TraceError, match="multiple values for argument 'loc'"):
         chainad.jacobian(lambda x: stats.norm.logpdf(x, 1.0, loc=2.0))(x)
