@@ -249,3 +249,21 @@ def test_products_are_pickled_with_what_they_are_made_of() -> None:
         again = pickle.loads(pickle.dumps(f))
         assert repr(again) == repr(f)
         np.testing.assert_array_equal(again(*args), f(*args))
+
+
+def test_products_with_hessians_cost_a_small_multiple_of_the_gradient() -> None:
+    shapes = (10, 40), (40, 20), (20, 5)
+    w = [RNG.normal(size=shape) for shape in shapes]
+    data = RNG.normal(size=(16, 10))
+
+    def loss(w: Any) -> Any:
+        x = data
+        for W in w:
+            x = np.tanh(x @ W)
+        return np.sum(x**2)
+
+    def along(t: Any) -> Any:
+        return chainad.grad(loss)([W + t * V for W, V in zip(w, w, strict=True)])
+
+    gradient = chainad.plan(loss, w).multiplications
+    assert gradient <= chainad.plan(along, np.float64(0.0)).multiplications <= 4 * gradient
