@@ -248,7 +248,7 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
             self._programs = (program, *others)
 
     def _miss(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self._misses > MAX_PROGRAMS or has_tracer(trees.flatten((args, kwargs))[0]):
+        if self._misses > MAX_PROGRAMS or has_tracer(trees.all_leaves((args, kwargs))):
             return self._of.traced(args, kwargs)
         checked, kwargs, is_other = self._checked(args, kwargs)
         if is_other:

@@ -20,6 +20,8 @@ NAMESPACE = "chainad"
 
 # What is looked into by no means: the usual values.
 _PLAIN = (np.ndarray, float, int, np.float64)
+_NO_CONTAINERS = (float, int, complex, str, bytes, type(None))
+_BUILTIN = (tuple, list, dict)
 
 
 class Tree:
@@ -136,9 +138,17 @@ def _is_array(value: Any) -> bool:
     return hasattr(value, "shape") and hasattr(value, "dtype")
 
 
+def all_leaves(value: Any) -> list[Any]:
+    """Return what is in containers of any kind; those of Python's own kinds need no optree."""
+    if type(value) in _BUILTIN:
+        items = value.values() if type(value) is dict else value
+        return [leaf for item in items for leaf in all_leaves(item)]
+    return flatten(value)[0] if is_container(value) else [value]
+
+
 def is_container(value: Any) -> bool:
     """Return whether a value is a container of a type that optree knows."""
-    if type(value) in _PLAIN or _is_array(value):
+    if isinstance(value, _NO_CONTAINERS) or _is_array(value):
         return False
     import optree
 

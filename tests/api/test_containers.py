@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -210,3 +212,15 @@ def test_made_arrays_in_results_are_differentiated() -> None:
         np.testing.assert_array_equal(found["filled"], [[0, 0, 0], [1, 0, 0]])
         np.testing.assert_array_equal(found["layer"].W[0], np.eye(3)[:2])
         np.testing.assert_array_equal(found["layer"].W[1], np.zeros((2, 3)))
+
+
+def test_what_is_no_container_needs_no_optree() -> None:
+    script = (
+        "import sys, numpy as np, chainad\n"
+        "f = lambda x, n, name=None: np.sin(x) ** n\n"
+        "for g in (chainad.jacobian(f), chainad.value_and_jacobian(f), chainad.hessian(f)):\n"
+        "    g(np.ones(3), 2), g.compile()(np.ones(3), 2.0, name='a'), g.compile()([1.0, 2.0], 2)\n"
+        "chainad.for_scipy(lambda x: np.sum(x * x)).jac(np.ones(3))\n"
+        "assert 'optree' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -86,7 +86,7 @@ def record_argument(
         named = {k: record_argument(item, record_leaf) for k, item in value.items()}
         items = tuple((k, argument) for k, (argument, _) in named.items())
         return ContainerSpec(dict, items), {k: each for k, (_, each) in named.items()}
-    if value is not None and trees.is_container(value):
+    if trees.is_container(value):
         parts, metadata, rebuild = trees.taken_apart(value)
         pairs = [record_argument(item, record_leaf) for item in parts]
         items = tuple((k, argument) for k, (argument, _) in enumerate(pairs))
@@ -121,7 +121,7 @@ def has_opaque_arrays(value: Any) -> bool:
         return any(map(has_opaque_arrays, value.values()))
     if type(value) is np.ndarray:
         return value.dtype.kind not in "fiubc"
-    if value is not None and trees.is_container(value):
+    if trees.is_container(value):
         return any(map(has_opaque_arrays, trees.taken_apart(value)[0]))
     return hasattr(type(value), "__array__") and not isinstance(value, np.generic)
 
