@@ -95,7 +95,8 @@ def raced(
                 continue
             solves.calls = Counter(source.calls)
             solves.first.append(first)
-            solves.again.append(once(lambda source=source: problem.solve(source))[0])
+            if first <= seconds:
+                solves.again.append(once(lambda source=source: problem.solve(source))[0])
     return found
 
 
@@ -128,7 +129,7 @@ def report(found: Mapping[str, Mapping[str, Solves]], failed: Mapping[str, str])
         verdict = times(_gain(solves)) + (" SLOWER" if is_slower(solves) else "")
         each = [solves[name] for name in names]
         first.append([PROBLEMS[problem].title, *(ms(one.seconds) for one in each), verdict])
-        rest = [None if one.failure else min(one.again) for one in each]
+        rest = [None if one.failure else min(one.again, default=None) for one in each]
         again.append([problem, *map(ms, rest)])
         calls.append([problem, *map(_calls, each)])
     left_out = [

@@ -28,7 +28,7 @@ def rosenbrock(method: str, is_of_second_order: bool = False) -> Problem:
         of = source.of(ROSENBROCK_OF_SECOND_ORDER if is_of_second_order else ROSENBROCK)
         second = {"hess": of.hess} if is_of_second_order else {}
         start = np.tile([-1.2, 1.0], 50)
-        options = {"maxiter": 2000}
+        options = {"maxiter": 2000} | ({"maxfun": 10**6} if method == "L-BFGS-B" else {})
         found = optimize.minimize(
             of.fun, start, jac=of.jac, method=method, options=options, **second
         )
