@@ -296,6 +296,10 @@ class SciPyFunction(FunctionOf[P, float, V_co, V_co], Generic[P, V_co, R_co]):
 
     # ---------------------------------------------------------------------- arguments
 
+    @cached_property
+    def _arity(self) -> tuple[int, float]:
+        return _arity(self.__wrapped__)
+
     @property
     def _unknown(self) -> int:
         k = self._options.argnums
@@ -326,7 +330,7 @@ class SciPyFunction(FunctionOf[P, float, V_co, V_co], Generic[P, V_co, R_co]):
 
     def _weighted(self, given: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
         """Return arguments of the function, and the weights v behind them, None without these."""
-        least, most = _arity(self.__wrapped__)
+        least, most = self._arity
         count = len(given)
         if count <= least:
             return given, None
