@@ -15,7 +15,9 @@ from chainad.testing.coverage import MODULES, functions, status, table
 
 PAGE = Path(__file__).parents[2] / "notebooks" / "coverage.md"
 EVERY = [(module, name, f) for module in MODULES for name, f in functions(module)]
-NAMES = [f"{module}.{name}" for module, name, _ in EVERY]
+WITHOUT_RULES = {
+    f"{module}.{name}": f for module, name, f in EVERY if status(f) in ("refused", "not yet")
+}
 SQUARE = np.array([[2.0, 0.3], [0.1, 1.5]])
 
 # What autograd 1.8 differentiates: autograd.numpy, .linalg, .fft and scipy.special.
@@ -54,12 +56,9 @@ def calls(function: Any, x: Any) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("module", "name", "function"), EVERY, ids=NAMES)
-def test_no_function_loses_a_derivative_in_silence(module: str, name: str, function: Any) -> None:
+@pytest.mark.parametrize("function", WITHOUT_RULES.values(), ids=WITHOUT_RULES)
+def test_no_function_loses_a_derivative_in_silence(function: Any) -> None:
     """What is refused or has no rule raises; only constant functions return plain values."""
-    kind = status(function)
-    if kind not in ("refused", "not yet"):
-        return
     errors = []
     for shape in ((), (2,), (2, 2)):
         x = SQUARE if shape == (2, 2) else np.full(shape, 0.5)
@@ -79,7 +78,7 @@ def test_no_function_loses_a_derivative_in_silence(module: str, name: str, funct
             except (TypeError, ValueError, IndexError, AttributeError, NotImplementedError):
                 pass  # NumPy's own, for arguments that do not fit
     assert errors, "no call reached chainad"
-    if kind == "refused":
+    if status(function) == "refused":
         assert any(REFUSED[function] in text for text in errors)
 
 
