@@ -173,7 +173,7 @@ REQUESTS: tuple[tuple[int, str], ...] = (
         "F.jac(chainad.ravel(tuple(away))[0])\n"
         "y, M = F.value_and_jac(flat)\n"
         "value = chainad.ravel(f(*x))[1](np.reshape(y, -1))\n"
-        "J = blocks_of((M @ np.eye(flat.size)).reshape(-1, flat.size), x, value)",
+        "J = blocks_of(np.reshape(M @ np.eye(flat.size), (np.size(y), flat.size)), x, value)",
     ),
     (
         2,

@@ -72,3 +72,14 @@ def test_a_gradient_of_rank_one_is_looked_at_where_it_is_made_of_vectors() -> No
     checked = record_planned_run(chainad.grad(f)._of, (W,), {}).program.checked
     assert checked is not None
     assert {*looked_at(checked)}.isdisjoint(checked.outputs)
+
+
+@pytest.mark.parametrize("output", ["dense", "sparse"])
+def test_functions_may_look_for_themselves(output: Any) -> None:
+    def f(x: Any, y: Any) -> Any:
+        return np.where(np.isfinite(y), x * y, 0)
+
+    x, y = np.array([1.0, 2.0]), np.array([3.0, 4.0])
+    g = chainad.compile(chainad.jacobian(f, output=output), x, y)
+    found = g(x, y)
+    np.testing.assert_array_equal(found if output == "dense" else found.toarray(), np.diag(y))

@@ -347,8 +347,9 @@ class _Source:
         """Return lines that return NOT_FINITE where masks of exact zeros are needed."""
         if self.products is None or not self.requested.is_checked:
             return []
-        self.names.objects |= {"isfinite": isfinite, "NOT_FINITE": NOT_FINITE}
-        return [f"if not isfinite({self.products.source.results[-1]}):", "    return NOT_FINITE"]
+        self.names.objects["NOT_FINITE"] = NOT_FINITE
+        is_finite = self.names.constant(isfinite)  # the program may call NumPy's
+        return [f"if not {is_finite}({self.products.source.results[-1]}):", "    return NOT_FINITE"]
 
     def _jacobian(self) -> str:
         if self.products is not None:
