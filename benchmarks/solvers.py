@@ -158,10 +158,10 @@ def report(found: Mapping[str, Mapping[str, Solves]], failed: Mapping[str, str])
 
 
 EXPLAINED = """\
-Processor time, all sources in turn in one process: the least of three solves, or of fewer where these
-take long, and then none again. Differences are given the sparsity
-pattern where the Jacobian is sparse, and gradients by hand where the solver asks for the
-Hessian, and step these; autograd and JAX are given the pattern, too, and compress. JAX is compiled.
+Processor time, all sources in turn in one process: the least of three solves, or of fewer where
+these take long, and then none again. Differences are given the sparsity pattern where the Jacobian
+is sparse, and gradients by hand where the solver asks for the Hessian, and step these; autograd and
+JAX are given the pattern, too, and compress. JAX is compiled.
 A solve whose answer is wrong has no time.
 """
 
