@@ -148,8 +148,13 @@ class SciPyFunction(FunctionOf[P, float, V_co, V_co], Generic[P, V_co, R_co]):
 
     # --------------------------------------------------------------- first derivatives
 
-    def jac(self, *args: Any) -> R_co:
-        """Return the Jacobian: of shape (m, n), or (n,) where the function is a number."""
+    @property
+    def jac(self) -> Callable[..., R_co]:
+        """The function that computes the Jacobian, (m, n), or (n,) where this is a number."""
+        # f2py, with which SciPy calls LSODA, counts named arguments, but not those of partials.
+        return partial(self._jac)
+
+    def _jac(self, *args: Any) -> R_co:
         self._calls.count = len(args)
         found: R_co
         if self._options.output == "operator":

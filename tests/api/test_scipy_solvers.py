@@ -388,6 +388,11 @@ def test_a_point_costs_one_value_and_its_jacobian_if_that_is_requested() -> None
     assert counts == {"value": 1, "slope": 1}
 
 
+def test_jacobians_have_no_named_arguments_that_f2py_would_count() -> None:
+    # With which SciPy before 1.17 calls vode and lsoda.
+    assert not hasattr(chainad.for_scipy(np.sin).jac, "__code__")
+
+
 @pytest.mark.parametrize("method", ["trf", "lm"])
 def test_solvers_evaluate_each_point_once(method: str) -> None:
     counts: Counter[str] = Counter()
@@ -400,7 +405,7 @@ def test_solvers_evaluate_each_point_once(method: str) -> None:
     F.jac(np.ones(2))
     counts.clear()
     found = optimize.least_squares(F, [-1.2, 1.0], jac=F.jac, method=method)
-    assert counts["slope"] <= found.njev + 1 < counts["value"]
+    assert counts["slope"] <= found.njev + 2 < counts["value"]  # some are not in njev
     assert counts["value"] <= found.nfev + 2
 
 
