@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_rules import EXAMPLES, ROWS, Operand
+from test_rules import EXAMPLES, ROWS, Operand, arrays_of, fill
 
 import chainad
 from chainad import scipy
@@ -26,15 +26,6 @@ EXCEPT = {
 STEP = 1e-6
 
 
-def plain(value: Any) -> Any:
-    """The same arguments with arrays in the places of the operands."""
-    if isinstance(value, Operand):
-        return value.value
-    if isinstance(value, dict):
-        return {k: plain(x) for k, x in value.items()}
-    return type(value)(map(plain, value)) if isinstance(value, (list, tuple)) else value
-
-
 def numbers(value: Any) -> Any:
     """The numbers that an argument may be replaced by."""
     is_number = isinstance(value, (float, np.ndarray)) and not isinstance(value, bool)
@@ -44,7 +35,7 @@ def numbers(value: Any) -> Any:
 def cases(function: Any) -> Iterator[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]:
     """Yield an argument, by position or name, the arguments, and what it may be."""
     for example in EXAMPLES[function]:
-        args, kwargs = plain(example.args), plain(example.kwargs)
+        args, kwargs = fill((example.args, example.kwargs), arrays_of(example))
         given = {**dict(enumerate(example.args)), **example.kwargs}
         for key, value in given.items():
             if not isinstance(value, Operand) and (x := numbers(value)) is not None:
