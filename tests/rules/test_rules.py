@@ -1627,7 +1627,6 @@ def test_operands_without_a_closed_form_are_refused(function: Function, args: An
 
 OPTIONS: list[tuple[Function, str]] = [
     (lambda x: np.pad(x, 1, mode="empty"), "empty"),
-    (lambda x: np.add(x, 1.0, where=np.array([True, False, True])), "where="),
     (lambda x: np.add(x, 1.0, dtype=np.float32), "dtype="),
     (lambda x: np.einsum("i,i", x, x, dtype=np.float32), "dtype="),
     (lambda x: np.clip(x, 0, 1, dtype=np.float32), "dtype="),
@@ -1644,6 +1643,13 @@ OPTIONS: list[tuple[Function, str]] = [
 def test_options_that_a_rule_does_not_know_are_refused(f: Function, message: str) -> None:
     with pytest.raises(chainad.TraceError, match=rf"test_rules\.py:\d+: .*{message}"):
         chainad.jacobian(f)(np.array([0.1, 0.5, 0.9]))
+
+
+def test_what_a_ufunc_does_not_compute_is_nan_and_has_no_derivative() -> None:
+    where, x = np.array([True, False, True]), np.array([0.1, 0.5, 0.9])
+    value, J = chainad.value_and_jacobian(lambda x: np.sin(x, where=where))(x)
+    np.testing.assert_array_equal(value, np.where(where, np.sin(x), np.nan))
+    np.testing.assert_array_equal(J, np.diag(np.where(where, np.cos(x), 0.0)))
 
 
 def test_names_are_those_that_users_write() -> None:
