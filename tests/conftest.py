@@ -14,6 +14,9 @@ from hypothesis import HealthCheck, settings
 assert "numpy" not in sys.modules
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+# Plans are printed as wide as the terminal.
+os.environ["COLUMNS"] = "100"
+
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 settings.register_profile(

@@ -17,7 +17,7 @@ from chainad.structure import Ops
 from chainad.structure.results import DenseForm
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ChunkedPrograms:
     """The programs of a chunked plan; called with the slots of the whole graph, it runs them.
 

@@ -143,6 +143,8 @@ def apply_op(op: Op, *arrays: Array) -> Array:
             return out.reshape(a.shape)
         case ops.Multiply(), (a, b):
             return a * b
+        case ops.SumOfSquares(), arrays:
+            return np.asarray(sum(np.sum(a * a) for a in arrays))
         case ops.MatMul(), (a, b):
             return a @ b
         case ops.Dot(), (a, b):

@@ -40,6 +40,8 @@ EXAMPLES: list[tuple[Op, tuple[Shape, ...]]] = [
     (ops.AddTied((5, 4, 4), (0, 1, 1)), ((5, 16), (5, 4))),
     (ops.MatMul(), ((5, 4), (4, 3))),
     (ops.MatMul(), ((5, 2, 4), (4,))),
+    (ops.SymmetricMatMul(2), ((5, 4), (4, 5))),
+    (ops.SumOfSquares(), ((5, 4), (3,))),
     (ops.Dot(), ((5, 4), (5, 4))),
     (ops.Ones(), ((5, 4),)),
     (ops.NonZero(), ((5, 4),)),

@@ -211,10 +211,11 @@ class _Spectral(TapeRewriting):
         chosen = chosen_entries(entry, -1)
         if chosen is not None:
             (slopes,) = of_operands
+            shape = np.shape(entry.operands[0])
             self.slopes[number] = {
-                (key, _chosen_of(choice, chosen)): np.broadcast_to(
-                    slope, np.shape(entry.operands[0])
-                )[..., [*chosen]]
+                (key, _chosen_of(choice, chosen)): np.broadcast_to(slope, shape)[..., [*chosen]]
+                if choice is None or len(choice) == shape[-1]
+                else np.nan
                 for (key, choice), slope in slopes.items()
             }
             return
@@ -487,5 +488,7 @@ class _Matrix:
 
 
 def _chosen_of(choice: _Choice, positions: tuple[int, ...]) -> tuple[int, ...]:
-    """Return a choice of what was chosen."""
-    return positions if choice is None else tuple([choice[k] for k in positions])
+    """Return a choice of what was chosen, where that is still one by one."""
+    if choice is None:
+        return positions
+    return tuple([choice[k] for k in positions if k < len(choice)])
