@@ -141,8 +141,11 @@ def _small_terms(plan: Plan, number: int) -> list[tuple[int, ...]]:
         return [(number,)]
     else:
         found = [(step.left, step.right)]
-    stored = sum(counts[k] for term in found for k in term)
-    return found if stored < counts[number] else [(number,)]
+    factors = [k for term in found for k in term]
+    # An operator keeps no array that could be a factor.
+    is_stored = all(plan.structures[k].action is None for k in factors)
+    is_thin = sum(counts[k] for k in factors) < counts[number]
+    return found if is_stored and is_thin else [(number,)]
 
 
 def _scattered(

@@ -604,3 +604,19 @@ def test_lists_with_arrays_are_several_outputs_and_lists_of_numbers_are_arrays(n
             assert one.shape == other.shape
             assert one.dtype == float
             np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("f", [
+    lambda x: np.sin(np.cumsum(x))[[-2, -1]],
+    lambda x: np.sin(np.cumsum(x))[[-2, -1]] + np.cumsum(x * 2)[:2],
+    lambda x: (np.ones((2, 3)) @ np.cumsum(np.cos(x)))[:1] * np.ones(5),
+])  # fmt: skip
+@pytest.mark.parametrize("mode", ["auto", "forward", "reverse"])
+def test_operators_are_no_factors_of_structured_jacobians(f: Function, mode: str) -> None:
+    x = np.array([0.568, -1.156, -1.112])
+    wanted = chainad.jacobian(f)(x)
+    J = chainad.jacobian(f, mode=mode, output="structured")
+    for g in (J, J.compile()):
+        found = g(x)
+        assert all(k.array is None or type(k.array) is np.ndarray for t in found.terms for k in t)
+        np.testing.assert_allclose(found.toarray(), wanted, rtol=1e-12)
