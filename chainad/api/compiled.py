@@ -20,7 +20,7 @@ from chainad.api.outputs import is_finite
 from chainad.compiler.recording.arguments import arguments_as_text, has_opaque_arrays
 from chainad.compiler.recording.replay import MISS, NOT_FINITE, Replay
 from chainad.errors import PlanError
-from chainad.frontends.numpy.trace import argument_leaves
+from chainad.frontends.numpy.trace import argument_leaves, holder_of
 from chainad.frontends.numpy.tracers import has_tracer
 from chainad.ir import trees
 from chainad.ir.cache import cached_property
@@ -345,7 +345,7 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
         of, positional, named = self._of, list(args), dict(kwargs)
         is_other = False
         for k in of.options.selected(of.function, args, kwargs) if of.has_jacobian else ():
-            given: Any = named if isinstance(k, str) else positional
+            given = holder_of(k, positional, named)
             before, _ = trees.flatten_arrays(given[k])
             leaves, tree = argument_leaves(of.function, k, given[k])
             plain = [x if isinstance(x, np.generic) else _plain(x) for x in leaves]

@@ -11,7 +11,7 @@ from chainad.api.differentiator import Differentiator
 from chainad.api.fallbacks import INTENDED, is_fault, warn_of_fault
 from chainad.api.function_of import name_of
 from chainad.api.outputs import write
-from chainad.compiler.recording.replay import MISS, NOT_FINITE, Replay, SecondHalf
+from chainad.compiler.recording.replay import NOT_FINITE, Replay, SecondHalf, finished_otherwise
 from chainad.errors import InputError
 from chainad.frontends.captures.contents import is_same
 from chainad.ir import trees
@@ -93,22 +93,14 @@ def with_exact_zeros(
     `masked` begins the same evaluation with masks.
     """
 
-    def run(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None) -> Any:
-        found = begin(args, kwargs)
-        if found is MISS:
-            return MISS
-        value, second = found
+    def finish(second: SecondHalf, args: Any, kwargs: Any, out: Any) -> Any:
+        jacobian = second.finish(out)
+        if jacobian is not NOT_FINITE and is_exact(jacobian):
+            return jacobian
+        check_not_overtaken(of, second)
+        return masked(args, kwargs)[1].finish(out)
 
-        def finish(out: Any = None) -> Any:
-            jacobian = second.finish(out)
-            if jacobian is not NOT_FINITE and is_exact(jacobian):
-                return jacobian
-            check_not_overtaken(of, second)
-            return masked(args, kwargs)[1].finish(out)
-
-        return value, second._replace(finish=finish)
-
-    return run
+    return finished_otherwise(begin, finish)
 
 
 def owned(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from chainad.api.options import Options, key_of
 from chainad.errors import InputError
-from chainad.frontends.numpy.trace import Key, argument_leaves, argument_name
+from chainad.frontends.numpy.trace import Key, argument_leaves, argument_name, holder_of
 from chainad.ir import trees
 from chainad.ir.trees import Tree
 
@@ -48,33 +48,30 @@ class PointArguments:
 
     def at(self, k: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments of one point."""
-        return self._with(lambda stack: stack[k])
+        return self._with(lambda place: self.stacks[place][k])
 
     def chosen(self, which: npt.NDArray[np.intp]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments of some points, the axis of points in front."""
-        return self._with(lambda stack: stack[which])
+        return self._with(lambda place: self.stacks[place][which])
 
     def first(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments of the first point, or ones if there is none."""
         if self.count:
             return self.at(0)
-        return self._with(lambda stack: np.ones(stack.shape[1:], stack.dtype)[()])
+        stacks = self.stacks
+        return self._with(lambda at: np.ones(stacks[at].shape[1:], stacks[at].dtype)[()])
 
     def places(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments with the place of each array that varies instead of it."""
-        args: list[Any] = [None for _ in self.args]
-        kwargs: dict[str, Any] = dict.fromkeys(self.kwargs)
-        for key, tree in self.trees.items():
-            given: Any = kwargs if isinstance(key, str) else args
-            given[key] = tree.unflatten([(key, n) for n in range(tree.num_leaves)])
-        return tuple(args), kwargs
+        blank = replace(self, args=(None,) * len(self.args), kwargs=dict.fromkeys(self.kwargs))
+        return blank._with(lambda place: place)
 
-    def _with(self, function: Callable[[Stack], Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def _with(self, function: Callable[[Place], Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments with something else for each array that varies, by its place."""
         args, kwargs = list(self.args), dict(self.kwargs)
         for key, tree in self.trees.items():
-            given: Any = kwargs if isinstance(key, str) else args
-            leaves = [function(self.stacks[key, n]) for n in range(tree.num_leaves)]
-            given[key] = tree.unflatten(leaves)
+            leaves = [function((key, n)) for n in range(tree.num_leaves)]
+            holder_of(key, args, kwargs)[key] = tree.unflatten(leaves)
         return tuple(args), kwargs
 
 
@@ -97,7 +94,7 @@ def point_arguments(
     found: dict[Key, Tree] = {}
     axes = _axes(f, options, batch, args, kwargs, differentiated)
     for key, axis in axes.items():
-        argument = kwargs[key] if isinstance(key, str) else args[key]
+        argument = holder_of(key, args, kwargs)[key]
         if key in differentiated:
             leaves, tree = argument_leaves(f, key, argument)
         else:

@@ -48,10 +48,14 @@ class _OfLeaves:
         self.trees = [tree for _, tree in found]
 
     def __call__(self, *leaves: Any) -> Any:
+        return self.__wrapped__(*self.arguments(leaves))
+
+    def arguments(self, leaves: Sequence[Any]) -> list[Any]:
+        """Return all arguments, with other arrays in those that are differentiated by."""
         args = list(self.primals)
         for k, x in zip(self.positions, self.arranged(leaves), strict=True):
             args[k] = x
-        return self.__wrapped__(*args)
+        return args
 
     def arranged(self, leaves: Sequence[Any]) -> tuple[Any, ...]:
         """Return arrays, one for each of the leaves, arranged as the arguments are."""
@@ -77,15 +81,15 @@ class _OfLeaves:
 
 
 class _Along:
-    """A function of arrays on the line through a point: t -> f(x + t v), at t = 0."""
+    """A function on the line through a point: t -> f(x + t v), at t = 0."""
 
-    def __init__(self, of: _OfLeaves, direction: Sequence[Any]) -> None:
-        self.__wrapped__ = of.__wrapped__
+    def __init__(self, f: Callable[..., Any], of: _OfLeaves, direction: Sequence[Any]) -> None:
+        self.__wrapped__ = f
         self._of, self._direction = of, direction
 
     def __call__(self, t: Any) -> Any:
         moves = zip(self._of.leaves, self._direction, strict=True)
-        return self._of(*[displaced(x, v, t) for x, v in moves])
+        return self.__wrapped__(*self._of.arguments([displaced(x, v, t) for x, v in moves]))
 
 
 @typed_as(product_signatures.jvp)
@@ -145,7 +149,7 @@ def jvp(
     """
     checked_how("jvp", how)
     of = _OfLeaves(f, primals, argnums)
-    along = _Along(of, of.like(tangents))
+    along = _Along(f, of, of.like(tangents))
     found, tangent = value_and_jacobian(along, has_aux=has_aux, **how)(0.0)
     return (found[0], tangent, found[1]) if has_aux else (found, tangent)
 
@@ -290,12 +294,11 @@ def hvp(
     """
     checked_how("hvp", how)
     of = _OfLeaves(f, primals, argnums)
-    along = of.like(tangents)
+    direction = of.like(tangents)
     keys = of.positions[0] if len(of.positions) == 1 else of.positions
     effort: How = {"effort": how["effort"]} if "effort" in how else {}
-    of.__wrapped__ = grad(f, keys, has_aux=has_aux, **effort)
-    product = jacobian(_Along(of, along), has_aux=has_aux, **how)
-    return product(0.0)
+    gradient = grad(f, keys, has_aux=has_aux, **effort)
+    return jacobian(_Along(gradient, of, direction), has_aux=has_aux, **how)(0.0)
 
 
 class Products(ABC):
@@ -417,7 +420,8 @@ class LinearMap(Products):
 
     def _pushed(self, direction: Sequence[Any]) -> Any:
         """Return the derivative along arrays, one for each of those in the arguments."""
-        found = jacobian(_Along(self._of, direction), has_aux=self._has_aux)(0.0)
+        of = self._of
+        found = jacobian(_Along(of.__wrapped__, of, direction), has_aux=self._has_aux)(0.0)
         return found[0] if self._has_aux else found
 
     def _pulled(self, weights: Any) -> tuple[Any, ...]:

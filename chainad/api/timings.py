@@ -18,7 +18,7 @@ from chainad.api.jacobian_functions import JacobianFunction
 from chainad.api.options import checked_options
 from chainad.api.verbs import jacobian
 from chainad.errors import FallbackWarning
-from chainad.frontends.numpy.trace import Key, argument_leaves
+from chainad.frontends.numpy.trace import Key, argument_leaves, holder_of
 
 _UNITS = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6))
 
@@ -131,7 +131,7 @@ def timings(
     options = checked_options(argnums)
     entries = 0
     for key in options.selected(f, args, kwargs):
-        leaves, _ = argument_leaves(f, key, kwargs[key] if isinstance(key, str) else args[key])
+        leaves, _ = argument_leaves(f, key, holder_of(key, args, kwargs)[key])
         entries += sum(prod(np.shape(x)) for x in leaves)
     ways: dict[str, Callable[..., Any]] = {"traced": JacobianFunction(f, options)}
     ways["compiled"] = jacobian(f, argnums).compile()

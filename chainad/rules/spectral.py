@@ -102,57 +102,58 @@ OF_EIGENVALUES = {upper: _of_eigenvalues(upper) for upper in (False, True)}
 # -------------------------------------------------------------- singular values
 
 
-def _of_singular_values(is_transposed: bool) -> Callable[..., Any]:
-    @dispatching
-    def function_of_matrix(f: Any, a: Any, u: Any, v: Any, s: Any, g: Any, slope: Any) -> Any:
-        """Return f = u diag(g) v^T, or its transpose, as a function of a = u diag(s) v^T."""
-        return f
+def _of_factors(
+    function: Callable[..., Any],
+    prepare: Callable[..., Any],
+    push: Callable[..., Any],
+    pull: Callable[..., Any],
+) -> None:
+    """Add the row of a function f(a), given f, a, its factors u, v, s, and functions of s."""
 
-    @rule(function_of_matrix, operands=ALL)
-    def locals_(
-        y: Argument,
-        f: Argument,
-        a: Argument,
-        u: Argument,
-        v: Argument,
-        s: Argument,
-        g: Argument,
-        slope: Argument,
-    ) -> Locals:
-        def turned(x: Any) -> Any:
-            return transpose(x) if is_transposed else x
-
-        def prepare(y: Any, f: Any, a: Any, u: Any, v: Any, s: Any, g: Any, slope: Any) -> Any:
-            symmetric, skew = divided_differences(s, g, slope), _mean_ratios(s, g, slope)
-            return u, v, symmetric, skew, _ratio(g, s, slope)[..., None, :]
-
-        def act(x: Any, u: Any, v: Any, symmetric: Any, skew: Any, ratios: Any) -> Any:
-            ut, vt = transpose(u), transpose(v)
-            inside = ut @ x @ v
-            mirrored = transpose(inside)
-            core = 0.5 * ((inside + mirrored) * symmetric + (inside - mirrored) * skew)
-            found = u @ core @ vt
-            m, k, n = np.shape(u)[-2], np.shape(u)[-1], np.shape(v)[-2]
-            if m > k:
-                right = x @ v
-                found = found + ((right - u @ (ut @ right)) * ratios) @ vt
-            if n > k:
-                left = transpose(ut @ x)
-                found = found + u @ transpose((left - v @ (vt @ left)) * ratios)
-            return found
-
-        def push(da: Any, *arrays: Any) -> Any:
-            return turned(act(da, *arrays))
-
-        def pull(adjoint: Any, *arrays: Any) -> Any:
-            return act(turned(adjoint), *arrays)
-
+    @rule(function, operands=ALL)
+    def locals_(y: Argument, f: Argument, a: Argument, *factors: Argument) -> Locals:
         cost = 4 * a.shape[-2] * a.shape[-1] * min(a.shape[-2:])
         return {
             f: Local(Arrangement(identity(y.shape), ()), None),
             a: matrix_operator(y, a, (I, J), cost, prepare, push, pull),
         }
 
+
+def _of_singular_values(is_transposed: bool) -> Callable[..., Any]:
+    @dispatching
+    def function_of_matrix(f: Any, a: Any, u: Any, v: Any, s: Any, g: Any, slope: Any) -> Any:
+        """Return f = u diag(g) v^T, or its transpose, as a function of a = u diag(s) v^T."""
+        return f
+
+    def turned(x: Any) -> Any:
+        return transpose(x) if is_transposed else x
+
+    def prepare(y: Any, f: Any, a: Any, u: Any, v: Any, s: Any, g: Any, slope: Any) -> Any:
+        symmetric, skew = divided_differences(s, g, slope), _mean_ratios(s, g, slope)
+        return u, v, symmetric, skew, _ratio(g, s, slope)[..., None, :]
+
+    def act(x: Any, u: Any, v: Any, symmetric: Any, skew: Any, ratios: Any) -> Any:
+        ut, vt = transpose(u), transpose(v)
+        inside = ut @ x @ v
+        mirrored = transpose(inside)
+        core = 0.5 * ((inside + mirrored) * symmetric + (inside - mirrored) * skew)
+        found = u @ core @ vt
+        m, k, n = np.shape(u)[-2], np.shape(u)[-1], np.shape(v)[-2]
+        if m > k:
+            right = x @ v
+            found = found + ((right - u @ (ut @ right)) * ratios) @ vt
+        if n > k:
+            left = transpose(ut @ x)
+            found = found + u @ transpose((left - v @ (vt @ left)) * ratios)
+        return found
+
+    def push(da: Any, *arrays: Any) -> Any:
+        return turned(act(da, *arrays))
+
+    def pull(adjoint: Any, *arrays: Any) -> Any:
+        return act(turned(adjoint), *arrays)
+
+    _of_factors(function_of_matrix, prepare, push, pull)
     return function_of_matrix
 
 
@@ -169,52 +170,36 @@ def _of_gram_matrix(is_right: bool) -> Callable[..., Any]:
         """Return f = u diag(g) u^T, or v diag(g) v^T, as a function of a = u diag(s) v^T."""
         return f
 
-    @rule(function_of_gram_matrix, operands=ALL)
-    def locals_(
-        y: Argument,
-        f: Argument,
-        a: Argument,
-        u: Argument,
-        v: Argument,
-        s: Argument,
-        g: Argument,
-        slope: Argument,
-    ) -> Locals:
-        def turned(x: Any) -> Any:
-            return transpose(x) if is_right else x
+    def turned(x: Any) -> Any:
+        return transpose(x) if is_right else x
 
-        def prepare(y: Any, f: Any, a: Any, u: Any, v: Any, s: Any, g: Any, slope: Any) -> Any:
-            by_square = _ratio(slope, 2 * s, np.zeros_like(s))
-            quotients = divided_differences(s * s, g, by_square)
-            own, other = (v, u) if is_right else (u, v)
-            # g / s is smooth at 0 only if g is flat there.
-            ratios = _ratio(g, s, np.where(np.equal(slope, 0), 0.0, np.nan))
-            return own, other, s[..., None, :], quotients, ratios[..., None, :]
+    def prepare(y: Any, f: Any, a: Any, u: Any, v: Any, s: Any, g: Any, slope: Any) -> Any:
+        by_square = _ratio(slope, 2 * s, np.zeros_like(s))
+        quotients = divided_differences(s * s, g, by_square)
+        own, other = (v, u) if is_right else (u, v)
+        # g / s is smooth at 0 only if g is flat there.
+        ratios = _ratio(g, s, np.where(np.equal(slope, 0), 0.0, np.nan))
+        return own, other, s[..., None, :], quotients, ratios[..., None, :]
 
-        def push(da: Any, u: Any, v: Any, s: Any, quotients: Any, ratios: Any) -> Any:
-            along = turned(da) @ v
-            inside = transpose(u) @ along
-            core = inside * s
-            found = u @ (quotients * (core + transpose(core))) @ transpose(u)
-            if np.shape(u)[-2] > np.shape(u)[-1]:
-                outside = ((along - u @ inside) * ratios) @ transpose(u)
-                found = found + outside + transpose(outside)
-            return found
+    def push(da: Any, u: Any, v: Any, s: Any, quotients: Any, ratios: Any) -> Any:
+        along = turned(da) @ v
+        inside = transpose(u) @ along
+        core = inside * s
+        found = u @ (quotients * (core + transpose(core))) @ transpose(u)
+        if np.shape(u)[-2] > np.shape(u)[-1]:
+            outside = ((along - u @ inside) * ratios) @ transpose(u)
+            found = found + outside + transpose(outside)
+        return found
 
-        def pull(adjoint: Any, u: Any, v: Any, s: Any, quotients: Any, ratios: Any) -> Any:
-            along = (adjoint + transpose(adjoint)) @ u
-            inside = transpose(u) @ along
-            found = u @ (inside * quotients * s) @ transpose(v)
-            if np.shape(u)[-2] > np.shape(u)[-1]:
-                found = found + ((along - u @ inside) * ratios) @ transpose(v)
-            return turned(found)
+    def pull(adjoint: Any, u: Any, v: Any, s: Any, quotients: Any, ratios: Any) -> Any:
+        along = (adjoint + transpose(adjoint)) @ u
+        inside = transpose(u) @ along
+        found = u @ (inside * quotients * s) @ transpose(v)
+        if np.shape(u)[-2] > np.shape(u)[-1]:
+            found = found + ((along - u @ inside) * ratios) @ transpose(v)
+        return turned(found)
 
-        cost = 4 * a.shape[-2] * a.shape[-1] * min(a.shape[-2:])
-        return {
-            f: Local(Arrangement(identity(y.shape), ()), None),
-            a: matrix_operator(y, a, (I, J), cost, prepare, push, pull),
-        }
-
+    _of_factors(function_of_gram_matrix, prepare, push, pull)
     return function_of_gram_matrix
 
 

@@ -16,7 +16,7 @@ from chainad.api.differentiator import Differentiator
 from chainad.api.jacobian_functions import JacobianFunction
 from chainad.api.options import checked_options
 from chainad.errors import InputError
-from chainad.frontends.numpy.trace import Key, argument_leaves, argument_name, split_aux
+from chainad.frontends.numpy.trace import Key, argument_leaves, argument_name, holder_of, split_aux
 from chainad.ir import trees
 from chainad.planning.auto import Mode
 from chainad.structure.results import StructuredJacobian
@@ -203,7 +203,7 @@ class _Point:
         self.keys = of.options.selected(of.function, args, kwargs)
         leaves, self.arguments, trees_of = [], [], {}
         for key in self.keys:
-            given = kwargs[key] if isinstance(key, str) else args[key]
+            given = holder_of(key, args, kwargs)[key]
             found, tree = argument_leaves(of.wrapped, key, given)
             leaves += [np.asarray(x, np.float64) for x in found]
             names = [tree.place(n, argument_name(key)) for n in range(len(found))]
@@ -239,8 +239,9 @@ class _Point:
         ]
         args, kwargs, rest = list(self.args), dict(self.kwargs), iter(pieces)
         for key, tree in self.trees.items():
-            given: Any = kwargs if isinstance(key, str) else args
-            given[key] = tree.unflatten([next(rest) for _ in range(tree.num_leaves)])
+            holder_of(key, args, kwargs)[key] = tree.unflatten(
+                [next(rest) for _ in range(tree.num_leaves)]
+            )
         result = self.of.function(*args, **kwargs)
         return split_aux(result)[0] if self.of.options.has_aux else result
 

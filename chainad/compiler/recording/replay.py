@@ -154,17 +154,25 @@ def finished_by(replay: Replay, begin: Replay) -> Replay:
     the function reads beside its arguments as it is then, so that this must not have changed.
     """
 
+    def finish(second: SecondHalf, args: Any, kwargs: Any, out: Any) -> Any:
+        whole = replay(args, kwargs, out) if second.holds() else MISS
+        return second.finish(out) if whole is MISS else whole[1]
+
+    return finished_otherwise(begin, finish)
+
+
+def finished_otherwise(begin: Replay, finish: Callable[..., Any]) -> Replay:
+    """Return what begins an evaluation as `begin` does, and finishes it in another way.
+
+    `finish` takes the second half as it was, the arguments of the evaluation, and `out`.
+    """
+
     def run(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None) -> Any:
         found = begin(args, kwargs)
         if found is MISS:
             return MISS
         value, second = found
-
-        def finish(out: Any = None) -> Any:
-            whole = replay(args, kwargs, out) if second.holds() else MISS
-            return second.finish(out) if whole is MISS else whole[1]
-
-        return value, second._replace(finish=finish)
+        return value, second._replace(finish=lambda out=None: finish(second, args, kwargs, out))
 
     return run
 

@@ -160,7 +160,7 @@ class tracing:  # noqa: N801
             kwargs = dict(zip(kwargs, named, strict=True))
         arguments = []
         for k in self.argnums:
-            given: Any = kwargs if isinstance(k, str) else args
+            given = holder_of(k, args, kwargs)
             given[k], tree = self._boxed(k, given[k])
             arguments.append(tree)
         result, aux = self._result(args, kwargs), None
@@ -274,6 +274,11 @@ def argument_leaves(f: Callable[..., Any], key: Key, argument: Any) -> tuple[lis
         return tree.place(number, argument_root(f, key, tree))
 
     return [as_input(x, partial(place, n)) for n, x in enumerate(leaves)], tree
+
+
+def holder_of(key: Key, args: Any, kwargs: Any) -> Any:
+    """Return what the argument of a key is found in, of the positional and the named ones."""
+    return kwargs if isinstance(key, str) else args
 
 
 def argument_name(key: Key) -> str:
