@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 import chainad
-from chainad.planning.report import bytes_text
+from chainad.planning.views.quantities import bytes_text
 
 Array = npt.NDArray[np.float64]
 

@@ -17,7 +17,7 @@ from chainad.ir import exact_zeros, trees
 from chainad.ir.array_functions import is_ndarray
 from chainad.ir.trees import LEAF, Tree
 from chainad.planning.machine_memory import memory_of_machine
-from chainad.planning.report import bytes_text
+from chainad.planning.views.quantities import bytes_text
 from chainad.structure.results import DenseForm, ResultForm, StructuredJacobian, zero
 
 

@@ -20,9 +20,9 @@ from chainad.planning.cost_models import CostModel, multiplications
 from chainad.planning.linear_graph import Edge, LinearGraph, on_paths
 from chainad.planning.orders import Vertex
 from chainad.planning.plan import Peak, Plan, follow
-from chainad.planning.report import bytes_text
 from chainad.planning.serialize import fields_of, text_of
 from chainad.planning.steps import Step
+from chainad.planning.views.quantities import bytes_text
 from chainad.structure import arrange
 from chainad.structure.structure import Axis
 from chainad.structure.to_json import a_text, a_tuple, an_integer, refuse

@@ -30,8 +30,8 @@ from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.machine_memory import memory_of_machine
 from chainad.planning.plan import Plan
 from chainad.planning.registry import ModeName
-from chainad.planning.report import bytes_text
 from chainad.planning.search.budget import DEFAULT_SEARCH, SearchOptions
+from chainad.planning.views.quantities import bytes_text
 
 _UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}

@@ -13,14 +13,14 @@ from chainad.ir.cache import cached_property
 from chainad.ir.pickling import fields_alone
 from chainad.planning.bounds import lower_bound
 from chainad.planning.cost_models import CostModel, multiplications
-from chainad.planning.explain import DEFAULT_ROWS, explain
 from chainad.planning.linear_graph import Cost, Edge, LinearGraph, cost, cost_of
 from chainad.planning.orders import EdgeElimination, Item, via
 from chainad.planning.repeats import RepeatedBlock, repeats_in
-from chainad.planning.report import details, summary
 from chainad.planning.schedule import Schedule, schedule
 from chainad.planning.serialize import PlanRecord, read, write
 from chainad.planning.steps import Step, check_materialized, steps_of
+from chainad.planning.views.explain import DEFAULT_ROWS, explain
+from chainad.planning.views.report import details, summary
 from chainad.structure import Product, Sweep
 from chainad.structure.structure import Structure
 

@@ -11,8 +11,8 @@ from test_report import bottleneck, branching
 
 import chainad
 from chainad.planning.auto import make_plan
-from chainad.planning.explain import shown_directions
 from chainad.planning.linear_graph import Edge, LinearGraph
+from chainad.planning.views.directions import shown_directions
 from chainad.structure import identity
 
 BOTTLENECK = """\

@@ -10,7 +10,8 @@ import chainad
 from chainad.ir.graph import Origin, Site
 from chainad.planning.auto import make_plan
 from chainad.planning.linear_graph import Edge, LinearGraph
-from chainad.planning.report import MAX_LINE_LENGTH, bytes_text
+from chainad.planning.views.quantities import bytes_text
+from chainad.planning.views.report import MAX_LINE_LENGTH
 from chainad.structure import arrange, dense, diagonal, identity
 
 

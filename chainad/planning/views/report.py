@@ -6,14 +6,16 @@ from collections.abc import Iterator, Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
+from chainad.planning.views.quantities import amount, by_shape, bytes_text, ratio, times
 from chainad.structure import Product
 
 if TYPE_CHECKING:
     from chainad.planning.plan import Alternative, Plan
     from chainad.planning.steps import Step
 
-_MAX_ROWS = 40
 MAX_LINE_LENGTH = 100
+
+_MAX_ROWS = 40
 _MAX_SOURCE_LENGTH = 48
 
 # From so many vertices on, all repeats together, a repeated block has a line of its own.
@@ -36,35 +38,6 @@ def summary(plan: Plan) -> str:
     parts.append(bytes_text(plan.peak.bytes))
     ends = [shapes_of(plan, vertices) for vertices in (plan.graph.inputs, plan.graph.outputs)]
     return f"<Plan {plan.title} {' -> '.join(ends)} {plan.mode}, {', '.join(parts)}>"
-
-
-def bytes_text(count: int) -> str:
-    """Return a number of bytes in a unit that suits it: `8.08 MB`."""
-    if count >= 10**18:  # more than floats may be able to tell
-        return f"{count // 10**12:,} TB"
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 999.5:  # above, three digits would round to 1e+03
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB" if size < 999.5 else f"{size:,.0f} TB"
-
-
-def _time_text(picoseconds: int) -> str:
-    """Return a time in a unit that suits it: `8.08 ms`."""
-    time = picoseconds / 1e3
-    for unit in ("ns", "us", "ms"):
-        if time < 999.5:
-            return f"{time:.3g} {unit}"
-        time /= 1000
-    return f"{time:.3g} s" if time < 999.5 else f"{time:,.0f} s"
-
-
-def amount(model: str, cost: int) -> str:
-    """Return a cost in the unit of its model."""
-    if model.startswith("time"):
-        return _time_text(cost)
-    return bytes_text(cost) if model in ("bytes", "peak") else f"{cost:,}"
 
 
 def _cost(plan: Plan) -> list[str]:
@@ -125,7 +98,7 @@ def _cheaper_alternative(plan: Plan) -> list[str]:
     if best is None or 2 * best.cost >= plan.cost:
         return []
     name = repr(best.name)
-    note = f"{_times(plan.cost, best.cost)} the cost of {name}" if best.cost else f"{name} is free"
+    note = f"{times(plan.cost, best.cost)} the cost of {name}" if best.cost else f"{name} is free"
     return [f"note        {note}: mode='auto' finds one that costs as little"]
 
 
@@ -160,11 +133,6 @@ def _shorten(text: str) -> str:
     return f"{head} ... {tail}"
 
 
-def by_shape(shape: tuple[int, int]) -> str:
-    """Return the shape of a matrix: `3x4`."""
-    return f"{shape[0]}x{shape[1]}"
-
-
 def _modes(plan: Plan) -> str:
     """Return the modes side by side; by another cost than the multiplications, with that first."""
     is_other = plan.model != "multiplications"
@@ -186,18 +154,6 @@ def _modes(plan: Plan) -> str:
         )
         rows.append((name, amount(plan.model, offer.cost), *row[1:]) if is_other else row)
     return _table(rows, "<" + ">" * (len(rows[0]) - 1))
-
-
-def ratio(one: int, two: int) -> str:
-    """Return how many times a cost another one is."""
-    if one == two:
-        return "1.0x"
-    return _times(one, two) if two else "-"
-
-
-def _times(one: int, two: int) -> str:
-    """Return a ratio of integers of any size: `1.5x`."""
-    return f"{one / two:,.1f}x" if one < two * 10**15 else f"{one // two:,}x"
 
 
 def _steps(plan: Plan) -> str:

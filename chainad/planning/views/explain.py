@@ -12,16 +12,9 @@ from itertools import pairwise
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from chainad.planning.report import (
-    MAX_LINE_LENGTH,
-    amount,
-    by_shape,
-    bytes_text,
-    optimality,
-    ratio,
-    result,
-    shapes_of,
-)
+from chainad.planning.views.directions import shown_directions
+from chainad.planning.views.quantities import amount, by_shape, bytes_text, ratio
+from chainad.planning.views.report import MAX_LINE_LENGTH, optimality, result, shapes_of
 
 if TYPE_CHECKING:
     from chainad.planning.orders import Vertex
@@ -204,22 +197,6 @@ def _bars(plan: Plan, width: int) -> list[str]:
 
 
 # --------------------------------------------------------------------------- steps
-
-
-def shown_directions(plan: Plan) -> dict[int, Direction]:
-    """Return the direction of every step as a reader sees it.
-
-    A product of two local Jacobians, or a sum, goes the way in which it is used. Of what is joined,
-    the right factor was pulled back, the left one pushed forward.
-    """
-    shown: dict[int, Direction] = {step.number: step.direction for step in plan.steps}
-    for step in reversed(plan.steps):
-        way = shown[step.number]
-        for used, side in ((step.left, "forward"), (step.right, "reverse")):
-            if way != "sum" and shown.get(used) in ("leaf", "sum"):
-                shown[used] = side if way == "join" else way  # type: ignore[assignment]
-    final = {number for numbers in plan.results for number in numbers}
-    return {k: "join" if k in final and way == "leaf" else way for k, way in shown.items()}
 
 
 def _dearest(plan: Plan, rows: int, width: int) -> list[str]:

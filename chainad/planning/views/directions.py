@@ -1,0 +1,25 @@
+"""The direction in which every step of a plan works, as a reader sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from chainad.planning.plan import Plan
+    from chainad.planning.steps import Direction
+
+
+def shown_directions(plan: Plan) -> dict[int, Direction]:
+    """Return the direction of every step as a reader sees it.
+
+    A product of two local Jacobians, or a sum, goes the way in which it is used. Of what is joined,
+    the right factor was pulled back, the left one pushed forward.
+    """
+    shown: dict[int, Direction] = {step.number: step.direction for step in plan.steps}
+    for step in reversed(plan.steps):
+        way = shown[step.number]
+        for used, side in ((step.left, "forward"), (step.right, "reverse")):
+            if way != "sum" and shown.get(used) in ("leaf", "sum"):
+                shown[used] = side if way == "join" else way  # type: ignore[assignment]
+    final = {number for numbers in plan.results for number in numbers}
+    return {k: "join" if k in final and way == "leaf" else way for k, way in shown.items()}

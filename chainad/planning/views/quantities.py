@@ -1,0 +1,49 @@
+"""Costs, bytes, times and ratios as a reader sees them."""
+
+from __future__ import annotations
+
+
+def bytes_text(count: int) -> str:
+    """Return a number of bytes in a unit that suits it: `8.08 MB`."""
+    if count >= 10**18:  # more than floats may be able to tell
+        return f"{count // 10**12:,} TB"
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5:  # above, three digits would round to 1e+03
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB" if size < 999.5 else f"{size:,.0f} TB"
+
+
+def time_text(picoseconds: int) -> str:
+    """Return a time in a unit that suits it: `8.08 ms`."""
+    time = picoseconds / 1e3
+    for unit in ("ns", "us", "ms"):
+        if time < 999.5:
+            return f"{time:.3g} {unit}"
+        time /= 1000
+    return f"{time:.3g} s" if time < 999.5 else f"{time:,.0f} s"
+
+
+def amount(model: str, cost: int) -> str:
+    """Return a cost in the unit of its model."""
+    if model.startswith("time"):
+        return time_text(cost)
+    return bytes_text(cost) if model in ("bytes", "peak") else f"{cost:,}"
+
+
+def ratio(one: int, two: int) -> str:
+    """Return how many times a cost another one is."""
+    if one == two:
+        return "1.0x"
+    return times(one, two) if two else "-"
+
+
+def times(one: int, two: int) -> str:
+    """Return a ratio of integers of any size: `1.5x`."""
+    return f"{one / two:,.1f}x" if one < two * 10**15 else f"{one // two:,}x"
+
+
+def by_shape(shape: tuple[int, int]) -> str:
+    """Return the shape of a matrix: `3x4`."""
+    return f"{shape[0]}x{shape[1]}"
