@@ -8,6 +8,15 @@ if TYPE_CHECKING:
     from chainad.planning.plan import Plan
     from chainad.planning.steps import Direction
 
+DIRECTION_WORDS: dict[Direction, str] = {
+    "forward": "pushed forward",
+    "reverse": "pulled back",
+    "join": "joined",
+    "leaf": "multiplied",
+    "sum": "added",
+    "materialize": "written out",
+}
+
 
 def shown_directions(plan: Plan) -> dict[int, Direction]:
     """Return the direction of every step as a reader sees it.

@@ -1,0 +1,234 @@
+"""What there is to say of a plan: the verdict, the other orders, the steps that cost most.
+
+Text and pages render it; values are named by the user's lines.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chainad.planning.views.directions import DIRECTION_WORDS, shown_directions
+from chainad.planning.views.quantities import amount, by_shape, bytes_text, ratio
+from chainad.planning.views.report import optimality, result, shapes_of
+
+if TYPE_CHECKING:
+    from chainad.planning.orders import Vertex
+    from chainad.planning.plan import Plan
+    from chainad.planning.steps import Direction, Step
+
+_LEAST_SHARE = 2000  # a smaller part of the multiplications would be rounded to nothing
+_MANY_JACOBIANS = 30  # from here on, what repeats is counted
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What an order costs, beside that of the plan: `3,168  2.6x`."""
+
+    name: str
+    cost: int
+    amount: str
+    ratio: str
+
+
+@dataclass(frozen=True)
+class StepGroup:
+    """Steps that do the same on one line of the user's code.
+
+    Attributes
+    ----------
+    direction : Direction
+        As a reader sees it.
+    factors : str
+        The shapes of both factors, and their structures unless these are dense.
+    line, text : str
+        Where the value that is eliminated is from, and the user's code there.
+    steps : tuple of Step
+        In the order of the plan.
+    share : float
+        Of the multiplications of the plan.
+    """
+
+    direction: Direction
+    factors: str
+    line: str
+    text: str
+    steps: tuple[Step, ...]
+    share: float
+
+    @property
+    def multiplications(self) -> int:
+        """Scalar multiplications of all these steps."""
+        return sum(step.multiplications for step in self.steps)
+
+    @property
+    def what(self) -> str:
+        """What is done, and how often: `60 x pulled back`."""
+        times = f"{len(self.steps):,} x " if len(self.steps) > 1 else ""
+        return times + DIRECTION_WORDS[self.direction]
+
+
+# ------------------------------------------------------------------------ in words
+
+
+def headline(plan: Plan) -> tuple[str, str]:
+    """Return the function with its shapes, and its Jacobian with what that costs."""
+    graph = plan.graph
+    ends = f"{shapes_of(plan, graph.inputs)} -> {shapes_of(plan, graph.outputs)}"
+    return f"{plan.title}: {ends}", f"{result(plan)}, {amount(plan.model, plan.cost)} {_unit(plan)}"
+
+
+def _unit(plan: Plan) -> str:
+    return "multiplications" if plan.model == "multiplications" else f"by {plan.model}"
+
+
+def verdict(plan: Plan) -> str:
+    """Say in a sentence or two what the plan does, and what that saves."""
+    products = [s for s in plan.steps if s.via is not None and s.multiplications]
+    if not products:
+        return "Nothing to multiply: local Jacobians are at most moved and added."
+    ways = {"forward": "Pushed forward from the input to the output", "reverse": "Pulled back from"}
+    ways["reverse"] = "Pulled back from the output to the input"
+    if plan.mode in ways:
+        return f"{ways[plan.mode]}, one operation after the other{_saving(plan)}."
+    directions = shown_directions(plan)
+    joins = [s for s in products if directions[s.number] == "join" and _is_passed(plan, s.via)]
+    if joins:
+        last = max(joins, key=lambda step: step.multiplications)
+        assert last.via is not None
+        line, text = place(plan, last.via)
+        size = plan.graph.size(last.via)
+        numbers = "one number" if size == 1 else f"{size:,} numbers"
+        return (
+            f"Cheapest place to meet: {line}{text and f' `{text}`'}, {numbers}. What is before is"
+            f" pulled back, what is after is pushed forward{_saving(plan)}."
+        )
+    shares: Counter[Direction] = Counter()
+    for step in products:
+        shares[directions[step.number]] += step.multiplications
+    parts = [
+        f"{100 * n / plan.multiplications:.0f} % {DIRECTION_WORDS[d]}"
+        for d, n in shares.most_common()
+    ]
+    return f"Neither forward nor reverse: of the cost {', '.join(parts)}{_saving(plan)}."
+
+
+def _is_passed(plan: Plan, vertex: Vertex | None) -> bool:
+    """Return whether every path from an input to an output goes through a vertex."""
+    graph = plan.graph
+    edges = sorted(graph.edges, key=lambda edge: edge.tail)
+    into = [int(v in graph.inputs) for v in range(len(graph.shapes))]
+    beyond = [int(v in graph.outputs) for v in range(len(graph.shapes))]
+    for edge in edges:
+        into[edge.head] += into[edge.tail]
+    for edge in reversed(edges):
+        beyond[edge.tail] += beyond[edge.head]
+    return vertex is not None and into[vertex] * beyond[vertex] == sum(
+        beyond[v] for v in graph.inputs
+    )
+
+
+def _saving(plan: Plan) -> str:
+    """Return what the plan saves beside the pure modes that it is not."""
+    pure = {a.name: a.cost for a in plan.alternatives if a.name in ("forward", "reverse")}
+    others = {name: cost for name, cost in pure.items() if name != plan.mode}
+    if not others or not plan.cost:
+        return ""
+    least = min(others.values())
+    names = (
+        " or ".join(others) if len({*others.values()}) == 1 else min(others, key=others.__getitem__)
+    )
+    what = _unit(plan) if plan.model == "multiplications" else f"cost {_unit(plan)}"
+    if least == plan.cost:
+        return f"; {names} costs the same"
+    if least < plan.cost:
+        return f"; {names} takes {_percent(least, plan.cost)} % less {what}"
+    return f": {ratio(least, plan.cost)} fewer {what} than {names}"
+
+
+def _percent(less: int, more: int) -> str:
+    return f"{100 - 100 * less / more:.3g}"
+
+
+def place(plan: Plan, vertex: Vertex) -> tuple[str, str]:
+    """Return the user's line that a value is from, and its text; or its name."""
+    graph = plan.graph
+    for edge, origin in zip(graph.edges, graph.origins, strict=False):
+        if edge.head == vertex and origin.site is not None:
+            return str(origin.site), origin.site.text
+    return f"the value {graph.name(vertex)}", ""
+
+
+# ---------------------------------------------------------------------- in figures
+
+
+def offers(plan: Plan) -> list[Offer]:
+    """Return this plan and the pure modes that it is not; none if there is nothing to compare."""
+    pure = [a for a in plan.alternatives if a.name in ("forward", "reverse")]
+    is_tie = plan.mode == "hybrid" and any(a.cost <= plan.cost for a in pure)
+    costs = [("this plan" if is_tie else f"{plan.mode} (this plan)", plan.cost)]
+    costs += [(a.name, a.cost) for a in pure if a.name != plan.mode]
+    return [_offer(plan, *cost) for cost in costs] if plan.cost and len(costs) > 1 else []
+
+
+def other_orders(plan: Plan) -> list[Offer]:
+    """Return all other orders that were compared, the cheapest first."""
+    known = ("forward", "reverse", plan.planner)
+    others = [a for a in plan.alternatives if a.name not in known]
+    return [_offer(plan, a.name, a.cost) for a in sorted(others, key=lambda a: a.cost)]
+
+
+def _offer(plan: Plan, name: str, cost: int) -> Offer:
+    return Offer(name, cost, amount(plan.model, cost), ratio(cost, plan.cost))
+
+
+def dearest_steps(plan: Plan, rows: int) -> list[StepGroup]:
+    """Return the steps that cost most, equal ones of the same line together."""
+    steps: dict[tuple[Direction, str, str, str], list[Step]] = {}
+    directions = shown_directions(plan)
+    for step in plan.steps:
+        if step.multiplications:
+            line, text = ("", "") if step.via is None else place(plan, step.via)
+            key = (directions[step.number], _factors(plan, step), line, text)
+            steps.setdefault(key, []).append(step)
+    total = plan.multiplications
+    groups = [
+        StepGroup(*key, tuple(equal), sum(s.multiplications for s in equal) / total)
+        for key, equal in steps.items()
+    ]
+    groups.sort(key=lambda group: -group.multiplications)
+    return [g for g in groups if g.multiplications * _LEAST_SHARE >= total][:rows]
+
+
+def of_all_steps(plan: Plan, groups: list[StepGroup]) -> str:
+    """Say how many of all steps these are, and of how much of the multiplications."""
+    count, total = sum(len(group.steps) for group in groups), len(plan.steps)
+    which = "dearest step" if count == 1 else f"{count:,} dearest"
+    of = f"all {total:,} steps" if count == total else f"the {which} of {total:,}"
+    part = 100 * sum(group.multiplications for group in groups) / plan.multiplications
+    return f"{'the only step' if total == 1 else of}, {part:.3g} % of the multiplications"
+
+
+def _factors(plan: Plan, step: Step) -> str:
+    one, two = plan.structures[step.left], plan.structures[step.right]
+    if step.direction == "materialize":
+        return by_shape(one.matrix_shape)
+    kinds = "" if one.kind == two.kind == "dense" else f"  {one.kind} . {two.kind}"
+    return f"{by_shape(one.matrix_shape)} . {by_shape(two.matrix_shape)}{kinds}"
+
+
+def structures(plan: Plan) -> str:
+    """Count the local Jacobians by their structures; of many, say which repeat."""
+    kinds = Counter(edge.structure.kind for edge in plan.graph.edges)
+    counts = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
+    n = len(plan.graph.edges)
+    noun = "local Jacobian" if n == 1 else "local Jacobians"
+    blocks = [f"{b.repeats} x a block of {b.length}" for b in plan.repeated_blocks]
+    named = ", ".join(blocks[:2]) + (", ..." if len(blocks) > 2 else "")
+    return f"{n} {noun}: {counts}" + (f"; {named}" if blocks and n > _MANY_JACOBIANS else "")
+
+
+def peak_and_proof(plan: Plan) -> str:
+    """Return the memory of all Jacobians at a time, and what is proved of the cost."""
+    return f"peak {bytes_text(plan.peak.bytes)}; {optimality(plan)}"
