@@ -6,9 +6,11 @@ import copy
 import math
 import pickle
 import re
+import sys
 import threading
 from collections.abc import Callable
 from threading import Event, Thread
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -1335,6 +1337,22 @@ def test_entries_and_slices_are_those_of_numpy_in_each_derivative(key: Any) -> N
     np.testing.assert_array_equal(J, expected.reshape(*where.shape, *x.shape))
     H = chainad.jacobian(chainad.jacobian(f))(x)
     np.testing.assert_array_equal(H.sum((-2, -1)), 2.0 * (J != 0))
+
+
+def test_lines_of_a_notebook_are_named_by_their_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    # IPython gives every cell a file name that says nothing to a reader.
+    file = "/tmp/ipykernel_7/596909951.py"
+    cells = {file: ("Cell", "In[3]")}
+    compiler = SimpleNamespace(format_code_name=cells.get)
+    shell = SimpleNamespace(get_ipython=lambda: SimpleNamespace(compile=compiler))
+    monkeypatch.setitem(sys.modules, "IPython", shell)
+    names: dict[str, Any] = {"np": np}
+    source = "def f(x):\n    return np.sin(x * 2)\ndef bad(x):\n    return float(x[0])\n"
+    exec(compile(source, file, "exec"), names)
+    sites = [origin.site for origin in chainad.plan(names["f"], X).graph.origins]
+    assert {str(site) for site in sites} == {"In[3]:2"}
+    with pytest.raises(TraceError, match=r"^In\[3\]:4: float\(\) of a traced value"):
+        chainad.jacobian(names["bad"])(X)
 
 
 def test_every_entry_knows_the_line_of_the_user() -> None:

@@ -91,7 +91,7 @@ def site_of(raw: RawSite | None) -> Site | None:
         return None
     code, line = raw[0], _line(raw)
     text = linecache.getline(code.co_filename, line).strip()
-    return Site(os.path.basename(code.co_filename), line, text)
+    return Site(_cell(code) or os.path.basename(code.co_filename), line, text)
 
 
 def here() -> str:
@@ -140,7 +140,15 @@ def scipy_calls() -> list[tuple[str, str]]:
 
 def prefix(raw: RawSite | None) -> str:
     """Return a place as the beginning of a message."""
-    return f"{raw[0].co_filename}:{_line(raw)}: " if raw else ""
+    return f"{_cell(raw[0]) or raw[0].co_filename}:{_line(raw)}: " if raw else ""
+
+
+def _cell(code: CodeType) -> str:
+    """Return what IPython and notebooks call the cell that code is from, such as `In[3]`, or ""."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    named: tuple[str, str] | None = shell and shell.compile.format_code_name(code.co_filename)
+    return named[1] if named else ""
 
 
 def _line(raw: RawSite) -> int:
