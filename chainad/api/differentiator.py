@@ -96,7 +96,10 @@ class Differentiator:
             linearized = linear_graph(
                 run.graph(), run.tape.origin, run.tape.where, is_hessian=how.is_hessian
             )
-            plan = plan_for(linearized.graph, how, run.signature.itemsize)
+            trees = zip(how.names(self.wrapped, args, kwargs), run.arguments, strict=True)
+            names = [tree.place(k, name) for name, tree in trees for k in range(tree.num_leaves)]
+            graph = linearized.graph.with_names_of_inputs(names)
+            plan = plan_for(graph, how, run.signature.itemsize)
         return replace(plan, title=self.title(args, kwargs))
 
     def sparsity(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -72,9 +72,15 @@ class Options:
 
     def title(self, f: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """Return what reports call the function of such a call."""
+        return f"{name_of(f)}({', '.join(self.names(f, args, kwargs))})"
+
+    def names(
+        self, f: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> list[str]:
+        """Return what the function calls the arguments that it is differentiated by."""
+        known = dict(enumerate(parameter_names(f)))
         keys = self.selected(f, args, kwargs)
-        names = [k if isinstance(k, str) else f"x{k}" for k in keys] if len(keys) > 1 else ["x"]
-        return f"{name_of(f)}({', '.join(names)})"
+        return [k if isinstance(k, str) else known.get(k, f"x{k}") for k in keys]
 
 
 # Those of a function that is not differentiated.

@@ -9,7 +9,7 @@ Source: Griewank & Walther, *Evaluating Derivatives*, 2nd ed., ch. 9.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from chainad.errors import PlanError
@@ -119,6 +119,11 @@ class LinearGraph:
 
     def name(self, v: Vertex) -> str:
         return self.names[v] if self.names else f"v{v}"
+
+    def with_names_of_inputs(self, names: Sequence[str]) -> LinearGraph:
+        """Return the same graph, its inputs named as the user does."""
+        named = dict(zip(self.inputs, names, strict=True))
+        return replace(self, names=tuple(named.get(v, name) for v, name in enumerate(self.names)))
 
     @cached_property
     def chain(self) -> tuple[Edge, ...] | None:

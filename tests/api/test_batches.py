@@ -376,7 +376,7 @@ def test_the_plan_of_a_batch_is_the_one_that_runs() -> None:
     plan = batch.plan(X)
     assert isinstance(plan, chainad.Plan)
     assert plan.requested == "mode='auto', on scalars"
-    assert plan.title == "f(x)"
+    assert plan.title == "f(p)"
     assert plan == chainad.compile(chainad.jacobian(f), X[0], backend="python").plan
     assert batch._batched is not None
     (program,) = batch._batched.programs

@@ -168,7 +168,7 @@ def test_the_plan_of_a_program_on_single_numbers_shows_its_own_order() -> None:
     plan = compiled.plan
     assert isinstance(plan, chainad.Plan)
     assert plan.requested == "mode='auto', on scalars"
-    assert plan.title == "f(x)"
+    assert plan.title == "f(p)"
     assert len(plan.graph.inputs) == 2
     assert len(plan.graph.outputs) == 3
     # r cos', r sin' and 2 * p[1]; 2 * p[0] is a value, and the other factors are 1.

@@ -123,7 +123,7 @@ def test_diagonals_are_added_to_products_where_these_lie() -> None:
 def test_a_report_says_that_a_hessian_is_symmetric() -> None:
     lines = chainad.hessian(sines).plan(W).details().splitlines()
     assert lines[0] == (
-        "Plan  Hessian of sines(x): (98,) -> (98,)     the Hessian is 98 x 98, symmetric, dense"
+        "Plan  Hessian of sines(w): (98,) -> (98,)     the Hessian is 98 x 98, symmetric, dense"
     )
     text = chainad.hessian(lambda x, y: np.sum(x * y), (0, 1)).plan(W, W).details()
     assert "(98,), (98,) -> (98,), (98,)     the Hessian has 2 x 2 blocks, symmetric" in text

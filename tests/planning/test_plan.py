@@ -3,6 +3,7 @@
 from dataclasses import FrozenInstanceError, replace
 from math import prod
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -227,3 +228,14 @@ def test_counts_of_a_chain_are_products_of_sizes() -> None:
     assert plan.additions == 5 * 7 * (6 - 1) + 4 * 7 * (5 - 1)
     assert [s.count for s in plan.structures] == [42, 30, 20, 35, 28]
     assert prod(plan.structures[-1].matrix_shape) == 28
+
+
+def test_arguments_are_named_as_the_function_names_them() -> None:
+    def f(height: Any, layers: Any, *others: Any) -> Any:
+        return height * layers["w"][0] @ layers["w"][1] + others[0]
+
+    weights = {"w": [np.ones((2, 3)), np.ones(3)]}
+    plan = chainad.plan(f, 2.0, weights, 3.0, argnums=(0, "layers", 2))
+    names = [plan.graph.name(v) for v in plan.graph.inputs]
+    assert names == ["height", "layers['w'][0]", "layers['w'][1]", "x2"]
+    assert plan.title == "f(height, layers, x2)"
