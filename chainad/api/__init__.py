@@ -5,6 +5,8 @@ gradients           grad, value_and_grad, hessian
 products            jvp, vjp, linearize, hvp: Jacobians and Hessians times vectors
 sparsity            where a Jacobian has entries
 ravel               containers of arrays as one vector
+timings             whether a Jacobian is worth it
+stopwatch           how long calls take: one clock for all that measures
 calibrate           what operations cost on this machine
 chains, graphs      plan_chain, multi_dot, ... and plan_graph: products and graphs given by hand
 function_of         objects as functions of another's arguments: name, signature, method, pickle

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from timeit import repeat
 from typing import Any
 
 import numpy as np
 import scipy  # loads scipy.linalg when it is first used
 
+from chainad.api.stopwatch import quickest
 from chainad.errors import ChainadError
 from chainad.ir.array_functions import place, sparse_dot
 from chainad.ir.operation_counts import KINDS_OF_OPERATION
 from chainad.ir.positions import positions
 from chainad.planning.calibration import STORED, Calibration, path, write
+
+_SECONDS_PER_KIND = 0.06
 
 
 def calibrate(store: bool = True) -> Calibration:
@@ -92,7 +94,5 @@ def _measure() -> tuple[int, ...]:
 
 
 def _time(run: Callable[[], Any]) -> float:
-    """Return the picoseconds of a run, the least of several that take .08 s in all."""
-    once = min(repeat(run, number=1, repeat=3))
-    number = max(1, round(0.01 / max(once, 1e-7)))
-    return min(repeat(run, number=number, repeat=5)) / number * 1e12
+    """Return the picoseconds of a run, the least of several."""
+    return quickest(run, _SECONDS_PER_KIND) * 1e12

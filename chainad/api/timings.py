@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from math import inf, prod
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,11 @@ import numpy as np
 from chainad.api.function_of import check_callable, name_of
 from chainad.api.jacobian_functions import JacobianFunction
 from chainad.api.options import checked_options
+from chainad.api.stopwatch import quickest, timed
 from chainad.api.verbs import jacobian
 from chainad.errors import FallbackWarning
 from chainad.frontends.numpy.trace import Key, argument_leaves, holder_of
-
-_UNITS = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6))
+from chainad.planning.views.quantities import seconds_text
 
 
 @dataclass(frozen=True)
@@ -79,8 +78,8 @@ class Timings:
         unit = self["f"].later or inf
         head = f"{self.title:32}{'first call':>12}{'later':>12}{'of f':>10}"
         rows = [
-            f"  {row.name:30}{_time(row.first):>12}{'~' * row.is_estimate + _time(row.later):>12}"
-            f"{row.later / unit:>9.3g}x"
+            f"  {row.name:30}{seconds_text(row.first):>12}"
+            f"{'~' * row.is_estimate + seconds_text(row.later):>12}{row.later / unit:>9.3g}x"
             for row in self.rows
         ]
         return "\n".join([head, *rows, self.verdict])
@@ -156,20 +155,7 @@ def timings(
 
 def _measured(call: Callable[[], Any], seconds: float) -> tuple[float, float]:
     """Return the time of the first call, and of the quickest later one."""
-    start = perf_counter()
-    call()
-    first = perf_counter() - start
-    best, end = inf, perf_counter() + seconds
-    while best == inf or perf_counter() < end:
-        start = perf_counter()
-        call()
-        best = min(best, perf_counter() - start)
-    return first, best
-
-
-def _time(seconds: float) -> str:
-    name, unit = next((each for each in _UNITS if seconds >= each[1]), _UNITS[-1])
-    return f"{seconds / unit:.3g} {name}"
+    return timed(call)[0], quickest(call, seconds)
 
 
 def _ratio(slow: float, fast: float) -> str:

@@ -10,6 +10,7 @@ einsum_program    an einsum of any number of arrays, two at a time
 assemble          sums of placed terms as one scatter
 emit_results      the instructions that return dense, sparse or structured results
 lower             plan to program; runs the passes
+split_program     a program cut into sections that can be timed alone
 chunked_programs  a plan in chunks, a program for each
 matrix_free       products with a Jacobian that is never accumulated
 passes/           builder and passes of programs

@@ -24,12 +24,14 @@ class Lowered:
     """A program, and the form of every result; None stands for a zero one.
 
     The outputs of the program are the registers of all results, one after the other. `shapes` are
-    those of its registers, as far as they are known.
+    those of its registers, as far as they are known. Where there were no passes, `ends` are the
+    registers at which local Jacobians end, then every step of the plan, and results begin.
     """
 
     program: Program
     forms: tuple[ResultForm | None, ...]
     shapes: Mapping[int, Shape | None]
+    ends: tuple[int, ...]
 
 
 def lower(
@@ -63,12 +65,14 @@ def lower(
     registers: list[int | None] = []
     for k, (edge, ops) in enumerate(zip(edges, arrangements, strict=True)):
         registers.append(_local(builder, edge.structure, ops, k))
+    ends = [builder.next_register]
     for step in plan.steps:
         left, right = registers[step.left], registers[step.right]
         if isinstance(step.operation, Product):
             registers.append(emit_product(builder, step.operation, left, right))
         else:
             registers.append(emit_sum(builder, step.operation, left, right))
+        ends.append(builder.next_register)
     outputs: list[int | None] = []
     forms: list[ResultForm | None] = []
     for k, numbers in enumerate(plan.results):
@@ -83,7 +87,7 @@ def lower(
     for optimise in passes:
         optimised, builder = optimise(program, builder)
         program = program if optimised is program else prune(optimised)
-    return Lowered(program, tuple(forms), builder.shapes)
+    return Lowered(program, tuple(forms), builder.shapes, tuple(ends))
 
 
 def _local(builder: ProgramBuilder, structure: Structure, ops: Ops, slot: int) -> int | None:

@@ -29,13 +29,15 @@ class ProgramBuilder:
         The shape of every register, None where it is not known.
     definitions : dict
         The instruction that defines every register; slots have none.
+    next_register : int
+        What the next instruction writes.
     """
 
     def __init__(self, n_slots: int) -> None:
         self.instructions: list[Instruction] = []
         self.shapes: dict[int, Shape | None] = {}
         self.definitions: dict[int, Instruction] = {}
-        self._next = n_slots
+        self.next_register = n_slots
         self._numbers = ValueNumbers()
         # Registers whose memory is that of a result already.
         self._returned: set[int] = set()
@@ -48,15 +50,15 @@ class ProgramBuilder:
         return self._append(*found)
 
     def _append(self, op: Op, inputs: tuple[int, ...]) -> int:
-        output = self._numbers.first(op.value_key(inputs), self._next)
-        if output == self._next:
+        output = self._numbers.first(op.value_key(inputs), self.next_register)
+        if output == self.next_register:
             shape = op.infer_shape([self.shapes.get(k) for k in inputs])
             self.append_unchanged(op, inputs, shape)
         return output
 
     def append_unchanged(self, op: Op, inputs: tuple[int, ...], shape: Shape | None) -> int:
         """Append an instruction that another builder optimised already; return its register."""
-        output, self._next = self._next, self._next + 1
+        output, self.next_register = self.next_register, self.next_register + 1
         instruction = Instruction(op, inputs, output)
         self.instructions.append(instruction)
         self.definitions[output] = instruction

@@ -15,7 +15,12 @@ def bytes_text(count: int) -> str:
     return f"{size:.3g} TB" if size < 999.5 else f"{size:,.0f} TB"
 
 
-def time_text(picoseconds: int) -> str:
+def seconds_text(seconds: float) -> str:
+    """Return a time in a unit that suits it: `8.08 ms`."""
+    return time_text(seconds * 1e12)
+
+
+def time_text(picoseconds: float) -> str:
     """Return a time in a unit that suits it: `8.08 ms`."""
     time = picoseconds / 1e3
     for unit in ("ns", "us", "ms"):
