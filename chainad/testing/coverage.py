@@ -1,10 +1,11 @@
-"""What becomes of every public function of NumPy and scipy.special: a table, from the registry.
+"""What becomes of every public function of NumPy and SciPy: a table, from the registry.
 
 `python -m chainad.testing.coverage` prints it; `notebooks/coverage.md` is a copy.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,7 @@ import scipy
 import scipy.special
 
 import chainad.scipy
+from chainad.frontends.numpy.makers import MAKERS
 from chainad.frontends.numpy.traced_values import CREATION
 from chainad.rules import CONSTANT, DEFINED, REFUSED, RULES, WRITERS
 from chainad.rules.base import kind_of
@@ -24,19 +26,27 @@ MODULES: dict[str, ModuleType] = {
     "numpy": np,
     "numpy.linalg": np.linalg,
     "numpy.fft": np.fft,
+    "numpy.polynomial.polynomial": np.polynomial.polynomial,
+    "numpy.lib.stride_tricks": np.lib.stride_tricks,
+    "math": math,
     "scipy.special": scipy.special,
     "chainad.scipy.special": chainad.scipy.special,
     "chainad.scipy.linalg": chainad.scipy.linalg,
     "chainad.scipy.fft": chainad.scipy.fft,
     "chainad.scipy.signal": chainad.scipy.signal,
 }
+# By module of SciPy, the names that take traced values in chainad's module of that name.
+_INSTEAD: dict[str, list[str]] = {
+    f"scipy.{name}": getattr(chainad.scipy, name).__all__ for name in sorted(chainad.scipy.__all__)
+}
 _STATUSES = {
-    "differentiated": "has a derivative",
-    "constant": "has derivative zero where it has one: returns plain values",
-    "makes": "makes an array like a traced one, which can be filled",
-    "writes": "writes into a traced array, and is followed",
-    "refused": "raises an error that says why, and what to write instead",
-    "not yet": "raises an error",
+    "differentiated": "derivative",
+    "followed": "takes traced values",
+    "constant": "plain values: the derivative is zero where there is one",
+    "makes": "an array that traced values can be written into",
+    "writes": "writes into a traced array, which is followed",
+    "refused": "refused",
+    "not yet": "refused: no rule yet",
 }
 
 
@@ -47,9 +57,11 @@ def functions(
     module = modules[module_name]
     names = getattr(module, "__all__", None) or [n for n in dir(module) if not n.startswith("_")]
     for name in sorted(names):
-        function = getattr(module, name, None)
+        function: Any = getattr(module, name, None)
+        if type(function).__hash__ is None:
+            continue
         is_numpys = isinstance(function, np.ufunc) or hasattr(function, "_implementation")
-        if callable(function) and (is_numpys or function in RULES or function in DEFINED):
+        if is_numpys or any(function in known for known in (RULES, DEFINED, MAKERS)):
             yield name, function
 
 
@@ -63,23 +75,44 @@ def status(function: Function) -> str:
         return "refused"
     if function in RULES or function in DEFINED:
         return "differentiated"
-    return "constant" if function in CONSTANT else "not yet"
+    if function in CONSTANT:
+        return "constant"
+    return "followed" if function in MAKERS else "not yet"
 
 
 def kind(function: Function) -> str:
-    """Return what kind of function its row says it is."""
+    """Return what kind of function its row says it is, in words, or ""."""
     found = kind_of(function)
-    if found is not None:
-        return _words(type(found).__name__)
-    return "in terms of others" if function in DEFINED else _NO_KIND
+    words = "" if found is None else type(found).__name__
+    return "".join(f" {c.lower()}" if c.isupper() else c for c in words).strip()
 
 
-_NO_KIND = "others"
+def row(function: Function) -> tuple[str, str]:
+    """Return what happens when a function gets traced values, and what to write."""
+    happens = _STATUSES[status(function)]
+    if status(function) == "refused":
+        reason, _, advice = REFUSED[function].partition("; ")
+        return f"{happens}: {reason.partition(' ')[2]}", advice
+    if status(function) == "not yet":
+        return happens, "make it a chainad.primitive"
+    return f"{happens} ({kind(function)})" if kind(function) else happens, "the same"
 
 
-def _words(name: str) -> str:
-    """Return the name of a class in words: 'piecewise constant'."""
-    return "".join(f" {c.lower()}" if c.isupper() else c for c in name).strip()
+def rows(
+    module_name: str, modules: Mapping[str, ModuleType] = MODULES
+) -> Iterator[tuple[str, str, str]]:
+    """Yield the name of every function of a module, what happens, and what to write."""
+    listed = set()
+    for name, function in functions(module_name, modules) if module_name in modules else ():
+        listed.add(name)
+        yield f"`{name}`", *row(function)
+    for name in _INSTEAD.get(module_name, ()):
+        if name not in listed:
+            yield (
+                f"`{name}`",
+                "SciPy's takes plain arrays, chainad's has a derivative",
+                f"`chainad.{module_name}.{name}`",
+            )
 
 
 def table(modules: Mapping[str, ModuleType] = MODULES) -> str:
@@ -88,27 +121,20 @@ def table(modules: Mapping[str, ModuleType] = MODULES) -> str:
         "# What becomes of every function",
         "",
         f"NumPy {np.__version__}, SciPy {scipy.__version__}. Made by"
-        " `python -m chainad.testing.coverage`; a test keeps it true. Functions that do not"
-        " dispatch to traced values are not listed.",
-        "",
-        "| | " + " | ".join(_STATUSES) + " |",
-        "|---|" + "---|" * len(_STATUSES),
+        " `python -m chainad.testing.coverage`; a test keeps it true. What is not listed takes"
+        " plain numbers alone.",
     ]
-    found = {module: list(functions(module, modules)) for module in modules}
-    for module, rows in found.items():
-        counts = [sum(status(f) == each for _, f in rows) for each in _STATUSES]
-        lines.append(f"| {module} | " + " | ".join(map(str, counts)) + " |")
-    for module, rows in found.items():
-        lines += ["", f"## {module}"]
-        for each, meaning in _STATUSES.items():
-            here = [(name, f) for name, f in rows if status(f) == each]
-            if not here:
-                continue
-            lines += ["", f"**{each}** ({meaning}):", ""]
-            by_kind = sorted({kind(f) for _, f in here}, key=lambda one: (one == _NO_KIND, one))
-            for one in by_kind:
-                names = ", ".join(f"`{name}`" for name, f in here if kind(f) == one)
-                lines.append(names if by_kind == [_NO_KIND] else f"- {one}: {names}")
+    for module in {**modules, **_INSTEAD}:
+        if module.startswith("chainad."):
+            continue  # under SciPy's names
+        lines += [
+            "",
+            f"## {module}",
+            "",
+            "| name | what happens | what to write |",
+            "|---|---|---|",
+        ]
+        lines += [f"| {' | '.join(cells)} |" for cells in rows(module, modules)]
     return "\n".join(lines) + "\n"
 
 

@@ -162,7 +162,8 @@ def test_it_is_in_the_table(case: Any) -> None:
     assert coverage.kind(function) == kind
     module = ModuleType("mine")
     vars(module)[function.__name__] = function
-    assert f"- {kind}: `{function.__name__}`" in coverage.table({"mine": module}).splitlines()
+    row = f"| `{function.__name__}` | derivative ({kind}) | the same |"
+    assert row in coverage.table({"mine": module}).splitlines()
 
 
 def test_functions_of_one_name_are_told_apart_in_batches() -> None:
