@@ -1,4 +1,4 @@
-"""The direction in which every step of a plan works, as a reader sees it."""
+"""The direction in which every step of a plan works, as a reader sees it: words and colors."""
 
 from __future__ import annotations
 
@@ -15,6 +15,16 @@ DIRECTION_WORDS: dict[Direction, str] = {
     "leaf": "multiplied",
     "sum": "added",
     "materialize": "written out",
+}
+
+# Told apart by the color-blind, too: Okabe & Ito 2008, *Color universal design*.
+DIRECTION_COLORS: dict[Direction, str] = {
+    "forward": "#0072B2",
+    "reverse": "#D55E00",
+    "join": "#009E73",
+    "leaf": "#8A8A8A",
+    "sum": "#BDBDBD",
+    "materialize": "#CC79A7",
 }
 
 

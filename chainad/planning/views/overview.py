@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chainad.planning.views.diagram import passed_by_every_path
 from chainad.planning.views.directions import DIRECTION_WORDS, shown_directions
 from chainad.planning.views.quantities import amount, by_shape, bytes_text, ratio
 from chainad.planning.views.report import optimality, result, shapes_of
@@ -93,7 +94,8 @@ def verdict(plan: Plan) -> str:
     if plan.mode in ways:
         return f"{ways[plan.mode]}, one operation after the other{_saving(plan)}."
     directions = shown_directions(plan)
-    joins = [s for s in products if directions[s.number] == "join" and _is_passed(plan, s.via)]
+    passed = passed_by_every_path(plan.graph)
+    joins = [s for s in products if directions[s.number] == "join" and s.via in passed]
     if joins:
         last = max(joins, key=lambda step: step.multiplications)
         assert last.via is not None
@@ -112,21 +114,6 @@ def verdict(plan: Plan) -> str:
         for d, n in shares.most_common()
     ]
     return f"Neither forward nor reverse: of the cost {', '.join(parts)}{_saving(plan)}."
-
-
-def _is_passed(plan: Plan, vertex: Vertex | None) -> bool:
-    """Return whether every path from an input to an output goes through a vertex."""
-    graph = plan.graph
-    edges = sorted(graph.edges, key=lambda edge: edge.tail)
-    into = [int(v in graph.inputs) for v in range(len(graph.shapes))]
-    beyond = [int(v in graph.outputs) for v in range(len(graph.shapes))]
-    for edge in edges:
-        into[edge.head] += into[edge.tail]
-    for edge in reversed(edges):
-        beyond[edge.tail] += beyond[edge.head]
-    return vertex is not None and into[vertex] * beyond[vertex] == sum(
-        beyond[v] for v in graph.inputs
-    )
 
 
 def _saving(plan: Plan) -> str:
