@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.goals import GAIN, PEAK, at_least, at_most
 from benchmarks.workload import Function, Maker, Workload, spelled
-from benchmarks.workloads import by_hand
+from benchmarks.workloads import by_hand, experts
 
 
 def transformer(
@@ -99,7 +99,8 @@ def w7b(is_quick: bool) -> Workload:
         function=function,
         point=rng.normal(size=(inputs, classes)) / np.sqrt(inputs),
         spell=spell,
-        others=("autograd",),
+        others=("autograd", experts.NAME),
+        own={experts.NAME: experts.by_sample(experts.softmax_loss, data, label)},
         oracle="central",
         limit=partial(by_hand.softmax_loss, data, label),
         goals=(at_least(GAIN, 40), at_most(PEAK, 1.5)),

@@ -48,7 +48,7 @@ def objective(data: Any, place: Any, clusters: int, np: Any) -> Function:
         entries = np.concatenate([diagonal, below, np.zeros((k, 1))], axis=1)
         Q = entries[:, place]  # (k, d, d)
         centred = data - means[:, None, :]  # (k, n, d)
-        turned = centred @ Q.transpose(0, 2, 1)
+        turned = centred @ np.swapaxes(Q, 1, 2)
         distance = np.sum(turned**2, axis=2)  # (k, n)
         inner = weights + log_dets - 0.5 * distance.T
         likelihood = np.sum(log_sum_exp(inner)) - n * log_sum_exp(weights)

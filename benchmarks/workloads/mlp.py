@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.goals import EXCESS, GAIN, OVER_LIMIT, PEAK, PLAN, Goal, at_least, at_most
 from benchmarks.workload import OTHERS, Function, Maker, Workload, spelled
+from benchmarks.workloads import experts
 from benchmarks.workloads.mlp_limit import by_hand
 
 LIMIT = (at_most(OVER_LIMIT, 1.15), at_most(PEAK, 1.5))
@@ -58,14 +59,16 @@ def make(name: str, widths: Sequence[int], goals: tuple[Goal, ...], is_quick: bo
         (rng.normal(size=(m, n)) / np.sqrt(n), 0.1 * rng.normal(size=m))
         for n, m in pairwise(widths)
     ]
-    function, spell = spelled(network, *(array for layer in layers for array in layer))
+    arrays = [array for layer in layers for array in layer]
+    function, spell = spelled(network, *arrays)
     return Workload(
         name=name,
         title=_title(widths),
         function=function,
         point=rng.normal(size=widths[0]),
         spell=spell,
-        others=_others(name, widths),
+        others=(*_others(name, widths), experts.NAME),
+        own={experts.NAME: experts.split(experts.network, arrays)},
         limit=partial(by_hand, layers),
         goals=goals,
     )

@@ -22,7 +22,7 @@ from benchmarks.workload import (
     loop,
     spelled,
 )
-from benchmarks.workloads import by_hand
+from benchmarks.workloads import by_hand, experts
 
 
 def solve(A0: Any, U: Any, V: Any, C: Any, B: Any, np: Any) -> Function:
@@ -123,14 +123,17 @@ def w6b(is_quick: bool) -> Workload:
     m, k, n, out = (50, 3, 20, 60) if is_quick else (500, 5, 100, 1000)
     E, A0 = _scaled(rng, k, m), _well_posed(rng, n)
     U, V, b, D = _scaled(rng, n, k), _scaled(rng, k, n), rng.normal(size=n), _scaled(rng, out, n)
-    function, spell = spelled(bottleneck, E, A0, U, V, b, D)
+    arrays = (E, A0, U, V, b, D)
+    function, spell = spelled(bottleneck, *arrays)
     return Workload(
         name="W6b",
         title=f"{m} > {k} > solve of {n} > {out}",
         function=function,
         point=rng.normal(size=m),
         spell=spell,
-        limit=partial(by_hand.bottleneck, E, A0, U, V, b, D),
+        others=(*OTHERS, experts.NAME),
+        own={experts.NAME: experts.split(experts.bottleneck, arrays)},
+        limit=partial(by_hand.bottleneck, *arrays),
         goals=(at_least(GAIN, 14), at_most(PEAK, 1.5)),
     )
 
