@@ -121,9 +121,20 @@ class LinearGraph:
         return self.names[v] if self.names else f"v{v}"
 
     def with_names_of_inputs(self, names: Sequence[str]) -> LinearGraph:
-        """Return the same graph, its inputs named as the user does."""
-        named = dict(zip(self.inputs, names, strict=True))
-        return replace(self, names=tuple(named.get(v, name) for v, name in enumerate(self.names)))
+        """Return the same graph, with names of inputs that no other vertex has."""
+        named = [
+            name if name not in names else f"{name} ({'result' if v in self.outputs else 'inner'})"
+            for v, name in enumerate(self.names)
+        ]
+        for v, name in zip(self.inputs, names, strict=True):
+            named[v] = name
+        return replace(self, names=tuple(named))
+
+    @cached_property
+    def origin_of(self) -> dict[Vertex, Origin]:
+        """Where the values are from, as far as is known."""
+        edges = [*zip(self.edges, self.origins, strict=False)]
+        return {edge.head: origin for edge, origin in reversed(edges)}  # of the first edge
 
     @cached_property
     def chain(self) -> tuple[Edge, ...] | None:

@@ -239,3 +239,9 @@ def test_arguments_are_named_as_the_function_names_them() -> None:
     names = [plan.graph.name(v) for v in plan.graph.inputs]
     assert names == ["height", "layers['w'][0]", "layers['w'][1]", "x2"]
     assert plan.title == "f(height, layers, x2)"
+
+
+def test_no_value_has_the_name_of_an_argument() -> None:
+    plan = chainad.plan(lambda y, v2: np.sin(y * v2), 2.0, 3.0, argnums=(0, 1))
+    names = [plan.graph.name(v) for v in range(4)]
+    assert names == ["y", "v2", "v2 (inner)", "y (result)"]

@@ -299,14 +299,13 @@ def _nodes(plan: Plan, groups: Sequence[_Group]) -> Iterator[ValueNode]:
     rank: dict[Vertex, int] = {}
     for k, item in enumerate(plan.order):
         rank.setdefault(via(item), k)
-    origins = {edge.head: origin for edge, origin in zip(graph.edges, graph.origins, strict=False)}
     inputs, outputs = {*graph.inputs}, {*graph.outputs}
     for group in groups:
         first = group.vertices[0]
         if group.iterations:
             first = max(group.vertices, key=graph.size)
         is_output = not outputs.isdisjoint(group.vertices)
-        origin = origins.get(first)
+        origin = graph.origin_of.get(first)
         yield ValueNode(
             group.vertices,
             "input" if first in inputs else "output" if is_output else "inner",

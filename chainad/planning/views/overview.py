@@ -140,11 +140,10 @@ def _percent(less: int, more: int) -> str:
 
 def place(plan: Plan, vertex: Vertex) -> tuple[str, str]:
     """Return the user's line that a value is from, and its text; or its name."""
-    graph = plan.graph
-    for edge, origin in zip(graph.edges, graph.origins, strict=False):
-        if edge.head == vertex and origin.site is not None:
-            return str(origin.site), origin.site.text
-    return f"the value {graph.name(vertex)}", ""
+    origin = plan.graph.origin_of.get(vertex)
+    if origin is None or origin.site is None:
+        return f"the value {plan.graph.name(vertex)}", ""
+    return str(origin.site), origin.site.text
 
 
 # ---------------------------------------------------------------------- in figures
