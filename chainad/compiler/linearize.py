@@ -48,6 +48,11 @@ class Recipe(NamedTuple):
         """The node, or the first of several."""
         return self.node if isinstance(self.node, int) else self.node[0]
 
+    @property
+    def calls(self) -> int:
+        """How many calls it is of."""
+        return 1 if isinstance(self.node, int) else len(self.node)
+
 
 @dataclass(frozen=True)
 class Linearized:
@@ -99,7 +104,7 @@ class _Call:
 
 def linear_graph(
     graph: Graph,
-    origin: Callable[[int], Origin] | None = None,
+    origin: Callable[[int, int], Origin] | None = None,
     where: Callable[[int], str] = lambda number: "",
     merges: bool = True,
     is_hessian: bool = False,
@@ -325,7 +330,7 @@ def _number(
     graph: Graph,
     drafts: list[_Draft],
     shape_of: dict[_DraftVertex, tuple[int, ...]],
-    origin: Callable[[int], Origin] | None,
+    origin: Callable[[int, int], Origin] | None,
 ) -> Linearized:
     """Number the vertices: inputs, calls in order, and a vertex of its own for every output."""
     calls = [*dict.fromkeys(d.head for d in drafts)]
@@ -351,7 +356,7 @@ def _number(
     names += _names("y", len(outputs))
     edges = [Edge(vertex[d.tail], vertex[d.head], d.local.arrangement.structure) for d in drafts]
     recipes = [_recipe(draft.local, draft.node) for draft in drafts]
-    origins = [origin(recipe.first) for recipe in recipes] if origin else []
+    origins = [origin(x.first, x.calls) for x in recipes] if origin else []
     for k, output in extra:
         edges.append(Edge(vertex[k], output, identity(graph.nodes[k].shape)))
         recipes.append(Recipe(k, None, ()))

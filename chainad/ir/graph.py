@@ -10,25 +10,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """A place in the user's code."""
-
-    file: str
-    line: int
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+from chainad.ir.sites import Site
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a local Jacobian is from: the name of the operation, and the user's line."""
+    """Where a local Jacobian is from: the operation, the user's line, and how many calls it is of.
+
+    Functions written entry by entry make one local Jacobian of many calls.
+    """
 
     name: str
     site: Site | None = None
+    calls: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from chainad.planning.schedule import Schedule, schedule
 from chainad.planning.serialize import PlanRecord, read, write
 from chainad.planning.steps import Step, check_materialized, steps_of
 from chainad.planning.views.explain import DEFAULT_ROWS, explain
+from chainad.planning.views.listing import listing
 from chainad.planning.views.report import details, summary
 from chainad.structure import Product, Sweep
 from chainad.structure.structure import Structure
@@ -155,6 +156,42 @@ class Plan:
         peak 992 B; optimal over all bracketings of this chain
         """
         return explain(self, rows, width)
+
+    def listing(self, width: int | None = None) -> str:
+        """Return the source of what was traced, with the multiplications of every line.
+
+        A tangent is pushed forward through the line that it goes through, an adjoint pulled back
+        through it; where both meet, they are joined on the line of the value there. The source is
+        read again, and shown only if it is what it was; else those lines are listed that
+        derivatives go through.
+
+        Parameters
+        ----------
+        width : int, optional
+            Characters per line; by default those of the terminal, and at most 100.
+
+        Returns
+        -------
+        str
+            A block for every function that costs something, dearest first: line, how often it
+            ran if that was more than once, multiplications, share, direction, source.
+
+        Examples
+        --------
+        >>> import chainad
+        >>> import numpy as np
+        >>> from model import net  # doctest: +SKIP
+        >>> print(chainad.plan(net, np.ones(30)).listing())  # doctest: +SKIP
+        net(x): 4,240 multiplications, by line    -> pushed forward  <- pulled back
+        <BLANKLINE>
+        net  model.py:5    4,240 multiplications, 100.0 %
+           line  multiplications       %
+              5                               def net(x):
+              6            3,620    85.4  <-      a = np.tanh(A @ x)
+              7               20     0.5  <-      b = np.tanh(B @ a)
+              8              600    14.2  ->      return C @ b
+        """
+        return listing(self, width)
 
     def details(self) -> str:
         """Return every number there is, in tables: all modes, steps and local Jacobians."""

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from chainad.errors import PlanError
-from chainad.ir.graph import Origin, Site
+from chainad.ir.graph import Origin
+from chainad.ir.sites import FunctionSource, Site
 from chainad.planning.linear_graph import Edge, LinearGraph
 from chainad.planning.orders import EdgeElimination, Item, Vertex
 from chainad.structure import Sweep
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from chainad.planning.plan import Plan
 
 # The number goes up whenever a field is renamed, added or taken away.
-_FORMAT = "chainad plan 3"
+_FORMAT = "chainad plan 4"
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,12 @@ class PlanRecord:
 def write(plan: Plan) -> str:
     """Return a plan as JSON, one line per vertex, structure, origin and edge.
 
-    Equal structures and origins are written once and named by their numbers.
+    Equal structures, functions and origins are written once and named by their numbers.
     """
     graph = plan.graph
     structures = _Numbered(edge.structure for edge in graph.edges)
     origins = _Numbered(graph.origins)
+    sources = _Numbered(origin.site.function for origin in origins.each if origin.site)
     names = graph.names or ("",) * len(graph.shapes)
     edges = [[e.tail, e.head, structures.number[e.structure]] for e in graph.edges]
     if graph.origins:
@@ -96,7 +98,8 @@ def write(plan: Plan) -> str:
         ],
         "vertices": [[n, *map(int, shape)] for n, shape in zip(names, graph.shapes, strict=True)],
         "structures": [*map(write_structure, structures.each)],
-        "origins": [*map(_write_origin, origins.each)],
+        "sources": [[s.path, s.file, s.name, s.first, s.last, s.digest] for s in sources.each],
+        "origins": [_write_origin(origin, sources.number) for origin in origins.each],
         "edges": edges,
     }
     return text_of(fields)
@@ -125,9 +128,12 @@ def _lines(value: Any) -> str:
     return "[\n  " + ",\n  ".join(map(_json, value)) + "\n]"
 
 
-def _write_origin(origin: Origin) -> list[Any]:
-    site = origin.site
-    return [origin.name] if site is None else [origin.name, site.file, site.line, site.text]
+def _write_origin(origin: Origin, number: dict[FunctionSource, int]) -> list[Any]:
+    made, site = [origin.name, origin.calls], origin.site
+    if site is None:
+        return made
+    instruction = -1 if site.instruction is None else site.instruction
+    return [*made, number[site.function], site.line, instruction, site.text]
 
 
 def _write_item(item: Item) -> int | list[Any]:
@@ -151,7 +157,7 @@ _FIELDS = [
     ),
     *("model", "cost", "sweep", "materialized"),
     *("order", "inputs", "outputs", "named", "symmetric", "alternatives"),
-    *("vertices", "structures", "origins", "edges"),
+    *("vertices", "structures", "sources", "origins", "edges"),
 ]
 
 _Item = TypeVar("_Item")
@@ -168,7 +174,8 @@ def read(text: str) -> PlanRecord:
     fields = fields_of(text, _FORMAT, _FIELDS)
     vertices = _each(fields, "vertices", _read_vertex)
     structures = _each(fields, "structures", read_structure)
-    origins = _each(fields, "origins", _read_origin)
+    sources = _each(fields, "sources", _read_source)
+    origins = _each(fields, "origins", lambda value, at: _read_origin(value, at, sources))
     edges = _each(fields, "edges", lambda e, at: _read_edge(e, at, vertices, structures, origins))
     if len({origin is None for _, origin in edges}) > 1:
         refuse("edges", "all with an origin or all without", "some of both")
@@ -267,13 +274,25 @@ def _read_item(value: Any, at: str) -> Item:
     return EdgeElimination(an_integer(tail, at), an_integer(head, at), side)
 
 
-def _read_origin(value: Any, at: str) -> Origin:
-    if not isinstance(value, list) or len(value) not in (1, 4):
-        refuse(at, "a name, or a name, a file, a line and its text", value)
-    name = a_text(value[0], at)
-    if len(value) == 1:
-        return Origin(name)
-    return Origin(name, Site(a_text(value[1], at), an_integer(value[2], at), a_text(value[3], at)))
+def _read_source(value: Any, at: str) -> FunctionSource:
+    *names, first, last, digest = a_tuple(value, at, 6)
+    path, file, name = (a_text(text, at) for text in names)
+    first = an_integer(first, at)
+    last = an_integer(last, at, first)
+    return FunctionSource(path, file, name, first, last, a_text(digest, at))
+
+
+def _read_origin(value: Any, at: str, sources: Sequence[FunctionSource]) -> Origin:
+    if not isinstance(value, list) or len(value) not in (2, 6):
+        refuse(at, "a name and a number of calls, or these, a function, a line, its text", value)
+    name, calls = a_text(value[0], at), an_integer(value[1], at, 1)
+    if len(value) == 2:
+        return Origin(name, None, calls)
+    function = sources[an_integer(value[2], at, 0, len(sources) - 1)]
+    line = an_integer(value[3], at, function.first, function.last)
+    place = an_integer(value[4], at, -1)
+    text = a_text(value[5], at)
+    return Origin(name, Site(function, line, text, None if place < 0 else place), calls)
 
 
 def _read_alternative(value: Any, at: str) -> tuple[str, int, int, int]:

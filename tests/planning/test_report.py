@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 import chainad
-from chainad.ir.graph import Origin, Site
+from chainad.ir.graph import Origin
+from chainad.ir.sites import FunctionSource, Site
 from chainad.planning.auto import make_plan
 from chainad.planning.linear_graph import Edge, LinearGraph
 from chainad.planning.views.quantities import bytes_text
-from chainad.planning.views.report import MAX_LINE_LENGTH
+from chainad.planning.views.terminal import MAX_LINE_LENGTH
 from chainad.structure import arrange, dense, diagonal, identity
 
 
@@ -19,8 +20,9 @@ def bottleneck() -> LinearGraph:
     """Return the chain of a network of widths 1000, 300, 20, 300, 1000."""
     widths = (1000, 300, 20, 300, 1000)
     shapes, edges, origins, names = [(1000,)], [], [], ["x"]
+    source = FunctionSource("net.py", "net.py", "net", 2, 7)
     for k, (n, m) in enumerate(pairwise(widths)):
-        line = Site("net.py", 3 + k, f"W{k + 1} @ x")
+        line = Site(source, 3 + k, f"W{k + 1} @ x")
         edges.append(Edge(len(edges), len(edges) + 1, dense((m,), (n,))))
         origins.append(Origin("matmul", line))
         if k < 3:

@@ -150,7 +150,7 @@ def test_the_text_reads() -> None:
 
 PINNED = """\
 {
-"format": "chainad plan 3",
+"format": "chainad plan 4",
 "title": "chain",
 "requested": "mode='auto'",
 "planner": "forward",
@@ -181,8 +181,9 @@ PINNED = """\
   {"rows": [[1, []]], "cols": [[3, [0]]], "sizes": [3], "stored": [0]},
   {"rows": [[2, [0]]], "cols": [[1, []]], "sizes": [2], "stored": [0]}
 ],
+"sources": [],
 "origins": [
-  ["matrix"]
+  ["matrix", 1]
 ],
 "edges": [
   [0, 1, 0, 0],
@@ -223,8 +224,8 @@ REFUSED = [
     ("NaN", "NaN is no number in JSON"),
     ('{"format": 1, "format": 2}', "a key stands twice"),
     (damaged(format="chainad plan"), "the text is of the format chainad plan, but"),
-    (damaged(format=2), "the text is of the format 2, but 'chainad plan 3' is wanted"),
-    (damaged(format="chainad chunked plan 2"), "but 'chainad plan 3' is wanted"),
+    (damaged(format=2), "the text is of the format 2, but 'chainad plan 4' is wanted"),
+    (damaged(format="chainad chunked plan 2"), "but 'chainad plan 4' is wanted"),
     (damaged(order=...), "the text must be an object with format"),
     (damaged(more=1), "the text must be an object with format"),
     (damaged(order=[]), "without 1"),
@@ -247,7 +248,10 @@ REFUSED = [
     (damaged(edges=[[0, 2, 0, 0], [1, 2, 1, 0]]), "from (3,) to (2,), but got one from (3,) to"),
     (damaged(vertices=[["x", 3], [], ["y", 2]]), "vertices[1] must be a name and"),
     (damaged(vertices=[["x", 3], ["v", -1], ["y", 2]]), "vertices[1] must be an integer from 0"),
-    (damaged(origins=[["matrix", "file"]]), "origins[0] must be a name"),
+    (damaged(origins=[["matrix"]]), "origins[0] must be a name"),
+    (damaged(origins=[["matrix", 0]]), "origins[0] must be an integer from 1"),
+    (damaged(origins=[["sin", 1, 0, 1, 0, "x"]]), "origins[0] must be an integer from 0 to -1"),
+    (damaged(sources=[["a", "a", "f", 3, 2, ""]]), "sources[0] must be an integer from 3"),
     (damaged(alternatives=[["forward", 6]]), "alternatives[0] must be a list of 4"),
     (first(sizes=[2]), "cols must be labels for 3 places"),
     (first(sizes=[3, 4]), "2 labels, each of them on some axis"),

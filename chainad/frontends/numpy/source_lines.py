@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import linecache
 import os
 import sys
+from bisect import bisect_right
 from functools import lru_cache
 from pathlib import Path
 from types import CodeType, FrameType
+from typing import NamedTuple
 
 import numpy as np
 import scipy
 
-from chainad.ir.graph import Site
+from chainad.ir.cache import Cache
+from chainad.ir.sites import FunctionSource, Site, source_of
 
 # Libraries with arrays of their own, where they are installed beside NumPy, and how theirs becomes
 # one of NumPy's.
@@ -86,12 +88,47 @@ def instead_of_other_arrays() -> str:
 
 
 def site_of(raw: RawSite | None) -> Site | None:
-    """Return the site with file name and text of the line."""
+    """Return the site with the function that it is in, and the text of the line."""
     if raw is None:
         return None
-    code, line = raw[0], _line(raw)
-    text = linecache.getline(code.co_filename, line).strip()
-    return Site(_cell(code) or os.path.basename(code.co_filename), line, text)
+    code, place = raw
+    known = _listed(code)
+    line = known.line(place)
+    text = known.text[line - known.source.first].strip() if known.text else ""
+    return Site(known.source, line, text, place)
+
+
+class _ListedCode(NamedTuple):
+    """Code, its source, and on which line its instructions are.
+
+    `starts` are those instructions, ascending, from which on `lines` are the lines. It holds the
+    code, so that no other one gets its id meanwhile.
+    """
+
+    code: CodeType
+    source: FunctionSource
+    text: list[str]
+    starts: list[int]
+    lines: list[int]
+
+    def line(self, place: int) -> int:
+        return self.lines[bisect_right(self.starts, place) - 1]
+
+
+# Code is known by its id: it compares equal if it says the same, in whatever file, and to hash it
+# takes time that grows with its length.
+_listed_codes: Cache[_ListedCode] = Cache(256)
+
+
+def _listed(code: CodeType) -> _ListedCode:
+    return _listed_codes.get(id(code), lambda: _list(code))
+
+
+def _list(code: CodeType) -> _ListedCode:
+    places = [*code.co_lines()]
+    lines = [line or code.co_firstlineno for _, _, line in places]
+    source = source_of(code, _cell(code))
+    return _ListedCode(code, *source, [start for start, _, _ in places], lines)
 
 
 def here() -> str:
@@ -140,7 +177,10 @@ def scipy_calls() -> list[tuple[str, str]]:
 
 def prefix(raw: RawSite | None) -> str:
     """Return a place as the beginning of a message."""
-    return f"{_cell(raw[0]) or raw[0].co_filename}:{_line(raw)}: " if raw else ""
+    if raw is None:
+        return ""
+    code, place = raw
+    return f"{_cell(code) or code.co_filename}:{_listed(code).line(place)}: "
 
 
 def _cell(code: CodeType) -> str:
@@ -149,9 +189,3 @@ def _cell(code: CodeType) -> str:
     shell = None if ipython is None else ipython.get_ipython()
     named: tuple[str, str] | None = shell and shell.compile.format_code_name(code.co_filename)
     return named[1] if named else ""
-
-
-def _line(raw: RawSite) -> int:
-    code, place = raw
-    lines = [line for start, stop, line in code.co_lines() if start <= place < stop]
-    return (lines and lines[0]) or code.co_firstlineno

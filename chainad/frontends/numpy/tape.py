@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from operator import itemgetter
 from threading import local
@@ -203,7 +204,9 @@ class Tape:
         """Return the place in the user's code that an entry is from."""
         return self.sites.get(number, self.entries[number].raw_site)
 
-    def origin(self, number: int) -> Origin:
-        """Return what an entry is called, and the user's line."""
-        entry = self.entries[number]
-        return Origin(name_of(entry.function), site_of(self.raw_site(number)))
+    def origin(self, number: int, calls: int = 1) -> Origin:
+        """Return what an entry is called, and the user's line; `calls` are merged with it."""
+        site = site_of(self.raw_site(number))
+        if site is not None and number in self.sites:
+            site = replace(site, instruction=None)
+        return Origin(name_of(self.entries[number].function), site, calls)

@@ -16,6 +16,14 @@ DIRECTION_WORDS: dict[Direction, str] = {
     "sum": "added",
     "materialize": "written out",
 }
+DIRECTION_ARROWS: dict[Direction, str] = {
+    "forward": "->",
+    "reverse": "<-",
+    "join": "><",
+    "leaf": "..",
+    "sum": "++",
+    "materialize": "[]",
+}
 
 # Told apart by the color-blind, too: Okabe & Ito 2008, *Color universal design*.
 DIRECTION_COLORS: dict[Direction, str] = {

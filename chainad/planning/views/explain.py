@@ -5,9 +5,7 @@ Values are named by the user's lines. Everything there is, step by step, is in `
 
 from __future__ import annotations
 
-import shutil
 from itertools import pairwise
-from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from chainad.planning.views.overview import (
@@ -20,7 +18,7 @@ from chainad.planning.views.overview import (
     structures,
     verdict,
 )
-from chainad.planning.views.report import MAX_LINE_LENGTH
+from chainad.planning.views.terminal import cut, fitting_width, wrapped
 
 if TYPE_CHECKING:
     from chainad.planning.plan import Plan
@@ -30,20 +28,17 @@ DEFAULT_ROWS = 8
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _BAR_LENGTH = 30
 _MAX_NAMED_ORDERS = 4
-_MIN_WIDTH = 60
 
 
 def explain(plan: Plan, rows: int = DEFAULT_ROWS, width: int | None = None) -> str:
     """Return what a plan does, and why, in at most some 20 lines and `rows` steps."""
-    if width is None:
-        width = min(shutil.get_terminal_size((MAX_LINE_LENGTH, 24)).columns, MAX_LINE_LENGTH)
-    width = max(width, _MIN_WIDTH)
+    width = fitting_width(width)
     parts = [
-        [*_wrapped("    ".join(headline(plan)), width), *_wrapped(verdict(plan), width)],
+        [*wrapped("    ".join(headline(plan)), width), *wrapped(verdict(plan), width)],
         [_widths(plan, width)],
         _bars(plan, width),
         _dearest(plan, rows, width),
-        [*_wrapped(structures(plan), width), *_wrapped(peak_and_proof(plan), width)],
+        [*wrapped(structures(plan), width), *wrapped(peak_and_proof(plan), width)],
     ]
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
@@ -91,7 +86,7 @@ def _bars(plan: Plan, width: int) -> list[str]:
     if others := other_orders(plan):
         named = [f"{other.name} {other.ratio}" for other in others[:_MAX_NAMED_ORDERS]]
         more = [f"{len(others) - len(named)} more"] if len(others) > len(named) else []
-        lines.append(_cut(f"  other orders          {', '.join([*named, *more])}", width))
+        lines.append(cut(f"  other orders          {', '.join([*named, *more])}", width))
     return lines
 
 
@@ -111,13 +106,5 @@ def _dearest(plan: Plan, rows: int, width: int) -> list[str]:
             f"  {percent:>{sizes[0]}}  {cost:>{sizes[1]}}  {what:{sizes[2]}}"
             f"  {factors:{sizes[3]}}  {line}  {text}"
         )
-        lines.append(_cut(row.rstrip(), width))
+        lines.append(cut(row.rstrip(), width))
     return lines
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    return wrap(text, width, break_on_hyphens=False)
-
-
-def _cut(line: str, width: int) -> str:
-    return line if len(line) <= width else line[: width - 3] + "..."

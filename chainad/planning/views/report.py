@@ -7,13 +7,12 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from chainad.planning.views.quantities import amount, by_shape, bytes_text, ratio, times
+from chainad.planning.views.terminal import MAX_LINE_LENGTH
 from chainad.structure import Product
 
 if TYPE_CHECKING:
     from chainad.planning.plan import Alternative, Plan
     from chainad.planning.steps import Step
-
-MAX_LINE_LENGTH = 100
 
 _MAX_ROWS = 40
 _MAX_SOURCE_LENGTH = 48

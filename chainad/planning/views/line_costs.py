@@ -1,0 +1,125 @@
+"""What every line of the user's code costs: the steps of a plan by the line that they are for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from chainad.ir.graph import Origin
+from chainad.ir.sites import FunctionSource
+from chainad.planning.views.directions import shown_directions
+
+if TYPE_CHECKING:
+    from chainad.planning.orders import Vertex
+    from chainad.planning.plan import Plan
+    from chainad.planning.steps import Direction
+
+
+@dataclass
+class LineCost:
+    """What a line costs: multiplications by direction, and how often it ran.
+
+    `times` counts the calls that each of its instructions made.
+    """
+
+    text: str = ""
+    by_direction: Counter[Direction] = field(default_factory=Counter)
+    times: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def multiplications(self) -> int:
+        return self.by_direction.total()
+
+    @property
+    def runs(self) -> int:
+        """How often the line ran, as far as derivatives go through it."""
+        return max(self.times.values(), default=1)
+
+
+@dataclass
+class FunctionCost:
+    """What the lines of a function cost, by their numbers, and its source as it is now.
+
+    `text` is None where the source is not what it was when the function was traced.
+    """
+
+    source: FunctionSource
+    text: list[str] | None
+    lines: dict[int, LineCost] = field(default_factory=dict)
+
+    @property
+    def multiplications(self) -> int:
+        return sum(line.multiplications for line in self.lines.values())
+
+
+def origins_of_vertices(plan: Plan) -> dict[Vertex, Origin]:
+    """Return, for every value that is from a line of the user's, where it is from."""
+    found: dict[Vertex, Origin] = {}
+    for edge, origin in zip(plan.graph.edges, plan.graph.origins, strict=False):
+        if origin.site is not None:
+            found.setdefault(edge.head, origin)
+    return found
+
+
+def paid_vertices(plan: Plan) -> dict[int, Vertex]:
+    """Return, for every step by its number, the value whose line it is for.
+
+    A tangent is pushed forward through the line that makes its head, an adjoint is pulled back
+    through the line that makes the eliminated value, and there two factors are joined. A sum
+    belongs to the product that it adds.
+    """
+    directions = shown_directions(plan)
+    found: dict[int, Vertex] = {}
+    for step in plan.steps:
+        if step.via is not None and directions[step.number] != "forward":
+            found[step.number] = step.via
+        elif step.direction == "sum":
+            found[step.number] = found.get(step.right, step.head)
+        else:
+            found[step.number] = step.head
+    return found
+
+
+def function_costs(plan: Plan) -> tuple[list[FunctionCost], int]:
+    """Return the functions that cost something, dearest first, and what is of no line at all."""
+    origins = origins_of_vertices(plan)
+    sites = {v: origin.site for v, origin in origins.items() if origin.site is not None}
+    functions = _functions({site.function for site in sites.values()})
+    lines: dict[Vertex, LineCost] = {}
+    for v, site in sites.items():
+        own = functions[site.function].lines
+        lines[v] = own.setdefault(site.line, LineCost(site.text))
+        if site.instruction is not None:
+            lines[v].times[site.instruction] += origins[v].calls
+    directions, paid = shown_directions(plan), paid_vertices(plan)
+    elsewhere = LineCost()
+    for step in plan.steps:
+        if step.multiplications:
+            line = lines.get(paid[step.number], elsewhere)
+            line.by_direction[directions[step.number]] += step.multiplications
+    costs = {id(x): x for x in functions.values() if x.multiplications}
+    by_cost = sorted(costs.values(), key=lambda x: -x.multiplications)
+    return by_cost, elsewhere.multiplications
+
+
+def _functions(sources: Iterable[FunctionSource]) -> dict[FunctionSource, FunctionCost]:
+    """Return what is to hold the costs of every function: that of one around it, if there is one.
+
+    Lambdas and functions within functions are shown where they stand.
+    """
+    outer: list[FunctionCost] = []
+    found: dict[FunctionSource, FunctionCost] = {}
+    for source in sorted(sources, key=lambda s: (s.path, s.first, -s.last, s.name)):
+        own = FunctionCost(source, source.text())
+        holds = (x for x in outer if x.text and own.text and _is_within(source, x.source))
+        around = next(holds, None)
+        if around is None:
+            outer.append(own)
+        found[source] = around or own
+    return found
+
+
+def _is_within(one: FunctionSource, other: FunctionSource) -> bool:
+    return one.path == other.path and other.first <= one.first and one.last <= other.last
