@@ -101,7 +101,7 @@ def test_a_run_takes_the_memory_that_its_plan_says() -> None:
 def test_the_report_shows_the_blocks() -> None:
     text = str(chainad.plan(mixed, X, memory_limit=int(1.2 * RESULT)))
     lines = text.splitlines()
-    assert lines[0].startswith("Plan  mixed(x): (24, 24) -> (24, 24)     in ")
+    assert lines[0].startswith("Plan  mixed(X): (24, 24) -> (24, 24)     in ")
     assert lines[1] == "blocks      24 of up to 24 rows, cut along axis 0 of y"
     assert lines[2] == (
         "memory      3.03 MB of 3.19 MB: local Jacobians 41.5 kB, result 2.65 MB,"

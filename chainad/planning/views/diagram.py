@@ -15,7 +15,7 @@ from itertools import groupby
 from math import log10
 from typing import TYPE_CHECKING, Literal
 
-from chainad.ir.graph import Site
+from chainad.ir.sites import Site
 from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.orders import Vertex, via
 from chainad.planning.steps import Direction
