@@ -5,6 +5,7 @@ which to multiply these, lets you read that plan, and runs exactly that plan.
 """
 
 from chainad import scipy
+from chainad.api.analysis import Analysis
 from chainad.api.calibrate import calibrate
 from chainad.api.chains import multi_dot, plan_chain, plan_multi_dot
 from chainad.api.compiled import CompiledFunction
@@ -43,6 +44,7 @@ from chainad.structure.results import Factor, StructuredJacobian
 __version__ = "0.1.0"
 
 __all__ = [
+    "Analysis",
     "BatchedFunction",
     "Calibration",
     "ChainadError",

@@ -5,6 +5,8 @@ gradients           grad, value_and_grad, hessian
 products            jvp, vjp, linearize, hvp: Jacobians and Hessians times vectors
 sparsity            where a Jacobian has entries
 ravel               containers of arrays as one vector
+analyze             a plan run step by step, and timed: EXPLAIN ANALYZE
+analysis            what that found, as data, text and HTML
 timings             whether a Jacobian is worth it
 stopwatch           how long calls take: one clock for all that measures
 calibrate           what operations cost on this machine

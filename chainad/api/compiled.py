@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from logging import getLogger
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
+from chainad.api.analysis import Analysis
+from chainad.api.analyze import analyze as analyze_plan
 from chainad.api.captured_table import captured_table
 from chainad.api.choose_backend import CompiledProgram, Form, compile_program
 from chainad.api.differentiator import Differentiator
@@ -185,12 +187,75 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
         says, but makes products that several entries have in common once. Its cost is what is left,
         in operations, a division counted as three.
         """
+        self._check_has_plan()
+        return self._programs[0].plan() if self._programs else None
+
+    def _check_has_plan(self) -> None:
         if not self._has_jacobian:
             raise PlanError(
                 f"{self!r} returns values: there is no Jacobian to plan; compile"
                 " chainad.jacobian(f), or call chainad.plan(f, *args)"
             )
-        return self._programs[0].plan() if self._programs else None
+
+    @overload
+    def explain(self, *args: P.args, **kwargs: P.kwargs) -> Plan | ChunkedPlan: ...
+
+    @overload
+    def explain(
+        self, *args: Any, analyze: Literal[True], seconds: float = 2.0, **kwargs: Any
+    ) -> Analysis: ...
+
+    def explain(
+        self, *args: Any, analyze: Any = False, seconds: Any = 2.0, **kwargs: Any
+    ) -> Plan | ChunkedPlan | Analysis:
+        """Return the plan for these arguments; with `analyze=True`, how long its steps take.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            As for a call.
+        analyze : bool
+            Whether to run the plan and measure, as `EXPLAIN ANALYZE` does in databases.
+        seconds : float
+            About how long to measure. What takes longer is run once or twice nevertheless; pure
+            modes that would take long are estimated.
+
+        Returns
+        -------
+        Plan, ChunkedPlan or Analysis
+            `print` it, or look at it in a notebook. An `Analysis` has every step of the plan with
+            the time that was estimated and that was measured, the pure modes likewise, what a call
+            spends its time on, and all steps as one program beside their sum.
+
+        Raises
+        ------
+        PlanError
+            If this is no Jacobian.
+        InputError
+            If there is nothing to measure: with `output="operator"`, or `batch=`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import chainad
+        >>> def f(x):
+        ...     return np.outer(x, x) @ np.sin(x)
+        >>> found = chainad.jacobian(f).explain(np.ones(3), analyze=True, seconds=0.05)
+        >>> [phase.name for phase in found.phases][:3]
+        ['tracing f', 'looking up the plan', 'local Jacobians']
+        >>> len(found.rows) == len(found.plan.steps)
+        True
+        """
+        if analyze:
+            self._check_has_plan()
+            return analyze_plan(self._of, self, self._form, args, kwargs, seconds)
+        self._call(*args, **kwargs)
+        # A function that is traced at each call has no program.
+        return self.plan or self._of.plan(args, kwargs)
+
+    def _form(self) -> str:
+        programs = self._programs
+        return programs[0].form.value if programs else "nothing, but traced"
 
     @property
     def programs(self) -> int:

@@ -75,7 +75,7 @@ class Differentiator:
         how = self.options
         if not self.has_jacobian:
             return self.function(*args, **kwargs), None
-        with self._tracing(args, kwargs) as run:
+        with self.tracing(args, kwargs) as run:
             self.check(run)
             value = returned_value(run) if self.has_value else None
             if how.has_aux:
@@ -91,7 +91,7 @@ class Differentiator:
     def plan(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan | ChunkedPlan:
         """Return the plan for these arguments, without multiplying any Jacobian."""
         how = self.options
-        with reported(), self._tracing(args, kwargs) as run:
+        with reported(), self.tracing(args, kwargs) as run:
             self.check(run)
             linearized = linear_graph(
                 run.graph(), run.tape.origin, run.tape.where, is_hessian=how.is_hessian
@@ -105,7 +105,7 @@ class Differentiator:
     def sparsity(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return where the Jacobian may have entries, without evaluating any local Jacobian."""
         how = self.options
-        with self._tracing(args, kwargs) as run:
+        with self.tracing(args, kwargs) as run:
             forms = program_of(run, how).forms
             blocks = run.signature.blocks
             tree = nesting(run.result, run.arguments, how.is_single)
@@ -137,7 +137,8 @@ class Differentiator:
         title = self.options.title(self.wrapped, args, kwargs)
         return f"Hessian of {title}" if self.derivative == "hessian" else title
 
-    def _tracing(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tracing:
+    def tracing(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tracing:
+        """Return what traces a call: `with of.tracing(args, kwargs) as run`."""
         selected = self.options.selected(self.function, args, kwargs)
         return tracing(self.function, args, selected, kwargs, has_aux=self.options.has_aux)
 

@@ -66,11 +66,18 @@ class HolomorphicJacobianFunction(JacobianFunction[P, V_co, R_co, F_co]):
 
     def plan(self, *args: Any, **kwargs: Any) -> Plan | ChunkedPlan:
         """Return the plan for the derivatives of both parts, by real parts."""
+        return self._of_parts(len(args)).plan(*self._real_arguments(args), **kwargs)
+
+    def explain(self, *args: Any, **kwargs: Any) -> Any:
+        """Explain the derivatives of both parts, by real parts, as `JacobianFunction.explain`."""
+        return self._of_parts(len(args)).explain(*self._real_arguments(args), **kwargs)
+
+    def _of_parts(self, count: int) -> JacobianFunction:
+        """Return the derivatives of both parts, by real parts, for a call of `count` arguments."""
         f, options, batch, _ = self._arguments
-        places = options.positions(f, len(args))
-        split = _split(f, places, len(args), by_both=True)
-        inner: JacobianFunction = JacobianFunction(split, replace(options, argnums=places), batch)
-        return inner.plan(*self._real_arguments(args), **kwargs)
+        places = options.positions(f, count)
+        split = _split(f, places, count, by_both=True)
+        return JacobianFunction(split, replace(options, argnums=places), batch)
 
     def _call(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         if out is not None:

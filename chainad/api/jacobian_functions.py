@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, overload
 
 import numpy as np
 
+from chainad.api.analysis import Analysis
 from chainad.api.batches import BatchedDifferentiator
 from chainad.api.compiled import CompiledFunction
 from chainad.api.differentiator import Derivative, Differentiator
@@ -89,6 +90,30 @@ class JacobianFunction(FunctionOf[P, V_co, R_co, F_co]):
         """
         planner = self._of if self._batched is None else self._batched
         return planner.plan(args, kwargs)
+
+    @overload
+    def explain(self, *args: P.args, **kwargs: P.kwargs) -> Plan | ChunkedPlan: ...
+
+    @overload
+    def explain(
+        self, *args: Any, analyze: Literal[True], seconds: float = 2.0, **kwargs: Any
+    ) -> Analysis: ...
+
+    def explain(
+        self, *args: Any, analyze: Any = False, seconds: Any = 2.0, **kwargs: Any
+    ) -> Plan | ChunkedPlan | Analysis:
+        """Return the plan for these arguments; with `analyze=True`, how long its steps take.
+
+        See `CompiledFunction.explain`.
+        """
+        if not analyze:
+            return self.plan(*args, **kwargs)
+        if self._batched is not None:
+            raise InputError(
+                "all points of a batch go through each operation together; analyze one point by the"
+                " same function without batch="
+            )
+        return self.compile().explain(*args, analyze=True, seconds=seconds, **kwargs)
 
 
 class ValueAndJacobianFunction(JacobianFunction[P, V_co, R_co, F_co]):

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial, wraps
 from math import inf
-from typing import TYPE_CHECKING, Any, Generic, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Literal, Unpack, overload
 
 import numpy as np
 import scipy.sparse
 
 from chainad.api import signatures
+from chainad.api.analysis import Analysis
 from chainad.api.compiled import CompiledFunction
 from chainad.api.differentiator import Differentiator
 from chainad.api.evaluation import Evaluation
@@ -30,6 +31,8 @@ from chainad.api.signatures import typed_as
 from chainad.api.sparsity import sparsity
 from chainad.errors import InputError
 from chainad.ir.cache import cached_property
+from chainad.planning.chunked import ChunkedPlan
+from chainad.planning.plan import Plan
 from chainad.rules.elementwise import displaced
 from chainad.structure.results import Output
 
@@ -197,6 +200,24 @@ class SciPyFunction(FunctionOf[P, float, V_co, V_co], Generic[P, V_co, R_co]):
         parameters = np.broadcast_to(p[0], (len(x), *np.shape(p[0])))
         found = self._by_points_and_parameters(x, y, parameters)
         return tuple(np.moveaxis(slope, 0, -1) for slope in found)
+
+    @overload
+    def explain(self, *args: Any) -> Plan | ChunkedPlan: ...
+
+    @overload
+    def explain(self, *args: Any, analyze: Literal[True], seconds: float = 2.0) -> Analysis: ...
+
+    def explain(self, *args: Any, **how: Any) -> Plan | ChunkedPlan | Analysis:
+        """Return the plan of `jac` for these arguments; with `analyze=True`, how long steps take.
+
+        See `CompiledFunction.explain`.
+        """
+        found: Plan | ChunkedPlan | Analysis
+        if self._options.output == "operator":
+            found = self._operators.explain(*args, **how)
+        else:
+            found = self._jacobian.explain(args, how)
+        return found
 
     def sparsity(self, *args: Any) -> scipy.sparse.csr_array:
         """Return which entries of the Jacobian may be other than zero, as `jac_sparsity` wants it.
@@ -371,9 +392,16 @@ class _SharedDerivative:
         self._last = threading.local()
         self.is_shared = True
 
+    def explain(self, args: tuple[Any, ...], how: dict[str, Any]) -> Any:
+        """Return the plan, or what analyzing it finds."""
+        return self._compiled.explain(*self._given(args), **how)
+
+    def _given(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return args if self._arguments is None else self._arguments(*args)
+
     def begin(self, args: tuple[Any, ...]) -> tuple[Any, Evaluation]:
         """Return the value, and what makes the derivative."""
-        given = args if self._arguments is None else self._arguments(*args)
+        given = self._given(args)
         value, evaluation = self._compiled.begin(*given)
         self._last.evaluation, self.is_shared = evaluation, evaluation.is_worth_keeping
         return value, evaluation
@@ -383,7 +411,7 @@ class _SharedDerivative:
         if self.is_shared:
             value, evaluation = self.begin(args)
             return value, evaluation()
-        given = args if self._arguments is None else self._arguments(*args)
+        given = self._given(args)
         found: tuple[Any, Any] = self._compiled(*given)
         return found
 
@@ -392,7 +420,7 @@ class _SharedDerivative:
         if not self.is_shared:
             return self.evaluated(args)[1]
         last: Evaluation | None = getattr(self._last, "evaluation", None)
-        given = args if self._arguments is None else self._arguments(*args)
+        given = self._given(args)
         if last is None or not (last.is_at(given) and last.holds()):
             _, last = self.begin(args)
         return last()

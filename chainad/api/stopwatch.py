@@ -21,6 +21,18 @@ def timed(call: Callable[[], T], repeats: int = 1) -> tuple[float, T]:
     return (perf_counter() - start) / repeats, result
 
 
+class Laps:
+    """A clock that tells how long it is since it was read last."""
+
+    def __init__(self) -> None:
+        self._last = perf_counter()
+
+    def lap(self) -> float:
+        """Return the seconds since the last lap, or the start."""
+        before, self._last = self._last, perf_counter()
+        return self._last - before
+
+
 def repeats_for(seconds: float) -> int:
     """Return how often a call that takes so long is repeated in one reading of the clock."""
     return ceil(SHORTEST_READING / max(seconds, 1e-9))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from chainad.api.evaluation import owned
 from chainad.api.function_of import check_callable, name_of
 from chainad.api.jacobian_functions import JacobianFunction
 from chainad.api.options import checked_options
@@ -132,6 +133,7 @@ def timings(
     for key in options.selected(f, args, kwargs):
         leaves, _ = argument_leaves(f, key, holder_of(key, args, kwargs)[key])
         entries += sum(prod(np.shape(x)) for x in leaves)
+    args, kwargs = owned(args), owned(kwargs)  # the function may write into them
     ways: dict[str, Callable[..., Any]] = {"traced": JacobianFunction(f, options)}
     ways["compiled"] = jacobian(f, argnums).compile()
     if find_spec("numba"):

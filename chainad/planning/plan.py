@@ -508,12 +508,14 @@ def cost_of_steps(plan: Plan, model: CostModel) -> int:
     """Return what a plan costs by a cost model: its steps together, or the plan as a whole."""
     if model.overall is not None:
         return model.overall(plan)
-    return sum(
-        model.materialize(plan.structures[step.left])
-        if step.direction == "materialize"
-        else cost_of(step.operation, model)
-        for step in plan.steps
-    )
+    return sum(cost_of_step(plan, step, model) for step in plan.steps)
+
+
+def cost_of_step(plan: Plan, step: Step, model: CostModel) -> int:
+    """Return what one step of a plan costs by a cost model of steps."""
+    if step.direction == "materialize":
+        return model.materialize(plan.structures[step.left])
+    return cost_of(step.operation, model)
 
 
 def full_cost(graph: LinearGraph, order: Sequence[Item], model: CostModel) -> Cost:

@@ -37,6 +37,13 @@ def test_methods_of_what_is_returned() -> None:
     def names(kind: type) -> set[str]:
         return {name for name in vars(kind) if not name.startswith("_")}
 
-    assert names(chainad.JacobianFunction) == {"compile", "plan"}
+    assert names(chainad.JacobianFunction) == {"compile", "explain", "plan"}
     assert names(chainad.ValueAndJacobianFunction) == set()
-    assert names(chainad.CompiledFunction) == {"begin", "clear", "plan", "programs", "source"}
+    assert names(chainad.CompiledFunction) == {
+        "begin",
+        "clear",
+        "explain",
+        "plan",
+        "programs",
+        "source",
+    }

@@ -171,20 +171,24 @@ def _offer(plan: Plan, name: str, cost: int) -> Offer:
 
 def dearest_steps(plan: Plan, rows: int) -> list[StepGroup]:
     """Return the steps that cost most, equal ones of the same line together."""
+    groups = sorted(step_groups(plan), key=lambda group: -group.multiplications)
+    least = max(1, plan.multiplications / _LEAST_SHARE)
+    return [group for group in groups if group.multiplications >= least][:rows]
+
+
+def step_groups(plan: Plan) -> list[StepGroup]:
+    """Return all steps, equal ones of the same line together."""
     steps: dict[tuple[Direction, str, str, str], list[Step]] = {}
     directions = shown_directions(plan)
     for step in plan.steps:
-        if step.multiplications:
-            line, text = ("", "") if step.via is None else place(plan, step.via)
-            key = (directions[step.number], _factors(plan, step), line, text)
-            steps.setdefault(key, []).append(step)
-    total = plan.multiplications
-    groups = [
+        line, text = ("", "") if step.via is None else place(plan, step.via)
+        key = (directions[step.number], _factors(plan, step), line, text)
+        steps.setdefault(key, []).append(step)
+    total = max(1, plan.multiplications)
+    return [
         StepGroup(*key, tuple(equal), sum(s.multiplications for s in equal) / total)
         for key, equal in steps.items()
     ]
-    groups.sort(key=lambda group: -group.multiplications)
-    return [g for g in groups if g.multiplications * _LEAST_SHARE >= total][:rows]
 
 
 def of_all_steps(plan: Plan, groups: list[StepGroup]) -> str:
