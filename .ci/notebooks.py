@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import re
 import sys
 import time
@@ -38,49 +39,60 @@ MASKS = {
 }
 MEASURED_MASKS = {r"[\d.,]*\d(e[+-]\d+)?": "#", "[▏▎▍▌▋▊▉█]+": "", " +": " "}
 # Runs in the kernel, before the first cell.
-DESCRIBE_FIGURES = '''
-def describe(figure, printer, cycle):
-    """Print what a figure of matplotlib shows, as text that is stored and compared."""
-    from collections import Counter
-    from matplotlib.collections import Collection
-    from matplotlib.colors import to_hex
-    from matplotlib.image import AxesImage
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-    from matplotlib.text import Text
+DESCRIBE_FIGURES = """
+import sys
+import textwrap
+from collections import Counter
+from IPython.core.formatters import PlainTextFormatter
 
-    shapes, widths, heights = Counter(), Counter(), Counter()
-    lines = ["a picture of {:.3g} x {:.3g} inches".format(*figure.get_size_inches())]
-    texts = [text.get_text() for text in figure.findobj(Text) if text.get_visible()]
-    lines += [repr(text) for text in texts if text.strip()]
-    for axes in figure.axes:
-        for artist in axes.get_children():
-            kind = type(artist).__name__
-            if not artist.get_visible() or artist is axes.patch:
-                continue
-            if isinstance(artist, Patch):
-                path = artist.get_patch_transform().transform_path(artist.get_path())
-                kind += " " + to_hex(artist.get_facecolor())
-            elif isinstance(artist, Line2D) and len(artist.get_xdata()):
-                path = artist.get_path()
-                kind += " " + to_hex(artist.get_color())
-            elif isinstance(artist, (Collection, AxesImage)):
-                path = None
-            else:
-                continue
-            shapes[kind] += 1
-            if path is not None and len(path.vertices):
-                box = path.get_extents()
-                widths[kind] += box.width
-                heights[kind] += box.height
-    for kind, count in shapes.items():
-        lines.append(f"{count} {kind}, in all {widths[kind]:.3g} x {heights[kind]:.3g}")
-    printer.text("\\n".join(lines))
+class DescribingFormatter(PlainTextFormatter):
+    def __call__(self, value):
+        figures = sys.modules.get("matplotlib.figure")
+        if figures is not None and isinstance(value, figures.Figure):
+            return self.description(value)
+        return super().__call__(value)
 
-formatter = get_ipython().display_formatter.formatters["text/plain"]
-formatter.for_type_by_name("matplotlib.figure", "Figure", describe)
-del describe, formatter
-'''
+    def description(self, figure):
+        from matplotlib.collections import Collection
+        from matplotlib.colors import to_hex
+        from matplotlib.image import AxesImage
+        from matplotlib.lines import Line2D
+        from matplotlib.patches import Patch
+        from matplotlib.spines import Spine
+        from matplotlib.text import Text
+
+        lines = ["a picture of {:.3g} x {:.3g} inches".format(*figure.get_size_inches())]
+        texts = [text.get_text() for text in figure.findobj(Text) if text.get_visible()]
+        shown = ", ".join(repr(text) for text in texts if text.strip())
+        lines += textwrap.wrap(shown, 100)
+        shapes, widths, heights = Counter(), Counter(), Counter()
+        for axes in figure.axes:
+            for artist in axes.get_children():
+                kind, path = type(artist).__name__, None
+                if not artist.get_visible() or artist is axes.patch or isinstance(artist, Spine):
+                    continue
+                if isinstance(artist, Patch):
+                    path = artist.get_patch_transform().transform_path(artist.get_path())
+                    kind += " " + to_hex(artist.get_facecolor())
+                elif isinstance(artist, Line2D):
+                    path = artist.get_path()
+                    kind += " " + to_hex(artist.get_color())
+                elif not isinstance(artist, (Collection, AxesImage)):
+                    continue
+                shapes[kind] += 1
+                if path is not None and len(path.vertices):
+                    box = path.get_extents()
+                    widths[kind] += box.width
+                    heights[kind] += box.height
+        for kind, count in shapes.items():
+            size = f", in all {widths[kind]:.3g} x {heights[kind]:.3g}" if kind in widths else ""
+            lines.append(f"{count} {kind}{size}")
+        return "\\n".join(lines)
+
+formatters = get_ipython().display_formatter.formatters
+formatters["text/plain"] = DescribingFormatter(parent=formatters["text/plain"].parent)
+del formatters
+"""
 
 
 def executed(notebook: NotebookNode) -> NotebookNode:
@@ -159,6 +171,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="notebooks, without .ipynb; all if none is given")
     parser.add_argument("--write", action="store_true", help="store the outputs that differ")
     options = parser.parse_args()
+    os.environ["PYTHONPATH"] = str(NOTEBOOKS.parent)  # the kernel imports this checkout
     is_fine = True
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
         if options.names and path.stem not in options.names:
