@@ -1365,3 +1365,52 @@ def test_every_entry_knows_the_line_of_the_user() -> None:
         sites = [entry.raw_site for entry in run.tape.entries[1:]]
     assert len(sites) == 11
     assert {site[0] for site in sites if site is not None} == {f.__code__}
+
+
+def of_a_list(x: Any) -> Any:
+    return [x[0] * x[1], np.sin(x[2])]
+
+
+def of_objects(x: Any) -> Any:
+    y = np.empty(2, dtype=object)
+    y[0], y[1] = x[0] * x[1], x[1]
+    return y
+
+
+def of_a_view(x: Any) -> Any:
+    y = np.zeros(3)
+    part = y[1:]
+    y[:2], y[2] = x[:2] * x[1:], x[0]
+    return part
+
+
+def of_a_container(x: Any) -> Any:
+    return {"a": [x[0] * x[1], np.sin(x[2])]}
+
+
+def of_eigenvectors(x: Any) -> Any:
+    values, vectors = np.linalg.eigh(x[:, None] * x + np.eye(3))
+    return np.sum((vectors * np.exp(values)) @ vectors.T)
+
+
+def of_an_array(x: Any) -> Any:
+    return np.array([x[0] * x[1], np.sin(x[2])])
+
+
+@pytest.mark.parametrize(
+    "f", [of_a_list, of_objects, of_a_view, of_a_container, of_eigenvectors, of_an_array]
+)
+@pytest.mark.parametrize("is_hessian", [False, True])
+def test_all_that_is_called_is_from_lines_of_the_function(f: Any, is_hessian: bool) -> None:
+    # Also what is called after it has returned, while its caller's line runs.
+    J = chainad.hessian(lambda x: np.sum(sum_of(f(x)) ** 3)) if is_hessian else chainad.jacobian(f)
+    names = {origin.site and origin.site.function.name for origin in J.plan(X[:3]).graph.origins}
+    assert names <= {f.__name__, "<lambda>", "sum_of"}
+
+
+def sum_of(value: Any) -> Any:
+    return np.sum(np.asarray(value["a"] if isinstance(value, dict) else value))
+
+
+def test_a_function_of_a_library_has_no_lines() -> None:
+    assert [origin.site for origin in chainad.plan(np.sin, X).graph.origins] == [None]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainad.frontends.numpy.holds import Holds
-from chainad.frontends.numpy.source_lines import RawSite, prefix, site_of
+from chainad.frontends.numpy.source_lines import RawSite, prefix, raw_site, site_of
 from chainad.ir.graph import Argument, Graph, Node, Origin, identity, operands_alone
 from chainad.rules.base import name_of
 
@@ -198,15 +198,29 @@ class Tape:
 
     def where(self, number: int) -> str:
         """Return the user's file and line of an entry, as the beginning of a message."""
-        return prefix(self.raw_site(number))
+        return prefix(self._own_site(number))
+
+    def _own_site(self, number: int) -> RawSite | None:
+        return self.sites.get(number, self.entries[number].raw_site)
 
     def raw_site(self, number: int) -> RawSite | None:
-        """Return the place in the user's code that an entry is from."""
-        return self.sites.get(number, self.entries[number].raw_site)
+        """Return the place in the user's code that an entry is from; None if it is from no line.
+
+        What is called after the function has returned is from the line of its last operand: that
+        which runs meanwhile is of whoever called it.
+        """
+        running, operands = raw_site(), [number]
+        while operands:
+            found = self._own_site(operands[-1])
+            if found is not None and found != running:
+                return found
+            operands = [k for k in self.entries[operands[-1]].sources if k is not None]
+        return None
 
     def origin(self, number: int, calls: int = 1) -> Origin:
         """Return what an entry is called, and the user's line; `calls` are merged with it."""
-        site = site_of(self.raw_site(number))
-        if site is not None and number in self.sites:
-            site = replace(site, instruction=None)
-        return Origin(name_of(self.entries[number].function), site, calls)
+        entry, raw = self.entries[number], self.raw_site(number)
+        site = site_of(raw)
+        if site is not None and raw is not entry.raw_site:
+            site = replace(site, instruction=None)  # it made something else
+        return Origin(name_of(entry.function), site, calls)
