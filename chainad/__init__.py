@@ -33,6 +33,7 @@ from chainad.errors import (
     TooLargeError,
     TraceError,
 )
+from chainad.ir.progress import Progress
 from chainad.planning.calibration import Calibration
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.linear_graph import LinearGraph
@@ -62,6 +63,7 @@ __all__ = [
     "Plan",
     "PlanError",
     "Primitive",
+    "Progress",
     "SciPyFunction",
     "StructuredJacobian",
     "Timing",

@@ -23,7 +23,7 @@ MAY_IMPORT = {
 }
 # The facades beside them: the names of the library, its command line, and SciPy's names.
 FACADES = {
-    "chainad": "structure planning rules api scipy",
+    "chainad": "ir structure planning rules api scipy",
     "__main__": "chainad planning",
     "scipy": "rules",
 }

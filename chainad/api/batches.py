@@ -44,6 +44,7 @@ from chainad.frontends.captures.find_captures import RandomNumbersError
 from chainad.frontends.numpy.trace import Key
 from chainad.ir import exact_zeros, trees
 from chainad.ir.locks import fork_safe_lock
+from chainad.ir.progress import UNTOLD, Meter
 from chainad.ir.scalar_graph import NotScalarError
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
@@ -78,7 +79,7 @@ class PointGroup:
         Those of the results at one point: values, if these are returned, and Jacobians.
     run : callable
         Returns the results of some points, in an array `out` if that fits, and for which points
-        they hold.
+        they hold; it tells a meter of the points.
     plan : callable
         Returns the plan that `run` follows.
     """
@@ -88,7 +89,7 @@ class PointGroup:
     places: Mapping[int, Place]
     recorded: RecordedRun
     shapes: tuple[tuple[int, ...], ...]
-    run: Callable[[list[Any], int, Any], Outputs]
+    run: Callable[[list[Any], int, Any, Meter], Outputs]
     plan: Callable[[], Plan | ChunkedPlan]
 
 
@@ -137,7 +138,10 @@ class BatchedDifferentiator:
         These are `out` itself if they could be written there directly.
         """
         points = self._points(args, kwargs)
-        return self._together(points, out) if points.count else self._at_no_points(points)
+        with Meter(self._of.options.progress, "points", points.count) as meter:
+            if not points.count:
+                return self._at_no_points(points, meter)
+            return self._together(points, out, meter)
 
     def _points(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> PointArguments:
         return point_arguments(self._of.wrapped, self._of.options, self.batch, args, kwargs)
@@ -153,7 +157,9 @@ class BatchedDifferentiator:
         varying = tuple(points.trees)
         masked = self._masked.get(varying)
         if masked is None:
-            options = replace(self._of.options, carries_masks=True)
+            how = self._of.options
+            search = replace(how.search, progress=False)  # these points are told of already
+            options = replace(how, carries_masks=True, search=search)
             of = replace(self._of, options=options, has_value=False)
             masked = self._masked[varying] = BatchedDifferentiator(of, dict.fromkeys(varying, 0))
         _, found = masked.value_and_jacobians(*points.chosen(which))
@@ -168,7 +174,7 @@ class BatchedDifferentiator:
 
     # ----------------------------------------------------------- all together
 
-    def _together(self, points: PointArguments, out: Any) -> tuple[Any, Any]:
+    def _together(self, points: PointArguments, out: Any, meter: Meter) -> tuple[Any, Any]:
         """Return values and Jacobians of all points, group by group."""
         remaining: npt.NDArray[np.intp] | None = None  # all of them
         results: list[Stack] = []
@@ -180,11 +186,12 @@ class BatchedDifferentiator:
             if found is None:
                 break
             group, taken = found
-            run = partial(self._run, group, taken, points, remaining, out)
+            run = partial(self._run, group, taken, points, remaining, out, meter)
             made = attempt(run)
             if isinstance(made, Exception):
                 self._give_up(group, made)
-                return self._together(points, out)
+                meter.extend(meter.done)
+                return self._together(points, out, meter)
             parts, holds = made
             if holds is not None and not holds[0]:
                 break  # a function that reads random numbers, or counts its calls
@@ -212,7 +219,9 @@ class BatchedDifferentiator:
                     values = values if recorded.arrange is None else recorded.arrange(values)
                 return values, recorded.nest.unflatten(results[n:])
             remaining = np.flatnonzero(~holds) if remaining is None else remaining[~holds]
-        return self._one_after_the_other([points.at(k) for k in range(points.count)])
+            meter.extend(len(remaining))
+        meter.extend(meter.done + points.count - meter.total)
+        return self._one_after_the_other([points.at(k) for k in range(points.count)], meter)
 
     def _group(self, points: PointArguments, at: Call) -> tuple[PointGroup, Any] | None:
         """Return a group that the point `at` belongs to, and what it takes; or None."""
@@ -265,6 +274,7 @@ class BatchedDifferentiator:
         points: PointArguments,
         which: npt.NDArray[np.intp] | None,
         out: Any,
+        meter: Meter,
     ) -> Outputs:
         """Return the results of a group for some points; `out` is for all of them."""
         inputs = []
@@ -275,21 +285,24 @@ class BatchedDifferentiator:
             else:
                 inputs.append(BatchedArray(stack if which is None else stack[which]))
         if which is None:
-            return group.run(inputs, points.count, out)
-        return group.run(inputs, len(which), None)
+            return group.run(inputs, points.count, out, meter)
+        return group.run(inputs, len(which), None, meter)
 
     # ------------------------------------------------------------ one by one
 
-    def _one_after_the_other(self, calls: Sequence[Call]) -> tuple[Any, Any]:
+    def _one_after_the_other(self, calls: Sequence[Call], meter: Meter) -> tuple[Any, Any]:
         """Return values and Jacobians of all points, replayed one after the other."""
-        found = [self._one_by_one._value_and_jacobian(*call) for call in calls]
+        found = []
+        for call in calls:
+            found.append(self._one_by_one._value_and_jacobian(*call))
+            meter.advance(1)
         values, jacobians = zip(*found, strict=True)
         return stacked(values) if self._of.returns_value else None, stacked(jacobians)
 
-    def _at_no_points(self, points: PointArguments) -> tuple[Any, Any]:
+    def _at_no_points(self, points: PointArguments, meter: Meter) -> tuple[Any, Any]:
         """Return arrays of no points, of the shapes that the function has at ones."""
         with np.errstate(all="ignore"):
-            value, jacobian = self._one_after_the_other([points.first()])
+            value, jacobian = self._one_after_the_other([points.first()], meter)
         return emptied(value), emptied(jacobian)
 
 
@@ -309,14 +322,14 @@ def _as_scalars(of: Differentiator, places: Call, at: Call) -> ScalarGroup:
         check_supported(program, of.options.backend)
     run_scalars = BatchedScalars(program, of.options.backend)
 
-    def run(inputs: list[Any], count: int, out: Any) -> Outputs:
+    def run(inputs: list[Any], count: int, out: Any, meter: Meter) -> Outputs:
         rows = [
             x.data.reshape(count, -1)
             if isinstance(x, BatchedArray)
             else np.broadcast_to(np.reshape(x, (1, -1)), (count, np.size(x)))
             for x in inputs
         ]
-        return run_scalars(rows, count, out)
+        return run_scalars(rows, count, meter, out)
 
     plan = plan_on_scalars(found, program)
     taken = _arguments(found, places, holds_constants=True)
@@ -331,9 +344,9 @@ def _as_arrays(of: Differentiator, places: Call, at: Call) -> PointGroup:
     shapes = _shapes(of, found)
     take, numbers, varying = _arguments(found, places, holds_constants=False)
 
-    def run(inputs: list[Any], count: int, out: Any) -> Outputs:
+    def run(inputs: list[Any], count: int, out: Any, meter: Meter) -> Outputs:
         by_number = dict(zip(numbers, inputs, strict=True))
-        return run_batched(found, by_number, count, shapes, of.returns_value)
+        return run_batched(found, by_number, count, shapes, of.returns_value, meter)
 
     group = PointGroup(take, numbers, varying, found, shapes, run, found.plan())
     _holds_at(group, group.take(*at))
@@ -383,5 +396,5 @@ def _holds(group: PointGroup, taken: Sequence[Any]) -> bool:
 
 def _holds_at(group: PointGroup, taken: Sequence[Any]) -> bool:
     """Run a group on one point; return whether its guards hold there."""
-    _, holds = group.run([BatchedArray(np.asarray(x)[None]) for x in taken], 1, None)
+    _, holds = group.run([BatchedArray(np.asarray(x)[None]) for x in taken], 1, None, UNTOLD)
     return holds is None or bool(holds[0])

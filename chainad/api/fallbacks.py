@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
 
 from chainad.compiler.vectorize import NotBatchableError
-from chainad.errors import ChainadError, FallbackWarning
+from chainad.errors import ChainadError
 from chainad.frontends.captures.find_captures import RandomNumbersError
-from chainad.frontends.numpy.source_lines import user_stacklevel
+from chainad.ir.notices import warn_of_fallback
+from chainad.ir.progress import is_from_progress
 from chainad.ir.scalar_graph import NotScalarError
 
 # What is raised on purpose, or for lack of memory, is no fault.
@@ -32,7 +32,8 @@ def attempt(
 ) -> Made | Exception:
     """Return what is made, or why it is not: one of `REFUSALS`, or a fault of chainad.
 
-    Raises what is intended, and what the function itself raises when it is traced.
+    Raises what is intended, what a function that is told of progress raises, and what the function
+    itself raises when it is traced.
     """
     try:
         return make()
@@ -41,6 +42,8 @@ def attempt(
     except INTENDED:
         raise
     except Exception as error:
+        if is_from_progress(error):
+            raise
         fault = error
     trace()  # not while the fault is handled: what it raises has no context
     return fault
@@ -49,12 +52,14 @@ def attempt(
 def warn_of_refusal(backend: str, error: ChainadError) -> None:
     """Warn that the requested backend cannot run a function, so that NumPy does."""
     if backend != "auto":
-        _warn(f"backend={backend!r} cannot run this function: {error}; NumPy runs it instead")
+        warn_of_fallback(
+            f"backend={backend!r} cannot run this function: {error}; NumPy runs it instead"
+        )
 
 
 def warn_of_fault(action: str, error: Exception) -> None:
     """Warn that something failed that should not, so that a function is run in a simpler way."""
-    _warn(
+    warn_of_fallback(
         f"{action} failed with {type(error).__name__}: {error}; the function is run in a simpler"
         " way, and the results are right, but this is a fault of chainad that is worth reporting"
     )
@@ -62,7 +67,7 @@ def warn_of_fault(action: str, error: Exception) -> None:
 
 def warn_of_random_numbers(name: str) -> None:
     """Warn that a function draws random numbers, which a replay would not draw anew."""
-    _warn(
+    warn_of_fallback(
         f"the function draws by {name}, and a replay would repeat what was drawn; it is traced at"
         " each call instead: draw outside and pass the numbers as an argument, or say"
         f" constant={name!r} if they are to stay as they are"
@@ -86,7 +91,3 @@ def _is_from_backend(error: Exception) -> bool:
             return True
         trace = trace.tb_next
     return False
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, FallbackWarning, stacklevel=user_stacklevel())

@@ -10,6 +10,7 @@ import numpy as np
 
 from chainad.errors import InputError
 from chainad.ir.graph import Origin
+from chainad.ir.progress import ProgressOption
 from chainad.planning.auto import Mode, check_mode, plan_cached
 from chainad.planning.cost_models import CostModel, CostName
 from chainad.planning.linear_graph import Edge, LinearGraph
@@ -34,6 +35,7 @@ def plan_graph(
     cost: CostName | CostModel = "multiplications",
     effort: Effort = "balanced",
     seed: int = 0,
+    progress: ProgressOption = False,
 ) -> Plan:
     """Return the cheapest plan found for accumulating the Jacobian of an explicit graph.
 
@@ -52,7 +54,7 @@ def plan_graph(
         have one.
     mode : str, sequence of vertices, Plan or callable
         As for `jacobian`; an elimination order is given in the vertices of `graph`.
-    cost, effort, seed
+    cost, effort, seed, progress
         As for `jacobian`.
 
     Returns
@@ -82,7 +84,8 @@ def plan_graph(
     """
     problem = _problem(graph, inputs, outputs, dimensions)
     how = problem.mode(mode)
-    plan = plan_cached(problem.linear, how, cost=cost, search=search_options(effort, seed))
+    search = search_options(effort, seed, progress)
+    plan = plan_cached(problem.linear, how, cost=cost, search=search)
     return replace(plan, title="graph")
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from math import isfinite
 from typing import Any
 
 from chainad.api.options import Options
-from chainad.compiler.chunked_programs import compile_chunks
+from chainad.compiler.chunked_programs import ChunkedPrograms, compile_chunks
 from chainad.compiler.linearize import Linearized, Recipe
 from chainad.compiler.lower import lower
 from chainad.compiler.matrix_free import Sweeps
@@ -22,6 +22,7 @@ from chainad.ir.cache import Cache
 from chainad.ir.exact_zeros import is_finite
 from chainad.ir.graph import Origin
 from chainad.ir.program import Program, Runner
+from chainad.ir.progress import ProgressOption
 from chainad.ir.signature import Signature
 from chainad.planning.auto import check_fits, mode_key, plan_cached
 from chainad.planning.chunked import ChunkedPlan
@@ -62,8 +63,8 @@ class JacobianProgram:
         return results[:-1], isfinite(results[-1])
 
 
-_programs: Cache[JacobianProgram] = Cache(256)
-_sweeps: Cache[tuple[Linearized, list[Sweeps]]] = Cache(64)
+_programs: Cache[JacobianProgram] = Cache(256, "programs of Jacobians")
+_sweeps: Cache[tuple[Linearized, list[Sweeps]]] = Cache(64, "sweeps of operators")
 
 
 def plan_for(graph: LinearGraph, options: Options, itemsize: int) -> Plan | ChunkedPlan:
@@ -111,10 +112,23 @@ def jacobian_program(
 
     key = options.mode if isinstance(options.mode, ChunkedPlan) else mode_key(options.mode)
     if key is None:
-        return make()
+        return _with_progress(make(), options.progress)
     cost = model_of(options.cost, signature.itemsize)  # a calibration may have changed it
     asked = options.output, cost, options.memory_limit, options.search, options.is_hessian
-    return _programs.get((signature, target, key, *asked), make)
+    made = _programs.get((signature, target, key, *asked), make)
+    return _with_progress(made, options.progress)
+
+
+def _with_progress(program: JacobianProgram, progress: ProgressOption) -> JacobianProgram:
+    """Return a program that tells its progress, if it runs block by block."""
+    run, masked = program.run, program.masked
+    if progress is False or not isinstance(run, ChunkedPrograms):
+        return program
+    return replace(
+        program,
+        run=partial(run, progress=progress),
+        masked=masked and (lambda: _with_progress(masked(), progress)),
+    )
 
 
 def _build(

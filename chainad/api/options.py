@@ -13,6 +13,7 @@ from chainad.backends.numba.scalar import check_installed
 from chainad.compiler.scalar.replay_scalar import Backend
 from chainad.errors import InputError, unknown
 from chainad.frontends.numpy.trace import Key
+from chainad.ir.progress import ProgressOption, checked_progress
 from chainad.planning.auto import Mode, check_mode
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.cost_models import CostModel, CostName, model_of
@@ -41,6 +42,11 @@ class Options:
     has_aux: bool = False
     carries_masks: bool = False
     is_hessian: bool = False
+
+    @property
+    def progress(self) -> ProgressOption:
+        """What is told of progress: of searches, of points, and of blocks."""
+        return self.search.progress
 
     @property
     def is_single(self) -> bool:
@@ -124,6 +130,7 @@ class How(TypedDict, total=False):
     memory_limit: int | str | None
     effort: Effort
     seed: int
+    progress: ProgressOption
     backend: Backend
     constant: str | Sequence[str]
 
@@ -153,6 +160,7 @@ def checked_options(
     memory_limit: int | str | None = None,
     effort: Effort = "balanced",
     seed: int = 0,
+    progress: ProgressOption = False,
     backend: Backend = "auto",
     constant: str | Sequence[str] = (),
 ) -> Options:
@@ -163,7 +171,7 @@ def checked_options(
     PlanError
         If the mode, the cost, the effort or the seed is none.
     InputError
-        If `argnums`, `output`, `memory_limit`, `backend` or `constant` is none.
+        If `argnums`, `output`, `memory_limit`, `progress`, `backend` or `constant` is none.
     """
     model_of(cost)  # refuses an unknown one
     return Options(
@@ -172,7 +180,7 @@ def checked_options(
         output=_checked_output(output),
         cost=cost,
         memory_limit=None if memory_limit is None else bytes_of(memory_limit),
-        search=search_options(effort, seed),
+        search=search_options(effort, seed, progress),
         backend=_checked_backend(backend),
         constant=_checked_constant(constant),
         has_aux=has_aux,
@@ -180,19 +188,28 @@ def checked_options(
 
 
 def with_compilation(
-    options: Options, backend: Backend | None, constant: str | Sequence[str]
+    options: Options,
+    backend: Backend | None,
+    constant: str | Sequence[str],
+    progress: ProgressOption = False,
 ) -> Options:
-    """Return options with what is told when a function is compiled: None and () change nothing.
+    """Return options with what is told when a function is compiled.
+
+    None, () and False change nothing.
 
     Raises
     ------
     InputError
-        If there is no such backend, or `constant` is no names.
+        If there is no such backend, `constant` is no names, or `progress` no function.
     """
+    search = options.search
+    if progress is not False:
+        search = replace(search, progress=checked_progress(progress))
     return replace(
         options,
         backend=options.backend if backend is None else _checked_backend(backend),
         constant=options.constant | _checked_constant(constant),
+        search=search,
     )
 
 

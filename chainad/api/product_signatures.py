@@ -9,6 +9,7 @@ from chainad.api.function_of import Array, ArrayOrNumber
 from chainad.api.options import How
 from chainad.api.signatures import Argnums, First, Lenient, Tuple
 from chainad.frontends.numpy.trace import Key
+from chainad.ir.progress import ProgressOption
 from chainad.planning.auto import Mode
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.cost_models import CostModel, CostName
@@ -161,6 +162,7 @@ def plan(
     memory_limit: None = None,
     effort: Effort = "balanced",
     seed: int = 0,
+    progress: ProgressOption = False,
     **kwargs: Any,
 ) -> Plan: ...
 
@@ -175,6 +177,7 @@ def plan(
     memory_limit: int | str | None = None,
     effort: Effort = "balanced",
     seed: int = 0,
+    progress: ProgressOption = False,
     **kwargs: Any,
 ) -> Plan | ChunkedPlan: ...
 

@@ -117,8 +117,8 @@ def jvp(
     has_aux : bool
         Whether `f` returns a pair of its result and something else, which is returned as it is.
     **how
-        What the plan is to be like: `mode`, `cost`, `memory_limit`, `effort`, `seed`, as for
-        `jacobian`.
+        What the plan is to be like: `mode`, `cost`, `memory_limit`, `effort`, `seed`, `progress`,
+        as for `jacobian`.
 
     Returns
     -------

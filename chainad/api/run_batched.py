@@ -12,6 +12,7 @@ import numpy.typing as npt
 from chainad.api.recorded_run import PlannedRun
 from chainad.compiler.vectorize import BatchedArray, NotBatchableError
 from chainad.ir.calls import Call, Guard
+from chainad.ir.progress import Meter
 
 Points = npt.NDArray[Any]
 
@@ -25,11 +26,12 @@ _REFUSALS = (NotBatchableError, TypeError, ValueError, IndexError, AttributeErro
 
 def run_batched(
     found: PlannedRun, inputs: Mapping[int, Any], count: int, shapes: Sequence[tuple[int, ...]],
-    has_value: bool,
+    has_value: bool, meter: Meter,
 ) -> tuple[list[Points], npt.NDArray[np.bool_]]:  # fmt: skip
     """Return values (if requested) and Jacobians at all points, and where the guards hold.
 
-    `inputs` are stacks of `count` points, or arrays that all points share, by number.
+    `inputs` are stacks of `count` points, or arrays that all points share, by number; `meter` is
+    told of the points.
 
     Raises
     ------
@@ -55,6 +57,7 @@ def run_batched(
                 raise NotBatchableError(str(error)) from error
             for whole, result in zip(outputs, results, strict=True):
                 whole[part] = result.data if isinstance(result, BatchedArray) else result
+            meter.advance(part.stop - first)
     return outputs, holds
 
 

@@ -22,6 +22,7 @@ from chainad.compiler.scalar.replay_scalar import Backend
 from chainad.errors import InputError
 from chainad.frontends.numpy.recorded_values import detached
 from chainad.frontends.numpy.trace import Key
+from chainad.ir.progress import ProgressOption
 from chainad.planning.auto import Mode
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.cost_models import CostModel, CostName
@@ -40,6 +41,7 @@ def jacobian(
     memory_limit: int | str | None = None,
     effort: Effort = "balanced",
     seed: int = 0,
+    progress: ProgressOption = False,
     backend: Backend = "auto",
     batch: Batch | None = None,
     constant: str | Sequence[str] = (),
@@ -93,11 +95,16 @@ def jacobian(
         values inside `f` do not.
     effort : str or float
         How hard to search for a cheap order: "fast", "balanced", "thorough" (seconds to a minute),
-        or a number of seconds, which bounds the search beyond what every plan takes. Ctrl-C during
-        the search ends it with the best order so far.
+        or a number of seconds, which bounds the search beyond what every plan takes. Ctrl-C ends a
+        thorough search, or one of some seconds, with the best order so far, and a FallbackWarning.
     seed : int
         Of the random choices of the search: the same seed gives the same plan, unless the effort
         is a number of seconds.
+    progress : bool or callable
+        What is told how far a search is, a batch, or a Jacobian in blocks: a function of a
+        `Progress` (its `task`, `done`, `total`, and `best`, the cost of the best order so far),
+        which ends a search, as Ctrl-C does, by raising StopIteration; or True for a bar, where tqdm
+        is installed and stderr is a terminal.
     backend : str
         What runs batches, and this function compiled: "numpy", "python", "numba" or "auto"; see
         `compile`. With "auto", batches of much work run on numba where it is installed.
@@ -183,7 +190,7 @@ def jacobian(
     """
     options = checked_options(
         argnums, output=output, has_aux=has_aux, mode=mode, cost=cost, memory_limit=memory_limit,
-        effort=effort, seed=seed, backend=backend, constant=constant,
+        effort=effort, seed=seed, progress=progress, backend=backend, constant=constant,
     )  # fmt: skip
     if holomorphic:
         return HolomorphicJacobianFunction(f, options, batch, has_value=False)
@@ -201,6 +208,7 @@ def value_and_jacobian(
     memory_limit: int | str | None = None,
     effort: Effort = "balanced",
     seed: int = 0,
+    progress: ProgressOption = False,
     backend: Backend = "auto",
     batch: Batch | None = None,
     constant: str | Sequence[str] = (),
@@ -230,7 +238,7 @@ def value_and_jacobian(
     """
     options = checked_options(
         argnums, output=output, has_aux=has_aux, mode=mode, cost=cost, memory_limit=memory_limit,
-        effort=effort, seed=seed, backend=backend, constant=constant,
+        effort=effort, seed=seed, progress=progress, backend=backend, constant=constant,
     )  # fmt: skip
     if holomorphic:
         return HolomorphicJacobianFunction(f, options, batch, has_value=True)
@@ -370,13 +378,14 @@ def plan(
     memory_limit: int | str | None = None,
     effort: Effort = "balanced",
     seed: int = 0,
+    progress: ProgressOption = False,
     **kwargs: Any,
 ) -> Any:
     """Return how the Jacobian of `f` would be accumulated; nothing is multiplied.
 
     Parameters
     ----------
-    f, argnums, mode, cost, memory_limit, effort, seed
+    f, argnums, mode, cost, memory_limit, effort, seed, progress
         As for `jacobian`.
     *args, **kwargs
         The arguments of `f`; only their shapes and the branches they choose matter.
@@ -401,8 +410,9 @@ def plan(
     2460
     """
     options = checked_options(
-        argnums, mode=mode, cost=cost, memory_limit=memory_limit, effort=effort, seed=seed
-    )
+        argnums, mode=mode, cost=cost, memory_limit=memory_limit, effort=effort, seed=seed,
+        progress=progress,
+    )  # fmt: skip
     return JacobianFunction(f, options).plan(*args, **kwargs)
 
 

@@ -13,6 +13,7 @@ from chainad.api.options import EVALUATION, Options, with_compilation
 from chainad.api.points import Batch
 from chainad.compiler.scalar.replay_scalar import Backend
 from chainad.errors import InputError
+from chainad.ir.progress import ProgressOption
 
 
 def vmap(
@@ -21,6 +22,7 @@ def vmap(
     *,
     backend: Backend | None = None,
     constant: str | Sequence[str] = (),
+    progress: ProgressOption = False,
 ) -> BatchedFunction | JacobianFunction:
     """Return a function that sends many points through `f`, which is written for one.
 
@@ -36,6 +38,8 @@ def vmap(
         what has the axis None, is shared.
     backend, constant
         As for `compile`.
+    progress
+        As for `jacobian`: what is told of the points.
 
     Returns
     -------
@@ -70,9 +74,9 @@ def vmap(
     if isinstance(f, BatchedFunction) or (isinstance(f, JacobianFunction) and f._batched):
         raise InputError(f"{f!r} has points already")
     if isinstance(f, JacobianFunction):
-        options = with_compilation(f._of.options, backend, constant)
+        options = with_compilation(f._of.options, backend, constant, progress)
         return type(f)(f.__wrapped__, options, batch)
-    return BatchedFunction(f, with_compilation(EVALUATION, backend, constant), batch)
+    return BatchedFunction(f, with_compilation(EVALUATION, backend, constant, progress), batch)
 
 
 class BatchedFunction(FunctionOf):

@@ -12,6 +12,7 @@ from chainad.compiler.lower import Lowered, lower
 from chainad.compiler.target import Target
 from chainad.ir.array_functions import indexer_of, is_ndarray, place
 from chainad.ir.program import Runner
+from chainad.ir.progress import Meter, ProgressOption
 from chainad.planning.chunked import Chunk, ChunkedPlan
 from chainad.structure import Ops
 from chainad.structure.results import DenseForm
@@ -45,17 +46,19 @@ class ChunkedPrograms:
         }
         return tuple(sorted(k for k in read if k is not None))
 
-    def __call__(self, slots: Sequence[Any]) -> tuple[Any, ...]:
+    def __call__(self, slots: Sequence[Any], progress: ProgressOption = False) -> tuple[Any, ...]:
         """Return the dense results that are not zero."""
         results = [None if form is None else _ChunkedResult(form.shape) for form in self.forms]
-        for chunk, lowered, runner, taken in self.programs:
-            arrays = iter(runner([None if k is None else slots[k] for k in taken]))
-            for k, form in enumerate(lowered.forms):
-                number = _result_of(self.plan, chunk, k)
-                result = results[number]
-                if form is not None:
-                    assert result is not None
-                    result.write(_axis(self.plan, chunk, number), chunk, next(arrays))
+        with Meter(progress, "blocks", len(self.programs)) as meter:
+            for chunk, lowered, runner, taken in self.programs:
+                arrays = iter(runner([None if k is None else slots[k] for k in taken]))
+                for k, form in enumerate(lowered.forms):
+                    number = _result_of(self.plan, chunk, k)
+                    result = results[number]
+                    if form is not None:
+                        assert result is not None
+                        result.write(_axis(self.plan, chunk, number), chunk, next(arrays))
+                meter.advance(1)
         return tuple(result.array for result in results if result is not None)
 
 

@@ -222,7 +222,9 @@ _MAX_CACHED_CALLS = 4096
 
 # By rule, shape and dtype of the result, and arguments; rule and arguments by identity, so they are
 # kept alive in the entry.
-_calls: Cache[tuple[Rule, tuple[Any, ...], _Call]] = Cache(_MAX_CACHED_CALLS)
+_calls: Cache[tuple[Rule, tuple[Any, ...], _Call]] = Cache(
+    _MAX_CACHED_CALLS, "local Jacobians of calls"
+)
 
 
 def _locals(

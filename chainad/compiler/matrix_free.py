@@ -56,7 +56,9 @@ class Sweeps:
         self.slots, self.graph = _subgraph(graph, *ends)
         self.arrangements = [arrangements[k] for k in self.slots]
         self.selections = {n for n, k in enumerate(self.slots) if k in selections}
-        self._programs: Cache[_Seeded] = Cache(_MAX_SEEDED_PROGRAMS)
+        self._programs: Cache[_Seeded] = Cache(
+            _MAX_SEEDED_PROGRAMS, "programs of products with a Jacobian"
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Sweeps, (self.graph, self.arrangements, self.ends, self.target, self.selections)

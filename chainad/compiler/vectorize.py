@@ -122,7 +122,7 @@ def _at_all_points(view: Points, data: Points) -> Points:
     return np.ndarray(shape, data.dtype, data, start, strides)
 
 
-_contractions: Cache[Callable[[Sequence[Points]], Points]] = Cache(256)
+_contractions: Cache[Callable[[Sequence[Points]], Points]] = Cache(256, "contractions of stacks")
 
 
 def _contraction(

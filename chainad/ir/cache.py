@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, Self, TypeVar, overload
 
 from chainad.ir.locks import fork_safe_lock
+from chainad.ir.notices import log
 
 Value = TypeVar("Value")
 
@@ -24,11 +26,28 @@ class _Kept(Generic[Value]):
 _clock = itertools.count()
 
 
-class Cache(Generic[Value]):
-    """Values by key, at most `size` of them; what was used longest ago is forgotten."""
+class _Making(threading.local):
+    """What a thread is making for caches, one inside the other: whether the innermost is kept."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    is_kept = True
+
+
+_making = _Making()
+
+
+def keep_nothing() -> None:
+    """Let no cache keep what this thread is making now: the next call is to make it anew."""
+    _making.is_kept = False
+
+
+class Cache(Generic[Value]):
+    """Values by key, at most `size` of them; what was used longest ago is forgotten.
+
+    The logger is told of it; `name` is what the values are called there.
+    """
+
+    def __init__(self, size: int, name: str) -> None:
+        self.size, self.name = size, name
         self._kept: dict[Hashable, _Kept[Value]] = {}
         self._lock = fork_safe_lock()
 
@@ -39,18 +58,34 @@ class Cache(Generic[Value]):
         if kept is not None:
             kept.used = next(_clock)
             return kept.value
-        value = make()  # outside the lock: planning may take long, and may call the user's planner
+        outer, _making.is_kept = _making.is_kept, True
+        try:
+            # Outside the lock: planning may take long, and may call the user's planner.
+            value = make()
+            is_kept = _making.is_kept
+        finally:
+            _making.is_kept &= outer
+        if not is_kept:
+            return value
         with self._lock:
             self._kept[key] = _Kept(value)
-            if len(self._kept) > self.size:
-                self._forget_oldest()
+            forgotten = self._forget_oldest() if len(self._kept) > self.size else 0
+        if forgotten:
+            log.info(
+                "there are more than %d %s: those used longest ago, %d of them, are forgotten",
+                self.size,
+                self.name,
+                forgotten,
+            )
         return value
 
-    def _forget_oldest(self) -> None:
+    def _forget_oldest(self) -> int:
         """Forget one value, or an eighth of them where there are many, to look for these seldom."""
         by_age = sorted(self._kept.items(), key=lambda item: item[1].used)
-        for key, _ in by_age[: 1 + self.size // 8]:
+        forgotten = by_age[: 1 + self.size // 8]
+        for key, _ in forgotten:
             del self._kept[key]
+        return len(forgotten)
 
     def clear(self) -> None:
         """Forget everything."""

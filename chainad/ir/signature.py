@@ -62,7 +62,7 @@ class Signature:
         return sum([block.nbytes for block in self.blocks])
 
 
-_signatures: Cache[Signature] = Cache(512)
+_signatures: Cache[Signature] = Cache(512, "signatures of traces")
 
 
 def signature_of(inputs: Iterable[Any], outputs: Iterable[Any], key: Hashable) -> Signature:

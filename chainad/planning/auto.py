@@ -20,7 +20,7 @@ from chainad.planning.orders import Item
 from chainad.planning.plan import Alternative, Plan, cost_of_steps, follow
 from chainad.planning.planners import PLANNERS
 from chainad.planning.registry import CHOICES, ModeName, Order, PlannerName, Problem, modes
-from chainad.planning.search.budget import DEFAULT_SEARCH, SearchOptions
+from chainad.planning.search.budget import DEFAULT_SEARCH, SearchOptions, interrupted
 from chainad.planning.search.make_state_space import has_large_index_sets
 from chainad.structure import forget
 
@@ -93,10 +93,24 @@ def orders_of(problem: Problem, mode: Mode) -> dict[str, Order]:
     if isinstance(mode, str):
         if mode in PLANNERS:
             return {mode: PLANNERS[mode].order(problem)}
-        return dict(candidates(problem))
+        return _candidates(problem)
     if callable(mode):
         return {_name(mode): graph.check_order(tuple(mode(graph)))}
     return {"order": graph.check_order(mode)}
+
+
+def _candidates(problem: Problem) -> dict[str, Order]:
+    """Return all candidates, or those until the user interrupts a search that may be long."""
+    found: dict[str, Order] = {}
+    try:
+        for name, order in candidates(problem):
+            found[name] = order
+    except KeyboardInterrupt:
+        if not (found and problem.search.takes_interrupts):
+            raise
+        costs = costs_of(problem, found)
+        interrupted(min(cost.amount for cost in costs.values()))
+    return found
 
 
 def request_of(mode: Mode, search: SearchOptions) -> str:
@@ -136,7 +150,7 @@ def check_mode(mode: Mode | str) -> Mode:
     return mode
 
 
-_plans: Cache[Plan] = Cache(256)
+_plans: Cache[Plan] = Cache(256, "plans")
 
 
 def plan_cached(

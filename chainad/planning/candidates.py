@@ -14,11 +14,10 @@ from chainad.planning.registry import PLANNERS, ModeName, Order, Problem
 from chainad.planning.repeats import repeats_in
 from chainad.planning.search.dense_states import DenseStates
 from chainad.planning.search.edges import is_searched, with_edges
-from chainad.planning.search.exhaustive import cheapest
 from chainad.planning.search.greedy import around
 from chainad.planning.search.make_state_space import structured_states
 from chainad.planning.search.repeated_blocks import by_iterations
-from chainad.planning.search.stages import improved, pays_off, rules
+from chainad.planning.search.stages import improved, pays_off, proved, rules
 from chainad.planning.search.structured_states import StructuredStates
 
 # With more inner vertices, costing a pivot at every one of them takes longer than it saves.
@@ -63,8 +62,7 @@ def _searched(problem: Problem) -> Iterator[tuple[str, Order]]:
             yield name, order
     starts: list[Sequence[int]] = [list(order) for order in found]
     if len(graph.inner) <= level.max_exhaustive_vertices:
-        best = cheapest(states, min(starts, key=states.cost_of))
-        assert best is not None
+        best = proved(states, min(starts, key=states.cost_of), problem.search)
         found.setdefault(tuple(best), "exhaustive")
         yield "exhaustive", tuple(best)
     # From the same beginnings as the registered planners, so as to find their orders.

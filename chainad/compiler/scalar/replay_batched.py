@@ -18,6 +18,7 @@ from chainad.backends.numpy import vector
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars
 from chainad.compiler.scalar.replay_scalar import by_numpy, contiguous
 from chainad.ir.cache import cached_property
+from chainad.ir.progress import REPORTS_PER_TASK, Meter
 
 Points = npt.NDArray[Any]
 # Results, one array per output, and for which points they hold; None for all of them.
@@ -32,6 +33,9 @@ _MIN_NUMBA_OPERATIONS = 2e8
 # For fewer, starting a thread is not worth while.
 _MIN_OPERATIONS_PER_THREAD = 1e6
 
+# For fewer, progress is not told: several threads do these in milliseconds.
+_MIN_OPERATIONS_PER_REPORT = 1e7
+
 
 class BatchedScalars:
     """Runs a scalar program at many points."""
@@ -40,7 +44,9 @@ class BatchedScalars:
         self.program = program
         self.backend = backend
 
-    def __call__(self, rows: Sequence[Points], count: int, out: Any = None) -> Outputs:
+    def __call__(
+        self, rows: Sequence[Points], count: int, meter: Meter, out: Any = None
+    ) -> Outputs:
         """Return the results at some points.
 
         Parameters
@@ -48,6 +54,8 @@ class BatchedScalars:
         rows : sequence of array_like, shape (count, elements)
             The elements of every data argument.
         count : int
+        meter : Meter
+            What is told of the points.
         out : array_like, optional
             Where the one result is to be, if that can be written there.
         """
@@ -60,9 +68,19 @@ class BatchedScalars:
         outputs = [x.reshape(count, -1) if x.size else x.reshape(count, 0) for x in results]
         if program.has_guard:
             outputs.append(np.empty((count, 1), program.dtype))
-        if outputs:
-            _BACKENDS[self._chosen(count)](self, rows, outputs)
+        run = _BACKENDS[self._chosen(count)]
+        for part in self._parts(count, meter) if outputs else ():
+            run(self, [x[part] for x in rows], [x[part] for x in outputs])
+            meter.advance(part.stop - part.start)
         return results, outputs[-1].ravel() != 0 if program.has_guard else None
+
+    def _parts(self, count: int, meter: Meter) -> list[slice]:
+        """Return the points in parts that are long enough to tell progress after each."""
+        operations = count * len(self.program.ssa.instructions)
+        most = REPORTS_PER_TASK if meter.is_told else 1
+        parts = max(1, min(most, int(operations / _MIN_OPERATIONS_PER_REPORT)))
+        bounds = [count * k // parts for k in range(parts + 1)]
+        return [slice(a, b) for a, b in pairwise(bounds)]
 
     def _chosen(self, count: int) -> str:
         if self.backend != "auto":

@@ -43,7 +43,7 @@ MAX_SEARCHED_EDGES = 2000
 # Compiling one scalar operation takes about as long.
 ELIMINATIONS_PER_OPERATION = 30
 
-_orders: Cache[dict[str, Order]] = Cache(64)
+_orders: Cache[dict[str, Order]] = Cache(64, "orders of scalars")
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class _Known:
         return all(map(operator.is_, read, self.values))
 
 
-_known: Cache[_Known] = Cache(MAX_KNOWN_CODES)
+_known: Cache[_Known] = Cache(MAX_KNOWN_CODES, "functions whose names were looked up")
 
 
 def _known_of(f: Any) -> _Known:

@@ -254,7 +254,7 @@ COPYING = frozenset({"copy", "astype", "flatten"})
 
 # Every slot is one, whoever has found it. `Cache` forgets those that were used longest ago; one
 # that is bound is kept by who has bound it.
-_slots: Cache[ProxySlot] = Cache(MAX_KNOWN_SLOTS)
+_slots: Cache[ProxySlot] = Cache(MAX_KNOWN_SLOTS, "places of names")
 
 
 _imported = builtins.__import__

@@ -2,43 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from bisect import bisect_right
-from functools import lru_cache
-from pathlib import Path
 from types import CodeType, FrameType
 from typing import NamedTuple
 
-import numpy as np
-import scipy
-
 from chainad.ir.cache import Cache
+from chainad.ir.notices import ARRAY_LIBRARIES, is_library_file
 from chainad.ir.sites import FunctionSource, Site, source_of
-
-# Libraries with arrays of their own, where they are installed beside NumPy, and how theirs becomes
-# one of NumPy's.
-_ARRAY_LIBRARIES = {
-    str(Path(np.__file__).parents[1] / name) + os.sep: (name, conversion)
-    for name, conversion in {
-        "pandas": ".to_numpy()",
-        "xarray": ".to_numpy()",
-        "torch": ".numpy()",
-        "jax": "np.asarray",
-    }.items()
-}
-# Frames of these, of chainad, NumPy and SciPy, and of code that they generate, are not the user's;
-# the demo is code as a user would write it.
-_LIBRARY_FILES = (
-    str(Path(__file__).parents[2]) + os.sep,
-    str(Path(np.__file__).parent) + os.sep,
-    str(Path(scipy.__file__).parent) + os.sep,
-    "<chainad",
-    "<__array_function__",
-    *_ARRAY_LIBRARIES,
-    str(Path(np.__file__).parents[1] / "numba") + os.sep,
-)
-_DEMO = "__main__.py"
 
 # Code, and the place of the running instruction in it: to look its line up would take time that
 # grows with the length of the code.
@@ -59,25 +30,11 @@ def raw_site(depth: int = 1) -> RawSite | None:
     return None
 
 
-def user_stacklevel() -> int:
-    """Return the stacklevel of the user's line, for a warning that the caller gives."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and is_library_file(frame.f_code.co_filename):
-        level, frame = level + 1, frame.f_back
-    return level
-
-
-@lru_cache(maxsize=1024)  # asked at every traced operation
-def is_library_file(file: str) -> bool:
-    """Return whether a file is of chainad, NumPy, SciPy, or a library with arrays of its own."""
-    return file.startswith(_LIBRARY_FILES) and not file.endswith(_DEMO)
-
-
 def instead_of_other_arrays() -> str:
     """Return what to do where a library with arrays of its own met a traced value, or ""."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and is_library_file(frame.f_code.co_filename):
-        for folder, (name, conversion) in _ARRAY_LIBRARIES.items():
+        for folder, (name, conversion) in ARRAY_LIBRARIES.items():
             if frame.f_code.co_filename.startswith(folder):
                 return (
                     f"{name} works on plain numbers, and the derivative would be lost; convert its"
@@ -117,7 +74,7 @@ class _ListedCode(NamedTuple):
 
 # Code is known by its id: it compares equal if it says the same, in whatever file, and to hash it
 # takes time that grows with its length.
-_listed_codes: Cache[_ListedCode] = Cache(256)
+_listed_codes: Cache[_ListedCode] = Cache(256, "lines of functions")
 
 
 def _listed(code: CodeType) -> _ListedCode:

@@ -5,14 +5,16 @@ Named efforts count eliminations, never time, so that the same seed gives the sa
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf, log2
 from time import monotonic
 from typing import Literal
 
 from chainad.errors import PlanError, unknown
+from chainad.ir.cache import keep_nothing
+from chainad.ir.notices import warn_of_fallback
+from chainad.ir.progress import Meter, ProgressOption, checked_progress
 
 # Larger graphs are searched only where there is enough to gain.
 MAX_ALWAYS_SEARCHED_VERTICES = 200
@@ -26,9 +28,6 @@ THOROUGH_SECONDS_PER_VERTEX = 8e-3
 
 # What looking at a set of vertices takes at most, where all sets of a small graph are looked at.
 SECONDS_PER_SET = 1e-3
-
-# Searches shorter than this print no progress.
-SILENT_SECONDS = 2.0
 
 Effort = Literal["fast", "balanced", "thorough"] | float
 
@@ -137,12 +136,21 @@ class SearchOptions:
     """How hard to search: an effort, or seconds; the same seed gives the same plan.
 
     Of named efforts, `eliminations_per_multiplication` bounds what is tried by what can be saved:
-    so many eliminations for each multiplication of the cheapest order so far.
+    so many eliminations for each multiplication of the cheapest order so far. `progress` is told
+    how far the search is. `is_lowered` says that less effort is made than was asked for.
     """
 
     effort: Effort = "balanced"
     seed: int = 0
     eliminations_per_multiplication: float = inf
+    progress: ProgressOption = field(default=False, compare=False)
+    is_lowered: bool = field(default=False, compare=False)
+
+    @property
+    def takes_interrupts(self) -> bool:
+        """Whether an interrupt ends the search alone: of one that the user expects to be long."""
+        is_quick = self.effort in ("fast", "balanced") and not self.is_lowered
+        return self.progress is not False or not is_quick
 
     @property
     def level(self) -> EffortLevel:
@@ -174,44 +182,36 @@ class SearchOptions:
         if isinstance(self.effort, str) or self.effort >= THOROUGH_SECONDS_PER_VERTEX * vertices:
             return self
         is_enough = self.effort >= BALANCED_SECONDS_PER_VERTEX * vertices
-        return replace(self, effort="balanced" if is_enough else "fast")
+        return replace(self, effort="balanced" if is_enough else "fast", is_lowered=True)
 
 
 DEFAULT_SEARCH = SearchOptions()
 
 
-def search_options(effort: Effort, seed: int = 0) -> SearchOptions:
-    """Return a search whose effort and seed are checked.
+def search_options(
+    effort: Effort, seed: int = 0, progress: ProgressOption = False
+) -> SearchOptions:
+    """Return a search whose effort, seed and progress are checked.
 
     Raises
     ------
     PlanError
         If the effort is unknown, or the seed is no integer.
+    InputError
+        If the progress is neither a bool nor a function.
     """
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise PlanError(f"seed must be an integer, but got {seed!r}")
-    return SearchOptions(check_effort(effort), seed)
+    return SearchOptions(check_effort(effort), seed, progress=checked_progress(progress))
 
 
-class Progress:
-    """Says on the terminal how a long search goes; silent for two seconds, and in files."""
-
-    def __init__(self) -> None:
-        self.start = monotonic()
-        self.has_spoken = False
-
-    def show(self, text: str) -> None:
-        """Write one line over the last one."""
-        seconds = monotonic() - self.start
-        if seconds > SILENT_SECONDS and sys.stderr.isatty():
-            line = f"\rchainad: {text}, {seconds:.0f} s; Ctrl-C takes the best so far"
-            print(f"{line:<79}", end="", file=sys.stderr, flush=True)
-            self.has_spoken = True
-
-    def close(self) -> None:
-        """End the line, if there is one."""
-        if self.has_spoken:
-            print(file=sys.stderr)
+def interrupted(cost: int) -> None:
+    """Tell that a search was interrupted, and what the cheapest order so far costs."""
+    keep_nothing()  # another plan for the same function is searched for anew
+    warn_of_fallback(
+        f"the search for a cheap order was interrupted; the cheapest so far is taken, at a cost of"
+        f" {cost:,}, and is not kept: the next plan is searched for anew"
+    )
 
 
 class SearchBudget:
@@ -225,28 +225,37 @@ class SearchBudget:
         A time of `time.monotonic`.
     patience : float
         How long to wait for the next gain, as a multiple of the time until the last one.
+    meter : Meter
+        What is told of it: of eliminations, or of seconds if there is a deadline.
     """
 
     def __init__(
         self,
+        meter: Meter,
         allowance: int | None = None,
         deadline: float | None = None,
         overhead: Callable[[], int] = lambda: 0,
         patience: float = inf,
     ) -> None:
+        self.meter = meter
         self.allowance = allowance
         self.deadline = deadline
         self.overhead = overhead
         self.spent = -overhead()
+        self._told: float = 0 if deadline is None else monotonic()
         self.patience = patience
         self.until: float = inf if patience == inf else MAX_ELIMINATIONS_BEFORE_GAIN
 
     def spend(self, eliminations: int) -> bool:
         """Count some more eliminations; return whether the budget allows them."""
         self.spent += eliminations
-        if self.taken > min(self.until, inf if self.allowance is None else self.allowance):
+        taken = self.taken
+        now = taken if self.deadline is None else monotonic()
+        self.meter.advance(now - self._told)
+        self._told = now
+        if taken > min(self.until, inf if self.allowance is None else self.allowance):
             return False
-        return self.deadline is None or monotonic() < self.deadline
+        return self.deadline is None or now < self.deadline
 
     @property
     def taken(self) -> int:

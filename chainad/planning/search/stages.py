@@ -7,14 +7,15 @@ never adjacent.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from math import inf
 from random import Random
 from time import monotonic
 from typing import Any
 
 from chainad.errors import PlanError
+from chainad.ir.progress import Meter
 from chainad.planning.orders import Vertex
 from chainad.planning.registry import Problem, register
 from chainad.planning.search.annealing import anneal
@@ -22,17 +23,15 @@ from chainad.planning.search.articulation import components, path_order, split
 from chainad.planning.search.budget import (
     MAX_ALWAYS_SEARCHED_VERTICES,
     EffortLevel,
-    Progress,
     SearchBudget,
     SearchOptions,
+    interrupted,
 )
 from chainad.planning.search.dense_states import DenseStates
 from chainad.planning.search.exhaustive import PROOF, cheapest
 from chainad.planning.search.greedy import greedy_order, order_within
 from chainad.planning.search.state_space import StateSpace
 from chainad.planning.search.window import by_windows
-
-STAGES = ("blocks", "window", "annealing")
 
 # The mean number of eliminations that a move of annealing recomputes.
 ELIMINATIONS_PER_MOVE = 10
@@ -52,12 +51,16 @@ DENSE_SETS_FACTOR = 8
 
 @dataclass
 class _ComponentOrder:
-    """The best order so far of one component, and whether it is known to be optimal."""
+    """The best order so far of one component, and whether it is known to be optimal.
+
+    The component has the number `number`, and this share of all inner vertices.
+    """
 
     graph: StateSpace[Any]
     order: list[int]
+    number: int
+    share: float
     is_proved: bool = False
-    progress: Progress = field(default_factory=Progress)
 
     @property
     def cost(self) -> int:
@@ -95,9 +98,16 @@ def exhaustive(problem: Problem) -> tuple[Vertex, ...]:
             f" effort={search.effort!r}, but this graph has {count}; use mode='auto'"
         )
     orders = [order for _, order in rules(states, search)]
-    found = cheapest(states, min(orders, key=states.cost_of))
+    return tuple(proved(states, min(orders, key=states.cost_of), search))
+
+
+def proved(graph: StateSpace[Any], known: Sequence[int], search: SearchOptions) -> list[int]:
+    """Return a cheapest order, `known` if there is none below its cost, however long it takes."""
+    sets = 1 << len(graph.inner)
+    with Meter(search.progress, "search", sets, lambda: graph.cost_of(known)) as meter:
+        found = cheapest(graph, known, SearchBudget(meter))
     assert found is not None
-    return tuple(found)
+    return found
 
 
 @register("blocks", "splits the graph at safe cut vertices, and solves small blocks exactly")
@@ -122,10 +132,15 @@ def _until(name: str, problem: Problem) -> tuple[Vertex, ...]:
     """Return the cheapest order after a stage."""
     orders = [order for _, order in rules(problem.states, problem.search)]
     best = problem.states.cheapest_of(orders)
-    for stage, order, _ in improved(problem.states, orders, problem.search):
-        best = order
-        if stage == name:
-            break
+    try:
+        for stage, order, _ in improved(problem.states, orders, problem.search):
+            best = order
+            if stage == name:
+                break
+    except KeyboardInterrupt:
+        if not problem.search.takes_interrupts:
+            raise
+        interrupted(problem.states.cost_of(best))
     return tuple(best)
 
 
@@ -167,8 +182,8 @@ def improved(
 ) -> Iterator[tuple[str, list[int], bool]]:
     """Yield after every stage its name, the best order so far, and whether that is optimal.
 
-    `orders` are the ones to start from. If the user interrupts the search, it ends with the stage
-    that it is in, and what was found until then. Graphs that are too large for the effort, or have
+    `orders` are the ones to start from. If the user interrupts the search, the best order until
+    then is yielded before the interrupt goes on. Graphs that are too large for the effort, or have
     large index sets, are left as they are.
     """
     if len(graph.inner) > search.level.max_improved_vertices or graph.has_large_index_sets:
@@ -177,10 +192,8 @@ def improved(
         return
     if not search.allows(len(graph.inner), min(map(graph.cost_of, orders))):
         return
-    found = [_first(graph, group, orders) for group in components(graph)]
-    progress = Progress()
+    found = [_first(graph, k, group, orders) for k, group in enumerate(components(graph))]
     for each in found:
-        each.progress = progress
         # Smaller ones are solved anyway, and a short search takes less time than the bound.
         is_long = search.eliminations_per_multiplication == inf
         if (
@@ -188,41 +201,49 @@ def improved(
             and search.level.max_proof_vertices < len(each.order) <= MAX_QUICK_BOUND_VERTICES
         ):
             each.is_proved = each.graph.least_cost == each.cost
-    todo = len(graph.inner) or 1
-    for stage in STAGES:
-        is_interrupted = False
-        try:
-            for k, each in enumerate(found):
-                if not each.is_proved:
-                    progress.show(f"{stage}, part {k + 1} of {len(found)}")
-                    _STAGES[stage](each, search, len(each.order) / todo, k)
-        except KeyboardInterrupt:
-            is_interrupted = True
-        order = [each.graph.origin[v] for each in found for v in each.order]
-        yield stage, order, all(each.is_proved for each in found)
-        if is_interrupted:
-            break
-    progress.close()
+    amounts = {
+        (stage, each.number): _allowance(
+            each.graph, search, what, each.share, each.allowance(search)
+        )
+        for stage, (what, _) in STAGES.items()
+        for each in found
+    }
+    total = sum(amounts.values())
+    with Meter(search.progress, "search", total, lambda: sum(x.cost for x in found)) as meter:
+        for stage, (_, improve) in STAGES.items():
+            interrupt = None
+            try:
+                for each in found:
+                    with meter.part(amounts[stage, each.number]):
+                        if not each.is_proved:
+                            improve(each, search, meter)
+            except KeyboardInterrupt as error:
+                interrupt = error
+            order = [each.graph.origin[v] for each in found for v in each.order]
+            yield stage, order, all(each.is_proved for each in found)
+            if interrupt is not None:
+                raise interrupt
 
 
 def _first(
-    graph: StateSpace[Any], group: list[int], orders: Sequence[Sequence[int]]
+    graph: StateSpace[Any], number: int, group: list[int], orders: Sequence[Sequence[int]]
 ) -> _ComponentOrder:
     """Return the cheapest of some orders on a component; vertices are those of its own graph."""
     part = graph.subproblem(group)
-    number = {graph_number: k for k, graph_number in enumerate(part.origin)}
+    own_number = {v: k for k, v in enumerate(part.origin)}
     inside = set(group)
-    own = [[number[v] for v in order if v in inside] for order in orders]
-    return _ComponentOrder(part, min(own, key=part.cost_of))
+    own = [[own_number[v] for v in order if v in inside] for order in orders]
+    share = len(group) / len(graph.inner)
+    return _ComponentOrder(part, min(own, key=part.cost_of), number, share)
 
 
-def _blocks(found: _ComponentOrder, search: SearchOptions, share: float, component: int) -> None:
+def _blocks(found: _ComponentOrder, search: SearchOptions, meter: Meter) -> None:
     """Solve exactly what is small enough; else split at safe cut vertices, and solve the blocks."""
-    graph, limit = found.graph, found.allowance(search)
+    graph, share, limit = found.graph, found.share, found.allowance(search)
     small = len(graph.inner) <= search.level.max_proof_vertices
     if small:  # the better the cost that is known, the fewer sets are examined
-        by_windows(graph, found.order, _budget(graph, search, "windows", share, limit))
-    budget = _budget(graph, search, "sets", share, limit)
+        by_windows(graph, found.order, _budget(graph, search, "windows", share, limit, meter))
+    budget = _budget(graph, search, "sets", share, limit, meter)
     best = cheapest(graph, found.order, budget) if small else None
     if best is not None:
         found.order[:] = best
@@ -238,14 +259,15 @@ def _blocks(found: _ComponentOrder, search: SearchOptions, share: float, compone
         own = {v: k for k, v in enumerate(part.origin)}
         start = [own[v] for v in found.order if v in set(block)]
         order += (
-            part.origin[v] for v in _solved(part, start, search, each * len(block), per_vertex)
+            part.origin[v]
+            for v in _solved(part, start, search, each * len(block), per_vertex, meter)
         )
     state = graph.copy()
     for v in order:
         graph.eliminate(state, v)
     rest = graph.subproblem(cuts, state)
     last = path_order(rest) or _solved(
-        rest, greedy_order(rest, "greedy"), search, each * len(cuts), per_vertex
+        rest, greedy_order(rest, "greedy"), search, each * len(cuts), per_vertex, meter
     )
     found.offer([*order, *(rest.origin[v] for v in last)])
 
@@ -256,25 +278,28 @@ def _solved(
     search: SearchOptions,
     share: float,
     per_vertex: float,
+    meter: Meter,
 ) -> list[int]:
     """Return the cheapest order, or a good one if that takes too long."""
     limit = per_vertex * len(start)
     small = len(graph.inner) <= search.level.max_proof_vertices
-    best = cheapest(graph, start, _budget(graph, search, "sets", share, limit)) if small else None
+    budget = _budget(graph, search, "sets", share, limit, meter)
+    best = cheapest(graph, start, budget) if small else None
     if best is None:
-        by_windows(graph, start, _budget(graph, search, "windows", share, limit))
+        by_windows(graph, start, _budget(graph, search, "windows", share, limit, meter))
     return best or start
 
 
-def _window(found: _ComponentOrder, search: SearchOptions, share: float, component: int) -> None:
-    limit = found.allowance(search)
-    by_windows(found.graph, found.order, _budget(found.graph, search, "windows", share, limit))
+def _window(found: _ComponentOrder, search: SearchOptions, meter: Meter) -> None:
+    graph, limit = found.graph, found.allowance(search)
+    by_windows(graph, found.order, _budget(graph, search, "windows", found.share, limit, meter))
 
 
-def _annealing(found: _ComponentOrder, search: SearchOptions, share: float, component: int) -> None:
+def _annealing(found: _ComponentOrder, search: SearchOptions, meter: Meter) -> None:
     """Anneal again and again, each time from the best, then repair by windows."""
-    rng = Random(f"{search.seed} {component}")
-    budget = _budget(found.graph, search, "anneals", share, found.allowance(search))
+    rng = Random(f"{search.seed} {found.number}")
+    limit = found.allowance(search)
+    budget = _budget(found.graph, search, "anneals", found.share, limit, meter)
     left = (budget.allowance or 0) // ELIMINATIONS_PER_MOVE
     rounds = 60 * len(found.order)
     if isinstance(search.effort, str) and left < MIN_MOVES_PER_ELIMINATION * len(found.order):
@@ -284,7 +309,6 @@ def _annealing(found: _ComponentOrder, search: SearchOptions, share: float, comp
     while budget.spend(0) and (left > 0 or not isinstance(search.effort, str)):
         anneal(found.graph, found.order, budget, min(rounds, left) if left > 0 else rounds, rng)
         by_windows(found.graph, found.order, budget)
-        found.progress.show(f"annealing part {component + 1}, at a cost of {found.cost:,}")
         if found.cost == bound:
             found.is_proved = True
             return
@@ -292,21 +316,42 @@ def _annealing(found: _ComponentOrder, search: SearchOptions, share: float, comp
         rounds = min(2 * rounds, 2000 * len(found.order))
 
 
-_STAGES = {"blocks": _blocks, "window": _window, "annealing": _annealing}
+# What every stage is allowed, by name, and what it does.
+STAGES: dict[str, tuple[str, Callable[[_ComponentOrder, SearchOptions, Meter], None]]] = {
+    "blocks": ("sets", _blocks),
+    "window": ("windows", _window),
+    "annealing": ("anneals", _annealing),
+}
 
 # How much of a given time every stage may take.
 _TIME_SHARES = {"sets": 0.3, "windows": 0.1, "anneals": 0.6}
 
 
 def _budget(
-    graph: StateSpace[Any], search: SearchOptions, what: str, share: float, limit: float
+    graph: StateSpace[Any],
+    search: SearchOptions,
+    what: str,
+    share: float,
+    limit: float,
+    meter: Meter,
 ) -> SearchBudget:
-    """Return the budget of a stage on a part that has this share of the vertices.
+    """Return the budget of a stage on a part that has this share of the vertices."""
+    allowance = _allowance(graph, search, what, share, limit)
+    if not isinstance(search.effort, str):
+        return SearchBudget(meter, deadline=monotonic() + allowance)
+    patience = search.level.patience if what == "anneals" else inf
+    return SearchBudget(meter, int(allowance), overhead=lambda: graph.overhead, patience=patience)
+
+
+def _allowance(
+    graph: StateSpace[Any], search: SearchOptions, what: str, share: float, limit: float
+) -> float:
+    """Return the seconds, or the eliminations, that a stage may take on such a part.
 
     A named effort tries no more eliminations than the limit.
     """
     if not isinstance(search.effort, str):
-        return SearchBudget(deadline=monotonic() + _TIME_SHARES[what] * share * search.effort)
+        return _TIME_SHARES[what] * share * search.effort
     level = search.level
     total = {
         "sets": level.max_proof_sets,
@@ -318,7 +363,5 @@ def _budget(
         allowance *= DENSE_SETS_FACTOR if isinstance(graph, DenseStates) else 1
     else:
         allowance = min(allowance, level.eliminations_per_vertex * len(graph.inner))
-    patience = level.patience if what == "anneals" else inf
     limit *= 1 if what == "anneals" else MAX_SHARE_BEFORE_ANNEALING
-    allowance = int(min(allowance, limit))
-    return SearchBudget(allowance, overhead=lambda: graph.overhead, patience=patience)
+    return min(allowance, limit)
