@@ -11,27 +11,49 @@ class ChainadError(Exception):
 
 
 class TraceError(ChainadError, TypeError):
-    """The function did something that would lose a derivative, or that no rule describes."""
+    """The function did something that would lose a derivative, or that no rule describes.
+
+    The message names your line, and what to write there instead. Where plain numbers are meant, say
+    so by `stop_gradient`; a function that no rule describes gets its derivative by `primitive`.
+    """
 
 
 class InputError(ChainadError, TypeError):
-    """An argument of a chainad function has the wrong type, dtype, shape or number."""
+    """An argument of a chainad function has the wrong type, dtype, shape or number.
+
+    The message says what was given and what is wanted. Arguments of your function that a verb takes
+    for options are fixed by `functools.partial`.
+    """
 
 
 class PlanError(ChainadError, ValueError):
-    """A mode, an elimination order or a plan does not fit the function it is meant for."""
+    """A mode, an elimination order or a plan does not fit the function it is meant for.
+
+    Of a misspelt name the message knows the nearest. A saved plan fits functions of the same
+    structure and sizes alone: make a new one by `chainad.plan`. Planners for chains, or for few
+    vertices, refuse all else; `mode="auto"` takes those that fit.
+    """
 
 
 class TooLargeError(ChainadError, MemoryError):
-    """A dense Jacobian does not fit into memory."""
+    """A dense Jacobian does not fit into memory, or no plan into the limit that was given.
+
+    Ask for another form, `output="sparse"`, `"structured"` or `"operator"`, or raise
+    `memory_limit`: the message says how much it takes, and which line of yours makes the largest
+    Jacobian.
+    """
 
 
 class FallbackWarning(UserWarning):
-    """A function is run in a simpler way than requested, or than it could be; it says why."""
+    """A function is run in a simpler way than requested, or than it could be; it says why.
+
+    Results are as right as ever. `warnings.simplefilter("error", chainad.errors.FallbackWarning)`
+    makes it an error, with the line where it is from.
+    """
 
 
 class MissingExtraError(ChainadError, ImportError):
-    """An optional dependency is needed and not installed."""
+    """An optional dependency is needed and not installed; the message has the command for that."""
 
 
 def unknown(option: str, value: object, choices: Sequence[str], otherwise: str = "") -> str:

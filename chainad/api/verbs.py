@@ -114,8 +114,8 @@ def jacobian(
         argument in the batch by position or name, so that others than the differentiated ones may
         be among them. All else is shared, and so are those with the axis None: gradients of each
         sample by weights are `grad(loss, "w", batch={"x": 0, "y": 0})`.
-        Values and Jacobians have the points in front: (N, *f(x).shape, *x.shape). (The blocks of a
-        function that is itself written for batches come by output="structured".)
+        Values and Jacobians have the points in front: `(N, *f(x).shape, *x.shape)`. (The blocks of
+        a function that is itself written for batches come by output="structured".)
     constant : str or sequence of str
         Names of what `f` reads beside its arguments and never changes, for batches and this
         function compiled; see `compile`.

@@ -79,7 +79,7 @@ class Primitive:
         Returns
         -------
         callable
-            A decorator for functions of (y, *args), the result and the arguments of the call.
+            A decorator for functions of `(y, *args)`, the result and the arguments of the call.
 
         Raises
         ------
@@ -144,10 +144,10 @@ class Primitive:
         argument : int
             The position of the argument.
         jvp : callable, optional
-            (tangent, y, *args) -> J @ tangent: from the shape of x to that of y.
+            `(tangent, y, *args) -> J @ tangent`: from the shape of x to that of y.
         vjp : callable, optional
-            (adjoint, y, *args) -> adjoint @ J: from the shape of y to that of x. One of the two is
-            enough: the other direction then materializes the Jacobian.
+            `(adjoint, y, *args) -> adjoint @ J`: from the shape of y to that of x. One of the two
+            is enough: the other direction then materializes the Jacobian.
         cost : int, optional
             Multiplications of one call; by default those of a dense product, y.size * x.size.
 
