@@ -24,7 +24,8 @@ MAY_IMPORT = {
 # The facades beside them: the names of the library, its command line, and SciPy's names.
 FACADES = {
     "chainad": "ir structure planning rules api scipy",
-    "__main__": "chainad planning",
+    "__main__": "command_line",
+    "command_line": "chainad planning api",
     "scipy": "rules",
 }
 

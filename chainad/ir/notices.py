@@ -43,13 +43,13 @@ _LIBRARY_FILES = (
     *ARRAY_LIBRARIES,
     str(_PACKAGES / "numba") + sep,
 )
-_DEMO = "__main__.py"
+_DEMO = str(Path(__file__).parents[1] / "command_line" / "demo.py")
 
 
 @lru_cache(maxsize=1024)  # asked at every traced operation
 def is_library_file(file: str) -> bool:
     """Return whether a file is of chainad, NumPy, SciPy, or a library with arrays of its own."""
-    return file.startswith(_LIBRARY_FILES) and not file.endswith(_DEMO)
+    return file.startswith(_LIBRARY_FILES) and file != _DEMO
 
 
 def warn_of_fallback(message: str) -> None:
