@@ -21,6 +21,7 @@ from chainad.rules.base import (
     constant,
     defined,
     normalize_axes,
+    refuse_unless,
     rule,
 )
 from chainad.rules.elementwise import direction
@@ -68,6 +69,8 @@ def _selection(ufunc: np.ufunc, function: Callable[..., Any]) -> Callable[..., A
     ) -> Any:
         if initial is None and _is_plain(a, dtype, where):
             return NotImplemented
+        # Some versions of NumPy take an array of one entry for a number, others do not.
+        refuse_unless(np.ndim(initial) == 0, "initial= is a number; add an array to the result")
         neutral = initial if ufunc.identity is None else ufunc.identity
         if neutral is None:
             raise ValueError(f"np.{function.__name__} with where= needs initial=, too")

@@ -807,8 +807,11 @@ examples(sl.expm, matrix_functions.exponential)(
 )
 examples(sl.expm)([ex(v(2, 2, 2)), ex(v(3, 3, low=2.0, high=5.0))])
 examples(sl.sqrtm, matrix_functions.square_root, sl.logm, matrix_functions.logarithm)(
-    [ex(square(3, 3)), ex(v(1, 1)), ex(square(2, 3, 3))]
+    [ex(square(3, 3)), ex(v(1, 1))]
 )
+examples(matrix_functions.square_root, matrix_functions.logarithm)([ex(square(2, 3, 3))])
+if SCIPY >= "1.16.0":  # which takes stacks
+    examples(sl.sqrtm, sl.logm)([ex(square(2, 3, 3))])
 examples(sl.block_diag)([ex(v(2, 3), v(2), v(1, 1))])
 examples(sl.toeplitz)([ex(v(3)), ex(v(3), v(2))])
 examples(sl.circulant)([ex(v(3))])

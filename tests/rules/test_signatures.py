@@ -47,7 +47,10 @@ def _optional(function: Any, args: Any, kwargs: Any) -> Iterator[tuple[str, Any]
     """Yield arguments that are left out, and what they may be."""
     if isinstance(function, np.ufunc):
         return
-    signature = inspect.signature(function)
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # functions in C have none in NumPy 2.0
+        return
     shape = np.shape(args[0]) if isinstance(args[0], np.ndarray) else ()
     for name, parameter in signature.parameters.items():
         is_free = parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
@@ -150,3 +153,9 @@ def test_arguments_that_decide_what_is_computed_are_refused(f: Any, p: float) ->
 
 def test_mean_by_where_takes_a_mask() -> None:
     assert chainad.jacobian(lambda x: np.mean(X, where=x > 0.2))(X).tolist() == [0.0] * 4
+
+
+@pytest.mark.parametrize("function", [np.sum, np.prod, np.min])
+def test_a_start_that_is_no_number_is_refused(function: Any) -> None:
+    with pytest.raises(chainad.TraceError, match="initial= is a number"):
+        chainad.jacobian(lambda p: function(X, initial=p))(X[:1])

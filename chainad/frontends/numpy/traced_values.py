@@ -244,7 +244,7 @@ class Traced(Tracer):
         self._refuse("x.partition writes into an array; use np.sort(x)")
 
     def view(self, *args: Any, **kwargs: Any) -> None:
-        self._refuse("x.view reads the bytes of an array; use x.reshape or x.astype")
+        self._refuse_numbers("x.view reads the bytes of an array; use x.reshape or x.astype")
 
     def __delitem__(self, key: Any) -> None:
         self._refuse("entries of an array cannot be deleted; use np.delete")
