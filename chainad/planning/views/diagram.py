@@ -354,14 +354,17 @@ def _directions_of_edges(plan: Plan) -> dict[int, tuple[int, Direction]]:
 
 
 def passed_by_every_path(graph: LinearGraph) -> tuple[Vertex, ...]:
-    """Return the inner vertices that every path from an input to an output passes.
+    """Return the inner vertices that every path of two edges or more passes, inputs to outputs.
 
-    Vertices are in topological order: those over which no edge jumps. The paths begin before all
-    of them, and end behind all of them.
+    An edge that leads from an input to an output is only added to what the others give, and never
+    multiplied. Vertices are in topological order: those over which no edge jumps are passed. The
+    paths begin before all of them, and end behind all of them.
     """
-    reads = {edge.tail for edge in graph.edges}
-    read = {edge.head for edge in graph.edges}
-    jumps = [(edge.tail, edge.head) for edge in graph.edges]
+    inputs, outputs = {*graph.inputs}, {*graph.outputs}
+    edges = [e for e in graph.edges if e.tail not in inputs or e.head not in outputs]
+    reads = {edge.tail for edge in edges}
+    read = {edge.head for edge in edges}
+    jumps = [(edge.tail, edge.head) for edge in edges]
     jumps += [(-1, v) for v in graph.inputs if v in reads]
     jumps += [(v, len(graph.shapes)) for v in graph.outputs if v in read]
     change = [0] * (len(graph.shapes) + 2)
