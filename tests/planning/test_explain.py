@@ -127,3 +127,18 @@ def test_by_another_cost_it_is_that_which_is_compared() -> None:
     plan = chainad.plan_chain([50, 3, 40, 50], cost="bytes")
     assert "kB by bytes" in plan.explain()
     assert "cost by bytes" in plan.explain()
+
+
+def test_ends_and_a_narrow_place_show_beside_arguments_that_are_returned() -> None:
+    encode, decode = np.ones((4, 90)), np.ones((90, 4))
+
+    def penalized(x: Any) -> Any:
+        z = encode @ np.sin(np.ones((90, 90)) @ x)
+        for _ in range(60):
+            z = np.tanh(z)
+        return np.concatenate([np.ones((90, 90)) @ np.sin(decode @ z), x])
+
+    text = chainad.plan(penalized, np.ones(90)).explain(width=100)
+    assert "Cheapest place to meet: test_explain.py" in text
+    (widths,) = [line.split()[1] for line in text.splitlines() if line.startswith("widths")]
+    assert (widths[0], widths[len(widths) // 2], widths[-1]) == ("▄", "▁", "█")

@@ -50,6 +50,7 @@ def _widths(plan: Plan, width: int) -> str:
     if len(totals) > room:
         cuts = [k * len(totals) // room for k in range(room + 1)]
         shown = [min(totals[a:b]) for a, b in pairwise(cuts)]
+        shown[0], shown[-1] = totals[0], totals[-1]
     else:
         shown = totals
     top, repeat = max(*shown, 1), max(1, min(6, room // len(shown)))
