@@ -96,8 +96,7 @@ class Differentiator:
             linearized = linear_graph(
                 run.graph(), run.tape.origin, run.tape.where, is_hessian=how.is_hessian
             )
-            trees = zip(how.names(self.wrapped, args, kwargs), run.arguments, strict=True)
-            names = [tree.place(k, name) for name, tree in trees for k in range(tree.num_leaves)]
+            names = self.names_of_inputs(args, kwargs, run)
             graph = linearized.graph.with_names_of_inputs(names)
             plan = plan_for(graph, how, run.signature.itemsize)
         return replace(plan, title=self.title(args, kwargs))
@@ -136,6 +135,13 @@ class Differentiator:
         """Return what reports call the function of such a call."""
         title = self.options.title(self.wrapped, args, kwargs)
         return f"Hessian of {title}" if self.derivative == "hessian" else title
+
+    def names_of_inputs(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], run: Run
+    ) -> list[str]:
+        """Return what reports call the arrays of the arguments: `w["bias"]`."""
+        trees = zip(self.options.names(self.wrapped, args, kwargs), run.arguments, strict=True)
+        return [tree.place(k, name) for name, tree in trees for k in range(tree.num_leaves)]
 
     def tracing(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tracing:
         """Return what traces a call: `with of.tracing(args, kwargs) as run`."""

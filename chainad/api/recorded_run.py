@@ -35,9 +35,11 @@ from chainad.frontends.numpy.source_lines import prefix
 from chainad.frontends.numpy.tape import active
 from chainad.frontends.numpy.trace import Key, Run, tracing
 from chainad.frontends.numpy.tracers import Tracer
+from chainad.ir.graph import Origin
 from chainad.ir.scalar_graph import NotScalarError
 from chainad.ir.trees import LEAF, Tree
 from chainad.planning.chunked import ChunkedPlan
+from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.plan import Plan
 from chainad.rules.primitives import Primitive
 
@@ -70,6 +72,10 @@ class RecordedRun:
         Whether anything is multiplied that may have exact zeros.
     title : str
         What reports call the function.
+    inputs : sequence of str
+        What they call the inputs of the linear graph.
+    origins : callable
+        Looks up the user's lines that local Jacobians are from, for reports.
     """
 
     recording: Recording
@@ -86,6 +92,8 @@ class RecordedRun:
     block_shapes: tuple[tuple[int, ...], ...]
     has_exact_zeros: bool
     title: str
+    inputs: Sequence[str]
+    origins: Callable[[], tuple[Origin, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +110,19 @@ class PlannedRun(RecordedRun):
 
     def plan(self) -> Callable[[], Plan | ChunkedPlan]:
         """Return what gives the plan that the program follows; it keeps no arrays."""
-        return partial(replace, self.program.plan, title=self.title)
+        graph = self.program.linearized.graph
+        return partial(_reported, self.program.plan, graph, self.origins, self.inputs, self.title)
+
+
+def _reported(
+    plan: Plan | ChunkedPlan,
+    graph: LinearGraph,
+    origins: Callable[[], tuple[Origin, ...]],
+    inputs: Sequence[str],
+    title: str,
+) -> Plan | ChunkedPlan:
+    named = replace(graph, origins=origins()).with_names_of_inputs(inputs)
+    return replace(plan.with_origins(named), title=title)
 
 
 _Run = TypeVar("_Run", bound=RecordedRun)
@@ -134,7 +154,7 @@ def record_run(
         merges = not isinstance(of.options.mode, str)
         linearized = linear_graph(run.graph(), where=run.tape.where, merges=merges)
         recipes = linearized.recipes
-        make = partial(RecordedRun, linearized=linearized)
+        make = partial(RecordedRun, linearized=linearized, origins=_origins(linearized, run))
         return recipes, range(len(recipes)), bool(linearized.selections), make
 
     found: RecordedRun = _record(of, args, kwargs, describe)
@@ -166,6 +186,7 @@ def _planned(of: Differentiator, run: Run) -> _Described[PlannedRun]:
     make = partial(
         PlannedRun,
         linearized=program.linearized,
+        origins=_origins(program.linearized, run),
         program=program,
         assemble=assemble,
         is_checked=program.checked is not None and is_whole and of.has_jacobian,
@@ -295,7 +316,14 @@ def _record_once(
         block_shapes=tuple((*block.rows, *block.cols) for block in blocks),
         has_exact_zeros=has_exact_zeros or recorder.has_exact_zeros,
         title=of.title(args, kwargs),
+        inputs=of.names_of_inputs(args, kwargs, run),
     )
+
+
+def _origins(linearized: Linearized, run: Run) -> Callable[[], tuple[Origin, ...]]:
+    """Return what looks up the lines that local Jacobians are from; it keeps no arrays."""
+    calls = {recipe.first: run.tape.raw_origin(recipe.first) for recipe in linearized.recipes}
+    return lambda: linearized.origins(lambda call, merged: calls[call].origin(merged))
 
 
 def _node_value(value: Any) -> int | None:

@@ -65,6 +65,18 @@ class Linearized:
     recipes: tuple[Recipe, ...]
     nodes: tuple[int | None, ...]
 
+    def origins(self, origin: Callable[[int, int], Origin]) -> tuple[Origin, ...]:
+        """Return the origins of the edges, given those of the calls, for print-outs."""
+        return tuple(
+            Origin("result") if self._is_result(edge) else origin(recipe.first, recipe.calls)
+            for edge, recipe in zip(self.graph.edges, self.recipes, strict=True)
+        )
+
+    def _is_result(self, edge: Edge) -> bool:
+        """Return whether an edge leads from a value to the result that it is."""
+        node = self.nodes[edge.head]
+        return node is not None and node == self.nodes[edge.tail]
+
     @property
     def selections(self) -> frozenset[int]:
         """The edges whose entries may be exact zeros."""
@@ -358,20 +370,20 @@ def _number(
     names += _names("y", len(outputs))
     edges = [Edge(vertex[d.tail], vertex[d.head], d.local.arrangement.structure) for d in drafts]
     recipes = [_recipe(draft.local, draft.node) for draft in drafts]
-    origins = [origin(x.first, x.calls) for x in recipes] if origin else []
     for k, output in extra:
         edges.append(Edge(vertex[k], output, identity(graph.nodes[k].shape)))
         recipes.append(Recipe(k, None, ()))
-        origins += [Origin("result")] if origin else []
     linear = LinearGraph(
         tuple(shapes),
         tuple(range(graph.n_inputs)),
         tuple(outputs),
         tuple(edges),
-        tuple(origins),
-        tuple(names),
+        names=tuple(names),
     )
-    return Linearized(linear, tuple(recipes), tuple(nodes))
+    found = Linearized(linear, tuple(recipes), tuple(nodes))
+    if origin is None:
+        return found
+    return replace(found, graph=replace(linear, origins=found.origins(origin)))
 
 
 def _recipe(local: Local, node: int | tuple[int, ...]) -> Recipe:

@@ -142,3 +142,20 @@ def test_ends_and_a_narrow_place_show_beside_arguments_that_are_returned() -> No
     assert "Cheapest place to meet: test_explain.py" in text
     (widths,) = [line.split()[1] for line in text.splitlines() if line.startswith("widths")]
     assert (widths[0], widths[len(widths) // 2], widths[-1]) == ("▄", "▁", "█")
+
+
+def test_plans_of_compiled_functions_name_the_lines_and_arguments():
+    E = np.ones((3, 40))
+
+    def f(weights):
+        return np.tanh(E @ np.sin(weights)) + E[:, 0]
+
+    known = chainad.plan(f, np.ones(40))
+    plan = chainad.compile(chainad.jacobian(f), np.ones(40), backend="numpy").plan
+    assert plan.explain() == known.explain()
+    assert plan.details() == known.details()
+
+
+def test_equal_shapes_are_counted_where_there_are_many():
+    f = chainad.jacobian(lambda x: np.stack([x[0] * x[1], x[2]]), batch=0, backend="python")
+    assert "6 x () -> (), ()" in repr(f.plan(np.ones((2, 6))))

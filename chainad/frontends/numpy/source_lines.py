@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from bisect import bisect_right
+from dataclasses import replace
 from types import CodeType, FrameType
 from typing import NamedTuple
 
 from chainad.ir.cache import Cache
+from chainad.ir.graph import Origin
 from chainad.ir.notices import ARRAY_LIBRARIES, is_library_file
 from chainad.ir.sites import FunctionSource, Site, source_of
 
@@ -86,6 +88,24 @@ def _list(code: CodeType) -> _ListedCode:
     lines = [line or code.co_firstlineno for _, _, line in places]
     source = source_of(code, _cell(code))
     return _ListedCode(code, *source, [start for start, _, _ in places], lines)
+
+
+class RawOrigin(NamedTuple):
+    """What a call is called, and its place in the user's code.
+
+    `is_of_another` says that the place is that of another call, whose line this one belongs to.
+    """
+
+    name: str
+    site: RawSite | None
+    is_of_another: bool
+
+    def origin(self, calls: int = 1) -> Origin:
+        """Return the origin with the user's line; `calls` are merged with the one it is of."""
+        site = site_of(self.site)
+        if site is not None and self.is_of_another:
+            site = replace(site, instruction=None)
+        return Origin(self.name, site, calls)
 
 
 def here() -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from operator import itemgetter
 from threading import local
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainad.frontends.numpy.holds import Holds
-from chainad.frontends.numpy.source_lines import RawSite, prefix, raw_site, site_of
+from chainad.frontends.numpy.source_lines import RawOrigin, RawSite, prefix, raw_site
 from chainad.ir.graph import Argument, Graph, Node, Origin, identity, operands_alone
 from chainad.rules.base import name_of
 
@@ -219,8 +218,9 @@ class Tape:
 
     def origin(self, number: int, calls: int = 1) -> Origin:
         """Return what an entry is called, and the user's line; `calls` are merged with it."""
+        return self.raw_origin(number).origin(calls)
+
+    def raw_origin(self, number: int) -> RawOrigin:
+        """Return what an entry is called, and its place in the user's code."""
         entry, raw = self.entries[number], self.raw_site(number)
-        site = site_of(raw)
-        if site is not None and raw is not entry.raw_site:
-            site = replace(site, instruction=None)  # it made something else
-        return Origin(name_of(entry.function), site, calls)
+        return RawOrigin(name_of(entry.function), raw, raw is not entry.raw_site)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -102,8 +103,11 @@ def _cheaper_alternative(plan: Plan) -> list[str]:
 
 
 def shapes_of(plan: Plan, vertices: Sequence[int]) -> str:
-    """Return the shapes of some values."""
-    return ", ".join(str(plan.graph.shapes[v]) for v in vertices)
+    """Return the shapes of some values; of many equal ones in a row, their number."""
+    runs = ((shape, len([*run])) for shape, run in groupby(plan.graph.shapes[v] for v in vertices))
+    return ", ".join(
+        f"{n} x {shape}" if n > 3 else ", ".join([str(shape)] * n) for shape, n in runs
+    )
 
 
 def result(plan: Plan) -> str:
