@@ -40,6 +40,12 @@ def test_a_bottleneck_is_explained() -> None:
     assert make_plan(bottleneck()).explain(width=100) + "\n" == BOTTLENECK
 
 
+def test_a_small_saving_is_said_in_percent() -> None:
+    close, far = (chainad.plan_chain(sizes) for sizes in ([10, 9, 10, 9], [9, 2, 8, 9]))
+    assert ": 10 % fewer multiplications than forward." in close.explain(width=200)
+    assert ": 2.6x fewer multiplications than forward." in far.explain(width=200)
+
+
 def test_a_graph_without_a_narrow_place_says_how_the_cost_is_shared() -> None:
     text = make_plan(branching()).explain(width=100)
     assert "Neither forward nor reverse: of the cost 99 % pulled back, 1 % pushed forward" in text

@@ -131,7 +131,10 @@ def _saving(plan: Plan) -> str:
         return f"; {names} costs the same"
     if least < plan.cost:
         return f"; {names} takes {_percent(least, plan.cost)} % less {what}"
-    return f": {ratio(least, plan.cost)} fewer {what} than {names}"
+    # A quarter more, or less than that, is said in percent: "1.0x fewer" would say nothing.
+    is_close = 4 * least <= 5 * plan.cost
+    saved = f"{_percent(plan.cost, least)} %" if is_close else ratio(least, plan.cost)
+    return f": {saved} fewer {what} than {names}"
 
 
 def _percent(less: int, more: int) -> str:
