@@ -147,7 +147,7 @@ def test_ends_and_a_narrow_place_show_beside_arguments_that_are_returned() -> No
     text = chainad.plan(penalized, np.ones(90)).explain(width=100)
     assert "Cheapest place to meet: test_explain.py" in text
     (widths,) = [line.split()[1] for line in text.splitlines() if line.startswith("widths")]
-    assert (widths[0], widths[len(widths) // 2], widths[-1]) == ("▄", "▁", "█")
+    assert (widths[0], widths[len(widths) // 2], widths[-1]) == ("▅", "▁", "█")
 
 
 def test_plans_of_compiled_functions_name_the_lines_and_arguments():
