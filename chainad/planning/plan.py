@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from chainad.errors import InputError, PlanError
@@ -21,6 +23,7 @@ from chainad.planning.serialize import PlanRecord, read, write
 from chainad.planning.steps import Step, check_materialized, steps_of
 from chainad.planning.views.explain import DEFAULT_ROWS, explain
 from chainad.planning.views.listing import listing
+from chainad.planning.views.page import document, element
 from chainad.planning.views.report import details, summary
 from chainad.structure import Product, Sweep
 from chainad.structure.structure import Structure
@@ -192,6 +195,34 @@ class Plan:
               8              600    14.2  ->      return C @ b
         """
         return listing(self, width)
+
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Return the plan as a web page, with a picture, in light and dark; notebooks show it, too.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            Where to save the page.
+
+        Returns
+        -------
+        str
+            HTML without any script, less than 40 kB of it; what it leaves out, it says.
+
+        Examples
+        --------
+        >>> import chainad
+        >>> page = chainad.plan_chain([9, 2, 8, 9]).to_html()
+        >>> page[:15], len(page) < 40_000
+        ('<!doctype html>', True)
+        """
+        page = document(self)
+        if path is not None:
+            Path(path).write_text(page, encoding="utf-8")
+        return page
+
+    def _repr_html_(self) -> str:
+        return element(self)
 
     def details(self) -> str:
         """Return every number there is, in tables: all modes, steps and local Jacobians."""

@@ -35,6 +35,16 @@ DIRECTION_COLORS: dict[Direction, str] = {
     "materialize": "#CC79A7",
 }
 
+# The same, lighter, on black.
+DARK_DIRECTION_COLORS: dict[Direction, str] = {
+    "forward": "#56A8DC",
+    "reverse": "#F0884A",
+    "join": "#35C79B",
+    "leaf": "#9A9A9A",
+    "sum": "#6E6E6E",
+    "materialize": "#E09CC0",
+}
+
 
 def shown_directions(plan: Plan) -> dict[int, Direction]:
     """Return the direction of every step as a reader sees it.

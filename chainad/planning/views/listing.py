@@ -26,7 +26,7 @@ def listing(plan: Plan, width: int | None = None) -> str:
     """Return the source of what was traced, with the multiplications of every line."""
     functions, elsewhere = function_costs(plan)
     total = plan.multiplications
-    found = {way for x in functions for line in x.lines.values() for way in _ways(line)}
+    found = {way for x in functions for line in x.lines.values() for way in main_directions(line)}
     legend = "  ".join(
         f"{sign} {DIRECTION_WORDS[x]}" for x, sign in DIRECTION_ARROWS.items() if x in found
     )
@@ -55,7 +55,7 @@ def _lines(function: FunctionCost, total: int) -> Iterator[str]:
     amounts = max(len(f"{most:,}"), len("multiplications"))
     arrows = max(len(_arrows(line)) for line in function.lines.values())
     yield f"  {'line':>5}{'':{times}}  {'multiplications':>{amounts}}  {'%':>6}"
-    for number, text in _shown(function):
+    for number, text in shown_lines(function):
         if number is None:
             yield f"  {'...':>5}"
             continue
@@ -70,7 +70,7 @@ def _lines(function: FunctionCost, total: int) -> Iterator[str]:
         ).rstrip()
 
 
-def _shown(function: FunctionCost) -> Iterator[tuple[int | None, str]]:
+def shown_lines(function: FunctionCost) -> Iterator[tuple[int | None, str]]:
     """Yield the lines to be shown, by number, and None for some that are left out."""
     if function.text is None:
         yield from ((k, line.text) for k, line in sorted(function.lines.items()))
@@ -87,13 +87,14 @@ def _shown(function: FunctionCost) -> Iterator[tuple[int | None, str]]:
             yield from lines
 
 
-def _ways(line: LineCost) -> list[Direction]:
+def main_directions(line: LineCost) -> list[Direction]:
+    """Return the directions of most multiplications of a line, that of most first."""
     least = _MIN_SHARE * line.multiplications
     return [way for way, cost in line.by_direction.most_common() if cost >= least]
 
 
 def _arrows(line: LineCost) -> str:
-    return " ".join(DIRECTION_ARROWS[way] for way in _ways(line))
+    return " ".join(DIRECTION_ARROWS[way] for way in main_directions(line))
 
 
 def _percent(part: int, total: int) -> str:

@@ -25,9 +25,13 @@ _MANY_JACOBIANS = 30  # from here on, what repeats is counted
 
 @dataclass(frozen=True)
 class Offer:
-    """What an order costs, beside that of the plan: `3,168  2.6x`."""
+    """What an order costs, beside that of the plan: `3,168  2.6x`.
+
+    `mode` is "forward", "reverse" or "hybrid", if that is known.
+    """
 
     name: str
+    mode: str
     cost: int
     amount: str
     ratio: str
@@ -41,8 +45,8 @@ class StepGroup:
     ----------
     direction : Direction
         As a reader sees it.
-    factors : str
-        The shapes of both factors, and their structures unless these are dense.
+    shapes, kinds : str
+        Of the factors; no kinds if these are dense.
     line, text : str
         Where the value that is eliminated is from, and the user's code there.
     steps : tuple of Step
@@ -52,7 +56,8 @@ class StepGroup:
     """
 
     direction: Direction
-    factors: str
+    shapes: str
+    kinds: str
     line: str
     text: str
     steps: tuple[Step, ...]
@@ -62,6 +67,11 @@ class StepGroup:
     def multiplications(self) -> int:
         """Scalar multiplications of all these steps."""
         return sum(step.multiplications for step in self.steps)
+
+    @property
+    def factors(self) -> str:
+        """Shapes and kinds of the factors."""
+        return f"{self.shapes}  {self.kinds}".rstrip()
 
     @property
     def what(self) -> str:
@@ -156,36 +166,44 @@ def offers(plan: Plan) -> list[Offer]:
     """Return this plan and the pure modes that it is not; none if there is nothing to compare."""
     pure = [a for a in plan.alternatives if a.name in ("forward", "reverse")]
     is_tie = plan.mode == "hybrid" and any(a.cost <= plan.cost for a in pure)
-    costs = [("this plan" if is_tie else f"{plan.mode} (this plan)", plan.cost)]
-    costs += [(a.name, a.cost) for a in pure if a.name != plan.mode]
-    return [_offer(plan, *cost) for cost in costs] if plan.cost and len(costs) > 1 else []
+    name = "this plan" if is_tie else f"{plan.mode} (this plan)"
+    shown = [_offer(plan, name, plan.mode, plan.cost)]
+    shown += [_offer(plan, a.name, a.name, a.cost) for a in pure if a.name != plan.mode]
+    return shown if plan.cost and len(shown) > 1 else []
 
 
 def other_orders(plan: Plan) -> list[Offer]:
     """Return all other orders that were compared, the cheapest first."""
     known = ("forward", "reverse", plan.planner)
     others = [a for a in plan.alternatives if a.name not in known]
-    return [_offer(plan, a.name, a.cost) for a in sorted(others, key=lambda a: a.cost)]
+    return [_offer(plan, a.name, "", a.cost) for a in sorted(others, key=lambda a: a.cost)]
 
 
-def _offer(plan: Plan, name: str, cost: int) -> Offer:
-    return Offer(name, cost, amount(plan.model, cost), ratio(cost, plan.cost))
+def _offer(plan: Plan, name: str, mode: str, cost: int) -> Offer:
+    return Offer(name, mode, cost, amount(plan.model, cost), ratio(cost, plan.cost))
+
+
+def least_known(plan: Plan) -> Offer | None:
+    """Return what no order can cost less than, if that is less than what the plan costs."""
+    if plan.bound is None or plan.bound >= plan.cost:
+        return None
+    return _offer(plan, "lower bound", "", plan.bound)
 
 
 def dearest_steps(plan: Plan, rows: int) -> list[StepGroup]:
     """Return the steps that cost most, equal ones of the same line together."""
     groups = sorted(step_groups(plan), key=lambda group: -group.multiplications)
-    least = max(1, plan.multiplications / _LEAST_SHARE)
+    least = max(1, plan.multiplications // _LEAST_SHARE)
     return [group for group in groups if group.multiplications >= least][:rows]
 
 
 def step_groups(plan: Plan) -> list[StepGroup]:
     """Return all steps, equal ones of the same line together."""
-    steps: dict[tuple[Direction, str, str, str], list[Step]] = {}
+    steps: dict[tuple[Direction, str, str, str, str], list[Step]] = {}
     directions = shown_directions(plan)
     for step in plan.steps:
         line, text = ("", "") if step.via is None else place(plan, step.via)
-        key = (directions[step.number], _factors(plan, step), line, text)
+        key = (directions[step.number], *_factors(plan, step), line, text)
         steps.setdefault(key, []).append(step)
     total = max(1, plan.multiplications)
     return [
@@ -203,23 +221,24 @@ def of_all_steps(plan: Plan, groups: list[StepGroup]) -> str:
     return f"{'the only step' if total == 1 else of}, {part:.3g} % of the multiplications"
 
 
-def _factors(plan: Plan, step: Step) -> str:
-    one, two = plan.structures[step.left], plan.structures[step.right]
-    if step.direction == "materialize":
-        return by_shape(one.matrix_shape)
-    kinds = "" if one.kind == two.kind == "dense" else f"  {one.kind} . {two.kind}"
-    return f"{by_shape(one.matrix_shape)} . {by_shape(two.matrix_shape)}{kinds}"
+def _factors(plan: Plan, step: Step) -> tuple[str, str]:
+    """Return the shapes of the factors of a step, and their kinds unless all are dense."""
+    used = [step.left] if step.direction == "materialize" else [step.left, step.right]
+    factors = [plan.structures[number] for number in used]
+    kinds = [factor.kind for factor in factors]
+    shapes = " . ".join(by_shape(factor.matrix_shape) for factor in factors)
+    return shapes, "" if {*kinds} == {"dense"} or len(kinds) == 1 else " . ".join(kinds)
 
 
 def structures(plan: Plan) -> str:
     """Count the local Jacobians by their structures; of many, say which repeat."""
     kinds = Counter(edge.structure.kind for edge in plan.graph.edges)
-    counts = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
+    counts = ", ".join(f"{n:,} {kind}" for kind, n in kinds.most_common())
     n = len(plan.graph.edges)
     noun = "local Jacobian" if n == 1 else "local Jacobians"
     blocks = [f"{b.repeats} x a block of {b.length}" for b in plan.repeated_blocks]
     named = ", ".join(blocks[:2]) + (", ..." if len(blocks) > 2 else "")
-    return f"{n} {noun}: {counts}" + (f"; {named}" if blocks and n > _MANY_JACOBIANS else "")
+    return f"{n:,} {noun}: {counts}" + (f"; {named}" if blocks and n > _MANY_JACOBIANS else "")
 
 
 def peak_and_proof(plan: Plan) -> str:

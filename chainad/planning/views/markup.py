@@ -1,0 +1,30 @@
+"""Text and tables for pages, no longer than there is room for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from html import escape
+
+
+def text(said: str, most: int) -> str:
+    """Return text for a page, at most so many characters of it."""
+    return escape(said if len(said) <= most else said[: most - 3] + "...", quote=False)
+
+
+def within(rows: Iterable[str], most_bytes: int, what: str) -> Iterator[str]:
+    """Yield as many rows of a table as there is room for, then one that says what is left out."""
+    left_out = 0
+    for row in rows:
+        most_bytes -= len(row.encode())
+        if most_bytes >= 0:
+            yield row
+        else:
+            left_out += 1
+    if left_out:
+        said = f"{left_out:,} more {what} are left out here"
+        yield f'<tr><td class="faint" colspan="9">{said}</td></tr>'
+
+
+def folded(summary: str, content: str, is_open: bool = False) -> str:
+    """Return what is shown when its summary is clicked, or from the start."""
+    return f"<details{' open' * is_open}><summary>{summary}</summary>{content}</details>"

@@ -1,0 +1,112 @@
+"""The tables of a page: orders compared, steps that cost most, the source with its costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from chainad.planning.views.line_costs import FunctionCost, LineCost, function_costs
+from chainad.planning.views.listing import main_directions, shown_lines
+from chainad.planning.views.markup import text
+from chainad.planning.views.overview import Offer, StepGroup, least_known, offers, other_orders
+
+if TYPE_CHECKING:
+    from chainad.planning.plan import Plan
+    from chainad.planning.steps import Direction
+
+_MAX_ORDERS = 12
+_MAX_NAME = 60  # characters
+_MAX_CODE = 80
+
+
+# -------------------------------------------------------------------- orders compared
+
+
+def compared_orders(plan: Plan) -> str:
+    """Return bars of this plan, the pure modes and the bound; the other orders in a line."""
+    shown = offers(plan)
+    if not shown:
+        return ""
+    top = max(offer.cost for offer in shown)
+    rows = [_offer(offer, offer.mode, top) for offer in shown]
+    if least := least_known(plan):
+        rows.append(_offer(least, "bound", top))
+    table = f'<table class="bars"><tbody>{"".join(rows)}</tbody></table>'
+    others = other_orders(plan)
+    if not others:
+        return table
+    named = ", ".join(f"{text(o.name, _MAX_NAME)} {o.ratio}" for o in others[:_MAX_ORDERS])
+    more = f", and {len(others) - _MAX_ORDERS:,} more" if len(others) > _MAX_ORDERS else ""
+    return f'{table}<p class="faint">Other orders: {named}{more}</p>'
+
+
+def _offer(offer: Offer, kind: str, top: int) -> str:
+    return (
+        f'<tr class="{kind}"><td>{text(offer.name, _MAX_NAME)}</td>'
+        f'<td class="track">{_bar(100 * offer.cost / top, "%")}</td>'
+        f'<td class="n">{offer.amount}</td><td class="n">{offer.ratio}</td></tr>'
+    )
+
+
+def _bar(size: float, unit: str, direction: str = "") -> str:
+    return f'<span class="{f"bar {direction}".strip()}" style="width:{size:.2f}{unit}"></span>'
+
+
+# ------------------------------------------------------------------------------ steps
+
+
+def steps_table(rows: Iterable[str]) -> str:
+    """Return a table of steps."""
+    head = '<th colspan="2"></th><th class="n">multiplications</th>'
+    head += "<th></th><th>shapes</th><th>line</th>"
+    body = "".join(rows)
+    return f'<table class="steps"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def step_rows(groups: Sequence[StepGroup]) -> Iterator[str]:
+    """Yield the rows of a table of steps."""
+    for group in groups:
+        yield (
+            f'<tr><td class="n">{100 * group.share:.1f} %</td>'
+            f"<td>{_bar(5 * group.share, 'em', group.direction)}</td>"
+            f'<td class="n">{group.multiplications:,}</td>'
+            f'<td><span class="key {group.direction}">{group.what}</span></td>'
+            f'<td class="shapes">{group.shapes} <span class="small">{group.kinds}</span></td>'
+            f'<td class="code"><span class="small">{text(group.line, _MAX_NAME)}</span> '
+            f"<code>{text(group.text, _MAX_CODE)}</code></td></tr>"
+        )
+
+
+# ----------------------------------------------------------------------------- source
+
+
+def listing_rows(plan: Plan) -> Iterator[str]:
+    """Yield the rows of a table of the source: of every function its name, then its lines."""
+    functions, _ = function_costs(plan)
+    for function in functions:
+        source = function.source
+        name = text(f"{source.name.strip('<>')}  {source.file}:{source.first}", _MAX_NAME)
+        yield f'<tr><td colspan="4" class="faint">{name}{_why(function)}</td></tr>'
+        for number, line in shown_lines(function):
+            if number is None:
+                yield '<tr><td class="n">...</td></tr>'
+            else:
+                yield _line(number, line, function.lines.get(number), plan.multiplications)
+
+
+def _why(function: FunctionCost) -> str:
+    if function.text is not None:
+        return ""
+    why = "has changed since" if function.source.digest else "is not known"
+    return f": the source {why}; these are the lines that derivatives go through"
+
+
+def _line(number: int, line: str, cost: LineCost | None, total: int) -> str:
+    margin = '<td class="n"></td><td></td>'
+    if cost is not None:
+        ways: list[Direction] = main_directions(cost)
+        percent = 5 * cost.multiplications / max(1, total)
+        bar = _bar(percent, "em", ways[0]) if cost.multiplications else ""
+        margin = f'<td class="n">{cost.multiplications:,}</td><td class="share">{bar}</td>'
+    code = f"<code>{text(line, _MAX_CODE)}</code>"
+    return f'<tr><td class="n faint">{number}</td>{margin}<td class="code">{code}</td></tr>'

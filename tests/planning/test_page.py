@@ -1,0 +1,127 @@
+"""Pages of plans: short, escaped, without script, and readable in a browser."""
+
+from html.parser import HTMLParser
+from pathlib import Path
+from random import Random
+
+import pytest
+from browser import CHROMIUM, faults_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from plans_to_show import PLANS
+
+from chainad.planning.plan import follow
+from chainad.planning.views.page import MAX_BYTES
+from chainad.testing import random_graph
+
+names = pytest.mark.parametrize("name", sorted(PLANS))
+
+ELEMENTS = {
+    *("html", "head", "meta", "title", "style", "body", "div", "p", "span", "b", "br", "code"),
+    *("svg", "desc", "path", "table", "thead", "tbody", "tr", "th", "td", "details", "summary"),
+}
+UNCLOSED = {"meta", "br", "path"}
+
+
+class Checker(HTMLParser):
+    """Reads a page whose elements are known, closed in order, and load nothing."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.feed(page)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in ELEMENTS
+        assert not {"src", "href", "onclick", "onload"} & {name for name, _ in attrs}
+        self.open.append(tag)
+        if tag in ("meta", "br"):
+            self.open.pop()
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+
+
+@names
+def test_pages_are_short_and_sound(name: str) -> None:
+    page = PLANS[name]().to_html()
+    assert len(page.encode()) < MAX_BYTES
+    text = " ".join("".join(Checker(page).text).split())
+    assert "multiplications" in text or "by bytes" in text
+    assert "url(" not in page
+    assert "@import" not in page
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 10**6), st.integers(0, 12))
+def test_pages_of_random_graphs_are_short_and_sound(seed: int, n_inner: int) -> None:
+    graph, _ = random_graph(Random(seed), n_inner=n_inner)
+    page = follow(graph, graph.inner).to_html()
+    assert len(page.encode()) < MAX_BYTES
+    Checker(page)
+
+
+def test_a_page_says_what_the_text_says() -> None:
+    plan = PLANS["codec"]()
+    said = " ".join("".join(Checker(plan.to_html()).text).split())
+    for part in (
+        "Cheapest place to meet: functions_to_draw.py",
+        "9.7x fewer multiplications than forward or reverse.",
+        "312,020,000",
+        "narrowest: 20 entries",
+        "optimal over all bracketings of this chain",
+    ):
+        assert part in said
+        assert part in plan.explain(width=1000) or "narrowest" in part
+
+
+def test_a_picture_is_described_for_those_who_do_not_see_it() -> None:
+    page = PLANS["codec"]().to_html()
+    picture = page[page.index("<svg") : page.index("</svg>")]
+    assert 'role="img"' in picture
+    assert "<title>Values from input to output</title><desc>Cheapest place to meet" in picture
+
+
+def test_a_page_is_saved_and_shown_in_notebooks(tmp_path: Path) -> None:
+    plan = PLANS["one"]()
+    page = plan.to_html(tmp_path / "plan.html")
+    assert (tmp_path / "plan.html").read_text(encoding="utf-8") == page
+    assert plan._repr_html_() in page
+    assert plan._repr_html_().startswith('<div class="chainad-plan"><style>')
+
+
+def test_what_is_left_out_is_said() -> None:
+    page = PLANS["unlucky_names"]().to_html()
+    assert "kinds of steps are left out here" in page
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+def test_nothing_overlaps_is_clipped_or_pale(tmp_path: Path) -> None:
+    assert not faults_of({name: make().to_html() for name, make in PLANS.items()}, tmp_path)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+def test_the_browser_finds_what_is_wrong(tmp_path: Path) -> None:
+    page = (
+        """<!doctype html><p>fine<p style="position:absolute;top:9px;left:5px">over it
+        <p style="width:40px;overflow:hidden;white-space:nowrap">text that is cut off
+        <p style="color:#999">pale<p style="font-size:7px">small
+        <p style="white-space:nowrap">"""
+        + "wide " * 99
+    )
+    found = " ".join(faults_of({"page": page}, tmp_path, widths=[400], schemes=["light"]))
+    for fault in ("overlap", "clipped", "contrast 2.8", "pixels high", "off the page", "scrolls"):
+        assert fault in found
