@@ -24,13 +24,14 @@ extensions = [
     "mathml",
     "public_names",
     "registries",
+    "shown",
 ]
 nitpicky = True
 smartquotes = False  # modes are text in plain quotes
 default_role = "public"
 root_doc = "index"
 templates_path = ["_templates"]
-exclude_patterns = ["extensions"]
+exclude_patterns = ["extensions", "notebooks/coverage.md"]  # coverage.md includes the latter
 
 autosummary_generate = True
 autosummary_imported_members = True
