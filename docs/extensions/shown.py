@@ -23,10 +23,14 @@ class Shown(SphinxDirective):
         names: dict[str, object] = {}
         exec(compile(ast.Module(before, []), name, "exec"), names)
         value = eval(compile(ast.Expression(last.value), name, "eval"), names)
-        return [
-            nodes.literal_block(code, code, language="python"),
-            nodes.raw("", f'<div class="shown">{value._repr_html_()}</div>', format="html"),
-        ]
+        return [nodes.literal_block(code, code, language="python"), page(value)]
+
+
+def page(value: object) -> nodes.Node:
+    """Return a value as a notebook shows it."""
+    if not hasattr(value, "_repr_html_"):
+        return nodes.literal_block(str(value), str(value), language="text")
+    return nodes.raw("", f'<div class="shown">{value._repr_html_()}</div>', format="html")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
