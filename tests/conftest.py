@@ -34,9 +34,13 @@ settings.load_profile("fixed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what is marked as needing numba, or that nobody traces, where that does not hold."""
+    """Skip what is marked as needing an extra, or that nobody traces, where that does not hold."""
     is_traced = sys.gettrace() is not None
-    lacks = {"numba": find_spec("numba") is None, "counts_instructions": is_traced}
+    lacks = {
+        "numba": find_spec("numba") is None,
+        "plot": find_spec("matplotlib") is None,
+        "counts_instructions": is_traced,
+    }
     for item in items:
         for marker, is_lacking in lacks.items():
             if is_lacking and item.get_closest_marker(marker):

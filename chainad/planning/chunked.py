@@ -8,10 +8,11 @@ for each of them anew.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from chainad.ir.cache import cached_property
 from chainad.ir.graph import Origin
@@ -26,6 +27,9 @@ from chainad.planning.views.quantities import bytes_text
 from chainad.structure import arrange
 from chainad.structure.structure import Axis
 from chainad.structure.to_json import a_text, a_tuple, an_integer, refuse
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Side = Literal["columns", "rows"]
 
@@ -144,6 +148,11 @@ class ChunkedPlan:
         most = max(live_entries(chunk.plan, True) for chunk in self.chunks)
         entries = local_entries(self.graph) + result_entries(self.graph) + most
         return Peak(entries, entries * self.itemsize)
+
+    def draw(self, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Return a picture of the plan of the first block, as `Plan.draw` does."""
+        blocks = f"the first of {len(self.chunks)} blocks of {self.side}"
+        return replace(self.chunks[0].plan, title=f"{self.title}, {blocks}").draw(path)
 
     def to_json(self) -> str:
         """Return the plan as text for `ChunkedPlan.from_json`, as `Plan.to_json` does."""

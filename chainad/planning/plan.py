@@ -21,15 +21,18 @@ from chainad.planning.repeats import RepeatedBlock, repeats_in
 from chainad.planning.schedule import Schedule, schedule
 from chainad.planning.serialize import PlanRecord, read, write
 from chainad.planning.steps import Step, check_materialized, steps_of
+from chainad.planning.views.draw import draw
 from chainad.planning.views.explain import DEFAULT_ROWS, explain
 from chainad.planning.views.listing import listing
 from chainad.planning.views.page import document, element
 from chainad.planning.views.report import details, summary
+from chainad.planning.views.spy import spy
 from chainad.structure import Product, Sweep
 from chainad.structure.structure import Structure
 
 if TYPE_CHECKING:
     import networkx as nx
+    from matplotlib.figure import Figure
 
 Mode = Literal["forward", "reverse", "hybrid"]
 
@@ -195,6 +198,59 @@ class Plan:
               8              600    14.2  ->      return C @ b
         """
         return listing(self, width)
+
+    def draw(self, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Return a picture of the plan: what it does, where, and what that saves.
+
+        It shows the values from the inputs to the outputs, as large as they are, the narrowest
+        place among them, and between them the local Jacobians in the color of what happens to
+        them; below the bracketing of a chain, or the cost of every product; this plan beside
+        forward, reverse and the best of the other orders. Of many operations, later iterations of
+        a loop are one.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            A file to write, in the format that its name ends with: PNG, SVG, PDF.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Notebooks show it; `pyplot` is not used.
+
+        Raises
+        ------
+        MissingExtraError
+            If matplotlib, the extra `plot`, is not installed.
+
+        Examples
+        --------
+        >>> import chainad
+        >>> chainad.plan_chain([1000, 20, 300, 1000]).draw("plan.png")  # doctest: +SKIP
+        """
+        return draw(self, path)
+
+    def spy(self, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Return a picture of where the Jacobian has entries, and its local Jacobians.
+
+        Of many local Jacobians, those of most entries are shown; equal ones are together.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            A file to write, as for `draw`.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            The patterns; cells that stand for many entries are the darker the more there are.
+
+        Raises
+        ------
+        MissingExtraError
+            If matplotlib, the extra `plot`, is not installed.
+        """
+        return spy(self, path)
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
         """Return the plan as a web page, with a picture, in light and dark; notebooks show it, too.

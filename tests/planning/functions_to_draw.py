@@ -1,6 +1,7 @@
 """Functions whose plans are drawn: from none to thousands of operations."""
 
 from collections.abc import Callable
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -138,13 +139,14 @@ CASES: dict[str, Callable[[], Case]] = {
     "runge_kutta": lambda: runge_kutta(25),
     "equal_layers": equal_layers,
     "layers": layers,
-    "tangle": tangle,
+    "tangle": lambda: tangle(120),
     "burgers": burgers,
-    "thousands": lambda: tangle(900, 40),
-    "long_path": lambda: layers(300),
+    "thousands": lambda: tangle(600, 40),
+    "long_path": lambda: layers(200),
 }
 
 
+@cache
 def plan_of(name: str) -> Plan:
     function, x = CASES[name]()
     is_long = name in ("thousands", "long_path")

@@ -45,6 +45,7 @@ _MAX_LINEAR_RATIO = 150
 # Between two nodes of a layer, in heights of the tallest node.
 _GAP = 0.34
 
+_PURE = ("forward", "reverse")
 _MOVES = frozenset({"rearrangement", "identity"})
 
 
@@ -125,12 +126,15 @@ class NarrowPlace:
         Its entries.
     equals : int
         How many values that everything passes have as few entries, this one included.
+    is_joined : bool
+        Whether the plan joins there what is before with what is after.
     """
 
     node: int
     vertex: Vertex
     size: int
     equals: int
+    is_joined: bool
 
 
 @dataclass(frozen=True)
@@ -345,8 +349,10 @@ def _directions_of_edges(plan: Plan) -> dict[int, tuple[int, Direction]]:
         sides: tuple[tuple[int, Direction], ...] = ((step.left, "forward"), (step.right, "reverse"))
         for number, side in sides:
             if number < n and (number not in found or step.multiplications > found[number][0]):
-                way = shown[step.number]
-                found[number] = (step.multiplications, side if way == "join" else way)
+                way = side if shown[step.number] == "join" else shown[step.number]
+                if plan.mode != "hybrid" and not step.multiplications and way in _PURE:
+                    way = plan.mode  # what is free may be taken any way
+                found[number] = (step.multiplications, way)
     return found
 
 
@@ -395,4 +401,4 @@ def _narrowest(plan: Plan, group_of: dict[Vertex, int]) -> NarrowPlace | None:
     vertex = max(equals, key=joined.__getitem__, default=None)
     if vertex is None or (2 * size > min(ends) and not joined[vertex]):
         return None
-    return NarrowPlace(group_of[vertex], vertex, size, len(equals))
+    return NarrowPlace(group_of[vertex], vertex, size, len(equals), joined[vertex] > 0)

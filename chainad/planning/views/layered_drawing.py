@@ -105,7 +105,7 @@ def _layered(
     layer_of = [0] * n_nodes
     for node in order:
         layer_of[node] = max((layer_of[tail] + 1 for tail in before[node]), default=0)
-    deepest = max(layer_of, default=0)
+    deepest = max(layer_of, default=0) or int(not {*last} <= {*first})
     for node in last:
         if not after[node]:
             layer_of[node] = deepest

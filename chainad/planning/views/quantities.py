@@ -52,3 +52,12 @@ def times(one: int, two: int) -> str:
 def by_shape(shape: tuple[int, int]) -> str:
     """Return the shape of a matrix: `3x4`."""
     return f"{shape[0]}x{shape[1]}"
+
+
+def compact(count: float) -> str:
+    """Return a count in three digits: `20M`."""
+    for unit in ("", "k", "M", "G", "T"):
+        if abs(count) < 999.5:
+            return f"{count:.3g}{unit}"
+        count /= 1000
+    return f"{count:.3g}P"
