@@ -284,6 +284,12 @@ def _check_length(of: Differentiator, found: RecordedRun) -> None:
 
 
 def plan_on_scalars(found: RecordedRun, program: LoweredScalars) -> Callable[[], Plan]:
-    """Return what gives the plan that a program on scalars follows."""
-    order, title = program.order, found.title
-    return lambda: replace(order.plan(), title=title)
+    """Return what gives the plan that a program on scalars follows; it keeps no arrays."""
+    order, origins, title = program.order, found.origins, found.title
+    arrays = found.linearized.graph
+
+    def plan() -> Plan:
+        graph = order.graph.with_origins(replace(arrays, origins=origins()).origin_of)
+        return replace(order.plan().with_origins(graph), title=title)
+
+    return plan

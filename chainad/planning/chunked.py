@@ -181,7 +181,11 @@ class ChunkedPlan:
 
     def with_origins(self, graph: LinearGraph) -> ChunkedPlan:
         """Return the same plan for an equal graph that was traced elsewhere."""
-        return replace(self, graph=graph)
+        chunks = []
+        for chunk in self.chunks:
+            block = replace(chunk.plan.graph, origins=_origins_of_block(graph, chunk.slots))
+            chunks.append(replace(chunk, plan=chunk.plan.with_origins(block)))
+        return replace(self, graph=graph, chunks=tuple(chunks))
 
 
 def all_blocks(graph: LinearGraph, side: Side, first: Chunk, model: CostModel) -> Iterator[Chunk]:
@@ -322,15 +326,19 @@ def graph_of_block(
     shapes.insert(seed, taken)
     names.insert(seed, f"{graph.name(seeded)}[{start}:{stop}]")
     ends = tuple(number[v] for v in others)
-    origins = [graph.origins[k] for k in slots] if graph.origins else []
     return slots, LinearGraph(
         tuple(shapes),
         (seed,) if side == "columns" else ends,
         ends if side == "columns" else (seed,),
         tuple(edges),
-        (*origins, Origin("block")) if origins else (),
+        _origins_of_block(graph, slots),
         tuple(names),
     )
+
+
+def _origins_of_block(graph: LinearGraph, slots: Sequence[int]) -> tuple[Origin, ...]:
+    """Return where the local Jacobians of a block are from; its selection comes last."""
+    return (*(graph.origins[k] for k in slots), Origin("block")) if graph.origins else ()
 
 
 def _connected(graph: LinearGraph, end: Vertex, side: Side) -> set[Vertex]:

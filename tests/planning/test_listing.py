@@ -228,3 +228,20 @@ def test_the_lines_of_entries_add_up_to_the_whole() -> None:
     plan = chainad.plan(entries, np.ones(41))
     assert listed(plan) == plan.multiplications > 0
     assert "40 x" in plan.listing()
+
+
+@pytest.mark.parametrize("backend", ["numpy", "python", "auto"])
+def test_compiled_functions_list_the_same_lines(model: Any, backend: Any) -> None:
+    # Also where a program is shared with a function that does the same on other lines.
+    def net(x: Any) -> Any:
+        a = np.tanh(model.A @ x)
+        return model.C @ np.tanh(model.B @ a)
+
+    for f, name in ((model.net, "net  model.py:9"), (net, "net  test_listing.py:")):
+        compiled = chainad.compile(chainad.jacobian(f), backend=backend)
+        compiled(np.ones(30))
+        plan = compiled.plan
+        assert isinstance(plan, Plan)
+        assert name in plan.listing()
+        assert listed(plan) == plan.multiplications
+        assert "no line" not in plan.listing()

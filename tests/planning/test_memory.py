@@ -98,6 +98,14 @@ def test_a_run_takes_the_memory_that_its_plan_says() -> None:
     assert RESULT <= within <= 1.05 * limit
 
 
+def test_blocks_are_from_the_lines_of_the_function() -> None:
+    compiled = chainad.compile(chainad.jacobian(mixed, memory_limit=int(1.2 * RESULT)))
+    compiled(X)
+    plan = compiled.plan
+    assert isinstance(plan, ChunkedPlan)
+    assert "np.tanh(a @ X @ b)" in plan.chunks[-1].plan.listing()
+
+
 def test_the_report_shows_the_blocks() -> None:
     text = str(chainad.plan(mixed, X, memory_limit=int(1.2 * RESULT)))
     lines = text.splitlines()

@@ -8,7 +8,7 @@ before anything is planned, and so are functions that only move entries.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
@@ -20,6 +20,7 @@ from chainad.compiler.recording.recording import Recording
 from chainad.compiler.scalar.symbolic_array import SymbolicArray, as_objects
 from chainad.frontends.numpy.recorder import gradient_stopped
 from chainad.ir.calls import Call, Guard
+from chainad.ir.graph import Origin
 from chainad.ir.program import Build, Instruction, Program
 from chainad.ir.scalar_graph import STRUCTURAL_ZERO, ExpressionDAG, NodeId, NotScalarError
 from chainad.planning.linear_graph import Edge, LinearGraph, on_paths
@@ -62,6 +63,18 @@ class ScalarGraph:
     linear: LinearGraph
     locals: tuple[NodeId, ...]
     arrays: tuple[Vertex, ...]
+
+    def with_origins(self, origins: Mapping[Vertex, Origin]) -> LinearGraph:
+        """Return `linear`; its scalars are from where the arrays are that they are entries of."""
+        first: dict[Vertex, Vertex] = {}
+        found = []
+        for edge in self.linear.edges:
+            array = self.arrays[edge.head]
+            origin, is_first = origins[array], first.setdefault(array, edge.head) == edge.head
+            if origin.site is not None and not is_first:  # one call made all entries
+                origin = replace(origin, site=replace(origin.site, instruction=None))
+            found.append(origin)
+        return replace(self.linear, origins=tuple(found))
 
 
 def scalar_graph(
