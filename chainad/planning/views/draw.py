@@ -13,6 +13,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from chainad.errors import MissingExtraError
+from chainad.planning.steps import Direction
 from chainad.planning.views.diagram import Diagram, diagram_of
 from chainad.planning.views.directions import DIRECTION_COLORS, DIRECTION_WORDS, shown_directions
 from chainad.planning.views.draw_steps import draw_steps
@@ -42,6 +43,7 @@ _DOTS_PER_INCH = 110
 _CHARACTERS, _CHARACTERS_OF_TITLE, _CHARACTERS_OF_CAPTION = 125, 95, 92
 _MAX_VERDICT_LINES = 3
 _MAX_OTHER_ORDERS = 2
+_PURE: tuple[Direction, ...] = ("forward", "reverse")
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -142,9 +144,10 @@ def _orders(plan: Plan, axes: Axes) -> None:
     """Draw what this plan costs, beside the pure modes, the best other orders, and the bound."""
     rows = [*offers(plan), *other_orders(plan)[:_MAX_OTHER_ORDERS]]
     if not rows:
-        rows = [Offer("this plan", plan.cost, amount(plan.model, plan.cost), "")]
+        rows = [Offer("this plan", plan.mode, plan.cost, amount(plan.model, plan.cost), "")]
     most = max(1, *(row.cost for row in rows))
-    axes.barh(range(len(rows)), [row.cost for row in rows], height=0.6, color=_colors(plan, rows))
+    colors = [INK, *map(_color, rows[1:])]
+    axes.barh(range(len(rows)), [row.cost for row in rows], height=0.6, color=colors)
     for k, row in enumerate(rows):
         text = f" {_amount(plan, row.cost)}" + (
             f"  {row.ratio}" if k and row.ratio != "1.0x" else ""
@@ -170,9 +173,11 @@ def _orders(plan: Plan, axes: Axes) -> None:
     axes.set_title(plan.model, fontsize=8.5, color=FAINT, loc="left")
 
 
-def _colors(plan: Plan, rows: list[Offer]) -> list[str]:
-    named = {"forward": DIRECTION_COLORS["forward"], "reverse": DIRECTION_COLORS["reverse"]}
-    return [INK, *(named.get(row.name, DIRECTION_COLORS["leaf"]) for row in rows[1:])]
+def _color(row: Offer) -> str:
+    for way in _PURE:
+        if row.mode == way:
+            return DIRECTION_COLORS[way]
+    return DIRECTION_COLORS["leaf"]
 
 
 def _amount(plan: Plan, cost: int) -> str:
