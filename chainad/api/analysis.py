@@ -6,13 +6,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import zip_longest
 from math import ceil
 from typing import Any, NamedTuple
 
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
-from chainad.planning.steps import Step
-from chainad.planning.views.directions import DIRECTION_WORDS
+from chainad.planning.steps import Direction, Step
+from chainad.planning.views.directions import DIRECTION_COLORS, DIRECTION_WORDS
 from chainad.planning.views.overview import headline, place, step_groups
 from chainad.planning.views.quantities import seconds_text
 from chainad.planning.views.terminal import cut, fitting_width, wrapped
@@ -20,7 +21,7 @@ from chainad.planning.views.terminal import cut, fitting_width, wrapped
 DEFAULT_ROWS = 8
 
 _BAR_LENGTH = 24
-_FIRST_COLUMN = 22
+_FIRST_COLUMN = 24
 # What takes a smaller part of the time of all steps is not shown.
 _LEAST_SHARE = 0.001
 # An estimate that is wrong by more than this is worth a word.
@@ -82,7 +83,8 @@ class MeasuredMode(NamedTuple):
 class _Row(NamedTuple):
     """Steps that do the same on one line, measured."""
 
-    what: str
+    direction: Direction
+    times: int
     factors: str
     line: str
     text: str
@@ -272,15 +274,15 @@ def _estimates(of: Analysis) -> str:
 
 
 class Table(NamedTuple):
-    """What is shown in rows: headings with `<` or `>` for each, cells, and the length of bars.
+    """What is shown in rows: headings with `<` or `>` for each, cells, and bars if there are any.
 
-    Bars are fractions of the longest one, an empty list for none.
+    Bars are fractions of the longest one, and have a color.
     """
 
     headings: tuple[str, ...]
     align: str
     cells: Sequence[tuple[str, ...]]
-    bars: list[float]
+    bars: Sequence[tuple[float, str]] = ()
 
 
 def tables(of: Analysis, rows: int) -> list[Table]:
@@ -297,7 +299,8 @@ def _phases(of: Analysis) -> Table:
     ]
     top = max(phase.seconds for phase in of.phases)
     headings = ("a call, traced", "measured", "")
-    return Table(headings, "<>>", cells, [phase.seconds / top for phase in of.phases])
+    bars = [(phase.seconds / top, DIRECTION_COLORS["leaf"]) for phase in of.phases]
+    return Table(headings, "<>>", cells, bars)
 
 
 def _modes(of: Analysis) -> Table:
@@ -312,42 +315,47 @@ def _modes(of: Analysis) -> Table:
     ]
     top = max((mode.seconds for mode in of.modes), default=1.0)
     headings = ("products and sums", "multiplications", "estimated", "measured")
-    return Table(headings, "<>>>", cells, [mode.seconds / top for mode in of.modes])
+    pure = {"forward": DIRECTION_COLORS["forward"], "reverse": DIRECTION_COLORS["reverse"]}
+    colors = [pure.get(mode.name.split()[0], DIRECTION_COLORS["join"]) for mode in of.modes]
+    lengths = [mode.seconds / top for mode in of.modes]
+    return Table(headings, "<>>>", cells, [*zip(lengths, colors, strict=True)])
 
 
 def _steps(of: Analysis, rows: int) -> Table:
-    groups = [row for row in _grouped(of) if row.seconds >= _LEAST_SHARE * of.seconds][:rows]
+    least = max(_LEAST_SHARE * of.seconds, 1e-12)
+    groups = [row for row in _grouped(of) if row.seconds >= least][:rows]
     cells = [
         (
             f"{100 * row.seconds / of.seconds:.1f} %",
             seconds_text(row.seconds),
             seconds_text(row.estimate),
             f"{row.multiplications:,}",
-            row.what,
+            (f"{row.times:,} x " if row.times > 1 else "") + DIRECTION_WORDS[row.direction],
             row.line,
             row.factors,
             row.text,
         )
         for row in groups
-        if row.seconds
     ]
     headings = (f"{len(of.rows):,} steps", "measured", "estimated", "mults", "", "", "", "")
-    return Table(headings, ">>>><<<<", cells, [])
+    bars = [(row.seconds / groups[0].seconds, DIRECTION_COLORS[row.direction]) for row in groups]
+    return Table(headings, ">>>><<<<", cells, bars)
 
 
 def _grouped(of: Analysis) -> list[_Row]:
     """Return equal steps of one line together, the slowest first."""
     plans: dict[int, Plan] = {id(row.plan): row.plan for row in of.rows}
     measured = {(id(row.plan), row.step.number): row for row in of.rows}
-    found: dict[tuple[str, str, str, str], list[MeasuredStep]] = {}
+    found: dict[tuple[Direction, str, str, str], list[MeasuredStep]] = {}
     for key, plan in plans.items():
         for group in step_groups(plan):
-            what = DIRECTION_WORDS[group.direction]
-            same = found.setdefault((what, group.factors, group.line, group.text), [])
+            what = group.direction, group.factors, group.line, group.text
+            same = found.setdefault(what, [])
             same += [measured[key, step.number] for step in group.steps]
     rows = [
         _Row(
-            (f"{len(steps):,} x " if len(steps) > 1 else "") + what,
+            direction,
+            len(steps),
             factors,
             line,
             text,
@@ -355,29 +363,32 @@ def _grouped(of: Analysis) -> list[_Row]:
             sum(row.estimate for row in steps),
             sum(row.seconds for row in steps),
         )
-        for (what, factors, line, text), steps in found.items()
+        for (direction, factors, line, text), steps in found.items()
     ]
     return sorted(rows, key=lambda row: -row.seconds)
 
 
 def _preparation(of: Analysis) -> Table:
     cells = [(phase.name, seconds_text(phase.seconds)) for phase in of.preparation]
-    return Table(("a first call, besides", "measured"), "<>", cells, [])
+    return Table(("a first call, besides", "measured"), "<>", cells)
 
 
 def _text(table: Table, width: int) -> str:
-    """Return a table in lines of at most so many characters."""
-    rows = [table.headings, *table.cells]
+    """Return a table in lines of at most so many characters, with bars if there is room."""
+    rows = [table.headings, *(("  " + row[0], *row[1:]) for row in table.cells)]
     sizes = [max(len(row[k]) for row in rows) for k in range(len(table.align))]
-    sizes[0] = max(sizes[0], _FIRST_COLUMN) if table.align[0] == "<" else sizes[0]
-    bars = ["", *("█" * ceil(_BAR_LENGTH * bar) for bar in table.bars)]
-    lines = []
-    for k, row in enumerate(rows):
-        cells = [f"{x:{a}{n}}" for x, a, n in zip(row, table.align, sizes, strict=True)]
-        line = "  ".join([*cells, bars[k] if table.bars else ""]).rstrip()
-        line = line if k == 0 else f"  {line}"
-        lines.append(cut(line, width))
-    return "\n".join(lines)
+    align = "<" + table.align[1:]
+    if table.align[0] == "<":
+        sizes[0] = max(sizes[0], _FIRST_COLUMN)
+    else:
+        rows[1:] = [(f"{row[0]:>{sizes[0]}}", *row[1:]) for row in rows[1:]]
+    lines = [
+        "  ".join(f"{x:{a}{n}}" for x, a, n in zip(row, align, sizes, strict=True)) for row in rows
+    ]
+    if len(lines[0]) + 2 + _BAR_LENGTH <= width:
+        bars = ["", *("█" * ceil(_BAR_LENGTH * length) for length, _ in table.bars)]
+        lines = [f"{line}  {bar}" for line, bar in zip_longest(lines, bars, fillvalue="")]
+    return "\n".join(cut(line.rstrip(), width) for line in lines)
 
 
 # ------------------------------------------------------------------------- as a page
@@ -392,29 +403,34 @@ def page(of: Analysis, rows: int) -> str:
 
 
 def _html(table: Table) -> str:
-    """Return a table; bars are the widths of elements."""
-    sides = ["left" if side == "<" else "right" for side in table.align]
+    """Return a table; what is said of a row after its figures is one cell, that may be broken."""
+    figures = 1 + table.align.count(">", 1)
     rows = []
     for k, row in enumerate([table.headings, *table.cells]):
-        tag = "td" if k else "th"
-        cells = [
-            f'<{tag} class="{side}">{escape(x)}</{tag}>' for x, side in zip(row, sides, strict=True)
-        ]
+        cells = [f'<td class="figure">{escape(text)}</td>' for text in row[:figures]]
+        if table.align[0] == "<":
+            cells[0] = f"<td>{escape(row[0])}</td>"
         if table.bars:
-            bar = f'<i style="width:{100 * table.bars[k - 1]:.1f}%"></i>' if k else ""
-            cells.append(f'<{tag} class="bar">{bar}</{tag}>')
+            length, color = table.bars[k - 1] if k else (0.0, "")
+            bar = f'<i style="width:{100 * length:.1f}%;background:{color}"></i>'
+            cells.append(f'<td class="bar">{bar}</td>')
+        if row[figures:]:
+            spans = "\n".join(f"<span>{escape(text)}</span>" for text in row[figures:] if text)
+            cells.append(f'<td class="what">{spans}</td>')
         rows.append(f"<tr>{''.join(cells)}</tr>")
     return f"<table>{''.join(rows)}</table>"
 
 
 _STYLE = (
     ".chainad-analysis{font:14px/1.5 system-ui,sans-serif;max-width:1000px;overflow-x:auto}"
-    ".chainad-analysis h1{font-size:16px}"
-    ".chainad-analysis table{border-collapse:collapse;margin:1em 0}"
-    ".chainad-analysis th{font-weight:600;border-bottom:1px solid #8888}"
-    ".chainad-analysis :is(th,td){padding:2px 10px;white-space:nowrap;"
+    ".chainad-analysis h1{font-size:16px}.chainad-analysis p{margin:.4em 0}"
+    ".chainad-analysis table{border-collapse:collapse;margin:1.2em 0}"
+    ".chainad-analysis tr:first-child td{font-weight:600;border-bottom:1px solid #8888}"
+    ".chainad-analysis td{padding:2px 8px;vertical-align:top;text-align:left}"
+    ".chainad-analysis .figure{text-align:right;white-space:nowrap;"
     "font-variant-numeric:tabular-nums}"
-    ".chainad-analysis .left{text-align:left}.chainad-analysis .right{text-align:right}"
-    ".chainad-analysis .bar{width:220px}"
-    ".chainad-analysis i{display:block;height:10px;min-width:1px;background:#0072B2}"
+    ".chainad-analysis .bar{width:160px;min-width:40px}"
+    ".chainad-analysis .what{min-width:16em}"
+    ".chainad-analysis i{display:block;height:10px;margin-top:5px}"
+    ".chainad-analysis span{display:inline-block;margin-right:1em}"
 )

@@ -6,11 +6,11 @@ As in databases, where the command is from: the plan with its estimates, then wh
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,17 +47,16 @@ _SHARE_OF_MODES = 0.25
 _SHARE_OF_STEPS = 0.35
 
 
-@dataclass(frozen=True)
-class _Call:
-    """A traced call: how long its phases took, its program, and what that was run on."""
+class _Call(NamedTuple):
+    """A traced call: how long its phases took, its program, and what that was run on.
+
+    `planning` is how long it took to make the program, or to find it where it was made before.
+    """
 
     phases: dict[str, float]
+    planning: float
     program: JacobianProgram
     slots: Sequence[Any]
-
-    @property
-    def seconds(self) -> float:
-        return sum(self.phases.values())
 
 
 def analyze(
@@ -89,10 +88,7 @@ def analyze(
     with np.errstate(all="ignore"):
         f = quickest(partial(of.wrapped, *args, **kwargs), _SHARE_OF_F * seconds)
         first = _call(of, args, kwargs)
-        call = min(
-            _repeated(partial(_call, of, args, kwargs), _SHARE_OF_CALLS * seconds),
-            key=lambda each: each.seconds,
-        )
+        call = _repeated(partial(_call, of, args, kwargs), first, _SHARE_OF_CALLS * seconds)
         compilation, replayed = _compiled(compiled, args, kwargs, _SHARE_OF_CALLS * seconds)
         with of.tracing(args, kwargs) as run:
             plan, preparation = _prepared(run, how, first)
@@ -113,7 +109,7 @@ def analyze(
         phases=tuple(phases),
         preparation=(*preparation, Phase("compile", compilation)),
         f=f,
-        traced=call.seconds,
+        traced=sum(call.phases.values()),
         compiled=replayed,
         form=form(),
         program=modes[0].seconds if modes else call.phases["products and sums"],
@@ -121,30 +117,36 @@ def analyze(
     )
 
 
-def _repeated(call: Callable[[], _Call], seconds: float) -> Iterator[_Call]:
-    """Yield what a call returns, again and again for some time, at least once."""
-    clock, left = Laps(), seconds
+def _repeated(call: Callable[[], _Call], first: _Call, seconds: float) -> _Call:
+    """Return the last of some calls, each phase as quick as in any of them."""
+    found, left = first, seconds - sum(first.phases.values())
+    clock = Laps()
     while left > 0:
-        yield call()
+        last = call()
+        least = {name: min(last.phases[name], found.phases[name]) for name in last.phases}
+        found = last._replace(phases=least)
         left -= clock.lap()
+    return found
 
 
 def _call(of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
     """Do what a traced call does, and look at the clock in between."""
-    phases: dict[str, float] = {}
+    how, phases = of.options, {}
     clock = Laps()
     with of.tracing(args, kwargs) as run:
         of.check(run)
         phases["trace"] = clock.lap()
-        program = program_of(run, of.options)
+        program = program_of(run, how)
+        planning = clock.lap()
+        program = program_of(run, how)
         phases["plan"] = clock.lap()
         slots = evaluate(run.tape, program.recipes)
         phases["local Jacobians"] = clock.lap()
         results, _ = program.results(slots)
         phases["products and sums"] = clock.lap()
-        assembler(run, program.forms, of.options.output, of.options.is_single)(results)
+        assembler(run, program.forms, how.output, how.is_single)(results)
         phases["result"] = clock.lap()
-    return _Call(phases, program, slots)
+    return _Call(phases, planning, program, slots)
 
 
 def _compiled(
@@ -164,7 +166,7 @@ def _prepared(run: Run, how: Options, first: _Call) -> tuple[Plan | ChunkedPlan,
     )
     linearizing, linearized = timed(make)
     plan = first.program.plan.with_origins(linearized.graph)
-    planning = first.phases["plan"]
+    planning = first.planning
     if isinstance(plan, Plan) and how.search.effort != "thorough":
         itemsize = run.signature.itemsize
         model = model_of(how.cost, itemsize)
@@ -200,8 +202,10 @@ def _modes(
             except TooLargeError:
                 continue
     calls = [partial(program.results, call.slots) for program in programs.values()]
-    found = dict(zip(programs, in_turns(calls, seconds), strict=True))
-    found[name] = min(found[name], alone)
+    found = {name: alone}
+    if alone < seconds:
+        measured = in_turns(calls, seconds)
+        found = dict(zip(programs, measured, strict=True)) | {name: min(measured[0], alone)}
     return tuple(
         MeasuredMode(
             key,

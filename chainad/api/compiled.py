@@ -217,8 +217,8 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
         analyze : bool
             Whether to run the plan and measure, as `EXPLAIN ANALYZE` does in databases.
         seconds : float
-            About how long to measure. What takes longer is run once or twice nevertheless; pure
-            modes that would take long are estimated.
+            About how long to measure. What is done once comes on top of that, such as planning
+            and compiling, and so do calls that take longer; pure modes that would are estimated.
 
         Returns
         -------

@@ -41,7 +41,7 @@ def check(found: Analysis) -> None:
     products = {phase.name: phase.seconds for phase in found.phases}
     assert products["products"] + products["sums"] == pytest.approx(found.seconds)
     assert min(found.f, found.traced, found.compiled, found.program) > 0
-    assert all(len(line) <= 72 for line in found.explain(width=72).splitlines())
+    assert all(len(line) <= 60 for line in found.explain(width=60).splitlines())
     assert json.loads(found.to_json())["multiplications"] == found.plan.multiplications
     assert len(json.loads(found.to_json())["steps"]) == len(found.rows)
     html = found.to_html()
@@ -175,8 +175,8 @@ def test_what_is_printed() -> None:
         program=3e-5,
         source="shipped table",
     )
-    line = f"test_explain_analyze.py:{bottleneck.__code__.co_firstlineno + 2}"
-    assert found.explain(rows=2, width=90).replace(line, "model.py:2").splitlines() == [
+    lines = found.explain(rows=2, width=90).splitlines()
+    assert [line.partition("  test_explain_analyze.py:")[0] for line in lines] == [
         "bottleneck(x): (30,) -> (30,)    J is 30 x 30, dense, 4,104 multiplications",
         "A call takes 60 us traced, and 40 us compiled to calls of NumPy; f alone takes 2 us. 52 %",
         "of the traced call is tracing f.",
@@ -186,20 +186,20 @@ def test_what_is_printed() -> None:
         "model of time estimates 56 us (shipped table); chainad.calibrate() measures its costs",
         "here.",
         "",
-        "a call, traced          measured",
+        "a call, traced            measured",
         "  tracing f                  30 us  51.7 %  ████████████████████████",
         "  products                   28 us  48.3 %  ███████████████████████",
         "  sums                        0 ns   0.0 %",
         "",
-        "products and sums       multiplications  estimated  measured",
+        "products and sums         multiplications  estimated  measured",
         "  hybrid (this plan)                4,104      70 us     30 us  ████████████",
         "  reverse                           8,208      50 us    ~60 us  ████████████████████████",
         "",
-        "7 steps  measured  estimated  mults",
-        "   35.7 %     10 us      20 us    120  2 x pushed forward  model.py:2  ...",
-        "   25.0 %      7 us      14 us  1,800  joined              model.py:2  ...",
+        "7 steps   measured  estimated  mults",
+        "  35.7 %     10 us      20 us    120  2 x pushed forward",
+        "  25.0 %      7 us      14 us  1,800  joined            ",
         "",
-        "a first call, besides   measured",
+        "a first call, besides     measured",
         "  linearize                   1 ms",
         "  plan                      250 ms",
     ]
