@@ -38,7 +38,7 @@ def plan_chain(
     memory_limit: int | None = None,
     workers: int = 1,
 ) -> Plan:
-    """Return the cheapest plan for a product of Jacobians J = F_last ... F_1 F_0.
+    """Return the cheapest plan for the product of a chain of Jacobians, the last one in front.
 
     Every factor is a dense matrix, or a program that is known by its tangents and adjoints and may
     be pushed through, pulled through, or accumulated and multiplied.

@@ -1,5 +1,4 @@
-"""SciPy's names for traced values: chainad.scipy.linalg, .special, .fft, .signal, .stats,
-.interpolate.
+"""SciPy's functions for traced values, under their names.
 
 SciPy's ufuncs (`scipy.special.erf`) take traced values; most of its other functions need plain
 arrays. Those here call SciPy on plain arrays, and are differentiated on traced values.

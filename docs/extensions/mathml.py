@@ -1,16 +1,24 @@
 """Formulas as MathML, which browsers draw themselves: no script, no network."""
 
 import re
+from html import escape
 
 from docutils import nodes
-from docutils.utils.math import latex2mathml
+from docutils.utils.math import MathError, latex2mathml
 from sphinx.application import Sphinx
+from sphinx.util.logging import getLogger
 from sphinx.writers.html5 import HTML5Translator
+
+logger = getLogger(__name__)
 
 
 def mathml(formula: str, is_block: bool) -> str:
     """Return a formula as MathML; the bars of a size stand close, as they do in print."""
-    drawn = latex2mathml.tex2mathml(formula, as_block=is_block)
+    try:
+        drawn: str = latex2mathml.tex2mathml(formula, as_block=is_block)
+    except MathError as error:
+        logger.warning("%s In the formula %s", error, formula)
+        return f"<code>{escape(formula)}</code>"
     return re.sub(r"<mo[^>]*>\|", '<mo lspace="0" rspace="0" stretchy="false">|', drawn)
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import linecache
+from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -22,15 +23,12 @@ class Shown(SphinxDirective):
         assert isinstance(last, ast.Expr)
         names: dict[str, object] = {}
         exec(compile(ast.Module(before, []), name, "exec"), names)
-        value = eval(compile(ast.Expression(last.value), name, "eval"), names)
-        return [nodes.literal_block(code, code, language="python"), page(value)]
-
-
-def page(value: object) -> nodes.Node:
-    """Return a value as a notebook shows it."""
-    if not hasattr(value, "_repr_html_"):
-        return nodes.literal_block(str(value), str(value), language="text")
-    return nodes.raw("", f'<div class="shown">{value._repr_html_()}</div>', format="html")
+        value: Any = eval(compile(ast.Expression(last.value), name, "eval"), names)
+        page = f'<div class="shown">{value._repr_html_()}</div>'
+        return [
+            nodes.literal_block(code, code, language="python"),
+            nodes.raw("", page, format="html"),
+        ]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
