@@ -122,3 +122,10 @@ def test_inputs_and_outputs_stand_at_the_ends() -> None:
     layers = {node.name: shown.drawing.layer_of[k] for k, node in enumerate(shown.nodes)}
     assert [node.role for node in shown.nodes].count("output") == 2
     assert {layers[name] for name in plan.graph.names if name in layers} <= {0, 2}
+
+
+def test_values_without_a_line_are_called_by_their_own_names() -> None:
+    graph = chainad.plan_graph([("x", "a"), ("a", "y"), ("x", "b"), ("b", "y")])
+    assert [node.name for node in diagram_of(graph).nodes] == ["x", "a", "b", "y"]
+    chain = chainad.plan_chain([5, 4, 3])
+    assert [node.name for node in diagram_of(chain).nodes][1] == "v1"

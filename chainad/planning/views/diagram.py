@@ -315,7 +315,8 @@ def _nodes(plan: Plan, groups: Sequence[_Group]) -> Iterator[ValueNode]:
             "input" if first in inputs else "output" if is_output else "inner",
             graph.shapes[first],
             graph.size(first),
-            origin.name.removeprefix("np.") if origin else graph.name(first),
+            # What has no line in a program has a name of the user's, or a number.
+            origin.name.removeprefix("np.") if origin and origin.site else graph.name(first),
             origin.site if origin else None,
             sum(sum(ways[v].values()) for v in group.vertices if v in ways),
             _most_common(group.vertices, ways),

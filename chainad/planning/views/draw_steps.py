@@ -179,7 +179,8 @@ def _products(plan: Plan, axes: Axes, renderer: RendererBase) -> None:
     axes.tick_params(labelsize=7.5)
     axes.yaxis.set_major_formatter(lambda count, _: compact(count))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_xlabel(f"{len(steps):,} products, in order", fontsize=8)
+    said = "one product" if len(steps) == 1 else f"{len(steps):,} products, in order"
+    axes.set_xlabel(said, fontsize=8)
     if len(steps) > _MAX_BARS:
         _many_products(plan, steps, axes)
         return

@@ -65,7 +65,8 @@ def caption(diagram: Diagram) -> str:
             " the larger a dot, the more its elimination costs"
         )
     scale = "logarithmic" if diagram.is_logarithmic else "to scale"
-    hidden = f"; {diagram.n_moved} moves are hidden" if diagram.n_moved else ""
+    moves = "move is" if diagram.n_moved == 1 else "moves are"
+    hidden = f"; {diagram.n_moved:,} {moves} hidden" if diagram.n_moved else ""
     return f"bars are values, {scale}; ribbons are local Jacobians, pale if sparse{hidden}"
 
 

@@ -122,6 +122,7 @@ def verdict(plan: Plan) -> str:
     parts = [
         f"{100 * n / plan.multiplications:.0f} % {DIRECTION_WORDS[d]}"
         for d, n in shares.most_common()
+        if 200 * n >= plan.multiplications  # what is less is rounded to nothing
     ]
     return f"Neither forward nor reverse: of the cost {', '.join(parts)}{_saving(plan)}."
 
@@ -136,15 +137,16 @@ def _saving(plan: Plan) -> str:
     names = (
         " or ".join(others) if len({*others.values()}) == 1 else min(others, key=others.__getitem__)
     )
-    what = _unit(plan) if plan.model == "multiplications" else f"cost {_unit(plan)}"
+    is_count = plan.model == "multiplications"
+    what = f"fewer {_unit(plan)}" if is_count else f"less cost {_unit(plan)}"
     if least == plan.cost:
         return f"; {names} costs the same"
     if least < plan.cost:
-        return f"; {names} takes {_percent(least, plan.cost)} % less {what}"
+        return f"; {names} takes {_percent(least, plan.cost)} % {what}"
     # A quarter more, or less than that, is said in percent: "1.0x fewer" would say nothing.
     is_close = 4 * least <= 5 * plan.cost
     saved = f"{_percent(plan.cost, least)} %" if is_close else ratio(least, plan.cost)
-    return f": {saved} fewer {what} than {names}"
+    return f": {saved} {what} than {names}"
 
 
 def _percent(less: int, more: int) -> str:
