@@ -1,8 +1,6 @@
-"""The registry of planners: every mode has a name, a description and a row in the README."""
+"""The registry of planners: every mode has a name and a description."""
 
-import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from random import Random
 from typing import get_args
 
@@ -16,8 +14,6 @@ from chainad.planning.cost_models import COSTS, CostName
 from chainad.planning.orders import Vertex
 from chainad.planning.registry import PLANNERS, ModeName, Problem, modes, register, unregister
 from chainad.testing import random_dense, random_graph
-
-README = Path(__file__).parents[2] / "README.md"
 
 
 def inside_out(problem: Problem) -> Sequence[Vertex]:
@@ -33,13 +29,6 @@ def registered() -> Iterator[None]:
     )
     yield
     unregister("inside out")
-
-
-def test_readme_has_a_row_for_every_mode_and_its_description() -> None:
-    table = README.read_text().split("| `mode=` | what it does |")[1].split("\n\n")[0]
-    rows = re.findall(r'^\| `"([a-z ]+)"` \| (.*) \|$', table, re.MULTILINE)
-    assert dict(rows) == modes()
-    assert len(rows) == len(modes())
 
 
 @pytest.mark.usefixtures("registered")

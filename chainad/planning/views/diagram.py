@@ -342,19 +342,28 @@ def _arcs(plan: Plan, group_of: dict[Vertex, int]) -> tuple[JacobianArc, ...]:
 
 
 def _directions_of_edges(plan: Plan) -> dict[int, tuple[int, Direction]]:
-    """Return for every local Jacobian the cost and direction of the dearest step that reads it."""
+    """Return for every local Jacobian the cost and direction of the dearest step that it goes into.
+
+    It goes into the step that reads it, and into those that read what that one makes, up to where
+    both sides are joined: the left one was pushed forward, the right one pulled back.
+    """
     shown = shown_directions(plan)
-    n = len(plan.graph.edges)
     found: dict[int, tuple[int, Direction]] = {}
-    for step in plan.steps:
+    for step in reversed(plan.steps):
+        way, cost = shown[step.number], step.multiplications
         sides: tuple[tuple[int, Direction], ...] = ((step.left, "forward"), (step.right, "reverse"))
         for number, side in sides:
-            if number < n and (number not in found or step.multiplications > found[number][0]):
-                way = side if shown[step.number] == "join" else shown[step.number]
-                if plan.mode != "hybrid" and not step.multiplications and way in _PURE:
-                    way = plan.mode  # what is free may be taken any way
-                found[number] = (step.multiplications, way)
-    return found
+            uses = [found[number]] if number in found else []
+            if way == "join":
+                uses.append((0, side))
+            else:
+                uses.append((cost, way))
+                uses += [found[step.number]] if step.number in found else []
+            found[number] = max(uses, key=lambda use: use[0])
+    if plan.mode == "hybrid":
+        return found
+    # What is free may be taken any way.
+    return {k: (n, plan.mode if not n and w in _PURE else w) for k, (n, w) in found.items()}
 
 
 # ------------------------------------------------------------------------ narrow places
