@@ -91,7 +91,8 @@ def test_directions_and_ranks_are_those_of_the_plan() -> None:
     shown = diagram("codec")
     assert [node.rank for node in shown.nodes] == [None, 0, 3, 1, 2, None]
     assert [arc.direction for arc in shown.arcs] == [*["reverse"] * 2, *["forward"] * 3]
-    assert [node.name for node in shown.nodes] == ["x", "matmul", "matmul", "tanh", *["matmul"] * 2]
+    assert [node.name for node in shown.nodes] == ["x", *["matmul"] * 2, "hidden", *["matmul"] * 2]
+    assert [node.operation for node in shown.nodes][2:4] == ["matmul", "tanh"]
 
 
 @settings(max_examples=15)

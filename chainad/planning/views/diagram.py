@@ -19,6 +19,7 @@ from chainad.ir.sites import Site
 from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.orders import Vertex, via
 from chainad.planning.steps import Direction
+from chainad.planning.views.assigned_names import assigned_name
 from chainad.planning.views.directions import shown_directions
 from chainad.planning.views.layered_drawing import LayeredDrawing, draw_in_layers
 
@@ -62,8 +63,10 @@ class ValueNode:
         "input", "inner" or "output".
     shape, size : tuple of int, int
         Of the value; of iterations, those of their largest value.
+    operation : str
+        What computes the value; empty for inputs.
     name : str
-        The operation that computes the value, or the name of the input.
+        What the user calls the value, as far as that is clear; else the operation.
     site : Site or None
         The user's line.
     multiplications : int
@@ -80,6 +83,7 @@ class ValueNode:
     role: Role
     shape: tuple[int, ...]
     size: int
+    operation: str
     name: str
     site: Site | None = None
     multiplications: int = 0
@@ -304,6 +308,7 @@ def _nodes(plan: Plan, groups: Sequence[_Group]) -> Iterator[ValueNode]:
     for k, item in enumerate(plan.order):
         rank.setdefault(via(item), k)
     inputs, outputs = {*graph.inputs}, {*graph.outputs}
+    names = _Names(graph)
     for group in groups:
         first = group.vertices[0]
         if group.iterations:
@@ -315,8 +320,8 @@ def _nodes(plan: Plan, groups: Sequence[_Group]) -> Iterator[ValueNode]:
             "input" if first in inputs else "output" if is_output else "inner",
             graph.shapes[first],
             graph.size(first),
-            # What has no line in a program has a name of the user's, or a number.
-            origin.name.removeprefix("np.") if origin and origin.site else graph.name(first),
+            origin.name.removeprefix("np.") if origin else "",
+            names.of(group.vertices) or graph.name(first),
             origin.site if origin else None,
             sum(sum(ways[v].values()) for v in group.vertices if v in ways),
             _most_common(group.vertices, ways),
@@ -324,6 +329,37 @@ def _nodes(plan: Plan, groups: Sequence[_Group]) -> Iterator[ValueNode]:
             group.iterations,
             group.operations,
         )
+
+
+class _Names:
+    """What the user calls the values of a graph."""
+
+    def __init__(self, graph: LinearGraph) -> None:
+        self._origin_of = graph.origin_of
+        self._readers: dict[Vertex, set[Vertex]] = {}
+        for edge in graph.edges:
+            self._readers.setdefault(edge.tail, set()).add(edge.head)
+
+    def of(self, vertices: Sequence[Vertex]) -> str:
+        """Return the name of a value that others may move on, else its operation."""
+        first, last = vertices[0], vertices[-1]
+        origin = self._origin_of.get(first)
+        if origin is None or origin.site is None:
+            return ""  # in a program, it has a name of the user's, or a number
+        name = self._assigned(first)
+        if not name and all(len(self._readers.get(v, ())) == 1 for v in vertices[:-1]):
+            name = self._assigned(last)
+        return name or origin.name.removeprefix("np.")
+
+    def _assigned(self, vertex: Vertex) -> str:
+        """Return what the line that computes a value calls it; "" if that is not clear."""
+        origin = self._origin_of.get(vertex)
+        if origin is None or origin.site is None:
+            return ""
+        line = (origin.site.file, origin.site.line)
+        readers = [self._origin_of[v].site for v in self._readers.get(vertex, ())]
+        lines = {(site.file, site.line) for site in readers if site}
+        return assigned_name(origin.site.text, origin.name, line not in lines)
 
 
 def _arcs(plan: Plan, group_of: dict[Vertex, int]) -> tuple[JacobianArc, ...]:
