@@ -2,6 +2,11 @@
 
 It traces a function, gives every operation a structured local Jacobian, plans the cheapest order in
 which to multiply these, lets you read that plan, and runs exactly that plan.
+
+The logger "chainad" is told at level INFO of what takes time once: why a compiled function is
+recorded anew (which condition, value or argument differs, and where), why it is traced, and what a
+full cache forgets. At level WARNING, and by a `FallbackWarning`, it is told of what is not done as
+requested. `logging.basicConfig(level="INFO")` shows it all.
 """
 
 from chainad import scipy

@@ -44,6 +44,7 @@ from chainad.frontends.captures.find_captures import RandomNumbersError
 from chainad.frontends.numpy.trace import Key
 from chainad.ir import exact_zeros, trees
 from chainad.ir.locks import fork_safe_lock
+from chainad.ir.notices import log
 from chainad.ir.progress import UNTOLD, Meter
 from chainad.ir.scalar_graph import NotScalarError
 from chainad.planning.chunked import ChunkedPlan
@@ -220,6 +221,7 @@ class BatchedDifferentiator:
                 return values, recorded.nest.unflatten(results[n:])
             remaining = np.flatnonzero(~holds) if remaining is None else remaining[~holds]
             meter.extend(len(remaining))
+        log.info("%r: %d points run one after the other", self, points.count)
         meter.extend(meter.done + points.count - meter.total)
         return self._one_after_the_other([points.at(k) for k in range(points.count)], meter)
 

@@ -29,6 +29,8 @@ from chainad.compiler.recording.replay import (
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars, lower_to_scalars
 from chainad.compiler.scalar.replay_scalar import replay_by_scalars
 from chainad.frontends.captures.find_captures import Capture, RandomNumbersError
+from chainad.ir.calls import Guard
+from chainad.ir.notices import log
 from chainad.ir.scalar_graph import NotScalarError
 from chainad.ir.trees import LEAF
 from chainad.planning.auto import plan_cached
@@ -71,8 +73,9 @@ class CompiledProgram(NamedTuple):
     """What replays a recorded run, its source, and what gives the plan that it follows.
 
     `arguments` are the positional and the named ones of the calls that it replays, `captures` what
-    it reads beside them. `has_exact_zeros` says that it multiplies what may have some, and
-    `is_checked` that it returns NOT_FINITE itself where that matters.
+    it reads beside them, and `guards` what it reads off values. `has_exact_zeros` says that it
+    multiplies what may have some, and `is_checked` that it returns NOT_FINITE itself where that
+    matters.
     """
 
     run: Replay
@@ -81,6 +84,7 @@ class CompiledProgram(NamedTuple):
     plan: Callable[[], Plan | ChunkedPlan]
     arguments: tuple[ContainerSpec, ContainerSpec]
     captures: tuple[Capture, ...]
+    guards: tuple[Guard, ...]
     has_exact_zeros: bool
     is_checked: bool = False
 
@@ -129,6 +133,7 @@ def compile_program(
         if isinstance(found, RandomNumbersError):
             warn_of_random_numbers(str(found))
             return None
+        log.debug("%r is not made of %s: %s", of, form.value, found)
         refusal = found if isinstance(found, NotScalarError) else None
         if refusal is None:
             warn_of_fault(f"compiling to {form.value}", found)
@@ -153,8 +158,8 @@ def _compiled(
         return arrange(result[0]), result[1]
 
     run = replay if arrange is None else arranged
-    arguments, captures = recording.arguments, recording.captures
-    return CompiledProgram(run, source, form, plan, arguments, captures, found.has_exact_zeros)
+    read = recording.arguments, recording.captures, recording.guards
+    return CompiledProgram(run, source, form, plan, *read, found.has_exact_zeros)
 
 
 def _by_arrays(of: Differentiator, found: PlannedRun) -> CompiledProgram:

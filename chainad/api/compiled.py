@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from logging import getLogger
+from logging import INFO
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -19,6 +19,7 @@ from chainad.api.evaluation import Evaluation, owned, with_exact_zeros
 from chainad.api.fallbacks import is_fault, warn_of_fault
 from chainad.api.function_of import F_co, FunctionOf, P, R_co, V_co
 from chainad.api.outputs import is_finite
+from chainad.api.recompilation import why_recorded
 from chainad.compiler.recording.arguments import arguments_as_text, has_opaque_arrays
 from chainad.compiler.recording.replay import MISS, NOT_FINITE, Replay
 from chainad.errors import PlanError
@@ -27,6 +28,8 @@ from chainad.frontends.numpy.tracers import has_tracer
 from chainad.ir import trees
 from chainad.ir.cache import cached_property
 from chainad.ir.locks import fork_safe_lock
+from chainad.ir.notices import log, warn_of_fallback
+from chainad.ir.progress import is_from_progress
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
 
@@ -36,8 +39,6 @@ MAX_PROGRAMS = 32
 # Scalar programs hold the entries of arrays from elsewhere and cost more to make, so a function
 # that keeps changing is better off with NumPy.
 MAX_SCALAR_PROGRAMS = 4
-
-_log = getLogger("chainad")
 
 
 class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
@@ -298,6 +299,9 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
         kwargs: dict[str, Any],
     ) -> Any:
         """Return what tracing does where a program has raised."""
+        if is_from_progress(failure):
+            raise failure
+        log.info("%r is traced: its program raises %r", self, failure)
         # It is the function's own, in its own line: let that raise it, or do otherwise.
         found = self._of.traced(args, kwargs)
         if is_fault(failure):
@@ -321,6 +325,7 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
             if found is not MISS:
                 return found
         if has_opaque_arrays((checked, kwargs)):
+            log.info("%r is traced: an argument has arrays of text, objects or subclasses", self)
             return self._of.traced(args, kwargs)
         before = self._programs
         if len(before) >= MAX_PROGRAMS:
@@ -379,25 +384,18 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
                 return False
             known = self._programs
             self._programs = (program, *known)
-        if known:
-            call = arguments_as_text(*program.arguments)
-            is_known = any(call == arguments_as_text(*each.arguments) for each in known)
-            reason = (
-                "a condition, an index or an array from elsewhere has other values"
-                if is_known
-                else "no program is for such arguments"
-            )
-            _log.info("%r records program %d, for %s: %s", self, len(known) + 1, call, reason)
+        if known and log.isEnabledFor(INFO):
+            call, why = arguments_as_text(*program.arguments), why_recorded(program, known)
+            log.info("%r records program %d, for %s: %s", self, len(known) + 1, call, why)
         return True
 
     def _tell_limit(self) -> None:
         if not self._has_told_limit:
             self._has_told_limit = True
-            _log.warning(
-                "%r has recorded %d programs, as many as it keeps; calls that none of them fits are"
-                " traced (the level INFO says why each was recorded)",
-                self,
-                MAX_PROGRAMS,
+            warn_of_fallback(
+                f"{self!r} has recorded {MAX_PROGRAMS} programs, as many as it keeps; calls that"
+                " none of them fits are traced, which takes longer: the logger 'chainad' tells at"
+                " level INFO why each was recorded"
             )
 
     def _checked(

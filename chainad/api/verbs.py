@@ -295,8 +295,8 @@ def compile(
     formulas of the local Jacobians, the plan. What the function read off values (branches, `int`,
     indices, shapes) is checked at each call, and where it differs the function is recorded anew;
     all programs are kept, up to 32. New shapes, dtypes and values of other arguments than arrays
-    are recorded anew, too. The logger "chainad" is told of each with its reason, and once if there
-    are more than 32.
+    are recorded anew, too. The logger "chainad" is told of each at level INFO, with what differs
+    and where the function reads it; beyond 32, calls are traced, with a FallbackWarning.
 
     The backends "python" and "numba" eliminate on the graph of scalars, which is another one than
     `chainad.plan` shows: for mode="auto" in the order that leaves the fewest operations there;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import CodeType
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
@@ -96,6 +97,8 @@ class Guard(Op):
 
     kind: GuardKind
     found: Any
+    # Where the user reads it: code, and the place of the instruction in it.
+    site: tuple[CodeType, int] | None = None
 
     is_unique: ClassVar[bool] = True
 

@@ -623,6 +623,7 @@ def test_formulas_warn_of_nothing_and_the_function_warns_as_it_does() -> None:
         chainad.value_and_jacobian(np.sqrt, backend="numpy").compile(X**2)(-np.ones(4))
 
 
+@pytest.mark.filterwarnings("ignore:.*has recorded 32 programs")
 def test_functions_that_never_go_the_same_way_are_traced() -> None:
     runs = []
 

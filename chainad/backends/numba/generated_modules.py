@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
-from logging import getLogger
 from pathlib import Path
 from shutil import rmtree
 from threading import Event, Thread
@@ -23,6 +22,7 @@ from weakref import WeakValueDictionary
 
 from chainad.ir.cache_folder import cache_folder, write_atomically
 from chainad.ir.locks import fork_safe_lock
+from chainad.ir.notices import log, warn_of_fallback
 
 Runner = Callable[..., Any]
 
@@ -34,12 +34,10 @@ MAX_UNUSED_MODULES = 32  # that stay in memory
 
 _TEXT, _CHECKSUMS, _MACHINE_CODE = "module.py", "checksums", "__pycache__"
 
-_log = getLogger("chainad")
-
 # What programs use, and what was used last; the rest is dropped.
 _loaded: WeakValueDictionary[str, Runner] = WeakValueDictionary()
 _recent: deque[Runner] = deque(maxlen=MAX_UNUSED_MODULES)
-_warned: set[str] = set()
+_warned: dict[str, bool] = {}  # and whether the user was told
 _lock = fork_safe_lock()  # of these
 
 # Held while numba compiles. A fork waits for it: in the child, numba's own lock would be held for
@@ -65,6 +63,7 @@ def load(text: str) -> Runner:
             compilation.run()
         compilation.done.wait()
         run = compilation.result()
+        _tell()
     return run
 
 
@@ -123,7 +122,7 @@ def _compiled(name: str, text: str) -> Runner:
                 raise
             except Exception as error:
                 # numba's files may be damaged, or cannot be written: with none, and then without.
-                _log.info("%s is compiled anew: %r", folder, error)
+                log.info("%s is compiled anew: %r", folder, error)
                 _remove(folder / _MACHINE_CODE)
             else:
                 with suppress(OSError):
@@ -210,11 +209,18 @@ def _remove(path: Path) -> None:
 
 
 def _warn_once(message: str) -> None:
+    """Note what the user is to be told: not here, in a thread that is none of the user's."""
     with _lock:
-        is_new = message not in _warned
-        _warned.add(message)
-    if is_new:
-        _log.warning(message)
+        _warned.setdefault(message, False)
+
+
+def _tell() -> None:
+    """Warn of what was noted and not told."""
+    with _lock:
+        new = [message for message, is_told in _warned.items() if not is_told]
+        _warned.update(dict.fromkeys(new, True))
+    for message in new:
+        warn_of_fallback(message)
 
 
 # ------------------------------------------------------------------------ forks

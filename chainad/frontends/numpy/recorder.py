@@ -150,7 +150,7 @@ class Recorder(Tape):
             return
         self._guarded.add((kind, number))
         value = self.entries[number].value
-        guard = Guard(kind, bool(value) if kind == "truth" else value)
+        guard = Guard(kind, bool(value) if kind == "truth" else value, raw_site())
         self.append(Entry(identity, None, (number,), (value,), guard, None, None))
 
     # ---------------------------------------------------------------- calls
