@@ -41,7 +41,7 @@ _MIN_FOLDED_VERTICES = 12
 _MAX_FOLDS_PER_BLOCK = 3
 
 # If the largest value has so many times the entries of the smallest, heights are logarithmic.
-_MAX_LINEAR_RATIO = 150
+_MAX_LINEAR_RATIO = 1000
 
 # Between two nodes of a layer, in heights of the tallest node.
 _GAP = 0.34
@@ -209,7 +209,7 @@ def diagram_of(plan: Plan, max_nodes: int = MAX_NODES) -> Diagram:
 def _height(size: int, largest: int, is_logarithmic: bool) -> float:
     if is_logarithmic:
         return (0.06 + log10(max(1, size)) / log10(largest)) / 1.06
-    return max(0.015, size / max(1, largest))
+    return max(0.02, size / max(1, largest))
 
 
 # --------------------------------------------------------------------- what is one node

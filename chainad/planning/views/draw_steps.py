@@ -104,6 +104,8 @@ def _tree(plan: Plan, chain: tuple[Edge, ...], axes: Axes, renderer: RendererBas
         edgecolors="white",
         zorder=3,
     )
+    for step in plan.steps:
+        labels.keep_dot_free(x[step.number], y[step.number], _area(plan, step))
     axes.scatter(range(len(leaves)), [0.0] * len(leaves), s=40, marker="s", c=INK, zorder=3)
     for number in leaves:
         origins = plan.graph.origins
@@ -116,8 +118,10 @@ def _tree(plan: Plan, chain: tuple[Edge, ...], axes: Axes, renderer: RendererBas
             radius = _area(plan, step) ** 0.5 / 2 + 2
             above = Anchor(x[step.number], y[step.number], up=radius)
             below = above._replace(up=-radius, vertical="top")
-            beside = below._replace(right=radius, up=-2, horizontal="left")
-            _put_one_of(labels, _texts(plan, step), [below, above, beside])
+            right = above._replace(right=radius, up=3, horizontal="left")
+            left = right._replace(right=-radius, horizontal="right")
+            lower = right._replace(up=-3, vertical="top")
+            _put_one_of(labels, _texts(plan, step), [below, above, right, left, lower])
     _title(axes, "the bracketing: factors in the order of the function, products above them")
 
 

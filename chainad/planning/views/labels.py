@@ -45,6 +45,14 @@ class Labels:
         corners = self._axes.transData.transform([(x0, y0), (x1, y1)])
         self._taken.append(Bbox(corners))
 
+    def keep_dot_free(self, x: float, y: float, area: float) -> None:
+        """Let no label cover a dot at a point of the axes' data, of some square points."""
+        from matplotlib.transforms import Bbox
+
+        x, y = self._axes.transData.transform((x, y))
+        radius = area**0.5 / 2 * self._axes.figure.dpi / 72
+        self._taken.append(Bbox([(x - radius, y - radius), (x + radius, y + radius)]))
+
     def put(self, text: str, anchors: Sequence[Anchor], **style: Any) -> bool:
         """Write a label at the first anchor where there is room; return whether there was any."""
         from matplotlib.patheffects import withStroke
