@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -40,13 +41,13 @@ number = 3
 
 
 @pytest.fixture
-def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A module of functions, by its path."""
     file = tmp_path / "model_of_a_command.py"
     file.write_text(MODEL)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(sys, "modules", {**sys.modules})
-    return str(file)
+    yield str(file)
+    sys.modules.pop(file.stem, None)
 
 
 def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -121,6 +122,25 @@ def test_a_function_is_analyzed(model: str, capsys: pytest.CaptureFixture[str]) 
     assert "measured" in printed(capsys, *explain, *analyze)
     found = json.loads(printed(capsys, *explain, *analyze, "--compile", "--json"))
     assert found["multiplications"] == sum(step["multiplications"] for step in found["steps"]) > 0
+
+
+@pytest.mark.plot
+def test_pictures_are_written(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "plan.svg"
+    printed(capsys, "explain", f"{model}:narrow", "--shape", "x=30", "--draw", str(picture))
+    assert "<svg" in picture.read_text("utf-8")
+
+
+def test_pages_are_written(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page, analysis = tmp_path / "plan.html", tmp_path / "analysis.html"
+    explain = "explain", f"{model}:narrow", "--shape", "x=30", "--html"
+    printed(capsys, *explain, str(page))
+    printed(capsys, *explain, str(analysis), "--analyze", "--seconds", "0.01")
+    assert "narrow(x)" in page.read_text("utf-8")
+    assert "A first call" in analysis.read_text("utf-8")
+    assert "No such file" in refusal(capsys, *explain, str(tmp_path / "none" / "d.html"))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ products            jvp, vjp, linearize, hvp: Jacobians and Hessians times vecto
 sparsity            where a Jacobian has entries
 ravel               containers of arrays as one vector
 analyze             a plan run step by step, and timed: EXPLAIN ANALYZE
-analysis            what that found, as data, text and HTML
+analysis            what that found, as data; analysis_text and analysis_page render it
 timings             whether a Jacobian is worth it
 stopwatch           how long calls take: one clock for all that measures
 calibrate           what operations cost on this machine

@@ -198,7 +198,9 @@ def _modes(
         is_small = 2 * plans[other].peak.bytes < memory_of_machine()
         if is_small and expected[other] < seconds:
             try:
-                programs[other] = program_of(run, replace(how, mode=PlannerName(other)))
+                programs[other] = program_of(
+                    run, replace(how, mode=PlannerName(other), memory_limit=None)
+                )
             except TooLargeError:
                 continue
     calls = [partial(program.results, call.slots) for program in programs.values()]
@@ -209,6 +211,7 @@ def _modes(
     return tuple(
         MeasuredMode(
             key,
+            plan.mode if each is plan else key,
             each.multiplications,
             estimates[key],
             found.get(key, expected[key]),

@@ -98,6 +98,10 @@ def _explain(options: argparse.Namespace) -> int:
     else:
         found = jacobian.explain(*args, **kwargs)
     plan = found.plan if options.analyze else found
+    if options.html:
+        found.to_html(options.html)
+    if options.draw:
+        plan.draw(options.draw)
     if options.json:
         print(found.to_json())
     elif options.listing:
@@ -195,6 +199,8 @@ def _add_explain(commands: Any) -> None:
     form.add_argument("--json", action="store_true", help="print JSON instead")
     form.add_argument("--listing", action="store_true", help="print the source with its costs")
     form.add_argument("--details", action="store_true", help="print every number there is")
+    shown.add_argument("--html", metavar="FILE", help="write a page, too")
+    shown.add_argument("--draw", metavar="FILE", help="write a picture of the plan: PNG, SVG, PDF")
     shown.add_argument(
         "--traceback", action="store_true", help="of an error, show where it was raised"
     )

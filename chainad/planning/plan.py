@@ -24,7 +24,9 @@ from chainad.planning.steps import Step, check_materialized, steps_of
 from chainad.planning.views.draw import draw
 from chainad.planning.views.explain import DEFAULT_ROWS, explain
 from chainad.planning.views.listing import listing
-from chainad.planning.views.page import document, element
+from chainad.planning.views.markup import document
+from chainad.planning.views.overview import headline
+from chainad.planning.views.page import element
 from chainad.planning.views.report import details, summary
 from chainad.planning.views.spy import spy
 from chainad.structure import Product, Sweep
@@ -272,7 +274,7 @@ class Plan:
         >>> page[:15], len(page) < 40_000
         ('<!doctype html>', True)
         """
-        page = document(self)
+        page = document(headline(self)[0], element(self))
         if path is not None:
             Path(path).write_text(page, encoding="utf-8")
         return page

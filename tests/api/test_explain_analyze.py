@@ -45,8 +45,9 @@ def check(found: Analysis) -> None:
     assert json.loads(found.to_json())["multiplications"] == found.plan.multiplications
     assert len(json.loads(found.to_json())["steps"]) == len(found.rows)
     html = found.to_html()
-    assert html == found._repr_html_()
+    assert found._repr_html_() in html
     assert "<script" not in html
+    assert len(html) < 40_000
 
 
 @pytest.mark.parametrize("name", ["mlp", "log_softmax", "in_place"])
@@ -163,8 +164,8 @@ def test_what_is_printed() -> None:
         plan=plan,
         rows=tuple(MeasuredStep(plan, s, 2 * t, t) for s, t in zip(plan.steps, times, strict=True)),
         modes=(
-            MeasuredMode("hybrid (this plan)", plan.multiplications, 7e-5, 3e-5, False),
-            MeasuredMode("reverse", 2 * plan.multiplications, 5e-5, 6e-5, True),
+            MeasuredMode("hybrid (this plan)", "hybrid", plan.multiplications, 7e-5, 3e-5, False),
+            MeasuredMode("reverse", "reverse", 2 * plan.multiplications, 5e-5, 6e-5, True),
         ),
         phases=(Phase("tracing f", 3e-5), Phase("products", sum(times)), Phase("sums", 0.0)),
         preparation=(Phase("linearize", 1e-3), Phase("plan", 0.25)),

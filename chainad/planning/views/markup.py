@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from html import escape
 
+MAX_TITLE = 100  # characters
+
 
 def text(said: str, most: int) -> str:
     """Return text for a page, at most so many characters of it."""
@@ -28,3 +30,19 @@ def within(rows: Iterable[str], most_bytes: int, what: str) -> Iterator[str]:
 def folded(summary: str, content: str, is_open: bool = False) -> str:
     """Return what is shown when its summary is clicked, or from the start."""
     return f"<details{' open' * is_open}><summary>{summary}</summary>{content}</details>"
+
+
+def bar(size: float, unit: str, kind: str = "") -> str:
+    """Return a bar of some length, in the color of a direction or of its row."""
+    return f'<span class="{f"bar {kind}".strip()}" style="width:{size:.2f}{unit}"></span>'
+
+
+def document(title: str, element: str) -> str:
+    """Return an element as a whole page."""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{text(title, MAX_TITLE)}</title><style>body{{margin:0}}"
+        "@media (prefers-color-scheme:dark){body{background:#121212}}</style></head>\n"
+        f"<body>{element}</body></html>\n"
+    )

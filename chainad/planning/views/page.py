@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from chainad.planning.views.directions import DIRECTION_WORDS
-from chainad.planning.views.markup import folded, text, within
+from chainad.planning.views.markup import MAX_TITLE, folded, text, within
 from chainad.planning.views.overview import (
     dearest_steps,
     headline,
@@ -31,19 +31,7 @@ MAX_BYTES = 40_000
 _N_DEAREST = 8
 _MAX_DEAREST_BYTES = 6_000
 _MAX_LISTING_BYTES = 9_000
-_MAX_TITLE = 100  # characters
 _MAX_SENTENCES = 400
-
-
-def document(plan: Plan) -> str:
-    """Return a plan as a whole page."""
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{text(headline(plan)[0], _MAX_TITLE)}</title><style>body{{margin:0}}"
-        "@media (prefers-color-scheme:dark){body{background:#121212}}</style></head>\n"
-        f"<body>{element(plan)}</body></html>\n"
-    )
 
 
 def element(plan: Plan) -> str:
@@ -60,8 +48,8 @@ def element(plan: Plan) -> str:
 def _head(plan: Plan) -> Iterator[str]:
     name, what = headline(plan)
     yield (
-        f'<p><span class="name">{text(name, _MAX_TITLE)}</span>'
-        f' <span class="about faint">{text(what, _MAX_TITLE)}</span></p>'
+        f'<p><span class="name">{text(name, MAX_TITLE)}</span>'
+        f' <span class="about faint">{text(what, MAX_TITLE)}</span></p>'
     )
     yield f'<p class="verdict">{_quoting(verdict(plan))}</p>'
 
@@ -70,7 +58,7 @@ def _quoting(said: str) -> str:
     """Return a sentence; between its first and its last backtick is the user's code."""
     before, _, rest = said.partition("`")
     code, _, after = rest.rpartition("`")
-    quoted = f"<code>{text(code, _MAX_TITLE)}</code>" if rest else ""
+    quoted = f"<code>{text(code, MAX_TITLE)}</code>" if rest else ""
     return text(before, _MAX_SENTENCES) + quoted + text(after, _MAX_SENTENCES)
 
 
@@ -103,9 +91,9 @@ def _note(note: Note) -> str:
     else:  # as much room at the right as at the left
         side = "right" if percent < 50 else "left"
         style = f"padding-{side}:{abs(100 - 2 * percent):.1f}%;text-align:center"
-    said = f"<b>{text(note.said, _MAX_TITLE)}</b>"
+    said = f"<b>{text(note.said, MAX_TITLE)}</b>"
     if note.line:
-        said += f' <span class="place">{text(note.line, _MAX_TITLE)}</span>'
+        said += f' <span class="place">{text(note.line, MAX_TITLE)}</span>'
         said += f"<code>{text(note.code, 60)}</code>"
     return f'<div class="note" style="{style}"><span aria-hidden="true">▲</span><br>{said}</div>'
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from chainad.planning.views.line_costs import FunctionCost, LineCost, function_costs
 from chainad.planning.views.listing import main_directions, shown_lines
-from chainad.planning.views.markup import text
+from chainad.planning.views.markup import bar, text
 from chainad.planning.views.overview import Offer, StepGroup, least_known, offers, other_orders
 
 if TYPE_CHECKING:
@@ -43,13 +43,9 @@ def compared_orders(plan: Plan) -> str:
 def _offer(offer: Offer, kind: str, top: int) -> str:
     return (
         f'<tr class="{kind}"><td>{text(offer.name, _MAX_NAME)}</td>'
-        f'<td class="track">{_bar(100 * offer.cost / top, "%")}</td>'
+        f'<td class="track">{bar(100 * offer.cost / top, "%")}</td>'
         f'<td class="n">{offer.amount}</td><td class="n">{offer.ratio}</td></tr>'
     )
-
-
-def _bar(size: float, unit: str, direction: str = "") -> str:
-    return f'<span class="{f"bar {direction}".strip()}" style="width:{size:.2f}{unit}"></span>'
 
 
 # ------------------------------------------------------------------------------ steps
@@ -68,13 +64,19 @@ def step_rows(groups: Sequence[StepGroup]) -> Iterator[str]:
     for group in groups:
         yield (
             f'<tr><td class="n">{100 * group.share:.1f} %</td>'
-            f"<td>{_bar(5 * group.share, 'em', group.direction)}</td>"
-            f'<td class="n">{group.multiplications:,}</td>'
-            f'<td><span class="key {group.direction}">{group.what}</span></td>'
-            f'<td class="shapes">{group.shapes} <span class="small">{group.kinds}</span></td>'
-            f'<td class="code"><span class="small">{text(group.line, _MAX_NAME)}</span> '
-            f"<code>{text(group.text, _MAX_CODE)}</code></td></tr>"
+            f"<td>{bar(5 * group.share, 'em', group.direction)}</td>"
+            f'<td class="n">{group.multiplications:,}</td>{step_cells(group)}</tr>'
         )
+
+
+def step_cells(group: StepGroup) -> str:
+    """Return the cells that say what steps do, on which factors, and on which line."""
+    return (
+        f'<td><span class="key {group.direction}">{group.what}</span></td>'
+        f'<td class="shapes">{group.shapes} <span class="small">{group.kinds}</span></td>'
+        f'<td class="code"><span class="small">{text(group.line, _MAX_NAME)}</span> '
+        f"<code>{text(group.text, _MAX_CODE)}</code></td>"
+    )
 
 
 # ----------------------------------------------------------------------------- source
@@ -106,7 +108,7 @@ def _line(number: int, line: str, cost: LineCost | None, total: int) -> str:
     if cost is not None:
         ways: list[Direction] = main_directions(cost)
         percent = 5 * cost.multiplications / max(1, total)
-        bar = _bar(percent, "em", ways[0]) if cost.multiplications else ""
-        margin = f'<td class="n">{cost.multiplications:,}</td><td class="share">{bar}</td>'
+        shown = bar(percent, "em", ways[0]) if cost.multiplications else ""
+        margin = f'<td class="n">{cost.multiplications:,}</td><td class="share">{shown}</td>'
     code = f"<code>{text(line, _MAX_CODE)}</code>"
     return f'<tr><td class="n faint">{number}</td>{margin}<td class="code">{code}</td></tr>'
