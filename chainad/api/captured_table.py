@@ -10,6 +10,7 @@ import numpy as np
 
 from chainad.frontends.captures.find_captures import Capture, How
 from chainad.frontends.numpy.source_lines import site_of
+from chainad.planning.views.terminal import MAX_LINE_LENGTH, cut
 
 _WORDS: dict[How, str] = {
     "by reference": "seen by reference",
@@ -17,7 +18,6 @@ _WORDS: dict[How, str] = {
     "by content": "guarded by content",
     "by identity only": "by identity only",
 }
-_MAX_LINE_LENGTH = 100
 
 
 def captured_table(
@@ -44,7 +44,7 @@ def captured_table(
     lines = ["captured"]
     for row in table:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        lines.append("  " + "  ".join([*cells, row[3]]).rstrip()[:_MAX_LINE_LENGTH])
+        lines.append(cut("  " + "  ".join([*cells, row[3]]).rstrip(), MAX_LINE_LENGTH))
     return "\n".join(lines)
 
 
