@@ -977,12 +977,12 @@ def test_the_table_says_how_each_is_watched_and_where() -> None:
         "programs    1, the last by calls of NumPy, for (float64 (2,))\n"
         "captured\n"
         f"  MATRIX             float64 (2, 2)  seen by reference   test_captures.py:{line}"
-        "  y = MATRIX @ x * number\n"
+        "  y = MATRIX @ x * n...\n"
         "  number                             named in constant=\n"
         f"  settings_of['dt']  0.5             guarded by value    test_captures.py:{line + 1}"
-        "  return y * float(table[\n"
+        "  return y * float(t...\n"
         f"  table              float64 (2,)    guarded by content  test_captures.py:{line + 1}"
-        "  return y * float(table["
+        "  return y * float(t..."
     )
     by_scalars = str(compile_jacobian(table_function, X, backend="python"))
     assert "by reference" not in by_scalars
