@@ -78,5 +78,5 @@ def _run(folder: Path, scheme: Scheme, *arguments: str) -> str:
         f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}",
         *arguments,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     return done.stdout

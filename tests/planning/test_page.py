@@ -98,7 +98,7 @@ def test_a_page_is_saved_and_shown_in_notebooks(tmp_path: Path) -> None:
     page = plan.to_html(tmp_path / "plan.html")
     assert (tmp_path / "plan.html").read_text(encoding="utf-8") == page
     assert plan._repr_html_() in page
-    assert plan._repr_html_().startswith('<div class="chainad-plan"><style>')
+    assert plan._repr_html_().startswith('<div class="chainad"><style>')
 
 
 def test_what_is_left_out_is_said() -> None:
@@ -110,6 +110,33 @@ def test_what_is_left_out_is_said() -> None:
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
 def test_nothing_overlaps_is_clipped_or_pale(tmp_path: Path) -> None:
     assert not faults_of({name: make().to_html() for name, make in PLANS.items()}, tmp_path)
+
+
+# How JupyterLab 4 styles what cells show.
+NOTEBOOK = """
+.jp-RenderedHTMLCommon {font-size: 14px; line-height: 1.6; color: #000}
+.jp-RenderedHTMLCommon :not(pre) > code {background-color: #bdbdbd; padding: 1px 5px}
+.jp-RenderedHTMLCommon table {table-layout: fixed; margin-left: auto; border: none; color: #000}
+.jp-RenderedHTMLCommon thead {border-bottom: 1px solid; vertical-align: bottom}
+.jp-RenderedHTMLCommon td, .jp-RenderedHTMLCommon th, .jp-RenderedHTMLCommon tr {
+  vertical-align: middle; padding: .5em; line-height: normal; white-space: normal; border: none}
+:not(.jp-RenderedMarkdown).jp-RenderedHTMLCommon td {text-align: right}
+.jp-RenderedHTMLCommon tbody tr:nth-child(even) {background: #eee}
+.jp-RenderedHTMLCommon p {margin: 0; margin-bottom: 1em}
+.jp-RenderedHTMLCommon svg {max-width: 100%; height: auto}
+"""
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+@pytest.mark.parametrize("is_light", ["true", "false"])
+def test_pages_are_readable_in_notebooks_of_either_theme(is_light: str, tmp_path: Path) -> None:
+    pages = {
+        name: f"<!doctype html><style>{NOTEBOOK}</style><body data-jp-theme-light={is_light}>"
+        f'<div class="jp-RenderedHTMLCommon">{PLANS[name]()._repr_html_()}</div>'
+        for name in ("codec", "attention", "tangle")
+    }
+    assert not faults_of(pages, tmp_path, schemes=["light"])
 
 
 @pytest.mark.browser

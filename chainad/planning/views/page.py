@@ -31,6 +31,7 @@ MAX_BYTES = 40_000
 _N_DEAREST = 8
 _MAX_DEAREST_BYTES = 6_000
 _MAX_LISTING_BYTES = 9_000
+_MAX_OTHERS_BYTES = 6_000
 _MAX_SENTENCES = 400
 
 
@@ -41,7 +42,7 @@ def element(plan: Plan) -> str:
     room = MAX_BYTES - 1_000 - len("".join([*parts, foot]).encode())
     parts += _listing(plan, min(room, _MAX_LISTING_BYTES))
     room = MAX_BYTES - 1_000 - len("".join([*parts, foot]).encode())
-    parts += _other_steps(plan, room)
+    parts += _other_steps(plan, min(room, _MAX_OTHERS_BYTES))
     return f'<div class="{PAGE_CLASS}">{"".join(parts)}{foot}</div>'
 
 

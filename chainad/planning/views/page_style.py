@@ -6,7 +6,7 @@ import re
 
 from chainad.planning.views.directions import DARK_DIRECTION_COLORS, DIRECTION_COLORS
 
-PAGE_CLASS = "chainad-plan"
+PAGE_CLASS = "chainad"
 
 _COLORS = {
     "light": {"ink": "#1b1b1b", "faint": "#5c5c5c", "paper": "#fff", "line": "#dcdcdc"}
@@ -22,7 +22,7 @@ _THEMES = {
     "dark": ("[data-jp-theme-light=false]", ".vscode-dark", "[theme=dark]", "[data-theme=dark]"),
 }
 
-# `&` is the class of a page; nested style is not known everywhere.
+# `&` is the class of a page, twice: so these rules win over those that notebooks have for outputs.
 _RULES = """
 & {
   font: 14px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
@@ -32,9 +32,10 @@ _RULES = """
 & p { margin: .25em 0 }
 & .name { font-size: 17px; font-weight: 600; margin-right: .6em }
 & .verdict { font-size: 15px; max-width: 56em; margin: .5em 0 1.2em }
-& .faint, & th { color: var(--faint); font-weight: 400 }
+& .faint, & th { font-weight: 400 }
+& .faint { color: var(--faint) }
 & code {
-  font: 13px/1.5 ui-monospace, monospace; background: none; color: inherit; padding: 0;
+  font: 13px/1.5 ui-monospace, monospace; background: none; color: inherit; padding: 0; border: 0;
   white-space: normal;
 }
 & .place, & .small { color: var(--faint); margin-right: .4em }
@@ -59,14 +60,17 @@ _RULES = """
 & .ends { display: flex; justify-content: space-between; font-size: 12px }
 & .ends span + span { text-align: right }
 & .note { font-size: 13px; line-height: 1.3 }
-& table { border-collapse: collapse; margin: .4em 0; font-variant-numeric: tabular-nums }
-& table, & pre { font-size: inherit }
-& tr { background: none !important }
+& table {
+  border-collapse: collapse; table-layout: auto; margin: .4em 0; color: inherit;
+  font-size: inherit; font-variant-numeric: tabular-nums;
+}
+& tr { background: none !important; line-height: inherit }
+& thead { border: 0 }
 & td, & th {
   padding: .16em 1.1em .16em 0; text-align: left; vertical-align: top; border: 0; background: none;
-  color: inherit; max-width: none;
+  color: inherit; line-height: inherit; max-width: none;
 }
-& th { font-size: 12px }
+& th { color: var(--faint); font-size: 12px }
 & .n { text-align: right; white-space: nowrap }
 & .shapes { white-space: nowrap }
 & .lines td { padding-top: 0; padding-bottom: 0 }
@@ -89,6 +93,9 @@ _RULES = """
   & .steps td { display: block }
   & .steps .code { flex-basis: 100% }
   & .small { display: inline }
+  & .lines tr { display: grid; grid-template-columns: 3em 7em minmax(0, 1fr) }
+  & .lines .share { display: none }
+  & .lines .whole { grid-column: 1/-1 }
   & .bars tr { display: grid; grid-template-columns: 1fr auto 4em }
   & .bars .track { grid-column: 1/-1; grid-row: 2; width: auto }
 }
@@ -110,7 +117,7 @@ def _rules() -> str:
     colored = "".join(f"& .{kind}{{--c:var(--{color})}}" for kind, color in kinds.items())
     short = re.sub(r"\s*([{};:,])\s*", r"\1", re.sub(r"\s+", " ", _RULES))
     every = f"&{_variables('light')}@media (prefers-color-scheme:dark){{&{_variables('dark')}}}"
-    return (every + themed + colored + short).replace("&", f".{PAGE_CLASS}")
+    return (every + themed + colored + short).replace("&", f".{PAGE_CLASS}" * 2)
 
 
 STYLE = f"<style>{_rules()}</style>"

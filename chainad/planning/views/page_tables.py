@@ -88,7 +88,7 @@ def listing_rows(plan: Plan) -> Iterator[str]:
     for function in functions:
         source = function.source
         name = text(f"{source.name.strip('<>')}  {source.file}:{source.first}", _MAX_NAME)
-        yield f'<tr><td colspan="4" class="faint">{name}{_why(function)}</td></tr>'
+        yield f'<tr><td colspan="4" class="faint whole">{name}{_why(function)}</td></tr>'
         for number, line in shown_lines(function):
             if number is None:
                 yield '<tr><td class="n">...</td></tr>'
@@ -104,7 +104,7 @@ def _why(function: FunctionCost) -> str:
 
 
 def _line(number: int, line: str, cost: LineCost | None, total: int) -> str:
-    margin = '<td class="n"></td><td></td>'
+    margin = '<td class="n"></td><td class="share"></td>'
     if cost is not None:
         ways: list[Direction] = main_directions(cost)
         percent = 5 * cost.multiplications / max(1, total)

@@ -83,7 +83,7 @@ def ribbons_of(plan: Plan, description: str) -> Ribbons:
             break
     is_whole = bool(ways) and draw in ways
     svg = (
-        f'<svg viewBox="0 0 {_WIDTH} {height}" height="{height}" preserveAspectRatio="none"'
+        f'<svg viewBox="0 0 {_WIDTH} {height}" style="height:{height}px" preserveAspectRatio="none"'
         f' role="img"><title>Values from input to output</title><desc>{escape(description)}</desc>'
         f"{shapes}</svg>"
     )
@@ -97,16 +97,18 @@ def ribbons_of(plan: Plan, description: str) -> Ribbons:
 
 
 def _caption(diagram: Diagram, is_whole: bool) -> str:
+    depth = diagram.drawing.depth
     said = "Values from input to output, as wide as they have entries"
     if not is_whole:
-        said = f"Values from input to output, in {diagram.drawing.depth:,} layers, as wide as"
-        said += " these have entries"
+        said = f"Values from input to output, in {depth:,} layers, as wide as these have entries"
     elif diagram.is_logarithmic:
         said += " (log scale)"
-    if not diagram.n_moved:
-        return said
-    moved = "one that only moves entries is" if diagram.n_moved == 1 else ""
-    return f"{said}; {moved or f'{diagram.n_moved:,} that only move entries are'} left out"
+    if not is_whole and depth > _MAX_COLUMNS:
+        said += "; of neighbouring layers the narrowest is shown"
+    if diagram.n_moved:
+        are = "one that only moves entries is" if diagram.n_moved == 1 else ""
+        said += f"; {are or f'{diagram.n_moved:,} that only move entries are'} left out"
+    return said
 
 
 # ---------------------------------------------------------------------------- in words
@@ -246,27 +248,30 @@ def _curve(x: float, y: float, u: float, v: float) -> str:
 
 
 def _added_up(diagram: Diagram) -> tuple[int, str, _Directions]:
-    """Return the values of neighbouring layers on one another, by their directions."""
+    """Return the values of every layer on one another, by their directions.
+
+    Of neighbouring layers that share a column the narrowest is shown; the first and the last one
+    are.
+    """
     depth = diagram.drawing.depth
-    n = min(depth, _MAX_COLUMNS)
-    columns: list[Counter[Direction]] = [Counter() for _ in range(n)]
+    layers: list[Counter[Direction]] = [Counter() for _ in range(depth)]
     towards = {arc.head: arc.direction for arc in diagram.arcs}
     towards |= {arc.tail: arc.direction for arc in diagram.arcs}
     for k, node in enumerate(diagram.nodes):
         direction = node.direction or towards.get(k, "leaf")
-        columns[diagram.drawing.layer_of[k] * n // depth][direction] += node.size
-    layers = Counter(layer * n // depth for layer in range(depth))
-    means = [column.total() / layers[k] for k, column in enumerate(columns)]
-    scale = _PATH_HEIGHT / max(*means, 1)
+        layers[diagram.drawing.layer_of[k]][direction] += node.size
+    n = min(depth, _MAX_COLUMNS)
+    cuts = [k * depth // n for k in range(n + 1)]
+    columns = [min(layers[one:two], key=Counter.total) for one, two in pairwise(cuts)]
+    columns[0], columns[-1] = layers[0], layers[-1]
+    scale = _PATH_HEIGHT / max(1, *(column.total() for column in columns))
     middle = _PATH_HEIGHT / 2 + _MARGIN
-    tops = [middle - scale * mean / 2 for mean in means]
+    tops = [middle - scale * column.total() / 2 for column in columns]
     shapes = []
     ways = [way for way in DIRECTION_WORDS if any(column[way] for column in columns)]
     for way in ways:
-        bottoms = [
-            top + scale * column[way] / layers[k]
-            for k, (top, column) in enumerate(zip(tops, columns, strict=True))
-        ]
+        sizes = [scale * column[way] for column in columns]
+        bottoms = [top + size for top, size in zip(tops, sizes, strict=True)]
         shapes.append(_shape(f"arc {way}", _between(tops, bottoms), ""))
         tops = bottoms
     return _PATH_HEIGHT + 2 * _MARGIN, "".join(shapes), {*ways}
