@@ -1,13 +1,13 @@
-"""The role of `text` in docstrings: a link if it is a public name of chainad, else code."""
-
-from operator import attrgetter
+"""Links to public names: `text` in docstrings is a link if it is one, else code."""
 
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.domains.python import PyXRefRole
+from sphinx.transforms import SphinxTransform
 from sphinx.util.docutils import SphinxRole
 
-import chainad.testing
+import chainad
 
 
 class Public(SphinxRole):
@@ -16,30 +16,51 @@ class Public(SphinxRole):
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         """Return the nodes for the text."""
         name = self.text.removeprefix("chainad.")
-        inside = self.env.ref_context.get("py:class")
-        is_attribute = inside is not None and is_public(f"{inside}.{name}")
-        if self.text.startswith("scipy") or is_attribute or not is_public(name):
+        around = getattr(chainad, str(self.env.ref_context.get("py:class")), None)
+        if hasattr(around, self.text) or not is_public(self.text):
             return [nodes.literal(self.text, self.text)], []
         link = f"{self.text} <chainad.{name}>"
         return PyXRefRole()("py:obj", link, link, self.lineno, self.inliner)
 
 
-def is_public(name: str) -> bool:
-    """Return whether `chainad.name` exists and may be used.
+class Links(SphinxTransform):
+    """On all pages, code such as `chainad.jacobian(f)` is a cross reference, too."""
 
-    >>> is_public("Plan.to_json"), is_public("ir"), is_public("f(x)")
-    (True, False, False)
+    default_priority = 400
+
+    def apply(self, **kwargs: object) -> None:
+        """Wrap such code."""
+        for code in [*self.document.findall(nodes.literal)]:
+            name = code.astext().partition("(")[0]
+            if name.startswith("chainad.") and is_public(name) and is_text(code.parent):
+                link = addnodes.pending_xref(
+                    refdomain="py", reftype="obj", reftarget=name, refdoc=self.env.docname
+                )
+                code.replace_self(link)
+                link += code
+
+
+def is_text(node: nodes.Element) -> bool:
+    """Return whether a link may stand there."""
+    return not isinstance(node, (addnodes.pending_xref, nodes.reference, nodes.title))
+
+
+def is_public(text: str) -> bool:
+    """Return whether a text is meant as a public name; whether it is one, nitpicky asks.
+
+    `jacobian`, `Plan.to_json` and `chainad.nothing` are; `f(x)`, `plan.cost` and `scipy.sparse` are
+    code.
     """
-    if name.split(".", maxsplit=1)[0] not in {*chainad.__all__, "testing"}:
+    if not text.replace(".", "").isidentifier() or text.startswith("scipy"):
         return False
-    try:
-        attrgetter(name)(chainad)
-    except AttributeError:
-        return False
-    return True
+    head, _, rest = text.partition(".")
+    return (head == "chainad" and bool(rest)) or (
+        head in chainad.__all__ and (not rest or isinstance(getattr(chainad, head), type))
+    )
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the role `public`."""
+    """Register the role `public` and the links."""
     app.add_role("public", Public())
+    app.add_transform(Links)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
