@@ -51,14 +51,15 @@ html_static_path = ["_static"]
 html_css_files = ["chainad.css"]
 html_math_renderer = "mathml"
 html_sidebars = {
-    page: [] for page in ("index", "start", "slow", "theory", "coverage", "search", "genindex")
+    page: []
+    for page in ("index", "start", "guide", "slow", "theory", "coverage", "search", "genindex")
 }
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
     "logo": {"text": "chainad"},
     "navbar_align": "left",
-    "header_links_before_dropdown": 9,
+    "header_links_before_dropdown": 10,
     "show_prev_next": False,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],

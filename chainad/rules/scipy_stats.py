@@ -49,6 +49,10 @@ class Distribution:
 
     def __init__(self, name: str, methods: dict[str, Callable[..., Any]]) -> None:
         self._name, self._methods = name, methods
+        traced = ", ".join(methods)
+        self.__doc__ = (
+            f"scipy.stats.{name}, of which {traced} take traced values; all else is SciPy's."
+        )
         vars(self).update(methods)
 
     def __getattr__(self, name: str) -> Any:
