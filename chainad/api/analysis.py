@@ -99,7 +99,7 @@ class Analysis:
     f, traced, compiled : float
         A call of the function; of its Jacobian, traced; and of that, compiled.
     form : str
-        What the compiled function is made of.
+        What the compiled function is made of; empty if it is traced at each call.
     program : float
         All products, sums and the result as one program, without tracing and local Jacobians.
     source : str

@@ -56,10 +56,12 @@ def _calls(of: Analysis) -> str:
     """Say how long a call takes, and where most of the time goes."""
     most = max(of.phases, key=lambda phase: phase.seconds)
     share = most.seconds / sum(phase.seconds for phase in of.phases)
+    compiled = f"and {seconds_text(of.compiled)} compiled to {of.form}"
+    if not of.form:
+        compiled = "and cannot be compiled"
     return (
-        f"A call takes {seconds_text(of.traced)} traced, and {seconds_text(of.compiled)} compiled"
-        f" to {of.form}; f alone takes {seconds_text(of.f)}. {100 * share:.0f} % of the traced call"
-        f" is {most.name}."
+        f"A call takes {seconds_text(of.traced)} traced, {compiled}; f alone takes"
+        f" {seconds_text(of.f)}. {100 * share:.0f} % of the traced call is {most.name}."
     )
 
 

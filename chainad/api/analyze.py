@@ -192,7 +192,8 @@ def _modes(
         plans[other] = plan_cached(plan.graph, PlannerName(other), itemsize, how.cost, how.search)
     estimates = {key: cost_of_steps(each, model) / 1e12 for key, each in plans.items()}
     alone = call.phases["products and sums"]
-    expected = {key: alone * s / max(estimates[name], 1e-12) for key, s in estimates.items()}
+    own = estimates[name]
+    expected = {key: alone * s / own if own else alone + s for key, s in estimates.items()}
     programs = {name: call.program}
     for other in others:
         is_small = 2 * plans[other].peak.bytes < memory_of_machine()

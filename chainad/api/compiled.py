@@ -216,7 +216,8 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
         *args, **kwargs
             As for a call.
         analyze : bool
-            Whether to run the plan and measure, as `EXPLAIN ANALYZE` does in databases.
+            Whether to run the function and its plan, often, and to measure: what `EXPLAIN ANALYZE`
+            does in databases.
         seconds : float
             About how long to measure. What is done once comes on top of that, such as planning
             and compiling, and so do calls that take longer; pure modes that would are estimated.
@@ -256,7 +257,7 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
 
     def _form(self) -> str:
         programs = self._programs
-        return programs[0].form.value if programs else "nothing, but traced"
+        return programs[0].form.value if programs else ""
 
     @property
     def programs(self) -> int:

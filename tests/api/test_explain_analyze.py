@@ -65,7 +65,7 @@ def test_every_step_has_a_row(name: str) -> None:
         {"cost": "time"},
         {"mode": chainad.plan(bottleneck, X)},
     ],
-    ids=str,
+    ids=["reverse", "sparse", "structured", "time", "plan"],
 )
 def test_every_option_is_analyzed(how: dict[str, Any]) -> None:
     found = analyzed(bottleneck, X, **how)
@@ -130,7 +130,7 @@ def test_a_function_that_is_traced_at_each_call_is_explained() -> None:
 
     J = chainad.jacobian(noisy)
     assert J.explain(np.ones(3)).title == "noisy(x)"
-    assert "compiled to nothing" in str(J.explain(np.ones(3), analyze=True, seconds=0.01))
+    assert "cannot be compiled" in str(J.explain(np.ones(3), analyze=True, seconds=0.01))
 
 
 def test_what_has_no_steps_is_refused() -> None:
