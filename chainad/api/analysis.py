@@ -13,6 +13,7 @@ from chainad.api.analysis_text import DEFAULT_ROWS, explain
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
 from chainad.planning.steps import Direction, Step
+from chainad.planning.views.line_costs import paid_vertices
 from chainad.planning.views.markup import document
 from chainad.planning.views.overview import StepGroup, place, step_groups
 from chainad.planning.views.quantities import seconds_text
@@ -198,10 +199,12 @@ class Analysis:
 
         The plan itself is in `self.plan.to_json()`.
         """
+        plans = {id(row.plan): row.plan for row in self.rows}
+        paid = {key: paid_vertices(plan) for key, plan in plans.items()}
         steps = [
             {
                 "direction": row.step.direction,
-                "line": place(row.plan, row.step.via)[0] if row.step.via is not None else "",
+                "line": place(row.plan, paid[id(row.plan)][row.step.number])[0],
                 "multiplications": row.step.multiplications,
                 "estimate": row.estimate,
                 "seconds": row.seconds,

@@ -22,7 +22,7 @@ from chainad.planning.schedule import Schedule, schedule
 from chainad.planning.serialize import PlanRecord, read, write
 from chainad.planning.steps import Step, check_materialized, steps_of
 from chainad.planning.views.draw import draw
-from chainad.planning.views.explain import DEFAULT_ROWS, explain
+from chainad.planning.views.explain import explain
 from chainad.planning.views.listing import listing
 from chainad.planning.views.markup import document
 from chainad.planning.views.overview import headline
@@ -127,13 +127,14 @@ class Plan:
     def __str__(self) -> str:
         return self.explain()
 
-    def explain(self, rows: int = DEFAULT_ROWS, width: int | None = None) -> str:
+    def explain(self, rows: int | None = None, width: int | None = None) -> str:
         """Return what the plan does, and why, on one screen: what `print` shows.
 
         Parameters
         ----------
-        rows : int
+        rows : int, optional
             How many steps are shown, those that cost most; equal ones of one line are together.
+            By default these are at most 8, none without multiplications.
         width : int, optional
             Characters per line; by default those of the terminal, and at most 100.
 
@@ -151,15 +152,16 @@ class Plan:
         Pulled back from the output to the input, one operation after the other: 2.6x
         fewer multiplications than forward.
         <BLANKLINE>
-        widths  ██████▂▂▂▂▂▂████████████  9 .. 2 .. 9
+        widths  ██████▂▂▂▂▂▂████████████  9 numbers in, 2 at the narrowest, 9 out
         <BLANKLINE>
           reverse (this plan)   306      1.0x  ████████████
           forward               792      2.6x  ██████████████████████████████
           other orders          chain 1.0x
         <BLANKLINE>
-        the dearest step of 2, 52.9 % of the multiplications
-          52.9 %  162  pulled back  9x2 . 2x9  the value v1
+        the most expensive of 2 steps, 52.9 % of the multiplications
+          52.9 %  162  pulled back  9 -> 2 -> 9  value v1
         <BLANKLINE>
+        values: v1 = matrix(x), 2
         3 local Jacobians: 3 dense
         peak 992 B; optimal over all bracketings of this chain
         """

@@ -20,16 +20,16 @@ J: (1000,) -> (1000,)    J is 1000 x 1000, dense, 32,018,000 multiplications
 Cheapest place to meet: net.py:4 `W2 @ x`, 20 numbers. What is before is pulled back, what is after
 is pushed forward: 9.8x fewer multiplications than forward or reverse.
 
-widths  ██████▃▃▃▃▃▃▃▃▃▃▃▃▁▁▁▁▁▁▁▁▁▁▁▁▃▃▃▃▃▃▃▃▃▃▃▃██████  1,000 .. 20 .. 1,000
+widths  █████▃▃▃▃▃▃▃▃▃▃▁▁▁▁▁▁▁▁▁▁▃▃▃▃▃▃▃▃▃▃█████  1,000 numbers in, 20 at the narrowest, 1,000 out
 
   hybrid (this plan)     32,018,000      1.0x  ███
   forward               312,620,000      9.8x  ██████████████████████████████
   reverse               312,620,000      9.8x  ██████████████████████████████
 
-the 3 dearest of 6, 99.9 % of the multiplications
-  62.5 %  20,000,000  joined          1000x20 . 20x1000  net.py:4  W2 @ x
-  18.7 %   6,000,000  pulled back     20x300 . 300x1000  net.py:3  W1 @ x
-  18.7 %   6,000,000  pushed forward  1000x300 . 300x20  net.py:5  W3 @ x
+the 3 most expensive of 6 steps, 99.9 % of the multiplications
+  62.5 %  20,000,000  joined          1000 -> 20 -> 1000  net.py:4  W2 @ x
+  18.7 %   6,000,000  pulled back     1000 -> 300 -> 20   net.py:3  W1 @ x
+  18.7 %   6,000,000  pushed forward  20 -> 300 -> 1000   net.py:6  W4 @ x
 
 7 local Jacobians: 4 dense, 3 diagonal
 peak 8.32 MB; optimal over all bracketings of this chain
@@ -165,3 +165,62 @@ def test_plans_of_compiled_functions_name_the_lines_and_arguments():
 def test_equal_shapes_are_counted_where_there_are_many():
     f = chainad.jacobian(lambda x: np.stack([x[0] * x[1], x[2]]), batch=0, backend="python")
     assert "6 x () -> (), ()" in repr(f.plan(np.ones((2, 6))))
+
+
+WITHOUT_LINES = """\
+chain: (30,) -> (7,)    J is 7 x 30, dense, 980 multiplications
+Pulled back from the output to the input, one operation after the other: 11.0x fewer multiplications
+than forward.
+
+widths  ▇▇▇▇▇▇▁▁▁▁▁▁██████▂▂▂▂▂▂  30 numbers in, 2 at the narrowest, 7 out
+
+  reverse (this plan)      980      1.0x  ███
+  forward               10,800     11.0x  ██████████████████████████████
+  other orders          chain 1.0x
+
+all 2 steps, 100 % of the multiplications
+  57.1 %  560  pulled back  2 -> 40 -> 7  value v2
+  42.9 %  420  pulled back  30 -> 2 -> 7  value v1
+
+values: v1 = matrix(x), 2; v2 = matrix(v1), 40
+3 local Jacobians: 3 dense
+peak 3.47 kB; optimal over all bracketings of this chain
+"""
+
+
+def test_values_that_go_by_their_names_are_defined() -> None:
+    assert chainad.plan_chain([30, 2, 40, 7]).explain(width=100) + "\n" == WITHOUT_LINES
+
+
+def test_equal_steps_without_lines_are_together() -> None:
+    text = chainad.plan_chain([5] * 41, mode="forward").explain(width=100)
+    assert "39 x pushed forward  5 -> 5 -> 5  values v2, v3, ..., y\n" in text
+    assert "values: v2 = matrix(v1), 5; v3 = matrix(v2), 5; y = matrix(v39), 5\n" in text
+
+
+def test_steps_without_multiplications_are_shown_if_requested() -> None:
+    plan = chainad.plan(lambda x: np.sin(x[::-1]) * x + np.roll(x, 1), np.ones(5))
+    assert "    0.0 %  0  pushed forward  5 -> 5 -> 5  " not in plan.explain(width=100)
+    assert "    0.0 %  0  pushed forward  5 -> 5 -> 5  " in plan.explain(rows=20, width=100)
+    assert "all 6 steps, 100 % of the multiplications" in plan.explain(rows=20)
+    assert "the 2 most expensive of 6 steps" in plan.explain(rows=2)
+
+
+def test_shapes_of_arrays_are_shown() -> None:
+    A, B = np.ones((6, 4)), np.ones((3, 7))
+    text = chainad.plan(lambda x: np.tanh(A @ x) @ B, np.ones((4, 3))).explain(width=100)
+    assert "4x3 -> 6x3 -> 6x7" in text
+
+
+def test_a_hybrid_order_that_saves_nothing_is_not_called_so() -> None:
+    plan = chainad.plan_chain([3, 3, 3, 3, 3], mode="hybrid")
+    assert repr(plan) == "<Plan chain (3,) -> (3,), 81 multiplications, 360 B>"
+    saving = chainad.plan_chain([9, 2, 9, 2, 9])
+    assert repr(saving).startswith("<Plan chain (9,) -> (9,) hybrid, ")
+
+
+def test_kinds_are_shown_beside_the_code_where_there_is_room() -> None:
+    A = np.ones((4, 4))
+    plan = chainad.plan(lambda x: np.tanh(A @ x), np.ones(4))
+    assert "  diagonal\n" in plan.explain(width=140)
+    assert "  diagonal\n" not in plan.explain(width=60)

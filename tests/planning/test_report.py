@@ -98,8 +98,8 @@ optimality  not proved: the best of the orders compared
 
                                  multiplications  vs this plan  additions
   hybrid  <- chosen (markowitz)           20,204          1.0x     15,154
-  reverse                                 20,400          1.0x     15,154
-  forward                                 20,800          1.0x     15,154
+  reverse                                 20,400         1.01x     15,154
+  forward                                 20,800         1.03x     15,154
   exhaustive                              20,204          1.0x     15,154
   one pivot                               20,204          1.0x     15,154
 

@@ -10,6 +10,7 @@ from chainad.planning.linear_graph import Edge
 from chainad.planning.steps import Direction, Step
 from chainad.planning.views.directions import DIRECTION_COLORS, shown_directions
 from chainad.planning.views.labels import FAINT, INK, Anchor, Labels
+from chainad.planning.views.line_costs import paid_vertices
 from chainad.planning.views.overview import place
 from chainad.planning.views.quantities import by_shape, compact
 
@@ -202,13 +203,13 @@ def _products(plan: Plan, axes: Axes, renderer: RendererBase) -> None:
     for k, cost in enumerate(costs, start=1):
         labels.keep_free(k - 0.5, 0, k + 0.5, cost)
     named: set[str] = set()
+    paid = paid_vertices(plan)
     for k in sorted(range(len(steps)), key=lambda k: -costs[k]):
         share = _share(plan, steps[k])
         if share < _LEAST_SHARE or len(named) == _NAMED_PRODUCTS:
             break
         factors = _factors(plan, steps[k])
-        via = steps[k].via
-        line = "" if via is None else f", {place(plan, via)[0]}"
+        line = f", {place(plan, paid[steps[k].number])[0]}"
         anchors = [
             Anchor(k + 1, costs[k], up=2, horizontal=side) for side in ("center", "left", "right")
         ]

@@ -5,10 +5,12 @@ Values are named by the user's lines. Everything there is, step by step, is in `
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from chainad.planning.views.overview import (
+    StepGroup,
     dearest_steps,
     headline,
     of_all_steps,
@@ -16,6 +18,7 @@ from chainad.planning.views.overview import (
     other_orders,
     peak_and_proof,
     structures,
+    values_without_line,
     verdict,
 )
 from chainad.planning.views.terminal import cut, fitting_width, wrapped
@@ -23,30 +26,45 @@ from chainad.planning.views.terminal import cut, fitting_width, wrapped
 if TYPE_CHECKING:
     from chainad.planning.plan import Plan
 
-DEFAULT_ROWS = 8
+_DEFAULT_ROWS = 8
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _BAR_LENGTH = 30
 _MAX_NAMED_ORDERS = 4
+_MIN_WIDTHS_LENGTH = 40
+_MIN_CODE_LENGTH = 20  # what is shorter says less than the kinds of the factors
 
 
-def explain(plan: Plan, rows: int = DEFAULT_ROWS, width: int | None = None) -> str:
-    """Return what a plan does, and why, in at most some 20 lines and `rows` steps."""
+def explain(plan: Plan, rows: int | None = None, width: int | None = None) -> str:
+    """Return what a plan does, and why, in at most 30 lines, unless more steps are requested."""
     width = fitting_width(width)
+    groups = dearest_steps(plan, _DEFAULT_ROWS if rows is None else rows, rows is not None)
+    head = "    ".join(headline(plan))
+    titles = [head] if len(head) <= width else headline(plan)
+    last = [values_without_line(plan, groups), structures(plan), peak_and_proof(plan)]
     parts = [
-        [*wrapped("    ".join(headline(plan)), width), *wrapped(verdict(plan), width)],
+        _wrapped([*titles, verdict(plan)], width),
         [_widths(plan, width)],
         _bars(plan, width),
-        _dearest(plan, rows, width),
-        [*wrapped(structures(plan), width), *wrapped(peak_and_proof(plan), width)],
+        _steps(plan, groups, width),
+        _wrapped(last, width),
     ]
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
+
+
+def _wrapped(texts: Iterable[str], width: int) -> list[str]:
+    return [line for text in texts for line in wrapped(text, width)]
 
 
 def _widths(plan: Plan, width: int) -> str:
     """Return the entries of the values from the input to the output, as blocks."""
     totals = _layers(plan)
-    room = width - 44
+    first, least, last = totals[0], min(totals), totals[-1]
+    narrowest = f", {least:,} at the narrowest" if least < min(first, last) else ""
+    ends = f"{first:,} numbers in{narrowest}, {last:,} out"
+    if width - len(ends) < _MIN_WIDTHS_LENGTH:
+        ends = f"{first:,} .. {least:,} .. {last:,}"
+    room = width - 10 - len(ends)
     if len(totals) > room:
         cuts = [k * len(totals) // room for k in range(room + 1)]
         shown = [min(totals[a:b]) for a, b in pairwise(cuts)]
@@ -55,7 +73,7 @@ def _widths(plan: Plan, width: int) -> str:
         shown = totals
     top, repeat = max(*shown, 1), max(1, min(6, room // len(shown)))
     blocks = "".join(_BLOCKS[min(7, 8 * n // top)] * repeat for n in shown)
-    return f"widths  {blocks}  {totals[0]:,} .. {min(totals):,} .. {totals[-1]:,}"
+    return f"widths  {blocks}  {ends}"
 
 
 def _layers(plan: Plan) -> list[int]:
@@ -91,21 +109,40 @@ def _bars(plan: Plan, width: int) -> list[str]:
     return lines
 
 
-def _dearest(plan: Plan, rows: int, width: int) -> list[str]:
-    """Return a line for every group of the steps that cost most."""
-    groups = dearest_steps(plan, rows)
+def _steps(plan: Plan, groups: Sequence[StepGroup], width: int) -> list[str]:
+    """Return a line for every group of steps: what they cost, where, and the code there.
+
+    Shapes, code and kinds of factors are shown as far as there is room.
+    """
     if not groups:
         return []
     cells = [
-        (f"{100 * g.share:.1f} %", f"{g.multiplications:,}", g.what, g.factors, g.line, g.text)
+        ("", f"{100 * g.share:.1f} %", f"{g.multiplications:,}", g.what, g.shapes, g.line)
         for g in groups
     ]
-    sizes = [max(len(row[k]) for row in cells) for k in range(4)]
-    lines = [of_all_steps(plan, groups)]
-    for percent, cost, what, factors, line, text in cells:
-        row = (
-            f"  {percent:>{sizes[0]}}  {cost:>{sizes[1]}}  {what:{sizes[2]}}"
-            f"  {factors:{sizes[3]}}  {line}  {text}"
-        )
-        lines.append(cut(row.rstrip(), width))
+    rows = _aligned(cells, "<>><<<")
+    longest = max(len(group.text) for group in groups)
+    if width - len(rows[0]) - 2 < min(longest, _MIN_CODE_LENGTH // 2):
+        rows = _aligned([(*row[:4], row[5]) for row in cells], "<>><<")
+    kinds = [" . ".join(k for k in g.kinds.split(" . ") if k != "dense") for g in groups]
+    room = width - len(rows[0]) - 2
+    beside_kinds = room - 2 - max(map(len, kinds))
+    length = beside_kinds if beside_kinds >= _MIN_CODE_LENGTH else max(0, room)
+    codes = _aligned([(cut(g.text, length),) for g in groups], "<")
+    lines = wrapped(of_all_steps(plan, groups), width)
+    for row, code, kind in zip(rows, codes, kinds, strict=True):
+        whole = _joined(row, code, kind)
+        lines.append(cut((whole if len(whole) <= width else _joined(row, code)).rstrip(), width))
     return lines
+
+
+def _aligned(rows: Sequence[tuple[str, ...]], align: str) -> list[str]:
+    sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        _joined(*(f"{cell:{a}{n}}" for cell, a, n in zip(row, align, sizes, strict=True)))
+        for row in rows
+    ]
+
+
+def _joined(*cells: str) -> str:
+    return "  ".join(cells)

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from chainad.ir.graph import Origin
 from chainad.ir.sites import FunctionSource
 from chainad.planning.views.directions import shown_directions
 
@@ -54,15 +53,6 @@ class FunctionCost:
         return sum(line.multiplications for line in self.lines.values())
 
 
-def origins_of_vertices(plan: Plan) -> dict[Vertex, Origin]:
-    """Return, for every value that is from a line of the user's, where it is from."""
-    found: dict[Vertex, Origin] = {}
-    for edge, origin in zip(plan.graph.edges, plan.graph.origins, strict=False):
-        if origin.site is not None:
-            found.setdefault(edge.head, origin)
-    return found
-
-
 def paid_vertices(plan: Plan) -> dict[int, Vertex]:
     """Return, for every step by its number, the value whose line it is for.
 
@@ -84,7 +74,7 @@ def paid_vertices(plan: Plan) -> dict[int, Vertex]:
 
 def function_costs(plan: Plan) -> tuple[list[FunctionCost], int]:
     """Return the functions that cost something, dearest first, and what is of no line at all."""
-    origins = origins_of_vertices(plan)
+    origins = plan.graph.origin_of
     sites = {v: origin.site for v, origin in origins.items() if origin.site is not None}
     functions = _functions({site.function for site in sites.values()})
     lines: dict[Vertex, LineCost] = {}

@@ -6,13 +6,15 @@ Text and pages render it; values are named by the user's lines.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chainad.planning.views.diagram import passed_by_every_path
 from chainad.planning.views.directions import DIRECTION_WORDS, shown_directions
+from chainad.planning.views.line_costs import paid_vertices
 from chainad.planning.views.quantities import amount, by_shape, bytes_text, ratio
-from chainad.planning.views.report import optimality, result, shapes_of
+from chainad.planning.views.report import optimality, result, shapes_of, shown_mode
 
 if TYPE_CHECKING:
     from chainad.planning.orders import Vertex
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from chainad.planning.steps import Direction, Step
 
 _LEAST_SHARE = 2000  # a smaller part of the multiplications would be rounded to nothing
+_MAX_NAMES = 3  # of values that go by their names
+_MAX_DEFINED = 6
 _MANY_JACOBIANS = 30  # from here on, what repeats is counted
 
 
@@ -46,9 +50,12 @@ class StepGroup:
     direction : Direction
         As a reader sees it.
     shapes, kinds : str
-        Of the factors; no kinds if these are dense.
+        The shapes of the values that the factors lead through, and the kinds of the factors; none
+        if these are dense.
     line, text : str
-        Where the value that is eliminated is from, and the user's code there.
+        The user's line that they are for, and the code there; else the names of values.
+    values : tuple of int
+        These values; none if there is a line.
     steps : tuple of Step
         In the order of the plan.
     share : float
@@ -60,6 +67,7 @@ class StepGroup:
     kinds: str
     line: str
     text: str
+    values: tuple[Vertex, ...]
     steps: tuple[Step, ...]
     share: float
 
@@ -87,11 +95,14 @@ def headline(plan: Plan) -> tuple[str, str]:
     """Return the function with its shapes, and its Jacobian with what that costs."""
     graph = plan.graph
     ends = f"{shapes_of(plan, graph.inputs)} -> {shapes_of(plan, graph.outputs)}"
-    return f"{plan.title}: {ends}", f"{result(plan)}, {amount(plan.model, plan.cost)} {_unit(plan)}"
+    counted = _counted(plan)
+    unit = counted or f"by {plan.model}"
+    return f"{plan.title}: {ends}", f"{result(plan)}, {amount(plan.model, plan.cost)} {unit}"
 
 
-def _unit(plan: Plan) -> str:
-    return "multiplications" if plan.model == "multiplications" else f"by {plan.model}"
+def _counted(plan: Plan) -> str:
+    """Return what the cost is a number of; "" if it is in other units."""
+    return plan.model if plan.model in ("multiplications", "operations") else ""
 
 
 def verdict(plan: Plan) -> str:
@@ -110,10 +121,9 @@ def verdict(plan: Plan) -> str:
         last = max(joins, key=lambda step: step.multiplications)
         assert last.via is not None
         line, text = place(plan, last.via)
-        size = plan.graph.size(last.via)
-        numbers = "one number" if size == 1 else f"{size:,} numbers"
         return (
-            f"Cheapest place to meet: {line}{text and f' `{text}`'}, {numbers}. What is before is"
+            f"Cheapest place to meet: {line}{text and f' `{text}`'}, {_numbers(plan, last.via)}."
+            " What is before is"
             f" pulled back, what is after is pushed forward{_saving(plan)}."
         )
     shares: Counter[Direction] = Counter()
@@ -127,6 +137,12 @@ def verdict(plan: Plan) -> str:
     return f"Neither forward nor reverse: of the cost {', '.join(parts)}{_saving(plan)}."
 
 
+def _numbers(plan: Plan, vertex: Vertex) -> str:
+    shape, size = plan.graph.shapes[vertex], plan.graph.size(vertex)
+    numbers = "one number" if size == 1 else f"{size:,} numbers"
+    return f"{numbers} ({by_shape(shape)})" if len(shape) > 1 else numbers
+
+
 def _saving(plan: Plan) -> str:
     """Return what the plan saves beside the pure modes that it is not."""
     pure = {a.name: a.cost for a in plan.alternatives if a.name in ("forward", "reverse")}
@@ -137,8 +153,8 @@ def _saving(plan: Plan) -> str:
     names = (
         " or ".join(others) if len({*others.values()}) == 1 else min(others, key=others.__getitem__)
     )
-    is_count = plan.model == "multiplications"
-    what = f"fewer {_unit(plan)}" if is_count else f"less cost {_unit(plan)}"
+    counted = _counted(plan)
+    what = f"fewer {counted}" if counted else f"less cost by {plan.model}"
     if least == plan.cost:
         return f"; {names} costs the same"
     if least < plan.cost:
@@ -167,8 +183,8 @@ def place(plan: Plan, vertex: Vertex) -> tuple[str, str]:
 def offers(plan: Plan) -> list[Offer]:
     """Return this plan and the pure modes that it is not; none if there is nothing to compare."""
     pure = [a for a in plan.alternatives if a.name in ("forward", "reverse")]
-    is_tie = plan.mode == "hybrid" and any(a.cost <= plan.cost for a in pure)
-    name = "this plan" if is_tie else f"{plan.mode} (this plan)"
+    mode = shown_mode(plan)
+    name = f"{mode} (this plan)" if mode else "this plan"
     shown = [_offer(plan, name, plan.mode, plan.cost)]
     shown += [_offer(plan, a.name, a.name, a.cost) for a in pure if a.name != plan.mode]
     return shown if plan.cost and len(shown) > 1 else []
@@ -192,49 +208,82 @@ def least_known(plan: Plan) -> Offer | None:
     return _offer(plan, "lower bound", "", plan.bound)
 
 
-def dearest_steps(plan: Plan, rows: int) -> list[StepGroup]:
-    """Return the steps that cost most, equal ones of the same line together."""
+def dearest_steps(plan: Plan, rows: int, has_free: bool = False) -> list[StepGroup]:
+    """Return the steps that cost most, equal ones of the same line together.
+
+    With `has_free` there are also those of no multiplications.
+    """
     groups = sorted(step_groups(plan), key=lambda group: -group.multiplications)
-    least = max(1, plan.multiplications // _LEAST_SHARE)
+    least = 0 if has_free else max(1, plan.multiplications // _LEAST_SHARE)
     return [group for group in groups if group.multiplications >= least][:rows]
 
 
 def step_groups(plan: Plan) -> list[StepGroup]:
-    """Return all steps, equal ones of the same line together."""
+    """Return all steps, equal ones of the same line together; of values without line, all."""
     steps: dict[tuple[Direction, str, str, str, str], list[Step]] = {}
-    directions = shown_directions(plan)
+    directions, paid = shown_directions(plan), paid_vertices(plan)
     for step in plan.steps:
-        line, text = ("", "") if step.via is None else place(plan, step.via)
-        key = (directions[step.number], *_factors(plan, step), line, text)
+        origin = plan.graph.origin_of.get(paid[step.number])
+        site = origin.site if origin else None
+        at = ("", "") if site is None else (str(site), site.text)
+        key = (directions[step.number], *_factors(plan, step), *at)
         steps.setdefault(key, []).append(step)
-    total = max(1, plan.multiplications)
-    return [
-        StepGroup(*key, tuple(equal), sum(s.multiplications for s in equal) / total)
-        for key, equal in steps.items()
-    ]
+    total, groups = max(1, plan.multiplications), []
+    for (direction, shapes, kinds, line, text), equal in steps.items():
+        values = () if line else tuple(sorted({paid[step.number] for step in equal}))
+        share = sum(step.multiplications for step in equal) / total
+        named = line or _names(plan, values)
+        groups.append(StepGroup(direction, shapes, kinds, named, text, values, tuple(equal), share))
+    return groups
 
 
-def of_all_steps(plan: Plan, groups: list[StepGroup]) -> str:
+def _names(plan: Plan, values: Sequence[Vertex]) -> str:
+    """Return the names of some values, of many the first and the last ones."""
+    names = [*map(plan.graph.name, _named(values))]
+    if len(values) > len(names):
+        names.insert(-1, "...")
+    return f"{'value' if len(values) == 1 else 'values'} {', '.join(names)}"
+
+
+def _named(values: Sequence[Vertex]) -> Sequence[Vertex]:
+    is_short = len(values) <= _MAX_NAMES
+    return values if is_short else (*values[: _MAX_NAMES - 1], values[-1])
+
+
+def values_without_line(plan: Plan, groups: Sequence[StepGroup]) -> str:
+    """Say what the values are that go by their names in these steps; "" if there are none."""
+    graph = plan.graph
+    shown = sorted({v for group in groups for v in _named(group.values)})
+    defined = []
+    for v in shown[:_MAX_DEFINED]:
+        tails = ", ".join(graph.name(edge.tail) for edge in graph.edges if edge.head == v)
+        call = f"{graph.origin_of[v].name}({tails})" if graph.origins else f"from {tails}"
+        defined.append(f"{graph.name(v)} = {call}, {by_shape(graph.shapes[v])}")
+    more = ["..."] if len(shown) > _MAX_DEFINED else []
+    return f"values: {'; '.join([*defined, *more])}" if defined else ""
+
+
+def of_all_steps(plan: Plan, groups: Sequence[StepGroup]) -> str:
     """Say how many of all steps these are, and of how much of the multiplications."""
     count, total = sum(len(group.steps) for group in groups), len(plan.steps)
-    which = "dearest step" if count == 1 else f"{count:,} dearest"
-    of = f"all {total:,} steps" if count == total else f"the {which} of {total:,}"
+    which = "most expensive" if count == 1 else f"{count:,} most expensive"
+    of = f"all {total:,} steps" if count == total else f"the {which} of {total:,} steps"
     part = 100 * sum(group.multiplications for group in groups) / plan.multiplications
     return f"{'the only step' if total == 1 else of}, {part:.3g} % of the multiplications"
 
 
 def _factors(plan: Plan, step: Step) -> tuple[str, str]:
-    """Return the shapes of the factors of a step, and their kinds unless all are dense."""
+    """Return the shapes that a step leads through, and the kinds of its factors unless dense."""
     used = [step.left] if step.direction == "materialize" else [step.left, step.right]
-    factors = [plan.structures[number] for number in used]
-    kinds = [factor.kind for factor in factors]
-    shapes = " . ".join(by_shape(factor.matrix_shape) for factor in factors)
+    kinds = [plan.structures[number].kind for number in used]
+    values = [step.tail, *([] if step.via is None else [step.via]), step.head]
+    shapes = " -> ".join(by_shape(plan.graph.shapes[v]) for v in values)
     return shapes, "" if {*kinds} == {"dense"} or len(kinds) == 1 else " . ".join(kinds)
 
 
 def structures(plan: Plan) -> str:
     """Count the local Jacobians by their structures; of many, say which repeat."""
-    kinds = Counter(edge.structure.kind for edge in plan.graph.edges)
+    kinds = Counter(edge.structure.kind.removeprefix("-") for edge in plan.graph.edges)
     counts = ", ".join(f"{n:,} {kind}" for kind, n in kinds.most_common())
     n = len(plan.graph.edges)
     noun = "local Jacobian" if n == 1 else "local Jacobians"

@@ -45,13 +45,16 @@ def ratio(one: int, two: int) -> str:
 
 
 def times(one: int, two: int) -> str:
-    """Return a ratio of integers of any size: `1.5x`."""
-    return f"{one / two:,.1f}x" if one < two * 10**15 else f"{one // two:,}x"
+    """Return a ratio of integers of any size: `1.5x`, and `1.04x` where it is small."""
+    if one >= two * 10**15:
+        return f"{one // two:,}x"
+    found = one / two
+    return f"{found:.2f}x" if 1 < found < 1.095 else f"{found:,.1f}x"
 
 
-def by_shape(shape: tuple[int, int]) -> str:
-    """Return the shape of a matrix: `3x4`."""
-    return f"{shape[0]}x{shape[1]}"
+def by_shape(shape: tuple[int, ...]) -> str:
+    """Return a shape: `3x4`; that of a number is `1`."""
+    return "x".join(map(str, shape)) or "1"
 
 
 def compact(count: float) -> str:

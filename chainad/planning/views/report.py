@@ -37,7 +37,15 @@ def summary(plan: Plan) -> str:
         parts.append(f"{best.multiplications / plan.multiplications:.3g}x under {best.name}")
     parts.append(bytes_text(plan.peak.bytes))
     ends = [shapes_of(plan, vertices) for vertices in (plan.graph.inputs, plan.graph.outputs)]
-    return f"<Plan {plan.title} {' -> '.join(ends)} {plan.mode}, {', '.join(parts)}>"
+    named = [" -> ".join(ends), *filter(None, [shown_mode(plan)])]
+    return f"<Plan {plan.title} {' '.join(named)}, {', '.join(parts)}>"
+
+
+def shown_mode(plan: Plan) -> str:
+    """Return what a plan is called beside others: hybrid only where that is cheaper, else ""."""
+    pure = [other.cost for other in plan.alternatives if other.name in ("forward", "reverse")]
+    is_cheaper = all(plan.cost < cost for cost in pure)
+    return plan.mode if plan.mode != "hybrid" or is_cheaper else ""
 
 
 def _cost(plan: Plan) -> list[str]:
@@ -119,8 +127,10 @@ def result(plan: Plan) -> str:
         return f"J has {n} x {m} blocks"
     (terms,) = plan.results
     sizes = [prod(plan.graph.shapes[v]) for v in (*plan.graph.outputs, *plan.graph.inputs)]
-    kinds = [plan.structures[number].kind for number in terms] or ["zero"]
-    kind = kinds[0] if len(kinds) == 1 else f"{len(kinds)} diagonals"
+    found = [plan.structures[number] for number in terms]
+    kind = found[0].kind if len(found) == 1 else f"{len(found)} diagonals" if found else "zero"
+    if kind == "pattern":
+        kind = f"sparse with {found[0].nonzeros:,} entries"
     of = "the Hessian is" if plan.graph.is_symmetric else "J is"
     symmetric = "symmetric, " if plan.graph.is_symmetric else ""
     return f"{of} {sizes[0]} x {sizes[1]}, {symmetric}{kind}"

@@ -24,4 +24,4 @@ def wrapped(text: str, width: int) -> list[str]:
 
 def cut(line: str, width: int) -> str:
     """Return a line, cut if it is too long."""
-    return line if len(line) <= width else line[: width - 3] + "..."
+    return line if len(line) <= width else line[: max(0, width - 3)] + "..."[:width]
