@@ -1,19 +1,22 @@
 """Blocks of a linear graph that repeat: iterations of an unrolled loop, layers of a network.
 
 A vertex is described by its shape and by the edges into it, each with its structure and with how
-far back it begins (or at which input). A stretch of the topological order in which these
-descriptions have a period is a block that repeats: its iterations are isomorphic. No two graphs
-are ever compared; the periods are found by doubling, as in the construction of suffix arrays (Karp,
-Miller & Rosenberg 1972), in n log n steps.
+far back it begins, or at which input, or at which vertex that all iterations read. A stretch of the
+topological order in which these descriptions have a period is a block that repeats: its iterations
+are isomorphic. No two graphs are ever compared; the periods are found by doubling, as in the
+construction of suffix arrays (Karp, Miller & Rosenberg 1972), in n log n steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 from chainad.ir.periodicity import numbered, periods
 from chainad.planning.linear_graph import LinearGraph
+from chainad.planning.orders import Vertex
+from chainad.structure.structure import Structure
 
 # What repeats less often is no loop, and saves no planning.
 MIN_REPEATS = 3
@@ -46,7 +49,9 @@ def repeats_in(graph: LinearGraph) -> tuple[RepeatedBlock, ...]:
 
     Of blocks that overlap, the one that covers most is kept; of equals, that of fewest vertices.
     """
-    stretches = list(_stretches(_descriptions(graph)))
+    stretches = list(_stretches(_descriptions(graph, ())))
+    if invariants := _invariants(graph):
+        stretches += _stretches(_descriptions(graph, invariants))
     stretches.sort(key=lambda s: (s.start - s.stop, s.length, s.start))
     kept: list[RepeatedBlock] = []
     for block in stretches:
@@ -55,14 +60,30 @@ def repeats_in(graph: LinearGraph) -> tuple[RepeatedBlock, ...]:
     return tuple(sorted(kept, key=lambda block: block.start))
 
 
-def _descriptions(graph: LinearGraph) -> list[int]:
+def _invariants(graph: LinearGraph) -> set[Vertex]:
+    """Return the inner vertices that all iterations of a loop may read, as they do inputs.
+
+    They are read as often as something repeats, but nothing like them repeats itself.
+    """
+    into: dict[Vertex, list[Structure]] = {}
+    for edge in graph.edges:
+        into.setdefault(edge.head, []).append(edge.structure)
+    kinds = {v: (graph.shapes[v], tuple(into.get(v, ()))) for v in graph.inner}
+    count = Counter(kinds.values())
+    reads = Counter(edge.tail for edge in graph.edges)
+    return {v for v in kinds if reads[v] >= MIN_REPEATS > count[kinds[v]]}
+
+
+def _descriptions(graph: LinearGraph, invariants: Collection[Vertex]) -> list[int]:
     """Return a number for every inner vertex; equal numbers are equal descriptions."""
     position = {v: k for k, v in enumerate(graph.inner)}
     into: list[list[Hashable]] = [[] for _ in graph.inner]
     for edge in graph.edges:
         if edge.head in position:
             at, tail = position[edge.head], position.get(edge.tail)
-            back: Hashable = ("input", edge.tail) if tail is None else at - tail
+            back: Hashable = ("fixed", edge.tail)
+            if tail is not None and edge.tail not in invariants:
+                back = at - tail
             into[at].append((back, edge.structure))  # hashed by identity: equal ones are one object
     keys = ((graph.shapes[v], tuple(edges)) for v, edges in zip(graph.inner, into, strict=True))
     return numbered(keys)

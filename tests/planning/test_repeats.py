@@ -152,3 +152,18 @@ def test_iterations_of_a_block_are_places_in_order() -> None:
     block = RepeatedBlock(3, 2, 4)
     assert [*block.iteration(0), *block.iteration(1)] == [3, 4, 5, 6]
     assert block.stop == block.iteration(3).stop == 11
+
+
+def test_what_all_iterations_read_does_not_hide_the_loop() -> None:
+    drive = rng.normal(size=(4, 7))
+
+    def f(p: np.ndarray) -> np.ndarray:
+        force = drive @ p  # hoisted out of the loop
+        h = np.tanh(force)
+        for _ in range(20):
+            h = h + 0.1 * np.sin(h) * force
+        return h
+
+    (block,) = chainad.plan(f, np.ones(7)).repeated_blocks
+    assert block.repeats in (19, 20)
+    assert block.length == 4
