@@ -31,7 +31,8 @@ smartquotes = False  # modes are text in plain quotes
 default_role = "public"
 root_doc = "index"
 templates_path = ["_templates"]
-exclude_patterns = ["extensions", "notebooks/coverage.md"]  # coverage.md includes the latter
+# The latter two are included in pages.
+exclude_patterns = ["extensions", "notebooks/coverage.md", "benchmark_results/comparison.md"]
 
 autosummary_generate = True
 autosummary_imported_members = True
