@@ -137,6 +137,9 @@ class Factor:
     array: Array | None
     dtype: np.dtype[Any]
 
+    def __repr__(self) -> str:
+        return f"Factor({self.structure}, {self.dtype})"
+
     def entries(self) -> tuple[Array, Array, Array]:
         """Return rows, columns and values of all entries."""
         structure = self.structure

@@ -220,6 +220,7 @@ def test_a_diagonal_is_a_vector() -> None:
     J = chainad.jacobian(np.exp, output="structured")(x)
     np.testing.assert_array_equal(J.array, np.exp(x))
     assert repr(J) == "StructuredJacobian((3, 3): diagonal [i | i] stored i)"
+    assert repr(J.terms[0][0]) == "Factor(diagonal [i | i] stored i, float64)"
 
 
 def test_a_batched_network_has_one_block_for_every_sample() -> None:
