@@ -123,7 +123,7 @@ def _jacobian(f: Any, options: argparse.Namespace) -> Any:
         jacobian: Any = f
     else:
         argnums = 0 if options.argnums is None else options.argnums
-        jacobian = chainad.jacobian(f, argnums, **how)
+        jacobian = chainad.jacobian(f, argnums, progress=True, **how)
     if options.compile and isinstance(jacobian, JacobianFunction):
         return jacobian.compile()
     return jacobian
