@@ -147,9 +147,9 @@ def _steps(of: Analysis, rows: int) -> _Table:
             seconds_text(estimate),
             f"{group.multiplications:,}",
             group.what,
+            group.shapes,
             group.line,
-            group.factors,
-            group.text,
+            f"{group.text}  {group.kinds}".strip(),
         )
         for group, estimate, seconds in slowest(of, rows)
     ]
@@ -172,7 +172,7 @@ def _text(table: _Table, width: int) -> str:
     else:
         rows[1:] = [(f"{row[0]:>{sizes[0]}}", *row[1:]) for row in rows[1:]]
     top = max(table.bars, default=1.0)
-    bars = ["", *("█" * ceil(_BAR_LENGTH * bar / top) for bar in table.bars)]
+    bars = ["", *("█" * ceil(_BAR_LENGTH * (bar / top)) for bar in table.bars)]
     lines = [
         "  ".join([*(f"{x:{a}{n}}" for x, a, n in zip(row, align, sizes, strict=True)), bar])
         for row, bar in zip_longest(rows, bars, fillvalue="")
