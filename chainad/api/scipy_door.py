@@ -153,7 +153,10 @@ class SciPyFunction(FunctionOf[P, float, V_co, V_co], Generic[P, V_co, R_co]):
 
     @property
     def jac(self) -> Callable[..., R_co]:
-        """The function that computes the Jacobian, (m, n), or (n,) where this is a number."""
+        """The function that computes the Jacobian, (m, n); dense, (n,) where f is a number.
+
+        Sparse Jacobians of numbers are (1, n), for constraints: all of a problem must be sparse.
+        """
         # f2py, with which SciPy calls LSODA, counts named arguments, but not those of partials.
         return partial(self._jac)
 
