@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 from chainad.ir.cache import cached_property
@@ -23,7 +22,11 @@ from chainad.planning.orders import Vertex
 from chainad.planning.plan import Peak, Plan, follow
 from chainad.planning.serialize import fields_of, text_of
 from chainad.planning.steps import Step
+from chainad.planning.views.explain_blocks import explain_blocks
+from chainad.planning.views.listing import listing
 from chainad.planning.views.quantities import bytes_text
+from chainad.planning.views.report import details
+from chainad.planning.views.terminal import colored, fitting_width
 from chainad.structure import arrange
 from chainad.structure.structure import Axis
 from chainad.structure.to_json import a_text, a_tuple, an_integer, refuse
@@ -115,7 +118,33 @@ class ChunkedPlan:
         )
 
     def __str__(self) -> str:
-        return _render(self)
+        return self.explain()
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        yield colored(self.explain(width=fitting_width(None, options.max_width)))
+
+    def explain(self, rows: int | None = None, width: int | None = None) -> str:
+        """Return what the blocks are, what all of them take, and the plan of the first.
+
+        Parameters
+        ----------
+        rows, width : int, optional
+            As for `Plan.explain`.
+        """
+        return explain_blocks(self, rows, width)
+
+    def listing(self, width: int | None = None) -> str:
+        """Return the source with what all blocks multiply on every line; see `Plan.listing`."""
+        return listing(self.title, [chunk.plan for chunk in self.chunks], width)
+
+    def details(self) -> str:
+        """Return every number there is of the first block, in tables; see `Plan.details`."""
+        return details(replace(self.chunks[0].plan, title=f"first block of {self.title}"))
+
+    @property
+    def ends(self) -> tuple[Vertex, ...]:
+        """The inputs, or the outputs, that are cut."""
+        return SIDES[self.side](self.graph)
 
     @property
     def itemsize(self) -> int:
@@ -143,10 +172,18 @@ class ChunkedPlan:
         return sum(chunk.plan.additions for chunk in self.chunks)
 
     @cached_property
+    def live(self) -> dict[str, int]:
+        """The entries that count towards the limit, by what they are of."""
+        return {
+            "local Jacobians": local_entries(self.graph),
+            "the result": result_entries(self.graph),
+            "products of a block": max(live_entries(chunk.plan, True) for chunk in self.chunks),
+        }
+
+    @cached_property
     def peak(self) -> Peak:
         """What counts towards the limit: local Jacobians, result, and the products of a block."""
-        most = max(live_entries(chunk.plan, True) for chunk in self.chunks)
-        entries = local_entries(self.graph) + result_entries(self.graph) + most
+        entries = sum(self.live.values())
         return Peak(entries, entries * self.itemsize)
 
     def draw(self, path: str | os.PathLike[str] | None = None) -> Figure:
@@ -367,34 +404,3 @@ def _selection(
     if side == "columns":
         return Edge(seed, end, arrange(whole, block, sizes, scale=1).structure)
     return Edge(end, seed, arrange(block, whole, sizes, scale=1).structure)
-
-
-def _render(plan: ChunkedPlan) -> str:
-    """Return the report: what all blocks take together, then the plan of the first."""
-    graph, size = plan.graph, plan.itemsize
-    ends = SIDES[plan.side](graph)
-    sides = [", ".join(str(graph.shapes[v]) for v in vs) for vs in (graph.inputs, graph.outputs)]
-    products = plan.peak.entries - local_entries(graph) - result_entries(graph)
-    lines = [f"Plan  {plan.title}: {sides[0]} -> {sides[1]}     in {len(plan.chunks)} blocks"]
-    lines[0] += f" of {plan.side}  (requested: {plan.requested})"
-    for end, v in enumerate(ends):
-        mine = [chunk for chunk in plan.chunks if chunk.end == end]
-        wide = (
-            (mine[0].stop - mine[0].start)
-            * prod(graph.shapes[v])
-            // max(1, (graph.shapes[v] or (1,))[mine[0].axis])
-        )
-        lines.append(
-            f"blocks      {len(mine)} of up to {wide:,} {plan.side}, cut along axis {mine[0].axis}"
-            f" of {graph.name(v)}"
-        )
-    lines += [
-        f"memory      {bytes_text(plan.peak.bytes)} of {bytes_text(plan.limit)}: local Jacobians"
-        f" {bytes_text(local_entries(graph) * size)},"
-        f" result {bytes_text(result_entries(graph) * size)},"
-        f" products of a block {bytes_text(products * size)}",
-        f"operations  {plan.multiplications:,} multiplications, {plan.additions:,} additions,"
-        " all blocks together",
-    ]
-    first = replace(plan.chunks[0].plan, title="first block")
-    return "\n".join(lines) + "\n\n" + str(first)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
@@ -29,6 +29,7 @@ from chainad.planning.views.overview import headline
 from chainad.planning.views.page import element
 from chainad.planning.views.report import details, summary
 from chainad.planning.views.spy import spy
+from chainad.planning.views.terminal import colored, fitting_width
 from chainad.structure import Product, Sweep
 from chainad.structure.structure import Structure
 
@@ -127,6 +128,10 @@ class Plan:
     def __str__(self) -> str:
         return self.explain()
 
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        """Return the explanation in colors, for `rich.print` and consoles of rich."""
+        yield colored(self.explain(width=fitting_width(None, options.max_width)))
+
     def explain(self, rows: int | None = None, width: int | None = None) -> str:
         """Return what the plan does, and why, on one screen: what `print` shows.
 
@@ -201,7 +206,7 @@ class Plan:
               7               20     0.5  <-      b = np.tanh(B @ a)
               8              600    14.2  ->      return C @ b
         """
-        return listing(self, width)
+        return listing(self.title, [self], width)
 
     def draw(self, path: str | os.PathLike[str] | None = None) -> Figure:
         """Return a picture of the plan: what it does, where, and what that saves.

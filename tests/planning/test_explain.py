@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from io import StringIO
 from itertools import pairwise
 from typing import Any
 
@@ -224,3 +226,21 @@ def test_kinds_are_shown_beside_the_code_where_there_is_room() -> None:
     plan = chainad.plan(lambda x: np.tanh(A @ x), np.ones(4))
     assert "  diagonal\n" in plan.explain(width=140)
     assert "  diagonal\n" not in plan.explain(width=60)
+
+
+def test_rich_shows_the_same_text_in_colors() -> None:
+    rich = pytest.importorskip("rich.console")
+    plan = make_plan(bottleneck())
+    shown = [
+        rich.Console(file=StringIO(), width=width, color_system=colors, force_terminal=True)
+        for width, colors in ((100, None), (70, None), (200, "truecolor"))
+    ]
+    for console in shown:
+        console.print(plan)
+    plain, narrow, colored = (console.file.getvalue() for console in shown)
+    assert plain == plan.explain(width=100) + "\n"
+    assert narrow == plan.explain(width=70) + "\n"
+    assert re.sub("\x1b\\[[0-9;]*m", "", colored) == plain
+    green = "\x1b[38;2;0;158;115m"
+    assert f"{green}joined\x1b[0m" in colored
+    assert f"{green}███\x1b[0m" in colored

@@ -106,17 +106,34 @@ def test_blocks_are_from_the_lines_of_the_function() -> None:
     assert "np.tanh(a @ X @ b)" in plan.chunks[-1].plan.listing()
 
 
-def test_the_report_shows_the_blocks() -> None:
-    text = str(chainad.plan(mixed, X, memory_limit=int(1.2 * RESULT)))
-    lines = text.splitlines()
-    assert lines[0].startswith("Plan  mixed(X): (24, 24) -> (24, 24)     in ")
-    assert lines[1] == "blocks      24 of up to 24 rows, cut along axis 0 of y"
-    assert lines[2] == (
-        "memory      3.03 MB of 3.19 MB: local Jacobians 41.5 kB, result 2.65 MB,"
-        " products of a block 332 kB"
+def test_plans_in_blocks_are_explained() -> None:
+    plan = chainad.plan(mixed, X, memory_limit=int(1.2 * RESULT))
+    lines = plan.explain(width=120).splitlines()
+    assert (
+        str(plan).splitlines()[0]
+        == lines[0]
+        == (
+            "mixed(X): (24, 24) -> (24, 24)    in 24 blocks of rows,"
+            f" {plan.multiplications:,} multiplications"
+        )
     )
-    assert lines[3].endswith("additions, all blocks together")
-    assert "first block: (24, 24) -> (1, 24)" in text
+    assert " ".join(lines[1:3]) == (
+        "Made in blocks to keep within 3.19 MB: it takes 3.03 MB, of which local Jacobians 41.5 kB,"
+        " the result 2.65 MB, products of a block 332 kB. What blocks have in common is multiplied"
+        " for each of them anew."
+    )
+    assert lines[3] == "24 blocks of up to 24 rows, cut along axis 0 of y"
+    assert lines[5].startswith("the first block: (24, 24) -> (1, 24)    J is 24 x 576, ")
+    assert max(map(len, plan.explain(width=70).splitlines())) <= 70
+
+
+def test_plans_in_blocks_list_what_all_blocks_cost() -> None:
+    plan = chainad.plan(mixed, X, memory_limit=int(1.2 * RESULT))
+    assert f"mixed(X): {plan.multiplications:,} multiplications, by line" in plan.listing()
+    assert f"test_memory.py:32    {plan.multiplications:,} multiplications, 100.0 %" in (
+        plan.listing()
+    )
+    assert "Plan  first block of mixed(X)" in plan.details()
 
 
 def test_a_leaner_order_is_taken_before_blocks() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ class LineCost:
 
     text: str = ""
     by_direction: Counter[Direction] = field(default_factory=Counter)
-    times: Counter[int] = field(default_factory=Counter)
+    times: Counter[tuple[FunctionSource, int]] = field(default_factory=Counter)
 
     @property
     def multiplications(self) -> int:
@@ -72,26 +72,41 @@ def paid_vertices(plan: Plan) -> dict[int, Vertex]:
     return found
 
 
-def function_costs(plan: Plan) -> tuple[list[FunctionCost], int]:
-    """Return the functions that cost something, dearest first, and what is of no line at all."""
-    origins = plan.graph.origin_of
-    sites = {v: origin.site for v, origin in origins.items() if origin.site is not None}
-    functions = _functions({site.function for site in sites.values()})
-    lines: dict[Vertex, LineCost] = {}
-    for v, site in sites.items():
-        own = functions[site.function].lines
-        lines[v] = own.setdefault(site.line, LineCost(site.text))
-        if site.instruction is not None:
-            lines[v].times[site.instruction] += origins[v].calls
-    directions, paid = shown_directions(plan), paid_vertices(plan)
+def function_costs(*plans: Plan) -> tuple[list[FunctionCost], int]:
+    """Return the functions that cost something, dearest first, and what is of no line at all.
+
+    Of several plans, such as those of blocks, it is what they cost together.
+    """
+    sites = {o.site for plan in plans for o in plan.graph.origin_of.values() if o.site is not None}
+    functions = _functions({site.function for site in sites})
     elsewhere = LineCost()
+    for plan in plans:
+        _add_costs(plan, functions, elsewhere)
+    costs = {id(x): x for x in functions.values() if x.multiplications}
+    by_cost = sorted(costs.values(), key=lambda x: -x.multiplications)
+    return by_cost, elsewhere.multiplications
+
+
+def _add_costs(
+    plan: Plan, functions: dict[FunctionSource, FunctionCost], elsewhere: LineCost
+) -> None:
+    """Add what a plan costs to the lines of the functions; a line runs as often as in any plan."""
+    lines: dict[Vertex, LineCost] = {}
+    times: dict[int, Counter[tuple[FunctionSource, int]]] = defaultdict(Counter)
+    for v, origin in plan.graph.origin_of.items():
+        site = origin.site
+        if site is not None:
+            line = functions[site.function].lines.setdefault(site.line, LineCost(site.text))
+            lines[v] = line
+            if site.instruction is not None:
+                times[id(line)][site.function, site.instruction] += origin.calls
+    for line in lines.values():
+        line.times |= times[id(line)]
+    directions, paid = shown_directions(plan), paid_vertices(plan)
     for step in plan.steps:
         if step.multiplications:
             line = lines.get(paid[step.number], elsewhere)
             line.by_direction[directions[step.number]] += step.multiplications
-    costs = {id(x): x for x in functions.values() if x.multiplications}
-    by_cost = sorted(costs.values(), key=lambda x: -x.multiplications)
-    return by_cost, elsewhere.multiplications
 
 
 def _functions(sources: Iterable[FunctionSource]) -> dict[FunctionSource, FunctionCost]:

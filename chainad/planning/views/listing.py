@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from textwrap import dedent
 from typing import TYPE_CHECKING
@@ -22,15 +22,15 @@ _MAX_FREE_LINES = 8
 _KEPT_FREE_LINES = 2
 
 
-def listing(plan: Plan, width: int | None = None) -> str:
-    """Return the source of what was traced, with the multiplications of every line."""
-    functions, elsewhere = function_costs(plan)
-    total = plan.multiplications
+def listing(title: str, plans: Sequence[Plan], width: int | None = None) -> str:
+    """Return the source of what was traced, with the multiplications of every line in all plans."""
+    functions, elsewhere = function_costs(*plans)
+    total = sum(plan.multiplications for plan in plans)
     found = {way for x in functions for line in x.lines.values() for way in main_directions(line)}
     legend = "  ".join(
         f"{sign} {DIRECTION_WORDS[x]}" for x, sign in DIRECTION_ARROWS.items() if x in found
     )
-    parts = [[f"{plan.title}: {total:,} multiplications, by line    {legend}".rstrip()]]
+    parts = [[f"{title}: {total:,} multiplications, by line    {legend}".rstrip()]]
     parts += [[*_lines(each, total)] for each in functions]
     if elsewhere:
         part = f"{elsewhere:,} multiplications, {_percent(elsewhere, total)} %"

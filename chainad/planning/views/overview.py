@@ -94,7 +94,7 @@ class StepGroup:
 def headline(plan: Plan) -> tuple[str, str]:
     """Return the function with its shapes, and its Jacobian with what that costs."""
     graph = plan.graph
-    ends = f"{shapes_of(plan, graph.inputs)} -> {shapes_of(plan, graph.outputs)}"
+    ends = f"{shapes_of(graph, graph.inputs)} -> {shapes_of(graph, graph.outputs)}"
     counted = _counted(plan)
     unit = counted or f"by {plan.model}"
     return f"{plan.title}: {ends}", f"{result(plan)}, {amount(plan.model, plan.cost)} {unit}"

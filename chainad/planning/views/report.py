@@ -12,6 +12,7 @@ from chainad.planning.views.terminal import MAX_LINE_LENGTH
 from chainad.structure import Product
 
 if TYPE_CHECKING:
+    from chainad.planning.linear_graph import LinearGraph
     from chainad.planning.plan import Alternative, Plan
     from chainad.planning.steps import Step
 
@@ -36,7 +37,7 @@ def summary(plan: Plan) -> str:
     if best is not None and best.multiplications > plan.multiplications > 0:
         parts.append(f"{best.multiplications / plan.multiplications:.3g}x under {best.name}")
     parts.append(bytes_text(plan.peak.bytes))
-    ends = [shapes_of(plan, vertices) for vertices in (plan.graph.inputs, plan.graph.outputs)]
+    ends = [shapes_of(plan.graph, vertices) for vertices in (plan.graph.inputs, plan.graph.outputs)]
     named = [" -> ".join(ends), *filter(None, [shown_mode(plan)])]
     return f"<Plan {plan.title} {' '.join(named)}, {', '.join(parts)}>"
 
@@ -71,8 +72,8 @@ def _vertices(count: int) -> str:
 
 def _head(plan: Plan) -> str:
     lines = [
-        f"Plan  {plan.title}: {shapes_of(plan, plan.graph.inputs)}"
-        f" -> {shapes_of(plan, plan.graph.outputs)}     {result(plan)}",
+        f"Plan  {plan.title}: {shapes_of(plan.graph, plan.graph.inputs)}"
+        f" -> {shapes_of(plan.graph, plan.graph.outputs)}     {result(plan)}",
         f"mode        {plan.mode}" + (f"  (requested: {plan.requested})" if plan.requested else ""),
         f"bracketing  {_shorten(plan.bracketing)}",
         f"operations  {plan.multiplications:,} multiplications, {plan.additions:,} additions,"
@@ -110,9 +111,9 @@ def _cheaper_alternative(plan: Plan) -> list[str]:
     return [f"note        {note}: mode='auto' finds one that costs as little"]
 
 
-def shapes_of(plan: Plan, vertices: Sequence[int]) -> str:
+def shapes_of(graph: LinearGraph, vertices: Sequence[int]) -> str:
     """Return the shapes of some values; of many equal ones in a row, their number."""
-    runs = ((shape, len([*run])) for shape, run in groupby(plan.graph.shapes[v] for v in vertices))
+    runs = ((shape, len([*run])) for shape, run in groupby(graph.shapes[v] for v in vertices))
     return ", ".join(
         f"{n} x {shape}" if n > 3 else ", ".join([str(shape)] * n) for shape, n in runs
     )

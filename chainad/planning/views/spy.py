@@ -135,7 +135,9 @@ def spy(plan: Plan, path: str | os.PathLike[str] | None = None) -> Figure:
     local = local_patterns(plan)
     n_rows = max(1, -(-len(local) // _COLUMNS))
     figure = new_figure(11, 4.3 if n_rows == 1 else 4.9)
-    ends = f"{shapes_of(plan, plan.graph.inputs)} -> {shapes_of(plan, plan.graph.outputs)}"
+    ends = (
+        f"{shapes_of(plan.graph, plan.graph.inputs)} -> {shapes_of(plan.graph, plan.graph.outputs)}"
+    )
     title = f"{plan.title}: {ends}"
     figure.text(
         0.03, 0.97, title, fontsize=12, fontweight="bold", color=INK, va="top", parse_math=False

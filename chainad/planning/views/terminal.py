@@ -1,19 +1,31 @@
-"""Text that fits into a terminal."""
+"""Text that fits into a terminal, and its colors there."""
 
 from __future__ import annotations
 
+import re
 import shutil
+from collections.abc import Iterator
 from textwrap import wrap
+from typing import TYPE_CHECKING
+
+from chainad.planning.views.directions import DIRECTION_COLORS, DIRECTION_WORDS
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 MAX_LINE_LENGTH = 100
 
 _MIN_WIDTH = 60
 
 
-def fitting_width(width: int | None) -> int:
-    """Return how long lines may be: as given, or as the terminal has them; not too short."""
+def fitting_width(width: int | None, available: int | None = None) -> int:
+    """Return how long lines may be: as given, or as there is room; not too long or short.
+
+    By default the terminal says how much room there is.
+    """
     if width is None:
-        width = min(shutil.get_terminal_size((MAX_LINE_LENGTH, 24)).columns, MAX_LINE_LENGTH)
+        room = available or shutil.get_terminal_size((MAX_LINE_LENGTH, 24)).columns
+        width = min(room, MAX_LINE_LENGTH)
     return max(width, _MIN_WIDTH)
 
 
@@ -25,3 +37,29 @@ def wrapped(text: str, width: int) -> list[str]:
 def cut(line: str, width: int) -> str:
     """Return a line, cut if it is too long."""
     return line if len(line) <= width else line[: max(0, width - 3)] + "..."[:width]
+
+
+def colored(text: str) -> Text:
+    """Return the text of a plan as rich shows it: directions, and bars, in their colors."""
+    from rich.text import Text  # slow to load; only rich asks for it
+
+    found = Text(text, no_wrap=True)
+    for pattern, style in _styles():
+        for match in re.finditer(pattern, text, re.MULTILINE):
+            found.stylize(style, *match.span(match.lastindex or 0))
+    return found
+
+
+def _styles() -> Iterator[tuple[str, str]]:
+    """Yield what is found in a text, or the group in it, and its style."""
+    yield r"\A.*", "bold"
+    yield r"`([^`]+)`", "italic"
+    yield r"^(?:  other orders|peak|values:|\d[\d,]* local Jac).*", "dim"
+    for name, color in (
+        ("forward", DIRECTION_COLORS["forward"]),
+        ("reverse", DIRECTION_COLORS["reverse"]),
+        ("(?:hybrid|this plan)", DIRECTION_COLORS["join"]),
+    ):
+        yield rf"^  {name} .*?(█+)$", color
+    for direction, words in DIRECTION_WORDS.items():
+        yield rf"\b{words}\b", DIRECTION_COLORS[direction]
