@@ -92,12 +92,16 @@ class Meter:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            if kind is None or issubclass(kind, (GeneratorExit, KeyboardInterrupt)):
-                self._end = self.total
-                self._move(self.total)
+            if kind is None or kind is GeneratorExit:  # of a search, of which no more is wanted
+                self.finish()
         finally:
             if self._bar is not None:
                 self._bar.close()
+
+    def finish(self) -> None:
+        """Tell that nothing is left to do."""
+        self._end = self.total
+        self._move(self.total)
 
     @contextmanager
     def part(self, amount: float) -> Iterator[None]:

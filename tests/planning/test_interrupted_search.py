@@ -71,11 +71,18 @@ def test_a_search_is_the_same_whether_it_is_watched_or_not() -> None:
 def test_an_interrupted_search_gives_the_best_order_so_far_and_is_not_kept(
     by: type[BaseException], report: int, mode: Any
 ) -> None:
-    search = SearchOptions("balanced", seed=report, progress=stopped_at(report, by))
+    stop, reports = stopped_at(report, by), []
+
+    def progress(told: Progress) -> None:
+        reports.append(told)
+        stop(told)
+
+    search = SearchOptions("balanced", seed=report, progress=progress)
     with pytest.warns(FallbackWarning, match="the search for a cheap order was interrupted"):
         plan = plan_cached(LARGE, mode, search=search)
     assert plan.cost <= min(make_plan(LARGE, name).cost for name in ("forward", "reverse"))
     assert "optimal" not in plan.optimality
+    assert reports[-1].done == reports[-1].total or by is StopIteration  # which is told no more
     # The same call searches anew.
     search = SearchOptions("balanced", seed=report, progress=stopped_at(report + 1, by))
     with pytest.warns(FallbackWarning):

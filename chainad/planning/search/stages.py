@@ -222,6 +222,7 @@ def improved(
             order = [each.graph.origin[v] for each in found for v in each.order]
             yield stage, order, all(each.is_proved for each in found)
             if interrupt is not None:
+                meter.finish()
                 raise interrupt
 
 
