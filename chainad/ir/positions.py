@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from itertools import pairwise
 from math import gcd, prod
 from typing import Any, TypeAlias
@@ -37,8 +36,8 @@ class Index:
         return Index, (self.values,)
 
     @cached_property
-    def digest(self) -> bytes:
-        return blake2b(self.values.tobytes(), digest_size=16).digest()
+    def _hash(self) -> int:
+        return hash(self.values.tobytes())
 
     @cached_property
     def is_injective(self) -> bool:
@@ -49,10 +48,14 @@ class Index:
         return int(self.values.size)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Index) and self.digest == other.digest
+        if self is other:
+            return True
+        if not isinstance(other, Index) or self._hash != other._hash:
+            return False
+        return np.array_equal(self.values, other.values)
 
     def __hash__(self) -> int:
-        return hash(self.digest)
+        return self._hash
 
     def __repr__(self) -> str:
         head = ", ".join(map(str, self.values[:3]))

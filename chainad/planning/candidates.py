@@ -126,26 +126,25 @@ def hybrids(problem: Problem, orders: dict[str, Order]) -> Iterator[Order]:
 def costs_of(problem: Problem, orders: dict[str, Order]) -> dict[str, Cost]:
     """Return the costs of orders; on large graphs only of the classical and the cheapest ones."""
     graph, model = problem.graph, problem.model
-    names = list(orders)
-    is_small = len(graph.inner) <= MAX_PIVOT_VERTICES
-    if not is_small and model.overall is None and graph.chain is None:
+    if model.overall is None and graph.chain is None:
         states = problem.states
-        amounts = {name: states.cost_of(order) for name, order in orders.items()}
-        limit = min(amounts.values()) * (1 if states.is_exact else INEXACT_COST_RATIO)
-        names = [
-            name
-            for name in orders
-            if name in CLASSICAL or amounts[name] <= limit or states.penalizes_memory
-        ]
-        if graph.may_save_by_symmetry:  # which states know nothing of
-            return {name: cost_of_order(graph, orders[name], model) for name in names}
-        if isinstance(states, DenseStates):
-            return {name: _dense_cost(graph, states, orders[name], amounts[name]) for name in names}
-        if all(edge.structure.action is None for edge in graph.edges):
+        if len(graph.inner) > MAX_PIVOT_VERTICES:
+            amounts = {name: states.cost_of(order) for name, order in orders.items()}
+            limit = min(amounts.values()) * (1 if states.is_exact else INEXACT_COST_RATIO)
+            orders = {
+                name: order
+                for name, order in orders.items()
+                if name in CLASSICAL or amounts[name] <= limit or states.penalizes_memory
+            }
+        # Of what symmetry saves, and of operators, states do not know enough.
+        has_operators = any(edge.structure.action is not None for edge in graph.edges)
+        if not (graph.may_save_by_symmetry or has_operators):
+            if isinstance(states, DenseStates):
+                return {name: _dense_cost(graph, states, each) for name, each in orders.items()}
             if not isinstance(states, StructuredStates):
                 states = structured_states(graph, model)
-            return full_costs(graph, states, {name: orders[name] for name in names}, model)
-    return {name: cost_of_order(graph, orders[name], model) for name in names}
+            return full_costs(graph, states, orders, model)
+    return {name: cost_of_order(graph, order, model) for name, order in orders.items()}
 
 
 def full_costs(
@@ -168,7 +167,7 @@ def full_costs(
     return found
 
 
-def _dense_cost(graph: LinearGraph, states: DenseStates, order: Order, amount: int) -> Cost:
+def _dense_cost(graph: LinearGraph, states: DenseStates, order: Order) -> Cost:
     """Return the cost of an order of dense Jacobians, from integers alone if it is of vertices."""
     vertices = only_vertices(order)
     if vertices is None:
@@ -176,4 +175,5 @@ def _dense_cost(graph: LinearGraph, states: DenseStates, order: Order, amount: i
     size = graph.size
     parallel = Counter((edge.tail, edge.head) for edge in graph.edges)
     merged = sum((n - 1) * size(u) * size(w) for (u, w), n in parallel.items() if n > 1)
+    amount = states.cost_of(vertices)
     return Cost(amount, states.additions_of(vertices) + merged, amount)

@@ -16,9 +16,10 @@ from chainad.errors import InputError, PlanError, unknown
 from chainad.ir.positions import positions
 from chainad.planning.auto import make_plan
 from chainad.planning.bounds import lower_bound
-from chainad.planning.chain.chain import bracketing_order
+from chainad.planning.candidates import candidates, costs_of
+from chainad.planning.chain.chain import bracketing_order, cost_of_order
 from chainad.planning.chain.interval_dp import bracket_structures
-from chainad.planning.cost_models import multiplications
+from chainad.planning.cost_models import model_of, multiplications
 from chainad.planning.linear_graph import Edge, Elimination, LinearGraph, cost
 from chainad.planning.orders import Vertex
 from chainad.planning.plan import Plan
@@ -294,6 +295,17 @@ def test_no_stage_of_the_search_makes_an_order_costlier(name: str) -> None:
         staged = make_plan(graph, name).cost
         assert staged <= min(rules)
         assert make_plan(graph).cost <= staged
+
+
+@pytest.mark.parametrize("name", ["multiplications", "all_multiplications", "bytes", "time"])
+@pytest.mark.parametrize("seed", range(8))
+def test_costs_that_are_looked_up_are_those_of_the_algebra(name: Any, seed: int) -> None:
+    rng, model = Random(seed), model_of(name, 8)
+    graph, _ = random_graph(rng, rng.randint(3, 9), n_inputs=2, more=1.5)
+    problem = Problem(graph, model)
+    orders = dict(candidates(problem))
+    wanted = {found: cost_of_order(graph, order, model) for found, order in orders.items()}
+    assert costs_of(problem, orders) == wanted
 
 
 @given(randoms)
