@@ -122,6 +122,8 @@ def test_inputs_and_outputs_stand_at_the_ends() -> None:
     shown = diagram_of(plan)
     layers = {node.name: shown.drawing.layer_of[k] for k, node in enumerate(shown.nodes)}
     assert [node.role for node in shown.nodes].count("output") == 2
+    first, second = plan.graph.inputs
+    assert shown.drawing.middles[first] < shown.drawing.middles[second]
     assert {layers[name] for name in plan.graph.names if name in layers} <= {0, 2}
 
 

@@ -35,8 +35,19 @@ def two_ends() -> Any:
     return chainad.plan(model, np.ones(40), np.ones(40), argnums=(0, 1))
 
 
+def many_inputs() -> Any:
+    def network(weights: Any) -> Any:
+        h = MATRIX[:, :4]
+        for weight in weights:
+            h = np.tanh(h @ weight)
+        return np.sum(h)
+
+    return chainad.plan(network, [np.ones((4, 4))] * 5)
+
+
 OTHERS = {
     "two_ends": two_ends,
+    "many_inputs": many_inputs,
     "chain": lambda: chainad.plan_chain([30, 1, 40, 10, 10_000, 25]),
     "hessian": lambda: chainad.plan(
         chainad.jacobian(lambda x: np.sum(np.tanh(MATRIX @ x) ** 3)), np.ones(40)
@@ -107,6 +118,11 @@ def test_a_bottleneck_is_marked_with_the_line_of_the_user() -> None:
     assert "hidden = np.tanh(narrower @ (narrow @ x))" in text
     assert "312M  9.7x" in text
     assert "1000x20 . 20x1000\n62 %" in text
+
+
+def test_many_inputs_have_their_labels_beside_them() -> None:
+    lines = written(figure_of("many_inputs")).splitlines()
+    assert {f"weights[{k}]  16" for k in range(5)} <= {*lines}
 
 
 def test_later_iterations_are_one_bar() -> None:

@@ -30,16 +30,14 @@ class _Assignment(NamedTuple):
     n_alike: int
 
 
-def assigned_name(text: str, operation: str, is_read_elsewhere: bool) -> str:
+def assigned_name(text: str, operation: str) -> str:
     """Return what a line calls the result of one of its operations; "" if it is not clear.
 
-    It is clear for the last operation of an assignment: if the line has no other one of its kind,
-    or if only other lines read the result.
+    It is clear for the last operation of an assignment, if the line has no other one of its kind.
     """
     found = _assignment(text)
-    if found is None or found.operation != operation.rpartition(".")[2]:
-        return ""
-    return found.name if found.n_alike == 1 or is_read_elsewhere else ""
+    is_last = found is not None and found.operation == operation.rpartition(".")[2]
+    return found.name if found and is_last and found.n_alike == 1 else ""
 
 
 @lru_cache(maxsize=1024)

@@ -308,7 +308,7 @@ def _nodes(plan: Plan, groups: Sequence[_Group]) -> Iterator[ValueNode]:
     for k, item in enumerate(plan.order):
         rank.setdefault(via(item), k)
     inputs, outputs = {*graph.inputs}, {*graph.outputs}
-    names = _Names(graph)
+    reads = Counter(edge.tail for edge in graph.edges)
     for group in groups:
         first = group.vertices[0]
         if group.iterations:
@@ -321,7 +321,7 @@ def _nodes(plan: Plan, groups: Sequence[_Group]) -> Iterator[ValueNode]:
             graph.shapes[first],
             graph.size(first),
             origin.name.removeprefix("np.") if origin else "",
-            names.of(group.vertices) or graph.name(first),
+            _name(graph, group.vertices, reads),
             origin.site if origin else None,
             sum(sum(ways[v].values()) for v in group.vertices if v in ways),
             _most_common(group.vertices, ways),
@@ -331,35 +331,17 @@ def _nodes(plan: Plan, groups: Sequence[_Group]) -> Iterator[ValueNode]:
         )
 
 
-class _Names:
-    """What the user calls the values of a graph."""
-
-    def __init__(self, graph: LinearGraph) -> None:
-        self._origin_of = graph.origin_of
-        self._readers: dict[Vertex, set[Vertex]] = {}
-        for edge in graph.edges:
-            self._readers.setdefault(edge.tail, set()).add(edge.head)
-
-    def of(self, vertices: Sequence[Vertex]) -> str:
-        """Return the name of a value that others may move on, else its operation."""
-        first, last = vertices[0], vertices[-1]
-        origin = self._origin_of.get(first)
-        if origin is None or origin.site is None:
-            return ""  # in a program, it has a name of the user's, or a number
-        name = self._assigned(first)
-        if not name and all(len(self._readers.get(v, ())) == 1 for v in vertices[:-1]):
-            name = self._assigned(last)
-        return name or origin.name.removeprefix("np.")
-
-    def _assigned(self, vertex: Vertex) -> str:
-        """Return what the line that computes a value calls it; "" if that is not clear."""
-        origin = self._origin_of.get(vertex)
-        if origin is None or origin.site is None:
-            return ""
-        line = (origin.site.file, origin.site.line)
-        readers = [self._origin_of[v].site for v in self._readers.get(vertex, ())]
-        lines = {(site.file, site.line) for site in readers if site}
-        return assigned_name(origin.site.text, origin.name, line not in lines)
+def _name(graph: LinearGraph, vertices: Sequence[Vertex], reads: Counter[Vertex]) -> str:
+    """Return what the user calls a value that others may move on; else its operation."""
+    first, last = vertices[0], vertices[-1]
+    origin = graph.origin_of.get(first)
+    if origin is None or origin.site is None:
+        return graph.name(first)  # in a program, a name of the user's or a number
+    name = assigned_name(origin.site.text, origin.name)
+    if not name and all(reads[v] == 1 for v in vertices[:-1]):
+        moved = graph.origin_of[last]
+        name = assigned_name(moved.site.text, moved.name) if moved.site else ""
+    return name or origin.name.removeprefix("np.")
 
 
 def _arcs(plan: Plan, group_of: dict[Vertex, int]) -> tuple[JacobianArc, ...]:

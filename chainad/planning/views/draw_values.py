@@ -26,6 +26,11 @@ _BAR_INCHES = 0.17
 _MAX_LAYER_INCHES = 2.0
 _MAX_SOURCE_LENGTH = 56
 
+# More inputs, or outputs, have their labels beside them, which takes some room.
+_MAX_ENDS_ABOVE = 2
+_LABEL_INCHES = 1.2
+_BESIDE_POINTS = 9
+
 # In a picture of more layers, bars are thinner than a pixel or two.
 _MAX_LAYERS_WITH_BARS = 150
 
@@ -74,13 +79,30 @@ def _with_limits(diagram: Diagram, axes: Axes, renderer: RendererBase) -> Labels
     """Set the limits of the axes, with room for labels above and below."""
     box = axes.get_window_extent()
     depth = diagram.drawing.depth
-    wide = max(depth, box.width / axes.figure.dpi / _MAX_LAYER_INCHES)
-    axes.set_xlim((depth - 1 - wide) / 2, (depth - 1 + wide) / 2)
+    inches = box.width / axes.figure.dpi
+    before, after = (_LABEL_INCHES * _has_many(layer) for layer in _ends(diagram))
+    wide = max(depth, (inches - before - after) / _MAX_LAYER_INCHES)
+    layers_per_inch = wide / (inches - before - after)
+    axes.set_xlim(
+        (depth - 1 - wide) / 2 - before * layers_per_inch,
+        (depth - 1 + wide) / 2 + after * layers_per_inch,
+    )
     top, bottom = extents(diagram)
     above, below = margins(diagram)
     scale = (bottom - top) / (box.height / axes.figure.dpi - above - below)
     axes.set_ylim(bottom + below * scale, top - above * scale)
     return Labels(axes, renderer)
+
+
+def _ends(diagram: Diagram) -> tuple[Sequence[int], Sequence[int]]:
+    """Return what stands in the first layer, and in the last one."""
+    layers = diagram.drawing.layers
+    return layers[0], layers[-1]
+
+
+def _has_many(layer: Sequence[int]) -> bool:
+    """Return whether the labels of a layer at an end stand beside its bars."""
+    return len(layer) > _MAX_ENDS_ABOVE
 
 
 def extents(diagram: Diagram) -> tuple[float, float]:
@@ -232,10 +254,17 @@ def _label(diagram: Diagram, k: int, labels: Labels) -> None:
     """Write at a bar what it is: above it, or below."""
     x = diagram.drawing.layer_of[k]
     top, bottom = (diagram.drawing.middles[k] + side * diagram.heights[k] / 2 for side in (-1, 1))
-    is_end = x in (0, diagram.drawing.depth - 1)
-    anchors = _above(x, top, is_end)
+    is_first, is_last = x == 0, x == diagram.drawing.depth - 1
+    anchors = _above(x, top, is_first or is_last)
     anchors += [a._replace(y=bottom, up=-a.up, vertical="top") for a in anchors]
-    for text in _texts(diagram.nodes[k]):
+    texts = _texts(diagram.nodes[k])
+    first, last = _ends(diagram)
+    if (is_first and _has_many(first)) or (is_last and _has_many(last)):
+        side: Horizontal = "right" if is_first else "left"
+        right = -_BESIDE_POINTS if is_first else _BESIDE_POINTS
+        anchors = [Anchor(x, (top + bottom) / 2, right, 0, side, "center")]
+        texts = [text.replace("\n", "  ") for text in texts]
+    for text in texts:
         if labels.put(text, anchors):
             return
 

@@ -62,7 +62,8 @@ def draw_in_layers(
     """Return a drawing of the graph with these arcs, of nodes with these heights.
 
     `gap` is left free between two points of a layer. The nodes `first` stand in the first layer,
-    `last` in the last one, if no arc leads into them, or out of them.
+    `last` in the last one, if no arc leads into them, or out of them. The first of `first` stands
+    above the last of them.
     """
     order, layer_of = _layered(arcs, len(heights), first, last)
     routes = _routed(arcs, layer_of)
@@ -79,6 +80,8 @@ def draw_in_layers(
     _sort(layers, before, after)
     extents = [*heights, *[0.0] * (n_points - len(heights))]
     middles = _settled(layers, before, after, extents, gap)
+    if first and middles[first[0]] > middles[first[-1]]:
+        layers, middles = [layer[::-1] for layer in layers], [-middle for middle in middles]
     return LayeredDrawing(
         tuple(map(tuple, layers)), tuple(layer_of), tuple(middles), tuple(map(tuple, routes))
     )
