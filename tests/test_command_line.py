@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import chainad
+from chainad.command_line import demo
 from chainad.command_line.commands import main
 
 MODEL = """
@@ -34,6 +35,9 @@ def refused(x):
 
 def wrong(x):
     return A @ x[:3]
+
+def interrupted(x):
+    raise KeyboardInterrupt
 
 slope = chainad.jacobian(narrow, mode="forward")
 number = 3
@@ -175,6 +179,24 @@ def test_what_cannot_be_done_is_said_in_one_line(
 def test_tracebacks_are_shown_if_requested(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", f"{model}:wrong", "--shape", "x=30", "--traceback"]) == 2
     assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["demo"]], ids=str)
+def test_the_demo_runs_where_no_word_is_given(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "WIDTHS", (20, 3, 20))
+    monkeypatch.setattr(demo, "_SECONDS_PER_MODE", 1e-6)
+    text = printed(capsys, *words)
+    assert text.startswith("autoencoder(x): (20,) -> (20,)")
+    assert text.endswith("All modes agree with it.\n")
+
+
+def test_an_interrupted_command_says_nothing(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["explain", f"{model}:interrupted", "--shape", "x=30"]) == 130
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("words", [[], ["explain"], ["calibrate"], ["demo"]], ids=str)
