@@ -42,6 +42,17 @@ def test_a_bottleneck_is_explained() -> None:
     assert make_plan(bottleneck()).explain(width=100) + "\n" == BOTTLENECK
 
 
+def test_steps_that_multiply_nothing_are_shown_if_asked_for() -> None:
+    plan = chainad.plan(lambda u: np.concatenate([[0.0], u[1:] - u[:-1]]), np.ones(20))
+    assert not plan.multiplications
+    assert f"all {len(plan.steps)} steps" in plan.explain(rows=len(plan.steps))
+    assert f"the most expensive of {len(plan.steps)} steps" in plan.explain(rows=1)
+
+
+def test_a_constant_has_no_local_jacobian() -> None:
+    assert "\nno local Jacobian\n" in chainad.plan(lambda x: np.zeros(3), np.ones(2)).explain()
+
+
 def test_a_small_saving_is_said_in_percent() -> None:
     close, far = (chainad.plan_chain(sizes) for sizes in ([10, 9, 10, 9], [9, 2, 8, 9]))
     assert ": 10 % fewer multiplications than forward." in close.explain(width=200)

@@ -268,8 +268,11 @@ def of_all_steps(plan: Plan, groups: Sequence[StepGroup]) -> str:
     count, total = sum(len(group.steps) for group in groups), len(plan.steps)
     which = "most expensive" if count == 1 else f"{count:,} most expensive"
     of = f"all {total:,} steps" if count == total else f"the {which} of {total:,} steps"
+    said = "the only step" if total == 1 else of
+    if not plan.multiplications:
+        return said
     part = 100 * sum(group.multiplications for group in groups) / plan.multiplications
-    return f"{'the only step' if total == 1 else of}, {part:.3g} % of the multiplications"
+    return f"{said}, {part:.3g} % of the multiplications"
 
 
 def _factors(plan: Plan, step: Step) -> tuple[str, str]:
@@ -286,6 +289,8 @@ def structures(plan: Plan) -> str:
     kinds = Counter(edge.structure.kind.removeprefix("-") for edge in plan.graph.edges)
     counts = ", ".join(f"{n:,} {kind}" for kind, n in kinds.most_common())
     n = len(plan.graph.edges)
+    if not n:
+        return "no local Jacobian"
     noun = "local Jacobian" if n == 1 else "local Jacobians"
     blocks = [f"{b.repeats} x a block of {b.length}" for b in plan.repeated_blocks]
     named = ", ".join(blocks[:2]) + (", ..." if len(blocks) > 2 else "")
