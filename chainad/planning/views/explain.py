@@ -64,7 +64,7 @@ def _widths(plan: Plan, width: int) -> str:
     ends = f"{first:,} numbers in{narrowest}, {last:,} out"
     if width - len(ends) < _MIN_WIDTHS_LENGTH:
         ends = f"{first:,} .. {least:,} .. {last:,}"
-    room = width - 10 - len(ends)
+    room = max(2, width - 10 - len(ends))
     if len(totals) > room:
         cuts = [k * len(totals) // room for k in range(room + 1)]
         shown = [min(totals[a:b]) for a, b in pairwise(cuts)]
