@@ -41,8 +41,8 @@ class FunctionSource:
 class Site:
     """A place in the user's code.
 
-    `instruction` tells calls of one line from one another; None for what no instruction of the
-    user's made, such as the derivative of a call.
+    `instruction` tells calls of one line from one another, and how often it ran; None where it is
+    not the user's instruction that made one call, such as the derivative of a call.
     """
 
     function: FunctionSource

@@ -131,6 +131,15 @@ def test_a_line_in_a_loop_says_how_often_it_ran(model: Any) -> None:
     assert "     27  10 x              245   100.0  >< -> <-          x = x + 0.1" in text
 
 
+def test_a_line_that_makes_several_calls_ran_once() -> None:
+    def once(x: Any) -> Any:
+        a, b, *c = x
+        return np.outer(c, c) * a + np.linalg.norm(x) * b + np.var(np.stack([a, b]) * x[:2])
+
+    text = chainad.plan(once, np.ones(5)).listing()
+    assert " x  " not in text.replace("x *", "").replace("* x", "")
+
+
 def test_of_a_source_that_has_changed_the_lines_of_then_are_listed(model: Any, path: Path) -> None:
     plan = chainad.plan(model.loop, np.ones(5))
     before = plan.listing(100)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from bisect import bisect_right
 from dataclasses import replace
+from dis import opname
 from types import CodeType, FrameType
 from typing import NamedTuple
 
@@ -54,14 +55,15 @@ def site_of(raw: RawSite | None) -> Site | None:
     known = _listed(code)
     line = known.line(place)
     text = known.text[line - known.source.first].strip() if known.text else ""
-    return Site(known.source, line, text, place)
+    return Site(known.source, line, text, None if place in known.unpacking else place)
 
 
 class _ListedCode(NamedTuple):
     """Code, its source, and on which line its instructions are.
 
     `starts` are those instructions, ascending, from which on `lines` are the lines. It holds the
-    code, so that no other one gets its id meanwhile.
+    code, so that no other one gets its id meanwhile. Those of `unpacking` take all entries of a
+    value one by one.
     """
 
     code: CodeType
@@ -69,6 +71,7 @@ class _ListedCode(NamedTuple):
     text: list[str]
     starts: list[int]
     lines: list[int]
+    unpacking: frozenset[int]
 
     def line(self, place: int) -> int:
         return self.lines[bisect_right(self.starts, place) - 1]
@@ -86,8 +89,14 @@ def _listed(code: CodeType) -> _ListedCode:
 def _list(code: CodeType) -> _ListedCode:
     places = [*code.co_lines()]
     lines = [line or code.co_firstlineno for _, _, line in places]
-    source = source_of(code, _cell(code))
-    return _ListedCode(code, *source, [start for start, _, _ in places], lines)
+    starts = [start for start, _, _ in places]
+    unpacking = frozenset(
+        2 * k for k, number in enumerate(code.co_code[::2]) if opname[number] in _UNPACKING
+    )
+    return _ListedCode(code, *source_of(code, _cell(code)), starts, lines, unpacking)
+
+
+_UNPACKING = {"UNPACK_SEQUENCE", "UNPACK_EX"}
 
 
 class RawOrigin(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from chainad.ir.sites import FunctionSource
 from chainad.planning.views.directions import shown_directions
@@ -16,16 +16,20 @@ if TYPE_CHECKING:
     from chainad.planning.steps import Direction
 
 
+# The instruction of a function of the user's, and what it called.
+_Caller: TypeAlias = tuple[FunctionSource, int, str]
+
+
 @dataclass
 class LineCost:
     """What a line costs: multiplications by direction, and how often it ran.
 
-    `times` counts the calls that each of its instructions made.
+    `calls` counts the calls of every function that an instruction on the line made.
     """
 
     text: str = ""
     by_direction: Counter[Direction] = field(default_factory=Counter)
-    times: Counter[tuple[FunctionSource, int]] = field(default_factory=Counter)
+    calls: Counter[_Caller] = field(default_factory=Counter)
 
     @property
     def multiplications(self) -> int:
@@ -33,8 +37,15 @@ class LineCost:
 
     @property
     def runs(self) -> int:
-        """How often the line ran, as far as derivatives go through it."""
-        return max(self.times.values(), default=1)
+        """How often the line ran, as far as derivatives go through it.
+
+        A function of NumPy may be several calls, some of them more than once.
+        """
+        least: dict[tuple[FunctionSource, int], int] = {}
+        for (source, instruction, _), count in self.calls.items():
+            place = source, instruction
+            least[place] = min(count, least.get(place, count))
+        return max(least.values(), default=1)
 
 
 @dataclass
@@ -92,16 +103,16 @@ def _add_costs(
 ) -> None:
     """Add what a plan costs to the lines of the functions; a line runs as often as in any plan."""
     lines: dict[Vertex, LineCost] = {}
-    times: dict[int, Counter[tuple[FunctionSource, int]]] = defaultdict(Counter)
+    calls: dict[int, Counter[_Caller]] = defaultdict(Counter)
     for v, origin in plan.graph.origin_of.items():
         site = origin.site
         if site is not None:
             line = functions[site.function].lines.setdefault(site.line, LineCost(site.text))
             lines[v] = line
             if site.instruction is not None:
-                times[id(line)][site.function, site.instruction] += origin.calls
+                calls[id(line)][site.function, site.instruction, origin.name] += origin.calls
     for line in lines.values():
-        line.times |= times[id(line)]
+        line.calls |= calls[id(line)]
     directions, paid = shown_directions(plan), paid_vertices(plan)
     for step in plan.steps:
         if step.multiplications:
