@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from chainad.api.analysis_page import element
@@ -14,7 +13,7 @@ from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
 from chainad.planning.steps import Direction, Step
 from chainad.planning.views.line_costs import paid_vertices
-from chainad.planning.views.markup import document
+from chainad.planning.views.markup import document, saved
 from chainad.planning.views.overview import StepGroup, place, step_groups
 from chainad.planning.views.quantities import seconds_text
 
@@ -186,10 +185,7 @@ class Analysis:
         str
             HTML without any script.
         """
-        found = document(self.plan.title, element(self))
-        if path is not None:
-            Path(path).write_text(found, encoding="utf-8")
-        return found
+        return saved(document(self.plan.title, element(self)), path)
 
     def _repr_html_(self) -> str:
         return element(self)

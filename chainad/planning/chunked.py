@@ -22,8 +22,10 @@ from chainad.planning.orders import Vertex
 from chainad.planning.plan import Peak, Plan, follow
 from chainad.planning.serialize import fields_of, text_of
 from chainad.planning.steps import Step
-from chainad.planning.views.explain_blocks import explain_blocks
+from chainad.planning.views.explain_blocks import explain_blocks, headline_of_blocks
 from chainad.planning.views.listing import listing
+from chainad.planning.views.markup import document, saved
+from chainad.planning.views.page import element_of_blocks
 from chainad.planning.views.quantities import bytes_text
 from chainad.planning.views.report import details
 from chainad.planning.views.terminal import colored, fitting_width
@@ -190,6 +192,13 @@ class ChunkedPlan:
         """Return a picture of the plan of the first block, as `Plan.draw` does."""
         blocks = f"the first of {len(self.chunks)} blocks of {self.side}"
         return replace(self.chunks[0].plan, title=f"{self.title}, {blocks}").draw(path)
+
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Return what `explain` says as a web page, as `Plan.to_html` does."""
+        return saved(document(headline_of_blocks(self)[0], element_of_blocks(self)), path)
+
+    def _repr_html_(self) -> str:
+        return element_of_blocks(self)
 
     def to_json(self) -> str:
         """Return the plan as text for `ChunkedPlan.from_json`, as `Plan.to_json` does."""

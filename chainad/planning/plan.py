@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from chainad.errors import InputError, PlanError
@@ -24,7 +23,7 @@ from chainad.planning.steps import Step, check_materialized, steps_of
 from chainad.planning.views.draw import draw
 from chainad.planning.views.explain import explain
 from chainad.planning.views.listing import listing
-from chainad.planning.views.markup import document
+from chainad.planning.views.markup import document, saved
 from chainad.planning.views.overview import headline
 from chainad.planning.views.page import element
 from chainad.planning.views.report import details, summary
@@ -281,10 +280,7 @@ class Plan:
         >>> page[:15], len(page) < 40_000
         ('<!doctype html>', True)
         """
-        page = document(headline(self)[0], element(self))
-        if path is not None:
-            Path(path).write_text(page, encoding="utf-8")
-        return page
+        return saved(document(headline(self)[0], element(self)), path)
 
     def _repr_html_(self) -> str:
         return element(self)

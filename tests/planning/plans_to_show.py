@@ -9,9 +9,10 @@ import numpy as np
 from functions_to_draw import CASES, plan_of
 
 import chainad
+from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
 
-Maker = Callable[[], Plan]
+Maker = Callable[[], Plan | ChunkedPlan]
 
 
 def hessian() -> Plan:
@@ -49,6 +50,15 @@ def by_bytes() -> Plan:
     return chainad.plan_chain([50, 3, 40, 50], cost="bytes")
 
 
+def in_blocks() -> ChunkedPlan:
+    A, B = np.full((400, 400), 0.1), np.full((400, 400), 0.1)
+
+    def two_layers(x: Any) -> Any:
+        return B @ np.tanh(A @ np.tanh(B @ x))
+
+    return chainad.plan(two_layers, np.ones(400), memory_limit=5_500_000)
+
+
 def unlucky_names() -> Plan:
     """Return a plan whose texts are long, and mean something in HTML."""
     evil = "</code></style><script>alert('&amp;')</script><b title=\"x\">"
@@ -71,6 +81,14 @@ def unlucky_names() -> Plan:
 
 PLANS: dict[str, Maker] = {name: partial(plan_of, name) for name in CASES} | {
     make.__name__: make
-    for make in (hessian, several_ends, many_inputs, nothing_to_multiply, by_bytes, unlucky_names)
+    for make in (
+        hessian,
+        several_ends,
+        many_inputs,
+        nothing_to_multiply,
+        by_bytes,
+        in_blocks,
+        unlucky_names,
+    )
 }
 PLANS = {name: cache(make) for name, make in PLANS.items()}

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plans_to_show import PLANS
 
+import chainad
 from chainad.planning.plan import follow
 from chainad.planning.views.page import MAX_BYTES
 from chainad.testing import random_graph
@@ -99,6 +100,20 @@ def test_a_page_is_saved_and_shown_in_notebooks(tmp_path: Path) -> None:
     assert (tmp_path / "plan.html").read_text(encoding="utf-8") == page
     assert plan._repr_html_() in page
     assert plan._repr_html_().startswith('<div class="chainad"><style>')
+
+
+def test_of_blocks_the_first_is_shown() -> None:
+    page = PLANS["in_blocks"]().to_html()
+    said = " ".join("".join(Checker(page).text).split())
+    for part in ("in 8 blocks of columns", "to keep within 5.5 MB", "the first block: "):
+        assert part in said
+
+
+def test_pages_hold_any_number() -> None:
+    plan = chainad.plan_chain([10**200, 3, 10**200, 5] * 40, mode="forward")
+    page = plan.to_html()
+    assert len(page.encode()) < MAX_BYTES
+    Checker(page)
 
 
 def test_what_is_left_out_is_said() -> None:

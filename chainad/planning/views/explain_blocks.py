@@ -12,26 +12,42 @@ from chainad.planning.views.terminal import fitting_width, wrapped
 
 if TYPE_CHECKING:
     from chainad.planning.chunked import ChunkedPlan
+    from chainad.planning.plan import Plan
 
 
 def explain_blocks(plan: ChunkedPlan, rows: int | None, width: int | None) -> str:
     """Return what a plan in blocks does, and why."""
     width = fitting_width(width)
+    texts = ["    ".join(headline_of_blocks(plan)), *about_blocks(plan)]
+    head = "\n".join(line for text in texts for line in wrapped(text, width))
+    return f"{head}\n\n{explain(first_block(plan), rows, width)}"
+
+
+def headline_of_blocks(plan: ChunkedPlan) -> tuple[str, str]:
+    """Return the function with its shapes, and how many blocks there are at what cost."""
     graph = plan.graph
     ends = [shapes_of(graph, vertices) for vertices in (graph.inputs, graph.outputs)]
     blocks = "one block" if len(plan.chunks) == 1 else f"{len(plan.chunks)} blocks"
+    return (
+        f"{plan.title}: {' -> '.join(ends)}",
+        f"in {blocks} of {plan.side}, {plan.multiplications:,} multiplications",
+    )
+
+
+def about_blocks(plan: ChunkedPlan) -> list[str]:
+    """Return sentences on what all blocks take, and how they are cut."""
     live = ", ".join(f"{what} {bytes_text(n * plan.itemsize)}" for what, n in plan.live.items())
-    texts = [
-        f"{plan.title}: {' -> '.join(ends)}    in {blocks} of {plan.side},"
-        f" {plan.multiplications:,} multiplications",
+    return [
         f"Made in blocks to keep within {bytes_text(plan.limit)}: it takes"
         f" {bytes_text(plan.peak.bytes)}, of which {live}. What blocks have in common is multiplied"
         " for each of them anew.",
         *_cuts(plan),
     ]
-    head = "\n".join(line for text in texts for line in wrapped(text, width))
-    first = replace(plan.chunks[0].plan, title="the first block")
-    return f"{head}\n\n{explain(first, rows, width)}"
+
+
+def first_block(plan: ChunkedPlan) -> Plan:
+    """Return the plan of the first block, which says that it is one."""
+    return replace(plan.chunks[0].plan, title="the first block")
 
 
 def _cuts(plan: ChunkedPlan) -> list[str]:

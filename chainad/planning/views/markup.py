@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from html import escape
+from pathlib import Path
 
 MAX_TITLE = 100  # characters
 
@@ -35,6 +37,13 @@ def folded(summary: str, content: str, is_open: bool = False) -> str:
 def bar(size: float, unit: str, kind: str = "") -> str:
     """Return a bar of some length, in the color of a direction or of its row."""
     return f'<span class="{f"bar {kind}".strip()}" style="width:{size:.2f}{unit}"></span>'
+
+
+def saved(page: str, path: str | os.PathLike[str] | None) -> str:
+    """Return a page, which is written to a file if there is a path to one."""
+    if path is not None:
+        Path(path).write_text(page, encoding="utf-8")
+    return page
 
 
 def document(title: str, element: str) -> str:

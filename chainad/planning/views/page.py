@@ -6,17 +6,20 @@ what it left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from chainad.planning.views.directions import DIRECTION_WORDS
+from chainad.planning.views.explain_blocks import about_blocks, first_block, headline_of_blocks
 from chainad.planning.views.markup import MAX_TITLE, folded, text, within
 from chainad.planning.views.overview import (
+    StepGroup,
     dearest_steps,
     headline,
     of_all_steps,
     peak_and_proof,
     structures,
+    values_without_line,
     verdict,
 )
 from chainad.planning.views.page_style import PAGE_CLASS, STYLE
@@ -24,6 +27,7 @@ from chainad.planning.views.page_tables import compared_orders, listing_rows, st
 from chainad.planning.views.ribbons import Note, Ribbons, ribbons_of
 
 if TYPE_CHECKING:
+    from chainad.planning.chunked import ChunkedPlan
     from chainad.planning.plan import Plan
 
 MAX_BYTES = 40_000
@@ -33,12 +37,15 @@ _MAX_DEAREST_BYTES = 6_000
 _MAX_LISTING_BYTES = 9_000
 _MAX_OTHERS_BYTES = 6_000
 _MAX_SENTENCES = 400
+_MAX_CUTS = 5
 
 
-def element(plan: Plan) -> str:
-    """Return a plan as an element of a page: what notebooks show."""
-    foot = _foot(plan)
-    parts = [STYLE, *_head(plan), *_picture(plan), compared_orders(plan), *_dearest(plan)]
+def element(plan: Plan, above: str = "") -> str:
+    """Return a plan as an element of a page, below what stands above it: what notebooks show."""
+    groups = dearest_steps(plan, _N_DEAREST)
+    foot = _foot(plan, groups)
+    parts = [STYLE, above, *_head(plan), *_picture(plan), compared_orders(plan)]
+    parts += _dearest(plan, groups)
     room = MAX_BYTES - 1_000 - len("".join([*parts, foot]).encode())
     parts += _listing(plan, min(room, _MAX_LISTING_BYTES))
     room = MAX_BYTES - 1_000 - len("".join([*parts, foot]).encode())
@@ -46,12 +53,26 @@ def element(plan: Plan) -> str:
     return f'<div class="{PAGE_CLASS}">{"".join(parts)}{foot}</div>'
 
 
-def _head(plan: Plan) -> Iterator[str]:
-    name, what = headline(plan)
-    yield (
+def element_of_blocks(plan: ChunkedPlan) -> str:
+    """Return a plan in blocks as an element of a page: what all take, then the first one."""
+    sentences = about_blocks(plan)
+    shown = sentences[:_MAX_CUTS]
+    if left_out := len(sentences) - len(shown):
+        shown.append(f"{left_out:,} more are left out here")
+    about = "<br>".join(text(said, _MAX_SENTENCES) for said in shown)
+    head = _title(*headline_of_blocks(plan))
+    return element(first_block(plan), f'{head}<p class="verdict">{about}</p>')
+
+
+def _title(name: str, what: str) -> str:
+    return (
         f'<p><span class="name">{text(name, MAX_TITLE)}</span>'
         f' <span class="about faint">{text(what, MAX_TITLE)}</span></p>'
     )
+
+
+def _head(plan: Plan) -> Iterator[str]:
+    yield _title(*headline(plan))
     yield f'<p class="verdict">{_quoting(verdict(plan))}</p>'
 
 
@@ -102,8 +123,7 @@ def _note(note: Note) -> str:
 # ------------------------------------------------------------------------------ tables
 
 
-def _dearest(plan: Plan) -> Iterator[str]:
-    groups = dearest_steps(plan, _N_DEAREST)
+def _dearest(plan: Plan, groups: Sequence[StepGroup]) -> Iterator[str]:
     if groups:
         said = of_all_steps(plan, groups)
         table = steps_table(within(step_rows(groups), _MAX_DEAREST_BYTES, "kinds of steps"))
@@ -127,6 +147,6 @@ def _listing(plan: Plan, room: int) -> Iterator[str]:
         yield folded("The source, with the multiplications of every line", table)
 
 
-def _foot(plan: Plan) -> str:
-    said = (structures(plan), peak_and_proof(plan))
+def _foot(plan: Plan, groups: Sequence[StepGroup]) -> str:
+    said = filter(None, [values_without_line(plan, groups), structures(plan), peak_and_proof(plan)])
     return f'<p class="foot faint">{"<br>".join(text(x, _MAX_SENTENCES) for x in said)}</p>'

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _MAX_ORDERS = 12
 _MAX_NAME = 60  # characters
 _MAX_CODE = 80
+_MAX_FIGURE = 30
 
 
 # -------------------------------------------------------------------- orders compared
@@ -44,7 +45,7 @@ def _offer(offer: Offer, kind: str, top: int) -> str:
     return (
         f'<tr class="{kind}"><td>{text(offer.name, _MAX_NAME)}</td>'
         f'<td class="track">{bar(100 * offer.cost / top, "%")}</td>'
-        f'<td class="n">{offer.amount}</td><td class="n">{offer.ratio}</td></tr>'
+        f'<td class="n">{text(offer.amount, _MAX_FIGURE)}</td><td class="n">{offer.ratio}</td></tr>'
     )
 
 
@@ -65,7 +66,8 @@ def step_rows(groups: Sequence[StepGroup]) -> Iterator[str]:
         yield (
             f'<tr><td class="n">{100 * group.share:.1f} %</td>'
             f"<td>{bar(5 * group.share, 'em', group.direction)}</td>"
-            f'<td class="n">{group.multiplications:,}</td>{step_cells(group)}</tr>'
+            f'<td class="n">{text(f"{group.multiplications:,}", _MAX_FIGURE)}</td>'
+            f"{step_cells(group)}</tr>"
         )
 
 
@@ -73,7 +75,8 @@ def step_cells(group: StepGroup) -> str:
     """Return the cells that say what steps do, on which factors, and on which line."""
     return (
         f'<td><span class="key {group.direction}">{group.what}</span></td>'
-        f'<td class="shapes">{group.shapes} <span class="small">{group.kinds}</span></td>'
+        f'<td class="shapes">{text(group.shapes, _MAX_NAME)}'
+        f' <span class="small">{group.kinds}</span></td>'
         f'<td class="code"><span class="small">{text(group.line, _MAX_NAME)}</span> '
         f"<code>{text(group.text, _MAX_CODE)}</code></td>"
     )

@@ -264,13 +264,13 @@ def _added_up(diagram: Diagram) -> tuple[int, str, _Directions]:
     cuts = [k * depth // n for k in range(n + 1)]
     columns = [min(layers[one:two], key=Counter.total) for one, two in pairwise(cuts)]
     columns[0], columns[-1] = layers[0], layers[-1]
-    scale = _PATH_HEIGHT / max(1, *(column.total() for column in columns))
+    most = max(1, *(column.total() for column in columns))
     middle = _PATH_HEIGHT / 2 + _MARGIN
-    tops = [middle - scale * column.total() / 2 for column in columns]
+    tops = [middle - _PATH_HEIGHT * column.total() / most / 2 for column in columns]
     shapes = []
     ways = [way for way in DIRECTION_WORDS if any(column[way] for column in columns)]
     for way in ways:
-        sizes = [scale * column[way] for column in columns]
+        sizes = [_PATH_HEIGHT * column[way] / most for column in columns]
         bottoms = [top + size for top, size in zip(tops, sizes, strict=True)]
         shapes.append(_shape(f"arc {way}", _between(tops, bottoms), ""))
         tops = bottoms
