@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -225,3 +226,18 @@ def test_a_reader_that_has_enough_sees_no_traceback(
         monkeypatch.setattr(sys, "stdout", pipe)
         assert main(["explain", f"{model}:narrow", "--shape", "x=30"]) == 1
     assert not capsys.readouterr().err
+
+
+def test_terminals_show_colors_if_there_is_rich(
+    model: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("rich")
+    words = ("explain", f"{model}:narrow", "--shape", "x=30")
+    plain = printed(capsys, *words)
+    assert "\x1b" not in plain
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(type(sys.stdout), "isatty", lambda stream: True)
+    colored = printed(capsys, *words)
+    assert "\x1b[1mnarrow(x)" in colored
+    assert re.sub("\x1b\\[[0-9;]*m", "", colored) == plain

@@ -17,6 +17,7 @@ from chainad.command_line.demo import demo
 from chainad.command_line.function_call import arguments, function_named
 from chainad.errors import ChainadError, InputError
 from chainad.planning.calibration import path as path_of_calibration
+from chainad.planning.views.terminal import show
 
 PROGRAM = "python -m chainad"
 
@@ -109,7 +110,7 @@ def _explain(options: argparse.Namespace) -> int:
     elif options.details:
         print(plan.details())
     else:
-        print(found)
+        show(str(found))
     return 0
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -37,6 +39,16 @@ def wrapped(text: str, width: int) -> list[str]:
 def cut(line: str, width: int) -> str:
     """Return a line, cut if it is too long."""
     return line if len(line) <= width else line[: max(0, width - 3)] + "..."[:width]
+
+
+def show(text: str) -> None:
+    """Print the text of a plan, in colors where there is rich and somebody looks on."""
+    if sys.stdout.isatty() and find_spec("rich") is not None:
+        from rich.console import Console  # slow to load
+
+        Console(soft_wrap=True).print(colored(text))
+    else:
+        print(text)
 
 
 def colored(text: str) -> Text:
