@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "backends": "ir",
     "rules": "ir structure",
     "planning": "ir structure",
-    "frontends": "ir rules",
+    "frontends": "ir structure rules",
     "compiler": "ir structure backends rules planning frontends",
     "api": "ir structure backends rules planning frontends compiler",
     "testing": "chainad scipy ir structure backends rules planning frontends compiler api",
@@ -26,6 +26,7 @@ FACADES = {
     "chainad": "ir structure planning rules api scipy",
     "__main__": "command_line",
     "command_line": "chainad planning api",
+    "jax": "ir structure backends rules planning frontends compiler",
     "scipy": "rules",
 }
 

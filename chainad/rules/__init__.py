@@ -21,6 +21,7 @@ complexes          functions of complex numbers that are not holomorphic, by row
 scipy_wrappers     functions with SciPy's names: `scipy_special`, `scipy_linalg`, `scipy_fft`;
                    `scipy_interpolate`: splines
 writing            functions that write into an array, as assignments; `ufunc_methods`
+lax                linear primitives of JAX, for its front end
 primitives         a user's own rows
 """
 

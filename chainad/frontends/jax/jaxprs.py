@@ -1,0 +1,143 @@
+"""Jaxprs: those that equations hold, what these cost, and how they are evaluated."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from math import log2, prod
+from typing import Any, TypeAlias
+
+import jax
+from jax.extend import core
+
+try:  # what is evaluated again is from the lines that it was traced from
+    from jax._src.source_info_util import user_context
+except ImportError:  # pragma: no cover
+    user_context = None
+
+Jaxpr: TypeAlias = Any
+Equation: TypeAlias = Any
+
+# The parameter that holds the jaxpr of an equation which only calls it.
+CALLS = {
+    "jit": "jaxpr",
+    "pjit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "core_call": "call_jaxpr",
+    "remat2": "jaxpr",
+    "checkpoint": "jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+}
+_INLINED = ("jit", "pjit", "closed_call", "core_call")
+# Results of at most so many entries that depend on no argument are computed while f is traced.
+MAX_FOLDED = 1 << 16
+# How often the body of a loop without a known end is assumed to run.
+_ITERATIONS = 100
+
+
+def inner(eqn: Equation) -> tuple[Jaxpr, Sequence[Any]]:
+    """Return the jaxpr that an equation calls, and its constants."""
+    found = eqn.params[CALLS[eqn.primitive.name]]
+    return (found.jaxpr, found.consts) if isinstance(found, core.ClosedJaxpr) else (found, ())
+
+
+def is_known(value: Any) -> bool:
+    """Return whether a value is there, and not traced by JAX."""
+    return not isinstance(value, jax.core.Tracer)
+
+
+def bind(eqn: Equation, values: Sequence[Any]) -> list[Any]:
+    """Return the results of an equation for these operands."""
+    given = eqn.primitive.get_bind_params(eqn.params)
+    # Before JAX 0.9 functions come apart from parameters.
+    functions, params = given if isinstance(given, tuple) else ((), given)
+    found = eqn.primitive.bind(*functions, *values, **params)
+    return list(found) if eqn.primitive.multiple_results else [found]
+
+
+def at_line_of(eqn: Equation) -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which equations are from the line that `eqn` is from."""
+    if user_context is None:  # pragma: no cover
+        return contextlib.nullcontext()
+    context: contextlib.AbstractContextManager[Any] = user_context(eqn.source_info.traceback)
+    return context
+
+
+def evaluate(jaxpr: Jaxpr, consts: Sequence[Any], *args: Any) -> list[Any]:
+    """Evaluate a jaxpr; calls are inlined, and what depends on no argument is computed at once."""
+
+    def step(eqn: Equation, values: list[Any]) -> list[Any]:
+        if eqn.primitive.name in _INLINED:
+            return evaluate(*inner(eqn), *values)
+        return bound(eqn, values)
+
+    return walk(jaxpr, consts, args, step)
+
+
+def bound(eqn: Equation, values: Sequence[Any]) -> list[Any]:
+    """Return the results of an equation: numbers, if all operands are and there are few."""
+    size = sum(prod(v.aval.shape) for v in eqn.outvars)
+    if size <= MAX_FOLDED and all(map(is_known, values)):
+        with jax.ensure_compile_time_eval():
+            return bind(eqn, values)
+    with at_line_of(eqn):
+        return bind(eqn, values)
+
+
+def walk(
+    jaxpr: Jaxpr,
+    consts: Sequence[Any],
+    args: Sequence[Any],
+    step: Callable[[Equation, list[Any]], Sequence[Any]],
+) -> list[Any]:
+    """Return the results of a jaxpr whose equations are evaluated by `step`."""
+    known = dict(zip(jaxpr.constvars, consts, strict=True))
+    known |= zip(jaxpr.invars, args, strict=True)
+
+    def read(var: Any) -> Any:
+        return var.val if isinstance(var, core.Literal) else known[var]
+
+    for eqn in jaxpr.eqns:
+        results = step(eqn, [read(v) for v in eqn.invars])
+        known |= zip(eqn.outvars, results, strict=True)
+    return [read(v) for v in jaxpr.outvars]
+
+
+def multiplications(jaxpr: Jaxpr) -> int:
+    """Return how many multiplications an evaluation takes; loops without end count a hundred."""
+    return sum(multiplications_of(eqn) for eqn in jaxpr.eqns)
+
+
+def multiplications_of(eqn: Equation) -> int:
+    """Return how many multiplications an equation takes."""
+    return int(_multiplications_of(eqn))
+
+
+def _multiplications_of(eqn: Equation) -> Any:
+    name, params = eqn.primitive.name, eqn.params
+    size = sum(prod(v.aval.shape) for v in eqn.outvars)
+    if name in CALLS:
+        return multiplications(inner(eqn)[0])
+    match name:
+        case "mul" | "div" | "integer_pow":
+            return size
+        case "dot_general":
+            (summed, _), _ = params["dimension_numbers"]
+            return size * prod(eqn.invars[0].aval.shape[axis] for axis in summed)
+        case "conv_general_dilated":
+            kernel = eqn.invars[1].aval.shape
+            return size * prod(kernel) // max(1, kernel[params["dimension_numbers"].rhs_spec[0]])
+        case "triangular_solve":
+            return size * eqn.invars[0].aval.shape[-1] // 2
+        case "custom_linear_solve":
+            return multiplications(params["jaxprs"].solve.jaxpr)
+        case "scan":
+            return params["length"] * multiplications(params["jaxpr"].jaxpr)
+        case "while":
+            return _ITERATIONS * multiplications(params["body_jaxpr"].jaxpr)
+        case "cond":
+            return max(multiplications(branch.jaxpr) for branch in params["branches"])
+        case "fft":
+            return 4 * size * max(1, log2(max(size, 2)))
+    return 0

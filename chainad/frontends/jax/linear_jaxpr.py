@@ -1,0 +1,450 @@
+"""Reading a linear jaxpr: every equation becomes local Jacobians, elementwise ones are folded.
+
+A tangent is a sum of values of the graph, each times a coefficient, elementwise. Additions and
+multiplications with known arrays change coefficients alone, so that an elementwise chain makes one
+local Jacobian. Any other equation makes a value: by its row in `rules.lax`, or as an operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import accumulate, pairwise
+from math import prod
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from chainad.frontends.jax import jaxprs
+from chainad.frontends.jax.jaxprs import Equation, Jaxpr
+from chainad.frontends.jax.linear_maps import LinearMap, is_possible, transposed
+from chainad.ir.shapes import Shape
+from chainad.rules import lax as rows
+from chainad.structure import Arrangement, arrange, dense, diagonal, operator
+from chainad.structure.structure import Axis
+
+# A number, or an array of the shape of the tangent, or a scalar array.
+Coefficient: TypeAlias = Any
+
+# Equations that change nothing but the dtype, the place, or what XLA is told.
+_SAME = {
+    "convert_element_type", "copy", "copy_p", "reduce_precision", "optimization_barrier",
+    "sharding_constraint", "pvary", "device_put", "real", "name",
+}  # fmt: skip
+_ADDITIONS = ("add", "add_any", "sub")
+_PRODUCTS = ("mul", "div")
+
+
+class ComplexTangentError(Exception):
+    """A tangent inside is complex or an integer: the function is one operator."""
+
+
+@dataclass(frozen=True)
+class LocalJacobian:
+    """An edge from value `tail` to value `head`, what is stored of it, and the equation's site."""
+
+    tail: int
+    head: int
+    arrangement: Arrangement
+    stored: Any
+    name: str
+    equation: Equation | None
+
+
+@dataclass
+class Tangent:
+    """A tangent: a sum of values times coefficients; `value` once it is one itself."""
+
+    shape: Shape
+    terms: Mapping[int, Coefficient]
+    value: int | None = None
+
+
+@dataclass
+class LinearRun:
+    """What a linear jaxpr does: the shapes of the values, and the local Jacobians between them.
+
+    `has_forward` and `has_reverse` tell whether all of it has tangents, and adjoints.
+    """
+
+    shapes: list[Shape] = field(default_factory=list)
+    edges: list[LocalJacobian] = field(default_factory=list)
+    inputs: list[int] = field(default_factory=list)
+    outputs: list[int] = field(default_factory=list)
+    operators: int = 0
+    has_forward: bool = True
+    has_reverse: bool = True
+
+    def new_value(self, shape: Shape) -> int:
+        self.shapes.append(shape)
+        return len(self.shapes) - 1
+
+    def add_edge(
+        self,
+        tail: int,
+        head: int,
+        arrangement: Arrangement,
+        stored: Any = None,
+        name: str = "",
+        equation: Equation | None = None,
+    ) -> None:
+        if arrangement.structure.scale != 0:
+            self.edges.append(LocalJacobian(tail, head, arrangement, stored, name, equation))
+
+
+def read(jaxpr: Jaxpr, consts: Sequence[Any], shapes: Sequence[Shape]) -> LinearRun:
+    """Return what a jaxpr does that is linear in its arguments, of which these are the shapes."""
+    try:
+        return _Reader().read(jaxpr, consts, shapes)
+    except ComplexTangentError:
+        return _as_one_operator(jaxpr, consts, shapes)
+
+
+class _Reader:
+    """Reads equations one after the other into a `LinearRun`."""
+
+    def __init__(self) -> None:
+        self.run = LinearRun()
+
+    def read(self, jaxpr: Jaxpr, consts: Sequence[Any], shapes: Sequence[Shape]) -> LinearRun:
+        run = self.run
+        run.inputs += [run.new_value(shape) for shape in shapes]
+        given = [Tangent(s, {v: 1.0}, v) for s, v in zip(shapes, run.inputs, strict=True)]
+        results = jaxprs.walk(jaxpr, consts, given, self.equation)
+        for var, result in zip(jaxpr.outvars, results, strict=True):
+            head = run.new_value(var.aval.shape)
+            run.outputs.append(head)
+            if isinstance(result, Tangent):
+                self._add_terms(result, head, "result", None)
+        return run
+
+    def equation(self, eqn: Equation, values: list[Any]) -> Sequence[Any]:
+        """Return the results of an equation: tangents, or arrays if no operand is one."""
+        at = [k for k, value in enumerate(values) if isinstance(value, Tangent)]
+        if not at:
+            return jaxprs.bound(eqn, values)
+        name = eqn.primitive.name
+        if name in jaxprs.CALLS and name != "custom_vjp_call":
+            return jaxprs.walk(*jaxprs.inner(eqn), values, self.equation)
+        if name == "cond" and jaxprs.is_known(values[0]):
+            branch = eqn.params["branches"][int(values[0])]
+            return jaxprs.walk(branch.jaxpr, branch.consts, values[1:], self.equation)
+        found = self._elementwise(eqn, values, at)
+        if found is not None:
+            return [found]
+        return self._by_row(eqn, values, at) or self._by_operator(eqn, values, at)
+
+    # ------------------------------------------------------------------ coefficients
+
+    def _elementwise(self, eqn: Equation, values: list[Any], at: list[int]) -> Tangent | None:
+        """Return the result of an equation that only changes coefficients."""
+        name, out = eqn.primitive.name, eqn.outvars[0].aval
+        if name in _SAME:
+            same: Tangent = values[0]
+            return same if _is_real(eqn.invars[0].aval) else None
+        if name == "neg":
+            return self._times(values[0], -1.0, eqn)
+        if name in (*_ADDITIONS, *_PRODUCTS):
+            values = [
+                self._widened(v, out.shape, eqn) if isinstance(v, Tangent) else v for v in values
+            ]
+        if name in _ADDITIONS:
+            signs = (1, -1 if name == "sub" else 1)
+            return _sum([values[k] for k in at], [signs[k] for k in at], out.shape)
+        if name in _PRODUCTS and len(at) == 1:
+            other = values[1 - at[0]]
+            return self._times(values[at[0]], _number(other), eqn, is_divided=name == "div")
+        if name == "select_n" and 0 not in at:
+            chosen = [self._chosen(values[k], values[0] == k - 1, eqn) for k in at]
+            return _sum(chosen, [1] * len(chosen), out.shape)
+        return None
+
+    def _times(
+        self, tangent: Tangent, factor: Coefficient, eqn: Equation, is_divided: bool = False
+    ) -> Tangent:
+        if len(tangent.terms) > 1 and not isinstance(factor, float):
+            self.place(tangent, eqn)  # one product, not one for every term
+        terms = {v: (c / factor if is_divided else c * factor) for v, c in tangent.terms.items()}
+        return Tangent(tangent.shape, terms)
+
+    def _chosen(self, tangent: Tangent, mask: Any, eqn: Equation) -> Tangent:
+        """Return a tangent where a mask is true, 0 elsewhere, where a coefficient may be nan."""
+        if len(tangent.terms) > 1:
+            self.place(tangent, eqn)
+        terms = {}
+        for v, c in tangent.terms.items():
+            dtype = eqn.outvars[0].aval.dtype
+            terms[v] = jnp.where(mask, jnp.asarray(c, dtype), jnp.zeros((), dtype))
+        return Tangent(tangent.shape, terms)
+
+    def _widened(self, tangent: Tangent, shape: Shape, eqn: Equation) -> Tangent:
+        """Return an operand as its elementwise equation broadcasts it."""
+        if tangent.shape == shape:
+            return tangent
+        tail, head = self.place(tangent, eqn), self.run.new_value(shape)
+        self.run.add_edge(tail, head, rows.widened(tangent.shape, shape), None, "broadcast", eqn)
+        return Tangent(shape, {head: 1.0}, head)
+
+    def place(self, tangent: Tangent, eqn: Equation | None) -> int:
+        """Return the value that a tangent is, made now if it was none."""
+        if tangent.value is None:
+            (first, coefficient), *others = tangent.terms.items()
+            if not others and isinstance(coefficient, float) and coefficient == 1:
+                tangent.value = first
+            else:
+                tangent.value = self.run.new_value(tangent.shape)
+                name = "" if eqn is None else eqn.primitive.name
+                self._add_terms(tangent, tangent.value, name, eqn)
+                tangent.terms = {tangent.value: 1.0}
+        return tangent.value
+
+    def _add_terms(self, tangent: Tangent, head: int, name: str, eqn: Equation | None) -> None:
+        for tail, coefficient in tangent.terms.items():
+            shape, stored = tangent.shape, None
+            if isinstance(coefficient, float):
+                arrangement = rows.scaled(shape, coefficient)
+            elif jnp.ndim(coefficient) == 0 and prod(shape) > 1:
+                arrangement, stored = rows.scaled_by_stored(shape), coefficient
+            else:
+                arrangement = Arrangement(diagonal(shape), ())
+                stored = jnp.broadcast_to(coefficient, shape)
+            self._add(tail, head, arrangement, stored, name, eqn)
+
+    def _add(
+        self,
+        tail: int,
+        head: int,
+        arrangement: Arrangement,
+        stored: Any,
+        name: str,
+        eqn: Equation | None,
+    ) -> None:
+        structure = arrangement.structure
+        if structure.scale is not None:
+            stored = None
+        elif structure.action is None and not arrangement.ops:
+            stored = jnp.reshape(stored, structure.stored_shape)
+        self.run.add_edge(tail, head, arrangement, stored, name, eqn)
+
+    # ------------------------------------------------------------------ values
+
+    def _by_row(self, eqn: Equation, values: list[Any], at: list[int]) -> list[Tangent] | None:
+        """Return the result of an equation that has a row; None if it has none for these."""
+        row = rows.ROWS.get(eqn.primitive.name)
+        if row is None or not all(map(_is_real, (v.aval for v in eqn.outvars))):
+            return None
+        shapes = tuple(tuple(v.aval.shape) for v in eqn.invars)
+        result = tuple(eqn.outvars[0].aval.shape)
+        found = []
+        for k in at:
+            entries = partial(_entries, eqn, values, k)
+            others = [value for j, value in enumerate(values) if j != k]
+            are_known = all(not isinstance(v, Tangent) and jaxprs.is_known(v) for v in others)
+            equation = rows.Equation(eqn.params, shapes, result, k, entries if are_known else None)
+            local = row(equation)
+            if local is None:
+                return None
+            found.append((k, *local))
+        tails = {k: self.place(values[k], eqn) for k in at}
+        head = self.run.new_value(result)
+        for k, arrangement, stored in found:
+            value = None if stored is None else values[stored]
+            self._add(tails[k], head, arrangement, value, eqn.primitive.name, eqn)
+        return [Tangent(result, {head: 1.0}, head)]
+
+    def _by_operator(self, eqn: Equation, values: list[Any], at: list[int]) -> list[Tangent]:
+        """Return the results of an equation that is known by its action.
+
+        Several operands, or results, are one vector.
+        """
+        avals = [*(eqn.invars[k].aval for k in at), *(v.aval for v in eqn.outvars)]
+        if not all(map(_is_real, avals)):
+            raise ComplexTangentError
+        ends = _Ends([tuple(eqn.invars[k].aval.shape) for k in at])
+        results = _Ends([tuple(v.aval.shape) for v in eqn.outvars])
+        dtype = eqn.invars[at[0]].aval.dtype
+        found = _map_of(eqn, values, at, ends, results, dtype)
+        cost = max(1, jaxprs.multiplications_of(eqn))
+        return self._apply(
+            found, cost, ends, results, [self.place(values[k], eqn) for k in at], eqn
+        )
+
+    def _apply(
+        self,
+        linear: LinearMap,
+        cost: int,
+        ends: _Ends,
+        results: _Ends,
+        tails: Sequence[int],
+        eqn: Equation | None,
+    ) -> list[Tangent]:
+        run, name = self.run, "function" if eqn is None else eqn.primitive.name
+        run.operators += 1
+        run.has_forward &= linear.push is not None
+        run.has_reverse &= linear.pull is not None
+        tail = tails[0]
+        if len(tails) > 1:
+            tail = run.new_value(ends.shape)
+            for each, part in zip(tails, ends.parts(), strict=True):
+                run.add_edge(each, tail, part, None, "concatenate", eqn)
+        head = run.new_value(results.shape)
+        plain = Arrangement(dense(results.shape, ends.shape), ())
+        if 1 in (*ends.shape, *results.shape) or not (ends.shape and results.shape):
+            self._add(tail, head, plain, linear.materialize(), name, eqn)
+        else:
+            tangent = None if linear.push is None else cost
+            adjoint = None if linear.pull is None else cost
+            run.add_edge(tail, head, operator(plain, tangent, adjoint), linear, name, eqn)
+        if len(results.shapes) == 1:
+            return [Tangent(results.shape, {head: 1.0}, head)]
+        made = []
+        for shape, part in zip(results.shapes, results.parts(is_rows=False), strict=True):
+            value = run.new_value(shape)
+            run.add_edge(head, value, part, None, "slice", eqn)
+            made.append(Tangent(shape, {value: 1.0}, value))
+        return made
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """Arrays that are the operand, or the result, of an operator: one, or one vector of all."""
+
+    shapes: list[Shape]
+
+    @property
+    def shape(self) -> Shape:
+        if len(self.shapes) == 1:
+            return self.shapes[0]
+        return (sum(map(prod, self.shapes)),)
+
+    @property
+    def _bounds(self) -> list[tuple[int, int]]:
+        return [*pairwise(accumulate(map(prod, self.shapes), initial=0))]
+
+    def split(self, value: Any) -> list[Any]:
+        """Return the arrays that a vector has."""
+        if len(self.shapes) == 1:
+            return [value]
+        return [
+            jnp.reshape(value[start:stop], shape)
+            for (start, stop), shape in zip(self._bounds, self.shapes, strict=True)
+        ]
+
+    def join(self, values: Sequence[Any]) -> Any:
+        """Return the vector of arrays."""
+        return values[0] if len(values) == 1 else jnp.concatenate([jnp.ravel(v) for v in values])
+
+    def parts(self, is_rows: bool = True) -> list[Arrangement]:
+        """Return the structures of the arrays in the vector, which has the rows or the columns."""
+        found = []
+        for (start, stop), shape in zip(self._bounds, self.shapes, strict=True):
+            sizes = dict(enumerate(shape))
+            plain = [Axis(n, (d,)) for d, n in sizes.items()]
+            joint = [Axis(self.shape[0], tuple(sizes), range(start, stop))]
+            ends = (joint, plain) if is_rows else (plain, joint)
+            found.append(arrange(*ends, sizes, scale=1))
+        return found
+
+
+def _map_of(
+    eqn: Equation, values: list[Any], at: list[int], ends: _Ends, results: _Ends, dtype: Any
+) -> LinearMap:
+    """Return the operator that an equation is, with the directions that there are."""
+    if eqn.primitive.name in ("custom_lin", "custom_vjp_call"):
+        return _custom(eqn, values, at, ends, results, dtype)
+
+    def push(tangent: Any) -> Any:
+        given = [*values]
+        for k, part in zip(at, ends.split(tangent), strict=True):
+            given[k] = part
+        return results.join(jaxprs.bind(eqn, given))
+
+    pull = transposed(push, ends.shape, dtype)
+    out = eqn.outvars[0].aval.dtype
+    has_push = is_possible(push, ends.shape, dtype)
+    has_pull = is_possible(pull, results.shape, out)
+    if not (has_push or has_pull):
+        raise NotImplementedError(f"{eqn.primitive.name} can be neither pushed nor pulled through")
+    return LinearMap(
+        push if has_push else None, pull if has_pull else None, ends.shape, results.shape, dtype
+    )
+
+
+def _custom(
+    eqn: Equation, values: list[Any], at: list[int], ends: _Ends, results: _Ends, dtype: Any
+) -> LinearMap:
+    """Return the operator of `jax.custom_vjp`: a pull alone."""
+    params = eqn.params
+    residuals = values[: params["num_res"]]
+    backward = getattr(params["bwd"], "call_wrapped", params["bwd"])
+
+    def pull(adjoint: Any) -> Any:
+        made = backward(*residuals, *results.split(adjoint))
+        wanted = [m for m, is_zero in zip(made, params["in_zeros"], strict=True) if not is_zero]
+        return ends.join(
+            [
+                m if hasattr(m, "shape") else jnp.zeros(shape, dtype)
+                for m, shape in zip(wanted, ends.shapes, strict=True)
+            ]
+        )
+
+    return LinearMap(None, pull, ends.shape, results.shape, dtype)
+
+
+def _as_one_operator(jaxpr: Jaxpr, consts: Sequence[Any], shapes: Sequence[Shape]) -> LinearRun:
+    """Return a run that is one operator, between real arguments and real results."""
+    reader = _Reader()
+    run = reader.run
+    run.inputs += [run.new_value(shape) for shape in shapes]
+    ends, results = _Ends([*shapes]), _Ends([tuple(v.aval.shape) for v in jaxpr.outvars])
+    dtype = jaxpr.invars[0].aval.dtype
+
+    def push(tangent: Any) -> Any:
+        return results.join(jax.core.eval_jaxpr(jaxpr, consts, *ends.split(tangent)))
+
+    pull = transposed(push, ends.shape, dtype)
+    linear = LinearMap(push, pull, ends.shape, results.shape, dtype)
+    cost = max(1, jaxprs.multiplications(jaxpr))
+    for found in reader._apply(linear, cost, ends, results, run.inputs, None):
+        head = run.new_value(found.shape)
+        run.outputs.append(head)
+        reader._add_terms(found, head, "result", None)
+    return run
+
+
+def _entries(eqn: Equation, values: list[Any], k: int, numbers: Any) -> Any:
+    """Return the result of an equation that only moves the entries of operand k."""
+    params = dict(eqn.params)
+    if eqn.primitive.name == "gather":
+        params["fill_value"] = 0
+    given = [*values]
+    given[k] = numbers.astype(np.int32)
+    with jax.ensure_compile_time_eval():
+        return eqn.primitive.bind(*map(jnp.asarray, given), **params)
+
+
+def _number(value: Any) -> Coefficient:
+    """Return a known number, or an array of equal known ones, as a float; others as they are."""
+    if not jaxprs.is_known(value) or np.iscomplexobj(value):
+        return value
+    if np.ndim(value) == 0:
+        return float(value)
+    if isinstance(value, np.ndarray) and value.size and (value == value.flat[0]).all():
+        return float(value.flat[0])
+    return value
+
+
+def _sum(tangents: Sequence[Tangent], signs: Sequence[int], shape: Shape) -> Tangent:
+    terms: dict[int, Coefficient] = {}
+    for tangent, sign in zip(tangents, signs, strict=True):
+        for v, c in tangent.terms.items():
+            signed = c if sign == 1 else -c
+            terms[v] = terms[v] + signed if v in terms else signed
+    return Tangent(shape, terms)
+
+
+def _is_real(aval: Any) -> bool:
+    return bool(jnp.issubdtype(aval.dtype, jnp.floating))

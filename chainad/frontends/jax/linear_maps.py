@@ -1,0 +1,71 @@
+"""Linear maps known by their action: operators whose slots hold functions of JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from chainad.ir.shapes import Shape
+from chainad.structure.linear_operators import Operator
+
+Apply: TypeAlias = Callable[[Any], Any]
+
+
+class LinearMap(Operator):
+    """A linear function of one array, by its action on tangents, on adjoints, or on both.
+
+    `push` takes an array of the shape of the operand to one of that of the result; `pull` the other
+    way. A direction that is not there is None.
+    """
+
+    is_pure = False
+    batch = ()
+
+    def __init__(
+        self, push: Apply | None, pull: Apply | None, operand: Shape, result: Shape, dtype: Any
+    ) -> None:
+        assert push is not None or pull is not None
+        self.push, self.pull, self.operand, self.result = push, pull, operand, result
+        self.n_in, self.n_out, self.dtype = prod(operand), prod(result), dtype
+
+    def jvp(self, tangents: Any) -> Any:
+        assert self.push is not None
+        return _mapped(self.push, self.operand, 1)(tangents)
+
+    def vjp(self, adjoints: Any) -> Any:
+        assert self.pull is not None
+        return _mapped(self.pull, self.result, 0)(adjoints)
+
+    def materialize(self) -> Any:
+        if self.pull is None or (self.push is not None and self.n_in <= self.n_out):
+            return self.jvp(jnp.eye(self.n_in, dtype=self.dtype))
+        return self.vjp(jnp.eye(self.n_out, dtype=self.dtype))
+
+
+def _mapped(apply: Apply, shape: Shape, axis: int) -> Apply:
+    """Return a map of vectors, along an axis of a matrix, by a function of arrays of a shape."""
+    mapped: Apply = jax.vmap(lambda v: jnp.ravel(apply(jnp.reshape(v, shape))), axis, axis)
+    return mapped
+
+
+def transposed(push: Apply, operand: Shape, dtype: Any) -> Apply:
+    """Return the transpose of a linear function."""
+
+    def pull(adjoint: Any) -> Any:
+        (found,) = jax.linear_transpose(push, jax.ShapeDtypeStruct(operand, dtype))(adjoint)
+        return found
+
+    return pull
+
+
+def is_possible(apply: Apply, shape: Shape, dtype: Any) -> bool:
+    """Return whether a function can be applied to many arrays at once, by an abstract trial."""
+    try:
+        jax.eval_shape(jax.vmap(apply), jax.ShapeDtypeStruct((2, *shape), dtype))
+    except Exception:
+        return False
+    return True

@@ -1,0 +1,22 @@
+"""Jacobians of JAX functions at the lowest cost: `chainad.jax.jacobian` in the place of `jacfwd`.
+
+It chooses forward mode, reverse mode or any hybrid by itself, says by `plan` which, and what it
+costs, and composes with `jit`, `vmap`, `grad` and itself. Needs JAX: `pip install "chainad[jax]"`.
+
+Examples
+--------
+>>> import jax.numpy as jnp  # doctest: +SKIP
+>>> import chainad.jax  # doctest: +SKIP
+>>> chainad.jax.jacobian(lambda x: jnp.sin(x) * x[0])(jnp.ones(3))  # doctest: +SKIP
+"""
+
+from chainad.errors import MissingExtraError
+
+try:
+    import jax  # noqa: F401
+except ImportError as error:
+    raise MissingExtraError('chainad.jax needs JAX: pip install "chainad[jax]"') from error
+
+from chainad.jax.jacobians import hessian, jacobian, plan, value_and_jacobian
+
+__all__ = ["hessian", "jacobian", "plan", "value_and_jacobian"]

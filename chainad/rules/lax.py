@@ -1,0 +1,190 @@
+"""Linear primitives of JAX: a row for each whose local Jacobian has a structure.
+
+A row is given a linear equation of a jaxpr and which operand is the tangent. It returns the
+structure, and what is stored: another operand, or nothing. Primitives without a row are operators,
+known by their action. No row needs JAX itself: equations are read by their names and parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import count
+from math import prod
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from chainad.ir.shapes import Shape
+from chainad.structure import Arrangement, arrange, from_labels, reshaped, selection
+from chainad.structure.structure import Axis
+
+
+@dataclass(frozen=True)
+class Equation:
+    """A linear equation, by shapes: its parameters, those of its operands, and of its result.
+
+    `entries(numbers)` is the result for integers in the place of the tangent: it tells where the
+    entries come from. None if that depends on what is not known.
+    """
+
+    params: Mapping[str, Any]
+    operands: tuple[Shape, ...]
+    result: Shape
+    tangent: int
+    entries: Callable[[Any], Any] | None = None
+
+    @property
+    def operand(self) -> Shape:
+        """The shape of the tangent."""
+        return self.operands[self.tangent]
+
+
+# The structure, and the number of the operand that is stored in it, if any.
+Row: TypeAlias = Callable[[Equation], tuple[Arrangement, int | None] | None]
+ROWS: dict[str, Row] = {}
+
+
+def row(*names: str) -> Callable[[Row], Row]:
+    """Register the row of primitives."""
+
+    def register(function: Row) -> Row:
+        ROWS.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
+@row("reshape", "squeeze", "expand_dims")
+def _reshape(eqn: Equation) -> tuple[Arrangement, None] | None:
+    found = reshaped(eqn.operand, eqn.result)
+    return None if found is None else (found, None)
+
+
+@row("broadcast_in_dim")
+def _broadcast(eqn: Equation) -> tuple[Arrangement, None]:
+    axes = eqn.params["broadcast_dimensions"]
+    rows = [(n, (d,)) for d, n in enumerate(eqn.result)]
+    cols = [(n, (d,) if n == eqn.result[d] else ()) for n, d in zip(eqn.operand, axes, strict=True)]
+    return from_labels(rows, cols, dict(enumerate(eqn.result)), scale=1), None
+
+
+@row("reduce_sum")
+def _sum(eqn: Equation) -> tuple[Arrangement, None]:
+    cols = [(n, (d,)) for d, n in enumerate(eqn.operand)]
+    rows = [cols[d] for d in range(len(cols)) if d not in eqn.params["axes"]]
+    return from_labels(rows, cols, dict(enumerate(eqn.operand)), scale=1), None
+
+
+@row("transpose")
+def _transpose(eqn: Equation) -> tuple[Arrangement, None]:
+    cols = [(n, (d,)) for d, n in enumerate(eqn.operand)]
+    rows = [cols[d] for d in eqn.params["permutation"]]
+    return from_labels(rows, cols, dict(enumerate(eqn.operand)), scale=1), None
+
+
+@row("slice")
+def _slice(eqn: Equation) -> tuple[Arrangement, None]:
+    starts, steps = eqn.params["start_indices"], eqn.params["strides"]
+    steps = steps or (1,) * len(starts)
+    cols = [
+        Axis(n, (d,), range(start, start + m * step, step))
+        for d, (n, m, start, step) in enumerate(
+            zip(eqn.operand, eqn.result, starts, steps, strict=True)
+        )
+    ]
+    return _along(eqn.result, cols, is_rows=False), None
+
+
+@row("rev")
+def _reverse(eqn: Equation) -> tuple[Arrangement, None]:
+    rows = [
+        Axis(n, (d,), range(n - 1, -1, -1) if d in eqn.params["dimensions"] else None)
+        for d, n in enumerate(eqn.result)
+    ]
+    return _along(eqn.operand, rows), None
+
+
+@row("pad")
+def _pad(eqn: Equation) -> tuple[Arrangement, None] | None:
+    config = eqn.params["padding_config"]
+    if eqn.tangent or any(low < 0 or high < 0 for low, high, _ in config):
+        return None
+    rows = [
+        Axis(m, (d,), range(low, low + n * (gap + 1), gap + 1))
+        for d, (m, n, (low, _, gap)) in enumerate(zip(eqn.result, eqn.operand, config, strict=True))
+    ]
+    return _along(eqn.operand, rows), None
+
+
+@row("concatenate")
+def _concatenate(eqn: Equation) -> tuple[Arrangement, None]:
+    axis = eqn.params["dimension"]
+    start = sum(shape[axis] for shape in eqn.operands[: eqn.tangent])
+    rows = [Axis(n, (d,)) for d, n in enumerate(eqn.result)]
+    rows[axis] = Axis(eqn.result[axis], (axis,), range(start, start + eqn.operand[axis]))
+    return _along(eqn.operand, rows), None
+
+
+def _along(shape: Shape, axes: list[Axis], is_rows: bool = True) -> Arrangement:
+    """Return the structure of ones whose plain side has a shape, the other one these axes."""
+    plain = [Axis(n, (d,)) for d, n in enumerate(shape)]
+    rows, cols = (axes, plain) if is_rows else (plain, axes)
+    return arrange(rows, cols, dict(enumerate(shape)), scale=1)
+
+
+@row("dot_general")
+def _dot(eqn: Equation) -> tuple[Arrangement, int]:
+    (summed, batch), new = eqn.params["dimension_numbers"], count()
+    labels = [dict[int, int](), dict[int, int]()]
+    for pair in (*zip(*batch, strict=True), *zip(*summed, strict=True)):
+        label = next(new)
+        for own, axis in zip(labels, pair, strict=True):
+            own[axis] = label
+    shared = [*labels]
+    named = [
+        [shared[k].get(axis, None) for axis in range(len(shape))]
+        for k, shape in enumerate(eqn.operands)
+    ]
+    full = [[next(new) if label is None else label for label in own] for own in named]
+    sizes = {
+        label: n
+        for own, shape in zip(full, eqn.operands, strict=True)
+        for label, n in zip(own, shape, strict=True)
+    }
+    kept = [full[0][axis] for axis in batch[0]]
+    for k in (0, 1):
+        kept += [x for axis, x in enumerate(full[k]) if axis not in (*batch[k], *summed[k])]
+    mine, other = full[eqn.tangent], full[1 - eqn.tangent]
+    rows = [(sizes[x], (x,)) for x in kept]
+    cols = [(sizes[x], (x,)) for x in mine]
+    return from_labels(rows, cols, sizes, tuple(other)), 1 - eqn.tangent
+
+
+@row("gather", "dynamic_slice")
+def _by_numbers(eqn: Equation) -> tuple[Arrangement, None] | None:
+    """Return the structure of a movement whose indices are known: run once on entry numbers."""
+    if eqn.tangent or eqn.entries is None:
+        return None
+    numbers = np.arange(1, prod(eqn.operand) + 1).reshape(eqn.operand)
+    return selection(np.asarray(eqn.entries(numbers)).astype(np.int64) - 1, eqn.operand), None
+
+
+def scaled(shape: Shape, factor: float) -> Arrangement:
+    """Return the structure of a multiplication of all entries with one number."""
+    axes = [(n, (d,)) for d, n in enumerate(shape)]
+    return from_labels(axes, axes, dict(enumerate(shape)), scale=factor)
+
+
+def scaled_by_stored(shape: Shape) -> Arrangement:
+    """Return the structure of a multiplication of all entries with one number that is stored."""
+    axes = [(n, (d,)) for d, n in enumerate(shape)]
+    return from_labels(axes, axes, dict(enumerate(shape)), ())
+
+
+def widened(shape: Shape, result: Shape) -> Arrangement:
+    """Return the structure of a broadcast by an elementwise equation."""
+    last = [*enumerate(result)][len(result) - len(shape) :]
+    rows = [(n, (d,)) for d, n in enumerate(result)]
+    cols = [(n, (d,) if n == m else ()) for n, (d, m) in zip(shape, last, strict=True)]
+    return from_labels(rows, cols, dict(enumerate(result)), scale=1)
