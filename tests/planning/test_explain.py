@@ -99,6 +99,9 @@ def test_orders_that_cost_the_same_are_not_called_cheaper() -> None:
     assert plan.mode == "hybrid"
     assert "hybrid" not in plan.explain()
     assert "forward or reverse costs the same" in plan.explain()
+    tied = chainad.plan_chain([2, 5, 5, 2, 2])
+    assert tied.mode == "hybrid"
+    assert "\nAnother order, but no cheaper one: of the cost" in tied.explain()
 
 
 def test_free_products_say_so() -> None:

@@ -134,7 +134,10 @@ def verdict(plan: Plan) -> str:
         for d, n in shares.most_common()
         if 200 * n >= plan.multiplications  # what is less is rounded to nothing
     ]
-    return f"Neither forward nor reverse: of the cost {', '.join(parts)}{_saving(plan)}."
+    pure = [a.cost for a in plan.alternatives if a.name in ways]
+    is_tie = bool(pure) and min(pure) == plan.cost
+    what = "Another order, but no cheaper one" if is_tie else "Neither forward nor reverse"
+    return f"{what}: of the cost {', '.join(parts)}{_saving(plan)}."
 
 
 def _numbers(plan: Plan, vertex: Vertex) -> str:
