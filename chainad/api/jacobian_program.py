@@ -114,7 +114,7 @@ def jacobian_program(
     if key is None:
         return _with_progress(make(), options.progress)
     cost = model_of(options.cost, signature.itemsize)  # a calibration may have changed it
-    asked = options.output, cost, options.memory_limit, options.search, options.is_hessian
+    asked = options.output, cost, options.memory_limit, options.search.key, options.is_hessian
     made = _programs.get((signature, target, key, *asked), make)
     return _with_progress(made, options.progress)
 

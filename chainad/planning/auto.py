@@ -165,7 +165,7 @@ def plan_cached(
     if key is None:
         return make_plan(graph, mode, itemsize, model, search)
     made = _plans.get(
-        (graph, key, itemsize, model, search),
+        (graph, key, itemsize, model, search.key),
         lambda: make_plan(graph, mode, itemsize, model, search),
     )
     return made.with_origins(graph)

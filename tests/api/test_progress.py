@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import sys
+import weakref
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -182,3 +184,20 @@ def test_without_tqdm_nothing_is_shown(
     chainad.jacobian(np.sin, batch=0, progress=True)(POINTS)
     assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]
     assert "pip install 'chainad[progress]'" in caplog.text
+
+
+def test_no_cache_keeps_the_function_that_is_told() -> None:
+    def tell(progress: Progress) -> None: ...
+
+    def f(x: Any) -> Any:
+        a = np.tanh(x[0] * x[1])
+        return np.array([a * x[2], np.sin(a) * x[0]])
+
+    known = weakref.ref(tell)
+    how: Any = {"progress": tell, "seed": 13}
+    chainad.jacobian(f, **how)(POINTS[0])
+    chainad.jacobian(f, **how).compile(POINTS[0])
+    chainad.jacobian(f, batch=0, **how)(POINTS)
+    del tell, how
+    gc.collect()
+    assert known() is None

@@ -123,7 +123,7 @@ def scalar_order(
         return _near_cheapest(problem, found) if mixed is None else {"hybrid": mixed}
 
     problem = Problem(linear, multiplications, _bounded(search, linear))
-    orders = offers() if key is None else _orders.get((linear, key, problem.search), offers)
+    orders = offers() if key is None else _orders.get((linear, key, problem.search.key), offers)
     jacobians = {name: accumulate(graph, order) for name, order in orders.items()}
     best = min(orders, key=lambda name: cost_of_results(graph.dag, [*jacobians[name], *nodes]))
     return ScalarOrder(graph, nodes, best, orders, jacobians[best], given, search)

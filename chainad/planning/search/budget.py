@@ -147,6 +147,11 @@ class SearchOptions:
     is_lowered: bool = field(default=False, compare=False)
 
     @property
+    def key(self) -> SearchOptions:
+        """What plans are cached under: without the function, which would stay alive."""
+        return replace(self, progress=False) if self.progress is not False else self
+
+    @property
     def takes_interrupts(self) -> bool:
         """Whether an interrupt ends the search alone: of one that the user expects to be long."""
         is_quick = self.effort in ("fast", "balanced") and not self.is_lowered
