@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from chainad.planning.views.line_costs import paid_vertices
 from chainad.planning.views.markup import document, saved
 from chainad.planning.views.overview import StepGroup, place, step_groups
 from chainad.planning.views.quantities import seconds_text
+from chainad.planning.views.terminal import colored, fitting_width
 
 
 class Phase(NamedTuple):
@@ -126,6 +128,9 @@ class Analysis:
 
     def __str__(self) -> str:
         return self.explain()
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        yield colored(self.explain(width=fitting_width(None, options.max_width)))
 
     @property
     def seconds(self) -> float:

@@ -46,23 +46,23 @@ def _phases(of: Analysis) -> Iterator[str]:
     total = sum(phase.seconds for phase in of.phases)
     top = max(phase.seconds for phase in of.phases)
     for name, seconds in of.phases:
-        share = f"{100 * seconds / total:.1f} %"
-        yield _row(name, "leaf", seconds / top, seconds_text(seconds), share)
+        share = f"{100 * seconds / total:.0f} %"
+        yield _row(name, "", "leaf", seconds / top, seconds_text(seconds), share)
 
 
 def _modes(of: Analysis) -> Iterator[str]:
     top = max(mode.seconds for mode in of.modes)
     for mode in of.modes:
-        name = f'{mode.name} <span class="small">estimated {seconds_text(mode.estimate)}</span>'
+        about = f'<span class="small">estimated {seconds_text(mode.estimate)}</span>'
         measured = "~" * mode.is_expected + seconds_text(mode.seconds)
         ratio = f"{mode.seconds / of.modes[0].seconds:,.1f}x"
-        yield _row(name, mode.mode, mode.seconds / top, measured, ratio)
+        yield _row(mode.name, about, mode.mode, mode.seconds / top, measured, ratio)
 
 
-def _row(name: str, kind: str, length: float, *figures: str) -> str:
+def _row(name: str, about: str, kind: str, length: float, *figures: str) -> str:
     cells = "".join(f'<td class="n">{figure}</td>' for figure in figures)
     track = f'<td class="track">{bar(100 * length, "%") if length else ""}</td>'
-    return f'<tr class="{kind}"><td style="white-space:nowrap">{name}</td>{track}{cells}</tr>'
+    return f'<tr class="{kind}"><td><span class="key">{name}</span> {about}</td>{track}{cells}</tr>'
 
 
 def _steps(of: Analysis) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from browser import CHROMIUM, faults_of
 from functions import FUNCTIONS, Function
 
 import chainad
@@ -71,6 +74,21 @@ def test_every_option_is_analyzed(how: dict[str, Any]) -> None:
     found = analyzed(bottleneck, X, **how)
     check(found)
     assert found.rows
+
+
+def test_rich_shows_the_same_text() -> None:
+    console = pytest.importorskip("rich.console")
+    found = analyzed(bottleneck, X)
+    shown = console.Console(file=StringIO(), width=90, color_system=None)
+    shown.print(found)
+    assert shown.file.getvalue().rstrip() == found.explain(width=90).rstrip()
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+def test_nothing_overlaps_is_clipped_or_pale(tmp_path: Path) -> None:
+    pages = {"one": analyzed(bottleneck, X), "two": analyzed(*FUNCTIONS["mlp"])}
+    assert not faults_of({name: found.to_html() for name, found in pages.items()}, tmp_path)
 
 
 def test_memory_limits_are_analyzed_block_by_block() -> None:
