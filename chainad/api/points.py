@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from chainad.api.options import Options, key_of
-from chainad.errors import InputError
+from chainad.errors import InputError, TraceError
+from chainad.frontends.numpy.source_lines import here
 from chainad.frontends.numpy.trace import Key, argument_leaves, argument_name, holder_of
 from chainad.ir import trees
 from chainad.ir.trees import Tree
@@ -88,6 +89,8 @@ def point_arguments(
     ------
     InputError
         If there is no such argument or axis, or the arguments have different numbers of points.
+    TraceError
+        If the points are traced values.
     """
     differentiated = options.selected(f, args, kwargs)
     stacks: dict[Place, Stack] = {}
@@ -102,7 +105,7 @@ def point_arguments(
         found[key] = tree
         for n, leaf in enumerate(leaves):
             name = tree.place(n, argument_name(key))
-            stacks[key, n] = _stack(np.asarray(leaf), axis, name)
+            stacks[key, n] = _stack(_plain(leaf), axis, name)
     counts = {place: len(stack) for place, stack in stacks.items() if axes[place[0]] is not None}
     if not counts:
         raise InputError(f"batch={batch!r} leaves no array with an axis of points")
@@ -115,6 +118,16 @@ def point_arguments(
         if axes[place[0]] is None:
             stacks[place] = np.repeat(stack, count, axis=0)
     return PointArguments(args, kwargs, stacks, found)
+
+
+def _plain(points: Any) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(points)
+    except TraceError as error:
+        raise TraceError(
+            f"{here()}points that are differentiated themselves cannot be a batch yet; write the"
+            " function for arrays of points, or np.stack([f(x) for x in points])"
+        ) from error
 
 
 def checked_batch(batch: Any) -> Batch:

@@ -15,7 +15,7 @@ from functions import FUNCTIONS
 import chainad
 from chainad.api.batches import _as_arrays
 from chainad.compiler.vectorize import BatchedArray, NotBatchableError
-from chainad.errors import FallbackWarning, InputError
+from chainad.errors import FallbackWarning, InputError, TraceError
 from chainad.ir.progress import UNTOLD
 
 Function = Callable[..., Any]
@@ -520,3 +520,12 @@ def test_vmap_of_products_and_of_derivatives() -> None:
     np.testing.assert_allclose(slopes, [chainad.grad(energy)(x) for x in points])
     with pytest.raises(InputError, match="has points already"):
         chainad.vmap(chainad.vmap(energy))
+
+
+@pytest.mark.parametrize("of", [chainad.vmap, lambda f, batch: chainad.grad(f, batch=batch)])
+def test_points_that_are_traced_are_refused_in_the_line_of_the_user(of: Function) -> None:
+    each = of(lambda x: np.sum(x**2), 0)
+    with pytest.raises(
+        TraceError, match=r"test_batches\.py:\d+: points that are differentiated themselves"
+    ):
+        chainad.jacobian(lambda X: each(2 * X))(np.ones((3, 2)))
