@@ -97,6 +97,9 @@ function* faultsOf(frame) {
     if (isCut && element.clientWidth && element.scrollWidth > element.clientWidth + 1)
       yield `scrolls: ${element.className || element.tagName}`;
   }
+  for (const element of page.querySelectorAll("body, body *"))
+    if (element.checkVisibility() && element.getBoundingClientRect().right > view.innerWidth + 1)
+      yield `wider than the page: ${element.outerHTML.slice(0, 60)}`;
   if (page.documentElement.scrollWidth > view.innerWidth) yield "the page scrolls sideways";
 }
 

@@ -42,14 +42,15 @@ _MAX_CUTS = 5
 
 def element(plan: Plan, above: str = "") -> str:
     """Return a plan as an element of a page, below what stands above it: what notebooks show."""
-    groups = dearest_steps(plan, _N_DEAREST)
+    every = dearest_steps(plan, len(plan.steps))
+    groups, others = every[:_N_DEAREST], every[_N_DEAREST:]
     foot = _foot(plan, groups)
     parts = [STYLE, above, *_head(plan), *_picture(plan), compared_orders(plan)]
     parts += _dearest(plan, groups)
     room = MAX_BYTES - 1_000 - len("".join([*parts, foot]).encode())
     parts += _listing(plan, min(room, _MAX_LISTING_BYTES))
     room = MAX_BYTES - 1_000 - len("".join([*parts, foot]).encode())
-    parts += _other_steps(plan, min(room, _MAX_OTHERS_BYTES))
+    parts += _other_steps(others, min(room, _MAX_OTHERS_BYTES))
     return f'<div class="{PAGE_CLASS}">{"".join(parts)}{foot}</div>'
 
 
@@ -66,7 +67,7 @@ def element_of_blocks(plan: ChunkedPlan) -> str:
 
 def _title(name: str, what: str) -> str:
     return (
-        f'<p><span class="name">{text(name, MAX_TITLE)}</span>'
+        f'<p><span class="name">{text(name.replace("->", "→"), MAX_TITLE)}</span>'
         f' <span class="about faint">{text(what, MAX_TITLE)}</span></p>'
     )
 
@@ -130,8 +131,7 @@ def _dearest(plan: Plan, groups: Sequence[StepGroup]) -> Iterator[str]:
         yield folded(f"{said[0].upper()}{said[1:]}", table, is_open=True)
 
 
-def _other_steps(plan: Plan, room: int) -> Iterator[str]:
-    others = dearest_steps(plan, len(plan.steps))[_N_DEAREST:]
+def _other_steps(others: Sequence[StepGroup], room: int) -> Iterator[str]:
     if others and room > 1_000:
         count = sum(len(group.steps) for group in others)
         percent = 100 * sum(group.share for group in others)

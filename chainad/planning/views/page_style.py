@@ -96,7 +96,7 @@ _RULES = """
   & .lines tr { display: grid; grid-template-columns: 3em 7em minmax(0, 1fr) }
   & .lines .share { display: none }
   & .lines .whole { grid-column: 1/-1 }
-  & .bars tr { display: grid; grid-template-columns: 1fr auto 4em }
+  & .bars tr { display: grid; grid-template-columns: 1fr auto minmax(5em, auto) }
   & .bars .track { grid-column: 1/-1; grid-row: 2; width: auto }
 }
 """

@@ -75,7 +75,7 @@ def step_cells(group: StepGroup) -> str:
     """Return the cells that say what steps do, on which factors, and on which line."""
     return (
         f'<td><span class="key {group.direction}">{group.what}</span></td>'
-        f'<td class="shapes">{text(group.shapes, _MAX_NAME)}'
+        f'<td class="shapes">{text(group.shapes.replace("->", "→"), _MAX_NAME)}'
         f' <span class="small">{group.kinds}</span></td>'
         f'<td class="code"><span class="small">{text(group.line, _MAX_NAME)}</span> '
         f"<code>{text(group.text, _MAX_CODE)}</code></td>"
