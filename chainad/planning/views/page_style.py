@@ -93,6 +93,7 @@ _RULES = """
   & .steps td { display: block }
   & .steps .code { flex-basis: 100% }
   & .small { display: inline }
+  & .shapes { white-space: normal }
   & .lines tr { display: grid; grid-template-columns: 3em 7em minmax(0, 1fr) }
   & .lines .share { display: none }
   & .lines .whole { grid-column: 1/-1 }
