@@ -120,6 +120,7 @@ def test_points_that_take_other_branches_are_right(backend: str) -> None:
     assert len(batch._batched.programs) == 3
 
 
+@pytest.mark.filterwarnings("ignore:.*has recorded 32 programs")
 def test_a_function_of_many_branches_goes_point_by_point() -> None:
     def f(x):
         return x * float(chainad.stop_gradient(x)[0])
