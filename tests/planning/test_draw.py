@@ -49,6 +49,7 @@ OTHERS = {
     "two_ends": two_ends,
     "many_inputs": many_inputs,
     "chain": lambda: chainad.plan_chain([30, 1, 40, 10, 10_000, 25]),
+    "enormous": lambda: chainad.plan_chain([10**120, 3, 10**130, 5]),
     "hessian": lambda: chainad.plan(
         chainad.jacobian(lambda x: np.sum(np.tanh(MATRIX @ x) ** 3)), np.ones(40)
     ),
@@ -147,6 +148,21 @@ def test_notebooks_show_pictures_and_pickle_keeps_them() -> None:
         assert shown._repr_png_().startswith(b"\x89PNG")
 
 
+def test_pictures_do_not_depend_on_the_style_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib import rcParams
+    from matplotlib.colors import to_hex
+
+    dark = {"text.color": "w", "axes.facecolor": "k", "axes.grid": True, "axes.labelcolor": "w"}
+    dark |= {"xtick.color": "w", "ytick.color": "w", "figure.autolayout": True}
+    for key, value in dark.items():
+        monkeypatch.setitem(rcParams, key, value)
+    plan = plan_of("burgers")
+    for figure in (plan.draw(), plan.spy()):
+        assert "#ffffff" not in {to_hex(text.get_color()) for text in texts(figure)}
+        assert not any(line.get_visible() for a in figure.axes for line in a.get_xgridlines())
+        assert {axes.get_facecolor() for axes in figure.axes} <= {(0, 0, 0, 0), (1, 1, 1, 1)}
+
+
 def test_pyplot_and_its_global_state_are_not_used() -> None:
     for path in (Path(chainad.__file__).parent / "planning" / "views").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -203,7 +219,7 @@ def test_local_patterns_are_counted() -> None:
     assert found["50 x tanh\ndiagonal"] == 64
 
 
-@pytest.mark.parametrize("name", ["codec", "attention", "none", "two_ends", "constant"])
+@pytest.mark.parametrize("name", ["codec", "attention", "none", "two_ends", "constant", "enormous"])
 def test_titles_of_patterns_do_not_overlap(name: str) -> None:
     plan = OTHERS[name]() if name in OTHERS else plan_of(name)
     for (one, first), (other, second) in combinations(extents(plan.spy()), 2):

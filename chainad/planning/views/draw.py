@@ -35,12 +35,16 @@ if TYPE_CHECKING:
 
     from chainad.planning.plan import Plan
 
+# In inches.
 _WIDTH = 11.0
 _MARGIN = 0.55
-_STEPS_HEIGHT = 2.3
+_VALUES_MARGIN = 0.15
 _MIN_VALUES_HEIGHT, _MAX_VALUES_HEIGHT = 1.2, 3.6
+_STEPS_LEFT, _STEPS_WIDTH, _STEPS_HEIGHT = 0.65, 6.0, 2.3
+_ORDERS_LEFT, _ORDERS_WIDTH = 8.05, 2.6
+
 _DOTS_PER_INCH = 110
-_CHARACTERS, _CHARACTERS_OF_TITLE, _CHARACTERS_OF_CAPTION = 125, 95, 92
+_CHARACTERS, _CHARACTERS_OF_TITLE, _CHARACTERS_OF_CAPTION = 125, 84, 92
 _MAX_VERDICT_LINES = 3
 _MAX_OTHER_ORDERS = 2
 _PURE: tuple[Direction, ...] = ("forward", "reverse")
@@ -61,7 +65,8 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure((width, height), dpi=_DOTS_PER_INCH, facecolor="white")
+    figure = Figure((width, height), _DOTS_PER_INCH, facecolor="white")
+    figure.set_layout_engine("none")
     FigureCanvasAgg(figure)
     # Notebooks know how to show figures only once pyplot is imported.
     vars(figure)["_repr_png_"] = partial(_png, figure)
@@ -89,29 +94,37 @@ def draw(plan: Plan, path: str | os.PathLike[str] | None = None) -> Figure:
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
 
     def axes_at(left: float, down: float, wide: float, tall: float) -> Axes:
-        return figure.add_axes((left / _WIDTH, 1 - down / height, wide / _WIDTH, tall / height))
+        axes = figure.add_axes((left / _WIDTH, 1 - down / height, wide / _WIDTH, tall / height))
+        # Whatever style the user prefers: the picture stands on white.
+        axes.set_facecolor("none")
+        axes.grid(False)
+        axes.tick_params(colors=INK)
+        axes.spines[:].set_color(INK)
+        return axes
 
     def write(down: float, text: str, **style: Any) -> None:
         look: dict[str, Any] = {"va": "top", "fontsize": 8.5, "color": FAINT} | style
         figure.text(_MARGIN / _WIDTH, 1 - down / height, text, parse_math=False, **look)
 
     title, _ = headline(plan)
-    write(0.15, _cut(title), fontsize=12, fontweight="bold", color=INK)
+    write(0.15, cut(title), fontsize=12, fontweight="bold", color=INK)
     write(verdict_at, "\n".join(lines), fontsize=9.5, color=INK, linespacing=1.3)
     write(caption_at, "\n".join(notes))
     _legend(diagram, figure, 1 - (caption_at - 0.08) / height)
-    draw_values(diagram, axes_at(0.15, values_at, _WIDTH - 0.3, values), renderer)
+    width = _WIDTH - 2 * _VALUES_MARGIN
+    draw_values(diagram, axes_at(_VALUES_MARGIN, values_at, width, values), renderer)
     if plan.multiplications:
-        draw_steps(plan, axes_at(_MARGIN + 0.1, steps_at, 6.0, _STEPS_HEIGHT), renderer)
-        _orders(plan, axes_at(8.05, steps_at, 2.6, _STEPS_HEIGHT))
-    write(height - 0.3, peak_and_proof(plan))
+        draw_steps(plan, axes_at(_STEPS_LEFT, steps_at, _STEPS_WIDTH, _STEPS_HEIGHT), renderer)
+        _orders(plan, axes_at(_ORDERS_LEFT, steps_at, _ORDERS_WIDTH, _STEPS_HEIGHT))
+    write(height - 0.3, cut(peak_and_proof(plan), _CHARACTERS))
     if path is not None:
         figure.savefig(path)
     return figure
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _CHARACTERS_OF_TITLE else text[: _CHARACTERS_OF_TITLE - 3] + "..."
+def cut(text: str, length: int = _CHARACTERS_OF_TITLE) -> str:
+    """Return a text, a title by default, that is not longer than a line."""
+    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def _legend(diagram: Diagram, figure: Figure, up: float) -> None:
@@ -134,6 +147,7 @@ def _legend(diagram: Diagram, figure: Figure, up: float) -> None:
         bbox_to_anchor=(1 - 0.3 / _WIDTH, up),
         ncols=max(1, len(handles)),
         fontsize=8.5,
+        labelcolor=INK,
         frameon=False,
         handlelength=1,
         columnspacing=1.2,
@@ -146,24 +160,24 @@ def _orders(plan: Plan, axes: Axes) -> None:
     if not rows:
         rows = [Offer("this plan", plan.mode, plan.cost, amount(plan.model, plan.cost), "")]
     most = max(1, *(row.cost for row in rows))
+    parts = [row.cost / most for row in rows]  # costs may be more than floats can tell
     colors = [INK, *map(_color, rows[1:])]
-    axes.barh(range(len(rows)), [row.cost for row in rows], height=0.6, color=colors)
+    axes.barh(range(len(rows)), parts, height=0.6, color=colors)
     for k, row in enumerate(rows):
-        text = f" {_amount(plan, row.cost)}" + (
-            f"  {row.ratio}" if k and row.ratio != "1.0x" else ""
-        )
-        axes.text(row.cost, k, text, va="center", fontsize=8.5, color=INK)
+        times = f"  {row.ratio}" if k and row.ratio != "1.0x" else ""
+        text = f" {_amount(plan, row.cost)}{times}"
+        axes.text(parts[k], k, text, va="center", fontsize=8.5, color=INK)
     axes.set_yticks(range(len(rows)), [row.name for row in rows], fontsize=8.5)
-    axes.set_xlim(0, 1.5 * most)
+    axes.set_xlim(0, 1.5)
     axes.set_ylim(len(rows) - 0.4, -0.9)
     axes.set_xticks([])
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.tick_params(length=0)
     if plan.bound is not None and 0 < plan.bound < plan.cost:
-        axes.axvline(plan.bound, color=FAINT, lw=0.9, ls=":")
+        axes.axvline(plan.bound / most, color=FAINT, lw=0.9, ls=":")
         axes.annotate(
             "no order costs less",
-            (plan.bound, -0.9),
+            (plan.bound / most, -0.9),
             xytext=(3, -1),
             textcoords="offset points",
             va="top",

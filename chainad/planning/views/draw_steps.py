@@ -163,8 +163,8 @@ def _spans(plan: Plan, chain: tuple[Edge, ...], axes: Axes) -> None:
         axes.add_collection(PolyCollection(found, facecolors=color, edgecolors=edge, lw=0.4))
     axes.set_xlim(0, len(chain))
     axes.set_ylim(0, len(steps))
-    axes.set_xlabel(f"{len(chain):,} operations, from input to output", fontsize=8)
-    axes.set_ylabel(f"{len(steps):,} products", fontsize=8)
+    axes.set_xlabel(f"{len(chain):,} operations, from input to output", fontsize=8, color=INK)
+    axes.set_ylabel(f"{len(steps):,} products", fontsize=8, color=INK)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda count, _: f"{count:,.0f}")
     axes.tick_params(labelsize=7.5)
@@ -185,12 +185,12 @@ def _products(plan: Plan, axes: Axes, renderer: RendererBase) -> None:
     axes.yaxis.set_major_formatter(lambda count, _: compact(count))
     axes.spines[["top", "right"]].set_visible(False)
     said = "one product" if len(steps) == 1 else f"{len(steps):,} products, in order"
-    axes.set_xlabel(said, fontsize=8)
+    axes.set_xlabel(said, fontsize=8, color=INK)
     if len(steps) > _MAX_BARS:
         _many_products(plan, steps, axes)
         return
     _title(axes, "multiplications of every product")
-    costs = [step.multiplications for step in steps]
+    costs = [float(step.multiplications) for step in steps]
     colors = [DIRECTION_COLORS[shown[step.number]] for step in steps]
     axes.bar(range(1, len(steps) + 1), costs, width=0.9, color=colors)
     middle, half = (len(steps) + 1) / 2, max(len(steps), _MIN_BARS) / 2 + 0.2
@@ -223,13 +223,13 @@ def _many_products(plan: Plan, steps: Sequence[Step], axes: Axes) -> None:
     shown = shown_directions(plan)
     width = -(-len(steps) // _MAX_BINS)
     n_bins = -(-len(steps) // width)
-    sums: dict[Direction, list[int]] = {
-        way: [0] * n_bins for way in DIRECTION_COLORS if way in shown.values()
+    sums: dict[Direction, list[float]] = {
+        way: [0.0] * n_bins for way in DIRECTION_COLORS if way in shown.values()
     }
     for k, step in enumerate(steps):
         sums[shown[step.number]][k // width] += step.multiplications
     edges = [*range(0, len(steps), width), len(steps)]
-    bottom = [0] * n_bins
+    bottom = [0.0] * n_bins
     for way, heights in sums.items():
         top = [below + height for below, height in zip(bottom, heights, strict=True)]
         axes.stairs(top, edges, baseline=bottom, fill=True, color=DIRECTION_COLORS[way], lw=0)

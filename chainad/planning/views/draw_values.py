@@ -16,7 +16,7 @@ from chainad.planning.steps import Direction
 from chainad.planning.views.diagram import Diagram, JacobianArc, NarrowPlace, ValueNode
 from chainad.planning.views.directions import DIRECTION_COLORS
 from chainad.planning.views.labels import FAINT, INK, Anchor, Horizontal, Labels
-from chainad.planning.views.quantities import compact
+from chainad.planning.views.quantities import compact, count_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -285,7 +285,7 @@ def _above(x: float, y: float, is_end: bool) -> list[Anchor]:
 
 def _texts(node: ValueNode) -> list[str]:
     """Return what may be written at a bar, the more telling first."""
-    size = f"{node.size:,}"
+    size = count_text(node.size)
     if node.iterations:
         return [f"{node.iterations} more\niterations", f"{node.iterations} x"]
     line = f" :{node.site.line}" if node.site else ""

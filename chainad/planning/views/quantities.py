@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 
 def bytes_text(count: int) -> str:
     """Return a number of bytes in a unit that suits it: `8.08 MB`."""
@@ -57,10 +59,17 @@ def by_shape(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) or "1"
 
 
+def count_text(count: int) -> str:
+    """Return a count with all its digits, unless they are many: `20,000`, `20M`."""
+    return f"{count:,}" if count < 10**7 else compact(count)
+
+
 def compact(count: float) -> str:
-    """Return a count in three digits: `20M`."""
+    """Return a count of any size in three digits: `20M`."""
+    if count >= 10**18:  # more than floats may be able to tell
+        return f"{Decimal(count):.2e}".replace("e+", "e")
     for unit in ("", "k", "M", "G", "T"):
-        if abs(count) < 999.5:
+        if count < 999.5:
             return f"{count:.3g}{unit}"
         count /= 1000
     return f"{count:.3g}P"

@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from chainad.planning.orders import Vertex
-from chainad.planning.views.draw import new_figure
+from chainad.planning.views.draw import cut, new_figure
 from chainad.planning.views.labels import FAINT, INK
-from chainad.planning.views.quantities import by_shape, compact
+from chainad.planning.views.quantities import compact, count_text
 from chainad.planning.views.report import shapes_of
 from chainad.structure.structure import Structure
 
@@ -41,6 +41,9 @@ _MAX_ENTRIES = 20_000_000
 _LEAST_GRAY = 0.5
 
 _COLUMNS = 4
+
+# Longer matrices are drawn shorter than they are.
+_MAX_RATIO = 4
 
 Cells = npt.NDArray[np.float64]
 
@@ -108,23 +111,40 @@ def _pattern(
     name: str, shape: tuple[int, int], blocks: Sequence[_Block], most_cells: int
 ) -> Pattern:
     """Return the pattern of a matrix in blocks."""
-    # Which cell every row, and every column, belongs to, and how many there are of each.
-    cell_of = [np.arange(n) * min(n, most_cells) // max(1, n) for n in shape]
-    rows, cols = (np.bincount(cells).astype(float) for cells in cell_of)
-    counts = np.zeros((rows.size, cols.size))
+    n_cells = [min(n, most_cells) for n in shape]
+    # Where every cell begins; the last one ends where the matrix does.
+    rows, cols = (
+        [-(-k * n // max(1, cells)) for k in range(cells + 1)]
+        for n, cells in zip(shape, n_cells, strict=True)
+    )
+    density, counts, n_entries = np.zeros(n_cells), np.zeros(n_cells), 0
     for (row, col), (n_rows, n_cols), terms, is_transposed in blocks:
         if any(structure.nonzeros >= min(n_rows * n_cols, _MAX_ENTRIES) for structure in terms):
-            own_rows = np.bincount(cell_of[0][row : row + n_rows], minlength=rows.size)
-            own_cols = np.bincount(cell_of[1][col : col + n_cols], minlength=cols.size)
-            counts += np.outer(own_rows, own_cols)
+            density += np.outer(_parts(rows, row, n_rows), _parts(cols, col, n_cols))
+            n_entries += n_rows * n_cols
         elif terms:
             entries = [structure.nonzero_entries() for structure in terms]
             if is_transposed:
                 entries = [(other, one) for one, other in entries]
             places = np.unique(np.concatenate([one * n_cols + other for one, other in entries]))
-            at = cell_of[0][row + places // n_cols], cell_of[1][col + places % n_cols]
-            np.add.at(counts, at, 1)
-    return Pattern(name, shape, int(counts.sum()), counts / np.outer(rows, cols))
+            starts = row + places // n_cols, col + places % n_cols
+            at = (place * c // n for place, c, n in zip(starts, n_cells, shape, strict=True))
+            np.add.at(counts, tuple(at), 1)
+            n_entries += places.size
+    if counts.any():
+        density += counts / np.outer(np.diff(rows), np.diff(cols))
+    return Pattern(name, shape, n_entries, density)
+
+
+def _parts(starts: Sequence[int], first: int, length: int) -> Cells:
+    """Return which part of every cell a range of rows, or of columns, covers."""
+    stop = first + length
+    return np.array(
+        [
+            max(0, min(end, stop) - max(start, first)) / (end - start)
+            for start, end in pairwise(starts)
+        ]
+    )
 
 
 def spy(plan: Plan, path: str | os.PathLike[str] | None = None) -> Figure:
@@ -138,7 +158,7 @@ def spy(plan: Plan, path: str | os.PathLike[str] | None = None) -> Figure:
     ends = (
         f"{shapes_of(plan.graph, plan.graph.inputs)} -> {shapes_of(plan.graph, plan.graph.outputs)}"
     )
-    title = f"{plan.title}: {ends}"
+    title = cut(f"{plan.title}: {ends}")
     figure.text(
         0.03, 0.97, title, fontsize=12, fontweight="bold", color=INK, va="top", parse_math=False
     )
@@ -163,19 +183,21 @@ def _picture(pattern: Pattern, axes: Axes, fontsize: float) -> None:
             vmin=0,
             vmax=1.15,
             interpolation="nearest",
-            extent=(0, cols, rows, 0),
-            aspect="auto" if max(rows, cols) > 4 * min(rows, cols) else "equal",
+            extent=(0, 1, 1, 0),
+            aspect="auto" if max(rows, cols) > _MAX_RATIO * min(rows, cols) else rows / cols,
         )
     part = pattern.entries / max(1, rows * cols)
+    sizes = "x".join(map(count_text, pattern.shape))
     noun = "entry" if pattern.entries == 1 else "entries"
     axes.set_title(
-        f"{pattern.name} {by_shape(pattern.shape)}\n{compact(pattern.entries)} {noun}"
+        f"{pattern.name} {sizes}\n{compact(pattern.entries)} {noun}"
         + (f" ({100 * part:.2g} %)" if part < 1 else ""),
         fontsize=fontsize,
         color=INK,
         parse_math=False,
     )
-    axes.set_xticks([0, cols], ["0", f"{cols:,}"])
-    axes.set_yticks([0, rows], ["0", f"{rows:,}"])
+    axes.grid(False)
+    axes.set_xticks([0, 1], ["0", count_text(cols)])
+    axes.set_yticks([0, 1], ["0", count_text(rows)])
     axes.tick_params(labelsize=7, colors=FAINT, length=2)
     axes.spines[:].set_color(FAINT)
