@@ -49,7 +49,7 @@ def ratio(one: int, two: int) -> str:
 def times(one: int, two: int) -> str:
     """Return a ratio of integers of any size: `1.5x`, and `1.04x` where it is small."""
     if one >= two * 10**15:
-        return f"{one // two:,}x"
+        return f"{compact(one // two)}x"
     found = one / two
     return f"{found:.2f}x" if 1 < found < 1.095 else f"{found:,.1f}x"
 
