@@ -168,7 +168,7 @@ def _orders(plan: Plan, axes: Axes) -> None:
         text = f" {_amount(plan, row.cost)}{times}"
         axes.text(parts[k], k, text, va="center", fontsize=8.5, color=INK)
     axes.set_yticks(range(len(rows)), [row.name for row in rows], fontsize=8.5)
-    axes.set_xlim(0, 1.5)
+    axes.set_xlim(0, 1.65)
     axes.set_ylim(len(rows) - 0.4, -0.9)
     axes.set_xticks([])
     axes.spines[["top", "right", "bottom"]].set_visible(False)
