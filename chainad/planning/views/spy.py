@@ -196,6 +196,7 @@ def _picture(pattern: Pattern, axes: Axes, fontsize: float) -> None:
         color=INK,
         parse_math=False,
     )
+    axes.set_facecolor("white")
     axes.grid(False)
     axes.set_xticks([0, 1], ["0", count_text(cols)])
     axes.set_yticks([0, 1], ["0", count_text(rows)])
