@@ -122,6 +122,13 @@ def test_a_product_of_two_local_jacobians_goes_the_way_it_is_used() -> None:
     assert directions == ["reverse", "reverse", "reverse", "reverse", "forward", "join"]
 
 
+def test_the_last_product_of_two_local_jacobians_goes_the_way_of_the_plan() -> None:
+    plan = chainad.plan(lambda x, y: np.sin(x * y), 0.5, 3.0, argnums=(0, 1))
+    assert plan.mode == "forward"
+    assert {*shown_directions(plan).values()} == {"forward"}
+    assert "joined" not in plan.explain()
+
+
 @pytest.mark.parametrize("width", [60, 80, 100])
 def test_the_width_of_the_terminal_is_kept(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)

@@ -50,7 +50,8 @@ def shown_directions(plan: Plan) -> dict[int, Direction]:
     """Return the direction of every step as a reader sees it.
 
     A product of two local Jacobians, or a sum, goes the way in which it is used. Of what is joined,
-    the right factor was pulled back, the left one pushed forward.
+    the right factor was pulled back, the left one pushed forward. A product that is used no more
+    goes the way of the plan.
     """
     shown: dict[int, Direction] = {step.number: step.direction for step in plan.steps}
     for step in reversed(plan.steps):
@@ -59,4 +60,5 @@ def shown_directions(plan: Plan) -> dict[int, Direction]:
             if way != "sum" and shown.get(used) in ("leaf", "sum"):
                 shown[used] = side if way == "join" else way  # type: ignore[assignment]
     final = {number for numbers in plan.results for number in numbers}
-    return {k: "join" if k in final and way == "leaf" else way for k, way in shown.items()}
+    last: Direction = "join" if plan.mode == "hybrid" else plan.mode
+    return {k: last if k in final and way == "leaf" else way for k, way in shown.items()}
