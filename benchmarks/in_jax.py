@@ -1,0 +1,137 @@
+"""`chainad.jax.jacobian` beside `jacfwd`, `jacrev` and an expert: `python -m benchmarks.in_jax`.
+
+Everything is jitted, checked, and takes turns on one core; a function of many points is under
+`vmap`. `[--quick] [--save] [--seconds S] [name ...]`, the names being those of `benchmarks`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import process_time
+from typing import Any
+
+import numpy as np
+
+from benchmarks.check import agree
+from benchmarks.machine import heading
+from benchmarks.peers import LOADERS
+from benchmarks.pin import pin
+from benchmarks.table import ms, table, times
+from benchmarks.timing import Runner, race, ratio
+from benchmarks.workload import Function, Library, Workload
+from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads.experts import NAME as EXPERT
+
+RESULTS = Path(__file__).parent / "results" / "in_jax.md"
+ROUNDS = 5
+TOLERANCE = 1e-9
+MODES = ("jacfwd", "jacrev")
+
+# How many times faster than the better of jacfwd and jacrev it is to be.
+GOALS = {
+    "W1a": 10, "W1b": 0.95, "W1c": 0.95, "W1d": 0.95, "W1e": 9, "W2-20": 4.3, "W2-50": 9,
+    "W6b": 20, "W6d": 1.5, "W7a": 4, "W7b": 25, "W8-dense": 2.8,
+    **{f"W5-{task}-{n}": 0.95 for n in (1, 512) for task in ("roe1d", "robot", "heart", "propane")},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A compiled function, and the seconds that tracing and compiling took."""
+
+    run: Runner
+    trace: float
+    compile: float
+
+
+def compiled(library: Library, transform: Callable[..., Any], workload: Workload) -> Compiled:
+    """Return the jitted Jacobian of a workload by a transform, under vmap if it is a batch."""
+    jax = library.module
+    assert workload.spell is not None
+    jacobian = transform(workload.spell(library))
+    if workload.batch:
+        jacobian = jax.vmap(jacobian)
+    x = library.array(workload.point)
+    start = process_time()
+    lowered = jax.jit(jacobian).lower(x)
+    traced = process_time()
+    run = lowered.compile()
+    end = process_time()
+    return Compiled(lambda: library.wait(run(x)), traced - start, end - traced)
+
+
+def ways(library: Library) -> dict[str, Callable[[Function], Function]]:
+    """Return the transforms that take turns."""
+    import chainad.jax
+
+    return {"chainad": chainad.jax.jacobian} | {m: getattr(library.module, m) for m in MODES}
+
+
+def row(name: str, workload: Workload, library: Library, seconds: float) -> list[str]:
+    """Check and time all ways of one workload; return a row of the table."""
+    found = {way: compiled(library, t, workload) for way, t in ways(library).items()}
+    runners = {way: each.run for way, each in found.items()}
+    wanted = np.asarray(runners["jacfwd"]())
+    if EXPERT in workload.own:
+        runners["expert"] = workload.own[EXPERT](library, workload)
+    for way, run in runners.items():
+        agree(f"{name}, {way}", np.asarray(run()).reshape(wanted.shape), wanted, TOLERANCE)
+    if not seconds:
+        return [name, "correct"]
+    rounds = race(runners, seconds, ROUNDS)
+    took = {way: median(each) for way, each in rounds.items()}
+    best = min(MODES, key=took.__getitem__)
+    gain = ratio(rounds[best], rounds["chainad"])
+    expert = ratio(rounds["expert"], rounds["chainad"]) if "expert" in rounds else None
+    first = {way: each.trace + each.compile for way, each in found.items()}
+    return [
+        name,
+        workload.title,
+        *(ms(took.get(way)) for way in (*MODES, "expert", "chainad")),
+        times(gain),
+        times(expert),
+        f">= {GOALS[name]}x",
+        "met" if gain >= GOALS[name] else "missed",
+        times(found["chainad"].trace / min(found[m].trace for m in MODES)),
+        times(first["chainad"] / min(first[m] for m in MODES)),
+    ]
+
+
+HEAD = (
+    "", "function", "jacfwd ms", "jacrev ms", "expert ms", "chainad ms", "JAX / ours",
+    "expert / ours", "goal", "", "trace: ours / JAX", "first call: ours / JAX",
+)  # fmt: skip
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Check, time and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.in_jax", description=__doc__)
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(GOALS)} (default: all)")
+    parser.add_argument("--quick", action="store_true", help="check on small sizes, time nothing")
+    parser.add_argument("--save", action="store_true", help=f"write {RESULTS}")
+    parser.add_argument("--seconds", type=float, default=1.0, help="for each way")
+    options = parser.parse_args(arguments)
+    library = LOADERS["jax"]()
+    rows = []
+    for name in options.names or GOALS:
+        seconds = 0.0 if options.quick else options.seconds
+        rows.append(row(name, WORKLOADS[name](options.quick), library, seconds))
+        print(*rows[-1], sep="  ", flush=True)
+        library.module.clear_caches()
+    if not options.quick:
+        text = heading("Jacobians in JAX", ["jax"]) + "\n" + table(HEAD, rows)
+        print(text)
+        if options.save:
+            RESULTS.write_text(text + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    if "--quick" not in sys.argv:
+        pin()
+    sys.exit(main(sys.argv[1:]))
