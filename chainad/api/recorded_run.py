@@ -322,8 +322,9 @@ def _record_once(
 
 def _origins(linearized: Linearized, run: Run) -> Callable[[], tuple[Origin, ...]]:
     """Return what looks up the lines that local Jacobians are from; it keeps no arrays."""
-    calls = {recipe.first: run.tape.raw_origin(recipe.first) for recipe in linearized.recipes}
-    return lambda: linearized.origins(lambda call, merged: calls[call].origin(merged))
+    nodes = {node for recipe in linearized.recipes for node in recipe.nodes}
+    calls = {node: run.tape.raw_origin(node) for node in nodes}
+    return lambda: linearized.origins(lambda node: calls[node].origin())
 
 
 def _node_value(value: Any) -> int | None:

@@ -22,7 +22,7 @@ from chainad.compiler.merge_scalars import (
 from chainad.errors import TraceError
 from chainad.frontends.numpy.tape import Tape
 from chainad.ir.cache import Cache
-from chainad.ir.graph import Argument, Graph, Node, Origin
+from chainad.ir.graph import Argument, Graph, Node, Origin, merged_origin
 from chainad.planning.linear_graph import Edge, LinearGraph, on_paths
 from chainad.rules.base import RULES, Composite, Formula, Local, Rule, arguments_in, name_of
 from chainad.rules.primitives import Primitive
@@ -46,12 +46,12 @@ class Recipe(NamedTuple):
     @property
     def first(self) -> int:
         """The node, or the first of several."""
-        return self.node if isinstance(self.node, int) else self.node[0]
+        return self.nodes[0]
 
     @property
-    def calls(self) -> int:
-        """How many calls it is of."""
-        return 1 if isinstance(self.node, int) else len(self.node)
+    def nodes(self) -> tuple[int, ...]:
+        """The node, or several."""
+        return (self.node,) if isinstance(self.node, int) else self.node
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,17 @@ class Linearized:
     recipes: tuple[Recipe, ...]
     nodes: tuple[int | None, ...]
 
-    def origins(self, origin: Callable[[int, int], Origin]) -> tuple[Origin, ...]:
+    def origins(self, origin: Callable[[int], Origin]) -> tuple[Origin, ...]:
         """Return the origins of the edges, given those of the calls, for print-outs."""
-        return tuple(
-            Origin("result") if self._is_result(edge) else origin(recipe.first, recipe.calls)
-            for edge, recipe in zip(self.graph.edges, self.recipes, strict=True)
-        )
+        pairs = zip(self.graph.edges, self.recipes, strict=True)
+        return tuple(self._origin(edge, recipe, origin) for edge, recipe in pairs)
+
+    def _origin(self, edge: Edge, recipe: Recipe, origin: Callable[[int], Origin]) -> Origin:
+        if self._is_result(edge):
+            return Origin("result")
+        found = merged_origin(map(origin, recipe.nodes))
+        is_between = self.nodes[edge.head] is None and len(recipe.nodes) == 1
+        return replace(found, calls=0) if is_between else found
 
     def _is_result(self, edge: Edge) -> bool:
         """Return whether an edge leads from a value to the result that it is."""
@@ -116,7 +121,7 @@ class _Call:
 
 def linear_graph(
     graph: Graph,
-    origin: Callable[[int, int], Origin] | None = None,
+    origin: Callable[[int], Origin] | None = None,
     where: Callable[[int], str] = lambda number: "",
     merges: bool = True,
     is_hessian: bool = False,
@@ -344,7 +349,7 @@ def _number(
     graph: Graph,
     drafts: list[_Draft],
     shape_of: dict[_DraftVertex, tuple[int, ...]],
-    origin: Callable[[int, int], Origin] | None,
+    origin: Callable[[int], Origin] | None,
 ) -> Linearized:
     """Number the vertices: inputs, calls in order, and a vertex of its own for every output."""
     calls = [*dict.fromkeys(d.head for d in drafts)]

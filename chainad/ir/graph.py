@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -17,12 +18,31 @@ from chainad.ir.sites import Site
 class Origin:
     """Where a local Jacobian is from: the operation, the user's line, and how many calls it is of.
 
-    Functions written entry by entry make one local Jacobian of many calls.
+    Functions written entry by entry make one local Jacobian of many calls; `also` are those that
+    are on other lines. There are 0 calls where another local Jacobian stands for the call.
     """
 
     name: str
     site: Site | None = None
     calls: int = 1
+    also: tuple[Origin, ...] = ()
+
+    @property
+    def of_each_line(self) -> tuple[Origin, ...]:
+        """The origins of the calls, together where they are on one line."""
+        return (self, *self.also)
+
+    @property
+    def all_calls(self) -> int:
+        """How many calls there are, on all lines."""
+        return sum(origin.calls for origin in self.of_each_line)
+
+
+def merged_origin(origins: Iterable[Origin]) -> Origin:
+    """Return the origin of a local Jacobian of several calls, that of most calls first."""
+    first, *others = Counter(origins).most_common()
+    also = tuple(replace(origin, calls=calls) for origin, calls in others)
+    return replace(first[0], calls=first[1], also=also)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,8 @@ def write(plan: Plan) -> str:
     graph = plan.graph
     structures = _Numbered(edge.structure for edge in graph.edges)
     origins = _Numbered(graph.origins)
-    sources = _Numbered(origin.site.function for origin in origins.each if origin.site)
+    every = (each for origin in origins.each for each in origin.of_each_line)
+    sources = _Numbered(each.site.function for each in every if each.site)
     names = graph.names or ("",) * len(graph.shapes)
     edges = [[e.tail, e.head, structures.number[e.structure]] for e in graph.edges]
     if graph.origins:
@@ -129,11 +130,12 @@ def _lines(value: Any) -> str:
 
 
 def _write_origin(origin: Origin, number: dict[FunctionSource, int]) -> list[Any]:
+    """Return name and calls, function, line, instruction and text if known, then other lines."""
     made, site = [origin.name, origin.calls], origin.site
-    if site is None:
-        return made
-    instruction = -1 if site.instruction is None else site.instruction
-    return [*made, number[site.function], site.line, instruction, site.text]
+    if site is not None:
+        instruction = -1 if site.instruction is None else site.instruction
+        made += [number[site.function], site.line, instruction, site.text]
+    return [*made, [_write_origin(each, number) for each in origin.also]] if origin.also else made
 
 
 def _write_item(item: Item) -> int | list[Any]:
@@ -283,16 +285,18 @@ def _read_source(value: Any, at: str) -> FunctionSource:
 
 
 def _read_origin(value: Any, at: str, sources: Sequence[FunctionSource]) -> Origin:
-    if not isinstance(value, list) or len(value) not in (2, 6):
+    if not isinstance(value, list) or len(value) not in (2, 3, 6, 7):
         refuse(at, "a name and a number of calls, or these, a function, a line, its text", value)
-    name, calls = a_text(value[0], at), an_integer(value[1], at, 1)
-    if len(value) == 2:
-        return Origin(name, None, calls)
+    name, calls = a_text(value[0], at), an_integer(value[1], at, 0)
+    also = a_list(value[-1], at) if len(value) in (3, 7) else []
+    others = tuple(_read_origin(each, at, sources) for each in also)
+    if len(value) < 6:
+        return Origin(name, None, calls, others)
     function = sources[an_integer(value[2], at, 0, len(sources) - 1)]
     line = an_integer(value[3], at, function.first, function.last)
     place = an_integer(value[4], at, -1)
-    text = a_text(value[5], at)
-    return Origin(name, Site(function, line, text, None if place < 0 else place), calls)
+    site = Site(function, line, a_text(value[5], at), None if place < 0 else place)
+    return Origin(name, site, calls, others)
 
 
 def _read_alternative(value: Any, at: str) -> tuple[str, int, int, int]:

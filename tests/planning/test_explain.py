@@ -265,3 +265,36 @@ def test_rich_shows_the_same_text_in_colors() -> None:
     green = "\x1b[38;2;0;158;115m"
     assert f"{green}joined\x1b[0m" in colored
     assert f"{green}███\x1b[0m" in colored
+
+
+def test_calls_on_several_lines_are_named_by_all_of_them() -> None:
+    def entries(x: Any) -> Any:
+        z = []
+        for k in range(40):
+            a = x[k] * x[k + 1]
+            b = x[k] * x[k + 2]
+            z.append(np.sin(a) * b)
+        return np.array(z)
+
+    line = entries.__code__.co_firstlineno + 3
+    text = chainad.plan(entries, np.ones(42)).explain(width=100)
+    assert f"test_explain.py:{line}, {line + 1}  a = x[k] * x[k + 1]" in text
+
+
+def test_small_parts_are_not_rounded_to_nothing() -> None:
+    data = np.ones((200, 30))
+
+    def loss(W: Any, b: Any) -> Any:
+        return np.mean(np.tanh(data @ W + b) ** 2)
+
+    J = chainad.jacobian(loss, argnums=(0, 1))
+    text = J.plan(np.ones((30, 5)), np.ones(5)).explain(width=200)
+    assert "of the cost 99.5 % pulled back, 0.5 % pushed forward" in text
+
+
+def test_time_is_less_not_fewer() -> None:
+    A, B = np.ones((50, 10)), np.ones((200, 50))
+    plan = chainad.plan(lambda x: B @ np.tanh(A @ x), np.ones(10), cost="time")
+    assert "x less time than " in plan.explain(width=200) or " % less time than " in plan.explain(
+        width=200
+    )

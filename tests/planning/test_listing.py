@@ -230,13 +230,24 @@ def test_lines_add_up_to_the_whole(seed: int) -> None:
 
 def test_the_lines_of_entries_add_up_to_the_whole() -> None:
     def entries(x: Any) -> Any:
-        y = [x[k] * x[k + 1] for k in range(40)]
-        z = [np.sin(a) + a * a for a in y]
+        z = []
+        for k in range(40):
+            a = x[k] * x[k + 1]
+            b = x[k] * x[k + 2]
+            z.append(np.sin(a) * b)
         return np.array(z)
 
-    plan = chainad.plan(entries, np.ones(41))
-    assert listed(plan) == plan.multiplications > 0
-    assert "40 x" in plan.listing()
+    plan = chainad.plan(entries, np.ones(42))
+    assert listed(plan) == plan.multiplications == 200
+    # One local Jacobian is of the calls on two lines.
+    costs = [line.split()[1:5] for line in plan.listing().splitlines() if " x  " in line]
+    assert costs == [["40", "x", "80", "40.0"]] * 2 + [["40", "x", "40", "20.0"]]
+    assert Plan.from_json(plan.to_json()).listing() == plan.listing()
+
+
+def test_a_call_with_values_between_ran_once() -> None:
+    plan = chainad.plan(lambda A: np.linalg.solve(A, np.ones(3)), np.eye(3))
+    assert " x  " not in plan.listing()
 
 
 @pytest.mark.parametrize("backend", ["numpy", "python", "auto"])

@@ -109,12 +109,12 @@ class RawOrigin(NamedTuple):
     site: RawSite | None
     is_of_another: bool
 
-    def origin(self, calls: int = 1) -> Origin:
-        """Return the origin with the user's line; `calls` are merged with the one it is of."""
+    def origin(self) -> Origin:
+        """Return the origin with the user's line."""
         site = site_of(self.site)
         if site is not None and self.is_of_another:
             site = replace(site, instruction=None)
-        return Origin(self.name, site, calls)
+        return Origin(self.name, site)
 
 
 def here() -> str:

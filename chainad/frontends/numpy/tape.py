@@ -216,9 +216,9 @@ class Tape:
             operands = [k for k in self.entries[operands[-1]].sources if k is not None]
         return None
 
-    def origin(self, number: int, calls: int = 1) -> Origin:
-        """Return what an entry is called, and the user's line; `calls` are merged with it."""
-        return self.raw_origin(number).origin(calls)
+    def origin(self, number: int) -> Origin:
+        """Return what an entry is called, and the user's line."""
+        return self.raw_origin(number).origin()
 
     def raw_origin(self, number: int) -> RawOrigin:
         """Return what an entry is called, and its place in the user's code."""

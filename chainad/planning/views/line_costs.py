@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from chainad.ir.graph import Origin
 from chainad.ir.sites import FunctionSource
 from chainad.planning.views.directions import shown_directions
 
@@ -88,8 +89,14 @@ def function_costs(*plans: Plan) -> tuple[list[FunctionCost], int]:
 
     Of several plans, such as those of blocks, it is what they cost together.
     """
-    sites = {o.site for plan in plans for o in plan.graph.origin_of.values() if o.site is not None}
-    functions = _functions({site.function for site in sites})
+    sources = {
+        origin.site.function
+        for plan in plans
+        for merged in plan.graph.origins
+        for origin in merged.of_each_line
+        if origin.site is not None
+    }
+    functions = _functions(sources)
     elsewhere = LineCost()
     for plan in plans:
         _add_costs(plan, functions, elsewhere)
@@ -102,22 +109,49 @@ def _add_costs(
     plan: Plan, functions: dict[FunctionSource, FunctionCost], elsewhere: LineCost
 ) -> None:
     """Add what a plan costs to the lines of the functions; a line runs as often as in any plan."""
-    lines: dict[Vertex, LineCost] = {}
+    lines: dict[Vertex, list[tuple[LineCost, int]]] = {}
     calls: dict[int, Counter[_Caller]] = defaultdict(Counter)
-    for v, origin in plan.graph.origin_of.items():
-        site = origin.site
-        if site is not None:
-            line = functions[site.function].lines.setdefault(site.line, LineCost(site.text))
-            lines[v] = line
-            if site.instruction is not None:
-                calls[id(line)][site.function, site.instruction, origin.name] += origin.calls
-    for line in lines.values():
-        line.calls |= calls[id(line)]
+    every: dict[int, LineCost] = {}
+    for v, merged in _fullest_origins(plan).items():
+        lines[v] = []
+        for origin in merged.of_each_line:
+            site = origin.site
+            line = elsewhere
+            if site is not None:
+                own = functions[site.function].lines
+                line = own.setdefault(site.line, LineCost(site.text))
+                every[id(line)] = line
+                if site.instruction is not None:
+                    calls[id(line)][site.function, site.instruction, origin.name] += origin.calls
+            lines[v].append((line, origin.calls))
+    for key, line in every.items():
+        line.calls |= calls[key]
     directions, paid = shown_directions(plan), paid_vertices(plan)
     for step in plan.steps:
         if step.multiplications:
-            line = lines.get(paid[step.number], elsewhere)
-            line.by_direction[directions[step.number]] += step.multiplications
+            shares = _shares(step.multiplications, lines.get(paid[step.number], [(elsewhere, 1)]))
+            for line, share in shares:
+                line.by_direction[directions[step.number]] += share
+
+
+def _fullest_origins(plan: Plan) -> dict[Vertex, Origin]:
+    """Return where values are from; an edge may be of some of the calls that made one."""
+    found: dict[Vertex, Origin] = {}
+    for edge, origin in zip(plan.graph.edges, plan.graph.origins, strict=False):
+        known = found.get(edge.head)
+        if known is None or origin.all_calls > known.all_calls:
+            found[edge.head] = origin
+    return found
+
+
+def _shares(count: int, lines: Sequence[tuple[LineCost, int]]) -> Iterator[tuple[LineCost, int]]:
+    """Yield what of some multiplications is of every line, by its calls."""
+    total, before, done = sum(calls for _, calls in lines), 0, 0
+    for line, calls in lines:
+        before += calls
+        until = count * before // total if total else count
+        yield line, until - done
+        done = until
 
 
 def _functions(sources: Iterable[FunctionSource]) -> dict[FunctionSource, FunctionCost]:

@@ -17,6 +17,7 @@ from chainad.planning.views.quantities import amount, by_shape, bytes_text, rati
 from chainad.planning.views.report import optimality, result, shapes_of, shown_mode
 
 if TYPE_CHECKING:
+    from chainad.ir.graph import Origin
     from chainad.planning.orders import Vertex
     from chainad.planning.plan import Plan
     from chainad.planning.steps import Direction, Step
@@ -127,12 +128,14 @@ def verdict(plan: Plan) -> str:
             f" pulled back, what is after is pushed forward{_saving(plan)}."
         )
     shares: Counter[Direction] = Counter()
-    for step in products:
+    for step in plan.steps:
         shares[directions[step.number]] += step.multiplications
+    percents = [(direction, 100 * n / plan.multiplications) for direction, n in shares.items()]
+    digits = 1 if max(percent for _, percent in percents) >= 99.5 else 0
     parts = [
-        f"{100 * n / plan.multiplications:.0f} % {DIRECTION_WORDS[d]}"
-        for d, n in shares.most_common()
-        if 200 * n >= plan.multiplications  # what is less is rounded to nothing
+        f"{percent:.{digits}f} % {DIRECTION_WORDS[direction]}"
+        for direction, percent in sorted(percents, key=lambda item: -item[1])
+        if percent >= 0.5 / 10**digits  # what is less is rounded to nothing
     ]
     pure = [a.cost for a in plan.alternatives if a.name in ways]
     is_tie = bool(pure) and min(pure) == plan.cost
@@ -157,7 +160,10 @@ def _saving(plan: Plan) -> str:
         " or ".join(others) if len({*others.values()}) == 1 else min(others, key=others.__getitem__)
     )
     counted = _counted(plan)
-    what = f"fewer {counted}" if counted else f"less cost by {plan.model}"
+    is_time = plan.model.startswith("time")
+    what = (
+        f"fewer {counted}" if counted else "less time" if is_time else f"less cost by {plan.model}"
+    )
     if least == plan.cost:
         return f"; {names} costs the same"
     if least < plan.cost:
@@ -175,9 +181,20 @@ def _percent(less: int, more: int) -> str:
 def place(plan: Plan, vertex: Vertex) -> tuple[str, str]:
     """Return the user's line that a value is from, and its text; or its name."""
     origin = plan.graph.origin_of.get(vertex)
-    if origin is None or origin.site is None:
-        return f"the value {plan.graph.name(vertex)}", ""
-    return str(origin.site), origin.site.text
+    line, text = ("", "") if origin is None else _line(origin)
+    return line or f"the value {plan.graph.name(vertex)}", text
+
+
+def _line(origin: Origin) -> tuple[str, str]:
+    """Return the user's line, and its text; of calls on several lines that of most of them."""
+    site = origin.site
+    if site is None:
+        return "", ""
+    others = [each.site.line for each in origin.also if each.site and each.site.file == site.file]
+    lines = [str(site), *map(str, sorted({*others} - {site.line}))]
+    return ", ".join(
+        lines if len(lines) <= _MAX_NAMES else [*lines[: _MAX_NAMES - 1], "..."]
+    ), site.text
 
 
 # ---------------------------------------------------------------------- in figures
@@ -227,8 +244,7 @@ def step_groups(plan: Plan) -> list[StepGroup]:
     directions, paid = shown_directions(plan), paid_vertices(plan)
     for step in plan.steps:
         origin = plan.graph.origin_of.get(paid[step.number])
-        site = origin.site if origin else None
-        at = ("", "") if site is None else (str(site), site.text)
+        at = ("", "") if origin is None else _line(origin)
         key = (directions[step.number], *_factors(plan, step), *at)
         steps.setdefault(key, []).append(step)
     total, groups = max(1, plan.multiplications), []
