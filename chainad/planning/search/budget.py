@@ -214,8 +214,9 @@ def interrupted(cost: int) -> None:
     """Tell that a search was interrupted, and what the cheapest order so far costs."""
     keep_nothing()  # another plan for the same function is searched for anew
     warn_of_fallback(
-        f"the search for a cheap order was interrupted; the cheapest so far is taken, at a cost of"
-        f" {cost:,}, and is not kept: the next plan is searched for anew"
+        f"the search for a cheap order was interrupted: the cheapest so far, at a cost of {cost:,},"
+        " is taken this time, and the next plan is searched for anew (a compiled function keeps"
+        " what it has)"
     )
 
 
