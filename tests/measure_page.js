@@ -2,6 +2,7 @@
 
 const MIN_CONTRAST = 4.5;  // of text, by WCAG 2.2, level AA
 const MIN_HEIGHT = 11;  // pixels
+const MIN_LETTERS = 5;  // of a line, on average
 
 /** Return red, green, blue and opacity of a color. */
 function rgba(color) {
@@ -44,7 +45,7 @@ function textsOf(view, page) {
   const texts = [];
   const walker = page.createTreeWalker(page.body, NodeFilter.SHOW_TEXT);
   for (let node; (node = walker.nextNode());) {
-    const element = node.parentElement, said = node.data.trim().slice(0, 60);
+    const element = node.parentElement, said = node.data.trim();
     if (!said || ["STYLE", "title", "desc"].includes(element.tagName)) continue;
     if (!element.checkVisibility({opacityProperty: true, visibilityProperty: true})) continue;
     const range = page.createRange();
@@ -59,6 +60,7 @@ function* faultsOfText(view, page, {said, element, boxes}, canvas) {
   const seen = contrast(view, element, canvas);
   if (seen < MIN_CONTRAST) yield `contrast ${seen.toFixed(2)}: ${said}`;
   if (boxes[0].height < MIN_HEIGHT) yield `${boxes[0].height.toFixed(1)} pixels high: ${said}`;
+  if (boxes.length > 2 && said.length < MIN_LETTERS * boxes.length) yield `squeezed: ${said}`;
   if (boxes.some(b => b.left < -1 || b.right > view.innerWidth + 1)) yield `off the page: ${said}`;
   for (let at = element; at !== page.body; at = at.parentElement) {
     if (view.getComputedStyle(at).overflowX === "visible") continue;

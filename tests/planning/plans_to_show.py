@@ -59,6 +59,16 @@ def in_blocks() -> ChunkedPlan:
     return chainad.plan(two_layers, np.ones(400), memory_limit=5_500_000)
 
 
+def many_axes() -> Plan:
+    A = np.full((3, 2, 3, 2, 3, 2, 5), 0.1)
+
+    def f(x: Any) -> Any:
+        y = np.einsum("abcdefg,g->abcdef", A, x)
+        return np.einsum("abcdefg,abcdef->abcdefg", A, np.tanh(y)).transpose(6, 0, 1, 2, 3, 4, 5)
+
+    return chainad.plan(f, np.ones(5))
+
+
 def unlucky_names() -> Plan:
     """Return a plan whose texts are long, and mean something in HTML."""
     evil = "</code></style><script>alert('&amp;')</script><b title=\"x\">"
@@ -88,6 +98,7 @@ PLANS: dict[str, Maker] = {name: partial(plan_of, name) for name in CASES} | {
         nothing_to_multiply,
         by_bytes,
         in_blocks,
+        many_axes,
         unlucky_names,
     )
 }

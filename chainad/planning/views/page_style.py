@@ -72,7 +72,11 @@ _RULES = """
 }
 & th { color: var(--faint); font-size: 12px }
 & .n { text-align: right; white-space: nowrap }
-& .shapes { white-space: nowrap }
+& .shapes { overflow-wrap: break-word }
+& .short { white-space: nowrap }
+& .shapes .small { white-space: normal }
+& .steps .key { white-space: normal; overflow-wrap: break-word }
+& .steps .code { min-width: 12em }
 & .lines td { padding-top: 0; padding-bottom: 0 }
 & .lines code { white-space: pre-wrap }
 & .bar {
@@ -84,16 +88,20 @@ _RULES = """
 & .bars .track { width: 50% }
 & summary { cursor: pointer; margin: .8em 0 .2em }
 & .foot { border-top: 1px solid var(--line); padding-top: .5em; margin-top: .8em }
-@container (max-width: 640px) {
-  & table, & tbody { display: block }
-  & thead { display: none }
+@container (max-width: 940px) {
+  & .steps, & .steps tbody { display: block }
+  & .steps thead { display: none }
   & .steps tr {
     display: flex; flex-wrap: wrap; padding: .3em 0; border-top: 1px solid var(--line);
   }
   & .steps td { display: block }
   & .steps .code { flex-basis: 100% }
-  & .small { display: inline }
-  & .shapes { white-space: normal }
+  & .steps .small { display: inline }
+  & .short { white-space: normal }
+}
+@container (max-width: 640px) {
+  & .bars, & .bars tbody, & .lines, & .lines tbody { display: block }
+  & .lines thead { display: none }
   & .lines tr { display: grid; grid-template-columns: 3em 7em minmax(0, 1fr) }
   & .lines .share { display: none }
   & .lines .whole { grid-column: 1/-1 }

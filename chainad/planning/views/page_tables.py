@@ -18,6 +18,7 @@ _MAX_ORDERS = 12
 _MAX_NAME = 60  # characters
 _MAX_CODE = 80
 _MAX_FIGURE = 30
+_MAX_UNBROKEN = 24
 
 
 # -------------------------------------------------------------------- orders compared
@@ -73,10 +74,11 @@ def step_rows(groups: Sequence[StepGroup]) -> Iterator[str]:
 
 def step_cells(group: StepGroup) -> str:
     """Return the cells that say what steps do, on which factors, and on which line."""
+    shapes = text(group.shapes.replace("->", "→"), _MAX_NAME)
+    kind = "shapes short" if len(shapes) <= _MAX_UNBROKEN else "shapes"
     return (
         f'<td><span class="key {group.direction}">{group.what}</span></td>'
-        f'<td class="shapes">{text(group.shapes.replace("->", "→"), _MAX_NAME)}'
-        f' <span class="small">{group.kinds}</span></td>'
+        f'<td class="{kind}">{shapes} <span class="small">{group.kinds}</span></td>'
         f'<td class="code"><span class="small">{text(group.line, _MAX_NAME)}</span> '
         f"<code>{text(group.text, _MAX_CODE)}</code></td>"
     )
