@@ -224,7 +224,9 @@ def _many_products(plan: Plan, steps: Sequence[Step], axes: Axes) -> None:
     width = -(-len(steps) // _MAX_BINS)
     n_bins = -(-len(steps) // width)
     sums: dict[Direction, list[float]] = {
-        way: [0.0] * n_bins for way in DIRECTION_COLORS if way in shown.values()
+        way: [0.0] * n_bins
+        for way in DIRECTION_COLORS
+        if any(shown[step.number] == way for step in steps)
     }
     for k, step in enumerate(steps):
         sums[shown[step.number]][k // width] += step.multiplications

@@ -80,7 +80,7 @@ def _with_limits(diagram: Diagram, axes: Axes, renderer: RendererBase) -> Labels
     box = axes.get_window_extent()
     depth = diagram.drawing.depth
     inches = box.width / axes.figure.dpi
-    before, after = (_LABEL_INCHES * _has_many(layer) for layer in _ends(diagram))
+    before, after = (_LABEL_INCHES * has_many for has_many in _have_many(diagram))
     wide = max(depth, (inches - before - after) / _MAX_LAYER_INCHES)
     layers_per_inch = wide / (inches - before - after)
     axes.set_xlim(
@@ -94,15 +94,11 @@ def _with_limits(diagram: Diagram, axes: Axes, renderer: RendererBase) -> Labels
     return Labels(axes, renderer)
 
 
-def _ends(diagram: Diagram) -> tuple[Sequence[int], Sequence[int]]:
-    """Return what stands in the first layer, and in the last one."""
+def _have_many(diagram: Diagram) -> tuple[bool, bool]:
+    """Return whether the labels of the inputs, and of the outputs, stand beside their bars."""
     layers = diagram.drawing.layers
-    return layers[0], layers[-1]
-
-
-def _has_many(layer: Sequence[int]) -> bool:
-    """Return whether the labels of a layer at an end stand beside its bars."""
-    return len(layer) > _MAX_ENDS_ABOVE
+    first, last = (len(layer) > _MAX_ENDS_ABOVE for layer in (layers[0], layers[-1]))
+    return first and not diagram.has_dots, last and not diagram.has_dots
 
 
 def extents(diagram: Diagram) -> tuple[float, float]:
@@ -258,8 +254,8 @@ def _label(diagram: Diagram, k: int, labels: Labels) -> None:
     anchors = _above(x, top, is_first or is_last)
     anchors += [a._replace(y=bottom, up=-a.up, vertical="top") for a in anchors]
     texts = _texts(diagram.nodes[k])
-    first, last = _ends(diagram)
-    if (is_first and _has_many(first)) or (is_last and _has_many(last)):
+    many_inputs, many_outputs = _have_many(diagram)
+    if (is_first and many_inputs) or (is_last and many_outputs):
         side: Horizontal = "right" if is_first else "left"
         right = -_BESIDE_POINTS if is_first else _BESIDE_POINTS
         anchors = [Anchor(x, (top + bottom) / 2, right, 0, side, "center")]
