@@ -74,13 +74,11 @@ def _steps(of: Analysis) -> str:
     rows = []
     for group, estimate, seconds in slowest(of, DEFAULT_ROWS):
         share = seconds / of.seconds
+        counted = f"{group.multiplications:,}"
+        shown = zip(headings, (seconds_text(seconds), seconds_text(estimate), counted), strict=True)
+        # The headings are not seen where a page is narrow.
         figures = "".join(
-            f'<td class="n">{figure}</td>'
-            for figure in (
-                seconds_text(seconds),
-                seconds_text(estimate),
-                f"{group.multiplications:,}",
-            )
+            f'<td class="n" data-of="{heading}">{figure}</td>' for heading, figure in shown
         )
         rows.append(
             f'<tr><td class="n">{100 * share:.1f} %</td>'

@@ -97,6 +97,7 @@ _RULES = """
   & .steps td { display: block }
   & .steps .code { flex-basis: 100% }
   & .steps .small { display: inline }
+  & .steps [data-of]::before { content: attr(data-of) " "; color: var(--faint) }
   & .short { white-space: normal }
 }
 @container (max-width: 640px) {
