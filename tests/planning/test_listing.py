@@ -222,10 +222,16 @@ def test_lines_without_source_are_listed_by_number() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_lines_add_up_to_the_whole(seed: int) -> None:
+def test_lines_add_up_and_texts_fit(seed: int) -> None:
     program = random_program(seed)
     plan = chainad.plan(program.function(), *program.point())
     assert listed(plan) == plan.multiplications
+    for width in (60, 100):
+        texts = [text.splitlines() for text in (plan.explain(width=width), plan.listing(width))]
+        assert all(len(line) <= width for lines in texts for line in lines)
+        assert len(texts[0]) <= 30
+    again = Plan.from_json(plan.to_json())
+    assert (again.explain(), again.listing()) == (plan.explain(), plan.listing())
 
 
 def test_the_lines_of_entries_add_up_to_the_whole() -> None:
