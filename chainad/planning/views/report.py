@@ -74,7 +74,8 @@ def _head(plan: Plan) -> str:
     lines = [
         f"Plan  {plan.title}: {shapes_of(plan.graph, plan.graph.inputs)}"
         f" -> {shapes_of(plan.graph, plan.graph.outputs)}     {result(plan)}",
-        f"mode        {plan.mode}" + (f"  (requested: {plan.requested})" if plan.requested else ""),
+        f"mode        {shown_mode(plan) or 'neither forward nor reverse'}"
+        + (f"  (requested: {plan.requested})" if plan.requested else ""),
         f"bracketing  {_shorten(plan.bracketing)}",
         f"operations  {plan.multiplications:,} multiplications, {plan.additions:,} additions,"
         f" peak {bytes_text(plan.peak.bytes)}",
@@ -156,7 +157,7 @@ def _modes(plan: Plan) -> str:
     others = [a for a in plan.alternatives if a.name not in ("forward", "reverse")]
     by = f" ({plan.planner})" if plan.planner not in ("", plan.mode) else ""
     offers: list[tuple[str, Plan | Alternative]] = [
-        (f"{plan.mode}  <- chosen{by}", plan),
+        (f"{shown_mode(plan) or 'this plan'}  <- chosen{by}", plan),
         *((a.name, a) for a in (*classical, *others) if a.name != plan.planner),
     ]
     for name, offer in offers:
