@@ -40,7 +40,8 @@ class Origin:
 
 def merged_origin(origins: Iterable[Origin]) -> Origin:
     """Return the origin of a local Jacobian of several calls, that of most calls first."""
-    first, *others = Counter(origins).most_common()
+    # Origins are made here, not in a function of the standard library, whose line would run then.
+    first, *others = Counter([*origins]).most_common()
     also = tuple(replace(origin, calls=calls) for origin, calls in others)
     return replace(first[0], calls=first[1], also=also)
 

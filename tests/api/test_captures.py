@@ -1199,6 +1199,7 @@ def test_functions_run_in_other_threads_are_watched() -> None:
     np.testing.assert_array_equal(compiled(X), 6 * np.eye(2))
 
 
+@pytest.mark.filterwarnings("ignore:Setting the shape on a NumPy array:DeprecationWarning")
 @pytest.mark.parametrize(
     "backend", ["auto", "numpy", "python", pytest.param("numba", marks=pytest.mark.numba)]
 )
