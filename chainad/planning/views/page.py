@@ -24,7 +24,7 @@ from chainad.planning.views.overview import (
 )
 from chainad.planning.views.page_style import PAGE_CLASS, STYLE
 from chainad.planning.views.page_tables import compared_orders, listing_rows, step_rows, steps_table
-from chainad.planning.views.ribbons import Note, Ribbons, ribbons_of
+from chainad.planning.views.ribbons import MAX_NAMED_LAYERS, Note, Ribbons, ribbons_of
 
 if TYPE_CHECKING:
     from chainad.planning.chunked import ChunkedPlan
@@ -100,8 +100,12 @@ def _picture(plan: Plan) -> Iterator[str]:
 
 def _labels(picture: Ribbons) -> str:
     """Return what stands below the layers, or below the first and the last one."""
-    cells = "".join(f"<span><b>{size}</b> {text(of, 30)}</span>" for size, of in picture.labels)
-    return f'<div class="{"columns" if len(picture.labels) > 2 else "ends"}">{cells}</div>'
+    cells = "".join(
+        f'<span><b>{size}</b> <span class="of">{text(of, 30)}</span></span>'
+        for size, of in picture.labels
+    )
+    many = " many" if len(picture.labels) > MAX_NAMED_LAYERS else ""
+    return f'<div class="{f"columns{many}" if len(picture.labels) > 2 else "ends"}">{cells}</div>'
 
 
 def _note(note: Note) -> str:

@@ -58,7 +58,7 @@ _RULES = """
 & .columns span { padding: 0 2px; min-width: 0 }
 & .columns b, & .ends b { display: block }
 & .ends { display: flex; justify-content: space-between; font-size: 12px }
-& .ends span + span { text-align: right }
+& .ends > span + span { text-align: right }
 & .note { font-size: 13px; line-height: 1.3 }
 & table {
   border-collapse: collapse; table-layout: auto; margin: .4em 0; color: inherit;
@@ -102,7 +102,7 @@ _RULES = """
 }
 @container (max-width: 640px) {
   & .bars, & .bars tbody, & .lines, & .lines tbody { display: block }
-  & .lines thead { display: none }
+  & .lines thead, & .many .of { display: none }
   & .lines tr { display: grid; grid-template-columns: 3em 7em minmax(0, 1fr) }
   & .lines .share { display: none }
   & .lines .whole { grid-column: 1/-1 }

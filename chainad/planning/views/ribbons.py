@@ -27,6 +27,7 @@ MAX_PICTURE_BYTES = 14_000
 _MAX_DRAWN_ARCS = 150
 _MAX_COLUMNS = 100  # of neighbouring layers that are added up
 _MAX_LABELLED_LAYERS = 9
+MAX_NAMED_LAYERS = 6  # where a page is narrow
 _MAX_TEXT = 100  # characters of what is said of a value
 
 _WIDTH = 1000  # in the units of the picture, which are stretched
@@ -139,7 +140,7 @@ def _notes(diagram: Diagram, is_whole: bool) -> Iterator[Note]:
             said += f", one of {narrow.equals:,} such values"
         yield Note(_at(diagram, narrow.node), said, *place(diagram.plan, narrow.vertex))
     for k, node in enumerate(diagram.nodes):
-        if node.iterations and is_whole and diagram.drawing.depth > _MAX_LABELLED_LAYERS:
+        if node.iterations and is_whole and diagram.drawing.depth > MAX_NAMED_LAYERS:
             what = "one operation" if node.operations == 1 else f"{node.operations:,} operations"
             yield Note(_at(diagram, k), f"{_name(node)} of {what}")
 
