@@ -136,13 +136,13 @@ CASES: dict[str, Callable[[], Case]] = {
     "one": one,
     "codec": codec,
     "attention": attention,
-    "runge_kutta": lambda: runge_kutta(25),
+    "runge_kutta": lambda: runge_kutta(8),
     "equal_layers": equal_layers,
     "layers": layers,
-    "tangle": lambda: tangle(120),
+    "tangle": lambda: tangle(80),
     "burgers": burgers,
-    "thousands": lambda: tangle(600, 40),
-    "long_path": lambda: layers(200),
+    "thousands": lambda: tangle(400, 40),
+    "long_path": lambda: layers(80),
 }
 
 

@@ -127,7 +127,7 @@ def test_many_inputs_have_their_labels_beside_them() -> None:
 
 
 def test_later_iterations_are_one_bar() -> None:
-    assert "24 more\niterations" in written(figure_of("runge_kutta"))
+    assert "7 more\niterations" in written(figure_of("runge_kutta"))
 
 
 def test_a_picture_without_products_has_no_costs() -> None:
