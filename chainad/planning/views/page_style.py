@@ -103,7 +103,7 @@ _RULES = """
 @container (max-width: 640px) {
   & .bars, & .bars tbody, & .lines, & .lines tbody { display: block }
   & .lines thead, & .many .of { display: none }
-  & .lines tr { display: grid; grid-template-columns: 3em 7em minmax(0, 1fr) }
+  & .lines tr { display: grid; grid-template-columns: 2.6em 6.4em minmax(0, 1fr) }
   & .lines .share { display: none }
   & .lines .whole { grid-column: 1/-1 }
   & .bars tr { display: grid; grid-template-columns: 1fr auto minmax(5em, auto) }

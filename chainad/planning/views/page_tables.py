@@ -115,5 +115,7 @@ def _line(number: int, line: str, cost: LineCost | None, total: int) -> str:
         percent = 5 * cost.multiplications / max(1, total)
         shown = bar(percent, "em", ways[0]) if cost.multiplications else ""
         margin = f'<td class="n">{cost.multiplications:,}</td><td class="share">{shown}</td>'
-    code = f"<code>{text(line, _MAX_CODE)}</code>"
+    code = line.lstrip(" ")
+    indent = " " * ((len(line) - len(code)) // 2)  # a page may be narrow
+    code = f"<code>{text(indent + code, _MAX_CODE)}</code>"
     return f'<tr><td class="n faint">{number}</td>{margin}<td class="code">{code}</td></tr>'
