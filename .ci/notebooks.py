@@ -34,7 +34,6 @@ METADATA = {
 }
 MASKS = {
     r"\x1b\[[0-9;]*m": "",  # colors
-    r"(?s)<style>.*?</style>": "<style>",
     r"\b0x[0-9a-f]{6,}\b": "(address)",
     r"/\S*/ipykernel_\d+/\d+\.py": "(cell)",
     r"\b(has|have) [\d.,]+ [kMGT]?B\b": r"\1 (bytes)",
@@ -141,8 +140,11 @@ def _texts(outputs: list[NotebookNode]) -> Iterator[str]:
             continue
         data: dict[str, Any] = output.data
         for mime in sorted(data):
-            is_picture = mime.startswith("image/") and mime != "image/svg+xml"
-            yield f"({mime})" if is_picture else data[mime].replace("><", ">\n<")
+            if mime == "text/html":  # of a page, what a reader reads
+                words = re.sub(r"(?s)<style>.*?</style>|<[^>]*>", "\n", data[mime])
+                yield "\n".join(filter(None, map(str.strip, words.splitlines())))
+            else:
+                yield f"({mime})" if mime.startswith("image/") else data[mime]
 
 
 def difference(stored: NotebookNode, found: NotebookNode) -> Iterator[str]:
