@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.check import agree
+from benchmarks.check import MismatchError, agree
 from benchmarks.machine import heading
 from benchmarks.peers import LOADERS
 from benchmarks.pin import pin
 from benchmarks.table import ms, table, times
-from benchmarks.timing import Runner, race, ratio
-from benchmarks.workload import Function, Library, Workload
+from benchmarks.timing import Clock, Rounds, Runner, race, ratio
+from benchmarks.workload import Array, Function, Library, Workload
 from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.experts import NAME as EXPERT
 
@@ -49,7 +49,42 @@ class Compiled:
     compile: float
 
 
-def compiled(library: Library, transform: Callable[..., Any], workload: Workload) -> Compiled:
+@dataclass(frozen=True)
+class Raced:
+    """What was compiled of a workload, and the seconds of every way, round by round."""
+
+    compiled: Mapping[str, Compiled]
+    rounds: Mapping[str, Rounds]
+
+    @property
+    def gain(self) -> float:
+        """How many times slower the better of `jacfwd` and `jacrev` was."""
+        best = min(MODES, key=lambda mode: median(self.rounds[mode]))
+        return ratio(self.rounds[best], self.rounds["chainad"])
+
+    @property
+    def cells(self) -> list[str]:
+        """The milliseconds of all ways, then how many times slower JAX and the expert were."""
+        took = {way: median(each) for way, each in self.rounds.items()}
+        expert = ratio(self.rounds["expert"], self.rounds["chainad"]) if "expert" in took else None
+        shown = (ms(took.get(way)) for way in (*MODES, "expert", "chainad"))
+        return [*shown, times(self.gain), times(expert)]
+
+    @property
+    def first_call(self) -> float:
+        """How many times longer tracing and compiling took than that of JAX."""
+        took = {way: each.trace + each.compile for way, each in self.compiled.items()}
+        return took["chainad"] / min(took[mode] for mode in MODES)
+
+    @property
+    def trace(self) -> float:
+        """How many times longer tracing took than that of JAX."""
+        return self.compiled["chainad"].trace / min(self.compiled[m].trace for m in MODES)
+
+
+def compiled(
+    library: Library, transform: Callable[..., Any], workload: Workload, clock: Clock
+) -> Compiled:
     """Return the jitted Jacobian of a workload by a transform, under vmap if it is a batch."""
     jax = library.module
     assert workload.spell is not None
@@ -57,11 +92,11 @@ def compiled(library: Library, transform: Callable[..., Any], workload: Workload
     if workload.batch:
         jacobian = jax.vmap(jacobian)
     x = library.array(workload.point)
-    start = process_time()
+    start = clock()
     lowered = jax.jit(jacobian).lower(x)
-    traced = process_time()
+    traced = clock()
     run = lowered.compile()
-    end = process_time()
+    end = clock()
     return Compiled(lambda: library.wait(run(x)), traced - start, end - traced)
 
 
@@ -72,40 +107,48 @@ def ways(library: Library) -> dict[str, Callable[[Function], Function]]:
     return {"chainad": chainad.jax.jacobian} | {m: getattr(library.module, m) for m in MODES}
 
 
-def row(name: str, workload: Workload, library: Library, seconds: float) -> list[str]:
-    """Check and time all ways of one workload; return a row of the table."""
-    found = {way: compiled(library, t, workload) for way, t in ways(library).items()}
+def raced(
+    workload: Workload,
+    library: Library,
+    seconds: float,
+    tolerance: float = TOLERANCE,
+    clock: Clock = process_time,
+) -> Raced:
+    """Check all ways of one workload, then time them unless `seconds` are 0."""
+    found = {way: compiled(library, t, workload, clock) for way, t in ways(library).items()}
     runners = {way: each.run for way, each in found.items()}
     wanted = np.asarray(runners["jacfwd"]())
     if EXPERT in workload.own:
         runners["expert"] = workload.own[EXPERT](library, workload)
     for way, run in runners.items():
-        agree(f"{name}, {way}", np.asarray(run()).reshape(wanted.shape), wanted, TOLERANCE)
+        _check(f"{workload.name}, {way}", np.asarray(run()), wanted, tolerance)
+    return Raced(found, race(runners, seconds, ROUNDS, clock) if seconds else {})
+
+
+def _check(name: str, found: Array, wanted: Array, tolerance: float) -> None:
+    if found.dtype != wanted.dtype:
+        raise MismatchError(f"{name}: got {found.dtype}, wanted {wanted.dtype}")
+    agree(name, found.reshape(wanted.shape).astype(float), wanted.astype(float), tolerance)
+
+
+def row(name: str, workload: Workload, library: Library, seconds: float) -> list[str]:
+    """Check and time all ways of one workload; return a row of the table."""
+    found = raced(workload, library, seconds)
     if not seconds:
         return [name, "correct"]
-    rounds = race(runners, seconds, ROUNDS)
-    took = {way: median(each) for way, each in rounds.items()}
-    best = min(MODES, key=took.__getitem__)
-    gain = ratio(rounds[best], rounds["chainad"])
-    expert = ratio(rounds["expert"], rounds["chainad"]) if "expert" in rounds else None
-    first = {way: each.trace + each.compile for way, each in found.items()}
     return [
         name,
         workload.title,
-        *(ms(took.get(way)) for way in (*MODES, "expert", "chainad")),
-        times(gain),
-        times(expert),
+        *found.cells,
         f">= {GOALS[name]}x",
-        "met" if gain >= GOALS[name] else "missed",
-        times(found["chainad"].trace / min(found[m].trace for m in MODES)),
-        times(first["chainad"] / min(first[m] for m in MODES)),
+        "met" if found.gain >= GOALS[name] else "missed",
+        times(found.trace),
+        times(found.first_call),
     ]
 
 
-HEAD = (
-    "", "function", "jacfwd ms", "jacrev ms", "expert ms", "chainad ms", "JAX / ours",
-    "expert / ours", "goal", "", "trace: ours / JAX", "first call: ours / JAX",
-)  # fmt: skip
+CELLS = ("jacfwd ms", "jacrev ms", "expert ms", "chainad ms", "JAX / ours", "expert / ours")
+HEAD = ("", "function", *CELLS, "goal", "", "trace: ours / JAX", "first call: ours / JAX")
 
 
 def main(arguments: Sequence[str]) -> int:

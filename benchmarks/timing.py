@@ -13,6 +13,7 @@ from typing import Any
 # but its turn, so that on an idle machine both are the same, and on a busy one only this is ours.
 now = process_time
 
+Clock = Callable[[], float]
 Runner = Callable[[], Any]
 Rounds = tuple[float, ...]
 
@@ -21,21 +22,25 @@ SAMPLE = 0.002  # seconds
 SHORTEST = 1e-7
 
 
-def once(runner: Runner) -> tuple[float, Any]:
+def once(runner: Runner, clock: Clock = now) -> tuple[float, Any]:
     """Return the seconds that one call takes, and its result."""
-    start = now()
+    start = clock()
     result = runner()
-    return now() - start, result
+    return clock() - start, result
 
 
-def race(runners: Mapping[str, Runner], seconds: float, rounds: int) -> dict[str, Rounds]:
+def race(
+    runners: Mapping[str, Runner], seconds: float, rounds: int, clock: Clock = now
+) -> dict[str, Rounds]:
     """Return the seconds per call of every runner, round by round.
 
     A runner takes part until it has had its `seconds`; in `rounds` rounds at least, if these fit
-    into four times that, and in one however slow it is.
+    into four times that, and in one however slow it is. Who waits for another device needs the
+    `clock` of the wall.
     """
     calls = {
-        name: ceil(SAMPLE / max(once(runner)[0], SHORTEST)) for name, runner in runners.items()
+        name: ceil(SAMPLE / max(once(runner, clock)[0], SHORTEST))
+        for name, runner in runners.items()
     }
     found: dict[str, list[float]] = {name: [] for name in runners}
     spent = dict.fromkeys(runners, 0.0)
@@ -48,18 +53,18 @@ def race(runners: Mapping[str, Runner], seconds: float, rounds: int) -> dict[str
     deal = Random(0)
     while racing := [name for name in runners if goes_on(name)]:
         for name in racing:
-            sample = _sample(runners[name], calls[name])
+            sample = _sample(runners[name], calls[name], clock)
             spent[name] += sample
             found[name].append(sample / calls[name])
         runners = dict(deal.sample(list(runners.items()), len(runners)))
     return {name: tuple(samples) for name, samples in found.items()}
 
 
-def _sample(runner: Runner, calls: int) -> float:
-    start = now()
+def _sample(runner: Runner, calls: int, clock: Clock) -> float:
+    start = clock()
     for _ in range(calls):
         runner()
-    return now() - start
+    return clock() - start
 
 
 def ratio(slow: Rounds, fast: Rounds) -> float:
