@@ -16,8 +16,9 @@ from chainad.compiler.linear_jaxprs import LinearizedJaxpr, linear_graph_of
 from chainad.compiler.lower import Lowered, lower
 from chainad.errors import InputError
 from chainad.frontends.jax import jaxprs
-from chainad.frontends.jax.linear_jaxpr import LinearRun, read
+from chainad.frontends.jax.linear_jaxpr import read
 from chainad.ir.cache import Cache
+from chainad.jax import xla_model
 from chainad.planning.auto import Mode, plan_cached
 from chainad.planning.cost_models import CostModel, CostName
 from chainad.planning.plan import Plan
@@ -27,6 +28,9 @@ Output: TypeAlias = Literal["dense"]
 
 # Auto leaves JAX's own modes where that saves at least this factor.
 MIN_GAIN = 1.2
+
+# Longer chains are bracketed by multiplications: of these, no product has to be looked at.
+MAX_MODELED_FACTORS = 32
 
 _lowered: Cache[Lowered] = Cache(256, "lowered plans of JAX functions")
 
@@ -44,6 +48,11 @@ class Options:
     @property
     def positions(self) -> tuple[int, ...]:
         return (self.argnums,) if isinstance(self.argnums, int) else tuple(self.argnums)
+
+    @property
+    def compares_jax(self) -> bool:
+        """Whether JAX's own modes may answer."""
+        return self.mode == "auto" and self.cost is None
 
 
 @dataclass
@@ -120,9 +129,10 @@ def jacobian(
         Not supported: use `jax.jacfwd(fun, holomorphic=True)`.
     mode : str, sequence of int or Plan
         As for `chainad.jacobian`; "auto" also compares `jax.jacfwd` and `jax.jacrev` themselves,
-        which it leaves where another order saves a factor of 1.2 at least.
+        which it leaves where another order is 1.2 times quicker at least, as predicted.
     cost : str or CostModel, optional
-        What is to be small, as for `chainad.jacobian`.
+        What is to be small, as for `chainad.jacobian`; by default the time that XLA takes. With
+        another cost, `jax.jacfwd` and `jax.jacrev` take no part.
     effort : str or float
         How long to search, as for `chainad.jacobian`.
 
@@ -175,11 +185,10 @@ def value_and_jacobian(
     @wraps(fun)
     def value_and_jacobian_of(*args: Any, **kwargs: Any) -> Any:
         flat = _Flat(fun, args, kwargs, options)
-        traced = _traced(flat)
-        blocks = _blocks(traced, options)
-        value = tree_util.tree_unflatten(flat.outputs, traced.values)
+        values, aux, blocks = _run(flat, options)
+        value = tree_util.tree_unflatten(flat.outputs, values)
         if has_aux:
-            value = value, tree_util.tree_unflatten(flat.aux, traced.aux)
+            value = value, tree_util.tree_unflatten(flat.aux, aux)
         return value, flat.nested(blocks)
 
     return value_and_jacobian_of
@@ -223,7 +232,8 @@ def plan(
 
     def trace(*leaves: Any) -> list[Any]:
         given = tree_util.tree_unflatten(nest, leaves)
-        traced = _traced(_Flat(fun, given, {}, options))
+        flat = _Flat(fun, given, {}, options)
+        traced = _traced(flat, _jaxpr_of(flat))
         found.append(_plan(traced, options))
         return traced.values
 
@@ -240,15 +250,38 @@ class _Traced:
     """A function traced at one point: its values, and what is linear in the tangents."""
 
     flat: _Flat
-    evaluate: Callable[..., list[Any]]
+    jaxpr: jaxprs.Jaxpr
     values: list[Any]
     aux: list[Any]
     linearized: LinearizedJaxpr
 
 
-def _traced(flat: _Flat) -> _Traced:
-    """Trace a function, and linearize what it does."""
+def _run(flat: _Flat, options: Options) -> tuple[list[Any], list[Any], list[list[Any]]]:
+    """Return the values of a function, what it returns beside, and the blocks of its Jacobian."""
+    closed = _jaxpr_of(flat)
+    if options.compares_jax and flat.leaves:
+        is_mapped = any(type(leaf).__name__ == "BatchTracer" for leaf in flat.leaves)
+        few = xla_model.mode_for_few(closed.jaxpr, flat.n_outputs, is_mapped)
+        if few is not None:
+            return _by_jax(flat, few)
+    traced = _traced(flat, closed)
+    if not (flat.leaves and traced.values):
+        return traced.values, traced.aux, [[] for _ in traced.values]
+    made = _plan(traced, options)
+    if options.compares_jax and (mode := _mode_of_jax(made)):
+        return _by_jax(flat, mode)
+    return traced.values, traced.aux, _blocks(traced, made)
+
+
+def _jaxpr_of(flat: _Flat) -> Any:
     closed = jax.make_jaxpr(flat)(*flat.leaves)
+    for aval in closed.out_avals[: flat.n_outputs]:
+        _check_result(aval)
+    return closed
+
+
+def _traced(flat: _Flat, closed: Any) -> _Traced:
+    """Linearize what a function does, of which this is the jaxpr."""
     n = flat.n_outputs
 
     def evaluate(*leaves: Any) -> tuple[list[Any], list[Any]]:
@@ -256,29 +289,31 @@ def _traced(flat: _Flat) -> _Traced:
         return found[:n], found[n:]
 
     values, linear, aux = jax.linearize(evaluate, *flat.leaves, has_aux=True)
-    for value in values:
-        _check_result(value)
     tangents = [jax.ShapeDtypeStruct(jnp.shape(x), x.dtype) for x in flat.leaves]
     pushed = jax.make_jaxpr(linear)(*tangents)
     run = read(pushed.jaxpr, pushed.consts, [x.shape for x in tangents])
     names = [f"x{k}" for k in range(len(tangents))] if len(tangents) > 1 else ["x"]
-    return _Traced(flat, lambda *x: evaluate(*x)[0], values, aux, linear_graph_of(run, names))
+    return _Traced(flat, pushed.jaxpr, values, aux, linear_graph_of(run, names))
 
 
 def _plan(traced: _Traced, options: Options) -> Plan:
+    """Return the plan; `jacfwd` and `jacrev` are among its alternatives where these compete."""
     itemsize = jnp.result_type(*traced.flat.leaves).itemsize
-    cost = "multiplications" if options.cost is None else options.cost
-    return plan_cached(traced.linearized.graph, options.mode, itemsize, cost, options.search)
+    graph = traced.linearized.graph
+    model = xla_model.model(itemsize) if options.cost is None else options.cost
+    mode = options.mode
+    if options.compares_jax and graph.chain and len(graph.edges) > MAX_MODELED_FACTORS:
+        mode = plan_cached(graph, mode, itemsize, "multiplications", options.search)
+    made = plan_cached(graph, mode, itemsize, model, options.search)
+    if not options.compares_jax:
+        return made
+    offers = [*made.alternatives, *xla_model.offers(traced.jaxpr, traced.linearized.run, itemsize)]
+    return replace(made, alternatives=tuple(sorted(offers, key=lambda offer: offer.cost)))
 
 
-def _blocks(traced: _Traced, options: Options) -> list[list[Any]]:
-    """Return the Jacobian of every result by every argument."""
+def _blocks(traced: _Traced, made: Plan) -> list[list[Any]]:
+    """Return the Jacobian of every result by every argument, in the order of a plan."""
     flat, linearized = traced.flat, traced.linearized
-    if not (flat.leaves and traced.values):
-        return [[] for _ in traced.values]
-    made = _plan(traced, options)
-    if options.mode == "auto" and (mode := _mode_of_jax(made, linearized.run)):
-        return _by_jax(traced, mode)
     dtype = jnp.result_type(*flat.leaves)
     key: tuple[Hashable, ...] = made, linearized.arrangements
     lowered = _lowered.get(key, lambda: lower(made, linearized.arrangements))
@@ -295,24 +330,27 @@ def _blocks(traced: _Traced, options: Options) -> list[list[Any]]:
     ]
 
 
-def _mode_of_jax(made: Plan, run: LinearRun) -> Literal["forward", "reverse"] | None:
-    """Return which of JAX's modes is as good as a plan, or nearly; None if none is."""
-    costs = {made.mode: made.cost} | {other.name: other.cost for other in made.alternatives}
-    modes: list[Literal["forward", "reverse"]] = []
-    if run.has_forward and "forward" in costs:
-        modes.append("forward")
-    if run.has_reverse and "reverse" in costs:
-        modes.append("reverse")
-    best = min(modes, key=costs.__getitem__, default=None)
-    return best if best is not None and costs[best] <= MIN_GAIN * made.cost else None
+def _mode_of_jax(made: Plan) -> xla_model.Direction | None:
+    """Return which of JAX's modes takes as long as a plan, or hardly longer; None if none does."""
+    offers = [offer for offer in made.alternatives if offer.name in xla_model.TRANSFORMS]
+    best = min(offers, key=lambda offer: offer.cost, default=None)
+    if best is None or best.cost > MIN_GAIN * made.cost:
+        return None
+    return xla_model.TRANSFORMS[best.name]
 
 
-def _by_jax(traced: _Traced, mode: Literal["forward", "reverse"]) -> list[list[Any]]:
-    """Return the blocks by `jax.jacfwd` or `jax.jacrev`."""
-    leaves = traced.flat.leaves
+def _by_jax(flat: _Flat, mode: xla_model.Direction) -> tuple[list[Any], list[Any], list[list[Any]]]:
+    """Return what `_run` does by `jax.jacfwd` or `jax.jacrev` of the function as it is."""
+
+    def results(*leaves: Any) -> tuple[list[Any], tuple[list[Any], list[Any]]]:
+        found = flat(*leaves)
+        values = found[: flat.n_outputs]
+        return values, (values, found[flat.n_outputs :])
+
     transform = jax.jacfwd if mode == "forward" else jax.jacrev
-    found = transform(traced.evaluate, tuple(range(len(leaves))))(*leaves)
-    return [[*row] for row in found]
+    differentiated = transform(results, tuple(range(len(flat.leaves))), has_aux=True)
+    found, (values, aux) = differentiated(*flat.leaves)
+    return values, aux, [[*row] for row in found]
 
 
 # ------------------------------------------------------------------------------ checks
@@ -351,8 +389,8 @@ def _check_argument(leaf: Any) -> None:
         )
 
 
-def _check_result(value: Any) -> None:
-    dtype = jnp.result_type(value)
+def _check_result(aval: Any) -> None:
+    dtype = aval.dtype
     if not jnp.issubdtype(dtype, jnp.floating):
         raise InputError(
             "jacobian requires real-valued outputs (output dtype that is a sub-dtype of"
