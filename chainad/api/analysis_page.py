@@ -66,7 +66,7 @@ def _row(name: str, about: str, kind: str, length: float, *figures: str) -> str:
 
 
 def _steps(of: Analysis) -> str:
-    """Return the slowest steps, as a plan shows its dearest ones."""
+    """Return the slowest steps, as a plan shows its most expensive ones."""
     headings = ["measured", "estimated", "multiplications"]
     figures = "".join(f'<th class="n">{heading}</th>' for heading in headings)
     head = f'<th colspan="2">{len(of.rows):,} steps</th>{figures}'

@@ -19,6 +19,7 @@ from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.cost_models import CostModel, CostName, model_of
 from chainad.planning.memory import bytes_of
 from chainad.planning.search.budget import Effort, SearchOptions, search_options
+from chainad.planning.views.quantities import listed
 from chainad.structure.results import Output
 
 
@@ -78,7 +79,7 @@ class Options:
 
     def title(self, f: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """Return what reports call the function of such a call."""
-        return f"{name_of(f)}({', '.join(self.names(f, args, kwargs))})"
+        return f"{name_of(f)}({listed(self.names(f, args, kwargs))})"
 
     def names(
         self, f: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]

@@ -10,14 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 import chainad
-from chainad.api.stopwatch import quickest
+from chainad.api.stopwatch import in_turns
+from chainad.planning.auto import Mode
 from chainad.planning.views.quantities import bytes_text, seconds_text
 
 Array = npt.NDArray[np.float64]
 
 WIDTHS = (1000, 300, 20, 300, 1000)
 
-_SECONDS_PER_MODE = 0.2
+_MODES: tuple[Mode, ...] = "auto", "forward", "reverse"
+_SECONDS = 0.6
 
 
 def network(widths: tuple[int, ...], seed: int = 0) -> tuple[Callable[[Array], Array], Array]:
@@ -50,12 +52,11 @@ def demo() -> int:
     print(chainad.plan(f, x))
     print("\nEach mode against the complex-step method, and timed:")
     reference = complex_step(f, x)
-    worst = 0.0
-    for mode in ("auto", "forward", "reverse"):
-        J = chainad.jacobian(f, mode=mode)
-        error = float(np.max(np.abs(J(x) - reference)))
-        worst = max(worst, error)
-        seconds = quickest(partial(J, x), _SECONDS_PER_MODE)
+    calls = {mode: partial(chainad.jacobian(f, mode=mode), x) for mode in _MODES}
+    errors = [float(np.max(np.abs(call() - reference))) for call in calls.values()]
+    worst = max(errors)
+    times = in_turns([*calls.values()], _SECONDS)
+    for mode, error, seconds in zip(_MODES, errors, times, strict=True):
         plan = chainad.plan(f, x, mode=mode)
         print(
             f"  {mode:8} {plan.multiplications:>12,} multiplications {seconds_text(seconds):>9}"

@@ -41,7 +41,8 @@ def function_named(text: str) -> tuple[ModuleType, Callable[..., Any]]:
     try:
         found = reduce(getattr, name.split("."), module)
     except AttributeError:
-        similar = get_close_matches(name, vars(module), n=1)
+        functions = [each for each, value in vars(module).items() if callable(value)]
+        similar = get_close_matches(name, functions, n=1)
         advice = f"; did you mean {similar[0]!r}?" if similar else ""
         raise InputError(f"{place} has no function {name!r}{advice}") from None
     if not callable(found):

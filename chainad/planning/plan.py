@@ -145,8 +145,8 @@ class Plan:
         Returns
         -------
         str
-            A verdict, the widths of the values, this plan beside forward and reverse, the dearest
-            steps with the lines of the user's code, structures, and what is proved.
+            A verdict, the widths of the values, this plan beside forward and reverse, the most
+            expensive steps with the lines of the user's code, structures, and what is proved.
 
         Examples
         --------
@@ -187,8 +187,8 @@ class Plan:
         Returns
         -------
         str
-            A block for every function that costs something, dearest first: line, how often it
-            ran if that was more than once, multiplications, share, direction, source.
+            A block for every function that costs something, most expensive first: line, how often
+            it ran if that was more than once, multiplications, share, direction, source.
 
         Examples
         --------

@@ -20,7 +20,7 @@ from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.orders import Vertex, via
 from chainad.planning.steps import Direction
 from chainad.planning.views.assigned_names import assigned_name
-from chainad.planning.views.directions import shown_directions
+from chainad.planning.views.directions import directions_of_edges, shown_directions
 from chainad.planning.views.layered_drawing import LayeredDrawing, draw_in_layers
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ _MAX_LINEAR_RATIO = 1000
 # Between two nodes of a layer, in heights of the tallest node.
 _GAP = 0.34
 
-_PURE = ("forward", "reverse")
 _MOVES = frozenset({"rearrangement", "identity"})
 
 
@@ -345,7 +344,7 @@ def _name(graph: LinearGraph, vertices: Sequence[Vertex], reads: Counter[Vertex]
 
 
 def _arcs(plan: Plan, group_of: dict[Vertex, int]) -> tuple[JacobianArc, ...]:
-    ways = _directions_of_edges(plan)
+    ways = directions_of_edges(plan)
     between: dict[tuple[int, int], list[int]] = {}
     for k, edge in enumerate(plan.graph.edges):
         tail, head = group_of[edge.tail], group_of[edge.head]
@@ -357,31 +356,6 @@ def _arcs(plan: Plan, group_of: dict[Vertex, int]) -> tuple[JacobianArc, ...]:
         _, way = max((ways.get(k, (-1, "leaf")) for k in edges), key=lambda use: use[0])
         found.append(JacobianArc(tail, head, tuple(edges), tuple(kinds), way))
     return tuple(found)
-
-
-def _directions_of_edges(plan: Plan) -> dict[int, tuple[int, Direction]]:
-    """Return for every local Jacobian the cost and direction of the dearest step that it goes into.
-
-    It goes into the step that reads it, and into those that read what that one makes, up to where
-    both sides are joined: the left one was pushed forward, the right one pulled back.
-    """
-    shown = shown_directions(plan)
-    found: dict[int, tuple[int, Direction]] = {}
-    for step in reversed(plan.steps):
-        way, cost = shown[step.number], step.multiplications
-        sides: tuple[tuple[int, Direction], ...] = ((step.left, "forward"), (step.right, "reverse"))
-        for number, side in sides:
-            uses = [found[number]] if number in found else []
-            if way == "join":
-                uses.append((0, side))
-            else:
-                uses.append((cost, way))
-                uses += [found[step.number]] if step.number in found else []
-            found[number] = max(uses, key=lambda use: use[0])
-    if plan.mode == "hybrid":
-        return found
-    # What is free may be taken any way.
-    return {k: (n, plan.mode if not n and w in _PURE else w) for k, (n, w) in found.items()}
 
 
 # ------------------------------------------------------------------------ narrow places

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from chainad.planning.views.overview import (
     StepGroup,
-    dearest_steps,
     headline,
+    most_expensive_steps,
     of_all_steps,
     offers,
     other_orders,
@@ -38,7 +38,7 @@ _MIN_CODE_LENGTH = 20  # what is shorter says less than the kinds of the factors
 def explain(plan: Plan, rows: int | None = None, width: int | None = None) -> str:
     """Return what a plan does, and why, in at most 30 lines, unless more steps are requested."""
     width = fitting_width(width)
-    groups = dearest_steps(plan, _DEFAULT_ROWS if rows is None else rows, rows is not None)
+    groups = most_expensive_steps(plan, _DEFAULT_ROWS if rows is None else rows, rows is not None)
     head = "    ".join(headline(plan))
     titles = [head] if len(head) <= width else headline(plan)
     last = [values_without_line(plan, groups), structures(plan), peak_and_proof(plan)]

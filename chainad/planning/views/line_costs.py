@@ -85,7 +85,7 @@ def paid_vertices(plan: Plan) -> dict[int, Vertex]:
 
 
 def function_costs(*plans: Plan) -> tuple[list[FunctionCost], int]:
-    """Return the functions that cost something, dearest first, and what is of no line at all.
+    """Return the functions that cost something, by falling cost, and what is of no line at all.
 
     Of several plans, such as those of blocks, it is what they cost together.
     """

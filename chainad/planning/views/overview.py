@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from chainad.planning.views.diagram import passed_by_every_path
 from chainad.planning.views.directions import DIRECTION_WORDS, shown_directions
 from chainad.planning.views.line_costs import paid_vertices
-from chainad.planning.views.quantities import amount, by_shape, bytes_text, ratio
+from chainad.planning.views.quantities import amount, by_shape, bytes_text, listed, ratio
 from chainad.planning.views.report import optimality, result, shapes_of, shown_mode
 
 if TYPE_CHECKING:
@@ -111,19 +111,23 @@ def verdict(plan: Plan) -> str:
     products = [s for s in plan.steps if s.via is not None and s.multiplications]
     if not products:
         return "Nothing to multiply: local Jacobians are at most moved and added."
-    ways = {"forward": "Pushed forward from the input to the output", "reverse": "Pulled back from"}
-    ways["reverse"] = "Pulled back from the output to the input"
-    if plan.mode in ways:
+    ways: dict[Direction, str] = {
+        "forward": "Pushed forward from the input to the output",
+        "reverse": "Pulled back from the output to the input",
+    }
+    if plan.mode != "hybrid":
         return f"{ways[plan.mode]}, one operation after the other{_saving(plan)}."
     directions = shown_directions(plan)
     passed = passed_by_every_path(plan.graph)
-    joins = [s for s in products if directions[s.number] == "join" and s.via in passed]
-    if joins:
-        last = max(joins, key=lambda step: step.multiplications)
-        assert last.via is not None
-        line, text = place(plan, last.via)
+    costs: Counter[Vertex] = Counter()
+    for step in products:
+        if directions[step.number] == "join" and step.via in passed:
+            costs[step.via] += step.multiplications
+    if costs:
+        met = min(costs, key=lambda v: (plan.graph.size(v), -costs[v]))
+        line, text = place(plan, met)
         return (
-            f"Cheapest place to meet: {line}{text and f' `{text}`'}, {_numbers(plan, last.via)}."
+            f"Cheapest place to meet: {line}{text and f' `{text}`'}, {_numbers(plan, met)}."
             " What is before is"
             f" pulled back, what is after is pushed forward{_saving(plan)}."
         )
@@ -131,11 +135,13 @@ def verdict(plan: Plan) -> str:
     for step in plan.steps:
         shares[directions[step.number]] += step.multiplications
     percents = [(direction, 100 * n / plan.multiplications) for direction, n in shares.items()]
-    digits = 1 if max(percent for _, percent in percents) >= 99.5 else 0
+    main, most = max(percents, key=lambda item: item[1])
+    if main in ways and most >= 99.5:
+        return f"{ways[main]}, with some small products in another order{_saving(plan)}."
     parts = [
-        f"{percent:.{digits}f} % {DIRECTION_WORDS[direction]}"
+        f"{percent:.0f} % {DIRECTION_WORDS[direction]}"
         for direction, percent in sorted(percents, key=lambda item: -item[1])
-        if percent >= 0.5 / 10**digits  # what is less is rounded to nothing
+        if percent >= 0.5  # what is less is rounded to nothing
     ]
     pure = [a.cost for a in plan.alternatives if a.name in ways]
     is_tie = bool(pure) and min(pure) == plan.cost
@@ -192,9 +198,7 @@ def _line(origin: Origin) -> tuple[str, str]:
         return "", ""
     others = [each.site.line for each in origin.also if each.site and each.site.file == site.file]
     lines = [str(site), *map(str, sorted({*others} - {site.line}))]
-    return ", ".join(
-        lines if len(lines) <= _MAX_NAMES else [*lines[: _MAX_NAMES - 1], "..."]
-    ), site.text
+    return listed(lines, _MAX_NAMES), site.text
 
 
 # ---------------------------------------------------------------------- in figures
@@ -228,7 +232,7 @@ def least_known(plan: Plan) -> Offer | None:
     return _offer(plan, "lower bound", "", plan.bound)
 
 
-def dearest_steps(plan: Plan, rows: int, has_free: bool = False) -> list[StepGroup]:
+def most_expensive_steps(plan: Plan, rows: int, has_free: bool = False) -> list[StepGroup]:
     """Return the steps that cost most, equal ones of the same line together.
 
     With `has_free` there are also those of no multiplications.
@@ -258,10 +262,8 @@ def step_groups(plan: Plan) -> list[StepGroup]:
 
 def _names(plan: Plan, values: Sequence[Vertex]) -> str:
     """Return the names of some values, of many the first and the last ones."""
-    names = [*map(plan.graph.name, _named(values))]
-    if len(values) > len(names):
-        names.insert(-1, "...")
-    return f"{'value' if len(values) == 1 else 'values'} {', '.join(names)}"
+    names = listed([*map(plan.graph.name, values)], _MAX_NAMES)
+    return f"{'value' if len(values) == 1 else 'values'} {names}"
 
 
 def _named(values: Sequence[Vertex]) -> Sequence[Vertex]:

@@ -14,8 +14,8 @@ from chainad.planning.views.explain_blocks import about_blocks, first_block, hea
 from chainad.planning.views.markup import MAX_TITLE, folded, text, within
 from chainad.planning.views.overview import (
     StepGroup,
-    dearest_steps,
     headline,
+    most_expensive_steps,
     of_all_steps,
     peak_and_proof,
     structures,
@@ -42,11 +42,11 @@ _MAX_CUTS = 5
 
 def element(plan: Plan, above: str = "") -> str:
     """Return a plan as an element of a page, below what stands above it: what notebooks show."""
-    every = dearest_steps(plan, len(plan.steps))
+    every = most_expensive_steps(plan, len(plan.steps))
     groups, others = every[:_N_DEAREST], every[_N_DEAREST:]
     foot = _foot(plan, groups)
     parts = [STYLE, above, *_head(plan), *_picture(plan), compared_orders(plan)]
-    parts += _dearest(plan, groups)
+    parts += _most_expensive(plan, groups)
     room = MAX_BYTES - 1_000 - len("".join([*parts, foot]).encode())
     parts += _listing(plan, min(room, _MAX_LISTING_BYTES))
     room = MAX_BYTES - 1_000 - len("".join([*parts, foot]).encode())
@@ -128,7 +128,7 @@ def _note(note: Note) -> str:
 # ------------------------------------------------------------------------------ tables
 
 
-def _dearest(plan: Plan, groups: Sequence[StepGroup]) -> Iterator[str]:
+def _most_expensive(plan: Plan, groups: Sequence[StepGroup]) -> Iterator[str]:
     if groups:
         said = of_all_steps(plan, groups)
         table = steps_table(within(step_rows(groups), _MAX_DEAREST_BYTES, "kinds of steps"))

@@ -1,8 +1,11 @@
-"""Costs, bytes, times and ratios as a reader sees them."""
+"""Costs, bytes, times, ratios and lists as a reader sees them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
+
+MAX_LISTED = 8
 
 
 def bytes_text(count: int) -> str:
@@ -73,3 +76,9 @@ def compact(count: float) -> str:
             return f"{count:.3g}{unit}"
         count /= 1000
     return f"{count:.3g}P"
+
+
+def listed(parts: Sequence[str], most: int = MAX_LISTED) -> str:
+    """Return a list in words, of many parts the first ones and the last one: `a, b, ..., z`."""
+    is_short = len(parts) <= most
+    return ", ".join(parts if is_short else (*parts[: most - 1], "...", parts[-1]))

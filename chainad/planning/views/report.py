@@ -7,7 +7,16 @@ from itertools import groupby
 from math import prod
 from typing import TYPE_CHECKING
 
-from chainad.planning.views.quantities import amount, by_shape, bytes_text, ratio, times
+from chainad.planning.views.directions import DIRECTION_WORDS, shown_directions
+from chainad.planning.views.quantities import (
+    MAX_LISTED,
+    amount,
+    by_shape,
+    bytes_text,
+    listed,
+    ratio,
+    times,
+)
 from chainad.planning.views.terminal import MAX_LINE_LENGTH
 from chainad.structure import Product
 
@@ -113,11 +122,13 @@ def _cheaper_alternative(plan: Plan) -> list[str]:
 
 
 def shapes_of(graph: LinearGraph, vertices: Sequence[int]) -> str:
-    """Return the shapes of some values; of many equal ones in a row, their number."""
-    runs = ((shape, len([*run])) for shape, run in groupby(graph.shapes[v] for v in vertices))
-    return ", ".join(
-        f"{n} x {shape}" if n > 3 else ", ".join([str(shape)] * n) for shape, n in runs
-    )
+    """Return the shapes of some values; equal ones in a row are counted, many others left out."""
+    parts: list[str] = []
+    for shape, run in groupby(graph.shapes[v] for v in vertices):
+        n = len([*run])
+        parts += [f"{n} x {shape}"] if n > 3 else [str(shape)] * n
+    count = f" ({len(vertices)} arrays)" if len(parts) > MAX_LISTED else ""
+    return listed(parts) + count
 
 
 def result(plan: Plan) -> str:
@@ -175,7 +186,7 @@ def _steps(plan: Plan) -> str:
     if not plan.steps:
         return ""
     n = len(plan.graph.edges)
-    total = max(1, plan.multiplications)
+    total, directions = max(1, plan.multiplications), shown_directions(plan)
     rows = [("step", "direction", "product", "shapes", "structure", "mults", "%", "bytes out")]
     for step in plan.steps[:_MAX_ROWS]:
         one, two = plan.structures[step.left], plan.structures[step.right]
@@ -185,7 +196,7 @@ def _steps(plan: Plan) -> str:
         rows.append(
             (
                 str(step.number - n + 1),
-                step.direction,
+                DIRECTION_WORDS[directions[step.number]],
                 f"P{step.number - n + 1} = {_jacobian(step.left, n) if alone else product}",
                 by_shape(one.matrix_shape)
                 + ("" if alone else f" {dot} {by_shape(two.matrix_shape)}"),
