@@ -187,7 +187,7 @@ def test_the_demo_runs_where_no_word_is_given(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(demo, "WIDTHS", (20, 3, 20))
-    monkeypatch.setattr(demo, "_SECONDS_PER_MODE", 1e-6)
+    monkeypatch.setattr(demo, "_SECONDS", 1e-6)
     text = printed(capsys, *words)
     assert text.startswith("autoencoder(x): (20,) -> (20,)")
     assert text.endswith("All modes agree with it.\n")

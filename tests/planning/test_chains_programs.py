@@ -316,9 +316,9 @@ def test_plans_of_sweeps_travel() -> None:
 
 PRINTED = """\
   step  direction    product     shapes       structure         mults     %  bytes out
-     1  written out  P1 = J2     17x2         operator              2   4.4      272 B
-     2  pulled back  P2 = J3 P1  1x17 . 17x2  dense . dense        34  75.6       16 B
-     3  pulled back  P3 = P2 J1  1x2 . 2x6    dense . operator      9  20.0       48 B"""
+     1  materialize  P1 = J2     17x2         operator              2   4.4      272 B
+     2  reverse      P2 = J3 P1  1x17 . 17x2  dense . dense        34  75.6       16 B
+     3  reverse      P3 = P2 J1  1x2 . 2x6    dense . operator      9  20.0       48 B"""
 
 
 def test_a_plan_with_programs_prints_what_is_done_with_each() -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import chainad
 from chainad.planning.plan import follow
-from chainad.planning.views.diagram import Diagram, diagram_of, passed_by_every_path
+from chainad.planning.views.diagram import Diagram, diagram_of
+from chainad.planning.views.narrow_places import passed_by_every_path
 from chainad.testing import random_graph
 
 names = pytest.mark.parametrize("name", sorted(CASES))

@@ -70,13 +70,13 @@ optimality  optimal over all bracketings of this chain
   forward                        312,620,000          9.8x  310,680,000
   reverse                        312,620,000          9.8x  310,680,000
 
-  step  direction       product     shapes             structure              mults     %  bytes out
-     1  pulled back     P1 = J3 J2  20x300 . 300x300   dense . diagonal       6,000   0.0      48 kB
-     2  pulled back     P2 = P1 J1  20x300 . 300x1000  dense . dense      6,000,000  18.7     160 kB
-     3  pushed forward  P3 = J6 J5  300x300 . 300x20   diagonal . dense       6,000   0.0      48 kB
-     4  pushed forward  P4 = P3 J4  300x20 . 20x20     dense . diagonal       6,000   0.0      48 kB
-     5  pushed forward  P5 = J7 P4  1000x300 . 300x20  dense . dense      6,000,000  18.7     160 kB
-     6  joined          P6 = P5 P2  1000x20 . 20x1000  dense . dense     20,000,000  62.5       8 MB
+  step  direction  product     shapes             structure              mults     %  bytes out
+     1  reverse    P1 = J3 J2  20x300 . 300x300   dense . diagonal       6,000   0.0      48 kB
+     2  reverse    P2 = P1 J1  20x300 . 300x1000  dense . dense      6,000,000  18.7     160 kB
+     3  forward    P3 = J6 J5  300x300 . 300x20   diagonal . dense       6,000   0.0      48 kB
+     4  forward    P4 = P3 J4  300x20 . 20x20     dense . diagonal       6,000   0.0      48 kB
+     5  forward    P5 = J7 P4  1000x300 . 300x20  dense . dense      6,000,000  18.7     160 kB
+     6  join       P6 = P5 P2  1000x20 . 20x1000  dense . dense     20,000,000  62.5       8 MB
 
 local Jacobians
       operation  shape     structure   bytes  line
@@ -103,13 +103,13 @@ optimality  not proved: the best of the orders compared
   exhaustive                              20,204          1.0x     15,154
   one pivot                               20,204          1.0x     15,154
 
-  step  direction    product       shapes           structure               mults     %  bytes out
-     1  pulled back  P1 = J3 + J4  4x4 + 4x4        diagonal + diagonal         0   0.0       32 B
-     2  added        P2 = J6 + J7  50x100 + 50x100  selection + selection       0   0.0      800 B
-     3  pulled back  P3 = P1 J2    4x4 . 4x4        diagonal . diagonal         4   0.0       32 B
-     4  pulled back  P4 = J5 P3    50x4 . 4x4       dense . diagonal          200   1.0     1.6 kB
-     5  pulled back  P5 = P4 J1    50x4 . 4x100     dense . dense          20,000  99.0      40 kB
-     6  added        P6 = P2 + P5  50x100 + 50x100  pattern + dense             0   0.0      40 kB
+  step  direction  product       shapes           structure               mults     %  bytes out
+     1  forward    P1 = J3 + J4  4x4 + 4x4        diagonal + diagonal         0   0.0       32 B
+     2  sum        P2 = J6 + J7  50x100 + 50x100  selection + selection       0   0.0      800 B
+     3  forward    P3 = P1 J2    4x4 . 4x4        diagonal . diagonal         4   0.0       32 B
+     4  forward    P4 = J5 P3    50x4 . 4x4       dense . diagonal          200   1.0     1.6 kB
+     5  join       P5 = P4 J1    50x4 . 4x100     dense . dense          20,000  99.0      40 kB
+     6  sum        P6 = P2 + P5  50x100 + 50x100  pattern + dense             0   0.0      40 kB
 
 local Jacobians
       operation  shape   structure   bytes  line

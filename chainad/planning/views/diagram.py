@@ -22,6 +22,7 @@ from chainad.planning.steps import Direction
 from chainad.planning.views.assigned_names import assigned_name
 from chainad.planning.views.directions import directions_of_edges, shown_directions
 from chainad.planning.views.layered_drawing import LayeredDrawing, draw_in_layers
+from chainad.planning.views.narrow_places import passed_by_every_path
 
 if TYPE_CHECKING:
     from chainad.planning.plan import Plan
@@ -359,33 +360,6 @@ def _arcs(plan: Plan, group_of: dict[Vertex, int]) -> tuple[JacobianArc, ...]:
 
 
 # ------------------------------------------------------------------------ narrow places
-
-
-def passed_by_every_path(graph: LinearGraph) -> tuple[Vertex, ...]:
-    """Return the inner vertices that every path of two edges or more passes, inputs to outputs.
-
-    An edge that leads from an input to an output is only added to what the others give, and never
-    multiplied. Vertices are in topological order: those over which no edge jumps are passed. The
-    paths begin before all of them, and end behind all of them.
-    """
-    inputs, outputs = {*graph.inputs}, {*graph.outputs}
-    edges = [e for e in graph.edges if e.tail not in inputs or e.head not in outputs]
-    reads = {edge.tail for edge in edges}
-    read = {edge.head for edge in edges}
-    jumps = [(edge.tail, edge.head) for edge in edges]
-    jumps += [(-1, v) for v in graph.inputs if v in reads]
-    jumps += [(v, len(graph.shapes)) for v in graph.outputs if v in read]
-    change = [0] * (len(graph.shapes) + 2)
-    for tail, head in jumps:  # vertices tail + 1, ..., head - 1 are jumped over
-        change[tail + 1] += 1
-        change[head] -= 1
-    found, over = [], 0
-    inner = {*graph.inner} & reads & read
-    for v in range(len(graph.shapes)):
-        over += change[v]
-        if not over and v in inner:
-            found.append(v)
-    return tuple(found)
 
 
 def _narrowest(plan: Plan, group_of: dict[Vertex, int]) -> NarrowPlace | None:

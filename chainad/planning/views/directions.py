@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chainad.planning.views.narrow_places import places_to_meet
+
 if TYPE_CHECKING:
     from chainad.planning.plan import Plan
     from chainad.planning.steps import Direction, Step
@@ -54,7 +56,8 @@ def shown_directions(plan: Plan) -> dict[int, Direction]:
 
     A product of two local Jacobians, a sum, and what only scales by a diagonal, go the way of the
     most expensive product that they go into. Two local Jacobians whose product goes into no other
-    one go the way of the plan.
+    one go the way of the plan. A hybrid plan joins at a narrow value even if what is before it, or
+    after it, is one local Jacobian.
     """
     return _directions(plan)[0]
 
@@ -75,12 +78,16 @@ def directions_of_edges(plan: Plan) -> dict[int, tuple[int, Direction]]:
 
 def _directions(plan: Plan) -> tuple[dict[int, Direction], dict[int, tuple[int, Direction]]]:
     """Return the directions of the steps, and the most expensive use of every Jacobian."""
+    places = places_to_meet(plan)
     last: Direction = "join" if plan.mode == "hybrid" else plan.mode
+    inputs, outputs = plan.graph.inputs, plan.graph.outputs
     shown: dict[int, Direction] = {}
     uses: dict[int, tuple[int, Direction]] = {}
     for step in reversed(plan.steps):
         use = uses.get(step.number)
-        way = shown[step.number] = _shown_direction(plan, step, use, last)
+        is_met = step.via in places and step.tail in inputs and step.head in outputs
+        way = "join" if is_met else _shown_direction(plan, step, use, last)
+        shown[step.number] = way
         sides: tuple[tuple[int, Direction], ...] = ((step.left, "forward"), (step.right, "reverse"))
         for number, side in sides:
             goes_into = [uses[number]] if number in uses else []

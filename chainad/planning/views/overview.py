@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chainad.planning.views.diagram import passed_by_every_path
 from chainad.planning.views.directions import DIRECTION_WORDS, shown_directions
 from chainad.planning.views.line_costs import paid_vertices
+from chainad.planning.views.narrow_places import passed_by_every_path
 from chainad.planning.views.quantities import amount, by_shape, bytes_text, listed, ratio
 from chainad.planning.views.report import optimality, result, shapes_of, shown_mode
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from chainad.planning.steps import Direction, Step
 
 _LEAST_SHARE = 2000  # a smaller part of the multiplications would be rounded to nothing
+_MAX_AGAINST = 0.05  # of the multiplications, before a direction is said of both sides
 _MAX_NAMES = 3  # of values that go by their names
 _MAX_DEFINED = 6
 _MANY_JACOBIANS = 30  # from here on, what repeats is counted
@@ -126,10 +127,18 @@ def verdict(plan: Plan) -> str:
     if costs:
         met = min(costs, key=lambda v: (plan.graph.size(v), -costs[v]))
         line, text = place(plan, met)
+        against = sum(  # the way that what is before the place, or after it, goes mostly
+            step.multiplications
+            for step in products
+            if (step.head <= met and directions[step.number] == "forward")
+            or (step.tail >= met and directions[step.number] == "reverse")
+        )
+        sides = "What is before is pulled back, what is after is pushed forward"
+        if against > _MAX_AGAINST * plan.multiplications:
+            sides = "What is before and what is after is multiplied first"
         return (
             f"Cheapest place to meet: {line}{text and f' `{text}`'}, {_numbers(plan, met)}."
-            " What is before is"
-            f" pulled back, what is after is pushed forward{_saving(plan)}."
+            f" {sides}{_saving(plan)}."
         )
     shares: Counter[Direction] = Counter()
     for step in plan.steps:

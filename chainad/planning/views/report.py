@@ -7,7 +7,7 @@ from itertools import groupby
 from math import prod
 from typing import TYPE_CHECKING
 
-from chainad.planning.views.directions import DIRECTION_WORDS, shown_directions
+from chainad.planning.views.directions import shown_directions
 from chainad.planning.views.quantities import (
     MAX_LISTED,
     amount,
@@ -196,7 +196,7 @@ def _steps(plan: Plan) -> str:
         rows.append(
             (
                 str(step.number - n + 1),
-                DIRECTION_WORDS[directions[step.number]],
+                directions[step.number],
                 f"P{step.number - n + 1} = {_jacobian(step.left, n) if alone else product}",
                 by_shape(one.matrix_shape)
                 + ("" if alone else f" {dot} {by_shape(two.matrix_shape)}"),
