@@ -16,6 +16,7 @@ import resource
 import sys
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from PIL import Image
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 LIMIT_SECONDS = 60  # of processor time
+OPTIONAL = ("jax",)  # a notebook that imports what is not there of these is left out
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -109,6 +111,13 @@ def executed(notebook: NotebookNode) -> NotebookNode:
         for k, cell in enumerate(found.cells):
             client.execute_cell(cell, k)
     return found
+
+
+def missing(notebook: NotebookNode) -> list[str]:
+    """Return which optional packages a notebook imports that are not installed."""
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    needed = [name for name in OPTIONAL if re.search(rf"(?m)^(import|from) {name}\b", code)]
+    return [name for name in needed if find_spec(name) is None]
 
 
 def lines_of(cell: NotebookNode) -> list[str]:
@@ -202,6 +211,9 @@ def main() -> int:
         if options.names and path.stem not in options.names:
             continue
         stored = nbformat.read(path, as_version=4)
+        if lacking := missing(stored):
+            print(f"  {path.name}  not run: {', '.join(lacking)} is not installed", flush=True)
+            continue
         before = processor_time()
         try:
             found = executed(stored)

@@ -64,3 +64,18 @@ def test_no_number_of_a_measured_cell_is_compared() -> None:
     lines_of = runpy.run_path(str(ROOT / ".ci" / "notebooks.py"))["lines_of"]
     one, two = cell("f  12.5  ███\n", tag="measured"), cell("f   3.25  █████\n", tag="measured")
     assert lines_of(one) == lines_of(two) != lines_of(cell("g  12.5  ███\n", tag="measured"))
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [("import jax.numpy as jnp", ["jax"]), ("import chainad.jax", []), ("import numpy as np", [])],
+)
+def test_what_is_not_installed_is_said_of_a_notebook_that_needs_it(
+    source: str, expected: list[str]
+) -> None:
+    nbformat = pytest.importorskip("nbformat.v4")
+    names = runpy.run_path(str(ROOT / ".ci" / "notebooks.py"))
+    missing = names["missing"]
+    missing.__globals__["find_spec"] = lambda name: None
+    notebook = nbformat.new_notebook(cells=[nbformat.new_code_cell(f"import os\n{source}")])
+    assert missing(notebook) == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -58,17 +59,26 @@ class Site:
         return f"{self.file}:{self.line}"
 
 
-def source_of(code: CodeType, cell: str = "") -> tuple[FunctionSource, list[str]]:
-    """Return where the source of code stands, and its lines; none if they are not known.
-
-    `cell` is what a notebook calls the cell that it is from.
-    """
+def source_of(code: CodeType) -> tuple[FunctionSource, list[str]]:
+    """Return where the source of code stands, and its lines; none if they are not known."""
     path = code.co_filename
     first = code.co_firstlineno
     last = max(first, *_last_lines(code))
     lines = _lines(path, first, last)
-    file = cell or os.path.basename(path)
-    return FunctionSource(path, file, code.co_name, first, last, digest_of(lines)), lines
+    return FunctionSource(path, file_of(path), code.co_name, first, last, digest_of(lines)), lines
+
+
+def file_of(path: str) -> str:
+    """Return what a file is called in print: its name, or `In[3]` if it is a cell of a notebook."""
+    return cell_of(path) or os.path.basename(path)
+
+
+def cell_of(path: str) -> str:
+    """Return what IPython and notebooks call the cell that is a file to Python, or ""."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    named: tuple[str, str] | None = shell and shell.compile.format_code_name(path)
+    return named[1] if named else ""
 
 
 def _last_lines(code: CodeType) -> Iterator[int]:

@@ -13,7 +13,7 @@ import jax
 from chainad.frontends.jax.linear_jaxpr import LocalJacobian
 from chainad.ir.graph import Origin
 from chainad.ir.notices import is_library_file
-from chainad.ir.sites import FunctionSource, Site, digest_of
+from chainad.ir.sites import FunctionSource, Site, digest_of, file_of
 
 _JAX = str(Path(jax.__file__).parent) + os.sep
 
@@ -38,5 +38,5 @@ def _source(path: str, name: str, first: int) -> tuple[FunctionSource, list[str]
     lines = linecache.getlines(path)[first - 1 :]
     block = [line.rstrip() for line in inspect.getblock(lines)] if lines else []
     last = first + max(0, len(block) - 1)
-    file, short = os.path.basename(path), name.rpartition(".")[2]
-    return FunctionSource(path, file, short, first, last, digest_of(block)), block
+    short = name.rpartition(".")[2]
+    return FunctionSource(path, file_of(path), short, first, last, digest_of(block)), block

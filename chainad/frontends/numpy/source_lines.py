@@ -12,7 +12,7 @@ from typing import NamedTuple
 from chainad.ir.cache import Cache
 from chainad.ir.graph import Origin
 from chainad.ir.notices import ARRAY_LIBRARIES, is_library_file
-from chainad.ir.sites import FunctionSource, Site, source_of
+from chainad.ir.sites import FunctionSource, Site, cell_of, source_of
 
 # Code, and the place of the running instruction in it: to look its line up would take time that
 # grows with the length of the code.
@@ -93,7 +93,7 @@ def _list(code: CodeType) -> _ListedCode:
     unpacking = frozenset(
         2 * k for k, number in enumerate(code.co_code[::2]) if opname[number] in _UNPACKING
     )
-    return _ListedCode(code, *source_of(code, _cell(code)), starts, lines, unpacking)
+    return _ListedCode(code, *source_of(code), starts, lines, unpacking)
 
 
 _UNPACKING = {"UNPACK_SEQUENCE", "UNPACK_EX"}
@@ -166,12 +166,4 @@ def prefix(raw: RawSite | None) -> str:
     if raw is None:
         return ""
     code, place = raw
-    return f"{_cell(code) or code.co_filename}:{_listed(code).line(place)}: "
-
-
-def _cell(code: CodeType) -> str:
-    """Return what IPython and notebooks call the cell that code is from, such as `In[3]`, or ""."""
-    ipython = sys.modules.get("IPython")
-    shell = None if ipython is None else ipython.get_ipython()
-    named: tuple[str, str] | None = shell and shell.compile.format_code_name(code.co_filename)
-    return named[1] if named else ""
+    return f"{cell_of(code.co_filename) or code.co_filename}:{_listed(code).line(place)}: "

@@ -1,0 +1,27 @@
+"""The steps of a plan of a JAX function have the user's lines."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+jax = pytest.importorskip("jax", reason="needs the extra jax")
+
+import jax.numpy as jnp
+
+import chainad.jax
+
+
+def test_lines_of_a_notebook_are_named_by_their_cell(monkeypatch):
+    file = "/tmp/ipykernel_7/596909951.py"
+    cells = {file: ("Cell", "In[3]")}
+    compiler = SimpleNamespace(format_code_name=cells.get)
+    shell = SimpleNamespace(get_ipython=lambda: SimpleNamespace(compile=compiler))
+    monkeypatch.setitem(sys.modules, "IPython", shell)
+    names = {"jnp": jnp}
+    source = "def f(x):\n    y = jnp.sin(x)\n    return jnp.ones((4, 3)) @ y\n"
+    exec(compile(source, file, "exec"), names)
+    plan = chainad.jax.plan(names["f"], jax.ShapeDtypeStruct((3,), float), mode="forward")
+    sites = {str(origin.site) for origin in plan.graph.origins if origin.site}
+    assert sites
+    assert sites <= {"In[3]:2", "In[3]:3"}
