@@ -109,7 +109,7 @@ def jacobian(
     *,
     mode: Mode = "auto",
     cost: CostName | CostModel | None = None,
-    effort: Effort = "balanced",
+    effort: Effort = "fast",
 ) -> Callable[..., Any]:
     """Return the Jacobian of a JAX function, in the order of products that is cheapest.
 
@@ -134,7 +134,8 @@ def jacobian(
         What is to be small, as for `chainad.jacobian`; by default the time that XLA takes. With
         another cost, `jax.jacfwd` and `jax.jacrev` take no part.
     effort : str or float
-        How long to search, as for `chainad.jacobian`.
+        How long to search, as for `chainad.jacobian`; little by default, since what more would
+        find is hardly seen beside what XLA makes of it.
 
     Returns
     -------
@@ -174,7 +175,7 @@ def value_and_jacobian(
     *,
     mode: Mode = "auto",
     cost: CostName | CostModel | None = None,
-    effort: Effort = "balanced",
+    effort: Effort = "fast",
 ) -> Callable[..., Any]:
     """Return a function that returns a pair of the value and the Jacobian; see `jacobian`.
 
@@ -214,7 +215,7 @@ def plan(
     has_aux: bool = False,
     mode: Mode = "auto",
     cost: CostName | CostModel | None = None,
-    effort: Effort = "balanced",
+    effort: Effort = "fast",
 ) -> Plan:
     """Return the plan of a Jacobian, from shapes alone: nothing is run.
 

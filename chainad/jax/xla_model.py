@@ -9,7 +9,6 @@ program at once; orders of products are counted as those of NumPy programs.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from math import prod
 from typing import Literal, TypeAlias
 
@@ -150,8 +149,6 @@ def _counts_of(eqn: Equation, seeds: int, mode: Direction) -> OperationCounts:
     name, params = eqn.primitive.name, eqn.params
     if name in jaxprs.CALLS:
         return total_counts(_counts(jaxprs.inner(eqn)[0], seeds, mode))
-    if name == "scan":
-        return _times(params["length"], total_counts(_counts(params["jaxpr"].jaxpr, seeds, mode)))
     read = seeds * sum(prod(v.aval.shape) for v in eqn.invars)
     written = seeds * sum(prod(v.aval.shape) for v in eqn.outvars)
     if name in _FUSED or name in _VIEWS:
@@ -169,9 +166,3 @@ def _counts_of(eqn: Equation, seeds: int, mode: Direction) -> OperationCounts:
         return OperationCounts(calls=1, added=read, elements=written)
     applied = seeds * jaxprs.multiplications_of(eqn)
     return OperationCounts(calls=1, gathered=max(read, written), applied=applied)
-
-
-def _times(n: int, counts: OperationCounts) -> OperationCounts:
-    return replace(
-        counts, **{kind: n * getattr(counts, kind) for kind in OperationCounts.__slots__}
-    )

@@ -8,7 +8,11 @@ from math import log2, prod
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.extend import core
+
+from chainad.frontends.jax.constant_folding import folded
 
 try:  # what is evaluated again is from the lines that it was traced from
     from jax._src.source_info_util import user_context
@@ -47,11 +51,18 @@ def is_known(value: Any) -> bool:
     return not isinstance(value, jax.core.Tracer)
 
 
+def as_jax(values: Sequence[Any]) -> list[Any]:
+    """Return values as arrays of JAX: the user's functions may index them by traced ones."""
+    return [jnp.asarray(x) if isinstance(x, np.ndarray) else x for x in values]
+
+
 def bind(eqn: Equation, values: Sequence[Any]) -> list[Any]:
     """Return the results of an equation for these operands."""
     given = eqn.primitive.get_bind_params(eqn.params)
     # Before JAX 0.9 functions come apart from parameters.
     functions, params = given if isinstance(given, tuple) else ((), given)
+    if eqn.primitive.name.startswith("custom_"):
+        values = as_jax(values)
     found = eqn.primitive.bind(*functions, *values, **params)
     return list(found) if eqn.primitive.multiple_results else [found]
 
@@ -79,6 +90,9 @@ def bound(eqn: Equation, values: Sequence[Any]) -> list[Any]:
     """Return the results of an equation: numbers, if all operands are and there are few."""
     size = sum(prod(v.aval.shape) for v in eqn.outvars)
     if size <= MAX_FOLDED and all(map(is_known, values)):
+        known = folded(eqn.primitive.name, values, eqn.params, eqn.outvars[0].aval)
+        if known is not None:
+            return [known]
         with jax.ensure_compile_time_eval():
             return bind(eqn, values)
     with at_line_of(eqn):

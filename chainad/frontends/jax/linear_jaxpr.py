@@ -378,7 +378,7 @@ def _custom(
 ) -> LinearMap:
     """Return the operator of `jax.custom_vjp`: a pull alone."""
     params = eqn.params
-    residuals = values[: params["num_res"]]
+    residuals = jaxprs.as_jax(values[: params["num_res"]])
     backward = getattr(params["bwd"], "call_wrapped", params["bwd"])
 
     def pull(adjoint: Any) -> Any:
