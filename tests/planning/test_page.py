@@ -1,9 +1,12 @@
 """Pages of plans: short, escaped, without script, and readable in a browser."""
 
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from random import Random
+from typing import Any
 
+import numpy as np
 import pytest
 from browser import CHROMIUM, faults_of
 from hypothesis import given, settings
@@ -167,3 +170,24 @@ def test_the_browser_finds_what_is_wrong(tmp_path: Path) -> None:
     found = " ".join(faults_of({"page": page}, tmp_path, widths=[400], schemes=["light"]))
     for fault in ("overlap", "clipped", "contrast 2.8", "pixels high", "off the page", "scrolls"):
         assert fault in found
+
+
+def test_thin_values_beside_wide_ones_are_seen() -> None:
+    def rate(y: Any, p: Any) -> Any:
+        return np.array([y[1], -p[1] * np.sin(y[0]) - p[2] * y[1]])
+
+    def swing(p: Any) -> Any:
+        y, seen = np.array([p[0], 0.0]), []
+        for _ in range(9):
+            one = rate(y, p)
+            two = rate(y + 0.1 * one, p)
+            three = rate(y + 0.1 * two, p)
+            y = y + 0.1 * (one + 2 * two + 2 * three + rate(y + 0.1 * three, p))
+            seen += [y, y[:1] * np.ones(40)]
+        return np.concatenate(seen)
+
+    page = chainad.plan(swing, np.ones(3), mode="forward").to_html()
+    (outline,) = re.findall(r'<path class="arc forward" d="([^"]*)"', page)
+    heights = [float(y) for y in re.findall(r"V([\d.]+)", outline)]
+    half = len(heights) // 2
+    assert all(y < z for y, z in zip(heights[:half], heights[: half - 1 : -1], strict=True))

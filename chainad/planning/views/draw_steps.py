@@ -122,7 +122,10 @@ def _tree(plan: Plan, chain: tuple[Edge, ...], axes: Axes, renderer: RendererBas
             right = above._replace(right=radius, up=3, horizontal="left")
             left = right._replace(right=-radius, horizontal="right")
             lower = right._replace(up=-3, vertical="top")
-            _put_one_of(labels, _texts(plan, step), [below, above, right, left, lower])
+            beside = [right, left, lower]
+            if step is not plan.steps[-1]:  # above that one is the title
+                beside.insert(0, above)
+            _put_one_of(labels, _texts(plan, step), [below, *beside])
     _title(axes, "the bracketing: factors in the order of the function, products above them")
 
 

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 40_000
 
-_N_DEAREST = 8
-_MAX_DEAREST_BYTES = 6_000
+_N_MOST_EXPENSIVE = 8
+_MAX_MOST_EXPENSIVE_BYTES = 6_000
 _MAX_LISTING_BYTES = 9_000
 _MAX_OTHERS_BYTES = 6_000
 _MAX_SENTENCES = 400
@@ -43,7 +43,7 @@ _MAX_CUTS = 5
 def element(plan: Plan, above: str = "") -> str:
     """Return a plan as an element of a page, below what stands above it: what notebooks show."""
     every = most_expensive_steps(plan, len(plan.steps))
-    groups, others = every[:_N_DEAREST], every[_N_DEAREST:]
+    groups, others = every[:_N_MOST_EXPENSIVE], every[_N_MOST_EXPENSIVE:]
     foot = _foot(plan, groups)
     parts = [STYLE, above, *_head(plan), *_picture(plan), compared_orders(plan)]
     parts += _most_expensive(plan, groups)
@@ -131,7 +131,7 @@ def _note(note: Note) -> str:
 def _most_expensive(plan: Plan, groups: Sequence[StepGroup]) -> Iterator[str]:
     if groups:
         said = of_all_steps(plan, groups)
-        table = steps_table(within(step_rows(groups), _MAX_DEAREST_BYTES, "kinds of steps"))
+        table = steps_table(within(step_rows(groups), _MAX_MOST_EXPENSIVE_BYTES, "kinds of steps"))
         yield folded(f"{said[0].upper()}{said[1:]}", table, is_open=True)
 
 

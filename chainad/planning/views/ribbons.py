@@ -266,12 +266,13 @@ def _added_up(diagram: Diagram) -> tuple[int, str, _Directions]:
     columns = [min(layers[one:two], key=Counter.total) for one, two in pairwise(cuts)]
     columns[0], columns[-1] = layers[0], layers[-1]
     most = max(1, *(column.total() for column in columns))
-    middle = _PATH_HEIGHT / 2 + _MARGIN
-    tops = [middle - _PATH_HEIGHT * column.total() / most / 2 for column in columns]
+    heights = [max(_MIN_BAR, _PATH_HEIGHT * column.total() / most) for column in columns]
+    scales = [h / max(1, column.total()) for h, column in zip(heights, columns, strict=True)]
+    tops = [_PATH_HEIGHT / 2 + _MARGIN - height / 2 for height in heights]
     shapes = []
     ways = [way for way in DIRECTION_WORDS if any(column[way] for column in columns)]
     for way in ways:
-        sizes = [_PATH_HEIGHT * column[way] / most for column in columns]
+        sizes = [scale * column[way] for scale, column in zip(scales, columns, strict=True)]
         bottoms = [top + size for top, size in zip(tops, sizes, strict=True)]
         shapes.append(_shape(f"arc {way}", _between(tops, bottoms), ""))
         tops = bottoms
@@ -281,6 +282,6 @@ def _added_up(diagram: Diagram) -> tuple[int, str, _Directions]:
 def _between(tops: Sequence[float], bottoms: Sequence[float]) -> str:
     """Return the outline of what is between two heights in every column."""
     n = len(tops)
-    there = "".join(f"V{y:.0f}H{_WIDTH * (k + 1) / n:.0f}" for k, y in enumerate(tops))
-    back = "".join(f"V{bottoms[k]:.0f}H{_WIDTH * k / n:.0f}" for k in reversed(range(n)))
-    return f"M0 {bottoms[0]:.0f}{there}{back}Z"
+    there = "".join(f"V{y:.1f}H{_WIDTH * (k + 1) / n:.0f}" for k, y in enumerate(tops))
+    back = "".join(f"V{bottoms[k]:.1f}H{_WIDTH * k / n:.0f}" for k in reversed(range(n)))
+    return f"M0 {bottoms[0]:.1f}{there}{back}Z"
