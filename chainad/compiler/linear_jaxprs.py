@@ -6,8 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax.numpy as jnp
+
+from chainad.backends.array_api import ArrayLibrary, build_for, index_add_at
+from chainad.compiler.lower import lower
+from chainad.compiler.scan_jacobians import planned_scan
 from chainad.frontends.jax.equation_sites import origin_of
 from chainad.frontends.jax.linear_jaxpr import LinearRun, LocalJacobian
+from chainad.frontends.jax.linear_maps import LinearScan
+from chainad.planning.auto import plan_cached
 from chainad.planning.linear_graph import Edge, LinearGraph
 from chainad.structure import Ops
 
@@ -32,7 +39,11 @@ def linear_graph_of(run: LinearRun, names: Sequence[str]) -> LinearizedJaxpr:
     for edge in reversed(edges):
         if edge.head in useful:
             useful.add(edge.tail)
-    kept = [edge for edge in edges if edge.tail in reached and edge.head in useful]
+    kept = [
+        _with_planned_scan(edge)
+        for edge in edges
+        if edge.tail in reached and edge.head in useful
+    ]
     ends = {*run.inputs, *run.outputs}
     inner = [v for v in range(len(run.shapes)) if v in reached & useful and v not in ends]
     number = {v: k for k, v in enumerate([*run.inputs, *inner, *run.outputs])}
@@ -55,3 +66,27 @@ def linear_graph_of(run: LinearRun, names: Sequence[str]) -> LinearizedJaxpr:
 
 def _edge(edge: LocalJacobian, number: dict[int, int]) -> Edge:
     return Edge(number[edge.tail], number[edge.head], edge.arrangement.structure)
+
+
+def _with_planned_scan(edge: LocalJacobian) -> LocalJacobian:
+    if not isinstance(edge.stored, LinearScan):
+        return edge
+    return planned_scan(edge, edge.stored, dense_blocks)
+
+
+def dense_blocks(run: LinearRun, dtype: Any) -> tuple[list[list[Any]], int]:
+    """Return the Jacobians of outputs by inputs, and how many multiplications these take."""
+    found = linear_graph_of(run, [f"x{k}" for k in range(len(run.inputs))])
+    made = plan_cached(found.graph, "auto", jnp.dtype(dtype).itemsize)
+    lowered = lower(made, found.arrangements)
+    results = build_for(lowered.program, ArrayLibrary(jnp, index_add_at, dtype))(found.slots)
+    blocks, forms = iter(results), iter(lowered.forms)
+    return [
+        [
+            jnp.zeros((*run.shapes[y], *run.shapes[x]), dtype)
+            if next(forms) is None
+            else jnp.asarray(next(blocks), dtype)
+            for x in run.inputs
+        ]
+        for y in run.outputs
+    ], made.multiplications

@@ -292,7 +292,7 @@ def _traced(flat: _Flat, closed: Any) -> _Traced:
     values, linear, aux = jax.linearize(evaluate, *flat.leaves, has_aux=True)
     tangents = [jax.ShapeDtypeStruct(jnp.shape(x), x.dtype) for x in flat.leaves]
     pushed = jax.make_jaxpr(linear)(*tangents)
-    run = read(pushed.jaxpr, pushed.consts, [x.shape for x in tangents])
+    run = read(pushed.jaxpr, pushed.consts, tangents)
     names = [f"x{k}" for k in range(len(tangents))] if len(tangents) > 1 else ["x"]
     return _Traced(flat, pushed.jaxpr, values, aux, linear_graph_of(run, names))
 

@@ -118,6 +118,19 @@ def walk(
     return [read(v) for v in jaxpr.outvars]
 
 
+def depending(jaxpr: Jaxpr, given: Sequence[bool]) -> list[bool]:
+    """Return which results depend on arguments that are marked."""
+    marked = {var for var, is_marked in zip(jaxpr.invars, given, strict=True) if is_marked}
+
+    def is_marked(var: Any) -> bool:
+        return not isinstance(var, core.Literal) and var in marked
+
+    for eqn in jaxpr.eqns:
+        if any(map(is_marked, eqn.invars)):
+            marked |= {*eqn.outvars}
+    return [is_marked(var) for var in jaxpr.outvars]
+
+
 def multiplications(jaxpr: Jaxpr) -> int:
     """Return how many multiplications an evaluation takes; loops without end count a hundred."""
     return sum(multiplications_of(eqn) for eqn in jaxpr.eqns)

@@ -20,7 +20,7 @@ import numpy as np
 
 from chainad.frontends.jax import jaxprs
 from chainad.frontends.jax.jaxprs import Equation, Jaxpr
-from chainad.frontends.jax.linear_maps import LinearMap, is_possible, transposed
+from chainad.frontends.jax.linear_maps import LinearMap, LinearScan, is_possible, transposed
 from chainad.ir.shapes import Shape
 from chainad.rules import lax as rows
 from chainad.structure import Arrangement, arrange, dense, diagonal, operator
@@ -95,12 +95,12 @@ class LinearRun:
             self.edges.append(LocalJacobian(tail, head, arrangement, stored, name, equation))
 
 
-def read(jaxpr: Jaxpr, consts: Sequence[Any], shapes: Sequence[Shape]) -> LinearRun:
-    """Return what a jaxpr does that is linear in its arguments, of which these are the shapes."""
+def read(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> LinearRun:
+    """Return what a jaxpr does that is linear in the arguments of which only specs are given."""
     try:
-        return _Reader().read(jaxpr, consts, shapes)
+        return _Reader().read(jaxpr, consts, args)
     except ComplexTangentError:
-        return _as_one_operator(jaxpr, consts, shapes)
+        return _as_one_operator(jaxpr, consts, [x.shape for x in args])
 
 
 class _Reader:
@@ -109,10 +109,13 @@ class _Reader:
     def __init__(self) -> None:
         self.run = LinearRun()
 
-    def read(self, jaxpr: Jaxpr, consts: Sequence[Any], shapes: Sequence[Shape]) -> LinearRun:
-        run = self.run
-        run.inputs += [run.new_value(shape) for shape in shapes]
-        given = [Tangent(s, {v: 1.0}, v) for s, v in zip(shapes, run.inputs, strict=True)]
+    def read(self, jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> LinearRun:
+        run, given = self.run, [*args]
+        for k, arg in enumerate(args):
+            if isinstance(arg, jax.ShapeDtypeStruct):
+                value = run.new_value(arg.shape)
+                run.inputs.append(value)
+                given[k] = Tangent(arg.shape, {value: 1.0}, value)
         results = jaxprs.walk(jaxpr, consts, given, self.equation)
         for var, result in zip(jaxpr.outvars, results, strict=True):
             head = run.new_value(var.aval.shape)
@@ -368,9 +371,10 @@ def _map_of(
     has_pull = is_possible(pull, results.shape, out)
     if not (has_push or has_pull):
         raise NotImplementedError(f"{eqn.primitive.name} can be neither pushed nor pulled through")
-    return LinearMap(
+    found = LinearMap(
         push if has_push else None, pull if has_pull else None, ends.shape, results.shape, dtype
     )
+    return LinearScan(found, eqn, values, at) if eqn.primitive.name == "scan" else found
 
 
 def _custom(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from math import prod
 from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
+from chainad.frontends.jax.jaxprs import Equation, depending
 from chainad.ir.shapes import Shape
 from chainad.structure.linear_operators import Operator
 
@@ -44,6 +46,40 @@ class LinearMap(Operator):
         if self.pull is None or (self.push is not None and self.n_in <= self.n_out):
             return self.jvp(jnp.eye(self.n_in, dtype=self.dtype))
         return self.vjp(jnp.eye(self.n_out, dtype=self.dtype))
+
+
+class LinearScan(LinearMap):
+    """A scan that is linear in operands `at` of its `values`, by its steps as they are written."""
+
+    def __init__(
+        self, linear: LinearMap, equation: Equation, values: Sequence[Any], at: Sequence[int]
+    ) -> None:
+        super().__init__(linear.push, linear.pull, linear.operand, linear.result, linear.dtype)
+        self.equation, self.values, self.at = equation, values, at
+
+    def values_shape(self, k: int) -> Shape:
+        """Return the shape of an operand."""
+        shape: Shape = tuple(self.equation.invars[k].aval.shape)
+        return shape
+
+    @property
+    def parts(self) -> tuple[range, range, range]:
+        """Which operands are constants, the carry, and arrays of which a step takes a slice."""
+        constants, carry = (self.equation.params[f"num_{x}"] for x in ("consts", "carry"))
+        ends = (0, constants, constants + carry, len(self.values))
+        first, second, third = (range(*pair) for pair in pairwise(ends))
+        return first, second, third
+
+    @property
+    def tangents(self) -> tuple[list[int], list[int], list[int]] | None:
+        """Those of each part that a step has tangents of; None if a part of the carry has none."""
+        constants, carry, slices = self.parts
+        body = self.equation.params["jaxpr"].jaxpr
+        given = {*self.at, *carry}
+        results = depending(body, [k in given for k in range(len(self.values))])
+        if not all(results):
+            return None
+        return [k for k in constants if k in given], [*carry], [k for k in slices if k in given]
 
 
 def _mapped(apply: Apply, shape: Shape, axis: int) -> Apply:
