@@ -40,9 +40,7 @@ def linear_graph_of(run: LinearRun, names: Sequence[str]) -> LinearizedJaxpr:
         if edge.head in useful:
             useful.add(edge.tail)
     kept = [
-        _with_planned_scan(edge)
-        for edge in edges
-        if edge.tail in reached and edge.head in useful
+        _with_planned_scan(edge) for edge in edges if edge.tail in reached and edge.head in useful
     ]
     ends = {*run.inputs, *run.outputs}
     inner = [v for v in range(len(run.shapes)) if v in reached & useful and v not in ends]

@@ -23,6 +23,9 @@ from chainad.frontends.jax.linear_jaxpr import LinearRun, LocalJacobian, read
 from chainad.frontends.jax.linear_maps import LinearMap, LinearScan
 from chainad.structure import Arrangement, dense, operator
 
+# What a product takes inside a step, beside its multiplications: XLA calls it anew in every step,
+# where the blocks of all steps are made in one call.
+MULTIPLICATIONS_PER_CALL = 1000
 # Blocks of all steps together hold at most so many entries.
 MAX_BLOCK_ENTRIES = 1 << 22
 
@@ -61,10 +64,12 @@ class ScanJacobian(LinearMap):
         super().__init__(scan.push, scan.pull, scan.operand, scan.result, scan.dtype)
         self.scan, self.sizes, self.blocks = scan, sizes, blocks
         self.fixed, self.each = fixed, each
+        products = jaxprs.products(scan.equation.params["jaxpr"].jaxpr)
+        self.calls = MULTIPLICATIONS_PER_CALL * sizes.steps * (products - 1)
 
     def by_blocks(self, vectors: int, cost: int, is_possible: bool) -> bool:
         """Return whether blocks take fewer multiplications for so many vectors."""
-        return not is_possible or self.fixed + vectors * cost < vectors * self.each
+        return not is_possible or self.fixed + vectors * cost < vectors * self.each + self.calls
 
     def cost(self, vectors: int, cost: int, is_possible: bool) -> int:
         """Return the multiplications for each of so many vectors."""
@@ -155,13 +160,13 @@ class ScanJacobian(LinearMap):
     def _operands(self, tangents: Any) -> tuple[Any, Any, Any]:
         """Return tangents of constants, of the carry, and of the slices of every step."""
         scan, size, n = self.scan, self.sizes, tangents.shape[1]
-        shapes = {k: scan.values_shape(k) for k in scan.at}
+        shapes = {k: scan.shape_of(k) for k in scan.at}
         bounds = [*pairwise(accumulate(map(prod, shapes.values()), initial=0))]
         found = {k: tangents[slice(*ends)] for k, ends in zip(shapes, bounds, strict=True)}
         constants, carry, slices = scan.parts
         none = jnp.zeros((0, n), tangents.dtype)
         of_carry = [
-            found[k] if k in found else jnp.zeros((prod(scan.values_shape(k)), n), tangents.dtype)
+            found[k] if k in found else jnp.zeros((prod(scan.shape_of(k)), n), tangents.dtype)
             for k in carry
         ]
         of_slices = jnp.concatenate([none, *(found[k] for k in slices if k in found)])
@@ -176,14 +181,14 @@ class ScanJacobian(LinearMap):
         scan, n = self.scan, carry.shape[1]
         made, start = [constants], 0
         for k in scan.parts[1]:
-            size = prod(scan.values_shape(k))
+            size = prod(scan.shape_of(k))
             if k in scan.at:
                 made.append(carry[start : start + size])
             start += size
         start = 0
         for k in scan.parts[2]:
             if k in scan.at:
-                size = prod(scan.values_shape(k)[1:])
+                size = prod(scan.shape_of(k)[1:])
                 made.append(jnp.reshape(slices[:, start : start + size], (-1, n)))
                 start += size
         return jnp.concatenate(made)
@@ -209,9 +214,9 @@ def planned_scan(edge: LocalJacobian, scan: LinearScan, blocks: Blocks) -> Local
     constants, carry, slices = tangents
     size = Sizes(
         steps,
-        sum(prod(scan.values_shape(k)) for k in constants),
-        sum(prod(scan.values_shape(k)) for k in carry),
-        sum(prod(scan.values_shape(k)[1:]) for k in slices),
+        sum(prod(scan.shape_of(k)) for k in constants),
+        sum(prod(scan.shape_of(k)) for k in carry),
+        sum(prod(scan.shape_of(k)[1:]) for k in slices),
         sum(prod(v.aval.shape[1:]) for v in scan.equation.outvars[len(carry) :]),
     )
     each = max(1, jaxprs.multiplications_of(scan.equation))
@@ -229,17 +234,13 @@ def planned_scan(edge: LocalJacobian, scan: LinearScan, blocks: Blocks) -> Local
         args = [*scan.values]
         for k, value in zip(of_steps, residuals, strict=True):
             args[k] = value
-        for k, var in zip(order, [body.jaxpr.invars[k] for k in order], strict=True):
-            args[k] = jax.ShapeDtypeStruct(var.aval.shape, var.aval.dtype)
+        for k in order:
+            args[k] = jax.ShapeDtypeStruct(body.in_avals[k].shape, body.in_avals[k].dtype)
         run = read(body.jaxpr, body.consts, args)
         rows, cost = blocks(run, scan.dtype)
         flat = [
             jnp.concatenate(
-                [
-                    jnp.reshape(block, (prod(run.shapes[y]), -1))
-                    for block, y in zip(row, [y] * len(row), strict=True)
-                ],
-                axis=1,
+                [jnp.reshape(block, (prod(run.shapes[y]), -1)) for block in row], axis=1
             )
             for row, y in zip(rows, run.outputs, strict=True)
         ]
@@ -260,6 +261,4 @@ def planned_scan(edge: LocalJacobian, scan: LinearScan, blocks: Blocks) -> Local
 
     found = ScanJacobian(scan, size, evaluate, steps * cost, each)
     plain = Arrangement(dense(scan.result, scan.operand), ())
-    return replace(
-        edge, arrangement=operator(plain, found.tangent, found.adjoint), stored=found
-    )
+    return replace(edge, arrangement=operator(plain, found.tangent, found.adjoint), stored=found)

@@ -34,6 +34,7 @@ CALLS = {
     "custom_vjp_call": "call_jaxpr",
 }
 _INLINED = ("jit", "pjit", "closed_call", "core_call")
+_ELEMENTWISE = ("mul", "div", "integer_pow")
 # Results of at most so many entries that depend on no argument are computed while f is traced.
 MAX_FOLDED = 1 << 16
 # How often the body of a loop without a known end is assumed to run.
@@ -136,6 +137,17 @@ def multiplications(jaxpr: Jaxpr) -> int:
     return sum(multiplications_of(eqn) for eqn in jaxpr.eqns)
 
 
+def products(jaxpr: Jaxpr) -> int:
+    """Return how many equations multiply, solve or loop: those that are more than elementwise."""
+    count = 0
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name in CALLS:
+            count += products(inner(eqn)[0])
+        elif eqn.primitive.name not in _ELEMENTWISE and multiplications_of(eqn):
+            count += 1
+    return count
+
+
 def multiplications_of(eqn: Equation) -> int:
     """Return how many multiplications an equation takes."""
     return int(_multiplications_of(eqn))
@@ -147,7 +159,7 @@ def _multiplications_of(eqn: Equation) -> Any:
     if name in CALLS:
         return multiplications(inner(eqn)[0])
     match name:
-        case "mul" | "div" | "integer_pow":
+        case _ if name in _ELEMENTWISE:
             return size
         case "dot_general":
             (summed, _), _ = params["dimension_numbers"]

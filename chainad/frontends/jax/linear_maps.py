@@ -57,7 +57,7 @@ class LinearScan(LinearMap):
         super().__init__(linear.push, linear.pull, linear.operand, linear.result, linear.dtype)
         self.equation, self.values, self.at = equation, values, at
 
-    def values_shape(self, k: int) -> Shape:
+    def shape_of(self, k: int) -> Shape:
         """Return the shape of an operand."""
         shape: Shape = tuple(self.equation.invars[k].aval.shape)
         return shape
