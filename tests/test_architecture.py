@@ -26,7 +26,7 @@ FACADES = {
     "chainad": "ir structure planning rules api scipy",
     "__main__": "command_line",
     "command_line": "chainad planning api",
-    "jax": "ir structure backends rules planning frontends compiler",
+    "jax": "ir structure backends rules planning frontends compiler api",
     "scipy": "rules",
 }
 

@@ -9,11 +9,10 @@ import numpy as np
 import scipy  # loads scipy.linalg when it is first used
 
 from chainad.api.stopwatch import quickest
-from chainad.errors import ChainadError
 from chainad.ir.array_functions import place, sparse_dot
 from chainad.ir.operation_counts import KINDS_OF_OPERATION
 from chainad.ir.positions import positions
-from chainad.planning.calibration import STORED, Calibration, path, write
+from chainad.planning.calibration import STORED, Calibration, keep
 
 _SECONDS_PER_KIND = 0.06
 
@@ -46,16 +45,7 @@ def calibrate(store: bool = True) -> Calibration:
     """
     found = Calibration(_measure(), STORED)
     if store:
-        where = "the user's cache folder"
-        try:
-            where = str(path())
-            write(found, path())
-        except (OSError, RuntimeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise ChainadError(
-                f"the calibration cannot be written to {where}: {reason};"
-                " set CHAINAD_CACHE to a folder that can be written, or pass store=False"
-            ) from error
+        keep(found)
     return found
 
 

@@ -301,14 +301,14 @@ def _plan(traced: _Traced, options: Options) -> Plan:
     """Return the plan; `jacfwd` and `jacrev` are among its alternatives where these compete."""
     itemsize = jnp.result_type(*traced.flat.leaves).itemsize
     graph = traced.linearized.graph
-    model = xla_model.model(itemsize) if options.cost is None else options.cost
+    model = xla_model.model() if options.cost is None else options.cost
     mode = options.mode
     if options.compares_jax and graph.chain and len(graph.edges) > MAX_MODELED_FACTORS:
         mode = plan_cached(graph, mode, itemsize, "multiplications", options.search)
     made = plan_cached(graph, mode, itemsize, model, options.search)
     if not options.compares_jax:
         return made
-    offers = [*made.alternatives, *xla_model.offers(traced.jaxpr, traced.linearized.run, itemsize)]
+    offers = [*made.alternatives, *xla_model.offers(traced.jaxpr, traced.linearized.run)]
     return replace(made, alternatives=tuple(sorted(offers, key=lambda offer: offer.cost)))
 
 

@@ -8,17 +8,20 @@ program at once; orders of products are counted as those of NumPy programs.
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Iterator
 from math import prod
 from typing import Literal, TypeAlias
 
+import jax
 from jax.extend import core
 
 from chainad.frontends.jax import jaxprs
 from chainad.frontends.jax.jaxprs import Equation, Jaxpr
 from chainad.frontends.jax.linear_jaxpr import LinearRun
 from chainad.ir.operation_counts import OperationCounts, total_counts
-from chainad.planning.calibration import Calibration
+from chainad.planning.calibration import STORED, Calibration, known
 from chainad.planning.cost_models import CostModel, by_time
 from chainad.planning.plan import Alternative
 
@@ -74,14 +77,31 @@ _MOVES = {
 }
 
 
-def model(itemsize: int) -> CostModel:
-    """Return the cost of orders in XLA, for entries of `itemsize` bytes."""
-    return by_time(table(itemsize))
+def model() -> CostModel:
+    """Return the cost of orders in XLA."""
+    return by_time(table())
 
 
-def table(itemsize: int) -> Calibration:
-    """Return what kinds of operations cost in XLA."""
-    return SHIPPED_TABLE
+def table() -> Calibration:
+    """Return what `chainad.jax.calibrate` stored for JAX's device, or else the shipped table."""
+    return known(SHIPPED_TABLE, xla_machine(), source())
+
+
+def source() -> str:
+    """Return what a table that was measured here is called."""
+    return f"XLA on {jax.default_backend()}, {STORED}"
+
+
+def xla_machine() -> dict[str, str]:
+    """Return what the costs of XLA's programs depend on."""
+    return {
+        "node": platform.node(),
+        "machine": platform.machine(),
+        "cores": str(os.cpu_count()),
+        "jax": jax.__version__,
+        "device": jax.devices()[0].device_kind,
+        "platform": jax.default_backend(),
+    }
 
 
 def cost_of_mode(jaxpr: Jaxpr, seeds: int, mode: Direction, table: Calibration) -> int:
@@ -89,7 +109,7 @@ def cost_of_mode(jaxpr: Jaxpr, seeds: int, mode: Direction, table: Calibration) 
     return table.time(total_counts(_counts(jaxpr, seeds, mode)))
 
 
-def offers(jaxpr: Jaxpr, run: LinearRun, itemsize: int) -> list[Alternative]:
+def offers(jaxpr: Jaxpr, run: LinearRun) -> list[Alternative]:
     """Return `jacfwd` and `jacrev` by what is linear in the tangents, as far as JAX has them."""
     ends = {"forward": (run.inputs, run.has_forward), "reverse": (run.outputs, run.has_reverse)}
     found = []
@@ -98,7 +118,7 @@ def offers(jaxpr: Jaxpr, run: LinearRun, itemsize: int) -> list[Alternative]:
         seeds = sum(prod(run.shapes[v]) for v in vertices)
         if is_there:
             count = seeds * jaxprs.multiplications(jaxpr)
-            cost = cost_of_mode(jaxpr, seeds, mode, table(itemsize))
+            cost = cost_of_mode(jaxpr, seeds, mode, table())
             found.append(Alternative(name, count, 0, cost))
     return found
 
@@ -118,8 +138,9 @@ def mode_for_few(jaxpr: Jaxpr, n_outputs: int, is_mapped: bool) -> Direction | N
     mode = min(seeds, key=seeds.__getitem__, default=None)
     if mode is None:
         return None
-    took = SHIPPED_TABLE.cost("multiplied") * seeds[mode] * _elements(jaxpr)
-    return mode if took <= _FEW_CALLS * SHIPPED_TABLE.cost("calls") else None
+    costs = table()
+    took = costs.cost("multiplied") * seeds[mode] * _elements(jaxpr)
+    return mode if took <= _FEW_CALLS * costs.cost("calls") else None
 
 
 def _primitives(jaxpr: Jaxpr) -> Iterator[str]:

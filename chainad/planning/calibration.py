@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from chainad.errors import ChainadError
 from chainad.ir.cache_folder import cache_folder, write_atomically
 from chainad.ir.operation_counts import KINDS_OF_OPERATION, OperationCounts
 
@@ -85,24 +87,49 @@ SHIPPED_TABLE = Calibration(
 )
 
 
-def known() -> Calibration:
-    """Return the table stored for this machine, or the shipped one where there is none."""
+def known(
+    shipped: Calibration = SHIPPED_TABLE,
+    machine: Mapping[str, str] | None = None,
+    source: str = STORED,
+) -> Calibration:
+    """Return the table stored for a machine, by default this one, or else the shipped one."""
     try:
-        text = path().read_text("utf-8")
+        text = path(machine).read_text("utf-8")
     except (OSError, RuntimeError, UnicodeDecodeError):  # no file, no home, no text
-        return SHIPPED_TABLE
-    return _read(text) or SHIPPED_TABLE
+        return shipped
+    return _read(text, source) or shipped
 
 
-def path() -> Path:
-    """Return the file of this machine's table."""
-    key = blake2b(json.dumps(_machine()).encode(), digest_size=8).hexdigest()
+def path(machine: Mapping[str, str] | None = None) -> Path:
+    """Return the file of a machine's table."""
+    fields = json.dumps(dict(machine or numpy_machine()))
+    key = blake2b(fields.encode(), digest_size=8).hexdigest()
     return cache_folder() / f"calibration-{key}.json"
 
 
+def keep(table: Calibration, machine: Mapping[str, str] | None = None) -> None:
+    """Write a table into the file of a machine.
+
+    Raises
+    ------
+    ChainadError
+        If the file cannot be written.
+    """
+    where = "the user's cache folder"
+    try:
+        where = str(path(machine))
+        write(table, path(machine), machine)
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ChainadError(
+            f"the calibration cannot be written to {where}: {reason};"
+            " set CHAINAD_CACHE to a folder that can be written, or pass store=False"
+        ) from error
+
+
 @lru_cache(maxsize=1)
-def _machine() -> dict[str, str]:
-    """Return what the costs depend on."""
+def numpy_machine() -> dict[str, str]:
+    """Return what the costs of NumPy programs depend on."""
     config: Any = np.show_config(mode="dicts")
     blas = config.get("Build Dependencies", {}).get("blas", {})
     return {
@@ -114,17 +141,17 @@ def _machine() -> dict[str, str]:
     }
 
 
-def write(table: Calibration, where: Path) -> None:
+def write(table: Calibration, where: Path, machine: Mapping[str, str] | None = None) -> None:
     """Write a table into a file."""
     fields = {
         "format": _FORMAT,
-        **_machine(),
+        **(machine or numpy_machine()),
         "picoseconds": dict(zip(KINDS_OF_OPERATION, table.costs, strict=True)),
     }
     write_atomically(where, (json.dumps(fields, indent=1) + "\n").encode())
 
 
-def _read(text: str) -> Calibration | None:
+def _read(text: str, source: str) -> Calibration | None:
     """Return the table of a file; None if it is damaged or of another version."""
     try:
         fields = json.loads(text)
@@ -136,4 +163,4 @@ def _read(text: str) -> Calibration | None:
         return None
     if any(type(cost) is not int or cost < 0 for cost in found):
         return None
-    return Calibration(found, STORED)
+    return Calibration(found, source)
