@@ -91,8 +91,10 @@ def jacobian(
     memory_limit : int or str, optional
         Bytes, or text such as "2 GB", that the plan keeps within: with another order if need be,
         else with the dense Jacobian accumulated in blocks of columns or rows, which costs more.
-        All local Jacobians count, the products alive at one time, and the result in full; the
-        values inside `f` do not.
+        What counts is the peak of a plan (`dense_bytes` of `Plan.peak`, or `bytes` where the
+        output is not dense): all local Jacobians, the products alive at one time, and the result;
+        the values inside `f` do not. A compiled function keeps the arrays that it writes
+        products into, and may hold twice as much.
     effort : str or float
         How hard to search for a cheap order: "fast", "balanced", "thorough" (seconds to a minute),
         or a number of seconds, which bounds the search beyond what every plan takes. Ctrl-C ends a

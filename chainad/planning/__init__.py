@@ -10,6 +10,7 @@
 - `steps`, `plan`: an order spelled out as products and sums, with their cost
 - `sparsity`: the entries of a result that some path reaches
 - `report`, `serialize`, `schedule`: plans as text, as JSON, on workers
+- `peak`: the most that a run stores at one time
 - `memory`, `chunked`: plans within a limit of memory, in blocks of columns or rows;
   `machine_memory`: the limit of this process
 """

@@ -19,9 +19,9 @@ from chainad.ir.pickling import fields_alone
 from chainad.planning.cost_models import CostModel, multiplications
 from chainad.planning.linear_graph import Edge, LinearGraph, on_paths
 from chainad.planning.orders import Vertex
-from chainad.planning.plan import Peak, Plan, follow
+from chainad.planning.peak import Peak, live_entries, local_entries, result_entries
+from chainad.planning.plan import Plan, follow
 from chainad.planning.serialize import fields_of, text_of
-from chainad.planning.steps import Step
 from chainad.planning.views.explain_blocks import explain_blocks, headline_of_blocks
 from chainad.planning.views.listing import listing
 from chainad.planning.views.markup import document, saved
@@ -186,7 +186,7 @@ class ChunkedPlan:
     def peak(self) -> Peak:
         """What counts towards the limit: local Jacobians, result, and the products of a block."""
         entries = sum(self.live.values())
-        return Peak(entries, entries * self.itemsize)
+        return Peak(entries, entries * self.itemsize, entries * self.itemsize)
 
     def draw(self, path: str | os.PathLike[str] | None = None) -> Figure:
         """Return a picture of the plan of the first block, as `Plan.draw` does."""
@@ -295,52 +295,6 @@ def _read_blocks(graph: LinearGraph, side: Side, end: int, cut: Any) -> list[Chu
     if plan.graph != block:
         refuse(at, "the plan of a block of the graph", "one of another graph")
     return [*all_blocks(graph, side, Chunk(end, axis, 0, stop, plan, slots), multiplications)]
-
-
-def local_entries(graph: LinearGraph) -> int:
-    """Return how many entries all local Jacobians store."""
-    return sum(edge.structure.count for edge in graph.edges)
-
-
-def result_entries(graph: LinearGraph) -> int:
-    """Return how many entries the dense Jacobians have, all of them together."""
-    return sum(map(graph.size, graph.outputs)) * sum(map(graph.size, graph.inputs))
-
-
-def live_entries(plan: Plan, is_dense: bool) -> int:
-    """Return the most entries alive at one time besides those of local Jacobians.
-
-    At the end every result is materialized if it is to be dense and is not yet.
-    """
-    n = len(plan.graph.edges)
-    last = {step.number: k for k, step in enumerate(plan.steps)}
-    last |= {used: k for k, step in enumerate(plan.steps) for used in (step.left, step.right)}
-    kept = {number for numbers in plan.results for number in numbers}
-    live = most = 0
-    for k, step in enumerate(plan.steps):
-        live += step.structure.count
-        most = max(most, live + _copied(plan, step))
-        for used in {step.left, step.right, step.number} - kept:
-            if used >= n and last[used] == k:
-                live -= plan.structures[used].count
-    if not is_dense:
-        return most
-    for numbers, size in zip(plan.results, _sizes_of_results(plan.graph), strict=True):
-        full = len(numbers) == 1 and plan.structures[numbers[0]].count == size
-        live += 0 if full and numbers[0] >= n else size
-    return max(most, live)
-
-
-def _copied(plan: Plan, step: Step) -> int:
-    """Return how many entries a step copies to have them in the order in which it reads them."""
-    factors = [plan.structures[k] for k in (step.left, step.right)]
-    if all(factor.is_matrix for factor in factors) or 0 in (factor.count for factor in factors):
-        return 0
-    return max(factor.count for factor in factors)
-
-
-def _sizes_of_results(graph: LinearGraph) -> list[int]:
-    return [graph.size(o) * graph.size(i) for o in graph.outputs for i in graph.inputs]
 
 
 def graph_of_block(

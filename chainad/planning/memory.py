@@ -1,8 +1,6 @@
 """Plans within a limit of memory: another order, or the Jacobian in blocks of columns or rows.
 
-What counts: all local Jacobians (for as long as the plan runs), the products alive at one time with
-what a step copies, and the dense result in full. The values on the tape, and what the function
-itself holds, do not.
+What counts is what the peak of a plan counts.
 """
 
 from __future__ import annotations
@@ -21,13 +19,11 @@ from chainad.planning.chunked import (
     Side,
     all_blocks,
     graph_of_block,
-    live_entries,
-    local_entries,
-    result_entries,
 )
 from chainad.planning.cost_models import CostModel, CostName, model_of
 from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.machine_memory import memory_of_machine
+from chainad.planning.peak import live_entries, local_entries, result_entries
 from chainad.planning.plan import Plan
 from chainad.planning.registry import ModeName
 from chainad.planning.search.budget import DEFAULT_SEARCH, SearchOptions
@@ -88,7 +84,7 @@ def plan_within(
     wholes: list[Plan] = []
     for whole in _wholes(graph, mode, itemsize, model, search):
         wholes.append(whole)
-        needs.append(needed(whole, is_dense))
+        needs.append(whole.peak.bytes_for(output))
         if needs[-1] <= limit:
             found.append(whole)
         if len(needs) == 1 and found:
@@ -101,13 +97,8 @@ def plan_within(
                 found.append(chunked)
     if found:
         return min(found, key=lambda plan: (plan.cost, plan.additions))
-    leanest = min(wholes, key=lambda plan: needed(plan, is_dense))
+    leanest = min(wholes, key=lambda plan: plan.peak.bytes_for(output))
     raise TooLargeError(_refusal(leanest, limit, min(needs), is_dense))
-
-
-def needed(plan: Plan, is_dense: bool) -> int:
-    """Return the bytes that count towards a limit, for a plan that is run as a whole."""
-    return (local_entries(plan.graph) + live_entries(plan, is_dense)) * plan.itemsize
 
 
 def _wholes(

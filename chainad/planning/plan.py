@@ -16,6 +16,7 @@ from chainad.planning.bounds import lower_bound
 from chainad.planning.cost_models import CostModel, multiplications
 from chainad.planning.linear_graph import Cost, Edge, LinearGraph, cost, cost_of
 from chainad.planning.orders import EdgeElimination, Item, via
+from chainad.planning.peak import Peak, peak_of
 from chainad.planning.repeats import RepeatedBlock, repeats_in
 from chainad.planning.schedule import Schedule, schedule
 from chainad.planning.serialize import PlanRecord, read, write
@@ -47,14 +48,6 @@ class Alternative:
     multiplications: int
     additions: int
     cost: int
-
-
-@dataclass(frozen=True)
-class Peak:
-    """The largest set of Jacobians alive at one time."""
-
-    entries: int
-    bytes: int
 
 
 @dataclass(frozen=True, repr=False)
@@ -167,7 +160,7 @@ class Plan:
         <BLANKLINE>
         values: v1 = matrix(x), 2
         3 local Jacobians: 3 dense
-        peak 992 B; optimal over all bracketings of this chain
+        peak 1.64 kB; optimal over all bracketings of this chain
         """
         return explain(self, rows, width)
 
@@ -372,20 +365,8 @@ class Plan:
 
     @cached_property
     def peak(self) -> Peak:
-        """The largest live set: local Jacobians until their last use, and products."""
-        n = len(self.graph.edges)
-        last = {n + k: k for k in range(len(self.steps))}
-        last |= {used: k for k, s in enumerate(self.steps) for used in (s.left, s.right)}
-        last |= {used: len(self.steps) for numbers in self.results for used in numbers}
-        live = sum(e.structure.count for e in self.graph.edges)
-        most = live
-        for k, step in enumerate(self.steps):
-            live += step.structure.count
-            most = max(most, live)
-            for used in {step.left, step.right, step.number}:
-                if last[used] == k:
-                    live -= self.structures[used].count
-        return Peak(most, most * self.itemsize)
+        """The most that is stored at one time: local Jacobians, products and results."""
+        return peak_of(self)
 
     def to_json(self) -> str:
         """Return the plan as text for `Plan.from_json`, in this process or another.

@@ -328,5 +328,7 @@ def structures(plan: Plan) -> str:
 
 
 def peak_and_proof(plan: Plan) -> str:
-    """Return the memory of all Jacobians at a time, and what is proved of the cost."""
-    return f"peak {bytes_text(plan.peak.bytes)}; {optimality(plan)}"
+    """Return the most memory that is taken at a time, and what is proved of the cost."""
+    peak = plan.peak
+    dense = f" ({bytes_text(peak.dense_bytes)} if dense)" if peak.dense_bytes > peak.bytes else ""
+    return f"peak {bytes_text(peak.bytes)}{dense}; {optimality(plan)}"
