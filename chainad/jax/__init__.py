@@ -5,9 +5,13 @@ costs, and composes with `jit`, `vmap`, `grad` and itself. Needs JAX: `pip insta
 
 Examples
 --------
->>> import jax.numpy as jnp  # doctest: +SKIP
->>> import chainad.jax  # doctest: +SKIP
->>> chainad.jax.jacobian(lambda x: jnp.sin(x) * x[0])(jnp.ones(3))  # doctest: +SKIP
+>>> import jax
+>>> import jax.numpy as jnp
+>>> import chainad.jax
+>>> f = lambda x: jnp.sin(x) * x[0]
+>>> J = jax.jit(chainad.jax.jacobian(f))(jnp.ones(3))
+>>> J.shape, bool(jnp.allclose(J, jax.jacfwd(f)(jnp.ones(3))))
+((3, 3), True)
 """
 
 from chainad.errors import MissingExtraError

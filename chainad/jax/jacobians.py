@@ -153,6 +153,13 @@ def jacobian(
     Source: `jax.linearize` gives a program that is linear in the tangents; every equation of it has
     a structure, or is an operator known by its action, and the planners are those of NumPy
     functions.
+
+    Examples
+    --------
+    >>> f = lambda x, y: {"product": x * y, "sum": jnp.sum(x)}
+    >>> found = jacobian(f, argnums=(0, 1))(jnp.ones(2), 3.0)
+    >>> jax.tree.map(jnp.shape, found)
+    {'product': ((2, 2), (2,)), 'sum': ((2,), ())}
     """
     both = value_and_jacobian(
         fun, argnums, has_aux, holomorphic, allow_int, mode=mode, cost=cost, effort=effort
@@ -177,9 +184,15 @@ def value_and_jacobian(
     cost: CostName | CostModel | None = None,
     effort: Effort = "fast",
 ) -> Callable[..., Any]:
-    """Return a function that returns a pair of the value and the Jacobian; see `jacobian`.
+    """Return a function of the value and the Jacobian, a pair; see `chainad.jax.jacobian`.
 
     With `has_aux`, the value is a pair itself, as that of `jax.value_and_grad`.
+
+    Examples
+    --------
+    >>> value, J = value_and_jacobian(lambda x: x**2)(jnp.array([1.0, 2.0]))
+    >>> value.tolist(), J.tolist()
+    ([1.0, 4.0], [[2.0, 0.0], [0.0, 4.0]])
     """
     options = _options(argnums, has_aux, holomorphic, allow_int, mode, cost, effort)
 
@@ -202,7 +215,13 @@ def hessian(
     holomorphic: bool = False,
     **options: Any,
 ) -> Callable[..., Any]:
-    """Return the Hessian of a JAX function that returns a number: the Jacobian of its gradient."""
+    """Return the Hessian of a JAX function that returns a number: the Jacobian of its gradient.
+
+    Examples
+    --------
+    >>> hessian(lambda x: x[0] ** 2 * x[1])(jnp.array([1.0, 2.0])).tolist()
+    [[4.0, 2.0], [2.0, 0.0]]
+    """
     return jacobian(
         jax.jacrev(fun, argnums, has_aux, holomorphic), argnums, has_aux, holomorphic, **options
     )
@@ -226,7 +245,12 @@ def plan(
     *args
         Its arguments: arrays, or `jax.ShapeDtypeStruct`, or containers of these.
     argnums, has_aux, mode, cost, effort
-        As for `jacobian`.
+        As for `chainad.jax.jacobian`.
+
+    Examples
+    --------
+    >>> plan(jnp.cumsum, jax.ShapeDtypeStruct((3,), jnp.float32)).graph.shapes[0]
+    (3,)
     """
     options = _options(argnums, has_aux, False, False, mode, cost, effort)
     found: list[Plan] = []

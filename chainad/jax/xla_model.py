@@ -15,7 +15,6 @@ from math import prod
 from typing import Literal, TypeAlias
 
 import jax
-from jax.extend import core
 
 from chainad.frontends.jax import jaxprs
 from chainad.frontends.jax.jaxprs import Equation, Jaxpr
@@ -146,7 +145,7 @@ def mode_for_few(jaxpr: Jaxpr, n_outputs: int, is_mapped: bool) -> Direction | N
 def _primitives(jaxpr: Jaxpr) -> Iterator[str]:
     for eqn in jaxpr.eqns:
         yield eqn.primitive.name
-        for inner in core.jaxprs_in_params(eqn.params):
+        for inner in jaxprs.held(eqn):
             yield from _primitives(inner)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import log2, prod
 from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import tree_util
 from jax.extend import core
 
 from chainad.frontends.jax.constant_folding import folded
@@ -45,6 +46,13 @@ def inner(eqn: Equation) -> tuple[Jaxpr, Sequence[Any]]:
     """Return the jaxpr that an equation calls, and its constants."""
     found = eqn.params[CALLS[eqn.primitive.name]]
     return (found.jaxpr, found.consts) if isinstance(found, core.ClosedJaxpr) else (found, ())
+
+
+def held(eqn: Equation) -> Iterator[Jaxpr]:
+    """Yield the jaxprs among the parameters of an equation."""
+    for value in tree_util.tree_leaves([*eqn.params.values()]):
+        if isinstance(value, (core.Jaxpr, core.ClosedJaxpr)):
+            yield value.jaxpr if isinstance(value, core.ClosedJaxpr) else value
 
 
 def is_known(value: Any) -> bool:
