@@ -19,20 +19,27 @@ from chainad.ir.shapes import Shape
 from chainad.structure import Arrangement, arrange, from_labels, reshaped, selection
 from chainad.structure.structure import Axis
 
+# Integers up to here are exact in single precision.
+MAX_EXACT_NUMBER = 1 << 24
+
 
 @dataclass(frozen=True)
 class Equation:
     """A linear equation, by shapes: its parameters, those of its operands, and of its result.
 
-    `entries(numbers)` is the result for integers in the place of the tangent: it tells where the
-    entries come from. None if that depends on what is not known.
+    `output` tells which result that is. `entries(numbers)` is the result for integers in the place
+    of the tangent, and zeros in that of others: it tells where the entries come from.
+    `pulled(numbers)` is what is pulled back to the tangent from these in the place of the result:
+    it tells where the entries go to. Both are None if that depends on what is not known.
     """
 
     params: Mapping[str, Any]
     operands: tuple[Shape, ...]
     result: Shape
     tangent: int
+    output: int = 0
     entries: Callable[[Any], Any] | None = None
+    pulled: Callable[[Any], Any] | None = None
 
     @property
     def operand(self) -> Shape:
@@ -126,6 +133,22 @@ def _concatenate(eqn: Equation) -> tuple[Arrangement, None]:
     return _along(eqn.operand, rows), None
 
 
+@row("stack")
+def _stack(eqn: Equation) -> tuple[Arrangement, None]:
+    axis = eqn.params["axis"]
+    rows = [Axis(n, (d,)) for d, n in enumerate(eqn.operand)]
+    rows.insert(axis, Axis(eqn.result[axis], (), range(eqn.tangent, eqn.tangent + 1)))
+    return _along(eqn.operand, rows), None
+
+
+@row("split")
+def _split(eqn: Equation) -> tuple[Arrangement, None]:
+    axis, start = eqn.params["axis"], sum(eqn.params["sizes"][: eqn.output])
+    cols = [Axis(n, (d,)) for d, n in enumerate(eqn.operand)]
+    cols[axis] = Axis(eqn.operand[axis], (axis,), range(start, start + eqn.result[axis]))
+    return _along(eqn.result, cols, is_rows=False), None
+
+
 def _along(shape: Shape, axes: list[Axis], is_rows: bool = True) -> Arrangement:
     """Return the structure of ones whose plain side has a shape, the other one these axes."""
     plain = [Axis(n, (d,)) for d, n in enumerate(shape)]
@@ -161,13 +184,26 @@ def _dot(eqn: Equation) -> tuple[Arrangement, int]:
     return from_labels(rows, cols, sizes, tuple(other)), 1 - eqn.tangent
 
 
-@row("gather", "dynamic_slice")
+@row("gather", "dynamic_slice", "dynamic_update_slice", "scatter")
 def _by_numbers(eqn: Equation) -> tuple[Arrangement, None] | None:
     """Return the structure of a movement whose indices are known: run once on entry numbers."""
-    if eqn.tangent or eqn.entries is None:
+    if eqn.entries is None:
         return None
     numbers = np.arange(1, prod(eqn.operand) + 1).reshape(eqn.operand)
     return selection(np.asarray(eqn.entries(numbers)).astype(np.int64) - 1, eqn.operand), None
+
+
+@row("scatter-add")
+def _scatter_add(eqn: Equation) -> tuple[Arrangement, None] | None:
+    """Return the structure of an addition at known indices: where its pull takes entries from."""
+    if eqn.tangent == 0:
+        return scaled(eqn.operand, 1), None
+    if eqn.pulled is None or prod(eqn.result) > MAX_EXACT_NUMBER:
+        return None
+    numbers = np.arange(1, prod(eqn.result) + 1).reshape(eqn.result)
+    pull = selection(np.asarray(eqn.pulled(numbers)).astype(np.int64) - 1, eqn.result).structure
+    sizes = dict(enumerate(pull.sizes))
+    return arrange(pull.cols, pull.rows, sizes, scale=pull.scale), None
 
 
 def scaled(shape: Shape, factor: float) -> Arrangement:

@@ -240,23 +240,28 @@ class _Reader:
         if row is None or not all(map(_is_real, (v.aval for v in eqn.outvars))):
             return None
         shapes = tuple(tuple(v.aval.shape) for v in eqn.invars)
-        result = tuple(eqn.outvars[0].aval.shape)
+        are_known = all(
+            jaxprs.is_known(value)
+            for value, var in zip(values, eqn.invars, strict=True)
+            if not isinstance(value, Tangent) and not _is_real(var.aval)
+        )
         found = []
-        for k in at:
-            entries = partial(_entries, eqn, values, k)
-            others = [value for j, value in enumerate(values) if j != k]
-            are_known = all(not isinstance(v, Tangent) and jaxprs.is_known(v) for v in others)
-            equation = rows.Equation(eqn.params, shapes, result, k, entries if are_known else None)
-            local = row(equation)
-            if local is None:
-                return None
-            found.append((k, *local))
+        for output, var in enumerate(eqn.outvars):
+            for k in at:
+                ways = (partial(way, eqn, values, k) for way in (_entries, _pulled))
+                entries, pulled = ways if are_known else (None, None)
+                result = tuple(var.aval.shape)
+                equation = rows.Equation(eqn.params, shapes, result, k, output, entries, pulled)
+                local = row(equation)
+                if local is None:
+                    return None
+                found.append((output, k, *local))
         tails = {k: self.place(values[k], eqn) for k in at}
-        head = self.run.new_value(result)
-        for k, arrangement, stored in found:
+        heads = [self.run.new_value(tuple(v.aval.shape)) for v in eqn.outvars]
+        for output, k, arrangement, stored in found:
             value = None if stored is None else values[stored]
-            self._add(tails[k], head, arrangement, value, eqn.primitive.name, eqn)
-        return [Tangent(result, {head: 1.0}, head)]
+            self._add(tails[k], heads[output], arrangement, value, eqn.primitive.name, eqn)
+        return [Tangent(self.run.shapes[head], {head: 1.0}, head) for head in heads]
 
     def _by_operator(self, eqn: Equation, values: list[Any], at: list[int]) -> list[Tangent]:
         """Return the results of an equation that is known by its action.
@@ -427,10 +432,30 @@ def _entries(eqn: Equation, values: list[Any], k: int, numbers: Any) -> Any:
     params = dict(eqn.params)
     if eqn.primitive.name == "gather":
         params["fill_value"] = 0
-    given = [*values]
-    given[k] = numbers.astype(np.int32)
     with jax.ensure_compile_time_eval():
-        return eqn.primitive.bind(*map(jnp.asarray, given), **params)
+        given = _without_others(eqn, values, np.int32)
+        given[k] = jnp.asarray(numbers, np.int32)
+        return eqn.primitive.bind(*given, **params)
+
+
+def _pulled(eqn: Equation, values: list[Any], k: int, numbers: Any) -> Any:
+    """Return what is pulled back to operand k of an equation that only moves and adds entries."""
+    dtype = np.float32
+    with jax.ensure_compile_time_eval():
+        given = _without_others(eqn, values, dtype)
+
+        def push(tangent: Any) -> Any:
+            return eqn.primitive.bind(*given[:k], tangent, *given[k + 1 :], **eqn.params)
+
+        return transposed(push, eqn.invars[k].aval.shape, dtype)(jnp.asarray(numbers, dtype))
+
+
+def _without_others(eqn: Equation, values: list[Any], dtype: Any) -> list[Any]:
+    """Return the operands of an equation: indices as they are, zeros for real ones."""
+    return [
+        jnp.zeros(var.aval.shape, dtype) if _is_real(var.aval) else jnp.asarray(value)
+        for value, var in zip(values, eqn.invars, strict=True)
+    ]
 
 
 def _number(value: Any) -> Coefficient:
