@@ -13,6 +13,7 @@ from chainad.api.analysis_text import DEFAULT_ROWS, explain
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
 from chainad.planning.steps import Direction, Step
+from chainad.planning.views.directions import shown_directions
 from chainad.planning.views.line_costs import paid_vertices
 from chainad.planning.views.markup import document, saved
 from chainad.planning.views.overview import StepGroup, place, step_groups
@@ -202,9 +203,10 @@ class Analysis:
         """
         plans = {id(row.plan): row.plan for row in self.rows}
         paid = {key: paid_vertices(plan) for key, plan in plans.items()}
+        directions = {key: shown_directions(plan) for key, plan in plans.items()}
         steps = [
             {
-                "direction": row.step.direction,
+                "direction": directions[id(row.plan)][row.step.number],
                 "line": place(row.plan, paid[id(row.plan)][row.step.number])[0],
                 "multiplications": row.step.multiplications,
                 "estimate": row.estimate,

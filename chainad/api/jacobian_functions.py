@@ -86,7 +86,8 @@ class JacobianFunction(FunctionOf[P, V_co, R_co, F_co]):
     def plan(self, *args: P.args, **kwargs: P.kwargs) -> Plan | ChunkedPlan:
         """Return the plan for these arguments, without multiplying any Jacobian.
 
-        With `batch=` it is the plan at the first point, on scalars if these run so.
+        It ends with the whole Jacobian; output="structured" leaves out a last product of thin
+        factors. With `batch=` it is the plan at the first point, on scalars if these run so.
         """
         planner = self._of if self._batched is None else self._batched
         return planner.plan(args, kwargs)

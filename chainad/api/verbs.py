@@ -77,7 +77,7 @@ def jacobian(
           its pattern follows from the structure alone, so an entry may happen to be zero; of
           float32 where the values are of float16, which SciPy's matrices lack;
         - "structured": a `StructuredJacobian`, the entries it really has (a diagonal as a vector,
-          one block per sample, thin factors unmultiplied);
+          one block per sample, thin factors unmultiplied: `plan` counts their product, too);
         - "operator": a `scipy.sparse.linalg.LinearOperator` of shape `(f(x).size, x.size)` that
           never accumulates the Jacobian; `mode` plays no part.
 

@@ -193,3 +193,12 @@ def test_a_plan_is_one_line_to_debuggers() -> None:
     )
     assert repr(in_blocks).startswith("<ChunkedPlan <lambda>(x) in ")
     assert "within 92 kB" in repr(in_blocks)
+
+
+def test_only_diagonals_are_called_so() -> None:
+    A, B, x = np.ones((5, 5)), np.ones((6, 6)), np.ones(900)
+    text = chainad.plan(lambda X: A @ X + X @ B, np.ones((5, 6))).explain()
+    assert "J is 30 x 30, sparse with at most 330 entries" in text
+    assert ", 2 diagonals," in chainad.plan(lambda x: x[1:] - 2 * x[:-1], x).explain()
+    order = np.arange(900) * 7 % 900
+    assert "diagonals," not in chainad.plan(lambda x: x[order] - 2 * x, x).explain()

@@ -28,6 +28,7 @@ from chainad.planning.views.overview import (
     verdict,
 )
 from chainad.planning.views.quantities import amount, compact
+from chainad.planning.views.terminal import cut
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +45,7 @@ _STEPS_LEFT, _STEPS_WIDTH, _STEPS_HEIGHT = 0.65, 6.0, 2.3
 _ORDERS_LEFT, _ORDERS_WIDTH = 8.05, 2.6
 
 _DOTS_PER_INCH = 110
-_CHARACTERS, _CHARACTERS_OF_TITLE, _CHARACTERS_OF_CAPTION = 125, 84, 92
+_CHARACTERS, CHARACTERS_OF_TITLE, _CHARACTERS_OF_CAPTION = 125, 84, 92
 _MAX_VERDICT_LINES = 3
 _MAX_OTHER_ORDERS = 2
 _PURE: tuple[Direction, ...] = ("forward", "reverse")
@@ -107,7 +108,7 @@ def draw(plan: Plan, path: str | os.PathLike[str] | None = None) -> Figure:
         figure.text(_MARGIN / _WIDTH, 1 - down / height, text, parse_math=False, **look)
 
     title, _ = headline(plan)
-    write(0.15, cut(title), fontsize=12, fontweight="bold", color=INK)
+    write(0.15, cut(title, CHARACTERS_OF_TITLE), fontsize=12, fontweight="bold", color=INK)
     write(verdict_at, "\n".join(lines), fontsize=9.5, color=INK, linespacing=1.3)
     write(caption_at, "\n".join(notes))
     _legend(diagram, figure, 1 - (caption_at - 0.08) / height)
@@ -120,11 +121,6 @@ def draw(plan: Plan, path: str | os.PathLike[str] | None = None) -> Figure:
     if path is not None:
         figure.savefig(path)
     return figure
-
-
-def cut(text: str, length: int = _CHARACTERS_OF_TITLE) -> str:
-    """Return a text, a title by default, that is not longer than a line."""
-    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def _legend(diagram: Diagram, figure: Figure, up: float) -> None:

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator
 from html import escape
 from pathlib import Path
 
+from chainad.planning.views.terminal import cut
+
 MAX_TITLE = 100  # characters
 
 
 def text(said: str, most: int) -> str:
     """Return text for a page, at most so many characters of it."""
-    return escape(said if len(said) <= most else said[: most - 3] + "...", quote=False)
+    return escape(cut(said, most), quote=False)
 
 
 def within(rows: Iterable[str], most_bytes: int, what: str) -> Iterator[str]:

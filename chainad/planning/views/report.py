@@ -7,6 +7,8 @@ from itertools import groupby
 from math import prod
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from chainad.planning.views.directions import shown_directions
 from chainad.planning.views.quantities import (
     MAX_LISTED,
@@ -17,8 +19,9 @@ from chainad.planning.views.quantities import (
     ratio,
     times,
 )
-from chainad.planning.views.terminal import MAX_LINE_LENGTH
+from chainad.planning.views.terminal import MAX_LINE_LENGTH, cut
 from chainad.structure import Product
+from chainad.structure.structure import Structure
 
 if TYPE_CHECKING:
     from chainad.planning.linear_graph import LinearGraph
@@ -141,12 +144,27 @@ def result(plan: Plan) -> str:
     (terms,) = plan.results
     sizes = [prod(plan.graph.shapes[v]) for v in (*plan.graph.outputs, *plan.graph.inputs)]
     found = [plan.structures[number] for number in terms]
-    kind = found[0].kind if len(found) == 1 else f"{len(found)} diagonals" if found else "zero"
+    kind = found[0].kind if len(found) == 1 else _sum_of(found) if found else "zero"
     if kind == "pattern":
         kind = f"sparse with {found[0].nonzeros:,} entries"
     of = "the Hessian is" if plan.graph.is_symmetric else "J is"
     symmetric = "symmetric, " if plan.graph.is_symmetric else ""
     return f"{of} {sizes[0]} x {sizes[1]}, {symmetric}{kind}"
+
+
+def _sum_of(terms: Sequence[Structure]) -> str:
+    """Return what a sum of structures is."""
+    if all(map(_is_diagonal, terms)):
+        return f"{len(terms)} diagonals"
+    return f"sparse with at most {sum(term.nonzeros for term in terms):,} entries"
+
+
+def _is_diagonal(structure: Structure) -> bool:
+    """Return whether all entries are on one diagonal, the main one or another."""
+    if structure.nonzeros > min(structure.matrix_shape):
+        return False
+    rows, cols = structure.nonzero_entries()
+    return structure.nonzeros > 1 and bool(np.ptp(rows - cols) == 0)
 
 
 def _shorten(text: str) -> str:
@@ -228,7 +246,7 @@ def _locals(plan: Plan) -> str:
         if k == _MAX_ROWS:
             break
         line, text = (str(origin.site), origin.site.text) if origin.site else ("", "")
-        text = text if len(text) <= _MAX_SOURCE_LENGTH else text[: _MAX_SOURCE_LENGTH - 3] + "..."
+        text = cut(text, _MAX_SOURCE_LENGTH)
         rows.append(
             (
                 f"J{k + 1}",

@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from chainad.planning.orders import Vertex
-from chainad.planning.views.draw import cut, new_figure
+from chainad.planning.views.draw import CHARACTERS_OF_TITLE, new_figure
 from chainad.planning.views.labels import FAINT, INK
 from chainad.planning.views.quantities import compact, count_text
 from chainad.planning.views.report import shapes_of
+from chainad.planning.views.terminal import cut
 from chainad.structure.structure import Structure
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def spy(plan: Plan, path: str | os.PathLike[str] | None = None) -> Figure:
     ends = (
         f"{shapes_of(plan.graph, plan.graph.inputs)} -> {shapes_of(plan.graph, plan.graph.outputs)}"
     )
-    title = cut(f"{plan.title}: {ends}")
+    title = cut(f"{plan.title}: {ends}", CHARACTERS_OF_TITLE)
     figure.text(
         0.03, 0.97, title, fontsize=12, fontweight="bold", color=INK, va="top", parse_math=False
     )
