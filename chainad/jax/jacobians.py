@@ -238,6 +238,9 @@ def plan(
 ) -> Plan:
     """Return the plan of a Jacobian, from shapes alone: nothing is run.
 
+    Where `jacobian` answers by `jax.jacfwd` or `jax.jacrev`, its title says so; it is then the best
+    that was found besides.
+
     Parameters
     ----------
     fun : callable
@@ -264,7 +267,11 @@ def plan(
 
     leaves, nest = tree_util.tree_flatten(args)
     jax.eval_shape(trace, *leaves)
-    return replace(found[0], title=getattr(fun, "__name__", "f"))
+    made = found[0]
+    title = getattr(fun, "__name__", "f")
+    if options.compares_jax and (by := _mode_of_jax(made)):
+        title += ", by jax.jacfwd" if by == "forward" else ", by jax.jacrev"
+    return replace(made, title=title)
 
 
 # ------------------------------------------------------------------------------ one run

@@ -53,12 +53,14 @@ def test_auto_stays_with_jax_where_no_order_gains(widths, mode):
     costs = {offer.name: offer.cost for offer in made.alternatives}
     assert min(("jacfwd", "jacrev"), key=costs.__getitem__) == mode
     assert costs[mode] < 1.2 * made.cost
+    assert f"f, by jax.{mode}: " in str(made)
 
 
 def test_auto_leaves_jax_at_a_bottleneck():
     f, x = layers(500, 200, 5, 200, 500)
     made = cj.plan(f, x)
     assert made.mode == "hybrid"
+    assert "by jax" not in str(made)
     costs = {offer.name: offer.cost for offer in made.alternatives}
     assert min(costs["jacfwd"], costs["jacrev"]) > 5 * made.cost
     found = jax.jit(cj.jacobian(f))(x)
