@@ -61,7 +61,7 @@ class ScanJacobian(LinearMap):
     def __init__(
         self, scan: LinearScan, sizes: Sizes, blocks: Callable[[], Any], fixed: int, each: int
     ) -> None:
-        super().__init__(scan.push, scan.pull, scan.operand, scan.result, scan.dtype)
+        super().__init__(scan.push, scan.pull, scan.operand, scan.result)
         self.scan, self.sizes, self.blocks = scan, sizes, blocks
         self.fixed, self.each = fixed, each
         products = jaxprs.products(scan.equation.params["jaxpr"].jaxpr)
@@ -260,5 +260,5 @@ def planned_scan(edge: LocalJacobian, scan: LinearScan, blocks: Blocks) -> Local
         return jax.core.eval_jaxpr(closed.jaxpr, closed.consts, *residuals)[0]
 
     found = ScanJacobian(scan, size, evaluate, steps * cost, each)
-    plain = Arrangement(dense(scan.result, scan.operand), ())
+    plain = Arrangement(dense(scan.result.shape, scan.operand.shape), ())
     return replace(edge, arrangement=operator(plain, found.tangent, found.adjoint), stored=found)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
+from operator import index
 from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jax import tree_util
+from jax import lax, tree_util
 
 from chainad.backends.array_api import ArrayLibrary, build_for, index_add_at
 from chainad.compiler.linear_jaxprs import LinearizedJaxpr, linear_graph_of
@@ -17,7 +18,7 @@ from chainad.compiler.lower import Lowered, lower
 from chainad.errors import InputError
 from chainad.frontends.jax import jaxprs
 from chainad.frontends.jax.linear_jaxpr import read
-from chainad.ir.cache import Cache
+from chainad.ir.cache import Cache, cached_property
 from chainad.jax import xla_model
 from chainad.planning.auto import Mode, plan_cached
 from chainad.planning.cost_models import CostModel, CostName
@@ -39,15 +40,26 @@ _lowered: Cache[Lowered] = Cache(256, "lowered plans of JAX functions")
 class Options:
     """The options of a Jacobian; see `jacobian`."""
 
-    argnums: int | Sequence[int]
+    argnums: int | tuple[int, ...]
     has_aux: bool
     mode: Mode
     cost: CostName | CostModel | None
     search: SearchOptions
 
-    @property
-    def positions(self) -> tuple[int, ...]:
-        return (self.argnums,) if isinstance(self.argnums, int) else tuple(self.argnums)
+    def positions(self, count: int) -> tuple[int, ...]:
+        """Return which of so many positional arguments are differentiated by."""
+        argnums = (self.argnums,) if isinstance(self.argnums, int) else self.argnums
+        for number in argnums:
+            if not -count <= number < count:
+                raise ValueError(
+                    "Positional argument indices, e.g. for `argnums`, must have value greater than"
+                    " or equal to -len(args) and less than len(args), but got value"
+                    f" {number} for len(args) == {count}. Pass what to differentiate by by position"
+                )
+        found = tuple(number % count for number in argnums)
+        if len({*found}) < len(found):
+            raise InputError(f"argnums={self.argnums} has an argument twice; name each once")
+        return found
 
     @property
     def compares_jax(self) -> bool:
@@ -68,8 +80,8 @@ class _Flat:
     options: Options
 
     def __post_init__(self) -> None:
-        chosen = tuple(self.args[k] for k in self.options.positions)
-        leaves, self.inputs = tree_util.tree_flatten(chosen)
+        self.positions = self.options.positions(len(self.args))
+        leaves, self.inputs = tree_util.tree_flatten(tuple(self.args[k] for k in self.positions))
         for leaf in leaves:
             _check_argument(leaf)
         self.leaves = [jnp.asarray(leaf) if not _is_spec(leaf) else leaf for leaf in leaves]
@@ -79,16 +91,29 @@ class _Flat:
     def __call__(self, *leaves: Any) -> list[Any]:
         args = list(self.args)
         chosen = tree_util.tree_unflatten(self.inputs, leaves)
-        for k, value in zip(self.options.positions, chosen, strict=True):
+        for k, value in zip(self.positions, chosen, strict=True):
             args[k] = value
-        result = self.fun(*args, **self.kwargs)
-        aux = None
+        result, aux = self.fun(*args, **self.kwargs), None
         if self.options.has_aux:
+            if not isinstance(result, (tuple, list)) or len(result) != 2:
+                raise InputError(
+                    "expected function with aux output to return a two-element tuple, but got type"
+                    f" {type(result)}; return (result, aux), or leave has_aux=True out"
+                )
             result, aux = result
         flat, self.outputs = tree_util.tree_flatten(result)
         extra, self.aux = tree_util.tree_flatten(aux)
         self.n_outputs = len(flat)
-        return [*flat, *extra]
+        # What is not traced is passed on as it is, of whatever type.
+        self.extra = [None if isinstance(x, jax.core.Tracer) else x for x in extra]
+        return [*flat, *(x for x in extra if isinstance(x, jax.core.Tracer))]
+
+    def nested_aux(self, traced: Sequence[Any]) -> Any:
+        """Return what a function returns besides its result; `traced` is what of it was traced."""
+        given = iter(traced)
+        return tree_util.tree_unflatten(
+            self.aux, [next(given) if x is None else x for x in self.extra]
+        )
 
     def nested(self, rows: Sequence[Sequence[Any]]) -> Any:
         """Return blocks, by result and argument, nested as `jax.jacfwd` returns them."""
@@ -152,7 +177,8 @@ def jacobian(
     -----
     Source: `jax.linearize` gives a program that is linear in the tangents; every equation of it has
     a structure, or is an operator known by its action, and the planners are those of NumPy
-    functions.
+    functions. Collectives of `jax.shard_map` and `vmap(axis_name=...)`, and arrays whose types say
+    how they lie on an explicit mesh, are left to `jax.jacfwd`, or `jax.jacrev` for "reverse".
 
     Examples
     --------
@@ -194,6 +220,7 @@ def value_and_jacobian(
     >>> value.tolist(), J.tolist()
     ([1.0, 4.0], [[2.0, 0.0], [0.0, 4.0]])
     """
+    _check_callable(fun)
     options = _options(argnums, has_aux, holomorphic, allow_int, mode, cost, effort)
 
     @wraps(fun)
@@ -202,7 +229,7 @@ def value_and_jacobian(
         values, aux, blocks = _run(flat, options)
         value = tree_util.tree_unflatten(flat.outputs, values)
         if has_aux:
-            value = value, tree_util.tree_unflatten(flat.aux, aux)
+            value = value, flat.nested_aux(aux)
         return value, flat.nested(blocks)
 
     return value_and_jacobian_of
@@ -279,29 +306,40 @@ def plan(
 
 @dataclass(frozen=True)
 class _Traced:
-    """A function traced at one point: its values, and what is linear in the tangents."""
+    """A function traced at one point: its values, their types, and what is linear in tangents."""
 
     flat: _Flat
-    jaxpr: jaxprs.Jaxpr
     values: list[Any]
+    types: Sequence[Any]
     aux: list[Any]
-    linearized: LinearizedJaxpr
+    pushed: Any
+
+    @cached_property
+    def linearized(self) -> LinearizedJaxpr:
+        leaves = self.flat.leaves
+        specs = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in leaves]
+        run = read(self.pushed.jaxpr, self.pushed.consts, specs)
+        names = [f"x{k}" for k in range(len(leaves))] if len(leaves) > 1 else ["x"]
+        return linear_graph_of(run, names)
 
 
 def _run(flat: _Flat, options: Options) -> tuple[list[Any], list[Any], list[list[Any]]]:
     """Return the values of a function, what it returns beside, and the blocks of its Jacobian."""
     closed = _jaxpr_of(flat)
+    types = closed.out_avals[: flat.n_outputs]
+    if jaxprs.is_on_mesh(closed):
+        return _by_jax(flat, types, "reverse" if options.mode == "reverse" else "forward")
     if options.compares_jax and flat.leaves:
         is_mapped = any(type(leaf).__name__ == "BatchTracer" for leaf in flat.leaves)
         few = xla_model.mode_for_few(closed.jaxpr, flat.n_outputs, is_mapped)
         if few is not None:
-            return _by_jax(flat, few)
+            return _by_jax(flat, types, few)
     traced = _traced(flat, closed)
     if not (flat.leaves and traced.values):
         return traced.values, traced.aux, [[] for _ in traced.values]
     made = _plan(traced, options)
     if options.compares_jax and (mode := _mode_of_jax(made)):
-        return _by_jax(flat, mode)
+        return _by_jax(flat, types, mode)
     return traced.values, traced.aux, _blocks(traced, made)
 
 
@@ -320,12 +358,20 @@ def _traced(flat: _Flat, closed: Any) -> _Traced:
         found = jaxprs.evaluate(closed.jaxpr, closed.consts, *leaves)
         return found[:n], found[n:]
 
+    results = closed.out_avals[:n]
     values, linear, aux = jax.linearize(evaluate, *flat.leaves, has_aux=True)
-    tangents = [jax.ShapeDtypeStruct(jnp.shape(x), x.dtype) for x in flat.leaves]
-    pushed = jax.make_jaxpr(linear)(*tangents)
-    run = read(pushed.jaxpr, pushed.consts, tangents)
-    names = [f"x{k}" for k in range(len(tangents))] if len(tangents) > 1 else ["x"]
-    return _Traced(flat, pushed.jaxpr, values, aux, linear_graph_of(run, names))
+    values = [_of_type(value, result) for value, result in zip(values, results, strict=True)]
+    pushed = jax.make_jaxpr(linear)(*flat.leaves)
+    return _Traced(flat, values, results, aux, pushed)
+
+
+def _of_type(value: Any, wanted: Any) -> Any:
+    """Return an array that has the shape, the dtype, and the weak type of another one."""
+    found, weak = jnp.asarray(value, wanted.dtype), jnp.asarray(0.0)
+    is_weak = getattr(wanted, "weak_type", False) and weak.dtype == wanted.dtype
+    if is_weak and not jax.typeof(found).weak_type:
+        return lax.full_like(weak, 0, shape=found.shape).at[...].set(found)
+    return found
 
 
 def _plan(traced: _Traced, options: Options) -> Plan:
@@ -339,7 +385,7 @@ def _plan(traced: _Traced, options: Options) -> Plan:
     made = plan_cached(graph, mode, itemsize, model, options.search)
     if not options.compares_jax:
         return made
-    offers = [*made.alternatives, *xla_model.offers(traced.jaxpr, traced.linearized.run)]
+    offers = [*made.alternatives, *xla_model.offers(traced.pushed.jaxpr, traced.linearized.run)]
     return replace(made, alternatives=tuple(sorted(offers, key=lambda offer: offer.cost)))
 
 
@@ -353,12 +399,12 @@ def _blocks(traced: _Traced, made: Plan) -> list[list[Any]]:
     found, forms = iter(run(linearized.slots)), iter(lowered.forms)
     return [
         [
-            jnp.zeros((*y.shape, *x.shape), y.dtype)
+            _of_type(jnp.zeros((*y.shape, *x.shape), y.dtype), y)
             if next(forms) is None
-            else jnp.asarray(next(found), y.dtype)
+            else _of_type(next(found), y)
             for x in flat.leaves
         ]
-        for y in traced.values
+        for y in traced.types
     ]
 
 
@@ -371,7 +417,9 @@ def _mode_of_jax(made: Plan) -> xla_model.Direction | None:
     return xla_model.TRANSFORMS[best.name]
 
 
-def _by_jax(flat: _Flat, mode: xla_model.Direction) -> tuple[list[Any], list[Any], list[list[Any]]]:
+def _by_jax(
+    flat: _Flat, types: Sequence[Any], mode: xla_model.Direction
+) -> tuple[list[Any], list[Any], list[list[Any]]]:
     """Return what `_run` does by `jax.jacfwd` or `jax.jacrev` of the function as it is."""
 
     def results(*leaves: Any) -> tuple[list[Any], tuple[list[Any], list[Any]]]:
@@ -382,7 +430,9 @@ def _by_jax(flat: _Flat, mode: xla_model.Direction) -> tuple[list[Any], list[Any
     transform = jax.jacfwd if mode == "forward" else jax.jacrev
     differentiated = transform(results, tuple(range(len(flat.leaves))), has_aux=True)
     found, (values, aux) = differentiated(*flat.leaves)
-    return values, aux, [[*row] for row in found]
+    values = [_of_type(value, wanted) for value, wanted in zip(values, types, strict=True)]
+    rows = zip(found, types, strict=True)
+    return values, aux, [[_of_type(block, wanted) for block in row] for row, wanted in rows]
 
 
 # ------------------------------------------------------------------------------ checks
@@ -398,36 +448,55 @@ def _options(
     effort: Effort,
 ) -> Options:
     if holomorphic or allow_int:
-        name = "holomorphic" if holomorphic else "allow_int"
-        raise InputError(f"chainad.jax.jacobian takes no {name}=True; use jax.jacfwd")
-    return Options(argnums, has_aux, mode, cost, search_options(effort))
+        name, other = ("holomorphic", "jacfwd") if holomorphic else ("allow_int", "jacrev")
+        raise InputError(f"chainad.jax.jacobian takes no {name}=True; use jax.{other}")
+    numbers = index(argnums) if hasattr(argnums, "__index__") else tuple(map(index, argnums))
+    return Options(numbers, has_aux, mode, cost, search_options(effort))
+
+
+def _check_callable(fun: Any) -> None:
+    if not callable(fun):
+        raise InputError(f"Expected a callable value, got {fun!r}")
+
+
+def _check_argument(leaf: Any) -> None:
+    try:
+        dtype = jax.typeof(leaf).dtype if not _is_spec(leaf) else leaf.dtype
+    except TypeError as error:
+        raise InputError(
+            f"Argument {leaf!r} of type {type(leaf)} is not a valid JAX type; differentiate by"
+            " others with argnums="
+        ) from error
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise InputError(
+            "jacobian requires real-valued inputs (input dtype that is a sub-dtype of np.floating),"
+            f" but got {dtype.name}. {_instead(dtype, 'inputs')}"
+        )
+
+
+def _check_result(result: Any) -> None:
+    if not jnp.issubdtype(result.dtype, jnp.floating):
+        raise InputError(
+            "jacobian requires real-valued outputs (output dtype that is a sub-dtype of"
+            f" np.floating), but got {result.dtype.name}. {_instead(result.dtype, 'outputs')}"
+        )
+
+
+def _instead(dtype: Any, ends: str) -> str:
+    """Return what to do about inputs, or outputs, of a dtype."""
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        return (
+            "For holomorphic differentiation, use jax.jacfwd(fun, holomorphic=True). For"
+            f" differentiation of non-holomorphic functions involving complex {ends}, use jax.jvp"
+            " directly."
+        )
+    if ends == "outputs":
+        return "Return it as auxiliary data with has_aux=True."
+    return "Convert it with astype(float), or differentiate by other arguments with argnums=."
 
 
 def _is_spec(leaf: Any) -> bool:
     return isinstance(leaf, jax.ShapeDtypeStruct)
-
-
-def _check_argument(leaf: Any) -> None:
-    dtype = leaf.dtype if _is_spec(leaf) else jnp.result_type(leaf)
-    if jnp.issubdtype(dtype, jnp.complexfloating):
-        raise InputError(
-            f"jacobian requires real-valued inputs, but got {dtype.name};"
-            " use jax.jacfwd(holomorphic=True)"
-        )
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise InputError(
-            "jacobian requires real-valued inputs (input dtype that is a sub-dtype of np.floating),"
-            f" but got {dtype.name}; convert it with astype(float)"
-        )
-
-
-def _check_result(aval: Any) -> None:
-    dtype = aval.dtype
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise InputError(
-            "jacobian requires real-valued outputs (output dtype that is a sub-dtype of"
-            f" np.floating), but got {dtype.name}"
-        )
 
 
 __all__ = ["hessian", "jacobian", "plan", "value_and_jacobian"]

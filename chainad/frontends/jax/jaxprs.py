@@ -55,6 +55,26 @@ def held(eqn: Equation) -> Iterator[Jaxpr]:
             yield value.jaxpr if isinstance(value, core.ClosedJaxpr) else value
 
 
+def varying_axes(value: Any) -> frozenset[str]:
+    """Return the axes of a mesh over which an array, or a type, varies inside `jax.shard_map`."""
+    aval = getattr(value, "aval", value)
+    # Before JAX 0.10 a type has them itself.
+    holder = getattr(aval, "manual_axis_type", None)
+    found = getattr(aval, "vma", None) if holder is None else holder.varying
+    return found or frozenset()
+
+
+def is_on_mesh(closed: Any) -> bool:
+    """Return whether a function is of several devices, or samples, at once: only JAX knows these.
+
+    It has collectives, or arrays whose types say how they lie on an explicit mesh.
+    """
+    if any(type(effect).__name__ == "NamedAxisEffect" for effect in closed.effects):
+        return True
+    meshes = (getattr(getattr(a, "sharding", None), "mesh", None) for a in closed.in_avals)
+    return any(getattr(mesh, "explicit_axes", ()) for mesh in meshes)
+
+
 def is_known(value: Any) -> bool:
     """Return whether a value is there, and not traced by JAX."""
     return not isinstance(value, jax.core.Tracer)
@@ -98,7 +118,8 @@ def evaluate(jaxpr: Jaxpr, consts: Sequence[Any], *args: Any) -> list[Any]:
 def bound(eqn: Equation, values: Sequence[Any]) -> list[Any]:
     """Return the results of an equation: numbers, if all operands are and there are few."""
     size = sum(prod(v.aval.shape) for v in eqn.outvars)
-    if size <= MAX_FOLDED and all(map(is_known, values)):
+    is_alone = not any(map(varying_axes, eqn.outvars))
+    if size <= MAX_FOLDED and is_alone and all(map(is_known, values)):
         known = folded(eqn.primitive.name, values, eqn.params, eqn.outvars[0].aval)
         if known is not None:
             return [known]

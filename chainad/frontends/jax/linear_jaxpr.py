@@ -20,7 +20,15 @@ import numpy as np
 
 from chainad.frontends.jax import jaxprs
 from chainad.frontends.jax.jaxprs import Equation, Jaxpr
-from chainad.frontends.jax.linear_maps import LinearMap, LinearScan, is_possible, transposed
+from chainad.frontends.jax.linear_maps import (
+    Apply,
+    Example,
+    LinearMap,
+    LinearScan,
+    example_of,
+    is_possible,
+    transposed,
+)
 from chainad.ir.shapes import Shape
 from chainad.rules import lax as rows
 from chainad.structure import Arrangement, arrange, dense, diagonal, operator
@@ -271,10 +279,9 @@ class _Reader:
         avals = [*(eqn.invars[k].aval for k in at), *(v.aval for v in eqn.outvars)]
         if not all(map(_is_real, avals)):
             raise ComplexTangentError
-        ends = _Ends([tuple(eqn.invars[k].aval.shape) for k in at])
-        results = _Ends([tuple(v.aval.shape) for v in eqn.outvars])
-        dtype = eqn.invars[at[0]].aval.dtype
-        found = _map_of(eqn, values, at, ends, results, dtype)
+        ends = _Ends([eqn.invars[k].aval for k in at])
+        results = _Ends([v.aval for v in eqn.outvars])
+        found = _map_of(eqn, values, at, ends, results)
         cost = max(1, jaxprs.multiplications_of(eqn))
         return self._apply(
             found, cost, ends, results, [self.place(values[k], eqn) for k in at], eqn
@@ -320,13 +327,21 @@ class _Reader:
 class _Ends:
     """Arrays that are the operand, or the result, of an operator: one, or one vector of all."""
 
-    shapes: list[Shape]
+    avals: list[Any]
+
+    @property
+    def shapes(self) -> list[Shape]:
+        return [tuple(aval.shape) for aval in self.avals]
 
     @property
     def shape(self) -> Shape:
-        if len(self.shapes) == 1:
+        if len(self.avals) == 1:
             return self.shapes[0]
         return (sum(map(prod, self.shapes)),)
+
+    @property
+    def example(self) -> Example:
+        return example_of(self.shape, self.avals)
 
     @property
     def _bounds(self) -> list[tuple[int, int]]:
@@ -334,11 +349,11 @@ class _Ends:
 
     def split(self, value: Any) -> list[Any]:
         """Return the arrays that a vector has."""
-        if len(self.shapes) == 1:
+        if len(self.avals) == 1:
             return [value]
         return [
-            jnp.reshape(value[start:stop], shape)
-            for (start, stop), shape in zip(self._bounds, self.shapes, strict=True)
+            jnp.reshape(value[start:stop], aval.shape).astype(aval.dtype)
+            for (start, stop), aval in zip(self._bounds, self.avals, strict=True)
         ]
 
     def join(self, values: Sequence[Any]) -> Any:
@@ -358,11 +373,12 @@ class _Ends:
 
 
 def _map_of(
-    eqn: Equation, values: list[Any], at: list[int], ends: _Ends, results: _Ends, dtype: Any
+    eqn: Equation, values: list[Any], at: list[int], ends: _Ends, results: _Ends
 ) -> LinearMap:
     """Return the operator that an equation is, with the directions that there are."""
     if eqn.primitive.name in ("custom_lin", "custom_vjp_call"):
-        return _custom(eqn, values, at, ends, results, dtype)
+        pull = _custom_pull(eqn, values, at, ends, results)
+        return LinearMap(None, pull, ends.example, results.example)
 
     def push(tangent: Any) -> Any:
         given = [*values]
@@ -370,22 +386,19 @@ def _map_of(
             given[k] = part
         return results.join(jaxprs.bind(eqn, given))
 
-    pull = transposed(push, ends.shape, dtype)
-    out = eqn.outvars[0].aval.dtype
-    has_push = is_possible(push, ends.shape, dtype)
-    has_pull = is_possible(pull, results.shape, out)
+    pull = transposed(push, ends.example)
+    has_push, has_pull = is_possible(push, ends.example), is_possible(pull, results.example)
     if not (has_push or has_pull):
         raise NotImplementedError(f"{eqn.primitive.name} can be neither pushed nor pulled through")
-    found = LinearMap(
-        push if has_push else None, pull if has_pull else None, ends.shape, results.shape, dtype
-    )
+    directions = push if has_push else None, pull if has_pull else None
+    found = LinearMap(*directions, ends.example, results.example)
     return LinearScan(found, eqn, values, at) if eqn.primitive.name == "scan" else found
 
 
-def _custom(
-    eqn: Equation, values: list[Any], at: list[int], ends: _Ends, results: _Ends, dtype: Any
-) -> LinearMap:
-    """Return the operator of `jax.custom_vjp`: a pull alone."""
+def _custom_pull(
+    eqn: Equation, values: list[Any], at: list[int], ends: _Ends, results: _Ends
+) -> Apply:
+    """Return the pull of `jax.custom_vjp`, which is all there is of it."""
     params = eqn.params
     residuals = jaxprs.as_jax(values[: params["num_res"]])
     backward = getattr(params["bwd"], "call_wrapped", params["bwd"])
@@ -398,12 +411,12 @@ def _custom(
         wanted = [kept[k - len(residuals)] for k in at]
         return ends.join(
             [
-                m if hasattr(m, "shape") else jnp.zeros(shape, dtype)
-                for m, shape in zip(wanted, ends.shapes, strict=True)
+                m if hasattr(m, "shape") else jnp.zeros(aval.shape, aval.dtype)
+                for m, aval in zip(wanted, ends.avals, strict=True)
             ]
         )
 
-    return LinearMap(None, pull, ends.shape, results.shape, dtype)
+    return pull
 
 
 def _as_one_operator(jaxpr: Jaxpr, consts: Sequence[Any], shapes: Sequence[Shape]) -> LinearRun:
@@ -411,14 +424,12 @@ def _as_one_operator(jaxpr: Jaxpr, consts: Sequence[Any], shapes: Sequence[Shape
     reader = _Reader()
     run = reader.run
     run.inputs += [run.new_value(shape) for shape in shapes]
-    ends, results = _Ends([*shapes]), _Ends([tuple(v.aval.shape) for v in jaxpr.outvars])
-    dtype = jaxpr.invars[0].aval.dtype
+    ends, results = _Ends([v.aval for v in jaxpr.invars]), _Ends([v.aval for v in jaxpr.outvars])
 
     def push(tangent: Any) -> Any:
         return results.join(jax.core.eval_jaxpr(jaxpr, consts, *ends.split(tangent)))
 
-    pull = transposed(push, ends.shape, dtype)
-    linear = LinearMap(push, pull, ends.shape, results.shape, dtype)
+    linear = LinearMap(push, transposed(push, ends.example), ends.example, results.example)
     cost = max(1, jaxprs.multiplications(jaxpr))
     for found in reader._apply(linear, cost, ends, results, run.inputs, None):
         head = run.new_value(found.shape)
@@ -447,7 +458,8 @@ def _pulled(eqn: Equation, values: list[Any], k: int, numbers: Any) -> Any:
         def push(tangent: Any) -> Any:
             return eqn.primitive.bind(*given[:k], tangent, *given[k + 1 :], **eqn.params)
 
-        return transposed(push, eqn.invars[k].aval.shape, dtype)(jnp.asarray(numbers, dtype))
+        operand = jax.ShapeDtypeStruct(eqn.invars[k].aval.shape, dtype)
+        return transposed(push, operand)(jnp.asarray(numbers, dtype))
 
 
 def _without_others(eqn: Equation, values: list[Any], dtype: Any) -> list[Any]:

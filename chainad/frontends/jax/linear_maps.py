@@ -10,17 +10,19 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from chainad.frontends.jax.jaxprs import Equation, depending
+from chainad.frontends.jax.jaxprs import Equation, depending, varying_axes
 from chainad.ir.shapes import Shape
 from chainad.structure.linear_operators import Operator
 
 Apply: TypeAlias = Callable[[Any], Any]
+# What has a shape and a dtype: `jax.ShapeDtypeStruct`, or an array.
+Example: TypeAlias = Any
 
 
 class LinearMap(Operator):
     """A linear function of one array, by its action on tangents, on adjoints, or on both.
 
-    `push` takes an array of the shape of the operand to one of that of the result; `pull` the other
+    `push` takes an array of the type of the operand to one of that of the result; `pull` the other
     way. A direction that is not there is None.
     """
 
@@ -28,11 +30,15 @@ class LinearMap(Operator):
     batch = ()
 
     def __init__(
-        self, push: Apply | None, pull: Apply | None, operand: Shape, result: Shape, dtype: Any
+        self,
+        push: Apply | None,
+        pull: Apply | None,
+        operand: Example,
+        result: Example,
     ) -> None:
         assert push is not None or pull is not None
         self.push, self.pull, self.operand, self.result = push, pull, operand, result
-        self.n_in, self.n_out, self.dtype = prod(operand), prod(result), dtype
+        self.n_in, self.n_out, self.dtype = prod(operand.shape), prod(result.shape), result.dtype
 
     def jvp(self, tangents: Any) -> Any:
         assert self.push is not None
@@ -44,8 +50,8 @@ class LinearMap(Operator):
 
     def materialize(self) -> Any:
         if self.pull is None or (self.push is not None and self.n_in <= self.n_out):
-            return self.jvp(jnp.eye(self.n_in, dtype=self.dtype))
-        return self.vjp(jnp.eye(self.n_out, dtype=self.dtype))
+            return self.jvp(jnp.eye(self.n_in, dtype=self.operand.dtype))
+        return self.vjp(jnp.eye(self.n_out, dtype=self.result.dtype))
 
 
 class LinearScan(LinearMap):
@@ -54,7 +60,7 @@ class LinearScan(LinearMap):
     def __init__(
         self, linear: LinearMap, equation: Equation, values: Sequence[Any], at: Sequence[int]
     ) -> None:
-        super().__init__(linear.push, linear.pull, linear.operand, linear.result, linear.dtype)
+        super().__init__(linear.push, linear.pull, linear.operand, linear.result)
         self.equation, self.values, self.at = equation, values, at
 
     def shape_of(self, k: int) -> Shape:
@@ -82,26 +88,49 @@ class LinearScan(LinearMap):
         return [k for k in constants if k in given], [*carry], [k for k in slices if k in given]
 
 
-def _mapped(apply: Apply, shape: Shape, axis: int) -> Apply:
-    """Return a map of vectors, along an axis of a matrix, by a function of arrays of a shape."""
-    mapped: Apply = jax.vmap(lambda v: jnp.ravel(apply(jnp.reshape(v, shape))), axis, axis)
+def _mapped(apply: Apply, given: Example, axis: int) -> Apply:
+    """Return a map of vectors, along an axis of a matrix, by a function of arrays of a type."""
+
+    def each(vector: Any) -> Any:
+        return jnp.ravel(apply(_as_type(jnp.reshape(vector, given.shape), given)))
+
+    mapped: Apply = jax.vmap(each, axis, axis)
     return mapped
 
 
-def transposed(push: Apply, operand: Shape, dtype: Any) -> Apply:
+def _as_type(array: Any, wanted: Example) -> Any:
+    """Return an array with a dtype, and varying over the axes of a mesh as wanted."""
+    return _varying(array.astype(wanted.dtype), varying_axes(wanted))
+
+
+def example_of(shape: Shape, avals: Sequence[Any]) -> Example:
+    """Return an example of arrays that hold those of these types: abstract, if it can be."""
+    dtype = jnp.result_type(*(aval.dtype for aval in avals))
+    axes = frozenset[str]().union(*map(varying_axes, avals))
+    # Inside `jax.shard_map`, JAX takes no abstract values that vary.
+    return _varying(jnp.zeros(shape, dtype), axes) if axes else jax.ShapeDtypeStruct(shape, dtype)
+
+
+def _varying(array: Any, axes: frozenset[str]) -> Any:
+    """Return an array that varies over axes of a mesh."""
+    missing = axes - varying_axes(jax.typeof(array))
+    return jax.lax.pcast(array, tuple(missing), to="varying") if missing else array
+
+
+def transposed(push: Apply, operand: Example) -> Apply:
     """Return the transpose of a linear function."""
 
     def pull(adjoint: Any) -> Any:
-        (found,) = jax.linear_transpose(push, jax.ShapeDtypeStruct(operand, dtype))(adjoint)
+        (found,) = jax.linear_transpose(push, operand)(adjoint)
         return found
 
     return pull
 
 
-def is_possible(apply: Apply, shape: Shape, dtype: Any) -> bool:
+def is_possible(apply: Apply, given: Example) -> bool:
     """Return whether a function can be applied to many arrays at once, by an abstract trial."""
     try:
-        jax.eval_shape(jax.vmap(apply), jax.ShapeDtypeStruct((2, *shape), dtype))
+        jax.eval_shape(jax.vmap(apply), example_of((2, *given.shape), [given]))
     except Exception:
         return False
     return True
