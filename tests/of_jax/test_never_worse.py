@@ -70,3 +70,54 @@ def test_auto_leaves_jax_at_a_bottleneck():
 def test_the_plan_says_whose_costs_it_is_by():
     assert "XLA" in cj.plan(*layers(5, 4, 3)).model
     assert cj.plan(*layers(5, 4, 3), cost="multiplications").model == "multiplications"
+
+
+def with_aux(x):
+    return {"a": roe_like(x), "b": x[1] * x}, {"sum": jnp.sum(x)}
+
+
+def while_loop(x):
+    return jax.lax.while_loop(lambda s: s[0] < 3, lambda s: (s[0] + 1, jnp.sin(s[1])), (0, x))[1]
+
+
+@jax.custom_vjp
+def pulled_only(x):
+    return jnp.sin(x) * x[0]
+
+
+pulled_only.defvjp(
+    lambda x: (pulled_only(x), x),
+    lambda x, y: (jnp.cos(x) * x[0] * y + jnp.zeros_like(x).at[0].set(jnp.sum(y * jnp.sin(x))),),
+)
+
+
+def check(f, x, theirs, **options):
+    found = cj.jacobian(f, **options)(x)
+    wanted = theirs(f, **options)(x)
+    assert jax.tree.structure(found) == jax.tree.structure(wanted)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-6), found, wanted)
+
+
+@pytest.mark.parametrize("jit", [lambda f: f, jax.jit])
+def test_what_jax_answers_is_nested_as_by_jax(jit):
+    x = jnp.arange(1.0, 4.0)
+    value, found = jit(cj.value_and_jacobian(with_aux, has_aux=True))(x)
+    wanted, aux = jax.jacrev(with_aux, has_aux=True)(x)
+    assert jax.tree.structure(((with_aux(x)), (wanted))) == jax.tree.structure((value, found))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, 1e-5), (value[1], found), (aux, wanted)
+    )
+
+
+def test_what_jax_answers_goes_the_only_way_there_is():
+    x = jnp.arange(1.0, 4.0)
+    check(while_loop, x, jax.jacfwd)
+    check(pulled_only, x, jax.jacrev)
+    check(cj.jacobian(roe_like), x, lambda f: jax.jacfwd(jax.jacrev(roe_like)))
+    check(lambda x: jnp.sum(cj.jacobian(roe_like)(x) ** 2), x, jax.grad)
+    check(lambda x: jnp.zeros((0, 3)) * x, x, jax.jacrev)
+    check(lambda x: x * 2, jnp.zeros(0), jax.jacrev)
+    check(lambda x: jnp.ones(2), x, jax.jacrev)
+    np.testing.assert_allclose(
+        cj.jacobian(lambda x, y: x * y, argnums=(0, 1))(2.0, 3.0), (3.0, 2.0)
+    )
