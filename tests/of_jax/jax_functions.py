@@ -6,6 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from benchmarks.workloads.blocks import softmax_loss, transformer
+from benchmarks.workloads.points import TASKS
+
 jax.config.update("jax_enable_x64", True)
 
 RNG = np.random.default_rng(0)
@@ -116,4 +119,33 @@ CASES = {
         lambda x: jax.experimental.ode.odeint(lambda y, t, x: -y * x, x, jnp.linspace(0, 1, 4), x),
         x4,
     ),
+}
+# The example functions of graphax and AlphaGrad.
+CASES |= {
+    task.name: (task.make(jnp, jax.scipy.special.erf), np.asarray(task.points(1)[0]))
+    for task in TASKS
+}
+
+
+def encoder(x):
+    """Return the loss of two layers of attention, each with a perceptron behind it."""
+    block = transformer(3, 2, *WEIGHTS, jnp)
+    return jnp.sum(jnp.tanh(block(block(x))[:4]) ** 2)
+
+
+def perceptron(parameters):
+    hidden = jnp.tanh(parameters["W1"] @ x4 + parameters["b1"])
+    scores = parameters["W2"] @ hidden + parameters["b2"]
+    return jax.nn.logsumexp(scores) - scores[1]
+
+
+WEIGHTS = [normal(4, 4) for _ in range(4)] + [normal(4, 8), normal(8, 4)]
+CASES |= {
+    "transformer": (transformer(3, 2, *WEIGHTS, jnp), normal(12)),
+    "encoder": (encoder, normal(12)),
+    "perceptron": (
+        perceptron,
+        {"W1": normal(5, 4), "b1": normal(5), "W2": normal(3, 5), "b2": normal(3)},
+    ),
+    "softmax_loss": (softmax_loss(normal(6, 4), np.array([0, 2, 1, 1, 0, 2]), jnp), normal(4, 3)),
 }
