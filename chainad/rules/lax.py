@@ -7,7 +7,7 @@ known by their action. No row needs JAX itself: equations are read by their name
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from math import prod
@@ -204,6 +204,38 @@ def _scatter_add(eqn: Equation) -> tuple[Arrangement, None] | None:
     pull = selection(np.asarray(eqn.pulled(numbers)).astype(np.int64) - 1, eqn.result).structure
     sizes = dict(enumerate(pull.sizes))
     return arrange(pull.cols, pull.rows, sizes, scale=pull.scale), None
+
+
+def _all_but(eqn: Equation, axis: int) -> tuple[Sequence[int], Sequence[int]]:
+    axes = [d for d in range(len(eqn.operand)) if d != axis]
+    return axes, axes
+
+
+def _batch_of_convolution(eqn: Equation) -> tuple[Sequence[int], Sequence[int]]:
+    if eqn.tangent or eqn.params["batch_group_count"] != 1:
+        return (), ()
+    numbers = eqn.params["dimension_numbers"]
+    return numbers.lhs_spec[:1], numbers.out_spec[:1]
+
+
+# From an equation to axes of its operand, and of its result, along which it is independent.
+BATCHES: dict[str, Callable[[Equation], tuple[Sequence[int], Sequence[int]]]] = {
+    "cumsum": lambda eqn: _all_but(eqn, eqn.params["axis"]),
+    "triangular_solve": lambda eqn: (
+        _all_but(eqn, len(eqn.operand) - 1 - eqn.params["left_side"]) if eqn.tangent else ((), ())
+    ),
+    "conv_general_dilated": _batch_of_convolution,
+}
+
+
+def batched(eqn: Equation, axes: tuple[Sequence[int], Sequence[int]]) -> Arrangement:
+    """Return the structure of an equation that is independent along axes, and dense in others."""
+    cols = [(n, (-1 - d,)) for d, n in enumerate(eqn.operand)]
+    rows = [(n, (d,)) for d, n in enumerate(eqn.result)]
+    for col, d in zip(*axes, strict=True):
+        cols[col] = rows[d]
+    sizes = {labels[0]: n for n, labels in (*rows, *cols)}
+    return from_labels(rows, cols, sizes, [*sizes])
 
 
 def scaled(shape: Shape, factor: float) -> Arrangement:

@@ -36,6 +36,8 @@ def custom_vjp(x):
 
 
 custom_vjp.defvjp(lambda x: (jnp.sin(x), x), lambda r, g: (3.0 * g * jnp.cos(r),))
+L5 = np.tril(normal(5, 5)) + 4 * np.eye(5)
+KERNEL = normal(2, 1, 2, 1)
 idx = np.array([0, 3, 3, 1])
 CASES = {
     "mlp": (lambda x: jnp.tanh(W @ jnp.tanh(A @ x)), x4),
@@ -58,6 +60,14 @@ CASES = {
     "max": (lambda x: jnp.max(x * jnp.arange(4.0)), x4),
     "sort": (lambda x: jnp.sort(x) * 2, x4),
     "cumsum": (lambda x: jnp.cumsum(x**2), x4),
+    "cumsum_rows": (lambda X: jnp.cumsum(X**2, axis=1), X),
+    "cumsum_columns": (lambda X: jnp.tanh(jnp.cumsum(X**2, axis=0)) * X, X),
+    "triangular": (lambda X: jnp.sin(lax.linalg.triangular_solve(L5, X**2, left_side=True)), X),
+    "triangular_right": (lambda X: lax.linalg.triangular_solve(L5[:3, :3], jnp.sin(X)) * X, X),
+    "conv_batch": (
+        lambda X: lax.conv(jnp.sin(X).reshape(3, 1, 5, 1), KERNEL, (1, 1), "SAME") ** 2,
+        X,
+    ),
     "cumprod": (lambda x: jnp.cumprod(x), x4),
     "solve": (lambda x: jnp.linalg.solve(A * x, x), x4),
     "inv": (lambda x: jnp.linalg.inv(A * x), x4),

@@ -28,3 +28,14 @@ def test_moving_entries_multiplies_nothing():
         return jnp.stack(jnp.split(jnp.zeros(9).at[np.array([1, 1, 4])].add(x), 3))
 
     assert cj.plan(f, jnp.ones(3), mode="hybrid", cost="multiplications").multiplications == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "batch"),
+    [("cumsum_rows", 5), ("cumsum_columns", 3), ("triangular", 3), ("conv_batch", 3)],
+)
+def test_operators_are_tied_along_a_batch(name, batch):
+    f, x = CASES[name]
+    graph = cj.plan(f, x, mode="hybrid", cost="multiplications").graph
+    (found,) = (edge.structure for edge in graph.edges if edge.structure.action)
+    assert [found.sizes[label] for label in found.sides[0]] == [batch]

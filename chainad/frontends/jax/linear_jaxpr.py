@@ -22,6 +22,7 @@ from chainad.frontends.jax import jaxprs
 from chainad.frontends.jax.jaxprs import Equation, Jaxpr
 from chainad.frontends.jax.linear_maps import (
     Apply,
+    BatchedMap,
     Example,
     LinearMap,
     LinearScan,
@@ -283,9 +284,37 @@ class _Reader:
         results = _Ends([v.aval for v in eqn.outvars])
         found = _map_of(eqn, values, at, ends, results)
         cost = max(1, jaxprs.multiplications_of(eqn))
+        if len(at) == 1 and eqn.primitive.name in rows.BATCHES:
+            batched = self._by_batch(found, cost, self.place(values[at[0]], eqn), at[0], eqn)
+            if batched is not None:
+                return [batched]
         return self._apply(
             found, cost, ends, results, [self.place(values[k], eqn) for k in at], eqn
         )
+
+    def _by_batch(
+        self, linear: LinearMap, cost: int, tail: int, k: int, eqn: Equation
+    ) -> Tangent | None:
+        """Return the result of an operator that is tied along the axes of a batch, if it is."""
+        shapes = tuple(tuple(v.aval.shape) for v in eqn.invars)
+        equation = rows.Equation(eqn.params, shapes, linear.result.shape, k)
+        axes = rows.BATCHES[eqn.primitive.name](equation)
+        structure = rows.batched(equation, axes).structure
+        sides = [prod(structure.sizes[x] for x in side) for side in structure.sides]
+        if 1 in sides or structure.scale is not None:
+            return None
+        order = [x for side in structure.sides for x in side]
+        sizes = [structure.sizes[x] for x in order]
+        found = BatchedMap(linear, axes, sizes, [order.index(x) for x in structure.stored])
+        each = max(1, cost // sides[0])
+        tangent, adjoint = (None if way is None else each for way in (linear.push, linear.pull))
+        head = self.run.new_value(linear.result.shape)
+        self.run.operators += 1
+        self.run.has_forward &= linear.push is not None
+        self.run.has_reverse &= linear.pull is not None
+        local = operator(Arrangement(structure, ()), tangent, adjoint)
+        self.run.add_edge(tail, head, local, found, eqn.primitive.name, eqn)
+        return Tangent(linear.result.shape, {head: 1.0}, head)
 
     def _apply(
         self,

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from chainad.frontends.jax.jaxprs import Equation, depending, varying_axes
 from chainad.ir.shapes import Shape
@@ -52,6 +53,71 @@ class LinearMap(Operator):
         if self.pull is None or (self.push is not None and self.n_in <= self.n_out):
             return self.jvp(jnp.eye(self.n_in, dtype=self.operand.dtype))
         return self.vjp(jnp.eye(self.n_out, dtype=self.result.dtype))
+
+
+class BatchedMap(LinearMap):
+    """A linear map that is independent along axes of its operand, and as many of its result.
+
+    `order` says where the axes of the array that it stands for come from: from those of the batch,
+    of the rest of the result, and of the rest of the operand.
+    """
+
+    def __init__(
+        self,
+        linear: LinearMap,
+        axes: tuple[Sequence[int], Sequence[int]],
+        sizes: Sequence[int],
+        order: Sequence[int],
+    ) -> None:
+        super().__init__(linear.push, linear.pull, linear.operand, linear.result)
+        self.axes, self.sizes, self.order = axes, sizes, order
+        self.items = prod(linear.operand.shape[d] for d in axes[0])
+        self.n_in, self.n_out = self.n_in // self.items, self.n_out // self.items
+
+    def jvp(self, tangents: Any) -> Any:
+        assert self.push is not None
+        return self._apply(self.push, self.operand.shape, self.result.shape, self.axes, 2, tangents)
+
+    def vjp(self, adjoints: Any) -> Any:
+        assert self.pull is not None
+        axes = self.axes[::-1]
+        return self._apply(self.pull, self.result.shape, self.operand.shape, axes, 1, adjoints)
+
+    def materialize(self) -> Any:
+        def unit(n: int) -> Any:
+            return jnp.broadcast_to(jnp.eye(n, dtype=self.dtype), (self.items, n, n))
+
+        if self.pull is None or (self.push is not None and self.n_in <= self.n_out):
+            found = self.jvp(unit(self.n_in))
+        else:
+            found = self.vjp(unit(self.n_out))
+        return jnp.transpose(jnp.reshape(found, self.sizes), self.order)
+
+    def _apply(
+        self,
+        apply: Apply,
+        shape: Shape,
+        result: Shape,
+        axes: tuple[Sequence[int], Sequence[int]],
+        mapped: int,
+        vectors: Any,
+    ) -> Any:
+        """Return what becomes of vectors of every item of the batch."""
+        taken, made = (
+            [*own, *_others(own, s)] for own, s in zip(axes, (shape, result), strict=True)
+        )
+
+        def of_one(vector: Any) -> Any:
+            whole = jnp.reshape(vector, [shape[d] for d in taken])
+            found = apply(jnp.transpose(whole, np.argsort(taken)))
+            return jnp.reshape(jnp.transpose(found, made), (self.items, -1))
+
+        blocks = jnp.reshape(vectors, (self.items, *vectors.shape[-2:]))
+        return jax.vmap(of_one, mapped, mapped)(blocks)
+
+
+def _others(axes: Sequence[int], shape: Shape) -> list[int]:
+    return [d for d in range(len(shape)) if d not in axes]
 
 
 class LinearScan(LinearMap):
