@@ -30,6 +30,9 @@ Output: TypeAlias = Literal["dense"]
 # Auto leaves JAX's own modes where that saves at least this factor.
 MIN_GAIN = 1.2
 
+# Under `vmap`, where calls cost nothing and many small arrays are read and written.
+MIN_GAIN_MAPPED = 5
+
 # Longer chains are bracketed by multiplications: of these, no product has to be looked at.
 MAX_MODELED_FACTORS = 32
 
@@ -114,6 +117,11 @@ class _Flat:
         return tree_util.tree_unflatten(
             self.aux, [next(given) if x is None else x for x in self.extra]
         )
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether this is under `vmap`: one point of many."""
+        return any(type(leaf).__name__ == "BatchTracer" for leaf in self.leaves)
 
     def nested(self, rows: Sequence[Sequence[Any]]) -> Any:
         """Return blocks, by result and argument, nested as `jax.jacfwd` returns them."""
@@ -330,15 +338,14 @@ def _run(flat: _Flat, options: Options) -> tuple[list[Any], list[Any], list[list
     if jaxprs.is_on_mesh(closed):
         return _by_jax(flat, types, "reverse" if options.mode == "reverse" else "forward")
     if options.compares_jax and flat.leaves:
-        is_mapped = any(type(leaf).__name__ == "BatchTracer" for leaf in flat.leaves)
-        few = xla_model.mode_for_few(closed.jaxpr, flat.n_outputs, is_mapped)
+        few = xla_model.mode_for_few(closed.jaxpr, flat.n_outputs, flat.is_mapped)
         if few is not None:
             return _by_jax(flat, types, few)
     traced = _traced(flat, closed)
     if not (flat.leaves and traced.values):
         return traced.values, traced.aux, [[] for _ in traced.values]
     made = _plan(traced, options)
-    if options.compares_jax and (mode := _mode_of_jax(made)):
+    if options.compares_jax and (mode := _mode_of_jax(made, flat.is_mapped)):
         return _by_jax(flat, types, mode)
     return traced.values, traced.aux, _blocks(traced, made)
 
@@ -385,7 +392,10 @@ def _plan(traced: _Traced, options: Options) -> Plan:
     made = plan_cached(graph, mode, itemsize, model, options.search)
     if not options.compares_jax:
         return made
-    offers = [*made.alternatives, *xla_model.offers(traced.pushed.jaxpr, traced.linearized.run)]
+    offers = [
+        *made.alternatives,
+        *xla_model.offers(traced.pushed.jaxpr, traced.linearized.run, traced.flat.is_mapped),
+    ]
     return replace(made, alternatives=tuple(sorted(offers, key=lambda offer: offer.cost)))
 
 
@@ -408,11 +418,12 @@ def _blocks(traced: _Traced, made: Plan) -> list[list[Any]]:
     ]
 
 
-def _mode_of_jax(made: Plan) -> xla_model.Direction | None:
+def _mode_of_jax(made: Plan, is_mapped: bool = False) -> xla_model.Direction | None:
     """Return which of JAX's modes takes as long as a plan, or hardly longer; None if none does."""
     offers = [offer for offer in made.alternatives if offer.name in xla_model.TRANSFORMS]
     best = min(offers, key=lambda offer: offer.cost, default=None)
-    if best is None or best.cost > MIN_GAIN * made.cost:
+    gain = MIN_GAIN_MAPPED if is_mapped else MIN_GAIN
+    if best is None or best.cost > gain * made.cost:
         return None
     return xla_model.TRANSFORMS[best.name]
 

@@ -56,7 +56,8 @@ TRANSFORMS: dict[str, Direction] = {"jacfwd": "forward", "jacrev": "reverse"}
 # of all, also under `vmap`, whatever the number of points, which is not seen while f is traced.
 _FEW_CALLS = 5
 
-# Of functions of few numbers at many points, an adjoint takes so many times longer than a tangent.
+# Under `vmap` an adjoint takes so many times longer than a tangent: with matrix products, without.
+_REVERSE_OF_MAPPED_DOTS = 1.6
 _REVERSE_OF_MAPPED = 3
 
 # Calls that JAX merges into the loops of their neighbours.
@@ -108,7 +109,7 @@ def cost_of_mode(jaxpr: Jaxpr, seeds: int, mode: Direction, table: Calibration) 
     return table.time(total_counts(_counts(jaxpr, seeds, mode)))
 
 
-def offers(jaxpr: Jaxpr, run: LinearRun) -> list[Alternative]:
+def offers(jaxpr: Jaxpr, run: LinearRun, is_mapped: bool) -> list[Alternative]:
     """Return `jacfwd` and `jacrev` by what is linear in the tangents, as far as JAX has them."""
     ends = {"forward": (run.inputs, run.has_forward), "reverse": (run.outputs, run.has_reverse)}
     found = []
@@ -118,6 +119,9 @@ def offers(jaxpr: Jaxpr, run: LinearRun) -> list[Alternative]:
         if is_there:
             count = seeds * jaxprs.multiplications(jaxpr)
             cost = cost_of_mode(jaxpr, seeds, mode, table())
+            if is_mapped and mode == "reverse":
+                # Large products are no quicker there than others.
+                cost = int(_FORWARD_DOTS * _reverse_of_mapped({*_primitives(jaxpr)}) * cost)
             found.append(Alternative(name, count, 0, cost))
     return found
 
@@ -128,10 +132,10 @@ def mode_for_few(jaxpr: Jaxpr, n_outputs: int, is_mapped: bool) -> Direction | N
     `n_outputs` of its results are differentiated; `is_mapped` says that this is under `vmap`.
     """
     names = {*_primitives(jaxpr)}
-    seeds: dict[Direction, int] = {}
+    seeds: dict[Direction, float] = {}
     if "while" not in names:
         adjoints = sum(prod(v.aval.shape) for v in jaxpr.outvars[:n_outputs])
-        seeds["reverse"] = (_REVERSE_OF_MAPPED if is_mapped else 1) * adjoints
+        seeds["reverse"] = (_reverse_of_mapped(names) if is_mapped else 1) * adjoints
     if "custom_vjp_call" not in names:
         seeds["forward"] = sum(prod(v.aval.shape) for v in jaxpr.invars)
     mode = min(seeds, key=seeds.__getitem__, default=None)
@@ -140,6 +144,10 @@ def mode_for_few(jaxpr: Jaxpr, n_outputs: int, is_mapped: bool) -> Direction | N
     costs = table()
     took = costs.cost("multiplied") * seeds[mode] * _elements(jaxpr)
     return mode if took <= _FEW_CALLS * costs.cost("calls") else None
+
+
+def _reverse_of_mapped(names: set[str]) -> float:
+    return _REVERSE_OF_MAPPED_DOTS if "dot_general" in names else _REVERSE_OF_MAPPED
 
 
 def _primitives(jaxpr: Jaxpr) -> Iterator[str]:
