@@ -13,6 +13,7 @@ import numpy as np
 
 from chainad.api.differentiator import Differentiator
 from chainad.api.fallbacks import attempt, warn_of_fault, warn_of_random_numbers, warn_of_refusal
+from chainad.api.outputs import is_fitting
 from chainad.api.recorded_run import PlannedRun, RecordedRun, record_planned_run, record_run
 from chainad.api.targets import NUMPY
 from chainad.compiler.loops.replay_loops import replay_by_loops
@@ -200,11 +201,8 @@ def _fitting(
     shape: tuple[int, ...], dtype: np.dtype[Any], out: Any, *read: Any
 ) -> list[Any] | None:
     """Return the buffer for the one result, unless it is to be refused, or holds what is read."""
-    is_array = type(out) is np.ndarray and out.flags.writeable and out.flags.c_contiguous
-    if not is_array or (out.shape, out.dtype) != (shape, dtype):
-        return None
     # Nothing is given for what tells whether exact zeros matter.
-    return None if any(np.may_share_memory(out, x) for x in read) else [out, None]
+    return [np.asarray(out), None] if is_fitting(out, shape, dtype, read) else None
 
 
 def _by_scalars(of: Differentiator, found: RecordedRun) -> CompiledProgram:

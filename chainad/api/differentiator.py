@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 from chainad.api.function_of import FunctionOf, name_of
 from chainad.api.jacobian_program import plan_for
 from chainad.api.options import Options
-from chainad.api.outputs import assembler, nesting, returned_value, write
+from chainad.api.outputs import assembler, buffers_in, nesting, returned_value, write
 from chainad.api.traced_run import accumulated, operators, program_of
 from chainad.compiler.linearize import linear_graph
 from chainad.compiler.recording.replay import SecondHalf
@@ -70,8 +71,13 @@ class Differentiator:
         text = f"argnums={how.argnums!r}, mode={how.mode!r}, output={how.output!r}"
         return f"chainad.{self.verb}({name_of(self.wrapped)}, {text})"
 
-    def traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """Return what the function returns, and its Jacobian; None for what is not requested."""
+    def traced(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None
+    ) -> tuple[Any, Any]:
+        """Return what the function returns, and its Jacobian; None for what is not requested.
+
+        The Jacobian is written into `out` if that is given and can be done directly.
+        """
         how = self.options
         if not self.has_jacobian:
             return self.function(*args, **kwargs), None
@@ -83,7 +89,12 @@ class Differentiator:
             if how.output == "operator":
                 tree = nesting(run.result, run.arguments, how.is_single)
                 return value, tree.unflatten(operators(run))
-            program, results = accumulated(run, program_of(run, how))
+            program, buffers = program_of(run, how), None
+            if out is not None and how.output == "dense":
+                tree = nesting(run.result, run.arguments, how.is_single)
+                blocks = run.signature.blocks
+                buffers = partial(buffers_in, out, tree, program.forms, blocks)
+            program, results = accumulated(run, program, buffers)
             assemble = assembler(run, program.forms, how.output, how.is_single)
             jacobian = assemble(results)
         return value, SecondHalf.of(jacobian) if self.is_split else jacobian

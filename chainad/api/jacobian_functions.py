@@ -67,7 +67,7 @@ class JacobianFunction(FunctionOf[P, V_co, R_co, F_co]):
     def _call(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         one = self._of
         if self._batched is None:
-            return one.returned(*one.traced(args, kwargs), out)
+            return one.returned(*one.traced(args, kwargs, out), out)
         return one.returned(*self._batched.value_and_jacobians(args, kwargs, out), out)
 
     if not TYPE_CHECKING:  # which is overloaded in FunctionOf

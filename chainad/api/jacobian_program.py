@@ -54,9 +54,11 @@ class JacobianProgram:
     masked: Callable[[], JacobianProgram] | None = None
     checked: Program | None = None
 
-    def results(self, slots: Sequence[Any]) -> tuple[tuple[Any, ...], bool]:
-        """Return the results, and whether they are those with masks."""
-        results = self.run(slots)
+    def results(
+        self, slots: Sequence[Any], out: Sequence[Any] | None = None
+    ) -> tuple[tuple[Any, ...], bool]:
+        """Return the results, in the arrays `out` if given, and whether they are with masks."""
+        results = self.run(slots) if out is None else self.run(slots, out)
         if self.checked is None:
             is_known = self.masked is None or any(map(is_traced, results))
             return results, is_known or is_finite(results)

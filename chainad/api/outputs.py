@@ -15,6 +15,7 @@ from chainad.frontends.numpy.trace import Run
 from chainad.frontends.numpy.tracers import Tracer
 from chainad.ir import exact_zeros, trees
 from chainad.ir.array_functions import is_ndarray
+from chainad.ir.signature import Block
 from chainad.ir.trees import LEAF, Tree
 from chainad.planning.machine_memory import memory_of_machine
 from chainad.planning.views.quantities import bytes_text
@@ -122,8 +123,51 @@ def write(found: Any, out: Any) -> Any:
     for block, buffer in zip(blocks, buffers, strict=True):
         _check_out(block, buffer)
     for block, buffer in zip(blocks, buffers, strict=True):
-        np.copyto(buffer, block)
+        if not _is_same_memory(block, buffer):
+            np.copyto(buffer, block)
     return out
+
+
+def _is_same_memory(one: npt.NDArray[Any], two: npt.NDArray[Any]) -> bool:
+    """Return whether two arrays of one shape and dtype are views of the same entries."""
+    return one.ctypes.data == two.ctypes.data and one.strides == two.strides
+
+
+def buffers_in(
+    out: Any,
+    tree: Tree,
+    forms: Sequence[ResultForm | None],
+    blocks: Sequence[Block],
+    read: Sequence[Any],
+) -> list[Any] | None:
+    """Return the arrays in `out` that the results, but zero ones, can be written into directly.
+
+    None if these are to be refused, or might hold what is `read` meanwhile.
+    """
+    buffers, own = trees.flatten(out)
+    plain = (np.ndarray, np.generic, float, int, type(None))
+    if own != tree or not all(type(x) in plain or isinstance(x, np.generic) for x in read):
+        return None
+    found: list[Any] = []
+    for buffer, form, block in zip(buffers, forms, blocks, strict=True):
+        if form is None:
+            continue
+        shape = (*block.rows, *block.cols)
+        is_dense = isinstance(form, DenseForm) and form.shape == shape
+        if not is_dense or not is_fitting(buffer, shape, block.dtype, [*read, *found]):
+            return None
+        found.append(np.asarray(buffer))
+    return found
+
+
+def is_fitting(buffer: Any, shape: tuple[int, ...], dtype: np.dtype[Any], read: Any) -> bool:
+    """Return whether a result can be written into a buffer while some arrays are read."""
+    is_array = type(buffer) in (np.ndarray, np.memmap)
+    if not is_array or not buffer.flags.writeable or not buffer.flags.c_contiguous:
+        return False
+    if (buffer.shape, buffer.dtype) != (shape, dtype):
+        return False
+    return not any(np.may_share_memory(buffer, x) for x in read if is_ndarray(x))
 
 
 def _described(tree: Tree) -> str:

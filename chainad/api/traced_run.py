@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import compress, cycle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
 from chainad.structure.linear_operators import Operator
 
+# From what is read to the arrays that results are written into; None if there are none.
+Buffers: TypeAlias = Callable[[Sequence[Any]], "Sequence[Any] | None"]
+
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
 
@@ -43,8 +46,12 @@ def program_of(run: Run, options: Options) -> JacobianProgram:
     return jacobian_program(run.signature, options, NUMPY, linearize, run.tape.origin)
 
 
-def accumulated(run: Run, program: JacobianProgram) -> tuple[JacobianProgram, tuple[Any, ...]]:
+def accumulated(
+    run: Run, program: JacobianProgram, buffers: Buffers | None = None
+) -> tuple[JacobianProgram, tuple[Any, ...]]:
     """Return the program that fits a run, and its results; values are no longer needed then.
+
+    `buffers` returns the arrays that results are written into, from what is read meanwhile.
 
     Exact zeros, of what a selection does not use, matter where nan or infinity is multiplied.
     Derivatives of the results may do so where these do not, so that they carry masks in any case.
@@ -65,7 +72,9 @@ def accumulated(run: Run, program: JacobianProgram) -> tuple[JacobianProgram, tu
         slots = evaluate(run.tape, program.recipes)
         if exact is None:
             run.tape.forget()
-        results, is_exact = program.results(slots)
+        # With masks, what is on the tape is read once more.
+        into = None if buffers is None or exact is not None else buffers(slots)
+        results, is_exact = program.results(slots, into)
         if exact is not None and not is_exact:
             program = exact()
             slots += evaluate(run.tape, program.recipes[len(slots) :])

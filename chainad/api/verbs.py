@@ -135,8 +135,10 @@ def jacobian(
         A function of the same arguments that returns the Jacobian in the dtype of `f(x)`: nested as
         the result of `f` is, and in the place of each of its arrays as the argument is (of several
         `argnums`, a tuple). Its keyword `out` takes arrays, nested as the Jacobian, of the same
-        shapes and dtypes: dense Jacobians are written there and `out` is returned. It has
-        the name and the signature of `f`, is a method if it stands in a class, and is pickled and
+        shapes and dtypes: dense Jacobians are written there and `out` is returned. Into
+        one row-major array, also of `np.memmap`, the last products are written directly, of a
+        limited plan block by block, unless what they read might lie in it. The function has the
+        name and the signature of `f`, is a method if it stands in a class, and is pickled and
         copied as `f` is: what it recorded stays behind.
 
     Raises

@@ -46,28 +46,41 @@ class ChunkedPrograms:
         }
         return tuple(sorted(k for k in read if k is not None))
 
-    def __call__(self, slots: Sequence[Any], progress: ProgressOption = False) -> tuple[Any, ...]:
-        """Return the dense results that are not zero."""
-        results = [None if form is None else _ChunkedResult(form.shape) for form in self.forms]
+    def __call__(
+        self,
+        slots: Sequence[Any],
+        out: Sequence[Any] | None = None,
+        progress: ProgressOption = False,
+    ) -> tuple[Any, ...]:
+        """Return the dense results that are not zero, written into the arrays `out` if given."""
+        buffers = iter(out or ())
+        results = [
+            None if form is None else _ChunkedResult(form.shape, next(buffers, None))
+            for form in self.forms
+        ]
         with Meter(progress, "blocks", len(self.programs)) as meter:
             for chunk, lowered, runner, taken in self.programs:
                 arrays = iter(runner([None if k is None else slots[k] for k in taken]))
                 for k, form in enumerate(lowered.forms):
                     number = _result_of(self.plan, chunk, k)
                     result = results[number]
-                    if form is not None:
-                        assert result is not None
-                        result.write(_axis(self.plan, chunk, number), chunk, next(arrays))
+                    if result is None:
+                        continue
+                    axis = _axis(self.plan, chunk, number)
+                    if form is None:
+                        result.clear(axis, chunk)
+                    else:
+                        result.write(axis, chunk, next(arrays))
                 meter.advance(1)
         return tuple(result.array for result in results if result is not None)
 
 
 class _ChunkedResult:
-    """One result while its blocks are computed."""
+    """One result while its blocks are computed, in an array that may be given."""
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
+    def __init__(self, shape: tuple[int, ...], array: Any) -> None:
         self.shape = shape
-        self.array: Any = None
+        self.array = array
 
     def write(self, axis: int | None, chunk: Chunk, block: Any) -> None:
         """Write a block at its positions along `axis`, or, if that is None, take it as a whole."""
@@ -76,12 +89,20 @@ class _ChunkedResult:
             if self.array is None:
                 self.array = np.zeros(self.shape, block.dtype)
             if is_ndarray(self.array):
-                key = () if axis is None else (slice(None),) * axis + (indexer_of(where),)
-                self.array[key] = block
+                self.array[_key(axis, where)] = block
                 return
         # Traced, for a Jacobian that is differentiated again: there is no writing in place.
         placed = block if axis is None else place(block, axis, where, self.shape[axis])
         self.array = placed if self.array is None else self.array + placed
+
+    def clear(self, axis: int | None, chunk: Chunk) -> None:
+        """Write a block of zeros into an array that was given."""
+        if is_ndarray(self.array):
+            self.array[_key(axis, range(chunk.start, chunk.stop))] = 0
+
+
+def _key(axis: int | None, where: range) -> tuple[Any, ...]:
+    return () if axis is None else (slice(None),) * axis + (indexer_of(where),)
 
 
 def compile_chunks(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from chainad.ir.calls import Guard
 from chainad.ir.op import Op
 
-# From the slots of a program to its results: what a backend makes of it.
-Runner: TypeAlias = Callable[[Sequence[Any]], tuple[Any, ...]]
+# From the slots of a program to its results: what a backend makes of it. As a second argument, it
+# may take the arrays that results are written into.
+Runner: TypeAlias = Callable[..., tuple[Any, ...]]
 Build: TypeAlias = "Callable[[Program], Runner]"
 
 

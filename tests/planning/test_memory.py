@@ -406,3 +406,75 @@ def test_limits_of_control_groups_count(
         (tmp_path / name).write_text(text)
     (tmp_path / "groups").write_text(groups)
     assert min(_limits_of_groups(tmp_path / "groups", tmp_path)) == least
+
+
+def sums(x: np.ndarray) -> np.ndarray:
+    return WEIGHTS[0] @ np.tanh(x)
+
+
+INTO = {
+    "a product": (sums, rng.normal(size=300), None),
+    "places": (lambda x: np.sin(x) * np.exp(x), rng.normal(size=300), None),
+    "blocks of columns": (network, rng.normal(size=300), "3.8 MB"),
+    "blocks of rows": (mixed, X, int(1.2 * RESULT)),
+}
+
+
+@pytest.mark.parametrize("is_on_disk", [False, True], ids=["in memory", "on disk"])
+@pytest.mark.parametrize("is_compiled", [False, True], ids=["traced", "compiled"])
+@pytest.mark.parametrize("name", INTO)
+def test_what_is_written_into_out_is_not_allocated(
+    tmp_path: Path, name: str, is_compiled: bool, is_on_disk: bool
+) -> None:
+    f, x, limit = INTO[name]
+    J = chainad.jacobian(f, memory_limit=limit)
+    assert isinstance(J.plan(x), Plan) == (limit is None)
+    wanted = J(x)
+    call = J.compile(x) if is_compiled else J
+    out = np.full(wanted.shape, np.nan)
+    if is_on_disk:
+        out = np.memmap(tmp_path / "jacobian", dtype=float, mode="w+", shape=wanted.shape)
+    assert call(x, out=out) is out
+    np.testing.assert_allclose(out, wanted, rtol=1e-10, atol=1e-12)
+    saved = peak_of_call(lambda: call(x)) - peak_of_call(lambda: call(x, out=out))
+    assert saved > 0.9 * wanted.nbytes
+
+
+def test_blocks_that_are_zero_are_written_into_out() -> None:
+    x = X[:6, :6]
+    a, b = (matrix[:6, :6] for matrix in (LEFT[0], RIGHT[0]))
+
+    def pair(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        z = np.tanh(a @ x @ b)
+        return np.tanh(a @ z @ b), np.tanh(a @ np.tanh(a @ (z * y) @ b) @ b)
+
+    J = chainad.jacobian(pair, (0, 1))
+    wanted = J(x, x)
+    limit = chainad.plan(pair, x, x, argnums=(0, 1)).peak.dense_bytes - 1
+    J = chainad.jacobian(pair, (0, 1), memory_limit=limit)
+    out = tuple(tuple(np.full((6, 6, 6, 6), np.nan) for _ in range(2)) for _ in range(2))
+    for call in (J, J.compile(x, x)):
+        for row in out:
+            for block in row:
+                block.fill(np.nan)
+        assert call(x, x, out=out) is out
+        for got, want in zip(out, wanted, strict=True):
+            for block, expected in zip(got, want, strict=True):
+                np.testing.assert_allclose(block, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_out_that_holds_what_is_read_is_written_last() -> None:
+    W = rng.normal(size=(40, 40))
+
+    def f(x: np.ndarray) -> np.ndarray:
+        return W @ np.tanh(W @ x)
+
+    x = rng.normal(size=40)
+    wanted = chainad.jacobian(f)(x)
+    limit = chainad.plan(f, x).peak.bytes - 1
+    for memory_limit in (None, limit):
+        before = W.copy()
+        got = chainad.jacobian(f, memory_limit=memory_limit)(x, out=W)
+        assert got is W
+        np.testing.assert_allclose(W, wanted)
+        W[...] = before

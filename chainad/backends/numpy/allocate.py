@@ -82,7 +82,7 @@ def allocate_buffers(
     written = {i.output: i for i in program.instructions if i.output not in constants}
     owner = _owners(program, types)
     last = _last_reads(program, owner)
-    results = _in_results(program, types, written)
+    results = results_in_place(program, types, written)
     in_place: set[int] = set()
     buffers: dict[int, int] = {}
     sizes: list[int] = []
@@ -189,7 +189,7 @@ def _unshaped(k: int, written: Mapping[int, Instruction], types: Mapping[int, Ar
     return k
 
 
-def _in_results(
+def results_in_place(
     program: Program, types: Mapping[int, ArrayType], written: Mapping[int, Instruction]
 ) -> dict[int, tuple[int, tuple[Op, ...]]]:
     """Return the registers written into a result: its number, and the ops of the view of it."""

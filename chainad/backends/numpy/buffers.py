@@ -22,10 +22,15 @@ from chainad.backends.numpy.allocate import (
     buffer_views,
 )
 from chainad.backends.numpy.build import folded_constants
-from chainad.backends.numpy.emit import emit_into, emit_new, emit_sum_as_matmul, emit_view
+from chainad.backends.numpy.emit import (
+    emit_into,
+    emit_new,
+    emit_sum_as_matmul,
+    emit_view,
+    view_call,
+)
 from chainad.ir.array_functions import scatter_into
-from chainad.ir.op import Op
-from chainad.ir.ops import Reshape, Scatter, Transpose
+from chainad.ir.ops import Scatter
 from chainad.ir.positions import Positions, as_array
 from chainad.ir.program import Instruction, Program
 
@@ -139,7 +144,7 @@ class _Emitter:
             lines.append(f"{name} = out[{number}] if out else None")
             lines.append(f"if {name} is None: {name} = empty({result.shape}, {dtype})")
         for k, (number, view) in self.allocation.results.items():
-            lines.append(f"{self.name_of[k]} = {self._out(number)}{''.join(map(_view_call, view))}")
+            lines.append(f"{self.name_of[k]} = {self._out(number)}{''.join(map(view_call, view))}")
         return lines
 
     def _out(self, number: int) -> str:
@@ -227,10 +232,3 @@ def _column(rows: Sequence[tuple[Any, ...]], k: int) -> tuple[Any, ...]:
 def _span(where: Positions) -> int:
     """Return the length of a vector from the first to the last of some positions."""
     return int(np.ptp(as_array(where))) + 1 if len(where) else 0
-
-
-def _view_call(op: Op) -> str:
-    if isinstance(op, Transpose):
-        return f".transpose({op.order})"
-    assert isinstance(op, Reshape)
-    return f".reshape({op.shape})"

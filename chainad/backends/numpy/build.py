@@ -18,12 +18,13 @@ import numpy as np
 
 from chainad.backends.bound_program import BoundProgram
 from chainad.backends.namespace import Namespace
-from chainad.backends.numpy.allocate import ArrayType, type_of
-from chainad.backends.numpy.emit import emit_new, emit_standard
+from chainad.backends.numpy.allocate import ArrayType, results_in_place, type_of
+from chainad.backends.numpy.emit import emit_into, emit_new, emit_standard, view_call
 from chainad.ir.array_functions import is_traced
 from chainad.ir.op import Op
-from chainad.ir.ops import Full
+from chainad.ir.ops import Full, Reshape, Transpose
 from chainad.ir.program import Program, Runner
+from chainad.ir.shapes import Shape
 
 Slots: TypeAlias = Sequence[Any] | Mapping[int, Any]
 Emit: TypeAlias = Callable[[Op, Sequence[str], Namespace], str]
@@ -45,11 +46,21 @@ def compiled(program: Program, is_traced: bool = True) -> tuple[Runner, str]:
 
 
 def build(program: Program) -> Runner:
-    """Return a function from slots to results; where slots are traced, results are, too."""
+    """Return a function from slots to results; where slots are traced, results are, too.
+
+    Its second argument are arrays of the dtype of the slots, row-major and of the shapes of the
+    first results, which are then written there if their last ops can, and are new else.
+    """
     program.check()
     runners: dict[bool, Runner] = {}
+    writers: dict[tuple[Shape, ...], Runner] = {}
 
-    def run(slots: Sequence[Any]) -> tuple[Any, ...]:
+    def run(slots: Sequence[Any], out: Sequence[Any] | None = None) -> tuple[Any, ...]:
+        if out is not None and _dtypes(slots) == _dtypes(out):
+            shapes = tuple(np.shape(x) for x in slots)
+            if shapes not in writers:
+                writers[shapes] = _writer(program, shapes, len(out))
+            return writers[shapes](slots, out)
         is_traced = any(map(_is_traced, slots))
         runner = runners.get(is_traced)
         if runner is None:
@@ -61,6 +72,26 @@ def build(program: Program) -> Runner:
         return runner(slots)
 
     return run
+
+
+def _dtypes(arrays: Sequence[Any]) -> set[Any]:
+    return {getattr(x, "dtype", None) for x in arrays if x is not None}
+
+
+def _writer(program: Program, shapes: Sequence[Shape], count: int) -> Runner:
+    """Return a program on slots of these shapes that writes its first results into arrays."""
+    found: dict[int, Shape | None] = dict(enumerate(shapes))
+    types = {k: ArrayType(shape, np.dtype(float), False) for k, shape in enumerate(shapes)}
+    for i in program.instructions:
+        found[i.output] = shape = i.op.infer_shape([found[k] for k in i.inputs])
+        is_view = isinstance(i.op, (Reshape, Transpose))
+        types[i.output] = ArrayType(shape or (), np.dtype(float), is_view)
+    made = {i.output: i for i in program.instructions}
+    places = results_in_place(program, types, made)
+    into = {k: place for k, place in places.items() if place[0] < count}
+    names = Namespace()
+    lines = _lines(program, names, emit_new, into=into, shapes=found)
+    return names.define("run(slots, out)", lines)[0]
 
 
 def _is_traced(slot: Any) -> bool:
@@ -98,11 +129,20 @@ def watched(
     return names.define("run(slots)", _lines(program, names, emit, is_watched=True))[0]
 
 
-def _lines(program: Program, names: Namespace, emit: Emit, is_watched: bool = False) -> list[str]:
+def _lines(
+    program: Program,
+    names: Namespace,
+    emit: Emit,
+    is_watched: bool = False,
+    into: Mapping[int, tuple[int, tuple[Op, ...]]] | None = None,
+    shapes: Mapping[int, Shape | None] | None = None,
+) -> list[str]:
     """Return the lines of a run; registers are deleted after their last use.
 
-    If it is watched, every register is passed to the function `watch`.
+    If it is watched, every register is passed to the function `watch`. The registers `into` are
+    written into views of results, which are in `out`; that takes the `shapes` of registers.
     """
+    into, shapes = into or {}, shapes or {}
     known = {k: names.constant(value) for k, value in folded_constants(program).items()}
     name_of = {
         k: known.get(k, f"r{k}") for i in program.instructions for k in (*i.inputs, i.output)
@@ -110,7 +150,12 @@ def _lines(program: Program, names: Namespace, emit: Emit, is_watched: bool = Fa
     lines = [f"r{k} = slots[{k}]" for k in program.used_slots]
     for i, dead in zip(program.instructions, program.last_reads, strict=True):
         args = [name_of[k] for k in i.inputs]
-        if i.output not in known:
+        if i.output in into:
+            number, views = into[i.output]
+            to, of_args = f"r{i.output}", [shapes.get(k) for k in i.inputs]
+            lines.append(f"{to} = out[{number}]{''.join(map(view_call, views))}")
+            lines += emit_into(i.op, args, to, of_args, False, names)
+        elif i.output not in known:
             lines.append(f"r{i.output} = {emit(i.op, args, names)}")
         if is_watched:
             lines.append(f"watch({i.output}, {name_of[i.output]}, {args[0] if args else None})")

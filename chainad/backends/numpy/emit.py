@@ -96,6 +96,14 @@ def emit_view(op: Op, array: str, shape: Shape, names: Namespace) -> str | None:
     return None
 
 
+def view_call(op: Op) -> str:
+    """Return the method call that makes a view: a transpose, or another shape."""
+    if isinstance(op, ops.Transpose):
+        return f".transpose({op.order})"
+    assert isinstance(op, ops.Reshape)
+    return f".reshape({op.shape})"
+
+
 def _unit_axes_index(old: tuple[int, ...], new: tuple[int, ...]) -> tuple[Any, ...] | None:
     """Return what to index by to get another shape, if only axes of size 1 come or go."""
     if [n for n in old if n != 1] != [n for n in new if n != 1]:

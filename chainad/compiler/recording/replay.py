@@ -224,7 +224,8 @@ class _Source:
         has_products = bool(linked.accumulation.outputs) and isinstance(jacobian, Program)
         self.recording, self.requested = recording, requested
         self.names = Namespace(blocks=requested.blocks, buffers=requested.buffers)
-        # Without `products`, the last call makes all results.
+        # Without `products`, the last call makes all results: that of this runner.
+        self.runner = None if isinstance(jacobian, Program) else jacobian
         self.products: Accumulation | None = None
         if has_products:
             linked, self.products = preallocated(linked, slots, self.names)
@@ -321,6 +322,10 @@ class _Source:
             operands = [f"v{k}" for k in i.inputs]
             if isinstance(op, Guard):
                 block += _guard(op, operands[0], names)
+            elif isinstance(op, Call) and op.function is self.runner:
+                taken = ", ".join(["out", *operands])
+                block.append(f"if out is not None: out = buffers({taken})")
+                block.append(f"v{i.output} = {emit_new(op, operands, names)[:-1]}, out)")
             else:
                 block.append(f"v{i.output} = {emit_new(op, operands, names)}")
             large = [k for k in last if sizes.get(k, 0) >= _MIN_FREED_BYTES]
