@@ -433,10 +433,8 @@ def _custom_pull(
     backward = getattr(params["bwd"], "call_wrapped", params["bwd"])
 
     def pull(adjoint: Any) -> Any:
-        made = [*backward(*residuals, *results.split(adjoint))]
-        # Before JAX 0.7 all arguments are operands, later those of which no tangent is zero.
-        zeros = params.get("in_zeros", (False,) * len(made))
-        kept = [m for m, is_zero in zip(made, zeros, strict=True) if not is_zero]
+        made = backward(*residuals, *results.split(adjoint))
+        kept = [m for m, is_zero in zip(made, params["in_zeros"], strict=True) if not is_zero]
         wanted = [kept[k - len(residuals)] for k in at]
         return ends.join(
             [
