@@ -49,6 +49,19 @@ class ArrayLibrary:
         """Return positions as a vector of the library."""
         return self.xp.asarray(as_array(where), copy=True)  # it may be read-only
 
+    def positions(self, where: Positions) -> Any:
+        """Return positions as the functions of the library take them."""
+        return self.vector(where)
+
+    def number(self, value: float) -> Any:
+        """Return a number that a program itself brings."""
+        return self.xp.asarray(value, dtype=self.xp.float64 if self.dtype is None else self.dtype)
+
+    @property
+    def functions(self) -> dict[str, Callable[..., Any]]:
+        """What `array_functions` are on the arrays of the library, by name; it comes first."""
+        return _FUNCTIONS
+
     def add_to_zeros(self, shape: Shape, axis: int, index: Any, y: Any) -> Any:
         """Return zeros with entries added along an axis."""
         return self.index_add(self.xp.zeros(shape, dtype=y.dtype), axis, index, y)
@@ -95,16 +108,15 @@ class _LibraryNamespace(Namespace):
     def __init__(self, library: ArrayLibrary) -> None:
         names = ("add", "subtract", "multiply", "negative", "matmul", "vecdot")
         super().__init__(**{name: getattr(library.xp, name) for name in names})
-        self.objects |= {name: partial(own, library) for name, own in _FUNCTIONS.items()}
+        self.objects |= {name: partial(own, library) for name, own in library.functions.items()}
         self.objects["np"] = library.xp
         self.library = library
 
     def full(self, value: float, dtype: np.dtype[Any] | None) -> str:
-        xp, own = self.library.xp, self.library.dtype
-        return self.constant(xp.asarray(value, dtype=xp.float64 if own is None else own))
+        return self.constant(self.library.number(value))
 
     def positions(self, where: Positions) -> str:
-        return self.constant(self.library.vector(where))
+        return self.constant(self.library.positions(where))
 
     def regions(self, where: tuple[Positions, ...]) -> str:
         return self.constant([self.library.vector(each) for each in where])
@@ -112,7 +124,7 @@ class _LibraryNamespace(Namespace):
     def indexer(self, where: Positions) -> str:
         if isinstance(where, range) and where.step > 0:  # which every library takes as a slice
             return self.constant(slice(where.start, where.stop, where.step))
-        return self.positions(where)
+        return self.constant(self.library.vector(where))
 
 
 # --------------------------- what `array_functions` are, on the arrays of a library
@@ -148,6 +160,14 @@ def _add_tied(library: ArrayLibrary, x: Any, shape: Shape, ties: tuple[int, ...]
 def _scatter(
     library: ArrayLibrary, indices: Sequence[Any], size: int, covers: bool, signs: Any, *terms: Any
 ) -> Any:
+    values = concatenated_regions(library, indices, signs, terms)
+    return library.add_to_zeros((size,), 0, library.xp.concat(indices), values)
+
+
+def concatenated_regions(
+    library: ArrayLibrary, indices: Sequence[Any], signs: Any, terms: Sequence[Any]
+) -> Any:
+    """Return the sums of signed terms that a scatter puts at its regions, one after the other."""
     xp, given, values = library.xp, iter(terms), []
     for index, own in zip(indices, signs or ((1,),) * len(indices), strict=True):
         total = None
@@ -156,7 +176,7 @@ def _scatter(
             term = term if sign > 0 else xp.negative(term)
             total = term if total is None else xp.add(total, term)
         values.append(total)
-    return library.add_to_zeros((size,), 0, xp.concat(indices), xp.concat(values))
+    return xp.concat(values)
 
 
 def _sparse_dot(library: ArrayLibrary, values: Any, rows: Any, cols: Any, size: int, x: Any) -> Any:
