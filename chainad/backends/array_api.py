@@ -60,7 +60,7 @@ class ArrayLibrary:
     @property
     def functions(self) -> dict[str, Callable[..., Any]]:
         """What `array_functions` are on the arrays of the library, by name; it comes first."""
-        return _FUNCTIONS
+        return ARRAY_FUNCTIONS
 
     def add_to_zeros(self, shape: Shape, axis: int, index: Any, y: Any) -> Any:
         """Return zeros with entries added along an axis."""
@@ -185,7 +185,7 @@ def _sparse_dot(library: ArrayLibrary, values: Any, rows: Any, cols: Any, size: 
     return library.add_to_zeros((size, x.shape[1]), 0, rows, terms)
 
 
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
+ARRAY_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "add_at": _add_at,
     "add_tied": _add_tied,
     "copy": _copy,

@@ -12,14 +12,16 @@ import jax
 import jax.numpy as jnp
 from jax import lax, tree_util
 
-from chainad.backends.array_api import ArrayLibrary, build_for, index_add_at
+from chainad.backends.array_api import build_for, index_add_at
 from chainad.compiler.linear_jaxprs import LinearizedJaxpr, linear_graph_of
 from chainad.compiler.lower import Lowered, lower
 from chainad.errors import InputError
 from chainad.frontends.jax import jaxprs
 from chainad.frontends.jax.linear_jaxpr import read
 from chainad.ir.cache import Cache, cached_property
+from chainad.ir.program import Runner
 from chainad.jax import xla_model
+from chainad.jax.xla_emission import XlaLibrary
 from chainad.planning.auto import Mode, plan_cached
 from chainad.planning.cost_models import CostModel, CostName
 from chainad.planning.plan import Plan
@@ -36,7 +38,7 @@ MIN_GAIN_MAPPED = 5
 # Longer chains are bracketed by multiplications: of these, no product has to be looked at.
 MAX_MODELED_FACTORS = 32
 
-_lowered: Cache[Lowered] = Cache(256, "lowered plans of JAX functions")
+_programs: Cache[tuple[Lowered, Runner]] = Cache(256, "programs of JAX functions")
 
 
 @dataclass(frozen=True)
@@ -403,9 +405,13 @@ def _blocks(traced: _Traced, made: Plan) -> list[list[Any]]:
     """Return the Jacobian of every result by every argument, in the order of a plan."""
     flat, linearized = traced.flat, traced.linearized
     dtype = jnp.result_type(*flat.leaves)
-    key: tuple[Hashable, ...] = made, linearized.arrangements
-    lowered = _lowered.get(key, lambda: lower(made, linearized.arrangements))
-    run = build_for(lowered.program, ArrayLibrary(jnp, index_add_at, dtype))
+    key: tuple[Hashable, ...] = made, linearized.arrangements, dtype
+
+    def program() -> tuple[Lowered, Runner]:
+        lowered = lower(made, linearized.arrangements)
+        return lowered, build_for(lowered.program, XlaLibrary(jnp, index_add_at, dtype))
+
+    lowered, run = _programs.get(key, program)
     found, forms = iter(run(linearized.slots)), iter(lowered.forms)
     return [
         [

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from chainad.backends.array_api import ArrayLibrary, concatenated_regions
+from chainad.backends.array_api import ARRAY_FUNCTIONS, ArrayLibrary, concatenated_regions
 from chainad.ir.positions import Positions, as_array
 from chainad.ir.shapes import Shape, resized
+
+# XLA scatters an entry in about the time in which it passes over so many of a whole array.
+PASSED_PER_SCATTERED = 32
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,8 @@ class XlaLibrary(ArrayLibrary):
 
 
 def _place(library: ArrayLibrary, x: Any, axis: int, where: Any, size: int) -> Any:
-    if not isinstance(where, range):
-        return library.add_to_zeros(resized(x.shape, axis, size), axis, where, x)
+    if not isinstance(where, range) or size > PASSED_PER_SCATTERED * max(len(where), 1):
+        return library.add_to_zeros(resized(x.shape, axis, size), axis, _vector(where), x)
     if not where:
         return jnp.zeros(resized(x.shape, axis, size), x.dtype)
     padding = [(0, 0, 0)] * x.ndim
@@ -48,9 +52,9 @@ def _place(library: ArrayLibrary, x: Any, axis: int, where: Any, size: int) -> A
 
 def _add_at(library: ArrayLibrary, x: Any, axis: int, where: Any, y: Any) -> Any:
     spread = jnp.broadcast_to(y, resized(x.shape, axis, len(where)))
-    if isinstance(where, range):
+    if isinstance(where, range) and x.shape[axis] <= PASSED_PER_SCATTERED * len(where):
         return x + _place(library, spread, axis, where, x.shape[axis])
-    return library.index_add(x, axis, where, spread)
+    return library.index_add(x, axis, _vector(where), spread)
 
 
 def _add_tied(library: ArrayLibrary, x: Any, shape: Shape, ties: tuple[int, ...], y: Any) -> Any:
@@ -59,9 +63,12 @@ def _add_tied(library: ArrayLibrary, x: Any, shape: Shape, ties: tuple[int, ...]
     sizes = [1] * len(shape)
     for axis in first.values():
         sizes[axis] = shape[axis]
-    full = jnp.broadcast_to(y, [shape[axis] for axis in first.values()])
+    tied = [shape[axis] for axis in first.values()]
+    if prod(shape) > PASSED_PER_SCATTERED * prod(tied):
+        return ARRAY_FUNCTIONS["add_tied"](library, x, shape, ties, y)
+    full = jnp.broadcast_to(y, tied)
     # Axes of y are in the order of ties, those of x where a tie is first.
-    moved = jnp.transpose(full, np.argsort(np.argsort([*first.values()])).argsort())
+    moved = jnp.transpose(full, np.argsort([*first.values()]))
     part = jnp.broadcast_to(jnp.reshape(moved, sizes), shape)
     for axis, tie in enumerate(ties):
         if axis != first[tie]:
@@ -75,7 +82,8 @@ def _scatter(
 ) -> Any:
     """Put regions at their positions: where none is written twice, by a gather from all of them."""
     values, where = concatenated_regions(library, indices, signs, terms), np.concatenate(indices)
-    if np.unique(where).size < where.size:
+    is_sparse = size > PASSED_PER_SCATTERED * where.size
+    if is_sparse or np.unique(where).size < where.size:
         return library.add_to_zeros((size,), 0, where, values)
     source = np.full(size, where.size)
     source[where] = np.arange(where.size)
@@ -90,7 +98,7 @@ def _sparse_dot(library: ArrayLibrary, values: Any, rows: Any, cols: Any, size: 
 
 
 def _vector(where: Any) -> Any:
-    return np.array(where)
+    return np.array(where, np.intp)
 
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
