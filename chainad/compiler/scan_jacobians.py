@@ -23,9 +23,6 @@ from chainad.frontends.jax.linear_jaxpr import LinearRun, LocalJacobian, read
 from chainad.frontends.jax.linear_maps import LinearMap, LinearScan
 from chainad.structure import Arrangement, dense, operator
 
-# What a product takes inside a step, beside its multiplications: XLA calls it anew in every step,
-# where the blocks of all steps are made in one call.
-MULTIPLICATIONS_PER_CALL = 1000
 # Blocks of all steps together hold at most so many entries.
 MAX_BLOCK_ENTRIES = 1 << 22
 
@@ -64,8 +61,7 @@ class ScanJacobian(LinearMap):
         super().__init__(scan.push, scan.pull, scan.operand, scan.result)
         self.scan, self.sizes, self.blocks = scan, sizes, blocks
         self.fixed, self.each = fixed, each
-        products = jaxprs.products(scan.equation.params["jaxpr"].jaxpr)
-        self.calls = MULTIPLICATIONS_PER_CALL * sizes.steps * (products - 1)
+        self.calls = jaxprs.calls_in_steps(scan.equation)
 
     def by_blocks(self, vectors: int, cost: int, is_possible: bool) -> bool:
         """Return whether blocks take fewer multiplications for so many vectors."""

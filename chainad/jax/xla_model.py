@@ -193,4 +193,6 @@ def _counts_of(eqn: Equation, seeds: int, mode: Direction) -> OperationCounts:
     if name == "reduce_sum":
         return OperationCounts(calls=1, added=read, elements=written)
     applied = seeds * jaxprs.multiplications_of(eqn)
+    if name == "scan":
+        applied += jaxprs.calls_in_steps(eqn)
     return OperationCounts(calls=1, gathered=max(read, written), applied=applied)

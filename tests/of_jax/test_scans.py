@@ -10,6 +10,7 @@ from jax import lax
 from test_jacobians import assert_same
 
 import chainad.jax as cj
+from benchmarks.workloads.solves import fitted
 
 jax.config.update("jax_enable_x64", True)
 
@@ -117,3 +118,15 @@ def test_a_scan_of_few_numbers_is_where_tangents_and_adjoints_join():
     blocks = 9 * 4 * 4 * 4 * 4
     joined = 70 * 4 * 60
     assert made.multiplications <= joined + chain + blocks + 60 * 4 * 4 + 4 * (60 + 70)
+
+
+def test_auto_accumulates_blocks_where_steps_have_many_products():
+    def repeat(step, y, n):
+        return lax.scan(lambda y, _: (step(y), None), y, None, length=n)[0]
+
+    S, R = RNG.normal(size=(2, 10, 10)) / 10
+    f = fitted(S, R, jnp.ones(10), 100, repeat, jnp)
+    program = jax.make_jaxpr(cj.jacobian(f))(jnp.ones(30))
+    last = [eqn for eqn in program.jaxpr.eqns if eqn.primitive.name == "scan"][-1]
+    names = [eqn.primitive.name for eqn in last.params["jaxpr"].jaxpr.eqns]
+    assert names.count("dot_general") == 1

@@ -35,6 +35,8 @@ CALLS = {
     "custom_vjp_call": "call_jaxpr",
 }
 _INLINED = ("jit", "pjit", "closed_call", "core_call")
+# What a product takes inside a step, beside its multiplications: XLA calls it anew in every step.
+MULTIPLICATIONS_PER_CALL = 1000
 _ELEMENTWISE = ("mul", "div", "integer_pow")
 # Results of at most so many entries that depend on no argument are computed while f is traced.
 MAX_FOLDED = 1 << 16
@@ -175,6 +177,15 @@ def products(jaxpr: Jaxpr) -> int:
         elif eqn.primitive.name not in _ELEMENTWISE and multiplications_of(eqn):
             count += 1
     return count
+
+
+def calls_in_steps(scan: Equation) -> int:
+    """Return the multiplications that products in steps of a scan take beside their own.
+
+    Those that are accumulated for all steps at once save them, but for one product a step.
+    """
+    products_of_step = products(scan.params["jaxpr"].jaxpr)
+    return MULTIPLICATIONS_PER_CALL * int(scan.params["length"]) * max(0, products_of_step - 1)
 
 
 def multiplications_of(eqn: Equation) -> int:
