@@ -42,7 +42,12 @@ MASKS = {
     r"\b\d[\d.,]*(e[+-]\d+)? ?(ns|us|µs|ms|s|min)\b": "(time)",
     r"-?\b\d(\.\d+)?e-(1[2-9]|[2-9]\d)\b": "(rounding error)",
 }
-MEASURED_MASKS = {r"[\d.,]*\d(e[+-]\d+)?": "#", "[▏▎▍▌▋▊▉█]+": "", " +": " "}
+MEASURED_MASKS = {
+    r"[\d.,]*\d(e[+-]\d+)?": "#",
+    "[▏▎▍▌▋▊▉█]+": "",
+    " +": " ",
+    "^(compiled|traced) is": "what is quickest is",  # it may be either
+}
 # Runs in the kernel, before the first cell.
 DESCRIBE_FIGURES = """
 import sys
@@ -127,7 +132,7 @@ def lines_of(cell: NotebookNode) -> list[str]:
     for text in _texts(cell.get("outputs", [])):
         shown = text
         for pattern, instead in (MASKS | (MEASURED_MASKS if is_measured else {})).items():
-            shown = re.sub(pattern, instead, shown)
+            shown = re.sub(pattern, instead, shown, flags=re.MULTILINE)
         lines += [line.rstrip() for line in shown.splitlines()]
     return lines
 

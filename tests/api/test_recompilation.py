@@ -18,7 +18,9 @@ X = np.array([0.3, 1.2, 2.5])
 
 
 def messages(caplog: Any) -> list[tuple[str, str]]:
-    return [(each.levelname, each.message) for each in caplog.records if each.name == "chainad"]
+    """Return what was told, but of full caches: how full they are depends on the tests before."""
+    told = [each for each in caplog.records if each.name == "chainad" and each.module != "cache"]
+    return [(each.levelname, each.message) for each in told]
 
 
 def power(x: Any, n: int = 2, **kwargs: Any) -> Any:
@@ -96,7 +98,7 @@ def test_what_differs_is_told_with_its_place(name: str, backend: Any, caplog: An
     J = chainad.compile(chainad.jacobian(reads_much), X, backend=backend)
     change()
     J(x)
-    ((_, told),) = messages(caplog)
+    (told,) = [text for _, text in messages(caplog) if "records" in text]  # others: full caches
     _, said = told.split("records program 2, for (float64 (3,)): ")
     line = re.search(r"test_recompilation.py:\d+", said)
     assert said.startswith(why.format(line and line[0]))

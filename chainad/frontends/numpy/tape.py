@@ -205,15 +205,19 @@ class Tape:
     def raw_site(self, number: int) -> RawSite | None:
         """Return the place in the user's code that an entry is from; None if it is from no line.
 
-        What is called after the function has returned is from the line of its last operand: that
-        which runs meanwhile is of whoever called it.
+        What is called after the function has returned is from the line of its last operand that is
+        from one: that which runs meanwhile is of whoever called it.
         """
         running, operands = raw_site(), [number]
+        seen = {number}
         while operands:
-            found = self._own_site(operands[-1])
+            last = operands.pop()
+            found = self._own_site(last)
             if found is not None and found != running:
                 return found
-            operands = [k for k in self.entries[operands[-1]].sources if k is not None]
+            new = [k for k in self.entries[last].sources if k is not None and k not in seen]
+            seen.update(new)
+            operands += new
         return None
 
     def origin(self, number: int) -> Origin:
