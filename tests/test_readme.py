@@ -42,9 +42,10 @@ def test_first_example_prints_what_it_shows(capsys):
     assert capsys.readouterr().out == shown
 
 
-def test_table_of_times_is_the_measured_one():
-    measured = (ROOT / "benchmarks/results/comparison.md").read_text()
-    table = measured[measured.index("| ") :].strip()
+@pytest.mark.parametrize("name", ["comparison", "in_jax"])
+def test_tables_of_times_are_the_measured_ones(name):
+    measured = (ROOT / f"benchmarks/results/{name}.md").read_text()
+    table = measured[measured.index("| ") :].split("\n\n")[0].strip()
     assert table in (ROOT / "README.md").read_text()
 
 
