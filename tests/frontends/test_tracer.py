@@ -1275,7 +1275,7 @@ _rng = np.random.default_rng(3)
 W6, W2 = _rng.normal(size=(6, 6)) / 3, _rng.normal(size=(2, 2))
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(
     program=st.lists(
         st.tuples(st.integers(0, len(OPERATIONS) - 1), st.integers(0, 10), st.integers(0, 10)),
