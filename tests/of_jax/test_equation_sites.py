@@ -25,3 +25,17 @@ def test_lines_of_a_notebook_are_named_by_their_cell(monkeypatch):
     sites = {str(origin.site) for origin in plan.graph.origins if origin.site}
     assert sites
     assert sites <= {"In[3]:2", "In[3]:3"}
+
+
+def test_elementwise_local_jacobians_are_from_their_own_lines():
+    W = jnp.ones((3, 5))
+
+    def f(x):
+        y = jnp.sin(x)
+        z = W @ y
+        return jnp.tanh(z)
+
+    plan = chainad.jax.plan(f, jax.ShapeDtypeStruct((5,), jnp.float32), mode="forward")
+    first = f.__code__.co_firstlineno
+    lines = [origin.site.line - first for origin in plan.graph.origins]
+    assert lines == [1, 2, 3]

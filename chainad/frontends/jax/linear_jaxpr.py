@@ -65,11 +65,15 @@ class LocalJacobian:
 
 @dataclass
 class Tangent:
-    """A tangent: a sum of values times coefficients; `value` once it is one itself."""
+    """A tangent: a sum of values times coefficients; `value` once it is one itself.
+
+    `equation` is the last one that changed the coefficients.
+    """
 
     shape: Shape
     terms: Mapping[int, Coefficient]
     value: int | None = None
+    equation: Equation | None = None
 
 
 @dataclass
@@ -130,7 +134,7 @@ class _Reader:
             head = run.new_value(var.aval.shape)
             run.outputs.append(head)
             if isinstance(result, Tangent):
-                self._add_terms(result, head, "result", None)
+                self._add_terms(result, head, result.equation)
         return run
 
     def equation(self, eqn: Equation, values: list[Any]) -> Sequence[Any]:
@@ -146,6 +150,7 @@ class _Reader:
             return jaxprs.walk(branch.jaxpr, branch.consts, values[1:], self.equation)
         found = self._elementwise(eqn, values, at)
         if found is not None:
+            found.equation = eqn if found.value is None else found.equation
             return [found]
         return self._by_row(eqn, values, at) or self._by_operator(eqn, values, at)
 
@@ -208,12 +213,12 @@ class _Reader:
                 tangent.value = first
             else:
                 tangent.value = self.run.new_value(tangent.shape)
-                name = "" if eqn is None else eqn.primitive.name
-                self._add_terms(tangent, tangent.value, name, eqn)
+                self._add_terms(tangent, tangent.value, tangent.equation or eqn)
                 tangent.terms = {tangent.value: 1.0}
         return tangent.value
 
-    def _add_terms(self, tangent: Tangent, head: int, name: str, eqn: Equation | None) -> None:
+    def _add_terms(self, tangent: Tangent, head: int, eqn: Equation | None) -> None:
+        name = "result" if eqn is None else eqn.primitive.name
         for tail, coefficient in tangent.terms.items():
             shape, stored = tangent.shape, None
             if isinstance(coefficient, float):
@@ -461,7 +466,7 @@ def _as_one_operator(jaxpr: Jaxpr, consts: Sequence[Any], shapes: Sequence[Shape
     for found in reader._apply(linear, cost, ends, results, run.inputs, None):
         head = run.new_value(found.shape)
         run.outputs.append(head)
-        reader._add_terms(found, head, "result", None)
+        reader._add_terms(found, head, None)
     return run
 
 
