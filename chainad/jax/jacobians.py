@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
 from operator import index
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +26,6 @@ from chainad.planning.auto import Mode, plan_cached
 from chainad.planning.cost_models import CostModel, CostName
 from chainad.planning.plan import Plan
 from chainad.planning.search.budget import Effort, SearchOptions, search_options
-
-Output: TypeAlias = Literal["dense"]
 
 # Auto leaves JAX's own modes where that saves at least this factor.
 MIN_GAIN = 1.2

@@ -70,10 +70,7 @@ def _reshape(eqn: Equation) -> tuple[Arrangement, None] | None:
 
 @row("broadcast_in_dim")
 def _broadcast(eqn: Equation) -> tuple[Arrangement, None]:
-    axes = eqn.params["broadcast_dimensions"]
-    rows = [(n, (d,)) for d, n in enumerate(eqn.result)]
-    cols = [(n, (d,) if n == eqn.result[d] else ()) for n, d in zip(eqn.operand, axes, strict=True)]
-    return from_labels(rows, cols, dict(enumerate(eqn.result)), scale=1), None
+    return widened(eqn.operand, eqn.result, eqn.params["broadcast_dimensions"]), None
 
 
 @row("reduce_sum")
@@ -238,21 +235,17 @@ def batched(eqn: Equation, axes: tuple[Sequence[int], Sequence[int]]) -> Arrange
     return from_labels(rows, cols, sizes, [*sizes])
 
 
-def scaled(shape: Shape, factor: float) -> Arrangement:
-    """Return the structure of a multiplication of all entries with one number."""
+def scaled(shape: Shape, factor: float | None = None) -> Arrangement:
+    """Return the structure of a multiplication with one number, which is stored if not given."""
     axes = [(n, (d,)) for d, n in enumerate(shape)]
-    return from_labels(axes, axes, dict(enumerate(shape)), scale=factor)
+    stored = () if factor is None else None
+    return from_labels(axes, axes, dict(enumerate(shape)), stored, factor)
 
 
-def scaled_by_stored(shape: Shape) -> Arrangement:
-    """Return the structure of a multiplication of all entries with one number that is stored."""
-    axes = [(n, (d,)) for d, n in enumerate(shape)]
-    return from_labels(axes, axes, dict(enumerate(shape)), ())
-
-
-def widened(shape: Shape, result: Shape) -> Arrangement:
-    """Return the structure of a broadcast by an elementwise equation."""
-    last = [*enumerate(result)][len(result) - len(shape) :]
+def widened(shape: Shape, result: Shape, axes: Sequence[int] | None = None) -> Arrangement:
+    """Return the structure of a broadcast to axes of the result, by default to the last ones."""
+    if axes is None:
+        axes = range(len(result) - len(shape), len(result))
     rows = [(n, (d,)) for d, n in enumerate(result)]
-    cols = [(n, (d,) if n == m else ()) for n, (d, m) in zip(shape, last, strict=True)]
+    cols = [(n, (d,) if n == result[d] else ()) for n, d in zip(shape, axes, strict=True)]
     return from_labels(rows, cols, dict(enumerate(result)), scale=1)

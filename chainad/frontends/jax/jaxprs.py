@@ -90,7 +90,7 @@ def as_jax(values: Sequence[Any]) -> list[Any]:
 def bind(eqn: Equation, values: Sequence[Any]) -> list[Any]:
     """Return the results of an equation for these operands."""
     given = eqn.primitive.get_bind_params(eqn.params)
-    # Before JAX 0.9 functions come apart from parameters.
+    # Before JAX 0.10 functions come apart from parameters.
     functions, params = given if isinstance(given, tuple) else ((), given)
     if eqn.primitive.name.startswith("custom_"):
         values = as_jax(values)

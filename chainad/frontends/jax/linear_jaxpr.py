@@ -87,7 +87,6 @@ class LinearRun:
     edges: list[LocalJacobian] = field(default_factory=list)
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
-    operators: int = 0
     has_forward: bool = True
     has_reverse: bool = True
 
@@ -224,7 +223,7 @@ class _Reader:
             if isinstance(coefficient, float):
                 arrangement = rows.scaled(shape, coefficient)
             elif jnp.ndim(coefficient) == 0 and prod(shape) > 1:
-                arrangement, stored = rows.scaled_by_stored(shape), coefficient
+                arrangement, stored = rows.scaled(shape), coefficient
             else:
                 arrangement = Arrangement(diagonal(shape), ())
                 stored = jnp.broadcast_to(coefficient, shape)
@@ -311,14 +310,8 @@ class _Reader:
         order = [x for side in structure.sides for x in side]
         sizes = [structure.sizes[x] for x in order]
         found = BatchedMap(linear, axes, sizes, [order.index(x) for x in structure.stored])
-        each = max(1, cost // sides[0])
-        tangent, adjoint = (None if way is None else each for way in (linear.push, linear.pull))
         head = self.run.new_value(linear.result.shape)
-        self.run.operators += 1
-        self.run.has_forward &= linear.push is not None
-        self.run.has_reverse &= linear.pull is not None
-        local = operator(Arrangement(structure, ()), tangent, adjoint)
-        self.run.add_edge(tail, head, local, found, eqn.primitive.name, eqn)
+        self._add_map(tail, head, Arrangement(structure, ()), found, max(1, cost // sides[0]), eqn)
         return Tangent(linear.result.shape, {head: 1.0}, head)
 
     def _apply(
@@ -330,23 +323,15 @@ class _Reader:
         tails: Sequence[int],
         eqn: Equation | None,
     ) -> list[Tangent]:
-        run, name = self.run, "function" if eqn is None else eqn.primitive.name
-        run.operators += 1
-        run.has_forward &= linear.push is not None
-        run.has_reverse &= linear.pull is not None
-        tail = tails[0]
+        run, tail = self.run, tails[0]
         if len(tails) > 1:
             tail = run.new_value(ends.shape)
             for each, part in zip(tails, ends.parts(), strict=True):
                 run.add_edge(each, tail, part, None, "concatenate", eqn)
         head = run.new_value(results.shape)
         plain = Arrangement(dense(results.shape, ends.shape), ())
-        if 1 in (*ends.shape, *results.shape) or not (ends.shape and results.shape):
-            self._add(tail, head, plain, linear.materialize(), name, eqn)
-        else:
-            tangent = None if linear.push is None else cost
-            adjoint = None if linear.pull is None else cost
-            run.add_edge(tail, head, operator(plain, tangent, adjoint), linear, name, eqn)
+        is_thin = 1 in (*ends.shape, *results.shape) or not (ends.shape and results.shape)
+        self._add_map(tail, head, plain, linear, cost, eqn, is_explicit=is_thin)
         if len(results.shapes) == 1:
             return [Tangent(results.shape, {head: 1.0}, head)]
         made = []
@@ -355,6 +340,26 @@ class _Reader:
             run.add_edge(head, value, part, None, "slice", eqn)
             made.append(Tangent(shape, {value: 1.0}, value))
         return made
+
+    def _add_map(
+        self,
+        tail: int,
+        head: int,
+        arrangement: Arrangement,
+        linear: LinearMap,
+        cost: int,
+        eqn: Equation | None,
+        is_explicit: bool = False,
+    ) -> None:
+        """Add an operator, given the structure of its array, or that array itself."""
+        run, name = self.run, "function" if eqn is None else eqn.primitive.name
+        run.has_forward &= linear.push is not None
+        run.has_reverse &= linear.pull is not None
+        if is_explicit:
+            self._add(tail, head, arrangement, linear.materialize(), name, eqn)
+            return
+        tangent, adjoint = (None if way is None else cost for way in (linear.push, linear.pull))
+        run.add_edge(tail, head, operator(arrangement, tangent, adjoint), linear, name, eqn)
 
 
 @dataclass(frozen=True)
