@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from chainad.planning.views.line_costs import paid_vertices
 from chainad.planning.views.markup import document, saved
 from chainad.planning.views.overview import StepGroup, place, step_groups
 from chainad.planning.views.quantities import seconds_text
-from chainad.planning.views.terminal import colored, fitting_width
+from chainad.planning.views.terminal import Explained
 
 
 class Phase(NamedTuple):
@@ -82,7 +81,7 @@ class MeasuredGroup(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class Analysis:
+class Analysis(Explained):
     """How long a Jacobian takes, and where; made by `J.explain(..., analyze=True)`; print it.
 
     All times are in seconds, the least of several runs.
@@ -126,12 +125,6 @@ class Analysis:
             f"<Analysis {self.plan.title}: f {seconds_text(self.f)}, traced"
             f" {seconds_text(self.traced)}, compiled {seconds_text(self.compiled)}>"
         )
-
-    def __str__(self) -> str:
-        return self.explain()
-
-    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
-        yield colored(self.explain(width=fitting_width(None, options.max_width)))
 
     @property
     def seconds(self) -> float:

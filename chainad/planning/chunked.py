@@ -28,7 +28,7 @@ from chainad.planning.views.markup import document, saved
 from chainad.planning.views.page import element_of_blocks
 from chainad.planning.views.quantities import bytes_text
 from chainad.planning.views.report import details
-from chainad.planning.views.terminal import colored, fitting_width
+from chainad.planning.views.terminal import Explained
 from chainad.structure import arrange
 from chainad.structure.structure import Axis
 from chainad.structure.to_json import a_text, a_tuple, an_integer, refuse
@@ -87,7 +87,7 @@ class Chunk:
 
 
 @dataclass(frozen=True, repr=False)
-class ChunkedPlan:
+class ChunkedPlan(Explained):
     """A Jacobian that is accumulated in blocks of columns or of rows, to keep within some memory.
 
     Attributes
@@ -118,12 +118,6 @@ class ChunkedPlan:
             f"<ChunkedPlan {self.title} in {len(self.chunks)} blocks of {self.side} within"
             f" {bytes_text(self.limit)}, {self.multiplications:,} multiplications>"
         )
-
-    def __str__(self) -> str:
-        return self.explain()
-
-    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
-        yield colored(self.explain(width=fitting_width(None, options.max_width)))
 
     def explain(self, rows: int | None = None, width: int | None = None) -> str:
         """Return what the blocks are, what all of them take, and the plan of the first.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,7 +29,7 @@ from chainad.planning.views.overview import headline
 from chainad.planning.views.page import element
 from chainad.planning.views.report import details, summary
 from chainad.planning.views.spy import spy
-from chainad.planning.views.terminal import colored, fitting_width
+from chainad.planning.views.terminal import Explained
 from chainad.structure import Product, Sweep
 from chainad.structure.structure import Structure
 
@@ -51,7 +51,7 @@ class Alternative:
 
 
 @dataclass(frozen=True, repr=False)
-class Plan:
+class Plan(Explained):
     """How a Jacobian is going to be accumulated: read it before anything runs.
 
     Plans are immutable, hashable and comparable; two plans are equal if they do the same.
@@ -116,13 +116,6 @@ class Plan:
 
     def __repr__(self) -> str:
         return summary(self)
-
-    def __str__(self) -> str:
-        return self.explain()
-
-    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
-        """Return the explanation in colors, for `rich.print` and consoles of rich."""
-        yield colored(self.explain(width=fitting_width(None, options.max_width)))
 
     def explain(self, rows: int | None = None, width: int | None = None) -> str:
         """Return what the plan does, and why, on one screen: what `print` shows.

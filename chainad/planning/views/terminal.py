@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from textwrap import wrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chainad.planning.views.directions import DIRECTION_COLORS, DIRECTION_WORDS
 
@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 MAX_LINE_LENGTH = 100
 
 _MIN_WIDTH = 60
+
+
+class Explained:
+    """What is printed as it explains itself, and by consoles of rich in colors."""
+
+    def explain(self, *, width: int | None = None) -> str:
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return self.explain()
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        yield colored(self.explain(width=fitting_width(None, options.max_width)))
 
 
 def fitting_width(width: int | None, available: int | None = None) -> int:
