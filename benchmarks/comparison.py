@@ -28,6 +28,7 @@ from benchmarks.table import table
 from benchmarks.timing import Rounds, Runner, race, ratio
 from benchmarks.workload import Library, Workload
 from benchmarks.workloads import WORKLOADS
+from chainad.planning.views.quantities import seconds_text
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "comparison.md"
@@ -122,18 +123,15 @@ def measured(
 
 def cell(found: Found) -> str:
     """Return a time, and how many times ours it is."""
-    return "-" if found is None else f"{_time(found[0])} ({_short(found[1])}x)".replace(" (1x)", "")
+    return (
+        "-"
+        if found is None
+        else f"{seconds_text(found[0])} ({_short(found[1])}x)".replace(" (1x)", "")
+    )
 
 
 def _short(ratio: float) -> str:
     return f"{ratio:.2g}" if ratio < 99.5 else f"{ratio:,.0f}"
-
-
-def _time(seconds: float) -> str:
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if seconds >= 0.9995 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds * 1e9:.0f} ns"
 
 
 def draw(found: Mapping[str, Mapping[str, Found]], path: Path) -> None:
@@ -148,7 +146,7 @@ def draw(found: Mapping[str, Mapping[str, Found]], path: Path) -> None:
     for axes, (title, columns) in zip(panels, found.items(), strict=False):
         for k, (name, colour) in enumerate(COLOURS.items()):
             value = columns[name]
-            text = "too large" if value is None else _time(value[0])
+            text = "too large" if value is None else seconds_text(value[0])
             seconds = least if value is None else value[0]
             axes.barh(k, seconds - least, left=least, color=colour, height=0.78)
             axes.text(seconds * 1.12, k, text, va="center", fontsize=8)

@@ -96,14 +96,9 @@ def compiled(
     library: Library, transform: Callable[..., Any], workload: Workload, clock: Clock
 ) -> Compiled:
     """Return the jitted Jacobian of a workload by a transform, under vmap if it is a batch."""
-    jax = library.module
-    assert workload.spell is not None
-    jacobian = transform(workload.spell(library))
-    if workload.batch:
-        jacobian = jax.vmap(jacobian)
     x = library.array(workload.point)
     start = clock()
-    lowered = jax.jit(jacobian).lower(x)
+    lowered = lower(library, transform, workload)
     traced = clock()
     run = lowered.compile()
     end = clock()
