@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainad.frontends.captures.find_captures import Capture, How
-from chainad.frontends.numpy.source_lines import site_of
+from chainad.ir.source_lines import site_of
 from chainad.planning.views.terminal import MAX_LINE_LENGTH, cut
 
 _WORDS: dict[How, str] = {

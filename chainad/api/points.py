@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from chainad.api.options import Options, key_of
 from chainad.errors import InputError, TraceError
-from chainad.frontends.numpy.source_lines import here
 from chainad.frontends.numpy.trace import Key, argument_leaves, argument_name, holder_of
 from chainad.ir import trees
+from chainad.ir.source_lines import here
 from chainad.ir.trees import Tree
 
 Stack: TypeAlias = npt.NDArray[Any]

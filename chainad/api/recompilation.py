@@ -8,8 +8,8 @@ from reprlib import repr as short_repr
 from chainad.api.choose_backend import CompiledProgram
 from chainad.compiler.recording.arguments import arguments_as_text
 from chainad.compiler.recording.capture_checks import hold
-from chainad.frontends.numpy.source_lines import RawSite, site_of
 from chainad.ir.calls import Guard
+from chainad.ir.source_lines import RawSite, site_of
 
 
 def why_recorded(program: CompiledProgram, known: Sequence[CompiledProgram]) -> str:

@@ -31,12 +31,12 @@ from chainad.frontends.captures.find_captures import (
 )
 from chainad.frontends.numpy.recorded_values import RecordedValue, box_recorded
 from chainad.frontends.numpy.recorder import Recorder, concrete_value, errstate
-from chainad.frontends.numpy.source_lines import prefix
 from chainad.frontends.numpy.tape import active
 from chainad.frontends.numpy.trace import Key, Run, tracing
 from chainad.frontends.numpy.tracers import Tracer
 from chainad.ir.graph import Origin
 from chainad.ir.scalar_graph import NotScalarError
+from chainad.ir.source_lines import prefix
 from chainad.ir.trees import LEAF, Tree
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.linear_graph import LinearGraph

@@ -15,6 +15,7 @@
 | `loop_program` | array operations as loop nests with known addresses |
 | `periodicity` | periods of a sequence |
 | `cache`, `locks` | caches for several threads; locks that are open in a forked child |
+| `sites`, `source_lines` | places in the user's code; its line that is running, for messages |
 | `cache_folder` | the folder of files that later processes read again |
 | `pickling` | what is pickled and copied of an object |
 """

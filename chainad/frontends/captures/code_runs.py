@@ -20,9 +20,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from chainad.errors import TraceError
-from chainad.frontends.numpy.source_lines import raw_site
 from chainad.ir.cache import cached_property
 from chainad.ir.notices import is_library_file
+from chainad.ir.source_lines import raw_site
 
 # A code object, by its id, and the offset of an instruction in it.
 Instruction: TypeAlias = tuple[int, int]

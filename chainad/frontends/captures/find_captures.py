@@ -17,8 +17,8 @@ from chainad.frontends.captures.contents import content
 from chainad.frontends.captures.interpreter import read_code
 from chainad.frontends.captures.places import MISSING, VALUES, Place, Step, parts
 from chainad.frontends.captures.reader import Reader
-from chainad.frontends.numpy.source_lines import RawSite
 from chainad.frontends.numpy.tracers import Tracer
+from chainad.ir.source_lines import RawSite
 
 How: TypeAlias = Literal["by reference", "by value", "by content", "by identity only"]
 CheckKind: TypeAlias = Literal[

@@ -14,7 +14,7 @@ from chainad.frontends.captures.abstract_values import Items
 from chainad.frontends.captures.code_runs import CodeRuns, owner_of
 from chainad.frontends.captures.places import VALUES, Place, Step, file_of, is_plain_object, parts
 from chainad.frontends.numpy.proxies import original_of
-from chainad.frontends.numpy.source_lines import prefix
+from chainad.ir.source_lines import prefix
 
 # More objects inside of one that is passed on as a whole are not looked at.
 MAX_PARTS = 10_000

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import scipy.sparse
 
-from chainad.frontends.numpy.source_lines import RawSite
+from chainad.ir.source_lines import RawSite
 
 Step: TypeAlias = tuple[Literal["attribute", "entry"], Any]
 

@@ -13,5 +13,4 @@ kinks            what depends on the square of a norm; `spectral_functions`: fun
                  both by `tape_rewriting`
 recorder         while a function is compiled: calls on plain arrays, and guards
 recorded_values  the duck arrays of the recorder
-source_lines     the user's file and line, for messages
 """

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from chainad.frontends.numpy.made_arrays import MadeArray, current
-from chainad.frontends.numpy.source_lines import raw_site
 from chainad.frontends.numpy.tape import Tape, new_entry
 from chainad.frontends.numpy.tracers import Tracer
 from chainad.ir.graph import operands_alone
 from chainad.ir.operators import ARITHMETIC
+from chainad.ir.source_lines import raw_site
 from chainad.rules.movement import getitem
 
 # On NumPy's scalars Python's operators are quicker.

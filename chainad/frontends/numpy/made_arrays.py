@@ -16,10 +16,10 @@ import numpy as np
 
 from chainad.errors import TraceError
 from chainad.frontends.numpy.flat_view import FlatView
-from chainad.frontends.numpy.source_lines import here
 from chainad.frontends.numpy.tape import active
 from chainad.frontends.numpy.tracers import has_tracer, innermost_tape
 from chainad.ir.positions import coordinates
+from chainad.ir.source_lines import here
 from chainad.rules.base import WRITERS
 from chainad.rules.movement import getitem, set_items
 from chainad.rules.writing import write_at, written_where

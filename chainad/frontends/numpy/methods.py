@@ -14,11 +14,11 @@ import scipy.sparse
 from chainad.errors import TraceError
 from chainad.frontends.numpy.fast_path import recorded_binary
 from chainad.frontends.numpy.packing import as_one
-from chainad.frontends.numpy.source_lines import here
 from chainad.frontends.numpy.traced_calls import call, call_in_general, written
 from chainad.ir.array_functions import sparse_dot
 from chainad.ir.operators import ARITHMETIC, COMPARISONS, SIGNS
 from chainad.ir.positions import positions
+from chainad.ir.source_lines import here
 from chainad.rules.base import CONSTANT, DEFINED, REFUSED, RULES, name_of, static
 from chainad.rules.ufunc_methods import METHODS
 

@@ -17,12 +17,12 @@ import numpy as np
 from chainad.errors import TraceError
 from chainad.frontends.numpy.made_arrays import settle
 from chainad.frontends.numpy.packing import as_one
-from chainad.frontends.numpy.source_lines import here, raw_site
 from chainad.frontends.numpy.tape import Entry, Tape
 from chainad.frontends.numpy.traced_calls import Template, call, concrete
 from chainad.frontends.numpy.tracers import Tracer, raw
 from chainad.ir.graph import freeze, identity
 from chainad.ir.positions import coordinates
+from chainad.ir.source_lines import here, raw_site
 from chainad.rules.base import RULES
 from chainad.rules.movement import set_items
 

@@ -14,7 +14,6 @@ import numpy as np
 
 from chainad.frontends.numpy.made_arrays import settle
 from chainad.frontends.numpy.recorder import Recorder, gradient_stopped
-from chainad.frontends.numpy.source_lines import is_called_by_sparse
 from chainad.frontends.numpy.traced_calls import call
 from chainad.frontends.numpy.traced_values import (
     Traced,
@@ -26,6 +25,7 @@ from chainad.frontends.numpy.traced_values import (
 from chainad.frontends.numpy.tracers import innermost_tape, undifferentiated
 from chainad.ir import trees
 from chainad.ir.operators import BITWISE
+from chainad.ir.source_lines import is_called_by_sparse
 
 
 class RecordedValue(Traced):

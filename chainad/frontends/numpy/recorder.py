@@ -20,13 +20,13 @@ from chainad.errors import TraceError
 from chainad.frontends.captures.code_runs import CodeRuns
 from chainad.frontends.numpy.made_arrays import settle
 from chainad.frontends.numpy.packing import pack
-from chainad.frontends.numpy.source_lines import here, raw_site
 from chainad.frontends.numpy.tape import Entry, Tape
 from chainad.frontends.numpy.tracers import Tracer, has_tracer
 from chainad.ir.array_functions import is_ndarray
 from chainad.ir.calls import Guard, GuardKind, Input, fill, has_inputs, map_items
 from chainad.ir.graph import identity
 from chainad.ir.operators import written_as
+from chainad.ir.source_lines import here, raw_site
 from chainad.rules.base import CONSTANT, RULES, WRITERS
 from chainad.rules.kinds import ShapeQuery
 from chainad.rules.movement import set_items

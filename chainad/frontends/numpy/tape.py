@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainad.frontends.numpy.holds import Holds
-from chainad.frontends.numpy.source_lines import RawOrigin, RawSite, prefix, raw_site
 from chainad.ir.graph import Argument, Graph, Node, Origin, identity, operands_alone
+from chainad.ir.source_lines import RawOrigin, RawSite, prefix, raw_site
 from chainad.rules.base import name_of
 
 _levels = itertools.count()

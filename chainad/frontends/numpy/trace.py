@@ -15,7 +15,6 @@ from chainad.frontends.numpy.kinks import has_kinks, without_kinks
 from chainad.frontends.numpy.made_arrays import settle
 from chainad.frontends.numpy.packing import as_one, pack, packed
 from chainad.frontends.numpy.proxies import replacement_of
-from chainad.frontends.numpy.source_lines import here, line_of
 from chainad.frontends.numpy.spectral_functions import (
     has_spectral_functions,
     with_spectral_functions,
@@ -27,6 +26,7 @@ from chainad.ir import trees
 from chainad.ir.array_functions import is_ndarray
 from chainad.ir.graph import Graph
 from chainad.ir.signature import Signature, signature_of
+from chainad.ir.source_lines import here, line_of
 from chainad.ir.trees import LEAF, Tree
 
 # An argument: its position, or the name that it is given by.

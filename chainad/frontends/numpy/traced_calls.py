@@ -14,10 +14,10 @@ from chainad.errors import TraceError
 from chainad.frontends.numpy.fast_path import recorded_binary, recorded_unary
 from chainad.frontends.numpy.made_arrays import MadeArray, settle
 from chainad.frontends.numpy.packing import as_one, pack
-from chainad.frontends.numpy.source_lines import here, raw_site
 from chainad.frontends.numpy.tape import Entry, Tape, active, argument
 from chainad.frontends.numpy.tracers import NUMBERS, PLAIN, Tracer, has_tracer, innermost_tape
 from chainad.ir.graph import Argument, freeze
+from chainad.ir.source_lines import here, raw_site
 from chainad.rules.base import CONSTANT, DEFINED, REFUSED, RULES, Rule, name_of, refuse_options
 from chainad.rules.complexes import COMPLEX
 from chainad.rules.scipy_wrappers import instead_of_scipy

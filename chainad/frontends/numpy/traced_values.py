@@ -30,17 +30,12 @@ from chainad.frontends.numpy.mutation import (
 )
 from chainad.frontends.numpy.packing import as_one
 from chainad.frontends.numpy.proxies import proxy_of
-from chainad.frontends.numpy.source_lines import (
-    here,
-    instead_of_other_arrays,
-    is_called_by_sparse,
-    scipy_calls,
-)
 from chainad.frontends.numpy.tape import Tape
 from chainad.frontends.numpy.traced_calls import call
 from chainad.frontends.numpy.tracers import Tracer, has_tracer, raw
 from chainad.ir.calls import map_items
 from chainad.ir.operators import ARITHMETIC
+from chainad.ir.source_lines import here, instead_of_other_arrays, is_called_by_sparse, scipy_calls
 from chainad.rules.base import CONSTANT, RULES, WRITERS
 from chainad.rules.movement import astype, getitem
 from chainad.rules.scipy_wrappers import instead_of_scipy
