@@ -1,0 +1,177 @@
+"""One call of a Jacobian of a JAX function: traced, planned, and accumulated."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from chainad.backends.array_api import build_for, index_add_at
+from chainad.compiler.linear_jaxprs import LinearizedJaxpr, linear_graph_of
+from chainad.compiler.lower import Lowered, lower
+from chainad.frontends.jax import jaxprs
+from chainad.frontends.jax.linear_jaxpr import read
+from chainad.ir.cache import Cache, cached_property
+from chainad.ir.program import Runner
+from chainad.jax import xla_model
+from chainad.jax.flat_function import FlatFunction, check_result
+from chainad.jax.jax_options import JaxOptions
+from chainad.jax.xla_emission import XlaLibrary
+from chainad.planning.auto import plan_cached
+from chainad.planning.plan import Plan
+
+# Auto leaves JAX's own modes where that saves at least this factor.
+MIN_GAIN = 1.2
+
+# Under `vmap`, where calls cost nothing and many small arrays are read and written.
+MIN_GAIN_MAPPED = 5
+
+# Longer chains are bracketed by multiplications: of these, no product has to be looked at.
+MAX_MODELED_FACTORS = 32
+
+_programs: Cache[tuple[Lowered, Runner]] = Cache(256, "programs of JAX functions")
+
+
+@dataclass(frozen=True)
+class TracedFunction:
+    """A function traced at one point: its values, their types, and what is linear in tangents."""
+
+    flat: FlatFunction
+    values: list[Any]
+    types: Sequence[Any]
+    aux: list[Any]
+    pushed: Any
+
+    @cached_property
+    def linearized(self) -> LinearizedJaxpr:
+        leaves = self.flat.leaves
+        specs = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in leaves]
+        run = read(self.pushed.jaxpr, self.pushed.consts, specs)
+        names = [f"x{k}" for k in range(len(leaves))] if len(leaves) > 1 else ["x"]
+        return linear_graph_of(run, names)
+
+
+def accumulate(
+    flat: FlatFunction, options: JaxOptions
+) -> tuple[list[Any], list[Any], list[list[Any]]]:
+    """Return the values of a function, what it returns beside, and the blocks of its Jacobian."""
+    closed = jaxpr_of(flat)
+    types = closed.out_avals[: flat.n_outputs]
+    if jaxprs.is_on_mesh(closed):
+        return _by_jax(flat, types, "reverse" if options.mode == "reverse" else "forward")
+    if options.compares_jax and flat.leaves:
+        few = xla_model.mode_for_few(closed.jaxpr, flat.n_outputs, flat.is_mapped)
+        if few is not None:
+            return _by_jax(flat, types, few)
+    traced = traced_at(flat, closed)
+    if not (flat.leaves and traced.values):
+        return traced.values, traced.aux, [[] for _ in traced.values]
+    made = plan_of(traced, options)
+    if options.compares_jax and (mode := mode_of_jax(made, flat.is_mapped)):
+        return _by_jax(flat, types, mode)
+    return traced.values, traced.aux, _blocks(traced, made)
+
+
+def jaxpr_of(flat: FlatFunction) -> Any:
+    """Return what a function does as a jaxpr, whose results can be differentiated."""
+    closed = jax.make_jaxpr(flat)(*flat.leaves)
+    for aval in closed.out_avals[: flat.n_outputs]:
+        check_result(aval)
+    return closed
+
+
+def traced_at(flat: FlatFunction, closed: Any) -> TracedFunction:
+    """Linearize what a function does, of which this is the jaxpr."""
+    n = flat.n_outputs
+
+    def evaluate(*leaves: Any) -> tuple[list[Any], list[Any]]:
+        found = jaxprs.evaluate(closed.jaxpr, closed.consts, *leaves)
+        return found[:n], found[n:]
+
+    results = closed.out_avals[:n]
+    values, linear, aux = jax.linearize(evaluate, *flat.leaves, has_aux=True)
+    values = [_of_type(value, result) for value, result in zip(values, results, strict=True)]
+    pushed = jax.make_jaxpr(linear)(*flat.leaves)
+    return TracedFunction(flat, values, results, aux, pushed)
+
+
+def _of_type(value: Any, wanted: Any) -> Any:
+    """Return an array that has the shape, the dtype, and the weak type of another one."""
+    found, weak = jnp.asarray(value, wanted.dtype), jnp.asarray(0.0)
+    is_weak = getattr(wanted, "weak_type", False) and weak.dtype == wanted.dtype
+    if is_weak and not jax.typeof(found).weak_type:
+        return lax.full_like(weak, 0, shape=found.shape).at[...].set(found)
+    return found
+
+
+def plan_of(traced: TracedFunction, options: JaxOptions) -> Plan:
+    """Return the plan; `jacfwd` and `jacrev` are among its alternatives where these compete."""
+    itemsize = jnp.result_type(*traced.flat.leaves).itemsize
+    graph = traced.linearized.graph
+    model = xla_model.model() if options.cost is None else options.cost
+    mode = options.mode
+    if options.compares_jax and graph.chain and len(graph.edges) > MAX_MODELED_FACTORS:
+        mode = plan_cached(graph, mode, itemsize, "multiplications", options.search)
+    made = plan_cached(graph, mode, itemsize, model, options.search)
+    if not options.compares_jax:
+        return made
+    offers = [
+        *made.alternatives,
+        *xla_model.offers(traced.pushed.jaxpr, traced.linearized.run, traced.flat.is_mapped),
+    ]
+    return replace(made, alternatives=tuple(sorted(offers, key=lambda offer: offer.cost)))
+
+
+def _blocks(traced: TracedFunction, made: Plan) -> list[list[Any]]:
+    """Return the Jacobian of every result by every argument, in the order of a plan."""
+    flat, linearized = traced.flat, traced.linearized
+    dtype = jnp.result_type(*flat.leaves)
+    key: tuple[Hashable, ...] = made, linearized.arrangements, dtype
+
+    def program() -> tuple[Lowered, Runner]:
+        lowered = lower(made, linearized.arrangements)
+        return lowered, build_for(lowered.program, XlaLibrary(jnp, index_add_at, dtype))
+
+    lowered, run = _programs.get(key, program)
+    found, forms = iter(run(linearized.slots)), iter(lowered.forms)
+    return [
+        [
+            _of_type(jnp.zeros((*y.shape, *x.shape), y.dtype), y)
+            if next(forms) is None
+            else _of_type(next(found), y)
+            for x in flat.leaves
+        ]
+        for y in traced.types
+    ]
+
+
+def mode_of_jax(made: Plan, is_mapped: bool = False) -> xla_model.Direction | None:
+    """Return which of JAX's modes takes as long as a plan, or hardly longer; None if none does."""
+    offers = [offer for offer in made.alternatives if offer.name in xla_model.TRANSFORMS]
+    best = min(offers, key=lambda offer: offer.cost, default=None)
+    gain = MIN_GAIN_MAPPED if is_mapped else MIN_GAIN
+    if best is None or best.cost > gain * made.cost:
+        return None
+    return xla_model.TRANSFORMS[best.name]
+
+
+def _by_jax(
+    flat: FlatFunction, types: Sequence[Any], mode: xla_model.Direction
+) -> tuple[list[Any], list[Any], list[list[Any]]]:
+    """Return what `accumulate` does by `jax.jacfwd` or `jax.jacrev` of the function as it is."""
+
+    def results(*leaves: Any) -> tuple[list[Any], tuple[list[Any], list[Any]]]:
+        found = flat(*leaves)
+        values = found[: flat.n_outputs]
+        return values, (values, found[flat.n_outputs :])
+
+    transform = jax.jacfwd if mode == "forward" else jax.jacrev
+    differentiated = transform(results, tuple(range(len(flat.leaves))), has_aux=True)
+    found, (values, aux) = differentiated(*flat.leaves)
+    values = [_of_type(value, wanted) for value, wanted in zip(values, types, strict=True)]
+    rows = zip(found, types, strict=True)
+    return values, aux, [[_of_type(block, wanted) for block in row] for row, wanted in rows]
