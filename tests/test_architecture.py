@@ -25,7 +25,7 @@ MAY_IMPORT = {
 FACADES = {
     "chainad": "ir structure planning rules api scipy",
     "__main__": "command_line",
-    "command_line": "chainad planning api",
+    "command_line": "chainad ir planning api",
     "jax": "ir structure backends rules planning frontends compiler api",
     "scipy": "rules",
 }

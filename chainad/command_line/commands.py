@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,7 +17,7 @@ from chainad.api.jacobian_functions import JacobianFunction
 from chainad.command_line.demo import demo
 from chainad.command_line.function_call import arguments, function_named
 from chainad.errors import ChainadError, InputError
-from chainad.planning.calibration import path as path_of_calibration
+from chainad.ir.cache_folder import cache_folder
 from chainad.planning.views.terminal import show
 
 PROGRAM = "python -m chainad"
@@ -83,9 +84,11 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _calibrate(options: argparse.Namespace) -> int:
-    print(chainad.calibrate(store=not options.no_store))
+    # By its name, and only if wanted: it needs an extra.
+    calibrate = import_module("chainad.jax").calibrate if options.jax else chainad.calibrate
+    print(calibrate(store=not options.no_store))
     if not options.no_store:
-        print(f"kept in {path_of_calibration()}")
+        print(f"kept in {cache_folder()}")
     return 0
 
 
@@ -147,6 +150,11 @@ def _parser() -> argparse.ArgumentParser:
         "calibrate",
         help="measure what operations cost on this machine, for cost='time'",
         description="Measure what each kind of operation costs here, and keep it for cost='time'.",
+    )
+    found.add_argument(
+        "--jax",
+        action="store_true",
+        help="measure programs of JAX instead, on its default device, for chainad.jax",
     )
     found.add_argument("--no-store", action="store_true", help="print the table, do not keep it")
     commands.add_parser(

@@ -41,7 +41,8 @@ def calibrate(store: bool = True) -> Calibration:
 
     Notes
     -----
-    Takes some seconds, on a machine that is otherwise idle.
+    Takes some seconds, on a machine that is otherwise idle. `python -m chainad calibrate --jax` is
+    the same.
     """
     found = Calibration(_measure(), xla_model.source())
     if store:

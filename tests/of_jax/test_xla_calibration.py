@@ -7,6 +7,7 @@ jax = pytest.importorskip("jax", reason="needs the extra jax")
 import jax.numpy as jnp
 
 import chainad.jax as cj
+from chainad.command_line.commands import main
 from chainad.ir.operation_counts import KINDS_OF_OPERATION
 from chainad.jax import xla_calibration, xla_model
 from chainad.planning.calibration import known
@@ -31,6 +32,14 @@ def test_a_plan_says_by_which_table_it_is(quick):
     assert made.costs == COSTS == xla_model.table().costs
     assert model() == f"time ({made.source})"
     assert "XLA on cpu, calibrated on this machine" in str(made)
+
+
+def test_the_command_line_calibrates_xla(quick, tmp_path, capsys):
+    assert main(["calibrate", "--jax"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("Calibration  XLA on cpu, calibrated on this machine")
+    assert shown.endswith(f"kept in {tmp_path}\n")
+    assert model() == "time (XLA on cpu, calibrated on this machine)"
 
 
 def test_a_table_of_xla_is_not_taken_for_one_of_numpy(quick):
