@@ -38,7 +38,7 @@ def test_the_command_line_calibrates_xla(quick, tmp_path, capsys):
     assert main(["calibrate", "--jax"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("Calibration  XLA on cpu, calibrated on this machine")
-    assert shown.endswith(f"kept in {tmp_path}\n")
+    assert shown.endswith(f"kept in {tmp_path / 'chainad'}\n")
     assert model() == "time (XLA on cpu, calibrated on this machine)"
 
 
