@@ -11,6 +11,7 @@ mutation         writes into traced arrays, followed through their views
 tape             the entries of one run, and the call graph made of them
 kinks            what depends on the square of a norm; `spectral_functions`: functions of matrices;
                  both by `tape_rewriting`
+closure_conversion  what a function reads from its closure becomes an argument
 recorder         while a function is compiled: calls on plain arrays, and guards
 recorded_values  the duck arrays of the recorder
 """
