@@ -21,10 +21,10 @@ from chainad.errors import TraceError
 from chainad.frontends.numpy.made_arrays import MadeArray, settle
 from chainad.frontends.numpy.proxy_slots import contents_of
 from chainad.frontends.numpy.read_names import WITHOUT_CODE, attributes_of, is_users, mentioned_in
-from chainad.frontends.numpy.source_lines import here
 from chainad.frontends.numpy.tape import active
 from chainad.frontends.numpy.tracers import Tracer, has_tracer
 from chainad.ir.array_functions import is_ndarray
+from chainad.ir.source_lines import here
 
 # Modules of libraries whose objects hold functions and arrays of the user's in their attributes.
 _HOLDERS = (
