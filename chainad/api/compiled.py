@@ -18,7 +18,7 @@ from chainad.api.differentiator import Differentiator
 from chainad.api.evaluation import Evaluation, owned, with_exact_zeros
 from chainad.api.fallbacks import is_fault, warn_of_fault
 from chainad.api.function_of import F_co, FunctionOf, P, R_co, V_co
-from chainad.api.outputs import is_finite
+from chainad.api.outputs import is_finite, is_on_disk
 from chainad.api.recompilation import why_recorded
 from chainad.compiler.recording.arguments import arguments_as_text, has_opaque_arrays
 from chainad.compiler.recording.replay import MISS, NOT_FINITE, Replay
@@ -31,6 +31,7 @@ from chainad.ir.locks import fork_safe_lock
 from chainad.ir.notices import log, warn_of_fallback
 from chainad.ir.progress import is_from_progress
 from chainad.planning.chunked import ChunkedPlan
+from chainad.planning.machine_memory import memory_of_machine
 from chainad.planning.plan import Plan
 
 # A function that has these and still finds no fitting one is traced at each call.
@@ -100,9 +101,11 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
 
         The Jacobian is `out` itself if it could be written there directly.
         """
+        if out is not None and self._is_larger_on_disk(out):
+            return self._on_disk._value_and_jacobian(args, kwargs, out)
         # A function that goes another way each time is not looked up any more, but traced.
         found = MISS if self._misses > MAX_PROGRAMS else self._find(args, kwargs, out)
-        value, jacobian = self._miss(args, kwargs) if found is MISS else found
+        value, jacobian = self._miss(args, kwargs, out) if found is MISS else found
         return value, jacobian
 
     if not TYPE_CHECKING:  # which is overloaded in FunctionOf
@@ -268,7 +271,7 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
         """Forget what was recorded; the next call records anew."""
         with self._lock:
             self._programs, self._misses, self._failed = (), 0, frozenset()
-            for name in ("_masked", "_split"):
+            for name in ("_masked", "_split", "_on_disk"):
                 self.__dict__.pop(name, None)
 
     def _find(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None) -> Any:
@@ -290,7 +293,7 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
             return program.run(args, kwargs, out)
         except Exception as error:
             failure = error
-        return self._instead_of(program, failure, args, kwargs)
+        return self._instead_of(program, failure, args, kwargs, out)
 
     def _instead_of(
         self,
@@ -298,13 +301,14 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
         failure: Exception,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        out: Any = None,
     ) -> Any:
         """Return what tracing does where a program has raised."""
         if is_from_progress(failure):
             raise failure
         log.info("%r is traced: its program raises %r", self, failure)
         # It is the function's own, in its own line: let that raise it, or do otherwise.
-        found = self._of.traced(args, kwargs)
+        found = self._of.traced(args, kwargs, out)
         if is_fault(failure):
             with self._lock:
                 self._failed |= {program.form}
@@ -317,29 +321,29 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
             others = (each for each in self._programs if each is not program)
             self._programs = (program, *others)
 
-    def _miss(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _miss(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
         if self._misses > MAX_PROGRAMS or has_tracer(trees.all_leaves((args, kwargs))):
-            return self._of.traced(args, kwargs)
+            return self._of.traced(args, kwargs, out)
         checked, kwargs, is_other = self._checked(args, kwargs)
         if is_other:
-            found = self._find(checked, kwargs)
+            found = self._find(checked, kwargs, out)
             if found is not MISS:
                 return found
         if has_opaque_arrays((checked, kwargs)):
             log.info("%r is traced: an argument has arrays of text, objects or subclasses", self)
-            return self._of.traced(args, kwargs)
+            return self._of.traced(args, kwargs, out)
         before = self._programs
         if len(before) >= MAX_PROGRAMS:
             self._misses += 1
             self._tell_limit()
-            return self._of.traced(args, kwargs)
+            return self._of.traced(args, kwargs, out)
         avoided = self._failed
         if len(before) >= MAX_SCALAR_PROGRAMS:
             avoided |= {Form.SCALARS, Form.LOOPS}
         program = compile_program(self._of, checked, kwargs, avoided)
         if program is None:
             self._misses = MAX_PROGRAMS + 1
-            return self._of.traced(args, kwargs)
+            return self._of.traced(args, kwargs, out)
         if program.has_exact_zeros and not self._of.options.carries_masks:
             is_exact = (lambda found: True) if program.is_checked else is_finite
             run = self._with_exact_zeros(program.run, is_exact)
@@ -347,10 +351,10 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
                 run = with_exact_zeros(self._of, program.run, is_exact, self._with_masks)
             program = program._replace(run=run)
         if not self._add(program, before):
-            return self._value_and_jacobian(args, kwargs)
-        found = self._replayed(program, checked, kwargs, None)
+            return self._value_and_jacobian(args, kwargs, out)
+        found = self._replayed(program, checked, kwargs, out)
         # A function that reads random numbers or counts its calls may find no program of its own.
-        return self._of.traced(args, kwargs) if found is MISS else found
+        return self._of.traced(args, kwargs, out) if found is MISS else found
 
     def _with_exact_zeros(self, replay: Replay, is_exact: Callable[[Any], bool]) -> Replay:
         """Return a replay whose results that are not exact are made with masks of exact zeros."""
@@ -372,6 +376,20 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
     def _split(self) -> CompiledFunction:
         """What runs the first halves of evaluations."""
         return CompiledFunction(replace(self._of, has_value=True, is_split=True))
+
+    def _is_larger_on_disk(self, out: Any) -> bool:
+        """Return whether `out` is on disk, so that the program for it may be another one."""
+        how = self._of.options
+        if how.is_on_disk or not is_on_disk(out):
+            return False
+        nbytes = sum([array.nbytes for array in trees.flatten(out)[0]])
+        return how.memory_limit is not None or nbytes > memory_of_machine()
+
+    @cached_property
+    def _on_disk(self) -> CompiledFunction:
+        """What writes Jacobians into arrays on disk, which count towards no memory."""
+        options = replace(self._of.options, is_on_disk=True)
+        return CompiledFunction(replace(self._of, options=options))
 
     @cached_property
     def _masked(self) -> CompiledFunction:

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 from chainad.api.function_of import FunctionOf, name_of
 from chainad.api.jacobian_program import plan_for
 from chainad.api.options import Options
-from chainad.api.outputs import assembler, buffers_in, nesting, returned_value, write
+from chainad.api.outputs import assembler, buffers_in, is_on_disk, nesting, returned_value, write
 from chainad.api.traced_run import accumulated, operators, program_of
 from chainad.compiler.linearize import linear_graph
 from chainad.compiler.recording.replay import SecondHalf
@@ -81,6 +81,8 @@ class Differentiator:
         how = self.options
         if not self.has_jacobian:
             return self.function(*args, **kwargs), None
+        if is_on_disk(out):
+            how = replace(how, is_on_disk=True)
         with self.tracing(args, kwargs) as run:
             self.check(run)
             value = returned_value(run) if self.has_value else None

@@ -28,7 +28,9 @@ from chainad.planning.auto import check_fits, mode_key, plan_cached
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.cost_models import model_of
 from chainad.planning.linear_graph import LinearGraph
-from chainad.planning.memory import check_peak, plan_within
+from chainad.planning.machine_memory import memory_of_machine
+from chainad.planning.memory import check_peak, default_limit, plan_within
+from chainad.planning.peak import result_entries
 from chainad.planning.plan import Plan
 from chainad.structure.results import ResultForm
 
@@ -80,10 +82,13 @@ def plan_for(graph: LinearGraph, options: Options, itemsize: int) -> Plan | Chun
                 f" output={options.output!r} is requested; plan with that output"
             )
         return mode.with_origins(graph)
-    if options.memory_limit is None:
+    limit, is_on_disk = options.memory_limit, options.is_on_disk
+    if limit is None and is_on_disk and result_entries(graph) * itemsize > memory_of_machine():
+        limit = default_limit()
+    if limit is None:
         return plan_cached(graph, mode, itemsize, options.cost, options.search)
     return plan_within(
-        graph, mode, itemsize, options.cost, options.memory_limit, options.output, options.search
+        graph, mode, itemsize, options.cost, limit, options.output, options.search, not is_on_disk
     )
 
 
@@ -116,7 +121,8 @@ def jacobian_program(
     if key is None:
         return _with_progress(make(), options.progress)
     cost = model_of(options.cost, signature.itemsize)  # a calibration may have changed it
-    asked = options.output, cost, options.memory_limit, options.search.key, options.is_hessian
+    limits = options.memory_limit, options.is_on_disk and memory_of_machine()
+    asked = options.output, cost, *limits, options.search.key, options.is_hessian
     made = _programs.get((signature, target, key, *asked), make)
     return _with_progress(made, options.progress)
 
@@ -128,7 +134,7 @@ def _with_progress(program: JacobianProgram, progress: ProgressOption) -> Jacobi
         return program
     return replace(
         program,
-        run=partial(run, progress=progress),
+        run=replace(run, progress=progress),
         masked=masked and (lambda: _with_progress(masked(), progress)),
     )
 

@@ -29,7 +29,8 @@ class Options:
 
     `carries_masks` says that what is recorded is for results that are not finite: it multiplies
     exact zeros by nan and infinity correctly. `is_hessian` says that the function is a Jacobian
-    itself.
+    itself, `is_on_disk` that dense results are written into arrays on disk, which count towards no
+    memory.
     """
 
     argnums: Key | tuple[Key, ...]
@@ -43,6 +44,7 @@ class Options:
     has_aux: bool = False
     carries_masks: bool = False
     is_hessian: bool = False
+    is_on_disk: bool = False
 
     @property
     def progress(self) -> ProgressOption:

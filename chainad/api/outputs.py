@@ -58,7 +58,8 @@ def check_size(nbytes: int) -> None:
     if nbytes > memory:
         raise TooLargeError(
             f"the dense Jacobian takes {bytes_text(nbytes)}, this machine has"
-            f" {bytes_text(memory)}; ask for output='sparse', 'structured' or 'operator'"
+            f" {bytes_text(memory)}; ask for output='sparse', 'structured' or 'operator', or write"
+            " it to a disk: chainad.stream(f, x, into=...)"
         )
 
 
@@ -133,6 +134,17 @@ def _is_same_memory(one: npt.NDArray[Any], two: npt.NDArray[Any]) -> bool:
     return one.ctypes.data == two.ctypes.data and one.strides == two.strides
 
 
+def is_on_disk(out: Any) -> bool:
+    """Return whether all arrays in `out` are memory maps, or views of them."""
+    return out is not None and all(map(_is_mapped, trees.flatten(out)[0]))
+
+
+def _is_mapped(array: Any) -> bool:
+    while isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
+        array = array.base
+    return isinstance(array, np.memmap)
+
+
 def buffers_in(
     out: Any,
     tree: Tree,
@@ -145,7 +157,7 @@ def buffers_in(
     None if these are to be refused, or might hold what is `read` meanwhile.
     """
     buffers, own = trees.flatten(out)
-    plain = (np.ndarray, np.generic, float, int, type(None))
+    plain = (np.ndarray, np.memmap, float, int, type(None))
     if own != tree or not all(type(x) in plain or isinstance(x, np.generic) for x in read):
         return None
     found: list[Any] = []

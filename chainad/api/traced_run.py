@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from itertools import compress, cycle
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,6 +14,7 @@ from chainad.api.options import Options
 from chainad.api.outputs import check_size
 from chainad.api.targets import NUMPY
 from chainad.backends.numpy.build import watched
+from chainad.compiler.chunked_programs import ChunkedPrograms, Part
 from chainad.compiler.linearize import Linearized, Recipe, evaluate, linear_graph
 from chainad.compiler.matrix_free import linear_operator
 from chainad.errors import InputError
@@ -41,7 +43,7 @@ def program_of(run: Run, options: Options) -> JacobianProgram:
         origin = run.tape.origin if is_named else None
         return linear_graph(run.graph(), origin, run.tape.where, is_hessian=options.is_hessian)
 
-    if options.output == "dense":
+    if options.output == "dense" and not options.is_on_disk:
         check_size(_nbytes(run))
     return jacobian_program(run.signature, options, NUMPY, linearize, run.tape.origin)
 
@@ -70,17 +72,48 @@ def accumulated(
             run.tape.forget()
             return program, results
         slots = evaluate(run.tape, program.recipes)
+        # With masks, what is on the tape is read once more.
+        read = slots if exact is None else [*slots, *_values_on(run.tape)]
+        into = None if buffers is None else buffers(read)
         if exact is None:
             run.tape.forget()
-        # With masks, what is on the tape is read once more.
-        into = None if buffers is None or exact is not None else buffers(slots)
+        if exact is not None and isinstance(program.run, ChunkedPrograms):
+            results = program.run(slots, into, masked_blocks(run, exact, slots))
+            run.tape.forget()
+            return program, results
         results, is_exact = program.results(slots, into)
         if exact is not None and not is_exact:
             program = exact()
             slots += evaluate(run.tape, program.recipes[len(slots) :])
-            results, _ = program.results(slots)
+            results, _ = program.results(slots, into)
     run.tape.forget()
     return program, results
+
+
+def masked_blocks(
+    run: Run, exact: Callable[[], JacobianProgram], slots: Sequence[Any]
+) -> Callable[[int], Iterable[Part]]:
+    """Return what makes a block, given by its number, with masks of exact zeros.
+
+    Masks, and programs that carry them, are made when the first such block is.
+    """
+
+    @cache
+    def made() -> tuple[ChunkedPrograms, list[Any]]:
+        program = exact()
+        assert isinstance(program.run, ChunkedPrograms)
+        return program.run, [*slots, *evaluate(run.tape, program.recipes[len(slots) :])]
+
+    def block(number: int) -> Iterable[Part]:
+        programs, carried = made()
+        return programs.block(number, carried)
+
+    return block
+
+
+def _values_on(tape: Tape) -> list[Any]:
+    """Return what was computed on a tape, and from what."""
+    return [x for entry in tape.entries for x in (entry.value, *entry.operands)]
 
 
 def _outer_tape(run: Run) -> Tape | None:

@@ -93,8 +93,9 @@ def jacobian(
         else with the dense Jacobian accumulated in blocks of columns or rows, which costs more.
         What counts is the peak of a plan (`dense_bytes` of `Plan.peak`, or `bytes` where the
         output is not dense): all local Jacobians, the products alive at one time, and the result;
-        the values inside `f` do not. A compiled function keeps the arrays that it writes
-        products into, and may hold twice as much.
+        the values inside `f` do not, nor does a result that is written into an `np.memmap` (see
+        `out` below, and `stream`). A compiled function keeps the arrays that it writes products
+        into, and may hold twice as much.
     effort : str or float
         How hard to search for a cheap order: "fast", "balanced", "thorough" (seconds to a minute),
         or a number of seconds, which bounds the search beyond what every plan takes. Ctrl-C ends a
@@ -137,7 +138,8 @@ def jacobian(
         `argnums`, a tuple). Its keyword `out` takes arrays, nested as the Jacobian, of the same
         shapes and dtypes: dense Jacobians are written there and `out` is returned. Into
         one row-major array, also of `np.memmap`, the last products are written directly, of a
-        limited plan block by block, unless what they read might lie in it. The function has the
+        limited plan block by block, unless what they read might lie in it: a Jacobian larger than
+        memory is planned in blocks for an `np.memmap` without being asked. The function has the
         name and the signature of `f`, is a method if it stands in a class, and is pickled and
         copied as `f` is: what it recorded stays behind.
 

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from chainad.compiler.lower import Lowered, lower
 from chainad.compiler.target import Target
-from chainad.ir.array_functions import indexer_of, is_ndarray, place
+from chainad.ir.array_functions import is_ndarray, is_traced, place
+from chainad.ir.exact_zeros import is_finite
 from chainad.ir.program import Runner
 from chainad.ir.progress import Meter, ProgressOption
 from chainad.planning.chunked import Chunk, ChunkedPlan
 from chainad.structure import Ops
 from chainad.structure.results import DenseForm
+
+
+class Part(NamedTuple):
+    """What a block is of one result: the indices `where` of `axis`, or, if that is None, all of it.
+
+    `array` is None where it is zero.
+    """
+
+    result: int
+    axis: int | None
+    where: range | None
+    array: Any
+
+    @property
+    def key(self) -> tuple[slice, ...]:
+        """Where the part lies in the result."""
+        if self.axis is None or self.where is None:
+            return ()
+        return (*(slice(None),) * self.axis, slice(self.where.start, self.where.stop))
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +52,14 @@ class ChunkedPrograms:
         graph that this takes.
     forms : tuple of DenseForm or None
         The form of every result, outputs first; None stands for a zero one.
+    progress : bool or callable
+        What is told how many blocks are made.
     """
 
     plan: ChunkedPlan
     programs: tuple[tuple[Chunk, Lowered, Runner, tuple[int | None, ...]], ...]
     forms: tuple[DenseForm | None, ...]
+    progress: ProgressOption = False
 
     @property
     def used_slots(self) -> tuple[int, ...]:
@@ -46,33 +69,51 @@ class ChunkedPrograms:
         }
         return tuple(sorted(k for k in read if k is not None))
 
+    def block(self, number: int, slots: Sequence[Any]) -> Iterator[Part]:
+        """Yield what one block is of the results that are not zero throughout."""
+        chunk, lowered, runner, taken = self.programs[number]
+        arrays = iter(runner([None if k is None else slots[k] for k in taken]))
+        for k, form in enumerate(lowered.forms):
+            result = result_of(self.plan, chunk, k)
+            if self.forms[result] is not None:
+                axis = axis_of(self.plan, chunk, result)
+                where = None if axis is None else range(chunk.start, chunk.stop)
+                yield Part(result, axis, where, None if form is None else next(arrays))
+
     def __call__(
         self,
         slots: Sequence[Any],
         out: Sequence[Any] | None = None,
-        progress: ProgressOption = False,
+        masked: Callable[[int], Iterable[Part]] | None = None,
     ) -> tuple[Any, ...]:
-        """Return the dense results that are not zero, written into the arrays `out` if given."""
+        """Return the dense results that are not zero, written into the arrays `out` if given.
+
+        `masked` returns a block by its number with masks of exact zeros, if it is not finite.
+        """
         buffers = iter(out or ())
         results = [
             None if form is None else _ChunkedResult(form.shape, next(buffers, None))
             for form in self.forms
         ]
-        with Meter(progress, "blocks", len(self.programs)) as meter:
-            for chunk, lowered, runner, taken in self.programs:
-                arrays = iter(runner([None if k is None else slots[k] for k in taken]))
-                for k, form in enumerate(lowered.forms):
-                    number = _result_of(self.plan, chunk, k)
-                    result = results[number]
-                    if result is None:
-                        continue
-                    axis = _axis(self.plan, chunk, number)
-                    if form is None:
-                        result.clear(axis, chunk)
-                    else:
-                        result.write(axis, chunk, next(arrays))
+        with Meter(self.progress, "blocks", len(self.programs)) as meter:
+            for number in range(len(self.programs)):
+                for part in exact(self.block(number, slots), number, masked):
+                    result = results[part.result]
+                    if result is not None:
+                        result.write(part)
                 meter.advance(1)
         return tuple(result.array for result in results if result is not None)
+
+
+def exact(
+    parts: Iterable[Part], number: int, masked: Callable[[int], Iterable[Part]] | None
+) -> Iterable[Part]:
+    """Return the parts of a block, or what `masked` makes of it if they are not finite."""
+    if masked is None:
+        return parts
+    parts = [*parts]
+    arrays = [part.array for part in parts]
+    return parts if any(map(is_traced, arrays)) or is_finite(arrays) else masked(number)
 
 
 class _ChunkedResult:
@@ -82,27 +123,24 @@ class _ChunkedResult:
         self.shape = shape
         self.array = array
 
-    def write(self, axis: int | None, chunk: Chunk, block: Any) -> None:
-        """Write a block at its positions along `axis`, or, if that is None, take it as a whole."""
-        where = range(chunk.start, chunk.stop)
+    def write(self, part: Part) -> None:
+        """Write a part at its positions; zeros are those of an array that is new."""
+        _, axis, where, block = part
+        if block is None:
+            if is_ndarray(self.array):
+                self.array[part.key] = 0
+            return
         if is_ndarray(block) or isinstance(block, np.generic):
             if self.array is None:
                 self.array = np.zeros(self.shape, block.dtype)
             if is_ndarray(self.array):
-                self.array[_key(axis, where)] = block
+                self.array[part.key] = block
                 return
         # Traced, for a Jacobian that is differentiated again: there is no writing in place.
-        placed = block if axis is None else place(block, axis, where, self.shape[axis])
+        placed = block
+        if axis is not None and where is not None:
+            placed = place(block, axis, where, self.shape[axis])
         self.array = placed if self.array is None else self.array + placed
-
-    def clear(self, axis: int | None, chunk: Chunk) -> None:
-        """Write a block of zeros into an array that was given."""
-        if is_ndarray(self.array):
-            self.array[_key(axis, range(chunk.start, chunk.stop))] = 0
-
-
-def _key(axis: int | None, where: range) -> tuple[Any, ...]:
-    return () if axis is None else (slice(None),) * axis + (indexer_of(where),)
 
 
 def compile_chunks(
@@ -130,19 +168,19 @@ def compile_chunks(
         programs.append((chunk, lowered, target.build(lowered.program), slots))
         for k, form in enumerate(lowered.forms):
             if form is not None:
-                number = _result_of(plan, chunk, k)
+                number = result_of(plan, chunk, k)
                 output, given = ends[number]
                 forms[number] = DenseForm((*shapes[output], *shapes[given]))
     return ChunkedPrograms(plan, tuple(programs), tuple(forms))
 
 
-def _result_of(plan: ChunkedPlan, chunk: Chunk, number: int) -> int:
+def result_of(plan: ChunkedPlan, chunk: Chunk, number: int) -> int:
     """Return which result of the whole plan the `number`-th result of a part belongs to."""
     n = len(plan.graph.inputs)
     return number * n + chunk.end if plan.side == "columns" else chunk.end * n + number
 
 
-def _axis(plan: ChunkedPlan, chunk: Chunk, result: int) -> int | None:
+def axis_of(plan: ChunkedPlan, chunk: Chunk, result: int) -> int | None:
     """Return the axis of a result along which its blocks lie; None if it is one block."""
     graph = plan.graph
     output, given = divmod(result, len(graph.inputs))

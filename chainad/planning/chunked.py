@@ -31,17 +31,17 @@ from chainad.planning.views.report import details
 from chainad.planning.views.terminal import Explained
 from chainad.structure import arrange
 from chainad.structure.structure import Axis
-from chainad.structure.to_json import a_text, a_tuple, an_integer, refuse
+from chainad.structure.to_json import a_flag, a_text, a_tuple, an_integer, refuse
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Side = Literal["columns", "rows"]
 
-_FORMAT = "chainad chunked plan 2"
+_FORMAT = "chainad chunked plan 3"
 _FIELDS = [
-    *("format", "side", "limit", "requested", "title", "multiplications", "additions", "model"),
-    *("costs", "graph", "first"),
+    *("format", "side", "limit", "counts_result", "requested", "title", "multiplications"),
+    *("additions", "model", "costs", "graph", "first"),
 ]
 
 # Beyond, what is alive besides the result is a small part of it.
@@ -100,6 +100,8 @@ class ChunkedPlan(Explained):
         One plan per block, in the order in which they run.
     limit : int
         Bytes.
+    counts_result : bool
+        Whether the dense result counts towards the limit; not where blocks are written elsewhere.
     requested, title : str
         What the user requested, and what the report calls the function.
     """
@@ -108,6 +110,7 @@ class ChunkedPlan(Explained):
     side: Side
     chunks: tuple[Chunk, ...]
     limit: int
+    counts_result: bool = True
     requested: str = field(default="", compare=False)
     title: str = field(default="J", compare=False)
 
@@ -170,15 +173,16 @@ class ChunkedPlan(Explained):
     @cached_property
     def live(self) -> dict[str, int]:
         """The entries that count towards the limit, by what they are of."""
+        result = {"the result": result_entries(self.graph)} if self.counts_result else {}
         return {
             "local Jacobians": local_entries(self.graph),
-            "the result": result_entries(self.graph),
+            **result,
             "products of a block": max(live_entries(chunk.plan, True) for chunk in self.chunks),
         }
 
     @cached_property
     def peak(self) -> Peak:
-        """What counts towards the limit: local Jacobians, result, and the products of a block."""
+        """What counts towards the limit, as `live` has it."""
         entries = sum(self.live.values())
         return Peak(entries, entries * self.itemsize, entries * self.itemsize)
 
@@ -202,6 +206,7 @@ class ChunkedPlan(Explained):
             "format": _FORMAT,
             "side": self.side,
             "limit": self.limit,
+            "counts_result": self.counts_result,
             "requested": self.requested,
             "title": self.title,
             "multiplications": self.multiplications,
@@ -268,6 +273,7 @@ def _read(text: str) -> ChunkedPlan:
         side,
         tuple(costed),
         an_integer(fields["limit"], "limit", 1),
+        a_flag(fields["counts_result"], "counts_result"),
         a_text(fields["requested"], "requested"),
         a_text(fields["title"], "title"),
     )
@@ -283,7 +289,7 @@ def _read_blocks(graph: LinearGraph, side: Side, end: int, cut: Any) -> list[Chu
     shape = graph.shapes[SIDES[side](graph)[end]]
     axis = an_integer(axis, f"{at}.axis", 0, max(0, len(shape) - 1))
     size = shape[axis] if shape else 1
-    stop = an_integer(stop, f"{at}.stop", min(size, -(-size // MAX_BLOCKS)), size)
+    stop = an_integer(stop, f"{at}.stop", min(size, 1), size)
     plan = Plan.from_json(json.dumps(written))
     slots, block = graph_of_block(graph, side, end, axis, 0, stop)
     if plan.graph != block:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeAlias
 
-from chainad.errors import InputError, TooLargeError
+from chainad.errors import InputError, PlanError, TooLargeError
 from chainad.ir.graph import Origin
 from chainad.planning.auto import Mode, make_plan, plan_cached
 from chainad.planning.chunked import (
@@ -31,6 +33,18 @@ from chainad.planning.views.quantities import bytes_text
 
 _UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+# Of results in a block that is written elsewhere: larger ones are no quicker, and progress and
+# restarts are by blocks.
+MAX_STREAMED_BYTES = 1 << 28
+
+
+def default_limit() -> int:
+    """Return the bytes that a Jacobian on disk keeps within, where no limit is given.
+
+    It is half of the memory there is: Python and what the function holds take their part.
+    """
+    return memory_of_machine() // 2
 
 
 def bytes_of(limit: int | str) -> int:
@@ -66,10 +80,12 @@ def plan_within(
     limit: int,
     output: str = "dense",
     search: SearchOptions = DEFAULT_SEARCH,
+    counts_result: bool = True,
 ) -> Plan | ChunkedPlan:
     """Return the cheapest plan found that keeps within `limit` bytes.
 
-    Orders for the whole Jacobian are tried first, then blocks of columns and of rows.
+    Orders for the whole Jacobian are tried first, then blocks of columns and of rows. Without
+    `counts_result`, blocks are written elsewhere, so that the dense result takes no memory.
 
     Raises
     ------
@@ -90,15 +106,56 @@ def plan_within(
         if len(needs) == 1 and found:
             return whole
     if not found and is_dense and (isinstance(mode, str) or callable(mode)):
-        for side in SIDES:
-            need, chunked = _in_blocks(graph, side, mode, itemsize, model, limit)
-            needs.append(need)
-            if chunked is not None:
-                found.append(chunked)
+        least, chunked = _in_blocks(graph, mode, itemsize, model, limit, counts_result)
+        needs.append(least)
+        found += chunked
     if found:
-        return min(found, key=lambda plan: (plan.cost, plan.additions))
+        return min(found, key=_cost_of)
     leanest = min(wholes, key=lambda plan: plan.peak.bytes_for(output))
-    raise TooLargeError(_refusal(leanest, limit, min(needs), is_dense))
+    raise TooLargeError(_refusal(leanest, limit, min(needs), is_dense, counts_result))
+
+
+def plan_in_blocks(
+    graph: LinearGraph,
+    mode: Mode,
+    itemsize: int,
+    cost: CostName | CostModel,
+    limit: int,
+    chunk_size: int | None = None,
+) -> ChunkedPlan:
+    """Return the cheapest plan in blocks of columns or of rows, which are written elsewhere.
+
+    Blocks are of `chunk_size` indices of the longest axis; by default as large as keeps within
+    `limit` bytes, and of 256 MiB each at most.
+
+    Raises
+    ------
+    TooLargeError
+        If no block keeps within the limit; it names the least that would.
+    PlanError
+        As for `make_plan`, and if the mode is an order of the whole graph.
+    """
+    if not isinstance(mode, str) and not callable(mode):
+        raise PlanError(
+            "blocks of a Jacobian have graphs of their own, which an order or a Plan of the whole"
+            " one does not fit; choose mode= by name, or pass a ChunkedPlan"
+        )
+    model = model_of(cost, itemsize)
+    lengths = partial(_lengths_of_stream, itemsize=itemsize, chunk_size=chunk_size)
+    least, found = _in_blocks(graph, mode, itemsize, model, limit, False, lengths)
+    if found:
+        return min(found, key=_cost_of)
+    fixed = bytes_text(local_entries(graph) * itemsize)
+    size = "" if chunk_size is None else f" of chunk_size={chunk_size}"
+    raise TooLargeError(
+        f"no block{size} was found that keeps within memory_limit={bytes_text(limit)}: the least"
+        f" found takes {bytes_text(least)} ({least} bytes), of which local Jacobians {fixed}; raise"
+        f" the limit{'' if chunk_size is None else ', or lower chunk_size'}"
+    )
+
+
+def _cost_of(plan: Plan | ChunkedPlan) -> tuple[int, int]:
+    return plan.cost, plan.additions
 
 
 def _wholes(
@@ -139,10 +196,10 @@ def _largest_in(plan: Plan, origin: Callable[[int], Origin]) -> str:
     return f"the largest Jacobian, of {size}, is made by {made.name}{line}"
 
 
-def _refusal(plan: Plan, limit: int, least: int, is_dense: bool) -> str:
+def _refusal(plan: Plan, limit: int, least: int, is_dense: bool, counts_result: bool = True) -> str:
     graph, itemsize = plan.graph, plan.itemsize
     parts = [f"local Jacobians {bytes_text(local_entries(graph) * itemsize)}"]
-    if is_dense:
+    if is_dense and counts_result:
         parts.append(f"the dense result {bytes_text(result_entries(graph) * itemsize)}")
     largest = f"; {_largest_in(plan, graph.origins.__getitem__)}" if graph.origins else ""
     other = "output='sparse', 'structured' or 'operator'" if is_dense else "output='operator'"
@@ -153,69 +210,107 @@ def _refusal(plan: Plan, limit: int, least: int, is_dense: bool) -> str:
     )
 
 
+# The lengths of blocks to try along an axis, the longest first.
+_Lengths: TypeAlias = Callable[[LinearGraph, Side, int], list[int]]
+
+
+def _lengths(graph: LinearGraph, side: Side, end: int) -> list[int]:
+    """Return the lengths of 1, 2, 4, ... blocks, up to one per index of the longest axis."""
+    size = max(graph.shapes[SIDES[side](graph)[end]], default=1)
+    most = min(MAX_BLOCKS, size) or 1
+    counts = [*(2**k for k in range(most.bit_length()) if 2**k < most), most]
+    return [-(-size // count) for count in counts]
+
+
+def _lengths_of_stream(
+    graph: LinearGraph, side: Side, end: int, itemsize: int, chunk_size: int | None
+) -> list[int]:
+    """Return the length that is given, or those of blocks that are not too large."""
+    v = SIDES[side](graph)[end]
+    size = max(graph.shapes[v], default=1)
+    if chunk_size is not None:
+        return [min(chunk_size, size) or 1]
+    others = graph.outputs if side == "columns" else graph.inputs
+    entries = graph.size(v) * sum(map(graph.size, others)) // max(size, 1)
+    lengths = _lengths(graph, side, end)
+    most = MAX_STREAMED_BYTES // max(entries * itemsize, 1)
+    return [length for length in lengths if length <= most] or lengths[-1:]
+
+
 def _in_blocks(
+    graph: LinearGraph,
+    mode: Mode,
+    itemsize: int,
+    model: CostModel,
+    limit: int,
+    counts_result: bool,
+    lengths: _Lengths = _lengths,
+) -> tuple[int, list[ChunkedPlan]]:
+    """Return the least bytes seen, and for each side the plan with the fewest blocks that fits."""
+    needs = []
+    found = []
+    for side in SIDES:
+        need, chunks = _cut(graph, side, mode, itemsize, model, limit, counts_result, lengths)
+        needs.append(need)
+        if need <= limit:
+            requested = f"{_requested(mode)}, memory_limit={bytes_text(limit)}"
+            found.append(ChunkedPlan(graph, side, chunks, limit, counts_result, requested))
+    return min(needs), found
+
+
+def _cut(
     graph: LinearGraph,
     side: Side,
     mode: Mode,
     itemsize: int,
     model: CostModel,
     limit: int,
-) -> tuple[int, ChunkedPlan | None]:
-    """Return the least bytes seen, and the plan with the fewest blocks that fits, if one does."""
-    fixed = local_entries(graph) + result_entries(graph)
+    counts_result: bool,
+    lengths: _Lengths,
+) -> tuple[int, tuple[Chunk, ...]]:
+    """Return the fewest blocks of one side that fit, or the smallest, and the bytes they take."""
+    fixed = local_entries(graph) + (result_entries(graph) if counts_result else 0)
     chunks: list[Chunk] = []
     most = 0
     for end in range(len(SIDES[side](graph))):
-        counts = _counts(graph, side, end)
-        for count in counts:
-            blocks = [_largest(graph, side, end, count, mode, itemsize, model)]
+        tried = lengths(graph, side, end)
+        for length in tried:
+            blocks = [_first(graph, side, end, length, mode, itemsize, model)]
             need = live_entries(blocks[0].plan, True)
             # Where positions overlap, another block than the first may be the one that needs most.
-            if count == counts[-1] or (fixed + need) * itemsize <= limit:
+            if length == tried[-1] or (fixed + need) * itemsize <= limit:
                 blocks = [*all_blocks(graph, side, blocks[0], model)]
                 need = max(live_entries(block.plan, True) for block in blocks)
             if (fixed + need) * itemsize <= limit:
                 break
         most = max(most, need)
         chunks += blocks
-    bytes_needed = (fixed + most) * itemsize
-    if bytes_needed > limit:
-        return bytes_needed, None
-    requested = f"{_requested(mode)}, memory_limit={bytes_text(limit)}"
-    return bytes_needed, ChunkedPlan(graph, side, tuple(chunks), limit, requested)
+    return (fixed + most) * itemsize, tuple(chunks)
 
 
 def _requested(mode: Mode) -> str:
     return f"mode={mode!r}" if isinstance(mode, str) else "a planner"
 
 
-def _counts(graph: LinearGraph, side: Side, end: int) -> list[int]:
-    """Return how many blocks to try: 1, 2, 4, ... up to one per index of the longest axis."""
-    shape = graph.shapes[SIDES[side](graph)[end]]
-    most = min(MAX_BLOCKS, max(shape, default=1)) or 1
-    return [*(2**k for k in range(most.bit_length()) if 2**k < most), most]
-
-
-def _largest(
+def _first(
     graph: LinearGraph,
     side: Side,
     end: int,
-    count: int,
+    length: int,
     mode: Mode,
     itemsize: int,
     model: CostModel,
 ) -> Chunk:
-    """Return the first and largest of `count` blocks, with a plan of few entries alive.
+    """Return the first block of some length, with a plan of few entries alive.
 
     Of the requested plan and a plain sweep, the one with fewer entries alive is taken.
     """
     shape = graph.shapes[SIDES[side](graph)[end]]
     axis = max(range(len(shape)), key=lambda k: shape[k], default=0)
-    stop = -(-(shape[axis] if shape else 1) // count)
-    slots, block = graph_of_block(graph, side, end, axis, 0, stop)
+    slots, block = graph_of_block(graph, side, end, axis, 0, length)
     plans = [make_plan(block, mode, itemsize, model)]
     if mode == "auto":
         sweep: ModeName = "forward" if side == "columns" else "reverse"
         plans.append(make_plan(block, sweep, itemsize, model))
     plan = min(plans, key=lambda plan: (live_entries(plan, True), plan.cost))
-    return Chunk(end, axis, 0, stop, plan, slots)
+    return Chunk(end, axis, 0, length, plan, slots)
