@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from chainad.api.choose_backend import plan_on_scalars, scalar_program
+from chainad.api.chunks_of_points import CollectedPoints, size_of_chunks
 from chainad.api.compiled import CompiledFunction
 from chainad.api.differentiator import Differentiator
 from chainad.api.fallbacks import REFUSALS, attempt, warn_of_fault, warn_of_refusal
+from chainad.api.function_of import FunctionOf
 from chainad.api.points import (
     Batch,
     Place,
@@ -43,6 +46,7 @@ from chainad.errors import InputError
 from chainad.frontends.captures.find_captures import RandomNumbersError
 from chainad.frontends.numpy.trace import Key
 from chainad.ir import exact_zeros, trees
+from chainad.ir.executors import Local, Replica, Task, run_tasks, workers_of
 from chainad.ir.locks import fork_safe_lock
 from chainad.ir.notices import log
 from chainad.ir.progress import UNTOLD, Meter
@@ -61,6 +65,8 @@ MIN_SCALAR_OPS_FOR_ARRAYS = 300
 # So many operations on scalars, each on all points, take as long as a call on stacks of arrays:
 # measured on the functions of tests/functions.py.
 SCALAR_OPS_PER_STACKED_CALL = 35
+# What replaying one point by itself takes besides its arithmetic, in scalar operations.
+OPERATIONS_PER_REPLAY = 100_000
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,10 @@ class BatchedDifferentiator:
                 " are dense, one per point. (A function written for whole batches has"
                 " output='structured'.)"
             )
+        how = of.options
+        self._executor, self._chunk_size = how.executor, how.chunk_size
+        # Nobody waits for an executor in one of its own tasks.
+        of = replace(of, options=replace(how, executor=None, chunk_size=None))
         self._of = of
         self.batch = checked_batch(batch)
         self._groups: tuple[PointGroup, ...] = ()
@@ -132,17 +142,63 @@ class BatchedDifferentiator:
         return tuple(g.program for g in self._groups if isinstance(g, ScalarGroup))
 
     def value_and_jacobians(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        out: Any = None,
+        function: FunctionOf | None = None,
     ) -> tuple[Any, Any]:
         """Return what the function returns (None if not requested), and its Jacobians.
 
-        These are `out` itself if they could be written there directly.
+        These are `out` itself if they could be written there directly. `function` is what an
+        executor sends to other processes: a function of points whose `_batched` this is.
         """
         points = self._points(args, kwargs)
         with Meter(self._of.options.progress, "points", points.count) as meter:
             if not points.count:
                 return self._at_no_points(points, meter)
+            if self._executor is None and self._chunk_size is None:
+                return self._together(points, out, meter)
+            return self._in_chunks(Replica(function), points, out, meter)
+
+    def _in_chunks(
+        self, function: Replica[Any], points: PointArguments, out: Any, meter: Meter
+    ) -> tuple[Any, Any]:
+        """Return values and Jacobians of all points, a chunk at a time."""
+        # It is recorded here, where what is refused is in the line of the user.
+        first = self._together(points.part(slice(1)), None, UNTOLD)
+        stacks = list(points.stacks.values())
+        found = CollectedPoints(first, points.count, out, stacks)
+        size = self._chunk_size
+        if size is None:
+            assert self._executor is not None
+            workers = workers_of(self._executor)
+            nbytes = sum(x.nbytes for x in trees.flatten(first)[0] if isinstance(x, np.ndarray))
+            size = size_of_chunks(points.count, workers, self._operations(points), nbytes)
+        if size >= points.count:
             return self._together(points, out, meter)
+        parts = [slice(k, min(k + size, points.count)) for k in range(0, points.count, size)]
+        tasks = [
+            Task(part, _at_points, (function, points.part(part), Local(found.place_of(part))))
+            for part in parts
+        ]
+
+        def accept(part: slice, result: Any) -> None:
+            found.accept(part, result)
+            meter.advance(part.stop - part.start)
+
+        run_tasks(self._executor, tasks, accept, "points")
+        return found.result()
+
+    def _operations(self, points: PointArguments) -> int:
+        """Return about how many scalar operations a point takes."""
+        for group in self._groups:
+            if isinstance(group, ScalarGroup):
+                return len(group.program.ssa.instructions)
+            calls, plan = group.recorded.recording.calls, group.plan()
+            return sum(prod(call.shape) for call in calls) + plan.multiplications
+        of_plan = self._of.plan(*points.first()).multiplications if self._of.has_jacobian else 0
+        return OPERATIONS_PER_REPLAY + of_plan
 
     def _points(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> PointArguments:
         return point_arguments(self._of.wrapped, self._of.options, self.batch, args, kwargs)
@@ -306,6 +362,12 @@ class BatchedDifferentiator:
         with np.errstate(all="ignore"):
             value, jacobian = self._one_after_the_other([points.first()], meter)
         return emptied(value), emptied(jacobian)
+
+
+def _at_points(function: Replica[Any], points: PointArguments, out: Local[Any]) -> tuple[Any, Any]:
+    """Return values and Jacobians of some points: what a task of an executor does."""
+    found: tuple[Any, Any] = function.value._batched._together(points, out.value, UNTOLD)
+    return found
 
 
 def _taken_by(

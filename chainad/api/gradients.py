@@ -36,8 +36,8 @@ def grad(
     argnums, has_aux, batch
         As for `jacobian`.
     **how
-        `mode`, `cost`, `memory_limit`, `effort`, `seed`, `progress`, `backend`, `constant`, as
-        for `jacobian`.
+        `mode`, `cost`, `memory_limit`, `effort`, `seed`, `progress`, `backend`, `constant`,
+        `chunk_size`, `executor`, as for `jacobian`.
 
     Returns
     -------
@@ -120,8 +120,8 @@ def hessian(
     output : str
         "dense", "sparse", "structured" or "operator", as for `jacobian`.
     **how
-        `mode`, `cost`, `memory_limit`, `effort`, `seed`, `progress`, `backend`, `constant`, as
-        for `jacobian`: they are those of the Jacobian of the gradient.
+        `mode`, `cost`, `memory_limit`, `effort`, `seed`, `progress`, `backend`, `constant`,
+        `chunk_size`, `executor`, as for `jacobian`: they are those of the Jacobian of the gradient.
 
     Returns
     -------

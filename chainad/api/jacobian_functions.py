@@ -23,7 +23,7 @@ from chainad.api.function_of import (
     name_of,
     parameter_names,
 )
-from chainad.api.options import EVALUATION, Options, with_compilation
+from chainad.api.options import EVALUATION, Options, check_has_points, with_compilation
 from chainad.api.points import Batch
 from chainad.compiler.scalar.replay_scalar import Backend
 from chainad.errors import InputError, TraceError
@@ -49,6 +49,7 @@ class JacobianFunction(FunctionOf[P, V_co, R_co, F_co]):
         self._of = one = Differentiator(
             self._differentiated(f, options), options, self._has_value, self._derivative
         )
+        check_has_points(options, batch)
         self._batched = None if batch is None else BatchedDifferentiator(one, batch)
         super().__init__(f, one.verb, options.output == "dense", f"mode={options.mode!r}")
 
@@ -68,7 +69,7 @@ class JacobianFunction(FunctionOf[P, V_co, R_co, F_co]):
         one = self._of
         if self._batched is None:
             return one.returned(*one.traced(args, kwargs, out), out)
-        return one.returned(*self._batched.value_and_jacobians(args, kwargs, out), out)
+        return one.returned(*self._batched.value_and_jacobians(args, kwargs, out, self), out)
 
     if not TYPE_CHECKING:  # which is overloaded in FunctionOf
         __call__ = _call
@@ -144,7 +145,10 @@ class HessianFunction(JacobianFunction[P, V_co, R_co, F_co]):
         super().__init__(f, replace(options, is_hessian=True), batch)
 
     def _differentiated(self, f: Callable[..., Any], options: Options) -> Callable[..., Any]:
-        inner = replace(options, mode="auto", output="dense", memory_limit=None, is_hessian=False)
+        inner = replace(
+            options, mode="auto", output="dense", memory_limit=None, is_hessian=False,
+            chunk_size=None, executor=None,
+        )  # fmt: skip
         return JacobianFunction(f, inner)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict, get_args
 
@@ -13,6 +14,7 @@ from chainad.backends.numba.scalar import check_installed
 from chainad.compiler.scalar.replay_scalar import Backend
 from chainad.errors import InputError, unknown
 from chainad.frontends.numpy.trace import Key
+from chainad.ir.executors import checked_executor
 from chainad.ir.progress import ProgressOption, checked_progress
 from chainad.planning.auto import Mode, check_mode
 from chainad.planning.chunked import ChunkedPlan
@@ -27,10 +29,11 @@ from chainad.structure.results import Output
 class Options:
     """The options of a Jacobian; `memory_limit` is in bytes.
 
-    `carries_masks` says that what is recorded is for results that are not finite: it multiplies
-    exact zeros by nan and infinity correctly. `is_hessian` says that the function is a Jacobian
-    itself, `is_on_disk` that dense results are written into arrays on disk, which count towards no
-    memory.
+    They are pickled without what belongs to this process: the executor, and what is told of
+    progress. `carries_masks` says that what is recorded is for results that are not finite: it
+    multiplies exact zeros by nan and infinity correctly. `is_hessian` says that the function is a
+    Jacobian itself, `is_on_disk` that dense results are written into arrays on disk, which count
+    towards no memory.
     """
 
     argnums: Key | tuple[Key, ...]
@@ -45,6 +48,11 @@ class Options:
     carries_masks: bool = False
     is_hessian: bool = False
     is_on_disk: bool = False
+    chunk_size: int | None = None
+    executor: Executor | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"search": self.search.key, "executor": None}
 
     @property
     def progress(self) -> ProgressOption:
@@ -136,6 +144,8 @@ class How(TypedDict, total=False):
     progress: ProgressOption
     backend: Backend
     constant: str | Sequence[str]
+    chunk_size: int | None
+    executor: Executor | None
 
 
 def checked_how(verb: str, how: Mapping[str, Any]) -> None:
@@ -166,6 +176,8 @@ def checked_options(
     progress: ProgressOption = False,
     backend: Backend = "auto",
     constant: str | Sequence[str] = (),
+    chunk_size: int | None = None,
+    executor: Executor | None = None,
 ) -> Options:
     """Return the options, checked in the line of the user where they are given.
 
@@ -174,7 +186,8 @@ def checked_options(
     PlanError
         If the mode, the cost, the effort or the seed is none.
     InputError
-        If `argnums`, `output`, `memory_limit`, `progress`, `backend` or `constant` is none.
+        If `argnums`, `output`, `memory_limit`, `progress`, `backend`, `constant`, `chunk_size` or
+        `executor` is none.
     """
     model_of(cost)  # refuses an unknown one
     return Options(
@@ -187,7 +200,20 @@ def checked_options(
         backend=_checked_backend(backend),
         constant=_checked_constant(constant),
         has_aux=has_aux,
+        chunk_size=_checked_chunk_size(chunk_size),
+        executor=checked_executor(executor),
     )
+
+
+def check_has_points(options: Options, batch: object) -> None:
+    """Refuse what tells how points run, if there are none.
+
+    Raises
+    ------
+    InputError
+    """
+    if batch is None and (options.executor is not None or options.chunk_size is not None):
+        raise InputError("executor= and chunk_size= say how the points of batch= run; give batch=")
 
 
 def with_compilation(
@@ -195,6 +221,8 @@ def with_compilation(
     backend: Backend | None,
     constant: str | Sequence[str],
     progress: ProgressOption = False,
+    chunk_size: int | None = None,
+    executor: Executor | None = None,
 ) -> Options:
     """Return options with what is told when a function is compiled.
 
@@ -203,7 +231,8 @@ def with_compilation(
     Raises
     ------
     InputError
-        If there is no such backend, `constant` is no names, or `progress` no function.
+        If there is no such backend, `constant` is no names, `progress` no function, or
+        `chunk_size` or `executor` none.
     """
     search = options.search
     if progress is not False:
@@ -213,6 +242,8 @@ def with_compilation(
         backend=options.backend if backend is None else _checked_backend(backend),
         constant=options.constant | _checked_constant(constant),
         search=search,
+        chunk_size=options.chunk_size if chunk_size is None else _checked_chunk_size(chunk_size),
+        executor=options.executor if executor is None else checked_executor(executor),
     )
 
 
@@ -241,6 +272,13 @@ def _checked_output(output: Output) -> Output:
     if output not in get_args(Output):
         raise InputError(unknown("output", output, get_args(Output)))
     return output
+
+
+def _checked_chunk_size(chunk_size: int | None) -> int | None:
+    is_int = isinstance(chunk_size, (int, np.integer)) and not isinstance(chunk_size, bool)
+    if chunk_size is None or (is_int and chunk_size > 0):
+        return chunk_size
+    raise InputError(f"chunk_size must be a positive integer, but got {chunk_size!r}")
 
 
 def _checked_constant(constant: str | Sequence[str]) -> frozenset[str]:

@@ -115,6 +115,14 @@ def write(found: Any, out: Any) -> Any:
     """Write dense blocks into the buffers of the user, once all of these fit; return them."""
     if found is out:  # it was written there in the first place
         return out
+    for block, buffer in zip(trees.flatten(found)[0], checked_buffers(found, out), strict=True):
+        if not is_same_memory(block, buffer):
+            np.copyto(buffer, block)
+    return out
+
+
+def checked_buffers(found: Any, out: Any) -> list[npt.NDArray[Any]]:
+    """Return the buffers of the user for dense blocks, once all of these fit."""
     blocks, tree = trees.flatten(found)
     buffers, own = trees.flatten(out)
     if own != tree:
@@ -123,13 +131,10 @@ def write(found: Any, out: Any) -> Any:
         )
     for block, buffer in zip(blocks, buffers, strict=True):
         _check_out(block, buffer)
-    for block, buffer in zip(blocks, buffers, strict=True):
-        if not _is_same_memory(block, buffer):
-            np.copyto(buffer, block)
-    return out
+    return buffers
 
 
-def _is_same_memory(one: npt.NDArray[Any], two: npt.NDArray[Any]) -> bool:
+def is_same_memory(one: npt.NDArray[Any], two: npt.NDArray[Any]) -> bool:
     """Return whether two arrays of one shape and dtype are views of the same entries."""
     return one.ctypes.data == two.ctypes.data and one.strides == two.strides
 

@@ -55,6 +55,11 @@ class PointArguments:
         """Return the arguments of some points, the axis of points in front."""
         return self._with(lambda place: self.stacks[place][which])
 
+    def part(self, which: slice) -> PointArguments:
+        """Return the arguments for some points alone."""
+        stacks = {place: stack[which] for place, stack in self.stacks.items()}
+        return replace(self._blank(), stacks=stacks)
+
     def first(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments of the first point, or ones if there is none."""
         if self.count:
@@ -66,6 +71,13 @@ class PointArguments:
         """Return the arguments with the place of each array that varies instead of it."""
         blank = replace(self, args=(None,) * len(self.args), kwargs=dict.fromkeys(self.kwargs))
         return blank._with(lambda place: place)
+
+    def _blank(self) -> PointArguments:
+        """Return the same, without the containers of what varies."""
+        args, kwargs = list(self.args), dict(self.kwargs)
+        for key in self.trees:
+            holder_of(key, args, kwargs)[key] = None
+        return replace(self, args=tuple(args), kwargs=kwargs)
 
     def _with(self, function: Callable[[Place], Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments with something else for each array that varies, by its place."""

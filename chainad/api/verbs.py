@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from functools import partial
 from typing import Any
 
@@ -47,6 +48,8 @@ def jacobian(
     constant: str | Sequence[str] = (),
     holomorphic: bool = False,
     has_aux: bool = False,
+    chunk_size: int | None = None,
+    executor: Executor | None = None,
 ) -> Any:
     """Return a function that computes the Jacobian of `f` at the lowest cost.
 
@@ -129,6 +132,16 @@ def jacobian(
     has_aux : bool
         Whether `f` returns a pair: its result, and something else that is not differentiated, of
         any kind. Then a call returns a pair: the Jacobian, and that.
+    chunk_size : int, optional
+        How many points of a batch are computed at once; by default as many as the plan makes worth
+        while to send to an executor, else all.
+    executor : Executor, optional
+        What computes the chunks of a batch: whatever has `submit`, such as `ThreadPoolExecutor` and
+        `ProcessPoolExecutor`, `client.get_executor()` of dask, and those of loky and mpi4py. To
+        other processes `f` goes by pickle (or cloudpickle), and is recorded once in each of them.
+        Where an executor breaks, its own error is raised: its attribute `finished` has the ranges
+        of points whose results are in `out`. BLAS has fewer threads meanwhile, so that there are
+        not more than processors, if threadpoolctl is installed (`chainad[parallel]`).
 
     Returns
     -------
@@ -141,7 +154,7 @@ def jacobian(
         limited plan block by block, unless what they read might lie in it: a Jacobian larger than
         memory is planned in blocks for an `np.memmap` without being asked. The function has the
         name and the signature of `f`, is a method if it stands in a class, and is pickled and
-        copied as `f` is: what it recorded stays behind.
+        copied as `f` is: what it recorded stays behind, and so does an executor.
 
     Raises
     ------
@@ -197,6 +210,7 @@ def jacobian(
     options = checked_options(
         argnums, output=output, has_aux=has_aux, mode=mode, cost=cost, memory_limit=memory_limit,
         effort=effort, seed=seed, progress=progress, backend=backend, constant=constant,
+        chunk_size=chunk_size, executor=executor,
     )  # fmt: skip
     if holomorphic:
         return HolomorphicJacobianFunction(f, options, batch, has_value=False)
@@ -220,6 +234,8 @@ def value_and_jacobian(
     constant: str | Sequence[str] = (),
     holomorphic: bool = False,
     has_aux: bool = False,
+    chunk_size: int | None = None,
+    executor: Executor | None = None,
 ) -> Any:
     """Return a function that computes `f` and its Jacobian from one trace.
 
@@ -245,6 +261,7 @@ def value_and_jacobian(
     options = checked_options(
         argnums, output=output, has_aux=has_aux, mode=mode, cost=cost, memory_limit=memory_limit,
         effort=effort, seed=seed, progress=progress, backend=backend, constant=constant,
+        chunk_size=chunk_size, executor=executor,
     )  # fmt: skip
     if holomorphic:
         return HolomorphicJacobianFunction(f, options, batch, has_value=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 from chainad.api.batches import BatchedDifferentiator
@@ -23,6 +24,8 @@ def vmap(
     backend: Backend | None = None,
     constant: str | Sequence[str] = (),
     progress: ProgressOption = False,
+    chunk_size: int | None = None,
+    executor: Executor | None = None,
 ) -> BatchedFunction | JacobianFunction:
     """Return a function that sends many points through `f`, which is written for one.
 
@@ -38,8 +41,8 @@ def vmap(
         what has the axis None, is shared.
     backend, constant
         As for `compile`.
-    progress
-        As for `jacobian`: what is told of the points.
+    progress, chunk_size, executor
+        As for `jacobian`: what is told of the points, and what runs them.
 
     Returns
     -------
@@ -71,12 +74,13 @@ def vmap(
            [1., 2.]])
     """
     check_callable(f)
+    how = backend, constant, progress, chunk_size, executor
     if isinstance(f, BatchedFunction) or (isinstance(f, JacobianFunction) and f._batched):
         raise InputError(f"{f!r} has points already")
     if isinstance(f, JacobianFunction):
-        options = with_compilation(f._of.options, backend, constant, progress)
+        options = with_compilation(f._of.options, *how)
         return type(f)(f.__wrapped__, options, batch)
-    return BatchedFunction(f, with_compilation(EVALUATION, backend, constant, progress), batch)
+    return BatchedFunction(f, with_compilation(EVALUATION, *how), batch)
 
 
 class BatchedFunction(FunctionOf):
@@ -84,16 +88,16 @@ class BatchedFunction(FunctionOf):
 
     def __init__(self, f: Callable[..., Any], options: Options, batch: Batch) -> None:
         super().__init__(f, "", False, "")
-        self._of = BatchedDifferentiator(Differentiator(f, options, has_value=True), batch)
+        self._batched = BatchedDifferentiator(Differentiator(f, options, has_value=True), batch)
         self._options = options
 
     @property
     def _parts(self) -> tuple[Any, ...]:
-        return self.__wrapped__, self._options, self._of.batch
+        return self.__wrapped__, self._options, self._batched.batch
 
     def __repr__(self) -> str:
-        return f"chainad.vmap({name_of(self.__wrapped__)}, {self._of.batch})"
+        return f"chainad.vmap({name_of(self.__wrapped__)}, {self._batched.batch})"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        values, _ = self._of.value_and_jacobians(args, kwargs)
+        values, _ = self._batched.value_and_jacobians(args, kwargs, None, self)
         return values

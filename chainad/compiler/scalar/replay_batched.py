@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -18,6 +17,7 @@ from chainad.backends.numpy import vector
 from chainad.compiler.scalar.lower_to_scalars import LoweredScalars
 from chainad.compiler.scalar.replay_scalar import by_numpy, contiguous
 from chainad.ir.cache import cached_property
+from chainad.ir.executors import expected_count, processors
 from chainad.ir.progress import REPORTS_PER_TASK, Meter
 
 Points = npt.NDArray[Any]
@@ -88,7 +88,7 @@ class BatchedScalars:
         ssa = self.program.ssa
         if self.program.dtype != np.float64:
             return "numpy"
-        pays_compilation = count * len(ssa.instructions) >= _MIN_NUMBA_OPERATIONS
+        pays_compilation = expected_count(count) * len(ssa.instructions) >= _MIN_NUMBA_OPERATIONS
         if pays_compilation and numba.is_installed() and not numba.unsupported(ssa):
             return "numba"
         return "python" if count <= _MAX_PYTHON_POINTS and not python.unsupported(ssa) else "numpy"
@@ -143,7 +143,7 @@ def _by_numba(batched: BatchedScalars, inputs: Sequence[Points], outputs: list[P
     run, count = batched.by_numba, len(outputs[0])
     threads = int(count * len(batched.program.ssa.instructions) / _MIN_OPERATIONS_PER_THREAD)
     if threads > 1:
-        threads = min(_processors(), threads)
+        threads = min(processors(), threads)
     try:
         _in_threads(run, [*inputs, *outputs], count, threads)
     except TypeError:  # rows that all points share, or that are not aligned
@@ -160,12 +160,6 @@ def _in_threads(run: Callable[..., None], arrays: list[Points], count: int, thre
         futures = [pool.submit(run, *[x[part] for x in arrays]) for part in parts]
         for future in futures:
             future.result()
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 _BACKENDS: dict[str, Callable[[BatchedScalars, Sequence[Points], list[Points]], None]] = {

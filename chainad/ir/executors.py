@@ -1,0 +1,319 @@
+"""Work in parts: one after the other, or as tasks of an executor, as concurrent.futures calls it.
+
+Nothing here knows where a task runs. What is sent with it says what becomes of it where that is
+another process: a `Replica` is there already from the second task on, what is `Local` stays behind.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from chainad.errors import InputError
+from chainad.ir.cache import Cache, cached_property
+from chainad.ir.locks import fork_safe_lock
+from chainad.ir.notices import log
+
+T = TypeVar("T")
+
+MAX_REPLICAS = 16
+
+# Tasks that are submitted before they can run: so many per worker wait in the executor's queue.
+TASKS_PER_WORKER = 2
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is done for a part of the indices: `function(*arguments)`."""
+
+    part: slice
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+def run_tasks(
+    executor: Executor | None,
+    tasks: Sequence[Task],
+    accept: Callable[[slice, Any], None],
+    unit: str,
+    at_once: int | None = None,
+) -> None:
+    """Run tasks, and pass each part with its result to `accept`, in this thread, as they end.
+
+    Parameters
+    ----------
+    executor : Executor or None
+        Runs them; None: they run here, one after the other.
+    tasks : sequence of Task
+    accept : callable
+    unit : str
+        What the indices are of, for messages: "points".
+    at_once : int, optional
+        How many tasks may be submitted whose results were not accepted yet.
+
+    Raises
+    ------
+    Exception
+        What a task or the executor raises, as it is. Its attribute `finished`, a tuple of ranges,
+        has the indices of the parts that were accepted; a note says these, too. What was submitted
+        is cancelled first, also when Ctrl-C is pressed, and what runs already is waited for.
+    """
+    finished: list[slice] = []
+
+    def collect(part: slice, result: Any) -> None:
+        accept(part, result)
+        finished.append(part)
+
+    try:
+        if executor is None:
+            for task in tasks:
+                collect(task.part, task.function(*task.arguments))
+        else:
+            _submit(executor, tasks, collect, at_once)
+    except BaseException as error:
+        _tell_finished(error, finished, unit, tasks[-1].part.stop)
+        raise
+
+
+def _submit(
+    executor: Executor,
+    tasks: Sequence[Task],
+    collect: Callable[[slice, Any], None],
+    at_once: int | None,
+) -> None:
+    workers = workers_of(executor)
+    at_once = TASKS_PER_WORKER * workers if at_once is None else at_once
+    around = np.geterr(), workers, len(tasks)
+    pending: dict[Future[Any], slice] = {}
+    ended: SimpleQueue[Future[Any]] = SimpleQueue()
+
+    def collect_next() -> None:
+        future = ended.get()
+        collect(pending.pop(future), future.result())
+
+    try:
+        for task in tasks:
+            if len(pending) >= at_once:
+                collect_next()
+            future = executor.submit(_run, task.function, task.arguments, *around)
+            pending[future] = task.part
+            future.add_done_callback(ended.put)
+        while pending:
+            collect_next()
+    except BaseException:
+        for future in list(pending):
+            future.cancel()
+        # Tasks of threads write into memory that is the caller's again once this has ended.
+        while pending:
+            future = ended.get()
+            part = pending.pop(future)
+            if not future.cancelled() and future.exception() is None:
+                collect(part, future.result())
+        raise
+
+
+def _tell_finished(error: BaseException, finished: Iterable[slice], unit: str, total: int) -> None:
+    """Add to an error which indices are finished."""
+    merged: list[range] = []
+    for part in sorted(finished, key=lambda part: part.start):
+        if merged and merged[-1].stop == part.start:
+            merged[-1] = range(merged[-1].start, part.stop)
+        else:
+            merged.append(range(part.start, part.stop))
+    error.finished = tuple(merged)  # type: ignore[attr-defined]
+    ranges = ", ".join(f"{each.start}:{each.stop}" for each in merged)
+    where = "; their results are in `out`, if that was given" if merged else ""
+    error.add_note(f"chainad: of {total} {unit}, {ranges or 'none'} are finished{where}")
+
+
+# ------------------------------------------------------------------ in a task
+
+
+class _Share(threading.local):
+    """What part of the machine, and of the work, a thread has: all of it, but in a task."""
+
+    workers = 1
+    tasks = 1
+
+
+_share = _Share()
+
+
+def expected_count(count: int) -> int:
+    """Return of how many indices all tasks are, if each is of `count`."""
+    return count * _share.tasks
+
+
+def processors() -> int:
+    """Return how many processors there are for this thread."""
+    return max(1, _processors() // _share.workers)
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _run(
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    errors: Mapping[str, Any],
+    workers: int,
+    tasks: int,
+) -> Any:
+    """Run a task where the executor has it run."""
+    before = _share.workers, _share.tasks
+    _share.workers, _share.tasks = workers, tasks
+    try:
+        with np.errstate(**errors), _blas(processors()):
+            return function(*arguments)
+    finally:
+        _share.workers, _share.tasks = before
+
+
+class _Blas:
+    """The threads of BLAS in this process, which all tasks in it share."""
+
+    def __init__(self) -> None:
+        self._lock = fork_safe_lock()
+        self._tasks = 0
+        self._limits: Any = None
+
+    @contextmanager
+    def __call__(self, threads: int) -> Iterator[None]:
+        """Leave BLAS so many threads while tasks run, if threadpoolctl is installed."""
+        with self._lock:
+            if not self._tasks:
+                self._limits = _limited(threads)
+            self._tasks += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._tasks -= 1
+                if not self._tasks and self._limits is not None:
+                    self._limits.restore_original_limits()
+
+
+_blas = _Blas()
+
+
+def _limited(threads: int) -> Any:
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        log.info(
+            "threads of BLAS are not limited without threadpoolctl: pip install"
+            " 'chainad[parallel]', or set OPENBLAS_NUM_THREADS=1 (MKL_NUM_THREADS=1)"
+        )
+        return None
+    return threadpool_limits(threads, user_api="blas")
+
+
+# ------------------------------------------------------- what is sent to tasks
+
+
+class Local(Generic[T]):
+    """What stays in this process: in another one `value` is None."""
+
+    def __init__(self, value: T | None) -> None:
+        self.value = value
+
+    def __reduce__(self) -> Any:
+        return Local, (None,)
+
+
+class Replica(Generic[T]):
+    """What every process keeps: the first task that brings it makes it there.
+
+    Tasks of the same process have the object itself. Equal ones are recognised by what they are
+    pickled to, so that what changed meanwhile is made anew.
+    """
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+
+    @cached_property
+    def _pickled(self) -> bytes:
+        return _pickled(self.value)
+
+    def __reduce__(self) -> Any:
+        return _replica, (self._pickled,)
+
+
+_replicas: Cache[Replica[Any]] = Cache(MAX_REPLICAS, "functions that other processes sent")
+
+
+def _replica(pickled: bytes) -> Replica[Any]:
+    key = blake2b(pickled, digest_size=16).digest()
+    return _replicas.get(key, lambda: Replica(pickle.loads(pickled)))
+
+
+def _pickled(value: Any) -> bytes:
+    """Pickle by cloudpickle what pickle cannot, or only by a name of the script that is run.
+
+    That is the rule of dask, too.
+    """
+    failure: Exception | None = None
+    try:
+        found = pickle.dumps(value)
+        if b"__main__" not in found:
+            return found
+    except Exception as error:  # pickle raises many kinds
+        failure = error
+    try:
+        import cloudpickle
+    except ImportError:
+        if failure is None:
+            return found
+        raise InputError(
+            f"{value!r} cannot be sent to another process ({failure}): define its function in a"
+            " module, install cloudpickle, or use a ThreadPoolExecutor"
+        ) from failure
+    pickled: bytes = cloudpickle.dumps(value)
+    return pickled
+
+
+# -------------------------------------------------------------- of executors
+
+
+def checked_executor(executor: Any) -> Executor | None:
+    """Return an executor as it is.
+
+    Raises
+    ------
+    InputError
+        If it has no method `submit`.
+    """
+    submit = getattr(executor, "submit", None)
+    if executor is None or (callable(submit) and not isinstance(executor, type)):
+        return executor  # type: ignore[no-any-return]
+    raise InputError(
+        "executor must have the method submit, as concurrent.futures.ThreadPoolExecutor and"
+        " ProcessPoolExecutor have, client.get_executor() of dask, and those of loky and"
+        f" mpi4py.futures, but got {type(executor).__name__}"
+    )
+
+
+def workers_of(executor: Executor) -> int:
+    """Return how many tasks an executor runs at once; as many as processors where it says not."""
+    of: Any = executor
+    if hasattr(of, "_client"):  # of dask
+        threads: list[int] = list(of._client.nthreads().values())
+        return max(1, sum(threads))
+    for name in ("num_workers", "_max_workers"):  # of mpi4py, of concurrent.futures and loky
+        count = getattr(of, name, None)
+        if isinstance(count, int) and count > 0:
+            return count
+    return _processors()
