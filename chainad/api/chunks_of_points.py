@@ -59,16 +59,16 @@ class CollectedPoints:
         jacobians, _ = trees.flatten(first[1])
         buffers: list[Any] = [None] * len(jacobians)
         if out is not None:
-            given = checked_buffers(trees.map_leaves(lambda x: _of_points(x, count), first[1]), out)
+            # For its shapes and dtypes alone.
+            wanted = trees.map_leaves(lambda x: np.broadcast_to(x, (count, *x.shape[1:])), first[1])
+            given = checked_buffers(wanted, out)
             if not any(np.may_share_memory(x, y) for x in given for y in read):
                 buffers = given
         values = [None] * (len(self._first) - len(jacobians))
         self._wholes = [
-            np.empty((count, *leaf.shape[1:]), leaf.dtype)
-            if buffer is None and isinstance(leaf, np.ndarray)
-            else leaf if buffer is None else buffer
+            _of_points(leaf, count) if buffer is None else buffer
             for leaf, buffer in zip(self._first, [*values, *buffers], strict=True)
-        ]  # fmt: skip
+        ]
         self._is_single = len(jacobians) == 1
 
     def place_of(self, part: slice) -> Any:
@@ -98,6 +98,8 @@ class CollectedPoints:
         return values, jacobians
 
 
-def _of_points(array: Any, count: int) -> Any:
-    """Return an array of many points, for its shape and dtype alone."""
-    return np.broadcast_to(array[:1], (count, *array.shape[1:]))
+def _of_points(leaf: Any, count: int) -> Any:
+    """Return an array of many points for one of one point; what else is returned as it is."""
+    if not isinstance(leaf, np.ndarray):
+        return leaf
+    return np.empty((count, *leaf.shape[1:]), leaf.dtype)

@@ -298,7 +298,7 @@ def checked_executor(executor: Any) -> Executor | None:
     """
     submit = getattr(executor, "submit", None)
     if executor is None or (callable(submit) and not isinstance(executor, type)):
-        return executor  # type: ignore[no-any-return]
+        return executor
     raise InputError(
         "executor must have the method submit, as concurrent.futures.ThreadPoolExecutor and"
         " ProcessPoolExecutor have, client.get_executor() of dask, and those of loky and"
