@@ -21,7 +21,16 @@ try:
 except ImportError as error:
     raise MissingExtraError('chainad.jax needs JAX: pip install "chainad[jax]"') from error
 
+from chainad.jax.jacobian_pytree import FactorPytree, JacobianPytree
 from chainad.jax.jacobians import hessian, jacobian, plan, value_and_jacobian
 from chainad.jax.xla_calibration import calibrate
 
-__all__ = ["calibrate", "hessian", "jacobian", "plan", "value_and_jacobian"]
+__all__ = [
+    "FactorPytree",
+    "JacobianPytree",
+    "calibrate",
+    "hessian",
+    "jacobian",
+    "plan",
+    "value_and_jacobian",
+]

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from chainad.backends.array_api import build_for, index_add_at
 from chainad.compiler.linear_jaxprs import LinearizedJaxpr, linear_graph_of
-from chainad.compiler.lower import Lowered, lower
+from chainad.compiler.lower import lower
+from chainad.errors import InputError
 from chainad.frontends.jax import jaxprs
 from chainad.frontends.jax.linear_jaxpr import read
 from chainad.ir.cache import Cache, cached_property
 from chainad.ir.program import Runner
 from chainad.jax import xla_model
 from chainad.jax.flat_function import FlatFunction, check_result
+from chainad.jax.jacobian_forms import FORMS, Assemble, JaxOutput, of_type
 from chainad.jax.jax_options import JaxOptions
 from chainad.jax.xla_emission import XlaLibrary
 from chainad.planning.auto import plan_cached
@@ -33,7 +34,10 @@ MIN_GAIN_MAPPED = 5
 # Longer chains are bracketed by multiplications: of these, no product has to be looked at.
 MAX_MODELED_FACTORS = 32
 
-_programs: Cache[tuple[Lowered, Runner]] = Cache(256, "programs of JAX functions")
+# What runs, and for every block how many of its results make up that, and how.
+_JacobianProgram: TypeAlias = tuple[Runner, list[tuple[int, Assemble]]]
+
+_programs: Cache[_JacobianProgram] = Cache(256, "programs of JAX functions")
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,11 @@ def accumulate(
     closed = jaxpr_of(flat)
     types = closed.out_avals[: flat.n_outputs]
     if jaxprs.is_on_mesh(closed):
+        if options.output != "dense":
+            raise InputError(
+                "inside jax.shard_map, vmap(axis_name=...) or on an explicit mesh, Jacobians are"
+                f" dense, but output={options.output!r} is requested"
+            )
         return _by_jax(flat, types, "reverse" if options.mode == "reverse" else "forward")
     if options.compares_jax and flat.leaves:
         few = xla_model.mode_for_few(closed.jaxpr, flat.n_outputs, flat.is_mapped)
@@ -73,7 +82,7 @@ def accumulate(
     made = plan_of(traced, options)
     if options.compares_jax and (mode := mode_of_jax(made, flat.is_mapped)):
         return _by_jax(flat, types, mode)
-    return traced.values, traced.aux, _blocks(traced, made)
+    return traced.values, traced.aux, _blocks(traced, made, options.output)
 
 
 def jaxpr_of(flat: FlatFunction) -> Any:
@@ -94,18 +103,9 @@ def traced_at(flat: FlatFunction, closed: Any) -> TracedFunction:
 
     results = closed.out_avals[:n]
     values, linear, aux = jax.linearize(evaluate, *flat.leaves, has_aux=True)
-    values = [_of_type(value, result) for value, result in zip(values, results, strict=True)]
+    values = [of_type(value, result) for value, result in zip(values, results, strict=True)]
     pushed = jax.make_jaxpr(linear)(*flat.leaves)
     return TracedFunction(flat, values, results, aux, pushed)
-
-
-def _of_type(value: Any, wanted: Any) -> Any:
-    """Return an array that has the shape, the dtype, and the weak type of another one."""
-    found, weak = jnp.asarray(value, wanted.dtype), jnp.asarray(0.0)
-    is_weak = getattr(wanted, "weak_type", False) and weak.dtype == wanted.dtype
-    if is_weak and not jax.typeof(found).weak_type:
-        return lax.full_like(weak, 0, shape=found.shape).at[...].set(found)
-    return found
 
 
 def plan_of(traced: TracedFunction, options: JaxOptions) -> Plan:
@@ -114,7 +114,7 @@ def plan_of(traced: TracedFunction, options: JaxOptions) -> Plan:
     graph = traced.linearized.graph
     model = xla_model.model() if options.cost is None else options.cost
     mode = options.mode
-    if options.compares_jax and graph.chain and len(graph.edges) > MAX_MODELED_FACTORS:
+    if options.is_automatic and graph.chain and len(graph.edges) > MAX_MODELED_FACTORS:
         mode = plan_cached(graph, mode, itemsize, "multiplications", options.search)
     made = plan_cached(graph, mode, itemsize, model, options.search)
     if not options.compares_jax:
@@ -126,27 +126,26 @@ def plan_of(traced: TracedFunction, options: JaxOptions) -> Plan:
     return replace(made, alternatives=tuple(sorted(offers, key=lambda offer: offer.cost)))
 
 
-def _blocks(traced: TracedFunction, made: Plan) -> list[list[Any]]:
+def _blocks(traced: TracedFunction, made: Plan, output: JaxOutput) -> list[list[Any]]:
     """Return the Jacobian of every result by every argument, in the order of a plan."""
-    flat, linearized = traced.flat, traced.linearized
+    flat, linearized, form = traced.flat, traced.linearized, FORMS[output]
     dtype = jnp.result_type(*flat.leaves)
-    key: tuple[Hashable, ...] = made, linearized.arrangements, dtype
+    ends = [(y, x) for y in traced.types for x in flat.leaves]
 
-    def program() -> tuple[Lowered, Runner]:
-        lowered = lower(made, linearized.arrangements)
-        return lowered, build_for(lowered.program, XlaLibrary(jnp, index_add_at, dtype))
-
-    lowered, run = _programs.get(key, program)
-    found, forms = iter(run(linearized.slots)), iter(lowered.forms)
-    return [
-        [
-            _of_type(jnp.zeros((*y.shape, *x.shape), y.dtype), y)
-            if next(forms) is None
-            else _of_type(next(found), y)
-            for x in flat.leaves
+    def program() -> _JacobianProgram:
+        lowered = lower(made, linearized.arrangements, form.lowered)
+        run = build_for(lowered.program, XlaLibrary(jnp, index_add_at, dtype))
+        assemble = [
+            (0 if own is None else own.width, form.assembler(own, y.shape, x.shape))
+            for own, (y, x) in zip(lowered.forms, ends, strict=True)
         ]
-        for y in traced.types
-    ]
+        return run, assemble
+
+    run, assemble = _programs.get((made, linearized.arrangements, dtype, output), program)
+    found = iter(run(linearized.slots))
+    given = zip(assemble, ends, strict=True)
+    blocks = iter([make([next(found) for _ in range(width)], y) for (width, make), (y, _) in given])
+    return [[next(blocks) for _ in flat.leaves] for _ in traced.types]
 
 
 def mode_of_jax(made: Plan, is_mapped: bool = False) -> xla_model.Direction | None:
@@ -172,6 +171,6 @@ def _by_jax(
     transform = jax.jacfwd if mode == "forward" else jax.jacrev
     differentiated = transform(results, tuple(range(len(flat.leaves))), has_aux=True)
     found, (values, aux) = differentiated(*flat.leaves)
-    values = [_of_type(value, wanted) for value, wanted in zip(values, types, strict=True)]
+    values = [of_type(value, wanted) for value, wanted in zip(values, types, strict=True)]
     rows = zip(found, types, strict=True)
-    return values, aux, [[_of_type(block, wanted) for block in row] for row, wanted in rows]
+    return values, aux, [[of_type(block, wanted) for block in row] for row, wanted in rows]

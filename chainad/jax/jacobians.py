@@ -13,6 +13,7 @@ from jax import tree_util
 from chainad.errors import InputError
 from chainad.jax.accumulate import accumulate, jaxpr_of, mode_of_jax, plan_of, traced_at
 from chainad.jax.flat_function import FlatFunction
+from chainad.jax.jacobian_forms import JaxOutput
 from chainad.jax.jax_options import checked_jax_options
 from chainad.planning.auto import Mode
 from chainad.planning.cost_models import CostModel, CostName
@@ -28,6 +29,7 @@ def jacobian(
     allow_int: bool = False,
     *,
     mode: Mode = "auto",
+    output: JaxOutput = "dense",
     cost: CostName | CostModel | None = None,
     effort: Effort = "fast",
 ) -> Callable[..., Any]:
@@ -50,6 +52,14 @@ def jacobian(
     mode : str, sequence of int or Plan
         As for `chainad.jacobian`; "auto" also compares `jax.jacfwd` and `jax.jacrev` themselves,
         which it leaves where another order is 1.2 times quicker at least, as predicted.
+    output : str
+        What a Jacobian of one result by one argument is:
+
+        - "dense": an array, as by `jax.jacfwd`;
+        - "structured": a `JacobianPytree`, the entries it really has (a diagonal as a vector, one
+          block per sample, thin factors that are not multiplied), with `@` and `todense`;
+        - "bcoo": a `jax.experimental.sparse.BCOO` of the entries that some path leads to, sorted,
+          its indices constants.
     cost : str or CostModel, optional
         What is to be small, as for `chainad.jacobian`; by default the time that XLA takes. With
         another cost, `jax.jacfwd` and `jax.jacrev` take no part.
@@ -65,15 +75,18 @@ def jacobian(
 
     Raises
     ------
-    TypeError
-        If an argument or a result is not real and floating.
+    InputError
+        If an argument or a result is not real and floating, or an option is none.
+    PlanError
+        If the mode or the cost is none, or does not fit the function.
 
     Notes
     -----
     Source: `jax.linearize` gives a program that is linear in the tangents; every equation of it has
     a structure, or is an operator known by its action, and the planners are those of NumPy
     functions. Collectives of `jax.shard_map` and `vmap(axis_name=...)`, and arrays whose types say
-    how they lie on an explicit mesh, are left to `jax.jacfwd`, or `jax.jacrev` for "reverse".
+    how they lie on an explicit mesh, are left to `jax.jacfwd`, or `jax.jacrev` for "reverse", which
+    have dense Jacobians only.
 
     Examples
     --------
@@ -84,7 +97,15 @@ def jacobian(
     {'product': ((2, 2), (2,)), 'sum': ((2,), ())}
     """
     both = value_and_jacobian(
-        fun, argnums, has_aux, holomorphic, allow_int, mode=mode, cost=cost, effort=effort
+        fun,
+        argnums,
+        has_aux,
+        holomorphic,
+        allow_int,
+        mode=mode,
+        output=output,
+        cost=cost,
+        effort=effort,
     )
 
     @wraps(fun)
@@ -103,6 +124,7 @@ def value_and_jacobian(
     allow_int: bool = False,
     *,
     mode: Mode = "auto",
+    output: JaxOutput = "dense",
     cost: CostName | CostModel | None = None,
     effort: Effort = "fast",
 ) -> Callable[..., Any]:
@@ -118,7 +140,16 @@ def value_and_jacobian(
     ([1.0, 4.0], [[2.0, 0.0], [0.0, 4.0]])
     """
     _check_callable(fun)
-    options = checked_jax_options(argnums, has_aux, holomorphic, allow_int, mode, cost, effort)
+    options = checked_jax_options(
+        argnums,
+        has_aux,
+        holomorphic,
+        allow_int,
+        mode=mode,
+        output=output,
+        cost=cost,
+        effort=effort,
+    )
 
     @wraps(fun)
     def value_and_jacobian_of(*args: Any, **kwargs: Any) -> Any:
@@ -158,6 +189,7 @@ def plan(
     argnums: int | Sequence[int] = 0,
     has_aux: bool = False,
     mode: Mode = "auto",
+    output: JaxOutput = "dense",
     cost: CostName | CostModel | None = None,
     effort: Effort = "fast",
 ) -> Plan:
@@ -172,7 +204,7 @@ def plan(
         A JAX function.
     *args
         Its arguments: arrays, or `jax.ShapeDtypeStruct`, or containers of these.
-    argnums, has_aux, mode, cost, effort
+    argnums, has_aux, mode, output, cost, effort
         As for `chainad.jax.jacobian`.
 
     Examples
@@ -181,7 +213,9 @@ def plan(
     >>> plan(jnp.cumsum, jax.ShapeDtypeStruct((3,), jnp.float32)).graph.shapes[0]
     (3,)
     """
-    options = checked_jax_options(argnums, has_aux, False, False, mode, cost, effort)
+    options = checked_jax_options(
+        argnums, has_aux, mode=mode, output=output, cost=cost, effort=effort
+    )
     found: list[Plan] = []
 
     def trace(*leaves: Any) -> list[Any]:

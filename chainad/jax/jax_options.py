@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import index
+from typing import Any
 
-from chainad.errors import InputError
-from chainad.planning.auto import Mode
-from chainad.planning.cost_models import CostModel, CostName
+from chainad.errors import InputError, unknown
+from chainad.jax.jacobian_forms import FORMS, JaxOutput
+from chainad.planning.auto import Mode, check_mode
+from chainad.planning.cost_models import CostModel, CostName, model_of
 from chainad.planning.search.budget import Effort, SearchOptions, search_options
 
 
@@ -19,6 +21,7 @@ class JaxOptions:
     argnums: int | tuple[int, ...]
     has_aux: bool
     mode: Mode
+    output: JaxOutput
     cost: CostName | CostModel | None
     search: SearchOptions
 
@@ -39,22 +42,50 @@ class JaxOptions:
 
     @property
     def compares_jax(self) -> bool:
-        """Whether JAX's own modes may answer."""
+        """Whether JAX's own modes, which have dense Jacobians, may answer."""
+        return self.is_automatic and self.output == "dense"
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether neither an order nor a cost was requested."""
         return self.mode == "auto" and self.cost is None
 
 
 def checked_jax_options(
     argnums: int | Sequence[int],
-    has_aux: bool,
-    holomorphic: bool,
-    allow_int: bool,
-    mode: Mode,
-    cost: CostName | CostModel | None,
-    effort: Effort,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+    allow_int: bool = False,
+    *,
+    mode: Mode = "auto",
+    output: JaxOutput = "dense",
+    cost: CostName | CostModel | None = None,
+    effort: Effort = "fast",
 ) -> JaxOptions:
-    """Return the options, checked in the line of the user where they are given."""
+    """Return the options, checked in the line of the user where they are given.
+
+    Raises
+    ------
+    InputError, PlanError
+        As for `chainad.jax.jacobian`.
+    """
     if holomorphic or allow_int:
         name, other = ("holomorphic", "jacfwd") if holomorphic else ("allow_int", "jacrev")
         raise InputError(f"chainad.jax.jacobian takes no {name}=True; use jax.{other}")
-    numbers = index(argnums) if hasattr(argnums, "__index__") else tuple(map(index, argnums))
-    return JaxOptions(numbers, has_aux, mode, cost, search_options(effort))
+    if output not in FORMS:
+        raise InputError(unknown("output", output, [*FORMS]))
+    if cost is not None:
+        model_of(cost)  # refuses an unknown one
+    return JaxOptions(
+        _positions(argnums), has_aux, check_mode(mode), output, cost, search_options(effort)
+    )
+
+
+def _positions(argnums: Any) -> int | tuple[int, ...]:
+    try:
+        return index(argnums) if hasattr(argnums, "__index__") else tuple(map(index, argnums))
+    except TypeError as error:
+        raise InputError(
+            "argnums must be a position (int) of an argument, or a sequence of positions, but got"
+            f" {argnums!r}"
+        ) from error

@@ -22,6 +22,7 @@ Laws (each one a test):
 | `materialize`, `csr` | dense arrays and compressed sparse rows of structures |
 | `step_counts` | array calls and elements that a product or a sum takes |
 | `linear_operators` | Jacobians known by their JVPs and VJPs |
+| `sums_of_products` | what structured Jacobians of all array libraries have in common |
 | `results` | the forms in which a Jacobian is returned |
 | `to_json` | structures as JSON, and back |
 

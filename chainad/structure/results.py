@@ -12,13 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 
-from chainad.errors import ChainadError, InputError
 from chainad.ir.array_functions import is_traced
 from chainad.ir.cache import cached_property
-from chainad.ir.ops import Take, Transpose
 from chainad.ir.positions import as_array
-from chainad.structure import Layout, arrange, lay_out
+from chainad.structure import Layout, lay_out
 from chainad.structure.structure import Structure
+from chainad.structure.sums_of_products import StoredFactor, SumOfProducts
 
 Output: TypeAlias = Literal["dense", "sparse", "structured", "operator"]
 
@@ -118,9 +117,8 @@ def _compressed(empty: scipy.sparse.csr_array, layout: Layout, data: Array) -> A
     return matrix
 
 
-@dataclass(frozen=True, eq=False)
-class Factor:
-    """A structure and its stored array.
+class Factor(StoredFactor):
+    """A structure and its stored array, of NumPy.
 
     Attributes
     ----------
@@ -132,13 +130,6 @@ class Factor:
     dtype : dtype
         That of the array, or of the scale.
     """
-
-    structure: Structure
-    array: Array | None
-    dtype: np.dtype[Any]
-
-    def __repr__(self) -> str:
-        return f"Factor({self.structure}, {self.dtype})"
 
     def entries(self) -> tuple[Array, Array, Array]:
         """Return rows, columns and values of all entries."""
@@ -171,31 +162,20 @@ class Factor:
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
         return _converted(self.toarray(), dtype, copy)
 
-    @property
-    def T(self) -> Factor:
-        """The factor with its axes in reverse order, so that rows and columns change places."""
-        own, array = self.structure, self.array
-        sizes = dict(enumerate(own.sizes))
-        found = arrange(own.cols[::-1], own.rows[::-1], sizes, own.stored, own.scale)
-        for op in found.ops:
-            assert array is not None
-            assert isinstance(op, (Transpose, Take)), "no label is split or merged"
-            if isinstance(op, Transpose):
-                array = array.transpose(op.order)
-            else:
-                array = array.take(as_array(op.positions), op.axis)
-        return Factor(found.structure, array, self.dtype)
+    def as_matrix(self) -> Array:
+        return self.toarray()
 
     def __matmul__(self, right: Array) -> Array:
         """Return the product of the factor as a matrix with `right`."""
         if self.array is not None and self.structure.kind == "dense":
-            return self.array.reshape(self.structure.matrix_shape) @ right
-        product: Array = self.tosparse() @ right
+            product: Array = self.array.reshape(self.structure.matrix_shape) @ right
+        else:
+            product = self.tosparse() @ right
         return product
 
 
-@dataclass(frozen=True, eq=False)
-class StructuredJacobian:
+@dataclass(frozen=True, eq=False, repr=False)
+class StructuredJacobian(SumOfProducts[Factor]):
     """A Jacobian as its stored arrays; made by `jacobian(f, output="structured")`.
 
     It is a sum of `terms` (mostly one), each a product of factors: one, or two where multiplying
@@ -232,57 +212,9 @@ class StructuredJacobian:
     terms: tuple[tuple[Factor, ...], ...]
     dtype: np.dtype[Any]
 
-    def __repr__(self) -> str:
-        terms = " + ".join(" @ ".join(str(f.structure) for f in term) for term in self.terms)
-        return f"StructuredJacobian({self.shape}: {terms or 'zero'})"
-
-    @cached_property
-    def matrix_shape(self) -> tuple[int, int]:
-        """Rows and columns of the Jacobian as a matrix."""
-        return prod(self.shape[: self.n_rows]), prod(self.shape[self.n_rows :])
-
-    @property
-    def ndim(self) -> int:
-        """How many axes the dense Jacobian has."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """How many entries the dense Jacobian has."""
-        return prod(self.shape)
-
-    def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError("a Jacobian without axes has no len()")
-        return self.shape[0]
-
-    @property
-    def array(self) -> Array:
-        """The stored array of the only factor: a diagonal, blocks of shape (batch, m, n), ...
-
-        Raises
-        ------
-        ChainadError
-            If there are several terms or factors, or none that stores an array.
-        """
-        if len(self.terms) == 1 and len(self.terms[0]) == 1 and self.terms[0][0].array is not None:
-            return self.terms[0][0].array
-        raise ChainadError(
-            f"{self!r} is not one array; read J.terms, or take J.tosparse() or J.toarray()"
-        )
-
-    @property
-    def factors(self) -> tuple[Array, ...]:
-        """The factors of the only term as matrices, left one first: J = U @ V.
-
-        Raises
-        ------
-        ChainadError
-            If there are several terms.
-        """
-        if len(self.terms) != 1:
-            raise ChainadError(f"{self!r} is a sum of several terms; read J.terms")
-        return tuple(factor.toarray() for factor in self.terms[0])
+    _FULL = "J.toarray()"
+    _TENSORDOT = "np.tensordot"
+    _SPARSE = "J.tosparse()"
 
     def tosparse(self) -> scipy.sparse.csr_array:
         """Return the Jacobian as a sparse matrix, rows and columns raveled."""
@@ -294,15 +226,6 @@ class StructuredJacobian:
             total = total + product
         total.sort_indices()
         return total
-
-    @property
-    def T(self) -> StructuredJacobian:
-        """The Jacobian with its axes in reverse order, as that of an array; it shares what it can.
-
-        Of a matrix it is the transpose.
-        """
-        terms = tuple(tuple(factor.T for factor in reversed(term)) for term in self.terms)
-        return StructuredJacobian(self.shape[::-1], self.ndim - self.n_rows, terms, self.dtype)
 
     def __matmul__(self, right: Any) -> Any:
         """Return J @ right, for a Jacobian by an x of one axis, which is contracted.
@@ -323,17 +246,8 @@ class StructuredJacobian:
             return NotImplemented
         if (self.ndim, self.n_rows) == (1, 1):
             return self.T @ right  # a vector has but one axis, which is contracted
-        v, (rows, cols) = np.asarray(right), (self.shape[: self.n_rows], self.shape[self.n_rows :])
-        if len(cols) != 1:
-            raise InputError(
-                f"J @ v contracts the axis of x where it has one, but this is a Jacobian by an x of"
-                f" shape {cols}; use np.tensordot(J.toarray(), v, {len(cols)}), or J.tosparse(),"
-                " whose rows and columns are raveled"
-            )
-        if v.ndim not in (1, 2) or v.shape[:1] != cols:
-            raise InputError(
-                f"J @ v takes v of shape {cols} or ({cols[0]}, k), but got one of shape {v.shape}"
-            )
+        v, rows = np.asarray(right), self.shape[: self.n_rows]
+        self.check_right(v.shape)
         total = np.zeros((prod(rows), *v.shape[1:]), np.result_type(self.dtype, v))
         for term in self.terms:
             product = v
@@ -346,12 +260,7 @@ class StructuredJacobian:
         """Return left @ J, for a Jacobian that is a matrix or a vector."""
         if is_traced(left) or not isinstance(left, _ARRAYS):
             return NotImplemented
-        if self.ndim != 1 and (self.ndim, self.n_rows) != (2, 1):
-            raise InputError(
-                f"u @ J is offered for a Jacobian that is a matrix, but this one has the shape"
-                f" {self.shape}; use np.tensordot(u, J.toarray(), {self.n_rows}), or J.tosparse(),"
-                " whose rows and columns are raveled"
-            )
+        self.check_left()
         return np.transpose(self.T @ np.transpose(left))[()]
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
