@@ -5,5 +5,6 @@ places          where something is found: a global, a cell or an object, and ste
 place_table     the places of one function; `function_table`: the functions that ran
 reader          what attributes, entries and calls give, by where the objects come from
 interpreter     the bytecode, computed with such places; `instructions`: what each does
+bytecode        the instructions of code objects, decoded once
 find_captures   what must hold for a replay; `contents`: what is compared
 """

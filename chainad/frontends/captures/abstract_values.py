@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dis
 import types
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from chainad.frontends.captures.places import Place
-from chainad.ir.cache import cached_property
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,11 @@ NULL: Items = frozenset({"null"})
 
 @dataclass(eq=False)
 class CodeNames:
-    """A code object that ran: where its names, and what it returns, may come from."""
+    """A code object that ran: where its names, and what it returns, may come from.
+
+    It is to be interpreted again where a name that was read, or what a function that it calls
+    returns, may come from more places than before.
+    """
 
     code: types.CodeType
     globals: dict[str, Any]
@@ -69,10 +71,14 @@ class CodeNames:
     returned: Items = NOTHING
     # Whether anyone else than the user's own code takes what it returns.
     is_callback: bool = False
+    is_stale: bool = True
+    read: set[str] = field(default_factory=set)
+    callers: set[int] = field(default_factory=set)  # by id
 
-    @cached_property
-    def instructions(self) -> list[dis.Instruction]:
-        return list(dis.get_instructions(self.code))
+    def name(self, name: str) -> Items:
+        """Read a name."""
+        self.read.add(name)
+        return self.names.get(name, NOTHING)
 
 
 def is_of_place(item: Any) -> bool:

@@ -7,12 +7,11 @@ profiler and the tracer of the user's are kept.
 
 from __future__ import annotations
 
-import dis
 import os
 import sys
 import sysconfig
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from threading import local
 from types import CodeType, FrameType
 from typing import Any, TypeAlias
@@ -20,6 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from chainad.errors import TraceError
+from chainad.frontends.captures.bytecode import bytecode
 from chainad.ir.cache import cached_property
 from chainad.ir.notices import is_library_file
 from chainad.ir.source_lines import raw_site
@@ -149,19 +149,13 @@ class CodeRuns:
         """The code objects whose instructions were counted."""
         return {code for code, _ in self.counts}
 
-    def join_prefixes(self, code: int, instructions: Sequence[dis.Instruction]) -> None:
+    def join_prefixes(self, code: CodeType) -> None:
         """Count prefixes of an instruction (where that is told to begin) as the instruction."""
-        prefixes: list[int] = []
-        for each in instructions:
-            if each.opname == "EXTENDED_ARG":
-                prefixes.append(each.offset)
-                continue
-            for offset in prefixes:
-                before, at = (code, offset), (code, each.offset)
-                if before in self.counts:
-                    self.counts[at] = max(self.counts[at], self.counts.pop(before))
-                    self.taken.setdefault(at, Counter()).update(self.taken.pop(before, {}))
-            prefixes = []
+        for prefix, offset in bytecode(code).prefixes:
+            before, at = (id(code), prefix), (id(code), offset)
+            if before in self.counts:
+                self.counts[at] = max(self.counts[at], self.counts.pop(before))
+                self.taken.setdefault(at, Counter()).update(self.taken.pop(before, {}))
 
     def always_takes(self, at: Instruction, owners: frozenset[int], operands: int) -> bool:
         """Return whether all executions of an instruction took so many of these arrays."""

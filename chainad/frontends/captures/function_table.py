@@ -46,6 +46,7 @@ class FunctionTable(PlaceTable):
         self.codes: dict[int, CodeNames] = {}
         self.draws: dict[str, Any] = {}
         self.uses: dict[Instruction, tuple[Items, ...]] = {}
+        self._callers_of_unknown: dict[int, set[int]] = {}
         # Whether code may run elsewhere (in other threads, before it was compiled), unseen.
         self._is_all_assumed = False
 
@@ -100,8 +101,10 @@ class FunctionTable(PlaceTable):
 
     def _assume_all(self) -> None:
         """Take all functions that can be reached for functions that ran, as code may elsewhere."""
-        self.is_new |= not self._is_all_assumed
-        self._is_all_assumed = True
+        if not self._is_all_assumed:
+            self._is_all_assumed = True
+            for each in self.codes.values():
+                each.is_stale = True
 
     def register(self, function: types.FunctionType) -> bool:
         """Return whether a function ran; if so, what its closure and its defaults hold is known."""
@@ -135,10 +138,20 @@ class FunctionTable(PlaceTable):
         """Return what is known of code that ran."""
         found = self.codes.get(id(code))
         if found is None:
-            found = self.codes[id(code)] = CodeNames(code, namespace)
-            self.runs.join_prefixes(id(code), found.instructions)
-            self.is_new = True
+            callers = self._callers_of_unknown.pop(id(code), set())
+            found = self.codes[id(code)] = CodeNames(code, namespace, callers=callers)
+            self.runs.join_prefixes(code)
+            self.call_again(found)
         return found
+
+    def stale_codes(self) -> list[CodeNames]:
+        """Return the code objects that are to be interpreted again."""
+        return [each for each in self.codes.values() if each.is_stale]
+
+    def call_again(self, found: CodeNames) -> None:
+        """Note that a function may return more than its callers have been given."""
+        for caller in found.callers:
+            self.codes[caller].is_stale = True
 
     def add(self, found: CodeNames, name: str, items: Items) -> None:
         """Add to what a name may be."""
@@ -146,7 +159,7 @@ class FunctionTable(PlaceTable):
         known = found.names.get(name, NOTHING)
         if not items <= known:
             found.names[name] = known | items
-            self.is_new = True
+            found.is_stale |= name in found.read
 
     def find_others(self) -> None:
         """Look for functions that ran, but were reached in a way that is not followed."""
@@ -178,6 +191,10 @@ class FunctionTable(PlaceTable):
         result = NOTHING
         for routine in routines:
             found = self.codes.get(id(routine.code))
+            if self.at is not None:
+                unknown = self._callers_of_unknown
+                callers = found.callers if found else unknown.setdefault(id(routine.code), set())
+                callers.add(id(self.at[0]))
             if found is None:
                 continue
             code = routine.code
@@ -214,8 +231,8 @@ class FunctionTable(PlaceTable):
                 found = self.codes.get(id(item.code))
                 if found is None:
                     self._assume_all()  # it does not run here, but perhaps in another thread
-                elif not found.is_callback:
-                    found.is_callback, self.is_new = True, True
+                else:
+                    found.is_callback = True
         for slot in slots:
             at_places = (x if isinstance(x, Place) else x.place for x in slot if is_of_place(x))
             # Values are compared whatever is done with them.

@@ -23,6 +23,7 @@ from chainad.frontends.captures.abstract_values import (
     Routine,
     Super,
 )
+from chainad.frontends.captures.bytecode import bytecode
 from chainad.frontends.captures.code_runs import Instruction
 from chainad.frontends.captures.instructions import EFFECTS, JUMPS, OPAQUE
 from chainad.frontends.captures.places import VALUES, Place, Step, is_plain_object
@@ -47,13 +48,13 @@ def read_code(
     named = {name: _objects_in(reader, x, name) for name, x in kwargs.items()}
     reader.enter(reader.routines_of(f), given, named)
     for _ in range(_MAX_PASSES):
-        reader.is_new = False
-        for each in list(reader.codes.values()):
-            _interpret(reader, each)
-        if not reader.is_new:
+        if not reader.stale_codes():
             reader.find_others()
-        if not reader.is_new:
+        if not (stale := reader.stale_codes()):
             break
+        for each in stale:
+            each.is_stale = False
+            _interpret(reader, each)
     for each in reader.codes.values():
         if each.is_callback:
             reader.take((each.returned,), None)
@@ -71,7 +72,7 @@ def _interpret(reader: Reader, this: CodeNames) -> None:
         if isinstance(constant, types.CodeType) and reader.ran(constant, this.globals):
             inner = reader.names_of(constant, this.globals)
             for name in constant.co_freevars:
-                reader.add(inner, name, this.names.get(name, NOTHING))
+                reader.add(inner, name, this.name(name))
     _Interpreter(reader, this).run()
 
 
@@ -94,8 +95,8 @@ class _Interpreter:
 
     def run(self) -> None:
         is_reached = True
-        for k, instruction in enumerate(self.this.instructions):
-            self.reader.is_counting = _is_counter(self.this.instructions[k : k + 6])
+        for instruction, is_counter in bytecode(self.this.code).instructions:
+            self.reader.is_counting = is_counter
             self.at = id(self.this.code), instruction.offset
             self.reader.at = self.this.code, instruction.offset
             self.reader.uses.pop(self.at, None)  # what an earlier pass has found
@@ -135,9 +136,6 @@ class _Interpreter:
                 self.reader.write(place, step)
 
     # ------------------------------------------------------------------ names
-
-    def name(self, name: str) -> Items:
-        return self.this.names.get(name, NOTHING)
 
     def store(self, name: str, items: Items) -> None:
         self.reader.add(self.this, name, items)
@@ -180,12 +178,12 @@ class _Interpreter:
         self.push(frozenset({Routine(i.argval) if is_code else Constant(i.argval)}))
 
     def op_load_fast(self, i: dis.Instruction) -> None:
-        self.push(self.name(i.argval))
+        self.push(self.this.name(i.argval))
 
     op_load_fast_check = op_load_fast_and_clear = op_load_fast
 
     def op_load_fast_load_fast(self, i: dis.Instruction) -> None:
-        self.push(*map(self.name, i.argval))
+        self.push(*map(self.this.name, i.argval))
 
     def op_store_fast(self, i: dis.Instruction) -> None:
         self.store(i.argval, self.pop())
@@ -194,14 +192,14 @@ class _Interpreter:
 
     def op_store_fast_load_fast(self, i: dis.Instruction) -> None:
         self.store(i.argval[0], self.pop())
-        self.push(self.name(i.argval[1]))
+        self.push(self.this.name(i.argval[1]))
 
     def op_store_fast_store_fast(self, i: dis.Instruction) -> None:
         self.store(i.argval[0], self.pop())
         self.store(i.argval[1], self.pop())
 
     def op_load_deref(self, i: dis.Instruction) -> None:
-        items = self.name(i.argval)
+        items = self.this.name(i.argval)
         for item in items:
             if isinstance(item, Place):
                 self.reader.watch(item)
@@ -211,14 +209,14 @@ class _Interpreter:
 
     def op_load_from_dict_or_deref(self, i: dis.Instruction) -> None:
         self.pop()
-        self.push(self.name(i.argval))
+        self.push(self.this.name(i.argval))
 
     def op_load_from_dict_or_globals(self, i: dis.Instruction) -> None:
         self.pop()
         self.push(self.load_global(i.argval))
 
     def op_store_deref(self, i: dis.Instruction) -> None:
-        places = (x for x in self.name(i.argval) if isinstance(x, Place))
+        places = (x for x in self.this.name(i.argval) if isinstance(x, Place))
         self.write(x for x in places if x.kind == "cell" and not x.path)
         self.store(i.argval, self.pop())
 
@@ -232,7 +230,7 @@ class _Interpreter:
             self.push(NULL, found)
 
     def op_load_name(self, i: dis.Instruction) -> None:
-        self.push(self.name(i.argval) or self.load_global(i.argval))
+        self.push(self.this.name(i.argval) or self.load_global(i.argval))
 
     def op_store_name(self, i: dis.Instruction) -> None:
         self.store(i.argval, self.pop())
@@ -444,7 +442,7 @@ class _Interpreter:
         items = frozenset(x for x in self.pop() if not isinstance(x, (str, Constant)))
         if not items <= self.this.returned:
             self.this.returned |= items
-            self.reader.is_new = True
+            self.reader.call_again(self.this)
 
     def op_format_value(self, i: dis.Instruction) -> None:
         self.use(*self.pops(1 + bool((i.arg or 0) & 4)))
@@ -460,20 +458,6 @@ def _joined(one: list[Items], other: list[Items]) -> list[Items]:
     pairs = zip(reversed(one), reversed(other), strict=False)
     return [a | b for a, b in pairs][::-1]
 
-
-def _is_counter(instructions: Sequence[dis.Instruction]) -> bool:
-    """Return whether a number is loaded only to be stored again, as by `self.calls += 1`."""
-    names = [each.opname for each in instructions]
-    if names[1:3] != ["LOAD_CONST", "BINARY_OP"] or not instructions[2].argrepr.endswith("="):
-        return False
-    following = next((name for name in names[3:] if name != "SWAP"), "")
-    return (names[0], following) in _COUNTERS
-
-
-_COUNTERS = {
-    ("LOAD_GLOBAL", "STORE_GLOBAL"), ("LOAD_ATTR", "STORE_ATTR"), ("LOAD_DEREF", "STORE_DEREF"),
-    ("BINARY_SUBSCR", "STORE_SUBSCR"),
-}  # fmt: skip
 
 # What follows these is reached by a jump.
 _ENDS = frozenset({

@@ -31,8 +31,6 @@ class PlaceTable:
         Where something is read.
     written : set
         Starts and paths of where something is written.
-    is_new : bool
-        Whether anything was found since this was set to False.
     at : tuple or None
         The instruction that is interpreted.
     is_counting : bool
@@ -44,7 +42,6 @@ class PlaceTable:
         self.constant = constant
         self.places: dict[Any, Place] = {}
         self.written: set[tuple[Any, tuple[Step, ...]]] = set()
-        self.is_new = True
         self.at: tuple[types.CodeType, int] | None = None
         self.is_counting = False
 
@@ -61,7 +58,6 @@ class PlaceTable:
             site = None if is_cell else self.at
             place = Place(kind, holder, name, path, value, site, has_parts)
             self.places[key] = place
-            self.is_new = True
         if kind != "cell" or path or has_parts:
             self.watch(place)
         return place

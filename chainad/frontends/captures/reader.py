@@ -282,11 +282,7 @@ class Reader(FunctionTable):
         if value is super:
             first = self.at[0].co_varnames[:1] if self.at else ()
             own = self.codes[id(self.at[0])] if self.at else None
-            items = (
-                args[1]
-                if len(args) > 1
-                else (own.names.get(first[0], NOTHING) if own and first else NOTHING)
-            )
+            items = args[1] if len(args) > 1 else (own.name(first[0]) if own and first else NOTHING)
             return frozenset(Super(x) for x in items if isinstance(x, Place))
         if is_one_of(value, _READS_NAMES) or (value is builtins.vars and not args):
             name = value.__name__
