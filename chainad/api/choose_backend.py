@@ -103,18 +103,21 @@ def compile_program(
     """
     backend = of.options.backend
     runs: list[PlannedRun] = []
+    captures: tuple[Capture, ...] | None = None
 
     def planned() -> PlannedRun:
         if not runs:
-            runs.append(record_planned_run(of, args, kwargs))
+            runs.append(record_planned_run(of, args, kwargs, captures))
         return runs[0]
 
     def by_scalars() -> CompiledProgram:
+        nonlocal captures
         most = MAX_ELEMENTS_PER_CALL_OF_HALVES if of.is_split else MAX_ELEMENTS_PER_CALL
         found = record_run(of, args, kwargs, most if backend == "auto" else inf)
         if isinstance(found, PlannedRun):
             runs.append(found)
             raise NotScalarError("operations on whole arrays are quicker")
+        captures = found.recording.captures
         return _by_scalars(of, found)
 
     makers: dict[Form, Callable[[], CompiledProgram]] = {}

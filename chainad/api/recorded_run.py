@@ -162,10 +162,16 @@ def record_run(
 
 
 def record_planned_run(
-    of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any]
+    of: Differentiator,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    captures: tuple[Capture, ...] | None = None,
 ) -> PlannedRun:
-    """Run a function once and return what it did, and the program that accumulates its Jacobian."""
-    return _record(of, args, kwargs, partial(_planned, of))
+    """Run a function once and return what it did, and the program that accumulates its Jacobian.
+
+    `captures` is what it reads and was found in an earlier run.
+    """
+    return _record(of, args, kwargs, partial(_planned, of), captures)
 
 
 # The recipes of the slots of a run, which of them are used, whether they are multiplied that may
@@ -195,18 +201,22 @@ def _planned(of: Differentiator, run: Run) -> _Described[PlannedRun]:
 
 
 def _record(
-    of: Differentiator, args: tuple[Any, ...], kwargs: dict[str, Any], describe: _Describe[_Run]
+    of: Differentiator,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    describe: _Describe[_Run],
+    captures: tuple[Capture, ...] | None = None,
 ) -> _Run:
     """Run a function once, and return what it did; twice if it changes what it reads."""
 
     def record(argnums: Sequence[Key]) -> _Run:
         once = partial(_record_once, of, args, kwargs, describe, argnums)
         try:
-            return once()
+            return once(captures)
         except ChangedError as error:
-            captures = error.captures
+            changed = error.captures
         # What it reads must be what it was before the run that is replayed.
-        return once(captures)
+        return once(changed)
 
     if of.has_jacobian:
         return record(of.options.selected(of.function, args, kwargs))
@@ -231,7 +241,7 @@ def _record_once(
     kwargs: dict[str, Any],
     describe: _Describe[_Run],
     argnums: Sequence[Key],
-    captures: tuple[Capture, ...] | None = None,
+    captures: tuple[Capture, ...] | None,
 ) -> _Run:
     """Run a function once, traced with respect to some arguments.
 
