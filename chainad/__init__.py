@@ -16,6 +16,7 @@ from chainad.api.chains import multi_dot, plan_chain, plan_multi_dot
 from chainad.api.compiled import CompiledFunction
 from chainad.api.gradients import grad, hessian, value_and_grad
 from chainad.api.graphs import plan_graph
+from chainad.api.implicit import ImplicitFunction, implicit
 from chainad.api.jacobian_functions import (
     GradientFunction,
     HessianFunction,
@@ -32,6 +33,7 @@ from chainad.api.verbs import compile, jacobian, plan, stop_gradient, value_and_
 from chainad.api.vmap import BatchedFunction, vmap
 from chainad.errors import (
     ChainadError,
+    ConvergenceError,
     InputError,
     MissingExtraError,
     PlanError,
@@ -56,10 +58,12 @@ __all__ = [
     "ChainadError",
     "ChunkedPlan",
     "CompiledFunction",
+    "ConvergenceError",
     "EdgeElimination",
     "Factor",
     "GradientFunction",
     "HessianFunction",
+    "ImplicitFunction",
     "InputError",
     "JacobianFunction",
     "LinearGraph",
@@ -83,6 +87,7 @@ __all__ = [
     "grad",
     "hessian",
     "hvp",
+    "implicit",
     "jacobian",
     "jvp",
     "linearize",

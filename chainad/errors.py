@@ -35,6 +35,14 @@ class PlanError(ChainadError, ValueError):
     """
 
 
+class ConvergenceError(ChainadError, RuntimeError):
+    """A solver inside of a function has found no solution, so that there is none to differentiate.
+
+    The message has the norm of the residual, how large it may be, and your line. Give the solver
+    more iterations, a smaller tolerance or a better starting point.
+    """
+
+
 class TooLargeError(ChainadError, MemoryError):
     """A dense Jacobian does not fit into memory, or no plan into the limit that was given.
 

@@ -55,7 +55,12 @@ def is_library_file(file: str) -> bool:
 def warn_of_fallback(message: str) -> None:
     """Warn in the user's line that something is done in a simpler way, and log it."""
     log.warning(message)
+    warn_user(message, FallbackWarning)
+
+
+def warn_user(message: str, category: type[Warning]) -> None:
+    """Warn in the user's line."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and is_library_file(frame.f_code.co_filename):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, FallbackWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)

@@ -14,6 +14,7 @@ composed           sorting, splitting, grids; `statistics`: quantiles, interpola
 linear_algebra     solves, determinants, symmetric matrices; `banded`: solves; `decompositions`:
                    SVD, QR, eigenvalues; `matrix_functions`: exponential, root, logarithm;
                    `spectral`: those by eigenvalues, equal ones too
+implicit           solutions of equations, whose solver is not traced
 matrix_operators   how all of these act on stacks of directions
 fourier            transforms, as operators
 complexes          functions of complex numbers that are not holomorphic, by rows; those of
@@ -34,6 +35,7 @@ from chainad.rules import (
     decompositions,
     elementwise,
     fourier,
+    implicit,
     linear_algebra,
     movement,
     norms,

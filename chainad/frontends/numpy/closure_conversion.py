@@ -44,8 +44,9 @@ class ClosureConversion:
 
     `conversion(values)` is the object with `values` in the place of `conversion.values`: functions
     with other closures, tuples and lists with other items. They may be plain, or traced by any
-    trace. What holds none is the same object. A conversion that `is_snapshot` copies everything
-    that the user's code may change later, so that it can be used once that has gone on.
+    trace. What holds none is the same object. A conversion that `is_snapshot` copies whatever the
+    user's code may change later, so that it can be used once that has gone on; what is read from
+    globals is left as it is.
 
     Parameters
     ----------
@@ -119,8 +120,10 @@ class ClosureConversion:
         copied = {
             number
             for number, (value, _) in self._parts.items()
-            if number in self._leaves or type(value) is MadeArray or self._is_copied(value)
+            if number in self._leaves or type(value) is MadeArray
         }
+        if self._is_snapshot:
+            copied |= self._local()
         stack = [*copied]
         while stack:
             for number in holders.get(stack.pop(), ()):
@@ -129,12 +132,22 @@ class ClosureConversion:
                     stack.append(number)
         return copied
 
-    def _is_copied(self, value: Any) -> bool:
-        """Return whether a snapshot copies a value that holds no traced one."""
-        if not self._is_snapshot:
-            return False
-        kind = type(value)
-        return kind in _MUTABLE or (kind is not types.FunctionType and bool(_attributes(value)))
+    def _local(self) -> set[int]:
+        """Return what may change, and is found without a look at globals."""
+        found: set[int] = set()
+        seen: set[int] = set()
+        stack = [self.value]
+        while stack:
+            value = stack.pop()
+            if id(value) in seen or id(value) not in self._parts:
+                continue
+            seen.add(id(value))
+            kind = type(value)
+            is_function = kind is types.FunctionType
+            if kind in _MUTABLE or (not is_function and _attributes(value)):
+                found.add(id(value))
+            stack += _parts_of_function(value) if is_function else self._parts[id(value)][1]
+        return found
 
     # ----------------------------------------------------------------- copies
 
@@ -199,8 +212,8 @@ class _Copies:
         return found
 
     def _copy_of_function(self, value: types.FunctionType) -> Any:
-        namespace = _Namespace(value).values
-        copied = {k: x for k, x in namespace.items() if id(x) in self.conversion._copied}
+        read = _globals_of(value).items()
+        copied = {name: x for name, x in read if id(x) in self.conversion._copied}
         names = value.__globals__
         found = self.made[id(value)] = types.FunctionType(
             value.__code__,
@@ -219,23 +232,11 @@ class _Copies:
         return found
 
 
-class _Namespace:
-    """What the globals of a function hold under the names that its code mentions."""
-
-    def __init__(self, function: types.FunctionType) -> None:
-        names = function.__globals__
-        is_own = is_users(names.get("__name__"))
-        mentioned = mentioned_in(function.__code__).names if is_own else ()
-        self.values = {name: names[name] for name in mentioned if name in names}
-
-
 def _parts_of(value: Any) -> _Parts:
     """Return what an object holds that may hold traced values."""
     kind = type(value)
     if kind is types.FunctionType:
-        held: tuple[Any, ...] = (value.__defaults__, value.__kwdefaults__)
-        closure = value.__closure__ or ()
-        return [*held, *closure, *_Namespace(value).values.values(), *vars(value).values()]
+        return [*_parts_of_function(value), *_globals_of(value).values()]
     if kind is types.CellType:
         return [contents_of(value)]
     if kind is types.MethodType:
@@ -249,6 +250,20 @@ def _parts_of(value: Any) -> _Parts:
     if is_ndarray(value):
         return [*value.flat] if value.dtype == object else []
     return [*_attributes(value).values()]
+
+
+def _parts_of_function(function: types.FunctionType) -> _Parts:
+    """Return what a function holds, without its globals."""
+    held = function.__defaults__, function.__kwdefaults__, *(function.__closure__ or ())
+    return [*held, *vars(function).values()]
+
+
+def _globals_of(function: types.FunctionType) -> dict[str, Any]:
+    """Return the globals of a function that its code mentions."""
+    names = function.__globals__
+    is_own = is_users(names.get("__name__"))
+    mentioned = mentioned_in(function.__code__).names if is_own else ()
+    return {name: names[name] for name in mentioned if name in names}
 
 
 def _attributes(value: Any) -> dict[str, Any]:

@@ -1,0 +1,287 @@
+"""Solvers inside of functions, differentiated by the implicit-function theorem."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial, update_wrapper
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chainad.api.function_of import name_of
+from chainad.api.jacobian_functions import JacobianFunction
+from chainad.api.options import checked_options
+from chainad.errors import ConvergenceError, InputError
+from chainad.frontends.numpy.bound_names import BoundNames
+from chainad.frontends.numpy.closure_conversion import ClosureConversion, check_untraced, untraced
+from chainad.frontends.numpy.made_arrays import settle
+from chainad.frontends.numpy.packing import as_one
+from chainad.frontends.numpy.tape import active
+from chainad.frontends.numpy.trace import is_differentiated
+from chainad.frontends.numpy.traced_calls import call
+from chainad.frontends.numpy.tracers import Tracer
+from chainad.ir.source_lines import here
+from chainad.rules.base import first_traced
+from chainad.rules.implicit import implicit_solution, warn_of_singular
+
+# The residual at a solution may be that of a relative error of x of this size.
+MAX_RELATIVE_ERROR = 1e-3
+
+_BY_FIRST = checked_options(0)
+
+
+def implicit(
+    solver: Callable[..., Any],
+    residual: Callable[..., Any],
+    *,
+    max_relative_error: float = MAX_RELATIVE_ERROR,
+) -> ImplicitFunction:
+    """Return a function that solves equations, and is differentiated without the solver's steps.
+
+    Parameters
+    ----------
+    solver : callable
+        `solver(*theta)` returns x, an array or a number. It runs on plain numbers, and may be
+        anything: SciPy, compiled code, another process.
+    residual : callable
+        `residual(x, *theta)` is zero at the solution and has the shape of x. It is traced.
+    max_relative_error : float
+        The residual at the solution may be as large as one that such an error of x would make.
+
+    Returns
+    -------
+    ImplicitFunction
+        A function of theta, which may be arrays, numbers, and containers of these; what `solver`
+        and `residual` read from their closures, and a function around has traced, is found, too.
+
+    Raises
+    ------
+    ConvergenceError
+        When it is called, if x is no solution: the message has the norm of the residual, and how
+        large it may be.
+    InputError
+        When it is called, if x or the residual is no array of real floats, or their shapes differ.
+
+    Warns
+    -----
+    scipy.linalg.LinAlgWarning
+        If the Jacobian of the residual by x is singular; the derivatives are nan then.
+
+    Notes
+    -----
+    At the solution, dx = -(dr/dx)^-1 (dr/dtheta) dtheta. The residual r is a part of the function
+    around like any other, and -(dr/dx)^-1 is an operator: one factorization, by which a plan pushes
+    tangents or pulls adjoints, whichever is cheaper. Compiled functions solve anew at each call.
+    A starting point may be among theta: nothing depends on it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainad
+    >>> def cube_root_by_newton(a):
+    ...     x = a
+    ...     while abs(x**3 - a) > 1e-12:
+    ...         x = x - (x**3 - a) / (3 * x**2)
+    ...     return x
+    >>> cube_root = chainad.implicit(cube_root_by_newton, lambda x, a: x**3 - a)
+    >>> value, slope = chainad.value_and_jacobian(cube_root)(8.0)
+    >>> print(value, slope.round(12))  # 1 / (3 * 2**2)
+    2.0 0.083333333333
+    """
+    for name, f in {"solver": solver, "residual": residual}.items():
+        if not callable(f):
+            raise InputError(f"{name} must be a function, but got {type(f).__name__}")
+    return ImplicitFunction(solver, residual, max_relative_error)
+
+
+class ImplicitFunction:
+    """A solver as a function of what its equations depend on; made by `implicit`."""
+
+    def __init__(
+        self, solver: Callable[..., Any], residual: Callable[..., Any], max_relative_error: float
+    ) -> None:
+        update_wrapper(self, solver)
+        self.solver, self.residual = solver, residual
+        self.max_relative_error = max_relative_error
+
+    def __call__(self, *theta: Any, **options: Any) -> Any:
+        """Return the solution; `options` are passed to the solver and to the residual."""
+        if not is_traced_around():
+            return self.solver(*theta, **options)
+        parts = self.solver, self.residual, theta, options
+        solve = Solve(parts, _solved, _residual_of_parts, self.max_relative_error)
+        return solve.solution()[0]
+
+    def __repr__(self) -> str:
+        return f"chainad.implicit({name_of(self.solver)}, {name_of(self.residual)})"
+
+
+def _solved(parts: Any) -> tuple[Any]:
+    solver, _, theta, options = parts
+    return (solver(*theta, **options),)
+
+
+def _residual_of_parts(parts: Any, x: Any) -> Any:
+    _, residual, theta, options = parts
+    return residual(x, *theta, **options)
+
+
+def is_traced_around() -> bool:
+    """Return whether a function is traced or recorded in this thread."""
+    return active.tape is not None or active.recorder is not None
+
+
+class Solve(NamedTuple):
+    """One solve inside of a traced function.
+
+    Attributes
+    ----------
+    parts : Any
+        What the equations are made of: functions, arrays, containers; traced values are in there
+        and in closures.
+    run : callable
+        From parts without traced values to the solution and arrays of facts about it.
+    residual : callable
+        `residual(parts, x, *facts)` is zero at the solution, and has the shape of x.
+    max_relative_error : float
+        See `implicit`.
+    """
+
+    parts: Any
+    run: Callable[[Any], tuple[Any, ...]]
+    residual: Callable[..., Any]
+    max_relative_error: float = MAX_RELATIVE_ERROR
+
+    def solution(self) -> tuple[Any, ...]:
+        """Return the solution, with its derivatives, and the facts, which have none."""
+        conversion = ClosureConversion(self.parts, is_snapshot=active.recorder is not None)
+        return self._of(conversion, _Solver(conversion, self.run), conversion.values)
+
+    def _of(
+        self, conversion: ClosureConversion, solver: _Solver, values: Sequence[Any]
+    ) -> tuple[Any, ...]:
+        """Return the solution for some values in the place of those of the conversion.
+
+        They are those of a trace, of one around it, and so on. What the innermost one
+        differentiates is one step from the solution of the next: the same value, for the residual
+        there. So derivatives of derivatives need no other formula.
+        """
+        tape = max((x.tape for x in values if isinstance(x, Tracer)), key=_level, default=None)
+        if tape is None:
+            return solver.compute(*values)
+        if tape.is_recorder:
+            found: tuple[Any, ...] = tape.call(solver, tuple(values), {})  # type: ignore[attr-defined]
+            return found
+        outer = [x.value if isinstance(x, Tracer) and x.tape is tape else x for x in values]
+        x, *facts = self._of(conversion, solver, outer)
+        residual = partial(_at, self.residual, conversion(values), facts)
+        names = BoundNames()
+        try:
+            names.bind(residual)
+            r = residual(x)
+        finally:
+            names.release()
+        if not (isinstance(r, Tracer) and r.tape is tape):
+            return x, *facts
+        residual = partial(_at, self.residual, conversion(outer), facts)
+        matrix = self._checked(JacobianFunction(residual, _BY_FIRST)(x), x, r.value)
+        return call(implicit_solution, (x, matrix, r), {}), *facts
+
+    def _checked(self, matrix: Any, x: Any, residual: Any) -> Any:
+        """Return the Jacobian of the residual, checked where it is not differentiated itself."""
+        given = matrix, x, residual
+        if any(map(is_differentiated, given)):
+            return matrix
+        check = _Check(here(), self.max_relative_error)
+        for each in given:
+            if isinstance(each, Tracer):
+                recorder: Any = each.tape
+                number, value = recorder.opaque(check, given)
+                return recorder.box(value, recorder, number)
+        return check(*given)
+
+
+def _level(tape: Any) -> int:
+    level: int = tape.level
+    return level
+
+
+def _at(residual: Callable[..., Any], parts: Any, facts: Sequence[Any], x: Any) -> Any:
+    """Return the residual at x as an array of the shape of x."""
+    r = as_one(settle(residual(parts, x, *facts)))
+    if not hasattr(r, "dtype"):
+        r = np.asarray(r)
+    if r.dtype.kind != "f":
+        raise InputError(
+            f"{here()}the residual must be an array of real floats, but got one of dtype {r.dtype}"
+        )
+    if r.shape != np.shape(x):
+        raise InputError(
+            f"{here()}the residual must have the shape of the solution, {np.shape(x)}, but has"
+            f" {r.shape}"
+        )
+    return r
+
+
+class _OnPlainNumbers:
+    """A function of plain arrays alone; others refuse it."""
+
+    def __call__(self, *values: Any) -> Any:
+        traced = first_traced(values)
+        if traced is None:
+            return self.compute(*values)
+        return traced.__array_function__(self, (type(traced),), values, {})
+
+    def compute(self, *values: Any) -> Any:
+        """Return what the function returns."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class _Solver(_OnPlainNumbers):
+    """The solver as a function of the values of a conversion, which a replay calls again."""
+
+    conversion: ClosureConversion
+    run: Callable[[Any], tuple[Any, ...]]
+
+    __name__ = "solver"
+
+    def compute(self, *values: Any) -> tuple[Any, ...]:
+        with untraced():
+            x, *facts = self.run(self.conversion(values))
+        check_untraced(x, "the solver")
+        x = np.asarray(x)
+        if x.dtype.kind in "iu":
+            x = x.astype(float)
+        if x.dtype.kind != "f":
+            raise InputError(
+                f"{here()}the solution must be an array of real floats, but got one of dtype"
+                f" {x.dtype}"
+            )
+        return x.copy()[()], *facts
+
+
+@dataclass(frozen=True, eq=False)
+class _Check(_OnPlainNumbers):
+    """Returns the Jacobian of a residual by x; raises unless x is a solution."""
+
+    where: str
+    max_relative_error: float
+
+    __name__ = "check"
+
+    def compute(self, matrix: Any, x: Any, residual: Any) -> Any:
+        n = np.size(x)
+        norm = np.max(np.abs(residual), initial=0.0)
+        steepest = np.abs(matrix).reshape(n, n).sum(axis=1).max(initial=0.0)
+        allowed = self.max_relative_error * steepest * (1 + np.max(np.abs(x), initial=0.0))
+        if steepest and not norm <= allowed:
+            raise ConvergenceError(
+                f"{self.where}the solver has not converged: the largest entry of the residual at"
+                f" its result is {norm:.3g}, and may be {allowed:.3g}; give it more iterations, a"
+                " smaller tolerance or a better starting point, or raise max_relative_error="
+            )
+        if n == 1 and not steepest:
+            warn_of_singular(0.0)
+        return matrix
