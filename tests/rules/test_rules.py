@@ -50,6 +50,7 @@ from chainad.rules.base import Local, Rule, available, name_of
 from chainad.rules.complex_definitions import signs_of_qr
 from chainad.rules.decompositions import as_real
 from chainad.rules.elementwise import EVEN, direction, displaced, elementwise, root_of
+from chainad.rules.implicit import implicit_solution, solve_regular
 from chainad.rules.linear_algebra import cofactors, logabsdet, sign_of_det
 from chainad.rules.movement import astype, getitem, set_items
 from chainad.rules.odd_functions import OVER_OPERAND
@@ -735,6 +736,7 @@ examples(np.linalg.solve)(
     ex(square(3, 3), v(2, 3, 2)), ex(square(2, 3, 3), v(3, 2)), ex(square(1, 1), v(1)),
     ex(square(1, 1), v(1, 2)), ex(square(1, 3, 3), v(2, 3, 2))]
 )  # fmt: skip
+examples(solve_regular)([ex(square(3, 3), v(3, 2)), ex(square(3, 3), v(3, 1))])
 examples(np.linalg.inv)([ex(square(3, 3)), ex(square(2, 3, 3)), ex(square(1, 1))])
 examples(np.linalg.det, cofactors)(
     [ex(square(3, 3)), ex(square(2, 3, 3)), ex(square(1, 1)), ex(at(_singular))]
@@ -988,8 +990,8 @@ ELSEWHERE = {
     *FACTORS,
     # Derivatives, of second arguments that go with the first: see test_linear_algebra.py.
     linear_algebra.slopes_of_det,
-    # It does not depend on its last operand, but for the derivative.
-    displaced,
+    # These do not depend on their last operand, but for the derivative; see test_implicit.py.
+    displaced, implicit_solution,
     # What vectors contribute to functions of matrices: see test_spectral.py.
     *spectral.OF_EIGENVALUES.values(), *spectral.OF_SINGULAR_VALUES.values(),
     *spectral.OF_GRAM_MATRIX.values(),
