@@ -11,6 +11,7 @@ requested. `logging.basicConfig(level="INFO")` shows it all.
 
 from chainad import scipy
 from chainad.api.analysis import Analysis
+from chainad.api.blocks import blocks
 from chainad.api.calibrate import calibrate
 from chainad.api.chains import multi_dot, plan_chain, plan_multi_dot
 from chainad.api.compiled import CompiledFunction
@@ -28,6 +29,7 @@ from chainad.api.products import LinearMap, hvp, jvp, linearize, vjp
 from chainad.api.ravel import ravel
 from chainad.api.scipy_door import SciPyFunction, for_scipy
 from chainad.api.sparsity import sparsity
+from chainad.api.stream import stream
 from chainad.api.timings import Timing, Timings, timings
 from chainad.api.verbs import compile, jacobian, plan, stop_gradient, value_and_jacobian
 from chainad.api.vmap import BatchedFunction, vmap
@@ -41,6 +43,7 @@ from chainad.errors import (
     TraceError,
 )
 from chainad.ir.progress import Progress
+from chainad.ir.version import VERSION
 from chainad.planning.calibration import Calibration
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.linear_graph import LinearGraph
@@ -49,7 +52,7 @@ from chainad.planning.plan import Plan
 from chainad.rules.primitives import Primitive, primitive
 from chainad.structure.results import Factor, StructuredJacobian
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "Analysis",
@@ -81,6 +84,7 @@ __all__ = [
     "TraceError",
     "ValueAndGradientFunction",
     "ValueAndJacobianFunction",
+    "blocks",
     "calibrate",
     "compile",
     "for_scipy",
@@ -101,6 +105,7 @@ __all__ = [
     "scipy",
     "sparsity",
     "stop_gradient",
+    "stream",
     "timings",
     "value_and_grad",
     "value_and_jacobian",

@@ -3,6 +3,8 @@
 verbs               jacobian, value_and_jacobian, compile, plan, stop_gradient
 gradients           grad, value_and_grad, hessian
 products            jvp, vjp, linearize, hvp: Jacobians and Hessians times vectors
+blocks              Jacobians block by block, of which one is there at a time
+stream              the same, written to a disk; stream_record knows which are
 sparsity            where a Jacobian has entries
 ravel               containers of arrays as one vector
 analyze             a plan run step by step, and timed: EXPLAIN ANALYZE

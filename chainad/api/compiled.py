@@ -18,7 +18,7 @@ from chainad.api.differentiator import Differentiator
 from chainad.api.evaluation import Evaluation, owned, with_exact_zeros
 from chainad.api.fallbacks import is_fault, warn_of_fault
 from chainad.api.function_of import F_co, FunctionOf, P, R_co, V_co
-from chainad.api.outputs import is_finite, is_on_disk
+from chainad.api.outputs import is_finite, is_on_disk, reserve
 from chainad.api.recompilation import why_recorded
 from chainad.compiler.recording.arguments import arguments_as_text, has_opaque_arrays
 from chainad.compiler.recording.replay import MISS, NOT_FINITE, Replay
@@ -382,6 +382,7 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
         how = self._of.options
         if how.is_on_disk or not is_on_disk(out):
             return False
+        trees.map_leaves(reserve, out)
         nbytes = sum([array.nbytes for array in trees.flatten(out)[0]])
         return how.memory_limit is not None or nbytes > memory_of_machine()
 

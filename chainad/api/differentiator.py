@@ -10,13 +10,22 @@ from typing import Any, Literal, TypeAlias
 from chainad.api.function_of import FunctionOf, name_of
 from chainad.api.jacobian_program import plan_for
 from chainad.api.options import Options
-from chainad.api.outputs import assembler, buffers_in, is_on_disk, nesting, returned_value, write
+from chainad.api.outputs import (
+    assembler,
+    buffers_in,
+    is_on_disk,
+    nesting,
+    reserve,
+    returned_value,
+    write,
+)
 from chainad.api.traced_run import accumulated, operators, program_of
 from chainad.compiler.linearize import linear_graph
 from chainad.compiler.recording.replay import SecondHalf
 from chainad.errors import InputError
 from chainad.frontends.numpy.tape import reported
 from chainad.frontends.numpy.trace import Run, tracing
+from chainad.ir import trees
 from chainad.ir.trees import LEAF
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.plan import Plan
@@ -83,6 +92,7 @@ class Differentiator:
             return self.function(*args, **kwargs), None
         if is_on_disk(out):
             how = replace(how, is_on_disk=True)
+            trees.map_leaves(reserve, out)
         with self.tracing(args, kwargs) as run:
             self.check(run)
             value = returned_value(run) if self.has_value else None

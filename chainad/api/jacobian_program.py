@@ -29,7 +29,7 @@ from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.cost_models import model_of
 from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.machine_memory import memory_of_machine
-from chainad.planning.memory import check_peak, default_limit, plan_within
+from chainad.planning.memory import check_peak, default_limit, plan_in_blocks, plan_within
 from chainad.planning.peak import result_entries
 from chainad.planning.plan import Plan
 from chainad.structure.results import ResultForm
@@ -125,6 +125,30 @@ def jacobian_program(
     asked = options.output, cost, *limits, options.search.key, options.is_hessian
     made = _programs.get((signature, target, key, *asked), make)
     return _with_progress(made, options.progress)
+
+
+def blocked_program(
+    signature: Signature,
+    options: Options,
+    target: Target,
+    linearized: Linearized,
+    chunk_size: int | None,
+) -> JacobianProgram:
+    """Return the program that makes a Jacobian block by block, each to be written elsewhere.
+
+    Raises
+    ------
+    PlanError, TooLargeError
+        As for `plan_in_blocks`.
+    """
+    graph, itemsize, mode = linearized.graph, signature.itemsize, options.mode
+    limit = options.memory_limit or default_limit()
+    plan = (
+        plan_for(graph, options, itemsize)
+        if isinstance(mode, ChunkedPlan)
+        else plan_in_blocks(graph, mode, itemsize, options.cost, limit, chunk_size)
+    )
+    return _lowered(linearized, plan, "dense", target.of(signature))
 
 
 def _with_progress(program: JacobianProgram, progress: ProgressOption) -> JacobianProgram:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from math import isfinite
 from typing import Any
@@ -124,13 +125,26 @@ def write(found: Any, out: Any) -> Any:
 def checked_buffers(found: Any, out: Any) -> list[npt.NDArray[Any]]:
     """Return the buffers of the user for dense blocks, once all of these fit."""
     blocks, tree = trees.flatten(found)
+    buffers = nested_in("out", out, tree)
+    for block, buffer in zip(blocks, buffers, strict=True):
+        _check_out(block, buffer)
+    return buffers
+
+
+def nested_in(name: str, out: Any, tree: Tree) -> list[Any]:
+    """Return the arrays in an argument that is called `name` and nested as the Jacobian is.
+
+    Raises
+    ------
+    InputError
+        If it is not.
+    """
     buffers, own = trees.flatten(out)
     if own != tree:
         raise InputError(
-            f"out must be {_described(tree)}, nested as the result is, but got {type(out).__name__}"
+            f"{name} must be {_described(tree)}, nested as the Jacobian is, but got"
+            f" {type(out).__name__}"
         )
-    for block, buffer in zip(blocks, buffers, strict=True):
-        _check_out(block, buffer)
     return buffers
 
 
@@ -139,15 +153,47 @@ def is_same_memory(one: npt.NDArray[Any], two: npt.NDArray[Any]) -> bool:
     return one.ctypes.data == two.ctypes.data and one.strides == two.strides
 
 
-def is_on_disk(out: Any) -> bool:
-    """Return whether all arrays in `out` are memory maps, or views of them."""
-    return out is not None and all(map(_is_mapped, trees.flatten(out)[0]))
+def map_of(array: Any) -> np.memmap[Any, Any] | None:
+    """Return the whole memory map of a file that an array is, or is a view of; None if it is not.
 
-
-def _is_mapped(array: Any) -> bool:
-    while isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
+    What is computed from a map has its type, but is none.
+    """
+    found = None
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap) and array.filename is not None:
+            found = array
         array = array.base
-    return isinstance(array, np.memmap)
+    return found
+
+
+def is_on_disk(out: Any) -> bool:
+    """Return whether all arrays in `out` are memory maps of files, which may be written."""
+    if out is None:
+        return False
+    maps = map(map_of, trees.flatten(out)[0])
+    return all(mapped is not None and mapped.mode in ("r+", "w+") for mapped in maps)
+
+
+def reserve(array: Any) -> None:
+    """Reserve the room of a memory map on the disk: a file may have holes.
+
+    On a full disk to write into one kills the process.
+
+    Raises
+    ------
+    OSError
+        If the disk is full.
+    """
+    mapped = map_of(array)
+    if mapped is None or mapped.filename is None or not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        file = open(mapped.filename, "r+b")  # noqa: SIM115
+    except OSError:  # it was removed meanwhile, say
+        return
+    with file:
+        if mapped.nbytes and os.fstat(file.fileno()).st_size >= mapped.offset + mapped.nbytes:
+            os.posix_fallocate(file.fileno(), mapped.offset, mapped.nbytes)
 
 
 def buffers_in(

@@ -73,7 +73,7 @@ def accumulated(
             return program, results
         slots = evaluate(run.tape, program.recipes)
         # With masks, what is on the tape is read once more.
-        read = slots if exact is None else [*slots, *_values_on(run.tape)]
+        read = slots if exact is None else [*slots, *values_on(run.tape)]
         into = None if buffers is None else buffers(read)
         if exact is None:
             run.tape.forget()
@@ -111,7 +111,7 @@ def masked_blocks(
     return block
 
 
-def _values_on(tape: Tape) -> list[Any]:
+def values_on(tape: Tape) -> list[Any]:
     """Return what was computed on a tape, and from what."""
     return [x for entry in tape.entries for x in (entry.value, *entry.operands)]
 

@@ -69,16 +69,20 @@ class ChunkedPrograms:
         }
         return tuple(sorted(k for k in read if k is not None))
 
+    def places(self, number: int) -> Iterator[Part]:
+        """Yield where one block, given by its number, lies in the results that it is of."""
+        chunk, lowered, _, _ = self.programs[number]
+        for k in range(len(lowered.forms)):
+            result = _result_of(self.plan, chunk, k)
+            axis = _axis(self.plan, chunk, result)
+            yield Part(result, axis, None if axis is None else range(chunk.start, chunk.stop), None)
+
     def block(self, number: int, slots: Sequence[Any]) -> Iterator[Part]:
-        """Yield what one block is of the results that are not zero throughout."""
-        chunk, lowered, runner, taken = self.programs[number]
+        """Yield what one block has of these results."""
+        _, lowered, runner, taken = self.programs[number]
         arrays = iter(runner([None if k is None else slots[k] for k in taken]))
-        for k, form in enumerate(lowered.forms):
-            result = result_of(self.plan, chunk, k)
-            if self.forms[result] is not None:
-                axis = axis_of(self.plan, chunk, result)
-                where = None if axis is None else range(chunk.start, chunk.stop)
-                yield Part(result, axis, where, None if form is None else next(arrays))
+        for part, form in zip(self.places(number), lowered.forms, strict=True):
+            yield part if form is None else part._replace(array=next(arrays))
 
     def __call__(
         self,
@@ -168,19 +172,19 @@ def compile_chunks(
         programs.append((chunk, lowered, target.build(lowered.program), slots))
         for k, form in enumerate(lowered.forms):
             if form is not None:
-                number = result_of(plan, chunk, k)
+                number = _result_of(plan, chunk, k)
                 output, given = ends[number]
                 forms[number] = DenseForm((*shapes[output], *shapes[given]))
     return ChunkedPrograms(plan, tuple(programs), tuple(forms))
 
 
-def result_of(plan: ChunkedPlan, chunk: Chunk, number: int) -> int:
+def _result_of(plan: ChunkedPlan, chunk: Chunk, number: int) -> int:
     """Return which result of the whole plan the `number`-th result of a part belongs to."""
     n = len(plan.graph.inputs)
     return number * n + chunk.end if plan.side == "columns" else chunk.end * n + number
 
 
-def axis_of(plan: ChunkedPlan, chunk: Chunk, result: int) -> int | None:
+def _axis(plan: ChunkedPlan, chunk: Chunk, result: int) -> int | None:
     """Return the axis of a result along which its blocks lie; None if it is one block."""
     graph = plan.graph
     output, given = divmod(result, len(graph.inputs))

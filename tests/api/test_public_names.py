@@ -14,6 +14,8 @@ VERBS: list[Callable[..., Any]] = [
     chainad.value_and_jacobian,
     chainad.compile,
     chainad.plan,
+    chainad.stream,
+    chainad.blocks,
     chainad.plan_chain,
     chainad.plan_graph,
     chainad.plan_multi_dot,
