@@ -87,19 +87,19 @@ def blocks(
     """
     check_callable(f)
     options = checked_options(
-        argnums, mode=mode, cost=cost, memory_limit=memory_limit, progress=progress
-    )
-    return _blocks(f, options, checked_chunk_size(chunk_size), args, kwargs)
+        argnums, mode=mode, cost=cost, memory_limit=memory_limit, progress=progress,
+        chunk_size=chunk_size,
+    )  # fmt: skip
+    return _blocks(f, options, args, kwargs)
 
 
 def _blocks(
     f: Callable[..., Any],
     options: Options,
-    chunk_size: int | None,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Iterator[tuple[Index, npt.NDArray[Any]]]:
-    with blocked_run(f, options, chunk_size, args, kwargs) as blocked:
+    with blocked_run(f, options, args, kwargs) as blocked:
         if blocked.nest is not LEAF:
             raise InputError(
                 f"the Jacobian of {name_of(f)} is {blocked.nest.num_leaves} arrays, but blocks are"
@@ -109,14 +109,6 @@ def _blocks(
         for number in blocked.told(options.progress):
             for _, index, block in blocked.block(number):
                 yield index, block
-
-
-def checked_chunk_size(chunk_size: Any) -> int | None:
-    """Return how many indices a block is to have; raise InputError if that is no such number."""
-    is_int = isinstance(chunk_size, (int, np.integer)) and not isinstance(chunk_size, bool)
-    if chunk_size is None or (is_int and chunk_size > 0):
-        return None if chunk_size is None else int(chunk_size)
-    raise InputError(f"chunk_size must be a positive int or None, but got {chunk_size!r}")
 
 
 class DenseBlock(NamedTuple):
@@ -182,7 +174,6 @@ class BlockedRun:
 def blocked_run(
     f: Callable[..., Any],
     options: Options,
-    chunk_size: int | None,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Iterator[BlockedRun]:
@@ -195,7 +186,7 @@ def blocked_run(
                 " inner one"
             )
         linearized = linear_graph(run.graph(), where=run.tape.where)
-        program = blocked_program(run.signature, options, NUMPY, linearized, chunk_size)
+        program = blocked_program(run.signature, options, NUMPY, linearized)
         assert isinstance(program.run, ChunkedPrograms)
         with np.errstate(all="ignore"):
             slots = evaluate(run.tape, program.recipes)

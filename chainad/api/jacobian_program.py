@@ -128,11 +128,7 @@ def jacobian_program(
 
 
 def blocked_program(
-    signature: Signature,
-    options: Options,
-    target: Target,
-    linearized: Linearized,
-    chunk_size: int | None,
+    signature: Signature, options: Options, target: Target, linearized: Linearized
 ) -> JacobianProgram:
     """Return the program that makes a Jacobian block by block, each to be written elsewhere.
 
@@ -146,7 +142,7 @@ def blocked_program(
     plan = (
         plan_for(graph, options, itemsize)
         if isinstance(mode, ChunkedPlan)
-        else plan_in_blocks(graph, mode, itemsize, options.cost, limit, chunk_size)
+        else plan_in_blocks(graph, mode, itemsize, options.cost, limit, options.chunk_size)
     )
     return _lowered(linearized, plan, "dense", target.of(signature))
 

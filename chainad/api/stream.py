@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from chainad.api.blocks import BlockedRun, blocked_run, checked_chunk_size
+from chainad.api.blocks import BlockedRun, blocked_run
 from chainad.api.function_of import check_callable
 from chainad.api.options import checked_options
 from chainad.api.outputs import map_of, nested_in, reserve
@@ -121,9 +121,10 @@ def stream(
     """
     check_callable(f)
     options = checked_options(
-        argnums, mode=mode, cost=cost, memory_limit=memory_limit, progress=progress
-    )
-    with blocked_run(f, options, checked_chunk_size(chunk_size), args, kwargs) as blocked:
+        argnums, mode=mode, cost=cost, memory_limit=memory_limit, progress=progress,
+        chunk_size=chunk_size,
+    )  # fmt: skip
+    with blocked_run(f, options, args, kwargs) as blocked:
         targets = nested_in("into", into, blocked.nest)
         read = blocked.values_read()
         for target, block in zip(targets, blocked.run.signature.blocks, strict=True):

@@ -309,7 +309,7 @@ def test_what_cannot_take_the_jacobian_is_refused(tmp_path: Path, name: str) -> 
 
 def test_bad_options_are_refused() -> None:
     J = np.zeros((30, 30))
-    with pytest.raises(InputError, match="chunk_size must be a positive int or None, but got 0"):
+    with pytest.raises(InputError, match="chunk_size must be a positive integer, but got 0"):
         chainad.stream(f, X, into=J, chunk_size=0)
     with pytest.raises(InputError, match="chunk_size must be"):
         chainad.blocks(f, X, chunk_size=1.5)  # type: ignore[arg-type]
