@@ -43,7 +43,7 @@ def keep_nothing() -> None:
 class Cache(Generic[Value]):
     """Values by key, at most `size` of them; what was used longest ago is forgotten.
 
-    The logger is told of it; `name` is what the values are called there.
+    The logger is told of it; `name` is what the values are called there, "" to say nothing.
     """
 
     def __init__(self, size: int, name: str) -> None:
@@ -70,7 +70,7 @@ class Cache(Generic[Value]):
         with self._lock:
             self._kept[key] = _Kept(value)
             forgotten = self._forget_oldest() if len(self._kept) > self.size else 0
-        if forgotten:
+        if forgotten and self.name:
             log.info(
                 "there are more than %d %s: those used longest ago, %d of them, are forgotten",
                 self.size,

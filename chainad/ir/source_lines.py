@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from dis import opname
 from types import CodeType, FrameType
@@ -146,9 +147,22 @@ _SPARSE_PRODUCTS = {"_matmul_dispatch", "_mul_dispatch", "isdense", "isscalarlik
 
 def scipy_calls() -> list[tuple[str, str]]:
     """Return module and name of SciPy's functions between here and the user, outermost first."""
+    return scipy_calls_in(frames_from(sys._getframe(1)))
+
+
+def frames_from(frame: FrameType | None) -> Iterator[FrameType]:
+    """Yield a frame and those that called it."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def scipy_calls_in(frames: Iterable[FrameType]) -> list[tuple[str, str]]:
+    """Return module and name of SciPy's functions in frames, innermost first, up to the user's."""
     found: list[tuple[str, str]] = []
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and is_library_file(frame.f_code.co_filename):
+    for frame in frames:
+        if not is_library_file(frame.f_code.co_filename):
+            break
         # A decorator of SciPy's holds the function that the user called in one of its variables.
         inside = [frame.f_locals.get(name) for name in ("fun", "func", "f")]
         names = [getattr(x, "__name__", "") for x in inside if callable(x)]
@@ -157,7 +171,6 @@ def scipy_calls() -> list[tuple[str, str]]:
         for module, name in zip(modules, [*names, frame.f_code.co_name], strict=True):
             if module.startswith("scipy.") and not module.startswith("scipy._"):
                 found.append((".".join(module.split(".")[:2]), name))
-        frame = frame.f_back
     return found[::-1]
 
 

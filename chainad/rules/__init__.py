@@ -20,7 +20,8 @@ fourier            transforms, as operators
 complexes          functions of complex numbers that are not holomorphic, by rows; those of
                    `complex_definitions` are written in real ones
 scipy_wrappers     functions with SciPy's names: `scipy_special`, `scipy_linalg`, `scipy_fft`;
-                   `scipy_interpolate`: splines
+                   `scipy_interpolate`: splines; `scipy_sparse`: sparse arrays and solves
+sparse_arrays      sparse arrays with traced entries; `sparse_solves`: their inverses
 writing            functions that write into an array, as assignments; `ufunc_methods`
 lax                linear primitives of JAX, for its front end
 primitives         a user's own rows
@@ -45,6 +46,7 @@ from chainad.rules import (
     scipy_fft,
     scipy_linalg,
     scipy_signal,
+    scipy_sparse,
     scipy_special,
     scipy_stats,
     sets,

@@ -28,7 +28,7 @@ from chainad.rules.base import (
     normalize_axes,
     rule,
 )
-from chainad.rules.kinds import Conversion, Movement
+from chainad.rules.kinds import Conversion, Holomorphic, Movement
 from chainad.structure import Arrangement, arrange, identity, reshaped, selection, strided
 from chainad.structure.structure import Axis
 
@@ -242,14 +242,14 @@ def _real_if_close(a: Any, tol: float = 100) -> Any:
     return a
 
 
-@rule(segment_sum)
+@rule(segment_sum, kind=Holomorphic())
 def _segment_sum(y: Argument, x: Argument, axis: int, segments: Positions, size: int) -> Locals:
     cols = [Axis(n, (k,)) for k, n in enumerate(x.shape)]
     rows = [Axis(n, (k,), segments if k == axis else None) for k, n in enumerate(y.shape)]
     return {x: Local(arrange(rows, cols, dict(enumerate(x.shape)), scale=1), None)}
 
 
-@rule(sparse_dot, operands=(0, 4))
+@rule(sparse_dot, operands=(0, 4), kind=Holomorphic())
 def _sparse_dot(
     y: Argument, values: Argument, rows: Positions, cols: Positions, size: int, x: Argument
 ) -> Locals:

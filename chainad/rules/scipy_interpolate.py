@@ -5,7 +5,7 @@ Knots are constants; what is interpolated between them, and where, may be traced
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +15,7 @@ import scipy  # loads scipy.interpolate when it is first used
 from chainad.errors import TraceError
 from chainad.ir.array_functions import Array
 from chainad.rules.base import first_traced
-from chainad.rules.scipy_wrappers import WRAPPERS
+from chainad.rules.scipy_wrappers import WRAPPERS, of_scipy
 
 # Knots of so many splines are kept with what makes coefficients of values.
 MAX_KNOWN_KNOTS = 32
@@ -161,34 +161,18 @@ def interpolant_of(value: Any) -> Any:
     return None
 
 
-def _constructor(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Let a constructor of SciPy's take traced values at constant knots."""
-
-    def register(of_traced: Callable[..., Any]) -> Callable[..., Any]:
-        def construct(*args: Any, **kwargs: Any) -> Any:
-            if first_traced((*args, *kwargs.values())) is None:
-                return interpolant_of(getattr(scipy.interpolate, name)(*args, **kwargs))
-            return of_traced(*args, **kwargs)
-
-        WRAPPERS["scipy.interpolate", name] = f"chainad.scipy.interpolate.{name}"
-        construct.__name__ = construct.__qualname__ = name
-        construct.__module__ = "chainad.scipy.interpolate"
-        construct.__doc__ = f"The curve scipy.interpolate.{name}, for traced values as well."
-        return construct
-
-    return register
-
+_constructor = of_scipy("scipy.interpolate", interpolant_of)
 
 for _name in ("__init__", "__call__"):
     WRAPPERS["scipy.interpolate", _name] = "chainad.scipy.interpolate, such as .CubicSpline"
 
 
-@_constructor("BSpline")
+@_constructor
 def BSpline(t: Any, c: Any, k: int, extrapolate: Any = True, axis: int = 0) -> Any:
     return Spline(t, np.moveaxis(c, axis, 0), k, extrapolate, axis)
 
 
-@_constructor("PPoly")
+@_constructor
 def PPoly(c: Any, x: Any, extrapolate: Any = True, axis: int = 0) -> Any:
     return Pieces(x, np.moveaxis(c, (axis, axis + 1), (0, 1)), extrapolate, axis)
 
@@ -202,13 +186,13 @@ def _hermite(x: Any, y: Any, slopes: Any, extrapolate: Any, axis: int) -> Interp
     return Pieces(x, [bend / h, (chord - first) / h - bend, first, y[:-1]], extrapolate, axis)
 
 
-@_constructor("CubicHermiteSpline")
+@_constructor
 def CubicHermiteSpline(x: Any, y: Any, dydx: Any, axis: int = 0, extrapolate: Any = None) -> Any:
     y, slopes = np.moveaxis(y, axis, 0), np.moveaxis(dydx, axis, 0)
     return _hermite(np.asarray(x, float), y, slopes, extrapolate in (None, True), axis)
 
 
-@_constructor("CubicSpline")
+@_constructor
 def CubicSpline(
     x: Any, y: Any, axis: int = 0, bc_type: Any = "not-a-knot", extrapolate: Any = None
 ) -> Any:
@@ -233,7 +217,7 @@ def _slopes(x: bytes, bc_type: Any) -> Array:
     return found
 
 
-@_constructor("PchipInterpolator")
+@_constructor
 def PchipInterpolator(x: Any, y: Any, axis: int = 0, extrapolate: Any = None) -> Any:
     knots, values = np.asarray(x, float), np.moveaxis(y, axis, 0)
     slopes = _monotone_slopes(_columns(np.diff(knots), values), values)
@@ -261,7 +245,7 @@ def _end_slope(h: Any, next_h: Any, chord: Any, next_chord: Any) -> Any:
     return np.where(np.sign(found) == np.sign(chord), found, 0.0)
 
 
-@_constructor("make_interp_spline")
+@_constructor
 def make_interp_spline(
     x: Any, y: Any, k: int = 3, t: Any = None, bc_type: Any = None, axis: int = 0
 ) -> Any:

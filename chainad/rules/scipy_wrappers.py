@@ -13,7 +13,7 @@ from importlib import import_module
 from operator import attrgetter
 from typing import Any
 
-from chainad.rules.base import DEFINED, dispatching
+from chainad.rules.base import DEFINED, dispatching, first_traced
 
 # What to write instead of a function of SciPy: (module, name) -> the name of its wrapper.
 WRAPPERS: dict[tuple[str, str], str] = {}
@@ -25,7 +25,8 @@ _ADVICE = {
     "scipy.optimize": "by the implicit function theorem, the Jacobian of a solution is"
     " -np.linalg.solve(df/dy, df/dx)",
     "scipy.signal": "np.convolve, np.fft and chainad.scipy.fft are traced",
-    "scipy.sparse": "A @ x and x @ A of a constant A are traced; build what depends on x with np",
+    "scipy.sparse": "chainad.scipy.sparse has arrays with traced entries, .linalg solves; A @ x,"
+    " x @ A and x * A of a constant A are traced",
     "scipy.stats": "chainad.scipy.stats.norm has cdf, logcdf, sf and logsf, and a density written"
     " with np and the ufuncs of scipy.special is traced",
 }
@@ -78,6 +79,32 @@ def wrapper_of(
         DEFINED[wrapper] = definition
         WRAPPERS[module, wrapper.__name__] = f"{wrapper.__module__}.{wrapper.__name__}"
         return wrapper
+
+    return register
+
+
+def of_scipy(
+    module: str, plain: Callable[[Any], Any] = lambda found: found
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register the decorated function as what the one of that name in SciPy is on traced values.
+
+    On plain arrays SciPy's own is called, and `plain` on its result.
+    """
+
+    def register(of_traced: Callable[..., Any]) -> Callable[..., Any]:
+        name = of_traced.__name__
+        home = ".".join(module.split(".")[:2])
+
+        @wraps(of_traced)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if first_traced((*args, *kwargs.values())) is None:
+                return plain(getattr(import_module(module), name)(*args, **kwargs))
+            return of_traced(*args, **kwargs)
+
+        WRAPPERS[home, name] = f"chainad.{module}.{name}"
+        call.__module__, call.__qualname__ = f"chainad.{module}", name
+        call.__doc__ = f"What {module}.{name} returns, for traced values as well."
+        return call
 
     return register
 

@@ -37,7 +37,13 @@ MODULES: dict[str, ModuleType] = {
 }
 # By module of SciPy, the names that take traced values in chainad's module of that name.
 _INSTEAD: dict[str, list[str]] = {
-    f"scipy.{name}": getattr(chainad.scipy, name).__all__ for name in sorted(chainad.scipy.__all__)
+    home.__name__.removeprefix("chainad."): [
+        name for name in home.__all__ if not isinstance(getattr(home, name), ModuleType)
+    ]
+    for home in (
+        *(getattr(chainad.scipy, name) for name in sorted(chainad.scipy.__all__)),
+        chainad.scipy.sparse.linalg,
+    )
 }
 _STATUSES = {
     "differentiated": "derivative",

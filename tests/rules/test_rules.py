@@ -54,6 +54,7 @@ from chainad.rules.implicit import implicit_solution, solve_regular
 from chainad.rules.linear_algebra import cofactors, logabsdet, sign_of_det
 from chainad.rules.movement import astype, getitem, set_items
 from chainad.rules.odd_functions import OVER_OPERAND
+from chainad.rules.sparse_solves import SquarePattern, sparse_solve
 from chainad.rules.special_functions import polygamma
 from chainad.structure import from_labels
 
@@ -934,6 +935,13 @@ examples(sl.solve_banded)([ex((1, 1), _bands, v(3)), ex((2, 0), _half_bands, v(3
 examples(banded.banded_solve)(
     [ex(_bands, v(3), 1, 1), ex(_half_bands, v(3, 1), 2, 0), ex(at([[2.0]]), v(1), 0, 0)]
 )
+_places = (positions([0, 0, 1, 2, 2]), positions([0, 2, 1, 0, 2]))
+_pattern = SquarePattern(*_places, 3)
+_whole = at([2.0, 0.3, 3.0, 0.4, 2.5])
+examples(sparse_solve)(
+    [ex(_whole, v(3), _pattern), ex(_whole, v(3, 2), _pattern.transpose),
+    ex(at([2.0]), v(1), SquarePattern(range(1), range(1), 1))]
+)  # fmt: skip
 examples(ssignal.convolve, ssignal.fftconvolve)(
     [ex(v(5), v(3)), ex(v(4), v(2), "same"), ex(v(3), v(5), mode="valid"),
     ex(v(3, 4), v(2, 3)), ex(v(4, 3), v(2, 2), mode="same"), ex(v(2, 2), v(4, 3), mode="valid")]

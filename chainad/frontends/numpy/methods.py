@@ -15,11 +15,10 @@ from chainad.errors import TraceError
 from chainad.frontends.numpy.fast_path import recorded_binary
 from chainad.frontends.numpy.packing import as_one
 from chainad.frontends.numpy.traced_calls import call, call_in_general, written
-from chainad.ir.array_functions import sparse_dot
 from chainad.ir.operators import ARITHMETIC, COMPARISONS, SIGNS
-from chainad.ir.positions import positions
 from chainad.ir.source_lines import here
 from chainad.rules.base import CONSTANT, DEFINED, REFUSED, RULES, name_of, static
+from chainad.rules.sparse_arrays import SparseArray
 from chainad.rules.ufunc_methods import METHODS
 
 _NO_OPTIONS: dict[str, Any] = {}
@@ -33,10 +32,10 @@ _IN_PLACE = {"sort"}  # which returns nothing, unlike the function of that name
 def add_array_methods(cls: type) -> None:
     """Give a class the operators and methods of arrays that it lacks, where they have a row."""
     for name, ufunc in ARITHMETIC.items():
-        setattr(cls, f"__{name}__", _binary(ufunc, swapped=False))
-        setattr(cls, f"__r{name}__", _binary(ufunc, swapped=True))
+        setattr(cls, f"__{name}__", _binary(name, ufunc, swapped=False))
+        setattr(cls, f"__r{name}__", _binary(name, ufunc, swapped=True))
     for name, ufunc in COMPARISONS.items():
-        setattr(cls, f"__{name}__", _comparison(_binary(ufunc, swapped=False)))
+        setattr(cls, f"__{name}__", _comparison(_binary(name, ufunc, swapped=False)))
     for name, ufunc in SIGNS.items():
         setattr(cls, f"__{name}__", _unary(ufunc))
     for name in {*dir(np.ndarray)} - {*dir(cls)} - _IN_PLACE:
@@ -46,17 +45,16 @@ def add_array_methods(cls: type) -> None:
             setattr(cls, name, _method(function))
 
 
-def _binary(ufunc: np.ufunc, swapped: bool) -> Callable[[Any, Any], Any]:
+def _binary(name: str, ufunc: np.ufunc, swapped: bool) -> Callable[[Any, Any], Any]:
     def method(self: Any, other: Any) -> Any:
         if type(other) not in COMMON_OPERAND_TYPES:
             if other is NotImplemented or isinstance(other, (str, bytes, dict)):
                 return NotImplemented
             if not swapped and not self.shape and _has_operators(other):
                 return NotImplemented
-            if scipy.sparse.issparse(other) and (
-                ufunc is np.matmul or (ufunc is np.multiply and scipy.sparse.isspmatrix(other))
-            ):
-                return _sparse_matmul(other, self) if swapped else _sparse_matmul(self, other)
+            if isinstance(other, SparseArray) or scipy.sparse.issparse(other):
+                operator = getattr(SparseArray, f"__{name}__" if swapped else f"__r{name}__", None)
+                return operator(SparseArray.of(other), self) if operator else NotImplemented
         args = (other, self) if swapped else (self, other)
         done = recorded_binary(ufunc, *args) if is_plain else None
         return call_in_general(ufunc, args, _NO_OPTIONS) if done is None else done
@@ -118,19 +116,3 @@ def ufunc_method(
     except NotImplementedError as error:
         raise TraceError(f"{here()}{name_of(ufunc)}.{method}: {error}") from None
     return result if out is None else written(out, result, f"{name_of(ufunc)}.{method}")
-
-
-def _sparse_matmul(a: Any, b: Any) -> Any:
-    """Return the product of a constant sparse matrix and a traced array, on either side."""
-    if scipy.sparse.issparse(b):
-        transposed = _sparse_matmul(b.T, np.transpose(a) if np.ndim(a) == 2 else a)
-        return np.transpose(transposed) if np.ndim(a) == 2 else transposed
-    if np.shape(b)[:1] != a.shape[1:] or np.ndim(b) > 2:
-        raise ValueError(f"matmul: shapes {a.shape} and {np.shape(b)} do not fit")
-    # The user's array, not a copy, so that a compiled function sees it change.
-    entries = a.tocoo(copy=False)
-    rows, cols = (positions(np.asarray(x)) for x in entries.coords)
-    data = entries.data.astype(b.dtype, copy=False)
-    x = b if np.ndim(b) == 2 else np.reshape(b, (-1, 1))
-    y = sparse_dot(data, rows, cols, a.shape[0], x)
-    return y if np.ndim(b) == 2 else np.reshape(y, -1)

@@ -26,6 +26,7 @@ from chainad.frontends.numpy.tracers import innermost_tape, undifferentiated
 from chainad.ir import trees
 from chainad.ir.operators import BITWISE
 from chainad.ir.source_lines import is_called_by_sparse
+from chainad.rules.sparse_arrays import SparseArray
 
 
 class RecordedValue(Traced):
@@ -134,6 +135,8 @@ box_recorded = make_box(RecordedScalar, RecordedArray)
 
 def detached(x: Any) -> Any:
     """Return the values of x as constants: recorded values while a function is recorded."""
+    if isinstance(x, SparseArray):
+        return x.plain(detached(x.entries))
     x = undifferentiated(settle(x))
     if isinstance(x, RecordedValue):
         return x.tape.call(gradient_stopped, (x,), {})

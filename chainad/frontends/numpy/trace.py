@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from traceback import walk_tb
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -26,8 +28,9 @@ from chainad.ir import trees
 from chainad.ir.array_functions import is_ndarray
 from chainad.ir.graph import Graph
 from chainad.ir.signature import Signature, signature_of
-from chainad.ir.source_lines import here, line_of
+from chainad.ir.source_lines import here, line_of, scipy_calls_in
 from chainad.ir.trees import LEAF, Tree
+from chainad.rules.scipy_wrappers import instead_of_scipy
 
 # An argument: its position, or the name that it is given by.
 Key: TypeAlias = int | str
@@ -211,6 +214,7 @@ def _call(f: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any],
         for refusal in (error.__cause__, *tape.refusals):
             if isinstance(refusal, TraceError):
                 raise refusal from None
+        _refuse_scipy(error)
         if "read-only" in str(error):
             error.add_note(
                 "chainad makes large arrays read-only once they have met a traced value, since"
@@ -227,6 +231,24 @@ def _call(f: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any],
     except Exception as error:
         _refuse_numba(error)
         raise
+
+
+def _refuse_scipy(error: Exception) -> None:
+    """Raise a TraceError if an error is that of a function of SciPy's about a traced value."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)][::-1]
+    of_scipy = [x for x in frames if str(x.f_globals.get("__name__")).startswith("scipy.")]
+    if any(has_tracer(frame.f_locals) for frame in of_scipy):
+        advice = instead_of_scipy(scipy_calls_in(frames))
+    else:  # a method in C has no frame
+        advice = _OF_METHODS if re.search(r"not (Traced|Recorded)Array$", str(error)) else ""
+    if advice:
+        raise TraceError(f"{line_of(error)[0]}{advice}") from error
+
+
+_OF_METHODS = (
+    "compiled code takes no traced arrays; use chainad.scipy.sparse.linalg.splu(A).solve in the"
+    " place of that of SciPy, or make it a chainad.primitive with a derivative of its own"
+)
 
 
 def _refuse_numba(error: Exception) -> None:

@@ -305,8 +305,8 @@ class Template:
             return self._operand(value, None)
         if scipy.sparse.issparse(value):
             raise TraceError(
-                f"{here()}a scipy.sparse array can only be matrix-multiplied with a traced value:"
-                " write A @ x or x @ A, or use A.toarray()"
+                f"{here()}functions of NumPy take no sparse arrays beside traced values; use"
+                " operators and those of chainad.scipy.sparse, or A.toarray()"
             )
         if hasattr(type(value), "__array__"):  # of pandas, xarray, JAX, torch, ...
             return self._array(np.asarray(value), is_operand)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from chainad.frontends.numpy.tape import Tape
+from chainad.rules.sparse_arrays import SparseArray
 
 NUMBERS = (bool, int, float, complex, np.generic)
 # Other subclasses of ndarray change what operators mean, or hide entries.
@@ -68,6 +69,8 @@ def tracers_in(value: Any) -> Iterator[Tracer]:
     elif isinstance(value, dict):
         for item in value.values():
             yield from tracers_in(item)
+    elif isinstance(value, SparseArray):
+        yield from tracers_in(value.entries)
     elif isinstance(value, np.ndarray) and value.dtype == object:
         yield from tracers_in(value.ravel().tolist())
 
