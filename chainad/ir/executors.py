@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import pickle
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from hashlib import blake2b
 from queue import SimpleQueue
@@ -21,7 +21,6 @@ import numpy as np
 
 from chainad.errors import InputError
 from chainad.ir.cache import Cache, cached_property
-from chainad.ir.locks import fork_safe_lock
 from chainad.ir.notices import log
 
 T = TypeVar("T")
@@ -79,7 +78,9 @@ def run_tasks(
             for task in tasks:
                 collect(task.part, task.function(*task.arguments))
         else:
-            _submit(executor, tasks, collect, at_once)
+            workers = workers_of(executor)
+            with _limited_blas(max(1, processors() // workers)):  # where tasks are threads
+                _submit(executor, workers, tasks, collect, at_once)
     except BaseException as error:
         _tell_finished(error, finished, unit, tasks[-1].part.stop)
         raise
@@ -87,13 +88,13 @@ def run_tasks(
 
 def _submit(
     executor: Executor,
+    workers: int,
     tasks: Sequence[Task],
     collect: Callable[[slice, Any], None],
     at_once: int | None,
 ) -> None:
-    workers = workers_of(executor)
     at_once = TASKS_PER_WORKER * workers if at_once is None else at_once
-    around = np.geterr(), workers, len(tasks)
+    around = np.geterr(), _Share(workers, len(tasks)), Local(True)
     pending: dict[Future[Any], slice] = {}
     ended: SimpleQueue[Future[Any]] = SimpleQueue()
 
@@ -139,24 +140,31 @@ def _tell_finished(error: BaseException, finished: Iterable[slice], unit: str, t
 # ------------------------------------------------------------------ in a task
 
 
-class _Share(threading.local):
-    """What part of the machine, and of the work, a thread has: all of it, but in a task."""
+@dataclass(frozen=True)
+class _Share:
+    """What part of the machine, and of the work, is that of a task."""
 
-    workers = 1
-    tasks = 1
+    workers: int = 1
+    tasks: int = 1
 
 
-_share = _Share()
+class _Current(threading.local):
+    """The share of this thread: everything, but in a task."""
+
+    share = _Share()
+
+
+_current = _Current()
 
 
 def expected_count(count: int) -> int:
     """Return of how many indices all tasks are, if each is of `count`."""
-    return count * _share.tasks
+    return count * _current.share.tasks
 
 
 def processors() -> int:
     """Return how many processors there are for this thread."""
-    return max(1, _processors() // _share.workers)
+    return max(1, _processors() // _current.share.workers)
 
 
 def _processors() -> int:
@@ -169,47 +177,23 @@ def _run(
     function: Callable[..., Any],
     arguments: tuple[Any, ...],
     errors: Mapping[str, Any],
-    workers: int,
-    tasks: int,
+    share: _Share,
+    here: Local[bool],
 ) -> Any:
     """Run a task where the executor has it run."""
-    before = _share.workers, _share.tasks
-    _share.workers, _share.tasks = workers, tasks
+    before, _current.share = _current.share, share
     try:
-        with np.errstate(**errors), _blas(processors()):
+        with np.errstate(**errors), nullcontext() if here.value else _limited_blas(processors()):
             return function(*arguments)
     finally:
-        _share.workers, _share.tasks = before
+        _current.share = before
 
 
-class _Blas:
-    """The threads of BLAS in this process, which all tasks in it share."""
+def _limited_blas(threads: int) -> AbstractContextManager[Any]:
+    """Leave BLAS so many threads for the time of a context, if threadpoolctl is installed.
 
-    def __init__(self) -> None:
-        self._lock = fork_safe_lock()
-        self._tasks = 0
-        self._limits: Any = None
-
-    @contextmanager
-    def __call__(self, threads: int) -> Iterator[None]:
-        """Leave BLAS so many threads while tasks run, if threadpoolctl is installed."""
-        with self._lock:
-            if not self._tasks:
-                self._limits = _limited(threads)
-            self._tasks += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._tasks -= 1
-                if not self._tasks and self._limits is not None:
-                    self._limits.restore_original_limits()
-
-
-_blas = _Blas()
-
-
-def _limited(threads: int) -> Any:
+    OpenBLAS has one pool for all threads of a process, whose size one of them sets, and resets.
+    """
     try:
         from threadpoolctl import threadpool_limits
     except ImportError:
@@ -217,8 +201,9 @@ def _limited(threads: int) -> Any:
             "threads of BLAS are not limited without threadpoolctl: pip install"
             " 'chainad[parallel]', or set OPENBLAS_NUM_THREADS=1 (MKL_NUM_THREADS=1)"
         )
-        return None
-    return threadpool_limits(threads, user_api="blas")
+        return nullcontext()
+    limits: AbstractContextManager[Any] = threadpool_limits(threads, user_api="blas")
+    return limits
 
 
 # ------------------------------------------------------- what is sent to tasks
