@@ -45,7 +45,9 @@ def client() -> Iterator[Any]:
 def test_a_dask_cluster_returns_what_one_call_does(client: Any) -> None:
     out = np.empty((200, 3, 3))
     J = chainad.jacobian(layer, batch=0, executor=client.get_executor(), chunk_size=7)
-    np.testing.assert_allclose(J(X, out=out), chainad.jacobian(layer, batch=0)(X), rtol=1e-13, atol=1e-13)
+    np.testing.assert_allclose(
+        J(X, out=out), chainad.jacobian(layer, batch=0)(X), rtol=1e-13, atol=1e-13
+    )
 
 
 def test_chunks_of_a_lost_worker_are_computed_by_others(client: Any) -> None:
@@ -90,3 +92,18 @@ def test_loky_returns_what_one_call_does_until_a_worker_dies() -> None:
     np.testing.assert_array_equal(out[done], wanted[done])
 
 
+def test_arrays_of_dask_are_refused_with_what_to_write() -> None:
+    da = pytest.importorskip("dask.array")
+    xarray = pytest.importorskip("xarray")
+    J = chainad.jacobian(lambda x: np.array([x[0] * x[1], np.sin(x[2])]), batch=0)
+    names = {"J": J, "m": 2, "n": 3, "xarray": xarray}
+    blocks = da.from_array(X, chunks=(60, 3))
+    labelled = xarray.DataArray(blocks, dims=("point", "x"), coords={"x": ["a", "b", "c"]})
+    for points, line in ((blocks, 1), (labelled, 3)):
+        with pytest.raises(InputError, match="argument 0 is lazy, an array of dask") as caught:
+            J(points)
+        lazy = eval(str(caught.value).splitlines()[line].strip(), names, {"D": points})
+        np.testing.assert_allclose(lazy.compute(), J(X))
+    assert [*lazy.dims, *lazy.coords["x"].data] == ["point", "y", "x", "a", "b", "c"]
+    with pytest.raises(InputError, match="argument 0 is lazy"):
+        chainad.vmap(np.sin)(blocks)

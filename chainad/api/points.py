@@ -22,6 +22,13 @@ Batch: TypeAlias = int | Mapping[Key, int | None]
 # An array of an argument: which argument, and the number of the array in it.
 Place: TypeAlias = tuple[Key, int]
 
+# What to write for lazy arrays.
+BY_DASK = "D.map_blocks(J, chunks=(D.chunks[0], m, n), new_axis=2, dtype=float)"
+BY_XARRAY = (
+    "xarray.apply_ufunc(J, D, input_core_dims=[['x']], output_core_dims=[['y', 'x']],"
+    " dask='parallelized', output_dtypes=[float], dask_gufunc_kwargs={'output_sizes': {'y': m}})"
+)
+
 
 @dataclass(frozen=True)
 class PointArguments:
@@ -110,6 +117,7 @@ def point_arguments(
     axes = _axes(f, options, batch, args, kwargs, differentiated)
     for key, axis in axes.items():
         argument = holder_of(key, args, kwargs)[key]
+        _check_not_lazy(argument, argument_name(key))
         if key in differentiated:
             leaves, tree = argument_leaves(f, key, argument)
         else:
@@ -130,6 +138,20 @@ def point_arguments(
         if axes[place[0]] is None:
             stacks[place] = np.repeat(stack, count, axis=0)
     return PointArguments(args, kwargs, stacks, found)
+
+
+def _check_not_lazy(argument: Any, name: str) -> None:
+    """Refuse arrays of dask, which would be computed as a whole, here."""
+    for leaf in trees.flatten_arrays(argument)[0]:
+        # What every collection of dask has; arrays of xarray return None if they hold none.
+        graph = getattr(leaf, "__dask_graph__", None)
+        if graph is not None and graph() is not None:
+            raise InputError(
+                f"{name} is lazy, an array of dask, and a batch would compute all of it here; with"
+                " J for this function, D for the array of points of shape (n,), and J(x) of shape"
+                f" (m, n) at each, write\n    {BY_DASK}\nor, of an xarray.DataArray,\n"
+                f"    {BY_XARRAY}"
+            )
 
 
 def _plain(points: Any) -> npt.NDArray[Any]:
