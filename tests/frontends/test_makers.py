@@ -16,6 +16,7 @@ from functions import Function, numerical
 
 import chainad
 from chainad.errors import TraceError
+from chainad.frontends.numpy.read_names import Search
 from chainad.frontends.numpy.trace import tracing
 from chainad.rules.base import name_of
 
@@ -792,3 +793,13 @@ def test_arrays_of_others_are_not_filled_with_nan() -> None:
         return found
 
     np.testing.assert_array_equal(chainad.jacobian(made)(np.ones(2)), [[1, 0], [0, 0]])
+
+
+def test_names_are_not_looked_up_in_what_rewrites_assertions() -> None:
+    def asserted(x: Any) -> Any:
+        assert x.size == 2
+        return np.sin(x)
+
+    search = Search()
+    search.visit(asserted)
+    assert [*search.namespaces.values()] == [globals()]

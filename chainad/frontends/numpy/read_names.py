@@ -23,9 +23,10 @@ from chainad.frontends.numpy.proxy_slots import ProxySlot, contents_of
 from chainad.ir.cache import Cache
 
 # Libraries whose functions know no traced values, or dispatch on them.
-_LIBRARIES = frozenset(
-    {"numpy", "scipy", "chainad", "numba", "pandas", "xarray", "torch", "jax", "jaxlib", "builtins"}
-) | (sys.stdlib_module_names - {"__main__"})
+_ARRAY_LIBRARIES = {"numpy", "scipy", "numba", "pandas", "xarray", "torch", "jax", "jaxlib"}
+# What asserts something in a test mentions pytest.
+_WITHOUT_ARRAYS = (sys.stdlib_module_names - {"__main__"}) | {"builtins", "pytest", "_pytest"}
+_LIBRARIES = frozenset({"chainad", *_ARRAY_LIBRARIES, *_WITHOUT_ARRAYS})
 # Functions of these that are formulas, written as a user would write them.
 _FORMULAS = {"rosen", "rosen_der", "rosen_hess", "rosen_hess_prod"}
 # What these formulas call, and functions that are there to be differentiated.
