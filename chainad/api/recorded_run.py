@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -207,16 +208,21 @@ def _record(
     describe: _Describe[_Run],
     captures: tuple[Capture, ...] | None = None,
 ) -> _Run:
-    """Run a function once, and return what it did; twice if it changes what it reads."""
+    """Run a function once, and return what it did; twice if anybody changes what it reads."""
 
     def record(argnums: Sequence[Key]) -> _Run:
         once = partial(_record_once, of, args, kwargs, describe, argnums)
+        found = captures
         try:
-            return once(captures)
+            return once(found)
         except ChangedError as error:
-            changed = error.captures
-        # What it reads must be what it was before the run that is replayed.
-        return once(changed)
+            # What it reads must be what it was before the run that is replayed.
+            found = error.captures
+        except RandomNumbersError:
+            # Another thread may have drawn them, as the workers of dask do.
+            if threading.active_count() == 1:
+                raise
+        return once(found)
 
     if of.has_jacobian:
         return record(of.options.selected(of.function, args, kwargs))

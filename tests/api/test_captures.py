@@ -10,6 +10,7 @@ import functools
 import math
 import random
 import sys
+import threading
 import types
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,9 @@ from hypothesis import strategies as st
 import chainad
 from chainad import InputError, TraceError
 from chainad.errors import FallbackWarning
+from chainad.frontends.captures import find_captures
 from chainad.frontends.captures.contents import MAX_KEPT_BYTES, content, has_content
+from chainad.frontends.captures.find_captures import random_states
 from chainad.frontends.captures.instructions import EFFECTS, OPAQUE
 from chainad.frontends.captures.interpreter import _Interpreter
 
@@ -1123,6 +1126,26 @@ def test_functions_that_draw_are_traced_at_each_call(f: Function, name: str, bat
     assert not np.allclose(one, other)
     if batch:
         assert not np.allclose(other[0], other[1])
+
+
+def test_what_another_thread_draws_is_not_drawn_by_the_function(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[int] = []
+
+    def states() -> dict[str, Any]:
+        seen.append(1)
+        return random_states() | ({"random": "drawn"} if len(seen) == 1 else {})
+
+    monkeypatch.setattr(find_captures, "random_states", states)
+    done = threading.Event()
+    other = threading.Thread(target=done.wait)
+    other.start()
+    try:
+        assert chainad.compile(np.sin, 1.0).programs == 1
+    finally:
+        done.set()
+        other.join()
 
 
 def test_draws_from_a_seed_are_no_draws() -> None:
