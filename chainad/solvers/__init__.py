@@ -1,0 +1,9 @@
+"""Solvers inside of functions: what they find is known, and its derivative is an operator.
+
+known_values            values that a solver has found, as calls with a row
+user_functions          functions made anew at each call, and what was made of them before
+initial_value_problem   states as functions of initial values, parameters and times: sensitivities
+adjoint_equation        their adjoints, integrated against time, from checkpoints
+integrators             SciPy's solvers, for blocks of equations
+solve_ivp               solve_ivp and odeint
+"""

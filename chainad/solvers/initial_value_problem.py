@@ -1,0 +1,472 @@
+"""Initial value problems: states at some times, as functions of initial values and parameters.
+
+The derivative is an operator. Tangents are pushed forward by the continuous sensitivities, which
+are integrated along with the states, all in the error norm of SciPy's own solver; adjoints are
+pulled back through the adjoint equation, against time (`adjoint_equation`). Griewank & Walther,
+ch. 15; Hindmarsh et al. 2005 (CVODES).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.integrate
+
+from chainad.api.sparsity import sparsity
+from chainad.api.verbs import compile, jacobian, value_and_jacobian
+from chainad.errors import InputError
+from chainad.frontends.numpy.packing import as_one
+from chainad.frontends.numpy.tape import Tape
+from chainad.frontends.numpy.tracers import Tracer, raw
+from chainad.ir.cache import cached_property
+from chainad.ir.graph import Argument
+from chainad.rules.base import Local, Locals
+from chainad.solvers.adjoint_equation import pulled_back
+from chainad.solvers.known_values import (
+    Derivative,
+    as_vector,
+    below,
+    innermost,
+    is_differentiated,
+    matrix_free,
+    on_plain,
+)
+from chainad.solvers.integrators import MIN_RTOL, is_implicit, options_of_blocks
+from chainad.structure import from_labels
+
+Array = np.ndarray[Any, Any]
+
+# Of as many states or more, Jacobians that are this sparse are factorized sparsely.
+MIN_SPARSE_STATES = 32
+MAX_SPARSE_DENSITY = 0.25
+
+# About how many evaluations a solver takes to begin anew at a time that adjoints come in.
+_EVALUATIONS_OF_A_START = 8
+
+
+class Given(NamedTuple):
+    """What a solution is a function of; without `times` it is given where the solver steps."""
+
+    y0: Any  # (n,)
+    t0: Any
+    tf: Any
+    times: Any  # (number of times,)
+    parameters: tuple[Any, ...]
+
+    @staticmethod
+    def of(values: Sequence[Any]) -> Given:
+        """Return what was taken apart by `values`."""
+        return Given(*values[:4], tuple(values[4:]))
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """All arrays, one after the other."""
+        return (*self[:4], *self.parameters)
+
+
+class Solution(NamedTuple):
+    """What a solver has found; `counts` are its status, and what `nfev`, `njev` and `nlu` are."""
+
+    t: Any
+    y: Any  # (n, number of times)
+    counts: Any
+
+
+# Where in `Given.values` things are; from the last one on, there are parameters.
+_Y0, _T0, _TF, _TIMES, _PARAMETERS = range(5)
+
+
+class InitialValueProblem(ABC):
+    """dy/dt = rhs(t, y, parameters), and how it is solved.
+
+    Attributes
+    ----------
+    n : int
+        The number of states.
+    known : callable
+        The row that a solution is recorded by.
+    method : str or type
+        As for `solve_ivp`.
+    has_times : bool
+        Whether the times are given.
+    step_options : dict
+        Options of the solver that hold for all equations, such as `max_step`.
+    what : str
+        What messages call the call, with the user's line.
+    """
+
+    n: int
+    known: Callable[..., Any]
+    method: Any
+    has_times = True
+    step_options: dict[str, Any]
+    what: str
+
+    def __init__(self) -> None:
+        self._derivatives: dict[Any, SolutionDerivative] = {}
+        self._augmented: dict[Any, AugmentedProblem] = {}
+
+    @property
+    @abstractmethod
+    def user(self) -> Any:
+        """The functions of the user that run, whose names are looked up when they are traced."""
+
+    @abstractmethod
+    def rhs(self, t: Any, y: Any, parameters: Sequence[Any]) -> Any:
+        """Return the right-hand side, (n,)."""
+
+    @abstractmethod
+    def solve(self, given: Given) -> Solution:
+        """Return the solution for plain arrays."""
+
+    @abstractmethod
+    def tolerances(self, given: Given) -> tuple[float, Array]:
+        """Return the relative tolerance, and the absolute one of each state."""
+
+    # --------------------------------------------------------------- derivatives
+
+    @cached_property
+    def directional(self) -> Callable[..., Any]:
+        """The right-hand side, and its derivative along k directions."""
+        function = partial(_along, self.user, self)
+        return compile(value_and_jacobian(function))
+
+    @cached_property
+    def weighted(self) -> Callable[..., Any]:
+        """The derivatives of k weighted sums of the right-hand side, by states and parameters."""
+        function = partial(_weighted, self.user, self)
+        return compile(jacobian(function, argnums=(0, 1)))
+
+    def jacobian(self, t: Any, y: Any, parameters: Sequence[Any]) -> Any:
+        """Return the Jacobian of the right-hand side by the states, an array or sparse."""
+        return self._jacobian(y, np.float64(t), [*parameters])
+
+    @cached_property
+    def _jacobian(self) -> Callable[..., Any]:
+        function = partial(_by_states, self.user, self)
+        dense = compile(jacobian(function))
+        sparse = compile(jacobian(function, output="sparse"))
+        found: list[Any] = []
+
+        def choose(y: Any, t: Any, parameters: Any) -> Any:
+            if not found:
+                is_sparse = False
+                if self.n >= MIN_SPARSE_STATES:
+                    pattern = sparsity(function, y, t, parameters)
+                    is_sparse = pattern.nnz <= MAX_SPARSE_DENSITY * self.n**2
+                found.append(sparse if is_sparse else dense)
+            return found[0](y, t, parameters)
+
+        return choose
+
+    def slope(self, t: Any, y: Any, parameters: Sequence[Any]) -> Any:
+        """Return the right-hand side, of values that may be traced."""
+        values = (t, y, *parameters)
+        if is_differentiated(values):
+            return self.rhs(t, y, parameters)
+        return on_plain(_slope, self, values)
+
+    def augmented(self, moving: tuple[int, ...], k: int) -> AugmentedProblem:
+        """Return the problem of the states and their derivatives along k directions.
+
+        `moving` are the parameters that change along these.
+        """
+        key = moving, k
+        if key not in self._augmented:
+            self._augmented[key] = AugmentedProblem(self, moving, k)
+        return self._augmented[key]
+
+    def derivative(
+        self, moving: tuple[int, ...], shapes: tuple[tuple[int, ...], ...], evaluations: int
+    ) -> SolutionDerivative:
+        """Return the derivative by some of the values; `shapes` are those of all.
+
+        `evaluations` are those of the right-hand side, for the cost.
+        """
+        # Costs are rounded: the plans of another solve may serve.
+        key = moving, shapes, 1 << max(evaluations - 1, 1).bit_length()
+        if key not in self._derivatives:
+            self._derivatives[key] = SolutionDerivative(self, *key)
+        return self._derivatives[key]
+
+
+def solution(problem: InitialValueProblem, given: Given) -> Solution:
+    """Return the solution for arrays that may be traced, by any number of traces."""
+    if not is_differentiated(given.values):
+        return Solution(*on_plain(_solve, problem, given.values))
+    tape = innermost(given.values)
+    assert tape is not None
+    under = [below(x, tape) for x in given.values]
+    t, y, counts = solution(problem, Given.of(under))
+    moving = tuple(
+        [
+            k
+            for k, x in enumerate(given.values)
+            if k not in (_TF, _TIMES) and _is_on(x, tape)
+        ]
+    )
+    status, evaluations = map(int, np.asarray(raw(counts))[:2])
+    derivative = problem.derivative(moving, tuple(map(np.shape, under)), evaluations)
+    if status < 0:
+        derivative = FailedDerivative(problem)
+    if problem.has_times:
+        moments = given.times
+    elif _is_on(given.t0, tape) or _is_on(given.tf, tape):
+        moments = np.concatenate([np.reshape(given.t0, 1), t[1:-1], np.reshape(given.tf, 1)])
+    else:
+        moments = t
+    theta = as_vector([given.values[k] for k in moving])
+    others = [x for k, x in enumerate(under) if k not in moving]
+    return Solution(moments, problem.known(derivative, y, moments, theta, *others), counts)
+
+
+def _is_on(x: Any, tape: Tape) -> bool:
+    return isinstance(x, Tracer) and x.tape is tape
+
+
+def _solve(problem: InitialValueProblem, *values: Any) -> tuple[Any, ...]:
+    return tuple(problem.solve(Given.of(values)))
+
+
+def _slope(problem: InitialValueProblem, t: Any, y: Any, *parameters: Any) -> Any:
+    return problem.rhs(t, y, parameters)
+
+
+def _slopes(problem: InitialValueProblem, t: Any, y: Any, *parameters: Any) -> Any:
+    columns = [problem.rhs(t[k], y[:, k], parameters) for k in range(len(t))]
+    return np.stack(columns, axis=1)
+
+
+def _by_states(
+    user: Any, problem: InitialValueProblem, y: Any, t: Any, parameters: Sequence[Any]
+) -> Any:
+    return problem.rhs(t, y, parameters)
+
+
+def _along(
+    user: Any,
+    problem: InitialValueProblem,
+    steps: Any,  # (k,)
+    t: Any,
+    y: Any,
+    tangents: Any,  # (n, k)
+    parameters: Sequence[Any],
+    directions: Sequence[Any],  # each None, or of the shape of the parameter, and k
+) -> Any:
+    """Return the right-hand side some steps away."""
+    moved = [
+        p if d is None else p + np.reshape(d @ steps, np.shape(p))
+        for p, d in zip(parameters, directions, strict=True)
+    ]
+    return problem.rhs(t, y + tangents @ steps, moved)
+
+
+def _weighted(
+    user: Any,
+    problem: InitialValueProblem,
+    y: Any,
+    moving: Sequence[Any],
+    t: Any,
+    weights: Any,  # (k, n)
+    others: Sequence[Any],
+) -> Any:
+    """Return weighted sums of the right-hand side."""
+    left = iter(moving)
+    parameters = [next(left) if x is None else x for x in others]
+    return weights @ problem.rhs(t, y, parameters)
+
+
+class SolutionDerivative(Derivative):
+    """The derivative of a solution by its times, and by a vector of what else it depends on.
+
+    Attributes
+    ----------
+    problem : InitialValueProblem
+    moving : tuple of int
+        What the vector is made of, by position in `Given.values`; `shapes` are those of all.
+    evaluations : int
+        How often the right-hand side was evaluated, about.
+    """
+
+    def __init__(
+        self,
+        problem: InitialValueProblem,
+        moving: tuple[int, ...],
+        shapes: tuple[tuple[int, ...], ...],
+        evaluations: int,
+    ) -> None:
+        self.problem, self.moving, self.shapes = problem, moving, shapes
+        self.evaluations = evaluations
+        sizes = [int(np.prod(shapes[k])) for k in moving]
+        ends = np.cumsum([0, *sizes]).tolist()
+        # By position in `Given.values`, the place in the vector.
+        self.places = {k: slice(*ends[j : j + 2]) for j, k in enumerate(moving)}
+        self.size = ends[-1]
+
+    @property
+    def parameters(self) -> tuple[int, ...]:
+        """The parameters among what moves, by number."""
+        return tuple(k - _PARAMETERS for k in self.moving if k >= _PARAMETERS)
+
+    def locals(self, y: Argument, *operands: Argument) -> Locals:
+        times, theta, *_ = operands
+        n, count = y.shape
+        # A direction costs a product with the Jacobian of the right-hand side at each evaluation.
+        each = n * self.size
+        starts = _EVALUATIONS_OF_A_START * count
+        costs = self.evaluations * each, (self.evaluations + starts) * each
+        rows, sizes = [(n, (0,)), (count, (1,))], {0: n, 1: count}
+        by_times = from_labels(rows, [(count, (1,))], sizes, (0, 1))
+        return {
+            times: Local(by_times, self.slopes),
+            theta: matrix_free(y, theta, self.push, self.pull, costs),
+        }
+
+    def given(self, times: Any, theta: Any, others: Sequence[Any]) -> Given:
+        """Return all values, of the vector and the others."""
+        left = iter(others)
+        values = [
+            np.reshape(theta[self.places[k]], shape) if k in self.places else next(left)
+            for k, shape in enumerate(self.shapes)
+        ]
+        return Given.of(values)._replace(times=times, tf=times[-1])
+
+    def slopes(self, _: Any, value: Any, times: Any, theta: Any, *others: Any) -> Any:
+        """Return the derivatives by time, (n, number of times)."""
+        parameters = self.given(times, theta, others).parameters
+        values = (times, value, *parameters)
+        if is_differentiated(values):
+            return _slopes(self.problem, *values)
+        return on_plain(_slopes, self.problem, values)
+
+    def push(self, tangents: Any, value: Any, times: Any, theta: Any, *others: Any) -> Any:
+        """Return tangents of the solution, (n * number of times, k)."""
+        given = self.given(times, theta, others)
+        n, k = self.problem.n, np.shape(tangents)[1]
+        initial = tangents[self.places[_Y0]] if _Y0 in self.places else np.zeros((n, k))
+        if _T0 in self.places:
+            slope = self.problem.slope(given.t0, given.y0, given.parameters)
+            initial = initial - np.reshape(slope, (n, 1)) * tangents[self.places[_T0]]
+        numbers = self.parameters
+        directions = tuple(tangents[self.places[_PARAMETERS + j]] for j in numbers)
+        y0 = np.concatenate([given.y0, np.reshape(np.transpose(initial), (-1,))])
+        augmented = self.problem.augmented(numbers, k)
+        parameters = (*given.parameters, *directions)
+        found = solution(augmented, given._replace(y0=y0, parameters=parameters)).y
+        count = np.shape(found)[1]
+        return np.reshape(
+            np.moveaxis(np.reshape(found[n:], (k, n, count)), 0, 2), (n * count, k)
+        )
+
+    def pull(self, adjoints: Any, value: Any, times: Any, theta: Any, *others: Any) -> Any:
+        """Return adjoints of the vector, (k, its size)."""
+        values = (adjoints, times, theta, *others)
+        if is_differentiated(values):
+            return adjoints @ self.push(np.eye(self.size), value, times, theta, *others)
+        return on_plain(_pull, self, values)
+
+
+def _pull(of: SolutionDerivative, adjoints: Any, times: Any, theta: Any, *others: Any) -> Any:
+    given = of.given(times, theta, others)
+    by_y0, by_t0, by_parameters = pulled_back(of.problem, given, of.parameters, adjoints)
+    found = {_Y0: by_y0, _T0: by_t0}
+    found |= {_PARAMETERS + j: x for j, x in zip(of.parameters, by_parameters, strict=True)}
+    return np.concatenate([found[k] for k in of.moving], axis=1)
+
+
+class FailedDerivative(Derivative):
+    """That of a solution that is none."""
+
+    def __init__(self, problem: InitialValueProblem) -> None:
+        self.problem = problem
+
+    def locals(self, y: Argument, *operands: Argument) -> Locals:
+        raise NotImplementedError(
+            "the solver has failed (success is False), and what it has left is no solution that"
+            " could be differentiated; try another method, or other tolerances"
+        )
+
+
+class AugmentedProblem(InitialValueProblem):
+    """States y of a problem and k tangents of them, (n + k n,): the sensitivity equations.
+
+    Parameters are those of the problem, and the directions, (size, k), of those that move.
+    """
+
+    def __init__(self, of: InitialValueProblem, moving: tuple[int, ...], k: int) -> None:
+        super().__init__()
+        self.of, self.moving, self.k = of, moving, k
+        self.n = of.n * (1 + k)
+        self.known, self.method, self.what = of.known, of.method, of.what
+        self.step_options = of.step_options
+
+    @property
+    def user(self) -> Any:
+        return self.of.user
+
+    def _parts(self, parameters: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        """Return the parameters of the problem, and the directions of each, or None."""
+        count = len(parameters) - len(self.moving)
+        directions: list[Any] = [None] * count
+        for j, direction in zip(self.moving, parameters[count:], strict=True):
+            directions[j] = direction
+        return [*parameters[:count]], directions
+
+    def rhs(self, t: Any, y: Any, parameters: Sequence[Any]) -> Any:
+        n, k = self.of.n, self.k
+        tangents = np.transpose(np.reshape(y[n:], (k, n)))
+        own, directions = self._parts(parameters)
+        t = np.float64(t) if type(t) is float else t
+        slope, slopes = self.of.directional(np.zeros(k), t, y[:n], tangents, own, directions)
+        return np.concatenate([slope, np.reshape(np.transpose(slopes), (-1,))])
+
+    def tolerances(self, given: Given) -> tuple[float, Array]:
+        n, k = self.of.n, self.k
+        own, directions = self._parts(given.parameters)
+        rtol, atol = self.of.tolerances(given._replace(y0=given.y0[:n], parameters=tuple(own)))
+        # An error of a tangent counts as that of a state, where what moves does so by as much as
+        # it is, or by 1.
+        steps = np.abs(np.reshape(given.y0[n:], (k, n))) / np.maximum(np.abs(given.y0[:n]), 1)
+        largest = steps.max(1, initial=0)
+        for p, d in zip(own, directions, strict=True):
+            if d is not None:
+                steps = np.abs(d) / np.maximum(np.abs(np.reshape(p, (-1, 1))), 1)
+                largest = np.maximum(largest, steps.max(0, initial=0))
+        largest[largest == 0] = 1
+        # SciPy's norm is a mean: no part of it may hide behind the others.
+        share = (1 + k) ** -0.5
+        scaled = np.concatenate([atol, (largest[:, None] * atol).ravel()])
+        return max(rtol * share, MIN_RTOL), scaled * share
+
+    def solve(self, given: Given) -> Solution:
+        rtol, atol = self.tolerances(given)
+        own, _ = self._parts(given.parameters)
+        n = self.of.n
+
+        def jacobian(t: Any, y: Any) -> Any:
+            return self.of.jacobian(t, y[:n], own)
+
+        # Without what couples tangents to states: Newton's method finds the states first, and the
+        # tangents in the next iteration. That is the simultaneous corrector of CVODES.
+        blocks = options_of_blocks(self.method, jacobian, n, 1 + self.k)
+        found = scipy.integrate.solve_ivp(
+            lambda t, y: self.rhs(t, y, given.parameters),
+            (given.t0, given.tf),
+            given.y0,
+            method=self.method,
+            t_eval=given.times,
+            **self.step_options,
+            **blocks,
+            rtol=rtol,
+            atol=atol,
+        )
+        if not found.success:
+            raise InputError(
+                f"{self.what}: the solver fails on the equations of the derivative, though not on"
+                f" those of the states ({found.message}); try other tolerances, or another method"
+            )
+        return Solution(found.t, found.y, np.array([found.status, found.nfev]))

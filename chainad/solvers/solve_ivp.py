@@ -1,0 +1,222 @@
+"""solve_ivp and odeint of SciPy, for traced values as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import scipy.integrate
+
+from chainad.errors import TraceError
+from chainad.frontends.numpy.closure_conversion import ClosureConversion, check_untraced
+from chainad.frontends.numpy.made_arrays import settle
+from chainad.frontends.numpy.packing import as_one, packed
+from chainad.frontends.numpy.tape import active
+from chainad.frontends.numpy.tracers import Tracer, has_tracer, raw
+from chainad.ir.source_lines import here
+from chainad.rules.scipy_wrappers import WRAPPERS
+from chainad.solvers.initial_value_problem import (
+    Given,
+    InitialValueProblem,
+    Solution,
+    solution,
+)
+from chainad.solvers.integrators import is_implicit
+from chainad.solvers.known_values import is_differentiated, known_value
+from chainad.solvers.user_functions import interned
+
+Array = np.ndarray[Any, Any]
+
+_NAME = "chainad.scipy.integrate.solve_ivp"
+_MESSAGES = {
+    0: "The solver successfully reached the end of the integration interval.",
+    1: "A termination event occurred.",
+}
+# Options of SciPy's solvers that hold for the equations of the derivative as well.
+_STEP_OPTIONS = ("max_step", "min_step")
+
+WRAPPERS["scipy.integrate", "solve_ivp"] = _NAME
+_known = known_value(_NAME)
+
+
+class _Problem(InitialValueProblem):
+    """What `solve_ivp` is called with, as a function of the traced values in it.
+
+    `takes_jacobian` says that implicit methods are given the Jacobian, if the user gives none.
+    """
+
+    known = staticmethod(_known)
+
+    def __init__(
+        self,
+        conversion: ClosureConversion,
+        n: int,
+        method: Any,
+        has_times: bool,
+        vectorized: bool,
+        options: dict[str, Any],
+        takes_jacobian: bool,
+    ) -> None:
+        super().__init__()
+        self.conversion, self.n, self.method = conversion, n, method
+        self.has_times, self.vectorized, self.options = has_times, vectorized, options
+        self.takes_jacobian = takes_jacobian and is_implicit(method)
+        self.step_options = {k: options[k] for k in _STEP_OPTIONS if k in options}
+        self.what = f"{here()}solve_ivp"
+
+    @property
+    def user(self) -> Any:
+        return self.conversion.value
+
+    def rhs(self, t: Any, y: Any, parameters: Sequence[Any]) -> Any:
+        fun, args, _ = self.conversion(parameters)
+        found = settle(fun(t, y[:, None] if self.vectorized else y, *args))
+        return np.reshape(as_one(found), (self.n,))
+
+    def tolerances(self, given: Given) -> tuple[float, Array]:
+        rtol, atol = self.options.get("rtol", 1e-3), self.options.get("atol", 1e-6)
+        return float(np.min(rtol)), np.broadcast_to(np.asarray(atol, float), (self.n,))
+
+    def solve(self, given: Given) -> Solution:
+        fun, args, jac = self.conversion(given.parameters)
+        check_untraced(fun(given.t0, given.y0[:, None] if self.vectorized else given.y0, *args), "the right-hand side")
+        options = dict(self.options)
+        if jac is not None:
+            options["jac"] = jac
+        elif self.takes_jacobian:
+            options["jac"] = lambda t, y, *_: self.jacobian(t, y, given.parameters)
+            options.pop("jac_sparsity", None)
+        found = scipy.integrate.solve_ivp(
+            fun,
+            (given.t0, given.tf),
+            given.y0,
+            method=self.method,
+            t_eval=given.times if self.has_times else None,
+            vectorized=self.vectorized,
+            args=args or None,
+            **options,
+        )
+        counts = [found.status, found.nfev, found.njev, found.nlu]
+        return Solution(found.t, found.y, np.array(counts))
+
+
+def solve_ivp(
+    fun: Callable[..., Any],
+    t_span: Any,
+    y0: Any,
+    method: Any = "RK45",
+    t_eval: Any = None,
+    dense_output: bool = False,
+    events: Any = None,
+    vectorized: bool = False,
+    args: Any = None,
+    **options: Any,
+) -> Any:
+    """Solve an initial value problem, as scipy.integrate.solve_ivp does; traced values may be
+    anywhere in it.
+
+    Parameters
+    ----------
+    fun, t_span, y0, method, t_eval, dense_output, events, vectorized, args, **options
+        As for `scipy.integrate.solve_ivp`. Derivatives are those by initial values, parameters (in
+        `args`, or held by `fun`), times, and the ends of the interval.
+
+    Returns
+    -------
+    scipy.integrate._ivp.ivp.OdeResult
+        That of SciPy; where there are traced values, `y` is traced, and so is `t` if the times are.
+        Without `t_eval`, times between the ends are where the solver steps, and constant.
+
+    Raises
+    ------
+    TraceError
+        If there are events, or dense output, of traced values; or if a solve that failed is
+        differentiated.
+
+    Notes
+    -----
+    The derivative is an operator of the graph, and the plan says how it is applied: tangents by
+    the sensitivity equations, integrated along with the states by the same method; adjoints by the
+    adjoint equation, against time, for which the states are integrated once more, in segments from
+    checkpoints if they take much memory. Parameters are in the error norm of both; an error of a
+    derivative counts as much as that of a state if what it is by changes by as much as it is, or
+    by 1. BDF and LSODA, which take several steps to begin anew, are replaced by Radau in the
+    adjoint equation. Implicit methods get the Jacobian of `fun`, sparse where it is, if none is
+    given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainad
+    >>> from chainad.scipy.integrate import solve_ivp
+    >>> def end(k):
+    ...     return solve_ivp(lambda t, y: -k * y, (0, 1), [2.0], rtol=1e-8, t_eval=[1.0]).y[0, 0]
+    >>> chainad.grad(end)(0.5).round(6)
+    np.float64(-1.213061)
+    """
+    t0, tf = settle(tuple(t_span))
+    start, times = packed(settle(y0)), None if t_eval is None else packed(settle(t_eval))
+    own = (t0, tf, start, times)
+    jac = options.pop("jac", None)
+    conversion = None
+    if active.tape is not None:
+        conversion = ClosureConversion((fun, () if args is None else tuple(args), jac), True)
+    if conversion is None or not (conversion.values or has_tracer(own)):
+        if jac is not None:
+            options["jac"] = jac
+        return scipy.integrate.solve_ivp(
+            fun, t_span, y0, method, t_eval, dense_output, events, vectorized, args, **options
+        )
+    for what, is_there, advice in (
+        ("events", events is not None, "solve up to a fixed time, and stop_gradient what events"),
+        ("dense_output", dense_output, "ask for the times that are wanted by t_eval"),
+    ):
+        if is_there:
+            raise TraceError(f"{here()}solve_ivp: {what}= is not differentiated; {advice}")
+    if has_tracer(options):
+        raise TraceError(
+            f"{here()}solve_ivp: an option of the solver is a traced value; keep it constant with"
+            " chainad.stop_gradient"
+        )
+    start = np.reshape(start, (-1,)) if np.ndim(start) == 0 else start
+    start = start if isinstance(start, Tracer) else np.asarray(start)
+    if np.result_type(start).kind == "c":
+        raise TraceError(
+            f"{here()}solve_ivp: complex states are not differentiated; solve for real and"
+            " imaginary parts"
+        )
+    start = start if start.dtype.kind == "f" else start.astype(float)
+    given = Given(
+        start,
+        _number(t0),
+        _number(tf),
+        np.zeros(0) if times is None else np.asarray(times, float) if not isinstance(times, Tracer) else times,
+        conversion.values,
+    )
+    how = (len(start), method, times is not None, vectorized, options)
+    takes_jacobian = is_differentiated(given.values)
+    problem = interned(
+        (*how, takes_jacobian),
+        conversion,
+        lambda: _Problem(conversion, *how, takes_jacobian),
+    )
+    t, y, counts = solution(problem, given)
+    status = int(counts[0])
+    return scipy.integrate._ivp.ivp.OdeResult(
+        t=t,
+        y=y,
+        sol=None,
+        t_events=None,
+        y_events=None,
+        nfev=counts[1],
+        njev=counts[2],
+        nlu=counts[3],
+        status=status,
+        message=_MESSAGES.get(status, "The solver has failed."),
+        success=status >= 0,
+    )
+
+
+def _number(x: Any) -> Any:
+    return x if isinstance(x, Tracer) else np.float64(x)
