@@ -32,4 +32,5 @@ fallbacks           warnings that a function is run in a simpler way
 scipy_door          one object that every solver of SciPy takes
 batches             many points at once, from a function of one
 run_batched         a recorded run on the arrays of many points
+solvers             what solves equations inside of functions, a package of its own
 """

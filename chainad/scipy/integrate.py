@@ -1,5 +1,5 @@
 """scipy.integrate: the functions that are differentiated, under SciPy's names and signatures."""
 
-from chainad.solvers.solve_ivp import solve_ivp
+from chainad.api.solvers.solve_ivp import solve_ivp
 
 __all__ = ["solve_ivp"]

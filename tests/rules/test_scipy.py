@@ -234,9 +234,11 @@ TABLE: dict[str, tuple[Callable[[Any], Any], str]] = {
     "polygamma": (lambda x: scipy.special.polygamma(1, x), "chainad.scipy.special.polygamma"),
     "jn": (lambda x: scipy.special.spherical_jn(1, x), "chainad.scipy.special.spherical_jn"),
     "solve_ivp": (
-        lambda x: scipy.integrate.solve_ivp(lambda t, y: -y * x, (0, 1), X).y, "Runge-Kutta"),
+        lambda x: scipy.integrate.solve_ivp(lambda t, y: -y * x, (0, 1), X).y,
+        "use chainad.scipy.integrate.solve_ivp,"),
     "solve_ivp from x": (
-        lambda x: scipy.integrate.solve_ivp(lambda t, y: -y, (0, 1), x).y, "Runge-Kutta"),
+        lambda x: scipy.integrate.solve_ivp(lambda t, y: -y, (0, 1), x).y,
+        "use chainad.scipy.integrate.solve_ivp,"),
     "odeint": (lambda x: scipy.integrate.odeint(lambda y, t: -y, x, [0, 1]), "Runge-Kutta"),
     "interp1d": (scipy.interpolate.interp1d(X.cumsum(), X), "plain numbers"),
     "CubicSpline": (

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import numpy as np
 
 from chainad.frontends.numpy.closure_conversion import untraced
 from chainad.frontends.numpy.tape import Tape
+from chainad.frontends.numpy.traced_calls import call
 from chainad.frontends.numpy.tracers import Tracer, tracers_in
 from chainad.ir.graph import Argument
 from chainad.rules.base import RULES, Local, Locals, Rule, dispatching
@@ -26,13 +28,12 @@ class Derivative(ABC):
 
 
 def known_value(name: str) -> Callable[..., Any]:
-    """Make the call `known(derivative, value, *operands)`, which returns the value.
+    """Make what records a call by this name: `f(derivative, value, *operands)` returns the value.
 
-    It is what reports call by the name. The value is computed from operands that are traced by
-    outer traces alone, so that it has the derivatives by these; it is none of the operands.
+    Some operand is traced, and the value is not, by the same trace. It was computed from what the
+    operands are for outer traces, so that it has the derivatives by these.
     """
 
-    @dispatching
     def known(derivative: Derivative, value: Any, *operands: Any) -> Any:
         return value
 
@@ -42,7 +43,11 @@ def known_value(name: str) -> Callable[..., Any]:
         lambda y, derivative, value, *operands: derivative.locals(y, *operands),
         operands=slice(1, None),
     )
-    return known
+
+    def recorded(*args: Any) -> Any:
+        return call(known, args, {})
+
+    return recorded
 
 
 def matrix_free(
@@ -72,17 +77,19 @@ def innermost(values: Sequence[Any]) -> Tape | None:
     return max((x.tape for x in tracers_in(values)), key=lambda tape: tape.level, default=None)
 
 
-def on_plain(function: Callable[..., Any], of: Any, values: Sequence[Any]) -> Any:
-    """Return a function of plain arrays, called on arrays that nobody differentiates by.
+def of_plain_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function of plain arrays be recorded as one call, where nobody differentiates by them.
 
-    While a function is recorded, it is recorded as one call.
+    It runs as if no function was traced.
     """
-    tape = innermost(values)
-    if tape is None:
+
+    @dispatching
+    @wraps(function)
+    def called(*args: Any) -> Any:
         with untraced():
-            return function(of, *values)
-    assert tape.is_recorder
-    return tape.call(function, (of, *values), {})  # type: ignore[attr-defined]
+            return function(*args)
+
+    return called
 
 
 def is_differentiated(values: Sequence[Any]) -> bool:

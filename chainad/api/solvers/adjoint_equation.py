@@ -9,12 +9,13 @@ of the number of steps, and the states are integrated twice. Griewank & Walther,
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import scipy.integrate
+import scipy  # loads scipy.integrate when it is first used
 
-from chainad.solvers.integrators import (
+from chainad.api.solvers.integrators import (
     MIN_RTOL,
     make_solver,
     next_step,
@@ -23,7 +24,7 @@ from chainad.solvers.integrators import (
 )
 
 if TYPE_CHECKING:
-    from chainad.solvers.initial_value_problem import Given, InitialValueProblem
+    from chainad.api.solvers.initial_value_problem import Given, InitialValueProblem
 
 Array = np.ndarray[Any, Any]
 
@@ -90,7 +91,8 @@ class _Trajectory:
             return self.problem.rhs(t, y, self.parameters)
 
         solver = make_solver(self.problem.method, rhs, (start.t, end), start.y, options)
-        times, pieces, n_bytes = [start.t], [], 0
+        times, n_bytes = [start.t], 0
+        pieces: list[scipy.integrate.DenseOutput] = []
         while solver.status == "running":
             limit = max(MAX_SEGMENT_BYTES, len(self.checkpoints) * start.y.nbytes)
             if sets_checkpoints and n_bytes > limit:
@@ -152,7 +154,7 @@ def pulled_back(
     return (
         incoming,
         -(incoming @ slope)[:, None],
-        [of_parameters[:, a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)],
+        [of_parameters[:, a:b] for a, b in pairwise(ends)],
     )
 
 
@@ -168,7 +170,7 @@ class _AdjointEquation:
         adjoints: Array,  # (k, n, number of times)
     ) -> None:
         self.problem, self.given = problem, given
-        self.parameters, self.others = [*parameters], [*others]
+        self.parameters, self.others = tuple(parameters), tuple(others)
         self.k, self.n = adjoints.shape[:2]
         self.method = _ONE_STEP.get(problem.method, problem.method)
         rtol, atol = problem.tolerances(given)

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy.integrate
-import scipy.sparse
+import scipy  # loads scipy.integrate when it is first used
 
 from chainad.errors import InputError
 

@@ -6,25 +6,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import scipy.integrate
+import scipy  # loads scipy.integrate when it is first used
 
+from chainad.api.solvers.initial_value_problem import Given, InitialValueProblem, Solution, solution
+from chainad.api.solvers.integrators import is_implicit
+from chainad.api.solvers.known_values import is_differentiated, known_value
+from chainad.api.solvers.user_functions import interned
 from chainad.errors import TraceError
 from chainad.frontends.numpy.closure_conversion import ClosureConversion, check_untraced
 from chainad.frontends.numpy.made_arrays import settle
 from chainad.frontends.numpy.packing import as_one, packed
 from chainad.frontends.numpy.tape import active
-from chainad.frontends.numpy.tracers import Tracer, has_tracer, raw
+from chainad.frontends.numpy.tracers import Tracer, has_tracer
 from chainad.ir.source_lines import here
 from chainad.rules.scipy_wrappers import WRAPPERS
-from chainad.solvers.initial_value_problem import (
-    Given,
-    InitialValueProblem,
-    Solution,
-    solution,
-)
-from chainad.solvers.integrators import is_implicit
-from chainad.solvers.known_values import is_differentiated, known_value
-from chainad.solvers.user_functions import interned
 
 Array = np.ndarray[Any, Any]
 
@@ -80,7 +75,10 @@ class _Problem(InitialValueProblem):
 
     def solve(self, given: Given) -> Solution:
         fun, args, jac = self.conversion(given.parameters)
-        check_untraced(fun(given.t0, given.y0[:, None] if self.vectorized else given.y0, *args), "the right-hand side")
+        check_untraced(
+            fun(given.t0, given.y0[:, None] if self.vectorized else given.y0, *args),
+            "the right-hand side",
+        )
         options = dict(self.options)
         if jac is not None:
             options["jac"] = jac
@@ -168,30 +166,13 @@ def solve_ivp(
         return scipy.integrate.solve_ivp(
             fun, t_span, y0, method, t_eval, dense_output, events, vectorized, args, **options
         )
-    for what, is_there, advice in (
-        ("events", events is not None, "solve up to a fixed time, and stop_gradient what events"),
-        ("dense_output", dense_output, "ask for the times that are wanted by t_eval"),
-    ):
-        if is_there:
-            raise TraceError(f"{here()}solve_ivp: {what}= is not differentiated; {advice}")
-    if has_tracer(options):
-        raise TraceError(
-            f"{here()}solve_ivp: an option of the solver is a traced value; keep it constant with"
-            " chainad.stop_gradient"
-        )
-    start = np.reshape(start, (-1,)) if np.ndim(start) == 0 else start
-    start = start if isinstance(start, Tracer) else np.asarray(start)
-    if np.result_type(start).kind == "c":
-        raise TraceError(
-            f"{here()}solve_ivp: complex states are not differentiated; solve for real and"
-            " imaginary parts"
-        )
-    start = start if start.dtype.kind == "f" else start.astype(float)
+    _check(events, dense_output, options)
+    start = _vector(start, "the initial state")
     given = Given(
         start,
         _number(t0),
         _number(tf),
-        np.zeros(0) if times is None else np.asarray(times, float) if not isinstance(times, Tracer) else times,
+        np.zeros(0) if times is None else _vector(times, "t_eval"),
         conversion.values,
     )
     how = (len(start), method, times is not None, vectorized, options)
@@ -216,6 +197,31 @@ def solve_ivp(
         message=_MESSAGES.get(status, "The solver has failed."),
         success=status >= 0,
     )
+
+
+def _check(events: Any, dense_output: bool, options: dict[str, Any]) -> None:
+    """Refuse what has no derivative."""
+    problem = ""
+    if events is not None:
+        problem = "events= is not differentiated; solve up to a time that is known, by t_span"
+    elif dense_output:
+        problem = "dense_output=True is not differentiated; give the times that are wanted, t_eval="
+    elif has_tracer(options):
+        names = ", ".join(k for k, x in options.items() if has_tracer(x))
+        problem = f"{names} must be plain numbers, such as chainad.stop_gradient(x)"
+    if problem:
+        raise TraceError(f"{here()}solve_ivp: {problem}")
+
+
+def _vector(x: Any, what: str) -> Any:
+    """Return a traced or plain vector of floats."""
+    x = np.reshape(x, (-1,))
+    if x.dtype.kind == "c":
+        raise TraceError(
+            f"{here()}solve_ivp: {what} is complex, which is not differentiated; solve for real and"
+            " imaginary parts"
+        )
+    return x if x.dtype.kind == "f" else x.astype(float)
 
 
 def _number(x: Any) -> Any:

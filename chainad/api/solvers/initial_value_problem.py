@@ -14,28 +14,27 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.integrate
+import scipy  # loads scipy.integrate when it is first used
 
-from chainad.api.sparsity import sparsity
-from chainad.api.verbs import compile, jacobian, value_and_jacobian
-from chainad.errors import InputError
-from chainad.frontends.numpy.packing import as_one
-from chainad.frontends.numpy.tape import Tape
-from chainad.frontends.numpy.tracers import Tracer, raw
-from chainad.ir.cache import cached_property
-from chainad.ir.graph import Argument
-from chainad.rules.base import Local, Locals
-from chainad.solvers.adjoint_equation import pulled_back
-from chainad.solvers.known_values import (
+from chainad.api.solvers.adjoint_equation import pulled_back
+from chainad.api.solvers.integrators import MIN_RTOL, options_of_blocks
+from chainad.api.solvers.known_values import (
     Derivative,
     as_vector,
     below,
     innermost,
     is_differentiated,
     matrix_free,
-    on_plain,
+    of_plain_arrays,
 )
-from chainad.solvers.integrators import MIN_RTOL, is_implicit, options_of_blocks
+from chainad.api.sparsity import sparsity
+from chainad.api.verbs import compile, jacobian, value_and_jacobian
+from chainad.errors import InputError
+from chainad.frontends.numpy.tape import Tape
+from chainad.frontends.numpy.tracers import Tracer, raw
+from chainad.ir.cache import cached_property
+from chainad.ir.graph import Argument
+from chainad.rules.base import Local, Locals
 from chainad.structure import from_labels
 
 Array = np.ndarray[Any, Any]
@@ -60,7 +59,8 @@ class Given(NamedTuple):
     @staticmethod
     def of(values: Sequence[Any]) -> Given:
         """Return what was taken apart by `values`."""
-        return Given(*values[:4], tuple(values[4:]))
+        y0, t0, tf, times, *parameters = values
+        return Given(y0, t0, tf, times, tuple(parameters))
 
     @property
     def values(self) -> tuple[Any, ...]:
@@ -143,7 +143,7 @@ class InitialValueProblem(ABC):
 
     def jacobian(self, t: Any, y: Any, parameters: Sequence[Any]) -> Any:
         """Return the Jacobian of the right-hand side by the states, an array or sparse."""
-        return self._jacobian(y, np.float64(t), [*parameters])
+        return self._jacobian(y, np.float64(t), tuple(parameters))
 
     @cached_property
     def _jacobian(self) -> Callable[..., Any]:
@@ -168,7 +168,7 @@ class InitialValueProblem(ABC):
         values = (t, y, *parameters)
         if is_differentiated(values):
             return self.rhs(t, y, parameters)
-        return on_plain(_slope, self, values)
+        return _slope(self, *values)
 
     def augmented(self, moving: tuple[int, ...], k: int) -> AugmentedProblem:
         """Return the problem of the states and their derivatives along k directions.
@@ -197,22 +197,18 @@ class InitialValueProblem(ABC):
 def solution(problem: InitialValueProblem, given: Given) -> Solution:
     """Return the solution for arrays that may be traced, by any number of traces."""
     if not is_differentiated(given.values):
-        return Solution(*on_plain(_solve, problem, given.values))
+        return Solution(*_solve(problem, *given.values))
     tape = innermost(given.values)
     assert tape is not None
     under = [below(x, tape) for x in given.values]
     t, y, counts = solution(problem, Given.of(under))
     moving = tuple(
-        [
-            k
-            for k, x in enumerate(given.values)
-            if k not in (_TF, _TIMES) and _is_on(x, tape)
-        ]
+        [k for k, x in enumerate(given.values) if k not in (_TF, _TIMES) and _is_on(x, tape)]
     )
     status, evaluations = map(int, np.asarray(raw(counts))[:2])
-    derivative = problem.derivative(moving, tuple(map(np.shape, under)), evaluations)
-    if status < 0:
-        derivative = FailedDerivative(problem)
+    derivative: Derivative = FailedDerivative()
+    if status >= 0:
+        derivative = problem.derivative(moving, tuple(map(np.shape, under)), evaluations)
     if problem.has_times:
         moments = given.times
     elif _is_on(given.t0, tape) or _is_on(given.tf, tape):
@@ -228,15 +224,22 @@ def _is_on(x: Any, tape: Tape) -> bool:
     return isinstance(x, Tracer) and x.tape is tape
 
 
+@of_plain_arrays
 def _solve(problem: InitialValueProblem, *values: Any) -> tuple[Any, ...]:
     return tuple(problem.solve(Given.of(values)))
 
 
+@of_plain_arrays
 def _slope(problem: InitialValueProblem, t: Any, y: Any, *parameters: Any) -> Any:
     return problem.rhs(t, y, parameters)
 
 
+@of_plain_arrays
 def _slopes(problem: InitialValueProblem, t: Any, y: Any, *parameters: Any) -> Any:
+    return _by_columns(problem, t, y, *parameters)
+
+
+def _by_columns(problem: InitialValueProblem, t: Any, y: Any, *parameters: Any) -> Any:
     columns = [problem.rhs(t[k], y[:, k], parameters) for k in range(len(t))]
     return np.stack(columns, axis=1)
 
@@ -340,8 +343,8 @@ class SolutionDerivative(Derivative):
         parameters = self.given(times, theta, others).parameters
         values = (times, value, *parameters)
         if is_differentiated(values):
-            return _slopes(self.problem, *values)
-        return on_plain(_slopes, self.problem, values)
+            return _by_columns(self.problem, *values)
+        return _slopes(self.problem, *values)
 
     def push(self, tangents: Any, value: Any, times: Any, theta: Any, *others: Any) -> Any:
         """Return tangents of the solution, (n * number of times, k)."""
@@ -358,18 +361,17 @@ class SolutionDerivative(Derivative):
         parameters = (*given.parameters, *directions)
         found = solution(augmented, given._replace(y0=y0, parameters=parameters)).y
         count = np.shape(found)[1]
-        return np.reshape(
-            np.moveaxis(np.reshape(found[n:], (k, n, count)), 0, 2), (n * count, k)
-        )
+        return np.reshape(np.moveaxis(np.reshape(found[n:], (k, n, count)), 0, 2), (n * count, k))
 
     def pull(self, adjoints: Any, value: Any, times: Any, theta: Any, *others: Any) -> Any:
         """Return adjoints of the vector, (k, its size)."""
         values = (adjoints, times, theta, *others)
         if is_differentiated(values):
             return adjoints @ self.push(np.eye(self.size), value, times, theta, *others)
-        return on_plain(_pull, self, values)
+        return _pull(self, *values)
 
 
+@of_plain_arrays
 def _pull(of: SolutionDerivative, adjoints: Any, times: Any, theta: Any, *others: Any) -> Any:
     given = of.given(times, theta, others)
     by_y0, by_t0, by_parameters = pulled_back(of.problem, given, of.parameters, adjoints)
@@ -380,9 +382,6 @@ def _pull(of: SolutionDerivative, adjoints: Any, times: Any, theta: Any, *others
 
 class FailedDerivative(Derivative):
     """That of a solution that is none."""
-
-    def __init__(self, problem: InitialValueProblem) -> None:
-        self.problem = problem
 
     def locals(self, y: Argument, *operands: Argument) -> Locals:
         raise NotImplementedError(
@@ -421,7 +420,9 @@ class AugmentedProblem(InitialValueProblem):
         tangents = np.transpose(np.reshape(y[n:], (k, n)))
         own, directions = self._parts(parameters)
         t = np.float64(t) if type(t) is float else t
-        slope, slopes = self.of.directional(np.zeros(k), t, y[:n], tangents, own, directions)
+        slope, slopes = self.of.directional(
+            np.zeros(k), t, y[:n], tangents, tuple(own), tuple(directions)
+        )
         return np.concatenate([slope, np.reshape(np.transpose(slopes), (-1,))])
 
     def tolerances(self, given: Given) -> tuple[float, Array]:
