@@ -29,7 +29,7 @@ from chainad.api.solvers.known_values import (
 )
 from chainad.api.sparsity import sparsity
 from chainad.api.verbs import compile, jacobian, value_and_jacobian
-from chainad.errors import InputError
+from chainad.errors import ConvergenceError
 from chainad.frontends.numpy.tape import Tape
 from chainad.frontends.numpy.tracers import Tracer, raw
 from chainad.ir.cache import cached_property
@@ -466,7 +466,7 @@ class AugmentedProblem(InitialValueProblem):
             atol=atol,
         )
         if not found.success:
-            raise InputError(
+            raise ConvergenceError(
                 f"{self.what}: the solver fails on the equations of the derivative, though not on"
                 f" those of the states ({found.message}); try other tolerances, or another method"
             )

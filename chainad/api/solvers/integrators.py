@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy  # loads scipy.integrate when it is first used
 
-from chainad.errors import InputError
+from chainad.errors import ConvergenceError
 
 Array = np.ndarray[Any, Any]
 
@@ -96,12 +96,12 @@ def step(solver: scipy.integrate.OdeSolver, what: str) -> None:
 
     Raises
     ------
-    InputError
+    ConvergenceError
         If it fails; the message begins with `what`.
     """
     message = solver.step()
     if solver.status == "failed":
-        raise InputError(
+        raise ConvergenceError(
             f"{what}: the solver fails on the equations of the derivative, though not on those of"
             f" the states ({message}); try other tolerances, or another method"
         )
