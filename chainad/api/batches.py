@@ -380,7 +380,11 @@ def _taken_by(
 
 def _as_scalars(of: Differentiator, places: Call, at: Call) -> ScalarGroup:
     """Record a function at one point, as operations on scalars."""
-    found = replace(record_run(of, *at), local_jacobians=())
+    return _on_scalars(of, places, record_run(of, *at))
+
+
+def _on_scalars(of: Differentiator, places: Call, found: RecordedRun) -> ScalarGroup:
+    found = replace(found, local_jacobians=())
     program = scalar_program(of, found)
     if of.options.backend in ("python", "numba"):
         check_supported(program, of.options.backend)
@@ -421,15 +425,27 @@ def _as_arrays_if_quicker(of: Differentiator, places: Call, at: Call) -> PointGr
     """Record a function as operations on whole arrays, if these are much fewer."""
     if of.options.backend in ("python", "numba"):
         raise NotBatchableError(f"backend={of.options.backend!r}")
-    group = _as_scalars(of, places, at)
-    lines, calls = len(group.program.ssa.instructions), len(group.recorded.recording.calls)
-    if lines < max(MIN_SCALAR_OPS_FOR_ARRAYS, SCALAR_OPS_PER_STACKED_CALL * calls):
+    recorded = record_run(of, *at)
+    calls = len(recorded.recording.calls)
+    least = max(MIN_SCALAR_OPS_FOR_ARRAYS, SCALAR_OPS_PER_STACKED_CALL * calls)
+    # There are no fewer operations on scalars than entries: nothing else need be written out.
+    entries = sum(edge.structure.count for edge in recorded.linearized.graph.edges)
+    arrays = _as_arrays(of, places, at) if entries >= least else None
+    if arrays is not None and entries >= SCALAR_OPS_PER_STACKED_CALL * _calls_of(arrays):
+        return arrays
+    group = _on_scalars(of, places, recorded)
+    operations = len(group.program.ssa.instructions)
+    if operations < least:
         return group
-    arrays = _as_arrays(of, places, at)
-    assert isinstance(arrays.recorded, PlannedRun)
-    program = arrays.recorded.program.program
-    calls += 0 if program is None else len(program.instructions)
-    return group if lines < SCALAR_OPS_PER_STACKED_CALL * calls else arrays
+    arrays = arrays or _as_arrays(of, places, at)
+    return group if operations < SCALAR_OPS_PER_STACKED_CALL * _calls_of(arrays) else arrays
+
+
+def _calls_of(group: PointGroup) -> int:
+    """Return how many calls of NumPy a group on whole arrays takes."""
+    assert isinstance(group.recorded, PlannedRun)
+    program = group.recorded.program.program
+    return len(group.recorded.recording.calls) + (len(program.instructions) if program else 0)
 
 
 def _arguments(

@@ -13,6 +13,7 @@ import pytest
 from functions import FUNCTIONS
 
 import chainad
+from chainad.api import batches
 from chainad.api.batches import _as_arrays
 from chainad.compiler.vectorize import BatchedArray, NotBatchableError
 from chainad.errors import FallbackWarning, InputError, TraceError
@@ -530,3 +531,14 @@ def test_points_that_are_traced_are_refused_in_the_line_of_the_user(of: Function
         TraceError, match=r"test_batches\.py:\d+: points that are differentiated themselves"
     ):
         chainad.jacobian(lambda X: each(2 * X))(np.ones((3, 2)))
+
+
+def test_what_is_quicker_on_whole_arrays_is_not_written_out_on_scalars(monkeypatch) -> None:
+    def never(*args: Any) -> Any:
+        raise AssertionError("written out")
+
+    monkeypatch.setattr(batches, "scalar_program", never)
+    W, V = np.ones((50, 20)) / 50, np.ones((10, 50)) / 50
+    points = np.linspace(0, 1, 60).reshape(3, 20)
+    found = chainad.jacobian(lambda x: V @ np.tanh(W @ x), batch=0)(points)
+    np.testing.assert_allclose(found, [(V * (1 - np.tanh(W @ x) ** 2)) @ W for x in points])
