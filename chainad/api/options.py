@@ -200,7 +200,7 @@ def checked_options(
         backend=_checked_backend(backend),
         constant=_checked_constant(constant),
         has_aux=has_aux,
-        chunk_size=_checked_chunk_size(chunk_size),
+        chunk_size=checked_chunk_size(chunk_size),
         executor=checked_executor(executor),
     )
 
@@ -242,7 +242,7 @@ def with_compilation(
         backend=options.backend if backend is None else _checked_backend(backend),
         constant=options.constant | _checked_constant(constant),
         search=search,
-        chunk_size=options.chunk_size if chunk_size is None else _checked_chunk_size(chunk_size),
+        chunk_size=options.chunk_size if chunk_size is None else checked_chunk_size(chunk_size),
         executor=options.executor if executor is None else checked_executor(executor),
     )
 
@@ -274,7 +274,8 @@ def _checked_output(output: Output) -> Output:
     return output
 
 
-def _checked_chunk_size(chunk_size: int | None) -> int | None:
+def checked_chunk_size(chunk_size: int | None) -> int | None:
+    """Return a size of chunks; raise InputError if it is none."""
     is_int = isinstance(chunk_size, (int, np.integer)) and not isinstance(chunk_size, bool)
     if chunk_size is None or (is_int and chunk_size > 0):
         return chunk_size

@@ -98,11 +98,11 @@ def build_for(program: Program, library: ArrayLibrary) -> Runner:
     (array([3., 4.]),)
     """
     program.check()
-    namespace = partial(_LibraryNamespace, library)
+    namespace = partial(LibraryNamespace, library)
     return BoundProgram(program, partial(bound_op, emit=emit_standard, namespace=namespace))
 
 
-class _LibraryNamespace(Namespace):
+class LibraryNamespace(Namespace):
     """The functions of an array library, by the names of NumPy's."""
 
     def __init__(self, library: ArrayLibrary) -> None:

@@ -73,8 +73,8 @@ class ChunkedPrograms:
         """Yield where one block, given by its number, lies in the results that it is of."""
         chunk, lowered, _, _ = self.programs[number]
         for k in range(len(lowered.forms)):
-            result = _result_of(self.plan, chunk, k)
-            axis = _axis(self.plan, chunk, result)
+            result = result_of(self.plan, chunk, k)
+            axis = axis_of(self.plan, chunk, result)
             yield Part(result, axis, None if axis is None else range(chunk.start, chunk.stop), None)
 
     def block(self, number: int, slots: Sequence[Any]) -> Iterator[Part]:
@@ -172,19 +172,19 @@ def compile_chunks(
         programs.append((chunk, lowered, target.build(lowered.program), slots))
         for k, form in enumerate(lowered.forms):
             if form is not None:
-                number = _result_of(plan, chunk, k)
+                number = result_of(plan, chunk, k)
                 output, given = ends[number]
                 forms[number] = DenseForm((*shapes[output], *shapes[given]))
     return ChunkedPrograms(plan, tuple(programs), tuple(forms))
 
 
-def _result_of(plan: ChunkedPlan, chunk: Chunk, number: int) -> int:
+def result_of(plan: ChunkedPlan, chunk: Chunk, number: int) -> int:
     """Return which result of the whole plan the `number`-th result of a part belongs to."""
     n = len(plan.graph.inputs)
     return number * n + chunk.end if plan.side == "columns" else chunk.end * n + number
 
 
-def _axis(plan: ChunkedPlan, chunk: Chunk, result: int) -> int | None:
+def axis_of(plan: ChunkedPlan, chunk: Chunk, result: int) -> int | None:
     """Return the axis of a result along which its blocks lie; None if it is one block."""
     graph = plan.graph
     output, given = divmod(result, len(graph.inputs))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -16,14 +16,19 @@ from chainad.errors import InputError
 from chainad.frontends.jax import jaxprs
 from chainad.frontends.jax.linear_jaxpr import read
 from chainad.ir.cache import Cache, cached_property
-from chainad.ir.program import Runner
 from chainad.jax import xla_model
+from chainad.jax.chunk_loops import ChunkLoops
 from chainad.jax.flat_function import FlatFunction, check_result
 from chainad.jax.jacobian_forms import FORMS, Assemble, JaxOutput, of_type
 from chainad.jax.jax_options import JaxOptions
 from chainad.jax.xla_emission import XlaLibrary
-from chainad.planning.auto import plan_cached
+from chainad.planning.auto import Mode, check_fits, mode_key, plan_cached
+from chainad.planning.chunked import ChunkedPlan
+from chainad.planning.cost_models import CostModel, CostName, model_of
+from chainad.planning.linear_graph import LinearGraph
+from chainad.planning.memory import plan_in_blocks, plan_within
 from chainad.planning.plan import Plan
+from chainad.structure.results import ResultForm
 
 # Auto leaves JAX's own modes where that saves at least this factor.
 MIN_GAIN = 1.2
@@ -35,9 +40,12 @@ MIN_GAIN_MAPPED = 5
 MAX_MODELED_FACTORS = 32
 
 # What runs, and for every block how many of its results make up that, and how.
-_JacobianProgram: TypeAlias = tuple[Runner, list[tuple[int, Assemble]]]
+_JacobianProgram: TypeAlias = tuple[
+    Callable[[Sequence[Any]], Sequence[Any]], list[tuple[int, Assemble]]
+]
 
 _programs: Cache[_JacobianProgram] = Cache(256, "programs of JAX functions")
+_plans: Cache[Plan | ChunkedPlan] = Cache(64, "plans of JAX functions within limits")
 
 
 @dataclass(frozen=True)
@@ -108,13 +116,20 @@ def traced_at(flat: FlatFunction, closed: Any) -> TracedFunction:
     return TracedFunction(flat, values, results, aux, pushed)
 
 
-def plan_of(traced: TracedFunction, options: JaxOptions) -> Plan:
+def plan_of(traced: TracedFunction, options: JaxOptions) -> Plan | ChunkedPlan:
     """Return the plan; `jacfwd` and `jacrev` are among its alternatives where these compete."""
     itemsize = jnp.result_type(*traced.flat.leaves).itemsize
     graph = traced.linearized.graph
+    if isinstance(options.mode, ChunkedPlan):
+        check_fits(options.mode.graph, graph)
+        return options.mode.with_origins(graph)
     model = xla_model.model() if options.cost is None else options.cost
     mode = options.mode
-    if options.is_automatic and graph.chain and len(graph.edges) > MAX_MODELED_FACTORS:
+    is_long = options.is_automatic and graph.chain and len(graph.edges) > MAX_MODELED_FACTORS
+    if options.memory_limit is not None or options.chunk_size is not None:
+        cost = "multiplications" if is_long else model
+        return _plan_within(graph, mode, itemsize, cost, options)
+    if is_long:
         mode = plan_cached(graph, mode, itemsize, "multiplications", options.search)
     made = plan_cached(graph, mode, itemsize, model, options.search)
     if not options.compares_jax:
@@ -126,18 +141,47 @@ def plan_of(traced: TracedFunction, options: JaxOptions) -> Plan:
     return replace(made, alternatives=tuple(sorted(offers, key=lambda offer: offer.cost)))
 
 
-def _blocks(traced: TracedFunction, made: Plan, output: JaxOutput) -> list[list[Any]]:
+def _plan_within(
+    graph: LinearGraph,
+    mode: Mode,
+    itemsize: int,
+    cost: CostName | CostModel,
+    options: JaxOptions,
+) -> Plan | ChunkedPlan:
+    """Return a plan within a limit of memory, or in blocks of a size, made now or before."""
+    limit, size, search = options.memory_limit, options.chunk_size, options.search
+
+    def make() -> Plan | ChunkedPlan:
+        if size is None and limit is not None:
+            lowered = FORMS[options.output].lowered
+            return plan_within(graph, mode, itemsize, cost, limit, lowered, search)
+        return plan_in_blocks(graph, mode, itemsize, cost, limit, size, counts_result=True)
+
+    if (key := mode_key(mode)) is None:
+        return make()
+    asked = model_of(cost, itemsize), limit, size, options.output, search.key
+    return _plans.get((graph, key, itemsize, *asked), make).with_origins(graph)
+
+
+def _blocks(traced: TracedFunction, made: Plan | ChunkedPlan, output: JaxOutput) -> list[list[Any]]:
     """Return the Jacobian of every result by every argument, in the order of a plan."""
     flat, linearized, form = traced.flat, traced.linearized, FORMS[output]
     dtype = jnp.result_type(*flat.leaves)
     ends = [(y, x) for y in traced.types for x in flat.leaves]
 
     def program() -> _JacobianProgram:
-        lowered = lower(made, linearized.arrangements, form.lowered)
-        run = build_for(lowered.program, XlaLibrary(jnp, index_add_at, dtype))
+        run: Callable[[Sequence[Any]], Sequence[Any]]
+        forms: Sequence[ResultForm | None]
+        if isinstance(made, ChunkedPlan):
+            run = loops = ChunkLoops(made, linearized.arrangements, dtype)
+            forms = loops.forms
+        else:
+            lowered = lower(made, linearized.arrangements, form.lowered)
+            run = build_for(lowered.program, XlaLibrary(jnp, index_add_at, dtype))
+            forms = lowered.forms
         assemble = [
             (0 if own is None else own.width, form.assembler(own, y.shape, x.shape))
-            for own, (y, x) in zip(lowered.forms, ends, strict=True)
+            for own, (y, x) in zip(forms, ends, strict=True)
         ]
         return run, assemble
 
@@ -148,9 +192,10 @@ def _blocks(traced: TracedFunction, made: Plan, output: JaxOutput) -> list[list[
     return [[next(blocks) for _ in flat.leaves] for _ in traced.types]
 
 
-def mode_of_jax(made: Plan, is_mapped: bool = False) -> xla_model.Direction | None:
+def mode_of_jax(made: Plan | ChunkedPlan, is_mapped: bool = False) -> xla_model.Direction | None:
     """Return which of JAX's modes takes as long as a plan, or hardly longer; None if none does."""
-    offers = [offer for offer in made.alternatives if offer.name in xla_model.TRANSFORMS]
+    alternatives = made.alternatives if isinstance(made, Plan) else ()
+    offers = [offer for offer in alternatives if offer.name in xla_model.TRANSFORMS]
     best = min(offers, key=lambda offer: offer.cost, default=None)
     gain = MIN_GAIN_MAPPED if is_mapped else MIN_GAIN
     if best is None or best.cost > gain * made.cost:

@@ -16,6 +16,7 @@ from chainad.jax.flat_function import FlatFunction
 from chainad.jax.jacobian_forms import JaxOutput
 from chainad.jax.jax_options import checked_jax_options
 from chainad.planning.auto import Mode
+from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.cost_models import CostModel, CostName
 from chainad.planning.plan import Plan
 from chainad.planning.search.budget import Effort
@@ -28,10 +29,12 @@ def jacobian(
     holomorphic: bool = False,
     allow_int: bool = False,
     *,
-    mode: Mode = "auto",
+    mode: Mode | ChunkedPlan = "auto",
     output: JaxOutput = "dense",
     cost: CostName | CostModel | None = None,
     effort: Effort = "fast",
+    memory_limit: int | str | None = None,
+    chunk_size: int | None = None,
 ) -> Callable[..., Any]:
     """Return the Jacobian of a JAX function, in the order of products that is cheapest.
 
@@ -49,7 +52,7 @@ def jacobian(
         Whether `fun` returns a pair of the result and something else, which is passed on.
     holomorphic, allow_int : bool
         Not supported: use `jax.jacfwd(fun, holomorphic=True)`.
-    mode : str, sequence of int or Plan
+    mode : str, sequence of int, Plan or ChunkedPlan
         As for `chainad.jacobian`; "auto" also compares `jax.jacfwd` and `jax.jacrev` themselves,
         which it leaves where another order is 1.2 times quicker at least, as predicted.
     output : str
@@ -66,6 +69,14 @@ def jacobian(
     effort : str or float
         How long to search, as for `chainad.jacobian`; little by default, since what more would
         find is hardly seen beside what XLA makes of it.
+    memory_limit : int or str, optional
+        Bytes, or text such as "2 GB", that local Jacobians, products and result keep within: by
+        another order or, of dense ones, in blocks of columns or of rows, one after the other in a
+        `lax.scan`. What XLA itself takes besides is not known. `jax.jacfwd` and `jax.jacrev` take
+        no part.
+    chunk_size : int, optional
+        How many indices of the longest axis of each argument, or of each result, whichever costs
+        less, make up a block; each is made at once.
 
     Returns
     -------
@@ -79,6 +90,8 @@ def jacobian(
         If an argument or a result is not real and floating, or an option is none.
     PlanError
         If the mode or the cost is none, or does not fit the function.
+    TooLargeError
+        If nothing keeps within the limit.
 
     Notes
     -----
@@ -106,6 +119,8 @@ def jacobian(
         output=output,
         cost=cost,
         effort=effort,
+        memory_limit=memory_limit,
+        chunk_size=chunk_size,
     )
 
     @wraps(fun)
@@ -123,10 +138,12 @@ def value_and_jacobian(
     holomorphic: bool = False,
     allow_int: bool = False,
     *,
-    mode: Mode = "auto",
+    mode: Mode | ChunkedPlan = "auto",
     output: JaxOutput = "dense",
     cost: CostName | CostModel | None = None,
     effort: Effort = "fast",
+    memory_limit: int | str | None = None,
+    chunk_size: int | None = None,
 ) -> Callable[..., Any]:
     """Return a function of the value and the Jacobian, a pair; see `chainad.jax.jacobian`.
 
@@ -149,6 +166,8 @@ def value_and_jacobian(
         output=output,
         cost=cost,
         effort=effort,
+        memory_limit=memory_limit,
+        chunk_size=chunk_size,
     )
 
     @wraps(fun)
@@ -188,11 +207,13 @@ def plan(
     *args: Any,
     argnums: int | Sequence[int] = 0,
     has_aux: bool = False,
-    mode: Mode = "auto",
+    mode: Mode | ChunkedPlan = "auto",
     output: JaxOutput = "dense",
     cost: CostName | CostModel | None = None,
     effort: Effort = "fast",
-) -> Plan:
+    memory_limit: int | str | None = None,
+    chunk_size: int | None = None,
+) -> Plan | ChunkedPlan:
     """Return the plan of a Jacobian, from shapes alone: nothing is run.
 
     Where `jacobian` answers by `jax.jacfwd` or `jax.jacrev`, its title says so; it is then the best
@@ -204,7 +225,7 @@ def plan(
         A JAX function.
     *args
         Its arguments: arrays, or `jax.ShapeDtypeStruct`, or containers of these.
-    argnums, has_aux, mode, output, cost, effort
+    argnums, has_aux, mode, output, cost, effort, memory_limit, chunk_size
         As for `chainad.jax.jacobian`.
 
     Examples
@@ -214,9 +235,16 @@ def plan(
     (3,)
     """
     options = checked_jax_options(
-        argnums, has_aux, mode=mode, output=output, cost=cost, effort=effort
+        argnums,
+        has_aux,
+        mode=mode,
+        output=output,
+        cost=cost,
+        effort=effort,
+        memory_limit=memory_limit,
+        chunk_size=chunk_size,
     )
-    found: list[Plan] = []
+    found: list[Plan | ChunkedPlan] = []
 
     def trace(*leaves: Any) -> list[Any]:
         given = tree_util.tree_unflatten(nest, leaves)

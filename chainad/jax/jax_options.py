@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from operator import index
 from typing import Any
 
+from chainad.api.options import checked_chunk_size
 from chainad.errors import InputError, unknown
 from chainad.jax.jacobian_forms import FORMS, JaxOutput
 from chainad.planning.auto import Mode, check_mode
+from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.cost_models import CostModel, CostName, model_of
+from chainad.planning.memory import bytes_of
 from chainad.planning.search.budget import Effort, SearchOptions, search_options
 
 
@@ -20,9 +23,11 @@ class JaxOptions:
 
     argnums: int | tuple[int, ...]
     has_aux: bool
-    mode: Mode
+    mode: Mode | ChunkedPlan
     output: JaxOutput
     cost: CostName | CostModel | None
+    memory_limit: int | None
+    chunk_size: int | None
     search: SearchOptions
 
     def positions(self, count: int) -> tuple[int, ...]:
@@ -42,8 +47,9 @@ class JaxOptions:
 
     @property
     def compares_jax(self) -> bool:
-        """Whether JAX's own modes, which have dense Jacobians, may answer."""
-        return self.is_automatic and self.output == "dense"
+        """Whether JAX's own modes may answer, which make the whole, dense Jacobian at once."""
+        is_whole = self.memory_limit is None and self.chunk_size is None
+        return self.is_automatic and self.output == "dense" and is_whole
 
     @property
     def is_automatic(self) -> bool:
@@ -57,10 +63,12 @@ def checked_jax_options(
     holomorphic: bool = False,
     allow_int: bool = False,
     *,
-    mode: Mode = "auto",
+    mode: Mode | ChunkedPlan = "auto",
     output: JaxOutput = "dense",
     cost: CostName | CostModel | None = None,
     effort: Effort = "fast",
+    memory_limit: int | str | None = None,
+    chunk_size: int | None = None,
 ) -> JaxOptions:
     """Return the options, checked in the line of the user where they are given.
 
@@ -76,8 +84,23 @@ def checked_jax_options(
         raise InputError(unknown("output", output, [*FORMS]))
     if cost is not None:
         model_of(cost)  # refuses an unknown one
+    is_chunked = isinstance(mode, ChunkedPlan)
+    if output != "dense" and (is_chunked or chunk_size is not None):
+        raise InputError(
+            f"{'a plan in blocks' if is_chunked else 'chunk_size='} gives a dense Jacobian, but"
+            f" output={output!r} is requested, of which nothing is made in blocks; leave one out"
+        )
+    if is_chunked and (memory_limit is not None or chunk_size is not None):
+        raise InputError("mode= is a plan in blocks already; leave out memory_limit=, chunk_size=")
     return JaxOptions(
-        _positions(argnums), has_aux, check_mode(mode), output, cost, search_options(effort)
+        _positions(argnums),
+        has_aux,
+        mode if isinstance(mode, ChunkedPlan) else check_mode(mode),
+        output,
+        cost,
+        None if memory_limit is None else bytes_of(memory_limit),
+        checked_chunk_size(chunk_size),
+        search_options(effort),
     )
 
 

@@ -98,8 +98,8 @@ class ChunkedPlan(Explained):
         "columns" or "rows".
     chunks : tuple of Chunk
         One plan per block, in the order in which they run.
-    limit : int
-        Bytes.
+    limit : int or None
+        Bytes; None if only the size of blocks was requested.
     counts_result : bool
         Whether the dense result counts towards the limit; not where blocks are written elsewhere.
     requested, title : str
@@ -109,7 +109,7 @@ class ChunkedPlan(Explained):
     graph: LinearGraph
     side: Side
     chunks: tuple[Chunk, ...]
-    limit: int
+    limit: int | None
     counts_result: bool = True
     requested: str = field(default="", compare=False)
     title: str = field(default="J", compare=False)
@@ -117,9 +117,10 @@ class ChunkedPlan(Explained):
     __getstate__ = fields_alone
 
     def __repr__(self) -> str:
+        within = "" if self.limit is None else f" within {bytes_text(self.limit)}"
         return (
-            f"<ChunkedPlan {self.title} in {len(self.chunks)} blocks of {self.side} within"
-            f" {bytes_text(self.limit)}, {self.multiplications:,} multiplications>"
+            f"<ChunkedPlan {self.title} in {len(self.chunks)} blocks of {self.side}{within},"
+            f" {self.multiplications:,} multiplications>"
         )
 
     def explain(self, rows: int | None = None, width: int | None = None) -> str:
@@ -272,7 +273,7 @@ def _read(text: str) -> ChunkedPlan:
         graph,
         side,
         tuple(costed),
-        an_integer(fields["limit"], "limit", 1),
+        None if fields["limit"] is None else an_integer(fields["limit"], "limit", 1),
         a_flag(fields["counts_result"], "counts_result"),
         a_text(fields["requested"], "requested"),
         a_text(fields["title"], "title"),

@@ -120,13 +120,15 @@ def plan_in_blocks(
     mode: Mode,
     itemsize: int,
     cost: CostName | CostModel,
-    limit: int,
+    limit: int | None,
     chunk_size: int | None = None,
+    counts_result: bool = False,
 ) -> ChunkedPlan:
-    """Return the cheapest plan in blocks of columns or of rows, which are written elsewhere.
+    """Return the cheapest plan in blocks of columns or of rows.
 
     Blocks are of `chunk_size` indices of the longest axis; by default as large as keeps within
-    `limit` bytes, and of 256 MiB each at most.
+    `limit` bytes, and of 256 MiB each at most. Without `counts_result`, they are written elsewhere,
+    so that the dense result takes no memory.
 
     Raises
     ------
@@ -142,8 +144,8 @@ def plan_in_blocks(
         )
     model = model_of(cost, itemsize)
     lengths = partial(_lengths_of_stream, itemsize=itemsize, chunk_size=chunk_size)
-    least, found = _in_blocks(graph, mode, itemsize, model, limit, False, lengths)
-    if found:
+    least, found = _in_blocks(graph, mode, itemsize, model, limit, counts_result, lengths)
+    if found or limit is None:
         return min(found, key=_cost_of)
     fixed = bytes_text(local_entries(graph) * itemsize)
     size = "" if chunk_size is None else f" of chunk_size={chunk_size}"
@@ -242,7 +244,7 @@ def _in_blocks(
     mode: Mode,
     itemsize: int,
     model: CostModel,
-    limit: int,
+    limit: int | None,
     counts_result: bool,
     lengths: _Lengths = _lengths,
 ) -> tuple[int, list[ChunkedPlan]]:
@@ -252,8 +254,9 @@ def _in_blocks(
     for side in SIDES:
         need, chunks = _cut(graph, side, mode, itemsize, model, limit, counts_result, lengths)
         needs.append(need)
-        if need <= limit:
-            requested = f"{_requested(mode)}, memory_limit={bytes_text(limit)}"
+        if limit is None or need <= limit:
+            within = "" if limit is None else f", memory_limit={bytes_text(limit)}"
+            requested = f"{_requested(mode)}{within}"
             found.append(ChunkedPlan(graph, side, chunks, limit, counts_result, requested))
     return min(needs), found
 
@@ -264,7 +267,7 @@ def _cut(
     mode: Mode,
     itemsize: int,
     model: CostModel,
-    limit: int,
+    limit: int | None,
     counts_result: bool,
     lengths: _Lengths,
 ) -> tuple[int, tuple[Chunk, ...]]:
@@ -278,10 +281,10 @@ def _cut(
             blocks = [_first(graph, side, end, length, mode, itemsize, model)]
             need = live_entries(blocks[0].plan, True)
             # Where positions overlap, another block than the first may be the one that needs most.
-            if length == tried[-1] or (fixed + need) * itemsize <= limit:
+            if length == tried[-1] or limit is None or (fixed + need) * itemsize <= limit:
                 blocks = [*all_blocks(graph, side, blocks[0], model)]
                 need = max(live_entries(block.plan, True) for block in blocks)
-            if (fixed + need) * itemsize <= limit:
+            if limit is None or (fixed + need) * itemsize <= limit:
                 break
         most = max(most, need)
         chunks += blocks

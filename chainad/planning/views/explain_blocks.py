@@ -37,10 +37,10 @@ def headline_of_blocks(plan: ChunkedPlan) -> tuple[str, str]:
 def about_blocks(plan: ChunkedPlan) -> list[str]:
     """Return sentences on what all blocks take, and how they are cut."""
     live = ", ".join(f"{what} {bytes_text(n * plan.itemsize)}" for what, n in plan.live.items())
+    why = "as requested" if plan.limit is None else f"to keep within {bytes_text(plan.limit)}"
     return [
-        f"Made in blocks to keep within {bytes_text(plan.limit)}: it takes"
-        f" {bytes_text(plan.peak.bytes)}, of which {live}. What blocks have in common is multiplied"
-        " for each of them anew.",
+        f"Made in blocks {why}: it takes {bytes_text(plan.peak.bytes)}, of which {live}."
+        " What blocks have in common is multiplied for each of them anew.",
         *_cuts(plan),
     ]
 
