@@ -20,7 +20,8 @@ fourier            transforms, as operators
 complexes          functions of complex numbers that are not holomorphic, by rows; those of
                    `complex_definitions` are written in real ones
 scipy_wrappers     functions with SciPy's names: `scipy_special`, `scipy_linalg`, `scipy_fft`;
-                   `scipy_interpolate`: splines; `scipy_sparse`: sparse arrays and solves
+                   `scipy_interpolate`: splines; `scipy_integrate`: integrals of samples;
+                   `scipy_sparse`: sparse arrays and solves
 sparse_arrays      sparse arrays with traced entries; `sparse_solves`: their inverses
 writing            functions that write into an array, as assignments; `ufunc_methods`
 lax                linear primitives of JAX, for its front end
@@ -44,6 +45,7 @@ from chainad.rules import (
     polynomials,
     reduction,
     scipy_fft,
+    scipy_integrate,
     scipy_linalg,
     scipy_signal,
     scipy_sparse,
