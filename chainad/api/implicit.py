@@ -146,12 +146,15 @@ class Solve(NamedTuple):
         `residual(parts, x, *facts)` is zero at the solution, and has the shape of x.
     max_relative_error : float
         See `implicit`.
+    told : callable
+        What the solver has said of the last run, for messages.
     """
 
     parts: Any
     run: Callable[[Any], tuple[Any, ...]]
     residual: Callable[..., Any]
     max_relative_error: float = MAX_RELATIVE_ERROR
+    told: Callable[[], str] = str
 
     def solution(self) -> tuple[Any, ...]:
         """Return the solution, with its derivatives, and the facts, which have none."""
@@ -193,7 +196,7 @@ class Solve(NamedTuple):
         given = matrix, x, residual
         if any(map(is_differentiated, given)):
             return matrix
-        check = _Check(here(), self.max_relative_error)
+        check = _Check(here(), self.told(), self.max_relative_error)
         for each in given:
             if isinstance(each, Tracer):
                 recorder: Any = each.tape
@@ -267,6 +270,7 @@ class _Check(_OnPlainNumbers):
     """Returns the Jacobian of a residual by x; raises unless x is a solution."""
 
     where: str
+    told: str
     max_relative_error: float
 
     __name__ = "check"
@@ -280,7 +284,7 @@ class _Check(_OnPlainNumbers):
             raise ConvergenceError(
                 f"{self.where}the solver has not converged: the largest entry of the residual at"
                 f" its result is {norm:.3g}, and may be {allowed:.3g}; give it more iterations, a"
-                " smaller tolerance or a better starting point, or raise max_relative_error="
+                f" smaller tolerance or a better starting point{self.told}"
             )
         if n == 1 and not steepest:
             warn_of_singular(0.0)

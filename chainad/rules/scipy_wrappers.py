@@ -22,8 +22,8 @@ _ADVICE = {
     "scipy.integrate": "np.trapezoid, or a loop of quadrature or Runge-Kutta steps, is traced",
     "scipy.interpolate": "np.interp and matrix products are traced",
     "scipy.ndimage": "np.convolve, np.pad and slices are traced",
-    "scipy.optimize": "by the implicit function theorem, the Jacobian of a solution is"
-    " -np.linalg.solve(df/dy, df/dx)",
+    "scipy.optimize": "chainad.implicit(solver, residual) differentiates what a solver finds, by"
+    " the implicit function theorem",
     "scipy.signal": "np.convolve, np.fft and chainad.scipy.fft are traced",
     "scipy.sparse": "chainad.scipy.sparse has arrays with traced entries, .linalg solves; A @ x,"
     " x @ A and x * A of a constant A are traced",
@@ -105,6 +105,19 @@ def of_scipy(
         call.__module__, call.__qualname__ = f"chainad.{module}", name
         call.__doc__ = f"What {module}.{name} returns, for traced values as well."
         return call
+
+    return register
+
+
+def wrapped_by(
+    module: str,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make the decorated function the wrapper of SciPy's function of that name."""
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        function.__module__ = f"chainad.{module}"
+        WRAPPERS[module, function.__name__] = f"{function.__module__}.{function.__name__}"
+        return function
 
     return register
 

@@ -4,6 +4,26 @@ SciPy's ufuncs (`scipy.special.erf`) take traced values; most of its other funct
 arrays. Those here call SciPy on plain arrays, and are differentiated on traced values.
 """
 
-from chainad.scipy import fft, integrate, interpolate, linalg, signal, sparse, special, stats
+from chainad.scipy import (
+    fft,
+    integrate,
+    interpolate,
+    linalg,
+    optimize,
+    signal,
+    sparse,
+    special,
+    stats,
+)
 
-__all__ = ["fft", "integrate", "interpolate", "linalg", "signal", "sparse", "special", "stats"]
+__all__ = [
+    "fft",
+    "integrate",
+    "interpolate",
+    "linalg",
+    "optimize",
+    "signal",
+    "sparse",
+    "special",
+    "stats",
+]

@@ -245,8 +245,11 @@ TABLE: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda x: scipy.interpolate.CubicSpline(X.cumsum(), x)(0.5),
         "scipy.interpolate asks .* use chainad.scipy.interpolate, such as .CubicSpline",
     ),
-    "root from x": (lambda x: scipy.optimize.root(np.sin, x).x, "implicit function theorem"),
-    "minimize": (lambda x: scipy.optimize.minimize(lambda y: sum(y - x), X).x, "implicit function"),
+    "root from x": (lambda x: scipy.optimize.root(np.sin, x).x, "use chainad.scipy.optimize.root,"),
+    "newton": (lambda x: scipy.optimize.newton(np.sin, x), "chainad.implicit.solver, residual"),
+    "minimize": (
+        lambda x: scipy.optimize.minimize(lambda y: sum(y - x), X).x,
+        "use chainad.scipy.optimize.minimize,"),
     "lfilter": (lambda x: scipy.signal.lfilter([1.0], [1.0, 0.5], x), "make it a chainad.primi"),
     "fftconvolve": (lambda x: scipy.signal.fftconvolve(x, x), "chainad.scipy.signal.fftconvolve"),
     "gaussian_filter": (lambda x: scipy.ndimage.gaussian_filter(x, 1), "np.convolve"),
