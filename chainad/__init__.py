@@ -17,7 +17,6 @@ from chainad.api.chains import multi_dot, plan_chain, plan_multi_dot
 from chainad.api.compiled import CompiledFunction
 from chainad.api.gradients import grad, hessian, value_and_grad
 from chainad.api.graphs import plan_graph
-from chainad.api.implicit import ImplicitFunction, implicit
 from chainad.api.jacobian_functions import (
     GradientFunction,
     HessianFunction,
@@ -28,6 +27,7 @@ from chainad.api.jacobian_functions import (
 from chainad.api.products import LinearMap, hvp, jvp, linearize, vjp
 from chainad.api.ravel import ravel
 from chainad.api.scipy_door import SciPyFunction, for_scipy
+from chainad.api.solvers.implicit import ImplicitFunction, implicit
 from chainad.api.sparsity import sparsity
 from chainad.api.stream import stream
 from chainad.api.timings import Timing, Timings, timings

@@ -1,6 +1,6 @@
 """scipy.optimize: solvers inside of traced functions, under SciPy's names and signatures."""
 
-from chainad.api.scipy_optimize import (
+from chainad.api.solvers.scipy_optimize import (
     bisect,
     brenth,
     brentq,

@@ -6,4 +6,7 @@ initial_value_problem   states as functions of initial values, parameters and ti
 adjoint_equation        their adjoints, integrated against time, from checkpoints
 integrators             SciPy's solvers, for blocks of equations
 solve_ivp               solve_ivp and odeint
+implicit                solutions of equations, by the implicit-function theorem
+stationarity            the equations that minima are solutions of
+scipy_optimize          the solvers of scipy.optimize
 """

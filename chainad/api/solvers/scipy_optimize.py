@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import scipy  # loads scipy.optimize when it is first used
 
-from chainad.api.implicit import Solve, is_traced_around
-from chainad.api.stationarity import (
+from chainad.api.solvers.implicit import Solve, is_traced_around
+from chainad.api.solvers.stationarity import (
     LEAST_SQUARES,
     MINIMUM,
     cost_at,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial, update_wrapper
 from typing import Any, NamedTuple
 
@@ -12,17 +11,16 @@ import numpy as np
 from chainad.api.function_of import name_of
 from chainad.api.jacobian_functions import JacobianFunction
 from chainad.api.options import checked_options
+from chainad.api.solvers.known_values import below, innermost, is_differentiated, of_plain_arrays
 from chainad.errors import ConvergenceError, InputError
 from chainad.frontends.numpy.bound_names import BoundNames
-from chainad.frontends.numpy.closure_conversion import ClosureConversion, check_untraced, untraced
+from chainad.frontends.numpy.closure_conversion import ClosureConversion, check_untraced
 from chainad.frontends.numpy.made_arrays import settle
 from chainad.frontends.numpy.packing import as_one
 from chainad.frontends.numpy.tape import active
-from chainad.frontends.numpy.trace import is_differentiated
 from chainad.frontends.numpy.traced_calls import call
 from chainad.frontends.numpy.tracers import Tracer
 from chainad.ir.source_lines import here
-from chainad.rules.base import first_traced
 from chainad.rules.implicit import implicit_solution, warn_of_singular
 
 # The residual at a solution may be that of a relative error of x of this size.
@@ -159,10 +157,10 @@ class Solve(NamedTuple):
     def solution(self) -> tuple[Any, ...]:
         """Return the solution, with its derivatives, and the facts, which have none."""
         conversion = ClosureConversion(self.parts, is_snapshot=active.recorder is not None)
-        return self._of(conversion, _Solver(conversion, self.run), conversion.values)
+        return self._of(conversion, _solver(conversion, self.run), conversion.values)
 
     def _of(
-        self, conversion: ClosureConversion, solver: _Solver, values: Sequence[Any]
+        self, conversion: ClosureConversion, solver: Any, values: Sequence[Any]
     ) -> tuple[Any, ...]:
         """Return the solution for some values in the place of those of the conversion.
 
@@ -170,13 +168,11 @@ class Solve(NamedTuple):
         differentiates is one step from the solution of the next: the same value, for the residual
         there. So derivatives of derivatives need no other formula.
         """
-        tape = max((x.tape for x in values if isinstance(x, Tracer)), key=_level, default=None)
-        if tape is None:
-            return solver.compute(*values)
-        if tape.is_recorder:
-            found: tuple[Any, ...] = tape.call(solver, tuple(values), {})  # type: ignore[attr-defined]
+        tape: Any = innermost(values)
+        if tape is None or tape.is_recorder:
+            found: tuple[Any, ...] = solver(*values)  # recorded as one call
             return found
-        outer = [x.value if isinstance(x, Tracer) and x.tape is tape else x for x in values]
+        outer = [below(x, tape) for x in values]
         x, *facts = self._of(conversion, solver, outer)
         residual = partial(_at, self.residual, conversion(values), facts)
         names = BoundNames()
@@ -194,20 +190,14 @@ class Solve(NamedTuple):
     def _checked(self, matrix: Any, x: Any, residual: Any) -> Any:
         """Return the Jacobian of the residual, checked where it is not differentiated itself."""
         given = matrix, x, residual
-        if any(map(is_differentiated, given)):
+        if is_differentiated(given):
             return matrix
-        check = _Check(here(), self.told(), self.max_relative_error)
-        for each in given:
-            if isinstance(each, Tracer):
-                recorder: Any = each.tape
-                number, value = recorder.opaque(check, given)
-                return recorder.box(value, recorder, number)
-        return check(*given)
-
-
-def _level(tape: Any) -> int:
-    level: int = tape.level
-    return level
+        check = _check(here(), self.told(), self.max_relative_error)
+        recorder: Any = innermost(given)
+        if recorder is None:
+            return check(*given)
+        number, value = recorder.opaque(check, given)  # where the Jacobian is not needed, it goes
+        return recorder.box(value, recorder, number)
 
 
 def _at(residual: Callable[..., Any], parts: Any, facts: Sequence[Any], x: Any) -> Any:
@@ -227,32 +217,12 @@ def _at(residual: Callable[..., Any], parts: Any, facts: Sequence[Any], x: Any) 
     return r
 
 
-class _OnPlainNumbers:
-    """A function of plain arrays alone; others refuse it."""
+def _solver(conversion: ClosureConversion, run: Callable[[Any], tuple[Any, ...]]) -> Any:
+    """Return the solver as a function of the values of a conversion, which a replay calls again."""
 
-    def __call__(self, *values: Any) -> Any:
-        traced = first_traced(values)
-        if traced is None:
-            return self.compute(*values)
-        return traced.__array_function__(self, (type(traced),), values, {})
-
-    def compute(self, *values: Any) -> Any:
-        """Return what the function returns."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True, eq=False)
-class _Solver(_OnPlainNumbers):
-    """The solver as a function of the values of a conversion, which a replay calls again."""
-
-    conversion: ClosureConversion
-    run: Callable[[Any], tuple[Any, ...]]
-
-    __name__ = "solver"
-
-    def compute(self, *values: Any) -> tuple[Any, ...]:
-        with untraced():
-            x, *facts = self.run(self.conversion(values))
+    @of_plain_arrays
+    def solver(*values: Any) -> tuple[Any, ...]:
+        x, *facts = run(conversion(values))
         check_untraced(x, "the solver")
         x = np.asarray(x)
         if x.dtype.kind in "iu":
@@ -264,28 +234,26 @@ class _Solver(_OnPlainNumbers):
             )
         return x.copy()[()], *facts
 
+    return solver
 
-@dataclass(frozen=True, eq=False)
-class _Check(_OnPlainNumbers):
-    """Returns the Jacobian of a residual by x; raises unless x is a solution."""
 
-    where: str
-    told: str
-    max_relative_error: float
+def _check(where: str, told: str, max_relative_error: float) -> Any:
+    """Return what returns the Jacobian of a residual by x, and raises unless x is a solution."""
 
-    __name__ = "check"
-
-    def compute(self, matrix: Any, x: Any, residual: Any) -> Any:
+    @of_plain_arrays
+    def check(matrix: Any, x: Any, residual: Any) -> Any:
         n = np.size(x)
         norm = np.max(np.abs(residual), initial=0.0)
         steepest = np.abs(matrix).reshape(n, n).sum(axis=1).max(initial=0.0)
-        allowed = self.max_relative_error * steepest * (1 + np.max(np.abs(x), initial=0.0))
+        allowed = max_relative_error * steepest * (1 + np.max(np.abs(x), initial=0.0))
         if steepest and not norm <= allowed:
             raise ConvergenceError(
-                f"{self.where}the solver has not converged: the largest entry of the residual at"
-                f" its result is {norm:.3g}, and may be {allowed:.3g}; give it more iterations, a"
-                f" smaller tolerance or a better starting point{self.told}"
+                f"{where}the solver has not converged: the largest entry of the residual at its"
+                f" result is {norm:.3g}, and may be {allowed:.3g}; give it more iterations, a"
+                f" smaller tolerance or a better starting point{told}"
             )
         if n == 1 and not steepest:
             warn_of_singular(0.0)
         return matrix
+
+    return check
