@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -109,46 +111,115 @@ class _Problem:
         return [self.numbers[v] for v in mode]
 
 
+@dataclass(frozen=True)
+class _Digraph:
+    """The edges as they are given: how many lead from every vertex to every other.
+
+    Vertices are in the order in which they were met, and so are the heads of each.
+    """
+
+    after: dict[Named, dict[Named, int]]
+    before: dict[Named, list[Named]]
+
+    @classmethod
+    def of(cls, vertices: Iterable[Named], edges: Iterable[Pair]) -> _Digraph:
+        found = cls({}, {})
+        for v in vertices:
+            found._add(v)
+        for tail, head in edges:
+            found._add(tail)
+            found._add(head)
+            heads = found.after[tail]
+            if head not in heads:
+                found.before[head].append(tail)
+            heads[head] = heads.get(head, 0) + 1
+        return found
+
+    def _add(self, v: Named) -> None:
+        if v not in self.after:
+            self.after[v], self.before[v] = {}, []
+
+    def edges(self) -> Iterator[Pair]:
+        """Yield all edges, by their tails."""
+        for tail, heads in self.after.items():
+            for head, count in heads.items():
+                yield from [(tail, head)] * count
+
+    def topological_order(self) -> list[Named]:
+        """Return the vertices so that edges lead onwards, of several the one that was met first.
+
+        Raises
+        ------
+        InputError
+            If there is a cycle.
+        """
+        rank = {v: k for k, v in enumerate(self.after)}
+        vertices = [*self.after]
+        left = {v: len(tails) for v, tails in self.before.items()}
+        ready = [rank[v] for v, count in left.items() if not count]
+        order = []
+        while ready:  # ranks that grow are a heap
+            v = vertices[heappop(ready)]
+            order.append(v)
+            for w in self.after[v]:
+                left[w] -= 1
+                if not left[w]:
+                    heappush(ready, rank[w])
+        if len(order) < len(vertices):
+            path = " -> ".join(map(repr, self._cycle({v for v in vertices if left[v]})))
+            raise InputError(
+                f"graph has a cycle, {path}; a computation has none: remove one of its edges"
+            )
+        return order
+
+    def _cycle(self, remaining: set[Named]) -> list[Named]:
+        """Return a cycle among vertices that each have a tail among them."""
+        v = next(v for v in self.after if v in remaining)
+        path: dict[Named, None] = {}
+        while v not in path:
+            path[v] = None
+            v = next(u for u in self.before[v] if u in remaining)
+        backwards = [*path][[*path].index(v) :]
+        return [v, *backwards[:0:-1], v]
+
+
 def _problem(
     graph: nx.DiGraph | Iterable[Pair],
     inputs: Sequence[Named] | None,
     outputs: Sequence[Named] | None,
     dimensions: int | Mapping[Named, int] | None,
 ) -> _Problem:
-    import networkx as nx  # slow to load
-
     given = _as_graph(graph)
-    starts = _ends(given, inputs, "inputs", [v for v in given if not given.in_degree(v)])
-    stops = _ends(given, outputs, "outputs", [v for v in given if not given.out_degree(v)])
+    order = given.topological_order()
+    starts = _ends(given, inputs, "inputs", [v for v in given.before if not given.before[v]])
+    stops = _ends(given, outputs, "outputs", [v for v in given.after if not given.after[v]])
     sizes = _sizes(given, dimensions)
     for v in starts:
-        if given.in_degree(v):
+        if given.before[v]:
             raise InputError(
                 f"input {v!r} has an edge into it; remove that edge, or leave {v!r} out of inputs"
             )
-    useful = _between(given, starts, stops)
-    leading_on = {v for v in stops if v in useful and any(w in useful for w in given[v])}
-    copied = [v for v in stops if v in leading_on or v in starts]
-    ends = {*starts, *stops}
-    rank = {v: k for k, v in enumerate(given)}
+    useful = _between(given, order, starts, stops)
+    first, last = set(starts), set(stops)
+    leading_on = {v for v in stops if v in useful and any(w in useful for w in given.after[v])}
+    copied = [v for v in stops if v in leading_on or v in first]
     inner = [
-        v
-        for v in nx.lexicographical_topological_sort(given, key=rank.__getitem__)
-        if v in useful and (v not in ends or (v in leading_on and v not in starts))
+        v for v in order if v in useful and v not in first and (v not in last or v in leading_on)
     ]
     numbers = {v: k for k, v in enumerate([*starts, *inner])}
     results = {v: len(numbers) + k for k, v in enumerate(stops)}
-    head_of = numbers | {v: k for v, k in results.items() if v not in copied}
+    is_copied = set(copied)
+    head_of = numbers | {v: k for v, k in results.items() if v not in is_copied}
     edges = [
         Edge(numbers[u], head_of[w], dense((sizes[w],), (sizes[u],)))
         for u, w in given.edges()
         if u in useful and w in useful
     ]
-    origins = [Origin("edge") for _ in edges]
+    origins = [Origin("edge")] * len(edges)
     edges += [Edge(numbers[v], results[v], identity((sizes[v],))) for v in copied]
-    origins += [Origin("result") for _ in copied]
+    origins += [Origin("result")] * len(copied)
     names = [str(v) for v in numbers]
-    names += [f"{v} (result)" if v in copied else str(v) for v in stops]
+    names += [f"{v} (result)" if v in is_copied else str(v) for v in stops]
     linear = LinearGraph(
         shapes=tuple((sizes[v],) for v in (*numbers, *stops)),
         inputs=tuple(numbers[v] for v in starts),
@@ -160,30 +231,20 @@ def _problem(
     return _Problem(linear, {v: numbers[v] for v in inner})
 
 
-def _as_graph(graph: Any) -> nx.MultiDiGraph:
-    """Return the edges as a networkx graph, in the order in which they are given."""
-    import networkx as nx  # slow to load
-
-    if isinstance(graph, nx.Graph):
+def _as_graph(graph: Any) -> _Digraph:
+    """Return the edges in the order in which they are given."""
+    if hasattr(graph, "is_directed"):  # of networkx
         if not graph.is_directed():
             raise InputError(
                 "graph must be directed, tail to head, but got an undirected networkx graph;"
                 " pass a networkx.DiGraph"
             )
-        found = nx.MultiDiGraph()
-        found.add_nodes_from(graph)
-        found.add_edges_from(graph.edges())
+        found = _Digraph.of(graph, graph.edges())
     else:
-        found = nx.MultiDiGraph()
-        found.add_edges_from(map(_pair, _listed(graph)))
-    if not len(found):
+        found = _Digraph.of((), map(_pair, _listed(graph)))
+    if not found.after:
         raise InputError("graph has no vertices; give at least one edge (tail, head)")
-    try:
-        cycle = nx.find_cycle(found)
-    except nx.NetworkXNoCycle:
-        return found
-    path = " -> ".join(repr(edge[0]) for edge in (*cycle, cycle[0]))
-    raise InputError(f"graph has a cycle, {path}; a computation has none: remove one of its edges")
+    return found
 
 
 def _listed(graph: Any) -> list[Any]:
@@ -209,7 +270,7 @@ def _pair(edge: Any) -> Pair:
 
 
 def _ends(
-    graph: nx.MultiDiGraph, given: Sequence[Named] | None, what: str, default: list[Named]
+    graph: _Digraph, given: Sequence[Named] | None, what: str, default: list[Named]
 ) -> list[Named]:
     if given is None:
         return default
@@ -217,30 +278,29 @@ def _ends(
         raise InputError(f"{what} must be a sequence of vertices, but got {given!r}")
     found = list(given)
     for v in found:
-        if v not in graph:
+        if v not in graph.after:
             raise InputError(f"{what} names {v!r}, which has no edge; {_some(graph)}")
-        if found.count(v) > 1:
+    for v, count in Counter(found).items():
+        if count > 1:
             raise InputError(f"{what} names {v!r} twice")
     if not found:
         raise InputError(f"{what} must name at least one vertex; {_some(graph)}")
     return found
 
 
-def _some(graph: nx.MultiDiGraph) -> str:
-    shown = ", ".join(repr(v) for v, _ in zip(graph, range(6), strict=False))
-    return f"the vertices are {shown}" + (", ..." if len(graph) > 6 else "")
+def _some(graph: _Digraph) -> str:
+    shown = ", ".join(repr(v) for v, _ in zip(graph.after, range(6), strict=False))
+    return f"the vertices are {shown}" + (", ..." if len(graph.after) > 6 else "")
 
 
-def _sizes(
-    graph: nx.MultiDiGraph, dimensions: int | Mapping[Named, int] | None
-) -> dict[Named, int]:
+def _sizes(graph: _Digraph, dimensions: int | Mapping[Named, int] | None) -> dict[Named, int]:
     if isinstance(dimensions, Mapping):
         for v in dimensions:
-            if v not in graph:
+            if v not in graph.after:
                 raise InputError(f"dimensions names {v!r}, which has no edge; {_some(graph)}")
-        sizes = {v: dimensions.get(v, 1) for v in graph}
+        sizes = {v: dimensions.get(v, 1) for v in graph.after}
     else:
-        sizes = dict.fromkeys(graph, 1 if dimensions is None else dimensions)
+        sizes = dict.fromkeys(graph.after, 1 if dimensions is None else dimensions)
     for v, size in sizes.items():
         is_integer = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
         if not is_integer or size < 1:
@@ -248,16 +308,15 @@ def _sizes(
     return {v: int(size) for v, size in sizes.items()}
 
 
-def _between(graph: nx.MultiDiGraph, starts: list[Named], stops: list[Named]) -> set[Named]:
+def _between(
+    graph: _Digraph, order: Sequence[Named], starts: list[Named], stops: list[Named]
+) -> set[Named]:
     """Return the vertices on paths from an input to an output."""
-    import networkx as nx  # slow to load
-
     behind, ahead = set(starts), set(stops)
-    order = list(nx.topological_sort(graph))
     for v in order:
         if v in behind:
-            behind.update(graph.successors(v))
+            behind.update(graph.after[v])
     for v in reversed(order):
         if v in ahead:
-            ahead.update(graph.predecessors(v))
+            ahead.update(graph.before[v])
     return behind & ahead

@@ -12,8 +12,14 @@ from typing import TypeAlias
 
 from chainad.errors import PlanError, unknown
 from chainad.ir.cache import Cache
-from chainad.planning.candidates import CLASSICAL, MAX_PIVOT_VERTICES, candidates, costs_of, hybrids
-from chainad.planning.chain.chain import cost_of_order
+from chainad.planning.candidates import (
+    CLASSICAL,
+    MAX_PIVOT_VERTICES,
+    candidates,
+    compared_costs,
+    costs_of,
+    hybrids,
+)
 from chainad.planning.cost_models import CostModel, CostName, model_of, multiplications
 from chainad.planning.linear_graph import Cost, LinearGraph, may_keep_separate_terms
 from chainad.planning.orders import Item
@@ -21,7 +27,6 @@ from chainad.planning.plan import Alternative, Plan, cost_of_steps, follow
 from chainad.planning.planners import PLANNERS
 from chainad.planning.registry import CHOICES, ModeName, Order, PlannerName, Problem, modes
 from chainad.planning.search.budget import DEFAULT_SEARCH, SearchOptions, interrupted
-from chainad.planning.search.make_state_space import has_large_index_sets
 from chainad.structure import forget
 
 Mode: TypeAlias = (
@@ -212,11 +217,8 @@ def finish(
     A requested order is compared with a good one, too.
     """
     graph, model = problem.graph, problem.model
-    known = dict(costs)
     compared = CLASSICAL if costs else (*CLASSICAL, *_reference(problem))
-    for name in () if has_large_index_sets(graph) else compared:
-        if name not in known:
-            known[name] = cost_of_order(graph, PLANNERS[name].order(problem), model)
+    known = costs | compared_costs(problem, order, [k for k in compared if k not in costs])
     plan = follow(graph, order, requested=requested, itemsize=itemsize, model=model)
     offers = tuple(
         Alternative(name, offer.multiplications, offer.additions, offer.amount)

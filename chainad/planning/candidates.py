@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from chainad.planning.chain.chain import cost_of_order, hybrid_orders
@@ -15,9 +15,10 @@ from chainad.planning.repeats import repeats_in
 from chainad.planning.search.dense_states import DenseStates
 from chainad.planning.search.edges import is_searched, with_edges
 from chainad.planning.search.greedy import around
-from chainad.planning.search.make_state_space import structured_states
+from chainad.planning.search.make_state_space import has_large_index_sets, structured_states
 from chainad.planning.search.repeated_blocks import by_iterations
 from chainad.planning.search.stages import improved, pays_off, proved, rules
+from chainad.planning.search.state_space import LIMIT_GROWTH, MAX_FULLY_COSTED_VERTICES
 from chainad.planning.search.structured_states import StructuredStates
 
 # With more inner vertices, costing a pivot at every one of them takes longer than it saves.
@@ -75,7 +76,7 @@ def _searched(problem: Problem) -> Iterator[tuple[str, Order]]:
         repeated = by_iterations(problem, states.cheapest_of(starts))
         if found.setdefault(repeated, "repeats") == "repeats":
             yield "repeats", repeated
-            if states.cost_of(repeated) < min(map(states.cost_of, [*found][:-1])):
+            if states.cost_of(repeated) < states.least_of([*found][:-1]):
                 for stage, improvement in _improved(problem, [repeated]):
                     if found.setdefault(improvement, stage) == stage:
                         yield f"repeats, {stage}", improvement
@@ -86,7 +87,7 @@ def _searched(problem: Problem) -> Iterator[tuple[str, Order]]:
     is_small = len(graph.inner) <= MAX_PIVOT_VERTICES and not states.has_large_index_sets
     pivots = list(around(graph)) if is_small else []
     tried = len(pivots) * len(graph.inner)
-    if pivots and problem.search.allows(tried, min(map(states.cost_of, starts))):
+    if pivots and problem.search.allows(tried, states.least_of(starts)):
         yield "one pivot", _least(problem, pivots)
 
 
@@ -145,6 +146,21 @@ def costs_of(problem: Problem, orders: dict[str, Order]) -> dict[str, Cost]:
                 states = structured_states(graph, model)
             return full_costs(graph, states, orders, model)
     return {name: cost_of_order(graph, order, model) for name, order in orders.items()}
+
+
+def compared_costs(problem: Problem, order: Order, names: Iterable[str]) -> dict[str, Cost]:
+    """Return what the orders of some planners cost, to be compared with that of a plan.
+
+    On large graphs, and where products take long, those are left out that cost many times as much.
+    """
+    graph, states = problem.graph, problem.states
+    if has_large_index_sets(graph):
+        return {}
+    orders = {name: PLANNERS[name].order(problem) for name in names}
+    if orders and graph.chain is None and len(graph.inner) > MAX_FULLY_COSTED_VERTICES:
+        limit = LIMIT_GROWTH * max(states.cost_of(order), len(graph.inner))
+        orders = {k: each for k, each in orders.items() if states.cost_of(each, limit) <= limit}
+    return costs_of(problem, orders) if orders else {}
 
 
 def full_costs(

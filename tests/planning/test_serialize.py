@@ -283,7 +283,7 @@ def mixed(x: Any) -> Any:
 
 
 @pytest.mark.parametrize(("step", "saved_by"), [(-1, "an older"), (1, "a newer")])
-@pytest.mark.parametrize(("kind", "own"), [("plan", 4), ("chunked plan", 2)])
+@pytest.mark.parametrize(("kind", "own"), [("plan", 4), ("chunked plan", 3)])
 def test_a_plan_of_another_format_is_refused_with_what_to_do(
     kind: str, own: int, step: int, saved_by: str
 ) -> None:

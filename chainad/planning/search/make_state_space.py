@@ -37,7 +37,8 @@ def state_space(graph: LinearGraph, model: CostModel = multiplications) -> State
     if model in COUNTING and len(graph.shapes) <= MAX_BITSET_VERTICES and _is_dense(graph):
         widths = [graph.size(v) for v in everything]
         return DenseStates(widths, graph.inner, ((e.tail, e.head) for e in graph.edges), everything)
-    if model is multiplications and len(graph.inner) > MAX_EXACT_COST_VERTICES:
+    is_small = len(graph.shapes) <= MAX_BITSET_VERTICES
+    if model is multiplications and is_small and len(graph.inner) > MAX_EXACT_COST_VERTICES:
         found = scalar_states(graph)
         if found is not None:
             return found

@@ -148,7 +148,7 @@ def rules(graph: StateSpace[Any], search: SearchOptions) -> Iterator[tuple[str, 
     """Yield the orders of the plain rules, by name, as far as they do not take too long."""
     found = [list(graph.inner), list(graph.inner[::-1])]
     yield from zip(("forward", "reverse"), found, strict=True)
-    level, n, least = search.level, len(graph.inner), min(map(graph.cost_of, found))
+    level, n, least = search.level, len(graph.inner), graph.least_of(found)
     if not search.allows(n, least):
         return
     for rule in ("markowitz", "greedy", "relative", "fill"):
@@ -174,7 +174,7 @@ def pays_off(
     n = len(graph.inner)
     if n <= MAX_ALWAYS_SEARCHED_VERTICES or graph.has_large_index_sets:
         return True
-    return speedup * min(map(graph.cost_of, orders)) >= n * level.multiplications_per_elimination
+    return speedup * graph.least_of(orders) >= n * level.multiplications_per_elimination
 
 
 def improved(
@@ -190,7 +190,7 @@ def improved(
         return
     if isinstance(search.effort, str) and not pays_off(graph, orders, search.level):
         return
-    if not search.allows(len(graph.inner), min(map(graph.cost_of, orders))):
+    if not search.allows(len(graph.inner), graph.least_of(orders)):
         return
     found = [_first(graph, k, group, orders) for k, group in enumerate(components(graph))]
     for each in found:

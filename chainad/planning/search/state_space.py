@@ -18,6 +18,10 @@ from chainad.planning.orders import EdgeElimination, Item
 Entry = TypeVar("Entry")
 State: TypeAlias = tuple[list[Entry], list[Entry]]
 
+# Of larger graphs, orders are costed as far as they may be the cheapest.
+MAX_FULLY_COSTED_VERTICES = 3000
+LIMIT_GROWTH = 4
+
 
 class StateSpace(ABC, Generic[Entry]):
     """A graph under elimination. Vertices are numbered from 0.
@@ -71,11 +75,15 @@ class StateSpace(ABC, Generic[Entry]):
     def costs_of(self, orders: Sequence[Sequence[int]]) -> list[int | None]:
         """Return the costs of some orders, the least one among them.
 
-        Where products take long, None stands for a cost that is not the least: costing stops
-        as soon as it exceeds one that is known.
+        Where there are many products, or they take long, None stands for a cost that is not the
+        least: costing stops as soon as it exceeds one that is known.
         """
         if not self.has_large_index_sets:
-            return [self.cost_of(order) for order in orders]
+            if len(self.inner) <= MAX_FULLY_COSTED_VERTICES:
+                return [self.cost_of(order) for order in orders]
+            limit = self._limit_of(orders)
+            costs = [self.cost_of(order, limit) for order in orders]
+            return [cost if cost <= limit else None for cost in costs]
         least: int | None = None
         found: dict[int, int] = {}
         # The order of least bound goes on, and is costed when it is at its end.
@@ -95,6 +103,23 @@ class StateSpace(ABC, Generic[Entry]):
             if least is None or cost <= least:
                 found[k] = least = cost
         return [found.get(k) for k in range(len(orders))]
+
+    def least_of(self, orders: Sequence[Sequence[int]]) -> int:
+        """Return the least of the costs of some orders."""
+        if len(self.inner) <= MAX_FULLY_COSTED_VERTICES:
+            return min(map(self.cost_of, orders))
+        return min(cost for cost in self.costs_of(orders) if cost is not None)
+
+    def _limit_of(self, orders: Sequence[Sequence[int]]) -> int:
+        """Return a limit that the least of some costs is within, and at most so many times less.
+
+        All orders are costed up to a limit that grows: an order of many products is never followed
+        to its end where another one has few.
+        """
+        limit = len(self.inner)
+        while all(self.cost_of(order, limit) > limit for order in orders):
+            limit *= LIMIT_GROWTH
+        return limit
 
     def bounds(self, order: Iterable[int]) -> Iterator[int]:
         """Yield, elimination by elimination, a cost that the order does not stay below."""
