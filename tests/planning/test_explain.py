@@ -113,6 +113,13 @@ def test_free_products_say_so() -> None:
     assert "most expensive" not in text
 
 
+def test_an_operator_alone_is_not_free() -> None:
+    A = np.diag([2.0, 3.0]) + 1
+    text = str(chainad.jacobian(lambda b: np.linalg.solve(A, b)).explain(np.ones(2)))
+    assert "No products: operators are written out" in text
+    assert "Nothing to multiply" not in text
+
+
 def test_a_product_of_two_local_jacobians_goes_the_way_it_is_used() -> None:
     plan = make_plan(bottleneck())
     n = len(plan.graph.edges)

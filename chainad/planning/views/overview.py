@@ -110,6 +110,8 @@ def _counted(plan: Plan) -> str:
 def verdict(plan: Plan) -> str:
     """Say in a sentence or two what the plan does, and what that saves."""
     products = [s for s in plan.steps if s.via is not None and s.multiplications]
+    if not products and plan.multiplications:
+        return "No products: operators are written out, by tangents or adjoints, whichever is less."
     if not products:
         return "Nothing to multiply: local Jacobians are at most moved and added."
     ways: dict[Direction, str] = {
