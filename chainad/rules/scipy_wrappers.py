@@ -19,7 +19,7 @@ from chainad.rules.base import DEFINED, dispatching, first_traced
 WRAPPERS: dict[tuple[str, str], str] = {}
 # The same for all functions of a module.
 _ADVICE = {
-    "scipy.integrate": "np.trapezoid, or a loop of quadrature or Runge-Kutta steps, is traced",
+    "scipy.integrate": "chainad.scipy.integrate has solve_ivp, odeint, quad and rules for samples",
     "scipy.interpolate": "np.interp and matrix products are traced",
     "scipy.ndimage": "np.convolve, np.pad and slices are traced",
     "scipy.optimize": "chainad.implicit(solver, residual) differentiates what a solver finds, by"

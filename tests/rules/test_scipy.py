@@ -239,7 +239,7 @@ TABLE: dict[str, tuple[Callable[[Any], Any], str]] = {
     "solve_ivp from x": (
         lambda x: scipy.integrate.solve_ivp(lambda t, y: -y, (0, 1), x).y,
         "use chainad.scipy.integrate.solve_ivp,"),
-    "odeint": (lambda x: scipy.integrate.odeint(lambda y, t: -y, x, [0, 1]), "Runge-Kutta"),
+    "odeint": (lambda x: scipy.integrate.odeint(lambda y, t: -y, x, [0, 1]), "use chainad"),
     "interp1d": (scipy.interpolate.interp1d(X.cumsum(), X), "plain numbers"),
     "CubicSpline": (
         lambda x: scipy.interpolate.CubicSpline(X.cumsum(), x)(0.5),

@@ -5,7 +5,8 @@ user_functions          functions made anew at each call, and what was made of t
 initial_value_problem   states as functions of initial values, parameters and times: sensitivities
 adjoint_equation        their adjoints, integrated against time, from checkpoints
 integrators             SciPy's solvers, for blocks of equations
-solve_ivp               solve_ivp and odeint
+solve_ivp, odeint       initial value problems under the names of SciPy
+quad                    integrals under the name of SciPy
 implicit                solutions of equations, by the implicit-function theorem
 stationarity            the equations that minima are solutions of
 scipy_optimize          the solvers of scipy.optimize

@@ -86,10 +86,7 @@ class _Trajectory:
         options = self.options
         if start.step is not None:
             options = {**options, "first_step": start.step}
-
-        def rhs(t: float, y: Array) -> Any:
-            return self.problem.rhs(t, y, self.parameters)
-
+        rhs = self.problem.at(self.parameters)
         solver = make_solver(self.problem.method, rhs, (start.t, end), start.y, options)
         times, n_bytes = [start.t], 0
         pieces: list[scipy.integrate.DenseOutput] = []

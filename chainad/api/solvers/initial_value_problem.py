@@ -116,8 +116,12 @@ class InitialValueProblem(ABC):
         """The functions of the user that run, whose names are looked up when they are traced."""
 
     @abstractmethod
+    def at(self, parameters: Sequence[Any]) -> Callable[[Any, Any], Any]:
+        """Return the right-hand side, (n,), as a function of t and y."""
+
     def rhs(self, t: Any, y: Any, parameters: Sequence[Any]) -> Any:
-        """Return the right-hand side, (n,)."""
+        """Return the right-hand side."""
+        return self.at(parameters)(t, y)
 
     @abstractmethod
     def solve(self, given: Given) -> Solution:
@@ -240,7 +244,8 @@ def _slopes(problem: InitialValueProblem, t: Any, y: Any, *parameters: Any) -> A
 
 
 def _by_columns(problem: InitialValueProblem, t: Any, y: Any, *parameters: Any) -> Any:
-    columns = [problem.rhs(t[k], y[:, k], parameters) for k in range(len(t))]
+    rhs = problem.at(parameters)
+    columns = [rhs(t[k], y[:, k]) for k in range(len(t))]
     return np.stack(columns, axis=1)
 
 
@@ -415,15 +420,18 @@ class AugmentedProblem(InitialValueProblem):
             directions[j] = direction
         return [*parameters[:count]], directions
 
-    def rhs(self, t: Any, y: Any, parameters: Sequence[Any]) -> Any:
+    def at(self, parameters: Sequence[Any]) -> Callable[[Any, Any], Any]:
         n, k = self.of.n, self.k
-        tangents = np.transpose(np.reshape(y[n:], (k, n)))
-        own, directions = self._parts(parameters)
-        t = np.float64(t) if type(t) is float else t
-        slope, slopes = self.of.directional(
-            np.zeros(k), t, y[:n], tangents, tuple(own), tuple(directions)
-        )
-        return np.concatenate([slope, np.reshape(np.transpose(slopes), (-1,))])
+        own, directions = map(tuple, self._parts(parameters))
+        steps = np.zeros(k)
+
+        def rhs(t: Any, y: Any) -> Any:
+            tangents = np.transpose(np.reshape(y[n:], (k, n)))
+            t = np.float64(t) if type(t) is float else t
+            slope, slopes = self.of.directional(steps, t, y[:n], tangents, own, directions)
+            return np.concatenate([slope, np.reshape(np.transpose(slopes), (-1,))])
+
+        return rhs
 
     def tolerances(self, given: Given) -> tuple[float, Array]:
         n, k = self.of.n, self.k
@@ -454,12 +462,14 @@ class AugmentedProblem(InitialValueProblem):
         # Without what couples tangents to states: Newton's method finds the states first, and the
         # tangents in the next iteration. That is the simultaneous corrector of CVODES.
         blocks = options_of_blocks(self.method, jacobian, n, 1 + self.k)
+        # SciPy wants no time twice.
+        is_new = np.append(True, np.diff(given.times) != 0)
         found = scipy.integrate.solve_ivp(
-            lambda t, y: self.rhs(t, y, given.parameters),
+            self.at(given.parameters),
             (given.t0, given.tf),
             given.y0,
             method=self.method,
-            t_eval=given.times,
+            t_eval=given.times[is_new],
             **self.step_options,
             **blocks,
             rtol=rtol,
@@ -470,4 +480,5 @@ class AugmentedProblem(InitialValueProblem):
                 f"{self.what}: the solver fails on the equations of the derivative, though not on"
                 f" those of the states ({found.message}); try other tolerances, or another method"
             )
-        return Solution(found.t, found.y, np.array([found.status, found.nfev]))
+        y = found.y[:, np.cumsum(is_new) - 1]
+        return Solution(given.times, y, np.array([found.status, found.nfev]))

@@ -43,22 +43,28 @@ def options_of_blocks(
     """
     if not is_implicit(method):
         return {}
-    if blocks == 1 and not rest:
-        return {"jac": jacobian}
     if not issubclass(solver_of(method), scipy.integrate.LSODA):
-        return {"jac": lambda t, y: _block_diagonal(jacobian(t, y), blocks, rest)}
+        return {"jac": lambda t, y, *_: _block_diagonal(jacobian(t, y), blocks, rest)}
+    if blocks == 1 and not rest:
+        return {"jac": lambda t, y, *_: _dense(jacobian(t, y))}
     rows, cols = np.indices((n, n))
     zeros = np.zeros((2 * n - 1, rest))
 
     def banded(t: Any, y: Any) -> Array:
         block = np.zeros((2 * n - 1, n))
-        block[rows - cols + n - 1, cols] = jacobian(t, y)
+        block[rows - cols + n - 1, cols] = _dense(jacobian(t, y))
         return np.hstack([np.tile(block, blocks), zeros])
 
     return {"jac": banded, "lband": n - 1, "uband": n - 1}
 
 
+def _dense(matrix: Any) -> Any:
+    return matrix.toarray() if scipy.sparse.issparse(matrix) else matrix
+
+
 def _block_diagonal(block: Any, blocks: int, rest: int) -> Any:
+    if blocks == 1 and not rest:
+        return block
     n = block.shape[0]
     size = n * blocks + rest
     if not scipy.sparse.issparse(block) and size <= MAX_DENSE_EQUATIONS:

@@ -47,6 +47,7 @@ def known_value(name: str) -> Callable[..., Any]:
     def recorded(*args: Any) -> Any:
         return call(known, args, {})
 
+    recorded.__name__ = known.__name__
     return recorded
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import scipy  # loads scipy.integrate when it is first used
 
 from chainad.api.solvers.initial_value_problem import Given, InitialValueProblem, Solution, solution
-from chainad.api.solvers.integrators import is_implicit
+from chainad.api.solvers.integrators import is_implicit, options_of_blocks
 from chainad.api.solvers.known_values import is_differentiated, known_value
 from chainad.api.solvers.user_functions import interned
 from chainad.errors import TraceError
@@ -32,16 +32,15 @@ _MESSAGES = {
 _STEP_OPTIONS = ("max_step", "min_step")
 
 WRAPPERS["scipy.integrate", "solve_ivp"] = _NAME
-_known = known_value(_NAME)
 
 
-class _Problem(InitialValueProblem):
+class IvpProblem(InitialValueProblem):
     """What `solve_ivp` is called with, as a function of the traced values in it.
 
     `takes_jacobian` says that implicit methods are given the Jacobian, if the user gives none.
     """
 
-    known = staticmethod(_known)
+    known = staticmethod(known_value(_NAME))
 
     def __init__(
         self,
@@ -52,22 +51,30 @@ class _Problem(InitialValueProblem):
         vectorized: bool,
         options: dict[str, Any],
         takes_jacobian: bool,
+        where: str,
     ) -> None:
         super().__init__()
         self.conversion, self.n, self.method = conversion, n, method
         self.has_times, self.vectorized, self.options = has_times, vectorized, options
         self.takes_jacobian = takes_jacobian and is_implicit(method)
         self.step_options = {k: options[k] for k in _STEP_OPTIONS if k in options}
-        self.what = f"{here()}solve_ivp"
+        self.what = f"{where}{self.known.__name__}"
 
     @property
     def user(self) -> Any:
         return self.conversion.value
 
-    def rhs(self, t: Any, y: Any, parameters: Sequence[Any]) -> Any:
+    def at(self, parameters: Sequence[Any]) -> Callable[[Any, Any], Any]:
         fun, args, _ = self.conversion(parameters)
-        found = settle(fun(t, y[:, None] if self.vectorized else y, *args))
-        return np.reshape(as_one(found), (self.n,))
+
+        def rhs(t: Any, y: Any) -> Any:
+            return np.reshape(as_one(settle(self.slope_of(fun, t, y, args))), (self.n,))
+
+        return rhs
+
+    def slope_of(self, fun: Callable[..., Any], t: Any, y: Any, args: Sequence[Any]) -> Any:
+        """Return what a function of the user's returns."""
+        return fun(t, y[:, None] if self.vectorized else y, *args)
 
     def tolerances(self, given: Given) -> tuple[float, Array]:
         rtol, atol = self.options.get("rtol", 1e-3), self.options.get("atol", 1e-6)
@@ -75,15 +82,18 @@ class _Problem(InitialValueProblem):
 
     def solve(self, given: Given) -> Solution:
         fun, args, jac = self.conversion(given.parameters)
-        check_untraced(
-            fun(given.t0, given.y0[:, None] if self.vectorized else given.y0, *args),
-            "the right-hand side",
-        )
+        check_untraced(self.slope_of(fun, given.t0, given.y0, args), "the right-hand side")
+        return self.solved(given, fun, args, jac)
+
+    def solved(self, given: Given, fun: Any, args: tuple[Any, ...], jac: Any) -> Solution:
+        """Return the solution by functions of plain numbers."""
         options = dict(self.options)
         if jac is not None:
             options["jac"] = jac
-        elif self.takes_jacobian:
-            options["jac"] = lambda t, y, *_: self.jacobian(t, y, given.parameters)
+        elif self.takes_jacobian and not {"lband", "uband"} & {*options}:
+            options |= options_of_blocks(
+                self.method, lambda t, y, *_: self.jacobian(t, y, given.parameters), self.n, 1
+            )
             options.pop("jac_sparsity", None)
         found = scipy.integrate.solve_ivp(
             fun,
@@ -167,21 +177,17 @@ def solve_ivp(
             fun, t_span, y0, method, t_eval, dense_output, events, vectorized, args, **options
         )
     _check(events, dense_output, options)
-    start = _vector(start, "the initial state")
+    start = vector_of(start, "the initial state")
     given = Given(
         start,
         _number(t0),
         _number(tf),
-        np.zeros(0) if times is None else _vector(times, "t_eval"),
+        np.zeros(0) if times is None else vector_of(times, "t_eval"),
         conversion.values,
     )
-    how = (len(start), method, times is not None, vectorized, options)
     takes_jacobian = is_differentiated(given.values)
-    problem = interned(
-        (*how, takes_jacobian),
-        conversion,
-        lambda: _Problem(conversion, *how, takes_jacobian),
-    )
+    how = len(start), method, times is not None, vectorized, options, takes_jacobian, here()
+    problem = interned(how, conversion, lambda: IvpProblem(conversion, *how))
     t, y, counts = solution(problem, given)
     status = int(counts[0])
     return scipy.integrate._ivp.ivp.OdeResult(
@@ -213,7 +219,7 @@ def _check(events: Any, dense_output: bool, options: dict[str, Any]) -> None:
         raise TraceError(f"{here()}solve_ivp: {problem}")
 
 
-def _vector(x: Any, what: str) -> Any:
+def vector_of(x: Any, what: str) -> Any:
     """Return a traced or plain vector of floats."""
     x = np.reshape(x, (-1,))
     if x.dtype.kind == "c":
