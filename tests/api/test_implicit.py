@@ -147,6 +147,12 @@ def test_what_has_not_converged_is_refused_with_both_numbers() -> None:
             J(np.float64(4.0))
 
 
+def test_what_is_no_solution_is_refused_where_the_residual_is_level() -> None:
+    root = chainad.implicit(lambda a: 0.0, lambda x, a: x * x + a)
+    with pytest.raises(ConvergenceError, match=r" is 4, and may be 0;"):
+        chainad.jacobian(root)(np.float64(4.0))
+
+
 def test_a_replay_that_does_not_converge_is_refused() -> None:
     root = chainad.implicit(lambda a: np.sqrt(min(a, 4.0)), lambda x, a: x * x - a)
     fast = chainad.jacobian(lambda a: root(a)).compile(np.float64(3.0))

@@ -246,7 +246,7 @@ def _check(where: str, told: str, max_relative_error: float) -> Any:
         norm = np.max(np.abs(residual), initial=0.0)
         steepest = np.abs(matrix).reshape(n, n).sum(axis=1).max(initial=0.0)
         allowed = max_relative_error * steepest * (1 + np.max(np.abs(x), initial=0.0))
-        if steepest and not norm <= allowed:
+        if not norm <= allowed:
             raise ConvergenceError(
                 f"{where}the solver has not converged: the largest entry of the residual at its"
                 f" result is {norm:.3g}, and may be {allowed:.3g}; give it more iterations, a"
