@@ -16,13 +16,12 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.check import MismatchError
-from benchmarks.in_jax import CELLS, GOALS, raced
+from benchmarks.in_jax import CELLS, GOALS, raced, workload_of
 from benchmarks.machine import heading
 from benchmarks.peers import LOADERS
 from benchmarks.pin import pin
 from benchmarks.table import table, times
 from benchmarks.workload import Library
-from benchmarks.workloads import WORKLOADS
 
 RESULTS = Path(__file__).parent / "results" / "gpu.md"
 MINUTES = 5.0
@@ -37,7 +36,7 @@ def row(name: str, precision: str, library: Library, is_quick: bool) -> list[str
     """Check and time all ways of one workload; return a row of the table."""
     jax = library.module
     jax.config.update("jax_enable_x64", precision == "float64")
-    workload = WORKLOADS[name](is_quick)
+    workload = workload_of(name, is_quick)
     start = [name, workload.title, precision]
     try:
         seconds = 0.0 if is_quick else SECONDS

@@ -1,7 +1,8 @@
 """`chainad.jax.jacobian` beside `jacfwd`, `jacrev` and an expert: `python -m benchmarks.in_jax`.
 
 Everything is jitted, checked, and takes turns on one core; a function of many points is under
-`vmap`. `[--quick] [--save] [--seconds S] [name ...]`, the names being those of `benchmarks`.
+`vmap`. `[--quick] [--save] [--seconds S] [--huge-pages] [name ...]`, the names being those of
+`benchmarks`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import process_time
@@ -35,9 +37,15 @@ MODES = ("jacfwd", "jacrev")
 # How many times faster than the better of jacfwd and jacrev it is to be.
 GOALS = {
     "W1a": 10, "W1b": 0.95, "W1c": 0.95, "W1d": 0.95, "W1e": 9, "W2-20": 4.3, "W2-50": 9,
-    "W6b": 20, "W6d": 1.5, "W7a": 4, "W7b": 25, "W8-dense": 2.8,
+    "W6b": 20, "W6d": 1.5, "W7a": 4, "W7b": 25, "W7c": 1, "W7c-dense": 70, "W8-dense": 2.8,
+    "W8-factors": 30,
     **{f"W5-{task}-{n}": 0.95 for n in (1, 512) for task in ("roe1d", "robot", "heart", "propane")},
 }  # fmt: skip
+
+# The Jacobian of a workload that is structured in `benchmarks`, as a dense one.
+DENSE = {"W7c-dense": "W7c"}
+# Blocks of samples, of which JAX takes the Jacobian under vmap.
+BY_SAMPLE = {"W7c"}
 
 
 @dataclass(frozen=True)
@@ -105,11 +113,28 @@ def compiled(
     return Compiled(lambda: library.wait(run(x)), traced - start, end - traced)
 
 
-def ways(library: Library) -> dict[str, Callable[[Function], Function]]:
+def workload_of(name: str, is_quick: bool) -> Workload:
+    """Return a workload by its name here."""
+    if name in DENSE:
+        return replace(WORKLOADS[DENSE[name]](is_quick), name=name, output="dense")
+    return WORKLOADS[name](is_quick)
+
+
+def ways(library: Library, workload: Workload) -> dict[str, Callable[[Function], Function]]:
     """Return the transforms that take turns."""
     import chainad.jax
 
-    return {"chainad": chainad.jax.jacobian} | {m: getattr(library.module, m) for m in MODES}
+    jax = library.module
+    modes = {mode: getattr(jax, mode) for mode in MODES}
+    if workload.name in BY_SAMPLE:
+        modes = {mode: partial(_by_sample, jax, each) for mode, each in modes.items()}
+    return {"chainad": partial(chainad.jax.jacobian, output=workload.output)} | modes
+
+
+def _by_sample(jax: Any, transform: Callable[[Function], Function], f: Function) -> Function:
+    """Return the Jacobian of a function of many samples for each of them."""
+    by_sample: Function = jax.vmap(transform(lambda x: f(x[None])[0]))
+    return by_sample
 
 
 def raced(
@@ -120,14 +145,24 @@ def raced(
     clock: Clock = process_time,
 ) -> Raced:
     """Check all ways of one workload, then time them unless `seconds` are 0."""
-    found = {way: compiled(library, t, workload, clock) for way, t in ways(library).items()}
+    found = {
+        way: compiled(library, t, workload, clock) for way, t in ways(library, workload).items()
+    }
     runners = {way: each.run for way, each in found.items()}
     wanted = np.asarray(runners["jacfwd"]())
     if EXPERT in workload.own:
         runners["expert"] = workload.own[EXPERT](library, workload)
     for way, run in runners.items():
-        _check(f"{workload.name}, {way}", np.asarray(run()), wanted, tolerance)
+        _check(f"{workload.name}, {way}", _array(run(), wanted.shape), wanted, tolerance)
     return Raced(found, race(runners, seconds, ROUNDS, clock) if seconds else {})
+
+
+def _array(found: Any, shape: tuple[int, ...]) -> Array:
+    """Return a Jacobian as an array: its blocks, if these have the shape, else the dense one."""
+    if hasattr(found, "todense"):
+        is_blocks = len(found.terms[0]) == 1 and found.array.shape == shape
+        found = found.array if is_blocks else found.todense()
+    return np.asarray(found)
 
 
 def _check(name: str, found: Array, wanted: Array, tolerance: float) -> None:
@@ -138,8 +173,9 @@ def _check(name: str, found: Array, wanted: Array, tolerance: float) -> None:
 
 def row(name: str, workload: Workload, library: Library, seconds: float) -> list[str]:
     """Check and time all ways of one workload; return a row of the table."""
-    for transform in ways(library).values():  # what JAX prepares once per process is no one's
-        lower(library, transform, WORKLOADS[name](True))
+    small = workload_of(name, True)
+    for transform in ways(library, small).values():  # what JAX prepares once is no one's
+        lower(library, transform, small)
     found = raced(workload, library, seconds)
     if not seconds:
         return [name, "correct"]
@@ -166,12 +202,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="check on small sizes, time nothing")
     parser.add_argument("--save", action="store_true", help=f"write {RESULTS}")
     parser.add_argument("--seconds", type=float, default=1.0, help="for each way")
+    parser.add_argument("--huge-pages", action="store_true", help="as NumPy has them by itself")
     options = parser.parse_args(arguments)
     library = LOADERS["jax"]()
     rows = []
     for name in options.names or GOALS:
         seconds = 0.0 if options.quick else options.seconds
-        rows.append(row(name, WORKLOADS[name](options.quick), library, seconds))
+        rows.append(row(name, workload_of(name, options.quick), library, seconds))
         print(*rows[-1], sep="  ", flush=True)
         library.module.clear_caches()
     if not options.quick:
@@ -186,5 +223,5 @@ def main(arguments: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     if "--quick" not in sys.argv:
-        pin()
+        pin("--huge-pages" in sys.argv)
     sys.exit(main(sys.argv[1:]))

@@ -15,7 +15,9 @@ import numpy as np
 import chainad
 
 # What slows NumPy's BLAS or changes its ops: older ops cost a factor of two in a product.
-VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OMP_NUM_THREADS", "XLA_FLAGS")
+VARIABLES = (
+    "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OMP_NUM_THREADS", "XLA_FLAGS", "GLIBC_TUNABLES",
+)  # fmt: skip
 
 
 def heading(title: str, libraries: Iterable[str] = ()) -> str:
