@@ -187,8 +187,9 @@ def test_badly_scaled_equations_are_not_singular() -> None:
 WRONG: dict[str, tuple[Any, Any, str]] = {
     "shape": (lambda a: np.ones(2), lambda x, a: np.sum(x) - a, r"shape of the solution, \(2,\)"),
     "integers": (lambda a: np.ones(2), lambda x, a: x > a, "array of real floats, but got"),
-    "complex": (lambda a: 1j, lambda x, a: x - a, "of dtype complex128"),
-    "solver of text": (lambda a: "x", lambda x, a: x, "the solution must be an array of real"),
+    "complex": (lambda a: 1j, lambda x, a: x - a, "returned an array of dtype complex128"),
+    "pair": (lambda a: (a, 1), lambda x, a: x - a, "but returned a tuple; return its part"),
+    "solver of text": (lambda a: "x", lambda x, a: x, "solver must return real floats"),
 }
 
 

@@ -85,6 +85,10 @@ CASES: dict[str, tuple[Any, Any]] = {
         lambda a: ours.minimize(_distance, START, args=a, tol=1e-13, method="trust-exact").x,
         np.sqrt,
     ),
+    "minimize_scalar": (
+        lambda a: ours.minimize_scalar(lambda x: (x**2 - a[1]) ** 2, bounds=(0, 9), tol=1e-9).x * a,
+        lambda a: np.sqrt(a[1]) * a,
+    ),
     "bounds": (
         _at_bound,
         lambda a: np.stack([1 + 0 * a[0], a[1]]) * (a[0] - 1) ** 2,

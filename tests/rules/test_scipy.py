@@ -250,6 +250,13 @@ TABLE: dict[str, tuple[Callable[[Any], Any], str]] = {
     "minimize": (
         lambda x: scipy.optimize.minimize(lambda y: sum(y - x), X).x,
         "use chainad.scipy.optimize.minimize,"),
+    "minimize_scalar": (
+        lambda x: scipy.optimize.minimize_scalar(lambda y: (y - x[0]) ** 2).x,
+        "use chainad.scipy.optimize.minimize_scalar,"),
+    "Powell": (
+        lambda x: scipy.optimize.minimize(lambda y: sum((y - x) ** 2), X, method="Powell").x,
+        "use chainad.scipy.optimize.minimize,"),
+    "MINPACK": (lambda x: scipy.optimize.fsolve(lambda y: y - x, X), "scipy.optimize.fsolve,"),
     "lfilter": (lambda x: scipy.signal.lfilter([1.0], [1.0, 0.5], x), "make it a chainad.primi"),
     "fftconvolve": (lambda x: scipy.signal.fftconvolve(x, x), "chainad.scipy.signal.fftconvolve"),
     "gaussian_filter": (lambda x: scipy.ndimage.gaussian_filter(x, 1), "np.convolve"),

@@ -222,17 +222,21 @@ def _solver(conversion: ClosureConversion, run: Callable[[Any], tuple[Any, ...]]
 
     @of_plain_arrays
     def solver(*values: Any) -> tuple[Any, ...]:
-        x, *facts = run(conversion(values))
-        check_untraced(x, "the solver")
-        x = np.asarray(x)
-        if x.dtype.kind in "iu":
-            x = x.astype(float)
+        found, *facts = run(conversion(values))
+        check_untraced(found, "the solver")
+        if isinstance(found, (tuple, dict)) or found is None:
+            raise InputError(
+                f"{here()}the solver must return an array or a number, but returned a"
+                f" {type(found).__name__}; return its part that is the solution"
+            )
+        x = np.asarray(found)
+        x = x.astype(float) if x.dtype.kind in "iu" else x.copy()
         if x.dtype.kind != "f":
             raise InputError(
-                f"{here()}the solution must be an array of real floats, but got one of dtype"
+                f"{here()}the solver must return real floats, but returned an array of dtype"
                 f" {x.dtype}"
             )
-        return x.copy()[()], *facts
+        return x[()], *facts
 
     return solver
 

@@ -17,6 +17,7 @@ from chainad.api.solvers.implicit import Solve, is_traced_around
 from chainad.api.solvers.stationarity import (
     LEAST_SQUARES,
     MINIMUM,
+    SCALAR_MINIMUM,
     cost_at,
     first,
     minimized,
@@ -247,6 +248,28 @@ def minimize(
     run = _Run("minimize", prepare=minimized, facts=MINIMUM.facts)
     z, numbers, at_bound, _ = run.solve(parts, MINIMUM.residual)
     x = z[: np.size(at_bound)]
+    return _result("OptimizeResult", run, numbers, x=x, fun=value_at(parts, x))
+
+
+@wrapped_by(_HOME)
+def minimize_scalar(
+    fun: Callable[..., Any],
+    bracket: Any = None,
+    bounds: Any = None,
+    args: Any = (),
+    method: Any = None,
+    tol: float | None = None,
+    options: Any = None,
+) -> Any:
+    """Return a minimum of a function of a number, as scipy.optimize.minimize_scalar does."""
+    parts = {
+        "fun": fun, "bracket": bracket, "bounds": bounds, "args": _tuple(args), "method": method,
+        "tol": tol, "options": options,
+    }  # fmt: skip
+    if not is_traced_around():
+        return scipy.optimize.minimize_scalar(**parts)
+    run = _Run("minimize_scalar", facts=SCALAR_MINIMUM.facts)
+    (x,), numbers, *_ = run.solve(parts, SCALAR_MINIMUM.residual)
     return _result("OptimizeResult", run, numbers, x=x, fun=value_at(parts, x))
 
 

@@ -87,8 +87,9 @@ class Stationarity(NamedTuple):
         value = self.objective(parts, x)
         return value - multipliers @ constraints_at(parts, x)[0] if np.size(multipliers) else value
 
-    def facts(self, parts: Parts, x: Array, numbers: Any) -> tuple[Any, ...]:
+    def facts(self, parts: Parts, x: Any, numbers: Any) -> tuple[Any, ...]:
         """Return x and the multipliers, one after the other, and what is active there."""
+        x = np.atleast_1d(np.asarray(x, float))
         n = x.size
         lower, upper = (np.broadcast_to(np.asarray(b, float), n) for b in self.bounds(parts, n))
         near = _near(x, lower, upper)
@@ -190,11 +191,12 @@ def squares_minimized(parts: Parts) -> Parts:
 
 
 def bounds_of_ends(parts: Parts, n: int) -> tuple[Any, Any]:
-    """Return lower and upper bounds, given as `least_squares` takes them."""
-    bounds = parts["bounds"]
+    """Return lower and upper bounds, given as `least_squares` and `minimize_scalar` take them."""
+    bounds: Any = (-np.inf, np.inf) if parts["bounds"] is None else parts["bounds"]
     low, high = (bounds.lb, bounds.ub) if hasattr(bounds, "lb") else bounds
     return as_one(settle(low)), as_one(settle(high))
 
 
 MINIMUM = Stationarity(value_at, bounds_of_pairs)
+SCALAR_MINIMUM = Stationarity(lambda parts, x: value_at(parts, x[0]), bounds_of_ends)
 LEAST_SQUARES = Stationarity(cost_at, bounds_of_ends)

@@ -64,13 +64,20 @@ def _binary(name: str, ufunc: np.ufunc, swapped: bool) -> Callable[[Any, Any], A
 
 
 def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Return a comparison; by one in np.linalg, NumPy decides what to compute."""
+    """Return a comparison; by one in np.linalg, NumPy decides what to compute.
+
+    By one in a minimizer, SciPy decides which of the points where it has looked is the minimum.
+    """
 
     def method(self: Any, other: Any) -> Any:
         found = compare(self, other)
-        is_decided = sys._getframe(1).f_globals is _LINALG and found is not NotImplemented
-        if is_decided and not self.shape and not self.tape.is_recorder:
+        if self.shape or self.tape.is_recorder or found is NotImplemented:
+            return found
+        names = sys._getframe(1).f_globals
+        if names is _LINALG:
             self._refuse(REFUSED[static])
+        if names.get("__name__") == "scipy.optimize._optimize":
+            self._refuse_numbers("a minimizer compares traced values, and returns plain numbers")
         return found
 
     return method

@@ -230,6 +230,8 @@ def _call(f: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any],
         raise
     except Exception as error:
         _refuse_numba(error)
+        if tape.refusals and line_of(error)[1]:  # such as that of MINPACK
+            raise tape.refusals[0] from None
         raise
 
 
