@@ -16,11 +16,14 @@ import numpy as np
 import scipy  # loads scipy.integrate when it is first used
 
 from chainad.api.solvers.integrators import (
+    MAX_DENSE_EQUATIONS,
     MIN_RTOL,
     make_solver,
     next_step,
-    options_of_blocks,
+    one_step,
+    repeated,
     step,
+    with_jacobian,
 )
 
 if TYPE_CHECKING:
@@ -30,9 +33,6 @@ Array = np.ndarray[Any, Any]
 
 # Dense output of so many bytes is kept, however few checkpoints there are.
 MAX_SEGMENT_BYTES = 2**24
-
-# Methods of several steps begin anew, with small ones, wherever adjoints come in: not this one.
-_ONE_STEP = {"BDF": "Radau", "LSODA": "Radau"}
 
 
 class _Checkpoint(NamedTuple):
@@ -57,14 +57,13 @@ class _Trajectory:
     def __init__(self, problem: InitialValueProblem, given: Given) -> None:
         self.problem, self.parameters = problem, given.parameters
         rtol, atol = problem.tolerances(given)
-        n = problem.n
 
         def jacobian(t: Any, y: Any) -> Any:
             return problem.jacobian(t, y, self.parameters)
 
         self.options = {
             **problem.step_options,
-            **options_of_blocks(problem.method, jacobian, n, 1),
+            **with_jacobian(problem.method, jacobian),
             "rtol": rtol,
             "atol": atol,
         }
@@ -169,7 +168,7 @@ class _AdjointEquation:
         self.problem, self.given = problem, given
         self.parameters, self.others = tuple(parameters), tuple(others)
         self.k, self.n = adjoints.shape[:2]
-        self.method = _ONE_STEP.get(problem.method, problem.method)
+        self.method = one_step(problem.method)
         rtol, atol = problem.tolerances(given)
         # A weighted sum of the states is as exact as they are: so is its derivative, where what it
         # is by changes by as much as it is, or by 1.
@@ -205,10 +204,26 @@ class _AdjointEquation:
             return -np.concatenate(flat)
 
         def jacobian(t: float, _: Any) -> Any:
-            return -self.problem.jacobian(t, states(t), self.given.parameters).T
+            y = states(t)
+            by_y = self.problem.jacobian(t, y, self.given.parameters)
+            found = -repeated(by_y.T, k)
+            if self.parameters:
+                unit = np.eye(n)
+                _, parts = self.problem.weighted(
+                    y, self.parameters, np.float64(t), unit, self.others
+                )
+                by_parameters = np.hstack([x.reshape(n, -1) for x in parts])
+                rows = scipy.sparse.vstack([found, -repeated(by_parameters.T, k)])
+                found = scipy.sparse.hstack(
+                    [rows, scipy.sparse.csc_array((len(z), len(z) - k * n))], format="csc"
+                )
+            return found if len(z) > MAX_DENSE_EQUATIONS else found.toarray()
 
-        blocks = options_of_blocks(self.method, jacobian, n, k, len(z) - k * n)
-        options = {**self.options, **blocks, "first_step": first_step}
+        options = {
+            **self.options,
+            **with_jacobian(self.method, jacobian),
+            "first_step": first_step,
+        }
         solver = make_solver(self.method, rhs, (start, end), z, options)
         while solver.status == "running":
             step(solver, self.problem.what)

@@ -17,7 +17,13 @@ import numpy as np
 import scipy  # loads scipy.integrate when it is first used
 
 from chainad.api.solvers.adjoint_equation import pulled_back
-from chainad.api.solvers.integrators import MIN_RTOL, options_of_blocks
+from chainad.api.solvers.integrators import (
+    MAX_DENSE_EQUATIONS,
+    MIN_RTOL,
+    repeated,
+    solver_of,
+    with_jacobian,
+)
 from chainad.api.solvers.known_values import (
     Derivative,
     as_vector,
@@ -27,9 +33,10 @@ from chainad.api.solvers.known_values import (
     matrix_free,
     of_plain_arrays,
 )
+from chainad.api.solvers.user_functions import Recorded
 from chainad.api.sparsity import sparsity
-from chainad.api.verbs import compile, jacobian, value_and_jacobian
-from chainad.errors import ConvergenceError
+from chainad.api.verbs import jacobian, value_and_jacobian
+from chainad.errors import ConvergenceError, TraceError
 from chainad.frontends.numpy.tape import Tape
 from chainad.frontends.numpy.tracers import Tracer, raw
 from chainad.ir.cache import cached_property
@@ -137,13 +144,13 @@ class InitialValueProblem(ABC):
     def directional(self) -> Callable[..., Any]:
         """The right-hand side, and its derivative along k directions."""
         function = partial(_along, self.user, self)
-        return compile(value_and_jacobian(function))
+        return Recorded(value_and_jacobian(function))
 
     @cached_property
     def weighted(self) -> Callable[..., Any]:
         """The derivatives of k weighted sums of the right-hand side, by states and parameters."""
         function = partial(_weighted, self.user, self)
-        return compile(jacobian(function, argnums=(0, 1)))
+        return Recorded(jacobian(function, argnums=(0, 1)))
 
     def jacobian(self, t: Any, y: Any, parameters: Sequence[Any]) -> Any:
         """Return the Jacobian of the right-hand side by the states, an array or sparse."""
@@ -152,8 +159,8 @@ class InitialValueProblem(ABC):
     @cached_property
     def _jacobian(self) -> Callable[..., Any]:
         function = partial(_by_states, self.user, self)
-        dense = compile(jacobian(function))
-        sparse = compile(jacobian(function, output="sparse"))
+        dense = Recorded(jacobian(function))
+        sparse = Recorded(jacobian(function, output="sparse"))
         found: list[Any] = []
 
         def choose(y: Any, t: Any, parameters: Any) -> Any:
@@ -407,6 +414,9 @@ class AugmentedProblem(InitialValueProblem):
         self.n = of.n * (1 + k)
         self.known, self.method, self.what = of.known, of.method, of.what
         self.step_options = of.step_options
+        if self.n > MAX_DENSE_EQUATIONS and issubclass(solver_of(of.method), scipy.integrate.LSODA):
+            self.method = scipy.integrate.BDF  # which takes sparse matrices
+            self.step_options = {k: x for k, x in of.step_options.items() if k == "max_step"}
 
     @property
     def user(self) -> Any:
@@ -451,17 +461,17 @@ class AugmentedProblem(InitialValueProblem):
         scaled = np.concatenate([atol, (largest[:, None] * atol).ravel()])
         return max(rtol * share, MIN_RTOL), scaled * share
 
+    def jacobian(self, t: Any, y: Any, parameters: Sequence[Any]) -> Any:
+        try:
+            return super().jacobian(t, y, parameters)
+        except TraceError:
+            # The right-hand side has no second derivatives. Without what couples tangents to
+            # states, Newton's method finds the states first, and the tangents in a next iteration.
+            own, _ = self._parts(parameters)
+            return repeated(self.of.jacobian(t, y[: self.of.n], own), 1 + self.k)
+
     def solve(self, given: Given) -> Solution:
         rtol, atol = self.tolerances(given)
-        own, _ = self._parts(given.parameters)
-        n = self.of.n
-
-        def jacobian(t: Any, y: Any) -> Any:
-            return self.of.jacobian(t, y[:n], own)
-
-        # Without what couples tangents to states: Newton's method finds the states first, and the
-        # tangents in the next iteration. That is the simultaneous corrector of CVODES.
-        blocks = options_of_blocks(self.method, jacobian, n, 1 + self.k)
         # SciPy wants no time twice.
         is_new = np.append(True, np.diff(given.times) != 0)
         found = scipy.integrate.solve_ivp(
@@ -471,7 +481,7 @@ class AugmentedProblem(InitialValueProblem):
             method=self.method,
             t_eval=given.times[is_new],
             **self.step_options,
-            **blocks,
+            **with_jacobian(self.method, lambda t, y: self.jacobian(t, y, given.parameters)),
             rtol=rtol,
             atol=atol,
         )

@@ -1,4 +1,4 @@
-"""SciPy's solvers of initial value problems, run for blocks of equations that share a Jacobian."""
+"""SciPy's solvers of initial value problems: their methods, Jacobians and steps."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from chainad.errors import ConvergenceError
 
 Array = np.ndarray[Any, Any]
 
-# Blocks of so many equations together are factorized as one dense matrix.
-MAX_DENSE_EQUATIONS = 48
+# More equations are solved by sparse matrices, if their Jacobian has blocks of zeros.
+MAX_DENSE_EQUATIONS = 64
 
 # The smallest relative tolerance that SciPy takes as it is.
 MIN_RTOL = 100 * float(np.finfo(float).eps)
@@ -33,49 +33,29 @@ def is_implicit(method: Any) -> bool:
     return issubclass(solver_of(method), implicit)
 
 
-def options_of_blocks(
-    method: Any, jacobian: Callable[[Any, Any], Any], n: int, blocks: int, rest: int = 0
-) -> dict[str, Any]:
-    """Return the options by which a solver knows the Jacobian of blocks of n equations.
+def one_step(method: Any) -> Any:
+    """Return a method that takes no small steps to begin with, for many short intervals."""
+    several = scipy.integrate.BDF, scipy.integrate.LSODA
+    return scipy.integrate.Radau if issubclass(solver_of(method), several) else method
 
-    There are several blocks with one Jacobian, as `jacobian(t, y)` returns it, and then some
-    equations whose right-hand side does not depend on their own unknowns.
-    """
+
+def with_jacobian(method: Any, jacobian: Callable[[Any, Any], Any]) -> dict[str, Any]:
+    """Return the options by which a method knows a Jacobian, dense or sparse; none if explicit."""
     if not is_implicit(method):
         return {}
-    if not issubclass(solver_of(method), scipy.integrate.LSODA):
-        return {"jac": lambda t, y, *_: _block_diagonal(jacobian(t, y), blocks, rest)}
-    if blocks == 1 and not rest:
-        return {"jac": lambda t, y, *_: _dense(jacobian(t, y))}
-    rows, cols = np.indices((n, n))
-    zeros = np.zeros((2 * n - 1, rest))
-
-    def banded(t: Any, y: Any) -> Array:
-        block = np.zeros((2 * n - 1, n))
-        block[rows - cols + n - 1, cols] = _dense(jacobian(t, y))
-        return np.hstack([np.tile(block, blocks), zeros])
-
-    return {"jac": banded, "lband": n - 1, "uband": n - 1}
+    if issubclass(solver_of(method), scipy.integrate.LSODA):
+        return {"jac": lambda t, y, *_: as_dense(jacobian(t, y))}
+    return {"jac": lambda t, y, *_: jacobian(t, y)}
 
 
-def _dense(matrix: Any) -> Any:
+def as_dense(matrix: Any) -> Any:
+    """Return a matrix, sparse perhaps, as an array."""
     return matrix.toarray() if scipy.sparse.issparse(matrix) else matrix
 
 
-def _block_diagonal(block: Any, blocks: int, rest: int) -> Any:
-    if blocks == 1 and not rest:
-        return block
-    n = block.shape[0]
-    size = n * blocks + rest
-    if not scipy.sparse.issparse(block) and size <= MAX_DENSE_EQUATIONS:
-        found = np.zeros((size, size))
-        for k in range(0, n * blocks, n):
-            found[k : k + n, k : k + n] = block
-        return found
-    parts = [scipy.sparse.coo_array(block)] * blocks
-    if rest:
-        parts.append(scipy.sparse.coo_array((rest, rest)))
-    return scipy.sparse.block_diag(parts, format="csc")
+def repeated(matrix: Any, count: int) -> Any:
+    """Return the block diagonal of so many copies of a matrix, sparse."""
+    return scipy.sparse.kron(scipy.sparse.eye_array(count), matrix, format="csc")
 
 
 def make_solver(

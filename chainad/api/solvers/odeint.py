@@ -10,6 +10,7 @@ import numpy as np
 import scipy  # loads scipy.integrate when it is first used
 
 from chainad.api.solvers.initial_value_problem import Given, Solution, solution
+from chainad.api.solvers.integrators import as_dense
 from chainad.api.solvers.known_values import is_differentiated, known_value
 from chainad.api.solvers.solve_ivp import IvpProblem, vector_of
 from chainad.api.solvers.user_functions import interned
@@ -63,8 +64,7 @@ class _OdeintProblem(IvpProblem):
 
             def jacobian(one: Any, other: Any, *_: Any) -> Any:
                 t, y = (one, other) if is_first else (other, one)
-                found = self.jacobian(t, y, given.parameters)
-                return found.toarray() if scipy.sparse.issparse(found) else found
+                return as_dense(self.jacobian(t, y, given.parameters))
 
             options |= {"Dfun": jacobian, "col_deriv": False}
         y, told = scipy.integrate.odeint(

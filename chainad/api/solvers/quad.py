@@ -19,8 +19,8 @@ from chainad.api.solvers.known_values import (
     known_value,
     of_plain_arrays,
 )
-from chainad.api.solvers.user_functions import interned
-from chainad.api.verbs import compile, jacobian
+from chainad.api.solvers.user_functions import Recorded, interned
+from chainad.api.verbs import jacobian
 from chainad.errors import TraceError
 from chainad.frontends.numpy.closure_conversion import ClosureConversion
 from chainad.frontends.numpy.made_arrays import settle
@@ -63,7 +63,7 @@ class Integral(ABC):
     @cached_property
     def gradient(self) -> Callable[..., Any]:
         """The derivatives of the integrand by the parameters that move."""
-        return compile(jacobian(partial(_integrand, self.user, self)))
+        return Recorded(jacobian(partial(_integrand, self.user, self)))
 
     def component(self, parameter: int, entry: int) -> _Component:
         """Return the integral whose integrand is a derivative of this one's."""

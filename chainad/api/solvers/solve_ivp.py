@@ -9,7 +9,7 @@ import numpy as np
 import scipy  # loads scipy.integrate when it is first used
 
 from chainad.api.solvers.initial_value_problem import Given, InitialValueProblem, Solution, solution
-from chainad.api.solvers.integrators import is_implicit, options_of_blocks
+from chainad.api.solvers.integrators import is_implicit, with_jacobian
 from chainad.api.solvers.known_values import is_differentiated, known_value
 from chainad.api.solvers.user_functions import interned
 from chainad.errors import TraceError
@@ -91,8 +91,8 @@ class IvpProblem(InitialValueProblem):
         if jac is not None:
             options["jac"] = jac
         elif self.takes_jacobian and not {"lband", "uband"} & {*options}:
-            options |= options_of_blocks(
-                self.method, lambda t, y, *_: self.jacobian(t, y, given.parameters), self.n, 1
+            options |= with_jacobian(
+                self.method, lambda t, y: self.jacobian(t, y, given.parameters)
             )
             options.pop("jac_sparsity", None)
         found = scipy.integrate.solve_ivp(

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from chainad.api.verbs import compile
+from chainad.errors import TraceError
 from chainad.frontends.numpy.closure_conversion import ClosureConversion
 from chainad.ir.cache import Cache
 from chainad.ir.graph import freeze
@@ -85,3 +87,23 @@ class _Same:
 
     def __hash__(self) -> int:
         return id(self.value)
+
+
+class Recorded:
+    """A derivative that is recorded once and replayed, or traced at each call if it must be.
+
+    Functions that count their calls, say, are refused by `compile`.
+    """
+
+    def __init__(self, derivative: Callable[..., Any]) -> None:
+        self.traced = derivative
+        self.compiled: Callable[..., Any] = compile(derivative)
+        self.is_traced = False
+
+    def __call__(self, *args: Any) -> Any:
+        if not self.is_traced:
+            try:
+                return self.compiled(*args)
+            except TraceError:
+                self.is_traced = True
+        return self.traced(*args)
