@@ -23,7 +23,7 @@ from chainad.api.function_of import (
     name_of,
     parameter_names,
 )
-from chainad.api.options import EVALUATION, Options, check_has_points, with_compilation
+from chainad.api.options import EVALUATION, Options, check_has_parts, with_compilation
 from chainad.api.points import Batch
 from chainad.compiler.scalar.replay_scalar import Backend
 from chainad.errors import InputError, TraceError
@@ -49,7 +49,7 @@ class JacobianFunction(FunctionOf[P, V_co, R_co, F_co]):
         self._of = one = Differentiator(
             self._differentiated(f, options), options, self._has_value, self._derivative
         )
-        check_has_points(options, batch)
+        check_has_parts(options, batch)
         self._batched = None if batch is None else BatchedDifferentiator(one, batch)
         super().__init__(f, one.verb, options.output == "dense", f"mode={options.mode!r}")
 

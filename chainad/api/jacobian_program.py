@@ -22,7 +22,6 @@ from chainad.ir.cache import Cache
 from chainad.ir.exact_zeros import is_finite
 from chainad.ir.graph import Origin
 from chainad.ir.program import Program, Runner
-from chainad.ir.progress import ProgressOption
 from chainad.ir.signature import Signature
 from chainad.planning.auto import check_fits, mode_key, plan_cached
 from chainad.planning.chunked import ChunkedPlan
@@ -81,15 +80,20 @@ def plan_for(graph: LinearGraph, options: Options, itemsize: int) -> Plan | Chun
                 "a plan in blocks gives a dense Jacobian, but"
                 f" output={options.output!r} is requested; plan with that output"
             )
-        return mode.with_origins(graph)
+        return replace(mode.with_origins(graph), at_once=options.at_once)
     limit, is_on_disk = options.memory_limit, options.is_on_disk
     if limit is None and is_on_disk and result_entries(graph) * itemsize > memory_of_machine():
         limit = default_limit()
+    counts_result, at_once = not is_on_disk, options.at_once
+    if options.chunk_size is not None:
+        cost, size = options.cost, options.chunk_size
+        return plan_in_blocks(graph, mode, itemsize, cost, limit, size, counts_result, at_once)
     if limit is None:
         return plan_cached(graph, mode, itemsize, options.cost, options.search)
     return plan_within(
-        graph, mode, itemsize, options.cost, limit, options.output, options.search, not is_on_disk
-    )
+        graph, mode, itemsize, options.cost, limit, options.output, options.search, counts_result,
+        at_once,
+    )  # fmt: skip
 
 
 def jacobian_program(
@@ -119,12 +123,13 @@ def jacobian_program(
 
     key = options.mode if isinstance(options.mode, ChunkedPlan) else mode_key(options.mode)
     if key is None:
-        return _with_progress(make(), options.progress)
+        return _run_as_requested(make(), options)
     cost = model_of(options.cost, signature.itemsize)  # a calibration may have changed it
     limits = options.memory_limit, options.is_on_disk and memory_of_machine()
-    asked = options.output, cost, *limits, options.search.key, options.is_hessian
+    blocks = options.chunk_size, options.at_once
+    asked = options.output, cost, *limits, *blocks, options.search.key, options.is_hessian
     made = _programs.get((signature, target, key, *asked), make)
-    return _with_progress(made, options.progress)
+    return _run_as_requested(made, options)
 
 
 def blocked_program(
@@ -147,15 +152,16 @@ def blocked_program(
     return _lowered(linearized, plan, "dense", target.of(signature))
 
 
-def _with_progress(program: JacobianProgram, progress: ProgressOption) -> JacobianProgram:
-    """Return a program that tells its progress, if it runs block by block."""
+def _run_as_requested(program: JacobianProgram, options: Options) -> JacobianProgram:
+    """Return a program that tells its progress and runs on an executor, if it runs in blocks."""
     run, masked = program.run, program.masked
-    if progress is False or not isinstance(run, ChunkedPrograms):
+    progress, executor = options.progress, options.executor
+    if not isinstance(run, ChunkedPrograms) or (progress is False and executor is None):
         return program
     return replace(
         program,
-        run=replace(run, progress=progress),
-        masked=masked and (lambda: _with_progress(masked(), progress)),
+        run=replace(run, progress=progress, executor=executor),
+        masked=masked and (lambda: _run_as_requested(masked(), options)),
     )
 
 

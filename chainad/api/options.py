@@ -14,7 +14,7 @@ from chainad.backends.numba.scalar import check_installed
 from chainad.compiler.scalar.replay_scalar import Backend
 from chainad.errors import InputError, unknown
 from chainad.frontends.numpy.trace import Key
-from chainad.ir.executors import checked_executor
+from chainad.ir.executors import checked_executor, workers_of
 from chainad.ir.progress import ProgressOption, checked_progress
 from chainad.planning.auto import Mode, check_mode
 from chainad.planning.chunked import ChunkedPlan
@@ -53,6 +53,11 @@ class Options:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"search": self.search.key, "executor": None}
+
+    @property
+    def at_once(self) -> int:
+        """How many parts of the work run at the same time."""
+        return 1 if self.executor is None else workers_of(self.executor)
 
     @property
     def progress(self) -> ProgressOption:
@@ -205,15 +210,26 @@ def checked_options(
     )
 
 
-def check_has_points(options: Options, batch: object) -> None:
-    """Refuse what tells how points run, if there are none.
+def check_has_parts(options: Options, batch: object) -> None:
+    """Refuse what says how parts run, where there are none: neither points nor blocks.
 
     Raises
     ------
     InputError
     """
-    if batch is None and (options.executor is not None or options.chunk_size is not None):
-        raise InputError("executor= and chunk_size= say how the points of batch= run; give batch=")
+    if batch is not None or (options.executor is None and options.chunk_size is None):
+        return
+    if options.output != "dense":
+        raise InputError(
+            "executor= and chunk_size= are for the points of batch=, or the blocks of a dense"
+            f" Jacobian, but output={options.output!r}"
+        )
+    limits = options.chunk_size, options.memory_limit
+    if limits == (None, None) and not isinstance(options.mode, ChunkedPlan):
+        raise InputError(
+            "executor= runs the points of batch=, or the blocks that chunk_size= or memory_limit="
+            " makes of one Jacobian; give one of these"
+        )
 
 
 def with_compilation(

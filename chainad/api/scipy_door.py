@@ -25,7 +25,7 @@ from chainad.api.jacobian_functions import (
     ValueAndJacobianFunction,
     compiled_function,
 )
-from chainad.api.options import How, Options, check_has_points, checked_options
+from chainad.api.options import How, Options, check_has_parts, checked_options
 from chainad.api.points import Batch
 from chainad.api.signatures import typed_as
 from chainad.api.sparsity import sparsity
@@ -106,7 +106,7 @@ def for_scipy(
             f"output must be 'dense', 'sparse' or 'operator' for SciPy, but got {output!r}"
         )
     options = checked_options(argnums, output=output, **how)
-    check_has_points(options, None)
+    check_has_parts(options, None)
     if "effort" not in how:
         most = _ELIMINATIONS_PER_MULTIPLICATION
         search = replace(options.search, effort="fast", eliminations_per_multiplication=most)

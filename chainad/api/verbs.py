@@ -133,15 +133,17 @@ def jacobian(
         Whether `f` returns a pair: its result, and something else that is not differentiated, of
         any kind. Then a call returns a pair: the Jacobian, and that.
     chunk_size : int, optional
-        How many points of a batch are computed at once; by default as many as the plan makes worth
-        while to send to an executor, else all.
+        How many points of a batch are computed at once: by default as many as are worth while to
+        send to an executor, by the plan, else all. Without `batch`, how long the blocks of columns
+        or rows are in which a dense Jacobian is accumulated.
     executor : Executor, optional
-        What computes the chunks of a batch: whatever has `submit`, such as `ThreadPoolExecutor` and
+        What computes the chunks of a batch, or the blocks of `chunk_size` or `memory_limit`
+        (which all that run at once share): whatever has `submit`, such as `ThreadPoolExecutor` and
         `ProcessPoolExecutor`, `client.get_executor()` of dask, and those of loky and mpi4py. To
         other processes `f` goes by pickle (or cloudpickle), and is recorded once in each of them.
         Where an executor breaks, its own error is raised: its attribute `finished` has the ranges
-        of points whose results are in `out`. BLAS has fewer threads meanwhile, so that there are
-        not more than processors, if threadpoolctl is installed (`chainad[parallel]`).
+        of points (or blocks) whose results are in `out`. BLAS has fewer threads meanwhile, so that
+        there are not more than processors, if threadpoolctl is installed (`chainad[parallel]`).
 
     Returns
     -------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,7 +12,10 @@ import numpy as np
 from chainad.compiler.lower import Lowered, lower
 from chainad.compiler.target import Target
 from chainad.ir.array_functions import is_ndarray, is_traced, place
+from chainad.ir.cache import cached_property
 from chainad.ir.exact_zeros import is_finite
+from chainad.ir.executors import Replica, Task, run_tasks
+from chainad.ir.pickling import fields_alone
 from chainad.ir.program import Runner
 from chainad.ir.progress import Meter, ProgressOption
 from chainad.planning.chunked import Chunk, ChunkedPlan
@@ -39,6 +43,52 @@ class Part(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
+class BlockProgram:
+    """The program of one block, pickled as what it is made from.
+
+    Attributes
+    ----------
+    chunk : Chunk
+    arrangements : sequence of Ops
+        Those of its local Jacobians.
+    slots : tuple of (int or None)
+        What it takes of the slots of the whole graph.
+    target : Target
+    selections : frozenset of int, optional
+        Of its local Jacobians, those that may have exact zeros, if it carries masks of these.
+    """
+
+    chunk: Chunk
+    arrangements: tuple[Ops, ...]
+    slots: tuple[int | None, ...]
+    target: Target
+    selections: frozenset[int] | None
+
+    __getstate__ = fields_alone
+
+    @cached_property
+    def lowered(self) -> Lowered:
+        """What it is lowered to."""
+        passes = self.target.passes
+        return lower(self.chunk.plan, self.arrangements, "dense", passes, self.selections)
+
+    @cached_property
+    def run(self) -> Runner:
+        """What runs it, on what it takes."""
+        return self.target.build(self.lowered.program)
+
+    def taken(self, slots: Sequence[Any]) -> list[Any]:
+        """Return what the block takes of the slots of the whole graph."""
+        read = {*self.lowered.program.used_slots}
+        return [None if k is None or n not in read else slots[k] for n, k in enumerate(self.slots)]
+
+
+def _run_block(program: Replica[BlockProgram], taken: Sequence[Any]) -> tuple[Any, ...]:
+    with np.errstate(all="ignore"):
+        return program.value.run(taken)
+
+
+@dataclass(frozen=True, eq=False)
 class ChunkedPrograms:
     """The programs of a chunked plan; called with the slots of the whole graph, it runs them.
 
@@ -47,41 +97,46 @@ class ChunkedPrograms:
     Attributes
     ----------
     plan : ChunkedPlan
-    programs : tuple
-        Every part of the plan, what it is lowered to, what runs that, and the slots of the whole
-        graph that this takes.
+    programs : tuple of BlockProgram
     forms : tuple of DenseForm or None
         The form of every result, outputs first; None stands for a zero one.
     progress : bool or callable
         What is told how many blocks are made.
+    executor : Executor or None
+        What makes them.
     """
 
     plan: ChunkedPlan
-    programs: tuple[tuple[Chunk, Lowered, Runner, tuple[int | None, ...]], ...]
+    programs: tuple[BlockProgram, ...]
     forms: tuple[DenseForm | None, ...]
     progress: ProgressOption = False
+    executor: Executor | None = None
 
     @property
     def used_slots(self) -> tuple[int, ...]:
         """The slots that are read."""
-        read = {
-            slots[k] for _, lowered, _, slots in self.programs for k in lowered.program.used_slots
-        }
+        read = {each.slots[k] for each in self.programs for k in each.lowered.program.used_slots}
         return tuple(sorted(k for k in read if k is not None))
 
     def places(self, number: int) -> Iterator[Part]:
         """Yield where one block, given by its number, lies in the results that it is of."""
-        chunk, lowered, _, _ = self.programs[number]
-        for k in range(len(lowered.forms)):
+        program = self.programs[number]
+        chunk = program.chunk
+        for k in range(len(program.lowered.forms)):
             result = result_of(self.plan, chunk, k)
             axis = axis_of(self.plan, chunk, result)
             yield Part(result, axis, None if axis is None else range(chunk.start, chunk.stop), None)
 
     def block(self, number: int, slots: Sequence[Any]) -> Iterator[Part]:
         """Yield what one block has of these results."""
-        _, lowered, runner, taken = self.programs[number]
-        arrays = iter(runner([None if k is None else slots[k] for k in taken]))
-        for part, form in zip(self.places(number), lowered.forms, strict=True):
+        program = self.programs[number]
+        return self._parts(number, program.run(program.taken(slots)))
+
+    def _parts(self, number: int, results: Sequence[Any]) -> Iterator[Part]:
+        arrays = iter(results)
+        for part, form in zip(
+            self.places(number), self.programs[number].lowered.forms, strict=True
+        ):
             yield part if form is None else part._replace(array=next(arrays))
 
     def __call__(
@@ -99,13 +154,23 @@ class ChunkedPrograms:
             None if form is None else _ChunkedResult(form.shape, next(buffers, None))
             for form in self.forms
         ]
+        # What is traced is traced in this thread.
+        executor = None if any(map(is_traced, slots)) else self.executor
+        tasks = [
+            Task(slice(number, number + 1), _run_block, (Replica(program), program.taken(slots)))
+            for number, program in enumerate(self.programs)
+        ]
         with Meter(self.progress, "blocks", len(self.programs)) as meter:
-            for number in range(len(self.programs)):
-                for part in exact(self.block(number, slots), number, masked):
+
+            def accept(which: slice, found: tuple[Any, ...]) -> None:
+                number = which.start
+                for part in exact(self._parts(number, found), number, masked):
                     result = results[part.result]
                     if result is not None:
                         result.write(part)
                 meter.advance(1)
+
+            run_tasks(executor, tasks, accept, "blocks", self.plan.at_once)
         return tuple(result.array for result in results if result is not None)
 
 
@@ -157,20 +222,22 @@ def compile_chunks(
 
     With `selections`, they carry masks of exact zeros, as in `lower`.
     """
-    programs: list[tuple[Chunk, Lowered, Runner, tuple[int | None, ...]]] = []
+    programs: list[BlockProgram] = []
     shapes = plan.graph.shapes
     ends = [(o, i) for o in plan.graph.outputs for i in plan.graph.inputs]
     forms: list[DenseForm | None] = [None] * len(ends)
     for chunk in plan.chunks:
         slots: tuple[int | None, ...] = (*chunk.slots, None)
-        own = [() if k is None else arrangements[k] for k in slots]
+        own = tuple([() if k is None else arrangements[k] for k in slots])
         of_chunk = None
         if selections is not None:
-            of_chunk = {n for n, k in enumerate(slots) if k is not None and k in selections}
+            of_chunk = frozenset(
+                n for n, k in enumerate(slots) if k is not None and k in selections
+            )
             slots += tuple(None if k is None else k + len(arrangements) for k in slots)
-        lowered = lower(chunk.plan, own, "dense", target.passes, of_chunk)
-        programs.append((chunk, lowered, target.build(lowered.program), slots))
-        for k, form in enumerate(lowered.forms):
+        program = BlockProgram(chunk, own, slots, target, of_chunk)
+        programs.append(program)
+        for k, form in enumerate(program.lowered.forms):
             if form is not None:
                 number = result_of(plan, chunk, k)
                 output, given = ends[number]

@@ -175,16 +175,16 @@ class ChunkLoops:
 
     def _kind(self, chunked: ChunkedPrograms, number: int) -> tuple[Any, ...]:
         """Return what blocks have in common that are the steps of one loop."""
-        chunk, lowered, _, slots = chunked.programs[number]
-        forms = tuple(form is None for form in lowered.forms)
-        return chunk.end, slots, forms, template(lowered.program)
+        block = chunked.programs[number]
+        forms = tuple(form is None for form in block.lowered.forms)
+        return block.chunk.end, block.slots, forms, template(block.lowered.program)
 
     def _loop(self, chunked: ChunkedPrograms, numbers: Sequence[int]) -> _Loop:
         own = [chunked.programs[k] for k in numbers]
-        chunk, lowered, run, slots = own[0]
+        chunk, lowered, run = own[0].chunk, own[0].lowered, own[0].run
         positions: tuple[Integers, ...] = ()
         if len(own) > 1:
-            rerolled = reroll([each.program for _, each, _, _ in own])
+            rerolled = reroll([each.lowered.program for each in own])
             run, positions = self._built(rerolled.program), rerolled.positions
         ends = [result_of(chunked.plan, chunk, k) for k in range(len(lowered.forms))]
         parts = tuple(
@@ -192,8 +192,8 @@ class ChunkLoops:
             for end, form in zip(ends, lowered.forms, strict=True)
             if form is not None
         )
-        starts = np.array([each.start for each, _, _, _ in own])
-        return _Loop(run, slots, parts, starts, positions)
+        starts = np.array([each.chunk.start for each in own])
+        return _Loop(run, own[0].slots, parts, starts, positions)
 
     def __call__(self, slots: Sequence[Any]) -> list[Any]:
         """Return every result that is not zero."""

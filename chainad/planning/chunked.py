@@ -104,6 +104,8 @@ class ChunkedPlan(Explained):
         Whether the dense result counts towards the limit; not where blocks are written elsewhere.
     requested, title : str
         What the user requested, and what the report calls the function.
+    at_once : int
+        How many blocks are made at the same time.
     """
 
     graph: LinearGraph
@@ -113,6 +115,7 @@ class ChunkedPlan(Explained):
     counts_result: bool = True
     requested: str = field(default="", compare=False)
     title: str = field(default="J", compare=False)
+    at_once: int = field(default=1, compare=False)
 
     __getstate__ = fields_alone
 
@@ -175,10 +178,12 @@ class ChunkedPlan(Explained):
     def live(self) -> dict[str, int]:
         """The entries that count towards the limit, by what they are of."""
         result = {"the result": result_entries(self.graph)} if self.counts_result else {}
+        of_block = max(live_entries(chunk.plan, True) for chunk in self.chunks)
+        blocks = "a block" if self.at_once == 1 else f"{self.at_once} blocks at once"
         return {
             "local Jacobians": local_entries(self.graph),
             **result,
-            "products of a block": max(live_entries(chunk.plan, True) for chunk in self.chunks),
+            f"products of {blocks}": self.at_once * of_block,
         }
 
     @cached_property

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
+from math import inf
 from typing import TypeAlias
 
 from chainad.errors import InputError, PlanError, TooLargeError
@@ -84,11 +86,13 @@ def plan_within(
     output: str = "dense",
     search: SearchOptions = DEFAULT_SEARCH,
     counts_result: bool = True,
+    at_once: int = 1,
 ) -> Plan | ChunkedPlan:
     """Return the cheapest plan found that keeps within `limit` bytes.
 
-    Orders for the whole Jacobian are tried first, then blocks of columns and of rows. Without
-    `counts_result`, blocks are written elsewhere, so that the dense result takes no memory.
+    Orders for the whole Jacobian are tried first, then blocks of columns and of rows, of which
+    several may be made `at_once`. Without `counts_result`, blocks are written elsewhere, so that
+    the dense result takes no memory.
 
     Raises
     ------
@@ -109,7 +113,7 @@ def plan_within(
         if len(needs) == 1 and found:
             return whole
     if not found and is_dense and (isinstance(mode, str) or callable(mode)):
-        least, chunked = _in_blocks(graph, mode, itemsize, model, limit, counts_result)
+        least, chunked = _in_blocks(graph, mode, itemsize, model, limit, counts_result, at_once)
         needs.append(least)
         found += chunked
     if found:
@@ -126,8 +130,9 @@ def plan_in_blocks(
     limit: int | None,
     chunk_size: int | None = None,
     counts_result: bool = False,
+    at_once: int = 1,
 ) -> ChunkedPlan:
-    """Return the cheapest plan in blocks of columns or of rows.
+    """Return the cheapest plan in blocks of columns or of rows, of which several run `at_once`.
 
     Blocks are of `chunk_size` indices of the longest axis; by default as large as keeps within
     `limit` bytes, and of 256 MiB each at most. Without `counts_result`, they are written elsewhere,
@@ -147,7 +152,7 @@ def plan_in_blocks(
         )
     model = model_of(cost, itemsize)
     lengths = partial(_lengths_of_stream, itemsize=itemsize, chunk_size=chunk_size)
-    least, found = _in_blocks(graph, mode, itemsize, model, limit, counts_result, lengths)
+    least, found = _in_blocks(graph, mode, itemsize, model, limit, counts_result, at_once, lengths)
     if found or limit is None:
         return min(found, key=_cost_of if counts_result else _cost_on_disk)
     fixed = bytes_text(local_entries(graph) * itemsize)
@@ -255,18 +260,23 @@ def _in_blocks(
     model: CostModel,
     limit: int | None,
     counts_result: bool,
+    at_once: int,
     lengths: _Lengths = _lengths,
 ) -> tuple[int, list[ChunkedPlan]]:
     """Return the least bytes seen, and for each side the plan with the fewest blocks that fits."""
     needs = []
     found = []
     for side in SIDES:
-        need, chunks = _cut(graph, side, mode, itemsize, model, limit, counts_result, lengths)
+        fixed = local_entries(graph) + (result_entries(graph) if counts_result else 0)
+        most = inf if limit is None else (limit // itemsize - fixed) // at_once
+        of_block, chunks = _cut(graph, side, mode, itemsize, model, most, lengths)
+        need = (fixed + at_once * of_block) * itemsize
         needs.append(need)
         if limit is None or need <= limit:
             within = "" if limit is None else f", memory_limit={bytes_text(limit)}"
             requested = f"{_requested(mode)}{within}"
-            found.append(ChunkedPlan(graph, side, chunks, limit, counts_result, requested))
+            plan = ChunkedPlan(graph, side, chunks, limit, counts_result, requested)
+            found.append(replace(plan, at_once=at_once))
     return min(needs), found
 
 
@@ -276,12 +286,13 @@ def _cut(
     mode: Mode,
     itemsize: int,
     model: CostModel,
-    limit: int | None,
-    counts_result: bool,
+    limit: float,
     lengths: _Lengths,
 ) -> tuple[int, tuple[Chunk, ...]]:
-    """Return the fewest blocks of one side that fit, or the smallest, and the bytes they take."""
-    fixed = local_entries(graph) + (result_entries(graph) if counts_result else 0)
+    """Return the entries of the products of a block, for the fewest blocks that fit, and these.
+
+    The limit is in entries, too; where no blocks fit, these are the smallest.
+    """
     chunks: list[Chunk] = []
     most = 0
     for end in range(len(SIDES[side](graph))):
@@ -290,14 +301,14 @@ def _cut(
             blocks = [_first(graph, side, end, length, mode, itemsize, model)]
             need = live_entries(blocks[0].plan, True)
             # Where positions overlap, another block than the first may be the one that needs most.
-            if length == tried[-1] or limit is None or (fixed + need) * itemsize <= limit:
+            if length == tried[-1] or need <= limit:
                 blocks = [*all_blocks(graph, side, blocks[0], model)]
                 need = max(live_entries(block.plan, True) for block in blocks)
-            if limit is None or (fixed + need) * itemsize <= limit:
+            if need <= limit:
                 break
         most = max(most, need)
         chunks += blocks
-    return (fixed + most) * itemsize, tuple(chunks)
+    return most, tuple(chunks)
 
 
 def _requested(mode: Mode) -> str:

@@ -253,3 +253,74 @@ def test_threads_of_blas_are_limited_while_tasks_run(executor: Executor) -> None
         executors.run_tasks(executor, tasks, lambda part, found: inside.extend(found), "points")
         assert threads_of_blas() == before
     assert max(inside) <= max(1, executors.processors() // executors.workers_of(executor))
+
+
+# ------------------------------------------------------------------ blocks of one Jacobian
+
+U, V = np.random.default_rng(3).normal(size=(2, 40, 400))
+S = np.eye(40) + np.random.default_rng(4).normal(size=(40, 40)) / 9
+
+
+def network(x: Any) -> Any:
+    return U @ np.tanh(V.T @ x)
+
+
+def with_operators(x: Any) -> Any:
+    return np.linalg.solve(S, np.cumsum(np.sin(S @ x)))
+
+
+def selecting(x: Any) -> Any:
+    return np.where(x < 1, x, np.sqrt(x)) @ S
+
+
+@pytest.mark.parametrize(
+    ("f", "how"),
+    [
+        (network, {"memory_limit": "330 kB"}),
+        (with_operators, {"chunk_size": 7}),
+        (selecting, {"chunk_size": 7}),
+    ],
+)
+@pytest.mark.parametrize("is_compiled", [False, True])
+def test_blocks_on_an_executor_are_those_of_one_call(
+    executor: Executor, f: Any, how: Any, is_compiled: bool
+) -> None:
+    x, out = np.linspace(0, 2, 40), np.empty((40, 40))
+    J = chainad.jacobian(f, executor=executor, **how)
+    assert isinstance(J.plan(x), chainad.ChunkedPlan)
+    for found in ((J.compile() if is_compiled else J), J):
+        assert found(x, out=out) is out
+        np.testing.assert_allclose(out, chainad.jacobian(f)(x), rtol=1e-10, atol=1e-10)
+
+
+def test_blocks_that_run_at_once_keep_within_the_limit_together() -> None:
+    x = np.ones(40)
+    with ThreadPoolExecutor(3) as pool:
+        plan = chainad.jacobian(network, memory_limit="330 kB", executor=pool).plan(x)
+    alone = chainad.plan(network, x, memory_limit="330 kB")
+    assert plan.at_once == 3
+    assert len(plan.chunks) > len(alone.chunks)
+    assert max(plan.peak.bytes, alone.peak.bytes) <= 330_000
+
+
+def test_a_block_that_fails_tells_which_are_finished() -> None:
+    class Broken(PicklingExecutor):
+        left = 3
+
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+            self.left -= 1
+            if self.left < 0:
+                raise RuntimeError("broken")
+            return super().submit(fn, *args, **kwargs)
+
+    J = chainad.jacobian(network, executor=Broken(), chunk_size=10)
+    with pytest.raises(RuntimeError, match="broken") as caught:
+        J(np.ones(40))
+    assert caught.value.finished == (range(3),)
+
+
+def test_an_executor_without_anything_to_run_is_refused() -> None:
+    with ThreadPoolExecutor(1) as pool, pytest.raises(InputError, match="executor= runs the point"):
+        chainad.jacobian(network, executor=pool)
+    with pytest.raises(InputError, match="blocks of a dense Jacobian, but output='sparse'"):
+        chainad.jacobian(network, chunk_size=3, output="sparse")
