@@ -33,9 +33,6 @@ from chainad.structure.results import ResultForm
 # Auto leaves JAX's own modes where that saves at least this factor.
 MIN_GAIN = 1.2
 
-# Under `vmap`, where calls cost nothing and many small arrays are read and written.
-MIN_GAIN_MAPPED = 5
-
 # Longer chains are bracketed by multiplications: of these, no product has to be looked at.
 MAX_MODELED_FACTORS = 32
 
@@ -123,7 +120,7 @@ def plan_of(traced: TracedFunction, options: JaxOptions) -> Plan | ChunkedPlan:
     if isinstance(options.mode, ChunkedPlan):
         check_fits(options.mode.graph, graph)
         return options.mode.with_origins(graph)
-    model = xla_model.model() if options.cost is None else options.cost
+    model = xla_model.model(traced.flat.is_mapped) if options.cost is None else options.cost
     mode = options.mode
     is_long = options.is_automatic and graph.chain and len(graph.edges) > MAX_MODELED_FACTORS
     if options.memory_limit is not None or options.chunk_size is not None:
@@ -136,7 +133,7 @@ def plan_of(traced: TracedFunction, options: JaxOptions) -> Plan | ChunkedPlan:
         return made
     offers = [
         *made.alternatives,
-        *xla_model.offers(traced.pushed.jaxpr, traced.linearized.run, traced.flat.is_mapped),
+        *xla_model.offers(traced.pushed, traced.linearized.run, traced.flat.is_mapped),
     ]
     return replace(made, alternatives=tuple(sorted(offers, key=lambda offer: offer.cost)))
 
@@ -194,11 +191,13 @@ def _blocks(traced: TracedFunction, made: Plan | ChunkedPlan, output: JaxOutput)
 
 def mode_of_jax(made: Plan | ChunkedPlan, is_mapped: bool = False) -> xla_model.Direction | None:
     """Return which of JAX's modes takes as long as a plan, or hardly longer; None if none does."""
-    alternatives = made.alternatives if isinstance(made, Plan) else ()
-    offers = [offer for offer in alternatives if offer.name in xla_model.TRANSFORMS]
+    if not isinstance(made, Plan):
+        return None
+    offers = [offer for offer in made.alternatives if offer.name in xla_model.TRANSFORMS]
     best = min(offers, key=lambda offer: offer.cost, default=None)
-    gain = MIN_GAIN_MAPPED if is_mapped else MIN_GAIN
-    if best is None or best.cost > gain * made.cost:
+    if best is None:
+        return None
+    if best.cost > MIN_GAIN * (made.cost + xla_model.cost_of_results(made, is_mapped)):
         return None
     return xla_model.TRANSFORMS[best.name]
 

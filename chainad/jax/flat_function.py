@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import tree_util
 
 from chainad.errors import InputError
+from chainad.frontends.jax.jaxprs import is_mapped
 from chainad.jax.jax_options import JaxOptions
 
 
@@ -65,7 +66,7 @@ class FlatFunction:
     @property
     def is_mapped(self) -> bool:
         """Whether this is under `vmap`: one point of many."""
-        return any(type(leaf).__name__ == "BatchTracer" for leaf in self.leaves)
+        return any(map(is_mapped, self.leaves))
 
     def nested(self, rows: Sequence[Sequence[Any]]) -> Any:
         """Return blocks, by result and argument, nested as `jax.jacfwd` returns them."""

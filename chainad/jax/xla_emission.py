@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from math import prod
 from typing import Any
 
@@ -80,11 +81,23 @@ def _add_tied(library: ArrayLibrary, x: Any, shape: Shape, ties: tuple[int, ...]
 def _scatter(
     library: ArrayLibrary, indices: Sequence[Any], size: int, covers: bool, signs: Any, *terms: Any
 ) -> Any:
-    """Put regions at their positions: where none is written twice, by a gather from all of them."""
+    """Put regions at their positions: by a gather from all of them, or the sum of one from each."""
     values, where = concatenated_regions(library, indices, signs, terms), np.concatenate(indices)
-    is_sparse = size > PASSED_PER_SCATTERED * where.size
-    if is_sparse or np.unique(where).size < where.size:
+    regions = [where] if _is_distinct(where) else indices
+    is_sparse = size * len(regions) > PASSED_PER_SCATTERED * where.size
+    if is_sparse or not all(map(_is_distinct, regions)):
         return library.add_to_zeros((size,), 0, where, values)
+    parts = jnp.split(values, np.cumsum([len(region) for region in regions[:-1]], dtype=int))
+    found = [_gathered(*each, size) for each in zip(parts, regions, strict=True)]
+    return reduce(jnp.add, found)
+
+
+def _is_distinct(where: Any) -> bool:
+    return bool(np.unique(where).size == where.size)
+
+
+def _gathered(values: Any, where: Any, size: int) -> Any:
+    """Return values at different positions, and zeros at the others."""
     source = np.full(size, where.size)
     source[where] = np.arange(where.size)
     if where.size < size:

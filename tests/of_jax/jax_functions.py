@@ -65,7 +65,7 @@ CASES = {
     "triangular": (lambda X: jnp.sin(lax.linalg.triangular_solve(L5, X**2, left_side=True)), X),
     "triangular_right": (lambda X: lax.linalg.triangular_solve(L5[:3, :3], jnp.sin(X)) * X, X),
     "conv_batch": (
-        lambda X: lax.conv(jnp.sin(X).reshape(3, 1, 5, 1), KERNEL, (1, 1), "SAME") ** 2,
+        lambda X: lax.conv(jnp.sin(X).T.reshape(3, 1, 5, 1), KERNEL, (1, 1), "SAME") ** 2,
         X,
     ),
     "cumprod": (lambda x: jnp.cumprod(x), x4),

@@ -38,10 +38,43 @@ def test_a_function_of_few_numbers_has_the_program_of_jax():
     assert program(cj.jacobian, roe_like, x) == program(jax.jacrev, roe_like, x)
 
 
-def test_under_vmap_a_tangent_of_few_numbers_costs_less_than_an_adjoint():
-    x = jnp.ones((5, 3))
-    found = program(lambda f: jax.vmap(cj.jacobian(f)), roe_like, x)
-    assert found == program(lambda f: jax.vmap(jax.jacfwd(f)), roe_like, x)
+def mapped(transform, f, x):
+    return jax.jit(jax.vmap(transform(f))).lower(x).as_text()
+
+
+@pytest.mark.parametrize(
+    ("f", "width", "transform"),
+    [
+        (roe_like, 3, jax.jacfwd),
+        (
+            lambda x: jnp.cumsum(x**2),
+            100,
+            jax.jacrev,
+        ),  # the seeds are summed for all points at once
+        (lambda x: jnp.exp(jnp.cumsum(x)), 100, jax.jacfwd),
+    ],
+    ids=["tangents are faster", "seeds are pulled", "seeds are pushed"],
+)
+def test_under_vmap_auto_is_the_mode_in_which_least_depends_on_the_point(f, width, transform):
+    x = jnp.ones((5, width))
+    assert mapped(cj.jacobian, f, x) == mapped(transform, f, x)
+
+
+def test_under_vmap_auto_leaves_jax_where_structure_gains():
+    x = jnp.ones((5, 200))
+    found = mapped(cj.jacobian, jax.nn.softmax, x)
+    assert found not in [mapped(mode, jax.nn.softmax, x) for mode in (jax.jacfwd, jax.jacrev)]
+
+
+def test_of_as_many_results_as_arguments_there_are_tangents():
+    x = jnp.ones((2, 3))
+    f = lambda x: x / jnp.sum(x, 0)
+    assert program(cj.jacobian, f, x) == program(jax.jacfwd, f, x)
+
+
+def test_what_convolutions_take_is_in_the_plan():
+    f = lambda x: jnp.convolve(x, jnp.ones(5), mode="same")
+    assert cj.plan(f, jnp.ones(100), cost="multiplications").multiplications == 100 * 500
 
 
 @pytest.mark.parametrize(

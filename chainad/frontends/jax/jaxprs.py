@@ -82,6 +82,13 @@ def is_known(value: Any) -> bool:
     return not isinstance(value, jax.core.Tracer)
 
 
+def is_mapped(value: Any) -> bool:
+    """Return whether a value is that of one of many points, under `vmap`."""
+    while hasattr(value, "primal"):  # a transform inside the vmap traces it, too
+        value = value.primal
+    return type(value).__name__ == "BatchTracer"
+
+
 def as_jax(values: Sequence[Any]) -> list[Any]:
     """Return values as arrays of JAX: the user's functions may index them by traced ones."""
     return [jnp.asarray(x) if isinstance(x, np.ndarray) else x for x in values]
@@ -161,6 +168,11 @@ def depending(jaxpr: Jaxpr, given: Sequence[bool]) -> list[bool]:
         if any(map(is_marked, eqn.invars)):
             marked |= {*eqn.outvars}
     return [is_marked(var) for var in jaxpr.outvars]
+
+
+def equations(jaxpr: Jaxpr) -> int:
+    """Return how many equations there are, also in those that only call others."""
+    return sum(equations(inner(eqn)[0]) if eqn.primitive.name in CALLS else 1 for eqn in jaxpr.eqns)
 
 
 def multiplications(jaxpr: Jaxpr) -> int:

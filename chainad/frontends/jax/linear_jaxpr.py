@@ -8,7 +8,7 @@ local Jacobian. Any other equation makes a value: by its row in `rules.lax`, or 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate, pairwise
 from math import prod
@@ -284,14 +284,15 @@ class _Reader:
         avals = [*(eqn.invars[k].aval for k in at), *(v.aval for v in eqn.outvars)]
         if not all(map(_is_real, avals)):
             raise ComplexTangentError
-        ends = _Ends([eqn.invars[k].aval for k in at])
-        results = _Ends([v.aval for v in eqn.outvars])
-        found = _map_of(eqn, values, at, ends, results)
+        ends, results = _Ends(avals[: len(at)]), _Ends(avals[len(at) :])
         cost = max(1, jaxprs.multiplications_of(eqn))
         if len(at) == 1 and eqn.primitive.name in rows.BATCHES:
+            found = _map_of(eqn, values, at, ends, results)
             batched = self._by_batch(found, cost, self.place(values[at[0]], eqn), at[0], eqn)
             if batched is not None:
                 return [batched]
+        ends, results = ends.vector, results.vector
+        found = _map_of(eqn, values, at, ends, results)
         return self._apply(
             found, cost, ends, results, [self.place(values[k], eqn) for k in at], eqn
         )
@@ -324,15 +325,15 @@ class _Reader:
         eqn: Equation | None,
     ) -> list[Tangent]:
         run, tail = self.run, tails[0]
-        if len(tails) > 1:
+        if ends.is_vector:
             tail = run.new_value(ends.shape)
             for each, part in zip(tails, ends.parts(), strict=True):
                 run.add_edge(each, tail, part, None, "concatenate", eqn)
         head = run.new_value(results.shape)
         plain = Arrangement(dense(results.shape, ends.shape), ())
-        is_thin = 1 in (*ends.shape, *results.shape) or not (ends.shape and results.shape)
+        is_thin = 1 in (*ends.shape, *results.shape)
         self._add_map(tail, head, plain, linear, cost, eqn, is_explicit=is_thin)
-        if len(results.shapes) == 1:
+        if not results.is_vector:
             return [Tangent(results.shape, {head: 1.0}, head)]
         made = []
         for shape, part in zip(results.shapes, results.parts(is_rows=False), strict=True):
@@ -367,6 +368,13 @@ class _Ends:
     """Arrays that are the operand, or the result, of an operator: one, or one vector of all."""
 
     avals: list[Any]
+    is_vector: bool = False
+
+    @property
+    def vector(self) -> _Ends:
+        """The same as a vector, if they are several, or one with axes that spell no label."""
+        shapes = self.shapes
+        return replace(self, is_vector=len(shapes) > 1 or 1 in shapes[0] or not shapes[0])
 
     @property
     def shapes(self) -> list[Shape]:
@@ -374,9 +382,9 @@ class _Ends:
 
     @property
     def shape(self) -> Shape:
-        if len(self.avals) == 1:
-            return self.shapes[0]
-        return (sum(map(prod, self.shapes)),)
+        if self.is_vector:
+            return (sum(map(prod, self.shapes)),)
+        return self.shapes[0]
 
     @property
     def example(self) -> Example:
@@ -388,7 +396,7 @@ class _Ends:
 
     def split(self, value: Any) -> list[Any]:
         """Return the arrays that a vector has."""
-        if len(self.avals) == 1:
+        if not self.is_vector:
             return [value]
         return [
             jnp.reshape(value[start:stop], aval.shape).astype(aval.dtype)
@@ -397,7 +405,9 @@ class _Ends:
 
     def join(self, values: Sequence[Any]) -> Any:
         """Return the vector of arrays."""
-        return values[0] if len(values) == 1 else jnp.concatenate([jnp.ravel(v) for v in values])
+        if not self.is_vector:
+            return values[0]
+        return jnp.concatenate([jnp.ravel(v) for v in values])
 
     def parts(self, is_rows: bool = True) -> list[Arrangement]:
         """Return the structures of the arrays in the vector, which has the rows or the columns."""
@@ -461,7 +471,7 @@ def _as_one_operator(jaxpr: Jaxpr, consts: Sequence[Any], shapes: Sequence[Shape
     reader = _Reader()
     run = reader.run
     run.inputs += [run.new_value(shape) for shape in shapes]
-    ends, results = _Ends([v.aval for v in jaxpr.invars]), _Ends([v.aval for v in jaxpr.outvars])
+    ends, results = (_Ends([v.aval for v in vs]).vector for vs in (jaxpr.invars, jaxpr.outvars))
 
     def push(tangent: Any) -> Any:
         return results.join(jax.core.eval_jaxpr(jaxpr, consts, *ends.split(tangent)))
