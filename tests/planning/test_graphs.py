@@ -1,9 +1,12 @@
 """plan_graph: published elimination problems, executed plans, and graphs that are refused."""
 
 import json
+import tracemalloc
+from collections.abc import Iterable
 from itertools import permutations
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -16,6 +19,8 @@ from chainad.backends.numpy.build import build
 from chainad.compiler.lower import lower
 from chainad.errors import InputError, PlanError
 from chainad.planning.plan import Plan
+from chainad.planning.registry import ModeName
+from chainad.planning.search.structured_states import StructuredStates
 
 randoms = st.randoms(use_true_random=False)
 DATA = Path(__file__).parents[1] / "data"
@@ -237,3 +242,53 @@ def test_a_search_that_is_none_is_refused(given: dict, message: str) -> None:
     with pytest.raises(PlanError) as error:
         chainad.plan_graph(DIAMOND, **given)
     assert message in str(error.value)
+
+
+LARGE = 1000
+
+
+@pytest.fixture
+def large_graph(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Return a graph of one input and a hundred outputs, for which reverse mode is quadratic.
+
+    It is beyond all limits of small graphs.
+    """
+    for limit in ("state_space.MAX_FULLY_COSTED", "make_state_space.MAX_BITSET"):
+        monkeypatch.setattr(f"chainad.planning.search.{limit}_VERTICES", LARGE // 2)
+    monkeypatch.setattr("chainad.planning.candidates.MAX_FULLY_COSTED_VERTICES", LARGE // 2)
+    rng = Random(0)
+    return [(u, v) for v in range(1, LARGE) for u in {rng.randrange(max(0, v - 20), v), v // 2}]
+
+
+@pytest.mark.parametrize("mode", ["auto", "forward"])
+def test_planning_takes_no_more_products_than_a_few_plans_have(
+    monkeypatch: pytest.MonkeyPatch, large_graph: list[tuple[int, int]], mode: ModeName
+) -> None:
+    pairs = 0
+    eliminate, full_cost = StructuredStates.eliminate, StructuredStates.full_cost
+
+    def counted(states: StructuredStates, state: Any, v: int) -> int:
+        nonlocal pairs
+        pairs += len(state[0][v]) * len(state[1][v])
+        return eliminate(states, state, v)
+
+    def counted_cost(states: StructuredStates, order: Iterable[int]) -> Any:
+        nonlocal pairs
+        cost = full_cost(states, order)
+        pairs += cost.multiplications
+        return cost
+
+    monkeypatch.setattr(StructuredStates, "eliminate", counted)
+    monkeypatch.setattr(StructuredStates, "full_cost", counted_cost)
+    plan = chainad.plan_graph(large_graph, mode=mode, effort="fast")
+    assert 0 < pairs < 20 * plan.multiplications < 40 * LARGE
+    # Of what costs many times as much, it is only known that it does.
+    assert [offer.name for offer in plan.alternatives] == ["forward"]
+
+
+def test_planning_takes_little_memory_for_each_vertex(large_graph: list[tuple[int, int]]) -> None:
+    tracemalloc.start()
+    chainad.plan_graph(large_graph, effort="fast")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4000 * LARGE
