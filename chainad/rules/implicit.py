@@ -10,6 +10,8 @@ Source: Griewank & Walther, *Evaluating Derivatives* (2nd ed.), ch. 15.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,33 +21,52 @@ from chainad.ir.graph import Argument
 from chainad.ir.notices import warn_user
 from chainad.rules.base import ALL, Composite, Local, Locals, dispatching, rule
 from chainad.rules.linear_algebra import locals_of_solve
+from chainad.rules.sparse_solves import SparseInverse, SquarePattern, fill
 from chainad.structure import Arrangement, dense, identity, operator
-from chainad.structure.linear_operators import Inverse
+from chainad.structure.linear_operators import Inverse, Operator
 
 
-def implicit_solution(x: Any, matrix: Any, residual: Any) -> Any:
+def implicit_solution(
+    x: Any, matrix: Any, residual: Any, pattern: SquarePattern | None = None
+) -> Any:
     """Return the solution x of equations whose residual there is `residual`.
 
-    `matrix`, of shape `residual.shape + x.shape`, is the Jacobian of the residual by x.
+    `matrix` is the Jacobian of the residual by x, of shape `residual.shape + x.shape`; with a
+    `pattern`, its entries there, x and the residual raveled.
     """
     return np.positive(x)
 
 
-@rule(implicit_solution, operands=ALL)
-def _implicit_solution(y: Argument, x: Argument, matrix: Argument, residual: Argument) -> Locals:
-    n = y.size
-    plain = Arrangement(dense(y.shape, residual.shape), ())
+@rule(implicit_solution, operands=slice(3))
+def _implicit_solution(
+    y: Argument,
+    x: Argument,
+    matrix: Argument,
+    residual: Argument,
+    pattern: SquarePattern | None = None,
+) -> Locals:
     found: dict[Argument, Local | None] = {matrix: None}
     if x.traced:
         found[x] = Local(Arrangement(identity(y.shape), ()), None)
-    if residual.traced and n == 1:
-        found[residual] = Local(plain, lambda y, x, matrix, r: _slope(matrix))
-    elif residual.traced:
-        inverse = operator(plain, n * n, n * n)
-        found[residual] = Local(
-            inverse, lambda y, x, matrix, r: _SolutionInverse(np.reshape(matrix, (n, n)))
-        )
+    if residual.traced:
+        found[residual] = _by_residual(y, residual, pattern)
     return found
+
+
+def _by_residual(y: Argument, residual: Argument, pattern: SquarePattern | None) -> Local:
+    """Return the local Jacobian by the residual: minus the inverse of its Jacobian."""
+    n = y.size
+    plain = Arrangement(dense(y.shape, residual.shape), ())
+    if n == 1:
+        return Local(plain, lambda y, x, matrix, r: _slope(matrix))
+    if pattern is None:
+        inverse = operator(plain, n * n, n * n)
+        return Local(
+            inverse, lambda y, x, matrix, r: _Negative(RegularInverse(np.reshape(matrix, (n, n))))
+        )
+    cost = fill(replace(pattern, is_nan_if_singular=False))
+    sparse = operator(plain, cost, cost, cost)
+    return Local(sparse, lambda y, x, entries, r: _Negative(SparseInverse(entries, pattern)))
 
 
 def _slope(matrix: Any) -> Any:
@@ -111,14 +132,26 @@ class RegularInverse(Inverse):
         return type(self)(np.array(self.matrix))
 
 
-class _SolutionInverse(RegularInverse):
-    """Minus the inverse of a matrix."""
+class _Negative(Operator):
+    """Minus another operator."""
+
+    batch = ()
+
+    def __init__(self, of: Operator) -> None:
+        self.of, self.n_in, self.n_out, self.dtype = of, of.n_in, of.n_out, of.dtype
+
+    @property
+    def _held(self) -> Iterable[Any]:
+        return self.of._held
 
     def jvp(self, tangents: Any) -> Any:
-        return -super().jvp(tangents)
+        return -self.of.jvp(tangents)
 
     def vjp(self, adjoints: Any) -> Any:
-        return -super().vjp(adjoints)
+        return -self.of.vjp(adjoints)
+
+    def copy(self) -> Operator:
+        return _Negative(self.of.copy())
 
 
 @dispatching

@@ -204,3 +204,47 @@ def test_wrong_input_is_refused_in_the_users_line(kind: str) -> None:
 def test_what_is_no_function_is_refused() -> None:
     with pytest.raises(InputError, match="residual must be a function, but got int"):
         chainad.implicit(np.sin, 3)  # type: ignore[arg-type]
+
+
+def bratu(theta: Any) -> Any:
+    """Return the solution of a discretized equation, whose Jacobian is tridiagonal."""
+    n = np.size(theta)
+
+    def residual(u: Any) -> Any:
+        p = np.concatenate([[0.0], u, [0.0]])
+        return p[2:] - 2 * u + p[:-2] + theta * np.exp(u) / n**2
+
+    def newton() -> Any:
+        u = np.zeros(n)
+        for _ in range(6):
+            dense = -2 * np.eye(n) + np.eye(n, k=1) + np.eye(n, k=-1)
+            u = u - np.linalg.solve(dense + np.diag(theta * np.exp(u) / n**2), residual(u))
+        return u
+
+    return chainad.implicit(newton, residual)()
+
+
+def test_sparse_equations_are_factorized_sparsely() -> None:
+    theta = np.linspace(1.0, 2.0, 40)
+    gradient = chainad.grad(lambda t: bratu(t) @ np.ones(40))
+    plan = chainad.plan(lambda t: bratu(t) @ np.ones(40), theta)
+    assert plan.multiplications < 10 * 40
+    shift = np.linspace(1.0, 0.0, 40)
+    along = lambda s: np.sum(bratu(theta + s * shift))
+    for found in (gradient(theta), gradient.compile(1.1 * theta)(theta)):
+        assert found @ shift == pytest.approx(differences_of_number(along), rel=1e-7)
+    twice = chainad.hessian(along)
+    assert float(twice(0.0)) == pytest.approx(
+        differences_of_number(lambda s: chainad.grad(along)(float(s))), rel=1e-6
+    )
+
+
+def differences_of_number(f: Any) -> float:
+    return float(differences(lambda s: f(s[0]), np.zeros(1), 1e-2)[0])
+
+
+def test_a_singular_sparse_jacobian_gives_nan_and_a_warning() -> None:
+    root = chainad.implicit(lambda a: np.zeros(40), lambda x, a: x * x - a)
+    with pytest.warns(UserWarning, match="singular"):
+        J = chainad.jacobian(root)(np.float64(0.0))
+    assert np.isnan(J).all()

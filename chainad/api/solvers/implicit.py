@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainad.api.function_of import name_of
-from chainad.api.jacobian_functions import JacobianFunction
-from chainad.api.options import checked_options
 from chainad.api.solvers.known_values import below, innermost, is_differentiated, of_plain_arrays
+from chainad.api.solvers.residual_jacobian import ResidualJacobian, residual_jacobian
 from chainad.errors import ConvergenceError, InputError
 from chainad.frontends.numpy.bound_names import BoundNames
 from chainad.frontends.numpy.closure_conversion import ClosureConversion, check_untraced
@@ -25,8 +24,6 @@ from chainad.rules.implicit import implicit_solution, warn_of_singular
 
 # The residual at a solution may be that of a relative error of x of this size.
 MAX_RELATIVE_ERROR = 1e-3
-
-_BY_FIRST = checked_options(0)
 
 
 def implicit(
@@ -184,15 +181,16 @@ class Solve(NamedTuple):
         if not (isinstance(r, Tracer) and r.tape is tape):
             return x, *facts
         residual = partial(_at, self.residual, conversion(outer), facts)
-        matrix = self._checked(JacobianFunction(residual, _BY_FIRST)(x), x, r.value)
-        return call(implicit_solution, (x, matrix, r), {}), *facts
+        jacobian = residual_jacobian(residual, x)
+        matrix = self._checked(jacobian, x, r.value)
+        return call(implicit_solution, (x, matrix, r, jacobian.pattern), {}), *facts
 
-    def _checked(self, matrix: Any, x: Any, residual: Any) -> Any:
-        """Return the Jacobian of the residual, checked where it is not differentiated itself."""
-        given = matrix, x, residual
+    def _checked(self, jacobian: ResidualJacobian, x: Any, residual: Any) -> Any:
+        """Return the entries of the Jacobian, checked where they are not differentiated."""
+        given = jacobian.entries, x, residual
         if is_differentiated(given):
-            return matrix
-        check = _check(here(), self.told(), self.max_relative_error)
+            return jacobian.entries
+        check = _check(jacobian.steepest, here(), self.told(), self.max_relative_error)
         recorder: Any = innermost(given)
         if recorder is None:
             return check(*given)
@@ -241,14 +239,15 @@ def _solver(conversion: ClosureConversion, run: Callable[[Any], tuple[Any, ...]]
     return solver
 
 
-def _check(where: str, told: str, max_relative_error: float) -> Any:
+def _check(
+    steepest_of: Callable[[Any], float], where: str, told: str, max_relative_error: float
+) -> Any:
     """Return what returns the Jacobian of a residual by x, and raises unless x is a solution."""
 
     @of_plain_arrays
     def check(matrix: Any, x: Any, residual: Any) -> Any:
-        n = np.size(x)
         norm = np.max(np.abs(residual), initial=0.0)
-        steepest = np.abs(matrix).reshape(n, n).sum(axis=1).max(initial=0.0)
+        steepest = steepest_of(matrix)
         allowed = max_relative_error * steepest * (1 + np.max(np.abs(x), initial=0.0))
         if not norm <= allowed:
             raise ConvergenceError(
@@ -256,7 +255,7 @@ def _check(where: str, told: str, max_relative_error: float) -> Any:
                 f" result is {norm:.3g}, and may be {allowed:.3g}; give it more iterations, a"
                 f" smaller tolerance or a better starting point{told}"
             )
-        if n == 1 and not steepest:
+        if np.size(x) == 1 and not steepest:
             warn_of_singular(0.0)
         return matrix
 
