@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chainad.ir.positions import positions
 from chainad.planning.auto import make_plan
-from chainad.planning.chain.chain import is_exact
+from chainad.planning.chain.chain import _narrow_cuts, bracketing_order, is_exact
 from chainad.planning.chain.interval_dp import (
     bracket_by_algebra,
     bracket_structures,
@@ -233,11 +233,34 @@ def test_a_long_chain_with_diagonals_is_optimal_by_exchange_of_neighbours() -> N
         assert make_plan(graph, tuple(order)).multiplications >= plan.multiplications
 
 
+@pytest.mark.parametrize("kinds", ["MMM", "DMDMD", "MDMMDM", "DMMMM"])
+def test_no_bracketing_costs_less_than_forward_where_all_sizes_are_equal(kinds: str) -> None:
+    factors = [{"M": dense((4,), (4,)), "D": diagonal((4,))}[kind] for kind in kinds]
+    order = bracketing_order(chain_of(factors))
+    assert order == tuple(range(1, len(factors)))
+    assert make_plan(chain_of(factors), order).cost == bracket_by_algebra(factors).cost
+
+
+def test_diagonals_in_a_row_are_multiplied_first() -> None:
+    factors = [dense((4,), (4,)), diagonal((4,)), diagonal((4,))]
+    plan = make_plan(chain_of(factors))
+    assert plan.multiplications == bracket_by_algebra(factors).cost == 4 + 16
+
+
+def test_very_long_chains_are_cut_where_they_are_narrow() -> None:
+    sizes = [9] * 30
+    for narrow in (7, 11, 15, 25):
+        sizes[narrow] = 2
+    assert _narrow_cuts(sizes, 10) == [0, 7, 15, 25, 29]
+    assert _narrow_cuts(sizes, 29) == [0, 29]
+
+
 def test_a_very_long_chain_is_planned_piece_by_piece_and_nothing_is_proved(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("chainad.planning.chain.chain.MAX_ALGEBRA_FACTORS", 8)
     monkeypatch.setattr("chainad.planning.chain.chain.MAX_TABLE_FACTORS", 8)
+    monkeypatch.setattr("chainad.planning.chain.chain.MAX_PIECE_FACTORS", 8)
     factors = [dense((5,), (6,))]
     for k in range(10):
         (n,) = factors[-1].row_shape

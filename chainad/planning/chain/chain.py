@@ -24,8 +24,9 @@ PROOF = Proof(1, "optimal over all bracketings of this chain")
 # by Hu & Shing, without a table of all segments.
 MAX_ALGEBRA_FACTORS = 100
 
-# A table of all segments is filled in seconds.
+# A table of all segments is filled in seconds; those of the pieces of longer chains take less.
 MAX_TABLE_FACTORS = 1500
+MAX_PIECE_FACTORS = 300
 
 MAX_HYBRID_ROOTS = 16
 
@@ -51,7 +52,10 @@ def chain(problem: Problem) -> tuple[Vertex, ...]:
 def bracketing_order(graph: LinearGraph, model: CostModel = multiplications) -> tuple[Vertex, ...]:
     """Return the order of a cheapest bracketing of a path."""
     free, boundaries, structures = factors_of(graph, model)
-    if len(structures) <= MAX_ALGEBRA_FACTORS or not _is_dense(structures):
+    found: Sequence[int]
+    if _is_uniform(structures, model):
+        found = range(1, len(structures))
+    elif len(structures) <= MAX_ALGEBRA_FACTORS or not _is_dense(structures):
         found = _bracketed(structures, model)
     else:
         found = hu_shing(_sizes(structures))
@@ -63,7 +67,7 @@ def is_exact(graph: LinearGraph, model: CostModel = multiplications) -> bool:
     if graph.chain is None:
         return False
     _, _, structures = factors_of(graph, model)
-    if len(structures) <= MAX_ALGEBRA_FACTORS:
+    if len(structures) <= MAX_ALGEBRA_FACTORS or _is_uniform(structures, model):
         return True
     if _is_dense(structures):
         return model is multiplications
@@ -86,21 +90,31 @@ def hybrid_orders(
 def _bracketed(structures: Sequence[Structure], model: CostModel) -> list[int]:
     """Return the inner vertices of a chain in a cheapest order, of a very long one in a good one.
 
-    Very long chains are cut into pieces; then the products of these are put into order.
+    Very long chains are cut into pieces, where they are narrow; then the products of these are put
+    into order.
     """
-    limit = MAX_ALGEBRA_FACTORS
-    if len(structures) > limit and can_tabulate(structures, model):
-        limit = MAX_TABLE_FACTORS
-    if len(structures) <= limit:
+    most = piece = MAX_ALGEBRA_FACTORS
+    if len(structures) > most and can_tabulate(structures, model):
+        most, piece = MAX_TABLE_FACTORS, MAX_PIECE_FACTORS
+    if len(structures) <= most:
         return bracket_structures(structures, model).order()
     order: list[int] = []
-    cuts = [*range(0, len(structures), limit), len(structures)]
+    cuts = _narrow_cuts(_sizes(structures), piece)
     products: list[Structure] = []
     for start, stop in pairwise(cuts):
-        piece = structures[start:stop]
-        order += [start + k for k in bracket_structures(piece, model).order()]
-        products.append(reduce(lambda right, left: multiply(left, right).structure, piece))
+        factors = structures[start:stop]
+        order += [start + k for k in bracket_structures(factors, model).order()]
+        products.append(reduce(lambda right, left: multiply(left, right).structure, factors))
     return order + [cuts[k] for k in _bracketed(products, model)]
+
+
+def _narrow_cuts(sizes: Sequence[int], most: int) -> list[int]:
+    """Return where to cut a chain into pieces of at most so many factors, at narrow vertices."""
+    cuts = [0]
+    while (rest := len(sizes) - 1 - cuts[-1]) > most:
+        window = range(cuts[-1] + most // 2, cuts[-1] + min(most, rest - 1) + 1)
+        cuts.append(min(window, key=sizes.__getitem__))
+    return [*cuts, len(sizes) - 1]
 
 
 def factors_of(
@@ -171,6 +185,21 @@ def _kind(structure: Structure) -> int | None:
     if structure.is_matrix:
         return DIAGONAL
     return IDENTITY if structure.is_identity else None
+
+
+def _is_uniform(structures: Sequence[Structure], model: CostModel) -> bool:
+    """Return whether no bracketing costs less than forward mode.
+
+    So it is where all vertices have one size n, and no diagonals follow on each other: then every
+    scaling costs n^2 in any bracketing, and every product of two matrices n^3.
+    """
+    kinds = [*map(_kind, structures)]
+    return (
+        model is multiplications
+        and {*kinds} <= {DENSE, DIAGONAL}
+        and len({*_sizes(structures)}) == 1
+        and all(pair != (DIAGONAL, DIAGONAL) for pair in pairwise(kinds))
+    )
 
 
 def _is_dense(structures: Sequence[Structure]) -> bool:
