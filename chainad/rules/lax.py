@@ -224,6 +224,14 @@ BATCHES: dict[str, Callable[[Equation], tuple[Sequence[int], Sequence[int]]]] = 
     "conv_general_dilated": _batch_of_convolution,
 }
 
+# From the parameters of an equation to whether no entry of its result depends on a later entry.
+TRIANGULAR: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+    "cumsum": lambda params: not params["reverse"],
+    "triangular_solve": lambda params: (
+        params["left_side"] and params["lower"] != params["transpose_a"]
+    ),
+}
+
 
 def batched(eqn: Equation, axes: tuple[Sequence[int], Sequence[int]]) -> Arrangement:
     """Return the structure of an equation that is independent along axes, and dense in others."""

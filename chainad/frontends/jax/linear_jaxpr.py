@@ -332,7 +332,7 @@ class _Reader:
         head = run.new_value(results.shape)
         plain = Arrangement(dense(results.shape, ends.shape), ())
         is_thin = 1 in (*ends.shape, *results.shape)
-        self._add_map(tail, head, plain, linear, cost, eqn, is_explicit=is_thin)
+        self._add_map(tail, head, plain, linear, cost, eqn, is_thin, is_single=len(tails) == 1)
         if not results.is_vector:
             return [Tangent(results.shape, {head: 1.0}, head)]
         made = []
@@ -351,8 +351,12 @@ class _Reader:
         cost: int,
         eqn: Equation | None,
         is_explicit: bool = False,
+        is_single: bool = True,
     ) -> None:
-        """Add an operator, given the structure of its array, or that array itself."""
+        """Add an operator, given the structure of its array, or that array itself.
+
+        It acts on a single operand, or on several as one vector.
+        """
         run, name = self.run, "function" if eqn is None else eqn.primitive.name
         run.has_forward &= linear.push is not None
         run.has_reverse &= linear.pull is not None
@@ -360,7 +364,11 @@ class _Reader:
             self._add(tail, head, arrangement, linear.materialize(), name, eqn)
             return
         tangent, adjoint = (None if way is None else cost for way in (linear.push, linear.pull))
-        run.add_edge(tail, head, operator(arrangement, tangent, adjoint), linear, name, eqn)
+        is_triangular = False
+        if is_single and eqn is not None and name in rows.TRIANGULAR:
+            is_triangular = rows.TRIANGULAR[name](eqn.params)
+        found = operator(arrangement, tangent, adjoint, is_triangular=is_triangular)
+        run.add_edge(tail, head, found, linear, name, eqn)
 
 
 @dataclass(frozen=True)
