@@ -248,3 +248,43 @@ def test_a_singular_sparse_jacobian_gives_nan_and_a_warning() -> None:
     with pytest.warns(UserWarning, match="singular"):
         J = chainad.jacobian(root)(np.float64(0.0))
     assert np.isnan(J).all()
+
+
+solves: list[Any] = []
+
+
+def linear_solver(A: Any, b: Any) -> Any:
+    solves.append(A)
+    return np.linalg.solve(A @ np.eye(4), b)
+
+
+@pytest.mark.parametrize("mode", ["forward", "reverse"])
+def test_a_linear_solver_of_ones_own_takes_the_place_of_a_factorization(mode: Any) -> None:
+    solves.clear()
+
+    def f(theta: Any, linear_solver: Any = linear_solver) -> Any:
+        A = W + 5 * np.diag(theta)
+        solver = lambda: np.linalg.solve(A, theta)
+        solve = chainad.implicit(solver, lambda x: A @ x - theta, linear_solver=linear_solver)
+        return np.sum(solve() ** 2)
+
+    J = chainad.grad(f, mode=mode)
+    expected = chainad.grad(lambda t: f(t, None))(T)
+    np.testing.assert_allclose(J(T), expected, rtol=1e-10)
+    assert len(solves) == (5 if mode == "forward" else 2)  # one of them for the check
+    np.testing.assert_allclose(J.compile(1.1 * T)(T), expected, rtol=1e-10)
+    if mode == "reverse":
+        twice = chainad.hessian(lambda t: f(t, None))(T)
+        np.testing.assert_allclose(chainad.hessian(f)(T), twice, rtol=1e-9)
+
+
+def test_a_linear_solver_that_fails_is_refused() -> None:
+    root = chainad.implicit(np.sqrt, lambda x, a: x * x - a, linear_solver=lambda A, b: 0 * b)
+    with pytest.raises(ConvergenceError, match=r"test_implicit.py:\d+: the linear solver has not"):
+        chainad.jacobian(lambda a: root(a))(T)
+
+
+def test_what_has_not_converged_is_refused_where_a_linear_solver_is_given() -> None:
+    root = chainad.implicit(lambda a: a, lambda x, a: x * x - a, linear_solver=linear_solver)
+    with pytest.raises(ConvergenceError, match=r"test_implicit.py:\d+: .* Newton's method would"):
+        chainad.jacobian(lambda a: root(a))(T)

@@ -50,7 +50,7 @@ from chainad.rules.base import Local, Rule, available, name_of
 from chainad.rules.complex_definitions import signs_of_qr
 from chainad.rules.decompositions import as_real
 from chainad.rules.elementwise import EVEN, direction, displaced, elementwise, root_of
-from chainad.rules.implicit import implicit_solution, solve_regular
+from chainad.rules.implicit import solve_regular
 from chainad.rules.linear_algebra import cofactors, logabsdet, sign_of_det
 from chainad.rules.movement import astype, getitem, set_items
 from chainad.rules.odd_functions import OVER_OPERAND
@@ -985,7 +985,13 @@ FACTORS = {
     scipy_linalg.symmetric_factors_of_scipy, linear_algebra.least_squares,
     *(f for f in RULES if getattr(f, "__module__", "") == decompositions.__name__),
 }  # fmt: skip
+# What solvers find has rows of its own: see the tests of the solvers.
+SOLVERS = {
+    f for f in {*RULES, *DEFINED}
+    if name_of(f).startswith(("chainad.scipy.integrate.", "implicit"))
+}  # fmt: skip
 ELSEWHERE = {
+    *SOLVERS,
     complexes.real, complexes.imag, complexes.conj, complexes.modulus, complexes.argument,
     np.fft.fft, np.fft.ifft, np.fft.rfft, np.fft.irfft, np.fft.fft2,
     np.fft.ifft2, np.fft.rfft2, np.fft.irfft2, np.fft.fftn, np.fft.ifftn, np.fft.rfftn,
@@ -998,8 +1004,8 @@ ELSEWHERE = {
     *FACTORS,
     # Derivatives, of second arguments that go with the first: see test_linear_algebra.py.
     linear_algebra.slopes_of_det,
-    # These do not depend on their last operand, but for the derivative; see test_implicit.py.
-    displaced, implicit_solution,
+    # It does not depend on its last operand, but for the derivative.
+    displaced,
     # What vectors contribute to functions of matrices: see test_spectral.py.
     *spectral.OF_EIGENVALUES.values(), *spectral.OF_SINGULAR_VALUES.values(),
     *spectral.OF_GRAM_MATRIX.values(),

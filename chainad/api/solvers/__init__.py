@@ -8,6 +8,7 @@ integrators             SciPy's solvers, for blocks of equations
 solve_ivp, odeint       initial value problems under the names of SciPy
 quad                    integrals under the name of SciPy
 implicit                solutions of equations, by the implicit-function theorem
+iterative               the same by a linear solver of the user's
 residual_jacobian       the Jacobians of these, dense or sparse
 stationarity            the equations that minima are solutions of
 scipy_optimize          the solvers of scipy.optimize

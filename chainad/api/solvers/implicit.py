@@ -9,8 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainad.api.function_of import name_of
-from chainad.api.solvers.known_values import below, innermost, is_differentiated, of_plain_arrays
+from chainad.api.solvers.iterative import IterativeInverse, LinearSolver
+from chainad.api.solvers.known_values import (
+    below,
+    innermost,
+    is_differentiated,
+    known_value,
+    of_plain_arrays,
+)
 from chainad.api.solvers.residual_jacobian import ResidualJacobian, residual_jacobian
+from chainad.api.solvers.user_functions import interned
 from chainad.errors import ConvergenceError, InputError
 from chainad.frontends.numpy.bound_names import BoundNames
 from chainad.frontends.numpy.closure_conversion import ClosureConversion, check_untraced
@@ -22,6 +30,8 @@ from chainad.frontends.numpy.tracers import Tracer
 from chainad.ir.source_lines import here
 from chainad.rules.implicit import implicit_solution, warn_of_singular
 
+_known = known_value("chainad.implicit")
+
 # The residual at a solution may be that of a relative error of x of this size.
 MAX_RELATIVE_ERROR = 1e-3
 
@@ -30,6 +40,7 @@ def implicit(
     solver: Callable[..., Any],
     residual: Callable[..., Any],
     *,
+    linear_solver: LinearSolver | None = None,
     max_relative_error: float = MAX_RELATIVE_ERROR,
 ) -> ImplicitFunction:
     """Return a function that solves equations, and is differentiated without the solver's steps.
@@ -41,6 +52,10 @@ def implicit(
         anything: SciPy, compiled code, another process.
     residual : callable
         `residual(x, *theta)` is zero at the solution and has the shape of x. It is traced.
+    linear_solver : callable, optional
+        `linear_solver(A, b)` returns x with `A @ x = b`: an iterative method with a preconditioner,
+        where the Jacobian of the residual is too large to be factorized. A is a
+        `scipy.sparse.linalg.LinearOperator` (its transpose, where adjoints are pulled back).
     max_relative_error : float
         The residual at the solution may be as large as one that such an error of x would make.
 
@@ -87,17 +102,21 @@ def implicit(
     for name, f in {"solver": solver, "residual": residual}.items():
         if not callable(f):
             raise InputError(f"{name} must be a function, but got {type(f).__name__}")
-    return ImplicitFunction(solver, residual, max_relative_error)
+    return ImplicitFunction(solver, residual, linear_solver, max_relative_error)
 
 
 class ImplicitFunction:
     """A solver as a function of what its equations depend on; made by `implicit`."""
 
     def __init__(
-        self, solver: Callable[..., Any], residual: Callable[..., Any], max_relative_error: float
+        self,
+        solver: Callable[..., Any],
+        residual: Callable[..., Any],
+        linear_solver: LinearSolver | None,
+        max_relative_error: float,
     ) -> None:
         update_wrapper(self, solver)
-        self.solver, self.residual = solver, residual
+        self.solver, self.residual, self.linear_solver = solver, residual, linear_solver
         self.max_relative_error = max_relative_error
 
     def __call__(self, *theta: Any, **options: Any) -> Any:
@@ -105,7 +124,13 @@ class ImplicitFunction:
         if not is_traced_around():
             return self.solver(*theta, **options)
         parts = self.solver, self.residual, theta, options
-        solve = Solve(parts, _solved, _residual_of_parts, self.max_relative_error)
+        solve = Solve(
+            parts,
+            _solved,
+            _residual_of_parts,
+            self.max_relative_error,
+            linear_solver=self.linear_solver,
+        )
         return solve.solution()[0]
 
     def __repr__(self) -> str:
@@ -143,6 +168,8 @@ class Solve(NamedTuple):
         See `implicit`.
     told : callable
         What the solver has said of the last run, for messages.
+    linear_solver : callable, optional
+        See `implicit`; there are no facts then.
     """
 
     parts: Any
@@ -150,10 +177,16 @@ class Solve(NamedTuple):
     residual: Callable[..., Any]
     max_relative_error: float = MAX_RELATIVE_ERROR
     told: Callable[[], str] = str
+    linear_solver: LinearSolver | None = None
+
+    @property
+    def _is_kept(self) -> bool:
+        """Whether the equations are read once the function around has gone on."""
+        return active.recorder is not None or self.linear_solver is not None
 
     def solution(self) -> tuple[Any, ...]:
         """Return the solution, with its derivatives, and the facts, which have none."""
-        conversion = ClosureConversion(self.parts, is_snapshot=active.recorder is not None)
+        conversion = ClosureConversion(self.parts, self._is_kept)
         return self._of(conversion, _solver(conversion, self.run), conversion.values)
 
     def _of(
@@ -180,10 +213,41 @@ class Solve(NamedTuple):
             names.release()
         if not (isinstance(r, Tracer) and r.tape is tape):
             return x, *facts
+        if self.linear_solver is not None:
+            return (self._iteratively(self.linear_solver, conversion, outer, x, r),)
         residual = partial(_at, self.residual, conversion(outer), facts)
         jacobian = residual_jacobian(residual, x)
         matrix = self._checked(jacobian, x, r.value)
         return call(implicit_solution, (x, matrix, r, jacobian.pattern), {}), *facts
+
+    def _iteratively(
+        self,
+        linear_solver: LinearSolver,
+        conversion: ClosureConversion,
+        outer: Sequence[Any],
+        x: Any,
+        r: Tracer,
+    ) -> Any:
+        """Return the solution where the inverse of the Jacobian is known by its products alone."""
+
+        def residual(values: Sequence[Any]) -> Callable[[Any], Any]:
+            return partial(_at, self.residual, conversion(values), ())
+
+        def make() -> IterativeInverse:
+            return IterativeInverse(residual, linear_solver, self.max_relative_error, _solution_of)
+
+        inverse: IterativeInverse = interned(
+            (linear_solver, self.max_relative_error), conversion, make
+        )
+        check, checked = of_plain_arrays(partial(inverse.check, here())), np.float64(0)
+        given = x, r.value, *outer
+        recorder: Any = innermost(given)
+        if recorder is None:
+            checked = check(*given)
+        elif recorder.is_recorder:
+            number, value = recorder.opaque(check, given)
+            checked = recorder.box(value, recorder, number)
+        return _known(inverse, x, r, checked, *outer)
 
     def _checked(self, jacobian: ResidualJacobian, x: Any, residual: Any) -> Any:
         """Return the entries of the Jacobian, checked where they are not differentiated."""
@@ -196,6 +260,16 @@ class Solve(NamedTuple):
             return check(*given)
         number, value = recorder.opaque(check, given)  # where the Jacobian is not needed, it goes
         return recorder.box(value, recorder, number)
+
+
+def _solution_of(
+    parts: Any,
+    run: Callable[..., Any],
+    residual: Callable[..., Any],
+    linear_solver: LinearSolver,
+) -> Any:
+    """Return the solution of equations that are differentiated iteratively in their turn."""
+    return Solve(parts, run, residual, linear_solver=linear_solver).solution()[0]
 
 
 def _at(residual: Callable[..., Any], parts: Any, facts: Sequence[Any], x: Any) -> Any:
