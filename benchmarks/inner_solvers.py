@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import wraps
+from inspect import signature
 from typing import Any
 
 from benchmarks.pin import pin
@@ -68,9 +69,14 @@ def counting() -> Iterator[Counter[str]]:
             return evaluate
 
         @wraps(solver)
-        def call(first: Any, *args: Any, **kwargs: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
             counts["solves"] += 1
-            return solver(evaluating(first) if evaluates else first, *args, **kwargs)
+            if evaluates:
+                bound = signature(solver).bind(*args, **kwargs)
+                first = next(iter(bound.arguments))
+                bound.arguments[first] = evaluating(bound.arguments[first])
+                args, kwargs = bound.args, bound.kwargs
+            return solver(*args, **kwargs)
 
         return call
 
