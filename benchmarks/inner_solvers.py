@@ -108,9 +108,9 @@ def with_differences(problem: InnerProblem) -> Callable[[], OptimizeResult]:
     return lambda: problem.solve(f)
 
 
-def with_derivatives(problem: InnerProblem) -> Callable[[], OptimizeResult]:
+def with_derivatives(problem: InnerProblem, is_tight: bool = False) -> Callable[[], OptimizeResult]:
     """Return what solves a problem with derivatives of chainad."""
-    f = chainad.for_scipy(problem.make(chainad.scipy, False))
+    f = chainad.for_scipy(problem.make(chainad.scipy, is_tight))
     return lambda: problem.solve(f, f.jac)
 
 
@@ -132,11 +132,11 @@ def answer(problem: InnerProblem) -> Any:
 MAKERS = {DIFFERENCES: with_differences, OURS: with_derivatives}
 
 
-def raced(problem: InnerProblem) -> dict[str, Solves]:
+def raced(problem: InnerProblem, rounds: int = ROUNDS) -> dict[str, Solves]:
     """Return the solves with differences and with derivatives, in turn."""
     right, exact = answer(problem), jacobian_by(DIFFERENCES, problem, is_tight=True)
     found: dict[str, Solves] = {}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name, make in MAKERS.items():
             forget()
             solve = make(problem)

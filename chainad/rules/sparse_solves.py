@@ -91,6 +91,8 @@ def sparse_solve(data: Any, b: Any, pattern: SquarePattern) -> Any:
     return factors.solve(b.astype(dtype, copy=False), "T" if pattern.is_transposed else "N")
 
 
+sparse_solve.is_solver = True  # type: ignore[attr-defined]
+
 # Of the latest matrices: a solution, its local Jacobians and several right-hand sides share one.
 _kept: Cache[Any] = Cache(MAX_KEPT_FACTORIZATIONS, "")
 

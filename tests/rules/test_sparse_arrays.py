@@ -110,15 +110,13 @@ def test_sparse_arrays_are_those_of_scipy_and_their_derivatives(name: str) -> No
     wanted = FUNCTIONS[name](theirs, X)
     np.testing.assert_allclose(f(X), wanted, rtol=1e-14)
     expected = differences(lambda x: FUNCTIONS[name](theirs, x))
-    compiled = chainad.value_and_jacobian(f).compile(2 * X)
-    for run in (chainad.value_and_jacobian(f), compiled):
-        value, J = run(X)
-        np.testing.assert_allclose(value, wanted, rtol=1e-11, atol=1e-12)
-        np.testing.assert_allclose(J, expected, rtol=1e-6, atol=1e-6)
+    value, J = chainad.value_and_jacobian(f)(X)
+    np.testing.assert_allclose(value, wanted, rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(J, expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", SOLVES)
-def test_sparse_solves_in_any_mode_in_batches_and_twice(name: str) -> None:
+def test_sparse_solves_in_any_mode_in_batches_compiled_and_twice(name: str) -> None:
     def f(x: Any) -> Any:
         return SOLVES[name](ours, x)
 
@@ -127,8 +125,10 @@ def test_sparse_solves_in_any_mode_in_batches_and_twice(name: str) -> None:
         np.testing.assert_allclose(chainad.jacobian(f, mode=mode)(X), expected, rtol=1e-10)
     J = chainad.jacobian(f, batch=0)(np.stack([X + 1, X]))
     np.testing.assert_allclose(J[1], expected, rtol=1e-10)
+    compiled = chainad.jacobian(f).compile(X + 1)
+    np.testing.assert_allclose(compiled(X), expected, rtol=1e-10)
     H = chainad.jacobian(chainad.jacobian(f))(X)
-    np.testing.assert_allclose(H, differences(chainad.jacobian(f), 1e-5), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(H, differences(compiled, 1e-5), rtol=1e-4, atol=1e-5)
 
 
 def test_complex_entries_are_solved_with() -> None:

@@ -90,6 +90,7 @@ def of_plain_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
         with untraced():
             return function(*args)
 
+    called.is_solver = True  # type: ignore[attr-defined]
     return called
 
 

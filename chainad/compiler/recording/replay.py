@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from math import isfinite, prod
+from math import inf, isfinite, prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -395,10 +395,12 @@ def _needed_first(linked: LinkedProgram) -> set[int]:
 def _elements_of_work(instructions: Sequence[Instruction], types: Mapping[int, ArrayType]) -> float:
     """Return how many elements ufuncs make, which takes about as long as to compare them twice.
 
-    A multiplication inside of a matrix product takes a tenth of that.
+    A multiplication inside of a matrix product takes a tenth of that, and a solver anything.
     """
     work = 0.0
     for i in instructions:
+        if isinstance(i.op, Call) and getattr(i.op.function, "is_solver", False):
+            return inf
         if isinstance(i.op, Call) and isinstance(i.op.function, np.ufunc):
             size, first = prod(i.op.shape), types.get(i.inputs[0]) if i.inputs else None
             is_product = i.op.function is np.matmul and first is not None and first.shape
