@@ -2,6 +2,7 @@
 
 known_values            values that a solver has found, as calls with a row
 user_functions          functions made anew at each call, and what was made of them before
+right_hand_side         of differential equations, with its derivatives
 initial_value_problem   states as functions of initial values, parameters and times: sensitivities
 adjoint_equation        their adjoints, integrated against time, from checkpoints
 integrators             SciPy's solvers, for blocks of equations

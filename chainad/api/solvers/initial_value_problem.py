@@ -8,9 +8,8 @@ ch. 15; Hindmarsh et al. 2005 (CVODES).
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,22 +32,15 @@ from chainad.api.solvers.known_values import (
     matrix_free,
     of_plain_arrays,
 )
-from chainad.api.solvers.user_functions import Recorded
-from chainad.api.sparsity import sparsity
-from chainad.api.verbs import jacobian, value_and_jacobian
+from chainad.api.solvers.right_hand_side import RightHandSide
 from chainad.errors import ConvergenceError, TraceError
 from chainad.frontends.numpy.tape import Tape
 from chainad.frontends.numpy.tracers import Tracer, raw
-from chainad.ir.cache import cached_property
 from chainad.ir.graph import Argument
 from chainad.rules.base import Local, Locals
 from chainad.structure import from_labels
 
 Array = np.ndarray[Any, Any]
-
-# Of as many states or more, Jacobians that are this sparse are factorized sparsely.
-MIN_SPARSE_STATES = 32
-MAX_SPARSE_DENSITY = 0.25
 
 # About how many evaluations a solver takes to begin anew at a time that adjoints come in.
 _EVALUATIONS_OF_A_START = 8
@@ -87,13 +79,11 @@ class Solution(NamedTuple):
 _Y0, _T0, _TF, _TIMES, _PARAMETERS = range(5)
 
 
-class InitialValueProblem(ABC):
+class InitialValueProblem(RightHandSide):
     """dy/dt = rhs(t, y, parameters), and how it is solved.
 
     Attributes
     ----------
-    n : int
-        The number of states.
     known : callable
         The row that a solution is recorded by.
     method : str or type
@@ -106,7 +96,6 @@ class InitialValueProblem(ABC):
         What messages call the call, with the user's line.
     """
 
-    n: int
     known: Callable[..., Any]
     method: Any
     has_times = True
@@ -114,21 +103,9 @@ class InitialValueProblem(ABC):
     what: str
 
     def __init__(self) -> None:
+        super().__init__()
         self._derivatives: dict[Any, SolutionDerivative] = {}
         self._augmented: dict[Any, AugmentedProblem] = {}
-
-    @property
-    @abstractmethod
-    def user(self) -> Any:
-        """The functions of the user that run, whose names are looked up when they are traced."""
-
-    @abstractmethod
-    def at(self, parameters: Sequence[Any]) -> Callable[[Any, Any], Any]:
-        """Return the right-hand side, (n,), as a function of t and y."""
-
-    def rhs(self, t: Any, y: Any, parameters: Sequence[Any]) -> Any:
-        """Return the right-hand side."""
-        return self.at(parameters)(t, y)
 
     @abstractmethod
     def solve(self, given: Given) -> Solution:
@@ -137,49 +114,6 @@ class InitialValueProblem(ABC):
     @abstractmethod
     def tolerances(self, given: Given) -> tuple[float, Array]:
         """Return the relative tolerance, and the absolute one of each state."""
-
-    # --------------------------------------------------------------- derivatives
-
-    @cached_property
-    def directional(self) -> Callable[..., Any]:
-        """The right-hand side, and its derivative along k directions."""
-        function = partial(_along, self.user, self)
-        return Recorded(value_and_jacobian(function))
-
-    @cached_property
-    def weighted(self) -> Callable[..., Any]:
-        """The derivatives of k weighted sums of the right-hand side, by states and parameters."""
-        function = partial(_weighted, self.user, self)
-        return Recorded(jacobian(function, argnums=(0, 1)))
-
-    def jacobian(self, t: Any, y: Any, parameters: Sequence[Any]) -> Any:
-        """Return the Jacobian of the right-hand side by the states, an array or sparse."""
-        return self._jacobian(y, np.float64(t), tuple(parameters))
-
-    @cached_property
-    def _jacobian(self) -> Callable[..., Any]:
-        function = partial(_by_states, self.user, self)
-        dense = Recorded(jacobian(function))
-        sparse = Recorded(jacobian(function, output="sparse"))
-        found: list[Any] = []
-
-        def choose(y: Any, t: Any, parameters: Any) -> Any:
-            if not found:
-                is_sparse = False
-                if self.n >= MIN_SPARSE_STATES:
-                    pattern = sparsity(function, y, t, parameters)
-                    is_sparse = pattern.nnz <= MAX_SPARSE_DENSITY * self.n**2
-                found.append(sparse if is_sparse else dense)
-            return found[0](y, t, parameters)
-
-        return choose
-
-    def slope(self, t: Any, y: Any, parameters: Sequence[Any]) -> Any:
-        """Return the right-hand side, of values that may be traced."""
-        values = (t, y, *parameters)
-        if is_differentiated(values):
-            return self.rhs(t, y, parameters)
-        return _slope(self, *values)
 
     def augmented(self, moving: tuple[int, ...], k: int) -> AugmentedProblem:
         """Return the problem of the states and their derivatives along k directions.
@@ -192,14 +126,17 @@ class InitialValueProblem(ABC):
         return self._augmented[key]
 
     def derivative(
-        self, moving: tuple[int, ...], shapes: tuple[tuple[int, ...], ...], evaluations: int
+        self, given: Given, moving: tuple[int, ...], evaluations: int
     ) -> SolutionDerivative:
-        """Return the derivative by some of the values; `shapes` are those of all.
+        """Return the derivative by some of the plain values that are given, by position.
 
         `evaluations` are those of the right-hand side, for the cost.
         """
         # Costs are rounded: the plans of another solve may serve.
-        key = moving, shapes, 1 << max(evaluations - 1, 1).bit_length()
+        rounded = 1 << max(evaluations - 1, 1).bit_length()
+        entries = self.entries(given.t0, given.y0, given.parameters)
+        each = entries[0] + sum(entries[1 + k - _PARAMETERS] for k in moving if k >= _PARAMETERS)
+        key = moving, tuple(map(np.shape, given.values)), rounded, each
         if key not in self._derivatives:
             self._derivatives[key] = SolutionDerivative(self, *key)
         return self._derivatives[key]
@@ -219,7 +156,8 @@ def solution(problem: InitialValueProblem, given: Given) -> Solution:
     status, evaluations = map(int, np.asarray(raw(counts))[:2])
     derivative: Derivative = FailedDerivative()
     if status >= 0:
-        derivative = problem.derivative(moving, tuple(map(np.shape, under)), evaluations)
+        plain = Given.of([raw(x) for x in under])
+        derivative = problem.derivative(plain, moving, evaluations)
     if problem.has_times:
         moments = given.times
     elif _is_on(given.t0, tape) or _is_on(given.tf, tape):
@@ -240,61 +178,6 @@ def _solve(problem: InitialValueProblem, *values: Any) -> tuple[Any, ...]:
     return tuple(problem.solve(Given.of(values)))
 
 
-@of_plain_arrays
-def _slope(problem: InitialValueProblem, t: Any, y: Any, *parameters: Any) -> Any:
-    return problem.rhs(t, y, parameters)
-
-
-@of_plain_arrays
-def _slopes(problem: InitialValueProblem, t: Any, y: Any, *parameters: Any) -> Any:
-    return _by_columns(problem, t, y, *parameters)
-
-
-def _by_columns(problem: InitialValueProblem, t: Any, y: Any, *parameters: Any) -> Any:
-    rhs = problem.at(parameters)
-    columns = [rhs(t[k], y[:, k]) for k in range(len(t))]
-    return np.stack(columns, axis=1)
-
-
-def _by_states(
-    user: Any, problem: InitialValueProblem, y: Any, t: Any, parameters: Sequence[Any]
-) -> Any:
-    return problem.rhs(t, y, parameters)
-
-
-def _along(
-    user: Any,
-    problem: InitialValueProblem,
-    steps: Any,  # (k,)
-    t: Any,
-    y: Any,
-    tangents: Any,  # (n, k)
-    parameters: Sequence[Any],
-    directions: Sequence[Any],  # each None, or of the shape of the parameter, and k
-) -> Any:
-    """Return the right-hand side some steps away."""
-    moved = [
-        p if d is None else p + np.reshape(d @ steps, np.shape(p))
-        for p, d in zip(parameters, directions, strict=True)
-    ]
-    return problem.rhs(t, y + tangents @ steps, moved)
-
-
-def _weighted(
-    user: Any,
-    problem: InitialValueProblem,
-    y: Any,
-    moving: Sequence[Any],
-    t: Any,
-    weights: Any,  # (k, n)
-    others: Sequence[Any],
-) -> Any:
-    """Return weighted sums of the right-hand side."""
-    left = iter(moving)
-    parameters = [next(left) if x is None else x for x in others]
-    return weights @ problem.rhs(t, y, parameters)
-
-
 class SolutionDerivative(Derivative):
     """The derivative of a solution by its times, and by a vector of what else it depends on.
 
@@ -305,6 +188,8 @@ class SolutionDerivative(Derivative):
         What the vector is made of, by position in `Given.values`; `shapes` are those of all.
     evaluations : int
         How often the right-hand side was evaluated, about.
+    entries : int
+        What a direction costs at each evaluation: how many entries its Jacobians have.
     """
 
     def __init__(
@@ -313,9 +198,10 @@ class SolutionDerivative(Derivative):
         moving: tuple[int, ...],
         shapes: tuple[tuple[int, ...], ...],
         evaluations: int,
+        entries: int,
     ) -> None:
         self.problem, self.moving, self.shapes = problem, moving, shapes
-        self.evaluations = evaluations
+        self.evaluations, self.entries = evaluations, entries
         sizes = [int(np.prod(shapes[k])) for k in moving]
         ends = np.cumsum([0, *sizes]).tolist()
         # By position in `Given.values`, the place in the vector.
@@ -330,10 +216,8 @@ class SolutionDerivative(Derivative):
     def locals(self, y: Argument, *operands: Argument) -> Locals:
         times, theta, *_ = operands
         n, count = y.shape
-        # A direction costs a product with the Jacobian of the right-hand side at each evaluation.
-        each = n * self.size
         starts = _EVALUATIONS_OF_A_START * count
-        costs = self.evaluations * each, (self.evaluations + starts) * each
+        costs = self.evaluations * self.entries, (self.evaluations + starts) * self.entries
         rows, sizes = [(n, (0,)), (count, (1,))], {0: n, 1: count}
         by_times = from_labels(rows, [(count, (1,))], sizes, (0, 1))
         return {
@@ -353,10 +237,7 @@ class SolutionDerivative(Derivative):
     def slopes(self, _: Any, value: Any, times: Any, theta: Any, *others: Any) -> Any:
         """Return the derivatives by time, (n, number of times)."""
         parameters = self.given(times, theta, others).parameters
-        values = (times, value, *parameters)
-        if is_differentiated(values):
-            return _by_columns(self.problem, *values)
-        return _slopes(self.problem, *values)
+        return self.problem.slopes(times, value, parameters)
 
     def push(self, tangents: Any, value: Any, times: Any, theta: Any, *others: Any) -> Any:
         """Return tangents of the solution, (n * number of times, k)."""
@@ -421,6 +302,14 @@ class AugmentedProblem(InitialValueProblem):
     @property
     def user(self) -> Any:
         return self.of.user
+
+    def count_entries(self, t: Any, y: Any, parameters: tuple[Any, ...]) -> tuple[int, ...]:
+        n, k = self.of.n, self.k
+        own, _ = self._parts(parameters)
+        by_states, *others = self.of.entries(t, y[:n], own)
+        # The second derivatives are about as sparse as the first ones.
+        directions = (k * others[j] for j in self.moving)
+        return (1 + 2 * k) * by_states, *((1 + k) * x for x in others), *directions
 
     def _parts(self, parameters: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         """Return the parameters of the problem, and the directions of each, or None."""
