@@ -102,7 +102,7 @@ def test_an_integral_of_many_parameters_evaluates_all_derivatives_at_once() -> N
 
     gradient = chainad.grad(lambda w: integrate.quad(integrand, 0, 1, args=(w,))[0])
     gradient(np.ones(20) / 20)
-    assert calls < 100
+    assert 0 < calls < 200
 
 
 REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {

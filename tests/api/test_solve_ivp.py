@@ -1,5 +1,6 @@
 """chainad.scipy.integrate.solve_ivp: states by initial values, parameters and times."""
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,69 @@ def test_branches_on_values_are_followed_by_the_derivative() -> None:
     np.testing.assert_allclose(chainad.grad(end)(0.4), -3 * np.exp(-1.2), rtol=1e-8)
 
 
+def test_right_hand_sides_may_count_their_calls() -> None:
+    calls = 0
+
+    def rhs(t: Any, y: Any, k: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return -k * y
+
+    for mode in ("forward", "reverse"):
+        found = chainad.grad(
+            lambda k: solve_ivp(rhs, (0, 1), [1.0], args=(k,), t_eval=[1.0], **TIGHT).y[0, 0],
+            mode=mode,
+        )(0.5)
+        np.testing.assert_allclose(found, -np.exp(-0.5), rtol=1e-8)
+    assert calls
+
+
+class Model:
+    def __init__(self, k: Any) -> None:
+        self.k, self.table = k, {"twice": 2 * k}
+
+    def rhs(self, t: Any, y: Any) -> Any:
+        return [-self.k * y[0], self.table["twice"] * y[0] - y[1]]
+
+
+OTHERS: dict[str, Any] = {
+    "an object": lambda x, s: s(Model(x[0]).rhs, (0, 1), [1.0, x[1]], t_eval=[1.0], **TIGHT),
+    "backwards": lambda x, s: s(
+        lambda t, y: t - x[0] * y, (1, 0), [1, x[1]], t_eval=[0.7, 0.2], **TIGHT
+    ),
+    "vectorized": lambda x, s: s(
+        lambda t, y: np.stack([-x[0] * y[0], x[1] * y[0]]),
+        (0, 1), x, t_eval=[0.0, 1.0], vectorized=True, **TIGHT,
+    ),
+    "the start alone": lambda x, s: s(lambda t, y: -x[0] * y, (0, 1), x, t_eval=[0.0], **TIGHT),
+    "a dictionary, and the Jacobian of the user": lambda x, s: s(
+        lambda t, y, a, b: -a * y * b["q"], (0, 1), [1.0], method=scipy.integrate.Radau,
+        args=[x[0], {"q": x[1]}], t_eval=[0.5], jac=lambda t, y, a, b: [[-a * b["q"]]],
+        rtol=1e-8, atol=[1e-9],
+    ),
+    "one solve behind another": lambda x, s: s(
+        lambda t, y: -x[1] * y,
+        (0, 1), s(lambda t, y: -x[0] * y, (0, 1), x, **TIGHT).y[:, -1], t_eval=[1.0], **TIGHT,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_forms_of_arguments(case: str) -> None:
+    x = np.array([0.8, 0.3])
+    expected = differences(lambda x: OTHERS[case](x, scipy.integrate.solve_ivp).y, x)
+    for mode in ("forward", "reverse"):
+        found = chainad.jacobian(lambda x: OTHERS[case](x, solve_ivp).y, mode=mode)(x)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_states_that_are_no_vector_are_refused_as_by_scipy() -> None:
+    with pytest.raises(ValueError, match=r"y0.* must be 1-dimensional"):
+        scipy.integrate.solve_ivp(lambda t, y: -y, (0, 1), np.ones((2, 2)))
+    with pytest.raises(ValueError, match=r"y0.* must be 1-dimensional"):
+        chainad.jacobian(lambda k: solve_ivp(lambda t, y: -y, (0, k), np.ones((2, 2))).y)(1.0)
+
+
 def test_a_variable_of_a_loop_has_the_value_that_it_had() -> None:
     def product(k: Any) -> Any:
         y = np.ones(1)
@@ -230,6 +294,23 @@ def test_the_trajectory_of_an_adjoint_is_made_anew_from_checkpoints(
     expected = gradient(X)
     monkeypatch.setattr(adjoint_equation, "MAX_SEGMENT_BYTES", 2**10)
     np.testing.assert_allclose(gradient(X), expected, atol=1e-8)
+
+
+def test_memory_grows_with_the_square_root_of_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    def final(k: Any) -> Any:
+        found = solve_ivp(lambda t, y: -k * y, (0, 1), np.ones(100), t_eval=[1.0], max_step=1 / 300)
+        return found.y.sum()
+
+    peaks = []
+    for most in (2**30, 2**16):
+        monkeypatch.setattr(adjoint_equation, "MAX_SEGMENT_BYTES", most)
+        gradient = chainad.grad(final)
+        gradient(np.ones(100))
+        tracemalloc.start()
+        gradient(np.ones(100))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] / 2
 
 
 def test_the_plan_pulls_back_a_number_and_pushes_few_parameters() -> None:

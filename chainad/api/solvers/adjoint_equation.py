@@ -144,6 +144,7 @@ def pulled_back(
             z[:], h = equation.integrate(t, end, z, h, segment.states)
             t = end
             take()
+        del segment  # before the next one is made
     slope = problem.rhs(float(given.t0), given.y0, given.parameters)
     ends = np.cumsum([0, *(p.size for p in parameters)])
     of_parameters = z[k * n :].reshape(k, m)
@@ -168,6 +169,7 @@ class _AdjointEquation:
         self.problem, self.given = problem, given
         self.parameters, self.others = tuple(parameters), tuple(others)
         self.k, self.n = adjoints.shape[:2]
+        self.states: Any = None
         self.method = one_step(problem.method)
         rtol, atol = problem.tolerances(given)
         # A weighted sum of the states is as exact as they are: so is its derivative, where what it
@@ -191,12 +193,14 @@ class _AdjointEquation:
     ) -> tuple[Array, float | None]:
         """Return the adjoints at the end, and the next step."""
         k, n = self.k, self.n
+        # SciPy's solvers are in reference cycles, and must not keep the states alive.
+        self.states = states
 
         def rhs(t: float, z: Array) -> Array:
             rows = z[: k * n].reshape(k, n)
             t = np.float64(t)
             by_y, by_parameters = self.problem.weighted(
-                states(t), self.parameters, t, rows, self.others
+                self.states(t), self.parameters, t, rows, self.others
             )
             flat = [by_y.ravel()]
             if self.parameters:
@@ -204,7 +208,7 @@ class _AdjointEquation:
             return -np.concatenate(flat)
 
         def jacobian(t: float, _: Any) -> Any:
-            y = states(t)
+            y = self.states(t)
             by_y = self.problem.jacobian(t, y, self.given.parameters)
             found = -repeated(by_y.T, k)
             if self.parameters:
@@ -227,4 +231,5 @@ class _AdjointEquation:
         solver = make_solver(self.method, rhs, (start, end), z, options)
         while solver.status == "running":
             step(solver, self.problem.what)
+        self.states = None
         return solver.y, next_step(solver)

@@ -33,6 +33,7 @@ from chainad.api.solvers.known_values import (
     of_plain_arrays,
 )
 from chainad.api.solvers.right_hand_side import RightHandSide
+from chainad.api.solvers.user_functions import Converted
 from chainad.errors import ConvergenceError, TraceError
 from chainad.frontends.numpy.tape import Tape
 from chainad.frontends.numpy.tracers import Tracer, raw
@@ -108,8 +109,11 @@ class InitialValueProblem(RightHandSide):
         self._augmented: dict[Any, AugmentedProblem] = {}
 
     @abstractmethod
-    def solve(self, given: Given) -> Solution:
-        """Return the solution for plain arrays."""
+    def solve(self, given: Given, called: Converted | None = None) -> Solution:
+        """Return the solution for plain arrays.
+
+        `called` are the functions to be run now, those of another call by default.
+        """
 
     @abstractmethod
     def tolerances(self, given: Given) -> tuple[float, Array]:
@@ -142,14 +146,19 @@ class InitialValueProblem(RightHandSide):
         return self._derivatives[key]
 
 
-def solution(problem: InitialValueProblem, given: Given) -> Solution:
-    """Return the solution for arrays that may be traced, by any number of traces."""
+def solution(
+    problem: InitialValueProblem, given: Given, called: Converted | None = None
+) -> Solution:
+    """Return the solution for arrays that may be traced, by any number of traces.
+
+    See `InitialValueProblem.solve` for `called`.
+    """
     if not is_differentiated(given.values):
-        return Solution(*_solve(problem, *given.values))
+        return Solution(*_solve(problem, called, *given.values))
     tape = innermost(given.values)
     assert tape is not None
     under = [below(x, tape) for x in given.values]
-    t, y, counts = solution(problem, Given.of(under))
+    t, y, counts = solution(problem, Given.of(under), called)
     moving = tuple(
         [k for k, x in enumerate(given.values) if k not in (_TF, _TIMES) and _is_on(x, tape)]
     )
@@ -174,8 +183,8 @@ def _is_on(x: Any, tape: Tape) -> bool:
 
 
 @of_plain_arrays
-def _solve(problem: InitialValueProblem, *values: Any) -> tuple[Any, ...]:
-    return tuple(problem.solve(Given.of(values)))
+def _solve(problem: InitialValueProblem, called: Converted | None, *values: Any) -> tuple[Any, ...]:
+    return tuple(problem.solve(Given.of(values), called))
 
 
 class SolutionDerivative(Derivative):
@@ -359,7 +368,10 @@ class AugmentedProblem(InitialValueProblem):
             own, _ = self._parts(parameters)
             return repeated(self.of.jacobian(t, y[: self.of.n], own), 1 + self.k)
 
-    def solve(self, given: Given) -> Solution:
+    def solve(self, given: Given, called: Converted | None = None) -> Solution:
+        if given.t0 == given.tf:  # where SciPy makes no step
+            y = np.repeat(given.y0[:, None], len(given.times), axis=1)
+            return Solution(given.times, y, np.zeros(2, int))
         rtol, atol = self.tolerances(given)
         # SciPy wants no time twice.
         is_new = np.append(True, np.diff(given.times) != 0)

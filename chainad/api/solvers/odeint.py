@@ -13,7 +13,7 @@ from chainad.api.solvers.initial_value_problem import Given, Solution, solution
 from chainad.api.solvers.integrators import as_dense
 from chainad.api.solvers.known_values import is_differentiated, known_value
 from chainad.api.solvers.solve_ivp import IvpProblem, vector_of
-from chainad.api.solvers.user_functions import interned
+from chainad.api.solvers.user_functions import Converted, interned
 from chainad.errors import TraceError
 from chainad.frontends.numpy.closure_conversion import ClosureConversion
 from chainad.frontends.numpy.made_arrays import settle
@@ -113,7 +113,7 @@ def odeint(
     start, times = packed(settle(y0)), packed(settle(t))
     conversion = None
     if active.tape is not None:
-        conversion = ClosureConversion((func, settle(tuple(args)), Dfun), True)
+        conversion = Converted((func, settle(tuple(args)), Dfun))
     if conversion is None or not (conversion.values or has_tracer((start, times))):
         given = (func, y0, t, args, Dfun, col_deriv, full_output, *more)
         return scipy.integrate.odeint(*given, **options)
@@ -123,9 +123,10 @@ def odeint(
         raise TraceError(f"{here()}odeint: give the options behind full_output by name")
     if has_tracer(options):
         raise TraceError(f"{here()}odeint: options must be plain numbers; see stop_gradient")
-    start, times = vector_of(start, "the initial state"), vector_of(times, "t")
+    start = np.reshape(start, (1,)) if np.ndim(start) == 0 else start
+    start, times = vector_of(start, "y0"), vector_of(times, "t")
     options = {k: x for k, x in options.items() if k != "printmessg"} | {"col_deriv": col_deriv}
     given = Given(start, times[0], times[-1], times, conversion.values)
     how = len(start), options, is_differentiated(given.values), here()
-    problem = interned(how, conversion, lambda: _OdeintProblem(conversion, *how))
-    return np.transpose(solution(problem, given).y)
+    problem = interned(how, conversion, lambda: _OdeintProblem(conversion.later, *how))
+    return np.transpose(solution(problem, given, conversion).y)

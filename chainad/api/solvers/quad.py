@@ -19,7 +19,7 @@ from chainad.api.solvers.known_values import (
     known_value,
     of_plain_arrays,
 )
-from chainad.api.solvers.user_functions import Recorded, interned
+from chainad.api.solvers.user_functions import Converted, Recorded, interned
 from chainad.api.verbs import jacobian
 from chainad.errors import TraceError
 from chainad.frontends.numpy.closure_conversion import ClosureConversion
@@ -57,7 +57,9 @@ class Integral(ABC):
         """The functions of the user that run, whose names are looked up when they are traced."""
 
     @abstractmethod
-    def at(self, parameters: Sequence[Any]) -> Callable[[Any], Any]:
+    def at(
+        self, parameters: Sequence[Any], called: Converted | None = None
+    ) -> Callable[[Any], Any]:
         """Return the integrand as a function of x."""
 
     @cached_property
@@ -90,7 +92,9 @@ class _Component(Integral):
     def user(self) -> Any:
         return self.of.user
 
-    def at(self, parameters: Sequence[Any]) -> Callable[[Any], Any]:
+    def at(
+        self, parameters: Sequence[Any], called: Converted | None = None
+    ) -> Callable[[Any], Any]:
         k = self.parameter
         moving = (parameters[k],)
         others = tuple(None if j == k else p for j, p in enumerate(parameters))
@@ -103,15 +107,20 @@ class _Component(Integral):
         return derivative
 
 
-def integral(of: Integral, values: Sequence[Any]) -> tuple[Any, Any]:
-    """Return an integral and the estimate of its error; limits come first, then parameters."""
+def integral(
+    of: Integral, values: Sequence[Any], called: Converted | None = None
+) -> tuple[Any, Any]:
+    """Return an integral and the estimate of its error; limits come first, then parameters.
+
+    `called` are the functions to be run now, those of another call by default.
+    """
     if not is_differentiated(values):
-        value, error = _integrated(of, *values)
+        value, error = _integrated(of, called, *values)
         return value, error
     tape = innermost(values)
     assert tape is not None
     under = [below(x, tape) for x in values]
-    value, error = integral(of, under)
+    value, error = integral(of, under, called)
     moving = [k for k, x in enumerate(values) if isinstance(x, Tracer) and x.tape is tape]
     derivative = _IntegralDerivative(of, tuple(moving), tuple(map(np.shape, under)))
     theta = as_vector([values[k] for k in moving])
@@ -120,8 +129,10 @@ def integral(of: Integral, values: Sequence[Any]) -> tuple[Any, Any]:
 
 
 @of_plain_arrays
-def _integrated(of: Integral, a: Any, b: Any, *parameters: Any) -> tuple[Any, Any]:
-    value, error = scipy.integrate.quad(of.at(parameters), a, b, **of.options)
+def _integrated(
+    of: Integral, called: Converted | None, a: Any, b: Any, *parameters: Any
+) -> tuple[Any, Any]:
+    value, error = scipy.integrate.quad(of.at(parameters, called), a, b, **of.options)
     return np.float64(value), np.float64(error)
 
 
@@ -224,8 +235,10 @@ class _QuadIntegral(Integral):
     def user(self) -> Any:
         return self.conversion.value
 
-    def at(self, parameters: Sequence[Any]) -> Callable[[Any], Any]:
-        f, args = self.conversion(parameters)
+    def at(
+        self, parameters: Sequence[Any], called: Converted | None = None
+    ) -> Callable[[Any], Any]:
+        f, args = (self.conversion if called is None else called.now)(parameters)
         return lambda x: np.reshape(as_one(settle(f(x, *args))), ())
 
 
@@ -275,7 +288,7 @@ def quad(
     args = settle(args if isinstance(args, tuple) else (args,))
     conversion = None
     if active.tape is not None:
-        conversion = ClosureConversion((func, args), True)
+        conversion = Converted((func, args))
     if conversion is None or not (conversion.values or has_tracer((a, b))):
         return scipy.integrate.quad(func, a, b, args, full_output, **options)
     problem = ""
@@ -288,6 +301,8 @@ def quad(
     if problem:
         raise TraceError(f"{here()}quad: {problem}")
     where = here()
-    of = interned((options, where), conversion, lambda: _QuadIntegral(conversion, options, where))
+    of = interned(
+        (options, where), conversion, lambda: _QuadIntegral(conversion.later, options, where)
+    )
     limits = [x if isinstance(x, Tracer) else np.float64(x) for x in (a, b)]
-    return integral(of, [*limits, *conversion.values])
+    return integral(of, [*limits, *conversion.values], conversion)

@@ -11,7 +11,7 @@ import scipy  # loads scipy.integrate when it is first used
 from chainad.api.solvers.initial_value_problem import Given, InitialValueProblem, Solution, solution
 from chainad.api.solvers.integrators import is_implicit, with_jacobian
 from chainad.api.solvers.known_values import is_differentiated, known_value
-from chainad.api.solvers.user_functions import interned
+from chainad.api.solvers.user_functions import Converted, interned
 from chainad.errors import TraceError
 from chainad.frontends.numpy.closure_conversion import ClosureConversion, check_untraced
 from chainad.frontends.numpy.made_arrays import settle
@@ -80,8 +80,8 @@ class IvpProblem(InitialValueProblem):
         rtol, atol = self.options.get("rtol", 1e-3), self.options.get("atol", 1e-6)
         return float(np.min(rtol)), np.broadcast_to(np.asarray(atol, float), (self.n,))
 
-    def solve(self, given: Given) -> Solution:
-        fun, args, jac = self.conversion(given.parameters)
+    def solve(self, given: Given, called: Converted | None = None) -> Solution:
+        fun, args, jac = (self.conversion if called is None else called.now)(given.parameters)
         check_untraced(self.slope_of(fun, given.t0, given.y0, args), "the right-hand side")
         return self.solved(given, fun, args, jac)
 
@@ -169,7 +169,7 @@ def solve_ivp(
     jac = options.pop("jac", None)
     conversion = None
     if active.tape is not None:
-        conversion = ClosureConversion((fun, () if args is None else tuple(args), jac), True)
+        conversion = Converted((fun, () if args is None else tuple(args), jac))
     if conversion is None or not (conversion.values or has_tracer(own)):
         if jac is not None:
             options["jac"] = jac
@@ -177,7 +177,7 @@ def solve_ivp(
             fun, t_span, y0, method, t_eval, dense_output, events, vectorized, args, **options
         )
     _check(events, dense_output, options)
-    start = vector_of(start, "the initial state")
+    start = vector_of(start, "y0")
     given = Given(
         start,
         _number(t0),
@@ -187,8 +187,8 @@ def solve_ivp(
     )
     takes_jacobian = is_differentiated(given.values)
     how = len(start), method, times is not None, vectorized, options, takes_jacobian, here()
-    problem = interned(how, conversion, lambda: IvpProblem(conversion, *how))
-    t, y, counts = solution(problem, given)
+    problem = interned(how, conversion, lambda: IvpProblem(conversion.later, *how))
+    t, y, counts = solution(problem, given, conversion)
     status = int(counts[0])
     return scipy.integrate._ivp.ivp.OdeResult(
         t=t,
@@ -221,7 +221,9 @@ def _check(events: Any, dense_output: bool, options: dict[str, Any]) -> None:
 
 def vector_of(x: Any, what: str) -> Any:
     """Return a traced or plain vector of floats."""
-    x = np.reshape(x, (-1,))
+    x = x if isinstance(x, Tracer) else np.asarray(x)
+    if len(x.shape) != 1:
+        raise ValueError(f"{what} must be 1-dimensional, but has shape {x.shape}")
     if x.dtype.kind == "c":
         raise TraceError(
             f"{here()}solve_ivp: {what} is complex, which is not differentiated; solve for real and"

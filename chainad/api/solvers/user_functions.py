@@ -11,6 +11,7 @@ import numpy as np
 from chainad.api.verbs import compile
 from chainad.errors import TraceError
 from chainad.frontends.numpy.closure_conversion import ClosureConversion
+from chainad.frontends.numpy.tape import active
 from chainad.ir.cache import Cache
 from chainad.ir.graph import freeze
 
@@ -23,12 +24,42 @@ Made = TypeVar("Made")
 _interned: Cache[Any] = Cache(MAX_INTERNED, "solvers of functions")
 
 
-def interned(how: Any, conversion: ClosureConversion, make: Callable[[], Made]) -> Made:
+class Converted:
+    """What the user calls a solver with, as functions of the traced values in it.
+
+    Attributes
+    ----------
+    now : ClosureConversion
+        What is run at once, in which the user's own functions may count their calls.
+    later : ClosureConversion
+        The same for derivatives, which are evaluated when the user's code has gone on: a snapshot.
+        So is what a replay runs.
+    """
+
+    def __init__(self, value: Any) -> None:
+        self.later = self.now = ClosureConversion(value, is_snapshot=True)
+        if active.recorder is None:
+            now = ClosureConversion(value)
+            if list(map(_identity, now.values)) == list(map(_identity, self.later.values)):
+                self.now = now
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """The traced values."""
+        return self.later.values
+
+
+def _identity(x: Any) -> tuple[int, int]:
+    return id(x.tape), x.number
+
+
+def interned(how: Any, converted: Converted, make: Callable[[], Made]) -> Made:
     """Return what was made before of the same functions, or make it.
 
     What is recorded of functions is used again, if these are made anew at each call: where their
-    code is the same, and what they hold besides traced values is. `conversion` is a snapshot.
+    code is the same, and what they hold besides traced values is.
     """
+    conversion = converted.later
     places = [_Place(k, np.shape(x)) for k, x in enumerate(conversion.values)]
     try:
         key = _key(how, 0), _key(conversion(places), 0)
