@@ -11,7 +11,7 @@ import numpy as np
 from chainad.api.differentiator import Differentiator
 from chainad.api.options import checked_options
 from chainad.api.outputs import assembler
-from chainad.api.solvers.initial_value_problem import MAX_SPARSE_DENSITY, MIN_SPARSE_STATES
+from chainad.api.solvers.right_hand_side import MAX_SPARSE_DENSITY, MIN_SPARSE_STATES
 from chainad.api.traced_run import accumulated, program_of
 from chainad.frontends.numpy.trace import Run
 from chainad.ir.positions import as_array, positions
