@@ -128,5 +128,5 @@ def odeint(
     options = {k: x for k, x in options.items() if k != "printmessg"} | {"col_deriv": col_deriv}
     given = Given(start, times[0], times[-1], times, conversion.values)
     how = len(start), options, is_differentiated(given.values), here()
-    problem = interned(how, conversion, lambda: _OdeintProblem(conversion.later, *how))
+    problem = interned(how, conversion.later, lambda: _OdeintProblem(conversion.later, *how))
     return np.transpose(solution(problem, given, conversion).y)

@@ -302,7 +302,7 @@ def quad(
         raise TraceError(f"{here()}quad: {problem}")
     where = here()
     of = interned(
-        (options, where), conversion, lambda: _QuadIntegral(conversion.later, options, where)
+        (options, where), conversion.later, lambda: _QuadIntegral(conversion.later, options, where)
     )
     limits = [x if isinstance(x, Tracer) else np.float64(x) for x in (a, b)]
     return integral(of, [*limits, *conversion.values], conversion)

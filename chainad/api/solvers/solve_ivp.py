@@ -187,7 +187,7 @@ def solve_ivp(
     )
     takes_jacobian = is_differentiated(given.values)
     how = len(start), method, times is not None, vectorized, options, takes_jacobian, here()
-    problem = interned(how, conversion, lambda: IvpProblem(conversion.later, *how))
+    problem = interned(how, conversion.later, lambda: IvpProblem(conversion.later, *how))
     t, y, counts = solution(problem, given, conversion)
     status = int(counts[0])
     return scipy.integrate._ivp.ivp.OdeResult(

@@ -53,13 +53,12 @@ def _identity(x: Any) -> tuple[int, int]:
     return id(x.tape), x.number
 
 
-def interned(how: Any, converted: Converted, make: Callable[[], Made]) -> Made:
+def interned(how: Any, conversion: ClosureConversion, make: Callable[[], Made]) -> Made:
     """Return what was made before of the same functions, or make it.
 
     What is recorded of functions is used again, if these are made anew at each call: where their
-    code is the same, and what they hold besides traced values is.
+    code is the same, and what they hold besides traced values is. `conversion` is a snapshot.
     """
-    conversion = converted.later
     places = [_Place(k, np.shape(x)) for k, x in enumerate(conversion.values)]
     try:
         key = _key(how, 0), _key(conversion(places), 0)
