@@ -43,6 +43,8 @@ def row(name: str, precision: str, library: Library, is_quick: bool) -> list[str
         found = raced(workload, library, seconds, TOLERANCES[precision], perf_counter)
     except MismatchError as error:
         return [*start, f"WRONG: {error}", *[""] * len(CELLS)]
+    except RuntimeError as error:  # too little memory, or what this device does not have
+        return [*start, f"FAILED: {str(error).partition(chr(10))[0]}", *[""] * len(CELLS)]
     finally:
         jax.clear_caches()
     if is_quick:
@@ -72,7 +74,7 @@ def device_of(jax: Any) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Check, time and print; return 1 if a Jacobian was wrong, 2 if there is no GPU."""
+    """Check, time and print; return 1 if a Jacobian was wrong or failed, 2 if there is no GPU."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(GOALS)} (default: all)")
     parser.add_argument("--cpu", action="store_true", help="check this script, on one core")
@@ -96,7 +98,7 @@ def main(arguments: Sequence[str]) -> int:
     print(text)
     if options.save:
         RESULTS.write_text(text + "\n")
-    return 1 if any("WRONG" in cell for line in found for cell in line) else 0
+    return 1 if any(cell.startswith(("WRONG", "FAILED")) for line in found for cell in line) else 0
 
 
 if __name__ == "__main__":

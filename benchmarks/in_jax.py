@@ -90,23 +90,23 @@ class Raced:
         return self.compiled["chainad"].trace / min(self.compiled[m].trace for m in MODES)
 
 
-def lower(library: Library, transform: Callable[..., Any], workload: Workload) -> Any:
-    """Return the Jacobian of a workload as JAX has traced it."""
-    jax = library.module
+def jitted(library: Library, transform: Callable[..., Any], workload: Workload) -> Any:
+    """Return the Jacobian of a workload by a transform, under vmap if it is a batch, not traced."""
     assert workload.spell is not None
     jacobian = transform(workload.spell(library))
     if workload.batch:
-        jacobian = jax.vmap(jacobian)
-    return jax.jit(jacobian).lower(library.array(workload.point))
+        jacobian = library.module.vmap(jacobian)
+    return library.module.jit(jacobian)
 
 
 def compiled(
     library: Library, transform: Callable[..., Any], workload: Workload, clock: Clock
 ) -> Compiled:
-    """Return the jitted Jacobian of a workload by a transform, under vmap if it is a batch."""
-    x = library.array(workload.point)
+    """Return the compiled Jacobian of a workload; no way finds what another one has prepared."""
+    jacobian, x = jitted(library, transform, workload), library.array(workload.point)
+    library.module.clear_caches()
     start = clock()
-    lowered = lower(library, transform, workload)
+    lowered = jacobian.lower(x)
     traced = clock()
     run = lowered.compile()
     end = clock()
@@ -145,9 +145,10 @@ def raced(
     clock: Clock = process_time,
 ) -> Raced:
     """Check all ways of one workload, then time them unless `seconds` are 0."""
-    found = {
-        way: compiled(library, t, workload, clock) for way, t in ways(library, workload).items()
-    }
+    small, transforms = workload_of(workload.name, True), ways(library, workload)
+    for transform in transforms.values():  # what JAX prepares once per process is no one's
+        jitted(library, transform, small).lower(library.array(small.point))
+    found = {way: compiled(library, t, workload, clock) for way, t in transforms.items()}
     runners = {way: each.run for way, each in found.items()}
     wanted = np.asarray(runners["jacfwd"]())
     if EXPERT in workload.own:
@@ -173,9 +174,6 @@ def _check(name: str, found: Array, wanted: Array, tolerance: float) -> None:
 
 def row(name: str, workload: Workload, library: Library, seconds: float) -> list[str]:
     """Check and time all ways of one workload; return a row of the table."""
-    small = workload_of(name, True)
-    for transform in ways(library, small).values():  # what JAX prepares once is no one's
-        lower(library, transform, small)
     found = raced(workload, library, seconds)
     if not seconds:
         return [name, "correct"]

@@ -1,5 +1,7 @@
 """The benchmark for machines with a GPU does not pretend to have one."""
 
+from types import SimpleNamespace
+
 import pytest
 
 jax = pytest.importorskip("jax", reason="needs the extra jax")
@@ -26,3 +28,12 @@ def test_rows_for_which_no_time_is_left_are_said(monkeypatch):
         ("W1a", "float32", "no time left"),
         ("W1a", "float64", "no time left"),
     ]
+
+
+def test_what_fails_does_not_end_the_run(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("RESOURCE_EXHAUSTED: out of memory\nand much more")
+
+    monkeypatch.setattr(gpu, "raced", fail)
+    found = gpu.rows(["W1a"], SimpleNamespace(module=jax), True, minutes=1)
+    assert [line[3] for line in found] == ["FAILED: RESOURCE_EXHAUSTED: out of memory"] * 2
