@@ -200,8 +200,8 @@ disk, from the size on that its cache holds; computing takes the CPU time, and w
 flushed before it counts. Pages of the file that are in memory are the system's, which takes them
 back when it needs them."""
 WORKERS = """\
-Jacobians of 100 numbers by 100, 50 points in a task. What limits it: the cores that are free (a busy
-machine shows no speed-up), and for processes that every result is sent back, 80 kB for each point."""
+Jacobians of 100 numbers by 100, 50 points in a task. What limits it: the cores that are free (a
+busy machine shows no speed-up), and for processes that every result is sent back, 80 kB a point."""
 
 
 def main(arguments: Sequence[str]) -> int:
