@@ -39,6 +39,7 @@ _UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 # Of results in a block that is written elsewhere: larger ones are no quicker, and progress and
 # restarts are by blocks.
 MAX_STREAMED_BYTES = 1 << 28
+MAX_STREAMED_BLOCKS = 4096
 
 # Blocks of columns are written elsewhere where rows cost so many times as much.
 MIN_GAIN_BY_COLUMNS = 1.2
@@ -117,7 +118,7 @@ def plan_within(
         needs.append(least)
         found += chunked
     if found:
-        return min(found, key=_cost_of)
+        return min(found, key=_cost_of if counts_result else _cost_on_disk)
     leanest = min(wholes, key=lambda plan: plan.peak.bytes_for(output))
     raise TooLargeError(_refusal(leanest, limit, min(needs), is_dense, counts_result))
 
@@ -241,16 +242,18 @@ def _lengths(graph: LinearGraph, side: Side, end: int) -> list[int]:
 def _lengths_of_stream(
     graph: LinearGraph, side: Side, end: int, itemsize: int, chunk_size: int | None
 ) -> list[int]:
-    """Return the length that is given, or those of blocks that are not too large."""
+    """Return the length that is given, or halves of the largest one that is not too large."""
     v = SIDES[side](graph)[end]
     size = max(graph.shapes[v], default=1)
     if chunk_size is not None:
         return [min(chunk_size, size) or 1]
     others = graph.outputs if side == "columns" else graph.inputs
     entries = graph.size(v) * sum(map(graph.size, others)) // max(size, 1)
-    lengths = _lengths(graph, side, end)
-    most = MAX_STREAMED_BYTES // max(entries * itemsize, 1)
-    return [length for length in lengths if length <= most] or lengths[-1:]
+    least = -(-size // MAX_STREAMED_BLOCKS)
+    lengths = [min(size, max(MAX_STREAMED_BYTES // max(entries * itemsize, 1), least))]
+    while lengths[-1] > least:
+        lengths.append(-(-lengths[-1] // 2))
+    return lengths
 
 
 def _in_blocks(

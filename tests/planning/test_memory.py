@@ -21,7 +21,7 @@ from chainad.errors import InputError, PlanError, TooLargeError
 from chainad.planning.auto import make_plan
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.machine_memory import _limits_of_groups, memory_of_machine
-from chainad.planning.memory import bytes_of, plan_within
+from chainad.planning.memory import bytes_of, plan_in_blocks, plan_within
 from chainad.planning.plan import Plan
 from chainad.testing import path_sum, random_graph
 
@@ -519,3 +519,14 @@ def test_out_that_holds_what_is_read_is_written_last() -> None:
         assert got is W
         np.testing.assert_allclose(W, wanted)
         W[...] = before
+
+
+def test_a_block_on_a_disk_is_as_small_as_the_limit_asks_for() -> None:
+    A = np.ones((1000, 2))
+    graph = chainad.plan(lambda x: A @ np.sin(A.T @ x), A[:, 0]).graph
+    fixed = 8 * sum(edge.structure.count for edge in graph.edges)
+    for room in (10**6, 10**5):  # of 8 MB
+        plan = plan_in_blocks(graph, "auto", 8, "multiplications", fixed + room)
+        assert plan.side == "rows"
+        assert plan.peak.bytes <= fixed + room
+        assert 8e6 / room <= len(plan.chunks) < 3 * 8e6 / room
