@@ -14,8 +14,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 from time import perf_counter, process_time
@@ -32,7 +30,6 @@ RESULTS = Path(__file__).parent / "results" / "scale.md"
 MEMORY_LIMIT = 2 * 10**9
 READ_BACK = 20  # a value of a tape reads one of so many before it
 WIDTH = 100  # of the narrow place in the Jacobians that are streamed
-POINTS_PER_WORKER_TASK = 50
 
 Row = dict[str, float]
 
@@ -84,42 +81,6 @@ def stream(size: int) -> Row:
     return {"seconds": seconds, "of a core": computed, "blocks": blocks, "MB": heap / 1e6}
 
 
-W, V = (np.random.default_rng(0).normal(size=shape) / 20 for shape in ((100, 400), (400, 100)))
-
-
-def layers(x: Any) -> Any:
-    """Map 100 numbers to 100 by 400 of them."""
-    return np.tanh(W @ np.sin(V @ x))
-
-
-EXECUTORS: dict[str, Callable[[int], Executor]] = {
-    "thread": ThreadPoolExecutor,
-    "process": lambda n: ProcessPoolExecutor(n, get_context("spawn")),
-}
-PLURALS = {"thread": "threads", "process": "processes"}
-
-
-def points(count: int, kind: str, workers: int) -> Row:
-    """Compute the Jacobians of so many points on an executor; of none, in one process alone."""
-    X = np.random.default_rng(1).normal(size=(count, 100))
-    out = np.empty((count, 100, 100))
-    if kind == "none":
-        return {"seconds": _least(chainad.jacobian(layers, batch=0), X, out)}
-    with EXECUTORS[kind](workers) as executor:
-        J = chainad.jacobian(layers, batch=0, executor=executor, chunk_size=POINTS_PER_WORKER_TASK)
-        return {"seconds": _least(J, X, out)}
-
-
-def _least(call: Callable[..., Any], x: Any, out: Any) -> float:
-    """Return the least time of a few calls; the first one records."""
-    seconds = []
-    for _ in range(5):
-        start = perf_counter()
-        call(x, out=out)
-        seconds.append(perf_counter() - start)
-    return min(seconds[1:])
-
-
 def _peak() -> int:
     """Return the most bytes that this process had in memory."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -131,24 +92,26 @@ def _heap() -> int:
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
 
 
-MEASURES = {"graph": graph, "chain": chain, "stream": stream, "points": points}
+MEASURES = {"graph": graph, "chain": chain, "stream": stream}
 
 
-def measured(name: str, *arguments: int | str) -> Row:
+def measured(name: str, size: int) -> Row:
     """Return what a measure finds in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.scale", "--measure", name, *map(str, arguments)]
-    done = subprocess.run(
-        command, env=os.environ | ONE_THREAD, capture_output=True, text=True, check=True
-    )
-    found: Row = json.loads(done.stdout.splitlines()[-1])
+    found: Row = json.loads(_run("benchmarks.scale", "--measure", name, str(size)))
     return found
+
+
+def _run(module: str, *arguments: str) -> str:
+    command = [sys.executable, "-m", module, *arguments]
+    environment = os.environ | ONE_THREAD
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout
 
 
 def report(quick: bool) -> str:
     """Measure everything; return the tables."""
     sizes = [1_000, 10_000] if quick else [1_000, 10_000, 100_000]
     megabytes = [50] if quick else [500, 2_000, 8_000]
-    count = 200 if quick else 2_000
     parts = [heading("Scale")]
     rows = []
     for size in sizes:
@@ -174,20 +137,8 @@ def report(quick: bool) -> str:
         )
     head = ["Jacobian", "blocks", "time", "CPU time", "written", "memory besides the file"]
     parts += ["## Larger than memory", table(head, rows), STREAMING]
-    alone = measured("points", count, "none", 1)["seconds"]
-    rows = [["in the process itself", f"{count / alone:,.0f}", "1"]]
-    for kind in EXECUTORS:
-        for workers in (1, 2):
-            found = measured("points", count, kind, workers)
-            rows.append(
-                [
-                    f"{workers} {kind if workers == 1 else PLURALS[kind]}",
-                    f"{count / found['seconds']:,.0f}",
-                    f"{alone / found['seconds']:.2f}",
-                ]
-            )
-    head = ["workers", "points per second", "speed-up"]
-    return "\n\n".join([*parts, "## Workers", table(head, rows), WORKERS])
+    workers = _run("benchmarks.executors", *(["--quick"] if quick else []))
+    return "\n\n".join([*parts, "## Workers", workers.strip(), WORKERS])
 
 
 PLANNING = """\
@@ -200,8 +151,9 @@ disk, from the size on that its cache holds; computing takes the CPU time, and w
 flushed before it counts. Pages of the file that are in memory are the system's, which takes them
 back when it needs them."""
 WORKERS = """\
-Jacobians of 100 numbers by 100, 50 points in a task. What limits it: the cores that are free (a
-busy machine shows no speed-up), and for processes that every result is sent back, 80 kB a point."""
+By `python -m benchmarks.executors`: two workers, in turn with none. What limits it: the cores that
+are free; for threads, what holds Python's lock; for processes, that arguments and results are
+copied between them. Processor time is in multiples of that without an executor."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -209,12 +161,11 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
     parser.add_argument("--save", action="store_true", help=f"write {RESULTS.name}, too")
-    parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.measure:
-        name, *given = options.measure
-        values = [int(x) if x.isdigit() else x for x in given]
-        print(json.dumps(MEASURES[name](*values)))
+        name, size = options.measure
+        print(json.dumps(MEASURES[name](int(size))))
         return 0
     text = report(options.quick)
     print(text)
