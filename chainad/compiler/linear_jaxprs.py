@@ -11,9 +11,8 @@ import jax.numpy as jnp
 from chainad.backends.array_api import ArrayLibrary, build_for, index_add_at
 from chainad.compiler.lower import lower
 from chainad.compiler.scan_jacobians import planned_scan
-from chainad.frontends.jax.equation_sites import origin_of
+from chainad.frontends.jax.function_operators import ScanOperator
 from chainad.frontends.jax.linear_jaxpr import LinearRun, LocalJacobian
-from chainad.frontends.jax.linear_maps import LinearScan
 from chainad.planning.auto import plan_cached
 from chainad.planning.linear_graph import Edge, LinearGraph
 from chainad.structure import Ops
@@ -51,7 +50,7 @@ def linear_graph_of(run: LinearRun, names: Sequence[str]) -> LinearizedJaxpr:
         tuple(range(len(run.inputs))),
         tuple(outputs),
         tuple(_edge(edge, number) for edge in kept),
-        tuple(origin_of(edge) for edge in kept),
+        tuple(edge.origin for edge in kept),
         (
             *names,
             *(f"v{k}" for k in range(len(names), len(names) + len(inner))),
@@ -67,7 +66,7 @@ def _edge(edge: LocalJacobian, number: dict[int, int]) -> Edge:
 
 
 def _with_planned_scan(edge: LocalJacobian) -> LocalJacobian:
-    if not isinstance(edge.stored, LinearScan):
+    if not isinstance(edge.stored, ScanOperator):
         return edge
     return planned_scan(edge, edge.stored, dense_blocks)
 

@@ -19,8 +19,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from chainad.frontends.jax import jaxprs
+from chainad.frontends.jax.function_operators import FunctionOperator, ScanOperator
 from chainad.frontends.jax.linear_jaxpr import LinearRun, LocalJacobian, read
-from chainad.frontends.jax.linear_maps import LinearMap, LinearScan
 from chainad.structure import Arrangement, dense, operator
 
 # Blocks of all steps together hold at most so many entries.
@@ -52,11 +52,11 @@ class Sizes:
         return self.steps * (self.carry + self.results) * self.carry
 
 
-class ScanJacobian(LinearMap):
+class ScanJacobian(FunctionOperator):
     """A linear scan, with the blocks of its steps: by these, or as it is written."""
 
     def __init__(
-        self, scan: LinearScan, sizes: Sizes, blocks: Callable[[], Any], fixed: int, each: int
+        self, scan: ScanOperator, sizes: Sizes, blocks: Callable[[], Any], fixed: int, each: int
     ) -> None:
         super().__init__(scan.push, scan.pull, scan.operand, scan.result)
         self.scan, self.sizes, self.blocks = scan, sizes, blocks
@@ -200,7 +200,7 @@ def _steps_of(rows: Any, shapes: Sequence[tuple[int, ...]], steps: int) -> Any:
     return jnp.concatenate([jnp.zeros((steps, 0, n), rows.dtype), *found], axis=1)
 
 
-def planned_scan(edge: LocalJacobian, scan: LinearScan, blocks: Blocks) -> LocalJacobian:
+def planned_scan(edge: LocalJacobian, scan: ScanOperator, blocks: Blocks) -> LocalJacobian:
     """Return a scan with the blocks of its steps, planned, where that may take fewer products."""
     tangents = scan.tangents
     params = scan.equation.params

@@ -7,7 +7,7 @@ known by their action. No row needs JAX itself: equations are read by their name
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from math import prod
@@ -17,7 +17,7 @@ import numpy as np
 
 from chainad.ir.shapes import Shape
 from chainad.structure import Arrangement, arrange, from_labels, reshaped, selection
-from chainad.structure.structure import Axis
+from chainad.structure.structure import Axis, Structure
 
 # Integers up to here are exact in single precision.
 MAX_EXACT_NUMBER = 1 << 24
@@ -63,9 +63,11 @@ def row(*names: str) -> Callable[[Row], Row]:
 
 
 @row("reshape", "squeeze", "expand_dims")
-def _reshape(eqn: Equation) -> tuple[Arrangement, None] | None:
+def _reshape(eqn: Equation) -> tuple[Arrangement, None]:
     found = reshaped(eqn.operand, eqn.result)
-    return None if found is None else (found, None)
+    if found is None:
+        found = selection(np.arange(prod(eqn.result)).reshape(eqn.result), eqn.operand)
+    return found, None
 
 
 @row("broadcast_in_dim")
@@ -203,26 +205,135 @@ def _scatter_add(eqn: Equation) -> tuple[Arrangement, None] | None:
     return arrange(pull.cols, pull.rows, sizes, scale=pull.scale), None
 
 
-def _all_but(eqn: Equation, axis: int) -> tuple[Sequence[int], Sequence[int]]:
-    axes = [d for d in range(len(eqn.operand)) if d != axis]
-    return axes, axes
+# Axes of the operand, with those of the result along which an equation is independent of the rest:
+# the entries at one place of these depend on those at the same place alone.
+Pairs: TypeAlias = list[tuple[int, int]]
+INDEPENDENT_AXES: dict[str, Callable[[Equation], Pairs]] = {}
 
 
-def _batch_of_convolution(eqn: Equation) -> tuple[Sequence[int], Sequence[int]]:
-    if eqn.tangent or eqn.params["batch_group_count"] != 1:
-        return (), ()
+def independent(
+    *names: str,
+) -> Callable[[Callable[[Equation], Pairs]], Callable[[Equation], Pairs]]:
+    """Register the independent axes of primitives, which need not have a row."""
+
+    def register(function: Callable[[Equation], Pairs]) -> Callable[[Equation], Pairs]:
+        INDEPENDENT_AXES.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
+def _all_but(eqn: Equation, axes: Container[int]) -> Pairs:
+    return [(d, d) for d in range(len(eqn.operand)) if d not in axes]
+
+
+def _of_equal_sizes(eqn: Equation) -> Pairs:
+    """Return the axes that are taken as a whole, or written as a whole."""
+    sizes = zip(eqn.operand, eqn.result, strict=True)
+    return [(d, d) for d, (n, m) in enumerate(sizes) if n == m]
+
+
+@independent("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp")
+def _cumulative(eqn: Equation) -> Pairs:
+    return _all_but(eqn, (eqn.params["axis"],))
+
+
+@independent("fft")
+def _fft(eqn: Equation) -> Pairs:
+    n = len(eqn.operand)
+    return _all_but(eqn, range(n - len(eqn.params["fft_lengths"]), n))
+
+
+@independent("triangular_solve")
+def _triangular_solve(eqn: Equation) -> Pairs:
+    if not eqn.tangent:
+        return []
+    return _all_but(eqn, (len(eqn.operand) - 1 - eqn.params["left_side"],))
+
+
+@independent("tridiagonal_solve")
+def _tridiagonal_solve(eqn: Equation) -> Pairs:
+    return _all_but(eqn, (len(eqn.operand) - 2,)) if eqn.tangent == 3 else []
+
+
+@independent("conv_general_dilated")
+def _convolution(eqn: Equation) -> Pairs:
+    numbers, params = eqn.params["dimension_numbers"], eqn.params
+    if params["batch_group_count"] != 1:
+        return []
+    groups, (batch, features) = params["feature_group_count"], numbers.out_spec[:2]
+    if eqn.tangent:
+        return [(numbers.rhs_spec[0], features)]
+    is_depthwise = groups == eqn.operand[numbers.lhs_spec[1]] == eqn.result[features]
+    channels = [(numbers.lhs_spec[1], features)] if is_depthwise else []
+    return [(numbers.lhs_spec[0], batch), *channels]
+
+
+@independent("reduce_window_sum", "select_and_gather_add", "select_and_scatter_add")
+def _windows(eqn: Equation) -> Pairs:
+    names = ("window_dimensions", "window_strides", "base_dilation", "window_dilation")
+    params = [eqn.params[name] for name in names if eqn.params.get(name) is not None]
+    low_high = eqn.params["padding"]
+    return [
+        (d, d)
+        for d in range(len(eqn.operand))
+        if all(values[d] == 1 for values in params) and tuple(low_high[d]) == (0, 0)
+    ]
+
+
+@independent("dynamic_slice")
+def _dynamic_slice(eqn: Equation) -> Pairs:
+    return _of_equal_sizes(eqn)
+
+
+@independent("dynamic_update_slice")
+def _dynamic_update_slice(eqn: Equation) -> Pairs:
+    return _of_equal_sizes(eqn)
+
+
+@independent("gather")
+def _gather(eqn: Equation) -> Pairs:
+    numbers, sizes = eqn.params["dimension_numbers"], eqn.params["slice_sizes"]
+    batch = numbers.operand_batching_dims
+    kept = [d for d in range(len(sizes)) if d not in (*numbers.collapsed_slice_dims, *batch)]
+    slices = zip(kept, numbers.offset_dims, strict=True)
+    whole = [(d, int(axis)) for d, axis in slices if sizes[d] == eqn.operand[d]]
+    others = [d for d in range(len(eqn.result)) if d not in numbers.offset_dims]
+    return whole + [
+        (int(d), others[k]) for d, k in zip(batch, numbers.start_indices_batching_dims, strict=True)
+    ]
+
+
+@independent("scatter", "scatter-add", "scatter-mul")
+def _scatter(eqn: Equation) -> Pairs:
+    if eqn.tangent == 0:
+        return _all_but(eqn, ())
     numbers = eqn.params["dimension_numbers"]
-    return numbers.lhs_spec[:1], numbers.out_spec[:1]
+    batch, windows = numbers.operand_batching_dims, numbers.update_window_dims
+    kept = [d for d in range(len(eqn.result)) if d not in (*numbers.inserted_window_dims, *batch)]
+    slices = zip(windows, kept, strict=True)
+    whole = [(int(axis), d) for axis, d in slices if eqn.operand[axis] == eqn.result[d]]
+    others = [d for d in range(len(eqn.operand)) if d not in windows]
+    return whole + [
+        (others[k], int(d))
+        for d, k in zip(batch, numbers.scatter_indices_batching_dims, strict=True)
+    ]
 
 
-# From an equation to axes of its operand, and of its result, along which it is independent.
-BATCHES: dict[str, Callable[[Equation], tuple[Sequence[int], Sequence[int]]]] = {
-    "cumsum": lambda eqn: _all_but(eqn, eqn.params["axis"]),
-    "triangular_solve": lambda eqn: (
-        _all_but(eqn, len(eqn.operand) - 1 - eqn.params["left_side"]) if eqn.tangent else ((), ())
-    ),
-    "conv_general_dilated": _batch_of_convolution,
-}
+def independent_axes(name: str, eqn: Equation) -> Pairs:
+    """Return the independent axes of an equation, as far as its primitive is known."""
+    if name in INDEPENDENT_AXES:
+        return INDEPENDENT_AXES[name](eqn)
+    found = ROWS[name](eqn) if name in ROWS else None
+    if found is None:
+        return []
+    structure = found[0].structure
+    return [
+        (d, e)
+        for d, col in enumerate(structure.cols)
+        for e, row in enumerate(structure.rows)
+        if col.labels and col == row and col.positions is None
+    ]
 
 # From the parameters of an equation to whether no entry of its result depends on a later entry.
 TRIANGULAR: dict[str, Callable[[Mapping[str, Any]], bool]] = {
@@ -233,14 +344,14 @@ TRIANGULAR: dict[str, Callable[[Mapping[str, Any]], bool]] = {
 }
 
 
-def batched(eqn: Equation, axes: tuple[Sequence[int], Sequence[int]]) -> Arrangement:
-    """Return the structure of an equation that is independent along axes, and dense in others."""
-    cols = [(n, (-1 - d,)) for d, n in enumerate(eqn.operand)]
-    rows = [(n, (d,)) for d, n in enumerate(eqn.result)]
-    for col, d in zip(*axes, strict=True):
-        cols[col] = rows[d]
+def batched(operand: Shape, result: Shape, pairs: Pairs) -> Structure:
+    """Return the structure of a map that is independent along axes, and dense in others."""
+    cols = [(n, (-1 - d,)) for d, n in enumerate(operand)]
+    rows = [(n, (d,)) for d, n in enumerate(result)]
+    for d, e in pairs:
+        cols[d] = rows[e]
     sizes = {labels[0]: n for n, labels in (*rows, *cols)}
-    return from_labels(rows, cols, sizes, [*sizes])
+    return from_labels(rows, cols, sizes, [*sizes]).structure
 
 
 def scaled(shape: Shape, factor: float | None = None) -> Arrangement:

@@ -7,29 +7,36 @@ import linecache
 import os
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import jax
 
-from chainad.frontends.jax.linear_jaxpr import LocalJacobian
-from chainad.ir.graph import Origin
 from chainad.ir.notices import is_library_file
 from chainad.ir.sites import FunctionSource, Site, digest_of, file_of
 
 _JAX = str(Path(jax.__file__).parent) + os.sep
 
 
-def origin_of(edge: LocalJacobian) -> Origin:
-    """Return what a local Jacobian is called, and the user's line that its equation is from."""
-    traceback = None if edge.equation is None else edge.equation.source_info.traceback
+def is_of_library(source: str) -> bool:
+    """Return whether a function is not the user's: `source` is "cumsum at jax/_src/lax.py:12"."""
+    return _is_library_file(source.rpartition(" at ")[2].rpartition(":")[0])
+
+
+def site_of(equation: Any) -> Site | None:
+    """Return the user's line that an equation is from; None if it is from none."""
+    traceback = equation.source_info.traceback
     for frame in () if traceback is None else traceback.frames:
-        file = frame.file_name
-        if is_library_file(file) or file.startswith((_JAX, "<frozen")):
+        if _is_library_file(frame.file_name):
             continue
-        source, text = _source(file, frame.function_name, frame.function_start_line)
+        source, text = _source(frame.file_name, frame.function_name, frame.function_start_line)
         line = frame.line_num
         shown = text[line - source.first].strip() if line <= source.last and text else ""
-        return Origin(edge.name, Site(source, line, shown))
-    return Origin(edge.name)
+        return Site(source, line, shown)
+    return None
+
+
+def _is_library_file(file: str) -> bool:
+    return is_library_file(file) or file.startswith((_JAX, "<frozen"))
 
 
 @lru_cache(maxsize=1024)

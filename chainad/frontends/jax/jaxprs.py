@@ -14,6 +14,7 @@ from jax import tree_util
 from jax.extend import core
 
 from chainad.frontends.jax.constant_folding import folded
+from chainad.frontends.jax.equation_sites import is_of_library
 
 try:  # what is evaluated again is from the lines that it was traced from
     from jax._src.source_info_util import user_context
@@ -33,7 +34,15 @@ CALLS = {
     "checkpoint": "jaxpr",
     "custom_jvp_call": "call_jaxpr",
     "custom_vjp_call": "call_jaxpr",
+    "complex_region": "jaxpr",
 }
+# Equations that change nothing but the dtype, the place, or what XLA is told.
+SAME = {
+    "convert_element_type", "copy", "copy_p", "reduce_precision", "optimization_barrier",
+    "sharding_constraint", "pvary", "device_put", "real", "name",
+}  # fmt: skip
+ADDITIONS = ("add", "add_any", "sub")
+PRODUCTS = ("mul", "div")
 _INLINED = ("jit", "pjit", "closed_call", "core_call")
 # What a product takes inside a step, beside its multiplications: XLA calls it anew in every step.
 MULTIPLICATIONS_PER_CALL = 1000
@@ -96,6 +105,8 @@ def as_jax(values: Sequence[Any]) -> list[Any]:
 
 def bind(eqn: Equation, values: Sequence[Any]) -> list[Any]:
     """Return the results of an equation for these operands."""
+    if eqn.primitive.name == "complex_region":
+        return evaluate(*inner(eqn), *values)
     given = eqn.primitive.get_bind_params(eqn.params)
     # Before JAX 0.10 functions come apart from parameters.
     functions, params = given if isinstance(given, tuple) else ((), given)
@@ -113,15 +124,36 @@ def at_line_of(eqn: Equation) -> contextlib.AbstractContextManager[Any]:
     return context
 
 
-def evaluate(jaxpr: Jaxpr, consts: Sequence[Any], *args: Any) -> list[Any]:
-    """Evaluate a jaxpr; calls are inlined, and what depends on no argument is computed at once."""
+def evaluate(
+    jaxpr: Jaxpr, consts: Sequence[Any], *args: Any, caller: Equation | None = None
+) -> list[Any]:
+    """Evaluate a jaxpr; calls are inlined, and what depends on no argument is computed at once.
+
+    Its equations are from the line of the `caller`, if there is one.
+    """
 
     def step(eqn: Equation, values: list[Any]) -> list[Any]:
+        eqn = called_by(caller, eqn)
         if eqn.primitive.name in _INLINED:
-            return evaluate(*inner(eqn), *values)
+            return evaluate(*inner(eqn), *values, caller=caller_of(eqn, caller))
         return bound(eqn, values)
 
     return walk(jaxpr, consts, args, step)
+
+
+def caller_of(call: Equation, caller: Equation | None) -> Equation | None:
+    """Return the equation whose line those are from that a call holds; None for lines of their own.
+
+    JAX traces its own functions once: their equations are from the line where that was.
+    """
+    info = getattr(inner(call)[0], "debug_info", None)
+    is_theirs = is_of_library(getattr(info, "func_src_info", None) or "")
+    return caller or (call if is_theirs else None)
+
+
+def called_by(caller: Equation | None, eqn: Equation) -> Equation:
+    """Return an equation with the line of its caller, if there is one."""
+    return eqn if caller is None else eqn.replace(source_info=caller.source_info)
 
 
 def bound(eqn: Equation, values: Sequence[Any]) -> list[Any]:

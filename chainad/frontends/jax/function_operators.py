@@ -1,4 +1,4 @@
-"""Linear maps known by their action: operators whose slots hold functions of JAX."""
+"""Operators that are given by functions of JAX: the slots of local Jacobians hold them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Apply: TypeAlias = Callable[[Any], Any]
 Example: TypeAlias = Any
 
 
-class LinearMap(Operator):
+class FunctionOperator(Operator):
     """A linear function of one array, by its action on tangents, on adjoints, or on both.
 
     `push` takes an array of the type of the operand to one of that of the result; `pull` the other
@@ -55,7 +55,7 @@ class LinearMap(Operator):
         return self.vjp(jnp.eye(self.n_out, dtype=self.result.dtype))
 
 
-class BatchedMap(LinearMap):
+class BatchedOperator(FunctionOperator):
     """A linear map that is independent along axes of its operand, and as many of its result.
 
     `order` says where the axes of the array that it stands for come from: from those of the batch,
@@ -64,7 +64,7 @@ class BatchedMap(LinearMap):
 
     def __init__(
         self,
-        linear: LinearMap,
+        linear: FunctionOperator,
         axes: tuple[Sequence[int], Sequence[int]],
         sizes: Sequence[int],
         order: Sequence[int],
@@ -120,11 +120,11 @@ def _others(axes: Sequence[int], shape: Shape) -> list[int]:
     return [d for d in range(len(shape)) if d not in axes]
 
 
-class LinearScan(LinearMap):
+class ScanOperator(FunctionOperator):
     """A scan that is linear in operands `at` of its `values`, by its steps as they are written."""
 
     def __init__(
-        self, linear: LinearMap, equation: Equation, values: Sequence[Any], at: Sequence[int]
+        self, linear: FunctionOperator, equation: Equation, values: Sequence[Any], at: Sequence[int]
     ) -> None:
         super().__init__(linear.push, linear.pull, linear.operand, linear.result)
         self.equation, self.values, self.at = equation, values, at
