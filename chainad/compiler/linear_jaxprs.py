@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from chainad.backends.array_api import ArrayLibrary, build_for, index_add_at
 from chainad.compiler.lower import lower
 from chainad.compiler.scan_jacobians import planned_scan
+from chainad.frontends.jax import jaxprs
 from chainad.frontends.jax.function_operators import ScanOperator
 from chainad.frontends.jax.linear_jaxpr import LinearRun, LocalJacobian
 from chainad.planning.auto import plan_cached
@@ -57,7 +58,7 @@ def linear_graph_of(run: LinearRun, names: Sequence[str]) -> LinearizedJaxpr:
             *(["y"] if len(outputs) == 1 else [f"y{k}" for k in range(len(outputs))]),
         ),
     )
-    slots = tuple(edge.stored for edge in kept)
+    slots = tuple(jaxprs.as_jax([edge.stored for edge in kept]))
     return LinearizedJaxpr(run, graph, slots, tuple(edge.arrangement.ops for edge in kept))
 
 

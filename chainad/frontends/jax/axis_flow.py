@@ -21,7 +21,7 @@ Axes: TypeAlias = tuple[int | None, ...]
 Flow: TypeAlias = Mapping[int, Axes]
 
 _ELEMENTWISE = {
-    *jaxprs.SAME, *jaxprs.ADDITIONS, *jaxprs.PRODUCTS, "neg", "select_n", "imag", "complex", "conj",
+    *jaxprs.ADDITIONS, *jaxprs.PRODUCTS, "neg", "select_n", "imag", "complex", "conj",
 }  # fmt: skip
 
 
@@ -69,6 +69,8 @@ def flows_of(eqn: Equation, at: Sequence[int]) -> list[Flow]:
     """Return how every result of an equation depends on the operands `at`."""
     name, params = eqn.primitive.name, eqn.params
     given = [itself(k, var.aval) if k in at else {} for k, var in enumerate(eqn.invars)]
+    if name in jaxprs.SAME:
+        return given
     if name in jaxprs.CALLS and name != "custom_vjp_call":
         return through(jaxprs.inner(eqn)[0], given)
     match name:

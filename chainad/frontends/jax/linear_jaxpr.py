@@ -140,6 +140,8 @@ class _Reader:
         eqn, name = jaxprs.called_by(self.caller, eqn), eqn.primitive.name
         if not at:
             return jaxprs.bound(eqn, values)
+        if name in jaxprs.SAME:
+            return values
         if name in jaxprs.CALLS and name not in ("custom_vjp_call", "complex_region"):
             return self._call(eqn, values)
         if name == "cond" and jaxprs.is_known(values[0]):
@@ -156,9 +158,6 @@ class _Reader:
     def _elementwise(self, eqn: Equation, values: list[Any], at: list[int]) -> Tangent | None:
         """Return the result of an equation that only changes coefficients."""
         name, out = eqn.primitive.name, eqn.outvars[0].aval
-        if name in jaxprs.SAME:
-            same: Tangent = values[0]
-            return same
         if name == "neg":
             return self._times(values[0], -1.0, eqn)
         if name in (*jaxprs.ADDITIONS, *jaxprs.PRODUCTS):
