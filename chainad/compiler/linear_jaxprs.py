@@ -57,7 +57,7 @@ def linear_graph_of(run: LinearRun, names: Sequence[str]) -> LinearizedJaxpr:
             *(f"v{k}" for k in range(len(names), len(names) + len(inner))),
             *(["y"] if len(outputs) == 1 else [f"y{k}" for k in range(len(outputs))]),
         ),
-    )
+    ).with_names_of_inputs(names)
     slots = tuple(jaxprs.as_jax([edge.stored for edge in kept]))
     return LinearizedJaxpr(run, graph, slots, tuple(edge.arrangement.ops for edge in kept))
 

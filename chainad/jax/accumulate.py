@@ -60,8 +60,7 @@ class TracedFunction:
         leaves = self.flat.leaves
         specs = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in leaves]
         run = read(self.pushed.jaxpr, self.pushed.consts, specs)
-        names = [f"x{k}" for k in range(len(leaves))] if len(leaves) > 1 else ["x"]
-        return linear_graph_of(run, names)
+        return linear_graph_of(run, self.flat.leaf_names)
 
 
 def accumulate(

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import tree_util
 
+from chainad.api.function_of import parameter_names
 from chainad.errors import InputError
 from chainad.frontends.jax.jaxprs import is_mapped
 from chainad.jax.jax_options import JaxOptions
@@ -67,6 +68,21 @@ class FlatFunction:
     def is_mapped(self) -> bool:
         """Whether this is under `vmap`: one point of many."""
         return any(map(is_mapped, self.leaves))
+
+    @property
+    def argument_names(self) -> list[str]:
+        """What the function calls the arguments that it is differentiated by."""
+        known = dict(enumerate(parameter_names(self.fun)))
+        return [known.get(k, f"x{k}") for k in self.positions]
+
+    @property
+    def leaf_names(self) -> list[str]:
+        """What reports call the leaves of these arguments: `w['bias']`."""
+        return [
+            name + tree_util.keystr(path)
+            for name, k in zip(self.argument_names, self.positions, strict=True)
+            for path, _ in tree_util.tree_flatten_with_path(self.args[k])[0]
+        ]
 
     def nested(self, rows: Sequence[Sequence[Any]]) -> Any:
         """Return blocks, by result and argument, nested as `jax.jacfwd` returns them."""

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from jax import tree_util
 
+from chainad.api.function_of import name_of
 from chainad.errors import InputError
 from chainad.jax.accumulate import accumulate, jaxpr_of, mode_of_jax, plan_of, traced_at
 from chainad.jax.flat_function import FlatFunction
@@ -20,6 +21,7 @@ from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.cost_models import CostModel, CostName
 from chainad.planning.plan import Plan
 from chainad.planning.search.budget import Effort
+from chainad.planning.views.quantities import listed
 
 
 def jacobian(
@@ -244,19 +246,19 @@ def plan(
         memory_limit=memory_limit,
         chunk_size=chunk_size,
     )
-    found: list[Plan | ChunkedPlan] = []
+    found: list[tuple[FlatFunction, Plan | ChunkedPlan]] = []
 
     def trace(*leaves: Any) -> list[Any]:
         given = tree_util.tree_unflatten(nest, leaves)
         flat = FlatFunction(fun, given, {}, options)
         traced = traced_at(flat, jaxpr_of(flat))
-        found.append(plan_of(traced, options))
+        found.append((flat, plan_of(traced, options)))
         return traced.values
 
     leaves, nest = tree_util.tree_flatten(args)
     jax.eval_shape(trace, *leaves)
-    made = found[0]
-    title = getattr(fun, "__name__", "f")
+    ((flat, made),) = found
+    title = f"{name_of(fun)}({listed(flat.argument_names)})"
     if options.compares_jax and (by := mode_of_jax(made)):
         title += ", by jax.jacfwd" if by == "forward" else ", by jax.jacrev"
     return replace(made, title=title)

@@ -62,12 +62,25 @@ def row(*names: str) -> Callable[[Row], Row]:
     return register
 
 
-@row("reshape", "squeeze", "expand_dims")
+@row("squeeze", "expand_dims")
+def _squeeze(eqn: Equation) -> tuple[Arrangement, None]:
+    return _row_major(eqn), None
+
+
+@row("reshape")
 def _reshape(eqn: Equation) -> tuple[Arrangement, None]:
-    found = reshaped(eqn.operand, eqn.result)
+    order = eqn.params["dimensions"]
+    return _row_major(eqn, None if order is None else [*order]), None
+
+
+def _row_major(eqn: Equation, order: Sequence[int] | None = None) -> Arrangement:
+    """Return the structure of a reshape of the axes in an order."""
+    found = reshaped(eqn.operand, eqn.result) if order is None else None
     if found is None:
-        found = selection(np.arange(prod(eqn.result)).reshape(eqn.result), eqn.operand)
-    return found, None
+        numbers = np.arange(prod(eqn.operand)).reshape(eqn.operand)
+        ordered = numbers if order is None else numbers.transpose(order)
+        found = selection(ordered.reshape(eqn.result), eqn.operand)
+    return found
 
 
 @row("broadcast_in_dim")

@@ -18,7 +18,7 @@ EXAMPLES = {
     "concatenate": lambda x: lax.concatenate([x, 2 * x], 1),
     "convert_element_type": lambda x: lax.convert_element_type(x, jnp.int32),
     "iota": lambda x: lax.broadcasted_iota(jnp.int32, (2, 3), 1) * x.astype(jnp.int32),
-    "reshape": lambda x: lax.reshape(x, (3, 2)),
+    "reshape": lambda x: [lax.reshape(x, (3, 2)), lax.reshape(x, (3, 2), (1, 0))],
     "rev": lambda x: lax.rev(x, (0, 1)),
     "select_n": lambda x: lax.select_n(x > 0, x, -x),
     "slice": lambda x: lax.slice(x, (0, 1), (2, 3), (1, 2)),

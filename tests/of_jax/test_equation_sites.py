@@ -39,3 +39,27 @@ def test_elementwise_local_jacobians_are_from_their_own_lines():
     first = f.__code__.co_firstlineno
     lines = [origin.site.line - first for origin in plan.graph.origins]
     assert lines == [1, 2, 3]
+
+
+def test_functions_of_jax_are_from_the_lines_of_their_calls():
+    def f(x):
+        y = jnp.cumsum(x)
+        z = jnp.linalg.norm(y * jnp.flip(y))
+        return jnp.where(y > 0, y * z, jnp.var(y))
+
+    jax.make_jaxpr(f)(jnp.ones(7))  # from now on, JAX knows its own functions from here
+    plan = chainad.jax.plan(f, jax.ShapeDtypeStruct((7,), jnp.float32), mode="forward")
+    first = f.__code__.co_firstlineno
+    lines = {origin.site.line - first for origin in plan.graph.origins if origin.site}
+    assert lines == {1, 2, 3}
+
+
+def test_inputs_are_called_what_the_function_calls_them():
+    def loss(weights, batch, scale):
+        return jnp.sum(weights["w"] @ batch * scale[0]) * weights["b"]
+
+    weights = {"w": jnp.ones(3), "b": jnp.ones(())}
+    plan = chainad.jax.plan(loss, weights, jnp.ones((3, 2)), [2.0], argnums=(0, 2), mode="reverse")
+    names = [plan.graph.names[v] for v in plan.graph.inputs]
+    assert names == ["weights['b']", "weights['w']", "scale[0]"]
+    assert plan.title == "loss(weights, scale)"

@@ -92,6 +92,13 @@ def flows_of(eqn: Equation, at: Sequence[int]) -> list[Flow]:
     return [{k: _local(eqn, k, output) for k in at} for output in range(len(eqn.outvars))]
 
 
+def depending_results(eqn: Equation, at: Sequence[int]) -> list[int]:
+    """Return which results of an equation depend on operands `at`: of loops, not all may."""
+    if eqn.primitive.name in ("scan", "while", "cond"):
+        return [output for output, flow in enumerate(flows_of(eqn, at)) if flow]
+    return [*range(len(eqn.outvars))] if at else []
+
+
 def through(jaxpr: Jaxpr, given: Sequence[Flow]) -> list[Flow]:
     """Return how the results of a jaxpr depend on what its arguments depend on."""
     known = dict(zip(jaxpr.invars, given, strict=True))

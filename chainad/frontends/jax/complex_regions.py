@@ -13,6 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax.extend import core
 
+from chainad.frontends.jax.axis_flow import depending_results
 from chainad.frontends.jax.jaxprs import Equation, Jaxpr
 
 _REGION = core.Primitive("complex_region")
@@ -31,8 +32,8 @@ def with_regions(jaxpr: Jaxpr, given: Sequence[bool]) -> Jaxpr:
     """
     tangents = {var for var, is_tangent in zip(jaxpr.invars, given, strict=True) if is_tangent}
     for eqn in jaxpr.eqns:
-        if not tangents.isdisjoint(_variables(eqn.invars)):
-            tangents.update(eqn.outvars)
+        at = [k for k, var in enumerate(eqn.invars) if _is_variable(var) and var in tangents]
+        tangents.update(eqn.outvars[k] for k in depending_results(eqn, at))
     if all(is_real(var.aval) for var in tangents):
         return jaxpr
     regions = _Regions(jaxpr, tangents)
@@ -126,4 +127,8 @@ class _Regions:
 
 
 def _variables(values: Sequence[Any]) -> Iterator[Any]:
-    return (value for value in values if not isinstance(value, core.Literal))
+    return filter(_is_variable, values)
+
+
+def _is_variable(value: Any) -> bool:
+    return not isinstance(value, core.Literal)

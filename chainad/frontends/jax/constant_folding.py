@@ -43,6 +43,10 @@ def _broadcast(x: Any, shape: Shape, broadcast_dimensions: Sequence[int], **_: A
     return np.broadcast_to(x.reshape(aligned), shape)
 
 
+def _reshape(x: Any, new_sizes: Shape, dimensions: Sequence[int] | None, **_: Any) -> Any:
+    return (x if dimensions is None else x.transpose(dimensions)).reshape(new_sizes)
+
+
 def _slice(x: Any, start_indices: Any, limit_indices: Any, strides: Any) -> Any:
     steps = strides or (1,) * x.ndim
     return x[tuple(map(slice, start_indices, limit_indices, steps))]
@@ -58,7 +62,7 @@ _ROWS: dict[str, Row] = {
     "concatenate": lambda *xs, dimension: np.concatenate(xs, dimension),
     "convert_element_type": lambda x, **_: x,
     "iota": _iota,
-    "reshape": lambda x, new_sizes, **_: x.reshape(new_sizes),
+    "reshape": _reshape,
     "rev": lambda x, dimensions: np.flip(x, axis=dimensions),
     "select_n": lambda which, *cases: np.choose(np.asarray(which, np.intp), cases),
     "slice": _slice,

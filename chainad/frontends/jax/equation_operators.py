@@ -137,15 +137,21 @@ class EquationOperator:
     is_thin: bool
 
 
-def operator_of(eqn: Equation, values: Sequence[Any], at: Sequence[int]) -> EquationOperator:
-    """Return an equation as an operator of the operands `at`, with the directions there are."""
+def operator_of(
+    eqn: Equation, values: Sequence[Any], at: Sequence[int], outputs: Sequence[int]
+) -> EquationOperator:
+    """Return an equation as an operator from operands `at` to results `outputs`.
+
+    It has the directions there are.
+    """
     given = [eqn.invars[k].aval for k in at]
-    made = [var.aval for var in eqn.outvars]
+    made = [eqn.outvars[output].aval for output in outputs]
     if eqn.primitive.name in ("custom_lin", "custom_vjp_call"):
         pull, flows = _custom_pull(eqn, values, at)
         push = None
     else:
-        push, pull, flows = _push(eqn, values, at), None, flows_of(eqn, at)
+        push, pull, flows = _push(eqn, values, at, outputs), None, flows_of(eqn, at)
+        flows = [flows[output] for output in outputs]
     batches = batch_of(at, flows, len(made[0].shape))
     operands, results = JointArray(given, batches[0]), JointArray(made, batches[1])
     linear = _with_directions(eqn, push, pull, operands, results)
@@ -157,7 +163,7 @@ def operator_of(eqn: Equation, values: Sequence[Any], at: Sequence[int]) -> Equa
         sizes = [structure.sizes[x] for x in order]
         stored = [order.index(x) for x in structure.stored]
         linear = BatchedOperator(linear, (operands.batch, results.batch), sizes, stored)
-    elif eqn.primitive.name == "scan":
+    elif eqn.primitive.name == "scan" and len(outputs) == len(eqn.outvars):
         linear = ScanOperator(linear, eqn, values, at)
     return EquationOperator(
         linear, Arrangement(structure, ()), operands, results, items, min(n_out, n_in) <= 1
@@ -204,12 +210,13 @@ def _joint(function: Lists, operands: JointArray, results: JointArray) -> Apply:
     return lambda array: results.join(function(operands.split(array)))
 
 
-def _push(eqn: Equation, values: Sequence[Any], at: Sequence[int]) -> Lists:
+def _push(eqn: Equation, values: Sequence[Any], at: Sequence[int], outputs: Sequence[int]) -> Lists:
     def push(tangents: Sequence[Any]) -> list[Any]:
         given = [*values]
         for k, tangent in zip(at, tangents, strict=True):
             given[k] = tangent
-        return jaxprs.bind(eqn, given)
+        made = jaxprs.bind(eqn, given)
+        return [made[output] for output in outputs]
 
     return push
 

@@ -18,9 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from chainad.frontends.jax import jaxprs
+from chainad.frontends.jax.axis_flow import depending_results
 from chainad.frontends.jax.complex_regions import is_real, with_regions
 from chainad.frontends.jax.entry_movements import entries_from, entries_to
-from chainad.frontends.jax.equation_operators import operator_of
+from chainad.frontends.jax.equation_operators import EquationOperator, JointArray, operator_of
 from chainad.frontends.jax.equation_sites import site_of
 from chainad.frontends.jax.jaxprs import Equation, Jaxpr
 from chainad.ir.graph import Origin
@@ -273,35 +274,60 @@ class _Reader:
             self._add(tails[k], heads[output], arrangement, value, eqn.primitive.name, eqn)
         return [Tangent(self.run.shapes[head], {head: 1.0}, head) for head in heads]
 
-    def _by_operator(self, eqn: Equation, values: list[Any], at: list[int]) -> list[Tangent]:
+    def _by_operator(self, eqn: Equation, values: list[Any], at: list[int]) -> list[Any]:
         """Return the results of an equation that is known by its action."""
-        run, name = self.run, eqn.primitive.name
-        found = operator_of(eqn, values, at)
-        tails = [self.place(values[k], eqn) for k in at]
-        tail = tails[0]
-        if len(tails) > 1:
-            tail = run.new_value(found.operands.shape)
-            for each, part in zip(tails, found.operands.parts(), strict=True):
-                run.add_edge(each, tail, part, None, "concatenate", eqn)
-        head, linear = run.new_value(found.results.shape), found.operator
+        outputs = depending_results(eqn, at)
+        known = [
+            jnp.zeros(var.aval.shape, var.aval.dtype) if k in at else value
+            for k, (var, value) in enumerate(zip(eqn.invars, values, strict=True))
+        ]
+        # A loop may compute other things, too.
+        is_whole = len(outputs) == len(eqn.outvars)
+        made = [None] * len(outputs) if is_whole else jaxprs.bound(eqn, known)
+        # What moves entries of several operands is a sum of what moves those of each.
+        is_sum = eqn.primitive.name in rows.INDEPENDENT_AXES
+        groups = [[k] for k in at] if is_sum else [at]
+        if not outputs:
+            return made
+        operators = [operator_of(eqn, known, group, outputs) for group in groups]
+        tails = [
+            self._joined([self.place(values[k], eqn) for k in group], each.operands, eqn)
+            for each, group in zip(operators, groups, strict=True)
+        ]
+        results = operators[0].results
+        joint = self.run.new_value(results.shape)
+        for each, tail in zip(operators, tails, strict=True):
+            self._add_operator(each, tail, joint, eqn)
+        heads = [joint]
+        if len(outputs) > 1:
+            heads = [self.run.new_value(shape) for shape in results.shapes]
+            for head, part in zip(heads, results.parts(is_rows=False), strict=True):
+                self.run.add_edge(joint, head, part, None, "slice", eqn)
+        for output, head in zip(outputs, heads, strict=True):
+            made[output] = Tangent(self.run.shapes[head], {head: 1.0}, head)
+        return made
+
+    def _joined(self, tails: Sequence[int], operands: JointArray, eqn: Equation) -> int:
+        """Return the value that has those of several operands."""
+        if len(tails) == 1:
+            return tails[0]
+        joint = self.run.new_value(operands.shape)
+        for tail, part in zip(tails, operands.parts(), strict=True):
+            self.run.add_edge(tail, joint, part, None, "concatenate", eqn)
+        return joint
+
+    def _add_operator(self, found: EquationOperator, tail: int, head: int, eqn: Equation) -> None:
+        """Add an equation as an operator, or as its array."""
+        run, linear, name = self.run, found.operator, eqn.primitive.name
         run.has_forward &= linear.push is not None
         run.has_reverse &= linear.pull is not None
         if found.is_thin:
             self._add(tail, head, found.arrangement, linear.materialize(), name, eqn)
-        else:
-            cost = max(1, jaxprs.multiplications_of(eqn) // max(1, found.items))
-            tangent, adjoint = (None if way is None else cost for way in (linear.push, linear.pull))
-            action = operator(found.arrangement, tangent, adjoint)
-            run.add_edge(tail, head, action, linear, name, eqn)
-        shapes = found.results.shapes
-        if len(shapes) == 1:
-            return [Tangent(shapes[0], {head: 1.0}, head)]
-        made = []
-        for shape, part in zip(shapes, found.results.parts(is_rows=False), strict=True):
-            value = run.new_value(shape)
-            run.add_edge(head, value, part, None, "slice", eqn)
-            made.append(Tangent(shape, {value: 1.0}, value))
-        return made
+            return
+        cost = max(1, jaxprs.multiplications_of(eqn) // max(1, found.items))
+        tangent, adjoint = (None if way is None else cost for way in (linear.push, linear.pull))
+        action = operator(found.arrangement, tangent, adjoint)
+        run.add_edge(tail, head, action, linear, name, eqn)
 
 
 def _number(value: Any) -> Coefficient:
