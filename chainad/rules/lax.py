@@ -348,6 +348,7 @@ def independent_axes(name: str, eqn: Equation) -> Pairs:
         if col.labels and col == row and col.positions is None
     ]
 
+
 # From the parameters of an equation to whether no entry of its result depends on a later entry.
 TRIANGULAR: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "cumsum": lambda params: not params["reverse"],

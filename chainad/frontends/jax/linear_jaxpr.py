@@ -326,7 +326,8 @@ class _Reader:
             return
         cost = max(1, jaxprs.multiplications_of(eqn) // max(1, found.items))
         tangent, adjoint = (None if way is None else cost for way in (linear.push, linear.pull))
-        action = operator(found.arrangement, tangent, adjoint)
+        is_triangular = name in rows.TRIANGULAR and rows.TRIANGULAR[name](eqn.params)
+        action = operator(found.arrangement, tangent, adjoint, is_triangular=is_triangular)
         run.add_edge(tail, head, action, linear, name, eqn)
 
 
