@@ -10,6 +10,7 @@ import pytest
 import scipy.optimize
 
 import chainad
+from chainad.api.solvers.stationarity import cost_at
 from chainad.errors import ConvergenceError, TraceError
 from chainad.scipy import optimize as ours
 
@@ -76,6 +77,7 @@ CASES: dict[str, tuple[Any, Any]] = {
         lambda a: ours.root_scalar(lambda x: (x**2 - a[1], 2 * x), x0=2.0, fprime=True).root * a,
         lambda a: np.sqrt(a[1]) * a,
     ),
+    "newton": (lambda a: ours.newton(lambda x: x**2 - a, START, lambda x: 2 * x), np.sqrt),
     "fixed_point": (
         lambda a: ours.fixed_point(lambda x: (x + a / x) / 2, START, xtol=1e-13),
         np.sqrt,
@@ -135,16 +137,19 @@ def test_bounds_may_be_traced() -> None:
     np.testing.assert_allclose(chainad.jacobian(f)(np.float64(0.5)), [1.0, 0.0])
 
 
-def test_robust_losses_are_those_of_scipy() -> None:
-    for loss in ("soft_l1", "huber", "cauchy", "arctan"):
+@pytest.mark.parametrize("loss", ["soft_l1", "huber", "cauchy", "arctan"])
+def test_robust_losses_are_those_of_scipy(loss: str) -> None:
+    residuals = lambda x: np.array([x[0] - 3.0, x[0] + x[1], 5.0 * x[1]])
+    theirs = scipy.optimize.least_squares(residuals, START, loss=loss, f_scale=0.7)
+    parts = {"fun": residuals, "args": (), "kwargs": {}, "loss": loss, "f_scale": 0.7}
+    assert float(cost_at(parts, theirs.x)) == pytest.approx(theirs.cost)
 
-        def f(a: Any, loss: str = loss) -> Any:
-            return _line(a, loss=loss, f_scale=4.0).cost
 
-        value, slope = chainad.value_and_jacobian(f)(A)
-        assert float(value) == pytest.approx(f(A), rel=1e-7)
-        h = 1e-4 * np.array([1.0, 0.0])
-        assert slope[0] == pytest.approx((f(A + h) - f(A - h)) / 2e-4, rel=1e-4)
+def test_robust_fits_are_differentiated() -> None:
+    f = lambda a: _line(a, loss="huber", f_scale=4.0).cost
+    h = 1e-4 * np.array([1.0, 0.0])
+    slope = (f(A + h) - f(A - h)) / 2e-4
+    assert chainad.grad(f)(A)[0] == pytest.approx(slope, rel=1e-4)
 
 
 NAMES = sorted(ours.__all__)
@@ -186,6 +191,9 @@ def test_results_tell_what_scipy_told() -> None:
 def test_what_is_not_followed_is_refused() -> None:
     with pytest.raises(TraceError, match=r"test_scipy_optimize.py:\d+: jac of a result is not"):
         chainad.jacobian(lambda a: _line(a).jac @ a)(A)
+    for solve, other in ((ours.fsolve, "root"), (ours.newton, "root_scalar")):
+        with pytest.raises(TraceError, match=rf"full_output.*chainad.scipy.optimize.{other} tells"):
+            chainad.jacobian(lambda a: solve(lambda x: x - a, START, full_output=True)[0])(A)  # noqa: B023
     with pytest.raises(AttributeError, match="nonsense"):
         chainad.jacobian(lambda a: _line(a).nonsense)(A)
 

@@ -246,7 +246,7 @@ TABLE: dict[str, tuple[Callable[[Any], Any], str]] = {
         "scipy.interpolate asks .* use chainad.scipy.interpolate, such as .CubicSpline",
     ),
     "root from x": (lambda x: scipy.optimize.root(np.sin, x).x, "use chainad.scipy.optimize.root,"),
-    "newton": (lambda x: scipy.optimize.newton(np.sin, x), "chainad.implicit.solver, residual"),
+    "nnls": (lambda x: scipy.optimize.nnls(A, x)[0], "chainad.implicit.solver, residual"),
     "minimize": (
         lambda x: scipy.optimize.minimize(lambda y: sum(y - x), X).x,
         "use chainad.scipy.optimize.minimize,"),

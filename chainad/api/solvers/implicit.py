@@ -239,14 +239,10 @@ class Solve(NamedTuple):
         inverse: IterativeInverse = interned(
             (linear_solver, self.max_relative_error), conversion, make
         )
-        check, checked = of_plain_arrays(partial(inverse.check, here())), np.float64(0)
         given = x, r.value, *outer
-        recorder: Any = innermost(given)
-        if recorder is None:
-            checked = check(*given)
-        elif recorder.is_recorder:
-            number, value = recorder.opaque(check, given)
-            checked = recorder.box(value, recorder, number)
+        checked: Any = np.float64(0)
+        if not is_differentiated(given):
+            checked = _below(of_plain_arrays(partial(inverse.check, here())), given)
         return _known(inverse, x, r, checked, *outer)
 
     def _checked(self, jacobian: ResidualJacobian, x: Any, residual: Any) -> Any:
@@ -255,11 +251,16 @@ class Solve(NamedTuple):
         if is_differentiated(given):
             return jacobian.entries
         check = _check(jacobian.steepest, here(), self.told(), self.max_relative_error)
-        recorder: Any = innermost(given)
-        if recorder is None:
-            return check(*given)
-        number, value = recorder.opaque(check, given)  # where the Jacobian is not needed, it goes
-        return recorder.box(value, recorder, number)
+        return _below(check, given)
+
+
+def _below(check: Callable[..., Any], given: Sequence[Any]) -> Any:
+    """Return what a function of plain arrays returns; if they are recorded, it is recorded, too."""
+    recorder: Any = innermost(given)
+    if recorder is None:
+        return check(*given)
+    number, value = recorder.opaque(check, given)  # it goes, where no derivative needs its result
+    return recorder.box(value, recorder, number)
 
 
 def _solution_of(

@@ -159,11 +159,15 @@ def fsolve(
     parts = {"func": func, "x0": x0, "args": _tuple(args), "fprime": fprime, **options}
     if not is_traced_around():
         return scipy.optimize.fsolve(**parts, full_output=full_output)
-    if not full_output:
-        return _Run("fsolve").solve(parts, partial(_equations, "func"))[0]
-    raise TraceError(
-        f"{here()}fsolve(full_output=True) tells of the solve by arrays that are not"
-        " differentiated; chainad.scipy.optimize.root has nfev, status and message in its result"
+    if full_output:
+        raise TraceError(_without_full_output("fsolve", "root"))
+    return _Run("fsolve").solve(parts, partial(_equations, "func"))[0]
+
+
+def _without_full_output(name: str, other: str) -> str:
+    return (
+        f"{here()}{name}(full_output=True) tells of the solve by arrays that are not"
+        f" differentiated; chainad.scipy.optimize.{other} tells of it in its result"
     )
 
 
@@ -202,6 +206,24 @@ def root_scalar(
     run = _Run("root_scalar", "root")
     x, numbers = run.solve(parts, partial(_equations, "f"))
     return _result("RootResults", run, numbers, root=x)
+
+
+@wrapped_by(_HOME)
+def newton(
+    func: Callable[..., Any],
+    x0: Any,
+    fprime: Any = None,
+    args: Any = (),
+    full_output: bool = False,
+    **options: Any,
+) -> Any:
+    """Return a root by Newton's method, or one of each entry, as scipy.optimize.newton does."""
+    parts = {"func": func, "x0": x0, "fprime": fprime, "args": _tuple(args), **options}
+    if not is_traced_around():
+        return scipy.optimize.newton(**parts, full_output=full_output)
+    if full_output:
+        raise TraceError(_without_full_output("newton", "root_scalar"))
+    return _Run("newton").solve(parts, partial(_equations, "func"))[0]
 
 
 @wrapped_by(_HOME)
