@@ -42,12 +42,15 @@ def test_odeint_has_derivatives(f: Callable[..., Any], mode: Any) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_odeint_compiled_and_twice() -> None:
+def test_odeint_compiled() -> None:
     compiled = chainad.compile(chainad.jacobian(by_closure))
     for x in (X, 1.1 * X):
         np.testing.assert_allclose(compiled(x), chainad.jacobian(by_closure)(x), atol=1e-7)
     assert compiled.programs == 1
 
+
+@pytest.mark.slow
+def test_odeint_has_second_derivatives() -> None:
     def loss(x: Any) -> Any:
         return np.sum(by_closure(x) ** 2)
 

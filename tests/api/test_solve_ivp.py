@@ -14,7 +14,6 @@ from chainad.api.solvers import adjoint_equation
 from chainad.scipy.integrate import solve_ivp
 
 TIGHT: dict[str, Any] = {"method": "DOP853", "rtol": 1e-11, "atol": 1e-12}
-METHODS = ["RK23", "RK45", "DOP853", "Radau", "BDF", "LSODA"]
 TIMES = np.array([0.4, 1.0, 2.0])
 # Initial states, parameters, and both ends.
 X = np.array([1.0, 0.5, 1.5, 1.0, 0.7, 0.9, 0.1, 2.1])
@@ -38,8 +37,16 @@ def differences(f: Any, x: Any, step: float = 1e-5) -> Any:
 EXPECTED = differences(lambda x: states(x, scipy.integrate.solve_ivp, **TIGHT), X)
 
 
-DIRECTIONS = [(method, "forward") for method in METHODS]
-DIRECTIONS += [(method, "reverse") for method in ("RK45", "BDF")]
+DIRECTIONS = [
+    *[(method, mode) for method in ("RK45", "BDF") for mode in ("forward", "reverse")],
+    ("LSODA", "forward"),
+    pytest.param("LSODA", "reverse", marks=pytest.mark.slow),
+    *[
+        pytest.param(method, mode, marks=pytest.mark.slow)
+        for method in ("RK23", "DOP853", "Radau")
+        for mode in ("forward", "reverse")
+    ],
+]
 
 
 @pytest.mark.parametrize(("method", "mode"), DIRECTIONS)
@@ -298,6 +305,7 @@ def test_the_trajectory_of_an_adjoint_is_made_anew_from_checkpoints(
     np.testing.assert_allclose(gradient(X), expected, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_memory_grows_with_the_square_root_of_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     def final(k: Any) -> Any:
         found = solve_ivp(lambda t, y: -k * y, (0, 1), np.ones(100), t_eval=[1.0], max_step=1 / 300)

@@ -19,7 +19,7 @@ def differences(f: Any, x: Any, step: float = 1e-6) -> Any:
     return found.reshape(*found.shape[:-1], *x.shape)
 
 
-@pytest.mark.parametrize("count", [2, 4, 5])
+@pytest.mark.parametrize("count", [pytest.param(2, marks=pytest.mark.slow), 4, 5])
 @pytest.mark.parametrize("rule", RULES)
 def test_integrals_of_samples_are_those_of_scipy(rule: str, count: int) -> None:
     y, x = rng.normal(size=(count, 2)), np.cumsum(rng.uniform(0.5, 1, count))
