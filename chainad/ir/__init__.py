@@ -18,4 +18,5 @@
 | `sites`, `source_lines` | places in the user's code; its line that is running, for messages |
 | `cache_folder` | the folder of files that later processes read again |
 | `pickling` | what is pickled and copied of an object |
+| `version` | the version of the library, which records name |
 """

@@ -71,7 +71,13 @@ class _Digest:
         elif callable(value):
             self._add_function(value)
         else:
+            self._add_object(value)
+
+    def _add_object(self, value: Any) -> None:
+        try:
             self._hash.update(pickle.dumps(value, protocol=4))
+        except Exception:  # its own; what has no text of its own then differs from run to run
+            self._text(repr(value))
 
     def _add_function(self, function: Any) -> None:
         name = getattr(function, "__qualname__", getattr(function, "__name__", ""))
