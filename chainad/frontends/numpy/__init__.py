@@ -8,7 +8,7 @@ bound_names      the names that are bound to `proxies` meanwhile; `read_names` f
 traced_calls     a call on them: operands, static arguments, the entry on the tape
 fast_path        the usual calls of one or two operands, recorded in the fewest steps
 mutation         writes into traced arrays, followed through their views
-tape             the entries of one run, and the call graph made of them; `tape_digest` knows it again
+tape             the entries of one run, and its call graph; `tape_digest` knows it again
 kinks            what depends on the square of a norm; `spectral_functions`: functions of matrices;
                  both by `tape_rewriting`
 closure_conversion  what a function reads from its closure becomes an argument
