@@ -50,6 +50,11 @@ def test_a_dask_cluster_returns_what_one_call_does(client: Any) -> None:
     )
 
 
+def test_a_dask_client_is_refused_with_what_to_give(client: Any) -> None:
+    with pytest.raises(InputError, match=r"has one: client\.get_executor\(\)"):
+        chainad.jacobian(layer, batch=0, executor=client)
+
+
 def test_chunks_of_a_lost_worker_are_computed_by_others(client: Any) -> None:
     worker, *_ = client.run(os.getpid).values()
     lost: list[int] = []

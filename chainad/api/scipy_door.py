@@ -67,8 +67,9 @@ def for_scipy(
         Whether the derivatives in `jac` go down the columns, as the argument of `fsolve`, `leastsq`
         and `odeint` says.
     **how
-        `mode`, `cost`, `memory_limit`, `effort`, `seed`, `progress`, `backend`, `constant`, as
-        for `jacobian`; by default little effort is made for what takes little.
+        `mode`, `cost`, `memory_limit`, `effort`, `seed`, `progress`, `backend`, `constant`,
+        `chunk_size`, `executor`, as for `jacobian`; by default little effort is made for what
+        takes little.
 
     Returns
     -------

@@ -11,7 +11,7 @@ import pickle
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from queue import SimpleQueue
@@ -131,10 +131,11 @@ def _tell_finished(error: BaseException, finished: Iterable[slice], unit: str, t
             merged[-1] = range(merged[-1].start, part.stop)
         else:
             merged.append(range(part.start, part.stop))
-    error.finished = tuple(merged)  # type: ignore[attr-defined]
     ranges = ", ".join(f"{each.start}:{each.stop}" for each in merged)
     where = "; their results are in `out`, if that was given" if merged else ""
-    error.add_note(f"chainad: of {total} {unit}, {ranges or 'none'} are finished{where}")
+    with suppress(AttributeError):  # an error of a class whose objects are frozen
+        error.finished = tuple(merged)  # type: ignore[attr-defined]
+        error.add_note(f"chainad: of {total} {unit}, {ranges or 'none'} are finished{where}")
 
 
 # ------------------------------------------------------------------ in a task
@@ -230,18 +231,18 @@ class Replica(Generic[T]):
         self.value = value
 
     @cached_property
-    def _pickled(self) -> bytes:
-        return _pickled(self.value)
+    def _pickled(self) -> tuple[bytes, bytes]:
+        pickled = _pickled(self.value)
+        return blake2b(pickled, digest_size=16).digest(), pickled
 
     def __reduce__(self) -> Any:
-        return _replica, (self._pickled,)
+        return _replica, self._pickled
 
 
 _replicas: Cache[Replica[Any]] = Cache(MAX_REPLICAS, "functions that other processes sent")
 
 
-def _replica(pickled: bytes) -> Replica[Any]:
-    key = blake2b(pickled, digest_size=16).digest()
+def _replica(key: bytes, pickled: bytes) -> Replica[Any]:
     return _replicas.get(key, lambda: Replica(pickle.loads(pickled)))
 
 
@@ -279,8 +280,10 @@ def checked_executor(executor: Any) -> Executor | None:
     Raises
     ------
     InputError
-        If it has no method `submit`.
+        If it has no method `submit`, or is a client of dask.
     """
+    if hasattr(executor, "get_executor"):
+        raise InputError("a client of dask is no executor, but has one: client.get_executor()")
     submit = getattr(executor, "submit", None)
     if executor is None or (callable(submit) and not isinstance(executor, type)):
         return executor
