@@ -137,7 +137,7 @@ def _small_terms(plan: Plan, number: int) -> list[tuple[int, ...]]:
     step, counts = plan.steps[number - n], [each.count for each in plan.structures]
     if step.direction == "sum":
         found = [*_small_terms(plan, step.left), *_small_terms(plan, step.right)]
-    elif step.via is None or step.structure.kind != "dense":
+    elif step.via is None or step.structure.is_tied:
         return [(number,)]
     else:
         found = [(step.left, step.right)]

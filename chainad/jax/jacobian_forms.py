@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.experimental.sparse import BCOO
 
 from chainad.ir.positions import coordinates
 from chainad.ir.shapes import Shape
@@ -77,6 +76,8 @@ def _structured(form: ResultForm | None, rows: Shape, cols: Shape) -> Assemble:
 
 
 def _bcoo(form: ResultForm | None, rows: Shape, cols: Shape) -> Assemble:
+    from jax.experimental.sparse import BCOO
+
     entries = form.layout.entries if isinstance(form, SparseForm) else (np.zeros(0, int),) * 2
     along = [
         place for flat, shape in zip(entries, (rows, cols), strict=True)

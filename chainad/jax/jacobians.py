@@ -74,8 +74,8 @@ def jacobian(
     memory_limit : int or str, optional
         Bytes, or text such as "2 GB", that local Jacobians, products and result keep within: by
         another order or, of dense ones, in blocks of columns or of rows, one after the other in a
-        `lax.scan`. What XLA itself takes besides is not known. `jax.jacfwd` and `jax.jacrev` take
-        no part.
+        `lax.scan`. What XLA takes inside of loops and solves is not known: give `chunk_size` there.
+        `jax.jacfwd` and `jax.jacrev` take no part.
     chunk_size : int, optional
         How many indices of the longest axis of each argument, or of each result, whichever costs
         less, make up a block; each is made at once.

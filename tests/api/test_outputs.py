@@ -244,6 +244,15 @@ def test_thin_factors_are_not_multiplied() -> None:
     assert repr(J).count("@") == 1
 
 
+def test_thin_factors_are_not_multiplied_where_they_are_a_part_of_the_result() -> None:
+    f, x = CASES["factors"]
+    J = chainad.jacobian(lambda x: np.concatenate([f(x), x]), output="structured")(x)
+    assert sorted(len(term) for term in J.terms) == [1, 2]
+    stored = sum(factor.array.size for term in J.terms for factor in term if factor.structure.count)
+    assert stored == 2 * 40 + 2 * 30
+    np.testing.assert_allclose(J, np.vstack([chainad.jacobian(f)(x), np.eye(x.size)]), rtol=1e-12)
+
+
 def test_the_factors_of_one_are_itself() -> None:
     J = chainad.jacobian(lambda x: A @ x, output="structured")(np.ones(3))
     (one,) = J.factors
@@ -496,8 +505,8 @@ def test_out_is_nested_as_the_result_is() -> None:
 BAD_OUT = [
     (np.zeros((3, 2)), r"out must be an array of float64 \(3, 3\), but got float64 \(3, 2\)"),
     (np.zeros((3, 3), np.float32), r"float64 \(3, 3\), but got float32 \(3, 3\)"),
-    ([[0.0] * 3] * 3, "an array, nested as the result is, but got list"),
-    ((np.zeros((3, 3)),), "an array, nested as the result is, but got tuple"),
+    ([[0.0] * 3] * 3, "an array, nested as the Jacobian is, but got list"),
+    ((np.zeros((3, 3)),), "an array, nested as the Jacobian is, but got tuple"),
 ]
 
 
@@ -509,7 +518,7 @@ def test_out_that_does_not_fit_is_refused(out: Any, message: str) -> None:
 
 @pytest.mark.parametrize("out", [(), (np.zeros((3, 3)),), [np.zeros((3, 3))] * 2])
 def test_out_must_have_one_array_for_every_output(out: Any) -> None:
-    with pytest.raises(InputError, match="out must be a tuple of 2 arrays, nested as the result"):
+    with pytest.raises(InputError, match="out must be a tuple of 2 arrays, nested as the Jacobian"):
         chainad.jacobian(lambda x: (x, x))(np.ones(3), out=out)
 
 
