@@ -546,6 +546,11 @@ def a_jacobian_inside() -> tuple[Function, Change]:
     return lambda x: inner(x) @ x, lambda: setattr(m, "k", 4.0)
 
 
+def a_method_that_a_library_calls() -> tuple[Function, Change]:
+    m = Model()
+    return lambda x: next(map(m.by_attribute, [x])), lambda: setattr(m, "k", 4.0)
+
+
 def code_from_text() -> tuple[Function, Change]:
     space: dict[str, Any] = {"rate": 2.0}
     exec("def f(x):\n    return rate * x", space)

@@ -188,6 +188,28 @@ def test_results_tell_what_scipy_told() -> None:
     np.testing.assert_allclose(J.compile()(A), J(A))
 
 
+class _Model:
+    def __init__(self) -> None:
+        self.k, self.weights = 2.0, np.array([1.0, 4.0])
+
+    def residual(self, x: Any, a: Any) -> Any:
+        return self.weights * x**2 - self.k * a
+
+
+def test_a_replay_sees_changes_of_what_equations_read() -> None:
+    model = _Model()
+    J = chainad.jacobian(lambda a: ours.root(model.residual, START, args=a, tol=1e-12).x)
+    fast = J.compile(A)
+    changes = (
+        lambda: setattr(model, "k", 3.0),
+        lambda: model.weights.__setitem__(0, 2.0),
+        lambda: setattr(model, "weights", np.ones(2)),
+    )
+    for change in changes:
+        change()
+        np.testing.assert_allclose(fast(A), J(A), rtol=1e-10)
+
+
 def test_what_is_not_followed_is_refused() -> None:
     with pytest.raises(TraceError, match=r"test_scipy_optimize.py:\d+: jac of a result is not"):
         chainad.jacobian(lambda a: _line(a).jac @ a)(A)

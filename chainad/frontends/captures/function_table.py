@@ -233,6 +233,7 @@ class FunctionTable(PlaceTable):
                     self._assume_all()  # it does not run here, but perhaps in another thread
                 else:
                     found.is_callback = True
+                    self.enter(frozenset({item}), (), {})  # a method, by the object it is of
         for slot in slots:
             at_places = (x if isinstance(x, Place) else x.place for x in slot if is_of_place(x))
             # Values are compared whatever is done with them.
