@@ -59,7 +59,7 @@ def blocks(
     ------
     index, block
         `J[index]` of the Jacobian J of shape `f(x).shape + x.shape`, an array of your own: some
-        rows, or some columns, whichever costs less. The blocks together are all of J, in order.
+        rows, or, if that costs much less, some columns. The blocks together are all of J, in order.
 
     Raises
     ------

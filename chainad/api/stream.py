@@ -72,8 +72,8 @@ def stream(
         name of its file with ".record" behind it, else there is none. It exists while the Jacobian
         is not whole: the same call goes on where another process was killed.
     mode, cost
-        As for `jacobian`; a mode is a name, a function or a `ChunkedPlan`, and costs are those of
-        all blocks together, by which they are of columns or of rows.
+        As for `jacobian`; a mode is a name, a function or a `ChunkedPlan`. Blocks are of rows,
+        which lie in line on a disk, unless all blocks of columns together cost much less.
     progress : bool or callable
         As for `jacobian`: the task is "blocks".
 
@@ -102,7 +102,7 @@ def stream(
     is reserved on the disk before the first block.
 
     What blocks have in common is multiplied for each of them anew; `chainad.blocks` yields them
-    without writing, and `mode="forward"` or `"reverse"` of columns or rows has nothing in common.
+    without writing.
 
     Examples
     --------
