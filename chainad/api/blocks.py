@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from chainad.api.differentiator import Differentiator
 from chainad.api.function_of import check_callable, name_of
-from chainad.api.jacobian_program import JacobianProgram, blocked_program
+from chainad.api.jacobian_program import blocked_program
 from chainad.api.options import Options, checked_options
 from chainad.api.outputs import nesting
 from chainad.api.targets import NUMPY
@@ -127,7 +127,6 @@ class BlockedRun:
     """
 
     run: Run
-    program: JacobianProgram
     programs: ChunkedPrograms
     slots: list[Any]
     masked: Callable[[int], Any] | None
@@ -192,4 +191,4 @@ def blocked_run(
             slots = evaluate(run.tape, program.recipes)
         exactly = None if program.masked is None else masked_blocks(run, program.masked, slots)
         tree = nesting(run.result, run.arguments, options.is_single)
-        yield BlockedRun(run, program, program.run, slots, exactly, tree)
+        yield BlockedRun(run, program.run, slots, exactly, tree)
