@@ -129,4 +129,4 @@ def odeint(
     given = Given(start, times[0], times[-1], times, conversion.values)
     how = len(start), options, is_differentiated(given.values), here()
     problem = interned(how, conversion.later, lambda: _OdeintProblem(conversion.later, *how))
-    return np.transpose(solution(problem, given, conversion).y)
+    return np.transpose(solution(problem, given, conversion.called).y)

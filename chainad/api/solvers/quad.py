@@ -19,7 +19,7 @@ from chainad.api.solvers.known_values import (
     known_value,
     of_plain_arrays,
 )
-from chainad.api.solvers.user_functions import Converted, Recorded, interned
+from chainad.api.solvers.user_functions import Converted, Recorded, conversion_of, interned
 from chainad.api.verbs import jacobian
 from chainad.errors import TraceError
 from chainad.frontends.numpy.closure_conversion import ClosureConversion
@@ -238,7 +238,7 @@ class _QuadIntegral(Integral):
     def at(
         self, parameters: Sequence[Any], called: Converted | None = None
     ) -> Callable[[Any], Any]:
-        f, args = (self.conversion if called is None else called.now)(parameters)
+        f, args = conversion_of(self.conversion, called)(parameters)
         return lambda x: np.reshape(as_one(settle(f(x, *args))), ())
 
 
@@ -305,4 +305,4 @@ def quad(
         (options, where), conversion.later, lambda: _QuadIntegral(conversion.later, options, where)
     )
     limits = [x if isinstance(x, Tracer) else np.float64(x) for x in (a, b)]
-    return integral(of, [*limits, *conversion.values], conversion)
+    return integral(of, [*limits, *conversion.values], conversion.called)

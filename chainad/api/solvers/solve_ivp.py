@@ -11,7 +11,7 @@ import scipy  # loads scipy.integrate when it is first used
 from chainad.api.solvers.initial_value_problem import Given, InitialValueProblem, Solution, solution
 from chainad.api.solvers.integrators import is_implicit, with_jacobian
 from chainad.api.solvers.known_values import is_differentiated, known_value
-from chainad.api.solvers.user_functions import Converted, interned
+from chainad.api.solvers.user_functions import Converted, conversion_of, interned
 from chainad.errors import TraceError
 from chainad.frontends.numpy.closure_conversion import ClosureConversion, check_untraced
 from chainad.frontends.numpy.made_arrays import settle
@@ -81,7 +81,7 @@ class IvpProblem(InitialValueProblem):
         return float(np.min(rtol)), np.broadcast_to(np.asarray(atol, float), (self.n,))
 
     def solve(self, given: Given, called: Converted | None = None) -> Solution:
-        fun, args, jac = (self.conversion if called is None else called.now)(given.parameters)
+        fun, args, jac = conversion_of(self.conversion, called)(given.parameters)
         check_untraced(self.slope_of(fun, given.t0, given.y0, args), "the right-hand side")
         return self.solved(given, fun, args, jac)
 
@@ -121,8 +121,7 @@ def solve_ivp(
     args: Any = None,
     **options: Any,
 ) -> Any:
-    """Solve an initial value problem, as scipy.integrate.solve_ivp does; traced values may be
-    anywhere in it.
+    """Solve an initial value problem, as scipy.integrate.solve_ivp does, for traced values as well.
 
     Parameters
     ----------
@@ -132,7 +131,7 @@ def solve_ivp(
 
     Returns
     -------
-    scipy.integrate._ivp.ivp.OdeResult
+    OdeResult
         That of SciPy; where there are traced values, `y` is traced, and so is `t` if the times are.
         Without `t_eval`, times between the ends are where the solver steps, and constant.
 
@@ -141,6 +140,8 @@ def solve_ivp(
     TraceError
         If there are events, or dense output, of traced values; or if a solve that failed is
         differentiated.
+    ConvergenceError
+        When the derivative is evaluated, if the solver fails on its equations.
 
     Notes
     -----
@@ -188,7 +189,7 @@ def solve_ivp(
     takes_jacobian = is_differentiated(given.values)
     how = len(start), method, times is not None, vectorized, options, takes_jacobian, here()
     problem = interned(how, conversion.later, lambda: IvpProblem(conversion.later, *how))
-    t, y, counts = solution(problem, given, conversion)
+    t, y, counts = solution(problem, given, conversion.called)
     status = int(counts[0])
     return scipy.integrate._ivp.ivp.OdeResult(
         t=t,

@@ -11,7 +11,8 @@ import numpy as np
 from chainad.api.verbs import compile
 from chainad.errors import TraceError
 from chainad.frontends.numpy.closure_conversion import ClosureConversion
-from chainad.frontends.numpy.tape import active
+from chainad.frontends.numpy.tape import Tape, active
+from chainad.frontends.numpy.tracers import Tracer
 from chainad.ir.cache import Cache
 from chainad.ir.graph import freeze
 
@@ -29,28 +30,48 @@ class Converted:
 
     Attributes
     ----------
-    now : ClosureConversion
-        What is run at once, in which the user's own functions may count their calls.
+    values : tuple of Tracer
+        The traced values.
     later : ClosureConversion
-        The same for derivatives, which are evaluated when the user's code has gone on: a snapshot.
-        So is what a replay runs.
+        For derivatives, which are evaluated when the user's code has gone on, and for replays: a
+        snapshot. It may be kept, since it holds none of the values.
+    now : ClosureConversion or None
+        The user's own functions, which may count their calls; None if the call is recorded.
     """
 
     def __init__(self, value: Any) -> None:
-        self.later = self.now = ClosureConversion(value, is_snapshot=True)
+        snapshot = ClosureConversion(value, is_snapshot=True)
+        self.values, self.later = snapshot.values, _emptied(snapshot)
+        self.now: ClosureConversion | None = None
         if active.recorder is None:
-            now = ClosureConversion(value)
-            if list(map(_identity, now.values)) == list(map(_identity, self.later.values)):
-                self.now = now
+            own = ClosureConversion(value)
+            is_same = [*map(_identity, own.values)] == [*map(_identity, self.values)]
+            self.now = own if is_same else self.later
 
     @property
-    def values(self) -> tuple[Any, ...]:
-        """The traced values."""
-        return self.later.values
+    def called(self) -> Converted | None:
+        """What is to be run at once, unless it is what is kept."""
+        return None if self.now is None else self
+
+
+def conversion_of(kept: ClosureConversion, called: Converted | None) -> ClosureConversion:
+    """Return what is run: the functions that are called now, or those that were kept."""
+    return kept if called is None or called.now is None else called.now
 
 
 def _identity(x: Any) -> tuple[int, int]:
     return id(x.tape), x.number
+
+
+def _emptied(conversion: ClosureConversion) -> ClosureConversion:
+    """Return a conversion that keeps no arrays of a trace alive."""
+    tape = Tape(Tracer)
+    empty = [
+        Tracer(np.broadcast_to(np.float64(0), x.shape), tape, k)
+        for k, x in enumerate(conversion.values)
+    ]
+    found = ClosureConversion(conversion(empty))
+    return found if [x.number for x in found.values] == [*range(len(empty))] else conversion
 
 
 def interned(how: Any, conversion: ClosureConversion, make: Callable[[], Made]) -> Made:
