@@ -35,5 +35,8 @@ def test_what_fails_does_not_end_the_run(monkeypatch):
         raise RuntimeError("RESOURCE_EXHAUSTED: out of memory\nand much more")
 
     monkeypatch.setattr(gpu, "raced", fail)
-    found = gpu.rows(["W1a"], SimpleNamespace(module=jax), True, minutes=1)
+    module = SimpleNamespace(
+        config=SimpleNamespace(update=lambda *_: None), clear_caches=lambda: None
+    )
+    found = gpu.rows(["W1a"], SimpleNamespace(module=module), True, minutes=1)
     assert [line[3] for line in found] == ["FAILED: RESOURCE_EXHAUSTED: out of memory"] * 2
