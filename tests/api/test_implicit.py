@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from scipy.linalg import LinAlgWarning
 
 import chainad
 from chainad.errors import ConvergenceError, InputError
+from chainad.frontends.numpy.tape import Tape
 
 rng = np.random.default_rng(0)
 W = rng.normal(size=(4, 4))
@@ -288,3 +290,14 @@ def test_what_has_not_converged_is_refused_where_a_linear_solver_is_given() -> N
     root = chainad.implicit(lambda a: a, lambda x, a: x * x - a, linear_solver=linear_solver)
     with pytest.raises(ConvergenceError, match=r"test_implicit.py:\d+: .* Newton's method would"):
         chainad.jacobian(lambda a: root(a))(T)
+
+
+def test_compiled_solvers_keep_no_trace() -> None:
+    def tapes() -> set[int]:
+        gc.collect()
+        return {id(x) for x in gc.get_objects() if isinstance(x, Tape) and x.entries}
+
+    before = tapes()
+    fast = chainad.jacobian(solved).compile(T)
+    assert tapes() <= before
+    assert fast.programs == 1

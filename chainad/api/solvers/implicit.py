@@ -17,7 +17,7 @@ from chainad.api.solvers.known_values import (
     known_value,
     of_plain_arrays,
 )
-from chainad.api.solvers.residual_jacobian import ResidualJacobian, residual_jacobian
+from chainad.api.solvers.residual_jacobian import ResidualJacobian, residual_jacobian, steepest
 from chainad.api.solvers.user_functions import interned
 from chainad.errors import ConvergenceError, InputError
 from chainad.frontends.numpy.bound_names import BoundNames
@@ -29,6 +29,7 @@ from chainad.frontends.numpy.traced_calls import call
 from chainad.frontends.numpy.tracers import Tracer
 from chainad.ir.source_lines import here
 from chainad.rules.implicit import implicit_solution, warn_of_singular
+from chainad.rules.sparse_solves import SquarePattern
 
 _known = known_value("chainad.implicit")
 
@@ -187,7 +188,8 @@ class Solve(NamedTuple):
     def solution(self) -> tuple[Any, ...]:
         """Return the solution, with its derivatives, and the facts, which have none."""
         conversion = ClosureConversion(self.parts, self._is_kept)
-        return self._of(conversion, _solver(conversion, self.run), conversion.values)
+        solver = _solver(conversion.without_values(), self.run)
+        return self._of(conversion, solver, conversion.values)
 
     def _of(
         self, conversion: ClosureConversion, solver: Any, values: Sequence[Any]
@@ -204,7 +206,7 @@ class Solve(NamedTuple):
             return found
         outer = [below(x, tape) for x in values]
         x, *facts = self._of(conversion, solver, outer)
-        residual = partial(_at, self.residual, conversion(values), facts)
+        residual = _ResidualAt(self.residual, conversion(values), facts)
         names = BoundNames()
         try:
             names.bind(residual)
@@ -215,7 +217,7 @@ class Solve(NamedTuple):
             return x, *facts
         if self.linear_solver is not None:
             return (self._iteratively(self.linear_solver, conversion, outer, x, r),)
-        residual = partial(_at, self.residual, conversion(outer), facts)
+        residual = _ResidualAt(self.residual, conversion(outer), facts)
         jacobian = residual_jacobian(residual, x)
         matrix = self._checked(jacobian, x, r.value)
         return call(implicit_solution, (x, matrix, r, jacobian.pattern), {}), *facts
@@ -230,15 +232,20 @@ class Solve(NamedTuple):
     ) -> Any:
         """Return the solution where the inverse of the Jacobian is known by its products alone."""
 
+        # What is kept keeps neither values nor parts.
+        equations, of_parts, limit = (
+            conversion.without_values(),
+            self.residual,
+            self.max_relative_error,
+        )
+
         def residual(values: Sequence[Any]) -> Callable[[Any], Any]:
-            return partial(_at, self.residual, conversion(values), ())
+            return _ResidualAt(of_parts, equations(values), ())
 
         def make() -> IterativeInverse:
-            return IterativeInverse(residual, linear_solver, self.max_relative_error, _solution_of)
+            return IterativeInverse(residual, linear_solver, limit, _solution_of)
 
-        inverse: IterativeInverse = interned(
-            (linear_solver, self.max_relative_error), conversion, make
-        )
+        inverse: IterativeInverse = interned((linear_solver, limit), conversion, make)
         given = x, r.value, *outer
         checked: Any = np.float64(0)
         if not is_differentiated(given):
@@ -250,7 +257,7 @@ class Solve(NamedTuple):
         given = jacobian.entries, x, residual
         if is_differentiated(given):
             return jacobian.entries
-        check = _check(jacobian.steepest, here(), self.told(), self.max_relative_error)
+        check = _check(jacobian.pattern, here(), self.told(), self.max_relative_error)
         return _below(check, given)
 
 
@@ -273,21 +280,29 @@ def _solution_of(
     return Solve(parts, run, residual, linear_solver=linear_solver).solution()[0]
 
 
-def _at(residual: Callable[..., Any], parts: Any, facts: Sequence[Any], x: Any) -> Any:
-    """Return the residual at x as an array of the shape of x."""
-    r = as_one(settle(residual(parts, x, *facts)))
-    if not hasattr(r, "dtype"):
-        r = np.asarray(r)
-    if r.dtype.kind != "f":
-        raise InputError(
-            f"{here()}the residual must be an array of real floats, but got one of dtype {r.dtype}"
-        )
-    if r.shape != np.shape(x):
-        raise InputError(
-            f"{here()}the residual must have the shape of the solution, {np.shape(x)}, but has"
-            f" {r.shape}"
-        )
-    return r
+class _ResidualAt:
+    """The residual of some parts as a function of x: an array of the shape of x."""
+
+    def __init__(self, residual: Callable[..., Any], parts: Any, facts: Sequence[Any]) -> None:
+        self.residual, self.parts, self.facts = residual, parts, facts
+        # Whose names are looked up; where arrays are held is no name.
+        self.__wrapped__ = (*(parts.values() if isinstance(parts, dict) else parts),)
+
+    def __call__(self, x: Any) -> Any:
+        r = as_one(settle(self.residual(self.parts, x, *self.facts)))
+        if not hasattr(r, "dtype"):
+            r = np.asarray(r)
+        if r.dtype.kind != "f":
+            raise InputError(
+                f"{here()}the residual must be an array of real floats, but got one of dtype"
+                f" {r.dtype}"
+            )
+        if r.shape != np.shape(x):
+            raise InputError(
+                f"{here()}the residual must have the shape of the solution, {np.shape(x)}, but has"
+                f" {r.shape}"
+            )
+        return r
 
 
 def _solver(conversion: ClosureConversion, run: Callable[[Any], tuple[Any, ...]]) -> Any:
@@ -314,23 +329,21 @@ def _solver(conversion: ClosureConversion, run: Callable[[Any], tuple[Any, ...]]
     return solver
 
 
-def _check(
-    steepest_of: Callable[[Any], float], where: str, told: str, max_relative_error: float
-) -> Any:
+def _check(pattern: SquarePattern | None, where: str, told: str, max_relative_error: float) -> Any:
     """Return what returns the Jacobian of a residual by x, and raises unless x is a solution."""
 
     @of_plain_arrays
     def check(matrix: Any, x: Any, residual: Any) -> Any:
         norm = np.max(np.abs(residual), initial=0.0)
-        steepest = steepest_of(matrix)
-        allowed = max_relative_error * steepest * (1 + np.max(np.abs(x), initial=0.0))
+        slope = steepest(pattern, matrix)
+        allowed = max_relative_error * slope * (1 + np.max(np.abs(x), initial=0.0))
         if not norm <= allowed:
             raise ConvergenceError(
                 f"{where}the solver has not converged: the largest entry of the residual at its"
                 f" result is {norm:.3g}, and may be {allowed:.3g}; give it more iterations, a"
                 f" smaller tolerance or a better starting point{told}"
             )
-        if np.size(x) == 1 and not steepest:
+        if np.size(x) == 1 and not slope:
             warn_of_singular(0.0)
         return matrix
 

@@ -31,15 +31,15 @@ class ResidualJacobian(NamedTuple):
     entries: Any
     pattern: SquarePattern | None
 
-    def steepest(self, entries: Any) -> float:
-        """Return the largest sum of the magnitudes of a row of plain entries."""
-        if self.pattern is None:
-            n = int(np.sqrt(np.size(entries)))
-            sums = np.abs(entries).reshape(n, n).sum(axis=1)
-        else:
-            rows = as_array(self.pattern.rows)
-            sums = np.bincount(rows, np.abs(entries), self.pattern.size)
-        return float(sums.max(initial=0.0))
+
+def steepest(pattern: SquarePattern | None, entries: Any) -> float:
+    """Return the largest sum of the magnitudes of a row of plain entries."""
+    if pattern is None:
+        n = int(np.sqrt(np.size(entries)))
+        sums = np.abs(entries).reshape(n, n).sum(axis=1)
+    else:
+        sums = np.bincount(as_array(pattern.rows), np.abs(entries), pattern.size)
+    return float(sums.max(initial=0.0))
 
 
 def residual_jacobian(residual: Callable[[Any], Any], x: Any) -> ResidualJacobian:

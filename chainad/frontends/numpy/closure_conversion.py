@@ -73,12 +73,18 @@ class ClosureConversion:
     (array(-1.), 1)
     """
 
+    values: tuple[Tracer, ...]
+
     def __init__(self, value: Any, is_snapshot: bool = False) -> None:
         self._is_snapshot = is_snapshot
         self._search_in(value)
         if is_snapshot:
+            # It outlives the trace, whose values are not kept for it.
+            values = self.values
+            held = self([_Hole(k) for k in range(len(values))])
             self._is_snapshot = False
-            self._search_in(self(self.values))
+            self._search_in(held)
+            self.values = values
 
     # ---------------------------------------------------------------- search
 
@@ -101,6 +107,8 @@ class ClosureConversion:
             if type(value) in _LEAVES or id(value) in self._parts:
                 continue
             settled = settle(value) if type(value) is MadeArray else value
+            if type(value) is _Hole:
+                self._leaves[id(value)] = value.number
             if isinstance(settled, Tracer):
                 key = id(settled.tape), settled.number
                 if key not in self._number:
@@ -149,11 +157,24 @@ class ClosureConversion:
             stack += _parts_of_function(value) if is_function else self._parts[id(value)][1]
         return found
 
+    def without_values(self) -> ClosureConversion:
+        """Return the conversion alone; of a snapshot, it keeps no traced value."""
+        found = copy.copy(self)
+        found.values = ()
+        return found
+
     # ----------------------------------------------------------------- copies
 
     def __call__(self, values: Sequence[Any]) -> Any:
         """Return the object with other values in the place of the traced ones."""
         return _Copies(self, values).of(self.value)
+
+
+class _Hole:
+    """Stands for a traced value in a snapshot."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
 
 
 class _Copies:

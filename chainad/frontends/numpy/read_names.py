@@ -20,6 +20,7 @@ import numpy as np
 from chainad.frontends.numpy.made_arrays import captured
 from chainad.frontends.numpy.proxies import FunctionProxy, original_of, proxy_of
 from chainad.frontends.numpy.proxy_slots import ProxySlot, contents_of
+from chainad.ir.array_functions import is_ndarray
 from chainad.ir.cache import Cache
 
 # Libraries whose functions know no traced values, or dispatch on them.
@@ -61,7 +62,7 @@ class Search:
 
     def add(self, where: Any, name: Any, value: Any, names: frozenset[str], depth: int = 0) -> None:
         """Look at what is bound to a name; `names` are those that the code mentions."""
-        if isinstance(value, np.ndarray):
+        if is_ndarray(value):
             self.take(self.arrays, where, name, captured)
         else:
             self.add_code(where, name, value, names, depth)
