@@ -33,9 +33,16 @@ class FactorPytree(StoredFactor):
         return self.todense()
 
     def todense(self) -> jax.Array:
-        """Return the factor as a full matrix."""
-        full = _run(dense_program(((self.structure,),)), [self.array], self.dtype)
-        return jnp.reshape(full, self.structure.matrix_shape)
+        """Return the factor as a full matrix; of stacked ones, as many."""
+        program, shape = dense_program(((self.structure,),)), self.structure.matrix_shape
+
+        def run(array: Any) -> jax.Array:
+            return jnp.reshape(_run(program, [array], self.dtype), shape)
+
+        if self.array is not None:
+            for _ in range(jnp.ndim(self.array) - len(self.structure.stored)):
+                run = jax.vmap(run)
+        return run(self.array)
 
 
 @partial(

@@ -120,6 +120,8 @@ def test_stacked_jacobians_have_the_shape_of_the_stack():
     for refused in (lambda: J @ v, lambda: v @ J, lambda: J.T):
         with pytest.raises(InputError, match=r"these are stacked: take it under vmap"):
             refused()
+    u, v = jax.vmap(structured(CASES["factors"][0]))(jnp.stack([long, 2 * long])).factors
+    assert_close(u @ v, jax.vmap(jax.jacfwd(CASES["factors"][0]))(jnp.stack([long, 2 * long])))
     other = jax.vmap(structured(CASES["factors"][0]), out_axes=1)(jnp.stack([long, long, long]))
     with pytest.raises(InputError, match=r"stack Jacobians along the first axis"):
         other.todense()
