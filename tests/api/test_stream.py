@@ -339,3 +339,12 @@ def test_records_are_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monk
         chainad.stream(f, X, into=J)
     assert np.isnan(J).all()
     assert not (tmp_path / "J.record").exists()
+
+
+@pytest.mark.parametrize("mode", ["auto", "forward", "reverse"])
+def test_blocks_are_arrays_of_the_callers_own(mode: Any) -> None:
+    before = LARGE.copy()
+    for index, block in chainad.blocks(lambda x: LARGE @ x, X, chunk_size=8, mode=mode):
+        np.testing.assert_array_equal(block, before[index])
+        block.fill(0.0)
+    np.testing.assert_array_equal(LARGE, before)
