@@ -44,6 +44,9 @@ from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.plan import Plan
 from chainad.rules.primitives import Primitive
 
+# A function that seems to draw random numbers in all of them does.
+MAX_RUNS = 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedRun:
@@ -208,20 +211,22 @@ def _record(
     describe: _Describe[_Run],
     captures: tuple[Capture, ...] | None = None,
 ) -> _Run:
-    """Run a function once, and return what it did; twice if anybody changes what it reads."""
+    """Run a function once, and return what it did; once more if anybody changes what it reads."""
 
     def record(argnums: Sequence[Key]) -> _Run:
         once = partial(_record_once, of, args, kwargs, describe, argnums)
         found = captures
-        try:
-            return once(found)
-        except ChangedError as error:
-            # What it reads must be what it was before the run that is replayed.
-            found = error.captures
-        except RandomNumbersError:
-            # Another thread may have drawn them, as the workers of dask do.
-            if threading.active_count() == 1:
-                raise
+        for _ in range(MAX_RUNS - 1):
+            try:
+                return once(found)
+            except ChangedError as error:
+                # What it reads must be what it was before the run that is replayed.
+                found = error.captures
+                break
+            except RandomNumbersError:
+                # Another thread may have drawn them, as those of dask's workers do all the time.
+                if threading.active_count() == 1:
+                    raise
         return once(found)
 
     if of.has_jacobian:
