@@ -1,6 +1,6 @@
 """Solvers inside of functions: fits through ODEs, equilibria, minima, PDEs and price equations.
 
-    python -m benchmarks.inner_solvers [NAME...] [--save]
+    python -m benchmarks.inner_solvers [NAME...] [--quick] [--save]
 
 Each problem is solved by SciPy's outer solver, once with differences through the inner solver, as
 SciPy takes them by default, and once with derivatives of chainad. The inner solvers run at their
@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.pin import pin
 
-if __name__ == "__main__":
+if __name__ == "__main__" and "--quick" not in sys.argv:
     pin()
 
 import numpy as np
@@ -42,6 +42,8 @@ from benchmarks.table import ms, table, times
 from benchmarks.timing import once
 
 ROUNDS = 3
+# An answer may be off by so much: the tolerance of `solve_ivp` is 1e-3 by default.
+MAX_ERROR = 0.05
 DIFFERENCES, OURS = "differences", "chainad"
 
 # Where SciPy's inner solvers are found, and which of them are called with a function to evaluate.
@@ -206,17 +208,27 @@ differences of second order.
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Solve the problems that are named, or all."""
+    """Solve the problems that are named, or all; return 1 if an answer of chainad was wrong."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.inner_solvers")
     parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(PROBLEMS)}")
+    parser.add_argument("--quick", action="store_true", help="only check chainad's answers")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/ too")
     options = parser.parse_args(arguments)
     found = {}
     for name in options.names or PROBLEMS:
         print(f"{name} ...", flush=True)
+        problem = PROBLEMS[name]()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of solvers that do not get on
-            found[name] = raced(PROBLEMS[name]())
+            if not options.quick:
+                found[name] = raced(problem)
+                continue
+            error = np.max(np.abs(with_derivatives(problem)().x - answer(problem)))
+        if not error <= MAX_ERROR:
+            print(f"WRONG: off by {error:.1e}")
+            return 1
+    if options.quick:
+        return 0
     text = report(found)
     print(f"\n{text}")
     if options.save:
