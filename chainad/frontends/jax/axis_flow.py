@@ -7,18 +7,22 @@ solves. An operator of such an equation is one of each sample.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import Any, TypeAlias
 
 from jax.extend import core
 
 from chainad.frontends.jax import jaxprs
 from chainad.frontends.jax.jaxprs import Equation, Jaxpr
+from chainad.ir.shapes import Shape
 from chainad.rules import lax as rows
 
 # For every operand that an array depends on, and every axis of the array: the axis of the operand
 # at whose place alone it depends on it, or None.
 Axes: TypeAlias = tuple[int | None, ...]
 Flow: TypeAlias = Mapping[int, Axes]
+# An axis of every operand, and one of every result.
+_Ends: TypeAlias = tuple[dict[int, int], dict[int, int]]
 
 _ELEMENTWISE = {
     *jaxprs.ADDITIONS, *jaxprs.PRODUCTS, "neg", "select_n", "imag", "complex", "conj",
@@ -26,30 +30,34 @@ _ELEMENTWISE = {
 
 
 def batch_of(
-    at: Sequence[int], flows: Sequence[Flow], rank: int
+    at: Sequence[int], flows: Sequence[Flow], shape: Shape
 ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
     """Return the axes along which all results are independent: of operands `at`, and of results.
 
-    `rank` is the number of axes of the first result.
+    `shape` is that of the first result.
     """
-    found = []
-    for axis in range(rank):
-        ends = _connected(axis, at, flows)
-        if ends is not None:
+    found: list[_Ends] = []
+    for axis, n in enumerate(shape):
+        ends = _connected(axis, at, flows) if n > 1 else None
+        # Of a diagonal, two axes go with one.
+        if ends is not None and all(map(_are_apart, found, repeat(ends))):
             found.append(ends)
     operands = [tuple(ends[0][k] for ends in found) for k in at]
     results = [tuple(ends[1][o] for ends in found) for o in range(len(flows))]
     return operands, results
 
 
-def _connected(
-    axis: int, at: Sequence[int], flows: Sequence[Flow]
-) -> tuple[dict[int, int], dict[int, int]] | None:
+def _are_apart(one: _Ends, other: _Ends) -> bool:
+    """Return whether all operands, and all results, have different axes in the two."""
+    return all(a[k] != b[k] for a, b in zip(one, other, strict=True) for k in a)
+
+
+def _connected(axis: int, at: Sequence[int], flows: Sequence[Flow]) -> _Ends | None:
     """Return the axis of every operand and result that goes with one of the first result."""
     operands, results = dict[int, int](), {0: axis}
-    is_new = True
-    while is_new:
-        is_new = False
+    known = 0
+    while known < len(operands) + len(results):
+        known = len(operands) + len(results)
         for output, flow in enumerate(flows):
             for k, axes in flow.items():
                 if output in results:
@@ -60,7 +68,6 @@ def _connected(
                     if operands[k] not in axes:
                         return None
                     results[output] = axes.index(operands[k])
-                    is_new = True
     is_whole = len(operands) == len(at) and len(results) == len(flows)
     return (operands, results) if is_whole else None
 

@@ -152,7 +152,7 @@ def operator_of(
     else:
         push, pull, flows = _push(eqn, values, at, outputs), None, flows_of(eqn, at)
         flows = [flows[output] for output in outputs]
-    batches = batch_of(at, flows, len(made[0].shape))
+    batches = batch_of(at, flows, tuple(made[0].shape))
     operands, results = JointArray(given, batches[0]), JointArray(made, batches[1])
     linear = _with_directions(eqn, push, pull, operands, results)
     pairs = [*zip(operands.batch, results.batch, strict=True)]
