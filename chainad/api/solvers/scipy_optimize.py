@@ -18,6 +18,7 @@ from chainad.api.solvers.stationarity import (
     LEAST_SQUARES,
     MINIMUM,
     SCALAR_MINIMUM,
+    Parts,
     cost_at,
     first,
     minimized,
@@ -131,10 +132,10 @@ def root(
 
     What `fun` reads may be traced, by `args` and in closures. The start `x0` has no influence.
     """
-    parts = {
+    parts = Parts({
         "fun": fun, "x0": x0, "args": _tuple(args), "method": method, "jac": jac, "tol": tol,
         "callback": callback, "options": options,
-    }  # fmt: skip
+    })  # fmt: skip
     if not is_traced_around():
         return scipy.optimize.root(**parts)
 
@@ -156,7 +157,7 @@ def fsolve(
     **options: Any,
 ) -> Any:
     """Return a root of a vector function, as scipy.optimize.fsolve does."""
-    parts = {"func": func, "x0": x0, "args": _tuple(args), "fprime": fprime, **options}
+    parts = Parts({"func": func, "x0": x0, "args": _tuple(args), "fprime": fprime, **options})
     if not is_traced_around():
         return scipy.optimize.fsolve(**parts, full_output=full_output)
     if full_output:
@@ -178,7 +179,7 @@ def _bracketing(name: str) -> Callable[..., Any]:
         f: Callable[..., Any], a: Any, b: Any, args: Any = (), full_output: bool = False,
         **options: Any,
     ) -> Any:  # fmt: skip
-        parts = {"f": f, "a": a, "b": b, "args": _tuple(args), **options}
+        parts = Parts({"f": f, "a": a, "b": b, "args": _tuple(args), **options})
         if not is_traced_around():
             return getattr(scipy.optimize, name)(**parts, full_output=full_output)
         run = _Run(name, "root", lambda parts: {**parts, "full_output": True})
@@ -200,7 +201,7 @@ def root_scalar(
     f: Callable[..., Any], args: Any = (), method: str | None = None, **options: Any
 ) -> Any:
     """Return a root of a function of a number, as scipy.optimize.root_scalar does."""
-    parts = {"f": f, "args": _tuple(args), "method": method, **options}
+    parts = Parts({"f": f, "args": _tuple(args), "method": method, **options})
     if not is_traced_around():
         return scipy.optimize.root_scalar(**parts)
     run = _Run("root_scalar", "root")
@@ -218,7 +219,7 @@ def newton(
     **options: Any,
 ) -> Any:
     """Return a root by Newton's method, or one of each entry, as scipy.optimize.newton does."""
-    parts = {"func": func, "x0": x0, "fprime": fprime, "args": _tuple(args), **options}
+    parts = Parts({"func": func, "x0": x0, "fprime": fprime, "args": _tuple(args), **options})
     if not is_traced_around():
         return scipy.optimize.newton(**parts, full_output=full_output)
     if full_output:
@@ -229,7 +230,7 @@ def newton(
 @wrapped_by(_HOME)
 def fixed_point(func: Callable[..., Any], x0: Any, args: Any = (), **options: Any) -> Any:
     """Return a fixed point of a function, as scipy.optimize.fixed_point does."""
-    parts = {"func": func, "x0": x0, "args": _tuple(args), **options}
+    parts = Parts({"func": func, "x0": x0, "args": _tuple(args), **options})
     if not is_traced_around():
         return scipy.optimize.fixed_point(**parts)
 
@@ -260,11 +261,11 @@ def minimize(
     constraints that are active at the minimum stay active: where these change, the minimum has a
     kink, and the derivative is that on the side where SciPy's solution is.
     """
-    parts = {
+    parts = Parts({
         "fun": fun, "x0": x0, "args": _tuple(args), "method": method, "jac": jac, "hess": hess,
         "hessp": hessp, "bounds": bounds, "constraints": constraints, "tol": tol,
         "callback": callback, "options": options,
-    }  # fmt: skip
+    })  # fmt: skip
     if not is_traced_around():
         return scipy.optimize.minimize(**parts)
     run = _Run("minimize", prepare=minimized, facts=MINIMUM.facts)
@@ -284,10 +285,10 @@ def minimize_scalar(
     options: Any = None,
 ) -> Any:
     """Return a minimum of a function of a number, as scipy.optimize.minimize_scalar does."""
-    parts = {
+    parts = Parts({
         "fun": fun, "bracket": bracket, "bounds": bounds, "args": _tuple(args), "method": method,
         "tol": tol, "options": options,
-    }  # fmt: skip
+    })  # fmt: skip
     if not is_traced_around():
         return scipy.optimize.minimize_scalar(**parts)
     run = _Run("minimize_scalar", facts=SCALAR_MINIMUM.facts)
@@ -314,10 +315,10 @@ def least_squares(
     `.x`, `.fun` and `.cost` are differentiated, by the gradient of the cost: second derivatives of
     `fun` are in there. Active bounds stay active, as in `minimize`.
     """
-    parts = {
+    parts = Parts({
         "fun": fun, "x0": x0, "jac": jac, "bounds": bounds, "method": method, "loss": loss,
         "f_scale": f_scale, "args": args, "kwargs": kwargs or {}, **options,
-    }  # fmt: skip
+    })  # fmt: skip
     if not is_traced_around():
         return scipy.optimize.least_squares(**parts)
     run = _Run("least_squares", prepare=squares_minimized, facts=LEAST_SQUARES.facts)

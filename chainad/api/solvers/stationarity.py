@@ -25,7 +25,14 @@ MAX_DISTANCE = 1e-5
 _BY_FIRST = checked_options(0)
 
 Array = np.ndarray[Any, Any]
-Parts = dict[str, Any]
+
+
+class Parts(dict[str, Any]):
+    """What a function of SciPy is called with, by name.
+
+    A class of its own: in dictionaries of the user's, it is remembered where arrays are held.
+    """
+
 
 # What SciPy's methods of `minimize` ask for.
 _WITHOUT_GRADIENT = {"nelder-mead", "powell", "cobyla", "cobyqa"}
@@ -42,7 +49,7 @@ def value_at(parts: Parts, x: Any) -> Any:
     return np.reshape(as_one(settle(first(parts["fun"](x, *parts["args"]), parts))), ())
 
 
-def minimized(parts: Parts) -> Parts:
+def minimized(parts: Parts) -> dict[str, Any]:
     """Return what SciPy's `minimize` is called with: derivatives are added that it asks for."""
     method = parts["method"]
     given = {**parts}
@@ -98,7 +105,7 @@ class Stationarity(NamedTuple):
         if parts.get("constraints"):
             values, low, high = constraints_at(parts, x)
             at_limit = _near(values, low, high)
-            jacobian = JacobianFunction(lambda x: constraints_at(parts, x)[0], _BY_FIRST)(x)
+            jacobian = JacobianFunction(partial(_constraint_values, parts), _BY_FIRST)(x)
             active = at_limit != 0
             multipliers = np.zeros(values.size)
             free = near == 0
@@ -148,6 +155,10 @@ def constraints_at(parts: Parts, x: Any) -> tuple[Any, Any, Any]:
     return values, low, high
 
 
+def _constraint_values(parts: Parts, x: Any) -> Any:
+    return constraints_at(parts, x)[0]
+
+
 def _constraint_at(constraint: Any, x: Any) -> tuple[Any, Any, Any]:
     if isinstance(constraint, dict):
         value = as_one(settle(constraint["fun"](x, *constraint.get("args", ()))))
@@ -180,7 +191,7 @@ _LOSSES: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def squares_minimized(parts: Parts) -> Parts:
+def squares_minimized(parts: Parts) -> dict[str, Any]:
     """Return what SciPy's `least_squares` is called with: the Jacobian is added."""
     if not (isinstance(parts["jac"], str) and parts["jac"] == "2-point"):
         return parts
