@@ -19,7 +19,7 @@ from chainad.api.solvers.known_values import (
     known_value,
     of_plain_arrays,
 )
-from chainad.api.solvers.user_functions import Converted, Recorded, conversion_of, interned
+from chainad.api.solvers.user_functions import EFFORT, Converted, Recorded, conversion_of, interned
 from chainad.api.verbs import jacobian
 from chainad.errors import TraceError
 from chainad.frontends.numpy.closure_conversion import ClosureConversion
@@ -65,7 +65,7 @@ class Integral(ABC):
     @cached_property
     def gradient(self) -> Callable[..., Any]:
         """The derivatives of the integrand by the parameters that move."""
-        return Recorded(jacobian(partial(_integrand, self.user, self)))
+        return Recorded(jacobian(partial(_integrand, self.user, self), effort=EFFORT))
 
     def component(self, parameter: int, entry: int) -> _Component:
         """Return the integral whose integrand is a derivative of this one's."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from chainad.api.solvers.known_values import is_differentiated, of_plain_arrays
-from chainad.api.solvers.user_functions import Recorded
+from chainad.api.solvers.user_functions import EFFORT, Recorded
 from chainad.api.sparsity import sparsity
 from chainad.api.verbs import jacobian, value_and_jacobian
 from chainad.errors import TraceError
@@ -62,12 +62,14 @@ class RightHandSide(ABC):
     @cached_property
     def directional(self) -> Callable[..., Any]:
         """The right-hand side, and its derivative along k directions."""
-        return Recorded(value_and_jacobian(partial(_along, self.user, self)))
+        return Recorded(value_and_jacobian(partial(_along, self.user, self), effort=EFFORT))
 
     @cached_property
     def weighted(self) -> Callable[..., Any]:
         """The derivatives of k weighted sums of the right-hand side, by states and parameters."""
-        return Recorded(jacobian(partial(_weighted, self.user, self), argnums=(0, 1)))
+        return Recorded(
+            jacobian(partial(_weighted, self.user, self), argnums=(0, 1), effort=EFFORT)
+        )
 
     def jacobian(self, t: Any, y: Any, parameters: Sequence[Any]) -> Any:
         """Return the Jacobian by the states, an array or sparse."""
@@ -80,11 +82,11 @@ class RightHandSide(ABC):
 
     @cached_property
     def _dense(self) -> Callable[..., Any]:
-        return Recorded(jacobian(self._function))
+        return Recorded(jacobian(self._function, effort=EFFORT))
 
     @cached_property
     def _sparse(self) -> Callable[..., Any]:
-        return Recorded(jacobian(self._function, output="sparse"))
+        return Recorded(jacobian(self._function, output="sparse", effort=EFFORT))
 
     def _is_sparse(self, t: Any, y: Any, parameters: Sequence[Any]) -> bool:
         most = MAX_SPARSE_DENSITY * self.n**2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,10 @@ from chainad.frontends.numpy.tape import Tape, active
 from chainad.frontends.numpy.tracers import Tracer
 from chainad.ir.cache import Cache
 from chainad.ir.graph import freeze
+
+# Derivatives of right-hand sides take microseconds: to search long for their plans is not worth
+# it in most solves.
+EFFORT: Literal["fast"] = "fast"
 
 MAX_INTERNED = 128
 MAX_COMPARED_ENTRIES = 4096
