@@ -47,7 +47,7 @@ def segment_sum(x: Array, axis: int, segments: Positions, size: int) -> Array:
     """Add up the entries of one axis that have the same id in `segments` (below `size`)."""
     if not is_ndarray(x):
         return _dispatch(segment_sum, x, axis, segments, size)  # type: ignore[no-any-return]
-    if x.ndim == 1 and x.dtype == float:
+    if x.ndim == 1 and x.dtype == float and x.size:  # which counts integers if there are none
         return np.bincount(as_array(segments), x, size)
     front = np.moveaxis(x, axis, 0)
     count = len(segments)

@@ -19,6 +19,8 @@ from chainad.rules.sparse_solves import Options, SquarePattern, sparse_solve
 
 _sparse, _linalg = of_scipy("scipy.sparse"), of_scipy("scipy.sparse.linalg")
 WRAPPERS["scipy.sparse", "__init__"] = "chainad.scipy.sparse, such as .csr_array"
+for _name in ("_matmul_vector", "_matmul_multivector"):
+    WRAPPERS["scipy.sparse", _name] = "A @ np.copy(x) of an array x that the function has filled"
 
 # --------------------------------------------------------------- constructors
 

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse
 
 from chainad.errors import TraceError
-from chainad.ir.array_functions import is_traced, segment_sum, sparse_dot
+from chainad.ir.array_functions import is_ndarray, is_traced, segment_sum, sparse_dot
 from chainad.ir.positions import Integers, positions
 from chainad.ir.source_lines import here
 
@@ -204,15 +204,17 @@ class SparseArray:
     def __neg__(self) -> SparseArray:
         return self.with_entries(-self.entries)
 
+    def __abs__(self) -> SparseArray:
+        return self.with_entries(np.abs(self.entries))
+
     def __matmul__(self, other: Any) -> Any:
         if isinstance(other, SparseArray) or scipy.sparse.issparse(other):
             return _product(self, SparseArray.of(other))
         shape = np.shape(other)
         if shape[:1] != self.shape[1:] or len(shape) > 2:
             raise ValueError(f"matmul: shapes {self.shape} and {shape} do not fit")
+        other = as_array(other)
         x = other if len(shape) == 2 else np.reshape(other, (-1, 1))
-        if not is_traced(x):
-            x = np.asarray(x)
         places = positions(self.rows), positions(self.cols)
         data = self.entries if is_traced(self.entries) else self.entries.astype(x.dtype, copy=False)
         y = sparse_dot(data, *places, self.shape[0], x)
@@ -292,6 +294,13 @@ def _is_scalar(value: Any) -> bool:
     return not isinstance(value, SparseArray) and np.ndim(value) == 0
 
 
+def as_array(value: Any) -> Any:
+    """Return an array, traced if it is, or if a traced function has filled it with such values."""
+    if is_ndarray(value) and getattr(value, "is_traced", False):
+        return np.reshape(value, value.shape)
+    return value if is_traced(value) else np.asarray(value)
+
+
 def is_zero(value: Any) -> bool:
     """Return whether a number is a plain zero."""
     return not is_traced(value) and value == 0
@@ -360,7 +369,7 @@ class Numbering:
             if sparse.format not in _COMPRESSED:
                 sparse = sparse.asformat("csr")
             return sparse.plain(self._next(sparse.entries, sparse.nnz))
-        value = value if is_traced(value) else np.asarray(value)
+        value = as_array(value)
         return np.reshape(self._next(np.reshape(value, -1), int(np.size(value))), np.shape(value))
 
     def _next(self, data: Any, count: int) -> Any:

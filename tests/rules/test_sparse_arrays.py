@@ -39,6 +39,13 @@ def matrix(s: Any, x: Any) -> Any:
     return s.csr_matrix((entries(x), (ROWS, COLS)), shape=(6, 6))
 
 
+def filled(x: Any) -> Any:
+    z = np.zeros(6)
+    for k in range(6):
+        z[k] = x[k % 4] * (k + 1)
+    return z
+
+
 # Of the module scipy.sparse, or of ours, and x.
 ARRAYS: dict[str, Callable[[Any, Any], Any]] = {
     "csr @ vector": lambda s, x: array(s, x) @ (D @ x),
@@ -55,6 +62,9 @@ ARRAYS: dict[str, Callable[[Any, Any], Any]] = {
     "diags of one": lambda s, x: s.diags(D @ x, format="csc").data,
     "diags_array": lambda s, x: s.diags_array([x[0], 2.0], offsets=[0, 1], shape=(3, 4)).toarray(),
     "spdiags": lambda s, x: s.spdiags(np.stack([D @ x] * 2), [0, 1], 6, 6).toarray(),
+    "filled": lambda s, x: s.csc_array((filled(x), (ROWS[6:], COLS[6:])), shape=(6, 6)) @ filled(x),
+    "filled, of diagonals": lambda s, x: s.diags([filled(x)], [0]).multiply(filled(x)).toarray(),
+    "empty": lambda s, x: array(s, x)[[], :].toarray().sum() + abs(array(s, x)).sum(),
     "sums": lambda s, x: array(s, x).sum() + array(s, x).sum(axis=0) * array(s, x).sum(axis=1),
     "times numbers": lambda s, x: (2 * array(s, x) / x[0] - array(s, x) * 1.5).toarray(),
     "times dense": lambda s, x: array(s, x).multiply(D[:, :1]).toarray(),
@@ -92,6 +102,7 @@ SOLVES: dict[str, Callable[[Any, Any], Any]] = {
         s.tril(array(s, x), -1, format="csr") + scipy.sparse.eye_array(6), D @ x,
         unit_diagonal=True,
     ),
+    "filled": lambda s, x: s.linalg.spsolve(FOUR + K, filled(x)),
     "one unknown": lambda s, x: s.linalg.spsolve(s.csr_array((x[:1], ([0], [0]))), x[1:2]),
 }  # fmt: skip
 FUNCTIONS = ARRAYS | SOLVES
@@ -216,6 +227,7 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "cg": (lambda x: theirs.linalg.cg(FOUR, D @ x)[0], "chainad.scipy.sparse has"),
     "multiply": (lambda x: FOUR.multiply(D @ x), r"x \* A of a constant A"),
     "of dense": (lambda x: ours.csr_array(np.outer(x, x)), r"\(data, \(rows, cols\)\)"),
+    "filled": (lambda x: FOUR @ filled(x), r"use A @ np\.copy\(x\)"),
     "sparse b": (lambda x: ours.linalg.spsolve(array(ours, x), FOUR), "b.toarray"),
     "write": (lambda x: array(ours, x).__setitem__((0, 0), x[0]), "all of them at once"),
     "method": (lambda x: array(ours, x).max(), r"\.max of a sparse array"),
