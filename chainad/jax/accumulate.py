@@ -150,7 +150,8 @@ def _plan_within(
     def make() -> Plan | ChunkedPlan:
         if size is None and limit is not None:
             lowered = FORMS[options.output].lowered
-            return plan_within(graph, mode, itemsize, cost, limit, lowered, search)
+            others = ("structured", "bcoo") if options.output == "dense" else ()
+            return plan_within(graph, mode, itemsize, cost, limit, lowered, search, others=others)
         return plan_in_blocks(graph, mode, itemsize, cost, limit, size, counts_result=True)
 
     if (key := mode_key(mode)) is None:

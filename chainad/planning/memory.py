@@ -6,7 +6,7 @@ What counts is what the peak of a plan counts.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from math import inf
@@ -88,12 +88,14 @@ def plan_within(
     search: SearchOptions = DEFAULT_SEARCH,
     counts_result: bool = True,
     at_once: int = 1,
+    others: Sequence[str] | None = None,
 ) -> Plan | ChunkedPlan:
     """Return the cheapest plan found that keeps within `limit` bytes.
 
     Orders for the whole Jacobian are tried first, then blocks of columns and of rows, of which
     several may be made `at_once`. Without `counts_result`, blocks are written elsewhere, so that
-    the dense result takes no memory.
+    the dense result takes no memory. `others` are outputs that may take less: those of the NumPy
+    front end, if they are not given.
 
     Raises
     ------
@@ -120,7 +122,7 @@ def plan_within(
     if found:
         return min(found, key=_cost_of if counts_result else _cost_on_disk)
     leanest = min(wholes, key=lambda plan: plan.peak.bytes_for(output))
-    raise TooLargeError(_refusal(leanest, limit, min(needs), is_dense, counts_result))
+    raise TooLargeError(_refusal(leanest, limit, min(needs), output, counts_result, others))
 
 
 def plan_in_blocks(
@@ -213,17 +215,27 @@ def _largest_in(plan: Plan, origin: Callable[[int], Origin]) -> str:
     return f"the largest Jacobian, of {size}, is made by {made.name}{line}"
 
 
-def _refusal(plan: Plan, limit: int, least: int, is_dense: bool, counts_result: bool = True) -> str:
+def _refusal(
+    plan: Plan,
+    limit: int,
+    least: int,
+    output: str,
+    counts_result: bool,
+    others: Sequence[str] | None,
+) -> str:
     graph, itemsize = plan.graph, plan.itemsize
     parts = [f"local Jacobians {bytes_text(local_entries(graph) * itemsize)}"]
-    if is_dense and counts_result:
+    if output == "dense" and counts_result:
         parts.append(f"the dense result {bytes_text(result_entries(graph) * itemsize)}")
     largest = f"; {_largest_in(plan, graph.origins.__getitem__)}" if graph.origins else ""
-    other = "output='sparse', 'structured' or 'operator'" if is_dense else "output='operator'"
+    if others is None:
+        others = ("sparse", "structured", "operator") if output == "dense" else ("operator",)
+    *rest, last = [*map(repr, others)] or [""]
+    other = f"{', '.join(rest)} or {last}" if rest else last
     return (
         f"no plan was found that keeps within memory_limit={bytes_text(limit)}: the least found"
         f" takes {bytes_text(least)} ({least} bytes), of which {', '.join(parts)}{largest}; raise"
-        f" the limit, or request {other}"
+        f" the limit{other and f', or request output={other}'}"
     )
 
 

@@ -127,7 +127,7 @@ REFUSED = {
     ),
     "mode= is a plan in blocks already": lambda: J(jnp.sin, mode=plan_in_blocks, chunk_size=3),
     "the plan was made for another function": lambda: J(jnp.sin, mode=plan_in_blocks)(x),
-    "no plan was found that keeps within memory_limit=10 B": (
+    "raise the limit, or request output='structured' or 'bcoo'": (
         lambda: J(jnp.sin, memory_limit=10)(x)
     ),
     "no block of chunk_size=10 was found that keeps within memory_limit=10 B": (
