@@ -95,6 +95,24 @@ def _sum(eqn: Equation) -> tuple[Arrangement, None]:
     return from_labels(rows, cols, dict(enumerate(eqn.operand)), scale=1), None
 
 
+@row("reduce_window_sum")
+def _sum_of_windows(eqn: Equation) -> tuple[Arrangement, None] | None:
+    """Return the structure of sums over windows side by side; None if these overlap."""
+    params, windows = eqn.params, eqn.params["window_dimensions"]
+    is_plain = tuple(params["window_strides"]) == tuple(windows) and not any(
+        low or high for low, high in params["padding"]
+    )
+    if not is_plain or {*params["base_dilation"], *params["window_dilation"]} - {1}:
+        return None
+    n = len(windows)
+    rows = [Axis(m, (d,)) for d, m in enumerate(eqn.result)]
+    cols = [
+        Axis(size, (d, n + d), None if size == m * w else range(m * w))
+        for d, (size, m, w) in enumerate(zip(eqn.operand, eqn.result, windows, strict=True))
+    ]
+    return arrange(rows, cols, dict(enumerate((*eqn.result, *windows))), scale=1), None
+
+
 @row("transpose")
 def _transpose(eqn: Equation) -> tuple[Arrangement, None]:
     cols = [(n, (d,)) for d, n in enumerate(eqn.operand)]

@@ -78,6 +78,11 @@ OPERATORS = {
         IMAGES,
         [(18, 2, 4)],
     ),
+    "average pooling": (
+        lambda x: lax.reduce_window(x, 0.0, lax.add, (1, 1, 3, 2), (1, 1, 3, 2), "VALID") ** 2,
+        IMAGES,
+        [],
+    ),
     "depthwise convolution": (
         lambda x: lax.conv_general_dilated(x, KERNEL, (1, 1), "SAME", feature_group_count=2),
         IMAGES,
