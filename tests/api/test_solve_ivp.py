@@ -186,6 +186,9 @@ OTHERS: dict[str, Any] = {
         args=[x[0], {"q": x[1]}], t_eval=[0.5], jac=lambda t, y, a, b: [[-a * b["q"]]],
         rtol=1e-8, atol=[1e-9],
     ),
+    "no absolute tolerance": lambda x, s: s(
+        lambda t, y: -x[0] * y, (0, 1), [1.0 + x[1]], t_eval=[1.0], rtol=1e-8, atol=0.0
+    ),
     "one solve behind another": lambda x, s: s(
         lambda t, y: -x[1] * y,
         (0, 1), s(lambda t, y: -x[0] * y, (0, 1), x, **TIGHT).y[:, -1], t_eval=[1.0], **TIGHT,

@@ -21,6 +21,7 @@ from chainad.api.solvers.integrators import (
     make_solver,
     next_step,
     one_step,
+    positive,
     repeated,
     step,
     with_jacobian,
@@ -172,6 +173,7 @@ class _AdjointEquation:
         self.states: Any = None
         self.method = one_step(problem.method)
         rtol, atol = problem.tolerances(given)
+        atol = positive(atol, rtol)
         # A weighted sum of the states is as exact as they are: so is its derivative, where what it
         # is by changes by as much as it is, or by 1.
         weights = np.sqrt(np.sum((adjoints * atol[:, None]) ** 2, axis=(1, 2)))

@@ -19,6 +19,7 @@ from chainad.api.solvers.adjoint_equation import pulled_back
 from chainad.api.solvers.integrators import (
     MAX_DENSE_EQUATIONS,
     MIN_RTOL,
+    positive,
     repeated,
     solver_of,
     with_jacobian,
@@ -356,7 +357,7 @@ class AugmentedProblem(InitialValueProblem):
         largest[largest == 0] = 1
         # SciPy's norm is a mean: no part of it may hide behind the others.
         share = (1 + k) ** -0.5
-        scaled = np.concatenate([atol, (largest[:, None] * atol).ravel()])
+        scaled = np.concatenate([atol, (largest[:, None] * positive(atol, rtol)).ravel()])
         return max(rtol * share, MIN_RTOL), scaled * share
 
     def jacobian(self, t: Any, y: Any, parameters: Sequence[Any]) -> Any:

@@ -58,6 +58,11 @@ def repeated(matrix: Any, count: int) -> Any:
     return scipy.sparse.kron(scipy.sparse.eye_array(count), matrix, format="csc")
 
 
+def positive(atol: Array, rtol: float) -> Array:
+    """Return absolute tolerances for what begins at 0, where relative ones alone are none."""
+    return np.where(atol > 0, atol, 1e-3 * rtol)
+
+
 def make_solver(
     method: Any,
     fun: Callable[[Any, Any], Any],
