@@ -183,11 +183,7 @@ class BatchedDifferentiator:
             for part in parts
         ]
 
-        def accept(part: slice, result: Any) -> None:
-            found.accept(part, result)
-            meter.advance(part.stop - part.start)
-
-        run_tasks(self._executor, tasks, accept, "points")
+        run_tasks(self._executor, tasks, found.accept, meter)
         return found.result()
 
     def _operations(self, points: PointArguments) -> int:

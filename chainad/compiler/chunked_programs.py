@@ -168,9 +168,8 @@ class ChunkedPrograms:
                     result = results[part.result]
                     if result is not None:
                         result.write(part)
-                meter.advance(1)
 
-            run_tasks(executor, tasks, accept, "blocks", self.plan.at_once)
+            run_tasks(executor, tasks, accept, meter, self.plan.at_once)
         return tuple(result.array for result in results if result is not None)
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
@@ -22,6 +24,7 @@ import numpy as np
 from chainad.errors import InputError
 from chainad.ir.cache import Cache, cached_property
 from chainad.ir.notices import log
+from chainad.ir.progress import Meter
 
 T = TypeVar("T")
 
@@ -44,7 +47,7 @@ def run_tasks(
     executor: Executor | None,
     tasks: Sequence[Task],
     accept: Callable[[slice, Any], None],
-    unit: str,
+    meter: Meter,
     at_once: int | None = None,
 ) -> None:
     """Run tasks, and pass each part with its result to `accept`, in this thread, as they end.
@@ -55,8 +58,8 @@ def run_tasks(
         Runs them; None: they run here, one after the other.
     tasks : sequence of Task
     accept : callable
-    unit : str
-        What the indices are of, for messages: "points".
+    meter : Meter
+        What is told of the indices.
     at_once : int, optional
         How many tasks may be submitted whose results were not accepted yet.
 
@@ -77,12 +80,13 @@ def run_tasks(
         if executor is None:
             for task in tasks:
                 collect(task.part, task.function(*task.arguments))
+                meter.advance(task.part.stop - task.part.start)
         else:
             workers = workers_of(executor)
             with _limited_blas(max(1, processors() // workers)):  # where tasks are threads
-                _submit(executor, workers, tasks, collect, at_once)
+                _submit(executor, workers, tasks, collect, meter, at_once)
     except BaseException as error:
-        _tell_finished(error, finished, unit, tasks[-1].part.stop)
+        _tell_finished(error, finished, meter.task, tasks[-1].part.stop)
         raise
 
 
@@ -91,6 +95,7 @@ def _submit(
     workers: int,
     tasks: Sequence[Task],
     collect: Callable[[slice, Any], None],
+    meter: Meter,
     at_once: int | None,
 ) -> None:
     at_once = TASKS_PER_WORKER * workers if at_once is None else at_once
@@ -100,7 +105,9 @@ def _submit(
 
     def collect_next() -> None:
         future = ended.get()
-        collect(pending.pop(future), future.result())
+        part = pending.pop(future)
+        collect(part, future.result())
+        meter.advance(part.stop - part.start)
 
     try:
         for task in tasks:
@@ -119,7 +126,8 @@ def _submit(
             future = ended.get()
             part = pending.pop(future)
             if not future.cancelled() and future.exception() is None:
-                collect(part, future.result())
+                with suppress(InputError):  # of a result that does not fit
+                    collect(part, future.result())
         raise
 
 
@@ -195,16 +203,27 @@ def _limited_blas(threads: int) -> AbstractContextManager[Any]:
 
     OpenBLAS has one pool for all threads of a process, whose size one of them sets, and resets.
     """
-    try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:
+    # To look for the libraries that are loaded takes a millisecond, so they are looked for when
+    # something else was imported.
+    controller = _controller(len(sys.modules))
+    if controller is None:
         log.info(
             "threads of BLAS are not limited without threadpoolctl: pip install"
             " 'chainad[parallel]', or set OPENBLAS_NUM_THREADS=1 (MKL_NUM_THREADS=1)"
         )
         return nullcontext()
-    limits: AbstractContextManager[Any] = threadpool_limits(threads, user_api="blas")
+    limits: AbstractContextManager[Any] = controller.limit(limits=threads, user_api="blas")
     return limits
+
+
+@lru_cache(maxsize=1)
+def _controller(modules: int) -> Any:
+    """Return what limits threads; None without threadpoolctl."""
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError:
+        return None
+    return ThreadpoolController()
 
 
 # ------------------------------------------------------- what is sent to tasks

@@ -65,6 +65,8 @@ class Meter:
 
     Attributes
     ----------
+    task : str
+        What is done, as in `Progress`.
     done, total : float
     """
 
@@ -76,7 +78,7 @@ class Meter:
         best: Callable[[], int | None] = lambda: None,
     ) -> None:
         self.done, self.total = 0.0, total
-        self._task, self._best = task, best
+        self.task, self._best = task, best
         self._bar = _bar(task, total) if progress is True else None
         self._function = self._show if self._bar is not None else progress
         self._end = total  # of the part that is under way
@@ -137,7 +139,7 @@ class Meter:
         function = self._function
         if callable(function):
             try:
-                function(Progress(self._task, self.done, self.total, self._best()))
+                function(Progress(self.task, self.done, self.total, self._best()))
             except StopIteration:
                 self._function = False  # it has had enough
                 raise KeyboardInterrupt from None
