@@ -2,7 +2,8 @@
 
 "speedup" is of the wall, the median over rounds in which all take turns; "processor time" what all
 processes use together, in multiples of one without an executor. On a machine that others use, the
-second says what the first would be at most on a free one: workers / processor time.
+second says what the first would be at most on a free one: workers / processor time. "Empty loops"
+are as many processes that share nothing: no executor gets more.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -98,9 +99,22 @@ def timed(call: Callable[[], Any]) -> tuple[float, float]:
     return perf_counter() - wall, processor_time() - used
 
 
+def loop(seconds: float) -> None:
+    """Use a processor for some seconds."""
+    end = process_time() + seconds
+    while process_time() < end:
+        pass
+
+
 def main(is_quick: bool) -> None:
     rows = []
     with executors() as pools:
+        seconds, free = 0.01 if is_quick else 0.5, []
+        for _ in range(1 if is_quick else ROUNDS):
+            alone, _ = timed(partial(pools["processes"].submit(loop, seconds).result))
+            both = [pools["processes"].submit(loop, seconds) for _ in range(WORKERS)]
+            free.append(WORKERS * alone / timed(lambda both=both: [x.result() for x in both])[0])
+        rows.append(["empty loops", "processes", "-", f"{median(free):.2f}x", "-"])
         for name, (f, n, count) in FUNCTIONS.items():
             points = _rng.uniform(0.5, 1.0, size=(count // 50 if is_quick else count, n))
             shape = chainad.jacobian(f)(points[0]).shape
