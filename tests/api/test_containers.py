@@ -195,7 +195,9 @@ def test_containers_are_differentiated_again_and_fill_buffers() -> None:
     out = {"a": np.empty(3), "b": np.empty(())}
     assert chainad.jacobian(energy)(w, out=out) is out
     np.testing.assert_allclose(out["a"], 6 * X**2)
-    with pytest.raises(InputError, match="out must be a dict of 2 arrays, nested as the result"):
+    with pytest.raises(
+        InputError, match="out must be a dict of 2 arrays, nested as the Jacobian is"
+    ):
         chainad.jacobian(energy)(w, out={"a": np.empty(3)})
 
 
