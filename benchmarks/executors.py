@@ -28,6 +28,7 @@ from benchmarks.table import table
 
 WORKERS = 2
 ROUNDS = 5
+MALLOC_TRIM = "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"
 
 _rng = np.random.default_rng(0)
 U, V, W = (_rng.normal(size=size) / 10 for size in ((400, 20), (400, 400), (20, 400)))
@@ -71,8 +72,12 @@ def executors() -> Iterator[dict[str, Executor]]:
 
             found["loky"] = get_reusable_executor(WORKERS)
         if find_spec("distributed"):
+            import dask
             from distributed import Client
 
+            # dask has processes give memory back whenever 64 kB are free, in its own and whatever
+            # is started later: arrays that come and go then take several times as long.
+            dask.config.set({MALLOC_TRIM: 2**27})
             client = stack.enter_context(Client(n_workers=WORKERS, threads_per_worker=1))
             found["dask"] = client.get_executor()
         yield found

@@ -116,7 +116,8 @@ def compiled(
 def workload_of(name: str, is_quick: bool) -> Workload:
     """Return a workload by its name here."""
     if name in DENSE:
-        return replace(WORKLOADS[DENSE[name]](is_quick), name=name, output="dense")
+        workload = WORKLOADS[DENSE[name]](is_quick)
+        return replace(workload, name=name, output="dense", title=f"{workload.title}, dense")
     return WORKLOADS[name](is_quick)
 
 

@@ -86,7 +86,7 @@ def test_auto_stays_with_jax_where_no_order_gains(widths, mode):
     costs = {offer.name: offer.cost for offer in made.alternatives}
     assert min(("jacfwd", "jacrev"), key=costs.__getitem__) == mode
     assert costs[mode] < 1.2 * made.cost
-    assert f"f(x), by jax.{mode}: " in str(made)
+    assert f"f(x) (runs jax.{mode}; this is the best besides): " in str(made)
 
 
 def test_auto_leaves_jax_at_a_bottleneck():
