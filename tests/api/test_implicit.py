@@ -155,6 +155,13 @@ def test_what_is_no_solution_is_refused_where_the_residual_is_level() -> None:
         chainad.jacobian(root)(np.float64(4.0))
 
 
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_a_jacobian_of_the_residual_that_is_not_finite_is_said_to_be_so() -> None:
+    root = chainad.implicit(lambda a: 0.0, lambda x, a: np.sqrt(x) - a)
+    with pytest.raises(ConvergenceError, match=r"test_implicit.py:\d+: .* is not finite"):
+        chainad.jacobian(lambda a: root(a))(np.float64(0.0))
+
+
 def test_a_replay_that_does_not_converge_is_refused() -> None:
     root = chainad.implicit(lambda a: np.sqrt(min(a, 4.0)), lambda x, a: x * x - a)
     fast = chainad.jacobian(lambda a: root(a)).compile(np.float64(3.0))

@@ -337,6 +337,11 @@ def _check(pattern: SquarePattern | None, where: str, told: str, max_relative_er
         norm = np.max(np.abs(residual), initial=0.0)
         slope = steepest(pattern, matrix)
         allowed = max_relative_error * slope * (1 + np.max(np.abs(x), initial=0.0))
+        if np.isfinite(norm) and not np.isfinite(slope):
+            raise ConvergenceError(
+                f"{where}the solution has no derivative: the Jacobian of its residual is not finite"
+                " there, by a division by zero perhaps, or a square root of it"
+            )
         if not norm <= allowed:
             raise ConvergenceError(
                 f"{where}the solver has not converged: the largest entry of the residual at its"
