@@ -59,9 +59,7 @@ class SparseArray:
             )
         # The user's entries, not a copy, so that a compiled function sees them change.
         entries = value.tocoo(copy=False)
-        is_canonical = getattr(value, "has_canonical_format", True) or value.format == "coo"
-        make = cls if is_canonical else arranged  # SciPy adds up entries of one place, too
-        return make(entries.data, *_places(entries), value.shape, type(value))
+        return arranged(entries.data, *_places(entries), value.shape, type(value))
 
     # ------------------------------------------------------------ attributes
 

@@ -1,7 +1,7 @@
 """Regions of a linear jaxpr with complex tangents: one equation each, of real operands and results.
 
-Local Jacobians are real, so what lies between the real tangents that enter a region and those that
-leave it is one operator.
+Local Jacobians are real, so a region is one operator, from the real tangents that enter it to those
+that leave it.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class _Regions:
         self.region |= dict.fromkeys(eqns, first)
 
     def close(self) -> bool:
-        """Take in what lies between equations of a region; return whether something did."""
+        """Add to a region what is on paths between its equations; return whether anything is."""
         n = len(self.eqns)
         after: list[set[int]] = [set() for _ in range(n)]
         for k, eqns in enumerate(self.before):
