@@ -60,6 +60,14 @@ class FallbackWarning(UserWarning):
     """
 
 
+class ZeroDerivativeWarning(UserWarning):
+    """A result depends on the arguments by comparisons alone, so that its derivative is zero.
+
+    Bisection finds a root in this way. `chainad.implicit` differentiates the equation that the root
+    solves, and so do the solvers of `chainad.scipy.optimize`.
+    """
+
+
 class MissingExtraError(ChainadError, ImportError):
     """An optional dependency is needed and not installed; the message has the command for that."""
 

@@ -20,7 +20,8 @@ from chainad.api.signatures import typed_as
 from chainad.api.tangents import matched
 from chainad.api.verbs import jacobian, value_and_jacobian
 from chainad.errors import InputError
-from chainad.frontends.numpy.trace import Key, argument_leaves, argument_root, described, split_aux
+from chainad.frontends.numpy.trace import Key, argument_leaves, argument_root, split_aux
+from chainad.frontends.numpy.traced_results import described
 from chainad.frontends.numpy.tracers import has_tracer
 from chainad.rules.elementwise import displaced
 

@@ -12,7 +12,7 @@ import numpy as np
 from chainad.errors import InputError
 from chainad.frontends.numpy.made_arrays import settle
 from chainad.frontends.numpy.packing import packed
-from chainad.frontends.numpy.trace import described
+from chainad.frontends.numpy.traced_results import described
 from chainad.ir import trees
 from chainad.ir.shapes import Shape
 from chainad.ir.trees import Tree

@@ -22,7 +22,8 @@ from chainad.frontends.numpy.tape_digest import (
     digest_of_array,
     digest_of_calls,
 )
-from chainad.frontends.numpy.trace import Key, described
+from chainad.frontends.numpy.trace import Key
+from chainad.frontends.numpy.traced_results import described
 from chainad.ir.progress import ProgressOption
 from chainad.ir.signature import Block
 from chainad.ir.version import VERSION

@@ -9,7 +9,7 @@ import numpy as np
 
 from chainad.api.ravel import arrays_in
 from chainad.errors import InputError
-from chainad.frontends.numpy.trace import described
+from chainad.frontends.numpy.traced_results import described
 from chainad.ir import trees
 from chainad.ir.trees import Tree
 

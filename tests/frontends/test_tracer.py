@@ -25,6 +25,7 @@ from processes import holds_in_child, may_fork_with_threads, needs_fork
 
 import chainad
 from chainad import InputError, TraceError
+from chainad.errors import ZeroDerivativeWarning
 from chainad.frontends.numpy import holds
 from chainad.frontends.numpy.tape import MAX_COPIED_ENTRIES
 from chainad.frontends.numpy.trace import tracing
@@ -1414,3 +1415,26 @@ def sum_of(value: Any) -> Any:
 
 def test_a_function_of_a_library_has_no_lines() -> None:
     assert [origin.site for origin in chainad.plan(np.sin, X).graph.origins] == [None]
+
+
+def by_bisection(x: Any) -> float:
+    low, high = 0.0, 3.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (low, middle) if middle**2 > x[0] else (middle, high)
+    return middle
+
+
+@pytest.mark.parametrize("of_result", [lambda m: m, lambda m: {"root": m}])
+def test_a_root_found_by_comparing_has_a_derivative_of_zero_and_a_warning(of_result: Any) -> None:
+    with pytest.warns(ZeroDerivativeWarning, match="30 comparisons.*chainad.implicit"):
+        chainad.jacobian(lambda x: of_result(by_bisection(x)))(X)
+
+
+def test_constants_of_branches_have_a_derivative_of_zero_without_a_warning() -> None:
+    assert not chainad.grad(lambda x: max(0.0, *(x[k] - 5.0 for k in range(4))))(X).any()
+    assert chainad.jacobian(by_bisection_and_slope)(X)[0] == 1.0
+
+
+def by_bisection_and_slope(x: Any) -> Any:
+    return by_bisection(x) + x[0]

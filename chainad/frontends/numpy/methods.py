@@ -73,6 +73,7 @@ def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]
         found = compare(self, other)
         if self.shape or self.tape.is_recorder or found is NotImplemented:
             return found
+        self.tape.comparisons += 1
         names = sys._getframe(1).f_globals
         if names is _LINALG:
             self._refuse(REFUSED[static])

@@ -106,6 +106,8 @@ class Tape:
     has_blanked = False
     # Whether the function may write into arrays.
     has_writes = False
+    # How many times the function has compared a traced number.
+    comparisons = 0
 
     def __init__(self, box: Callable[..., Any]) -> None:
         self.box = box

@@ -15,15 +15,22 @@ from chainad.errors import InputError, TraceError
 from chainad.frontends.numpy.bound_names import BoundNames, with_copies_followed
 from chainad.frontends.numpy.kinks import has_kinks, without_kinks
 from chainad.frontends.numpy.made_arrays import settle
-from chainad.frontends.numpy.packing import as_one, pack, packed
+from chainad.frontends.numpy.packing import packed
 from chainad.frontends.numpy.proxies import replacement_of
 from chainad.frontends.numpy.spectral_functions import (
     has_spectral_functions,
     with_spectral_functions,
 )
 from chainad.frontends.numpy.tape import Tape, active
+from chainad.frontends.numpy.traced_results import (
+    MUST_BE,
+    described,
+    output_of,
+    output_place,
+    reopened,
+)
 from chainad.frontends.numpy.traced_values import Traced, TracedArray, TracedScalar, box
-from chainad.frontends.numpy.tracers import NUMBERS, PLAIN, Tracer, has_tracer
+from chainad.frontends.numpy.tracers import PLAIN, Tracer, has_tracer
 from chainad.ir import trees
 from chainad.ir.array_functions import is_ndarray
 from chainad.ir.graph import Graph
@@ -390,7 +397,7 @@ def _finish(
 ) -> Run:
     """Return a finished run."""
     if result is None:
-        raise InputError(f"the result {_MUST_BE} None")
+        raise InputError(f"the result {MUST_BE} None")
     if not _is_traced(result):
         leaves, tree = trees.flatten_arrays(result)
     elif type(result) is tuple:
@@ -400,15 +407,15 @@ def _finish(
     found: list[tuple[int | None, Any]] = [
         (item.number, item.value)
         if isinstance(item, Traced) and item.tape is tape and item.value.dtype.kind == "f"
-        else _output(tape, item, partial(_output_place, tree, k), has_jacobian)
+        else output_of(tape, item, partial(output_place, tree, k), has_jacobian)
         for k, item in enumerate(leaves)
     ]
     numbers = [number for number, _ in found]
     values = [value for _, value in found]
     if has_spectral_functions(tape):
-        numbers = _reopened(tape, partial(with_spectral_functions, tape), numbers)
+        numbers = reopened(tape, partial(with_spectral_functions, tape), numbers)
     if tape.is_differentiated and has_kinks(tape):
-        numbers = _reopened(tape, partial(without_kinks, tape), numbers)
+        numbers = reopened(tape, partial(without_kinks, tape), numbers)
     return _run_of(tape, arguments, numbers, values, tree, aux)
 
 
@@ -430,111 +437,6 @@ def _without_tape(tape: Tape, value: Any) -> Any:
     return value
 
 
-def _output_place(tree: Tree, number: int) -> str:
-    """Return what messages call an array of the result."""
-    if tree is LEAF:
-        return "the result"
-    if tree.is_flat_tuple:
-        return f"output {number}"
-    return tree.place(number, "the result")
-
-
 def is_differentiated(value: Any) -> bool:
     """Return whether a value is traced, and not only recorded."""
     return isinstance(value, Tracer) and not value.tape.is_recorder
-
-
-_MUST_BE = "must be a number, an array of real floats, or a container of these, but got"
-
-
-def _output(
-    tape: Tape, item: Any, place: Callable[[], str], has_jacobian: bool
-) -> tuple[int | None, Any]:
-    """Return the node of an output (None: it does not depend on the inputs) and its value."""
-    if not isinstance(item, Traced):
-        item = _as_array(tape, item, place)
-    is_own = isinstance(item, Traced) and item.tape is tape
-    if is_own or (
-        has_jacobian and isinstance(item, (Traced, np.ndarray, np.generic, bool, complex))
-    ):
-        _check_dtype(item.dtype if hasattr(item, "dtype") else np.dtype(type(item)), place)
-    if is_own:
-        return item.number, item.value
-    if isinstance(item, Traced):
-        if not item.tape.is_open:
-            raise TraceError(
-                f"{place()} is a traced value of an earlier call, whose derivative is lost; compute"
-                " it anew, or keep chainad.stop_gradient(x) instead"
-            )
-        return None, item
-    if isinstance(item, (np.ndarray, np.generic, float)):
-        if tape.has_blanked and np.asarray(item).dtype.kind in "fc" and np.isnan(item).any():
-            raise TraceError(
-                f"{place()} is nan and does not depend on x: a function that knows no traced values"
-                " has read the memory of an array that this function fills with some; use its like"
-                " of chainad.scipy, or one of NumPy's"
-            )
-        return None, np.asarray(item)
-    raise InputError(f"{place()} {_MUST_BE} {described(item)}")
-
-
-def _as_array(tape: Tape, item: Any, place: Callable[[], str]) -> Any:
-    """Return lists, arrays of objects and Python's integers as arrays, all else as it is."""
-    # Python's integers are numbers like any others, of a branch that does not depend on the inputs.
-    if _is_literal(item):
-        return np.asarray(item, float)
-    if isinstance(item, list):
-        item = _reopened(tape, as_one, item)
-    if isinstance(item, np.ndarray) and item.dtype == object:
-        item = _from_objects(tape, item, place)
-    return item
-
-
-def _is_literal(item: Any) -> bool:
-    """Return whether an output is made of Python's integers alone."""
-    return all(map(_is_literal, item)) if isinstance(item, list) else type(item) is int
-
-
-def _check_dtype(dtype: np.dtype[Any], place: Callable[[], str]) -> None:
-    """Refuse outputs that are not real floats, with the reason."""
-    if dtype.kind == "c":
-        raise InputError(
-            f"{place()} is complex, which is not differentiated; return np.real and np.imag of it,"
-            " or say holomorphic=True if the function is holomorphic"
-        )
-    if dtype.kind in "iub":
-        raise InputError(
-            f"{place()} is of dtype {dtype}: its derivative is zero wherever there is one, which is"
-            " hardly what is wanted; return floats, if need be by .astype(float)"
-        )
-    if dtype.kind != "f":
-        raise InputError(f"{place()} must be an array of real floats, but got one of dtype {dtype}")
-
-
-def _from_objects(tape: Tape, item: np.ndarray[Any, Any], place: Callable[[], str]) -> Any:
-    if has_tracer(item):
-        return _reopened(tape, pack, item)
-    if not all(isinstance(x, NUMBERS) for x in item.flat):
-        raise TraceError(f"{place()} is an object array without numbers; return an array of floats")
-    return item.astype(float)
-
-
-def described(item: Any) -> str:
-    """Return what messages call a result."""
-    if isinstance(item, Traced):
-        return f"an array of shape {item.shape}"
-    if isinstance(item, (np.ndarray, np.generic)):
-        return f"an array of dtype {item.dtype}"
-    if isinstance(item, tuple):
-        return f"a tuple of {len(item)}"
-    if hasattr(item, "to_numpy"):
-        return f"{type(item).__name__}; return its .to_numpy() or its .data"
-    return type(item).__name__
-
-
-def _reopened(tape: Tape, function: Callable[[Any], Any], item: Any) -> Any:
-    tape.is_open = True
-    try:
-        return function(item)
-    finally:
-        tape.is_open = False
