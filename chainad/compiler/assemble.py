@@ -13,10 +13,10 @@ from math import prod
 
 import numpy as np
 
-from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir.ops import Add, AddAt, Broadcast, Place, Reshape, Scale, Scatter, Subtract, Take
 from chainad.ir.positions import Positions, as_array, compose
 from chainad.ir.program import Instruction
+from chainad.ir.program_builder import ProgramBuilder
 
 _MAX_TERMS_OF_SUM = 64
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from chainad.compiler.contract import contract
-from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir.ops import Sum
 from chainad.ir.program import Program
+from chainad.ir.program_builder import ProgramBuilder
+from chainad.structure.contract import contract
 
 Labels = tuple[int, ...]
 

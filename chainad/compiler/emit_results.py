@@ -9,9 +9,9 @@ from math import prod
 import numpy as np
 
 from chainad.compiler.assemble import assemble, reassemble
-from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir.ops import Reshape, Take
 from chainad.ir.positions import Integers, Positions, positions
+from chainad.ir.program_builder import ProgramBuilder
 from chainad.planning.plan import Plan
 from chainad.planning.sparsity import may_be_nonzero
 from chainad.structure import Layout, arrange, flat_places, lay_out, to_dense, to_vector

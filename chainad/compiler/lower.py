@@ -6,15 +6,15 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from chainad.compiler.contract import emit_product, emit_sum
 from chainad.compiler.emit_results import EMIT_RESULT, Result
 from chainad.compiler.passes.carry_masks import carry_masks
-from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.compiler.target import Pass
 from chainad.ir.program import Program, prune
+from chainad.ir.program_builder import ProgramBuilder
 from chainad.ir.shapes import Shape
 from chainad.planning.plan import Plan
 from chainad.structure import Ops, Product
+from chainad.structure.contract import emit_product, emit_sum
 from chainad.structure.results import ResultForm
 from chainad.structure.structure import Structure
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from chainad.compiler.contract import emit_product
-from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir.ops import Add
 from chainad.ir.program import Program
+from chainad.ir.program_builder import ProgramBuilder
 from chainad.structure import dense, multiply, to_dense
+from chainad.structure.contract import emit_product
 from chainad.structure.structure import Structure
 
 Terms = tuple[tuple[Structure, ...], ...]

@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir.ops import Full
 from chainad.ir.program import Build, Program
+from chainad.ir.program_builder import ProgramBuilder
 from chainad.ir.signature import Signature
 
 # Takes a program and the builder that built it, which knows the shapes; returns a faster one.

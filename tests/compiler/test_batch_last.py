@@ -12,11 +12,11 @@ import chainad
 from chainad.backends.numpy.build import build
 from chainad.compiler.passes import batch_last
 from chainad.compiler.passes.batch_last import move_batches_last
-from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir import ops
 from chainad.ir.op import Op
 from chainad.ir.positions import positions
 from chainad.ir.program import Instruction, Program, prune
+from chainad.ir.program_builder import ProgramBuilder
 from chainad.ir.shapes import Shape
 from chainad.testing import random_entries, run_program
 

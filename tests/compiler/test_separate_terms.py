@@ -14,12 +14,12 @@ from chainad.backends.numpy.buffers import source_with_buffers
 from chainad.backends.numpy.build import observe
 from chainad.backends.numpy.emit import emit_into
 from chainad.compiler.lower import lower
-from chainad.compiler.passes.peephole import ties_of
-from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir.array_functions import add_tied
 from chainad.ir.ops import AddAt, AddTied, MatMul, Reshape, SegmentSum, SparseDot, Take, Transpose
+from chainad.ir.peephole import ties_of
 from chainad.ir.positions import as_array, lattice
 from chainad.ir.program import Program, prune
+from chainad.ir.program_builder import ProgramBuilder
 from chainad.planning.linear_graph import Edge, LinearGraph, may_keep_separate_terms
 from chainad.planning.plan import follow
 from chainad.structure import add, keep_separate

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from preallocated import Preallocated
 
 from chainad.compiler.assemble import assemble, reassemble
-from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir import ops, strides
 from chainad.ir.array_functions import scatter
 from chainad.ir.positions import Index, Lattice, as_array, positions
 from chainad.ir.program import Instruction, Program, prune
+from chainad.ir.program_builder import ProgramBuilder
 from chainad.ir.strides import as_transpose, strided_copies, strided_view
 from chainad.testing import random_entries, run_program
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from math import prod
 
-from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir import ops
 from chainad.ir.program import Instruction, Program
+from chainad.ir.program_builder import ProgramBuilder
 from chainad.ir.shapes import Shape
 
 MIN_BATCH_SIZE = 1024

@@ -12,10 +12,10 @@ from collections.abc import Callable, Container
 from dataclasses import replace
 from typing import TypeAlias
 
-from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir import ops
 from chainad.ir.op import Op
 from chainad.ir.program import Program
+from chainad.ir.program_builder import ProgramBuilder
 
 # A register, and that of its mask: None where it has no exact zeros.
 Masked: TypeAlias = tuple[int, int | None]

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir.op import Op
 from chainad.ir.ops import Copy, Elementwise, MatMul, Reshape, Transpose
 from chainad.ir.program import Instruction, Program
+from chainad.ir.program_builder import ProgramBuilder
 
 _AxisOrder = tuple[int, ...]
 

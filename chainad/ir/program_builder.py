@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chainad.compiler.passes.peephole import simplify
 from chainad.ir.op import Op
 from chainad.ir.ops import Broadcast, Copy, Full, Reshape, Transpose
+from chainad.ir.peephole import simplify
 from chainad.ir.program import Instruction
 from chainad.ir.shapes import Shape
 from chainad.ir.value_numbers import ValueNumbers
-from chainad.structure import Ops
 
 Labels = Sequence[int]
 
@@ -65,7 +64,7 @@ class ProgramBuilder:
         self.shapes[output] = shape
         return output
 
-    def apply(self, ops: Ops, register: int | None) -> int | None:
+    def apply(self, ops: Sequence[Op], register: int | None) -> int | None:
         """Apply unary ops one after the other; None stands for a structure that stores nothing."""
         for op in ops:
             if isinstance(op, Full):
@@ -75,7 +74,7 @@ class ProgramBuilder:
                 register = self.emit(op, register)
         return register
 
-    def apply_stored(self, ops: Ops, register: int | None) -> int:
+    def apply_stored(self, ops: Sequence[Op], register: int | None) -> int:
         """Apply unary ops one after the other; the result stores entries."""
         found = self.apply(ops, register)
         assert found is not None

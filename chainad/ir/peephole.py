@@ -19,7 +19,7 @@ from chainad.ir.shapes import Shape, broadcast_shape
 from chainad.ir.strides import as_transpose
 
 if TYPE_CHECKING:
-    from chainad.compiler.passes.program_builder import ProgramBuilder
+    from chainad.ir.program_builder import ProgramBuilder
 
 _Call = tuple[Op, tuple[int, ...]]
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from chainad.backends.numpy.build import build, compiled, folded_constants
 from chainad.compiler.passes.layout import hoist_transposes
-from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir import ops
 from chainad.ir.op import Op
 from chainad.ir.positions import positions
 from chainad.ir.program import Instruction, Program, prune
+from chainad.ir.program_builder import ProgramBuilder
 from chainad.testing import random_entries, run_program
 
 randoms = st.randoms(use_true_random=False)

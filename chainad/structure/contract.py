@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from chainad.compiler.passes.program_builder import ProgramBuilder
 from chainad.ir import ops
-from chainad.structure import Product, StructureSum
+from chainad.ir.program_builder import ProgramBuilder
+from chainad.structure.product import Product
+from chainad.structure.sum import StructureSum
 
 Labels = Sequence[int]
 
