@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from chainad.backends.numpy.build import build
+from chainad.ir.array_functions import join_pairs, split_pairs
 from chainad.ir.op import Op
 from chainad.ir.program import Instruction, Program
 from chainad.rules.base import Formula, Local
@@ -90,10 +91,10 @@ class OperatorOnPairs(Operator):
         # (u, v) times the block of p is (Re, -Im) of (u - iv) p.
         count = np.shape(adjoints)[-2]
         pairs = np.reshape(adjoints, (*self.batch, count, self.plain.n_out, 2))
-        found = self.plain.vjp((pairs[..., 0] - 1j * pairs[..., 1]).astype(self._joined))
+        found = self.plain.vjp(np.conjugate(join_pairs(pairs)).astype(self._joined))
         if not self.x_is_complex:
             return np.real(found)
-        pairs = np.stack([np.real(found), -np.imag(found)], -1)
+        pairs = split_pairs(np.conjugate(found))
         return np.reshape(pairs, (*self.batch, count, self.n_in))
 
     def copy(self) -> Operator:

@@ -201,6 +201,25 @@ def symmetric_matmul(x: Array, y: Array, blocks: int, out: Array | None = None) 
     return out
 
 
+def pair_matmul(x: Array, y: Array, out: Array | None = None) -> Array:
+    """Return rows of pairs, (m, n, 2), times 2 x 2 matrices, (n, 2, 2); of plain arrays.
+
+    Of the matrices [[p, -q], [q, p]] it is one complex product, by p - iq.
+    """
+    if out is None:
+        out = np.empty(x.shape, np.result_type(x, y))
+    p, q = y[:, 0, 0], y[:, 1, 0]
+    has_one_dtype = x.dtype == y.dtype == out.dtype and out.dtype.char in "fd"
+    if has_one_dtype and np.array_equal(p, y[:, 1, 1]) and np.array_equal(-q, y[:, 0, 1]):
+        factors = np.empty_like(p, np.result_type(p, np.complex64))
+        factors.real = p
+        np.negative(q, factors.imag)
+        np.multiply(join_pairs(x), factors, join_pairs(out))
+    else:
+        np.matmul(x.transpose(1, 0, 2), y, out.transpose(1, 0, 2))
+    return out
+
+
 def sparse_dot(values: Array, rows: Positions, cols: Positions, size: int, x: Array) -> Array:
     """Return the product of a sparse matrix and x, of shape (number of columns, n).
 
@@ -236,6 +255,21 @@ def indexer_of(where: Positions) -> slice | Array:
     if stop is not None and stop < 0:  # a descending slice down to place 0 has no stop
         stop = None
     return slice(where.start, stop, where.step)
+
+
+def join_pairs(pairs: Array) -> Array:
+    """Return the complex numbers whose real and imaginary parts are the last axis, of size 2."""
+    if is_ndarray(pairs) and pairs.flags.c_contiguous and pairs.dtype.char in "fd":
+        found: Array = pairs.view(np.result_type(pairs, np.complex64))[..., 0]
+        return found
+    return pairs[..., 0] + 1j * pairs[..., 1]
+
+
+def split_pairs(x: Array) -> Array:
+    """Return real and imaginary parts as a new last axis; the inverse of `join_pairs`."""
+    if is_ndarray(x) and x.flags.c_contiguous and x.dtype.char in "FD":
+        return x.view(x.real.dtype).reshape(*x.shape, 2)
+    return np.stack([np.real(x), np.imag(x)], -1)
 
 
 def is_traced(x: Any) -> bool:

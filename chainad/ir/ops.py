@@ -434,6 +434,21 @@ class SymmetricMatMul(MatMul):
 
 
 @dataclass(frozen=True, slots=True)
+class PairMatMul(Op):
+    """Rows of pairs, (m, n, 2), times one 2 x 2 matrix for every pair, (n, 2, 2).
+
+    Mostly the pairs are complex numbers, and so are the matrices: then it is their product.
+    """
+
+    def result_shape(self, *inputs: Shape) -> Shape | None:
+        return inputs[0]
+
+    def cost(self, *inputs: Shape) -> OperationCounts:
+        x, matrices = map(prod, inputs)
+        return OperationCounts(calls=1, multiplied=2 * x, elements=2 * x + matrices)
+
+
+@dataclass(frozen=True, slots=True)
 class Dot(Op):
     """Sum over the last axis of an elementwise product."""
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from chainad.ir.array_functions import join_pairs, split_pairs
 from chainad.ir.graph import Argument
 from chainad.rules.base import Local, Locals, defined, normalize_axes, rule
 from chainad.rules.movement import movement
@@ -35,8 +36,6 @@ class FourierTransform(Operator):
         self.n_out = made * (1 + pairs[0])
         self.n_in = n_given * (1 + pairs[1])
         self.dtype = np.dtype(float)
-        power = _FORWARD[norm] if kind in ("fft", "rfft") else 1 - _FORWARD[norm]
-        self.factor = float(n) ** -power
 
     def jvp(self, tangents: Any) -> Any:
         count = np.shape(tangents)[-1]
@@ -45,27 +44,45 @@ class FourierTransform(Operator):
         return np.reshape(_split(y) if self.pairs[0] else y, (self.n_out, count))
 
     def vjp(self, adjoints: Any) -> Any:
+        # Every row is transformed where it lies: its entries, and re and im, are side by side.
         count = np.shape(adjoints)[0]
-        y = _joined(np.moveaxis(np.reshape(adjoints, (count, -1, 1 + self.pairs[0])), 0, 2))
-        x = self._adjoint(y)[: self.n_given]
-        x = np.pad(x, ((0, self.n_given - np.shape(x)[0]), (0, 0)))
-        pairs = _split(x) if self.pairs[1] else np.real(x)
-        return np.transpose(np.reshape(pairs, (self.n_in, count)))
+        shape = (count, -1, 2)
+        y = join_pairs(np.reshape(adjoints, shape)) if self.pairs[0] else adjoints
+        x = self._adjoint(y)[:, : self.n_given]
+        missing = self.n_given - np.shape(x)[1]
+        x = np.pad(x, ((0, 0), (0, missing))) if missing else x
+        return np.reshape(split_pairs(x) if self.pairs[1] else np.real(x), (count, self.n_in))
+
+    def materialize(self) -> Any:
+        return self.vjp(np.eye(self.n_out))
 
     def _adjoint(self, y: Any) -> Any:
-        """Return the conjugate transpose of the transform, applied along the first axis."""
+        """Return the conjugate transpose of the transform, applied along the last axis."""
         if self.kind == "ifft":
-            return np.fft.fft(y, self.n, 0) * self.factor
+            return np.fft.fft(y, self.n, -1, self._norm)
+        if self.kind == "fft":
+            return np.fft.ifft(y, self.n, -1, self._norm)
+        # Of two conjugate frequencies one is there: it stands for both.
         if self.kind == "irfft":
-            half = self.n // 2 + 1
-            weights = np.full((half, 1), 2.0)
-            weights[0] = 1
-            if self.n % 2 == 0:
-                weights[-1] = 1
-            return np.fft.rfft(y, self.n, 0) * (weights * self.factor)
-        if self.kind == "rfft":
-            y = np.pad(y, ((0, self.n - np.shape(y)[0]), (0, 0)))
-        return np.fft.ifft(y, self.n, 0) * (self.n * self.factor)
+            return self._weighted(np.fft.rfft(y, self.n, -1, self._norm), 2.0)
+        return np.fft.irfft(self._weighted(y, 0.5), self.n, -1, self._norm)
+
+    def _weighted(self, y: Any, weight: float) -> Any:
+        """Return frequencies times a weight, but for those that are their own conjugates."""
+        weights = np.full((self.n // 2 + 1, 2), weight)
+        weights[0] = 1
+        if self.n % 2 == 0:
+            weights[-1] = 1
+        # Real and imaginary parts in one row: NumPy would make complex numbers of the weights.
+        pairs = np.reshape(split_pairs(y), (-1, weights.size)) * weights.ravel()
+        return join_pairs(np.reshape(pairs, (-1, *weights.shape)))
+
+    @property
+    def _norm(self) -> Any:
+        """The norm with which the transform the other way has the factor of this one."""
+        is_forward = self.kind in ("fft", "rfft")
+        power = _FORWARD[self.norm] if is_forward else 1 - _FORWARD[self.norm]
+        return {0.5: "ortho", float(is_forward): "backward"}.get(power, "forward")
 
 
 def _joined(pairs: Any) -> Any:

@@ -84,14 +84,12 @@ class _CosineTransform(Operator):
 
     def vjp(self, adjoints: Any) -> Any:
         before, after = self._ends()
-        transposed = self.function(
-            np.transpose(adjoints) * before, _TRANSPOSED_TYPE[self.kind], 0, self.norm
-        )
-        return np.transpose(transposed * after)
+        kind = _TRANSPOSED_TYPE[self.kind]
+        return self.function(adjoints * before, kind, -1, self.norm) * after
 
     def _ends(self) -> tuple[Any, Any]:
         """Return the weights of the entries before and after the transposed transform."""
-        before, after = np.ones((2, self.n_in, 1), self.dtype)
+        before, after = np.ones((2, self.n_in), self.dtype)
         is_cosine = self.function is cosine_transform
         if self.norm == "ortho":
             return before, after

@@ -16,6 +16,9 @@ from chainad.structure.sum import StructureSum
 
 Labels = Sequence[int]
 
+# Of fewer, a product of small matrices is as quick as it is to see that these are complex numbers.
+MIN_ROWS_OF_PAIRS = 16
+
 
 def emit_product(
     builder: ProgramBuilder, product: Product, left: int | None, right: int | None
@@ -103,6 +106,13 @@ def contract(
     cols = [x for x in out if x not in left]
     shape = tuple(size[x] for x in batch)
     total = prod(size[x] for x in inner)
+    if [*rows, *batch, *inner] == [*left] and [*rows, *batch, *cols] == [*out] and shape:
+        count, blocks_of = prod(size[x] for x in rows), prod(shape)
+        if total == prod(size[x] for x in cols) == 2 and count >= MIN_ROWS_OF_PAIRS:
+            a = builder.emit(ops.Reshape((count, blocks_of, 2)), a)
+            b = builder.rearrange(b, right, [*batch, *inner, *cols], (blocks_of, 2, 2), size)
+            result = builder.emit(ops.PairMatMul(), a, b)
+            return builder.emit(ops.Reshape(tuple(size[x] for x in out)), result)
     is_dot = bool(batch) and not rows and not cols
     has_rows = bool(rows) or (bool(batch) and not is_dot)
     has_cols = bool(cols) or (bool(batch) and not is_dot)

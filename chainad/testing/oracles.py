@@ -147,6 +147,8 @@ def apply_op(op: Op, *arrays: Array) -> Array:
             return np.asarray(sum(np.sum(a * a) for a in arrays))
         case ops.MatMul(), (a, b):
             return a @ b
+        case ops.PairMatMul(), (a, b):
+            return np.asarray((a[..., None] * b).sum(-2))
         case ops.Dot(), (a, b):
             return np.asarray((a * b).sum(-1))
         case ops.Concatenate(), _:

@@ -41,6 +41,7 @@ EXAMPLES: list[tuple[Op, tuple[Shape, ...]]] = [
     (ops.MatMul(), ((5, 4), (4, 3))),
     (ops.MatMul(), ((5, 2, 4), (4,))),
     (ops.SymmetricMatMul(2), ((5, 4), (4, 5))),
+    (ops.PairMatMul(), ((5, 3, 2), (3, 2, 2))),
     (ops.SumOfSquares(), ((5, 4), (3,))),
     (ops.Dot(), ((5, 4), (5, 4))),
     (ops.Ones(), ((5, 4),)),

@@ -353,6 +353,13 @@ EMIT: dict[type[Op], Emitter] = {
         lambda op, names, x, y: f"symmetric_matmul({x}, {y}, {op.blocks})",
         lambda op, names, to, shapes, x, y: [f"symmetric_matmul({x}, {y}, {op.blocks}, {to})"],
     ),
+    ops.PairMatMul: Emitter(
+        lambda op, names, x, y: (
+            f"np.permute_dims(matmul(np.permute_dims({x}, (1, 0, 2)), {y}), (1, 0, 2))"
+        ),
+        lambda op, names, x, y: f"pair_matmul({x}, {y})",
+        lambda op, names, to, shapes, x, y: [f"pair_matmul({x}, {y}, {to})"],
+    ),
     ops.Dot: Emitter(
         lambda op, names, x, y: f"vecdot({x}, {y})",
         into=lambda op, names, to, shapes, x, y: [f"vecdot({x}, {y}, {to})"],

@@ -57,6 +57,13 @@ def _dot(builder: LoopBuilder, a: Value, b: Value) -> Value:
     return View(found.register, found.addresses[..., 0, 0])
 
 
+def _pair_matmul(builder: LoopBuilder, a: Value, b: Value) -> Value:
+    x = builder.dense_view(a)
+    found = builder.contract(View(x.register, x.addresses.transpose(1, 0, 2)), b)
+    assert isinstance(found, View)
+    return View(found.register, found.addresses.transpose(1, 0, 2))
+
+
 def _place(op: ops.Place, addresses: Any) -> Any:
     # Zeros elsewhere are addresses of nothing: ABSENT.
     return primitives.place(addresses + 1, op.axis, op.positions, op.size) - 1
@@ -131,6 +138,7 @@ LOWER_OP: dict[type[Op], Callable[..., Value]] = {
     ops.Full: lambda builder, op: op.value,
     ops.MatMul: lambda builder, op, x, y: builder.contract(x, y),
     ops.Multiply: _elementwise(np.multiply),
+    ops.PairMatMul: lambda builder, op, x, y: _pair_matmul(builder, x, y),
     ops.Place: _rearranged(_place),
     ops.Reshape: _rearranged(lambda op, addresses: addresses.reshape(op.shape)),
     ops.Row: _rearranged(lambda op, addresses: addresses[op.index]),

@@ -20,7 +20,9 @@ from chainad.ir.program_builder import ProgramBuilder
 # A register, and that of its mask: None where it has no exact zeros.
 Masked: TypeAlias = tuple[int, int | None]
 
-_PRODUCTS = (ops.Multiply, ops.MatMul, ops.Dot, ops.SparseDot, ops.Application)
+_PRODUCTS = (
+    ops.Multiply, ops.MatMul, ops.PairMatMul, ops.Dot, ops.SparseDot, ops.Application,
+)  # fmt: skip
 # What stores, beside the entries of the operands, zeros that no entry of a structure stands for.
 _FILLS = (ops.Place, ops.SegmentSum, ops.Scatter)
 
@@ -129,6 +131,14 @@ def _matmul(builder: ProgramBuilder, op: Op, x: Masked, y: Masked) -> Masked:
     return product, builder.emit(ops.NonZero(), builder.emit(ops.MatMul(), *masks))
 
 
+def _pair_matmul(builder: ProgramBuilder, op: Op, x: Masked, y: Masked) -> Masked:
+    if x[1] is None and y[1] is None:
+        return builder.emit(op, x[0], y[0]), None
+    turned = ops.Transpose((1, 0, 2))
+    product = _matmul(builder, ops.MatMul(), _movement(builder, turned, x), y)
+    return _movement(builder, turned, product)
+
+
 def _sparse_dot(builder: ProgramBuilder, op: ops.SparseDot, values: Masked, x: Masked) -> Masked:
     if values[1] is None and x[1] is None:
         return builder.emit(op, values[0], x[0]), None
@@ -168,6 +178,7 @@ _EMIT: dict[type[Op], Callable[..., Masked]] = {
     ops.Dot: _dot,
     ops.MatMul: _matmul,
     ops.SymmetricMatMul: _matmul,
+    ops.PairMatMul: _pair_matmul,
     ops.SparseDot: _sparse_dot,
     ops.Jvp: _jvp,
     ops.Vjp: _vjp,

@@ -27,7 +27,7 @@ _MOVEMENTS = (ops.View, ops.Copy, ops.Take, ops.Place, ops.Concatenate)
 _SUMS = (
     ops.Add, ops.Subtract, ops.Scale, ops.Sum, ops.SegmentSum, ops.Scatter, ops.Accumulate,
 )  # fmt: skip
-_PRODUCTS = (ops.Multiply, ops.MatMul, ops.Dot, ops.SparseDot)
+_PRODUCTS = (ops.Multiply, ops.MatMul, ops.PairMatMul, ops.Dot, ops.SparseDot)
 
 
 class _Looked(NamedTuple):
