@@ -15,6 +15,7 @@ from chainad.planning.repeats import repeats_in
 from chainad.planning.search.dense_states import DenseStates
 from chainad.planning.search.edges import is_searched, with_edges
 from chainad.planning.search.greedy import around
+from chainad.planning.search.long_loops import by_sweeps, loops_to_sweep
 from chainad.planning.search.make_state_space import has_large_index_sets, structured_states
 from chainad.planning.search.repeated_blocks import by_iterations
 from chainad.planning.search.stages import improved, pays_off, proved, rules
@@ -54,6 +55,12 @@ def _searched(problem: Problem) -> Iterator[tuple[str, Order]]:
     Of equal orders, the first one is yielded.
     """
     graph, states, level = problem.graph, problem.states, problem.search.level
+    if problem.search.effort in ("fast", "balanced") and (loops := loops_to_sweep(problem)):
+        orders = graph.inner, graph.inner[::-1], by_sweeps(problem, loops)
+        amounts = states.costs_of(orders)
+        named = zip((*CLASSICAL, "repeats"), orders, amounts, strict=True)
+        yield from ((name, order) for name, order, amount in named if amount is not None)
+        return
     found: dict[tuple[Vertex, ...], str] = {}
     offers = list(rules(states, problem.search))
     amounts = states.costs_of([order for _, order in offers])

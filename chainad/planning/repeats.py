@@ -9,14 +9,16 @@ construction of suffix arrays (Karp, Miller & Rosenberg 1972), in n log n steps.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Hashable, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
-from chainad.ir.periodicity import numbered, periods
+import numpy as np
+
+from chainad.ir.cache import Cache
+from chainad.ir.periodicity import numbered, periods, runs
+from chainad.ir.positions import Integers
 from chainad.planning.linear_graph import LinearGraph
-from chainad.planning.orders import Vertex
-from chainad.structure.structure import Structure
 
 # What repeats less often is no loop, and saves no planning.
 MIN_REPEATS = 3
@@ -48,10 +50,19 @@ def repeats_in(graph: LinearGraph) -> tuple[RepeatedBlock, ...]:
     """Return the blocks that repeat three times or more, in topological order, none overlapping.
 
     Of blocks that overlap, the one that covers most is kept; of equals, that of fewest vertices.
+    Found once for equal graphs.
     """
-    stretches = list(_stretches(_descriptions(graph, ())))
-    if invariants := _invariants(graph):
-        stretches += _stretches(_descriptions(graph, invariants))
+    return _known.get(graph, lambda: _repeats_in(graph))
+
+
+_known: Cache[tuple[RepeatedBlock, ...]] = Cache(8, "")
+
+
+def _repeats_in(graph: LinearGraph) -> tuple[RepeatedBlock, ...]:
+    described = _Described(graph)
+    stretches = list(_stretches(described.keys(())))
+    if invariants := described.invariants():
+        stretches += _stretches(described.keys(invariants))
     stretches.sort(key=lambda s: (s.start - s.stop, s.length, s.start))
     kept: list[RepeatedBlock] = []
     for block in stretches:
@@ -60,49 +71,63 @@ def repeats_in(graph: LinearGraph) -> tuple[RepeatedBlock, ...]:
     return tuple(sorted(kept, key=lambda block: block.start))
 
 
-def _invariants(graph: LinearGraph) -> set[Vertex]:
-    """Return the inner vertices that all iterations of a loop may read, as they do inputs.
+class _Described:
+    """The inner vertices of a graph, each with its shape and the edges into it, as integers."""
 
-    They are read as often as something repeats, but nothing like them repeats itself.
-    """
-    into: dict[Vertex, list[Structure]] = {}
-    for edge in graph.edges:
-        into.setdefault(edge.head, []).append(edge.structure)
-    kinds = {v: (graph.shapes[v], tuple(into.get(v, ()))) for v in graph.inner}
-    count = Counter(kinds.values())
-    reads = Counter(edge.tail for edge in graph.edges)
-    return {v for v in kinds if reads[v] >= MIN_REPEATS > count[kinds[v]]}
+    def __init__(self, graph: LinearGraph) -> None:
+        inner, edges = graph.inner, graph.edges
+        position = np.full(len(graph.shapes), -1)
+        position[[*inner]] = np.arange(len(inner))
+        tails = np.array([edge.tail for edge in edges], np.int64)
+        heads = position[[edge.head for edge in edges]]
+        numbers: dict[int, int] = {}
+        structures = [numbers.setdefault(id(edge.structure), len(numbers)) for edge in edges]
+        order = np.argsort(heads, kind="stable")
+        self._order = order[np.searchsorted(heads[order], 0) :]  # of the edges into inner vertices
+        self._heads, self._tails = heads[self._order], tails[self._order]
+        self._from = position[self._tails]
+        self._structures = np.array(structures, np.int64)[self._order]
+        self._shapes = numbered(graph.shapes[v] for v in inner)
+        bounds = np.searchsorted(self._heads, np.arange(len(inner) + 1)).tolist()
+        self._bounds = [*pairwise(bounds)]
+        self._reads = np.bincount(tails, minlength=len(graph.shapes))[[*inner]]
+
+    def keys(self, invariants: Collection[int]) -> Integers:
+        """Return a number for every inner vertex; equal numbers are equal descriptions."""
+        # Where an edge begins is how far back, or the negative of an input or an invariant.
+        back = self._heads - self._from
+        is_fixed = self._from < 0
+        if invariants:
+            is_fixed |= np.isin(self._from, [*invariants])
+        back = np.where(is_fixed, -1 - self._tails, back)
+        return self._numbered(np.stack([back, self._structures], axis=1))
+
+    def invariants(self) -> list[int]:
+        """Return the positions of the vertices that all iterations of a loop may read.
+
+        They are read as often as something repeats, but nothing that repeats is like them, and read
+        as often over as long a distance.
+        """
+        kinds = self._numbered(self._structures[:, None])
+        last = np.arange(len(kinds))
+        is_inner = self._from >= 0
+        np.maximum.at(last, self._from[is_inner], self._heads[is_inner])
+        read = np.stack([kinds, self._reads, last - np.arange(len(kinds))], axis=1)
+        numbers = np.unique(read, axis=0, return_inverse=True)[1].ravel()
+        is_rare = np.bincount(numbers)[numbers] < MIN_REPEATS
+        return np.flatnonzero(is_rare & (self._reads >= MIN_REPEATS)).tolist()
+
+    def _numbered(self, of_edges: Integers) -> Integers:
+        """Return a number for every vertex: its shape, and what is said of the edges into it."""
+        found = zip(self._shapes, self._bounds, strict=True)
+        keys = [(shape, of_edges[start:stop].tobytes()) for shape, (start, stop) in found]
+        return np.array(numbered(keys), np.int64)
 
 
-def _descriptions(graph: LinearGraph, invariants: Collection[Vertex]) -> list[int]:
-    """Return a number for every inner vertex; equal numbers are equal descriptions."""
-    position = {v: k for k, v in enumerate(graph.inner)}
-    into: list[list[Hashable]] = [[] for _ in graph.inner]
-    for edge in graph.edges:
-        if edge.head in position:
-            at, tail = position[edge.head], position.get(edge.tail)
-            back: Hashable = ("fixed", edge.tail)
-            if tail is not None and edge.tail not in invariants:
-                back = at - tail
-            into[at].append((back, edge.structure))  # hashed by identity: equal ones are one object
-    keys = ((graph.shapes[v], tuple(edges)) for v, edges in zip(graph.inner, into, strict=True))
-    return numbered(keys)
-
-
-def _stretches(described: Sequence[int]) -> Iterator[RepeatedBlock]:
+def _stretches(described: Integers) -> Iterator[RepeatedBlock]:
     """Yield the blocks of all periods that show in contexts of 1, 2, 4, ... vertices."""
     for length in periods(described):
-        yield from _of_period(described, length)
-
-
-def _of_period(described: Sequence[int], length: int) -> Iterator[RepeatedBlock]:
-    """Yield the blocks whose iterations have `length` vertices."""
-    start = 0
-    end = len(described) - length
-    for position in range(end + 1):
-        if position < end and described[position] == described[position + length]:
-            continue
-        repeats = (position + length - start) // length
-        if repeats >= MIN_REPEATS:
-            yield RepeatedBlock(start, length, repeats)
-        start = position + 1
+        for start, stop in runs(described, length):
+            repeats = (stop - start) // length
+            if repeats >= MIN_REPEATS:
+                yield RepeatedBlock(start, length, repeats)

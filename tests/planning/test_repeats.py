@@ -167,3 +167,50 @@ def test_what_all_iterations_read_does_not_hide_the_loop() -> None:
     (block,) = chainad.plan(f, np.ones(7)).repeated_blocks
     assert block.repeats in (19, 20)
     assert block.length == 4
+
+
+def test_what_all_iterations_read_may_be_like_what_they_compute() -> None:
+    def f(x: np.ndarray) -> np.ndarray:
+        drive = np.tanh(x)
+        h = drive * x
+        for _ in range(20):
+            h = np.tanh(h) + drive
+        return h
+
+    (block,) = chainad.plan(f, np.ones(7)).repeated_blocks
+    assert block.repeats in (19, 20)
+    assert block.length == 2
+
+
+def two_bodies(steps: int) -> Any:
+    """Return a leapfrog flow, with all positions on the way among the results."""
+
+    def force(q: np.ndarray) -> np.ndarray:
+        d = q[:2] - q[2:]
+        pull = d / (np.sum(d**2) + 0.1) ** 1.5
+        return np.concatenate([-pull, pull])
+
+    def f(z: np.ndarray) -> np.ndarray:
+        q, v = z[:4], z[4:]
+        path = []
+        for _ in range(steps):
+            v = v + 0.05 * force(q)
+            q = q + 0.1 * v
+            path.append(q)
+        return np.concatenate(path)
+
+    return f
+
+
+def test_an_iteration_of_a_long_loop_is_searched_and_all_cost_the_same() -> None:
+    plans = {k: chainad.plan(two_bodies(k), np.linspace(0.1, 0.9, 8)) for k in (30, 31, 50)}
+    assert {plan.planner for plan in plans.values()} == {"repeats"}
+    costs = {k: plan.cost for k, plan in plans.items()}
+    assert costs[50] - costs[30] == 20 * (costs[31] - costs[30])
+    assert costs[50] < min(x.cost for x in plans[50].alternatives if x.name != "repeats")
+
+
+def test_a_plan_of_a_long_loop_gives_the_jacobian() -> None:
+    x = np.linspace(0.1, 0.9, 8)
+    wanted = chainad.jacobian(two_bodies(30), mode="forward")(x)
+    np.testing.assert_allclose(chainad.jacobian(two_bodies(30))(x), wanted, rtol=1e-10)

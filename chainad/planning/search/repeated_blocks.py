@@ -39,15 +39,15 @@ def by_iterations(problem: Problem, by_rules: Sequence[Vertex] | None = None) ->
     if states.has_large_index_sets:
         return tuple(_by_rules(states, search))
     first: list[Vertex] = []
-    for block in repeats_in(graph):
-        cut = _cut(graph, block)
-        here = cut.iteration(cut.repeats // 2)
-        own = _own(graph, {graph.inner[k] for k in here})
+    for block in (cut(graph, block) for block in repeats_in(graph)):
+        here = block.iteration(block.repeats // 2)
+        read_outside = passed_on(graph, block)
+        own = [graph.inner[k] for k in here if k - here.start not in read_outside]
         if own:
             position = {graph.inner[k]: k - here.start for k in here}
             part = states.subproblem(own)
-            order = [position[part.origin[v]] for v in _best(part, search)]
-            iterations = (cut.iteration(k) for k in range(cut.repeats))
+            order = [position[part.origin[v]] for v in best_of(part, search)]
+            iterations = (block.iteration(k) for k in range(block.repeats))
             first += [graph.inner[iteration[k]] for iteration in iterations for k in order]
     state = states.copy()
     for v in first:
@@ -60,7 +60,7 @@ def by_iterations(problem: Problem, by_rules: Sequence[Vertex] | None = None) ->
     return (*first, *(left.origin[v] for v in path or _by_rules(left, search)))
 
 
-def _best(states: StateSpace[Any], search: SearchOptions) -> Sequence[int]:
+def best_of(states: StateSpace[Any], search: SearchOptions) -> Sequence[int]:
     """Return the cheapest order that rules and their improvement find."""
     best: Sequence[int] = _by_rules(states, search)
     for _, better, _ in improved(states, [best], search):
@@ -73,7 +73,7 @@ def _by_rules(states: StateSpace[Any], search: SearchOptions) -> Sequence[int]:
     return states.cheapest_of(orders)
 
 
-def _cut(graph: LinearGraph, block: RepeatedBlock) -> RepeatedBlock:
+def cut(graph: LinearGraph, block: RepeatedBlock) -> RepeatedBlock:
     """Return the block begun where the fewest elements pass from one iteration to the next."""
     position = {v: k for k, v in enumerate(graph.inner)}
     # Looked at in the middle, where the iterations before and after are like all others.
@@ -93,7 +93,8 @@ def _cut(graph: LinearGraph, block: RepeatedBlock) -> RepeatedBlock:
     return RepeatedBlock(block.start + shift, block.length, block.repeats - (shift > 0))
 
 
-def _own(graph: LinearGraph, iteration: set[Vertex]) -> list[Vertex]:
-    """Return the vertices of an iteration that are read inside it only, in topological order."""
-    read_outside = {e.tail for e in graph.edges if e.tail in iteration and e.head not in iteration}
-    return sorted(iteration - read_outside)
+def passed_on(graph: LinearGraph, block: RepeatedBlock) -> frozenset[int]:
+    """Return the places in an iteration of what is read outside of it."""
+    iteration = block.iteration(block.repeats // 2)
+    place = {graph.inner[k]: k - iteration.start for k in iteration}
+    return frozenset(place[e.tail] for e in graph.edges if e.tail in place and e.head not in place)
