@@ -210,7 +210,8 @@ def pair_matmul(x: Array, y: Array, out: Array | None = None) -> Array:
         out = np.empty(x.shape, np.result_type(x, y))
     p, q = y[:, 0, 0], y[:, 1, 0]
     has_one_dtype = x.dtype == y.dtype == out.dtype and out.dtype.char in "fd"
-    if has_one_dtype and np.array_equal(p, y[:, 1, 1]) and np.array_equal(-q, y[:, 0, 1]):
+    is_complex = np.array_equal(p, y[:, 1, 1]) and np.array_equal(-q, y[:, 0, 1])
+    if is_complex and has_one_dtype and out.flags.c_contiguous:
         factors = np.empty_like(p, np.result_type(p, np.complex64))
         factors.real = p
         np.negative(q, factors.imag)

@@ -48,7 +48,11 @@ def test_pairs_times_matrices_are_one_product_of_matrices_each(is_complex: bool)
     x, y = rng.normal(size=(5, 3, 2)), rng.normal(size=(3, 2, 2))
     if is_complex:
         y[:, 1, 1], y[:, 0, 1] = y[:, 0, 0], -y[:, 1, 0]
-    np.testing.assert_allclose(pair_matmul(x, y), np.einsum("mni,nij->mnj", x, y), rtol=1e-14)
+    wanted = np.einsum("mni,nij->mnj", x, y)
+    np.testing.assert_allclose(pair_matmul(x, y), wanted, rtol=1e-14)
+    out = np.zeros((2, 3, 5)).T
+    np.testing.assert_allclose(pair_matmul(x, y, out), wanted, rtol=1e-14)
+    np.testing.assert_allclose(out, wanted, rtol=1e-14)
 
 
 def test_joining_pairs_is_the_inverse_of_splitting_in_any_layout() -> None:
