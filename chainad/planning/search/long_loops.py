@@ -9,7 +9,7 @@ and that is what the search looks at. What the sweeps leave is searched as any o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +19,13 @@ from chainad.planning.registry import Problem
 from chainad.planning.repeats import RepeatedBlock, repeats_in
 from chainad.planning.search.articulation import path_order
 from chainad.planning.search.budget import MAX_ALWAYS_SEARCHED_VERTICES, SearchOptions
-from chainad.planning.search.repeated_blocks import MAX_PATH_VERTICES, best_of, cut, passed_on
+from chainad.planning.search.repeated_blocks import (
+    MAX_PATH_VERTICES,
+    best_of,
+    by_rules,
+    cut,
+    passed_on,
+)
 from chainad.planning.search.stages import improved, rules
 from chainad.planning.search.state_space import MAX_FULLY_COSTED_VERTICES, State, StateSpace
 from chainad.planning.search.structured_states import StructuredStates
@@ -31,7 +37,7 @@ MIN_LONG_LOOP_ITERATIONS = 16
 MIN_SHARE_OF_LOOPS = 0.7
 
 # After so many iterations of a long loop, the next one is as any other.
-MAX_ITERATIONS_BEFORE_SAMPLE = 32
+MAX_ITERATIONS_BEFORE_SAMPLE = 12
 
 # Sweeps whose loops cost more than the cheapest ones by this factor are not looked at further.
 MAX_RELATIVE_ESTIMATE = 1.25
@@ -176,7 +182,10 @@ def by_sweeps(problem: Problem, loops: Sequence[RepeatedBlock]) -> tuple[Vertex,
         ranked = [*{sweeps.estimate: sweeps for sweeps in reversed(ranked)}.values()][::-1]
     limit = MAX_RELATIVE_ESTIMATE * ranked[0].estimate
     tried = [sweeps.searched(search) for sweeps in ranked if sweeps.estimate <= limit]
-    return tuple(states.cheapest_of([_completed(graph, states, x, search) for x in tried]))
+    orders = [_completed(graph, states, sweeps, search, by_rules) for sweeps in tried]
+    best = min(range(len(tried)), key=[states.cost_of(order) for order in orders].__getitem__)
+    completed = _completed(graph, states, tried[best], search, best_of)
+    return tuple(states.cheapest_of([orders[best], completed]))
 
 
 def _from_end(
@@ -223,16 +232,20 @@ def _from_loops(
 
 
 def _completed(
-    graph: LinearGraph, states: StateSpace[Any], sweeps: _Sweeps, search: SearchOptions
+    graph: LinearGraph,
+    states: StateSpace[Any],
+    sweeps: _Sweeps,
+    search: SearchOptions,
+    find: Callable[[StateSpace[Any], SearchOptions], Sequence[int]],
 ) -> list[Vertex]:
-    """Return an order of all vertices: sweeps, and then what is left in its cheapest order."""
+    """Return an order of all vertices: sweeps, and then what is left in the order that is found."""
     order = sweeps.vertices(graph.inner)
     state = states.copy()
     _eliminate(states, state, order)
     gone = set(order)
     left = states.subproblem([v for v in graph.inner if v not in gone], state)
     path = path_order(left) if 0 < len(left.inner) <= MAX_PATH_VERTICES else None
-    last = path or (best_of(left, search) if left.inner else [])
+    last = path or (find(left, search) if left.inner else [])
     return [*order, *(left.origin[v] for v in last)]
 
 

@@ -29,15 +29,15 @@ def repeats(problem: Problem) -> tuple[Vertex, ...]:
     return by_iterations(problem)
 
 
-def by_iterations(problem: Problem, by_rules: Sequence[Vertex] | None = None) -> tuple[Vertex, ...]:
+def by_iterations(problem: Problem, known: Sequence[Vertex] | None = None) -> tuple[Vertex, ...]:
     """Return the order of `repeats`.
 
-    Where no iteration has a vertex of its own, all of the graph is left; `by_rules` is the cheapest
+    Where no iteration has a vertex of its own, all of the graph is left; `known` is the cheapest
     order of the rules on it, if that is known.
     """
     graph, states, search = problem.graph, problem.states, problem.search
     if states.has_large_index_sets:
-        return tuple(_by_rules(states, search))
+        return tuple(by_rules(states, search))
     first: list[Vertex] = []
     for block in (cut(graph, block) for block in repeats_in(graph)):
         here = block.iteration(block.repeats // 2)
@@ -55,20 +55,21 @@ def by_iterations(problem: Problem, by_rules: Sequence[Vertex] | None = None) ->
     gone = set(first)
     left = states.subproblem([v for v in graph.inner if v not in gone], state)
     path = path_order(left) if 0 < len(left.inner) <= MAX_PATH_VERTICES else None
-    if not first and path is None and by_rules is not None:
-        return tuple(by_rules)
-    return (*first, *(left.origin[v] for v in path or _by_rules(left, search)))
+    if not first and path is None and known is not None:
+        return tuple(known)
+    return (*first, *(left.origin[v] for v in path or by_rules(left, search)))
 
 
 def best_of(states: StateSpace[Any], search: SearchOptions) -> Sequence[int]:
     """Return the cheapest order that rules and their improvement find."""
-    best: Sequence[int] = _by_rules(states, search)
+    best: Sequence[int] = by_rules(states, search)
     for _, better, _ in improved(states, [best], search):
         best = better
     return best
 
 
-def _by_rules(states: StateSpace[Any], search: SearchOptions) -> Sequence[int]:
+def by_rules(states: StateSpace[Any], search: SearchOptions) -> Sequence[int]:
+    """Return the cheapest order of the rules."""
     orders = [order for _, order in rules(states, search)]
     return states.cheapest_of(orders)
 
