@@ -27,7 +27,7 @@ from chainad.planning.chunked import (
 from chainad.planning.cost_models import CostModel, CostName, model_of
 from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.machine_memory import memory_of_machine
-from chainad.planning.peak import live_entries, local_entries, result_entries
+from chainad.planning.peak import bytes_at_most, live_entries, local_entries, result_entries
 from chainad.planning.plan import Plan
 from chainad.planning.registry import ModeName
 from chainad.planning.search.budget import DEFAULT_SEARCH, SearchOptions
@@ -194,7 +194,7 @@ def check_peak(plan: Plan, origin: Callable[[int], Origin]) -> None:
     `origin` tells where a local Jacobian, given by its number, is from.
     """
     memory = memory_of_machine()
-    if plan.peak.bytes > memory:
+    if bytes_at_most(plan) > memory and plan.peak.bytes > memory:
         raise TooLargeError(
             f"the plan needs {bytes_text(plan.peak.bytes)} at a time, but this machine has"
             f" {bytes_text(memory)}; {_largest_in(plan, origin)}. Another mode= may need less;"

@@ -50,6 +50,14 @@ def peak_of(plan: Plan) -> Peak:
     return Peak(entries, entries * plan.itemsize, dense * plan.itemsize)
 
 
+def bytes_at_most(plan: Plan) -> int:
+    """Return a number of bytes that the peak does not exceed, without a look at what is alive."""
+    made = sum(step.structure.count for step in plan.steps)
+    # A step copies a Jacobian, or two entries for each of its multiplications.
+    entries = 2 * (local_entries(plan.graph) + made + plan.multiplications)
+    return (entries + result_entries(plan.graph)) * plan.itemsize
+
+
 def local_entries(graph: LinearGraph) -> int:
     """Return how many entries all local Jacobians store."""
     return sum(edge.structure.count for edge in graph.edges)

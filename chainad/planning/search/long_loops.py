@@ -9,8 +9,9 @@ and that is what the search looks at. What the sweeps leave is searched as any o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any
 
 from chainad.planning.linear_graph import LinearGraph
@@ -113,10 +114,8 @@ class _Sweep:
         first = loop.iteration(k).start
         sample = {first + place for place in places}
         before = list(state[0]), list(state[1])
-        for position in swept:
-            if position in sample:
-                break
-            states.eliminate(before, inner[position])
+        swept_before = takewhile(lambda position: position not in sample, swept)
+        states.advance(before, [inner[position] for position in swept_before])
         return replace(self, sample=states.subproblem([inner[k] for k in sorted(sample)], before))
 
     def ordered(self, search: SearchOptions, is_quick: bool) -> _Sweep:
@@ -204,12 +203,12 @@ def _from_end(
         start, stop = loop.stop, loop.start
         if outside:
             parts.append(outside)
-        _eliminate(states, state, [inner[k] for k in outside])
+        states.advance(state, [inner[k] for k in outside])
         sweep = _Sweep(loop, is_forward, True, passed_on(graph, loop))
         sweep = sweep.sampled(states, inner, state).ordered(search, True)
         parts.append(sweep)
         if len(loops) > 1:
-            _eliminate(states, state, [inner[k] for k in sweep.vertices])
+            states.advance(state, [inner[k] for k in sweep.vertices])
     return _Sweeps(tuple(parts))
 
 
@@ -241,14 +240,9 @@ def _completed(
     """Return an order of all vertices: sweeps, and then what is left in the order that is found."""
     order = sweeps.vertices(graph.inner)
     state = states.copy()
-    _eliminate(states, state, order)
+    states.advance(state, order)
     gone = set(order)
     left = states.subproblem([v for v in graph.inner if v not in gone], state)
     path = path_order(left) if 0 < len(left.inner) <= MAX_PATH_VERTICES else None
     last = path or (find(left, search) if left.inner else [])
     return [*order, *(left.origin[v] for v in last)]
-
-
-def _eliminate(states: StateSpace[Any], state: State[Any], vertices: Iterable[Vertex]) -> None:
-    for v in vertices:
-        states.eliminate(state, v)

@@ -59,12 +59,18 @@ class StateSpace(ABC, Generic[Entry]):
         known = self._known.get(given)
         if known is not None:
             return known
-        state, cost = self.copy(), 0
-        for item in given:
+        cost = self.advance(self.copy(), given, limit)
+        if limit is None or cost <= limit:
+            self._known[given] = cost
+        return cost
+
+    def advance(self, state: State[Entry], order: Iterable[Item], limit: int | None = None) -> int:
+        """Eliminate in this order, and return the cost; stop as soon as it exceeds the limit."""
+        cost = 0
+        for item in order:
             cost += self.apply(state, item)
             if limit is not None and cost > limit:
-                return cost
-        self._known[given] = cost
+                break
         return cost
 
     @cached_property

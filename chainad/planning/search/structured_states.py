@@ -15,7 +15,7 @@ from chainad.ir.cache import cached_property
 from chainad.planning.bounds import scalar_edges
 from chainad.planning.cost_models import CostModel, multiplications
 from chainad.planning.linear_graph import Cost, Terms, accumulate, cost_of
-from chainad.planning.orders import EdgeElimination
+from chainad.planning.orders import EdgeElimination, Item
 from chainad.planning.search.dense_states import DenseStates
 from chainad.planning.search.state_space import State, StateSpace, around
 from chainad.structure import Product, StructureSum, multiply
@@ -283,17 +283,41 @@ class StructuredStates(StateSpace[Edges]):
                     cost += table.accumulate(row[head], product)[0]
         return cost
 
-    def eliminate(self, state: State[Edges], v: int) -> int:
+    def advance(self, state: State[Edges], order: Iterable[Item], limit: int | None = None) -> int:
+        # An end may have an edge for every iteration of a loop: it is copied once.
+        cost, own = 0, (set[int](), set[int]())
+        for item in order:
+            if isinstance(item, EdgeElimination):
+                cost += self.eliminate_edge(state, item)
+            else:
+                cost += self.eliminate(state, item, own)
+            if limit is not None and cost > limit:
+                break
+        return cost
+
+    def eliminate(
+        self, state: State[Edges], v: int, own: tuple[set[int], set[int]] | None = None
+    ) -> int:
+        """Eliminate a vertex, and return what that costs.
+
+        Vertices in `own` have rows and columns that no other state has, so that these may change.
+        """
+        own = own or (set(), set())
         after, before = state
         outs, ins = after[v], before[v]
         table, cost = self.table, 0
         products, sums = table.products, table.sums
         for tail in ins:
-            row = after[tail] = dict(after[tail])
-            del row[v]
+            if tail not in own[0]:
+                after[tail] = dict(after[tail])
+                own[0].add(tail)
+            del after[tail][v]
         is_end, sums_are_free = self.is_end, table.sums_are_free
         for head, left in outs.items():
-            column = before[head] = dict(before[head])
+            if head not in own[1]:
+                before[head] = dict(before[head])
+                own[1].add(head)
+            column = before[head]
             del column[v]
             # An edge between two ends is never multiplied.
             is_free = sums_are_free and is_end[head]
