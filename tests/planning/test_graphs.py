@@ -267,10 +267,10 @@ def test_planning_takes_no_more_products_than_a_few_plans_have(
     pairs = 0
     eliminate, full_cost = StructuredStates.eliminate, StructuredStates.full_cost
 
-    def counted(states: StructuredStates, state: Any, v: int) -> int:
+    def counted(states: StructuredStates, state: Any, v: int, *own: Any) -> int:
         nonlocal pairs
         pairs += len(state[0][v]) * len(state[1][v])
-        return eliminate(states, state, v)
+        return eliminate(states, state, v, *own)
 
     def counted_cost(states: StructuredStates, order: Iterable[int]) -> Any:
         nonlocal pairs
