@@ -12,7 +12,9 @@ def run_loops_as_python(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def load(text: str) -> Any:
         names: dict[str, Any] = {}
-        exec(text.replace("from numba import njit", "njit = lambda *a, **k: lambda f: f"), names)
+        text = text.replace("from numba import njit", "njit = lambda *a, **k: lambda f: f")
+        compiled = "from chainad.backends.numba.llvm_functions import llvm_function"
+        exec(text.replace(compiled, "llvm_function = lambda f: f"), names)
         return names["run"]
 
     monkeypatch.setattr(generated_modules, "load", load)

@@ -114,6 +114,7 @@ NUMBA_TEMPLATES: dict[Function, str] = {
     **_CALL_TEMPLATES,
     np.absolute: "abs({0})",
     np.sign: "(0.0 if {0} == 0.0 else {0} if {0} != {0} else copysign(1.0, {0}))",
+    np.hypot: "np.hypot({0}, {1})",
     np.logaddexp: "np.logaddexp({0}, {1})",
     sp.gammaln: "(lgamma({0}) if {0} > -inf else -inf if {0} == -inf else {0})",
     np.floor: "np.floor({0})",

@@ -226,6 +226,32 @@ def test_chunks_of_points_are_transposed_for_vectorized_arithmetic(
 
 
 @pytest.mark.numba
+def test_functions_in_parts_hand_on_what_later_ones_read(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("CHAINAD_CACHE", str(tmp_path))
+    monkeypatch.setattr("chainad.backends.numba.straight_line.MAX_STATEMENTS_PER_FUNCTION", 4)
+    x = np.array([0.7, 1.3, 0.9])
+    guarded = lambda x: much_arithmetic(x) if x[0] > 0 else -x[:2]
+    at_point = chainad.value_and_jacobian(guarded, backend="numba").compile(x)
+    assert at_point.source.count("def part") > 5
+    for found, wanted in zip(at_point(x), chainad.value_and_jacobian(guarded)(x), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    X = np.linspace(0.5, 2, 3 * (numba.CHUNK_POINTS + 1)).reshape(-1, 3)
+    for f in (much_arithmetic, lambda x: np.tanh(much_arithmetic(x)) * x[0]):
+        pairs = (
+            chainad.value_and_jacobian(f, backend=backend, batch=0)(X)
+            for backend in ("numba", "numpy")
+        )
+        for found, wanted in zip(*pairs, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+def test_zeros_of_a_result_take_one_statement() -> None:
+    program = ScalarProgram((1,), (0.0,), (), ((1,) * 2500,))
+    text = numba.source_at_point(program, [(1,)], [(50, 50)])
+    assert text.count("0.0") == 1
+
+
+@pytest.mark.numba
 def test_machine_code_at_a_point_takes_any_array(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("CHAINAD_CACHE", str(tmp_path))
 

@@ -1,8 +1,8 @@
 """Generated modules: compiled by numba once per text, and kept in a cache folder.
 
-An entry of the cache is a folder whose name the text determines: the text, numba's files of machine
-code, and checksums of these, without which they are not trusted. The entries that were used longest
-ago are removed.
+An entry of the cache is a folder whose name the text determines, and the versions of what compiles
+it: the text, numba's files of machine code, and checksums of these, without which they are not
+trusted. The entries that were used longest ago are removed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from shutil import rmtree
 from threading import Event, Thread
@@ -20,14 +22,13 @@ from types import FunctionType, ModuleType
 from typing import Any
 from weakref import WeakValueDictionary
 
+from chainad.backends.numba import llvm_functions
 from chainad.ir.cache_folder import cache_folder, write_atomically
 from chainad.ir.locks import fork_safe_lock
 from chainad.ir.notices import log, warn_of_fallback
+from chainad.ir.version import VERSION
 
 Runner = Callable[..., Any]
-
-# Part of the names of entries: to be raised when the generated code or its meaning changes.
-_CODE_VERSION = 3
 
 MAX_CACHED_MODULES = 256
 MAX_UNUSED_MODULES = 32  # that stay in memory
@@ -53,7 +54,7 @@ def load(text: str) -> Runner:
     Exception
         Whatever numba raises about the text.
     """
-    name = "chainad_" + sha256(f"{_CODE_VERSION}\n{text}".encode()).hexdigest()[:24]
+    name = "chainad_" + sha256(f"{_versions()}\n{text}".encode()).hexdigest()[:24]
     run = _known(name)
     if run is None:
         compilation = _Compilation(name, text)
@@ -65,6 +66,15 @@ def load(text: str) -> Runner:
         run = compilation.result()
         _tell()
     return run
+
+
+@cache
+def _versions() -> str:
+    """Return what machine code depends on beside its text and the processor, which numba notes."""
+    translator = sha256(Path(llvm_functions.__file__).read_bytes()).hexdigest()
+    # numba is imported where no interrupt comes.
+    compilers = (f"{name} {version(name)}" for name in ("numba", "llvmlite"))
+    return "\n".join([f"chainad {VERSION}", translator, *compilers])
 
 
 def _known(name: str) -> Runner | None:
@@ -135,6 +145,7 @@ def _executed(name: str, text: str, file: str) -> Runner:
     """Return the function `run` of a module; compiled, since its signature is part of its text."""
     module = ModuleType(name)
     module.__file__ = file
+    module.__dict__["__source__"] = text
     sys.modules[name] = module  # numba's cache looks it up, but only while it compiles
     try:
         exec(compile(text, file, "exec"), module.__dict__)

@@ -7,6 +7,14 @@ from importlib.util import find_spec
 
 import numpy as np
 
+from chainad.backends.numba.straight_line import (
+    Lines,
+    function_source,
+    indented,
+    names_in,
+    part_functions,
+    parts_handing_on,
+)
 from chainad.backends.python import ScalarEmitter
 from chainad.backends.scalar_expressions import NUMBA_TEMPLATES, OPERATOR_TEMPLATES
 from chainad.errors import MissingExtraError
@@ -14,6 +22,9 @@ from chainad.ir.scalar_program import ScalarProgram
 
 # Points that are computed together: their elements stay in the processor's L1 cache.
 CHUNK_POINTS = 64
+
+# Of fewer zeros each is stored by itself.
+_MIN_ZEROS_AT_ONCE = 8
 
 # Functions for which processors have SIMD instructions.
 _VECTORIZABLE = {*OPERATOR_TEMPLATES, np.sqrt, np.absolute, np.sign}
@@ -42,11 +53,16 @@ def check_installed() -> None:
 
 def source(program: ScalarProgram) -> str:
     """Return a module whose `run` fills arrays of shape (points, elements)."""
-    inputs = [f"x{k}" for k in range(len(program.inputs))]
-    outputs = [f"y{k}" for k in range(len(program.outputs))]
-    body = _by_chunks(program) if _is_vectorizable(program) else _by_points(program)
-    kinds = ["READ(2)"] * len(inputs) + ["float64[:, ::1]"] * len(outputs)
-    return _module(f"void({', '.join(kinds)})", [*inputs, *outputs], body)
+    sizes = [*program.inputs, *map(len, program.outputs)]
+    names = [f"x{k}" for k in range(len(program.inputs))]
+    names += [f"y{k}" for k in range(len(program.outputs))]
+    parameters = [f"{name}: (None, {size})" for name, size in zip(names, sizes, strict=True)]
+    emit = _by_chunks if _is_vectorizable(program) else _by_points
+    functions, body, size = emit(program, [*parameters, "s: (None,)"])
+    functions.append(function_source("work", [*parameters, "s: (None,)"], body))
+    kinds = ["READ(2)"] * len(program.inputs) + ["float64[:, ::1]"] * len(program.outputs)
+    call = f"work({', '.join([*names, f'np.empty({size})'])})"
+    return _module(functions, f"void({', '.join(kinds)})", names, call)
 
 
 def _is_vectorizable(program: ScalarProgram) -> bool:
@@ -62,29 +78,30 @@ def _is_vectorizable(program: ScalarProgram) -> bool:
     return is_arithmetic and len(program.instructions) > 4 * (len(written) + program.n_inputs)
 
 
-def _by_points(program: ScalarProgram) -> str:
-    """Return a loop over points."""
+def _by_points(program: ScalarProgram, parameters: Sequence[str]) -> tuple[list[str], Lines, int]:
+    """Return functions and the body of `work`, a loop over points, and the size of its memory."""
     read = [[f"x{k}[i, {n}]" for n in range(size)] for k, size in enumerate(program.inputs)]
     written = [
         [f"y{k}[i, {n}]" for n in range(len(output))] for k, output in enumerate(program.outputs)
     ]
-    lines = _body(program, read, written, ScalarEmitter(program, NUMBA_TEMPLATES))
-    body = "\n        ".join(lines or ["pass"])  # of results without entries
-    return f"for i in range(y0.shape[0]):\n        {body}"
+    emitter = ScalarEmitter(program, NUMBA_TEMPLATES)
+    parts, size = parts_handing_on(
+        _statements(program, written, emitter), _elements_of(read), "s[{}]"
+    )
+    functions, calls = part_functions(parts, ["i: int", *parameters])
+    # Without entries there are no statements.
+    return functions, ["for i in range(y0.shape[0]):", *indented(calls or ["pass"])], size
 
 
-def _by_chunks(program: ScalarProgram) -> str:
-    """Return a loop over chunks of points, transposed in `s`: one row per element.
+def _by_chunks(program: ScalarProgram, parameters: Sequence[str]) -> tuple[list[str], Lines, int]:
+    """Return functions and the body of `work`, a loop over chunks of points, and its memory's size.
 
-    Then the compiler vectorizes arithmetic over the points.
+    The elements are transposed in `s`, one row each, so that arithmetic is vectorized over points.
     """
     emitter = ScalarEmitter(program, NUMBA_TEMPLATES)
-    elements = [(k, n) for k, size in enumerate(program.inputs) for n in range(size)]
-    lines = [
-        f"v{row} = s[{row * CHUNK_POINTS} + j]" for row in range(len(elements)) if program.uses[row]
-    ]
-    lines += emitter.lines()
+    assignments = emitter.assignments()
     rows = {k: k for k in range(program.n_inputs)}
+    stores = []
     last = []
     for k, output in enumerate(program.outputs):
         for n, register in enumerate(output):
@@ -92,24 +109,37 @@ def _by_chunks(program: ScalarProgram) -> str:
             if not program.is_constant(register):
                 if register not in rows:
                     rows[register] = len(rows)
-                    lines.append(f"s[{rows[register] * CHUNK_POINTS} + j] = {value}")
-                value = f"s[{rows[register] * CHUNK_POINTS} + j]"
+                    stores.append((_row(rows[register]), value))
+                value = _row(rows[register])
             last.append(f"y{k}[first + j, {n}] = {value}")
-    first = [
-        f"s[{row * CHUNK_POINTS} + j] = x{k}[first + j, {n}]" for row, (k, n) in enumerate(elements)
-    ]
-    inner = [
-        "\n            ".join([f"for j in range(min({CHUNK_POINTS}, count - first)):", *part])
-        for part in (first, lines, last)
-    ]
-    return "\n    ".join(
-        [
-            f"s = np.empty({len(rows) * CHUNK_POINTS})",
-            "count = y0.shape[0]",
-            f"for first in range(0, count, {CHUNK_POINTS}):",
-            *(f"    {loop}" for loop in inner),
-        ]
+    elements = {f"v{row}": _row(row) for row in range(program.n_inputs)}
+    ordered = _ordered([line for _, line in assignments], stores)
+    slot = f"s[{{}} * {CHUNK_POINTS} + {len(rows) * CHUNK_POINTS} + j]"
+    parts, size = parts_handing_on(ordered, elements, slot)
+    parameters = [*parameters, "first: int", "count: int"]
+    head = "for j in range(count):"
+    functions, calls = part_functions([[head, *indented(x)] for x in parts], parameters)
+    last_parts = parts_handing_on(last, {}, "")[0]
+    own, last_calls = part_functions(
+        [[head, *indented(x)] for x in last_parts], parameters, "store"
     )
+    transposed, row = [], 0
+    for k, n in enumerate(program.inputs):
+        to = f"s[{CHUNK_POINTS} * k + {CHUNK_POINTS * row} + j]"
+        transposed += [f"    for k in range({n}):", f"        {to} = x{k}[first + j, k]"]
+        row += n
+    body = [
+        f"for first in range(0, y0.shape[0], {CHUNK_POINTS}):",
+        f"    count = min({CHUNK_POINTS}, y0.shape[0] - first)",
+        *indented([head, *transposed] if transposed else []),
+        *indented([*calls, *last_calls]),
+    ]
+    return [*functions, *own], body, CHUNK_POINTS * (len(rows) + size)
+
+
+def _row(row: int) -> str:
+    """Return the element of a row of `s` for point j of a chunk."""
+    return f"s[{row * CHUNK_POINTS} + j]"
 
 
 def source_at_point(
@@ -122,21 +152,31 @@ def source_at_point(
     Inputs of shape () are floats, outputs of shape () arrays of one element. If the program has one
     output more, it is returned: whether the guards hold, without which the others are not valid.
     """
+    outputs = [shape or (1,) for shape in outputs]
     xs, ys = [f"x{k}" for k in range(len(inputs))], [f"y{k}" for k in range(len(outputs))]
     read = [_elements(x, shape) if shape else [x] for x, shape in zip(xs, inputs, strict=True)]
-    written = [_elements(y, shape or (1,)) for y, shape in zip(ys, outputs, strict=True)]
+    written = [_elements(y, shape) for y, shape in zip(ys, outputs, strict=True)]
     emitter = ScalarEmitter(program, NUMBA_TEMPLATES)
-    lines = _body(program, read, written, emitter)
-    tests = program.outputs[len(outputs) :]
-    lines += [f"return {emitter.name(register)}" for test in tests for register in test]
+    statements = _statements(program, written, emitter)
+    tests = [emitter.name(k) for output in program.outputs[len(outputs) :] for k in output]
+    statements += [f"return {test}" for test in tests]
+    parts, size = parts_handing_on(statements, _elements_of(read), "s[{}]")
+    parameters = [f"{x}: {shape or 'float'}" for x, shape in zip(xs, inputs, strict=True)]
+    parameters += [f"{y}: {shape}" for y, shape in zip(ys, outputs, strict=True)]
+    result = " -> bool" if tests else ""
+    functions: list[str] = []
+    if len(parts) == 1:
+        body = parts[0]
+    else:
+        functions, body = part_functions(parts, [*parameters, "s: (None,)"], result=result)
+        body.insert(0, f"s = np.empty({size})")
+    functions.append(function_source("work", parameters, body, result))
     kinds = [f"READ({len(shape)})" if shape else "float64" for shape in inputs]
-    kinds += [f"float64[{':, ' * (len(shape or (1,)) - 1)}::1]" for shape in outputs]
-    result = "boolean" if tests else "void"
-    return _module(
-        f"{result}({', '.join(kinds)})",
-        [*xs, *ys],
-        "\n    ".join([*lines, "return"] if not tests else lines),
-    )
+    kinds += [f"float64[{':, ' * (len(shape) - 1)}::1]" for shape in outputs]
+    signature = f"{'boolean' if tests else 'void'}({', '.join(kinds)})"
+    names = [*xs, *ys]
+    call = f"work({', '.join(names)})"
+    return _module(functions, signature, names, f"return {call}" if tests else call)
 
 
 def _elements(name: str, shape: tuple[int, ...]) -> list[str]:
@@ -144,26 +184,45 @@ def _elements(name: str, shape: tuple[int, ...]) -> list[str]:
     return [f"{name}[{', '.join(map(str, index))}]" for index in np.ndindex(shape)]
 
 
-def _body(
-    program: ScalarProgram,
-    read: Sequence[Sequence[str]],
-    written: Sequence[Sequence[str]],
-    emitter: ScalarEmitter,
-) -> list[str]:
-    """Return the lines of one point; `read` and `written` are the elements of arrays as source."""
-    elements = [x for array in read for x in array]
-    first = [f"v{k} = {x}" for k, x in enumerate(elements) if program.uses[k]]
-    lines = emitter.lines()
-    last = [
-        f"{y} = {emitter.name(register)}"
-        for array, output in zip(written, program.outputs, strict=False)
-        for y, register in zip(array, output, strict=True)
-    ]
-    return [*first, *lines, *last]
+def _elements_of(read: Sequence[Sequence[str]]) -> dict[str, str]:
+    """Return the elements of arrays by the names of their registers."""
+    return {f"v{k}": x for k, x in enumerate(x for array in read for x in array)}
 
 
-def _module(signature: str, arguments: Sequence[str], body: str) -> str:
+def _statements(
+    program: ScalarProgram, written: Sequence[Sequence[str]], emitter: ScalarEmitter
+) -> Lines:
+    """Return the statements of one point; `written` are the elements of arrays as source."""
+    assignments = [line for _, line in emitter.assignments()]
+    first, stores = [], []
+    for array, output in zip(written, program.outputs, strict=False):
+        found = [(y, emitter.name(k)) for y, k in zip(array, output, strict=True)]
+        n_zeros = sum(value == "0.0" for _, value in found)
+        name, _, index = array[0].partition("[") if array else ("", "", "")
+        if n_zeros >= _MIN_ZEROS_AT_ONCE and not index.startswith("i,"):
+            first.append(f"{name}[:] = 0.0")
+            found = [(y, value) for y, value in found if value != "0.0"]
+        stores += found
+    return first + _ordered(assignments, stores)
+
+
+def _ordered(assignments: Sequence[str], stores: Sequence[tuple[str, str]]) -> Lines:
+    """Return statements; an element is stored as soon as what it depends on is there."""
+    defined = {line.partition(" ")[0]: k for k, line in enumerate(assignments)}
+    after: dict[int, Lines] = {}
+    for element, value in stores:
+        at = max((defined.get(name, -1) for name in names_in(value)), default=-1)
+        after.setdefault(at, []).append(f"{element} = {value}")
+    found = after.get(-1, [])
+    for k, line in enumerate(assignments):
+        found += [line, *after.get(k, ())]
+    return found
+
+
+def _module(functions: Sequence[str], signature: str, arguments: Sequence[str], call: str) -> str:
     """Return the source of a module; arrays that are only read may be read-only."""
+    *parts, work = functions
+    defined = "\n\n\n".join([*parts, f"@llvm_function\n{work}"])
     return f'''"""Generated by chainad; safe to delete."""
 
 from math import *
@@ -172,12 +231,17 @@ import numpy as np
 from numba import boolean, float64, njit, void
 from numba.types import Array
 
+from chainad.backends.numba.llvm_functions import llvm_function
+
 
 def READ(ndim):
     return Array(float64, ndim, "C", readonly=True)
 
 
+{defined}
+
+
 @njit({signature}, cache=True, error_model="numpy", nogil=True)
 def run({", ".join(arguments)}):
-    {body}
+    {call}
 '''
