@@ -1,7 +1,9 @@
 """Benchmarks: chainad beside its peers, in turn, in one process, on one core.
 
-`python -m benchmarks --help` runs the workloads, `python -m benchmarks.profile` asks where planning
-and tracing spend their time. Nothing here is imported by chainad.
+`python -m benchmarks --save` runs all workloads and writes the pages in `results/`, in a quarter of
+an hour; `--quick` what the README shows, in three minutes; `--check` times nothing. `python -m
+benchmarks.profile` asks where planning and tracing spend their time. Nothing here is imported by
+chainad.
 
 A further command has one file of its own here and shares with the others:
 

@@ -36,7 +36,9 @@ def agree(name: str, found: Any, wanted: Any, tolerance: float = TOLERANCE) -> N
         )
 
 
-def agree_as_matrices(workload: Workload, name: str, found: Any, wanted: Any) -> None:
+def agree_as_matrices(
+    workload: Workload, name: str, found: Any, wanted: Any, tolerance: float = TOLERANCE
+) -> None:
     """Raise MismatchError unless two Jacobians, in any form, are the same.
 
     Full arrays are compared entry by entry, other forms along random directions, which a wrong
@@ -44,10 +46,10 @@ def agree_as_matrices(workload: Workload, name: str, found: Any, wanted: Any) ->
     """
     what = f"{workload.name}, {name}"
     if isinstance(wanted, np.ndarray):
-        agree(what, found, wanted)
+        agree(what, found, wanted, tolerance)
         return
     for k, v in enumerate(directions(workload.point)):
-        agree(f"{what}, direction {k}", applied(found, v), applied(wanted, v))
+        agree(f"{what}, direction {k}", applied(found, v), applied(wanted, v), tolerance)
 
 
 def agree_with_function(workload: Workload, jacobian: Any) -> None:
@@ -61,10 +63,9 @@ def agree_with_function(workload: Workload, jacobian: Any) -> None:
     tolerance = TOLERANCE if workload.oracle == "complex" else CENTRAL_TOLERANCE
     if workload.batch:
         columns = [np.ones_like(x), *directions(x)]
-    for k, v in enumerate(columns):
-        slope = np.ravel(_slope(workload, v))
-        what = f"{workload.name}, {workload.oracle} step {k}"
-        agree(what, _applied(workload, jacobian, v), slope, tolerance)
+    found = [_applied(workload, jacobian, v) for v in columns]
+    slopes = [np.ravel(_slope(workload, v)) for v in columns]
+    agree(f"{workload.name}, {workload.oracle} steps", np.array(found), np.array(slopes), tolerance)
 
 
 def directions(x: Array) -> list[Array]:
@@ -73,7 +74,10 @@ def directions(x: Array) -> list[Array]:
 
 
 def applied(jacobian: Any, v: Array) -> Array:
-    """Return a Jacobian, in any form, times a direction, as a vector."""
+    """Return a Jacobian, in any form, times a direction, as a vector.
+
+    A tuple has factors, the last of which comes first; an array that is too small has blocks.
+    """
     if isinstance(jacobian, chainad.StructuredJacobian):
         total = np.zeros(jacobian.matrix_shape[0])
         for term in jacobian.terms:
@@ -84,7 +88,12 @@ def applied(jacobian: Any, v: Array) -> Array:
         return total
     if scipy.sparse.issparse(jacobian):
         return np.asarray(jacobian @ np.ravel(v))
-    return np.ravel(np.tensordot(np.asarray(jacobian), v, v.ndim))
+    if isinstance(jacobian, tuple):
+        return applied(jacobian[0], applied(jacobian[1], v))
+    array = np.asarray(jacobian)
+    if array.shape[-v.ndim :] != v.shape:
+        return np.ravel(array @ v[..., None])
+    return np.ravel(np.tensordot(array, v, v.ndim))
 
 
 def _applied(workload: Workload, jacobian: Any, v: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The command line: which workloads to run, for how long, and where the report goes.
+"""The command line: which workloads to run, for how long, and where the reports go.
 
 Started by `python -m benchmarks`, which pins the process first.
 """
@@ -9,19 +9,24 @@ from datetime import date
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
+
+from benchmarks import comparison, scaling
 from benchmarks.check import MismatchError
-from benchmarks.measure import Effort, checked, measure
+from benchmarks.measure import Measurement, checked, measure
 from benchmarks.peers import load
 from benchmarks.report import progress, report, summary
+from benchmarks.workload import Workload
 from benchmarks.workloads import WORKLOADS
 
 RESULTS = Path(__file__).parent / "results"
+MAX_DENSE_NUMBERS = 10**8  # of a Jacobian that autograd may keep
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the workloads; return 1 if a Jacobian was wrong."""
     options = _parser().parse_args(arguments)
-    names = select(options.names)
+    names = select(options.names or (list(comparison.PROBLEMS) if options.quick else []))
     if not names:
         print(f"no workload {' '.join(options.names)}; choose from {', '.join(WORKLOADS)}")
         return 2
@@ -29,11 +34,14 @@ def main(arguments: Sequence[str]) -> int:
         for name in names:
             print(name)
         return 0
-    try:
-        return _check(names) if options.quick else _measure(names, options)
-    except MismatchError as error:
-        print(f"WRONG\n{error}")
-        return 1
+    if options.check:
+        return _check(names)
+    found = _measure(names, options)
+    is_whole = not options.names and not options.quick
+    _save_comparison(found, options.save)
+    if is_whole:
+        print(scaling.run(save=options.save))
+    return 0 if len(found) == len(names) else 1
 
 
 def select(wanted: Sequence[str]) -> list[str]:
@@ -56,25 +64,56 @@ def _check(names: Sequence[str]) -> int:
     start = perf_counter()
     for name in names:
         print(f"{name} ...", end=" ", flush=True)
-        runners, _ = checked(WORKLOADS[name](True))
-        print(f"correct: {', '.join(sorted(runners.keys() - {'f'}))}", flush=True)
+        try:
+            found, _ = checked(WORKLOADS[name](True), with_modes=True)
+        except MismatchError as error:
+            print(f"WRONG\n{error}")
+            return 1
+        correct = sorted(found.functions.keys() - {"f"})
+        print(f"correct: {', '.join(correct)}", *found.failed.values(), flush=True)
     print(f"{len(names)} workloads in {perf_counter() - start:.0f} s")
     return 0
 
 
-def _measure(names: Sequence[str], options: argparse.Namespace) -> int:
+def _measure(names: Sequence[str], options: argparse.Namespace) -> list[Measurement]:
+    """Measure every workload that is right; what is wrong or fails is said, and left out."""
     libraries, failed = load()
-    effort = Effort(options.seconds, 3, options.rivals)
-    found = []
+    found: list[Measurement] = []
+    start = perf_counter()
     for name in names:
         print(f"{name} ...", end=" ", flush=True)
-        found.append(measure(WORKLOADS[name](False), libraries, effort))
-        print(progress(found[-1]), flush=True)
+        workload = WORKLOADS[name](False)
+        others = (*_peers(workload), *(workload.others if options.others else ()))
+        try:
+            found.append(measure(workload, libraries, options.seconds, others))
+        except Exception as error:  # the others run
+            failed[name] = f"{type(error).__name__}: {error}"
+            print("FAILED", failed[name], flush=True)
+            continue
+        print(f"{progress(found[-1])} [{perf_counter() - start:.0f} s]", flush=True)
         text = report(found, failed)
-        if options.save:  # at once: a long run may be cut short
+        if options.save and not options.quick:  # at once: a long run may be cut short
             save(str(date.today()), text)
-    print(f"\n{text}\nGoals: {summary(found)}")
-    return 0
+    print(f"\n{text}\nGoals: {summary(found)}; {perf_counter() - start:.0f} s")
+    return found
+
+
+def _peers(workload: Workload) -> tuple[str, ...]:
+    size = np.size(workload.function(workload.point)) if not workload.batch else 0
+    is_dense = size * workload.point.size < MAX_DENSE_NUMBERS
+    return comparison.peers_of(workload.name, workload.rivals, is_dense)
+
+
+def _save_comparison(found: Sequence[Measurement], is_saved: bool) -> None:
+    """Print the README's table, if everything in it was measured, and write it."""
+    by_name = {m.workload.name: m for m in found}
+    if not by_name.keys() >= comparison.PROBLEMS.keys():
+        return
+    shown = [by_name[name] for name in comparison.PROBLEMS]
+    print(comparison.page(shown))
+    if is_saved:
+        save("comparison", comparison.page(shown))
+        comparison.draw(shown)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,15 +126,18 @@ def _parser() -> argparse.ArgumentParser:
         "names",
         nargs="*",
         metavar="name",
-        help="workloads, or how their names begin (default: all)",
+        help="workloads, or how their names begin (default: all, and how costs grow with size)",
     )
-    parser.add_argument("--quick", action="store_true", help="check on small sizes, time nothing")
+    parser.add_argument("--quick", action="store_true", help="only what the README shows")
+    parser.add_argument("--check", action="store_true", help="check on small sizes, time nothing")
     parser.add_argument("--list", action="store_true", help="only print the names")
-    parser.add_argument("--save", action="store_true", help="write benchmarks/results/DATE.md too")
     parser.add_argument(
-        "--rivals", action="store_true", help="leave out the peers that no goal speaks of"
+        "--save", action="store_true", help="write benchmarks/results: DATE, comparison, scaling"
     )
     parser.add_argument(
-        "--seconds", type=float, default=2.0, help="how long to time each runner (default: 2)"
+        "--others", action="store_true", help="let the peers that no goal speaks of take part"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=0.3, help="how long to time each runner (default: 0.3)"
     )
     return parser

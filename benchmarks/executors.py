@@ -1,4 +1,4 @@
-"""Batches on executors of two workers: `python -m benchmarks.executors [--quick]`.
+"""Batches on executors of two workers: `python -m benchmarks.executors [--check]`.
 
 "speedup" is of the wall, the median over rounds in which all take turns; "processor time" what all
 processes use together, in multiples of one without an executor. On a machine that others use, the
@@ -144,4 +144,4 @@ def main(is_quick: bool) -> None:
 
 
 if __name__ == "__main__":
-    main("--quick" in sys.argv)
+    main("--check" in sys.argv)

@@ -2,7 +2,7 @@
 
 The workloads of `benchmarks.in_jax`, in single and in double precision, jitted, checked, in turn,
 by the clock of the wall. It takes five minutes at most: what would take longer is not begun, and
-the table says so. Without a GPU nothing is run. `[--cpu [--quick]] [--save] [--minutes M]
+the table says so. Without a GPU nothing is run. `[--cpu [--check]] [--save] [--minutes M]
 [name ...]`; `--cpu` runs it on one core, which checks this script and says nothing of a GPU.
 """
 
@@ -78,11 +78,11 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(GOALS)} (default: all)")
     parser.add_argument("--cpu", action="store_true", help="check this script, on one core")
-    parser.add_argument("--quick", action="store_true", help="small sizes, time nothing")
+    parser.add_argument("--check", action="store_true", help="small sizes, time nothing")
     parser.add_argument("--save", action="store_true", help=f"write {RESULTS}")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="(default: 5)")
     options = parser.parse_args(arguments)
-    if options.save and (options.cpu or options.quick):
+    if options.save and (options.cpu or options.check):
         parser.error("--save is for times of a GPU")
     try:
         library = LOADERS["jax"]()
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> int:
     if jax.default_backend() == "cpu" and not options.cpu:
         print("nothing was run: JAX finds no GPU here; --cpu checks this script on the CPU")
         return 2
-    found = rows(options.names or [*GOALS], library, options.quick, options.minutes)
+    found = rows(options.names or [*GOALS], library, options.check, options.minutes)
     text = heading(f"Jacobians in JAX on {device_of(jax)}", PACKAGES) + "\n" + table(HEAD, found)
     print(text)
     if options.save:

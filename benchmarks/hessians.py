@@ -1,4 +1,4 @@
-"""Hessians beside those of JAX: `python -m benchmarks.hessians [--quick] [--save] [name ...]`.
+"""Hessians beside those of JAX: `python -m benchmarks.hessians [--check] [--save] [name ...]`.
 
 All ways to a Hessian take turns on one core: traced and compiled here, `jit(jax.hessian)` there. A
 Hessian is checked first, by differences of gradients along random directions.
@@ -180,7 +180,7 @@ def main(arguments: Sequence[str]) -> int:
     """Check, time and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hessians", description=__doc__)
     parser.add_argument("names", nargs="*", help="problems (default: all)")
-    parser.add_argument("--quick", action="store_true", help="check on small sizes, time nothing")
+    parser.add_argument("--check", action="store_true", help="check on small sizes, time nothing")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/hessians.md")
     parser.add_argument("--seconds", type=float, default=1.0, help="for each runner")
     options = parser.parse_args(arguments)
@@ -188,11 +188,11 @@ def main(arguments: Sequence[str]) -> int:
         jax = LOADERS["jax"]()
     except ImportError:
         jax = None
-    chosen = problems(options.quick)
+    chosen = problems(options.check)
     rows = []
     for name in options.names or chosen:
         found = runners(chosen[name], jax)
-        if options.quick:
+        if options.check:
             print(f"{name}: correct: {', '.join(found)}")
         else:
             rows.append(row(chosen[name], found, options.seconds))
@@ -205,6 +205,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    if "--quick" not in sys.argv:
+    if "--check" not in sys.argv:
         pin()
     sys.exit(main(sys.argv[1:]))

@@ -1,7 +1,7 @@
 """`chainad.jax.jacobian` beside `jacfwd`, `jacrev` and an expert: `python -m benchmarks.in_jax`.
 
 Everything is jitted, checked, and takes turns on one core; a function of many points is under
-`vmap`. `[--quick] [--save] [--seconds S] [--huge-pages] [name ...]`, the names being those of
+`vmap`. `[--check] [--save] [--seconds S] [--huge-pages] [name ...]`, the names being those of
 `benchmarks`.
 """
 
@@ -153,7 +153,8 @@ def raced(
     runners = {way: each.run for way, each in found.items()}
     wanted = np.asarray(runners["jacfwd"]())
     if EXPERT in workload.own:
-        runners["expert"] = workload.own[EXPERT](library, workload)
+        expert = workload.own[EXPERT](library, workload)
+        runners["expert"] = partial(expert, library.array(workload.point))
     for way, run in runners.items():
         _check(f"{workload.name}, {way}", _array(run(), wanted.shape), wanted, tolerance)
     return Raced(found, race(runners, seconds, ROUNDS, clock) if seconds else {})
@@ -198,7 +199,7 @@ def main(arguments: Sequence[str]) -> int:
     """Check, time and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.in_jax", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(GOALS)} (default: all)")
-    parser.add_argument("--quick", action="store_true", help="check on small sizes, time nothing")
+    parser.add_argument("--check", action="store_true", help="check on small sizes, time nothing")
     parser.add_argument("--save", action="store_true", help=f"write {RESULTS}")
     parser.add_argument("--seconds", type=float, default=1.0, help="for each way")
     parser.add_argument("--huge-pages", action="store_true", help="as NumPy has them by itself")
@@ -206,11 +207,11 @@ def main(arguments: Sequence[str]) -> int:
     library = LOADERS["jax"]()
     rows = []
     for name in options.names or GOALS:
-        seconds = 0.0 if options.quick else options.seconds
-        rows.append(row(name, workload_of(name, options.quick), library, seconds))
+        seconds = 0.0 if options.check else options.seconds
+        rows.append(row(name, workload_of(name, options.check), library, seconds))
         print(*rows[-1], sep="  ", flush=True)
         library.module.clear_caches()
-    if not options.quick:
+    if not options.check:
         shown, judged = ([each[part] for each in rows] for part in (slice(7), slice(7, None)))
         text = heading("Jacobians in JAX", ["jax"]) + "\n" + table(HEAD, shown)
         text += "\n\n" + table(GOALS_HEAD, judged)
@@ -221,6 +222,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    if "--quick" not in sys.argv:
+    if "--check" not in sys.argv:
         pin("--huge-pages" in sys.argv)
     sys.exit(main(sys.argv[1:]))

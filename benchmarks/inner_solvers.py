@@ -1,6 +1,6 @@
 """Solvers inside of functions: fits through ODEs, equilibria, minima, PDEs and price equations.
 
-    python -m benchmarks.inner_solvers [NAME...] [--quick] [--save]
+    python -m benchmarks.inner_solvers [NAME...] [--check] [--save]
 
 Each problem is solved by SciPy's outer solver, once with differences through the inner solver, as
 SciPy takes them by default, and once with derivatives of chainad. The inner solvers run at their
@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.pin import pin
 
-if __name__ == "__main__" and "--quick" not in sys.argv:
+if __name__ == "__main__" and "--check" not in sys.argv:
     pin()
 
 import numpy as np
@@ -211,7 +211,7 @@ def main(arguments: Sequence[str]) -> int:
     """Solve the problems that are named, or all; return 1 if an answer of chainad was wrong."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.inner_solvers")
     parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(PROBLEMS)}")
-    parser.add_argument("--quick", action="store_true", help="only check chainad's answers")
+    parser.add_argument("--check", action="store_true", help="only check chainad's answers")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/ too")
     options = parser.parse_args(arguments)
     found = {}
@@ -220,14 +220,14 @@ def main(arguments: Sequence[str]) -> int:
         problem = PROBLEMS[name]()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of solvers that do not get on
-            if not options.quick:
+            if not options.check:
                 found[name] = raced(problem)
                 continue
             error = np.max(np.abs(with_derivatives(problem)().x - answer(problem)))
         if not error <= MAX_ERROR:
             print(f"WRONG: off by {error:.1e}")
             return 1
-    if options.quick:
+    if options.check:
         return 0
     text = report(found)
     print(f"\n{text}")

@@ -6,15 +6,15 @@ The only file here that knows the inside of chainad.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from benchmarks.timing import now
+from benchmarks.timing import now, repeated
 from chainad.api.targets import NUMPY
-from chainad.compiler.linearize import Linearized, evaluate, linear_graph
+from chainad.compiler.linearize import Linearized, linear_graph
 from chainad.compiler.lower import lower
 from chainad.frontends.numpy.trace import Run, tracing
 from chainad.ir.cache import Cache
@@ -24,20 +24,6 @@ from chainad.planning.plan import Plan
 
 Seconds = float
 Function = Callable[[Any], Any]
-
-
-@dataclass(frozen=True)
-class CachedCall:
-    """Where the time of a call goes whose program is known, in seconds."""
-
-    trace: Seconds
-    key: Seconds
-    evaluate: Seconds
-    execute: Seconds
-
-    @property
-    def total(self) -> Seconds:
-        return self.trace + self.key + self.evaluate + self.execute
 
 
 @dataclass(frozen=True)
@@ -76,28 +62,8 @@ def lowered(linearized: Linearized, plan: Plan, output: str) -> Runner:
     return NUMPY.build(lower(plan, arrangements, output, NUMPY.passes).program)
 
 
-def cached_call(f: Function, x: Any, output: str, seconds: Seconds, rounds: int) -> CachedCall:
-    """Return the medians over as many calls as fit into `seconds`."""
-    known = linearized(trace(f, x))
-    execute = lowered(known, plan(known, "auto"), output)
-
-    def clock() -> list[Seconds]:
-        times = [now()]
-        with tracing(f, (x,), (0,)) as run:
-            times.append(now())
-            hash(run.signature.key)
-            times.append(now())
-            slots = evaluate(run.tape, known.recipes)
-            times.append(now())
-            execute(slots)
-            times.append(now())
-        return times
-
-    return CachedCall(*_medians(clock, seconds, rounds))
-
-
-def first_call(f: Function, x: Any, output: str, seconds: Seconds, rounds: int) -> FirstCall:
-    """Return the medians over as many first calls as fit into `seconds`."""
+def first_call(f: Function, x: Any, output: str) -> FirstCall:
+    """Return the medians over some first calls."""
 
     def clock() -> list[Seconds]:
         forget()
@@ -112,7 +78,8 @@ def first_call(f: Function, x: Any, output: str, seconds: Seconds, rounds: int) 
         times.append(now())
         return times
 
-    return FirstCall(*_medians(clock, seconds, rounds))
+    stages = repeated(lambda: [b - a for a, b in pairwise(clock())])
+    return FirstCall(*(median(column) for column in zip(*stages, strict=True)))
 
 
 def forget() -> None:
@@ -124,13 +91,3 @@ def forget() -> None:
                     value.clear()
                 elif callable(getattr(value, "cache_clear", None)):
                     value.cache_clear()
-
-
-def _medians(
-    clock: Callable[[], Sequence[Seconds]], seconds: Seconds, rounds: int
-) -> list[Seconds]:
-    found: list[list[Seconds]] = []
-    start = now()
-    while len(found) < rounds or now() - start < seconds:
-        found.append([b - a for a, b in pairwise(clock())])
-    return [median(column) for column in zip(*found, strict=True)]

@@ -3,59 +3,100 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 import scipy.sparse
+from scipy.optimize._numdiff import approx_derivative  # what solvers of SciPy call
 
-from benchmarks.timing import Runner
+import chainad
 from benchmarks.workload import Array, Function, Library, OwnPeer, Step, Workload
 
 Transform = Callable[[Any, Function], Function]  # from a library's module and a function
 
 
-def _transformed(transform: Transform) -> OwnPeer:
-    """Return the peer that applies a library's own transform to the function."""
+@dataclass(frozen=True)
+class Jitted:
+    """What XLA compiles of a function; `finish` makes of its result what a user wants."""
 
-    def make(library: Library, workload: Workload) -> Runner:
+    function: Any
+    finish: Callable[[Any], Any]
+
+    def __call__(self, x: Any) -> Any:
+        return self.finish(self.function(x))
+
+    def peak(self, x: Any) -> int:
+        """Return the bytes that a call holds at most, its result included."""
+        used = self.function.lower(x).compile().memory_analysis()
+        return int(used.temp_size_in_bytes + used.output_size_in_bytes)
+
+
+def jitted(library: Library, function: Function, finish: Function | None = None) -> Function:
+    """Return a function of JAX, compiled; `finish` gets its result as an array of NumPy."""
+    compiled = library.module.jit(function)
+    return Jitted(compiled, library.wait if finish is None else lambda y: finish(np.asarray(y)))
+
+
+def _of_jax(transform: Callable[[Any], Callable[[Function], Function]]) -> OwnPeer:
+    """Return the peer that jits JAX's own transform of the function."""
+
+    def make(library: Library, workload: Workload) -> Function:
         assert workload.spell is not None
-        jacobian = transform(library.module, workload.spell(library))
-        x = library.array(workload.point)
-        return lambda: library.wait(jacobian(x))
+        return jitted(library, transform(library.module)(workload.spell(library)))
 
     return make
 
 
-def _asdex(library: Library, workload: Workload) -> Runner:
+def _transformed(transform: Transform) -> OwnPeer:
+    """Return the peer that applies a library's own transform to the function."""
+
+    def make(library: Library, workload: Workload) -> Function:
+        assert workload.spell is not None
+        jacobian = transform(library.module, workload.spell(library))
+        return lambda x: library.wait(jacobian(x))
+
+    return make
+
+
+def _asdex(library: Library, workload: Workload) -> Function:
     """Return asdex's Jacobian, its sparsity detected and coloured before, as a fresh CSR."""
     assert workload.spell is not None
-    jax, asdex = library.module, import_module("asdex")
+    asdex = import_module("asdex")
     x = library.array(workload.point)
-    run = jax.jit(asdex.jacobian(workload.spell(library), x))
+    run = asdex.jacobian(workload.spell(library), x)
     first = run(x)
     compress = csr_of(np.asarray(first.indices), first.shape)
-    return lambda: compress(np.asarray(run(x).data))
+    return jitted(library, lambda x: run(x).data, compress)
 
 
 def csr_of(places: Array, shape: tuple[int, int]) -> Callable[[Array], scipy.sparse.csr_array]:
     """Return a function from numbers to a fresh CSR, number k at (row, column) `places[k]`.
 
-    The index arrays are sorted beforehand, and copied at every call: whoever gets the matrix may
-    change it.
+    Numbers whose column is negative or too large are left out. The index arrays are sorted
+    beforehand, and copied at every call: whoever gets the matrix may change it.
     """
-    order = np.lexsort((places[:, 1], places[:, 0]))
+    inside = np.flatnonzero((places[:, 1] >= 0) & (places[:, 1] < shape[1]))
+    order = inside[np.lexsort((places[inside, 1], places[inside, 0]))]
     rows, cols = places[order, 0], places[order, 1]
     indices = cols.astype(np.int32)
     indptr = np.searchsorted(rows, np.arange(shape[0] + 1)).astype(np.int32)
+    is_run = bool(np.all(np.diff(order) == 1))
+    run = slice(order[0], order[-1] + 1)
+    empty = scipy.sparse.csr_array((np.zeros(0), indices[:0], np.zeros_like(indptr)), shape=shape)
 
     def compress(data: Array) -> scipy.sparse.csr_array:
-        return scipy.sparse.csr_array((data[order], indices.copy(), indptr.copy()), shape=shape)
+        matrix = copy(empty)  # SciPy's constructor takes longer than many a Jacobian
+        matrix.data = data[run] if is_run else data.take(order)
+        matrix.indices, matrix.indptr = indices.copy(), indptr.copy()
+        return matrix
 
     return compress
 
 
-def _casadi(library: Library, workload: Workload) -> Runner:
+def _casadi(library: Library, workload: Workload) -> Function:
     """Return CasADi's symbolic Jacobian of scalars, run by its virtual machine."""
     casadi, point = library.module, workload.point
     x = casadi.SX.sym("x", point.size)
@@ -64,7 +105,7 @@ def _casadi(library: Library, workload: Workload) -> Runner:
     column = casadi.vertcat(*y) if isinstance(y, np.ndarray) else y
     run = casadi.Function("jacobian", [x], [casadi.densify(casadi.jacobian(column, x))])
     shape = np.shape(workload.function(point)) + point.shape
-    return lambda: run(point).full().reshape(shape)
+    return lambda x: run(x).full().reshape(shape)
 
 
 class _Objects:
@@ -82,10 +123,29 @@ class _Objects:
         return array
 
 
+def _differences(library: Library, workload: Workload) -> Function:
+    """Return forward differences as SciPy's solvers take them; sparse ones know the pattern."""
+    f, shape = workload.function, workload.point.shape
+    pattern = None
+    if workload.output == "sparse":
+        pattern = chainad.jacobian(f, output="sparse")(workload.point)
+    size = np.shape(f(workload.point)) + shape
+
+    def jacobian(x: Array) -> Any:
+        found = approx_derivative(
+            lambda v: np.ravel(f(v.reshape(shape))), x.ravel(), "2-point", sparsity=pattern
+        )
+        return found if pattern is not None else found.reshape(size)
+
+    return jacobian
+
+
 PEERS: Mapping[str, OwnPeer] = {
-    "jax jacfwd": _transformed(lambda jax, f: jax.jit(jax.jacfwd(f))),
-    "jax jacrev": _transformed(lambda jax, f: jax.jit(jax.jacrev(f))),
-    "jax grad": _transformed(lambda jax, f: jax.jit(jax.grad(f))),
+    "jax jacfwd": _of_jax(lambda jax: jax.jacfwd),
+    "jax jacrev": _of_jax(lambda jax: jax.jacrev),
+    "jax grad": _of_jax(lambda jax: jax.grad),
+    "jax vmap(jacfwd)": _of_jax(lambda jax: lambda f: jax.vmap(jax.jacfwd(f))),
+    "jax vmap(jacrev)": _of_jax(lambda jax: lambda f: jax.vmap(jax.jacrev(f))),
     "jax asdex": _asdex,
     "torch jacfwd": _transformed(lambda torch, f: torch.func.jacfwd(f)),
     "torch jacrev": _transformed(lambda torch, f: torch.func.jacrev(f)),
@@ -93,6 +153,7 @@ PEERS: Mapping[str, OwnPeer] = {
     "autograd": _transformed(lambda autograd, f: autograd.jacobian(f)),
     "autograd grad": _transformed(lambda autograd, f: autograd.grad(f)),
     "casadi": _casadi,
+    "scipy differences": _differences,
 }
 
 
@@ -108,11 +169,11 @@ def _jax() -> Library:
     # The first call of all starts the compiler: no workload is to pay for that.
     jax.jit(jnp.tanh)(jnp.ones(2)).block_until_ready()
 
-    def scan(step: Step, y: Any, n: int) -> Any:
+    def repeat(step: Step, y: Any, n: int) -> Any:
         # Unrolled, a hundred steps take XLA minutes to compile.
         return jax.lax.scan(lambda y, _: (step(y), None), y, None, length=n)[0]
 
-    return Library("jax", jax, jnp, jnp.asarray, jax.block_until_ready, scan)
+    return Library("jax", jax, jnp, jnp.asarray, jax.block_until_ready, repeat, jax.lax.scan)
 
 
 def _torch() -> Library:
@@ -133,7 +194,17 @@ def _casadi_library() -> Library:
     return Library("casadi", casadi, _Objects(), np.asarray)
 
 
-LOADERS = {"jax": _jax, "torch": _torch, "autograd": _autograd, "casadi": _casadi_library}
+def _scipy() -> Library:
+    return Library("scipy", scipy, np, np.asarray)
+
+
+LOADERS = {
+    "scipy": _scipy,
+    "jax": _jax,
+    "torch": _torch,
+    "autograd": _autograd,
+    "casadi": _casadi_library,
+}
 
 
 def load() -> tuple[dict[str, Library], dict[str, str]]:

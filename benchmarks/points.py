@@ -1,4 +1,4 @@
-"""W5 backend by backend, at one point and at many: `python -m benchmarks.points [--quick]`.
+"""W5 backend by backend, at one point and at many: `python -m benchmarks.points [--check]`.
 
 Every backend takes turns with the better of JAX's two modes (jit of vmap of the Jacobian for many
 points), after all Jacobians agree. A second table tells what each scalar program consists of.
@@ -52,7 +52,7 @@ class Result:
 def main(arguments: Sequence[str]) -> int:
     """Check, time and print; return 1 if a Jacobian was wrong."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.points", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="check at few points, time nothing")
+    parser.add_argument("--check", action="store_true", help="check at few points, time nothing")
     parser.add_argument("--seconds", type=float, default=0.5, help="for each runner")
     options = parser.parse_args(arguments)
     jax = LOADERS["jax"]()
@@ -60,14 +60,14 @@ def main(arguments: Sequence[str]) -> int:
     print(table(_HEAD, [_counts(task) for task in TASKS]), flush=True)
     results = []
     for task in TASKS:
-        for count in QUICK_COUNTS if options.quick else COUNTS:
+        for count in QUICK_COUNTS if options.check else COUNTS:
             runners = _runners(task, count, jax)
             if not _agree(task, runners):
                 return 1
-            if not options.quick:
+            if not options.check:
                 results.append(_timed(task, count, runners, options.seconds))
                 print(_line(results[-1]), flush=True)
-    for count in () if options.quick else COUNTS:
+    for count in () if options.check else COUNTS:
         of = [r for r in results if r.count == count]
         head = ("points", "JAX ms", *(f"{b} ms" for b in BACKENDS), *BACKENDS)
         rows = [_row(result) for result in of]

@@ -1,6 +1,6 @@
 """Past one core and one memory: time and memory by size and by workers, and what limits each.
 
-`python -m benchmarks.scale [--quick] [--save]`. Every row is measured in a process of its own, so
+`python -m benchmarks.scale [--check] [--save]`. Every row is measured in a process of its own, so
 that its memory is that of nothing else. Streams write gigabytes into the folder of temporary files.
 """
 
@@ -137,7 +137,7 @@ def report(quick: bool) -> str:
         )
     head = ["Jacobian", "blocks", "time", "CPU time", "written", "memory besides the file"]
     parts += ["## Larger than memory", table(head, rows), STREAMING]
-    workers = _run("benchmarks.executors", *(["--quick"] if quick else []))
+    workers = _run("benchmarks.executors", *(["--check"] if quick else []))
     return "\n\n".join([*parts, "## Workers", workers.strip(), WORKERS])
 
 
@@ -159,7 +159,7 @@ copied between them. Processor time is in multiples of that without an executor.
 def main(arguments: Sequence[str]) -> int:
     """Measure, print and save."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
+    parser.add_argument("--check", action="store_true", help="small sizes, to see that it works")
     parser.add_argument("--save", action="store_true", help=f"write {RESULTS.name}, too")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -167,7 +167,7 @@ def main(arguments: Sequence[str]) -> int:
         name, size = options.measure
         print(json.dumps(MEASURES[name](int(size))))
         return 0
-    text = report(options.quick)
+    text = report(options.check)
     print(text)
     if options.save:
         RESULTS.write_text(f"{text}\n")

@@ -1,6 +1,6 @@
 """Derivatives of initial value problems: evaluations and errors, and memory by the number of steps.
 
-`python -m benchmarks.sensitivities [--quick]`. Finite differences are those of SciPy's solvers,
+`python -m benchmarks.sensitivities [--check]`. Finite differences are those of SciPy's solvers,
 through the solver at several tolerances, since their error is that of the steps it chooses; what is
 right are differences of second order at tight tolerances. Times are of the processor.
 """
@@ -115,7 +115,7 @@ def memory(n: int, steps: tuple[int, ...]) -> str:
 def main() -> None:
     """Print the report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small, for correctness only")
+    parser.add_argument("--check", action="store_true", help="small, for correctness only")
     is_quick = parser.parse_args().quick
     print(heading("Derivatives of initial value problems"))
     print("\n## Lotka-Volterra, 4 parameters, 20 times, RK45\n")

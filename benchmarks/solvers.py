@@ -1,6 +1,6 @@
 """Solvers: whole solves by SciPy, with derivatives from differences, autograd, JAX and chainad.
 
-    python -m benchmarks.solvers [NAME...] [--quick] [--save] [--seconds S]
+    python -m benchmarks.solvers [NAME...] [--check] [--save] [--seconds S]
 
 Every solve is timed from the function on, with empty caches: tracing, planning and compiling count,
 importing does not. All sources take turns, and the least time of each is reported, as is that of
@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.pin import pin
 
-if __name__ == "__main__" and "--quick" not in sys.argv:
+if __name__ == "__main__" and "--check" not in sys.argv:
     pin()
 
 from benchmarks.command import save
@@ -179,29 +179,29 @@ def main(arguments: Sequence[str]) -> int:
         epilog=f"Problems: {', '.join(PROBLEMS)}.",
     )
     parser.add_argument("names", nargs="*", metavar="name", help="problems (default: all)")
-    parser.add_argument("--quick", action="store_true", help="only check chainad's answers")
+    parser.add_argument("--check", action="store_true", help="only check chainad's answers")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/ too")
     parser.add_argument(
         "--seconds", type=float, default=5.0, help="how long to time each source (default: 5)"
     )
     options = parser.parse_args(arguments)
-    libraries, failed = ({}, {}) if options.quick else load()
+    libraries, failed = ({}, {}) if options.check else load()
     makers = sources(libraries)
-    if options.quick:
+    if options.check:
         makers = {OURS: makers[OURS]}
     found: dict[str, dict[str, Solves]] = {}
     for name in select(options.names):
         print(f"{name} ...", end=" ", flush=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of solvers that do not get on
-            found[name] = raced(PROBLEMS[name], makers, 0 if options.quick else options.seconds)
+            found[name] = raced(PROBLEMS[name], makers, 0 if options.check else options.seconds)
         if found[name][OURS].failure:
             print(f"WRONG\n{found[name][OURS].failure}")
             return 1
         print("solved; " + ", ".join(f"{k} {ms(one.seconds)}" for k, one in found[name].items()))
         if options.save:  # at once: a long run may be cut short
             save(f"{date.today()}-solvers", report(found, failed))
-    if found and not options.quick:
+    if found and not options.check:
         print(f"\n{report(found, failed)}")
     return 0 if found else 2
 

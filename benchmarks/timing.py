@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from math import ceil
 from random import Random
 from statistics import median
 from time import process_time
-from typing import Any
+from typing import Any, TypeVar
 
 # Seconds of the processor, not of the wall: a process that is pinned to one core waits for nothing
 # but its turn, so that on an idle machine both are the same, and on a busy one only this is ours.
@@ -16,6 +18,7 @@ now = process_time
 Clock = Callable[[], float]
 Runner = Callable[[], Any]
 Rounds = tuple[float, ...]
+T = TypeVar("T")
 
 # A sample lasts at least so long, else the caches are still full of what ran before.
 SAMPLE = 0.002  # seconds
@@ -27,6 +30,31 @@ def once(runner: Runner, clock: Clock = now) -> tuple[float, Any]:
     start = clock()
     result = runner()
     return clock() - start, result
+
+
+def repeated(sample: Callable[[], T], times: int = 3, seconds: float = 0.5) -> list[T]:
+    """Return what some calls return: one at least, and no more once they have taken `seconds`."""
+    start = now()
+    found = [sample()]
+    while len(found) < times and now() - start < seconds:
+        found.append(sample())
+    return found
+
+
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in what takes the processor longer."""
+
+    def stop(*_: Any) -> None:
+        raise TimeoutError(f"more than {seconds:g} s")
+
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def race(

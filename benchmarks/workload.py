@@ -10,15 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.goals import Goal
-from benchmarks.timing import Runner
 
 Array = npt.NDArray[Any]
 Function = Callable[[Any], Any]
 
 Step = Callable[[Any], Any]
 Repeat = Callable[[Step, Any, int], Any]
+Scan = Callable[[Callable[[Any, Any], Any], Any, Any], Any]
 
 JAX = ("jax jacfwd", "jax jacrev")
+VMAPPED = ("jax vmap(jacfwd)", "jax vmap(jacrev)")  # never the Jacobian of a vmap: mostly zeros
 OTHERS = ("torch jacfwd", "torch jacrev", "autograd")
 
 
@@ -29,12 +30,22 @@ def loop(step: Step, y: Any, n: int) -> Any:
     return y
 
 
+def scan(step: Callable[[Any, Any], Any], carry: Any, given: Any) -> Any:
+    """Return what is carried through a loop, and what its steps return, as `jax.lax.scan`."""
+    found = []
+    for item in zip(*given, strict=True) if isinstance(given, tuple) else given:
+        carry, kept = step(carry, item)
+        found.append(kept)
+    return carry, None if found[-1] is None else np.stack(found)
+
+
 @dataclass(frozen=True)
 class Library:
     """A library that differentiates functions of its own arrays.
 
     `np` plays the part of NumPy, `array` makes its arrays of NumPy's, and `wait` returns a result
-    once all its numbers are there. `repeat(step, y, n)` applies a step n times.
+    once all its numbers are there. `repeat(step, y, n)` applies a step n times, `scan` is a loop
+    that also keeps what its steps return.
     """
 
     name: str
@@ -43,10 +54,11 @@ class Library:
     array: Callable[[Array], Any]
     wait: Callable[[Any], Any] = lambda result: result
     repeat: Repeat = loop
+    scan: Scan = scan
 
 
 Spelling = Callable[[Library], Function]
-OwnPeer = Callable[[Library, "Workload"], Runner]
+OwnPeer = Callable[[Library, "Workload"], Function]  # of the library's arrays
 
 
 @dataclass(frozen=True)
@@ -66,8 +78,8 @@ class Workload:
     rivals, others : tuple of str
         The peers that the goals speak of, and those that run for comparison.
     own : mapping
-        Peers of this workload alone: by name, which begins with that of the library, what makes
-        their runner.
+        Peers of this workload alone, among them what an expert writes by hand: by name, which
+        begins with that of the library, what makes them.
     output : str
         The form of the Jacobian, as for `chainad.jacobian`.
     into : bool

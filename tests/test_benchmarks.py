@@ -11,11 +11,12 @@ from benchmarks import timing
 from benchmarks.check import MismatchError, agree, agree_with_function, applied
 from benchmarks.command import select
 from benchmarks.goals import Figures, at_least, at_most, geometric_mean
-from benchmarks.measure import checked
+from benchmarks.measure import Found, checked
 from benchmarks.modes import runners
 from benchmarks.peers import csr_of
+from benchmarks.scaling import Cost, exponent
 from benchmarks.table import ms, table, times
-from benchmarks.timing import race, ratio
+from benchmarks.timing import limited, race, ratio
 from benchmarks.workload import Workload
 from benchmarks.workloads import WORKLOADS
 
@@ -76,7 +77,7 @@ def test_a_wrong_entry_of_a_jacobian_is_found(oracle, size):
     right = np.diag(np.cos(x))
     agree_with_function(workload, right)
     right[size // 2, 0] += 1e-3
-    with pytest.raises(MismatchError, match=f"{oracle} step"):
+    with pytest.raises(MismatchError, match=f"{oracle} steps"):
         agree_with_function(workload, right)
 
 
@@ -95,9 +96,9 @@ def test_a_jacobian_in_any_form_is_applied_to_a_direction(output):
 
 
 def test_our_own_runners_all_take_part_in_the_check():
-    runners, found = checked(WORKLOADS["W1f"](True))
-    assert {"chainad", "f", "limit", "forward", "reverse"} <= runners.keys()
-    assert found.shape == (20, 20)
+    found, jacobian = checked(WORKLOADS["W1f"](True), with_modes=True)
+    assert {"traced", "compiled", "f", "limit", "forward", "reverse"} <= found.functions.keys()
+    assert jacobian.shape == (20, 20)
 
 
 @pytest.mark.parametrize("name", ["W1f", "W3-burgers-1e4", "W5-roe1d-512"])
@@ -149,7 +150,43 @@ def test_tables_stand_in_line():
     assert (ms(0.0012345), ms(None), times(1234.5), times(0.5)) == ("1.23", "-", "1,234x", "0.5x")
 
 
-def test_a_geometric_mean_needs_every_figure():
-    mean = geometric_mean([Figures(1.0, 2.0), Figures(4.0, 8.0, 5.0)])
-    assert (mean.traced, mean.compiled, mean.numba) == (2, 4, None)
-    assert geometric_mean([]) == Figures(None)
+def test_a_geometric_mean_is_that_of_the_ratios_there_are():
+    assert geometric_mean([2.0, None, 8.0]) == pytest.approx(4)
+    assert geometric_mean([None]) is None
+
+
+def test_numbers_outside_of_a_matrix_are_no_entries_of_its_csr():
+    places = np.array([[0, -1], [0, 0], [1, 1], [1, 2]])
+    found = csr_of(places, (2, 2))(np.arange(4.0))
+    np.testing.assert_array_equal(found.toarray(), [[1, 0], [0, 2]])
+
+
+def test_what_fails_takes_no_part_and_the_others_run():
+    found = Found()
+    assert found.add("it", lambda: lambda x: 1 / x, 0) is None
+    assert found.add("another", lambda: lambda x: 1 / x, 2) == 0.5
+    assert found.functions.keys() == {"another"}
+    assert found.failed == {"it": "ZeroDivisionError: division by zero"}
+
+
+def test_a_benchmark_that_takes_too_long_is_stopped():
+    with pytest.raises(TimeoutError, match="more than"), limited(0.01):
+        all(count(1))  # endless
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+def test_factors_and_blocks_are_applied_as_the_matrix_they_stand_for(blocks):
+    rng = np.random.default_rng(0)
+    if blocks:
+        found, v = rng.normal(size=(4, 2, 3)), rng.normal(size=(4, 3))
+        wanted = np.einsum("bij,bj->bi", found, v).ravel()
+    else:
+        found, v = (rng.normal(size=(4, 2)), rng.normal(size=(2, 3))), rng.normal(size=3)
+        wanted = found[0] @ found[1] @ v
+    np.testing.assert_allclose(applied(found, v), wanted, rtol=1e-12)
+
+
+def test_exponents_are_slopes_through_the_largest_sizes():
+    costs = {n: Cost(n**2, 3.0, n**0.5) for n in (10, 20, 40)} | {1: Cost(1e9, 1e9, 1e9)}
+    assert [exponent(costs, k) for k in range(3)] == pytest.approx([2, 0, 0.5], abs=1e-12)
+    assert exponent({1: Cost(1, 1, 1)}, 0) is None

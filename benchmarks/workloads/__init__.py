@@ -10,8 +10,10 @@ from benchmarks.workloads import (
     blocks,
     bundle,
     entries,
+    everyday,
     factorizations,
     gmm,
+    loops,
     mlp,
     pde,
     scalar,
@@ -19,7 +21,20 @@ from benchmarks.workloads import (
     tasks,
 )
 
-FAMILIES = (mlp, pde, gmm, bundle, tasks, solves, blocks, scalar, entries, factorizations)
+FAMILIES = (
+    mlp,
+    pde,
+    gmm,
+    bundle,
+    tasks,
+    solves,
+    blocks,
+    scalar,
+    entries,
+    factorizations,
+    loops,
+    everyday,
+)
 _PAIRS = [pair for family in FAMILIES for pair in family.WORKLOADS.items()]
 
 

@@ -6,6 +6,7 @@ Each takes the arrays of its workload once; what comes back goes from a point to
 from __future__ import annotations
 
 from copy import copy
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -141,11 +142,11 @@ def fitted(S: Array, R: Array, y0: Array, n_steps: int) -> Function:
     return jacobian
 
 
-def encoded(E: Array, K: Array, D: Array, n_steps: int) -> Function:
-    """Return W8: the physics in its few dimensions, then two thin factors multiplied."""
+def encoded(E: Array, K: Array, D: Array, n_steps: int, as_factors: bool) -> Function:
+    """Return W8: the physics in its few dimensions, then two thin factors, multiplied or not."""
     k, dt = K.shape[0], 0.1
 
-    def jacobian(x: Array) -> Array:
+    def jacobian(x: Array) -> Any:
         z = np.tanh(E @ x)
         inner = (1 - z * z)[:, None] * E
         state = np.empty((k, k + 1))  # the sensitivities, then the state itself
@@ -165,8 +166,7 @@ def encoded(E: Array, K: Array, D: Array, n_steps: int) -> Function:
             k4 = slope(state + dt * k3)
             state += dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
         outer = np.cos(D @ state[:, k])[:, None] * (D @ state[:, :k])
-        found: Array = outer @ inner
-        return found
+        return (outer, inner) if as_factors else outer @ inner
 
     return jacobian
 
@@ -183,6 +183,21 @@ def softmax_loss(data: Array, label: Array) -> Function:
         scores[numbers, label] -= 1
         found: Array = data[:, :, None] * scores[:, None, :]
         return found
+
+    return jacobian
+
+
+def batched(W1: Array, W2: Array, W3: Array) -> Function:
+    """Return W7c: a block for every sample, the narrow end first."""
+    back, out = np.ascontiguousarray(W1.T), np.ascontiguousarray(W3.T)
+    middle = np.ascontiguousarray(W2.T)
+
+    def jacobian(X: Array) -> Array:
+        h = np.tanh(X @ W1)
+        k = np.tanh(h @ W2)
+        left = (out * (1 - k * k)[:, None, :]).reshape(-1, len(W3)) @ middle
+        left = left.reshape(len(X), -1, len(W2)) * (1 - h * h)[:, None, :]
+        return (left.reshape(-1, len(W2)) @ back).reshape(len(X), -1, len(W1))
 
     return jacobian
 

@@ -6,9 +6,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 
 from benchmarks.goals import FIRST, Goal, at_most
-from benchmarks.workload import Function, Maker, Workload
+from benchmarks.workload import Function, Library, Maker, Workload
+from benchmarks.workloads import entries_by_hand, experts
+from benchmarks.workloads.solves import runge_kutta
 
 
 def neighbours(x: Any) -> Any:
@@ -61,6 +64,65 @@ def lorenz_flow(x: Any) -> Any:
     return x
 
 
+def lorenz_limit(n: int) -> Function:
+    """Return who steps all tangents along with the state; the Jacobian fills up."""
+
+    def jacobian(x: Any) -> Any:
+        state = np.empty((n + 1, n))  # a tangent is a row, the last is the state itself
+        state[:n], state[n] = np.eye(n), x
+        pad = np.empty((n + 1, n + 3))
+
+        def slope(now: Any) -> Any:
+            pad[:, 2:-1], pad[:, :2], pad[:, -1] = now, now[:, -2:], now[:, 0]
+            after, before, two = pad[:, 3:], pad[:, 1:-2], pad[:, :-3]
+            gap = after - two
+            found = gap * before[n] + before * gap[n] - now
+            found[n] -= gap[n] * before[n] - 8
+            return found
+
+        for _ in range(20):
+            a = slope(state)
+            b = slope(state + 0.005 * a)
+            c = slope(state + 0.005 * b)
+            d = slope(state + 0.01 * c)
+            state = state + 0.01 / 6 * (a + 2 * b + 2 * c + d)
+        return scipy.sparse.csr_array(state[:n].T)
+
+    return jacobian
+
+
+def at_once(np: Any) -> dict[str, Function]:
+    """Return the same functions, of whole arrays, for other libraries."""
+
+    def broyden(x: Any) -> Any:
+        n, p = x.size, np.pad(x * (1 + x), (5, 1))
+        return x * (2 + 5 * x**2) + 1 - sum(p[k : k + n] for k in (0, 1, 2, 3, 4, 6))
+
+    def grid(x: Any) -> Any:
+        n = round(x.size**0.5)
+        p = np.pad(x.reshape(n, n), 1)
+        u = p[1:-1, 1:-1]
+        beside = p[:-2, 1:-1] + p[2:, 1:-1] + p[1:-1, :-2] + p[1:-1, 2:]
+        return (4 * u - np.exp(u) / n**2 - beside).ravel()
+
+    return {
+        "neighbours": lambda x: np.sin(np.roll(x, 1)) * x + np.roll(x, -1) ** 2,
+        "broyden_banded": broyden,
+        "poisson": grid,
+    }
+
+
+def lorenz_scanned(library: Library) -> Function:
+    """Return the flow with a loop of the library."""
+    np = library.np
+
+    def slope(y: Any) -> Any:
+        return (np.roll(y, -1) - np.roll(y, 2)) * np.roll(y, 1) - y + 8
+
+    step = runge_kutta(slope, 0.01)
+    return lambda x: library.repeat(step, x, 20)
+
+
 def make(
     name: str,
     function: Function,
@@ -71,13 +133,27 @@ def make(
 ) -> Workload:
     """Return the function at a random point of that size."""
     n = quick_size if is_quick else size
+    point = np.random.default_rng(1).uniform(0.2, 1.0, size=n)
+    if function is lorenz_flow:
+        options: Any = {"spell": lorenz_scanned, "limit": partial(lorenz_limit, n)}
+    else:
+        entries = getattr(entries_by_hand, function.__name__)(n)
+        options = {
+            "spell": lambda library: at_once(library.np)[function.__name__],
+            "rivals": ("jax asdex",),
+            "own": {experts.NAME: experts.coded(entries)},
+            "limit": partial(experts.coded_limit, entries, point),
+        }
     return Workload(
         name=name,
         title=f"{function.__name__} of {n:,} unknowns",
         function=function,
-        point=np.random.default_rng(1).uniform(0.2, 1.0, size=n),
+        point=point,
+        others=(),
         output="sparse",
         goals=goals,
+        numba=True,
+        **options,
     )
 
 

@@ -1,6 +1,6 @@
-"""Jacobians as an expert writes them by hand in JAX: peers of W1, W6b and W7b.
+"""Jacobians as an expert writes them by hand in JAX, where `jacfwd` or `jacrev` is not best.
 
-Each runs the same text as the others, cut where the expert cuts it.
+Each runs the same text as the others, cut where the expert cuts it, or what an expert derives.
 """
 
 from __future__ import annotations
@@ -8,52 +8,77 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks.timing import Runner
+import numpy as np
+
+from benchmarks.peers import csr_of, jitted
 from benchmarks.workload import Array, Function, Library, OwnPeer, Workload
+from benchmarks.workloads.mlp_limit import cheapest_splits
 
 NAME = "jax expert"
 Halves = Callable[..., tuple[Function, Function]]
 
 
-def split(make: Halves, arrays: Sequence[Array]) -> OwnPeer:
-    """Return who splits a function in two, and multiplies a Jacobian of each mode.
+def written(make: Callable[..., Function], *arrays: Array) -> OwnPeer:
+    """Return who derives the Jacobian by hand, `make(*arrays, np)(x)`."""
 
-    `make(*arrays, np)` returns the part before the narrowest value, and the part after it.
-    """
-
-    def peer(library: Library, workload: Workload) -> Runner:
-        jax, x = library.module, library.array(workload.point)
-        before, after = make(*map(library.array, arrays), library.np)
-        run = jax.jit(lambda x: jax.jacfwd(after)(before(x)) @ jax.jacrev(before)(x))
-        return lambda: library.wait(run(x))
+    def peer(library: Library, workload: Workload) -> Function:
+        return jitted(library, make(*map(library.array, arrays), library.np))
 
     return peer
 
 
-def network(*arrays: Any) -> tuple[Function, Function]:
-    """Return a perceptron up to its narrowest value, and from there on."""
+def split(make: Halves, arrays: Sequence[Array], as_factors: bool = False) -> OwnPeer:
+    """Return who splits a function in two, and multiplies a Jacobian of each mode.
+
+    `make(*arrays, library)` returns the part before the narrowest value, and the part after it.
+    """
+
+    def peer(library: Library, workload: Workload) -> Function:
+        jax = library.module
+        before, after = make(*map(library.array, arrays), library)
+
+        def factors(x: Any) -> Any:
+            return jax.jacfwd(after)(before(x)), jax.jacrev(before)(x)
+
+        def product(x: Any) -> Any:
+            left, right = factors(x)
+            return left @ right
+
+        return jitted(library, factors if as_factors else product)
+
+    return peer
+
+
+def chain(*arrays: Any) -> Function:
+    """Return a perceptron's Jacobian: a product of explicit matrices in the cheapest order."""
     *flat, np = arrays
     layers = list(zip(flat[::2], flat[1::2], strict=True))
-    middle = 1 + min(range(len(layers) - 1), key=lambda k: layers[k][0].shape[0])
+    splits = cheapest_splits([W.shape[1] for W, _ in layers] + [layers[-1][1].shape[0]])
 
-    def before(x: Any) -> Any:
-        for W, b in layers[:middle]:
+    def jacobian(x: Any) -> Any:
+        factors = []
+        for W, b in layers:
             x = np.tanh(W @ x + b)
-        return x
+            factors += [W, 1 - x * x]
 
-    def after(x: Any) -> Any:
-        for W, b in layers[middle:-1]:
-            x = np.tanh(W @ x + b)
-        W, b = layers[-1]
-        return W @ x + b
+        def product(i: int, j: int) -> Any:
+            if i == j:
+                return factors[i]
+            left, right = product(splits[i, j] + 1, j), product(i, splits[i, j])
+            if left.ndim == 1:
+                return left[:, None] * right
+            return left * right if right.ndim == 1 else left @ right
 
-    return before, after
+        return product(0, len(factors) - 2)
+
+    return jacobian
 
 
 def bottleneck(
-    E: Any, A0: Any, U: Any, V: Any, b: Any, D: Any, np: Any
+    E: Any, A0: Any, U: Any, V: Any, b: Any, D: Any, library: Library
 ) -> tuple[Function, Function]:
     """Return W6b up to its few numbers, and the solve with what comes after."""
+    np = library.np
     return (
         lambda x: np.tanh(E @ x),
         lambda z: np.tanh(D @ np.linalg.solve(A0 + (U * z) @ V, b)),
@@ -63,11 +88,11 @@ def bottleneck(
 def by_sample(loss: Callable[[Any], Function], data: Array, label: Array) -> OwnPeer:
     """Return who maps the gradient of one sample's loss, `loss(np)(W, row, label)`."""
 
-    def peer(library: Library, workload: Workload) -> Runner:
-        jax, W = library.module, library.array(workload.point)
+    def peer(library: Library, workload: Workload) -> Function:
+        jax = library.module
         rows, labels = library.array(data), library.array(label)
-        each = jax.jit(jax.vmap(jax.grad(loss(library.np)), (None, 0, 0)))
-        return lambda: library.wait(each(W, rows, labels))
+        each = jax.vmap(jax.grad(loss(library.np)), (None, 0, 0))
+        return jitted(library, lambda W: each(W, rows, labels))
 
     return peer
 
@@ -81,3 +106,54 @@ def softmax_loss(np: Any) -> Function:
         return np.log(np.sum(np.exp(scores - top))) + top - scores[label]
 
     return loss
+
+
+def in_blocks(library: Library, workload: Workload) -> Function:
+    """Return who maps the Jacobian of one sample of a batch."""
+    jax = library.module
+    assert workload.spell is not None
+    f = workload.spell(library)
+    return jitted(library, jax.vmap(jax.jacrev(lambda row: f(row[None])[0])))
+
+
+def by_token(halves: Halves, arrays: Sequence[Array]) -> OwnPeer:
+    """Return who takes what comes after attention token by token, as blocks."""
+
+    def peer(library: Library, workload: Workload) -> Function:
+        jax = library.module
+        attention, rest = halves(*map(library.array, arrays), library.np)
+
+        def jacobian(x: Any) -> Any:
+            blocks = jax.vmap(jax.jacrev(rest))(attention(x))  # (token, out, in)
+            by_x = jax.jacrev(attention)(x)  # (token, in, all)
+            return (blocks @ by_x).reshape(x.shape[0], -1)
+
+        return jitted(library, jacobian)
+
+    return peer
+
+
+Entries = tuple[Array, Callable[[Any], Function]]  # columns, and `make(np)(x)` for their values
+
+
+def coded(entries: Entries) -> OwnPeer:
+    """Return who derives all entries of a sparse Jacobian by hand."""
+
+    def peer(library: Library, workload: Workload) -> Function:
+        values = entries[1](library.np)
+        return jitted(library, lambda x: values(x).ravel(), compressed(entries, workload.point))
+
+    return peer
+
+
+def coded_limit(entries: Entries, point: Array) -> Function:
+    """Return the same in NumPy."""
+    values, compress = entries[1](np), compressed(entries, point)
+    return lambda x: compress(values(x).ravel())
+
+
+def compressed(entries: Entries, point: Array) -> Callable[[Array], Any]:
+    """Return what makes a fresh CSR of values."""
+    columns = entries[0]  # (rows, most entries of a row), outside where there are fewer
+    rows = np.broadcast_to(np.arange(len(columns))[:, None], columns.shape)
+    return csr_of(np.stack([rows.ravel(), columns.ravel()], 1), (len(columns), point.size))

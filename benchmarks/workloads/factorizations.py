@@ -12,6 +12,8 @@ import numpy as np
 import chainad.scipy.linalg
 from benchmarks.goals import OVER_F, at_most
 from benchmarks.workload import JAX, Array, Function, Library, Maker, Workload
+from benchmarks.workloads import experts
+from benchmarks.workloads import factorizations_by_hand as by_hand
 
 QUICK = 12
 # Where other libraries have SciPy's functions of matrices.
@@ -94,6 +96,7 @@ def one_number(name: str, is_quick: bool) -> Workload:
         partial(number, name, n),
         matrix.ravel(),
         rivals=() if name in WITHOUT_RIVAL else JAX,
+        limit=partial(by_hand.number, name, n),
         goals=(at_most(OVER_F, 8),),
     )
 
@@ -104,11 +107,14 @@ def gaussian_process(name: str, n: int, is_wide: bool, is_quick: bool) -> Worklo
     n = QUICK if is_quick else n
     points, y = rng.normal(size=(n, 3)), rng.normal(size=n)
     squares = np.stack([(points[:, k, None] - points[:, k]) ** 2 for k in range(3)])
+    derived = by_hand.factor if is_wide else by_hand.likelihood
     return _workload(
         name,
         f"Gaussian process, n={n}" + ", Cholesky factor" * is_wide,
         partial(likelihood, squares, y, is_wide),
         np.array([0.1, 0.2, 0.3, 0.1, -1.0]),
+        own={experts.NAME: experts.written(derived, squares, y)},
+        limit=partial(derived, squares, y, np),
         goals=() if is_wide else (at_most(OVER_F, 4),),
     )
 

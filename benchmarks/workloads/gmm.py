@@ -85,6 +85,7 @@ def make(name: str, d: int, k: int, n: int, goal: float, is_quick: bool) -> Work
         others=("torch grad", "autograd grad"),
         limit=partial(by_hand.mixture, data, k, GAMMA),
         oracle="central",
+        numba=d < 64,
         goals=(at_least(GAIN, goal),),
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.goals import GAIN, OVER_F, PEAK, PREPARE, Goal, at_least, at_most
 from benchmarks.workload import Function, Maker, Workload, spelled
-from benchmarks.workloads import by_hand
+from benchmarks.workloads import by_hand, entries_by_hand, experts
 
 
 def burgers(np: Any) -> Function:
@@ -76,16 +76,21 @@ def make(
     """Return the residual at a random point of that size."""
     n = quick_size if is_quick else size
     f, spell = spelled(function)
+    point = np.random.default_rng(1).uniform(0.2, 1.0, size=n)
+    entries = getattr(entries_by_hand, function.__name__)(n)
     return Workload(
         name=name,
         title=f"{function.__name__} of {n:,} unknowns",
         function=f,
-        point=np.random.default_rng(1).uniform(0.2, 1.0, size=n),
+        point=point,
         spell=spell,
         rivals=rivals,
         others=(),
         output="sparse",
-        limit=partial(by_hand.burgers, n) if function is burgers else None,
+        own={experts.NAME: experts.coded(entries)},
+        limit=partial(by_hand.burgers, n)
+        if function is burgers
+        else partial(experts.coded_limit, entries, point),
         goals=(*goals, at_most(OVER_F, 1.6), at_most(PEAK, 1.5)),
     )
 

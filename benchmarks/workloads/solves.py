@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.goals import GAIN, OVER_F, PEAK, at_least, at_most
+from benchmarks.goals import AGAINST_EXPERT, GAIN, OVER_F, PEAK, at_least, at_most
+from benchmarks.peers import jitted
 from benchmarks.workload import (
     OTHERS,
     Array,
     Function,
     Library,
     Maker,
+    OwnPeer,
     Repeat,
     Spelling,
     Step,
@@ -43,6 +45,47 @@ def bottleneck(E: Any, A0: Any, U: Any, V: Any, b: Any, D: Any, np: Any) -> Func
         return np.tanh(D @ y)
 
     return f
+
+
+def one_factorization(A0: Any, U: Any, V: Any, C: Any, B: Any, np: Any) -> Function:
+    """Return W6a's Jacobian: the solution and its derivatives from one system."""
+
+    def jacobian(x: Any) -> Any:
+        t = np.tanh(C @ x)
+        A = A0 + (U * t) @ V
+        both = np.linalg.solve(A, np.concatenate([(B @ np.sin(x))[:, None], U, B * np.cos(x)], 1))
+        y, by_t = both[:, 0], both[:, 1 : 1 + U.shape[1]]
+        return both[:, 1 + U.shape[1] :] - by_t @ ((V @ y * (1 - t * t))[:, None] * C)
+
+    return jacobian
+
+
+def sensitivities(S: Any, R: Any, y0: Any, n_steps: int) -> OwnPeer:
+    """Return who steps the sensitivities of W6d along with its state."""
+
+    def peer(library: Library, workload: Workload) -> Function:
+        np = library.np
+        s, r, start = map(library.array, (S, R, y0))
+        n = start.shape[0]
+        one, none = np.eye(n), np.zeros((n, n))
+
+        def jacobian(theta: Any) -> Any:
+            a, b, c = theta[:n], theta[n : 2 * n], theta[2 * n :]
+
+            def slope(now: Any) -> Any:
+                y = now[:, -1]
+                t = np.tanh(r @ y)
+                by_y = (s * (b * (1 - t * t))) @ r - a[:, None] * one
+                own = np.concatenate([-y[:, None] * one, s * t, one], 1)
+                value = c - a * y + s @ (b * t)
+                return np.concatenate([by_y @ now[:, :-1] + own, value[:, None]], 1)
+
+            state = np.concatenate([none, none, none, start[:, None]], 1)
+            return library.repeat(runge_kutta(slope, 0.05), state, n_steps)[:, :-1]
+
+        return jitted(library, jacobian)
+
+    return peer
 
 
 def runge_kutta(slope: Step, dt: float) -> Step:
@@ -80,6 +123,16 @@ def encoded(E: Any, K: Any, D: Any, n_steps: int, repeat: Repeat, np: Any) -> Fu
     return f
 
 
+def halves(E: Any, K: Any, D: Any, library: Library, n_steps: int) -> tuple[Function, Function]:
+    """Return W8 up to its few numbers, and what comes after."""
+    np = library.np
+    step = runge_kutta(lambda z: np.tanh(K @ z) - 0.1 * z, 0.1)
+    return (
+        lambda x: np.tanh(E @ x),
+        lambda z: np.sin(D @ library.repeat(step, z, n_steps)),
+    )
+
+
 def stepped(
     make: Callable[..., Function], n_steps: int, *arrays: Array
 ) -> tuple[Function, Spelling]:
@@ -112,6 +165,7 @@ def w6a(name: str, n: int, m: int, r: int, goal: float, is_quick: bool) -> Workl
         function=function,
         point=rng.normal(size=m),
         spell=spell,
+        own={experts.NAME: experts.written(one_factorization, A0, U, V, C, B)},
         limit=partial(by_hand.solve, A0, U, V, C, B),
         goals=(at_least(GAIN, goal), at_most(PEAK, 1.5)),
     )
@@ -131,7 +185,6 @@ def w6b(is_quick: bool) -> Workload:
         function=function,
         point=rng.normal(size=m),
         spell=spell,
-        others=(*OTHERS, experts.NAME),
         own={experts.NAME: experts.split(experts.bottleneck, arrays)},
         limit=partial(by_hand.bottleneck, *arrays),
         goals=(at_least(GAIN, 14), at_most(PEAK, 1.5)),
@@ -151,6 +204,7 @@ def w6d(is_quick: bool) -> Workload:
         point=rng.uniform(0.5, 1.5, size=3 * n),
         spell=spell,
         others=(*OTHERS, "casadi"),
+        own={experts.NAME: sensitivities(S, R, y0, n_steps)},
         limit=partial(by_hand.fitted, S, R, y0, n_steps),
         goals=(at_most(OVER_F, 1.7), at_least(GAIN, 1, "compiled", "numba"), at_most(PEAK, 1.5)),
         numba=not is_quick,
@@ -173,8 +227,18 @@ def w8(name: str, output: str, into: bool, goal: float, is_quick: bool) -> Workl
         others=(),
         output=output,
         into=into,
-        limit=partial(by_hand.encoded, E, K, D, n_steps) if output == "dense" else None,
-        goals=(at_least(GAIN, goal), at_most(PEAK, 1.5)),
+        own={
+            experts.NAME: experts.split(
+                partial(halves, n_steps=n_steps), (E, K, D), output == "structured"
+            )
+        },
+        limit=partial(by_hand.encoded, E, K, D, n_steps, output == "structured"),
+        goals=(
+            at_least(GAIN, goal),
+            at_most(PEAK, 1.5),
+            *((at_least(AGAINST_EXPERT, 0.8),) if output == "structured" else ()),
+        ),
+        numba=not into,
     )
 
 

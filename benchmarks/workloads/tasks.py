@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 from importlib import import_module
-from typing import Any
 
 import numpy as np
 import scipy.special
 
-from benchmarks.timing import Runner
-from benchmarks.workload import JAX, Function, Library, Maker, OwnPeer, Workload
+from benchmarks.workload import JAX, VMAPPED, Function, Library, Maker, Workload
 from benchmarks.workloads.points import TASKS, Task
 
 COUNTS = (1, 512, 100_000)
@@ -24,21 +22,6 @@ def spell(task: Task, library: Library) -> Function:
     return task.make(library.np, import_module(ERF[library.name]).erf)
 
 
-def _vmapped(mode: str) -> OwnPeer:
-    """Return the peer jit(vmap(jacobian)): never the Jacobian of a vmap, which is mostly zeros."""
-
-    def make(library: Library, workload: Workload) -> Runner:
-        assert workload.spell is not None
-        jax, x = library.module, library.array(workload.point)
-        run: Any = jax.jit(jax.vmap(getattr(jax, mode)(workload.spell(library))))
-        return lambda: library.wait(run(x))
-
-    return make
-
-
-VMAPPED = {f"jax vmap({mode})": _vmapped(mode) for mode in ("jacfwd", "jacrev")}
-
-
 def make(name: str, task: Task, count: int, is_quick: bool) -> Workload:
     """Return a task at so many random points; a single one comes as a vector, without a batch."""
     is_batch = count > 1
@@ -49,9 +32,8 @@ def make(name: str, task: Task, count: int, is_quick: bool) -> Workload:
         function=task.make(np, scipy.special.erf),
         point=points if is_batch else points[0],
         spell=partial(spell, task),
-        rivals=tuple(VMAPPED) if is_batch else JAX,
+        rivals=VMAPPED if is_batch else JAX,
         others=() if is_batch else ("autograd", "casadi"),
-        own=VMAPPED,
         oracle="central",
         group=f"W5, {count:,} point{'s' * is_batch}",
         batch=is_batch,
