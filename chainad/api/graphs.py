@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -86,7 +87,7 @@ def plan_graph(
     """
     problem = _problem(graph, inputs, outputs, dimensions)
     how = problem.mode(mode)
-    search = search_options(effort, seed, progress)
+    search = search_options(effort, seed, progress, expected_calls=inf)
     plan = plan_cached(problem.linear, how, cost=cost, search=search)
     return replace(plan, title="graph")
 

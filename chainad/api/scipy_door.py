@@ -38,9 +38,8 @@ from chainad.structure.results import Output
 
 Function = Callable[..., Any]
 
-# A search that saves a fifth of a Jacobian saves ten of them in a solve that takes fifty: so long
-# may it last, and an elimination takes as long as a hundred thousand multiplications.
-_ELIMINATIONS_PER_MULTIPLICATION = 1e-4
+# Jacobians of a solve.
+_EXPECTED_CALLS = 50
 
 
 @typed_as(signatures.for_scipy)
@@ -109,8 +108,7 @@ def for_scipy(
     options = checked_options(argnums, output=output, **how)
     check_has_parts(options, None)
     if "effort" not in how:
-        most = _ELIMINATIONS_PER_MULTIPLICATION
-        search = replace(options.search, effort="fast", eliminations_per_multiplication=most)
+        search = replace(options.search, effort="fast", expected_calls=_EXPECTED_CALLS)
         options = replace(options, search=search)
     return SciPyFunction(f, options, col_deriv)
 

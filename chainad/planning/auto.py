@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
+from math import inf
 from operator import gt
 from typing import TypeAlias
 
@@ -124,7 +125,9 @@ def request_of(mode: Mode, search: SearchOptions) -> str:
         return mode.requested
     if isinstance(mode, str):
         return f"mode={mode!r}" + (
-            "" if search == DEFAULT_SEARCH else f", effort={search.effort!r}"
+            ""
+            if replace(search, expected_calls=inf) == DEFAULT_SEARCH
+            else f", effort={search.effort!r}"
         )
     return f"planner {_name(mode)}" if callable(mode) else "a given order"
 
@@ -135,10 +138,12 @@ def _name(planner: Callable[..., object]) -> str:
 
 def hybrid_order(problem: Problem, orders: dict[str, Order]) -> Order | None:
     """Return the cheapest order that turns out neither forward nor reverse, if there is any."""
-    offers = dict.fromkeys(hybrids(problem, orders))
-    plans = [follow(problem.graph, order, model=problem.model) for order in offers]
-    mixed = [plan for plan in plans if plan.mode == "hybrid"]
-    return min(mixed, key=lambda plan: (plan.cost, plan.additions)).order if mixed else None
+    for offers in (orders.values(), hybrids(problem)):
+        plans = (follow(problem.graph, x, model=problem.model) for x in dict.fromkeys(offers))
+        mixed = [plan for plan in plans if plan.mode == "hybrid"]
+        if mixed:
+            return min(mixed, key=lambda plan: (plan.cost, plan.additions)).order
+    return None
 
 
 def check_mode(mode: Mode | str) -> Mode:

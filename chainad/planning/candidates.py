@@ -18,15 +18,15 @@ from chainad.planning.search.greedy import around
 from chainad.planning.search.long_loops import by_sweeps, loops_to_sweep
 from chainad.planning.search.make_state_space import has_large_index_sets, structured_states
 from chainad.planning.search.repeated_blocks import by_iterations
-from chainad.planning.search.stages import improved, pays_off, proved, rules
+from chainad.planning.search.stages import improved, proved, rules
 from chainad.planning.search.state_space import LIMIT_GROWTH, MAX_FULLY_COSTED_VERTICES
 from chainad.planning.search.structured_states import StructuredStates
 
 # With more inner vertices, costing a pivot at every one of them takes longer than it saves.
 MAX_PIVOT_VERTICES = 40
 
-# Planning one iteration of a loop takes this many times less time than planning the whole loop.
-ITERATION_PLANNING_SPEEDUP = 1000
+# What planning one iteration of a loop and what is left between all of them takes, per vertex.
+ITERATION_ELIMINATIONS_PER_VERTEX = 4
 
 # Costs that are not exact are at most this many times too high, as far as was seen.
 INEXACT_COST_RATIO = 1.05
@@ -69,7 +69,8 @@ def _searched(problem: Problem) -> Iterator[tuple[str, Order]]:
         if amount is not None and (found.setdefault(order, name) == name or name == "reverse"):
             yield name, order
     starts: list[Sequence[int]] = [list(order) for order in found]
-    if len(graph.inner) <= level.max_exhaustive_vertices:
+    worth = problem.search.allowance(states.picoseconds_of(states.least_of(starts)))
+    if len(states.settled.rest.inner) <= level.max_exhaustive_vertices:
         best = proved(states, min(starts, key=states.cost_of), problem.search)
         found.setdefault(tuple(best), "exhaustive")
         yield "exhaustive", tuple(best)
@@ -78,7 +79,7 @@ def _searched(problem: Problem) -> Iterator[tuple[str, Order]]:
         if found.setdefault(improvement, stage) == stage:
             yield stage, improvement
     is_fast = problem.search.effort == "fast"
-    is_tried = pays_off(states, starts, level, ITERATION_PLANNING_SPEEDUP)
+    is_tried = worth >= ITERATION_ELIMINATIONS_PER_VERTEX * len(graph.inner)
     if not is_fast and not states.has_large_index_sets and is_tried and repeats_in(graph):
         repeated = by_iterations(problem, states.cheapest_of(starts))
         if found.setdefault(repeated, "repeats") == "repeats":
@@ -92,9 +93,8 @@ def _searched(problem: Problem) -> Iterator[tuple[str, Order]]:
         if mixed is not None:
             yield "edges", mixed
     is_small = len(graph.inner) <= MAX_PIVOT_VERTICES and not states.has_large_index_sets
-    pivots = list(around(graph)) if is_small else []
-    tried = len(pivots) * len(graph.inner)
-    if pivots and problem.search.allows(tried, states.least_of(starts)):
+    pivots = list(around(graph)) if is_small and worth >= len(graph.inner) ** 2 else []
+    if pivots:
         yield "one pivot", _least(problem, pivots)
 
 
@@ -122,9 +122,8 @@ def _least(problem: Problem, orders: Sequence[Order]) -> Order:
     return min(tied, key=lambda order: cost_of_order(problem.graph, order, problem.model))
 
 
-def hybrids(problem: Problem, orders: dict[str, Order]) -> Iterator[Order]:
-    """Yield orders that may turn out neither forward nor reverse."""
-    yield from orders.values()
+def hybrids(problem: Problem) -> Iterator[Order]:
+    """Yield orders that may turn out neither forward nor reverse, beside the candidates."""
     if problem.graph.chain is not None:
         yield from hybrid_orders(problem.graph, problem.model)
     elif len(problem.graph.inner) <= MAX_PIVOT_VERTICES:

@@ -24,6 +24,9 @@ from chainad.structure.structure import Structure
 if TYPE_CHECKING:
     from chainad.planning.plan import Plan
 
+# What moving a byte to or from memory takes, about.
+PICOSECONDS_PER_BYTE = 20
+
 CostName: TypeAlias = Literal["multiplications", "all_multiplications", "bytes", "time", "peak"]
 
 
@@ -43,6 +46,9 @@ class CostModel:
     overall : callable, optional
         The cost of a whole plan, where it is not the sum of these; candidates are compared by it,
         and found by the others.
+    picoseconds : int, optional
+        How long a unit takes, about: so long as it saves, so long a search may take. None of
+        multiplications, which take a call each, at least.
 
     Examples
     --------
@@ -61,6 +67,7 @@ class CostModel:
     sum: Callable[[StructureSum], int]
     materialize: Callable[[Structure], int]
     overall: Callable[[Plan], int] | None = None
+    picoseconds: int | None = None
 
 
 def _multiplications(operation: Product | StructureSum) -> int:
@@ -102,7 +109,7 @@ def by_bytes(itemsize: int) -> CostModel:
     """
 
     cost_of = _Bytes(itemsize)
-    return CostModel("bytes", "bytes", cost_of, cost_of, cost_of)
+    return CostModel("bytes", "bytes", cost_of, cost_of, cost_of, picoseconds=PICOSECONDS_PER_BYTE)
 
 
 @lru_cache(maxsize=16)
@@ -113,7 +120,9 @@ def by_time(table: Calibration) -> CostModel:
     array, and every array operation has a cost of its own, however small its arrays are.
     """
     cost_of = _Time(table)
-    return CostModel(f"time ({table.source})", "picoseconds", cost_of, cost_of, cost_of)
+    return CostModel(
+        f"time ({table.source})", "picoseconds", cost_of, cost_of, cost_of, picoseconds=1
+    )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from math import inf
 
 from chainad.compiler.scalar.eliminate import Jacobian, accumulate, cost_of_results
 from chainad.compiler.scalar.scalarize import ScalarGraph
@@ -40,8 +39,8 @@ MAX_MULTIPLICATIONS_RATIO = 1.05
 # In larger graphs only forward and reverse are tried: searches take too long.
 MAX_SEARCHED_EDGES = 2000
 
-# Compiling one scalar operation takes about as long.
-ELIMINATIONS_PER_OPERATION = 30
+# Compiling one scalar operation takes as long as these many calls of NumPy.
+CALLS_PER_COMPILATION = 1000
 
 _orders: Cache[dict[str, Order]] = Cache(64, "orders of scalars")
 
@@ -122,7 +121,8 @@ def scalar_order(
         mixed = hybrid_order(problem, found) if given == "hybrid" else None
         return _near_cheapest(problem, found) if mixed is None else {"hybrid": mixed}
 
-    problem = Problem(linear, multiplications, _bounded(search, linear))
+    within = replace(search.within(len(linear.inner)), expected_calls=CALLS_PER_COMPILATION)
+    problem = Problem(linear, multiplications, within)
     orders = offers() if key is None else _orders.get((linear, key, problem.search.key), offers)
     jacobians = {name: accumulate(graph, order) for name, order in orders.items()}
     best = min(orders, key=lambda name: cost_of_results(graph.dag, [*jacobians[name], *nodes]))
@@ -155,11 +155,3 @@ def _near_cheapest(problem: Problem, orders: dict[str, Order]) -> dict[str, Orde
     return {
         name: order for name, order in orders.items() if name in CLASSICAL or costs[name] <= limit
     }
-
-
-def _bounded(search: SearchOptions, graph: LinearGraph) -> SearchOptions:
-    """Return the options of a search that is bounded by what it can save, unless it is thorough."""
-    within = search.within(len(graph.inner))
-    is_bounded = within.effort in ("fast", "balanced")
-    most = ELIMINATIONS_PER_OPERATION if is_bounded else inf
-    return replace(within, eliminations_per_multiplication=most)

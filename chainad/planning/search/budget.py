@@ -16,8 +16,11 @@ from chainad.ir.cache import keep_nothing
 from chainad.ir.notices import warn_of_fallback
 from chainad.ir.progress import Meter, ProgressOption, checked_progress
 
-# Larger graphs are searched only where there is enough to gain.
-MAX_ALWAYS_SEARCHED_VERTICES = 200
+# How often a Jacobian is expected to be taken by the plan of its function.
+EXPECTED_CALLS = 100
+
+# What looking one elimination up takes, about.
+PICOSECONDS_PER_ELIMINATION = 5_000_000
 
 # What annealing may take.
 MAX_ELIMINATIONS_BEFORE_GAIN = 3000
@@ -51,10 +54,9 @@ class EffortLevel:
         Inner vertices up to which all rules are tried, and up to which orders are improved.
     rule_pairs_per_vertex : int
         Pairs of edges per inner vertex that a rule may look at; beyond that it is left out.
-    multiplications_per_elimination : int
-        Multiplications of the cheapest order so far for which one elimination is tried on graphs of
-        more than `MAX_ALWAYS_SEARCHED_VERTICES` inner vertices: then a search takes no longer than
-        running the plan.
+    saved_share : float
+        What a search saves of the time of an order, at most: so long may it take, in all calls that
+        are expected.
     patience : float
         How long annealing goes on without gain, as a multiple of what the last but one gain took.
     """
@@ -68,7 +70,7 @@ class EffortLevel:
     max_rule_vertices: int
     max_improved_vertices: int
     rule_pairs_per_vertex: int
-    multiplications_per_elimination: int
+    saved_share: float
     patience: float
 
 
@@ -83,7 +85,7 @@ LEVELS: dict[str, EffortLevel] = {
         max_rule_vertices=100,
         max_improved_vertices=60,
         rule_pairs_per_vertex=150,
-        multiplications_per_elimination=100_000,
+        saved_share=0.2,
         patience=2.5,
     ),
     "balanced": EffortLevel(
@@ -96,7 +98,7 @@ LEVELS: dict[str, EffortLevel] = {
         max_rule_vertices=3_000,
         max_improved_vertices=3_000,
         rule_pairs_per_vertex=600,
-        multiplications_per_elimination=100_000,
+        saved_share=0.2,
         patience=2.5,
     ),
     "thorough": EffortLevel(
@@ -109,7 +111,7 @@ LEVELS: dict[str, EffortLevel] = {
         max_rule_vertices=50_000,
         max_improved_vertices=50_000,
         rule_pairs_per_vertex=100_000,
-        multiplications_per_elimination=0,
+        saved_share=inf,
         patience=inf,
     ),
 }
@@ -135,14 +137,14 @@ def check_effort(effort: Effort) -> Effort:
 class SearchOptions:
     """How hard to search: an effort, or seconds; the same seed gives the same plan.
 
-    Of named efforts, `eliminations_per_multiplication` bounds what is tried by what can be saved:
-    so many eliminations for each multiplication of the cheapest order so far. `progress` is told
-    how far the search is. `is_lowered` says that less effort is made than was asked for.
+    Where the effort is "fast" or "balanced", `expected_calls` bounds what is tried by what that can
+    save if the plan is run so often. `progress` is told how far the search is. `is_lowered` says
+    that less effort is made than was asked for.
     """
 
     effort: Effort = "balanced"
     seed: int = 0
-    eliminations_per_multiplication: float = inf
+    expected_calls: float = inf
     progress: ProgressOption = field(default=False, compare=False)
     is_lowered: bool = field(default=False, compare=False)
 
@@ -167,16 +169,13 @@ class SearchOptions:
         vertices = min(max(possible, least), thorough.max_exhaustive_vertices)
         return replace(thorough, max_exhaustive_vertices=vertices)
 
-    def allowance(self, cost: int) -> float:
-        """Return how many eliminations it is worth to try where the cheapest order costs so much.
+    def allowance(self, picoseconds: int) -> float:
+        """Return how many eliminations it is worth to try where an order takes so long per call.
 
-        `cost` is that of the cheapest order so far, in multiplications.
+        By predicted costs and not by a clock, so that equal graphs get equal plans.
         """
-        return self.eliminations_per_multiplication * cost if cost else 0
-
-    def allows(self, eliminations: int, cost: int) -> bool:
-        """Return whether so many eliminations may be worth it, given such an order."""
-        return self.eliminations_per_multiplication == inf or eliminations <= self.allowance(cost)
+        saved = self.expected_calls * self.level.saved_share
+        return saved * picoseconds / PICOSECONDS_PER_ELIMINATION if picoseconds else 0
 
     def within(self, vertices: int) -> SearchOptions:
         """Return the options for a graph of so many inner vertices.
@@ -187,14 +186,18 @@ class SearchOptions:
         if isinstance(self.effort, str) or self.effort >= THOROUGH_SECONDS_PER_VERTEX * vertices:
             return self
         is_enough = self.effort >= BALANCED_SECONDS_PER_VERTEX * vertices
-        return replace(self, effort="balanced" if is_enough else "fast", is_lowered=True)
+        effort: Effort = "balanced" if is_enough else "fast"
+        return replace(self, effort=effort, expected_calls=inf, is_lowered=True)
 
 
 DEFAULT_SEARCH = SearchOptions()
 
 
 def search_options(
-    effort: Effort, seed: int = 0, progress: ProgressOption = False
+    effort: Effort,
+    seed: int = 0,
+    progress: ProgressOption = False,
+    expected_calls: float = EXPECTED_CALLS,
 ) -> SearchOptions:
     """Return a search whose effort, seed and progress are checked.
 
@@ -207,7 +210,7 @@ def search_options(
     """
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise PlanError(f"seed must be an integer, but got {seed!r}")
-    return SearchOptions(check_effort(effort), seed, progress=checked_progress(progress))
+    return SearchOptions(check_effort(effort), seed, expected_calls, checked_progress(progress))
 
 
 def interrupted(cost: int) -> None:

@@ -43,6 +43,10 @@ class DenseStates(StateSpace[int]):
             return state[0][v].bit_count() * state[1][v].bit_count()
         return self.widths[v] * self.weight(state[0][v]) * self.weight(state[1][v])
 
+    def is_settled(self, state: State[int], v: int) -> bool:
+        """Return whether v is a scalar with one edge on either side."""
+        return self.is_scalar and state[0][v].bit_count() == state[1][v].bit_count() == 1
+
     def additions_of(self, order: Iterable[int]) -> int:
         """Return the additions of eliminating in this order, parallel edges not counted."""
         state = self.copy()

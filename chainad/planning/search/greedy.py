@@ -91,10 +91,13 @@ def greedy_order(graph: StateSpace[Any], rule: str) -> list[int]:
 
 
 def _order(graph: StateSpace[Any], rule: str, max_pairs: float) -> list[int] | None:
-    end = graph.pairs + max_pairs
-    score, reach = (_relative_score(graph), 1) if rule == "relative" else RULES[rule]
-    state = graph.copy()
-    scores = {v: score(graph, state, v) for v in graph.inner}
+    """Eliminate what is settled, then by the rule; the graph is told what that costs."""
+    settled = graph.settled
+    rest, cost = settled.rest, settled.cost
+    end = rest.pairs + max_pairs
+    score, reach = (_relative_score(rest), 1) if rule == "relative" else RULES[rule]
+    state = rest.copy()
+    scores = {v: score(rest, state, v) for v in rest.inner}
     heap = [(s, v) for v, s in scores.items()]
     heapify(heap)
     order = []
@@ -102,18 +105,20 @@ def _order(graph: StateSpace[Any], rule: str, max_pairs: float) -> list[int] | N
         s, v = heappop(heap)
         if scores.get(v) != s:  # a newer score is further back
             continue
-        near = _near(graph, state, v, reach)
-        graph.eliminate(state, v)
+        near = _near(rest, state, v, reach)
+        cost += rest.eliminate(state, v)
         del scores[v]
         order.append(v)
-        if graph.pairs > end:
+        if rest.pairs > end:
             return None
         for u in near & scores.keys():
-            found = score(graph, state, u)
-            if found != scores[u]:
-                scores[u] = found
-                heappush(heap, (found, u))
-    return order
+            changed = score(rest, state, u)
+            if changed != scores[u]:
+                scores[u] = changed
+                heappush(heap, (changed, u))
+    found = settled.complete(order)
+    graph.keep_cost(found, cost)
+    return found
 
 
 def _cost(graph: StateSpace[Any], state: State[Any], v: int) -> int:

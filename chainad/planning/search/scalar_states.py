@@ -99,6 +99,20 @@ class ScalarStates(StateSpace[int]):
     def key(self, state: State[int]) -> Hashable:
         return tuple(state[0])
 
+    def is_settled(self, state: State[int], v: int) -> bool:
+        """Return whether v has one edge on either side, or a single one of ones on one side.
+
+        Its other edges move to the end of that one, each costs what it did before. Only two edges
+        of ones must not be added up: a stored one costs more.
+        """
+        high, low = self.count, self.low
+        heads, tails = state[0][v], state[1][v]
+        for one, many in ((tails, heads), (heads, tails)):
+            near, far = one & low, many & low
+            if near and not near & (near - 1) and far and far == many >> high:
+                return not one >> high or not far & (far - 1)
+        return False
+
     def neighbour_cost_increase(self, state: State[int], v: int) -> int:
         after, before = state
         heads, tails = after[v], before[v]

@@ -20,13 +20,7 @@ from chainad.planning.orders import Vertex
 from chainad.planning.registry import Problem, register
 from chainad.planning.search.annealing import anneal
 from chainad.planning.search.articulation import components, path_order, split
-from chainad.planning.search.budget import (
-    MAX_ALWAYS_SEARCHED_VERTICES,
-    EffortLevel,
-    SearchBudget,
-    SearchOptions,
-    interrupted,
-)
+from chainad.planning.search.budget import SearchBudget, SearchOptions, interrupted
 from chainad.planning.search.dense_states import DenseStates
 from chainad.planning.search.exhaustive import PROOF, cheapest
 from chainad.planning.search.greedy import greedy_order, order_within
@@ -35,6 +29,12 @@ from chainad.planning.search.window import by_windows
 
 # The mean number of eliminations that a move of annealing recomputes.
 ELIMINATIONS_PER_MOVE = 10
+
+# With fewer, windows and annealing rarely find anything.
+MIN_ELIMINATIONS_PER_VERTEX = 10
+
+# Pairs of edges that are looked up while one elimination is tried.
+PAIRS_PER_ELIMINATION = 16
 
 # Of larger components, a bound on the cost takes more time than a search.
 MAX_QUICK_BOUND_VERTICES = 150
@@ -68,7 +68,7 @@ class _ComponentOrder:
 
     def allowance(self, search: SearchOptions) -> float:
         """Return how many eliminations it is worth to try."""
-        return search.allowance(self.cost)
+        return search.allowance(self.graph.picoseconds_of(self.cost))
 
     def offer(self, order: Sequence[int]) -> None:
         """Take an order if it is cheaper."""
@@ -90,7 +90,8 @@ def exhaustive(problem: Problem) -> tuple[Vertex, ...]:
         If there are more than 9 inner vertices, or 18 with effort="thorough", or more than the
         seconds of `effort` do for.
     """
-    search, states, count = problem.search, problem.states, len(problem.graph.inner)
+    search, states = problem.search, problem.states
+    count = len(states.settled.rest.inner)
     limit = search.level.max_exhaustive_vertices
     if count > limit:
         raise PlanError(
@@ -103,11 +104,12 @@ def exhaustive(problem: Problem) -> tuple[Vertex, ...]:
 
 def proved(graph: StateSpace[Any], known: Sequence[int], search: SearchOptions) -> list[int]:
     """Return a cheapest order, `known` if there is none below its cost, however long it takes."""
-    sets = 1 << len(graph.inner)
+    rest, start = graph.settled.rest, graph.settled.restrict(known)
+    sets = 1 << len(rest.inner)
     with Meter(search.progress, "search", sets, lambda: graph.cost_of(known)) as meter:
-        found = cheapest(graph, known, SearchBudget(meter))
+        found = cheapest(rest, start, SearchBudget(meter))
     assert found is not None
-    return found
+    return graph.settled.complete(found)
 
 
 @register("blocks", "splits the graph at safe cut vertices, and solves small blocks exactly")
@@ -148,33 +150,21 @@ def rules(graph: StateSpace[Any], search: SearchOptions) -> Iterator[tuple[str, 
     """Yield the orders of the plain rules, by name, as far as they do not take too long."""
     found = [list(graph.inner), list(graph.inner[::-1])]
     yield from zip(("forward", "reverse"), found, strict=True)
-    level, n, least = search.level, len(graph.inner), graph.least_of(found)
-    if not search.allows(n, least):
+    level, n = search.level, len(graph.inner)
+    worth = search.allowance(graph.picoseconds_of(graph.least_of(found)))
+    if search.effort == "fast" and worth < n:
         return
     for rule in ("markowitz", "greedy", "relative", "fill"):
         order = order_within(graph, rule, level.rule_pairs_per_vertex * n)
         if order is not None:
             found.append(order)
             yield rule, order
-        elif not pays_off(graph, found, level):
+        elif worth < n * level.rule_pairs_per_vertex / PAIRS_PER_ELIMINATION:
             return  # where scores take long, they must save something
         # The others take several times as long.
-        is_worth_it = n <= level.max_rule_vertices and search.allows(4 * n, least)
+        is_worth_it = n <= level.max_rule_vertices and (search.effort != "fast" or worth >= 4 * n)
         if rule == "markowitz" and not is_worth_it:
             return
-
-
-def pays_off(
-    graph: StateSpace[Any], orders: Sequence[Sequence[int]], level: EffortLevel, speedup: int = 1
-) -> bool:
-    """Return whether the cheapest of some orders costs so much that a search saves its own time.
-
-    `speedup` is how many times less time it takes than trying every vertex elsewhere.
-    """
-    n = len(graph.inner)
-    if n <= MAX_ALWAYS_SEARCHED_VERTICES or graph.has_large_index_sets:
-        return True
-    return speedup * graph.least_of(orders) >= n * level.multiplications_per_elimination
 
 
 def improved(
@@ -188,16 +178,17 @@ def improved(
     """
     if len(graph.inner) > search.level.max_improved_vertices or graph.has_large_index_sets:
         return
-    if isinstance(search.effort, str) and not pays_off(graph, orders, search.level):
+    settled = graph.settled
+    rest, least = settled.rest, graph.least_of(orders)
+    worth = search.allowance(graph.picoseconds_of(least))
+    if isinstance(search.effort, str) and worth < MIN_ELIMINATIONS_PER_VERTEX * len(rest.inner):
         return
-    if not search.allows(len(graph.inner), graph.least_of(orders)):
-        return
-    found = [_first(graph, k, group, orders) for k, group in enumerate(components(graph))]
+    starts = [settled.restrict(order) for order in orders]
+    found = [_first(rest, k, group, starts) for k, group in enumerate(components(rest))]
     for each in found:
         # Smaller ones are solved anyway, and a short search takes less time than the bound.
-        is_long = search.eliminations_per_multiplication == inf
         if (
-            is_long
+            worth == inf
             and search.level.max_proof_vertices < len(each.order) <= MAX_QUICK_BOUND_VERTICES
         ):
             each.is_proved = each.graph.least_cost == each.cost
@@ -219,7 +210,7 @@ def improved(
                             improve(each, search, meter)
             except KeyboardInterrupt as error:
                 interrupt = error
-            order = [each.graph.origin[v] for each in found for v in each.order]
+            order = settled.complete(each.graph.origin[v] for each in found for v in each.order)
             yield stage, order, all(each.is_proved for each in found)
             if interrupt is not None:
                 meter.finish()

@@ -9,18 +9,41 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from chainad.ir.cache import cached_property
 from chainad.planning.bounds import least_costs
+from chainad.planning.calibration import SHIPPED_TABLE
 from chainad.planning.orders import EdgeElimination, Item
 
 Entry = TypeVar("Entry")
 State: TypeAlias = tuple[list[Entry], list[Entry]]
 
+# Products that multiply anything, per inner vertex of an order that is followed.
+PRODUCTS_PER_VERTEX = 2
+
 # Of larger graphs, orders are costed as far as they may be the cheapest.
 MAX_FULLY_COSTED_VERTICES = 3000
 LIMIT_GROWTH = 4
+
+
+class Settled(NamedTuple):
+    """Eliminations that some cheapest order begins with, what they cost, and what they leave."""
+
+    first: list[int]
+    cost: int
+    rest: StateSpace[Any]
+
+    def complete(self, order: Iterable[int]) -> list[int]:
+        """Return an order of the whole graph from one of the rest."""
+        return [*self.first, *map(self.rest.origin.__getitem__, order)] if self.first else [*order]
+
+    def restrict(self, order: Iterable[int]) -> list[int]:
+        """Return what an order of the whole graph leaves for the rest."""
+        if not self.first:
+            return [*order]
+        number = {self.rest.origin[v]: v for v in self.rest.inner}
+        return [number[v] for v in order if v in number]
 
 
 class StateSpace(ABC, Generic[Entry]):
@@ -127,6 +150,33 @@ class StateSpace(ABC, Generic[Entry]):
             limit *= LIMIT_GROWTH
         return limit
 
+    def is_settled(self, state: State[Entry], v: int) -> bool:
+        """Return whether eliminating v now costs no more than later, and makes no other costlier.
+
+        It may be false where that is not known.
+        """
+        return False
+
+    @cached_property
+    def settled(self) -> Settled:
+        """The eliminations that some cheapest order begins with."""
+        state, left, first, cost = self.copy(), set(self.inner), list[int](), 0
+        todo = list(self.inner[::-1])
+        while todo:
+            v = todo.pop()
+            if v in left and self.is_settled(state, v):
+                near = self.neighbours(state, v)
+                cost += self.eliminate(state, v)
+                left.remove(v)
+                first.append(v)
+                todo += [u for side in near for u in side if u in left]
+        rest = [v for v in self.inner if v in left]
+        return Settled(first, cost, self.subproblem(rest, state) if first else self)
+
+    def keep_cost(self, order: Iterable[int], cost: int) -> None:
+        """Note what an order costs that was followed already."""
+        self._known[tuple(order)] = cost
+
     def bounds(self, order: Iterable[int]) -> Iterator[int]:
         """Yield, elimination by elimination, a cost that the order does not stay below."""
         return iter(())
@@ -193,6 +243,11 @@ class StateSpace(ABC, Generic[Entry]):
     def least_cost(self) -> int:
         """A cost below which no order can be."""
         return sum(self.least_costs.values())
+
+    def picoseconds_of(self, cost: int) -> int:
+        """Return how long an order of this cost takes, about: every product is a call, at least."""
+        products = min(cost, PRODUCTS_PER_VERTEX * len(self.inner))
+        return SHIPPED_TABLE.cost("calls") * products + SHIPPED_TABLE.cost("dots") * cost
 
     @property
     def has_large_index_sets(self) -> bool:
