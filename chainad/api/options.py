@@ -20,7 +20,13 @@ from chainad.planning.auto import Mode, check_mode
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.cost_models import CostModel, CostName, model_of
 from chainad.planning.memory import bytes_of
-from chainad.planning.search.budget import Effort, SearchOptions, search_options
+from chainad.planning.search.budget import (
+    COMPILED_CALLS,
+    EXPECTED_CALLS,
+    Effort,
+    SearchOptions,
+    search_options,
+)
 from chainad.planning.views.quantities import listed
 from chainad.structure.results import Output
 
@@ -251,6 +257,8 @@ def with_compilation(
         `chunk_size` or `executor` none.
     """
     search = options.search
+    if search.expected_calls == EXPECTED_CALLS:
+        search = replace(search, expected_calls=COMPILED_CALLS)
     if progress is not False:
         search = replace(search, progress=checked_progress(progress))
     return replace(

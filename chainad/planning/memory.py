@@ -183,7 +183,8 @@ def _wholes(
     """Yield plans for the whole Jacobian, first the one that would be followed without a limit."""
     yield plan_cached(graph, mode, itemsize, model, search)
     if mode == "auto":
-        lean = plan_cached(graph, mode, itemsize, "peak", search)
+        longer = replace(search, expected_calls=inf)  # any plan is better than none
+        lean = plan_cached(graph, mode, itemsize, "peak", longer)
         for order in (lean.order, graph.inner, graph.inner[::-1]):
             yield make_plan(graph, order, itemsize, model)
 

@@ -127,7 +127,7 @@ the source has changed since; these are the lines that derivatives go through
 
 
 def test_a_line_in_a_loop_says_how_often_it_ran(model: Any) -> None:
-    text = chainad.plan(model.loop, np.ones(5)).listing()
+    text = chainad.plan(model.loop, np.ones(5), effort="thorough").listing()
     assert "     27  10 x              245   100.0  >< -> <-          x = x + 0.1" in text
 
 
@@ -141,7 +141,7 @@ def test_a_line_that_makes_several_calls_ran_once() -> None:
 
 
 def test_of_a_source_that_has_changed_the_lines_of_then_are_listed(model: Any, path: Path) -> None:
-    plan = chainad.plan(model.loop, np.ones(5))
+    plan = chainad.plan(model.loop, np.ones(5), effort="thorough")
     before = plan.listing(100)
     path.write_text(SOURCE.replace("loss", "lost"))  # another function
     assert plan.listing(100) == before

@@ -16,14 +16,14 @@ from chainad.ir.cache import keep_nothing
 from chainad.ir.notices import warn_of_fallback
 from chainad.ir.progress import Meter, ProgressOption, checked_progress
 
-# How often a Jacobian is expected to be taken by the plan of its function.
-EXPECTED_CALLS = 100
+# How often a plan is expected to be run, and that of a compiled function.
+EXPECTED_CALLS, COMPILED_CALLS = 100, 1000
 
 # What looking one elimination up takes, about.
 PICOSECONDS_PER_ELIMINATION = 5_000_000
 
 # What annealing may take.
-MAX_ELIMINATIONS_BEFORE_GAIN = 3000
+MAX_ELIMINATIONS_BEFORE_GAIN = 8000
 
 # What planning takes per inner vertex, at least, with the searches of an effort; of long loops.
 BALANCED_SECONDS_PER_VERTEX = 2e-3
@@ -94,7 +94,7 @@ LEVELS: dict[str, EffortLevel] = {
         max_proof_sets=600,
         window_eliminations=12_000,
         annealing_eliminations=12_000,
-        eliminations_per_vertex=250,
+        eliminations_per_vertex=400,
         max_rule_vertices=3_000,
         max_improved_vertices=3_000,
         rule_pairs_per_vertex=600,

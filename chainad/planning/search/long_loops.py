@@ -19,7 +19,7 @@ from chainad.planning.orders import Vertex
 from chainad.planning.registry import Problem
 from chainad.planning.repeats import RepeatedBlock, repeats_in
 from chainad.planning.search.articulation import path_order
-from chainad.planning.search.budget import MAX_ALWAYS_SEARCHED_VERTICES, SearchOptions
+from chainad.planning.search.budget import SearchOptions
 from chainad.planning.search.repeated_blocks import (
     MAX_PATH_VERTICES,
     best_of,
@@ -30,6 +30,9 @@ from chainad.planning.search.repeated_blocks import (
 from chainad.planning.search.stages import improved, rules
 from chainad.planning.search.state_space import MAX_FULLY_COSTED_VERTICES, State, StateSpace
 from chainad.planning.search.structured_states import StructuredStates
+
+# Smaller graphs are searched as a whole.
+MAX_WHOLE_VERTICES = 200
 
 # Loops of fewer iterations are searched as a whole.
 MIN_LONG_LOOP_ITERATIONS = 16
@@ -47,7 +50,7 @@ MAX_RELATIVE_ESTIMATE = 1.25
 def loops_to_sweep(problem: Problem) -> tuple[RepeatedBlock, ...]:
     """Return the long loops of a large graph, if most of it is in them, else none."""
     graph, n = problem.graph, len(problem.graph.inner)
-    if n <= MAX_ALWAYS_SEARCHED_VERTICES or problem.states.has_large_index_sets:
+    if n <= MAX_WHOLE_VERTICES or problem.states.has_large_index_sets:
         return ()
     found = [x for x in repeats_in(graph) if x.repeats >= MIN_LONG_LOOP_ITERATIONS]
     if sum(x.length * x.repeats for x in found) < MIN_SHARE_OF_LOOPS * n:

@@ -72,15 +72,6 @@ class StructureTable:
             self.terms.append(terms)
         return found
 
-    def is_identity(self, number: int) -> bool:
-        """Return whether an edge is plus or minus the identity."""
-        terms = self.terms[number]
-        return len(terms) == 1 and terms[0].is_identity
-
-    def has_ones(self, number: int) -> bool:
-        """Return whether an edge multiplies by plus or minus ones alone, in part at least."""
-        return any(structure.is_unit for structure in self.terms[number])
-
     def product(self, left: int, right: int) -> tuple[int, int]:
         """Return the cost and the number of the products of two edges."""
         found = self.products.get((left, right))
@@ -371,26 +362,6 @@ class StructuredStates(StateSpace[Edges]):
                 todo += [*after[v], *before[v]]
                 self.eliminate(state, v)
         return cost
-
-    def is_settled(self, state: State[Edges], v: int) -> bool:
-        """Return whether one side of v is a single identity, and nothing like it is moved.
-
-        The other edges move to its other end, each costs what it did before, and no sum is made.
-        """
-        table = self.table
-        if not table.sums_are_free:
-            return False
-        outs, ins = state[0][v], state[1][v]
-        for rows, one, many in ((state[0], ins, outs), (state[1], outs, ins)):
-            if len(one) == 1 and many:
-                ((near, edge),) = one.items()
-                if (
-                    table.is_identity(edge)
-                    and not any(map(table.has_ones, many.values()))
-                    and rows[near].keys().isdisjoint(many)
-                ):
-                    return True
-        return False
 
     def key(self, state: State[Edges]) -> Hashable:
         return tuple(frozenset(row.items()) for row in state[0])
