@@ -113,7 +113,8 @@ def compile_program(
     def by_scalars() -> CompiledProgram:
         nonlocal captures
         most = MAX_ELEMENTS_PER_CALL_OF_HALVES if of.is_split else MAX_ELEMENTS_PER_CALL
-        found = record_run(of, args, kwargs, most if backend == "auto" else inf)
+        limits = (most, MAX_UNROLLED_SCALAR_OPS) if backend == "auto" else ()
+        found = record_run(of, args, kwargs, *limits)
         if isinstance(found, PlannedRun):
             runs.append(found)
             raise NotScalarError("operations on whole arrays are quicker")

@@ -42,6 +42,8 @@ from chainad.ir.trees import LEAF, Tree
 from chainad.planning.chunked import ChunkedPlan
 from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.plan import Plan
+from chainad.rules import kinds
+from chainad.rules.base import kind_of
 from chainad.rules.primitives import Primitive
 
 # A function that seems to draw random numbers in all of them does.
@@ -137,10 +139,12 @@ def record_run(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     max_elements_per_call: float = inf,
+    max_operations: float = inf,
 ) -> RecordedRun:
     """Run a function once and return what it did, for operations on scalars: nothing is planned.
 
-    With more elements per call on average it is a planned run, for operations on whole arrays.
+    With more elements per call on average, or more operations on them, it is a planned run, for
+    operations on whole arrays.
 
     Raises
     ------
@@ -149,8 +153,15 @@ def record_run(
     """
 
     def describe(run: Run) -> _Described[Any]:
-        elements = sum(int(np.size(entry.value)) for entry in run.tape.entries)
-        if elements > max_elements_per_call * len(run.tape.entries):
+        entries = run.tape.entries
+        elements = sum(int(np.size(entry.value)) for entry in entries)
+        computing = (kinds.Elementwise, kinds.Contraction)
+        operations = sum(
+            int(np.size(entry.value))
+            for entry in entries
+            if isinstance(kind_of(entry.function), computing)
+        )
+        if elements > max_elements_per_call * len(entries) or operations > max_operations:
             return _planned(of, run)
         if elements > MAX_SCALARS:
             raise NotScalarError(f"there are more than {MAX_SCALARS} scalars")
