@@ -77,11 +77,42 @@ class Nest:
         return tuple(k for k, stride in enumerate(self.out.strides) if not stride)
 
 
+# What kernels may fail of, as NumPy says it.
+FAILURES = ("Singular matrix", "Matrix is not positive definite")
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixKernel:
+    """A factorization, or a solve by one, of small matrices: in place, of what is there already.
+
+    Attributes
+    ----------
+    name : str
+        "lu" (which is followed by the pivots, and by signs of permutations), "cholesky" (its lower
+        half), "lu_solve", "lu_solve_transposed", "solve_lower" or "solve_upper".
+    sizes : tuple of int
+        The number of matrices, their order, and that of right-hand sides where there are some.
+    place : int, optional
+        The input that has the factors, from its start on.
+    """
+
+    name: str
+    sizes: tuple[int, ...]
+    place: int | None = None
+
+    @property
+    def failure(self) -> str | None:
+        """What it may fail of."""
+        if self.name == "lu":
+            return None
+        return FAILURES[self.name == "cholesky"]
+
+
 @dataclass(frozen=True, slots=True)
 class LoopOperation:
     """Fills a register of `size` elements; with `clears` it starts from zeros."""
 
-    nests: tuple[Nest, ...]
+    nests: tuple[Nest | MatrixKernel, ...]
     inputs: tuple[Register, ...]
     size: int
     clears: bool = False
@@ -102,6 +133,12 @@ class LoopProgram:
     inputs: tuple[int, ...]
     operations: tuple[LoopOperation, ...]
     results: tuple[LoopOperation, ...]
+
+    @property
+    def may_fail(self) -> bool:
+        """Whether some kernel tells in the last element of memory of what it failed."""
+        kernels = (x for each in self.operations for x in each.nests if isinstance(x, MatrixKernel))
+        return any(x.failure for x in kernels)
 
 
 def nest(

@@ -436,6 +436,8 @@ class _Body:
         args = [self._value(x) for x in node.args]
         if name in self.module.definitions:
             return self.module.call(self.builder, name, args)
+        if name == "int":
+            return self.builder.fptosi(args[0], self.int64)
         if name == "min":
             return self.builder.select(self.builder.icmp_signed("<", *args), *args)
         floats = [_converted(self.builder, x, "float") for x in args]

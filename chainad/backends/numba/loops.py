@@ -7,13 +7,23 @@ kinds, so that little is compiled, however long the program is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from chainad.backends.numba.loop_memory import LoopMemory, allocate_loop_memory
+from chainad.backends.numba.matrix_kernels import kernel_source
 from chainad.backends.numba.reroll import InductionPattern, RerolledLoops
 from chainad.backends.numba.straight_line import function_source, part_functions, parts_of
 from chainad.backends.python import literal
 from chainad.backends.scalar_expressions import loop_template
-from chainad.ir.loop_program import Access, LoopOperation, LoopProgram, Nest, Operand, Read
+from chainad.ir.loop_program import (
+    Access,
+    LoopOperation,
+    LoopProgram,
+    MatrixKernel,
+    Nest,
+    Operand,
+    Read,
+)
 from chainad.ir.scalar_graph import NotScalarError
 
 # Few enough for a compiler to keep them in registers.
@@ -57,7 +67,8 @@ def module_source(program: LoopProgram) -> tuple[str, int]:
     """
     loops = RerolledLoops(program.operations)
     memory = allocate_loop_memory(program, loops)
-    return _LoopEmitter(program, loops, memory).source(), memory.size
+    size = memory.size + program.may_fail
+    return _LoopEmitter(program, loops, memory).source(), size
 
 
 class _LoopEmitter:
@@ -65,7 +76,7 @@ class _LoopEmitter:
 
     def __init__(self, program: LoopProgram, loops: RerolledLoops, memory: LoopMemory) -> None:
         self.program, self.loops, self.memory = program, loops, memory
-        self.nest_names: dict[Nest, str] = {}
+        self.nest_names: dict[Nest | MatrixKernel, str] = {}
 
     def source(self) -> str:
         sizes = {f"x{k}": size for k, size in enumerate(self.program.inputs)} | {"w": 0}
@@ -75,6 +86,8 @@ class _LoopEmitter:
             f"w[{self._input(k)} : {self._input(k) + size}] = x{k}"
             for k, size in enumerate(self.program.inputs)
         ]
+        if self.program.may_fail:
+            statements.append(f"w[{self.memory.size}] = 0.0")
         statements += self._statements()
         if len(statements) > MAX_NEST_CALLS:
             raise NotScalarError(f"it takes more than {MAX_NEST_CALLS} calls of loops")
@@ -149,11 +162,16 @@ class _LoopEmitter:
 
     def _operation(self, operation: LoopOperation, inputs: Sequence[str], to: str) -> list[str]:
         found = [f"clear(w[{to}:], {operation.size})"] if operation.clears else []
-        for nest in operation.nests:
-            kind, places = _renumbered(nest)
+        for step in operation.nests:
+            if isinstance(step, MatrixKernel):
+                kind: Nest | MatrixKernel = replace(step, place=None)
+                read = [to] if step.place is None else [to, inputs[step.place]]
+                read += [str(self.memory.size)] if step.failure else []
+            else:
+                kind, places = _renumbered(step)
+                read = [to, *(inputs[k] for k in places)]
             name = self.nest_names.setdefault(kind, f"nest{len(self.nest_names)}")
-            arrays = ", ".join(f"w[{address}:]" for address in [to, *(inputs[k] for k in places)])
-            found.append(f"{name}({arrays})")
+            found.append(f"{name}({', '.join(f'w[{address}:]' for address in read)})")
         return found
 
 
@@ -170,8 +188,10 @@ def _renumbered(nest: Nest) -> tuple[Nest, list[int]]:
     return Nest(nest.function, nest.sizes, nest.out, tuple(operands), nest.adds), places
 
 
-def _nest_source(nest: Nest, name: str) -> str:
+def _nest_source(nest: Nest | MatrixKernel, name: str) -> str:
     """Return the source of a kind of nest: a function of memory and of addresses in it."""
+    if isinstance(nest, MatrixKernel):
+        return kernel_source(nest, name)
     return _NestEmitter(nest, name).source()
 
 

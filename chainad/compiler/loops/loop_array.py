@@ -53,7 +53,8 @@ class LoopArray(DuckArray):
     def elementwise(self, function: Function, operands: Sequence[Any]) -> LoopArray:
         if function is np.power and np.ndim(operands[1]) == 0 and _is_two(operands[1]):
             function, operands = np.multiply, (operands[0], operands[0])  # as NumPy does
-        found = self.builder.elementwise(function, *map(_value, operands))
+        values = [_value(self.builder, x) for x in operands]
+        found = self.builder.elementwise(function, *values)
         return LoopArray(self.builder, found, bool if function in PREDICATES else np.float64)
 
     def moved(self, call: Call, operands: Sequence[Any]) -> LoopArray:
@@ -99,9 +100,7 @@ class LoopArray(DuckArray):
     def contracted(self, key: Hashable, einsum: Callable[[], Einsum], operands: Any) -> LoopArray:
         written, terms, views = einsum(), [], []
         for x, (_, labels) in zip(operands, written.operands, strict=True):
-            if not isinstance(x, LoopArray):
-                raise NotScalarError("a product with constants")
-            view = x.builder.dense_view(x.value)
+            view = self.builder.dense_view(_value(self.builder, x))
             at = tuple(k for k, a in enumerate(labels) if a is None)
             views.append(View(view.register, np.squeeze(view.addresses, at)))
             terms.append(tuple(a for a in labels if a is not None))
@@ -136,7 +135,7 @@ def _is_two(x: Any) -> bool:
     return not isinstance(value, View) and bool(value == 2)
 
 
-def _value(x: Any) -> Value:
+def _value(builder: LoopBuilder, x: Any) -> Value:
     """Return an operand as a view, or as a number."""
     if isinstance(x, LoopArray):
         return x.value
@@ -144,6 +143,10 @@ def _value(x: Any) -> Value:
         return float(x)
     if isinstance(x, np.ndarray) and x.shape == () and x.dtype.kind in "fiub":
         return float(x)
+    if isinstance(x, np.ndarray) and x.dtype.kind in "fiub":
+        place, written = row_major(x.shape), np.unique(x).astype(float)
+        if written.size <= _MAX_CONSTANTS:
+            return builder.scatter([(float(n), place[x == n]) for n in written if n], x.shape)
     raise NotScalarError(f"an operand of type {type(x).__name__}")
 
 

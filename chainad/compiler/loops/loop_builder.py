@@ -18,6 +18,7 @@ from chainad.ir.loop_program import (
     Function,
     LoopOperation,
     LoopProgram,
+    MatrixKernel,
     Nest,
     Register,
     nest,
@@ -27,6 +28,9 @@ from chainad.ir.value_numbers import ValueNumbers
 
 # Larger nests are left to NumPy and BLAS.
 _MAX_NEST_ITERATIONS = 1 << 18
+
+# LAPACK is quicker with larger matrices.
+_MAX_MATRIX_ORDER = 40
 
 # The address of an entry that is a structural zero.
 ABSENT = -1
@@ -114,6 +118,74 @@ class LoopBuilder:
             ],
             a.shape,
         )
+
+    # ------------------------------------------------------------ small matrices
+
+    def lu(self, a: Value) -> View:
+        """Return the factors of matrices, followed by pivots and by the signs of permutations."""
+        view = self._matrices(a)
+        *batch, n, _ = view.shape
+        count = prod(batch)
+        size = count * (n * n + n + 1)
+        return self._factorized("lu", view, row_major(view.shape), size, n)
+
+    def cholesky(self, a: Value) -> Value:
+        """Return the lower factors of matrices, by their lower halves."""
+        view = self._matrices(a)
+        n = view.shape[-1]
+        half = np.tril_indices(n)
+        lower = View(view.register, view.addresses[(..., *half)])
+        to = row_major(view.shape)[(..., *half)]
+        found = self._factorized("cholesky", lower, to, view.addresses.size, n)
+        return View(found.register, row_major(view.shape))
+
+    def solve(self, a: Value, b: Value) -> Value:
+        """Return the solutions of linear systems; b has columns as its last axis."""
+        view = self._matrices(a)
+        is_transposed = _is_transposed(view)
+        factors = self.lu(View(view.register, _swapped(view)) if is_transposed else view)
+        name = "lu_solve_transposed" if is_transposed else "lu_solve"
+        return self._solved(name, view.shape, factors, b)
+
+    def solve_triangular(self, a: Value, b: Value, lower: bool) -> Value:
+        """Return the solutions of triangular systems, whose other half is zero."""
+        view = self._matrices(a)
+        factors = self.view(self.scatter([(view, row_major(view.shape))], view.shape))
+        return self._solved("solve_lower" if lower else "solve_upper", view.shape, factors, b)
+
+    def _matrices(self, a: Value) -> View:
+        view = self.dense_view(a)
+        if view.shape[-1] > _MAX_MATRIX_ORDER:
+            raise NotScalarError("operations on whole arrays are quicker")
+        _check_size(view.shape)
+        return view
+
+    def _factorized(self, name: str, a: View, to: Addresses, size: int, n: int) -> View:
+        reads = [(0, a.addresses)]
+        kernel = MatrixKernel(name, (size // (n * (n + 1) + 1 if name == "lu" else n * n), n))
+        steps = (nest(copy_scalar, to.shape, to, reads), kernel)
+        found = self._emit(LoopOperation(steps, (a.register,), size, to.size < size), (size,))
+        assert isinstance(found, View)
+        return found
+
+    def _solved(self, name: str, shape: Sequence[int], factors: View, b: Value) -> Value:
+        view = self.dense_view(b)
+        count = prod(shape[:-2])
+        batch = np.broadcast_shapes(tuple(shape[:-2]), view.shape[:-2])
+        right = np.broadcast_to(view.addresses, (*batch, *view.shape[-2:]))
+        if count == 1:  # all right-hand sides are columns of one matrix
+            right = np.moveaxis(right, -2, 0)
+        elif count != prod(batch):
+            raise NotScalarError("some matrices for a batch of right-hand sides")
+        to = row_major(right.shape)
+        _check_size(right.shape)
+        inputs = tuple(dict.fromkeys((view.register, factors.register)))
+        sizes = (count, shape[-1], right.size // (count * shape[-1]))
+        kernel = MatrixKernel(name, sizes, inputs.index(factors.register))
+        steps = (nest(copy_scalar, to.shape, to, [(inputs.index(view.register), right)]), kernel)
+        found = self._emit(LoopOperation(steps, inputs, to.size), to.shape)
+        assert isinstance(found, View)
+        return View(found.register, np.moveaxis(to, 0, -2) if count == 1 else to)
 
     def scatter(self, parts: Sequence[tuple[Value, Addresses]], shape: tuple[int, ...]) -> Value:
         """Return an array of some shape with values at their addresses, and zeros elsewhere."""
@@ -221,6 +293,16 @@ def _without_dead_code(program: LoopProgram) -> LoopProgram:
 def row_major(shape: Sequence[int]) -> Addresses:
     """Return the addresses of an array in row-major order."""
     return np.arange(prod(shape)).reshape(shape)
+
+
+def _swapped(view: View) -> Addresses:
+    return np.swapaxes(view.addresses, -1, -2)
+
+
+def _is_transposed(view: View) -> bool:
+    """Return whether matrices are stored by columns: then the factors are those of their rows."""
+    first, after = view.addresses[..., :1, 1:], view.addresses[..., 1:, :1]
+    return bool(first.size) and bool(first.flat[0] > after.flat[0])
 
 
 def _bounding_box(present: Any) -> tuple[slice, ...]:

@@ -18,17 +18,18 @@ from chainad.ir.scalar_graph import NotScalarError
 from chainad.ir.shapes import resized
 
 
-def executed(
-    builder: LoopBuilder, program: Program, slots: Mapping[int, Value]
-) -> dict[int, Value]:
-    """Return the values of all registers of a program, given those of its slots."""
-    registers = {**slots}
+def executed(builder: LoopBuilder, program: Program, slots: Mapping[int, Any]) -> dict[int, Any]:
+    """Return the values of all registers of a program, given those of its slots.
+
+    The slot of an operator holds a function of the name of a method, and of the block it acts on.
+    """
+    registers: dict[int, Any] = {**slots}
     for i in program.instructions:
         registers[i.output] = _run(builder, i.op, [registers[k] for k in i.inputs])
     return registers
 
 
-def _run(builder: LoopBuilder, op: Op, args: list[Value]) -> Value:
+def _run(builder: LoopBuilder, op: Op, args: list[Any]) -> Value:
     lower = LOWER_OP.get(type(op))
     if lower is None:
         raise NotScalarError(f"{type(op).__name__} of an operator")
@@ -47,6 +48,11 @@ def _rearranged(move: Callable[[Any, Any], Any]) -> Callable[..., Value]:
         return View(whole.register, move(op, whole.addresses))
 
     return lower
+
+
+def _materialize(builder: LoopBuilder, op: ops.Materialize, operator: Any) -> Value:
+    whole = builder.view(operator("materialize"))
+    return View(whole.register, whole.addresses.reshape(op.shape))
 
 
 def _dot(builder: LoopBuilder, a: Value, b: Value) -> Value:
@@ -136,6 +142,8 @@ LOWER_OP: dict[type[Op], Callable[..., Value]] = {
     ops.Copy: _rearranged(lambda op, addresses: addresses),
     ops.Dot: lambda builder, op, x, y: _dot(builder, x, y),
     ops.Full: lambda builder, op: op.value,
+    ops.Jvp: lambda builder, op, operator, tangents: operator("jvp", tangents),
+    ops.Materialize: _materialize,
     ops.MatMul: lambda builder, op, x, y: builder.contract(x, y),
     ops.Multiply: _elementwise(np.multiply),
     ops.PairMatMul: lambda builder, op, x, y: _pair_matmul(builder, x, y),
@@ -150,5 +158,6 @@ LOWER_OP: dict[type[Op], Callable[..., Value]] = {
     ops.Sum: lambda builder, op, x: builder.sum(x, op.axes),
     ops.SymmetricMatMul: lambda builder, op, x, y: builder.contract(x, y),
     ops.Take: _rearranged(lambda op, addr: np.take(addr, as_array(op.positions), op.axis)),
+    ops.Vjp: lambda builder, op, adjoints, operator: operator("vjp", adjoints),
     ops.Transpose: _rearranged(lambda op, addresses: addresses.transpose(op.order)),
 }

@@ -10,12 +10,14 @@ import numpy as np
 from chainad.compiler.loops.loop_array import LoopArray
 from chainad.compiler.loops.loop_builder import LoopBuilder, Value, View
 from chainad.compiler.loops.lower_ops import executed
+from chainad.compiler.loops.small_matrices import on_views
 from chainad.compiler.recording.recording import Recording
 from chainad.compiler.scalar.scalarize import data_arguments
 from chainad.ir.calls import Call
 from chainad.ir.loop_program import LoopProgram
 from chainad.ir.program import Program
 from chainad.ir.scalar_graph import NotScalarError
+from chainad.structure.linear_operators import Operator
 
 # More take numba too long to compile.
 _MAX_OPERATIONS = 40_000
@@ -53,7 +55,7 @@ def lower_to_loops(
         if isinstance(i.op, Call):
             values[i.output] = _called(i.op, [values[k] for k in i.inputs])
     linked = ((k, recording.slots[k]) for k in program.used_slots)
-    slots = {k: _value(values[slot]) for k, slot in linked if slot is not None}
+    slots = {k: _slot(builder, values[slot]) for k, slot in linked if slot is not None}
     registers = executed(builder, program, slots)
     results: list[Value] = []
     if wants_value:
@@ -80,6 +82,10 @@ def _called(call: Call, inputs: Sequence[Any]) -> Any:
     if np.shape(found) != call.shape:
         raise NotScalarError(f"the shape of np.{call.name} depends on values")
     return found
+
+
+def _slot(builder: LoopBuilder, x: Any) -> Any:
+    return on_views(builder, x) if isinstance(x, Operator) else _value(x)
 
 
 def _value(x: Any) -> Value:

@@ -17,6 +17,7 @@ from chainad.compiler.recording.recording import Recording
 from chainad.compiler.recording.replay import Replay, RequestedOutput, bind_arguments
 from chainad.compiler.scalar.replay_scalar import contiguous
 from chainad.compiler.scalar.scalarize import data_arguments
+from chainad.ir.loop_program import FAILURES
 from chainad.ir.program import Program
 
 
@@ -66,6 +67,9 @@ def replay_by_loops(
         f"    work(*map(contiguous, ({', '.join(rows)},)), memory, {results})",
         "free.append(memory)",
     ]
+    if found.may_fail:
+        names.objects |= {"FAILURES": FAILURES, "LinAlgError": np.linalg.LinAlgError}
+        lines += ["if memory[-1]:", "    raise LinAlgError(FAILURES[int(memory[-1]) - 1])"]
     given = iter(range(len(values), len(shapes)))
     arrays = ["None" if k is None else f"y{next(given)}" for k in program.outputs]
     lines.append(f"jacobian = blocks(({''.join(f'{x}, ' for x in arrays)}))")
