@@ -8,7 +8,7 @@ import pytest
 from loops_as_python import run_loops_as_python
 
 import chainad
-import chainad.scipy.linalg as linalg
+from chainad.scipy import linalg
 
 rng = np.random.default_rng(0)
 A, B = rng.normal(size=(3, 3)), rng.normal(size=(4, 3, 3))
