@@ -18,6 +18,7 @@ from chainad.api.recorded_run import PlannedRun, RecordedRun, record_planned_run
 from chainad.api.targets import NUMPY
 from chainad.compiler.loops.replay_loops import replay_by_loops
 from chainad.compiler.recording.arguments import ContainerSpec
+from chainad.compiler.recording.fused_replay import fused_replay
 from chainad.compiler.recording.replay import (
     MISS,
     NOT_FINITE,
@@ -67,6 +68,7 @@ class Form(Enum):
 
     SCALARS = "operations on scalars"
     LOOPS = "loops over scalars"
+    FUSED = "fused loops between calls of NumPy"
     ARRAYS = "calls of NumPy"
 
 
@@ -127,6 +129,8 @@ def compile_program(
         makers[Form.SCALARS] = by_scalars
     if not only_arrays and backend == "numba":
         makers[Form.LOOPS] = lambda: _by_loops(of, planned())
+        if not of.is_split:
+            makers[Form.FUSED] = lambda: _by_fused_loops(of, planned())
     makers[Form.ARRAYS] = lambda: _by_arrays(of, planned())
     refusal: NotScalarError | None = None
     for form in [form for form in makers if form not in avoided]:
@@ -175,6 +179,17 @@ def _by_arrays(of: Differentiator, found: PlannedRun) -> CompiledProgram:
     requested = replace(_requested(of, found), is_checked=found.is_checked)
     parts = found.recording, jacobian or program.run, found.local_jacobians, requested
     compiled = _compiled(of, *build(*parts), Form.ARRAYS, found.plan(), found)
+    return compiled._replace(is_checked=found.is_checked)
+
+
+def _by_fused_loops(of: Differentiator, found: PlannedRun) -> CompiledProgram:
+    """Return a replay by fused loops between calls of NumPy; raise NotScalarError without any."""
+    program = found.program.checked or found.program.program
+    if program is None:
+        raise NotScalarError("memory_limit= is for operations on whole arrays")
+    requested = replace(_requested(of, found), is_checked=found.is_checked)
+    parts = found.recording, program, found.local_jacobians, requested
+    compiled = _compiled(of, *fused_replay(*parts), Form.FUSED, found.plan(), found)
     return compiled._replace(is_checked=found.is_checked)
 
 

@@ -152,7 +152,8 @@ def _executed(name: str, text: str, file: str) -> Runner:
         run: Runner = module.__dict__["run"]
     finally:
         sys.modules.pop(name, None)
-    if not isinstance(run, FunctionType):  # which NUMBA_DISABLE_JIT leaves it
+    functions = getattr(run, "functions", (run,))
+    if not any(isinstance(f, FunctionType) for f in functions):  # which NUMBA_DISABLE_JIT leaves
         # Machine code reads no names; by these, what numba registers would keep it alive for good.
         module.__dict__.clear()
     return run

@@ -12,6 +12,7 @@ from chainad.backends.namespace import Namespace
 from chainad.ir import ops
 from chainad.ir.array_functions import indexer_of
 from chainad.ir.calls import Call, Input, has_inputs
+from chainad.ir.fused_loops import Empty, RunLoops
 from chainad.ir.op import Op
 from chainad.ir.operators import TEMPLATES
 from chainad.ir.positions import Positions, join
@@ -279,8 +280,20 @@ def _sum(signs: Sequence[int], terms: Sequence[str]) -> str:
     return total
 
 
+def _run_loops(op: RunLoops, names: Namespace, *arrays: str) -> str:
+    """Return a call of machine code: it takes floats, where others take scalars or 0-d arrays."""
+    kinds = [*op.loops.operands, *op.loops.results]
+    args = [x if kind else f"float({x})" for x, kind in zip(arrays, kinds, strict=True)]
+    return f"{names.constant(op.run)}({', '.join(args)})"
+
+
 EMIT: dict[type[Op], Emitter] = {
     Call: Emitter(_call),
+    Empty: Emitter(
+        lambda op, names: f"empty({op.shape}, {names.constant(op.dtype)})",
+        into=lambda op, names, to, shapes: [],
+    ),
+    RunLoops: Emitter(_run_loops),
     ops.Full: Emitter(lambda op, names: names.full(op.value, op.dtype)),
     ops.Reshape: Emitter(
         lambda op, names, x: f"np.reshape({x}, {op.shape})",

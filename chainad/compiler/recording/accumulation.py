@@ -18,6 +18,7 @@ from chainad.backends.numpy.buffers import ProgramSource, source_with_buffers
 from chainad.backends.numpy.build import observe
 from chainad.backends.numpy.hoist import HoistedProgram
 from chainad.compiler.passes.constant_hoisting import hoist_constants
+from chainad.compiler.passes.fuse_elementwise import Compile
 from chainad.compiler.recording.link import LinkedProgram
 from chainad.ir.calls import Call
 from chainad.ir.ops import MatMul
@@ -72,12 +73,15 @@ class Accumulation:
 
 
 def preallocated(
-    linked: LinkedProgram, slots: Sequence[Any], names: Namespace
+    linked: LinkedProgram,
+    slots: Sequence[Any],
+    names: Namespace,
+    compiled: Compile | None = None,
 ) -> tuple[LinkedProgram, Accumulation]:
     """Return a linked program with isomorphic instructions stacked, and its accumulation.
 
     `slots` are the local Jacobians of a first run. The lines are right for registers of the same
-    shapes and dtypes.
+    shapes and dtypes. With `compiled`, elementwise operations are fused into nests.
     """
     program, constants = linked.accumulation, linked.program.constants
     given = {**_known(linked, slots), **constants}
@@ -102,6 +106,11 @@ def preallocated(
             if k in linked.types
         }
         types, _ = observe(program, {**given, **_known(linked, slots), **constants})
+    if compiled is not None:
+        fused = linked.fused(types, compiled)
+        if fused is not None:
+            linked, types = fused
+            program = linked.accumulation
     program.check()
     fixed = {k: x for k, x in linked.program.constants.items() if isinstance(x, np.generic)}
     source = source_with_buffers(

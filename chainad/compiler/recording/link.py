@@ -13,6 +13,7 @@ import numpy as np
 
 from chainad.backends.numpy.allocate import ArrayType
 from chainad.compiler.cse import eliminate_common_instructions
+from chainad.compiler.passes.fuse_elementwise import Compile, fuse_elementwise
 from chainad.compiler.recording.arguments import ArraySpec, array_specs
 from chainad.compiler.recording.factorization_reuse import reuse_factorizations
 from chainad.compiler.recording.multiply_reduce import fuse_multiply_reduce
@@ -89,6 +90,23 @@ class LinkedProgram:
             slots=slots,
             types=found.types,
         )
+
+    def fused(
+        self, types: Mapping[int, ArrayType], compiled: Compile
+    ) -> tuple[LinkedProgram, dict[int, ArrayType]] | None:
+        """Return the program with fused loops, and the types of its registers; None without any.
+
+        `types` are those of the registers of the accumulation; see `fuse_elementwise`.
+        """
+        types = {**types, **self.types}
+        found = fuse_elementwise(self.program, types, self.values, self.n_fixed, compiled)
+        if found is None:
+            return None
+        program, types, number = found
+        slots = tuple(None if k is None else number.get(k, k) for k in self.slots)
+        n_calls = _after_last(isinstance(i.op, (Call, Guard)) for i in program.instructions)
+        linked = replace(self, program=program, n_function=n_calls, slots=slots, types=types)
+        return linked, types
 
 
 def _after_last(found: Iterable[bool]) -> int:

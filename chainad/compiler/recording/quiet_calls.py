@@ -22,7 +22,7 @@ def is_quiet(i: Instruction, bounds: dict[int, float]) -> bool:
     """
     call = i.op
     if not isinstance(call, Call):  # it moves rows of stacks
-        bounds[i.output] = max(bounds.get(k, math.inf) for k in i.inputs)
+        bounds[i.output] = max((bounds.get(k, math.inf) for k in i.inputs), default=math.inf)
         return True
     of = [_bound_of(x, i.inputs, bounds) for x in call.args]
     bounds[i.output] = found = _bound(call, of)

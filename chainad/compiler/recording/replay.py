@@ -18,6 +18,7 @@ import numpy as np
 from chainad.backends.namespace import Namespace
 from chainad.backends.numpy.allocate import ArrayType
 from chainad.backends.numpy.emit import emit_new
+from chainad.compiler.passes.fuse_elementwise import Compile
 from chainad.compiler.recording.accumulation import Accumulation, preallocated
 from chainad.compiler.recording.arguments import argument_checks
 from chainad.compiler.recording.capture_checks import bits_differ, capture_checks
@@ -124,12 +125,14 @@ def build_replay(
     jacobian: Program | Runner,
     slots: Sequence[Any],
     requested: RequestedOutput,
+    compiled: Compile | None = None,
 ) -> tuple[Replay, str]:
     """Return a function from arguments to value (or None) and Jacobian, or MISS; and its source.
 
     `jacobian` accumulates the Jacobian of the local ones, which were `slots` in the recorded run.
+    With `compiled`, elementwise operations are fused into nests.
     """
-    source = _Source(recording, jacobian, slots, requested)
+    source = _Source(recording, jacobian, slots, requested, compiled)
     return source.names.define("replay(args, kwargs, out=None)", source.lines())
 
 
@@ -217,6 +220,7 @@ class _Source:
         jacobian: Program | Runner,
         slots: Sequence[Any],
         requested: RequestedOutput,
+        compiled: Compile | None = None,
     ) -> None:
         if not requested.jacobian:
             jacobian = Program(0, (), ())
@@ -228,9 +232,12 @@ class _Source:
         self.runner = None if isinstance(jacobian, Program) else jacobian
         self.products: Accumulation | None = None
         if has_products:
-            linked, self.products = preallocated(linked, slots, self.names)
+            linked, self.products = preallocated(linked, slots, self.names, compiled)
         else:
             linked = linked.stacked({})
+            if compiled is not None:
+                fused = linked.fused({}, compiled)
+                linked = linked if fused is None else fused[0]
         self.linked = linked
         # The registers that the function itself writes.
         self.function = {i.output for i in linked.program.instructions[: linked.n_function]}
