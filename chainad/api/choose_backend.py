@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from enum import Enum
 from functools import partial
-from math import inf
+from math import inf, prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,6 +61,11 @@ MAX_UNROLLED_SCALAR_OPS = 4000
 MAX_SCALAR_PRODUCTS = 50_000
 # So many entries of local Jacobians can not lead to many more products than that.
 MAX_UNCHECKED_LOCAL_ENTRIES = 2_000
+
+
+# With calls whose results have more elements on average, fused loops between calls of NumPy are
+# quicker than loops alone.
+MAX_ELEMENTS_PER_LOOP = 2_000
 
 
 class Form(Enum):
@@ -143,9 +148,11 @@ def compile_program(
             warn_of_random_numbers(str(found))
             return None
         log.debug("%r is not made of %s: %s", of, form.value, found)
-        refusal = found if isinstance(found, NotScalarError) else None
-        if refusal is None:
+        if not isinstance(found, NotScalarError):
+            refusal = None
             warn_of_fault(f"compiling to {form.value}", found)
+        elif form is not Form.FUSED:  # why there are no loops alone says more
+            refusal = found
     return None
 
 
@@ -256,6 +263,9 @@ def _by_loops(of: Differentiator, found: PlannedRun) -> CompiledProgram:
         raise NotScalarError("memory_limit= is for operations on whole arrays")
     if {*found.dtypes, *found.block_dtypes} != {np.dtype(float)}:
         raise NotScalarError("the entries are of several dtypes")
+    calls = found.recording.calls
+    if sum(prod(call.shape) for call in calls) > MAX_ELEMENTS_PER_LOOP * len(calls):
+        raise NotScalarError("operations on whole arrays are quicker")
     requested = _requested(of, found)
     if of.is_split:
         requested = replace(requested, value=False)

@@ -1,4 +1,4 @@
-"""Fused loops: elementwise operations on arrays of one shape as one nest that passes over memory once.
+"""Fused loops: elementwise operations on arrays of one shape as one nest, one pass over memory.
 
 At every place of the nest, elements of the operands are read, some functions are computed, and
 what is needed elsewhere is written, or added up along the last axis. Views of operands are formulas
@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from chainad.ir.calls import Call
 from chainad.ir.op import Op
 from chainad.ir.operation_counts import OperationCounts
 from chainad.ir.shapes import Shape
@@ -88,6 +89,22 @@ class RunLoops(Op):
 
     def infer_shape(self, inputs: Any) -> Shape | None:
         return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuietCall(Op):
+    """A call that warns of no floating-point errors, as fused loops do not: it may be anywhere."""
+
+    call: Call
+
+    @property
+    def takes_out(self) -> bool:
+        """Whether the result can be written into memory that is there."""
+        is_ufunc = isinstance(self.call.function, np.ufunc) or self.call.function is np.dot
+        return is_ufunc and not self.call.kwargs
+
+    def infer_shape(self, inputs: Any) -> Shape | None:
+        return self.call.shape
 
 
 @dataclass(frozen=True, slots=True, eq=False)

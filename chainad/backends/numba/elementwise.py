@@ -54,7 +54,8 @@ def compiled(kernels: Sequence[FusedLoops]) -> tuple[list[Callable[..., None]], 
     parts = [text.replace("NAME", name, 1) for text, name in zip(own, names, strict=True)]
     last = f"class run:\n    functions = ({''.join(f'{name}, ' for name in names)})\n"
     text = "\n\n".join([_PREAMBLE, *parts, last])
-    functions = dict(zip(own, generated_modules.load(text).functions, strict=True))
+    loaded: Any = generated_modules.load(text)
+    functions = dict(zip(own, loaded.functions, strict=True))
     found = [_on_any_layout(functions[_function(k)], len(k.operands)) for k in kernels]
     return found, text
 
@@ -83,9 +84,7 @@ def _function(loops: FusedLoops) -> str:
     results = [f"y{k}" for k in range(len(loops.results))]
     kinds = ["float64" if x is None else f"READ({x[0]}{_dtype(x[1])})" for x in loops.operands]
     axes = [n_axes - (x.is_sum and not x.keeps_axis) for x in loops.results]
-    kinds += [
-        f"WRITE({n}{_dtype(x.dtype)})" for n, x in zip(axes, loops.results, strict=True)
-    ]
+    kinds += [f"WRITE({n}{_dtype(x.dtype)})" for n, x in zip(axes, loops.results, strict=True)]
     lines = _nest(loops)
     head = [
         f"@njit(void({', '.join(kinds)}), {_JIT_OPTIONS})",

@@ -12,7 +12,7 @@ from chainad.backends.namespace import Namespace
 from chainad.ir import ops
 from chainad.ir.array_functions import indexer_of
 from chainad.ir.calls import Call, Input, has_inputs
-from chainad.ir.fused_loops import Empty, RunLoops
+from chainad.ir.fused_loops import Empty, QuietCall, RunLoops
 from chainad.ir.op import Op
 from chainad.ir.operators import TEMPLATES
 from chainad.ir.positions import Positions, join
@@ -64,6 +64,8 @@ def emit_new(op: Op, args: Sequence[str], names: Namespace) -> str:
 
 def can_write_into(op: Op) -> bool:
     """Return whether the result of an op can be written into memory that is there."""
+    if isinstance(op, QuietCall):
+        return op.takes_out
     return EMIT[type(op)].into is not None and not (isinstance(op, ops.Take) and op.is_view)
 
 
@@ -294,6 +296,13 @@ EMIT: dict[type[Op], Emitter] = {
         into=lambda op, names, to, shapes: [],
     ),
     RunLoops: Emitter(_run_loops),
+    QuietCall: Emitter(
+        lambda op, names, *args: _call(op.call, names, *args),
+        into=lambda op, names, to, shapes, *args: [
+            f"{names.function(op.call.function)}"
+            f"({', '.join([*call_arguments(op.call, args, names), to])})"
+        ],
+    ),
     ops.Full: Emitter(lambda op, names: names.full(op.value, op.dtype)),
     ops.Reshape: Emitter(
         lambda op, names, x: f"np.reshape({x}, {op.shape})",

@@ -1,4 +1,4 @@
-"""Fusion of elementwise operations: those that follow one another on arrays of one shape are a nest.
+"""Fusion of elementwise operations: those on arrays of one shape that follow one another.
 
 Operations on arrays of one shape may become one nest if no path between them leaves it: if all have
 the same *level*. An operand that is made otherwise, or seen otherwise, is made at a lower level.
@@ -20,12 +20,23 @@ from chainad.backends.numpy.allocate import ArrayType
 from chainad.compiler.passes.operand_views import OperandViews
 from chainad.ir import ops
 from chainad.ir.calls import Call, Guard, Input, has_inputs
-from chainad.ir.fused_loops import Apply, Empty, FusedLoops, Load, Node, Number, RunLoops, Written
+from chainad.ir.fused_loops import (
+    Apply,
+    Empty,
+    FusedLoops,
+    Load,
+    Node,
+    Number,
+    QuietCall,
+    RunLoops,
+    Written,
+)
 from chainad.ir.op import Op
 from chainad.ir.program import Instruction, Program
 from chainad.ir.scalar_graph import PREDICATES
 from chainad.ir.shapes import Shape
-from chainad.rules.base import normalize_axes
+from chainad.rules.base import kind_of, normalize_axes
+from chainad.rules.kinds import Movement, Reduction
 
 # A nest with fewer elements, all operations together, saves less than calling it takes.
 MIN_FUSED_ELEMENTS = 8_192
@@ -34,6 +45,8 @@ MAX_SHORT_ROW = 64
 MIN_SHORT_ROW_ELEMENTS = 16_384
 # Each takes a compiler about a tenth of a second.
 MAX_NESTS = 24
+
+_CHEAP = (np.add, np.subtract, np.multiply, np.negative)
 
 Compile = Callable[[Sequence[FusedLoops]], list[Callable[..., Any]]]
 
@@ -80,14 +93,14 @@ def fuse_elementwise(
     groups = fusion.groups()
     if not groups:
         return None
-    nests = [fusion.nest(group) for group in groups]
+    nests = fusion.nests(groups)
     functions = compiled([nest.loops for nest in nests])
     return fusion.fused(nests, functions)
 
 
 @dataclass(frozen=True)
 class _Nest:
-    """The instructions that a nest replaces, its loops, and the registers that it reads and writes."""
+    """The instructions that a nest replaces, its loops, and the registers it reads and writes."""
 
     members: tuple[int, ...]
     loops: FusedLoops
@@ -105,7 +118,7 @@ class _Fusion:
         kept: frozenset[int],
         n_fixed: int,
     ) -> None:
-        self.program, self.types, self.n_fixed = program, types, n_fixed
+        self.program, self.types, self.kept, self.n_fixed = program, types, kept, n_fixed
         self.instructions = program.instructions
         self.views = OperandViews(program.instructions, types)
         self.operations: dict[int, _Operation] = {}
@@ -124,15 +137,14 @@ class _Fusion:
     def _operation(self, i: Instruction) -> _Operation | None:
         """Return what an instruction does as part of a nest, if it can be one."""
         made = self.types.get(i.output)
-        if made is None or made.dtype not in TYPES or not made.shape and not _is_sum(i.op):
+        if made is None or made.dtype not in TYPES or (not made.shape and not _is_sum(i.op)):
             return None
         found = self._elementwise(i, made.shape) or self._sum(i)
         if found is None or not prod(found.sizes) or not found.sizes:
             return None
         registers = [k for k in found.operands if isinstance(k, int)]
-        if found.function in PREDICATES or made.dtype != np.float64:
-            if found.function not in PREDICATES or made.dtype != np.bool_:
-                return None
+        if made.dtype != (bool if found.function in PREDICATES else float):
+            return None
         for k in registers:
             if k not in self.types or self.types[k].dtype not in TYPES:
                 return None
@@ -180,7 +192,9 @@ class _Fusion:
         keeps_axis = options.pop("keepdims", False)
         if options or axes != (len(sizes) - 1,) or type(keeps_axis) is not bool:
             return None
-        return _Operation(np.multiply if len(operands) == 2 else None, operands, sizes, True, keeps_axis)
+        return _Operation(
+            np.multiply if len(operands) == 2 else None, operands, sizes, True, keeps_axis
+        )
 
     # --------------------------------------------------------------------- groups
 
@@ -226,6 +240,18 @@ class _Fusion:
         own = self.operations[k]
         return not own.is_sum and own.sizes == reader.sizes
 
+    def _recomputed(self, k: int, sizes: Shape) -> _Operation | None:
+        """Return an operation that takes less time than to read what it makes.
+
+        It has one operand, an array that is there anyhow.
+        """
+        own = self.operations.get(k)
+        if own is None or own.function not in _CHEAP or own.is_sum or own.sizes != sizes:
+            return None
+        registers = [x for x in own.operands if isinstance(x, int)]
+        is_there = len(registers) == 1 and registers[0] not in self.operations
+        return own if is_there and self.types[registers[0]].shape == sizes else None
+
     def _saved(self, group: Sequence[int]) -> int:
         """Return how many elements a nest saves reading or writing, 0 if it is not worth it."""
         size = prod(self.operations[group[0]].sizes)
@@ -243,7 +269,20 @@ class _Fusion:
 
     # ---------------------------------------------------------------------- nests
 
-    def nest(self, group: Sequence[int]) -> _Nest:
+    def nests(self, groups: Sequence[Sequence[int]]) -> list[_Nest]:
+        """Return the nests of some groups; some have no results: all who read them recompute."""
+        chosen = {k for group in groups for k in group}
+
+        def must_store(k: int, own: set[int]) -> bool:
+            return k in self.program.outputs or not all(
+                reader in own
+                or (reader in chosen and self._recomputed(k, self.operations[reader].sizes))
+                for reader in self.readers[k]
+            )
+
+        return [self._nest(group, must_store) for group in groups]
+
+    def _nest(self, group: Sequence[int], must_store: Callable[[int, set[int]], bool]) -> _Nest:
         """Return the nest of a group."""
         own = set(group)
         members = [i.output for i in self.instructions if i.output in own]
@@ -262,6 +301,10 @@ class _Fusion:
                 return node(x, x)
             if x in own and x in number:
                 return number[x]
+            unary = self._recomputed(x, sizes)
+            if unary is not None and unary.function is not None:
+                made = Apply(unary.function, tuple(operand(k, sizes) for k in unary.operands))
+                return node(made, made)
             access = self.views.access(x, sizes)
             assert access is not None
             base, places = access
@@ -271,7 +314,6 @@ class _Fusion:
             return node(load, load)
 
         results: list[tuple[int, Written]] = []
-        returned = {*self.program.outputs}
         for k in members:
             operation = self.operations[k]
             of = tuple(operand(x, operation.sizes) for x in operation.operands)
@@ -281,7 +323,7 @@ class _Fusion:
                 made = node(applied, applied)
             if not operation.is_sum:
                 number[k] = made
-            if operation.is_sum or k in returned or not own.issuperset(self.readers[k]):
+            if operation.is_sum or must_store(k, own):
                 dtype = self.types[k].dtype
                 results.append((k, Written(made, dtype, operation.is_sum, operation.keeps_axis)))
         kinds = tuple(
@@ -294,6 +336,12 @@ class _Fusion:
 
     # -------------------------------------------------------------------- programs
 
+    def _quiet(self, i: Instruction) -> Instruction:
+        """Return a call as one that may be anywhere, if it may."""
+        if not isinstance(i.op, Call) or i.output in self.kept or not _is_pure(i.op):
+            return i
+        return Instruction(QuietCall(i.op), i.inputs, i.output)
+
     def fused(
         self, nests: Sequence[_Nest], functions: Sequence[Callable[..., Any]]
     ) -> tuple[Program, dict[int, ArrayType], dict[int, int]]:
@@ -305,8 +353,8 @@ class _Fusion:
         for i in instructions:
             n = unit_of.get(i.output)
             if n is None:
-                units.append((i,))
-            elif i.output == nests[n].members[0]:
+                units.append((self._quiet(i),))
+            elif i.output == nests[n].members[0] and nests[n].results:
                 nest = nests[n]
                 new = [
                     Instruction(Empty(self.types[k].shape, self.types[k].dtype), (), k)
@@ -316,15 +364,32 @@ class _Fusion:
                 units.append((*new, Instruction(op, (*nest.operands, *nest.results), first + n)))
         ordered = [*units[: self.n_fixed], *_ordered(units[self.n_fixed :])]
         needed = _needed(ordered, self.program.outputs)
-        return _renumbered(self.program, [i for unit in needed for i in unit], self.types)
+        types = {k: self._type(k) for k in self.types}
+        return _renumbered(self.program, [i for unit in needed for i in unit], types)
+
+    def _type(self, k: int) -> ArrayType:
+        """Return the type of a register; what may be a view is one: that keeps memory alive."""
+        return replace(self.types[k], is_view=self.types[k].is_view or self.views.may_be_view(k))
+
+
+def _is_pure(call: Call) -> bool:
+    """Return whether a call makes a new array, or a view of its first operand, and nothing else."""
+    if call.dtype is None:
+        return False
+    if isinstance(call.function, np.ufunc) or call.function in (np.dot, np.where, np.concatenate):
+        return True
+    is_first = call.positions[:1] == (0,) and not any(map(has_inputs, call.args[1:]))
+    return is_first and isinstance(kind_of(call.function), Reduction | Movement)
 
 
 def _is_sum(op: Op) -> bool:
     """Return whether an op may add up along an axis: an array, or the product of two."""
     if isinstance(op, Call):
         n_arrays = {np.sum: 1, np.vecdot: 2}.get(op.function, 0)
-        return bool(n_arrays) and not any(has_inputs(x) for x in op.args[n_arrays:]) and all(
-            isinstance(x, Input) for x in op.args[:n_arrays]
+        return (
+            bool(n_arrays)
+            and not any(has_inputs(x) for x in op.args[n_arrays:])
+            and all(isinstance(x, Input) for x in op.args[:n_arrays])
         )
     return isinstance(op, (ops.Sum, ops.Dot))
 

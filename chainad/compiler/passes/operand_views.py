@@ -30,13 +30,17 @@ class OperandViews:
     comes out are the formula.
     """
 
-    def __init__(
-        self, instructions: Sequence[Instruction], types: Mapping[int, ArrayType]
-    ) -> None:
+    def __init__(self, instructions: Sequence[Instruction], types: Mapping[int, ArrayType]) -> None:
         self._types = types
-        self._made = {i.output: i for i in instructions if len(i.inputs) == 1 and _may_be_view(i.op)}
+        self._made = {
+            i.output: i for i in instructions if len(i.inputs) == 1 and _may_be_view(i.op)
+        }
         self._arrays: dict[int, Array] = {}
         self._of: dict[int, int] = {}
+
+    def may_be_view(self, register: int) -> bool:
+        """Return whether a register is made by what makes views, if only of some arrays."""
+        return register in self._made
 
     def is_view(self, register: int) -> bool:
         """Return whether a register is a view of another one."""

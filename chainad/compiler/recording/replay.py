@@ -227,6 +227,7 @@ class _Source:
         linked = link(recording, jacobian, requested.value)
         has_products = bool(linked.accumulation.outputs) and isinstance(jacobian, Program)
         self.recording, self.requested = recording, requested
+        self.is_quiet = compiled is not None
         self.names = Namespace(blocks=requested.blocks, buffers=requested.buffers)
         # Without `products`, the last call makes all results: that of this runner.
         self.runner = None if isinstance(jacobian, Program) else jacobian
@@ -343,7 +344,7 @@ class _Source:
         # another state.)
         if state != SILENT:
             end_block()
-            state = None
+            state = SILENT if self.is_quiet else None
         block += accumulation
         end_block()
         return lines
