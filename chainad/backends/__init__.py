@@ -8,7 +8,7 @@
 | `numpy/` | array programs as NumPy calls; scalar programs on many points |
 | `scalar_expressions` | how generated code writes scalar functions, one row each |
 | `python` | scalar programs on Python floats |
-| `numba/` | scalar programs and loops as machine code |
+| `numba/` | scalar programs, loops and nests as machine code |
 
 Three of them allocate memory, each its own way, since live ranges are all that these have in
 common. NumPy's buffers have any size, are overwritten in place, and are reused while a program is

@@ -13,6 +13,7 @@
 | `exact_zeros` | products of arrays with exact zeros |
 | `scalar_graph`, `scalar_program` | hash-consed expression DAG; SSA programs on scalars |
 | `loop_program` | array operations as loop nests with known addresses |
+| `fused_loops` | elementwise operations on large arrays as one nest |
 | `periodicity` | periods of a sequence |
 | `cache`, `locks` | caches for several threads; locks that are open in a forked child |
 | `sites`, `source_lines` | places in the user's code; its line that is running, for messages |
