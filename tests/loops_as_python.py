@@ -16,8 +16,7 @@ def run_loops_as_python(monkeypatch: pytest.MonkeyPatch) -> None:
         names["llvm_function"] = lambda f: f
         imports = ("from numba", "from chainad")
         lines = [line for line in text.splitlines() if not line.startswith(imports)]
-        exec("
-".join(lines), names)
+        exec("\n".join(lines), names)
         return names["run"]
 
     monkeypatch.setattr(generated_modules, "load", load)

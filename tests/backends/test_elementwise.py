@@ -60,8 +60,8 @@ WRITTEN = {
 TABLE = (
     "attention", "batch_through_network", "burgers_by_roll", "covariance", "gmm_log_likelihood",
     "gravity", "in_place", "laplace_in_two_dimensions", "layer_norm", "logistic_regression",
-    "masks", "matrix_to_matrix", "moving_average", "norms", "pairwise_distances", "reshapes", "sizes_of_one",
-    "softmax_rows", "special_functions", "standardized",
+    "masks", "matrix_to_matrix", "moving_average", "norms", "pairwise_distances", "reshapes",
+    "sizes_of_one", "softmax_rows", "special_functions", "standardized",
 )  # fmt: skip
 
 
