@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from chainad.backends.numba.reroll import InductionPattern, RerolledLoops
 from chainad.ir.loop_program import LoopProgram, Register
 
@@ -180,21 +182,20 @@ def _packed(live_ranges: Sequence[tuple[int, int, int]]) -> list[int]:
 
     First fit, largest first: each goes to the lowest address that is free for all of its life.
     """
-    order = sorted(range(len(live_ranges)), key=lambda k: (-live_ranges[k][2], k))
-    address = [0] * len(live_ranges)
-    done: list[int] = []
-    for k in order:
-        start, stop, size = live_ranges[k]
-        taken = sorted(
-            (address[n], address[n] + live_ranges[n][2])
-            for n in done
-            if live_ranges[n][0] <= stop and start <= live_ranges[n][1]
-        )
-        at = 0
-        for low, high in taken:
-            if low >= at + size:
-                break
-            at = max(at, high)
-        address[k] = at
-        done.append(k)
-    return address
+    starts, stops, sizes = np.array(live_ranges, dtype=np.int64).reshape(-1, 3).T
+    order = np.lexsort((np.arange(sizes.size), -sizes))
+    starts, stops, sizes = starts[order], stops[order], sizes[order]
+    address = np.zeros(sizes.size, np.int64)
+    for k in range(sizes.size):
+        is_live = (starts[:k] <= stops[k]) & (starts[k] <= stops[:k])
+        lows = address[:k][is_live]
+        by_address = np.argsort(lows, kind="stable")
+        lows = lows[by_address]
+        # The gap before each that is taken begins where all below it end.
+        ends = np.maximum.accumulate(lows + sizes[:k][is_live][by_address])
+        begins = np.append(0, ends)
+        fits = np.flatnonzero(lows >= begins[:-1] + sizes[k])
+        address[k] = begins[fits[0]] if fits.size else begins[-1]
+    found = np.empty_like(address)
+    found[order] = address
+    return [int(x) for x in found]
