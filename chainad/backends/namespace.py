@@ -12,9 +12,9 @@ from chainad.ir.positions import Positions
 
 _NAMED: tuple[Any, ...] = (
     np.add, np.subtract, np.multiply, np.negative, np.matmul, np.vecdot, np.concatenate,
-    np.copy, np.copyto, np.empty, array_functions.add_at, array_functions.add_tied,
-    array_functions.add_tied_into, array_functions.pair_matmul, array_functions.place,
-    array_functions.scatter,
+    np.copy, np.copyto, np.empty, array_functions.add_at, array_functions.add_at_into,
+    array_functions.add_tied, array_functions.add_tied_into, array_functions.pair_matmul,
+    array_functions.place, array_functions.place_into, array_functions.scatter,
     array_functions.scatter_into, array_functions.segment_sum, array_functions.sparse_dot,
     array_functions.symmetric_matmul, array_functions.take,
     exact_zeros.any_along, exact_zeros.masked_jvp, exact_zeros.masked_matmul,

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import scipy.sparse
 
 from chainad.ir.positions import Positions, as_array, lattice
-from chainad.ir.shapes import symmetric_bands
-from chainad.ir.strides import StridedCopy, strided_copies, strided_view
+from chainad.ir.shapes import resized, symmetric_bands
+from chainad.ir.strides import StridedCopy, strided_copies, strided_view, view_at
 
 Array = npt.NDArray[Any]
 
@@ -39,8 +39,17 @@ def place(x: Array, axis: int, where: Positions, size: int) -> Array:
     if not is_ndarray(x):
         return _dispatch(place, x, axis, where, size)  # type: ignore[no-any-return]
     out = np.zeros((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype)
-    out[(slice(None),) * axis + (indexer_of(where),)] = x
+    place_into(out, axis, where, x)
     return out
+
+
+def place_into(out: Array, axis: int, where: Positions, x: Array) -> None:
+    """Overwrite the entries of one axis of a row-major array at distinct positions."""
+    target = view_at(out, axis, where)
+    if target is None:
+        out[(slice(None),) * axis + (indexer_of(where),)] = x
+    else:
+        np.copyto(target, x.reshape(target.shape))
 
 
 def segment_sum(x: Array, axis: int, segments: Positions, size: int) -> Array:
@@ -61,9 +70,19 @@ def add_at(x: Array, axis: int, where: Positions, y: Array) -> Array:
     for array in (x, y):
         if is_traced(array):
             return x + place(y, axis, where, x.shape[axis])
-    out = np.array(x, dtype=np.result_type(x, y))
-    out[(slice(None),) * axis + (indexer_of(where),)] += y
+    out = np.array(x, dtype=np.result_type(x, y), order="C")
+    add_at_into(out, axis, where, y)
     return out
+
+
+def add_at_into(out: Array, axis: int, where: Positions, y: Array) -> None:
+    """Do what `add_at` does to a row-major array."""
+    target = view_at(out, axis, where)
+    if target is None:
+        out[(slice(None),) * axis + (indexer_of(where),)] += y
+    else:
+        spread = np.broadcast_to(y, resized(out.shape, axis, len(where)))
+        np.add(target, spread.reshape(target.shape), target)
 
 
 def add_tied(x: Array, shape: tuple[int, ...], ties: tuple[int, ...], y: Array) -> Array:

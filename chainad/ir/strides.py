@@ -22,6 +22,7 @@ Array = npt.NDArray[Any]
 # Beyond these limits an index array is as quick.
 _MAX_STRIDED_COPIES = 24
 _MIN_ELEMENTS_PER_COPY = 200
+_MIN_ELEMENTS_PER_ROW = 8
 # The lengths of runs are taken to repeat after at most this many runs.
 _MAX_RUN_PERIOD = 6
 
@@ -149,3 +150,32 @@ def strided_view(array: Array, sizes: tuple[int, int], progression: tuple[int, i
     start, down, along = progression
     width = array.itemsize
     return np.ndarray(sizes, array.dtype, array, start * width, (down * width, along * width))
+
+
+def view_at(array: Array, axis: int, where: Positions) -> Array | None:
+    """Return the entries of one axis of a row-major array at nested progressions, as a view.
+
+    It has an axis for every progression. None where an index is as quick.
+    """
+    nested = _long_nested(where)
+    if nested is None:
+        return None
+    start, steps, sizes = nested
+    step, before, after = array.strides[axis], slice(axis), slice(axis + 1, None)
+    return np.ndarray(
+        (*array.shape[before], *sizes, *array.shape[after]),
+        array.dtype,
+        array,
+        start * step,
+        (*array.strides[before], *(step * each for each in steps), *array.strides[after]),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _long_nested(where: Positions) -> tuple[int, tuple[int, ...], tuple[int, ...]] | None:
+    """Return positions as nested progressions that are quicker than an index, or None."""
+    if isinstance(where, range) or len(where) < _MIN_ELEMENTS_PER_COPY:
+        return None
+    nested = _nested(where)
+    # NumPy begins anew for every row.
+    return nested if nested is not None and nested[2][-1] >= _MIN_ELEMENTS_PER_ROW else None

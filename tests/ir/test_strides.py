@@ -10,7 +10,7 @@ from preallocated import Preallocated
 
 from chainad.compiler.assemble import assemble, reassemble
 from chainad.ir import ops, strides
-from chainad.ir.array_functions import scatter
+from chainad.ir.array_functions import add_at, place, scatter
 from chainad.ir.positions import Index, Lattice, as_array, positions
 from chainad.ir.program import Instruction, Program, prune
 from chainad.ir.program_builder import ProgramBuilder
@@ -257,3 +257,19 @@ def test_a_vector_of_placed_pieces_is_reassembled_and_others_are_left_alone() ->
     assert reassemble(w, 1, 5) == 1
     doubled = w.emit(ops.Add(), 1, w.emit(ops.Scale(2.0), 1))
     assert reassemble(w, doubled, 5) == doubled
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_entries_at_nested_progressions_are_placed_and_added_as_by_an_index(axis: int) -> None:
+    box = as_array(Lattice(3, (30, 2), (20, 12)))
+    for where in (positions(box), positions(box[::-1]), positions(np.append(box, 1))):
+        shape = [2, 3]
+        shape.insert(axis, len(where))
+        x = np.random.default_rng(0).normal(size=shape)
+        wanted = np.zeros([*shape[:axis], 700, *shape[axis + 1 :]])
+        wanted[(slice(None),) * axis + (as_array(where),)] = x
+        np.testing.assert_array_equal(place(x, axis, where, 700), wanted)
+        np.testing.assert_array_equal(add_at(wanted, axis, where, x), 2 * wanted)
+        one = x.take([0], axis)
+        spread = place(np.broadcast_to(one, shape), axis, where, 700)
+        np.testing.assert_array_equal(add_at(np.zeros_like(wanted), axis, where, one), spread)

@@ -210,6 +210,20 @@ def _key(op: ops.Take | ops.Place | ops.AddAt, names: Namespace) -> str:
     return names.constant((slice(None),) * op.axis + (indexer_of(op.positions),))
 
 
+def _place_into(op: ops.Place, names: Namespace, to: str, x: str) -> str:
+    if isinstance(op.positions, range):
+        return f"{to}[{_key(op, names)}] = {x}"
+    return f"place_into({to}, {op.axis}, {names.constant(op.positions)}, {x})"
+
+
+def _add_at_into(
+    op: ops.AddAt, names: Namespace, to: str, shapes: Sequence[Shape | None], x: str, y: str
+) -> list[str]:
+    if isinstance(op.positions, range):  # `+=` of a slice would copy it to itself afterwards
+        return [f"at = {to}[{_key(op, names)}]", f"add(at, {y}, at)"]
+    return [f"add_at_into({to}, {op.axis}, {names.constant(op.positions)}, {y})"]
+
+
 def _matmul_into(
     op: ops.MatMul, names: Namespace, to: str, shapes: Sequence[Shape | None], x: str, y: str
 ) -> list[str]:
@@ -329,7 +343,7 @@ EMIT: dict[type[Op], Emitter] = {
     ),
     ops.Place: Emitter(
         lambda op, names, x: f"place({x}, {op.axis}, {names.positions(op.positions)}, {op.size})",
-        into=lambda op, names, to, shapes, x: [f"{to}.fill(0)", f"{to}[{_key(op, names)}] = {x}"],
+        into=lambda op, names, to, shapes, x: [f"{to}.fill(0)", _place_into(op, names, to, x)],
     ),
     ops.Scatter: Emitter(
         lambda op, names, *terms: (
@@ -361,7 +375,7 @@ EMIT: dict[type[Op], Emitter] = {
     ),
     ops.AddAt: Emitter(
         lambda op, names, x, y: f"add_at({x}, {op.axis}, {names.positions(op.positions)}, {y})",
-        into=lambda op, names, to, shapes, x, y: [f"{to}[{_key(op, names)}] += {y}"],
+        into=_add_at_into,
     ),
     ops.AddTied: Emitter(
         lambda op, names, x, y: f"add_tied({x}, {op.shape}, {op.ties}, {y})",
