@@ -27,7 +27,7 @@ FACADES = {
     "__main__": "command_line",
     "command_line": "chainad ir planning api",
     "jax": "ir structure backends rules planning frontends compiler api",
-    "scipy": "rules api",
+    "scipy": "rules frontends api",
 }
 
 

@@ -143,7 +143,8 @@ def _codes_in(
 
 _CONTAINERS = frozenset({list, tuple, dict})
 _SEQUENCES = frozenset({list, tuple})
-_DATA = WITHOUT_CODE | _CONTAINERS
+# Types of arguments without code behind them.
+DATA = WITHOUT_CODE | _CONTAINERS
 
 
 def _is_data(value: Any) -> bool:
@@ -153,7 +154,7 @@ def _is_data(value: Any) -> bool:
         kinds = {*map(type, level)}
         if kinds <= WITHOUT_CODE:
             return True
-        if not kinds <= _DATA:
+        if not kinds <= DATA:
             return False
         if not kinds <= _SEQUENCES:
             inside = [x for x in level if type(x) in _CONTAINERS]
@@ -179,8 +180,8 @@ class BoundNames:
         # Whether the code that was bound for writes into arrays.
         self.writes = False
 
-    def bind(self, f: Callable[..., Any]) -> None:
-        """Bind what a function reads."""
+    def bind(self, f: Any) -> None:
+        """Bind what a function reads, or several."""
         known = _known_of(f)
         slots, self.writes = known.slots, known.writes
         if slots:

@@ -1,17 +1,20 @@
 """Modules and functions as names of a traced function show them: acting in its thread only.
 
 A proxy of a module has the very attributes of the module, in whatever thread, except that makers
-of arrays are others in a thread that traces. Nothing of NumPy is changed.
+of arrays, and functions of SciPy that need plain arrays, are others in a thread that traces.
+Nothing of NumPy or SciPy is changed.
 """
 
 from __future__ import annotations
 
 import importlib
 import math
+import sys
 import types
 from typing import Any
 
 import numpy as np
+import scipy
 
 from chainad.frontends.numpy.fast_path import recorded_binary, recorded_unary
 from chainad.frontends.numpy.makers import MAKERS, SCIPYS_NUMPY, Vectorized
@@ -71,6 +74,12 @@ class FunctionProxy(_Proxy):
     def __getitem__(self, key: Any) -> Any:  # np.r_
         return (self._original if active.tape is None else self._instead)[key]
 
+    def __instancecheck__(self, instance: Any) -> bool:
+        return isinstance(instance, self._original)
+
+    def __subclasscheck__(self, kind: type) -> bool:
+        return issubclass(kind, self._original)
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         return _itself, (self._original,)
 
@@ -113,9 +122,46 @@ def _attribute(module: types.ModuleType, name: str, function: Any, instead: Any)
     return property(get, set_, lambda self: delattr(module, name))
 
 
+def _submodule(module: types.ModuleType, name: str) -> property:
+    def get(self: Any) -> Any:
+        found = getattr(module, name)  # SciPy loads it now
+        return found if active.tape is None else proxy_of(found)
+
+    return property(get)
+
+
 _MODULES = (math, np.linalg, np.fft, np.polynomial.polynomial, np.polynomial, SCIPYS_NUMPY, np)
 _proxies: dict[int, Any] = {}
 _REPLACED = {*map(type, MAKERS)}
+
+# By the names of modules of SciPy: what has functions of theirs that take traced values.
+_like_scipy: dict[str, types.ModuleType] = {}
+# What these modules have, by identity, and what is there instead; of those that are loaded.
+_of_scipy: dict[int, tuple[Any, Any]] = {}
+_unloaded: set[str] = set()
+
+
+def replace_functions_of_scipy(home: str, ours: types.ModuleType) -> None:
+    """Have names of a module of SciPy be those of another one in functions that are traced."""
+    _like_scipy[home] = ours
+    _unloaded.add(home)
+
+
+def _instead_of_scipy(value: Any) -> Any:
+    for home in filter(sys.modules.__contains__, tuple(_unloaded)):
+        for name, ours in _replaced_in(sys.modules[home]).items():
+            theirs = getattr(sys.modules[home], name)
+            _of_scipy[id(theirs)] = theirs, ours
+        _unloaded.discard(home)
+    return _of_scipy[id(value)][1] if id(value) in _of_scipy else None
+
+
+def _replaced_in(module: types.ModuleType) -> dict[str, Any]:
+    """Return what of SciPy's is replaced, by name: functions, classes and distributions."""
+    ours = _like_scipy.get(module.__name__)
+    names = [] if ours is None else ours.__all__
+    found = {name: getattr(ours, name) for name in names if hasattr(module, name)}
+    return {name: x for name, x in found.items() if type(x) is not types.ModuleType}
 
 
 def _make_proxy(module: types.ModuleType) -> Any:
@@ -125,6 +171,10 @@ def _make_proxy(module: types.ModuleType) -> Any:
         for name, (x, instead) in names.items()
         if instead is not None
     }
+    for home in _like_scipy:
+        parent, _, name = home.rpartition(".")
+        if parent == module.__name__:
+            changed[name] = _submodule(module, name)
     proxy = type("module", (ModuleProxy,), {**changed, "_original": module})()
     proxy.__dict__ = vars(module)
     return proxy
@@ -133,22 +183,28 @@ def _make_proxy(module: types.ModuleType) -> Any:
 def proxy_of(value: Any, is_global: bool = True) -> Any:
     """Return the proxy of what a name is bound to; None if it has none.
 
-    Where it is no global, it is found in a thread that traces only; ufuncs have methods there, too.
+    Where it is no global, it is found in a thread that traces only; ufuncs have methods there, and
+    classes have instances, too.
     """
-    if type(value) is types.ModuleType:
+    kind = type(value)
+    if kind is types.ModuleType:
+        if id(value) not in _proxies and (value is scipy or value.__name__ in _like_scipy):
+            _proxies[id(value)] = _make_proxy(value)
         return _proxies.get(id(value))
-    if type(value) is np.vectorize:
+    if kind is np.vectorize:
         return Vectorized(value)
-    if type(value).__module__.startswith("scipy.interpolate."):
+    if kind.__module__.startswith("scipy.interpolate."):
         return interpolant_of(value)
-    if type(value) not in _REPLACED:  # others may have no hash
-        return None
-    instead = MAKERS.get(value)
-    if instead is None or not (is_global or isinstance(value, np.ufunc)):
+    instead = MAKERS.get(value) if kind in _REPLACED else None  # others may have no hash
+    if instead is None:
+        instead = _instead_of_scipy(value)
+        if kind.__module__.startswith("scipy.stats."):
+            return instead  # a distribution, whose methods are SciPy's on plain arrays
+    is_ufunc = isinstance(value, np.ufunc)
+    if instead is None or not (is_global or is_ufunc or isinstance(value, type)):
         return instead
     if id(value) not in _proxies:
-        kind = UfuncProxy if isinstance(value, np.ufunc) else FunctionProxy
-        _proxies[id(value)] = kind(value, instead)
+        _proxies[id(value)] = (UfuncProxy if is_ufunc else FunctionProxy)(value, instead)
     return _proxies[id(value)]
 
 

@@ -32,7 +32,7 @@ _LIBRARIES = frozenset({"chainad", *_ARRAY_LIBRARIES, *_WITHOUT_ARRAYS})
 _FORMULAS = {"rosen", "rosen_der", "rosen_hess", "rosen_hess_prod"}
 # What these formulas call, and functions that are there to be differentiated.
 _LIKE_USERS = ("scipy._lib.", "chainad.testing.")
-_IMPORTED = frozenset({"numpy", "math", "__import__", "import_module"})
+_IMPORTED = frozenset({"numpy", "scipy", "math", "__import__", "import_module"})
 
 MAX_KNOWN_SLOTS = 8192
 MAX_SEARCHED_ITEMS = 64

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from chainad.errors import InputError, TraceError
-from chainad.frontends.numpy.bound_names import BoundNames, with_copies_followed
+from chainad.frontends.numpy.bound_names import DATA, BoundNames, with_copies_followed
 from chainad.frontends.numpy.kinks import has_kinks, without_kinks
 from chainad.frontends.numpy.made_arrays import settle
 from chainad.frontends.numpy.packing import packed
@@ -135,8 +135,9 @@ class tracing:  # noqa: N801
         self.f, self.args, self.argnums = f, args, argnums
         self.kwargs = {} if kwargs is None else kwargs
         self.has_jacobian, self.has_aux = has_jacobian, has_aux
-        # The user's function, where `f` calls it.
+        # The user's function, where `f` calls it, and what else it is given that has code.
         self.reader = f if reader is None else reader
+        self.functions: list[Any] = []
         self.tape = Tape(box)
 
     def __enter__(self) -> Run:
@@ -152,7 +153,7 @@ class tracing:  # noqa: N801
     def _result(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         before, names = active.tape, BoundNames()
         try:
-            names.bind(self.reader)
+            names.bind((self.reader, *functions) if (functions := self.functions) else self.reader)
             self.tape.has_writes = names.writes
             active.tape = self.tape
             result = _call(replacement_of(self.f), args, kwargs, self.tape)
@@ -168,6 +169,7 @@ class tracing:  # noqa: N801
             args = with_copies_followed(self.reader, args)
             named = with_copies_followed(self.reader, [*kwargs.values()])
             kwargs = dict(zip(kwargs, named, strict=True))
+            self.functions = [x for x in (*args, *named) if type(x) not in DATA]
         arguments = []
         for k in self.argnums:
             given = holder_of(k, args, kwargs)
