@@ -6,7 +6,7 @@ Products and sums are looked up there once they were computed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from math import prod
 from typing import TypeAlias
@@ -367,11 +367,42 @@ class StructuredStates(StateSpace[Edges]):
         return tuple(frozenset(row.items()) for row in state[0])
 
     def neighbour_cost_increase(self, state: State[Edges], v: int) -> int:
-        near = [*state[0][v], *state[1][v]]
-        before = sum(self.cost(state, u) for u in near)
-        later = list(state[0]), list(state[1])
-        self.eliminate(later, v)
-        return sum(self._cost(later, u) for u in near) - before
+        if not self.table.sums_are_free:
+            near = [*state[0][v], *state[1][v]]
+            before = sum(self.cost(state, u) for u in near)
+            later = list(state[0]), list(state[1])
+            self.eliminate(later, v)
+            return sum(self._cost(later, u) for u in near) - before
+        # Then only the products with edges that are new, changed or gone are looked up.
+        outs, ins = state[0][v], state[1][v]
+        into = {tail: state[1][tail].values() for tail in ins}
+        out_of = {head: state[0][head].values() for head in outs}
+        table, total = self.table, 0
+        for tail, right in ins.items():
+            total -= self._cost_of_pairs((right,), into[tail])
+            row = state[0][tail]
+            for head, left in outs.items():
+                if into[tail] or out_of[head]:
+                    made = (table.products.get((left, right)) or table.product(left, right))[1]
+                    old = row.get(head, -1)
+                    new = old if made < 0 else table.accumulate(old, made)[1]
+                    if new != old:
+                        total += self._cost_of_pairs((new,), into[tail])
+                        total += self._cost_of_pairs(out_of[head], (new,))
+                        if old >= 0:
+                            total -= self._cost_of_pairs((old,), into[tail])
+                            total -= self._cost_of_pairs(out_of[head], (old,))
+        return total - sum(self._cost_of_pairs(out_of[head], (left,)) for head, left in outs.items())
+
+    def _cost_of_pairs(self, lefts: Collection[int], rights: Collection[int]) -> int:
+        """Return what the products of some edges with others cost."""
+        known, table = self.table.products, self.table
+        self.pairs += len(lefts) * len(rights)
+        cost = 0
+        for right in rights:
+            for left in lefts:
+                cost += (known.get((left, right)) or table.product(left, right))[0]
+        return cost
 
     def fill(self, state: State[Edges], v: int) -> int:
         after, before = state
