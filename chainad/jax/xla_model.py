@@ -21,9 +21,10 @@ from chainad.frontends.jax import jaxprs
 from chainad.frontends.jax.jaxprs import Equation, Jaxpr
 from chainad.frontends.jax.linear_jaxpr import LinearRun
 from chainad.ir.operation_counts import KINDS_OF_OPERATION, OperationCounts, total_counts
+from chainad.planning.alternatives import Alternative
 from chainad.planning.calibration import STORED, Calibration, known
 from chainad.planning.cost_models import CostModel, by_time
-from chainad.planning.plan import Alternative, Plan
+from chainad.planning.plan import Plan
 
 Direction: TypeAlias = Literal["forward", "reverse"]
 

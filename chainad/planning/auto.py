@@ -7,24 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
+from functools import partial
 from math import inf
 from operator import gt
 from typing import TypeAlias
 
 from chainad.errors import PlanError, unknown
 from chainad.ir.cache import Cache
+from chainad.planning.alternatives import Alternative, Alternatives
 from chainad.planning.candidates import (
     CLASSICAL,
     MAX_PIVOT_VERTICES,
     candidates,
     compared_costs,
+    contenders,
     costs_of,
     hybrids,
 )
 from chainad.planning.cost_models import CostModel, CostName, model_of, multiplications
 from chainad.planning.linear_graph import Cost, LinearGraph, may_keep_separate_terms
 from chainad.planning.orders import Item
-from chainad.planning.plan import Alternative, Plan, cost_of_steps, follow
+from chainad.planning.plan import Plan, cost_of_steps, follow
 from chainad.planning.planners import PLANNERS
 from chainad.planning.registry import CHOICES, ModeName, Order, PlannerName, Problem, modes
 from chainad.planning.search.budget import DEFAULT_SEARCH, SearchOptions, interrupted
@@ -75,12 +78,15 @@ def make_plan(
     if not (isinstance(mode, str) and mode in CHOICES):
         ((planner, order),) = orders.items()
         return finish(problem, order, requested, planner, itemsize, {})
-    costs = costs_of(problem, orders)
+    near = contenders(problem, orders)
+    costs = costs_of(problem, near) if len(near) > 1 else {}
+    is_small = len(graph.inner) <= MAX_PIVOT_VERTICES
+    others = {k: order for k, order in orders.items() if is_small or k in CLASSICAL or k in near}
     mixed = hybrid_order(problem, orders) if mode == "hybrid" else None
     if mixed is not None:
-        return finish(problem, mixed, requested, "hybrid", itemsize, costs)
-    best = _cheapest(graph, orders, costs)
-    return finish(problem, orders[best], requested, best, itemsize, costs)
+        return finish(problem, mixed, requested, "hybrid", itemsize, costs, others)
+    best = _cheapest(graph, near, costs) if costs else next(iter(near))
+    return finish(problem, orders[best], requested, best, itemsize, costs, others)
 
 
 def orders_of(problem: Problem, mode: Mode) -> dict[str, Order]:
@@ -216,24 +222,49 @@ def finish(
     planner: str,
     itemsize: int,
     costs: dict[str, Cost],
+    others: dict[str, Order] | None = None,
 ) -> Plan:
-    """Follow the order, and add the classical modes as alternatives.
+    """Follow the order, and add what it is compared with as alternatives.
 
-    A requested order is compared with a good one, too.
+    These are the classical modes, and, of a plan that was chosen, `others`; if it was requested, a
+    good one. What is not in `costs` is costed when somebody looks, unless something may be proved
+    by it.
     """
     graph, model = problem.graph, problem.model
-    compared = CLASSICAL if costs else (*CLASSICAL, *_reference(problem))
-    known = costs | compared_costs(problem, order, [k for k in compared if k not in costs])
     plan = follow(graph, order, requested=requested, itemsize=itemsize, model=model)
-    offers = tuple(
-        Alternative(name, offer.multiplications, offer.additions, offer.amount)
-        for name, offer in sorted(known.items(), key=lambda item: item[1])
-    )
+    known = dict(costs)
+    if others and planner in others:
+        known.setdefault(planner, Cost(plan.cost, plan.additions, plan.multiplications))
+    compared = CLASSICAL if costs or others else (*CLASSICAL, *_reference(problem))
+    missing = [name for name in dict.fromkeys((*compared, *(others or ()))) if name not in known]
+    proving = [name for name in missing if name in PLANNERS and PLANNERS[name].proof]
+    if proving and not others:
+        known |= compared_costs(problem, order, proving)
     # Searches minimize a stand-in for a cost of whole plans, so nothing is proved of that.
     proof = "" if model.overall else _proof(problem, plan.cost, planner, known)
     if sum(structure.weight for structure in plan.structures) > MAX_CACHED_POSITIONS:
         forget()
+    given = {name: others[name] for name in missing if others and name in others}
+    asked = [name for name in missing if name not in given and name not in known]
+    later = replace(problem)  # without the states, which may be large
+    offers = Alternatives(partial(_alternatives, later, order, known, given, asked))
     return replace(plan, alternatives=offers, planner=planner, optimality=proof)
+
+
+def _alternatives(
+    problem: Problem,
+    order: Order,
+    known: dict[str, Cost],
+    given: dict[str, Order],
+    asked: Sequence[str],
+) -> list[Alternative]:
+    """Return what other orders cost, the cheapest first: those given, and of the planners asked."""
+    costs = known | (costs_of(problem, given) if given else {})
+    costs |= compared_costs(problem, order, asked) if asked else {}
+    return [
+        Alternative(name, offer.multiplications, offer.additions, offer.amount)
+        for name, offer in sorted(costs.items(), key=lambda item: item[1])
+    ]
 
 
 def _reference(problem: Problem) -> tuple[str, ...]:

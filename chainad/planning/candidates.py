@@ -130,22 +130,31 @@ def hybrids(problem: Problem) -> Iterator[Order]:
         yield from around(problem.graph)
 
 
+def contenders(problem: Problem, orders: dict[str, Order]) -> dict[str, Order]:
+    """Return the orders that may turn out the cheapest, as far as states know."""
+    graph, model = problem.graph, problem.model
+    if len(orders) == 1 or model.overall is not None or graph.chain is not None:
+        return orders
+    states = problem.states
+    is_known = len(graph.inner) > MAX_PIVOT_VERTICES or not _is_beyond_states(graph)
+    if states.penalizes_memory or not is_known:
+        return orders
+    amounts = {name: states.cost_of(order) for name, order in orders.items()}
+    limit = min(amounts.values()) * (1 if states.is_exact else INEXACT_COST_RATIO)
+    return {name: order for name, order in orders.items() if amounts[name] <= limit}
+
+
+def _is_beyond_states(graph: LinearGraph) -> bool:
+    """Return whether states do not know enough: of what symmetry saves, and of operators."""
+    return graph.may_save_by_symmetry or any(e.structure.action is not None for e in graph.edges)
+
+
 def costs_of(problem: Problem, orders: dict[str, Order]) -> dict[str, Cost]:
-    """Return the costs of orders; on large graphs only of the classical and the cheapest ones."""
+    """Return the costs of orders, in full."""
     graph, model = problem.graph, problem.model
     if model.overall is None and graph.chain is None:
         states = problem.states
-        if len(graph.inner) > MAX_PIVOT_VERTICES:
-            amounts = {name: states.cost_of(order) for name, order in orders.items()}
-            limit = min(amounts.values()) * (1 if states.is_exact else INEXACT_COST_RATIO)
-            orders = {
-                name: order
-                for name, order in orders.items()
-                if name in CLASSICAL or amounts[name] <= limit or states.penalizes_memory
-            }
-        # Of what symmetry saves, and of operators, states do not know enough.
-        has_operators = any(edge.structure.action is not None for edge in graph.edges)
-        if not (graph.may_save_by_symmetry or has_operators):
+        if not _is_beyond_states(graph):
             if isinstance(states, DenseStates):
                 return {name: _dense_cost(graph, states, each) for name, each in orders.items()}
             if not isinstance(states, StructuredStates):

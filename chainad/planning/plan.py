@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from chainad.errors import InputError, PlanError
 from chainad.ir.cache import cached_property
 from chainad.ir.pickling import fields_alone
+from chainad.planning.alternatives import Alternative
 from chainad.planning.bounds import lower_bound
 from chainad.planning.cost_models import CostModel, multiplications
 from chainad.planning.linear_graph import Cost, Edge, LinearGraph, cost, cost_of
@@ -40,16 +41,6 @@ if TYPE_CHECKING:
 Mode = Literal["forward", "reverse", "hybrid"]
 
 
-@dataclass(frozen=True)
-class Alternative:
-    """What another mode would have cost: scalar operations, and the cost in the plan's unit."""
-
-    name: str
-    multiplications: int
-    additions: int
-    cost: int
-
-
 @dataclass(frozen=True, repr=False)
 class Plan(Explained):
     """How a Jacobian is going to be accumulated: read it before anything runs.
@@ -72,7 +63,7 @@ class Plan(Explained):
         What the user requested.
     itemsize : int
         Bytes per entry.
-    alternatives : tuple of Alternative
+    alternatives : sequence of Alternative
         Forward, reverse and every other candidate, with their costs.
     optimality : str
         What is proved of the cost; empty if nothing is.
@@ -96,7 +87,7 @@ class Plan(Explained):
     results: tuple[tuple[int, ...], ...]
     requested: str = field(default="", compare=False)
     itemsize: int = 8
-    alternatives: tuple[Alternative, ...] = field(default=(), compare=False)
+    alternatives: Sequence[Alternative] = field(default=(), compare=False)
     optimality: str = field(default="", compare=False)
     planner: str = field(default="", compare=False)
     title: str = field(default="J", compare=False)

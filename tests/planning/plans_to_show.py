@@ -82,11 +82,10 @@ def unlucky_names() -> Plan:
         for k, origin in enumerate(plan.graph.origins)
     )
     names = tuple(evil * 20 for _ in plan.graph.shapes)
-    others = tuple(replace(a, name=evil * 20) for a in plan.alternatives * 9)
+    given = tuple(plan.alternatives)
+    others = tuple(replace(a, name=evil * 20) for a in given * 9)
     graph = replace(plan.graph, origins=origins, names=names)
-    return replace(
-        plan, graph=graph, alternatives=plan.alternatives + others, title=evil, optimality=evil * 50
-    )
+    return replace(plan, graph=graph, alternatives=given + others, title=evil, optimality=evil * 50)
 
 
 PLANS: dict[str, Maker] = {name: partial(plan_of, name) for name in CASES} | {

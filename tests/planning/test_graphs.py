@@ -281,9 +281,10 @@ def test_planning_takes_no_more_products_than_a_few_plans_have(
     monkeypatch.setattr(StructuredStates, "eliminate", counted)
     monkeypatch.setattr(StructuredStates, "full_cost", counted_cost)
     plan = chainad.plan_graph(large_graph, mode=mode, effort="fast")
-    assert 0 < pairs < 20 * plan.multiplications < 40 * LARGE
+    assert (pairs > 0) == (mode == "auto")  # what is requested is compared when somebody looks
     # Of what costs many times as much, it is only known that it does.
     assert [offer.name for offer in plan.alternatives] == ["forward"]
+    assert 0 < pairs < 20 * plan.multiplications < 40 * LARGE
 
 
 def test_planning_takes_little_memory_for_each_vertex(large_graph: list[tuple[int, int]]) -> None:

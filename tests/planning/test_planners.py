@@ -1,6 +1,7 @@
 """Planners against exhaustive search, published chains, and one another."""
 
 import json
+import pickle
 from functools import cache
 from itertools import pairwise, permutations
 from pathlib import Path
@@ -384,6 +385,24 @@ def test_alternatives_are_costed_as_their_modes_are(rng: Random) -> None:
             assert other.additions == found.additions
     names = {other.name for other in plan.alternatives}
     assert {"forward", "reverse"} <= names
+
+
+def test_alternatives_are_costed_when_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, _ = random_graph(Random(3), 50, local=random_dense)
+    plan = make_plan(graph)
+    costed: list[str] = []
+
+    def spied(problem: Problem, orders: dict[str, Any]) -> Any:
+        costed.extend(orders)
+        return costs_of(problem, orders)
+
+    monkeypatch.setattr("chainad.planning.auto.costs_of", spied)
+    copy = pickle.loads(pickle.dumps(plan))
+    assert {*costed} == {"forward", "reverse"}
+    assert copy == plan
+    assert copy.alternatives == (*plan.alternatives,)
+    assert plan.cost == min(other.cost for other in plan.alternatives)
+    assert chainad.Plan.from_json(plan.to_json()).alternatives == copy.alternatives
 
 
 def test_nothing_is_proved_of_a_fixed_mode_that_is_not_optimal() -> None:

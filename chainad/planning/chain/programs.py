@@ -24,13 +24,14 @@ import numpy as np
 
 from chainad.errors import InputError, PlanError
 from chainad.ir.graph import Origin
+from chainad.planning.alternatives import Alternative
 from chainad.planning.auto import Mode, check_mode, plan_cached
 from chainad.planning.chain.chain import is_exact
 from chainad.planning.chain.interval_dp import segments_of
 from chainad.planning.chain.workers import MAX_DIVIDED_FACTORS, divide
 from chainad.planning.cost_models import CostModel, CostName
 from chainad.planning.linear_graph import Edge, LinearGraph
-from chainad.planning.plan import Alternative, Plan, follow
+from chainad.planning.plan import Plan, follow
 from chainad.structure import Sweep, dense
 from chainad.structure.structure import Action, Structure
 

@@ -105,13 +105,15 @@ def _order(graph: StateSpace[Any], rule: str, max_pairs: float) -> list[int] | N
         s, v = heappop(heap)
         if scores.get(v) != s:  # a newer score is further back
             continue
-        near = _near(rest, state, v, reach)
+        near = rest.near(state, v, reach)
         cost += rest.eliminate(state, v)
         del scores[v]
         order.append(v)
         if rest.pairs > end:
             return None
-        for u in near & scores.keys():
+        for u in near:
+            if u not in scores:
+                continue
             changed = score(rest, state, u)
             if changed != scores[u]:
                 scores[u] = changed
@@ -172,21 +174,3 @@ RULES: dict[str, tuple[Score, int]] = {
     "greedy": (_cost_and_increase, 2),
     "fill": (_fill, 2),
 }
-
-
-def _near(graph: StateSpace[Any], state: State[Any], v: int, reach: int) -> set[int]:
-    """Return the vertices within `reach` edges of v.
-
-    No path leads on through an input or an output: these are never eliminated, so what a score
-    reads of them does not change with their other edges.
-    """
-    near, ring = {v}, [v]
-    for _ in range(reach):
-        found: set[int] = set()
-        for u in ring:
-            tails, heads = graph.neighbours(state, u)
-            if tails and heads:
-                found.update(tails, heads)
-        ring = list(found - near)
-        near |= found
-    return near

@@ -160,6 +160,21 @@ class ScalarStates(StateSpace[int]):
         low = self.low
         return bits(state[1][v] & low), bits(state[0][v] & low)
 
+    def near(self, state: State[int], v: int, reach: int) -> list[int]:
+        after, before = state
+        near, ring = 0, 1 << v
+        for _ in range(reach):
+            found = 0
+            while ring:
+                bit = ring & -ring
+                ring ^= bit
+                u = bit.bit_length() - 1
+                found |= after[u] | before[u]
+            found &= self.inside  # the low half
+            ring = found & ~near
+            near |= found
+        return bits(near)
+
     def edges_for_bounds(self) -> tuple[Sequence[int], dict[tuple[int, int], bool]]:
         return self.widths, self._edges(self.inner, self.start)
 

@@ -221,6 +221,23 @@ class StateSpace(ABC, Generic[Entry]):
     def neighbours(self, state: State[Entry], v: int) -> tuple[list[int], list[int]]:
         """Return the tails of the edges into v, and the heads of those out of v."""
 
+    def near(self, state: State[Entry], v: int, reach: int) -> Iterable[int]:
+        """Return the vertices within `reach` edges of v, in no path through an input or an output.
+
+        These are never eliminated, so what a score reads of them does not change with their other
+        edges.
+        """
+        near, ring = {v}, [v]
+        for _ in range(reach):
+            found: set[int] = set()
+            for u in ring:
+                tails, heads = self.neighbours(state, u)
+                if tails and heads:
+                    found.update(tails, heads)
+            ring = list(found - near)
+            near |= found
+        return near
+
     @abstractmethod
     def edges_for_bounds(self) -> tuple[Sequence[int], dict[tuple[int, int], bool]] | None:
         """Return widths and edges for `least_costs`, None if no bound on costs is known."""

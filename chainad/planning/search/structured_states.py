@@ -392,7 +392,9 @@ class StructuredStates(StateSpace[Edges]):
                         if old >= 0:
                             total -= self._cost_of_pairs((old,), into[tail])
                             total -= self._cost_of_pairs(out_of[head], (old,))
-        return total - sum(self._cost_of_pairs(out_of[head], (left,)) for head, left in outs.items())
+        return total - sum(
+            self._cost_of_pairs(out_of[head], (left,)) for head, left in outs.items()
+        )
 
     def _cost_of_pairs(self, lefts: Collection[int], rights: Collection[int]) -> int:
         """Return what the products of some edges with others cost."""

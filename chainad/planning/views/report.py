@@ -24,8 +24,9 @@ from chainad.structure import Product
 from chainad.structure.structure import Structure
 
 if TYPE_CHECKING:
+    from chainad.planning.alternatives import Alternative
     from chainad.planning.linear_graph import LinearGraph
-    from chainad.planning.plan import Alternative, Plan
+    from chainad.planning.plan import Plan
     from chainad.planning.steps import Step
 
 _MAX_ROWS = 40
