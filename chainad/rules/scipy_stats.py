@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,33 @@ _DENSITIES: dict[str, tuple[Callable[..., Any], float, float, float]] = {
     "expon": (lambda z: -z, 0.0, np.inf, 1.0),
     "laplace": (lambda z: -np.abs(z) - np.log(2.0), -np.inf, np.inf, 0.0),
     "cauchy": (lambda z: -np.log1p(np.square(z)) - np.log(np.pi), -np.inf, np.inf, 0.0),
+    "logistic": (lambda z: -z - 2 * np.logaddexp(0.0, -z), -np.inf, np.inf, 0.0),
+    "uniform": (np.zeros_like, 0.0, 1.0, 0.5),
+    "halfnorm": (lambda z: -0.5 * np.square(z) + 0.5 * np.log(2 / np.pi), 0.0, np.inf, 1.0),
+    "chi2": (
+        lambda z, df: sp.xlogy(df / 2 - 1, z) - z / 2 - sp.gammaln(df / 2) - df / 2 * np.log(2.0),
+        0.0,
+        np.inf,
+        1.0,
+    ),
+    "lognorm": (
+        lambda z, s: -0.5 * np.square(np.log(z) / s) - np.log(s) - np.log(z) - 0.5 * _LOG_2PI,
+        np.nextafter(0.0, 1.0),
+        np.inf,
+        1.0,
+    ),
+    "invgamma": (
+        lambda z, a: -(a + 1) * np.log(z) - 1 / z - sp.gammaln(a),
+        np.nextafter(0.0, 1.0),
+        np.inf,
+        1.0,
+    ),
+    "weibull_min": (
+        lambda z, c: np.log(c) + sp.xlogy(c - 1, z) - np.power(z, c),
+        0.0,
+        np.inf,
+        1.0,
+    ),
 }
 
 
@@ -99,10 +127,32 @@ def _distribution(
         plain: wrapper_of("scipy.stats", f"{name}.{plain}")(density),
     }
     for each in methods:
-        WRAPPERS["scipy.stats", each] = f"chainad.scipy.stats, such as .{name}.{each}"
+        WRAPPERS["scipy.stats", each] = "a distribution of chainad.scipy.stats"
     for each, tail in ({} if tails is None else tails).items():
         methods[each] = wrapper_of("scipy.stats", f"{name}.{each}")(tail)
-    return Distribution(name, methods)
+    _distributions[name] = Distribution(name, methods)
+    return _distributions[name]
+
+
+_distributions: dict[str, Distribution] = {}
+
+
+def distribution_of(value: Any) -> Any:
+    """Return what a distribution of SciPy's, or its method, is for traced values, or None."""
+    if isinstance(value, MethodType):
+        return getattr(distribution_of(value.__self__), value.__name__, None)
+    if not type(value).__module__.startswith("scipy.stats."):
+        return None
+    many = scipy.stats.multivariate_normal
+    if type(value) is type(many):
+        return multivariate_normal
+    if isinstance(getattr(value, "_dist", None), type(many)):
+        return multivariate_normal(value.mean, value.cov) if hasattr(value, "mean") else None
+    of = getattr(value, "dist", value)
+    found = _distributions.get(getattr(of, "name", ""))
+    if found is None or type(of) is not type(getattr(scipy.stats, of.name)):
+        return None
+    return found if of is value else found(*value.args, **value.kwds)
 
 
 def _continuous(name: str, tails: Mapping[str, Callable[..., Any]] | None = None) -> Distribution:
@@ -156,6 +206,8 @@ _NORMAL_TAILS = {
 norm = _continuous("norm", _NORMAL_TAILS)
 t, gamma, beta = map(_continuous, ("t", "gamma", "beta"))
 expon, laplace, cauchy = map(_continuous, ("expon", "laplace", "cauchy"))
+logistic, uniform, halfnorm, chi2 = map(_continuous, ("logistic", "uniform", "halfnorm", "chi2"))
+lognorm, invgamma, weibull_min = map(_continuous, ("lognorm", "invgamma", "weibull_min"))
 
 
 def _poisson(k: Any, mu: Any, loc: Any = 0) -> Any:
@@ -166,6 +218,17 @@ def _poisson(k: Any, mu: Any, loc: Any = 0) -> Any:
     return np.where(is_valid, np.where(is_inside, found, -np.inf), np.nan)
 
 
+def _binomial(k: Any, n: Any, p: Any, loc: Any = 0) -> Any:
+    k, n, p = static(np.subtract(k, loc)), static(n), as_double(p)
+    is_inside = np.logical_and(np.equal(k, np.floor(k)), np.logical_and(k >= 0, k <= n))
+    count = np.where(is_inside, k, 0.0)
+    ways = sp.gammaln(n + 1.0) - sp.gammaln(count + 1) - sp.gammaln(n - count + 1)
+    found = ways + sp.xlogy(count, p) + sp.xlog1py(n - count, -p)
+    is_valid = np.logical_and(np.equal(k, k), np.logical_and(p >= 0, p <= 1))
+    return np.where(is_valid, np.where(is_inside, found, -np.inf), np.nan)
+
+
+binom = _distribution("binom", "logpmf", "pmf", _binomial)
 poisson = _distribution("poisson", "logpmf", "pmf", _poisson)
 
 

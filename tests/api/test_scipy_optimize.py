@@ -77,6 +77,12 @@ CASES: dict[str, tuple[Any, Any]] = {
         lambda a: ours.root_scalar(lambda x: (x**2 - a[1], 2 * x), x0=2.0, fprime=True).root * a,
         lambda a: np.sqrt(a[1]) * a,
     ),
+    "newton, one number": (
+        lambda a: ours.newton(lambda x: x**2 - a[0], 1.0),
+        lambda a: np.sqrt(a[0]),
+    ),
+    "fixed_point, one number": (
+        lambda a: ours.fixed_point(lambda x: (x + a[0] / x) / 2, 1.0), lambda a: np.sqrt(a[0])),
     "newton": (lambda a: ours.newton(lambda x: x**2 - a, START, lambda x: 2 * x), np.sqrt),
     "fixed_point": (
         lambda a: ours.fixed_point(lambda x: (x + a / x) / 2, START, xtol=1e-13),

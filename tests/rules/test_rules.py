@@ -954,6 +954,13 @@ for _name, _shapes in {
     "expon": 0,
     "laplace": 0,
     "cauchy": 0,
+    "logistic": 0,
+    "uniform": 0,
+    "halfnorm": 0,
+    "chi2": 1,
+    "lognorm": 1,
+    "invgamma": 1,
+    "weibull_min": 1,
 }.items():
     _of = getattr(sstats, _name)
     for _density in (_of.logpdf, _of.pdf):
@@ -966,6 +973,8 @@ for _tail in (sstats.norm.cdf, sstats.norm.logcdf, sstats.norm.sf, sstats.norm.l
     examples(_tail)([ex(v(3)), ex(v(2, 1), v(3), scale=v(low=2, high=3))])
 for _density in (sstats.poisson.logpmf, sstats.poisson.pmf):
     examples(_density)([ex(np.array([0, 2, 3]), v(low=1, high=3)), ex(2, v(3, low=1, high=3))])
+for _density in (sstats.binom.logpmf, sstats.binom.pmf):
+    examples(_density)([ex(np.array([0, 2, 3]), 4, v(low=0.2, high=0.8)), ex(2, 3, v(3, low=0.2))])
 for _density in (sstats.multivariate_normal.logpdf, sstats.multivariate_normal.pdf):
     examples(_density)(
         [ex(v(3), v(3), np.diag([1.0, 2.0, 0.5]) + 0.1), ex(v(4, 2), v(2), 2.0), ex(v(3), v(), 1.5)]

@@ -232,6 +232,8 @@ def imports(x: Any) -> Any:
     return log_softmax(x)
 
 
+FROZEN, PLANE = scipy.stats.gamma(2.0, scale=0.5), scipy.stats.multivariate_normal([1.0, 2.0], 2.0)
+
 # Written as for SciPy: what is traced there is bound to these names.
 UNCHANGED: dict[str, Callable[[Any], Any]] = {
     "logsumexp": lambda x: scipy.special.logsumexp(x) * scipy.special.softmax(x),
@@ -243,7 +245,8 @@ UNCHANGED: dict[str, Callable[[Any], Any]] = {
     "cho_solve": lambda x: theirs.cho_solve((A, True), x),
     "dct": lambda x: scipy.fft.dct(x),
     "norm.logpdf": lambda x: scipy.stats.norm.logpdf(x, x[0], scale=2.0),
-    "frozen": lambda x: scipy.stats.norm(x[0], 2.0).logpdf(x),
+    "frozen": lambda x: scipy.stats.norm(x[0], 2.0).logpdf(x) + FROZEN.logpdf(x),
+    "frozen, several": lambda x: PLANE.logpdf(x[:2]),
     "fftconvolve": lambda x: scipy.signal.fftconvolve(x, x),
     "CubicSpline": lambda x: scipy.interpolate.CubicSpline(X.cumsum(), x)(0.5),
     "simpson": lambda x: scipy.integrate.simpson(x**2),
@@ -432,6 +435,41 @@ def test_the_facade_of_special_can_replace_the_import_of_scipys() -> None:
     assert special.erf is scipy.special.erf
     with pytest.raises(AttributeError, match="has no attribute"):
         _ = special.no_such_function
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes"),
+    [("norm", ()), ("t", (2.5,)), ("gamma", (1.5,)), ("beta", (2.0, 1.5)), ("expon", ()),
+     ("laplace", ()), ("cauchy", ()), ("logistic", ()), ("uniform", ()), ("halfnorm", ()),
+     ("chi2", (2.5,)), ("lognorm", (0.7,)), ("invgamma", (1.5,)), ("weibull_min", (1.3,))],
+)  # fmt: skip
+def test_densities_are_those_of_scipy(name: str, shapes: tuple[float, ...]) -> None:
+    theirs = getattr(scipy.stats, name).logpdf
+    x = np.array([-1.5, -0.3, 0.0, 0.4, 0.9, 2.5])
+    with np.errstate(divide="ignore"):
+        expected = theirs(x, *shapes, 0.0, 1.5)
+    value = chainad.value_and_jacobian(lambda scale: theirs(x, *shapes, 0.0, scale))(
+        np.float64(1.5)
+    )[0]
+    np.testing.assert_allclose(value, expected, rtol=1e-12)
+
+    def f(p: Any) -> Any:
+        return theirs(p[0], *p[1:-2], p[-2], p[-1])
+
+    at = np.array([0.8, *shapes, 0.1, 1.5])
+    slopes = [(f(at + 1e-6 * e) - f(at - 1e-6 * e)) / 2e-6 for e in np.eye(at.size)]
+    np.testing.assert_allclose(chainad.jacobian(f)(at), slopes, rtol=1e-6, atol=1e-8)
+
+
+def test_the_binomial_distribution_is_that_of_scipy() -> None:
+    k = np.array([-1.0, 0.0, 0.5, 2.0, 5.0, 6.0])
+    for p in (0.3, 0.0, 1.0, -0.1):
+        value = chainad.value_and_jacobian(lambda q: scipy.stats.binom.logpmf(k, 5, q))(
+            np.float64(p)
+        )[0]
+        np.testing.assert_allclose(value, scipy.stats.binom.logpmf(k, 5, p), rtol=1e-12)
+    slope = chainad.jacobian(lambda q: scipy.stats.binom.pmf(2, 5, q))(np.float64(0.3))
+    np.testing.assert_allclose(slope, 10 * (2 * 0.3 * 0.7**3 - 3 * 0.3**2 * 0.7**2), rtol=1e-12)
 
 
 def test_densities_outside_of_their_support_and_frozen_ones() -> None:

@@ -53,7 +53,7 @@ class _Run:
         result = getattr(scipy.optimize, self.name)(**given)
         if isinstance(result, tuple):  # brentq(full_output=True)
             result = result[1]
-        elif self.solution not in result:
+        elif not isinstance(result, dict):
             result = {self.solution: result}
         self.result = result
         numbers = np.array([float(result.get(name, np.nan)) for name in _FACTS])

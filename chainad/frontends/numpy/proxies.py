@@ -22,6 +22,7 @@ from chainad.frontends.numpy.tape import active
 from chainad.frontends.numpy.tracers import Tracer
 from chainad.rules.base import RULES
 from chainad.rules.scipy_interpolate import interpolant_of
+from chainad.rules.scipy_stats import distribution_of
 
 
 class _Proxy:
@@ -195,11 +196,11 @@ def proxy_of(value: Any, is_global: bool = True) -> Any:
         return Vectorized(value)
     if kind.__module__.startswith("scipy.interpolate."):
         return interpolant_of(value)
+    if kind is types.MethodType or kind.__module__.startswith("scipy.stats."):
+        return distribution_of(value)
     instead = MAKERS.get(value) if kind in _REPLACED else None  # others may have no hash
     if instead is None:
         instead = _instead_of_scipy(value)
-        if kind.__module__.startswith("scipy.stats."):
-            return instead  # a distribution, whose methods are SciPy's on plain arrays
     is_ufunc = isinstance(value, np.ufunc)
     if instead is None or not (is_global or is_ufunc or isinstance(value, type)):
         return instead
