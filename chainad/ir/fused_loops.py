@@ -71,11 +71,11 @@ class Written:
 class FusedLoops:
     """A nest over counters of these sizes.
 
-    `operands` has the number of axes and the dtype of every operand, None for a number.
+    `operands` has the shape and the dtype of every operand, None for a number.
     """
 
     sizes: tuple[int, ...]
-    operands: tuple[tuple[int, np.dtype[Any]] | None, ...]
+    operands: tuple[tuple[Shape, np.dtype[Any]] | None, ...]
     nodes: tuple[Node, ...]
     results: tuple[Written, ...]
 

@@ -14,13 +14,28 @@ import numpy as np
 from chainad.backends.numba import generated_modules
 from chainad.backends.python import literal
 from chainad.backends.scalar_expressions import NUMBA_TEMPLATES, OPERATOR_TEMPLATES
-from chainad.ir.fused_loops import Apply, FusedLoops, Load, Number, Place
+from chainad.ir.fused_loops import Apply, FusedLoops, Load, Number, Place, Written
+from chainad.ir.shapes import Shape
 
 # Functions for which processors have SIMD instructions.
-VECTORIZABLE = frozenset({*OPERATOR_TEMPLATES, np.sqrt, np.absolute})
+VECTORIZABLE = frozenset({*OPERATOR_TEMPLATES, np.sqrt, np.absolute, np.square, np.reciprocal})
+
+
+def cubed(x: Any) -> Any:
+    """Return x to the power of three: NumPy's powers take a hundred times as long."""
+    return x * x * x
+
+
+_TEMPLATES: dict[Callable[..., Any], str] = {
+    **NUMBA_TEMPLATES,
+    np.square: "({0} * {0})",
+    cubed: "({0} * {0} * {0})",
+    np.reciprocal: "(1.0 / {0})",
+}
 
 # What is added up independently, so that it is vectorized.
-_LANES = 8
+_LANES = 4
+_MAX_WRITTEN_OUT = 64  # elements of a row
 
 _TYPE_NAMES = {np.dtype(float): "float64", np.dtype(bool): "boolean"}
 TYPES = frozenset(_TYPE_NAMES)
@@ -35,6 +50,9 @@ import numpy as np
 from numba import boolean, float64, njit, void
 from numba.types import Array
 
+from chainad.backends.numba.llvm_functions import llvm_function
+
+rolled = range
 
 def READ(ndim, dtype=float64):
     return Array(dtype, ndim, "C", readonly=True)
@@ -51,7 +69,7 @@ def compiled(kernels: Sequence[FusedLoops]) -> tuple[list[Callable[..., None]], 
     """Return the functions of some nests, of operands and results, and their source."""
     own = list(dict.fromkeys(_function(loops) for loops in kernels))
     names = [f"loops{k}" for k in range(len(own))]
-    parts = [text.replace("NAME", name, 1) for text, name in zip(own, names, strict=True)]
+    parts = [text.replace("NAME", name) for text, name in zip(own, names, strict=True)]
     last = f"class run:\n    functions = ({''.join(f'{name}, ' for name in names)})\n"
     text = "\n\n".join([_PREAMBLE, *parts, last])
     loaded: Any = generated_modules.load(text)
@@ -78,19 +96,34 @@ def _on_any_layout(run: Callable[..., None], n_operands: int) -> Callable[..., N
 
 
 def _function(loops: FusedLoops) -> str:
-    """Return the source of a function; its name is left open."""
-    n_axes = len(loops.sizes)
+    """Return the source of a function; its name is left open.
+
+    numba's front end sees only a call of what is inside, unless there are truth values.
+    """
     operands = [f"x{k}" for k in range(len(loops.operands))]
     results = [f"y{k}" for k in range(len(loops.results))]
-    kinds = ["float64" if x is None else f"READ({x[0]}{_dtype(x[1])})" for x in loops.operands]
-    axes = [n_axes - (x.is_sum and not x.keeps_axis) for x in loops.results]
-    kinds += [f"WRITE({n}{_dtype(x.dtype)})" for n, x in zip(axes, loops.results, strict=True)]
-    lines = _nest(loops)
-    head = [
-        f"@njit(void({', '.join(kinds)}), {_JIT_OPTIONS})",
-        f"def NAME({', '.join([*operands, *results])}):",
+    kinds = ["float64" if x is None else f"READ({len(x[0])}{_dtype(x[1])})" for x in loops.operands]
+    shapes = [_result_shape(loops, x) for x in loops.results]
+    kinds += [
+        f"WRITE({len(shape)}{_dtype(x.dtype)})"
+        for shape, x in zip(shapes, loops.results, strict=True)
     ]
-    return "\n".join([*head, *(_INDENT + line for line in lines)])
+    names = ", ".join([*operands, *results])
+    head = f"@njit(void({', '.join(kinds)}), {_JIT_OPTIONS})\ndef NAME({names}):\n"
+    body = "\n".join(_INDENT + line for line in _nest(loops))
+    if "boolean" in head:
+        return head + body
+    given: list[Any] = [None if x is None else x[0] for x in loops.operands]
+    own = zip([*operands, *results], [*given, *shapes], strict=True)
+    parameters = ", ".join(f"{x}: {'float' if shape is None else shape}" for x, shape in own)
+    inner = f"@llvm_function\ndef nest_of_NAME({parameters}):\n{body}"
+    return f"{inner}\n\n{head}{_INDENT}nest_of_NAME({names})"
+
+
+def _result_shape(loops: FusedLoops, result: Written) -> Shape:
+    if not result.is_sum:
+        return loops.sizes
+    return (*loops.sizes[:-1], 1) if result.keeps_axis else loops.sizes[:-1]
 
 
 def _dtype(dtype: np.dtype[Any]) -> str:
@@ -106,7 +139,7 @@ def _nest(loops: FusedLoops) -> list[str]:
     lines = [f"t{k} = np.empty({loops.sizes[-1]})" for k in sums]
     lines += values[0]
     for axis, size in enumerate(loops.sizes):
-        lines.append(f"{_INDENT * axis}for i{axis} in range({size}):")
+        lines.append(f"{_INDENT * axis}for i{axis} in rolled({size}):")
         lines += [_INDENT * (axis + 1) + line for line in values[axis + 1]]
     counters = [f"i{k}" for k in range(n)]
     last = f"i{n - 1}"
@@ -143,7 +176,7 @@ def _values(loops: FusedLoops, depth: Sequence[int]) -> list[list[str]]:
         elif isinstance(node, Number):
             text = literal(float.fromhex(node.exact))
         else:
-            text = NUMBA_TEMPLATES[node.function].format(*(f"v{x}" for x in node.nodes))
+            text = _TEMPLATES[node.function].format(*(f"v{x}" for x in node.nodes))
         found[depth[k]].append(f"v{k} = {text}")
     return found
 
@@ -157,16 +190,21 @@ def _place(place: Place) -> str:
 
 def _sum(array: str, size: int, to: str) -> list[str]:
     """Return lines that add up a vector, in several sums at the same time."""
-    if size <= 2 * _LANES:
-        return [f"{to} = {_tree([f'{array}[{k}]' for k in range(size)])}"]
     whole = size - size % _LANES
-    lanes = [f"s{k}" for k in range(_LANES)]
-    return [
-        *(f"{lane} = 0.0" for lane in lanes),
-        f"for j in range(0, {whole}, {_LANES}):",
-        *(f"{_INDENT}{lane} += {array}[j + {k}]" for k, lane in enumerate(lanes)),
-        f"{to} = {_tree([*lanes, *(f'{array}[{k}]' for k in range(whole, size))])}",
-    ]
+    lanes = [f"s{k}" for k in range(min(_LANES, whole))]
+    if size <= _MAX_WRITTEN_OUT:
+        sums = [
+            f"{lane} = {' + '.join(f'{array}[{j}]' for j in range(k, whole, _LANES))}"
+            for k, lane in enumerate(lanes)
+        ]
+    else:
+        sums = [
+            *(f"{lane} = 0.0" for lane in lanes),
+            f"for j in range(0, {whole}, {_LANES}):",
+            *(f"{_INDENT}{lane} += {array}[j + {k}]" for k, lane in enumerate(lanes)),
+        ]
+    rest = [f"{array}[{k}]" for k in range(whole, size)]
+    return [*sums, f"{to} = {_tree([*lanes, *rest])}"]
 
 
 def _tree(terms: Sequence[str]) -> str:

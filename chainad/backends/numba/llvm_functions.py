@@ -252,7 +252,8 @@ class _Body:
         if len(bounds) == 1:
             bounds.insert(0, self.int64(0))
         step = bounds[2] if len(bounds) == 3 else self.int64(1)
-        with self._loop(bounds[0], bounds[1], step) as counter:
+        stays_rolled = ast.unparse(statement.iter.func) == "rolled"
+        with self._loop(bounds[0], bounds[1], step, stays_rolled) as counter:
             self.names[statement.target.id] = counter
             self._statements(statement.body)
 
@@ -265,8 +266,13 @@ class _Body:
                 self._statements(statement.orelse)
 
     @contextmanager
-    def _loop(self, start: Value, stop: Value, step: Value) -> Iterator[Value]:
-        """Emit a loop around what is emitted inside; steps may be negative constants."""
+    def _loop(
+        self, start: Value, stop: Value, step: Value, stays_rolled: bool = False
+    ) -> Iterator[Value]:
+        """Emit a loop around what is emitted inside; steps may be negative constants.
+
+        With `stays_rolled` it is not written out before it is vectorized, however short it is.
+        """
         builder, before = self.builder, self.builder.block
         head = builder.append_basic_block("head")
         body, end = builder.append_basic_block("body"), builder.append_basic_block("end")
@@ -280,7 +286,13 @@ class _Body:
         yield counter
         following = builder.add(counter, step, flags=["nsw"])
         counter.add_incoming(following, builder.block)
-        builder.branch(head)
+        back = builder.branch(head)
+        if stays_rolled:
+            module = self.function.module
+            disabled = module.add_metadata(["llvm.loop.unroll.disable"])
+            loop = module.add_metadata([disabled, self.int64(len(module.metadata))])
+            loop.operands = (loop, disabled)  # which is how a loop is identified
+            back.set_metadata("llvm.loop", loop)
         builder.position_at_end(end)
 
     def _assign(self, name: str, value: Any) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from chainad.backends.numba.elementwise import TYPES, VECTORIZABLE
+from chainad.backends.numba.elementwise import TYPES, VECTORIZABLE, cubed
 from chainad.backends.numpy.allocate import ArrayType
 from chainad.compiler.passes.operand_views import OperandViews
 from chainad.ir import ops
@@ -43,6 +43,8 @@ MIN_FUSED_ELEMENTS = 8_192
 # In shorter rows, NumPy takes longer to begin a row than to go through it.
 MAX_SHORT_ROW = 64
 MIN_SHORT_ROW_ELEMENTS = 16_384
+# Rows that are added up are kept on the stack.
+MAX_SUMMED_ROW = 4_096
 # Each takes a compiler about a tenth of a second.
 MAX_NESTS = 24
 
@@ -165,7 +167,11 @@ class _Fusion:
                     return _Operation(np.negative, i.inputs, shape)
                 return _Operation(np.multiply, (*i.inputs, _number(factor)), shape)
             case Call(function=function, args=args, kwargs=kwargs, shape=own):
-                is_known = function in VECTORIZABLE and not kwargs and own == shape
+                if function is np.power and args[1:] in ((2,), (3,)):
+                    function, args = (np.square if args[1] == 2 else cubed), args[:1]
+                is_known = (
+                    (function in VECTORIZABLE or function is cubed) and not kwargs and own == shape
+                )
                 if is_known and all(type(x) in (Input, int, float) for x in args):
                     given = [i.inputs[x.position] if type(x) is Input else _number(x) for x in args]
                     return _Operation(function, tuple(given), shape)
@@ -190,7 +196,8 @@ class _Fusion:
         default = -1 if len(operands) == 2 else None
         axes = normalize_axes(options.pop("axis", default), len(sizes))
         keeps_axis = options.pop("keepdims", False)
-        if options or axes != (len(sizes) - 1,) or type(keeps_axis) is not bool:
+        is_last = axes == (len(sizes) - 1,) and sizes[-1] <= MAX_SUMMED_ROW
+        if options or not is_last or type(keeps_axis) is not bool:
             return None
         return _Operation(
             np.multiply if len(operands) == 2 else None, operands, sizes, True, keeps_axis
@@ -327,7 +334,7 @@ class _Fusion:
                 dtype = self.types[k].dtype
                 results.append((k, Written(made, dtype, operation.is_sum, operation.keeps_axis)))
         kinds = tuple(
-            None if not self.types[k].shape else (len(self.types[k].shape), self.types[k].dtype)
+            (self.types[k].shape, self.types[k].dtype) if self.types[k].shape else None
             for k in operands
         )
         sizes = self.operations[members[0]].sizes
