@@ -19,6 +19,7 @@ from chainad.backends.numpy.build import observe
 from chainad.backends.numpy.hoist import HoistedProgram
 from chainad.compiler.passes.constant_hoisting import hoist_constants
 from chainad.compiler.passes.fuse_elementwise import Compile
+from chainad.compiler.recording.constant_factors import scale_smaller_factors
 from chainad.compiler.recording.link import LinkedProgram
 from chainad.ir.calls import Call
 from chainad.ir.ops import MatMul
@@ -111,6 +112,7 @@ def preallocated(
         if fused is not None:
             linked, types = fused
             program = linked.accumulation
+    linked, program, types = scale_smaller_factors(linked, program, types)
     program.check()
     fixed = {k: x for k, x in linked.program.constants.items() if isinstance(x, np.generic)}
     source = source_with_buffers(
