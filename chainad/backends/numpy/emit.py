@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,10 +17,13 @@ from chainad.ir.fused_loops import Empty, QuietCall, RunLoops
 from chainad.ir.op import Op
 from chainad.ir.operators import TEMPLATES
 from chainad.ir.positions import Positions, join
-from chainad.ir.shapes import Shape
+from chainad.ir.shapes import Shape, broadcast_shape
 
 # In longer rows, NumPy's sum is quicker than a matrix product with ones.
 _MAX_MATMUL_SUM_COLUMNS = 64
+
+# Of a smaller outer product, it is the call that takes time.
+_MIN_OUTER_ELEMENTS = 4096
 
 # Sums and products below this cannot overflow, in float32 either.
 MAX_SAFE_MAGNITUDE = 1e30
@@ -187,6 +191,22 @@ def _ufunc(name: str) -> Emitter:
         lambda op, names, x, y: f'{name}({x}, {y}, order="C")',
         lambda op, names, to, shapes, x, y: [f"{name}({x}, {y}, {to})"],
     )
+
+
+def _multiply_into(
+    op: ops.Multiply, names: Namespace, to: str, shapes: Sequence[Shape | None], x: str, y: str
+) -> list[str]:
+    """Return a line that multiplies; outer products by `einsum`, which begins a row sooner.
+
+    Of arrays that broadcast along each other, many short rows are multiplied by one number each.
+    """
+    one, two = shapes
+    if one is not None and two is not None and len(one) == len(two):
+        made = broadcast_shape(one, two)
+        if made not in (one, two, None) and prod(made) >= _MIN_OUTER_ELEMENTS:
+            axes = "abcdefghijklmnopqrstuvwxyz"[: len(one)]
+            return [f'np.einsum("{axes},{axes}->{axes}", {x}, {y}, out={to})']
+    return [f"multiply({x}, {y}, {to})"]
 
 
 def _new_scale(op: ops.Scale, names: Namespace, x: str) -> str:
@@ -358,7 +378,7 @@ EMIT: dict[type[Op], Emitter] = {
     ),
     ops.Add: _ufunc("add"),
     ops.Subtract: _ufunc("subtract"),
-    ops.Multiply: _ufunc("multiply"),
+    ops.Multiply: _ufunc("multiply")._replace(into=_multiply_into),
     ops.Scale: Emitter(
         lambda op, names, x: f"negative({x})" if op.factor == -1 else f"{x} * {op.factor!r}",
         _new_scale,

@@ -41,19 +41,20 @@ def scale_smaller_factors(
     instructions: list[Instruction] = []
     register = 1 + max((i.output for i in program.instructions), default=0)
     for i in program.instructions:
-        for large, small in (i.inputs, i.inputs[::-1]) if isinstance(i.op, Multiply) else ():
+        inputs = i.inputs
+        for large, small in (inputs, inputs[::-1]) if isinstance(i.op, Multiply) else ():
             size = prod(types[small].shape) * _MIN_ELEMENTS_PER_ELEMENT
             if large not in scaled or reads[large] != 1 or size > prod(types[large].shape):
                 continue
             source, factor = scaled[large]
             instructions.append(Instruction(Scale(factor), (small,), register))
-            i = replace(i, inputs=(source, register))
+            inputs = (source, register)
             found[register] = replace(types[small], is_view=False)
             found[source] = linked.types[source]
             absorbed.add(large)
             register += 1
             break
-        instructions.append(i)
+        instructions.append(replace(i, inputs=inputs))
     if not absorbed:
         return linked, program, found
     program = replace(program, instructions=tuple(instructions))
