@@ -15,6 +15,7 @@ import pytest
 import chainad
 from chainad.command_line import demo
 from chainad.command_line.commands import main
+from chainad.planning.calibration import SHIPPED_TABLE
 
 MODEL = """
 import numpy as np
@@ -211,7 +212,7 @@ def test_every_command_has_help(words: list[str], capsys: pytest.CaptureFixture[
 def test_a_machine_is_calibrated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table = chainad.Calibration((1,) * 12, "a test")
+    table = chainad.Calibration(SHIPPED_TABLE.costs, "a test")
     monkeypatch.setattr(chainad, "calibrate", lambda store: table if store else None)
     assert "a test" in printed(capsys, "calibrate")
     assert "None" in printed(capsys, "calibrate", "--no-store")

@@ -25,17 +25,18 @@ from chainad.api.traced_run import program_of
 from chainad.backends.numpy.build import build
 from chainad.compiler.linearize import evaluate, linear_graph
 from chainad.compiler.lower import lower
+from chainad.compiler.program_time import times_of_steps
 from chainad.compiler.split_program import Section, split
-from chainad.compiler.target import Target
+from chainad.compiler.target import Pass, Target
 from chainad.errors import FallbackWarning, InputError, TooLargeError
 from chainad.frontends.numpy.trace import Run
 from chainad.ir.program import Program, Runner
 from chainad.planning.auto import make_plan, plan_cached
 from chainad.planning.calibration import known
 from chainad.planning.chunked import ChunkedPlan
-from chainad.planning.cost_models import by_time, model_of
+from chainad.planning.cost_models import model_of
 from chainad.planning.machine_memory import memory_of_machine
-from chainad.planning.plan import Plan, cost_of_step, cost_of_steps
+from chainad.planning.plan import Plan, cost_of_steps
 from chainad.planning.registry import PlannerName
 from chainad.planning.views.overview import offers
 from chainad.structure import Ops
@@ -185,7 +186,8 @@ def _modes(
     """Return this plan and the pure modes, which take turns; those that take long are estimated."""
     if isinstance(plan, ChunkedPlan) or not plan.steps:
         return ()
-    model, itemsize = by_time(known()), run.signature.itemsize
+    itemsize = run.signature.itemsize
+    model = model_of("time", itemsize)
     name, *others = [offer.name for offer in offers(plan)] or [plan.mode]
     plans = {name: plan}
     for other in others:
@@ -232,18 +234,15 @@ def _steps(
     arrangements = [recipe.ops for recipe in call.program.recipes]
     # A dtype is no matter of speed, other passes move operations from one step to another.
     passes = Target(build).of(run.signature).passes
-    model = by_time(known())
     rows: list[MeasuredStep] = []
     before = after = 0.0
     blocks = _blocks(plan, call.slots, arrangements)
     for part, slots, ops in blocks:
-        lowered = lower(part, ops, how.output, passes)
-        sections = split(lowered.program, lowered.ends)
-        found = _alone(lowered.program, sections, slots, seconds / len(blocks))
+        found = sections_alone(part, slots, ops, how.output, passes, seconds / len(blocks))
         before, after = before + found[0], after + found[-1]
-        for step, measured in zip(part.steps, found[1:-1], strict=True):
-            estimate = cost_of_step(part, step, model) / 1e12
-            rows.append(MeasuredStep(part, step, estimate, measured))
+        estimates = times_of_steps(part, ops, how.output, known())
+        for step, estimate, measured in zip(part.steps, estimates, found[1:-1], strict=True):
+            rows.append(MeasuredStep(part, step, estimate / 1e12, measured))
     return tuple(rows), (before, after)
 
 
@@ -261,6 +260,20 @@ def _blocks(
         )
         for chunk in plan.chunks
     ]
+
+
+def sections_alone(
+    plan: Plan,
+    slots: Sequence[Any],
+    arrangements: Sequence[Ops],
+    output: str,
+    passes: Sequence[Pass],
+    seconds: float,
+) -> list[float]:
+    """Return how long it takes to arrange local Jacobians, each step, and to make the results."""
+    lowered = lower(plan, arrangements, output, passes)
+    sections = split(lowered.program, lowered.ends)
+    return _alone(lowered.program, sections, slots, seconds)
 
 
 def _alone(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from chainad.ir.memory_layouts import MemoryLayout
 from chainad.ir.op import Op
 from chainad.ir.operation_counts import OperationCounts
 from chainad.ir.positions import Index, Integers, Lattice, Positions, as_array
@@ -39,7 +40,7 @@ class AtMoving(Op):
     def infer_shape(self, inputs: Sequence[Shape | None]) -> Shape | None:
         return self.op.infer_shape(inputs[: len(inputs) - len(self.moving)])
 
-    def cost(self, *inputs: Shape) -> OperationCounts:
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
         return self.op.cost(*inputs[: len(inputs) - len(self.moving)])
 
 

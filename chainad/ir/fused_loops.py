@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from chainad.ir.calls import Call
+from chainad.ir.memory_layouts import MemoryLayout
 from chainad.ir.op import Op
 from chainad.ir.operation_counts import OperationCounts
 from chainad.ir.shapes import Shape
@@ -117,5 +118,5 @@ class Empty(Op):
     def infer_shape(self, inputs: Any) -> Shape | None:
         return self.shape
 
-    def cost(self, *inputs: Shape) -> OperationCounts:
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
         return OperationCounts()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import ClassVar
 
+from chainad.ir.memory_layouts import MemoryLayout, row_major
 from chainad.ir.operation_counts import OperationCounts
 from chainad.ir.shapes import Shape
 
@@ -60,7 +61,13 @@ class Op:
         """Return the shape of the result for operands of known shapes."""
         raise NotImplementedError
 
-    def cost(self, *inputs: Shape) -> OperationCounts:
+    def layout(self, *inputs: MemoryLayout) -> MemoryLayout:
+        """Return how the elements of the result lie in memory."""
+        shape = self.infer_shape([each.shape for each in inputs])
+        assert shape is not None
+        return row_major(shape)
+
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
         """Return how often, and on how many elements, the machine does what."""
         raise NotImplementedError
 

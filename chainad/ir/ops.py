@@ -15,7 +15,23 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from chainad.ir.memory_layouts import (
+    MemoryLayout,
+    broadcast,
+    fresh_elements,
+    loops_of_sum,
+    row_major,
+)
 from chainad.ir.op import Op
+from chainad.ir.op_costs import (
+    copied,
+    dots_of,
+    elementwise,
+    gathered,
+    size_of_both,
+    suits_blas,
+    written_at,
+)
 from chainad.ir.operation_counts import OperationCounts
 from chainad.ir.positions import Positions
 from chainad.ir.shapes import Shape, broadcast_shape, resized, symmetric_bands
@@ -32,8 +48,11 @@ class View(Op):
     def is_view(self) -> bool:
         return True
 
-    def cost(self, *inputs: Shape) -> OperationCounts:
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
         return OperationCounts(views=1)
+
+    def layout(self, *inputs: MemoryLayout) -> MemoryLayout:
+        return row_major(self.infer_shape([inputs[0].shape]) or ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +70,16 @@ class Reshape(View):
         rest = -prod(self.shape)
         missing = prod(have) // rest if rest else 0
         return tuple(missing if n == -1 else n for n in self.shape)
+
+    def layout(self, *inputs: MemoryLayout) -> MemoryLayout:
+        shape = self.infer_shape([inputs[0].shape]) or ()
+        return inputs[0].reshaped(shape) or row_major(shape)
+
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
+        x = inputs[0]
+        view = OperationCounts(views=1)
+        is_copied = x.reshaped(self.infer_shape([x.shape]) or ()) is None
+        return view + copied(x, calls=0) if is_copied else view
 
     def on_rows(self, count: int, row: Shape) -> Op | None:
         return Reshape((count, *row))
@@ -70,6 +99,9 @@ class Transpose(View):
 
     def result_shape(self, *inputs: Shape) -> Shape | None:
         return tuple(inputs[0][k] for k in self.order)
+
+    def layout(self, *inputs: MemoryLayout) -> MemoryLayout:
+        return inputs[0].transposed(self.order)
 
     def on_rows(self, count: int, row: Shape) -> Op | None:
         return Transpose((0, *(k + 1 for k in self.order)))
@@ -91,6 +123,12 @@ class Broadcast(View):
     def infer_shape(self, inputs: Sequence[Shape | None]) -> Shape | None:
         return self.shape
 
+    def layout(self, *inputs: MemoryLayout) -> MemoryLayout:
+        return broadcast(inputs[0], self.shape)
+
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
+        return OperationCounts(views=15)  # a function in Python
+
     def on_rows(self, count: int, row: Shape) -> Op | None:
         return Broadcast((count, *self.shape))
 
@@ -110,6 +148,9 @@ class Row(View):
     def result_shape(self, *inputs: Shape) -> Shape | None:
         return inputs[0][1:]
 
+    def layout(self, *inputs: MemoryLayout) -> MemoryLayout:
+        return MemoryLayout(inputs[0].shape[1:], inputs[0].strides[1:])
+
 
 # --------------------------------------------------- copies, gathers, scatters
 
@@ -124,7 +165,7 @@ class Full(Op):
     def result_shape(self, *inputs: Shape) -> Shape | None:
         return ()
 
-    def cost(self, *inputs: Shape) -> OperationCounts:
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
         return OperationCounts()
 
 
@@ -137,9 +178,8 @@ class Copy(Op):
     def result_shape(self, *inputs: Shape) -> Shape | None:
         return inputs[0]
 
-    def cost(self, *inputs: Shape) -> OperationCounts:
-        size = prod(inputs[0])
-        return OperationCounts(calls=1, moved=size, elements=2 * size)
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
+        return copied(inputs[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +196,20 @@ class Take(Op):
     def result_shape(self, *inputs: Shape) -> Shape | None:
         return resized(inputs[0], self.axis, len(self.positions))
 
-    def cost(self, *inputs: Shape) -> OperationCounts:
+    def layout(self, *inputs: MemoryLayout) -> MemoryLayout:
+        (x,), where = inputs, self.positions
+        shape = resized(x.shape, self.axis, len(where))
+        if not isinstance(where, range):
+            return row_major(shape)
+        return MemoryLayout(shape, resized(x.strides, self.axis, x.strides[self.axis] * where.step))
+
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
         if self.is_view:
-            return OperationCounts(views=1)
-        size = prod(resized(inputs[0], self.axis, len(self.positions)))
-        return OperationCounts(calls=1, gathered=size, elements=2 * size)
+            return OperationCounts(views=2)
+        x, row = inputs[0], prod(inputs[0].shape[self.axis + 1 :])
+        size = prod(resized(x.shape, self.axis, len(self.positions)))
+        before = OperationCounts() if x.is_row_major else copied(x)
+        return before + OperationCounts(calls=1, **gathered(size, row), elements=2 * size)
 
     def on_rows(self, count: int, row: Shape) -> Op | None:
         return Take(self.axis + 1, self.positions)
@@ -180,11 +229,12 @@ class Place(Op):
     def result_shape(self, *inputs: Shape) -> Shape | None:
         return resized(inputs[0], self.axis, self.size)
 
-    def cost(self, *inputs: Shape) -> OperationCounts:
-        given, made = prod(inputs[0]), prod(resized(inputs[0], self.axis, self.size))
-        if isinstance(self.positions, range):
-            return OperationCounts(calls=2, moved=made + given, elements=made + given)
-        return OperationCounts(calls=2, moved=made, gathered=given, elements=made + given)
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
+        x, made = inputs[0], prod(resized(inputs[0].shape, self.axis, self.size))
+        zeros = OperationCounts(
+            calls=2, views=4, moved=made, elements=made, fresh=fresh_elements(made)
+        )
+        return zeros + written_at(x, self.axis, self.positions)
 
     def on_rows(self, count: int, row: Shape) -> Op | None:
         return Place(self.axis + 1, self.positions, self.size)
@@ -218,13 +268,13 @@ class Scatter(Op):
     def infer_shape(self, inputs: Sequence[Shape | None]) -> Shape | None:
         return (self.size,)
 
-    def cost(self, *inputs: Shape) -> OperationCounts:
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
         own = self.signs_by_region
         sizes = [len(each) for each in self.positions]
         added = sum(n * (len(signs) - self.covers) for n, signs in zip(sizes, own, strict=True))
-        read = sum(map(prod, inputs))
+        read = sum(each.size for each in inputs)
         return OperationCounts(
-            calls=len(inputs), moved=sum(sizes), added=added, elements=read + self.size
+            calls=len(inputs), views=30, moved=sum(sizes), added=added, elements=read + self.size
         )
 
 
@@ -235,9 +285,8 @@ class Concatenate(Op):
     def result_shape(self, *inputs: Shape) -> Shape | None:
         return resized(inputs[0], 0, sum(shape[0] for shape in inputs))
 
-    def cost(self, *inputs: Shape) -> OperationCounts:
-        size = sum(map(prod, inputs))
-        return OperationCounts(calls=1, moved=size, elements=2 * size)
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
+        return sum((copied(each) for each in inputs), OperationCounts())
 
 
 # ------------------------------------------------------------ elementwise, sums
@@ -267,16 +316,15 @@ class Add(Elementwise):
 
     is_symmetric: ClassVar[bool] = True
 
-    def cost(self, *inputs: Shape) -> OperationCounts:
-        made = _size_of_both(*inputs)
-        return OperationCounts(calls=1, added=made, elements=sum(map(prod, inputs)) + made)
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
+        return elementwise(inputs) + OperationCounts(added=size_of_both(*inputs))
 
 
 @dataclass(frozen=True, slots=True)
 class Subtract(Elementwise):
     """Elementwise difference of two arrays that broadcast."""
 
-    def cost(self, *inputs: Shape) -> OperationCounts:
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
         return Add().cost(*inputs)
 
 
@@ -286,9 +334,8 @@ class Multiply(Elementwise):
 
     is_symmetric: ClassVar[bool] = True
 
-    def cost(self, *inputs: Shape) -> OperationCounts:
-        made = _size_of_both(*inputs)
-        return OperationCounts(calls=1, multiplied=made, elements=sum(map(prod, inputs)) + made)
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
+        return elementwise(inputs) + OperationCounts(multiplied=size_of_both(*inputs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,9 +349,8 @@ class Scale(Elementwise):
     def infer_shape(self, inputs: Sequence[Shape | None]) -> Shape | None:
         return inputs[0]
 
-    def cost(self, *inputs: Shape) -> OperationCounts:
-        size = prod(inputs[0])
-        return OperationCounts(calls=1, multiplied=size, elements=2 * size)
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
+        return elementwise(inputs) + OperationCounts(multiplied=inputs[0].size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,10 +362,13 @@ class Sum(Op):
     def result_shape(self, *inputs: Shape) -> Shape | None:
         return tuple(n for k, n in enumerate(inputs[0]) if k not in self.axes)
 
-    def cost(self, *inputs: Shape) -> OperationCounts:
-        size = prod(inputs[0])
-        made = prod(n for k, n in enumerate(inputs[0]) if k not in self.axes)
-        return OperationCounts(calls=1, added=size, elements=size + made)
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
+        (x,), made = inputs, prod(self.result_shape(inputs[0].shape) or ())
+        loops, across = loops_of_sum(x, self.axes)
+        # It takes several times as long to start a loop that adds up.
+        return OperationCounts(
+            calls=1, views=4, loops=4 * loops, strided=across, added=x.size, elements=x.size + made
+        )
 
     def on_rows(self, count: int, row: Shape) -> Op | None:
         return Sum(tuple(k + 1 for k in self.axes))
@@ -339,8 +388,8 @@ class SegmentSum(Op):
     def result_shape(self, *inputs: Shape) -> Shape | None:
         return resized(inputs[0], self.axis, self.size)
 
-    def cost(self, *inputs: Shape) -> OperationCounts:
-        given, made = prod(inputs[0]), prod(resized(inputs[0], self.axis, self.size))
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
+        given, made = inputs[0].size, prod(resized(inputs[0].shape, self.axis, self.size))
         return OperationCounts(calls=1, sparse=1, entries=given, elements=given + made)
 
 
@@ -352,9 +401,13 @@ class Accumulate(Op):
     def result_shape(self, *inputs: Shape) -> Shape | None:
         return inputs[0]
 
-    def cost(self, *inputs: Shape) -> OperationCounts:
-        whole, added = map(prod, inputs)
-        return OperationCounts(calls=2, moved=whole, added=added, elements=2 * whole + 2 * added)
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
+        whole, added = inputs
+        return (
+            copied(whole)
+            + elementwise((added, added))
+            + OperationCounts(calls=1, views=12, added=added.size)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,6 +416,11 @@ class AddAt(Accumulate):
 
     axis: int
     positions: Positions
+
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
+        whole, added = inputs
+        read, written = (written_at(each, self.axis, self.positions) for each in (added, added))
+        return copied(whole) + read + written + OperationCounts(calls=1, views=12, added=added.size)
 
     aligns_last_axes: ClassVar[bool] = True
 
@@ -398,12 +456,20 @@ class MatMul(Op):
         batch = np.broadcast_shapes(a[:-2], b[:-2])
         return (*batch, *a[-2:-1], *(b[-1:] if len(b) > 1 else ()))
 
-    def cost(self, *inputs: Shape) -> OperationCounts:
-        a, b = inputs
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
+        a, b = (each.shape for each in inputs)
         batch = prod(np.broadcast_shapes(a[:-2], b[:-2]))
-        made = batch * prod(a[-2:-1]) * (b[-1] if len(b) > 1 else 1)
-        return OperationCounts(
-            calls=1, dots=made * a[-1], items=batch, elements=prod(a) + prod(b) + made
+        rows, inner, cols = prod(a[-2:-1]), a[-1], b[-1] if len(b) > 1 else 1
+        made = batch * rows * cols
+        copies = [copied(each) for each in inputs if not suits_blas(each)]
+        # Around BLAS there are checks as long as a call.
+        return sum(copies, OperationCounts()) + OperationCounts(
+            calls=2,
+            views=1,
+            dots=batch * dots_of(rows, inner, cols),
+            items=batch,
+            elements=prod(a) + prod(b) + made,
+            fresh=fresh_elements(made),
         )
 
     def on_rows(self, count: int, row: Shape) -> Op | None:
@@ -416,8 +482,8 @@ class SymmetricMatMul(MatMul):
 
     blocks: int
 
-    def cost(self, *inputs: Shape) -> OperationCounts:
-        a, b = inputs
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
+        a, b = (each.shape for each in inputs)
         bands = symmetric_bands(a[0], self.blocks)
         entries = sum((stop - start) * stop for start, stop in bands)
         size = a[0] * a[0]
@@ -443,9 +509,10 @@ class PairMatMul(Op):
     def result_shape(self, *inputs: Shape) -> Shape | None:
         return inputs[0]
 
-    def cost(self, *inputs: Shape) -> OperationCounts:
-        x, matrices = map(prod, inputs)
-        return OperationCounts(calls=1, multiplied=2 * x, elements=2 * x + matrices)
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
+        x, matrices = inputs
+        elements = 2 * x.size + matrices.size
+        return OperationCounts(calls=1, multiplied=2 * x.size, elements=elements)
 
 
 @dataclass(frozen=True, slots=True)
@@ -458,10 +525,14 @@ class Dot(Op):
         found = broadcast_shape(*inputs)
         return None if found is None else found[:-1]
 
-    def cost(self, *inputs: Shape) -> OperationCounts:
-        terms = _size_of_both(*inputs)
-        made = prod(self.result_shape(*inputs) or ())
-        return OperationCounts(calls=1, multiplied=terms, elements=sum(map(prod, inputs)) + made)
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
+        terms = size_of_both(*inputs)
+        made = prod(self.result_shape(*(each.shape for each in inputs)) or ())
+        read = sum(each.size for each in inputs)
+        across = sum(each.size for each in inputs if each.strides and each.strides[-1] > 1)
+        return OperationCounts(
+            calls=1, views=3, loops=4 * made, strided=across, multiplied=terms, elements=read + made
+        )
 
     def on_rows(self, count: int, row: Shape) -> Op | None:
         return self
@@ -481,10 +552,11 @@ class SparseDot(Op):
     def result_shape(self, *inputs: Shape) -> Shape | None:
         return (self.size, inputs[1][1])
 
-    def cost(self, *inputs: Shape) -> OperationCounts:
-        width = inputs[1][1]
-        terms = len(self.rows) * width
-        return OperationCounts(calls=1, sparse=1, entries=terms, elements=terms + self.size * width)
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
+        width = inputs[1].shape[1]
+        terms, made = len(self.rows) * width, self.size * width
+        counts = OperationCounts(calls=1, sparse=1, entries=terms, elements=terms + made)
+        return counts if inputs[1].is_row_major else counts + copied(inputs[1])
 
 
 # ------------------------------------------------------------------- operators
@@ -501,8 +573,8 @@ class Materialize(Op):
     def infer_shape(self, inputs: Sequence[Shape | None]) -> Shape | None:
         return self.shape
 
-    def cost(self, *inputs: Shape) -> OperationCounts:
-        return OperationCounts(calls=1, moved=prod(self.shape), elements=prod(self.shape))
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
+        return OperationCounts(operators=1, moved=prod(self.shape), elements=prod(self.shape))
 
 
 class Application(Op):
@@ -521,7 +593,7 @@ class Application(Op):
     def infer_shape(self, inputs: Sequence[Shape | None]) -> Shape | None:
         return None
 
-    def cost(self, *inputs: Shape) -> OperationCounts:
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
         raise AssertionError("only the structure of an operator tells its cost")
 
 
@@ -553,9 +625,10 @@ class Mask(Op):
 
     __slots__ = ()
 
-    def cost(self, *inputs: Shape) -> OperationCounts:
-        size = prod(self.infer_shape(inputs) or ())
-        return OperationCounts(calls=1, moved=size, elements=sum(map(prod, inputs)) + size)
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
+        size = prod(self.infer_shape([each.shape for each in inputs]) or ())
+        read = sum(each.size for each in inputs)
+        return OperationCounts(calls=1, moved=size, elements=read + size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -617,11 +690,6 @@ class SumOfSquares(Op):
     def result_shape(self, *inputs: Shape) -> Shape | None:
         return ()
 
-    def cost(self, *inputs: Shape) -> OperationCounts:
-        size = sum(map(prod, inputs))
+    def cost(self, *inputs: MemoryLayout) -> OperationCounts:
+        size = sum(each.size for each in inputs)
         return OperationCounts(calls=len(inputs), multiplied=size, elements=size)
-
-
-def _size_of_both(one: Shape, two: Shape) -> int:
-    """Return how many elements two arrays have together."""
-    return prod(broadcast_shape(one, two) or ())

@@ -33,7 +33,9 @@ SHIPPED_TABLE = Calibration(
     costs=(
         1_000_000,  # calls
         1,  # views
+        1,  # loops
         200,  # moved
+        1,  # strided
         400,  # gathered
         100,  # multiplied
         100,  # added
@@ -42,7 +44,9 @@ SHIPPED_TABLE = Calibration(
         1_000,  # entries
         2_000_000,  # sparse
         100,  # applied
+        1,  # operators
         200,  # elements
+        1,  # fresh
     ),
     source="XLA, shipped table",
 )

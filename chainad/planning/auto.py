@@ -23,6 +23,7 @@ from chainad.planning.candidates import (
     contenders,
     costs_of,
     hybrids,
+    name_of_best,
 )
 from chainad.planning.cost_models import CostModel, CostName, model_of, multiplications
 from chainad.planning.linear_graph import Cost, LinearGraph, may_keep_separate_terms
@@ -122,6 +123,11 @@ def _candidates(problem: Problem) -> dict[str, Order]:
             raise
         costs = costs_of(problem, found)
         interrupted(min(cost.amount for cost in costs.values()))
+    for model in problem.model.others:
+        other = replace(problem, model=model)
+        orders = contenders(other, _candidates(other))
+        best = _cheapest(problem.graph, orders, costs_of(other, orders))
+        found[name_of_best(model)] = orders[best]
     return found
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from math import inf
 
 from chainad.planning.chain.chain import cost_of_order, hybrid_orders
 from chainad.planning.cost_models import CostModel, all_multiplications, multiplications
 from chainad.planning.linear_graph import Cost, Elimination, LinearGraph
 from chainad.planning.orders import Vertex, only_vertices
+from chainad.planning.plan import full_cost
 from chainad.planning.registry import PLANNERS, ModeName, Order, Problem
 from chainad.planning.repeats import repeats_in
 from chainad.planning.search.dense_states import DenseStates
@@ -133,7 +135,9 @@ def hybrids(problem: Problem) -> Iterator[Order]:
 def contenders(problem: Problem, orders: dict[str, Order]) -> dict[str, Order]:
     """Return the orders that may turn out the cheapest, as far as states know."""
     graph, model = problem.graph, problem.model
-    if len(orders) == 1 or model.overall is not None or graph.chain is not None:
+    if model.overall is not None:
+        return _near_by_steps(problem, orders)
+    if len(orders) == 1 or graph.chain is not None:
         return orders
     states = problem.states
     is_known = len(graph.inner) > MAX_PIVOT_VERTICES or not _is_beyond_states(graph)
@@ -144,15 +148,40 @@ def contenders(problem: Problem, orders: dict[str, Order]) -> dict[str, Order]:
     return {name: order for name, order in orders.items() if amounts[name] <= limit}
 
 
+def _near_by_steps(problem: Problem, orders: dict[str, Order]) -> dict[str, Order]:
+    """Return the orders that are to be compared as a whole: by steps, they cost little more.
+
+    Forward, reverse and those that are the cheapest by another model are among them in any case.
+    """
+    model = problem.model
+    if model.overall_ratio == inf:
+        return orders
+    by_steps = replace(model, overall=None, others=())
+    distinct = dict.fromkeys(orders.values())
+    amounts = {x: cost_of_order(problem.graph, x, by_steps).amount for x in distinct}
+    limit = model.overall_ratio * min(amounts.values())
+    always = {*CLASSICAL, *map(name_of_best, model.others)}
+    return {k: order for k, order in orders.items() if k in always or amounts[order] <= limit}
+
+
 def _is_beyond_states(graph: LinearGraph) -> bool:
     """Return whether states do not know enough: of what symmetry saves, and of operators."""
     return graph.may_save_by_symmetry or any(e.structure.action is not None for e in graph.edges)
 
 
+def name_of_best(model: CostModel) -> str:
+    """Return what a candidate is called that is the cheapest by another model."""
+    return f"fewest {model.name}"
+
+
 def costs_of(problem: Problem, orders: dict[str, Order]) -> dict[str, Cost]:
     """Return the costs of orders, in full."""
     graph, model = problem.graph, problem.model
-    if model.overall is None and graph.chain is None:
+    if model.overall is not None:
+        distinct = dict.fromkeys(orders.values())
+        known = {order: full_cost(graph, order, model) for order in distinct}
+        return {name: known[order] for name, order in orders.items()}
+    if graph.chain is None:
         states = problem.states
         if not _is_beyond_states(graph):
             if isinstance(states, DenseStates):

@@ -8,8 +8,9 @@ Costs are Python integers, so they never overflow.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import inf
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from chainad.errors import PlanError, unknown
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 # What moving a byte to or from memory takes, about.
 PICOSECONDS_PER_BYTE = 20
+
+# By how much the time of steps alone is wrong at most, as far as was seen: beyond, whole programs
+# need not be compared.
+MAX_STEPS_RATIO = 1.6
 
 CostName: TypeAlias = Literal["multiplications", "all_multiplications", "bytes", "time", "peak"]
 
@@ -49,6 +54,10 @@ class CostModel:
     picoseconds : int, optional
         How long a unit takes, about: so long as it saves, so long a search may take. None of
         multiplications, which take a call each, at least.
+    overall_ratio : float
+        Candidates whose steps cost more than those of the cheapest by this factor are not compared.
+    others : tuple of CostModel
+        Models whose cheapest orders are candidates, too.
 
     Examples
     --------
@@ -68,6 +77,8 @@ class CostModel:
     materialize: Callable[[Structure], int]
     overall: Callable[[Plan], int] | None = None
     picoseconds: int | None = None
+    overall_ratio: float = inf
+    others: tuple[CostModel, ...] = ()
 
 
 def _multiplications(operation: Product | StructureSum) -> int:
@@ -113,16 +124,20 @@ def by_bytes(itemsize: int) -> CostModel:
 
 
 @lru_cache(maxsize=16)
-def by_time(table: Calibration) -> CostModel:
+def by_time(table: Calibration, overall: Callable[[Plan], int] | None = None) -> CostModel:
     """Return the cost in picoseconds, from what the kinds of operation cost by a table.
 
     Inside a large matrix product a multiplication is many times cheaper than one that scales an
-    array, and every array operation has a cost of its own, however small its arrays are.
+    array, and every array operation has a cost of its own, however small its arrays are. What whole
+    programs take, `overall` says, if it is given.
     """
     cost_of = _Time(table)
-    return CostModel(
+    model = CostModel(
         f"time ({table.source})", "picoseconds", cost_of, cost_of, cost_of, picoseconds=1
     )
+    if overall is None:
+        return model
+    return replace(model, overall=overall, overall_ratio=MAX_STEPS_RATIO, others=(multiplications,))
 
 
 @dataclass(frozen=True)

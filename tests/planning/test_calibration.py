@@ -27,8 +27,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> tuple[int, ...]:
     """Stand in for the measurement, so that no test depends on a clock."""
-    costs = tuple(1000 + k for k in range(len(KINDS_OF_OPERATION)))
-    monkeypatch.setattr(measuring, "_measure", lambda: costs)
+    costs = tuple(2 * cost + k for k, cost in enumerate(SHIPPED_TABLE.costs))
+    monkeypatch.setattr(measuring, "_measure", lambda: Calibration(costs, STORED, 0.05))
     return costs
 
 
@@ -39,7 +39,7 @@ def f(x: np.ndarray) -> np.ndarray:
 def test_a_table_is_stored_and_found_again(folder: Path, quick: tuple[int, ...]) -> None:
     assert known() == SHIPPED_TABLE
     made = calibrate()
-    assert made == Calibration(quick, STORED) == known()
+    assert made == Calibration(quick, STORED, 0.05) == known()
     assert [file.parent for file in folder.iterdir()] == [folder]
 
 
@@ -124,10 +124,42 @@ def test_without_a_home_the_shipped_table_is_used(
 
 def test_time_is_the_sum_over_kinds_of_work() -> None:
     table = Calibration(tuple(10**k for k in range(len(KINDS_OF_OPERATION))), "test")
-    assert table.time(OperationCounts(calls=2, views=3, elements=1)) == 2 + 30 + 10 ** (
-        len(KINDS_OF_OPERATION) - 1
-    )
+    counts = {kind: k + 1 for k, kind in enumerate(KINDS_OF_OPERATION)}
+    wanted = sum(count * table.cost(kind) for kind, count in counts.items())
+    assert table.time(OperationCounts(**counts)) == wanted
     assert "calls" in str(table)
+
+
+NOT_PLAUSIBLE = [
+    ("added", 1, "one of 'added' takes 1 ps, where 7 to 1,650 ps are plausible"),
+    ("calls", 10**9, "one of 'calls' takes 1,000,000,000 ps, where 29,333 to"),
+]
+
+
+@pytest.mark.parametrize(("kind", "cost", "message"), NOT_PLAUSIBLE)
+def test_what_is_not_plausible_is_refused_and_not_stored(
+    kind: str, cost: int, message: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costs = dict(zip(KINDS_OF_OPERATION, SHIPPED_TABLE.costs, strict=True)) | {kind: cost}
+    table = Calibration(tuple(costs.values()), STORED)
+    monkeypatch.setattr(measuring, "_measure", lambda: table)
+    with pytest.raises(ChainadError, match=f"{message}.*calibrate again while the machine is idle"):
+        calibrate()
+    assert not folder.exists()
+
+
+def test_a_measurement_that_differs_each_time_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Calibration(SHIPPED_TABLE.costs, STORED, 2.5)
+    monkeypatch.setattr(measuring, "_measure", lambda: table)
+    with pytest.raises(ChainadError, match="differs by 250 % from time to time; other work"):
+        calibrate(store=False)
+
+
+def test_a_table_says_how_well_it_repeats() -> None:
+    assert str(Calibration(SHIPPED_TABLE.costs, STORED, 0.03)).startswith(
+        "Calibration  calibrated on this machine, repeats within 3 %\n"
+    )
+    assert "repeats" not in str(SHIPPED_TABLE)
 
 
 def test_another_process_finds_the_table(folder: Path, quick: tuple[int, ...]) -> None:
@@ -144,8 +176,18 @@ def test_another_process_finds_the_table(folder: Path, quick: tuple[int, ...]) -
     assert run.stdout.strip() == str(quick)
 
 
-def test_measured_costs_are_positive_integers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "_time", lambda run, budget=0.0: float(run() is not None))
-    costs = measuring._measure()
-    assert len(costs) == len(KINDS_OF_OPERATION)
-    assert all(type(cost) is int and cost >= 1 for cost in costs)
+def test_a_kind_costs_what_is_left_of_the_time_of_its_run() -> None:
+    runs = measuring._runs()
+    table = dict(zip(KINDS_OF_OPERATION, SHIPPED_TABLE.costs, strict=True))
+    # Calls and views are measured warm, and cost more in programs.
+    warm = table | {kind: table[kind] // measuring._COLD for kind in ("calls", "views")}
+    warm["reused"] = 0
+    turn = {
+        kind: 1e-12
+        * (
+            each.operations * warm[kind]
+            + sum(warm[other] * count for other, count in each.others.items())
+        )
+        for kind, each in runs.items()
+    }
+    assert measuring._costs(runs, [turn]) == SHIPPED_TABLE.costs

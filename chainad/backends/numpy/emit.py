@@ -386,6 +386,7 @@ EMIT: dict[type[Op], Emitter] = {
     ),
     ops.Sum: Emitter(
         lambda op, names, x: f"np.sum({x}, axis={op.axes})",
+        lambda op, names, x: f"add.reduce({x}, {op.axes})",
         into=lambda op, names, to, shapes, x: [f"add.reduce({x}, {op.axes}, None, {to})"],
     ),
     ops.SegmentSum: Emitter(
