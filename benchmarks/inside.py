@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.timing import now, repeated
 from chainad.api.targets import NUMPY
+from chainad.backends.numba import generated_modules
 from chainad.compiler.linearize import Linearized, linear_graph
 from chainad.compiler.lower import lower
 from chainad.frontends.numpy.trace import Run, tracing
@@ -83,7 +84,10 @@ def first_call(f: Function, x: Any, output: str) -> FirstCall:
 
 
 def forget() -> None:
-    """Empty every cache of chainad, whatever its name."""
+    """Empty every cache of chainad, whatever its name, but not its folder."""
+    with generated_modules._lock:
+        generated_modules._recent.clear()
+        generated_modules._loaded.clear()
     for name, module in list(sys.modules.items()):
         if name.split(".", maxsplit=1)[0] == "chainad":
             for value in vars(module).values():
