@@ -31,7 +31,7 @@ PROBLEMS = {
 }
 MODES = ("jax jacfwd", "jax jacrev", "jax grad")
 COLUMNS = {
-    "finite differences": lambda name: name == "scipy differences",
+    "finite differences": lambda name: name == "numpy differences",
     "autograd": lambda name: library_of(name) == "autograd",
     "JAX": lambda name: name in MODES,
     "expert's JAX": lambda name: library_of(name) == "jax",
@@ -48,7 +48,7 @@ def peers_of(measured: str, rivals: Sequence[str], is_dense: bool) -> tuple[str,
     if measured not in PROBLEMS:
         return ()
     autograd = "autograd grad" if "jax grad" in rivals else "autograd"
-    return ("scipy differences", *([autograd] if is_dense else []))
+    return ("numpy differences", *([autograd] if is_dense else []))
 
 
 def columns(found: Measurement) -> dict[str, Found]:

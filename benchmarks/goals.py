@@ -20,6 +20,7 @@ PREPARE = "pattern + plan + lower (ms)"
 OVER_TRACE = "trace + plan + lower / trace"
 FIRST = "first call (ms)"
 FROM_DISK = "first call from disk (ms)"
+OVER_VECTORISED = "chainad / of whole arrays"
 FIRST_GAIN = "rival's first call / chainad's"
 
 WAYS = ("traced", "compiled", "numba")
@@ -92,4 +93,9 @@ def geometric_mean(ratios: Sequence[float | None]) -> float | None:
 
 
 # For every workload.
-COMMON = (at_most(OVER_TRACE, 4), at_least(FIRST_GAIN, 20))
+COMMON = (
+    at_most(OVER_TRACE, 4),
+    at_least(FIRST_GAIN, 20),
+    at_most(FIRST, 3000, "numba"),
+    at_most(FROM_DISK, 300),
+)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -88,10 +89,19 @@ def forget() -> None:
     with generated_modules._lock:
         generated_modules._recent.clear()
         generated_modules._loaded.clear()
+    for clear in _caches(len(sys.modules)):
+        clear()
+
+
+@lru_cache(maxsize=1)
+def _caches(count: int) -> list[Callable[[], None]]:
+    """Return what empties the caches of all modules of chainad, of so many that are loaded."""
+    found: dict[int, Callable[[], None]] = {}
     for name, module in list(sys.modules.items()):
         if name.split(".", maxsplit=1)[0] == "chainad":
             for value in vars(module).values():
                 if isinstance(value, Cache):
-                    value.clear()
+                    found[id(value)] = value.clear
                 elif callable(getattr(value, "cache_clear", None)):
-                    value.cache_clear()
+                    found[id(value)] = value.cache_clear
+    return list(found.values())

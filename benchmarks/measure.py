@@ -20,9 +20,9 @@ from benchmarks.check import TOLERANCE, agree_as_matrices, agree_with_function
 from benchmarks.goals import Figures, Goal
 from benchmarks.inside import FirstCall, first_call, forget
 from benchmarks.memory import peak, size
-from benchmarks.peers import PEERS, library_of
+from benchmarks.peers import PEERS, Jitted, library_of
 from benchmarks.timing import Rounds, Runner, limited, once, race, ratio, repeated
-from benchmarks.workload import Function, Library, OwnPeer, Workload
+from benchmarks.workload import VECTORISED, Function, Library, Workload
 from chainad.errors import FallbackWarning
 
 MODES = ("forward", "reverse")
@@ -33,7 +33,7 @@ ROUNDS = 3
 POINTS = 4  # that calls take turns with
 PATIENCE = 60  # seconds for a step of ours, beyond which it has failed
 OURS = ("traced", "compiled", "numba")
-TOLERANCES = {"scipy differences": 1e-3}
+TOLERANCES = {"numpy differences": 1e-3}
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,7 @@ class Measurement:
                 None, None, 1e3 * t if (t := self.first_calls.get("numba from disk")) else None
             ),
             goals.FIRST_GAIN: Figures(self._first_gain()),
+            goals.OVER_VECTORISED: Figures(*(self.ratio(name, VECTORISED) for name in OURS)),
         }
 
     @property
@@ -207,14 +208,12 @@ def measure(
     if "compiled" in runners:
         peaks["compiled"] = _peak(_fresh(_compiled(workload), points))
     theirs = []
-    for name, make in _peers(workload, libraries, others):
-        library = libraries[library_of(name)]
-        arrays = [library.array(point) for point in points]
-        result = found.add(name, partial(make, library, workload), arrays[0])
-        if name in found.functions:
-            agree_as_matrices(workload, name, result, wanted, TOLERANCES.get(name, TOLERANCE))
-            runners[name] = _fresh(found.functions[name], arrays)
-            theirs.append(getattr(found.functions[name], "peak", None))
+    for name in add_peers(workload, found, libraries, wanted, others):
+        arrays = [libraries[library_of(name)].array(point) for point in points]
+        function = found.functions[name]
+        runners[name] = _fresh(function, arrays)
+        if isinstance(function, Jitted):
+            theirs.append(function.peak(arrays[0]))
     return Measurement(
         workload,
         race(runners, seconds, ROUNDS),
@@ -222,7 +221,7 @@ def measure(
         stages,
         Memory(
             size(wanted), first_peak, peaks["traced"], peaks.get("compiled"),
-            min((each(arrays[0]) for each in theirs if each), default=None), peaks.get("limit"),
+            min(theirs, default=None), peaks.get("limit"),
         ),
         found.failed,
     )  # fmt: skip
@@ -328,11 +327,29 @@ def _modes(workload: Workload) -> Iterator[tuple[str, Function]]:
             yield mode, _jacobian(workload, mode=mode)
 
 
-def _peers(
-    workload: Workload, libraries: Mapping[str, Library], others: Sequence[str] = ()
-) -> Iterator[tuple[str, OwnPeer]]:
-    """Yield the peers of a workload whose library is there."""
+def add_peers(
+    workload: Workload,
+    found: Found,
+    libraries: Mapping[str, Library],
+    wanted: Any,
+    others: Sequence[str] = (),
+) -> list[str]:
+    """Add the peers whose library is there; return the names of those that work.
+
+    Raises
+    ------
+    MismatchError
+        If their Jacobian is another one.
+    """
     known = {**PEERS, **workload.own}
+    names = []
     for name in dict.fromkeys((*workload.rivals, *workload.own, *others)):
-        if library_of(name) in libraries:
-            yield name, known[name]
+        library = libraries.get(library_of(name))
+        if library is None:
+            continue
+        x = library.array(workload.point)
+        result = found.add(name, partial(known[name], library, workload), x)
+        if name in found.functions:
+            agree_as_matrices(workload, name, result, wanted, TOLERANCES.get(name, TOLERANCE))
+            names.append(name)
+    return names

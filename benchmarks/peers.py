@@ -153,7 +153,7 @@ PEERS: Mapping[str, OwnPeer] = {
     "autograd": _transformed(lambda autograd, f: autograd.jacobian(f)),
     "autograd grad": _transformed(lambda autograd, f: autograd.grad(f)),
     "casadi": _casadi,
-    "scipy differences": _differences,
+    "numpy differences": _differences,
 }
 
 
@@ -194,12 +194,12 @@ def _casadi_library() -> Library:
     return Library("casadi", casadi, _Objects(), np.asarray)
 
 
-def _scipy() -> Library:
-    return Library("scipy", scipy, np, np.asarray)
+def _numpy() -> Library:
+    return Library("numpy", np, np, np.asarray)
 
 
 LOADERS = {
-    "scipy": _scipy,
+    "numpy": _numpy,
     "jax": _jax,
     "torch": _torch,
     "autograd": _autograd,

@@ -20,6 +20,7 @@ Scan = Callable[[Callable[[Any, Any], Any], Any, Any], Any]
 
 JAX = ("jax jacfwd", "jax jacrev")
 VMAPPED = ("jax vmap(jacfwd)", "jax vmap(jacrev)")  # never the Jacobian of a vmap: mostly zeros
+VECTORISED = "numpy vectorised"  # the same function of whole arrays, by chainad
 OTHERS = ("torch jacfwd", "torch jacrev", "autograd")
 
 

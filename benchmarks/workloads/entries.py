@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from benchmarks.goals import FIRST, Goal, at_most
-from benchmarks.workload import Function, Library, Maker, Workload
+import chainad
+from benchmarks.goals import FIRST, OVER_VECTORISED, Goal, at_most
+from benchmarks.workload import VECTORISED, Function, Library, Maker, Workload
 from benchmarks.workloads import entries_by_hand, experts
 from benchmarks.workloads.solves import runge_kutta
 
@@ -112,6 +113,14 @@ def at_once(np: Any) -> dict[str, Function]:
     }
 
 
+def vectorised(library: Library, workload: Workload) -> Function:
+    """Return what chainad makes of the same function of whole arrays."""
+    assert workload.spell is not None
+    jacobian = chainad.jacobian(workload.spell(library), output="sparse")
+    compiled: Function = jacobian.compile(workload.point)
+    return compiled
+
+
 def lorenz_scanned(library: Library) -> Function:
     """Return the flow with a loop of the library."""
     np = library.np
@@ -141,7 +150,7 @@ def make(
         options = {
             "spell": lambda library: at_once(library.np)[function.__name__],
             "rivals": ("jax asdex",),
-            "own": {experts.NAME: experts.coded(entries)},
+            "own": {experts.NAME: experts.coded(entries), VECTORISED: vectorised},
             "limit": partial(experts.coded_limit, entries, point),
         }
     return Workload(
@@ -157,13 +166,15 @@ def make(
     )
 
 
+PROMPT = (at_most(FIRST, 500, "traced"), at_most(OVER_VECTORISED, 2))
+
 # Size, that of a quick run, goals: half a second for every 2,000 values.
 WORKLOADS: dict[str, Maker] = {
     name: partial(make, name, *rest)
     for name, rest in {
-        "W12-neighbours": (neighbours, 2_000, 60, (at_most(FIRST, 500),)),
-        "W12-broyden": (broyden_banded, 1_000, 60, (at_most(FIRST, 500),)),
-        "W12-poisson": (poisson, 1_024, 49, (at_most(FIRST, 500),)),
-        "W13-lorenz": (lorenz_flow, 100, 40, (at_most(FIRST, 1000),)),
+        "W12-neighbours": (neighbours, 2_000, 60, PROMPT),
+        "W12-broyden": (broyden_banded, 1_000, 60, PROMPT),
+        "W12-poisson": (poisson, 1_024, 49, PROMPT),
+        "W13-lorenz": (lorenz_flow, 100, 40, (at_most(FIRST, 1000, "traced"),)),
     }.items()
 }

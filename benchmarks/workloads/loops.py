@@ -12,7 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.goals import AGAINST_EXPERT, FIRST, GAIN, OVER_LIMIT, Goal, at_least, at_most
+from benchmarks.goals import (
+    AGAINST_EXPERT,
+    FIRST,
+    FIRST_PEAK,
+    GAIN,
+    OVER_F,
+    OVER_LIMIT,
+    Goal,
+    at_least,
+    at_most,
+)
 from benchmarks.workload import Array, Function, Library, Maker, Scan, Workload, scan
 from benchmarks.workloads import loops_by_hand as by_hand
 from benchmarks.workloads.solves import runge_kutta
@@ -185,10 +195,13 @@ def _made(
     )
 
 
-LOOPS = (
-    at_least(AGAINST_EXPERT, 0.35, "compiled"), at_least(AGAINST_EXPERT, 1, "numba"),
-    at_most(FIRST, 500),
-)  # fmt: skip
+def _goals(n_inputs: int) -> tuple[Goal, ...]:
+    """Return the goals of a loop: never slower than finite differences, for instance."""
+    return (
+        at_least(AGAINST_EXPERT, 0.35, "compiled"), at_least(AGAINST_EXPERT, 1, "numba"),
+        at_most(OVER_F, n_inputs + 1), at_most(FIRST, 500, "traced"),
+        at_most(FIRST, 1000, "compiled"),
+    )  # fmt: skip
 
 
 def _kalman(is_quick: bool) -> Workload:
@@ -198,7 +211,7 @@ def _kalman(is_quick: bool) -> Workload:
     return _made(
         "W10-kalman", f"Kalman filter, {n} steps of 4 states, by 6 parameters",
         partial(kalman, z), np.array([1.0, 0.2, 0.1, 0.2, 0.5, 0.6]),
-        partial(by_hand.kalman, z), LOOPS, numba=True, rivals=("jax grad", "jax jacfwd"),
+        partial(by_hand.kalman, z), _goals(6), numba=True, rivals=("jax grad", "jax jacfwd"),
         oracle="central",
     )  # fmt: skip
 
@@ -210,7 +223,7 @@ def _lstm(is_quick: bool) -> Workload:
     return _made(
         "W10-lstm", f"LSTM, {n} steps, hidden 8, loss by 384 weights",
         partial(lstm, *data), 0.3 * rng.normal(size=(32, 12)),
-        partial(by_hand.lstm, *data), LOOPS, numba=True, rivals=("jax grad",),
+        partial(by_hand.lstm, *data), _goals(384), numba=True, rivals=("jax grad",),
     )  # fmt: skip
 
 
@@ -219,7 +232,7 @@ def _lotka_volterra(is_quick: bool) -> Workload:
     return _made(
         "W10-lotka", f"Lotka-Volterra, {n} RK4 steps, 6 > {2 * n + 2}",
         partial(lotka_volterra, n), np.array([1.1, 0.4, 0.1, 0.4, 10.0, 5.0]),
-        partial(by_hand.lotka_volterra, n), LOOPS, numba=True,
+        partial(by_hand.lotka_volterra, n), _goals(6), numba=True,
     )  # fmt: skip
 
 
@@ -230,7 +243,7 @@ def _leapfrog(is_quick: bool) -> Workload:
     return _made(
         "W10-leapfrog", f"three bodies, {n} leapfrog steps, 12 > 12",
         partial(leapfrog, masses, n), start,
-        partial(by_hand.leapfrog, masses, n), LOOPS, numba=True,
+        partial(by_hand.leapfrog, masses, n), _goals(12), numba=True,
     )  # fmt: skip
 
 
@@ -239,7 +252,7 @@ def _implicit(is_quick: bool) -> Workload:
     return _made(
         "W10-implicit", f"implicit Euler, {n} steps of 4 Newton steps, 6 > 3",
         partial(implicit_euler, n), np.array([0.4, 10.0, 30.0, 1.0, 0.1, 0.2]),
-        partial(by_hand.implicit_euler, n), LOOPS, numba=True,
+        partial(by_hand.implicit_euler, n), _goals(6), numba=True,
     )  # fmt: skip
 
 
@@ -249,7 +262,8 @@ def _euler(is_quick: bool) -> Workload:
     return _made(
         "W10-euler", f"{n:,} Euler steps of 10 states",
         partial(euler, A, n), np.linspace(0.5, 1.5, 10),
-        partial(by_hand.euler, A, n), (at_most(FIRST, 2000),), numba=True,
+        partial(by_hand.euler, A, n),
+        (at_most(FIRST, 2000, "traced"), at_most(FIRST_PEAK, 300)), numba=True,
     )  # fmt: skip
 
 

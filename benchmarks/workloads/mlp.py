@@ -115,7 +115,7 @@ def deep(is_quick: bool) -> Workload:
         spell=spell,
         others=("autograd",),
         limit=partial(_carried, weights, shifts),
-        goals=(at_most(FIRST, 500),),
+        goals=(at_most(FIRST, 500, "traced"),),
     )
 
 
@@ -151,7 +151,7 @@ def batched(is_quick: bool) -> Workload:
         rivals=VMAPPED,
         others=(),
         limit=partial(_blocks, *arrays),
-        goals=(at_most(FIRST, 20),),
+        goals=(at_most(FIRST, 20, "traced"),),
         batch=True,
     )
 

@@ -60,7 +60,7 @@ def make(is_quick: bool) -> Workload:
         spell=spell,
         rivals=(),
         others=("autograd",),
-        goals=(at_most(FIRST, 50),),
+        goals=(at_most(FIRST, 50, "traced"),),
     )
 
 

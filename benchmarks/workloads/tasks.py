@@ -9,6 +9,7 @@ import numpy as np
 import scipy.special
 
 from benchmarks.workload import JAX, VMAPPED, Function, Library, Maker, Workload
+from benchmarks.workloads import points_by_hand
 from benchmarks.workloads.points import TASKS, Task
 
 COUNTS = (1, 512, 100_000)
@@ -35,6 +36,9 @@ def make(name: str, task: Task, count: int, is_quick: bool) -> Workload:
         rivals=VMAPPED if is_batch else JAX,
         others=() if is_batch else ("autograd", "casadi"),
         oracle="central",
+        limit=partial(points_by_hand.jacobian, task.name, is_batch)
+        if task.name in points_by_hand.TASKS
+        else None,
         group=f"W5, {count:,} point{'s' * is_batch}",
         batch=is_batch,
         numba=not is_quick or count < COUNTS[-1],  # it compiles for seconds, twice is enough
