@@ -2,8 +2,10 @@
 
 import json
 import pickle
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise, permutations
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -30,6 +32,7 @@ from chainad.planning.search.budget import Effort, SearchOptions
 from chainad.planning.search.edges import is_searched
 from chainad.planning.search.exhaustive import cheapest
 from chainad.planning.search.make_state_space import state_space
+from chainad.planning.search.scalar_states import ScalarStates
 from chainad.planning.search.stages import exhaustive
 from chainad.structure import arrange, dense, diagonal, identity, multiply
 from chainad.structure.structure import Axis, Structure
@@ -309,6 +312,32 @@ def test_costs_that_are_looked_up_are_those_of_the_algebra(name: Any, seed: int)
     assert costs_of(problem, orders) == wanted
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_settled_eliminations_begin_a_cheapest_order(seed: int) -> None:
+    rng, inner = Random(seed), range(2, 8)
+    edges = {(rng.randrange(v), v): rng.random() < 0.5 for v in inner}
+    edges |= {(v, rng.randrange(max(v + 1, 8), 10)): rng.random() < 0.5 for v in inner}
+    edges |= {(0, 2): True, (1, 7): False, (2, 8): True, (7, 9): False}
+    graph = ScalarStates(10, inner, edges, range(10))
+    settled = graph.settled
+    rest = cheapest(settled.rest, settled.rest.inner)
+    best = cheapest(graph, graph.inner)
+    assert rest is not None
+    assert best is not None
+    assert graph.cost_of(settled.complete(rest)) == graph.cost_of(best)
+    assert settled.cost + settled.rest.cost_of(rest) == graph.cost_of(best)
+
+
+def test_what_a_search_may_take_follows_from_what_it_can_save() -> None:
+    search = SearchOptions(expected_calls=100)
+    assert search.allowance(2_000_000) == 2 * search.allowance(1_000_000) > 0
+    assert replace(search, expected_calls=1000).allowance(10) == 10 * search.allowance(10)
+    assert SearchOptions("thorough", expected_calls=1).allowance(1) == inf
+    graph, _ = random_graph(Random(1), 30, local=random_dense, more=1.5)
+    costs = [make_plan(graph, search=replace(search, expected_calls=n)).cost for n in (0, 10**9)]
+    assert costs[1] <= costs[0] <= make_plan(graph, "greedy").cost
+
+
 @given(randoms)
 def test_components_and_blocks_leave_no_vertex_out(rng: Random) -> None:
     graph, _ = random_graph(rng, rng.randint(1, 12), n_inputs=2, more=0.3, local=random_dense)
@@ -370,7 +399,10 @@ def test_greedy_scores_a_vertex_by_its_cost_and_how_it_raises_that_of_its_neighb
     others = [u for u in range(len(graph.shapes)) if u != v]
     increase = sum(after.cost(u) - before.cost(u) for u in others)
     problem = state_space(graph)
+    known, is_exact = problem.known_neighbour_cost_increase(problem.copy(), v)
+    assert known == increase if is_exact else known <= increase
     assert problem.neighbour_cost_increase(problem.copy(), v) == increase
+    assert problem.known_neighbour_cost_increase(problem.copy(), v) == (increase, True)
 
 
 @settings(max_examples=15)

@@ -96,14 +96,21 @@ def _order(graph: StateSpace[Any], rule: str, max_pairs: float) -> list[int] | N
     rest, cost = settled.rest, settled.cost
     end = rest.pairs + max_pairs
     score, reach = (_relative_score(rest), 1) if rule == "relative" else RULES[rule]
+    # Where scores take long, what is known of them stands for them until it is the least.
+    bound = _known_cost_and_increase if rule == "greedy" else lambda *at: (score(*at), True)
     state = rest.copy()
-    scores = {v: score(rest, state, v) for v in rest.inner}
-    heap = [(s, v) for v, s in scores.items()]
+    scores = {v: bound(rest, state, v) for v in rest.inner}
+    heap = [(s, v, is_exact) for v, (s, is_exact) in scores.items()]
     heapify(heap)
     order = []
     while heap:
-        s, v = heappop(heap)
-        if scores.get(v) != s:  # a newer score is further back
+        s, v, is_exact = heappop(heap)
+        if scores.get(v) != (s, is_exact):  # a newer score is further back
+            continue
+        if not is_exact:
+            s = score(rest, state, v)
+            scores[v] = s, True
+            heappush(heap, (s, v, True))
             continue
         near = rest.near(state, v, reach)
         cost += rest.eliminate(state, v)
@@ -112,12 +119,11 @@ def _order(graph: StateSpace[Any], rule: str, max_pairs: float) -> list[int] | N
         if rest.pairs > end:
             return None
         for u in near:
-            if u not in scores:
-                continue
-            changed = score(rest, state, u)
-            if changed != scores[u]:
-                scores[u] = changed
-                heappush(heap, (changed, u))
+            if u in scores:
+                changed = bound(rest, state, u)
+                if changed != scores[u]:
+                    scores[u] = changed
+                    heappush(heap, (changed[0], u, changed[1]))
     found = settled.complete(order)
     graph.keep_cost(found, cost)
     return found
@@ -129,6 +135,11 @@ def _cost(graph: StateSpace[Any], state: State[Any], v: int) -> int:
 
 def _cost_and_increase(graph: StateSpace[Any], state: State[Any], v: int) -> int:
     return graph.cost(state, v) + graph.neighbour_cost_increase(state, v)
+
+
+def _known_cost_and_increase(graph: StateSpace[Any], state: State[Any], v: int) -> tuple[int, bool]:
+    increase, is_exact = graph.known_neighbour_cost_increase(state, v)
+    return graph.cost(state, v) + increase, is_exact
 
 
 def _fill(graph: StateSpace[Any], state: State[Any], v: int) -> tuple[bool, int, int]:

@@ -213,6 +213,10 @@ class StateSpace(ABC, Generic[Entry]):
     def neighbour_cost_increase(self, state: State[Entry], v: int) -> int:
         """Return by how much eliminating v raises the costs of its neighbours."""
 
+    def known_neighbour_cost_increase(self, state: State[Entry], v: int) -> tuple[int, bool]:
+        """Return what is known of that increase, a lower bound, and whether it is exact."""
+        return self.neighbour_cost_increase(state, v), True
+
     @abstractmethod
     def fill(self, state: State[Entry], v: int) -> int:
         """Return how many edges eliminating v adds."""

@@ -373,28 +373,63 @@ class StructuredStates(StateSpace[Edges]):
             later = list(state[0]), list(state[1])
             self.eliminate(later, v)
             return sum(self._cost(later, u) for u in near) - before
-        # Then only the products with edges that are new, changed or gone are looked up.
-        outs, ins = state[0][v], state[1][v]
-        into = {tail: state[1][tail].values() for tail in ins}
-        out_of = {head: state[0][head].values() for head in outs}
-        table, total = self.table, 0
+        return self._neighbour_cost_increase(state, v, is_complete=True)[0]
+
+    def known_neighbour_cost_increase(self, state: State[Edges], v: int) -> tuple[int, bool]:
+        if not self.table.sums_are_free:
+            return super().known_neighbour_cost_increase(state, v)
+        return self._neighbour_cost_increase(state, v, is_complete=False)
+
+    def _neighbour_cost_increase(
+        self, state: State[Edges], v: int, is_complete: bool
+    ) -> tuple[int, bool]:
+        """Return the increase where sums are free, and whether it is exact, not a lower bound.
+
+        Only the products with edges that are new, changed or gone are looked up. What is not known
+        yet is left out unless the increase is to be complete: a product with a new edge costs
+        nothing, at least, and one with a sum no less than with what is there already.
+        """
+        after, before = state
+        outs, ins = after[v], before[v]
+        table, is_exact = self.table, True
+        products, sums = table.products, table.sums
+        into = {tail: before[tail].values() for tail in ins}
+        out_of = {head: after[head].values() for head in outs}
+        total = -sum(self._cost_of_pairs((x,), into[tail]) for tail, x in ins.items())
+        total -= sum(self._cost_of_pairs(out_of[head], (x,)) for head, x in outs.items())
         for tail, right in ins.items():
-            total -= self._cost_of_pairs((right,), into[tail])
-            row = state[0][tail]
+            row = after[tail]
             for head, left in outs.items():
-                if into[tail] or out_of[head]:
-                    made = (table.products.get((left, right)) or table.product(left, right))[1]
-                    old = row.get(head, -1)
-                    new = old if made < 0 else table.accumulate(old, made)[1]
-                    if new != old:
-                        total += self._cost_of_pairs((new,), into[tail])
-                        total += self._cost_of_pairs(out_of[head], (new,))
-                        if old >= 0:
-                            total -= self._cost_of_pairs((old,), into[tail])
-                            total -= self._cost_of_pairs(out_of[head], (old,))
-        return total - sum(
-            self._cost_of_pairs(out_of[head], (left,)) for head, left in outs.items()
-        )
+                if not into[tail] and not out_of[head]:
+                    continue
+                pair = products.get((left, right))
+                if pair is None and is_complete:
+                    pair = table.product(left, right)
+                if pair is None or pair[1] < 0:
+                    is_exact &= pair is not None
+                    continue
+                old = row.get(head, -1)
+                added = sums.get((old, pair[1]))
+                if added is None and is_complete:
+                    added = table.accumulate(old, pair[1])
+                if added is None:
+                    is_exact = False
+                    continue
+                new = added[1]
+                if new == old:
+                    continue
+                pairs = [((new, x), (old, x)) for x in into[tail]]
+                pairs += [((x, new), (x, old)) for x in out_of[head]]
+                self.pairs += len(pairs)
+                for with_new, with_old in pairs:
+                    pair = products.get(with_new)
+                    if pair is None and is_complete:
+                        pair = table.product(*with_new)
+                    if pair is None:
+                        is_exact = False
+                    else:
+                        total += pair[0] - (table.product(*with_old)[0] if old >= 0 else 0)
+        return total, is_exact
 
     def _cost_of_pairs(self, lefts: Collection[int], rights: Collection[int]) -> int:
         """Return what the products of some edges with others cost."""
