@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from chainad.errors import PlanError, unknown
 from chainad.ir.cache import Cache
-from chainad.planning.alternatives import Alternative, Alternatives
+from chainad.planning.alternatives import Alternative, Alternatives, QuickerOrder
 from chainad.planning.candidates import (
     CLASSICAL,
     MAX_PIVOT_VERTICES,
@@ -32,11 +32,16 @@ from chainad.planning.plan import Plan, cost_of_steps, follow
 from chainad.planning.planners import PLANNERS
 from chainad.planning.registry import CHOICES, ModeName, Order, PlannerName, Problem, modes
 from chainad.planning.search.budget import DEFAULT_SEARCH, SearchOptions, interrupted
+from chainad.planning.search.make_state_space import has_large_index_sets
 from chainad.structure import forget
 
 Mode: TypeAlias = (
     ModeName | PlannerName | Callable[[LinearGraph], Sequence[Item]] | Plan | Sequence[Item]
 )
+
+# Another order is clearly quicker if the plan takes so many times longer, and so much.
+CLEAR_TIME_RATIO = 1.3
+CLEAR_PICOSECONDS = 10_000_000
 
 # The caches of the algebra are emptied after plans with larger index sets: 8 MB of integers.
 MAX_CACHED_POSITIONS = 1_000_000
@@ -203,20 +208,21 @@ def mode_key(mode: Mode) -> Hashable:
 
 
 def _cheapest(graph: LinearGraph, orders: dict[str, Order], costs: dict[str, Cost]) -> str:
-    """Return the name of the cheapest order; of equals, that of the least peak.
+    """Return the name of the cheapest order; of equals, that of the fewest steps that compute.
 
-    If these are equal, too, few rows times a large matrix are preferred to a large one times few
-    columns, which takes BLAS 5 to 10% longer; then the first one is.
+    If these are equal, too, that of the least peak is taken; then few rows times a large matrix are
+    preferred to a large one times few columns, which takes BLAS 5 to 10% longer; then the first.
     """
     least = min(costs.values())
     tied = [name for name in costs if costs[name] == least]
     if len(tied) == 1 or len(graph.inner) > MAX_PIVOT_VERTICES:
         return tied[0]
 
-    def rank(name: str) -> tuple[int, int]:
+    def rank(name: str) -> tuple[int, int, int]:
         plan = follow(graph, orders[name])
+        calls = sum(bool(step.multiplications or step.additions) for step in plan.steps)
         tall = [s for s in plan.steps if s.structure.is_dense and gt(*s.structure.matrix_shape)]
-        return plan.peak.entries, sum(step.multiplications for step in tall)
+        return calls, plan.peak.entries, sum(step.multiplications for step in tall)
 
     return min(tied, key=rank)
 
@@ -253,8 +259,31 @@ def finish(
     given = {name: others[name] for name in missing if others and name in others}
     asked = [name for name in missing if name not in given and name not in known]
     later = replace(problem)  # without the states, which may be large
-    offers = Alternatives(partial(_alternatives, later, order, known, given, asked))
+    alternatives = partial(_alternatives, later, order, known, given, asked)
+    offers = Alternatives(alternatives)
+    if others and model is multiplications:
+        offers = Alternatives(alternatives, partial(_quicker, later, order, others, itemsize))
     return replace(plan, alternatives=offers, planner=planner, optimality=proof)
+
+
+def _quicker(
+    problem: Problem, order: Order, others: dict[str, Order], itemsize: int
+) -> QuickerOrder | None:
+    """Return by how much another order is quicker by the model of time, if that is clear.
+
+    Small graphs are searched for it; of large ones the candidates are compared.
+    """
+    graph, model = problem.graph, model_of("time", itemsize)
+    if has_large_index_sets(graph):
+        return None
+    own = follow(graph, order, model=model).cost
+    if len(graph.inner) <= MAX_PIVOT_VERTICES:
+        least = plan_cached(graph, "auto", itemsize, model, problem.search).cost
+    else:
+        timed = replace(problem, model=model)
+        least = min(cost.amount for cost in costs_of(timed, contenders(timed, others)).values())
+    is_clear = own >= CLEAR_TIME_RATIO * least and own - least >= CLEAR_PICOSECONDS
+    return QuickerOrder(own, least) if is_clear else None
 
 
 def _alternatives(

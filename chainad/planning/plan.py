@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from chainad.errors import InputError, PlanError
 from chainad.ir.cache import cached_property
 from chainad.ir.pickling import fields_alone
-from chainad.planning.alternatives import Alternative
+from chainad.planning.alternatives import Alternative, Alternatives, QuickerOrder
 from chainad.planning.bounds import lower_bound
 from chainad.planning.cost_models import CostModel, multiplications
 from chainad.planning.linear_graph import Cost, Edge, LinearGraph, cost, cost_of
@@ -524,6 +524,14 @@ class Plan(Explained):
         if self.bound is None:
             return None
         return (self.cost - self.bound) / self.cost if self.cost else 0.0
+
+    @property
+    def quicker(self) -> QuickerOrder | None:
+        """Another order that is clearly quicker by the model of time; None if none is known.
+
+        Of plans that were chosen by their multiplications in this process.
+        """
+        return self.alternatives.quicker if isinstance(self.alternatives, Alternatives) else None
 
     def with_origins(self, graph: LinearGraph) -> Plan:
         """Return the same plan for an equal graph that was traced elsewhere."""

@@ -8,17 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chainad
+from chainad.compiler import program_time
+from chainad.compiler.program_time import ProgramTime, times_of_steps
 from chainad.errors import PlanError, unknown
-from chainad.planning.auto import make_plan
+from chainad.planning.auto import CLEAR_TIME_RATIO, make_plan
+from chainad.planning.calibration import SHIPPED_TABLE
 from chainad.planning.cost_models import (
     COSTS,
     CostModel,
     all_multiplications,
+    by_time,
     model_of,
     multiplications,
 )
 from chainad.planning.linear_graph import Edge, LinearGraph, cost
-from chainad.planning.plan import full_cost
+from chainad.planning.plan import cost_of_step, full_cost
 from chainad.structure import dense, diagonal, identity, multiply
 from chainad.testing import random_graph
 
@@ -108,3 +112,49 @@ def test_a_cost_that_is_none_is_refused(given: object, message: str) -> None:
     with pytest.raises(PlanError) as error:
         chainad.plan(np.sin, np.ones(3), cost=given)  # type: ignore[arg-type]
     assert str(error.value) == message
+
+
+def kernel_regression(scales: np.ndarray) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    data, targets, at = rng.normal(size=(60, 5)), rng.normal(size=60), rng.normal(size=(25, 5))
+    one, two = data / scales, at / scales
+    far = np.sum(one**2, axis=1) + np.sum(two**2, axis=1)[:, None] - 2 * two @ one.T
+    return np.tanh(np.exp(-far) @ targets / np.sum(np.exp(-far), axis=1))
+
+
+def test_a_plan_says_by_how_much_another_order_is_quicker() -> None:
+    x = np.full(5, 2.0)
+    plan, timed = (
+        chainad.plan(kernel_regression, x),
+        chainad.plan(kernel_regression, x, cost="time"),
+    )
+    found = plan.quicker
+    assert found is not None
+    assert found.other == timed.cost
+    assert found.ratio >= CLEAR_TIME_RATIO
+    said = f"another order is {found.ratio:.1f}x as quick"
+    assert said in plan.explain(width=200)
+    assert said in plan.to_html()
+    assert timed.quicker is None
+    assert "as quick" not in timed.explain(width=200)
+
+
+def test_a_plan_does_not_say_what_is_hardly_quicker() -> None:
+    assert chainad.plan(np.tanh, np.ones(30)).quicker is None
+    assert chainad.plan(kernel_regression, np.full(5, 2.0), mode="forward").quicker is None
+
+
+def test_times_of_steps_add_up_to_nearly_the_time_of_the_program() -> None:
+    plan = chainad.plan_chain([200, 30, 200, 30])
+    by_steps = times_of_steps(plan, [()] * 3, "dense", SHIPPED_TABLE)
+    whole = ProgramTime(SHIPPED_TABLE, ())(plan)
+    assert len(by_steps) == len(plan.steps)
+    assert sum(by_steps) == whole
+
+
+@pytest.mark.parametrize("limit", [0, 400])
+def test_long_plans_are_timed_step_by_step(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program_time, "MAX_LOWERED_STEPS", limit)
+    plan = chainad.plan_chain([200, 30, 200, 30])
+    by_steps = sum(cost_of_step(plan, step, by_time(SHIPPED_TABLE)) for step in plan.steps)
+    assert ProgramTime(SHIPPED_TABLE, ())(plan) == by_steps

@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,7 +27,7 @@ from chainad.planning.cost_models import model_of, multiplications
 from chainad.planning.linear_graph import Edge, Elimination, LinearGraph, cost
 from chainad.planning.orders import Vertex
 from chainad.planning.plan import Plan
-from chainad.planning.registry import PLANNERS, Problem, modes
+from chainad.planning.registry import PLANNERS, PlannerName, Problem, modes
 from chainad.planning.search.articulation import components, split
 from chainad.planning.search.budget import Effort, SearchOptions
 from chainad.planning.search.edges import is_searched
@@ -629,3 +630,19 @@ def test_beyond_these_sets_a_search_in_seconds_keeps_an_eye_on_the_clock(
 def test_a_bounded_search_says_what_was_requested() -> None:
     plan = chainad.plan_graph([("x", "a"), ("a", "y"), ("x", "y")], effort=1e-4)
     assert "effort=0.0001" in plan.details()
+
+
+def test_of_orders_that_cost_the_same_the_one_of_fewer_calls_is_taken() -> None:
+    def f(x: np.ndarray) -> np.ndarray:
+        y = np.sin(x)
+        return y * np.cos(y) + np.tanh(y)
+
+    plan = chainad.plan(f, np.ones(7))
+    equal = [a for a in plan.alternatives if (a.cost, a.additions) == (plan.cost, plan.additions)]
+    others = [make_plan(plan.graph, mode=PlannerName(a.name)) for a in equal if a.name in PLANNERS]
+
+    def calls(plan: Plan) -> int:
+        return sum(bool(step.multiplications or step.additions) for step in plan.steps)
+
+    assert others
+    assert all(calls(plan) <= calls(other) for other in others)

@@ -17,6 +17,7 @@ from chainad.planning.views.overview import (
     offers,
     other_orders,
     peak_and_proof,
+    quicker_order,
     structures,
     values_without_line,
     verdict,
@@ -43,7 +44,7 @@ def explain(plan: Plan, rows: int | None = None, width: int | None = None) -> st
     titles = [head] if len(head) <= width else headline(plan)
     last = [values_without_line(plan, groups), structures(plan), peak_and_proof(plan)]
     parts = [
-        _wrapped([*titles, verdict(plan)], width),
+        _wrapped([*titles, verdict(plan), quicker_order(plan)], width),
         [_widths(plan, width)],
         _bars(plan, width),
         _steps(plan, groups, width),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from chainad.planning.views.directions import DIRECTION_WORDS, shown_directions
 from chainad.planning.views.line_costs import paid_vertices
 from chainad.planning.views.narrow_places import passed_by_every_path
-from chainad.planning.views.quantities import amount, by_shape, bytes_text, listed, ratio
+from chainad.planning.views.quantities import amount, by_shape, bytes_text, listed, ratio, time_text
 from chainad.planning.views.report import optimality, result, shapes_of, shown_mode
 
 if TYPE_CHECKING:
@@ -158,6 +158,16 @@ def verdict(plan: Plan) -> str:
     is_tie = bool(pure) and min(pure) == plan.cost
     what = "Another order, but no cheaper one" if is_tie else "Neither forward nor reverse"
     return f"{what}: of the cost {', '.join(parts)}{_saving(plan)}."
+
+
+def quicker_order(plan: Plan) -> str:
+    """Say that another order is clearly quicker by the model of time; "" if none is."""
+    found = plan.quicker
+    if found is None:
+        return ""
+    times = f"{time_text(found.other)} instead of {time_text(found.own)}"
+    faster = f"another order is {found.ratio:.1f}x as quick ({times})"
+    return f'By the model of time {faster}: plan with cost="time".'
 
 
 def _numbers(plan: Plan, vertex: Vertex) -> str:

@@ -18,6 +18,7 @@ from chainad.planning.views.overview import (
     most_expensive_steps,
     of_all_steps,
     peak_and_proof,
+    quicker_order,
     structures,
     values_without_line,
     verdict,
@@ -75,6 +76,8 @@ def _title(name: str, what: str) -> str:
 def _head(plan: Plan) -> Iterator[str]:
     yield _title(*headline(plan))
     yield f'<p class="verdict">{_quoting(verdict(plan))}</p>'
+    if quicker := quicker_order(plan):
+        yield f'<p class="verdict">{_quoting(quicker)}</p>'
 
 
 def _quoting(said: str) -> str:
