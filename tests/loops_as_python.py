@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from chainad.backends.numba import generated_modules, scalar
+from chainad.backends.numba import generated_modules, llvm_functions, scalar
 
 
 def run_loops_as_python(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,5 +20,6 @@ def run_loops_as_python(monkeypatch: pytest.MonkeyPatch) -> None:
         return names["run"]
 
     monkeypatch.setattr(generated_modules, "load", load)
+    monkeypatch.setattr(llvm_functions, "addresses_of", list)
     monkeypatch.setattr(scalar, "find_spec", lambda name: object())
     monkeypatch.setattr("chainad.api.choose_backend.MAX_UNROLLED_SCALAR_OPS", 0)

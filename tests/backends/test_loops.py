@@ -204,7 +204,7 @@ def test_equal_operations_are_one_but_zeros_of_either_sign_are_not() -> None:
     assert one.register == two.register != other.register
     text, size = module_source(builder.program([one, other]))
     y, z = np.empty(2), np.empty(2)
-    generated_modules.load(text)(np.array([-0.0, 1.0]), np.empty(size), y, z)
+    generated_modules.load(text)(np.array([-0.0, 1.0]), [], np.empty(size), y, z)
     assert np.signbit(y).tolist() == [False, False]
     assert np.signbit(z).tolist() == [True, False]
 

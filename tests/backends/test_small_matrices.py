@@ -61,6 +61,18 @@ def test_one_factorization_serves_all_that_read_a_matrix(monkeypatch: pytest.Mon
     assert source.count(kernel.partition("(")[0] + "(") == 2  # its definition, and one call
 
 
+@pytest.mark.numba
+def test_captured_arrays_are_read_where_they_are(tmp_path: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("CHAINAD_CACHE", str(tmp_path))
+    monkeypatch.setattr("chainad.api.choose_backend.MAX_UNROLLED_SCALAR_OPS", 0)
+    rows, columns = A.copy(), np.asfortranarray(B[0])
+    ours = compiled(lambda x: np.tanh(rows @ np.sin(columns @ x)), A[0])
+    for array in (rows, columns):
+        np.multiply(array, 1.5, out=array)
+        wanted = chainad.jacobian(lambda x: np.tanh(rows @ np.sin(columns @ x)))(A[0])
+        np.testing.assert_allclose(ours(A[0])[1], wanted, rtol=1e-12)
+
+
 def steps(a: Any) -> Any:
     x = a[0]
     for _ in range(6):

@@ -7,6 +7,7 @@ parameters are annotated, and functions of `math` and NumPy are taken from numba
 | annotation | of parameters |
 |---|---|
 | `float`, `int` | a number |
+| `list` | vectors of floats by their addresses, as `addresses_of` returns them |
 | `(3, 4)`, `(None, 4)` | an array of that shape; with None, the call gives the length |
 
 Result: `bool`, `float` or none. Arrays of different arguments must not overlap.
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 _COMPARISONS = {
     ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=",
@@ -67,12 +69,21 @@ def llvm_function(function: Callable[..., Any]) -> Any:
     return intrinsic(typed)
 
 
+def addresses_of(arrays: Sequence[npt.NDArray[np.float64]]) -> Any:
+    """Return what a parameter of kind `list` takes; the arrays must stay where they are."""
+    return np.array([x.ctypes.data for x in arrays], np.int64)
+
+
 @dataclass(frozen=True)
 class _Array:
-    """An array: the address of its first element, and the lengths of its axes."""
+    """An array: the address of its first element, and the lengths of its axes.
+
+    With `of_addresses`, its elements are addresses of vectors.
+    """
 
     pointer: Value
     shape: tuple[Any, ...]
+    of_addresses: bool = False
 
 
 class _Translator:
@@ -94,6 +105,9 @@ class _Translator:
         parameters = self.definitions[name].args.args
         for parameter, value in zip(parameters, args, strict=True):
             kind = _kind(parameter)
+            if kind == "list":
+                values.append(value.pointer)
+                continue
             if not isinstance(kind, tuple):
                 values.append(_converted(builder, value, kind))
                 continue
@@ -197,6 +211,8 @@ class _Body:
                 value.add_attribute("noalias")
                 lengths = [next(args) if n is None else n for n in kind]
                 value = _Array(value, tuple(lengths))
+            elif kind == "list":
+                value = _Array(value, (0,), of_addresses=True)
             self.names[parameter.arg] = value
         self._statements(self.definition.body)
         if not self.builder.block.is_terminated:
@@ -350,7 +366,14 @@ class _Body:
             array = self._value(node.value.value)
             assert isinstance(node.slice, ast.Constant)
             return _integer(array.shape[node.slice.value])
-        return self.builder.load(self._address(node))
+        found = self.builder.load(self._address(node))
+        if isinstance(node.value, ast.Name) and self._is_of_addresses(node.value.id):
+            return _Array(self.builder.inttoptr(found, self.double.as_pointer()), (0,))
+        return found
+
+    def _is_of_addresses(self, name: str) -> bool:
+        found = self.names.get(name)
+        return isinstance(found, _Array) and found.of_addresses
 
     def _address(self, node: ast.expr) -> Value:
         """Return the address of an element."""
@@ -474,7 +497,10 @@ def _kind(parameter: ast.arg) -> str | tuple[int | None, ...]:
 def _type_of(kind: str) -> Any:
     from llvmlite import ir
 
-    return {"float": ir.DoubleType(), "int": ir.IntType(64), "bool": ir.IntType(1)}[kind]
+    return {
+        "float": ir.DoubleType(), "int": ir.IntType(64), "bool": ir.IntType(1),
+        "list": ir.IntType(64).as_pointer(),
+    }[kind]  # fmt: skip
 
 
 def _converted(builder: Any, value: Value, kind: str) -> Value:

@@ -55,10 +55,11 @@ def copy(to: (None,), a: (None,), n: int):
 """
 
 
-def module_source(program: LoopProgram) -> tuple[str, int]:
+def module_source(program: LoopProgram, n_held: int = 0) -> tuple[str, int]:
     """Return a module whose `run` fills the results, and how many elements its memory takes.
 
-    Its arguments are the inputs, a vector of memory, and the results, all flat.
+    Its arguments are the inputs, all flat, but for the last `n_held` ones, the addresses of these,
+    a vector of memory, and the results, all flat.
 
     Raises
     ------
@@ -68,7 +69,7 @@ def module_source(program: LoopProgram) -> tuple[str, int]:
     loops = RerolledLoops(program.operations)
     memory = allocate_loop_memory(program, loops)
     size = memory.size + program.may_fail
-    return _LoopEmitter(program, loops, memory).source(), size
+    return _LoopEmitter(program, loops, memory).source(n_held), size
 
 
 class _LoopEmitter:
@@ -78,13 +79,19 @@ class _LoopEmitter:
         self.program, self.loops, self.memory = program, loops, memory
         self.nest_names: dict[Nest | MatrixKernel, str] = {}
 
-    def source(self) -> str:
-        sizes = {f"x{k}": size for k, size in enumerate(self.program.inputs)} | {"w": 0}
-        sizes |= {f"y{k}": result.size for k, result in enumerate(self.program.results)}
-        parameters = [f"{name}: ({size or None},)" for name, size in sizes.items()]
+    def source(self, n_held: int) -> str:
+        n_given = len(self.program.inputs) - n_held
+        given = [f"x{k}" for k in range(n_given)]
+        results = [f"y{k}" for k in range(len(self.program.results))]
+        parameters = [f"{x}: ({n},)" for x, n in zip(given, self.program.inputs, strict=False)]
+        parameters += ["held: list", "w: (None,)"]
+        parameters += [
+            f"{y}: ({x.size},)" for y, x in zip(results, self.program.results, strict=True)
+        ]
+        sources = [*given, *(f"held[{k}]" for k in range(n_held))]
         statements = [
-            f"w[{self._input(k)} : {self._input(k) + size}] = x{k}"
-            for k, size in enumerate(self.program.inputs)
+            f"w[{self._input(k)} : {self._input(k) + size}] = {source}"
+            for k, (size, source) in enumerate(zip(self.program.inputs, sources, strict=True))
         ]
         if self.program.may_fail:
             statements.append(f"w[{self.memory.size}] = 0.0")
@@ -96,9 +103,11 @@ class _LoopEmitter:
         functions, calls = part_functions(parts_of(statements), parameters)
         functions.append(f"@llvm_function\n{function_source('work', parameters, calls)}")
         nests = (_nest_source(nest, name) for nest, name in self.nest_names.items())
-        arrays, types = ", ".join(sizes), ", ".join(["float64[::1]"] * len(sizes))
+        arrays = ", ".join([*given, "held", "w", *results])
+        types = [*["float64[::1]"] * n_given, "int64[::1]"]
+        types += ["float64[::1]"] * (1 + len(results))
         run = [
-            f'@njit("void({types})", cache=True, error_model="numpy", nogil=True)',
+            f'@njit("void({", ".join(types)})", cache=True, error_model="numpy", nogil=True)',
             f"def run({arrays}):",
             f"    work({arrays})",
         ]

@@ -12,6 +12,7 @@ Lines = list[str]
 
 MAX_STATEMENTS_PER_FUNCTION = 128
 
+_WORD = re.compile(r"[A-Za-z_]\w*")
 _NAME = re.compile(r"\bv\d+\b")
 
 
@@ -59,13 +60,17 @@ def parts_handing_on(
 def part_functions(
     parts: Sequence[Lines], parameters: Sequence[str], name: str = "part", result: str = ""
 ) -> tuple[list[str], Lines]:
-    """Return a function for every part, and lines that call them; the last one has a result."""
-    names = [x.partition(":")[0] for x in parameters]
+    """Return a function for every part, and lines that call them; the last one has a result.
+
+    Every part has those parameters that it reads.
+    """
     functions, calls = [], []
     for k, part in enumerate(parts):
         is_last = k == len(parts) - 1
-        functions.append(function_source(f"{name}{k}", parameters, part, result if is_last else ""))
-        call = f"{name}{k}({', '.join(names)})"
+        read = {word for line in part for word in _WORD.findall(line)}
+        own = [x for x in parameters if x.partition(":")[0] in read]
+        functions.append(function_source(f"{name}{k}", own, part, result if is_last else ""))
+        call = f"{name}{k}({', '.join(x.partition(':')[0] for x in own)})"
         calls.append(f"return {call}" if is_last and result else call)
     return functions, calls
 

@@ -28,7 +28,7 @@ def lower_to_loops(
 ) -> tuple[LoopProgram, list[tuple[int, ...]]]:
     """Return a recording and its program as loops, and the shapes of the results.
 
-    The inputs are the arguments that flow, then the captured arrays of the recording. The results
+    The inputs are the arguments that flow, then the `captured_arrays` of the recording. The results
     are the values of the function (if asked for), then those of the program that are not None.
 
     Raises
@@ -45,12 +45,10 @@ def lower_to_loops(
     for number, flow in data_arguments(recording).items():
         _check_dtype(flow.dtype)
         values[number] = LoopArray(builder, builder.input(flow.shape))
-    for number, array in recording.program.constants.items():
-        if number in recording.references:
-            _check_dtype(array.dtype)
-            values[number] = LoopArray(builder, builder.input(array.shape))
-        else:
-            values[number] = array
+    values.update(recording.program.constants)
+    for number, array in captured_arrays(recording):
+        _check_dtype(array.dtype)
+        values[number] = LoopArray(builder, builder.input(array.shape))
     for i in recording.program.instructions:
         if isinstance(i.op, Call):
             values[i.output] = _called(i.op, [values[k] for k in i.inputs])
@@ -62,6 +60,16 @@ def lower_to_loops(
         results += [_value(values[k]) for k in recording.values]
     results += [registers[k] for k in program.outputs if k is not None]
     return builder.program(results), [np.shape(_addresses(x)) for x in results]
+
+
+def captured_arrays(recording: Recording) -> list[tuple[int, Any]]:
+    """Return the arrays that a recording reads at each call; those that stay in place come last."""
+    return sorted(recording.references.items(), key=lambda pair: stays_in_place(pair[1]))
+
+
+def stays_in_place(array: Any) -> bool:
+    """Return whether machine code may read a captured array where it is."""
+    return bool(array.flags.c_contiguous and array.flags.aligned)
 
 
 def _check_dtype(dtype: Any) -> None:

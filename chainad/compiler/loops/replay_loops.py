@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 import numpy as np
 
 from chainad.backends.namespace import Namespace
-from chainad.backends.numba import generated_modules
+from chainad.backends.numba import generated_modules, llvm_functions
 from chainad.backends.numba import scalar as numba
 from chainad.backends.numba.loops import module_source
-from chainad.compiler.loops.lower_to_loops import lower_to_loops
+from chainad.compiler.loops.lower_to_loops import captured_arrays, lower_to_loops, stays_in_place
 from chainad.compiler.recording.recording import Recording
 from chainad.compiler.recording.replay import Replay, RequestedOutput, bind_arguments
 from chainad.compiler.scalar.replay_scalar import contiguous
@@ -42,17 +41,21 @@ def replay_by_loops(
     """
     numba.check_installed()
     found, shapes = lower_to_loops(recording, program, wanted.value)
-    text, size = module_source(found)
+    captured = [x for _, x in captured_arrays(recording)]
+    held = [x.reshape(-1) for x in captured if stays_in_place(x)]
+    others = captured[: len(captured) - len(held)]
+    text, size = module_source(found, len(held))
     names = Namespace(
         float64=np.float64, contiguous=contiguous, blocks=wanted.blocks, buffers=wanted.buffers,
         free=[], size=size, work=generated_modules.load(text),
+        held=llvm_functions.addresses_of(held), arrays=held,  # which keeps these alive
     )  # fmt: skip
     lines = bind_arguments(recording, names)
     rows = [
         _flat_argument(number, flow.shape, flow.is_c_contiguous)
         for number, flow in data_arguments(recording).items()
     ]
-    rows += [_flat_constant(array, names) for array in recording.references.values()]
+    rows += [f"contiguous({names.constant(array)}).reshape(-1)" for array in others]
     values = scalars if wanted.value else ()
     lines += _outputs(shapes, len(values))
     results = ", ".join(f"y{k}.reshape(-1)" for k in range(len(shapes)))
@@ -62,9 +65,9 @@ def replay_by_loops(
         "except IndexError:",
         "    memory = empty(size)",
         "try:",
-        f"    work({', '.join([*rows, 'memory', results])})",
+        f"    work({', '.join([*rows, 'held', 'memory', results])})",
         "except TypeError:  # an array that is read-only or not aligned",
-        f"    work(*map(contiguous, ({', '.join(rows)},)), memory, {results})",
+        f"    work(*map(contiguous, ({''.join(f'{x}, ' for x in rows)})), held, memory, {results})",
         "free.append(memory)",
     ]
     if found.may_fail:
@@ -102,10 +105,3 @@ def _flat_argument(number: int, shape: tuple[int, ...], is_c_contiguous: bool) -
     if shape and is_c_contiguous:
         return f"v{number}.reshape({prod(shape)})"
     return f"contiguous(v{number}).reshape(-1)"
-
-
-def _flat_constant(array: Any, names: Namespace) -> str:
-    """Return an expression for a captured array, flat: as it is at the time of the call."""
-    if array.flags.c_contiguous:
-        return names.constant(array.reshape(-1))
-    return f"contiguous({names.constant(array)}).reshape(-1)"
