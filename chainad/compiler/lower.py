@@ -8,6 +8,7 @@ from functools import partial
 
 from chainad.compiler.emit_results import EMIT_RESULT, Result
 from chainad.compiler.passes.carry_masks import carry_masks
+from chainad.compiler.repeated_steps import loops_of_steps, lower_loop, reads_alike
 from chainad.compiler.target import Pass
 from chainad.ir.program import Program, prune
 from chainad.ir.program_builder import ProgramBuilder
@@ -66,13 +67,25 @@ def lower(
     for k, (edge, ops) in enumerate(zip(edges, arrangements, strict=True)):
         registers.append(_local(builder, edge.structure, ops, k))
     ends = [builder.next_register]
-    for step in plan.steps:
+
+    def lower_step(position: int) -> None:
+        step = plan.steps[position]
         left, right = registers[step.left], registers[step.right]
         if isinstance(step.operation, Product):
             registers.append(emit_product(builder, step.operation, left, right))
         else:
             registers.append(emit_sum(builder, step.operation, left, right))
         ends.append(builder.next_register)
+
+    position = 0
+    for block in loops_of_steps(plan):
+        for k in range(position, block.start):
+            lower_step(k)
+        position = block.start
+        if reads_alike(plan, block, builder, registers):
+            position = lower_loop(block, builder, registers, ends, lower_step)
+    for k in range(position, len(plan.steps)):
+        lower_step(k)
     outputs: list[int | None] = []
     forms: list[ResultForm | None] = []
     for k, numbers in enumerate(plan.results):

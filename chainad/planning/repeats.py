@@ -9,7 +9,7 @@ construction of suffix arrays (Karp, Miller & Rosenberg 1972), in n log n steps.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -60,12 +60,20 @@ _known: Cache[tuple[RepeatedBlock, ...]] = Cache(8, "")
 
 def _repeats_in(graph: LinearGraph) -> tuple[RepeatedBlock, ...]:
     described = _Described(graph)
-    stretches = list(_stretches(described.keys(())))
-    if invariants := described.invariants():
-        stretches += _stretches(described.keys(invariants))
-    stretches.sort(key=lambda s: (s.start - s.stop, s.length, s.start))
+    found = list(stretches(described.keys(())))
+    for by_distance in (False, True):
+        if invariants := described.invariants(by_distance):
+            found += stretches(described.keys(invariants))
+        kept = disjoint(found)
+        if 2 * sum(block.length * block.repeats for block in kept) > len(graph.inner):
+            break
+    return kept
+
+
+def disjoint(blocks: Iterable[RepeatedBlock]) -> tuple[RepeatedBlock, ...]:
+    """Return blocks in order, those left out that overlap a longer one, or one of more repeats."""
     kept: list[RepeatedBlock] = []
-    for block in stretches:
+    for block in sorted(blocks, key=lambda s: (s.start - s.stop, s.length, s.start)):
         if all(block.stop <= other.start or other.stop <= block.start for other in kept):
             kept.append(block)
     return tuple(sorted(kept, key=lambda block: block.start))
@@ -102,20 +110,21 @@ class _Described:
         back = np.where(is_fixed, -1 - self._tails, back)
         return self._numbered(np.stack([back, self._structures], axis=1))
 
-    def invariants(self) -> list[int]:
+    def invariants(self, by_distance: bool) -> tuple[int, ...]:
         """Return the positions of the vertices that all iterations of a loop may read.
 
-        They are read as often as something repeats, but nothing that repeats is like them, and read
-        as often over as long a distance.
+        They are read as often as something repeats, but nothing that repeats is like them; if
+        `by_distance`, nothing that is read as often, over as long a distance.
         """
-        kinds = self._numbered(self._structures[:, None])
-        last = np.arange(len(kinds))
-        is_inner = self._from >= 0
-        np.maximum.at(last, self._from[is_inner], self._heads[is_inner])
-        read = np.stack([kinds, self._reads, last - np.arange(len(kinds))], axis=1)
-        numbers = np.unique(read, axis=0, return_inverse=True)[1].ravel()
+        numbers = self._numbered(self._structures[:, None])
+        if by_distance:
+            last = np.arange(len(numbers))
+            is_inner = self._from >= 0
+            np.maximum.at(last, self._from[is_inner], self._heads[is_inner])
+            read = np.stack([numbers, self._reads, last - np.arange(len(numbers))], axis=1)
+            numbers = np.unique(read, axis=0, return_inverse=True)[1].ravel()
         is_rare = np.bincount(numbers)[numbers] < MIN_REPEATS
-        return np.flatnonzero(is_rare & (self._reads >= MIN_REPEATS)).tolist()
+        return tuple(np.flatnonzero(is_rare & (self._reads >= MIN_REPEATS)).tolist())
 
     def _numbered(self, of_edges: Integers) -> Integers:
         """Return a number for every vertex: its shape, and what is said of the edges into it."""
@@ -124,7 +133,7 @@ class _Described:
         return np.array(numbered(keys), np.int64)
 
 
-def _stretches(described: Integers) -> Iterator[RepeatedBlock]:
+def stretches(described: Integers) -> Iterator[RepeatedBlock]:
     """Yield the blocks of all periods that show in contexts of 1, 2, 4, ... vertices."""
     for length in periods(described):
         for start, stop in runs(described, length):

@@ -25,6 +25,7 @@ from chainad.planning.search.repeated_blocks import (
     best_of,
     by_rules,
     cut,
+    for_all,
     passed_on,
 )
 from chainad.planning.search.stages import improved, rules
@@ -125,6 +126,7 @@ class _Sweep:
         """Return the sweep with the cheapest order of its sample, quickly found or searched for."""
         sample, places = self.sample, self.places
         assert sample is not None
+        search = for_all(self.loop, search)
         orders = [order for _, order in rules(sample, search)]
         if not is_quick:
             orders += [order for _, order, _ in improved(sample, orders, search)]

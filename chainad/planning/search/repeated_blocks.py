@@ -8,6 +8,7 @@ planned by rules. An iteration begins where the fewest values are passed on.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from chainad.planning.linear_graph import LinearGraph
@@ -46,7 +47,7 @@ def by_iterations(problem: Problem, known: Sequence[Vertex] | None = None) -> tu
         if own:
             position = {graph.inner[k]: k - here.start for k in here}
             part = states.subproblem(own)
-            order = [position[part.origin[v]] for v in best_of(part, search)]
+            order = [position[part.origin[v]] for v in best_of(part, for_all(block, search))]
             iterations = (block.iteration(k) for k in range(block.repeats))
             first += [graph.inner[iteration[k]] for iteration in iterations for k in order]
     state = states.copy()
@@ -58,6 +59,11 @@ def by_iterations(problem: Problem, known: Sequence[Vertex] | None = None) -> tu
     if not first and path is None and known is not None:
         return tuple(known)
     return (*first, *(left.origin[v] for v in path or by_rules(left, search)))
+
+
+def for_all(block: RepeatedBlock, search: SearchOptions) -> SearchOptions:
+    """Return the search for an order of one iteration: what that saves, all of them do."""
+    return replace(search, expected_calls=search.expected_calls * block.repeats)
 
 
 def best_of(states: StateSpace[Any], search: SearchOptions) -> Sequence[int]:
