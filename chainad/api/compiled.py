@@ -16,10 +16,11 @@ from chainad.api.captured_table import captured_table
 from chainad.api.choose_backend import CompiledProgram, Form, compile_program
 from chainad.api.differentiator import Differentiator
 from chainad.api.evaluation import Evaluation, owned, with_exact_zeros
-from chainad.api.fallbacks import is_fault, warn_of_fault
+from chainad.api.fallbacks import attempt, is_fault, warn_of_fault
 from chainad.api.function_of import F_co, FunctionOf, P, R_co, V_co
 from chainad.api.outputs import is_finite, is_on_disk, reserve
 from chainad.api.recompilation import why_recorded
+from chainad.backends.numba.generated_modules import Compilation, in_background
 from chainad.compiler.recording.arguments import arguments_as_text, has_opaque_arrays
 from chainad.compiler.recording.replay import MISS, NOT_FINITE, Replay
 from chainad.errors import PlanError
@@ -53,6 +54,9 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
         self._has_told_limit = False
         # The forms whose programs failed, by a fault of chainad.
         self._failed: frozenset[Form] = frozenset()
+        # What machine code is compiled for in the background, and whether that has failed.
+        self._pending: tuple[CompiledProgram, list[Compilation]] | None = None
+        self._has_given_up = False
         self._has_jacobian = of.has_jacobian
         # What a call returns of the pair of value and Jacobian; None: both.
         self._take = _taken(of)
@@ -69,7 +73,7 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
     def __str__(self) -> str:
         """Return what it is, and how it notices changes of what the function reads elsewhere."""
         constant = sorted(self._of.options.constant)
-        programs = self._programs or self._split_programs
+        programs = self._latest_programs
         if not programs:
             return f"{self!r}\nprograms    0"
         program = programs[0]
@@ -168,13 +172,17 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
     @property
     def source(self) -> str:
         """The source of the program that was used last; that of `begin` if nothing was called."""
-        programs = self._programs or self._split_programs
+        programs = self._latest_programs
         return programs[0].source if programs else ""
 
     @property
-    def _split_programs(self) -> tuple[CompiledProgram, ...]:
-        split = self.__dict__.get("_split")
-        return () if split is None else split._programs
+    def _latest_programs(self) -> tuple[CompiledProgram, ...]:
+        """Those of calls; or else those that serve until machine code is there, or of `begin`."""
+        found = self._programs
+        for name in ("_meanwhile", "_split"):
+            other = self.__dict__.get(name)
+            found = found or (() if other is None else other._latest_programs)
+        return found
 
     @property
     def plan(self) -> Plan | ChunkedPlan | None:
@@ -192,7 +200,10 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
         in operations, a division counted as three.
         """
         self._check_has_plan()
-        return self._programs[0].plan() if self._programs else None
+        programs = self._programs
+        if not programs and "_meanwhile" in self.__dict__:
+            programs = self._meanwhile._programs
+        return programs[0].plan() if programs else None
 
     def _check_has_plan(self) -> None:
         if not self._has_jacobian:
@@ -271,7 +282,8 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
         """Forget what was recorded; the next call records anew."""
         with self._lock:
             self._programs, self._misses, self._failed = (), 0, frozenset()
-            for name in ("_masked", "_split", "_on_disk"):
+            self._pending, self._has_given_up = None, False
+            for name in ("_masked", "_split", "_on_disk", "_meanwhile"):
                 self.__dict__.pop(name, None)
 
     def _find(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any = None) -> Any:
@@ -332,6 +344,8 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
         if has_opaque_arrays((checked, kwargs)):
             log.info("%r is traced: an argument has arrays of text, objects or subclasses", self)
             return self._of.traced(args, kwargs, out)
+        if self._pending is not None or self._has_given_up:
+            return self._served_meanwhile(args, kwargs, out)
         before = self._programs
         if len(before) >= MAX_PROGRAMS:
             self._misses += 1
@@ -340,7 +354,8 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
         avoided = self._failed
         if len(before) >= MAX_SCALAR_PROGRAMS:
             avoided |= {Form.SCALARS, Form.LOOPS}
-        program = compile_program(self._of, checked, kwargs, avoided)
+        with in_background(self._of.options.background) as started:
+            program = compile_program(self._of, checked, kwargs, avoided)
         if program is None:
             self._misses = MAX_PROGRAMS + 1
             return self._of.traced(args, kwargs, out)
@@ -350,11 +365,41 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
             if self._of.is_split:
                 run = with_exact_zeros(self._of, program.run, is_exact, self._with_masks)
             program = program._replace(run=run)
+        if started:
+            self._pending = program, started
+            return self._served_meanwhile(args, kwargs, out)
         if not self._add(program, before):
             return self._value_and_jacobian(args, kwargs, out)
         found = self._replayed(program, checked, kwargs, out)
         # A function that reads random numbers or counts its calls may find no program of its own.
         return self._of.traced(args, kwargs, out) if found is MISS else found
+
+    def _served_meanwhile(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
+    ) -> tuple[Any, Any]:
+        """Return what NumPy computes, or, as soon as there is machine code, what that does."""
+        pending = self._pending
+        if pending is None or not all(x.done.is_set() for x in pending[1]):
+            return self._meanwhile._value_and_jacobian(args, kwargs, out)
+        with self._lock:
+            is_first = self._pending is pending
+            self._pending = None
+        if is_first:
+            program, compilations = pending
+            found = [attempt(compilation.result) for compilation in compilations]
+            fault = next((x for x in found if isinstance(x, Exception)), None)
+            if fault is None:
+                self._add(program, self._programs)
+            else:
+                self._has_given_up = True
+                warn_of_fault(f"compiling to {program.form.value} in the background", fault)
+        return self._value_and_jacobian(args, kwargs, out)
+
+    @cached_property
+    def _meanwhile(self) -> CompiledFunction:
+        """What serves until machine code is there."""
+        options = replace(self._of.options, backend="numpy", background=False)
+        return CompiledFunction(replace(self._of, options=options))
 
     def _with_exact_zeros(self, replay: Replay, is_exact: Callable[[Any], bool]) -> Replay:
         """Return a replay whose results that are not exact are made with masks of exact zeros."""

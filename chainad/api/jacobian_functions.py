@@ -153,14 +153,18 @@ class HessianFunction(JacobianFunction[P, V_co, R_co, F_co]):
 
 
 def compiled_function(
-    f: Callable[..., Any], backend: Backend | None = None, constant: str | Sequence[str] = ()
+    f: Callable[..., Any],
+    backend: Backend | None = None,
+    constant: str | Sequence[str] = (),
+    background: bool = False,
 ) -> CompiledFunction:
     """Return a function, or what chainad made of one, compiled; with its own backend if None.
 
     Raises
     ------
     InputError
-        If `f` is no function, or has `batch=`, or the backend is unknown, or `constant` no names.
+        If `f` is no function, or has `batch=`, or the backend is unknown, or `constant` no names,
+        or `background` is for another backend than "numba".
     """
     check_callable(f)
     f = _without_partial(f)
@@ -174,7 +178,7 @@ def compiled_function(
         of = f._of
     else:
         of = Differentiator(f, EVALUATION, has_value=True)
-    options = with_compilation(of.options, backend, constant)
+    options = with_compilation(of.options, backend, constant, background=background)
     if isinstance(f, CompiledFunction) and options == of.options:
         return f
     return CompiledFunction(replace(of, options=options))

@@ -56,6 +56,7 @@ class Options:
     is_on_disk: bool = False
     chunk_size: int | None = None
     executor: Executor | None = None
+    background: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"search": self.search.key, "executor": None}
@@ -245,6 +246,7 @@ def with_compilation(
     progress: ProgressOption = False,
     chunk_size: int | None = None,
     executor: Executor | None = None,
+    background: bool = False,
 ) -> Options:
     """Return options with what is told when a function is compiled.
 
@@ -253,9 +255,16 @@ def with_compilation(
     Raises
     ------
     InputError
-        If there is no such backend, `constant` is no names, `progress` no function, or
-        `chunk_size` or `executor` none.
+        If there is no such backend, `constant` is no names, `progress` no function,
+        `chunk_size` or `executor` none, or `background` is for nothing.
     """
+    if backend is None:
+        backend = options.backend
+    if background and backend != "numba":
+        raise InputError(
+            "background=True is for backend='numba', which compiles for seconds, but got"
+            f" backend={backend!r}"
+        )
     search = options.search
     if search.expected_calls == EXPECTED_CALLS:
         search = replace(search, expected_calls=COMPILED_CALLS)
@@ -263,7 +272,8 @@ def with_compilation(
         search = replace(search, progress=checked_progress(progress))
     return replace(
         options,
-        backend=options.backend if backend is None else _checked_backend(backend),
+        backend=_checked_backend(backend),
+        background=options.background or background,
         constant=options.constant | _checked_constant(constant),
         search=search,
         chunk_size=options.chunk_size if chunk_size is None else checked_chunk_size(chunk_size),

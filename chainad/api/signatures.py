@@ -489,6 +489,7 @@ def compile(
     *args: Any,
     backend: Backend | None = None,
     constant: str | Sequence[str] = (),
+    background: bool = False,
     **kwargs: Any,
 ) -> CompiledFunction: ...
 
@@ -500,13 +501,17 @@ def compile(
     *args: Any,
     backend: Backend | None = None,
     constant: str | Sequence[str] = (),
+    background: bool = False,
     **kwargs: Any,
 ) -> CompiledFunction[P, float, V, V]: ...
 
 
 @overload
 def compile(
-    *, backend: Backend | None = None, constant: str | Sequence[str] = ()
+    *,
+    backend: Backend | None = None,
+    constant: str | Sequence[str] = (),
+    background: bool = False,
 ) -> Callable[[Callable[P, V]], CompiledFunction[P, float, V, V]]: ...
 
 

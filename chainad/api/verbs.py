@@ -277,6 +277,7 @@ def compile(
     *args: Any,
     backend: Backend | None = None,
     constant: str | Sequence[str] = (),
+    background: bool = False,
     **kwargs: Any,
 ) -> Any:
     """Return the same function, faster: it replays what one call did, without tracing.
@@ -296,6 +297,10 @@ def compile(
         Names of what `f` reads beside its arguments and never changes, as the table "captured"
         calls it ("table", "self.table"): it is not checked, nor what is inside of it. The name of a
         function means all that it reads.
+    background : bool
+        With `backend="numba"`: whether to compile machine code in a thread of its own. Until it is
+        there, NumPy runs the function, so that the last bits of results may change between two
+        calls. If numba fails, a FallbackWarning tells so at the next call, and NumPy stays.
     *args, **kwargs
         Arguments of `f` to record with at once. Without any, the first call records.
 
@@ -331,7 +336,8 @@ def compile(
     the steps of an unrolled time loop, and the sweep back through them, are found and become loops
     again. Branches on values and calls without such a form are left to NumPy. Machine code is kept
     for later processes in `chainad/numba` in `$CHAINAD_CACHE` or the user's folder of caches, where
-    what was used longest ago is removed; `os.fork` waits while numba compiles for chainad.
+    what was used longest ago is removed; `os.fork` waits while numba compiles for chainad, and so
+    does the end of the process.
 
     A product of constant arrays is kept from call to call, beside copies of these that tell
     whether they changed. A matrix that is solved with is factorised once, for the solution and for
@@ -370,9 +376,9 @@ def compile(
            [0., 2.]])
     """
     if f is None:
-        return partial(compile, backend=backend, constant=constant, **kwargs)
+        return partial(compile, backend=backend, constant=constant, background=background, **kwargs)
     _check_arguments(f, kwargs)
-    compiled = compiled_function(f, backend, constant)
+    compiled = compiled_function(f, backend, constant, background)
     if args or kwargs:
         compiled(*args, **kwargs)
     return compiled

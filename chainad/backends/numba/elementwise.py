@@ -7,6 +7,7 @@ NumPy's, which are vectorized: nests have arithmetic only.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -73,9 +74,16 @@ def compiled(kernels: Sequence[FusedLoops]) -> tuple[list[Callable[..., None]], 
     last = f"class run:\n    functions = ({''.join(f'{name}, ' for name in names)})\n"
     text = "\n\n".join([_PREAMBLE, *parts, last])
     loaded: Any = generated_modules.load(text)
-    functions = dict(zip(own, loaded.functions, strict=True))
-    found = [_on_any_layout(functions[_function(k)], len(k.operands)) for k in kernels]
+    numbers = [own.index(_function(k)) for k in kernels]
+    found = [
+        _on_any_layout(partial(_call, loaded, n), len(k.operands))
+        for n, k in zip(numbers, kernels, strict=True)
+    ]
     return found, text
+
+
+def _call(loaded: Any, number: int, *arrays: Any) -> None:
+    loaded.functions[number](*arrays)  # which may be compiled meanwhile
 
 
 def _on_any_layout(run: Callable[..., None], n_operands: int) -> Callable[..., None]:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from shutil import rmtree
-from threading import Event, Thread
+from threading import Event, Thread, local
 from types import FunctionType, ModuleType
 from typing import Any
 from weakref import WeakValueDictionary
@@ -40,6 +40,7 @@ _loaded: WeakValueDictionary[str, Runner] = WeakValueDictionary()
 _recent: deque[Runner] = deque(maxlen=MAX_UNUSED_MODULES)
 _warned: dict[str, bool] = {}  # and whether the user was told
 _lock = fork_safe_lock()  # of these
+_background = local()  # what was started meanwhile by a thread that does not wait
 
 # Held while numba compiles. A fork waits for it: in the child, numba's own lock would be held for
 # good, and what it was about to change would stay half changed.
@@ -57,15 +58,40 @@ def load(text: str) -> Runner:
     name = "chainad_" + sha256(f"{_versions()}\n{text}".encode()).hexdigest()[:24]
     run = _known(name)
     if run is None:
-        compilation = _Compilation(name, text)
+        compilation = Compilation(name, text)
         try:
             compilation.start()
         except RuntimeError:  # the system has no thread left
             compilation.run()
-        compilation.done.wait()
+        started: list[Compilation] | None = getattr(_background, "started", None)
+        if started is not None:
+            started.append(compilation)
+            return compilation
         run = compilation.result()
-        _tell()
     return run
+
+
+def load_into(names: dict[str, Any], name: str, text: str) -> None:
+    """Give the function `run` of a module a name; what stands for it meanwhile is replaced."""
+    names[name] = run = load(text)
+    if isinstance(run, Compilation):
+        run.named.append((names, name))
+        if run.done.is_set():
+            run.rename()
+
+
+@contextmanager
+def in_background(is_wanted: bool) -> Iterator[list[Compilation]]:
+    """Let `load`, in this thread, return at once; yield what it starts to compile.
+
+    What it returns waits for that when it is called. Do nothing if that is not wanted.
+    """
+    started: list[Compilation] = []
+    _background.started = started if is_wanted else None
+    try:
+        yield started
+    finally:
+        _background.started = None
 
 
 @cache
@@ -85,7 +111,7 @@ def _known(name: str) -> Runner | None:
         return run
 
 
-class _Compilation(Thread):
+class Compilation(Thread):
     """Compiles a module in a thread of its own.
 
     An interrupt comes to the main thread, which waits; numba would not work any more if one left it
@@ -97,6 +123,7 @@ class _Compilation(Thread):
         self._of = name, text
         self._result: Runner | BaseException | None = None
         self.done = Event()
+        self.named: list[tuple[dict[str, Any], str]] = []  # where the result is to have a name
 
     def run(self) -> None:
         name, text = self._of
@@ -112,12 +139,32 @@ class _Compilation(Thread):
             self._result = error
         finally:
             self.done.set()
+            self.rename()
+
+    def rename(self) -> None:
+        """Give the function its names, in the place of what stands for it."""
+        if not isinstance(self._result, BaseException):
+            for names, name in self.named:
+                names[name] = self._result
 
     def result(self) -> Runner:
+        """Return the function, once it is there; raise what numba raised."""
+        self.done.wait()
+        _tell()
         if isinstance(self._result, BaseException):
             raise self._result
         assert self._result is not None
         return self._result
+
+    def __call__(self, *args: Any) -> Any:
+        """Call the function, once it is there."""
+        return self.result()(*args)
+
+    @property
+    def functions(self) -> Any:
+        """Those of a module that has several, once they are there."""
+        run: Any = self.result()
+        return run.functions
 
 
 def _compiled(name: str, text: str) -> Runner:

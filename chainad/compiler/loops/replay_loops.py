@@ -47,9 +47,10 @@ def replay_by_loops(
     text, size = module_source(found, len(held))
     names = Namespace(
         float64=np.float64, contiguous=contiguous, blocks=wanted.blocks, buffers=wanted.buffers,
-        free=[], size=size, work=generated_modules.load(text),
+        free=[], size=size,
         held=llvm_functions.addresses_of(held), arrays=held,  # which keeps these alive
     )  # fmt: skip
+    generated_modules.load_into(names.objects, "work", text)
     lines = bind_arguments(recording, names)
     rows = [
         _flat_argument(number, flow.shape, flow.is_c_contiguous)

@@ -183,7 +183,8 @@ def _machine_code(
     inputs = [argument.shape for argument in program.arguments.values()]
     shapes = [program.shapes[k] for k in arrays]
     text = numba.source_at_point(program.ssa.restricted(outputs), inputs, shapes)
-    names.objects |= {name: generated_modules.load(text), "contiguous": contiguous}
+    generated_modules.load_into(names.objects, name, text)
+    names.objects["contiguous"] = contiguous
     results = [f"y{k}" for k in arrays]
     direct_arguments, copied_arguments = (
         ", ".join([*(_as_array(program, k, is_copied) for k in program.arguments), *results])
