@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
+from typing import Any
 
 from benchmarks.pin import pin
 
@@ -39,13 +40,15 @@ from chainad.planning.auto import make_plan
 from chainad.planning.calibration import known
 from chainad.planning.cost_models import CostModel, model_of, multiplications
 from chainad.planning.plan import Plan, follow
-from chainad.planning.registry import PLANNERS, Problem
+from chainad.planning.registry import PLANNERS, Order, Problem
+from chainad.structure import Ops
 
 NAMES = (
     "W1a", "W1f", "W2-20", "W2s", "W3-burgers-1e4", "W3-brusselator-2e4", "W4-gmm-20", "W4-bundle",
     "W5-roe3d-1", "W6a-50-20", "W6a-200-50", "W6b", "W7a", "W7b", "W7c", "W8-factors", *CASES,
 )  # fmt: skip
 ROUNDS = 9
+STEP_ROUNDS = 3
 # What takes longer than the quickest by so much, by any account, is not run.
 MAX_TIMES = 30
 MAX_BYTES = 1 << 30
@@ -58,7 +61,7 @@ HEAD = [
 
 
 @dataclass(frozen=True)
-class Found:
+class TimedPlans:
     """What was measured of the plans of a function, in seconds; the first two are the planned."""
 
     name: str
@@ -108,7 +111,7 @@ def plans_of(graph: Linearized, count: int, model: CostModel) -> list[Plan]:
     linear = graph.graph
     first = [make_plan(linear, model=model), make_plan(linear, model=multiplications)]
     found, seen = list(first), {plan.order for plan in first}
-    least = max(1, min(plan.cost for plan in [first[0]]))
+    least = max(1, first[0].cost)
     rng = Random(0)
     for order in _orders(graph, first, rng):
         if len(found) >= count:
@@ -122,7 +125,7 @@ def plans_of(graph: Linearized, count: int, model: CostModel) -> list[Plan]:
     return found
 
 
-def _orders(graph: Linearized, first: Sequence[Plan], rng: Random) -> Iterator[tuple]:
+def _orders(graph: Linearized, first: Sequence[Plan], rng: Random) -> Iterator[Order]:
     linear = graph.graph
     problem = Problem(linear)
     for name in ("forward", "reverse", "greedy", "markowitz", "relative", "fill"):
@@ -138,7 +141,7 @@ def _orders(graph: Linearized, first: Sequence[Plan], rng: Random) -> Iterator[t
         yield tuple(rng.sample(inner, len(inner)))
 
 
-def measure(name: str, seconds: float, count: int) -> Found:
+def measure(name: str, seconds: float, count: int) -> TimedPlans:
     """Return what the plans of a function are predicted to take, and took."""
     f, x = case(name)
     model = model_of("time")
@@ -163,19 +166,27 @@ def measure(name: str, seconds: float, count: int) -> Found:
             steps += _steps(plan, arrangements, slots, output, seconds)
     measured = tuple(min(found[str(k)]) for k in range(len(plans)))
     predicted = tuple(follow(plan.graph, plan.order, model=model).cost / 1e12 for plan in plans)
-    return Found(name, tuple(plans), predicted, measured, tuple(steps))
+    return TimedPlans(name, tuple(plans), predicted, measured, tuple(steps))
 
 
-def _steps(plan, arrangements, slots, output, seconds):
-    _, *found, _ = sections_alone(plan, slots, arrangements, output, (), seconds)
-    least = max(LEAST_SECONDS, LEAST_SHARE * sum(found))
+def _steps(
+    plan: Plan, arrangements: Sequence[Ops], slots: Sequence[Any], output: str, seconds: float
+) -> Iterator[tuple[str, float, float]]:
+    """Yield what each step is, what it is predicted to take, and what it took alone."""
+    rounds = [
+        sections_alone(plan, slots, arrangements, output, (), seconds / STEP_ROUNDS)[1:-1]
+        for _ in range(STEP_ROUNDS)
+    ]
+    took = [min(each) for each in zip(*rounds, strict=True)]
+    least = max(LEAST_SECONDS, LEAST_SHARE * sum(took))
     predicted = times_of_steps(plan, arrangements, output, known())
-    for step, expected, took in zip(plan.steps, predicted, found, strict=True):
-        if max(took, expected / 1e12) > least and took:
-            yield f"{step.number}: {step.structure}", max(expected, 1) / 1e12, took
+    for step, picoseconds, alone in zip(plan.steps, predicted, took, strict=True):
+        expected = max(picoseconds, 1) / 1e12
+        if max(alone, expected) > least and alone:
+            yield f"{step.number}: {step.structure}", expected, alone
 
 
-def row(found: Found) -> list[str]:
+def row(found: TimedPlans) -> list[str]:
     ratio, what = found.worst_step
     return [
         found.name,

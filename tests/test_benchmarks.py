@@ -11,14 +11,19 @@ from benchmarks import timing
 from benchmarks.check import MismatchError, agree, agree_with_function, applied
 from benchmarks.command import select
 from benchmarks.goals import Figures, at_least, at_most, geometric_mean
+from benchmarks.inside import linearized, trace
 from benchmarks.measure import Found, checked
 from benchmarks.modes import runners
 from benchmarks.peers import csr_of
 from benchmarks.scaling import Cost, exponent
 from benchmarks.table import ms, table, times
+from benchmarks.time_model import plans_of, rank_correlation
 from benchmarks.timing import limited, race, ratio
 from benchmarks.workload import Workload
 from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads.orders import CASES
+from chainad.planning.cost_models import model_of
+from chainad.planning.plan import follow
 
 
 def test_all_runners_of_a_race_take_turns(monkeypatch):
@@ -190,3 +195,19 @@ def test_exponents_are_slopes_through_the_largest_sizes():
     costs = {n: Cost(n**2, 3.0, n**0.5) for n in (10, 20, 40)} | {1: Cost(1e9, 1e9, 1e9)}
     assert [exponent(costs, k) for k in range(3)] == pytest.approx([2, 0, 0.5], abs=1e-12)
     assert exponent({1: Cost(1, 1, 1)}, 0) is None
+
+
+def test_a_rank_correlation_is_that_of_the_order_alone():
+    assert rank_correlation([1, 2, 3], [10, 20, 900]) == pytest.approx(1)
+    assert rank_correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
+    assert rank_correlation([1, 1, 1], [3, 2, 1]) == 1
+
+
+def test_plans_that_are_timed_are_distinct_and_those_by_time_and_by_multiplications_come_first():
+    f, x = CASES["rows_of_waves"]()
+    graph = linearized(trace(f, x))
+    model = model_of("time")
+    plans = plans_of(graph, 6, model)
+    assert len({plan.order for plan in plans[1:]}) == len(plans) - 1 == 5
+    assert plans[0].cost == min(follow(plan.graph, plan.order, model=model).cost for plan in plans)
+    assert plans[1].multiplications == min(plan.multiplications for plan in plans)
