@@ -9,7 +9,7 @@ and that is what the search looks at. What the sweeps leave is searched as any o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any
@@ -186,10 +186,12 @@ def by_sweeps(problem: Problem, loops: Sequence[RepeatedBlock]) -> tuple[Vertex,
         ranked = [*{sweeps.estimate: sweeps for sweeps in reversed(ranked)}.values()][::-1]
     limit = MAX_RELATIVE_ESTIMATE * ranked[0].estimate
     tried = [sweeps.searched(search) for sweeps in ranked if sweeps.estimate <= limit]
-    orders = [_completed(graph, states, sweeps, search, by_rules) for sweeps in tried]
-    best = min(range(len(tried)), key=[states.cost_of(order) for order in orders].__getitem__)
-    completed = _completed(graph, states, tried[best], search, best_of)
-    return tuple(states.cheapest_of([orders[best], completed]))
+    swept = [_Swept(graph, states, sweeps) for sweeps in tried]
+    best = min(swept, key=lambda x: x.cost_with(by_rules(x.left, search)))
+    last = best.left.cheapest_of([f(best.left, search) for f in (by_rules, _path, best_of)])
+    order = (*best.order, *(best.left.origin[v] for v in last))
+    states.known[order] = best.cost_with(last)
+    return order
 
 
 def _from_end(
@@ -235,19 +237,22 @@ def _from_loops(
     return _Sweeps(tuple(sweeps))
 
 
-def _completed(
-    graph: LinearGraph,
-    states: StateSpace[Any],
-    sweeps: _Sweeps,
-    search: SearchOptions,
-    find: Callable[[StateSpace[Any], SearchOptions], Sequence[int]],
-) -> list[Vertex]:
-    """Return an order of all vertices: sweeps, and then what is left in the order that is found."""
-    order = sweeps.vertices(graph.inner)
-    state = states.copy()
-    states.advance(state, order)
-    gone = set(order)
-    left = states.subproblem([v for v in graph.inner if v not in gone], state)
-    path = path_order(left) if 0 < len(left.inner) <= MAX_PATH_VERTICES else None
-    last = path or (find(left, search) if left.inner else [])
-    return [*order, *(left.origin[v] for v in last)]
+class _Swept:
+    """What sweeps leave, and their order and cost."""
+
+    def __init__(self, graph: LinearGraph, states: StateSpace[Any], sweeps: _Sweeps) -> None:
+        self.order = sweeps.vertices(graph.inner)
+        state = states.copy()
+        self._cost = states.advance(state, self.order)
+        gone = set(self.order)
+        self.left = states.subproblem([v for v in graph.inner if v not in gone], state)
+
+    def cost_with(self, last: Sequence[int]) -> int:
+        """Return the cost of all, if what is left is eliminated in this order."""
+        return self._cost + self.left.cost_of(last)
+
+
+def _path(states: StateSpace[Any], search: SearchOptions) -> Sequence[int]:
+    """Return the cheapest order of a path; of another graph, any order."""
+    is_short = 0 < len(states.inner) <= MAX_PATH_VERTICES
+    return (path_order(states) if is_short else None) or states.inner

@@ -79,12 +79,12 @@ class StateSpace(ABC, Generic[Entry]):
     def cost_of(self, order: Iterable[Item], limit: int | None = None) -> int:
         """Return the cost of eliminating in this order; beyond the limit, any cost beyond it."""
         given = tuple(order)
-        known = self._known.get(given)
+        known = self.known.get(given)
         if known is not None:
             return known
         cost = self.advance(self.copy(), given, limit)
         if limit is None or cost <= limit:
-            self._known[given] = cost
+            self.known[given] = cost
         return cost
 
     def advance(self, state: State[Entry], order: Iterable[Item], limit: int | None = None) -> int:
@@ -97,7 +97,7 @@ class StateSpace(ABC, Generic[Entry]):
         return cost
 
     @cached_property
-    def _known(self) -> dict[tuple[Item, ...], int]:
+    def known(self) -> dict[tuple[Item, ...], int]:
         """The costs of whole orders, once computed."""
         return {}
 
@@ -175,7 +175,7 @@ class StateSpace(ABC, Generic[Entry]):
 
     def keep_cost(self, order: Iterable[int], cost: int) -> None:
         """Note what an order costs that was followed already."""
-        self._known[tuple(order)] = cost
+        self.known[tuple(order)] = cost
 
     def bounds(self, order: Iterable[int]) -> Iterator[int]:
         """Yield, elimination by elimination, a cost that the order does not stay below."""
