@@ -31,6 +31,9 @@ Emit: TypeAlias = Callable[[Op, Sequence[str], Namespace], str]
 
 MAX_INTERPRETED_RUNS = 32
 
+# Types of slots that are not traced.
+_PLAIN = frozenset({np.ndarray, np.float64, float, type(None)})
+
 # Larger registers are not folded: they would be kept as long as the program.
 _MAX_FOLDED_ELEMENTS = 1 << 16
 
@@ -61,7 +64,7 @@ def build(program: Program) -> Runner:
             if shapes not in writers:
                 writers[shapes] = _writer(program, shapes, len(out))
             return writers[shapes](slots, out)
-        is_traced = any(map(_is_traced, slots))
+        is_traced = not _PLAIN.issuperset(map(type, slots)) and any(map(_is_traced, slots))
         runner = runners.get(is_traced)
         if runner is None:
             emit = emit_standard if is_traced else emit_new

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from chainad.frontends.numpy.tape import new_entry
 from chainad.frontends.numpy.tracers import Tracer, has_tracer
+from chainad.ir.graph import operands_alone
+from chainad.ir.source_lines import raw_site
 from chainad.rules.movement import set_items
 
 # Where a value is in nested lists.
@@ -21,8 +24,33 @@ def as_one(value: Any) -> Any:
     if not has_tracer(value):
         return np.asarray(value)
     if all(isinstance(x, Tracer) for x in value) and len({*map(_identity, value)}) == len(value):
-        return np.stack(value)
+        stacked = _recorded_stack(value)
+        return np.stack(value) if stacked is None else stacked
     return _joined(value)
+
+
+def _recorded_stack(values: Sequence[Tracer]) -> Any:
+    """Record `np.stack(values)` of floats of one shape and dtype at once; None if it is another.
+
+    Arrays that are filled entry by entry are made so: every microsecond here is paid for each.
+    """
+    tape = values[0].tape
+    if not tape.has_fast_path:
+        return None
+    arrays = [x.value for x in values]
+    shape, dtype = arrays[0].shape, arrays[0].dtype
+    if dtype.kind != "f":
+        return None
+    for x, array in zip(values, arrays, strict=True):
+        if x.tape is not tape or array.shape != shape or array.dtype != dtype:
+            return None
+    operands = operands_alone(*((shape, dtype, True),) * len(arrays))
+    sources = tuple([x.number for x in values])
+    value, number, key = np.array(arrays), len(tape.entries), (np.stack, shape, dtype, sources)
+    template: Any = ([*operands],), {}
+    fields = np.stack, template, sources, tuple(arrays), value, key, raw_site(4)
+    tape.entries.append(new_entry(fields))
+    return tape.box(value, tape, number, (np.stack, (values,), {}))
 
 
 def pack(array: np.ndarray[Any, Any]) -> Any:
