@@ -412,3 +412,22 @@ def test_short_rows_are_added_up_by_a_matrix_product(
         assert found.dtype == dtype
         tolerance = 1e-13 if dtype is np.float64 else 1e-5
         np.testing.assert_allclose(found, np.sum(2 * given_x, axis), tolerance, tolerance)
+
+
+def test_views_of_buffers_are_made_once() -> None:
+    instructions = (
+        Instruction(ops.Multiply(), (0, 0), 1),
+        Instruction(ops.Transpose((1, 0)), (1,), 2),
+        Instruction(ops.Take(0, range(0, 4, 2)), (2,), 3),
+        Instruction(ops.Reshape((6,)), (3,), 4),  # of such a buffer a copy
+        Instruction(ops.Reshape((3, 2)), (4,), 5),
+        Instruction(ops.MatMul(), (2, 5), 6),
+    )
+    program = Program(1, instructions, (6,))
+    x = np.arange(12.0).reshape(3, 4)
+    run = Preallocated(program, [x])
+    for factor in (1.0, 2.0):
+        square = (factor * x) ** 2
+        wanted = square.T @ square.T[::2].reshape(3, 2)
+        np.testing.assert_array_equal(run([factor * x])[0], wanted)
+    assert not any(text in line for line in run.text.lines for text in ("transpose", ".T", "r3 ="))

@@ -7,8 +7,9 @@ so that calls may run at the same time, or inside one another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from chainad.backends.numpy.allocate import (
     allocate_buffers,
     buffer_views,
 )
-from chainad.backends.numpy.build import folded_constants
+from chainad.backends.numpy.build import bound_op, folded_constants
 from chainad.backends.numpy.emit import (
     emit_into,
     emit_new,
@@ -30,6 +31,7 @@ from chainad.backends.numpy.emit import (
     view_call,
 )
 from chainad.ir.array_functions import scatter_into
+from chainad.ir.op import Op
 from chainad.ir.ops import Scatter
 from chainad.ir.positions import Positions, as_array
 from chainad.ir.program import Instruction, Program
@@ -55,16 +57,23 @@ class ProgramSource:
     allocation : BufferAllocation
     types : dict
         The type of every register.
+    views : dict
+        The registers that are views of buffers, at every call: what each is a view of, and its op.
     """
 
     lines: tuple[str, ...]
     results: tuple[str, ...]
     allocation: BufferAllocation
     types: dict[int, ArrayType]
+    views: dict[int, tuple[int, Op]]
 
     def allocate(self) -> list[Array]:
-        """Return new memory: one array for every register that is written into it."""
-        return buffer_views(self.allocation, self.types, self.allocation.allocate())
+        """Return new memory: one array for every register that lies in it."""
+        made = buffer_views(self.allocation, self.types, self.allocation.allocate())
+        found = dict(zip(self.allocation.buffers, made, strict=True))
+        for k, (source, op) in self.views.items():
+            found[k] = _view(op)(found[source])
+        return [*found.values()]
 
 
 def source_with_buffers(
@@ -107,35 +116,36 @@ class _Emitter:
         self.names = names
         known = folded_constants(program, fixed)
         self.allocation = allocate_buffers(program, types, known)
+        self.views = views_of_buffers(program, types, self.allocation, known)
+        self.kept = {*self.allocation.buffers, *self.views}
         self.name_of = {k: slots[k] for k in program.used_slots}
         self.name_of |= {k: self.names.constant(value) for k, value in known.items()}
         for i in program.instructions:
-            letter = "b" if i.output in self.allocation.buffers else "r"
+            letter = "b" if i.output in self.kept else "r"
             self.name_of.setdefault(i.output, f"{letter}{i.output}")
         self.known = known
 
     def source(self) -> ProgramSource:
         lines = self._head()
-        kept = {*self.allocation.buffers, *self.allocation.results, *self.known}
+        kept = {*self.kept, *self.allocation.results, *self.known}
         for i, read in zip(self.program.instructions, self.program.last_reads, strict=True):
             if i.output in self.known:
                 continue
-            lines += self._call(i)
+            lines += () if i.output in self.views else self._call(i)
             dead = [k for k in read if k not in kept and k >= self.program.n_slots]
             if dead:
                 lines.append("del " + ", ".join(self.name_of[k] for k in dead))
         found = []
         for number, k in enumerate(self.program.outputs):
             found.append(self._result(number, k, lines))
-        return ProgramSource(tuple(lines), tuple(found), self.allocation, self.types)
+        return ProgramSource(tuple(lines), tuple(found), self.allocation, self.types, self.views)
 
     def _head(self) -> list[str]:
         """Return the lines that fetch memory."""
         lines = []
         if self.allocation.buffers:
-            lines.append(
-                "".join(f"{self.name_of[k]}, " for k in self.allocation.buffers) + "= memory"
-            )
+            names = [self.name_of[k] for k in (*self.allocation.buffers, *self.views)]
+            lines.append(f"{', '.join(names)}, = memory")
         for number in dict.fromkeys(number for number, _ in self.allocation.results.values()):
             k = self.program.outputs[number]
             assert k is not None
@@ -232,3 +242,35 @@ def _column(rows: Sequence[tuple[Any, ...]], k: int) -> tuple[Any, ...]:
 def _span(where: Positions) -> int:
     """Return the length of a vector from the first to the last of some positions."""
     return int(np.ptp(as_array(where))) + 1 if len(where) else 0
+
+
+def views_of_buffers(
+    program: Program,
+    types: Mapping[int, ArrayType],
+    allocation: BufferAllocation,
+    constants: Container[int],
+) -> dict[int, tuple[int, Op]]:
+    """Return the registers that are views of buffers: of which register, and by which op.
+
+    They are made with the buffers: to look at an array in another way takes half as long as a call.
+    """
+    arrays = dict(
+        zip(allocation.buffers, buffer_views(allocation, types, allocation.allocate()), strict=True)
+    )
+    found: dict[int, tuple[int, Op]] = {}
+    for i in program.instructions:
+        if i.output in constants or not types[i.output].is_view or i.inputs[0] not in arrays:
+            continue
+        source = arrays[i.inputs[0]]
+        view = _view(i.op)(source)
+        # Of a transposed buffer, another shape may be a copy.
+        if np.may_share_memory(view, source):
+            arrays[i.output] = view
+            found[i.output] = i.inputs[0], i.op
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _view(op: Op) -> Callable[[Array], Array]:
+    """Return an op as a function of one array."""
+    return bound_op(op, 1, emit_new, Namespace)
