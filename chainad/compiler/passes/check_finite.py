@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from math import isfinite, prod
 from typing import NamedTuple
 
@@ -46,32 +47,39 @@ def check_finite(program: Program, shapes: Mapping[int, Shape | None], is_exact:
     With `is_exact`, it is finite only if the results are, too.
     """
 
-    def size(k: int) -> int:
+    @cache
+    def alone(k: int) -> _Looked:
         shape = shapes.get(k)
-        return ELEMENTS_PER_CALL + (_UNKNOWN if shape is None else prod(shape))
+        size = ELEMENTS_PER_CALL + (_UNKNOWN if shape is None else prod(shape))
+        return _Looked(size, frozenset((k,)))
 
     def together(found: Mapping[int, _Looked], inputs: tuple[int, ...]) -> _Looked:
-        registers = frozenset().union(*(of(found, k).registers for k in inputs))
-        return _Looked(sum(map(size, registers)), registers)
+        if len(inputs) == 1:
+            return found.get(inputs[0]) or alone(*inputs)
+        registers = frozenset().union(*((found.get(k) or alone(k)).registers for k in inputs))
+        return _Looked(sum(alone(k).size for k in registers), registers)
 
-    def of(found: Mapping[int, _Looked], k: int) -> _Looked:
-        return found[k] if k in found else _Looked(size(k), frozenset((k,)))
+    def least(found: Mapping[int, _Looked], inputs: tuple[int, ...], own: _Looked) -> _Looked:
+        # What is looked at for one input is looked at for all of them.
+        if any(k in found and found[k].size > own.size for k in inputs):
+            return own
+        return min(together(found, inputs), own, key=_size)
 
     # What tells that a register is finite, and what tells that it is what it would be with masks.
     finite: dict[int, _Looked] = {}
     equal: dict[int, _Looked] = {}
     for i in program.instructions:
-        op, own = i.op, _Looked(size(i.output), frozenset((i.output,)))
+        op, own = i.op, alone(i.output)
         finite[i.output] = equal[i.output] = own
         if _is_finite_number(op):
             finite[i.output] = equal[i.output] = _NOTHING
         elif isinstance(op, _MOVEMENTS):
-            finite[i.output] = min(together(finite, i.inputs), own, key=_size)
-            equal[i.output] = min(together(equal, i.inputs), own, key=_size)
+            finite[i.output] = least(finite, i.inputs, own)
+            equal[i.output] = least(equal, i.inputs, own)
         elif isinstance(op, _SUMS):  # which may overflow
-            equal[i.output] = min(together(equal, i.inputs), own, key=_size)
+            equal[i.output] = least(equal, i.inputs, own)
         elif isinstance(op, _PRODUCTS):
-            equal[i.output] = min(together(finite, i.inputs), own, key=_size)
+            equal[i.output] = least(finite, i.inputs, own)
     results = tuple(k for k in program.outputs if k is not None)
     looked = together(finite if is_exact else equal, results).registers
     # At once, as long as they are in the cache.
