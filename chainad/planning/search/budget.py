@@ -20,7 +20,7 @@ from chainad.ir.progress import Meter, ProgressOption, checked_progress
 EXPECTED_CALLS, COMPILED_CALLS = 100, 1000
 
 # What looking one elimination up takes, about.
-PICOSECONDS_PER_ELIMINATION = 5_000_000
+PICOSECONDS_PER_ELIMINATION = 3_500_000
 
 # What annealing may take.
 MAX_ELIMINATIONS_BEFORE_GAIN = 8000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 
 from chainad.planning.orders import EdgeElimination
-from chainad.planning.search.state_space import State, StateSpace, around, bits
+from chainad.planning.search.state_space import State, StateSpace, around, bits, near_by_bits
 
 
 class DenseStates(StateSpace[int]):
@@ -21,6 +21,7 @@ class DenseStates(StateSpace[int]):
         self.widths = widths
         self.inner = tuple(inner)
         self.origin = origin
+        self.inside = sum(1 << v for v in self.inner)
         after, before = [0] * len(widths), [0] * len(widths)
         for tail, head in edges:
             after[tail] |= 1 << head
@@ -125,6 +126,9 @@ class DenseStates(StateSpace[int]):
 
     def neighbours(self, state: State[int], v: int) -> tuple[list[int], list[int]]:
         return bits(state[1][v]), bits(state[0][v])
+
+    def near(self, state: State[int], v: int, reach: int) -> list[int]:
+        return near_by_bits(state, v, reach, self.inside)
 
     def edges_for_bounds(self) -> tuple[Sequence[int], dict[tuple[int, int], bool]]:
         edges = {(u, w): True for u, mask in enumerate(self.start[0]) for w in bits(mask)}

@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.orders import EdgeElimination, Vertex
-from chainad.planning.search.state_space import State, StateSpace, bits
+from chainad.planning.search.state_space import State, StateSpace, bits, near_by_bits
 
 # Inputs and outputs of more elements are left to other state spaces.
 MAX_END_ELEMENTS = 1500
@@ -161,19 +161,7 @@ class ScalarStates(StateSpace[int]):
         return bits(state[1][v] & low), bits(state[0][v] & low)
 
     def near(self, state: State[int], v: int, reach: int) -> list[int]:
-        after, before = state
-        near, ring = 0, 1 << v
-        for _ in range(reach):
-            found = 0
-            while ring:
-                bit = ring & -ring
-                ring ^= bit
-                u = bit.bit_length() - 1
-                found |= after[u] | before[u]
-            found &= self.inside  # the low half
-            ring = found & ~near
-            near |= found
-        return bits(near)
+        return near_by_bits(state, v, reach, self.inside)
 
     def edges_for_bounds(self) -> tuple[Sequence[int], dict[tuple[int, int], bool]]:
         return self.widths, self._edges(self.inner, self.start)

@@ -222,6 +222,8 @@ def _first(
 ) -> _ComponentOrder:
     """Return the cheapest of some orders on a component; vertices are those of its own graph."""
     part = graph.subproblem(group)
+    if len(group) == len(graph.inner):  # what the orders cost is known
+        orders = [min(orders, key=graph.cost_of)]
     own_number = {v: k for k, v in enumerate(part.origin)}
     inside = set(group)
     own = [[own_number[v] for v in order if v in inside] for order in orders]

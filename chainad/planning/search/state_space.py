@@ -312,6 +312,23 @@ def bits(mask: int) -> list[int]:
     return found
 
 
+def near_by_bits(state: State[int], v: int, reach: int, inside: int) -> list[int]:
+    """Return the inner vertices within `reach` edges of v, where entries have a bit for each."""
+    after, before = state
+    near, ring = 0, 1 << v
+    for _ in range(reach):
+        found = 0
+        while ring:
+            bit = ring & -ring
+            ring ^= bit
+            u = bit.bit_length() - 1
+            found |= after[u] | before[u]
+        found &= inside
+        ring = found & ~near
+        near |= found
+    return bits(near)
+
+
 def around(graph: StateSpace[Entry], state: State[Entry], vertices: Iterable[int]) -> set[int]:
     """Return the neighbours of some vertices."""
     found: set[int] = set()
