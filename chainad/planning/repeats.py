@@ -9,7 +9,7 @@ construction of suffix arrays (Karp, Miller & Rosenberg 1972), in n log n steps.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -19,6 +19,7 @@ from chainad.ir.cache import Cache
 from chainad.ir.periodicity import numbered, periods, runs
 from chainad.ir.positions import Integers
 from chainad.planning.linear_graph import LinearGraph
+from chainad.structure.structure import Structure
 
 # What repeats less often is no loop, and saves no planning.
 MIN_REPEATS = 3
@@ -59,14 +60,17 @@ _known: Cache[tuple[RepeatedBlock, ...]] = Cache(8, "")
 
 
 def _repeats_in(graph: LinearGraph) -> tuple[RepeatedBlock, ...]:
-    described = _Described(graph)
-    found = list(stretches(described.keys(())))
-    for by_distance in (False, True):
-        if invariants := described.invariants(by_distance):
-            found += stretches(described.keys(invariants))
-        kept = disjoint(found)
-        if 2 * sum(block.length * block.repeats for block in kept) > len(graph.inner):
-            break
+    kept: tuple[RepeatedBlock, ...] = ()
+    found: list[RepeatedBlock] = []
+    for moves in (False, True):
+        described = _Described(graph, moves)
+        found += stretches(described.keys(()))
+        for by_distance in (False, True):
+            if invariants := described.invariants(by_distance):
+                found += stretches(described.keys(invariants))
+            kept = disjoint(found)
+            if 2 * sum(block.length * block.repeats for block in kept) > len(graph.inner):
+                return kept
     return kept
 
 
@@ -80,16 +84,22 @@ def disjoint(blocks: Iterable[RepeatedBlock]) -> tuple[RepeatedBlock, ...]:
 
 
 class _Described:
-    """The inner vertices of a graph, each with its shape and the edges into it, as integers."""
+    """The inner vertices of a graph, each with its shape and the edges into it, as integers.
 
-    def __init__(self, graph: LinearGraph) -> None:
+    If structures may move, those that differ in their positions alone are one: of slices that
+    advance with the iterations.
+    """
+
+    def __init__(self, graph: LinearGraph, moves: bool) -> None:
         inner, edges = graph.inner, graph.edges
         position = np.full(len(graph.shapes), -1)
         position[[*inner]] = np.arange(len(inner))
         tails = np.array([edge.tail for edge in edges], np.int64)
         heads = position[[edge.head for edge in edges]]
-        numbers: dict[int, int] = {}
-        structures = [numbers.setdefault(id(edge.structure), len(numbers)) for edge in edges]
+        distinct = {id(edge.structure): edge.structure for edge in edges}
+        keys = map(_without_positions, distinct.values()) if moves else distinct
+        number = dict(zip(distinct, numbered(keys), strict=True))
+        structures = [number[id(edge.structure)] for edge in edges]
         order = np.argsort(heads, kind="stable")
         self._order = order[np.searchsorted(heads[order], 0) :]  # of the edges into inner vertices
         self._heads, self._tails = heads[self._order], tails[self._order]
@@ -131,6 +141,15 @@ class _Described:
         found = zip(self._shapes, self._bounds, strict=True)
         keys = [(shape, of_edges[start:stop].tobytes()) for shape, (start, stop) in found]
         return np.array(numbered(keys), np.int64)
+
+
+def _without_positions(structure: Structure) -> Hashable:
+    """Return what structures have in common that differ in their positions alone."""
+    if not structure.has_positions:
+        return structure
+    sides = (structure.rows, structure.cols)
+    axes = tuple(tuple((axis.size, axis.labels) for axis in side) for side in sides)
+    return axes, structure.stored, structure.sizes, structure.scale, structure.action
 
 
 def stretches(described: Integers) -> Iterator[RepeatedBlock]:

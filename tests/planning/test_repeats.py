@@ -214,3 +214,27 @@ def test_a_plan_of_a_long_loop_gives_the_jacobian() -> None:
     x = np.linspace(0.1, 0.9, 8)
     wanted = chainad.jacobian(two_bodies(30), mode="forward")(x)
     np.testing.assert_allclose(chainad.jacobian(two_bodies(30))(x), wanted, rtol=1e-10)
+
+
+def test_iterations_may_read_slices_that_advance_with_them() -> None:
+    def f(u: np.ndarray) -> np.ndarray:
+        h = np.ones(4)
+        for k in range(20):
+            h = h + np.sin(h) * u[2 * k : 2 * k + 4]
+        return h
+
+    (block,) = chainad.plan(f, np.ones(44)).repeated_blocks
+    assert (block.length, block.repeats) == (4, 18)  # all but the first and the last one
+
+
+def test_a_branch_in_one_iteration_leaves_the_iterations_before_and_after() -> None:
+    def f(x: np.ndarray) -> np.ndarray:
+        h = x * x
+        for k in range(60):
+            h = h + np.tanh(h)
+            if k == 25:
+                h = h * np.cos(h)
+        return h
+
+    blocks = chainad.plan(f, np.ones(3)).repeated_blocks
+    assert sum(block.repeats for block in blocks if block.length == 2) >= 56
