@@ -353,7 +353,7 @@ class CompiledFunction(FunctionOf[P, V_co, R_co, F_co]):
             return self._of.traced(args, kwargs, out)
         avoided = self._failed
         if len(before) >= MAX_SCALAR_PROGRAMS:
-            avoided |= {Form.SCALARS, Form.LOOPS}
+            avoided |= {Form.SCALARS, Form.LOOPS, Form.FUSED}
         with in_background(self._of.options.background) as started:
             program = compile_program(self._of, checked, kwargs, avoided)
         if program is None:

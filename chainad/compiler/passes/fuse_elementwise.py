@@ -40,6 +40,8 @@ from chainad.rules.kinds import Movement, Reduction
 
 # A nest with fewer elements, all operations together, saves less than calling it takes.
 MIN_FUSED_ELEMENTS = 8_192
+# Of small arrays, so many operations.
+MAX_MEMBERS = 32
 # In shorter rows, NumPy takes longer to begin a row than to go through it.
 MAX_SHORT_ROW = 64
 MIN_SHORT_ROW_ELEMENTS = 16_384
@@ -142,7 +144,7 @@ class _Fusion:
         if made is None or made.dtype not in TYPES or (not made.shape and not _is_sum(i.op)):
             return None
         found = self._elementwise(i, made.shape) or self._sum(i)
-        if found is None or not prod(found.sizes) or not found.sizes:
+        if found is None or not found.sizes or prod(found.sizes) < _least_elements():
             return None
         registers = [k for k in found.operands if isinstance(k, int)]
         if made.dtype != (bool if found.function in PREDICATES else float):
@@ -377,6 +379,11 @@ class _Fusion:
     def _type(self, k: int) -> ArrayType:
         """Return the type of a register; what may be a view is one: that keeps memory alive."""
         return replace(self.types[k], is_view=self.types[k].is_view or self.views.may_be_view(k))
+
+
+def _least_elements() -> int:
+    """Return how many elements an operation has at least: smaller ones are too many to look at."""
+    return max(1, MIN_FUSED_ELEMENTS // MAX_MEMBERS)
 
 
 def _is_pure(call: Call) -> bool:
