@@ -125,7 +125,7 @@ def _order(graph: StateSpace[Any], rule: str, max_pairs: float) -> list[int] | N
                     scores[u] = changed
                     heappush(heap, (changed[0], u, changed[1]))
     found = settled.complete(order)
-    graph.keep_cost(found, cost)
+    graph.known[tuple(found)] = cost
     return found
 
 

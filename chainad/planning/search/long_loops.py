@@ -185,7 +185,10 @@ def by_sweeps(problem: Problem, loops: Sequence[RepeatedBlock]) -> tuple[Vertex,
     if len(graph.inner) > MAX_FULLY_COSTED_VERTICES:
         ranked = [*{sweeps.estimate: sweeps for sweeps in reversed(ranked)}.values()][::-1]
     limit = MAX_RELATIVE_ESTIMATE * ranked[0].estimate
-    tried = [sweeps.searched(search) for sweeps in ranked if sweeps.estimate <= limit]
+    near = [sweeps for sweeps in ranked if sweeps.estimate <= limit]
+    # One of them is going to run.
+    each = replace(search, expected_calls=search.expected_calls / len(near))
+    tried = [sweeps.searched(each) for sweeps in near]
     swept = [_Swept(graph, states, sweeps) for sweeps in tried]
     best = min(swept, key=lambda x: x.cost_with(by_rules(x.left, search)))
     last = best.left.cheapest_of([f(best.left, search) for f in (by_rules, _path, best_of)])

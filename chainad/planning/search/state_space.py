@@ -173,10 +173,6 @@ class StateSpace(ABC, Generic[Entry]):
         rest = [v for v in self.inner if v in left]
         return Settled(first, cost, self.subproblem(rest, state) if first else self)
 
-    def keep_cost(self, order: Iterable[int], cost: int) -> None:
-        """Note what an order costs that was followed already."""
-        self.known[tuple(order)] = cost
-
     def bounds(self, order: Iterable[int]) -> Iterator[int]:
         """Yield, elimination by elimination, a cost that the order does not stay below."""
         return iter(())
