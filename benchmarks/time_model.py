@@ -49,6 +49,7 @@ NAMES = (
 )  # fmt: skip
 ROUNDS = 9
 STEP_ROUNDS = 3
+SECONDS_PER_STEP = 5e-4
 # What takes longer than the quickest by so much, by any account, is not run.
 MAX_TIMES = 30
 MAX_BYTES = 1 << 30
@@ -173,11 +174,12 @@ def _steps(
     plan: Plan, arrangements: Sequence[Ops], slots: Sequence[Any], output: str, seconds: float
 ) -> Iterator[tuple[str, float, float]]:
     """Yield what each step is, what it is predicted to take, and what it took alone."""
+    each = max(seconds / STEP_ROUNDS, SECONDS_PER_STEP * len(plan.steps))
     rounds = [
-        sections_alone(plan, slots, arrangements, output, (), seconds / STEP_ROUNDS)[1:-1]
+        sections_alone(plan, slots, arrangements, output, (), each)[1:-1]
         for _ in range(STEP_ROUNDS)
     ]
-    took = [min(each) for each in zip(*rounds, strict=True)]
+    took = [*map(min, zip(*rounds, strict=True))]
     least = max(LEAST_SECONDS, LEAST_SHARE * sum(took))
     predicted = times_of_steps(plan, arrangements, output, known())
     for step, picoseconds, alone in zip(plan.steps, predicted, took, strict=True):
