@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from chainad.ir.array_functions import join_pairs, split_pairs
+from chainad.ir.array_functions import is_ndarray, join_pairs, split_pairs
 from chainad.ir.graph import Argument
 from chainad.rules.base import Local, Locals, defined, normalize_axes, rule
 from chainad.rules.movement import movement
@@ -21,6 +21,9 @@ from chainad.structure.structure import Axis
 
 # The factor in front: 1 for the direction that `norm` leaves alone, else 1/n.
 _FORWARD = {None: 0.0, "backward": 0.0, "ortho": 0.5, "forward": 1.0}
+
+# The system gives memory for larger copies anew each time, and clears it first.
+_MAX_BLOCK_BYTES = 120_000
 
 
 class FourierTransform(Operator):
@@ -64,17 +67,27 @@ class FourierTransform(Operator):
             return np.fft.ifft(y, self.n, -1, self._norm)
         # Of two conjugate frequencies one is there: it stands for both.
         if self.kind == "irfft":
-            return self._weighted(np.fft.rfft(y, self.n, -1, self._norm), 2.0)
-        return np.fft.irfft(self._weighted(y, 0.5), self.n, -1, self._norm)
+            found = np.fft.rfft(y, self.n, -1, self._norm)
+            return self._weighted(found, 2.0, in_place=is_ndarray(found))
+        if not is_ndarray(y) or y.dtype != complex:
+            return np.fft.irfft(self._weighted(y, 0.5), self.n, -1, self._norm)
+        made = np.empty((len(y), self.n))
+        step = max(1, _MAX_BLOCK_BYTES // (y.itemsize * y.shape[1]))
+        for start in range(0, len(y), step):
+            rows = slice(start, start + step)
+            weighted = self._weighted(y[rows], 0.5)
+            np.fft.irfft(weighted, self.n, -1, self._norm, out=made[rows])
+        return made
 
-    def _weighted(self, y: Any, weight: float) -> Any:
+    def _weighted(self, y: Any, weight: float, in_place: bool = False) -> Any:
         """Return frequencies times a weight, but for those that are their own conjugates."""
         weights = np.full((self.n // 2 + 1, 2), weight)
         weights[0] = 1
         if self.n % 2 == 0:
             weights[-1] = 1
         # Real and imaginary parts in one row: NumPy would make complex numbers of the weights.
-        pairs = np.reshape(split_pairs(y), (-1, weights.size)) * weights.ravel()
+        pairs = np.reshape(split_pairs(y), (-1, weights.size))
+        pairs = np.multiply(pairs, weights.ravel(), *((pairs,) if in_place else ()))
         return join_pairs(np.reshape(pairs, (-1, *weights.shape)))
 
     @property
