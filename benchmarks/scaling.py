@@ -34,7 +34,7 @@ from benchmarks.workloads.points import TASKS
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "scaling.md"
-PICTURE = HERE.parent / "docs" / "pictures" / "scaling.png"
+PICTURE = HERE / "results" / "scaling.png"
 LIMIT = 8.0  # seconds
 SECONDS, ROUNDS = 0.1, 3
 FITTED = 3  # sizes, the largest ones
@@ -259,7 +259,6 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
         f" over {LIMIT:.0f} seconds",
         fontsize=8.5,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
 
@@ -283,7 +282,7 @@ def run(names: Sequence[str] = (), check: bool = False, save: bool = False) -> s
 
 
 INTRO = f"""\
-![First calls, calls and memory by size](../pictures/scaling.png)
+![First calls, calls and memory by size](scaling.png)
 
 The Jacobian of five kinds of function by size, on one core, beside JAX's quickest jitted way
 (`jacfwd` or `jacrev`, `vmap`, `lax.scan`, asdex). A first call finds empty caches and contains
