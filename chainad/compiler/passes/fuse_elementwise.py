@@ -7,7 +7,7 @@ the same *level*. An operand that is made otherwise, or seen otherwise, is made 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 from math import prod
@@ -98,8 +98,10 @@ def fuse_elementwise(
     if not groups:
         return None
     nests = fusion.nests(groups)
-    functions = compiled([nest.loops for nest in nests])
-    return fusion.fused(nests, functions)
+    written = [nest for nest in nests if nest.results]
+    functions = compiled([nest.loops for nest in written])
+    recomputed = {k for nest in nests if not nest.results for k in nest.members}
+    return fusion.fused(written, functions, recomputed)
 
 
 @dataclass(frozen=True)
@@ -352,18 +354,26 @@ class _Fusion:
         return Instruction(QuietCall(i.op), i.inputs, i.output)
 
     def fused(
-        self, nests: Sequence[_Nest], functions: Sequence[Callable[..., Any]]
+        self,
+        nests: Sequence[_Nest],
+        functions: Sequence[Callable[..., Any]],
+        recomputed: Container[int],
     ) -> tuple[Program, dict[int, ArrayType], dict[int, int]]:
-        """Return the program with nests instead of their members, its types, and its numbers."""
+        """Return the program with nests instead of their members, its types, and its numbers.
+
+        Registers that are `recomputed` wherever they are read are left out.
+        """
         instructions = self.instructions
         unit_of = {k: n for n, nest in enumerate(nests) for k in nest.members}
         first = 1 + max(k for i in instructions for k in (*i.inputs, i.output))
         units: list[tuple[Instruction, ...]] = []
         for i in instructions:
             n = unit_of.get(i.output)
+            if i.output in recomputed:
+                continue
             if n is None:
                 units.append((self._quiet(i),))
-            elif i.output == nests[n].members[0] and nests[n].results:
+            elif i.output == nests[n].members[0]:
                 nest = nests[n]
                 new = [
                     Instruction(Empty(self.types[k].shape, self.types[k].dtype), (), k)
