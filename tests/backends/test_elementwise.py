@@ -59,7 +59,7 @@ WRITTEN = {
     "surface": (surface, rng.normal(size=30)),
     "backwards": (lambda x: x[::-1] * x[1] - x.reshape(2, 3).T.ravel() / x, rng.normal(size=6)),
     "sums": (lambda x: np.sum(np.outer(x, x) * x - x, -1, keepdims=True), rng.normal(size=19)),
-    "recomputed": (recomputed, rng.uniform(1, 2, 6)),
+    "recomputed": (recomputed, rng.uniform(1, 2, (6, 1))),
     "selections": (lambda x: np.where(x > 0.1, x * x, -x) + np.maximum(x, 0.2), rng.normal(size=6)),
 }
 TABLE = (
@@ -75,7 +75,8 @@ def test_fused_loops_compute_what_numpy_does(name: str) -> None:
     f, x = (WRITTEN | FUNCTIONS)[name]
     verb = chainad.value_and_jacobian
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FallbackWarning)  # where there is nothing to fuse
+        # Where there is nothing to fuse; that something fails is told in other words.
+        warnings.filterwarnings("ignore", "backend='numba' cannot run", FallbackWarning)
         ours = verb(f, backend="numba").compile(x)
     for point in (x, x * 1.01):
         (value, J), (wanted, wanted_J) = ours(point), verb(f)(point)
