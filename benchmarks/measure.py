@@ -31,7 +31,7 @@ TOO_DEAR = 20_000_000_000
 TOO_LARGE = 4_000_000_000
 ROUNDS = 3
 POINTS = 4  # that calls take turns with
-PATIENCE = 60  # seconds for a step of ours, beyond which it has failed
+PATIENCE = 30  # seconds for one first call, beyond which it has failed
 OURS = ("traced", "compiled", "numba")
 TOLERANCES = {"numpy differences": 1e-3}
 
