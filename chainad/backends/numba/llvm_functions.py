@@ -134,6 +134,8 @@ class _Translator:
         function.linkage = "internal"
         for attribute in ("noinline", "nounwind"):  # its size is what the text's author chose
             function.attributes.add(attribute)
+        if all(isinstance(x, ast.Expr) for x in definition.body):
+            function.attributes.add("optnone")  # of calls alone there is nothing to optimize
         self.functions[name] = function
         _Body(self, function, definition).emit()
         return function

@@ -90,7 +90,7 @@ class _LoopEmitter:
         ]
         sources = [*given, *(f"held[{k}]" for k in range(n_held))]
         statements = [
-            f"w[{self._input(k)} : {self._input(k) + size}] = {source}"
+            f"copy(w[{self._input(k)}:], {source}, {size})"
             for k, (size, source) in enumerate(zip(self.program.inputs, sources, strict=True))
         ]
         if self.program.may_fail:
@@ -134,7 +134,7 @@ class _LoopEmitter:
             inputs = [self._address(self.loops.invariant(x)) for x in result.inputs]
             slot = self.memory.allocations[None, len(operations) + k]
             found += self._operation(result, inputs, f"{slot.base}")
-            found.append(f"y{k}[:] = w[{slot.base} : {slot.base + slot.size}]")
+            found.append(f"copy(y{k}, w[{slot.base}:], {slot.size})")
         return found
 
     def _loop(self, number: int) -> list[str]:
