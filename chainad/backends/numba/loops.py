@@ -177,24 +177,46 @@ class _LoopEmitter:
                 read = [to] if step.place is None else [to, inputs[step.place]]
                 read += [str(self.memory.size)] if step.failure else []
             else:
-                kind, places = _renumbered(step)
+                kind, places, starts = _renumbered(step)
                 read = [to, *(inputs[k] for k in places)]
+                read = [_sum(address, n) for address, n in zip(read, starts, strict=True)]
             name = self.nest_names.setdefault(kind, f"nest{len(self.nest_names)}")
             found.append(f"{name}({', '.join(f'w[{address}:]' for address in read)})")
         return found
 
 
-def _renumbered(nest: Nest) -> tuple[Nest, list[int]]:
-    """Return a nest whose operands are numbered in order, and the inputs that they are."""
+def _sum(address: str, start: int) -> str:
+    if not start:
+        return address
+    return str(int(address) + start) if address.isdigit() else f"{address} + {start}"
+
+
+def _renumbered(nest: Nest) -> tuple[Nest, list[int], list[int]]:
+    """Return a nest whose operands are numbered in order, and the inputs that they are.
+
+    All its accesses begin at 0; so many elements later than these the calls do.
+    """
     places: list[int] = []
     operands: list[Operand] = []
+    out, *starts = _from_zero(nest.out, nest.sizes)
     for operand in nest.operands:
         if isinstance(operand, Read):
-            operands.append(Read(len(places), operand.access))
+            access, start = _from_zero(operand.access, nest.sizes)
+            operands.append(Read(len(places), access))
             places.append(operand.place)
+            starts.append(start)
         else:
             operands.append(operand)
-    return Nest(nest.function, nest.sizes, nest.out, tuple(operands), nest.adds), places
+    return Nest(nest.function, nest.sizes, out, tuple(operands), nest.adds), places, starts
+
+
+def _from_zero(access: Access, sizes: Sequence[int]) -> tuple[Access, int]:
+    """Return an access whose lowest address is 0, and that of the given one."""
+    if access.table is not None:
+        return access, 0
+    spans = (stride * (n - 1) for stride, n in zip(access.strides, sizes, strict=True))
+    low = access.offset + sum(span for span in spans if span < 0)
+    return Access(access.offset - low, access.strides), low
 
 
 def _nest_source(nest: Nest | MatrixKernel, name: str) -> str:
