@@ -345,3 +345,10 @@ def test_a_function_that_raises_raises_the_same() -> None:
     with pytest.raises(KeyError, match="negative"):
         compiled(-abs(X))
     agree(compiled(abs(X)), f(abs(X)))
+
+
+def test_arrays_of_traced_numbers_alone_are_replayed_at_other_points() -> None:
+    compiled = chainad.compile(chainad.jacobian(lambda p: np.diag(np.array([p[0], p[1]])) @ p))
+    for p in (np.array([1.0, 2.0]), np.array([3.0, 0.5])):
+        np.testing.assert_allclose(compiled(p), np.diag(2 * p))
+    assert compiled.programs == 1

@@ -13,6 +13,8 @@ from chainad.ir.graph import operands_alone
 from chainad.ir.source_lines import raw_site
 from chainad.rules.movement import set_items
 
+_PLAIN_TYPES = {np.ndarray, np.float16, np.float32, np.float64}
+
 # Where a value is in nested lists.
 _Place = tuple[int, ...]
 
@@ -46,7 +48,9 @@ def _recorded_stack(values: Sequence[Tracer]) -> Any:
             return None
     operands = operands_alone(*((shape, dtype, True),) * len(arrays))
     sources = tuple([x.number for x in values])
-    value, number, key = np.array(arrays), len(tape.entries), (np.stack, shape, dtype, sources)
+    # Of recorded values, `np.array` would read the numbers.
+    make = np.array if {*map(type, arrays)} <= _PLAIN_TYPES else np.stack
+    value, number, key = make(arrays), len(tape.entries), (np.stack, shape, dtype, sources)
     template: Any = ([*operands],), {}
     fields = np.stack, template, sources, tuple(arrays), value, key, raw_site(4)
     tape.entries.append(new_entry(fields))
