@@ -17,7 +17,7 @@ from benchmarks.workloads import factorizations_by_hand as by_hand
 
 QUICK = 12
 # Where other libraries have SciPy's functions of matrices.
-LINALG = {"jax": "jax.scipy.linalg"}
+LINALG = {"jax": "jax.scipy.linalg", "autograd": "autograd.scipy.linalg"}
 
 
 def weighed(one: Any, two: Any) -> Any:
