@@ -803,3 +803,8 @@ def test_names_are_not_looked_up_in_what_rewrites_assertions() -> None:
     search = Search()
     search.visit(asserted)
     assert [*search.namespaces.values()] == [globals()]
+
+
+def test_arrays_of_numbers_that_are_traced_twice_have_second_derivatives() -> None:
+    H = chainad.hessian(lambda x: np.array([x[0] ** 2, x[0] * x[1]]) @ np.ones(2))(np.ones(2))
+    np.testing.assert_array_equal(H, [[2.0, 1.0], [1.0, 0.0]])
