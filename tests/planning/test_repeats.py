@@ -14,7 +14,7 @@ from chainad.planning.cost_models import model_of
 from chainad.planning.linear_graph import Edge, LinearGraph, cost
 from chainad.planning.registry import Problem
 from chainad.planning.repeats import RepeatedBlock, repeats_in
-from chainad.planning.search.repeated_blocks import repeats
+from chainad.planning.search.long_loops import repeats
 from chainad.structure import dense
 
 randoms = st.randoms(use_true_random=False)

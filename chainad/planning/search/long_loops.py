@@ -16,13 +16,14 @@ from typing import Any
 
 from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.orders import Vertex
-from chainad.planning.registry import Problem
+from chainad.planning.registry import Problem, register
 from chainad.planning.repeats import RepeatedBlock, repeats_in
 from chainad.planning.search.articulation import path_order
 from chainad.planning.search.budget import SearchOptions
 from chainad.planning.search.repeated_blocks import (
     MAX_PATH_VERTICES,
     best_of,
+    by_iterations,
     by_rules,
     cut,
     for_all,
@@ -46,6 +47,13 @@ MAX_ITERATIONS_BEFORE_SAMPLE = 12
 
 # Sweeps whose loops cost more than the cheapest ones by this factor are not looked at further.
 MAX_RELATIVE_ESTIMATE = 1.25
+
+
+@register("repeats", "plans one iteration of a repeated block, and eliminates all of them alike")
+def repeats(problem: Problem) -> tuple[Vertex, ...]:
+    """Eliminate every iteration of a loop alike: in sweeps, or before what is left between them."""
+    loops = loops_to_sweep(problem)
+    return by_sweeps(problem, loops) if loops else by_iterations(problem)
 
 
 def loops_to_sweep(problem: Problem) -> tuple[RepeatedBlock, ...]:

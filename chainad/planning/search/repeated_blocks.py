@@ -13,7 +13,7 @@ from typing import Any
 
 from chainad.planning.linear_graph import LinearGraph
 from chainad.planning.orders import Vertex
-from chainad.planning.registry import Problem, register
+from chainad.planning.registry import Problem
 from chainad.planning.repeats import MIN_REPEATS, RepeatedBlock, repeats_in
 from chainad.planning.search.articulation import path_order
 from chainad.planning.search.budget import SearchOptions
@@ -24,14 +24,8 @@ from chainad.planning.search.state_space import StateSpace
 MAX_PATH_VERTICES = 100
 
 
-@register("repeats", "plans one iteration of a repeated block, and eliminates all of them alike")
-def repeats(problem: Problem) -> tuple[Vertex, ...]:
-    """Eliminate every iteration of a loop alike, then what is left between the iterations."""
-    return by_iterations(problem)
-
-
 def by_iterations(problem: Problem, known: Sequence[Vertex] | None = None) -> tuple[Vertex, ...]:
-    """Return the order of `repeats`.
+    """Return the order of all iterations alike, and then of what is left between them.
 
     Where no iteration has a vertex of its own, all of the graph is left; `known` is the cheapest
     order of the rules on it, if that is known.
