@@ -258,7 +258,8 @@ def finish(
         forget()
     given = {name: others[name] for name in missing if others and name in others}
     asked = [name for name in missing if name not in given and name not in known]
-    later = replace(problem)  # without the states, which may be large
+    # Without the states, which may be large, and without what is told of this search alone.
+    later = replace(problem, search=problem.search.key)
     alternatives = partial(_alternatives, later, order, known, given, asked)
     offers = Alternatives(alternatives)
     if others and model is multiplications:

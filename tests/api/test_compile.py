@@ -247,7 +247,8 @@ def test_products_that_are_added_up_are_not_written_down(name: str) -> None:
     traced = chainad.value_and_jacobian(f, backend="numpy")
     x = X.astype(np.float32) if name == "float32" else X
     compiled = traced.compile(x)
-    assert ("vecdot" in compiled.source) == is_fused
+    of_value = compiled.source.split("# local Jacobians")[0]
+    assert ("vecdot" in of_value) == is_fused
     for point in points(x, 3):
         if name == "float32":
             for found, wanted in zip(compiled(point), traced(point), strict=True):

@@ -14,9 +14,11 @@ MODULES = {"np": np, "sp": scipy.special}
 # Where functions may be listed outside `rules`, and what is said of them there.
 ALLOWED = {
     "backends/namespace.py": "the names of generated source",
+    "backends/numba/elementwise.py": "what its compiler vectorizes",
     "backends/numba/scalar.py": "what its compiler vectorizes",
     "backends/numpy/emit.py": "what takes 0-d arrays for numbers",
     "backends/scalar_expressions.py": "how scalar functions are written",
+    "compiler/passes/fuse_elementwise.py": "what is computed again rather than read, or takes out=",
     "frontends/jax/constant_folding.py": "what primitives of JAX have of NumPy",
     "frontends/numpy/makers.py": "what `math` has of NumPy",
     "frontends/numpy/traced_values.py": "what makes arrays",

@@ -225,14 +225,6 @@ def test_the_plain_array_behind_a_sparse_array_has_no_derivative() -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "csr_array": (lambda x: theirs.csr_array((x, ROWS[:4], [0, 1, 4])), "chainad.scipy.sparse, s"),
-    "coo_array": (lambda x: theirs.coo_array((x, (ROWS[:4], COLS[:4]))), "chainad.scipy.sparse, s"),
-    "diags": (lambda x: theirs.diags(x), "use chainad.scipy.sparse.diags,"),
-    "diags_array": (lambda x: theirs.diags_array([x, x], offsets=[0, 1]), "sparse.diags_array"),
-    "spsolve": (lambda x: theirs.linalg.spsolve(FOUR, D @ x), "chainad.scipy.sparse.linalg.spsol"),
-    "splu": (lambda x: theirs.linalg.splu(FOUR.tocsc()).solve(D @ x), "sparse.linalg.splu"),
-    "factorized": (lambda x: theirs.linalg.factorized(FOUR.tocsc())(D @ x), "sparse.linalg.splu"),
-    "solve of ours": (lambda x: theirs.linalg.spsolve(array(ours, x), X), "sparse.linalg.spsolve"),
     "cg": (lambda x: theirs.linalg.cg(FOUR, D @ x)[0], "chainad.scipy.sparse has"),
     "multiply": (lambda x: FOUR.multiply(D @ x), r"x \* A of a constant A"),
     "of dense": (lambda x: ours.csr_array(np.outer(x, x)), r"\(data, \(rows, cols\)\)"),
@@ -245,6 +237,28 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
 }
 if NumpyVersion(scipy.__version__) < "1.14.0":
     del REFUSED["one axis"]  # SciPy refuses it itself
+
+
+# Functions of SciPy's that are arguments are not looked into.
+ARGUMENTS: dict[str, tuple[Any, Callable[[Any, Any], Any], str]] = {
+    "csr_array": (theirs.csr_array, lambda f, x: f((x, ROWS[:4], [0, 1, 4])), "scipy.sparse, such"),
+    "coo_array": (theirs.coo_array, lambda f, x: f((x, (ROWS[:4], COLS[:4]))), "scipy.sparse, su"),
+    "diags": (theirs.diags, lambda f, x: f(x), "use chainad.scipy.sparse.diags,"),
+    "diags_array": (theirs.diags_array, lambda f, x: f([x, x], offsets=[0, 1]), "sparse.diags_a"),
+    "spsolve": (theirs.linalg.spsolve, lambda f, x: f(FOUR, D @ x), "chainad.scipy.sparse.linalg"),
+    "splu": (theirs.linalg.splu, lambda f, x: f(FOUR.tocsc()).solve(D @ x), "sparse.linalg.splu"),
+    "factorized": (
+        theirs.linalg.factorized, lambda f, x: f(FOUR.tocsc())(D @ x), "sparse.linalg.splu"),
+    "solve of ours": (
+        theirs.linalg.spsolve, lambda f, x: f(array(ours, x), X), "sparse.linalg.spsolve"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_functions_of_scipy_that_are_arguments_are_refused_in_the_users_line(name: str) -> None:
+    function, call, words = ARGUMENTS[name]
+    with pytest.raises(TraceError, match=rf"test_sparse_arrays\.py:\d+: .*{words}"):
+        chainad.jacobian(lambda x, f: call(f, x))(X, function)
 
 
 @pytest.mark.parametrize("name", REFUSED)
