@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from math import ceil, nan
 from random import Random
 from statistics import median
-from time import perf_counter, process_time
+from time import perf_counter
 from typing import Any, TypeVar
 
-# Seconds of the processor, not of the wall: a process that is pinned to one core waits for nothing
-# but its turn, so that on an idle machine both are the same, and on a busy one only this is ours.
-now = process_time
+# Seconds of the wall: a process that is pinned to one core of an idle machine waits for nothing.
+# (Virtual machines may account for no time of the processor at all.)
+now = perf_counter
 
 Clock = Callable[[], float]
 Runner = Callable[[], Any]
@@ -66,10 +66,8 @@ def race(
     into four times that, and in one however slow it is. Who waits for another device needs the
     `clock` of the wall.
     """
-    # By the wall: on a busy virtual machine, processors may account for no time at all.
     calls = {
-        name: ceil(SAMPLE / max(once(runner, perf_counter)[0], SHORTEST))
-        for name, runner in runners.items()
+        name: ceil(SAMPLE / max(once(runner)[0], SHORTEST)) for name, runner in runners.items()
     }
     found: dict[str, list[float]] = {name: [] for name in runners}
     spent = dict.fromkeys(runners, 0.0)
