@@ -150,19 +150,12 @@ def replace_functions_of_scipy(home: str, ours: types.ModuleType) -> None:
 
 def _instead_of_scipy(value: Any) -> Any:
     for home in filter(sys.modules.__contains__, tuple(_unloaded)):
-        for name, ours in _replaced_in(sys.modules[home]).items():
-            theirs = getattr(sys.modules[home], name)
-            _of_scipy[id(theirs)] = theirs, ours
+        theirs, ours = vars(sys.modules[home]), _like_scipy[home]
+        for name in theirs.keys() & {*ours.__all__}:
+            if type(theirs[name]) is not types.ModuleType:
+                _of_scipy[id(theirs[name])] = theirs[name], getattr(ours, name)
         _unloaded.discard(home)
     return _of_scipy[id(value)][1] if id(value) in _of_scipy else None
-
-
-def _replaced_in(module: types.ModuleType) -> dict[str, Any]:
-    """Return what of SciPy's is replaced, by name: functions, classes and distributions."""
-    ours = _like_scipy.get(module.__name__)
-    names = [] if ours is None else ours.__all__
-    found = {name: getattr(ours, name) for name in names if hasattr(module, name)}
-    return {name: x for name, x in found.items() if type(x) is not types.ModuleType}
 
 
 def _make_proxy(module: types.ModuleType) -> Any:
