@@ -19,6 +19,7 @@ from chainad.compiler.target import Target
 from chainad.errors import InputError, PlanError
 from chainad.ir.array_functions import is_traced
 from chainad.ir.cache import Cache
+from chainad.ir.collector import paused_collector
 from chainad.ir.exact_zeros import is_finite
 from chainad.ir.graph import Origin
 from chainad.ir.program import Program, Runner
@@ -119,7 +120,8 @@ def jacobian_program(
         raise InputError("output='operator' is not compiled; call chainad.jacobian(f) instead")
 
     def make() -> JacobianProgram:
-        return _build(linearize(), options, target.of(signature), signature.itemsize, origin)
+        with paused_collector():
+            return _build(linearize(), options, target.of(signature), signature.itemsize, origin)
 
     key = options.mode if isinstance(options.mode, ChunkedPlan) else mode_key(options.mode)
     if key is None:

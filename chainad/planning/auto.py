@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from chainad.errors import PlanError, unknown
 from chainad.ir.cache import Cache
+from chainad.ir.collector import paused_collector
 from chainad.planning.alternatives import Alternative, Alternatives, QuickerOrder
 from chainad.planning.candidates import (
     CLASSICAL,
@@ -189,12 +190,14 @@ def plan_cached(
 ) -> Plan:
     """Return `make_plan` of these, from the cache if an equal graph was planned."""
     key, model = mode_key(mode), model_of(cost, itemsize)
+
+    def make() -> Plan:
+        with paused_collector():
+            return make_plan(graph, mode, itemsize, model, search)
+
     if key is None:
-        return make_plan(graph, mode, itemsize, model, search)
-    made = _plans.get(
-        (graph, key, itemsize, model, search.key),
-        lambda: make_plan(graph, mode, itemsize, model, search),
-    )
+        return make()
+    made = _plans.get((graph, key, itemsize, model, search.key), make)
     return made.with_origins(graph)
 
 
