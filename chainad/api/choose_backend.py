@@ -32,6 +32,7 @@ from chainad.compiler.scalar.lower_to_scalars import LoweredScalars, lower_to_sc
 from chainad.compiler.scalar.replay_scalar import replay_by_scalars
 from chainad.frontends.captures.find_captures import Capture, RandomNumbersError
 from chainad.ir.calls import Guard
+from chainad.ir.collector import paused_collector
 from chainad.ir.notices import log
 from chainad.ir.scalar_graph import NotScalarError
 from chainad.ir.trees import LEAF
@@ -178,6 +179,7 @@ def _compiled(
     return CompiledProgram(run, source, form, plan, *read, found.has_exact_zeros)
 
 
+@paused_collector()
 def _by_arrays(of: Differentiator, found: PlannedRun) -> CompiledProgram:
     """Return a replay by calls of NumPy."""
     program = found.program
