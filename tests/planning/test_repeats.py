@@ -143,7 +143,7 @@ def test_a_plan_by_blocks_gives_the_jacobian() -> None:
 def test_the_report_says_what_repeats() -> None:
     plan = chainad.plan(loop(40), X, P, mode="repeats")
     (block,) = plan.repeated_blocks
-    line = f"repeats     {block.repeats} x a block of {block.length} vertices"
+    line = f"repeats     {block.repeats} iterations of {block.length} vertices"
     assert f"\n{line}, planned once\n" in plan.details()
     assert f"\n{line}\n" in chainad.plan(loop(40), X, P, mode="forward").details()
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from chainad.ir.graph import Origin
     from chainad.planning.orders import Vertex
     from chainad.planning.plan import Plan
+    from chainad.planning.repeats import RepeatedBlock
     from chainad.planning.steps import Direction, Step
 
 _LEAST_SHARE = 2000  # a smaller part of the multiplications would be rounded to nothing
@@ -334,9 +335,21 @@ def structures(plan: Plan) -> str:
     if not n:
         return "no local Jacobian"
     noun = "local Jacobian" if n == 1 else "local Jacobians"
-    blocks = [f"{b.repeats} x a block of {b.length}" for b in plan.repeated_blocks]
+    blocks = [_iterations(plan, block) for block in plan.repeated_blocks]
     named = ", ".join(blocks[:2]) + (", ..." if len(blocks) > 2 else "")
     return f"{n:,} {noun}: {counts}" + (f"; {named}" if blocks and n > _MANY_JACOBIANS else "")
+
+
+def _iterations(plan: Plan, block: RepeatedBlock) -> str:
+    """Say how often a block repeats, and which lines of the user's it is."""
+    graph = plan.graph
+    heads = {graph.inner[k] for k in block.iteration(block.repeats // 2)}
+    pairs = zip(graph.edges, graph.origins, strict=False)
+    sites = [origin.site for edge, origin in pairs if edge.head in heads and origin.site]
+    first, last = (f([site.line for site in sites], default=0) for f in (min, max))
+    lines = f"line {first}" if first == last else f"lines {first} to {last}"
+    of = lines if len({site.function for site in sites}) == 1 else f"{block.length} operations"
+    return f"{block.repeats} iterations of {of}"
 
 
 def peak_and_proof(plan: Plan) -> str:

@@ -73,7 +73,7 @@ def _repeats(plan: Plan) -> list[str]:
     """Return a line for every block that repeats, unless it is short."""
     how = ", planned once" if plan.planner == "repeats" else ""
     return [
-        f"repeats     {b.repeats} x a block of {b.length} {_vertices(b.length)}{how}"
+        f"repeats     {b.repeats} iterations of {b.length} {_vertices(b.length)}{how}"
         for b in plan.repeated_blocks
         if b.repeats * b.length >= _MIN_REPEATED_VERTICES
     ]
