@@ -243,7 +243,6 @@ if NumpyVersion(scipy.__version__) < "1.14.0":
 ARGUMENTS: dict[str, tuple[Any, Callable[[Any, Any], Any], str]] = {
     "csr_array": (theirs.csr_array, lambda f, x: f((x, ROWS[:4], [0, 1, 4])), "scipy.sparse, such"),
     "coo_array": (theirs.coo_array, lambda f, x: f((x, (ROWS[:4], COLS[:4]))), "scipy.sparse, su"),
-    "diags": (theirs.diags, lambda f, x: f(x), "use chainad.scipy.sparse.diags,"),
     "diags_array": (theirs.diags_array, lambda f, x: f([x, x], offsets=[0, 1]), "sparse.diags_a"),
     "spsolve": (theirs.linalg.spsolve, lambda f, x: f(FOUR, D @ x), "chainad.scipy.sparse.linalg"),
     "splu": (theirs.linalg.splu, lambda f, x: f(FOUR.tocsc()).solve(D @ x), "sparse.linalg.splu"),
