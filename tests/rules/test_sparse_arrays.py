@@ -248,8 +248,6 @@ ARGUMENTS: dict[str, tuple[Any, Callable[[Any, Any], Any], str]] = {
     "splu": (theirs.linalg.splu, lambda f, x: f(FOUR.tocsc()).solve(D @ x), "sparse.linalg.splu"),
     "factorized": (
         theirs.linalg.factorized, lambda f, x: f(FOUR.tocsc())(D @ x), "sparse.linalg.splu"),
-    "solve of ours": (
-        theirs.linalg.spsolve, lambda f, x: f(array(ours, x), X), "sparse.linalg.spsolve"),
 }  # fmt: skip
 
 
