@@ -40,10 +40,9 @@ def report(found: Sequence[Measurement], failed: Mapping[str, str]) -> str:
 
 COMMON = """\
 All float64, every Jacobian checked first, all runners in turn in one process, another point at each
-call, medians of the time that passes on one core of a quiet machine. A ratio is the median over the
-rounds that both ran, not the quotient of the two medians. "traced" is `chainad.jacobian(f)(x)`,
-which traces f at every call; "compiled" traces no more and runs by NumPy, "numba" by numba; "ours"
-is the quicker of these two.
+call, medians of the time that passes on one core of a quiet machine, and ratios of these. "traced"
+is `chainad.jacobian(f)(x)`, which traces f at every call; "compiled" traces no more and runs by
+NumPy, "numba" by numba; "ours" is the quicker of these two.
 """
 EXPLAINED = {
     "Geometric means": "Above 1, chainad is quicker. E is everyday work that chainad was not tuned"

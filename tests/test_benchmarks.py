@@ -35,9 +35,8 @@ def test_all_runners_of_a_race_take_turns(monkeypatch):
     assert all(len(rounds) == 1 and rounds[0] > 0 for rounds in found.values())
 
 
-def test_a_ratio_is_the_median_over_the_rounds_that_both_ran():
+def test_a_ratio_is_that_of_the_medians():
     assert ratio((2.0, 4.0, 9.0), (1.0, 2.0, 3.0)) == 2
-    assert ratio((2.0,), (1.0, 100.0, 100.0)) == 2
 
 
 @pytest.mark.parametrize(
