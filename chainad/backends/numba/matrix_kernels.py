@@ -39,59 +39,62 @@ def {name}(out: ({size},)):
         out[{batch} * {n} * ({n} + 1) + m] = sign
 """
 
-_LU_SOLVE = """
+_SOLVE = """
 def {name}(out: ({size},), factors: ({n_read},), status: (1,)):
     for m in range({batch}):
         x = out[{n} * {k} * m :]
         a = factors[{n} * {n} * m :]
+"""
+
+_PIVOTS = """\
         pivots = factors[{batch} * {n} * {n} + {n} * m :]
-        for i in range({n}):
+"""
+
+
+def _swaps(rows: str) -> str:
+    """Return the exchange of some rows of x, one after the other, with their pivots."""
+    return f"""\
+        for i in range({rows}):
             pivot = int(pivots[i])
             if pivot != i:
-                for c in range({k}):
-                    swapped = x[{k} * i + c]
-                    x[{k} * i + c] = x[{k} * pivot + c]
-                    x[{k} * pivot + c] = swapped
-        for i in range(1, {n}):
-            for j in range(i):
-                for c in range({k}):
-                    x[{k} * i + c] -= a[{n} * i + j] * x[{k} * j + c]
-        for i in range({n} - 1, -1, -1):
-            for j in range(i + 1, {n}):
-                for c in range({k}):
-                    x[{k} * i + c] -= a[{n} * i + j] * x[{k} * j + c]
+                for c in range({{k}}):
+                    swapped = x[{{k}} * i + c]
+                    x[{{k}} * i + c] = x[{{k}} * pivot + c]
+                    x[{{k}} * pivot + c] = swapped
+"""
+
+
+def _substitution(rows: str, known: str, entry: str) -> str:
+    """Return the substitution of rows of x that are known into others, in order."""
+    return f"""\
+        for i in range({rows}):
+            for j in range({known}):
+                for c in range({{k}}):
+                    x[{{k}} * i + c] -= a[{entry}] * x[{{k}} * j + c]
+"""
+
+
+# After each row of a substitution, where the diagonal of the factor is not one.
+_DIVISION = """\
             if a[{n} * i + i] == 0.0:
                 status[0] = {failure}
             for c in range({k}):
                 x[{k} * i + c] = x[{k} * i + c] / a[{n} * i + i]
 """
 
-_LU_SOLVE_TRANSPOSED = """
-def {name}(out: ({size},), factors: ({n_read},), status: (1,)):
-    for m in range({batch}):
-        x = out[{n} * {k} * m :]
-        a = factors[{n} * {n} * m :]
-        pivots = factors[{batch} * {n} * {n} + {n} * m :]
-        for i in range({n}):
-            for j in range(i):
-                for c in range({k}):
-                    x[{k} * i + c] -= a[{n} * j + i] * x[{k} * j + c]
-            if a[{n} * i + i] == 0.0:
-                status[0] = {failure}
-            for c in range({k}):
-                x[{k} * i + c] = x[{k} * i + c] / a[{n} * i + i]
-        for i in range({n} - 2, -1, -1):
-            for j in range(i + 1, {n}):
-                for c in range({k}):
-                    x[{k} * i + c] -= a[{n} * j + i] * x[{k} * j + c]
-        for i in range({n} - 1, -1, -1):
-            pivot = int(pivots[i])
-            if pivot != i:
-                for c in range({k}):
-                    swapped = x[{k} * i + c]
-                    x[{k} * i + c] = x[{k} * pivot + c]
-                    x[{k} * pivot + c] = swapped
-"""
+_ENTRY, _TRANSPOSED = "{n} * i + j", "{n} * j + i"
+_BEFORE, _AFTER = "i", "i + 1, {n}"
+_DOWN, _UP = "{n}", "{n} - 1, -1, -1"
+_LOWER = _substitution(_DOWN, _BEFORE, _ENTRY) + _DIVISION
+_UPPER = _substitution(_UP, _AFTER, _ENTRY) + _DIVISION
+
+_LU_SOLVE = (
+    _SOLVE + _PIVOTS + _swaps(_DOWN) + _substitution("1, {n}", _BEFORE, _ENTRY) + _UPPER
+)  # fmt: skip
+_LU_SOLVE_TRANSPOSED = (
+    _SOLVE + _PIVOTS + _substitution(_DOWN, _BEFORE, _TRANSPOSED) + _DIVISION
+    + _substitution("{n} - 2, -1, -1", _AFTER, _TRANSPOSED) + _swaps(_UP)
+)  # fmt: skip
 
 _CHOLESKY = """
 def {name}(out: ({size},), status: (1,)):
@@ -111,43 +114,13 @@ def {name}(out: ({size},), status: (1,)):
                 a[{n} * i + j] = a[{n} * i + j] / diagonal
 """
 
-_SOLVE_LOWER = """
-def {name}(out: ({size},), factors: ({n_read},), status: (1,)):
-    for m in range({batch}):
-        x = out[{n} * {k} * m :]
-        a = factors[{n} * {n} * m :]
-        for i in range({n}):
-            for j in range(i):
-                for c in range({k}):
-                    x[{k} * i + c] -= a[{n} * i + j] * x[{k} * j + c]
-            if a[{n} * i + i] == 0.0:
-                status[0] = {failure}
-            for c in range({k}):
-                x[{k} * i + c] = x[{k} * i + c] / a[{n} * i + i]
-"""
-
-_SOLVE_UPPER = """
-def {name}(out: ({size},), factors: ({n_read},), status: (1,)):
-    for m in range({batch}):
-        x = out[{n} * {k} * m :]
-        a = factors[{n} * {n} * m :]
-        for i in range({n} - 1, -1, -1):
-            for j in range(i + 1, {n}):
-                for c in range({k}):
-                    x[{k} * i + c] -= a[{n} * i + j] * x[{k} * j + c]
-            if a[{n} * i + i] == 0.0:
-                status[0] = {failure}
-            for c in range({k}):
-                x[{k} * i + c] = x[{k} * i + c] / a[{n} * i + i]
-"""
-
 _SOURCES = {
     "lu": _LU,
     "lu_solve": _LU_SOLVE,
     "lu_solve_transposed": _LU_SOLVE_TRANSPOSED,
     "cholesky": _CHOLESKY,
-    "solve_lower": _SOLVE_LOWER,
-    "solve_upper": _SOLVE_UPPER,
+    "solve_lower": _SOLVE + _LOWER,
+    "solve_upper": _SOLVE + _UPPER,
 }
 
 
