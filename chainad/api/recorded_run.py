@@ -35,7 +35,6 @@ from chainad.frontends.numpy.recorder import Recorder, concrete_value, errstate
 from chainad.frontends.numpy.tape import active
 from chainad.frontends.numpy.trace import Key, Run, tracing
 from chainad.frontends.numpy.tracers import Tracer
-from chainad.ir.collector import paused_collector
 from chainad.ir.graph import Origin
 from chainad.ir.scalar_graph import NotScalarError
 from chainad.ir.source_lines import prefix
@@ -196,7 +195,6 @@ _Described: TypeAlias = tuple[Sequence[Recipe], Iterable[int], bool, Callable[..
 _Describe: TypeAlias = Callable[[Run], _Described[_Run]]
 
 
-@paused_collector()
 def _planned(of: Differentiator, run: Run) -> _Described[PlannedRun]:
     options, program = of.options, program_of(run, of.options)
     has_exact_zeros = program.masked is not None
